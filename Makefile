@@ -1,0 +1,39 @@
+# One command each; every one does its own set-up in .venv. Python 3.10 to 3.12 with venv and pip is all they need.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+FITTING := python3.11 python3.12 python3.10 python3 python
+PYTHON ?= $(firstword $(foreach name,$(FITTING),$(shell $(name) -c \
+    'import sys, venv; (3, 10) <= sys.version_info[:2] <= (3, 12) and print("$(name)")' 2>/dev/null)))
+
+.PHONY: demo test slow lint types format clean
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.12 found; set one: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(READY)  ## the main job on a real trajectory: fit, evaluate, movie; results in demo/
+	$(BIN)/python examples/demo.py
+
+test: $(READY)  ## the tests that take minutes, on two cores and without a GPU
+	$(BIN)/python -m pytest
+
+slow: $(READY)  ## the long tests
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache

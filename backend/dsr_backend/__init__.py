@@ -1,0 +1,6 @@
+"""Dynamical surface representations: the numerics, as a library, a command line and a server for PyMOL.
+
+Importing this package imports no torch.
+"""
+
+__version__ = "0.1.0"

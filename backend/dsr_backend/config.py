@@ -1,0 +1,79 @@
+"""What a fit is asked to do, and the numbers behind each preset."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+__all__ = ["PRESETS", "FitConfig", "Preset"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Numbers of the field `fast`. Lengths in Å.
+
+    `spacing` is the distance between nodes of the fine lattice; the coarse one, which fills the whole box, is
+    `coarse_factor` times wider. `density` counts training samples per Å² of surface. `decoder_steps` of Adam
+    train the MLP on `batch` samples each.
+    """
+
+    spacing: float
+    coarse_factor: int = 4
+    band: float = 2.0
+    density: float = 9.0
+    near_sigma: float = 0.3
+    far_sigma: float = 1.0
+    uniform_share: float = 0.08
+    clearance: float = 8.0
+    smoothness: float = 0.05
+    ridge: float = 1e-3
+    iterations: int = 24
+    max_values: int = 12_000_000
+    static_channels: int = 2
+    hidden: int = 24
+    decoder_steps: int = 300
+    batch: int = 16_384
+    rate: float = 4e-3
+
+
+PRESETS: dict[str, Preset] = {
+    "fast": Preset(spacing=1.0),
+    "preview": Preset(spacing=1.4, density=5.0, iterations=12, decoder_steps=150),
+}
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """A fit as the user asked for it.
+
+    `smooth` is the width in states of the temporal kernel between the states (None: chosen by holding out training
+    states); `budget` caps the seconds of decoder training; `align` takes the rigid motion of the whole molecule
+    out of the field and puts it back on the result.
+    """
+
+    preset: str = "fast"
+    smooth: float | None = None
+    seed: int = 0
+    budget: float | None = None
+    device: str = "auto"
+    align: bool = True
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ValueError(f"preset {self.preset!r} is not known; choose one of {', '.join(PRESETS)}")
+        if self.smooth is not None and not 0.0 <= self.smooth <= 100.0:
+            raise ValueError(f"smooth={self.smooth} must lie between 0 and 100 states, or be auto")
+        if self.budget is not None and not self.budget > 0.0:
+            raise ValueError(f"budget={self.budget} must be a number of seconds above 0")
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> FitConfig:
+        """Build from a JSON object; ValueError names keys that are not known."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(data) - known)
+        if unknown:
+            raise ValueError(f"config has no {', '.join(unknown)}; it knows {', '.join(sorted(known))}")
+        return cls(**data)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)

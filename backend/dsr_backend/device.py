@@ -1,0 +1,72 @@
+"""Which device computes, said by name."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+__all__ = ["choose", "describe", "limit_threads"]
+
+
+def choose(device: str = "auto") -> torch.device:
+    """The device to compute on: `auto` takes the GPU where torch finds one.
+
+    Raises ValueError when a device is asked for that torch does not find; a CPU never stands in silently.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device {device!r} is not known to torch; use auto, cpu or cuda") from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise ValueError(f"device {device!r} is not supported; use auto, cpu or cuda")
+    if chosen.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (chosen.index or 0) >= count:
+            raise ValueError(f"device {device!r} was asked for and torch {torch.__version__} finds {count} GPUs; use device=cpu")
+    return chosen
+
+
+def limit_threads() -> int:
+    """Use the processors this process may use, not all that the machine has; returns their number.
+
+    Oversubscribed threads made a fit on a shared machine twelve times slower.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    allowed = len(affinity(0)) if affinity else (os.cpu_count() or 1)
+    wanted = int(os.environ.get("OMP_NUM_THREADS") or allowed)
+    threads = max(1, min(allowed, wanted, 16))
+    torch.set_num_threads(threads)
+    return threads
+
+
+def describe(device: str = "auto") -> dict[str, Any]:
+    """The device in words: {device, name, memory_gb, threads, torch}."""
+    chosen = choose(device)
+    if chosen.type == "cuda":
+        properties = torch.cuda.get_device_properties(chosen)
+        name, memory = properties.name, properties.total_memory
+    else:
+        name = _processor()
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    return {
+        "device": str(chosen),
+        "name": name,
+        "memory_gb": round(memory / 2**30, 1),
+        "threads": limit_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

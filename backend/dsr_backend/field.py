@@ -1,0 +1,88 @@
+"""What every fitted field is: a function f(x, t), asked one time at a time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .metrics import Frame
+from .motion import Motion
+
+__all__ = ["Field", "Slice"]
+
+CHUNK = 65_536
+# Room for van der Waals radii and the probe between the outermost atom and the surface.
+ATOM_CLEARANCE = 4.0
+TETRAHEDRON = [[s / 3**0.5 for s in signs] for signs in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))]
+
+
+class Field(ABC):
+    """f(x, t): signed distance in Å at scene point x (Å) and time t (a state number), positive outside.
+
+    `report` says how the fit went, in plain JSON values.
+    """
+
+    kind: str
+    smooth: float
+    motion: Motion
+    frame: Frame
+    extent: NDArray[np.float32]
+    report: dict[str, Any]
+    device: torch.device
+
+    @property
+    def time_range(self) -> tuple[float, float]:
+        """First and last training state; times outside are extrapolation."""
+        return float(self.motion.states[0]), float(self.motion.states[-1])
+
+    @abstractmethod
+    def at(self, time: float, smooth: float | None = None) -> Slice:
+        """The field at one time. `smooth` (states) replaces the field's own temporal width."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Everything learned or known, by name: what a checkpoint holds."""
+
+
+@dataclass(eq=False)
+class Slice(ABC):
+    """f(·, t) at one time t.
+
+    atoms: f4[A,3] Å in the scene at this time, or None; box: f4[2,3] Å, around the surface in the scene;
+    expected_error: Å, back-tested, 0 inside the training range.
+    """
+
+    time: float
+    extrapolated: bool
+    expected_error: float
+    atoms: NDArray[np.float32] | None
+    box: NDArray[np.float32]
+    device: torch.device
+
+    @abstractmethod
+    def _distance(self, x: torch.Tensor) -> torch.Tensor:
+        """f at x f4[N,3] Å → f4[N] Å."""
+
+    @torch.no_grad()
+    def distance(self, x: torch.Tensor) -> torch.Tensor:
+        """Signed distance f4[N] in Å at points x f4[N,3] Å, on the field's device."""
+        return torch.cat([self._distance(chunk) for chunk in x.split(CHUNK)]) if len(x) else x.new_zeros(0)
+
+    def gradient(self, x: torch.Tensor, step: float) -> torch.Tensor:
+        """Gradient f4[N,3] of f at points x f4[N,3] Å, averaged over about `step` Å: differences over a tetrahedron."""
+        corners = torch.tensor(TETRAHEDRON, device=x.device)
+        around = self.distance((x[:, None] + step * corners).reshape(-1, 3)).reshape(-1, 4)
+        # Σ e eᵀ over the four unit vectors is 4/3 of the identity.
+        return around @ corners * (0.75 / step)
+
+
+def scene_box(motion: Motion, atoms: NDArray[np.float32] | None, extent: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Box f4[2,3] in Å around the surface: around the atoms at that time, else `extent`, that of all training points."""
+    if atoms is None:
+        return extent
+    return np.stack([atoms.min(0) - ATOM_CLEARANCE, atoms.max(0) + ATOM_CLEARANCE])

@@ -1,0 +1,1 @@
+"""The fields f(x, t)."""

@@ -1,0 +1,387 @@
+"""Where the molecule is at any time: rigid part, material coordinates, weights in time, forecast.
+
+Everything here is linear in the training states: a time t becomes one weight per state, `Motion.weights(t)`, and both
+the atoms and the field's modes are mixed with those weights. At a training state the weights pick that state; between
+states they go over, smoothly, to a Gaussian average, since the thermal noise of single states cannot be predicted
+from its neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from .lattice import Lattice
+
+__all__ = ["Forecast", "Motion", "Warp", "superpose"]
+
+WARP_SIGMA = 2.0
+WARP_SPACING = 1.6
+WARP_CLEARANCE = 8.0
+# Wider Gaussians with ever smaller weight carry the displacement to where no atom is near.
+WARP_SCALES = ((1.0, 1.0), (2.0, 1e-2), (4.0, 1e-4), (8.0, 1e-6))
+
+# States whose speed a forecast goes on with. Longer windows, more than two motions and damping over more than two gaps
+# did better in back-tests while a motion was steady and worse than holding once it ended.
+FORECAST_WINDOW = 6
+# Temporal widths to choose from, in gaps between training states.
+SMOOTH_CHOICES = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
+# A held-out state has its nearest neighbours a whole gap away, a time amid the states half a gap: there, this share of
+# the width averages over as many states.
+HELD_OUT_SHARE = 5.0 / 6.0
+
+
+def held_out(count: int) -> list[int]:
+    """Which of `count` training states (5 at least) to hold out when choosing a width: up to eight, none at the ends."""
+    return sorted({int(k) for k in np.linspace(2, count - 3, min(8, count - 4))})
+
+
+def superpose(moving: NDArray[np.float64], fixed: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rotation f8[3,3] and translation f8[3] with moving @ R.T + t nearest to fixed, both f8[A,3] (Kabsch 1976)."""
+    a, b = moving.mean(0), fixed.mean(0)
+    u, _, vt = np.linalg.svd((moving - a).T @ (fixed - b))
+    turn = np.diag([1.0, 1.0, np.sign(np.linalg.det(vt.T @ u.T)) or 1.0])
+    rotation = vt.T @ turn @ u.T
+    return rotation, b - a @ rotation.T
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """How the motion goes on beyond the last training state, chosen by rolling back-tests (`Motion.backtest`).
+
+    The last state is held and `rank` principal motions go on from there at the speed of the last `window` states,
+    damped: their path is damping · (1 − exp(−lead / damping)) states long. rank 0 holds. `leads` and `errors` are
+    the back-tested error (Å, RMSD of atoms) at each lead (states).
+    """
+
+    rank: int = 0
+    window: int = 0
+    damping: float = 0.0
+    leads: tuple[float, ...] = ()
+    errors: tuple[float, ...] = ()
+
+    def error(self, lead: float) -> float:
+        """Expected error in Å at `lead` states beyond the training range; beyond the back-test it grows as √lead."""
+        if not self.leads or lead <= 0.0:
+            return 0.0
+        if lead <= self.leads[-1]:
+            return float(np.interp(lead, (0.0, *self.leads), (0.0, *self.errors)))
+        return float(self.errors[-1] * np.sqrt(lead / self.leads[-1]))
+
+
+@dataclass
+class Motion:
+    """The molecule in time.
+
+    states: f8[S] increasing; atoms: f4[S,A,3] Å superposed on the reference, or None; rotations f8[S,3,3] and
+    translations f8[S,3] carry the scene's coordinates onto the reference's: x @ R.T + t; smooth: temporal width in states
+    of the atoms' paths.
+    """
+
+    states: NDArray[np.float64]
+    atoms: NDArray[np.float32] | None
+    rotations: NDArray[np.float64]
+    translations: NDArray[np.float64]
+    reference: NDArray[np.float32] | None
+    smooth: float = 0.0
+    forecasts: tuple[Forecast, Forecast] = field(default_factory=lambda: (Forecast(), Forecast()))
+
+    @classmethod
+    def of(cls, states: NDArray[np.float64], atoms: NDArray[np.float32] | None, align: bool = True) -> Motion:
+        """Superpose every state on the middle one. states f8[S] increasing, atoms f4[S,A,3] Å or None."""
+        count = len(states)
+        rotations = np.tile(np.eye(3), (count, 1, 1))
+        translations = np.zeros((count, 3))
+        if atoms is None:
+            return cls(states, None, rotations, translations, None)
+        # In float64 and about the middle state's centre, so that molecules far from the origin lose no digits.
+        positions = atoms.astype(np.float64)
+        middle = positions[count // 2]
+        centre = middle.mean(0)
+        for k in range(count):
+            if align and atoms.shape[1] >= 3:
+                rotations[k], translations[k] = superpose(positions[k], middle - centre)
+            else:
+                translations[k] = -centre
+        moved = np.einsum("sai,sji->saj", positions, rotations) + translations[:, None]
+        aligned = moved.astype(np.float32)
+        return cls(states, aligned, rotations, translations, aligned[_least_folding(aligned)])
+
+    # Time ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def gap(self) -> float:
+        """Median distance in states between neighbouring training states (1 for a single one)."""
+        return float(np.median(np.diff(self.states))) if len(self.states) > 1 else 1.0
+
+    def lead(self, time: float) -> float:
+        """States beyond the training range: 0 inside, positive after the last, negative before the first."""
+        return float(max(0.0, time - self.states[-1]) + min(0.0, time - self.states[0]))
+
+    def weights(self, time: float, width: float) -> NDArray[np.float64]:
+        """Weight of each training state at `time`, f8[S], sum 1.
+
+        At a training state its own weight is 1. Away from it the weights go over, as cos² of the way to the middle of
+        the gap, to a Gaussian of `width` states (0: the straight line between the two neighbours).
+        """
+        states = self.states
+        if len(states) == 1:
+            return np.ones(1)
+        nearest = int(np.abs(states - time).argmin())
+        exact = np.zeros(len(states))
+        exact[nearest] = 1.0
+        if width <= 0.0:
+            right = int(np.clip(np.searchsorted(states, time), 1, len(states) - 1))
+            share = float(np.clip((time - states[right - 1]) / (states[right] - states[right - 1]), 0.0, 1.0))
+            line = np.zeros(len(states))
+            line[right - 1], line[right] = 1.0 - share, share
+            return line
+        kernel = np.exp(-0.5 * ((states - np.clip(time, states[0], states[-1])) / width) ** 2)
+        towards = 1 if time >= states[nearest] else -1
+        other = nearest + towards
+        half = 0.5 * abs(states[other] - states[nearest]) if 0 <= other < len(states) else 0.5 * self.gap
+        away = min(1.0, abs(time - states[nearest]) / half)
+        own = np.cos(0.5 * np.pi * away) ** 2
+        return own * exact + (1.0 - own) * kernel / kernel.sum()
+
+    def pose(self, time: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rotation f8[3,3] and translation f8[3] from the scene to the reference at `time`; held outside the range.
+
+        Between states the turn is that of a rigid body: about one axis at constant speed, while the molecule's centre
+        goes straight.
+        """
+        states = self.states
+        clipped = float(np.clip(time, states[0], states[-1]))
+        right = int(np.clip(np.searchsorted(states, clipped), 1, max(1, len(states) - 1)))
+        if len(states) == 1:
+            return self.rotations[0], self.translations[0]
+        share = (clipped - states[right - 1]) / (states[right] - states[right - 1])
+        first, second = self.rotations[right - 1], self.rotations[right]
+        rotation = _rotation(share * _rotation_vector(second @ first.T)) @ first
+        # The place in the scene of the reference's origin moves on a straight line.
+        origins = [-self.rotations[k].T @ self.translations[k] for k in (right - 1, right)]
+        origin = (1.0 - share) * origins[0] + share * origins[1]
+        return rotation, -rotation @ origin
+
+    # Atoms --------------------------------------------------------------------------------------------------------
+
+    def aligned_atoms(self, time: float, smooth: float | None = None) -> NDArray[np.float32] | None:
+        """Atoms f4[A,3] in Å at `time`, superposed on the reference; None where no atoms were given."""
+        if self.atoms is None:
+            return None
+        lead = self.lead(time)
+        if lead == 0.0:
+            weights = self.weights(time, self.smooth if smooth is None else smooth)
+            used = np.nonzero(weights > 1e-6)[0]
+            return np.einsum("s,sai->ai", weights[used], self.atoms[used]).astype(np.float32)
+        forward = lead > 0.0
+        ordered = self.atoms if forward else self.atoms[::-1]
+        times = self.states if forward else -self.states[::-1]
+        return _continue(ordered, times, self.forecasts[forward], abs(lead))
+
+    def scene_atoms(self, time: float, smooth: float | None = None) -> NDArray[np.float32] | None:
+        """Atoms f4[A,3] in Å at `time` in the scene's own coordinates."""
+        aligned = self.aligned_atoms(time, smooth)
+        if aligned is None:
+            return None
+        rotation, translation = self.pose(time)
+        return ((aligned.astype(np.float64) - translation) @ rotation).astype(np.float32)
+
+    def expected_error(self, time: float) -> float:
+        """Expected error in Å of the atoms at `time`: 0 inside the training range, back-tested outside."""
+        lead = self.lead(time)
+        return self.forecasts[lead > 0.0].error(abs(lead))
+
+    def choose_smooth(self) -> None:
+        """Choose the width of the atoms' paths: the one that places the atoms of held-out states best."""
+        if self.atoms is None or len(self.states) < 5:
+            return
+        picked = self.atoms[:, :: max(1, self.atoms.shape[1] // 2000)]
+        errors = np.zeros(len(SMOOTH_CHOICES))
+        for k in held_out(len(self.states)):
+            others = np.delete(np.arange(len(self.states)), k)
+            known = Motion(self.states[others], None, self.rotations[others], self.translations[others], None)
+            for choice, width in enumerate(SMOOTH_CHOICES):
+                weights = known.weights(self.states[k], width * self.gap)
+                found = np.einsum("s,sai->ai", weights, picked[others])
+                errors[choice] += float(((found - picked[k]) ** 2).sum(-1).mean())
+        self.smooth = HELD_OUT_SHARE * SMOOTH_CHOICES[int(errors.argmin())] * self.gap
+
+    def backtest(self) -> None:
+        """Choose the forecast at both ends: damped motion where it beats holding inside the training states."""
+        if self.atoms is None:
+            return
+        self.forecasts = (
+            _backtest(self.atoms[::-1], -self.states[::-1]),
+            _backtest(self.atoms, self.states),
+        )
+
+    def warp(self, time: float, device: torch.device, smooth: float | None = None) -> Warp:
+        """The map from the scene at `time` to material coordinates."""
+        rotation, translation = self.pose(time)
+        atoms = self.aligned_atoms(time, smooth)
+        displacement = None
+        if atoms is not None and self.reference is not None and not np.array_equal(atoms, self.reference):
+            displacement = _splat(atoms, self.reference, device)
+        return Warp(rotation, translation, displacement, device)
+
+
+class Warp:
+    """ξ(x, t) = y + u(y), y = x in the reference's frame: where the matter at x is in the reference state.
+
+    u is the Gaussian-weighted (σ = 2 Å) average of the displacements of nearby atoms.
+    """
+
+    def __init__(
+        self,
+        rotation: NDArray[np.float64],
+        translation: NDArray[np.float64],
+        displacement: tuple[Lattice, torch.Tensor] | None,
+        device: torch.device,
+    ) -> None:
+        # x is taken about the place of the reference's origin first: coordinates of 10⁵ Å keep their digits so.
+        self.origin = torch.as_tensor(-translation @ rotation, dtype=torch.float64, device=device)
+        self.rotation = torch.as_tensor(rotation, dtype=torch.float32, device=device)
+        self.displacement = displacement
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Material coordinates f4[N,3] of scene points x f4[N,3], both in Å."""
+        y = (x.double() - self.origin).float() @ self.rotation.T
+        if self.displacement is None:
+            return y
+        lattice, u = self.displacement
+        return y + lattice.interpolate(u, y)
+
+
+def _least_folding(atoms: NDArray[np.float32]) -> int:
+    """The state of f4[S,A,3] that serves best as reference: the one that the others map onto with the least folding.
+
+    Where parts have come apart, the new gap has no place in a reference in which they touch, and is folded over what
+    is beside it; in a reference with the gap open, every state finds its place. Folding shows as a Jacobian
+    determinant of ξ near or below 0, here around the atoms of a few states.
+    """
+    count = len(atoms)
+    if count == 1:
+        return 0
+    device = torch.device("cpu")
+    generator = torch.Generator().manual_seed(0)
+    some = sorted({int(round(k)) for k in np.linspace(0, count - 1, 5)})
+    folding = dict.fromkeys(some, 0.0)
+    for k in some:
+        here = torch.as_tensor(atoms[k])
+        picked = torch.randint(len(here), (4_000,), generator=generator)
+        x = here[picked] + WARP_SIGMA * torch.randn(len(picked), 3, generator=generator)
+        for reference in some:
+            lattice, u = _splat(atoms[k], atoms[reference], device)
+            steps = 0.1 * torch.eye(3)
+            columns = [(lattice.interpolate(u, x + h) - lattice.interpolate(u, x - h)) / 0.2 for h in steps]
+            jacobian = torch.eye(3) + torch.stack(columns, 2)
+            folding[reference] += float((0.3 - torch.linalg.det(jacobian)).clamp_min(0.0).mean())
+    # Among equals, the one in the middle: it is nearest to all.
+    return min(some, key=lambda k: (round(folding[k], 4), abs(k - count // 2)))
+
+
+def _splat(atoms: NDArray[np.float32], reference: NDArray[np.float32], device: torch.device) -> tuple[Lattice, torch.Tensor]:
+    """Displacements (reference − atoms) averaged on a lattice around the atoms: f4[nodes,3] Å."""
+    lattice = Lattice.around(atoms.min(0) - WARP_CLEARANCE, atoms.max(0) + WARP_CLEARANCE, WARP_SPACING)
+    here = torch.as_tensor(atoms, device=device)
+    moved = torch.as_tensor(reference, device=device) - here
+    index, weight = lattice.corners(here)
+    values = torch.cat([moved, torch.ones_like(moved[:, :1])], 1)
+    nodes = torch.zeros(lattice.size, 4, device=device)
+    nodes.index_add_(0, index.reshape(-1), (weight[..., None] * values[:, None]).reshape(-1, 4))
+    volume = nodes.T.reshape(4, *lattice.shape)
+    total = torch.zeros_like(volume)
+    for scale, share in WARP_SCALES:
+        total += share * scale**3 * _blur(volume, scale * WARP_SIGMA / WARP_SPACING)
+    flat = total.reshape(4, -1)
+    return lattice, (flat[:3] / flat[3].clamp_min(1e-30)).T.contiguous()
+
+
+def _blur(volume: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Gaussian of `sigma` nodes over the last three axes of f4[C,X,Y,Z], zero outside.
+
+    One dense matrix per axis: faster than a convolution for kernels as wide as the volume.
+    """
+    for axis in (1, 2, 3):
+        node = torch.arange(volume.shape[axis], device=volume.device, dtype=volume.dtype)
+        kernel = torch.exp(-0.5 * ((node[:, None] - node) / sigma) ** 2) / (sigma * np.sqrt(2.0 * np.pi))
+        volume = torch.tensordot(volume, kernel, dims=([axis], [0])).movedim(-1, axis)
+    return volume
+
+
+# Forecast -------------------------------------------------------------------------------------------------------------
+
+
+def _continue(
+    atoms: NDArray[np.float32], times: NDArray[np.float64], forecast: Forecast, lead: float
+) -> NDArray[np.float32]:
+    """Atoms f4[A,3] in Å, `lead` states after the last of f4[S,A,3] at increasing times f8[S]."""
+    last = atoms[-1]
+    if forecast.rank == 0:
+        return last
+    flat = atoms.reshape(len(atoms), -1).astype(np.float64)
+    flat = flat - flat.mean(0)
+    # Principal motions from the S × S products: A may be large and S is not.
+    _, vectors = np.linalg.eigh(flat @ flat.T)
+    leading = vectors[:, ::-1][:, : forecast.rank]
+    recent = slice(-forecast.window, None)
+    slope = np.polyfit(times[recent] - times[-1], leading[recent], 1)[0]
+    way = forecast.damping * (1.0 - np.exp(-lead / forecast.damping))
+    # leading.T @ flat are the motions, in Å per unit of coefficient, since the vectors are orthonormal.
+    return (last + way * (slope @ (leading.T @ flat)).reshape(last.shape)).astype(np.float32)
+
+
+def _backtest(atoms: NDArray[np.float32], times: NDArray[np.float64]) -> Forecast:
+    """The forecast with the smallest error from several origins inside f4[S,A,3] at increasing times f8[S].
+
+    From each origin only the states before it are known. Damped motion is taken when its mean error over all leads is
+    below that of holding by 1 %; otherwise the last state is held.
+    """
+    count = len(atoms)
+    reach = min(10, count // 3)
+    if reach < 1:
+        return Forecast()
+    first = max(FORECAST_WINDOW, count // 2)
+    origins = sorted({int(k) for k in np.linspace(first, count - 1 - reach, 6)}) if first < count - reach else []
+    if not origins:
+        return Forecast()
+    picked = atoms[:, :: max(1, atoms.shape[1] // 2000)]
+    gap = float(np.median(np.diff(times)))
+    steps = range(1, reach + 1)
+
+    def errors(forecast: Forecast) -> NDArray[np.float64]:
+        table = np.zeros((len(origins), reach))
+        for row, origin in enumerate(origins):
+            known = slice(0, origin + 1)
+            for step in steps:
+                ahead = _continue(picked[known], times[known], forecast, float(times[origin + step] - times[origin]))
+                table[row, step - 1] = np.sqrt(((ahead - picked[origin + step]) ** 2).sum(-1).mean())
+        return table.mean(0)
+
+    held = errors(Forecast())
+    best, best_errors = Forecast(), held
+    for rank in (1, 2):
+        for damping in (gap, 2.0 * gap):
+            tried = Forecast(rank, FORECAST_WINDOW, damping)
+            found = errors(tried)
+            if found.mean() < 0.99 * held.mean() and found.mean() < best_errors.mean():
+                best, best_errors = tried, found
+    return Forecast(
+        best.rank, best.window, best.damping, tuple(float(gap * k) for k in steps), tuple(float(e) for e in best_errors)
+    )
+
+
+# Rotations ------------------------------------------------------------------------------------------------------------
+
+
+def _rotation_vector(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    return Rotation.from_matrix(rotation).as_rotvec()
+
+
+def _rotation(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    return Rotation.from_rotvec(vector).as_matrix()

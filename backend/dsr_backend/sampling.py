@@ -1,0 +1,141 @@
+"""Surfaces → training samples: points near a surface and their exact signed distances to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from .surfaces import Surface
+
+__all__ = ["Samples", "TriangleMesh", "draw"]
+
+# The nearest triangle is looked for among those with the nearest centres. PyMOL's triangles are much of one size, so
+# eight candidates leave 6 in 100 000 distances too long, by 0.01 Å, and no sign wrong (AdK, against libigl).
+CANDIDATES = 8
+CHUNK = 65_536
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Training samples of one state: `points` f4[N,3] in Å, `distance` f4[N] in Å, positive outside; its `area` in Å²."""
+
+    points: torch.Tensor
+    distance: torch.Tensor
+    area: float
+
+
+class TriangleMesh:
+    """A closed triangle mesh that answers exact signed distances, on the CPU or the GPU.
+
+    points: f4[N,3] Å; faces: i4[M,3], outward by the right-hand rule.
+    """
+
+    def __init__(self, points: NDArray[np.float32], faces: NDArray[np.int32], device: torch.device) -> None:
+        corners = points[faces].astype(np.float32)
+        self.device = device
+        self.a, self.b, self.c = (torch.as_tensor(corners[:, k].copy(), device=device) for k in range(3))
+        cross = torch.linalg.cross(self.b - self.a, self.c - self.a)
+        length = torch.linalg.norm(cross, dim=1)
+        self.area = 0.5 * length
+        self.normal = cross / length.clamp_min(1e-12)[:, None]
+        # A face without area has no normal to take a sign from; its neighbours cover the same points.
+        self.solid = length > 1e-9
+        self.centre = (self.a + self.b + self.c) / 3.0
+        self._tree = cKDTree(self.centre.numpy()) if device.type == "cpu" else None
+
+    def _candidates(self, x: torch.Tensor) -> torch.Tensor:
+        count = min(CANDIDATES, len(self.centre))
+        if self._tree is not None:
+            _, index = self._tree.query(x.numpy(), k=count, workers=torch.get_num_threads())
+            return torch.as_tensor(index.reshape(len(x), count))
+        return torch.cdist(x, self.centre).topk(count, largest=False).indices
+
+    def signed_distance(self, x: torch.Tensor) -> torch.Tensor:
+        """Signed distance f4[N] in Å of points x f4[N,3] (Eq. 1 of the paper), positive outside.
+
+        The sign is taken from the nearest face; where several faces are equally near (their common edge or vertex
+        is), from the one that the point faces most squarely.
+        """
+        step = CHUNK if self._tree is not None else max(1, 2**27 // len(self.centre))
+        return torch.cat([self._signed_distance(chunk) for chunk in x.split(step)]) if len(x) else x.new_zeros(0)
+
+    def _signed_distance(self, x: torch.Tensor) -> torch.Tensor:
+        index = self._candidates(x)
+        to_point = x[:, None] - _closest_point(x[:, None], self.a[index], self.b[index], self.c[index])
+        distance = torch.linalg.norm(to_point, dim=2)
+        nearest = distance.amin(1, keepdim=True)
+        facing = (to_point * self.normal[index]).sum(2)
+        tied = (distance <= nearest + 1e-4) & self.solid[index]
+        best = torch.where(tied, facing.abs(), -1.0).argmax(1, keepdim=True)
+        return (nearest * torch.where(facing.gather(1, best) < 0.0, -1.0, 1.0))[:, 0]
+
+    def on_surface(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Points f4[count,3] uniform over the area."""
+        # Chosen on the CPU so that every device draws the same points from one seed.
+        cumulative = torch.cumsum(self.area.cpu().double(), 0)
+        pick = torch.rand(count, generator=generator, dtype=torch.float64) * cumulative[-1]
+        face = torch.searchsorted(cumulative, pick).clamp_max(len(cumulative) - 1).to(self.device)
+        u, v = torch.rand(2, count, 1, generator=generator).to(self.device)
+        fold = u + v > 1.0
+        u, v = torch.where(fold, 1.0 - u, u), torch.where(fold, 1.0 - v, v)
+        return self.a[face] + u * (self.b[face] - self.a[face]) + v * (self.c[face] - self.a[face])
+
+
+def _closest_point(p: torch.Tensor, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    """Point of triangle abc closest to p, all f4[...,3] (Ericson, Real-Time Collision Detection, 5.1.5)."""
+    ab, ac, ap = b - a, c - a, p - a
+    d1, d2 = (ab * ap).sum(-1), (ac * ap).sum(-1)
+    ab_ab, ab_ac, ac_ac = (ab * ab).sum(-1), (ab * ac).sum(-1), (ac * ac).sum(-1)
+    d3, d4 = d1 - ab_ab, d2 - ab_ac
+    d5, d6 = d1 - ab_ac, d2 - ac_ac
+    va, vb, vc = d3 * d6 - d5 * d4, d5 * d2 - d1 * d6, d1 * d4 - d3 * d2
+    tiny = torch.finfo(p.dtype).tiny
+    inside = (va + vb + vc).clamp_min(tiny)
+    v, w = vb / inside, vc / inside
+    on_bc = (va <= 0) & (d4 >= d3) & (d5 >= d6)
+    t = (d4 - d3) / (d4 - d3 + d5 - d6).clamp_min(tiny)
+    v, w = torch.where(on_bc, 1.0 - t, v), torch.where(on_bc, t, w)
+    on_ac = (vb <= 0) & (d2 >= 0) & (d6 <= 0)
+    v, w = torch.where(on_ac, 0.0, v), torch.where(on_ac, d2 / ac_ac.clamp_min(tiny), w)
+    on_ab = (vc <= 0) & (d1 >= 0) & (d3 <= 0)
+    v, w = torch.where(on_ab, d1 / ab_ab.clamp_min(tiny), v), torch.where(on_ab, 0.0, w)
+    at_c = (d6 >= 0) & (d5 <= d6)
+    v, w = torch.where(at_c, 0.0, v), torch.where(at_c, 1.0, w)
+    at_b = (d3 >= 0) & (d4 <= d3)
+    v, w = torch.where(at_b, 1.0, v), torch.where(at_b, 0.0, w)
+    at_a = (d1 <= 0) & (d2 <= 0)
+    v, w = torch.where(at_a, 0.0, v), torch.where(at_a, 0.0, w)
+    return a + v[..., None] * ab + w[..., None] * ac
+
+
+def draw(
+    surface: Surface,
+    *,
+    density: float,
+    sigmas: tuple[float, float],
+    uniform_share: float,
+    clearance: float,
+    seed: int,
+    device: torch.device,
+) -> Samples:
+    """Samples of one state: half offset from the surface by each of two Gaussians, and a share uniform in the box.
+
+    density: samples per Å² of surface; sigmas and clearance (of the box around the surface) in Å.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    mesh = TriangleMesh(surface.points, surface.faces, device)
+    area = float(mesh.area.sum())
+    count = max(2_000, int(density * area))
+    offset = torch.randn(count, 3, generator=generator).to(device)
+    offset[: count // 2] *= sigmas[0]
+    offset[count // 2 :] *= sigmas[1]
+    low = surface.points.min(0) - clearance
+    high = surface.points.max(0) + clearance
+    spread = torch.rand(max(1_000, int(uniform_share * count)), 3, generator=generator).to(device)
+    uniform = torch.as_tensor(low, device=device) + spread * torch.as_tensor(high - low, device=device)
+    points = torch.cat([mesh.on_surface(count, generator) + offset, uniform])
+    return Samples(points, mesh.signed_distance(points), area)

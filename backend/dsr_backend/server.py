@@ -1,0 +1,358 @@
+"""The server on stdin and stdout: a control lane that always answers, a worker lane with one job at a time.
+
+The reading thread answers control requests itself; the main thread works, so that torch sees one thread.
+Every request gets exactly one reply, those that are cancelled while they wait or run too.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import io
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, Protocol
+
+import numpy as np
+
+from .errors import Cancelled, RequestError
+from .protocol import PROTOCOL, VERSION, Arrays, Header, ProtocolError, encode, read_frame
+
+EXIT_SECONDS = 9.0  # after the plugin is gone; then the process ends whatever it does
+PROGRESS_SECONDS = 0.2
+
+Answer = tuple[dict[str, Any], Arrays]
+
+
+class Job:
+    """One request in the worker lane, as its method sees it."""
+
+    def __init__(
+        self, number: int, method: str, params: dict[str, Any], arrays: Arrays, server: Server
+    ) -> None:
+        self.id = number
+        self.method = method
+        self.params = params
+        self.arrays = arrays
+        self._server = server
+        self._stop = threading.Event()
+        self._last_progress = (-PROGRESS_SECONDS, "")
+
+    def cancelled(self) -> bool:
+        """Whether to stop: raise `errors.Cancelled` soon."""
+        return self._stop.is_set()
+
+    def event(self, name: str, params: dict[str, Any]) -> None:
+        """Send an event to the plugin."""
+        self._server.send_event(name, params)
+
+    def progress(self, params: dict[str, Any]) -> None:
+        """Send a `progress` event, at most five a second; a change of `phase` is always sent."""
+        sent, phase = self._last_progress
+        now = time.monotonic()
+        if now - sent >= PROGRESS_SECONDS or params.get("phase") != phase:
+            self._last_progress = (now, str(params.get("phase")))
+            self.event("progress", params)
+
+    def cancel(self) -> None:
+        self._stop.set()
+
+
+Method = Callable[[Job], Answer]
+
+
+class Lane(Protocol):
+    """What the server needs of a worker; `worker.Worker` is the real one."""
+
+    @property
+    def methods(self) -> Mapping[str, Method]:
+        """The worker-lane methods by name, called in the main thread."""
+
+    def prepare(self) -> dict[str, Any]:
+        """Import what is slow, in the main thread after hello; returns the params of the `device` event."""
+
+    def status(self) -> dict[str, Any]:
+        """Fits by name; called in the reading thread at any time."""
+
+    def release(self) -> None:
+        """Give back the memory of a job that failed or was cancelled."""
+
+
+class Server:
+    def __init__(self, requests: io.BufferedReader, replies: io.BufferedWriter, lane: Lane) -> None:
+        self._requests = requests
+        self._replies = replies
+        self._lane = lane
+        self._changed = threading.Condition()
+        self._waiting: deque[Job] = deque()
+        self._running: Job | None = None
+        self._stopping = False
+        self._exit_code = 0
+        self._greeted = threading.Event()
+        self._writing = threading.Lock()
+        self._broken = False
+
+    def run(self) -> int:
+        """Serve until shutdown or the end of stdin; returns the exit code."""
+        threading.Thread(target=self._read, name="dsr-reader", daemon=True).start()
+        # Loading torch's libraries holds the interpreter lock for a second: hello is answered before that.
+        self._greeted.wait()
+        if not self._stopping:
+            self._prepare()
+        while (job := self._next()) is not None:
+            self._work(job)
+        return self._exit_code
+
+    def stop(self, exit_code: int = 0) -> None:
+        """Cancel everything.
+
+        The process ends when the running job has, or after `EXIT_SECONDS` in any case.
+        """
+        with self._changed:
+            if self._stopping:
+                return
+            self._stopping = True
+            self._exit_code = exit_code
+            waiting = list(self._waiting)
+            self._waiting.clear()
+            if self._running is not None:
+                self._running.cancel()
+            # A thread in C, which needs no interpreter lock to end a process that is stuck in native code.
+            faulthandler.dump_traceback_later(EXIT_SECONDS, exit=True)
+            self._changed.notify_all()
+        self._greeted.set()
+        for job in waiting:
+            self._send_error(job.id, "cancelled", "the backend is stopping")
+
+    def _stop_without_plugin(self, exit_code: int) -> None:
+        # Nobody reads stderr any more: a print would raise BrokenPipeError in the middle of a checkpoint.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        os.close(null)
+        self.stop(exit_code)
+
+    # The worker lane, in the main thread
+
+    def _prepare(self) -> None:
+        try:
+            self.send_event("device", self._lane.prepare())
+        except Exception as exc:
+            traceback.print_exc()
+            self.send_event("log", {"text": f"the backend can't compute: {_one_line(exc)}; see dsr_doctor"})
+
+    def _next(self) -> Job | None:
+        with self._changed:
+            while not self._waiting and not self._stopping:
+                self._changed.wait()
+            if self._stopping:
+                return None
+            self._running = self._waiting.popleft()
+            return self._running
+
+    def _work(self, job: Job) -> None:
+        result: dict[str, Any] = {}
+        arrays: Arrays = {}
+        failure: tuple[str, str] | None = None
+        try:
+            result, arrays = self._lane.methods[job.method](job)
+        except (Exception, SystemExit) as exc:
+            failure = _classify(exc)
+            if failure[0] in ("internal", "out-of-memory") or exc.__cause__ is not None:
+                traceback.print_exc()
+        if failure is not None:
+            # Only now: within the handler above, the exception held the frames and their tensors.
+            self._lane.release()
+        with self._changed:
+            self._running = None
+        if job.cancelled():
+            # The plugin was told so; one answer holds.
+            self._send_error(job.id, "cancelled", f"{job.method} was cancelled")
+        elif failure is not None:
+            self._send_error(job.id, *failure)
+        else:
+            self._send_reply(job.id, result, arrays)
+
+    # The control lane, in the reading thread
+
+    def _read(self) -> None:
+        exit_code = 0
+        try:
+            while (frame := read_frame(self._requests)) is not None:
+                header, arrays = frame
+                self._take(header, arrays)
+        except (ProtocolError, MemoryError, OSError) as exc:
+            print(f"dsr-backend: closing the connection: {_one_line(exc)}", file=sys.stderr, flush=True)
+            exit_code = 2
+        except Exception:
+            traceback.print_exc()
+            exit_code = 3
+        self._stop_without_plugin(exit_code)
+
+    def _take(self, header: Header, arrays: Arrays) -> None:
+        if header["kind"] != "request":
+            raise ProtocolError(f"the plugin sent a frame of kind {header['kind']!r}, but it only asks")
+        number, method, params = header["id"], header["method"], header["params"]
+        if method in self._lane.methods:
+            job = Job(number, method, params, arrays, self)
+            with self._changed:
+                busy = [self._running, *self._waiting]
+                if any(other is not None and other.id == number for other in busy):
+                    raise ProtocolError(
+                        f"request {number} ({method!r}) has the id of a request not answered yet"
+                    )
+                stopping = self._stopping
+                if not stopping:
+                    self._waiting.append(job)
+                    self._changed.notify_all()
+            self._greeted.set()
+            if stopping:
+                self._send_error(number, "cancelled", "the backend is stopping")
+        elif method == "hello":
+            self._hello(number, params)
+            self._greeted.set()
+        elif method == "ping":
+            self._send_reply(number, {})
+        elif method == "status":
+            running = self._running
+            busy_with = None if running is None else running.method
+            self._send_reply(number, {"busy": busy_with, "fits": self._lane.status()})
+        elif method == "cancel":
+            self._send_reply(number, {"cancelled": self._cancel(params.get("target"))})
+        elif method == "shutdown":
+            self._send_reply(number, {})
+            self.stop()
+        else:
+            known = ["hello", "ping", "status", "cancel", "shutdown", *self._lane.methods]
+            self._send_error(
+                number, "bad-request", f"unknown method {method[:80]!r}; known: {', '.join(known)}"
+            )
+
+    def _hello(self, number: int, params: dict[str, Any]) -> None:
+        theirs, version = params.get("protocol"), params.get("version")
+        if theirs != PROTOCOL:
+            older = isinstance(theirs, int) and theirs < PROTOCOL
+            self._send_error(
+                number,
+                "version",
+                f"the plugin speaks protocol {theirs} (version {version}) and "
+                f"this backend protocol {PROTOCOL} (version {VERSION}): "
+                f"upgrade the {'plugin' if older else 'backend'}",
+            )
+            return
+        python = ".".join(map(str, sys.version_info[:3]))
+        self._send_reply(
+            number, {"protocol": PROTOCOL, "version": VERSION, "python": python, "pid": os.getpid()}
+        )
+
+    def _cancel(self, target: Any) -> bool:
+        with self._changed:
+            if self._running is not None and self._running.id == target:
+                # Its own reply comes from the main thread, when it has stopped.
+                self._running.cancel()
+                return True
+            job = next((job for job in self._waiting if job.id == target), None)
+            if job is None:
+                return False
+            self._waiting.remove(job)
+        self._send_error(job.id, "cancelled", f"{job.method} was cancelled before it began")
+        return True
+
+    # Writing, from both threads
+
+    def send_event(self, name: str, params: dict[str, Any]) -> None:
+        self._send({"kind": "event", "event": name, "params": plain(params)})
+
+    def _send_reply(self, number: int, result: dict[str, Any], arrays: Arrays | None = None) -> None:
+        header = {"kind": "reply", "id": number, "result": plain(result)}
+        try:
+            self._send(header, arrays)
+        except ProtocolError as exc:
+            self._send_error(number, "bad-request", f"the answer can't be sent: {exc}")
+
+    def _send_error(self, number: int, code: str, message: str) -> None:
+        self._send({"kind": "error", "id": number, "code": code, "message": message[:4000]})
+
+    def _send(self, header: Header, arrays: Arrays | None = None) -> None:
+        frame = encode(header, arrays)
+        with self._writing:
+            if self._broken:
+                return
+            try:
+                for buffer in frame:
+                    self._replies.write(buffer)
+                self._replies.flush()
+            except OSError:
+                self._broken = True
+        if self._broken:
+            self._stop_without_plugin(0)
+
+
+def plain(value: Any) -> Any:
+    """The value in JSON's types.
+
+    Numpy scalars and arrays as Python's, tuples as lists, NaN and infinities as None.
+    """
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def _one_line(exc: BaseException) -> str:
+    lines = str(exc).strip().splitlines()
+    return f"{type(exc).__name__}: {lines[0]}" if lines else type(exc).__name__
+
+
+def _classify(exc: BaseException) -> tuple[str, str]:
+    """The error code and message for what a method raised."""
+    if isinstance(exc, RequestError):
+        return exc.code, str(exc)
+    if isinstance(exc, Cancelled):
+        return "cancelled", "cancelled"
+    torch = sys.modules.get("torch")
+    on_device = torch is not None and isinstance(exc, torch.OutOfMemoryError)
+    # Torch says so on the CPU with a plain RuntimeError.
+    on_host = isinstance(exc, MemoryError) or (
+        isinstance(exc, RuntimeError) and "allocate memory" in str(exc)
+    )
+    if on_device or on_host:
+        where = "the GPU" if on_device else "the backend's machine"
+        return "out-of-memory", (
+            f"{where} ran out of memory ({_one_line(exc)}): "
+            "use a coarser resolution, a smaller budget, or device=cpu"
+        )
+    return "internal", f"the backend failed: {_one_line(exc)}; the traceback is on its stderr"
+
+
+def serve(requests: io.BufferedReader, replies: io.BufferedWriter, lane: Lane | None = None) -> NoReturn:
+    """Serve on the streams of `__main__.claim_streams()` and end the process.
+
+    `lane` replaces the worker, for tests.
+    """
+    if lane is None:
+        from .worker import Worker
+
+        lane = Worker()
+    server = Server(requests, replies, lane)
+
+    def on_signal(number: int, frame: object) -> None:
+        # A new thread, since the interrupted one may hold the locks that stop() takes.
+        threading.Thread(target=server.stop, args=(128 + number,), daemon=True).start()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    code = server.run()
+    sys.stderr.flush()
+    # Not sys.exit(): the reading thread sits in a read, and joining native threads can hang.
+    os._exit(code)

@@ -1,0 +1,135 @@
+"""The states grammar, both ways: ``1-150``, ``1-79:2``, ``1+5+9``, ``1-40+60-80:2``, ``all``, ``1-102:0.25``.
+
+Stands byte for byte in the plugin and in the backend, and uses the standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+
+MAX_STATES = 100_000
+MAX_STATE = 10**9
+
+_NUMBER = r"\d{1,10}(?:\.\d{1,17})?"
+_ITEM = re.compile(rf"({_NUMBER})(?:-({_NUMBER})(?::({_NUMBER}))?)?", re.ASCII)
+_GRAMMAR = "write 1-150, 1-79:2, 1+5+9, 1-40+60-80:2 or all"
+
+
+class StatesError(ValueError):
+    """A states text that can't be read, or that asks for more than there is. One line for the user."""
+
+
+def parse(
+    text: str,
+    last: int | None = None,
+    fractional: bool = False,
+    owner: str = "the object",
+    most: int = MAX_STATES,
+) -> list[float]:
+    """State numbers in the order they are written, whole ones as int.
+
+    last: the number of states there are; needed for ``all``, and the bound when given.
+    fractional: allow ``1-102:0.25`` and ``12.5``.
+    owner: who has `last` states, for the message. most: how many numbers at most.
+    Raises StatesError.
+    """
+    text = str(text).strip()
+    where = f"states {text}"
+    if not text:
+        raise StatesError(f"states are empty: {_GRAMMAR}")
+    if text.lower() == "all":
+        if last is None:
+            raise StatesError(
+                "states all: how many states there are is not known here; give a range such as 1-150"
+            )
+        if last < 1:
+            raise StatesError(f"states all: {owner} has {last} states")
+        _check_count(where, last, most)
+        return list(range(1, last + 1))
+    if "," in text:
+        raise StatesError(f"{where}: a comma ends an argument in PyMOL; join ranges with +, as in 1+5+9")
+
+    exact: list[Fraction] = []
+    for item in text.split("+"):
+        item = item.strip()
+        match = _ITEM.fullmatch(item)
+        if match is None:
+            raise StatesError(f"{where}: '{item}' is not a state or a range; {_GRAMMAR}")
+        if not fractional and "." in item:
+            raise StatesError(
+                f"{where}: '{item}' is not whole; fractions of states are for movies and exports"
+            )
+        start = Fraction(match.group(1))
+        stop = Fraction(match.group(2) or match.group(1))
+        step = Fraction(match.group(3) or 1)
+        if start < 1:
+            raise StatesError(f"{where}: states count from 1, and {_text(start)} is asked for")
+        if stop < start:
+            raise StatesError(f"{where}: the range runs backwards, from {_text(start)} to {_text(stop)}")
+        if stop > MAX_STATE:
+            raise StatesError(f"{where}: {_text(stop)} is past {MAX_STATE}, the largest state number")
+        if step == 0:
+            raise StatesError(f"{where}: the step of '{item}' is 0; it must be above 0")
+        count = (stop - start) // step + 1
+        _check_count(where, len(exact) + int(count), most)
+        exact.extend(start + k * step for k in range(int(count)))
+
+    if last is not None and max(exact) > last:
+        plural = "state" if last == 1 else "states"
+        raise StatesError(f"{where}: {owner} has {last} {plural}; {_text(max(exact))} is past the end")
+    seen: set[Fraction] = set()
+    for value in exact:
+        if value in seen:
+            raise StatesError(f"{where}: state {_text(value)} is given twice")
+        seen.add(value)
+    return [int(v) if v.denominator == 1 else float(v) for v in exact]
+
+
+def format(values: Sequence[float]) -> str:
+    """The shortest text of ranges for `values`; ``parse(format(v), fractional=True) == v``.
+
+    Raises StatesError for an empty list.
+    """
+    if not values:
+        raise StatesError("no states to write: the list is empty")
+    exact = [_exact(v) for v in values]
+    items = []
+    at = 0
+    while at < len(exact):
+        end = at + 1
+        if end < len(exact) and exact[end] > exact[at]:
+            step = exact[end] - exact[at]
+            while end < len(exact) and exact[end] - exact[end - 1] == step:
+                end += 1
+        # A range of two is longer to read than two states.
+        if end - at < 3:
+            items.append(_text(exact[at]))
+            at += 1
+            continue
+        tail = "" if step == 1 else f":{_text(step)}"
+        items.append(f"{_text(exact[at])}-{_text(exact[end - 1])}{tail}")
+        at = end
+    return "+".join(items)
+
+
+def _exact(value: float) -> Fraction:
+    # A float means the decimal it prints as: 1.1 is 11/10 here, so that steps add up without error.
+    return Fraction(value) if isinstance(value, int) else Fraction(repr(float(value)))
+
+
+def _text(value: Fraction) -> str:
+    if value.denominator == 1:
+        return str(value.numerator)
+    # Exact decimals only: every Fraction here came from a decimal, so its denominator divides a power of ten.
+    digits = 1
+    while (value * 10**digits).denominator != 1:
+        digits += 1
+    scaled = str(int(value * 10**digits)).rjust(digits + 1, "0")
+    return f"{scaled[:-digits]}.{scaled[-digits:]}"
+
+
+def _check_count(where: str, count: int, most: int) -> None:
+    if count > most:
+        raise StatesError(f"{where}: {count} states are asked for; {most} is the most at once")

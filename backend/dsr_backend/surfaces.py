@@ -1,0 +1,285 @@
+"""The training surfaces: one checked value per state, and the `.npz` file that carries them."""
+
+import itertools
+import json
+import math
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT = "dsr-surfaces 1"
+
+# A tetrahedron: nothing smaller encloses a volume.
+_MIN_FACES = 4
+# What float32 and text formats with four decimals leave of a unit vector is mended; more is refused.
+_NORMAL_TOLERANCE = 1e-2
+_ROUNDING = 1e-6
+
+# The one header that numpy writes for arrays of these kinds. Parsing it here rather than with numpy keeps a
+# hostile header from being evaluated or from raising whatever the evaluation raises.
+_NPY_MAGIC = b"\x93NUMPY\x01\x00"
+_NPY_HEADER = re.compile(
+    r"\{'descr': '([<|>][A-Za-z]\d{1,9}|\|O)', 'fortran_order': (False|True), 'shape': \(([\d, ]*)\), \}\s*"
+)
+
+
+class SurfacesError(Exception):
+    """A surfaces file that cannot be used; the message names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """The molecular surface of one state, in Å.
+
+    state: state number from 1, fractions allowed. points: f4[N,3]. normals: f4[N,3], outward, made unit to
+    rounding. faces: i4[M,3], indices into points. atoms: f4[A,3] or None where no atom positions are known.
+
+    Raises ValueError, naming the state and what was found beside what was expected, for wrong shapes, values
+    that are not finite, indices out of range, fewer than 4 faces or normals whose length is not 1 within 1 %.
+    Whether the surface is closed is not checked: PyMOL's often have an open edge or two.
+    """
+
+    state: float
+    points: NDArray[np.float32]
+    normals: NDArray[np.float32]
+    faces: NDArray[np.int32]
+    atoms: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        state = float(self.state)
+        if not np.isfinite(state):
+            raise ValueError(f"a state must be a finite number, got {self.state!r}")
+        points = _vectors(state, "points", self.points)
+        normals = _vectors(state, "normals", self.normals)
+        if len(normals) != len(points):
+            raise ValueError(f"state {state:g}: {len(normals)} normals for {len(points)} points")
+        object.__setattr__(self, "state", state)
+        object.__setattr__(self, "points", points)
+        object.__setattr__(self, "normals", _unit(state, normals))
+        object.__setattr__(self, "faces", _faces(state, self.faces, len(points)))
+        if self.atoms is not None:
+            object.__setattr__(self, "atoms", _vectors(state, "atoms", self.atoms))
+
+
+def check_series(surfaces: Sequence[Surface]) -> None:
+    """Raises ValueError unless there are surfaces, their states rise and their atom counts agree."""
+    if not surfaces:
+        raise ValueError("there are no surfaces")
+    first = surfaces[0]
+    for before, after in itertools.pairwise(surfaces):
+        if not before.state < after.state:
+            raise ValueError(f"states must rise, got {after.state:g} after {before.state:g}")
+        if _atom_count(after) != _atom_count(first):
+            raise ValueError(
+                f"state {after.state:g} has {_atom_count(after)} atoms, "
+                f"state {first.state:g} has {_atom_count(first)}"
+            )
+
+
+def read(path: str | os.PathLike[str]) -> tuple[list[Surface], dict[str, Any]]:
+    """Surfaces and `meta` of a surfaces file.
+
+    Nothing is unpickled or evaluated, and an array's declared shape is held against the bytes that the
+    archive has for it. Not checked: how well the archive is compressed, so a file of 10 MB can ask for 10 GB
+    of memory. Raises SurfacesError, one sentence per malformation, and OSError where the file cannot be
+    opened.
+    """
+    with open(path, "rb") as stream:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                return _read(archive)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as fault:
+            raise SurfacesError(f"{path} is not a whole .npz file: {fault}") from fault
+        except ValueError as fault:
+            raise SurfacesError(f"{path}: {fault}") from fault
+
+
+def write(path: str | os.PathLike[str], surfaces: Sequence[Surface], meta: dict[str, Any]) -> None:
+    """Write a surfaces file; one that stood there before is replaced only by a complete one.
+
+    meta: a dict that JSON can hold. Raises ValueError for what `read` would refuse, OSError when writing
+    fails.
+    """
+    check_series(surfaces)
+    arrays: dict[str, NDArray[Any]] = {
+        "format": np.array(FORMAT),
+        "states": np.array([surface.state for surface in surfaces], dtype="<f8"),
+        "point_counts": np.array([len(surface.points) for surface in surfaces], dtype="<i8"),
+        "face_counts": np.array([len(surface.faces) for surface in surfaces], dtype="<i8"),
+        "points": np.concatenate([surface.points for surface in surfaces]),
+        "normals": np.concatenate([surface.normals for surface in surfaces]),
+        "faces": np.concatenate([surface.faces for surface in surfaces]),
+        "meta": np.array(json.dumps(meta)),
+    }
+    atoms = [surface.atoms for surface in surfaces if surface.atoms is not None]
+    if atoms:
+        arrays["atoms"] = np.stack(atoms)
+    target = Path(path)
+    draft = target.with_name(target.name + ".part")
+    try:
+        with open(draft, "wb") as stream:
+            np.savez(stream, **arrays)
+        os.replace(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _read(archive: zipfile.ZipFile) -> tuple[list[Surface], dict[str, Any]]:
+    found = _text(archive, "format")
+    if found != FORMAT:
+        raise ValueError(f"format is {found!r}, this version reads {FORMAT!r}")
+    states = _array(archive, "states", "<f8", (None,))
+    count = len(states)
+    point_counts = _array(archive, "point_counts", "<i8", (count,))
+    face_counts = _array(archive, "face_counts", "<i8", (count,))
+    points = _array(archive, "points", "<f4", (_total("point_counts", point_counts), 3))
+    normals = _array(archive, "normals", "<f4", (len(points), 3))
+    faces = _array(archive, "faces", "<i4", (_total("face_counts", face_counts), 3))
+    atoms = None
+    if "atoms.npy" in archive.namelist():
+        atoms = _array(archive, "atoms", "<f4", (count, None, 3))
+    meta = _meta(_text(archive, "meta"))
+
+    point_ends, face_ends = np.cumsum(point_counts), np.cumsum(face_counts)
+    surfaces = [
+        Surface(
+            state=state,
+            points=points[point_ends[i] - point_counts[i] : point_ends[i]],
+            normals=normals[point_ends[i] - point_counts[i] : point_ends[i]],
+            faces=faces[face_ends[i] - face_counts[i] : face_ends[i]],
+            atoms=None if atoms is None or atoms.shape[1] == 0 else atoms[i],
+        )
+        for i, state in enumerate(states.tolist())
+    ]
+    check_series(surfaces)
+    return surfaces, meta
+
+
+def _meta(text: str) -> dict[str, Any]:
+    try:
+        meta = json.loads(text)
+    except (ValueError, RecursionError) as fault:
+        raise ValueError(f"meta is not JSON: {fault}") from fault
+    if isinstance(meta, dict):
+        return meta
+    raise ValueError(f"meta must be a JSON object, got {text[:40]!r}")
+
+
+def _array(archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """Array `name` of the archive, which must have this dtype and shape (None: any length)."""
+    with _member(archive, name) as stream:
+        found_dtype, found_shape = _header(stream, name)
+        if found_dtype != dtype:
+            raise ValueError(f"{name} has dtype {found_dtype}, expected {dtype}")
+        fits = len(found_shape) == len(shape) and all(
+            want is None or have == want for have, want in zip(found_shape, shape, strict=True)
+        )
+        if not fits:
+            wanted = ", ".join("any" if want is None else str(want) for want in shape)
+            raise ValueError(f"{name} has shape {list(found_shape)}, expected [{wanted}]")
+        body = _body(archive, stream, name, math.prod(found_shape) * np.dtype(dtype).itemsize)
+        return np.frombuffer(body, dtype).reshape(found_shape)
+
+
+def _text(archive: zipfile.ZipFile, name: str) -> str:
+    """The single string that array `name` of the archive must hold."""
+    with _member(archive, name) as stream:
+        dtype, shape = _header(stream, name)
+        if not dtype.startswith("<U") or shape != ():
+            raise ValueError(f"{name} has dtype {dtype} and shape {list(shape)}, expected one string")
+        body = _body(archive, stream, name, 4 * int(dtype[2:]))
+        return body.decode("utf-32-le").rstrip("\0")
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    member = f"{name}.npy"
+    if member not in archive.namelist():
+        raise ValueError(f"there is no array {name!r}; is this a surfaces file?")
+    info = archive.getinfo(member)
+    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is encrypted or compressed in a way that numpy does not write")
+    return archive.open(info)
+
+
+def _header(stream: IO[bytes], name: str) -> tuple[str, tuple[int, ...]]:
+    """dtype and shape of the .npy file that begins here."""
+    start = stream.read(len(_NPY_MAGIC) + 2)
+    if not start.startswith(_NPY_MAGIC):
+        raise ValueError(f"{name} is not an .npy array of version 1.0, it begins {start!r}")
+    text = stream.read(int.from_bytes(start[len(_NPY_MAGIC) :], "little")).decode("latin-1")
+    match = _NPY_HEADER.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{name} has a header that numpy does not write: {text[:80]!r}")
+    dtype, fortran, lengths = match.groups()
+    if fortran == "True":
+        raise ValueError(f"{name} is in Fortran order, expected C order")
+    return dtype, tuple(int(length) for length in lengths.split(",") if length.strip())
+
+
+def _body(archive: zipfile.ZipFile, stream: IO[bytes], name: str, needed: int) -> bytes:
+    present = archive.getinfo(f"{name}.npy").file_size - stream.tell()
+    if present != needed:
+        raise ValueError(f"{name} has {present} bytes, its shape needs {needed}")
+    body = stream.read()
+    if len(body) != needed:
+        raise ValueError(f"{name} ends after {len(body)} of {needed} bytes")
+    return body
+
+
+def _total(name: str, counts: NDArray[np.int64]) -> int:
+    if (counts < 0).any():
+        raise ValueError(f"{name} has a negative count, {counts.min()}")
+    return sum(counts.tolist())
+
+
+def _vectors(state: float, name: str, values: Any) -> NDArray[np.float32]:
+    # Overflow to infinity is refused below, with the row.
+    with np.errstate(over="ignore"):
+        array: NDArray[np.float32] = np.array(values, dtype=np.float32)
+    if array.ndim != 2 or array.shape[1] != 3:
+        raise ValueError(f"state {state:g}: {name} must have shape [N, 3], got {list(array.shape)}")
+    finite = np.isfinite(array).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise ValueError(f"state {state:g}: {name} must be finite, row {row} is {array[row].tolist()}")
+    return array
+
+
+def _unit(state: float, normals: NDArray[np.float32]) -> NDArray[np.float32]:
+    length = np.linalg.norm(normals.astype(np.float64), axis=1)
+    wrong = np.abs(length - 1) > _NORMAL_TOLERANCE
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"state {state:g}: normals must have length 1, row {row} has {length[row]:.6g}")
+    # Normals that are unit already keep their bits, so that a file read and written again is the same file.
+    length[np.abs(length - 1) <= _ROUNDING] = 1
+    unit: NDArray[np.float32] = (normals / length[:, None]).astype(np.float32)
+    return unit
+
+
+def _faces(state: float, values: Any, point_count: int) -> NDArray[np.int32]:
+    array = np.asarray(values)
+    if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"state {state:g}: faces must be integers of shape [M, 3], got {array.dtype} {list(array.shape)}"
+        )
+    if len(array) < _MIN_FACES:
+        raise ValueError(f"state {state:g}: a surface has at least {_MIN_FACES} faces, got {len(array)}")
+    if array.min() < 0 or array.max() >= point_count:
+        raise ValueError(
+            f"state {state:g}: faces must index {point_count} points, "
+            f"got indices {array.min()} to {array.max()}"
+        )
+    return array.astype(np.int32)
+
+
+def _atom_count(surface: Surface) -> int:
+    return 0 if surface.atoms is None else len(surface.atoms)

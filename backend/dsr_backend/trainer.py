@@ -1,0 +1,346 @@
+"""Surfaces → field, as a plain sequence: samples, lattices, smoothing, decoder.
+
+The lattices are linear in their node values, so each state's are found by least squares in a few conjugate gradient
+steps instead of thousands of stochastic ones; only the decoder is trained by Adam.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from .config import PRESETS, FitConfig, Preset
+from .device import choose, limit_threads
+from .errors import Cancelled
+from .field import Field
+from .fields.fast import FIXED, Band, Decoder, FastField, Modes
+from .lattice import Lattice, gather
+from .metrics import Frame
+from .motion import HELD_OUT_SHARE, SMOOTH_CHOICES, Motion, held_out
+from .sampling import draw
+from .surfaces import Surface, check_series
+
+__all__ = ["Progress", "fit"]
+
+Progress = Callable[[str, float, dict[str, Any]], None]
+
+# Share of the whole fit that is done when each part ends, as measured on two cores.
+SAMPLED, SOLVED, CHOSEN = 0.35, 0.60, 0.65
+# Distances count by 1 / (|d| + this), in Å: the surface matters, what is away from it shapes the band.
+NEAR = 0.3
+
+
+class _Fit:
+    """One running fit: what its parts share."""
+
+    def __init__(self, config: FitConfig, progress: Progress, cancelled: Callable[[], bool]) -> None:
+        self.config = config
+        self.preset: Preset = PRESETS[config.preset]
+        self.device = choose(config.device)
+        self.threads = limit_threads()
+        self.started = time.perf_counter()
+        self._progress, self._cancelled = progress, cancelled
+
+    def tell(self, phase: str, fraction: float, **extra: Any) -> None:
+        """Report progress and stop here if asked to."""
+        if self._cancelled():
+            raise Cancelled(f"cancelled during {phase}")
+        seconds = time.perf_counter() - self.started
+        left = seconds * (1.0 - fraction) / fraction if fraction > 0.02 else None
+        self._progress(phase, fraction, {"seconds_left": left, "device": str(self.device), **extra})
+
+
+def fit(
+    surfaces: Sequence[Surface],
+    config: FitConfig | None = None,
+    progress: Progress = lambda phase, fraction, extra: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Field:
+    """Fit f(x, t) to the surfaces of one molecule's states.
+
+    Raises ValueError where the surfaces do not go together and Cancelled once `cancelled()` is true. The same surfaces,
+    seed and number of threads give the same field.
+    """
+    config = config or FitConfig()
+    surfaces = sorted(surfaces, key=lambda surface: surface.state)
+    check_series(surfaces)
+    job = _Fit(config, progress, cancelled)
+    states = np.array([surface.state for surface in surfaces], np.float64)
+    given = [surface.atoms for surface in surfaces if surface.atoms is not None]
+    motion = Motion.of(states, np.stack(given) if given else None, config.align)
+    motion.backtest()
+
+    points, distances, area = _samples(job, surfaces, motion)
+    band, factor = _band(job.preset, points, distances)
+    coarse, fine = _solve_states(job, band, factor, points, distances)
+
+    preset = job.preset
+    torch.manual_seed(config.seed)
+    decoder = Decoder(FIXED - 1 + preset.static_channels, preset.hidden).to(job.device)
+    static = 0.01 * torch.randn(band.count, preset.static_channels).to(job.device)
+    cloud = np.concatenate([surface.points for surface in surfaces])
+    frame = Frame.of([surface.points for surface in surfaces])
+    extent = np.stack([cloud.min(0) - 1.0, cloud.max(0) + 1.0])
+    field = FastField(motion, band, factor, coarse, fine, static, decoder, frame, extent, {})
+    if config.smooth is None:
+        motion.choose_smooth()
+        field.smooth, chosen = _choose_smooth(job, field, points, distances)
+    else:
+        motion.smooth = field.smooth = config.smooth
+        chosen = "given"
+    loss, steps = _train_decoder(job, field, points, distances)
+    ahead = motion.forecasts[1]
+    field.report = {
+        "preset": config.preset,
+        "device": str(job.device),
+        "threads": job.threads,
+        "seconds": round(time.perf_counter() - job.started, 2),
+        "states": [float(state) for state in states],
+        "area": round(area, 1),
+        "samples": int(sum(len(d) for d in distances)),
+        "parameters": int(sum(tensor.numel() for tensor in field.tensors().values())),
+        "steps": steps,
+        "loss": loss,
+        "smooth": field.smooth,
+        "smooth_atoms": motion.smooth,
+        "smooth_chosen_by": chosen,
+        "forecast": _say_forecast(ahead.rank, ahead.damping),
+        "seed": config.seed,
+    }
+    return field
+
+
+def _say_forecast(rank: int, damping: float) -> str:
+    if rank == 0:
+        return "the last state is held"
+    return f"the last state, moving on in {rank} principal motions damped over {damping:g} states"
+
+
+# Samples --------------------------------------------------------------------------------------------------------------
+
+
+def _samples(
+    job: _Fit, surfaces: Sequence[Surface], motion: Motion
+) -> tuple[list[torch.Tensor], list[torch.Tensor], float]:
+    """Training points f4[N,3] in material coordinates (Å) and distances f4[N] (Å) per state, and the mean area (Å²)."""
+    points, distances, areas = [], [], []
+    preset = job.preset
+    for k, surface in enumerate(surfaces):
+        job.tell("sampling", SAMPLED * k / len(surfaces), step=k, steps=len(surfaces))
+        samples = draw(
+            surface,
+            density=preset.density,
+            sigmas=(preset.near_sigma, preset.far_sigma),
+            uniform_share=preset.uniform_share,
+            clearance=preset.clearance,
+            seed=job.config.seed * 1_000_003 + k,
+            device=job.device,
+        )
+        points.append(motion.warp(surface.state, job.device)(samples.points))
+        distances.append(samples.distance)
+        areas.append(samples.area)
+    return points, distances, float(np.mean(areas))
+
+
+def _band(preset: Preset, points: list[torch.Tensor], distances: list[torch.Tensor]) -> tuple[Band, int]:
+    """The fine lattice over all points and the nodes of it that some state's surface comes near."""
+    low = torch.stack([p.amin(0) for p in points]).amin(0).cpu().numpy()
+    high = torch.stack([p.amax(0) for p in points]).amax(0).cpu().numpy()
+    lattice = Lattice.around(low, high, preset.spacing, even=preset.coarse_factor)
+    inside = torch.zeros(lattice.size, dtype=torch.bool, device=points[0].device)
+    for xi, distance in zip(points, distances, strict=True):
+        index, _ = lattice.corners(xi[distance.abs() < preset.band])
+        inside[index.reshape(-1)] = True
+    return Band(lattice, inside), preset.coarse_factor
+
+
+# Lattices -------------------------------------------------------------------------------------------------------------
+
+
+def _solve_states(
+    job: _Fit, band: Band, factor: int, points: list[torch.Tensor], distances: list[torch.Tensor]
+) -> tuple[Modes, Modes]:
+    """Node values of the coarse and the fine lattice for every state, by weighted least squares on the samples."""
+    preset, count = job.preset, len(points)
+    coarse_lattice = band.lattice.coarser(factor)
+    rows = torch.ones(coarse_lattice.size, dtype=torch.bool, device=job.device)
+    coarse_neighbours = Band(coarse_lattice, rows).neighbours
+    fine_neighbours = band.neighbours[: band.count]
+    own = torch.arange(band.count, device=job.device)[:, None]
+    fine_neighbours = torch.where(fine_neighbours < band.count, fine_neighbours, own)
+    some = range(0, count, max(1, count // 8))
+
+    def solve_all(lattice: Lattice, targets: list[torch.Tensor], fine: bool, start: float, end: float) -> torch.Tensor:
+        size = band.count if fine else lattice.size
+        neighbours = fine_neighbours if fine else coarse_neighbours
+
+        def system(k: int, every: int = 1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+            xi, distance = points[k][::every], distances[k][::every]
+            index, weight = lattice.corners(xi)
+            if fine:
+                index = band.row_of[index]
+                # Corners in the halo and beyond stay with the coarse lattice.
+                weight = torch.where((index >= 0) & (index < band.count), weight, 0.0)
+                index = index.clamp(0, band.count - 1)
+            return index, weight, targets[k][::every], 1.0 / (distance.abs() + NEAR)
+
+        def normal_solve(parts: Sequence[torch.Tensor], prior: torch.Tensor, iterations: int) -> torch.Tensor:
+            index, weight, target, importance = parts
+            return _least_squares(
+                index, weight, target, importance, neighbours, preset.smoothness, preset.ridge, prior, iterations
+            )
+
+        pooled = [torch.cat(parts) for parts in zip(*(system(k, 4) for k in some), strict=True)]
+        mean = normal_solve(pooled, torch.zeros(size, device=job.device), 2 * preset.iterations)
+        values = torch.empty(count, size, device=job.device)
+        for k in range(count):
+            job.tell("fit", start + (end - start) * k / count, step=k, steps=count)
+            values[k] = normal_solve(system(k), mean, preset.iterations)
+        return values
+
+    middle = SAMPLED + 0.2 * (SOLVED - SAMPLED)
+    most = max(32, preset.max_values // band.count)
+    coarse = Modes.of(solve_all(coarse_lattice, distances, False, SAMPLED, middle), most)
+    rest = []
+    for k in range(count):
+        at_points = coarse_lattice.interpolate(coarse.mix(_one_hot(k, count, job.device))[:, None], points[k])
+        rest.append(distances[k] - at_points[:, 0])
+    return coarse, Modes.of(solve_all(band.lattice, rest, True, middle, SOLVED), most)
+
+
+def _one_hot(k: int, count: int, device: torch.device) -> torch.Tensor:
+    weights = torch.zeros(count, device=device)
+    weights[k] = 1.0
+    return weights
+
+
+def _least_squares(
+    index: torch.Tensor,
+    weight: torch.Tensor,
+    target: torch.Tensor,
+    importance: torch.Tensor,
+    neighbours: torch.Tensor,
+    smoothness: float,
+    ridge: float,
+    prior: torch.Tensor,
+    iterations: int,
+) -> torch.Tensor:
+    """Node values v f4[nodes] that minimise Σ importance · (A v − target)² + smoothness · |∇v|² + ridge · |v − prior|².
+
+    A is trilinear interpolation: index i8[N,8], weight f4[N,8]. Jacobi-preconditioned conjugate gradients from `prior`;
+    |∇v|² sums the squared differences to the `neighbours` i8[nodes,6] (a node itself where there is none).
+    """
+    flat = index.reshape(-1)
+    degree = (neighbours != torch.arange(len(prior), device=prior.device)[:, None]).sum(1)
+
+    def transposed(values: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(prior).index_add_(0, flat, (weight * values[:, None]).reshape(-1))
+
+    def apply(v: torch.Tensor) -> torch.Tensor:
+        seen = transposed(importance * gather(v[:, None], index, weight)[:, 0])
+        return seen + smoothness * (6.0 * v - v[neighbours].sum(1)) + ridge * v
+
+    diagonal = torch.zeros_like(prior).index_add_(0, flat, (importance[:, None] * weight**2).reshape(-1))
+    inverse = 1.0 / (diagonal + smoothness * degree + ridge)
+    v = prior.clone()
+    residual = transposed(importance * target) + ridge * prior - apply(v)
+    direction = inverse * residual
+    product = residual @ direction
+    for _ in range(iterations):
+        applied = apply(direction)
+        # A zero product is an exact solution; the bound keeps it one without a look at the value from the host.
+        alpha = product / (direction @ applied).clamp_min(1e-30)
+        v += alpha * direction
+        residual -= alpha * applied
+        preconditioned = inverse * residual
+        following = residual @ preconditioned
+        direction = preconditioned + (following / product.clamp_min(1e-30)) * direction
+        product = following
+    return v
+
+
+# Smoothing ------------------------------------------------------------------------------------------------------------
+
+
+def _choose_smooth(
+    job: _Fit, field: FastField, points: list[torch.Tensor], distances: list[torch.Tensor]
+) -> tuple[float, str]:
+    """The modes' temporal width in states, and how it was chosen: the one that predicts held-out states best.
+
+    Their atoms count as known, since the modes carry the shape and not the motion.
+    """
+    motion = field.motion
+    count = len(motion.states)
+    if count < 5:
+        return 0.0, f"{count} states are too few to hold any out"
+    some = held_out(count)
+    errors = np.zeros(len(SMOOTH_CHOICES))
+    without = Motion(motion.states, None, motion.rotations, motion.translations, None)
+    for done, k in enumerate(some):
+        job.tell("fit", SOLVED + (CHOSEN - SOLVED) * done / len(some))
+        others = np.delete(np.arange(count), k)
+        without.states = motion.states[others]
+        near = (distances[k].abs() < 1.0).nonzero()[:20_000, 0]
+        truth = distances[k][near]
+        index, weight = field.band.lattice.corners(points[k][near])
+        rows = field.band.row_of[index]
+        for choice, width in enumerate(SMOOTH_CHOICES):
+            weights = np.zeros(count)
+            weights[others] = without.weights(motion.states[k], width * motion.gap)
+            _, table = field.table(torch.as_tensor(weights, dtype=torch.float32, device=job.device))
+            found = gather(table[:, :1].contiguous(), rows, weight)[:, 0]
+            errors[choice] += float((found - truth).abs().mean())
+    best = int(errors.argmin())
+    return HELD_OUT_SHARE * SMOOTH_CHOICES[best] * motion.gap, f"holding out {len(some)} of {count} states"
+
+
+# Decoder --------------------------------------------------------------------------------------------------------------
+
+
+def _train_decoder(
+    job: _Fit, field: FastField, points: list[torch.Tensor], distances: list[torch.Tensor]
+) -> tuple[float, int]:
+    """Train the MLP and the static channels on one state a step; returns the last losses' mean (Å) and the steps done."""
+    preset = job.preset
+    steps = preset.decoder_steps
+    field.static.requires_grad_(True)
+    optimiser = torch.optim.Adam(
+        [{"params": field.decoder.parameters()}, {"params": [field.static], "lr": 3.0 * preset.rate}], lr=preset.rate
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5 * (1.0 + np.cos(np.pi * step / steps)))
+    generator = torch.Generator().manual_seed(job.config.seed)
+    order = torch.cat([torch.randperm(len(points), generator=generator) for _ in range(steps // len(points) + 1)])
+    near = [(d.abs() < preset.band).nonzero()[:, 0] for d in distances]
+    started = time.perf_counter()
+    losses = torch.zeros(steps, device=job.device)
+    done = 0
+    for step in range(steps):
+        if step % 10 == 0:
+            loss = float(losses[max(0, step - 20) : step].mean()) if step else None
+            fraction = CHOSEN + (1.0 - CHOSEN) * step / steps
+            job.tell("fit", fraction, step=step, steps=steps, loss=loss)
+            if job.config.budget is not None and time.perf_counter() - started > job.config.budget:
+                break
+        k = int(order[step])
+        pick = near[k][torch.randint(len(near[k]), (preset.batch,), generator=generator).to(job.device)]
+        xi, truth = points[k][pick], distances[k][pick]
+        with torch.no_grad():
+            _, table = field.table(_one_hot(k, len(points), job.device))
+        index, weight = field.band.lattice.corners(xi)
+        features = gather(torch.cat([table, field.padded_static()], 1), field.band.row_of[index], weight)
+        error = (field.decode(features) - truth).abs()
+        loss_now = (error / (truth.abs() + NEAR)).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss_now.backward()
+        optimiser.step()
+        schedule.step()
+        losses[step] = error.detach().mean()
+        done = step + 1
+    field.static.requires_grad_(False)
+    for parameter in field.decoder.parameters():
+        parameter.requires_grad_(False)
+    return float(losses[max(0, done - 50) : done].mean()), done

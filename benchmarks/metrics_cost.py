@@ -1,0 +1,65 @@
+"""What each part of a comparison costs: the surface of one state against that of the next in a surfaces file.
+
+    python benchmarks/metrics_cost.py surfaces.npz [--repeats 5]
+
+Seconds are the fastest of the repeats and depend on the machine; the last column, relative to the whole of
+`Reference.score`, is what to compare.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+from dsr_backend import metrics, surfaces
+
+
+def fastest(part: Callable[[], object], repeats: int) -> float:
+    """Seconds of the fastest of some calls."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        part()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Cost of each part of a comparison.")
+    parser.add_argument("file", help="surfaces file (.npz) with at least two states")
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+
+    series, _ = surfaces.read(arguments.file)
+    if len(series) < 2:
+        parser.error(f"{arguments.file} has one state, a comparison needs two")
+    truth, prediction = series[0], series[1]
+    frame = metrics.Frame.of([surface.points for surface in series])
+    for role, mesh in (("truth", truth), ("prediction", prediction)):
+        print(f"{role}: state {mesh.state:g}, {len(mesh.points)} points, {len(mesh.faces)} faces")
+
+    reference = metrics.Reference(truth.points, truth.normals, truth.faces, frame)
+    unit = frame.to_unit(prediction.points)
+    occupied = metrics.occupancy(unit, prediction.faces)
+    samples = metrics.sample(unit, prediction.faces, np.random.default_rng(0))
+    sample_tree = metrics.tree(samples)
+    parts: dict[str, Callable[[], object]] = {
+        "Reference(truth), once": lambda: metrics.Reference(truth.points, truth.normals, truth.faces, frame),
+        "score, whole": lambda: reference.score(prediction.points, prediction.normals, prediction.faces),
+        "  occupancy": lambda: metrics.occupancy(unit, prediction.faces),
+        "  iou": lambda: metrics.iou(reference.occupancy, occupied),
+        "  samples": lambda: metrics.sample(unit, prediction.faces, np.random.default_rng(0)),
+        "  tree of samples": lambda: metrics.tree(samples),
+        "  chamfer queries": lambda: metrics.chamfer(reference.samples, sample_tree),
+        "  normal consistency": lambda: metrics.normal_consistency(
+            reference.points, reference.normals, unit, prediction.normals
+        ),
+    }
+    seconds = {name: fastest(part, arguments.repeats) for name, part in parts.items()}
+    for name, value in seconds.items():
+        print(f"{name:<24}{value:9.4f} s{value / seconds['score, whole']:8.1%}")
+    print(reference.score(prediction.points, prediction.normals, prediction.faces))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,777 @@
+"""The dsr_* commands: read the arguments, check, hand over. One clear line for every error."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import os
+from typing import Any, Callable
+
+from pymol import CmdException, cmd  # type: ignore[import-untyped]
+
+from . import evaluation, extract, jobs, scene, settings, states, surfaces_file
+from .client import BackendError
+from .jobs import Fit
+
+PRESETS = ("fast", "paper", "preview")
+FORMATS = ("ply", "obj", "npz")
+COMMANDS: dict[str, Callable[..., Any]] = {}
+# What a user can cause or a machine can do; anything else is a fault of ours and keeps its traceback.
+EXPECTED = (
+    states.StatesError,
+    extract.ExtractError,
+    scene.SceneError,
+    jobs.JobError,
+    settings.SettingsError,
+    BackendError,
+    jobs.Cancelled,
+    OSError,
+)
+
+
+def command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a dsr_* command: expected faults become one CmdException, stray commas are explained."""
+    name = function.__name__
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise CmdException(f"{name}: {error}; see 'help {name}'") from error
+        extra = bound.arguments.get("commas")
+        if extra:
+            raise CmdException(
+                f"{name}: a comma ends an argument, so '{extra[0]}' belongs to nothing; join states with + "
+                "as in 1+5+9, and give what follows by name as in preset=fast"
+            )
+        try:
+            return function(*args, **kwargs)
+        except EXPECTED as error:
+            raise CmdException(str(error)) from error
+
+    # PyMOL prints help as it stands, with the headings at the margin.
+    wrapper.__doc__ = f"\n{inspect.cleandoc(function.__doc__ or '')}\n"
+    COMMANDS[name] = wrapper
+    return wrapper
+
+
+@command
+def dsr_fit(
+    selection: str,
+    states: str = "all",
+    *commas: str,
+    name: str = "",
+    preset: str = "fast",
+    smooth: str = "auto",
+    device: str = "auto",
+    budget: str = "",
+    async_: int = -1,
+    align: int = 1,
+    seed: int = 0,
+    resume: int = 0,
+    quiet: int = 1,
+    _self: Any = cmd,
+) -> str:
+    """
+    DESCRIPTION
+
+        Fits a dynamical surface: one continuous function of space and time that holds PyMOL's surfaces of all
+        states of a molecule. dsr_movie shows it at any time, also between the states and after the last one.
+
+        The surfaces are computed beside PyMOL, with the surface settings of the object (surface_quality,
+        solvent_radius, ...). Atoms flagged "ignore" are left out, as in "show surface".
+
+    USAGE
+
+        dsr_fit selection [, states [, name=..., preset=..., smooth=..., device=..., budget=..., async_=...,
+            align=..., seed=..., resume=... ]]
+
+    ARGUMENTS
+
+        selection = str: atoms of one object
+
+        states = str: states to fit, as 1-150, 1-79:2, 1+5+9, 1-40+60-80:2 or all {default: all}
+
+        name = str: name of the fit {default: <object>_dsr}
+
+        preset = fast, paper or preview: kind of fit {default: fast}
+
+        smooth = float or auto: width in states of the smoothing over time {default: auto, by held out states}
+
+        device = auto, cpu, cuda, cuda:1 or mps: where to compute {default: auto, or what dsr_set device says}
+
+        budget = float: most seconds to train {default: none}
+
+        async_ = 0/1: fit in the background {default: -1, in the background when typed, blocking in scripts}
+
+        align = 0/1: take the motion of the whole molecule out of the fit {default: 1}
+
+        seed = int: seed of random numbers {default: 0}
+
+        resume = 0/1: go on with an interrupted fit of this name {default: 0}
+
+    EXAMPLE
+
+        load_traj adk_dims.dcd, adk
+        dsr_fit adk and polymer, states=1-79:2
+        dsr_movie adk_dsr, 1-79:0.5
+
+    SEE ALSO
+
+        dsr_movie, dsr_eval, dsr_status, dsr_cancel, dsr_save, load_traj
+    """
+    say = _say(quiet)
+    config: dict[str, Any] = {
+        "preset": _choice("preset", preset, PRESETS),
+        "smooth": None,
+        "seed": _int("seed", seed, 0),
+        "budget": None,
+        "device": settings.KEYS["device"][1](str(device)),
+        "align": bool(int(align)),
+    }
+    if config["device"] == "auto":
+        config["device"] = settings.get("device")
+    if str(smooth) not in ("auto", ""):
+        config["smooth"] = _float("smooth", smooth, 0.0)
+    if str(budget) not in ("none", ""):
+        config["budget"] = _float("budget", budget, 0.0, above=True)
+    source = extract.read_source(str(selection), str(states), _self=_self)
+    for line in source.warnings:
+        print(f" dsr_fit: warning: {line}")
+    name = _self.get_legal_name(str(name) or f"{source.object}_dsr")
+    fit = jobs.jobs.new(name, source)
+
+    def work() -> None:
+        jobs.jobs.fit(fit, source, config, bool(int(resume)), say)
+        seconds = fit.report.get("seconds")
+        took = f" in {seconds:.0f} s" if isinstance(seconds, (int, float)) else ""
+        say(
+            f" {name}: {len(fit.states)} states fitted{took}, on {fit.device or 'an unnamed device'}; "
+            f"dsr_movie {name} shows them"
+        )
+
+    say(f" {name}: {len(source.atoms)} atoms, {len(source.states)} states of {source.object}")
+    _run("dsr_fit", work, async_, quiet, _self)
+    return name
+
+
+@command
+def dsr_movie(
+    name: str,
+    states: str = "",
+    *commas: str,
+    object: str = "",
+    level: float = 0.0,
+    resolution: float = 0.5,
+    triangles: str = "",
+    color: str = "",
+    movie: int = 1,
+    as_: str = "cgo",
+    async_: int = -1,
+    quiet: int = 1,
+    _self: Any = cmd,
+) -> str:
+    """
+    DESCRIPTION
+
+        Loads a fitted surface at any times as one multi-state object, coloured like the nearest atoms, and
+        makes the movie that plays it.
+
+        Whole states keep their number and play beside the molecule. With fractions of states, state 1 is the
+        first time, state 2 the second, and the atoms at these times come along as the molecule
+        <object>_atoms. Times past the fitted states are extrapolated: they come as <object>_future, tinted
+        orange, and the expected error is printed.
+
+    USAGE
+
+        dsr_movie name [, states [, object=..., level=..., resolution=..., triangles=..., color=...,
+            movie=..., as_=..., async_=... ]]
+
+    ARGUMENTS
+
+        name = str: name of a fit
+
+        states = str: times, as 1-150, 1-79:2 or 1-102:0.25 {default: every state of the fitted range}
+
+        object = str: name of the result {default: name of the fit}
+
+        level = float: level of the surface in Angstrom, outwards {default: 0}
+
+        resolution = float: spacing of the mesh in Angstrom {default: 0.5}
+
+        triangles = int: most triangles per state {default: 50000, fewer for more than 100 states}
+
+        color = str: one colour for all {default: those of the nearest atoms}
+
+        movie = 0/1: set up the movie (mset) {default: 1}
+
+        as_ = cgo or map: meshes, or maps with a multi-state isosurface: smaller sessions, a level that can be
+        changed with isolevel, no colours of atoms {default: cgo}
+
+        async_ = 0/1: load in the background {default: -1, in the background when typed, blocking in scripts}
+
+    EXAMPLE
+
+        dsr_movie adk_dsr, 1-79:0.25
+        mplay
+
+    SEE ALSO
+
+        dsr_fit, dsr_export, mset, mplay
+    """
+    say = _say(quiet)
+    fit = jobs.jobs.get(str(name))
+    times = _times(fit, str(states))
+    object = _self.get_legal_name(str(object) or fit.name)
+    kind = _choice("as_", as_, ("cgo", "map"))
+    color = str(color)
+    if color and _self.get_color_index(color) == -1:
+        raise CmdException(f"color {color}: PyMOL has no such colour")
+    at_level = _float("level", level)
+    request: dict[str, Any] = {"resolution": _float("resolution", resolution, 0.0, above=True)}
+    if kind == "cgo":
+        request.update(
+            level=at_level,
+            triangles=_int("triangles", triangles, 100)
+            if str(triangles)
+            else scene.triangle_budget(len(times)),
+        )
+    make_movie = bool(int(movie))
+    frames = scene.plan(fit, times, object)
+    scene.check_names(frames, object, _self)
+    jobs.jobs.claim(fit, "a movie")
+
+    def work() -> None:
+        requests = [{**request, "time": float(t)} for t in times]
+        try:
+            # Closed at once when something fails, so that no answer is computed for nobody.
+            with contextlib.closing(
+                jobs.jobs.stream(fit, "mesh" if kind == "cgo" else "grid", requests)
+            ) as answers:
+                loaded = scene.show(
+                    fit,
+                    frames,
+                    _counted(fit, answers, len(times), say),
+                    object=object,
+                    color=color,
+                    as_map=kind == "map",
+                    level=at_level,
+                    say=say,
+                    _self=_self,
+                )
+        finally:
+            fit.activity = ""
+        if make_movie and loaded.frames:
+            scene.in_gui(_self, scene.set_movie, loaded.frames, _self)
+        for line in scene.describe(fit, loaded):
+            print(f" {fit.name}: {line}")
+        say(
+            f" {fit.name}: {len(loaded.frames)} states loaded as {', '.join(loaded.objects) or 'nothing'}"
+            + ("; mplay plays them" if make_movie and loaded.frames else "")
+        )
+
+    _run("dsr_movie", work, async_, quiet, _self)
+    return object
+
+
+@command
+def dsr_eval(
+    name: str,
+    states: str = "",
+    *commas: str,
+    file: str = "",
+    async_: int = -1,
+    quiet: int = 1,
+    _self: Any = cmd,
+) -> list[evaluation.Row] | None:
+    """
+    DESCRIPTION
+
+        Measures a fit against PyMOL's own surfaces: volumetric IoU, Chamfer distance (both readings) and
+        normal consistency, for the states it was fitted to, those between and those after. Beside the fit
+        stand two ways to do without one: the nearest fitted state held, and atoms moved in straight lines
+        with PyMOL's surface of that.
+
+    USAGE
+
+        dsr_eval name [, states [, file=..., async_=... ]]
+
+    ARGUMENTS
+
+        name = str: name of a fit
+
+        states = str: states to compare {default: all of the fitted range and up to 20 after it}
+
+        file = str: also write a table per state (.csv), and a plot beside it (.png) where matplotlib is there
+
+        async_ = 0/1: compare in the background {default: -1, in the background when typed, blocking in
+        scripts}
+
+    EXAMPLE
+
+        dsr_fit adk, 1-79:2
+        dsr_eval adk_dsr, 1-100, file=adk.csv
+
+    SEE ALSO
+
+        dsr_fit, dsr_movie
+    """
+    say = _say(quiet)
+    fit = jobs.jobs.get(str(name))
+    if not all(t.is_integer() for t in fit.states):
+        raise CmdException(f"{fit.name} was fitted to fractions of states, which PyMOL has no surfaces of")
+    if fit.object not in _self.get_names("objects"):
+        raise CmdException(
+            f"{fit.name}: the object {fit.object} is not in the scene; load it to compare with"
+        )
+    path = evaluation.csv_path(str(file)) if str(file) else ""
+    last = _self.count_states(f"%{fit.object}")
+    if str(states):
+        wanted = [int(s) for s in _parse(str(states), last=last, owner=f"the object {fit.object}")]
+    else:
+        wanted = evaluation.default_states(fit, last)
+    trained = [int(t) for t in fit.states]
+    source = extract.read_source(fit.selection, _format(evaluation.needed(wanted, trained)), _self=_self)
+    if fit.atoms is not None and not (
+        len(source.atoms) == len(fit.atoms) and (source.atoms == fit.atoms).all()
+    ):
+        raise CmdException(
+            f"{fit.name}: '{fit.selection}' is {len(source.atoms)} atoms now and was {len(fit.atoms)} "
+            "when it was fitted, or other ones; they can't be compared"
+        )
+    result: list[evaluation.Row] = []
+    jobs.jobs.claim(fit, "an evaluation")
+
+    def work() -> None:
+        try:
+            result.extend(evaluation.evaluate(jobs.jobs, fit, source, wanted, say))
+        finally:
+            fit.activity = ""
+        for line in evaluation.table(result):
+            say(line)
+        if path:
+            evaluation.write_csv(path, result)
+            plot = os.path.splitext(path)[0] + ".png"
+            drawn = evaluation.write_plot(plot, result)
+            say(
+                f" {fit.name}: written to {path}"
+                + (f" and {plot}" if drawn else "; no plot without matplotlib")
+            )
+
+    return result if _run("dsr_eval", work, async_, quiet, _self) else None
+
+
+@command
+def dsr_surfaces(
+    selection: str,
+    file: str,
+    *commas: str,
+    states: str = "all",
+    async_: int = -1,
+    quiet: int = 1,
+    _self: Any = cmd,
+) -> str:
+    """
+    DESCRIPTION
+
+        Writes PyMOL's surfaces of all states (points, normals, triangles, atoms) as one file, which
+        "dsr-backend fit" takes on a machine without PyMOL.
+
+    USAGE
+
+        dsr_surfaces selection, file [, states=..., async_=... ]
+
+    ARGUMENTS
+
+        selection = str: atoms of one object
+
+        file = str: file to write, ending in .npz
+
+        states = str: states, as 1-150, 1-79:2 or 1+5+9 {default: all}
+
+        async_ = 0/1: work in the background {default: -1, in the background when typed, blocking in scripts}
+
+    EXAMPLE
+
+        dsr_surfaces polymer, adk.npz, states=1-79:2
+
+    SEE ALSO
+
+        dsr_fit
+    """
+    say = _say(quiet)
+    try:
+        path = surfaces_file.check_path(str(file))
+    except ValueError as error:
+        raise CmdException(str(error)) from error
+    source = extract.read_source(str(selection), str(states), _self=_self)
+    for line in source.warnings:
+        print(f" dsr_surfaces: warning: {line}")
+
+    def work() -> None:
+        made = list(extract.surfaces(source, int(settings.get("workers"))))
+        surfaces_file.write(path, source, made)
+        say(f" dsr_surfaces: {len(made)} states of {source.object} written to {path}")
+
+    _run("dsr_surfaces", work, async_, quiet, _self)
+    return path
+
+
+@command
+def dsr_status(name: str = "", *, quiet: int = 1, _self: Any = cmd) -> list[str]:
+    """
+    DESCRIPTION
+
+        Lists the fits of this session: how far they are, what they are busy with, on which device.
+
+    USAGE
+
+        dsr_status [ name ]
+
+    ARGUMENTS
+
+        name = str: name of a fit {default: all}
+
+    SEE ALSO
+
+        dsr_fit, dsr_cancel
+    """
+    fits = jobs.jobs.fits
+    if str(name) and str(name) not in fits:
+        raise CmdException(f"there is no fit {name} (there: {', '.join(sorted(fits)) or 'none'})")
+    lines = [fit.line() for key, fit in fits.items() if not str(name) or key == str(name)]
+    say = _say(quiet)
+    for line in lines or ["no fits yet; dsr_fit makes one"]:
+        say(f" {line}")
+    return lines
+
+
+@command
+def dsr_cancel(name: str, *, quiet: int = 1, _self: Any = cmd) -> None:
+    """
+    DESCRIPTION
+
+        Stops what a fit is busy with: its fitting, a movie or an evaluation. States that are loaded stay.
+
+    USAGE
+
+        dsr_cancel name
+
+    ARGUMENTS
+
+        name = str: name of a fit
+
+    SEE ALSO
+
+        dsr_fit, dsr_status
+    """
+    running = jobs.jobs.cancel(str(name))
+    _say(quiet)(f" {name}: {'stopping' if running else 'nothing to stop'}")
+
+
+@command
+def dsr_set(key: str = "", value: str | None = None, *, quiet: int = 1, _self: Any = cmd) -> dict[str, str]:
+    """
+    DESCRIPTION
+
+        Sets what holds for all fits; without a value, shows it.
+
+    USAGE
+
+        dsr_set [ key [, value ]]
+
+    ARGUMENTS
+
+        key = backend: command that starts a backend, also a remote one, as
+            ssh -T gpu01 dsr-backend serve {default: looked for}
+
+        key = device: where a fit runs unless dsr_fit says: auto, cpu, cuda, cuda:1, mps {default: auto}
+
+        key = folder: folder of finished fits {default: ~/.pymol_dsr}
+
+        key = workers: surface processes at once {default: 0, as many as cores, at most 8}
+
+        value = default goes back to the default. backend and folder count from the next start of a backend.
+
+    EXAMPLE
+
+        dsr_set backend, ssh -T gpu01 dsr-backend serve
+        dsr_set workers, 4
+
+    SEE ALSO
+
+        dsr_fit
+    """
+    say = _say(quiet)
+    key = str(key)
+    if value is not None:
+        kept = settings.put(key, str(value))
+        say(f" dsr_set: {key} = {settings.get(key) or 'default'}" + ("" if kept else ", for this session"))
+        return {key: settings.get(key)}
+    shown = {k: settings.get(k) for k in ([key] if key else settings.KEYS)}
+    for k, v in shown.items():
+        say(f" {k:<8} = {v or 'default'}  ({settings.KEYS[k][2]})")
+    return shown
+
+
+@command
+def dsr_save(name: str, filename: str, *, quiet: int = 1, _self: Any = cmd) -> str:
+    """
+    DESCRIPTION
+
+        Saves a fit as one file, which dsr_load and "dsr-backend mesh" take.
+
+    USAGE
+
+        dsr_save name, filename
+
+    ARGUMENTS
+
+        name = str: name of a fit
+
+        filename = str: file to write, ending in .dsr
+
+    SEE ALSO
+
+        dsr_load, dsr_export
+    """
+    fit = jobs.jobs.get(str(name))
+    path = _writable(str(filename), ("dsr",))
+    with jobs.jobs.busy(fit, "saving"):
+        _, arrays = jobs.jobs.ask(fit, "save")
+        _write(path, arrays["file"].tobytes())
+    _say(quiet)(f" {fit.name}: saved as {path}, {os.path.getsize(path) / 1e6:.1f} MB")
+    return path
+
+
+@command
+def dsr_load(filename: str, name: str = "", *, quiet: int = 1, _self: Any = cmd) -> str:
+    """
+    DESCRIPTION
+
+        Loads a fit that dsr_save or "dsr-backend fit" has written.
+
+    USAGE
+
+        dsr_load filename [, name ]
+
+    ARGUMENTS
+
+        filename = str: a .dsr file
+
+        name = str: name of the fit {default: that of the file}
+
+    SEE ALSO
+
+        dsr_save, dsr_movie
+    """
+    path = os.path.expanduser(str(filename))
+    with open(path, "rb") as stream:
+        data = stream.read()
+    name = _self.get_legal_name(str(name) or os.path.splitext(os.path.basename(path))[0])
+    fit = jobs.jobs.load(name, data)
+    if fit.object and fit.object not in _self.get_names("objects"):
+        print(f" {name}: the object {fit.object} is not in the scene: its colours and atoms are missing")
+    _say(quiet)(f" {fit.line()}")
+    return name
+
+
+@command
+def dsr_export(
+    name: str,
+    filename: str,
+    *commas: str,
+    states: str = "",
+    level: float = 0.0,
+    resolution: float = 0.5,
+    triangles: str = "",
+    quiet: int = 1,
+    _self: Any = cmd,
+) -> list[str]:
+    """
+    DESCRIPTION
+
+        Writes the surface at one or more times as mesh files in Angstrom, in the frame of the scene and with
+        the colours of the atoms.
+
+    USAGE
+
+        dsr_export name, filename [, states=..., level=..., resolution=..., triangles=... ]
+
+    ARGUMENTS
+
+        name = str: name of a fit
+
+        filename = str: .ply, .obj or .npz; for several states, surface.ply becomes surface_0001.00.ply, ...
+
+        states = str: times, as 40, 1-79:2 or 1-10:0.25 {default: the first fitted state}
+
+        level = float: level of the surface in Angstrom, outwards {default: 0}
+
+        resolution = float: spacing of the mesh in Angstrom {default: 0.5}
+
+        triangles = int: most triangles per state {default: no limit}
+
+    EXAMPLE
+
+        dsr_export adk_dsr, adk.ply, states=1-79:2
+
+    SEE ALSO
+
+        dsr_movie, save
+    """
+    say = _say(quiet)
+    fit = jobs.jobs.get(str(name))
+    path = _writable(str(filename), FORMATS)
+    stem, suffix = os.path.splitext(path)
+    times = _times(fit, str(states)) if str(states) else [min(fit.states)]
+    params: dict[str, Any] = {
+        "format": suffix[1:].lower(),
+        "level": _float("level", level),
+        "resolution": _float("resolution", resolution, 0.0, above=True),
+    }
+    if str(triangles):
+        params["triangles"] = _int("triangles", triangles, 100)
+    arrays = {"matrix": scene.matrix(fit.object, _self)}
+    colors = scene.atom_colors(fit, _self)
+    if colors is not None:
+        arrays["colors"] = colors
+    # As many digits as tell the times apart.
+    digits = max(2, *(len(repr(float(t)).split(".")[1]) for t in times))
+    written = []
+    with jobs.jobs.busy(fit, "an export"):
+        for time in times:
+            _, out = jobs.jobs.ask(fit, "export", {**params, "time": float(time)}, arrays)
+            target = path if len(times) == 1 else f"{stem}_{time:0{5 + digits}.{digits}f}{suffix}"
+            _write(target, out["file"].tobytes())
+            written.append(target)
+    say(
+        f" {fit.name}: {len(written)} {'file' if len(written) == 1 else 'files'} written, the last is "
+        f"{written[-1]}"
+    )
+    if any(not min(fit.states) <= t <= max(fit.states) for t in times):
+        print(
+            f" {fit.name}: states past the fitted {min(fit.states):g} to {max(fit.states):g} are extrapolated"
+        )
+    return written
+
+
+def register(_self: Any = cmd) -> None:
+    """Make the commands known to PyMOL, with completion of selections and of names of fits."""
+    for name, function in COMMANDS.items():
+        _self.extend(name, function)
+    for name in ("dsr_fit", "dsr_surfaces"):
+        _self.auto_arg[0][name] = _self.auto_arg[0]["zoom"]
+    fits = [_fit_names, "fit", ", "]
+    for name in ("dsr_movie", "dsr_eval", "dsr_export", "dsr_save"):
+        _self.auto_arg[0][name] = fits
+    for name in ("dsr_status", "dsr_cancel"):
+        _self.auto_arg[0][name] = [_fit_names, "fit", ""]
+    _self.auto_arg[0]["dsr_set"] = [_setting_keys, "setting", ", "]
+
+
+def _fit_names() -> Any:
+    return cmd.Shortcut(list(jobs.jobs.fits))
+
+
+def _setting_keys() -> Any:
+    return cmd.Shortcut(list(settings.KEYS))
+
+
+def _run(title: str, work: Callable[[], None], async_: Any, quiet: Any, _self: Any) -> bool:
+    """Do the work now, or in the background when asked to or when typed into the window; whether it is
+    done.
+    """
+    if int(async_) > 0 or (int(async_) < 0 and _typed(quiet, _self)):
+        jobs.in_background(title, work)
+        return False
+    work()
+    return True
+
+
+def _typed(quiet: Any, _self: Any) -> bool:
+    from pymol import gui  # type: ignore[import-untyped]
+
+    # In a script each command waits for the one before; the parser is a level deeper there.
+    return not int(quiet) and gui.get_qtwindow() is not None and _self._parser.nest <= 1
+
+
+def _say(quiet: Any) -> Callable[[str], None]:
+    def silent(text: str) -> None:
+        pass
+
+    return silent if int(quiet) else print
+
+
+def _counted(fit: Fit, answers: Any, count: int, say: Callable[[str], None]) -> Any:
+    for done, answer in enumerate(answers, 1):
+        yield answer
+        if done % 20 == 0 and done < count:
+            say(f" {fit.name}: {done} of {count} states loaded")
+
+
+# dsr_* commands have an argument named `states`, which hides the module inside them.
+_parse = states.parse
+_format = states.format
+
+
+def _times(fit: Fit, text: str) -> list[float]:
+    if text:
+        return _parse(text, last=int(max(fit.states)) if text == "all" else None, fractional=True)
+    return list(range(int(min(fit.states)), int(max(fit.states)) + 1))
+
+
+def _choice(key: str, value: str, choices: tuple[str, ...]) -> str:
+    if str(value) not in choices:
+        raise CmdException(f"{key} {value}: choose one of {', '.join(choices)}")
+    return str(value)
+
+
+def _float(key: str, value: Any, least: float | None = None, above: bool = False) -> float:
+    try:
+        number = float(value)
+    except ValueError as error:
+        raise CmdException(f"{key} {value}: it is not a number") from error
+    if not abs(number) < float("inf") or (
+        least is not None and (number < least or above and number == least)
+    ):
+        raise CmdException(f"{key} {value}: it must be {'above' if above else 'at least'} {least or 0:g}")
+    return number
+
+
+def _int(key: str, value: Any, least: int) -> int:
+    try:
+        number = int(value)
+    except ValueError as error:
+        raise CmdException(f"{key} {value}: it is not a whole number") from error
+    if number < least:
+        raise CmdException(f"{key} {value}: it must be at least {least}")
+    return number
+
+
+def _writable(filename: str, suffixes: tuple[str, ...]) -> str:
+    path = os.path.abspath(os.path.expanduser(filename))
+    suffix = os.path.splitext(path)[1][1:].lower()
+    if suffix not in suffixes:
+        raise CmdException(f"filename {filename}: it must end in {', '.join('.' + s for s in suffixes)}")
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise CmdException(f"filename {filename}: the folder {folder} does not exist")
+    if not os.access(folder, os.W_OK):
+        raise CmdException(f"filename {filename}: the folder {folder} can't be written to")
+    return path
+
+
+def _write(path: str, data: bytes) -> None:
+    draft = f"{path}.part"
+    try:
+        with open(draft, "wb") as stream:
+            stream.write(data)
+        os.replace(draft, path)
+    except BaseException:
+        if os.path.exists(draft):
+            os.unlink(draft)
+        raise

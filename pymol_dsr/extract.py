@@ -1,0 +1,444 @@
+"""Scene to surfaces: PyMOL's own surface and the atoms of every state, computed beside the window.
+
+`read_source` takes everything that is needed from the scene at once and checks it; after that no PyMOL call
+is made, so `surfaces` may run in any thread. Coordinates are the object's own (its TTT is left out; scene.py
+puts it on the result). Ångström, state numbers from 1.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+import numpy as np
+
+from . import protocol, states
+
+# All that shapes a surface; what only colours or hides parts of it stays behind.
+SURFACE_SETTINGS = (
+    "surface_quality",
+    "surface_type",
+    "surface_mode",
+    "surface_solvent",
+    "solvent_radius",
+    "surface_best",
+    "surface_normal",
+    "surface_poor",
+    "surface_miserable",
+    "surface_proximity",
+    "surface_optimize_subsets",
+    "surface_circumscribe",
+    "surface_trim_cutoff",
+    "surface_trim_factor",
+    "surface_cavity_mode",
+    "surface_cavity_radius",
+    "surface_cavity_cutoff",
+    "surface_residue_cutoff",
+    "surface_smooth_edges",
+    "cavity_cull",
+)
+# surface_type values that draw dots or lines.
+NO_TRIANGLES = {1: "dots", 2: "a mesh of lines", 6: "lines"}
+# Without a unit cell, a step this long (Å) of one atom beyond the whole molecule's is worth a warning.
+JUMP = 20.0
+
+
+class ExtractError(ValueError):
+    """What keeps the surfaces from being made, as one line for the user."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """PyMOL's surface at one time: points f4[N,3], normals f4[N,3] outward, faces i4[M,3], atoms f4[A,3]."""
+
+    state: float
+    points: np.ndarray
+    normals: np.ndarray
+    faces: np.ndarray
+    atoms: np.ndarray
+    route: str = "cache"
+
+
+@dataclass(frozen=True)
+class Source:
+    """All of one object that the surfaces need, taken out of the scene.
+
+    atoms: i4[A], indices from 0 in the object of the surface's atoms. states: the states asked for.
+    coordinates: state -> f4[A,3]. warnings: lines for the user. last: how many states the object has.
+    """
+
+    object: str
+    selection: str
+    atoms: np.ndarray
+    states: list[int]
+    last: int
+    coordinates: dict[int, np.ndarray]
+    settings: dict[str, str]
+    session: bytes
+    pymol: str
+    warnings: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, str]:
+        """What a fit remembers of where it came from; the atoms as a states text of indices from 1."""
+        return {
+            "object": self.object,
+            "selection": self.selection,
+            "atoms": states.format((self.atoms + 1).tolist()),
+        }
+
+
+def read_source(selection: str, states_text: str = "all", *, _self: Any) -> Source:
+    """Check the selection and the states, and take coordinates and settings out of the scene.
+
+    Raises ExtractError or StatesError with one line; starts no process and changes nothing.
+    """
+    name = _one_object(selection, _self)
+    last = _self.count_states(name)
+    if last < 1:
+        raise ExtractError(
+            f"selection {selection}: the object {name} holds no coordinates; load a trajectory into it"
+        )
+    wanted = [int(s) for s in sorted(states.parse(states_text, last=last, owner=f"the object {name}"))]
+
+    found: list[tuple[int, int, str]] = []
+    _self.iterate(f"({selection}) and not flag 25", "found.append((index, ID, name))", space={"found": found})
+    if not found:
+        count = _self.count_atoms(selection)
+        raise ExtractError(
+            f"selection {selection}: all {count} atoms are flagged 'ignore' and get no surface; "
+            f"'flag ignore, {selection}, clear' brings them in"
+        )
+    kind = _self.get_setting_int("surface_type", name)
+    if kind in NO_TRIANGLES:
+        raise ExtractError(
+            f"surface_type is {kind} for {name}, which draws {NO_TRIANGLES[kind]} and no triangles; "
+            "'set surface_type, 0' gives a surface"
+        )
+
+    atoms = np.array([f[0] for f in found], np.int32) - 1
+    session = _self.get_session(name, partial=1, binary=1, cache=0, compress=0, version=0)
+    entry = next(list(n) for n in session["names"] if n and n[0] == name)
+    coordsets = entry[5][4]
+    coordinates = {}
+    for state in wanted:
+        xyz = _coordinates(name, coordsets, state, atoms, found)
+        if _self.get_setting_int("matrix_mode", name) > 0:
+            # Then PyMOL draws each state through a matrix of its own, which is part of the motion.
+            m = np.array(_self.get_object_matrix(name, state=state, incl_ttt=0)).reshape(4, 4)
+            xyz = (xyz @ m[:3, :3].T + m[:3, 3]).astype(np.float32)
+        coordinates[state] = xyz
+
+    warnings = [f"{name} has one state to fit: the field will not move"] if len(wanted) == 1 else []
+    warnings += _jumps(wanted, coordinates, found, _self.get_symmetry(name))
+    known = _setting_names()
+    return Source(
+        object=name,
+        selection=selection,
+        atoms=atoms,
+        states=wanted,
+        last=last,
+        coordinates=coordinates,
+        settings={k: _self.get(k) for k in SURFACE_SETTINGS if k in known},
+        session=_one_state_session(session, entry, wanted[0]),
+        pymol=str(_self.get_version()[0]),
+        warnings=warnings,
+    )
+
+
+def surfaces(
+    source: Source, workers: int = 0, cancelled: Callable[[], bool] = lambda: False
+) -> Iterator[Surface]:
+    """PyMOL's surfaces of the states of `source`, as they are made, in any order. See
+    surfaces_of_coordinates.
+    """
+    return surfaces_of_coordinates(
+        source, [(s, source.coordinates[s]) for s in source.states], workers, cancelled
+    )
+
+
+def surfaces_of_coordinates(
+    source: Source,
+    frames: Sequence[tuple[float, np.ndarray]],
+    workers: int = 0,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Iterator[Surface]:
+    """PyMOL's surfaces of the source's atoms at other places: frames are (time, f4[A,3]).
+
+    workers: processes at once; 0 for as many as there are cores, at most 8. Closing the generator or a true
+    cancelled() ends the processes; cancelled ends the iteration early, without an error.
+    Raises ExtractError when a worker fails, with the state.
+    """
+    for time, xyz in frames:
+        if xyz.shape != (len(source.atoms), 3):
+            raise ExtractError(
+                f"coordinates at {time} have the shape {xyz.shape}; {(len(source.atoms), 3)} is expected"
+            )
+    count = min(workers or min(_cores(), 8), len(frames))
+    todo: queue.SimpleQueue[tuple[float, np.ndarray]] = queue.SimpleQueue()
+    for frame in frames:
+        todo.put(frame)
+    # Bounded, so that a slow reader holds the workers back instead of filling the memory.
+    done: queue.Queue[Surface | ExtractError] = queue.Queue(maxsize=2 * count)
+    stop = threading.Event()
+    crew: list[_Worker] = []
+    threads: list[threading.Thread] = []
+    try:
+        for _ in range(count):
+            worker = _Worker(source)
+            crew.append(worker)
+            threads.append(threading.Thread(target=worker.run, args=(todo, done, stop), daemon=True))
+            threads[-1].start()
+        for _ in range(len(frames)):
+            while True:
+                if cancelled():
+                    return
+                try:
+                    result = done.get(timeout=0.1)
+                    break
+                except queue.Empty:
+                    continue
+            if isinstance(result, ExtractError):
+                raise result
+            yield result
+    finally:
+        stop.set()
+        for worker in crew:
+            worker.process.kill()
+        # Their pipes end with the processes, so the threads do too; only then may the pipes be closed.
+        for thread in threads:
+            thread.join()
+        for worker in crew:
+            worker.close()
+
+
+class _Worker:
+    """One surface_worker.py process and the loop that feeds it."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "surface_worker.py")
+        # The window's own search path: PyMOL may have been started by a wrapper that set it up.
+        env = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p), OMP_NUM_THREADS="1")
+        try:
+            self.process = subprocess.Popen(
+                [python_executable(), script],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.stderr,
+                env=env,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        except OSError as error:
+            self.stderr.close()
+            raise ExtractError(f"the surface worker can't be started: {error}") from error
+
+    def run(
+        self,
+        todo: queue.SimpleQueue[tuple[float, np.ndarray]],
+        done: queue.Queue[Surface | ExtractError],
+        stop: threading.Event,
+    ) -> None:
+        source = self.source
+        time: float | None = None
+        try:
+            self.ask(
+                "session",
+                {"object": source.object, "settings": source.settings, "route": "cache"},
+                {"session": np.frombuffer(source.session, np.uint8), "atoms": source.atoms},
+            )
+            while not stop.is_set():
+                try:
+                    time, xyz = todo.get_nowait()
+                except queue.Empty:
+                    return
+                result, arrays = self.ask("surface", {"key": time}, {"atoms": xyz})
+                if not len(arrays["faces"]):
+                    raise ExtractError(
+                        f"state {time:g}: PyMOL's surface of {source.selection} has no triangles; "
+                        "look at it with 'show surface' and check the surface settings"
+                    )
+                if not (np.isfinite(arrays["points"]).all() and np.isfinite(arrays["normals"]).all()):
+                    raise ExtractError(
+                        f"state {time:g}: PyMOL's surface of {source.selection} has points that are "
+                        "not numbers; a higher solvent_radius or surface_quality may help"
+                    )
+                made = Surface(
+                    time, arrays["points"], arrays["normals"], arrays["faces"], xyz, result["route"]
+                )
+                _put(done, made, stop)
+        except ExtractError as error:
+            _put(done, error, stop)
+        except (OSError, EOFError, protocol.ProtocolError) as error:
+            where = "before its first state" if time is None else f"at state {time:g}"
+            code = self.process.wait()
+            _put(
+                done,
+                ExtractError(
+                    f"PyMOL's surface worker ended {where} (exit code {code}): {self.last_words() or error}"
+                ),
+                stop,
+            )
+
+    def ask(
+        self, method: str, params: dict[str, Any], arrays: dict[str, np.ndarray]
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        assert isinstance(self.process.stdin, io.BufferedWriter)
+        protocol.write_frame(
+            self.process.stdin, {"kind": "request", "id": 1, "method": method, "params": params}, arrays
+        )
+        assert isinstance(self.process.stdout, io.BufferedReader)
+        frame = protocol.read_frame(self.process.stdout)
+        if frame is None:
+            raise EOFError("it closed its output")
+        header, out = frame
+        if header["kind"] == "error":
+            raise ExtractError(f"PyMOL could not make the surface: {header['message']}")
+        return header["result"], out
+
+    def last_words(self) -> str:
+        self.stderr.seek(0)
+        lines = self.stderr.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+    def close(self) -> None:
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                pass  # half a frame was still in the buffer, and nobody is there to read it
+        self.stderr.close()
+
+
+def python_executable() -> str:
+    """The Python that runs this PyMOL; bundled builds may report the window's program instead."""
+    if os.path.basename(sys.executable or "").lower().startswith("python"):
+        return sys.executable
+    for path in (os.path.join(sys.prefix, "bin", "python3"), os.path.join(sys.prefix, "python.exe")):
+        if os.path.exists(path):
+            return path
+    raise ExtractError(f"no Python interpreter was found beside PyMOL in {sys.prefix}")
+
+
+def _one_object(selection: str, _self: Any) -> str:
+    import pymol  # type: ignore[import-untyped]
+
+    try:
+        # In PyMOL 3.1 only this one raises for a name that does not exist.
+        _self.count_atoms(f"({selection})")
+        names = _self.get_object_list(f"({selection})") or []
+    except pymol.CmdException as error:
+        reason = str(error.args[0] if error.args else error).splitlines()[0]
+        raise ExtractError(f"selection {selection}: {reason}") from error
+    if not names:
+        raise ExtractError(f"selection {selection}: it holds no atoms")
+    if len(names) > 1:
+        listed = ", ".join(sorted(names)[:4]) + (", ..." if len(names) > 4 else "")
+        raise ExtractError(
+            f"selection {selection}: it spans {len(names)} objects ({listed}); fit one at a time"
+        )
+    return names[0]
+
+
+def _coordinates(
+    name: str, coordsets: list[Any], state: int, atoms: np.ndarray, found: list[tuple[int, int, str]]
+) -> np.ndarray:
+    # The layout of PyMOL's session files: a coordinate set holds its coordinates at 2 and the atoms they are
+    # of at 3.
+    coordset = coordsets[state - 1]
+    if coordset is None:
+        raise ExtractError(f"state {state}: {name} has no coordinates there; leave it out of states")
+    if not isinstance(coordset[2], bytes) or not isinstance(coordset[3], bytes):
+        raise ExtractError(
+            "this PyMOL writes its sessions in a way that is not known here; please report its version"
+        )
+    xyz = np.frombuffer(coordset[2], np.float32).reshape(-1, 3)
+    owners = np.frombuffer(coordset[3], np.int32)
+    place = np.full(max(int(atoms.max()), int(owners.max(initial=0))) + 1, -1, np.int64)
+    place[owners] = np.arange(len(owners))
+    at = place[atoms]
+    missing = np.flatnonzero(at < 0)
+    if len(missing):
+        first = found[missing[0]]
+        raise ExtractError(
+            f"state {state}: {len(missing)} of the {len(atoms)} selected atoms of {name} are not in it "
+            f"(first: atom id {first[1]}, {first[2]}); select atoms that every state has"
+        )
+    xyz = xyz[at]
+    bad = np.flatnonzero(~np.isfinite(xyz).all(axis=1))
+    if len(bad):
+        first, where = found[bad[0]], xyz[bad[0]]
+        raise ExtractError(
+            f"state {state}: atom id {first[1]} ({first[2]}) of {name} has the coordinates "
+            f"{where[0]:g}, {where[1]:g}, {where[2]:g}; leave that state or atom out"
+        )
+    return xyz
+
+
+def _jumps(
+    wanted: list[int], coordinates: dict[int, np.ndarray], found: list[tuple[int, int, str]], symmetry: Any
+) -> list[str]:
+    """A line for the first atom that leaps, as atoms do when a trajectory is wrapped into its box."""
+    limit = JUMP
+    if symmetry and min(symmetry[:3]) > 2.0:
+        limit = 0.5 * min(symmetry[:3])
+    for before, after in zip(wanted, wanted[1:]):
+        step = coordinates[after].astype(np.float64) - coordinates[before]
+        length = np.linalg.norm(step - np.median(step, axis=0), axis=1)
+        worst = int(length.argmax())
+        if length[worst] > limit:
+            line = (
+                f"atom id {found[worst][1]} ({found[worst][2]}) moves {length[worst]:.1f} A from state "
+                f"{before} to {after}; if it crosses the periodic box, run pbc_unwrap first"
+            )
+            return [line]
+    return []
+
+
+def _one_state_session(session: dict[str, Any], entry: list[Any], state: int) -> bytes:
+    """The session of the object with only `state`, so that a worker's memory does not grow with the
+    trajectory.
+    """
+    molecule = list(entry[5])
+    molecule[1] = 1
+    molecule[4] = [molecule[4][state - 1]]
+    entry = list(entry)
+    entry[5] = molecule
+    # In no group: a group that is switched off would hide it.
+    entry[6] = ""
+    keys = ("version", "colors", "color_ext", "unique_settings", "partial")
+    small = {k: session[k] for k in keys if k in session}
+    return pickle.dumps({**small, "names": [entry]}, protocol=4)
+
+
+def _setting_names() -> set[str]:
+    import pymol.setting  # type: ignore[import-untyped]
+
+    return set(pymol.setting.get_name_list())
+
+
+def _put(
+    done: queue.Queue[Surface | ExtractError], item: Surface | ExtractError, stop: threading.Event
+) -> None:
+    while not stop.is_set():
+        try:
+            done.put(item, timeout=0.1)
+            return
+        except queue.Full:
+            continue
+
+
+def _cores() -> int:
+    # Fewer than the machine has when the process is bound to some, as under a scheduler.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,352 @@
+"""Fits as the user sees them: one list of fits by name, one backend that they share.
+
+The scene is read before anything here runs, so a job makes no PyMOL call and may run in the background. One
+activity per fit at a time, in one thread; fits take turns.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+import numpy as np
+
+from . import extract, launcher, settings, states
+from .client import Backend, BackendError, Call
+
+Say = Callable[[str], None]
+Arrays = dict  # name -> array
+PROGRESS_SECONDS = 2.0
+MOST_ATOMS = 50_000_000
+
+
+class JobError(ValueError):
+    """A fit that does not exist, is busy or can't be used: one line for the user."""
+
+
+class Cancelled(Exception):
+    """The user stopped the job."""
+
+
+@dataclass
+class Fit:
+    """A fit: where it came from, how far it is, what came of it.
+
+    atoms: i4[A], indices from 0 in `object` of the atoms sent, or None where the fit says nothing of them.
+    states: the fitted state numbers, rising. phase: queued, surfaces, sampling, fit, saving, ready, failed,
+    cancelled.
+    """
+
+    name: str
+    object: str = ""
+    selection: str = ""
+    atoms: np.ndarray | None = None
+    states: list[float] = field(default_factory=list)
+    phase: str = "queued"
+    fraction: float = 0.0
+    loss: float | None = None
+    seconds_left: float | None = None
+    device: str = ""
+    report: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+    activity: str = ""
+    stop: threading.Event = field(default_factory=threading.Event)
+    last_said: float = 0.0
+
+    def line(self) -> str:
+        """Name and progress in one line."""
+        if self.phase == "ready":
+            text = f"ready, states {states.format(self.states)} of {self.object}"
+            if self.activity:
+                text += f", busy with {self.activity}"
+        elif self.phase in ("failed", "cancelled", "queued"):
+            text = f"{self.phase}{': ' if self.error else ''}{self.error}"
+        else:
+            text = f"{self.phase} {100 * self.fraction:.0f} %"
+            if self.loss is not None:
+                text += f", loss {self.loss:.4g}"
+            if self.seconds_left is not None:
+                text += f", {self.seconds_left:.0f} s left"
+        return f"{self.name}: {text}" + (f", on {self.device}" if self.device else "")
+
+
+class Background(threading.Thread):
+    """The thread of a background job. scene.py hands its PyMOL calls to the window's thread."""
+
+
+class Jobs:
+    def __init__(self) -> None:
+        self.fits: dict[str, Fit] = {}
+        self._backend: Backend | None = None
+        self._command: list[str] = []
+        self._closed = False
+        self._starting = threading.Lock()
+        self._claiming = threading.Lock()
+        self._turn = threading.Lock()
+
+    # The backend
+
+    def backend(self) -> Backend:
+        """The running backend, started if there is none. Raises LaunchError or BackendError."""
+        with self._starting:
+            if self._closed:
+                raise JobError("the fits of this session are closed")
+            if self._backend is None or not self._backend.alive:
+                folder = settings.get("folder")
+                if folder:
+                    os.environ["DSR_HOME"] = folder
+                self._command = launcher.find_command(settings.get("backend") or None)
+                backend = Backend(self._command, self._on_event)
+                backend.start()
+                self._backend = backend
+            return self._backend
+
+    def close(self) -> None:
+        """Stop every job and the backend, for good."""
+        self._closed = True
+        for fit in self.fits.values():
+            fit.stop.set()
+        with self._starting:
+            if self._backend is not None:
+                self._backend.close()
+                self._backend = None
+
+    def device_name(self, device: str = "") -> str:
+        """A device of the running backend in words (its default one if none is named), as far as it is
+        known.
+        """
+        known = (self._backend.device if self._backend is not None else None) or {}
+        name, default = str(known.get("name") or ""), str(known.get("device") or "")
+        device = device or default
+        return f"{name} ({device})" if name and device == default != name else device
+
+    def _on_event(self, event: str, params: dict[str, Any]) -> None:
+        if event == "log":
+            print(f" dsr: {params.get('text', '')}")
+        elif event == "progress":
+            fit = self.fits.get(str(params.get("fit")))
+            if fit is not None:
+                fit.phase = str(params.get("phase") or fit.phase)
+                fit.fraction = float(params.get("fraction") or 0.0)
+                fit.loss, fit.seconds_left = params.get("loss"), params.get("seconds_left")
+                fit.device = self.device_name(str(params.get("device") or ""))
+
+    # Fits by name
+
+    def get(self, name: str) -> Fit:
+        """The fit of that name, ready to be used. Raises JobError."""
+        fit = self.fits.get(name)
+        if fit is None:
+            there = ", ".join(sorted(self.fits)) or "none"
+            raise JobError(f"there is no fit {name} (there: {there}); make one with dsr_fit or dsr_load")
+        if fit.phase != "ready":
+            raise JobError(f"{fit.line()}; it can be used when it is ready")
+        return fit
+
+    @contextmanager
+    def busy(self, fit: Fit, activity: str) -> Iterator[None]:
+        """Hold the fit for one activity. Raises JobError when it has one already."""
+        self.claim(fit, activity)
+        try:
+            yield
+        finally:
+            fit.activity = ""
+
+    def claim(self, fit: Fit, activity: str) -> None:
+        with self._claiming:
+            if fit.activity:
+                raise JobError(
+                    f"{fit.name} is busy with {fit.activity}; wait for it, or dsr_cancel {fit.name}"
+                )
+            fit.activity = activity
+            fit.stop.clear()
+
+    def cancel(self, name: str) -> bool:
+        """Ask the fit's activity to stop; whether there was one. Raises JobError for an unknown name."""
+        fit = self.fits.get(name)
+        if fit is None:
+            raise JobError(f"there is no fit {name} to cancel")
+        running = bool(fit.activity)
+        fit.stop.set()
+        return running
+
+    # Asking
+
+    def wait(self, fit: Fit, call: Call, say: Say = lambda text: None) -> tuple[dict[str, Any], Arrays]:
+        """The answer to a call, with progress lines on the way. Raises Cancelled or BackendError."""
+        asked = False
+        try:
+            while not call.done:
+                if fit.stop.is_set() and not asked:
+                    asked = True
+                    call.cancel()
+                self._say_progress(fit, say)
+                time.sleep(0.02)
+            return call.result()
+        except KeyboardInterrupt:
+            call.cancel()
+            raise
+        except BackendError as error:
+            if error.code == "cancelled":
+                raise Cancelled(f"{fit.name}: cancelled") from error
+            raise
+
+    def ask(
+        self, fit: Fit, method: str, params: dict[str, Any] | None = None, arrays: Arrays | None = None
+    ) -> tuple[dict[str, Any], Arrays]:
+        """One request about a fit. Raises Cancelled or BackendError."""
+        return self.wait(fit, self.backend().submit(method, {"fit": fit.name, **(params or {})}, arrays))
+
+    def stream(
+        self, fit: Fit, method: str, requests: Sequence[dict[str, Any]]
+    ) -> Generator[tuple[dict[str, Any], Arrays], None, None]:
+        """The answers to many requests, in order; the next one is computed while an answer is used."""
+        backend = self.backend()
+        calls: deque[Call] = deque()
+        try:
+            for params in requests:
+                calls.append(backend.submit(method, {"fit": fit.name, **params}))
+                if len(calls) == 2:
+                    yield self.wait(fit, calls.popleft())
+            while calls:
+                yield self.wait(fit, calls.popleft())
+        finally:
+            for call in calls:
+                call.cancel()
+
+    def _say_progress(self, fit: Fit, say: Say) -> None:
+        now = time.monotonic()
+        if fit.phase not in ("queued", "ready") and now - fit.last_said >= PROGRESS_SECONDS:
+            fit.last_said = now
+            say(f" {fit.line()}")
+
+    # Fitting
+
+    def new(self, name: str, source: extract.Source) -> Fit:
+        """Enter a fit, queued; one of that name that is done gives way. Raises JobError when it is not
+        done.
+        """
+        old = self.fits.get(name)
+        if old is not None and old.activity:
+            raise JobError(
+                f"{name} is busy with {old.activity}; wait for it, dsr_cancel {name}, or give another name"
+            )
+        fit = Fit(name, source.object, source.selection, source.atoms, list(map(float, source.states)))
+        self.fits[name] = fit
+        self.claim(fit, "its fit")
+        return fit
+
+    def fit(self, fit: Fit, source: extract.Source, config: dict[str, Any], resume: bool, say: Say) -> None:
+        """Surfaces, then the fit, in turn with other fits. Raises Cancelled, BackendError or ExtractError."""
+        try:
+            if not self._turn.acquire(blocking=False):
+                say(f" {fit.name}: waits for the fit before it; dsr_status shows both")
+                while not self._turn.acquire(timeout=0.1):
+                    if fit.stop.is_set():
+                        raise Cancelled(f"{fit.name}: cancelled before it began")
+            try:
+                self._fit(fit, source, config, resume, say)
+            finally:
+                self._turn.release()
+        except Cancelled:
+            fit.phase = "cancelled"
+            raise
+        except KeyboardInterrupt:
+            fit.phase = "cancelled"
+            raise
+        except Exception as error:
+            fit.phase, fit.error = "failed", str(error)
+            raise
+        finally:
+            fit.activity = ""
+
+    def _fit(self, fit: Fit, source: extract.Source, config: dict[str, Any], resume: bool, say: Say) -> None:
+        backend = self.backend()
+        fit.device = self.device_name()
+        opened = {"config": config, "object": source.object, "source": source.to_json(), "resume": resume}
+        self.ask(fit, "open", opened)
+        finished = False
+        try:
+            fit.phase = "surfaces"
+            sent: deque[Call] = deque()
+            workers = int(settings.get("workers"))
+            for count, made in enumerate(extract.surfaces(source, workers, fit.stop.is_set), 1):
+                sent.append(
+                    backend.submit(
+                        "surface",
+                        {"fit": fit.name, "state": made.state},
+                        {
+                            "points": made.points,
+                            "normals": made.normals,
+                            "faces": made.faces,
+                            "atoms": made.atoms,
+                        },
+                    )
+                )
+                # A refused surface ends the fit now, not after all the others are made.
+                while len(sent) > 4:
+                    self.wait(fit, sent.popleft())
+                fit.phase, fit.fraction = "surfaces", count / len(source.states)
+                self._say_progress(fit, say)
+            if fit.stop.is_set():
+                raise Cancelled(f"{fit.name}: cancelled")
+            while sent:
+                self.wait(fit, sent.popleft())
+            fit.phase, fit.fraction = "sampling", 0.0
+            result, _ = self.wait(fit, backend.submit("fit", {"fit": fit.name}), say)
+            fit.report = dict(result["report"])
+            fit.device = self.device_name(str(fit.report.get("device") or ""))
+            fit.phase, fit.fraction = "ready", 1.0
+            finished = True
+        finally:
+            if not finished and backend.alive:
+                # What was sent so far would only take the backend's memory.
+                backend.submit("drop", {"fit": fit.name})
+
+    # Files
+
+    def load(self, name: str, data: bytes) -> Fit:
+        """Give the content of a `.dsr` to the backend and enter it as a fit. Raises JobError or
+        BackendError.
+        """
+        old = self.fits.get(name)
+        if old is not None and old.activity:
+            raise JobError(f"{name} is busy with {old.activity}; wait for it, or give another name")
+        fit = Fit(name)
+        result, _ = self.wait(
+            fit, self.backend().submit("load", {"fit": name}, {"file": np.frombuffer(data, np.uint8)})
+        )
+        fit.report = dict(result["report"])
+        source = fit.report.get("source") or {}
+        fit.object, fit.selection = str(source.get("object") or ""), str(source.get("selection") or "")
+        if source.get("atoms"):
+            atoms = states.parse(source["atoms"], most=MOST_ATOMS)
+            fit.atoms = np.array(atoms, np.int32) - 1
+        fit.states = [float(s) for s in fit.report["states"]]
+        fit.device = self.device_name()
+        fit.phase, fit.fraction = "ready", 1.0
+        self.fits[name] = fit
+        return fit
+
+
+def in_background(title: str, work: Callable[[], None]) -> None:
+    """Run `work` in a thread of its own; what it raises is printed as PyMOL prints errors."""
+
+    def guarded() -> None:
+        try:
+            work()
+        except Cancelled as stopped:
+            print(f" {title}: {stopped}")
+        except Exception as error:  # noqa: BLE001 - nobody is there to catch it: it must be seen
+            print(f" Error: {title}: {error}")
+
+    Background(target=guarded, name=f"dsr-{title}", daemon=True).start()
+
+
+jobs = Jobs()

@@ -1,0 +1,409 @@
+"""Meshes to the scene: multi-state CGO objects or maps, colours, the atoms that go with them, the movie.
+
+Every change of the scene is one short call in the window's thread, a state at a time, so that the window
+stays alive.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Callable, TypeVar
+
+import numpy as np
+
+from . import states
+from .jobs import Background, Cancelled, Fit
+
+Say = Callable[[str], None]
+T = TypeVar("T")
+
+# Loading a state takes longer the more states an object has, so long movies go into several objects.
+STATES_PER_OBJECT = 200
+# What a movie of any length may hold in all: about 220 bytes of memory per triangle.
+ALL_TRIANGLES = 5_000_000
+ORANGE = np.array([1.0, 0.55, 0.1])
+FUTURE_TRANSPARENCY = 0.4
+PLAIN = (0.8, 0.8, 0.8)
+ATOMS_TITLE = "dsr atoms"
+IDENTITY = [1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 1.0]
+
+
+class SceneError(ValueError):
+    """What keeps a result out of the scene, as one line for the user."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One time of a movie: the state it becomes in which object."""
+
+    time: float
+    state: int
+    object: str
+    future: bool
+
+
+@dataclass
+class Loaded:
+    """What a movie brought: objects by name, frames loaded, times without a surface, expected errors (Å) by
+    time.
+    """
+
+    objects: list[str] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
+    empty: list[float] = field(default_factory=list)
+    expected: dict[float, float] = field(default_factory=dict)
+
+
+def in_gui(_self: Any, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Call `function` where the scene may be changed, and return what it returns."""
+    marshal = getattr(_self, "_call_in_gui_thread", None)
+    if marshal is None or not isinstance(threading.current_thread(), Background):
+        return function(*args, **kwargs)
+    box: list[T] = []
+    raised: list[BaseException] = []
+    done = threading.Event()
+
+    def run() -> None:
+        try:
+            box.append(function(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that asked
+            raised.append(error)
+        finally:
+            done.set()
+
+    # PyMOL's caller can miss the moment its function is done when that was quick, and then waits until its
+    # next call; it waits in a thread of its own here.
+    threading.Thread(target=marshal, args=(run,), daemon=True).start()
+    done.wait()
+    if raised:
+        raise raised[0]
+    return box[0]
+
+
+def plan(fit: Fit, times: Sequence[float], object: str) -> list[Frame]:
+    """Which state of which object each time becomes.
+
+    Whole times keep their number, so that the molecule plays along; otherwise states count from 1. Times
+    outside the fitted states go into `<object>_future`, whose states go on where the others end.
+    """
+    whole = all(float(t).is_integer() for t in times)
+    first, last = min(fit.states), max(fit.states)
+    frames = []
+    counts = {False: 0, True: 0}
+    total = {future: sum((not first <= t <= last) == future for t in times) for future in (False, True)}
+    for number, time in enumerate(times, 1):
+        future = not first <= time <= last
+        name = f"{object}_future" if future else object
+        if total[future] > STATES_PER_OBJECT:
+            name += f"_{counts[future] // STATES_PER_OBJECT + 1:02d}"
+        counts[future] += 1
+        frames.append(Frame(time, int(time) if whole else number, name, future))
+    return frames
+
+
+def triangle_budget(count: int) -> int:
+    """Triangles per state for a movie of `count` states."""
+    return int(min(50_000, max(10_000, ALL_TRIANGLES // max(count, 1))))
+
+
+def atom_colors(fit: Fit, _self: Any) -> np.ndarray | None:
+    """Colours of the fit's atoms as they are now, f4[A,3] from 0 to 1; None where the scene lacks them."""
+    if fit.atoms is None or fit.object not in _self.get_names("objects"):
+        return None
+    found: dict[int, int] = {}
+    _self.iterate(f"%{fit.object}", "found[index - 1] = color", space={"found": found})
+    if any(int(i) not in found for i in fit.atoms):
+        return None
+    numbers = [found[int(i)] for i in fit.atoms]
+    tuples = {n: _self.get_color_tuple(n) or PLAIN for n in set(numbers)}
+    return np.array([tuples[n] for n in numbers], np.float32)
+
+
+def cgo_floats(
+    points: np.ndarray, normals: np.ndarray, faces: np.ndarray, colors: np.ndarray | None
+) -> list[float]:
+    """A mesh as PyMOL's list of CGO numbers: points, normals, colors f4[N,3] (or no colours), faces
+    i4[M,3].
+    """
+    # BEGIN TRIANGLES is the form that every drawing path shows, and only plain Python floats are taken.
+    corners = faces.ravel()
+    width = 8 if colors is None else 12
+    a = np.empty((len(corners), width), np.float32)
+    at = 0
+    if colors is not None:
+        a[:, 0] = 6.0
+        a[:, 1:4] = colors[corners]
+        at = 4
+    a[:, at] = 5.0
+    a[:, at + 1 : at + 4] = normals[corners]
+    a[:, at + 4] = 4.0
+    a[:, at + 5 : at + 8] = points[corners]
+    return [2.0, 4.0] + a.ravel().tolist() + [3.0]
+
+
+def mrc_bytes(values: np.ndarray, spacing: float, origin: Sequence[float]) -> bytes:
+    """A grid f4[nx,ny,nz] as an MRC map; its origin (Å) may lie anywhere, unlike that of a CCP4 map."""
+    header = np.zeros(256, "<i4")
+    floats = header.view("<f4")
+    shape = values.shape
+    header[0:3] = shape
+    header[3] = 2
+    header[7:10] = shape
+    floats[10:13] = np.array(shape) * spacing
+    floats[13:16] = 90.0
+    header[16:19] = 1, 2, 3
+    floats[19:22] = values.min(), values.max(), values.mean()
+    header[22] = 1
+    floats[49:52] = origin
+    header[52] = struct.unpack("<i", b"MAP ")[0]
+    header[53] = 0x00004144
+    return header.tobytes() + np.ascontiguousarray(values.transpose(2, 1, 0), "<f4").tobytes()
+
+
+def ttt(name: str, _self: Any) -> list[float]:
+    """The display matrix of an object in PyMOL's own layout (TTT), the identity where there is none."""
+    # Not matrix_copy: it also takes the history of moves that are in the coordinates already.
+    if name not in _self.get_names("objects"):
+        return list(IDENTITY)
+    return list(_self.get_object_ttt(name) or IDENTITY)
+
+
+def matrix(name: str, _self: Any) -> np.ndarray:
+    """The display matrix of an object as f4[4,4] for columns: matrix @ (x, y, z, 1)."""
+    t = np.array(ttt(name, _self), np.float64).reshape(4, 4)
+    m = np.eye(4)
+    m[:3, :3] = t[:3, :3]
+    # TTT moves by its last row, turns, and moves by its last column.
+    m[:3, 3] = t[:3, :3] @ t[3, :3] + t[:3, 3]
+    return m.astype(np.float32)
+
+
+def check_names(frames: Sequence[Frame], object: str, _self: Any) -> set[str]:
+    """The names that a movie named `object` may take; SceneError where one belongs to something else."""
+    names = {f.object for f in frames} | {object, f"{object}_future", f"{object}_atoms"}
+    names |= {f"{name}_map" for name in names}
+    for name in sorted(names & set(_self.get_names("all"))):
+        kind = _self.get_type(name)
+        ours = kind in ("object:cgo", "object:group", "object:surface", "object:map") or (
+            kind == "object:molecule" and _self.get_title(name, 1) == ATOMS_TITLE
+        )
+        if not ours:
+            raise SceneError(
+                f"the name {name} is taken by a {kind.split(':')[-1]}; give another one with object="
+            )
+    return names
+
+
+def show(
+    fit: Fit,
+    frames: Sequence[Frame],
+    answers: Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]],
+    *,
+    object: str,
+    color: str = "",
+    as_map: bool = False,
+    level: float = 0.0,
+    say: Say,
+    _self: Any,
+) -> Loaded:
+    """Load the answers to `mesh` (or `grid` for maps) as the planned frames, and return what is in the scene.
+
+    A fault takes everything away again; a cancelled movie keeps its finished states and says so.
+    """
+    loaded = Loaded()
+    stopped: Cancelled | None = None
+    base = None if color else in_gui(_self, atom_colors, fit, _self)
+    if base is None and not color and not as_map:
+        say(f" {fit.name}: {fit.object or 'its molecule'} is not in the scene as it was; one colour is used")
+    place = in_gui(_self, ttt, fit.object, _self)
+    whole = all(float(f.time).is_integer() for f in frames)
+    companion = None if whole or as_map else _Companion(fit, f"{object}_atoms", _self)
+    in_gui(_self, _delete, in_gui(_self, check_names, frames, object, _self), _self)
+    try:
+        for frame, (result, arrays) in zip(frames, answers):
+            if frame.future and result.get("expected_error") is not None:
+                loaded.expected[frame.time] = float(result["expected_error"])
+            if as_map:
+                in_gui(_self, _load_map, frame, result, arrays, _self)
+            elif len(arrays["faces"]):
+                floats = cgo_floats(
+                    arrays["points"],
+                    arrays["normals"],
+                    arrays["faces"],
+                    _vertex_colors(frame, arrays, base, color, _self),
+                )
+                in_gui(_self, _self.load_cgo, floats, frame.object, frame.state, zoom=0)
+            else:
+                loaded.empty.append(frame.time)
+                continue
+            if companion is not None and "atoms" in arrays:
+                in_gui(_self, companion.add, frame.state, arrays["atoms"])
+            loaded.frames.append(frame)
+            if frame.object not in loaded.objects:
+                loaded.objects.append(frame.object)
+                in_gui(_self, _dress, frame, color, place, as_map, _self)
+    except Cancelled as error:
+        stopped = error
+    except BaseException:
+        names = (
+            loaded.objects + [f"{n}_map" for n in loaded.objects] + ([companion.name] if companion else [])
+        )
+        in_gui(_self, _delete, names, _self)
+        raise
+    in_gui(_self, _finish, loaded, object, as_map, level, place, _self)
+    if companion is not None and companion.made:
+        in_gui(_self, companion.finish, place)
+        loaded.objects.append(companion.name)
+    if stopped is not None:
+        done, asked = len(loaded.frames), len(frames)
+        say(f" {fit.name}: cancelled; the first {done} of {asked} states are in {object}")
+        raise stopped
+    return loaded
+
+
+def set_movie(frames: Sequence[Frame], _self: Any) -> None:
+    """A movie that plays the states of the frames in their order."""
+    parts: list[str] = []
+    numbers = [f.state for f in frames]
+    at = 0
+    while at < len(numbers):
+        end = at
+        while end + 1 < len(numbers) and numbers[end + 1] == numbers[end] + 1:
+            end += 1
+        parts.append(str(numbers[at]))
+        if end > at:
+            parts.append(f"-{numbers[end]}")
+        at = end + 1
+    _self.mset(" ".join(parts))
+    _self.frame(1)
+
+
+class _Companion:
+    """The fit's atoms at times between states, as a molecule drawn like the source, so that cartoons move
+    along.
+    """
+
+    def __init__(self, fit: Fit, name: str, _self: Any) -> None:
+        self.fit, self.name, self._self = fit, name, _self
+        self.made = 0
+
+    def add(self, state: int, atoms: np.ndarray) -> None:
+        cmd, fit = self._self, self.fit
+        if fit.atoms is None or len(atoms) != len(fit.atoms) or fit.object not in cmd.get_names("objects"):
+            return
+        if not self.made:
+            # Without this PyMOL may sort the atoms anew, away from the order of the fit.
+            retain = cmd.get("retain_order")
+            cmd.set("retain_order", 1)
+            try:
+                cmd.select_list("_dsr", fit.object, [int(i) + 1 for i in fit.atoms], mode="index")
+                cmd.create(self.name, "_dsr", int(min(fit.states)), state, zoom=0)
+            finally:
+                cmd.set("retain_order", retain)
+                cmd.delete("_dsr")
+            self.made = state
+        else:
+            cmd.create(self.name, self.name, self.made, state, zoom=0)
+        positions = iter(atoms.tolist())
+        cmd.alter_state(
+            state, self.name, "(x, y, z) = next(positions)", space={"positions": positions, "next": next}
+        )
+
+    def finish(self, place: list[float]) -> None:
+        cmd = self._self
+        cmd.set_object_ttt(self.name, place)
+        cmd.set_title(self.name, 1, ATOMS_TITLE)
+        # Its states are not the movie's, so it would play beside its own surface.
+        cmd.disable(self.fit.object)
+
+
+def _delete(names: Iterable[str], _self: Any) -> None:
+    for name in set(names) & set(_self.get_names("all")):
+        _self.delete(name)
+
+
+def _vertex_colors(
+    frame: Frame, arrays: dict[str, np.ndarray], base: np.ndarray | None, color: str, _self: Any
+) -> np.ndarray | None:
+    """f4[N,3], or None where the object's own colour is enough."""
+    if color and not frame.future:
+        return None
+    count = len(arrays["points"])
+    if color or base is None or "nearest" not in arrays:
+        one = in_gui(_self, _self.get_color_tuple, color) if color else PLAIN
+        colors = np.tile(np.array(one, np.float32), (count, 1))
+    else:
+        colors = base[arrays["nearest"]]
+    return (0.5 * colors + 0.5 * ORANGE).astype(np.float32) if frame.future else colors
+
+
+def _load_map(frame: Frame, result: dict[str, Any], arrays: dict[str, np.ndarray], _self: Any) -> None:
+    # PyMOL's inside is where a map is high.
+    data = mrc_bytes(-arrays["values"], float(result["spacing"]), result["origin"])
+    normalize = _self.get("normalize_ccp4_maps")
+    _self.set("normalize_ccp4_maps", 0)
+    try:
+        _self.load_raw(data, "mrc", f"{frame.object}_map", frame.state, zoom=0)
+    finally:
+        _self.set("normalize_ccp4_maps", normalize)
+
+
+def _dress(frame: Frame, color: str, place: list[float], as_map: bool, _self: Any) -> None:
+    if as_map:
+        return
+    _self.set_object_ttt(frame.object, place)
+    if frame.future:
+        _self.set("cgo_transparency", FUTURE_TRANSPARENCY, frame.object)
+    elif color:
+        _self.color(color, frame.object)
+
+
+def _finish(loaded: Loaded, object: str, as_map: bool, level: float, place: list[float], _self: Any) -> None:
+    if as_map:
+        algorithm = _self.get("isosurface_algorithm")
+        # The other algorithms are not in every build and complain at each state.
+        _self.set("isosurface_algorithm", 1)
+        try:
+            for name in list(loaded.objects):
+                _self.isosurface(name, f"{name}_map", -level)
+                for made in (name, f"{name}_map"):
+                    _self.set_object_ttt(made, place)
+                _self.disable(f"{name}_map")
+                loaded.objects.append(f"{name}_map")
+                if name.startswith(f"{object}_future"):
+                    _self.color("orange", name)
+                    _self.set("transparency", FUTURE_TRANSPARENCY, name)
+        finally:
+            _self.set("isosurface_algorithm", algorithm)
+    for group in (object, f"{object}_future"):
+        members = [n for n in loaded.objects if n.startswith(group + "_") and n[len(group) + 1 :].isdigit()]
+        if members:
+            _self.group(group, " ".join(members))
+
+
+def describe(fit: Fit, loaded: Loaded) -> list[str]:
+    """Lines on what came out of the ordinary: extrapolated times, empty times, atoms between states."""
+    lines = []
+    future = [f for f in loaded.frames if f.future]
+    if future:
+        names = sorted({f.object for f in future})
+        error = ""
+        if loaded.expected:
+            low, high = min(loaded.expected.values()), max(loaded.expected.values())
+            error = f", expected error {low:.2f} to {high:.2f} A"
+        lines.append(
+            f"states {states.format([f.time for f in future])} are past the fitted "
+            f"{min(fit.states):g} to {max(fit.states):g}: extrapolated{error}, in {names[0]}"
+        )
+    if loaded.empty:
+        lines.append(f"states {states.format(loaded.empty)} have no surface at this level and stay empty")
+    atoms = [n for n in loaded.objects if n.endswith("_atoms")]
+    if atoms:
+        lines.append(
+            f"{atoms[0]} holds the atoms at these times; {fit.object} is switched off, "
+            "as its states are not these"
+        )
+    return lines

@@ -1,0 +1,85 @@
+"""Real PyMOL, one private session per test; the window's own PyMOL is never touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pymol2
+import pytest
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "gui: opens a real window under Xvfb")
+
+
+@pytest.fixture
+def session():
+    """A private PyMOL: session.cmd is what the commands take as _self."""
+    pymol = pymol2.PyMOL()
+    pymol.start()
+    pymol.cmd.feedback("disable", "all", "everything")
+    yield pymol
+    pymol.stop()
+
+
+@pytest.fixture
+def cmd(session):
+    return session.cmd
+
+
+@pytest.fixture
+def peptide(cmd):
+    """`pep`: a small helix that bends over 6 states; a tenth of a second per surface."""
+    build_peptide(cmd)
+    return cmd
+
+
+@pytest.fixture
+def adk(cmd):
+    """`adk`: the DIMS trajectory of adenylate kinase, 102 states of 3341 atoms."""
+    files = pytest.importorskip("MDAnalysisTests.datafiles")
+    cmd.load(files.PSF, "adk")
+    cmd.load_traj(files.DCD2, "adk", state=1)
+    return cmd
+
+
+def build_peptide(cmd, name="pep", count=6):
+    cmd.fab("ACDEFGHIK", name, ss=1)
+    start = coordinates(cmd, name, 1)
+    for state in range(2, count + 1):
+        cmd.create(name, name, 1, state)
+        bend = 0.04 * (state - 1)
+        moved = start.copy()
+        moved[:, 0] += bend * (start[:, 2] - start[:, 2].mean()) ** 2 / 5
+        put(cmd, name, state, moved)
+
+
+def coordinates(cmd, selection, state) -> np.ndarray:
+    """f8[A,3] by iterate_state, which works on every PyMOL."""
+    found: list[tuple[float, float, float]] = []
+    cmd.iterate_state(state, selection, "found.append((x, y, z))", space={"found": found})
+    return np.array(found)
+
+
+def put(cmd, selection, state, xyz) -> None:
+    positions = iter(np.asarray(xyz).tolist())
+    cmd.alter_state(
+        state, selection, "(x, y, z) = next(positions)", space={"positions": positions, "next": next}
+    )
+
+
+def idtf_points(cmd) -> np.ndarray:
+    """Positions of all triangles the scene shows now, as PyMOL exports them, in the scene's frame."""
+    cmd.set("geometry_export_mode", 1)
+    text = cmd.get_idtf()[1]
+    blocks = []
+    at = text.find("MODEL_POSITION_LIST {")
+    while at >= 0:
+        start = text.index("{", at) + 1
+        blocks.append(np.array(text[start : text.index("}", start)].split(), float).reshape(-1, 3))
+        at = text.find("MODEL_POSITION_LIST {", start)
+    return np.concatenate(blocks) if blocks else np.zeros((0, 3))
+
+
+ROOT = Path(__file__).resolve().parent.parent

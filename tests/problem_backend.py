@@ -1,0 +1,249 @@
+"""A backend that misbehaves on request: `python problem_backend.py MODE`.
+
+Each mode but the last writes its own frames, so that it can break them. `worker PATIENCE` is the real server
+with methods of its own in the worker lane; PATIENCE replaces the seconds that a stuck process is left.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dsr_backend import protocol
+from dsr_backend.protocol import read_frame, write_frame
+
+out, requests = sys.stdout.buffer, sys.stdin.buffer
+
+
+def say(header: dict[str, Any]) -> None:
+    write_frame(out, header)
+
+
+def greet(speaks: int = protocol.PROTOCOL) -> None:
+    frame = read_frame(requests)  # type: ignore[arg-type]
+    assert frame is not None
+    say({"kind": "reply", "id": frame[0]["id"], "result": {"protocol": speaks, "version": "9.9"}})
+
+
+def next_id() -> int:
+    frame = read_frame(requests)  # type: ignore[arg-type]
+    if frame is None:
+        sys.exit(0)
+    return int(frame[0]["id"])
+
+
+def linger() -> None:
+    time.sleep(600)
+
+
+def slow() -> None:
+    print("srun: job 17 queued and waiting for resources", file=sys.stderr, flush=True)
+    linger()
+
+
+def banner() -> None:
+    out.write(b"Welcome to gpu01\n")
+    out.flush()
+    linger()
+
+
+def missing() -> None:
+    sys.exit("ModuleNotFoundError: No module named 'torch'")
+
+
+def junk() -> None:
+    greet()
+    next_id()
+    out.write(b"Segmentation fault (core dumped)\n")
+    out.flush()
+    linger()
+
+
+def half() -> None:
+    greet()
+    frame = b"".join(
+        bytes(part) for part in protocol.encode({"kind": "reply", "id": next_id(), "result": {}})
+    )
+    out.write(frame[:30])
+    out.flush()
+    sys.exit(4)
+
+
+def huge() -> None:
+    greet()
+    next_id()
+    out.write(struct.pack("<4sIQ", b"DSR1", 2, 2**62))
+    out.flush()
+    linger()
+
+
+def newer() -> None:
+    greet(protocol.PROTOCOL + 1)
+    linger()
+
+
+def older() -> None:
+    greet(protocol.PROTOCOL - 1)
+    linger()
+
+
+def refuses() -> None:
+    say({"kind": "error", "id": next_id(), "code": "version", "message": "upgrade the plugin"})
+    linger()
+
+
+def killed() -> None:
+    greet()
+    next_id()
+    print("step 120 of 1400", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fails() -> None:
+    greet()
+    next_id()
+    sys.exit("CUDA error: device lost")
+
+
+def orphans() -> None:
+    """Ends while a child of its own holds its output open."""
+    greet()
+    next_id()
+    subprocess.Popen(["sleep", "600"])
+    sys.stderr.write("gone\n")
+    os._exit(5)
+
+
+def stubborn() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child = subprocess.Popen(
+        ["sleep", "600"], preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    )
+    greet()
+    say({"kind": "event", "event": "log", "params": {"text": str(child.pid)}})
+    linger()
+
+
+def mute() -> None:
+    greet()
+    while True:
+        next_id()
+
+
+def deaf() -> None:
+    """Greets and reads nothing more."""
+    greet()
+    linger()
+
+
+def twice() -> None:
+    greet()
+    number = next_id()
+    for _ in range(2):
+        say({"kind": "reply", "id": number, "result": {}})
+    linger()
+
+
+def worker(patience: str = "1") -> None:
+    from dsr_backend.__main__ import claim_streams
+
+    streams = claim_streams()
+    from dsr_backend import server
+    from dsr_backend.errors import Cancelled, RequestError
+
+    server.EXIT_SECONDS = float(patience)
+
+    class Bench:
+        """Methods that take time, make noise and fail as asked."""
+
+        def __init__(self) -> None:
+            names = ("echo", "work", "obstinate", "spin", "noise", "report", "fail", "grow")
+            self.methods: dict[str, server.Method] = {name: getattr(self, name) for name in names}
+            self.released = 0
+
+        def prepare(self) -> dict[str, Any]:
+            return {"device": "bench", "torch": "torch" in sys.modules}
+
+        def status(self) -> dict[str, Any]:
+            return {
+                "bench": {"phase": "ready", "fraction": 1.0, "loss": float("nan"), "released": self.released}
+            }
+
+        def release(self) -> None:
+            self.released += 1
+
+        def echo(self, job: server.Job) -> server.Answer:
+            return job.params, job.arrays
+
+        def work(self, job: server.Job) -> server.Answer:
+            """Work that ends when cancelled, leaving a checkpoint."""
+            job.event("log", {"text": f"working on {job.params.get('name')}"})
+            end = time.monotonic() + job.params.get("seconds", 60)
+            while time.monotonic() < end:
+                if job.cancelled():
+                    if "checkpoint" in job.params:
+                        print("a library that speaks while the plugin is gone", file=sys.stderr, flush=True)
+                        Path(job.params["checkpoint"]).write_text("kept")
+                    raise Cancelled
+                time.sleep(0.01)
+            return {"name": job.params.get("name")}, {}
+
+        def obstinate(self, job: server.Job) -> server.Answer:
+            """Finishes in spite of being cancelled."""
+            job.event("log", {"text": "working"})
+            while not job.cancelled():
+                time.sleep(0.01)
+            return {"finished": True}, {}
+
+        def spin(self, job: server.Job) -> server.Answer:
+            job.event("log", {"text": "working"})
+            while True:
+                pass
+
+        def noise(self, job: server.Job) -> server.Answer:
+            print("a print")
+            sys.stdout.flush()
+            os.write(1, b"a write from C\n")
+            ctypes.CDLL(None).puts(b"a puts from C")
+            ctypes.CDLL(None).fflush(None)
+            subprocess.run(["echo", "a child's echo"], check=True)
+            return {"stdin": sys.stdin.read()}, {}
+
+        def report(self, job: server.Job) -> server.Answer:
+            end = time.monotonic() + 1.1
+            while time.monotonic() < end:
+                job.progress({"phase": "fit", "fraction": np.float32(0.5), "loss": float("inf")})
+            job.progress({"phase": "saving"})
+            return {}, {}
+
+        def fail(self, job: server.Job) -> server.Answer:
+            kind = job.params["kind"]
+            if kind == "request":
+                raise RequestError("diverged", "the loss became NaN at step 12")
+            if kind == "memory":
+                np.empty(1 << 60, np.uint8)
+            if kind == "cpu memory":
+                raise RuntimeError(
+                    "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"
+                )
+            if kind == "exit":
+                sys.exit("a library gave up")
+            raise KeyError("a bug\nwith details")
+
+        def grow(self, job: server.Job) -> server.Answer:
+            protocol.MAX_PAYLOAD = 1000
+            return {}, {"values": np.zeros(1001, np.uint8)}
+
+    server.serve(*streams, Bench())
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])

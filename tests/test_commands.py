@@ -1,0 +1,310 @@
+"""The commands as a user meets them: what they refuse, and the whole way from a trajectory to a movie."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, build_peptide, idtf_points
+
+from pymol_dsr import commands, evaluation, jobs, settings
+from pymol_dsr.commands import CmdException
+
+
+@pytest.fixture
+def plugin(peptide, monkeypatch, tmp_path):
+    """A session with the commands, fits and settings of its own, and no backend of another test."""
+    commands.register(peptide)
+    monkeypatch.setattr(settings, "_memory", {})
+    monkeypatch.setattr(jobs, "jobs", jobs.Jobs())
+    monkeypatch.setenv("DSR_HOME", str(tmp_path / "home"))
+    yield peptide
+    jobs.jobs.close()
+
+
+@pytest.fixture
+def backend(plugin, monkeypatch):
+    """The real backend of this checkout."""
+    pytest.importorskip("torch")
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), os.environ.get("PYTHONPATH", "")])
+    )
+    # One thread: the tests share their cores with others, and spinning threads would wait for each other.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    settings.put("backend", f"{sys.executable} -m dsr_backend serve")
+    return plugin
+
+
+def refused(cmd, function, *args, **kwargs):
+    began = time.perf_counter()
+    with pytest.raises(CmdException) as error:
+        function(*args, **kwargs, _self=cmd)
+    assert time.perf_counter() - began < 1.0
+    line = str(error.value.args[0])
+    assert "\n" not in line
+    return line
+
+
+# Refusals: at once, one line, no backend
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("dsr_fit pep, 1, 5, 9", "join states with + as in 1+5+9"),
+        ("dsr_fit pep, sates=1", "unexpected keyword argument 'sates'"),
+        ("dsr_fit pepp", 'selection pepp: Invalid selection name "pepp"'),
+        ("dsr_fit none", "selection none: it holds no atoms"),
+        ("dsr_fit pep, 1-9", "states 1-9: the object pep has 6 states; 9 is past the end"),
+        ("dsr_fit pep, 1-3:0.5", "not whole"),
+        ("dsr_fit pep, preset=slow", "preset slow: choose one of fast, paper, preview"),
+        ("dsr_fit pep, device=tpu", "device tpu"),
+        ("dsr_fit pep, smooth=-1", "smooth -1: it must be at least 0"),
+        ("dsr_fit pep, budget=0", "budget 0: it must be above 0"),
+        ("dsr_fit pep, seed=x", "seed x: it is not a whole number"),
+        ("dsr_movie nope", "there is no fit nope (there: none)"),
+        ("dsr_eval nope", "there is no fit nope"),
+        ("dsr_export nope, x.ply", "there is no fit nope"),
+        ("dsr_save nope, x.dsr", "there is no fit nope"),
+        ("dsr_cancel nope", "there is no fit nope"),
+        ("dsr_status nope", "there is no fit nope"),
+        ("dsr_load /no/such/file.dsr", "No such file"),
+        ("dsr_surfaces pep, /no/such/x.npz", "the folder /no/such does not exist"),
+        ("dsr_surfaces pep, x.txt", "ends in .npz"),
+        ("dsr_set color, red", "color is no setting; there are backend, device, folder, workers"),
+        ("dsr_set workers, many", "workers many"),
+        ("dsr_set folder, /no/such", "/no/such is not a folder"),
+        ("dsr_set backend, /no/such/program serve", "/no/such/program"),
+    ],
+)
+def test_typed_mistakes_are_one_line_at_once(plugin, capfd, line, message):
+    began = time.perf_counter()
+    plugin.do(line)
+    assert time.perf_counter() - began < 1.0
+    out = capfd.readouterr().out
+    errors = [text for text in out.splitlines() if text.startswith(" Error: ")]
+    assert len(errors) == 1 and message in errors[0], out
+    assert "Traceback" not in out
+    assert jobs.jobs._backend is None
+
+
+def test_usage_is_printed_for_a_question_mark(plugin, capfd):
+    plugin.do("dsr_fit ?")
+    assert "Usage: dsr_fit selection [, states" in capfd.readouterr().out
+
+
+def test_names_are_completed(plugin):
+    build_peptide(plugin, "another", 1)
+    jobs.jobs.fits["my_fit"] = jobs.Fit("my_fit")
+    assert plugin.auto_arg[0]["dsr_fit"] == plugin.auto_arg[0]["zoom"]
+    complete, _, _ = plugin.auto_arg[0]["dsr_movie"]
+    assert complete().interpret("my") == "my_fit"
+
+
+def test_a_fit_that_is_not_ready_is_not_used(plugin):
+    fit = jobs.Fit("early", "pep", "pep")
+    fit.phase, fit.fraction = "fit", 0.43
+    jobs.jobs.fits["early"] = fit
+    assert refused(plugin, commands.dsr_movie, "early") == "early: fit 43 %; it can be used when it is ready"
+
+
+def test_a_missing_backend_is_one_line(plugin):
+    settings._memory["backend"] = f"{sys.executable} -c pass"
+    with pytest.raises(CmdException) as error:
+        commands.dsr_fit("pep", "1-2", _self=plugin)
+    assert "ended with exit code 0" in str(error.value)
+    assert commands.dsr_status(_self=plugin)[0].startswith("pep_dsr: failed: ")
+    assert not jobs.jobs.fits["pep_dsr"].activity
+
+
+# Settings
+
+
+def test_settings_are_checked_kept_and_reset(plugin):
+    assert commands.dsr_set("workers", "3", _self=plugin) == {"workers": "3"}
+    assert settings.get("workers") == "3"
+    refused(plugin, commands.dsr_set, "workers", "-1")
+    assert settings.get("workers") == "3"
+    assert commands.dsr_set("workers", "default", _self=plugin) == {"workers": "0"}
+    assert set(commands.dsr_set(_self=plugin)) == {"backend", "device", "folder", "workers"}
+
+
+def test_preferences_that_were_not_loaded_are_not_overwritten(plugin, monkeypatch):
+    from pymol import plugins
+
+    written = []
+    monkeypatch.setattr(plugins, "pref_set", lambda key, value: written.append((key, value)))
+    monkeypatch.setattr(plugins, "plugins", {})
+    assert settings.put("workers", "2") is False and written == []
+    monkeypatch.setattr(plugins, "plugins", {"any": None})
+    assert settings.put("workers", "4") is True and written == [("dsr_workers", "4")]
+
+
+# Without a backend
+
+
+def test_surfaces_file_by_command(plugin, tmp_path):
+    path = commands.dsr_surfaces("pep", str(tmp_path / "pep.npz"), states="1-3:2", _self=plugin)
+    with np.load(path, allow_pickle=False) as file:
+        assert file["states"].tolist() == [1, 3]
+
+
+def test_surfaces_file_by_module(plugin, tmp_path, capfd):
+    from pymol_dsr.__main__ import main
+
+    structure, out = tmp_path / "pep.pdb", tmp_path / "out.npz"
+    plugin.save(str(structure), "pep", state=0)
+    assert main([str(structure), "--states", "1-5:4", "--out", str(out)]) == 0
+    with np.load(out, allow_pickle=False) as file:
+        assert file["states"].tolist() == [1, 5]
+    assert main([str(structure), "--states", "1-9", "--out", str(out)]) == 1
+    assert capfd.readouterr().err.splitlines()[-1] == (
+        "pymol_dsr: states 1-9: the object pep has 6 states; 9 is past the end"
+    )
+    assert main([str(tmp_path / "none.pdb"), "--out", str(out)]) == 1
+    assert main([str(structure), "--selection", "chain Q", "--out", str(out)]) == 1
+
+
+def test_groups_and_baselines_of_an_evaluation():
+    trained = [1, 3, 5, 9]
+    groups = {s: evaluation.group_of(s, trained) for s in (1, 2, 7, 10, 19, 20, 29, 30)}
+    assert groups == {1: "training", 2: "between", 7: "between", 10: "future 1-10", 19: "future 1-10",
+                      20: "future 11-20", 29: "future 11-20", 30: "future 21-30"}  # fmt: skip
+    assert [evaluation.nearest(s, trained) for s in (2, 7, 8, 12)] == [1, 5, 9, 9]
+    assert evaluation.neighbours(7, trained) == (5, 9)
+    assert evaluation.needed([2, 8, 11], trained) == [1, 2, 3, 5, 8, 9, 11]
+
+
+# The whole way, with the real backend
+
+
+def test_from_trajectory_to_movie(backend, monkeypatch, capfd, tmp_path):
+    cmd = backend
+    cmd.rotate("y", 30, object="pep", camera=0)
+    name = commands.dsr_fit("pep", "1-5:2", preset="preview", quiet=0, _self=cmd)
+    assert name == "pep_dsr"
+    said = capfd.readouterr().out
+    assert "pep_dsr: 3 states fitted" in said and "cpu" in said.lower()
+    assert commands.dsr_status(_self=cmd)[0].startswith("pep_dsr: ready, states 1-5:2 of pep")
+
+    assert commands.dsr_movie(name, _self=cmd) == "pep_dsr"
+    assert cmd.get_type("pep_dsr") == "object:cgo" and cmd.count_states("pep_dsr") == 5
+    assert cmd.count_frames() == 5
+    cmd.set("defer_builds_mode", 3)
+    cmd.show_as("surface", "pep")
+    from scipy.spatial import cKDTree
+
+    for state in (1, 2, 5):
+        shown = []
+        for shape in ("pep", "pep_dsr"):
+            cmd.disable("all")
+            cmd.enable(shape)
+            cmd.set("state", state)
+            shown.append(idtf_points(cmd))
+        assert len(shown[1]) > 200
+        distance = cKDTree(shown[0]).query(shown[1])[0]
+        assert np.median(distance) < 0.6, (state, np.median(distance))
+
+    # Past the end, between states, as a map
+    commands.dsr_movie(name, "4-7", object="late", _self=cmd)
+    assert "late_future" in cmd.get_names() and cmd.count_states("late_future") == 7
+    assert "extrapolated" in capfd.readouterr().out
+    commands.dsr_movie(name, "1-2:0.5", object="slow", _self=cmd)
+    assert cmd.count_states("slow") == cmd.count_states("slow_atoms") == 3
+    commands.dsr_movie(name, "1+3", object="grid", as_="map", resolution=1.0, _self=cmd)
+    assert cmd.get_type("grid") == "object:surface" and cmd.count_states("grid") == 3
+
+    # Files, in the frame of the scene
+    path = str(tmp_path / "one.npz")
+    assert commands.dsr_export(name, path, states="3", _self=cmd) == [path]
+    with np.load(path) as mesh:
+        exported = mesh["points"]
+    cmd.disable("all")
+    cmd.enable("pep_dsr")
+    cmd.set("state", 3)
+    assert np.median(cKDTree(idtf_points(cmd)).query(exported)[0]) < 0.3
+    many = commands.dsr_export(name, str(tmp_path / "m.ply"), states="1-2:0.25", resolution=1.0, _self=cmd)
+    assert [os.path.basename(p) for p in many] == [
+        f"m_{t}.ply" for t in ("0001.00", "0001.25", "0001.50", "0001.75", "0002.00")
+    ]
+    assert all(os.path.getsize(p) > 1000 for p in many)
+
+    # Saved, and loaded into a backend that never saw it
+    saved = commands.dsr_save(name, str(tmp_path / "pep.dsr"), _self=cmd)
+    jobs.jobs.close()
+    monkeypatch.setattr(jobs, "jobs", jobs.Jobs())
+    assert commands.dsr_load(saved, "again", _self=cmd) == "again"
+    fit = jobs.jobs.get("again")
+    assert (fit.object, fit.selection, fit.states) == ("pep", "pep", [1, 3, 5])
+    assert fit.atoms.tolist() == list(range(cmd.count_atoms("pep")))
+    commands.dsr_movie("again", "2", _self=cmd)
+    assert cmd.count_states("again") == 2
+
+
+def test_evaluation_beside_the_baselines(backend, capfd, tmp_path):
+    name = commands.dsr_fit("pep", "1-5:4", preset="preview", _self=backend)
+    rows = commands.dsr_eval(name, file=str(tmp_path / "pep.csv"), quiet=0, _self=backend)
+    methods = {(r.state, r.method) for r in rows}
+    between = {(s, m) for s in (2, 3, 4) for m in ("field", "hold nearest", "atoms linear")}
+    assert methods == {(1, "field"), (5, "field"), (6, "field"), (6, "hold nearest")} | between
+    assert all(0 < r.iou <= 1 and 0 < r.nc <= 1 and r.chamfer_l1 > 0 for r in rows)
+    assert min(r.iou for r in rows if r.group == "training") > 0.8
+    out = capfd.readouterr().out
+    assert "training" in out and "future 1-10" in out and "±" in out
+    with open(tmp_path / "pep.csv", newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert len(table) == len(rows) and float(table[0]["iou"]) == rows[0].iou
+    pytest.importorskip("matplotlib")
+    assert (tmp_path / "pep.png").read_bytes().startswith(b"\x89PNG")
+
+
+def wait_for(condition, seconds=120.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.02)
+
+
+def test_background_queue_and_cancel(backend, capfd):
+    one = commands.dsr_fit("pep", "all", name="one", async_=1, quiet=0, _self=backend)
+    two = commands.dsr_fit("pep", "all", name="two", async_=1, quiet=0, _self=backend)
+    assert (one, two) == ("one", "two")
+    line = refused(backend, commands.dsr_fit, "pep", name="one")
+    assert line.startswith("one is busy with its fit; wait for it, dsr_cancel one")
+    fits = jobs.jobs.fits
+    wait_for(lambda: fits["one"].phase in ("sampling", "fit", "ready"))
+    commands.dsr_cancel("two", _self=backend)
+    wait_for(lambda: fits["two"].phase == "cancelled", 2.0)
+    if fits["one"].phase != "ready":
+        commands.dsr_cancel("one", _self=backend)
+        wait_for(lambda: not fits["one"].activity, 20.0)
+        assert fits["one"].phase in ("cancelled", "ready")
+    assert "two: waits for the fit before it" in capfd.readouterr().out
+    third = commands.dsr_fit("pep", "1+3", name="one", preset="preview", _self=backend)
+    assert fits[third].phase == "ready"
+
+
+def test_cancelled_while_surfaces_are_made(backend):
+    commands.dsr_fit("pep", "all", async_=1, _self=backend)
+    fit = jobs.jobs.fits["pep_dsr"]
+    wait_for(lambda: fit.phase == "surfaces")
+    began = time.monotonic()
+    commands.dsr_cancel("pep_dsr", _self=backend)
+    wait_for(lambda: not fit.activity)
+    assert time.monotonic() - began < 1.5
+    assert fit.phase == "cancelled"
+
+
+def test_a_killed_backend_fails_the_fit_and_the_next_one_works(backend):
+    commands.dsr_fit("pep", "all", name="one", async_=1, _self=backend)
+    fit = jobs.jobs.fits["one"]
+    wait_for(lambda: fit.phase == "sampling" or fit.phase == "fit")
+    os.kill(jobs.jobs._backend.info["pid"], 9)
+    wait_for(lambda: fit.phase == "failed", 10.0)
+    assert "killed by signal 9" in fit.error and "\n" not in fit.error
+    commands.dsr_fit("pep", "1+3", name="two", preset="preview", _self=backend)
+    assert jobs.jobs.fits["two"].phase == "ready"

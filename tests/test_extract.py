@@ -1,0 +1,313 @@
+"""Scene to surfaces: the same surface as the scene's own, and nothing of the scene changed."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+from conftest import build_peptide, coordinates, idtf_points, put
+from scipy.spatial import cKDTree
+
+from pymol_dsr import extract, surfaces_file
+from pymol_dsr.extract import ExtractError
+from pymol_dsr.states import StatesError
+
+
+def one(cmd, selection, state):
+    """The extracted surface of one state."""
+    source = extract.read_source(selection, str(state), _self=cmd)
+    (made,) = extract.surfaces(source, 1)
+    return made
+
+
+def assert_shown(cmd, surface, selection, state, within=2e-6):
+    """The scene's own surface, by its text export, has the same points as the extracted one."""
+    cmd.set("defer_builds_mode", 3)
+    cmd.frame(state)
+    cmd.hide("everything")
+    cmd.show("surface", selection)
+    shown = idtf_points(cmd)
+    assert len(shown) > 100
+    assert cKDTree(surface.points).query(shown)[0].max() < within
+    assert cKDTree(shown).query(surface.points)[0].max() < within
+
+
+def signed_volume(surface):
+    a, b, c = (surface.points[surface.faces[:, k]].astype(float) for k in range(3))
+    return np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6
+
+
+def test_same_surface_as_the_scene(peptide):
+    for state in (1, 4):
+        assert_shown(peptide, one(peptide, "pep", state), "pep", state)
+
+
+def test_same_surface_as_the_scene_for_a_protein(adk):
+    surface = one(adk, "adk", 50)
+    assert surface.atoms.shape == (3341, 3)
+    assert 13_000 < len(surface.points) < 15_000
+    assert 28_000 < signed_volume(surface) < 30_000
+    assert_shown(adk, surface, "adk", 50)
+
+
+def test_arrays_are_what_the_contract_says(peptide):
+    surface = one(peptide, "pep", 2)
+    assert surface.points.dtype == surface.normals.dtype == surface.atoms.dtype == np.float32
+    assert surface.faces.dtype == np.int32
+    assert surface.faces.min() == 0 and surface.faces.max() == len(surface.points) - 1
+    assert np.abs(np.linalg.norm(surface.normals, axis=1) - 1).max() < 1e-5
+    assert signed_volume(surface) > 0
+    centre = surface.points.mean(axis=0)
+    outward = np.einsum("ij,ij->i", surface.normals, surface.points - centre)
+    assert (outward > 0).mean() > 0.8
+    assert np.allclose(surface.atoms, coordinates(peptide, "pep", 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("key, value", [("surface_quality", 1), ("solvent_radius", 1.8), ("surface_mode", 2)])
+@pytest.mark.parametrize("owner", ["", "pep"])
+def test_surface_settings_of_the_user_count(peptide, key, value, owner):
+    plain = one(peptide, "pep", 1)
+    peptide.set(key, value, owner)
+    own = one(peptide, "pep", 1)
+    assert len(own.points) != len(plain.points)
+    assert_shown(peptide, own, "pep", 1)
+
+
+def test_part_of_an_object_is_a_closed_surface(peptide):
+    surface = one(peptide, "pep and resi 1-4", 1)
+    edges = np.sort(surface.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
+    _, counts = np.unique(edges, axis=0, return_counts=True)
+    assert (counts == 2).mean() > 0.999
+    assert len(surface.atoms) == peptide.count_atoms("pep and resi 1-4")
+
+
+def test_ignored_atoms_are_left_out(peptide):
+    peptide.flag("ignore", "pep and resi 9", "set")
+    source = extract.read_source("pep", "1", _self=peptide)
+    assert len(source.atoms) == peptide.count_atoms("pep and not resi 9")
+    (made,) = extract.surfaces(source, 1)
+    assert made.points[:, 2].max() < one(peptide, "pep and resi 1-8", 1).points[:, 2].max() + 1e-4
+
+
+def test_the_display_matrix_is_left_out_and_moved_coordinates_are_not(peptide):
+    plain = one(peptide, "pep", 1)
+    peptide.translate([10, 0, 0], object="pep", camera=0)
+    peptide.rotate("y", 40, object="pep", camera=0)
+    assert np.array_equal(one(peptide, "pep", 1).points, plain.points)
+    peptide.set_object_ttt("pep", [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1])
+    peptide.translate([10, 0, 0], "pep", camera=0)
+    moved = one(peptide, "pep", 1).points
+    assert abs(moved.mean(axis=0) - plain.points.mean(axis=0) - [10, 0, 0]).max() < 0.1
+
+
+def test_state_matrices_are_part_of_the_motion(peptide):
+    peptide.set("matrix_mode", 1)
+    peptide.transform_object("pep", [1, 0, 0, 7, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1], state=2)
+    surface = one(peptide, "pep", 2)
+    # The scene moves the finished surface, here the atoms move: float32 rounds differently.
+    assert_shown(peptide, surface, "pep", 2, within=2e-5)
+
+
+def test_states_come_as_they_are_made_and_all_of_them(peptide):
+    source = extract.read_source("pep", "1-5:2", _self=peptide)
+    made = {s.state: s for s in extract.surfaces(source, 2)}
+    assert sorted(made) == [1, 3, 5]
+    for state, surface in made.items():
+        assert np.allclose(surface.atoms, coordinates(peptide, "pep", state), atol=1e-6)
+
+
+def test_the_text_route_gives_the_same_surface(peptide, monkeypatch):
+    by_cache = one(peptide, "pep", 3)
+    ask = extract._Worker.ask
+
+    def without_cache(self, method, params, arrays):
+        return ask(self, method, {**params, "route": "idtf"} if method == "session" else params, arrays)
+
+    monkeypatch.setattr(extract._Worker, "ask", without_cache)
+    by_text = one(peptide, "pep", 3)
+    assert (by_cache.route, by_text.route) == ("cache", "idtf")
+    assert len(by_text.faces) == len(by_cache.faces)
+    distance, at = cKDTree(by_cache.points).query(by_text.points)
+    assert distance.max() < 2e-6
+    assert np.einsum("ij,ij->i", by_cache.normals[at], by_text.normals).min() > 0.99
+
+
+def test_the_scene_is_untouched(peptide):
+    peptide.select("mine", "resi 3")
+    peptide.frame(2)
+    before = (
+        peptide.get_names("all"),
+        peptide.get_view(),
+        peptide.get_state(),
+        peptide.get("cache_mode"),
+        peptide.get("geometry_export_mode"),
+        coordinates(peptide, "pep", 4).tolist(),
+    )
+    list(extract.surfaces(extract.read_source("mine", "all", _self=peptide), 2))
+    assert before == (
+        peptide.get_names("all"),
+        peptide.get_view(),
+        peptide.get_state(),
+        peptide.get("cache_mode"),
+        peptide.get("geometry_export_mode"),
+        coordinates(peptide, "pep", 4).tolist(),
+    )
+
+
+def test_surfaces_of_given_coordinates(peptide):
+    source = extract.read_source("pep and resi 2-8", "1+3", _self=peptide)
+    middle = (0.5 * (source.coordinates[1] + source.coordinates[3])).astype(np.float32)
+    made = {
+        s.state: s
+        for s in extract.surfaces_of_coordinates(source, [(2.0, middle), (1.0, source.coordinates[1])], 1)
+    }
+    assert np.array_equal(made[1.0].points, one(peptide, "pep and resi 2-8", 1).points)
+    put(peptide, "pep and resi 2-8", 2, middle)
+    # The same points; PyMOL may number them differently.
+    own = one(peptide, "pep and resi 2-8", 2)
+    assert len(made[2.0].faces) == len(own.faces)
+    assert cKDTree(own.points).query(made[2.0].points)[0].max() < 1e-6
+
+
+def test_unsorted_atoms_keep_their_coordinates(cmd):
+    cmd.set("retain_order", 1)
+    build_peptide(cmd, "sorted")
+    lines = [line for line in cmd.get_pdbstr("sorted", 1).splitlines() if line.startswith(("ATOM", "HETATM"))]
+    cmd.delete("all")
+    cmd.read_pdbstr("\n".join(lines[::-1]), "pep")
+    cmd.set("retain_order", 0)
+    cmd.remove("resi 9")
+    assert_shown(cmd, one(cmd, "pep", 1), "pep", 1)
+
+
+def test_stopping_early_leaves_no_process(peptide):
+    source = extract.read_source("pep", "all", _self=peptide)
+    crew = []
+    start = extract._Worker.__init__
+
+    def watched(self, *args):
+        start(self, *args)
+        crew.append(self.process)
+
+    extract._Worker.__init__ = watched
+    try:
+        for _ in extract.surfaces(source, 2):
+            break
+        assert list(extract.surfaces(source, 2, cancelled=lambda: True)) == []
+    finally:
+        extract._Worker.__init__ = start
+    assert len(crew) == 4
+    assert all(process.poll() is not None for process in crew)
+
+
+def test_a_worker_that_dies_is_one_error(peptide):
+    source = extract.read_source("pep", "all", _self=peptide)
+    start = extract._Worker.__init__
+
+    def doomed(self, *args):
+        start(self, *args)
+        self.process.kill()
+
+    extract._Worker.__init__ = doomed
+    try:
+        with pytest.raises(ExtractError, match=r"ended before its first state \(exit code -9\)"):
+            list(extract.surfaces(source, 1))
+    finally:
+        extract._Worker.__init__ = start
+
+
+def refused(cmd, selection, states="all"):
+    """The one line by which a selection is refused, which takes less than a second and starts nothing."""
+    began = time.perf_counter()
+    with pytest.raises((ExtractError, StatesError)) as error:
+        extract.read_source(selection, states, _self=cmd)
+    assert time.perf_counter() - began < 1.0
+    line = str(error.value)
+    assert "\n" not in line and len(line) < 250
+    return line
+
+
+def test_bad_selections(peptide):
+    peptide.fab("AC", "other")
+    assert refused(peptide, "none") == "selection none: it holds no atoms"
+    assert 'Invalid selection name "pepp"' in refused(peptide, "pepp")
+    assert "selection resi (" in refused(peptide, "resi (")
+    assert "spans 2 objects (other, pep)" in refused(peptide, "all")
+
+
+def test_states_past_the_end(peptide):
+    assert refused(peptide, "pep", "1-9") == "states 1-9: the object pep has 6 states; 9 is past the end"
+
+
+def test_one_state_is_a_warning(peptide):
+    assert "one state" in extract.read_source("pep", "3", _self=peptide).warnings[0]
+
+
+def test_everything_ignored(peptide):
+    peptide.flag("ignore", "pep", "set")
+    assert "flagged 'ignore'" in refused(peptide, "pep")
+
+
+@pytest.mark.parametrize("kind", [1, 2, 6])
+def test_surface_types_without_triangles(peptide, kind):
+    peptide.set("surface_type", kind)
+    assert f"surface_type is {kind}" in refused(peptide, "pep")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_coordinates_that_are_no_numbers(peptide, value):
+    xyz = coordinates(peptide, "pep", 4)
+    xyz[7, 1] = value
+    put(peptide, "pep", 4, xyz)
+    identity = []
+    peptide.iterate("index 8", "identity.append(ID)", space={"identity": identity})
+    line = refused(peptide, "pep")
+    assert line.startswith(f"state 4: atom id {identity[0]} ")
+    assert str(value) in line
+
+
+def test_atoms_that_some_states_lack(cmd):
+    cmd.fab("AC", "one")
+    cmd.fab("ACD", "two")
+    cmd.create("mix", "one", 1, 1, discrete=1)
+    cmd.create("mix", "two", 1, 2, discrete=1)
+    line = refused(cmd, "mix")
+    assert line.startswith("state 1: ") and "selected atoms of mix are not in it" in line
+
+
+def test_a_gap_in_the_states(peptide):
+    peptide.create("pep", "pep", 1, 9)
+    assert "state 7: pep has no coordinates there" in refused(peptide, "pep", "1-9")
+
+
+def test_an_atom_that_jumps_across_the_box(peptide):
+    xyz = coordinates(peptide, "pep", 3)
+    xyz[0] += [30, 0, 0]
+    put(peptide, "pep", 3, xyz)
+    (line,) = extract.read_source("pep", "all", _self=peptide).warnings
+    assert "from state 2 to 3" in line and "pbc_unwrap" in line
+
+
+def test_surfaces_file(peptide, tmp_path):
+    source = extract.read_source("pep", "1-5:2", _self=peptide)
+    made = list(extract.surfaces(source, 2))
+    path = tmp_path / "pep.npz"
+    surfaces_file.write(str(path), source, made[::-1])
+    with np.load(path, allow_pickle=False) as file:
+        assert str(file["format"]) == "dsr-surfaces 1"
+        assert file["states"].tolist() == [1, 3, 5]
+        assert file["points"].shape == (file["point_counts"].sum(), 3)
+        assert file["faces"].shape == (file["face_counts"].sum(), 3)
+        assert file["atoms"].shape == (3, len(source.atoms), 3)
+        assert {file[k].dtype.str for k in ("points", "normals", "atoms")} == {"<f4"}
+        meta = json.loads(str(file["meta"]))
+    assert meta["object"] == "pep" and meta["settings"]["surface_quality"] == "0"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("path, message", [("x.txt", "ends in .npz"), ("no/such/x.npz", "does not exist")])
+def test_surfaces_file_bad_paths(tmp_path, path, message):
+    with pytest.raises(ValueError, match=message):
+        surfaces_file.check_path(str(tmp_path / path))

@@ -1,0 +1,76 @@
+"""The window, under Xvfb: menu, panel, progress, movie, typed commands. The steps are in gui_script.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def display():
+    """A screen of its own for one test."""
+    program = shutil.which("Xvfb")
+    if program is None:
+        pytest.skip("Xvfb is not installed (apt-get install xvfb libgl1-mesa-dri)")
+    reading, writing = os.pipe()
+    # The server picks a free display and writes its number.
+    server = subprocess.Popen(
+        [program, "-displayfd", str(writing), "-screen", "0", "1280x1024x24", "+extension", "GLX"],
+        pass_fds=[writing],
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        number = pipe.readline().strip()
+    assert number, "Xvfb did not start"
+    yield f":{number}"
+    server.terminate()
+    server.wait(10)
+
+
+def test_a_user_at_the_window(display, tmp_path):
+    pytest.importorskip("PyQt5")
+    pytest.importorskip("torch")
+    (tmp_path / ".pymolrc.py").write_text("import pymol_dsr\n")
+    env = dict(
+        os.environ,
+        DISPLAY=display,
+        HOME=str(tmp_path),
+        DSR_HOME=str(tmp_path / "dsr"),
+        DSR_GUI_OUT=str(tmp_path),
+        LIBGL_ALWAYS_SOFTWARE="1",
+        OMP_NUM_THREADS="1",
+        QT_API="pyqt5",
+        PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "backend"), os.environ.get("PYTHONPATH", "")]),
+    )
+    script = str(ROOT / "tests" / "gui_script.py")
+    with open(tmp_path / "output.txt", "w") as output:
+        subprocess.run(
+            [sys.executable, "-m", "pymol", "-W", "640", "-H", "480", script],
+            cwd=tmp_path,
+            env=env,
+            timeout=240,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    path = tmp_path / "report.json"
+    assert path.exists(), (tmp_path / "output.txt").read_text()[-3000:]
+    report = json.loads(path.read_text())
+    assert not report["error"], report["error"] + report.get("log", "")
+    assert report["steps"] == ["menu", "panel", "cancel", "fit", "movie", "typed"]
+    assert report["cancelled"] in ("cancelled", "ready")
+    # The window answered all the time while surfaces, fit and movie were made.
+    assert report["stall"] < 1.0, report["stall"]
+    assert report["typed_returns_at_once"]
+    assert "Error: dsr_fit: a comma ends an argument" in report["log"]
+    assert "typed_atoms holds the atoms at these times" in report["log"]
+    assert (tmp_path / "movie.png").stat().st_size > 10_000

@@ -1,0 +1,130 @@
+"""The states grammar: what it takes, what it refuses and how it says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pymol_dsr import states
+from pymol_dsr.states import StatesError, parse
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("1-5", [1, 2, 3, 4, 5]),
+        ("1-9:2", [1, 3, 5, 7, 9]),
+        ("1-8:3", [1, 4, 7]),
+        ("1+5+9", [1, 5, 9]),
+        ("1-3+6-10:2", [1, 2, 3, 6, 8, 10]),
+        (" 7 ", [7]),
+        ("9+1", [9, 1]),
+    ],
+)
+def test_whole_states(text, expected):
+    values = parse(text)
+    assert values == expected
+    assert all(type(v) is int for v in values)
+
+
+def test_all_needs_to_know_how_many():
+    assert parse("all", last=4) == [1, 2, 3, 4]
+    with pytest.raises(StatesError, match="not known"):
+        parse("all")
+
+
+def test_fractions_do_not_drift():
+    values = parse("1-102:0.1", fractional=True)
+    assert len(values) == 1011
+    assert values[1:4] == [1.1, 1.2, 1.3]
+    assert values[-1] == 102 and type(values[-1]) is int
+    assert values[617] == 62.7
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "empty"),
+        ("1,5", "comma"),
+        ("a-b", "'a-b'"),
+        ("1--5", "'1--5'"),
+        ("1-5:", "'1-5:'"),
+        ("1++2", "''"),
+        ("-5", "'-5'"),
+        ("0-5", "count from 1, and 0"),
+        ("9-2", "from 9 to 2"),
+        ("1-9:0", "step"),
+        ("1.5", "not whole"),
+        ("1-9:0.5", "not whole"),
+        ("1-5+4-8", "state 4 is given twice"),
+        ("1-200000", "200000 states are asked for; 100000"),
+        ("1-99999999999", "not a state"),
+        ("1e3", "'1e3'"),
+        ("1-5;quit", "'1-5;quit'"),
+    ],
+)
+def test_refused_with_one_clear_line(text, message):
+    with pytest.raises(StatesError) as error:
+        parse(text)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_past_the_end_names_both_values_and_the_owner():
+    with pytest.raises(StatesError) as error:
+        parse("1-150", last=102, owner="the object m")
+    assert str(error.value) == "states 1-150: the object m has 102 states; 150 is past the end"
+
+
+def test_a_step_that_stops_short_of_the_end_is_within():
+    assert parse("1-103:2", last=103) == parse("1-104:2", last=103)
+
+
+@pytest.mark.parametrize(
+    "values, text",
+    [
+        ([1, 2, 3, 4], "1-4"),
+        ([1, 3, 5, 7], "1-7:2"),
+        ([1, 5], "1+5"),
+        ([1, 2, 3, 6, 8, 10], "1-3+6-10:2"),
+        ([1, 1.25, 1.5, 1.75, 2], "1-2:0.25"),
+        ([1, 1.1, 1.2, 1.3], "1-1.3:0.1"),
+        ([5], "5"),
+    ],
+)
+def test_written_short(values, text):
+    assert states.format(values) == text
+
+
+whole = st.integers(1, 10_000)
+decimals = st.decimals(1, 10_000, places=3).map(float).map(lambda v: int(v) if v.is_integer() else v)
+
+
+@given(st.lists(st.one_of(whole, decimals), min_size=1, max_size=60, unique=True))
+def test_round_trip_of_any_list(values):
+    assert parse(states.format(values), fractional=True) == values
+
+
+@given(st.integers(1, 500), st.integers(0, 300), st.sampled_from(["1", "2", "7", "0.25", "0.1", "0.333"]))
+def test_round_trip_of_ranges(start, length, step):
+    values = parse(f"{start}-{start + length}:{step}", fractional=True)
+    assert parse(states.format(values), fractional=True) == values
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_read_or_refused(text):
+    try:
+        values = parse(text, last=50, fractional=True)
+    except StatesError:
+        return
+    assert values and all(1 <= v <= 50 for v in values)
+
+
+def test_the_backend_has_the_same_copy():
+    root = Path(__file__).resolve().parent.parent
+    assert (root / "pymol_dsr/states.py").read_bytes() == (
+        root / "backend/dsr_backend/states.py"
+    ).read_bytes()
