@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)  ## the main job on a real trajectory: fit, evaluate, movie; results in demo/
-	$(BIN)/python examples/demo.py
+	$(BIN)/python -m pymol -cq examples/demo.py
 
 test: $(READY)  ## the tests that take minutes, on two cores and without a GPU
 	$(BIN)/python -m pytest

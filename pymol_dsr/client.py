@@ -14,7 +14,8 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from .launcher import BackendError, LaunchError, Process
 from .protocol import PROTOCOL, VERSION, Arrays, Header, ProtocolError, TruncatedError, encode, read_frame

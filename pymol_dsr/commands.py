@@ -6,7 +6,8 @@ import contextlib
 import functools
 import inspect
 import os
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from pymol import CmdException, cmd  # type: ignore[import-untyped]
 
@@ -240,6 +241,8 @@ def dsr_movie(
             else scene.triangle_budget(len(times)),
         )
     make_movie = bool(int(movie))
+    radii = scene.atom_radii(fit, _self)
+    arrays = None if radii is None or kind == "map" else {"radii": radii}
     frames = scene.plan(fit, times, object)
     scene.check_names(frames, object, _self)
     jobs.jobs.claim(fit, "a movie")
@@ -249,7 +252,7 @@ def dsr_movie(
         try:
             # Closed at once when something fails, so that no answer is computed for nobody.
             with contextlib.closing(
-                jobs.jobs.stream(fit, "mesh" if kind == "cgo" else "grid", requests)
+                jobs.jobs.stream(fit, "mesh" if kind == "cgo" else "grid", requests, arrays)
             ) as answers:
                 loaded = scene.show(
                     fit,
@@ -639,6 +642,9 @@ def dsr_export(
     colors = scene.atom_colors(fit, _self)
     if colors is not None:
         arrays["colors"] = colors
+    radii = scene.atom_radii(fit, _self)
+    if radii is not None:
+        arrays["radii"] = radii
     # As many digits as tell the times apart.
     digits = max(2, *(len(repr(float(t)).split(".")[1]) for t in times))
     written = []
@@ -736,7 +742,7 @@ def _float(key: str, value: Any, least: float | None = None, above: bool = False
     except ValueError as error:
         raise CmdException(f"{key} {value}: it is not a number") from error
     if not abs(number) < float("inf") or (
-        least is not None and (number < least or above and number == least)
+        least is not None and (number < least or (above and number == least))
     ):
         raise CmdException(f"{key} {value}: it must be {'above' if above else 'at least'} {least or 0:g}")
     return number

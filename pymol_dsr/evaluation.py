@@ -6,9 +6,8 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
-from typing import Callable
 
 import numpy as np
 
@@ -129,7 +128,7 @@ def table(rows: Sequence[Row]) -> list[str]:
     groups = sorted(
         {r.group for r in rows},
         key=lambda g: (
-            min(r.state for r in rows if r.group == g) if g.startswith("future") else -("training" == g)
+            min(r.state for r in rows if r.group == g) if g.startswith("future") else -(g == "training")
         ),
     )
     for group in groups:
@@ -162,17 +161,25 @@ def write_plot(path: str, rows: Sequence[Row]) -> bool:
     except ImportError:
         return False
     # Without pyplot, which would choose a window toolkit beside PyMOL's.
-    figure = Figure(figsize=(8, 6))
+    figure = Figure(figsize=(9, 6), layout="constrained")
     FigureCanvasAgg(figure)
-    for at, metric, label in ((1, "iou", "IoU"), (2, "nc", "normal consistency")):
-        axes = figure.add_subplot(2, 1, at)
-        for method in (FIELD, LINEAR, HOLD):
-            part = [r for r in rows if r.method == method]
+    trained = [r.state for r in rows if r.group == "training"]
+    for axes, metric, label in zip(
+        figure.subplots(2, 1, sharex=True), ("iou", "nc"), ("IoU", "normal consistency"), strict=True
+    ):
+        if trained:
+            axes.axvspan(min(trained), max(trained), color="0.94", label="fitted range")
+            fitted = [r for r in rows if r.group == "training"]
+            axes.plot([r.state for r in fitted], [getattr(r, metric) for r in fitted], "k.", label="field, fitted states")
+        for method, look in ((FIELD, "C0.-"), (LINEAR, "C1.-"), (HOLD, "C2.-")):
+            part = [r for r in rows if r.method == method and r.group != "training"]
             if part:
-                axes.plot([r.state for r in part], [getattr(r, metric) for r in part], ".-", label=method)
+                name = "field, other states" if method == FIELD else method
+                axes.plot([r.state for r in part], [getattr(r, metric) for r in part], look, label=name)
         axes.set_ylabel(label)
-        axes.set_xlabel("state")
-    figure.axes[0].legend()
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend(fontsize="small", loc="lower left")
+    figure.axes[1].set_xlabel("state")
     figure.savefig(path, dpi=120)
     return True
 

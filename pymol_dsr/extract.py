@@ -15,9 +15,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
@@ -87,12 +87,15 @@ class Source:
     pymol: str
     warnings: list[str] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, str]:
-        """What a fit remembers of where it came from; the atoms as a states text of indices from 1."""
+    def to_json(self) -> dict[str, Any]:
+        """What a fit remembers of where it came from; the atoms as a states text of indices from 1; the surface
+        settings too.
+        """
         return {
             "object": self.object,
             "selection": self.selection,
             "atoms": states.format((self.atoms + 1).tolist()),
+            "settings": self.settings,
         }
 
 

@@ -6,14 +6,15 @@ activity per fit at a time, in one thread; fits take turns.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
@@ -204,14 +205,16 @@ class Jobs:
         return self.wait(fit, self.backend().submit(method, {"fit": fit.name, **(params or {})}, arrays))
 
     def stream(
-        self, fit: Fit, method: str, requests: Sequence[dict[str, Any]]
+        self, fit: Fit, method: str, requests: Sequence[dict[str, Any]], arrays: Arrays | None = None
     ) -> Generator[tuple[dict[str, Any], Arrays], None, None]:
-        """The answers to many requests, in order; the next one is computed while an answer is used."""
+        """The answers to many requests, in order, `arrays` going with each; the next one is computed while an answer
+        is used.
+        """
         backend = self.backend()
         calls: deque[Call] = deque()
         try:
             for params in requests:
-                calls.append(backend.submit(method, {"fit": fit.name, **params}))
+                calls.append(backend.submit(method, {"fit": fit.name, **params}, arrays))
                 if len(calls) == 2:
                     yield self.wait(fit, calls.popleft())
             while calls:
@@ -260,6 +263,12 @@ class Jobs:
         except KeyboardInterrupt:
             fit.phase = "cancelled"
             raise
+        except BackendError as error:
+            fit.phase, fit.error = "failed", str(error)
+            if error.code == "lost":
+                fit.error += f"; the same dsr_fit with resume=1, name={fit.name} goes on from the surfaces it had"
+                raise BackendError(error.code, fit.error) from error
+            raise
         except Exception as error:
             fit.phase, fit.error = "failed", str(error)
             raise
@@ -270,7 +279,12 @@ class Jobs:
         backend = self.backend()
         fit.device = self.device_name()
         opened = {"config": config, "object": source.object, "source": source.to_json(), "resume": resume}
-        self.ask(fit, "open", opened)
+        result, _ = self.ask(fit, "open", opened)
+        kept = {float(state) for state in result.get("states") or ()} & set(fit.states)
+        if kept:
+            say(f" {fit.name}: {len(kept)} of {len(fit.states)} surfaces are there from before")
+            left = [state for state in source.states if float(state) not in kept]
+            source = dataclasses.replace(source, states=left)
         finished = False
         try:
             fit.phase = "surfaces"
@@ -292,7 +306,7 @@ class Jobs:
                 # A refused surface ends the fit now, not after all the others are made.
                 while len(sent) > 4:
                     self.wait(fit, sent.popleft())
-                fit.phase, fit.fraction = "surfaces", count / len(source.states)
+                fit.phase, fit.fraction = "surfaces", (len(kept) + count) / len(fit.states)
                 self._say_progress(fit, say)
             if fit.stop.is_set():
                 raise Cancelled(f"{fit.name}: cancelled")
@@ -343,7 +357,7 @@ def in_background(title: str, work: Callable[[], None]) -> None:
             work()
         except Cancelled as stopped:
             print(f" {title}: {stopped}")
-        except Exception as error:  # noqa: BLE001 - nobody is there to catch it: it must be seen
+        except Exception as error:
             print(f" Error: {title}: {error}")
 
     Background(target=guarded, name=f"dsr-{title}", daemon=True).start()

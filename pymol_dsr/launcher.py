@@ -16,7 +16,8 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from typing import IO, Callable
+from collections.abc import Callable
+from typing import IO
 
 _PROGRAM = "dsr-backend"
 _STDERR_LINES = 200

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ ALL_TRIANGLES = 5_000_000
 ORANGE = np.array([1.0, 0.55, 0.1])
 FUTURE_TRANSPARENCY = 0.4
 PLAIN = (0.8, 0.8, 0.8)
+NOTHING = np.full((2, 2, 2), -100.0, np.float32)
 ATOMS_TITLE = "dsr atoms"
 IDENTITY = [1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 1.0]
 
@@ -69,7 +70,7 @@ def in_gui(_self: Any, function: Callable[..., T], *args: Any, **kwargs: Any) ->
     def run() -> None:
         try:
             box.append(function(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that asked
+        except BaseException as error:
             raised.append(error)
         finally:
             done.set()
@@ -111,15 +112,28 @@ def triangle_budget(count: int) -> int:
 
 def atom_colors(fit: Fit, _self: Any) -> np.ndarray | None:
     """Colours of the fit's atoms as they are now, f4[A,3] from 0 to 1; None where the scene lacks them."""
-    if fit.atoms is None or fit.object not in _self.get_names("objects"):
+    numbers = _of_atoms(fit, "color", _self)
+    if numbers is None:
         return None
-    found: dict[int, int] = {}
-    _self.iterate(f"%{fit.object}", "found[index - 1] = color", space={"found": found})
-    if any(int(i) not in found for i in fit.atoms):
-        return None
-    numbers = [found[int(i)] for i in fit.atoms]
     tuples = {n: _self.get_color_tuple(n) or PLAIN for n in set(numbers)}
     return np.array([tuples[n] for n in numbers], np.float32)
+
+
+def atom_radii(fit: Fit, _self: Any) -> np.ndarray | None:
+    """Van der Waals radii of the fit's atoms, f4[A] in Å; None where the scene lacks them."""
+    radii = _of_atoms(fit, "vdw", _self)
+    return None if radii is None else np.array(radii, np.float32)
+
+
+def _of_atoms(fit: Fit, what: str, _self: Any) -> list[Any] | None:
+    """A property of each of the fit's atoms, as PyMOL's iterate names it."""
+    if fit.atoms is None or fit.object not in _self.get_names("objects"):
+        return None
+    found: dict[int, Any] = {}
+    _self.iterate(f"%{fit.object}", f"found[index - 1] = {what}", space={"found": found})
+    if any(int(i) not in found for i in fit.atoms):
+        return None
+    return [found[int(i)] for i in fit.atoms]
 
 
 def cgo_floats(
@@ -341,12 +355,17 @@ def _vertex_colors(
 
 
 def _load_map(frame: Frame, result: dict[str, Any], arrays: dict[str, np.ndarray], _self: Any) -> None:
-    # PyMOL's inside is where a map is high.
-    data = mrc_bytes(-arrays["values"], float(result["spacing"]), result["origin"])
+    name = f"{frame.object}_map"
+    spacing, origin = float(result["spacing"]), result["origin"]
+    there = _self.count_states(name) if name in _self.get_names("objects") else 0
     normalize = _self.get("normalize_ccp4_maps")
     _self.set("normalize_ccp4_maps", 0)
     try:
-        _self.load_raw(data, "mrc", f"{frame.object}_map", frame.state, zoom=0)
+        # An isosurface of states that have no map breaks PyMOL's session; a map without an inside has no surface.
+        for gap in range(there + 1, frame.state):
+            _self.load_raw(mrc_bytes(NOTHING, spacing, origin), "mrc", name, gap, zoom=0)
+        # PyMOL's inside is where a map is high.
+        _self.load_raw(mrc_bytes(-arrays["values"], spacing, origin), "mrc", name, frame.state, zoom=0)
     finally:
         _self.set("normalize_ccp4_maps", normalize)
 

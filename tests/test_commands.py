@@ -306,5 +306,21 @@ def test_a_killed_backend_fails_the_fit_and_the_next_one_works(backend):
     os.kill(jobs.jobs._backend.info["pid"], 9)
     wait_for(lambda: fit.phase == "failed", 10.0)
     assert "killed by signal 9" in fit.error and "\n" not in fit.error
+    assert "dsr_fit" in fit.error and "resume=1" in fit.error
     commands.dsr_fit("pep", "1+3", name="two", preset="preview", _self=backend)
     assert jobs.jobs.fits["two"].phase == "ready"
+
+
+def test_a_killed_fit_resumes_with_the_surfaces_it_had(backend, capsys):
+    commands.dsr_fit("pep", "all", name="one", preset="preview", _self=backend)
+    commands.dsr_fit("pep", "all", name="two", preset="preview", async_=1, _self=backend)
+    left = os.path.join(os.environ["DSR_HOME"], "fits", "two.surfaces.npz")
+    wait_for(lambda: os.path.exists(left))
+    os.kill(jobs.jobs._backend.info["pid"], 9)
+    wait_for(lambda: jobs.jobs.fits["two"].phase == "failed", 10.0)
+    capsys.readouterr()
+    commands.dsr_fit("pep", "all", name="two", preset="preview", resume=1, quiet=0, _self=backend)
+    assert "surfaces are there from before" in capsys.readouterr().out
+    report = jobs.jobs.fits["two"].report
+    assert report["loss"] == jobs.jobs.fits["one"].report["loss"], "not the fit that was interrupted"
+    assert not os.path.exists(left)

@@ -21,7 +21,7 @@ def test_version_and_protocol():
     header = (PACKAGE / "__init__.py").read_text().split('"""')[0]
     assert re.search(r"^# Version: (.*)$", header, re.MULTILINE).group(1) == MANIFEST["version"]
     assert pymol_dsr.__version__ == protocol.VERSION == MANIFEST["version"]
-    assert protocol.PROTOCOL == MANIFEST["protocol"]
+    assert MANIFEST["protocol"] == protocol.PROTOCOL
 
 
 def test_commands_are_the_registered_ones():

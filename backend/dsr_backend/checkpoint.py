@@ -1,7 +1,8 @@
-"""A fitted field as one `.dsr` file: safetensors, with everything that is not a tensor as JSON in its metadata.
+"""A fitted field as one `.dsr` file: safetensors, with what is not a tensor as JSON in its metadata.
 
-No pickle. A file is checked (sizes, names, shapes, digest) before a field is made of it, and written beside its name
-and moved there, so that the name always holds a whole file; the file before it stays as `NAME.dsr.previous`.
+No pickle. A file is checked (sizes, names, shapes, digest) before a field is made of it, and written beside
+its name and moved there, so that the name always holds a whole file; the one before it stays as
+`NAME.dsr.previous`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from . import __version__
 from .device import choose
 from .field import Field
-from .fields.fast import FIXED, Band, Decoder, FastField, Modes
+from .fields.fast import FIXED, MOST_NODES, Band, Decoder, FastField, Modes
 from .lattice import Lattice
 from .metrics import Frame
 from .motion import Forecast, Motion
@@ -31,8 +31,6 @@ __all__ = ["CheckpointError", "from_bytes", "load", "save", "to_bytes"]
 
 FORMAT = "dsr 1"
 MAX_HEADER = 8 * 2**20
-# A lattice larger than this was made by no fit; the band's bits would be unpacked to it.
-MAX_NODES = 2**31
 
 
 class CheckpointError(ValueError):
@@ -40,17 +38,18 @@ class CheckpointError(ValueError):
 
 
 def to_bytes(field: Field) -> bytes:
-    """The `.dsr` file of a field."""
+    """The `.dsr` file of a field. Raises TypeError for a kind of field that has none."""
     if not isinstance(field, FastField):
         raise TypeError(f"fields of kind {field.kind!r} have no file format")
     motion = field.motion
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in field.tensors().items()}
-    tensors["motion.states"] = torch.as_tensor(motion.states)
-    tensors["motion.rotations"] = torch.as_tensor(motion.rotations)
-    tensors["motion.translations"] = torch.as_tensor(motion.translations)
+    tensors["motion.states"] = torch.tensor(motion.states)
+    tensors["motion.rotations"] = torch.tensor(motion.rotations)
+    tensors["motion.translations"] = torch.tensor(motion.translations)
     if motion.atoms is not None and motion.reference is not None:
-        tensors["motion.atoms"] = torch.as_tensor(motion.atoms)
-        tensors["motion.reference"] = torch.as_tensor(motion.reference)
+        # Copies: the reference is one of the states, and safetensors refuses tensors that share memory.
+        tensors["motion.atoms"] = torch.tensor(motion.atoms)
+        tensors["motion.reference"] = torch.tensor(motion.reference)
     about = {
         "kind": field.kind,
         "lattice": asdict(field.band.lattice),
@@ -60,100 +59,141 @@ def to_bytes(field: Field) -> bytes:
         "forecasts": [asdict(forecast) for forecast in motion.forecasts],
         "frame": {"centre": [float(c) for c in field.frame.centre], "scale": field.frame.scale},
         "extent": np.asarray(field.extent, np.float64).tolist(),
+        "clearance": field.clearance,
         "report": field.report,
     }
-    metadata = {"format": FORMAT, "version": __version__, "digest": _digest(tensors), "field": json.dumps(about)}
+    metadata = {"format": FORMAT, "version": __version__, "field": json.dumps(about)}
+    metadata["digest"] = _digest(tensors, metadata)
     return bytes(safetensors.torch.save(tensors, metadata))
 
 
 def from_bytes(data: bytes, device: str = "auto") -> Field:
-    """The field in a `.dsr` file. Raises CheckpointError when it is not one, is damaged or of another version."""
+    """The field in a `.dsr` file.
+
+    Raises CheckpointError when it is not one, is damaged or of another version, and ValueError when there is
+    no such device.
+    """
+    chosen = choose(device)
     metadata = _metadata(data)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"this file is of format {metadata.get('format')!r} (written by version {metadata.get('version')!r}); "
-            f"version {__version__} reads {FORMAT!r}"
+            f"this file is of format {metadata.get('format')!r}, "
+            f"written by version {metadata.get('version')!r}; version {__version__} reads {FORMAT!r}"
         )
     try:
         tensors = safetensors.torch.load(data)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"the file is damaged: {error}") from error
-    found = _digest(tensors)
+    found = _digest(tensors, metadata)
     if metadata.get("digest") != found:
         raise CheckpointError(f"the file is damaged: its digest is {found}, it says {metadata.get('digest')}")
     try:
-        return _field(tensors, json.loads(metadata["field"]), choose(device))
-    except (KeyError, TypeError, IndexError, RuntimeError) as error:
-        raise CheckpointError(f"the file lacks a part of a field: {error!r}") from error
+        return _field(tensors, json.loads(metadata["field"]), chosen)
+    except (CheckpointError, torch.OutOfMemoryError):
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise CheckpointError(f"the file lacks a part of a field, or has a wrong one: {error!r}") from error
 
 
 def _field(tensors: dict[str, torch.Tensor], about: dict[str, Any], device: torch.device) -> Field:
+    """The field; every shape is held against the others before anything is made of it."""
     if about["kind"] != FastField.kind:
-        raise CheckpointError(f"a field of kind {about['kind']!r} is not known; this version reads {FastField.kind!r}")
-    told = about["lattice"]
-    x, y, z = (int(n) for n in told["shape"])
-    lattice = Lattice(tuple(told["origin"]), float(told["spacing"]), (x, y, z))
-    bits = tensors["band"].numpy()
-    if min(x, y, z) < 2 or not lattice.size <= MAX_NODES or len(bits) != (lattice.size + 7) // 8:
-        raise CheckpointError(f"a lattice of {x}×{y}×{z} nodes does not go with {len(bits)} bytes of band")
-    inside = np.unpackbits(bits, count=lattice.size).astype(bool)
-    band = Band(lattice, torch.as_tensor(inside, device=device))
+        raise CheckpointError(
+            f"a field of kind {about['kind']!r} is not known; this version reads {FastField.kind!r}"
+        )
+    motion = _motion(tensors, about)
+    lattice, inside = _lattice(tensors["band"], about)
     factor = int(about["factor"])
-    states = tensors["motion.states"].numpy()
-    atoms, reference = tensors.get("motion.atoms"), tensors.get("motion.reference")
-    coarse_size = lattice.coarser(factor).size
-    _expect("motion.rotations", tensors["motion.rotations"], (len(states), 3, 3))
-    _expect("motion.translations", tensors["motion.translations"], (len(states), 3))
-    for name, nodes in (("coarse", coarse_size), ("fine", band.count)):
+    if factor < 1 or any((n - 1) % factor for n in lattice.shape):
+        raise CheckpointError(
+            f"a lattice {factor} times coarser than {lattice.shape} nodes shares no corners"
+        )
+
+    own = int(np.count_nonzero(inside))
+    for name, nodes in (("coarse", lattice.coarser(factor).size), ("fine", own)):
         count = tensors[f"{name}_modes"].shape[0]
-        _expect(f"{name}_modes", tensors[f"{name}_modes"], (count, nodes))
-        _expect(f"{name}_coefficients", tensors[f"{name}_coefficients"], (len(states), count))
-    if atoms is not None and reference is not None:
-        _expect("motion.atoms", atoms, (len(states), len(reference), 3))
-    motion = Motion(
-        states,
-        None if atoms is None else atoms.numpy(),
-        tensors["motion.rotations"].numpy(),
-        tensors["motion.translations"].numpy(),
-        None if reference is None else reference.numpy(),
-        float(about["smooth_atoms"]),
-        _forecasts(about["forecasts"]),
-    )
-    static = tensors["static"].to(device)
-    _expect("static", static, (band.count, static.shape[1]))
-    weights = {name.removeprefix("decoder."): value for name, value in tensors.items() if name.startswith("decoder.")}
-    decoder = Decoder(FIXED - 1 + static.shape[1], weights["layers.0.weight"].shape[0])
-    decoder.load_state_dict(weights)
+        _expect(tensors, f"{name}_modes", torch.float16, (count, nodes))
+        _expect(tensors, f"{name}_coefficients", torch.float32, (len(motion.states), count))
+    channels = tensors["static"].shape[1]
+    hidden = tensors["decoder.layers.0.weight"].shape[0]
+    _expect(tensors, "static", torch.float32, (own, channels))
+    _expect(tensors, "decoder.layers.0.weight", torch.float32, (hidden, FIXED - 1 + channels))
+    _expect(tensors, "decoder.layers.2.weight", torch.float32, (hidden, hidden))
+    decoder = Decoder(FIXED - 1 + channels, hidden)
+    prefix = "decoder."
+    decoder.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+
     field = FastField(
         motion,
-        band,
+        Band(lattice, torch.as_tensor(inside, device=device)),
         factor,
         _modes(tensors, "coarse", device),
         _modes(tensors, "fine", device),
-        static,
+        tensors["static"].to(device),
         decoder.to(device).requires_grad_(False),
         Frame(np.array(about["frame"]["centre"]), float(about["frame"]["scale"])),
-        np.array(about["extent"], np.float32),
+        np.array(about["extent"], np.float32).reshape(2, 3),
+        float(about["clearance"]),
         dict(about["report"]),
     )
     field.smooth = float(about["smooth"])
     return field
 
 
+def _motion(tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> Motion:
+    states = tensors["motion.states"].numpy()
+    count = len(states)
+    _expect(tensors, "motion.states", torch.float64, (count,))
+    _expect(tensors, "motion.rotations", torch.float64, (count, 3, 3))
+    _expect(tensors, "motion.translations", torch.float64, (count, 3))
+    if not count or not np.isfinite(states).all() or (np.diff(states) <= 0.0).any():
+        raise CheckpointError(f"its {count} states do not rise")
+    atoms = reference = None
+    if "motion.atoms" in tensors:
+        atom_count = tensors["motion.atoms"].shape[1]
+        atoms = _expect(tensors, "motion.atoms", torch.float32, (count, atom_count, 3)).numpy()
+        reference = _expect(tensors, "motion.reference", torch.float32, (atom_count, 3)).numpy()
+    before, after = (
+        Forecast(int(f["rank"]), int(f["window"]), float(f["damping"]), tuple(f["leads"]), tuple(f["errors"]))
+        for f in about["forecasts"]
+    )
+    return Motion(
+        states,
+        atoms,
+        tensors["motion.rotations"].numpy(),
+        tensors["motion.translations"].numpy(),
+        reference,
+        float(about["smooth_atoms"]),
+        (before, after),
+    )
+
+
+def _lattice(band: torch.Tensor, about: dict[str, Any]) -> tuple[Lattice, np.ndarray]:
+    """The fine lattice and bool[nodes], which of its nodes are in the band."""
+    told = about["lattice"]
+    ox, oy, oz = (float(c) for c in told["origin"])
+    x, y, z = (int(n) for n in told["shape"])
+    lattice = Lattice((ox, oy, oz), float(told["spacing"]), (x, y, z))
+    if not (np.isfinite([ox, oy, oz]).all() and 0.0 < lattice.spacing < np.inf):
+        raise CheckpointError(f"a lattice at {lattice.origin} Å with {lattice.spacing} Å spacing is none")
+    if min(x, y, z) < 2 or lattice.size > MOST_NODES or len(band) != (lattice.size + 7) // 8:
+        raise CheckpointError(f"a lattice of {x}×{y}×{z} nodes does not go with {len(band)} bytes of band")
+    return lattice, np.unpackbits(band.numpy(), count=lattice.size).astype(bool)
+
+
 def _modes(tensors: dict[str, torch.Tensor], name: str, device: torch.device) -> Modes:
     return Modes(tensors[f"{name}_modes"].to(device).float(), tensors[f"{name}_coefficients"].to(device))
 
 
-def _forecasts(told: list[dict[str, Any]]) -> tuple[Forecast, Forecast]:
-    before, after = (
-        Forecast(int(f["rank"]), int(f["window"]), float(f["damping"]), tuple(f["leads"]), tuple(f["errors"])) for f in told
-    )
-    return before, after
-
-
-def _expect(name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:
-    if tuple(tensor.shape) != shape:
-        raise CheckpointError(f"{name} has shape {list(tensor.shape)}, the rest of the file wants {list(shape)}")
+def _expect(
+    tensors: dict[str, torch.Tensor], name: str, dtype: torch.dtype, shape: tuple[int, ...]
+) -> torch.Tensor:
+    tensor = tensors[name]
+    if tensor.dtype != dtype or tuple(tensor.shape) != shape:
+        raise CheckpointError(
+            f"{name} is {tensor.dtype} {list(tensor.shape)}, the rest of the file wants {dtype} {list(shape)}"
+        )
+    return tensor
 
 
 def _metadata(data: bytes) -> dict[str, str]:
@@ -162,44 +202,51 @@ def _metadata(data: bytes) -> dict[str, str]:
         raise CheckpointError(f"{len(data)} bytes are no .dsr file")
     length = int.from_bytes(data[:8], "little")
     if length > min(MAX_HEADER, len(data) - 8):
-        raise CheckpointError(f"this is no .dsr file, or a cut one: its header would take {length} of {len(data)} bytes")
+        raise CheckpointError(
+            f"this is no .dsr file, or a cut one: its header would take {length} of {len(data)} bytes"
+        )
     try:
         header = json.loads(data[8 : 8 + length])
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"this is no .dsr file: {error}") from error
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    if not isinstance(metadata, dict) or "field" not in metadata:
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("field"), str):
         raise CheckpointError("this safetensors file holds no field: it was not written by pymol-dsr")
     return metadata
 
 
-def _digest(tensors: dict[str, torch.Tensor]) -> str:
+def _digest(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> str:
+    """SHA-256 over all tensors and texts but the digest itself."""
     digest = hashlib.sha256()
+    texts = {name: text for name, text in metadata.items() if name != "digest"}
+    digest.update(json.dumps(texts, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def save(field: Field, path: str | os.PathLike[str]) -> None:
-    """Write the `.dsr` file; a file already there is kept as `NAME.previous`. Raises OSError and leaves both then."""
+    """Write the `.dsr` file; a file already there is kept as `NAME.dsr.previous`.
+
+    Raises OSError, and leaves the file that was there, when it cannot be written.
+    """
     path = Path(path)
     data = to_bytes(field)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(draft, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if hashlib.sha256(temporary.read_bytes()).digest() != hashlib.sha256(data).digest():
-            raise OSError(f"{temporary} reads back other bytes than were written")
+        if draft.read_bytes() != data:
+            raise OSError(f"{draft} reads back other bytes than were written")
         if path.exists():
-            os.replace(path, path.with_name(path.name + ".previous"))
-        os.replace(temporary, path)
+            _keep(path, _previous(path))
+        os.replace(draft, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -208,18 +255,34 @@ def save(field: Field, path: str | os.PathLike[str]) -> None:
             os.close(folder)
 
 
-def load(path: str | os.PathLike[str], device: str = "auto") -> Field:
-    """The field in the file, or in its `.previous` where the file is damaged and that one is whole (the report says so).
+def _keep(path: Path, previous: Path) -> None:
+    previous.unlink(missing_ok=True)
+    try:
+        # A second name for the same file, so that there is no moment without a file of the first name.
+        os.link(path, previous)
+    except OSError:
+        # Some file systems have no links.
+        os.replace(path, previous)
 
-    Raises CheckpointError naming the path, and OSError when it cannot be read.
+
+def _previous(path: Path) -> Path:
+    return path.with_name(path.name + ".previous")
+
+
+def load(path: str | os.PathLike[str], device: str = "auto") -> Field:
+    """The field in the file, or in its `.previous` where the file is damaged (the report says so).
+
+    Raises CheckpointError, naming the path, when neither is whole, and OSError when the file cannot be read.
     """
-    path = Path(path)
+    path, previous = Path(path), _previous(Path(path))
     try:
         return from_bytes(path.read_bytes(), device)
     except CheckpointError as error:
-        previous = path.with_name(path.name + ".previous")
-        if previous.is_file():
+        if not previous.is_file():
+            raise CheckpointError(f"{path}: {error}") from error
+        try:
             field = from_bytes(previous.read_bytes(), device)
-            field.report["loaded_from"] = f"{previous}, since {path} is damaged: {error}"
-            return field
-        raise CheckpointError(f"{path}: {error}") from error
+        except CheckpointError as other:
+            raise CheckpointError(f"{path}: {error}; {previous}: {other}") from error
+        field.report["loaded_from"] = f"{previous}, since {path} is damaged: {error}"
+        return field

@@ -46,9 +46,9 @@ PRESETS: dict[str, Preset] = {
 class FitConfig:
     """A fit as the user asked for it.
 
-    `smooth` is the width in states of the temporal kernel between the states (None: chosen by holding out training
-    states); `budget` caps the seconds of decoder training; `align` takes the rigid motion of the whole molecule
-    out of the field and puts it back on the result.
+    `smooth` is the width in states of the temporal kernel between the states (None: chosen by holding out
+    training states); `seed` is 0 to 2³¹ − 1; `budget` caps the seconds of decoder training; `align` takes the
+    rigid motion of the whole molecule out of the field and puts it back on the result.
     """
 
     preset: str = "fast"
@@ -59,12 +59,19 @@ class FitConfig:
     align: bool = True
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
+        # Types too: the values come over the wire as JSON.
+        if not isinstance(self.preset, str) or self.preset not in PRESETS:
             raise ValueError(f"preset {self.preset!r} is not known; choose one of {', '.join(PRESETS)}")
-        if self.smooth is not None and not 0.0 <= self.smooth <= 100.0:
-            raise ValueError(f"smooth={self.smooth} must lie between 0 and 100 states, or be auto")
-        if self.budget is not None and not self.budget > 0.0:
-            raise ValueError(f"budget={self.budget} must be a number of seconds above 0")
+        if self.smooth is not None and not (_is_number(self.smooth) and 0.0 <= self.smooth <= 100.0):
+            raise ValueError(f"smooth={self.smooth!r} must lie between 0 and 100 states, or be auto")
+        if self.budget is not None and not (_is_number(self.budget) and self.budget > 0.0):
+            raise ValueError(f"budget={self.budget!r} must be a number of seconds above 0")
+        if not (isinstance(self.seed, int) and not isinstance(self.seed, bool) and 0 <= self.seed < 2**31):
+            raise ValueError(f"seed={self.seed!r} must be a whole number from 0 to {2**31 - 1}")
+        if not isinstance(self.device, str):
+            raise ValueError(f"device={self.device!r} must be auto, cpu or cuda")
+        if not isinstance(self.align, bool):
+            raise ValueError(f"align={self.align!r} must be true or false")
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> FitConfig:
@@ -77,3 +84,7 @@ class FitConfig:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

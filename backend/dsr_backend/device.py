@@ -28,7 +28,10 @@ def choose(device: str = "auto") -> torch.device:
     if chosen.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (chosen.index or 0) >= count:
-            raise ValueError(f"device {device!r} was asked for and torch {torch.__version__} finds {count} GPUs; use device=cpu")
+            raise ValueError(
+                f"device {device!r} was asked for and torch {torch.__version__} finds {count} GPUs; "
+                "use device=cpu"
+            )
     return chosen
 
 
@@ -39,8 +42,9 @@ def limit_threads() -> int:
     """
     affinity = getattr(os, "sched_getaffinity", None)
     allowed = len(affinity(0)) if affinity else (os.cpu_count() or 1)
-    wanted = int(os.environ.get("OMP_NUM_THREADS") or allowed)
-    threads = max(1, min(allowed, wanted, 16))
+    # OpenMP takes a list, for nested parts: the first number is ours.
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    threads = max(1, min(allowed, int(wanted) if wanted.isdigit() else allowed, 16))
     torch.set_num_threads(threads)
     return threads
 

@@ -16,15 +16,16 @@ from .motion import Motion
 __all__ = ["Field", "Slice"]
 
 CHUNK = 65_536
-# Room for van der Waals radii and the probe between the outermost atom and the surface.
-ATOM_CLEARANCE = 4.0
+# The four directions to the corners of a tetrahedron, unit vectors.
 TETRAHEDRON = [[s / 3**0.5 for s in signs] for signs in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))]
 
 
 class Field(ABC):
     """f(x, t): signed distance in Å at scene point x (Å) and time t (a state number), positive outside.
 
-    `report` says how the fit went, in plain JSON values.
+    smooth: temporal width in states; frame: that of the metrics; extent: f4[2,3] Å, the box of all training
+    points with 1 Å around it; clearance: Å that the surface may reach beyond the atoms; report: how the fit
+    went, in plain JSON values.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Field(ABC):
     motion: Motion
     frame: Frame
     extent: NDArray[np.float32]
+    clearance: float
     report: dict[str, Any]
     device: torch.device
 
@@ -74,15 +76,20 @@ class Slice(ABC):
         return torch.cat([self._distance(chunk) for chunk in x.split(CHUNK)]) if len(x) else x.new_zeros(0)
 
     def gradient(self, x: torch.Tensor, step: float) -> torch.Tensor:
-        """Gradient f4[N,3] of f at points x f4[N,3] Å, averaged over about `step` Å: differences over a tetrahedron."""
+        """Gradient f4[N,3] of f at points x f4[N,3] Å, averaged over about `step` Å.
+
+        From the differences over a tetrahedron of that radius.
+        """
         corners = torch.tensor(TETRAHEDRON, device=x.device)
         around = self.distance((x[:, None] + step * corners).reshape(-1, 3)).reshape(-1, 4)
         # Σ e eᵀ over the four unit vectors is 4/3 of the identity.
         return around @ corners * (0.75 / step)
 
 
-def scene_box(motion: Motion, atoms: NDArray[np.float32] | None, extent: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Box f4[2,3] in Å around the surface: around the atoms at that time, else `extent`, that of all training points."""
+def scene_box(
+    atoms: NDArray[np.float32] | None, clearance: float, extent: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Box f4[2,3] in Å around the surface: `clearance` around atoms f4[A,3], or `extent` without atoms."""
     if atoms is None:
         return extent
-    return np.stack([atoms.min(0) - ATOM_CLEARANCE, atoms.max(0) + ATOM_CLEARANCE])
+    return np.stack([atoms.min(0) - clearance, atoms.max(0) + clearance])

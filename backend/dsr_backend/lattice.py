@@ -9,12 +9,15 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike
 
-__all__ = ["Lattice"]
+__all__ = ["Lattice", "gather"]
 
 
 @dataclass(frozen=True)
 class Lattice:
-    """Nodes at origin + spacing · (i, j, k), 0 ≤ (i, j, k) < shape; lengths in Å; node number (i·Y + j)·Z + k."""
+    """Nodes at origin + spacing · (i, j, k), 0 ≤ (i, j, k) < shape; lengths in Å.
+
+    Node (i, j, k) of shape (X, Y, Z) has the number (i·Y + j)·Z + k.
+    """
 
     origin: tuple[float, float, float]
     spacing: float
@@ -24,7 +27,8 @@ class Lattice:
     def around(cls, low: ArrayLike, high: ArrayLike, spacing: float, *, even: int = 1) -> Lattice:
         """The lattice whose nodes cover the box low…high, anchored at multiples of `spacing` · `even`.
 
-        The number of cells along each axis is a multiple of `even`, so that a lattice `even` times coarser shares nodes.
+        The number of cells along each axis is a multiple of `even`, so that a lattice `even` times coarser
+        shares its nodes.
         """
         anchor = spacing * even
         first = np.floor(np.asarray(low, np.float64) / anchor)
@@ -39,6 +43,7 @@ class Lattice:
 
     @property
     def size(self) -> int:
+        """Number of nodes."""
         return self.shape[0] * self.shape[1] * self.shape[2]
 
     def coarser(self, factor: int) -> Lattice:
@@ -46,8 +51,14 @@ class Lattice:
         x, y, z = ((n - 1) // factor + 1 for n in self.shape)
         return Lattice(self.origin, self.spacing * factor, (x, y, z))
 
+    def clamp(self, x: torch.Tensor) -> torch.Tensor:
+        """The points of the lattice's box nearest to x, both f4[N,3] in Å."""
+        low = torch.tensor(self.origin, device=x.device)
+        high = low + (torch.tensor(self.shape, device=x.device) - 1) * self.spacing
+        return torch.minimum(torch.maximum(x, low), high)
+
     def corners(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Node numbers i8[N,8] of the cell around each point x f4[N,3] and trilinear weights f4[N,8].
+        """Node numbers i8[N,8] of the cell around each point x f4[N,3] Å and trilinear weights f4[N,8].
 
         Points outside are clamped to the lattice.
         """
@@ -65,14 +76,16 @@ class Lattice:
         return base[:, None] + torch.tensor(steps, device=x.device), weight
 
     def interpolate(self, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """Trilinear interpolation f4[N,C] at x f4[N,3] of node values f4[nodes,C]."""
+        """Trilinear interpolation f4[N,C] at x f4[N,3] Å of node values f4[nodes,C]."""
         index, weight = self.corners(x)
         return gather(values, index, weight)
 
     def nodes(self, numbers: torch.Tensor) -> torch.Tensor:
         """Positions f4[N,3] in Å of nodes by number i8[N]."""
         _, y_count, z_count = self.shape
-        ijk = torch.stack([numbers // (y_count * z_count), numbers // z_count % y_count, numbers % z_count], 1)
+        ijk = torch.stack(
+            [numbers // (y_count * z_count), numbers // z_count % y_count, numbers % z_count], 1
+        )
         return ijk.float() * self.spacing + torch.tensor(self.origin, device=numbers.device)
 
 

@@ -1,8 +1,8 @@
 """Field at one time → triangle mesh or grid.
 
-f is evaluated only near the surface: on a coarse lattice, then on ever finer ones where the values interpolated from the
-one before, distances all, are small. Edges that cross the level set have both ends within one spacing of it, so these are
-exact. Marching cubes does the rest (scikit-image).
+f is evaluated only near the surface: on a coarse lattice, then on ever finer ones where the values
+interpolated from the one before, distances all, are small. Edges that cross the level set have both ends
+within one spacing of it, so these are exact. Marching cubes does the rest (scikit-image).
 """
 
 from __future__ import annotations
@@ -27,24 +27,30 @@ __all__ = ["Grid", "Mesh", "grid", "mesh"]
 
 # Å; no atom, groove or cavity hides between nodes this near.
 FIRST_SPACING = 2.0
+# Atoms by a point of the surface among which the one with the nearest sphere is; radii differ by less than 1
+# Å.
+SPHERES = 8
 # Triangles that marching cubes makes per spacing² of surface.
 TRIANGLES_PER_CELL = 2.35
-# Å. PyMOL's normals are averages over its dots; the gradient of f over a step as wide agrees with them best (NC 0.978 for
-# the gradient at the point, 0.986 at 0.2 Å, 0.990 at 0.4, 0.992 at 0.6, 0.991 at 0.8; AdK, training states).
+# Å. PyMOL's normals are averages over its dots; the gradient of f over a step as wide agrees with them best
+# (NC 0.978 for the gradient at the point, 0.986 at 0.2 Å, 0.990 at 0.4, 0.992 at 0.6, 0.991 at 0.8; AdK,
+# training states).
 NORMAL_STEP = 0.6
 # Å³; less than half a water molecule: nothing that small is a body or a cavity of a molecule.
 SMALLEST = 5.0
-# Nodes of one lattice, 1 GiB in float32 with its companions.
+# Nodes of one lattice: 1.4 GiB while it is meshed.
 MOST_NODES = 150_000_000
+# Nodes between two looks at whether to stop.
+CHUNK = 2**20
 
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
     """The level set of one time, in Å in the scene's coordinates.
 
-    points f4[N,3]; normals f4[N,3], outward, unit, from the field's gradient over NORMAL_STEP; faces i4[M,3]; nearest i4[N], the nearest
-    atom of each point, and atoms f4[A,3] at this time (both empty where no atoms are known); area Å², volume Å³;
-    expected_error Å (0 inside the training range).
+    points f4[N,3]; normals f4[N,3], outward, unit, from the field's gradient over NORMAL_STEP; faces i4[M,3];
+    nearest i4[N], the nearest atom of each point, and atoms f4[A,3] at this time (both empty where no atoms
+    are known); area Å², volume Å³; expected_error Å (0 inside the training range).
     """
 
     time: float
@@ -63,7 +69,11 @@ class Mesh:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """f on a lattice at one time: values f4[X,Y,Z] Å, positive outside; origin f8[3] Å, a multiple of spacing Å."""
+    """f on a lattice at one time: values f4[X,Y,Z] Å, positive outside.
+
+    origin f8[3] Å: the first node's place, a multiple of spacing (Å) along each axis; expected_error as in
+    `Mesh`.
+    """
 
     values: NDArray[np.float32]
     origin: NDArray[np.float64]
@@ -79,33 +89,40 @@ def mesh(
     resolution: float = 0.5,
     triangles: int | None = None,
     smooth: float | None = None,
+    radii: NDArray[np.float32] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Mesh:
-    """The surface f(·, time) = level (Å) on a lattice of `resolution` Å, coarser where `triangles` would be exceeded.
+    """The surface f(·, time) = level (Å) on a lattice of `resolution` Å, coarser for at most `triangles`.
 
-    An empty level set gives an empty mesh. Raises ValueError for a time, level or resolution that cannot be meshed.
+    smooth (states) replaces the field's own temporal width. With the atoms' van der Waals radii f4[A] (Å),
+    `nearest` is the atom whose sphere is nearest, as where PyMOL takes a surface's colours from. An empty
+    level set gives an empty mesh. Raises ValueError for a time, level, resolution or budget that cannot be
+    meshed, and Cancelled once `cancelled()` is true.
     """
-    if not (np.isfinite(time) and np.isfinite(level)):
-        raise ValueError(f"time {time} and level {level} must be finite numbers")
+    if not np.isfinite(level):
+        raise ValueError(f"level {level} must be a finite number")
     if not 0.05 <= resolution <= 10.0:
         raise ValueError(f"resolution {resolution} Å must lie between 0.05 and 10 Å")
     if triangles is not None and triangles < 100:
         raise ValueError(f"a budget of {triangles} triangles is below 100")
     started = clock.perf_counter()
-    part = field.at(time, smooth)
+    part = _at(field, time, smooth)
     if triangles is not None:
-        resolution = max(resolution, float(np.sqrt(TRIANGLES_PER_CELL * field.report["area"] / triangles)))
+        resolution = max(
+            resolution, float(np.sqrt(TRIANGLES_PER_CELL * field.report.get("area", 0.0) / triangles))
+        )
     points, faces = _march(part, level, resolution, cancelled)
     while triangles is not None and len(faces) > triangles:
         resolution *= 1.02 * float(np.sqrt(len(faces) / triangles))
         points, faces = _march(part, level, resolution, cancelled)
-    points, faces, dropped = _without_islands(points, faces)
+    # Within the molecule a level set may well enclose no atom; the surface and what lies outside it may not.
+    points, faces, dropped = _without_islands(points, faces, part.atoms if level >= 0.0 else None)
     if cancelled():
         raise Cancelled("cancelled while meshing")
     points, normals = _settle(part, points, level, resolution)
     nearest = np.zeros(0, np.int32)
     if part.atoms is not None and len(points):
-        nearest = cKDTree(part.atoms).query(points)[1].astype(np.int32)
+        nearest = _nearest_atoms(points, part.atoms, radii)
     area, volume = _area_and_volume(points, faces)
     return Mesh(
         time=float(time),
@@ -123,14 +140,25 @@ def mesh(
     )
 
 
-def grid(field: Field, time: float, resolution: float = 1.0, smooth: float | None = None, clearance: float = 2.0) -> Grid:
-    """f at `time` on every node of a lattice of `resolution` Å that reaches `clearance` Å around the surface's box."""
+def grid(
+    field: Field,
+    time: float,
+    resolution: float = 1.0,
+    smooth: float | None = None,
+    clearance: float = 1.0,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Grid:
+    """f at `time` on every node of a lattice of `resolution` Å, `clearance` Å around the surface's box.
+
+    smooth as in `mesh`. Raises ValueError for a time or resolution that cannot be had, and Cancelled once
+    `cancelled()` is true.
+    """
     if not 0.2 <= resolution <= 10.0:
         raise ValueError(f"resolution {resolution} Å must lie between 0.2 and 10 Å")
-    part = field.at(time, smooth)
-    lattice = Lattice.around(part.box[0] - clearance, part.box[1] + clearance, resolution)
-    _check_size(lattice)
-    values = part.distance(lattice.nodes(torch.arange(lattice.size, device=part.device)))
+    part = _at(field, time, smooth)
+    lattice = _lattice(part, clearance, resolution, nested=False)
+    values = torch.empty(lattice.size, device=part.device)
+    _evaluate(part, lattice, None, 0.0, values, cancelled)
     return Grid(
         values.reshape(lattice.shape).cpu().numpy(),
         np.asarray(lattice.origin),
@@ -140,40 +168,79 @@ def grid(field: Field, time: float, resolution: float = 1.0, smooth: float | Non
     )
 
 
-def _check_size(lattice: Lattice) -> None:
-    if lattice.size > MOST_NODES:
-        raise ValueError(
-            f"a lattice of {'×'.join(map(str, lattice.shape))} nodes at {lattice.spacing:.3g} Å is more than the "
-            f"{MOST_NODES} that fit; use a resolution of {lattice.spacing * (lattice.size / MOST_NODES) ** (1 / 3):.2f} Å"
-        )
+def _at(field: Field, time: float, smooth: float | None) -> Slice:
+    if not np.isfinite(time):
+        raise ValueError(f"time {time} must be a finite number")
+    if smooth is not None and not 0.0 <= smooth < np.inf:
+        raise ValueError(f"smooth {smooth} must be 0 states or more")
+    return field.at(time, smooth)
+
+
+def _steps(resolution: float) -> list[int]:
+    """Spacings of the lattices one after another, in multiples of `resolution`; the last is 1."""
+    steps = [1]
+    while 2 * steps[0] * resolution <= FIRST_SPACING:
+        steps.insert(0, 2 * steps[0])
+    return steps
+
+
+def _lattice(part: Slice, room: float, resolution: float, *, nested: bool) -> Lattice:
+    """The lattice `room` Å around the surface's box, with the coarser ones of `_steps` in it where `nested`.
+
+    Raises ValueError, naming a resolution that fits, where it would be too large.
+    """
+
+    def spaced(spacing: float) -> Lattice:
+        even = _steps(spacing)[0] if nested else 1
+        return Lattice.around(part.box[0] - room, part.box[1] + room, spacing, even=even)
+
+    lattice = spaced(resolution)
+    if lattice.size <= MOST_NODES:
+        return lattice
+    fitting = np.ceil(100.0 * resolution) / 100.0
+    while spaced(fitting).size > MOST_NODES:
+        fitting = np.ceil(102.0 * fitting) / 100.0
+    raise ValueError(
+        f"a lattice of {'×'.join(map(str, lattice.shape))} nodes at {resolution:.3g} Å is more than the "
+        f"{MOST_NODES} that fit; use a resolution of {fitting:.2f} Å"
+    )
+
+
+def _evaluate(
+    part: Slice,
+    lattice: Lattice,
+    numbers: torch.Tensor | None,
+    level: float,
+    values: torch.Tensor,
+    cancelled: Callable[[], bool],
+) -> None:
+    """Put f − level (Å) at the nodes with these numbers i8[N], None for all, into values f4[nodes]."""
+    count = lattice.size if numbers is None else len(numbers)
+    for start in range(0, count, CHUNK):
+        if cancelled():
+            raise Cancelled("cancelled while meshing")
+        end = min(start + CHUNK, count)
+        chunk = torch.arange(start, end, device=part.device) if numbers is None else numbers[start:end]
+        values[chunk] = part.distance(lattice.nodes(chunk)) - level
 
 
 def _march(
     part: Slice, level: float, resolution: float, cancelled: Callable[[], bool]
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Points f4[N,3] in Å and faces i4[M,3] of the level set, outward by the right-hand rule."""
-    steps = [1]
-    while 2 * steps[0] * resolution <= FIRST_SPACING:
-        steps.insert(0, 2 * steps[0])
-    room = max(0.0, level) + resolution
-    fine = Lattice.around(part.box[0] - room, part.box[1] + room, resolution, even=steps[0])
-    _check_size(fine)
-    values = torch.empty(0)
-    for step in steps:
-        if cancelled():
-            raise Cancelled("cancelled while meshing")
+    coarsest, *finer = _steps(resolution)
+    fine = _lattice(part, max(0.0, level) + resolution, resolution, nested=True)
+    lattice = fine.coarser(coarsest)
+    values = torch.empty(lattice.shape, device=part.device)
+    _evaluate(part, lattice, None, level, values.view(-1), cancelled)
+    for step in finer:
         lattice = fine.coarser(step)
-        if step == steps[0]:
-            numbers = torch.arange(lattice.size, device=part.device)
-            values = torch.empty(lattice.shape, device=part.device)
-        else:
-            finer = torch.nn.functional.interpolate(
-                values[None, None], size=lattice.shape, mode="trilinear", align_corners=True
-            )
-            values = finer[0, 0]
-            reach = (1.25 if step == 1 else 1.5 * step) * resolution
-            numbers = torch.nonzero(values.reshape(-1).abs() < reach)[:, 0]
-        values.view(-1)[numbers] = part.distance(lattice.nodes(numbers)) - level
+        values = torch.nn.functional.interpolate(
+            values[None, None], size=lattice.shape, mode="trilinear", align_corners=True
+        )[0, 0]
+        reach = (1.25 if step == 1 else 1.5 * step) * resolution
+        near = torch.nonzero(values.view(-1).abs() < reach)[:, 0]
+        _evaluate(part, lattice, near, level, values.view(-1), cancelled)
     volume = values.cpu().numpy()
     if not (volume.min() < 0.0 < volume.max()):
         return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
@@ -183,16 +250,27 @@ def _march(
 
 
 def _without_islands(
-    points: NDArray[np.float32], faces: NDArray[np.int32]
+    points: NDArray[np.float32], faces: NDArray[np.int32], atoms: NDArray[np.float32] | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], int]:
-    """The mesh without closed pieces smaller than SMALLEST, and how many went."""
+    """The mesh without closed pieces smaller than SMALLEST or around no atom of f4[A,3], and how many went.
+
+    Between states, or past them, parts that have come apart can leave a shred of their old contact in the
+    gap.
+    """
     if not len(faces):
         return points, faces, 0
-    links = coo_matrix((np.ones(2 * len(faces), bool), (faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel())), (len(points),) * 2)
+    links = coo_matrix(
+        (np.ones(2 * len(faces), bool), (faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel())),
+        (len(points),) * 2,
+    )
     count, piece = connected_components(links, directed=False)
     a, b, c = (points[faces[:, k]].astype(np.float64) - points.mean(0) for k in range(3))
     volumes = np.bincount(piece[faces[:, 0]], np.einsum("ij,ij->i", a, np.cross(b, c)) / 6.0, count)
     kept = np.abs(volumes) >= SMALLEST
+    if atoms is not None and (volumes > 0.0).sum() > 1:
+        peopled = np.zeros(count, bool)
+        peopled[piece[cKDTree(points).query(atoms)[1]]] = True
+        kept &= peopled | (volumes < 0.0)
     if kept.all():
         return points, faces, 0
     used = kept[piece]
@@ -203,7 +281,7 @@ def _without_islands(
 def _settle(
     part: Slice, points: NDArray[np.float32], level: float, resolution: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Points after one Newton step onto the level set, and unit normals, both f4[N,3]."""
+    """Points f4[N,3] Å after a Newton step onto the level set (a quarter cell at most), and unit normals."""
     if not len(points):
         return points, points.copy()
     x = torch.as_tensor(points, device=part.device)
@@ -215,10 +293,25 @@ def _settle(
     return (x - step).cpu().numpy(), normals.cpu().numpy()
 
 
+def _nearest_atoms(
+    points: NDArray[np.float32], atoms: NDArray[np.float32], radii: NDArray[np.float32] | None
+) -> NDArray[np.int32]:
+    """Index i4[N] of the atom f4[A,3] nearest to each point f4[N,3]; with radii f4[A] Å, of the nearest sphere."""
+    tree = cKDTree(atoms)
+    if radii is None:
+        return tree.query(points)[1].astype(np.int32)
+    if radii.shape != (len(atoms),):
+        raise ValueError(f"radii have shape {list(radii.shape)}, the fit has {len(atoms)} atoms")
+    count = min(SPHERES, len(atoms))
+    distance, index = (found.reshape(-1, count) for found in tree.query(points, k=count))
+    return index[np.arange(len(points)), (distance - radii[index]).argmin(1)].astype(np.int32)
+
+
 def _area_and_volume(points: NDArray[np.float32], faces: NDArray[np.int32]) -> tuple[float, float]:
     """Area in Å² and enclosed volume in Å³ (divergence theorem)."""
     if not len(faces):
         return 0.0, 0.0
     a, b, c = (points[faces[:, k]].astype(np.float64) - points.mean(0) for k in range(3))
     cross = np.cross(b - a, c - a)
-    return float(0.5 * np.linalg.norm(cross, axis=1).sum()), float(np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6.0)
+    volume = np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6.0
+    return float(0.5 * np.linalg.norm(cross, axis=1).sum()), float(volume)

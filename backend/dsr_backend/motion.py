@@ -1,14 +1,15 @@
 """Where the molecule is at any time: rigid part, material coordinates, weights in time, forecast.
 
-Everything here is linear in the training states: a time t becomes one weight per state, `Motion.weights(t)`, and both
-the atoms and the field's modes are mixed with those weights. At a training state the weights pick that state; between
-states they go over, smoothly, to a Gaussian average, since the thermal noise of single states cannot be predicted
-from its neighbours.
+Between the training states everything is linear in them: a time t becomes one weight per state,
+`Motion.weights(t)`, and both the atoms and the field's modes are mixed with those weights. At a training
+state the weights pick that state; away from it they go over, smoothly, to a Gaussian average, since the
+thermal noise of a single state cannot be predicted from its neighbours.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -25,23 +26,30 @@ WARP_CLEARANCE = 8.0
 # Wider Gaussians with ever smaller weight carry the displacement to where no atom is near.
 WARP_SCALES = ((1.0, 1.0), (2.0, 1e-2), (4.0, 1e-4), (8.0, 1e-6))
 
-# States whose speed a forecast goes on with. Longer windows, more than two motions and damping over more than two gaps
-# did better in back-tests while a motion was steady and worse than holding once it ended.
+# States whose speed a forecast goes on with. Longer windows, more than two motions and damping over more than
+# two gaps did better in back-tests while a motion was steady and worse than holding once it ended.
 FORECAST_WINDOW = 6
 # Temporal widths to choose from, in gaps between training states.
 SMOOTH_CHOICES = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
-# A held-out state has its nearest neighbours a whole gap away, a time amid the states half a gap: there, this share of
-# the width averages over as many states.
+# A held-out state has its nearest neighbours a whole gap away, a time amid the states half a gap: there, this
+# share of the width averages over as many states.
 HELD_OUT_SHARE = 5.0 / 6.0
+# No Gaussian is narrower than this share of the gap it bridges: it would jump from one state to the next.
+NARROWEST = 0.25
 
 
 def held_out(count: int) -> list[int]:
-    """Which of `count` training states (5 at least) to hold out when choosing a width: up to eight, none at the ends."""
+    """Which of `count` training states (at least 5) to hold out: 8 or fewer, inner ones."""
     return sorted({int(k) for k in np.linspace(2, count - 3, min(8, count - 4))})
 
 
-def superpose(moving: NDArray[np.float64], fixed: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rotation f8[3,3] and translation f8[3] with moving @ R.T + t nearest to fixed, both f8[A,3] (Kabsch 1976)."""
+def superpose(
+    moving: NDArray[np.float64], fixed: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rotation R f8[3,3] and translation t f8[3] with moving @ R.T + t nearest to fixed, both f8[A,3] Å.
+
+    Kabsch 1976; R is proper, and where the atoms leave it open, as in a line, one of those that fit.
+    """
     a, b = moving.mean(0), fixed.mean(0)
     u, _, vt = np.linalg.svd((moving - a).T @ (fixed - b))
     turn = np.diag([1.0, 1.0, np.sign(np.linalg.det(vt.T @ u.T)) or 1.0])
@@ -51,11 +59,11 @@ def superpose(moving: NDArray[np.float64], fixed: NDArray[np.float64]) -> tuple[
 
 @dataclass(frozen=True)
 class Forecast:
-    """How the motion goes on beyond the last training state, chosen by rolling back-tests (`Motion.backtest`).
+    """How the motion goes on beyond the last training state, chosen by back-tests (`Motion.backtest`).
 
-    The last state is held and `rank` principal motions go on from there at the speed of the last `window` states,
-    damped: their path is damping · (1 − exp(−lead / damping)) states long. rank 0 holds. `leads` and `errors` are
-    the back-tested error (Å, RMSD of atoms) at each lead (states).
+    The last state is held and `rank` principal motions go on from there at the speed of the last `window`
+    states, damped: their path is damping · (1 − exp(−lead / damping)) states long. rank 0 holds. `leads` and
+    `errors` are the back-tested error (Å, RMSD of atoms) at each lead (states).
     """
 
     rank: int = 0
@@ -64,10 +72,19 @@ class Forecast:
     leads: tuple[float, ...] = ()
     errors: tuple[float, ...] = ()
 
+    def way(self, lead: float) -> float:
+        """How many states of motion at full speed lie within `lead` states beyond the training range."""
+        return self.damping * (1.0 - float(np.exp(-lead / self.damping))) if self.rank else 0.0
+
     def error(self, lead: float) -> float:
-        """Expected error in Å at `lead` states beyond the training range; beyond the back-test it grows as √lead."""
-        if not self.leads or lead <= 0.0:
+        """Expected error in Å at `lead` states beyond the training range.
+
+        Beyond the leads of the back-test it grows as √lead. NaN where nothing could be back-tested.
+        """
+        if lead <= 0.0:
             return 0.0
+        if not self.leads:
+            return float("nan")
         if lead <= self.leads[-1]:
             return float(np.interp(lead, (0.0, *self.leads), (0.0, *self.errors)))
         return float(self.errors[-1] * np.sqrt(lead / self.leads[-1]))
@@ -78,8 +95,9 @@ class Motion:
     """The molecule in time.
 
     states: f8[S] increasing; atoms: f4[S,A,3] Å superposed on the reference, or None; rotations f8[S,3,3] and
-    translations f8[S,3] carry the scene's coordinates onto the reference's: x @ R.T + t; smooth: temporal width in states
-    of the atoms' paths.
+    translations f8[S,3] Å carry the scene's coordinates onto the reference's: x @ R.T + t; reference: f4[A,3]
+    Å, the state that material coordinates are places in, or None; smooth: temporal width in states of the
+    atoms' paths; forecasts: before the first state and after the last.
     """
 
     states: NDArray[np.float64]
@@ -98,7 +116,8 @@ class Motion:
         translations = np.zeros((count, 3))
         if atoms is None:
             return cls(states, None, rotations, translations, None)
-        # In float64 and about the middle state's centre, so that molecules far from the origin lose no digits.
+        # In float64 and about the middle state's centre, so that molecules far from the origin lose no
+        # digits.
         positions = atoms.astype(np.float64)
         middle = positions[count // 2]
         centre = middle.mean(0)
@@ -111,7 +130,7 @@ class Motion:
         aligned = moved.astype(np.float32)
         return cls(states, aligned, rotations, translations, aligned[_least_folding(aligned)])
 
-    # Time ---------------------------------------------------------------------------------------------------------
+    # Time -----------------------------------------------------------------------------------------------
 
     @property
     def gap(self) -> float:
@@ -125,49 +144,51 @@ class Motion:
     def weights(self, time: float, width: float) -> NDArray[np.float64]:
         """Weight of each training state at `time`, f8[S], sum 1.
 
-        At a training state its own weight is 1. Away from it the weights go over, as cos² of the way to the middle of
-        the gap, to a Gaussian of `width` states (0: the straight line between the two neighbours).
+        At a training state its own weight is 1. Away from it the weights go over, as cos² of the way to the
+        middle of the gap, to a Gaussian of `width` states (0: the straight line between the two neighbours).
+        So they do, within half a gap, outside the training range, where the Gaussian stays at the last state.
         """
         states = self.states
         if len(states) == 1:
             return np.ones(1)
-        nearest = int(np.abs(states - time).argmin())
-        exact = np.zeros(len(states))
-        exact[nearest] = 1.0
         if width <= 0.0:
             right = int(np.clip(np.searchsorted(states, time), 1, len(states) - 1))
             share = float(np.clip((time - states[right - 1]) / (states[right] - states[right - 1]), 0.0, 1.0))
             line = np.zeros(len(states))
             line[right - 1], line[right] = 1.0 - share, share
             return line
-        kernel = np.exp(-0.5 * ((states - np.clip(time, states[0], states[-1])) / width) ** 2)
-        towards = 1 if time >= states[nearest] else -1
-        other = nearest + towards
-        half = 0.5 * abs(states[other] - states[nearest]) if 0 <= other < len(states) else 0.5 * self.gap
-        away = min(1.0, abs(time - states[nearest]) / half)
+        nearest = int(np.abs(states - time).argmin())
+        other = nearest + (1 if time >= states[nearest] else -1)
+        gap = float(abs(states[other] - states[nearest])) if 0 <= other < len(states) else self.gap
+        away = min(1.0, 2.0 * abs(time - states[nearest]) / gap)
         own = np.cos(0.5 * np.pi * away) ** 2
-        return own * exact + (1.0 - own) * kernel / kernel.sum()
+        inside = np.clip(time, states[0], states[-1])
+        kernel = np.exp(-0.5 * ((states - inside) / max(width, NARROWEST * gap)) ** 2)
+        weights = (1.0 - own) * kernel / kernel.sum()
+        weights[nearest] += own
+        return weights
 
     def pose(self, time: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Rotation f8[3,3] and translation f8[3] from the scene to the reference at `time`; held outside the range.
+        """Rotation f8[3,3] and translation f8[3] Å from the scene to the reference at `time`; held outside.
 
-        Between states the turn is that of a rigid body: about one axis at constant speed, while the molecule's centre
-        goes straight.
+        Between states the turn is that of a rigid body: about one axis at constant speed, while the
+        molecule's centre goes straight.
         """
         states = self.states
-        clipped = float(np.clip(time, states[0], states[-1]))
-        right = int(np.clip(np.searchsorted(states, clipped), 1, max(1, len(states) - 1)))
         if len(states) == 1:
             return self.rotations[0], self.translations[0]
+        clipped = float(np.clip(time, states[0], states[-1]))
+        right = int(np.clip(np.searchsorted(states, clipped), 1, len(states) - 1))
         share = (clipped - states[right - 1]) / (states[right] - states[right - 1])
         first, second = self.rotations[right - 1], self.rotations[right]
-        rotation = _rotation(share * _rotation_vector(second @ first.T)) @ first
+        turn = Rotation.from_matrix(second @ first.T).as_rotvec()
+        rotation = Rotation.from_rotvec(share * turn).as_matrix() @ first
         # The place in the scene of the reference's origin moves on a straight line.
         origins = [-self.rotations[k].T @ self.translations[k] for k in (right - 1, right)]
         origin = (1.0 - share) * origins[0] + share * origins[1]
         return rotation, -rotation @ origin
 
-    # Atoms --------------------------------------------------------------------------------------------------------
+    # Atoms ----------------------------------------------------------------------------------------------
 
     def aligned_atoms(self, time: float, smooth: float | None = None) -> NDArray[np.float32] | None:
         """Atoms f4[A,3] in Å at `time`, superposed on the reference; None where no atoms were given."""
@@ -192,7 +213,10 @@ class Motion:
         return ((aligned.astype(np.float64) - translation) @ rotation).astype(np.float32)
 
     def expected_error(self, time: float) -> float:
-        """Expected error in Å of the atoms at `time`: 0 inside the training range, back-tested outside."""
+        """Expected error in Å of the atoms at `time`: 0 inside the training range, back-tested outside.
+
+        NaN outside where there are no atoms or too few states for a back-test.
+        """
         lead = self.lead(time)
         return self.forecasts[lead > 0.0].error(abs(lead))
 
@@ -212,7 +236,7 @@ class Motion:
         self.smooth = HELD_OUT_SHARE * SMOOTH_CHOICES[int(errors.argmin())] * self.gap
 
     def backtest(self) -> None:
-        """Choose the forecast at both ends: damped motion where it beats holding inside the training states."""
+        """Choose the forecasts: damped motion where it beats holding inside the training states."""
         if self.atoms is None:
             return
         self.forecasts = (
@@ -233,7 +257,7 @@ class Motion:
 class Warp:
     """ξ(x, t) = y + u(y), y = x in the reference's frame: where the matter at x is in the reference state.
 
-    u is the Gaussian-weighted (σ = 2 Å) average of the displacements of nearby atoms.
+    u is the average of the displacements of nearby atoms, weighted by Gaussians of σ = 2 Å.
     """
 
     def __init__(
@@ -243,7 +267,9 @@ class Warp:
         displacement: tuple[Lattice, torch.Tensor] | None,
         device: torch.device,
     ) -> None:
-        # x is taken about the place of the reference's origin first: coordinates of 10⁵ Å keep their digits so.
+        """rotation f8[3,3] and translation f8[3] Å as from `Motion.pose`; displacement: u f4[nodes,3] Å."""
+        # x is taken about the place of the reference's origin first: coordinates of 10⁵ Å keep their digits
+        # so.
         self.origin = torch.as_tensor(-translation @ rotation, dtype=torch.float64, device=device)
         self.rotation = torch.as_tensor(rotation, dtype=torch.float32, device=device)
         self.displacement = displacement
@@ -258,18 +284,18 @@ class Warp:
 
 
 def _least_folding(atoms: NDArray[np.float32]) -> int:
-    """The state of f4[S,A,3] that serves best as reference: the one that the others map onto with the least folding.
+    """Number of the state of f4[S,A,3] Å that the others map onto with the least folding: the best reference.
 
-    Where parts have come apart, the new gap has no place in a reference in which they touch, and is folded over what
-    is beside it; in a reference with the gap open, every state finds its place. Folding shows as a Jacobian
-    determinant of ξ near or below 0, here around the atoms of a few states.
+    Where parts have come apart, the new gap has no place in a reference in which they touch, and is folded
+    over what is beside it; in a reference with the gap open, every state finds its place. Folding shows as a
+    Jacobian determinant of ξ near or below 0, here around the atoms of a few states.
     """
     count = len(atoms)
     if count == 1:
         return 0
     device = torch.device("cpu")
     generator = torch.Generator().manual_seed(0)
-    some = sorted({int(round(k)) for k in np.linspace(0, count - 1, 5)})
+    some = sorted({round(k) for k in np.linspace(0, count - 1, 5).tolist()})
     folding = dict.fromkeys(some, 0.0)
     for k in some:
         here = torch.as_tensor(atoms[k])
@@ -285,8 +311,10 @@ def _least_folding(atoms: NDArray[np.float32]) -> int:
     return min(some, key=lambda k: (round(folding[k], 4), abs(k - count // 2)))
 
 
-def _splat(atoms: NDArray[np.float32], reference: NDArray[np.float32], device: torch.device) -> tuple[Lattice, torch.Tensor]:
-    """Displacements (reference − atoms) averaged on a lattice around the atoms: f4[nodes,3] Å."""
+def _splat(
+    atoms: NDArray[np.float32], reference: NDArray[np.float32], device: torch.device
+) -> tuple[Lattice, torch.Tensor]:
+    """Displacements f4[nodes,3] from atoms to reference, both f4[A,3], averaged around the atoms; all Å."""
     lattice = Lattice.around(atoms.min(0) - WARP_CLEARANCE, atoms.max(0) + WARP_CLEARANCE, WARP_SPACING)
     here = torch.as_tensor(atoms, device=device)
     moved = torch.as_tensor(reference, device=device) - here
@@ -303,7 +331,7 @@ def _splat(atoms: NDArray[np.float32], reference: NDArray[np.float32], device: t
 
 
 def _blur(volume: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Gaussian of `sigma` nodes over the last three axes of f4[C,X,Y,Z], zero outside.
+    """Gaussian of `sigma` nodes over the last three axes of f4[C,X,Y,Z], taken as zero outside.
 
     One dense matrix per axis: faster than a convolution for kernels as wide as the volume.
     """
@@ -314,7 +342,7 @@ def _blur(volume: torch.Tensor, sigma: float) -> torch.Tensor:
     return volume
 
 
-# Forecast -------------------------------------------------------------------------------------------------------------
+# Forecast ---------------------------------------------------------------------------------------------------
 
 
 def _continue(
@@ -324,64 +352,62 @@ def _continue(
     last = atoms[-1]
     if forecast.rank == 0:
         return last
+    return (last + forecast.way(lead) * _velocity(atoms, times, forecast.rank, forecast.window)).astype(
+        np.float32
+    )
+
+
+def _velocity(
+    atoms: NDArray[np.float32], times: NDArray[np.float64], rank: int, window: int
+) -> NDArray[np.float64]:
+    """Velocity f8[A,3] in Å per state over the last `window` states of f4[S,A,3] at increasing times f8[S].
+
+    Only the first `rank` principal motions count.
+    """
     flat = atoms.reshape(len(atoms), -1).astype(np.float64)
-    flat = flat - flat.mean(0)
+    flat -= flat.mean(0)
     # Principal motions from the S × S products: A may be large and S is not.
     _, vectors = np.linalg.eigh(flat @ flat.T)
-    leading = vectors[:, ::-1][:, : forecast.rank]
-    recent = slice(-forecast.window, None)
+    leading = vectors[:, -rank:]
+    recent = slice(-window, None)
     slope = np.polyfit(times[recent] - times[-1], leading[recent], 1)[0]
-    way = forecast.damping * (1.0 - np.exp(-lead / forecast.damping))
     # leading.T @ flat are the motions, in Å per unit of coefficient, since the vectors are orthonormal.
-    return (last + way * (slope @ (leading.T @ flat)).reshape(last.shape)).astype(np.float32)
+    return (slope @ (leading.T @ flat)).reshape(atoms[-1].shape)
 
 
 def _backtest(atoms: NDArray[np.float32], times: NDArray[np.float64]) -> Forecast:
-    """The forecast with the smallest error from several origins inside f4[S,A,3] at increasing times f8[S].
+    """The forecast of least error from some origins inside f4[S,A,3] Å at increasing times f8[S].
 
-    From each origin only the states before it are known. Damped motion is taken when its mean error over all leads is
-    below that of holding by 1 %; otherwise the last state is held.
+    From each origin only the states before it are known. Damped motion is taken when its mean error over all
+    leads is below that of holding by 1 %; otherwise the last state is held.
     """
     count = len(atoms)
     reach = min(10, count // 3)
-    if reach < 1:
-        return Forecast()
     first = max(FORECAST_WINDOW, count // 2)
-    origins = sorted({int(k) for k in np.linspace(first, count - 1 - reach, 6)}) if first < count - reach else []
-    if not origins:
+    if first >= count - reach:
         return Forecast()
+    origins = sorted({int(k) for k in np.linspace(first, count - 1 - reach, 6)})
     picked = atoms[:, :: max(1, atoms.shape[1] // 2000)]
     gap = float(np.median(np.diff(times)))
     steps = range(1, reach + 1)
 
-    def errors(forecast: Forecast) -> NDArray[np.float64]:
+    def errors(forecast: Forecast, velocities: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
         table = np.zeros((len(origins), reach))
-        for row, origin in enumerate(origins):
-            known = slice(0, origin + 1)
+        for row, (origin, velocity) in enumerate(zip(origins, velocities, strict=True)):
             for step in steps:
-                ahead = _continue(picked[known], times[known], forecast, float(times[origin + step] - times[origin]))
-                table[row, step - 1] = np.sqrt(((ahead - picked[origin + step]) ** 2).sum(-1).mean())
+                way = forecast.way(float(times[origin + step] - times[origin]))
+                missed = picked[origin] + way * velocity - picked[origin + step]
+                table[row, step - 1] = np.sqrt((missed**2).sum(-1).mean())
         return table.mean(0)
 
-    held = errors(Forecast())
+    held = errors(Forecast(), [np.zeros(picked[0].shape)] * len(origins))
     best, best_errors = Forecast(), held
     for rank in (1, 2):
+        velocities = [_velocity(picked[: k + 1], times[: k + 1], rank, FORECAST_WINDOW) for k in origins]
         for damping in (gap, 2.0 * gap):
             tried = Forecast(rank, FORECAST_WINDOW, damping)
-            found = errors(tried)
+            found = errors(tried, velocities)
             if found.mean() < 0.99 * held.mean() and found.mean() < best_errors.mean():
                 best, best_errors = tried, found
-    return Forecast(
-        best.rank, best.window, best.damping, tuple(float(gap * k) for k in steps), tuple(float(e) for e in best_errors)
-    )
-
-
-# Rotations ------------------------------------------------------------------------------------------------------------
-
-
-def _rotation_vector(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
-    return Rotation.from_matrix(rotation).as_rotvec()
-
-
-def _rotation(vector: NDArray[np.float64]) -> NDArray[np.float64]:
-    return Rotation.from_rotvec(vector).as_matrix()
+    leads = tuple(gap * k for k in steps)
+    return replace(best, leads=leads, errors=tuple(float(e) for e in best_errors))

@@ -1,7 +1,7 @@
 """Surfaces → field, as a plain sequence: samples, lattices, smoothing, decoder.
 
-The lattices are linear in their node values, so each state's are found by least squares in a few conjugate gradient
-steps instead of thousands of stochastic ones; only the decoder is trained by Adam.
+The lattices are linear in their node values, so each state's are found by least squares in a few conjugate
+gradient steps instead of thousands of stochastic ones; only the decoder is trained by Adam.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 
 from .config import PRESETS, FitConfig, Preset
 from .device import choose, limit_threads
-from .errors import Cancelled
+from .errors import Cancelled, RequestError
 from .field import Field
-from .fields.fast import FIXED, Band, Decoder, FastField, Modes
+from .fields.fast import FIXED, MOST_NODES, Band, Decoder, FastField, Modes
 from .lattice import Lattice, gather
 from .metrics import Frame
 from .motion import HELD_OUT_SHARE, SMOOTH_CHOICES, Motion, held_out
@@ -32,6 +32,8 @@ Progress = Callable[[str, float, dict[str, Any]], None]
 SAMPLED, SOLVED, CHOSEN = 0.35, 0.60, 0.65
 # Distances count by 1 / (|d| + this), in Å: the surface matters, what is away from it shapes the band.
 NEAR = 0.3
+# Å; see `_clearance`.
+LEAST_CLEARANCE = 3.0
 
 
 class _Fit:
@@ -45,10 +47,14 @@ class _Fit:
         self.started = time.perf_counter()
         self._progress, self._cancelled = progress, cancelled
 
-    def tell(self, phase: str, fraction: float, **extra: Any) -> None:
-        """Report progress and stop here if asked to."""
+    def check(self) -> None:
+        """Stop here if asked to."""
         if self._cancelled():
-            raise Cancelled(f"cancelled during {phase}")
+            raise Cancelled("the fit was cancelled")
+
+    def tell(self, phase: str, fraction: float, **extra: Any) -> None:
+        """Report progress (`fraction` 0 to 1 of the whole fit) and stop here if asked to."""
+        self.check()
         seconds = time.perf_counter() - self.started
         left = seconds * (1.0 - fraction) / fraction if fraction > 0.02 else None
         self._progress(phase, fraction, {"seconds_left": left, "device": str(self.device), **extra})
@@ -62,15 +68,17 @@ def fit(
 ) -> Field:
     """Fit f(x, t) to the surfaces of one molecule's states.
 
-    Raises ValueError where the surfaces do not go together and Cancelled once `cancelled()` is true. The same surfaces,
-    seed and number of threads give the same field.
+    progress: called with the phase, the fraction done and what else the protocol's `progress` says. Raises
+    ValueError where the surfaces do not go together or take too large a box, RequestError `diverged` where
+    the loss is no number, and Cancelled once `cancelled()` is true. On the CPU, the same surfaces, seed and
+    number of threads give the same field.
     """
     config = config or FitConfig()
     surfaces = sorted(surfaces, key=lambda surface: surface.state)
     check_series(surfaces)
     job = _Fit(config, progress, cancelled)
     states = np.array([surface.state for surface in surfaces], np.float64)
-    given = [surface.atoms for surface in surfaces if surface.atoms is not None]
+    given = [surface.atoms for surface in surfaces if surface.atoms is not None and len(surface.atoms)]
     motion = Motion.of(states, np.stack(given) if given else None, config.align)
     motion.backtest()
 
@@ -79,13 +87,17 @@ def fit(
     coarse, fine = _solve_states(job, band, factor, points, distances)
 
     preset = job.preset
-    torch.manual_seed(config.seed)
-    decoder = Decoder(FIXED - 1 + preset.static_channels, preset.hidden).to(job.device)
-    static = 0.01 * torch.randn(band.count, preset.static_channels).to(job.device)
-    cloud = np.concatenate([surface.points for surface in surfaces])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        decoder = Decoder(FIXED - 1 + preset.static_channels, preset.hidden).to(job.device)
+        static = 0.01 * torch.randn(band.count, preset.static_channels).to(job.device)
     frame = Frame.of([surface.points for surface in surfaces])
-    extent = np.stack([cloud.min(0) - 1.0, cloud.max(0) + 1.0])
-    field = FastField(motion, band, factor, coarse, fine, static, decoder, frame, extent, {})
+    low = np.min([surface.points.min(0) for surface in surfaces], 0)
+    high = np.max([surface.points.max(0) for surface in surfaces], 0)
+    extent = np.stack([low - 1.0, high + 1.0])
+    field = FastField(
+        motion, band, factor, coarse, fine, static, decoder, frame, extent, _clearance(surfaces), {}
+    )
     if config.smooth is None:
         motion.choose_smooth()
         field.smooth, chosen = _choose_smooth(job, field, points, distances)
@@ -101,8 +113,8 @@ def fit(
         "seconds": round(time.perf_counter() - job.started, 2),
         "states": [float(state) for state in states],
         "area": round(area, 1),
-        "samples": int(sum(len(d) for d in distances)),
-        "parameters": int(sum(tensor.numel() for tensor in field.tensors().values())),
+        "samples": sum(len(d) for d in distances),
+        "parameters": sum(tensor.numel() for name, tensor in field.tensors().items() if name != "band"),
         "steps": steps,
         "loss": loss,
         "smooth": field.smooth,
@@ -114,19 +126,33 @@ def fit(
     return field
 
 
+def _clearance(surfaces: Sequence[Surface]) -> float:
+    """How far in Å a surface may reach beyond its atoms: 1 Å more than the given ones do, 3 Å at least.
+
+    Radii and probe are the user's: a solvent-accessible surface reaches far.
+    """
+    clearance = LEAST_CLEARANCE
+    for surface in surfaces:
+        if surface.atoms is not None and len(surface.atoms):
+            below = surface.atoms.min(0) - surface.points.min(0)
+            above = surface.points.max(0) - surface.atoms.max(0)
+            clearance = max(clearance, float(max(below.max(), above.max())) + 1.0)
+    return clearance
+
+
 def _say_forecast(rank: int, damping: float) -> str:
     if rank == 0:
         return "the last state is held"
     return f"the last state, moving on in {rank} principal motions damped over {damping:g} states"
 
 
-# Samples --------------------------------------------------------------------------------------------------------------
+# Samples ----------------------------------------------------------------------------------------------------
 
 
 def _samples(
     job: _Fit, surfaces: Sequence[Surface], motion: Motion
 ) -> tuple[list[torch.Tensor], list[torch.Tensor], float]:
-    """Training points f4[N,3] in material coordinates (Å) and distances f4[N] (Å) per state, and the mean area (Å²)."""
+    """Points f4[N,3] in material coordinates and distances f4[N] per state (Å), and the mean area (Å²)."""
     points, distances, areas = [], [], []
     preset = job.preset
     for k, surface in enumerate(surfaces):
@@ -139,6 +165,7 @@ def _samples(
             clearance=preset.clearance,
             seed=job.config.seed * 1_000_003 + k,
             device=job.device,
+            check=job.check,
         )
         points.append(motion.warp(surface.state, job.device)(samples.points))
         distances.append(samples.distance)
@@ -151,6 +178,13 @@ def _band(preset: Preset, points: list[torch.Tensor], distances: list[torch.Tens
     low = torch.stack([p.amin(0) for p in points]).amin(0).cpu().numpy()
     high = torch.stack([p.amax(0) for p in points]).amax(0).cpu().numpy()
     lattice = Lattice.around(low, high, preset.spacing, even=preset.coarse_factor)
+    if lattice.size > MOST_NODES:
+        size = " × ".join(f"{length:.0f}" for length in high - low)
+        raise ValueError(
+            f"all states together take a box of {size} Å, more than {MOST_NODES} nodes "
+            f"{preset.spacing} Å apart: fit fewer atoms, remove what drifts away, or unwrap jumps through "
+            "the periodic box (pbc_unwrap)"
+        )
     inside = torch.zeros(lattice.size, dtype=torch.bool, device=points[0].device)
     for xi, distance in zip(points, distances, strict=True):
         index, _ = lattice.corners(xi[distance.abs() < preset.band])
@@ -158,13 +192,13 @@ def _band(preset: Preset, points: list[torch.Tensor], distances: list[torch.Tens
     return Band(lattice, inside), preset.coarse_factor
 
 
-# Lattices -------------------------------------------------------------------------------------------------------------
+# Lattices ---------------------------------------------------------------------------------------------------
 
 
 def _solve_states(
     job: _Fit, band: Band, factor: int, points: list[torch.Tensor], distances: list[torch.Tensor]
 ) -> tuple[Modes, Modes]:
-    """Node values of the coarse and the fine lattice for every state, by weighted least squares on the samples."""
+    """Node values (Å) of both lattices for every state, by weighted least squares on the samples."""
     preset, count = job.preset, len(points)
     coarse_lattice = band.lattice.coarser(factor)
     rows = torch.ones(coarse_lattice.size, dtype=torch.bool, device=job.device)
@@ -174,7 +208,9 @@ def _solve_states(
     fine_neighbours = torch.where(fine_neighbours < band.count, fine_neighbours, own)
     some = range(0, count, max(1, count // 8))
 
-    def solve_all(lattice: Lattice, targets: list[torch.Tensor], fine: bool, start: float, end: float) -> torch.Tensor:
+    def solve_all(
+        lattice: Lattice, targets: list[torch.Tensor], fine: bool, start: float, end: float
+    ) -> torch.Tensor:
         size = band.count if fine else lattice.size
         neighbours = fine_neighbours if fine else coarse_neighbours
 
@@ -191,7 +227,16 @@ def _solve_states(
         def normal_solve(parts: Sequence[torch.Tensor], prior: torch.Tensor, iterations: int) -> torch.Tensor:
             index, weight, target, importance = parts
             return _least_squares(
-                index, weight, target, importance, neighbours, preset.smoothness, preset.ridge, prior, iterations
+                index,
+                weight,
+                target,
+                importance,
+                neighbours,
+                preset.smoothness,
+                preset.ridge,
+                prior,
+                iterations,
+                job.check,
             )
 
         pooled = [torch.cat(parts) for parts in zip(*(system(k, 4) for k in some), strict=True)]
@@ -228,11 +273,13 @@ def _least_squares(
     ridge: float,
     prior: torch.Tensor,
     iterations: int,
+    check: Callable[[], None] = lambda: None,
 ) -> torch.Tensor:
-    """Node values v f4[nodes] that minimise Σ importance · (A v − target)² + smoothness · |∇v|² + ridge · |v − prior|².
+    """Node values v f4[nodes] of least Σ importance·(A v − target)² + smoothness·|∇v|² + ridge·|v − prior|².
 
-    A is trilinear interpolation: index i8[N,8], weight f4[N,8]. Jacobi-preconditioned conjugate gradients from `prior`;
-    |∇v|² sums the squared differences to the `neighbours` i8[nodes,6] (a node itself where there is none).
+    A is trilinear interpolation: index i8[N,8], weight f4[N,8]; |∇v|² sums the squared differences over the
+    links to the `neighbours` i8[nodes,6] (a node itself where there is none). By Jacobi-preconditioned
+    conjugate gradients from `prior`; `check` is called before each and may raise to stop.
     """
     flat = index.reshape(-1)
     degree = (neighbours != torch.arange(len(prior), device=prior.device)[:, None]).sum(1)
@@ -251,8 +298,9 @@ def _least_squares(
     direction = inverse * residual
     product = residual @ direction
     for _ in range(iterations):
+        check()
         applied = apply(direction)
-        # A zero product is an exact solution; the bound keeps it one without a look at the value from the host.
+        # A zero product is an exact solution; the bound keeps it one without asking the device for its value.
         alpha = product / (direction @ applied).clamp_min(1e-30)
         v += alpha * direction
         residual -= alpha * applied
@@ -263,7 +311,7 @@ def _least_squares(
     return v
 
 
-# Smoothing ------------------------------------------------------------------------------------------------------------
+# Smoothing --------------------------------------------------------------------------------------------------
 
 
 def _choose_smooth(
@@ -298,22 +346,31 @@ def _choose_smooth(
     return HELD_OUT_SHARE * SMOOTH_CHOICES[best] * motion.gap, f"holding out {len(some)} of {count} states"
 
 
-# Decoder --------------------------------------------------------------------------------------------------------------
+# Decoder ----------------------------------------------------------------------------------------------------
 
 
 def _train_decoder(
     job: _Fit, field: FastField, points: list[torch.Tensor], distances: list[torch.Tensor]
 ) -> tuple[float, int]:
-    """Train the MLP and the static channels on one state a step; returns the last losses' mean (Å) and the steps done."""
+    """Train the MLP and the static channels, one state a step; returns the last mean |error| (Å) and steps.
+
+    `budget` counts from here, and is looked at every ten steps.
+    """
     preset = job.preset
     steps = preset.decoder_steps
     field.static.requires_grad_(True)
-    optimiser = torch.optim.Adam(
-        [{"params": field.decoder.parameters()}, {"params": [field.static], "lr": 3.0 * preset.rate}], lr=preset.rate
+    groups: list[dict[str, Any]] = [
+        {"params": field.decoder.parameters()},
+        {"params": [field.static], "lr": 3.0 * preset.rate},
+    ]
+    optimiser = torch.optim.Adam(groups, lr=preset.rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: 0.5 * (1.0 + np.cos(np.pi * step / steps))
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5 * (1.0 + np.cos(np.pi * step / steps)))
     generator = torch.Generator().manual_seed(job.config.seed)
-    order = torch.cat([torch.randperm(len(points), generator=generator) for _ in range(steps // len(points) + 1)])
+    order = torch.cat(
+        [torch.randperm(len(points), generator=generator) for _ in range(steps // len(points) + 1)]
+    )
     near = [(d.abs() < preset.band).nonzero()[:, 0] for d in distances]
     started = time.perf_counter()
     losses = torch.zeros(steps, device=job.device)
@@ -323,7 +380,10 @@ def _train_decoder(
             loss = float(losses[max(0, step - 20) : step].mean()) if step else None
             fraction = CHOSEN + (1.0 - CHOSEN) * step / steps
             job.tell("fit", fraction, step=step, steps=steps, loss=loss)
-            if job.config.budget is not None and time.perf_counter() - started > job.config.budget:
+            if loss is not None and not np.isfinite(loss):
+                raise RequestError("diverged", f"the loss is {loss} at step {step}; fit with another seed")
+            over = job.config.budget is not None and time.perf_counter() - started > job.config.budget
+            if step and over:
                 break
         k = int(order[step])
         pick = near[k][torch.randint(len(near[k]), (preset.batch,), generator=generator).to(job.device)]

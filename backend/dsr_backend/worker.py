@@ -88,8 +88,6 @@ class Worker:
         with _callers_fault():
             config = FitConfig.from_json(_object(job, "config"))
         source = _object(job, "source")
-        if job.params.get("resume"):
-            _log(job, f"fit {name!r} begins anew: a fit leaves nothing to resume before it is finished")
         folder = fits_folder()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -103,9 +101,27 @@ class Worker:
                 f"the finished fit can't be kept in {folder} ({reason}): "
                 "set DSR_HOME, or dsr_save it yourself",
             )
-        self._opened[name] = _Opened(config, source)
+        opened = _Opened(config, source)
+        if job.params.get("resume"):
+            opened.surfaces = self._left_behind(job, name, source)
+        self._opened[name] = opened
         self._status[name] = _progress("surfaces", 0.0)
-        return {}, {}
+        return {"states": sorted(opened.surfaces)}, {}
+
+    def _left_behind(self, job: Job, name: str, source: dict[str, Any]) -> dict[float, Surface]:
+        """The surfaces that an interrupted fit of this name and source left, by state."""
+        from . import surfaces
+
+        path = _surfaces_of(name)
+        try:
+            series, meta = surfaces.read(path)
+        except (OSError, surfaces.SurfacesError) as exc:
+            _log(job, f"fit {name!r} begins anew: it left no surfaces to go on from ({exc})")
+            return {}
+        if meta.get("source") != source:
+            _log(job, f"fit {name!r} begins anew: the surfaces in {path} are of other atoms or settings")
+            return {}
+        return {surface.state: surface for surface in series}
 
     def _surface(self, job: Job) -> Answer:
         from .surfaces import Surface
@@ -134,6 +150,7 @@ class Worker:
             self._status[name] = _progress(phase, fraction, extra)
             job.progress({"fit": name, **self._status[name]})
 
+        self._set_aside(job, name, surfaces, opened.source)
         try:
             with _callers_fault():
                 fitted = trainer.fit(surfaces, opened.config, progress, job.cancelled)
@@ -141,11 +158,24 @@ class Worker:
             progress("saving", 1.0, {})
             self._fields[name] = fitted
             path = self._keep(job, name, fitted)
+            if path is not None:
+                _surfaces_of(name).unlink(missing_ok=True)
         finally:
-            # The plugin sends the surfaces again when it tries again; until then they only take memory.
+            # Those of an unfinished fit are in its folder; here they only take memory.
             del self._opened[name]
             self._forget_status(name)
         return {"report": {**fitted.report, "path": path}}, {}
+
+    def _set_aside(self, job: Job, name: str, series: list[Surface], source: dict[str, Any]) -> None:
+        """Write the surfaces down until the fit is finished: they are what takes PyMOL long to make again."""
+        from . import surfaces
+
+        path = _surfaces_of(name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            surfaces.write(path, series, {"source": source})
+        except (OSError, ValueError) as exc:
+            _log(job, f"fit {name!r} can't be resumed should it be interrupted: {path} not written: {exc}")
 
     def _keep(self, job: Job, name: str, fitted: Field) -> str | None:
         """Write a finished fit to the folder of fits.
@@ -194,6 +224,7 @@ class Worker:
                 resolution=_number(job, "resolution", RESOLUTION),
                 triangles=_count(job, "triangles"),
                 smooth=None if job.params.get("smooth") is None else _number(job, "smooth"),
+                radii=job.arrays.get("radii"),
                 cancelled=job.cancelled,
             )
 
@@ -309,6 +340,11 @@ class Worker:
 def fits_folder() -> Path:
     """Where finished fits are kept: `$DSR_HOME/fits`, by default `~/.pymol_dsr/fits`."""
     return Path(os.environ.get("DSR_HOME") or "~/.pymol_dsr").expanduser() / "fits"
+
+
+def _surfaces_of(name: str) -> Path:
+    """Where an unfinished fit's surfaces are."""
+    return fits_folder() / f"{name}.surfaces.npz"
 
 
 @contextmanager

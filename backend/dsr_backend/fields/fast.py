@@ -2,10 +2,11 @@
 
 f(x, t) = g(ξ) + m(ξ) · MLP(g, ∇g, Δg, s)(ξ), ξ = ξ(x, t) the material coordinates of `motion.py`.
 
-g is trilinear on a fine lattice whose nodes exist only in the band that some state's surface comes near, on top of a
-coarse lattice that fills the box. Its node values at time t are Σ_k c_k(t) · mode_k, and c(t) mixes the training
-states' coefficients by the weights of `Motion.weights`. The MLP decodes what a trilinear function cannot show, from
-smooth features of g around the point (and static ones, s), and mostly mends normals. m fades it out at the band's rim.
+g is trilinear on a fine lattice whose nodes exist only in the band that some state's surface comes near, on
+top of a coarse lattice that fills the box. Its node values at time t are Σ_k c_k(t) · mode_k, and c(t) mixes
+the training states' coefficients by the weights of `Motion.weights`. The MLP decodes what a trilinear
+function cannot show, from smooth features of g around the point (and static ones, s), and mostly mends
+normals. m fades it out at the band's rim.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from ..lattice import Lattice, gather
 from ..metrics import Frame
 from ..motion import Motion, Warp
 
-__all__ = ["Band", "Decoder", "FastField", "Modes"]
+__all__ = ["FIXED", "MOST_NODES", "Band", "Decoder", "FastField", "FastSlice", "Modes"]
+
+# Nodes of a fine lattice, band or not: 5 GiB of tables while a band is laid out. A box of 640 Å at 1 Å.
+MOST_NODES = 2**28
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Modes:
 
     @classmethod
     def of(cls, values: torch.Tensor, most: int) -> Modes:
-        """Of values f4[S,nodes]: the states themselves where there are at most `most`, else the best `most` modes.
+        """Of values f4[S,nodes]: the states themselves, or the best `most` modes where these are fewer.
 
         Stored in half precision from here on, so that a field and its checkpoint are the same function.
         """
@@ -43,7 +47,8 @@ class Modes:
         if count <= most:
             modes, coefficients = values, torch.eye(count, device=values.device)
         else:
-            # The eigenvectors of the S × S products give the singular vectors; nodes are many and states are few.
+            # The eigenvectors of the S × S products give the singular vectors; nodes are many and states are
+            # few.
             _, vectors = torch.linalg.eigh((values @ values.T).double())
             coefficients = vectors[:, -most:].float()
             modes = coefficients.T @ values
@@ -55,7 +60,7 @@ class Modes:
 
 
 class Band:
-    """The fine lattice's nodes that exist, as rows: first the band's own, then a halo one node wide around them.
+    """The fine lattice's nodes that exist, as rows: first the band's own, then a halo one node wide.
 
     Halo nodes take the coarse lattice's value, so that f is continuous where the band ends.
     """
@@ -95,15 +100,10 @@ class Decoder(nn.Module):
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(channels, hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, 1),
-        )
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        first, second, last = nn.Linear(channels, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, 1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(first, nn.SiLU(), second, nn.SiLU(), last)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """features f4[N,channels] → f4[N] Å."""
@@ -130,16 +130,17 @@ class FastField(Field):
         decoder: Decoder,
         frame: Frame,
         extent: NDArray[np.float32],
+        clearance: float,
         report: dict[str, Any],
     ) -> None:
-        """factor: fine spacings per coarse one; static: f4[band.count,C]; extent: f4[2,3] Å of all training points.
+        """factor: fine spacings per coarse one; static: f4[band.count,C]; the rest as `Field` says.
 
         `smooth`, the modes' temporal width in states, is 0 until it is set.
         """
         self.motion, self.band, self.factor = motion, band, factor
         self.coarse_lattice = band.lattice.coarser(factor)
         self.coarse, self.fine, self.static, self.decoder = coarse, fine, static, decoder
-        self.frame, self.extent, self.report = frame, extent, report
+        self.frame, self.extent, self.clearance, self.report = frame, extent, clearance, report
         self.smooth = 0.0
         self.device = static.device
         nodes = band.lattice.nodes(band.numbers)
@@ -156,7 +157,7 @@ class FastField(Field):
             extrapolated=motion.lead(time) != 0.0,
             expected_error=motion.expected_error(time),
             atoms=atoms,
-            box=scene_box(motion, atoms, self.extent),
+            box=scene_box(atoms, self.clearance, self.extent),
             device=self.device,
             field=self,
             warp=motion.warp(time, self.device, smooth),
@@ -165,7 +166,7 @@ class FastField(Field):
         )
 
     def table(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Coarse values f4[coarse nodes,1] and fine features f4[rows,FIXED] for weights f4[S] of the states."""
+        """Coarse values f4[coarse nodes,1] and fine features f4[rows,FIXED], of states weighted f4[S]."""
         coarse = self.coarse.mix(weights)[:, None]
         value = gather(coarse, self._coarse_index, self._coarse_weight)[:, 0]
         value[: self.band.count] += self.fine.mix(weights)
@@ -212,25 +213,15 @@ class FastSlice(Slice):
 
     def material_distance(self, xi: torch.Tensor) -> torch.Tensor:
         """f at material coordinates ξ f4[N,3] Å → f4[N] Å."""
-        band = self.field.band
+        band, lattice = self.field.band, self.field.coarse_lattice
         index, weight = band.lattice.corners(xi)
         rows = band.row_of[index]
-        fine = (rows >= 0).all(1) & _within(xi, band.lattice)
+        beyond = torch.linalg.norm(xi - lattice.clamp(xi), dim=1)
+        fine = (rows >= 0).all(1) & (beyond == 0.0)
         picked, rest = torch.nonzero(fine)[:, 0], torch.nonzero(~fine)[:, 0]
         near = self.field.decode(gather(self.table, rows[picked], weight[picked]))
-        lattice = self.field.coarse_lattice
-        outside = xi[rest]
-        low = torch.tensor(lattice.origin, device=xi.device)
-        high = low + (torch.tensor(lattice.shape, device=xi.device) - 1) * lattice.spacing
-        clamped = torch.minimum(torch.maximum(outside, low), high)
         # Beyond the box the distance grows by the way to the box.
-        far = lattice.interpolate(self.coarse, outside)[:, 0] + torch.linalg.norm(outside - clamped, dim=1)
+        far = lattice.interpolate(self.coarse, xi[rest])[:, 0] + beyond[rest]
         found = xi.new_empty(len(xi))
         found[picked], found[rest] = near, far
         return found
-
-
-def _within(x: torch.Tensor, lattice: Lattice) -> torch.Tensor:
-    low = torch.tensor(lattice.origin, device=x.device)
-    high = low + (torch.tensor(lattice.shape, device=x.device) - 1) * lattice.spacing
-    return ((x >= low) & (x <= high)).all(1)

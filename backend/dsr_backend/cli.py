@@ -1,0 +1,798 @@
+"""The command line: fits, meshes and scores on files, with the functions that the plugin's backend runs.
+
+Nothing here imports torch before the arguments and the paths are known to be good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib
+import importlib.util
+import io
+import math
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, astuple, dataclass, fields
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from . import __version__, states
+from .config import PRESETS, FitConfig
+from .worker import RESOLUTION, fits_folder
+
+if TYPE_CHECKING:
+    from .field import Field
+    from .mesher import Mesh
+    from .surfaces import Surface
+
+PLAIN_SECONDS, LIVE_SECONDS = 2.0, 0.2
+FIELD, HOLD = "field", "hold nearest"
+AFTER = 20
+"""States after the last fitted one that `eval` compares unless it is told which."""
+FREE_GB = 0.5
+"""GB on the disk of fits below which `doctor` complains; a fit of a large protein takes about 0.1."""
+
+
+class Failure(Exception):
+    """The work failed, and not for what the user wrote; one line."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; its exit code: 0, 1 where the work failed, 2 for bad input, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal without Å shall cost a letter, not the result.
+            stream.reconfigure(errors="replace")
+    try:
+        options = _parser().parse_args(argv)
+    except SystemExit as end:
+        return int(end.code or 0)
+    if threading.current_thread() is threading.main_thread():
+        # As schedulers end a job: leave through `finally`, so that no file and no PyMOL stays behind.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        return _refuse("cancelled", 130)
+    except ValueError as error:
+        return _refuse(str(error), 2)
+    except Failure as error:
+        return _refuse(str(error), 1)
+    except OSError as error:
+        return _refuse(_os_text(error), 1)
+    except (MemoryError, RuntimeError) as error:
+        # Torch says so on the CPU with a plain RuntimeError.
+        if isinstance(error, RuntimeError) and not re.search("out of memory|allocate memory", str(error)):
+            raise
+        return _refuse(f"out of memory ({error}): use a coarser resolution, fewer states or --device cpu", 1)
+
+
+def _refuse(text: str, code: int) -> int:
+    print(f"dsr-backend: {' '.join(text.split())}", file=sys.stderr)
+    return code
+
+
+# Arguments ------------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(
+        prog="dsr-backend",
+        description="Dynamical surfaces on files: one continuous surface from all states of a molecule.",
+        epilog="example:\n"
+        "  dsr-backend fit topology.psf trajectory.dcd --states 1-79:2 -o adk.dsr\n"
+        "  dsr-backend export adk.dsr --times 1-79:0.5 -o meshes/adk.ply\n\n"
+        "Lengths are in Å, times are state numbers from 1. The exit code is 0, 1 where the work failed,\n"
+        "2 for bad input and 130 after Ctrl-C.",
+        formatter_class=shape,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"dsr-backend {__version__}")
+    verbs = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def verb(name: str, run: Callable[[argparse.Namespace], int], text: str, example: str) -> Any:
+        made = verbs.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=f"example:\n  dsr-backend {example}",
+            formatter_class=shape,
+            allow_abbrev=False,
+        )
+        made.set_defaults(run=run)
+        return made
+
+    fit = verb(
+        "fit",
+        _fit,
+        "fit a surfaces file, or a topology and a trajectory where there is a PyMOL",
+        "fit adk.npz --states 1-79:2 -o adk.dsr",
+    )
+    fit.add_argument("input", help="surfaces file (.npz, from dsr_surfaces), or a topology that PyMOL reads")
+    fit.add_argument("trajectory", nargs="?", help="trajectory that PyMOL reads, as .dcd .xtc .trr")
+    fit.add_argument("-o", "--output", required=True, help="fit to write, ending in .dsr")
+    fit.add_argument("--states", default="all", help="states to fit: 1-150, 1-79:2, 1+5+9 or all (default)")
+    fit.add_argument("--selection", help="PyMOL selection of a topology's atoms (default: all)")
+    fit.add_argument("--preset", default="fast", help=f"{' or '.join(PRESETS)} (default: fast)")
+    fit.add_argument(
+        "--smooth", default="auto", help="width in states of the smoothing over time, or auto (default)"
+    )
+    fit.add_argument("--seed", type=int, default=0, help="seed of random numbers (default: 0)")
+    fit.add_argument("--budget", type=float, metavar="SECONDS", help="most seconds to train (default: none)")
+    fit.add_argument(
+        "--no-align",
+        dest="align",
+        action="store_false",
+        help="leave the motion of the whole molecule in the field",
+    )
+
+    mesh = verb("mesh", _mesh, "write the surface at one time", "mesh adk.dsr --time 12.5 -o surface.ply")
+    mesh.add_argument("fit", help="fit, as .dsr")
+    mesh.add_argument("--time", type=float, required=True, help="state number, fractions allowed")
+
+    export = verb(
+        "export",
+        _export,
+        "write the surfaces at many times",
+        "export adk.dsr --times 1-79:0.5 -o meshes/adk.ply",
+    )
+    export.add_argument("fit", help="fit, as .dsr")
+    export.add_argument("--times", required=True, help="times: 12.5, 1-79:2, 1-10:0.25 or all")
+
+    for one, target in (
+        (mesh, "mesh to write, as .ply, .obj or .npz"),
+        (export, "meshes to write; for several times, surface.ply becomes surface_0001.00.ply, ..."),
+    ):
+        one.add_argument("-o", "--output", required=True, help=target)
+        one.add_argument("--level", type=float, default=0.0, help="level in Å, outwards (default: 0)")
+        one.add_argument(
+            "--resolution", type=float, default=RESOLUTION, help=f"Å between nodes (default: {RESOLUTION:g})"
+        )
+        one.add_argument("--triangles", type=int, help="most triangles per mesh (default: no limit)")
+
+    score = verb(
+        "eval",
+        _eval,
+        "score a fit against PyMOL's own surfaces, beside the nearest fitted state held",
+        "eval adk.dsr adk-all.npz --csv adk.csv",
+    )
+    score.add_argument("fit", help="fit, as .dsr")
+    score.add_argument("truth", help="surfaces file (.npz) with the true surfaces")
+    score.add_argument(
+        "--states", help=f"states to compare (default: the fitted range and {AFTER} states after it)"
+    )
+    score.add_argument("--csv", help="also write every row as a .csv table")
+
+    doctor = verb("doctor", _doctor, "check this installation, with remedies", "doctor --device cuda")
+    for one in (fit, mesh, export, score, doctor):
+        one.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
+
+    verb(
+        "serve",
+        _serve,
+        "answer PyMOL on stdin and stdout",
+        "serve\n\nin PyMOL:\n  dsr_set backend, ssh -T gpu01 dsr-backend serve",
+    )
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from .__main__ import main as start
+
+    return start(["serve"])
+
+
+# Progress and files ---------------------------------------------------------------------------------------
+
+
+class Progress:
+    """How far the work is, on stderr: one rewriting line on a terminal, else a line at most every 2 s.
+
+    `heading` goes before the first of them.
+    """
+
+    def __init__(self, heading: str = "") -> None:
+        self._heading = heading
+        self._live = sys.stderr.isatty()
+        self._said = -math.inf
+        self._width = 0
+
+    def step(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._said < (LIVE_SECONDS if self._live else PLAIN_SECONDS):
+            return
+        self._said = now
+        if self._heading:
+            self.line(self._heading)
+            self._heading = ""
+        if not self._live:
+            print(text, file=sys.stderr, flush=True)
+            return
+        text = text[: shutil.get_terminal_size().columns - 1]
+        print(f"\r{text:<{self._width}}", end="", file=sys.stderr, flush=True)
+        self._width = len(text)
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        self.end()
+        print(text, file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Clear the rewriting line."""
+        if self._width:
+            print(f"\r{'':<{self._width}}\r", end="", file=sys.stderr, flush=True)
+            self._width = 0
+
+    def fit(self, phase: str, fraction: float, extra: dict[str, Any]) -> None:
+        """As `trainer.fit` reports it."""
+        parts = [f"{phase} {100.0 * fraction:.0f} %"]
+        if extra.get("steps"):
+            parts.append(f"step {extra.get('step', 0)} of {extra['steps']}")
+        if extra.get("loss") is not None:
+            parts.append(f"loss {extra['loss']:.4f} Å")
+        if extra.get("seconds_left") is not None:
+            parts.append(f"{extra['seconds_left']:.0f} s left")
+        self.step(", ".join(parts))
+
+
+@contextmanager
+def _progress(heading: str = "") -> Iterator[Progress]:
+    progress = Progress(heading)
+    try:
+        yield progress
+    finally:
+        progress.end()
+
+
+def _device_text(device: str) -> str:
+    """The device in words; ValueError where it is not there."""
+    from .device import describe
+
+    told = describe(device)
+    return (
+        f"device {told['device']}: {told['name']}, {told['memory_gb']} GB, "
+        f"{told['threads']} threads, torch {told['torch']}"
+    )
+
+
+def _output(text: str, suffixes: Sequence[str]) -> Path:
+    """The path to write, once its suffix and its folder are known to be good; ValueError otherwise."""
+    path = Path(text).expanduser()
+    if path.suffix.lower().removeprefix(".") not in suffixes:
+        raise ValueError(f"{text}: it must end in {', '.join('.' + suffix for suffix in suffixes)}")
+    if path.is_dir():
+        raise ValueError(f"{text}: it is a folder")
+    if not path.parent.is_dir():
+        raise ValueError(f"{text}: the folder {path.parent} does not exist")
+    try:
+        # Tried, since permissions say nothing of read-only disks.
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise ValueError(f"{text}: the folder {path.parent} can't be written to: {error.strerror}") from error
+    return path
+
+
+def _input(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise ValueError(f"{text}: there is no such file")
+    return path
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Within, a file that can't be read is bad input."""
+    from .surfaces import SurfacesError
+
+    try:
+        yield
+    except SurfacesError as error:
+        raise ValueError(str(error)) from error
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a whole file in place of one that may be there. Raises OSError and leaves that one then."""
+    draft = path.with_name(path.name + ".part")
+    try:
+        draft.write_bytes(data)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _load(options: argparse.Namespace, progress: Progress) -> Field:
+    path = _input(options.fit)
+    from . import checkpoint
+
+    with _reading(options.fit):
+        fitted = checkpoint.load(path, options.device)
+    if "loaded_from" in fitted.report:
+        progress.line(f"dsr-backend: warning: read from {fitted.report['loaded_from']}")
+    return fitted
+
+
+def _os_text(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+
+
+# Fit ------------------------------------------------------------------------------------------------------
+
+
+def _fit(options: argparse.Namespace) -> int:
+    target = _output(options.output, ("dsr",))
+    if options.seed < 0:
+        raise ValueError(f"seed {options.seed}: it must be at least 0")
+    config = FitConfig(
+        preset=options.preset,
+        smooth=None if options.smooth == "auto" else _smooth(options.smooth),
+        seed=options.seed,
+        budget=options.budget,
+        device=options.device,
+        align=options.align,
+    )
+    paths = [_input(text) for text in (options.input, options.trajectory) if text]
+    from_file = paths[0].suffix.lower() == ".npz"
+    if from_file and (options.trajectory or options.selection):
+        raise ValueError(
+            f"{options.input} is a surfaces file: a trajectory or --selection goes with a topology only"
+        )
+    if options.states.strip().lower() != "all":
+        states.parse(options.states, fractional=from_file)
+    python = "" if from_file else _pymol_python()
+    with _progress(_device_text(options.device)) as progress:
+        if from_file:
+            surfaces, source = _read_surfaces(options.input, options.states)
+        else:
+            surfaces, source = _make_surfaces(python, paths, options, progress)
+        from . import checkpoint, trainer
+
+        fitted = trainer.fit(surfaces, config, progress.fit)
+        fitted.report["source"] = source
+        progress.step("saving")
+        checkpoint.save(fitted, target)
+    report = fitted.report
+    print(
+        f"{options.output}: states {states.format(report['states'])} fitted in {report['seconds']:.1f} s, "
+        f"smooth {report['smooth']:.3g} states, beyond them {report['forecast']}"
+    )
+    return 0
+
+
+def _smooth(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"smooth {text}: it is neither a number of states nor auto") from error
+
+
+def _read_surfaces(path: str, wanted: str) -> tuple[list[Surface], dict[str, Any]]:
+    """The wanted states of a surfaces file, and the `source` with which PyMOL finds the atoms again."""
+    from . import surfaces as files
+
+    with _reading(path):
+        found, meta = files.read(Path(path).expanduser())
+    by_state = {surface.state: surface for surface in found}
+    source = meta.get("source")
+    chosen = [by_state[state] for state in _pick(by_state, wanted, path)]
+    return chosen, source if isinstance(source, dict) else {}
+
+
+def _pick(there: dict[float, Surface], text: str, path: str) -> list[float]:
+    """The states of a states text, all of which the file must hold; ValueError otherwise."""
+    if text.strip().lower() == "all":
+        return sorted(there)
+    wanted = sorted(float(state) for state in states.parse(text, fractional=True))
+    for state in wanted:
+        if state not in there:
+            raise ValueError(
+                f"states {text}: {path} holds the states {states.format(sorted(there))}, not {state:g}"
+            )
+    return wanted
+
+
+def _pymol_python() -> str:
+    """A Python that has PyMOL: this one, else `$DSR_PYMOL_PYTHON`. Raises ValueError where there is none."""
+    if all(importlib.util.find_spec(name) for name in ("pymol", "pymol_dsr")):
+        return sys.executable
+    named = os.environ.get("DSR_PYMOL_PYTHON", "")
+    if not named:
+        raise ValueError(
+            "a topology needs PyMOL for its surfaces, and this Python has none: set DSR_PYMOL_PYTHON to a "
+            "Python with PyMOL and pymol-dsr, or make a surfaces file with dsr_surfaces in PyMOL"
+        )
+    return os.path.expanduser(named)
+
+
+def _make_surfaces(
+    python: str, paths: Sequence[Path], options: argparse.Namespace, progress: Progress
+) -> tuple[list[Surface], dict[str, Any]]:
+    """PyMOL's surfaces of a trajectory, made by the plugin in a process with PyMOL."""
+    with tempfile.TemporaryDirectory(prefix="dsr-", ignore_cleanup_errors=True) as folder:
+        path = os.path.join(folder, "surfaces.npz")
+        command = [python, "-m", "pymol_dsr", f"--out={path}", f"--states={options.states}"]
+        if options.selection:
+            command.append(f"--selection={options.selection}")
+        command += ["--", *map(str, paths)]
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+            )
+        except OSError as error:
+            raise Failure(f"{python} can't be started for the surfaces: {error.strerror}") from error
+        last = ""
+        with process:
+            try:
+                assert process.stdout is not None
+                for line in filter(None, map(str.strip, process.stdout)):
+                    last, text = line, line.removeprefix("pymol_dsr: ")
+                    if text.startswith("surfaces "):
+                        progress.step(text)
+                    elif text.startswith("warning: "):
+                        progress.line(f"dsr-backend: {text}")
+            except BaseException:
+                process.terminate()
+                raise
+        if process.returncode == 1 and last.startswith("pymol_dsr: "):
+            raise ValueError(last.removeprefix("pymol_dsr: "))
+        if process.returncode:
+            raise Failure(
+                f"{python} made no surfaces (exit code {process.returncode}): {last}; "
+                "it needs PyMOL and pymol-dsr"
+            )
+        return _read_surfaces(path, "all")
+
+
+# Meshes ---------------------------------------------------------------------------------------------------
+
+
+def _mesh(options: argparse.Namespace) -> int:
+    from . import meshio
+
+    target = _output(options.output, meshio.FORMATS)
+    with _progress() as progress:
+        fitted = _load(options, progress)
+        made = _write_mesh(fitted, options.time, options, target)
+    line = (
+        f"{options.output}: time {made.time:g}, {len(made.faces)} triangles, "
+        f"area {made.area:.0f} Å², volume {made.volume:.0f} Å³"
+    )
+    if made.extrapolated:
+        line += f", {_outside(fitted)}, expected error {_angstrom(made.expected_error)}"
+    print(line)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from . import meshio
+
+    target = _output(options.output, meshio.FORMATS)
+    if options.times.strip().lower() != "all":
+        states.parse(options.times, fractional=True)
+    with _progress() as progress:
+        fitted = _load(options, progress)
+        last = int(fitted.time_range[1]) if options.times.strip().lower() == "all" else None
+        times = states.parse(options.times, last=last, fractional=True)
+        # As many digits as tell the times apart.
+        digits = max(2, *(len(repr(float(at)).split(".")[1]) for at in times))
+        errors = []
+        path = target
+        for done, at in enumerate(times):
+            progress.step(f"mesh {done + 1} of {len(times)}, {100 * done / len(times):.0f} %")
+            if len(times) > 1:
+                path = target.with_name(f"{target.stem}_{at:0{5 + digits}.{digits}f}{target.suffix}")
+            made = _write_mesh(fitted, at, options, path)
+            if made.extrapolated:
+                errors.append(made.expected_error)
+    if errors:
+        progress.line(
+            f"dsr-backend: {len(errors)} times are {_outside(fitted)}, "
+            f"expected error up to {_angstrom(max(errors))}"
+        )
+    print(f"{path}: the last of {len(times)} files" if len(times) > 1 else f"{path}: 1 file")
+    return 0
+
+
+def _write_mesh(fitted: Field, at: float, options: argparse.Namespace, path: Path) -> Mesh:
+    from . import mesher, meshio
+
+    made = mesher.mesh(
+        fitted, at, level=options.level, resolution=options.resolution, triangles=options.triangles
+    )
+    if not len(made.faces):
+        raise Failure(
+            f"there is no surface at time {at:g} and level {options.level:g} Å; {path} is not written"
+        )
+    format = path.suffix.lower().removeprefix(".")
+    _write(path, meshio.to_bytes(made.points, made.normals, made.faces, format))
+    return made
+
+
+def _outside(fitted: Field) -> str:
+    first, last = fitted.time_range
+    return f"extrapolated (fitted: {first:g} to {last:g})"
+
+
+def _angstrom(error: float) -> str:
+    # A fit without atoms or with too few states has nothing to test its forecast on.
+    return f"{error:.2f} Å" if error > 0.0 else "not known"
+
+
+# Scores ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """One state by one method: the metrics of the paper in its normalised frame; expected_error in Å."""
+
+    state: float
+    group: str
+    method: str
+    iou: float
+    chamfer_l1: float
+    chamfer_sq: float
+    nc: float
+    expected_error: float | None
+
+
+def group_of(state: float, trained: Sequence[float]) -> str:
+    """training, between, before, or future by tens of states after the last fitted one."""
+    if state in trained:
+        return "training"
+    if state < min(trained):
+        return "before"
+    ahead = math.ceil(state - max(trained))
+    if ahead <= 0:
+        return "between"
+    tens = (ahead - 1) // 10
+    return f"future {10 * tens + 1}-{10 * tens + 10}"
+
+
+def nearest(state: float, trained: Sequence[float]) -> float:
+    """The training state that is held at `state`: the nearest, the earlier of two."""
+    return min(trained, key=lambda fitted: (abs(fitted - state), fitted))
+
+
+def _eval(options: argparse.Namespace) -> int:
+    table = _output(options.csv, ("csv",)) if options.csv else None
+    truth_path = _input(options.truth)
+    from . import surfaces as files
+
+    with _progress() as progress:
+        fitted = _load(options, progress)
+        with _reading(options.truth):
+            found, _ = files.read(truth_path)
+        truth = {surface.state: surface for surface in found}
+        trained = fitted.motion.states.tolist()
+        if options.states:
+            wanted = _pick(truth, options.states, options.truth)
+        else:
+            wanted = [state for state in sorted(truth) if trained[0] <= state <= trained[-1] + AFTER]
+            if not wanted:
+                raise ValueError(
+                    f"{options.truth} holds the states {states.format(sorted(truth))}, the fit is of "
+                    f"{states.format(trained)}: name the --states to compare"
+                )
+        progress.line(_device_text(options.device))
+        print(_HEAD, flush=True)
+        rows = []
+        for state in wanted:
+            for row in _scores(fitted, state, truth, trained):
+                rows.append(row)
+                print(_table_line(f"{state:g}", row.group, row.method, [row]), flush=True)
+    print()
+    for group in dict.fromkeys(row.group for row in sorted(rows, key=lambda row: row.group != "training")):
+        for method in (FIELD, HOLD):
+            part = [row for row in rows if (row.group, row.method) == (group, method)]
+            if part:
+                print(_table_line(f"n={len(part)}", group, method, part))
+    held = {row.state for row in rows if row.group == "training" or row.method == HOLD}
+    if alone := sorted(set(wanted) - held):
+        progress.line(
+            f"dsr-backend: nothing is held at {states.format(alone)}: {options.truth} lacks the nearest "
+            "fitted states"
+        )
+    left = sorted(set(truth) - set(wanted))
+    if left and not options.states:
+        progress.line(
+            f"dsr-backend: left out: states {states.format(left)}, away from the fitted range and the "
+            f"{AFTER} states after it"
+        )
+    if table:
+        text = io.StringIO(newline="")
+        out = csv.writer(text)
+        out.writerow([field.name for field in fields(Row)])
+        out.writerows((f"{row.state:.17g}", *astuple(row)[1:]) for row in rows)
+        _write(table, text.getvalue().encode())
+    return 0
+
+
+def _scores(
+    fitted: Field, state: float, truth: dict[float, Surface], trained: Sequence[float]
+) -> Iterator[Row]:
+    """The rows of one state: the field and, away from the fitted states, the nearest of them held."""
+    from . import mesher, metrics
+
+    true, group = truth[state], group_of(state, trained)
+    reference = metrics.Reference(true.points, true.normals, true.faces, fitted.frame)
+    made = mesher.mesh(fitted, state, resolution=RESOLUTION)
+    score = reference.score(made.points, made.normals, made.faces)
+    error = made.expected_error if made.expected_error > 0.0 else None
+    yield Row(state, group, FIELD, **asdict(score), expected_error=error)
+    held = truth.get(nearest(state, trained))
+    if group != "training" and held is not None:
+        score = reference.score(held.points, held.normals, held.faces)
+        yield Row(state, group, HOLD, **asdict(score), expected_error=None)
+
+
+_HEAD = (
+    f"{'state':>8}  {'group':<13} {'method':<13} {'IoU':<15}  {'Chamfer L1':<17}  {'Chamfer sq':<19}  "
+    f"{'NC':<15}  expected error"
+)
+
+
+def _table_line(label: str, group: str, method: str, rows: Sequence[Row]) -> str:
+    """Means, and standard deviations where there is more than one row."""
+    cells = []
+    for name, digits, width in (("iou", 4, 15), ("chamfer_l1", 5, 17), ("chamfer_sq", 6, 19), ("nc", 4, 15)):
+        cells.append(f"{_mean([getattr(row, name) for row in rows], digits):<{width}}")
+    errors = [row.expected_error for row in rows if row.expected_error is not None]
+    expected = f"{_mean(errors, 2)} Å" if errors else ""
+    return f"{label:>8}  {group:<13} {method:<13} {'  '.join(cells)}  {expected}".rstrip()
+
+
+def _mean(values: Sequence[float], digits: int) -> str:
+    # A mesh without area is infinitely far: its spread is not a number, which is what should be printed.
+    with np.errstate(invalid="ignore"):
+        mean, spread = float(np.mean(values)), float(np.std(values))
+    return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if len(values) > 1 else "")
+
+
+# Doctor ---------------------------------------------------------------------------------------------------
+
+
+class Fault(Exception):
+    """What is wrong, and the remedy."""
+
+    def __init__(self, text: str, remedy: str) -> None:
+        super().__init__(text)
+        self.remedy = remedy
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("python", lambda: f"{platform.python_version()}, {sys.executable}"),
+        ("numpy", lambda: _package("numpy", "numpy")),
+        ("torch", lambda: _package("torch", "torch")),
+        ("scipy", lambda: _package("scipy.spatial", "scipy")),
+        ("scikit-image", lambda: _package("skimage.measure", "scikit-image")),
+        ("safetensors", lambda: _package("safetensors.torch", "safetensors")),
+        ("device", lambda: _check_device(options.device)),
+        ("folder", _check_folder),
+        ("pymol", _check_pymol),
+        ("round trip", lambda: _check_round_trip(options.device)),
+    ]
+    failed = False
+    for name, check in checks:
+        try:
+            print(f"ok   {name}: {check()}", flush=True)
+        except Exception as error:  # whatever fails is what was asked for
+            failed = True
+            text = " ".join(str(error).split()) or type(error).__name__
+            remedy = getattr(error, "remedy", "mend what failed above; if nothing did, report this line")
+            print(f"FAIL {name}: {text} — {remedy}", flush=True)
+    return 1 if failed else 0
+
+
+def _package(module: str, name: str) -> str:
+    try:
+        importlib.import_module(module)
+        return metadata.version(name)
+    # Broken libraries of a package are an OSError.
+    except (ImportError, OSError) as error:
+        where = "; see https://pytorch.org/get-started for your GPU" if name == "torch" else ""
+        raise Fault(str(error), f"{sys.executable} -m pip install {name}{where}") from error
+
+
+def _check_device(wanted: str) -> str:
+    try:
+        return _device_text(wanted).removeprefix("device ")
+    except ValueError as error:
+        raise Fault(
+            str(error), "install a torch made for your GPU and driver, or take --device cpu"
+        ) from error
+
+
+def _check_folder() -> str:
+    folder = fits_folder()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise Fault(
+            f"{folder} can't be written: {error.strerror}", "set DSR_HOME to a folder of yours"
+        ) from error
+    free = shutil.disk_usage(there).free / 1e9
+    if free < FREE_GB:
+        raise Fault(f"{folder} has {free:.2f} GB free", "make room, or set DSR_HOME to another disk")
+    return f"{folder}, {free:.1f} GB free"
+
+
+def _check_pymol() -> str:
+    try:
+        python = _pymol_python()
+    except ValueError:
+        # No fault: machines with a GPU rarely have one.
+        return "none here, so fit takes surfaces files; set DSR_PYMOL_PYTHON to fit trajectories"
+    code = "import pymol2, pymol_dsr; from pymol import cmd; print('PyMOL', cmd.get_version()[0])"
+    remedy = f"install PyMOL and pymol-dsr for {python}, or set DSR_PYMOL_PYTHON to a Python that has both"
+    try:
+        done = subprocess.run(
+            [python, "-c", code], capture_output=True, text=True, errors="replace", timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Fault(f"{python} can't be run: {error}", remedy) from error
+    if done.returncode:
+        raise Fault((done.stderr.strip().splitlines() or ["no message"])[-1], remedy)
+    return f"{done.stdout.strip().splitlines()[-1]}, {python}"
+
+
+def _check_round_trip(device: str) -> str:
+    """Fit a growing sphere, write it, read it, mesh it: everything that a fit needs, in a second or two."""
+    from . import checkpoint, mesher, trainer
+
+    started = time.monotonic()
+    fitted = trainer.fit(_spheres(), FitConfig(preset="preview", device=device))
+    data = checkpoint.to_bytes(fitted)
+    made = mesher.mesh(checkpoint.from_bytes(data, device), 2.0, resolution=1.0)
+    off = float(np.abs(np.linalg.norm(made.points, axis=1) - 7.0).mean()) if len(made.points) else math.inf
+    if not off < 0.2:
+        raise Fault(f"a sphere came back {off:.2f} Å off", "try --device cpu, and report it with this output")
+    return f"a sphere came back {off:.3f} Å off in {time.monotonic() - started:.1f} s on {fitted.device}"
+
+
+def _spheres() -> list[Surface]:
+    """Spheres of 6, 7 and 8 Å as states 1, 2 and 3."""
+    from scipy.spatial import ConvexHull
+
+    from .surfaces import Surface
+
+    count = 500
+    step = np.arange(count) + 0.5
+    height, turn = 1.0 - 2.0 * step / count, np.pi * (1.0 + 5.0**0.5) * step
+    ring = np.sqrt(1.0 - height**2)
+    unit = np.stack([ring * np.cos(turn), ring * np.sin(turn), height], axis=1).astype(np.float32)
+    faces = ConvexHull(unit).simplices
+    inward = np.linalg.det(unit[faces]) < 0.0
+    faces[inward] = faces[inward][:, ::-1]
+    return [
+        Surface(state, (5.0 + state) * unit, unit, faces.astype(np.int32), (3.0 + state) * unit[::50])
+        for state in (1, 2, 3)
+    ]

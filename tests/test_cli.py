@@ -1,0 +1,460 @@
+"""`dsr-backend` on files, as a real process, on surfaces that the plugin wrote."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pymol2
+import pytest
+from conftest import ROOT, build_peptide
+
+from pymol_dsr import commands, jobs, settings
+
+pytest.importorskip("torch")
+
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(ROOT / "backend"), str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    # One thread: the tests share their cores with others.
+    "OMP_NUM_THREADS": "1",
+    "PYTHONIOENCODING": "utf-8",
+}
+SELECTION = "pep and not resi 1"
+
+
+def command(*words):
+    return [sys.executable, "-m", "dsr_backend", *map(str, words)]
+
+
+def dsr(*words, code=0, env=None, **options):
+    """Run `dsr-backend` with these arguments; its output and its lines on stderr."""
+    done = subprocess.run(
+        command(*words),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**ENVIRONMENT, **(env or {})},
+        timeout=100,
+        **options,
+    )
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    return done.stdout, done.stderr.splitlines()
+
+
+@pytest.fixture
+def here(monkeypatch, capfd):
+    """As `dsr`, in this process, where torch is imported only once."""
+    from dsr_backend import cli
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(*words, code=0):
+        assert cli.main([*map(str, words)]) == code
+        out, err = capfd.readouterr()
+        return out, err.splitlines()
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+
+
+def refused(*words, code=2, env=None):
+    """The one line that a bad command gets."""
+    out, lines = dsr(*words, code=code, env=env)
+    assert out == "" and len(lines) == 1, (out, lines)
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with pep.npz (six states, by dsr_surfaces), pep.pdb, and pep.dsr, fitted to states 1, 3, 5."""
+    folder = tmp_path_factory.mktemp("cli")
+    session = pymol2.PyMOL()
+    session.start()
+    session.cmd.feedback("disable", "all", "everything")
+    build_peptide(session.cmd)
+    commands.dsr_surfaces(SELECTION, str(folder / "pep.npz"), _self=session.cmd)
+    session.cmd.save(str(folder / "pep.pdb"), "pep", state=0)
+    session.stop()
+    out, lines = dsr(
+        "fit", folder / "pep.npz", "--states", "1-5:2", "--preset", "preview", "-o", folder / "pep.dsr"
+    )
+    (folder / "fit.txt").write_text("\n".join([out.strip(), *lines]), encoding="utf-8")
+    return folder
+
+
+# Fit
+
+
+def test_a_fit_says_its_device_its_progress_and_its_result(made):
+    result, device, *progress = (made / "fit.txt").read_text(encoding="utf-8").splitlines()
+    assert re.fullmatch(
+        re.escape(str(made / "pep.dsr"))
+        + r": states 1-5:2 fitted in \d+\.\d s, smooth \S+ states, beyond them .+",
+        result,
+    )
+    assert re.match(r"device (cpu|cuda)\S*: .+ GB, \d+ threads, torch \d", device)
+    assert progress and all(
+        re.fullmatch(
+            r"(sampling|fit) \d+ %(, step \d+ of \d+)?(, loss \d\.\d+ Å)?(, \d+ s left)?|saving", line
+        )
+        for line in progress
+    )
+
+
+def test_a_terminal_gets_one_rewriting_line(made, tmp_path):
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command(
+            "export", made / "pep.dsr", "--times", "1-6:0.25", "--resolution", "1", "-o", tmp_path / "t.ply"
+        ),
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+        env=ENVIRONMENT,
+    )
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # Linux ends a terminal so
+            break
+        if not piece:
+            break
+        seen += piece
+    os.close(ours)
+    assert process.wait() == 0
+    rewritten, _, rest = seen.decode().replace("\r\n", "\n").rpartition("\r")
+    shown = [part.rstrip() for part in rewritten.split("\r")]
+    assert len(shown) > 2 and "\n" not in rewritten
+    assert all(re.fullmatch(r"mesh \d+ of 21, \d+ %|", part) for part in shown), shown
+    # The line is cleared before what stays.
+    assert shown[-1] == "" and rest.startswith("dsr-backend: 4 times are extrapolated")
+
+
+def test_a_fit_from_the_command_line_finds_its_atoms_in_pymol(made, cmd, monkeypatch, tmp_path):
+    build_peptide(cmd)
+    commands.register(cmd)
+    monkeypatch.setattr(settings, "_memory", {})
+    monkeypatch.setattr(jobs, "jobs", jobs.Jobs())
+    for key in ("PYTHONPATH", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(key, ENVIRONMENT[key])
+    monkeypatch.setenv("DSR_HOME", str(tmp_path))
+    settings.put("backend", f"{sys.executable} -m dsr_backend serve")
+    cmd.color("blue", "pep")
+    cmd.color("red", "pep and resi 5-9")
+    cmd.color("green", "pep and resi 1")
+    try:
+        commands.dsr_load(str(made / "pep.dsr"), "back", _self=cmd)
+        fit = jobs.jobs.get("back")
+        assert (fit.object, fit.selection, fit.states) == ("pep", SELECTION, [1, 3, 5])
+        assert len(fit.atoms) == cmd.count_atoms(SELECTION) < cmd.count_atoms("pep")
+        path = str(tmp_path / "coloured.npz")
+        commands.dsr_export("back", path, states="2.5", resolution=1.0, _self=cmd)
+    finally:
+        jobs.jobs.close()
+    with np.load(path) as mesh:
+        points, colors = mesh["points"], mesh["colors"]
+    assert {tuple(color) for color in colors.tolist()} == {(255, 0, 0), (0, 0, 255)}
+    # Red vertices lie at the red residues, not merely somewhere.
+    red = cmd.get_coords("pep and resi 5-9", 2).mean(axis=0)
+    blue = cmd.get_coords("pep and resi 2-4", 2).mean(axis=0)
+    nearer_red = np.linalg.norm(points - red, axis=1) < np.linalg.norm(points - blue, axis=1)
+    assert np.mean(nearer_red == (colors[:, 0] == 255)) > 0.85
+
+
+def test_a_trajectory_is_fitted_through_pymol(tmp_path):
+    files = pytest.importorskip("MDAnalysisTests.datafiles")
+    target = tmp_path / "adk.dsr"
+    out, lines = dsr(
+        "fit", files.PSF, files.DCD2, "--states", "1+20", "--preset", "preview", "-o", target,
+        env={"TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert out.startswith(f"{target}: states 1+20 fitted in ")
+    assert lines[0].startswith("device ")
+    assert target.is_file() and not list(tmp_path.glob("dsr-*"))
+    mesh, _ = dsr("mesh", target, "--time", "10", "--resolution", "1", "-o", tmp_path / "adk.ply")
+    area, volume = (float(re.search(rf"{word} (\d+)", mesh)[1]) for word in ("area", "volume"))
+    assert 7_000 < area < 14_000 and 22_000 < volume < 34_000
+
+
+def test_surfaces_through_another_python(made, here, monkeypatch, tmp_path):
+    """As where torch and PyMOL live in two Pythons: this one does not see PyMOL."""
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "pymol" else real(name, *more)
+    )
+    monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
+    for python, code, message in (
+        ("", 2, "set DSR_PYMOL_PYTHON"),
+        ("/no/python", 1, "/no/python can't be started"),
+        ("false", 1, "false made no surfaces (exit code 1)"),
+        (sys.executable, 2, "states 1-9: the object pep has 6 states; 9 is past the end"),
+    ):
+        monkeypatch.setenv("DSR_PYMOL_PYTHON", python)
+        out, lines = here("fit", made / "pep.pdb", "--states", "1-9", "-o", tmp_path / "two.dsr", code=code)
+        assert out == "" and len(lines) == 1 and message in lines[0]
+    assert os.listdir(tmp_path) == []
+
+
+def stopped(words, when, number):
+    """Run until `when` is on stderr, send the signal; exit code, stderr, seconds until the end."""
+    process = subprocess.Popen(
+        command(*words),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env=ENVIRONMENT,
+        # A shell's background jobs, and what they start, ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    seen = ""
+    while when not in seen:
+        line = process.stderr.readline()
+        assert line, seen
+        seen += line
+    process.send_signal(number)
+    began = time.monotonic()
+    out, rest = process.communicate(timeout=30)
+    assert out == ""
+    return process.returncode, seen + rest, time.monotonic() - began
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_ctrl_c_ends_a_fit_and_leaves_the_old_file(made, tmp_path):
+    target = tmp_path / "kept.dsr"
+    target.write_bytes((made / "pep.dsr").read_bytes())
+    code, said, seconds = stopped(("fit", made / "pep.npz", "-o", target), "sampling", signal.SIGINT)
+    assert code == 130 and said.splitlines()[-1] == "dsr-backend: cancelled" and "Traceback" not in said
+    assert seconds < 5
+    assert os.listdir(tmp_path) == ["kept.dsr"]
+    assert target.read_bytes() == (made / "pep.dsr").read_bytes()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
+def test_a_job_that_a_scheduler_ends_leaves_no_pymol_behind(monkeypatch, tmp_path):
+    files = pytest.importorskip("MDAnalysisTests.datafiles")
+    monkeypatch.setitem(ENVIRONMENT, "TMPDIR", str(tmp_path))
+    words = ("fit", files.PSF, files.DCD2, "-o", tmp_path / "x.dsr")
+    code, said, _ = stopped(words, "surfaces ", signal.SIGTERM)
+    assert code == 143 and "Traceback" not in said
+    end = time.monotonic() + 10
+    while running(tmp_path):
+        assert time.monotonic() < end, running(tmp_path)
+        time.sleep(0.1)
+    assert not list(tmp_path.glob("dsr-*"))
+
+
+def running(folder):
+    """Processes that were started with this folder for their temporary files."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/environ", "rb") as stream:
+                if f"TMPDIR={folder}\0".encode() in stream.read():
+                    found.append(name)
+        except OSError:
+            pass
+    return found
+
+
+# Meshes
+
+
+def test_a_mesh_is_written_at_a_time_between(made, here, tmp_path):
+    out, lines = dsr("mesh", made / "pep.dsr", "--time", "2.5", "-o", tmp_path / "a.ply")
+    assert (
+        re.fullmatch(r".*a\.ply: time 2\.5, \d+ triangles, area \d+ Å², volume \d+ Å³\n", out) and not lines
+    )
+    count = int(re.search(r"(\d+) triangles", out)[1])
+    assert f"element face {count}\n" in (tmp_path / "a.ply").read_text()
+    outer, _ = here(
+        "mesh", made / "pep.dsr", "--time", "7", "--level", "1.5", "--triangles", "2000", "-o",
+        tmp_path / "b.npz",
+    )  # fmt: skip
+    assert "extrapolated (fitted: 1 to 5), expected error " in outer
+    assert float(re.search(r"volume (\d+)", outer)[1]) > float(re.search(r"volume (\d+)", out)[1])
+    with np.load(tmp_path / "b.npz") as mesh:
+        assert 500 < len(mesh["faces"]) <= 2000 and mesh["points"].dtype == np.float32
+
+
+def test_exports_are_named_by_their_time(made, here, tmp_path):
+    target = tmp_path / "pep.obj"
+    out, lines = dsr("export", made / "pep.dsr", "--times", "4.5-6:0.75", "--resolution", "1", "-o", target)
+    assert sorted(os.listdir(tmp_path)) == ["pep_0004.50.obj", "pep_0005.25.obj", "pep_0006.00.obj"]
+    assert "pep_0006.00.obj: the last of 3 files" in out
+    assert "2 times are extrapolated (fitted: 1 to 5)" in lines[-1]
+    here("export", made / "pep.dsr", "--times", "3", "--resolution", "1", "-o", target)
+    assert target.is_file()
+
+
+def test_a_level_without_a_surface_writes_nothing(made, here, tmp_path):
+    target = tmp_path / "kept.ply"
+    target.write_text("before")
+    out, lines = here("mesh", made / "pep.dsr", "--time", "2", "--level", "-30", "-o", target, code=1)
+    assert out == "" and len(lines) == 1 and "there is no surface at time 2 and level -30 Å" in lines[0]
+    assert target.read_text() == "before"
+
+
+# Scores
+
+
+def test_scores_beside_the_state_held(made, tmp_path):
+    table = tmp_path / "pep.csv"
+    out, lines = dsr("eval", made / "pep.dsr", made / "pep.npz", "--states", "1+2+5+6", "--csv", table)
+    with open(table, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["state"], row["group"], row["method"]) for row in rows] == [
+        ("1", "training", "field"),
+        ("2", "between", "field"),
+        ("2", "between", "hold nearest"),
+        ("5", "training", "field"),
+        ("6", "future 1-10", "field"),
+        ("6", "future 1-10", "hold nearest"),
+    ]
+    assert all(0.85 < float(row["iou"]) < 1 and 0.85 < float(row["nc"]) < 1 for row in rows)
+    assert all(0 < float(row["chamfer_sq"]) < float(row["chamfer_l1"]) < 0.05 for row in rows)
+    summary = out.split("\n\n")[1].splitlines()
+    trained = [float(row["iou"]) for row in rows if row["group"] == "training"]
+    assert summary[0].split()[:6] == [
+        "n=2", "training", "field", f"{np.mean(trained):.4f}", "±", f"{np.std(trained):.4f}"
+    ]  # fmt: skip
+    assert [line.split()[:2] for line in summary[1:]] == [
+        ["n=1", "between"], ["n=1", "between"], ["n=1", "future"], ["n=1", "future"]
+    ]  # fmt: skip
+    assert lines[0].startswith("device ") and len(lines) == 1
+
+
+def test_what_is_held_is_the_true_surface_of_the_earlier_neighbour(made, here, tmp_path):
+    """Truth with state 1 in the place of state 2: holding it must be perfect."""
+    from dsr_backend import surfaces
+
+    found, meta = surfaces.read(made / "pep.npz")
+    first, third = found[0], found[2]
+    same = surfaces.Surface(2, first.points, first.normals, first.faces, first.atoms)
+    surfaces.write(tmp_path / "truth.npz", [first, same, third], meta)
+    out, _ = here("eval", made / "pep.dsr", tmp_path / "truth.npz", "--states", "2")
+    hold = out.splitlines()[2].split()
+    assert hold[:4] == ["2", "between", "hold", "nearest"] and hold[4] == "1.0000" and hold[7] == "1.0000"
+    late = surfaces.Surface(30, first.points, first.normals, first.faces, first.atoms)
+    surfaces.write(tmp_path / "alone.npz", [same, late], meta)
+    out, lines = here("eval", made / "pep.dsr", tmp_path / "alone.npz")
+    assert "hold" not in out and "nothing is held at 2" in lines[1]
+    assert "left out: states 30" in lines[2]
+
+
+def test_groups_of_states():
+    from dsr_backend import cli
+
+    trained = [1.0, 3.0, 5.0, 9.0]
+    groups = {s: cli.group_of(s, trained) for s in (0.5, 1, 2, 7.5, 9.5, 10, 19, 19.5, 20, 29, 30)}
+    assert groups == {0.5: "before", 1: "training", 2: "between", 7.5: "between", 9.5: "future 1-10",
+                      10: "future 1-10", 19: "future 1-10", 19.5: "future 11-20", 20: "future 11-20",
+                      29: "future 11-20", 30: "future 21-30"}  # fmt: skip
+    assert [cli.nearest(s, trained) for s in (2, 7, 8, 12)] == [1, 5, 9, 9]
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("", "the following arguments are required: COMMAND"),
+        ("bend x", "invalid choice: 'bend'"),
+        ("serve now", "unrecognized arguments: now"),
+        ("fit pep.npz", "the following arguments are required: -o/--output"),
+        ("fit none.npz -o x.dsr", "none.npz: there is no such file"),
+        ("fit pep.npz -o x.ply", "x.ply: it must end in .dsr"),
+        ("fit pep.npz -o no/x.dsr", "no/x.dsr: the folder no does not exist"),
+        ("fit pep.npz -o /proc/x.dsr", "/proc/x.dsr: the folder /proc can't be written to"),
+        ("fit pep.npz pep.pdb -o x.dsr", "pep.npz is a surfaces file"),
+        ("fit pep.npz --states 1,3 -o x.dsr", "join ranges with +"),
+        ("fit pep.npz --states 1-9 -o x.dsr", "states 1-9: pep.npz holds the states 1-6, not 7"),
+        ("fit pep.npz --preset slow -o x.dsr", "preset 'slow' is not known"),
+        ("fit pep.npz --smooth much -o x.dsr", "smooth much: it is neither"),
+        ("fit pep.npz --budget 0 -o x.dsr", "budget=0.0 must be"),
+        ("fit pep.npz --seed -1 -o x.dsr", "seed -1"),
+        ("fit pep.npz --device tpu -o x.dsr", "device 'tpu'"),
+        ("fit pep.pdb --states 1-9 -o x.dsr", "states 1-9: the object pep has 6 states"),
+        ("fit pep.pdb --selection nope -o x.dsr", 'Invalid selection name "nope"'),
+        ("mesh pep.npz --time 1 -o x.ply", "pep.npz: this is no .dsr file"),
+        ("mesh pep.dsr --time soon -o x.ply", "invalid float value: 'soon'"),
+        ("mesh pep.dsr --time nan -o x.ply", "must be finite"),
+        ("mesh pep.dsr --time 1 -o x.stl", "x.stl: it must end in .ply, .obj, .npz"),
+        ("mesh pep.dsr --time 1 --resolution 0 -o x.ply", "resolution 0.0 Å"),
+        ("export pep.dsr --times 5-1 -o x.ply", "the range runs backwards"),
+        ("eval pep.dsr pep.pdb", "pep.pdb is not a whole .npz file"),
+        ("eval pep.dsr pep.npz --csv x.txt", "x.txt: it must end in .csv"),
+        ("eval pep.dsr pep.npz --states 9", "states 9: pep.npz holds the states 1-6, not 9"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(made, here, monkeypatch, words, message):
+    monkeypatch.chdir(made)
+    before = sorted(os.listdir(made))
+    out, lines = here(*words.split(), code=2)
+    assert out == "" and len(lines) == 1, lines
+    assert lines[0].startswith("dsr-backend") and message in lines[0]
+    assert sorted(os.listdir(made)) == before
+
+
+def test_a_refusal_is_quick_and_without_torch(made):
+    line = refused("fit", made / "pep.npz", "-o", made / "pep.txt")
+    assert "must end in .dsr" in line
+    code = (
+        "import sys; from dsr_backend.__main__ import main; "
+        "assert main(['fit', 'none.npz', '-o', 'x.dsr']) == 2; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=True, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("verb", ["fit", "mesh", "export", "eval", "doctor", "serve"])
+def test_help_has_an_example(verb, capsys):
+    from dsr_backend import __version__, cli
+
+    assert cli.main([verb, "--help"]) == 0
+    assert f"example:\n  dsr-backend {verb}" in capsys.readouterr().out
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"dsr-backend {__version__}\n"
+
+
+# Doctor
+
+
+def test_the_doctor_finds_a_working_installation(here, monkeypatch, tmp_path):
+    monkeypatch.setenv("DSR_HOME", str(tmp_path / "new" / "home"))
+    out, _ = here("doctor", "--device", "cpu")
+    lines = out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        f"ok   {name}"
+        for name in ("python", "numpy", "torch", "scipy", "scikit-image", "safetensors", "device", "folder",
+                     "pymol", "round trip")
+    ]  # fmt: skip
+    assert "GB free" in lines[7] and "PyMOL " in lines[8]
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_doctor_names_what_fails_and_the_remedy(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "skimage.py").write_text("raise ImportError('cannot load libskimage.so')")
+    out, _ = dsr(
+        "doctor", "--device", "cuda:7", code=1,
+        env={"DSR_HOME": "/proc", "PYTHONPATH": f"{tmp_path}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}"},
+    )  # fmt: skip
+    failed = {line.split(":")[0]: line for line in out.splitlines() if line.startswith("FAIL")}
+    assert list(failed) == ["FAIL scikit-image", "FAIL device", "FAIL folder", "FAIL round trip"]
+    assert "cannot load libskimage.so — " in failed["FAIL scikit-image"]
+    assert "pip install scikit-image" in failed["FAIL scikit-image"]
+    assert "--device cpu" in failed["FAIL device"]
+    assert "set DSR_HOME" in failed["FAIL folder"]
+    assert all(" — " in line for line in failed.values())
