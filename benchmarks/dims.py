@@ -2,9 +2,9 @@
 
     python benchmarks/dims.py [--device auto] [--preset fast] [--folder build/dims] [--write docs/results.md]
 
-Prints IoU, Chamfer (both kinds) and NC against PyMOL's own surfaces for the training states, those between (2, 4, …, 78)
-and those to come (81–90, 91–100), beside the baselines: hold the nearest training state, and interpolate the atoms
-linearly and let PyMOL make the surface. Then the time of the fit and of a mesh beside PyMOL's time for a surface.
+Prints IoU, Chamfer (both kinds) and NC against PyMOL's own surfaces for the training states, those between
+(2, 4, …, 78) and those to come (81–90, 91–100), beside the baselines: hold the nearest training state, and interpolate
+the atoms linearly and let PyMOL make the surface. Then the time of the fit and of a mesh beside PyMOL's for a surface.
 
 The surfaces are made by PyMOL once and kept in the folder; with the two files there, no PyMOL is needed.
 """
@@ -83,9 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The DIMS row of the paper, with baselines.")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--preset", default="fast")
-    parser.add_argument(
-        "--folder", type=Path, default=Path("build/dims"), help="where the surfaces files are or go"
-    )
+    parser.add_argument("--folder", type=Path, default=Path("build/dims"), help="where the surfaces files are or go")
     parser.add_argument("--write", type=Path, help="also write the tables there, as Markdown")
     options = parser.parse_args()
     if not (options.folder / "linear.npz").exists():
@@ -126,14 +124,15 @@ def main() -> None:
     lines += [
         "",
         f"Preset `{options.preset}` on {about['name']} ({about['device']}, {about['threads']} threads, "
-        f"torch {about['torch']}, Python {platform.python_version()}): fit {fit_seconds:.1f} s after the surfaces are there, "
-        f"{np.median(mesh_seconds):.2f} s for a mesh at 0.5 Å; PyMOL takes {per_surface:.2f} s for the surface of one state "
-        f"(one process, same machine). Temporal widths {report['smooth']:.2f} (shape) and {report['smooth_atoms']:.2f} "
-        f"(atoms) states, by {report['smooth_chosen_by']}; forecast: {report['forecast']}.",
+        f"torch {about['torch']}, Python {platform.python_version()}): fit {fit_seconds:.1f} s once the surfaces "
+        f"are there, {np.median(mesh_seconds):.2f} s for a mesh at 0.5 Å; PyMOL takes {per_surface:.2f} s for the "
+        f"surface of one state (one process, same machine). Temporal widths {report['smooth']:.2f} (shape) and "
+        f"{report['smooth_atoms']:.2f} (atoms) states, by {report['smooth_chosen_by']}; forecast: "
+        f"{report['forecast']}.",
     ]
     print("\n".join(lines[-2:]))
     if options.write:
-        title = "# Results\n\nAdK opening (DIMS), trained on every second state up to 79: `python benchmarks/dims.py`.\n"
+        title = "# Results\n\nAdK opening (DIMS), fitted to every second state up to 79: `python benchmarks/dims.py`.\n"
         options.write.write_text("\n".join([title, *lines]) + "\n")
 
 

@@ -107,9 +107,7 @@ def movie() -> None:
     with writer:
         for count, moment in enumerate(times, 1):
             cmd.frame(number_of(moment))
-            writer.append_data(
-                np.asarray(label(ray(OUT / "frame.png"), f"state {moment:g}, {kind_of(moment)}"))
-            )
+            writer.append_data(np.asarray(label(ray(OUT / "frame.png"), f"state {moment:g}, {kind_of(moment)}")))
             if count % 30 == 0:
                 say(f"movie: {count} of {len(times)} frames")
 
@@ -139,11 +137,7 @@ def main() -> None:
     expect("adk_dsr", "adk_dsr_future", "adk_dsr_atoms")
 
     with open(OUT / "adk.csv", newline="") as stream:
-        scores = {
-            int(r["state"]): f"{float(r['iou']):.3f}"
-            for r in csv.DictReader(stream)
-            if r["method"] == "field"
-        }
+        scores = {int(r["state"]): f"{float(r['iou']):.3f}" for r in csv.DictReader(stream) if r["method"] == "field"}
     cmd.bg_color("white")
     cmd.set("ray_opaque_background", 1)
     cmd.set("ray_shadows", 0)

@@ -16,6 +16,7 @@ Fitting runs in a process of its own, the backend, here or on another machine; s
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from . import commands
@@ -35,7 +36,7 @@ def open_panel() -> None:
 
 def __init_plugin__(app: Any = None) -> None:
     """Called by PyMOL's plugin manager, with a window only."""
-    from pymol import plugins  # type: ignore[import-untyped]
+    from pymol import plugins
 
     plugins.addmenuitemqt(MENU, open_panel)
 
@@ -46,10 +47,9 @@ def _menu_from_pymolrc() -> None:
     # The plugin manager imports the package under a name of its own and calls __init_plugin__ itself.
     if __name__.startswith("pmg_tk."):
         return
-    try:
+    # No window, no menu.
+    with contextlib.suppress(plugins.QtNotAvailableError):
         plugins.addmenuitemqt(MENU, open_panel)
-    except plugins.QtNotAvailableError:
-        pass  # no window, no menu
 
 
 _menu_from_pymolrc()

@@ -10,8 +10,8 @@ import os
 import sys
 import time
 
-import pymol  # type: ignore[import-untyped]
-import pymol2  # type: ignore[import-untyped]
+import pymol
+import pymol2
 
 from . import extract, states, surfaces_file
 
@@ -53,9 +53,7 @@ def run(options: argparse.Namespace) -> int:
         if options.trajectory:
             cmd.load_traj(options.trajectory, name, state=1)
             if not cmd.count_states(name):
-                raise ValueError(
-                    f"{options.trajectory}: PyMOL reads no states from it for {options.topology}"
-                )
+                raise ValueError(f"{options.trajectory}: PyMOL reads no states from it for {options.topology}")
         source = extract.read_source(options.selection, options.states, _self=cmd)
     finally:
         session.stop()

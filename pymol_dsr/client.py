@@ -48,9 +48,7 @@ class Call:
         With code `timeout` the request still runs, and result() may be called again.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._event.wait(
-            _SLICE if deadline is None else min(_SLICE, max(0.0, deadline - time.monotonic()))
-        ):
+        while not self._event.wait(_SLICE if deadline is None else min(_SLICE, max(0.0, deadline - time.monotonic()))):
             if deadline is not None and time.monotonic() >= deadline:
                 raise BackendError(
                     "timeout",
@@ -86,9 +84,7 @@ class Backend:
     no call.
     """
 
-    def __init__(
-        self, command: list[str], on_event: Callable[[str, dict[str, Any]], None] | None = None
-    ) -> None:
+    def __init__(self, command: list[str], on_event: Callable[[str, dict[str, Any]], None] | None = None) -> None:
         self.command = list(command)
         self.info: dict[str, Any] = {}
         """The backend's answer to hello: protocol, version, python, pid."""
@@ -152,9 +148,7 @@ class Backend:
         """
         call = Call(self, next(self._numbers), method)
         try:
-            frame = encode(
-                {"kind": "request", "id": call.id, "method": method, "params": params or {}}, arrays
-            )
+            frame = encode({"kind": "request", "id": call.id, "method": method, "params": params or {}}, arrays)
         except ProtocolError as exc:
             raise BackendError("bad-request", f"{method!r} can't be sent: {exc}") from exc
         while arrays and self.alive and self._outbox.qsize() >= _QUEUED_FRAMES:
@@ -266,9 +260,7 @@ class Backend:
         except ProtocolError as exc:
             self._abandon("protocol", f"the backend `{self._process.shown}` broke the protocol: {exc}")
         except MemoryError:
-            self._abandon(
-                "out-of-memory", "PyMOL has no memory left for the backend's answer: ask for coarser data"
-            )
+            self._abandon("out-of-memory", "PyMOL has no memory left for the backend's answer: ask for coarser data")
         except Exception as exc:
             # A reader that died in silence would leave every call waiting.
             traceback.print_exc()

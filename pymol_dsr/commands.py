@@ -9,13 +9,13 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from pymol import CmdException, cmd  # type: ignore[import-untyped]
+from pymol import CmdException, cmd
 
 from . import evaluation, extract, jobs, scene, settings, states, surfaces_file
 from .client import BackendError
 from .jobs import Fit
 
-PRESETS = ("fast", "paper", "preview")
+PRESETS = ("fast", "preview")
 FORMATS = ("ply", "obj", "npz")
 COMMANDS: dict[str, Callable[..., Any]] = {}
 # What a user can cause or a machine can do; anything else is a fault of ours and keeps its traceback.
@@ -98,11 +98,11 @@ def dsr_fit(
 
         name = str: name of the fit {default: <object>_dsr}
 
-        preset = fast, paper or preview: kind of fit {default: fast}
+        preset = fast or preview: kind of fit, preview being coarser and twice as fast {default: fast}
 
         smooth = float or auto: width in states of the smoothing over time {default: auto, by held out states}
 
-        device = auto, cpu, cuda, cuda:1 or mps: where to compute {default: auto, or what dsr_set device says}
+        device = auto, cpu, cuda or cuda:1: where to compute {default: auto, or what dsr_set device says}
 
         budget = float: most seconds to train {default: none}
 
@@ -112,7 +112,7 @@ def dsr_fit(
 
         seed = int: seed of random numbers {default: 0}
 
-        resume = 0/1: go on with an interrupted fit of this name {default: 0}
+        resume = 0/1: take up the surfaces of an interrupted fit of this name {default: 0}
 
     EXAMPLE
 
@@ -150,11 +150,11 @@ def dsr_fit(
         seconds = fit.report.get("seconds")
         took = f" in {seconds:.0f} s" if isinstance(seconds, (int, float)) else ""
         say(
-            f" {name}: {len(fit.states)} states fitted{took}, on {fit.device or 'an unnamed device'}; "
+            f" {name}: {_states(len(fit.states))} fitted{took}, on {fit.device or 'an unnamed device'}; "
             f"dsr_movie {name} shows them"
         )
 
-    say(f" {name}: {len(source.atoms)} atoms, {len(source.states)} states of {source.object}")
+    say(f" {name}: {len(source.atoms)} atoms, {_states(len(source.states))} of {source.object}")
     _run("dsr_fit", work, async_, quiet, _self)
     return name
 
@@ -236,11 +236,13 @@ def dsr_movie(
     if kind == "cgo":
         request.update(
             level=at_level,
-            triangles=_int("triangles", triangles, 100)
-            if str(triangles)
-            else scene.triangle_budget(len(times)),
+            triangles=_int("triangles", triangles, 100) if str(triangles) else scene.triangle_budget(len(times)),
         )
     make_movie = bool(int(movie))
+    if make_movie and len(fit.states) == 1:
+        raise CmdException(
+            f"{fit.name} was fitted to one state, so nothing moves; 'dsr_movie {fit.name}, movie=0' loads its surface"
+        )
     radii = scene.atom_radii(fit, _self)
     arrays = None if radii is None or kind == "map" else {"radii": radii}
     frames = scene.plan(fit, times, object)
@@ -272,7 +274,7 @@ def dsr_movie(
         for line in scene.describe(fit, loaded):
             print(f" {fit.name}: {line}")
         say(
-            f" {fit.name}: {len(loaded.frames)} states loaded as {', '.join(loaded.objects) or 'nothing'}"
+            f" {fit.name}: {_states(len(loaded.frames))} loaded as {', '.join(loaded.objects) or 'nothing'}"
             + ("; mplay plays them" if make_movie and loaded.frames else "")
         )
 
@@ -327,9 +329,7 @@ def dsr_eval(
     if not all(t.is_integer() for t in fit.states):
         raise CmdException(f"{fit.name} was fitted to fractions of states, which PyMOL has no surfaces of")
     if fit.object not in _self.get_names("objects"):
-        raise CmdException(
-            f"{fit.name}: the object {fit.object} is not in the scene; load it to compare with"
-        )
+        raise CmdException(f"{fit.name}: the object {fit.object} is not in the scene; load it to compare with")
     path = evaluation.csv_path(str(file)) if str(file) else ""
     last = _self.count_states(f"%{fit.object}")
     if str(states):
@@ -338,9 +338,7 @@ def dsr_eval(
         wanted = evaluation.default_states(fit, last)
     trained = [int(t) for t in fit.states]
     source = extract.read_source(fit.selection, _format(evaluation.needed(wanted, trained)), _self=_self)
-    if fit.atoms is not None and not (
-        len(source.atoms) == len(fit.atoms) and (source.atoms == fit.atoms).all()
-    ):
+    if fit.atoms is not None and not (len(source.atoms) == len(fit.atoms) and (source.atoms == fit.atoms).all()):
         raise CmdException(
             f"{fit.name}: '{fit.selection}' is {len(source.atoms)} atoms now and was {len(fit.atoms)} "
             "when it was fitted, or other ones; they can't be compared"
@@ -359,10 +357,7 @@ def dsr_eval(
             evaluation.write_csv(path, result)
             plot = os.path.splitext(path)[0] + ".png"
             drawn = evaluation.write_plot(plot, result)
-            say(
-                f" {fit.name}: written to {path}"
-                + (f" and {plot}" if drawn else "; no plot without matplotlib")
-            )
+            say(f" {fit.name}: written to {path}" + (f" and {plot}" if drawn else "; no plot without matplotlib"))
 
     return result if _run("dsr_eval", work, async_, quiet, _self) else None
 
@@ -417,7 +412,7 @@ def dsr_surfaces(
     def work() -> None:
         made = list(extract.surfaces(source, int(settings.get("workers"))))
         surfaces_file.write(path, source, made)
-        say(f" dsr_surfaces: {len(made)} states of {source.object} written to {path}")
+        say(f" dsr_surfaces: {_states(len(made))} of {source.object} written to {path}")
 
     _run("dsr_surfaces", work, async_, quiet, _self)
     return path
@@ -491,7 +486,7 @@ def dsr_set(key: str = "", value: str | None = None, *, quiet: int = 1, _self: A
         key = backend: command that starts a backend, also a remote one, as
             ssh -T gpu01 dsr-backend serve {default: looked for}
 
-        key = device: where a fit runs unless dsr_fit says: auto, cpu, cuda, cuda:1, mps {default: auto}
+        key = device: where a fit runs unless dsr_fit says: auto, cpu, cuda, cuda:1 {default: auto}
 
         key = folder: folder of finished fits {default: ~/.pymol_dsr}
 
@@ -565,7 +560,7 @@ def dsr_load(filename: str, name: str = "", *, quiet: int = 1, _self: Any = cmd)
 
         filename = str: a .dsr file
 
-        name = str: name of the fit {default: that of the file}
+        name = str: name of the fit {default: that of the file, with _dsr added where an object has that name}
 
     SEE ALSO
 
@@ -574,7 +569,10 @@ def dsr_load(filename: str, name: str = "", *, quiet: int = 1, _self: Any = cmd)
     path = os.path.expanduser(str(filename))
     with open(path, "rb") as stream:
         data = stream.read()
-    name = _self.get_legal_name(str(name) or os.path.splitext(os.path.basename(path))[0])
+    stem = os.path.splitext(os.path.basename(path))[0]
+    # The movie takes the fit's name, so that must not be the molecule's.
+    taken = "" if str(name) or stem not in _self.get_names("objects") else "_dsr"
+    name = _self.get_legal_name(str(name) or stem + taken)
     fit = jobs.jobs.load(name, data)
     if fit.object and fit.object not in _self.get_names("objects"):
         print(f" {name}: the object {fit.object} is not in the scene: its colours and atoms are missing")
@@ -654,14 +652,9 @@ def dsr_export(
             target = path if len(times) == 1 else f"{stem}_{time:0{5 + digits}.{digits}f}{suffix}"
             _write(target, out["file"].tobytes())
             written.append(target)
-    say(
-        f" {fit.name}: {len(written)} {'file' if len(written) == 1 else 'files'} written, the last is "
-        f"{written[-1]}"
-    )
+    say(f" {fit.name}: {len(written)} {'file' if len(written) == 1 else 'files'} written, the last is {written[-1]}")
     if any(not min(fit.states) <= t <= max(fit.states) for t in times):
-        print(
-            f" {fit.name}: states past the fitted {min(fit.states):g} to {max(fit.states):g} are extrapolated"
-        )
+        print(f" {fit.name}: states past the fitted {min(fit.states):g} to {max(fit.states):g} are extrapolated")
     return written
 
 
@@ -699,10 +692,14 @@ def _run(title: str, work: Callable[[], None], async_: Any, quiet: Any, _self: A
 
 
 def _typed(quiet: Any, _self: Any) -> bool:
-    from pymol import gui  # type: ignore[import-untyped]
+    from pymol import gui
 
     # In a script each command waits for the one before; the parser is a level deeper there.
     return not int(quiet) and gui.get_qtwindow() is not None and _self._parser.nest <= 1
+
+
+def _states(count: int) -> str:
+    return "1 state" if count == 1 else f"{count} states"
 
 
 def _say(quiet: Any) -> Callable[[str], None]:
@@ -741,9 +738,7 @@ def _float(key: str, value: Any, least: float | None = None, above: bool = False
         number = float(value)
     except ValueError as error:
         raise CmdException(f"{key} {value}: it is not a number") from error
-    if not abs(number) < float("inf") or (
-        least is not None and (number < least or (above and number == least))
-    ):
+    if not abs(number) < float("inf") or (least is not None and (number < least or (above and number == least))):
         raise CmdException(f"{key} {value}: it must be {'above' if above else 'at least'} {least or 0:g}")
     return number
 

@@ -127,9 +127,7 @@ def table(rows: Sequence[Row]) -> list[str]:
     lines = [f"{head}  {'IoU':>15}  {'Chamfer L1':>17}  {'Chamfer sq':>19}  {'NC':>15}"]
     groups = sorted(
         {r.group for r in rows},
-        key=lambda g: (
-            min(r.state for r in rows if r.group == g) if g.startswith("future") else -(g == "training")
-        ),
+        key=lambda g: min(r.state for r in rows if r.group == g) if g.startswith("future") else -(g == "training"),
     )
     for group in groups:
         for method in (FIELD, LINEAR, HOLD):
@@ -156,8 +154,8 @@ def write_csv(path: str, rows: Sequence[Row]) -> None:
 def write_plot(path: str, rows: Sequence[Row]) -> bool:
     """IoU and NC over the states as a PNG; False where matplotlib is not there."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg  # type: ignore[import-not-found, unused-ignore]
-        from matplotlib.figure import Figure  # type: ignore[import-not-found, unused-ignore]
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
     except ImportError:
         return False
     # Without pyplot, which would choose a window toolkit beside PyMOL's.
@@ -170,7 +168,8 @@ def write_plot(path: str, rows: Sequence[Row]) -> bool:
         if trained:
             axes.axvspan(min(trained), max(trained), color="0.94", label="fitted range")
             fitted = [r for r in rows if r.group == "training"]
-            axes.plot([r.state for r in fitted], [getattr(r, metric) for r in fitted], "k.", label="field, fitted states")
+            values = [getattr(r, metric) for r in fitted]
+            axes.plot([r.state for r in fitted], values, "k.", label="field, fitted states")
         for method, look in ((FIELD, "C0.-"), (LINEAR, "C1.-"), (HOLD, "C2.-")):
             part = [r for r in rows if r.method == method and r.group != "training"]
             if part:

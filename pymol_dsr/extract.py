@@ -7,7 +7,9 @@ puts it on the result). Ångström, state numbers from 1.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import itertools
 import os
 import pickle
 import queue
@@ -107,9 +109,7 @@ def read_source(selection: str, states_text: str = "all", *, _self: Any) -> Sour
     name = _one_object(selection, _self)
     last = _self.count_states(name)
     if last < 1:
-        raise ExtractError(
-            f"selection {selection}: the object {name} holds no coordinates; load a trajectory into it"
-        )
+        raise ExtractError(f"selection {selection}: the object {name} holds no coordinates; load a trajectory into it")
     wanted = [int(s) for s in sorted(states.parse(states_text, last=last, owner=f"the object {name}"))]
 
     found: list[tuple[int, int, str]] = []
@@ -157,15 +157,11 @@ def read_source(selection: str, states_text: str = "all", *, _self: Any) -> Sour
     )
 
 
-def surfaces(
-    source: Source, workers: int = 0, cancelled: Callable[[], bool] = lambda: False
-) -> Iterator[Surface]:
+def surfaces(source: Source, workers: int = 0, cancelled: Callable[[], bool] = lambda: False) -> Iterator[Surface]:
     """PyMOL's surfaces of the states of `source`, as they are made, in any order. See
     surfaces_of_coordinates.
     """
-    return surfaces_of_coordinates(
-        source, [(s, source.coordinates[s]) for s in source.states], workers, cancelled
-    )
+    return surfaces_of_coordinates(source, [(s, source.coordinates[s]) for s in source.states], workers, cancelled)
 
 
 def surfaces_of_coordinates(
@@ -275,9 +271,7 @@ class _Worker:
                         f"state {time:g}: PyMOL's surface of {source.selection} has points that are "
                         "not numbers; a higher solvent_radius or surface_quality may help"
                     )
-                made = Surface(
-                    time, arrays["points"], arrays["normals"], arrays["faces"], xyz, result["route"]
-                )
+                made = Surface(time, arrays["points"], arrays["normals"], arrays["faces"], xyz, result["route"])
                 _put(done, made, stop)
         except ExtractError as error:
             _put(done, error, stop)
@@ -286,9 +280,7 @@ class _Worker:
             code = self.process.wait()
             _put(
                 done,
-                ExtractError(
-                    f"PyMOL's surface worker ended {where} (exit code {code}): {self.last_words() or error}"
-                ),
+                ExtractError(f"PyMOL's surface worker ended {where} (exit code {code}): {self.last_words() or error}"),
                 stop,
             )
 
@@ -317,10 +309,9 @@ class _Worker:
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
-            try:
+            # Half a frame may still be in the buffer, and nobody is there to read it.
+            with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-            except BrokenPipeError:
-                pass  # half a frame was still in the buffer, and nobody is there to read it
         self.stderr.close()
 
 
@@ -335,7 +326,7 @@ def python_executable() -> str:
 
 
 def _one_object(selection: str, _self: Any) -> str:
-    import pymol  # type: ignore[import-untyped]
+    import pymol
 
     try:
         # In PyMOL 3.1 only this one raises for a name that does not exist.
@@ -348,9 +339,7 @@ def _one_object(selection: str, _self: Any) -> str:
         raise ExtractError(f"selection {selection}: it holds no atoms")
     if len(names) > 1:
         listed = ", ".join(sorted(names)[:4]) + (", ..." if len(names) > 4 else "")
-        raise ExtractError(
-            f"selection {selection}: it spans {len(names)} objects ({listed}); fit one at a time"
-        )
+        raise ExtractError(f"selection {selection}: it spans {len(names)} objects ({listed}); fit one at a time")
     return names[0]
 
 
@@ -363,9 +352,7 @@ def _coordinates(
     if coordset is None:
         raise ExtractError(f"state {state}: {name} has no coordinates there; leave it out of states")
     if not isinstance(coordset[2], bytes) or not isinstance(coordset[3], bytes):
-        raise ExtractError(
-            "this PyMOL writes its sessions in a way that is not known here; please report its version"
-        )
+        raise ExtractError("this PyMOL writes its sessions in a way that is not known here; please report its version")
     xyz = np.frombuffer(coordset[2], np.float32).reshape(-1, 3)
     owners = np.frombuffer(coordset[3], np.int32)
     place = np.full(max(int(atoms.max()), int(owners.max(initial=0))) + 1, -1, np.int64)
@@ -396,7 +383,7 @@ def _jumps(
     limit = JUMP
     if symmetry and min(symmetry[:3]) > 2.0:
         limit = 0.5 * min(symmetry[:3])
-    for before, after in zip(wanted, wanted[1:]):
+    for before, after in itertools.pairwise(wanted):
         step = coordinates[after].astype(np.float64) - coordinates[before]
         length = np.linalg.norm(step - np.median(step, axis=0), axis=1)
         worst = int(length.argmax())
@@ -426,14 +413,12 @@ def _one_state_session(session: dict[str, Any], entry: list[Any], state: int) ->
 
 
 def _setting_names() -> set[str]:
-    import pymol.setting  # type: ignore[import-untyped]
+    import pymol.setting
 
     return set(pymol.setting.get_name_list())
 
 
-def _put(
-    done: queue.Queue[Surface | ExtractError], item: Surface | ExtractError, stop: threading.Event
-) -> None:
+def _put(done: queue.Queue[Surface | ExtractError], item: Surface | ExtractError, stop: threading.Event) -> None:
     while not stop.is_set():
         try:
             done.put(item, timeout=0.1)

@@ -162,9 +162,7 @@ class Jobs:
     def claim(self, fit: Fit, activity: str) -> None:
         with self._claiming:
             if fit.activity:
-                raise JobError(
-                    f"{fit.name} is busy with {fit.activity}; wait for it, or dsr_cancel {fit.name}"
-                )
+                raise JobError(f"{fit.name} is busy with {fit.activity}; wait for it, or dsr_cancel {fit.name}")
             fit.activity = activity
             fit.stop.clear()
 
@@ -237,9 +235,7 @@ class Jobs:
         """
         old = self.fits.get(name)
         if old is not None and old.activity:
-            raise JobError(
-                f"{name} is busy with {old.activity}; wait for it, dsr_cancel {name}, or give another name"
-            )
+            raise JobError(f"{name} is busy with {old.activity}; wait for it, dsr_cancel {name}, or give another name")
         fit = Fit(name, source.object, source.selection, source.atoms, list(map(float, source.states)))
         self.fits[name] = fit
         self.claim(fit, "its fit")

@@ -81,9 +81,7 @@ def _from_setting(setting: str) -> list[str]:
         ) from exc
     words = [word.strip('"') for word in words] if os.name == "nt" else words
     if not words:
-        raise LaunchError(
-            f"the backend setting {setting!r} names no program: set one with `dsr_set backend, ...`"
-        )
+        raise LaunchError(f"the backend setting {setting!r} names no program: set one with `dsr_set backend, ...`")
     wanted = os.path.expanduser(words[0])
     program = shutil.which(wanted)
     if program is None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pymol import CmdException, cmd  # type: ignore[import-untyped]
-from pymol.Qt import QtCore, QtWidgets  # type: ignore[import-untyped]
+from pymol import CmdException, cmd
+from pymol.Qt import QtCore, QtWidgets
 
 from . import commands, states
 from .jobs import Fit, jobs
@@ -19,7 +19,7 @@ def show() -> None:
     """Open the window, or bring the open one to the front."""
     global _panel
     if _panel is None:
-        from pymol import gui  # type: ignore[import-untyped]
+        from pymol import gui
 
         _panel = Panel(gui.get_qtwindow())
     _panel.refresh()
@@ -27,7 +27,7 @@ def show() -> None:
     _panel.raise_()
 
 
-class Panel(QtWidgets.QDialog):  # type: ignore[misc]
+class Panel(QtWidgets.QDialog):
     """Selection, states, preset; Fit that turns into Cancel; progress; Movie."""
 
     def __init__(self, parent: Any) -> None:

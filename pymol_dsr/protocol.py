@@ -82,8 +82,7 @@ def encode(header: Header, arrays: Arrays | None = None) -> list[memoryview]:
     arrays = arrays or {}
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     described = [
-        {"name": name, "dtype": array.dtype.str, "shape": list(array.shape)}
-        for name, array in contiguous.items()
+        {"name": name, "dtype": array.dtype.str, "shape": list(array.shape)} for name, array in contiguous.items()
     ]
     full = dict(header, arrays=described)
     _check_fields(full)
@@ -100,9 +99,7 @@ def encode(header: Header, arrays: Arrays | None = None) -> list[memoryview]:
             f"the header can't be written as JSON ({exc}): use plain finite numbers, text, lists"
         ) from exc
     if len(text) > MAX_JSON:
-        raise TooLargeError(
-            f"the JSON header has {len(text)} bytes, more than {MAX_JSON}: send long lists as arrays"
-        )
+        raise TooLargeError(f"the JSON header has {len(text)} bytes, more than {MAX_JSON}: send long lists as arrays")
     buffers: list[memoryview] = [memoryview(_HEAD.pack(MAGIC, len(text), payload) + text)]
     buffers += [array.reshape(-1).view(np.uint8).data for array in contiguous.values() if array.size]
     return buffers
@@ -132,13 +129,11 @@ def read_frame(stream: io.BufferedReader, first: bool = False) -> tuple[Header, 
         raise _junk(head, first)
     if json_bytes > MAX_JSON:
         raise TooLargeError(
-            f"a frame announces {json_bytes} bytes of JSON, more than {MAX_JSON}: the stream is damaged, "
-            f"start anew"
+            f"a frame announces {json_bytes} bytes of JSON, more than {MAX_JSON}: the stream is damaged, start anew"
         )
     if payload > MAX_PAYLOAD:
         raise TooLargeError(
-            f"a frame announces {payload} bytes of arrays, more than {MAX_PAYLOAD}: the stream is damaged, "
-            f"start anew"
+            f"a frame announces {payload} bytes of arrays, more than {MAX_PAYLOAD}: the stream is damaged, start anew"
         )
     header = _parse(_exactly(stream, json_bytes, "its JSON header"))
     layout = _layout(header.get("arrays", []))
@@ -188,16 +183,12 @@ def _fill(stream: io.BufferedReader, target: memoryview, part: str) -> None:
 
 
 def _truncated(got: int, wanted: int, part: str) -> TruncatedError:
-    return TruncatedError(
-        f"the stream ended within a frame: {got} of {wanted} bytes of {part}; the peer is gone"
-    )
+    return TruncatedError(f"the stream ended within a frame: {got} of {wanted} bytes of {part}; the peer is gone")
 
 
 def _parse(data: bytes) -> Header:
     try:
-        header = json.loads(
-            data.decode("utf-8"), parse_constant=_finite, parse_float=_finite, parse_int=_small_integer
-        )
+        header = json.loads(data.decode("utf-8"), parse_constant=_finite, parse_float=_finite, parse_int=_small_integer)
     except (ValueError, RecursionError) as exc:
         raise HeaderError(f"a frame's header is no valid JSON: {exc}") from exc
     _check_fields(header)
@@ -227,13 +218,9 @@ def _check_fields(header: Any) -> None:
     for name, wanted in _FIELDS[kind].items():
         value: Any = header.get(name)
         if not isinstance(value, wanted) or isinstance(value, bool):
-            raise HeaderError(
-                f"field {name!r} of a {kind} is {reprlib.repr(value)}, not of type {wanted.__name__}"
-            )
+            raise HeaderError(f"field {name!r} of a {kind} is {reprlib.repr(value)}, not of type {wanted.__name__}")
         if wanted is int and not 0 <= value < _MAX_ID:
-            raise HeaderError(
-                f"field {name!r} of a {kind} is {reprlib.repr(value)}, not within 0 and {_MAX_ID}"
-            )
+            raise HeaderError(f"field {name!r} of a {kind} is {reprlib.repr(value)}, not within 0 and {_MAX_ID}")
 
 
 def _layout(described: Any) -> list[tuple[str, str, tuple[int, ...], int]]:
@@ -259,13 +246,9 @@ def _layout(described: Any) -> list[tuple[str, str, tuple[int, ...], int]]:
         if not isinstance(shape, list) or not all(
             isinstance(length, int) and not isinstance(length, bool) and length >= 0 for length in shape
         ):
-            raise HeaderError(
-                f"array {reprlib.repr(name)} has shape {reprlib.repr(shape)}, not a list of lengths"
-            )
+            raise HeaderError(f"array {reprlib.repr(name)} has shape {reprlib.repr(shape)}, not a list of lengths")
         if len(shape) > MAX_DIMENSIONS:
-            raise TooLargeError(
-                f"array {reprlib.repr(name)} has {len(shape)} dimensions, more than {MAX_DIMENSIONS}"
-            )
+            raise TooLargeError(f"array {reprlib.repr(name)} has {len(shape)} dimensions, more than {MAX_DIMENSIONS}")
         itemsize = int(dtype[2:])
         # Zeros count as one here: numpy refuses an empty array whose other lengths overflow.
         if math.prod(max(length, 1) for length in shape) * itemsize > MAX_PAYLOAD:

@@ -136,9 +136,7 @@ def _of_atoms(fit: Fit, what: str, _self: Any) -> list[Any] | None:
     return [found[int(i)] for i in fit.atoms]
 
 
-def cgo_floats(
-    points: np.ndarray, normals: np.ndarray, faces: np.ndarray, colors: np.ndarray | None
-) -> list[float]:
+def cgo_floats(points: np.ndarray, normals: np.ndarray, faces: np.ndarray, colors: np.ndarray | None) -> list[float]:
     """A mesh as PyMOL's list of CGO numbers: points, normals, colors f4[N,3] (or no colours), faces
     i4[M,3].
     """
@@ -155,7 +153,7 @@ def cgo_floats(
     a[:, at + 1 : at + 4] = normals[corners]
     a[:, at + 4] = 4.0
     a[:, at + 5 : at + 8] = points[corners]
-    return [2.0, 4.0] + a.ravel().tolist() + [3.0]
+    return [2.0, 4.0, *a.ravel().tolist(), 3.0]
 
 
 def mrc_bytes(values: np.ndarray, spacing: float, origin: Sequence[float]) -> bytes:
@@ -205,9 +203,7 @@ def check_names(frames: Sequence[Frame], object: str, _self: Any) -> set[str]:
             kind == "object:molecule" and _self.get_title(name, 1) == ATOMS_TITLE
         )
         if not ours:
-            raise SceneError(
-                f"the name {name} is taken by a {kind.split(':')[-1]}; give another one with object="
-            )
+            raise SceneError(f"the name {name} is taken by a {kind.split(':')[-1]}; give another one with object=")
     return names
 
 
@@ -237,7 +233,7 @@ def show(
     companion = None if whole or as_map else _Companion(fit, f"{object}_atoms", _self)
     in_gui(_self, _delete, in_gui(_self, check_names, frames, object, _self), _self)
     try:
-        for frame, (result, arrays) in zip(frames, answers):
+        for frame, (result, arrays) in zip(frames, answers, strict=False):
             if frame.future and result.get("expected_error") is not None:
                 loaded.expected[frame.time] = float(result["expected_error"])
             if as_map:
@@ -262,9 +258,7 @@ def show(
     except Cancelled as error:
         stopped = error
     except BaseException:
-        names = (
-            loaded.objects + [f"{n}_map" for n in loaded.objects] + ([companion.name] if companion else [])
-        )
+        names = loaded.objects + [f"{n}_map" for n in loaded.objects] + ([companion.name] if companion else [])
         in_gui(_self, _delete, names, _self)
         raise
     in_gui(_self, _finish, loaded, object, as_map, level, place, _self)
@@ -322,9 +316,7 @@ class _Companion:
         else:
             cmd.create(self.name, self.name, self.made, state, zoom=0)
         positions = iter(atoms.tolist())
-        cmd.alter_state(
-            state, self.name, "(x, y, z) = next(positions)", space={"positions": positions, "next": next}
-        )
+        cmd.alter_state(state, self.name, "(x, y, z) = next(positions)", space={"positions": positions, "next": next})
 
     def finish(self, place: list[float]) -> None:
         cmd = self._self
@@ -422,7 +414,6 @@ def describe(fit: Fit, loaded: Loaded) -> list[str]:
     atoms = [n for n in loaded.objects if n.endswith("_atoms")]
     if atoms:
         lines.append(
-            f"{atoms[0]} holds the atoms at these times; {fit.object} is switched off, "
-            "as its states are not these"
+            f"{atoms[0]} holds the atoms at these times; {fit.object} is switched off, as its states are not these"
         )
     return lines

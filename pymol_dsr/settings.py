@@ -25,8 +25,8 @@ def _backend(value: str) -> str:
 
 
 def _device(value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", value):
-        raise SettingsError(f"device {value}: write auto, cpu, cuda, cuda:1 or mps")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", value):
+        raise SettingsError(f"device {value}: write auto, cpu, cuda or cuda:1")
     return value
 
 
@@ -50,7 +50,7 @@ def _workers(value: str) -> str:
 # key -> (default, check, what it is)
 KEYS: dict[str, tuple[str, Callable[[str], str], str]] = {
     "backend": ("", _backend, "command that starts a backend, or nothing to look for one"),
-    "device": ("auto", _device, "where a fit runs unless dsr_fit says: auto, cpu, cuda, cuda:1, mps"),
+    "device": ("auto", _device, "where a fit runs unless dsr_fit says: auto, cpu, cuda, cuda:1"),
     "folder": ("", _folder, "folder of finished fits, or nothing for ~/.pymol_dsr"),
     "workers": ("0", _workers, "surface processes at once, 0 for as many as cores, at most 8"),
 }
@@ -88,7 +88,7 @@ def _known(key: str) -> None:
 
 
 def _loaded_plugins() -> Any:
-    from pymol import plugins  # type: ignore[import-untyped]
+    from pymol import plugins
 
     # PyMOL reads the preferences when it looks for plugins, and writes all of them at once: writing before
     # that would replace the user's plugin folders with nothing.

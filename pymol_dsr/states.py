@@ -41,9 +41,7 @@ def parse(
         raise StatesError(f"states are empty: {_GRAMMAR}")
     if text.lower() == "all":
         if last is None:
-            raise StatesError(
-                "states all: how many states there are is not known here; give a range such as 1-150"
-            )
+            raise StatesError("states all: how many states there are is not known here; give a range such as 1-150")
         if last < 1:
             raise StatesError(f"states all: {owner} has {last} states")
         _check_count(where, last, most)
@@ -58,9 +56,7 @@ def parse(
         if match is None:
             raise StatesError(f"{where}: '{item}' is not a state or a range; {_GRAMMAR}")
         if not fractional and "." in item:
-            raise StatesError(
-                f"{where}: '{item}' is not whole; fractions of states are for movies and exports"
-            )
+            raise StatesError(f"{where}: '{item}' is not whole; fractions of states are for movies and exports")
         start = Fraction(match.group(1))
         stop = Fraction(match.group(2) or match.group(1))
         step = Fraction(match.group(3) or 1)

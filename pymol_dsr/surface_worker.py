@@ -146,7 +146,7 @@ def main() -> int:
     os.dup2(2, 1)
     protocol = load_protocol()
 
-    import pymol2  # type: ignore[import-untyped]
+    import pymol2
 
     pymol = pymol2.PyMOL()
     pymol.start()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,9 +48,10 @@ def write(path: str, source: Source, surfaces: Sequence[Surface]) -> None:
         "settings": source.settings,
         "source": source.to_json(),
     }
-    descriptor, draft = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), suffix=".part")
+    # Not a temporary file of Python's making: those are for their owner alone.
+    draft = f"{path}.{os.getpid()}.part"
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with open(draft, "wb") as stream:
             np.savez(
                 stream,
                 format=np.array(FORMAT),
@@ -65,6 +65,6 @@ def write(path: str, source: Source, surfaces: Sequence[Surface]) -> None:
                 meta=np.array(json.dumps(meta)),
             )
         os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
+    finally:
+        if os.path.exists(draft):
+            os.unlink(draft)

@@ -9,12 +9,14 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pymol2
 import pytest
 from conftest import ROOT, build_peptide
+from dsr_backend.errors import RequestError
 
 from pymol_dsr import commands, jobs, settings
 
@@ -55,7 +57,9 @@ def here(monkeypatch, capfd):
     from dsr_backend import cli
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    handler = signal.getsignal(signal.SIGTERM)
+    # The command line takes SIGTERM, and PyMOL in this process has taken Ctrl-C.
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def run(*words, code=0):
         assert cli.main([*map(str, words)]) == code
@@ -63,7 +67,8 @@ def here(monkeypatch, capfd):
         return out, err.splitlines()
 
     yield run
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def refused(*words, code=2, env=None):
@@ -101,6 +106,8 @@ def test_a_fit_says_its_device_its_progress_and_its_result(made):
         + r": states 1-5:2 fitted in \d+\.\d s, smooth \S+ states, beyond them .+",
         result,
     )
+    seconds = float(re.search(r"fitted in (\S+) s", result)[1])
+    assert len(progress) <= 2 + seconds / 2
     assert re.match(r"device (cpu|cuda)\S*: .+ GB, \d+ threads, torch \d", device)
     assert progress and all(
         re.fullmatch(
@@ -255,6 +262,28 @@ def test_a_job_that_a_scheduler_ends_leaves_no_pymol_behind(monkeypatch, tmp_pat
     assert not list(tmp_path.glob("dsr-*"))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_ctrl_c_does_not_wait_for_a_silent_pymol(made, here, monkeypatch, tmp_path):
+    from dsr_backend import cli
+
+    silent = tmp_path / "python"
+    silent.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
+    silent.chmod(0o755)
+    monkeypatch.setattr(cli, "_pymol_python", lambda: str(silent))
+
+    def press():
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    began = time.monotonic()
+    threading.Thread(target=press).start()
+    assert here("fit", made / "pep.pdb", "-o", tmp_path / "x.dsr", code=130)[1] == ["dsr-backend: cancelled"]
+    assert time.monotonic() - began < 20
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
 def running(folder):
     """Processes that were started with this folder for their temporary files."""
     found = []
@@ -322,6 +351,8 @@ def test_scores_beside_the_state_held(made, tmp_path):
         ("6", "future 1-10", "field"),
         ("6", "future 1-10", "hold nearest"),
     ]
+    # Six states, of which one is in the future: too few to know an error there.
+    assert [row["expected_error"] for row in rows] == [""] * len(rows)
     assert all(0.85 < float(row["iou"]) < 1 and 0.85 < float(row["nc"]) < 1 for row in rows)
     assert all(0 < float(row["chamfer_sq"]) < float(row["chamfer_l1"]) < 0.05 for row in rows)
     summary = out.split("\n\n")[1].splitlines()
@@ -384,13 +415,13 @@ def test_groups_of_states():
         ("fit pep.npz --preset slow -o x.dsr", "preset 'slow' is not known"),
         ("fit pep.npz --smooth much -o x.dsr", "smooth much: it is neither"),
         ("fit pep.npz --budget 0 -o x.dsr", "budget=0.0 must be"),
-        ("fit pep.npz --seed -1 -o x.dsr", "seed -1"),
+        ("fit pep.npz --seed -1 -o x.dsr", "seed=-1"),
         ("fit pep.npz --device tpu -o x.dsr", "device 'tpu'"),
         ("fit pep.pdb --states 1-9 -o x.dsr", "states 1-9: the object pep has 6 states"),
         ("fit pep.pdb --selection nope -o x.dsr", 'Invalid selection name "nope"'),
         ("mesh pep.npz --time 1 -o x.ply", "pep.npz: this is no .dsr file"),
         ("mesh pep.dsr --time soon -o x.ply", "invalid float value: 'soon'"),
-        ("mesh pep.dsr --time nan -o x.ply", "must be finite"),
+        ("mesh pep.dsr --time nan -o x.ply", "finite"),
         ("mesh pep.dsr --time 1 -o x.stl", "x.stl: it must end in .ply, .obj, .npz"),
         ("mesh pep.dsr --time 1 --resolution 0 -o x.ply", "resolution 0.0 Å"),
         ("export pep.dsr --times 5-1 -o x.ply", "the range runs backwards"),
@@ -406,6 +437,34 @@ def test_bad_input_is_one_line_and_code_2(made, here, monkeypatch, words, messag
     assert out == "" and len(lines) == 1, lines
     assert lines[0].startswith("dsr-backend") and message in lines[0]
     assert sorted(os.listdir(made)) == before
+
+
+@pytest.mark.parametrize(
+    "error, code, message",
+    [
+        (RequestError("diverged", "the loss is no number"), 1, "the loss is no number"),
+        (RequestError("bad-request", "no such thing"), 2, "no such thing"),
+        (RuntimeError("CUDA out of memory. Tried\nto"), 1, "out of memory (CUDA out of memory. Tried to)"),
+        (OSError(28, "No space left on device", "x.dsr"), 1, "x.dsr: No space left on device"),
+    ],
+)
+def test_work_that_fails_is_one_line_too(made, here, monkeypatch, tmp_path, error, code, message):
+    from dsr_backend import trainer
+
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(trainer, "fit", fail)
+    out, lines = here("fit", made / "pep.npz", "-o", tmp_path / "x.dsr", code=code)
+    assert out == "" and len(lines) == 1 and message in lines[0]
+
+
+def test_a_fault_of_ours_keeps_its_traceback(made, here, monkeypatch, tmp_path):
+    from dsr_backend import trainer
+
+    monkeypatch.setattr(trainer, "fit", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        here("fit", made / "pep.npz", "-o", tmp_path / "x.dsr")
 
 
 def test_a_refusal_is_quick_and_without_torch(made):

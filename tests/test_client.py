@@ -712,7 +712,7 @@ def test_a_small_fit_from_surfaces_to_files(connect: Callable[..., Backend], tmp
     matrix = np.eye(4, dtype="<f4")
     matrix[2, 3] = 100
     export = {"fit": "small", "time": 2, "resolution": 0.8, "format": "ply"}
-    colored, files = backend.call(
+    _, files = backend.call(
         "export", export, {"colors": np.ones((6, 3), "<f4"), "matrix": matrix}, timeout=60
     )
     assert files["file"].tobytes().startswith(b"ply")

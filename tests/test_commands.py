@@ -61,7 +61,8 @@ def refused(cmd, function, *args, **kwargs):
         ("dsr_fit none", "selection none: it holds no atoms"),
         ("dsr_fit pep, 1-9", "states 1-9: the object pep has 6 states; 9 is past the end"),
         ("dsr_fit pep, 1-3:0.5", "not whole"),
-        ("dsr_fit pep, preset=slow", "preset slow: choose one of fast, paper, preview"),
+        ("dsr_fit pep, preset=paper", "preset paper: choose one of fast, preview"),
+        ("dsr_fit pep, preset=slow", "preset slow: choose one of fast, preview"),
         ("dsr_fit pep, device=tpu", "device tpu"),
         ("dsr_fit pep, smooth=-1", "smooth -1: it must be at least 0"),
         ("dsr_fit pep, budget=0", "budget 0: it must be above 0"),
@@ -324,3 +325,13 @@ def test_a_killed_fit_resumes_with_the_surfaces_it_had(backend, capsys):
     report = jobs.jobs.fits["two"].report
     assert report["loss"] == jobs.jobs.fits["one"].report["loss"], "not the fit that was interrupted"
     assert not os.path.exists(left)
+
+
+def test_one_state_is_a_static_fit_and_no_movie(backend, capsys):
+    commands.dsr_fit("pep", "2", name="still", preset="preview", _self=backend)
+    assert "one state" in capsys.readouterr().out
+    line = refused(backend, commands.dsr_movie, "still")
+    assert "nothing moves" in line and "movie=0" in line
+    assert "still" not in backend.get_names()
+    commands.dsr_movie("still", movie=0, _self=backend)
+    assert backend.get_type("still") == "object:cgo"

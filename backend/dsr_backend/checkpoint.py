@@ -55,7 +55,9 @@ def to_bytes(field: Field) -> bytes:
         "lattice": asdict(field.band.lattice),
         "factor": field.factor,
         "smooth": field.smooth,
+        "smooth_beyond": field.smooth_beyond,
         "smooth_atoms": motion.smooth,
+        "sigma": motion.sigma,
         "forecasts": [asdict(forecast) for forecast in motion.forecasts],
         "frame": {"centre": [float(c) for c in field.frame.centre], "scale": field.frame.scale},
         "extent": np.asarray(field.extent, np.float64).tolist(),
@@ -98,16 +100,12 @@ def from_bytes(data: bytes, device: str = "auto") -> Field:
 def _field(tensors: dict[str, torch.Tensor], about: dict[str, Any], device: torch.device) -> Field:
     """The field; every shape is held against the others before anything is made of it."""
     if about["kind"] != FastField.kind:
-        raise CheckpointError(
-            f"a field of kind {about['kind']!r} is not known; this version reads {FastField.kind!r}"
-        )
+        raise CheckpointError(f"a field of kind {about['kind']!r} is not known; this version reads {FastField.kind!r}")
     motion = _motion(tensors, about)
     lattice, inside = _lattice(tensors["band"], about)
     factor = int(about["factor"])
     if factor < 1 or any((n - 1) % factor for n in lattice.shape):
-        raise CheckpointError(
-            f"a lattice {factor} times coarser than {lattice.shape} nodes shares no corners"
-        )
+        raise CheckpointError(f"a lattice {factor} times coarser than {lattice.shape} nodes shares no corners")
 
     own = int(np.count_nonzero(inside))
     for name, nodes in (("coarse", lattice.coarser(factor).size), ("fine", own)):
@@ -136,7 +134,7 @@ def _field(tensors: dict[str, torch.Tensor], about: dict[str, Any], device: torc
         float(about["clearance"]),
         dict(about["report"]),
     )
-    field.smooth = float(about["smooth"])
+    field.smooth, field.smooth_beyond = float(about["smooth"]), float(about["smooth_beyond"])
     return field
 
 
@@ -163,6 +161,7 @@ def _motion(tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> Motion:
         tensors["motion.rotations"].numpy(),
         tensors["motion.translations"].numpy(),
         reference,
+        float(about["sigma"]),
         float(about["smooth_atoms"]),
         (before, after),
     )
@@ -185,9 +184,7 @@ def _modes(tensors: dict[str, torch.Tensor], name: str, device: torch.device) ->
     return Modes(tensors[f"{name}_modes"].to(device).float(), tensors[f"{name}_coefficients"].to(device))
 
 
-def _expect(
-    tensors: dict[str, torch.Tensor], name: str, dtype: torch.dtype, shape: tuple[int, ...]
-) -> torch.Tensor:
+def _expect(tensors: dict[str, torch.Tensor], name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
     tensor = tensors[name]
     if tensor.dtype != dtype or tuple(tensor.shape) != shape:
         raise CheckpointError(

@@ -32,6 +32,7 @@ import numpy as np
 
 from . import __version__, states
 from .config import PRESETS, FitConfig
+from .errors import RequestError
 from .worker import RESOLUTION, fits_folder
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def main(argv: Sequence[str]) -> int:
         return int(options.run(options))
     except KeyboardInterrupt:
         return _refuse("cancelled", 130)
+    except RequestError as error:
+        return _refuse(str(error), 2 if error.code == "bad-request" else 1)
     except ValueError as error:
         return _refuse(str(error), 2)
     except Failure as error:
@@ -134,9 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--states", default="all", help="states to fit: 1-150, 1-79:2, 1+5+9 or all (default)")
     fit.add_argument("--selection", help="PyMOL selection of a topology's atoms (default: all)")
     fit.add_argument("--preset", default="fast", help=f"{' or '.join(PRESETS)} (default: fast)")
-    fit.add_argument(
-        "--smooth", default="auto", help="width in states of the smoothing over time, or auto (default)"
-    )
+    fit.add_argument("--smooth", default="auto", help="width in states of the smoothing over time, or auto (default)")
     fit.add_argument("--seed", type=int, default=0, help="seed of random numbers (default: 0)")
     fit.add_argument("--budget", type=float, metavar="SECONDS", help="most seconds to train (default: none)")
     fit.add_argument(
@@ -178,9 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     score.add_argument("fit", help="fit, as .dsr")
     score.add_argument("truth", help="surfaces file (.npz) with the true surfaces")
-    score.add_argument(
-        "--states", help=f"states to compare (default: the fitted range and {AFTER} states after it)"
-    )
+    score.add_argument("--states", help=f"states to compare (default: the fitted range and {AFTER} states after it)")
     score.add_argument("--csv", help="also write every row as a .csv table")
 
     doctor = verb("doctor", _doctor, "check this installation, with remedies", "doctor --device cuda")
@@ -342,8 +341,6 @@ def _os_text(error: OSError) -> str:
 
 def _fit(options: argparse.Namespace) -> int:
     target = _output(options.output, ("dsr",))
-    if options.seed < 0:
-        raise ValueError(f"seed {options.seed}: it must be at least 0")
     config = FitConfig(
         preset=options.preset,
         smooth=None if options.smooth == "auto" else _smooth(options.smooth),
@@ -355,9 +352,7 @@ def _fit(options: argparse.Namespace) -> int:
     paths = [_input(text) for text in (options.input, options.trajectory) if text]
     from_file = paths[0].suffix.lower() == ".npz"
     if from_file and (options.trajectory or options.selection):
-        raise ValueError(
-            f"{options.input} is a surfaces file: a trajectory or --selection goes with a topology only"
-        )
+        raise ValueError(f"{options.input} is a surfaces file: a trajectory or --selection goes with a topology only")
     if options.states.strip().lower() != "all":
         states.parse(options.states, fractional=from_file)
     python = "" if from_file else _pymol_python()
@@ -406,9 +401,7 @@ def _pick(there: dict[float, Surface], text: str, path: str) -> list[float]:
     wanted = sorted(float(state) for state in states.parse(text, fractional=True))
     for state in wanted:
         if state not in there:
-            raise ValueError(
-                f"states {text}: {path} holds the states {states.format(sorted(there))}, not {state:g}"
-            )
+            raise ValueError(f"states {text}: {path} holds the states {states.format(sorted(there))}, not {state:g}")
     return wanted
 
 
@@ -464,8 +457,7 @@ def _make_surfaces(
             raise ValueError(last.removeprefix("pymol_dsr: "))
         if process.returncode:
             raise Failure(
-                f"{python} made no surfaces (exit code {process.returncode}): {last}; "
-                "it needs PyMOL and pymol-dsr"
+                f"{python} made no surfaces (exit code {process.returncode}): {last}; it needs PyMOL and pymol-dsr"
             )
         return _read_surfaces(path, "all")
 
@@ -513,8 +505,7 @@ def _export(options: argparse.Namespace) -> int:
                 errors.append(made.expected_error)
     if errors:
         progress.line(
-            f"dsr-backend: {len(errors)} times are {_outside(fitted)}, "
-            f"expected error up to {_angstrom(max(errors))}"
+            f"dsr-backend: {len(errors)} times are {_outside(fitted)}, expected error up to {_angstrom(max(errors))}"
         )
     print(f"{path}: the last of {len(times)} files" if len(times) > 1 else f"{path}: 1 file")
     return 0
@@ -523,13 +514,9 @@ def _export(options: argparse.Namespace) -> int:
 def _write_mesh(fitted: Field, at: float, options: argparse.Namespace, path: Path) -> Mesh:
     from . import mesher, meshio
 
-    made = mesher.mesh(
-        fitted, at, level=options.level, resolution=options.resolution, triangles=options.triangles
-    )
+    made = mesher.mesh(fitted, at, level=options.level, resolution=options.resolution, triangles=options.triangles)
     if not len(made.faces):
-        raise Failure(
-            f"there is no surface at time {at:g} and level {options.level:g} Å; {path} is not written"
-        )
+        raise Failure(f"there is no surface at time {at:g} and level {options.level:g} Å; {path} is not written")
     format = path.suffix.lower().removeprefix(".")
     _write(path, meshio.to_bytes(made.points, made.normals, made.faces, format))
     return made
@@ -616,8 +603,7 @@ def _eval(options: argparse.Namespace) -> int:
     held = {row.state for row in rows if row.group == "training" or row.method == HOLD}
     if alone := sorted(set(wanted) - held):
         progress.line(
-            f"dsr-backend: nothing is held at {states.format(alone)}: {options.truth} lacks the nearest "
-            "fitted states"
+            f"dsr-backend: nothing is held at {states.format(alone)}: {options.truth} lacks the nearest fitted states"
         )
     left = sorted(set(truth) - set(wanted))
     if left and not options.states:
@@ -634,9 +620,7 @@ def _eval(options: argparse.Namespace) -> int:
     return 0
 
 
-def _scores(
-    fitted: Field, state: float, truth: dict[float, Surface], trained: Sequence[float]
-) -> Iterator[Row]:
+def _scores(fitted: Field, state: float, truth: dict[float, Surface], trained: Sequence[float]) -> Iterator[Row]:
     """The rows of one state: the field and, away from the fitted states, the nearest of them held."""
     from . import mesher, metrics
 
@@ -725,9 +709,7 @@ def _check_device(wanted: str) -> str:
     try:
         return _device_text(wanted).removeprefix("device ")
     except ValueError as error:
-        raise Fault(
-            str(error), "install a torch made for your GPU and driver, or take --device cpu"
-        ) from error
+        raise Fault(str(error), "install a torch made for your GPU and driver, or take --device cpu") from error
 
 
 def _check_folder() -> str:
@@ -736,9 +718,7 @@ def _check_folder() -> str:
     try:
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
-        raise Fault(
-            f"{folder} can't be written: {error.strerror}", "set DSR_HOME to a folder of yours"
-        ) from error
+        raise Fault(f"{folder} can't be written: {error.strerror}", "set DSR_HOME to a folder of yours") from error
     free = shutil.disk_usage(there).free / 1e9
     if free < FREE_GB:
         raise Fault(f"{folder} has {free:.2f} GB free", "make room, or set DSR_HOME to another disk")

@@ -29,8 +29,7 @@ def choose(device: str = "auto") -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (chosen.index or 0) >= count:
             raise ValueError(
-                f"device {device!r} was asked for and torch {torch.__version__} finds {count} GPUs; "
-                "use device=cpu"
+                f"device {device!r} was asked for and torch {torch.__version__} finds {count} GPUs; use device=cpu"
             )
     return chosen
 

@@ -86,9 +86,7 @@ class Slice(ABC):
         return around @ corners * (0.75 / step)
 
 
-def scene_box(
-    atoms: NDArray[np.float32] | None, clearance: float, extent: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def scene_box(atoms: NDArray[np.float32] | None, clearance: float, extent: NDArray[np.float32]) -> NDArray[np.float32]:
     """Box f4[2,3] in Å around the surface: `clearance` around atoms f4[A,3], or `extent` without atoms."""
     if atoms is None:
         return extent

@@ -83,9 +83,7 @@ class Lattice:
     def nodes(self, numbers: torch.Tensor) -> torch.Tensor:
         """Positions f4[N,3] in Å of nodes by number i8[N]."""
         _, y_count, z_count = self.shape
-        ijk = torch.stack(
-            [numbers // (y_count * z_count), numbers // z_count % y_count, numbers % z_count], 1
-        )
+        ijk = torch.stack([numbers // (y_count * z_count), numbers // z_count % y_count, numbers % z_count], 1)
         return ijk.float() * self.spacing + torch.tensor(self.origin, device=numbers.device)
 
 

@@ -108,9 +108,7 @@ def mesh(
     started = clock.perf_counter()
     part = _at(field, time, smooth)
     if triangles is not None:
-        resolution = max(
-            resolution, float(np.sqrt(TRIANGLES_PER_CELL * field.report.get("area", 0.0) / triangles))
-        )
+        resolution = max(resolution, float(np.sqrt(TRIANGLES_PER_CELL * field.report.get("area", 0.0) / triangles)))
     points, faces = _march(part, level, resolution, cancelled)
     while triangles is not None and len(faces) > triangles:
         resolution *= 1.02 * float(np.sqrt(len(faces) / triangles))

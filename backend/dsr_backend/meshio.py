@@ -67,9 +67,7 @@ def write(
     Raises ValueError as `to_bytes` does, before the file is touched, and OSError when writing fails.
     """
     target = Path(path)
-    content = to_bytes(
-        points, normals, faces, target.suffix.lower().removeprefix("."), colors, binary, matrix
-    )
+    content = to_bytes(points, normals, faces, target.suffix.lower().removeprefix("."), colors, binary, matrix)
     target.write_bytes(content)
 
 
@@ -157,9 +155,7 @@ def _vectors(name: str, values: ArrayLike) -> NDArray[np.float64]:
     if array.ndim != 2 or array.shape[1] != 3:
         raise ValueError(f"{name} must have shape [N, 3], got {list(array.shape)}")
     if not np.isfinite(array).all():
-        raise ValueError(
-            f"{name} must be finite; row {int(np.argmin(np.isfinite(array).all(axis=1)))} is not"
-        )
+        raise ValueError(f"{name} must be finite; row {int(np.argmin(np.isfinite(array).all(axis=1)))} is not")
     return array
 
 

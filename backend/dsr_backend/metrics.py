@@ -95,9 +95,7 @@ class Reference:
     Raises ValueError when the truth is empty, without area or malformed.
     """
 
-    def __init__(
-        self, points: ArrayLike, normals: ArrayLike, faces: ArrayLike, frame: Frame, seed: int = 0
-    ) -> None:
+    def __init__(self, points: ArrayLike, normals: ArrayLike, faces: ArrayLike, frame: Frame, seed: int = 0) -> None:
         self.frame = frame
         self.seed = seed
         self.points, self.normals, faces = _mesh(points, normals, faces, frame)
@@ -249,9 +247,7 @@ def _parity(grid: Floats, faces: NDArray[np.int64], n: int, axis: int) -> tuple[
     face, row = _spans(_first_node(low[:, 0], n), _first_node(high[:, 0], n))
     above = (row >= middle[face, 0])[:, None]
     long_edge = _at_row(low[face], high[face], row)
-    short_edge = _at_row(
-        np.where(above, middle[face], low[face]), np.where(above, high[face], middle[face]), row
-    )
+    short_edge = _at_row(np.where(above, middle[face], low[face]), np.where(above, high[face], middle[face]), row)
     swapped = (long_edge[:, 0] > short_edge[:, 0])[:, None]
     left = np.where(swapped, short_edge, long_edge)
     right = np.where(swapped, long_edge, short_edge)
@@ -322,9 +318,7 @@ def _rows_of_three(values: ArrayLike, name: str) -> Floats:
     if array.ndim != 2 or array.shape[1] != 3:
         raise ValueError(f"{name} must have shape [N, 3], got {list(array.shape)}")
     if not np.isfinite(array).all():
-        raise ValueError(
-            f"{name} must be finite; row {int(np.argmin(np.isfinite(array).all(axis=1)))} is not"
-        )
+        raise ValueError(f"{name} must be finite; row {int(np.argmin(np.isfinite(array).all(axis=1)))} is not")
     return array
 
 

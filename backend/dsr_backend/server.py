@@ -32,9 +32,7 @@ Answer = tuple[dict[str, Any], Arrays]
 class Job:
     """One request in the worker lane, as its method sees it."""
 
-    def __init__(
-        self, number: int, method: str, params: dict[str, Any], arrays: Arrays, server: Server
-    ) -> None:
+    def __init__(self, number: int, method: str, params: dict[str, Any], arrays: Arrays, server: Server) -> None:
         self.id = number
         self.method = method
         self.params = params
@@ -203,9 +201,7 @@ class Server:
             with self._changed:
                 busy = [self._running, *self._waiting]
                 if any(other is not None and other.id == number for other in busy):
-                    raise ProtocolError(
-                        f"request {number} ({method!r}) has the id of a request not answered yet"
-                    )
+                    raise ProtocolError(f"request {number} ({method!r}) has the id of a request not answered yet")
                 stopping = self._stopping
                 if not stopping:
                     self._waiting.append(job)
@@ -229,9 +225,7 @@ class Server:
             self.stop()
         else:
             known = ["hello", "ping", "status", "cancel", "shutdown", *self._lane.methods]
-            self._send_error(
-                number, "bad-request", f"unknown method {method[:80]!r}; known: {', '.join(known)}"
-            )
+            self._send_error(number, "bad-request", f"unknown method {method[:80]!r}; known: {', '.join(known)}")
 
     def _hello(self, number: int, params: dict[str, Any]) -> None:
         theirs, version = params.get("protocol"), params.get("version")
@@ -246,9 +240,7 @@ class Server:
             )
             return
         python = ".".join(map(str, sys.version_info[:3]))
-        self._send_reply(
-            number, {"protocol": PROTOCOL, "version": VERSION, "python": python, "pid": os.getpid()}
-        )
+        self._send_reply(number, {"protocol": PROTOCOL, "version": VERSION, "python": python, "pid": os.getpid()})
 
     def _cancel(self, target: Any) -> bool:
         with self._changed:
@@ -323,14 +315,11 @@ def _classify(exc: BaseException) -> tuple[str, str]:
     torch = sys.modules.get("torch")
     on_device = torch is not None and isinstance(exc, torch.OutOfMemoryError)
     # Torch says so on the CPU with a plain RuntimeError.
-    on_host = isinstance(exc, MemoryError) or (
-        isinstance(exc, RuntimeError) and "allocate memory" in str(exc)
-    )
+    on_host = isinstance(exc, MemoryError) or (isinstance(exc, RuntimeError) and "allocate memory" in str(exc))
     if on_device or on_host:
         where = "the GPU" if on_device else "the backend's machine"
         return "out-of-memory", (
-            f"{where} ran out of memory ({_one_line(exc)}): "
-            "use a coarser resolution, a smaller budget, or device=cpu"
+            f"{where} ran out of memory ({_one_line(exc)}): use a coarser resolution, a smaller budget, or device=cpu"
         )
     return "internal", f"the backend failed: {_one_line(exc)}; the traceback is on its stderr"
 

@@ -79,8 +79,7 @@ def check_series(surfaces: Sequence[Surface]) -> None:
             raise ValueError(f"states must rise, got {after.state:g} after {before.state:g}")
         if _atom_count(after) != _atom_count(first):
             raise ValueError(
-                f"state {after.state:g} has {_atom_count(after)} atoms, "
-                f"state {first.state:g} has {_atom_count(first)}"
+                f"state {after.state:g} has {_atom_count(after)} atoms, state {first.state:g} has {_atom_count(first)}"
             )
 
 
@@ -275,8 +274,7 @@ def _faces(state: float, values: Any, point_count: int) -> NDArray[np.int32]:
         raise ValueError(f"state {state:g}: a surface has at least {_MIN_FACES} faces, got {len(array)}")
     if array.min() < 0 or array.max() >= point_count:
         raise ValueError(
-            f"state {state:g}: faces must index {point_count} points, "
-            f"got indices {array.min()} to {array.max()}"
+            f"state {state:g}: faces must index {point_count} points, got indices {array.min()} to {array.max()}"
         )
     return array.astype(np.int32)
 

@@ -14,20 +14,24 @@ import numpy as np
 import torch
 
 from .config import PRESETS, FitConfig, Preset
-from .device import choose, limit_threads
+from .device import choose as choose_device
+from .device import limit_threads
 from .errors import Cancelled, RequestError
 from .field import Field
 from .fields.fast import FIXED, MOST_NODES, Band, Decoder, FastField, Modes
 from .lattice import Lattice, gather
 from .metrics import Frame
-from .motion import HELD_OUT_SHARE, SMOOTH_CHOICES, Motion, held_out
+from .motion import Motion, Warp
 from .sampling import draw
+from .smoothing import Probes, choose
 from .surfaces import Surface, check_series
 
 __all__ = ["Progress", "fit"]
 
 Progress = Callable[[str, float, dict[str, Any]], None]
 
+# Samples of each state that are kept as they were, to choose temporal widths with.
+PROBES = 8_000
 # Share of the whole fit that is done when each part ends, as measured on two cores.
 SAMPLED, SOLVED, CHOSEN = 0.35, 0.60, 0.65
 # Distances count by 1 / (|d| + this), in Å: the surface matters, what is away from it shapes the band.
@@ -42,7 +46,7 @@ class _Fit:
     def __init__(self, config: FitConfig, progress: Progress, cancelled: Callable[[], bool]) -> None:
         self.config = config
         self.preset: Preset = PRESETS[config.preset]
-        self.device = choose(config.device)
+        self.device = choose_device(config.device)
         self.threads = limit_threads()
         self.started = time.perf_counter()
         self._progress, self._cancelled = progress, cancelled
@@ -82,7 +86,7 @@ def fit(
     motion = Motion.of(states, np.stack(given) if given else None, config.align)
     motion.backtest()
 
-    points, distances, area = _samples(job, surfaces, motion)
+    points, distances, probes, area = _samples(job, surfaces, motion)
     band, factor = _band(job.preset, points, distances)
     coarse, fine = _solve_states(job, band, factor, points, distances)
 
@@ -95,14 +99,11 @@ def fit(
     low = np.min([surface.points.min(0) for surface in surfaces], 0)
     high = np.max([surface.points.max(0) for surface in surfaces], 0)
     extent = np.stack([low - 1.0, high + 1.0])
-    field = FastField(
-        motion, band, factor, coarse, fine, static, decoder, frame, extent, _clearance(surfaces), {}
-    )
+    field = FastField(motion, band, factor, coarse, fine, static, decoder, frame, extent, _clearance(surfaces), {})
     if config.smooth is None:
-        motion.choose_smooth()
-        field.smooth, chosen = _choose_smooth(job, field, points, distances)
+        chosen = choose(field, probes, lambda share: job.tell("fit", SOLVED + (CHOSEN - SOLVED) * share))
     else:
-        motion.smooth = field.smooth = config.smooth
+        motion.smooth = field.smooth = field.smooth_beyond = config.smooth
         chosen = "given"
     loss, steps = _train_decoder(job, field, points, distances)
     ahead = motion.forecasts[1]
@@ -119,6 +120,8 @@ def fit(
         "loss": loss,
         "smooth": field.smooth,
         "smooth_atoms": motion.smooth,
+        "smooth_beyond": field.smooth_beyond,
+        "sigma": motion.sigma,
         "smooth_chosen_by": chosen,
         "forecast": _say_forecast(ahead.rank, ahead.damping),
         "seed": config.seed,
@@ -151,9 +154,9 @@ def _say_forecast(rank: int, damping: float) -> str:
 
 def _samples(
     job: _Fit, surfaces: Sequence[Surface], motion: Motion
-) -> tuple[list[torch.Tensor], list[torch.Tensor], float]:
-    """Points f4[N,3] in material coordinates and distances f4[N] per state (Å), and the mean area (Å²)."""
-    points, distances, areas = [], [], []
+) -> tuple[list[torch.Tensor], list[torch.Tensor], list[Probes], float]:
+    """Per state points f4[N,3] in material coordinates, distances f4[N] (Å) and probes; and the mean area (Å²)."""
+    points, distances, probes, areas = [], [], [], []
     preset = job.preset
     for k, surface in enumerate(surfaces):
         job.tell("sampling", SAMPLED * k / len(surfaces), step=k, steps=len(surfaces))
@@ -169,8 +172,12 @@ def _samples(
         )
         points.append(motion.warp(surface.state, job.device)(samples.points))
         distances.append(samples.distance)
+        near = (samples.distance.abs() < preset.band).nonzero()[:, 0]
+        some = near[:: len(near) // PROBES + 1]
+        in_reference_frame = Warp(*motion.pose(surface.state), None, job.device)
+        probes.append(Probes(in_reference_frame(samples.points[some]), samples.distance[some]))
         areas.append(samples.area)
-    return points, distances, float(np.mean(areas))
+    return points, distances, probes, float(np.mean(areas))
 
 
 def _band(preset: Preset, points: list[torch.Tensor], distances: list[torch.Tensor]) -> tuple[Band, int]:
@@ -208,9 +215,7 @@ def _solve_states(
     fine_neighbours = torch.where(fine_neighbours < band.count, fine_neighbours, own)
     some = range(0, count, max(1, count // 8))
 
-    def solve_all(
-        lattice: Lattice, targets: list[torch.Tensor], fine: bool, start: float, end: float
-    ) -> torch.Tensor:
+    def solve_all(lattice: Lattice, targets: list[torch.Tensor], fine: bool, start: float, end: float) -> torch.Tensor:
         size = band.count if fine else lattice.size
         neighbours = fine_neighbours if fine else coarse_neighbours
 
@@ -311,41 +316,6 @@ def _least_squares(
     return v
 
 
-# Smoothing --------------------------------------------------------------------------------------------------
-
-
-def _choose_smooth(
-    job: _Fit, field: FastField, points: list[torch.Tensor], distances: list[torch.Tensor]
-) -> tuple[float, str]:
-    """The modes' temporal width in states, and how it was chosen: the one that predicts held-out states best.
-
-    Their atoms count as known, since the modes carry the shape and not the motion.
-    """
-    motion = field.motion
-    count = len(motion.states)
-    if count < 5:
-        return 0.0, f"{count} states are too few to hold any out"
-    some = held_out(count)
-    errors = np.zeros(len(SMOOTH_CHOICES))
-    without = Motion(motion.states, None, motion.rotations, motion.translations, None)
-    for done, k in enumerate(some):
-        job.tell("fit", SOLVED + (CHOSEN - SOLVED) * done / len(some))
-        others = np.delete(np.arange(count), k)
-        without.states = motion.states[others]
-        near = (distances[k].abs() < 1.0).nonzero()[:20_000, 0]
-        truth = distances[k][near]
-        index, weight = field.band.lattice.corners(points[k][near])
-        rows = field.band.row_of[index]
-        for choice, width in enumerate(SMOOTH_CHOICES):
-            weights = np.zeros(count)
-            weights[others] = without.weights(motion.states[k], width * motion.gap)
-            _, table = field.table(torch.as_tensor(weights, dtype=torch.float32, device=job.device))
-            found = gather(table[:, :1].contiguous(), rows, weight)[:, 0]
-            errors[choice] += float((found - truth).abs().mean())
-    best = int(errors.argmin())
-    return HELD_OUT_SHARE * SMOOTH_CHOICES[best] * motion.gap, f"holding out {len(some)} of {count} states"
-
-
 # Decoder ----------------------------------------------------------------------------------------------------
 
 
@@ -364,13 +334,9 @@ def _train_decoder(
         {"params": [field.static], "lr": 3.0 * preset.rate},
     ]
     optimiser = torch.optim.Adam(groups, lr=preset.rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: 0.5 * (1.0 + np.cos(np.pi * step / steps))
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5 * (1.0 + np.cos(np.pi * step / steps)))
     generator = torch.Generator().manual_seed(job.config.seed)
-    order = torch.cat(
-        [torch.randperm(len(points), generator=generator) for _ in range(steps // len(points) + 1)]
-    )
+    order = torch.cat([torch.randperm(len(points), generator=generator) for _ in range(steps // len(points) + 1)])
     near = [(d.abs() < preset.band).nonzero()[:, 0] for d in distances]
     started = time.perf_counter()
     losses = torch.zeros(steps, device=job.device)

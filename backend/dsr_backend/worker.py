@@ -98,8 +98,7 @@ class Worker:
         if not writable:
             _log(
                 job,
-                f"the finished fit can't be kept in {folder} ({reason}): "
-                "set DSR_HOME, or dsr_save it yourself",
+                f"the finished fit can't be kept in {folder} ({reason}): set DSR_HOME, or dsr_save it yourself",
             )
         opened = _Opened(config, source)
         if job.params.get("resume"):
@@ -192,8 +191,7 @@ class Worker:
             size = len(checkpoint.to_bytes(fitted))
             _log(
                 job,
-                f"fit {name!r} could not be kept as {path} ({size} bytes): {exc}; "
-                "it is in memory, dsr_save it",
+                f"fit {name!r} could not be kept as {path} ({size} bytes): {exc}; it is in memory, dsr_save it",
             )
             return None
         return str(path)
@@ -232,9 +230,7 @@ class Worker:
         from . import mesher
 
         with _callers_fault():
-            grid = mesher.grid(
-                self._field(_name(job)), _number(job, "time"), _number(job, "resolution", RESOLUTION)
-            )
+            grid = mesher.grid(self._field(_name(job)), _number(job, "time"), _number(job, "resolution", RESOLUTION))
         values = np.asarray(grid.values, "<f4")
         result = {
             "origin": grid.origin,
@@ -254,9 +250,7 @@ class Worker:
             if "points" in job.arrays:
                 predicted = (_array(job, "points"), _array(job, "normals"), _array(job, "faces"))
             else:
-                mesh = mesher.mesh(
-                    fitted, _number(job, "time"), resolution=RESOLUTION, cancelled=job.cancelled
-                )
+                mesh = mesher.mesh(fitted, _number(job, "time"), resolution=RESOLUTION, cancelled=job.cancelled)
                 predicted = (mesh.points, mesh.normals, mesh.faces)
             scores = metrics.compare(*predicted, *truth, fitted.frame)
         return {key: getattr(scores, key) for key in ("iou", "chamfer_l1", "chamfer_sq", "nc")}, {}
@@ -330,9 +324,7 @@ class Worker:
             try:
                 self._fields[name] = checkpoint.load(path)
             except (OSError, ValueError) as exc:
-                raise RequestError(
-                    "no-fit", f"fit {name!r} can't be read from {path}: {exc}; fit it anew"
-                ) from exc
+                raise RequestError("no-fit", f"fit {name!r} can't be read from {path}: {exc}; fit it anew") from exc
             self._forget_status(name)
         return self._fields[name]
 
@@ -374,14 +366,11 @@ def _file(data: bytes) -> Arrays:
 def _per_vertex(colors: NDArray[Any], mesh: Mesh) -> NDArray[Any]:
     """Colours of atoms, f4[A,3], as colours of the mesh's vertices, f4[N,3]."""
     if not len(mesh.atoms):
-        raise RequestError(
-            "bad-request", "colors were sent, but this fit has no atoms: export without colours"
-        )
+        raise RequestError("bad-request", "colors were sent, but this fit has no atoms: export without colours")
     if colors.shape != (len(mesh.atoms), 3):
         raise RequestError(
             "bad-request",
-            f"colors have shape {list(colors.shape)}, but the fit has {len(mesh.atoms)} atoms: "
-            "send one row per atom",
+            f"colors have shape {list(colors.shape)}, but the fit has {len(mesh.atoms)} atoms: send one row per atom",
         )
     return np.asarray(colors[mesh.nearest])
 
@@ -391,8 +380,7 @@ def _name(job: Job) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise RequestError(
             "bad-request",
-            f"a fit can't be named {str(name)[:100]!r}: "
-            "use 1 to 80 letters, digits and _ . + -, with no dot in front",
+            f"a fit can't be named {str(name)[:100]!r}: use 1 to 80 letters, digits and _ . + -, with no dot in front",
         )
     return name
 

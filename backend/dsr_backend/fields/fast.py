@@ -135,13 +135,15 @@ class FastField(Field):
     ) -> None:
         """factor: fine spacings per coarse one; static: f4[band.count,C]; the rest as `Field` says.
 
-        `smooth`, the modes' temporal width in states, is 0 until it is set.
+        `smooth` and `smooth_beyond`, the modes' temporal widths in states inside and outside the training range,
+        are 0 until they are set.
         """
         self.motion, self.band, self.factor = motion, band, factor
         self.coarse_lattice = band.lattice.coarser(factor)
         self.coarse, self.fine, self.static, self.decoder = coarse, fine, static, decoder
         self.frame, self.extent, self.clearance, self.report = frame, extent, clearance, report
         self.smooth = 0.0
+        self.smooth_beyond = 0.0
         self.device = static.device
         nodes = band.lattice.nodes(band.numbers)
         self._coarse_index, self._coarse_weight = self.coarse_lattice.corners(nodes)
@@ -149,7 +151,8 @@ class FastField(Field):
     def at(self, time: float, smooth: float | None = None) -> FastSlice:
         motion = self.motion
         atoms = motion.scene_atoms(time, smooth)
-        width = self.smooth if smooth is None else smooth
+        own = self.smooth if motion.lead(time) == 0.0 else self.smooth_beyond
+        width = own if smooth is None else smooth
         weights = torch.as_tensor(motion.weights(time, width), dtype=torch.float32, device=self.device)
         coarse, table = self.table(weights)
         return FastSlice(
@@ -187,6 +190,23 @@ class FastField(Field):
         inputs = torch.cat([features[:, :SHARE], features[:, FIXED:]], 1)
         return features[:, VALUE] + features[:, SHARE] * self.decoder(inputs)
 
+    def material_distance(self, coarse: torch.Tensor, table: torch.Tensor, xi: torch.Tensor) -> torch.Tensor:
+        """f at material coordinates ξ f4[N,3] Å → f4[N] Å, for what `table` gives, with or without static channels."""
+        if table.shape[1] == FIXED:
+            table = torch.cat([table, self.padded_static()], 1)
+        band, lattice = self.band, self.coarse_lattice
+        index, weight = band.lattice.corners(xi)
+        rows = band.row_of[index]
+        beyond = torch.linalg.norm(xi - lattice.clamp(xi), dim=1)
+        fine = (rows >= 0).all(1) & (beyond == 0.0)
+        picked, rest = torch.nonzero(fine)[:, 0], torch.nonzero(~fine)[:, 0]
+        near = self.decode(gather(table, rows[picked], weight[picked]))
+        # Beyond the box the distance grows by the way to the box.
+        far = lattice.interpolate(coarse, xi[rest])[:, 0] + beyond[rest]
+        found = xi.new_empty(len(xi))
+        found[picked], found[rest] = near, far
+        return found
+
     def tensors(self) -> dict[str, torch.Tensor]:
         tensors = {
             "coarse_modes": self.coarse.modes.half(),
@@ -209,19 +229,4 @@ class FastSlice(Slice):
     table: torch.Tensor
 
     def _distance(self, x: torch.Tensor) -> torch.Tensor:
-        return self.material_distance(self.warp(x))
-
-    def material_distance(self, xi: torch.Tensor) -> torch.Tensor:
-        """f at material coordinates ξ f4[N,3] Å → f4[N] Å."""
-        band, lattice = self.field.band, self.field.coarse_lattice
-        index, weight = band.lattice.corners(xi)
-        rows = band.row_of[index]
-        beyond = torch.linalg.norm(xi - lattice.clamp(xi), dim=1)
-        fine = (rows >= 0).all(1) & (beyond == 0.0)
-        picked, rest = torch.nonzero(fine)[:, 0], torch.nonzero(~fine)[:, 0]
-        near = self.field.decode(gather(self.table, rows[picked], weight[picked]))
-        # Beyond the box the distance grows by the way to the box.
-        far = lattice.interpolate(self.coarse, xi[rest])[:, 0] + beyond[rest]
-        found = xi.new_empty(len(xi))
-        found[picked], found[rest] = near, far
-        return found
+        return self.field.material_distance(self.coarse, self.table, self.warp(x))

@@ -1,0 +1,117 @@
+"""How wide to smooth in time: chosen by predicting training states that are held out.
+
+What counts is the share of probes near a held-out surface that the prediction puts on the wrong side, which is what
+IoU counts. Distances themselves would favour blurred surfaces where the motion is large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .fields.fast import FastField
+from .motion import Forecast, Motion
+
+__all__ = ["Probes", "choose"]
+
+# Temporal widths to choose from, in gaps between training states.
+SHAPE_CHOICES = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
+ATOM_CHOICES = (0.0, 0.5, 1.0, 1.5)
+# A held-out state has its nearest neighbours a whole gap away, a time amid the states half a gap: there, this
+# share of the width averages over as many states.
+HELD_OUT_SHARE = 5.0 / 6.0
+FEWEST = 5
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Points near one state's surface, f4[N,3] Å in the reference's frame, and their distances f4[N] Å."""
+
+    points: torch.Tensor
+    distance: torch.Tensor
+
+
+def choose(field: FastField, probes: Sequence[Probes], tell: Callable[[float], None]) -> str:
+    """Set the field's three widths (shape between states, atoms' paths, shape past the ends) and say how.
+
+    probes: of every training state. tell: told the share of the work that is done. Fewer than 5 states are joined by
+    straight lines and the ends are held.
+    """
+    motion = field.motion
+    count = len(motion.states)
+    if count < FEWEST:
+        return f"{count} states are too few to hold any out"
+    some = sorted({int(k) for k in np.linspace(2, count - 3, min(8, count - 4))})
+    wrong = np.zeros((len(ATOM_CHOICES), len(SHAPE_CHOICES)))
+    for done, k in enumerate(some):
+        tell(done / (len(some) + 1))
+        wrong += _held_out(field, probes[k], k)
+    atoms, shape = np.unravel_index(wrong.argmin(), wrong.shape)
+    motion.smooth = HELD_OUT_SHARE * ATOM_CHOICES[atoms] * motion.gap
+    field.smooth = HELD_OUT_SHARE * SHAPE_CHOICES[shape] * motion.gap
+    tell(len(some) / (len(some) + 1))
+    field.smooth_beyond = field.smooth if _smoothed_end_wins(field, probes) else 0.0
+    return f"holding out {len(some)} of {count} states"
+
+
+def _known(motion: Motion, states: NDArray[np.intp]) -> Motion:
+    """What is known of the motion from some of the training states, in the reference's frame."""
+    atoms = None if motion.atoms is None else motion.atoms[states]
+    still = np.tile(np.eye(3), (len(states), 1, 1))
+    return Motion(motion.states[states], atoms, still, np.zeros((len(states), 3)), motion.reference, motion.sigma)
+
+
+def _held_out(field: FastField, probes: Probes, k: int) -> NDArray[np.float64]:
+    """Share of the probes of state k on the wrong side when the other states predict it, by atoms' and shape's
+    width."""
+    motion = field.motion
+    others = np.delete(np.arange(len(motion.states)), k)
+    known = _known(motion, others)
+    time = float(motion.states[k])
+    tables = [_table(field, others, known.weights(time, width * motion.gap)) for width in SHAPE_CHOICES]
+    wrong = np.zeros((len(ATOM_CHOICES), len(SHAPE_CHOICES)))
+    for row, width in enumerate(ATOM_CHOICES if motion.atoms is not None else (0.0,)):
+        xi = known.warp(time, field.device, width * motion.gap)(probes.points)
+        wrong[row] = [_wrong_side(field, table, xi, probes) for table in tables]
+    # Without atoms there is one path only.
+    return wrong if motion.atoms is not None else np.tile(wrong[:1], (len(ATOM_CHOICES), 1))
+
+
+def _smoothed_end_wins(field: FastField, probes: Sequence[Probes]) -> bool:
+    """Whether the shape smoothed over the last known states predicts later ones better than the last one held."""
+    motion = field.motion
+    count = len(motion.states)
+    if field.smooth <= 0.0:
+        return False
+    wrong = np.zeros(2)
+    for origin in sorted({int(k) for k in np.linspace(count // 2, count - 2, 5)}):
+        before = np.arange(origin + 1)
+        known = _known(motion, before)
+        known.forecasts = (Forecast(), Forecast())
+        for ahead in (1, 3, 5):
+            if origin + ahead >= count:
+                break
+            time = float(motion.states[origin + ahead])
+            target = probes[origin + ahead]
+            xi = known.warp(time, field.device)(target.points)
+            for choice, width in enumerate((0.0, field.smooth)):
+                wrong[choice] += _wrong_side(field, _table(field, before, known.weights(time, width)), xi, target)
+    return bool(wrong[1] < wrong[0])
+
+
+def _table(
+    field: FastField, states: NDArray[np.intp], weights: NDArray[np.float64]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The field's coarse values and features for weights of some of the training states."""
+    full = np.zeros(len(field.motion.states))
+    full[states] = weights
+    return field.table(torch.as_tensor(full, dtype=torch.float32, device=field.device))
+
+
+def _wrong_side(field: FastField, table: tuple[torch.Tensor, torch.Tensor], xi: torch.Tensor, probes: Probes) -> float:
+    found = field.material_distance(*table, xi)
+    return float(((found < 0.0) != (probes.distance < 0.0)).float().mean())
