@@ -19,13 +19,14 @@ from MDAnalysisTests.datafiles import DCD2, PSF
 from PIL import Image, ImageDraw, ImageFont
 from pymol import cmd
 
-import pymol_dsr  # noqa: F401 - registers the dsr_* commands, as in a pymolrc
+# Importing the package registers the dsr_* commands, as in a pymolrc.
+from pymol_dsr import evaluation
 
 OUT = Path("demo")
 SHOWN = (1, 14, 27, 40, 53, 66, 79, 90)
 FIRST, LAST_FITTED, LAST, STEP = 1, 79, 90, 0.5
 SIZE = (480, 400)
-FRAMES_PER_SECOND = 24
+FRAMES_PER_SECOND = 15
 started = time.perf_counter()
 
 
@@ -94,11 +95,11 @@ def contact_sheet(scores: dict[int, str]) -> None:
 
 
 def movie() -> None:
-    """Every state of the movie as a frame."""
+    """The whole states as frames; in PyMOL the halves between them play too."""
     cmd.disable("all")
     cmd.enable("adk_dsr")
     cmd.enable("adk_dsr_future")
-    times = [FIRST + STEP * k for k in range(number_of(LAST))]
+    times = range(FIRST, LAST + 1)
     try:
         writer = imageio.get_writer(OUT / "adk.mp4", fps=FRAMES_PER_SECOND, quality=8, macro_block_size=16)
     except (ImportError, RuntimeError) as error:
@@ -137,7 +138,12 @@ def main() -> None:
     expect("adk_dsr", "adk_dsr_future", "adk_dsr_atoms")
 
     with open(OUT / "adk.csv", newline="") as stream:
-        scores = {int(r["state"]): f"{float(r['iou']):.3f}" for r in csv.DictReader(stream) if r["method"] == "field"}
+        rows = [
+            evaluation.Row(int(r["state"]), r["group"], r["method"], *(float(r[m]) for m in evaluation.METRICS))
+            for r in csv.DictReader(stream)
+        ]
+    (OUT / "table.txt").write_text("\n".join(evaluation.table(rows)) + "\n")
+    scores = {row.state: f"{row.iou:.3f}" for row in rows if row.method == evaluation.FIELD}
     cmd.bg_color("white")
     cmd.set("ray_opaque_background", 1)
     cmd.set("ray_shadows", 0)

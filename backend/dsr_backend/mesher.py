@@ -108,7 +108,8 @@ def mesh(
     started = clock.perf_counter()
     part = _at(field, time, smooth)
     if triangles is not None:
-        resolution = max(resolution, float(np.sqrt(TRIANGLES_PER_CELL * field.report.get("area", 0.0) / triangles)))
+        expected = TRIANGLES_PER_CELL * field.report.get("area", 0.0)
+        resolution = max(resolution, float(np.sqrt(expected / triangles)))
     points, faces = _march(part, level, resolution, cancelled)
     while triangles is not None and len(faces) > triangles:
         resolution *= 1.02 * float(np.sqrt(len(faces) / triangles))
@@ -183,14 +184,14 @@ def _steps(resolution: float) -> list[int]:
 
 
 def _lattice(part: Slice, room: float, resolution: float, *, nested: bool) -> Lattice:
-    """The lattice `room` Å around the surface's box, with the coarser ones of `_steps` in it where `nested`.
+    """The lattice `room` Å around the surface's box; one cell more, and with those of `_steps`, where `nested`.
 
     Raises ValueError, naming a resolution that fits, where it would be too large.
     """
 
     def spaced(spacing: float) -> Lattice:
-        even = _steps(spacing)[0] if nested else 1
-        return Lattice.around(part.box[0] - room, part.box[1] + room, spacing, even=even)
+        reach, even = (room + spacing, _steps(spacing)[0]) if nested else (room, 1)
+        return Lattice.around(part.box[0] - reach, part.box[1] + reach, spacing, even=even)
 
     lattice = spaced(resolution)
     if lattice.size <= MOST_NODES:
@@ -227,7 +228,7 @@ def _march(
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Points f4[N,3] in Å and faces i4[M,3] of the level set, outward by the right-hand rule."""
     coarsest, *finer = _steps(resolution)
-    fine = _lattice(part, max(0.0, level) + resolution, resolution, nested=True)
+    fine = _lattice(part, max(0.0, level), resolution, nested=True)
     lattice = fine.coarser(coarsest)
     values = torch.empty(lattice.shape, device=part.device)
     _evaluate(part, lattice, None, level, values.view(-1), cancelled)
@@ -294,7 +295,7 @@ def _settle(
 def _nearest_atoms(
     points: NDArray[np.float32], atoms: NDArray[np.float32], radii: NDArray[np.float32] | None
 ) -> NDArray[np.int32]:
-    """Index i4[N] of the atom f4[A,3] nearest to each point f4[N,3]; with radii f4[A] Å, of the nearest sphere."""
+    """Index i4[N] of the atom f4[A,3] nearest to each point f4[N,3]; with radii f4[A], of the nearest sphere."""
     tree = cKDTree(atoms)
     if radii is None:
         return tree.query(points)[1].astype(np.int32)

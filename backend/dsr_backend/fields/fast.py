@@ -50,7 +50,8 @@ class Modes:
             # The eigenvectors of the S × S products give the singular vectors; nodes are many and states are
             # few.
             _, vectors = torch.linalg.eigh((values @ values.T).double())
-            coefficients = vectors[:, -most:].float()
+            # Contiguous, as after loading: rounding differs by layout.
+            coefficients = vectors[:, -most:].float().contiguous()
             modes = coefficients.T @ values
         return cls(modes.half().float(), coefficients)
 
