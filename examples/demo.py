@@ -121,6 +121,7 @@ def session() -> None:
     expect("adk_surface", "adk_surface_future")
     cmd.disable("adk")
     cmd.color("palecyan", "adk_surface")
+    cmd.set("isosurface_algorithm", 1)
     cmd.set("pse_binary_dump", 1)
     cmd.save(str(OUT / "adk.pse"))
     say(f"session: demo/adk.pse, {(OUT / 'adk.pse').stat().st_size / 1e6:.0f} MB")

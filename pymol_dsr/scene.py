@@ -374,9 +374,10 @@ def _dress(frame: Frame, color: str, place: list[float], as_map: bool, _self: An
 
 def _finish(loaded: Loaded, object: str, as_map: bool, level: float, place: list[float], _self: Any) -> None:
     if as_map:
-        algorithm = _self.get("isosurface_algorithm")
+        before = {name: _self.get(name) for name in ("isosurface_algorithm", "auto_zoom")}
         # The other algorithms are not in every build and complain at each state.
         _self.set("isosurface_algorithm", 1)
+        _self.set("auto_zoom", 0)
         try:
             for name in list(loaded.objects):
                 _self.isosurface(name, f"{name}_map", -level)
@@ -388,7 +389,8 @@ def _finish(loaded: Loaded, object: str, as_map: bool, level: float, place: list
                     _self.color("orange", name)
                     _self.set("transparency", FUTURE_TRANSPARENCY, name)
         finally:
-            _self.set("isosurface_algorithm", algorithm)
+            for setting, value in before.items():
+                _self.set(setting, value)
     for group in (object, f"{object}_future"):
         members = [n for n in loaded.objects if n.startswith(group + "_") and n[len(group) + 1 :].isdigit()]
         if members:

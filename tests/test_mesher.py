@@ -89,11 +89,13 @@ def test_sphere_has_its_area_volume_and_normals(resolution, tolerance):
     assert (found.normals * found.points / 6.0).sum(1).min() > 0.9995
 
 
-@pytest.mark.parametrize("level", [-2.0, -1.0, 1.0, 2.0])
+@pytest.mark.parametrize("level", [-2.0, -1.0, 1.0, 2.0, 5.0])
 def test_levels_are_in_angstrom(level):
     found = mesh(balls(SPHERE), 1.0, level=level)
     assert np.abs(np.linalg.norm(found.points, axis=1) - 6.0 - level).max() < 2e-3
     assert found.volume == pytest.approx(4 / 3 * np.pi * (6 + level) ** 3, rel=1e-2)
+    # Beyond the surface's own box, too.
+    assert is_closed(found.faces)
 
 
 @pytest.mark.parametrize("resolution", [0.3, 0.5, 0.75, 1.0, 3.0])

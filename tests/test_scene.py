@@ -301,3 +301,20 @@ def test_the_session_plays_without_the_plugin(peptide, fitted, tmp_path):
         assert len(shown_points(other.cmd, "out", 2)) == len(shown_points(peptide, "out", 2)) > 100
     finally:
         other.stop()
+
+
+def test_maps_with_gaps_leave_the_view_alone_and_survive_a_session(peptide, fitted, tmp_path):
+    import pymol2
+
+    view = peptide.get_view()
+    show(peptide, fitted, [10, 13], as_map=True, level=0.0, answers=sphere_answers([10, 13]))
+    assert peptide.get_view() == view
+    peptide.save(str(tmp_path / "maps.pse"))
+    other = pymol2.PyMOL()
+    other.start()
+    try:
+        other.cmd.load(str(tmp_path / "maps.pse"))
+        assert len(shown_points(other.cmd, "out_future", 13)) == len(shown_points(peptide, "out_future", 13)) > 100
+        assert len(shown_points(other.cmd, "out_future", 9)) == 0
+    finally:
+        other.stop()

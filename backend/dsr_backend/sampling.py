@@ -46,8 +46,6 @@ class TriangleMesh:
         self.a, self.b, self.c = (torch.as_tensor(corners[:, k].copy(), device=device) for k in range(3))
         cross = torch.linalg.cross(self.b - self.a, self.c - self.a)
         self.area = 0.5 * torch.linalg.norm(cross, dim=1)
-        # A face without area has no normal to take a sign from; its neighbours cover the same points.
-        self.solid = self.area > 1e-9
         self.normals = torch.as_tensor(_pseudonormals(corners, faces, len(points)), device=device)
         self.centre = (self.a + self.b + self.c) / 3.0
         self._tree = cKDTree(self.centre.numpy()) if device.type == "cpu" else None
@@ -77,11 +75,11 @@ class TriangleMesh:
         index = self._candidates(x)
         to_point, feature = _from_triangle(x[:, None], self.a[index], self.b[index], self.c[index])
         distance = torch.linalg.norm(to_point, dim=2)
-        best = torch.where(self.solid[index], distance, torch.inf).argmin(1)
+        best = distance.argmin(1)
         row = torch.arange(len(x), device=self.device)
         normal = self.normals[index[row, best], feature[row, best]]
         inside = (to_point[row, best] * normal).sum(1) < 0.0
-        return distance.amin(1) * torch.where(inside, -1.0, 1.0)
+        return distance[row, best] * torch.where(inside, -1.0, 1.0)
 
     def on_surface(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """Points f4[count,3] in Å, uniform over the area."""
@@ -103,7 +101,8 @@ def _pseudonormals(corners: NDArray[np.float32], faces: NDArray[np.int32], point
     """
     sides = np.roll(corners, -1, 1).astype(np.float64) - corners
     normal = np.cross(sides[:, 0], sides[:, 1])
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+    # A face without area has no say.
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
     along = sides / np.maximum(np.linalg.norm(sides, axis=2, keepdims=True), 1e-12)
     angle = np.arccos(np.clip(-(along * np.roll(along, 1, 1)).sum(2), -1.0, 1.0))
 
