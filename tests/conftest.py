@@ -64,9 +64,7 @@ def coordinates(cmd, selection, state) -> np.ndarray:
 
 def put(cmd, selection, state, xyz) -> None:
     positions = iter(np.asarray(xyz).tolist())
-    cmd.alter_state(
-        state, selection, "(x, y, z) = next(positions)", space={"positions": positions, "next": next}
-    )
+    cmd.alter_state(state, selection, "(x, y, z) = next(positions)", space={"positions": positions, "next": next})
 
 
 def idtf_points(cmd) -> np.ndarray:

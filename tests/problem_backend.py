@@ -69,9 +69,7 @@ def junk() -> None:
 
 def half() -> None:
     greet()
-    frame = b"".join(
-        bytes(part) for part in protocol.encode({"kind": "reply", "id": next_id(), "result": {}})
-    )
+    frame = b"".join(bytes(part) for part in protocol.encode({"kind": "reply", "id": next_id(), "result": {}}))
     out.write(frame[:30])
     out.flush()
     sys.exit(4)
@@ -124,9 +122,7 @@ def orphans() -> None:
 
 def stubborn() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    child = subprocess.Popen(
-        ["sleep", "600"], preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    )
+    child = subprocess.Popen(["sleep", "600"], preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
     greet()
     say({"kind": "event", "event": "log", "params": {"text": str(child.pid)}})
     linger()
@@ -173,9 +169,7 @@ def worker(patience: str = "1") -> None:
             return {"device": "bench", "torch": "torch" in sys.modules}
 
         def status(self) -> dict[str, Any]:
-            return {
-                "bench": {"phase": "ready", "fraction": 1.0, "loss": float("nan"), "released": self.released}
-            }
+            return {"bench": {"phase": "ready", "fraction": 1.0, "loss": float("nan"), "released": self.released}}
 
         def release(self) -> None:
             self.released += 1
@@ -231,9 +225,7 @@ def worker(patience: str = "1") -> None:
             if kind == "memory":
                 np.empty(1 << 60, np.uint8)
             if kind == "cpu memory":
-                raise RuntimeError(
-                    "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"
-                )
+                raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
             if kind == "exit":
                 sys.exit("a library gave up")
             raise KeyError("a bug\nwith details")

@@ -89,9 +89,7 @@ def made(tmp_path_factory):
     commands.dsr_surfaces(SELECTION, str(folder / "pep.npz"), _self=session.cmd)
     session.cmd.save(str(folder / "pep.pdb"), "pep", state=0)
     session.stop()
-    out, lines = dsr(
-        "fit", folder / "pep.npz", "--states", "1-5:2", "--preset", "preview", "-o", folder / "pep.dsr"
-    )
+    out, lines = dsr("fit", folder / "pep.npz", "--states", "1-5:2", "--preset", "preview", "-o", folder / "pep.dsr")
     (folder / "fit.txt").write_text("\n".join([out.strip(), *lines]), encoding="utf-8")
     return folder
 
@@ -102,17 +100,14 @@ def made(tmp_path_factory):
 def test_a_fit_says_its_device_its_progress_and_its_result(made):
     result, device, *progress = (made / "fit.txt").read_text(encoding="utf-8").splitlines()
     assert re.fullmatch(
-        re.escape(str(made / "pep.dsr"))
-        + r": states 1-5:2 fitted in \d+\.\d s, smooth \S+ states, beyond them .+",
+        re.escape(str(made / "pep.dsr")) + r": states 1-5:2 fitted in \d+\.\d s, smooth \S+ states, beyond them .+",
         result,
     )
     seconds = float(re.search(r"fitted in (\S+) s", result)[1])
     assert len(progress) <= 2 + seconds / 2
     assert re.match(r"device (cpu|cuda)\S*: .+ GB, \d+ threads, torch \d", device)
     assert progress and all(
-        re.fullmatch(
-            r"(sampling|fit) \d+ %(, step \d+ of \d+)?(, loss \d\.\d+ Å)?(, \d+ s left)?|saving", line
-        )
+        re.fullmatch(r"(sampling|fit) \d+ %(, step \d+ of \d+)?(, loss \d\.\d+ Å)?(, \d+ s left)?|saving", line)
         for line in progress
     )
 
@@ -121,9 +116,7 @@ def test_a_terminal_gets_one_rewriting_line(made, tmp_path):
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        command(
-            "export", made / "pep.dsr", "--times", "1-6:0.25", "--resolution", "1", "-o", tmp_path / "t.ply"
-        ),
+        command("export", made / "pep.dsr", "--times", "1-6:0.25", "--resolution", "1", "-o", tmp_path / "t.ply"),
         stdout=subprocess.DEVNULL,
         stderr=theirs,
         env=ENVIRONMENT,
@@ -197,9 +190,7 @@ def test_a_trajectory_is_fitted_through_pymol(tmp_path):
 def test_surfaces_through_another_python(made, here, monkeypatch, tmp_path):
     """As where torch and PyMOL live in two Pythons: this one does not see PyMOL."""
     real = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *more: None if name == "pymol" else real(name, *more)
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "pymol" else real(name, *more))
     monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
     for python, code, message in (
         ("", 2, "set DSR_PYMOL_PYTHON"),
@@ -302,9 +293,7 @@ def running(folder):
 
 def test_a_mesh_is_written_at_a_time_between(made, here, tmp_path):
     out, lines = dsr("mesh", made / "pep.dsr", "--time", "2.5", "-o", tmp_path / "a.ply")
-    assert (
-        re.fullmatch(r".*a\.ply: time 2\.5, \d+ triangles, area \d+ Å², volume \d+ Å³\n", out) and not lines
-    )
+    assert re.fullmatch(r".*a\.ply: time 2\.5, \d+ triangles, area \d+ Å², volume \d+ Å³\n", out) and not lines
     count = int(re.search(r"(\d+) triangles", out)[1])
     assert f"element face {count}\n" in (tmp_path / "a.ply").read_text()
     outer, _ = here(

@@ -403,9 +403,7 @@ def test_faults_of_methods_are_answered(bench: Backend, kind: str, code: str, wo
     assert bench._process is not None
     process = bench._process
     if code == "internal":
-        wait_for(
-            lambda: any("a library gave up" in line or "a bug" in line for line in process.stderr_tail()), 2
-        )
+        wait_for(lambda: any("a library gave up" in line or "a bug" in line for line in process.stderr_tail()), 2)
 
 
 def test_an_answer_that_is_too_large_is_an_error(bench: Backend) -> None:
@@ -570,10 +568,7 @@ def test_the_server_closes_on_a_malformed_frame(pipes: Callable[..., Pipes]) -> 
     server.process.stdin.flush()
     assert server.process.wait(4) == 2
     assert server.process.stderr is not None
-    assert (
-        b"closing the connection: JunkError: expected a frame beginning with 'DSR1'"
-        in server.process.stderr.read()
-    )
+    assert b"closing the connection: JunkError: expected a frame beginning with 'DSR1'" in server.process.stderr.read()
 
 
 def test_nothing_is_prepared_before_hello(pipes: Callable[..., Pipes]) -> None:
@@ -626,9 +621,7 @@ def test_hello_comes_before_torch(connect: Callable[..., Backend]) -> None:
         ("open", {"fit": "adk", "config": {"sed": 1}}, "bad-request", "sed"),
     ],
 )
-def test_bad_requests_say_what_to_do(
-    real: Backend, method: str, params: dict[str, Any], code: str, words: str
-) -> None:
+def test_bad_requests_say_what_to_do(real: Backend, method: str, params: dict[str, Any], code: str, words: str) -> None:
     error = failure(lambda: real.call(method, params, timeout=60))
     assert words in error.message
     assert error.code == code
@@ -682,9 +675,7 @@ def test_a_small_fit_from_surfaces_to_files(connect: Callable[..., Backend], tmp
     backend = connect(command=REAL)
     backend.start()
     source = {"object": "adk", "atoms": "1-6"}
-    backend.call(
-        "open", {"fit": "small", "config": {"preset": "preview", "budget": 0.1}, "source": source}, timeout=60
-    )
+    backend.call("open", {"fit": "small", "config": {"preset": "preview", "budget": 0.1}, "source": source}, timeout=60)
     for state in (3, 1, 2):
         assert backend.call("surface", {"fit": "small", "state": state}, ball(state))[0] == {"points": 482}
     assert backend.call("status")[0]["fits"]["small"]["phase"] == "surfaces"
@@ -712,9 +703,7 @@ def test_a_small_fit_from_surfaces_to_files(connect: Callable[..., Backend], tmp
     matrix = np.eye(4, dtype="<f4")
     matrix[2, 3] = 100
     export = {"fit": "small", "time": 2, "resolution": 0.8, "format": "ply"}
-    _, files = backend.call(
-        "export", export, {"colors": np.ones((6, 3), "<f4"), "matrix": matrix}, timeout=60
-    )
+    _, files = backend.call("export", export, {"colors": np.ones((6, 3), "<f4"), "matrix": matrix}, timeout=60)
     assert files["file"].tobytes().startswith(b"ply")
     error = failure(lambda: backend.call("export", export, {"colors": np.ones((5, 3), "<f4")}, timeout=60))
     assert "colors have shape [5, 3], but the fit has 6 atoms" in error.message
@@ -749,9 +738,7 @@ def test_a_fit_is_kept_in_memory_where_the_folder_cannot_be_written(
     backend.start()
     backend.call("open", {"fit": "small", "config": {"preset": "preview", "budget": 0.1}}, timeout=60)
     said = log_of(backend).named("log")
-    assert (
-        f"can't be kept in {tmp_path / 'file/fits'}" in said[0]["text"] and "set DSR_HOME" in said[0]["text"]
-    )
+    assert f"can't be kept in {tmp_path / 'file/fits'}" in said[0]["text"] and "set DSR_HOME" in said[0]["text"]
     for state in (1, 2):
         backend.call("surface", {"fit": "small", "state": state}, ball(state))
     result, _ = backend.call("fit", {"fit": "small"}, timeout=120)
@@ -861,9 +848,7 @@ def test_settings_that_do_not_work(bare: Path) -> None:
         "\"ssh 'gpu01\" can't be read as a command (No closing quotation)"
         in failure(lambda: find_command("ssh 'gpu01")).message
     )
-    assert (
-        "names the program 'ssh', which is not there" in failure(lambda: find_command("ssh -T gpu01")).message
-    )
+    assert "names the program 'ssh', which is not there" in failure(lambda: find_command("ssh -T gpu01")).message
 
 
 def test_looking_for_torch_does_not_import_it() -> None:

@@ -30,9 +30,7 @@ def plugin(peptide, monkeypatch, tmp_path):
 def backend(plugin, monkeypatch):
     """The real backend of this checkout."""
     pytest.importorskip("torch")
-    monkeypatch.setenv(
-        "PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), os.environ.get("PYTHONPATH", "")])
-    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), os.environ.get("PYTHONPATH", "")]))
     # One thread: the tests share their cores with others, and spinning threads would wait for each other.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     settings.put("backend", f"{sys.executable} -m dsr_backend serve")

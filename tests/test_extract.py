@@ -160,8 +160,7 @@ def test_surfaces_of_given_coordinates(peptide):
     source = extract.read_source("pep and resi 2-8", "1+3", _self=peptide)
     middle = (0.5 * (source.coordinates[1] + source.coordinates[3])).astype(np.float32)
     made = {
-        s.state: s
-        for s in extract.surfaces_of_coordinates(source, [(2.0, middle), (1.0, source.coordinates[1])], 1)
+        s.state: s for s in extract.surfaces_of_coordinates(source, [(2.0, middle), (1.0, source.coordinates[1])], 1)
     }
     assert np.array_equal(made[1.0].points, one(peptide, "pep and resi 2-8", 1).points)
     put(peptide, "pep and resi 2-8", 2, middle)

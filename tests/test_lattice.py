@@ -90,17 +90,13 @@ def test_points_outside_take_the_value_where_they_are_clamped_to():
     x = inside(LATTICE) * 3.0
     clamped = LATTICE.clamp(x)
     assert (clamped != x).any(1).sum() > 100
-    np.testing.assert_allclose(
-        LATTICE.interpolate(values, x), LATTICE.interpolate(values, clamped), atol=1e-5
-    )
+    np.testing.assert_allclose(LATTICE.interpolate(values, x), LATTICE.interpolate(values, clamped), atol=1e-5)
 
 
 def test_clamp_leaves_inner_points_and_finds_the_nearest_of_the_box():
     x = inside(LATTICE)
     assert torch.equal(LATTICE.clamp(x), x)
-    np.testing.assert_array_equal(
-        LATTICE.clamp(torch.tensor([[-9.0, 2.0, 99.0]])), [[-3.0, 2.0, 4.0 + 3 * 0.75]]
-    )
+    np.testing.assert_array_equal(LATTICE.clamp(torch.tensor([[-9.0, 2.0, 99.0]])), [[-3.0, 2.0, 4.0 + 3 * 0.75]])
 
 
 def test_no_points_give_no_values():

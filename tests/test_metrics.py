@@ -22,9 +22,7 @@ UNIT = Frame(np.zeros(3), 1.0)
 def sphere(radius=1.0, centre=(0.0, 0.0, 0.0), subdivisions=5):
     """Icosphere: points, normals, faces; every vertex on the sphere."""
     golden = (1 + 5**0.5) / 2
-    points = np.array(
-        [p for a in (-1, 1) for b in (-golden, golden) for p in ((0, a, b), (a, b, 0), (b, 0, a))]
-    )
+    points = np.array([p for a in (-1, 1) for b in (-golden, golden) for p in ((0, a, b), (a, b, 0), (b, 0, a))])
     faces = ConvexHull(points).simplices
     inward = np.linalg.det(points[faces]) < 0
     faces[inward] = faces[inward, ::-1]
@@ -34,18 +32,14 @@ def sphere(radius=1.0, centre=(0.0, 0.0, 0.0), subdivisions=5):
         middle = where.reshape(-1, 3) + len(points)
         points = np.concatenate([points, points[edges].mean(axis=1)])
         (a, b, c), (ab, bc, ca) = faces.T, middle.T
-        faces = np.concatenate(
-            [np.stack(t, 1) for t in ((a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca))]
-        )
+        faces = np.concatenate([np.stack(t, 1) for t in ((a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca))])
     normals = points / np.linalg.norm(points, axis=1, keepdims=True)
     return normals * radius + centre, normals, faces.astype(np.int32)
 
 
 def box(low, high):
     """Twelve triangles of an axis-aligned box."""
-    points = np.array(
-        [[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])]
-    )
+    points = np.array([[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])])
     return points, ConvexHull(points).simplices.astype(np.int32)
 
 

@@ -243,9 +243,7 @@ def test_the_reference_s_own_state_is_not_warped():
 
 def two_blobs(gap):
     """Two balls of atoms whose surfaces are `gap` Å apart."""
-    return np.concatenate(
-        [cloud(150) - by(4.5 + gap / 2, 0, 0), cloud(150, seed=1) + by(4.5 + gap / 2, 0, 0)]
-    )
+    return np.concatenate([cloud(150) - by(4.5 + gap / 2, 0, 0), cloud(150, seed=1) + by(4.5 + gap / 2, 0, 0)])
 
 
 @pytest.mark.parametrize("gaps", [[0, 1, 2, 4, 8], [8, 4, 2, 1, 0], [0, 2, 8, 2, 0]])
@@ -305,9 +303,7 @@ def test_steady_motion_goes_on_damped():
     assert rmsd(motion.scene_atoms(34.0), truth) < 0.8 * held
     # Damped: never further than `damping` states of motion, however far ahead.
     farthest = rmsd(motion.aligned_atoms(1000.0), motion.atoms[-1])
-    assert farthest == pytest.approx(
-        ahead.damping * rmsd(path(2, 0.5, noise=0)[1], path(1, 0.5, noise=0)[0]), rel=0.1
-    )
+    assert farthest == pytest.approx(ahead.damping * rmsd(path(2, 0.5, noise=0)[1], path(1, 0.5, noise=0)[0]), rel=0.1)
 
 
 def test_before_the_first_state_motion_goes_on_backwards():

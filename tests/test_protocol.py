@@ -48,11 +48,7 @@ def read(data: bytes, first: bool = False) -> Any:
 
 def raw(header: Any, payload: bytes = b"", announced: int | None = None) -> bytes:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return (
-        struct.pack("<4sIQ", b"DSR1", len(text), len(payload) if announced is None else announced)
-        + text
-        + payload
-    )
+    return struct.pack("<4sIQ", b"DSR1", len(text), len(payload) if announced is None else announced) + text + payload
 
 
 def with_array(dtype: Any = "<f4", shape: Any = (1, 3), name: Any = "a", payload: bytes = bytes(12)) -> bytes:

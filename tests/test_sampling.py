@@ -144,19 +144,17 @@ def test_brute_force_finds_what_the_tree_finds(shift):
     np.testing.assert_allclose(mesh.signed_distance(x), by_tree, atol=1e-5)
 
 
-def test_faces_without_area_change_nothing():
+@pytest.mark.parametrize("side", [1, -1])
+def test_faces_without_area_change_nothing(side, monkeypatch):
+    """side −1: a cube inside out, whose edges and vertices are all reflex."""
     points, faces = cube()
     points = np.concatenate([points, points[faces[0]].mean(0, keepdims=True)])
-    degenerate = [[0, 0, 0], [0, 0, 1], [0, 1, 1], [1, 0, 1], [8, 8, 2], [0, 3, 3]]
+    degenerate = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 1], [1, 0, 1], [8, 8, 2], [0, 3, 3], [7, 7, 6]])
     x = np.random.default_rng(4).uniform(-3, 3, (5000, 3))
-    mesh = TriangleMesh(
-        points.astype(np.float32), np.concatenate([degenerate, faces, faces]).astype(np.int32), CPU
-    )
     # All faces as candidates: the few of a cube are not what the number is chosen for.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampling, "CANDIDATES", 30)
-        found = mesh.signed_distance(torch.tensor(x, dtype=torch.float32)).numpy()
-    np.testing.assert_allclose(found, cube_distance(x), atol=2e-6)
+    monkeypatch.setattr(sampling, "CANDIDATES", 30)
+    found = distances(points, np.concatenate([degenerate, faces[:, ::side]]), x)
+    np.testing.assert_allclose(found, side * cube_distance(x), atol=2e-6)
 
 
 def test_chunks_change_nothing(monkeypatch):

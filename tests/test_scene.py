@@ -26,9 +26,7 @@ def fitted(peptide):
             made = surfaces[min(6, int(time))]
             nearest = cKDTree(made.atoms).query(made.points)[1].astype(np.int32)
             share = time - int(time)
-            atoms = (1 - share) * surfaces[min(6, int(time))].atoms + share * surfaces[
-                min(6, int(time) + 1)
-            ].atoms
+            atoms = (1 - share) * surfaces[min(6, int(time))].atoms + share * surfaces[min(6, int(time) + 1)].atoms
             arrays = {
                 "points": made.points,
                 "normals": made.normals,
@@ -102,9 +100,7 @@ def test_colours_are_those_of_the_nearest_atoms(peptide, fitted):
     assert len(blue) == peptide.count_atoms("pep and resi 5")
     show(peptide, fitted, [1])
     mesh = next(fitted.test_answers([1]))[1]
-    numbers = np.array(
-        scene.cgo_floats(mesh["points"], mesh["normals"], mesh["faces"], colors[mesh["nearest"]])
-    )
+    numbers = np.array(scene.cgo_floats(mesh["points"], mesh["normals"], mesh["faces"], colors[mesh["nearest"]]))
     assert len(numbers) == 3 + 36 * len(mesh["faces"])
     assert numbers[:2].tolist() == [2, 4] and numbers[-1] == 3
     corner = numbers[2:14]
@@ -145,15 +141,11 @@ def test_states_past_the_fit_are_apart_tinted_and_said(peptide, fitted):
     loaded = show(peptide, fitted, [5, 6, 7, 8])
     assert loaded.objects == ["out", "out_future"]
     assert peptide.count_states("out") == 6 and peptide.count_states("out_future") == 8
-    assert peptide.get_setting_float("cgo_transparency", "out_future") == pytest.approx(
-        scene.FUTURE_TRANSPARENCY
-    )
+    assert peptide.get_setting_float("cgo_transparency", "out_future") == pytest.approx(scene.FUTURE_TRANSPARENCY)
     assert len(shown_points(peptide, "out_future", 6)) == 0
     assert len(shown_points(peptide, "out_future", 7)) > 100
     line = scene.describe(fitted, loaded)[0]
-    assert line == (
-        "states 7+8 are past the fitted 1 to 6: extrapolated, expected error 0.60 to 0.70 A, in out_future"
-    )
+    assert line == ("states 7+8 are past the fitted 1 to 6: extrapolated, expected error 0.60 to 0.70 A, in out_future")
 
 
 def test_fractional_states_go_on_in_the_future(fitted):

@@ -125,6 +125,4 @@ def test_any_text_is_read_or_refused(text):
 
 def test_the_backend_has_the_same_copy():
     root = Path(__file__).resolve().parent.parent
-    assert (root / "pymol_dsr/states.py").read_bytes() == (
-        root / "backend/dsr_backend/states.py"
-    ).read_bytes()
+    assert (root / "pymol_dsr/states.py").read_bytes() == (root / "backend/dsr_backend/states.py").read_bytes()
