@@ -230,7 +230,12 @@ class Worker:
         from . import mesher
 
         with _callers_fault():
-            grid = mesher.grid(self._field(_name(job)), _number(job, "time"), _number(job, "resolution", RESOLUTION))
+            grid = mesher.grid(
+                self._field(_name(job)),
+                _number(job, "time"),
+                _number(job, "resolution", RESOLUTION),
+                cancelled=job.cancelled,
+            )
         values = np.asarray(grid.values, "<f4")
         result = {
             "origin": grid.origin,

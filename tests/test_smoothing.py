@@ -1,0 +1,53 @@
+"""Temporal widths: chosen by what predicts held-out states, for shape, paths and ends each on its own."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from dsr_backend import smoothing
+from shapes import ball, cloud, fit, turn
+
+COUNT = 13
+
+
+def breathing(radii):
+    """Balls of these radii (Å) at states 1, 2, …, without atoms: shape is all that changes."""
+    return [ball(k + 1.0, radius, subdivisions=3) for k, radius in enumerate(radii)]
+
+
+def probes_around(radius):
+    """Points within 1 Å of a ball's surface about the origin, and their distances."""
+    rng = np.random.default_rng(3)
+    direction = rng.normal(size=(2000, 3))
+    distance = rng.uniform(-1.0, 1.0, 2000)
+    points = direction / np.linalg.norm(direction, axis=1, keepdims=True) * (radius + distance)[:, None]
+    return smoothing.Probes(torch.as_tensor(points, dtype=torch.float32), torch.as_tensor(distance).float())
+
+
+def test_a_noisy_shape_is_smoothed_and_a_growing_one_held_at_its_end():
+    noise = np.random.default_rng(1).normal(size=COUNT)
+    noisy = fit(breathing(7.0 + 0.3 * noise))
+    assert noisy.smooth_beyond == noisy.smooth >= 1.0
+    assert "holding out 8 of 13" in noisy.report["smooth_chosen_by"]
+    # However wide the shape were smoothed between the states, the end of steady growth is not set back.
+    radii = np.linspace(6.0, 9.0, COUNT)
+    growing = fit(breathing(radii))
+    growing.smooth = 2.0
+    assert not smoothing._smoothed_end_wins(growing, [probes_around(radius) for radius in radii])
+
+
+def test_atoms_that_move_on_are_not_held_back():
+    atoms = cloud(80, 5.0)
+    turning = []
+    for k in range(COUNT):
+        # The far half turns about the near one, so that no rigid motion takes it out.
+        bent = atoms.copy()
+        bent[atoms[:, 0] > 0] = bent[atoms[:, 0] > 0] @ turn(6.0 * k, axis=(0, 1, 0)).T
+        turning.append(ball(k + 1.0, 6.5, atoms=bent.astype("f4")))
+    assert fit(turning).motion.smooth < 1.0
+
+
+def test_too_few_states_are_joined_by_straight_lines():
+    few = fit(breathing([6.0, 6.5, 7.0, 7.5]))
+    assert few.smooth == few.smooth_beyond == few.motion.smooth == 0.0
+    assert "too few" in few.report["smooth_chosen_by"]
