@@ -27,7 +27,8 @@ ALL_TRIANGLES = 5_000_000
 ORANGE = np.array([1.0, 0.55, 0.1])
 FUTURE_TRANSPARENCY = 0.4
 PLAIN = (0.8, 0.8, 0.8)
-NOTHING = np.full((2, 2, 2), -100.0, np.float32)
+# A map without an inside. PyMOL's marching cubes read past the end of much smaller ones, and draw what they find.
+NOTHING = np.full((16, 16, 16), -100.0, np.float32)
 ATOMS_TITLE = "dsr atoms"
 IDENTITY = [1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 1.0]
 
