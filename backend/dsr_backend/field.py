@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .metrics import Frame
 from .motion import Motion
 
-__all__ = ["Field", "Slice"]
+__all__ = ["Family", "Field", "Slice"]
 
 CHUNK = 65_536
 # The four directions to the corners of a tetrahedron, unit vectors.
@@ -47,8 +47,43 @@ class Field(ABC):
         """The field at one time. `smooth` (states) replaces the field's own temporal width."""
 
     @abstractmethod
+    def toward(self, other: Field, share: float) -> Field:
+        """The field `share` (0 to 1) of the way from this one to `other`, another trajectory of its family.
+
+        Its times are this field's; `other` is taken at the same place of its own range. Raises ValueError where the
+        two were not fitted together.
+        """
+
+    @abstractmethod
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything learned or known, by name: what a checkpoint holds."""
+
+
+@dataclass(eq=False)
+class Family:
+    """Several trajectories fitted together: one network θ, and one latent code z for each of them.
+
+    members: their fields by name, in the order they were given; report: how the fit went, in plain JSON values, with
+    `trajectories`, the members' own reports by name.
+    """
+
+    members: dict[str, Field]
+    report: dict[str, Any]
+
+    def member(self, name: str) -> Field:
+        """The field of one trajectory. Raises ValueError, naming those that there are."""
+        if name not in self.members:
+            raise ValueError(f"there is no trajectory {name!r} in this family (there: {', '.join(self.members)})")
+        return self.members[name]
+
+    def between(self, first: str, second: str, share: float) -> Field:
+        """The field `share` of the way from trajectory `first` to `second`: latent interpolation.
+
+        Raises ValueError for a share that is not 0 to 1 and for an unknown name.
+        """
+        if not 0.0 <= share <= 1.0:
+            raise ValueError(f"share {share!r} must lie between 0 ({first}) and 1 ({second})")
+        return self.member(first).toward(self.member(second), share)
 
 
 @dataclass(eq=False)
