@@ -7,7 +7,7 @@ FITTING := python3.11 python3.12 python3.10 python3 python
 PYTHON ?= $(firstword $(foreach name,$(FITTING),$(shell $(name) -c \
     'import sys, venv; (3, 10) <= sys.version_info[:2] <= (3, 12) and print("$(name)")' 2>/dev/null)))
 
-.PHONY: demo test slow lint types format clean
+.PHONY: demo test slow lint types format zip clean
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.12 found; set one: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -34,6 +34,9 @@ types: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+zip:  ## the plugin for PyMOL's Plugin Manager: build/pymol_dsr.zip
+	$(or $(PYTHON),python3) tools/plugin_zip.py
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -8,7 +8,7 @@ Dynamical molecular surfaces: one continuous function of space and time for the 
 trajectory.
 
 Commands: dsr_fit, dsr_movie, dsr_eval, dsr_surfaces, dsr_export, dsr_save, dsr_load, dsr_status, dsr_cancel,
-dsr_set; "help dsr_fit" is the place to start. The menu entry Plugin > Dynamical Surface… opens a small
+dsr_set, dsr_doctor; "help dsr_fit" is the place to start. The menu entry Plugin > Dynamical Surface… opens a small
 window for them.
 
 Fitting runs in a process of its own, the backend, here or on another machine; see dsr_set.
@@ -35,21 +35,14 @@ def open_panel() -> None:
 
 
 def __init_plugin__(app: Any = None) -> None:
-    """Called by PyMOL's plugin manager, with a window only."""
+    """Called by PyMOL's plugin manager."""
     from pymol import plugins
 
-    plugins.addmenuitemqt(MENU, open_panel)
-
-
-def _menu_from_pymolrc() -> None:
-    from pymol import plugins
-
-    # The plugin manager imports the package under a name of its own and calls __init_plugin__ itself.
-    if __name__.startswith("pmg_tk."):
-        return
-    # No window, no menu.
+    # No window, no menu; the commands are there.
     with contextlib.suppress(plugins.QtNotAvailableError):
         plugins.addmenuitemqt(MENU, open_panel)
 
 
-_menu_from_pymolrc()
+# The plugin manager imports the package under a name of its own, and calls that itself.
+if not __name__.startswith("pmg_tk."):
+    __init_plugin__()

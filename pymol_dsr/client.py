@@ -22,6 +22,8 @@ from .protocol import PROTOCOL, VERSION, Arrays, Header, ProtocolError, Truncate
 
 __all__ = ["Backend", "BackendError", "Call", "LaunchError"]
 
+OnEvent = Callable[[str, dict[str, Any], Arrays], None]
+
 _SLICE = 0.2  # seconds between looks at signals while waiting (Windows interrupts no lock)
 _QUEUED_FRAMES = 8  # frames waiting to be written before submit() waits
 
@@ -80,11 +82,11 @@ class Call:
 class Backend:
     """A backend process and the connection to it, from start() to close(); it is not started a second time.
 
-    `on_event(name, params)` is called for each event, in the reading thread: it must return soon and wait for
+    `on_event(name, params, arrays)` is called for each event, in the reading thread: it must return soon and wait for
     no call.
     """
 
-    def __init__(self, command: list[str], on_event: Callable[[str, dict[str, Any]], None] | None = None) -> None:
+    def __init__(self, command: list[str], on_event: OnEvent | None = None) -> None:
         self.command = list(command)
         self.info: dict[str, Any] = {}
         """The backend's answer to hello: protocol, version, python, pid."""
@@ -280,7 +282,7 @@ class Backend:
                 self.device = header["params"]
             if self._on_event is not None:
                 try:
-                    self._on_event(header["event"], header["params"])
+                    self._on_event(header["event"], header["params"], arrays)
                 except Exception:
                     # A fault in showing progress must not cost the fit.
                     traceback.print_exc(file=sys.stderr)

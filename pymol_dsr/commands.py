@@ -11,12 +11,12 @@ from typing import Any
 
 from pymol import CmdException, cmd
 
-from . import evaluation, extract, jobs, scene, settings, states, surfaces_file
+from . import doctor, evaluation, extract, jobs, level_sets, preview, scene, settings, states, surfaces_file
 from .client import BackendError
-from .jobs import Fit
+from .jobs import Fit, Trajectory
 
-PRESETS = ("fast", "preview")
-FORMATS = ("ply", "obj", "npz")
+PRESETS = ("fast", "preview", "paper")
+FORMATS = ("ply", "obj", "stl", "glb", "npz")
 COMMANDS: dict[str, Callable[..., Any]] = {}
 # What a user can cause or a machine can do; anything else is a fault of ours and keeps its traceback.
 EXPECTED = (
@@ -29,6 +29,22 @@ EXPECTED = (
     jobs.Cancelled,
     OSError,
 )
+
+
+class _Shown:
+    """Calls `call`, and looks like `function` to PyMOL's parser.
+
+    PyMOL 2.5 does not look through a wrapper, and would not say that a command was typed (quiet=0).
+    """
+
+    def __init__(self, call: Callable[..., Any], function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self._call = call
+        self.__code__ = function.__code__
+        self.__defaults__ = function.__defaults__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(*args, **kwargs)
 
 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,10 +69,11 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
         except EXPECTED as error:
             raise CmdException(str(error)) from error
 
+    shown = _Shown(wrapper, function)
     # PyMOL prints help as it stands, with the headings at the margin.
-    wrapper.__doc__ = f"\n{inspect.cleandoc(function.__doc__ or '')}\n"
-    COMMANDS[name] = wrapper
-    return wrapper
+    shown.__doc__ = f"\n{inspect.cleandoc(function.__doc__ or '')}\n"
+    COMMANDS[name] = shown
+    return shown
 
 
 @command
@@ -65,7 +82,7 @@ def dsr_fit(
     states: str = "all",
     *commas: str,
     name: str = "",
-    preset: str = "fast",
+    preset: str = "",
     smooth: str = "auto",
     device: str = "auto",
     budget: str = "",
@@ -73,6 +90,9 @@ def dsr_fit(
     align: int = 1,
     seed: int = 0,
     resume: int = 0,
+    family: str = "",
+    frozen: int = 0,
+    watch: int = -1,
     quiet: int = 1,
     _self: Any = cmd,
 ) -> str:
@@ -85,20 +105,27 @@ def dsr_fit(
         The surfaces are computed beside PyMOL, with the surface settings of the object (surface_quality,
         solvent_radius, ...). Atoms flagged "ignore" are left out, as in "show surface".
 
+        Several objects become a family: one network for all, and a trajectory of each, named like the object.
+        dsr_movie shows one of them, or what lies between two. A family helps to fit another molecule like these.
+
     USAGE
 
         dsr_fit selection [, states [, name=..., preset=..., smooth=..., device=..., budget=..., async_=...,
-            align=..., seed=..., resume=... ]]
+            align=..., seed=..., resume=..., family=..., frozen=..., watch=... ]]
 
     ARGUMENTS
 
-        selection = str: atoms of one object
+        selection = str: atoms of one object, or of several, as one+two+three or polymer
 
-        states = str: states to fit, as 1-150, 1-79:2, 1+5+9, 1-40+60-80:2 or all {default: all}
+        states = str: states to fit, as 1-150, 1-79:2, 1+5+9, 1-40+60-80:2 or all; in 1-300:1..10 the interval
+        grows from 1 to 10, each step being what a straight line from 1 at state 1 to 10 at state 300 says,
+        rounded. Of several objects the same ones are taken {default: all}
 
-        name = str: name of the fit {default: <object>_dsr}
+        name = str: name of the fit {default: <first object>_dsr}
 
-        preset = fast or preview: kind of fit, preview being coarser and twice as fast {default: fast}
+        preset = fast, preview or paper: kind of fit, preview being coarser and twice as fast, and paper the
+        network of the paper, for comparison: minutes to hours on a GPU, and without one too slow for more than
+        a few small states {default: fast, or that of the family}
 
         smooth = float or auto: width in states of the smoothing over time {default: auto, by held out states}
 
@@ -114,19 +141,41 @@ def dsr_fit(
 
         resume = 0/1: take up the surfaces of an interrupted fit of this name {default: 0}
 
+        family = str: fit of several trajectories whose network this one starts from {default: none}
+
+        frozen = 0/1: keep the network of the family as it is, and fit only what belongs to this trajectory
+        {default: 0}
+
+        watch = 0/1: show the surface of the state in view as <name>_preview while it is fitted {default: -1, when
+        typed}
+
     EXAMPLE
 
         load_traj adk_dims.dcd, adk
         dsr_fit adk and polymer, states=1-79:2
         dsr_movie adk_dsr, 1-79:0.5
 
+        dsr_fit one+two+three, 1-300:1..10, name=fam
+        dsr_movie fam, trajectory=one, towards=two, share=0.5
+        dsr_fit four, family=fam, frozen=1
+
     SEE ALSO
 
         dsr_movie, dsr_eval, dsr_status, dsr_cancel, dsr_save, load_traj
     """
     say = _say(quiet)
+    how: dict[str, Any] = {"resume": bool(int(resume))}
+    usual = "fast"
+    if str(family):
+        start = jobs.jobs.get(str(family))
+        if not start.family:
+            raise CmdException(f"family {family}: it is a fit of one trajectory; dsr_fit one+two makes a family")
+        how.update(family=start.name, frozen=bool(int(frozen)))
+        usual = str(start.report.get("preset", usual))
+    elif int(frozen):
+        raise CmdException(f"frozen {frozen}: it keeps the network of a family; give family= too")
     config: dict[str, Any] = {
-        "preset": _choice("preset", preset, PRESETS),
+        "preset": _choice("preset", str(preset) or usual, PRESETS),
         "smooth": None,
         "seed": _int("seed", seed, 0),
         "budget": None,
@@ -139,22 +188,38 @@ def dsr_fit(
         config["smooth"] = _float("smooth", smooth, 0.0)
     if str(budget) not in ("none", ""):
         config["budget"] = _float("budget", budget, 0.0, above=True)
-    source = extract.read_source(str(selection), str(states), _self=_self)
-    for line in source.warnings:
-        print(f" dsr_fit: warning: {line}")
-    name = _self.get_legal_name(str(name) or f"{source.object}_dsr")
-    fit = jobs.jobs.new(name, source)
+    sources = extract.read_sources(str(selection), str(states), _self=_self)
+    if str(family) and len(sources) > 1:
+        listed = ", ".join(source.object for source in sources)
+        raise CmdException(f"selection {selection}: a family takes one new trajectory at a time, not {listed}")
+    for source in sources:
+        for line in source.warnings:
+            print(f" dsr_fit: warning: {line}")
+    name = _self.get_legal_name(str(name) or f"{sources[0].object}_dsr")
+    if name == str(family):
+        raise CmdException(f"name {name}: the fit would take the place of the family it starts from; give another")
+    fit = jobs.jobs.new(name, sources)
+    shown = None
+    if int(watch) > 0 or (int(watch) < 0 and _typed(quiet, _self)):
+        shown = preview.Preview(fit, _self)
+        fit.preview, fit.shown = shown.request, shown
 
     def work() -> None:
-        jobs.jobs.fit(fit, source, config, bool(int(resume)), say)
+        try:
+            jobs.jobs.fit(fit, sources, config, how, say)
+        except BaseException:
+            if shown is not None:
+                shown.end()
+            raise
         seconds = fit.report.get("seconds")
         took = f" in {seconds:.0f} s" if isinstance(seconds, (int, float)) else ""
         say(
-            f" {name}: {_states(len(fit.states))} fitted{took}, on {fit.device or 'an unnamed device'}; "
-            f"dsr_movie {name} shows them"
+            f" {name}: {_states(fit.count)} fitted{took}, on {fit.device or 'an unnamed device'}; "
+            f"dsr_movie {name}{f', trajectory={fit.trajectories[0].name}' if fit.family else ''} shows them"
         )
 
-    say(f" {name}: {len(source.atoms)} atoms, {_states(len(source.states))} of {source.object}")
+    for source in sources:
+        say(f" {name}: {len(source.atoms)} atoms, {_states(len(source.states))} of {source.object}")
     _run("dsr_fit", work, async_, quiet, _self)
     return name
 
@@ -171,6 +236,9 @@ def dsr_movie(
     color: str = "",
     movie: int = 1,
     as_: str = "cgo",
+    trajectory: str = "",
+    towards: str = "",
+    share: str = "",
     async_: int = -1,
     quiet: int = 1,
     _self: Any = cmd,
@@ -189,7 +257,7 @@ def dsr_movie(
     USAGE
 
         dsr_movie name [, states [, object=..., level=..., resolution=..., triangles=..., color=...,
-            movie=..., as_=..., async_=... ]]
+            movie=..., as_=..., trajectory=..., towards=..., share=..., async_=... ]]
 
     ARGUMENTS
 
@@ -197,7 +265,8 @@ def dsr_movie(
 
         states = str: times, as 1-150, 1-79:2 or 1-102:0.25 {default: every state of the fitted range}
 
-        object = str: name of the result {default: name of the fit}
+        object = str: name of the result {default: name of the fit, <fit>_<trajectory> or
+        <fit>_<trajectory>_<towards>}
 
         level = float: level of the surface in Angstrom, outwards {default: 0}
 
@@ -212,6 +281,12 @@ def dsr_movie(
         as_ = cgo or map: meshes, or maps with a multi-state isosurface: smaller sessions, a level that can be
         changed with isolevel, no colours of atoms {default: cgo}
 
+        trajectory = str: which one, of a fit of several
+
+        towards = str: another trajectory, to show what lies between the two, in the colours of the first
+
+        share = float: how far towards it, 0 to 1 {default: 0.5}
+
         async_ = 0/1: load in the background {default: -1, in the background when typed, blocking in scripts}
 
     EXAMPLE
@@ -219,33 +294,38 @@ def dsr_movie(
         dsr_movie adk_dsr, 1-79:0.25
         mplay
 
+        dsr_movie fam, trajectory=one, towards=two, share=0.5
+
     SEE ALSO
 
-        dsr_fit, dsr_export, mset, mplay
+        dsr_fit, dsr_levels, dsr_export, mset, mplay
     """
     say = _say(quiet)
     fit = jobs.jobs.get(str(name))
-    times = _times(fit, str(states))
-    object = _self.get_legal_name(str(object) or fit.name)
+    chosen, which = _chosen(fit, trajectory, towards, share)
+    times = _times(chosen, str(states))
+    object = _self.get_legal_name(str(object) or _default_name(fit, which))
     kind = _choice("as_", as_, ("cgo", "map"))
     color = str(color)
     if color and _self.get_color_index(color) == -1:
         raise CmdException(f"color {color}: PyMOL has no such colour")
     at_level = _float("level", level)
-    request: dict[str, Any] = {"resolution": _float("resolution", resolution, 0.0, above=True)}
+    request: dict[str, Any] = {**which, "resolution": _float("resolution", resolution, 0.0, above=True)}
     if kind == "cgo":
         request.update(
             level=at_level,
             triangles=_int("triangles", triangles, 100) if str(triangles) else scene.triangle_budget(len(times)),
         )
     make_movie = bool(int(movie))
-    if make_movie and len(fit.states) == 1:
+    if make_movie and len(chosen.states) == 1:
+        of = f", trajectory={chosen.name}" if chosen.name else ""
         raise CmdException(
-            f"{fit.name} was fitted to one state, so nothing moves; 'dsr_movie {fit.name}, movie=0' loads its surface"
+            f"{chosen.name or fit.name} was fitted to one state, so nothing moves; "
+            f"'dsr_movie {fit.name}{of}, movie=0' loads its surface"
         )
-    radii = scene.atom_radii(fit, _self)
+    radii = scene.atom_radii(chosen, _self)
     arrays = None if radii is None or kind == "map" else {"radii": radii}
-    frames = scene.plan(fit, times, object)
+    frames = scene.plan(chosen, times, object)
     scene.check_names(frames, object, _self)
     jobs.jobs.claim(fit, "a movie")
 
@@ -257,21 +337,22 @@ def dsr_movie(
                 jobs.jobs.stream(fit, "mesh" if kind == "cgo" else "grid", requests, arrays)
             ) as answers:
                 loaded = scene.show(
-                    fit,
+                    chosen,
                     frames,
                     _counted(fit, answers, len(times), say),
                     object=object,
                     color=color,
                     as_map=kind == "map",
                     level=at_level,
-                    say=say,
+                    say=lambda text: say(f" {fit.name}: {text}"),
                     _self=_self,
                 )
         finally:
             fit.activity = ""
+        scene.in_gui(_self, preview.remove_both, fit.name, _self)
         if make_movie and loaded.frames:
             scene.in_gui(_self, scene.set_movie, loaded.frames, _self)
-        for line in scene.describe(fit, loaded):
+        for line in scene.describe(chosen, loaded):
             print(f" {fit.name}: {line}")
         say(
             f" {fit.name}: {_states(len(loaded.frames))} loaded as {', '.join(loaded.objects) or 'nothing'}"
@@ -288,6 +369,8 @@ def dsr_eval(
     states: str = "",
     *commas: str,
     file: str = "",
+    baselines: str = "hold linear",
+    trajectory: str = "",
     async_: int = -1,
     quiet: int = 1,
     _self: Any = cmd,
@@ -296,13 +379,14 @@ def dsr_eval(
     DESCRIPTION
 
         Measures a fit against PyMOL's own surfaces: volumetric IoU, Chamfer distance (both readings) and
-        normal consistency, for the states it was fitted to, those between and those after. Beside the fit
-        stand two ways to do without one: the nearest fitted state held, and atoms moved in straight lines
-        with PyMOL's surface of that.
+        normal consistency, for the states it was fitted to, those between and those after, as mean and standard
+        deviation. With them stands how much the atoms move: the RMSD from the state before, superposed.
+
+        Beside the fit stand ways to do without one, made of the fitted states only.
 
     USAGE
 
-        dsr_eval name [, states [, file=..., async_=... ]]
+        dsr_eval name [, states [, file=..., baselines=..., trajectory=..., async_=... ]]
 
     ARGUMENTS
 
@@ -311,6 +395,14 @@ def dsr_eval(
         states = str: states to compare {default: all of the fitted range and up to 20 after it}
 
         file = str: also write a table per state (.csv), and a plot beside it (.png) where matplotlib is there
+
+        baselines = str: any of these, with spaces between, or none {default: hold linear}
+            hold: the surface of the nearest fitted state
+            linear: between two fitted states, atoms superposed and moved in straight lines, with PyMOL's surface
+            smooth: the same after PyMOL's "smooth"
+            surface3: atoms as in linear, with surface_type 3
+
+        trajectory = str: which one, of a fit of several
 
         async_ = 0/1: compare in the background {default: -1, in the background when typed, blocking in
         scripts}
@@ -326,21 +418,28 @@ def dsr_eval(
     """
     say = _say(quiet)
     fit = jobs.jobs.get(str(name))
-    if not all(t.is_integer() for t in fit.states):
+    chosen, which = _chosen(fit, trajectory)
+    if not all(t.is_integer() for t in chosen.states):
         raise CmdException(f"{fit.name} was fitted to fractions of states, which PyMOL has no surfaces of")
-    if fit.object not in _self.get_names("objects"):
-        raise CmdException(f"{fit.name}: the object {fit.object} is not in the scene; load it to compare with")
+    beside = [] if str(baselines) == "none" else str(baselines).split()
+    for one in beside:
+        _choice("baselines", one, tuple(evaluation.BASELINES))
+    if chosen.object not in _self.get_names("objects"):
+        raise CmdException(f"{fit.name}: the object {chosen.object} is not in the scene; load it to compare with")
     path = evaluation.csv_path(str(file)) if str(file) else ""
-    last = _self.count_states(f"%{fit.object}")
+    last = _self.count_states(f"%{chosen.object}")
     if str(states):
-        wanted = [int(s) for s in _parse(str(states), last=last, owner=f"the object {fit.object}")]
+        wanted = [int(s) for s in _parse(str(states), last=last, owner=f"the object {chosen.object}")]
     else:
-        wanted = evaluation.default_states(fit, last)
-    trained = [int(t) for t in fit.states]
-    source = extract.read_source(fit.selection, _format(evaluation.needed(wanted, trained)), _self=_self)
-    if fit.atoms is not None and not (len(source.atoms) == len(fit.atoms) and (source.atoms == fit.atoms).all()):
+        wanted = evaluation.default_states(chosen, last)
+    trained = [int(t) for t in chosen.states]
+    needed = _format(evaluation.needed(wanted, trained, beside))
+    source = extract.read_source(chosen.selection, needed, before=True, _self=_self)
+    if chosen.atoms is not None and not (
+        len(source.atoms) == len(chosen.atoms) and (source.atoms == chosen.atoms).all()
+    ):
         raise CmdException(
-            f"{fit.name}: '{fit.selection}' is {len(source.atoms)} atoms now and was {len(fit.atoms)} "
+            f"{fit.name}: '{chosen.selection}' is {len(source.atoms)} atoms now and was {len(chosen.atoms)} "
             "when it was fitted, or other ones; they can't be compared"
         )
     result: list[evaluation.Row] = []
@@ -348,7 +447,7 @@ def dsr_eval(
 
     def work() -> None:
         try:
-            result.extend(evaluation.evaluate(jobs.jobs, fit, source, wanted, say))
+            result.extend(evaluation.evaluate(jobs.jobs, fit, which, chosen, source, wanted, beside, say))
         finally:
             fit.activity = ""
         for line in evaluation.table(result):
@@ -356,10 +455,121 @@ def dsr_eval(
         if path:
             evaluation.write_csv(path, result)
             plot = os.path.splitext(path)[0] + ".png"
-            drawn = evaluation.write_plot(plot, result)
+            title = f"{fit.name}: {chosen.name or chosen.object} against PyMOL's surfaces"
+            drawn = evaluation.write_plot(plot, result, title)
             say(f" {fit.name}: written to {path}" + (f" and {plot}" if drawn else "; no plot without matplotlib"))
 
     return result if _run("dsr_eval", work, async_, quiet, _self) else None
+
+
+@command
+def dsr_levels(
+    name: str,
+    state: str,
+    levels: str = "-2 -1 0 2 4",
+    *commas: str,
+    object: str = "",
+    resolution: str = "",
+    cut: int = 0,
+    transparency: str = "",
+    trajectory: str = "",
+    towards: str = "",
+    share: str = "",
+    async_: int = -1,
+    quiet: int = 1,
+    _self: Any = cmd,
+) -> str:
+    """
+    DESCRIPTION
+
+        Shows the field at one time as nested surfaces, each as far from the molecule's own as its level says:
+        outside red, inside blue, the surface itself white, darker the farther. They come as one object for each
+        level, in a group.
+
+    USAGE
+
+        dsr_levels name, state [, levels [, object=..., resolution=..., cut=..., transparency=...,
+            trajectory=..., towards=..., share=..., async_=... ]]
+
+    ARGUMENTS
+
+        name = str: name of a fit
+
+        state = float: the time, as 40 or 40.5
+
+        levels = str: distances in Angstrom with spaces between, outside positive {default: -2 -1 0 2 4}
+
+        object = str: name of the group {default: <fit>_levels, or <fit>_<trajectory>_levels}
+
+        resolution = float: spacing of the meshes in Angstrom {default: 0.5, wider where a level would take more
+        than 200000 triangles}
+
+        cut = 0/1: cut away the half that faces you now, for a view of all levels {default: 0}
+
+        transparency = float: of all levels but the innermost, 0 to 1 {default: 0.7, or 0 with cut=1}
+
+        trajectory, towards, share: as in dsr_movie
+
+        async_ = 0/1: load in the background {default: -1, in the background when typed, blocking in scripts}
+
+    EXAMPLE
+
+        orient adk
+        dsr_levels adk_dsr, 40, cut=1
+        dsr_levels adk_dsr, 40, -1.5 0 1.5 3, resolution=0.3
+
+    SEE ALSO
+
+        dsr_movie
+    """
+    say = _say(quiet)
+    fit = jobs.jobs.get(str(name))
+    chosen, which = _chosen(fit, trajectory, towards, share)
+    times = _times(chosen, str(state))
+    if len(times) != 1:
+        raise CmdException(f"state {state}: the levels of one time are shown at once; dsr_movie shows several times")
+    wanted = level_sets.parse(str(levels))
+    object = _self.get_legal_name(str(object) or f"{_default_name(fit, which)}_levels")
+    level_sets.check_names(object, wanted, _self)
+    request: dict[str, Any] = {**which, "time": float(times[0])}
+    if str(resolution):
+        request["resolution"] = _float("resolution", resolution, 0.0, above=True)
+    else:
+        request.update(resolution=0.5, triangles=level_sets.MOST_TRIANGLES)
+    seen_through = _float("transparency", transparency or (0.0 if int(cut) else level_sets.TRANSPARENCY), 0.0)
+    if seen_through > 1.0:
+        raise CmdException(f"transparency {transparency}: it must lie between 0 and 1")
+    toward = None
+    if int(cut):
+        toward = level_sets.toward_camera(_self.get_view(), scene.matrix(chosen.object, _self))
+    jobs.jobs.claim(fit, "level sets")
+
+    def work() -> None:
+        try:
+            meshes = {}
+            for level in wanted:
+                result, arrays = jobs.jobs.ask(fit, "mesh", {**request, "level": level})
+                meshes[level] = arrays["points"], arrays["normals"], arrays["faces"]
+        finally:
+            fit.activity = ""
+        loaded = level_sets.show(
+            chosen,
+            meshes,
+            object=object,
+            toward=toward,
+            transparency=seen_through,
+            say=lambda text: print(f" {fit.name}: {text}"),
+            _self=_self,
+        )
+        movie = _default_name(fit, which)
+        if scene.in_gui(_self, scene.switch_off, movie, _self):
+            print(f" {fit.name}: {movie} is switched off, as it would hide the levels")
+        if result["extrapolated"]:
+            print(f" {fit.name}: state {times[0]:g} is extrapolated, expected error {result['expected_error']:.2f} A")
+        say(f" {fit.name}: {len(loaded)} levels of state {times[0]:g} loaded as {object}")
+
+    _run("dsr_levels", work, async_, quiet, _self)
+    return object
 
 
 @command
@@ -440,7 +650,14 @@ def dsr_status(name: str = "", *, quiet: int = 1, _self: Any = cmd) -> list[str]
     fits = jobs.jobs.fits
     if str(name) and str(name) not in fits:
         raise CmdException(f"there is no fit {name} (there: {', '.join(sorted(fits)) or 'none'})")
-    lines = [fit.line() for key, fit in fits.items() if not str(name) or key == str(name)]
+    lines = []
+    for fit in [fit for key, fit in fits.items() if not str(name) or key == str(name)]:
+        lines.append(fit.line())
+        lines += [
+            f"  {t.name}: states {_format(t.states)}{f' of {t.object}' if t.object not in ('', t.name) else ''}"
+            for t in fit.trajectories
+            if fit.family
+        ]
     say = _say(quiet)
     for line in lines or ["no fits yet; dsr_fit makes one"]:
         say(f" {line}")
@@ -516,6 +733,37 @@ def dsr_set(key: str = "", value: str | None = None, *, quiet: int = 1, _self: A
 
 
 @command
+def dsr_doctor(*, async_: int = -1, quiet: int = 1, _self: Any = cmd) -> list[str] | None:
+    """
+    DESCRIPTION
+
+        Checks all that a fit needs, down to fitting a small peptide, and says what to do about what is
+        missing. Takes some seconds; the scene stays as it is. Send its lines along when you report a fault.
+
+    USAGE
+
+        dsr_doctor [ async_=... ]
+
+    ARGUMENTS
+
+        async_ = 0/1: check in the background {default: -1, in the background when typed, blocking in scripts}
+
+    SEE ALSO
+
+        dsr_set, dsr_fit
+    """
+    say = _say(quiet)
+    lines: list[str] = []
+
+    def work() -> None:
+        lines.extend(doctor.examine(say, _self))
+        faults = sum(line.startswith("FAIL") for line in lines)
+        say(f" dsr_doctor: {f'{faults} of {len(lines)} need attention' if faults else 'all is well'}")
+
+    return lines if _run("dsr_doctor", work, async_, quiet, _self) else None
+
+
+@command
 def dsr_save(name: str, filename: str, *, quiet: int = 1, _self: Any = cmd) -> str:
     """
     DESCRIPTION
@@ -574,8 +822,9 @@ def dsr_load(filename: str, name: str = "", *, quiet: int = 1, _self: Any = cmd)
     taken = "" if str(name) or stem not in _self.get_names("objects") else "_dsr"
     name = _self.get_legal_name(str(name) or stem + taken)
     fit = jobs.jobs.load(name, data)
-    if fit.object and fit.object not in _self.get_names("objects"):
-        print(f" {name}: the object {fit.object} is not in the scene: its colours and atoms are missing")
+    for trajectory in fit.trajectories:
+        if trajectory.object and trajectory.object not in _self.get_names("objects"):
+            print(f" {name}: the object {trajectory.object} is not in the scene: its colours and atoms are missing")
     _say(quiet)(f" {fit.line()}")
     return name
 
@@ -589,24 +838,30 @@ def dsr_export(
     level: float = 0.0,
     resolution: float = 0.5,
     triangles: str = "",
+    binary: int = 0,
+    trajectory: str = "",
+    towards: str = "",
+    share: str = "",
     quiet: int = 1,
     _self: Any = cmd,
 ) -> list[str]:
     """
     DESCRIPTION
 
-        Writes the surface at one or more times as mesh files in Angstrom, in the frame of the scene and with
-        the colours of the atoms.
+        Writes the surface at one or more times as mesh files in Angstrom (.glb too: one unit is 1 Angstrom), in
+        the frame of the scene and with the colours of the atoms, which .stl has no place for.
 
     USAGE
 
-        dsr_export name, filename [, states=..., level=..., resolution=..., triangles=... ]
+        dsr_export name, filename [, states=..., level=..., resolution=..., triangles=..., binary=...,
+            trajectory=..., towards=..., share=... ]
 
     ARGUMENTS
 
         name = str: name of a fit
 
-        filename = str: .ply, .obj or .npz; for several states, surface.ply becomes surface_0001.00.ply, ...
+        filename = str: .ply, .obj, .stl, .glb or .npz; for several states, surface.ply becomes
+        surface_0001.00.ply, ..., and surface.glb is one file that plays them, movie_fps of them a second
 
         states = str: times, as 40, 1-79:2 or 1-10:0.25 {default: the first fitted state}
 
@@ -616,9 +871,14 @@ def dsr_export(
 
         triangles = int: most triangles per state {default: no limit}
 
+        binary = 0/1: .ply in its binary kind, 0.6 of the size, which PyMOL itself does not load {default: 0}
+
+        trajectory, towards, share: as in dsr_movie
+
     EXAMPLE
 
         dsr_export adk_dsr, adk.ply, states=1-79:2
+        dsr_export adk_dsr, adk.glb, states=1-79:0.5, triangles=20000
 
     SEE ALSO
 
@@ -628,33 +888,48 @@ def dsr_export(
     fit = jobs.jobs.get(str(name))
     path = _writable(str(filename), FORMATS)
     stem, suffix = os.path.splitext(path)
-    times = _times(fit, str(states)) if str(states) else [min(fit.states)]
+    chosen, which = _chosen(fit, trajectory, towards, share)
+    times = _times(chosen, str(states)) if str(states) else [min(chosen.states)]
     params: dict[str, Any] = {
+        **which,
         "format": suffix[1:].lower(),
         "level": _float("level", level),
         "resolution": _float("resolution", resolution, 0.0, above=True),
     }
     if str(triangles):
         params["triangles"] = _int("triangles", triangles, 100)
-    arrays = {"matrix": scene.matrix(fit.object, _self)}
-    colors = scene.atom_colors(fit, _self)
+    if int(binary):
+        if params["format"] != "ply":
+            raise CmdException(f"binary {binary}: only .ply comes in two kinds, {suffix} in one")
+        params["binary"] = True
+    requests: dict[str, dict[str, Any]]
+    if params["format"] == "glb" and len(times) > 1:
+        requests = {path: {"times": [float(t) for t in times]}}
+        if _self.get_setting_float("movie_fps") > 0:
+            params["fps"] = _self.get_setting_float("movie_fps")
+    elif len(times) > 1:
+        # As many digits as tell the times apart.
+        digits = max(2, *(len(repr(float(t)).split(".")[1]) for t in times))
+        requests = {f"{stem}_{t:0{5 + digits}.{digits}f}{suffix}": {"time": float(t)} for t in times}
+    else:
+        requests = {path: {"time": float(times[0])}}
+    arrays = {"matrix": scene.matrix(chosen.object, _self)}
+    colors = scene.atom_colors(chosen, _self)
     if colors is not None:
         arrays["colors"] = colors
-    radii = scene.atom_radii(fit, _self)
+    radii = scene.atom_radii(chosen, _self)
     if radii is not None:
         arrays["radii"] = radii
-    # As many digits as tell the times apart.
-    digits = max(2, *(len(repr(float(t)).split(".")[1]) for t in times))
     written = []
     with jobs.jobs.busy(fit, "an export"):
-        for time in times:
-            _, out = jobs.jobs.ask(fit, "export", {**params, "time": float(time)}, arrays)
-            target = path if len(times) == 1 else f"{stem}_{time:0{5 + digits}.{digits}f}{suffix}"
+        for target, request in requests.items():
+            _, out = jobs.jobs.ask(fit, "export", {**params, **request}, arrays)
             _write(target, out["file"].tobytes())
             written.append(target)
     say(f" {fit.name}: {len(written)} {'file' if len(written) == 1 else 'files'} written, the last is {written[-1]}")
-    if any(not min(fit.states) <= t <= max(fit.states) for t in times):
-        print(f" {fit.name}: states past the fitted {min(fit.states):g} to {max(fit.states):g} are extrapolated")
+    first, last = min(chosen.states), max(chosen.states)
+    if any(not first <= t <= last for t in times):
+        print(f" {fit.name}: states past the fitted {first:g} to {last:g} are extrapolated")
     return written
 
 
@@ -665,7 +940,7 @@ def register(_self: Any = cmd) -> None:
     for name in ("dsr_fit", "dsr_surfaces"):
         _self.auto_arg[0][name] = _self.auto_arg[0]["zoom"]
     fits = [_fit_names, "fit", ", "]
-    for name in ("dsr_movie", "dsr_eval", "dsr_export", "dsr_save"):
+    for name in ("dsr_movie", "dsr_levels", "dsr_eval", "dsr_export", "dsr_save"):
         _self.auto_arg[0][name] = fits
     for name in ("dsr_status", "dsr_cancel"):
         _self.auto_arg[0][name] = [_fit_names, "fit", ""]
@@ -712,6 +987,7 @@ def _say(quiet: Any) -> Callable[[str], None]:
 def _counted(fit: Fit, answers: Any, count: int, say: Callable[[str], None]) -> Any:
     for done, answer in enumerate(answers, 1):
         yield answer
+        fit.doing, fit.fraction = "meshes", done / count
         if done % 20 == 0 and done < count:
             say(f" {fit.name}: {done} of {count} states loaded")
 
@@ -721,10 +997,31 @@ _parse = states.parse
 _format = states.format
 
 
-def _times(fit: Fit, text: str) -> list[float]:
+def _chosen(fit: Fit, trajectory: Any, towards: Any = "", share: Any = "") -> tuple[Trajectory, dict[str, Any]]:
+    """The trajectory that is meant, and what requests say of it."""
+    chosen = fit.trajectory(str(trajectory))
+    which: dict[str, Any] = {"trajectory": chosen.name} if chosen.name else {}
+    if str(towards):
+        other = fit.trajectory(str(towards), "towards")
+        if other is chosen:
+            raise CmdException(f"towards {towards}: it is the trajectory itself; name another one")
+        which.update(towards=other.name, share=_float("share", share if str(share) else 0.5, 0.0))
+        if which["share"] > 1.0:
+            raise CmdException(f"share {share}: it must lie between 0 ({chosen.name}) and 1 ({other.name})")
+    elif str(share):
+        raise CmdException(f"share {share}: it says how far towards another trajectory; give towards= too")
+    return chosen, which
+
+
+def _default_name(fit: Fit, which: dict[str, Any]) -> str:
+    return "_".join([fit.name, *(which[key] for key in ("trajectory", "towards") if key in which)])
+
+
+def _times(trajectory: Trajectory, text: str) -> list[float]:
+    first, last = int(min(trajectory.states)), int(max(trajectory.states))
     if text:
-        return _parse(text, last=int(max(fit.states)) if text == "all" else None, fractional=True)
-    return list(range(int(min(fit.states)), int(max(fit.states)) + 1))
+        return _parse(text, last=last if text == "all" else None, fractional=True)
+    return list(range(first, last + 1))
 
 
 def _choice(key: str, value: str, choices: tuple[str, ...]) -> str:

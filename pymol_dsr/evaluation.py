@@ -5,25 +5,38 @@ fit.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from . import extract, settings
 from .extract import Source, Surface
-from .jobs import Cancelled, Fit, Jobs
+from .jobs import Cancelled, Fit, Jobs, Trajectory
 
 Say = Callable[[str], None]
 METRICS = ("iou", "chamfer_l1", "chamfer_sq", "nc")
-FIELD, HOLD, LINEAR = "field", "hold nearest", "atoms linear"
+FIELD = "field"
+# What a PyMOL user has without a fit, by the names that dsr_eval takes.
+BASELINES = {
+    "hold": "hold nearest",
+    "linear": "atoms linear",
+    "smooth": "atoms smoothed",
+    "surface3": "surface_type 3",
+}
+METHODS = (FIELD, *BASELINES.values())
 AFTER = 20
 
 
 @dataclass(frozen=True)
 class Row:
-    """One state by one method; the metrics are those of the paper, in its normalised frame."""
+    """One state by one method; the metrics are those of the paper, in its normalised frame.
+
+    rmsd: Å, of the fitted atoms from the state before, superposed; NaN where there is none. The same for all methods.
+    """
 
     state: int
     group: str
@@ -32,11 +45,13 @@ class Row:
     chamfer_l1: float
     chamfer_sq: float
     nc: float
+    rmsd: float
 
 
-def default_states(fit: Fit, last: int) -> list[int]:
+def default_states(trajectory: Trajectory, last: int) -> list[int]:
     """All states of the object within the fitted range, and up to 20 after it."""
-    return list(range(int(min(fit.states)), min(last, int(max(fit.states)) + AFTER) + 1))
+    first, end = int(min(trajectory.states)), int(max(trajectory.states))
+    return list(range(first, min(last, end + AFTER) + 1))
 
 
 def group_of(state: int, trained: Sequence[int]) -> str:
@@ -61,9 +76,11 @@ def neighbours(state: int, trained: Sequence[int]) -> tuple[int, int]:
     return max(t for t in trained if t < state), min(t for t in trained if t > state)
 
 
-def needed(wanted: Iterable[int], trained: Sequence[int]) -> list[int]:
+def needed(wanted: Iterable[int], trained: Sequence[int], baselines: Sequence[str]) -> list[int]:
     """The states whose surfaces or atoms the comparison of `wanted` takes."""
     out = set(wanted)
+    if "smooth" in baselines:
+        out.update(trained)
     for state in list(out):
         kind = group_of(state, trained)
         if kind != "training":
@@ -73,72 +90,145 @@ def needed(wanted: Iterable[int], trained: Sequence[int]) -> list[int]:
     return sorted(out)
 
 
-def evaluate(jobs: Jobs, fit: Fit, source: Source, wanted: Sequence[int], say: Say) -> list[Row]:
-    """Compare at every wanted state; `source` holds the states of `needed`. Raises Cancelled and
-    BackendError.
+def turn_onto(atoms: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The rotation f8[3,3] for columns that brings centred atoms f8[A,3] nearest to others f8[A,3] (Kabsch)."""
+    u, _, vt = np.linalg.svd(atoms.T @ others)
+    # A mirror image would be nearer still.
+    u[:, -1] *= np.sign(np.linalg.det(u @ vt))
+    return (u @ vt).T
+
+
+def rmsd(atoms: np.ndarray, others: np.ndarray) -> float:
+    """Root mean square deviation in Å of atoms [A,3] from others [A,3], superposed."""
+    a, b = (np.asarray(x, np.float64) - np.mean(x, axis=0, dtype=np.float64) for x in (atoms, others))
+    return float(np.sqrt(np.mean(np.sum((a @ turn_onto(a, b).T - b) ** 2, axis=1))))
+
+
+def mixed(before: np.ndarray, after: np.ndarray, share: float) -> np.ndarray:
+    """Atoms f4[A,3] `share` of the way from `before` to `after` [A,3]: superposed, then moved in straight lines.
+
+    The motion of the whole is done for the same share: its centre in a straight line, its turn about one axis.
     """
-    trained = [int(s) for s in fit.states]
-    workers = int(settings.get("workers"))
-    surfaces: dict[int, Surface] = {}
-    for made in extract.surfaces(source, workers, fit.stop.is_set):
-        surfaces[int(made.state)] = made
-        if len(surfaces) % 20 == 0:
-            say(f" {fit.name}: PyMOL's surfaces {len(surfaces)} of {len(source.states)}")
-    _check(fit)
+    centres = [np.mean(x, axis=0, dtype=np.float64) for x in (before, after)]
+    a, b = before - centres[0], after - centres[1]
+    turn = turn_onto(a, b)
+    # The axis is what a turn leaves in place; the angle is counted about it.
+    axis = np.linalg.svd(turn - np.eye(3))[2][-1]
+    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    angle = np.arctan2(-0.5 * np.trace(cross @ turn), 0.5 * (np.trace(turn) - 1.0))
+    part = np.eye(3) + np.sin(share * angle) * cross + (1.0 - np.cos(share * angle)) * cross @ cross
+    shape = (1.0 - share) * a + share * b @ turn
+    return (shape @ part.T + (1.0 - share) * centres[0] + share * centres[1]).astype(np.float32)
+
+
+def evaluate(
+    jobs: Jobs,
+    fit: Fit,
+    which: Mapping[str, Any],
+    trajectory: Trajectory,
+    source: Source,
+    wanted: Sequence[int],
+    baselines: Sequence[str],
+    say: Say,
+) -> list[Row]:
+    """Compare at every wanted state, baselines beside the fit; `source` holds the states of `needed`.
+
+    which: what a request says of the trajectory. Raises Cancelled, BackendError and ExtractError.
+    """
+    trained = [int(s) for s in trajectory.states]
+    held = {s: nearest(s, trained) for s in wanted if s not in trained and "hold" in baselines}
+    truth = _surfaces(
+        fit, source, {s: source.coordinates[s] for s in {*wanted, *held.values()}}, "PyMOL's surfaces", say
+    )
+    predicted = {"hold": {state: truth[nearest] for state, nearest in held.items()}}
+
+    def straight(state: int) -> np.ndarray:
+        if state in trained:
+            return source.coordinates[state]
+        before, after = neighbours(state, trained)
+        share = (state - before) / (after - before)
+        return mixed(source.coordinates[before], source.coordinates[after], share)
+
+    between = [state for state in wanted if group_of(state, trained) == "between"]
+    moved = {state: straight(state) for state in between}
+    other = dataclasses.replace(source, settings={**source.settings, "surface_type": "3"})
+    for method, made_with, atoms in (
+        ("linear", source, lambda: moved),
+        ("smooth", source, lambda: _smoothed(source, trained, between, straight)),
+        ("surface3", other, lambda: moved),
+    ):
+        if method in baselines and between:
+            predicted[method] = _surfaces(fit, made_with, atoms(), f"surfaces of '{BASELINES[method]}'", say)
 
     rows: list[Row] = []
-
-    def compare(state: int, method: str, predicted: Surface | None) -> None:
-        truth = surfaces[state]
-        arrays = {"truth_points": truth.points, "truth_normals": truth.normals, "truth_faces": truth.faces}
-        params = {}
-        if predicted is None:
-            params["time"] = float(state)
-        else:
-            arrays.update(points=predicted.points, normals=predicted.normals, faces=predicted.faces)
-        result, _ = jobs.ask(fit, "compare", params, arrays)
-        # The wire has no NaN: a metric that is not defined comes as nothing.
-        scores = [float("nan") if result[m] is None else float(result[m]) for m in METRICS]
-        rows.append(Row(state, group_of(state, trained), method, *scores))
-
     for count, state in enumerate(wanted, 1):
-        compare(state, FIELD, None)
-        if state not in trained:
-            compare(state, HOLD, surfaces[nearest(state, trained)])
+        known = truth[state]
+        arrays = {"truth_points": known.points, "truth_normals": known.normals, "truth_faces": known.faces}
+        before = source.coordinates.get(state - 1)
+        moves = float("nan") if before is None else rmsd(before, source.coordinates[state])
+        # All methods of a state one after another, so that its truth need not be prepared for each.
+        for method in (FIELD, *baselines):
+            if method == FIELD:
+                result, _ = jobs.ask(fit, "compare", {"time": float(state), **which}, arrays)
+            elif state in predicted.get(method, {}):
+                guess = predicted[method][state]
+                guessed = {"points": guess.points, "normals": guess.normals, "faces": guess.faces}
+                result, _ = jobs.ask(fit, "compare", dict(which), {**arrays, **guessed})
+            else:
+                continue
+            # The wire has no NaN: a metric that is not defined comes as nothing.
+            scores = {m: float("nan") if result[m] is None else float(result[m]) for m in METRICS}
+            label = BASELINES.get(method, FIELD)
+            rows.append(Row(state, group_of(state, trained), label, **scores, rmsd=moves))
+        fit.doing, fit.fraction = "comparing", count / len(wanted)
         if count % 10 == 0:
             say(f" {fit.name}: compared {count} of {len(wanted)} states")
+    return sorted(rows, key=lambda r: (r.state, METHODS.index(r.method)))
 
-    frames = []
-    for state in wanted:
-        if group_of(state, trained) == "between":
-            before, after = neighbours(state, trained)
-            share = (state - before) / (after - before)
-            mixed = (1 - share) * source.coordinates[before] + share * source.coordinates[after]
-            frames.append((state, mixed.astype(np.float32)))
-    for made in extract.surfaces_of_coordinates(source, frames, workers, fit.stop.is_set):
-        compare(int(made.state), LINEAR, made)
-    _check(fit)
-    return sorted(rows, key=lambda r: (r.state, (FIELD, LINEAR, HOLD).index(r.method)))
+
+def _surfaces(fit: Fit, source: Source, atoms: Mapping[int, np.ndarray], what: str, say: Say) -> dict[int, Surface]:
+    """PyMOL's surfaces by state of atoms f4[A,3] by state. Raises Cancelled."""
+    made: dict[int, Surface] = {}
+    frames = [(float(state), xyz) for state, xyz in sorted(atoms.items())]
+    for one in extract.surfaces_of_coordinates(source, frames, int(settings.get("workers")), fit.stop.is_set):
+        made[int(one.state)] = one
+        fit.doing, fit.fraction = what, len(made) / len(frames)
+        if len(made) % 20 == 0:
+            say(f" {fit.name}: {what} {len(made)} of {len(frames)}")
+    if fit.stop.is_set():
+        raise Cancelled(f"{fit.name}: cancelled")
+    return made
+
+
+def _smoothed(
+    source: Source, trained: Sequence[int], between: Sequence[int], straight: Callable[[int], np.ndarray]
+) -> dict[int, np.ndarray]:
+    """Atoms by state after PyMOL's `smooth` of the whole range, straight lines between the fitted states."""
+    first = min(trained)
+    smooth = extract.smoothed(source, np.stack([straight(s) for s in range(first, max(trained) + 1)]))
+    return {state: smooth[state - first] for state in between}
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """Means and standard deviations by group and method, as lines of text."""
-    head = f" {'states':<13} {'method':<13} {'n':>4}"
-    lines = [f"{head}  {'IoU':>15}  {'Chamfer L1':>17}  {'Chamfer sq':>19}  {'NC':>15}"]
+    """Means and standard deviations by group and method, as lines of text; RMSD once for each group."""
+    head = f" {'states':<13} {'method':<14} {'n':>4}"
+    lines = [f"{head}  {'IoU':>15}  {'Chamfer L1':>17}  {'Chamfer sq':>19}  {'NC':>15}  {'RMSD (A)':>11}"]
     groups = sorted(
         {r.group for r in rows},
         key=lambda g: min(r.state for r in rows if r.group == g) if g.startswith("future") else -(g == "training"),
     )
     for group in groups:
-        for method in (FIELD, LINEAR, HOLD):
+        for method in METHODS:
             part = [r for r in rows if r.group == group and r.method == method]
             if part:
                 values = np.array([[r.iou, r.chamfer_l1, r.chamfer_sq, r.nc] for r in part])
                 m, s = values.mean(axis=0), values.std(axis=0)
+                moves = [r.rmsd for r in part if method == FIELD and not np.isnan(r.rmsd)]
                 lines.append(
-                    f" {group:<13} {method:<13} {len(part):>4}  "
+                    f" {group:<13} {method:<14} {len(part):>4}  "
                     f"{m[0]:.4f} ± {s[0]:.4f}  {m[1]:.5f} ± {s[1]:.5f}  "
                     f"{m[2]:.6f} ± {s[2]:.6f}  {m[3]:.4f} ± {s[3]:.4f}"
+                    + (f"  {np.mean(moves):.2f} ± {np.std(moves):.2f}" if moves else "")
                 )
     return lines
 
@@ -151,36 +241,70 @@ def write_csv(path: str, rows: Sequence[Row]) -> None:
         out.writerows(astuple(r) for r in rows)
 
 
-def write_plot(path: str, rows: Sequence[Row]) -> bool:
-    """IoU and NC over the states as a PNG; False where matplotlib is not there."""
+PANELS = (
+    ("iou", "IoU"),
+    ("nc", "normal consistency"),
+    ("chamfer_l1", "Chamfer L1 (normalised)"),
+    ("chamfer_sq", "Chamfer squared (normalised)"),
+    ("rmsd", "RMSD from the state before (Å)"),
+)
+
+
+def write_plot(path: str, rows: Sequence[Row], title: str) -> bool:
+    """The metrics and the RMSD over the states as a PNG; False where matplotlib is not there."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError:
         return False
     # Without pyplot, which would choose a window toolkit beside PyMOL's.
-    figure = Figure(figsize=(9, 6), layout="constrained")
+    figure = Figure(figsize=(11, 9), layout="constrained")
     FigureCanvasAgg(figure)
+    *panels, corner = figure.subplots(3, 2, sharex=True).flat
     trained = [r.state for r in rows if r.group == "training"]
-    for axes, metric, label in zip(
-        figure.subplots(2, 1, sharex=True), ("iou", "nc"), ("IoU", "normal consistency"), strict=True
-    ):
+    for axes, (metric, label) in zip(panels, PANELS, strict=True):
         if trained:
-            axes.axvspan(min(trained), max(trained), color="0.94", label="fitted range")
-            fitted = [r for r in rows if r.group == "training"]
-            values = [getattr(r, metric) for r in fitted]
-            axes.plot([r.state for r in fitted], values, "k.", label="field, fitted states")
-        for method, look in ((FIELD, "C0.-"), (LINEAR, "C1.-"), (HOLD, "C2.-")):
-            part = [r for r in rows if r.method == method and r.group != "training"]
+            axes.axvspan(min(trained), max(trained), color="0.93", label="fitted range")
+        if metric == "rmsd":
+            part = [r for r in rows if r.method == FIELD]
+            axes.plot([r.state for r in part], [r.rmsd for r in part], ".-", color="0.35", lw=1.2, ms=4)
+        else:
+            for method, look in LOOKS.items():
+                part = [r for r in rows if r.method == method and r.group != "training"]
+                if part:
+                    name = "field, other states" if method == FIELD else method
+                    values = [getattr(r, metric) for r in part]
+                    axes.plot([r.state for r in part], values, marker=".", label=name, **look)
+            part = [r for r in rows if r.group == "training"]
             if part:
-                name = "field, other states" if method == FIELD else method
-                axes.plot([r.state for r in part], [getattr(r, metric) for r in part], look, label=name)
-        axes.set_ylabel(label)
+                values = [getattr(r, metric) for r in part]
+                axes.plot([r.state for r in part], values, "k.", ms=4, label="field, fitted states")
+        if metric.startswith("chamfer"):
+            axes.ticklabel_format(axis="y", scilimits=(-2, 3))
+        if metric not in ("iou", "nc"):
+            axes.set_ylim(bottom=0)
+        axes.set_title(label, fontsize="medium", loc="left")
         axes.grid(alpha=0.3)
-    figure.axes[0].legend(fontsize="small", loc="lower left")
-    figure.axes[1].set_xlabel("state")
+        axes.margins(x=0.01)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in panels[-2:]:
+        axes.set_xlabel("state")
+        axes.tick_params(labelbottom=True)
+    corner.axis("off")
+    corner.legend(*panels[0].get_legend_handles_labels(), loc="center", frameon=False)
+    figure.suptitle(title)
     figure.savefig(path, dpi=120)
     return True
+
+
+LOOKS = {
+    FIELD: {"color": "C0", "lw": 1.8, "ms": 6, "zorder": 3},
+    "hold nearest": {"color": "C2", "lw": 1.2, "ms": 4},
+    "atoms linear": {"color": "C1", "lw": 1.2, "ms": 4},
+    "atoms smoothed": {"color": "C4", "lw": 1.2, "ms": 4, "ls": "--"},
+    "surface_type 3": {"color": "C3", "lw": 1.2, "ms": 4, "ls": ":"},
+}
 
 
 def csv_path(path: str) -> str:
@@ -191,8 +315,3 @@ def csv_path(path: str) -> str:
     if not os.path.isdir(os.path.dirname(full)):
         raise ValueError(f"file {path}: the folder {os.path.dirname(full)} does not exist")
     return full
-
-
-def _check(fit: Fit) -> None:
-    if fit.stop.is_set():
-        raise Cancelled(f"{fit.name}: cancelled")

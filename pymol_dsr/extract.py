@@ -13,6 +13,7 @@ import itertools
 import os
 import pickle
 import queue
+import re
 import subprocess
 import sys
 import tempfile
@@ -52,6 +53,10 @@ SURFACE_SETTINGS = (
 NO_TRIANGLES = {1: "dots", 2: "a mesh of lines", 6: "lines"}
 # Without a unit cell, a step this long (Å) of one atom beyond the whole molecule's is worth a warning.
 JUMP = 20.0
+# Title of the molecules that dsr_movie makes.
+ATOMS_TITLE = "dsr atoms"
+# Names as in one+two+three.
+LISTED = re.compile(r"[\w.^%-]+(?:\+[\w.^%-]+)+", re.ASCII)
 
 
 class ExtractError(ValueError):
@@ -101,12 +106,42 @@ class Source:
         }
 
 
-def read_source(selection: str, states_text: str = "all", *, _self: Any) -> Source:
+def read_sources(selection: str, states_text: str = "all", *, _self: Any) -> list[Source]:
+    """As read_source, for every object of the selection: in the order written in `one+two+three`, otherwise in the
+    scene's.
+
+    Raises ExtractError or StatesError.
+    """
+    selection = selection.strip()
+    sources: list[Source] = []
+    for part in one_by_one(selection, _self):
+        source = read_source(part, states_text, _self=_self)
+        if source.object in [s.object for s in sources]:
+            raise ExtractError(
+                f"selection {selection}: the object {source.object} occurs twice; each object is one trajectory"
+            )
+        sources.append(source)
+    return sources
+
+
+def one_by_one(selection: str, _self: Any) -> list[str]:
+    """A selection as selections of one object each. Raises ExtractError."""
+    # PyMOL takes a + between names without spaces for part of a name, and none in a selection.
+    if LISTED.fullmatch(selection) and selection not in _self.get_names("all"):
+        return selection.split("+")
+    objects = _objects(selection, _self)
+    # The atoms that dsr_movie has put beside its surfaces are not data.
+    given = [name for name in objects if _self.get_title(name, 1) != ATOMS_TITLE] or objects
+    return [selection] if len(objects) == 1 else [f"({selection}) and %{name}" for name in given]
+
+
+def read_source(selection: str, states_text: str = "all", *, before: bool = False, _self: Any) -> Source:
     """Check the selection and the states, and take coordinates and settings out of the scene.
 
+    before: take along the coordinates of the state before each one, where there are any.
     Raises ExtractError or StatesError with one line; starts no process and changes nothing.
     """
-    name = _one_object(selection, _self)
+    name = one_object(selection, _self)
     last = _self.count_states(name)
     if last < 1:
         raise ExtractError(f"selection {selection}: the object {name} holds no coordinates; load a trajectory into it")
@@ -131,17 +166,23 @@ def read_source(selection: str, states_text: str = "all", *, _self: Any) -> Sour
     session = _self.get_session(name, partial=1, binary=1, cache=0, compress=0, version=0)
     entry = next(list(n) for n in session["names"] if n and n[0] == name)
     coordsets = entry[5][4]
-    coordinates = {}
-    for state in wanted:
+
+    def at(state: int) -> np.ndarray:
         xyz = _coordinates(name, coordsets, state, atoms, found)
         if _self.get_setting_int("matrix_mode", name) > 0:
             # Then PyMOL draws each state through a matrix of its own, which is part of the motion.
             m = np.array(_self.get_object_matrix(name, state=state, incl_ttt=0)).reshape(4, 4)
             xyz = (xyz @ m[:3, :3].T + m[:3, 3]).astype(np.float32)
-        coordinates[state] = xyz
+        return xyz
 
+    coordinates = {state: at(state) for state in wanted}
     warnings = [f"{name} has one state to fit: the field will not move"] if len(wanted) == 1 else []
     warnings += _jumps(wanted, coordinates, found, _self.get_symmetry(name))
+    if before:
+        for state in {s - 1 for s in wanted} - {0, *wanted}:
+            # A state that nobody asked for may well be missing.
+            with contextlib.suppress(ExtractError):
+                coordinates[state] = at(state)
     known = _setting_names()
     return Source(
         object=name,
@@ -219,6 +260,20 @@ def surfaces_of_coordinates(
             worker.close()
 
 
+def smoothed(source: Source, frames: np.ndarray) -> np.ndarray:
+    """What PyMOL's `smooth` makes of a trajectory f4[S,A,3] of the source's atoms. Raises ExtractError."""
+    worker = _Worker(source)
+    try:
+        worker.open()
+        _, arrays = worker.ask("smooth", {}, {"atoms": np.ascontiguousarray(frames, np.float32)})
+    except (OSError, EOFError, protocol.ProtocolError) as error:
+        raise ExtractError(f"PyMOL's smooth of {len(frames)} states failed: {worker.last_words() or error}") from error
+    finally:
+        worker.process.kill()
+        worker.close()
+    return arrays["atoms"]
+
+
 class _Worker:
     """One surface_worker.py process and the loop that feeds it."""
 
@@ -250,11 +305,7 @@ class _Worker:
         source = self.source
         time: float | None = None
         try:
-            self.ask(
-                "session",
-                {"object": source.object, "settings": source.settings, "route": "cache"},
-                {"session": np.frombuffer(source.session, np.uint8), "atoms": source.atoms},
-            )
+            self.open()
             while not stop.is_set():
                 try:
                     time, xyz = todo.get_nowait()
@@ -284,6 +335,14 @@ class _Worker:
                 stop,
             )
 
+    def open(self) -> None:
+        """Hand the object over."""
+        self.ask(
+            "session",
+            {"object": self.source.object, "settings": self.source.settings, "route": "cache"},
+            {"session": np.frombuffer(self.source.session, np.uint8), "atoms": self.source.atoms},
+        )
+
     def ask(
         self, method: str, params: dict[str, Any], arrays: dict[str, np.ndarray]
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -297,7 +356,7 @@ class _Worker:
             raise EOFError("it closed its output")
         header, out = frame
         if header["kind"] == "error":
-            raise ExtractError(f"PyMOL could not make the surface: {header['message']}")
+            raise ExtractError(f"PyMOL's {method} failed: {header['message']}")
         return header["result"], out
 
     def last_words(self) -> str:
@@ -325,22 +384,30 @@ def python_executable() -> str:
     raise ExtractError(f"no Python interpreter was found beside PyMOL in {sys.prefix}")
 
 
-def _one_object(selection: str, _self: Any) -> str:
+def one_object(selection: str, _self: Any) -> str:
+    """The only object of a selection. Raises ExtractError."""
+    names = _objects(selection, _self)
+    if len(names) > 1:
+        listed = ", ".join(sorted(names)[:4]) + (", ..." if len(names) > 4 else "")
+        raise ExtractError(f"selection {selection}: it spans {len(names)} objects ({listed}); take one at a time")
+    return names[0]
+
+
+def _objects(selection: str, _self: Any) -> list[str]:
+    """The objects of a selection, in the scene's order."""
     import pymol
 
     try:
         # In PyMOL 3.1 only this one raises for a name that does not exist.
         _self.count_atoms(f"({selection})")
-        names = _self.get_object_list(f"({selection})") or []
+        names = list(_self.get_object_list(f"({selection})") or [])
     except pymol.CmdException as error:
-        reason = str(error.args[0] if error.args else error).splitlines()[0]
-        raise ExtractError(f"selection {selection}: {reason}") from error
+        reason = str(error.args[0] if error.args else error).splitlines()[0].rstrip(".")
+        hint = "; join objects with 'or' in a selection" if "+" in reason else ""
+        raise ExtractError(f"selection {selection}: {reason}{hint}") from error
     if not names:
         raise ExtractError(f"selection {selection}: it holds no atoms")
-    if len(names) > 1:
-        listed = ", ".join(sorted(names)[:4]) + (", ..." if len(names) > 4 else "")
-        raise ExtractError(f"selection {selection}: it spans {len(names)} objects ({listed}); fit one at a time")
-    return names[0]
+    return names
 
 
 def _coordinates(

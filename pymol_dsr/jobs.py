@@ -25,6 +25,7 @@ Say = Callable[[str], None]
 Arrays = dict  # name -> array
 PROGRESS_SECONDS = 2.0
 MOST_ATOMS = 50_000_000
+MOST_LOSSES = 2_000
 
 
 class JobError(ValueError):
@@ -36,19 +37,40 @@ class Cancelled(Exception):
 
 
 @dataclass
-class Fit:
-    """A fit: where it came from, how far it is, what came of it.
+class Trajectory:
+    """A molecule whose states were fitted.
 
-    atoms: i4[A], indices from 0 in `object` of the atoms sent, or None where the fit says nothing of them.
-    states: the fitted state numbers, rising. phase: queued, surfaces, sampling, fit, saving, ready, failed,
-    cancelled.
+    name: what the backend calls it, empty where it was fitted alone. atoms: i4[A], indices from 0 in `object` of the
+    atoms sent, or None where the fit says nothing of them. states: the fitted state numbers, rising.
     """
 
     name: str
-    object: str = ""
-    selection: str = ""
-    atoms: np.ndarray | None = None
-    states: list[float] = field(default_factory=list)
+    object: str
+    selection: str
+    atoms: np.ndarray | None
+    states: list[float]
+
+    @classmethod
+    def of(cls, name: str, report: dict[str, Any], source: dict[str, Any]) -> Trajectory:
+        """From a backend's report of a fit and from what `Source.to_json` gave it."""
+        atoms = None
+        if source.get("atoms"):
+            atoms = np.array(states.parse(source["atoms"], most=MOST_ATOMS), np.int32) - 1
+        fitted = [float(s) for s in report["states"]]
+        return cls(name, str(source.get("object") or ""), str(source.get("selection") or ""), atoms, fitted)
+
+
+@dataclass
+class Fit:
+    """A fit: where it came from, how far it is, what came of it.
+
+    trajectories: one, or those of a family in their order. phase: queued, surfaces, sampling, fit, saving, ready,
+    failed, cancelled. losses: fraction and loss (Å) of each progress. doing: what its activity is at, with `fraction`.
+    preview: what `open` is told of one, with arrays; shown: called with each of its events in the reading thread.
+    """
+
+    name: str
+    trajectories: list[Trajectory] = field(default_factory=list)
     phase: str = "queued"
     fraction: float = 0.0
     loss: float | None = None
@@ -57,13 +79,45 @@ class Fit:
     report: dict[str, Any] = field(default_factory=dict)
     error: str = ""
     activity: str = ""
+    doing: str = ""
+    losses: list[tuple[float, float]] = field(default_factory=list)
+    preview: tuple[dict[str, Any], Arrays] | None = None
+    shown: Callable[[dict[str, Any], Arrays], None] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     last_said: float = 0.0
+
+    @property
+    def family(self) -> bool:
+        """Whether it holds several trajectories, so that one of them has to be named."""
+        return any(t.name for t in self.trajectories)
+
+    @property
+    def count(self) -> int:
+        """States in all."""
+        return sum(len(t.states) for t in self.trajectories)
+
+    def trajectory(self, name: str = "", argument: str = "trajectory") -> Trajectory:
+        """The trajectory of that name, the only one if none is named. Raises JobError, naming those there are."""
+        if not self.family:
+            if name:
+                raise JobError(f"{self.name} is a fit of one trajectory: leave {argument}={name} out")
+            return self.trajectories[0]
+        there = ", ".join(t.name for t in self.trajectories)
+        if not name:
+            raise JobError(f"{self.name} holds several trajectories: choose one with {argument}= ({there})")
+        for trajectory in self.trajectories:
+            if trajectory.name == name:
+                return trajectory
+        raise JobError(f"{argument} {name}: {self.name} does not hold it; choose one of {there}")
 
     def line(self) -> str:
         """Name and progress in one line."""
         if self.phase == "ready":
-            text = f"ready, states {states.format(self.states)} of {self.object}"
+            if self.family:
+                text = f"ready, trajectories {', '.join(t.name for t in self.trajectories)}"
+            else:
+                only = self.trajectory()
+                text = f"ready, states {states.format(only.states)} of {only.object}"
             if self.activity:
                 text += f", busy with {self.activity}"
         elif self.phase in ("failed", "cancelled", "queued"):
@@ -118,25 +172,34 @@ class Jobs:
                 self._backend.close()
                 self._backend = None
 
+    @property
+    def device(self) -> dict[str, Any]:
+        """The running backend's device: device, name, memory_gb, threads, torch; empty until it has said so."""
+        return (self._backend.device if self._backend is not None else None) or {}
+
     def device_name(self, device: str = "") -> str:
         """A device of the running backend in words (its default one if none is named), as far as it is
         known.
         """
-        known = (self._backend.device if self._backend is not None else None) or {}
-        name, default = str(known.get("name") or ""), str(known.get("device") or "")
+        name, default = str(self.device.get("name") or ""), str(self.device.get("device") or "")
         device = device or default
         return f"{name} ({device})" if name and device == default != name else device
 
-    def _on_event(self, event: str, params: dict[str, Any]) -> None:
+    def _on_event(self, event: str, params: dict[str, Any], arrays: Arrays) -> None:
+        fit = self.fits.get(str(params.get("fit")))
         if event == "log":
             print(f" dsr: {params.get('text', '')}")
-        elif event == "progress":
-            fit = self.fits.get(str(params.get("fit")))
-            if fit is not None:
-                fit.phase = str(params.get("phase") or fit.phase)
-                fit.fraction = float(params.get("fraction") or 0.0)
-                fit.loss, fit.seconds_left = params.get("loss"), params.get("seconds_left")
-                fit.device = self.device_name(str(params.get("device") or ""))
+        elif event == "preview" and fit is not None and fit.shown is not None:
+            fit.shown(params, arrays)
+        elif event == "progress" and fit is not None:
+            fit.phase = str(params.get("phase") or fit.phase)
+            fit.fraction = float(params.get("fraction") or 0.0)
+            fit.loss, fit.seconds_left = params.get("loss"), params.get("seconds_left")
+            if fit.loss is not None:
+                fit.losses.append((fit.fraction, float(fit.loss)))
+                if len(fit.losses) > MOST_LOSSES:
+                    del fit.losses[::2]
+            fit.device = self.device_name(str(params.get("device") or ""))
 
     # Fits by name
 
@@ -163,7 +226,7 @@ class Jobs:
         with self._claiming:
             if fit.activity:
                 raise JobError(f"{fit.name} is busy with {fit.activity}; wait for it, or dsr_cancel {fit.name}")
-            fit.activity = activity
+            fit.activity, fit.doing = activity, ""
             fit.stop.clear()
 
     def cancel(self, name: str) -> bool:
@@ -229,20 +292,30 @@ class Jobs:
 
     # Fitting
 
-    def new(self, name: str, source: extract.Source) -> Fit:
+    def new(self, name: str, sources: Sequence[extract.Source]) -> Fit:
         """Enter a fit, queued; one of that name that is done gives way. Raises JobError when it is not
         done.
         """
         old = self.fits.get(name)
         if old is not None and old.activity:
             raise JobError(f"{name} is busy with {old.activity}; wait for it, dsr_cancel {name}, or give another name")
-        fit = Fit(name, source.object, source.selection, source.atoms, list(map(float, source.states)))
+        together = len(sources) > 1
+        trajectories = [
+            Trajectory(s.object if together else "", s.object, s.selection, s.atoms, list(map(float, s.states)))
+            for s in sources
+        ]
+        fit = Fit(name, trajectories)
         self.fits[name] = fit
         self.claim(fit, "its fit")
         return fit
 
-    def fit(self, fit: Fit, source: extract.Source, config: dict[str, Any], resume: bool, say: Say) -> None:
-        """Surfaces, then the fit, in turn with other fits. Raises Cancelled, BackendError or ExtractError."""
+    def fit(
+        self, fit: Fit, sources: Sequence[extract.Source], config: dict[str, Any], how: dict[str, Any], say: Say
+    ) -> None:
+        """Surfaces, then the fit, in turn with other fits. Raises Cancelled, BackendError or ExtractError.
+
+        sources: one for each of the fit's trajectories. how: what `open` is told besides: resume, family, frozen.
+        """
         try:
             if not self._turn.acquire(blocking=False):
                 say(f" {fit.name}: waits for the fit before it; dsr_status shows both")
@@ -250,7 +323,7 @@ class Jobs:
                     if fit.stop.is_set():
                         raise Cancelled(f"{fit.name}: cancelled before it began")
             try:
-                self._fit(fit, source, config, resume, say)
+                self._fit(fit, sources, config, how, say)
             finally:
                 self._turn.release()
         except Cancelled:
@@ -271,41 +344,51 @@ class Jobs:
         finally:
             fit.activity = ""
 
-    def _fit(self, fit: Fit, source: extract.Source, config: dict[str, Any], resume: bool, say: Say) -> None:
+    def _fit(
+        self, fit: Fit, sources: Sequence[extract.Source], config: dict[str, Any], how: dict[str, Any], say: Say
+    ) -> None:
         backend = self.backend()
         fit.device = self.device_name()
-        opened = {"config": config, "object": source.object, "source": source.to_json(), "resume": resume}
-        result, _ = self.ask(fit, "open", opened)
-        kept = {float(state) for state in result.get("states") or ()} & set(fit.states)
-        if kept:
-            say(f" {fit.name}: {len(kept)} of {len(fit.states)} surfaces are there from before")
-            left = [state for state in source.states if float(state) not in kept]
-            source = dataclasses.replace(source, states=left)
+        opened = {"config": config, "object": sources[0].object, "source": sources[0].to_json(), **how}
+        if fit.family:
+            names = [t.name for t in fit.trajectories]
+            described = {name: source.to_json() for name, source in zip(names, sources, strict=True)}
+            opened.update(trajectories=names, object=", ".join(names), source={"trajectories": described})
+        preview, arrays = fit.preview or ({}, {})
+        if preview:
+            opened["preview"] = preview
+        result, _ = self.ask(fit, "open", opened, arrays)
+        there = result.get("states") or ()
+        kept = [
+            {float(s) for s in (there[t.name] if t.name else there)} & set(t.states) if there else set()
+            for t in fit.trajectories
+        ]
+        count = sum(map(len, kept))
+        if count:
+            say(f" {fit.name}: {count} of {fit.count} surfaces are there from before")
         finished = False
         try:
             fit.phase = "surfaces"
             sent: deque[Call] = deque()
             workers = int(settings.get("workers"))
-            for count, made in enumerate(extract.surfaces(source, workers, fit.stop.is_set), 1):
-                sent.append(
-                    backend.submit(
-                        "surface",
-                        {"fit": fit.name, "state": made.state},
-                        {
-                            "points": made.points,
-                            "normals": made.normals,
-                            "faces": made.faces,
-                            "atoms": made.atoms,
-                        },
-                    )
-                )
-                # A refused surface ends the fit now, not after all the others are made.
-                while len(sent) > 4:
-                    self.wait(fit, sent.popleft())
-                fit.phase, fit.fraction = "surfaces", (len(kept) + count) / len(fit.states)
-                self._say_progress(fit, say)
-            if fit.stop.is_set():
-                raise Cancelled(f"{fit.name}: cancelled")
+            for trajectory, source, made_before in zip(fit.trajectories, sources, kept, strict=True):
+                which = {"trajectory": trajectory.name} if trajectory.name else {}
+                states_left = [s for s in source.states if float(s) not in made_before]
+                # The one that is looked at comes first.
+                states_left.sort(key=lambda s: s != preview.get("time"))
+                left = dataclasses.replace(source, states=states_left)
+                for made in extract.surfaces(left, workers, fit.stop.is_set):
+                    arrays = {"points": made.points, "normals": made.normals, "faces": made.faces, "atoms": made.atoms}
+                    params = {"fit": fit.name, "state": made.state, **which}
+                    sent.append(backend.submit("surface", params, arrays))
+                    # A refused surface ends the fit now, not after all the others are made.
+                    while len(sent) > 4:
+                        self.wait(fit, sent.popleft())
+                    count += 1
+                    fit.phase, fit.fraction = "surfaces", count / fit.count
+                    self._say_progress(fit, say)
+                if fit.stop.is_set():
+                    raise Cancelled(f"{fit.name}: cancelled")
             while sent:
                 self.wait(fit, sent.popleft())
             fit.phase, fit.fraction = "sampling", 0.0
@@ -334,11 +417,12 @@ class Jobs:
         )
         fit.report = dict(result["report"])
         source = fit.report.get("source") or {}
-        fit.object, fit.selection = str(source.get("object") or ""), str(source.get("selection") or "")
-        if source.get("atoms"):
-            atoms = states.parse(source["atoms"], most=MOST_ATOMS)
-            fit.atoms = np.array(atoms, np.int32) - 1
-        fit.states = [float(s) for s in fit.report["states"]]
+        reports = fit.report.get("trajectories")
+        if reports is None:
+            fit.trajectories = [Trajectory.of("", fit.report, source)]
+        else:
+            sources = source.get("trajectories") or {}
+            fit.trajectories = [Trajectory.of(n, one, sources.get(n) or {}) for n, one in reports.items()]
         fit.device = self.device_name()
         fit.phase, fit.fraction = "ready", 1.0
         self.fits[name] = fit

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from . import states
-from .jobs import Background, Cancelled, Fit
+from . import extract, states
+from .jobs import Background, Cancelled, Trajectory
 
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -24,12 +24,13 @@ T = TypeVar("T")
 STATES_PER_OBJECT = 200
 # What a movie of any length may hold in all: about 220 bytes of memory per triangle.
 ALL_TRIANGLES = 5_000_000
+# Corners of triangles made into Python's numbers at once: a few milliseconds.
+CORNERS = 8_192
 ORANGE = np.array([1.0, 0.55, 0.1])
 FUTURE_TRANSPARENCY = 0.4
 PLAIN = (0.8, 0.8, 0.8)
 # A map without an inside. PyMOL's marching cubes read past the end of much smaller ones, and draw what they find.
 NOTHING = np.full((16, 16, 16), -100.0, np.float32)
-ATOMS_TITLE = "dsr atoms"
 IDENTITY = [1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 1.0]
 
 
@@ -85,14 +86,14 @@ def in_gui(_self: Any, function: Callable[..., T], *args: Any, **kwargs: Any) ->
     return box[0]
 
 
-def plan(fit: Fit, times: Sequence[float], object: str) -> list[Frame]:
+def plan(trajectory: Trajectory, times: Sequence[float], object: str) -> list[Frame]:
     """Which state of which object each time becomes.
 
     Whole times keep their number, so that the molecule plays along; otherwise states count from 1. Times
     outside the fitted states go into `<object>_future`, whose states go on where the others end.
     """
     whole = all(float(t).is_integer() for t in times)
-    first, last = min(fit.states), max(fit.states)
+    first, last = min(trajectory.states), max(trajectory.states)
     frames = []
     counts = {False: 0, True: 0}
     total = {future: sum((not first <= t <= last) == future for t in times) for future in (False, True)}
@@ -111,30 +112,30 @@ def triangle_budget(count: int) -> int:
     return int(min(50_000, max(10_000, ALL_TRIANGLES // max(count, 1))))
 
 
-def atom_colors(fit: Fit, _self: Any) -> np.ndarray | None:
-    """Colours of the fit's atoms as they are now, f4[A,3] from 0 to 1; None where the scene lacks them."""
-    numbers = _of_atoms(fit, "color", _self)
+def atom_colors(trajectory: Trajectory, _self: Any) -> np.ndarray | None:
+    """Colours of the fitted atoms as they are now, f4[A,3] from 0 to 1; None where the scene lacks them."""
+    numbers = _of_atoms(trajectory, "color", _self)
     if numbers is None:
         return None
     tuples = {n: _self.get_color_tuple(n) or PLAIN for n in set(numbers)}
     return np.array([tuples[n] for n in numbers], np.float32)
 
 
-def atom_radii(fit: Fit, _self: Any) -> np.ndarray | None:
-    """Van der Waals radii of the fit's atoms, f4[A] in Å; None where the scene lacks them."""
-    radii = _of_atoms(fit, "vdw", _self)
+def atom_radii(trajectory: Trajectory, _self: Any) -> np.ndarray | None:
+    """Van der Waals radii of the fitted atoms, f4[A] in Å; None where the scene lacks them."""
+    radii = _of_atoms(trajectory, "vdw", _self)
     return None if radii is None else np.array(radii, np.float32)
 
 
-def _of_atoms(fit: Fit, what: str, _self: Any) -> list[Any] | None:
-    """A property of each of the fit's atoms, as PyMOL's iterate names it."""
-    if fit.atoms is None or fit.object not in _self.get_names("objects"):
+def _of_atoms(trajectory: Trajectory, what: str, _self: Any) -> list[Any] | None:
+    """A property of each of the fitted atoms, as PyMOL's iterate names it."""
+    if trajectory.atoms is None or trajectory.object not in _self.get_names("objects"):
         return None
     found: dict[int, Any] = {}
-    _self.iterate(f"%{fit.object}", f"found[index - 1] = {what}", space={"found": found})
-    if any(int(i) not in found for i in fit.atoms):
+    _self.iterate(f"%{trajectory.object}", f"found[index - 1] = {what}", space={"found": found})
+    if any(int(i) not in found for i in trajectory.atoms):
         return None
-    return [found[int(i)] for i in fit.atoms]
+    return [found[int(i)] for i in trajectory.atoms]
 
 
 def cgo_floats(points: np.ndarray, normals: np.ndarray, faces: np.ndarray, colors: np.ndarray | None) -> list[float]:
@@ -154,7 +155,12 @@ def cgo_floats(points: np.ndarray, normals: np.ndarray, faces: np.ndarray, color
     a[:, at + 1 : at + 4] = normals[corners]
     a[:, at + 4] = 4.0
     a[:, at + 5 : at + 8] = points[corners]
-    return [2.0, 4.0, *a.ravel().tolist(), 3.0]
+    numbers = [2.0, 4.0]
+    # In pieces: the window's thread waits while one is made.
+    for start in range(0, len(a), CORNERS):
+        numbers += a[start : start + CORNERS].ravel().tolist()
+    numbers.append(3.0)
+    return numbers
 
 
 def mrc_bytes(values: np.ndarray, spacing: float, origin: Sequence[float]) -> bytes:
@@ -178,10 +184,17 @@ def mrc_bytes(values: np.ndarray, spacing: float, origin: Sequence[float]) -> by
 
 def ttt(name: str, _self: Any) -> list[float]:
     """The display matrix of an object in PyMOL's own layout (TTT), the identity where there is none."""
-    # Not matrix_copy: it also takes the history of moves that are in the coordinates already.
-    if name not in _self.get_names("objects"):
-        return list(IDENTITY)
-    return list(_self.get_object_ttt(name) or IDENTITY)
+    # Not get_object_ttt, which crashes PyMOL 2.5, nor matrix_copy, which also takes the history of moves that are in
+    # the coordinates already: that history is what is taken off here.
+    there = name in _self.get_names("objects")
+    for state in range(1, _self.count_states(f"%{name}") + 1 if there else 0):
+        shown = _self.get_object_matrix(name, state=state, incl_ttt=1)
+        history = _self.get_object_matrix(name, state=state, incl_ttt=0) or IDENTITY
+        # An empty state has no matrix.
+        if shown is not None and list(shown) != list(history):
+            placed = np.reshape(shown, (4, 4)) @ np.linalg.inv(np.reshape(history, (4, 4)))
+            return [float(number) for number in placed.ravel()]
+    return list(IDENTITY)
 
 
 def matrix(name: str, _self: Any) -> np.ndarray:
@@ -201,7 +214,7 @@ def check_names(frames: Sequence[Frame], object: str, _self: Any) -> set[str]:
     for name in sorted(names & set(_self.get_names("all"))):
         kind = _self.get_type(name)
         ours = kind in ("object:cgo", "object:group", "object:surface", "object:map") or (
-            kind == "object:molecule" and _self.get_title(name, 1) == ATOMS_TITLE
+            kind == "object:molecule" and _self.get_title(name, 1) == extract.ATOMS_TITLE
         )
         if not ours:
             raise SceneError(f"the name {name} is taken by a {kind.split(':')[-1]}; give another one with object=")
@@ -209,7 +222,7 @@ def check_names(frames: Sequence[Frame], object: str, _self: Any) -> set[str]:
 
 
 def show(
-    fit: Fit,
+    trajectory: Trajectory,
     frames: Sequence[Frame],
     answers: Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]],
     *,
@@ -222,16 +235,17 @@ def show(
 ) -> Loaded:
     """Load the answers to `mesh` (or `grid` for maps) as the planned frames, and return what is in the scene.
 
-    A fault takes everything away again; a cancelled movie keeps its finished states and says so.
+    trajectory: whose atoms give the colours. A fault takes everything away again; a cancelled movie keeps its
+    finished states and says so.
     """
     loaded = Loaded()
     stopped: Cancelled | None = None
-    base = None if color else in_gui(_self, atom_colors, fit, _self)
+    base = None if color else in_gui(_self, atom_colors, trajectory, _self)
     if base is None and not color and not as_map:
-        say(f" {fit.name}: {fit.object or 'its molecule'} is not in the scene as it was; one colour is used")
-    place = in_gui(_self, ttt, fit.object, _self)
+        say(f"{trajectory.object or 'its molecule'} is not in the scene as it was; one colour is used")
+    place = in_gui(_self, ttt, trajectory.object, _self)
     whole = all(float(f.time).is_integer() for f in frames)
-    companion = None if whole or as_map else _Companion(fit, f"{object}_atoms", _self)
+    companion = None if whole or as_map else _Companion(trajectory, f"{object}_atoms", _self)
     in_gui(_self, _delete, in_gui(_self, check_names, frames, object, _self), _self)
     try:
         for frame, (result, arrays) in zip(frames, answers, strict=False):
@@ -246,7 +260,7 @@ def show(
                     arrays["faces"],
                     _vertex_colors(frame, arrays, base, color, _self),
                 )
-                in_gui(_self, _self.load_cgo, floats, frame.object, frame.state, zoom=0)
+                in_gui(_self, _load_mesh, frame, floats, _self)
             else:
                 loaded.empty.append(frame.time)
                 continue
@@ -268,7 +282,7 @@ def show(
         loaded.objects.append(companion.name)
     if stopped is not None:
         done, asked = len(loaded.frames), len(frames)
-        say(f" {fit.name}: cancelled; the first {done} of {asked} states are in {object}")
+        say(f"cancelled; the first {done} of {asked} states are in {object}")
         raise stopped
     return loaded
 
@@ -291,25 +305,25 @@ def set_movie(frames: Sequence[Frame], _self: Any) -> None:
 
 
 class _Companion:
-    """The fit's atoms at times between states, as a molecule drawn like the source, so that cartoons move
+    """The fitted atoms at times between states, as a molecule drawn like the source, so that cartoons move
     along.
     """
 
-    def __init__(self, fit: Fit, name: str, _self: Any) -> None:
-        self.fit, self.name, self._self = fit, name, _self
+    def __init__(self, source: Trajectory, name: str, _self: Any) -> None:
+        self.source, self.name, self._self = source, name, _self
         self.made = 0
 
     def add(self, state: int, atoms: np.ndarray) -> None:
-        cmd, fit = self._self, self.fit
-        if fit.atoms is None or len(atoms) != len(fit.atoms) or fit.object not in cmd.get_names("objects"):
+        cmd, source = self._self, self.source
+        if source.atoms is None or len(atoms) != len(source.atoms) or source.object not in cmd.get_names("objects"):
             return
         if not self.made:
             # Without this PyMOL may sort the atoms anew, away from the order of the fit.
             retain = cmd.get("retain_order")
             cmd.set("retain_order", 1)
             try:
-                cmd.select_list("_dsr", fit.object, [int(i) + 1 for i in fit.atoms], mode="index")
-                cmd.create(self.name, "_dsr", int(min(fit.states)), state, zoom=0)
+                cmd.select_list("_dsr", source.object, [int(i) + 1 for i in source.atoms], mode="index")
+                cmd.create(self.name, "_dsr", int(min(source.states)), state, zoom=0)
             finally:
                 cmd.set("retain_order", retain)
                 cmd.delete("_dsr")
@@ -322,9 +336,17 @@ class _Companion:
     def finish(self, place: list[float]) -> None:
         cmd = self._self
         cmd.set_object_ttt(self.name, place)
-        cmd.set_title(self.name, 1, ATOMS_TITLE)
+        cmd.set_title(self.name, 1, extract.ATOMS_TITLE)
         # Its states are not the movie's, so it would play beside its own surface.
-        cmd.disable(self.fit.object)
+        cmd.disable(self.source.object)
+
+
+def switch_off(name: str, _self: Any) -> bool:
+    """Disable an object, if it is one of ours; whether there was one and it was on."""
+    if name not in _self.get_names("objects", enabled_only=1) or _self.get_type(name) == "object:molecule":
+        return False
+    _self.disable(name)
+    return True
 
 
 def _delete(names: Iterable[str], _self: Any) -> None:
@@ -345,6 +367,14 @@ def _vertex_colors(
     else:
         colors = base[arrays["nearest"]]
     return (0.5 * colors + 0.5 * ORANGE).astype(np.float32) if frame.future else colors
+
+
+def _load_mesh(frame: Frame, floats: list[float], _self: Any) -> None:
+    # PyMOL 2.5 breaks its memory when a state is skipped, so those before get a mesh without triangles.
+    there = _self.count_states(f"%{frame.object}") if frame.object in _self.get_names("objects") else 0
+    for state in range(there + 1, frame.state):
+        _self.load_cgo([0.0], frame.object, state, zoom=0)
+    _self.load_cgo(floats, frame.object, frame.state, zoom=0)
 
 
 def _load_map(frame: Frame, result: dict[str, Any], arrays: dict[str, np.ndarray], _self: Any) -> None:
@@ -398,7 +428,7 @@ def _finish(loaded: Loaded, object: str, as_map: bool, level: float, place: list
             _self.group(group, " ".join(members))
 
 
-def describe(fit: Fit, loaded: Loaded) -> list[str]:
+def describe(trajectory: Trajectory, loaded: Loaded) -> list[str]:
     """Lines on what came out of the ordinary: extrapolated times, empty times, atoms between states."""
     lines = []
     future = [f for f in loaded.frames if f.future]
@@ -410,13 +440,14 @@ def describe(fit: Fit, loaded: Loaded) -> list[str]:
             error = f", expected error {low:.2f} to {high:.2f} A"
         lines.append(
             f"states {states.format([f.time for f in future])} are past the fitted "
-            f"{min(fit.states):g} to {max(fit.states):g}: extrapolated{error}, in {names[0]}"
+            f"{min(trajectory.states):g} to {max(trajectory.states):g}: extrapolated{error}, in {names[0]}"
         )
     if loaded.empty:
         lines.append(f"states {states.format(loaded.empty)} have no surface at this level and stay empty")
     atoms = [n for n in loaded.objects if n.endswith("_atoms")]
     if atoms:
+        source = trajectory.object
         lines.append(
-            f"{atoms[0]} holds the atoms at these times; {fit.object} is switched off, as its states are not these"
+            f"{atoms[0]} holds the atoms at these times; {source} is switched off, as its states are not these"
         )
     return lines

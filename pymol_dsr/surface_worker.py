@@ -6,7 +6,7 @@ stdout:
 
 ``session`` {object, settings, route} + arrays session u1 (pickled PyMOL session of one state), atoms i4[A]
 (indices from 0 of the atoms to keep), then ``surface`` {key} + atoms f4[A,3], each answered with
-points f4[N,3], normals f4[N,3], faces i4[M,3].
+points f4[N,3], normals f4[N,3], faces i4[M,3], and ``smooth`` + atoms f4[S,A,3], answered with atoms f4[S,A,3].
 
 The pickle comes from extract.py in the parent process and from nowhere else.
 """
@@ -79,6 +79,21 @@ def surface(pymol: Any, name: str, atoms: np.ndarray, route: str) -> tuple[dict[
         if mesh is not None:
             return with_unit_normals(mesh), "cache"
     return with_unit_normals(from_idtf(cmd.get_idtf()[1])), "idtf"
+
+
+def smooth(pymol: Any, name: str, frames: np.ndarray) -> np.ndarray:
+    """atoms f4[S,A,3] of S states -> the same after PyMOL's own `smooth` with its defaults."""
+    cmd = pymol.cmd
+    for state, atoms in enumerate(frames, 1):
+        cmd.create("_smooth", name, 1, state)
+        positions = iter(atoms.tolist())
+        cmd.alter_state(state, "_smooth", "(x, y, z) = next(positions)", space={"positions": positions, "next": next})
+    cmd.smooth("_smooth")
+    found: list[tuple[float, float, float]] = []
+    for state in range(1, len(frames) + 1):
+        cmd.iterate_state(state, "_smooth", "found.append((x, y, z))", space={"found": found})
+    cmd.delete("_smooth")
+    return np.array(found, np.float32).reshape(frames.shape)
 
 
 def from_cache(cache: list[Any]) -> dict[str, np.ndarray] | None:
@@ -166,6 +181,8 @@ def main() -> int:
             if header["method"] == "session":
                 name, route = params["object"], params["route"]
                 open_object(pymol, params, arrays)
+            elif header["method"] == "smooth":
+                out = {"atoms": smooth(pymol, name, arrays["atoms"])}
             else:
                 began = time.perf_counter()
                 out, used = surface(pymol, name, arrays["atoms"], route)

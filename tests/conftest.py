@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,28 @@ def adk(cmd):
     cmd.load(files.PSF, "adk")
     cmd.load_traj(files.DCD2, "adk", state=1)
     return cmd
+
+
+@pytest.fixture
+def display():
+    """A screen of its own for one test."""
+    program = shutil.which("Xvfb")
+    if program is None:
+        pytest.skip("Xvfb is not installed (apt-get install xvfb libgl1-mesa-dri)")
+    reading, writing = os.pipe()
+    # The server picks a free display and writes its number.
+    server = subprocess.Popen(
+        [program, "-displayfd", str(writing), "-screen", "0", "1280x1024x24", "+extension", "GLX"],
+        pass_fds=[writing],
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        number = pipe.readline().strip()
+    assert number, "Xvfb did not start"
+    yield f":{number}"
+    server.terminate()
+    server.wait(10)
 
 
 def build_peptide(cmd, name="pep", count=6):

@@ -2,19 +2,25 @@
 
 import json
 import os
+import re
 import struct
 import tracemalloc
+import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from dsr_backend import checkpoint
+from dsr_backend import checkpoint, coding
 from dsr_backend.checkpoint import CheckpointError, from_bytes, load, save, to_bytes
+from dsr_backend.field import Family
+from dsr_backend.fields.fast import Decoder, FastField
+from dsr_backend.fields.paper import Network, PaperField
 from dsr_backend.mesher import mesh
-from dsr_backend.motion import Forecast
-from shapes import QUICK, ball, fit, peptide
+from dsr_backend.metrics import Frame
+from dsr_backend.motion import Forecast, Motion
+from shapes import QUICK, ball, fit, moved, peptide
 from test_mesher import SPHERE, balls
 
 
@@ -24,6 +30,9 @@ def field():
     # A forecast as a longer fit has one.
     fitted.motion.forecasts = (Forecast(), Forecast(2, 6, 1.5, (1.0, 2.0), (0.25, 1.0 / 3.0)))
     fitted.report["source"] = {"object": "pep", "atoms": "1-145"}
+    # Numbers that a fit of three states leaves alone.
+    fitted.smooth = fitted.smooth_beyond = 1.25
+    fitted.lift, fitted.motion.smooth_pose = 0.06, 0.75
     return fitted
 
 
@@ -60,6 +69,21 @@ def forged(data, change):
     return safetensors.torch.save(tensors, metadata)
 
 
+def old(data):
+    """The file as the first version wrote it: nothing coded, modes in half precision, no latent code."""
+    tensors, metadata = parts(data)
+    about = json.loads(metadata["field"])
+    for name in ("smooth_pose", "period", "lift"):
+        del about[name]
+    for name, how in about.pop("coded").items():
+        values = torch.from_numpy(coding.decode(tensors[name].numpy().data, how, tuple(how["shape"])))
+        tensors[name] = values.half() if name.endswith("_modes") else values
+    assert not len(tensors.pop("latent"))
+    metadata |= {"format": "dsr 1", "field": json.dumps(about)}
+    metadata["digest"] = checkpoint._digest(tensors, metadata)
+    return safetensors.torch.save(tensors, metadata)
+
+
 def same(one, other, times=(1.0, 1.5, 3.0, 4.0)):
     for time in times:
         a, b = mesh(one, time), mesh(other, time)
@@ -78,8 +102,9 @@ def test_a_field_comes_back_bit_for_bit(field, data):
     back = from_bytes(data)
     same(field, back)
     assert back.report == field.report
-    assert (back.smooth, back.smooth_beyond) == (field.smooth, field.smooth_beyond)
-    assert (back.motion.smooth, back.motion.sigma) == (field.motion.smooth, field.motion.sigma)
+    assert (back.smooth, back.smooth_beyond, back.lift) == (field.smooth, field.smooth_beyond, field.lift)
+    for name in ("smooth", "smooth_pose", "sigma", "period"):
+        assert getattr(back.motion, name) == getattr(field.motion, name)
     assert back.motion.forecasts == field.motion.forecasts
     assert back.frame.scale == field.frame.scale and np.array_equal(back.frame.centre, field.frame.centre)
     assert back.clearance == field.clearance and np.array_equal(back.extent, field.extent)
@@ -103,6 +128,12 @@ def test_few_states_with_and_without_atoms(count, atoms):
     same(fitted, from_bytes(to_bytes(fitted)), (1.0, 1.5))
 
 
+def test_a_loop_stays_one():
+    fitted = fit(peptide()[:3], loop=True)
+    assert fitted.motion.period == 3.0
+    same(fitted, from_bytes(to_bytes(fitted)), (1.0, 3.5, 7.2))
+
+
 def test_many_states_in_few_modes():
     preset = replace(QUICK, max_values=1, decoder_steps=20, iterations=6)
     fitted = fit([ball(t, 5.0 + 0.05 * t, subdivisions=2) for t in range(1, 36)], preset=preset)
@@ -110,9 +141,107 @@ def test_many_states_in_few_modes():
     same(fitted, from_bytes(to_bytes(fitted)), (1.0, 17.5))
 
 
+def test_a_file_of_the_first_version_is_read_and_written_anew(field, data):
+    first = old(data)
+    back = from_bytes(first)
+    assert torch.equal(back.fine.modes, parts(first)[0]["fine_modes"].float())
+    # Away from the states it had no lift.
+    np.testing.assert_allclose(mesh(back, 1.0).area, mesh(field, 1.0).area, rtol=1e-4)
+    same(back, from_bytes(to_bytes(back)))
+
+
+def test_coding_makes_the_file_smaller(data):
+    assert len(data) < 0.95 * len(old(data))
+
+
 def test_only_what_can_be_written_is(field):
     with pytest.raises(TypeError, match="fields of kind 'formula' have no file format"):
         to_bytes(balls(SPHERE))
+    with pytest.raises(TypeError, match="fields of kind 'morph' have no file format"):
+        to_bytes(family(("a", field), ("b", field)).between("a", "b", 0.5))
+
+
+# Families and networks
+
+
+def paper_field(seed=0, network=None, atoms=True):
+    """A small network as the paper's, untrained but for what tells times and codes apart."""
+    torch.manual_seed(seed)
+    network = network or Network(width=48, layers=4, latent=6, radius=0.6)
+    with torch.no_grad():
+        for entered in (0, network.middle):
+            network.layers[entered].weight[:, -7:] = 0.05 * torch.randn(len(network.layers[entered].weight), 7)
+    surfaces = peptide()[:3]
+    places = np.stack([surface.atoms for surface in surfaces]) if atoms else None
+    return PaperField(
+        network.requires_grad_(False),
+        torch.randn(6),
+        0.1,
+        Motion.of(np.array([1.0, 2.0, 3.0]), places, align=False),
+        Frame(np.array([1.0, 2.0, 3.0]), 0.09),
+        np.array([[-9, -9, -9], [12, 12, 12]], np.float32),
+        3.0,
+        {"preset": "paper", "area": 900.0},
+    )
+
+
+def family(*members):
+    return Family(dict(members), {"preset": "preview", "seed": 3, "trajectories": {n: f.report for n, f in members}})
+
+
+@pytest.fixture(scope="module")
+def fast_family(field):
+    """Two trajectories that differ in place, states and code; a decoder that takes a code."""
+    torch.manual_seed(0)
+    far = fit([moved(surface, translation=(50.0, 0.0, 0.0), state=2 * surface.state) for surface in peptide()[:2]])
+    decoder = Decoder(field.static.shape[1] + 5 + 8, 24).requires_grad_(False)
+    decoder.layers[-1].weight.normal_(0.0, 0.05)
+    coded = []
+    for one in (field, far):
+        coded.append(
+            FastField(
+                one.motion, one.band, one.factor, one.coarse, one.fine, one.static, decoder, torch.randn(8), one.frame,
+                one.extent, one.clearance, {**one.report, "mark": len(coded)},
+            )
+        )  # fmt: skip
+    return family(("pep", coded[0]), ("far-away.1", coded[1]))
+
+
+@pytest.fixture(scope="module")
+def paper_family():
+    first = paper_field()
+    return family(("a", first), ("b", paper_field(1, first.network, atoms=False)))
+
+
+@pytest.mark.parametrize("atoms", [True, False])
+def test_a_network_comes_back_bit_for_bit(atoms):
+    one = paper_field(atoms=atoms)
+    back = from_bytes(to_bytes(one))
+    same(one, back)
+    assert isinstance(back, PaperField) and back.scale == one.scale and back.report == one.report
+    assert not any(parameter.requires_grad for parameter in back.network.parameters())
+
+
+@pytest.mark.parametrize("kind", ["fast_family", "paper_family"])
+def test_a_family_comes_back_and_its_members_share_one_network(kind, request, path):
+    given = request.getfixturevalue(kind)
+    save(given, path)
+    back = load(path)
+    assert isinstance(back, Family) and list(back.members) == list(given.members)
+    assert back.report == given.report
+    for name, member in given.members.items():
+        same(member, back.member(name))
+    first, second = given.members
+    same(given.between(first, second, 0.3), back.between(first, second, 0.3), (1.0, 2.5))
+    attribute = checkpoint.SHARED[next(iter(back.members.values())).kind]
+    assert len({id(getattr(member, attribute)) for member in back.members.values()}) == 1
+    names = [name for name in parts(path.read_bytes())[0] if name.startswith(f"{attribute}.")]
+    assert len(names) == len(getattr(given.member(first), attribute).state_dict())
+
+
+def test_trajectories_that_share_no_network_are_no_family():
+    with pytest.raises(TypeError, match="do not share one network"):
+        to_bytes(family(("a", paper_field()), ("b", paper_field(1))))
 
 
 # Damage
@@ -182,9 +311,9 @@ def test_a_huge_header_is_refused_before_it_is_read(data, length):
 
 def test_another_version_is_named(data):
     tensors, metadata = parts(data)
-    metadata |= {"format": "dsr 2", "version": "7.5.0"}
+    metadata |= {"format": "dsr 3", "version": "7.5.0"}
     with pytest.raises(
-        CheckpointError, match=r"format 'dsr 2', written by version '7\.5\.0'; version .* reads 'dsr 1'"
+        CheckpointError, match=r"format 'dsr 3', written by version '7\.5\.0'; version .* reads dsr 1 and dsr 2"
     ):
         from_bytes(safetensors.torch.save(tensors, metadata))
 
@@ -228,6 +357,44 @@ def lattice(**values):
     return change
 
 
+def coded(name, **how):
+    def change(tensors, about):
+        about["coded"][name].update(how)
+
+    return change
+
+
+def recoded(name, make, **how):
+    """Other values, coded as they should be; then `how` replaces what is said of them."""
+
+    def change(tensors, about):
+        values = coding.decode(tensors[name].numpy().data, about["coded"][name], tuple(about["coded"][name]["shape"]))
+        packed, about["coded"][name] = coding.encode(make(values))
+        tensors[name] = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
+        about["coded"][name].update(how)
+
+    return change
+
+
+def packed(name, make):
+    """Other bytes in place of the coded ones."""
+
+    def change(tensors, about):
+        tensors[name] = torch.tensor(list(make(tensors[name].numpy().tobytes())), dtype=torch.uint8)
+
+    return change
+
+
+def both(*changes):
+    def change(tensors, about):
+        for one in changes:
+            one(tensors, about)
+
+    return change
+
+
+HUGE = zlib.compress(bytes(50_000_000))
+
 FORGED = [
     *(drop(name) for name in ("band", "static", "coarse_modes", "fine_coefficients", "motion.states")),
     *(drop(name) for name in ("motion.rotations", "motion.reference", "decoder.layers.2.bias", "lattice")),
@@ -246,6 +413,10 @@ FORGED = [
     put(extent=[1, 2, 3]),
     put(report=5),
     put(smooth=None),
+    put(period=2.0),
+    put(period=float("inf")),
+    put(period="3 states"),
+    put(lift=None),
     lattice(shape=[2**20, 2**20, 2**20]),
     lattice(shape=[1, 1, 1]),
     lattice(shape=[10, 10]),
@@ -258,21 +429,52 @@ FORGED = [
     tensor("band", lambda t: t[:-1]),
     tensor("band", lambda t: t.float()),
     tensor("band", torch.zeros_like),
-    tensor("static", lambda t: t[:-1]),
-    tensor("static", lambda t: t[:, 0]),
-    tensor("static", lambda t: t.half()),
-    tensor("static", lambda t: torch.zeros(0, 10**9)),
-    tensor("fine_modes", lambda t: t[:, :-1]),
+    recoded("static", lambda v: v[:-1]),
+    recoded("static", lambda v: v[:, :1]),
+    recoded("static", lambda v: v[:, 0]),
+    recoded("fine_modes", lambda v: v[:, :-1]),
+    recoded("fine_modes", lambda v: v[:-1]),
+    recoded("coarse_modes", lambda v: v[:, :-1]),
+    recoded("motion.atoms", lambda v: v[:, :-1]),
+    recoded("motion.atoms", lambda v: v[0]),
+    # The right number of values, said to be of another shape or coded otherwise.
+    coded("fine_modes", shape=[10**6, 10**6]),
+    coded("fine_modes", shape=None),
+    coded("fine_modes", step=0.0),
+    coded("fine_modes", step=float("inf")),
+    coded("fine_modes", step=float("nan")),
+    coded("fine_modes", step="1"),
+    coded("fine_modes", step=None, shift=32),
+    coded("fine_modes", step=None, shift=-1),
+    coded("fine_modes", step=None, shift=0.5),
+    coded("fine_modes", axes=[2]),
+    coded("fine_modes", axes=[1, 0]),
+    coded("fine_modes", axes=[0, 0]),
+    coded("fine_modes", axes=[-1]),
+    coded("fine_modes", axes=None),
+    put(coded={}),
+    put(coded=[]),
+    put(coded={"fine_modes": 5}),
+    # Streams that end early, are none, go on, or would fill the memory.
+    packed("fine_modes", lambda b: b[:-1]),
+    packed("fine_modes", lambda b: b[: len(b) // 2]),
+    packed("fine_modes", lambda b: b + b"\0"),
+    packed("fine_modes", lambda b: b""),
+    packed("fine_modes", lambda b: bytes(len(b))),
+    packed("fine_modes", lambda b: HUGE),
+    # As much as the coefficients say there is, but no stream holds as much.
+    both(
+        tensor("fine_coefficients", lambda t: torch.zeros(3, 10**6)),
+        coded("fine_modes", shape=[10**6, 0]),
+    ),
+    tensor("fine_modes", lambda t: t.reshape(1, -1)),
     tensor("fine_modes", lambda t: t.float()),
-    tensor("coarse_modes", lambda t: t[:, :-1]),
     tensor("coarse_coefficients", lambda t: t[:-1]),
     tensor("fine_coefficients", lambda t: t[:, :-1]),
     tensor("motion.states", lambda t: t[:0]),
     tensor("motion.states", lambda t: t.flip(0)),
     tensor("motion.states", lambda t: t * torch.nan),
     tensor("motion.states", lambda t: t.reshape(1, -1)),
-    tensor("motion.atoms", lambda t: t[:, :-1]),
-    tensor("motion.atoms", lambda t: t[0]),
     tensor("motion.reference", lambda t: t[:, :2]),
     tensor("motion.rotations", lambda t: t[:, :2]),
     tensor("motion.translations", lambda t: t.float()),
@@ -280,29 +482,74 @@ FORGED = [
     tensor("decoder.layers.0.weight", lambda t: torch.zeros(10**9, 0)),
     tensor("decoder.layers.2.weight", lambda t: t[:-1]),
     tensor("decoder.layers.4.weight", lambda t: t[:, :-1]),
+    tensor("latent", lambda t: torch.zeros(3)),
+    tensor("latent", lambda t: torch.zeros(100)),
+    tensor("latent", lambda t: t.double()),
 ]
 
 
-@pytest.mark.parametrize("change", FORGED)
-def test_parts_that_do_not_fit_are_refused_before_much_is_allocated(data, change, monkeypatch):
-    file = forged(data, change)
-    decoder = checkpoint.Decoder
-
-    def small_decoder(channels, hidden):
-        assert 4 * hidden * (channels + hidden) < len(data)
-        return decoder(channels, hidden)
-
-    # What torch allocates is not traced.
-    monkeypatch.setattr(checkpoint, "Decoder", small_decoder)
+def refuse(file, allowed):
+    """The error of a file that is refused with at most this many bytes allocated."""
     tracemalloc.start()
     try:
-        with pytest.raises(CheckpointError):
+        with pytest.raises(CheckpointError) as caught:
             from_bytes(file)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+    assert peak < allowed
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("change", FORGED)
+def test_parts_that_do_not_fit_are_refused_before_much_is_allocated(data, change):
+    file = forged(data, change)
     # The parts themselves, some times over.
-    assert peak < 20 * len(data)
+    refuse(file, 20 * len(data) + 3 * len(file))
+
+
+def test_a_lattice_that_no_stream_fills(data):
+    """A band of 10⁶ nodes and 10⁶ modes of them: 4 TB, which the file's own numbers ask for."""
+
+    def change(tensors, about):
+        about["lattice"]["shape"] = [101, 101, 101]
+        tensors["band"] = torch.full(((101**3 + 7) // 8,), 255, dtype=torch.uint8)
+        tensors["coarse_coefficients"] = torch.zeros(3, 3)
+        recoded("coarse_modes", lambda values: np.zeros((3, 26**3), np.float32))(tensors, about)
+        tensors["fine_coefficients"] = torch.zeros(3, 10**6)
+        coded("fine_modes", shape=[10**6, 101**3])(tensors, about)
+
+    file = forged(data, change)
+    assert "can't become 4121204000000" in refuse(file, 20 * len(file))
+
+
+@pytest.mark.parametrize(
+    "kind, change, message",
+    [
+        ("fast_family", put(members={}), "no family"),
+        ("fast_family", put(members=[]), "lacks a part"),
+        ("fast_family", lambda t, a: a["members"].update({"../c": a["members"]["pep"]}), "no family"),
+        ("fast_family", lambda t, a: a["members"].update(c=a["members"]["pep"]), "lacks a part"),
+        ("fast_family", lambda t, a: a["members"]["pep"].update(kind="paper"), "no family"),
+        ("fast_family", drop("pep/latent"), r"wants torch.float32 \[\d+, 10\]|rest of the file wants"),
+        ("fast_family", drop("decoder.layers.0.weight"), "lacks a part"),
+        ("fast_family", drop("report"), "lacks a part"),
+        ("paper_family", tensor("b/z", lambda t: t[:-1]), "b/z is torch.float32"),
+        ("paper_family", tensor("b/z", lambda t: t.double()), "b/z is torch.float64"),
+        ("paper_family", drop("network.layers.2.bias"), "lacks a part"),
+        ("paper_family", drop("network.layers.4.weight", "network.layers.4.bias"), "network.layers.0.weight is"),
+        ("paper_family", tensor("network.layers.1.weight", lambda t: t[:-1]), "network.layers.1.weight is"),
+        ("paper_family", tensor("network.layers.4.weight", lambda t: torch.zeros(0, 10**9)), "network.layers.0.weight"),
+        ("paper_family", tensor("network.layers.4.weight", lambda t: torch.zeros(1, 5)), "network.layers.0.weight"),
+        ("paper_family", lambda t, a: a["members"]["a"].update(scale=0.0), "no scale"),
+        ("paper_family", lambda t, a: a["members"]["a"].update(scale=float("nan")), "no scale"),
+        ("paper_family", lambda t, a: a["members"]["a"].pop("scale"), "lacks a part"),
+        ("paper_family", put(kind="nerf"), "kind 'nerf' is not known; this version reads fast, paper, family"),
+    ],
+)
+def test_families_that_do_not_fit_are_refused(kind, change, message, request):
+    file = forged(to_bytes(request.getfixturevalue(kind)), change)
+    assert re.search(message, refuse(file, 20 * len(file)))
 
 
 def test_nothing_is_unpickled(data, tmp_path):

@@ -155,9 +155,9 @@ def test_a_fit_from_the_command_line_finds_its_atoms_in_pymol(made, cmd, monkeyp
     cmd.color("green", "pep and resi 1")
     try:
         commands.dsr_load(str(made / "pep.dsr"), "back", _self=cmd)
-        fit = jobs.jobs.get("back")
-        assert (fit.object, fit.selection, fit.states) == ("pep", SELECTION, [1, 3, 5])
-        assert len(fit.atoms) == cmd.count_atoms(SELECTION) < cmd.count_atoms("pep")
+        [only] = jobs.jobs.get("back").trajectories
+        assert (only.object, only.selection, only.states) == ("pep", SELECTION, [1, 3, 5])
+        assert len(only.atoms) == cmd.count_atoms(SELECTION) < cmd.count_atoms("pep")
         path = str(tmp_path / "coloured.npz")
         commands.dsr_export("back", path, states="2.5", resolution=1.0, _self=cmd)
     finally:
@@ -316,11 +316,37 @@ def test_exports_are_named_by_their_time(made, here, tmp_path):
     assert target.is_file()
 
 
+def test_several_times_as_glb_are_one_file(made, here, tmp_path):
+    target = tmp_path / "pep.glb"
+    out, _ = here("export", made / "pep.dsr", "--times", "1-3", "--resolution", "2", "--fps", "10", "-o", target)
+    assert os.listdir(tmp_path) == ["pep.glb"] and "3 times in 1 file" in out
+    assert target.read_bytes().startswith(b"glTF")
+
+
+def test_nodes_along_the_longest_side(made, here, tmp_path):
+    """Any resolution, from the coarsest to the finest that the paper shows."""
+    from dsr_backend import checkpoint
+
+    low, high = checkpoint.load(made / "pep.dsr").at(2.0).box
+    counts = []
+    for nodes in (32, 64, 256):
+        here("mesh", made / "pep.dsr", "--time", "2", "--nodes", nodes, "-o", tmp_path / "a.npz")
+        with np.load(tmp_path / "a.npz") as mesh:
+            corners = mesh["points"][mesh["faces"]]
+        # Marching cubes makes triangles whose longest edge is the diagonal of a cell at most.
+        longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max()
+        spacing = (high - low).max() / (nodes - 1)
+        assert spacing < longest < 2.3 * spacing
+        counts.append(len(corners))
+    assert counts[0] * 3 < counts[1] and counts[1] * 12 < counts[2]
+
+
 def test_a_level_without_a_surface_writes_nothing(made, here, tmp_path):
     target = tmp_path / "kept.ply"
     target.write_text("before")
     out, lines = here("mesh", made / "pep.dsr", "--time", "2", "--level", "-30", "-o", target, code=1)
-    assert out == "" and len(lines) == 1 and "there is no surface at time 2 and level -30 Å" in lines[0]
+    assert out == "" and len(lines) == 1
+    assert re.search(r"no surface at time 2 and level -30 Å, where the distances are -\d\.\d to \d+\.\d Å; ", lines[0])
     assert target.read_text() == "before"
 
 
@@ -353,6 +379,46 @@ def test_scores_beside_the_state_held(made, tmp_path):
         ["n=1", "between"], ["n=1", "between"], ["n=1", "future"], ["n=1", "future"]
     ]  # fmt: skip
     assert lines[0].startswith("device ") and len(lines) == 1
+
+
+def test_scores_beside_the_steps_of_the_atoms(made, here, tmp_path):
+    """How much the molecule moves from the state before: 0 for one that only turned."""
+    from dsr_backend import surfaces
+    from dsr_backend.motion import superpose
+    from shapes import moved, turn
+
+    found, meta = surfaces.read(made / "pep.npz")
+    turned = moved(found[1], turn(70.0), (20.0, 0.0, 0.0), state=3)
+    surfaces.write(tmp_path / "truth.npz", [found[0], found[1], turned], meta)
+    table = tmp_path / "steps.csv"
+    out, _ = here("eval", made / "pep.dsr", tmp_path / "truth.npz", "--csv", table)
+    with open(table, newline="") as stream:
+        steps = {row["state"]: row["rmsd"] for row in csv.DictReader(stream)}
+    one, two = (surface.atoms.astype(float) for surface in found[:2])
+    rotation, translation = superpose(two, one)
+    expected = np.sqrt(((two @ rotation.T + translation - one) ** 2).sum(1).mean())
+    assert steps["1"] == "" and float(steps["2"]) == pytest.approx(expected, rel=1e-6) and expected > 0.05
+    assert float(steps["3"]) < 1e-4
+    assert f" {expected:.2f} Å" in next(line for line in out.splitlines() if line.split()[:1] == ["2"])
+
+
+def test_scores_as_a_picture(made, here, monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    words = ("eval", made / "pep.dsr", made / "pep.npz", "--states", "1-3", "--plot")
+    here(*words, tmp_path / "pep.svg")
+    picture = (tmp_path / "pep.svg").read_text()
+    # Letters are shapes in an SVG, which names them in comments.
+    texts = ["IoU", "Chamfer L1", "Chamfer sq", "NC", "step RMSD", "state"]
+    for text in [*texts, "field, fitted states", "field, other states", "hold nearest", "fitted range"]:
+        assert f"<!-- {text}" in picture, text
+    here(*words, tmp_path / "pep.png")
+    assert (tmp_path / "pep.png").read_bytes().startswith(b"\x89PNG")
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: (name != "matplotlib" and real(name, *more)) or None
+    )
+    out, lines = here(*words, tmp_path / "no.png", code=2)
+    assert out == "" and len(lines) == 1 and "--plot needs matplotlib" in lines[0] and "pip install" in lines[0]
 
 
 def test_what_is_held_is_the_true_surface_of_the_earlier_neighbour(made, here, tmp_path):
@@ -411,12 +477,23 @@ def test_groups_of_states():
         ("mesh pep.npz --time 1 -o x.ply", "pep.npz: this is no .dsr file"),
         ("mesh pep.dsr --time soon -o x.ply", "invalid float value: 'soon'"),
         ("mesh pep.dsr --time nan -o x.ply", "finite"),
-        ("mesh pep.dsr --time 1 -o x.stl", "x.stl: it must end in .ply, .obj, .npz"),
+        ("mesh pep.dsr --time 1 -o x.stp", "x.stp: it must end in .ply, .obj, .stl, .glb, .npz"),
         ("mesh pep.dsr --time 1 --resolution 0 -o x.ply", "resolution 0.0 Å"),
+        ("mesh pep.dsr --time 1 --nodes 16 -o x.ply", "--nodes 16: it must lie between 32 and 512"),
+        ("mesh pep.dsr --time 1 --nodes 64 --resolution 1 -o x.ply", "not allowed with argument --nodes"),
+        ("mesh pep.dsr --time nan --nodes 64 -o x.ply", "finite"),
+        ("mesh pep.dsr --time 1 --trajectory a -o x.ply", "pep.dsr: this fit is of one trajectory: leave trajectory"),
+        ("export pep.dsr --times 1+2 --fps 0 --resolution 2 -o x.glb", "--fps 0: it must be above 0"),
         ("export pep.dsr --times 5-1 -o x.ply", "the range runs backwards"),
         ("eval pep.dsr pep.pdb", "pep.pdb is not a whole .npz file"),
         ("eval pep.dsr pep.npz --csv x.txt", "x.txt: it must end in .csv"),
+        ("eval pep.dsr pep.npz --plot x.txt", "x.txt: it must end in .png, .pdf, .svg"),
+        ("eval pep.dsr pep.npz --share 0.5", "pep.dsr: this fit is of one trajectory"),
         ("eval pep.dsr pep.npz --states 9", "states 9: pep.npz holds the states 1-6, not 9"),
+        ("fit pep.pdb a.dcd b.dcd -o x.dsr", "a.dcd: there is no such file"),
+        ("fit pep.pdb pep.pdb pep.pdb -o x.dsr", "pep.pdb: a topology takes one trajectory"),
+        ("fit pep.npz --frozen -o x.dsr", "name it as --family"),
+        ("fit pep.npz --family pep.dsr -o x.dsr", "pep.dsr: it is of one trajectory and no family"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(made, here, monkeypatch, words, message):

@@ -31,10 +31,11 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="the misbehaving backend
 
 
 class Log(list[tuple[str, dict[str, Any]]]):
-    """Events as they come."""
+    """Events as they come; `arrays` holds those of the last one."""
 
-    def __call__(self, name: str, params: dict[str, Any]) -> None:
+    def __call__(self, name: str, params: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         self.append((name, params))
+        self.arrays = arrays
 
     def named(self, name: str) -> list[dict[str, Any]]:
         return [params for other, params in self if other == name]
@@ -284,7 +285,7 @@ def test_a_fault_in_the_event_handler_costs_nothing(
     connect: Callable[..., Backend], capsys: pytest.CaptureFixture[str]
 ) -> None:
     backend = connect("worker")
-    backend._on_event = lambda name, params: 1 / 0  # type: ignore[assignment]
+    backend._on_event = lambda name, params, arrays: 1 / 0  # type: ignore[assignment,misc]
     backend.start()
     backend.call("work", {"seconds": 0}, timeout=10)
     assert "ZeroDivisionError" in capsys.readouterr().err
@@ -708,7 +709,22 @@ def test_a_small_fit_from_surfaces_to_files(connect: Callable[..., Backend], tmp
     error = failure(lambda: backend.call("export", export, {"colors": np.ones((5, 3), "<f4")}, timeout=60))
     assert "colors have shape [5, 3], but the fit has 6 atoms" in error.message
     error = failure(lambda: backend.call("export", {**export, "format": "stp"}, timeout=60))
-    assert "format is 'stp', not one of ply, obj, npz" in error.message
+    assert "format is 'stp', not one of ply, obj, stl, glb, npz" in error.message
+    _, binary = backend.call("export", {**export, "binary": True}, timeout=60)
+    assert b"binary_little_endian" in binary["file"].tobytes()[:40]
+    movie = {"fit": "small", "times": [1, 1.5, 4], "fps": 10, "resolution": 0.8, "format": "glb"}
+    _, files = backend.call("export", movie, {"colors": np.ones((6, 3), "<f4"), "matrix": matrix}, timeout=60)
+    assert files["file"].tobytes().startswith(b"glTF")
+    assert all(b'"time":%s}' % time in files["file"].tobytes() for time in (b"1.0", b"1.5", b"4.0"))
+    for wrong, text in [
+        ({"format": "ply"}, "only a glb holds several times, not a ply: ask for one at a time"),
+        ({"times": []}, "export needs times as a list of numbers, got []"),
+        ({"times": [1, "2"]}, "export needs times as finite numbers, got '2' among them"),
+        ({"fps": 0}, "fps must be above 0, got 0"),
+        ({"binary": 1}, "export needs binary as true or false, got 1"),
+    ]:
+        error = failure(lambda wrong=wrong: backend.call("export", {**movie, **wrong}, timeout=60))
+        assert (error.code, text in error.message) == ("bad-request", True), error.message
     error = failure(lambda: backend.call("mesh", {"fit": "small", "time": 2, "resolution": 0}, timeout=60))
     assert (error.code, "resolution" in error.message) == ("bad-request", True)
     _, files = backend.call("save", {"fit": "small"}, timeout=60)

@@ -59,8 +59,7 @@ def refused(cmd, function, *args, **kwargs):
         ("dsr_fit none", "selection none: it holds no atoms"),
         ("dsr_fit pep, 1-9", "states 1-9: the object pep has 6 states; 9 is past the end"),
         ("dsr_fit pep, 1-3:0.5", "not whole"),
-        ("dsr_fit pep, preset=paper", "preset paper: choose one of fast, preview"),
-        ("dsr_fit pep, preset=slow", "preset slow: choose one of fast, preview"),
+        ("dsr_fit pep, preset=slow", "preset slow: choose one of fast, preview, paper"),
         ("dsr_fit pep, device=tpu", "device tpu"),
         ("dsr_fit pep, smooth=-1", "smooth -1: it must be at least 0"),
         ("dsr_fit pep, budget=0", "budget 0: it must be above 0"),
@@ -105,7 +104,7 @@ def test_names_are_completed(plugin):
 
 
 def test_a_fit_that_is_not_ready_is_not_used(plugin):
-    fit = jobs.Fit("early", "pep", "pep")
+    fit = jobs.Fit("early")
     fit.phase, fit.fraction = "fit", 0.43
     jobs.jobs.fits["early"] = fit
     assert refused(plugin, commands.dsr_movie, "early") == "early: fit 43 %; it can be used when it is ready"
@@ -175,7 +174,8 @@ def test_groups_and_baselines_of_an_evaluation():
                       20: "future 11-20", 29: "future 11-20", 30: "future 21-30"}  # fmt: skip
     assert [evaluation.nearest(s, trained) for s in (2, 7, 8, 12)] == [1, 5, 9, 9]
     assert evaluation.neighbours(7, trained) == (5, 9)
-    assert evaluation.needed([2, 8, 11], trained) == [1, 2, 3, 5, 8, 9, 11]
+    assert evaluation.needed([2, 8, 11], trained, ["hold"]) == [1, 2, 3, 5, 8, 9, 11]
+    assert evaluation.needed([2], trained, ["smooth"]) == [1, 2, 3, 5, 9]
 
 
 # The whole way, with the real backend
@@ -231,6 +231,16 @@ def test_from_trajectory_to_movie(backend, monkeypatch, capfd, tmp_path):
         f"m_{t}.ply" for t in ("0001.00", "0001.25", "0001.50", "0001.75", "0002.00")
     ]
     assert all(os.path.getsize(p) > 1000 for p in many)
+    film = str(tmp_path / "m.glb")
+    cmd.set("movie_fps", 5)
+    assert commands.dsr_export(name, film, states="1-2:0.25", resolution=1.0, _self=cmd) == [film]
+    with open(film, "rb") as stream:
+        played = stream.read()
+    assert played.startswith(b"glTF") and played.count(b'"mesh":') == 5 and b'"max":[1.0]' in played
+    (solid,) = commands.dsr_export(name, str(tmp_path / "one.stl"), states="3", resolution=1.0, _self=cmd)
+    assert os.path.getsize(solid) % 50 == 84 % 50
+    line = refused(cmd, commands.dsr_export, name, str(tmp_path / "one.obj"), binary=1)
+    assert line == "binary 1: only .ply comes in two kinds, .obj in one"
 
     # Saved, and loaded into a backend that never saw it
     saved = commands.dsr_save(name, str(tmp_path / "pep.dsr"), _self=cmd)
@@ -238,8 +248,9 @@ def test_from_trajectory_to_movie(backend, monkeypatch, capfd, tmp_path):
     monkeypatch.setattr(jobs, "jobs", jobs.Jobs())
     assert commands.dsr_load(saved, "again", _self=cmd) == "again"
     fit = jobs.jobs.get("again")
-    assert (fit.object, fit.selection, fit.states) == ("pep", "pep", [1, 3, 5])
-    assert fit.atoms.tolist() == list(range(cmd.count_atoms("pep")))
+    (only,) = fit.trajectories
+    assert (only.name, only.object, only.selection, only.states) == ("", "pep", "pep", [1, 3, 5])
+    assert only.atoms.tolist() == list(range(cmd.count_atoms("pep")))
     commands.dsr_movie("again", "2", _self=cmd)
     assert cmd.count_states("again") == 2
 
@@ -313,8 +324,8 @@ def test_a_killed_backend_fails_the_fit_and_the_next_one_works(backend):
 def test_a_killed_fit_resumes_with_the_surfaces_it_had(backend, capsys):
     commands.dsr_fit("pep", "all", name="one", preset="preview", _self=backend)
     commands.dsr_fit("pep", "all", name="two", preset="preview", async_=1, _self=backend)
-    left = os.path.join(os.environ["DSR_HOME"], "fits", "two.surfaces.npz")
-    wait_for(lambda: os.path.exists(left))
+    left = os.path.join(os.environ["DSR_HOME"], "fits", "two.surfaces")
+    wait_for(lambda: any(name.endswith(".npz") for _, _, names in os.walk(left) for name in names))
     os.kill(jobs.jobs._backend.info["pid"], 9)
     wait_for(lambda: jobs.jobs.fits["two"].phase == "failed", 10.0)
     capsys.readouterr()

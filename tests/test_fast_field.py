@@ -44,6 +44,7 @@ def field(states=2, seed=0, trained=True, atoms=None, smooth_fine=False):
         fine,
         random(band.count, 2),
         decoder.requires_grad_(False),
+        torch.zeros(0),
         Frame(np.zeros(3), 0.1),
         np.array([[-7.0] * 3, [7.0] * 3], np.float32),
         3.0,
@@ -62,8 +63,8 @@ def test_few_states_are_their_own_modes():
     values = torch.rand(5, 300)
     modes = Modes.of(values, 8)
     for k in range(5):
-        # Half precision: 11 bits.
-        np.testing.assert_allclose(modes.mix(torch.eye(5)[k]), values[k], rtol=5e-4)
+        # In steps of 1/256 Å.
+        np.testing.assert_allclose(modes.mix(torch.eye(5)[k]), values[k], atol=1 / 512 + 1e-6)
 
 
 def test_states_that_few_modes_can_show_are_shown():
@@ -74,13 +75,16 @@ def test_states_that_few_modes_can_show_are_shown():
     np.testing.assert_allclose(found, values, atol=5e-3)
 
 
-def test_modes_are_the_best_ones():
-    """As near as the singular value decomposition gets."""
-    values = torch.randn(12, 400, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("states, loss", [(10, 1e-3), (40, 0.05)])
+def test_modes_are_the_best_ones(states, loss):
+    """As near as the singular value decomposition gets; almost so where there are too many states to hold."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(states, 8, generator=generator) @ torch.randn(8, 400, generator=generator)
+    values += 0.3 * torch.randn(states, 400, generator=generator)
     modes = Modes.of(values, 5)
-    found = torch.stack([modes.mix(weights) for weights in torch.eye(12)])
+    found = torch.stack([modes.mix(weights) for weights in torch.eye(states)])
     best = torch.linalg.svdvals(values)[5:].norm()
-    assert (found - values).norm().item() == pytest.approx(best.item(), rel=1e-3)
+    assert (found - values).norm().item() == pytest.approx(best.item(), rel=loss)
 
 
 def test_mixing_is_linear_in_the_weights():
@@ -91,7 +95,7 @@ def test_mixing_is_linear_in_the_weights():
 
 def test_modes_are_kept_as_they_are_stored():
     modes = Modes.of(torch.randn(4, 50), 8)
-    assert torch.equal(modes.modes.half().float(), modes.modes)
+    assert torch.equal((256 * modes.modes).round(), 256 * modes.modes)
 
 
 # Band
@@ -259,8 +263,8 @@ def test_a_slice_says_where_and_when_it_is():
     inside, outside = with_atoms.at(1.0), with_atoms.at(3.5)
     assert (inside.extrapolated, inside.expected_error) == (False, 0.0)
     assert outside.extrapolated and np.isnan(outside.expected_error)
-    np.testing.assert_allclose(inside.atoms, atoms[0], atol=1e-4)
-    np.testing.assert_allclose(inside.box, [atoms[0].min(0) - 3.0, atoms[0].max(0) + 3.0], atol=1e-4)
+    np.testing.assert_allclose(inside.atoms, atoms[0], atol=1e-3)
+    np.testing.assert_allclose(inside.box, [atoms[0].min(0) - 3.0, atoms[0].max(0) + 3.0], atol=1e-3)
     assert with_atoms.time_range == (1.0, 2.0)
     without = field().at(1.5)
     assert without.atoms is None and np.array_equal(without.box, [[-7.0] * 3, [7.0] * 3])
@@ -278,7 +282,7 @@ def test_the_field_moves_with_the_molecule():
 
 def test_tensors_are_all_that_is_learned():
     tensors = field().tensors()
-    assert tensors["fine_modes"].dtype == tensors["coarse_modes"].dtype == torch.float16
+    assert tensors["fine_modes"].dtype == tensors["coarse_modes"].dtype == torch.float32
     bits = np.unpackbits(tensors["band"].numpy(), count=LATTICE.size).astype(bool)
     assert np.array_equal(bits, ball_band().inside.numpy())
     assert {name for name in tensors if name.startswith("decoder.")} == {

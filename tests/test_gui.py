@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 
@@ -12,28 +11,6 @@ import pytest
 from conftest import ROOT
 
 pytestmark = pytest.mark.gui
-
-
-@pytest.fixture
-def display():
-    """A screen of its own for one test."""
-    program = shutil.which("Xvfb")
-    if program is None:
-        pytest.skip("Xvfb is not installed (apt-get install xvfb libgl1-mesa-dri)")
-    reading, writing = os.pipe()
-    # The server picks a free display and writes its number.
-    server = subprocess.Popen(
-        [program, "-displayfd", str(writing), "-screen", "0", "1280x1024x24", "+extension", "GLX"],
-        pass_fds=[writing],
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        number = pipe.readline().strip()
-    assert number, "Xvfb did not start"
-    yield f":{number}"
-    server.terminate()
-    server.wait(10)
 
 
 def test_a_user_at_the_window(display, tmp_path):

@@ -10,16 +10,15 @@ from conftest import coordinates, idtf_points
 from scipy.spatial import cKDTree
 
 from pymol_dsr import extract, scene
-from pymol_dsr.jobs import Cancelled, Fit
+from pymol_dsr.jobs import Cancelled, Trajectory
 
 
 @pytest.fixture
 def fitted(peptide):
-    """A fit of pep's states 1 to 6, and its answers: PyMOL's own surfaces stand in for those of a field."""
+    """pep's states 1 to 6, fitted, and the answers: PyMOL's own surfaces stand in for those of a field."""
     source = extract.read_source("pep", "all", _self=peptide)
     surfaces = {int(s.state): s for s in extract.surfaces(source, 2)}
-    fit = Fit("pep_dsr", "pep", "pep", source.atoms, list(map(float, source.states)))
-    fit.phase = "ready"
+    fit = Trajectory("", "pep", "pep", source.atoms, list(map(float, source.states)))
 
     def answers(times):
         for time in times:
@@ -216,7 +215,7 @@ def test_a_cancelled_movie_keeps_what_it_has_and_says_so(peptide, fitted):
     said = []
     with pytest.raises(Cancelled):
         show(peptide, fitted, [1, 2, 3, 4], answers=stopped(), said=said)
-    assert said == [" pep_dsr: cancelled; the first 2 of 4 states are in out"]
+    assert said == ["cancelled; the first 2 of 4 states are in out"]
     assert peptide.count_states("out") == 2
 
 

@@ -1,4 +1,4 @@
-"""A fitted field as one `.dsr` file: safetensors, with what is not a tensor as JSON in its metadata.
+"""A fitted field or family as one `.dsr` file: safetensors, with what is not a tensor as JSON in its metadata.
 
 No pickle. A file is checked (sizes, names, shapes, digest) before a field is made of it, and written beside
 its name and moved there, so that the name always holds a whole file; the one before it stays as
@@ -9,54 +9,99 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from . import __version__
+from . import __version__, coding
 from .device import choose
-from .field import Field
+from .field import Family, Field
 from .fields.fast import FIXED, MOST_NODES, Band, Decoder, FastField, Modes
+from .fields.paper import SPACE, Network, PaperField
 from .lattice import Lattice
 from .metrics import Frame
 from .motion import Forecast, Motion
+from .names import is_name
 
 __all__ = ["CheckpointError", "from_bytes", "load", "save", "to_bytes"]
 
-FORMAT = "dsr 1"
+FORMAT = "dsr 2"
+# 1 knows single trajectories of kind `fast` only, and codes nothing.
+READ = ("dsr 1", FORMAT)
 MAX_HEADER = 8 * 2**20
+# The tensors that are large and whose neighbours are alike.
+CODED = ("coarse_modes", "fine_modes", "static", "motion.atoms")
+# What the trajectories of a family share, by the kind of their fields; as attribute and as prefix of the tensors.
+SHARED = {FastField.kind: "decoder", PaperField.kind: "network"}
 
 
 class CheckpointError(ValueError):
     """A `.dsr` file that cannot be used; the message says what is wrong with it."""
 
 
-def to_bytes(field: Field) -> bytes:
-    """The `.dsr` file of a field. Raises TypeError for a kind of field that has none."""
-    if not isinstance(field, FastField):
+# To bytes ---------------------------------------------------------------------------------------------------
+
+
+def to_bytes(fitted: Field | Family) -> bytes:
+    """The `.dsr` file of a field or a family. Raises TypeError for a kind of field that has none."""
+    tensors: dict[str, torch.Tensor] = {}
+    if isinstance(fitted, Family):
+        about: dict[str, Any] = {
+            "kind": "family",
+            "report": {key: value for key, value in fitted.report.items() if key != "trajectories"},
+            "members": {name: _parts(member, tensors, f"{name}/") for name, member in fitted.members.items()},
+        }
+        first = next(iter(fitted.members.values()))
+        if any(_shared(member) is not _shared(first) for member in fitted.members.values()):
+            raise TypeError("the trajectories of this family do not share one network")
+    else:
+        first, about = fitted, _parts(fitted, tensors, "")
+    tensors |= {f"{SHARED[first.kind]}.{name}": value for name, value in _shared(first).state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {"format": FORMAT, "version": __version__, "field": json.dumps(about)}
+    metadata["digest"] = _digest(tensors, metadata)
+    return bytes(safetensors.torch.save(tensors, metadata))
+
+
+def _shared(field: Field) -> torch.nn.Module:
+    network: torch.nn.Module = getattr(field, SHARED[field.kind])
+    return network
+
+
+def _parts(field: Field, tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, Any]:
+    """What JSON holds of a field. Its own tensors, but not those it shares, are put into `tensors` under the prefix."""
+    if not isinstance(field, FastField | PaperField):
         raise TypeError(f"fields of kind {field.kind!r} have no file format")
     motion = field.motion
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in field.tensors().items()}
-    tensors["motion.states"] = torch.tensor(motion.states)
-    tensors["motion.rotations"] = torch.tensor(motion.rotations)
-    tensors["motion.translations"] = torch.tensor(motion.translations)
+    own = {name: value for name, value in field.tensors().items() if not name.startswith(f"{SHARED[field.kind]}.")}
+    own["motion.states"] = torch.tensor(motion.states)
+    own["motion.rotations"] = torch.tensor(motion.rotations)
+    own["motion.translations"] = torch.tensor(motion.translations)
     if motion.atoms is not None and motion.reference is not None:
         # Copies: the reference is one of the states, and safetensors refuses tensors that share memory.
-        tensors["motion.atoms"] = torch.tensor(motion.atoms)
-        tensors["motion.reference"] = torch.tensor(motion.reference)
+        own["motion.atoms"] = torch.tensor(motion.atoms)
+        own["motion.reference"] = torch.tensor(motion.reference)
+    coded = {}
+    for name in CODED:
+        if name in own:
+            data, coded[name] = coding.encode(own[name].detach().float().cpu().numpy())
+            own[name] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    tensors |= {prefix + name: value for name, value in own.items()}
     about = {
         "kind": field.kind,
-        "lattice": asdict(field.band.lattice),
-        "factor": field.factor,
-        "smooth": field.smooth,
-        "smooth_beyond": field.smooth_beyond,
+        "coded": coded,
         "smooth_atoms": motion.smooth,
+        "smooth_pose": motion.smooth_pose,
+        "period": motion.period,
         "sigma": motion.sigma,
         "forecasts": [asdict(forecast) for forecast in motion.forecasts],
         "frame": {"centre": [float(c) for c in field.frame.centre], "scale": field.frame.scale},
@@ -64,23 +109,32 @@ def to_bytes(field: Field) -> bytes:
         "clearance": field.clearance,
         "report": field.report,
     }
-    metadata = {"format": FORMAT, "version": __version__, "field": json.dumps(about)}
-    metadata["digest"] = _digest(tensors, metadata)
-    return bytes(safetensors.torch.save(tensors, metadata))
+    if isinstance(field, FastField):
+        return about | {
+            "lattice": asdict(field.band.lattice),
+            "factor": field.factor,
+            "smooth": field.smooth,
+            "smooth_beyond": field.smooth_beyond,
+            "lift": field.lift,
+        }
+    return about | {"scale": field.scale}
 
 
-def from_bytes(data: bytes, device: str = "auto") -> Field:
-    """The field in a `.dsr` file.
+# From bytes -------------------------------------------------------------------------------------------------
+
+
+def from_bytes(data: bytes, device: str = "auto") -> Field | Family:
+    """The field or family in a `.dsr` file.
 
     Raises CheckpointError when it is not one, is damaged or of another version, and ValueError when there is
     no such device.
     """
     chosen = choose(device)
     metadata = _metadata(data)
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in READ:
         raise CheckpointError(
             f"this file is of format {metadata.get('format')!r}, "
-            f"written by version {metadata.get('version')!r}; version {__version__} reads {FORMAT!r}"
+            f"written by version {metadata.get('version')!r}; version {__version__} reads {' and '.join(READ)}"
         )
     try:
         tensors = safetensors.torch.load(data)
@@ -90,67 +144,151 @@ def from_bytes(data: bytes, device: str = "auto") -> Field:
     if metadata.get("digest") != found:
         raise CheckpointError(f"the file is damaged: its digest is {found}, it says {metadata.get('digest')}")
     try:
-        return _field(tensors, json.loads(metadata["field"]), chosen)
+        about = json.loads(metadata["field"])
+        if about["kind"] == "family":
+            return _family(tensors, about, chosen)
+        parts = _Parts(tensors, about)
+        return _field(parts, _network(parts), chosen)
     except (CheckpointError, torch.OutOfMemoryError):
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(f"the file lacks a part of a field, or has a wrong one: {error!r}") from error
 
 
-def _field(tensors: dict[str, torch.Tensor], about: dict[str, Any], device: torch.device) -> Field:
+@dataclass(frozen=True)
+class _Parts:
+    """The tensors and texts of one field; in a family its tensors' names begin with `prefix`."""
+
+    tensors: Mapping[str, torch.Tensor]
+    about: dict[str, Any]
+    prefix: str = ""
+
+    def __contains__(self, name: str) -> bool:
+        return self.prefix + name in self.tensors
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self.tensors[self.prefix + name].shape)
+
+    def tensor(self, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+        """A tensor, which must be of this type and shape."""
+        return _expect(self.tensors, self.prefix + name, dtype, shape)
+
+    def values(self, name: str, shape: tuple[int, ...], bare: torch.dtype = torch.float32) -> torch.Tensor:
+        """Values f4 of a tensor of this shape that may be coded; `bare`: its type where it is not."""
+        how = self.about.get("coded", {}).get(name)
+        if how is None:
+            return self.tensor(name, bare, shape).float()
+        data = self.tensor(name, torch.uint8, (math.prod(self.shape(name)),))
+        try:
+            return torch.from_numpy(coding.decode(data.numpy().data, how, shape))
+        except ValueError as error:
+            raise CheckpointError(f"{self.prefix}{name}: {error}") from error
+
+
+def _family(tensors: Mapping[str, torch.Tensor], about: dict[str, Any], device: torch.device) -> Family:
+    told = about["members"]
+    kinds = {member["kind"] for member in told.values()}
+    if len(kinds) != 1 or not all(map(is_name, told)):
+        raise CheckpointError(f"{len(told)} trajectories, {str(list(told))[:200]}, of {sorted(kinds)} are no family")
+    network = None
+    members = {}
+    for name, one in told.items():
+        parts = _Parts(tensors, one, f"{name}/")
+        # One object for all: fields with a network of their own are not of one family.
+        network = network or _network(parts)
+        members[name] = _field(parts, network, device)
+    return Family(members, {**about["report"], "trajectories": {name: field.report for name, field in members.items()}})
+
+
+def _network(parts: _Parts) -> Decoder | Network:
+    """What a field shares with its family, on the CPU; shapes are checked before there is one."""
+    kind, tensors = parts.about["kind"], parts.tensors
+    network: Decoder | Network
+    if kind == FastField.kind:
+        hidden, channels = tensors["decoder.layers.0.weight"].shape
+        _check_layers(tensors, "decoder.layers.{}", (0, 2, 4), [channels, hidden, hidden], [hidden, hidden, 1])
+        network = Decoder(channels, hidden)
+    elif kind == PaperField.kind:
+        layers = sum(name.startswith("network.layers.") and name.endswith(".weight") for name in tensors) - 1
+        width = tensors[f"network.layers.{layers}.weight"].shape[1]
+        [latent] = parts.shape("z")
+        inputs, outputs = SPACE + 1 + latent, [width] * layers + [1]
+        # The input joins the middle layer.
+        outputs[layers // 2 - 1] -= inputs
+        _check_layers(tensors, "network.layers.{}", range(layers + 1), [inputs] + [width] * layers, outputs)
+        network = Network(width, layers, latent)
+    else:
+        known = ", ".join((*SHARED, "family"))
+        raise CheckpointError(f"a field of kind {kind!r} is not known; this version reads {known}")
+    prefix = f"{SHARED[kind]}."
+    network.load_state_dict({n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)})
+    return network.requires_grad_(False)
+
+
+def _check_layers(
+    tensors: Mapping[str, torch.Tensor], name: str, numbers: Iterable[int], ins: Sequence[int], outs: Sequence[int]
+) -> None:
+    for number, count, out in zip(numbers, ins, outs, strict=True):
+        _expect(tensors, f"{name.format(number)}.weight", torch.float32, (out, count))
+        _expect(tensors, f"{name.format(number)}.bias", torch.float32, (out,))
+
+
+def _field(parts: _Parts, network: Decoder | Network, device: torch.device) -> Field:
     """The field; every shape is held against the others before anything is made of it."""
-    if about["kind"] != FastField.kind:
-        raise CheckpointError(f"a field of kind {about['kind']!r} is not known; this version reads {FastField.kind!r}")
-    motion = _motion(tensors, about)
-    lattice, inside = _lattice(tensors["band"], about)
+    about = parts.about
+    motion = _motion(parts)
+    frame = Frame(np.array(about["frame"]["centre"]), float(about["frame"]["scale"]))
+    extent = np.array(about["extent"], np.float32).reshape(2, 3)
+    clearance, report = float(about["clearance"]), dict(about["report"])
+    network = network.to(device)
+    if isinstance(network, Network):
+        scale = float(about["scale"])
+        if not 0.0 < scale < np.inf:
+            raise CheckpointError(f"{scale} normalised units per Å are no scale")
+        z = parts.tensor("z", torch.float32, (network.latent,)).to(device)
+        return PaperField(network, z, scale, motion, frame, extent, clearance, report)
+
+    lattice, inside = _lattice(parts)
     factor = int(about["factor"])
     if factor < 1 or any((n - 1) % factor for n in lattice.shape):
         raise CheckpointError(f"a lattice {factor} times coarser than {lattice.shape} nodes shares no corners")
-
+    latent = torch.zeros(0)
+    if "latent" in parts:
+        latent = parts.tensor("latent", torch.float32, (math.prod(parts.shape("latent")),))
+    inputs = parts.tensors["decoder.layers.0.weight"].shape[1]
+    channels = inputs - (FIXED - 1) - len(latent)
+    if channels < 0:
+        raise CheckpointError(f"the decoder takes {inputs} numbers, fewer than there are")
     own = int(np.count_nonzero(inside))
-    for name, nodes in (("coarse", lattice.coarser(factor).size), ("fine", own)):
-        count = tensors[f"{name}_modes"].shape[0]
-        _expect(tensors, f"{name}_modes", torch.float16, (count, nodes))
-        _expect(tensors, f"{name}_coefficients", torch.float32, (len(motion.states), count))
-    channels = tensors["static"].shape[1]
-    hidden = tensors["decoder.layers.0.weight"].shape[0]
-    _expect(tensors, "static", torch.float32, (own, channels))
-    _expect(tensors, "decoder.layers.0.weight", torch.float32, (hidden, FIXED - 1 + channels))
-    _expect(tensors, "decoder.layers.2.weight", torch.float32, (hidden, hidden))
-    decoder = Decoder(FIXED - 1 + channels, hidden)
-    prefix = "decoder."
-    decoder.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-
+    coarse = _modes(parts, "coarse", lattice.coarser(factor).size, len(motion.states), device)
+    fine = _modes(parts, "fine", own, len(motion.states), device)
+    static = parts.values("static", (own, channels)).to(device)
+    band = Band(lattice, torch.as_tensor(inside, device=device))
     field = FastField(
-        motion,
-        Band(lattice, torch.as_tensor(inside, device=device)),
-        factor,
-        _modes(tensors, "coarse", device),
-        _modes(tensors, "fine", device),
-        tensors["static"].to(device),
-        decoder.to(device).requires_grad_(False),
-        Frame(np.array(about["frame"]["centre"]), float(about["frame"]["scale"])),
-        np.array(about["extent"], np.float32).reshape(2, 3),
-        float(about["clearance"]),
-        dict(about["report"]),
+        motion, band, factor, coarse, fine, static, network, latent.to(device), frame, extent, clearance, report
     )
     field.smooth, field.smooth_beyond = float(about["smooth"]), float(about["smooth_beyond"])
+    # Files of format 1 know none.
+    field.lift = float(about.get("lift", 0.0))
     return field
 
 
-def _motion(tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> Motion:
-    states = tensors["motion.states"].numpy()
-    count = len(states)
-    _expect(tensors, "motion.states", torch.float64, (count,))
-    _expect(tensors, "motion.rotations", torch.float64, (count, 3, 3))
-    _expect(tensors, "motion.translations", torch.float64, (count, 3))
+def _motion(parts: _Parts) -> Motion:
+    about = parts.about
+    count = math.prod(parts.shape("motion.states"))
+    states = parts.tensor("motion.states", torch.float64, (count,)).numpy()
+    rotations = parts.tensor("motion.rotations", torch.float64, (count, 3, 3)).numpy()
+    translations = parts.tensor("motion.translations", torch.float64, (count, 3)).numpy()
     if not count or not np.isfinite(states).all() or (np.diff(states) <= 0.0).any():
         raise CheckpointError(f"its {count} states do not rise")
     atoms = reference = None
-    if "motion.atoms" in tensors:
-        atom_count = tensors["motion.atoms"].shape[1]
-        atoms = _expect(tensors, "motion.atoms", torch.float32, (count, atom_count, 3)).numpy()
-        reference = _expect(tensors, "motion.reference", torch.float32, (atom_count, 3)).numpy()
+    if "motion.atoms" in parts:
+        atom_count = parts.shape("motion.reference")[0]
+        reference = parts.tensor("motion.reference", torch.float32, (atom_count, 3)).numpy()
+        atoms = parts.values("motion.atoms", (count, atom_count, 3)).numpy()
+    period = about.get("period")
+    if period is not None and not states[-1] - states[0] < float(period) < np.inf:
+        raise CheckpointError(f"a loop of {period} states does not go with states {states[0]:g} to {states[-1]:g}")
     before, after = (
         Forecast(int(f["rank"]), int(f["window"]), float(f["damping"]), tuple(f["leads"]), tuple(f["errors"]))
         for f in about["forecasts"]
@@ -158,33 +296,40 @@ def _motion(tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> Motion:
     return Motion(
         states,
         atoms,
-        tensors["motion.rotations"].numpy(),
-        tensors["motion.translations"].numpy(),
+        rotations,
+        translations,
         reference,
         float(about["sigma"]),
         float(about["smooth_atoms"]),
         (before, after),
+        float(about.get("smooth_pose", 0.0)),
+        None if period is None else float(period),
     )
 
 
-def _lattice(band: torch.Tensor, about: dict[str, Any]) -> tuple[Lattice, np.ndarray]:
+def _lattice(parts: _Parts) -> tuple[Lattice, NDArray[np.bool_]]:
     """The fine lattice and bool[nodes], which of its nodes are in the band."""
-    told = about["lattice"]
+    told = parts.about["lattice"]
     ox, oy, oz = (float(c) for c in told["origin"])
     x, y, z = (int(n) for n in told["shape"])
     lattice = Lattice((ox, oy, oz), float(told["spacing"]), (x, y, z))
     if not (np.isfinite([ox, oy, oz]).all() and 0.0 < lattice.spacing < np.inf):
         raise CheckpointError(f"a lattice at {lattice.origin} Å with {lattice.spacing} Å spacing is none")
-    if min(x, y, z) < 2 or lattice.size > MOST_NODES or len(band) != (lattice.size + 7) // 8:
-        raise CheckpointError(f"a lattice of {x}×{y}×{z} nodes does not go with {len(band)} bytes of band")
+    if min(x, y, z) < 2 or lattice.size > MOST_NODES:
+        raise CheckpointError(f"a lattice of {x}×{y}×{z} nodes is not between 2×2×2 and {MOST_NODES} nodes")
+    band = parts.tensor("band", torch.uint8, ((lattice.size + 7) // 8,))
     return lattice, np.unpackbits(band.numpy(), count=lattice.size).astype(bool)
 
 
-def _modes(tensors: dict[str, torch.Tensor], name: str, device: torch.device) -> Modes:
-    return Modes(tensors[f"{name}_modes"].to(device).float(), tensors[f"{name}_coefficients"].to(device))
+def _modes(parts: _Parts, name: str, nodes: int, states: int, device: torch.device) -> Modes:
+    """Modes f4[count,nodes] and coefficients f4[states,count]."""
+    count = parts.shape(f"{name}_coefficients")[1]
+    coefficients = parts.tensor(f"{name}_coefficients", torch.float32, (states, count))
+    modes = parts.values(f"{name}_modes", (count, nodes), torch.float16)
+    return Modes(modes.to(device), coefficients.to(device))
 
 
-def _expect(tensors: dict[str, torch.Tensor], name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+def _expect(tensors: Mapping[str, torch.Tensor], name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
     tensor = tensors[name]
     if tensor.dtype != dtype or tuple(tensor.shape) != shape:
         raise CheckpointError(
@@ -224,13 +369,13 @@ def _digest(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> str:
     return digest.hexdigest()
 
 
-def save(field: Field, path: str | os.PathLike[str]) -> None:
+def save(fitted: Field | Family, path: str | os.PathLike[str]) -> None:
     """Write the `.dsr` file; a file already there is kept as `NAME.dsr.previous`.
 
     Raises OSError, and leaves the file that was there, when it cannot be written.
     """
     path = Path(path)
-    data = to_bytes(field)
+    data = to_bytes(fitted)
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(draft, "wb") as file:
@@ -266,8 +411,8 @@ def _previous(path: Path) -> Path:
     return path.with_name(path.name + ".previous")
 
 
-def load(path: str | os.PathLike[str], device: str = "auto") -> Field:
-    """The field in the file, or in its `.previous` where the file is damaged (the report says so).
+def load(path: str | os.PathLike[str], device: str = "auto") -> Field | Family:
+    """The field or family in the file, or in its `.previous` where the file is damaged (the report says so).
 
     Raises CheckpointError, naming the path, when neither is whole, and OSError when the file cannot be read.
     """
@@ -278,8 +423,8 @@ def load(path: str | os.PathLike[str], device: str = "auto") -> Field:
         if not previous.is_file():
             raise CheckpointError(f"{path}: {error}") from error
         try:
-            field = from_bytes(previous.read_bytes(), device)
+            fitted = from_bytes(previous.read_bytes(), device)
         except CheckpointError as other:
             raise CheckpointError(f"{path}: {error}; {previous}: {other}") from error
-        field.report["loaded_from"] = f"{previous}, since {path} is damaged: {error}"
-        return field
+        fitted.report["loaded_from"] = f"{previous}, since {path} is damaged: {error}"
+        return fitted

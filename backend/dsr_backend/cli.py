@@ -10,6 +10,7 @@ import csv
 import importlib
 import importlib.util
 import io
+import itertools
 import math
 import os
 import platform
@@ -23,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -33,10 +34,11 @@ import numpy as np
 from . import __version__, states
 from .config import PRESETS, FitConfig
 from .errors import RequestError
-from .worker import RESOLUTION, fits_folder
+from .names import RULE, is_name
+from .worker import RESOLUTION, fits_folder, pick
 
 if TYPE_CHECKING:
-    from .field import Field
+    from .field import Family, Field
     from .mesher import Mesh
     from .surfaces import Surface
 
@@ -44,6 +46,9 @@ PLAIN_SECONDS, LIVE_SECONDS = 2.0, 0.2
 FIELD, HOLD = "field", "hold nearest"
 AFTER = 20
 """States after the last fitted one that `eval` compares unless it is told which."""
+NODES = (32, 512)
+"""Nodes along the longest side of a mesh's lattice that `--nodes` takes."""
+PLOTS = ("png", "pdf", "svg")
 FREE_GB = 0.5
 """GB on the disk of fits below which `doctor` complains; a fit of a large protein takes about 0.1."""
 
@@ -128,15 +133,23 @@ def _parser() -> argparse.ArgumentParser:
     fit = verb(
         "fit",
         _fit,
-        "fit a surfaces file, or a topology and a trajectory where there is a PyMOL",
-        "fit adk.npz --states 1-79:2 -o adk.dsr",
+        "fit surfaces files, or a topology and a trajectory where there is a PyMOL",
+        "fit adk.npz --states 1-79:2 -o adk.dsr\n"
+        "  dsr-backend fit a.npz b.npz c.npz -o family.dsr\n"
+        "  dsr-backend fit d.npz --family family.dsr -o d.dsr",
     )
-    fit.add_argument("input", help="surfaces file (.npz, from dsr_surfaces), or a topology that PyMOL reads")
-    fit.add_argument("trajectory", nargs="?", help="trajectory that PyMOL reads, as .dcd .xtc .trr")
+    fit.add_argument(
+        "input",
+        nargs="+",
+        help="surfaces file (.npz, from dsr_surfaces), or several: trajectories to fit together, named as their files; "
+        "or a topology and its trajectory, as PyMOL reads them (.dcd .xtc .trr ...)",
+    )
     fit.add_argument("-o", "--output", required=True, help="fit to write, ending in .dsr")
     fit.add_argument("--states", default="all", help="states to fit: 1-150, 1-79:2, 1+5+9 or all (default)")
     fit.add_argument("--selection", help="PyMOL selection of a topology's atoms (default: all)")
-    fit.add_argument("--preset", default="fast", help=f"{' or '.join(PRESETS)} (default: fast)")
+    fit.add_argument("--preset", help=f"{' or '.join(PRESETS)} (default: fast, or that of the --family)")
+    fit.add_argument("--family", metavar="FILE", help="fit of several trajectories whose network this one starts from")
+    fit.add_argument("--frozen", action="store_true", help="leave the network of the --family as it is")
     fit.add_argument("--smooth", default="auto", help="width in states of the smoothing over time, or auto (default)")
     fit.add_argument("--seed", type=int, default=0, help="seed of random numbers (default: 0)")
     fit.add_argument("--budget", type=float, metavar="SECONDS", help="most seconds to train (default: none)")
@@ -146,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_false",
         help="leave the motion of the whole molecule in the field",
     )
+    fit.add_argument("--loop", action="store_true", help="the first state follows the last one again")
 
     mesh = verb("mesh", _mesh, "write the surface at one time", "mesh adk.dsr --time 12.5 -o surface.ply")
     mesh.add_argument("fit", help="fit, as .dsr")
@@ -159,15 +173,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("fit", help="fit, as .dsr")
     export.add_argument("--times", required=True, help="times: 12.5, 1-79:2, 1-10:0.25 or all")
+    export.add_argument("--fps", type=float, default=30.0, help="times per second of a .glb (default: 30)")
 
     for one, target in (
-        (mesh, "mesh to write, as .ply, .obj or .npz"),
-        (export, "meshes to write; for several times, surface.ply becomes surface_0001.00.ply, ..."),
+        (mesh, "mesh to write, as .ply, .obj, .stl, .glb or .npz"),
+        (
+            export,
+            "meshes to write; for several times, surface.ply becomes surface_0001.00.ply, ..., "
+            "and surface.glb is one file that plays them",
+        ),
     ):
         one.add_argument("-o", "--output", required=True, help=target)
         one.add_argument("--level", type=float, default=0.0, help="level in Å, outwards (default: 0)")
-        one.add_argument(
-            "--resolution", type=float, default=RESOLUTION, help=f"Å between nodes (default: {RESOLUTION:g})"
+        nodes = one.add_mutually_exclusive_group()
+        nodes.add_argument("--resolution", type=float, help=f"Å between nodes (default: {RESOLUTION:g})")
+        nodes.add_argument(
+            "--nodes", type=int, help=f"nodes along the longest side, {NODES[0]} to {NODES[1]}, for any --resolution"
         )
         one.add_argument("--triangles", type=int, help="most triangles per mesh (default: no limit)")
 
@@ -181,6 +202,12 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("truth", help="surfaces file (.npz) with the true surfaces")
     score.add_argument("--states", help=f"states to compare (default: the fitted range and {AFTER} states after it)")
     score.add_argument("--csv", help="also write every row as a .csv table")
+    score.add_argument("--plot", help=f"also draw the scores over the states, as .{', .'.join(PLOTS)}")
+
+    for one in (mesh, export, score):
+        one.add_argument("--trajectory", metavar="NAME", help="trajectory of a family")
+        one.add_argument("--towards", metavar="NAME", help="another trajectory, to go --share of the way to it")
+        one.add_argument("--share", type=float, help="0 (--trajectory) to 1 (--towards)")
 
     doctor = verb("doctor", _doctor, "check this installation, with remedies", "doctor --device cuda")
     for one in (fit, mesh, export, score, doctor):
@@ -322,11 +349,20 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _load(options: argparse.Namespace, progress: Progress) -> Field:
-    path = _input(options.fit)
+    """The fit that the options name, or what they say of a family."""
+    fitted = _read_fit(options.fit, options.device, progress)
+    try:
+        return pick(fitted, options.trajectory, options.towards, options.share)
+    except ValueError as error:
+        raise ValueError(f"{options.fit}: {error}") from error
+
+
+def _read_fit(text: str, device: str, progress: Progress) -> Field | Family:
+    path = _input(text)
     from . import checkpoint
 
-    with _reading(options.fit):
-        fitted = checkpoint.load(path, options.device)
+    with _reading(text):
+        fitted = checkpoint.load(path, device)
     if "loaded_from" in fitted.report:
         progress.line(f"dsr-backend: warning: read from {fitted.report['loaded_from']}")
     return fitted
@@ -342,37 +378,89 @@ def _os_text(error: OSError) -> str:
 def _fit(options: argparse.Namespace) -> int:
     target = _output(options.output, ("dsr",))
     config = FitConfig(
-        preset=options.preset,
+        preset=options.preset or "fast",
         smooth=None if options.smooth == "auto" else _smooth(options.smooth),
         seed=options.seed,
         budget=options.budget,
         device=options.device,
         align=options.align,
+        loop=options.loop,
     )
-    paths = [_input(text) for text in (options.input, options.trajectory) if text]
+    paths = [_input(text) for text in options.input]
     from_file = paths[0].suffix.lower() == ".npz"
-    if from_file and (options.trajectory or options.selection):
-        raise ValueError(f"{options.input} is a surfaces file: a trajectory or --selection goes with a topology only")
+    names = _trajectories(options, paths) if from_file else []
+    if not from_file and len(paths) > 2:
+        raise ValueError(f"{options.input[2]}: a topology takes one trajectory; make surfaces files to fit several")
+    if options.frozen and not options.family:
+        raise ValueError("--frozen keeps the network of a family: name it as --family")
+    if options.family and len(names) > 1:
+        raise ValueError(f"--family takes one new trajectory at a time, got {', '.join(names)}")
     if options.states.strip().lower() != "all":
         states.parse(options.states, fractional=from_file)
     python = "" if from_file else _pymol_python()
     with _progress(_device_text(options.device)) as progress:
+        known = _known_family(options, progress)
+        if known is not None and not options.preset:
+            config = replace(config, preset=known.report["preset"])
         if from_file:
-            surfaces, source = _read_surfaces(options.input, options.states)
+            read = [_read_surfaces(text, options.states) for text in options.input]
         else:
-            surfaces, source = _make_surfaces(python, paths, options, progress)
+            read = [_make_surfaces(python, paths, options, progress)]
         from . import checkpoint, trainer
 
-        fitted = trainer.fit(surfaces, config, progress.fit)
-        fitted.report["source"] = source
+        fitted: Field | Family
+        if len(read) > 1:
+            series = {name: surfaces for name, (surfaces, _) in zip(names, read, strict=True)}
+            sources = {name: source for name, (_, source) in zip(names, read, strict=True)}
+            fitted = trainer.fit_family(series, config, progress.fit)
+            fitted.report["source"] = {"trajectories": sources}
+        else:
+            [(surfaces, source)] = read
+            if known is None:
+                fitted = trainer.fit(surfaces, config, progress.fit)
+            else:
+                fitted = trainer.fit_member(known, surfaces, config, progress.fit, frozen=options.frozen)
+            fitted.report["source"] = source
         progress.step("saving")
         checkpoint.save(fitted, target)
     report = fitted.report
-    print(
-        f"{options.output}: states {states.format(report['states'])} fitted in {report['seconds']:.1f} s, "
-        f"smooth {report['smooth']:.3g} states, beyond them {report['forecast']}"
-    )
+    if len(read) > 1:
+        count = sum(map(len, series.values()))
+        print(f"{options.output}: {', '.join(names)}, {count} states in all, fitted in {report['seconds']:.1f} s")
+        return 0
+    line = f"{options.output}: states {states.format(report['states'])} fitted in {report['seconds']:.1f} s"
+    if "forecast" in report:
+        line += f", smooth {report['smooth']:.3g} states, beyond them {report['forecast']}"
+    print(line)
     return 0
+
+
+def _trajectories(options: argparse.Namespace, paths: Sequence[Path]) -> list[str]:
+    """The names of the trajectories in surfaces files; ValueError where they don't go together."""
+    other = next((text for text, path in zip(options.input, paths, strict=True) if path.suffix.lower() != ".npz"), None)
+    if other or options.selection:
+        raise ValueError(
+            f"{options.input[0]} is a surfaces file: a trajectory or --selection goes with a topology only"
+        )
+    named: dict[str, str] = {}
+    for text, path in zip(options.input, paths, strict=True):
+        if path.stem in named:
+            raise ValueError(f"{named[path.stem]} and {text} are both named {path.stem}: rename one of them")
+        if len(paths) > 1 and not is_name(path.stem):
+            raise ValueError(f"{text}: a trajectory can't be named {path.stem!r}: {RULE}")
+        named[path.stem] = text
+    return list(named)
+
+
+def _known_family(options: argparse.Namespace, progress: Progress) -> Family | None:
+    if not options.family:
+        return None
+    known = _read_fit(options.family, options.device, progress)
+    from .field import Family
+
+    if not isinstance(known, Family):
+        raise ValueError(f"{options.family}: it is of one trajectory and no family; fit several files together")
+    return known
 
 
 def _smooth(text: str) -> float:
@@ -486,6 +574,8 @@ def _export(options: argparse.Namespace) -> int:
     from . import meshio
 
     target = _output(options.output, meshio.FORMATS)
+    if not 0.0 < options.fps < math.inf:
+        raise ValueError(f"--fps {options.fps:g}: it must be above 0")
     if options.times.strip().lower() != "all":
         states.parse(options.times, fractional=True)
     with _progress() as progress:
@@ -494,32 +584,68 @@ def _export(options: argparse.Namespace) -> int:
         times = states.parse(options.times, last=last, fractional=True)
         # As many digits as tell the times apart.
         digits = max(2, *(len(repr(float(at)).split(".")[1]) for at in times))
+        together = len(times) > 1 and target.suffix.lower() == ".glb"
         errors = []
+        frames = []
         path = target
         for done, at in enumerate(times):
             progress.step(f"mesh {done + 1} of {len(times)}, {100 * done / len(times):.0f} %")
-            if len(times) > 1:
-                path = target.with_name(f"{target.stem}_{at:0{5 + digits}.{digits}f}{target.suffix}")
-            made = _write_mesh(fitted, at, options, path)
+            if together:
+                made = _meshed(fitted, at, options)
+                frames.append(meshio.Frame(at, made.points, made.normals, made.faces))
+            else:
+                if len(times) > 1:
+                    path = target.with_name(f"{target.stem}_{at:0{5 + digits}.{digits}f}{target.suffix}")
+                made = _write_mesh(fitted, at, options, path)
             if made.extrapolated:
                 errors.append(made.expected_error)
+        if together:
+            _write(target, meshio.animated_glb(frames, options.fps))
     if errors:
         progress.line(
             f"dsr-backend: {len(errors)} times are {_outside(fitted)}, expected error up to {_angstrom(max(errors))}"
         )
-    print(f"{path}: the last of {len(times)} files" if len(times) > 1 else f"{path}: 1 file")
+    if together:
+        print(f"{path}: {len(times)} times in 1 file")
+    else:
+        print(f"{path}: the last of {len(times)} files" if len(times) > 1 else f"{path}: 1 file")
     return 0
 
 
 def _write_mesh(fitted: Field, at: float, options: argparse.Namespace, path: Path) -> Mesh:
-    from . import mesher, meshio
+    from . import meshio
 
-    made = mesher.mesh(fitted, at, level=options.level, resolution=options.resolution, triangles=options.triangles)
-    if not len(made.faces):
-        raise Failure(f"there is no surface at time {at:g} and level {options.level:g} Å; {path} is not written")
+    made = _meshed(fitted, at, options)
     format = path.suffix.lower().removeprefix(".")
     _write(path, meshio.to_bytes(made.points, made.normals, made.faces, format))
     return made
+
+
+def _meshed(fitted: Field, at: float, options: argparse.Namespace) -> Mesh:
+    from . import mesher
+
+    made = mesher.mesh(
+        fitted, at, level=options.level, resolution=_resolution(fitted, at, options), triangles=options.triangles
+    )
+    if not len(made.faces):
+        found = mesher.grid(fitted, at, 2.0).values
+        raise Failure(
+            f"there is no surface at time {at:g} and level {options.level:g} Å, where the distances are "
+            f"{found.min():.1f} to {found.max():.1f} Å; {options.output} is not written"
+        )
+    return made
+
+
+def _resolution(fitted: Field, at: float, options: argparse.Namespace) -> float:
+    """Å between nodes, as given or by their number along the longest side of the surface's box."""
+    if options.nodes is None:
+        return RESOLUTION if options.resolution is None else float(options.resolution)
+    if not NODES[0] <= options.nodes <= NODES[1]:
+        raise ValueError(f"--nodes {options.nodes}: it must lie between {NODES[0]} and {NODES[1]}")
+    if not math.isfinite(at):
+        raise ValueError(f"time {at} must be a finite number")
+    low, high = fitted.at(at).box
+    return float((high - low).max() + 2.0 * max(0.0, options.level)) / (options.nodes - 1)
 
 
 def _outside(fitted: Field) -> str:
@@ -537,7 +663,10 @@ def _angstrom(error: float) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """One state by one method: the metrics of the paper in its normalised frame; expected_error in Å."""
+    """One state by one method: the metrics of the paper in its normalised frame.
+
+    expected_error, Å; rmsd, Å: the atoms' from those of the true state before, superposed.
+    """
 
     state: float
     group: str
@@ -547,6 +676,7 @@ class Row:
     chamfer_sq: float
     nc: float
     expected_error: float | None
+    rmsd: float | None
 
 
 def group_of(state: float, trained: Sequence[float]) -> str:
@@ -569,6 +699,9 @@ def nearest(state: float, trained: Sequence[float]) -> float:
 
 def _eval(options: argparse.Namespace) -> int:
     table = _output(options.csv, ("csv",)) if options.csv else None
+    plot = _output(options.plot, PLOTS) if options.plot else None
+    if plot and importlib.util.find_spec("matplotlib") is None:
+        raise ValueError(f"--plot needs matplotlib: {sys.executable} -m pip install matplotlib, or leave --plot out")
     truth_path = _input(options.truth)
     from . import surfaces as files
 
@@ -590,8 +723,9 @@ def _eval(options: argparse.Namespace) -> int:
         progress.line(_device_text(options.device))
         print(_HEAD, flush=True)
         rows = []
+        steps = _steps(found)
         for state in wanted:
-            for row in _scores(fitted, state, truth, trained):
+            for row in _scores(fitted, state, truth, trained, steps.get(state)):
                 rows.append(row)
                 print(_table_line(f"{state:g}", row.group, row.method, [row]), flush=True)
     print()
@@ -617,10 +751,63 @@ def _eval(options: argparse.Namespace) -> int:
         out.writerow([field.name for field in fields(Row)])
         out.writerows((f"{row.state:.17g}", *astuple(row)[1:]) for row in rows)
         _write(table, text.getvalue().encode())
+    if plot:
+        _draw(rows, fitted.time_range, plot)
     return 0
 
 
-def _scores(fitted: Field, state: float, truth: dict[float, Surface], trained: Sequence[float]) -> Iterator[Row]:
+def _steps(surfaces: Sequence[Surface]) -> dict[float, float]:
+    """RMSD in Å of a state's atoms from those of the state before, superposed, by state."""
+    from .motion import superpose
+
+    found = {}
+    for before, after in itertools.pairwise(surfaces):
+        if before.atoms is None or after.atoms is None or len(after.atoms) < 3:
+            continue
+        old, new = before.atoms.astype(np.float64), after.atoms.astype(np.float64)
+        rotation, translation = superpose(new, old)
+        found[after.state] = float(np.sqrt(((new @ rotation.T + translation - old) ** 2).sum(1).mean()))
+    return found
+
+
+def _draw(rows: Sequence[Row], trained: tuple[float, float], path: Path) -> None:
+    """The scores of every method over the states, the fitted range shaded; the atoms' steps below them."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    # A line through fitted and other states would only jump between the two kinds.
+    curves = [
+        ("field, fitted states", "C0.", [row for row in rows if row.group == "training"]),
+        ("field, other states", "C0o-", [row for row in rows if row.group != "training" and row.method == FIELD]),
+        (HOLD, "C1x--", [row for row in rows if row.method == HOLD]),
+    ]
+    shown = [("iou", "IoU", curves), ("chamfer_l1", "Chamfer L1", curves)]
+    shown += [("chamfer_sq", "Chamfer sq", curves), ("nc", "NC", curves)]
+    if stepped := [row for row in rows if row.rmsd is not None and row.method == FIELD]:
+        shown.append(("rmsd", "step RMSD (Å)", [("atoms", "C2.-", stepped)]))
+    figure, axes = pyplot.subplots(len(shown), sharex=True, figsize=(8.0, 2.0 * len(shown)), layout="constrained")
+    for (name, label, drawn), axis in zip(shown, axes, strict=True):
+        axis.axvspan(*trained, color="0.92", label="fitted range")
+        for title, style, part in drawn:
+            if part:
+                part = sorted(part, key=lambda row: row.state)
+                values = [getattr(row, name) for row in part]
+                axis.plot([row.state for row in part], values, style, markersize=3, linewidth=1, label=title)
+        axis.set_ylabel(label)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    figure.align_ylabels()
+    axes[-1].set_xlabel("state")
+    data = io.BytesIO()
+    figure.savefig(data, format=path.suffix.lower().removeprefix("."), dpi=150)
+    pyplot.close(figure)
+    _write(path, data.getvalue())
+
+
+def _scores(
+    fitted: Field, state: float, truth: dict[float, Surface], trained: Sequence[float], rmsd: float | None
+) -> Iterator[Row]:
     """The rows of one state: the field and, away from the fitted states, the nearest of them held."""
     from . import mesher, metrics
 
@@ -629,16 +816,16 @@ def _scores(fitted: Field, state: float, truth: dict[float, Surface], trained: S
     made = mesher.mesh(fitted, state, resolution=RESOLUTION)
     score = reference.score(made.points, made.normals, made.faces)
     error = made.expected_error if made.expected_error > 0.0 else None
-    yield Row(state, group, FIELD, **asdict(score), expected_error=error)
+    yield Row(state, group, FIELD, **asdict(score), expected_error=error, rmsd=rmsd)
     held = truth.get(nearest(state, trained))
     if group != "training" and held is not None:
         score = reference.score(held.points, held.normals, held.faces)
-        yield Row(state, group, HOLD, **asdict(score), expected_error=None)
+        yield Row(state, group, HOLD, **asdict(score), expected_error=None, rmsd=rmsd)
 
 
 _HEAD = (
     f"{'state':>8}  {'group':<13} {'method':<13} {'IoU':<15}  {'Chamfer L1':<17}  {'Chamfer sq':<19}  "
-    f"{'NC':<15}  expected error"
+    f"{'NC':<15}  {'step RMSD':<13}  expected error"
 )
 
 
@@ -647,9 +834,12 @@ def _table_line(label: str, group: str, method: str, rows: Sequence[Row]) -> str
     cells = []
     for name, digits, width in (("iou", 4, 15), ("chamfer_l1", 5, 17), ("chamfer_sq", 6, 19), ("nc", 4, 15)):
         cells.append(f"{_mean([getattr(row, name) for row in rows], digits):<{width}}")
-    errors = [row.expected_error for row in rows if row.expected_error is not None]
-    expected = f"{_mean(errors, 2)} Å" if errors else ""
-    return f"{label:>8}  {group:<13} {method:<13} {'  '.join(cells)}  {expected}".rstrip()
+    for values, width in (
+        ([row.rmsd for row in rows if row.rmsd is not None], 13),
+        ([row.expected_error for row in rows if row.expected_error is not None], 0),
+    ):
+        cells.append(f"{f'{_mean(values, 2)} Å' if values else '':<{width}}")
+    return f"{label:>8}  {group:<13} {method:<13} {'  '.join(cells)}".rstrip()
 
 
 def _mean(values: Sequence[float], digits: int) -> str:
@@ -751,7 +941,8 @@ def _check_round_trip(device: str) -> str:
     started = time.monotonic()
     fitted = trainer.fit(_spheres(), FitConfig(preset="preview", device=device))
     data = checkpoint.to_bytes(fitted)
-    made = mesher.mesh(checkpoint.from_bytes(data, device), 2.0, resolution=1.0)
+    back = pick(checkpoint.from_bytes(data, device), None, None, None)
+    made = mesher.mesh(back, 2.0, resolution=1.0)
     off = float(np.abs(np.linalg.norm(made.points, axis=1) - 7.0).mean()) if len(made.points) else math.inf
     if not off < 0.2:
         raise Fault(f"a sphere came back {off:.2f} Å off", "try --device cpu, and report it with this output")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-__all__ = ["PRESETS", "FitConfig", "Preset"]
+__all__ = ["PRESETS", "FitConfig", "PaperPreset", "Preset"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Preset:
 
     `spacing` is the distance between nodes of the fine lattice; the coarse one, which fills the whole box, is
     `coarse_factor` times wider. `density` counts training samples per Å² of surface. `decoder_steps` of Adam
-    train the MLP on `batch` samples each.
+    train the MLP on `batch` samples each. `latent` numbers tell trajectories apart that are fitted together.
     """
 
     spacing: float
@@ -30,15 +30,51 @@ class Preset:
     iterations: int = 24
     max_values: int = 12_000_000
     static_channels: int = 2
+    latent: int = 8
     hidden: int = 24
     decoder_steps: int = 300
     batch: int = 16_384
     rate: float = 4e-3
 
 
-PRESETS: dict[str, Preset] = {
+@dataclass(frozen=True)
+class PaperPreset:
+    """Numbers of the field `paper`, as the DSR paper prints them where it does (section 3.2).
+
+    Printed: `layers` hidden layers of `width` units and `latent` numbers z; the loss's `eikonal` λ, `normals` τ (0
+    fits points alone) and `code` α; `neighbours`, k of the distribution D. `uniform` points of D per local one are
+    IGR's, whose distribution it is, and so are the `radius` of the first sphere and the halving of the rates.
+
+    Ours: a step takes `points` points of each of `states` states, `cpu_points` on a CPU, where more and smaller steps
+    get farther in a given time; `rate` and `latent_rate` are Adam's for θ and z at the start, halved `halvings` times,
+    evenly over the `steps` or over the budget; a new trajectory of a known family has the share `search` of them for z
+    alone.
+    """
+
+    width: int = 512
+    layers: int = 8
+    latent: int = 192
+    radius: float = 1.0
+    eikonal: float = 0.1
+    normals: float = 1.0
+    code: float = 1e-3
+    neighbours: int = 50
+    uniform: float = 0.125
+    states: int = 4
+    points: int = 2048
+    cpu_points: int = 64
+    steps: int = 40_000
+    rate: float = 1e-3
+    latent_rate: float = 1e-2
+    halvings: int = 4
+    search: float = 0.25
+
+
+# `fast` and `preview` are numbers of the field fast, a Preset; `paper` is a PaperPreset.
+PRESETS: dict[str, Any] = {
     "fast": Preset(spacing=1.0),
     "preview": Preset(spacing=1.4, density=5.0, iterations=12, decoder_steps=150),
+    "paper": PaperPreset(),
 }
 
 
@@ -48,7 +84,8 @@ class FitConfig:
 
     `smooth` is the width in states of the temporal kernel between the states (None: chosen by holding out
     training states); `seed` is 0 to 2³¹ − 1; `budget` caps the seconds of decoder training; `align` takes the
-    rigid motion of the whole molecule out of the field and puts it back on the result.
+    rigid motion of the whole molecule out of the field and puts it back on the result; `loop`: the first state follows
+    the last one again.
     """
 
     preset: str = "fast"
@@ -57,6 +94,7 @@ class FitConfig:
     budget: float | None = None
     device: str = "auto"
     align: bool = True
+    loop: bool = False
 
     def __post_init__(self) -> None:
         # Types too: the values come over the wire as JSON.
@@ -70,8 +108,9 @@ class FitConfig:
             raise ValueError(f"seed={self.seed!r} must be a whole number from 0 to {2**31 - 1}")
         if not isinstance(self.device, str):
             raise ValueError(f"device={self.device!r} must be auto, cpu or cuda")
-        if not isinstance(self.align, bool):
-            raise ValueError(f"align={self.align!r} must be true or false")
+        for name, value in (("align", self.align), ("loop", self.loop)):
+            if not isinstance(value, bool):
+                raise ValueError(f"{name}={value!r} must be true or false")
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> FitConfig:

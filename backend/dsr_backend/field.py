@@ -46,13 +46,13 @@ class Field(ABC):
     def at(self, time: float, smooth: float | None = None) -> Slice:
         """The field at one time. `smooth` (states) replaces the field's own temporal width."""
 
-    @abstractmethod
     def toward(self, other: Field, share: float) -> Field:
         """The field `share` (0 to 1) of the way from this one to `other`, another trajectory of its family.
 
         Its times are this field's; `other` is taken at the same place of its own range. Raises ValueError where the
         two were not fitted together.
         """
+        raise ValueError("these two trajectories were not fitted together: fit them as one family")
 
     @abstractmethod
     def tensors(self) -> dict[str, torch.Tensor]:

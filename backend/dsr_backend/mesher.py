@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 
 from .errors import Cancelled
-from .field import Field, Slice
+from .field import TETRAHEDRON, Field, Slice
 from .lattice import Lattice
 
 __all__ = ["Grid", "Mesh", "grid", "mesh"]
@@ -32,14 +32,14 @@ FIRST_SPACING = 2.0
 SPHERES = 8
 # Triangles that marching cubes makes per spacing² of surface.
 TRIANGLES_PER_CELL = 2.35
-# Å. PyMOL's normals are averages over its dots; the gradient of f over a step as wide agrees with them best
-# (NC 0.978 for the gradient at the point, 0.986 at 0.2 Å, 0.990 at 0.4, 0.992 at 0.6, 0.991 at 0.8; AdK,
-# training states).
-NORMAL_STEP = 0.6
+# Å. PyMOL's normals are averages over its dots: differences of f over about this width, of which the lattice's own
+# spacing is a part, agree with them best (NC at 0.5 Å spacing 0.9899 and 0.9891 for steps of 0.2 and 0.4 Å; 0.985 for
+# the gradient of f itself over 0.6 Å; AdK, training states).
+NORMAL_WIDTH = 0.6
 # Å³; less than half a water molecule: nothing that small is a body or a cavity of a molecule.
 SMALLEST = 5.0
-# Nodes of one lattice: 1.4 GiB while it is meshed.
-MOST_NODES = 150_000_000
+# Nodes of one lattice: 1.7 GiB while it is meshed; 512 along the longest side of any box.
+MOST_NODES = 180_000_000
 # Nodes between two looks at whether to stop.
 CHUNK = 2**20
 
@@ -48,7 +48,7 @@ CHUNK = 2**20
 class Mesh:
     """The level set of one time, in Å in the scene's coordinates.
 
-    points f4[N,3]; normals f4[N,3], outward, unit, from the field's gradient over NORMAL_STEP; faces i4[M,3];
+    points f4[N,3]; normals f4[N,3], outward, unit, from differences over NORMAL_WIDTH; faces i4[M,3];
     nearest i4[N], the nearest atom of each point, and atoms f4[A,3] at this time (both empty where no atoms
     are known); area Å², volume Å³; expected_error Å (0 inside the training range).
     """
@@ -101,8 +101,8 @@ def mesh(
     """
     if not np.isfinite(level):
         raise ValueError(f"level {level} must be a finite number")
-    if not 0.05 <= resolution <= 10.0:
-        raise ValueError(f"resolution {resolution} Å must lie between 0.05 and 10 Å")
+    if not 0.01 <= resolution <= 10.0:
+        raise ValueError(f"resolution {resolution} Å must lie between 0.01 and 10 Å")
     if triangles is not None and triangles < 100:
         raise ValueError(f"a budget of {triangles} triangles is below 100")
     started = clock.perf_counter()
@@ -110,19 +110,24 @@ def mesh(
     if triangles is not None:
         expected = TRIANGLES_PER_CELL * field.report.get("area", 0.0)
         resolution = max(resolution, float(np.sqrt(expected / triangles)))
-    points, faces = _march(part, level, resolution, cancelled)
+    points, normals, faces = _march(part, level, resolution, cancelled)
     while triangles is not None and len(faces) > triangles:
         resolution *= 1.02 * float(np.sqrt(len(faces) / triangles))
-        points, faces = _march(part, level, resolution, cancelled)
+        points, normals, faces = _march(part, level, resolution, cancelled)
     # Within the molecule a level set may well enclose no atom; the surface and what lies outside it may not.
-    points, faces, dropped = _without_islands(points, faces, part.atoms if level >= 0.0 else None)
+    areas, volumes = _shares(points, faces)
+    kept, dropped = _islands(points, faces, volumes, part.atoms if level >= 0.0 else None)
     if cancelled():
         raise Cancelled("cancelled while meshing")
-    points, normals = _settle(part, points, level, resolution)
+    area, volume = float(areas.sum(dtype=np.float64)), float(volumes.sum(dtype=np.float64))
+    if dropped:
+        used = kept[faces[:, 0]]
+        area, volume = float(areas[used].sum(dtype=np.float64)), float(volumes[used].sum(dtype=np.float64))
+        number = np.cumsum(kept) - 1
+        points, normals, faces = points[kept], normals[kept], number[faces[used]].astype(np.int32)
     nearest = np.zeros(0, np.int32)
     if part.atoms is not None and len(points):
         nearest = _nearest_atoms(points, part.atoms, radii)
-    area, volume = _area_and_volume(points, faces)
     return Mesh(
         time=float(time),
         points=points,
@@ -225,8 +230,8 @@ def _evaluate(
 
 def _march(
     part: Slice, level: float, resolution: float, cancelled: Callable[[], bool]
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Points f4[N,3] in Å and faces i4[M,3] of the level set, outward by the right-hand rule."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
+    """Points f4[N,3] in Å, unit normals f4[N,3] and faces i4[M,3] of the level set, outward by the right-hand rule."""
     coarsest, *finer = _steps(resolution)
     fine = _lattice(part, max(0.0, level), resolution, nested=True)
     lattice = fine.coarser(coarsest)
@@ -237,54 +242,46 @@ def _march(
         values = torch.nn.functional.interpolate(
             values[None, None], size=lattice.shape, mode="trilinear", align_corners=True
         )[0, 0]
-        reach = (1.25 if step == 1 else 1.5 * step) * resolution
+        reach = (1.1 if step == 1 else 1.5 * step) * resolution
         near = torch.nonzero(values.view(-1).abs() < reach)[:, 0]
         _evaluate(part, lattice, near, level, values.view(-1), cancelled)
     volume = values.cpu().numpy()
     if not (volume.min() < 0.0 < volume.max()):
-        return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
+        return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
     points, faces, _, _ = marching_cubes(volume, 0.0, gradient_direction="descent", allow_degenerate=False)
-    points = points.astype(np.float32) * np.float32(resolution) + np.asarray(fine.origin, np.float32)
-    return points, np.ascontiguousarray(faces, np.int32)
+    faces = np.ascontiguousarray(faces, np.int32)
+    points = points.astype(np.float32) * np.float32(resolution)
+    origin = np.asarray(fine.origin, np.float32)
+    if resolution <= NORMAL_WIDTH:
+        return points + origin, _normals(values, points, resolution), faces
+    return *_settle(part, points + origin, level, resolution), faces
 
 
-def _without_islands(
-    points: NDArray[np.float32], faces: NDArray[np.int32], atoms: NDArray[np.float32] | None
-) -> tuple[NDArray[np.float32], NDArray[np.int32], int]:
-    """The mesh without closed pieces smaller than SMALLEST or around no atom of f4[A,3], and how many went.
+def _normals(values: torch.Tensor, points: NDArray[np.float32], resolution: float) -> NDArray[np.float32]:
+    """Unit normals f4[N,3] at points f4[N,3] (Å from the first node) on a lattice of values f4[X,Y,Z].
 
-    Between states, or past them, parts that have come apart can leave a shred of their old contact in the
-    gap.
+    From differences over a tetrahedron around each point, as wide as makes NORMAL_WIDTH together with the lattice's
+    interpolation.
     """
-    if not len(faces):
-        return points, faces, 0
-    links = coo_matrix(
-        (np.ones(2 * len(faces), bool), (faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel())),
-        (len(points),) * 2,
-    )
-    count, piece = connected_components(links, directed=False)
-    a, b, c = (points[faces[:, k]].astype(np.float64) - points.mean(0) for k in range(3))
-    volumes = np.bincount(piece[faces[:, 0]], np.einsum("ij,ij->i", a, np.cross(b, c)) / 6.0, count)
-    kept = np.abs(volumes) >= SMALLEST
-    if atoms is not None and (volumes > 0.0).sum() > 1:
-        peopled = np.zeros(count, bool)
-        peopled[piece[cKDTree(points).query(atoms)[1]]] = True
-        kept &= peopled | (volumes < 0.0)
-    if kept.all():
-        return points, faces, 0
-    used = kept[piece]
-    number = np.cumsum(used) - 1
-    return points[used], number[faces[used[faces[:, 0]]]].astype(np.int32), int((~kept).sum())
+    x_count, y_count, z_count = values.shape
+    lattice = Lattice((0.0, 0.0, 0.0), resolution, (x_count, y_count, z_count))
+    step = float(np.sqrt(max((0.25 * resolution) ** 2, NORMAL_WIDTH**2 - resolution**2)))
+    x = torch.as_tensor(points, device=values.device)
+    gradient = x.new_zeros(x.shape)
+    for corner in torch.tensor(TETRAHEDRON, device=x.device):
+        gradient += lattice.interpolate(values.view(-1, 1), x + step * corner) * corner
+    return np.asarray(torch.nn.functional.normalize(gradient, dim=1).cpu().numpy())
 
 
 def _settle(
     part: Slice, points: NDArray[np.float32], level: float, resolution: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Points f4[N,3] Å after a Newton step onto the level set (a quarter cell at most), and unit normals."""
-    if not len(points):
-        return points, points.copy()
+    """Points f4[N,3] Å after a Newton step onto the level set (a quarter cell at most), and unit normals.
+
+    For lattices too coarse to tell either by themselves.
+    """
     x = torch.as_tensor(points, device=part.device)
-    gradient = part.gradient(x, NORMAL_STEP)
+    gradient = part.gradient(x, NORMAL_WIDTH)
     step = ((part.distance(x) - level) / (gradient**2).sum(1).clamp_min(0.25))[:, None] * gradient
     limit = 0.25 * resolution
     step *= (limit / torch.linalg.norm(step, dim=1, keepdim=True).clamp_min(1e-9)).clamp_max(1.0)
@@ -292,25 +289,52 @@ def _settle(
     return (x - step).cpu().numpy(), normals.cpu().numpy()
 
 
+def _shares(points: NDArray[np.float32], faces: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Area f4[M] in Å² of each triangle, and volume f4[M] in Å³ that it adds to what is enclosed (Gauss)."""
+    if not len(faces):
+        return np.zeros(0, np.float32), np.zeros(0, np.float32)
+    # About the middle, so that coordinates far from the origin lose no digits.
+    centred = points - points.mean(0, dtype=np.float64).astype(np.float32)
+    a, b, c = (centred[faces[:, k]] for k in range(3))
+    (ux, uy, uz), (vx, vy, vz) = (b - a).T, (c - a).T
+    cross = np.stack([uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx], 1)
+    return 0.5 * np.sqrt(np.einsum("ij,ij->i", cross, cross)), np.einsum("ij,ij->i", a, cross) / np.float32(6.0)
+
+
+def _islands(
+    points: NDArray[np.float32],
+    faces: NDArray[np.int32],
+    volumes: NDArray[np.float32],
+    atoms: NDArray[np.float32] | None,
+) -> tuple[NDArray[np.bool_], int]:
+    """Which points bool[N] stay, and how many closed pieces go: those below SMALLEST or around no atom of f4[A,3].
+
+    Between states, or past them, parts that have come apart can leave a shred of their old contact in the
+    gap.
+    """
+    if not len(faces):
+        return np.ones(len(points), bool), 0
+    ends = faces[:, [0, 1, 1, 2]].reshape(-1, 2)
+    links = coo_matrix((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), (len(points),) * 2)
+    count, piece = connected_components(links, directed=False)
+    enclosed = np.bincount(piece[faces[:, 0]], volumes, count)
+    kept = np.abs(enclosed) >= SMALLEST
+    if atoms is not None and (enclosed > 0.0).sum() > 1:
+        peopled = np.zeros(count, bool)
+        peopled[piece[cKDTree(points).query(atoms, workers=torch.get_num_threads())[1]]] = True
+        kept &= peopled | (enclosed < 0.0)
+    return kept[piece], int((~kept).sum())
+
+
 def _nearest_atoms(
     points: NDArray[np.float32], atoms: NDArray[np.float32], radii: NDArray[np.float32] | None
 ) -> NDArray[np.int32]:
     """Index i4[N] of the atom f4[A,3] nearest to each point f4[N,3]; with radii f4[A], of the nearest sphere."""
-    tree = cKDTree(atoms)
+    tree, workers = cKDTree(atoms), torch.get_num_threads()
     if radii is None:
-        return tree.query(points)[1].astype(np.int32)
+        return tree.query(points, workers=workers)[1].astype(np.int32)
     if radii.shape != (len(atoms),):
         raise ValueError(f"radii have shape {list(radii.shape)}, the fit has {len(atoms)} atoms")
     count = min(SPHERES, len(atoms))
-    distance, index = (found.reshape(-1, count) for found in tree.query(points, k=count))
+    distance, index = (found.reshape(-1, count) for found in tree.query(points, k=count, workers=workers))
     return index[np.arange(len(points)), (distance - radii[index]).argmin(1)].astype(np.int32)
-
-
-def _area_and_volume(points: NDArray[np.float32], faces: NDArray[np.int32]) -> tuple[float, float]:
-    """Area in Å² and enclosed volume in Å³ (divergence theorem)."""
-    if not len(faces):
-        return 0.0, 0.0
-    a, b, c = (points[faces[:, k]].astype(np.float64) - points.mean(0) for k in range(3))
-    cross = np.cross(b - a, c - a)
-    volume = np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6.0
-    return float(0.5 * np.linalg.norm(cross, axis=1).sum()), float(volume)

@@ -45,9 +45,9 @@ class Job:
         """Whether to stop: raise `errors.Cancelled` soon."""
         return self._stop.is_set()
 
-    def event(self, name: str, params: dict[str, Any]) -> None:
+    def event(self, name: str, params: dict[str, Any], arrays: Arrays | None = None) -> None:
         """Send an event to the plugin."""
-        self._server.send_event(name, params)
+        self._server.send_event(name, params, arrays)
 
     def progress(self, params: dict[str, Any]) -> None:
         """Send a `progress` event, at most five a second; a change of `phase` is always sent."""
@@ -257,8 +257,8 @@ class Server:
 
     # Writing, from both threads
 
-    def send_event(self, name: str, params: dict[str, Any]) -> None:
-        self._send({"kind": "event", "event": name, "params": plain(params)})
+    def send_event(self, name: str, params: dict[str, Any], arrays: Arrays | None = None) -> None:
+        self._send({"kind": "event", "event": name, "params": plain(params)}, arrays)
 
     def _send_reply(self, number: int, result: dict[str, Any], arrays: Arrays | None = None) -> None:
         header = {"kind": "reply", "id": number, "result": plain(result)}

@@ -1,4 +1,4 @@
-"""How wide to smooth in time: chosen by predicting training states that are held out.
+"""How wide to smooth in time, and how far the average then shrinks: by predicting training states that are held out.
 
 What counts is the share of probes near a held-out surface that the prediction puts on the wrong side, which is what
 IoU counts. Distances themselves would favour blurred surfaces where the motion is large.
@@ -21,6 +21,8 @@ __all__ = ["Probes", "choose"]
 # Temporal widths to choose from, in gaps between training states.
 SHAPE_CHOICES = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
 ATOM_CHOICES = (0.0, 0.5, 1.0, 1.5)
+# Å by which the averaged surface is moved outwards: an average of shapes lacks some of what sticks out of each.
+LIFT_CHOICES = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1)
 # A held-out state has its nearest neighbours a whole gap away, a time amid the states half a gap: there, this
 # share of the width averages over as many states.
 HELD_OUT_SHARE = 5.0 / 6.0
@@ -36,7 +38,7 @@ class Probes:
 
 
 def choose(field: FastField, probes: Sequence[Probes], tell: Callable[[float], None]) -> str:
-    """Set the field's three widths (shape between states, atoms' paths, shape past the ends) and say how.
+    """Set the field's three widths (shape between states, atoms' paths, shape past the ends) and its lift; say how.
 
     probes: of every training state. tell: told the share of the work that is done. Fewer than 5 states are joined by
     straight lines and the ends are held.
@@ -53,6 +55,9 @@ def choose(field: FastField, probes: Sequence[Probes], tell: Callable[[float], N
     atoms, shape = np.unravel_index(wrong.argmin(), wrong.shape)
     motion.smooth = HELD_OUT_SHARE * ATOM_CHOICES[atoms] * motion.gap
     field.smooth = HELD_OUT_SHARE * SHAPE_CHOICES[shape] * motion.gap
+    if field.smooth > 0.0:
+        lifted = sum(_lifted(field, probes[k], k, ATOM_CHOICES[atoms], SHAPE_CHOICES[shape]) for k in some)
+        field.lift = LIFT_CHOICES[int(np.argmin(lifted))]
     tell(len(some) / (len(some) + 1))
     field.smooth_beyond = field.smooth if _smoothed_end_wins(field, probes) else 0.0
     return f"holding out {len(some)} of {count} states"
@@ -62,7 +67,10 @@ def _known(motion: Motion, states: NDArray[np.intp]) -> Motion:
     """What is known of the motion from some of the training states, in the reference's frame."""
     atoms = None if motion.atoms is None else motion.atoms[states]
     still = np.tile(np.eye(3), (len(states), 1, 1))
-    return Motion(motion.states[states], atoms, still, np.zeros((len(states), 3)), motion.reference, motion.sigma)
+    origin = np.zeros((len(states), 3))
+    known = Motion(motion.states[states], atoms, still, origin, motion.reference, motion.sigma)
+    known.period = motion.period
+    return known
 
 
 def _held_out(field: FastField, probes: Probes, k: int) -> NDArray[np.float64]:
@@ -79,6 +87,18 @@ def _held_out(field: FastField, probes: Probes, k: int) -> NDArray[np.float64]:
         wrong[row] = [_wrong_side(field, table, xi, probes) for table in tables]
     # Without atoms there is one path only.
     return wrong if motion.atoms is not None else np.tile(wrong[:1], (len(ATOM_CHOICES), 1))
+
+
+def _lifted(field: FastField, probes: Probes, k: int, atoms: float, shape: float) -> NDArray[np.float64]:
+    """Share of the probes of state k on the wrong side when the other states predict it, by lift; widths in gaps."""
+    motion = field.motion
+    others = np.delete(np.arange(len(motion.states)), k)
+    known = _known(motion, others)
+    time = float(motion.states[k])
+    xi = known.warp(time, field.device, atoms * motion.gap)(probes.points)
+    found = field.material_distance(*_table(field, others, known.weights(time, shape * motion.gap)), xi)
+    inside = probes.distance < 0.0
+    return np.array([float(((found < lift) != inside).float().mean()) for lift in LIFT_CHOICES])
 
 
 def _smoothed_end_wins(field: FastField, probes: Sequence[Probes]) -> bool:

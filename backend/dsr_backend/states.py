@@ -1,20 +1,25 @@
 """The states grammar, both ways: ``1-150``, ``1-79:2``, ``1+5+9``, ``1-40+60-80:2``, ``all``, ``1-102:0.25``.
 
+``1-300:1..10`` is a range whose interval grows gradually: each step is what a straight line from 1 at state 1 to 10 at
+state 300 says at the state it starts from, rounded to whole states (a half up); the range ends with the last state that
+is not past 300. The interval may shrink as well, ``1-300:10..1``.
+
 Stands byte for byte in the plugin and in the backend, and uses the standard library only.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 MAX_STATES = 100_000
 MAX_STATE = 10**9
 
 _NUMBER = r"\d{1,10}(?:\.\d{1,17})?"
-_ITEM = re.compile(rf"({_NUMBER})(?:-({_NUMBER})(?::({_NUMBER}))?)?", re.ASCII)
-_GRAMMAR = "write 1-150, 1-79:2, 1+5+9, 1-40+60-80:2 or all"
+_ITEM = re.compile(rf"({_NUMBER})(?:-({_NUMBER})(?::({_NUMBER})(?:\.\.({_NUMBER}))?)?)?", re.ASCII)
+_GRAMMAR = "write 1-150, 1-79:2, 1-300:1..10, 1+5+9, 1-40+60-80:2 or all"
 
 
 class StatesError(ValueError):
@@ -55,19 +60,28 @@ def parse(
         match = _ITEM.fullmatch(item)
         if match is None:
             raise StatesError(f"{where}: '{item}' is not a state or a range; {_GRAMMAR}")
-        if not fractional and "." in item:
+        if not fractional and "." in item.replace("..", ""):
             raise StatesError(f"{where}: '{item}' is not whole; fractions of states are for movies and exports")
         start = Fraction(match.group(1))
         stop = Fraction(match.group(2) or match.group(1))
         step = Fraction(match.group(3) or 1)
+        last_step = None if match.group(4) is None else Fraction(match.group(4))
         if start < 1:
             raise StatesError(f"{where}: states count from 1, and {_text(start)} is asked for")
         if stop < start:
             raise StatesError(f"{where}: the range runs backwards, from {_text(start)} to {_text(stop)}")
         if stop > MAX_STATE:
             raise StatesError(f"{where}: {_text(stop)} is past {MAX_STATE}, the largest state number")
-        if step == 0:
+        if step == 0 or last_step == 0:
             raise StatesError(f"{where}: the step of '{item}' is 0; it must be above 0")
+        if last_step is not None:
+            if step.denominator > 1 or last_step.denominator > 1:
+                raise StatesError(f"{where}: '{item}' has steps that grow in fractions; write whole ones, as in 1..10")
+            # One more than there may be is enough to refuse them.
+            exact.extend(itertools.islice(_growing(start, stop, int(step), int(last_step)), most + 1))
+            if len(exact) > most:
+                raise StatesError(f"{where}: more than {most} states are asked for, which is the most at once")
+            continue
         count = (stop - start) // step + 1
         _check_count(where, len(exact) + int(count), most)
         exact.extend(start + k * step for k in range(int(count)))
@@ -108,6 +122,20 @@ def format(values: Sequence[float]) -> str:
         items.append(f"{_text(exact[at])}-{_text(exact[end - 1])}{tail}")
         at = end
     return "+".join(items)
+
+
+def _growing(start: Fraction, stop: Fraction, first_step: int, last_step: int) -> Iterator[Fraction]:
+    """From `start` on, by steps that a straight line from `first_step` there to `last_step` at `stop` says, rounded."""
+    # In whole numbers, as fractions are slow: the range is length / parts, and offset of it lies behind.
+    length, parts = (stop - start).as_integer_ratio()
+    offset = 0
+    yield start
+    while length:
+        step = first_step * length + (last_step - first_step) * offset * parts
+        offset += (2 * step + length) // (2 * length)
+        if offset * parts > length:
+            return
+        yield start + offset
 
 
 def _exact(value: float) -> Fraction:

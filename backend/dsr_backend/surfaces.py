@@ -79,7 +79,8 @@ def check_series(surfaces: Sequence[Surface]) -> None:
             raise ValueError(f"states must rise, got {after.state:g} after {before.state:g}")
         if _atom_count(after) != _atom_count(first):
             raise ValueError(
-                f"state {after.state:g} has {_atom_count(after)} atoms, state {first.state:g} has {_atom_count(first)}"
+                f"state {after.state:g} has {_atom_count(after)} atoms, state {first.state:g} has "
+                f"{_atom_count(first)}: give each molecule a trajectory of its own"
             )
 
 

@@ -6,19 +6,25 @@ gradient steps instead of thousands of stochastic ones; only the decoder is trai
 
 from __future__ import annotations
 
+import copy
+import os
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from .config import PRESETS, FitConfig, Preset
 from .device import choose as choose_device
 from .device import limit_threads
 from .errors import Cancelled, RequestError
-from .field import Field
-from .fields.fast import FIXED, MOST_NODES, Band, Decoder, FastField, Modes
+from .field import Family, Field
+from .fields.fast import FIXED, MOST_NODES, Band, Decoder, FastField, Modes, stepped
 from .lattice import Lattice, gather
 from .metrics import Frame
 from .motion import Motion, Warp
@@ -26,17 +32,21 @@ from .sampling import draw
 from .smoothing import Probes, choose
 from .surfaces import Surface, check_series
 
-__all__ = ["Progress", "fit"]
+__all__ = ["Progress", "fit", "fit_family", "fit_member"]
 
 Progress = Callable[[str, float, dict[str, Any]], None]
 
+# Samples of all states together that stay in memory.
+MOST_SAMPLE_BYTES = 2 * 2**30
 # Samples of each state that are kept as they were, to choose temporal widths with.
 PROBES = 8_000
 # Share of the whole fit that is done when each part ends, as measured on two cores.
 SAMPLED, SOLVED, CHOSEN = 0.35, 0.60, 0.65
 # Distances count by 1 / (|d| + this), in Å: the surface matters, what is away from it shapes the band.
 NEAR = 0.3
-# Å; see `_clearance`.
+# Steps of the decoder between two looks at the unfinished field.
+WATCH_STEPS = 100
+# Å; see `clearance_of`.
 LEAST_CLEARANCE = 3.0
 
 
@@ -49,6 +59,8 @@ class _Fit:
         self.device = choose_device(config.device)
         self.threads = limit_threads()
         self.started = time.perf_counter()
+        # Where the running part's fractions lie in the whole: offset and factor.
+        self.part = (0.0, 1.0)
         self._progress, self._cancelled = progress, cancelled
 
     def check(self) -> None:
@@ -57,8 +69,9 @@ class _Fit:
             raise Cancelled("the fit was cancelled")
 
     def tell(self, phase: str, fraction: float, **extra: Any) -> None:
-        """Report progress (`fraction` 0 to 1 of the whole fit) and stop here if asked to."""
+        """Report progress (`fraction` 0 to 1 of the running part) and stop here if asked to."""
         self.check()
+        fraction = self.part[0] + self.part[1] * fraction
         seconds = time.perf_counter() - self.started
         left = seconds * (1.0 - fraction) / fraction if fraction > 0.02 else None
         self._progress(phase, fraction, {"seconds_left": left, "device": str(self.device), **extra})
@@ -69,81 +82,198 @@ def fit(
     config: FitConfig | None = None,
     progress: Progress = lambda phase, fraction, extra: None,
     cancelled: Callable[[], bool] = lambda: False,
+    watch: Callable[[Field], None] | None = None,
 ) -> Field:
     """Fit f(x, t) to the surfaces of one molecule's states.
 
-    progress: called with the phase, the fraction done and what else the protocol's `progress` says. Raises
+    progress: called with the phase, the fraction done and what else the protocol's `progress` says; watch: called
+    with the unfinished field, as soon as it can be meshed and a few times after (preset `fast` only). Raises
     ValueError where the surfaces do not go together or take too large a box, RequestError `diverged` where
     the loss is no number, and Cancelled once `cancelled()` is true. On the CPU, the same surfaces, seed and
     number of threads give the same field.
     """
     config = config or FitConfig()
-    surfaces = sorted(surfaces, key=lambda surface: surface.state)
-    check_series(surfaces)
+    if config.preset == "paper":
+        from . import paper
+
+        return paper.fit(surfaces, config, progress, cancelled)
     job = _Fit(config, progress, cancelled)
+    with _spilling() as spill:
+        trajectory = _prepare(job, surfaces, None, 0, spill)
+        loss, steps = _train_decoder(job, [trajectory], watch=watch)
+    return _reported(job, trajectory, loss, steps)
+
+
+def fit_family(
+    trajectories: Mapping[str, Sequence[Surface]],
+    config: FitConfig | None = None,
+    progress: Progress = lambda phase, fraction, extra: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    watch: Callable[[Field], None] | None = None,
+) -> Family:
+    """Fit several trajectories at once: one network, a latent code and lattices for each.
+
+    Otherwise as `fit`; `watch` gets the field of the first.
+    """
+    config = config or FitConfig()
+    if not trajectories:
+        raise ValueError("there are no trajectories")
+    if config.preset == "paper":
+        from . import paper
+
+        return paper.fit_family(trajectories, config, progress, cancelled)
+    job = _Fit(config, progress, cancelled)
+    with _spilling() as spill:
+        prepared: list[_Trajectory] = []
+        for number, surfaces in enumerate(trajectories.values()):
+            job.part = (number * CHOSEN / len(trajectories), 1.0 / len(trajectories))
+            decoder = prepared[0].field.decoder if prepared else None
+            prepared.append(_prepare(job, surfaces, decoder, job.preset.latent, spill))
+        job.part = (0.0, 1.0)
+        loss, steps = _train_decoder(job, prepared, watch=watch)
+    members: dict[str, Field] = {
+        name: _reported(job, one, loss, steps) for name, one in zip(trajectories, prepared, strict=True)
+    }
+    reports = {name: field.report for name, field in members.items()}
+    whole = next(iter(reports.values()))
+    shared = {key: whole[key] for key in ("preset", "device", "threads", "seconds", "steps", "loss", "seed")}
+    parameters = sum(report["parameters"] for report in reports.values())
+    return Family(members, {**shared, "parameters": parameters, "trajectories": reports})
+
+
+def fit_member(
+    family: Family,
+    surfaces: Sequence[Surface],
+    config: FitConfig | None = None,
+    progress: Progress = lambda phase, fraction, extra: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    frozen: bool = False,
+    watch: Callable[[Field], None] | None = None,
+) -> Field:
+    """Fit a new trajectory of a known family; otherwise as `fit`.
+
+    The network starts as the family's and stays so while the latent code is found; then all of it is trained on the
+    new trajectory, unless `frozen`. The family itself is left as it is. Raises ValueError for a preset that is not
+    the family's.
+    """
+    config = config or FitConfig()
+    if config.preset != family.report["preset"]:
+        raise ValueError(
+            f"the family was fitted with preset {family.report['preset']} and this trajectory is to be with "
+            f"{config.preset}; give preset={family.report['preset']}"
+        )
+    if config.preset == "paper":
+        from . import paper
+
+        return paper.fit_member(family, surfaces, config, progress, cancelled, frozen)
+    fast = [field for field in family.members.values() if isinstance(field, FastField)]
+    job = _Fit(config, progress, cancelled)
+    decoder = copy.deepcopy(fast[0].decoder)
+    with _spilling() as spill:
+        trajectory = _prepare(job, surfaces, decoder, len(fast[0].latent), spill)
+        trajectory.field.latent = torch.stack([field.latent for field in fast]).mean(0).to(job.device)
+        middle = 1.0 if frozen else 0.5 * (CHOSEN + 1.0)
+        loss, steps = _train_decoder(job, [trajectory], (CHOSEN, middle), frozen=True, watch=watch)
+        if not frozen:
+            loss, more = _train_decoder(job, [trajectory], (middle, 1.0), watch=watch)
+            steps += more
+    return _reported(job, trajectory, loss, steps)
+
+
+@dataclass(eq=False)
+class _Trajectory:
+    """One molecule's states on the way to a field. points: per state f4[N,3] Å in material coordinates; distances:
+    f4[N] Å; area: mean of the states', Å²."""
+
+    field: FastField
+    points: list[torch.Tensor]
+    distances: list[torch.Tensor]
+    area: float
+    chosen: str
+
+
+def _prepare(
+    job: _Fit, surfaces: Sequence[Surface], decoder: Decoder | None, latent: int, spill: _Spill
+) -> _Trajectory:
+    """Everything but the decoder's training: samples, lattices and temporal widths of one trajectory.
+
+    decoder: that of the family, None for a new one; latent: length of the latent code.
+    """
+    config, preset = job.config, job.preset
+    # Surfaces may lie in files and be read one by one: they are gone through, never held together.
     states = np.array([surface.state for surface in surfaces], np.float64)
+    if not (np.diff(states) > 0.0).all():
+        surfaces = sorted(surfaces, key=lambda surface: surface.state)
+        states.sort()
+    check_series(surfaces)
     given = [surface.atoms for surface in surfaces if surface.atoms is not None and len(surface.atoms)]
-    motion = Motion.of(states, np.stack(given) if given else None, config.align)
+    motion = Motion.of(states, np.stack(given) if given else None, config.align, config.loop)
     motion.backtest()
 
-    points, distances, probes, area = _samples(job, surfaces, motion)
-    band, factor = _band(job.preset, points, distances)
+    points, distances, probes, about = _samples(job, surfaces, motion, spill)
+    band, factor = _band(preset, points, distances, job.device)
     coarse, fine = _solve_states(job, band, factor, points, distances)
 
-    preset = job.preset
+    channels = FIXED - 1 + preset.static_channels + latent
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        decoder = Decoder(FIXED - 1 + preset.static_channels, preset.hidden).to(job.device)
+        decoder = decoder or Decoder(channels, preset.hidden).to(job.device)
         static = 0.01 * torch.randn(band.count, preset.static_channels).to(job.device)
-    frame = Frame.of([surface.points for surface in surfaces])
-    low = np.min([surface.points.min(0) for surface in surfaces], 0)
-    high = np.max([surface.points.max(0) for surface in surfaces], 0)
-    extent = np.stack([low - 1.0, high + 1.0])
-    field = FastField(motion, band, factor, coarse, fine, static, decoder, frame, extent, _clearance(surfaces), {})
+        code = torch.randn(latent).to(job.device)
+    extent = np.stack([about.low - 1.0, about.high + 1.0])
+    frame = Frame.of([np.stack([about.low, about.high])])
+    field = FastField(motion, band, factor, coarse, fine, static, decoder, code, frame, extent, about.clearance, {})
     if config.smooth is None:
         chosen = choose(field, probes, lambda share: job.tell("fit", SOLVED + (CHOSEN - SOLVED) * share))
     else:
         motion.smooth = field.smooth = field.smooth_beyond = config.smooth
         chosen = "given"
-    loss, steps = _train_decoder(job, field, points, distances)
-    ahead = motion.forecasts[1]
+    return _Trajectory(field, points, distances, about.area, chosen)
+
+
+def _reported(job: _Fit, trajectory: _Trajectory, loss: float, steps: int) -> FastField:
+    """The field, with its report."""
+    field, config = trajectory.field, job.config
+    motion = field.motion
     field.report = {
         "preset": config.preset,
         "device": str(job.device),
         "threads": job.threads,
         "seconds": round(time.perf_counter() - job.started, 2),
-        "states": [float(state) for state in states],
-        "area": round(area, 1),
-        "samples": sum(len(d) for d in distances),
+        "states": [float(state) for state in motion.states],
+        "atoms": 0 if motion.atoms is None else motion.atoms.shape[1],
+        "area": round(trajectory.area, 1),
+        "samples": sum(len(d) for d in trajectory.distances),
         "parameters": sum(tensor.numel() for name, tensor in field.tensors().items() if name != "band"),
         "steps": steps,
         "loss": loss,
         "smooth": field.smooth,
         "smooth_atoms": motion.smooth,
         "smooth_beyond": field.smooth_beyond,
+        "lift": field.lift,
         "sigma": motion.sigma,
-        "smooth_chosen_by": chosen,
-        "forecast": _say_forecast(ahead.rank, ahead.damping),
+        "smooth_chosen_by": trajectory.chosen,
+        "forecast": _say_forecast(motion),
         "seed": config.seed,
     }
     return field
 
 
-def _clearance(surfaces: Sequence[Surface]) -> float:
-    """How far in Å a surface may reach beyond its atoms: 1 Å more than the given ones do, 3 Å at least.
+def clearance_of(surface: Surface) -> float:
+    """How far in Å a surface like this may reach beyond its atoms: 1 Å more than this one does, 3 Å at least.
 
     Radii and probe are the user's: a solvent-accessible surface reaches far.
     """
-    clearance = LEAST_CLEARANCE
-    for surface in surfaces:
-        if surface.atoms is not None and len(surface.atoms):
-            below = surface.atoms.min(0) - surface.points.min(0)
-            above = surface.points.max(0) - surface.atoms.max(0)
-            clearance = max(clearance, float(max(below.max(), above.max())) + 1.0)
-    return clearance
+    if surface.atoms is None or not len(surface.atoms):
+        return LEAST_CLEARANCE
+    below, above = surface.atoms.min(0) - surface.points.min(0), surface.points.max(0) - surface.atoms.max(0)
+    return max(LEAST_CLEARANCE, float(max(below.max(), above.max())) + 1.0)
 
 
-def _say_forecast(rank: int, damping: float) -> str:
+def _say_forecast(motion: Motion) -> str:
+    rank, damping = motion.forecasts[1].rank, motion.forecasts[1].damping
+    if motion.period is not None:
+        return f"none, the states are a loop of {motion.period:g}"
     if rank == 0:
         return "the last state is held"
     return f"the last state, moving on in {rank} principal motions damped over {damping:g} states"
@@ -152,11 +282,50 @@ def _say_forecast(rank: int, damping: float) -> str:
 # Samples ----------------------------------------------------------------------------------------------------
 
 
+class _Spill:
+    """Keeps samples: in memory as long as they are few, in files of a folder from there on.
+
+    So the memory of a fit does not grow with the states; on a GPU, samples past that live in the host's memory.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.kept, self.files = 0, 0
+
+    def keep(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The same values, for long."""
+        self.kept += tensor.nbytes
+        if self.kept <= MOST_SAMPLE_BYTES or not tensor.numel():
+            return tensor
+        self.files += 1
+        path = os.path.join(self.folder, f"samples-{self.files}")
+        # Written, not only mapped: a full disk is then an error here and not a bus error later.
+        tensor.cpu().numpy().tofile(path)
+        return torch.from_file(path, shared=True, size=tensor.numel(), dtype=tensor.dtype).reshape(tensor.shape)
+
+
+@dataclass(frozen=True)
+class _About:
+    """All surfaces together: corners f8[3] of their box (Å), largest clearance (Å), mean area (Å²)."""
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    clearance: float
+    area: float
+
+
+@contextmanager
+def _spilling() -> Iterator[_Spill]:
+    with tempfile.TemporaryDirectory(prefix="dsr-", ignore_cleanup_errors=True) as folder:
+        yield _Spill(folder)
+
+
 def _samples(
-    job: _Fit, surfaces: Sequence[Surface], motion: Motion
-) -> tuple[list[torch.Tensor], list[torch.Tensor], list[Probes], float]:
-    """Per state points f4[N,3] in material coordinates, distances f4[N] (Å) and probes; and the mean area (Å²)."""
+    job: _Fit, surfaces: Sequence[Surface], motion: Motion, spill: _Spill
+) -> tuple[list[torch.Tensor], list[torch.Tensor], list[Probes], _About]:
+    """Per state points f4[N,3] in material coordinates, distances f4[N] (Å) and probes; and what all are like."""
     points, distances, probes, areas = [], [], [], []
+    low, high, clearance = np.full(3, np.inf), np.full(3, -np.inf), LEAST_CLEARANCE
     preset = job.preset
     for k, surface in enumerate(surfaces):
         job.tell("sampling", SAMPLED * k / len(surfaces), step=k, steps=len(surfaces))
@@ -170,20 +339,25 @@ def _samples(
             device=job.device,
             check=job.check,
         )
-        points.append(motion.warp(surface.state, job.device)(samples.points))
-        distances.append(samples.distance)
+        points.append(spill.keep(motion.warp(surface.state, job.device)(samples.points)))
+        distances.append(spill.keep(samples.distance))
         near = (samples.distance.abs() < preset.band).nonzero()[:, 0]
         some = near[:: len(near) // PROBES + 1]
         in_reference_frame = Warp(*motion.pose(surface.state), None, job.device)
         probes.append(Probes(in_reference_frame(samples.points[some]), samples.distance[some]))
         areas.append(samples.area)
-    return points, distances, probes, float(np.mean(areas))
+        own_low, own_high = surface.points.min(0), surface.points.max(0)
+        low, high = np.minimum(low, own_low), np.maximum(high, own_high)
+        clearance = max(clearance, clearance_of(surface))
+    return points, distances, probes, _About(low, high, clearance, float(np.mean(areas)))
 
 
-def _band(preset: Preset, points: list[torch.Tensor], distances: list[torch.Tensor]) -> tuple[Band, int]:
+def _band(
+    preset: Preset, points: list[torch.Tensor], distances: list[torch.Tensor], device: torch.device
+) -> tuple[Band, int]:
     """The fine lattice over all points and the nodes of it that some state's surface comes near."""
-    low = torch.stack([p.amin(0) for p in points]).amin(0).cpu().numpy()
-    high = torch.stack([p.amax(0) for p in points]).amax(0).cpu().numpy()
+    low = torch.stack([p.amin(0).cpu() for p in points]).amin(0).numpy()
+    high = torch.stack([p.amax(0).cpu() for p in points]).amax(0).numpy()
     lattice = Lattice.around(low, high, preset.spacing, even=preset.coarse_factor)
     if lattice.size > MOST_NODES:
         size = " × ".join(f"{length:.0f}" for length in high - low)
@@ -192,9 +366,9 @@ def _band(preset: Preset, points: list[torch.Tensor], distances: list[torch.Tens
             f"{preset.spacing} Å apart: fit fewer atoms, remove what drifts away, or unwrap jumps through "
             "the periodic box (pbc_unwrap)"
         )
-    inside = torch.zeros(lattice.size, dtype=torch.bool, device=points[0].device)
+    inside = torch.zeros(lattice.size, dtype=torch.bool, device=device)
     for xi, distance in zip(points, distances, strict=True):
-        index, _ = lattice.corners(xi[distance.abs() < preset.band])
+        index, _ = lattice.corners(xi[distance.abs() < preset.band].to(device))
         inside[index.reshape(-1)] = True
     return Band(lattice, inside), preset.coarse_factor
 
@@ -214,27 +388,34 @@ def _solve_states(
     own = torch.arange(band.count, device=job.device)[:, None]
     fine_neighbours = torch.where(fine_neighbours < band.count, fine_neighbours, own)
     some = range(0, count, max(1, count // 8))
+    most = max(32, preset.max_values // band.count)
 
-    def solve_all(lattice: Lattice, targets: list[torch.Tensor], fine: bool, start: float, end: float) -> torch.Tensor:
+    def residual(k: int) -> torch.Tensor:
+        xi, distance = points[k].to(job.device), distances[k].to(job.device)
+        values = coarse.mix(_one_hot(k, count, job.device))[:, None]
+        return distance - coarse_lattice.interpolate(values, xi)[:, 0]
+
+    def solve_all(
+        lattice: Lattice, target: Callable[[int], torch.Tensor], fine: bool, start: float, end: float
+    ) -> Iterator[torch.Tensor]:
         size = band.count if fine else lattice.size
         neighbours = fine_neighbours if fine else coarse_neighbours
 
         def system(k: int, every: int = 1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-            xi, distance = points[k][::every], distances[k][::every]
-            index, weight = lattice.corners(xi)
+            index, weight = lattice.corners(points[k][::every].to(job.device))
             if fine:
                 index = band.row_of[index]
                 # Corners in the halo and beyond stay with the coarse lattice.
                 weight = torch.where((index >= 0) & (index < band.count), weight, 0.0)
                 index = index.clamp(0, band.count - 1)
-            return index, weight, targets[k][::every], 1.0 / (distance.abs() + NEAR)
+            return index, weight, target(k)[::every], 1.0 / (distances[k][::every].to(job.device).abs() + NEAR)
 
         def normal_solve(parts: Sequence[torch.Tensor], prior: torch.Tensor, iterations: int) -> torch.Tensor:
-            index, weight, target, importance = parts
+            index, weight, wanted, importance = parts
             return _least_squares(
                 index,
                 weight,
-                target,
+                wanted,
                 importance,
                 neighbours,
                 preset.smoothness,
@@ -246,20 +427,14 @@ def _solve_states(
 
         pooled = [torch.cat(parts) for parts in zip(*(system(k, 4) for k in some), strict=True)]
         mean = normal_solve(pooled, torch.zeros(size, device=job.device), 2 * preset.iterations)
-        values = torch.empty(count, size, device=job.device)
+        del pooled
         for k in range(count):
             job.tell("fit", start + (end - start) * k / count, step=k, steps=count)
-            values[k] = normal_solve(system(k), mean, preset.iterations)
-        return values
+            yield normal_solve(system(k), mean, preset.iterations)
 
     middle = SAMPLED + 0.2 * (SOLVED - SAMPLED)
-    most = max(32, preset.max_values // band.count)
-    coarse = Modes.of(solve_all(coarse_lattice, distances, False, SAMPLED, middle), most)
-    rest = []
-    for k in range(count):
-        at_points = coarse_lattice.interpolate(coarse.mix(_one_hot(k, count, job.device))[:, None], points[k])
-        rest.append(distances[k] - at_points[:, 0])
-    return coarse, Modes.of(solve_all(band.lattice, rest, True, middle, SOLVED), most)
+    coarse = Modes.of(solve_all(coarse_lattice, lambda k: distances[k].to(job.device), False, SAMPLED, middle), most)
+    return coarse, Modes.of(solve_all(band.lattice, residual, True, middle, SOLVED), most)
 
 
 def _one_hot(k: int, count: int, device: torch.device) -> torch.Tensor:
@@ -320,42 +495,55 @@ def _least_squares(
 
 
 def _train_decoder(
-    job: _Fit, field: FastField, points: list[torch.Tensor], distances: list[torch.Tensor]
+    job: _Fit,
+    trajectories: Sequence[_Trajectory],
+    part: tuple[float, float] = (CHOSEN, 1.0),
+    *,
+    frozen: bool = False,
+    watch: Callable[[Field], None] | None = None,
 ) -> tuple[float, int]:
-    """Train the MLP and the static channels, one state a step; returns the last mean |error| (Å) and steps.
+    """Train the MLP, static channels and latent codes, one state a step; the last mean |error| (Å) and steps.
 
-    `budget` counts from here, and is looked at every ten steps.
+    part: where this lies in the whole fit, 0 to 1; frozen: leave the MLP as it is. `budget` counts from here, and is
+    looked at every ten steps.
     """
     preset = job.preset
-    steps = preset.decoder_steps
-    field.static.requires_grad_(True)
-    groups: list[dict[str, Any]] = [
-        {"params": field.decoder.parameters()},
-        {"params": [field.static], "lr": 3.0 * preset.rate},
-    ]
+    decoder = trajectories[0].field.decoder
+    own = [tensor for t in trajectories for tensor in (t.field.static, t.field.latent)]
+    trained = own if frozen else [*decoder.parameters(), *own]
+    for tensor in trained:
+        tensor.requires_grad_(True)
+    groups: list[dict[str, Any]] = [{"params": own, "lr": 3.0 * preset.rate}]
+    if not frozen:
+        groups.append({"params": decoder.parameters()})
     optimiser = torch.optim.Adam(groups, lr=preset.rate)
+    pairs = [(t, k) for t in trajectories for k in range(len(t.points))]
+    steps = preset.decoder_steps * len(trajectories)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5 * (1.0 + np.cos(np.pi * step / steps)))
     generator = torch.Generator().manual_seed(job.config.seed)
-    order = torch.cat([torch.randperm(len(points), generator=generator) for _ in range(steps // len(points) + 1)])
-    near = [(d.abs() < preset.band).nonzero()[:, 0] for d in distances]
+    order = torch.cat([torch.randperm(len(pairs), generator=generator) for _ in range(steps // len(pairs) + 1)])
     started = time.perf_counter()
     losses = torch.zeros(steps, device=job.device)
     done = 0
     for step in range(steps):
         if step % 10 == 0:
             loss = float(losses[max(0, step - 20) : step].mean()) if step else None
-            fraction = CHOSEN + (1.0 - CHOSEN) * step / steps
+            fraction = part[0] + (part[1] - part[0]) * step / steps
             job.tell("fit", fraction, step=step, steps=steps, loss=loss)
             if loss is not None and not np.isfinite(loss):
                 raise RequestError("diverged", f"the loss is {loss} at step {step}; fit with another seed")
             over = job.config.budget is not None and time.perf_counter() - started > job.config.budget
             if step and over:
                 break
-        k = int(order[step])
-        pick = near[k][torch.randint(len(near[k]), (preset.batch,), generator=generator).to(job.device)]
-        xi, truth = points[k][pick], distances[k][pick]
+        if watch is not None and step % WATCH_STEPS == 0:
+            watch(trajectories[0].field)
+        trajectory, k = pairs[int(order[step])]
+        field, distance = trajectory.field, trajectory.distances[k]
+        near = (distance.abs() < preset.band).nonzero()[:, 0]
+        pick = near[torch.randint(len(near), (preset.batch,), generator=generator).to(near.device)]
+        xi, truth = trajectory.points[k][pick].to(job.device), distance[pick].to(job.device)
         with torch.no_grad():
-            _, table = field.table(_one_hot(k, len(points), job.device))
+            _, table = field.table(_one_hot(k, len(trajectory.points), job.device))
         index, weight = field.band.lattice.corners(xi)
         features = gather(torch.cat([table, field.padded_static()], 1), field.band.row_of[index], weight)
         error = (field.decode(features) - truth).abs()
@@ -366,7 +554,8 @@ def _train_decoder(
         schedule.step()
         losses[step] = error.detach().mean()
         done = step + 1
-    field.static.requires_grad_(False)
-    for parameter in field.decoder.parameters():
-        parameter.requires_grad_(False)
+    for tensor in trained:
+        tensor.requires_grad_(False)
+    for trajectory in trajectories:
+        trajectory.field.static = stepped(trajectory.field.static)
     return float(losses[max(0, done - 50) : done].mean()), done

@@ -8,11 +8,10 @@ from __future__ import annotations
 import gc
 import math
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,28 +19,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import RequestError
+from .names import RULE, is_name
 from .protocol import Arrays
 from .server import Answer, Job, Method
 
 if TYPE_CHECKING:
+    from .aside import Aside
     from .config import FitConfig
-    from .field import Field
+    from .field import Family, Field
     from .mesher import Mesh
-    from .surfaces import Surface
+    from .preview import Preview
 
 RESOLUTION = 0.5
 """Å between grid nodes where a request names none."""
 
-_NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,79}")
-
 
 @dataclass
 class _Opened:
-    """A fit that waits for its surfaces."""
+    """A fit that waits for its surfaces.
+
+    trajectories: their names, in the order of `surfaces`; none for a single one. family: what to start from. preview:
+    what is shown meanwhile.
+    """
 
     config: FitConfig
     source: dict[str, Any]
-    surfaces: dict[float, Surface] = field(default_factory=dict)
+    trajectories: list[str]
+    surfaces: Aside
+    family: Family | None
+    frozen: bool
+    preview: Preview | None
 
 
 class Worker:
@@ -49,7 +56,9 @@ class Worker:
 
     def __init__(self) -> None:
         self._opened: dict[str, _Opened] = {}
-        self._fields: dict[str, Field] = {}
+        self._fitted: dict[str, Field | Family] = {}
+        # The last one between two trajectories, which a movie asks for again and again.
+        self._between: tuple[Field | Family, tuple[Any, ...], Field] | None = None
         # Read by the control lane: entries are replaced, never changed.
         self._status: dict[str, dict[str, Any]] = {}
         self.methods: dict[str, Method] = {
@@ -82,6 +91,7 @@ class Worker:
     # Fitting
 
     def _open(self, job: Job) -> Answer:
+        from .aside import Aside
         from .config import FitConfig
 
         name = _name(job)
@@ -100,33 +110,107 @@ class Worker:
                 job,
                 f"the finished fit can't be kept in {folder} ({reason}): set DSR_HOME, or dsr_save it yourself",
             )
-        opened = _Opened(config, source)
-        if job.params.get("resume"):
-            opened.surfaces = self._left_behind(job, name, source)
-        self._opened[name] = opened
+        trajectories, family, frozen = self._start(job, name, config)
+        preview = self._preview(job, name, trajectories)
+        self._opened[name] = _Opened(
+            config,
+            source,
+            trajectories,
+            Aside(
+                folder / f"{name}.surfaces",
+                {"source": source, "trajectories": trajectories},
+                max(1, len(trajectories)),
+                bool(job.params.get("resume")),
+                lambda text: _log(job, f"fit {name!r}: {text}"),
+            ),
+            family,
+            frozen,
+            preview,
+        )
         self._status[name] = _progress("surfaces", 0.0)
-        return {"states": sorted(opened.surfaces)}, {}
+        kept = self._opened[name].surfaces
+        if trajectories:
+            return {"states": {one: kept.states(k) for k, one in enumerate(trajectories)}}, {}
+        return {"states": kept.states(0)}, {}
 
-    def _left_behind(self, job: Job, name: str, source: dict[str, Any]) -> dict[float, Surface]:
-        """The surfaces that an interrupted fit of this name and source left, by state."""
-        from . import surfaces
+    def _start(self, job: Job, name: str, config: FitConfig) -> tuple[list[str], Family | None, bool]:
+        """What `open` says of families: trajectories, the family to start from, and whether its network stays."""
+        from .field import Family
 
-        path = _surfaces_of(name)
-        try:
-            series, meta = surfaces.read(path)
-        except (OSError, surfaces.SurfacesError) as exc:
-            _log(job, f"fit {name!r} begins anew: it left no surfaces to go on from ({exc})")
-            return {}
-        if meta.get("source") != source:
-            _log(job, f"fit {name!r} begins anew: the surfaces in {path} are of other atoms or settings")
-            return {}
-        return {surface.state: surface for surface in series}
+        trajectories = job.params.get("trajectories")
+        if trajectories is not None:
+            if not isinstance(trajectories, list) or not trajectories:
+                raise RequestError("bad-request", f"open needs trajectories as a list of names, got {trajectories!r}")
+            for one in trajectories:
+                if not is_name(one):
+                    raise RequestError("bad-request", f"a trajectory can't be named {str(one)[:100]!r}: {RULE}")
+            if len(set(trajectories)) < len(trajectories):
+                raise RequestError("bad-request", f"two trajectories have one name among {', '.join(trajectories)}")
+        frozen = job.params.get("frozen", False)
+        if not isinstance(frozen, bool):
+            raise RequestError("bad-request", f"open needs frozen as true or false, got {frozen!r}")
+        known = job.params.get("family")
+        if known is None:
+            if frozen:
+                raise RequestError("bad-request", "frozen keeps the network of a family: name the family too")
+            return trajectories or [], None, False
+        if trajectories:
+            raise RequestError(
+                "bad-request", "a known family takes one new trajectory at a time: leave trajectories out"
+            )
+        if known == name:
+            raise RequestError(
+                "bad-request", f"fit {name!r} would replace the family it starts from: name it otherwise"
+            )
+        family = self._found(_checked(known))
+        if not isinstance(family, Family):
+            raise RequestError("bad-request", f"fit {known!r} is of one trajectory and no family: fit several together")
+        if family.report.get("preset") != config.preset:
+            raise RequestError(
+                "bad-request",
+                f"family {known!r} has preset {family.report.get('preset')} and this fit {config.preset}: "
+                f"fit with preset={family.report.get('preset')}",
+            )
+        return [], family, frozen
+
+    def _preview(self, job: Job, name: str, trajectories: list[str]) -> Preview | None:
+        """What `open` says of a preview."""
+        asked = _object(job, "preview")
+        if not asked:
+            return None
+        from .preview import Preview
+
+        of = Job(job.id, "a preview", asked, {}, job._server)
+        time = _number(of, "time")
+
+        def show(mesh: Mesh, final: bool) -> None:
+            job.event("preview", {"fit": name, "time": time, "final": final}, _mesh_arrays(mesh))
+
+        return Preview(
+            time,
+            _number(of, "resolution", 1.0),
+            _count(of, "triangles"),
+            trajectories[0] if trajectories else None,
+            job.arrays.get("radii"),
+            show,
+            lambda text: _log(job, f"fit {name!r}: {text}"),
+        )
 
     def _surface(self, job: Job) -> Answer:
         from .surfaces import Surface
 
         name = _name(job)
         opened = self._waiting(name)
+        trajectory, names = job.params.get("trajectory"), opened.trajectories
+        if names and trajectory not in names:
+            raise RequestError(
+                "bad-request", f"surface needs trajectory as one of {', '.join(names)}, got {str(trajectory)[:100]!r}"
+            )
+        if trajectory is not None and not names:
+            raise RequestError(
+                "bad-request",
+                f"fit {name!r} is of one trajectory, not of {str(trajectory)[:100]!r}: leave trajectory out",
+            )
         with _callers_fault():
             surface = Surface(
                 state=_number(job, "state"),
@@ -135,7 +219,9 @@ class Worker:
                 faces=_array(job, "faces"),
                 atoms=job.arrays.get("atoms"),
             )
-        opened.surfaces[surface.state] = surface
+            opened.surfaces.put(names.index(str(trajectory)) if names else 0, surface)
+        if opened.preview is not None and opened.preview.wants(surface, trajectory):
+            opened.preview.begin(surface, opened.config, job.cancelled)
         return {"points": len(surface.points)}, {}
 
     def _fit(self, job: Job) -> Answer:
@@ -143,40 +229,46 @@ class Worker:
 
         name = _name(job)
         opened = self._waiting(name)
-        surfaces = [opened.surfaces[state] for state in sorted(opened.surfaces)]
+        series = [opened.surfaces.series(k) for k in range(max(1, len(opened.trajectories)))]
+        if empty := [one for one, its in zip(opened.trajectories, series, strict=False) if not its]:
+            raise RequestError("bad-request", f"there are no surfaces of {', '.join(empty)}: send them before `fit`")
 
         def progress(phase: str, fraction: float, extra: dict[str, Any]) -> None:
             self._status[name] = _progress(phase, fraction, extra)
             job.progress({"fit": name, **self._status[name]})
 
-        self._set_aside(job, name, surfaces, opened.source)
+        how = (opened.config, progress, job.cancelled)
+        preview = opened.preview
+        watch = None if preview is None else lambda field: preview.watch(field, job.cancelled)
+        fitted: Field | Family
         try:
+            if preview is not None and not preview.begun:
+                # Its surface was there from before.
+                for surface in series[0]:
+                    if preview.wants(surface, preview.trajectory):
+                        preview.begin(surface, opened.config, job.cancelled)
             with _callers_fault():
-                fitted = trainer.fit(surfaces, opened.config, progress, job.cancelled)
+                if opened.trajectories:
+                    fitted = trainer.fit_family(dict(zip(opened.trajectories, series, strict=True)), *how, watch=watch)
+                elif opened.family is not None:
+                    fitted = trainer.fit_member(opened.family, series[0], *how, frozen=opened.frozen, watch=watch)
+                else:
+                    fitted = trainer.fit(series[0], *how, watch=watch)
             fitted.report["source"] = opened.source
             progress("saving", 1.0, {})
-            self._fields[name] = fitted
+            self._fitted[name] = fitted
             path = self._keep(job, name, fitted)
             if path is not None:
-                _surfaces_of(name).unlink(missing_ok=True)
+                opened.surfaces.remove()
+            if preview is not None:
+                preview.end(fitted, job.cancelled)
         finally:
-            # Those of an unfinished fit are in its folder; here they only take memory.
+            # Those of an unfinished fit stay in its folder; what of them is here only takes memory.
             del self._opened[name]
             self._forget_status(name)
         return {"report": {**fitted.report, "path": path}}, {}
 
-    def _set_aside(self, job: Job, name: str, series: list[Surface], source: dict[str, Any]) -> None:
-        """Write the surfaces down until the fit is finished: they are what takes PyMOL long to make again."""
-        from . import surfaces
-
-        path = _surfaces_of(name)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            surfaces.write(path, series, {"source": source})
-        except (OSError, ValueError) as exc:
-            _log(job, f"fit {name!r} can't be resumed should it be interrupted: {path} not written: {exc}")
-
-    def _keep(self, job: Job, name: str, fitted: Field) -> str | None:
+    def _keep(self, job: Job, name: str, fitted: Field | Family) -> str | None:
         """Write a finished fit to the folder of fits.
 
         Its path, or None where that failed, which costs no fit.
@@ -200,24 +292,19 @@ class Worker:
 
     def _mesh(self, job: Job) -> Answer:
         mesh = self._meshed(job)
-        arrays = {
-            "points": np.asarray(mesh.points, "<f4"),
-            "normals": np.asarray(mesh.normals, "<f4"),
-            "faces": np.asarray(mesh.faces, "<i4"),
-        }
+        arrays = _mesh_arrays(mesh)
         if len(mesh.atoms):
-            arrays["nearest"] = np.asarray(mesh.nearest, "<i4")
             arrays["atoms"] = np.asarray(mesh.atoms, "<f4")
         names = ("time", "area", "volume", "islands_dropped", "expected_error", "extrapolated", "seconds")
         return {key: getattr(mesh, key) for key in names}, arrays
 
-    def _meshed(self, job: Job) -> Mesh:
+    def _meshed(self, job: Job, time: float | None = None) -> Mesh:
         from . import mesher
 
         with _callers_fault():
             return mesher.mesh(
-                self._field(_name(job)),
-                _number(job, "time"),
+                self._field(job),
+                _number(job, "time") if time is None else time,
                 level=_number(job, "level", 0.0),
                 resolution=_number(job, "resolution", RESOLUTION),
                 triangles=_count(job, "triangles"),
@@ -231,7 +318,7 @@ class Worker:
 
         with _callers_fault():
             grid = mesher.grid(
-                self._field(_name(job)),
+                self._field(job),
                 _number(job, "time"),
                 _number(job, "resolution", RESOLUTION),
                 cancelled=job.cancelled,
@@ -249,7 +336,7 @@ class Worker:
     def _compare(self, job: Job) -> Answer:
         from . import mesher, metrics
 
-        fitted = self._field(_name(job))
+        fitted = self._field(job)
         truth = (_array(job, "truth_points"), _array(job, "truth_normals"), _array(job, "truth_faces"))
         with _callers_fault():
             if "points" in job.arrays:
@@ -266,14 +353,24 @@ class Worker:
         format = job.params.get("format")
         if format not in meshio.FORMATS:
             raise RequestError("bad-request", f"format is {format!r}, not one of {', '.join(meshio.FORMATS)}")
-        mesh = self._meshed(job)
-        colors = job.arrays.get("colors")
-        if colors is not None:
-            colors = _per_vertex(colors, mesh)
+        binary = job.params.get("binary", False)
+        if not isinstance(binary, bool):
+            raise RequestError("bad-request", f"export needs binary as true or false, got {binary!r}")
+        matrix, colors = job.arrays.get("matrix"), job.arrays.get("colors")
+        several = "times" in job.params
+        if several and format != "glb":
+            raise RequestError("bad-request", f"only a glb holds several times, not a {format}: ask for one at a time")
+        frames = []
+        for time in _numbers(job, "times") if several else [_number(job, "time")]:
+            mesh = self._meshed(job, time)
+            painted = None if colors is None else _per_vertex(colors, mesh)
+            frames.append(meshio.Frame(time, mesh.points, mesh.normals, mesh.faces, painted))
         with _callers_fault():
-            data = meshio.to_bytes(
-                mesh.points, mesh.normals, mesh.faces, format, colors=colors, matrix=job.arrays.get("matrix")
-            )
+            if several:
+                data = meshio.animated_glb(frames, _number(job, "fps", meshio.FPS), matrix)
+            else:
+                only = frames[0]
+                data = meshio.to_bytes(only.points, only.normals, only.faces, format, only.colors, binary, matrix)
         return {}, _file(data)
 
     # Fields as files
@@ -281,7 +378,7 @@ class Worker:
     def _save(self, job: Job) -> Answer:
         from . import checkpoint
 
-        return {}, _file(checkpoint.to_bytes(self._field(_name(job))))
+        return {}, _file(checkpoint.to_bytes(self._found(_name(job))))
 
     def _load(self, job: Job) -> Answer:
         from . import checkpoint
@@ -289,14 +386,15 @@ class Worker:
         name = _name(job)
         with _callers_fault():
             fitted = checkpoint.from_bytes(_array(job, "file").tobytes())
-        self._fields[name] = fitted
+        self._fitted[name] = fitted
         self._forget_status(name)
         return {"report": fitted.report}, {}
 
     def _drop(self, job: Job) -> Answer:
         name = _name(job)
         self._opened.pop(name, None)
-        self._fields.pop(name, None)
+        self._fitted.pop(name, None)
+        self._between = None
         self._forget_status(name)
         self.release()
         return {}, {}
@@ -304,7 +402,7 @@ class Worker:
     # Fits by name
 
     def _forget_status(self, name: str) -> None:
-        if name in self._fields:
+        if name in self._fitted:
             self._status[name] = _progress("ready", 1.0)
         else:
             self._status.pop(name, None)
@@ -314,11 +412,23 @@ class Worker:
             raise RequestError("bad-request", f"fit {name!r} is not open: send `open` and its surfaces first")
         return self._opened[name]
 
-    def _field(self, name: str) -> Field:
-        if name not in self._fields:
+    def _field(self, job: Job) -> Field:
+        """The field that a request is about: a fit, a trajectory of a family, or one between two of them."""
+        fitted = self._found(_name(job))
+        wanted = tuple(job.params.get(key) for key in ("trajectory", "towards", "share"))
+        if self._between is not None and self._between[:2] == (fitted, wanted):
+            return self._between[2]
+        with _callers_fault():
+            found = pick(fitted, *wanted)
+        if wanted[1] is not None:
+            self._between = (fitted, wanted, found)
+        return found
+
+    def _found(self, name: str) -> Field | Family:
+        if name not in self._fitted:
             path = fits_folder() / f"{name}.dsr"
             if not path.is_file():
-                there = ", ".join(sorted(self._fields)) or "none"
+                there = ", ".join(sorted(self._fitted)) or "none"
                 raise RequestError(
                     "no-fit",
                     f"there is no fit {name!r}, neither in memory (there: {there}) nor as {path}: "
@@ -327,21 +437,41 @@ class Worker:
             from . import checkpoint
 
             try:
-                self._fields[name] = checkpoint.load(path)
+                self._fitted[name] = checkpoint.load(path)
             except (OSError, ValueError) as exc:
                 raise RequestError("no-fit", f"fit {name!r} can't be read from {path}: {exc}; fit it anew") from exc
             self._forget_status(name)
-        return self._fields[name]
+        return self._fitted[name]
+
+
+def pick(fitted: Field | Family, trajectory: Any, towards: Any, share: Any) -> Field:
+    """The field of one trajectory of a family, or the one `share` of the way from it `towards` another.
+
+    A single fit takes None for all three. Raises ValueError for what can't be.
+    """
+    from .field import Family
+
+    if not isinstance(fitted, Family):
+        if (trajectory, towards, share) != (None, None, None):
+            raise ValueError("this fit is of one trajectory: leave trajectory, towards and share out")
+        return fitted
+    if trajectory is None:
+        raise ValueError(f"this fit is a family: name a trajectory, one of {', '.join(fitted.members)}")
+    if (towards is None) != (share is None):
+        raise ValueError(
+            f"towards and share go together, from {trajectory} (0) to another trajectory (1); "
+            f"got towards {towards!r}, share {share!r}"
+        )
+    if towards is None:
+        return fitted.member(str(trajectory))
+    if isinstance(share, bool) or not isinstance(share, (int, float)):
+        raise ValueError(f"share {share!r} must be a number from 0 ({trajectory}) to 1 ({towards})")
+    return fitted.between(str(trajectory), str(towards), share)
 
 
 def fits_folder() -> Path:
     """Where finished fits are kept: `$DSR_HOME/fits`, by default `~/.pymol_dsr/fits`."""
     return Path(os.environ.get("DSR_HOME") or "~/.pymol_dsr").expanduser() / "fits"
-
-
-def _surfaces_of(name: str) -> Path:
-    """Where an unfinished fit's surfaces are."""
-    return fits_folder() / f"{name}.surfaces.npz"
 
 
 @contextmanager
@@ -364,6 +494,17 @@ def _log(job: Job, text: str) -> None:
     job.event("log", {"text": text})
 
 
+def _mesh_arrays(mesh: Mesh) -> Arrays:
+    arrays = {
+        "points": np.asarray(mesh.points, "<f4"),
+        "normals": np.asarray(mesh.normals, "<f4"),
+        "faces": np.asarray(mesh.faces, "<i4"),
+    }
+    if len(mesh.atoms):
+        arrays["nearest"] = np.asarray(mesh.nearest, "<i4")
+    return arrays
+
+
 def _file(data: bytes) -> Arrays:
     return {"file": np.frombuffer(data, np.uint8)}
 
@@ -381,13 +522,13 @@ def _per_vertex(colors: NDArray[Any], mesh: Mesh) -> NDArray[Any]:
 
 
 def _name(job: Job) -> str:
-    name = job.params.get("fit")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise RequestError(
-            "bad-request",
-            f"a fit can't be named {str(name)[:100]!r}: use 1 to 80 letters, digits and _ . + -, with no dot in front",
-        )
-    return name
+    return _checked(job.params.get("fit"))
+
+
+def _checked(name: Any) -> str:
+    if not is_name(name):
+        raise RequestError("bad-request", f"a fit can't be named {str(name)[:100]!r}: {RULE}")
+    return str(name)
 
 
 def _number(job: Job, key: str, default: float | None = None) -> float:
@@ -395,6 +536,16 @@ def _number(job: Job, key: str, default: float | None = None) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise RequestError("bad-request", f"{job.method} needs {key} as a finite number, got {value!r}")
     return float(value)
+
+
+def _numbers(job: Job, key: str) -> list[float]:
+    values = job.params.get(key)
+    if not isinstance(values, list) or not values:
+        raise RequestError("bad-request", f"{job.method} needs {key} as a list of numbers, got {values!r}")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise RequestError("bad-request", f"{job.method} needs {key} as finite numbers, got {value!r} among them")
+    return [float(value) for value in values]
 
 
 def _count(job: Job, key: str) -> int | None:

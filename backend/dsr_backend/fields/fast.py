@@ -1,16 +1,18 @@
 """The field `fast`: modal narrow-band lattices in material coordinates, and a tiny MLP.
 
-f(x, t) = g(ξ) + m(ξ) · MLP(g, ∇g, Δg, s)(ξ), ξ = ξ(x, t) the material coordinates of `motion.py`.
+f(x, t) = g(ξ) + m(ξ) · MLP(g, ∇g, Δg, s, z)(ξ), ξ = ξ(x, t) the material coordinates of `motion.py`.
 
 g is trilinear on a fine lattice whose nodes exist only in the band that some state's surface comes near, on
 top of a coarse lattice that fills the box. Its node values at time t are Σ_k c_k(t) · mode_k, and c(t) mixes
 the training states' coefficients by the weights of `Motion.weights`. The MLP decodes what a trilinear
 function cannot show, from smooth features of g around the point (and static ones, s), and mostly mends
-normals. m fades it out at the band's rim.
+normals. m fades it out at the band's rim. Trajectories fitted together share the MLP and differ in their lattices
+and in their latent code z, which a single one does without.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +24,19 @@ from torch import nn
 from ..field import Field, Slice, scene_box
 from ..lattice import Lattice, gather
 from ..metrics import Frame
-from ..motion import Motion, Warp
+from ..motion import Motion, Warp, superpose
 
-__all__ = ["FIXED", "MOST_NODES", "Band", "Decoder", "FastField", "FastSlice", "Modes"]
+__all__ = ["FIXED", "MOST_NODES", "Band", "Decoder", "FastField", "FastSlice", "Modes", "Morph", "stepped"]
 
 # Nodes of a fine lattice, band or not: 5 GiB of tables while a band is laid out. A box of 640 Å at 1 Å.
 MOST_NODES = 2**28
+# Steps to the Å of what is stored.
+STEPS = 256
+
+
+def stepped(values: torch.Tensor) -> torch.Tensor:
+    """The values f4 in steps of 1/STEPS: finer ones cost room in a file and change no surface by 0.001 Å."""
+    return (values * STEPS).round() / STEPS
 
 
 @dataclass(frozen=True)
@@ -38,26 +47,39 @@ class Modes:
     coefficients: torch.Tensor
 
     @classmethod
-    def of(cls, values: torch.Tensor, most: int) -> Modes:
-        """Of values f4[S,nodes]: the states themselves, or the best `most` modes where these are fewer.
+    def of(cls, values: Iterable[torch.Tensor], most: int) -> Modes:
+        """Of values f4[nodes], one state after another: the states themselves, or about the best `most` modes.
 
-        Stored in half precision from here on, so that a field and its checkpoint are the same function.
+        No more than twice as many values as modes are held at a time. They go in steps from here on, so that a field
+        and its checkpoint are the same function.
         """
-        count = len(values)
-        if count <= most:
-            modes, coefficients = values, torch.eye(count, device=values.device)
-        else:
-            # The eigenvectors of the S × S products give the singular vectors; nodes are many and states are
-            # few.
-            _, vectors = torch.linalg.eigh((values @ values.T).double())
-            # Contiguous, as after loading: rounding differs by layout.
-            coefficients = vectors[:, -most:].float().contiguous()
-            modes = coefficients.T @ values
-        return cls(modes.half().float(), coefficients)
+        rows: list[torch.Tensor] = []
+        coefficients = torch.zeros(0, 0)
+        for value in values:
+            if len(rows) == 2 * most:
+                rows, coefficients = _compressed(rows, coefficients, most)
+            rows.append(value)
+            coefficients = nn.functional.pad(coefficients, (0, 1, 0, 1))
+            coefficients[-1, -1] = 1.0
+        if len(rows) > most:
+            rows, coefficients = _compressed(rows, coefficients, most)
+        return cls(stepped(torch.stack(rows)), coefficients.to(rows[0].device))
 
     def mix(self, weights: torch.Tensor) -> torch.Tensor:
         """Node values f4[nodes] for weights f4[S] of the states."""
         return (weights @ self.coefficients) @ self.modes
+
+
+def _compressed(
+    rows: list[torch.Tensor], coefficients: torch.Tensor, most: int
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """The best `most` modes of rows f4[nodes] that stand for states by coefficients f4[S,rows]."""
+    stacked = torch.stack(rows)
+    # The eigenvectors of the products of rows give the singular vectors; nodes are many and rows are few.
+    _, vectors = torch.linalg.eigh((stacked @ stacked.T).double().cpu())
+    # Contiguous, as after loading: rounding differs by layout.
+    leading = vectors[:, -most:].float().contiguous()
+    return list(leading.T.to(stacked.device) @ stacked), (coefficients @ leading).contiguous()
 
 
 class Band:
@@ -129,22 +151,25 @@ class FastField(Field):
         fine: Modes,
         static: torch.Tensor,
         decoder: Decoder,
+        latent: torch.Tensor,
         frame: Frame,
         extent: NDArray[np.float32],
         clearance: float,
         report: dict[str, Any],
     ) -> None:
-        """factor: fine spacings per coarse one; static: f4[band.count,C]; the rest as `Field` says.
+        """factor: fine spacings per coarse one; static: f4[band.count,C]; latent: z f4[D]; the rest as `Field` says.
 
         `smooth` and `smooth_beyond`, the modes' temporal widths in states inside and outside the training range,
-        are 0 until they are set.
+        and `lift`, how far in Å the surface is moved outwards where it is an average of states, are 0 until they are
+        set.
         """
         self.motion, self.band, self.factor = motion, band, factor
         self.coarse_lattice = band.lattice.coarser(factor)
-        self.coarse, self.fine, self.static, self.decoder = coarse, fine, static, decoder
+        self.coarse, self.fine, self.static, self.decoder, self.latent = coarse, fine, static, decoder, latent
         self.frame, self.extent, self.clearance, self.report = frame, extent, clearance, report
         self.smooth = 0.0
         self.smooth_beyond = 0.0
+        self.lift = 0.0
         self.device = static.device
         nodes = band.lattice.nodes(band.numbers)
         self._coarse_index, self._coarse_weight = self.coarse_lattice.corners(nodes)
@@ -167,6 +192,7 @@ class FastField(Field):
             warp=motion.warp(time, self.device, smooth),
             coarse=coarse,
             table=torch.cat([table, self.padded_static()], 1),
+            lift=self.lift * motion.away(time) if width > 0.0 else 0.0,
         )
 
     def table(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -188,7 +214,7 @@ class FastField(Field):
 
     def decode(self, features: torch.Tensor) -> torch.Tensor:
         """Features f4[N,FIXED+C] at points → f f4[N] in Å."""
-        inputs = torch.cat([features[:, :SHARE], features[:, FIXED:]], 1)
+        inputs = torch.cat([features[:, :SHARE], features[:, FIXED:], self.latent.expand(len(features), -1)], 1)
         return features[:, VALUE] + features[:, SHARE] * self.decoder(inputs)
 
     def material_distance(self, coarse: torch.Tensor, table: torch.Tensor, xi: torch.Tensor) -> torch.Tensor:
@@ -200,6 +226,8 @@ class FastField(Field):
         rows = band.row_of[index]
         beyond = torch.linalg.norm(xi - lattice.clamp(xi), dim=1)
         fine = (rows >= 0).all(1) & (beyond == 0.0)
+        if bool(fine.all()):
+            return self.decode(gather(table, rows, weight))
         picked, rest = torch.nonzero(fine)[:, 0], torch.nonzero(~fine)[:, 0]
         near = self.decode(gather(table, rows[picked], weight[picked]))
         # Beyond the box the distance grows by the way to the box.
@@ -208,13 +236,19 @@ class FastField(Field):
         found[picked], found[rest] = near, far
         return found
 
+    def toward(self, other: Field, share: float) -> Field:
+        if not isinstance(other, FastField) or other.decoder is not self.decoder:
+            return super().toward(other, share)
+        return Morph(self, other, share)
+
     def tensors(self) -> dict[str, torch.Tensor]:
         tensors = {
-            "coarse_modes": self.coarse.modes.half(),
+            "coarse_modes": self.coarse.modes,
             "coarse_coefficients": self.coarse.coefficients,
-            "fine_modes": self.fine.modes.half(),
+            "fine_modes": self.fine.modes,
             "fine_coefficients": self.fine.coefficients,
             "static": self.static,
+            "latent": self.latent,
             "band": torch.as_tensor(np.packbits(self.band.inside.cpu().numpy())),
         }
         return tensors | {f"decoder.{name}": value for name, value in self.decoder.state_dict().items()}
@@ -222,12 +256,81 @@ class FastField(Field):
 
 @dataclass(eq=False)
 class FastSlice(Slice):
-    """One time of a FastField. coarse: f4[coarse nodes,1] Å; table: f4[rows,FIXED+C]."""
+    """One time of a FastField. coarse: f4[coarse nodes,1] Å; table: f4[rows,FIXED+C]; lift: Å."""
 
     field: FastField
     warp: Warp
     coarse: torch.Tensor
     table: torch.Tensor
+    lift: float
 
     def _distance(self, x: torch.Tensor) -> torch.Tensor:
-        return self.field.material_distance(self.coarse, self.table, self.warp(x))
+        return self.field.material_distance(self.coarse, self.table, self.warp(x)) - self.lift
+
+
+class Morph(Field):
+    """The way from one trajectory of a family to another, `share` of it done.
+
+    Both lattices are looked up in material coordinates of atoms mixed between the two, and their values are mixed.
+    Where the atoms are not the same number, which tells molecules apart, nothing can be carried over: the distances
+    are mixed in place, with the trajectories' centres on one another and turned as they are in the scene.
+    """
+
+    kind = "morph"
+
+    def __init__(self, first: FastField, second: FastField, share: float) -> None:
+        self.first, self.second, self.share = first, second, share
+        self.motion, self.smooth, self.device = first.motion, first.smooth, first.device
+        self.frame, self.clearance = first.frame, max(first.clearance, second.clearance)
+        self.report = first.report
+        shift = second.motion.origin - first.motion.origin
+        self.extent = np.stack(
+            [
+                np.minimum(first.extent[0], second.extent[0] - shift),
+                np.maximum(first.extent[1], second.extent[1] - shift),
+            ]
+        ).astype(np.float32)
+
+    def at(self, time: float, smooth: float | None = None) -> MorphSlice:
+        first, second, share = self.first, self.second, self.share
+        (low, high), (other_low, other_high) = first.time_range, second.time_range
+        other_time = other_low + (time - low) * ((other_high - other_low) / (high - low) if high > low else 0.0)
+        here, there = first.at(time, smooth), second.at(other_time, smooth)
+        rotation, translation = first.motion.pose(time)
+        own, others = first.motion.aligned_atoms(time, smooth), second.motion.aligned_atoms(other_time, smooth)
+        turn, shift = np.eye(3), np.zeros(3)
+        atoms = None
+        if own is not None and others is not None and own.shape == others.shape:
+            if len(own) >= 3:
+                turn, shift = superpose(others.astype(np.float64), own.astype(np.float64))
+            own = ((1.0 - share) * own + share * (others @ turn.T + shift)).astype(np.float32)
+            others = ((own - shift) @ turn).astype(np.float32)
+            atoms = ((own.astype(np.float64) - translation) @ rotation).astype(np.float32)
+        there.warp = second.motion.warp_of(others, turn.T @ rotation, (translation - shift) @ turn, self.device)
+        here.warp = first.motion.warp_of(own, rotation, translation, self.device)
+        return MorphSlice(
+            time=time,
+            extrapolated=here.extrapolated,
+            expected_error=here.expected_error,
+            atoms=atoms,
+            box=scene_box(atoms, self.clearance, self.extent),
+            device=self.device,
+            parts=((1.0 - share, here), (share, there)),
+        )
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        raise TypeError("the way between two trajectories is not saved: save their family")
+
+
+@dataclass(eq=False)
+class MorphSlice(Slice):
+    """One time of a Morph: parts are slices with their shares, which sum to 1."""
+
+    parts: tuple[tuple[float, FastSlice], ...]
+
+    def _distance(self, x: torch.Tensor) -> torch.Tensor:
+        found = torch.zeros(len(x), device=x.device)
+        for share, part in self.parts:
+            if share > 0.0:
+                found += share * part._distance(x)
+        return found

@@ -1,0 +1,337 @@
+"""What preset `fast` costs: seconds and memory against states, atoms and mesh resolution. Writes docs/cost.png.
+
+    python benchmarks/cost.py [--max-minutes 60] [--device auto] [--data FOLDER] [--quick]
+
+Every point is measured in a process of its own, so that its peak of memory is its own, and kept as a JSON file in
+--folder: a run that was stopped, or whose minutes were over, goes on where it was. The table stands between markers in
+docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import frames
+import markdown
+import numpy as np
+import tables
+import torch
+from dsr_backend import checkpoint, device, mesher, surfaces, trainer
+from dsr_backend.config import FitConfig
+from dsr_backend.surfaces import Surface
+from trajectories import TRAJECTORIES
+
+ROOT = tables.ROOT
+STATES = (20, 50, 100, 200, 368, 1000)
+# Trajectory and copies of it side by side, this far apart in Å.
+SIZES = (("trpcage", 1), ("dims", 1), ("rhodopsin", 1), ("dims", 3), ("dims", 15), ("dims", 30))
+APART = 4.0
+FEW = 5
+RESOLUTIONS = (1.0, 0.7, 0.5, 0.35, 0.25)
+MESHES = 3
+
+Found = dict[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _options(arguments)
+    if options.point:
+        measured = {"make": make, "fit": fit, "mesh": mesh}[options.point["what"]](options.point)
+        print(json.dumps(measured))
+        return
+    end = time.perf_counter() + 60.0 * options.max_minutes
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for name, point in points(options).items():
+        path = options.folder / f"{name}.json"
+        if path.exists() and not options.again:
+            continue
+        left = end - time.perf_counter()
+        if left <= 0.0:
+            print(f"{name}: no time left; run again for it", flush=True)
+            continue
+        measure(name, point, path, left)
+    write(options.folder, options.write, device.choose(options.device).type)
+    print(f"written: {options.write}", flush=True)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--max-minutes", type=float, default=60.0, help="what is not done by then is left out")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--data", type=Path, help="a folder with trajectories, instead of fetching them")
+    parser.add_argument("--surfaces", type=Path, default=ROOT / "build" / "cost" / "surfaces", help="PyMOL's stay there")
+    parser.add_argument("--folder", type=Path, help="what is found stays there: build/cost/cpu or /cuda unless given")
+    parser.add_argument("--write", type=Path, help="docs/performance.md unless given; with --quick it is in the folder")
+    parser.add_argument("--again", action="store_true", help="measure again what is there")
+    parser.add_argument("--quick", action="store_true", help="small points only, to see that all works")
+    parser.add_argument("--point", type=json.loads, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    quick = ["quick"] if options.quick else []
+    options.folder = options.folder or ROOT.joinpath("build", "cost", *quick, device.choose(options.device).type)
+    options.write = options.write or (options.folder if options.quick else ROOT / "docs") / "performance.md"
+    return options
+
+
+def points(options: argparse.Namespace) -> dict[str, Found]:
+    """All there is to measure, by name, the cheap ones first."""
+    data = None if options.data is None else str(options.data)
+    states, sizes, resolutions = STATES, SIZES, RESOLUTIONS
+    if options.quick:
+        states, sizes, resolutions = (6, 12), (("trpcage", 1), ("trpcage", 2)), (1.0, 0.7)
+    largest = "dims" if not options.quick else "trpcage"
+    adk = str(options.folder / "mesh.dsr")
+    found: dict[str, Found] = {}
+
+    def add(name: str, trajectory: str, count: int, **point: Any) -> None:
+        made = {"trajectory": trajectory, "count": count, "path": str(options.surfaces / f"{trajectory}-{count}.npz")}
+        found[name] = {"what": "fit", "device": options.device, "copies": 1, "data": data, **made, **point}
+
+    for count in states:
+        add(f"states-{count}", "trpcage", count)
+    for trajectory, copies in sizes:
+        keep = {"keep": adk} if (trajectory, copies) == (largest, 1) else {}
+        add(f"atoms-{trajectory}-{copies}", trajectory, FEW, copies=copies, **keep)
+    found = dict(sorted(found.items(), key=lambda item: _atoms(item[1])))
+    for resolution in resolutions:
+        point = {"what": "mesh", "device": options.device, "fit": adk, "resolution": resolution}
+        found[f"mesh-{resolution}"] = point
+    return found
+
+
+def _atoms(point: Found) -> float:
+    """Atoms × states: what a fit costs, more or less."""
+    return float(TRAJECTORIES[point["trajectory"]].atoms * point["copies"] * point["count"])
+
+
+def measure(name: str, point: Found, path: Path, seconds: float) -> None:
+    """Have one point measured by a process of its own and keep what it found; say why where there is nothing."""
+    if point["what"] == "fit" and not Path(point["path"]).exists():
+        run(f"{name}, PyMOL's surfaces", {**point, "what": "make"}, None)
+    found = run(name, point, seconds)
+    if found is None:
+        return
+    kept = {"point": point, "found": found, "hardware": device.describe(point["device"]), "code": tables.code()}
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(json.dumps(kept))
+    os.replace(draft, path)
+
+
+def run(name: str, point: Found, seconds: float | None) -> Found | None:
+    """What the process of this point prints; None, and why, where it fails or takes longer than `seconds`."""
+    started = time.perf_counter()
+    command = [sys.executable, __file__, "--point", json.dumps(point)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        print(f"{name}: stopped, its minutes were over", flush=True)
+        return None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        print(f"{name}: failed (exit code {done.returncode}): {last}", flush=True)
+        return None
+    print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+# In the process of a point -----------------------------------------------------------------------------------
+
+
+def make(point: Found) -> Found:
+    """PyMOL's surfaces of `count` states, as a surfaces file. Where the trajectory has fewer, of atoms between them."""
+    trajectory, count = TRAJECTORIES[point["trajectory"]], point["count"]
+    states = list(range(1, trajectory.states + 1))
+    times = states[:count] if count <= len(states) else np.linspace(1, len(states), count).tolist()
+    given = None if point["data"] is None else Path(point["data"])
+    kept = ROOT / "build" / "tables" / "trajectories"
+    found, seconds = frames.made(point["trajectory"], states, times, given, kept, device.limit_threads())
+    numbered = [
+        Surface(float(number), s.points, s.normals, s.faces, s.atoms) for number, s in enumerate(found, 1)
+    ]  # fmt: skip
+    path = Path(point["path"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    surfaces.write(path, numbered, {"object": point["trajectory"], "between": count > len(states)})
+    return {"pymol_seconds": seconds}
+
+
+def fit(point: Found) -> Found:
+    """Fit the point's states, mesh a few times; seconds, and memory in MiB (the process's peak till then)."""
+    series, meta = surfaces.read(point["path"])
+    series = copied(series, point["copies"])
+    found: Found = {"states": len(series), "between": meta["between"], "loaded": _peak(point)}
+    started = time.perf_counter()
+    field = trainer.fit(series, FitConfig(device=point["device"]))
+    found["fit_seconds"] = time.perf_counter() - started
+    found["fit_memory"] = _peak(point)
+    keys = ("atoms", "area", "samples", "parameters")
+    found |= {key: field.report[key] for key in keys}
+    found |= _meshed(field, 0.5)
+    found["memory"] = _peak(point)
+    file = checkpoint.to_bytes(field)
+    found["bytes"] = len(file)
+    if "keep" in point:
+        Path(point["keep"]).write_bytes(file)
+    return found
+
+
+def mesh(point: Found) -> Found:
+    """Mesh a kept fit at one resolution."""
+    field = checkpoint.load(point["fit"], point["device"])
+    return {"loaded": _peak(point), **_meshed(field, point["resolution"]), "memory": _peak(point)}
+
+
+def _meshed(field: Any, resolution: float) -> Found:
+    first, last = field.time_range
+    times = np.linspace(first, last, MESHES + 3)[1:-1]
+    made = [mesher.mesh(field, float(at), resolution=resolution) for at in times]
+    # The first one also lays things out.
+    return {"mesh_seconds": float(np.median([one.seconds for one in made[1:]])), "triangles": len(made[-1].faces)}
+
+
+def copied(series: Sequence[Surface], copies: int) -> list[Surface]:
+    """Each state as that many copies of itself, side by side."""
+    every = np.concatenate([surface.points for surface in series])
+    size = every.max(0) - every.min(0) + APART
+    side = math.ceil(copies ** (1 / 3) - 1e-9)
+    places = np.array([(k // side**2, k // side % side, k % side) for k in range(copies)]) * size
+    return [_side_by_side(surface, places.astype(np.float32)) for surface in series]
+
+
+def _side_by_side(surface: Surface, places: np.ndarray) -> Surface:
+    assert surface.atoms is not None
+    points, atoms = (np.concatenate([xyz + place for place in places]) for xyz in (surface.points, surface.atoms))
+    faces = np.concatenate([surface.faces + k * len(surface.points) for k in range(len(places))])
+    return Surface(surface.state, points, np.tile(surface.normals, (len(places), 1)), faces, atoms)
+
+
+def _peak(point: Found) -> Found:
+    """The most memory in MiB that this process has had, and torch on the GPU."""
+    import resource
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
+    if device.choose(point["device"]).type == "cuda":
+        peak["gpu"] = torch.cuda.max_memory_allocated() / 2**20
+    return peak
+
+
+# Table and plot ----------------------------------------------------------------------------------------------
+
+
+def write(folder: Path, path: Path, kind: str) -> None:
+    """Put together all points that are in the folder, as the part of the file that is named after the device."""
+    kept = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
+    if not kept:
+        raise SystemExit(f"{folder} holds no results; give more minutes")
+    of_states, of_atoms, of_mesh = series = _sorted(kept)
+    machines = {"{name} ({device}, {threads} threads, torch {torch})".format(**one["hardware"]) for one in kept}
+    codes = sorted({one["code"] for one in kept})
+    lines = [f"#### Cost on {'; '.join(sorted(machines))}, Python {platform.python_version()}"]
+    between = [one["found"]["states"] for one in of_states if one["found"]["between"]]
+    note = f" ({', '.join(map(str, between))}: of atoms on straight lines between its states)" if between else ""
+    header = ["fit, s", "a state, s", "mesh, s", "memory of the fit", "of all", "`.dsr`"]
+    if of_states:
+        lines += ["", f"By states: Trp-cage, 304 atoms{note}.{_growth(of_states, 'states')}", ""]
+        body = [[str(one["found"]["states"]), *_cells(one["found"])] for one in of_states]
+        lines += markdown.table(["states", *header], body)
+    if of_atoms:
+        lines += ["", f"By atoms: {FEW} states, copies side by side.{_growth(of_atoms, 'atoms')}", ""]
+        body = []
+        for one in of_atoms:
+            found, copies = one["found"], one["point"]["copies"]
+            name = one["point"]["trajectory"] + (f" × {copies}" if copies > 1 else "")
+            body.append([name, str(found["atoms"]), f"{found['area']:.0f}", *_cells(found)])
+        lines += markdown.table(["", "atoms", "area, Å²", *header], body)
+    if of_mesh:
+        lines += ["", "By mesh resolution: AdK, the fit above.", ""]
+        body = [
+            [
+                str(one["point"]["resolution"]),
+                str(one["found"]["triangles"]),
+                f"{one['found']['mesh_seconds']:.2f}",
+                _memory(one["found"]["memory"]),
+            ]
+            for one in of_mesh
+        ]
+        lines += markdown.table(["resolution, Å", "triangles", "mesh, s", "memory"], body)
+    lines += ["", f"Meshes at 0.5 Å. Memory is the peak of the process, torch itself included. Backend {', '.join(codes)}."]
+    if importlib.util.find_spec("matplotlib"):
+        picture = path.with_name("cost.png" if kind == "cpu" else f"cost_{kind}.png")
+        _plot(series, picture)
+        lines += ["", f"![Seconds and memory]({picture.name})"]
+    markdown.put(path, f"cost {kind}", lines)
+
+
+def _sorted(kept: Sequence[Found]) -> tuple[list[Found], list[Found], list[Found]]:
+    """The points by states, by atoms and by resolution, each in rising order of cost."""
+    fits = [one for one in kept if one["point"]["what"] == "fit"]
+    meshes = [one for one in kept if one["point"]["what"] == "mesh"]
+    of_states = [one for one in fits if one["point"]["count"] != FEW]
+    of_atoms = [one for one in fits if one["point"]["count"] == FEW]
+    return (
+        sorted(of_states, key=lambda one: one["found"]["states"]),
+        sorted(of_atoms, key=lambda one: one["found"]["atoms"]),
+        sorted(meshes, key=lambda one: -one["point"]["resolution"]),
+    )
+
+
+def _cells(found: Found) -> list[str]:
+    return [
+        f"{found['fit_seconds']:.0f}",
+        f"{found['fit_seconds'] / found['states']:.2f}",
+        f"{found['mesh_seconds']:.2f}",
+        _memory(found["fit_memory"]),
+        _memory(found["memory"]),
+        f"{found['bytes'] / 1e6:.1f} MB",
+    ]
+
+
+def _memory(peak: Found) -> str:
+    return ", ".join(f"{peak[where] / 2**10:.1f} GiB{' GPU' * (where == 'gpu')}" for where in peak)
+
+
+def _growth(of: Sequence[Found], key: str) -> str:
+    """How the seconds of the fit grow over the larger half of the points, as a power."""
+    half = [one["found"] for one in of[len(of) // 2 :]]
+    if len(half) < 2:
+        return ""
+    slope = np.polyfit(*(np.log([one[name] for one in half]) for name in (key, "fit_seconds")), 1)[0]
+    return f" Over the last {len(half)} points the fit's seconds grow as {key} to the power {slope:.2f}."
+
+
+def _plot(series: Sequence[Sequence[Found]], picture: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    titles = ("states (Trp-cage)", f"atoms ({FEW} states)", "mesh resolution, Å (AdK)")
+    for axis, of, title in zip(axes, series, titles, strict=True):
+        key = title.partition(" ")[0]
+        x = [one["found"].get(key, one["point"].get("resolution")) for one in of]
+        if of and "fit_seconds" in of[0]["found"]:
+            axis.plot(x, [one["found"]["fit_seconds"] for one in of], "C0o-", label="fit, s")
+        axis.plot(x, [one["found"]["mesh_seconds"] for one in of], "C2s-", label="mesh, s")
+        axis.plot(x, [one["found"]["memory"]["host"] / 2**10 for one in of], "C1^--", label="peak memory, GiB")
+        axis.set(xscale="log", yscale="log", xlabel=title)
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=8)
+    figure.savefig(picture, dpi=110)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,557 @@
+"""How fast preset `fast` is and what makes it so: AdK opening (DIMS), states 1, 3, …, 79, beside PyMOL and its peers.
+
+    python benchmarks/fast.py [--device auto] [--parts fit movie peers ablation jitter] [--peer-seconds 120] [--quick]
+
+Each part leaves a JSON file in --folder; the tables are put together from all that are there and stand between markers
+in docs/performance.md. PyMOL makes its surfaces once, into the folder that tables.py uses too; with them there no
+PyMOL is needed. Half an hour on two cores; --quick takes minutes and shows only that everything works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import ablation
+import frames
+import hashgrid
+import markdown
+import numpy as np
+import rows
+import tables
+import torch
+from dsr_backend import checkpoint, device, mesher, trainer
+from dsr_backend.config import FitConfig
+from dsr_backend.field import Field
+from dsr_backend.metrics import Frame, Reference
+from numpy.typing import NDArray
+from rows import BETWEEN, FITTED, LATER, NEXT, ROWS, Row, some
+
+ROOT = tables.ROOT
+PARTS = ("fit", "movie", "peers", "ablation", "jitter")
+PYMOL = "atoms linear + PyMOL"
+# Times of the movie, and every how many of them is meshed to tell what all take.
+MOVIE, MOVIE_STEP = 400, 4
+# States: steps of the curves, and of the differences that velocities are taken by.
+STEP, INSTANT = 0.25, 0.01
+
+Found = dict[str, Any]
+Points = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.integer]]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _options(arguments)
+    row = rows.quick(ROWS["dims"]) if options.quick else ROWS["dims"]
+    rows.prepare(row, options.surfaces, options.data, ROOT / "build" / "tables" / "trajectories")
+    prepare(row, options.surfaces, options.data)
+    bench = Bench(row, options)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    parts = {"fit": fit, "movie": movie, "peers": peers, "ablation": ablate, "jitter": jitter}
+    for name in options.parts:
+        started = time.perf_counter()
+        found = parts[name](bench)
+        about = {"hardware": device.describe(options.device), "code": tables.code(), "quick": options.quick}
+        (options.folder / f"{name}.json").write_text(json.dumps({**about, "found": found}))
+        print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
+    write(options.folder, options.write, device.choose(options.device).type)
+    print(f"written: {options.write}", flush=True)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS), help="what to measure; all, or none")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--peer-seconds", type=float, default=120.0, help="of training, for the fields beside `fast`")
+    parser.add_argument("--data", type=Path, help="a folder with trajectories, instead of those that are installed")
+    parser.add_argument("--surfaces", type=Path, help="PyMOL's surfaces: build/tables/dims unless given")
+    parser.add_argument("--folder", type=Path, help="what is found stays there: build/fast/cpu or /cuda unless given")
+    parser.add_argument("--write", type=Path, help="docs/performance.md unless given; with --quick it is in the folder")
+    parser.add_argument("--quick", action="store_true", help="few states and seconds, to see that all works")
+    options = parser.parse_args(arguments)
+    quick = ["quick"] if options.quick else []
+    options.surfaces = options.surfaces or ROOT.joinpath("build", "tables", *quick, "dims")
+    options.folder = options.folder or ROOT.joinpath("build", "fast", *quick, device.choose(options.device).type)
+    options.write = options.write or (options.folder if options.quick else ROOT / "docs") / "performance.md"
+    if options.quick:
+        options.peer_seconds = min(options.peer_seconds, 6.0)
+    return options
+
+
+# What there is to measure against ----------------------------------------------------------------------------
+
+
+def prepare(row: Row, folder: Path, given: Path | None) -> None:
+    """Volume and area of PyMOL's surfaces every STEP states, and its seconds a surface, as movie.json in the folder.
+
+    Of atoms on straight lines between the fitted states, by one process and by two.
+    """
+    path = folder / "movie.json"
+    times = np.arange(row.training[0], row.training[-1] + 0.5 * STEP, STEP).tolist()
+    if path.exists() and json.loads(path.read_text())["times"] == times:
+        return
+    kept = ROOT / "build" / "tables" / "trajectories"
+    made, two = frames.made(row.trajectory, row.training, times, given, kept, 2)
+    measured = [frames.volume_and_area(surface.points, surface.faces) for surface in made]
+    few = times[:: max(1, len(times) // 40)]
+    _, one = frames.made(row.trajectory, row.training, few, given, kept, 1)
+    volumes, areas = zip(*measured, strict=True)
+    seconds = {"1": one / len(few), "2": two / len(times)}
+    path.write_text(json.dumps({"times": times, "volume": volumes, "area": areas, "seconds": seconds}))
+
+
+class Bench:
+    """The states, PyMOL's surfaces of them, and fits that more than one part asks about."""
+
+    def __init__(self, row: Row, options: argparse.Namespace) -> None:
+        self.row, self.device, self.quick = row, options.device, options.quick
+        self.peer_seconds = options.peer_seconds
+        self.truth, _ = tables.read_surfaces(options.surfaces / "truth.npz")
+        self.linear, _ = tables.read_surfaces(options.surfaces / "superposed.npz")
+        self.pymol: Found = json.loads((options.surfaces / "movie.json").read_text())
+        self.training = [self.truth[state] for state in row.training]
+        self.frame = Frame.of([surface.points for surface in self.training])
+        self.on_cpu = device.choose(options.device).type == "cpu"
+
+    @functools.cached_property
+    def fast(self) -> tuple[Field, float]:
+        return self.fit("fast")
+
+    def fit(self, preset: str, **config: Any) -> tuple[Field, float]:
+        """A field, and the seconds that it took."""
+        started = time.perf_counter()
+        field = trainer.fit(self.training, FitConfig(preset=preset, device=self.device, **config))
+        self.wait()
+        return field, time.perf_counter() - started
+
+    def wait(self) -> None:
+        if not self.on_cpu:
+            torch.cuda.synchronize()
+
+    @functools.cache  # noqa: B019 - one bench a process
+    def reference(self, state: int) -> Reference:
+        surface = self.truth[state]
+        return Reference(surface.points, surface.normals, surface.faces, self.frame)
+
+    def scores(self, predict: Callable[[int], Points], groups: Sequence[str], most: int = 1000) -> Found:
+        """Mean IoU and NC by group, over `most` states of each, evenly spread."""
+        found = {}
+        for group in groups:
+            states = some(self.row.groups[group], most)
+            each = [self.reference(state).score(*predict(state)) for state in states]
+            iou, nc = (float(np.mean([getattr(one, metric) for one in each])) for metric in ("iou", "nc"))
+            found[group] = {"iou": iou, "nc": nc, "states": len(states)}
+        return found
+
+    def by_pymol(self, most: int = 1000) -> Found:
+        """Scores between the states of what PyMOL makes of atoms on straight lines."""
+        return self.scores(lambda state: _parts(self.linear[state]), [BETWEEN], most)
+
+
+def meshed(field: Field, resolution: float = 0.5) -> Callable[[int], Points]:
+    """What a field predicts at a state."""
+    return lambda state: _parts(mesher.mesh(field, float(state), resolution=resolution))
+
+
+def _parts(surface: Any) -> Points:
+    return surface.points, surface.normals, surface.faces
+
+
+# fit ---------------------------------------------------------------------------------------------------------
+
+
+def fit(bench: Bench) -> Found:
+    """Seconds, quality, repeatability and size of `fast` and `preview`, and seconds a mesh."""
+    presets = {}
+    first, last = bench.row.training[0], bench.row.training[-1]
+    for preset in ("fast", "preview"):
+        twice = [bench.fit(preset), bench.fit(preset)]
+        if preset == "fast":
+            bench.fast = twice[0]
+        files = [_file(field) for field, _ in twice]
+        field = twice[0][0]
+        mesher.mesh(field, first + 0.5)
+        seconds = [mesher.mesh(field, float(at)).seconds for at in np.linspace(first, last, 12)]
+        presets[preset] = {
+            "seconds": [taken for _, taken in twice],
+            "identical": files[0] == files[1],
+            "digest": hashlib.sha256(files[0]).hexdigest()[:16],
+            "bytes": len(files[0]),
+            "parameters": field.report["parameters"],
+            "mesh": seconds,
+            "scores": bench.scores(meshed(field), list(bench.row.groups)),
+        }
+    return {"presets": presets, "start": _started(bench), "pymol": bench.pymol["seconds"]}
+
+
+def _file(field: Field) -> bytes:
+    """The .dsr file, without the seconds that the fit took, which its report holds."""
+    field.report = field.report | {"seconds": 0.0}
+    return checkpoint.to_bytes(field)
+
+
+def _started(bench: Bench) -> Found:
+    """Seconds of a process of its own: imports, loading the file, its first mesh and the next."""
+    code = """
+import json, sys, time
+clock = time.perf_counter
+marks = [clock()]
+from dsr_backend import checkpoint, mesher
+marks.append(clock())
+field = checkpoint.load(sys.argv[1], sys.argv[2])
+marks.append(clock())
+for _ in range(2):
+    mesher.mesh(field, float(sys.argv[3]))
+    marks.append(clock())
+print(json.dumps([after - before for before, after in zip(marks, marks[1:])]))
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "fit.dsr")
+        checkpoint.save(bench.fast[0], path)
+        command = [sys.executable, "-c", code, path, bench.device, str(bench.row.training[0] + 0.5)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return dict(zip(("imports", "load", "first", "second"), json.loads(done.stdout.splitlines()[-1]), strict=True))
+
+
+# movie -------------------------------------------------------------------------------------------------------
+
+
+def movie(bench: Bench) -> Found:
+    """A fit and 400 meshes against 400 surfaces by PyMOL, and both in quality between the states."""
+    field, seconds = bench.fast
+    times = np.linspace(bench.row.training[0], bench.row.training[-1], MOVIE)
+    sample = times[:: MOVIE_STEP * (10 if bench.quick else 1)]
+    mesher.mesh(field, float(times[1]))
+    each = [mesher.mesh(field, float(at)).seconds for at in sample]
+    return {
+        "fit": seconds,
+        "mesh": float(np.mean(each)),
+        "measured": len(sample),
+        "pymol": bench.pymol["seconds"],
+        "scores": bench.scores(meshed(field), [BETWEEN]),
+        "pymol_scores": bench.by_pymol(),
+    }
+
+
+# peers -------------------------------------------------------------------------------------------------------
+
+
+def peers(bench: Bench) -> list[Found]:
+    """`fast`, PyMOL, and other fields with a time budget each: lines of the table."""
+    fast, seconds = bench.fast
+    groups = [FITTED, BETWEEN]
+    # The paper's network takes long to mesh on a CPU.
+    most, coarse = (4, 1.0) if bench.on_cpu else (1000, 0.5)
+    parameters = fast.report["parameters"]
+    lines = [
+        {
+            "name": "`fast`",
+            "seconds": seconds,
+            "parameters": parameters,
+            "scores": bench.scores(meshed(fast), groups, most),
+        },
+        {"name": PYMOL, "seconds": None, "parameters": None, "scores": bench.by_pymol(most)},
+    ]
+    for budget in (0.25 * bench.peer_seconds, bench.peer_seconds):
+        started = time.perf_counter()
+        plain = hashgrid.fit(bench.training, parameters, budget, bench.device)
+        taken = time.perf_counter() - started
+        lines.append(
+            {
+                "name": "hash grid in (x, y, z, t)",
+                "seconds": taken,
+                "parameters": plain.report["parameters"],
+                "scores": bench.scores(meshed(plain), groups, most),
+            }
+        )
+    for budget in (0.25 * bench.peer_seconds, bench.peer_seconds):
+        paper, taken = bench.fit("paper", budget=budget)
+        lines.append(
+            {
+                "name": "`paper`" + (f", meshed at {coarse} Å" if coarse > 0.5 else ""),
+                "seconds": taken,
+                "parameters": paper.report["parameters"],
+                "scores": bench.scores(meshed(paper, coarse), groups, most),
+            }
+        )
+    return lines
+
+
+# ablation ----------------------------------------------------------------------------------------------------
+
+
+def ablate(bench: Bench) -> list[Found]:
+    """Every variant of ablation.py: lines of the table."""
+    task = ablation.Task(bench.training, bench.device, bench.peer_seconds)
+    lines = []
+    for name, variant in ablation.VARIANTS.items():
+        started = time.perf_counter()
+        field = variant(task)
+        taken = time.perf_counter() - started
+        lines.append(
+            {
+                "name": name,
+                "seconds": taken,
+                "parameters": sum(tensor.numel() for key, tensor in field.tensors().items() if key != "band"),
+                "scores": bench.scores(meshed(field), [FITTED, BETWEEN], 2 if bench.quick else 8),
+            }
+        )
+        print(f"  {name}: {taken:.0f} s", flush=True)
+    return lines
+
+
+# jitter ------------------------------------------------------------------------------------------------------
+
+
+def jitter(bench: Bench) -> Found:
+    """How smoothly volume, area and the surface itself go in time, beside PyMOL's surfaces."""
+    field, _ = bench.fast
+    times = bench.pymol["times"]
+    measured = []
+    for at in times:
+        mesh = mesher.mesh(field, at)
+        measured.append((mesh.volume, mesh.area))
+    volume, area = (list(column) for column in zip(*measured, strict=True))
+    true = {state: frames.volume_and_area(s.points, s.faces) for state, s in sorted(self_between(bench).items())}
+    found = {"times": times, "field": {"volume": volume, "area": area}, "true": true}
+    found["pymol"] = {key: bench.pymol[key] for key in ("volume", "area")}
+    found["motion"] = {name: velocity(field, bench.row.training, smooth) for name, smooth in SMOOTH.items()}
+    return found
+
+
+SMOOTH: dict[str, float | None] = {"as fitted": None, "`smooth=0`": 0.0}
+
+
+def self_between(bench: Bench) -> dict[int, Any]:
+    """True surfaces by state, as far as the last fitted one."""
+    return {state: surface for state, surface in bench.truth.items() if state <= bench.row.training[-1]}
+
+
+def velocity(field: Field, training: Sequence[int], smooth: float | None) -> Found:
+    """Normal velocity of the surface's vertices, −∂f/∂t / |∇f| in Å per state, by differences in time.
+
+    speed: mean of its size, at the training states and amid the gaps. jump: by how much it changes across a training
+    state, mean over the vertices; the mean and the largest over all states but the ends.
+    """
+    jumps, speeds = [], []
+    for state, following in zip(training[1:-1], training[2:], strict=True):
+        before, after = _velocities(field, float(state), smooth)
+        jumps.append(float((after - before).abs().mean()))
+        speeds.append(float(0.5 * (after.abs() + before.abs()).mean()))
+        before, after = _velocities(field, 0.5 * (state + following), smooth)
+        speeds.append(float(0.5 * (after.abs() + before.abs()).mean()))
+    return {"speed": float(np.mean(speeds)), "jump": float(np.mean(jumps)), "largest": float(np.max(jumps))}
+
+
+def _velocities(field: Field, at: float, smooth: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Normal velocities f4[N] of the vertices at one time, from the time just before and just after it."""
+    mesh = mesher.mesh(field, at, smooth=smooth)
+    x = torch.as_tensor(mesh.points, device=field.device)
+    here = field.at(at, smooth)
+    steep = torch.linalg.norm(here.gradient(x, 0.1), dim=1).clamp_min(0.1)
+    now = here.distance(x)
+    past, next_ = (field.at(at + shift, smooth).distance(x) for shift in (-INSTANT, INSTANT))
+    return (past - now) / INSTANT / steep, (now - next_) / INSTANT / steep
+
+
+def roughness(times: Sequence[float], values: Sequence[float], step: float, only: set[float] | None = None) -> float:
+    """Mean |v(t − step) − 2 v(t) + v(t + step)| over the times at which all three are known.
+
+    only: times t to take; all where None.
+    """
+    known = dict(zip(times, values, strict=True))
+    inner = [at for at in times if {at - step, at + step} <= known.keys() and (only is None or at in only)]
+    return float(np.mean([abs(known[at - step] - 2.0 * known[at] + known[at + step]) for at in inner]))
+
+
+# Tables ------------------------------------------------------------------------------------------------------
+
+
+def write(folder: Path, path: Path, kind: str) -> None:
+    """Put together all parts that are in the folder, as the part of the file that is named after the device."""
+    sections = {"fit": _fit, "movie": _movie, "peers": _peers, "ablation": _ablation, "jitter": _jitter}
+    lines: list[str] = []
+    machines, codes = set(), set()
+    for name, section in sections.items():
+        if not (folder / f"{name}.json").exists():
+            continue
+        kept = json.loads((folder / f"{name}.json").read_text())
+        machines.add("{name} ({device}, {threads} threads, torch {torch})".format(**kept["hardware"]))
+        codes.add(kept["code"])
+        lines += [*section(kept["found"], path), ""]
+        if kept["quick"]:
+            lines.insert(0, "**Of few states and seconds (--quick): these figures say nothing.**")
+    if not lines:
+        raise SystemExit(f"{folder} holds no results; run with --parts")
+    about = f"{'; '.join(sorted(machines))}, Python {platform.python_version()}; backend {', '.join(sorted(codes))}."
+    markdown.put(path, f"fast {kind}", [f"### On {about}", "", *lines[:-1]])
+
+
+def _pair(scores: Found, group: str) -> str:
+    return f"{scores[group]['iou']:.4f} / {scores[group]['nc']:.4f}" if group in scores else ""
+
+
+def _fit(found: Found, path: Path) -> list[str]:
+    groups = (FITTED, BETWEEN, NEXT, LATER)
+    some_scores = found["presets"]["fast"]["scores"]
+    counts = ", ".join(f"{some_scores[group]['states']} {group}" for group in groups if group in some_scores)
+    body = []
+    for preset, one in found["presets"].items():
+        body.append(
+            [
+                f"`{preset}`",
+                " and ".join(f"{seconds:.1f}" for seconds in one["seconds"]),
+                *(_pair(one["scores"], group) for group in groups),
+                f"{one['parameters'] / 1e6:.2f} M",
+                f"{one['bytes'] / 1e6:.1f} MB",
+                f"{np.median(one['mesh']):.3f}",
+            ]
+        )
+    identical = {preset: one["identical"] for preset, one in found["presets"].items()}
+    same = "the same file, byte for byte" if all(identical.values()) else f"the same file: {identical}"
+    start, mesh = found["start"], float(np.median(found["presets"]["fast"]["mesh"]))
+    header = ["preset", "two fits, s", *(f"{group}, IoU / NC" for group in groups), "numbers", "`.dsr`", "mesh, s"]
+    return [
+        "#### Fit and mesh",
+        "",
+        *markdown.table(header, body),
+        "",
+        f"Scored at {counts} states. Two fits with one seed give {same} (but for the seconds noted in it). A mesh is at "
+        f"0.5 Å, the median of {len(found['presets']['fast']['mesh'])} over the whole range; PyMOL takes "
+        f"{found['pymol']['1']:.2f} s for one surface, {found['pymol']['1'] / mesh:.1f} times as long. In a new "
+        f"process the first mesh takes {start['first']:.2f} s and the second {start['second']:.2f} s, after "
+        f"{start['imports']:.1f} s of imports and {start['load']:.2f} s of loading the file.",
+    ]
+
+
+def _movie(found: Found, path: Path) -> list[str]:
+    ours = found["fit"] + MOVIE * found["mesh"]
+    body = [
+        ["`fast`: fit", f"{found['fit']:.0f}", "", ""],
+        [f"`fast`: {MOVIE} meshes", f"{MOVIE * found['mesh']:.0f}", "", _pair(found["scores"], BETWEEN)],
+        ["`fast`: both", f"{ours:.0f}", "1", ""],
+    ]
+    for count, name in (("1", "one process"), ("2", "two processes")):
+        seconds = MOVIE * found["pymol"][count]
+        body.append(
+            [f"{PYMOL}, {name}", f"{seconds:.0f}", f"{seconds / ours:.1f}", _pair(found["pymol_scores"], BETWEEN)]
+        )
+    return [
+        f"#### A movie of {MOVIE} frames",
+        "",
+        *markdown.table(["", "seconds", "times `fast`", "between the states, IoU / NC"], body),
+        "",
+        f"From the fitted states; surfaces of these are there already in both cases. Seconds are those of "
+        f"{found['measured']} meshes, and of PyMOL's surfaces every {STEP} states, times {MOVIE} over their number.",
+    ]
+
+
+def _lines(found: Sequence[Found]) -> list[list[str]]:
+    body = []
+    for line in found:
+        seconds = "" if line["seconds"] is None else f"{line['seconds']:.0f}"
+        numbers = "" if line["parameters"] is None else f"{line['parameters'] / 1e6:.2f} M"
+        body.append([line["name"], seconds, numbers, *(_pair(line["scores"], group) for group in (FITTED, BETWEEN))])
+    return body
+
+
+def _peers(found: Sequence[Found], path: Path) -> list[str]:
+    states = found[0]["scores"][FITTED]["states"]
+    return [
+        "#### Peers",
+        "",
+        *markdown.table(["", "seconds", "numbers", "fitted, IoU / NC", "between, IoU / NC"], _lines(found)),
+        "",
+        f"On the same threads and surfaces, one after another; scored at {states} states each. The hash grid "
+        "(Instant-NGP, benchmarks/hashgrid.py) is trained on the samples that `fast` takes and has as many numbers; it "
+        "and `paper` were stopped at the seconds given (sampling, or for `paper` the rest of the fit, comes on top "
+        "of its training).",
+    ]
+
+
+def _ablation(found: Sequence[Found], path: Path) -> list[str]:
+    states = found[0]["scores"][FITTED]["states"]
+    return [
+        "#### What each part is worth",
+        "",
+        *markdown.table(["", "seconds", "numbers", "fitted, IoU / NC", "between, IoU / NC"], _lines(found)),
+        "",
+        f"Scored at {states} states each. `fast` averages over states by a Gaussian whose width it chooses. The eikonal "
+        "loss gets its seconds of Adam on top of a fit, for the lattices it starts from.",
+    ]
+
+
+def _jitter(found: Found, path: Path) -> list[str]:
+    times = found["times"]
+    true = {float(state): values for state, values in found["true"].items()}
+    between = {state for state in true if {state - 1.0, state + 1.0} <= true.keys()}
+    body = []
+    for number, (name, unit) in enumerate((("volume", "Å³"), ("area", "Å²"))):
+        ours, theirs = found["field"][name], found["pymol"][name]
+        of_true = roughness(list(true), [values[number] for values in true.values()], 1.0, between)
+        body += [
+            [f"{name}, {unit}", "`fast`", f"{roughness(times, ours, STEP):.1f}", f"{roughness(times, ours, 1.0):.1f}"],
+            ["", PYMOL, f"{roughness(times, theirs, STEP):.1f}", f"{roughness(times, theirs, 1.0):.1f}"],
+            ["", "PyMOL, true states", "", f"{of_true:.1f}"],
+        ]
+    motion = [
+        [
+            name,
+            f"{one['speed']:.3f}",
+            f"{one['jump']:.3f}",
+            f"{one['largest']:.3f}",
+            f"{one['jump'] / one['speed']:.2f}",
+            f"{one['largest'] / one['speed']:.2f}",
+        ]
+        for name, one in found["motion"].items()
+    ]
+    picture = path.with_name("jitter.png")
+    lines = [
+        "#### Jitter",
+        "",
+        "Mean size of the second difference in time:",
+        "",
+        *markdown.table(["", "surface", f"steps of {STEP} states", "steps of 1 state"], body),
+        "",
+        f"True states: at the {len(between)} states of which both neighbours' surfaces are there too. Normal velocity of "
+        "the field's vertices, Å per state, and by how much it changes across a training state, mean over the vertices:",
+        "",
+        *markdown.table(["", "mean size", "jump, mean", "largest", "mean / size", "largest / size"], motion),
+    ]
+    if importlib.util.find_spec("matplotlib"):
+        _plot(found, true, picture)
+        lines += ["", f"![Volume over time]({picture.name})"]
+    return lines
+
+
+def _plot(found: Found, true: dict[float, Any], picture: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(10, 4), layout="constrained")
+    axis.plot(found["times"], found["pymol"]["volume"], color="0.6", linewidth=1, label=f"{PYMOL}, every {STEP} states")
+    axis.plot(found["times"], found["field"]["volume"], color="C0", linewidth=1.5, label="fast, the same times")
+    axis.plot(list(true), [values[0] for values in true.values()], "k.", markersize=4, label="PyMOL, true states")
+    axis.set(xlabel="state", ylabel="enclosed volume (Å³)")
+    axis.legend(fontsize=8)
+    figure.savefig(picture, dpi=110)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    main()

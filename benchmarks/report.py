@@ -1,0 +1,392 @@
+"""The benchmark's tables and the picture of the noise, from the JSON that tables.py leaves in a folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rows import (
+    AHEAD,
+    BETWEEN,
+    BLENDED,
+    FITTED,
+    HOLD,
+    LATER,
+    NEXT,
+    ROWS,
+    SMOOTHED,
+    STRAIGHT,
+    SUPERPOSED,
+    TYPE_3,
+)
+from scipy.stats import spearmanr
+from trajectories import TRAJECTORIES
+
+BASELINES, FAST, PAPER = METHODS = ("baselines", "fast", "paper")
+METRICS = (("iou", "IoU", 4), ("chamfer_l1", "Chamfer L1", 5), ("chamfer_sq", "Chamfer sq", 6), ("nc", "NC", 4))
+HIGHER = ("iou", "nc")
+PRINTED = "the paper, as printed"
+# Mean and deviation of IoU, Chamfer (its second kind) and NC in Tables 1 and 2 of the paper.
+AS_PRINTED: dict[tuple[str, str], tuple[tuple[float, float], ...]] = {
+    ("dims", FITTED): ((0.9316, 0.0070), (0.0003, 0.0001), (0.9671, 0.0050)),
+    ("froda", FITTED): ((0.8318, 0.0286), (0.0004, 0.0001), (0.9098, 0.0175)),
+    ("dims", NEXT): ((0.8467, 0.0423), (0.0010, 0.0005), (0.8666, 0.0504)),
+    ("dims", LATER): ((0.6835, 0.0551), (0.0055, 0.0020), (0.6932, 0.0474)),
+    ("froda", NEXT): ((0.7660, 0.0502), (0.0012, 0.0006), (0.8267, 0.0490)),
+    ("froda", LATER): ((0.6043, 0.0474), (0.0044, 0.0012), (0.6783, 0.0384)),
+}
+
+
+Found = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table: its method, mean and deviation by metric, the states they are of, and more columns."""
+
+    method: str
+    values: dict[str, tuple[float, float]]
+    states: int = 0
+    seconds: str = ""
+
+    @classmethod
+    def of(cls, method: str, scores: dict[str, Found], seconds: str = "") -> Line:
+        """From the scores by state."""
+        values = {}
+        for name, _, _ in METRICS:
+            column = np.array([found[name] for found in scores.values()])
+            with np.errstate(invalid="ignore"):
+                values[name] = (float(column.mean()), float(column.std()))
+        return cls(method, values, len(scores), seconds)
+
+
+class Results:
+    """All that a folder holds: `found[row][method]` is a JSON file's content."""
+
+    def __init__(self, folder: Path) -> None:
+        self.found: dict[str, dict[str, Found]] = {}
+        for name in ROWS:
+            for method in METHODS:
+                path = folder / name / f"{method}.json"
+                if path.exists():
+                    self.found.setdefault(name, {})[method] = json.loads(path.read_text())
+
+    @property
+    def rows(self) -> list[str]:
+        """The rows whose baselines are there: without them nothing is known about the trajectory."""
+        return [name for name in self.found if BASELINES in self.found[name]]
+
+    def about(self, row: str) -> Found:
+        return dict(self.found[row][BASELINES]["about"])
+
+    def lines(self, row: str, group: str) -> list[Line]:
+        """All methods that have scores there: fields first, the paper's own figures last."""
+        lines = []
+        for method in (FAST, PAPER, BASELINES):
+            found = self.found[row].get(method)
+            if found is None:
+                continue
+            seconds = f"{found['fit_seconds']:.0f}" if method != BASELINES else ""
+            for label, scores in found["scores"].get(group, {}).items():
+                lines.append(Line.of(label, scores, seconds))
+        printed = AS_PRINTED.get((row, group))
+        if printed and self.found[row][BASELINES]["asked"]["training"] == list(ROWS[row].training):
+            lines.append(Line(PRINTED, dict(zip(("iou", "chamfer_sq", "nc"), printed, strict=True))))
+        return lines
+
+
+def best(lines: Sequence[Line], metric: str) -> float | None:
+    """The best mean of these lines, as far as its printed digits go."""
+    digits = {name: digits for name, _, digits in METRICS}[metric]
+    means = [round(line.values[metric][0], digits) for line in lines if metric in line.values]
+    return (max(means) if metric in HIGHER else min(means)) if len(means) > 1 else None
+
+
+def cells(line: Line, lines: Sequence[Line]) -> list[str]:
+    """The metrics of one line as text, those that are the best of `lines` in bold."""
+    texts = []
+    for metric, _, digits in METRICS:
+        if metric not in line.values:
+            texts.append("")
+            continue
+        mean, deviation = line.values[metric]
+        text = f"{mean:.{digits}f} ± {deviation:.{digits}f}" if math.isfinite(mean) else "∞"
+        texts.append(f"**{text}**" if round(mean, digits) == best(lines, metric) else text)
+    return texts
+
+
+def block(results: Results, row: str, group: str) -> list[str]:
+    """One row's lines of a table: trajectory, states, method, metrics, seconds."""
+    lines = results.lines(row, group)
+    texts = []
+    for line in lines:
+        states = "" if line.method == PRINTED else str(line.states)
+        texts.append(
+            f"| {row} | {group} | {line.method} | {states} | {' | '.join(cells(line, lines))} | {line.seconds} |"
+        )
+    return texts
+
+
+HEADER = [
+    f"| row | states | method | scored | {' | '.join(title for _, title, _ in METRICS)} | fit, s |",
+    f"|---|---|---|---|{'---|' * len(METRICS)}---|",
+]
+
+
+def table(results: Results, rows: Sequence[str], groups: Sequence[str]) -> list[str]:
+    return [*HEADER, *(line for row in rows for group in groups for line in block(results, row, group))]
+
+
+def write(folder: Path, path: Path, failed: dict[str, str]) -> None:
+    """Put the tables together from all JSON in the folder. failed: rows that could not be had, and why."""
+    results = Results(folder)
+    if not results.rows:
+        raise SystemExit(f"{folder} holds no scores; run without --only")
+    regular = [row for row in results.rows if row in TRAJECTORIES]
+    sparse = [row for row in results.rows if row not in TRAJECTORIES]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = [
+        "# Results",
+        "",
+        INTRODUCTION,
+        "",
+        "## The rows",
+        "",
+        *_rows(results),
+        *([f"\nLeft out in this run, for want of their data: {', '.join(failed)}."] if failed else []),
+        "",
+        PAPERS_ROWS,
+        "",
+        "## At a glance",
+        "",
+        *_glance(results),
+        "",
+        "## Reconstruction (Table 1 of the paper)",
+        "",
+        "At states that were fitted.",
+        "",
+        *table(results, regular, [FITTED]),
+        "",
+        "## Interpolation (Fig. 6, Tables 4 and 5)",
+        "",
+        "At states between the fitted ones. The paper's own figures for this are in an appendix that is not at hand.",
+        "",
+        *table(results, regular, [BETWEEN]),
+    ]
+    if sparse:
+        text += ["", "### Over wider gaps", "", SPARSE, "", *table(results, sparse, [FITTED, BETWEEN])]
+    text += ["", "## Future (Table 2)", "", FUTURE, "", *table(results, regular, [NEXT, LATER])]
+    text += ["", "## Noise (Fig. 5)", "", *_noise(results, regular, path.parent / "noise.png")]
+    text += ["", "## Where `fast` is not the best", "", *_losses(results)]
+    text += ["", "## Hardware and time", "", *_hardware(results)]
+    path.write_text("\n".join(text) + "\n")
+
+
+def _names() -> dict[str, str]:
+    return {
+        "hold": HOLD,
+        "straight": STRAIGHT,
+        "superposed": SUPERPOSED,
+        "type3": TYPE_3,
+        "smoothed": SMOOTHED,
+        "blended": BLENDED,
+    }
+
+
+INTRODUCTION = f"""Written by `python benchmarks/tables.py`. Truth is PyMOL's own surface of each state; the figures are
+mean ± standard deviation over the states that were scored (as many as "scored" says, evenly spread over their group).
+IoU on a 128³ grid; Chamfer L1 is Eq. 6–7 of the paper, Chamfer sq the sum of both mean squared distances, which the
+paper's released code computes and its tables hold; both in units in which the longest side of all fitted surfaces is
+2/1.1; NC as Eq. 8–9. The best of a row's methods is **bold**.
+
+`fast` and `paper` are this project's presets; `paper` is the paper's own network and loss. What can be done without a
+field:
+
+- *{HOLD}*;
+- *{SUPERPOSED}*: the fitted states before and after are superposed, their atoms mixed linearly and turned as the
+  molecule is in between, and PyMOL makes the surface;
+- *{TYPE_3}*: with PyMOL's other closed surface, which keeps vertices that the default one trims;
+- *{SMOOTHED}*: all fitted states superposed (`intra_fit`) and smoothed by PyMOL's `smooth` with its defaults first;
+- *{STRAIGHT}*;
+- *{BLENDED}*: the zero of the linear blend of both neighbours' signed distances, on 96³ nodes."""
+
+PAPERS_ROWS = """DIMS and FRODA are the paper's own rows, on the same files and states. Its other rows are of data that
+comes in no package or small file: I-FABP, AdK equilibrium, NhaA and YiiP, 14 small proteins of DRYAD, Aβ, and four
+GPCRs of GPCRmd. The nearest of what is open stands in for them: rhodopsin and the 5-HT1B receptor for the membrane
+proteins and GPCRs; villin and Trp-cage, at two temperatures each, and trpzip2 for DRYAD and Aβ. Figures of different
+molecules cannot be compared line by line; the paper's rows of DRYAD lie at IoU 0.42 to 0.66 and NC 0.65 to 0.83."""
+
+SPARSE = """DIMS again, with few states fitted: every 12th, every 26th and only the two end states of 1–79. Scored at a
+quarter, half and three quarters of every gap."""
+
+FUTURE = f"""States 1–10 and 11–20 after the range that the fitted ones were taken from, as far as the trajectory goes.
+*{AHEAD}*: the atoms go on as they came from the last fitted state but one."""
+
+
+def _rows(results: Results) -> list[str]:
+    lines = [
+        "| row | trajectory | atoms | fitted | step RMSD, Å | PyMOL, s a surface | source, licence |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in results.rows:
+        about, trajectory = results.about(name), TRAJECTORIES[ROWS[name].trajectory]
+        lines.append(
+            f"| {name} | {trajectory.about} | {about['atoms']} | {about['fitted']} | "
+            f"{about['step_rmsd']:.2f} | {about['pymol_seconds']:.2f} | {trajectory.origin}; {trajectory.licence} |"
+        )
+    lines += ["", "Step RMSD: mean between consecutive states, superposed, Cα."]
+    return lines
+
+
+def _glance(results: Results) -> list[str]:
+    """IoU and NC of `fast` beside the best that there is without a field, one line a row."""
+    groups = (FITTED, BETWEEN, NEXT, LATER)
+    lines = [
+        "IoU / NC of `fast`, and in brackets of whatever without a field has the best IoU there.",
+        "",
+        f"| row | step RMSD, Å | {' | '.join(groups)} |",
+        f"|---|---|{'---|' * len(groups)}",
+    ]
+
+    def pair(line: Line) -> str:
+        return f"{line.values['iou'][0]:.3f} / {line.values['nc'][0]:.3f}"
+
+    for row in results.rows:
+        columns = []
+        for group in groups:
+            found = results.lines(row, group)
+            ours = [line for line in found if line.method == f"`{FAST}`"]
+            others = [line for line in found if line.method not in (f"`{FAST}`", f"`{PAPER}`", PRINTED)]
+            text = pair(ours[0]) if ours else ""
+            if others:
+                text += f" ({pair(max(others, key=lambda line: line.values['iou'][0]))})"
+            columns.append(text)
+        lines.append(f"| {row} | {results.about(row)['step_rmsd']:.2f} | {' | '.join(columns)} |")
+    return lines
+
+
+def _noise(results: Results, rows: Sequence[str], picture: Path) -> list[str]:
+    """The three metrics against the RMSD between consecutive states, over all rows: correlations, and the picture."""
+    points: dict[tuple[str, str], list[tuple[float, str, Line]]] = {}
+    for row in rows:
+        for group in (FITTED, BETWEEN):
+            for line in results.lines(row, group):
+                if line.method in (f"`{FAST}`", f"`{PAPER}`", PRINTED):
+                    points.setdefault((line.method, group), []).append((results.about(row)["step_rmsd"], row, line))
+    lines = [
+        "Spearman's rank correlation, over the rows, between the RMSD between consecutive states and each metric:",
+        "",
+        "| method | states | rows | IoU | Chamfer sq | NC |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (method, group), found in points.items():
+        if len(found) >= 5:
+            rmsd = [point[0] for point in found]
+            columns = [
+                f"{spearmanr(rmsd, [point[2].values[metric][0] for point in found]).statistic:+.2f}"
+                for metric in ("iou", "chamfer_sq", "nc")
+            ]
+            lines.append(f"| {method} | {group} | {len(found)} | {' | '.join(columns)} |")
+    if importlib.util.find_spec("matplotlib"):
+        _plot(points, picture)
+        lines += ["", f"![Metrics against RMSD between consecutive states]({picture.name})"]
+    else:
+        print("no matplotlib here, so no picture of the noise", flush=True)
+    return lines
+
+
+def _plot(points: dict[tuple[str, str], list[tuple[float, str, Line]]], picture: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    styles: dict[str, Found] = {
+        f"`{FAST}`": {"color": "C0", "marker": "o"},
+        f"`{PAPER}`": {"color": "C1", "marker": "s"},
+        PRINTED: {"color": "0.3", "marker": "x"},
+    }
+    figure, axes = pyplot.subplots(1, 3, figsize=(12, 4), layout="constrained")
+    for axis, (metric, title) in zip(axes, (("iou", "IoU"), ("chamfer_sq", "Chamfer sq"), ("nc", "NC")), strict=True):
+        for (method, group), found in points.items():
+            x, y = [point[0] for point in found], [point[2].values[metric][0] for point in found]
+            style = {**styles[method], **({"markerfacecolor": "none"} if group == BETWEEN else {})}
+            axis.plot(x, y, linestyle="", label=f"{method.strip('`')}, {group}", **style)
+            if method == f"`{FAST}`" and group == FITTED:
+                for a, b, point in zip(x, y, found, strict=True):
+                    axis.annotate(point[1], (a, b), textcoords="offset points", xytext=(3, 4), fontsize=7)
+        axis.set(xlabel="RMSD between consecutive states, Cα (Å)", ylabel=title)
+        if metric == "chamfer_sq":
+            axis.set_yscale("log")
+    axes[0].legend(fontsize=7)
+    figure.savefig(picture, dpi=110)
+    pyplot.close(figure)
+
+
+def _losses(results: Results) -> list[str]:
+    """Every row, group and metric at which another method has a better mean than `fast`, by how much."""
+    lines, least = [], {}
+    for row in results.rows:
+        if FAST not in results.found[row]:
+            continue
+        for group in (FITTED, BETWEEN, NEXT, LATER):
+            found = results.lines(row, group)
+            ours = next((line for line in found if line.method == f"`{FAST}`"), None)
+            if ours is None:
+                continue
+            if group == FITTED and ROWS[row].noisy:
+                least[row] = ours.values["iou"][0]
+            for metric, title, digits in METRICS:
+                mine, top = round(ours.values[metric][0], digits), best(found, metric)
+                if top is not None and mine != top:
+                    winner = next(
+                        line.method
+                        for line in found
+                        if metric in line.values and round(line.values[metric][0], digits) == top
+                    )
+                    lines.append(f"| {row} | {group} | {title} | {mine:.{digits}f} | {top:.{digits}f} | {winner} |")
+    said = []
+    if least:
+        worst = min(least, key=lambda row: least[row])
+        said = [f"Lowest mean IoU of `fast` at the fitted states of a noisy row: {least[worst]:.4f} ({worst}).", ""]
+    if not lines:
+        return [*said, "Nowhere in these tables."]
+    return [*said, "| row | states | metric | `fast` | best | which is |", "|---|---|---|---|---|---|", *lines]
+
+
+def _hardware(results: Results) -> list[str]:
+    lines = []
+    for method in METHODS:
+        found = [results.found[row][method] for row in results.rows if method in results.found[row]]
+        if not found:
+            continue
+        machines = sorted(
+            {"{name} ({device}, {threads} threads, torch {torch})".format(**one["hardware"]) for one in found}
+        )
+        line = f"- `{method}`" if method != BASELINES else "- What needs no field"
+        line += f": {'; '.join(machines)}"
+        if method != BASELINES:
+            mesh = [one["mesh_seconds"] for one in found]
+            line += f"; a mesh at {found[0]['asked']['resolution']} Å takes {min(mesh):.2f} to {max(mesh):.2f} s"
+        if any(one["asked"].get("seconds") for one in found):
+            line += (
+                f". **Cut short**: {found[0]['asked']['seconds']:.0f} s of training on a CPU, where the whole of it "
+                f"takes many hours, and scored at {found[0]['asked']['most']} states of a group at most. These figures "
+                f"say nothing about the network trained to its end"
+            )
+        lines.append(line + ".")
+    fits = [found for row in results.rows for method, found in results.found[row].items() if method != BASELINES]
+    codes = sorted({found["code"] for found in fits})
+    lines.append(f"- Python {platform.python_version()}; digest of the backend's sources: {', '.join(codes)}.")
+    if len(codes) > 1:
+        lines.append("- **Not all of these figures are of the same sources**; `--again` redoes them.")
+        print(f"figures of {len(codes)} different backend sources: {', '.join(codes)}", flush=True)
+    lines.append("- Fit seconds are those of the fit alone, once PyMOL's surfaces are there.")
+    return lines

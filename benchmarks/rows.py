@@ -1,0 +1,287 @@
+"""The benchmark's rows: which states are fitted, which are asked for, and what a user could do without a field.
+
+Every prediction here is a mesh from PyMOL or from distance grids. PyMOL's are made once and kept as surfaces files, so
+that scoring and fitting can go on elsewhere, where there is no PyMOL.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import trajectories
+from dsr_backend import device, surfaces
+from dsr_backend.metrics import Frame
+from dsr_backend.motion import Motion, superpose
+from dsr_backend.sampling import TriangleMesh
+from dsr_backend.surfaces import Surface
+from numpy.typing import NDArray
+from skimage.measure import marching_cubes
+
+FITTED, BETWEEN, NEXT, LATER = "fitted", "between", "future 1–10", "future 11–20"
+# States scored at the most; rows that the paper has none of get half.
+MOST = 20
+# PyMOL's default window is five states: with fewer it smooths nothing.
+SMOOTHED_FROM = 5
+# Nodes along an axis of the blended grids, over the metrics' [-1, 1]³; 95 cells are 19 times 5.
+GRID_NODES, COARSE_STEP = 96, 5
+
+HOLD = "nearest fitted state held"
+HOLD_LAST = "last fitted state held"
+BLENDED = "distance grids blended"
+STRAIGHT = "atoms linear + PyMOL, not superposed"
+SUPERPOSED = "atoms linear + PyMOL"
+TYPE_3 = "atoms linear + PyMOL, `surface_type` 3"
+SMOOTHED = "`smooth`, atoms linear + PyMOL"
+AHEAD = "atoms straight on + PyMOL"
+# The surfaces file of each way that PyMOL makes.
+MADE = {SUPERPOSED: "superposed", TYPE_3: "type3", SMOOTHED: "smoothed", STRAIGHT: "straight", AHEAD: "ahead"}
+
+Points = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.integer]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One fit of a trajectory's states, and the states that predictions are scored at, by group.
+
+    groups: the states scored. noisy: thermal noise, so that the noisy rows' requirement holds.
+    """
+
+    name: str
+    trajectory: str
+    about: str
+    training: tuple[int, ...]
+    groups: dict[str, tuple[int, ...]]
+    noisy: bool = False
+
+
+def some(states: Sequence[int], most: int) -> tuple[int, ...]:
+    """At most `most` of the states, evenly spread."""
+    if len(states) <= most:
+        return tuple(states)
+    return tuple(states[round(k)] for k in np.linspace(0, len(states) - 1, most))
+
+
+def every(name: str, step: int, last: int, most: int, noisy: bool = False) -> Row:
+    """States 1, 1 + step, … up to `last` fitted; scored there, between them and in the 20 states after `last`.
+
+    At most `most` states are scored of the fitted ones and of those between, and half of that in either ten after them.
+    """
+    trajectory = trajectories.TRAJECTORIES[name]
+    training = tuple(range(1, last + 1, step))
+    between = tuple(state for state in range(1, training[-1]) if state not in training)
+    groups = {
+        FITTED: training,
+        BETWEEN: between,
+        NEXT: tuple(range(last + 1, min(last + 10, trajectory.states) + 1)),
+        LATER: tuple(range(last + 11, min(last + 20, trajectory.states) + 1)),
+    }
+    ordinal = {2: "second", 3: "third"}[step]
+    ahead = (NEXT, LATER)
+    scored = {k: some(states, most // 2 if k in ahead else most) for k, states in groups.items() if states}
+    return Row(name, name, f"every {ordinal} of {last}", training, scored, noisy)
+
+
+def gaps(name: str, trajectory: str, training: Sequence[int]) -> Row:
+    """Few states fitted; scored there and at a quarter, half and three quarters of every gap."""
+    pairs = list(itertools.pairwise(training))
+    between = tuple(a + round(share * (b - a)) for a, b in pairs for share in (0.25, 0.5, 0.75))
+    listed = ", ".join(map(str, training)) if len(training) < 5 else f"{training[0]}, {training[1]}, …, {training[-1]}"
+    return Row(name, trajectory, f"states {listed}", tuple(training), {FITTED: tuple(training), BETWEEN: between})
+
+
+ROWS = {
+    row.name: row
+    for row in (
+        every("dims", 2, 80, MOST),
+        every("froda", 3, 120, MOST),
+        every("rhodopsin", 2, 40, MOST // 2),
+        every("gpcr", 2, 80, MOST // 2, noisy=True),
+        every("trpcage", 2, 150, MOST // 2, noisy=True),
+        every("trpcage450", 2, 140, MOST // 2, noisy=True),
+        every("villin", 2, 140, MOST // 2, noisy=True),
+        every("villin450", 2, 140, MOST // 2, noisy=True),
+        every("trpzip2", 2, 80, MOST // 2, noisy=True),
+        gaps("dims12", "dims", range(1, 80, 12)),
+        gaps("dims26", "dims", range(1, 80, 26)),
+        gaps("dims78", "dims", (1, 79)),
+    )
+}
+
+
+def quick(row: Row) -> Row:
+    """A small row of the same kind: to see that all works, not to read figures off."""
+    if row.name not in trajectories.TRAJECTORIES:
+        return replace(row, groups={group: some(states, 2) for group, states in row.groups.items()})
+    step = row.training[1] - row.training[0]
+    return every(row.name, step, 8 * step, 4, row.noisy)
+
+
+def nearest(state: int, training: Sequence[int]) -> int:
+    """The fitted state that is held at `state`: the nearest, the earlier of two."""
+    return min(training, key=lambda known: (abs(known - state), known))
+
+
+def neighbours(state: int, training: Sequence[int]) -> tuple[int, int, float]:
+    """The fitted states before and after `state`, and how far it is between them, 0 to 1."""
+    before = max(known for known in training if known < state)
+    after = min(known for known in training if known > state)
+    return before, after, (state - before) / (after - before)
+
+
+# PyMOL's surfaces --------------------------------------------------------------------------------------------
+
+
+def prepare(row: Row, folder: Path, given: Path | None, kept: Path) -> None:
+    """PyMOL's surfaces of the row's states, and of the atoms that the baselines put between and after them.
+
+    Written into `folder` as surfaces files; those that hold these states already stay. given, kept: as in
+    `trajectories.load`.
+    """
+    between = row.groups[BETWEEN]
+    ahead = [*row.groups.get(NEXT, ()), *row.groups.get(LATER, ())]
+    wanted: dict[str, Sequence[int]] = dict.fromkeys(("straight", "superposed", "type3"), between)
+    wanted["truth"] = sorted({*row.training, *between, *ahead})
+    if len(row.training) >= SMOOTHED_FROM:
+        wanted["smoothed"] = between
+    if ahead:
+        wanted["ahead"] = ahead
+    note = folder / "made.json"
+    made: dict[str, list[int]] = json.loads(note.read_text()) if note.exists() else {}
+    missing = [name for name, states in wanted.items() if made.get(name) != list(states)]
+    if not missing:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    import pymol2
+
+    from pymol_dsr import extract
+
+    session = pymol2.PyMOL()
+    session.start()
+    try:
+        session.cmd.feedback("disable", "all", "everything")
+        trajectories.load(session.cmd, row.trajectory, given, kept)
+        source = extract.read_source(row.trajectory, f"1-{wanted['truth'][-1]}", _self=session.cmd)
+        atoms = {state: xyz.astype(np.float64) for state, xyz in source.coordinates.items()}
+        carbons: list[int] = []
+        session.cmd.iterate(f"{row.trajectory} and name CA", "found.append(index)", space={"found": carbons})
+        smooth = smoothed_atoms(session.cmd, row, atoms) if "smoothed" in missing else {}
+    finally:
+        session.stop()
+    place: dict[str, Callable[[int], NDArray[np.float64]]] = {
+        "truth": lambda state: atoms[state],
+        "straight": lambda state: straight_atoms(row, atoms, state),
+        "superposed": lambda state: superposed_atoms(row, atoms, state),
+        "type3": lambda state: superposed_atoms(row, atoms, state),
+        "smoothed": lambda state: smooth[state],
+        "ahead": lambda state: atoms_ahead(row, atoms, state),
+    }
+    workers = device.limit_threads()
+    for name in missing:
+        other = {"surface_type": "3"} if name == "type3" else {}
+        shown = replace(source, settings={**source.settings, **other})
+        frames = [(float(state), place[name](state).astype(np.float32)) for state in wanted[name]]
+        started = time.perf_counter()
+        found = sorted(extract.surfaces_of_coordinates(shown, frames, workers), key=lambda surface: surface.state)
+        seconds = (time.perf_counter() - started) * min(workers, len(found)) / len(found)
+        meta: dict[str, Any] = {"object": row.trajectory, "pymol_seconds": seconds}
+        if name == "truth":
+            meta |= {"atoms": len(source.atoms), "step_rmsd": step_rmsd(atoms, np.array(carbons) - 1)}
+        surfaces.write(
+            folder / f"{name}.npz", [Surface(s.state, s.points, s.normals, s.faces, s.atoms) for s in found], meta
+        )
+        made[name] = list(wanted[name])
+        note.write_text(json.dumps(made))
+
+
+def step_rmsd(atoms: dict[int, NDArray[np.float64]], chosen: NDArray[np.integer]) -> float:
+    """Mean RMSD in Å between consecutive states f8[A,3] after superposition, over the chosen atoms i[N]."""
+    found = []
+    for state in sorted(atoms)[:-1]:
+        here, following = atoms[state][chosen], atoms[state + 1][chosen]
+        rotation, translation = superpose(following, here)
+        found.append(np.sqrt(((following @ rotation.T + translation - here) ** 2).sum(1).mean()))
+    return float(np.mean(found))
+
+
+def straight_atoms(row: Row, atoms: dict[int, NDArray[np.float64]], state: int) -> NDArray[np.float64]:
+    """Atoms f8[A,3] on straight lines, in the scene, between the fitted states before and after."""
+    before, after, share = neighbours(state, row.training)
+    return (1.0 - share) * atoms[before] + share * atoms[after]
+
+
+def superposed_atoms(row: Row, atoms: dict[int, NDArray[np.float64]], state: int) -> NDArray[np.float64]:
+    """The same after superposing the two fitted states; the molecule's own turn is then put back at its share."""
+    before, after, _ = neighbours(state, row.training)
+    pair = Motion.of(np.array([before, after], float), np.stack([atoms[before], atoms[after]]).astype(np.float32))
+    found = pair.scene_atoms(float(state), 0.0)
+    assert found is not None
+    return found.astype(np.float64)
+
+
+def smoothed_atoms(cmd: Any, row: Row, atoms: dict[int, NDArray[np.float64]]) -> dict[int, NDArray[np.float64]]:
+    """Atoms f8[A,3] at the states between, by what PyMOL offers: all fitted states superposed, `smooth` with its
+    defaults, straight lines between; then turned as the molecule is there.
+    """
+    from pymol_dsr import extract
+
+    states = np.array(row.training, np.float64)
+    motion = Motion.of(states, np.stack([atoms[state] for state in row.training]).astype(np.float32))
+    assert motion.atoms is not None
+    cmd.create("_fitted", row.trajectory, 1, 1)
+    for number, xyz in enumerate(motion.atoms, 1):
+        cmd.load_coordset(xyz.tolist(), "_fitted", number)
+    cmd.smooth("_fitted", pbc=0)
+    after = extract.read_source("_fitted", _self=cmd).coordinates
+    cmd.delete("_fitted")
+    smooth = np.stack([after[number] for number in range(1, len(states) + 1)]).astype(np.float64)
+    found = {}
+    for state in row.groups[BETWEEN]:
+        rotation, translation = motion.pose(float(state))
+        mixed = np.einsum("s,sai->ai", motion.weights(float(state), 0.0), smooth)
+        found[state] = (mixed - translation) @ rotation
+    return found
+
+
+def atoms_ahead(row: Row, atoms: dict[int, NDArray[np.float64]], state: int) -> NDArray[np.float64]:
+    """Atoms f8[A,3] that go straight on from the last fitted state as they came from the one before, superposed."""
+    before, last = row.training[-2:]
+    rotation, translation = superpose(atoms[before], atoms[last])
+    step = atoms[last] - (atoms[before] @ rotation.T + translation)
+    return atoms[last] + (state - last) / (last - before) * step
+
+
+# Distance grids ----------------------------------------------------------------------------------------------
+
+
+def blended(first: TriangleMesh, second: TriangleMesh, share: float, frame: Frame) -> Points:
+    """Where a linear blend of two surfaces' signed distances is 0, on 96³ nodes over [-1, 1]³: points, normals, faces.
+
+    The distances at the nodes are exact wherever the blend may be near 0, and interpolated from a coarser grid
+    elsewhere, which leaves the blend's surface as it is.
+    """
+    spacing = 2.0 / (GRID_NODES - 1) / frame.scale
+    low = frame.centre - 1.0 / frame.scale
+
+    def blend(nodes: NDArray[np.integer]) -> torch.Tensor:
+        x = torch.as_tensor(low + spacing * nodes, dtype=torch.float32)
+        return (1.0 - share) * first.signed_distance(x) + share * second.signed_distance(x)
+
+    coarse = np.stack(np.meshgrid(*[np.arange(0, GRID_NODES, COARSE_STEP)] * 3, indexing="ij"), 3)
+    values = blend(coarse.reshape(-1, 3)).reshape(1, 1, *coarse.shape[:3])
+    size = (GRID_NODES,) * 3
+    fine = torch.nn.functional.interpolate(values, size=size, mode="trilinear", align_corners=True)[0, 0]
+    near = torch.nonzero(fine.abs() < COARSE_STEP * spacing)
+    fine[tuple(near.T)] = blend(near.numpy())
+    volume = fine.numpy()
+    if not volume.min() < 0.0 < volume.max():
+        return np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3), np.int64)
+    points, faces, normals, _ = marching_cubes(volume, 0.0, gradient_direction="descent")
+    return low + spacing * points, normals, faces

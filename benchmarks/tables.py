@@ -1,0 +1,205 @@
+"""All tables of the DSR paper on open data, with baselines: writes docs/results.md and docs/noise.png.
+
+    python benchmarks/tables.py [--rows dims froda …] [--device auto] [--data FOLDER] [--quick]
+
+What is found stays in --folder: PyMOL's surfaces, and the scores of each row and method as JSON, so a run that was
+interrupted goes on where it was, and one row or method (--again fast) can be redone. The tables are put together from
+all that is there. An hour on two cores; --quick takes minutes and shows only that everything works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import dsr_backend
+import numpy as np
+import report
+import rows
+import torch
+from dsr_backend import device, mesher, surfaces, trainer
+from dsr_backend.config import FitConfig
+from dsr_backend.metrics import Frame, Reference
+from dsr_backend.sampling import TriangleMesh
+from dsr_backend.surfaces import Surface
+from report import BASELINES, METHODS, PAPER, Found
+from rows import BETWEEN, FITTED, HOLD, HOLD_LAST, MADE, ROWS, Row
+from trajectories import NotHadError
+
+ROOT = Path(__file__).resolve().parent.parent
+QUICK = ("dims", "froda", "trpcage", "dims26")
+
+# The preset `paper` wants a GPU. Without one it is shown on a few rows only, cut short, meshed coarsely and scored at
+# few states: seconds of training, Å, states of each group.
+ON_CPU = ("dims", "froda", "trpcage450")
+CPU_SECONDS, CPU_RESOLUTION, CPU_MOST = 120.0, 1.0, 4
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _options(arguments)
+    wanted = [rows.quick(ROWS[name]) if options.quick else ROWS[name] for name in options.rows]
+    failed = {}
+    for row in wanted if options.only != "tables" else []:
+        folder = options.folder / row.name
+        try:
+            with timed(f"{row.name}: PyMOL's surfaces"):
+                rows.prepare(row, folder, options.data, options.kept)
+        except NotHadError as error:
+            failed[row.name] = str(error)
+            print(error, flush=True)
+            continue
+        if options.only == "surfaces":
+            continue
+        for method in options.methods:
+            if method != PAPER or device.choose(options.device).type == "cuda" or row.name in ON_CPU:
+                score(row, method, folder, options)
+    if options.only != "surfaces":
+        report.write(options.folder, options.write, failed)
+        print(f"written: {options.write}", flush=True)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), help="all unless given", metavar="ROW")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="all unless given")
+    parser.add_argument("--again", nargs="+", choices=METHODS, default=[], help="redo these, whatever is there")
+    parser.add_argument("--device", default="auto", help="of the fits: auto, cpu or cuda")
+    parser.add_argument("--data", type=Path, help="a folder with trajectories, instead of fetching them")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "tables", help="what is found stays there")
+    parser.add_argument("--write", type=Path, help="docs/results.md unless given; with --quick it is in the folder")
+    parser.add_argument("--quick", action="store_true", help="few rows and states, to see that all works")
+    parser.add_argument(
+        "--only", choices=("surfaces", "tables"), help="stop before the fits; or only put the tables together"
+    )
+    options = parser.parse_args(arguments)
+    options.kept = options.folder / "trajectories"
+    if options.quick:
+        options.folder = options.folder / "quick"
+    options.rows = options.rows or list(QUICK if options.quick else ROWS)
+    options.write = options.write or (options.folder if options.quick else ROOT / "docs") / "results.md"
+    return options
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Print how many seconds a part took."""
+    started = time.perf_counter()
+    yield
+    print(f"{what}: {time.perf_counter() - started:.0f} s", flush=True)
+
+
+# Scores ------------------------------------------------------------------------------------------------------
+
+
+def score(row: Row, method: str, folder: Path, options: argparse.Namespace) -> None:
+    """Find the scores of one method at one row and keep them, unless those that are there answer the same question."""
+    asked: Found = {"training": row.training, "groups": row.groups}
+    if method != BASELINES:
+        chosen = device.choose(options.device)
+        asked |= {"device": chosen.type, "seconds": None, "resolution": 0.5, "most": 1000}
+        if method == PAPER and chosen.type == "cpu":
+            seconds = 3.0 if options.quick else CPU_SECONDS
+            asked |= {"seconds": seconds, "resolution": CPU_RESOLUTION, "most": CPU_MOST}
+    asked = json.loads(json.dumps(asked))
+    kept = folder / f"{method}.json"
+    if kept.exists() and method not in options.again and json.loads(kept.read_text())["asked"] == asked:
+        print(f"{row.name}, {method}: from {kept}", flush=True)
+        return
+
+    with timed(f"{row.name}, {method}"):
+        found = baselines(row, folder) if method == BASELINES else fit(row, method, folder, asked, options.device)
+    draft = kept.with_name(kept.name + ".part")
+    draft.write_text(json.dumps({"row": row.name, "method": method, "asked": asked, **found}))
+    os.replace(draft, kept)
+
+
+def code() -> str:
+    """Which backend this is: the start of a digest of its sources."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(dsr_backend.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def read_surfaces(path: Path) -> tuple[dict[int, Surface], Found]:
+    """Surfaces by state, and the file's meta."""
+    series, meta = surfaces.read(path)
+    return {int(surface.state): surface for surface in series}, meta
+
+
+def baselines(row: Row, folder: Path) -> Found:
+    """Scores by group, method and state of all that needs no field, and what there is to say about the trajectory."""
+    truth, about = read_surfaces(folder / "truth.npz")
+    made = json.loads((folder / "made.json").read_text())
+    by_pymol = {label: read_surfaces(folder / f"{name}.npz")[0] for label, name in MADE.items() if name in made}
+    frame = Frame.of([truth[state].points for state in row.training])
+    meshes: dict[int, TriangleMesh] = {}
+
+    def mesh_of(state: int) -> TriangleMesh:
+        if state not in meshes:
+            meshes[state] = TriangleMesh(truth[state].points, truth[state].faces, torch.device("cpu"))
+        return meshes[state]
+
+    scores: dict[str, dict[str, dict[int, Found]]] = {}
+    for group, states in row.groups.items():
+        if group == FITTED:
+            continue
+        for state in states:
+            reference = _reference(truth[state], frame)
+            held = truth[rows.nearest(state, row.training)]
+            label = HOLD if group == BETWEEN else HOLD_LAST
+            predicted: dict[str, rows.Points] = {label: (held.points, held.normals, held.faces)}
+            for label, found in by_pymol.items():
+                if state in found:
+                    predicted[label] = (found[state].points, found[state].normals, found[state].faces)
+            if group == BETWEEN:
+                before, after, share = rows.neighbours(state, row.training)
+                predicted[rows.BLENDED] = rows.blended(mesh_of(before), mesh_of(after), share, frame)
+            for label, mesh in predicted.items():
+                scores.setdefault(group, {}).setdefault(label, {})[state] = asdict(reference.score(*mesh))
+    about["fitted"] = f"{len(row.training)}: {row.about}"
+    return {"about": about, "scores": scores, "hardware": device.describe("cpu")}
+
+
+def fit(row: Row, preset: str, folder: Path, asked: Found, on: str) -> Found:
+    """Fit the row's states with a preset, and score the field's meshes: by group, method and state."""
+    sources = code()
+    truth, _ = read_surfaces(folder / "truth.npz")
+    config = FitConfig(preset=preset, device=on, budget=asked["seconds"])
+    started = time.perf_counter()
+    field = trainer.fit([truth[state] for state in row.training], config)
+    fit_seconds = time.perf_counter() - started
+    scores: dict[str, dict[str, dict[int, Found]]] = {}
+    mesh_seconds = []
+    for group, states in row.groups.items():
+        for state in states[:: math.ceil(len(states) / asked["most"])]:
+            mesh = mesher.mesh(field, float(state), resolution=asked["resolution"])
+            mesh_seconds.append(mesh.seconds)
+            found = _reference(truth[state], field.frame).score(mesh.points, mesh.normals, mesh.faces)
+            scores.setdefault(group, {}).setdefault(f"`{preset}`", {})[state] = asdict(found)
+    return {
+        "scores": scores,
+        "code": sources,
+        "fit_seconds": fit_seconds,
+        "mesh_seconds": float(np.median(mesh_seconds)),
+        "hardware": device.describe(on),
+        "report": {key: value for key, value in field.report.items() if key != "states"},
+    }
+
+
+def _reference(surface: Surface, frame: Frame) -> Reference:
+    return Reference(surface.points, surface.normals, surface.faces, frame)
+
+
+if __name__ == "__main__":
+    main()

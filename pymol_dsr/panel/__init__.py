@@ -1,0 +1,146 @@
+"""The window of the menu entry: fits, their surfaces at any time, movies and quality without typing.
+
+The only room that knows Qt. It calls the commands that a user types; what takes long runs in a background thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pymol import CmdException
+from pymol.Qt import QtCore, QtWidgets
+
+from ..client import BackendError
+from ..jobs import Background, Cancelled, jobs
+from .fit import BAD, FitTab
+from .fits import FitsTab
+from .play import PlayTab
+from .quality import QualityTab
+
+POLL_MS = 200
+# Polls between two looks at the scene and the folder.
+SELDOM = 5
+_panel: Panel | None = None
+
+
+def show() -> None:
+    """Open the window, or bring the open one to the front."""
+    global _panel
+    if _panel is None:
+        from pymol import gui
+
+        _panel = Panel(gui.get_qtwindow())
+    _panel.show()
+    _panel.raise_()
+    _panel.activateWindow()
+
+
+class Panel(QtWidgets.QDialog):
+    """Four tabs and a line of text. Closing it stops nothing; it is the same one when it is opened again."""
+
+    _finished = QtCore.Signal(object, object)
+    _failed = QtCore.Signal(str)
+
+    def __init__(self, parent: Any) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Dynamical Surface")
+        self.fit = FitTab(self)
+        self.play = PlayTab(self, getattr(parent, "pymolwidget", None))
+        self.quality = QualityTab(self)
+        self.fits = FitsTab(self)
+        self.tabs = QtWidgets.QTabWidget()
+        for tab, name in ((self.fit, "Fit"), (self.play, "Play"), (self.quality, "Quality"), (self.fits, "Fits")):
+            self.tabs.addTab(tab, name)
+        self.status = QtWidgets.QLabel()
+        self.status.setWordWrap(True)
+        self.status.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.addWidget(self.tabs, 1)
+        layout.addWidget(self.status)
+        self.setMinimumWidth(self.fontMetrics().horizontalAdvance("M") * 34)
+
+        self._ticks = 0
+        self._looking = False
+        self._finished.connect(lambda then, result: then(result))
+        self._failed.connect(lambda text: self.say(text, bad=True))
+        self.fit.play.connect(self.show_play)
+        self.fits.play.connect(self.show_play)
+        self.tabs.currentChanged.connect(self._changed_tab)
+        self._timer = QtCore.QTimer(self)
+        self._timer.setInterval(POLL_MS)
+        self._timer.timeout.connect(self.poll)
+
+    def showEvent(self, event: Any) -> None:
+        super().showEvent(event)
+        self._ticks = 0
+        self.poll()
+        self._timer.start()
+        self._changed_tab()
+        if not jobs.device and not self._looking:
+            # It takes seconds to start, and knows the devices.
+            self._looking = True
+            self.run("the backend", jobs.backend, lambda _: self._looked(), lambda: self._looked())
+
+    def _looked(self) -> None:
+        self._looking = False
+
+    def hideEvent(self, event: Any) -> None:
+        super().hideEvent(event)
+        self._timer.stop()
+        self.play.sleep()
+
+    def poll(self) -> None:
+        """Show how things are; the scene and the folder are looked at once a second."""
+        self.fit.poll()
+        self.quality.poll()
+        if self._ticks % SELDOM == 0:
+            if self.tabs.currentWidget() is self.fit and not self.fit.busy():
+                self.fit.refresh()
+            self.play.refresh()
+            self.quality.refresh()
+            if self.tabs.currentWidget() is self.fits:
+                self.fits.refresh()
+        self._ticks += 1
+        fit = self.play.current()
+        self.play.movie_button.setText("Cancel" if fit is not None and fit.activity == "a movie" else "Load movie")
+
+    def _changed_tab(self, *_: Any) -> None:
+        if self.tabs.currentWidget() is self.play:
+            self.play.refresh()
+            self.play.wake()
+        else:
+            self.play.sleep()
+        self._ticks = 0
+
+    def show_play(self, name: str) -> None:
+        self.tabs.setCurrentWidget(self.play)
+        self.play.choose(name)
+        self.quality.choose(name)
+        self.say("")
+
+    def say(self, text: str, bad: bool = False) -> None:
+        self.status.setText(text)
+        self.status.setStyleSheet(BAD if bad else "")
+
+    def run(
+        self,
+        title: str,
+        work: Callable[[], Any],
+        then: Callable[[Any], None] = lambda result: None,
+        otherwise: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Do the work in the background, then `then` with its result here; a fault is told, after `otherwise`."""
+
+        def guarded() -> None:
+            try:
+                result = work()
+            except (CmdException, BackendError, Cancelled) as error:
+                text = str(error.args[0] if error.args else error)
+                print(f" Error: {title}: {text}")
+                self._finished.emit(lambda _: otherwise(), None)
+                self._failed.emit(text)
+            else:
+                self._finished.emit(then, result)
+
+        Background(target=guarded, name=f"dsr-{title}", daemon=True).start()

@@ -1,0 +1,229 @@
+"""One surface in the scene that follows the controls: the latest wish wins, one is on its way at a time."""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass, field
+from time import monotonic, perf_counter, sleep
+from typing import Any
+
+import numpy as np
+from pymol import cmd
+from pymol.Qt import QtCore
+
+from .. import preview, scene
+from ..client import BackendError, Call
+from ..jobs import Background, Fit, JobError, Trajectory, jobs
+
+# Triangles per Å² of surface and (1 / spacing)², as the mesher makes them.
+TRIANGLES_PER_CELL = 2.9
+# Å; finer than this the eye sees no difference, and a movie has its own resolution.
+FINEST = 0.5
+SLICE = 0.02
+
+
+class Pace:
+    """How many triangles keep the pauses of the window near `seconds`, learned from those that were drawn."""
+
+    def __init__(self, triangles: int, seconds: float, least: int, most: int) -> None:
+        self.triangles, self._seconds = float(triangles), seconds
+        self._least, self._most = least, most
+
+    def learn(self, triangles: int, seconds: float) -> None:
+        # Half way only: a single pause may have had another reason.
+        fitting = triangles * self._seconds / max(seconds, 1e-4)
+        self.triangles = min(max(0.5 * (self.triangles + fitting), self._least), self._most)
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What of the scene a live surface takes: colours f4[A,3] and radii f4[A] of the atoms, the object's matrix."""
+
+    colors: np.ndarray | None
+    radii: np.ndarray | None
+    place: list[float]
+
+    @classmethod
+    def of(cls, trajectory: Trajectory, by_atom: bool) -> Look:
+        colors = scene.atom_colors(trajectory, cmd) if by_atom else None
+        return cls(colors, scene.atom_radii(trajectory, cmd), scene.ttt(trajectory.object, cmd))
+
+
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """A surface that is wanted. which: what requests say of the trajectory. area: Å², to choose a resolution from.
+
+    smooth, resolution: None for the fit's own and for what keeps up. color: one for all, as PyMOL names it, or empty.
+    fine: at rest; otherwise a control is moving.
+    """
+
+    fit: Fit
+    which: dict[str, Any]
+    area: float | None
+    time: float
+    level: float
+    smooth: float | None
+    resolution: float | None
+    color: str
+    look: Look
+    fine: bool
+    born: float = field(default_factory=monotonic)
+
+    @property
+    def names(self) -> list[str]:
+        """The trajectories it is about, of a family."""
+        return [self.which[key] for key in ("trajectory", "towards") if key in self.which]
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    wish: Wish
+    result: dict[str, Any]
+    floats: list[float]
+    triangles: int
+
+
+class Live(QtCore.QObject):
+    """Meshes in a thread of its own; the scene is changed in the window's, a mesh at a time.
+
+    shown: a Made, when it is in the scene; failed: why there is none, for the user.
+    """
+
+    shown = QtCore.Signal(object)
+    failed = QtCore.Signal(str)
+    _made = QtCore.Signal(object)
+
+    def __init__(self, parent: Any, canvas: Any) -> None:
+        """canvas: the widget of the scene, drawn at once, or None."""
+        super().__init__(parent)
+        self._canvas = canvas
+        # While a control moves, there are to be several a second.
+        self.coarse = Pace(8_000, 0.025, 1_500, 30_000)
+        self.fine = Pace(20_000, 0.045, 3_000, 100_000)
+        self.longest = 0.0
+        self._wish: Wish | None = None
+        self._changed = threading.Condition()
+        self._drawn = threading.Event()
+        self._hidden: set[str] = set()
+        self._forgotten: dict[str, float] = {}
+        self._made.connect(self._draw)
+        self._thread = Background(target=self._work, name="dsr-live", daemon=True)
+        self._thread.start()
+
+    def want(self, wish: Wish) -> None:
+        with self._changed:
+            self._wish = wish
+            self._changed.notify()
+
+    def forget(self, fit: str) -> None:
+        """Take the live surface of a fit away."""
+        with self._changed:
+            self._wish = None
+        self._hidden.discard(fit)
+        self._forgotten[fit] = monotonic()
+        preview.remove([preview.live_name(fit, cmd)], cmd)
+
+    # In the thread
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while self._wish is None:
+                    self._changed.wait()
+                wish, self._wish = self._wish, None
+            try:
+                made = self._mesh(wish)
+            except (BackendError, JobError) as error:
+                self.failed.emit(str(error))
+                continue
+            if made is None:
+                continue
+            self._drawn.clear()
+            self._made.emit(made)
+            # Until it is drawn, so that the window is never asked for two at once.
+            if self._drawn.wait(5.0):
+                _let_go(made.floats)
+
+    def _mesh(self, wish: Wish) -> Made | None:
+        params: dict[str, Any] = {
+            "fit": wish.fit.name,
+            "time": wish.time,
+            "level": wish.level,
+            "smooth": wish.smooth,
+            **wish.which,
+            **self._spacing(wish),
+        }
+        arrays = {} if wish.look.radii is None else {"radii": wish.look.radii}
+        answer = self._answer(jobs.backend().submit("mesh", params, arrays), wish)
+        if answer is None:
+            return None
+        result, mesh = answer
+        faces = mesh["faces"]
+        colors = None if wish.color else preview.vertex_colors(mesh, wish.look.colors)
+        floats = scene.cgo_floats(mesh["points"], mesh["normals"], faces, colors) if len(faces) else [0.0]
+        return Made(wish, result, floats, len(faces))
+
+    def _spacing(self, wish: Wish) -> dict[str, Any]:
+        pace = self.fine if wish.fine else self.coarse
+        least = wish.resolution or FINEST
+        if wish.fine and wish.resolution is not None:
+            return {"resolution": least}
+        if not wish.area:
+            return {"resolution": least, "triangles": int(pace.triangles)}
+        # Not the backend's own limit, which meshes again when a guess was too fine.
+        fitting = math.sqrt(TRIANGLES_PER_CELL * wish.area / pace.triangles)
+        return {"resolution": min(10.0, max(least, fitting))}
+
+    def _answer(self, call: Call, wish: Wish) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+        """The answer, or None where a newer wish has taken its place."""
+        asked = False
+        while True:
+            try:
+                return call.result(SLICE)
+            except BackendError as error:
+                if error.code == "cancelled":
+                    return None
+                if error.code != "timeout":
+                    raise
+            newer = self._wish
+            # A coarse one is nearly there; were it dropped for each newer one, none would come while a control moves.
+            if newer is not None and not asked and (wish.fine or newer.fit is not wish.fit):
+                asked = True
+                call.cancel()
+
+    # In the window
+
+    def _draw(self, made: Made) -> None:
+        wish = made.wish
+        try:
+            if wish.born < self._forgotten.get(wish.fit.name, 0.0):
+                return
+            began = perf_counter()
+            name = preview.live_name(wish.fit.name, cmd)
+            if wish.fit.name not in self._hidden:
+                # The movie and the preview of the same fit would lie in the same place.
+                self._hidden.add(wish.fit.name)
+                for movie in (wish.fit.name, "_".join([wish.fit.name, *wish.names])):
+                    scene.switch_off(movie, cmd)
+                preview.remove([preview.preview_name(wish.fit.name, cmd)], cmd)
+            if not preview.put(name, made.floats, wish.look.place, wish.color, cmd):
+                self.failed.emit(f"the name {name} is taken by something else; rename or delete that object")
+                return
+            if self._canvas is not None:
+                # Now, so that what is measured is the whole pause.
+                self._canvas.repaint()
+            seconds = perf_counter() - began
+            self.longest = max(self.longest, seconds)
+            if made.triangles:
+                (self.fine if wish.fine else self.coarse).learn(made.triangles, seconds)
+        finally:
+            self._drawn.set()
+        self.shown.emit(made)
+
+
+def _let_go(floats: list[float]) -> None:
+    # All at once, the interpreter would be busy with it for as long as with making them.
+    while floats:
+        del floats[-50_000:]
+        sleep(0)

@@ -1,0 +1,494 @@
+"""The tab Play: the surface at any time, live, and from there to the movie and to files."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pymol import cmd
+from pymol.Qt import QtCore, QtGui, QtWidgets
+
+from .. import commands
+from ..evaluation import AFTER
+from ..jobs import Fit, Trajectory, jobs
+from .live import Live, Look, Made, Wish
+
+# Steps of the time slider per state.
+PER_STATE = 100
+TICK_MS = 33
+# After the last change of a control, until the surface is made fine.
+REST_MS = 200
+AUTO_SMOOTH, AUTO_RESOLUTION = -0.1, 0.0
+COLORS = ("white", "gray70", "skyblue", "palegreen", "wheat", "salmon")
+MODES = ("loop", "bounce", "once")
+FILTERS = "PLY (*.ply);;Wavefront (*.obj);;STL (*.stl);;glTF, also as a movie (*.glb);;NumPy (*.npz)"
+
+
+class PlayTab(QtWidgets.QWidget):
+    def __init__(self, panel: Any, canvas: Any) -> None:
+        super().__init__()
+        self.panel = panel
+        self.live = Live(self, canvas)
+        self.live.shown.connect(self._shown)
+        self.live.failed.connect(lambda text: panel.say(text, bad=True))
+        self._look: Look | None = None
+        self._direction, self._played, self._last_tick = 1.0, 0.0, 0.0
+        self._active = False
+
+        self.fit = QtWidgets.QComboBox()
+        self.trajectory = QtWidgets.QComboBox()
+        self.towards = QtWidgets.QComboBox()
+        self.towards.setToolTip("Another trajectory of the family, to show what lies between the two")
+        self.share = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
+        self.share.setRange(0, 100)
+        self.share.setValue(50)
+        self.share.setToolTip("How far towards it")
+        self.time = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
+        self.time.setSingleStep(PER_STATE // 10)
+        self.time.setPageStep(PER_STATE)
+        self.time.setToolTip("Time in states; past the last fitted one it is extrapolated")
+        self.state = _spin(1.0, 1.0, 0.25, 2)
+        self.play = QtWidgets.QToolButton()
+        self.play.setToolTip("Play and pause (Space)")
+        self.play.setShortcut(QtGui.QKeySequence(QtCore.Qt.Key.Key_Space))
+        self.speed = _spin(0.1, 500.0, 1.0, 1, " states/s")
+        self.speed.setValue(5.0)
+        self.mode = QtWidgets.QComboBox()
+        self.mode.addItems(MODES)
+        self.mode.setToolTip("What happens at the last fitted state")
+        self.told = QtWidgets.QLabel()
+        self.told.setMinimumHeight(self.told.fontMetrics().height())
+        self.smooth = _spin(AUTO_SMOOTH, 100.0, 0.1, 1, " states", "auto")
+        self.smooth_slider = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
+        self.smooth_slider.setRange(-1, 100)
+        for widget in (self.smooth, self.smooth_slider):
+            widget.setToolTip("Width of the smoothing over time between the states; needs no new fit")
+        self.level = _spin(-10.0, 10.0, 0.1, 2, " Å")
+        self.level.setToolTip("Distance from the molecular surface, outside positive")
+        self.resolution = _spin(AUTO_RESOLUTION, 5.0, 0.1, 2, " Å", "auto")
+        self.resolution.setToolTip(
+            "Spacing of the mesh. auto: what keeps up with the controls here, and 0.5 Å for movies and files"
+        )
+        self.color = QtWidgets.QComboBox()
+        self.color.addItem("by atom", "")
+        for name in COLORS:
+            self.color.addItem(_swatch(cmd.get_color_tuple(name)), name, name)
+        self.color.addItem("another …", None)
+        self.follow = QtWidgets.QCheckBox("The molecule follows")
+        self.follow.setChecked(True)
+        self.follow.setToolTip("Show the state nearest to this time beside the surface")
+        self.movie_states = QtWidgets.QLineEdit()
+        self.movie_states.setToolTip("Times of the movie, as 1-79 or 1-79:0.25")
+        self.movie_button = QtWidgets.QPushButton("Load movie")
+        self.movie_button.setToolTip("Make the meshes of all these times one multi-state object, and the movie")
+        self.export_button = QtWidgets.QPushButton("Export …")
+        self.export_button.setToolTip("Write meshes for other programs")
+        menu = QtWidgets.QMenu(self.export_button)
+        self.export_now = menu.addAction("This time …", lambda: self.export(""))
+        self.export_all = menu.addAction("The movie's times …", lambda: self.export(self._movie_text()))
+        self.export_button.setMenu(menu)
+        self._lay_out()
+        self._set_playing(False)
+
+        self._ticker = QtCore.QTimer(self)
+        self._ticker.setInterval(TICK_MS)
+        self._ticker.timeout.connect(self._tick)
+        self._rest = QtCore.QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(REST_MS)
+        self._rest.timeout.connect(self._at_rest)
+        self.fit.currentIndexChanged.connect(self._choose_fit)
+        self.trajectory.currentIndexChanged.connect(self._choose_trajectory)
+        self.towards.currentIndexChanged.connect(self._changed_towards)
+        self.share.valueChanged.connect(self._moved)
+        self.time.valueChanged.connect(self._slid)
+        self.time.sliderPressed.connect(self._forget_look)
+        for slider in (self.time, self.share, self.smooth_slider):
+            slider.sliderReleased.connect(self._at_rest)
+        self.state.valueChanged.connect(self._typed_state)
+        self.smooth.valueChanged.connect(self._changed_smooth)
+        self.smooth_slider.valueChanged.connect(lambda tenths: self.smooth.setValue(tenths / 10.0))
+        self.level.valueChanged.connect(self._moved)
+        self.resolution.valueChanged.connect(self._moved)
+        self.color.activated.connect(self._choose_color)
+        self.play.clicked.connect(self.toggle)
+        self.movie_button.clicked.connect(self.load_movie)
+
+    def _lay_out(self) -> None:
+        family = QtWidgets.QHBoxLayout()
+        family.addWidget(self.trajectory, 2)
+        family.addWidget(QtWidgets.QLabel("towards"))
+        family.addWidget(self.towards, 2)
+        family.addWidget(self.share, 2)
+        self.family = QtWidgets.QWidget()
+        self.family.setLayout(family)
+        family.setContentsMargins(0, 0, 0, 0)
+        transport = QtWidgets.QHBoxLayout()
+        for widget in (self.play, self.state, self.speed, self.mode):
+            transport.addWidget(widget)
+        transport.addStretch(1)
+        smooth = QtWidgets.QHBoxLayout()
+        smooth.addWidget(self.smooth_slider, 1)
+        smooth.addWidget(self.smooth)
+        movie = QtWidgets.QHBoxLayout()
+        movie.addWidget(self.movie_states, 1)
+        movie.addWidget(self.movie_button)
+        movie.addWidget(self.export_button)
+        form = QtWidgets.QFormLayout(self)
+        form.addRow("&Fit", self.fit)
+        form.addRow("T&rajectory", self.family)
+        self._family_label = form.labelForField(self.family)
+        form.addRow("&Time", self.time)
+        form.addRow("", transport)
+        form.addRow("", self.told)
+        form.addRow("&Smoothing", smooth)
+        form.addRow("&Level", self.level)
+        form.addRow("R&esolution", self.resolution)
+        form.addRow("&Colour", self.color)
+        form.addRow("", self.follow)
+        form.addRow("&Movie", movie)
+        form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+
+    # Which fit
+
+    def refresh(self) -> None:
+        """Offer the fits that are ready; keep the one that is chosen."""
+        ready = [name for name, fit in jobs.fits.items() if fit.phase == "ready"]
+        if ready == [self.fit.itemText(k) for k in range(self.fit.count())]:
+            return
+        chosen = self.fit.currentText()
+        blocked = self.fit.blockSignals(True)
+        self.fit.clear()
+        self.fit.addItems(ready)
+        self.fit.setCurrentIndex(max(0, self.fit.findText(chosen)) if ready else -1)
+        self.fit.blockSignals(blocked)
+        if self.fit.currentText() != chosen:
+            self._choose_fit()
+
+    def choose(self, name: str) -> None:
+        """Take the fit of that name and show its surface."""
+        self.refresh()
+        self.fit.setCurrentIndex(self.fit.findText(name))
+        self._choose_fit()
+        self.wake()
+
+    def wake(self) -> None:
+        """The tab is in view: from now on the surface follows."""
+        self._active = True
+        self._forget_look()
+        fit = self.current()
+        # A movie that plays stays until a control is touched.
+        if fit is not None and fit.name not in cmd.get_names("objects", enabled_only=1):
+            self._moved()
+
+    def sleep(self) -> None:
+        """The tab is out of view: what is in the scene stays as it is."""
+        self._active = False
+        self._set_playing(False)
+
+    def current(self) -> Fit | None:
+        fit = jobs.fits.get(self.fit.currentText())
+        return fit if fit is not None and fit.phase == "ready" else None
+
+    def chosen(self) -> Trajectory | None:
+        fit = self.current()
+        if fit is None:
+            return None
+        return fit.trajectory(self.trajectory.currentText()) if fit.family else fit.trajectory()
+
+    def which(self) -> dict[str, Any]:
+        """What requests say of the trajectory."""
+        fit = self.current()
+        if fit is None or not fit.family:
+            return {}
+        out: dict[str, Any] = {"trajectory": self.trajectory.currentText()}
+        if self.towards.currentData():
+            out.update(towards=self.towards.currentData(), share=self.share.value() / 100.0)
+        return out
+
+    def _choose_fit(self) -> None:
+        self._set_playing(False)
+        fit = self.current()
+        names = [t.name for t in fit.trajectories] if fit is not None and fit.family else []
+        blocked = self.trajectory.blockSignals(True)
+        self.trajectory.clear()
+        self.trajectory.addItems(names)
+        self.trajectory.blockSignals(blocked)
+        for widget in (self.family, self._family_label):
+            widget.setVisible(bool(names))
+        for widget in (self.time, self.state, self.play, self.movie_button, self.export_button):
+            widget.setEnabled(fit is not None)
+        self._choose_trajectory()
+
+    def _choose_trajectory(self) -> None:
+        fit, chosen = self.current(), self.chosen()
+        if fit is None or chosen is None:
+            return
+        blocked = self.towards.blockSignals(True)
+        self.towards.clear()
+        self.towards.addItem("nothing else", "")
+        for other in fit.trajectories:
+            if other is not chosen:
+                self.towards.addItem(other.name, other.name)
+        self.towards.blockSignals(blocked)
+        self.share.setEnabled(False)
+        first, last = min(chosen.states), max(chosen.states)
+        report = self._report(fit, chosen)
+        ahead = 0.0 if report.get("loop") else min(float(AFTER), 0.25 * (last - first))
+        now = min(max(float(cmd.get_state()), first), last)
+        for widget in (self.time, self.state):
+            blocked = widget.blockSignals(True)
+            if widget is self.time:
+                self.time.setRange(round(first * PER_STATE), round((last + ahead) * PER_STATE))
+                self.time.setValue(round(now * PER_STATE))
+            else:
+                self.state.setRange(first, last + ahead)
+                self.state.setSuffix(f" of {last:g}")
+                self.state.setValue(now)
+            widget.blockSignals(blocked)
+        gap = (last - first) / max(1, len(chosen.states) - 1)
+        widest = max(4.0 * float(report.get("smooth") or 0.0), 3.0 * gap, 1.0)
+        self.smooth_slider.setRange(-1, round(10 * widest))
+        self.smooth_slider.setValue(-1)
+        self.movie_states.setPlaceholderText(f"{first:g}-{last:g}")
+        own = report.get("smooth")
+        self.smooth.setSpecialValueText("auto" if own is None else f"auto ({own:.1f})")
+        self._forget_look()
+        self._moved()
+
+    def _report(self, fit: Fit, chosen: Trajectory) -> dict[str, Any]:
+        reports = fit.report.get("trajectories") or {}
+        return dict(reports.get(chosen.name) or {}) if chosen.name else fit.report
+
+    def _changed_towards(self) -> None:
+        self.share.setEnabled(bool(self.towards.currentData()))
+        self._moved()
+
+    # The surface follows
+
+    def _moved(self, *_: Any) -> None:
+        """A control moved: a quick surface now, a fine one when it rests."""
+        self._want(fine=False)
+        if not self._playing and not self.time.isSliderDown():
+            self._rest.start()
+
+    def _at_rest(self) -> None:
+        held = self.time.isSliderDown() or self.smooth_slider.isSliderDown() or self.share.isSliderDown()
+        if not self._playing and not held:
+            self._want(fine=True)
+
+    def _want(self, fine: bool) -> None:
+        fit, chosen = self.current(), self.chosen()
+        if not self._active or fit is None or chosen is None:
+            return
+        color = self._color()
+        if self._look is None:
+            self._look = Look.of(chosen, by_atom=not color)
+        area = self._report(fit, chosen).get("area")
+        self.live.want(
+            Wish(
+                fit,
+                self.which(),
+                float(area) if area else None,
+                self.time.value() / PER_STATE,
+                self.level.value(),
+                None if self.smooth.value() < 0 else self.smooth.value(),
+                self.resolution.value() or None,
+                color,
+                self._look,
+                fine,
+            )
+        )
+
+    def _forget_look(self) -> None:
+        # Colours and matrix are read anew: the user may have changed them meanwhile.
+        self._look = None
+
+    def _shown(self, made: Made) -> None:
+        wish, result = made.wish, made.result
+        if result.get("extrapolated"):
+            error = result.get("expected_error")
+            self.told.setText(
+                f"state {wish.time:g} is extrapolated" + (f", expected error {error:.2f} Å" if error else "")
+            )
+        elif not made.triangles:
+            self.told.setText(f"there is no surface at {wish.level:g} Å")
+        elif wish.fine:
+            self.told.setText(f"{result['volume']:,.0f} Å³, {result['area']:,.0f} Å²")
+        if self.follow.isChecked():
+            self._show_state(wish)
+
+    def _show_state(self, wish: Wish) -> None:
+        trajectory = wish.fit.trajectory(str(wish.which.get("trajectory", "")))
+        if trajectory.object not in cmd.get_names("objects"):
+            return
+        state = min(max(1, round(wish.time)), cmd.count_states(f"%{trajectory.object}"))
+        if cmd.get_state() != state:
+            # A movie has frames that need not be the states.
+            if cmd.get_movie_length() > 0:
+                cmd.set("state", state)
+            else:
+                cmd.frame(state)
+
+    # Time
+
+    def _slid(self, value: int) -> None:
+        blocked = self.state.blockSignals(True)
+        self.state.setValue(value / PER_STATE)
+        self.state.blockSignals(blocked)
+        if value != round(self._played * PER_STATE):
+            self._played = value / PER_STATE
+        self._moved()
+
+    def _typed_state(self, value: float) -> None:
+        self.time.setValue(round(value * PER_STATE))
+
+    @property
+    def _playing(self) -> bool:
+        return bool(self.play.property("playing"))
+
+    def toggle(self) -> None:
+        self._set_playing(not self._playing)
+
+    def _set_playing(self, playing: bool) -> None:
+        playing = playing and self.current() is not None
+        self.play.setProperty("playing", playing)
+        kind = QtWidgets.QStyle.StandardPixmap
+        self.play.setIcon(self.style().standardIcon(kind.SP_MediaPause if playing else kind.SP_MediaPlay))
+        if not hasattr(self, "_ticker"):
+            return
+        if playing:
+            self._forget_look()
+            self._last_tick, self._played = time.monotonic(), self.time.value() / PER_STATE
+            chosen = self.chosen()
+            if chosen is not None and self.time.value() >= PER_STATE * max(chosen.states):
+                self._direction = 1.0
+                self.time.setValue(round(PER_STATE * min(chosen.states)))
+            self._ticker.start()
+        elif self._ticker.isActive():
+            self._ticker.stop()
+            self._rest.start()
+
+    def _tick(self) -> None:
+        chosen = self.chosen()
+        if chosen is None:
+            self._set_playing(False)
+            return
+        now = time.monotonic()
+        step = self._direction * self.speed.value() * (now - self._last_tick)
+        self._last_tick = now
+        first, last = min(chosen.states), max(chosen.states)
+        self._played, self._direction, going = advance(
+            self._played + step, first, last, self._direction, self.mode.currentText()
+        )
+        self.time.setValue(round(self._played * PER_STATE))
+        if not going:
+            self._set_playing(False)
+
+    # Looks
+
+    def _changed_smooth(self, value: float) -> None:
+        blocked = self.smooth_slider.blockSignals(True)
+        self.smooth_slider.setValue(round(10.0 * value))
+        self.smooth_slider.blockSignals(blocked)
+        self._moved()
+
+    def _color(self) -> str:
+        return str(self.color.currentData() or "")
+
+    def _choose_color(self, index: int) -> None:
+        if self.color.itemData(index) is None:
+            picked = QtWidgets.QColorDialog.getColor(parent=self)
+            if not picked.isValid():
+                self.color.setCurrentIndex(0)
+                return
+            name = f"0x{picked.red():02x}{picked.green():02x}{picked.blue():02x}"
+            self.color.insertItem(index, _swatch(picked.getRgbF()[:3]), name, name)
+            self.color.setCurrentIndex(index)
+        # The object is made anew, as its own colour and colours of its vertices exclude each other.
+        fit = self.current()
+        if fit is not None:
+            self.live.forget(fit.name)
+        self._forget_look()
+        self._want(fine=True)
+
+    # On to the scene and to files
+
+    def _movie_text(self) -> str:
+        return self.movie_states.text().strip() or self.movie_states.placeholderText()
+
+    def _shared(self) -> dict[str, Any]:
+        shared: dict[str, Any] = {**self.which(), "level": self.level.value(), "quiet": 0}
+        if self.resolution.value():
+            shared["resolution"] = self.resolution.value()
+        return shared
+
+    def load_movie(self) -> None:
+        fit = self.current()
+        if fit is None:
+            return
+        if fit.activity:
+            jobs.cancel(fit.name)
+            return
+        self._set_playing(False)
+        self._rest.stop()
+        name, text, color, settings = fit.name, self._movie_text(), self._color(), self._shared()
+
+        def work() -> None:
+            commands.dsr_movie(name, text, color=color, async_=0, **settings)
+
+        self.panel.run(f"{name}: its movie", work, lambda _: self._movie_is_there(name))
+
+    def _movie_is_there(self, name: str) -> None:
+        self.live.forget(name)
+        self.panel.say(f"{name}: the movie is loaded; it plays with PyMOL's own controls")
+
+    def export(self, times: str) -> None:
+        fit = self.current()
+        if fit is None:
+            return
+        path, _ = QtWidgets.QFileDialog.getSaveFileName(self, "Export surfaces", f"{fit.name}.ply", FILTERS)
+        if not path:
+            return
+        name, settings = fit.name, self._shared()
+        at = times or f"{self.time.value() / PER_STATE:g}"
+
+        def work() -> Any:
+            return commands.dsr_export(name, path, states=at, **settings)
+
+        self.panel.run(f"{name}: its export", work, lambda files: self.panel.say(f"written: {', '.join(files)}"))
+
+
+def advance(at: float, first: float, last: float, direction: float, mode: str) -> tuple[float, float, bool]:
+    """A time that went past the ends brought back as `mode` says; the direction from there; whether it goes on."""
+    if first <= at <= last:
+        return at, direction, True
+    if last <= first or mode == "once":
+        return (last if at > last else first), 1.0, False
+    length = last - first
+    if mode == "loop":
+        return first + (at - first) % length, direction, True
+    # Before the first state is as far after it, on the way back.
+    turns, rest = divmod(abs(at - first), length)
+    return (last - rest, -1.0, True) if turns % 2 else (first + rest, 1.0, True)
+
+
+def _spin(
+    low: float, high: float, step: float, decimals: int, suffix: str = "", special: str = ""
+) -> QtWidgets.QDoubleSpinBox:
+    spin = QtWidgets.QDoubleSpinBox()
+    spin.setRange(low, high)
+    spin.setSingleStep(step)
+    spin.setDecimals(decimals)
+    spin.setSuffix(suffix)
+    spin.setSpecialValueText(special)
+    spin.setValue(low if special else max(low, min(high, 0.0)))
+    # Half-typed numbers are no wish.
+    spin.setKeyboardTracking(False)
+    return spin
+
+
+def _swatch(rgb: Any) -> Any:
+    pixmap = QtGui.QPixmap(12, 12)
+    pixmap.fill(QtGui.QColor.fromRgbF(*rgb))
+    return QtGui.QIcon(pixmap)

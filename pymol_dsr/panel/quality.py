@@ -1,0 +1,208 @@
+"""The tab Quality: a fit against PyMOL's own surfaces, state by state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pymol.Qt import QtWidgets
+
+from .. import commands, evaluation
+from ..evaluation import BASELINES, FIELD, Row
+from ..jobs import Fit, jobs
+from .charts import Chart, Line, Plot
+
+METRICS = {
+    "iou": "IoU",
+    "nc": "normal consistency",
+    "chamfer_l1": "Chamfer L1 (normalised)",
+    "chamfer_sq": "Chamfer squared (normalised)",
+    "rmsd": "RMSD from the state before (Å)",
+}
+BESIDE = {
+    "hold": ("nearest state held", "#2ca02c", False),
+    "linear": ("atoms in straight lines", "#ff7f0e", False),
+    "smooth": ("… smoothed by PyMOL", "#9467bd", True),
+    "surface3": ("… with surface_type 3", "#d62728", True),
+}
+BLUE = "#1f77b4"
+EMPTY = "Measure compares the fit with PyMOL's surfaces of these states"
+
+
+class QualityTab(QtWidgets.QWidget):
+    def __init__(self, panel: Any) -> None:
+        super().__init__()
+        self.panel = panel
+        self.rows: dict[tuple[str, str], list[Row]] = {}
+        self.fit = QtWidgets.QComboBox()
+        self.trajectory = QtWidgets.QComboBox()
+        self.states = QtWidgets.QLineEdit()
+        self.states.setPlaceholderText("all within the fitted range and up to 20 after it")
+        self.states.setToolTip("States to compare, as 1-100:5; PyMOL's surface of each has to be made")
+        self.beside = {key: QtWidgets.QCheckBox(label) for key, (label, _, _) in BESIDE.items()}
+        for key in ("hold", "linear"):
+            self.beside[key].setChecked(True)
+        self.beside["hold"].setToolTip("The surface of the nearest fitted state")
+        self.beside["linear"].setToolTip("Between fitted states: atoms superposed and moved, then PyMOL's surface")
+        self.beside["smooth"].setToolTip("The same after PyMOL's smooth")
+        self.beside["surface3"].setToolTip("Atoms in straight lines, with PyMOL's smoothest surface")
+        self.button = QtWidgets.QPushButton("Measure")
+        self.save = QtWidgets.QPushButton("Save table …")
+        self.save.setEnabled(False)
+        self.metric = QtWidgets.QComboBox()
+        for metric, label in METRICS.items():
+            self.metric.addItem(label, metric)
+        self.chart = Chart(180, EMPTY)
+        self.means = QtWidgets.QLabel()
+        self.means.setWordWrap(True)
+
+        grid = QtWidgets.QGridLayout()
+        grid.setContentsMargins(0, 0, 0, 0)
+        for number, box in enumerate(self.beside.values()):
+            grid.addWidget(box, number // 2, number % 2)
+        form = QtWidgets.QFormLayout()
+        form.addRow("&Fit", self.fit)
+        form.addRow("T&rajectory", self.trajectory)
+        self._trajectory_label = form.labelForField(self.trajectory)
+        form.addRow("&States", self.states)
+        form.addRow("Beside it", grid)
+        form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        row = QtWidgets.QHBoxLayout()
+        row.addWidget(self.button, 1)
+        row.addWidget(self.metric, 1)
+        row.addWidget(self.save)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addLayout(row)
+        layout.addWidget(self.chart, 1)
+        layout.addWidget(self.means)
+
+        self.fit.currentIndexChanged.connect(self._choose)
+        self.trajectory.currentIndexChanged.connect(self.draw)
+        self.metric.currentIndexChanged.connect(self.draw)
+        self.button.clicked.connect(self.measure)
+        self.save.clicked.connect(self.save_table)
+
+    def refresh(self) -> None:
+        ready = [name for name, fit in jobs.fits.items() if fit.phase == "ready"]
+        if ready != [self.fit.itemText(k) for k in range(self.fit.count())]:
+            chosen = self.fit.currentText()
+            blocked = self.fit.blockSignals(True)
+            self.fit.clear()
+            self.fit.addItems(ready)
+            self.fit.setCurrentIndex(max(0, self.fit.findText(chosen)) if ready else -1)
+            self.fit.blockSignals(blocked)
+            self._choose()
+
+    def choose(self, name: str) -> None:
+        self.refresh()
+        self.fit.setCurrentIndex(self.fit.findText(name))
+
+    def current(self) -> Fit | None:
+        return jobs.fits.get(self.fit.currentText())
+
+    def poll(self) -> None:
+        fit = self.current()
+        measuring = fit is not None and fit.activity == "an evaluation"
+        self.button.setEnabled(fit is not None and (measuring or not fit.activity))
+        self.button.setText("Cancel" if measuring else "Measure")
+
+    def measure(self) -> None:
+        fit = self.current()
+        if fit is None:
+            return
+        if fit.activity == "an evaluation":
+            jobs.cancel(fit.name)
+            return
+        name, of = fit.name, self.trajectory.currentText()
+        beside = " ".join(key for key, box in self.beside.items() if box.isChecked()) or "none"
+        text = self.states.text().strip()
+
+        def work() -> Any:
+            return commands.dsr_eval(name, text, baselines=beside, trajectory=of, async_=0, quiet=0)
+
+        def done(rows: list[Row]) -> None:
+            self.rows[name, of] = rows
+            self.draw()
+
+        self.panel.run(f"{name}: its evaluation", work, done)
+
+    def save_table(self) -> None:
+        rows = self._rows()
+        path, _ = QtWidgets.QFileDialog.getSaveFileName(
+            self, "Save table", f"{self.fit.currentText()}.csv", "Table (*.csv)"
+        )
+        if not path:
+            return
+        try:
+            full = evaluation.csv_path(path if path.lower().endswith(".csv") else f"{path}.csv")
+            evaluation.write_csv(full, rows)
+        except (OSError, ValueError) as error:
+            self.panel.say(str(error), bad=True)
+            return
+        self.panel.say(f"written: {full}")
+
+    def draw(self) -> None:
+        rows = self._rows()
+        self.save.setEnabled(bool(rows))
+        metric = self.metric.currentData()
+        self.chart.show_plot(plot_of(rows, metric) if rows else Plot(empty=EMPTY))
+        self.means.setText(means_of(rows, metric))
+
+    def _rows(self) -> list[Row]:
+        return self.rows.get((self.fit.currentText(), self.trajectory.currentText()), [])
+
+    def _choose(self) -> None:
+        fit = self.current()
+        names = [t.name for t in fit.trajectories] if fit is not None and fit.family else []
+        blocked = self.trajectory.blockSignals(True)
+        self.trajectory.clear()
+        self.trajectory.addItems(names)
+        self.trajectory.blockSignals(blocked)
+        for widget in (self.trajectory, self._trajectory_label):
+            widget.setVisible(bool(names))
+        self.poll()
+        self.draw()
+
+
+def plot_of(rows: Sequence[Row], metric: str) -> Plot:
+    """One metric over the states: the field, what is beside it, the fitted range shaded."""
+    trained = [r.state for r in rows if r.group == "training"]
+    shaded = (float(min(trained)), float(max(trained)), "fitted range") if trained else None
+    own = [r for r in rows if r.method == FIELD]
+    if metric == "rmsd":
+        return Plot((Line("", _points(own, metric), BLUE),), "state", METRICS[metric], shaded)
+    lines = []
+    for key, (_, color, dashed) in BESIDE.items():
+        part = [r for r in rows if r.method == BASELINES[key] and r.group != "training"]
+        if part:
+            lines.append(Line(BASELINES[key], _points(part, metric), color, dashed))
+    others = [r for r in own if r.group != "training"]
+    if others:
+        lines.append(Line("field", _points(others, metric), BLUE))
+    fitted = [r for r in own if r.group == "training"]
+    if fitted:
+        lines.append(Line("field, fitted", _points(fitted, metric), dots=True))
+    return Plot(tuple(lines), "state", METRICS[metric], shaded)
+
+
+def means_of(rows: Sequence[Row], metric: str) -> str:
+    """Means of a metric by group and method, as rich text."""
+    if not rows:
+        return ""
+    groups = list(dict.fromkeys(r.group for r in rows))
+    methods = list(dict.fromkeys(r.method for r in rows))
+    head = "".join(f"<td align=right>&nbsp;&nbsp;{method}</td>" for method in methods)
+    body = ""
+    for group in groups:
+        cells = ""
+        for method in methods:
+            values = [getattr(r, metric) for r in rows if r.group == group and r.method == method]
+            finite = [v for v in values if v == v]
+            cells += f"<td align=right>{sum(finite) / len(finite):.4f}</td>" if finite else "<td align=right>–</td>"
+        body += f"<tr><td>{group}</td>{cells}</tr>"
+    return f"<table><tr><td><b>mean</b></td>{head}</tr>{body}</table>"
+
+
+def _points(rows: Sequence[Row], metric: str) -> tuple[tuple[float, float], ...]:
+    return tuple((float(r.state), float(getattr(r, metric))) for r in sorted(rows, key=lambda r: r.state))
