@@ -23,33 +23,32 @@ from dsr_backend.sampling import Samples
 from dsr_backend.surfaces import Surface
 from scipy.spatial import cKDTree
 
-FAST: Preset = PRESETS["fast"]
-# One step of Adam at rate 0: the correction of the MLP stays 0.
-WITHOUT_MLP = replace(FAST, decoder_steps=1, rate=0.0)
-
 
 @dataclass(frozen=True)
 class Task:
-    """What every variant is fitted to. seconds: of training, for those that are trained."""
+    """What every variant is fitted to, and with which numbers. seconds: of training, for those that are trained."""
 
     surfaces: Sequence[Surface]
     device: str
     seconds: float
+    preset: Preset = PRESETS["fast"]
 
 
-def fit(task: Task, preset: Preset = FAST, surfaces: Sequence[Surface] | None = None, **config: Any) -> FastField:
-    """A fit with these numbers, which need not be those of a preset of the package."""
-    with mock.patch.dict(PRESETS, {"benchmark": preset}):
-        field = trainer.fit(
-            task.surfaces if surfaces is None else surfaces,
-            FitConfig(preset="benchmark", device=task.device, **config),
-        )
+def fit(task: Task, **config: Any) -> FastField:
+    with mock.patch.dict(PRESETS, {"benchmark": task.preset}):
+        field = trainer.fit(task.surfaces, FitConfig(preset="benchmark", device=task.device, **config))
     assert isinstance(field, FastField)
     return field
 
 
 def without_motion(task: Task) -> FastField:
-    return fit(task, surfaces=[Surface(s.state, s.points, s.normals, s.faces) for s in task.surfaces])
+    bare = [Surface(s.state, s.points, s.normals, s.faces) for s in task.surfaces]
+    return fit(replace(task, surfaces=bare))
+
+
+def without_mlp(task: Task) -> FastField:
+    # One step of Adam at rate 0: the correction stays 0.
+    return fit(replace(task, preset=replace(task.preset, decoder_steps=1, rate=0.0)))
 
 
 def few_modes(task: Task, count: int) -> FastField:
@@ -112,10 +111,10 @@ def eikonal(task: Task) -> FastField:
     |f| and |∇f − n| at the surface, (‖∇f‖ − 1)² around it. A state's values are the mean's and its own, trained
     together, so that every step serves all states. f starts as the distance to a sphere.
     """
-    field = fit(task, WITHOUT_MLP)
+    field = without_mlp(task)
     device, count = field.device, len(task.surfaces)
     rng = np.random.default_rng(0)
-    pools = [_pool(field, surface, rng) for surface in task.surfaces]
+    pools = [_pool(field, surface, task.preset.clearance, rng) for surface in task.surfaces]
     lattice, band = field.coarse_lattice, field.band
     nodes = lattice.nodes(torch.arange(lattice.size, device=device))
     on_surface = torch.cat([pool.points[0, : pool.count] for pool in pools])
@@ -146,11 +145,10 @@ def eikonal(task: Task) -> FastField:
     return field
 
 
-def _pool(field: FastField, surface: Surface, rng: np.random.Generator) -> Pool:
-    """All vertices of a state's surface, as many points around them as IGR has, and those evenly in the box."""
+def _pool(field: FastField, surface: Surface, room: float, rng: np.random.Generator) -> Pool:
+    """All vertices of a state's surface, IGR's points around them, and its points in the box that has `room` Å more."""
     points = surface.points.astype(np.float64)
     near = points + neighbour_distance(points, NEIGHBOURS)[:, None] * rng.normal(size=points.shape)
-    room = FAST.clearance
     spread = rng.uniform(points.min(0) - room, points.max(0) + room, (int(UNIFORM * len(points)), 3))
     x = np.concatenate([points, near, spread])
     steps = STEP * np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)])
@@ -191,7 +189,7 @@ VARIANTS: dict[str, Callable[[Task], FastField]] = {
     "8 modes instead of one a state": lambda task: few_modes(task, 8),
     "1 mode: one shape, which only moves": lambda task: few_modes(task, 1),
     "without smoothing in time (`smooth=0`)": lambda task: fit(task, smooth=0.0),
-    "without the MLP": lambda task: fit(task, WITHOUT_MLP),
+    "without the MLP": without_mlp,
     "nearest vertex instead of exact distances": nearest_vertex,
     "eikonal loss instead of distances, without the MLP": eikonal,
 }

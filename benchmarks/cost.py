@@ -42,6 +42,7 @@ APART = 4.0
 FEW = 5
 RESOLUTIONS = (1.0, 0.7, 0.5, 0.35, 0.25)
 MESHES = 3
+QUICK: tuple[Any, Any, Any] = ((6, 12), (("trpcage", 1), ("trpcage", 2)), (1.0, 0.7))
 
 Found = dict[str, Any]
 
@@ -72,7 +73,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--max-minutes", type=float, default=60.0, help="what is not done by then is left out")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--data", type=Path, help="a folder with trajectories, instead of fetching them")
-    parser.add_argument("--surfaces", type=Path, default=ROOT / "build" / "cost" / "surfaces", help="PyMOL's stay there")
+    parser.add_argument(
+        "--surfaces", type=Path, default=ROOT / "build" / "cost" / "surfaces", help="PyMOL's stay there"
+    )
     parser.add_argument("--folder", type=Path, help="what is found stays there: build/cost/cpu or /cuda unless given")
     parser.add_argument("--write", type=Path, help="docs/performance.md unless given; with --quick it is in the folder")
     parser.add_argument("--again", action="store_true", help="measure again what is there")
@@ -88,11 +91,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def points(options: argparse.Namespace) -> dict[str, Found]:
     """All there is to measure, by name, the cheap ones first."""
     data = None if options.data is None else str(options.data)
-    states, sizes, resolutions = STATES, SIZES, RESOLUTIONS
-    if options.quick:
-        states, sizes, resolutions = (6, 12), (("trpcage", 1), ("trpcage", 2)), (1.0, 0.7)
-    largest = "dims" if not options.quick else "trpcage"
-    adk = str(options.folder / "mesh.dsr")
+    states, sizes, resolutions = QUICK if options.quick else (STATES, SIZES, RESOLUTIONS)
+    meshed = "trpcage" if options.quick else "dims"
+    kept = str(options.folder / "mesh.dsr")
     found: dict[str, Found] = {}
 
     def add(name: str, trajectory: str, count: int, **point: Any) -> None:
@@ -102,12 +103,12 @@ def points(options: argparse.Namespace) -> dict[str, Found]:
     for count in states:
         add(f"states-{count}", "trpcage", count)
     for trajectory, copies in sizes:
-        keep = {"keep": adk} if (trajectory, copies) == (largest, 1) else {}
+        keep = {"keep": kept} if (trajectory, copies) == (meshed, 1) else {}
         add(f"atoms-{trajectory}-{copies}", trajectory, FEW, copies=copies, **keep)
     found = dict(sorted(found.items(), key=lambda item: _atoms(item[1])))
     for resolution in resolutions:
-        point = {"what": "mesh", "device": options.device, "fit": adk, "resolution": resolution}
-        found[f"mesh-{resolution}"] = point
+        point = {"what": "mesh", "device": options.device, "trajectory": meshed, "fit": kept}
+        found[f"mesh-{resolution}"] = {**point, "resolution": resolution}
     return found
 
 
@@ -171,9 +172,9 @@ def fit(point: Found) -> Found:
     series, meta = surfaces.read(point["path"])
     series = copied(series, point["copies"])
     found: Found = {"states": len(series), "between": meta["between"], "loaded": _peak(point)}
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     field = trainer.fit(series, FitConfig(device=point["device"]))
-    found["fit_seconds"] = time.perf_counter() - started
+    found["fit_seconds"], found["processor_seconds"] = time.perf_counter() - started, time.process_time() - used
     found["fit_memory"] = _peak(point)
     keys = ("atoms", "area", "samples", "parameters")
     found |= {key: field.report[key] for key in keys}
@@ -255,7 +256,7 @@ def write(folder: Path, path: Path, kind: str) -> None:
             body.append([name, str(found["atoms"]), f"{found['area']:.0f}", *_cells(found)])
         lines += markdown.table(["", "atoms", "area, Å²", *header], body)
     if of_mesh:
-        lines += ["", "By mesh resolution: AdK, the fit above.", ""]
+        lines += ["", f"By mesh resolution: {of_mesh[0]['point']['trajectory']}, the fit above.", ""]
         body = [
             [
                 str(one["point"]["resolution"]),
@@ -266,7 +267,10 @@ def write(folder: Path, path: Path, kind: str) -> None:
             for one in of_mesh
         ]
         lines += markdown.table(["resolution, Å", "triangles", "mesh, s", "memory"], body)
-    lines += ["", f"Meshes at 0.5 Å. Memory is the peak of the process, torch itself included. Backend {', '.join(codes)}."]
+    lines += [
+        "",
+        f"Meshes at 0.5 Å. Memory is the peak of the process, torch itself included. Backend {', '.join(codes)}.",
+    ]
     if importlib.util.find_spec("matplotlib"):
         picture = path.with_name("cost.png" if kind == "cpu" else f"cost_{kind}.png")
         _plot(series, picture)
@@ -303,12 +307,12 @@ def _memory(peak: Found) -> str:
 
 
 def _growth(of: Sequence[Found], key: str) -> str:
-    """How the seconds of the fit grow over the larger half of the points, as a power."""
-    half = [one["found"] for one in of[len(of) // 2 :]]
-    if len(half) < 2:
+    """How the seconds of the fit grow over the last three points, as a power."""
+    last = [one["found"] for one in of[-3:]]
+    if len(last) < 2:
         return ""
-    slope = np.polyfit(*(np.log([one[name] for one in half]) for name in (key, "fit_seconds")), 1)[0]
-    return f" Over the last {len(half)} points the fit's seconds grow as {key} to the power {slope:.2f}."
+    slope = np.polyfit(*(np.log([one[name] for one in last]) for name in (key, "fit_seconds")), 1)[0]
+    return f" Over the last {len(last)} points the fit's seconds grow as {key} to the power {slope:.2f}."
 
 
 def _plot(series: Sequence[Sequence[Found]], picture: Path) -> None:

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import functools
-import hashlib
-import importlib.util
+import itertools
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -27,9 +25,9 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import ablation
+import fast_report
 import frames
 import hashgrid
-import markdown
 import numpy as np
 import rows
 import tables
@@ -39,11 +37,10 @@ from dsr_backend.config import FitConfig
 from dsr_backend.field import Field
 from dsr_backend.metrics import Frame, Reference
 from numpy.typing import NDArray
-from rows import BETWEEN, FITTED, LATER, NEXT, ROWS, Row, some
+from rows import BETWEEN, FITTED, ROWS, SUPERPOSED, Row, some
 
 ROOT = tables.ROOT
 PARTS = ("fit", "movie", "peers", "ablation", "jitter")
-PYMOL = "atoms linear + PyMOL"
 # Times of the movie, and every how many of them is meshed to tell what all take.
 MOVIE, MOVIE_STEP = 400, 4
 # States: steps of the curves, and of the differences that velocities are taken by.
@@ -67,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         about = {"hardware": device.describe(options.device), "code": tables.code(), "quick": options.quick}
         (options.folder / f"{name}.json").write_text(json.dumps({**about, "found": found}))
         print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
-    write(options.folder, options.write, device.choose(options.device).type)
+    fast_report.write(options.folder, options.write, device.choose(options.device).type)
     print(f"written: {options.write}", flush=True)
 
 
@@ -124,6 +121,7 @@ class Bench:
         self.pymol: Found = json.loads((options.surfaces / "movie.json").read_text())
         self.training = [self.truth[state] for state in row.training]
         self.frame = Frame.of([surface.points for surface in self.training])
+        self.references: dict[int, Reference] = {}
         self.on_cpu = device.choose(options.device).type == "cpu"
 
     @functools.cached_property
@@ -141,10 +139,11 @@ class Bench:
         if not self.on_cpu:
             torch.cuda.synchronize()
 
-    @functools.cache  # noqa: B019 - one bench a process
     def reference(self, state: int) -> Reference:
-        surface = self.truth[state]
-        return Reference(surface.points, surface.normals, surface.faces, self.frame)
+        if state not in self.references:
+            surface = self.truth[state]
+            self.references[state] = Reference(surface.points, surface.normals, surface.faces, self.frame)
+        return self.references[state]
 
     def scores(self, predict: Callable[[int], Points], groups: Sequence[str], most: int = 1000) -> Found:
         """Mean IoU and NC by group, over `most` states of each, evenly spread."""
@@ -187,8 +186,7 @@ def fit(bench: Bench) -> Found:
         seconds = [mesher.mesh(field, float(at)).seconds for at in np.linspace(first, last, 12)]
         presets[preset] = {
             "seconds": [taken for _, taken in twice],
-            "identical": files[0] == files[1],
-            "digest": hashlib.sha256(files[0]).hexdigest()[:16],
+            "two": _compared(*files),
             "bytes": len(files[0]),
             "parameters": field.report["parameters"],
             "mesh": seconds,
@@ -201,6 +199,17 @@ def _file(field: Field) -> bytes:
     """The .dsr file, without the seconds that the fit took, which its report holds."""
     field.report = field.report | {"seconds": 0.0}
     return checkpoint.to_bytes(field)
+
+
+def _compared(first: bytes, second: bytes) -> str:
+    """What two .dsr files share: a length, a JSON header and tensors each."""
+    if first == second:
+        return "the same bytes"
+    parts = []
+    for file in (first, second):
+        end = 8 + int.from_bytes(file[:8], "little")
+        parts.append((json.loads(file[8:end]), file[end:]))
+    return "the same content" if parts[0] == parts[1] else "different content"
 
 
 def _started(bench: Bench) -> Found:
@@ -237,6 +246,7 @@ def movie(bench: Bench) -> Found:
     mesher.mesh(field, float(times[1]))
     each = [mesher.mesh(field, float(at)).seconds for at in sample]
     return {
+        "frames": MOVIE,
         "fit": seconds,
         "mesh": float(np.mean(each)),
         "measured": len(sample),
@@ -263,7 +273,7 @@ def peers(bench: Bench) -> list[Found]:
             "parameters": parameters,
             "scores": bench.scores(meshed(fast), groups, most),
         },
-        {"name": PYMOL, "seconds": None, "parameters": None, "scores": bench.by_pymol(most)},
+        {"name": SUPERPOSED, "seconds": None, "parameters": None, "scores": bench.by_pymol(most)},
     ]
     for budget in (0.25 * bench.peer_seconds, bench.peer_seconds):
         started = time.perf_counter()
@@ -325,19 +335,17 @@ def jitter(bench: Bench) -> Found:
         mesh = mesher.mesh(field, at)
         measured.append((mesh.volume, mesh.area))
     volume, area = (list(column) for column in zip(*measured, strict=True))
-    true = {state: frames.volume_and_area(s.points, s.faces) for state, s in sorted(self_between(bench).items())}
-    found = {"times": times, "field": {"volume": volume, "area": area}, "true": true}
-    found["pymol"] = {key: bench.pymol[key] for key in ("volume", "area")}
-    found["motion"] = {name: velocity(field, bench.row.training, smooth) for name, smooth in SMOOTH.items()}
-    return found
-
-
-SMOOTH: dict[str, float | None] = {"as fitted": None, "`smooth=0`": 0.0}
-
-
-def self_between(bench: Bench) -> dict[int, Any]:
-    """True surfaces by state, as far as the last fitted one."""
-    return {state: surface for state, surface in bench.truth.items() if state <= bench.row.training[-1]}
+    known = [state for state in sorted(bench.truth) if state <= bench.row.training[-1]]
+    true = {state: frames.volume_and_area(bench.truth[state].points, bench.truth[state].faces) for state in known}
+    widths: dict[str, float | None] = {"as fitted": None, "`smooth=0`": 0.0}
+    return {
+        "step": STEP,
+        "times": times,
+        "field": {"volume": volume, "area": area},
+        "pymol": {key: bench.pymol[key] for key in ("volume", "area")},
+        "true": true,
+        "motion": {name: velocity(field, bench.row.training, smooth) for name, smooth in widths.items()},
+    }
 
 
 def velocity(field: Field, training: Sequence[int], smooth: float | None) -> Found:
@@ -347,12 +355,12 @@ def velocity(field: Field, training: Sequence[int], smooth: float | None) -> Fou
     state, mean over the vertices; the mean and the largest over all states but the ends.
     """
     jumps, speeds = [], []
-    for state, following in zip(training[1:-1], training[2:], strict=True):
-        before, after = _velocities(field, float(state), smooth)
-        jumps.append(float((after - before).abs().mean()))
+    amid = [0.5 * (state + following) for state, following in itertools.pairwise(training)]
+    for at in [*training[1:-1], *amid]:
+        before, after = _velocities(field, float(at), smooth)
         speeds.append(float(0.5 * (after.abs() + before.abs()).mean()))
-        before, after = _velocities(field, 0.5 * (state + following), smooth)
-        speeds.append(float(0.5 * (after.abs() + before.abs()).mean()))
+        if at in training:
+            jumps.append(float((after - before).abs().mean()))
     return {"speed": float(np.mean(speeds)), "jump": float(np.mean(jumps)), "largest": float(np.max(jumps))}
 
 
@@ -365,192 +373,6 @@ def _velocities(field: Field, at: float, smooth: float | None) -> tuple[torch.Te
     now = here.distance(x)
     past, next_ = (field.at(at + shift, smooth).distance(x) for shift in (-INSTANT, INSTANT))
     return (past - now) / INSTANT / steep, (now - next_) / INSTANT / steep
-
-
-def roughness(times: Sequence[float], values: Sequence[float], step: float, only: set[float] | None = None) -> float:
-    """Mean |v(t − step) − 2 v(t) + v(t + step)| over the times at which all three are known.
-
-    only: times t to take; all where None.
-    """
-    known = dict(zip(times, values, strict=True))
-    inner = [at for at in times if {at - step, at + step} <= known.keys() and (only is None or at in only)]
-    return float(np.mean([abs(known[at - step] - 2.0 * known[at] + known[at + step]) for at in inner]))
-
-
-# Tables ------------------------------------------------------------------------------------------------------
-
-
-def write(folder: Path, path: Path, kind: str) -> None:
-    """Put together all parts that are in the folder, as the part of the file that is named after the device."""
-    sections = {"fit": _fit, "movie": _movie, "peers": _peers, "ablation": _ablation, "jitter": _jitter}
-    lines: list[str] = []
-    machines, codes = set(), set()
-    for name, section in sections.items():
-        if not (folder / f"{name}.json").exists():
-            continue
-        kept = json.loads((folder / f"{name}.json").read_text())
-        machines.add("{name} ({device}, {threads} threads, torch {torch})".format(**kept["hardware"]))
-        codes.add(kept["code"])
-        lines += [*section(kept["found"], path), ""]
-        if kept["quick"]:
-            lines.insert(0, "**Of few states and seconds (--quick): these figures say nothing.**")
-    if not lines:
-        raise SystemExit(f"{folder} holds no results; run with --parts")
-    about = f"{'; '.join(sorted(machines))}, Python {platform.python_version()}; backend {', '.join(sorted(codes))}."
-    markdown.put(path, f"fast {kind}", [f"### On {about}", "", *lines[:-1]])
-
-
-def _pair(scores: Found, group: str) -> str:
-    return f"{scores[group]['iou']:.4f} / {scores[group]['nc']:.4f}" if group in scores else ""
-
-
-def _fit(found: Found, path: Path) -> list[str]:
-    groups = (FITTED, BETWEEN, NEXT, LATER)
-    some_scores = found["presets"]["fast"]["scores"]
-    counts = ", ".join(f"{some_scores[group]['states']} {group}" for group in groups if group in some_scores)
-    body = []
-    for preset, one in found["presets"].items():
-        body.append(
-            [
-                f"`{preset}`",
-                " and ".join(f"{seconds:.1f}" for seconds in one["seconds"]),
-                *(_pair(one["scores"], group) for group in groups),
-                f"{one['parameters'] / 1e6:.2f} M",
-                f"{one['bytes'] / 1e6:.1f} MB",
-                f"{np.median(one['mesh']):.3f}",
-            ]
-        )
-    identical = {preset: one["identical"] for preset, one in found["presets"].items()}
-    same = "the same file, byte for byte" if all(identical.values()) else f"the same file: {identical}"
-    start, mesh = found["start"], float(np.median(found["presets"]["fast"]["mesh"]))
-    header = ["preset", "two fits, s", *(f"{group}, IoU / NC" for group in groups), "numbers", "`.dsr`", "mesh, s"]
-    return [
-        "#### Fit and mesh",
-        "",
-        *markdown.table(header, body),
-        "",
-        f"Scored at {counts} states. Two fits with one seed give {same} (but for the seconds noted in it). A mesh is at "
-        f"0.5 Å, the median of {len(found['presets']['fast']['mesh'])} over the whole range; PyMOL takes "
-        f"{found['pymol']['1']:.2f} s for one surface, {found['pymol']['1'] / mesh:.1f} times as long. In a new "
-        f"process the first mesh takes {start['first']:.2f} s and the second {start['second']:.2f} s, after "
-        f"{start['imports']:.1f} s of imports and {start['load']:.2f} s of loading the file.",
-    ]
-
-
-def _movie(found: Found, path: Path) -> list[str]:
-    ours = found["fit"] + MOVIE * found["mesh"]
-    body = [
-        ["`fast`: fit", f"{found['fit']:.0f}", "", ""],
-        [f"`fast`: {MOVIE} meshes", f"{MOVIE * found['mesh']:.0f}", "", _pair(found["scores"], BETWEEN)],
-        ["`fast`: both", f"{ours:.0f}", "1", ""],
-    ]
-    for count, name in (("1", "one process"), ("2", "two processes")):
-        seconds = MOVIE * found["pymol"][count]
-        body.append(
-            [f"{PYMOL}, {name}", f"{seconds:.0f}", f"{seconds / ours:.1f}", _pair(found["pymol_scores"], BETWEEN)]
-        )
-    return [
-        f"#### A movie of {MOVIE} frames",
-        "",
-        *markdown.table(["", "seconds", "times `fast`", "between the states, IoU / NC"], body),
-        "",
-        f"From the fitted states; surfaces of these are there already in both cases. Seconds are those of "
-        f"{found['measured']} meshes, and of PyMOL's surfaces every {STEP} states, times {MOVIE} over their number.",
-    ]
-
-
-def _lines(found: Sequence[Found]) -> list[list[str]]:
-    body = []
-    for line in found:
-        seconds = "" if line["seconds"] is None else f"{line['seconds']:.0f}"
-        numbers = "" if line["parameters"] is None else f"{line['parameters'] / 1e6:.2f} M"
-        body.append([line["name"], seconds, numbers, *(_pair(line["scores"], group) for group in (FITTED, BETWEEN))])
-    return body
-
-
-def _peers(found: Sequence[Found], path: Path) -> list[str]:
-    states = found[0]["scores"][FITTED]["states"]
-    return [
-        "#### Peers",
-        "",
-        *markdown.table(["", "seconds", "numbers", "fitted, IoU / NC", "between, IoU / NC"], _lines(found)),
-        "",
-        f"On the same threads and surfaces, one after another; scored at {states} states each. The hash grid "
-        "(Instant-NGP, benchmarks/hashgrid.py) is trained on the samples that `fast` takes and has as many numbers; it "
-        "and `paper` were stopped at the seconds given (sampling, or for `paper` the rest of the fit, comes on top "
-        "of its training).",
-    ]
-
-
-def _ablation(found: Sequence[Found], path: Path) -> list[str]:
-    states = found[0]["scores"][FITTED]["states"]
-    return [
-        "#### What each part is worth",
-        "",
-        *markdown.table(["", "seconds", "numbers", "fitted, IoU / NC", "between, IoU / NC"], _lines(found)),
-        "",
-        f"Scored at {states} states each. `fast` averages over states by a Gaussian whose width it chooses. The eikonal "
-        "loss gets its seconds of Adam on top of a fit, for the lattices it starts from.",
-    ]
-
-
-def _jitter(found: Found, path: Path) -> list[str]:
-    times = found["times"]
-    true = {float(state): values for state, values in found["true"].items()}
-    between = {state for state in true if {state - 1.0, state + 1.0} <= true.keys()}
-    body = []
-    for number, (name, unit) in enumerate((("volume", "Å³"), ("area", "Å²"))):
-        ours, theirs = found["field"][name], found["pymol"][name]
-        of_true = roughness(list(true), [values[number] for values in true.values()], 1.0, between)
-        body += [
-            [f"{name}, {unit}", "`fast`", f"{roughness(times, ours, STEP):.1f}", f"{roughness(times, ours, 1.0):.1f}"],
-            ["", PYMOL, f"{roughness(times, theirs, STEP):.1f}", f"{roughness(times, theirs, 1.0):.1f}"],
-            ["", "PyMOL, true states", "", f"{of_true:.1f}"],
-        ]
-    motion = [
-        [
-            name,
-            f"{one['speed']:.3f}",
-            f"{one['jump']:.3f}",
-            f"{one['largest']:.3f}",
-            f"{one['jump'] / one['speed']:.2f}",
-            f"{one['largest'] / one['speed']:.2f}",
-        ]
-        for name, one in found["motion"].items()
-    ]
-    picture = path.with_name("jitter.png")
-    lines = [
-        "#### Jitter",
-        "",
-        "Mean size of the second difference in time:",
-        "",
-        *markdown.table(["", "surface", f"steps of {STEP} states", "steps of 1 state"], body),
-        "",
-        f"True states: at the {len(between)} states of which both neighbours' surfaces are there too. Normal velocity of "
-        "the field's vertices, Å per state, and by how much it changes across a training state, mean over the vertices:",
-        "",
-        *markdown.table(["", "mean size", "jump, mean", "largest", "mean / size", "largest / size"], motion),
-    ]
-    if importlib.util.find_spec("matplotlib"):
-        _plot(found, true, picture)
-        lines += ["", f"![Volume over time]({picture.name})"]
-    return lines
-
-
-def _plot(found: Found, true: dict[float, Any], picture: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(10, 4), layout="constrained")
-    axis.plot(found["times"], found["pymol"]["volume"], color="0.6", linewidth=1, label=f"{PYMOL}, every {STEP} states")
-    axis.plot(found["times"], found["field"]["volume"], color="C0", linewidth=1.5, label="fast, the same times")
-    axis.plot(list(true), [values[0] for values in true.values()], "k.", markersize=4, label="PyMOL, true states")
-    axis.set(xlabel="state", ylabel="enclosed volume (Å³)")
-    axis.legend(fontsize=8)
-    figure.savefig(picture, dpi=110)
-    pyplot.close(figure)
 
 
 if __name__ == "__main__":

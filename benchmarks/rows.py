@@ -19,10 +19,11 @@ import torch
 import trajectories
 from dsr_backend import device, surfaces
 from dsr_backend.metrics import Frame
-from dsr_backend.motion import Motion, superpose
+from dsr_backend.motion import superpose
 from dsr_backend.sampling import TriangleMesh
 from dsr_backend.surfaces import Surface
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 from skimage.measure import marching_cubes
 
 FITTED, BETWEEN, NEXT, LATER = "fitted", "between", "future 1–10", "future 11–20"
@@ -219,11 +220,10 @@ def straight_atoms(row: Row, atoms: dict[int, NDArray[np.float64]], state: int) 
 
 def superposed_atoms(row: Row, atoms: dict[int, NDArray[np.float64]], state: int) -> NDArray[np.float64]:
     """The same after superposing the two fitted states; the molecule's own turn is then put back at its share."""
-    before, after, _ = neighbours(state, row.training)
-    pair = Motion.of(np.array([before, after], float), np.stack([atoms[before], atoms[after]]).astype(np.float32))
-    found = pair.scene_atoms(float(state), 0.0)
-    assert found is not None
-    return found.astype(np.float64)
+    before, after, share = neighbours(state, row.training)
+    turns, superposed = _superposed([atoms[before], atoms[after]], atoms[before])
+    mixed = (1.0 - share) * superposed[0] + share * superposed[1]
+    return _back(mixed, turns, share) + straight_atoms(row, atoms, state).mean(0)
 
 
 def smoothed_atoms(cmd: Any, row: Row, atoms: dict[int, NDArray[np.float64]]) -> dict[int, NDArray[np.float64]]:
@@ -232,22 +232,37 @@ def smoothed_atoms(cmd: Any, row: Row, atoms: dict[int, NDArray[np.float64]]) ->
     """
     from pymol_dsr import extract
 
-    states = np.array(row.training, np.float64)
-    motion = Motion.of(states, np.stack([atoms[state] for state in row.training]).astype(np.float32))
-    assert motion.atoms is not None
+    middle = atoms[row.training[len(row.training) // 2]]
+    turns, superposed = _superposed([atoms[state] for state in row.training], middle)
     cmd.create("_fitted", row.trajectory, 1, 1)
-    for number, xyz in enumerate(motion.atoms, 1):
+    for number, xyz in enumerate(superposed, 1):
         cmd.load_coordset(xyz.tolist(), "_fitted", number)
     cmd.smooth("_fitted", pbc=0)
-    after = extract.read_source("_fitted", _self=cmd).coordinates
+    smooth = extract.read_source("_fitted", _self=cmd).coordinates
     cmd.delete("_fitted")
-    smooth = np.stack([after[number] for number in range(1, len(states) + 1)]).astype(np.float64)
     found = {}
     for state in row.groups[BETWEEN]:
-        rotation, translation = motion.pose(float(state))
-        mixed = np.einsum("s,sai->ai", motion.weights(float(state), 0.0), smooth)
-        found[state] = (mixed - translation) @ rotation
+        before, after, share = neighbours(state, row.training)
+        pair = [row.training.index(before), row.training.index(after)]
+        first, second = (smooth[k + 1].astype(np.float64) for k in pair)
+        mixed = (1.0 - share) * first + share * second
+        found[state] = _back(mixed, turns[pair], share) + straight_atoms(row, atoms, state).mean(0)
     return found
+
+
+def _superposed(
+    states: Sequence[NDArray[np.float64]], fixed: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How each state f8[A,3] is turned onto another, f8[S,3,3], and its atoms then, about their centre, f8[S,A,3]."""
+    turns = np.stack([superpose(xyz, fixed)[0] for xyz in states])
+    centred = np.stack([xyz - xyz.mean(0) for xyz in states])
+    return turns, np.einsum("sai,sji->saj", centred, turns)
+
+
+def _back(superposed: NDArray[np.float64], turns: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """Superposed atoms f8[A,3] turned back into the scene, at a share of the way between two turns f8[2,3,3]."""
+    way = Rotation.from_matrix(turns[1] @ turns[0].T).as_rotvec()
+    return superposed @ (Rotation.from_rotvec(share * way).as_matrix() @ turns[0])
 
 
 def atoms_ahead(row: Row, atoms: dict[int, NDArray[np.float64]], state: int) -> NDArray[np.float64]:

@@ -124,8 +124,8 @@ def dsr_fit(
         name = str: name of the fit {default: <first object>_dsr}
 
         preset = fast, preview or paper: kind of fit, preview being coarser and twice as fast, and paper the
-        network of the paper, for comparison: minutes to hours on a GPU, and without one too slow for more than
-        a few small states {default: fast, or that of the family}
+        network of the paper, for comparison, which is slow: without a GPU it takes hours, unless budget= says
+        less {default: fast, or that of the family}
 
         smooth = float or auto: width in states of the smoothing over time {default: auto, by held out states}
 
@@ -565,7 +565,9 @@ def dsr_levels(
         if scene.in_gui(_self, scene.switch_off, movie, _self):
             print(f" {fit.name}: {movie} is switched off, as it would hide the levels")
         if result["extrapolated"]:
-            print(f" {fit.name}: state {times[0]:g} is extrapolated, expected error {result['expected_error']:.2f} A")
+            error = result["expected_error"]
+            expected = "" if error is None else f", expected error {error:.2f} A"
+            print(f" {fit.name}: state {times[0]:g} is extrapolated{expected}")
         say(f" {fit.name}: {len(loaded)} levels of state {times[0]:g} loaded as {object}")
 
     _run("dsr_levels", work, async_, quiet, _self)
@@ -724,6 +726,8 @@ def dsr_set(key: str = "", value: str | None = None, *, quiet: int = 1, _self: A
     key = str(key)
     if value is not None:
         kept = settings.put(key, str(value))
+        if key in ("backend", "folder"):
+            jobs.jobs.restart_unused()
         say(f" dsr_set: {key} = {settings.get(key) or 'default'}" + ("" if kept else ", for this session"))
         return {key: settings.get(key)}
     shown = {k: settings.get(k) for k in ([key] if key else settings.KEYS)}
@@ -808,7 +812,7 @@ def dsr_load(filename: str, name: str = "", *, quiet: int = 1, _self: Any = cmd)
 
         filename = str: a .dsr file
 
-        name = str: name of the fit {default: that of the file, with _dsr added where an object has that name}
+        name = str: name of the fit {default: that of the file, with _dsr added where a molecule has that name}
 
     SEE ALSO
 
@@ -818,8 +822,9 @@ def dsr_load(filename: str, name: str = "", *, quiet: int = 1, _self: Any = cmd)
     with open(path, "rb") as stream:
         data = stream.read()
     stem = os.path.splitext(os.path.basename(path))[0]
-    # The movie takes the fit's name, so that must not be the molecule's.
-    taken = "" if str(name) or stem not in _self.get_names("objects") else "_dsr"
+    # The movie takes the fit's name, so that must not be the molecule's; an older movie gives way.
+    molecule = stem in _self.get_names("objects") and _self.get_type(stem) == "object:molecule"
+    taken = "_dsr" if molecule and not str(name) else ""
     name = _self.get_legal_name(str(name) or stem + taken)
     fit = jobs.jobs.load(name, data)
     for trajectory in fit.trajectories:

@@ -282,11 +282,11 @@ def write_plot(path: str, rows: Sequence[Row], title: str) -> bool:
                 axes.plot([r.state for r in part], values, "k.", ms=4, label="field, fitted states")
         if metric.startswith("chamfer"):
             axes.ticklabel_format(axis="y", scilimits=(-2, 3))
-        if metric not in ("iou", "nc"):
-            axes.set_ylim(bottom=0)
         axes.set_title(label, fontsize="medium", loc="left")
         axes.grid(alpha=0.3)
         axes.margins(x=0.01)
+        if metric not in ("iou", "nc"):
+            axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in panels[-2:]:
         axes.set_xlabel("state")

@@ -25,6 +25,11 @@ Say = Callable[[str], None]
 Arrays = dict  # name -> array
 PROGRESS_SECONDS = 2.0
 MOST_ATOMS = 50_000_000
+# Its 40 000 steps took 0.36 s each on one core.
+PAPER_ON_CPU = (
+    "the network of the paper takes hours on a CPU; budget=600 ends it after ten minutes, "
+    "and preset=fast is done in one or two"
+)
 MOST_LOSSES = 2_000
 
 
@@ -171,6 +176,16 @@ class Jobs:
             if self._backend is not None:
                 self._backend.close()
                 self._backend = None
+
+    def restart_unused(self) -> None:
+        """Let the next use start another backend, where nothing was fitted or loaded with this one."""
+        with self._starting:
+            backend = self._backend
+            if backend is None or self.fits:
+                return
+            self._backend = None
+        # It may take its time to end.
+        threading.Thread(target=backend.close, daemon=True).start()
 
     @property
     def device(self) -> dict[str, Any]:
@@ -391,6 +406,9 @@ class Jobs:
                     raise Cancelled(f"{fit.name}: cancelled")
             while sent:
                 self.wait(fit, sent.popleft())
+            on = self.device.get("device") if config["device"] == "auto" else config["device"]
+            if config["preset"] == "paper" and config["budget"] is None and on == "cpu":
+                print(f" {fit.name}: warning: {PAPER_ON_CPU}")
             fit.phase, fit.fraction = "sampling", 0.0
             result, _ = self.wait(fit, backend.submit("fit", {"fit": fit.name}), say)
             fit.report = dict(result["report"])

@@ -14,8 +14,8 @@ import numpy as np
 from . import scene
 from .jobs import Arrays, Background, Fit
 
-# Å between the nodes of the first mesh, which is to be there at once; the later ones are finer.
-RESOLUTION = 1.5
+# Å between the nodes of the first mesh; the later ones are finer, as far as TRIANGLES lets them.
+RESOLUTION = 1.0
 # Loading and first drawing a mesh of this size takes the window about 50 ms.
 TRIANGLES = 20_000
 
@@ -92,8 +92,13 @@ def remove(names: Sequence[str], _self: Any) -> None:
 def vertex_colors(arrays: Arrays, colors: np.ndarray | None) -> np.ndarray:
     """Colours f4[N,3] of a mesh's vertices from those of the atoms f4[A,3], or plain ones."""
     if colors is None or "nearest" not in arrays:
-        return np.tile(np.array(scene.PLAIN, np.float32), (len(arrays["points"]), 1))
+        return plain(arrays, scene.PLAIN)
     return colors[arrays["nearest"]]
+
+
+def plain(arrays: Arrays, rgb: Sequence[float]) -> np.ndarray:
+    """One colour for all vertices of a mesh, f4[N,3]."""
+    return np.tile(np.array(rgb, np.float32), (len(arrays["points"]), 1))
 
 
 def put(name: str, floats: list[float], place: Sequence[float], color: str, _self: Any) -> bool:

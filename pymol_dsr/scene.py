@@ -366,7 +366,12 @@ def _vertex_colors(
         colors = np.tile(np.array(one, np.float32), (count, 1))
     else:
         colors = base[arrays["nearest"]]
-    return (0.5 * colors + 0.5 * ORANGE).astype(np.float32) if frame.future else colors
+    return tinted(colors) if frame.future else colors
+
+
+def tinted(colors: np.ndarray) -> np.ndarray:
+    """Colours f4[N,3] as extrapolated surfaces have them."""
+    return (0.5 * colors + 0.5 * ORANGE).astype(np.float32)
 
 
 def _load_mesh(frame: Frame, floats: list[float], _self: Any) -> None:

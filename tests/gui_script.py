@@ -1,25 +1,32 @@
-"""Runs inside a real PyMOL window (see test_gui.py): a user's clicks, one step per turn of the event loop."""
+"""Runs inside a real PyMOL window (see test_gui.py): a user's clicks and keys, one step per turn of the event loop."""
 
+import itertools
 import json
 import os
 import time
 import traceback
 
+import numpy as np
 from pymol import cmd
 from pymol.Qt import QtCore, QtWidgets
 from PyQt5 import QtTest
 
 OUT = os.environ["DSR_GUI_OUT"]
-report = {"stall": 0.0, "steps": []}
+report = {"stalls": {}, "steps": [], "told": {}}
 last_tick = [time.monotonic()]
-watching = [False]
+watching = [""]
 
 
 def tick():
     now = time.monotonic()
     if watching[0]:
-        report["stall"] = max(report["stall"], now - last_tick[0])
+        report["stalls"][watching[0]] = max(report["stalls"].get(watching[0], 0.0), now - last_tick[0])
     last_tick[0] = now
+
+
+def watch(what):
+    watching[0] = what
+    last_tick[0] = time.monotonic()
 
 
 def window():
@@ -33,11 +40,23 @@ def until(condition, seconds):
     while not condition():
         if time.monotonic() > end:
             raise AssertionError("waited in vain")
-        yield 30
+        yield 20
 
 
 def click(widget):
+    assert widget.isVisible() and widget.isEnabled(), widget
     QtTest.QTest.mouseClick(widget, QtCore.Qt.MouseButton.LeftButton)
+
+
+def write(widget, text):
+    widget.setFocus()
+    widget.selectAll()
+    QtTest.QTest.keyClicks(widget, text)
+
+
+def typed(line):
+    QtTest.QTest.keyClicks(window().lineedit, line)
+    QtTest.QTest.keyClick(window().lineedit, QtCore.Qt.Key.Key_Return)
 
 
 def picture(name):
@@ -45,69 +64,304 @@ def picture(name):
     QtWidgets.QApplication.primaryScreen().grabWindow(0).save(os.path.join(OUT, name))
 
 
-def steps():
-    yield 500
-    cmd.fab("ACDEFGHIKLMNPQ", "pep", ss=1)
-    for state in range(2, 6):
-        cmd.create("pep", "pep", 1, state)
-        cmd.translate([0, 0.4 * state, 0], "resi 1-5", state, camera=0)
-    cmd.show_as("sticks")
-    cmd.zoom()
-    (entry,) = [a for a in window().menudict["PluginQt"].actions() if a.text() == "Dynamical Surface…"]
-    report["steps"].append("menu")
-    entry.trigger()
-    yield 200
+def covered():
+    """Which pixels of the scene are not background, bool[height, width]."""
+    window().pymolwidget.repaint()
+    image = window().pymolwidget.grabFrameBuffer().convertToFormat(4)
+    bits = image.bits()
+    bits.setsize(image.byteCount())
+    pixels = np.frombuffer(bits, np.uint8).reshape(image.height(), image.width(), 4)[:, :, :3]
+    # Without PyMOL's own list of objects at the right.
+    width = cmd.get_viewport()[0]
+    return (pixels[:, :width] < 250).any(axis=2)
 
+
+def alike(first, second):
+    return (first & second).sum() / max(1, (first | second).sum())
+
+
+def peptide(name, sequence, shift):
+    cmd.fab(sequence, name, ss=1)
+    for state in range(2, 6):
+        cmd.create(name, name, 1, state)
+        cmd.translate([0, shift * state, 0], "%" + name + " and resi 1-3", state, camera=0)
+
+
+def size(name):
+    low, high = map(np.array, cmd.get_extent(name))
+    return high - low
+
+
+def steps():
+    yield 300
+    cmd.set("bg_rgb", "white")
+    cmd.fab("GG", "single")
+    peptide("pep", "ACDEFGHIK", 0.4)
+    cmd.disable("single")
+    cmd.frame(3)
+    cmd.zoom("pep", 4)
+    (entry,) = [a for a in window().menudict["PluginQt"].actions() if a.text() == "Dynamical Surface…"]
+    watch("opening")
+    entry.trigger()
+    yield 100
     import pymol_dsr.panel
     from pymol_dsr.jobs import jobs
 
     panel = pymol_dsr.panel._panel
+    fit, play = panel.fit, panel.play
+    watch("")
+    yield from opened(panel)
+    yield from cancelled(panel, jobs)
+    yield from fitted(panel, jobs, entry)
+    yield from played(panel, jobs)
+    yield from filmed(panel, jobs)
+    yield from measured(panel, jobs)
+    yield from reloaded(panel, jobs)
+    yield from typed_in(panel, jobs)
+    yield from in_a_family(panel, jobs)
+    assert fit.isHidden() or play.isHidden()
+    yield 1200
+    report["log"] = window().browser.toPlainText()
+    jobs.close()
+
+
+def opened(panel):
+    """The molecule that moves is offered first; states are judged while they are typed."""
+    fit = panel.fit
     assert panel.isVisible() and not panel.isModal()
-    assert panel.selection.currentText() == "pep"
-    assert panel.verdict.text() == "5 of 5 states" and panel.fit_button.isEnabled()
-    panel.states.setText("1-9")
-    assert "has 5 states" in panel.verdict.text() and not panel.fit_button.isEnabled()
-    panel.states.setText("1-5:2")
-    assert panel.verdict.text() == "3 of 5 states" and panel.fit_button.isEnabled()
-    panel.preset.setCurrentText("preview")
+    assert [fit.selection.itemText(k) for k in range(fit.selection.count())] == ["pep", "single"]
+    assert fit.selection.currentText() == "pep" and fit.verdict.text() == "5 of 5 states of pep"
+    write(fit.states, "1-9")
+    yield from until(lambda: "pep has 5 states; 9 is past the end" in fit.verdict.text(), 5)
+    assert not fit.fit_button.isEnabled() and "#c62828" in fit.verdict.styleSheet()
+    write(fit.selection.lineEdit(), "pep and resn")
+    yield from until(lambda: "selection pep and resn: " in fit.verdict.text(), 5)
+    write(fit.selection.lineEdit(), "pep")
+    write(fit.states, "1-5:2")
+    yield from until(lambda: fit.verdict.text() == "3 of 5 states of pep", 5)
+    assert fit.fit_button.isEnabled() and "#2e7d32" in fit.verdict.styleSheet()
+    assert fit.fit_name.placeholderText() == "pep_dsr"
+    # The backend is started by then and has said what it computes on.
+    yield from until(lambda: "GB)" in fit.device.currentText(), 30)
+    report["told"]["device"] = fit.device.currentText()
+    fit.preset.setCurrentIndex(fit.preset.findData("preview"))
     picture("panel.png")
     report["steps"].append("panel")
 
-    watching[0] = True
-    last_tick[0] = time.monotonic()
-    click(panel.fit_button)
-    assert panel.fit_button.text() == "Cancel"
+
+def cancelled(panel, jobs):
+    fit = panel.fit
+    watch("fit")
+    click(fit.fit_button)
+    yield from until(lambda: fit.fit_button.text() == "Cancel", 5)
     yield from until(lambda: jobs.fits["pep_dsr"].phase != "queued", 30)
-    click(panel.fit_button)
-    yield from until(lambda: panel.fit_button.text() == "Fit", 15)
-    report["cancelled"] = jobs.fits["pep_dsr"].phase
+    click(fit.fit_button)
+    yield from until(lambda: fit.fit_button.text() == "Fit", 15)
+    assert jobs.fits["pep_dsr"].phase == "cancelled" and panel.status.text() == "pep_dsr: cancelled"
+    assert "pep_dsr_preview" not in cmd.get_names()
     report["steps"].append("cancel")
 
-    click(panel.fit_button)
-    yield from until(lambda: panel.movie_button.isEnabled(), 100)
-    assert jobs.fits["pep_dsr"].phase == "ready", jobs.fits["pep_dsr"].line()
-    report["steps"].append("fit")
-    click(panel.movie_button)
-    yield from until(lambda: "pep_dsr" in cmd.get_names() and not jobs.fits["pep_dsr"].activity, 60)
+
+def fitted(panel, jobs, entry):
+    """The surface of the state in view is there long before the fit; closing the window stops nothing."""
+    fit = panel.fit
+    cmd.disable("pep")
+    began = time.monotonic()
+    click(fit.fit_button)
+    yield from until(lambda: "pep_dsr_preview" in cmd.get_names(), 60)
+    report["told"]["preview"] = time.monotonic() - began
+    report["told"]["phase at preview"] = jobs.fits["pep_dsr"].phase
+    seen = covered()
+    panel.close()
+    assert not panel.isVisible()
+    yield from until(lambda: jobs.fits["pep_dsr"].losses, 60)
+    entry.trigger()
+    yield from until(lambda: len(fit.curve.plot.lines) and "pep_dsr: " in fit.bar.format(), 30)
+    assert panel.isVisible() and (fit.bar.value() > 0 or jobs.fits["pep_dsr"].phase == "ready")
+    yield from until(lambda: fit.play_button.isEnabled(), 60)
+    watch("")
     yield 300
-    watching[0] = False
-    assert cmd.count_states("pep_dsr") == 5 and cmd.count_frames() == 5
-    cmd.zoom("pep_dsr")
-    cmd.frame(3)
+    # PyMOL's own surface of that state covers the same pixels.
+    cmd.disable("pep_dsr_preview")
+    cmd.enable("pep")
+    cmd.show_as("surface", "pep")
+    report["told"]["preview covers"] = alike(seen, covered())
+    cmd.show_as("sticks", "pep")
+    cmd.enable("pep_dsr_preview")
+    picture("fitted.png")
+    report["steps"].append("fit")
+
+
+def played(panel, jobs):
+    """The surface follows time, level, smoothing and colour; what is dragged past is not waited for."""
+    play = panel.play
+    drawn = []
+    play.live.shown.connect(drawn.append)
+
+    def rests():
+        return drawn and drawn[-1].wish.fine and drawn[-1].wish.time == play.time.value() / 100
+
+    watch("live")
+    click(panel.fit.play_button)
+    assert panel.tabs.currentWidget() is play and play.fit.currentText() == "pep_dsr"
+    yield from until(rests, 20)
+    assert "pep_dsr_live" in cmd.get_names() and "pep_dsr_preview" not in cmd.get_names()
+    assert play.time.value() == 300 and drawn[-1].result["time"] == 3.0
+    cmd.disable("pep")
+    report["told"]["live covers"] = covered().mean()
+    at_3 = size("pep_dsr_live")
+
+    play.time.setSliderDown(True)
+    drawn.clear()
+    for value in range(300, 100, -5):
+        play.time.setValue(value)
+        yield 10
+    yield from until(lambda: drawn and drawn[-1].wish.time == 1.05, 10)
+    assert all(not made.wish.fine for made in drawn)
+    report["told"]["dragged"] = len(drawn)
+    play.time.setSliderDown(False)
+    play.time.sliderReleased.emit()
+    yield from until(rests, 10)
+    assert drawn[-1].triangles > 1.2 * drawn[0].triangles or drawn[-1].triangles > 8000
+    assert abs(size("pep_dsr_live") - at_3).max() > 0.2
+    assert cmd.get_state() == 1, cmd.get_state()
+
+    volume = drawn[-1].result["volume"]
+    play.level.setValue(1.0)
+    yield from until(lambda: rests() and drawn[-1].wish.level == 1.0, 10)
+    assert drawn[-1].result["volume"] > 1.2 * volume
+    play.level.setValue(0.0)
+    play.time.setValue(200)
+    yield from until(lambda: rests() and drawn[-1].wish.level == 0.0, 10)
+    volume = drawn[-1].result["volume"]
+    play.smooth_slider.setValue(30)
+    assert play.smooth.value() == 3.0
+    yield from until(lambda: rests() and drawn[-1].wish.smooth == 3.0, 10)
+    assert drawn[-1].result["volume"] != volume
+    play.smooth.setValue(play.smooth.minimum())
+    assert play.smooth.text().startswith("auto")
+    index = play.color.findData("salmon")
+    play.color.setCurrentIndex(index)
+    play.color.activated.emit(index)
+    yield from until(lambda: rests() and drawn[-1].wish.color == "salmon", 10)
+    play.color.setCurrentIndex(0)
+    play.color.activated.emit(0)
+    play.time.setValue(play.time.maximum())
+    yield from until(lambda: rests() and not drawn[-1].wish.color, 10)
+    assert play.told.text().startswith("state 6 is extrapolated")
+    picture("live.png")
+
+    drawn.clear()
+    play.speed.setValue(20.0)
+    click(play.play)
     yield 1000
+    click(play.play)
+    yield from until(rests, 10)
+    times = [made.wish.time for made in drawn]
+    assert len(times) > 5 and max(times) <= 5.0 and min(times) >= 1.0, times
+    # It went round.
+    assert any(after < before for before, after in itertools.pairwise(times)), times
+    watch("")
+    report["told"]["longest drawing"] = play.live.longest
+    report["steps"].append("play")
+
+
+def filmed(panel, jobs):
+    """The movie takes the place of the live surface."""
+    play = panel.play
+    watch("movie")
+    click(play.movie_button)
+    yield from until(lambda: "the movie is loaded" in panel.status.text(), 60)
+    watch("")
+    assert set(cmd.get_names()) == {"single", "pep", "pep_dsr"}
+    assert cmd.count_states("pep_dsr") == 5 and cmd.count_frames() == 5
+    cmd.enable("pep")
+    yield 700
+    assert set(cmd.get_names()) == {"single", "pep", "pep_dsr"}
+    cmd.frame(4)
     picture("movie.png")
+    # Back to live: the movie's surface is switched off, and the molecule follows although there is a movie.
+    play.time.setValue(200)
+    yield from until(lambda: "pep_dsr_live" in cmd.get_names(), 10)
+    assert "pep_dsr" not in cmd.get_names("objects", enabled_only=1)
+    yield from until(lambda: cmd.get_state() == 2, 5)
     report["steps"].append("movie")
 
-    QtTest.QTest.keyClicks(window().lineedit, "dsr_fit pep, 1, 5")
-    QtTest.QTest.keyClick(window().lineedit, QtCore.Qt.Key.Key_Return)
-    QtTest.QTest.keyClicks(window().lineedit, "dsr_movie pep_dsr, 1-3:0.5, object=typed")
-    QtTest.QTest.keyClick(window().lineedit, QtCore.Qt.Key.Key_Return)
+
+def measured(panel, jobs):
+    quality = panel.quality
+    panel.tabs.setCurrentWidget(quality)
+    yield 100
+    assert quality.fit.currentText() == "pep_dsr"
+    write(quality.states, "1-4")
+    watch("quality")
+    click(quality.button)
+    yield from until(lambda: quality.save.isEnabled(), 60)
+    watch("")
+    assert quality.chart.plot.shaded == (1.0, 5.0, "fitted range")
+    assert [line.label for line in quality.chart.plot.lines] == [
+        "hold nearest",
+        "atoms linear",
+        "field",
+        "field, fitted",
+    ]
+    assert [x for x, _ in quality.chart.plot.lines[2].points] == [2.0, 4.0]
+    assert all(0.9 < y <= 1 for _, y in quality.chart.plot.lines[3].points)
+    quality.metric.setCurrentIndex(1)
+    assert quality.chart.plot.y_label == "normal consistency"
+    picture("quality.png")
+    report["steps"].append("quality")
+
+
+def reloaded(panel, jobs):
+    """A fit of another session, from the folder."""
+    fits = panel.fits
+    del jobs.fits["pep_dsr"]
+    panel.tabs.setCurrentWidget(fits)
+    yield from until(lambda: fits.list.topLevelItemCount() == 1 and fits.list.topLevelItem(0).text(4) != "ready", 5)
+    row = fits.list.topLevelItem(0)
+    assert row.text(0) == "pep_dsr" and row.text(3).endswith(" MB") and row.text(4) == "in the folder"
+    assert row.text(2)[:4] == time.strftime("%Y")
+    fits.list.setCurrentItem(row)
+    click(fits.open_button)
+    yield from until(lambda: "pep_dsr" in jobs.fits and panel.tabs.currentWidget() is panel.play, 20)
+    assert panel.play.fit.currentText() == "pep_dsr" and panel.play.state.maximum() == 6.0
+    report["steps"].append("reload")
+
+
+def typed_in(panel, jobs):
+    typed("dsr_fit pep, 1, 5")
+    typed("dsr_movie pep_dsr, 1-3:0.5, object=typed")
     report["typed_returns_at_once"] = "typed" not in cmd.get_names()
     yield from until(lambda: "typed_atoms" in cmd.get_names() and not jobs.fits["pep_dsr"].activity, 60)
-    yield 1200
-    report["log"] = window().browser.toPlainText()
     report["steps"].append("typed")
-    jobs.close()
+
+
+def in_a_family(panel, jobs):
+    """Two molecules typed as one fit: the window finds it, and offers its trajectories."""
+    peptide("two", "ACDEF", 0.5)
+    fit, play = panel.fit, panel.play
+    panel.tabs.setCurrentWidget(fit)
+    yield from until(lambda: fit.selection.findText("pep+two") >= 0, 5)
+    typed("dsr_fit pep+two, 1-5:2, name=fam, preset=preview")
+    yield from until(lambda: fit.name == "fam" and fit.busy(), 10)
+    yield from until(lambda: "fam_preview" in cmd.get_names(), 60)
+    yield from until(lambda: fit.play_button.isEnabled() and not fit.busy(), 90)
+    click(fit.play_button)
+    assert play.fit.currentText() == "fam" and play.family.isVisible()
+    assert [play.trajectory.itemText(k) for k in range(play.trajectory.count())] == ["pep", "two"]
+    yield from until(lambda: "fam_live" in cmd.get_names(), 20)
+    whole = size("fam_live")
+    play.trajectory.setCurrentIndex(1)
+    assert [play.towards.itemText(k) for k in range(play.towards.count())] == ["nothing else", "pep"]
+    yield from until(lambda: size("fam_live")[0] < whole[0] - 3.0, 20)
+    play.towards.setCurrentIndex(1)
+    assert play.share.isEnabled()
+    seen = []
+    play.live.shown.connect(seen.append)
+    yield from until(lambda: seen and seen[-1].wish.which.get("share") == 0.5, 20)
+    picture("family.png")
+    report["steps"].append("family")
 
 
 def run(generator):
@@ -124,6 +378,7 @@ def run(generator):
 def finish(error):
     report["error"] = error
     if error:
+        picture("error.png")
         report["log"] = window().browser.toPlainText()
     with open(os.path.join(OUT, "report.json"), "w") as stream:
         json.dump(report, stream)
@@ -132,5 +387,5 @@ def finish(error):
 
 ticker = QtCore.QTimer()
 ticker.timeout.connect(tick)
-ticker.start(20)
+ticker.start(10)
 QtCore.QTimer.singleShot(1500, lambda: run(steps()))

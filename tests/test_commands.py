@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import sys
 import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, build_peptide, idtf_points
+from conftest import ROOT, build_peptide, coordinates, idtf_points
 
-from pymol_dsr import commands, evaluation, jobs, settings
+from pymol_dsr import commands, jobs, settings
 from pymol_dsr.commands import CmdException
 
 
@@ -64,7 +65,13 @@ def refused(cmd, function, *args, **kwargs):
         ("dsr_fit pep, smooth=-1", "smooth -1: it must be at least 0"),
         ("dsr_fit pep, budget=0", "budget 0: it must be above 0"),
         ("dsr_fit pep, seed=x", "seed x: it is not a whole number"),
+        ("dsr_fit pep+pep", "selection pep+pep: the object pep occurs twice"),
+        ("dsr_fit pep+nope", 'selection nope: Invalid selection name "nope"'),
+        ("dsr_fit pep, 1-5:1..", "'1-5:1..' is not a state or a range"),
+        ("dsr_fit pep, family=nope", "there is no fit nope"),
+        ("dsr_fit pep, frozen=1", "frozen 1: it keeps the network of a family; give family= too"),
         ("dsr_movie nope", "there is no fit nope (there: none)"),
+        ("dsr_levels nope, 1", "there is no fit nope"),
         ("dsr_eval nope", "there is no fit nope"),
         ("dsr_export nope, x.ply", "there is no fit nope"),
         ("dsr_save nope, x.dsr", "there is no fit nope"),
@@ -108,6 +115,74 @@ def test_a_fit_that_is_not_ready_is_not_used(plugin):
     fit.phase, fit.fraction = "fit", 0.43
     jobs.jobs.fits["early"] = fit
     assert refused(plugin, commands.dsr_movie, "early") == "early: fit 43 %; it can be used when it is ready"
+
+
+def ready(name, *trajectories, states=(1.0, 3.0)):
+    """A finished fit without a backend."""
+    made = [jobs.Trajectory(t, t or "pep", f"%{t or 'pep'}", None, list(states)) for t in trajectories]
+    fit = jobs.jobs.fits[name] = jobs.Fit(name, made, phase="ready", report={"preset": "preview"})
+    return fit
+
+
+@pytest.mark.parametrize("command", ["dsr_movie fam, 1", "dsr_levels fam, 1", "dsr_eval fam", "dsr_export fam, x.ply"])
+@pytest.mark.parametrize(
+    "rest, message",
+    [
+        ("", "fam holds several trajectories: choose one with trajectory= (pep, two)"),
+        ("trajectory=three", "trajectory three: fam does not hold it; choose one of pep, two"),
+        ("trajectory=pep, towards=three", "towards three: fam does not hold it; choose one of pep, two"),
+        ("trajectory=pep, towards=pep", "towards pep: it is the trajectory itself"),
+        ("trajectory=pep, towards=two, share=1.5", "share 1.5: it must lie between 0 (pep) and 1 (two)"),
+        ("trajectory=pep, towards=two, share=-1", "share -1: it must be at least 0"),
+        ("trajectory=pep, share=0.5", "share 0.5: it says how far towards another trajectory; give towards= too"),
+    ],
+)
+def test_which_trajectory_is_said_clearly(plugin, capfd, command, rest, message):
+    ready("fam", "pep", "two")
+    if command.startswith("dsr_eval") and ("towards" in rest or "share" in rest):
+        message = "unexpected keyword argument"
+    plugin.do(command + (f", {rest}" if rest else ""))
+    assert message in capfd.readouterr().out
+    assert jobs.jobs._backend is None
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("dsr_movie one, trajectory=pep", "one is a fit of one trajectory: leave trajectory=pep out"),
+        ("dsr_movie one, towards=pep", "one is a fit of one trajectory: leave towards=pep out"),
+        ("dsr_fit pep, family=one", "family one: it is a fit of one trajectory; dsr_fit one+two makes a family"),
+        ("dsr_fit pep or two, family=fam", "a family takes one new trajectory at a time, not pep, two"),
+        ("dsr_fit two, family=fam, name=fam", "name fam: the fit would take the place of the family"),
+        ("dsr_eval one, baselines=hold cubic", "baselines cubic: choose one of hold, linear, smooth, surface3"),
+        ("dsr_levels one", "missing a required argument: 'state'"),
+        ("dsr_levels one, 1-3", "state 1-3: the levels of one time are shown at once"),
+        ("dsr_levels one, 1, 0, 2", "a comma ends an argument, so '2' belongs to nothing"),
+        ("dsr_levels one, 1, 0 1+2", "levels 0 1+2: '1+2' is not a number; write -2 -1 0 2 4, with spaces"),
+        ("dsr_levels one, 1, transparency=2", "transparency 2: it must lie between 0 and 1"),
+        ("dsr_levels one, 1, resolution=0", "resolution 0: it must be above 0"),
+        ("dsr_levels one, 1, object=pep", "the name pep is taken by a molecule"),
+    ],
+)
+def test_more_mistakes_with_fits_that_are_there(plugin, capfd, line, message):
+    build_peptide(plugin, "two", 3)
+    ready("one", "")
+    ready("fam", "pep", "two")
+    plugin.do(line)
+    out = capfd.readouterr().out
+    assert message in out and "Traceback" not in out
+    assert jobs.jobs._backend is None and not any(fit.activity for fit in jobs.jobs.fits.values())
+
+
+def test_status_lists_the_trajectories_of_a_family(plugin):
+    ready("fam", "pep", "two").trajectories[1].states = [1.0, 2.0, 3.0]
+    ready("one", "")
+    assert commands.dsr_status(_self=plugin) == [
+        "fam: ready, trajectories pep, two",
+        "  pep: states 1+3",
+        "  two: states 1-3",
+        "one: ready, states 1+3 of pep",
+    ]
 
 
 def test_a_missing_backend_is_one_line(plugin):
@@ -165,17 +240,6 @@ def test_surfaces_file_by_module(plugin, tmp_path, capfd):
     )
     assert main([str(tmp_path / "none.pdb"), "--out", str(out)]) == 1
     assert main([str(structure), "--selection", "chain Q", "--out", str(out)]) == 1
-
-
-def test_groups_and_baselines_of_an_evaluation():
-    trained = [1, 3, 5, 9]
-    groups = {s: evaluation.group_of(s, trained) for s in (1, 2, 7, 10, 19, 20, 29, 30)}
-    assert groups == {1: "training", 2: "between", 7: "between", 10: "future 1-10", 19: "future 1-10",
-                      20: "future 11-20", 29: "future 11-20", 30: "future 21-30"}  # fmt: skip
-    assert [evaluation.nearest(s, trained) for s in (2, 7, 8, 12)] == [1, 5, 9, 9]
-    assert evaluation.neighbours(7, trained) == (5, 9)
-    assert evaluation.needed([2, 8, 11], trained, ["hold"]) == [1, 2, 3, 5, 8, 9, 11]
-    assert evaluation.needed([2], trained, ["smooth"]) == [1, 2, 3, 5, 9]
 
 
 # The whole way, with the real backend
@@ -263,13 +327,135 @@ def test_evaluation_beside_the_baselines(backend, capfd, tmp_path):
     assert methods == {(1, "field"), (5, "field"), (6, "field"), (6, "hold nearest")} | between
     assert all(0 < r.iou <= 1 and 0 < r.nc <= 1 and r.chamfer_l1 > 0 for r in rows)
     assert min(r.iou for r in rows if r.group == "training") > 0.8
+    for row in rows:
+        own = float("nan") if row.state == 1 else backend.intra_rms("pep", row.state - 1)[row.state - 1]
+        assert row.rmsd == pytest.approx(own, abs=1e-4, nan_ok=True)
     out = capfd.readouterr().out
     assert "training" in out and "future 1-10" in out and "±" in out
     with open(tmp_path / "pep.csv", newline="") as stream:
         table = list(csv.DictReader(stream))
     assert len(table) == len(rows) and float(table[0]["iou"]) == rows[0].iou
+    # Atoms bend evenly here: straight lines are right, and smoothing them or another tessellation costs little.
+    rows = commands.dsr_eval(name, "3", baselines="linear smooth surface3", _self=backend)
+    assert [r.method for r in rows] == ["field", "atoms linear", "atoms smoothed", "surface_type 3"]
+    assert min(r.iou for r in rows[1:]) > 0.98
+    assert [r.method for r in commands.dsr_eval(name, "3+6", baselines="none", _self=backend)] == ["field", "field"]
     pytest.importorskip("matplotlib")
     assert (tmp_path / "pep.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_network_of_the_paper(backend, capsys):
+    assert commands.dsr_fit("pep", "1-3:2", preset="paper", budget=4, _self=backend) == "pep_dsr"
+    assert jobs.jobs.get("pep_dsr").report["preset"] == "paper"
+    commands.dsr_movie("pep_dsr", "1-3", resolution=1, _self=backend)
+    assert backend.count_states("pep_dsr") == 3
+    assert "hours" not in capsys.readouterr().out
+    commands.dsr_fit("pep", "1-3:2", name="long", preset="paper", device="cpu", async_=1, _self=backend)
+    wait_for(lambda: jobs.jobs.fits["long"].phase == "fit")
+    commands.dsr_cancel("long", _self=backend)
+    wait_for(lambda: not jobs.jobs.fits["long"].activity, 20.0)
+    assert "long: warning: the network of the paper takes hours on a CPU; budget=600" in capsys.readouterr().out
+
+
+def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_path):
+    cmd = backend
+    build_peptide(cmd, "two", 4)
+    cmd.translate([15, 0, 0], "two", state=0, camera=0)
+    cmd.translate([0, 40, 0], object="two", camera=0)
+    cmd.color("red", "two")
+    name = commands.dsr_fit("two+pep", "1-4:1..2", preset="preview", quiet=0, _self=cmd)
+    assert name == "two_dsr"
+    assert "6 states fitted" in capfd.readouterr().out
+    fit = jobs.jobs.get(name)
+    assert [(t.name, t.object, t.states) for t in fit.trajectories] == [(o, o, [1.0, 2.0, 3.0]) for o in ("two", "pep")]
+
+    # Each trajectory lies on its own molecule, wherever that is drawn.
+    cmd.set("defer_builds_mode", 3)
+    from scipy.spatial import cKDTree
+
+    for which in ("pep", "two"):
+        assert commands.dsr_movie(name, "1-3", trajectory=which, _self=cmd) == f"two_dsr_{which}"
+        cmd.show_as("surface", which)
+        shown = []
+        for shape in (which, f"two_dsr_{which}"):
+            cmd.disable("all")
+            cmd.enable(shape)
+            cmd.set("state", 2)
+            shown.append(idtf_points(cmd))
+        assert len(shown[1]) > 200 and np.median(cKDTree(shown[0]).query(shown[1])[0]) < 0.6
+    assert commands.dsr_movie(name, "1-2", trajectory="pep", towards="two", share=0.25, _self=cmd) == "two_dsr_pep_two"
+    path = str(tmp_path / "pep.npz")
+    commands.dsr_export(name, path, states="2", trajectory="two", _self=cmd)
+    with np.load(path) as mesh:
+        # 8 bits for each channel: all vertices have the colour of the molecule that was asked for.
+        assert (mesh["colors"] == [255, 0, 0]).all()
+        centre = coordinates(cmd, "two", 2).mean(axis=0) + np.array([0, 40, 0])
+        assert np.abs(mesh["points"].mean(axis=0) - centre).max() < 2.0
+    rows = commands.dsr_eval(name, "1-2", trajectory="pep", baselines="none", _self=cmd)
+    assert [r.group for r in rows] == ["training", "training"] and min(r.iou for r in rows) > 0.8
+
+    # Another molecule like these, from the network of the family; the preset is the family's.
+    for frozen in (1, 0):
+        commands.dsr_fit("pep and resi 1-6", "1-2", name="more", family=name, frozen=frozen, _self=cmd)
+        more = jobs.jobs.get("more")
+        assert more.report["preset"] == "preview" and not more.family
+    assert commands.dsr_movie("more", "1-2", _self=cmd) == "more"
+    with pytest.raises(CmdException, match="preset"):
+        commands.dsr_fit("pep", "1-2", name="more", family=name, preset="fast", _self=cmd)
+
+    # As a file, in a backend that never saw it
+    saved = commands.dsr_save(name, str(tmp_path / "both.dsr"), _self=cmd)
+    jobs.jobs.close()
+    monkeypatch.setattr(jobs, "jobs", jobs.Jobs())
+    assert commands.dsr_load(saved, "again", _self=cmd) == "again"
+    again = jobs.jobs.get("again")
+    for old, new in zip(fit.trajectories, again.trajectories, strict=True):
+        assert (old.name, old.object, old.selection, old.states) == (new.name, new.object, new.selection, new.states)
+        assert np.array_equal(old.atoms, new.atoms)
+    assert commands.dsr_movie("again", "2", trajectory="two", object="loaded", _self=cmd) == "loaded"
+    cmd.delete("two")
+    commands.dsr_load(saved, "third", _self=cmd)
+    assert "the object two is not in the scene" in capfd.readouterr().out
+
+
+def test_a_killed_family_resumes_with_the_surfaces_it_had(backend, capsys):
+    build_peptide(backend, "two", 4)
+    how = {"name": "fam", "preset": "preview", "quiet": 0, "_self": backend}
+    commands.dsr_fit("pep+two", async_=1, **how)
+    fit = jobs.jobs.fits["fam"]
+    wait_for(lambda: fit.fraction > 0.7 or fit.phase == "sampling")
+    os.kill(jobs.jobs._backend.info["pid"], 9)
+    wait_for(lambda: fit.phase == "failed", 10.0)
+    capsys.readouterr()
+    commands.dsr_fit("pep+two", resume=1, **how)
+    assert "of 10 surfaces are there from before" in capsys.readouterr().out
+    assert jobs.jobs.get("fam").report["trajectories"]["two"]["states"] == [1, 2, 3, 4]
+
+
+def test_levels_at_one_time(backend, capsys):
+    cmd = backend
+    name = commands.dsr_fit("pep", "1-3:2", preset="preview", _self=cmd)
+    commands.dsr_movie(name, "1-3", _self=cmd)
+    capsys.readouterr()
+    assert commands.dsr_levels(name, "2.5", quiet=0, _self=cmd) == "pep_dsr_levels"
+    said = capsys.readouterr().out
+    assert "pep_dsr is switched off, as it would hide the levels" in said
+    assert "5 levels of state 2.5 loaded as pep_dsr_levels" in said or "is empty at this time" in said
+    names = [n for n in cmd.get_names("all") if n.startswith("pep_dsr_levels_")]
+    assert {"pep_dsr_levels_-1", "pep_dsr_levels_0", "pep_dsr_levels_+2", "pep_dsr_levels_+4"} <= set(names)
+    extents = [np.array(cmd.get_extent(f"pep_dsr_levels_{level}")) for level in ("0", "+2", "+4")]
+    for inner, outer in itertools.pairwise(extents):
+        assert (outer[0] < inner[0] - 0.5).all() and (outer[1] > inner[1] + 0.5).all()
+
+    commands.dsr_levels(name, "5", "-40 0 1", object="nest", cut=1, resolution=1.0, _self=cmd)
+    said = capsys.readouterr().out
+    assert "level -40 is empty at this time" in said and "state 5 is extrapolated" in said
+    assert [n for n in cmd.get_names("all") if n.startswith("nest")] == ["nest_0", "nest_+1", "nest"]
+    with pytest.raises(CmdException, match="levels -40 are empty"):
+        commands.dsr_levels(name, "2", "-40", _self=cmd)
+    with pytest.raises(CmdException, match="resolution"):
+        commands.dsr_levels(name, "2", resolution=0.001, _self=cmd)
+    assert not jobs.jobs.fits[name].activity
 
 
 def wait_for(condition, seconds=120.0):

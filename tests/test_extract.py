@@ -236,6 +236,87 @@ def test_bad_selections(peptide):
     assert "spans 2 objects (other, pep)" in refused(peptide, "all")
 
 
+def families(cmd, selection, states="all"):
+    sources = extract.read_sources(selection, states, _self=cmd)
+    return [(source.object, source.states[-1], len(source.atoms)) for source in sources]
+
+
+def test_several_objects_are_one_source_each_in_the_order_written(peptide):
+    build_peptide(peptide, "two", 4)
+    build_peptide(peptide, "c-3", 5)
+    atoms = peptide.count_atoms("pep")
+    every = [("pep", 6, atoms), ("two", 4, atoms), ("c-3", 5, atoms)]
+    assert families(peptide, "two+pep") == [every[1], every[0]]
+    assert families(peptide, "c-3+two+pep") == every[::-1]
+    # In a selection the scene's order counts.
+    for selection in ("all", "polymer", "c-3 or two or pep", "two | pep | c-3", "pep two c-3", "pep + (two) + c-3"):
+        assert families(peptide, selection) == every, selection
+    some = peptide.count_atoms("pep and name CA")
+    assert families(peptide, "(pep or two) and name CA", "1-4") == [("pep", 4, some), ("two", 4, some)]
+    peptide.select("mine", "two and name CA")
+    assert families(peptide, "mine+pep") == [("two", 4, some), ("pep", 6, atoms)]
+    peptide.set_name("c-3", "pep+two")
+    assert families(peptide, "pep+two") == [("pep+two", 5, atoms)]
+    assert families(peptide, "pep") == [every[0]]
+
+
+def test_each_of_several_objects_can_be_read_again_by_its_own_selection(peptide):
+    build_peptide(peptide, "two", 4)
+    for source in extract.read_sources("name CA+CB", _self=peptide):
+        again = extract.read_source(source.selection, _self=peptide)
+        assert again.object == source.object and np.array_equal(again.atoms, source.atoms)
+
+
+def test_the_atoms_of_a_movie_are_no_data_unless_they_are_named(peptide):
+    peptide.create("pep_dsr_atoms", "pep")
+    peptide.set_title("pep_dsr_atoms", 1, extract.ATOMS_TITLE)
+    assert [name for name, *_ in families(peptide, "polymer")] == ["pep"]
+    assert [name for name, *_ in families(peptide, "pep_dsr_atoms")] == ["pep_dsr_atoms"]
+
+
+@pytest.mark.parametrize(
+    "selection, states, message",
+    [
+        ("pep+pep", "all", "selection pep+pep: the object pep occurs twice; each object is one trajectory"),
+        ("pep+%pep", "all", "the object pep occurs twice"),
+        ("pep+nope", "all", 'selection nope: Invalid selection name "nope"'),
+        ("pep+none", "all", "selection none: it holds no atoms"),
+        ("pep+bare", "all", "selection bare: it holds no atoms"),
+        ("two+pep", "1-6", "states 1-6: the object two has 4 states; 6 is past the end"),
+        ("polymer", "1-6", "states 1-6: the object two has 4 states; 6 is past the end"),
+        ("pep+two and name CA", "all", "Invalid selection name \"pep+two\"; join objects with 'or' in a selection"),
+    ],
+)
+def test_bad_lists_of_objects(peptide, selection, states, message):
+    build_peptide(peptide, "two", 4)
+    peptide.create("bare", "none")
+    with pytest.raises((ExtractError, StatesError)) as error:
+        extract.read_sources(selection, states, _self=peptide)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_states_before_the_wanted_ones_come_along_where_they_are(peptide):
+    source = extract.read_source("pep", "1+4-5", before=True, _self=peptide)
+    assert source.states == [1, 4, 5] and sorted(source.coordinates) == [1, 3, 4, 5]
+    assert np.allclose(source.coordinates[3], coordinates(peptide, "pep", 3), atol=1e-6)
+    peptide.create("pep", "pep", 1, 9)
+    assert sorted(extract.read_source("pep", "9", before=True, _self=peptide).coordinates) == [9]
+
+
+def test_smoothed_atoms_are_those_of_pymols_smooth(peptide):
+    source = extract.read_source("pep", "all", _self=peptide)
+    rng = np.random.default_rng(0)
+    frames = np.stack([source.coordinates[s] for s in source.states])
+    frames = (frames + rng.normal(0, 0.3, frames.shape)).astype("f4")
+    made = extract.smoothed(source, frames)
+    for state, xyz in enumerate(frames, 1):
+        put(peptide, "pep", state, xyz)
+    peptide.smooth("pep")
+    expected = np.stack([coordinates(peptide, "pep", state) for state in source.states])
+    assert np.allclose(made, expected, atol=1e-5)
+    assert np.abs(made - frames).max() > 0.1
+
+
 def test_states_past_the_end(peptide):
     assert refused(peptide, "pep", "1-9") == "states 1-9: the object pep has 6 states; 9 is past the end"
 

@@ -55,7 +55,7 @@ def test_every_command_has_pymols_kind_of_help():
 
 def test_imports_are_relative_and_need_numpy_only():
     allowed = {"numpy", "pymol", "pymol2", "matplotlib"} | set(sys.stdlib_module_names)
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
@@ -67,9 +67,9 @@ def test_imports_are_relative_and_need_numpy_only():
 
 
 def test_syntax_is_that_of_the_oldest_python():
-    assert MANIFEST["python"] == ">=3.9"
-    for path in PACKAGE.glob("*.py"):
-        ast.parse(path.read_text(), feature_version=(3, 9))
+    assert MANIFEST["python"] == ">=3.10"
+    for path in PACKAGE.rglob("*.py"):
+        ast.parse(path.read_text(), feature_version=(3, 10))
 
 
 def test_it_loads_under_the_plugin_managers_name_and_without_a_window():

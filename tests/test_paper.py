@@ -19,6 +19,8 @@ from shapes import ball, cloud
 
 PRINTED = PaperPreset()
 BETA = 100.0
+# Å: positions of atoms are kept in steps of 1/1024 Å.
+ATOMS = 2e-3
 
 
 # Slow and plain: numpy in float64, points one after another, gradients by central differences.
@@ -376,9 +378,9 @@ def test_smooth_is_ignored():
 def test_atoms_go_straight_between_states_and_stay_at_the_ends():
     atoms = np.array([cloud(5), cloud(5) + np.array([0.5, 1.0, -0.5])], np.float32) + np.float32(20.0)
     field = made(atoms=atoms)
-    np.testing.assert_allclose(field.at(1.0).atoms, atoms[0], atol=1e-5)
-    np.testing.assert_allclose(field.at(1.5).atoms, 0.75 * atoms[0] + 0.25 * atoms[1], atol=1e-5)
-    np.testing.assert_allclose(field.at(9.0).atoms, atoms[1], atol=1e-5)
+    np.testing.assert_allclose(field.at(1.0).atoms, atoms[0], atol=ATOMS)
+    np.testing.assert_allclose(field.at(1.5).atoms, 0.75 * atoms[0] + 0.25 * atoms[1], atol=ATOMS)
+    np.testing.assert_allclose(field.at(9.0).atoms, atoms[1], atol=ATOMS)
 
 
 def test_the_box_holds_the_surface():
@@ -386,7 +388,7 @@ def test_the_box_holds_the_surface():
     atoms = [cloud(30, 2.0), cloud(30, 2.0, seed=1)]
     field = made(atoms=atoms)
     box = field.at(1.0).box
-    np.testing.assert_allclose(box, [atoms[0].min(0) - 3, atoms[0].max(0) + 3], atol=1e-5)
+    np.testing.assert_allclose(box, [atoms[0].min(0) - 3, atoms[0].max(0) + 3], atol=ATOMS)
     beyond = field.at(9.0).box
     assert (beyond[0] <= field.extent[0]).all() and (beyond[1] >= field.extent[1]).all()
     assert np.array_equal(made().at(1.0).box, made().extent)
@@ -432,11 +434,11 @@ def test_the_ends_of_the_way_are_the_members(atoms):
         others = 5 + 2 * (time - 1)
         for found, expected in ((start.at(time), one.at(time)), (end.at(time), other.at(others))):
             torch.testing.assert_close(found.distance(X), expected.distance(X), atol=1e-4, rtol=0)
-            np.testing.assert_allclose(found.box, expected.box, atol=1e-4)
+            np.testing.assert_allclose(found.box, expected.box, atol=ATOMS)
             if expected.atoms is None:
                 assert found.atoms is None
             else:
-                np.testing.assert_allclose(found.atoms, expected.atoms, atol=1e-4)
+                np.testing.assert_allclose(found.atoms, expected.atoms, atol=ATOMS)
     assert start.time_range == end.time_range == one.time_range
 
 
@@ -447,11 +449,11 @@ def test_amid_the_way_z_and_the_place_are_mixed():
     np.testing.assert_allclose(half.frame.centre, [1.25] * 3)
     for time in (1.0, 2.4):
         expected = 0.75 * one.at(time).atoms + 0.25 * other.at(5 + 2 * (time - 1)).atoms
-        np.testing.assert_allclose(half.at(time).atoms, expected, atol=1e-4)
+        np.testing.assert_allclose(half.at(time).atoms, expected, atol=ATOMS)
         # Mixed atoms huddle together; what the surfaces take up does not.
         boxes = [field.extent - field.frame.centre + half.frame.centre for field in (one, other)]
-        assert (half.at(time).box[0] <= np.min(boxes, 0)[0] + 1e-4).all()
-        assert (half.at(time).box[1] >= np.max(boxes, 0)[1] - 1e-4).all()
+        assert (half.at(time).box[0] <= np.min(boxes, 0)[0] + ATOMS).all()
+        assert (half.at(time).box[1] >= np.max(boxes, 0)[1] - ATOMS).all()
     assert half.report["area"] == pytest.approx(100.25) and one.report["area"] == 100.0
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,37 @@ def test_whole_states(text, expected):
     values = parse(text)
     assert values == expected
     assert all(type(v) is int for v in values)
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        # The line says 1, 1.3, 1.6, 2.2, 2.8, 3.7, 4.9, 6.4 at these states; with 8.2, 33 would be past the end.
+        ("1-31:1..10", [1, 2, 3, 5, 7, 10, 14, 19, 25]),
+        ("1-20:5..1", [1, 6, 10, 13, 15, 17, 19, 20]),
+        ("11-15:2..2", [11, 13, 15]),
+        ("3-4:1..5", [3, 4]),
+        ("7-7:1..5", [7]),
+        ("1-4:1..2+9", [1, 2, 3, 9]),
+    ],
+)
+def test_an_interval_that_grows_or_shrinks(text, expected):
+    values = parse(text)
+    assert values == expected and all(type(v) is int for v in values)
+
+
+def test_the_steps_of_a_growing_interval_go_from_the_first_to_the_last():
+    values = parse("1-300:1..10")
+    steps = [b - a for a, b in itertools.pairwise(values)]
+    assert steps == sorted(steps) and (steps[0], steps[-1]) == (1, 10)
+    assert (values[0], values[-1]) == (1, 300) and len(values) == 81
+    assert parse("1-300:1..10") == values
+    written = states.format(values)
+    assert parse(written) == values and len(written) < 100
+
+
+def test_a_growing_interval_may_start_between_states():
+    assert parse("1.5-9.75:1..3", fractional=True) == [1.5, 2.5, 3.5, 4.5, 6.5, 8.5]
 
 
 def test_all_needs_to_know_how_many():
@@ -57,6 +91,15 @@ def test_fractions_do_not_drift():
         ("0-5", "count from 1, and 0"),
         ("9-2", "from 9 to 2"),
         ("1-9:0", "step"),
+        ("1-9:0..3", "the step of '1-9:0..3' is 0"),
+        ("1-9:3..0", "the step of '1-9:3..0' is 0"),
+        ("1-9:1..", "'1-9:1..'"),
+        ("1-9:..3", "'1-9:..3'"),
+        ("1-9:1..2..3", "'1-9:1..2..3'"),
+        ("1..9", "'1..9'"),
+        ("1-9:1.5..3", "not whole"),
+        ("1.5-9:1..3", "not whole"),
+        ("1-1000000000:1..2", "more than 100000 states are asked for"),
         ("1.5", "not whole"),
         ("1-9:0.5", "not whole"),
         ("1-5+4-8", "state 4 is given twice"),
@@ -71,6 +114,11 @@ def test_refused_with_one_clear_line(text, message):
         parse(text)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_steps_that_grow_in_fractions_are_refused():
+    with pytest.raises(StatesError, match=r"grow in fractions; write whole ones, as in 1\.\.10"):
+        parse("1-9:0.5..2", fractional=True)
 
 
 def test_past_the_end_names_both_values_and_the_owner():
@@ -112,6 +160,18 @@ def test_round_trip_of_any_list(values):
 def test_round_trip_of_ranges(start, length, step):
     values = parse(f"{start}-{start + length}:{step}", fractional=True)
     assert parse(states.format(values), fractional=True) == values
+
+
+@given(st.integers(1, 50), st.integers(0, 300), st.integers(1, 12), st.integers(1, 12))
+def test_a_growing_interval_is_what_its_rule_says_and_goes_both_ways(start, length, first, last):
+    expected, state = [], start
+    while state <= start + length:
+        expected.append(state)
+        share = Fraction(state - start, length) if length else 0
+        state += math.floor(first + share * (last - first) + Fraction(1, 2))
+    values = parse(f"{start}-{start + length}:{first}..{last}")
+    assert values == expected
+    assert parse(states.format(values)) == values
 
 
 @given(st.text(max_size=30))

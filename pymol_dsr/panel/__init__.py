@@ -11,8 +11,9 @@ from typing import Any
 from pymol import CmdException
 from pymol.Qt import QtCore, QtWidgets
 
+from .. import settings
 from ..client import BackendError
-from ..jobs import Background, Cancelled, jobs
+from ..jobs import Background, Cancelled, JobError, jobs
 from .fit import BAD, FitTab
 from .fits import FitsTab
 from .play import PlayTab
@@ -30,7 +31,9 @@ def show() -> None:
     if _panel is None:
         from pymol import gui
 
-        _panel = Panel(gui.get_qtwindow())
+        window = gui.get_qtwindow()
+        _panel = Panel(window)
+        _panel.place_beside(window)
     _panel.show()
     _panel.raise_()
     _panel.activateWindow()
@@ -60,10 +63,15 @@ class Panel(QtWidgets.QDialog):
         layout.addWidget(self.status)
         self.setMinimumWidth(self.fontMetrics().horizontalAdvance("M") * 34)
 
+        for button in self.findChildren(QtWidgets.QPushButton):
+            # Return in a field of another tab must press nothing.
+            button.setAutoDefault(button is self.fit.fit_button)
+
         self._ticks = 0
-        self._looking = False
-        self._finished.connect(lambda then, result: then(result))
-        self._failed.connect(lambda text: self.say(text, bad=True))
+        self._tried: str | None = None
+        # Slots of this object, so that they run in its thread.
+        self._finished.connect(self._call)
+        self._failed.connect(self.complain)
         self.fit.play.connect(self.show_play)
         self.fits.play.connect(self.show_play)
         self.tabs.currentChanged.connect(self._changed_tab)
@@ -71,19 +79,21 @@ class Panel(QtWidgets.QDialog):
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self.poll)
 
+    def place_beside(self, window: Any) -> None:
+        """To the right of PyMOL's window, as far as the screen allows, so that the scene stays in view."""
+        self.adjustSize()
+        screen = QtWidgets.QApplication.desktop().availableGeometry(window)
+        around = window.frameGeometry()
+        left = max(screen.left(), min(around.right() + 8, screen.right() - self.width()))
+        top = max(screen.top(), min(around.top(), screen.bottom() - self.height()))
+        self.move(left, top)
+
     def showEvent(self, event: Any) -> None:
         super().showEvent(event)
         self._ticks = 0
         self.poll()
         self._timer.start()
         self._changed_tab()
-        if not jobs.device and not self._looking:
-            # It takes seconds to start, and knows the devices.
-            self._looking = True
-            self.run("the backend", jobs.backend, lambda _: self._looked(), lambda: self._looked())
-
-    def _looked(self) -> None:
-        self._looking = False
 
     def hideEvent(self, event: Any) -> None:
         super().hideEvent(event)
@@ -91,7 +101,12 @@ class Panel(QtWidgets.QDialog):
         self.play.sleep()
 
     def poll(self) -> None:
-        """Show how things are; the scene and the folder are looked at once a second."""
+        """Show how things are; the scene is looked at once a second."""
+        command = settings.get("backend")
+        if not jobs.device and self._tried != command:
+            # It takes seconds to start, and knows the devices.
+            self._tried = command
+            self.run("the backend", jobs.backend)
         self.fit.poll()
         self.quality.poll()
         if self._ticks % SELDOM == 0:
@@ -112,6 +127,7 @@ class Panel(QtWidgets.QDialog):
         else:
             self.play.sleep()
         self._ticks = 0
+        self.say("")
 
     def show_play(self, name: str) -> None:
         self.tabs.setCurrentWidget(self.play)
@@ -123,23 +139,33 @@ class Panel(QtWidgets.QDialog):
         self.status.setText(text)
         self.status.setStyleSheet(BAD if bad else "")
 
+    def complain(self, text: str) -> None:
+        self.say(text, bad=True)
+
+    def _call(self, then: Callable[[Any], None], result: Any) -> None:
+        then(result)
+
     def run(
         self,
         title: str,
         work: Callable[[], Any],
         then: Callable[[Any], None] = lambda result: None,
-        otherwise: Callable[[], None] = lambda: None,
+        otherwise: Callable[[Any], None] = lambda error: None,
     ) -> None:
-        """Do the work in the background, then `then` with its result here; a fault is told, after `otherwise`."""
+        """Do the work in the background; here `then` with its result, or `otherwise` with a fault, which is told."""
 
         def guarded() -> None:
             try:
                 result = work()
-            except (CmdException, BackendError, Cancelled) as error:
+            except (CmdException, BackendError, JobError) as error:
                 text = str(error.args[0] if error.args else error)
-                print(f" Error: {title}: {text}")
-                self._finished.emit(lambda _: otherwise(), None)
-                self._failed.emit(text)
+                self._finished.emit(otherwise, error)
+                if isinstance(error.__cause__, Cancelled):
+                    print(f" {title}: {text}")
+                    self._finished.emit(self.say, text)
+                else:
+                    print(f" Error: {title}: {text}")
+                    self._failed.emit(text)
             else:
                 self._finished.emit(then, result)
 

@@ -75,7 +75,7 @@ class Chart(QtWidgets.QWidget):
         xs, ys = [p[0] for p in points], [to_y(p[1]) for p in points]
         if plot.shaded:
             xs += plot.shaded[:2]
-        (low_x, high_x), (low, high) = _room(xs, 0.0), _room(ys, 0.06)
+        (low_x, high_x), (low, high) = _room(xs, 0.015), _room(ys, 0.06)
         marks_y = _decades(low, high) if plot.logarithmic else [(v, _short(v)) for v in _round_values(low, high, 4)]
         legend = [one for one in plot.lines if one.label]
         left = max(metrics.horizontalAdvance(label) for _, label in marks_y) + 12
@@ -181,11 +181,13 @@ def _round_values(low: float, high: float, count: int) -> list[float]:
 
 
 def _decades(low: float, high: float) -> list[tuple[float, str]]:
-    """Marks of a logarithmic axis from 10^low to 10^high: 1, 2 and 5 of each decade, fewer where there are many."""
-    digits = (1, 2, 5) if high - low < 1.5 else (1,)
-    marks = [m * 10.0**p for p in range(math.floor(low), math.ceil(high) + 1) for m in digits]
-    inside = [(math.log10(m), _short(m)) for m in marks if low <= math.log10(m) <= high]
-    return inside or [(0.5 * (low + high), _short(10.0 ** (0.5 * (low + high))))]
+    """Marks of a logarithmic axis from 10^low to 10^high, at powers of ten only where it is long."""
+    if high - low < 1.0:
+        marks = _round_values(10.0**low, 10.0**high, 4)
+    else:
+        digits = (1, 2, 5) if high - low < 2.0 else (1,)
+        marks = [m * 10.0**p for p in range(math.floor(low), math.ceil(high) + 1) for m in digits]
+    return [(math.log10(m), _short(m)) for m in marks if m > 0 and low <= math.log10(m) <= high]
 
 
 def _short(value: float) -> str:

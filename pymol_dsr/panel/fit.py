@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from pymol import CmdException, cmd
+from pymol import cmd
 from pymol.Qt import QtCore, QtWidgets
 
 from .. import commands, extract, states
@@ -75,7 +75,7 @@ class FitTab(QtWidgets.QWidget):
         self.bar = QtWidgets.QProgressBar()
         self.bar.setRange(0, 1000)
         self.bar.setFormat("")
-        self.curve = Chart(110, NO_LOSS)
+        self.curve = Chart(90, NO_LOSS)
 
         form = QtWidgets.QFormLayout()
         form.addRow("&Atoms", self.selection)
@@ -104,23 +104,30 @@ class FitTab(QtWidgets.QWidget):
         self._typing.timeout.connect(self.validate)
         self.states.textChanged.connect(self._typing.start)
         self.selection.editTextChanged.connect(self._typing.start)
-        self.states.returnPressed.connect(self.fit_button.click)
         self.fit_button.clicked.connect(self.fit_or_cancel)
         self.play_button.clicked.connect(lambda: self.play.emit(self.name))
         self._problem = ""
+        self._offered: Any = None
+        self._failed: Fit | None = None
+        self._starting = False
+        self._known: dict[str, Any] = {}
 
     # What there is
 
     def refresh(self) -> None:
-        """Offer what the scene has now, and the families that are ready."""
+        """Offer what the scene has now, and the families that are ready, where that has changed."""
+        families = [name for name, fit in jobs.fits.items() if fit.family and fit.phase == "ready"]
+        counts = molecules()
+        if (counts, families) == self._offered:
+            return
+        self._offered = counts, families
         typed = self.selection.currentText()
-        offered = offers()
+        offered = offers(counts)
         if [self.selection.itemText(k) for k in range(self.selection.count())] != offered:
             with _quietly(self.selection):
                 self.selection.clear()
                 self.selection.addItems(offered)
                 self.selection.setEditText(typed or (offered[0] if offered else ""))
-        families = [name for name, fit in jobs.fits.items() if fit.family and fit.phase == "ready"]
         if [self.family.itemData(k) for k in range(1, self.family.count())] != families:
             chosen = self.family.currentData()
             self.family.clear()
@@ -152,20 +159,18 @@ class FitTab(QtWidgets.QWidget):
         self.verdict.setText(problem or told)
         self.verdict.setStyleSheet(BAD if problem else GOOD)
         self.fit_name.setPlaceholderText(f"{name}_dsr" if name else "")
-        if not self.busy():
-            self.fit_button.setEnabled(not problem)
+        self._enable()
 
     def show_device(self) -> None:
         """Name the devices as soon as the backend has said which there are."""
         known = jobs.device
-        if known and self.device.count() <= 1 and self.device.itemData(0) != "auto":
-            named = device_text(known)
-            self.device.clear()
-            self.device.addItem(f"auto: {named}", "auto")
-            if str(known.get("device", "")).startswith("cuda"):
-                self.device.addItem("the CPU beside it", "cpu")
-        elif not known and not self.device.count():
-            self.device.addItem("auto", "")
+        if self.device.count() and known == self._known:
+            return
+        self._known = known
+        self.device.clear()
+        self.device.addItem(f"auto: {device_text(known)}" if known else "auto", "auto")
+        if str(known.get("device", "")).startswith("cuda"):
+            self.device.addItem("the CPU beside it", "cpu")
 
     # What is done
 
@@ -184,31 +189,40 @@ class FitTab(QtWidgets.QWidget):
         self.validate()
         if self._problem:
             return
-        family = self.family.currentData() or ""
-        try:
-            self.name = commands.dsr_fit(
-                self.selection.currentText(),
-                self.states.text(),
-                name=self.fit_name.text().strip(),
-                preset=self.preset.currentData(),
-                smooth="auto" if self.smooth.value() < 0 else repr(self.smooth.value()),
-                device=self.device.currentData() or "auto",
-                family=family,
-                watch=int(self.watch.isChecked()),
-                async_=1,
-                quiet=0,
-            )
-        except CmdException as error:
-            self.panel.say(str(error.args[0]), bad=True)
-            return
+        selection, wanted = self.selection.currentText(), self.states.text()
+        how: dict[str, Any] = {
+            "name": self.fit_name.text().strip(),
+            "preset": self.preset.currentData(),
+            "smooth": "auto" if self.smooth.value() < 0 else repr(round(self.smooth.value(), 1)),
+            "device": self.device.currentData() or "auto",
+            "family": self.family.currentData() or "",
+            "watch": int(self.watch.isChecked()),
+        }
+        self._starting = True
+        self._enable()
         self.panel.say("")
-        self.poll()
+        # In the background from the start: reading a long trajectory out of the scene takes a while.
+        self.panel.run(
+            "dsr_fit",
+            lambda: commands.dsr_fit(selection, wanted, **how, async_=0, quiet=0),
+            self._ended,
+            self._ended,
+        )
+
+    def _ended(self, _: Any) -> None:
+        self._starting = False
+        self._enable()
+
+    def _enable(self) -> None:
+        busy = self.busy()
+        self.fit_button.setText("Cancel" if busy else "Fit")
+        self.fit_button.setEnabled(busy or not (self._starting or self._problem))
 
     def poll(self) -> None:
         """Show how far the fit is; asks the list of fits only, never PyMOL or the backend."""
         self.show_device()
         fit = self.current()
-        if fit is None or not fit.activity:
+        if fit is None or fit.activity != "its fit":
             # One that was typed, or begun before this window was there.
             running = [f for f in jobs.fits.values() if f.activity == "its fit"]
             under_way = [f for f in running if f.phase != "queued"] or running
@@ -216,11 +230,9 @@ class FitTab(QtWidgets.QWidget):
                 fit = under_way[0]
                 self.name = fit.name
         busy = self.busy()
-        self.fit_button.setText("Cancel" if busy else "Fit")
         if busy:
-            self.fit_button.setEnabled(True)
-        else:
-            self.fit_button.setEnabled(not self._problem)
+            self._starting = False
+        self._enable()
         self.play_button.setEnabled(fit is not None and fit.phase == "ready")
         if fit is None:
             return
@@ -228,7 +240,8 @@ class FitTab(QtWidgets.QWidget):
         self.bar.setFormat(progress_text(fit))
         color = BAD if fit.phase == "failed" else ""
         self.bar.setToolTip(fit.error)
-        if fit.phase == "failed":
+        if fit.phase == "failed" and fit is not self._failed:
+            self._failed = fit
             self.panel.say(f"{fit.name}: {fit.error}", bad=True)
         self.bar.setStyleSheet(color)
         if fit.losses:
@@ -240,17 +253,21 @@ class FitTab(QtWidgets.QWidget):
             self.curve.show_plot(Plot(empty=NO_LOSS))
 
 
-def offers() -> list[str]:
-    """Selections worth fitting: molecules with several states first, their polymer where there is solvent, all of
-    them as a family.
+def molecules() -> dict[str, int]:
+    """The molecules of the scene with their numbers of states."""
+    return {
+        name: cmd.count_states(f"%{name}")
+        for name in cmd.get_names("public_objects")
+        if cmd.get_type(name) == "object:molecule" and cmd.get_title(name, 1) != extract.ATOMS_TITLE
+    }
+
+
+def offers(counts: dict[str, int]) -> list[str]:
+    """Selections worth fitting of molecules with these numbers of states.
+
+    Those that move come first, their polymer where there is solvent, and all of them as a family.
     """
-    names = [
-        n
-        for n in cmd.get_names("public_objects")
-        if cmd.get_type(n) == "object:molecule" and cmd.get_title(n, 1) != extract.ATOMS_TITLE
-    ]
-    counts = {name: cmd.count_states(f"%{name}") for name in names}
-    names.sort(key=lambda n: counts[n] <= 1)
+    names = sorted(counts, key=lambda n: counts[n] <= 1)
     out = []
     for name in names:
         solvent, polymer = (cmd.count_atoms(f"%{name} and {what}") for what in ("solvent", "polymer"))

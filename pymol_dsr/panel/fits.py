@@ -92,6 +92,8 @@ class FitsTab(QtWidgets.QWidget):
             return
         self._listed = own, files
         chosen = self._chosen()
+        if chosen not in [*((name, "") for name, _, _ in own), *((one.name, one.path) for one in files)]:
+            chosen = (own[-1][0], "") if own else None
         self.list.clear()
         for name, shown, stage in own:
             self._add((name, shown, "this session", "", stage), (name, ""), chosen)

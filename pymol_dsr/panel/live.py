@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
+import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter, sleep
 from typing import Any
@@ -38,16 +40,21 @@ class Pace:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """What of the scene a live surface takes: colours f4[A,3] and radii f4[A] of the atoms, the object's matrix."""
+    """What of the scene a live surface takes: colours f4[A,3] and radii f4[A] of the atoms, the object's matrix.
+
+    rgb: the colour of all, where there is one.
+    """
 
     colors: np.ndarray | None
+    rgb: Sequence[float]
     radii: np.ndarray | None
     place: list[float]
 
     @classmethod
-    def of(cls, trajectory: Trajectory, by_atom: bool) -> Look:
-        colors = scene.atom_colors(trajectory, cmd) if by_atom else None
-        return cls(colors, scene.atom_radii(trajectory, cmd), scene.ttt(trajectory.object, cmd))
+    def of(cls, trajectory: Trajectory, color: str) -> Look:
+        colors = None if color else scene.atom_colors(trajectory, cmd)
+        rgb = cmd.get_color_tuple(color) if color else scene.PLAIN
+        return cls(colors, rgb, scene.atom_radii(trajectory, cmd), scene.ttt(trajectory.object, cmd))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +62,12 @@ class Wish:
     """A surface that is wanted. which: what requests say of the trajectory. area: Å², to choose a resolution from.
 
     smooth, resolution: None for the fit's own and for what keeps up. color: one for all, as PyMOL names it, or empty.
-    fine: at rest; otherwise a control is moving.
+    seen: a number that changes when colours and matrix are to be read anew. fine: at rest; otherwise a control is
+    moving.
     """
 
     fit: Fit
+    trajectory: Trajectory
     which: dict[str, Any]
     area: float | None
     time: float
@@ -66,7 +75,7 @@ class Wish:
     smooth: float | None
     resolution: float | None
     color: str
-    look: Look
+    seen: int
     fine: bool
     born: float = field(default_factory=monotonic)
 
@@ -79,6 +88,7 @@ class Wish:
 @dataclass(frozen=True, eq=False)
 class Made:
     wish: Wish
+    look: Look
     result: dict[str, Any]
     floats: list[float]
     triangles: int
@@ -99,14 +109,15 @@ class Live(QtCore.QObject):
         super().__init__(parent)
         self._canvas = canvas
         # While a control moves, there are to be several a second.
-        self.coarse = Pace(8_000, 0.025, 1_500, 30_000)
-        self.fine = Pace(20_000, 0.045, 3_000, 100_000)
+        self.coarse = Pace(8_000, 0.04, 4_000, 20_000)
+        self.fine = Pace(20_000, 0.045, 8_000, 100_000)
         self.longest = 0.0
         self._wish: Wish | None = None
         self._changed = threading.Condition()
         self._drawn = threading.Event()
         self._hidden: set[str] = set()
         self._forgotten: dict[str, float] = {}
+        self._look: tuple[Wish, Look] | None = None
         self._made.connect(self._draw)
         self._thread = Background(target=self._work, name="dsr-live", daemon=True)
         self._thread.start()
@@ -137,6 +148,11 @@ class Live(QtCore.QObject):
             except (BackendError, JobError) as error:
                 self.failed.emit(str(error))
                 continue
+            except Exception as error:
+                # The thread goes on: a fault of ours must not leave the window without surfaces.
+                traceback.print_exc()
+                self.failed.emit(f"the live surface failed: {type(error).__name__}: {error}")
+                continue
             if made is None:
                 continue
             self._drawn.clear()
@@ -154,15 +170,24 @@ class Live(QtCore.QObject):
             **wish.which,
             **self._spacing(wish),
         }
-        arrays = {} if wish.look.radii is None else {"radii": wish.look.radii}
+        look = self._look_of(wish)
+        arrays = {} if look.radii is None else {"radii": look.radii}
         answer = self._answer(jobs.backend().submit("mesh", params, arrays), wish)
         if answer is None:
             return None
         result, mesh = answer
         faces = mesh["faces"]
-        colors = None if wish.color else preview.vertex_colors(mesh, wish.look.colors)
+        colors = None if wish.color else preview.vertex_colors(mesh, look.colors)
+        if result.get("extrapolated"):
+            colors = scene.tinted(preview.plain(mesh, look.rgb) if colors is None else colors)
         floats = scene.cgo_floats(mesh["points"], mesh["normals"], faces, colors) if len(faces) else [0.0]
-        return Made(wish, result, floats, len(faces))
+        return Made(wish, look, result, floats, len(faces))
+
+    def _look_of(self, wish: Wish) -> Look:
+        known = self._look
+        if known is None or known[0].trajectory is not wish.trajectory or known[0].seen != wish.seen:
+            self._look = known = wish, Look.of(wish.trajectory, wish.color)
+        return known[1]
 
     def _spacing(self, wish: Wish) -> dict[str, Any]:
         pace = self.fine if wish.fine else self.coarse
@@ -207,7 +232,7 @@ class Live(QtCore.QObject):
                 for movie in (wish.fit.name, "_".join([wish.fit.name, *wish.names])):
                     scene.switch_off(movie, cmd)
                 preview.remove([preview.preview_name(wish.fit.name, cmd)], cmd)
-            if not preview.put(name, made.floats, wish.look.place, wish.color, cmd):
+            if not preview.put(name, made.floats, made.look.place, wish.color, cmd):
                 self.failed.emit(f"the name {name} is taken by something else; rename or delete that object")
                 return
             if self._canvas is not None:

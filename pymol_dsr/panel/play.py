@@ -11,7 +11,7 @@ from pymol.Qt import QtCore, QtGui, QtWidgets
 from .. import commands
 from ..evaluation import AFTER
 from ..jobs import Fit, Trajectory, jobs
-from .live import Live, Look, Made, Wish
+from .live import Live, Made, Wish
 
 # Steps of the time slider per state.
 PER_STATE = 100
@@ -30,8 +30,9 @@ class PlayTab(QtWidgets.QWidget):
         self.panel = panel
         self.live = Live(self, canvas)
         self.live.shown.connect(self._shown)
-        self.live.failed.connect(lambda text: panel.say(text, bad=True))
-        self._look: Look | None = None
+        self.live.failed.connect(panel.complain)
+        self._seen = 0
+        self._listed: list[Fit] = []
         self._direction, self._played, self._last_tick = 1.0, 0.0, 0.0
         self._active = False
 
@@ -49,8 +50,8 @@ class PlayTab(QtWidgets.QWidget):
         self.time.setToolTip("Time in states; past the last fitted one it is extrapolated")
         self.state = _spin(1.0, 1.0, 0.25, 2)
         self.play = QtWidgets.QToolButton()
-        self.play.setToolTip("Play and pause (Space)")
-        self.play.setShortcut(QtGui.QKeySequence(QtCore.Qt.Key.Key_Space))
+        self.play.setToolTip("Play and pause (Ctrl+Space)")
+        self.play.setShortcut(QtGui.QKeySequence("Ctrl+Space"))
         self.speed = _spin(0.1, 500.0, 1.0, 1, " states/s")
         self.speed.setValue(5.0)
         self.mode = QtWidgets.QComboBox()
@@ -141,28 +142,30 @@ class PlayTab(QtWidgets.QWidget):
         form.addRow("&Time", self.time)
         form.addRow("", transport)
         form.addRow("", self.told)
-        form.addRow("&Smoothing", smooth)
+        form.addRow(_label("&Smoothing", self.smooth), smooth)
         form.addRow("&Level", self.level)
         form.addRow("R&esolution", self.resolution)
         form.addRow("&Colour", self.color)
         form.addRow("", self.follow)
-        form.addRow("&Movie", movie)
+        form.addRow(_label("&Movie", self.movie_states), movie)
         form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
 
     # Which fit
 
     def refresh(self) -> None:
         """Offer the fits that are ready; keep the one that is chosen."""
-        ready = [name for name, fit in jobs.fits.items() if fit.phase == "ready"]
-        if ready == [self.fit.itemText(k) for k in range(self.fit.count())]:
+        ready = [fit for fit in jobs.fits.values() if fit.phase == "ready"]
+        # By identity: a fit may have given way to another of its name.
+        if list(map(id, ready)) == list(map(id, self._listed)):
             return
-        chosen = self.fit.currentText()
+        before = next((fit for fit in self._listed if fit.name == self.fit.currentText()), None)
+        self._listed = ready
         blocked = self.fit.blockSignals(True)
         self.fit.clear()
-        self.fit.addItems(ready)
-        self.fit.setCurrentIndex(max(0, self.fit.findText(chosen)) if ready else -1)
+        self.fit.addItems([fit.name for fit in ready])
+        self.fit.setCurrentIndex(max(0, self.fit.findText(before.name if before else "")) if ready else -1)
         self.fit.blockSignals(blocked)
-        if self.fit.currentText() != chosen:
+        if self.current() is not before or before is None:
             self._choose_fit()
 
     def choose(self, name: str) -> None:
@@ -281,28 +284,26 @@ class PlayTab(QtWidgets.QWidget):
         fit, chosen = self.current(), self.chosen()
         if not self._active or fit is None or chosen is None:
             return
-        color = self._color()
-        if self._look is None:
-            self._look = Look.of(chosen, by_atom=not color)
         area = self._report(fit, chosen).get("area")
         self.live.want(
             Wish(
                 fit,
+                chosen,
                 self.which(),
                 float(area) if area else None,
                 self.time.value() / PER_STATE,
                 self.level.value(),
                 None if self.smooth.value() < 0 else self.smooth.value(),
                 self.resolution.value() or None,
-                color,
-                self._look,
+                self._color(),
+                self._seen,
                 fine,
             )
         )
 
     def _forget_look(self) -> None:
         # Colours and matrix are read anew: the user may have changed them meanwhile.
-        self._look = None
+        self._seen += 1
 
     def _shown(self, made: Made) -> None:
         wish, result = made.wish, made.result
@@ -319,7 +320,7 @@ class PlayTab(QtWidgets.QWidget):
             self._show_state(wish)
 
     def _show_state(self, wish: Wish) -> None:
-        trajectory = wish.fit.trajectory(str(wish.which.get("trajectory", "")))
+        trajectory = wish.trajectory
         if trajectory.object not in cmd.get_names("objects"):
             return
         state = min(max(1, round(wish.time)), cmd.count_states(f"%{trajectory.object}"))
@@ -405,10 +406,6 @@ class PlayTab(QtWidgets.QWidget):
             name = f"0x{picked.red():02x}{picked.green():02x}{picked.blue():02x}"
             self.color.insertItem(index, _swatch(picked.getRgbF()[:3]), name, name)
             self.color.setCurrentIndex(index)
-        # The object is made anew, as its own colour and colours of its vertices exclude each other.
-        fit = self.current()
-        if fit is not None:
-            self.live.forget(fit.name)
         self._forget_look()
         self._want(fine=True)
 
@@ -486,6 +483,12 @@ def _spin(
     # Half-typed numbers are no wish.
     spin.setKeyboardTracking(False)
     return spin
+
+
+def _label(text: str, buddy: Any) -> QtWidgets.QLabel:
+    label = QtWidgets.QLabel(text)
+    label.setBuddy(buddy)
+    return label
 
 
 def _swatch(rgb: Any) -> Any:

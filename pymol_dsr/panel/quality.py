@@ -33,7 +33,8 @@ class QualityTab(QtWidgets.QWidget):
     def __init__(self, panel: Any) -> None:
         super().__init__()
         self.panel = panel
-        self.rows: dict[tuple[str, str], list[Row]] = {}
+        self.rows: dict[tuple[int, str], list[Row]] = {}
+        self._listed: list[Fit] = []
         self.fit = QtWidgets.QComboBox()
         self.trajectory = QtWidgets.QComboBox()
         self.states = QtWidgets.QLineEdit()
@@ -52,7 +53,7 @@ class QualityTab(QtWidgets.QWidget):
         self.metric = QtWidgets.QComboBox()
         for metric, label in METRICS.items():
             self.metric.addItem(label, metric)
-        self.chart = Chart(180, EMPTY)
+        self.chart = Chart(140, EMPTY)
         self.means = QtWidgets.QLabel()
         self.means.setWordWrap(True)
 
@@ -84,12 +85,13 @@ class QualityTab(QtWidgets.QWidget):
         self.save.clicked.connect(self.save_table)
 
     def refresh(self) -> None:
-        ready = [name for name, fit in jobs.fits.items() if fit.phase == "ready"]
-        if ready != [self.fit.itemText(k) for k in range(self.fit.count())]:
+        ready = [fit for fit in jobs.fits.values() if fit.phase == "ready"]
+        if list(map(id, ready)) != list(map(id, self._listed)):
+            self._listed = ready
             chosen = self.fit.currentText()
             blocked = self.fit.blockSignals(True)
             self.fit.clear()
-            self.fit.addItems(ready)
+            self.fit.addItems([fit.name for fit in ready])
             self.fit.setCurrentIndex(max(0, self.fit.findText(chosen)) if ready else -1)
             self.fit.blockSignals(blocked)
             self._choose()
@@ -122,7 +124,7 @@ class QualityTab(QtWidgets.QWidget):
             return commands.dsr_eval(name, text, baselines=beside, trajectory=of, async_=0, quiet=0)
 
         def done(rows: list[Row]) -> None:
-            self.rows[name, of] = rows
+            self.rows[id(fit), of] = rows
             self.draw()
 
         self.panel.run(f"{name}: its evaluation", work, done)
@@ -146,11 +148,16 @@ class QualityTab(QtWidgets.QWidget):
         rows = self._rows()
         self.save.setEnabled(bool(rows))
         metric = self.metric.currentData()
-        self.chart.show_plot(plot_of(rows, metric) if rows else Plot(empty=EMPTY))
+        fit = self.current()
+        if fit is not None and rows:
+            fitted = fit.trajectory(self.trajectory.currentText()).states
+            self.chart.show_plot(plot_of(rows, metric, (min(fitted), max(fitted))))
+        else:
+            self.chart.show_plot(Plot(empty=EMPTY))
         self.means.setText(means_of(rows, metric))
 
     def _rows(self) -> list[Row]:
-        return self.rows.get((self.fit.currentText(), self.trajectory.currentText()), [])
+        return self.rows.get((id(self.current()), self.trajectory.currentText()), [])
 
     def _choose(self) -> None:
         fit = self.current()
@@ -165,10 +172,9 @@ class QualityTab(QtWidgets.QWidget):
         self.draw()
 
 
-def plot_of(rows: Sequence[Row], metric: str) -> Plot:
+def plot_of(rows: Sequence[Row], metric: str, fitted_range: tuple[float, float]) -> Plot:
     """One metric over the states: the field, what is beside it, the fitted range shaded."""
-    trained = [r.state for r in rows if r.group == "training"]
-    shaded = (float(min(trained)), float(max(trained)), "fitted range") if trained else None
+    shaded = (*fitted_range, "fitted range")
     own = [r for r in rows if r.method == FIELD]
     if metric == "rmsd":
         return Plot((Line("", _points(own, metric), BLUE),), "state", METRICS[metric], shaded)

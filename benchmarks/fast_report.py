@@ -1,0 +1,197 @@
+"""The tables and the picture of fast.py, from the JSON that it leaves in a folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import markdown
+import numpy as np
+from rows import BETWEEN, FITTED, LATER, NEXT, SUPERPOSED
+
+Found = dict[str, Any]
+
+
+def write(folder: Path, path: Path, kind: str) -> None:
+    """Put together all parts that are in the folder, as the part of the file that is named after the device."""
+    sections = {"fit": _fit, "movie": _movie, "peers": _peers, "ablation": _ablation, "jitter": _jitter}
+    lines: list[str] = []
+    machines, codes, quick = set(), set(), False
+    for name, section in sections.items():
+        if not (folder / f"{name}.json").exists():
+            continue
+        kept = json.loads((folder / f"{name}.json").read_text())
+        machines.add("{name} ({device}, {threads} threads, torch {torch})".format(**kept["hardware"]))
+        codes.add(kept["code"])
+        lines += [*section(kept["found"], path), ""]
+        quick = quick or kept["quick"]
+    if not lines:
+        raise SystemExit(f"{folder} holds no results; run with --parts")
+    about = f"{'; '.join(sorted(machines))}, Python {platform.python_version()}; backend {', '.join(sorted(codes))}."
+    if quick:
+        lines = ["**Of few states and seconds (--quick): these figures say nothing.**", "", *lines]
+    markdown.put(path, f"fast {kind}", [f"### On {about}", "", *lines[:-1]])
+
+
+def _pair(scores: Found, group: str) -> str:
+    return f"{scores[group]['iou']:.4f} / {scores[group]['nc']:.4f}" if group in scores else ""
+
+
+def _fit(found: Found, path: Path) -> list[str]:
+    groups = (FITTED, BETWEEN, NEXT, LATER)
+    some_scores = found["presets"]["fast"]["scores"]
+    counts = ", ".join(f"{some_scores[group]['states']} {group}" for group in groups if group in some_scores)
+    body = []
+    for preset, one in found["presets"].items():
+        body.append(
+            [
+                f"`{preset}`",
+                " and ".join(f"{seconds:.1f}" for seconds in one["seconds"]),
+                *(_pair(one["scores"], group) for group in groups),
+                f"{one['parameters'] / 1e6:.2f} M",
+                f"{one['bytes'] / 1e6:.1f} MB",
+                f"{np.median(one['mesh']):.3f}",
+            ]
+        )
+    same = " and ".join(f"{one['two']} (`{preset}`)" for preset, one in found["presets"].items())
+    start, mesh = found["start"], float(np.median(found["presets"]["fast"]["mesh"]))
+    header = ["preset", "two fits, s", *(f"{group}, IoU / NC" for group in groups), "numbers", "`.dsr`", "mesh, s"]
+    return [
+        "#### Fit and mesh",
+        "",
+        *markdown.table(header, body),
+        "",
+        f"Scored at {counts} states. Two fits with one seed give files of {same}, the seconds noted in them aside. A "
+        f"mesh is at 0.5 Å, the median of {len(found['presets']['fast']['mesh'])} over the whole range; PyMOL takes "
+        f"{found['pymol']['1']:.2f} s for one surface, {found['pymol']['1'] / mesh:.1f} times as long as `fast`. In "
+        f"a new process the first mesh takes {start['first']:.2f} s and the second {start['second']:.2f} s, after "
+        f"{start['imports']:.1f} s of imports and {start['load']:.2f} s of loading the file.",
+    ]
+
+
+def _movie(found: Found, path: Path) -> list[str]:
+    count = found["frames"]
+    meshes, per_surface = count * found["mesh"], found["pymol"]
+    ours = found["fit"] + meshes
+    body = [
+        ["`fast`: fit", f"{found['fit']:.0f}", "", ""],
+        [f"`fast`: {count} meshes", f"{meshes:.0f}", "", _pair(found["scores"], BETWEEN)],
+        ["`fast`: both", f"{ours:.0f}", "1.0", ""],
+    ]
+    for processes, name in (("1", "one process"), ("2", "two processes")):
+        seconds = count * per_surface[processes]
+        quality = _pair(found["pymol_scores"], BETWEEN)
+        body.append([f"{SUPERPOSED}, {name}", f"{seconds:.0f}", f"{seconds / ours:.1f}", quality])
+    return [
+        f"#### A movie of {count} frames",
+        "",
+        *markdown.table(["", "seconds", "relative to `fast`", "between the states, IoU / NC"], body),
+        "",
+        "From the fitted states, whose surfaces are there already in both cases. Each way's seconds are the mean of "
+        f"some frames ({found['measured']} meshes), times {count}. PyMOL itself makes surfaces in one process.",
+    ]
+
+
+def _lines(found: Sequence[Found]) -> list[list[str]]:
+    body = []
+    for line in found:
+        seconds = "" if line["seconds"] is None else f"{line['seconds']:.0f}"
+        numbers = "" if line["parameters"] is None else f"{line['parameters'] / 1e6:.2f} M"
+        body.append([line["name"], seconds, numbers, *(_pair(line["scores"], group) for group in (FITTED, BETWEEN))])
+    return body
+
+
+def _peers(found: Sequence[Found], path: Path) -> list[str]:
+    states = found[0]["scores"][FITTED]["states"]
+    return [
+        "#### Peers",
+        "",
+        *markdown.table(["", "seconds", "numbers", "fitted, IoU / NC", "between, IoU / NC"], _lines(found)),
+        "",
+        f"On the same threads and surfaces, one after another; scored at {states} states each. The hash grid "
+        "(Instant-NGP, benchmarks/hashgrid.py) is trained on the samples that `fast` takes, has as many numbers, and "
+        "knows no motion. It and `paper` are given a time, and anneal within it.",
+    ]
+
+
+def _ablation(found: Sequence[Found], path: Path) -> list[str]:
+    states = found[0]["scores"][FITTED]["states"]
+    return [
+        "#### What each part is worth",
+        "",
+        *markdown.table(["", "seconds", "numbers", "fitted, IoU / NC", "between, IoU / NC"], _lines(found)),
+        "",
+        f"Scored at {states} states each. `fast` averages over states by a Gaussian whose width it chooses. The "
+        "eikonal loss gets its seconds of Adam on top of a fit, for the lattices it starts from.",
+    ]
+
+
+def _jitter(found: Found, path: Path) -> list[str]:
+    times, step = found["times"], found["step"]
+    true = {float(state): values for state, values in found["true"].items()}
+    whole = {state for state in true if {state - 1.0, state + 1.0} <= true.keys()}
+    body = []
+    for number, (name, unit) in enumerate((("volume", "Å³"), ("area", "Å²"))):
+        of_true = roughness(list(true), [values[number] for values in true.values()], 1.0, whole)
+        for label, values in (("`fast`", found["field"][name]), (SUPERPOSED, found["pymol"][name])):
+            fine, coarse = roughness(times, values, step), roughness(times, values, 1.0, whole)
+            body.append([f"{name}, {unit}", label, f"{fine:.1f}", f"{coarse:.1f}"])
+        body.append([f"{name}, {unit}", "true states + PyMOL", "", f"{of_true:.1f}"])
+    motion = [
+        [
+            name,
+            f"{one['speed']:.3f}",
+            f"{one['jump']:.3f}",
+            f"{one['largest']:.3f}",
+            f"{one['jump'] / one['speed']:.2f}",
+            f"{one['largest'] / one['speed']:.2f}",
+        ]
+        for name, one in found["motion"].items()
+    ]
+    picture = path.with_name("jitter.png")
+    lines = [
+        "#### Jitter",
+        "",
+        "Mean size of the second difference in time:",
+        "",
+        *markdown.table(["", "surface", f"steps of {step} states", "steps of 1 state"], body),
+        "",
+        f"Steps of 1 state: at the {len(whole)} states that have true surfaces on both sides. Normal velocity of the "
+        "field's vertices in Å per state, and how much it changes across a training state, mean over the vertices:",
+        "",
+        *markdown.table(["", "mean size", "jump, mean", "largest", "mean / size", "largest / size"], motion),
+    ]
+    if importlib.util.find_spec("matplotlib"):
+        _plot(found, true, picture)
+        lines += ["", f"![Volume over time]({picture.name})"]
+    return lines
+
+
+def _plot(found: Found, true: dict[float, Any], picture: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    step = found["step"]
+    figure, axis = pyplot.subplots(figsize=(10, 4), layout="constrained")
+    axis.plot(
+        found["times"], found["pymol"]["volume"], color="0.6", linewidth=1, label=f"{SUPERPOSED}, every {step} states"
+    )
+    axis.plot(found["times"], found["field"]["volume"], color="C0", linewidth=1.5, label="fast, the same times")
+    axis.plot(list(true), [values[0] for values in true.values()], "k.", markersize=4, label="PyMOL, true states")
+    axis.set(xlabel="state", ylabel="enclosed volume (Å³)")
+    axis.legend(fontsize=8)
+    figure.savefig(picture, dpi=110)
+    pyplot.close(figure)
+
+
+def roughness(times: Sequence[float], values: Sequence[float], step: float, only: set[float] | None = None) -> float:
+    """Mean |v(t − step) − 2 v(t) + v(t + step)| over the times t, or `only` some, at which all three are known."""
+    known = dict(zip(times, values, strict=True))
+    inner = [at for at in times if {at - step, at + step} <= known.keys() and (only is None or at in only)]
+    return float(np.mean([abs(known[at - step] - 2.0 * known[at] + known[at + step]) for at in inner]))
