@@ -106,7 +106,7 @@ def prepare(row: Row, folder: Path, given: Path | None) -> None:
     few = times[:: max(1, len(times) // 40)]
     _, one = frames.made(row.trajectory, row.training, few, given, kept, 1)
     volumes, areas = zip(*measured, strict=True)
-    seconds = {"1": one / len(few), "2": two / len(times)}
+    seconds = {"1": one / len(few), "2": two / len(times), "on": device.describe("cpu")["name"]}
     path.write_text(json.dumps({"times": times, "volume": volumes, "area": areas, "seconds": seconds}))
 
 

@@ -92,7 +92,8 @@ def _movie(found: Found, path: Path) -> list[str]:
         *markdown.table(["", "seconds", "relative to `fast`", "between the states, IoU / NC"], body),
         "",
         "From the fitted states, whose surfaces are there already in both cases. Each way's seconds are the mean of "
-        f"some frames ({found['measured']} meshes), times {count}. PyMOL itself makes surfaces in one process.",
+        f"some frames ({found['measured']} meshes), times {count}. PyMOL, on {per_surface['on']}, makes surfaces in "
+        "one process by itself.",
     ]
 
 

@@ -28,7 +28,7 @@ PRIMES = (1, 2_654_435_761, 805_459_861, 3_674_653_429)
 LEVELS, FEATURES, HIDDEN = 8, 2, 64
 # Å between nodes of the first and the last level, and cells in time.
 SPACINGS = (16.0, 1.0)
-TIMES = (2, 40)
+TIMES = (8, 40)
 BATCH, RATE = 8192, 1e-2
 # Å: distances beyond say no more than on which side a point is; a distance counts by 1 / (|d| + NEAR).
 CLAMP, NEAR = 4.0, 0.3

@@ -50,7 +50,8 @@ def truth_at(states):
 
 def test_volume_and_area_of_a_ball_wherever_it_is():
     surface = ball(1, 6.0, (2e4, -3e4, 1e4))
-    volume, area = frames.volume_and_area(surface.points, surface.faces)
+    # As PyMOL's surfaces sometimes, it is open somewhere.
+    volume, area = frames.volume_and_area(surface.points, surface.faces[1:])
     assert volume == pytest.approx(4 / 3 * np.pi * 6.0**3, rel=0.01)
     assert area == pytest.approx(4 * np.pi * 6.0**2, rel=0.01)
     assert frames.volume_and_area(surface.points, surface.faces[:0]) == (0.0, 0.0)
@@ -129,6 +130,8 @@ def test_the_hash_grid_is_continuous_across_cells_and_depends_on_all_of_x_and_t(
     torch.manual_seed(0)
     network = hashgrid.HashGrid(torch.zeros(3), torch.full((3,), 30.0), 60_000).requires_grad_(False)
     network.table.normal_()
+    # The MLP knows the time too; here the tables alone say it.
+    network.mlp[0].weight[:, -1] = 0.0
     x, share = 30.0 * torch.rand(500, 3), torch.rand(500)
     here = network(x, share)
     spread = float(here.std())
@@ -197,6 +200,7 @@ def test_copies_stand_side_by_side_and_do_not_touch():
             apart = np.maximum(parts[k].min(0) - parts[other].max(0), parts[other].min(0) - parts[k].max(0))
             assert apart.max() > 0.5 * cost.APART
     assert len(whole.atoms) == 5 * len(series[1].atoms)
+    assert (np.bincount(whole.faces.ravel()) == np.tile(np.bincount(series[1].faces.ravel()), 5)).all()
 
 
 def options(tmp_path, *more):
@@ -296,7 +300,7 @@ def scores(iou=0.98, nc=0.97):
 
 
 def test_the_tables_of_speed(tmp_path):
-    pymol = {"1": 0.5, "2": 0.3}
+    pymol = {"1": 0.5, "2": 0.3, "on": "A processor"}
     movie = {"frames": 400, "fit": 20.0, "mesh": 0.2, "measured": 100, "pymol": pymol}
     put(tmp_path, "movie", {**movie, "scores": scores(), "pymol_scores": scores(0.93, 0.94)})
     preset = {
@@ -321,7 +325,7 @@ def test_the_tables_of_speed(tmp_path):
     assert "| atoms linear + PyMOL, one process | 200 | 2.0 | 0.9300 / 0.9400 |" in text
     assert "| atoms linear + PyMOL, two processes | 120 | 1.2 |" in text
     assert "| `fast` | 20.0 and 21.0 | 0.9800 / 0.9700 |" in text and "| 3.00 M | 5.0 MB | 0.200 |" in text
-    assert "2.5 times as long as `fast`" in text
+    assert "2.5 times as long as `fast`" in text and "PyMOL, on A processor," in text
     assert "files of the same bytes (`fast`) and different content (`preview`)" in text
     assert "--quick" not in text
 

@@ -220,7 +220,7 @@ def _prepare(
         decoder = decoder or Decoder(channels, preset.hidden).to(job.device)
         static = 0.01 * torch.randn(band.count, preset.static_channels).to(job.device)
         code = torch.randn(latent).to(job.device)
-    extent = np.stack([about.low - 1.0, about.high + 1.0])
+    extent = np.stack([about.low - 1.0, about.high + 1.0]).astype(np.float32)
     frame = Frame.of([np.stack([about.low, about.high])])
     field = FastField(motion, band, factor, coarse, fine, static, decoder, code, frame, extent, about.clearance, {})
     if config.smooth is None:

@@ -286,7 +286,8 @@ def device_text(known: dict[str, Any]) -> str:
     name = " ".join(str(known.get("name") or kind).replace("(R)", "").replace("(TM)", "").split())
     memory = known.get("memory_gb")
     about = "CPU" if kind == "cpu" else kind
-    cores = f", {known['threads']} cores" if kind == "cpu" and known.get("threads") else ""
+    threads = known.get("threads")
+    cores = f", {threads} core{'s' if threads != 1 else ''}" if kind == "cpu" and threads else ""
     return f"{name} ({about}{cores}{f', {memory:.0f} GB' if memory else ''})"
 
 

@@ -1,0 +1,191 @@
+"""What the panel works out: times that are played, what it offers, what it draws. Clicks are in gui_script.py."""
+
+from __future__ import annotations
+
+import math
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("PyQt5")
+pytest.importorskip("pymol.Qt")
+from pymol_dsr.evaluation import BASELINES, FIELD, Row
+from pymol_dsr.jobs import Fit, Trajectory
+from pymol_dsr.panel import charts, fit, fits, live, play, quality
+
+
+@pytest.mark.parametrize(
+    ("at", "mode", "place", "direction"),
+    [
+        (5.0, "loop", 5.0, 1.0),
+        (79.5, "loop", 1.5, 1.0),
+        (1.0 + 5 * 78 + 2.0, "loop", 3.0, 1.0),
+        (80.0, "bounce", 78.0, -1.0),
+        (0.5, "bounce", 1.5, 1.0),
+        (1.0 + 2 * 78 + 3.0, "bounce", 4.0, 1.0),
+    ],
+)
+def test_played_times_stay_within_the_fitted_states(at, mode, place, direction):
+    found = play.advance(at, 1.0, 79.0, 1.0, mode)
+    assert found == (pytest.approx(place), direction, True)
+
+
+def test_bouncing_goes_on_in_its_direction():
+    at, direction, turned = 1.0, 1.0, 0
+    for _ in range(200):
+        before = direction
+        at, direction, going = play.advance(at + 0.7 * direction, 1.0, 5.0, direction, "bounce")
+        assert 1.0 <= at <= 5.0 and going
+        turned += direction != before
+    # 140 states on the way there and back, four each.
+    assert turned == pytest.approx(140 / 4, abs=1)
+
+
+def test_once_ends_at_the_end():
+    assert play.advance(79.2, 1.0, 79.0, 1.0, "once") == (79.0, 1.0, False)
+    assert play.advance(3.0, 2.0, 2.0, 1.0, "loop") == (2.0, 1.0, False)
+
+
+def test_movies_have_as_many_triangles_as_keep_the_window_fluent():
+    assert play.movie_triangles(5) == 50_000
+    assert 15_000 < play.movie_triangles(79) < 25_000
+    assert play.movie_triangles(1000) == 15_000
+
+
+def test_pace_learns_from_what_was_drawn():
+    pace = live.Pace(20_000, 0.045, 8_000, 100_000)
+    for _ in range(20):
+        # A machine that draws a triangle in 1.5 µs.
+        pace.learn(int(pace.triangles), 1.5e-6 * pace.triangles)
+    assert pace.triangles == pytest.approx(30_000, rel=0.01)
+    for _ in range(20):
+        pace.learn(int(pace.triangles), 1.0)
+    assert pace.triangles == 8_000
+
+
+def wish(**more):
+    settings = {"area": 10_000.0, "resolution": None, "fine": True, **more}
+    return live.Wish(
+        Fit("a"),
+        Trajectory("", "", "", None, [1.0]),
+        {},
+        time=1.0,
+        level=0.0,
+        smooth=None,
+        color="",
+        seen=0,
+        **settings,
+    )
+
+
+def test_the_resolution_that_keeps_up():
+    engine = SimpleNamespace(fine=live.Pace(20_000, 1, 1, 10**6), coarse=live.Pace(5_000, 1, 1, 10**6))
+    spacing = lambda **more: live.Live._spacing(engine, wish(**more))  # noqa: E731
+    # As many triangles as the pace allows, of 2.9 in each square of the spacing.
+    assert spacing()["resolution"] == pytest.approx(math.sqrt(2.9 * 10_000 / 20_000))
+    assert spacing(fine=False)["resolution"] == pytest.approx(math.sqrt(2.9 * 10_000 / 5_000))
+    assert spacing(area=500.0) == {"resolution": 0.5}, "finer than anybody sees"
+    # A resolution that was asked for is had at rest, and is the finest one while a control moves.
+    assert spacing(resolution=0.3) == {"resolution": 0.3}
+    assert spacing(resolution=3.0, fine=False) == {"resolution": 3.0}
+    # A fit that does not know its area leaves the choice to the backend.
+    assert spacing(area=None) == {"resolution": 0.5, "triangles": 20_000}
+
+
+def test_offers(cmd):
+    cmd.fab("GG", "still")
+    cmd.fab("AC", "b")
+    cmd.create("b", "b", 1, 2)
+    cmd.pseudoatom("a", resn="HOH", name="O", elem="O", hetatm=1)
+    cmd.create("a", "still or a", 1, 1)
+    cmd.create("a", "a", 1, 2)
+    counts = {name: cmd.count_states(name) for name in ("still", "b", "a")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "cmd", cmd)
+        assert fit.molecules() == counts
+        # What moves first, of it what is no water; then all that moves together.
+        assert fit.offers(counts) == ["b", "a and polymer", "a", "still", "b+a"]
+        cmd.delete("a")
+        assert fit.offers({"still": 1}) == ["still"]
+
+
+@pytest.mark.parametrize(
+    ("known", "text"),
+    [
+        (
+            {"device": "cpu", "name": "Intel(R) Xeon(R)   6230", "memory_gb": 23.5, "threads": 2},
+            "Intel Xeon 6230 (CPU, 2 cores, 24 GB)",
+        ),
+        ({"device": "cuda:0", "name": "NVIDIA H200", "memory_gb": 139.8}, "NVIDIA H200 (cuda:0, 140 GB)"),
+        ({"device": "cpu", "name": "", "memory_gb": 0, "threads": 1}, "cpu (CPU, 1 core)"),
+    ],
+)
+def test_devices_are_named_with_their_memory(known, text):
+    assert fit.device_text(known) == text
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        ({"phase": "fit", "fraction": 0.734, "seconds_left": 12.2}, "a: fit 73 %, 12 s left"),
+        ({"phase": "surfaces", "fraction": 0.5}, "a: surfaces 50 %"),
+        ({"phase": "failed", "error": "no"}, "a: failed"),
+        ({"phase": "ready", "fraction": 0.4, "activity": "a movie", "doing": "meshes"}, "a: meshes 40 %"),
+        ({"phase": "ready", "fraction": 1.0}, "a is ready"),
+    ],
+)
+def test_progress(state, text):
+    assert fit.progress_text(Fit("a", **state)) == text
+
+
+def row(state, group, method, iou):
+    return Row(state, group, method, iou, 0.01, 0.001, 0.9, float("nan"))
+
+
+def test_quality_is_drawn_beside_what_can_be_had_without_a_fit():
+    rows = [
+        row(1, "training", FIELD, 0.99),
+        row(2, "between", FIELD, 0.95),
+        row(2, "between", BASELINES["hold"], 0.90),
+        row(3, "training", FIELD, 0.97),
+        row(5, "future 1-10", FIELD, 0.80),
+    ]
+    plot = quality.plot_of(rows, "iou", (1.0, 3.0))
+    assert plot.shaded == (1.0, 3.0, "fitted range")
+    assert {line.label: list(line.points) for line in plot.lines} == {
+        "hold nearest": [(2.0, 0.90)],
+        "field": [(2.0, 0.95), (5.0, 0.80)],
+        "field, fitted": [(1.0, 0.99), (3.0, 0.97)],
+    }
+    text = quality.means_of(rows, "iou")
+    assert "<td>training</td><td align=right>0.9800</td>" in text and "0.9000" in text
+    # A metric that is not defined anywhere leaves no number behind.
+    assert "nan" not in quality.means_of(rows, "rmsd")
+
+
+def test_marks_are_round():
+    assert charts._round_values(0.0, 100.0, 4) == [0, 50, 100]
+    assert charts._round_values(1.3, 7.9, 5) == [2, 4, 6]
+    assert [label for _, label in charts._decades(-2.0, 1.0)] == ["0.01", "0.1", "1", "10"]
+    short = charts._decades(math.log10(0.031), math.log10(0.039))
+    assert len(short) >= 2 and all(math.log10(0.031) <= at <= math.log10(0.039) for at, _ in short)
+    assert charts._room([3.0], 0.1) == (2.5, 3.5)
+
+
+def test_kept_fits_are_listed_newest_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSR_HOME", str(tmp_path))
+    assert fits.folder() == str(tmp_path / "fits") and fits.kept() == []
+    (tmp_path / "fits").mkdir()
+    for age, name in ((200, "old.dsr"), (100, "new.dsr"), (50, "other.npz")):
+        path = tmp_path / "fits" / name
+        path.write_bytes(b"x" * age)
+        os.utime(path, (1e9 - age, 1e9 - age))
+    assert [(one.name, one.size) for one in fits.kept()] == [("new", 100), ("old", 200)]
+
+
+def test_states_of_a_family_name_their_owners():
+    one = Trajectory("up", "up", "up", np.arange(3), [1.0, 3.0, 5.0])
+    two = Trajectory("down", "down", "down", np.arange(3), [1.0, 2.0])
+    assert fits._states_of(Fit("a", [one, two])) == "1-5:2 of up, 1+2 of down"
