@@ -264,7 +264,7 @@ def peers(bench: Bench) -> list[Found]:
     fast, seconds = bench.fast
     groups = [FITTED, BETWEEN]
     # The paper's network takes long to mesh on a CPU.
-    most, coarse = (4, 1.0) if bench.on_cpu else (1000, 0.5)
+    most, coarse = (2 if bench.quick else 4, 1.0) if bench.on_cpu else (1000, 0.5)
     parameters = fast.report["parameters"]
     lines = [
         {

@@ -319,7 +319,7 @@ def _plot(points: dict[tuple[str, str], list[tuple[float, str, Line]]], picture:
             x, y = [point[0] for point in found], [point[2].values[metric][0] for point in found]
             style = {**styles[method], **({"markerfacecolor": "none"} if group == BETWEEN else {})}
             axis.plot(x, y, linestyle="", label=f"{method.strip('`')}, {group}", **style)
-            if method == f"`{FAST}`" and group == FITTED:
+            if method == f"`{FAST}`" and group == BETWEEN:
                 for a, b, point in zip(x, y, found, strict=True):
                     axis.annotate(point[1], (a, b), textcoords="offset points", xytext=(3, 4), fontsize=7)
         axis.set(xlabel="RMSD between consecutive states, Cα (Å)", ylabel=title)

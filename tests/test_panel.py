@@ -96,18 +96,18 @@ def test_the_resolution_that_keeps_up():
 
 def test_offers(cmd):
     cmd.fab("GG", "still")
-    cmd.fab("AC", "b")
-    cmd.create("b", "b", 1, 2)
-    cmd.pseudoatom("a", resn="HOH", name="O", elem="O", hetatm=1)
-    cmd.create("a", "still or a", 1, 1)
-    cmd.create("a", "a", 1, 2)
-    counts = {name: cmd.count_states(name) for name in ("still", "b", "a")}
+    cmd.fab("AC", "dry")
+    cmd.create("dry", "dry", 1, 2)
+    cmd.pseudoatom("water", resn="HOH", name="O", elem="O", hetatm=1)
+    cmd.create("wet", "still or water", 1, 1)
+    cmd.create("wet", "wet", 1, 2)
+    cmd.delete("water")
+    counts = {"still": 1, "dry": 2, "wet": 2}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "cmd", cmd)
         assert fit.molecules() == counts
         # What moves first, of it what is no water; then all that moves together.
-        assert fit.offers(counts) == ["b", "a and polymer", "a", "still", "b+a"]
-        cmd.delete("a")
+        assert fit.offers(counts) == ["dry", "wet and polymer", "wet", "still", "dry+wet"]
         assert fit.offers({"still": 1}) == ["still"]
 
 

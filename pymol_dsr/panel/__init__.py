@@ -106,7 +106,7 @@ class Panel(QtWidgets.QDialog):
         if not jobs.device and self._tried != command:
             # It takes seconds to start, and knows the devices.
             self._tried = command
-            self.run("the backend", jobs.backend)
+            self.run("the backend", jobs.backend, lambda _: self.say(""))
         self.fit.poll()
         self.quality.poll()
         if self._ticks % SELDOM == 0:

@@ -112,7 +112,7 @@ class Chart(QtWidgets.QWidget):
                 QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter,
                 label,
             )
-        for value in _round_values(low_x, high_x, max(2, int(area.width() // 70))):
+        for value in _round_values(low_x, high_x, max(2, int(area.width() // 45))):
             at = place(value, low)
             painter.setPen(text)
             painter.drawText(

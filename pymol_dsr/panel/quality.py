@@ -53,7 +53,7 @@ class QualityTab(QtWidgets.QWidget):
         self.metric = QtWidgets.QComboBox()
         for metric, label in METRICS.items():
             self.metric.addItem(label, metric)
-        self.chart = Chart(140, EMPTY)
+        self.chart = Chart(170, EMPTY)
         self.means = QtWidgets.QLabel()
         self.means.setWordWrap(True)
 
