@@ -19,6 +19,7 @@ from rows import (
     FITTED,
     HOLD,
     LATER,
+    LINE,
     NEXT,
     ROWS,
     SMOOTHED,
@@ -227,7 +228,7 @@ SPARSE = """DIMS again, with few states fitted: every 12th, every 26th and only 
 quarter, half and three quarters of every gap."""
 
 FUTURE = f"""States 1–10 and 11–20 after the range that the fitted ones were taken from, as far as the trajectory goes.
-*{AHEAD}*: the atoms go on as they came from the last fitted state but one."""
+*{AHEAD}*: the atoms go on from the last fitted state at their mean speed over the last {LINE}, superposed."""
 
 
 def _rows(results: Results) -> list[str]:

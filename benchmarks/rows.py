@@ -31,6 +31,8 @@ FITTED, BETWEEN, NEXT, LATER = "fitted", "between", "future 1–10", "future 11�
 MOST = 20
 # PyMOL's default window is five states: with fewer it smooths nothing.
 SMOOTHED_FROM = 5
+# Fitted states that the straight line into the future goes along: on DIMS, more than these bring little more.
+LINE = 8
 # Nodes along an axis of the blended grids, over the metrics' [-1, 1]³; 95 cells are 19 times 5.
 GRID_NODES, COARSE_STEP = 96, 5
 
@@ -43,7 +45,7 @@ TYPE_3 = "atoms linear + PyMOL, `surface_type` 3"
 SMOOTHED = "`smooth`, atoms linear + PyMOL"
 AHEAD = "atoms straight on + PyMOL"
 # The surfaces file of each way that PyMOL makes.
-MADE = {SUPERPOSED: "superposed", TYPE_3: "type3", SMOOTHED: "smoothed", STRAIGHT: "straight", AHEAD: "ahead"}
+MADE = {SUPERPOSED: "superposed", TYPE_3: "type3", SMOOTHED: "smoothed", STRAIGHT: "straight", AHEAD: "line"}
 
 Points = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.integer]]
 
@@ -153,7 +155,7 @@ def prepare(row: Row, folder: Path, given: Path | None, kept: Path) -> None:
     if len(row.training) >= SMOOTHED_FROM:
         wanted["smoothed"] = between
     if ahead:
-        wanted["ahead"] = ahead
+        wanted["line"] = ahead
     note = folder / "made.json"
     made: dict[str, list[int]] = json.loads(note.read_text()) if note.exists() else {}
     missing = [name for name, states in wanted.items() if made.get(name) != list(states)]
@@ -182,7 +184,7 @@ def prepare(row: Row, folder: Path, given: Path | None, kept: Path) -> None:
         "superposed": lambda state: superposed_atoms(row, atoms, state),
         "type3": lambda state: superposed_atoms(row, atoms, state),
         "smoothed": lambda state: smooth[state],
-        "ahead": lambda state: atoms_ahead(row, atoms, state),
+        "line": lambda state: atoms_ahead(row, atoms, state),
     }
     workers = device.limit_threads()
     for name in missing:
@@ -266,11 +268,13 @@ def _back(superposed: NDArray[np.float64], turns: NDArray[np.float64], share: fl
 
 
 def atoms_ahead(row: Row, atoms: dict[int, NDArray[np.float64]], state: int) -> NDArray[np.float64]:
-    """Atoms f8[A,3] that go straight on from the last fitted state as they came from the one before, superposed."""
-    before, last = row.training[-2:]
-    rotation, translation = superpose(atoms[before], atoms[last])
-    step = atoms[last] - (atoms[before] @ rotation.T + translation)
-    return atoms[last] + (state - last) / (last - before) * step
+    """Atoms f8[A,3] that go straight on from the last fitted state, at the speed of the last few, superposed on it."""
+    recent = np.array(row.training[-LINE:], np.float64)
+    last = atoms[row.training[-1]]
+    _, superposed = _superposed([atoms[int(known)] for known in recent], last)
+    times = recent - recent.mean()
+    speed = np.einsum("s,sai->ai", times, superposed) / (times @ times)
+    return last + (state - recent[-1]) * speed
 
 
 # Distance grids ----------------------------------------------------------------------------------------------

@@ -335,6 +335,7 @@ def test_meshes_and_grids_refuse(wrong, message):
     "wrong, message",
     [
         ({"level": np.inf}, "level inf must be a finite number"),
+        ({"level": 8.5}, "level 8.5 Å lies outside the box that a field knows, 8 Å"),
         ({"triangles": 99}, "a budget of 99 triangles is below 100"),
         ({"triangles": -1}, "a budget of -1 triangles is below 100"),
     ],

@@ -40,6 +40,8 @@ NORMAL_WIDTH = 0.6
 SMALLEST = 5.0
 # Nodes of one lattice: 1.7 GiB while it is meshed; 512 along the longest side of any box.
 MOST_NODES = 180_000_000
+# Å; fits see points as far outside as this.
+FARTHEST_LEVEL = 8.0
 # Nodes between two looks at whether to stop.
 CHUNK = 2**20
 
@@ -101,6 +103,11 @@ def mesh(
     """
     if not np.isfinite(level):
         raise ValueError(f"level {level} must be a finite number")
+    if level > FARTHEST_LEVEL:
+        raise ValueError(
+            f"level {level:g} Å lies outside the box that a field knows, {FARTHEST_LEVEL:g} Å around the surface; give a "
+            "lower one"
+        )
     if not 0.01 <= resolution <= 10.0:
         raise ValueError(f"resolution {resolution} Å must lie between 0.01 and 10 Å")
     if triangles is not None and triangles < 100:
