@@ -13,7 +13,7 @@ from conftest import ROOT, coordinates
 from shapes import ball, cloud
 from test_families import Wire
 
-from pymol_dsr import commands, jobs, preview, scene, settings
+from pymol_dsr import commands, extract, jobs, preview, scene, settings
 from pymol_dsr.jobs import Fit, Trajectory
 
 torch = pytest.importorskip("torch")
@@ -165,7 +165,12 @@ def plugin(peptide, monkeypatch, tmp_path):
     jobs.jobs.close()
 
 
-def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plugin):
+def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plugin, monkeypatch):
+    order = []
+    surfaces = extract.surfaces
+    monkeypatch.setattr(
+        extract, "surfaces", lambda source, *more: order.extend(source.states) or surfaces(source, *more)
+    )
     plugin.frame(4)
     plugin.translate([0, 0, 30], object="pep")
     commands.dsr_fit("pep", "1-5:2", preset="preview", watch=1, async_=1, _self=plugin)
@@ -175,6 +180,7 @@ def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plu
     while "pep_dsr_preview" not in plugin.get_names() and time.monotonic() < end:
         time.sleep(0.01)
     assert fit.phase in ("surfaces", "sampling", "fit"), fit.phase
+    assert order == [3, 1, 5], "the surface of that state was not made first"
     low, high = map(np.array, plugin.get_extent("pep_dsr_preview"))
     atoms = coordinates(plugin, "pep", 3)
     # About a probe and an atom's radius around the atoms.

@@ -90,6 +90,14 @@ def test_atoms_ahead_go_on_at_the_last_speed_without_the_turn_before():
     assert not np.allclose(ahead, last, atol=1e-4)
 
 
+def test_atoms_ahead_take_their_speed_from_the_last_eight_fitted_states():
+    still = tumbling((1,), 0.0)[1]
+    # At rest until the last eight, then growing by 1 % a state.
+    training = tuple(range(1, 40, 2))
+    atoms = {state: (1.0 + 0.01 * max(0, state - 25)) * still for state in training}
+    assert rows.atoms_ahead(pair(training, 2), atoms, 49) == pytest.approx(1.24 * still, abs=1e-6)
+
+
 def test_step_rmsd_leaves_the_turn_out_and_counts_what_moves():
     atoms = tumbling((1, 2, 3), 40.0)
     assert rows.step_rmsd(atoms, np.arange(30)) == pytest.approx(0.0, abs=1e-6)

@@ -180,7 +180,7 @@ def plot_of(rows: Sequence[Row], metric: str, fitted_range: tuple[float, float])
         return Plot((Line("", _points(own, metric), BLUE),), "state", METRICS[metric], shaded)
     lines = []
     for key, (_, color, dashed) in BESIDE.items():
-        part = [r for r in rows if r.method == BASELINES[key] and r.group != "training"]
+        part = [r for r in rows if r.method == BASELINES[key]]
         if part:
             lines.append(Line(BASELINES[key], _points(part, metric), color, dashed))
     others = [r for r in own if r.group != "training"]
