@@ -14,6 +14,7 @@ pytest.importorskip("pymol.Qt")
 from pymol_dsr.evaluation import BASELINES, FIELD, Row
 from pymol_dsr.jobs import Fit, Trajectory
 from pymol_dsr.panel import charts, fit, fits, live, play, quality
+from pymol_dsr.scene import IDENTITY
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,22 @@ def test_the_resolution_that_keeps_up():
     assert spacing(resolution=3.0, fine=False) == {"resolution": 3.0}
     # A fit that does not know its area leaves the choice to the backend.
     assert spacing(area=None) == {"resolution": 0.5, "triangles": 20_000}
+
+
+def test_what_was_wanted_before_the_movie_is_not_drawn_after_it(cmd, monkeypatch):
+    monkeypatch.setattr(live, "cmd", cmd)
+    engine = live.Live(None, None)
+    look = live.Look(None, (1.0, 1.0, 1.0), None, list(IDENTITY))
+    floats = [2.0, 4.0, *[5.0, 0.0, 0.0, 1.0, 4.0, 0.0, 0.0, 0.0] * 3, 3.0]
+    before = live.Made(wish(), look, {}, floats, 1)
+    engine._draw(before)
+    assert cmd.get_names() == ["a_live"]
+    engine.forget("a")
+    assert cmd.get_names() == []
+    engine._draw(before)
+    assert cmd.get_names() == []
+    engine._draw(live.Made(wish(), look, {}, floats, 1))
+    assert cmd.get_names() == ["a_live"]
 
 
 def test_offers(cmd):

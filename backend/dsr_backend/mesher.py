@@ -105,8 +105,8 @@ def mesh(
         raise ValueError(f"level {level} must be a finite number")
     if level > FARTHEST_LEVEL:
         raise ValueError(
-            f"level {level:g} Å lies outside the box that a field knows, {FARTHEST_LEVEL:g} Å around the surface; give a "
-            "lower one"
+            f"level {level:g} Å lies outside the box that a field knows, {FARTHEST_LEVEL:g} Å around the surface; "
+            "give a lower one"
         )
     if not 0.01 <= resolution <= 10.0:
         raise ValueError(f"resolution {resolution} Å must lie between 0.01 and 10 Å")
