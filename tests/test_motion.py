@@ -22,6 +22,9 @@ def of(states, atoms=None, align=True):
     return Motion.of(np.asarray(states, float), atoms, align)
 
 
+# Where atoms are compared, 2e-3 Å leaves room for the steps of 1/1024 Å that their places go in.
+
+
 def rmsd(a, b):
     return float(np.sqrt(((a - b) ** 2).sum(-1).mean()))
 
@@ -64,7 +67,7 @@ def test_states_of_a_rigid_body_become_one():
     motion = of(range(1, 6), atoms)
     assert np.abs(motion.atoms - motion.atoms[2]).max() < 1e-4
     for k, state in enumerate(atoms):
-        np.testing.assert_allclose(motion.scene_atoms(k + 1.0), state, atol=1e-4)
+        np.testing.assert_allclose(motion.scene_atoms(k + 1.0), state, atol=2e-3)
 
 
 def test_far_from_the_origin_atoms_keep_their_digits():
@@ -84,14 +87,14 @@ def test_without_align_only_a_translation_is_taken_out():
     motion = of([1, 2], [base + 50.0, base @ turn(30.0).T + 50.0], align=False)
     assert np.array_equal(motion.rotations, np.tile(np.eye(3), (2, 1, 1)))
     assert np.array_equal(motion.translations[0], motion.translations[1])
-    np.testing.assert_allclose(motion.scene_atoms(2.0), base @ turn(30.0).T + 50.0, atol=1e-4)
+    np.testing.assert_allclose(motion.scene_atoms(2.0), base @ turn(30.0).T + 50.0, atol=2e-3)
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_one_or_two_atoms_are_not_turned(count):
     motion = of([1, 2], [cloud(count), cloud(count) + 3.0])
     assert np.array_equal(motion.rotations, np.tile(np.eye(3), (2, 1, 1)))
-    np.testing.assert_allclose(motion.scene_atoms(2.0), cloud(count) + 3.0, atol=1e-5)
+    np.testing.assert_allclose(motion.scene_atoms(2.0), cloud(count) + 3.0, atol=2e-3)
 
 
 # Weights
@@ -164,14 +167,14 @@ def test_parts_that_turn_far_turn_as_bodies():
         assert missed[0] < 0.3 * missed[1]
         length = np.linalg.norm(found[far].max(0) - found[far].min(0)) / np.linalg.norm(np.ptp(arm[150:], axis=0))
         assert length > 0.85
-    np.testing.assert_allclose(motion.scene_atoms(1.0), opened(0.0), atol=1e-4)
-    np.testing.assert_allclose(motion.scene_atoms(9.0), opened(120.0), atol=1e-4)
+    np.testing.assert_allclose(motion.scene_atoms(1.0), opened(0.0), atol=2e-3)
+    np.testing.assert_allclose(motion.scene_atoms(9.0), opened(120.0), atol=2e-3)
 
 
 def test_parts_that_turn_little_go_straight():
     atoms = [cloud(), cloud() @ turn(30.0).T]
     motion = of([1, 2], atoms, align=False)
-    np.testing.assert_allclose(motion.scene_atoms(1.5), 0.5 * (atoms[0] + atoms[1]), atol=1e-4)
+    np.testing.assert_allclose(motion.scene_atoms(1.5), 0.5 * (atoms[0] + atoms[1]), atol=2e-3)
 
 
 def test_a_molecule_that_only_jitters_is_posed_on_average():
@@ -243,10 +246,10 @@ def test_between_states_the_pose_is_rigid_at_constant_speed():
         assert np.linalg.det(rotation) == pytest.approx(1.0)
         placed = (motion.reference.astype(float) - translation) @ rotation
         truth = (base - base.mean(0)) @ turn(80.0 * share).T
-        np.testing.assert_allclose(placed - placed.mean(0), truth, atol=1e-4)
+        np.testing.assert_allclose(placed - placed.mean(0), truth, atol=2e-3)
         # The centre goes straight.
         start, end = motion.scene_atoms(1.0).mean(0), motion.scene_atoms(5.0).mean(0)
-        np.testing.assert_allclose(placed.mean(0), (1 - share) * start + share * end, atol=1e-4)
+        np.testing.assert_allclose(placed.mean(0), (1 - share) * start + share * end, atol=2e-3)
 
 
 def test_a_rigid_body_keeps_its_shape_between_states():
@@ -254,7 +257,7 @@ def test_a_rigid_body_keeps_its_shape_between_states():
     motion = of([1, 2], [base, base @ turn(120.0).T])
     middle = motion.scene_atoms(1.5)
     lengths = np.linalg.norm(middle[:, None] - middle, axis=2)
-    np.testing.assert_allclose(lengths, np.linalg.norm(base[:, None] - base, axis=2), atol=1e-4)
+    np.testing.assert_allclose(lengths, np.linalg.norm(base[:, None] - base, axis=2), atol=2e-3)
 
 
 def test_outside_the_range_the_pose_is_held():
