@@ -185,6 +185,9 @@ def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plu
     atoms = coordinates(plugin, "pep", 3)
     # About a probe and an atom's radius around the atoms.
     assert (np.abs(low - atoms.min(0)) < 3.0).all() and (np.abs(high - atoms.max(0)) < 3.0).all()
+    # It is loaded first and put in its place then.
+    while not plugin.get_object_ttt("pep_dsr_preview") and time.monotonic() < end:
+        time.sleep(0.01)
     assert list(plugin.get_object_ttt("pep_dsr_preview")) == scene.ttt("pep", plugin) != scene.IDENTITY
     while fit.activity and time.monotonic() < end:
         time.sleep(0.02)

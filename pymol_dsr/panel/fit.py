@@ -12,6 +12,7 @@ from pymol.Qt import QtCore, QtWidgets
 from .. import commands, extract, states
 from ..jobs import Fit, jobs
 from .charts import Chart, Line, Plot
+from .widgets import quietly, spin
 
 GOOD, BAD = "color: #2e7d32", "color: #c62828"
 TYPING_MS = 250
@@ -48,13 +49,7 @@ class FitTab(QtWidgets.QWidget):
         self.preset = QtWidgets.QComboBox()
         for key in commands.PRESETS:
             self.preset.addItem(PRESETS[key], key)
-        self.smooth = QtWidgets.QDoubleSpinBox()
-        self.smooth.setRange(AUTO, 100.0)
-        self.smooth.setSingleStep(0.1)
-        self.smooth.setDecimals(1)
-        self.smooth.setSpecialValueText("auto")
-        self.smooth.setSuffix(" states")
-        self.smooth.setValue(AUTO)
+        self.smooth = spin(AUTO, 100.0, 0.1, 1, " states", "auto")
         self.smooth.setToolTip(
             "Width of the smoothing over time, between the states.\n"
             "auto chooses it by predicting states that are held out; it can be changed after the fit, too"
@@ -124,7 +119,7 @@ class FitTab(QtWidgets.QWidget):
         typed = self.selection.currentText()
         offered = offers(counts)
         if [self.selection.itemText(k) for k in range(self.selection.count())] != offered:
-            with _quietly(self.selection):
+            with quietly(self.selection):
                 self.selection.clear()
                 self.selection.addItems(offered)
                 self.selection.setEditText(typed or (offered[0] if offered else ""))
@@ -301,15 +296,6 @@ def progress_text(fit: Fit) -> str:
         return f"{fit.name}: {fit.phase}"
     left = "" if fit.seconds_left is None else f", {fit.seconds_left:.0f} s left"
     return f"{fit.name}: {fit.phase} {100 * fit.fraction:.0f} %{left}"
-
-
-@contextlib.contextmanager
-def _quietly(widget: Any) -> Iterator[None]:
-    blocked = widget.blockSignals(True)
-    try:
-        yield
-    finally:
-        widget.blockSignals(blocked)
 
 
 @contextlib.contextmanager

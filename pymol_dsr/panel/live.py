@@ -115,7 +115,6 @@ class Live(QtCore.QObject):
         self._wish: Wish | None = None
         self._changed = threading.Condition()
         self._drawn = threading.Event()
-        self._hidden: set[str] = set()
         self._forgotten: dict[str, float] = {}
         self._look: tuple[Wish, Look] | None = None
         self._made.connect(self._draw)
@@ -131,7 +130,6 @@ class Live(QtCore.QObject):
         """Take the live surface of a fit away."""
         with self._changed:
             self._wish = None
-        self._hidden.discard(fit)
         self._forgotten[fit] = monotonic()
         preview.remove([preview.live_name(fit, cmd)], cmd)
 
@@ -226,9 +224,8 @@ class Live(QtCore.QObject):
                 return
             began = perf_counter()
             name = preview.live_name(wish.fit.name, cmd)
-            if wish.fit.name not in self._hidden:
+            if name not in cmd.get_names("objects"):
                 # The movie and the preview of the same fit would lie in the same place.
-                self._hidden.add(wish.fit.name)
                 for movie in (wish.fit.name, "_".join([wish.fit.name, *wish.names])):
                     scene.switch_off(movie, cmd)
                 preview.remove([preview.preview_name(wish.fit.name, cmd)], cmd)

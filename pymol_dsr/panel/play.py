@@ -13,6 +13,7 @@ from .. import commands, states
 from ..evaluation import AFTER
 from ..jobs import Fit, Trajectory, jobs
 from .live import Live, Made, Wish
+from .widgets import label, offer, quietly, spin, swatch
 
 # Steps of the time slider per state.
 PER_STATE = 100
@@ -21,6 +22,9 @@ TICK_MS = 33
 REST_MS = 200
 AUTO_SMOOTH, AUTO_RESOLUTION = -0.1, 0.0
 COLORS = ("white", "gray70", "skyblue", "palegreen", "wheat", "salmon")
+# Phases of a fit in which the backend has time for other requests.
+BEFORE_FITTING = ("queued", "surfaces")
+NOWHERE = "nothing else"
 MODES = ("loop", "bounce", "once")
 FILTERS = "PLY (*.ply);;Wavefront (*.obj);;STL (*.stl);;glTF, also as a movie (*.glb);;NumPy (*.npz)"
 
@@ -49,30 +53,30 @@ class PlayTab(QtWidgets.QWidget):
         self.time.setSingleStep(PER_STATE // 10)
         self.time.setPageStep(PER_STATE)
         self.time.setToolTip("Time in states; past the last fitted one it is extrapolated")
-        self.state = _spin(1.0, 1.0, 0.25, 2)
+        self.state = spin(1.0, 1.0, 0.25, 2)
         self.play = QtWidgets.QToolButton()
         self.play.setToolTip("Play and pause (Ctrl+Space)")
         self.play.setShortcut(QtGui.QKeySequence("Ctrl+Space"))
-        self.speed = _spin(0.1, 500.0, 1.0, 1, " states/s")
+        self.speed = spin(0.1, 500.0, 1.0, 1, " states/s")
         self.speed.setValue(5.0)
         self.mode = QtWidgets.QComboBox()
         self.mode.addItems(MODES)
         self.mode.setToolTip("What happens at the last fitted state")
         self.told = QtWidgets.QLabel()
         self.told.setMinimumHeight(self.told.fontMetrics().height())
-        self.smooth = _spin(AUTO_SMOOTH, 100.0, 0.1, 1, " states", "auto")
+        self.smooth = spin(AUTO_SMOOTH, 100.0, 0.1, 1, " states", "auto")
         self.smooth_slider = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
         self.smooth_slider.setRange(-1, 100)
         for widget in (self.smooth, self.smooth_slider):
             widget.setToolTip("Width of the smoothing over time between the states; needs no new fit")
-        self.level = _spin(-10.0, 10.0, 0.1, 2, " Å")
+        self.level = spin(-10.0, 10.0, 0.1, 2, " Å")
         self.level.setToolTip("Distance from the molecular surface, outside positive")
-        self.resolution = _spin(AUTO_RESOLUTION, 5.0, 0.1, 2, " Å", "auto")
+        self.resolution = spin(AUTO_RESOLUTION, 5.0, 0.1, 2, " Å", "auto")
         self.resolution.setToolTip("Spacing of the mesh. auto: as fine as keeps this window fluent, and 0.5 Å in files")
         self.color = QtWidgets.QComboBox()
         self.color.addItem("by atom", "")
         for name in COLORS:
-            self.color.addItem(_swatch(cmd.get_color_tuple(name)), name, name)
+            self.color.addItem(swatch(cmd.get_color_tuple(name)), name, name)
         self.color.addItem("another …", None)
         self.follow = QtWidgets.QCheckBox("The molecule follows")
         self.follow.setChecked(True)
@@ -141,12 +145,12 @@ class PlayTab(QtWidgets.QWidget):
         form.addRow("&Time", self.time)
         form.addRow("", transport)
         form.addRow("", self.told)
-        form.addRow(_label("&Smoothing", self.smooth), smooth)
+        form.addRow(label("&Smoothing", self.smooth), smooth)
         form.addRow("&Level", self.level)
         form.addRow("R&esolution", self.resolution)
         form.addRow("&Colour", self.color)
         form.addRow("", self.follow)
-        form.addRow(_label("&Movie", self.movie_states), movie)
+        form.addRow(label("&Movie", self.movie_states), movie)
         form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
 
     # Which fit
@@ -159,11 +163,7 @@ class PlayTab(QtWidgets.QWidget):
             return
         before = next((fit for fit in self._listed if fit.name == self.fit.currentText()), None)
         self._listed = ready
-        blocked = self.fit.blockSignals(True)
-        self.fit.clear()
-        self.fit.addItems([fit.name for fit in ready])
-        self.fit.setCurrentIndex(max(0, self.fit.findText(before.name if before else "")) if ready else -1)
-        self.fit.blockSignals(blocked)
+        offer(self.fit, [fit.name for fit in ready], before.name if before else "")
         if self.current() is not before or before is None:
             self._choose_fit()
 
@@ -204,18 +204,15 @@ class PlayTab(QtWidgets.QWidget):
         if fit is None or not fit.family:
             return {}
         out: dict[str, Any] = {"trajectory": self.trajectory.currentText()}
-        if self.towards.currentData():
-            out.update(towards=self.towards.currentData(), share=self.share.value() / 100.0)
+        if self.towards.currentIndex() > 0:
+            out.update(towards=self.towards.currentText(), share=self.share.value() / 100.0)
         return out
 
     def _choose_fit(self) -> None:
         self._set_playing(False)
         fit = self.current()
         names = [t.name for t in fit.trajectories] if fit is not None and fit.family else []
-        blocked = self.trajectory.blockSignals(True)
-        self.trajectory.clear()
-        self.trajectory.addItems(names)
-        self.trajectory.blockSignals(blocked)
+        offer(self.trajectory, names)
         for widget in (self.family, self._family_label):
             widget.setVisible(bool(names))
         for widget in (self.time, self.state, self.play, self.movie_button, self.export_button):
@@ -226,28 +223,18 @@ class PlayTab(QtWidgets.QWidget):
         fit, chosen = self.current(), self.chosen()
         if fit is None or chosen is None:
             return
-        blocked = self.towards.blockSignals(True)
-        self.towards.clear()
-        self.towards.addItem("nothing else", "")
-        for other in fit.trajectories:
-            if other is not chosen:
-                self.towards.addItem(other.name, other.name)
-        self.towards.blockSignals(blocked)
+        offer(self.towards, [NOWHERE, *(other.name for other in fit.trajectories if other is not chosen)])
         self.share.setEnabled(False)
         first, last = min(chosen.states), max(chosen.states)
         report = self._report(fit, chosen)
-        ahead = 0.0 if report.get("loop") else min(float(AFTER), 0.25 * (last - first))
+        ahead = min(float(AFTER), 0.25 * (last - first))
         now = min(max(float(cmd.get_state()), first), last)
-        for widget in (self.time, self.state):
-            blocked = widget.blockSignals(True)
-            if widget is self.time:
-                self.time.setRange(round(first * PER_STATE), round((last + ahead) * PER_STATE))
-                self.time.setValue(round(now * PER_STATE))
-            else:
-                self.state.setRange(first, last + ahead)
-                self.state.setSuffix(f" of {last:g}")
-                self.state.setValue(now)
-            widget.blockSignals(blocked)
+        with quietly(self.time, self.state):
+            self.time.setRange(round(first * PER_STATE), round((last + ahead) * PER_STATE))
+            self.time.setValue(round(now * PER_STATE))
+            self.state.setRange(first, last + ahead)
+            self.state.setSuffix(f" of {last:g}")
+            self.state.setValue(now)
         gap = (last - first) / max(1, len(chosen.states) - 1)
         widest = max(4.0 * float(report.get("smooth") or 0.0), 3.0 * gap, 1.0)
         self.smooth_slider.setRange(-1, round(10 * widest))
@@ -263,7 +250,7 @@ class PlayTab(QtWidgets.QWidget):
         return dict(reports.get(chosen.name) or {}) if chosen.name else fit.report
 
     def _changed_towards(self) -> None:
-        self.share.setEnabled(bool(self.towards.currentData()))
+        self.share.setEnabled(self.towards.currentIndex() > 0)
         self._moved()
 
     # The surface follows
@@ -283,6 +270,9 @@ class PlayTab(QtWidgets.QWidget):
         fit, chosen = self.current(), self.chosen()
         if not self._active or fit is None or chosen is None:
             return
+        under_way = [f.name for f in jobs.fits.values() if f.activity == "its fit" and f.phase not in BEFORE_FITTING]
+        if under_way:
+            self.told.setText(f"the backend is at {under_way[0]}; the surface follows when that is done")
         area = self._report(fit, chosen).get("area")
         self.live.want(
             Wish(
@@ -333,9 +323,8 @@ class PlayTab(QtWidgets.QWidget):
     # Time
 
     def _slid(self, value: int) -> None:
-        blocked = self.state.blockSignals(True)
-        self.state.setValue(value / PER_STATE)
-        self.state.blockSignals(blocked)
+        with quietly(self.state):
+            self.state.setValue(value / PER_STATE)
         if value != round(self._played * PER_STATE):
             self._played = value / PER_STATE
         self._moved()
@@ -388,9 +377,8 @@ class PlayTab(QtWidgets.QWidget):
     # Looks
 
     def _changed_smooth(self, value: float) -> None:
-        blocked = self.smooth_slider.blockSignals(True)
-        self.smooth_slider.setValue(round(10.0 * value))
-        self.smooth_slider.blockSignals(blocked)
+        with quietly(self.smooth_slider):
+            self.smooth_slider.setValue(round(10.0 * value))
         self._moved()
 
     def _color(self) -> str:
@@ -403,7 +391,7 @@ class PlayTab(QtWidgets.QWidget):
                 self.color.setCurrentIndex(0)
                 return
             name = f"0x{picked.red():02x}{picked.green():02x}{picked.blue():02x}"
-            self.color.insertItem(index, _swatch(picked.getRgbF()[:3]), name, name)
+            self.color.insertItem(index, swatch(picked.getRgbF()[:3]), name, name)
             self.color.setCurrentIndex(index)
         self._forget_look()
         self._want(fine=True)
@@ -479,30 +467,3 @@ def advance(at: float, first: float, last: float, direction: float, mode: str) -
     # Before the first state is as far after it, on the way back.
     turns, rest = divmod(abs(at - first), length)
     return (last - rest, -1.0, True) if turns % 2 else (first + rest, 1.0, True)
-
-
-def _spin(
-    low: float, high: float, step: float, decimals: int, suffix: str = "", special: str = ""
-) -> QtWidgets.QDoubleSpinBox:
-    spin = QtWidgets.QDoubleSpinBox()
-    spin.setRange(low, high)
-    spin.setSingleStep(step)
-    spin.setDecimals(decimals)
-    spin.setSuffix(suffix)
-    spin.setSpecialValueText(special)
-    spin.setValue(low if special else max(low, min(high, 0.0)))
-    # Half-typed numbers are no wish.
-    spin.setKeyboardTracking(False)
-    return spin
-
-
-def _label(text: str, buddy: Any) -> QtWidgets.QLabel:
-    label = QtWidgets.QLabel(text)
-    label.setBuddy(buddy)
-    return label
-
-
-def _swatch(rgb: Any) -> Any:
-    pixmap = QtGui.QPixmap(12, 12)
-    pixmap.fill(QtGui.QColor.fromRgbF(*rgb))
-    return QtGui.QIcon(pixmap)

@@ -11,6 +11,7 @@ from .. import commands, evaluation
 from ..evaluation import BASELINES, FIELD, Row
 from ..jobs import Fit, jobs
 from .charts import Chart, Line, Plot
+from .widgets import offer
 
 METRICS = {
     "iou": "IoU",
@@ -88,12 +89,7 @@ class QualityTab(QtWidgets.QWidget):
         ready = [fit for fit in jobs.fits.values() if fit.phase == "ready"]
         if list(map(id, ready)) != list(map(id, self._listed)):
             self._listed = ready
-            chosen = self.fit.currentText()
-            blocked = self.fit.blockSignals(True)
-            self.fit.clear()
-            self.fit.addItems([fit.name for fit in ready])
-            self.fit.setCurrentIndex(max(0, self.fit.findText(chosen)) if ready else -1)
-            self.fit.blockSignals(blocked)
+            offer(self.fit, [fit.name for fit in ready], self.fit.currentText())
             self._choose()
 
     def choose(self, name: str) -> None:
@@ -162,10 +158,7 @@ class QualityTab(QtWidgets.QWidget):
     def _choose(self) -> None:
         fit = self.current()
         names = [t.name for t in fit.trajectories] if fit is not None and fit.family else []
-        blocked = self.trajectory.blockSignals(True)
-        self.trajectory.clear()
-        self.trajectory.addItems(names)
-        self.trajectory.blockSignals(blocked)
+        offer(self.trajectory, names)
         for widget in (self.trajectory, self._trajectory_label):
             widget.setVisible(bool(names))
         self.poll()

@@ -1,0 +1,56 @@
+"""Small things that the tabs share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pymol.Qt import QtGui, QtWidgets
+
+
+@contextlib.contextmanager
+def quietly(*widgets: Any) -> Iterator[None]:
+    """Within, changes of the widgets are nobody's wish."""
+    before = [widget.blockSignals(True) for widget in widgets]
+    try:
+        yield
+    finally:
+        for widget, blocked in zip(widgets, before, strict=True):
+            widget.blockSignals(blocked)
+
+
+def offer(combo: Any, names: Sequence[str], chosen: str = "") -> None:
+    """Fill a combo box without a signal; `chosen` stays chosen, otherwise the first is."""
+    with quietly(combo):
+        combo.clear()
+        combo.addItems(names)
+        combo.setCurrentIndex(max(0, combo.findText(chosen)) if names else -1)
+
+
+def spin(low: float, high: float, step: float, decimals: int, suffix: str = "", special: str = "") -> Any:
+    """A field for a number, at 0 or the nearest to it; `special` is shown at the lowest one, which it then begins with."""
+    box = QtWidgets.QDoubleSpinBox()
+    box.setRange(low, high)
+    box.setSingleStep(step)
+    box.setDecimals(decimals)
+    box.setSuffix(suffix)
+    box.setSpecialValueText(special)
+    box.setValue(low if special else max(low, min(high, 0.0)))
+    # Half-typed numbers are no wish.
+    box.setKeyboardTracking(False)
+    return box
+
+
+def label(text: str, buddy: Any) -> Any:
+    """A label whose underlined letter leads to `buddy`, for rows that are layouts."""
+    made = QtWidgets.QLabel(text)
+    made.setBuddy(buddy)
+    return made
+
+
+def swatch(rgb: Sequence[float]) -> Any:
+    """An icon of one colour."""
+    pixmap = QtGui.QPixmap(12, 12)
+    pixmap.fill(QtGui.QColor.fromRgbF(*rgb))
+    return QtGui.QIcon(pixmap)
