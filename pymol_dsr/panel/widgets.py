@@ -29,7 +29,7 @@ def offer(combo: Any, names: Sequence[str], chosen: str = "") -> None:
 
 
 def spin(low: float, high: float, step: float, decimals: int, suffix: str = "", special: str = "") -> Any:
-    """A field for a number, at 0 or the nearest to it; `special` is shown at the lowest one, which it then begins with."""
+    """A field for a number, at 0 or the nearest to it; with `special`, which stands for the lowest one, at that."""
     box = QtWidgets.QDoubleSpinBox()
     box.setRange(low, high)
     box.setSingleStep(step)
