@@ -140,7 +140,9 @@ def main() -> None:
 
     with open(OUT / "adk.csv", newline="") as stream:
         rows = [
-            evaluation.Row(int(r["state"]), r["group"], r["method"], *(float(r[m]) for m in evaluation.METRICS))
+            evaluation.Row(
+                int(r["state"]), r["group"], r["method"], *(float(r[m]) for m in (*evaluation.METRICS, "rmsd"))
+            )
             for r in csv.DictReader(stream)
         ]
     (OUT / "table.txt").write_text("\n".join(evaluation.table(rows)) + "\n")
