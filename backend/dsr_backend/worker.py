@@ -146,9 +146,7 @@ class Worker:
                     raise RequestError("bad-request", f"a trajectory can't be named {str(one)[:100]!r}: {RULE}")
             if len(set(trajectories)) < len(trajectories):
                 raise RequestError("bad-request", f"two trajectories have one name among {', '.join(trajectories)}")
-        frozen = job.params.get("frozen", False)
-        if not isinstance(frozen, bool):
-            raise RequestError("bad-request", f"open needs frozen as true or false, got {frozen!r}")
+        frozen = _flag(job, "frozen")
         known = job.params.get("family")
         if known is None:
             if frozen:
@@ -291,12 +289,33 @@ class Worker:
     # Results
 
     def _mesh(self, job: Job) -> Answer:
+        wants_blend, wants_motion = _flag(job, "blend"), _flag(job, "motion")
         mesh = self._meshed(job)
         arrays = _mesh_arrays(mesh)
         if len(mesh.atoms):
             arrays["atoms"] = np.asarray(mesh.atoms, "<f4")
+        if wants_blend or wants_motion:
+            arrays |= self._vertices(job, mesh, wants_blend, wants_motion)
         names = ("time", "area", "volume", "islands_dropped", "expected_error", "extrapolated", "seconds")
         return {key: getattr(mesh, key) for key in names}, arrays
+
+    def _vertices(self, job: Job, mesh: Mesh, wants_blend: bool, wants_motion: bool) -> Arrays:
+        """What colours of a mesh's vertices are made of."""
+        from . import surface_motion
+
+        arrays: Arrays = {}
+        if wants_blend and len(mesh.atoms):
+            with _callers_fault():
+                near, shares = surface_motion.blend(mesh.points, mesh.atoms, job.arrays.get("radii"))
+            arrays.update(near=np.asarray(near, "<i4"), shares=np.asarray(shares, "<f4"))
+        if wants_motion:
+            field, smooth = self._field(job), job.params.get("smooth")
+            velocity = surface_motion.normal_velocity(field, mesh.time, mesh.points, smooth)
+            arrays["velocity"] = np.asarray(velocity, "<f4")
+            excursions = surface_motion.excursions(field)
+            if excursions is not None:
+                arrays["excursions"] = np.asarray(excursions, "<f4")
+        return arrays
 
     def _meshed(self, job: Job, time: float | None = None) -> Mesh:
         from . import mesher
@@ -353,9 +372,7 @@ class Worker:
         format = job.params.get("format")
         if format not in meshio.FORMATS:
             raise RequestError("bad-request", f"format is {format!r}, not one of {', '.join(meshio.FORMATS)}")
-        binary = job.params.get("binary", False)
-        if not isinstance(binary, bool):
-            raise RequestError("bad-request", f"export needs binary as true or false, got {binary!r}")
+        binary = _flag(job, "binary")
         matrix, colors = job.arrays.get("matrix"), job.arrays.get("colors")
         several = "times" in job.params
         if several and format != "glb":
@@ -554,6 +571,13 @@ def _count(job: Job, key: str) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise RequestError("bad-request", f"{job.method} needs {key} as a whole number from 1, got {value!r}")
+    return value
+
+
+def _flag(job: Job, key: str) -> bool:
+    value = job.params.get(key, False)
+    if not isinstance(value, bool):
+        raise RequestError("bad-request", f"{job.method} needs {key} as true or false, got {value!r}")
     return value
 
 
