@@ -11,7 +11,22 @@ from typing import Any
 
 from pymol import CmdException, cmd
 
-from . import doctor, evaluation, extract, jobs, level_sets, preview, scene, settings, states, surfaces_file
+from . import (
+    colors,
+    doctor,
+    evaluation,
+    extract,
+    jobs,
+    level_sets,
+    measures,
+    movies,
+    preview,
+    scene,
+    sessions,
+    settings,
+    states,
+    surfaces_file,
+)
 from .client import BackendError
 from .jobs import Fit, Trajectory
 
@@ -23,6 +38,7 @@ EXPECTED = (
     states.StatesError,
     extract.ExtractError,
     scene.SceneError,
+    movies.MovieError,
     jobs.JobError,
     settings.SettingsError,
     BackendError,
@@ -239,6 +255,11 @@ def dsr_movie(
     trajectory: str = "",
     towards: str = "",
     share: str = "",
+    fps: str = "",
+    seconds: str = "",
+    play: str = "",
+    camera: str = "still",
+    overlay: int = 0,
     async_: int = -1,
     quiet: int = 1,
     _self: Any = cmd,
@@ -257,7 +278,8 @@ def dsr_movie(
     USAGE
 
         dsr_movie name [, states [, object=..., level=..., resolution=..., triangles=..., color=...,
-            movie=..., as_=..., trajectory=..., towards=..., share=..., async_=... ]]
+            movie=..., as_=..., trajectory=..., towards=..., share=..., fps=..., seconds=..., play=...,
+            camera=..., overlay=..., async_=... ]]
 
     ARGUMENTS
 
@@ -287,6 +309,19 @@ def dsr_movie(
 
         share = float: how far towards it, 0 to 1 {default: 0.5}
 
+        fps = float: frames per second (sets movie_fps) {default: PyMOL's movie_fps}
+
+        seconds = float: how long the movie is: seconds x fps frames, at times spread evenly from the first to the
+        last of states, which then have whole numbers; at most 600 surfaces {default: a frame for each of states}
+
+        play = once, loop or bounce: stop at the end, start over, or go back and forth {default: PyMOL's movie_loop}
+
+        camera = still or follow: with follow, the camera goes along with the molecule as a rigid body, so that it
+        stays in its place and unturned, from the view as it is now {default: still}
+
+        overlay = 0/1: write the time, and the expected error where it is extrapolated, into the corner of the
+        picture, as the object <object>_time {default: 0}
+
         async_ = 0/1: load in the background {default: -1, in the background when typed, blocking in scripts}
 
     EXAMPLE
@@ -294,18 +329,34 @@ def dsr_movie(
         dsr_movie adk_dsr, 1-79:0.25
         mplay
 
+        dsr_movie adk_dsr, 1-90, seconds=6, fps=25, play=bounce, camera=follow, overlay=1
+        dsr_film adk.mp4
+
         dsr_movie fam, trajectory=one, towards=two, share=0.5
 
     SEE ALSO
 
-        dsr_fit, dsr_levels, dsr_export, mset, mplay
+        dsr_fit, dsr_color, dsr_film, dsr_levels, dsr_export, mset, mplay
     """
     say = _say(quiet)
     fit = jobs.jobs.get(str(name))
     chosen, which = _chosen(fit, trajectory, towards, share)
     times = _times(chosen, str(states))
+    film = movies.Film(
+        fps=_float("fps", fps, 0.0, above=True) if str(fps) else None,
+        play=_choice("play", play, movies.PLAYS) if str(play) else "",
+        follow=_choice("camera", camera, movies.CAMERAS) == "follow",
+        overlay=bool(int(overlay)),
+    )
+    if str(seconds):
+        if str(states) and not all(float(t).is_integer() for t in times):
+            raise CmdException(f"seconds {seconds}: states {states} says the times already; leave one of them out")
+        rate = film.fps or movies.frames_per_second(_self)
+        times = movies.times(min(times), max(times), _float("seconds", seconds, 0.0, above=True), rate, film.play)
     object = _self.get_legal_name(str(object) or _default_name(fit, which))
     kind = _choice("as_", as_, ("cgo", "map"))
+    if film.follow and kind == "map":
+        raise CmdException("camera follow: maps say nothing of the atoms to follow; leave as_=map or camera= out")
     color = str(color)
     if color and _self.get_color_index(color) == -1:
         raise CmdException(f"color {color}: PyMOL has no such colour")
@@ -315,8 +366,12 @@ def dsr_movie(
         request.update(
             level=at_level,
             triangles=_int("triangles", triangles, 100) if str(triangles) else scene.triangle_budget(len(times)),
+            # For dsr_color, which makes no meshes.
+            blend=True,
         )
     make_movie = bool(int(movie))
+    if not make_movie and (film.fps or film.play or film.follow):
+        raise CmdException(f"movie {movie}: fps, play and camera are the movie's; leave movie= or these out")
     if make_movie and len(chosen.states) == 1:
         of = f", trajectory={chosen.name}" if chosen.name else ""
         raise CmdException(
@@ -327,10 +382,32 @@ def dsr_movie(
     arrays = None if radii is None or kind == "map" else {"radii": radii}
     frames = scene.plan(chosen, times, object)
     scene.check_names(frames, object, _self)
+    again = sessions.command_line(
+        "dsr_movie",
+        [fit.name, states],
+        {
+            "object": (object, _default_name(fit, which)),
+            "level": (at_level, 0.0),
+            "resolution": (request["resolution"], 0.5),
+            "triangles": (triangles, ""),
+            "color": (color, ""),
+            "movie": (movie, 1),
+            "as_": (kind, "cgo"),
+            "trajectory": (trajectory, ""),
+            "towards": (towards, ""),
+            "share": (share, ""),
+            "fps": (fps, ""),
+            "seconds": (seconds, ""),
+            "play": (play, ""),
+            "camera": (camera, "still"),
+            "overlay": (overlay, 0),
+        },
+    )
     jobs.jobs.claim(fit, "a movie")
 
     def work() -> None:
         requests = [{**request, "time": float(t)} for t in times]
+        kept = colors.Movie(object, fit, chosen, which)
         try:
             # Closed at once when something fails, so that no answer is computed for nobody.
             with contextlib.closing(
@@ -339,7 +416,7 @@ def dsr_movie(
                 loaded = scene.show(
                     chosen,
                     frames,
-                    _counted(fit, answers, len(times), say),
+                    kept.watch(frames, film.watch(frames, _counted(fit, answers, len(times), say))),
                     object=object,
                     color=color,
                     as_map=kind == "map",
@@ -348,10 +425,16 @@ def dsr_movie(
                     _self=_self,
                 )
         finally:
+            scene.in_gui(_self, colors.keep, kept, _self)
             fit.activity = ""
         scene.in_gui(_self, preview.remove_both, fit.name, _self)
+        # Before the movie, in which placing an object makes a key of its motion.
+        if film.overlay and loaded.frames:
+            loaded.objects.append(f"{object}_time")
+            scene.in_gui(_self, movies.put_labels, film, loaded.frames, f"{object}_time", chosen.object, _self)
         if make_movie and loaded.frames:
-            scene.in_gui(_self, scene.set_movie, loaded.frames, _self)
+            scene.in_gui(_self, movies.set_up, film, loaded.frames, chosen.object, _self)
+        sessions.remember(object, fit.name, loaded.objects, again)
         for line in scene.describe(chosen, loaded):
             print(f" {fit.name}: {line}")
         say(
@@ -361,6 +444,189 @@ def dsr_movie(
 
     _run("dsr_movie", work, async_, quiet, _self)
     return object
+
+
+@command
+def dsr_color(
+    name: str,
+    by: str = "atoms",
+    *commas: str,
+    palette: str = "",
+    minimum: str = "",
+    maximum: str = "",
+    file: str = "",
+    map: str = "",
+    transparency: str = "",
+    async_: int = -1,
+    quiet: int = 1,
+    _self: Any = cmd,
+) -> None:
+    """
+    DESCRIPTION
+
+        Colours a movie of dsr_movie anew, without a new fit and without new meshes: by the atoms, by how the
+        surface moves, by any number of the atoms, by a map or in one colour. A bar named
+        <object>_bar_<what>_<unit> shows which colour stands for which value.
+
+        Extrapolated parts stay transparent and tinted orange. Vertices without a value are grey.
+
+    USAGE
+
+        dsr_color name [, by [, palette=..., minimum=..., maximum=..., file=..., map=..., transparency=...,
+            async_=... ]]
+
+    ARGUMENTS
+
+        name = str: an object that dsr_movie made; a fit for all its movies, where none of them has its name
+
+        by = atoms: the atoms' present colours, so that "color", "spectrum" and "util.cbc" work on the surface
+
+        by = motion: how far the atoms below go over the trajectory (root mean square, Angstrom)
+
+        by = speed or velocity: how fast the surface moves at that time, along its normal (Angstrom per state);
+        velocity is below 0 inwards, above 0 outwards. The first time it takes a third of a mesh for each state
+
+        by = b, q, partial_charge, vdw, ...: any number of the atoms that "iterate" knows
+
+        by = values: numbers of the atoms that change with time, from file=
+
+        by = map: a map at the surface, from map=
+
+        by = a colour: that colour everywhere {default: atoms}
+
+        palette = str: viridis, one of those of "spectrum" as blue_white_red, or colours joined by _ as
+        white_orange_firebrick {default: viridis; blue_white_red for velocity, red_white_blue for charges and maps}
+
+        minimum, maximum = float: values of the first and the last colour {default: the 2nd and 98th percentile
+        over all states; around 0 for velocity, charges and maps}
+
+        file = str: .csv with the columns state,index,value; index is PyMOL's (from 1). Values go in straight lines
+        from one given state to the next and stay as they are before the first and after the last
+
+        map = str: a map object, or a ramp of one, whose colours are taken then
+
+        transparency = float: 0 to 1 {default: as it is}
+
+        async_ = 0/1: colour in the background {default: -1, in the background when typed, blocking in scripts}
+
+    EXAMPLE
+
+        dsr_color adk_dsr, motion
+        dsr_color adk_dsr, velocity, maximum=0.3
+        dsr_color adk_dsr, values, file=sasa.csv, palette=white_red
+
+        util.cbc adk
+        dsr_color adk_dsr
+
+    SEE ALSO
+
+        dsr_movie, spectrum, ramp_new
+    """
+    say = _say(quiet)
+    by, file, map = str(by), os.path.expanduser(str(file)), str(map)
+    low, high = (
+        _float(key, value) if str(value) else None for key, value in (("minimum", minimum), ("maximum", maximum))
+    )
+    clear = _float("transparency", transparency, 0.0) if str(transparency) else None
+    if clear is not None and clear > 1.0:
+        raise CmdException(f"transparency {transparency}: it must lie between 0 (opaque) and 1 (not to be seen)")
+    for key, kind, given in (("file", "values", file), ("map", "map", map)):
+        if by == kind and not given:
+            raise CmdException(f"by {by}: name the {key} with {key}=")
+        if by != kind and given:
+            raise CmdException(f"{key} {given}: it goes with by={kind}, not with by={by}")
+    found = colors.find(str(name), _self)
+    one = by if colors.is_color(by, _self) else ""
+    if (one or by == "atoms") and (str(palette) or low is not None or high is not None):
+        raise CmdException(f"by {by}: palette, minimum and maximum go with values, and here are none")
+    shades = colors.palette(str(palette) or colors.SIGNED.get(by, "viridis"), _self)
+    colors.value_range([], low, high, by in colors.SIGNED)
+    sources = [(None, None) if one or by == "atoms" else colors.source(movie, by, file, map, _self) for movie in found]
+    fit = found[0].fit
+    jobs.jobs.claim(fit, "its colours")
+
+    def work() -> None:
+        try:
+            for movie, (values, scale) in zip(found, sources, strict=True):
+                line = colors.dye(
+                    movie,
+                    by,
+                    color=one,
+                    values=values,
+                    scale=scale,
+                    colors=shades,
+                    limits=(low, high),
+                    transparency=clear,
+                    _self=_self,
+                )
+                say(f" {movie.name}: {line}")
+        finally:
+            fit.activity = ""
+
+    _run("dsr_color", work, async_, quiet, _self)
+
+
+@command
+def dsr_film(
+    filename: str,
+    width: str = "",
+    height: str = "",
+    *commas: str,
+    fps: str = "",
+    ray: int = -1,
+    async_: int = -1,
+    quiet: int = 1,
+    _self: Any = cmd,
+) -> str:
+    """
+    DESCRIPTION
+
+        Writes the movie that is loaded as a film, a picture for each of its frames. Takes ffmpeg, or for .gif
+        the Python package PIL; without them the pictures stay in the folder <filename>_frames, and the command
+        that makes the film is printed. The window can be used meanwhile, but what it shows gets into the film.
+
+    USAGE
+
+        dsr_film filename [, width [, height [, fps=..., ray=..., async_=... ]]]
+
+    ARGUMENTS
+
+        filename = str: file to write, ending in .mp4 or .gif
+
+        width, height = int: size in pixels; of one alone, the other follows {default: those of the view}
+
+        fps = float: frames per second {default: movie_fps, which dsr_movie fps= sets}
+
+        ray = 0/1: ray-trace the pictures, slow and fine {default: -1, only where there is no window}
+
+        async_ = 0/1: write in the background {default: -1, in the background when typed, blocking in scripts}
+
+    EXAMPLE
+
+        dsr_movie adk_dsr, 1-90, seconds=6, fps=25, overlay=1
+        dsr_film adk.mp4, 1280, 720
+
+    SEE ALSO
+
+        dsr_movie, mpng, movie.produce
+    """
+    from pymol import gui
+
+    say = _say(quiet)
+    path = _writable(str(filename), movies.FILMS)
+    if _self.count_frames() < 2:
+        raise CmdException("there is no movie to write; dsr_movie loads one")
+    size = [_int(key, value, 16) if str(value) else 0 for key, value in (("width", width), ("height", height))]
+    rate = _float("fps", fps, 0.0, above=True) if str(fps) else movies.frames_per_second(_self)
+    traced = int(ray) > 0 or (int(ray) < 0 and gui.get_qtwindow() is None)
+
+    def work() -> None:
+        written = movies.write(path, size[0], size[1], rate, traced, say, _self)
+        if written == path:
+            say(f" dsr_film: written {path}, {os.path.getsize(path) / 1e6:.1f} MB")
+
+    _run("dsr_film", work, async_, quiet, _self)
+    return path
 
 
 @command
@@ -426,7 +692,7 @@ def dsr_eval(
         _choice("baselines", one, tuple(evaluation.BASELINES))
     if chosen.object not in _self.get_names("objects"):
         raise CmdException(f"{fit.name}: the object {chosen.object} is not in the scene; load it to compare with")
-    path = evaluation.csv_path(str(file)) if str(file) else ""
+    path = _table(str(file))
     last = _self.count_states(f"%{chosen.object}")
     if str(states):
         wanted = [int(s) for s in _parse(str(states), last=last, owner=f"the object {chosen.object}")]
@@ -460,6 +726,123 @@ def dsr_eval(
             say(f" {fit.name}: written to {path}" + (f" and {plot}" if drawn else "; no plot without matplotlib"))
 
     return result if _run("dsr_eval", work, async_, quiet, _self) else None
+
+
+@command
+def dsr_measure(
+    name: str,
+    states: str = "",
+    *commas: str,
+    file: str = "",
+    selection: str = "",
+    pocket: str = "",
+    resolution: float = 0.5,
+    top: int = 10,
+    trajectory: str = "",
+    plot: int = -1,
+    async_: int = -1,
+    quiet: int = 1,
+    _self: Any = cmd,
+) -> measures.Measured | None:
+    """
+    DESCRIPTION
+
+        Measures a fitted surface over time: its volume and its area, how fast it moves and where, residue by
+        residue, and on request the share of some atoms and the volume of a pocket.
+
+        The speed is that of the surface along its normal, in Angstrom per state, its mean over the area without
+        regard to the sign; the motion of the whole molecule is part of it. A residue has the surface that is nearest
+        to its atoms' spheres, as in colours; residues with less than 10 A^2 are left out of the ranking.
+
+        The pocket is the space outside the surface within the convex hull of the centres of the atoms that line
+        it, at each time. It need not be closed, nor open.
+
+    USAGE
+
+        dsr_measure name [, states [, file=..., selection=..., pocket=..., resolution=..., top=...,
+            trajectory=..., plot=..., async_=... ]]
+
+    ARGUMENTS
+
+        name = str: name of a fit
+
+        states = str: times, as 1-79 or 1-102:0.25 {default: every state of the fitted range, 100 of them at most}
+
+        file = str: also write a table per time (.csv), beside it one per residue (_residues.csv), and a plot
+        (.png) where matplotlib is there
+
+        selection = str: atoms whose share of area and volume is measured, too
+
+        pocket = str: atoms that line a pocket, whose volume is measured, too
+
+        resolution = float: spacing of mesh and cells in Angstrom {default: 0.5}
+
+        top = int: how many of the most moving residues are named {default: 10}
+
+        trajectory = str: which one, of a fit of several
+
+        plot = 0/1: show it in a window {default: -1, when typed}
+
+        async_ = 0/1: measure in the background {default: -1, in the background when typed, blocking in scripts}
+
+    EXAMPLE
+
+        dsr_measure adk_dsr
+        dsr_measure adk_dsr, 1-79:0.5, selection=resi 122-159, file=lid.csv
+        dsr_measure adk_dsr, pocket=resi 9-14+31+36+57-58+84-85+88+92+119+123+156+158+167+200
+
+    SEE ALSO
+
+        dsr_fit, dsr_movie, dsr_eval, get_area
+    """
+    say = _say(quiet)
+    fit = jobs.jobs.get(str(name))
+    chosen, which = _chosen(fit, trajectory)
+    times = _times(chosen, str(states)) if str(states) else measures.default_times(chosen)
+    path = _table(str(file))
+    count = _int("top", top, 0)
+    request = {**which, "resolution": _float("resolution", resolution, 0.0, above=True)}
+    in_window = int(plot) > 0 or (int(plot) < 0 and _typed(quiet, _self))
+    if in_window and not _has_window():
+        raise CmdException(f"plot {plot}: PyMOL has no window here; file=NAME.csv writes NAME.png")
+    arrays: dict[str, Any] = {}
+    for argument, text in (("selection", str(selection)), ("pocket", str(pocket))):
+        if text:
+            arrays[argument] = measures.mask(chosen, argument, text, _self)
+            say(f" {fit.name}: {argument} of {int(arrays[argument].sum())} fitted atoms")
+    radii = scene.atom_radii(chosen, _self)
+    if radii is not None:
+        arrays["radii"] = radii
+    labels = scene.atom_residues(chosen, _self)
+    fitted_range = min(chosen.states), max(chosen.states)
+    title = f"{fit.name}: surface of {chosen.name or chosen.object or 'the fit'}"
+    result: list[measures.Measured] = []
+    jobs.jobs.claim(fit, "its measures")
+
+    def work() -> None:
+        requests = [{**request, "time": float(t)} for t in times]
+        try:
+            with contextlib.closing(jobs.jobs.stream(fit, "measure", requests, arrays or None)) as answers:
+                found = measures.collect(_counted(fit, answers, len(times), say, "measured"), chosen.states, labels)
+        finally:
+            fit.activity = ""
+        result.append(found)
+        for line in measures.summary(found, fitted_range, count):
+            # Not only where it is asked for: extrapolated numbers look like any others.
+            (print if line.startswith(measures.WARNING) else say)(line)
+        if path:
+            written = measures.write_csv(path, found)
+            drawing = os.path.splitext(path)[0] + ".png"
+            if measures.write_plot(drawing, found, fitted_range, count, title):
+                say(f" {fit.name}: written to {', '.join([*written, drawing])}")
+            else:
+                say(f" {fit.name}: written to {', '.join(written)}; no plot without matplotlib")
+        if in_window:
+            from .panel import measures as window
+
+            scene.in_gui(_self, window.show, found, fitted_range, title, fit.name)
+
+    return result[0] if _run("dsr_measure", work, async_, quiet, _self) else None
 
 
 @command
@@ -793,6 +1176,7 @@ def dsr_save(name: str, filename: str, *, quiet: int = 1, _self: Any = cmd) -> s
     with jobs.jobs.busy(fit, "saving"):
         _, arrays = jobs.jobs.ask(fit, "save")
         _write(path, arrays["file"].tobytes())
+    fit.file = path
     _say(quiet)(f" {fit.name}: saved as {path}, {os.path.getsize(path) / 1e6:.1f} MB")
     return path
 
@@ -827,6 +1211,7 @@ def dsr_load(filename: str, name: str = "", *, quiet: int = 1, _self: Any = cmd)
     taken = "_dsr" if molecule and not str(name) else ""
     name = _self.get_legal_name(str(name) or stem + taken)
     fit = jobs.jobs.load(name, data)
+    fit.file = os.path.abspath(path)
     for trajectory in fit.trajectories:
         if trajectory.object and trajectory.object not in _self.get_names("objects"):
             print(f" {name}: the object {trajectory.object} is not in the scene: its colours and atoms are missing")
@@ -942,18 +1327,24 @@ def register(_self: Any = cmd) -> None:
     """Make the commands known to PyMOL, with completion of selections and of names of fits."""
     for name, function in COMMANDS.items():
         _self.extend(name, function)
+    sessions.register(_self)
     for name in ("dsr_fit", "dsr_surfaces"):
         _self.auto_arg[0][name] = _self.auto_arg[0]["zoom"]
     fits = [_fit_names, "fit", ", "]
-    for name in ("dsr_movie", "dsr_levels", "dsr_eval", "dsr_export", "dsr_save"):
+    for name in ("dsr_movie", "dsr_color", "dsr_levels", "dsr_measure", "dsr_eval", "dsr_export", "dsr_save"):
         _self.auto_arg[0][name] = fits
     for name in ("dsr_status", "dsr_cancel"):
         _self.auto_arg[0][name] = [_fit_names, "fit", ""]
     _self.auto_arg[0]["dsr_set"] = [_setting_keys, "setting", ", "]
+    _self.auto_arg[1]["dsr_color"] = [_color_kinds, "by", ""]
 
 
 def _fit_names() -> Any:
     return cmd.Shortcut(list(jobs.jobs.fits))
+
+
+def _color_kinds() -> Any:
+    return cmd.Shortcut(list(colors.KINDS))
 
 
 def _setting_keys() -> Any:
@@ -972,10 +1363,14 @@ def _run(title: str, work: Callable[[], None], async_: Any, quiet: Any, _self: A
 
 
 def _typed(quiet: Any, _self: Any) -> bool:
+    # In a script each command waits for the one before; the parser is a level deeper there.
+    return not int(quiet) and _has_window() and _self._parser.nest <= 1
+
+
+def _has_window() -> bool:
     from pymol import gui
 
-    # In a script each command waits for the one before; the parser is a level deeper there.
-    return not int(quiet) and gui.get_qtwindow() is not None and _self._parser.nest <= 1
+    return gui.get_qtwindow() is not None
 
 
 def _states(count: int) -> str:
@@ -989,12 +1384,12 @@ def _say(quiet: Any) -> Callable[[str], None]:
     return silent if int(quiet) else print
 
 
-def _counted(fit: Fit, answers: Any, count: int, say: Callable[[str], None]) -> Any:
+def _counted(fit: Fit, answers: Any, count: int, say: Callable[[str], None], done_as: str = "loaded") -> Any:
     for done, answer in enumerate(answers, 1):
         yield answer
         fit.doing, fit.fraction = "meshes", done / count
         if done % 20 == 0 and done < count:
-            say(f" {fit.name}: {done} of {count} states loaded")
+            say(f" {fit.name}: {done} of {count} states {done_as}")
 
 
 # dsr_* commands have an argument named `states`, which hides the module inside them.
@@ -1053,6 +1448,14 @@ def _int(key: str, value: Any, least: int) -> int:
     if number < least:
         raise CmdException(f"{key} {value}: it must be at least {least}")
     return number
+
+
+def _table(file: str) -> str:
+    """The path of a table to write; none where none is asked for."""
+    try:
+        return evaluation.csv_path(file) if file else ""
+    except ValueError as error:
+        raise CmdException(str(error)) from error
 
 
 def _writable(filename: str, suffixes: tuple[str, ...]) -> str:

@@ -24,6 +24,8 @@ from .client import Backend, BackendError, Call
 Say = Callable[[str], None]
 Arrays = dict  # name -> array
 PROGRESS_SECONDS = 2.0
+# Answers of a stream that are asked for at once: as many as the backend works on together.
+AHEAD = 4
 MOST_ATOMS = 50_000_000
 # Its 40 000 steps took 0.36 s each on one core.
 PAPER_ON_CPU = (
@@ -72,6 +74,8 @@ class Fit:
     trajectories: one, or those of a family in their order. phase: queued, surfaces, sampling, fit, saving, ready,
     failed, cancelled. losses: fraction and loss (Å) of each progress. doing: what its activity is at, with `fraction`.
     preview: what `open` is told of one, with arrays; shown: called with each of its events in the reading thread.
+    file: its .dsr where the user has named one. digest, fetch: of a fit that a session names, of phase stored: the
+    SHA-256 of that file, and what reads it (its path and content) when the fit is used.
     """
 
     name: str
@@ -90,6 +94,9 @@ class Fit:
     shown: Callable[[dict[str, Any], Arrays], None] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     last_said: float = 0.0
+    file: str = ""
+    digest: str = ""
+    fetch: Callable[[], tuple[str, bytes]] | None = None
 
     @property
     def family(self) -> bool:
@@ -125,6 +132,8 @@ class Fit:
                 text = f"ready, states {states.format(only.states)} of {only.object}"
             if self.activity:
                 text += f", busy with {self.activity}"
+        elif self.phase == "stored":
+            text = f"from {self.file}, loaded when used"
         elif self.phase in ("failed", "cancelled", "queued"):
             text = f"{self.phase}{': ' if self.error else ''}{self.error}"
         else:
@@ -219,11 +228,15 @@ class Jobs:
     # Fits by name
 
     def get(self, name: str) -> Fit:
-        """The fit of that name, ready to be used. Raises JobError."""
+        """The fit of that name, ready to be used; one that a session names is loaded. Raises JobError."""
         fit = self.fits.get(name)
         if fit is None:
             there = ", ".join(sorted(self.fits)) or "none"
             raise JobError(f"there is no fit {name} (there: {there}); make one with dsr_fit or dsr_load")
+        if fit.phase == "stored" and fit.fetch is not None:
+            file, data = fit.fetch()
+            fit = self.load(name, data)
+            fit.file = file
         if fit.phase != "ready":
             raise JobError(f"{fit.line()}; it can be used when it is ready")
         return fit
@@ -283,15 +296,15 @@ class Jobs:
     def stream(
         self, fit: Fit, method: str, requests: Sequence[dict[str, Any]], arrays: Arrays | None = None
     ) -> Generator[tuple[dict[str, Any], Arrays], None, None]:
-        """The answers to many requests, in order, `arrays` going with each; the next one is computed while an answer
-        is used.
+        """The answers to many requests, in order, `arrays` going with each; the next ones are computed while an
+        answer is used.
         """
         backend = self.backend()
         calls: deque[Call] = deque()
         try:
             for params in requests:
                 calls.append(backend.submit(method, {"fit": fit.name, **params}, arrays))
-                if len(calls) == 2:
+                if len(calls) == AHEAD:
                     yield self.wait(fit, calls.popleft())
             while calls:
                 yield self.wait(fit, calls.popleft())

@@ -114,7 +114,7 @@ def triangle_budget(count: int) -> int:
 
 def atom_colors(trajectory: Trajectory, _self: Any) -> np.ndarray | None:
     """Colours of the fitted atoms as they are now, f4[A,3] from 0 to 1; None where the scene lacks them."""
-    numbers = _of_atoms(trajectory, "color", _self)
+    numbers = of_atoms(trajectory, "color", _self)
     if numbers is None:
         return None
     tuples = {n: _self.get_color_tuple(n) or PLAIN for n in set(numbers)}
@@ -123,11 +123,16 @@ def atom_colors(trajectory: Trajectory, _self: Any) -> np.ndarray | None:
 
 def atom_radii(trajectory: Trajectory, _self: Any) -> np.ndarray | None:
     """Van der Waals radii of the fitted atoms, f4[A] in Å; None where the scene lacks them."""
-    radii = _of_atoms(trajectory, "vdw", _self)
+    radii = of_atoms(trajectory, "vdw", _self)
     return None if radii is None else np.array(radii, np.float32)
 
 
-def _of_atoms(trajectory: Trajectory, what: str, _self: Any) -> list[Any] | None:
+def atom_residues(trajectory: Trajectory, _self: Any) -> list[tuple[str, str, str]] | None:
+    """Chain (or segment), resn and resi of each of the fitted atoms; None where the scene lacks them."""
+    return of_atoms(trajectory, "(chain or segi, resn, resi)", _self)
+
+
+def of_atoms(trajectory: Trajectory, what: str, _self: Any) -> list[Any] | None:
     """A property of each of the fitted atoms, as PyMOL's iterate names it."""
     if trajectory.atoms is None or trajectory.object not in _self.get_names("objects"):
         return None
@@ -199,17 +204,22 @@ def ttt(name: str, _self: Any) -> list[float]:
 
 def matrix(name: str, _self: Any) -> np.ndarray:
     """The display matrix of an object as f4[4,4] for columns: matrix @ (x, y, z, 1)."""
-    t = np.array(ttt(name, _self), np.float64).reshape(4, 4)
+    return as_matrix(ttt(name, _self)).astype(np.float32)
+
+
+def as_matrix(ttt: Sequence[float]) -> np.ndarray:
+    """PyMOL's own layout of a display matrix (TTT) as f8[4,4] for columns."""
+    t = np.array(ttt, np.float64).reshape(4, 4)
     m = np.eye(4)
     m[:3, :3] = t[:3, :3]
     # TTT moves by its last row, turns, and moves by its last column.
     m[:3, 3] = t[:3, :3] @ t[3, :3] + t[:3, 3]
-    return m.astype(np.float32)
+    return m
 
 
 def check_names(frames: Sequence[Frame], object: str, _self: Any) -> set[str]:
     """The names that a movie named `object` may take; SceneError where one belongs to something else."""
-    names = {f.object for f in frames} | {object, f"{object}_future", f"{object}_atoms"}
+    names = {f.object for f in frames} | {object, f"{object}_future", f"{object}_atoms", f"{object}_time"}
     names |= {f"{name}_map" for name in names}
     for name in sorted(names & set(_self.get_names("all"))):
         kind = _self.get_type(name)

@@ -244,6 +244,11 @@ def played(panel, jobs):
     play.color.setCurrentIndex(index)
     play.color.activated.emit(index)
     yield from until(lambda: rests() and drawn[-1].wish.color == "salmon", 10)
+    for text, by in (("by motion", "motion"), ("by velocity", "velocity"), ("by B factor", "b")):
+        index = play.color.findText(text)
+        play.color.setCurrentIndex(index)
+        play.color.activated.emit(index)
+        yield from until(lambda by=by: rests() and drawn[-1].wish.by == by, 10)
     play.color.setCurrentIndex(0)
     play.color.activated.emit(0)
     play.time.setValue(play.time.maximum())
@@ -280,11 +285,33 @@ def filmed(panel, jobs):
     assert set(cmd.get_names()) == {"single", "pep", "pep_dsr"}
     cmd.frame(4)
     picture("movie.png")
+    play.color.setCurrentIndex(play.color.findText("by B factor"))
+    click(play.movie_button)
+    yield from until(lambda: "pep_dsr_bar_b" in cmd.get_names("all") and not jobs.fits["pep_dsr"].activity, 60)
+    play.color.setCurrentIndex(0)
+    cmd.delete("pep_dsr_bar_b")
     # Back to live: the movie's surface is switched off, and the molecule follows although there is a movie.
     play.time.setValue(200)
     yield from until(lambda: "pep_dsr_live" in cmd.get_names(), 10)
     assert "pep_dsr" not in cmd.get_names("objects", enabled_only=1)
     yield from until(lambda: cmd.get_state() == 2, 5)
+
+    play.mode.setCurrentText("bounce")
+    play.fps.setValue(10)
+    play.camera.setChecked(True)
+    play.overlay.setChecked(True)
+    click(play.movie_button)
+    yield from until(lambda: cmd.count_frames() == 8 and not jobs.fits["pep_dsr"].activity, 60)
+    assert cmd.get_setting_float("movie_fps") == 10 and "pep_dsr_time" in cmd.get_names()
+    target = os.path.join(OUT, "pep.gif")
+    asked = QtWidgets.QFileDialog.getSaveFileName
+    QtWidgets.QFileDialog.getSaveFileName = staticmethod(lambda *_: (target[:-4], "GIF (*.gif)"))
+    watch("film")
+    click(play.film_button)
+    yield from until(lambda: panel.status.text() == f"written: {target}", 30)
+    watch("")
+    QtWidgets.QFileDialog.getSaveFileName = asked
+    assert os.path.getsize(target) > 10_000
     report["steps"].append("movie")
 
 

@@ -158,15 +158,21 @@ def worker(patience: str = "1") -> None:
     server.EXIT_SECONDS = float(patience)
 
     class Bench:
-        """Methods that take time, make noise and fail as asked."""
+        """Methods that take time, make noise and fail as asked; `share` is the work that several may do at once."""
+
+        together = frozenset({"share"})
+        at_once = 2
 
         def __init__(self) -> None:
-            names = ("echo", "work", "obstinate", "spin", "noise", "report", "fail", "grow")
+            names = ("echo", "work", "share", "obstinate", "spin", "noise", "report", "fail", "grow")
             self.methods: dict[str, server.Method] = {name: getattr(self, name) for name in names}
             self.released = 0
 
         def prepare(self) -> dict[str, Any]:
             return {"device": "bench", "torch": "torch" in sys.modules}
+
+        def enter(self) -> None:
+            print("a thread for sharing begins", file=sys.stderr, flush=True)
 
         def status(self) -> dict[str, Any]:
             return {"bench": {"phase": "ready", "fraction": 1.0, "loss": float("nan"), "released": self.released}}
@@ -189,6 +195,9 @@ def worker(patience: str = "1") -> None:
                     raise Cancelled
                 time.sleep(0.01)
             return {"name": job.params.get("name")}, {}
+
+        def share(self, job: server.Job) -> server.Answer:
+            return self.work(job)
 
         def obstinate(self, job: server.Job) -> server.Answer:
             """Finishes in spite of being cancelled."""

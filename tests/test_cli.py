@@ -421,6 +421,24 @@ def test_scores_as_a_picture(made, here, monkeypatch, tmp_path):
     assert out == "" and len(lines) == 1 and "--plot needs matplotlib" in lines[0] and "pip install" in lines[0]
 
 
+def test_measures_over_time(made, here, tmp_path):
+    table, picture = tmp_path / "m.csv", tmp_path / "m.png"
+    asked = ("--selection", "1-60", "--pocket", "1-123", "--resolution", "0.8")
+    out, err = here("measure", made / "pep.dsr", "--states", "1-6:2.5", *asked, "--csv", table, "--plot", picture)
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["state", "1", "3.5", "6"] and "volume of the pocket" in lines[0]
+    assert "1 times are extrapolated (fitted: 1 to 5)" in err[-1]
+    with table.open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["state"] for row in rows] == ["1", "3.5", "6"]
+    assert [row["extrapolated"] for row in rows] == ["False", "False", "True"]
+    for row in rows:
+        assert 0 < float(row["selection_volume"]) < float(row["volume"]) and float(row["pocket_volume"]) > 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    out, _ = here("measure", made / "pep.dsr", "--resolution", "1.0")
+    assert [line.split()[0] for line in out.splitlines()[1:6]] == list("12345") and "pocket" not in out
+
+
 def test_what_is_held_is_the_true_surface_of_the_earlier_neighbour(made, here, tmp_path):
     """Truth with state 1 in the place of state 2: holding it must be perfect."""
     from dsr_backend import surfaces
@@ -490,6 +508,10 @@ def test_groups_of_states():
         ("eval pep.dsr pep.npz --plot x.txt", "x.txt: it must end in .png, .pdf, .svg"),
         ("eval pep.dsr pep.npz --share 0.5", "pep.dsr: this fit is of one trajectory"),
         ("eval pep.dsr pep.npz --states 9", "states 9: pep.npz holds the states 1-6, not 9"),
+        ("measure pep.dsr --states 3-1", "the range runs backwards"),
+        ("measure pep.dsr --plot x.txt", "x.txt: it must end in .png, .pdf, .svg"),
+        ("measure pep.dsr --selection 100-200", "the fit has 123 atoms, and 200 is past the end"),
+        ("measure pep.dsr --pocket 1.5", "--pocket: atoms are written like states"),
         ("fit pep.pdb a.dcd b.dcd -o x.dsr", "a.dcd: there is no such file"),
         ("fit pep.pdb pep.pdb pep.pdb -o x.dsr", "pep.pdb: a topology takes one trajectory"),
         ("fit pep.npz --frozen -o x.dsr", "name it as --family"),
@@ -543,7 +565,7 @@ def test_a_refusal_is_quick_and_without_torch(made):
     subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=True, stderr=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("verb", ["fit", "mesh", "export", "eval", "doctor", "serve"])
+@pytest.mark.parametrize("verb", ["fit", "mesh", "export", "eval", "measure", "doctor", "serve"])
 def test_help_has_an_example(verb, capsys):
     from dsr_backend import __version__, cli
 

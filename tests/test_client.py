@@ -362,6 +362,51 @@ def test_cancel_running_and_queued(bench: Backend) -> None:
     assert bench.cancel(12345).result(timeout=1)[0] == {"cancelled": False}
 
 
+def test_jobs_that_change_nothing_run_two_at_a_time(bench: Backend) -> None:
+    first, second, third = (bench.submit("share", {"name": name, "seconds": 0.5}) for name in "abc")
+    wait_for(lambda: len(log_of(bench).named("log")) == 2)
+    assert not first.done and not second.done
+    assert bench.call("status", timeout=1)[0]["busy"] == "share"
+    second.result(timeout=5)
+    assert not third.done
+    assert [call.result(timeout=5)[0]["name"] for call in (first, second, third)] == ["a", "b", "c"]
+
+
+def test_a_job_that_changes_something_is_alone(bench: Backend) -> None:
+    before, alone, after = bench.submit("share"), bench.submit("work"), bench.submit("share")
+    wait_for(lambda: working(bench))
+    time.sleep(0.2)
+    assert len(log_of(bench).named("log")) == 1
+    before.cancel()
+    wait_for(lambda: len(log_of(bench).named("log")) == 2)
+    time.sleep(0.2)
+    assert len(log_of(bench).named("log")) == 2
+    assert bench.call("status", timeout=1)[0]["busy"] == "work"
+    alone.cancel()
+    wait_for(lambda: len(log_of(bench).named("log")) == 3)
+    after.cancel()
+    assert [failure(lambda call=call: call.result(timeout=2)).code for call in (before, alone, after)] == [
+        "cancelled"
+    ] * 3
+
+
+def test_one_of_two_at_a_time_is_cancelled_alone(bench: Backend) -> None:
+    stays, goes = bench.submit("share", {"name": "stays", "seconds": 1}), bench.submit("share", {"seconds": 30})
+    wait_for(lambda: len(log_of(bench).named("log")) == 2)
+    assert bench.cancel(goes.id).result(timeout=1)[0] == {"cancelled": True}
+    assert failure(lambda: goes.result(timeout=1)).code == "cancelled"
+    assert stays.result(timeout=5)[0] == {"name": "stays"}
+
+
+def test_close_cancels_those_that_run_at_once(bench: Backend) -> None:
+    calls = [bench.submit("share") for _ in range(3)]
+    wait_for(lambda: len(log_of(bench).named("log")) == 2)
+    began = time.monotonic()
+    bench.close()
+    assert time.monotonic() - began < 3
+    assert {failure(lambda call=call: call.result(timeout=1)).code for call in calls} == {"cancelled"}
+
+
 def test_a_job_that_finishes_in_spite_of_cancel_is_still_cancelled(bench: Backend) -> None:
     call = bench.submit("obstinate")
     wait_for(lambda: working(bench))

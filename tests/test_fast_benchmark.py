@@ -301,14 +301,16 @@ def scores(iou=0.98, nc=0.97):
 
 def test_the_tables_of_speed(tmp_path):
     pymol = {"1": 0.5, "2": 0.3, "on": "A processor"}
-    movie = {"frames": 400, "fit": 20.0, "mesh": 0.2, "measured": 100, "pymol": pymol}
-    put(tmp_path, "movie", {**movie, "scores": scores(), "pymol_scores": scores(0.93, 0.94)})
+    way = {"name": "`fast`, 0.5 Å", "fit": 20.0, "mesh": 0.1, "scores": scores()}
+    movie = {"frames": 400, "measured": 100, "triangles": 28000, "ways": [way], "pymol": pymol}
+    put(tmp_path, "movie", {**movie, "pymol_scores": scores(0.93, 0.94)})
     preset = {
         "seconds": [20.0, 21.0],
         "two": "the same bytes",
         "bytes": 5e6,
         "parameters": 3e6,
         "mesh": [0.1, 0.2, 0.4],
+        "together": 0.125,
     }
     start = {"imports": 1.5, "load": 0.1, "first": 0.3, "second": 0.2}
     presets = {
@@ -320,12 +322,13 @@ def test_the_tables_of_speed(tmp_path):
     fast_report.write(tmp_path, path, "cpu")
     text = path.read_text()
     assert "### On A machine (cpu, 2 threads, torch 2.13)" in text
-    # 20 s and 400 × 0.2 s against 400 × 0.5 s.
-    assert "| `fast`: both | 100 | 1.0 |" in text
-    assert "| atoms linear + PyMOL, one process | 200 | 2.0 | 0.9300 / 0.9400 |" in text
-    assert "| atoms linear + PyMOL, two processes | 120 | 1.2 |" in text
-    assert "| `fast` | 20.0 and 21.0 | 0.9800 / 0.9700 |" in text and "| 3.00 M | 5.0 MB | 0.200 |" in text
-    assert "2.5 times as long as `fast`" in text and "PyMOL, on A processor," in text
+    # 20 s and 400 × 0.1 s against 400 × 0.3 s.
+    assert "| `fast`, 0.5 Å | 20 + 40 | 60 | 0.50 | 0.9800 / 0.9700 |" in text
+    assert "| atoms linear + PyMOL, one process |  | 200 | 1.67 | 0.9300 / 0.9400 |" in text
+    assert "| atoms linear + PyMOL, two processes |  | 120 | 1.00 |" in text
+    assert "| `fast` | 20.0 and 21.0 | 0.9800 / 0.9700 |" in text and "| 3.00 M | 5.0 MB | 0.200 | 0.125 |" in text
+    assert "4.0 times as long as `fast` for one of many, and 0.30 s in two processes, 2.4 times" in text
+    assert "PyMOL, on A processor," in text
     assert "files of the same bytes (`fast`) and different content (`preview`)" in text
     assert "--quick" not in text
 

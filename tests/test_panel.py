@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("PyQt5")
 pytest.importorskip("pymol.Qt")
+from pymol_dsr import colors
 from pymol_dsr.evaluation import BASELINES, FIELD, Row
 from pymol_dsr.jobs import Fit, Trajectory
 from pymol_dsr.panel import charts, fit, fits, live, play, quality
@@ -93,6 +94,21 @@ def test_the_resolution_that_keeps_up():
     assert spacing(resolution=3.0, fine=False) == {"resolution": 3.0}
     # A fit that does not know its area leaves the choice to the backend.
     assert spacing(area=None) == {"resolution": 0.5, "triangles": 20_000}
+
+
+def test_the_scale_of_a_live_surface_grows_with_what_was_seen(cmd, monkeypatch):
+    monkeypatch.setattr(live, "cmd", cmd)
+    speeds = live.Shading(wish(by="speed"))
+    low, high = colors.VIRIDIS[[0, -1]]
+    slow, fast = np.linspace(0, 1, 100, dtype=np.float32), np.linspace(-3, 0, 100, dtype=np.float32)
+    np.testing.assert_allclose(speeds.paint({"velocity": slow})[[0, -1]], [low, high], atol=1e-6)
+    np.testing.assert_allclose(speeds.paint({"velocity": fast})[[0, -1]], [high, low], atol=1e-6)
+    assert speeds.paint({"velocity": slow})[-1, 1] < 0.6 * high[1], "1 of 3 is not the last colour any more"
+    assert speeds.paint({"velocity": slow[:0]}).shape == (0, 3)
+    values = live.Shading(wish(by="b"))
+    values.of_atoms = np.array([0.0, 50.0], np.float32)
+    mesh = {"near": np.array([[0, 1], [1, 0]]), "shares": np.array([[1, 0], [1, 0]], np.float32)}
+    np.testing.assert_allclose(values.paint(mesh), [low, high], atol=1e-6)
 
 
 def test_what_was_wanted_before_the_movie_is_not_drawn_after_it(cmd, monkeypatch):

@@ -38,8 +38,11 @@ class Series(Sequence[Surface]):
     def __getitem__(self, place: int | slice) -> Surface | list[Surface]:
         if isinstance(place, slice):
             return [self[k] for k in range(*place.indices(len(self)))]
-        part = self._parts[place]
-        return part if isinstance(part, Surface) else surfaces.read(part)[0][0]
+        return _read(self._parts[place])
+
+
+def _read(part: Surface | Path) -> Surface:
+    return part if isinstance(part, Surface) else surfaces.read(part)[0][0]
 
 
 class Aside:
@@ -94,6 +97,9 @@ class Aside:
         path = self.folder / str(number) / f"{surface.state!r}.npz"
         written = self._write(lambda: surfaces.write(path, [surface], {}))
         self._parts[number][surface.state] = path if written else surface
+
+    def get(self, number: int, state: float) -> Surface:
+        return _read(self._parts[number][state])
 
     def series(self, number: int) -> Series:
         return Series(self._parts[number])

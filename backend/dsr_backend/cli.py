@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from importlib import metadata
@@ -204,13 +204,31 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--csv", help="also write every row as a .csv table")
     score.add_argument("--plot", help=f"also draw the scores over the states, as .{', .'.join(PLOTS)}")
 
-    for one in (mesh, export, score):
+    gauge = verb(
+        "measure",
+        _measure,
+        "measure a fitted surface over time: area, volume, speed, the share of some atoms, a pocket",
+        "measure adk.dsr --states 1-79:0.5 --csv adk.csv --plot adk.png",
+    )
+    gauge.add_argument("fit", help="fit, as .dsr")
+    gauge.add_argument("--states", help="times: 1-79, 1-10:0.25 (default: every state of the fitted range)")
+    gauge.add_argument(
+        "--selection", metavar="ATOMS", help="numbers from 1 of atoms whose share is measured, as 1-50+60"
+    )
+    gauge.add_argument("--pocket", metavar="ATOMS", help="numbers of atoms that line a pocket to be measured")
+    gauge.add_argument(
+        "--resolution", type=float, default=RESOLUTION, help=f"Å between nodes (default: {RESOLUTION:g})"
+    )
+    gauge.add_argument("--csv", help="also write every row as a .csv table")
+    gauge.add_argument("--plot", help=f"also draw it over the states, as .{', .'.join(PLOTS)}")
+
+    for one in (mesh, export, score, gauge):
         one.add_argument("--trajectory", metavar="NAME", help="trajectory of a family")
         one.add_argument("--towards", metavar="NAME", help="another trajectory, to go --share of the way to it")
         one.add_argument("--share", type=float, help="0 (--trajectory) to 1 (--towards)")
 
     doctor = verb("doctor", _doctor, "check this installation, with remedies", "doctor --device cuda")
-    for one in (fit, mesh, export, score, doctor):
+    for one in (fit, mesh, export, score, gauge, doctor):
         one.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
 
     verb(
@@ -699,9 +717,7 @@ def nearest(state: float, trained: Sequence[float]) -> float:
 
 def _eval(options: argparse.Namespace) -> int:
     table = _output(options.csv, ("csv",)) if options.csv else None
-    plot = _output(options.plot, PLOTS) if options.plot else None
-    if plot and importlib.util.find_spec("matplotlib") is None:
-        raise ValueError(f"--plot needs matplotlib: {sys.executable} -m pip install matplotlib, or leave --plot out")
+    plot = _plot(options)
     truth_path = _input(options.truth)
     from . import surfaces as files
 
@@ -746,14 +762,28 @@ def _eval(options: argparse.Namespace) -> int:
             f"{AFTER} states after it"
         )
     if table:
-        text = io.StringIO(newline="")
-        out = csv.writer(text)
-        out.writerow([field.name for field in fields(Row)])
-        out.writerows((f"{row.state:.17g}", *astuple(row)[1:]) for row in rows)
-        _write(table, text.getvalue().encode())
+        _write_table(
+            table, [field.name for field in fields(Row)], ((f"{row.state:.17g}", *astuple(row)[1:]) for row in rows)
+        )
     if plot:
         _draw(rows, fitted.time_range, plot)
     return 0
+
+
+def _plot(options: argparse.Namespace) -> Path | None:
+    """The picture to write, if any; ValueError where it cannot be."""
+    path = _output(options.plot, PLOTS) if options.plot else None
+    if path and importlib.util.find_spec("matplotlib") is None:
+        raise ValueError(f"--plot needs matplotlib: {sys.executable} -m pip install matplotlib, or leave --plot out")
+    return path
+
+
+def _write_table(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    text = io.StringIO(newline="")
+    out = csv.writer(text)
+    out.writerow(names)
+    out.writerows(rows)
+    _write(path, text.getvalue().encode())
 
 
 def _steps(surfaces: Sequence[Surface]) -> dict[float, float]:
@@ -847,6 +877,108 @@ def _mean(values: Sequence[float], digits: int) -> str:
     with np.errstate(invalid="ignore"):
         mean, spread = float(np.mean(values)), float(np.std(values))
     return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if len(values) > 1 else "")
+
+
+# Measures -------------------------------------------------------------------------------------------------
+
+
+MEASURED = {
+    "area": ("area", "Å²", 0),
+    "volume": ("volume", "Å³", 0),
+    "speed": ("mean speed", "Å per state", 4),
+    "selection_area": ("area of the selection", "Å²", 0),
+    "selection_volume": ("volume of the selection", "Å³", 0),
+    "pocket_volume": ("volume of the pocket", "Å³", 0),
+}
+"""What `measure` says of a time: title, unit and digits."""
+
+
+def _measure(options: argparse.Namespace) -> int:
+    table = _output(options.csv, ("csv",)) if options.csv else None
+    plot = _plot(options)
+    if options.states:
+        states.parse(options.states, fractional=True)
+    from .measures import measure
+
+    with _progress() as progress:
+        fitted = _load(options, progress)
+        first, last = fitted.time_range
+        times = states.parse(options.states or f"{int(first)}-{int(last)}", fractional=True)
+        selection, pocket = _atoms(fitted, "selection", options.selection), _atoms(fitted, "pocket", options.pocket)
+        progress.line(_device_text(options.device))
+        shown = [
+            key
+            for key in MEASURED
+            if (selection is not None or not key.startswith("selection"))
+            and (pocket is not None or not key.startswith("pocket"))
+        ]
+        print("  ".join([f"{'state':>8}", *map(_heading, shown)]), flush=True)
+        found = []
+        for at in times:
+            one = measure(fitted, at, selection=selection, pocket=pocket, resolution=options.resolution)
+            found.append(one)
+            cells = [f"{getattr(one, key):>{len(_heading(key))}.{MEASURED[key][2]}f}" for key in shown]
+            print("  ".join([f"{at:>8g}", *cells]), flush=True)
+    print()
+    for key in shown:
+        print(f"{_heading(key)}: {_mean([getattr(one, key) for one in found], MEASURED[key][2])}")
+    if errors := [one.expected_error for one in found if one.extrapolated]:
+        progress.line(
+            f"dsr-backend: {len(errors)} times are {_outside(fitted)}, expected error up to {_angstrom(max(errors))}"
+        )
+    if table:
+        names = [*shown, "extrapolated", "expected_error"]
+        rows = [(f"{one.time:.17g}", *(getattr(one, key) for key in names)) for one in found]
+        _write_table(table, ["state", *names], rows)
+    if plot:
+        curves = {_heading(key): [getattr(one, key) for one in found] for key in shown}
+        _draw_curves([one.time for one in found], curves, fitted.time_range, plot)
+    return 0
+
+
+def _heading(key: str) -> str:
+    title, unit, _ = MEASURED[key]
+    return f"{title} ({unit})"
+
+
+def _atoms(fitted: Field, key: str, text: str | None) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+    """Atoms bool[A] by their numbers from 1; ValueError where the fit has not so many."""
+    if not text:
+        return None
+    if fitted.motion.atoms is None:
+        raise ValueError(f"--{key} {text}: this fit has no atoms")
+    mask = np.zeros(fitted.motion.atoms.shape[1], bool)
+    try:
+        numbers = np.array(states.parse(text, most=len(mask)), int)
+    except states.StatesError as error:
+        raise ValueError(f"--{key}: atoms are written like states ({error})") from error
+    if numbers.max() > len(mask):
+        raise ValueError(f"--{key} {text}: the fit has {len(mask)} atoms, and {numbers.max()} is past the end")
+    mask[numbers - 1] = True
+    return mask
+
+
+def _draw_curves(
+    times: Sequence[float], curves: dict[str, list[float]], trained: tuple[float, float], path: Path
+) -> None:
+    """Curves over the states, by their titles, one below another, the fitted range shaded."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(len(curves), sharex=True, figsize=(8.0, 1.9 * len(curves)), layout="constrained")
+    for (title, values), axis, number in zip(curves.items(), axes, range(len(curves)), strict=True):
+        axis.axvspan(*trained, color="0.93", lw=0)
+        axis.plot(times, values, ".-", color=f"C{number}", markersize=4, linewidth=1.4)
+        axis.set_title(title, fontsize="medium", loc="left")
+        axis.grid(alpha=0.3)
+        axis.margins(x=0.01)
+    axes[-1].set_xlabel("state (the fitted range is shaded)")
+    data = io.BytesIO()
+    figure.savefig(data, format=path.suffix.lower().removeprefix("."), dpi=150)
+    pyplot.close(figure)
+    _write(path, data.getvalue())
 
 
 # Doctor ---------------------------------------------------------------------------------------------------

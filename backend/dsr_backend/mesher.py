@@ -23,7 +23,7 @@ from .errors import Cancelled
 from .field import TETRAHEDRON, Field, Slice
 from .lattice import Lattice
 
-__all__ = ["Grid", "Mesh", "grid", "mesh"]
+__all__ = ["Grid", "Mesh", "grid", "mesh", "nearest_atoms"]
 
 # Å; no atom, groove or cavity hides between nodes this near.
 FIRST_SPACING = 2.0
@@ -134,7 +134,7 @@ def mesh(
         points, normals, faces = points[kept], normals[kept], number[faces[used]].astype(np.int32)
     nearest = np.zeros(0, np.int32)
     if part.atoms is not None and len(points):
-        nearest = _nearest_atoms(points, part.atoms, radii)
+        nearest = nearest_atoms(points, part.atoms, radii)
     return Mesh(
         time=float(time),
         points=points,
@@ -333,7 +333,7 @@ def _islands(
     return kept[piece], int((~kept).sum())
 
 
-def _nearest_atoms(
+def nearest_atoms(
     points: NDArray[np.float32], atoms: NDArray[np.float32], radii: NDArray[np.float32] | None
 ) -> NDArray[np.int32]:
     """Index i4[N] of the atom f4[A,3] nearest to each point f4[N,3]; with radii f4[A], of the nearest sphere."""

@@ -1,7 +1,8 @@
-"""The server on stdin and stdout: a control lane that always answers, a worker lane with one job at a time.
+"""The server on stdin and stdout: a control lane that always answers, a worker lane that takes jobs in turn.
 
-The reading thread answers control requests itself; the main thread works, so that torch sees one thread.
-Every request gets exactly one reply, those that are cancelled while they wait or run too.
+The reading thread answers control requests itself. A job has the worker lane and the main thread for itself, but those
+that change nothing (meshes of a movie) run a few at a time, in threads of their own. Every request gets exactly one
+reply, those that are cancelled while they wait or run too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -69,7 +71,18 @@ class Lane(Protocol):
 
     @property
     def methods(self) -> Mapping[str, Method]:
-        """The worker-lane methods by name, called in the main thread."""
+        """The worker-lane methods by name, called in the main thread, but for those of `together`."""
+
+    @property
+    def together(self) -> Collection[str]:
+        """Methods that change nothing, so that several such jobs may run at once."""
+
+    @property
+    def at_once(self) -> int:
+        """How many of these; asked once, after `prepare`."""
+
+    def enter(self) -> None:
+        """Called first in each thread that runs such jobs."""
 
     def prepare(self) -> dict[str, Any]:
         """Import what is slow, in the main thread after hello; returns the params of the `device` event."""
@@ -88,7 +101,7 @@ class Server:
         self._lane = lane
         self._changed = threading.Condition()
         self._waiting: deque[Job] = deque()
-        self._running: Job | None = None
+        self._running: list[Job] = []
         self._stopping = False
         self._exit_code = 0
         self._greeted = threading.Event()
@@ -102,8 +115,13 @@ class Server:
         self._greeted.wait()
         if not self._stopping:
             self._prepare()
-        while (job := self._next()) is not None:
-            self._work(job)
+        at_once = self._lane.at_once
+        with ThreadPoolExecutor(at_once, "dsr-job", self._lane.enter) as threads:
+            while (job := self._next(at_once)) is not None:
+                if job.method in self._lane.together:
+                    threads.submit(self._work, job)
+                else:
+                    self._work(job)
         return self._exit_code
 
     def stop(self, exit_code: int = 0) -> None:
@@ -118,8 +136,8 @@ class Server:
             self._exit_code = exit_code
             waiting = list(self._waiting)
             self._waiting.clear()
-            if self._running is not None:
-                self._running.cancel()
+            for job in self._running:
+                job.cancel()
             # A thread in C, which needs no interpreter lock to end a process that is stuck in native code.
             faulthandler.dump_traceback_later(EXIT_SECONDS, exit=True)
             self._changed.notify_all()
@@ -135,7 +153,7 @@ class Server:
         os.close(null)
         self.stop(exit_code)
 
-    # The worker lane, in the main thread
+    # The worker lane
 
     def _prepare(self) -> None:
         try:
@@ -144,14 +162,22 @@ class Server:
             traceback.print_exc()
             self.send_event("log", {"text": f"the backend can't compute: {_one_line(exc)}; see dsr_doctor"})
 
-    def _next(self) -> Job | None:
+    def _next(self, at_once: int) -> Job | None:
         with self._changed:
-            while not self._waiting and not self._stopping:
+            while not self._stopping and not self._may_begin(at_once):
                 self._changed.wait()
             if self._stopping:
                 return None
-            self._running = self._waiting.popleft()
-            return self._running
+            job = self._waiting.popleft()
+            self._running.append(job)
+            return job
+
+    def _may_begin(self, at_once: int) -> bool:
+        """Whether the first of those that wait may."""
+        if not self._waiting or not self._running:
+            return bool(self._waiting)
+        methods = [job.method for job in (self._waiting[0], *self._running)]
+        return len(self._running) < at_once and all(method in self._lane.together for method in methods)
 
     def _work(self, job: Job) -> None:
         result: dict[str, Any] = {}
@@ -167,7 +193,8 @@ class Server:
             # Only now: within the handler above, the exception held the frames and their tensors.
             self._lane.release()
         with self._changed:
-            self._running = None
+            self._running.remove(job)
+            self._changed.notify_all()
         if job.cancelled():
             # The plugin was told so; one answer holds.
             self._send_error(job.id, "cancelled", f"{job.method} was cancelled")
@@ -199,8 +226,7 @@ class Server:
         if method in self._lane.methods:
             job = Job(number, method, params, arrays, self)
             with self._changed:
-                busy = [self._running, *self._waiting]
-                if any(other is not None and other.id == number for other in busy):
+                if any(other.id == number for other in (*self._running, *self._waiting)):
                     raise ProtocolError(f"request {number} ({method!r}) has the id of a request not answered yet")
                 stopping = self._stopping
                 if not stopping:
@@ -215,8 +241,7 @@ class Server:
         elif method == "ping":
             self._send_reply(number, {})
         elif method == "status":
-            running = self._running
-            busy_with = None if running is None else running.method
+            busy_with = next((job.method for job in tuple(self._running)), None)
             self._send_reply(number, {"busy": busy_with, "fits": self._lane.status()})
         elif method == "cancel":
             self._send_reply(number, {"cancelled": self._cancel(params.get("target"))})
@@ -244,9 +269,10 @@ class Server:
 
     def _cancel(self, target: Any) -> bool:
         with self._changed:
-            if self._running is not None and self._running.id == target:
-                # Its own reply comes from the main thread, when it has stopped.
-                self._running.cancel()
+            running = next((job for job in self._running if job.id == target), None)
+            if running is not None:
+                # Its own reply comes from its own thread, when it has stopped.
+                running.cancel()
                 return True
             job = next((job for job in self._waiting if job.id == target), None)
             if job is None:
@@ -255,7 +281,7 @@ class Server:
         self._send_error(job.id, "cancelled", f"{job.method} was cancelled before it began")
         return True
 
-    # Writing, from both threads
+    # Writing, from all threads
 
     def send_event(self, name: str, params: dict[str, Any], arrays: Arrays | None = None) -> None:
         self._send({"kind": "event", "event": name, "params": plain(params)}, arrays)

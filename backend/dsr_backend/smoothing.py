@@ -7,6 +7,7 @@ IoU counts. Distances themselves would favour blurred surfaces where the motion 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from .fields.fast import FastField
 from .motion import Forecast, Motion
+from .parallel import in_order
 
 __all__ = ["Probes", "choose"]
 
@@ -37,11 +39,11 @@ class Probes:
     distance: torch.Tensor
 
 
-def choose(field: FastField, probes: Sequence[Probes], tell: Callable[[float], None]) -> str:
+def choose(field: FastField, probes: Sequence[Probes], tell: Callable[[float], None], at_once: int = 1) -> str:
     """Set the field's three widths (shape between states, atoms' paths, shape past the ends) and its lift; say how.
 
-    probes: of every training state. tell: told the share of the work that is done. Fewer than 5 states are joined by
-    straight lines and the ends are held.
+    probes: of every training state. tell: told the share of the work that is done; at_once: states held
+    out at a time. Fewer than 5 states are joined by straight lines and the ends are held.
     """
     motion = field.motion
     count = len(motion.states)
@@ -49,9 +51,11 @@ def choose(field: FastField, probes: Sequence[Probes], tell: Callable[[float], N
         return f"{count} states are too few to hold any out"
     some = sorted({int(k) for k in np.linspace(2, count - 3, min(8, count - 4))})
     wrong = np.zeros((len(ATOM_CHOICES), len(SHAPE_CHOICES)))
-    for done, k in enumerate(some):
-        tell(done / (len(some) + 1))
-        wrong += _held_out(field, probes[k], k)
+    tell(0.0)
+    with closing(in_order(lambda n: _held_out(field, probes[some[n]], some[n]), len(some), at_once)) as each:
+        for done, found in enumerate(each, 1):
+            wrong += found
+            tell(done / (len(some) + 1))
     atoms, shape = np.unravel_index(wrong.argmin(), wrong.shape)
     motion.smooth = HELD_OUT_SHARE * ATOM_CHOICES[atoms] * motion.gap
     field.smooth = HELD_OUT_SHARE * SHAPE_CHOICES[shape] * motion.gap

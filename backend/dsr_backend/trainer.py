@@ -11,7 +11,8 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +29,12 @@ from .fields.fast import FIXED, MOST_NODES, Band, Decoder, FastField, Modes, ste
 from .lattice import Lattice, gather
 from .metrics import Frame
 from .motion import Motion, Warp
-from .sampling import draw
+from .parallel import in_order
+from .sampling import Samples, draw
 from .smoothing import Probes, choose
 from .surfaces import Surface, check_series
 
-__all__ = ["Progress", "fit", "fit_family", "fit_member"]
+__all__ = ["Early", "Progress", "fit", "fit_family", "fit_member"]
 
 Progress = Callable[[str, float, dict[str, Any]], None]
 
@@ -58,6 +60,8 @@ class _Fit:
         self.preset: Preset = PRESETS[config.preset]
         self.device = choose_device(config.device)
         self.threads = limit_threads()
+        # States that are worked on together; each takes a hundred MB where the molecule is large.
+        self.at_once = min(self.threads, 8) if self.device.type == "cpu" else 1
         self.started = time.perf_counter()
         # Where the running part's fractions lie in the whole: offset and factor.
         self.part = (0.0, 1.0)
@@ -83,11 +87,13 @@ def fit(
     progress: Progress = lambda phase, fraction, extra: None,
     cancelled: Callable[[], bool] = lambda: False,
     watch: Callable[[Field], None] | None = None,
+    early: Early | None = None,
 ) -> Field:
     """Fit f(x, t) to the surfaces of one molecule's states.
 
     progress: called with the phase, the fraction done and what else the protocol's `progress` says; watch: called
-    with the unfinished field, as soon as it can be meshed and a few times after (preset `fast` only). Raises
+    with the unfinished field, as soon as it can be meshed and a few times after (preset `fast` only); early: what was
+    drawn of these surfaces while they arrived. Raises
     ValueError where the surfaces do not go together or take too large a box, RequestError `diverged` where
     the loss is no number, and Cancelled once `cancelled()` is true. On the CPU, the same surfaces, seed and
     number of threads give the same field.
@@ -98,8 +104,8 @@ def fit(
 
         return paper.fit(surfaces, config, progress, cancelled)
     job = _Fit(config, progress, cancelled)
-    with _spilling() as spill:
-        trajectory = _prepare(job, surfaces, None, 0, spill)
+    with closing(_Spill()) as spill:
+        trajectory = _prepare(job, surfaces, None, 0, spill, early)
         loss, steps = _train_decoder(job, [trajectory], watch=watch)
     return _reported(job, trajectory, loss, steps)
 
@@ -110,6 +116,7 @@ def fit_family(
     progress: Progress = lambda phase, fraction, extra: None,
     cancelled: Callable[[], bool] = lambda: False,
     watch: Callable[[Field], None] | None = None,
+    early: Early | None = None,
 ) -> Family:
     """Fit several trajectories at once: one network, a latent code and lattices for each.
 
@@ -123,12 +130,12 @@ def fit_family(
 
         return paper.fit_family(trajectories, config, progress, cancelled)
     job = _Fit(config, progress, cancelled)
-    with _spilling() as spill:
+    with closing(_Spill()) as spill:
         prepared: list[_Trajectory] = []
         for number, surfaces in enumerate(trajectories.values()):
             job.part = (number * CHOSEN / len(trajectories), 1.0 / len(trajectories))
             decoder = prepared[0].field.decoder if prepared else None
-            prepared.append(_prepare(job, surfaces, decoder, job.preset.latent, spill))
+            prepared.append(_prepare(job, surfaces, decoder, job.preset.latent, spill, early, number))
         job.part = (0.0, 1.0)
         loss, steps = _train_decoder(job, prepared, watch=watch)
     members: dict[str, Field] = {
@@ -149,6 +156,7 @@ def fit_member(
     cancelled: Callable[[], bool] = lambda: False,
     frozen: bool = False,
     watch: Callable[[Field], None] | None = None,
+    early: Early | None = None,
 ) -> Field:
     """Fit a new trajectory of a known family; otherwise as `fit`.
 
@@ -169,8 +177,8 @@ def fit_member(
     fast = [field for field in family.members.values() if isinstance(field, FastField)]
     job = _Fit(config, progress, cancelled)
     decoder = copy.deepcopy(fast[0].decoder)
-    with _spilling() as spill:
-        trajectory = _prepare(job, surfaces, decoder, len(fast[0].latent), spill)
+    with closing(_Spill()) as spill:
+        trajectory = _prepare(job, surfaces, decoder, len(fast[0].latent), spill, early)
         trajectory.field.latent = torch.stack([field.latent for field in fast]).mean(0).to(job.device)
         middle = 1.0 if frozen else 0.5 * (CHOSEN + 1.0)
         loss, steps = _train_decoder(job, [trajectory], (CHOSEN, middle), frozen=True, watch=watch)
@@ -193,11 +201,18 @@ class _Trajectory:
 
 
 def _prepare(
-    job: _Fit, surfaces: Sequence[Surface], decoder: Decoder | None, latent: int, spill: _Spill
+    job: _Fit,
+    surfaces: Sequence[Surface],
+    decoder: Decoder | None,
+    latent: int,
+    spill: _Spill,
+    early: Early | None = None,
+    number: int = 0,
 ) -> _Trajectory:
     """Everything but the decoder's training: samples, lattices and temporal widths of one trajectory.
 
-    decoder: that of the family, None for a new one; latent: length of the latent code.
+    decoder: that of the family, None for a new one; latent: length of the latent code; number: the trajectory's among
+    those of `early`.
     """
     config, preset = job.config, job.preset
     # Surfaces may lie in files and be read one by one: they are gone through, never held together.
@@ -210,7 +225,8 @@ def _prepare(
     motion = Motion.of(states, np.stack(given) if given else None, config.align, config.loop)
     motion.backtest()
 
-    points, distances, probes, about = _samples(job, surfaces, motion, spill)
+    drawn = (lambda state: early.take(number, state)) if early is not None else (lambda state: None)
+    points, distances, probes, about = _samples(job, surfaces, motion, spill, drawn)
     band, factor = _band(preset, points, distances, job.device)
     coarse, fine = _solve_states(job, band, factor, points, distances)
 
@@ -224,7 +240,7 @@ def _prepare(
     frame = Frame.of([np.stack([about.low, about.high])])
     field = FastField(motion, band, factor, coarse, fine, static, decoder, code, frame, extent, about.clearance, {})
     if config.smooth is None:
-        chosen = choose(field, probes, lambda share: job.tell("fit", SOLVED + (CHOSEN - SOLVED) * share))
+        chosen = choose(field, probes, lambda share: job.tell("fit", SOLVED + (CHOSEN - SOLVED) * share), job.at_once)
     else:
         motion.smooth = field.smooth = field.smooth_beyond = config.smooth
         chosen = "given"
@@ -288,20 +304,27 @@ class _Spill:
     So the memory of a fit does not grow with the states; on a GPU, samples past that live in the host's memory.
     """
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
+    def __init__(self) -> None:
+        self.folder: tempfile.TemporaryDirectory[str] | None = None
         self.kept, self.files = 0, 0
 
     def keep(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The same values, for long."""
+        """The same values, until `close`."""
         self.kept += tensor.nbytes
         if self.kept <= MOST_SAMPLE_BYTES or not tensor.numel():
             return tensor
+        if self.folder is None:
+            self.folder = tempfile.TemporaryDirectory(prefix="dsr-", ignore_cleanup_errors=True)
         self.files += 1
-        path = os.path.join(self.folder, f"samples-{self.files}")
+        path = os.path.join(self.folder.name, f"samples-{self.files}")
         # Written, not only mapped: a full disk is then an error here and not a bus error later.
         tensor.cpu().numpy().tofile(path)
         return torch.from_file(path, shared=True, size=tensor.numel(), dtype=tensor.dtype).reshape(tensor.shape)
+
+    def close(self) -> None:
+        """Remove the files."""
+        if self.folder is not None:
+            self.folder.cleanup()
 
 
 @dataclass(frozen=True)
@@ -314,41 +337,94 @@ class _About:
     area: float
 
 
-@contextmanager
-def _spilling() -> Iterator[_Spill]:
-    with tempfile.TemporaryDirectory(prefix="dsr-", ignore_cleanup_errors=True) as folder:
-        yield _Spill(folder)
+def _draw(preset: Preset, seed: int, surface: Surface, device: torch.device, check: Callable[[], None]) -> Samples:
+    return draw(
+        surface,
+        density=preset.density,
+        sigmas=(preset.near_sigma, preset.far_sigma),
+        uniform_share=preset.uniform_share,
+        clearance=preset.clearance,
+        # By state, so that they are the same in whatever order surfaces come.
+        seed=(seed * 1_000_003 + round(1024.0 * surface.state)) % 2**63,
+        device=device,
+        check=check,
+    )
+
+
+class Early:
+    """Draws the samples of surfaces while others still arrive, in a thread of its own."""
+
+    def __init__(self, config: FitConfig) -> None:
+        """Raises ValueError where the device is not there, and for preset `paper`, which takes surfaces as they are."""
+        if not isinstance(PRESETS[config.preset], Preset):
+            raise ValueError(f"preset {config.preset} draws no samples beforehand")
+        self._preset, self._seed, self._device = PRESETS[config.preset], config.seed, choose_device(config.device)
+        self._spill = _Spill()
+        self._thread = ThreadPoolExecutor(1, "dsr-early")
+        self._drawn: dict[tuple[int, float], Future[Samples]] = {}
+        self._closed = False
+
+    def add(self, number: int, state: float, read: Callable[[], Surface]) -> None:
+        """Draw those of one state of trajectory `number`, whose surface is read when its turn comes.
+
+        One of the same state before it gives way.
+        """
+        self._drawn[number, state] = self._thread.submit(self._keep, read)
+
+    def _keep(self, read: Callable[[], Surface]) -> Samples:
+        samples = _draw(self._preset, self._seed, read(), self._device, self._check)
+        return Samples(self._spill.keep(samples.points), self._spill.keep(samples.distance), samples.area)
+
+    def _check(self) -> None:
+        if self._closed:
+            raise Cancelled("the fit was given up")
+
+    def take(self, number: int, state: float) -> Samples | None:
+        """The samples of that state, waited for where they are under way; None where its surface was not added."""
+        future = self._drawn.pop((number, state), None)
+        return None if future is None else future.result()
+
+    def close(self) -> None:
+        """Stop, and forget all."""
+        self._closed = True
+        self._thread.shutdown(cancel_futures=True)
+        self._drawn.clear()
+        self._spill.close()
 
 
 def _samples(
-    job: _Fit, surfaces: Sequence[Surface], motion: Motion, spill: _Spill
+    job: _Fit,
+    surfaces: Sequence[Surface],
+    motion: Motion,
+    spill: _Spill,
+    drawn_before: Callable[[float], Samples | None],
 ) -> tuple[list[torch.Tensor], list[torch.Tensor], list[Probes], _About]:
     """Per state points f4[N,3] in material coordinates, distances f4[N] (Å) and probes; and what all are like."""
     points, distances, probes, areas = [], [], [], []
     low, high, clearance = np.full(3, np.inf), np.full(3, -np.inf), LEAST_CLEARANCE
-    preset = job.preset
-    for k, surface in enumerate(surfaces):
-        job.tell("sampling", SAMPLED * k / len(surfaces), step=k, steps=len(surfaces))
-        samples = draw(
-            surface,
-            density=preset.density,
-            sigmas=(preset.near_sigma, preset.far_sigma),
-            uniform_share=preset.uniform_share,
-            clearance=preset.clearance,
-            seed=job.config.seed * 1_000_003 + k,
-            device=job.device,
-            check=job.check,
-        )
-        points.append(spill.keep(motion.warp(surface.state, job.device)(samples.points)))
-        distances.append(spill.keep(samples.distance))
-        near = (samples.distance.abs() < preset.band).nonzero()[:, 0]
-        some = near[:: len(near) // PROBES + 1]
-        in_reference_frame = Warp(*motion.pose(surface.state), None, job.device)
-        probes.append(Probes(in_reference_frame(samples.points[some]), samples.distance[some]))
-        areas.append(samples.area)
-        own_low, own_high = surface.points.min(0), surface.points.max(0)
-        low, high = np.minimum(low, own_low), np.maximum(high, own_high)
-        clearance = max(clearance, clearance_of(surface))
+    preset, count = job.preset, len(surfaces)
+
+    def sampled(k: int) -> tuple[Surface, Samples, torch.Tensor]:
+        surface = surfaces[k]
+        samples = drawn_before(surface.state)
+        if samples is None:
+            samples = _draw(preset, job.config.seed, surface, job.device, job.check)
+        return surface, samples, motion.warp(surface.state, job.device)(samples.points)
+
+    job.tell("sampling", 0.0, step=0, steps=count)
+    with closing(in_order(sampled, count, job.at_once)) as drawn:
+        for k, (surface, samples, xi) in enumerate(drawn, 1):
+            points.append(spill.keep(xi))
+            distances.append(spill.keep(samples.distance))
+            near = (samples.distance.abs() < preset.band).nonzero()[:, 0]
+            some = near[:: len(near) // PROBES + 1]
+            in_reference_frame = Warp(*motion.pose(surface.state), None, job.device)
+            probes.append(Probes(in_reference_frame(samples.points[some]), samples.distance[some]))
+            areas.append(samples.area)
+            own_low, own_high = surface.points.min(0), surface.points.max(0)
+            low, high = np.minimum(low, own_low), np.maximum(high, own_high)
+            clearance = max(clearance, clearance_of(surface))
+            job.tell("sampling", SAMPLED * k / count, step=k, steps=count)
     return points, distances, probes, _About(low, high, clearance, float(np.mean(areas)))
 
 
@@ -428,9 +504,12 @@ def _solve_states(
         pooled = [torch.cat(parts) for parts in zip(*(system(k, 4) for k in some), strict=True)]
         mean = normal_solve(pooled, torch.zeros(size, device=job.device), 2 * preset.iterations)
         del pooled
-        for k in range(count):
-            job.tell("fit", start + (end - start) * k / count, step=k, steps=count)
-            yield normal_solve(system(k), mean, preset.iterations)
+        job.tell("fit", start, step=0, steps=count)
+        each = in_order(lambda k: normal_solve(system(k), mean, preset.iterations), count, job.at_once)
+        with closing(each) as solved:
+            for k, values in enumerate(solved, 1):
+                job.tell("fit", start + (end - start) * k / count, step=k, steps=count)
+                yield values
 
     middle = SAMPLED + 0.2 * (SOLVED - SAMPLED)
     coarse = Modes.of(solve_all(coarse_lattice, lambda k: distances[k].to(job.device), False, SAMPLED, middle), most)

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from .field import Family, Field
     from .mesher import Mesh
     from .preview import Preview
+    from .trainer import Early
 
+MESHES_AT_ONCE = 4
+"""On a CPU with as many cores. What a mesh of a large molecule takes while it is made is 2 GiB at most."""
 RESOLUTION = 0.5
 """Å between grid nodes where a request names none."""
 
@@ -39,7 +42,7 @@ class _Opened:
     """A fit that waits for its surfaces.
 
     trajectories: their names, in the order of `surfaces`; none for a single one. family: what to start from. preview:
-    what is shown meanwhile.
+    what is shown meanwhile. early: what draws samples meanwhile; none for preset `paper`.
     """
 
     config: FitConfig
@@ -49,6 +52,11 @@ class _Opened:
     family: Family | None
     frozen: bool
     preview: Preview | None
+    early: Early | None
+
+    def close(self) -> None:
+        if self.early is not None:
+            self.early.close()
 
 
 class Worker:
@@ -61,12 +69,15 @@ class Worker:
         self._between: tuple[Field | Family, tuple[Any, ...], Field] | None = None
         # Read by the control lane: entries are replaced, never changed.
         self._status: dict[str, dict[str, Any]] = {}
+        self._at_once, self._threads_each = 1, 1
         self.methods: dict[str, Method] = {
             "open": self._open,
             "surface": self._surface,
             "fit": self._fit,
             "mesh": self._mesh,
+            "paint": self._paint,
             "grid": self._grid,
+            "measure": self._measure,
             "compare": self._compare,
             "export": self._export,
             "save": self._save,
@@ -74,10 +85,26 @@ class Worker:
             "drop": self._drop,
         }
 
+    together = frozenset({"mesh", "grid", "compare", "export", "paint", "measure"})
+
+    @property
+    def at_once(self) -> int:
+        return self._at_once
+
+    def enter(self) -> None:
+        import torch
+
+        torch.set_num_threads(self._threads_each)
+
     def prepare(self) -> dict[str, Any]:
         from . import device
 
-        return dict(device.describe("auto"))
+        described = device.describe("auto")
+        if described["device"] == "cpu":
+            # Meshes share out badly to many threads: two on two take half the time, one on two as long as on one.
+            self._at_once = min(MESHES_AT_ONCE, described["threads"])
+            self._threads_each = described["threads"] // self._at_once
+        return dict(described)
 
     def status(self) -> dict[str, Any]:
         return dict(self._status)
@@ -112,6 +139,11 @@ class Worker:
             )
         trajectories, family, frozen = self._start(job, name, config)
         preview = self._preview(job, name, trajectories)
+        from .trainer import Early
+
+        with _callers_fault():
+            early = None if config.preset == "paper" else Early(config)
+        self._forget_opened(name)
         self._opened[name] = _Opened(
             config,
             source,
@@ -126,6 +158,7 @@ class Worker:
             family,
             frozen,
             preview,
+            early,
         )
         self._status[name] = _progress("surfaces", 0.0)
         kept = self._opened[name].surfaces
@@ -217,7 +250,11 @@ class Worker:
                 faces=_array(job, "faces"),
                 atoms=job.arrays.get("atoms"),
             )
-            opened.surfaces.put(names.index(str(trajectory)) if names else 0, surface)
+            number, state = names.index(str(trajectory)) if names else 0, surface.state
+            opened.surfaces.put(number, surface)
+        if opened.early is not None:
+            # Not the surface itself: those that wait for their turn would pile up in memory.
+            opened.early.add(number, state, lambda: opened.surfaces.get(number, state))
         if opened.preview is not None and opened.preview.wants(surface, trajectory):
             opened.preview.begin(surface, opened.config, job.cancelled)
         return {"points": len(surface.points)}, {}
@@ -247,11 +284,15 @@ class Worker:
                         preview.begin(surface, opened.config, job.cancelled)
             with _callers_fault():
                 if opened.trajectories:
-                    fitted = trainer.fit_family(dict(zip(opened.trajectories, series, strict=True)), *how, watch=watch)
+                    fitted = trainer.fit_family(
+                        dict(zip(opened.trajectories, series, strict=True)), *how, watch=watch, early=opened.early
+                    )
                 elif opened.family is not None:
-                    fitted = trainer.fit_member(opened.family, series[0], *how, frozen=opened.frozen, watch=watch)
+                    fitted = trainer.fit_member(
+                        opened.family, series[0], *how, frozen=opened.frozen, watch=watch, early=opened.early
+                    )
                 else:
-                    fitted = trainer.fit(series[0], *how, watch=watch)
+                    fitted = trainer.fit(series[0], *how, watch=watch, early=opened.early)
             fitted.report["source"] = opened.source
             progress("saving", 1.0, {})
             self._fitted[name] = fitted
@@ -262,7 +303,7 @@ class Worker:
                 preview.end(fitted, job.cancelled)
         finally:
             # Those of an unfinished fit stay in its folder; what of them is here only takes memory.
-            del self._opened[name]
+            self._forget_opened(name)
             self._forget_status(name)
         return {"report": {**fitted.report, "path": path}}, {}
 
@@ -309,13 +350,29 @@ class Worker:
                 near, shares = surface_motion.blend(mesh.points, mesh.atoms, job.arrays.get("radii"))
             arrays.update(near=np.asarray(near, "<i4"), shares=np.asarray(shares, "<f4"))
         if wants_motion:
-            field, smooth = self._field(job), job.params.get("smooth")
-            velocity = surface_motion.normal_velocity(field, mesh.time, mesh.points, smooth)
-            arrays["velocity"] = np.asarray(velocity, "<f4")
-            excursions = surface_motion.excursions(field)
-            if excursions is not None:
-                arrays["excursions"] = np.asarray(excursions, "<f4")
+            arrays |= self._velocity(job, mesh.time, mesh.points) | self._excursions(job)
         return arrays
+
+    def _paint(self, job: Job) -> Answer:
+        points = _array(job, "points")
+        if points.dtype.kind != "f" or points.ndim != 2 or points.shape[1] != 3:
+            raise RequestError("bad-request", f"paint needs points as f4 N x 3, got {list(points.shape)}")
+        if not len(points):
+            return {}, self._excursions(job)
+        return {}, self._velocity(job, _number(job, "time"), np.asarray(points, np.float32))
+
+    def _velocity(self, job: Job, time: float, points: NDArray[np.float32]) -> Arrays:
+        from . import surface_motion
+
+        smooth = None if job.params.get("smooth") is None else _number(job, "smooth")
+        velocity = surface_motion.normal_velocity(self._field(job), time, points, smooth)
+        return {"velocity": np.asarray(velocity, "<f4")}
+
+    def _excursions(self, job: Job) -> Arrays:
+        from . import surface_motion
+
+        excursions = surface_motion.excursions(self._field(job))
+        return {} if excursions is None else {"excursions": np.asarray(excursions, "<f4")}
 
     def _meshed(self, job: Job, time: float | None = None) -> Mesh:
         from . import mesher
@@ -351,6 +408,25 @@ class Worker:
             "expected_error": grid.expected_error,
         }
         return result, {"values": values}
+
+    def _measure(self, job: Job) -> Answer:
+        from . import measures
+
+        with _callers_fault():
+            found = measures.measure(
+                self._field(job),
+                _number(job, "time"),
+                selection=_mask(job, "selection"),
+                pocket=_mask(job, "pocket"),
+                resolution=_number(job, "resolution", RESOLUTION),
+                radii=job.arrays.get("radii"),
+                smooth=None if job.params.get("smooth") is None else _number(job, "smooth"),
+                cancelled=job.cancelled,
+            )
+        names = ["time", "area", "volume", "speed", "selection_area", "selection_volume", "pocket_volume"]
+        names += ["expected_error", "extrapolated", "seconds"]
+        arrays = {"area": np.asarray(found.atom_area, "<f4"), "speed": np.asarray(found.atom_speed, "<f4")}
+        return {key: getattr(found, key) for key in names}, arrays
 
     def _compare(self, job: Job) -> Answer:
         from . import mesher, metrics
@@ -409,7 +485,7 @@ class Worker:
 
     def _drop(self, job: Job) -> Answer:
         name = _name(job)
-        self._opened.pop(name, None)
+        self._forget_opened(name)
         self._fitted.pop(name, None)
         self._between = None
         self._forget_status(name)
@@ -424,6 +500,11 @@ class Worker:
         else:
             self._status.pop(name, None)
 
+    def _forget_opened(self, name: str) -> None:
+        opened = self._opened.pop(name, None)
+        if opened is not None:
+            opened.close()
+
     def _waiting(self, name: str) -> _Opened:
         if name not in self._opened:
             raise RequestError("bad-request", f"fit {name!r} is not open: send `open` and its surfaces first")
@@ -433,8 +514,9 @@ class Worker:
         """The field that a request is about: a fit, a trajectory of a family, or one between two of them."""
         fitted = self._found(_name(job))
         wanted = tuple(job.params.get(key) for key in ("trajectory", "towards", "share"))
-        if self._between is not None and self._between[:2] == (fitted, wanted):
-            return self._between[2]
+        between = self._between
+        if between is not None and between[:2] == (fitted, wanted):
+            return between[2]
         with _callers_fault():
             found = pick(fitted, *wanted)
         if wanted[1] is not None:
@@ -586,6 +668,11 @@ def _object(job: Job, key: str) -> dict[str, Any]:
     if value is not None and not isinstance(value, dict):
         raise RequestError("bad-request", f"{job.method} needs {key} as an object, got {value!r}")
     return value or {}
+
+
+def _mask(job: Job, name: str) -> NDArray[np.bool_] | None:
+    mask = job.arrays.get(name)
+    return None if mask is None else mask != 0
 
 
 def _array(job: Job, name: str) -> NDArray[Any]:

@@ -191,4 +191,4 @@ def _decades(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def _short(value: float) -> str:
-    return f"{0.0 if abs(value) < 1e-12 else value:.4g}"
+    return f"{0.0 if abs(value) < 1e-12 else value:.6g}"

@@ -120,7 +120,8 @@ class FitsTab(QtWidgets.QWidget):
         chosen = self._chosen()
         fit = jobs.fits.get(chosen[0]) if chosen and not chosen[1] else None
         ready = fit is not None and fit.phase == "ready"
-        self.open_button.setEnabled(bool(chosen) and (ready or bool(chosen and chosen[1])))
+        stored = fit is not None and fit.phase == "stored"
+        self.open_button.setEnabled(bool(chosen) and (ready or stored or bool(chosen and chosen[1])))
         self.save_button.setEnabled(ready)
 
     def open(self) -> None:
@@ -130,6 +131,8 @@ class FitsTab(QtWidgets.QWidget):
         name, path = chosen
         if path:
             self._load(path)
+        elif jobs.fits[name].phase == "stored":
+            self.panel.run(f"loading {name}", lambda: jobs.get(name).name, self.play.emit)
         else:
             self.play.emit(name)
 
@@ -165,4 +168,6 @@ def _states_of(fit: Fit) -> str:
 
 
 def _stage(fit: Fit) -> str:
+    if fit.phase == "stored":
+        return "named by the session"
     return fit.phase if fit.phase in ("ready", "failed", "cancelled", "queued") else "being fitted"

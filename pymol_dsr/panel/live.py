@@ -14,7 +14,7 @@ import numpy as np
 from pymol import cmd
 from pymol.Qt import QtCore
 
-from .. import preview, scene
+from .. import colors, preview, scene
 from ..client import BackendError, Call
 from ..jobs import Background, Fit, JobError, Trajectory, jobs
 
@@ -57,13 +57,40 @@ class Look:
         return cls(colors, rgb, scene.atom_radii(trajectory, cmd), scene.ttt(trajectory.object, cmd))
 
 
+class Shading:
+    """Colours by values. The scale grows with what was seen, so that colours stay as they are while time goes on."""
+
+    def __init__(self, wish: Wish) -> None:
+        self.by, self._about = wish.by, (wish.fit, wish.trajectory, wish.names)
+        # f4[A], where the values are those of atoms, of what was last asked for.
+        self.of_atoms: np.ndarray | None = None
+        self.known: Any = None
+        self._low, self._high = math.inf, -math.inf
+        self._palette = colors.palette(colors.SIGNED.get(wish.by, "viridis"), cmd)
+
+    def serves(self, wish: Wish) -> bool:
+        return (self.by, *self._about) == (wish.by, wish.fit, wish.trajectory, wish.names)
+
+    def paint(self, mesh: dict[str, np.ndarray]) -> np.ndarray:
+        """Colours f4[N,3] of a mesh's vertices."""
+        if self.of_atoms is not None:
+            values = colors.blend(self.of_atoms, mesh["near"], mesh["shares"])
+        else:
+            values = np.abs(mesh["velocity"]) if self.by == "speed" else mesh["velocity"]
+        if not len(values):
+            return np.zeros((0, 3), np.float32)
+        low, high = colors.value_range([values], None, None, self.by in colors.SIGNED)
+        self._low, self._high = min(low, self._low), max(high, self._high)
+        return colors.Scale.between(self._low, self._high, self._palette).paint(values)
+
+
 @dataclass(frozen=True, eq=False)
 class Wish:
     """A surface that is wanted. which: what requests say of the trajectory. area: Å², to choose a resolution from.
 
     smooth, resolution: None for the fit's own and for what keeps up. color: one for all, as PyMOL names it, or empty.
     seen: a number that changes when colours and matrix are to be read anew. fine: at rest; otherwise a control is
-    moving.
+    moving. by: what colours it instead, as dsr_color calls it: motion, speed, velocity, b.
     """
 
     fit: Fit
@@ -77,6 +104,7 @@ class Wish:
     color: str
     seen: int
     fine: bool
+    by: str = ""
     born: float = field(default_factory=monotonic)
 
     @property
@@ -117,6 +145,7 @@ class Live(QtCore.QObject):
         self._drawn = threading.Event()
         self._forgotten: dict[str, float] = {}
         self._look: tuple[Wish, Look] | None = None
+        self._shading: Shading | None = None
         self._made.connect(self._draw)
         self._thread = Background(target=self._work, name="dsr-live", daemon=True)
         self._thread.start()
@@ -143,7 +172,7 @@ class Live(QtCore.QObject):
                 wish, self._wish = self._wish, None
             try:
                 made = self._mesh(wish)
-            except (BackendError, JobError) as error:
+            except (BackendError, JobError, scene.SceneError) as error:
                 self.failed.emit(str(error))
                 continue
             except Exception as error:
@@ -170,15 +199,23 @@ class Live(QtCore.QObject):
         }
         look = self._look_of(wish)
         arrays = {} if look.radii is None else {"radii": look.radii}
+        shading = None
+        if wish.by:
+            shading = self._shading_of(wish)
+            if shading is None:
+                return None
+            params["motion" if shading.of_atoms is None else "blend"] = True
         answer = self._answer(jobs.backend().submit("mesh", params, arrays), wish)
         if answer is None:
             return None
         result, mesh = answer
         faces = mesh["faces"]
-        colors = None if wish.color else preview.vertex_colors(mesh, look.colors)
+        painted = None if wish.color else preview.vertex_colors(mesh, look.colors)
+        if shading is not None:
+            painted = shading.paint(mesh)
         if result.get("extrapolated"):
-            colors = scene.tinted(preview.plain(mesh, look.rgb) if colors is None else colors)
-        floats = scene.cgo_floats(mesh["points"], mesh["normals"], faces, colors) if len(faces) else [0.0]
+            painted = scene.tinted(preview.plain(mesh, look.rgb) if painted is None else painted)
+        floats = scene.cgo_floats(mesh["points"], mesh["normals"], faces, painted) if len(faces) else [0.0]
         return Made(wish, look, result, floats, len(faces))
 
     def _look_of(self, wish: Wish) -> Look:
@@ -186,6 +223,25 @@ class Live(QtCore.QObject):
         if known is None or known[0].trajectory is not wish.trajectory or known[0].seen != wish.seen:
             self._look = known = wish, Look.of(wish.trajectory, wish.color)
         return known[1]
+
+    def _shading_of(self, wish: Wish) -> Shading | None:
+        """The colours by values, with those of the atoms; None where a newer wish has taken its place."""
+        shading = self._shading
+        if shading is None or not shading.serves(wish):
+            shading = Shading(wish)
+        if wish.by == "motion" and shading.known != wish.which:
+            request = {"fit": wish.fit.name, "time": wish.trajectory.states[0], **wish.which}
+            nowhere = {"points": np.zeros((0, 3), np.float32)}
+            answer = self._answer(jobs.backend().submit("paint", request, nowhere), wish)
+            if answer is None:
+                return None
+            if "excursions" not in answer[1]:
+                raise scene.SceneError(f"by motion: the fit {wish.fit.name} holds no atoms")
+            shading.of_atoms, shading.known = np.array(answer[1]["excursions"]), wish.which
+        elif wish.by == "b" and shading.known != wish.seen:
+            shading.of_atoms, shading.known = colors.atom_values(wish.trajectory, "b", cmd), wish.seen
+        self._shading = shading
+        return shading
 
     def _spacing(self, wish: Wish) -> dict[str, Any]:
         pace = self.fine if wish.fine else self.coarse

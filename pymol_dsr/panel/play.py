@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from typing import Any
 
 from pymol import cmd
 from pymol.Qt import QtCore, QtGui, QtWidgets
 
-from .. import commands, states
+from .. import commands, movies, states
 from ..evaluation import AFTER
 from ..jobs import Fit, Trajectory, jobs
 from .live import Live, Made, Wish
@@ -20,12 +21,14 @@ PER_STATE = 100
 TICK_MS = 33
 # After the last change of a control, until the surface is made fine.
 REST_MS = 200
-AUTO_SMOOTH, AUTO_RESOLUTION = -0.1, 0.0
+AUTO_SMOOTH, AUTO_RESOLUTION, AUTO_FPS = -0.1, 0.0, 0.0
+BY = {"by motion": "motion", "by speed": "speed", "by velocity": "velocity", "by B factor": "b"}
 COLORS = ("white", "gray70", "skyblue", "palegreen", "wheat", "salmon")
 # Phases of a fit in which the backend has time for other requests.
 BEFORE_FITTING = ("queued", "surfaces")
 NOWHERE = "nothing else"
 MODES = ("loop", "bounce", "once")
+FILMS = "MPEG-4 (*.mp4);;GIF (*.gif)"
 FILTERS = "PLY (*.ply);;Wavefront (*.obj);;STL (*.stl);;glTF, also as a movie (*.glb);;NumPy (*.npz)"
 
 
@@ -75,6 +78,8 @@ class PlayTab(QtWidgets.QWidget):
         self.resolution.setToolTip("Spacing of the mesh. auto: as fine as keeps this window fluent, and 0.5 Å in files")
         self.color = QtWidgets.QComboBox()
         self.color.addItem("by atom", "")
+        for text in BY:
+            self.color.addItem(text, "")
         for name in COLORS:
             self.color.addItem(swatch(cmd.get_color_tuple(name)), name, name)
         self.color.addItem("another …", None)
@@ -85,6 +90,14 @@ class PlayTab(QtWidgets.QWidget):
         self.movie_states.setToolTip("Times of the movie, as 1-79 or 1-79:0.25")
         self.movie_button = QtWidgets.QPushButton("Load movie")
         self.movie_button.setToolTip("Make the meshes of all these times one multi-state object, and the movie")
+        self.fps = spin(AUTO_FPS, 120.0, 1.0, 0, " fps", f"{movies.frames_per_second(cmd):g} fps")
+        self.fps.setToolTip("Frames per second of the movie; it plays once, in a loop or back and forth as above")
+        self.camera = QtWidgets.QCheckBox("Camera follows")
+        self.camera.setToolTip("The molecule stays in its place in the view, and unturned")
+        self.overlay = QtWidgets.QCheckBox("Time in view")
+        self.overlay.setToolTip("The time in the corner, and the expected error where it is extrapolated")
+        self.film_button = QtWidgets.QPushButton("Save film …")
+        self.film_button.setToolTip("Write the movie that is loaded as .mp4 or .gif")
         self.export_button = QtWidgets.QPushButton("Export …")
         self.export_button.setToolTip("Write meshes for other programs")
         menu = QtWidgets.QMenu(self.export_button)
@@ -117,6 +130,7 @@ class PlayTab(QtWidgets.QWidget):
         self.color.activated.connect(self._choose_color)
         self.play.clicked.connect(self.toggle)
         self.movie_button.clicked.connect(self.load_movie)
+        self.film_button.clicked.connect(self.save_film)
 
     def _lay_out(self) -> None:
         family = QtWidgets.QHBoxLayout()
@@ -138,6 +152,12 @@ class PlayTab(QtWidgets.QWidget):
         movie.addWidget(self.movie_states, 1)
         movie.addWidget(self.movie_button)
         movie.addWidget(self.export_button)
+        film = QtWidgets.QHBoxLayout()
+        film.addWidget(self.fps)
+        film.addWidget(self.camera)
+        film.addWidget(self.overlay)
+        film.addStretch(1)
+        film.addWidget(self.film_button)
         form = QtWidgets.QFormLayout(self)
         form.addRow("&Fit", self.fit)
         form.addRow("T&rajectory", self.family)
@@ -151,6 +171,7 @@ class PlayTab(QtWidgets.QWidget):
         form.addRow("&Colour", self.color)
         form.addRow("", self.follow)
         form.addRow(label("&Movie", self.movie_states), movie)
+        form.addRow("", film)
         form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
 
     # Which fit
@@ -287,6 +308,7 @@ class PlayTab(QtWidgets.QWidget):
                 self._color(),
                 self._seen,
                 fine,
+                self._by(),
             )
         )
 
@@ -384,6 +406,10 @@ class PlayTab(QtWidgets.QWidget):
     def _color(self) -> str:
         return str(self.color.currentData() or "")
 
+    def _by(self) -> str:
+        """What the surface is coloured by, as dsr_color calls it; empty for atoms and plain colours."""
+        return BY.get(self.color.currentText(), "")
+
     def _choose_color(self, index: int) -> None:
         if self.color.itemData(index) is None:
             picked = QtWidgets.QColorDialog.getColor(parent=self)
@@ -417,19 +443,40 @@ class PlayTab(QtWidgets.QWidget):
         self._set_playing(False)
         self._rest.stop()
         name, text, color, settings = fit.name, self._movie_text(), self._color(), self._shared()
+        by = self._by()
+        settings.update(play=self.mode.currentText(), overlay=int(self.overlay.isChecked()))
+        if self.fps.value() > AUTO_FPS:
+            settings["fps"] = self.fps.value()
+        if self.camera.isChecked():
+            settings["camera"] = "follow"
         if "resolution" not in settings:
             # A text that can't be read is the command's to refuse.
             with contextlib.suppress(states.StatesError):
                 settings["triangles"] = movie_triangles(len(states.parse(text, fractional=True)))
 
         def work() -> None:
-            commands.dsr_movie(name, text, color=color, async_=0, **settings)
+            made = commands.dsr_movie(name, text, color=color, async_=0, **settings)
+            if by:
+                commands.dsr_color(made, by, async_=0, quiet=0)
 
         self.panel.run(f"{name}: its movie", work, lambda _: self._movie_is_there(name))
 
     def _movie_is_there(self, name: str) -> None:
         self.live.forget(name)
         self.panel.say(f"{name}: the movie is loaded; it plays with PyMOL's own controls")
+
+    def save_film(self) -> None:
+        fit = self.current()
+        name = fit.name if fit is not None else "movie"
+        path, chosen = QtWidgets.QFileDialog.getSaveFileName(self, "Save the movie", f"{name}.mp4", FILMS)
+        if not path:
+            return
+        if not path.lower().endswith((".mp4", ".gif")):
+            path += ".gif" if "gif" in chosen else ".mp4"
+        self.panel.run("the film", lambda: commands.dsr_film(path, async_=0, quiet=0), self._film_is_there)
+
+    def _film_is_there(self, path: str) -> None:
+        self.panel.say(f"written: {path}" if os.path.exists(path) else "no encoder: the pictures are kept, see the log")
 
     def export(self, times: str) -> None:
         fit = self.current()

@@ -1,0 +1,183 @@
+"""What a fit's parts move and compute, against what a machine can do: the roofline of preset `fast`.
+
+    python benchmarks/roofline.py [--device auto] [--surfaces build/tables/dims]
+
+Bytes and operations are counted from the sizes of a real fit (AdK opening, states 1, 3, …, 79), each tensor once
+where it is read or written; seconds are measured; the machine's limits are measured too, by copying and multiplying
+large matrices. The table stands between markers in docs/performance.md. For a card that is not at hand, its data sheet
+says what the same counts would take at best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import markdown
+import tables
+import torch
+from dsr_backend import device, trainer
+from dsr_backend.config import PRESETS, FitConfig
+from dsr_backend.fields.fast import FIXED, FastField
+from dsr_backend.sampling import CANDIDATES
+from rows import ROWS
+
+# NVIDIA's data sheet of the H200 (SXM): bytes a second, and operations a second in single precision.
+H200 = ("H200, by its data sheet", 4.8e12, 67e12)
+# Operations of a point against a triangle (Ericson 5.1.5), counted in sampling.py.
+PER_TRIANGLE = 150
+FLOAT, LONG, CORNERS, NEIGHBOURS = 4, 8, 8, 6
+# Vectors of all nodes that an iteration of conjugate gradients reads or writes.
+VECTORS = 14
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the fit: bytes moved and operations done in all, and the seconds it took."""
+
+    name: str
+    bytes: float
+    operations: float
+    seconds: float
+
+
+def counted(field: FastField, samples: int, seconds: dict[str, float]) -> list[Part]:
+    """The parts of a fit that had `samples` samples in all."""
+    preset = PRESETS["fast"]
+    states, nodes = len(field.motion.states), field.band.count
+    rows, coarse = len(field.band.numbers), field.coarse_lattice.size
+    # Eight candidates each, of which three corners are read.
+    tests = samples * CANDIDATES
+    sampling = Part("distances to the surface", tests * 9 * FLOAT, tests * PER_TRIANGLE, seconds["sampling"])
+    # A v: indices, weights, values; Aᵀ: products written and read, indices again, sums read and written.
+    visits = samples * CORNERS * preset.iterations * 2
+    per_node = NEIGHBOURS * (LONG + FLOAT) + VECTORS * FLOAT
+    solving = Part(
+        f"lattices, {preset.iterations} iterations of two each",
+        visits * (LONG + 2 * FLOAT + 2 * FLOAT + LONG + 3 * FLOAT)
+        + states * preset.iterations * (nodes + coarse) * per_node,
+        visits * 4 + states * preset.iterations * (nodes + coarse) * 30,
+        seconds["lattices"],
+    )
+    channels, hidden = FIXED + preset.static_channels, preset.hidden
+    network = channels * hidden + hidden * hidden + hidden
+    step_bytes = (
+        (states + 1) * nodes * FLOAT
+        + rows * (NEIGHBOURS * (LONG + FLOAT) + 2 * channels * FLOAT)
+        + preset.batch * CORNERS * (LONG + FLOAT + 3 * channels * FLOAT)
+        + preset.batch * hidden * FLOAT * 12
+        + nodes * preset.static_channels * FLOAT * 7
+    )
+    step_operations = 2 * states * nodes + 3 * 2 * preset.batch * (network + CORNERS * channels)
+    steps = preset.decoder_steps
+    decoding = Part(f"decoder, {steps} steps", steps * step_bytes, steps * step_operations, seconds["decoder"])
+    return [sampling, solving, decoding]
+
+
+def measured(surfaces: Path, on: str) -> tuple[FastField, dict[str, float]]:
+    """A fit, and the seconds of its parts."""
+    truth, _ = tables.read_surfaces(surfaces / "truth.npz")
+    marks: list[tuple[float, float]] = []
+    started = time.perf_counter()
+
+    def progress(phase: str, fraction: float, extra: dict[str, Any]) -> None:
+        marks.append((fraction, time.perf_counter() - started))
+
+    series = [truth[state] for state in ROWS["dims"].training]
+    field = trainer.fit(series, FitConfig(device=on), progress)
+    assert isinstance(field, FastField)
+    whole = time.perf_counter() - started
+
+    def reached(share: float) -> float:
+        return next((at for fraction, at in marks if fraction >= share - 1e-9), whole)
+
+    return field, {
+        "sampling": reached(trainer.SAMPLED),
+        "lattices": reached(trainer.SOLVED) - reached(trainer.SAMPLED),
+        "decoder": whole - reached(trainer.CHOSEN),
+    }
+
+
+def limits(on: torch.device) -> tuple[float, float]:
+    """What this machine copies (bytes a second, read and written) and multiplies (operations a second)."""
+    large, square = torch.ones(2**26, device=on), torch.ones(2048, 2048, device=on)
+    return 2.0 * large.nbytes / _best(large.clone, on), 2.0 * 2048**3 / _best(lambda: square @ square, on)
+
+
+def _best(work: Callable[[], Any], on: torch.device) -> float:
+    seconds = []
+    for _ in range(6):
+        started = time.perf_counter()
+        work()
+        if on.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def lines(parts: list[Part], here: tuple[str, float, float], there: tuple[str, float, float]) -> list[str]:
+    """The table: each part's counts, and the least seconds that either machine needs for them."""
+    body = []
+    for part in parts:
+        bounds = [max(part.bytes / speed, part.operations / rate) for _, speed, rate in (here, there)]
+        body.append(
+            [
+                part.name,
+                f"{part.bytes / 1e9:.1f}",
+                f"{part.operations / 1e9:.1f}",
+                f"{part.operations / part.bytes:.2f}",
+                f"{part.seconds:.1f}",
+                f"{bounds[0]:.1f}",
+                f"{100 * bounds[0] / part.seconds:.0f} %",
+                f"{1e3 * bounds[1]:.0f}",
+            ]
+        )
+    header = [
+        "part",
+        "GB moved",
+        "10⁹ operations",
+        "operations a byte",
+        "s",
+        "s at best",
+        "reached",
+        "H200 at best, ms",
+    ]
+    return [
+        f"#### Roofline on {here[0]}",
+        "",
+        *markdown.table(header, body),
+        "",
+        f"At best: at the {here[1] / 1e9:.1f} GB/s (copies of 256 MB) and {here[2] / 1e9:.0f} · 10⁹ operations/s "
+        "(products of matrices) measured here, whichever takes longer; more than 100 % is what caches give. "
+        f"{there[0]}: {there[1] / 1e12:.1f} TB/s and {there[2] / 1e12:.0f} · 10¹² operations/s, not measured; "
+        "launching a kernel takes some µs, and a step of the decoder has about fifty. Distances take as long as it "
+        "takes to look up the candidates in a k-d tree, which the counts leave out. All parts have few operations a byte: fewer "
+        "bytes are less time, more arithmetic would cost nothing.",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--surfaces", type=Path, default=tables.ROOT / "build" / "tables" / "dims")
+    parser.add_argument("--write", type=Path, default=tables.ROOT / "docs" / "performance.md")
+    options = parser.parse_args()
+    if not (options.surfaces / "truth.npz").exists():
+        raise SystemExit(f"{options.surfaces} holds no surfaces; run benchmarks/fast.py --parts fit first")
+    about, on = device.describe(options.device), device.choose(options.device)
+    field, seconds = measured(options.surfaces, options.device)
+    here = (f"{about['name']} ({about['device']}, {about['threads']} threads)", *limits(on))
+    parts = counted(field, field.report["samples"], seconds)
+    markdown.put(options.write, f"roofline {on.type}", lines(parts, here, H200))
+    print(f"written: {options.write}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""States worked on together: in order, not far ahead, the same whatever the number of threads."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from dsr_backend import trainer
+from dsr_backend.parallel import in_order
+from shapes import ball, cloud, fit
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_results_come_in_order(threads):
+    def work(number):
+        # Later ones are done sooner.
+        time.sleep(0.002 * (9 - number))
+        return number
+
+    assert list(in_order(work, 10, threads)) == list(range(10))
+    assert list(in_order(work, 0, threads)) == []
+
+
+def test_as_many_at_once_as_there_are_threads_with_one_torch_thread_each():
+    meeting = threading.Barrier(3)
+    before = torch.get_num_threads()
+
+    def work(number):
+        meeting.wait(5.0)
+        return torch.get_num_threads()
+
+    assert list(in_order(work, 6, 3)) == [1] * 6
+    assert torch.get_num_threads() == before
+
+
+def test_work_stays_near_what_is_taken():
+    begun = []
+    results = in_order(begun.append, 100, 2)
+    next(results)
+    time.sleep(0.05)
+    assert len(begun) <= 4
+    results.close()
+    assert len(begun) <= 5
+
+
+def test_what_the_work_raises_ends_it():
+    begun = []
+
+    def work(number):
+        begun.append(number)
+        if number == 2:
+            raise ValueError("state 2")
+        return number
+
+    found = []
+    with pytest.raises(ValueError, match="state 2"):
+        for number in in_order(work, 100, 2):
+            found.append(number)
+    assert found == [0, 1] and len(begun) < 8
+
+
+def test_a_fit_is_the_same_with_any_number_of_threads(monkeypatch):
+    states = [ball(k, 5.0 + 0.2 * k, atoms=cloud(seed=1)) for k in range(1, 7)]
+    fields = []
+    for threads in (1, 3):
+        monkeypatch.setattr(trainer, "limit_threads", lambda threads=threads: torch.set_num_threads(threads) or threads)
+        fields.append(fit(states))
+    first, second = (field.tensors() for field in fields)
+    for name in ("coarse_modes", "fine_modes"):
+        np.testing.assert_allclose(first[name], second[name], atol=1e-5)
