@@ -130,7 +130,7 @@ class HashField(Field):
         self.smooth, self.clearance = 0.0, 3.0
         self.device = network.table.device
 
-    def at(self, time: float, smooth: float | None = None) -> HashSlice:
+    def _at(self, time: float, smooth: float | None) -> HashSlice:
         first, last = self.time_range
         atoms = self.motion.scene_atoms(time, 0.0)
         return HashSlice(

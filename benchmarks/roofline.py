@@ -158,8 +158,8 @@ def lines(parts: list[Part], here: tuple[str, float, float], there: tuple[str, f
         "(products of matrices) measured here, whichever takes longer; more than 100 % is what caches give. "
         f"{there[0]}: {there[1] / 1e12:.1f} TB/s and {there[2] / 1e12:.0f} · 10¹² operations/s, not measured; "
         "launching a kernel takes some µs, and a step of the decoder has about fifty. Distances take as long as it "
-        "takes to look up the candidates in a k-d tree, which the counts leave out. All parts have few operations a byte: fewer "
-        "bytes are less time, more arithmetic would cost nothing.",
+        "takes to look up the candidates in a k-d tree, which the counts leave out. All have few operations a byte: "
+        "fewer bytes are less time, more arithmetic would cost nothing.",
     ]
 
 

@@ -1,6 +1,7 @@
 """`python -m pymol_dsr TOPOLOGY [TRAJECTORY] --out FILE.npz`: a trajectory's surfaces as a surfaces file.
 
-For `dsr-backend fit topology trajectory`, which needs a PyMOL for the surfaces and no window.
+For `dsr-backend fit topology trajectory`, which needs a PyMOL for the surfaces and no window. `python -m pymol_dsr
+--folders` lists what is written where.
 """
 
 from __future__ import annotations
@@ -9,17 +10,29 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Iterator
 
 import pymol
 import pymol2
 
-from . import extract, states, surfaces_file
+from . import doctor, extract, states, stream, surfaces_file
+
+# Bytes of a trajectory from which on it matters that PyMOL holds all of it.
+LARGE = 50_000_000
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the file; 0, or 1 with one line on stderr."""
+    if (sys.argv[1:] if arguments is None else arguments) == ["--folders"]:
+        for path, size, what in doctor.written():
+            print(f"{path}  {size / 1e6:.1f} MB  {what}")
+        print(
+            f"Fits are kept in {os.path.join(doctor.home(), 'fits')}; those of a backend on another machine over there."
+        )
+        return 0
     parser = argparse.ArgumentParser(
-        prog="python -m pymol_dsr", description="PyMOL's surfaces of a trajectory as a file."
+        prog="python -m pymol_dsr",
+        description="PyMOL's surfaces of a trajectory as a file; with --folders alone, what is written where.",
     )
     parser.add_argument("topology", help="structure or topology that PyMOL reads, as .pdb .cif .psf")
     parser.add_argument("trajectory", nargs="?", help="trajectory that PyMOL reads, as .dcd .xtc .trr")
@@ -49,26 +62,47 @@ def run(options: argparse.Namespace) -> int:
         cmd = session.cmd
         cmd.feedback("disable", "all", "everything")
         name = cmd.get_legal_name(os.path.splitext(os.path.basename(options.topology))[0]) or "m"
-        cmd.load(options.topology, name)
-        if options.trajectory:
-            cmd.load_traj(options.trajectory, name, state=1)
-            if not cmd.count_states(name):
-                raise ValueError(f"{options.trajectory}: PyMOL reads no states from it for {options.topology}")
-        source = extract.read_source(options.selection, options.states, _self=cmd)
+        if options.trajectory and stream.reads(options.trajectory):
+            stream.load(options.topology, options.trajectory, name, cmd)
+            source = stream.read_source(options.selection, options.states, options.trajectory, _self=cmd)
+        else:
+            cmd.load(options.topology, name)
+            if options.trajectory:
+                _warn_of_size(options.trajectory)
+                cmd.load_traj(options.trajectory, name, state=1)
+                if not cmd.count_states(name):
+                    raise ValueError(f"{options.trajectory}: PyMOL reads no states from it for {options.topology}")
+            source = extract.read_source(options.selection, options.states, _self=cmd)
     finally:
         session.stop()
-    for line in source.warnings:
-        print(f"pymol_dsr: warning: {line}", file=sys.stderr)
-    made = []
-    said = time.monotonic()
-    for surface in extract.surfaces(source, options.workers):
-        made.append(surface)
+    surfaces_file.write(options.out, source, _told(source, options.workers))
+    print(f"pymol_dsr: {len(source.states)} states written to {options.out}", file=sys.stderr)
+    return 0
+
+
+def _warn_of_size(trajectory: str) -> None:
+    size = os.path.getsize(trajectory)
+    if size > LARGE:
+        why = "pip install MDAnalysis" if trajectory.lower().endswith(stream.SUFFIXES) else "store it as .xtc"
+        print(
+            f"pymol_dsr: warning: PyMOL holds all states of {trajectory} ({size / 1e6:.0f} MB) in memory; {why} to "
+            "have it read state by state",
+            file=sys.stderr,
+        )
+
+
+def _told(source: extract.Source, workers: int) -> Iterator[extract.Surface]:
+    """The surfaces of `source` as they are made, with progress and warnings on stderr."""
+    said, warned = time.monotonic(), 0
+    for done, surface in enumerate(extract.surfaces(source, workers), 1):
+        # A trajectory that is read state by state warns on the way.
+        for line in source.warnings[warned:]:
+            print(f"pymol_dsr: warning: {line}", file=sys.stderr)
+        warned = len(source.warnings)
         if time.monotonic() - said > 2.0:
             said = time.monotonic()
-            print(f"pymol_dsr: surfaces {len(made)} of {len(source.states)}", file=sys.stderr)
-    surfaces_file.write(options.out, source, made)
-    print(f"pymol_dsr: {len(made)} states written to {options.out}", file=sys.stderr)
-    return 0
+            print(f"pymol_dsr: surfaces {done} of {len(source.states)}", file=sys.stderr)
+        yield surface
 
 
 if __name__ == "__main__":

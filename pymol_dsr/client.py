@@ -17,12 +17,15 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from .launcher import BackendError, LaunchError, Process
+from . import answers
+from .launcher import BackendError, LaunchError, Process, is_local
 from .protocol import PROTOCOL, VERSION, Arrays, Header, ProtocolError, TruncatedError, encode, read_frame
 
 __all__ = ["Backend", "BackendError", "Call", "LaunchError"]
 
 OnEvent = Callable[[str, dict[str, Any], Arrays], None]
+AtomCount = Callable[[dict[str, Any]], "int | None"]
+Waiting = Callable[[str], None]
 
 _SLICE = 0.2  # seconds between looks at signals while waiting (Windows interrupts no lock)
 _QUEUED_FRAMES = 8  # frames waiting to be written before submit() waits
@@ -31,9 +34,19 @@ _QUEUED_FRAMES = 8  # frames waiting to be written before submit() waits
 class Call:
     """A request that was sent; its one reply arrives later."""
 
-    def __init__(self, backend: Backend, number: int, method: str) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        number: int,
+        method: str,
+        params: dict[str, Any] | None = None,
+        arrays: Arrays | None = None,
+    ) -> None:
         self.id = number
         self.method = method
+        self.params = params or {}
+        self.sent = {name: array.shape for name, array in (arrays or {}).items()}
+        """Shapes of the arrays that go with it."""
         self._backend = backend
         self._event = threading.Event()
         self._answer: tuple[dict[str, Any], Arrays] = ({}, {})
@@ -83,22 +96,27 @@ class Backend:
     """A backend process and the connection to it, from start() to close(); it is not started a second time.
 
     `on_event(name, params, arrays)` is called for each event, in the reading thread: it must return soon and wait for
-    no call.
+    no call. `atom_count(params)` says how many atoms were fitted of what a request is about, or None, for its answer to
+    be held against.
     """
 
-    def __init__(self, command: list[str], on_event: OnEvent | None = None) -> None:
+    def __init__(
+        self, command: list[str], on_event: OnEvent | None = None, atom_count: AtomCount = lambda params: None
+    ) -> None:
         self.command = list(command)
         self.info: dict[str, Any] = {}
         """The backend's answer to hello: protocol, version, python, pid."""
         self.device: dict[str, Any] | None = None
         """The `device` event's params, or None until torch is imported there."""
         self._on_event = on_event
+        self._atom_count = atom_count
         self._process: Process | None = None
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._pending: dict[int, Call] = {}
         self._ended: tuple[str, str] | None = None
         self._closing = False
+        self._packs = False
         self._outbox: queue.Queue[list[memoryview] | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, name="dsr-reader", daemon=True)
         self._writer = threading.Thread(target=self._write, name="dsr-writer", daemon=True)
@@ -108,17 +126,22 @@ class Backend:
         """Whether requests can be sent."""
         return self._process is not None and self._ended is None and not self._closing
 
-    def start(self, timeout: float = 20.0) -> dict[str, Any]:
-        """Start the process and exchange hello within `timeout` seconds; returns the backend's answer."""
+    def start(self, timeout: float = 20.0, waiting: Waiting = lambda said: None) -> dict[str, Any]:
+        """Start the process and exchange hello within `timeout` seconds; returns the backend's answer.
+
+        `waiting(last words on stderr)` is called while there is no answer, several times a second; what it raises ends
+        the start.
+        """
         if self._process is not None:
             raise BackendError("bad-request", "this backend was started before: make a new Backend")
         self._process = Process(self.command)
         try:
             self._reader.start()
             self._writer.start()
-            hello = self.submit("hello", {"protocol": PROTOCOL, "version": VERSION})
+            packs = not is_local(self.command)
+            hello = self.submit("hello", {"protocol": PROTOCOL, "version": VERSION, "packed": packs})
             try:
-                self.info, _ = hello.result(timeout)
+                self.info = self._greeting(hello, timeout, waiting)
             except BackendError as exc:
                 if exc.code != "timeout":
                     raise
@@ -134,23 +157,37 @@ class Backend:
                 older = isinstance(theirs, int) and theirs < PROTOCOL
                 raise BackendError(
                     "version",
-                    f"the backend speaks protocol {theirs} (version {self.info.get('version')}) and "
+                    f"the backend speaks protocol {theirs!r} (version {str(self.info.get('version'))[:80]}) and "
                     f"this plugin protocol {PROTOCOL} (version {VERSION}): "
                     f"upgrade the {'backend' if older else 'plugin'}",
                 )
+            self._packs = packs and self.info.get("packed") is True
         except BaseException:  # Ctrl-C too: no half-started process stays behind
             self.close(grace=0.0)
             raise
         return self.info
+
+    def _greeting(self, hello: Call, timeout: float, waiting: Waiting) -> dict[str, Any]:
+        """The answer to hello. Raises BackendError and what `waiting` raises."""
+        assert self._process is not None
+        end = time.monotonic() + timeout
+        while not hello.done and time.monotonic() < end:
+            with contextlib.suppress(BackendError):
+                hello.result(min(_SLICE, max(0.0, end - time.monotonic())))
+            if not hello.done:
+                tail = self._process.stderr_tail()
+                waiting(tail[-1] if tail else "")
+        return hello.result(0.0 if not hello.done else None)[0]
 
     def submit(self, method: str, params: dict[str, Any] | None = None, arrays: Arrays | None = None) -> Call:
         """Send a request without waiting for its reply.
 
         The arrays must stay unchanged until it is answered.
         """
-        call = Call(self, next(self._numbers), method)
+        call = Call(self, next(self._numbers), method, params, arrays)
         try:
-            frame = encode({"kind": "request", "id": call.id, "method": method, "params": params or {}}, arrays)
+            header = {"kind": "request", "id": call.id, "method": method, "params": params or {}}
+            frame = encode(header, arrays, self._packs)
         except ProtocolError as exc:
             raise BackendError("bad-request", f"{method!r} can't be sent: {exc}") from exc
         while arrays and self.alive and self._outbox.qsize() >= _QUEUED_FRAMES:
@@ -219,7 +256,8 @@ class Backend:
             # close() says so when the process is gone.
             return
         process.wait(1.0)
-        self._end("lost", f"the backend `{process.shown}` {process.describe_end()}{detail}; start it again")
+        remedy = "start it again" if self.info else process.remedy()
+        self._end("lost", f"the backend `{process.shown}` {process.describe_end()}{detail}; {remedy}")
         process.stop(lambda: None, self._hang_up, 0.0)
 
     def _write(self) -> None:
@@ -278,17 +316,22 @@ class Backend:
     def _take(self, header: Header, arrays: Arrays) -> None:
         kind = header["kind"]
         if kind == "event":
+            try:
+                params = answers.harmless(header["params"])
+            except answers.AnswerError:
+                # Nothing that a backend tells is so deep.
+                return
             if header["event"] == "device":
-                self.device = header["params"]
+                self.device = params = answers.device(params)
             if self._on_event is not None:
                 try:
-                    self._on_event(header["event"], header["params"], arrays)
+                    self._on_event(header["event"], params, arrays)
                 except Exception:
                     # A fault in showing progress must not cost the fit.
                     traceback.print_exc(file=sys.stderr)
             return
         if kind == "request":
-            raise ProtocolError(f"it sent the request {header['method']!r}, but only the plugin asks")
+            raise ProtocolError(f"it sent the request {header['method'][:80]!r}, but only the plugin asks")
         with self._lock:
             call = self._pending.pop(header["id"], None)
             ended = self._ended is not None
@@ -296,7 +339,16 @@ class Backend:
             if ended:
                 return
             raise ProtocolError(f"it answered request {header['id']}, which waits for no answer")
-        if kind == "reply":
-            call._succeed(header["result"], arrays)
+        if kind == "error":
+            call._fail(answers.one_line(header["code"]), answers.one_line(header["message"]))
+            return
+        try:
+            result = answers.harmless(header["result"])
+            answers.check(call.method, call.params, call.sent, result, arrays, self._atom_count(call.params))
+        except answers.AnswerError as exc:
+            call._fail(
+                "protocol",
+                answers.one_line(f"the backend's answer to {call.method!r} can't be used: {exc}; see dsr_doctor"),
+            )
         else:
-            call._fail(header["code"], header["message"])
+            call._succeed(result, arrays)

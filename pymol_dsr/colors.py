@@ -223,12 +223,19 @@ def read_values(path: str) -> dict[int, tuple[list[float], list[float]]]:
     """Values over time from a CSV file with the columns state, index and value: by index from 1, states that rise and
     values. Raises SceneError with the line that is at fault, OSError.
     """
+    try:
+        return _read_values(path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SceneError(f"{path} is no table in plain text (UTF-8): {error}") from error
+
+
+def _read_values(path: str) -> dict[int, tuple[list[float], list[float]]]:
     found: dict[int, dict[float, float]] = {}
     with open(path, newline="", encoding="utf-8-sig") as stream:
         rows = csv.reader(stream)
         names = [word.strip().lower() for word in next(rows, [])]
         if any(column not in names for column in COLUMNS):
-            raise SceneError(f"{path}, line 1: it reads '{','.join(names)}'; write the columns state,index,value")
+            raise SceneError(f"{path}, line 1: it reads '{','.join(names)[:80]}'; write the columns state,index,value")
         places = [names.index(column) for column in COLUMNS]
         for row in rows:
             if not row:
@@ -241,9 +248,9 @@ def read_values(path: str) -> dict[int, tuple[list[float], list[float]]]:
                 try:
                     number = float(row[place])
                 except ValueError as error:
-                    raise SceneError(f"{line}: {column} '{row[place]}' is not a number") from error
+                    raise SceneError(f"{line}: {column} '{row[place][:40]}' is not a number") from error
                 if not np.isfinite(number):
-                    raise SceneError(f"{line}: {column} '{row[place]}' is not finite")
+                    raise SceneError(f"{line}: {column} '{row[place][:40]}' is not finite")
                 numbers.append(number)
             state, index, value = numbers
             if not index.is_integer() or index < 1:

@@ -12,10 +12,12 @@ from typing import Any
 from pymol import CmdException, cmd
 
 from . import (
+    answers,
     colors,
     doctor,
     evaluation,
     extract,
+    interrupted,
     jobs,
     level_sets,
     measures,
@@ -29,6 +31,7 @@ from . import (
 )
 from .client import BackendError
 from .jobs import Fit, Trajectory
+from .protocol import MAX_PAYLOAD
 
 PRESETS = ("fast", "preview", "paper")
 FORMATS = ("ply", "obj", "stl", "glb", "npz")
@@ -83,7 +86,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*args, **kwargs)
         except EXPECTED as error:
-            raise CmdException(str(error)) from error
+            raise CmdException(answers.harmless(str(error))) from error
 
     shown = _Shown(wrapper, function)
     # PyMOL prints help as it stands, with the headings at the margin.
@@ -108,7 +111,10 @@ def dsr_fit(
     resume: int = 0,
     family: str = "",
     frozen: int = 0,
+    times: str = "",
+    loop: int = 0,
     watch: int = -1,
+    detach: int = 0,
     quiet: int = 1,
     _self: Any = cmd,
 ) -> str:
@@ -127,7 +133,8 @@ def dsr_fit(
     USAGE
 
         dsr_fit selection [, states [, name=..., preset=..., smooth=..., device=..., budget=..., async_=...,
-            align=..., seed=..., resume=..., family=..., frozen=..., watch=... ]]
+            align=..., seed=..., resume=..., family=..., frozen=..., times=..., loop=..., watch=...,
+            detach=... ]]
 
     ARGUMENTS
 
@@ -162,8 +169,18 @@ def dsr_fit(
         frozen = 0/1: keep the network of the family as it is, and fit only what belongs to this trajectory
         {default: 0}
 
+        times = str: text file with the time of every state of the object, one number each in any unit, where
+        they were saved at uneven times; motion is then smooth in time, and states keep their numbers
+        {default: states are even}
+
+        loop = 0/1: the first state follows the last one again {default: 0}
+
         watch = 0/1: show the surface of the state in view as <name>_preview while it is fitted {default: -1, when
         typed}
+
+        detach = 0/1: once the surfaces are made, leave the fit to a process of its own on the backend's machine,
+        which goes on when PyMOL or the connection ends; dsr_status shows it, later sessions' too, and
+        dsr_movie takes it when it is ready {default: 0}
 
     EXAMPLE
 
@@ -179,7 +196,6 @@ def dsr_fit(
 
         dsr_movie, dsr_eval, dsr_status, dsr_cancel, dsr_save, load_traj
     """
-    say = _say(quiet)
     how: dict[str, Any] = {"resume": bool(int(resume))}
     usual = "fast"
     if str(family):
@@ -197,7 +213,10 @@ def dsr_fit(
         "budget": None,
         "device": settings.KEYS["device"][1](str(device)),
         "align": bool(int(align)),
+        "loop": bool(int(loop)),
     }
+    if str(times):
+        config["times"] = _numbers_in("times", str(times))
     if config["device"] == "auto":
         config["device"] = settings.get("device")
     if str(smooth) not in ("auto", ""):
@@ -209,11 +228,36 @@ def dsr_fit(
         listed = ", ".join(source.object for source in sources)
         raise CmdException(f"selection {selection}: a family takes one new trajectory at a time, not {listed}")
     for source in sources:
+        if str(times) and len(config["times"]) != source.last:
+            raise CmdException(
+                f"times {times}: it has {len(config['times'])} numbers and {source.object} {_states(source.last)}; "
+                "give one for each state"
+            )
         for line in source.warnings:
             print(f" dsr_fit: warning: {line}")
     name = _self.get_legal_name(str(name) or f"{sources[0].object}_dsr")
     if name == str(family):
         raise CmdException(f"name {name}: the fit would take the place of the family it starts from; give another")
+    if int(detach):
+        # Nobody may be there to look.
+        how["detach"], watch = True, 0
+    _begin("dsr_fit", name, sources, config, how, watch, async_, quiet, _self)
+    return name
+
+
+def _begin(
+    title: str,
+    name: str,
+    sources: list[extract.Source],
+    config: dict[str, Any],
+    how: dict[str, Any],
+    watch: Any,
+    async_: Any,
+    quiet: Any,
+    _self: Any,
+) -> None:
+    """Run a fit, now or in the background."""
+    say = _say(quiet)
     fit = jobs.jobs.new(name, sources)
     shown = None
     if int(watch) > 0 or (int(watch) < 0 and _typed(quiet, _self)):
@@ -227,6 +271,12 @@ def dsr_fit(
             if shown is not None:
                 shown.end()
             raise
+        if fit.detached:
+            say(
+                f" {name}: {_states(fit.count)} sent; it is fitted by {fit.detached}, also when PyMOL ends; "
+                f"dsr_status {name} shows how far it is"
+            )
+            return
         seconds = fit.report.get("seconds")
         took = f" in {seconds:.0f} s" if isinstance(seconds, (int, float)) else ""
         say(
@@ -236,7 +286,58 @@ def dsr_fit(
 
     for source in sources:
         say(f" {name}: {len(source.atoms)} atoms, {_states(len(source.states))} of {source.object}")
-    _run("dsr_fit", work, async_, quiet, _self)
+    _run(title, work, async_, quiet, _self)
+
+
+@command
+def dsr_resume(name: str = "", *, watch: int = -1, async_: int = -1, quiet: int = 1, _self: Any = cmd) -> str:
+    """
+    DESCRIPTION
+
+        Goes on with a fit that was interrupted, in this session or in an earlier one: with the surfaces that were made
+        and, of preset paper, from the last checkpoint of its training. Everything is as it was asked then; the molecule
+        must be in the scene under its name, as it was.
+
+    USAGE
+
+        dsr_resume [ name [, watch=..., async_=... ]]
+
+    ARGUMENTS
+
+        name = str: name of the fit {default: the only one that was interrupted}
+
+        watch = 0/1: show the surface of the state in view while it is fitted {default: -1, when typed}
+
+        async_ = 0/1: go on in the background {default: -1, in the background when typed, blocking in scripts}
+
+    EXAMPLE
+
+        dsr_status
+        dsr_resume adk_dsr
+
+    SEE ALSO
+
+        dsr_fit, dsr_status, dsr_cancel
+    """
+    name = str(name)
+    fit = jobs.jobs.fits.get(name)
+    if fit is not None and fit.activity:
+        raise CmdException(f"{name} is busy with {fit.activity}; wait for it, or dsr_cancel {name}")
+    there = interrupted.listed(jobs.jobs.backend())
+    names = ", ".join(there) or "none"
+    if not name and len(there) == 1:
+        [name] = there
+    if not name:
+        raise CmdException(f"name: give that of an interrupted fit (there: {names})")
+    if name not in there:
+        raise CmdException(f"{name}: there is no interrupted fit of that name (there: {names}); dsr_fit makes a fit")
+    found = interrupted.sources(there[name], _self)
+    asked = there[name].about["asked"]
+    how: dict[str, Any] = {"resume": True}
+    if asked.get("family"):
+        how.update(family=asked["family"], frozen=bool(asked.get("frozen")))
+    _say(quiet)(f" {there[name].line().split('; ')[0]}")
+    _begin("dsr_resume", name, found, dict(asked.get("config") or {}), how, watch, async_, quiet, _self)
     return name
 
 
@@ -1018,7 +1119,9 @@ def dsr_status(name: str = "", *, quiet: int = 1, _self: Any = cmd) -> list[str]
     """
     DESCRIPTION
 
-        Lists the fits of this session: how far they are, what they are busy with, on which device.
+        Lists the fits of this session: how far they are, what they are busy with, on which device; and those that were
+        interrupted, in earlier sessions too, with what is there to go on from. Detached fits are asked for at the
+        backend, which is started for it.
 
     USAGE
 
@@ -1033,7 +1136,11 @@ def dsr_status(name: str = "", *, quiet: int = 1, _self: Any = cmd) -> list[str]
         dsr_fit, dsr_cancel
     """
     fits = jobs.jobs.fits
-    if str(name) and str(name) not in fits:
+    try:
+        jobs.jobs.look(str(name) if str(name) not in fits else "")
+    except BackendError as error:
+        print(f" dsr_status: detached fits can't be asked for: {error}")
+    if str(name) and str(name) not in fits and str(name) not in [one.name for one in _interrupted()]:
         raise CmdException(f"there is no fit {name} (there: {', '.join(sorted(fits)) or 'none'})")
     lines = []
     for fit in [fit for key, fit in fits.items() if not str(name) or key == str(name)]:
@@ -1043,6 +1150,7 @@ def dsr_status(name: str = "", *, quiet: int = 1, _self: Any = cmd) -> list[str]
             for t in fit.trajectories
             if fit.family
         ]
+    lines += [one.line() for one in _interrupted() if str(name) in ("", one.name)]
     say = _say(quiet)
     for line in lines or ["no fits yet; dsr_fit makes one"]:
         say(f" {line}")
@@ -1054,7 +1162,8 @@ def dsr_cancel(name: str, *, quiet: int = 1, _self: Any = cmd) -> None:
     """
     DESCRIPTION
 
-        Stops what a fit is busy with: its fitting, a movie or an evaluation. States that are loaded stay.
+        Stops what a fit is busy with: its fitting, detached or not, a movie or an evaluation. States that are
+        loaded stay.
 
     USAGE
 
@@ -1093,6 +1202,8 @@ def dsr_set(key: str = "", value: str | None = None, *, quiet: int = 1, _self: A
         key = folder: folder of finished fits {default: ~/.pymol_dsr}
 
         key = workers: surface processes at once {default: 0, as many as cores, at most 8}
+
+        key = wait: most seconds for a backend to start, its place in a queue included {default: 60}
 
         value = default goes back to the default. backend and folder count from the next start of a backend.
 
@@ -1203,6 +1314,8 @@ def dsr_load(filename: str, name: str = "", *, quiet: int = 1, _self: Any = cmd)
         dsr_save, dsr_movie
     """
     path = os.path.expanduser(str(filename))
+    if os.path.getsize(path) > MAX_PAYLOAD:
+        raise CmdException(f"filename {filename}: {os.path.getsize(path)} bytes, and a fit has at most {MAX_PAYLOAD}")
     with open(path, "rb") as stream:
         data = stream.read()
     stem = os.path.splitext(os.path.basename(path))[0]
@@ -1333,6 +1446,7 @@ def register(_self: Any = cmd) -> None:
     fits = [_fit_names, "fit", ", "]
     for name in ("dsr_movie", "dsr_color", "dsr_levels", "dsr_measure", "dsr_eval", "dsr_export", "dsr_save"):
         _self.auto_arg[0][name] = fits
+    _self.auto_arg[0]["dsr_resume"] = [_interrupted_names, "interrupted fit", ""]
     for name in ("dsr_status", "dsr_cancel"):
         _self.auto_arg[0][name] = [_fit_names, "fit", ""]
     _self.auto_arg[0]["dsr_set"] = [_setting_keys, "setting", ", "]
@@ -1349,6 +1463,25 @@ def _color_kinds() -> Any:
 
 def _setting_keys() -> Any:
     return cmd.Shortcut(list(settings.KEYS))
+
+
+def _interrupted() -> list[interrupted.Interrupted]:
+    """Those in the folder that are not under way in this session."""
+    backend = jobs.jobs.running
+    try:
+        if backend is None:
+            there = interrupted.in_folder(os.path.join(doctor.home(), "fits"))
+        else:
+            there = interrupted.listed(backend)
+    except (BackendError, OSError) as error:
+        print(f" dsr: interrupted fits can't be listed: {error}")
+        return []
+    busy = {name for name, fit in jobs.jobs.fits.items() if fit.activity}
+    return [one for name, one in there.items() if name not in busy]
+
+
+def _interrupted_names() -> Any:
+    return cmd.Shortcut([one.name for one in _interrupted()])
 
 
 def _run(title: str, work: Callable[[], None], async_: Any, quiet: Any, _self: Any) -> bool:
@@ -1438,6 +1571,22 @@ def _float(key: str, value: Any, least: float | None = None, above: bool = False
     if not abs(number) < float("inf") or (least is not None and (number < least or (above and number == least))):
         raise CmdException(f"{key} {value}: it must be {'above' if above else 'at least'} {least or 0:g}")
     return number
+
+
+def _numbers_in(key: str, filename: str) -> list[float]:
+    """The numbers in a text file, rising; what follows a # is none of them."""
+    found: list[float] = []
+    with open(os.path.expanduser(filename), encoding="utf-8") as stream:
+        for line_number, line in enumerate(stream, 1):
+            for word in line.partition("#")[0].replace(",", " ").split():
+                number = _float(f"{key} {filename}, line {line_number}:", word)
+                if found and not number > found[-1]:
+                    raise CmdException(
+                        f"{key} {filename}, line {line_number}: {number:g} comes after {found[-1]:g}; times must rise "
+                        "from state to state"
+                    )
+                found.append(number)
+    return found
 
 
 def _int(key: str, value: Any, least: int) -> int:

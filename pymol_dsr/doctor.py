@@ -5,6 +5,7 @@ The scene is not touched: the small molecule lives in a PyMOL of its own, its fi
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import platform
@@ -106,6 +107,39 @@ def home() -> str:
     return os.path.expanduser(settings.get("folder") or os.environ.get("DSR_HOME") or "~/.pymol_dsr")
 
 
+def written() -> list[tuple[str, int, str]]:
+    """All that this plugin and a backend on this machine have written and keep: path, bytes, what it is."""
+    found = []
+    preferences = os.path.expanduser("~/.pymolpluginsrc.py")
+    if os.path.isfile(preferences):
+        found.append(
+            (preferences, os.path.getsize(preferences), "PyMOL's preferences, of which those named dsr_ are ours")
+        )
+    kinds = {
+        ".dsr": "a fit",
+        ".dsr.previous": "the fit of that name before",
+        ".surfaces": "of an interrupted fit: surfaces and training; dsr_resume goes on",
+        ".detached": "of a fit in a process of its own: what was asked, how far it is, its log",
+    }
+    folder = os.path.join(home(), "fits")
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        path = os.path.join(folder, name)
+        what = next((kinds[end] for end in kinds if name.endswith(end)), "not ours, or left by a write that failed")
+        found.append((path, _size(path), what))
+    for path in sorted(glob.glob(os.path.join(glob.escape(tempfile.gettempdir()), "dsr-*"))):
+        found.append((path, _size(path), "of a fit under way, or of one that was killed and then of no use"))
+    return found
+
+
+def _size(path: str) -> int:
+    size = 0
+    for file in [path, *(os.path.join(at, name) for at, _, names in os.walk(path) for name in names)]:
+        # A fit under way takes its own away.
+        with contextlib.suppress(OSError):
+            size += os.path.getsize(file) if os.path.isfile(file) else 0
+    return size
+
+
 def _plugin(visit: _Visit) -> str:
     return f"{VERSION}, {os.path.dirname(os.path.abspath(__file__))}"
 
@@ -180,7 +214,8 @@ def _folder(visit: _Visit) -> str:
     free = shutil.disk_usage(there).free / 1e9
     if free < FREE_GB:
         raise Fault(f"{folder} has {free:.2f} GB free", f"make room, or {remedy}")
-    return f"{folder}, {free:.1f} GB free"
+    kept = sum(size for _, size, _ in written()) / 1e9
+    return f"{folder}, {free:.1f} GB free, {kept:.2f} GB ours (python -m pymol_dsr --folders lists them)"
 
 
 def _backend(visit: _Visit) -> str:
@@ -191,11 +226,11 @@ def _backend(visit: _Visit) -> str:
         os.environ["DSR_HOME"] = folder
     visit.backend = Backend(command, visit.hear)
     try:
-        info = visit.backend.start()
+        info = visit.backend.start(float(settings.get("wait")))
     except BackendError as error:
         visit.backend = None
-        # These two say what to do; one that ended at once says only why.
-        remedy = "" if error.code in ("launch", "timeout", "version") else INSTALL
+        # All others say what to do.
+        remedy = INSTALL if str(error).endswith("start it again") else ""
         raise Fault(str(error), remedy) from error
     how = "set with dsr_set" if setting else "found"
     return f"{' '.join(command)} ({how}), version {info.get('version')}, Python {info.get('python')}"

@@ -7,18 +7,19 @@ puts it on the result). Ångström, state numbers from 1.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import itertools
+import json
 import os
-import pickle
 import queue
 import re
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,7 +81,8 @@ class Source:
     """All of one object that the surfaces need, taken out of the scene.
 
     atoms: i4[A], indices from 0 in the object of the surface's atoms. states: the states asked for.
-    coordinates: state -> f4[A,3]. warnings: lines for the user. last: how many states the object has.
+    coordinates: state -> f4[A,3], in memory or read when looked at. warnings: lines for the user. last: how many
+    states the object has.
     """
 
     object: str
@@ -88,7 +90,7 @@ class Source:
     atoms: np.ndarray
     states: list[int]
     last: int
-    coordinates: dict[int, np.ndarray]
+    coordinates: Mapping[int, np.ndarray]
     settings: dict[str, str]
     session: bytes
     pymol: str
@@ -177,7 +179,7 @@ def read_source(selection: str, states_text: str = "all", *, before: bool = Fals
 
     coordinates = {state: at(state) for state in wanted}
     warnings = [f"{name} has one state to fit: the field will not move"] if len(wanted) == 1 else []
-    warnings += _jumps(wanted, coordinates, found, _self.get_symmetry(name))
+    warnings += jumps(wanted, coordinates, found, _self.get_symmetry(name))
     if before:
         for state in {s - 1 for s in wanted} - {0, *wanted}:
             # A state that nobody asked for may well be missing.
@@ -202,7 +204,9 @@ def surfaces(source: Source, workers: int = 0, cancelled: Callable[[], bool] = l
     """PyMOL's surfaces of the states of `source`, as they are made, in any order. See
     surfaces_of_coordinates.
     """
-    return surfaces_of_coordinates(source, [(s, source.coordinates[s]) for s in source.states], workers, cancelled)
+    # One after another as workers ask for them: a trajectory is read so, and never held.
+    frames = ((float(state), source.coordinates[state]) for state in source.states)
+    return _made(source, frames, len(source.states), workers, cancelled)
 
 
 def surfaces_of_coordinates(
@@ -222,10 +226,30 @@ def surfaces_of_coordinates(
             raise ExtractError(
                 f"coordinates at {time} have the shape {xyz.shape}; {(len(source.atoms), 3)} is expected"
             )
-    count = min(workers or min(_cores(), 8), len(frames))
-    todo: queue.SimpleQueue[tuple[float, np.ndarray]] = queue.SimpleQueue()
-    for frame in frames:
-        todo.put(frame)
+    return _made(source, iter(frames), len(frames), workers, cancelled)
+
+
+class _Todo:
+    """Frames for several threads, each of which takes the next one."""
+
+    def __init__(self, frames: Iterator[tuple[float, np.ndarray]]) -> None:
+        self._frames, self._lock = frames, threading.Lock()
+
+    def take(self) -> tuple[float, np.ndarray] | None:
+        with self._lock:
+            return next(self._frames, None)
+
+
+def _made(
+    source: Source,
+    frames: Iterator[tuple[float, np.ndarray]],
+    total: int,
+    workers: int,
+    cancelled: Callable[[], bool],
+) -> Iterator[Surface]:
+    """See surfaces_of_coordinates; total: how many frames there are."""
+    count = min(workers or min(_cores(), 8), total)
+    todo = _Todo(frames)
     # Bounded, so that a slow reader holds the workers back instead of filling the memory.
     done: queue.Queue[Surface | ExtractError] = queue.Queue(maxsize=2 * count)
     stop = threading.Event()
@@ -237,7 +261,7 @@ def surfaces_of_coordinates(
             crew.append(worker)
             threads.append(threading.Thread(target=worker.run, args=(todo, done, stop), daemon=True))
             threads[-1].start()
-        for _ in range(len(frames)):
+        for _ in range(total):
             while True:
                 if cancelled():
                     return
@@ -298,7 +322,7 @@ class _Worker:
 
     def run(
         self,
-        todo: queue.SimpleQueue[tuple[float, np.ndarray]],
+        todo: _Todo,
         done: queue.Queue[Surface | ExtractError],
         stop: threading.Event,
     ) -> None:
@@ -307,10 +331,10 @@ class _Worker:
         try:
             self.open()
             while not stop.is_set():
-                try:
-                    time, xyz = todo.get_nowait()
-                except queue.Empty:
+                frame = todo.take()
+                if frame is None:
                     return
+                time, xyz = frame
                 result, arrays = self.ask("surface", {"key": time}, {"atoms": xyz})
                 if not len(arrays["faces"]):
                     raise ExtractError(
@@ -418,13 +442,7 @@ def _coordinates(
     coordset = coordsets[state - 1]
     if coordset is None:
         raise ExtractError(f"state {state}: {name} has no coordinates there; leave it out of states")
-    if not isinstance(coordset[2], bytes) or not isinstance(coordset[3], bytes):
-        raise ExtractError("this PyMOL writes its sessions in a way that is not known here; please report its version")
-    xyz = np.frombuffer(coordset[2], np.float32).reshape(-1, 3)
-    owners = np.frombuffer(coordset[3], np.int32)
-    place = np.full(max(int(atoms.max()), int(owners.max(initial=0))) + 1, -1, np.int64)
-    place[owners] = np.arange(len(owners))
-    at = place[atoms]
+    xyz, at = _placed(coordset, atoms)
     missing = np.flatnonzero(at < 0)
     if len(missing):
         first = found[missing[0]]
@@ -433,6 +451,28 @@ def _coordinates(
             f"(first: atom id {first[1]}, {first[2]}); select atoms that every state has"
         )
     xyz = xyz[at]
+    check_finite(xyz, state, name, found)
+    return xyz
+
+
+def _placed(coordset: list[Any], atoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates f4[N,3] of a coordinate set, in the order of the file they came from, and where in it the atoms
+    i4[A] are, i8[A]; -1 for one that is not there.
+    """
+    if not isinstance(coordset[2], bytes) or not isinstance(coordset[3], bytes):
+        raise ExtractError("this PyMOL writes its sessions in a way that is not known here; please report its version")
+    xyz = np.frombuffer(coordset[2], np.float32).reshape(-1, 3)
+    owners = np.frombuffer(coordset[3], np.int32)
+    place = np.full(max(int(atoms.max()), int(owners.max(initial=0))) + 1, -1, np.int64)
+    place[owners] = np.arange(len(owners))
+    return xyz, place[atoms]
+
+
+def check_finite(xyz: np.ndarray, state: int, name: str, found: list[tuple[int, int, str]]) -> None:
+    """Raises ExtractError, naming the state and the first atom of f4[A,3] that is not at a finite place.
+
+    found: index from 1, id and name of each atom.
+    """
     bad = np.flatnonzero(~np.isfinite(xyz).all(axis=1))
     if len(bad):
         first, where = found[bad[0]], xyz[bad[0]]
@@ -440,11 +480,19 @@ def _coordinates(
             f"state {state}: atom id {first[1]} ({first[2]}) of {name} has the coordinates "
             f"{where[0]:g}, {where[1]:g}, {where[2]:g}; leave that state or atom out"
         )
-    return xyz
 
 
-def _jumps(
-    wanted: list[int], coordinates: dict[int, np.ndarray], found: list[tuple[int, int, str]], symmetry: Any
+def order_in_file(name: str, atoms: np.ndarray, _self: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates f4[N,3] of all atoms of the object's first state, in the order of the file they came from (PyMOL
+    sorts atoms), and where in it the atoms i4[A] (indices from 0 in the object) are, i8[A].
+    """
+    session = _self.get_session(name, partial=1, binary=1, cache=0, compress=0, version=0)
+    entry = next(list(n) for n in session["names"] if n and n[0] == name)
+    return _placed(entry[5][4][0], atoms)
+
+
+def jumps(
+    wanted: Sequence[int], coordinates: Mapping[int, np.ndarray], found: list[tuple[int, int, str]], symmetry: Any
 ) -> list[str]:
     """A line for the first atom that leaps, as atoms do when a trajectory is wrapped into its box."""
     limit = JUMP
@@ -476,7 +524,13 @@ def _one_state_session(session: dict[str, Any], entry: list[Any], state: int) ->
     entry[6] = ""
     keys = ("version", "colors", "color_ext", "unique_settings", "partial")
     small = {k: session[k] for k in keys if k in session}
-    return pickle.dumps({**small, "names": [entry]}, protocol=4)
+    return json.dumps({**small, "names": [entry]}, default=_of_bytes).encode()
+
+
+def _of_bytes(value: Any) -> dict[str, str]:
+    if isinstance(value, bytes):
+        return {"bytes": base64.b64encode(value).decode()}
+    raise ExtractError(f"this PyMOL has a {type(value).__name__} in its sessions; please report its version")
 
 
 def _setting_names() -> set[str]:

@@ -18,21 +18,27 @@ from typing import Any
 
 import numpy as np
 
-from . import extract, launcher, settings, states
+from . import answers, detached, extract, interrupted, launcher, settings, states
 from .client import Backend, BackendError, Call
+from .doctor import home
 
 Say = Callable[[str], None]
 Arrays = dict  # name -> array
 PROGRESS_SECONDS = 2.0
+# A backend that starts sooner is not talked about.
+QUIET_SECONDS = 3.0
 # Answers of a stream that are asked for at once: as many as the backend works on together.
 AHEAD = 4
-MOST_ATOMS = 50_000_000
 # Its 40 000 steps took 0.36 s each on one core.
 PAPER_ON_CPU = (
     "the network of the paper takes hours on a CPU; budget=600 ends it after ten minutes, "
     "and preset=fast is done in one or two"
 )
 MOST_LOSSES = 2_000
+# What a backend is left to stop a request that was cancelled; it takes a second at most where it is well.
+CANCEL_SECONDS = 15.0
+# Lines of the backend that are printed in so many seconds.
+LOG_LINES, LOG_SECONDS = 100, 10.0
 
 
 class JobError(ValueError):
@@ -62,7 +68,7 @@ class Trajectory:
         """From a backend's report of a fit and from what `Source.to_json` gave it."""
         atoms = None
         if source.get("atoms"):
-            atoms = np.array(states.parse(source["atoms"], most=MOST_ATOMS), np.int32) - 1
+            atoms = answers.atom_indices(source["atoms"]) - 1
         fitted = [float(s) for s in report["states"]]
         return cls(name, str(source.get("object") or ""), str(source.get("selection") or ""), atoms, fitted)
 
@@ -72,8 +78,10 @@ class Fit:
     """A fit: where it came from, how far it is, what came of it.
 
     trajectories: one, or those of a family in their order. phase: queued, surfaces, sampling, fit, saving, ready,
-    failed, cancelled. losses: fraction and loss (Å) of each progress. doing: what its activity is at, with `fraction`.
+    failed, cancelled. step, checkpoint: of the training, and the last one that was kept. losses: fraction and
+    loss (Å) of each progress. doing: what its activity is at, with `fraction`.
     preview: what `open` is told of one, with arrays; shown: called with each of its events in the reading thread.
+    detached: the process of its own that fits it or has fitted it, in words; `look` says how far that is.
     file: its .dsr where the user has named one. digest, fetch: of a fit that a session names, of phase stored: the
     SHA-256 of that file, and what reads it (its path and content) when the fit is used.
     """
@@ -83,6 +91,8 @@ class Fit:
     phase: str = "queued"
     fraction: float = 0.0
     loss: float | None = None
+    step: float | None = None
+    checkpoint: float | None = None
     seconds_left: float | None = None
     device: str = ""
     report: dict[str, Any] = field(default_factory=dict)
@@ -94,6 +104,7 @@ class Fit:
     shown: Callable[[dict[str, Any], Arrays], None] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     last_said: float = 0.0
+    detached: str = ""
     file: str = ""
     digest: str = ""
     fetch: Callable[[], tuple[str, bytes]] | None = None
@@ -122,6 +133,13 @@ class Fit:
                 return trajectory
         raise JobError(f"{argument} {name}: {self.name} does not hold it; choose one of {there}")
 
+    def lost(self) -> str:
+        """How far it was when its backend ended, what there is of it, and what to do."""
+        at = f"at step {self.step:.0f}" if self.step is not None else f"at {100 * self.fraction:.0f} % of its surfaces"
+        if self.checkpoint is not None:
+            return f"lost {at}; checkpoint at step {self.checkpoint:.0f}; dsr_resume {self.name} goes on"
+        return f"lost {at}; dsr_resume {self.name} goes on from the surfaces it had"
+
     def line(self) -> str:
         """Name and progress in one line."""
         if self.phase == "ready":
@@ -132,6 +150,8 @@ class Fit:
                 text = f"ready, states {states.format(only.states)} of {only.object}"
             if self.activity:
                 text += f", busy with {self.activity}"
+        elif self.phase == "stored" and self.detached:
+            text = "fitted, loaded when used"
         elif self.phase == "stored":
             text = f"from {self.file}, loaded when used"
         elif self.phase in ("failed", "cancelled", "queued"):
@@ -142,6 +162,10 @@ class Fit:
                 text += f", loss {self.loss:.4g}"
             if self.seconds_left is not None:
                 text += f", {self.seconds_left:.0f} s left"
+            if self.detached:
+                text += f", detached ({self.detached})"
+            if self.checkpoint is not None:
+                text += f", checkpoint at step {self.checkpoint:.0f}"
         return f"{self.name}: {text}" + (f", on {self.device}" if self.device else "")
 
 
@@ -158,11 +182,14 @@ class Jobs:
         self._starting = threading.Lock()
         self._claiming = threading.Lock()
         self._turn = threading.Lock()
+        self._logged, self._log_began = 0, 0.0
 
     # The backend
 
-    def backend(self) -> Backend:
-        """The running backend, started if there is none. Raises LaunchError or BackendError."""
+    def backend(self, fit: Fit | None = None) -> Backend:
+        """The running backend, started if there is none. Raises LaunchError or BackendError, and Cancelled where `fit`
+        is stopped while the backend starts.
+        """
         with self._starting:
             if self._closed:
                 raise JobError("the fits of this session are closed")
@@ -171,10 +198,35 @@ class Jobs:
                 if folder:
                     os.environ["DSR_HOME"] = folder
                 self._command = launcher.find_command(settings.get("backend") or None)
-                backend = Backend(self._command, self._on_event)
-                backend.start()
+                backend = Backend(self._command, self._on_event, self._atom_count)
+                backend.start(float(settings.get("wait")), self._waiting(fit))
                 self._backend = backend
             return self._backend
+
+    def _waiting(self, fit: Fit | None) -> Callable[[str], None]:
+        """What is done several times a second while a backend starts."""
+        began = time.monotonic()
+        told: list[str] = []
+
+        def waiting(said: str) -> None:
+            if self._closed:
+                raise JobError("the fits of this session are closed")
+            if fit is not None and fit.stop.is_set():
+                raise Cancelled(f"{fit.name}: cancelled while the backend started")
+            if time.monotonic() - began >= QUIET_SECONDS and told[-1:] != [said]:
+                told.append(said)
+                words = repr(said) if said else "nothing yet"
+                print(
+                    f" dsr: waits for the backend to start, {settings.get('wait')} s at most (dsr_set wait); "
+                    f"it says {words}"
+                )
+
+        return waiting
+
+    @property
+    def running(self) -> Backend | None:
+        """The backend, where one runs."""
+        return self._backend if self._backend is not None and self._backend.alive else None
 
     def close(self) -> None:
         """Stop every job and the backend, for good."""
@@ -186,8 +238,18 @@ class Jobs:
                 self._backend.close()
                 self._backend = None
 
+    def _end_backend(self) -> None:
+        """End one that does not obey; finished fits are in the folder."""
+        with self._starting:
+            backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.close(grace=1.0)
+
     def restart_unused(self) -> None:
         """Let the next use start another backend, where nothing was fitted or loaded with this one."""
+        if self.fits:
+            # One of them may be waiting for the backend to start.
+            return
         with self._starting:
             backend = self._backend
             if backend is None or self.fits:
@@ -211,25 +273,53 @@ class Jobs:
 
     def _on_event(self, event: str, params: dict[str, Any], arrays: Arrays) -> None:
         fit = self.fits.get(str(params.get("fit")))
-        if event == "log":
-            print(f" dsr: {params.get('text', '')}")
-        elif event == "preview" and fit is not None and fit.shown is not None:
-            fit.shown(params, arrays)
-        elif event == "progress" and fit is not None:
-            fit.phase = str(params.get("phase") or fit.phase)
-            fit.fraction = float(params.get("fraction") or 0.0)
-            fit.loss, fit.seconds_left = params.get("loss"), params.get("seconds_left")
-            if fit.loss is not None:
-                fit.losses.append((fit.fraction, float(fit.loss)))
-                if len(fit.losses) > MOST_LOSSES:
-                    del fit.losses[::2]
-            fit.device = self.device_name(str(params.get("device") or ""))
+        try:
+            if event == "log":
+                self._log(answers.one_line(params.get("text", "")))
+            elif event == "preview" and fit is not None and fit.shown is not None and fit.preview is not None:
+                which = {"fit": fit.name, "trajectory": fit.trajectories[0].name}
+                answers.preview(fit.preview[0], params, arrays, self._atom_count(which))
+                fit.shown(params, arrays)
+            elif event == "progress" and fit is not None and fit.phase in answers.PHASES:
+                told = answers.progress(params)
+                fit.phase, fit.fraction = told["phase"], told["fraction"]
+                fit.loss, fit.seconds_left = told["loss"], told["seconds_left"]
+                fit.step, fit.checkpoint = told["step"], told["checkpoint"]
+                if fit.loss is not None:
+                    if len(fit.losses) > 1 and fit.fraction - fit.losses[-2][0] < 1.0 / MOST_LOSSES:
+                        # The last one is always there, and those before it lie even over the fit however long it takes.
+                        fit.losses.pop()
+                    fit.losses.append((fit.fraction, fit.loss))
+                fit.device = self.device_name(told["device"])
+        except answers.AnswerError as error:
+            self._log(answers.one_line(f"an event {event!r} of the backend can't be used and is left out: {error}"))
+
+    def _log(self, line: str) -> None:
+        now = time.monotonic()
+        if now - self._log_began >= LOG_SECONDS:
+            self._logged, self._log_began = 0, now
+        self._logged += 1
+        if self._logged <= LOG_LINES:
+            print(f" dsr: {line}")
+        elif self._logged == LOG_LINES + 1:
+            print(f" dsr: the backend says more than can be read; the rest of {LOG_SECONDS:g} s is left out")
+
+    def _atom_count(self, params: dict[str, Any]) -> int | None:
+        """How many atoms were fitted of what a request is about; None where that is not known."""
+        fit = self.fits.get(str(params.get("fit")))
+        for trajectory in fit.trajectories if fit is not None else ():
+            if trajectory.name == str(params.get("trajectory") or "") and trajectory.atoms is not None:
+                return len(trajectory.atoms)
+        return None
 
     # Fits by name
 
     def get(self, name: str) -> Fit:
         """The fit of that name, ready to be used; one that a session names is loaded. Raises JobError."""
         fit = self.fits.get(name)
+        if fit is None or (fit.detached and fit.phase not in ("stored", "ready")):
+            self.look(name)
+            fit = self.fits.get(name)
         if fit is None:
             there = ", ".join(sorted(self.fits)) or "none"
             raise JobError(f"there is no fit {name} (there: {there}); make one with dsr_fit or dsr_load")
@@ -237,6 +327,8 @@ class Jobs:
             file, data = fit.fetch()
             fit = self.load(name, data)
             fit.file = file
+        if fit.phase == "stored" and fit.detached:
+            fit = self.load(name)
         if fit.phase != "ready":
             raise JobError(f"{fit.line()}; it can be used when it is ready")
         return fit
@@ -260,22 +352,53 @@ class Jobs:
     def cancel(self, name: str) -> bool:
         """Ask the fit's activity to stop; whether there was one. Raises JobError for an unknown name."""
         fit = self.fits.get(name)
+        if fit is None or (not fit.activity and fit.phase in ("failed", "cancelled")):
+            # Refused, perhaps, since a detached one of that name is under way.
+            self.look(name)
+            fit = self.fits.get(name)
         if fit is None:
             raise JobError(f"there is no fit {name} to cancel")
         running = bool(fit.activity)
         fit.stop.set()
+        if fit.detached and not running:
+            running = bool(self.backend().call("stop", {"fit": name}, timeout=20)[0].get("stopped"))
         return running
+
+    def look(self, name: str = "") -> None:
+        """Learn how far detached fits are, those of earlier sessions, too. Raises JobError or BackendError.
+
+        A backend is started for it only where it may know of that fit, or of any.
+        """
+        backend = self._backend
+        if backend is None or not backend.alive:
+            if not detached.likely(os.path.join(home(), "fits"), name):
+                return
+            backend = self.backend()
+        for one, status in detached.listed(backend).items():
+            fit = self.fits.get(one)
+            if fit is None:
+                fit = self.fits[one] = Fit(one)
+            elif fit.activity or not (fit.detached or fit.phase in ("failed", "cancelled")):
+                # It is newer than that one.
+                continue
+            detached.update(fit, status)
 
     # Asking
 
     def wait(self, fit: Fit, call: Call, say: Say = lambda text: None) -> tuple[dict[str, Any], Arrays]:
         """The answer to a call, with progress lines on the way. Raises Cancelled or BackendError."""
-        asked = False
+        asked: float | None = None
         try:
             while not call.done:
-                if fit.stop.is_set() and not asked:
-                    asked = True
+                if fit.stop.is_set() and asked is None:
+                    asked = time.monotonic()
                     call.cancel()
+                if asked is not None and time.monotonic() - asked > CANCEL_SECONDS:
+                    self._end_backend()
+                    raise Cancelled(
+                        f"{fit.name}: cancelled; the backend did not stop within {CANCEL_SECONDS:g} s and was ended, "
+                        "the next command starts another"
+                    )
                 self._say_progress(fit, say)
                 time.sleep(0.02)
             return call.result()
@@ -342,7 +465,8 @@ class Jobs:
     ) -> None:
         """Surfaces, then the fit, in turn with other fits. Raises Cancelled, BackendError or ExtractError.
 
-        sources: one for each of the fit's trajectories. how: what `open` is told besides: resume, family, frozen.
+        sources: one for each of the fit's trajectories. how: what `open` is told besides: resume, family, frozen;
+        and whether to detach it.
         """
         try:
             if not self._turn.acquire(blocking=False):
@@ -361,9 +485,10 @@ class Jobs:
             fit.phase = "cancelled"
             raise
         except BackendError as error:
-            fit.phase, fit.error = "failed", str(error)
-            if error.code == "lost":
-                fit.error += f"; the same dsr_fit with resume=1, name={fit.name} goes on from the surfaces it had"
+            lost = error.code == "lost"
+            fit.error = f"{fit.lost()} ({str(error).removesuffix('; start it again')})" if lost else str(error)
+            fit.phase = "failed"
+            if lost:
                 raise BackendError(error.code, fit.error) from error
             raise
         except Exception as error:
@@ -375,13 +500,15 @@ class Jobs:
     def _fit(
         self, fit: Fit, sources: Sequence[extract.Source], config: dict[str, Any], how: dict[str, Any], say: Say
     ) -> None:
-        backend = self.backend()
+        backend = self.backend(fit)
+        detach = how.pop("detach", False)
         fit.device = self.device_name()
         opened = {"config": config, "object": sources[0].object, "source": sources[0].to_json(), **how}
         if fit.family:
             names = [t.name for t in fit.trajectories]
             described = {name: source.to_json() for name, source in zip(names, sources, strict=True)}
             opened.update(trajectories=names, object=", ".join(names), source={"trajectories": described})
+        opened["asked"] = interrupted.asked(sources)
         preview, arrays = fit.preview or ({}, {})
         if preview:
             opened["preview"] = preview
@@ -422,6 +549,11 @@ class Jobs:
             on = self.device.get("device") if config["device"] == "auto" else config["device"]
             if config["preset"] == "paper" and config["budget"] is None and on == "cpu":
                 print(f" {fit.name}: warning: {PAPER_ON_CPU}")
+            if detach:
+                status, _ = self.ask(fit, "detach")
+                fit.phase, fit.fraction, fit.detached = "starting", 0.0, detached.where(status)
+                finished = True
+                return
             fit.phase, fit.fraction = "sampling", 0.0
             result, _ = self.wait(fit, backend.submit("fit", {"fit": fit.name}), say)
             fit.report = dict(result["report"])
@@ -435,17 +567,16 @@ class Jobs:
 
     # Files
 
-    def load(self, name: str, data: bytes) -> Fit:
-        """Give the content of a `.dsr` to the backend and enter it as a fit. Raises JobError or
-        BackendError.
+    def load(self, name: str, data: bytes | None = None) -> Fit:
+        """Give the content of a `.dsr` to the backend, or let it take what is in its own folder, and enter it as a fit.
+        Raises JobError or BackendError.
         """
         old = self.fits.get(name)
         if old is not None and old.activity:
             raise JobError(f"{name} is busy with {old.activity}; wait for it, or give another name")
         fit = Fit(name)
-        result, _ = self.wait(
-            fit, self.backend().submit("load", {"fit": name}, {"file": np.frombuffer(data, np.uint8)})
-        )
+        arrays = {} if data is None else {"file": np.frombuffer(data, np.uint8)}
+        result, _ = self.wait(fit, self.backend().submit("load", {"fit": name}, arrays))
         fit.report = dict(result["report"])
         source = fit.report.get("source") or {}
         reports = fit.report.get("trajectories")

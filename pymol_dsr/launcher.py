@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -19,7 +20,27 @@ from collections import deque
 from collections.abc import Callable
 from typing import IO
 
+from . import answers
+
 _PROGRAM = "dsr-backend"
+_SSH_ALIVE = ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
+# What ssh, shells and Pythons say last, and what helps.
+_REMEDIES = (
+    ("Could not resolve hostname", "correct the host in `dsr_set backend, ...`"),
+    (
+        "Permission denied",
+        "let ssh in with a key and without a question (ssh-copy-id HOST, ssh-add), until `ssh HOST true` in a terminal "
+        "asks nothing",
+    ),
+    ("Host key verification failed", "`ssh HOST` once in a terminal, to see and accept the key of that host"),
+    ("Connection refused|timed out|No route to host", "see whether that host is up and the port is right"),
+    (
+        "command not found|[Nn]o such file or directory|not found in .PATH|: not found",
+        "give the whole path of dsr-backend over there (`dsr_set backend, ssh -T HOST /path/to/dsr-backend serve`), or "
+        'install it there: pip install "pymol-dsr[backend]"',
+    ),
+    ("No module named", 'install it there: pip install "pymol-dsr[backend]"'),
+)
 _STDERR_LINES = 200
 _STDERR_LINE = 1000  # bytes; longer lines are split
 
@@ -48,7 +69,8 @@ def find_command(setting: str | None = None) -> list[str]:
 
     The setting, else `dsr-backend` on PATH, else beside PyMOL's Python, else that Python itself.
     `setting` is split as a shell would, but nothing in it is expanded except `~` at the start of the program.
-    A command that ends in the program `dsr-backend` gets its argument `serve`. Torch is looked for, never
+    A command that ends in the program `dsr-backend` gets its argument `serve`, and ssh is told to notice within 15 s
+    that its line is dead. Torch is looked for, never
     imported.
     """
     if setting is not None and setting.strip():
@@ -90,8 +112,17 @@ def _from_setting(setting: str) -> list[str]:
             "correct it with "
             '`dsr_set backend, ...`, or install one with `pip install "pymol-dsr[backend]"`'
         )
+    if os.path.basename(program) in ("ssh", "ssh.exe") and "ServerAlive" not in setting:
+        # A line that went silent is else noticed by nobody.
+        words[1:1] = _SSH_ALIVE
     last = os.path.basename(words[-1])
     return [program, *words[1:], *(["serve"] if last in (_PROGRAM, _PROGRAM + ".exe") else [])]
+
+
+def is_local(command: list[str]) -> bool:
+    """Whether a command starts a backend on this machine, as far as it shows: `dsr-backend` itself, or a Python."""
+    name = os.path.basename(command[0]).lower()
+    return name.startswith((_PROGRAM, "python", "pypy"))
 
 
 def _importable(module: str) -> bool:
@@ -197,6 +228,15 @@ class Process:
         tail = self.stderr_tail()
         return how + (f"; its last words: {tail[-1]!r}" if tail else "; it wrote nothing to stderr")
 
+    def remedy(self) -> str:
+        """What to do about how the process ended, as far as its last words say."""
+        if self._popen.poll() not in (None, 0):
+            said = "\n".join(self.stderr_tail()[-3:])
+            for words, todo in _REMEDIES:
+                if re.search(words, said):
+                    return todo
+        return "start it again"
+
     def stop(self, ask: Callable[[], None], hang_up: Callable[[], None], grace: float) -> None:
         """End the process: ask, close its stdin (`hang_up`), SIGTERM, SIGKILL to its group.
 
@@ -242,7 +282,7 @@ class Process:
                     return
                 text = line.decode("utf-8", "replace").replace("\r", "\n").strip()
                 if text:
-                    self._tail.append(text.splitlines()[-1])
+                    self._tail.append(answers.harmless(text.splitlines()[-1]))
 
 
 def _signal_name(number: int) -> str:

@@ -27,7 +27,8 @@ class Preview:
         self.name = preview_name(fit.name, _self)
         self._fit, self._self = fit, _self
         self._count = 0
-        self._over = False
+        self._waiting: Arrays | None = None
+        self._loading = self._begun = self._over = False
         self._lock = threading.Lock()
         first = fit.trajectories[0]
         self._colors = scene.atom_colors(first, _self)
@@ -43,14 +44,30 @@ class Preview:
     def __call__(self, params: dict[str, Any], arrays: Arrays) -> None:
         with self._lock:
             self._count += 1
-            number = self._count
-        Background(target=self._load, args=(number, arrays), name="dsr-preview", daemon=True).start()
+            self._waiting = arrays
+            # One thread, however fast they come; those in between are passed over.
+            start, self._loading = not self._loading, True
+        if start:
+            Background(target=self._work, name="dsr-preview", daemon=True).start()
 
     def end(self) -> None:
         """Take it away: there will be no fit."""
         with self._lock:
             self._over = True
         scene.in_gui(self._self, remove, [self.name], self._self)
+
+    def _work(self) -> None:
+        try:
+            while True:
+                with self._lock:
+                    number, arrays, self._waiting = self._count, self._waiting, None
+                    if arrays is None:
+                        self._loading = False
+                        return
+                self._load(number, arrays)
+        except BaseException:
+            self._loading = False
+            raise
 
     def _load(self, number: int, arrays: Arrays) -> None:
         if not len(arrays["faces"]):
@@ -63,7 +80,8 @@ class Preview:
         # A sharper one may have overtaken this one.
         if self._over or number < self._count:
             return
-        if number == 1:
+        if not self._begun:
+            self._begun = True
             # What an earlier fit of this name has left would hide it.
             scene.switch_off(self._fit.name, self._self)
             remove([live_name(self._fit.name, self._self)], self._self)

@@ -12,7 +12,7 @@ import hashlib
 import os
 from typing import Any
 
-from . import jobs
+from . import answers, jobs
 
 FORMAT = "dsr session 1"
 # The name under which PyMOL keeps it, in what it saves and restores for scripts.
@@ -59,7 +59,7 @@ def save(session: dict[str, Any], *, _self: Any) -> bool:
     for name, reference in fits.items():
         if not reference["sha256"]:
             where = f"its file {reference['path']} is not on this machine" if reference["path"] else "it has no file"
-            print(f" {name}: {where}, so the session can't name it; dsr_save {name}, {name}.dsr, then save again")
+            _say(f" {name}: {where}, so the session can't name it; dsr_save {name}, {name}.dsr, then save again")
     setattr(kept, KEY, {"format": FORMAT, "fits": fits, "movies": found})
     return True
 
@@ -72,24 +72,29 @@ def restore(session: dict[str, Any], *, _self: Any) -> bool:
     try:
         fits, found = _read(stored)
     except (KeyError, TypeError, ValueError) as error:
-        print(f" dsr: what this session says of its fits can't be read ({error}); dsr_load brings them back")
+        _say(f" dsr: what this session says of its fits can't be read ({error}); dsr_load brings them back")
         return True
     _movies.update(found)
     for name, (path, digest) in fits.items():
         if name in jobs.jobs.fits:
             continue
         if not digest:
-            print(f" {name}: the session names no file of this fit; its surfaces play, dsr_load brings the fit back")
+            _say(f" {name}: the session names no file of this fit; its surfaces play, dsr_load brings the fit back")
             continue
         fetch = functools.partial(_fetch, name, path, digest, _self)
         jobs.jobs.fits[name] = jobs.Fit(name, phase="stored", file=path, digest=digest, fetch=fetch)
         fault = _fault(path, digest)
         if fault:
-            print(f" {name}: {fault}; its surfaces play, and 'dsr_load FILE, {name}' brings the fit back")
+            _say(f" {name}: {fault}; its surfaces play, and 'dsr_load FILE, {name}' brings the fit back")
         else:
             again = next((one["command"] for one in found.values() if one["fit"] == name), "")
-            print(f" {name}: from {path}, loaded when used" + (f"; made by: {again}" if again else ""))
+            _say(f" {name}: from {path}, loaded when used" + (f"; made by: {again}" if again else ""))
     return True
+
+
+def _say(line: str) -> None:
+    # A session may be anybody's.
+    print(answers.harmless(line))
 
 
 def _fetch(name: str, file: str, digest: str, _self: Any) -> tuple[str, bytes]:

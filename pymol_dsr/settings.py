@@ -25,7 +25,7 @@ def _backend(value: str) -> str:
 
 
 def _device(value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", value):
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", value):
         raise SettingsError(f"device {value}: write auto, cpu, cuda or cuda:1")
     return value
 
@@ -42,8 +42,14 @@ def _folder(value: str) -> str:
 
 
 def _workers(value: str) -> str:
-    if not value.isdigit() or int(value) > 64:
+    if not re.fullmatch(r"[0-9]{1,2}", value) or int(value) > 64:
         raise SettingsError(f"workers {value}: a whole number from 0 (as many as cores, at most 8) to 64")
+    return value
+
+
+def _wait(value: str) -> str:
+    if not re.fullmatch(r"[0-9]{1,6}", value) or not 0 < int(value) <= 604_800:
+        raise SettingsError(f"wait {value}: a whole number of seconds from 1 to 604800")
     return value
 
 
@@ -53,6 +59,7 @@ KEYS: dict[str, tuple[str, Callable[[str], str], str]] = {
     "device": ("auto", _device, "where a fit runs unless dsr_fit says: auto, cpu, cuda, cuda:1"),
     "folder": ("", _folder, "folder of finished fits, or nothing for ~/.pymol_dsr"),
     "workers": ("0", _workers, "surface processes at once, 0 for as many as cores, at most 8"),
+    "wait": ("60", _wait, "most seconds for a backend to start, its place in a queue included"),
 }
 _memory: dict[str, str] = {}
 
@@ -73,6 +80,8 @@ def put(key: str, value: str) -> bool:
     Raises SettingsError or LaunchError, and then changes nothing.
     """
     _known(key)
+    if "\0" in value:
+        raise SettingsError(f"{key}: the value has a character in it that no name may have")
     value = KEYS[key][0] if value == "default" else KEYS[key][1](value)
     _memory[key] = value
     plugins = _loaded_plugins()

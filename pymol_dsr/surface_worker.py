@@ -4,18 +4,19 @@ Started by extract.py with the same Python and PyMOL as the window, so that a lo
 leaves the window alone and nothing of the user's scene is touched. Frames (see protocol.py) on stdin and
 stdout:
 
-``session`` {object, settings, route} + arrays session u1 (pickled PyMOL session of one state), atoms i4[A]
+``session`` {object, settings, route} + arrays session u1 (PyMOL session of one state, JSON), atoms i4[A]
 (indices from 0 of the atoms to keep), then ``surface`` {key} + atoms f4[A,3], each answered with
 points f4[N,3], normals f4[N,3], faces i4[M,3], and ``smooth`` + atoms f4[S,A,3], answered with atoms f4[S,A,3].
 
-The pickle comes from extract.py in the parent process and from nowhere else.
+What is bytes in a session is {"bytes": base64} in that JSON.
 """
 
 from __future__ import annotations
 
+import base64
 import importlib.util
+import json
 import os
-import pickle
 import sys
 import time
 from types import ModuleType
@@ -41,7 +42,7 @@ def open_object(pymol: Any, params: dict[str, Any], arrays: dict[str, np.ndarray
     """Set the scene up: one object with the kept atoms only, shown as a surface."""
     cmd = pymol.cmd
     name = params["object"]
-    cmd.set_session(pickle.loads(arrays["session"].tobytes()), partial=1, quiet=1)
+    cmd.set_session(json.loads(arrays["session"].tobytes(), object_hook=_bytes), partial=1, quiet=1)
     for key, value in params["settings"].items():
         cmd.set(key, value)
     # create() would lose the settings of the object, so the atoms that are not wanted go instead.
@@ -63,6 +64,10 @@ def open_object(pymol: Any, params: dict[str, Any], arrays: dict[str, np.ndarray
     cmd.show_as("surface", name)
     # One colour: the text route writes a material per colour.
     cmd.color("white", name)
+
+
+def _bytes(value: dict[str, Any]) -> Any:
+    return base64.b64decode(value["bytes"]) if list(value) == ["bytes"] else value
 
 
 def surface(pymol: Any, name: str, atoms: np.ndarray, route: str) -> tuple[dict[str, np.ndarray], str]:

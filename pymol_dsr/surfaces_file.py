@@ -7,10 +7,13 @@ text).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Sequence
-from typing import Any
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from typing import IO, Any
 
 import numpy as np
 
@@ -34,13 +37,15 @@ def check_path(path: str) -> str:
     return full
 
 
-def write(path: str, source: Source, surfaces: Sequence[Surface]) -> None:
-    """Write `surfaces` of `source`, by rising state; a file that stood there is replaced by a whole one only.
+def write(path: str, source: Source, surfaces: Iterable[Surface]) -> None:
+    """Write `surfaces` of `source`, which may come in any order, by rising state; a file that stood there is
+    replaced by a whole one only.
 
-    Raises ValueError for a bad path (see check_path), OSError when writing fails.
+    Each is written down as it comes, and the file put together from that: memory does not grow with the states, and on
+    the way there is room on the disk for two such files. Raises ValueError for a bad path (see check_path) or no
+    surfaces, OSError when writing fails.
     """
     path = check_path(path)
-    ordered = sorted(surfaces, key=lambda s: s.state)
     meta: dict[str, Any] = {
         "object": source.object,
         "selection": source.selection,
@@ -51,20 +56,59 @@ def write(path: str, source: Source, surfaces: Sequence[Surface]) -> None:
     # Not a temporary file of Python's making: those are for their owner alone.
     draft = f"{path}.{os.getpid()}.part"
     try:
-        with open(draft, "wb") as stream:
-            np.savez(
-                stream,
-                format=np.array(FORMAT),
-                states=np.array([s.state for s in ordered], "<f8"),
-                point_counts=np.array([len(s.points) for s in ordered], "<i8"),
-                face_counts=np.array([len(s.faces) for s in ordered], "<i8"),
-                points=np.concatenate([s.points for s in ordered]),
-                normals=np.concatenate([s.normals for s in ordered]),
-                faces=np.concatenate([s.faces for s in ordered]),
-                atoms=np.stack([s.atoms for s in ordered]),
-                meta=np.array(json.dumps(meta)),
-            )
+        with contextlib.ExitStack() as stack:
+            # Nameless, so that nothing of them is left whatever happens.
+            folder = os.path.dirname(os.path.abspath(path))
+            parts = {
+                name: _Part(stack.enter_context(tempfile.TemporaryFile(dir=folder)), dtype)
+                for name, dtype in (("points", "<f4"), ("normals", "<f4"), ("faces", "<i4"), ("atoms", "<f4"))
+            }
+            arrived = []
+            for surface in surfaces:
+                arrived.append(surface.state)
+                for name, part in parts.items():
+                    part.add(getattr(surface, name))
+            if not arrived:
+                raise ValueError(f"{path}: there are no surfaces to write")
+            order = np.argsort(arrived, kind="stable")
+            numbers = {
+                "format": np.array(FORMAT),
+                "states": np.array(arrived, "<f8")[order],
+                "point_counts": np.array(parts["points"].rows, "<i8")[order],
+                "face_counts": np.array(parts["faces"].rows, "<i8")[order],
+                "meta": np.array(json.dumps(meta)),
+            }
+            with zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
+                for name, array in numbers.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                        np.lib.format.write_array(stream, array, version=(1, 0), allow_pickle=False)
+                for name, part in parts.items():
+                    rows = (len(arrived), part.rows[0]) if name == "atoms" else (sum(part.rows),)
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                        part.copy(stream, order, (*rows, 3))
         os.replace(draft, path)
     finally:
         if os.path.exists(draft):
             os.unlink(draft)
+
+
+class _Part:
+    """Arrays [n,3] of one name on the disk, in the order in which they came."""
+
+    def __init__(self, file: IO[bytes], dtype: str) -> None:
+        self.rows: list[int] = []
+        self._file, self._dtype = file, np.dtype(dtype)
+
+    def add(self, array: np.ndarray) -> None:
+        self.rows.append(len(array))
+        self._file.write(np.ascontiguousarray(array, self._dtype).tobytes())
+
+    def copy(self, stream: IO[bytes], order: np.ndarray, shape: tuple[int, ...]) -> None:
+        """All of them as one .npy array, in that order."""
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        ends = np.cumsum(self.rows) * 3 * self._dtype.itemsize
+        for at in order:
+            size = self.rows[at] * 3 * self._dtype.itemsize
+            self._file.seek(int(ends[at]) - size)
+            stream.write(self._file.read(size))

@@ -14,6 +14,8 @@ import pytest
 # Before torch is imported, here and in the processes that tests start: spinning threads on shared cores wait for each
 # other, which made tests take ten times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# One thread each: there is a test for every core already.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

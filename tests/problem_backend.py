@@ -177,6 +177,9 @@ def worker(patience: str = "1") -> None:
         def status(self) -> dict[str, Any]:
             return {"bench": {"phase": "ready", "fraction": 1.0, "loss": float("nan"), "released": self.released}}
 
+        def interrupted(self) -> dict[str, Any]:
+            return {}
+
         def release(self) -> None:
             self.released += 1
 
@@ -244,6 +247,75 @@ def worker(patience: str = "1") -> None:
             return {}, {"values": np.zeros(1001, np.uint8)}
 
     server.serve(*streams, Bench())
+
+
+def play(how: str) -> None:
+    """Fits of the states 1 and 2 of one object, with surfaces of before and a mesh of a tetrahedron; `how` breaks it.
+
+    dies: at step 7. deaf: ignores that a fit is cancelled. stubborn: that, shutdown, the end of stdin and SIGTERM.
+    Others are what is wrong with a mesh.
+    """
+    if how == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    greet()
+    points = np.array([[0, 0, 0], [3, 0, 0], [0, 3, 0], [0, 0, 3]], "<f4")
+    mesh = {"points": points, "normals": np.tile(np.array([[0, 0, 1]], "<f4"), (4, 1))}
+    mesh["faces"] = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], "<i4")
+    if how == "nan points":
+        mesh["points"] = np.where(points == 3, np.nan, points).astype("<f4")
+    elif how == "infinite normals":
+        mesh["normals"] = mesh["normals"] * np.float32("inf")
+    elif how == "faces past the end":
+        mesh["faces"] = mesh["faces"] + 1
+    elif how == "negative faces":
+        mesh["faces"] = mesh["faces"] - 1
+    elif how == "normals of another size":
+        mesh["normals"] = mesh["normals"][:3]
+    elif how == "large":
+        mesh["faces"] = np.tile(mesh["faces"], (5000, 1))
+    elif how == "no faces":
+        del mesh["faces"]
+    about = {"time": 1.0, "area": 1.0, "volume": 1.0, "islands_dropped": 0, "expected_error": None}
+    about |= {"extrapolated": False, "seconds": 0.1}
+    while (frame := read_frame(requests)) is not None:  # type: ignore[arg-type]
+        number, method, params = frame[0]["id"], frame[0]["method"], frame[0]["params"]
+        result: dict[str, Any] = {}
+        arrays = {}
+        if method == "open":
+            source = params["source"]
+            result = {"states": [1, 2]}
+        elif method == "fit" and how in ("dies", "deaf", "stubborn"):
+            progress = {"fit": params["fit"], "phase": "fit", "fraction": 0.5, "step": 7, "checkpoint": 5, "loss": 0.1}
+            say({"kind": "event", "event": "progress", "params": progress})
+            if how == "dies":
+                os.kill(os.getpid(), signal.SIGKILL)
+            continue
+        elif method == "fit":
+            time.sleep(0.3 if how == "tardy" else 0.0)
+            result = {"report": {"states": [1, 2], "device": "cpu", "source": source, "seconds": 0.1}}
+        elif method == "mesh":
+            result, arrays = about, mesh
+        elif method == "shutdown" and how != "stubborn":
+            sys.exit(0)
+        elif method == "shutdown":
+            continue
+        write_frame(out, {"kind": "reply", "id": number, "result": result}, arrays)
+    if how == "stubborn":
+        linger()
+
+
+def small(seconds: str = "0.05", steps: str = "400") -> None:
+    """The real backend with small numbers behind the presets, and checkpoints of the training every so many seconds."""
+    from dsr_backend.__main__ import claim_streams
+
+    streams = claim_streams()
+    from dsr_backend import server, training
+    from dsr_backend.config import PRESETS, PaperPreset, Preset
+
+    training.SECONDS = float(seconds)
+    PRESETS["preview"] = Preset(spacing=1.4, density=4.0, iterations=10, decoder_steps=100, batch=2048)
+    PRESETS["paper"] = PaperPreset(width=32, layers=4, latent=8, points=64, cpu_points=32, steps=int(steps), halvings=2)
+    server.serve(*streams)
 
 
 if __name__ == "__main__":

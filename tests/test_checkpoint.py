@@ -65,7 +65,7 @@ def forged(data, change):
     change(tensors, about)
     tensors = {name: value.contiguous() for name, value in tensors.items()}
     metadata["field"] = json.dumps(about)
-    metadata["digest"] = checkpoint._digest(tensors, metadata)
+    metadata["digest"] = checkpoint.digest(tensors, metadata)
     return safetensors.torch.save(tensors, metadata)
 
 
@@ -80,7 +80,7 @@ def old(data):
         tensors[name] = values.half() if name.endswith("_modes") else values
     assert not len(tensors.pop("latent"))
     metadata |= {"format": "dsr 1", "field": json.dumps(about)}
-    metadata["digest"] = checkpoint._digest(tensors, metadata)
+    metadata["digest"] = checkpoint.digest(tensors, metadata)
     return safetensors.torch.save(tensors, metadata)
 
 

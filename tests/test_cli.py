@@ -255,12 +255,12 @@ def test_a_job_that_a_scheduler_ends_leaves_no_pymol_behind(monkeypatch, tmp_pat
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_ctrl_c_does_not_wait_for_a_silent_pymol(made, here, monkeypatch, tmp_path):
-    from dsr_backend import cli
+    from dsr_backend import extraction
 
     silent = tmp_path / "python"
     silent.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
     silent.chmod(0o755)
-    monkeypatch.setattr(cli, "_pymol_python", lambda: str(silent))
+    monkeypatch.setattr(extraction, "pymol_python", lambda: str(silent))
 
     def press():
         while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
@@ -532,14 +532,14 @@ def test_bad_input_is_one_line_and_code_2(made, here, monkeypatch, words, messag
     [
         (RequestError("diverged", "the loss is no number"), 1, "the loss is no number"),
         (RequestError("bad-request", "no such thing"), 2, "no such thing"),
-        (RuntimeError("CUDA out of memory. Tried\nto"), 1, "out of memory (CUDA out of memory. Tried to)"),
+        (RuntimeError("CUDA out of memory. Tried\nto"), 1, "ran out of memory (CUDA out of memory. Tried to)"),
         (OSError(28, "No space left on device", "x.dsr"), 1, "x.dsr: No space left on device"),
     ],
 )
 def test_work_that_fails_is_one_line_too(made, here, monkeypatch, tmp_path, error, code, message):
     from dsr_backend import trainer
 
-    def fail(*args):
+    def fail(*args, **more):
         raise error
 
     monkeypatch.setattr(trainer, "fit", fail)
@@ -550,7 +550,7 @@ def test_work_that_fails_is_one_line_too(made, here, monkeypatch, tmp_path, erro
 def test_a_fault_of_ours_keeps_its_traceback(made, here, monkeypatch, tmp_path):
     from dsr_backend import trainer
 
-    monkeypatch.setattr(trainer, "fit", lambda *args: 1 / 0)
+    monkeypatch.setattr(trainer, "fit", lambda *args, **more: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         here("fit", made / "pep.npz", "-o", tmp_path / "x.dsr")
 

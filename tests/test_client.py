@@ -462,7 +462,8 @@ def test_an_answer_that_is_too_large_is_an_error(bench: Backend) -> None:
 def test_an_unknown_method_names_the_known_ones(bench: Backend) -> None:
     error = failure(lambda: bench.call("mash", timeout=1))
     assert error.code == "bad-request"
-    assert "unknown method 'mash'; known: hello, ping, status, cancel, shutdown, echo" in error.message
+    known = "hello, ping, status, detached, stop, interrupted, cancel, shutdown, echo"
+    assert f"unknown method 'mash'; known: {known}" in error.message
 
 
 def test_close_cancels_and_ends(bench: Backend, tmp_path: Path) -> None:
@@ -663,7 +664,7 @@ def test_hello_comes_before_torch(connect: Callable[..., Backend]) -> None:
         ("save", {"fit": "adk"}, "no-fit", "there is no fit 'adk', neither in memory (there: none) nor as"),
         ("fit", {"fit": "adk"}, "bad-request", "fit 'adk' is not open: send `open` and its surfaces first"),
         ("surface", {"fit": "adk", "state": 1}, "bad-request", "fit 'adk' is not open"),
-        ("load", {"fit": "adk"}, "bad-request", "load needs the array 'file', got no arrays"),
+        ("load", {"fit": "adk"}, "no-fit", "there is no fit 'adk'"),
         ("open", {"fit": "adk", "config": {"sed": 1}}, "bad-request", "sed"),
     ],
 )
@@ -870,17 +871,16 @@ def program(path: Path) -> Path:
 def test_the_setting_comes_first(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(bare / "dsr-backend")
     ssh = program(bare / "ssh")
-    assert find_command("ssh -T gpu01 'dsr-backend' serve") == [
-        str(ssh),
-        "-T",
-        "gpu01",
-        "dsr-backend",
-        "serve",
-    ]
-    assert find_command("ssh gpu01 /opt/dsr-backend") == [str(ssh), "gpu01", "/opt/dsr-backend", "serve"]
-    assert find_command("ssh 'a b' $HOME;ls") == [str(ssh), "a b", "$HOME;ls"]
+    srun = program(bare / "srun")
+    assert find_command("srun -n 1 'dsr-backend' serve") == [str(srun), "-n", "1", "dsr-backend", "serve"]
+    assert find_command("srun /opt/dsr-backend") == [str(srun), "/opt/dsr-backend", "serve"]
+    alive = ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
+    assert find_command("ssh -T gpu01 dsr-backend") == [str(ssh), *alive, "-T", "gpu01", "dsr-backend", "serve"]
+    own = "ssh -o ServerAliveInterval=60 gpu01 dsr-backend serve"
+    assert find_command(own) == [str(ssh), *own.split()[1:]]
+    assert find_command("srun 'a b' $HOME;ls") == [str(srun), "a b", "$HOME;ls"]
     monkeypatch.setenv("HOME", str(bare))
-    assert find_command("~/ssh gpu01") == [str(ssh), "gpu01"]
+    assert find_command("~/srun gpu01") == [str(srun), "gpu01"]
 
 
 def test_path_then_beside_pymol(bare: Path) -> None:

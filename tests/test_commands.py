@@ -69,6 +69,7 @@ def refused(cmd, function, *args, **kwargs):
         ("dsr_fit pep+nope", 'selection nope: Invalid selection name "nope"'),
         ("dsr_fit pep, 1-5:1..", "'1-5:1..' is not a state or a range"),
         ("dsr_fit pep, family=nope", "there is no fit nope"),
+        ("dsr_fit pep, times=/no/such/file.txt", "No such file"),
         ("dsr_fit pep, frozen=1", "frozen 1: it keeps the network of a family; give family= too"),
         ("dsr_movie nope", "there is no fit nope (there: none)"),
         ("dsr_levels nope, 1", "there is no fit nope"),
@@ -174,6 +175,31 @@ def test_more_mistakes_with_fits_that_are_there(plugin, capfd, line, message):
     assert jobs.jobs._backend is None and not any(fit.activity for fit in jobs.jobs.fits.values())
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0 1 2", "it has 3 numbers and pep 6 states; give one for each state"),
+        ("0 1 2 2 3 4", "line 1: 2 comes after 2; times must rise from state to state"),
+        ("0, 1\n2\n4 ns 8 9", "line 3: ns: it is not a number"),
+    ],
+)
+def test_times_that_do_not_go_with_the_states_are_refused(plugin, tmp_path, text, message):
+    path = tmp_path / "times.txt"
+    path.write_text(text)
+    assert message in refused(plugin, commands.dsr_fit, "pep", times=str(path))
+
+
+def test_uneven_times_and_a_loop(backend, tmp_path):
+    path = tmp_path / "times.txt"
+    path.write_text("# ns\n0 1 2\n4 8 16")
+    commands.dsr_fit("pep", name="uneven", preset="preview", times=str(path), loop=1, _self=backend)
+    fit = jobs.jobs.get("uneven")
+    assert fit.report["states"] == [1, 2, 3, 4, 5, 6]
+    assert fit.report["forecast"].startswith("none, the states are a loop of")
+    commands.dsr_movie("uneven", "1-6", _self=backend)
+    assert backend.count_states("uneven") == 6
+
+
 def test_status_lists_the_trajectories_of_a_family(plugin):
     ready("fam", "pep", "two").trajectories[1].states = [1.0, 2.0, 3.0]
     ready("one", "")
@@ -203,7 +229,7 @@ def test_settings_are_checked_kept_and_reset(plugin):
     refused(plugin, commands.dsr_set, "workers", "-1")
     assert settings.get("workers") == "3"
     assert commands.dsr_set("workers", "default", _self=plugin) == {"workers": "0"}
-    assert set(commands.dsr_set(_self=plugin)) == {"backend", "device", "folder", "workers"}
+    assert set(commands.dsr_set(_self=plugin)) == {"backend", "device", "folder", "workers", "wait"}
 
 
 def test_preferences_that_were_not_loaded_are_not_overwritten(plugin, monkeypatch):
@@ -502,7 +528,7 @@ def test_a_killed_backend_fails_the_fit_and_the_next_one_works(backend):
     os.kill(jobs.jobs._backend.info["pid"], 9)
     wait_for(lambda: fit.phase == "failed", 10.0)
     assert "killed by signal 9" in fit.error and "\n" not in fit.error
-    assert "dsr_fit" in fit.error and "resume=1" in fit.error
+    assert "; dsr_resume one goes on from the surfaces it had (the backend" in fit.error
     commands.dsr_fit("pep", "1+3", name="two", preset="preview", _self=backend)
     assert jobs.jobs.fits["two"].phase == "ready"
 

@@ -120,7 +120,7 @@ def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def digest(wire: Wire) -> str:
     """Of all that is in the family's file; the order of texts in its header is any."""
-    return str(checkpoint._metadata(wire.call("save", fit="both")[1]["file"].tobytes())["digest"])
+    return str(checkpoint.metadata_of(wire.call("save", fit="both")[1]["file"].tobytes())["digest"])
 
 
 def radius(wire: Wire, time: float, **which: Any) -> float:

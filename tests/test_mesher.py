@@ -32,7 +32,7 @@ class Formula(Field):
         self.motion = Motion.of(np.array([1.0, 2.0]), None)
         self.report = {}
 
-    def at(self, time, smooth=None):
+    def _at(self, time, smooth):
         outside = not 1.0 <= time <= 2.0
         return FormulaSlice(time, outside, 0.7 if outside else 0.0, self.atoms, self.extent, self.device, self.formula)
 
@@ -358,3 +358,42 @@ def test_cancelling_stops_the_mesh_and_the_grid(polls, monkeypatch):
         with pytest.raises(Cancelled):
             make(balls(SPHERE), 1.0, cancelled=cancelled)
         assert left[0] == -1
+
+
+# Matter that shows twice, where the way to material coordinates folds
+
+
+def with_a_ghost(reach):
+    """A ball around its atoms, and another where there are none."""
+    field = balls(SPHERE, ((14.0, 0.0, 0.0), 3.0), atoms=np.float32([[0, 0, 0], [4, 0, 0], [-4, 0, 0]]))
+    # As one piece, which no island is.
+    two = field.formula
+    field.formula = lambda x: torch.minimum(two(x), (x[:, 1:].norm(dim=1) - 1.5).clamp_min((x[:, 0] - 9).abs() - 5))
+    field.reach = reach
+    return field
+
+
+@pytest.mark.parametrize("resolution", [0.5, 1.0])
+def test_no_surface_is_farther_from_all_atoms_than_the_training_surfaces(resolution):
+    free, held = (mesh(with_a_ghost(reach), 1.0, resolution=resolution) for reach in (np.inf, 6.0))
+    assert free.points[:, 0].max() > 16.0
+    assert held.points[:, 0].max() < 4.0 + 6.0 + resolution
+    away = np.linalg.norm(held.points[:, None] - held.atoms, axis=2).min(1)
+    assert away.max() < 6.0 + resolution
+    assert is_closed(held.faces) and len(held.nearest) == len(held.points)
+    body = held.points[:, 0] < 2.0
+    assert np.abs(np.linalg.norm(held.points[body], axis=1) - 6.0).max() < 0.05
+
+
+def test_grids_are_held_too():
+    field = with_a_ghost(6.0)
+    values = grid(field, 1.0, 1.0)
+    far = np.argwhere(values.values < 0.0) * values.spacing + values.origin
+    assert np.linalg.norm(far[:, None] - field.atoms, axis=2).min(1).max() <= 6.0
+
+
+def test_level_sets_may_be_that_much_farther_out():
+    field = balls(SPHERE, atoms=np.float32([[0, 0, 0]]))
+    field.reach = 6.0
+    plain = mesh(field, 1.0, level=3.0)
+    assert np.abs(np.linalg.norm(plain.points, axis=1) - 9.0).max() < 0.02

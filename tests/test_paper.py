@@ -284,12 +284,12 @@ def test_sigma_is_that_of_the_state_s_own_points():
 
 
 def test_all_states_have_their_turn():
-    batches = paper._batches(5, 2, torch.Generator().manual_seed(0))
+    batches = paper._Batches(5, 2, torch.Generator().manual_seed(0))
     drawn = torch.cat([next(batches) for _ in range(10)])
     assert np.bincount(drawn).tolist() == [4] * 5
     assert all(sorted(five.tolist()) == list(range(5)) for five in drawn.reshape(-1, 5))
     # More than there are: the same state again, with other points.
-    assert sorted(next(paper._batches(1, 3, torch.Generator())).tolist()) == [0, 0, 0]
+    assert sorted(next(paper._Batches(1, 3, torch.Generator())).tolist()) == [0, 0, 0]
 
 
 # Normalisation

@@ -6,18 +6,26 @@ finds them again, and of a long trajectory only those looked at are in memory.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from . import surfaces
+from . import storage, surfaces
+from .errors import RequestError
 from .surfaces import Surface
 
-__all__ = ["Aside", "Series"]
+__all__ = ["TRAINING", "Aside", "Series", "interrupted"]
 
 ABOUT = "about.json"
+# Where preset `paper` keeps its training, beside the surfaces.
+TRAINING = "training.safetensors"
+# Which process has the fit open.
+OWNER = "owner.json"
 
 
 class Series(Sequence[Surface]):
@@ -52,9 +60,23 @@ class Aside:
     """
 
     def __init__(
-        self, folder: Path, about: dict[str, Any], count: int, resume: bool, say: Callable[[str], None]
+        self,
+        folder: Path,
+        about: dict[str, Any],
+        count: int,
+        resume: bool,
+        say: Callable[[str], None],
+        asked: dict[str, Any] | None = None,
     ) -> None:
-        """about: what the surfaces are of, in JSON values; those that `resume` finds must be of the same."""
+        """about: what the surfaces are of, in JSON values; those that `resume` finds must be of the same. asked:
+        what else was asked of the fit, kept for `interrupted`. Raises RequestError where another process has it open.
+        """
+        if owner := _owner(folder):
+            raise RequestError(
+                "bad-request",
+                f"fit {folder.name.removesuffix('.surfaces')!r} is under way in another backend on this folder "
+                f"({owner}): wait for it, or give another name",
+            )
         self.folder, self._say, self._failed = folder, say, False
         self._parts: list[dict[float, Surface | Path]] = [{} for _ in range(count)]
         self._atoms: list[tuple[float, int] | None] = [None] * count
@@ -62,20 +84,21 @@ class Aside:
             self._take_up(about)
         if not any(self._parts):
             shutil.rmtree(folder, ignore_errors=True)
-            self._write(lambda: self._begin(about))
+        self._write(self.folder / ABOUT, 0, lambda: self._begin({**about, "asked": asked or {}}))
 
     def _begin(self, about: dict[str, Any]) -> None:
         for number in range(len(self._parts)):
             (self.folder / str(number)).mkdir(parents=True, exist_ok=True)
-        (self.folder / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+        (self.folder / OWNER).write_text(json.dumps(_process(os.getpid())), encoding="utf-8")
+        storage.write(self.folder / ABOUT, json.dumps(about).encode())
 
     def _take_up(self, about: dict[str, Any]) -> None:
         try:
-            found = json.loads((self.folder / ABOUT).read_text(encoding="utf-8"))
+            found = _about(self.folder)
         except (OSError, ValueError) as error:
             self._say(f"it begins anew: it left no surfaces to go on from ({error})")
             return
-        if found != json.loads(json.dumps(about)):
+        if {key: found.get(key) for key in about} != json.loads(json.dumps(about)):
             self._say(f"it begins anew: the surfaces in {self.folder} are of other atoms or settings")
             return
         for number in range(len(self._parts)):
@@ -95,7 +118,8 @@ class Aside:
         """Raises ValueError where it has other atoms than those before."""
         self._check(number, surface)
         path = self.folder / str(number) / f"{surface.state!r}.npz"
-        written = self._write(lambda: surfaces.write(path, [surface], {}))
+        size = sum(array.nbytes for array in (surface.points, surface.normals, surface.faces))
+        written = self._write(path, size, lambda: surfaces.write(path, [surface], {}))
         self._parts[number][surface.state] = path if written else surface
 
     def get(self, number: int, state: float) -> Surface:
@@ -103,6 +127,17 @@ class Aside:
 
     def series(self, number: int) -> Series:
         return Series(self._parts[number])
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of them are in files."""
+        return not self._failed
+
+    def close(self) -> None:
+        """Leave them to whoever resumes the fit."""
+        # What stays says so until this process ends.
+        with contextlib.suppress(OSError):
+            (self.folder / OWNER).unlink()
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -116,12 +151,82 @@ class Aside:
                 "give each molecule a trajectory of its own"
             )
 
-    def _write(self, write: Callable[[], None]) -> bool:
+    def _write(self, path: Path, size: int, write: Callable[[], None]) -> bool:
         if self._failed:
             return False
         try:
             write()
         except OSError as error:
             self._failed = True
-            self._say(f"it can't be resumed should it be interrupted: {self.folder} not written: {error}")
+            told = f"{path} ({size} bytes)" if size else str(path)
+            self._say(f"it can't be resumed should it be interrupted: {told} not written: {error}")
         return not self._failed
+
+
+def interrupted(folder: Path) -> dict[str, dict[str, Any]]:
+    """The fits of which surfaces wait in `folder` and that no other process has open: what they are of and what was
+    asked (source, trajectories, asked), how many surfaces there are, and the step of the checkpoint of their training
+    (None where there is none).
+    """
+    found = {}
+    for waiting in sorted(folder.glob("*.surfaces")):
+        if _owner(waiting):
+            continue
+        try:
+            about = _about(waiting)
+        except (OSError, ValueError):
+            # Ended before it began, or not ours.
+            continue
+        count = sum(1 for _ in waiting.glob("*/*.npz"))
+        path = waiting / TRAINING
+        step = _step(path)
+        step = _step(storage.previous_of(path)) if step is None else step
+        found[waiting.name.removesuffix(".surfaces")] = {**about, "surfaces": count, "step": step}
+    return found
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """Raises OSError or ValueError."""
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{folder / ABOUT} is nested too deep") from error
+    if not isinstance(about, dict):
+        raise ValueError(f"{folder / ABOUT} is no JSON object")
+    return about
+
+
+def _step(path: Path) -> int | None:
+    """The step of a training's checkpoint, from the head of the file alone: torch may not be there yet."""
+    try:
+        with open(path, "rb") as file:
+            header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), 2**20)))
+        step = json.loads(header["__metadata__"]["state"])["step"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return step if isinstance(step, int) else None
+
+
+def _process(number: int) -> dict[str, Any]:
+    """What tells a process from another that has its number later."""
+    began = ""
+    # Not every system says it.
+    with contextlib.suppress(OSError, IndexError):
+        began = Path(f"/proc/{number}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[19]
+    return {"pid": number, "host": socket.gethostname(), "began": began}
+
+
+def _owner(folder: Path) -> str:
+    """The other process of this machine that has the fit open, in words; empty where there is none that lives."""
+    try:
+        told = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        number = told["pid"]
+        if number == os.getpid() or not isinstance(number, int) or number < 1:
+            return ""
+        os.kill(number, 0)
+    except PermissionError:
+        # It lives, and is somebody else's.
+        pass
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, OverflowError):
+        return ""
+    return f"process {number} on {told['host']}" if told == _process(number) else ""

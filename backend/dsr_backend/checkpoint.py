@@ -22,7 +22,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from . import __version__, coding
+from . import __version__, coding, storage
+from .clock import Clock
 from .device import choose
 from .field import Family, Field
 from .fields.fast import FIXED, MOST_NODES, Band, Decoder, FastField, Modes
@@ -38,6 +39,8 @@ FORMAT = "dsr 2"
 # 1 knows single trajectories of kind `fast` only, and codes nothing.
 READ = ("dsr 1", FORMAT)
 MAX_HEADER = 8 * 2**20
+# Å, states and the like: nothing that a field says of itself is larger.
+FAR = 1e7
 # The tensors that are large and whose neighbours are alike.
 CODED = ("coarse_modes", "fine_modes", "static", "motion.atoms")
 # What the trajectories of a family share, by the kind of their fields; as attribute and as prefix of the tensors.
@@ -68,7 +71,7 @@ def to_bytes(fitted: Field | Family) -> bytes:
     tensors |= {f"{SHARED[first.kind]}.{name}": value for name, value in _shared(first).state_dict().items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": FORMAT, "version": __version__, "field": json.dumps(about)}
-    metadata["digest"] = _digest(tensors, metadata)
+    metadata["digest"] = digest(tensors, metadata)
     return bytes(safetensors.torch.save(tensors, metadata))
 
 
@@ -102,11 +105,13 @@ def _parts(field: Field, tensors: dict[str, torch.Tensor], prefix: str) -> dict[
         "smooth_atoms": motion.smooth,
         "smooth_pose": motion.smooth_pose,
         "period": motion.period,
+        "times": None if field.clock is None else field.clock.times,
         "sigma": motion.sigma,
         "forecasts": [asdict(forecast) for forecast in motion.forecasts],
         "frame": {"centre": [float(c) for c in field.frame.centre], "scale": field.frame.scale},
         "extent": np.asarray(field.extent, np.float64).tolist(),
         "clearance": field.clearance,
+        "reach": field.reach if np.isfinite(field.reach) else None,
         "report": field.report,
     }
     if isinstance(field, FastField):
@@ -130,7 +135,7 @@ def from_bytes(data: bytes, device: str = "auto") -> Field | Family:
     no such device.
     """
     chosen = choose(device)
-    metadata = _metadata(data)
+    metadata = metadata_of(data)
     if metadata.get("format") not in READ:
         raise CheckpointError(
             f"this file is of format {metadata.get('format')!r}, "
@@ -140,7 +145,7 @@ def from_bytes(data: bytes, device: str = "auto") -> Field | Family:
         tensors = safetensors.torch.load(data)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"the file is damaged: {error}") from error
-    found = _digest(tensors, metadata)
+    found = digest(tensors, metadata)
     if metadata.get("digest") != found:
         raise CheckpointError(f"the file is damaged: its digest is {found}, it says {metadata.get('digest')}")
     try:
@@ -180,9 +185,11 @@ class _Parts:
             return self.tensor(name, bare, shape).float()
         data = self.tensor(name, torch.uint8, (math.prod(self.shape(name)),))
         try:
-            return torch.from_numpy(coding.decode(data.numpy().data, how, shape))
+            values = torch.from_numpy(coding.decode(data.numpy().data, how, shape))
         except ValueError as error:
             raise CheckpointError(f"{self.prefix}{name}: {error}") from error
+        _check_finite(self.prefix + name, values)
+        return values
 
 
 def _family(tensors: Mapping[str, torch.Tensor], about: dict[str, Any], device: torch.device) -> Family:
@@ -235,18 +242,30 @@ def _check_layers(
 
 def _field(parts: _Parts, network: Decoder | Network, device: torch.device) -> Field:
     """The field; every shape is held against the others before anything is made of it."""
+    field = _made(parts, network, device)
+    if parts.about.get("times") is not None:
+        field.clock = Clock([float(time) for time in parts.about["times"]])
+    # Files of before know none.
+    if parts.about.get("reach") is not None:
+        field.reach = float(parts.about["reach"])
+    return field
+
+
+def _made(parts: _Parts, network: Decoder | Network, device: torch.device) -> Field:
     about = parts.about
     motion = _motion(parts)
-    frame = Frame(np.array(about["frame"]["centre"]), float(about["frame"]["scale"]))
-    extent = np.array(about["extent"], np.float32).reshape(2, 3)
-    clearance, report = float(about["clearance"]), dict(about["report"])
+    x, y, z = (_number(c) for c in about["frame"]["centre"])
+    frame = Frame(np.array([x, y, z]), _number(about["frame"]["scale"], 1e-9))
+    extent = np.array([_number(c) for row in about["extent"] for c in row], np.float32).reshape(2, 3)
+    clearance, report = _number(about["clearance"], 0.0), dict(about["report"])
+    _number(report.get("area", 0.0), 0.0, 1e12)
     network = network.to(device)
     if isinstance(network, Network):
         scale = float(about["scale"])
         if not 0.0 < scale < np.inf:
             raise CheckpointError(f"{scale} normalised units per Å are no scale")
-        z = parts.tensor("z", torch.float32, (network.latent,)).to(device)
-        return PaperField(network, z, scale, motion, frame, extent, clearance, report)
+        code = parts.tensor("z", torch.float32, (network.latent,)).to(device)
+        return PaperField(network, code, scale, motion, frame, extent, clearance, report)
 
     lattice, inside = _lattice(parts)
     factor = int(about["factor"])
@@ -267,9 +286,9 @@ def _field(parts: _Parts, network: Decoder | Network, device: torch.device) -> F
     field = FastField(
         motion, band, factor, coarse, fine, static, network, latent.to(device), frame, extent, clearance, report
     )
-    field.smooth, field.smooth_beyond = float(about["smooth"]), float(about["smooth_beyond"])
+    field.smooth, field.smooth_beyond = _number(about["smooth"], 0.0), _number(about["smooth_beyond"], 0.0)
     # Files of format 1 know none.
-    field.lift = float(about.get("lift", 0.0))
+    field.lift = _number(about.get("lift", 0.0))
     return field
 
 
@@ -293,16 +312,21 @@ def _motion(parts: _Parts) -> Motion:
         Forecast(int(f["rank"]), int(f["window"]), float(f["damping"]), tuple(f["leads"]), tuple(f["errors"]))
         for f in about["forecasts"]
     )
+    for one in (before, after):
+        if one.rank < 0 or (one.rank and not (one.window > 0 and 0.0 < one.damping < FAR)):
+            raise CheckpointError(f"a forecast of rank {one.rank}, window {one.window}, damping {one.damping} is none")
+        if len(one.leads) != len(one.errors):
+            raise CheckpointError(f"a forecast has {len(one.leads)} leads and {len(one.errors)} errors")
     return Motion(
         states,
         atoms,
         rotations,
         translations,
         reference,
-        float(about["sigma"]),
-        float(about["smooth_atoms"]),
+        _number(about["sigma"], 0.0),
+        _number(about["smooth_atoms"], 0.0),
         (before, after),
-        float(about.get("smooth_pose", 0.0)),
+        _number(about.get("smooth_pose", 0.0), 0.0),
         None if period is None else float(period),
     )
 
@@ -310,7 +334,7 @@ def _motion(parts: _Parts) -> Motion:
 def _lattice(parts: _Parts) -> tuple[Lattice, NDArray[np.bool_]]:
     """The fine lattice and bool[nodes], which of its nodes are in the band."""
     told = parts.about["lattice"]
-    ox, oy, oz = (float(c) for c in told["origin"])
+    ox, oy, oz = (_number(c) for c in told["origin"])
     x, y, z = (int(n) for n in told["shape"])
     lattice = Lattice((ox, oy, oz), float(told["spacing"]), (x, y, z))
     if not (np.isfinite([ox, oy, oz]).all() and 0.0 < lattice.spacing < np.inf):
@@ -335,11 +359,26 @@ def _expect(tensors: Mapping[str, torch.Tensor], name: str, dtype: torch.dtype, 
         raise CheckpointError(
             f"{name} is {tensor.dtype} {list(tensor.shape)}, the rest of the file wants {dtype} {list(shape)}"
         )
+    if tensor.is_floating_point():
+        _check_finite(name, tensor)
     return tensor
 
 
-def _metadata(data: bytes) -> dict[str, str]:
-    """The text part of a safetensors file, read before any tensor is."""
+def _check_finite(name: str, tensor: torch.Tensor) -> None:
+    # A NaN is the least and the largest of its tensor; no copy is made.
+    if tensor.numel() and not all(abs(float(end)) < FAR for end in tensor.aminmax()):
+        raise CheckpointError(f"{name} has values past {FAR:g}, or that are not numbers")
+
+
+def _number(value: Any, least: float = -FAR, most: float = FAR) -> float:
+    number = float(value)
+    if not least <= number <= most:
+        raise CheckpointError(f"{number:g} is not within {least:g} and {most:g}")
+    return number
+
+
+def metadata_of(data: bytes, key: str = "field") -> dict[str, str]:
+    """The text part of a safetensors file, which must have `key`, read before any tensor is."""
     if len(data) < 8:
         raise CheckpointError(f"{len(data)} bytes are no .dsr file")
     length = int.from_bytes(data[:8], "little")
@@ -352,21 +391,21 @@ def _metadata(data: bytes) -> dict[str, str]:
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"this is no .dsr file: {error}") from error
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("field"), str):
-        raise CheckpointError("this safetensors file holds no field: it was not written by pymol-dsr")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get(key), str):
+        raise CheckpointError(f"this safetensors file holds no {key}: it was not written by pymol-dsr")
     return metadata
 
 
-def _digest(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> str:
+def digest(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> str:
     """SHA-256 over all tensors and texts but the digest itself."""
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
     texts = {name: text for name, text in metadata.items() if name != "digest"}
-    digest.update(json.dumps(texts, sort_keys=True).encode())
+    found.update(json.dumps(texts, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def save(fitted: Field | Family, path: str | os.PathLike[str]) -> None:
@@ -374,41 +413,7 @@ def save(fitted: Field | Family, path: str | os.PathLike[str]) -> None:
 
     Raises OSError, and leaves the file that was there, when it cannot be written.
     """
-    path = Path(path)
-    data = to_bytes(fitted)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(draft, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if draft.read_bytes() != data:
-            raise OSError(f"{draft} reads back other bytes than were written")
-        if path.exists():
-            _keep(path, _previous(path))
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _keep(path: Path, previous: Path) -> None:
-    previous.unlink(missing_ok=True)
-    try:
-        # A second name for the same file, so that there is no moment without a file of the first name.
-        os.link(path, previous)
-    except OSError:
-        # Some file systems have no links.
-        os.replace(path, previous)
-
-
-def _previous(path: Path) -> Path:
-    return path.with_name(path.name + ".previous")
+    storage.write(Path(path), to_bytes(fitted))
 
 
 def load(path: str | os.PathLike[str], device: str = "auto") -> Field | Family:
@@ -416,15 +421,19 @@ def load(path: str | os.PathLike[str], device: str = "auto") -> Field | Family:
 
     Raises CheckpointError, naming the path, when neither is whole, and OSError when the file cannot be read.
     """
-    path, previous = Path(path), _previous(Path(path))
+    path, previous = Path(path), storage.previous_of(Path(path))
     try:
         return from_bytes(path.read_bytes(), device)
-    except CheckpointError as error:
+    except (CheckpointError, FileNotFoundError) as error:
         if not previous.is_file():
+            if isinstance(error, FileNotFoundError):
+                raise
             raise CheckpointError(f"{path}: {error}") from error
         try:
             fitted = from_bytes(previous.read_bytes(), device)
         except CheckpointError as other:
             raise CheckpointError(f"{path}: {error}; {previous}: {other}") from error
-        fitted.report["loaded_from"] = f"{previous}, since {path} is damaged: {error}"
+        fitted.report["loaded_from"] = (
+            f"{previous}, since {path} {'is missing' if isinstance(error, OSError) else f'is damaged: {error}'}"
+        )
         return fitted

@@ -22,8 +22,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from importlib import metadata
 from pathlib import Path
@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from . import __version__, states
+from . import __version__, batch, extraction, memory, states
 from .config import PRESETS, FitConfig
 from .errors import RequestError
 from .names import RULE, is_name
@@ -70,6 +70,8 @@ def main(argv: Sequence[str]) -> int:
     if threading.current_thread() is threading.main_thread():
         # As schedulers end a job: leave through `finally`, so that no file and no PyMOL stays behind.
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    if getattr(options, "max_memory", None) is not None:
+        memory.limit(options.max_memory)
     try:
         return int(options.run(options))
     except KeyboardInterrupt:
@@ -86,7 +88,8 @@ def main(argv: Sequence[str]) -> int:
         # Torch says so on the CPU with a plain RuntimeError.
         if isinstance(error, RuntimeError) and not re.search("out of memory|allocate memory", str(error)):
             raise
-        return _refuse(f"out of memory ({error}): use a coarser resolution, fewer states or --device cpu", 1)
+        advice = "use a coarser resolution, fewer states or --device cpu"
+        return _refuse(f"{memory.owner()} ran out of memory ({error}): {advice}", 1)
 
 
 def _refuse(text: str, code: int) -> int:
@@ -146,6 +149,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     fit.add_argument("-o", "--output", required=True, help="fit to write, ending in .dsr")
     fit.add_argument("--states", default="all", help="states to fit: 1-150, 1-79:2, 1+5+9 or all (default)")
+    fit.add_argument(
+        "--resume", action="store_true", help="preset paper: go on with the training kept as OUTPUT.training"
+    )
     fit.add_argument("--selection", help="PyMOL selection of a topology's atoms (default: all)")
     fit.add_argument("--preset", help=f"{' or '.join(PRESETS)} (default: fast, or that of the --family)")
     fit.add_argument("--family", metavar="FILE", help="fit of several trajectories whose network this one starts from")
@@ -160,6 +166,41 @@ def _parser() -> argparse.ArgumentParser:
         help="leave the motion of the whole molecule in the field",
     )
     fit.add_argument("--loop", action="store_true", help="the first state follows the last one again")
+    fit.add_argument(
+        "--times", metavar="FILE", help="text file with the time of every state, in any unit, where they are uneven"
+    )
+
+    make = verb(
+        "surfaces",
+        _surfaces,
+        "make PyMOL's surfaces of a topology and a trajectory, where there is a PyMOL",
+        'surfaces top.pdb traj.xtc --states 1-10000:10 --selection "polymer" -o traj.npz',
+    )
+    make.add_argument(
+        "input", nargs="+", help="topology and trajectory; .xtc, .trr and .dcd are read state by state by MDAnalysis"
+    )
+    make.add_argument("-o", "--output", required=True, help="surfaces file to write, ending in .npz")
+    make.add_argument("--states", default="all", help="states: 1-150, 1-10000:10, 1+5+9 or all (default)")
+    make.add_argument("--selection", help="PyMOL selection of the topology's atoms (default: all)")
+    make.add_argument("--workers", type=int, default=0, help="processes at once (default: as many as cores, at most 8)")
+
+    many = verb(
+        "batch",
+        _batch,
+        "fit and score the trajectories of a list, several at once, here or on a cluster",
+        "batch manifest.csv --out fits --workers 8\n\n"
+        "manifest.csv (all but name and input may be left out):\n"
+        "  name,input,trajectory,selection,states,preset,evaluate\n"
+        "  a,a.npz,,,1-99:2,fast,2-98:2\n"
+        "  b,b.pdb,b.xtc,polymer,1-1000:10,,\n\n"
+        "What is finished is not done again; what failed is listed at the end.",
+    )
+    many.add_argument("manifest", help="list of trajectories, as .csv")
+    many.add_argument("--out", required=True, metavar="DIR", help="folder for NAME.dsr and summary.csv")
+    many.add_argument("--workers", type=int, default=0, help="fits at once (default: as many as cores)")
+    many.add_argument("--cluster", choices=sorted(batch.CLUSTERS), help="each worker a job there, by dask-jobqueue")
+    many.add_argument("--cores", type=int, default=4, help="of a job of the --cluster (default: 4)")
+    many.add_argument("--memory", default="8 GB", help="of a job of the --cluster (default: 8 GB)")
 
     mesh = verb("mesh", _mesh, "write the surface at one time", "mesh adk.dsr --time 12.5 -o surface.ply")
     mesh.add_argument("fit", help="fit, as .dsr")
@@ -228,21 +269,42 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--share", type=float, help="0 (--trajectory) to 1 (--towards)")
 
     doctor = verb("doctor", _doctor, "check this installation, with remedies", "doctor --device cuda")
-    for one in (fit, mesh, export, score, gauge, doctor):
+    for one in (fit, many, mesh, export, score, gauge, doctor):
         one.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
 
-    verb(
+    alone = verb(
+        "fit-detached",
+        _fit_detached,
+        "fit the surfaces that dsr_fit with detach=1 has sent",
+        "fit-detached adk_dsr",
+    )
+    alone.add_argument("name", help="name of the fit, in $DSR_HOME/fits")
+
+    server = verb(
         "serve",
         _serve,
         "answer PyMOL on stdin and stdout",
         "serve\n\nin PyMOL:\n  dsr_set backend, ssh -T gpu01 dsr-backend serve",
     )
+    for one in (fit, alone, server):
+        one.add_argument(
+            memory.OPTION, type=memory.gigabytes, metavar="GB", help="fail rather than take more memory (Linux only)"
+        )
     return parser
+
+
+def _fit_detached(options: argparse.Namespace) -> int:
+    from . import detached
+
+    if not is_name(options.name):
+        raise ValueError(f"a fit can't be named {options.name[:100]!r}: {RULE}")
+    return detached.run(fits_folder(), options.name)
 
 
 def _serve(options: argparse.Namespace) -> int:
     from .__main__ import main as start
 
+    # The ceiling, if any, is set.
     return start(["serve"])
 
 
@@ -281,6 +343,10 @@ class Progress:
         self.end()
         print(text, file=sys.stderr, flush=True)
 
+    def say(self, text: str, stays: bool) -> None:
+        """One of the two."""
+        (self.line if stays else self.step)(text)
+
     def end(self) -> None:
         """Clear the rewriting line."""
         if self._width:
@@ -299,9 +365,19 @@ class Progress:
         self.step(", ".join(parts))
 
 
+class Silence(Progress):
+    """Of the processes of one fit that are not the first."""
+
+    def step(self, text: str) -> None:
+        pass
+
+    def line(self, text: str) -> None:
+        pass
+
+
 @contextmanager
 def _progress(heading: str = "") -> Iterator[Progress]:
-    progress = Progress(heading)
+    progress = Progress(heading) if os.environ.get("RANK", "0") == "0" else Silence()
     try:
         yield progress
     finally:
@@ -403,6 +479,7 @@ def _fit(options: argparse.Namespace) -> int:
         device=options.device,
         align=options.align,
         loop=options.loop,
+        times=None if options.times is None else _times_of_states(options.times),
     )
     paths = [_input(text) for text in options.input]
     from_file = paths[0].suffix.lower() == ".npz"
@@ -415,32 +492,54 @@ def _fit(options: argparse.Namespace) -> int:
         raise ValueError(f"--family takes one new trajectory at a time, got {', '.join(names)}")
     if options.states.strip().lower() != "all":
         states.parse(options.states, fractional=from_file)
-    python = "" if from_file else _pymol_python()
-    with _progress(_device_text(options.device)) as progress:
+    from . import ranks
+
+    if ranks.started_together() and not from_file:
+        raise ValueError("several processes fit a surfaces file: make one first, with dsr-backend surfaces")
+    if ranks.started_together() and options.resume:
+        raise ValueError("--resume is for a single process: leave it out, or fit without torchrun")
+    python = "" if from_file else extraction.pymol_python()
+    with ExitStack() as stack:
+        stack.enter_context(ranks.group(options.device))
+        progress = stack.enter_context(_progress(_device_text(options.device)))
         known = _known_family(options, progress)
         if known is not None and not options.preset:
             config = replace(config, preset=known.report["preset"])
         if from_file:
             read = [_read_surfaces(text, options.states) for text in options.input]
         else:
-            read = [_make_surfaces(python, paths, options, progress)]
+            # Read until the fit is done.
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dsr-", ignore_cleanup_errors=True))
+            read = [_make_surfaces(python, paths, options, progress, folder)]
         from . import checkpoint, trainer
+        from .training import Training
 
+        training = None
+        if config.preset == "paper" and not ranks.started_together():
+            # A training of hours: beside the fit, until that is there.
+            training = Training(target.with_name(f"{target.name}.training"), options.resume, progress.line)
         fitted: Field | Family
         if len(read) > 1:
             series = {name: surfaces for name, (surfaces, _) in zip(names, read, strict=True)}
             sources = {name: source for name, (_, source) in zip(names, read, strict=True)}
-            fitted = trainer.fit_family(series, config, progress.fit)
+            fitted = trainer.fit_family(series, config, progress.fit, training=training)
             fitted.report["source"] = {"trajectories": sources}
         else:
             [(surfaces, source)] = read
             if known is None:
-                fitted = trainer.fit(surfaces, config, progress.fit)
+                fitted = trainer.fit(surfaces, config, progress.fit, training=training)
             else:
-                fitted = trainer.fit_member(known, surfaces, config, progress.fit, frozen=options.frozen)
+                fitted = trainer.fit_member(
+                    known, surfaces, config, progress.fit, frozen=options.frozen, training=training
+                )
             fitted.report["source"] = source
         progress.step("saving")
-        checkpoint.save(fitted, target)
+        if ranks.rank() == 0:
+            checkpoint.save(fitted, target)
+        if training is not None:
+            training.remove()
+        if ranks.rank():
+            return 0
     report = fitted.report
     if len(read) > 1:
         count = sum(map(len, series.values()))
@@ -451,6 +550,20 @@ def _fit(options: argparse.Namespace) -> int:
         line += f", smooth {report['smooth']:.3g} states, beyond them {report['forecast']}"
     print(line)
     return 0
+
+
+def _times_of_states(text: str) -> tuple[float, ...]:
+    """The numbers in a text file, one for each state; what follows a # is none of them."""
+    found = []
+    for number, line in enumerate(_input(text).read_text(encoding="utf-8").splitlines(), 1):
+        for word in line.partition("#")[0].replace(",", " ").split():
+            try:
+                found.append(float(word))
+            except ValueError as error:
+                raise ValueError(
+                    f"{text}: {word!r} in line {number} is not a number; give one time for each state"
+                ) from error
+    return tuple(found)
 
 
 def _trajectories(options: argparse.Namespace, paths: Sequence[Path]) -> list[str]:
@@ -488,19 +601,21 @@ def _smooth(text: str) -> float:
         raise ValueError(f"smooth {text}: it is neither a number of states nor auto") from error
 
 
-def _read_surfaces(path: str, wanted: str) -> tuple[list[Surface], dict[str, Any]]:
-    """The wanted states of a surfaces file, and the `source` with which PyMOL finds the atoms again."""
+def _read_surfaces(path: str, wanted: str) -> tuple[Sequence[Surface], dict[str, Any]]:
+    """The wanted states of a surfaces file, read as they are looked at, and the `source` with which PyMOL finds the
+    atoms again.
+    """
     from . import surfaces as files
 
     with _reading(path):
-        found, meta = files.read(Path(path).expanduser())
-    by_state = {surface.state: surface for surface in found}
-    source = meta.get("source")
-    chosen = [by_state[state] for state in _pick(by_state, wanted, path)]
-    return chosen, source if isinstance(source, dict) else {}
+        found = files.Stored(Path(path).expanduser())
+        source = found.meta.get("source")
+        if wanted.strip().lower() != "all":
+            found = files.Stored(Path(path).expanduser(), _pick(found.states, wanted, path))
+    return found, source if isinstance(source, dict) else {}
 
 
-def _pick(there: dict[float, Surface], text: str, path: str) -> list[float]:
+def _pick(there: Collection[float], text: str, path: str) -> list[float]:
     """The states of a states text, all of which the file must hold; ValueError otherwise."""
     if text.strip().lower() == "all":
         return sorted(there)
@@ -511,61 +626,68 @@ def _pick(there: dict[float, Surface], text: str, path: str) -> list[float]:
     return wanted
 
 
-def _pymol_python() -> str:
-    """A Python that has PyMOL: this one, else `$DSR_PYMOL_PYTHON`. Raises ValueError where there is none."""
-    if all(importlib.util.find_spec(name) for name in ("pymol", "pymol_dsr")):
-        return sys.executable
-    named = os.environ.get("DSR_PYMOL_PYTHON", "")
-    if not named:
-        raise ValueError(
-            "a topology needs PyMOL for its surfaces, and this Python has none: set DSR_PYMOL_PYTHON to a "
-            "Python with PyMOL and pymol-dsr, or make a surfaces file with dsr_surfaces in PyMOL"
-        )
-    return os.path.expanduser(named)
-
-
 def _make_surfaces(
-    python: str, paths: Sequence[Path], options: argparse.Namespace, progress: Progress
-) -> tuple[list[Surface], dict[str, Any]]:
-    """PyMOL's surfaces of a trajectory, made by the plugin in a process with PyMOL."""
-    with tempfile.TemporaryDirectory(prefix="dsr-", ignore_cleanup_errors=True) as folder:
-        path = os.path.join(folder, "surfaces.npz")
-        command = [python, "-m", "pymol_dsr", f"--out={path}", f"--states={options.states}"]
-        if options.selection:
-            command.append(f"--selection={options.selection}")
-        command += ["--", *map(str, paths)]
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-            )
-        except OSError as error:
-            raise Failure(f"{python} can't be started for the surfaces: {error.strerror}") from error
-        last = ""
-        with process:
-            try:
-                assert process.stdout is not None
-                for line in filter(None, map(str.strip, process.stdout)):
-                    last, text = line, line.removeprefix("pymol_dsr: ")
-                    if text.startswith("surfaces "):
-                        progress.step(text)
-                    elif text.startswith("warning: "):
-                        progress.line(f"dsr-backend: {text}")
-            except BaseException:
-                process.terminate()
-                raise
-        if process.returncode == 1 and last.startswith("pymol_dsr: "):
-            raise ValueError(last.removeprefix("pymol_dsr: "))
-        if process.returncode:
-            raise Failure(
-                f"{python} made no surfaces (exit code {process.returncode}): {last}; it needs PyMOL and pymol-dsr"
-            )
-        return _read_surfaces(path, "all")
+    python: str, paths: Sequence[Path], options: argparse.Namespace, progress: Progress, folder: str
+) -> tuple[Sequence[Surface], dict[str, Any]]:
+    """PyMOL's surfaces of a trajectory, in a file in `folder`."""
+    path = os.path.join(folder, "surfaces.npz")
+    extraction.make(python, paths, path, options.states, options.selection, say=progress.say)
+    return _read_surfaces(path, "all")
+
+
+# Surfaces -------------------------------------------------------------------------------------------------
+
+
+def _surfaces(options: argparse.Namespace) -> int:
+    target = _output(options.output, ("npz",))
+    paths = [_input(text) for text in options.input]
+    if len(paths) > 2:
+        raise ValueError(f"{options.input[2]}: a topology takes one trajectory")
+    if paths[0].suffix.lower() == ".npz":
+        raise ValueError(f"{options.input[0]} is a surfaces file already")
+    if options.workers < 0:
+        raise ValueError(f"--workers {options.workers}: it must be at least 1")
+    if options.states.strip().lower() != "all":
+        states.parse(options.states, fractional=False)
+    python = extraction.pymol_python()
+    with _progress() as progress:
+        extraction.make(
+            python, paths, target.absolute(), options.states, options.selection, options.workers, progress.say
+        )
+    from . import surfaces as files
+
+    with _reading(options.output):
+        made = files.Stored(target)
+    print(f"{options.output}: states {states.format(made.states)}, {target.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+# Batch ----------------------------------------------------------------------------------------------------
+
+
+def _batch(options: argparse.Namespace) -> int:
+    for key in ("workers", "cores"):
+        if getattr(options, key) < (0 if key == "workers" else 1):
+            raise ValueError(f"--{key} {getattr(options, key)}: it must be at least 1")
+    jobs = batch.read_manifest(_input(options.manifest))
+    folder = Path(options.out).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    with _progress() as progress:
+        rows = batch.run(
+            jobs,
+            folder,
+            options.workers,
+            options.cluster,
+            options.cores,
+            options.memory,
+            options.device,
+            lambda text: progress.line(f"dsr-backend: {text}"),
+        )
+    failed = [row for row in rows.values() if row.failed]
+    print(f"{folder / batch.SUMMARY}: {len(rows) - len(failed)} of {len(jobs)} fitted")
+    for row in failed:
+        print(f"failed: {row.name}: {row.failed}")
+    return 1 if failed else 0
 
 
 # Meshes ---------------------------------------------------------------------------------------------------
@@ -596,7 +718,9 @@ def _export(options: argparse.Namespace) -> int:
         raise ValueError(f"--fps {options.fps:g}: it must be above 0")
     if options.times.strip().lower() != "all":
         states.parse(options.times, fractional=True)
-    with _progress() as progress:
+    from . import ranks
+
+    with ranks.group(options.device), _progress() as progress:
         fitted = _load(options, progress)
         last = int(fitted.time_range[1]) if options.times.strip().lower() == "all" else None
         times = states.parse(options.times, last=last, fractional=True)
@@ -607,6 +731,9 @@ def _export(options: argparse.Namespace) -> int:
         frames = []
         path = target
         for done, at in enumerate(times):
+            # A file that plays is one rank's; of files, each has its own.
+            if done % ranks.count() != ranks.rank() if not together else ranks.rank():
+                continue
             progress.step(f"mesh {done + 1} of {len(times)}, {100 * done / len(times):.0f} %")
             if together:
                 made = _meshed(fitted, at, options)
@@ -617,12 +744,14 @@ def _export(options: argparse.Namespace) -> int:
                 made = _write_mesh(fitted, at, options, path)
             if made.extrapolated:
                 errors.append(made.expected_error)
-        if together:
+        if together and ranks.rank() == 0:
             _write(target, meshio.animated_glb(frames, options.fps))
-    if errors:
-        progress.line(
-            f"dsr-backend: {len(errors)} times are {_outside(fitted)}, expected error up to {_angstrom(max(errors))}"
-        )
+        outside = int(ranks.total([len(errors)], fitted.device)[0])
+        [worst] = ranks.total([max(errors, default=0.0)], fitted.device, "max")
+        if ranks.rank():
+            return 0
+    if outside:
+        progress.line(f"dsr-backend: {outside} times are {_outside(fitted)}, expected error up to {_angstrom(worst)}")
     if together:
         print(f"{path}: {len(times)} times in 1 file")
     else:
@@ -726,7 +855,7 @@ def _eval(options: argparse.Namespace) -> int:
         with _reading(options.truth):
             found, _ = files.read(truth_path)
         truth = {surface.state: surface for surface in found}
-        trained = fitted.motion.states.tolist()
+        trained = fitted.states
         if options.states:
             wanted = _pick(truth, options.states, options.truth)
         else:
@@ -1049,7 +1178,7 @@ def _check_folder() -> str:
 
 def _check_pymol() -> str:
     try:
-        python = _pymol_python()
+        python = extraction.pymol_python()
     except ValueError:
         # No fault: machines with a GPU rarely have one.
         return "none here, so fit takes surfaces files; set DSR_PYMOL_PYTHON to fit trajectories"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+from .clock import Clock
 
 __all__ = ["PRESETS", "FitConfig", "PaperPreset", "Preset"]
 
@@ -85,7 +88,7 @@ class FitConfig:
     `smooth` is the width in states of the temporal kernel between the states (None: chosen by holding out
     training states); `seed` is 0 to 2³¹ − 1; `budget` caps the seconds of decoder training; `align` takes the
     rigid motion of the whole molecule out of the field and puts it back on the result; `loop`: the first state follows
-    the last one again.
+    the last one again; `times` are those of state 1, 2, 3, … where they are uneven, in any unit (None: even).
     """
 
     preset: str = "fast"
@@ -95,6 +98,7 @@ class FitConfig:
     device: str = "auto"
     align: bool = True
     loop: bool = False
+    times: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         # Types too: the values come over the wire as JSON.
@@ -111,6 +115,22 @@ class FitConfig:
         for name, value in (("align", self.align), ("loop", self.loop)):
             if not isinstance(value, bool):
                 raise ValueError(f"{name}={value!r} must be true or false")
+        if self.times is not None:
+            if not isinstance(self.times, list | tuple) or not all(_is_number(time) for time in self.times):
+                raise ValueError("times must be a list of numbers, one for each state")
+            # Over the wire a tuple is a list.
+            object.__setattr__(self, "times", Clock(self.times).times)
+
+    def clock(self, states: Iterable[float]) -> Clock | None:
+        """When the states to fit are; None where they are even. Raises ValueError for a state without a time."""
+        if self.times is None:
+            return None
+        without = [state for state in states if not 1.0 <= state <= len(self.times)]
+        if without:
+            raise ValueError(
+                f"there are {len(self.times)} times, one for each state, and none for state {without[0]:g}"
+            )
+        return Clock(self.times)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> FitConfig:

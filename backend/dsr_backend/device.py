@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from . import ranks
+
 __all__ = ["choose", "describe", "limit_threads"]
 
 
@@ -17,6 +19,8 @@ def choose(device: str = "auto") -> torch.device:
 
     Raises ValueError when a device is asked for that torch does not find; a CPU never stands in silently.
     """
+    if device in ("auto", "cuda") and torch.cuda.is_available() and ranks.count() > 1:
+        return torch.device("cuda", ranks.local_gpu())
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

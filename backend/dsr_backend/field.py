@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .clock import Clock
 from .metrics import Frame
 from .motion import Motion
 
@@ -23,28 +26,45 @@ TETRAHEDRON = [[s / 3**0.5 for s in signs] for signs in ((1, 1, 1), (1, -1, -1),
 class Field(ABC):
     """f(x, t): signed distance in Å at scene point x (Å) and time t (a state number), positive outside.
 
-    smooth: temporal width in states; frame: that of the metrics; extent: f4[2,3] Å, the box of all training
-    points with 1 Å around it; clearance: Å that the surface may reach beyond the atoms; report: how the fit
+    smooth: temporal width in states; clock: when the states were, where they are uneven in time: `motion` then goes by
+    its times, and all else by state numbers; frame: that of the metrics; extent: f4[2,3] Å, the box of all training
+    points with 1 Å around it; clearance: Å that the surface may reach beyond the atoms' box; reach: Å from any
+    point of the training surfaces to an atom at most, inf where it is not known; report: how the fit
     went, in plain JSON values.
     """
 
     kind: str
     smooth: float
     motion: Motion
+    clock: Clock | None = None
     frame: Frame
     extent: NDArray[np.float32]
     clearance: float
+    reach: float = math.inf
     report: dict[str, Any]
     device: torch.device
 
     @property
     def time_range(self) -> tuple[float, float]:
         """First and last training state; times outside are extrapolation."""
-        return float(self.motion.states[0]), float(self.motion.states[-1])
+        first, last = self.states[0], self.states[-1]
+        return first, last
+
+    @property
+    def states(self) -> list[float]:
+        """The training states, rising."""
+        found = self.motion.states if self.clock is None else self.clock.state(self.motion.states).round(9)
+        return [float(state) for state in found]
+
+    def at(self, time: float, smooth: float | None = None) -> Slice:
+        """The field at one time, a state number. `smooth` (states) replaces the field's own temporal width."""
+        part = self._at(time if self.clock is None else float(self.clock(time)), smooth)
+        part.time, part.reach = time, self.reach
+        return part
 
     @abstractmethod
-    def at(self, time: float, smooth: float | None = None) -> Slice:
-        """The field at one time. `smooth` (states) replaces the field's own temporal width."""
+    def _at(self, time: float, smooth: float | None) -> Slice:
+        """`at` by the times that `motion` goes by."""
 
     def toward(self, other: Field, share: float) -> Field:
         """The field `share` (0 to 1) of the way from this one to `other`, another trajectory of its family.
@@ -91,7 +111,8 @@ class Slice(ABC):
     """f(·, t) at one time t.
 
     atoms: f4[A,3] Å in the scene at this time, or None; box: f4[2,3] Å, around the surface in the scene;
-    expected_error: Å, back-tested, 0 inside the training range.
+    expected_error: Å, back-tested, 0 inside the training range; reach: Å, as the field's: nothing
+    farther from all atoms is inside.
     """
 
     time: float
@@ -100,6 +121,7 @@ class Slice(ABC):
     atoms: NDArray[np.float32] | None
     box: NDArray[np.float32]
     device: torch.device
+    reach: float = dataclass_field(default=math.inf, kw_only=True)
 
     @abstractmethod
     def _distance(self, x: torch.Tensor) -> torch.Tensor:

@@ -117,10 +117,10 @@ def mesh(
     if triangles is not None:
         expected = TRIANGLES_PER_CELL * field.report.get("area", 0.0)
         resolution = max(resolution, float(np.sqrt(expected / triangles)))
-    points, normals, faces = _march(part, level, resolution, cancelled)
+    points, normals, faces, nearest = _held_march(part, level, resolution, radii, cancelled)
     while triangles is not None and len(faces) > triangles:
         resolution *= 1.02 * float(np.sqrt(len(faces) / triangles))
-        points, normals, faces = _march(part, level, resolution, cancelled)
+        points, normals, faces, nearest = _held_march(part, level, resolution, radii, cancelled)
     # Within the molecule a level set may well enclose no atom; the surface and what lies outside it may not.
     areas, volumes = _shares(points, faces)
     kept, dropped = _islands(points, faces, volumes, part.atoms if level >= 0.0 else None)
@@ -132,9 +132,7 @@ def mesh(
         area, volume = float(areas[used].sum(dtype=np.float64)), float(volumes[used].sum(dtype=np.float64))
         number = np.cumsum(kept) - 1
         points, normals, faces = points[kept], normals[kept], number[faces[used]].astype(np.int32)
-    nearest = np.zeros(0, np.int32)
-    if part.atoms is not None and len(points):
-        nearest = nearest_atoms(points, part.atoms, radii)
+        nearest = nearest[kept] if len(nearest) else nearest
     return Mesh(
         time=float(time),
         points=points,
@@ -169,7 +167,7 @@ def grid(
     part = _at(field, time, smooth)
     lattice = _lattice(part, clearance, resolution, nested=False)
     values = torch.empty(lattice.size, device=part.device)
-    _evaluate(part, lattice, None, 0.0, values, cancelled)
+    _evaluate(part, lattice, None, 0.0, values, cancelled, held=True)
     return Grid(
         values.reshape(lattice.shape).cpu().numpy(),
         np.asarray(lattice.origin),
@@ -224,26 +222,67 @@ def _evaluate(
     level: float,
     values: torch.Tensor,
     cancelled: Callable[[], bool],
+    *,
+    held: bool = False,
 ) -> None:
-    """Put f − level (Å) at the nodes with these numbers i8[N], None for all, into values f4[nodes]."""
+    """Put f − level (Å) at the nodes with these numbers i8[N], None for all, into values f4[nodes].
+
+    held: as `_hold` says.
+    """
     count = lattice.size if numbers is None else len(numbers)
     for start in range(0, count, CHUNK):
         if cancelled():
             raise Cancelled("cancelled while meshing")
         end = min(start + CHUNK, count)
         chunk = torch.arange(start, end, device=part.device) if numbers is None else numbers[start:end]
-        values[chunk] = part.distance(lattice.nodes(chunk)) - level
+        nodes = lattice.nodes(chunk)
+        found = part.distance(nodes)
+        values[chunk] = (_hold(part, nodes, found, max(0.0, level)) if held else found) - level
+
+
+def _hold(part: Slice, x: torch.Tensor, found: torch.Tensor, level: float) -> torch.Tensor:
+    """f f4[N] at x f4[N,3] Å; where it is below `level` though no atom is within reach, what is missing to that.
+
+    Where the way to material coordinates folds, matter shows twice: once where it is, once in the empty space beside.
+    """
+    if part.atoms is None or part.reach == np.inf:
+        return found
+    below = torch.nonzero(found < level)[:, 0]
+    away = cKDTree(part.atoms).query(x[below].cpu().numpy(), workers=torch.get_num_threads())[0]
+    beyond = torch.as_tensor(away - part.reach, dtype=found.dtype, device=found.device)
+    # Within reach of an atom, f may be as low as it is.
+    return found.index_put((below,), torch.where(beyond > 0.0, torch.maximum(found[below], beyond), found[below]))
+
+
+def _held_march(
+    part: Slice, level: float, resolution: float, radii: NDArray[np.float32] | None, cancelled: Callable[[], bool]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
+    """As `_march`, with the nearest atom i4[N] of each point.
+
+    Held, where without it some were farther from all atoms than surfaces are.
+    """
+    points, normals, faces = _march(part, level, resolution, cancelled)
+    if part.atoms is None or not len(points):
+        return points, normals, faces, np.zeros(0, np.int32)
+    nearest, away = nearest_atoms(points, part.atoms, radii)
+    if away.max() > part.reach + max(0.0, level) + resolution:
+        points, normals, faces = _march(part, level, resolution, cancelled, held=True)
+        nearest, _ = nearest_atoms(points, part.atoms, radii)
+    return points, normals, faces, nearest
 
 
 def _march(
-    part: Slice, level: float, resolution: float, cancelled: Callable[[], bool]
+    part: Slice, level: float, resolution: float, cancelled: Callable[[], bool], *, held: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
-    """Points f4[N,3] in Å, unit normals f4[N,3] and faces i4[M,3] of the level set, outward by the right-hand rule."""
+    """Points f4[N,3] in Å, unit normals f4[N,3] and faces i4[M,3] of the level set, outward by the right-hand rule.
+
+    held: see `_hold`.
+    """
     coarsest, *finer = _steps(resolution)
     fine = _lattice(part, max(0.0, level), resolution, nested=True)
     lattice = fine.coarser(coarsest)
     values = torch.empty(lattice.shape, device=part.device)
-    _evaluate(part, lattice, None, level, values.view(-1), cancelled)
+    _evaluate(part, lattice, None, level, values.view(-1), cancelled, held=held)
     for step in finer:
         lattice = fine.coarser(step)
         values = torch.nn.functional.interpolate(
@@ -251,7 +290,7 @@ def _march(
         )[0, 0]
         reach = (1.1 if step == 1 else 1.5 * step) * resolution
         near = torch.nonzero(values.view(-1).abs() < reach)[:, 0]
-        _evaluate(part, lattice, near, level, values.view(-1), cancelled)
+        _evaluate(part, lattice, near, level, values.view(-1), cancelled, held=held)
     volume = values.cpu().numpy()
     if not (volume.min() < 0.0 < volume.max()):
         return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
@@ -335,13 +374,18 @@ def _islands(
 
 def nearest_atoms(
     points: NDArray[np.float32], atoms: NDArray[np.float32], radii: NDArray[np.float32] | None
-) -> NDArray[np.int32]:
-    """Index i4[N] of the atom f4[A,3] nearest to each point f4[N,3]; with radii f4[A], of the nearest sphere."""
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Index i4[N] of the atom f4[A,3] nearest to each point f4[N,3], with radii f4[A] of the nearest sphere.
+
+    And how far f8[N] the nearest atom's centre is. All Å.
+    """
     tree, workers = cKDTree(atoms), torch.get_num_threads()
     if radii is None:
-        return tree.query(points, workers=workers)[1].astype(np.int32)
+        away, nearest = tree.query(points, workers=workers)
+        return nearest.astype(np.int32), away
     if radii.shape != (len(atoms),):
         raise ValueError(f"radii have shape {list(radii.shape)}, the fit has {len(atoms)} atoms")
     count = min(SPHERES, len(atoms))
     distance, index = (found.reshape(-1, count) for found in tree.query(points, k=count, workers=workers))
-    return index[np.arange(len(points)), (distance - radii[index]).argmin(1)].astype(np.int32)
+    nearest = index[np.arange(len(points)), (distance - radii[index]).argmin(1)].astype(np.int32)
+    return nearest, distance[:, 0]

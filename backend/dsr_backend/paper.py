@@ -18,7 +18,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -26,14 +26,16 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from .checkpoint import digest
 from .config import PRESETS, FitConfig, PaperPreset
-from .errors import RequestError
+from .errors import Cancelled, RequestError
 from .field import Family
 from .fields.paper import Network, PaperField, normalised_time
 from .metrics import Frame
 from .motion import Motion
 from .surfaces import Surface, check_series
-from .trainer import Progress, _Fit, clearance_of
+from .trainer import Progress, _Fit, clearance_of, reach_of
+from .training import Training
 
 __all__ = ["Clouds", "draw", "fit", "fit_family", "fit_member", "loss", "neighbour_distance"]
 
@@ -51,12 +53,13 @@ def fit(
     progress: Progress = lambda phase, fraction, extra: None,
     cancelled: Callable[[], bool] = lambda: False,
     preset: PaperPreset | None = None,
+    training: Training | None = None,
 ) -> PaperField:
     """As `trainer.fit`. preset: the numbers to use; those of config.preset where None.
 
     On the CPU and without a budget, the same surfaces, seed and number of threads give the same field.
     """
-    run = _Run(config, preset, progress, cancelled)
+    run = _Run(config, preset, progress, cancelled, training)
     return run.fit([_checked(surfaces)], run.network())[0]
 
 
@@ -66,11 +69,12 @@ def fit_family(
     progress: Progress = lambda phase, fraction, extra: None,
     cancelled: Callable[[], bool] = lambda: False,
     preset: PaperPreset | None = None,
+    training: Training | None = None,
 ) -> Family:
     """As `trainer.fit_family`: one θ for all, one z for each. Raises ValueError where there are no trajectories."""
     if not trajectories:
         raise ValueError("there are no trajectories")
-    run = _Run(config, preset, progress, cancelled)
+    run = _Run(config, preset, progress, cancelled, training)
     series = [_checked(surfaces, f"trajectory {name}: ") for name, surfaces in trajectories.items()]
     members = dict(zip(trajectories, run.fit(series, run.network()), strict=True))
     reports = {name: field.report for name, field in members.items()}
@@ -88,6 +92,7 @@ def fit_member(
     cancelled: Callable[[], bool] = lambda: False,
     frozen: bool = False,
     preset: PaperPreset | None = None,
+    training: Training | None = None,
 ) -> PaperField:
     """As `trainer.fit_member`. The sizes of the network and its unit of length are the family's, whatever the preset.
 
@@ -97,7 +102,7 @@ def fit_member(
     if not known or len(known) < len(family.members):
         kinds = ", ".join(sorted({field.kind for field in family.members.values()})) or "none"
         raise ValueError(f"the family's fields are of kind {kinds}, not all paper; give the preset it was fitted with")
-    run = _Run(config, preset, progress, cancelled)
+    run = _Run(config, preset, progress, cancelled, training)
     network = copy.deepcopy(known[0].network).to(run.device)
     # Amid the known codes the network knows its way; a fresh draw is far from all of them.
     z = torch.stack([field.z.to(run.device) for field in known]).mean(0)
@@ -205,6 +210,7 @@ class _Run:
         preset: PaperPreset | None,
         progress: Progress,
         cancelled: Callable[[], bool],
+        training: Training | None = None,
     ) -> None:
         config = config or FitConfig(preset="paper")
         numbers = preset or PRESETS[config.preset]
@@ -212,7 +218,7 @@ class _Run:
             raise ValueError(f"preset {config.preset} is not one of the kind paper; fit with preset=paper")
         if config.loop:
             raise ValueError(f"preset {config.preset} has no loops, its time is a straight line; fit with preset=fast")
-        self.config, self.preset = config, numbers
+        self.config, self.preset, self.training = config, numbers, training
         self.job = _Fit(config, progress, cancelled)
         self.device = self.job.device
 
@@ -246,11 +252,16 @@ class _Run:
         else:
             codes = z.repeat(len(series), 1)
         last, done = float("nan"), 0
+        about = self._about(clouds, codes, network, z is not None)
+        kept = None if self.training is None else self.training.load(about)
+        if kept is not None:
+            self.job.started -= kept[1]["seconds"]
         with _tensor_cores(self.device):
             for whole, start, end in ((False, 0.0, search), (True, search, 1.0)):
-                if start < end:
+                if start < end and (kept is None or kept[1]["end"] <= end):
                     network.requires_grad_(whole)
-                    last, done = self._train(network, codes, clouds, start, end, done)
+                    last, done = self._train(network, codes, clouds, start, end, done, about, kept)
+                    kept = None
         network.requires_grad_(False)
         return [
             self._field(surfaces, frame, network, code.clone(), scale, last, done)
@@ -264,13 +275,14 @@ class _Run:
         total = sum(map(len, series))
         for number, (surfaces, frame) in enumerate(zip(series, frames, strict=True)):
             space = Frame(frame.centre, scale)
-            for surface in surfaces:
+            stamps = _times(surfaces, self.job.config)
+            for surface, stamp in zip(surfaces, stamps, strict=True):
                 self.job.tell("sampling", SAMPLED * len(times) / total, step=len(times), steps=total)
                 unit = space.to_unit(surface.points)
                 points.append(unit)
                 normals.append(surface.normals)
                 sigma.append(neighbour_distance(unit, self.preset.neighbours, self.job.threads))
-                times.append(normalised_time(surface.state, surfaces[0].state, surfaces[-1].state))
+                times.append(normalised_time(stamp, stamps[0], stamps[-1]))
                 owner.append(number)
         count = np.array([len(some) for some in points])
 
@@ -292,11 +304,28 @@ class _Run:
             reach=reals([max(1.0, scale / frame.scale) for frame in frames]),
         )
 
+    def _about(self, clouds: Clouds, codes: torch.Tensor, network: Network, known: bool) -> dict[str, Any]:
+        """What a checkpoint must be of to go on from it: surfaces, seed, numbers, and the family it starts from."""
+        parts = {field.name: getattr(clouds, field.name).cpu() for field in fields(clouds)}
+        if known:
+            parts |= {"z": codes.detach().cpu(), **{name: value.cpu() for name, value in network.state_dict().items()}}
+        numbers = {"preset": self.config.preset, **asdict(self.preset)}
+        return {"seed": self.config.seed, "numbers": numbers, "digest": digest(parts, {})}
+
     def _train(
-        self, network: Network, codes: torch.Tensor, clouds: Clouds, start: float, end: float, before: int
+        self,
+        network: Network,
+        codes: torch.Tensor,
+        clouds: Clouds,
+        start: float,
+        end: float,
+        before: int,
+        about: dict[str, Any],
+        kept: tuple[dict[str, torch.Tensor], dict[str, Any]] | None,
     ) -> tuple[float, int]:
         """Train in place the codes f4[trajectories,latent] and what of the network requires gradients.
 
+        about, kept: what a checkpoint of it is of, and the one to go on from.
         From the share `start` of the preset's steps, or of the budget, to `end`, with `before` steps done; the rates
         are halved over this part alone. Returns the mean loss of the last looks and the steps done in all. Where a
         loss or a weight is no number, training goes on from the last look at half the rates, once; the second time, or
@@ -312,42 +341,86 @@ class _Run:
         good = [tensor.detach().clone() for tensor in trained]
         optimiser, slower = self._adam(trained), 1.0
         generator = torch.Generator(self.device).manual_seed(self.config.seed + before)
-        batches = _batches(len(clouds.times), preset.states, generator)
+        batches = _Batches(len(clouds.times), preset.states, generator)
         recent: list[torch.Tensor] = []
         means: list[float] = []
         started = looked = time.perf_counter()
         step, share = 0, 0.0
-        while share < 1.0:
-            job.check()
-            for group in optimiser.param_groups:
-                group["lr"] = group["first"] * slower * 0.5 ** int(share * (preset.halvings + 1))
-            optimiser.zero_grad(set_to_none=True)
-            lost = self._loss(network, codes, clouds, next(batches), generator)
-            lost.backward()
-            optimiser.step()
-            recent.append(lost.detach())
-            step += 1
+        if kept is not None:
+            tensors, state = kept
+            before, step, slower, means = (
+                state["before"],
+                state["step"] - state["before"],
+                state["slower"],
+                state["means"],
+            )
+            _put_back(tensors, network, codes, optimiser)
+            good = [tensor.detach().clone() for tensor in trained]
+            recent = list(tensors["recent"].to(self.device))
+            batches.left = tensors["left"].to(self.device)
+            if state["device"] == self.device.type:
+                generator.set_state(tensors["generator"])
+            else:
+                # Random numbers of another device: these differ, and so does the field, by no more than with a seed.
+                generator.manual_seed(self.config.seed + before + step)
+            started -= state["elapsed"]
+            share = max(step / steps, state["elapsed"] / budget)
+
+        def keep() -> None:
+            if self.training is None:
+                return
             now = time.perf_counter()
-            share = max(step / steps, (now - started) / budget)
-            if len(recent) < EVERY and now - looked < 1.0 and share < 1.0:
-                continue
-            # A weight that is no number makes the sum none: one look at the device tells all.
-            total = torch.stack([tensor.detach().sum() for tensor in trained]).sum()
-            mean = float(torch.stack(recent).mean() + 0.0 * total)
-            recent, looked = [], time.perf_counter()
-            if np.isfinite(mean):
-                means.append(mean)
-                good = [tensor.detach().clone() for tensor in trained]
-                job.tell("fit", min(1.0, share), step=before + step, steps=before + steps, loss=mean)
-                continue
-            if slower < 1.0 or share >= 1.0:
-                raise RequestError("diverged", f"the loss is {mean} at step {before + step}; fit with another seed")
-            with torch.no_grad():
-                for tensor, value in zip(trained, good, strict=True):
-                    tensor.copy_(value)
-            optimiser, slower = self._adam(trained), 0.5
+            state = {"about": about, "end": end, "before": before, "step": before + step, "slower": slower}
+            state |= {"means": means[-LAST:], "elapsed": now - started, "seconds": now - job.started}
+            own = {"left": batches.left, "generator": generator.get_state()}
+            own["recent"] = torch.stack(recent) if recent else torch.empty(0)
+            self.training.save({**_taken(network, codes, optimiser), **own}, {**state, "device": self.device.type})
+
+        try:
+            while share < 1.0:
+                job.check()
+                for group in optimiser.param_groups:
+                    group["lr"] = group["first"] * slower * 0.5 ** int(share * (preset.halvings + 1))
+                optimiser.zero_grad(set_to_none=True)
+                lost = self._loss(network, codes, clouds, next(batches), generator)
+                lost.backward()
+                optimiser.step()
+                recent.append(lost.detach())
+                step += 1
+                now = time.perf_counter()
+                share = max(step / steps, (now - started) / budget)
+                if len(recent) < EVERY and now - looked < 1.0 and share < 1.0:
+                    continue
+                # A weight that is no number makes the sum none: one look at the device tells all.
+                total = torch.stack([tensor.detach().sum() for tensor in trained]).sum()
+                mean = float(torch.stack(recent).mean() + 0.0 * total)
+                recent, looked = [], time.perf_counter()
+                if np.isfinite(mean):
+                    means.append(mean)
+                    good = [tensor.detach().clone() for tensor in trained]
+                    if self.training is not None and self.training.due:
+                        keep()
+                    job.tell(
+                        "fit", min(1.0, share), step=before + step, steps=before + steps, loss=mean, **self._kept()
+                    )
+                    continue
+                if slower < 1.0 or share >= 1.0:
+                    raise RequestError("diverged", f"the loss is {mean} at step {before + step}; fit with another seed")
+                with torch.no_grad():
+                    for tensor, value in zip(trained, good, strict=True):
+                        tensor.copy_(value)
+                optimiser, slower = self._adam(trained), 0.5
+        except Cancelled:
+            # What may have gone wrong since the last look is not kept.
+            if step and bool(torch.stack([tensor.detach().sum() for tensor in trained]).sum().isfinite()):
+                keep()
+            raise
         codes.requires_grad_(False)
         return float(np.mean(means[-LAST:])), before + step
+
+    def _kept(self) -> dict[str, Any]:
+        """What progress says of checkpoints."""
+        return {} if self.training is None or self.training.step is None else {"checkpoint": self.training.step}
 
     def _adam(self, trained: Sequence[torch.Tensor]) -> torch.optim.Adam:
         """For the codes, which come first, and the weights. `first` is a group's rate at the start."""
@@ -382,7 +455,7 @@ class _Run:
         steps: int,
     ) -> PaperField:
         """The field of one trajectory, with its report."""
-        states = np.array([surface.state for surface in surfaces], np.float64)
+        states = _times(surfaces, self.config)
         given = [surface.atoms for surface in surfaces if surface.atoms is not None and len(surface.atoms)]
         motion = Motion.of(states, np.stack(given) if given else None, align=False)
         low = np.min([surface.points.min(0) for surface in surfaces], 0)
@@ -393,7 +466,7 @@ class _Run:
             "device": str(self.device),
             "threads": job.threads,
             "seconds": round(time.perf_counter() - job.started, 2),
-            "states": [float(state) for state in states],
+            "states": [surface.state for surface in surfaces],
             "atoms": len(given[0]) if given else 0,
             "area": round(float(np.mean([_area(surface) for surface in surfaces])), 1),
             "samples": sum(len(surface.points) for surface in surfaces),
@@ -412,17 +485,64 @@ class _Run:
             "seed": self.config.seed,
         }
         extent = np.stack([low - 1.0, high + 1.0])
-        return PaperField(network, z, scale, motion, frame, extent, max(map(clearance_of, surfaces)), report)
+        field = PaperField(network, z, scale, motion, frame, extent, max(map(clearance_of, surfaces)), report)
+        field.reach = max(map(reach_of, surfaces))
+        field.clock = self.config.clock(surface.state for surface in surfaces)
+        return field
 
 
-def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """Without end `size` of the numbers 0 to count − 1, i8[size]: all of them in random order, again and again."""
-    left = torch.empty(0, dtype=torch.int64, device=generator.device)
-    while True:
-        while len(left) < size:
-            left = torch.cat([left, torch.randperm(count, generator=generator, device=generator.device)])
-        yield left[:size]
-        left = left[size:]
+def _times(surfaces: Sequence[Surface], config: FitConfig) -> NDArray[np.float64]:
+    """The times f8[S] that the surfaces were at: their state numbers where these are even."""
+    states = np.array([surface.state for surface in surfaces], np.float64)
+    clock = config.clock(states)
+    return states if clock is None else clock(states)
+
+
+class _Batches:
+    """Without end some of the numbers 0 to count − 1: all of them in random order, again and again.
+
+    left: i8, those of the order under way that are still to come.
+    """
+
+    def __init__(self, count: int, size: int, generator: torch.Generator) -> None:
+        self._count, self._size, self._generator = count, size, generator
+        self.left = torch.empty(0, dtype=torch.int64, device=generator.device)
+
+    def __iter__(self) -> _Batches:
+        return self
+
+    def __next__(self) -> torch.Tensor:
+        """i8[size]."""
+        while len(self.left) < self._size:
+            more = torch.randperm(self._count, generator=self._generator, device=self._generator.device)
+            self.left = torch.cat([self.left, more])
+        batch, self.left = self.left[: self._size], self.left[self._size :]
+        return batch
+
+
+def _taken(network: Network, codes: torch.Tensor, optimiser: torch.optim.Adam) -> dict[str, torch.Tensor]:
+    """All tensors of a training, by name."""
+    tensors = {"z": codes, **{f"network.{name}": value for name, value in network.state_dict().items()}}
+    for number, moments in optimiser.state_dict()["state"].items():
+        tensors |= {f"adam.{number}.{name}": value for name, value in moments.items()}
+    return tensors
+
+
+def _put_back(
+    tensors: Mapping[str, torch.Tensor], network: Network, codes: torch.Tensor, optimiser: torch.optim.Adam
+) -> None:
+    """The inverse of `_taken`, in place."""
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("adam."):
+            _, number, which = name.split(".")
+            moments.setdefault(int(number), {})[which] = value
+    network.load_state_dict(
+        {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
+    )
+    with torch.no_grad():
+        codes.copy_(tensors["z"])
+    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
+from . import memory
 from .errors import Cancelled, RequestError
 from .protocol import PROTOCOL, VERSION, Arrays, Header, ProtocolError, encode, read_frame
 
@@ -31,10 +32,16 @@ PROGRESS_SECONDS = 0.2
 Answer = tuple[dict[str, Any], Arrays]
 
 
+class Events(Protocol):
+    """Where a job's events go: the server, or the record of a detached fit."""
+
+    def send_event(self, name: str, params: dict[str, Any], arrays: Arrays | None = None) -> None: ...
+
+
 class Job:
     """One request in the worker lane, as its method sees it."""
 
-    def __init__(self, number: int, method: str, params: dict[str, Any], arrays: Arrays, server: Server) -> None:
+    def __init__(self, number: int, method: str, params: dict[str, Any], arrays: Arrays, server: Events) -> None:
         self.id = number
         self.method = method
         self.params = params
@@ -90,6 +97,15 @@ class Lane(Protocol):
     def status(self) -> dict[str, Any]:
         """Fits by name; called in the reading thread at any time."""
 
+    def detached(self) -> dict[str, Any]:
+        """Fits in processes of their own, by name; as `status`."""
+
+    def stop(self, name: Any) -> bool:
+        """Ask such a fit to end; whether it is under way. Called in the reading thread; raises RequestError."""
+
+    def interrupted(self) -> dict[str, Any]:
+        """Fits by name that could be resumed; called in the reading thread at any time."""
+
     def release(self) -> None:
         """Give back the memory of a job that failed or was cancelled."""
 
@@ -107,6 +123,7 @@ class Server:
         self._greeted = threading.Event()
         self._writing = threading.Lock()
         self._broken = False
+        self._packed = False
 
     def run(self) -> int:
         """Serve until shutdown or the end of stdin; returns the exit code."""
@@ -243,13 +260,23 @@ class Server:
         elif method == "status":
             busy_with = next((job.method for job in tuple(self._running)), None)
             self._send_reply(number, {"busy": busy_with, "fits": self._lane.status()})
+        elif method == "detached":
+            self._send_reply(number, {"fits": self._lane.detached()})
+        elif method == "stop":
+            try:
+                self._send_reply(number, {"stopped": self._lane.stop(params.get("fit"))})
+            except RequestError as exc:
+                self._send_error(number, exc.code, str(exc))
+        elif method == "interrupted":
+            self._send_reply(number, {"fits": self._lane.interrupted()})
         elif method == "cancel":
             self._send_reply(number, {"cancelled": self._cancel(params.get("target"))})
         elif method == "shutdown":
             self._send_reply(number, {})
             self.stop()
         else:
-            known = ["hello", "ping", "status", "cancel", "shutdown", *self._lane.methods]
+            control = ("hello", "ping", "status", "detached", "stop", "interrupted", "cancel", "shutdown")
+            known = [*control, *self._lane.methods]
             self._send_error(number, "bad-request", f"unknown method {method[:80]!r}; known: {', '.join(known)}")
 
     def _hello(self, number: int, params: dict[str, Any]) -> None:
@@ -265,7 +292,9 @@ class Server:
             )
             return
         python = ".".join(map(str, sys.version_info[:3]))
-        self._send_reply(number, {"protocol": PROTOCOL, "version": VERSION, "python": python, "pid": os.getpid()})
+        self._packed = params.get("packed") is True
+        about = {"protocol": PROTOCOL, "version": VERSION, "python": python, "pid": os.getpid(), "packed": True}
+        self._send_reply(number, about)
 
     def _cancel(self, target: Any) -> bool:
         with self._changed:
@@ -297,7 +326,7 @@ class Server:
         self._send({"kind": "error", "id": number, "code": code, "message": message[:4000]})
 
     def _send(self, header: Header, arrays: Arrays | None = None) -> None:
-        frame = encode(header, arrays)
+        frame = encode(header, arrays, self._packed)
         with self._writing:
             if self._broken:
                 return
@@ -343,7 +372,7 @@ def _classify(exc: BaseException) -> tuple[str, str]:
     # Torch says so on the CPU with a plain RuntimeError.
     on_host = isinstance(exc, MemoryError) or (isinstance(exc, RuntimeError) and "allocate memory" in str(exc))
     if on_device or on_host:
-        where = "the GPU" if on_device else "the backend's machine"
+        where = "the GPU" if on_device else memory.owner()
         return "out-of-memory", (
             f"{where} ran out of memory ({_one_line(exc)}): use a coarser resolution, a smaller budget, or device=cpu"
         )

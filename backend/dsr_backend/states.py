@@ -41,7 +41,7 @@ def parse(
     Raises StatesError.
     """
     text = str(text).strip()
-    where = f"states {text}"
+    where = f"states {_short(text)}"
     if not text:
         raise StatesError(f"states are empty: {_GRAMMAR}")
     if text.lower() == "all":
@@ -54,12 +54,14 @@ def parse(
     if "," in text:
         raise StatesError(f"{where}: a comma ends an argument in PyMOL; join ranges with +, as in 1+5+9")
 
+    # As many as there are parts, at least.
+    _check_count(where, text.count("+") + 1, most)
     exact: list[Fraction] = []
     for item in text.split("+"):
         item = item.strip()
         match = _ITEM.fullmatch(item)
         if match is None:
-            raise StatesError(f"{where}: '{item}' is not a state or a range; {_GRAMMAR}")
+            raise StatesError(f"{where}: '{_short(item)}' is not a state or a range; {_GRAMMAR}")
         if not fractional and "." in item.replace("..", ""):
             raise StatesError(f"{where}: '{item}' is not whole; fractions of states are for movies and exports")
         start = Fraction(match.group(1))
@@ -152,6 +154,10 @@ def _text(value: Fraction) -> str:
         digits += 1
     scaled = str(int(value * 10**digits)).rjust(digits + 1, "0")
     return f"{scaled[:-digits]}.{scaled[-digits:]}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _check_count(where: str, count: int, most: int) -> None:

@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
+from . import ranks
 from .config import PRESETS, FitConfig, Preset
 from .device import choose as choose_device
 from .device import limit_threads
@@ -33,6 +35,9 @@ from .parallel import in_order
 from .sampling import Samples, draw
 from .smoothing import Probes, choose
 from .surfaces import Surface, check_series
+
+if TYPE_CHECKING:
+    from .training import Training
 
 __all__ = ["Early", "Progress", "fit", "fit_family", "fit_member"]
 
@@ -88,12 +93,13 @@ def fit(
     cancelled: Callable[[], bool] = lambda: False,
     watch: Callable[[Field], None] | None = None,
     early: Early | None = None,
+    training: Training | None = None,
 ) -> Field:
     """Fit f(x, t) to the surfaces of one molecule's states.
 
     progress: called with the phase, the fraction done and what else the protocol's `progress` says; watch: called
     with the unfinished field, as soon as it can be meshed and a few times after (preset `fast` only); early: what was
-    drawn of these surfaces while they arrived. Raises
+    drawn of these surfaces while they arrived; training: where preset `paper` keeps its checkpoints. Raises
     ValueError where the surfaces do not go together or take too large a box, RequestError `diverged` where
     the loss is no number, and Cancelled once `cancelled()` is true. On the CPU, the same surfaces, seed and
     number of threads give the same field.
@@ -102,7 +108,7 @@ def fit(
     if config.preset == "paper":
         from . import paper
 
-        return paper.fit(surfaces, config, progress, cancelled)
+        return paper.fit(surfaces, config, progress, cancelled, training=training)
     job = _Fit(config, progress, cancelled)
     with closing(_Spill()) as spill:
         trajectory = _prepare(job, surfaces, None, 0, spill, early)
@@ -117,6 +123,7 @@ def fit_family(
     cancelled: Callable[[], bool] = lambda: False,
     watch: Callable[[Field], None] | None = None,
     early: Early | None = None,
+    training: Training | None = None,
 ) -> Family:
     """Fit several trajectories at once: one network, a latent code and lattices for each.
 
@@ -128,7 +135,7 @@ def fit_family(
     if config.preset == "paper":
         from . import paper
 
-        return paper.fit_family(trajectories, config, progress, cancelled)
+        return paper.fit_family(trajectories, config, progress, cancelled, training=training)
     job = _Fit(config, progress, cancelled)
     with closing(_Spill()) as spill:
         prepared: list[_Trajectory] = []
@@ -157,6 +164,7 @@ def fit_member(
     frozen: bool = False,
     watch: Callable[[Field], None] | None = None,
     early: Early | None = None,
+    training: Training | None = None,
 ) -> Field:
     """Fit a new trajectory of a known family; otherwise as `fit`.
 
@@ -173,7 +181,7 @@ def fit_member(
     if config.preset == "paper":
         from . import paper
 
-        return paper.fit_member(family, surfaces, config, progress, cancelled, frozen)
+        return paper.fit_member(family, surfaces, config, progress, cancelled, frozen, training=training)
     fast = [field for field in family.members.values() if isinstance(field, FastField)]
     job = _Fit(config, progress, cancelled)
     decoder = copy.deepcopy(fast[0].decoder)
@@ -191,7 +199,7 @@ def fit_member(
 @dataclass(eq=False)
 class _Trajectory:
     """One molecule's states on the way to a field. points: per state f4[N,3] Å in material coordinates; distances:
-    f4[N] Å; area: mean of the states', Å²."""
+    f4[N] Å, both empty for states of other ranks; area: mean of the states', Å²."""
 
     field: FastField
     points: list[torch.Tensor]
@@ -222,7 +230,9 @@ def _prepare(
         states.sort()
     check_series(surfaces)
     given = [surface.atoms for surface in surfaces if surface.atoms is not None and len(surface.atoms)]
-    motion = Motion.of(states, np.stack(given) if given else None, config.align, config.loop)
+    clock = config.clock(states)
+    times = states if clock is None else clock(states)
+    motion = Motion.of(times, np.stack(given) if given else None, config.align, config.loop)
     motion.backtest()
 
     drawn = (lambda state: early.take(number, state)) if early is not None else (lambda state: None)
@@ -239,6 +249,7 @@ def _prepare(
     extent = np.stack([about.low - 1.0, about.high + 1.0]).astype(np.float32)
     frame = Frame.of([np.stack([about.low, about.high])])
     field = FastField(motion, band, factor, coarse, fine, static, decoder, code, frame, extent, about.clearance, {})
+    field.clock, field.reach = clock, about.reach
     if config.smooth is None:
         chosen = choose(field, probes, lambda share: job.tell("fit", SOLVED + (CHOSEN - SOLVED) * share), job.at_once)
     else:
@@ -256,10 +267,10 @@ def _reported(job: _Fit, trajectory: _Trajectory, loss: float, steps: int) -> Fa
         "device": str(job.device),
         "threads": job.threads,
         "seconds": round(time.perf_counter() - job.started, 2),
-        "states": [float(state) for state in motion.states],
+        "states": field.states,
         "atoms": 0 if motion.atoms is None else motion.atoms.shape[1],
         "area": round(trajectory.area, 1),
-        "samples": sum(len(d) for d in trajectory.distances),
+        "samples": int(ranks.total([sum(len(d) for d in trajectory.distances)], job.device)[0]),
         "parameters": sum(tensor.numel() for name, tensor in field.tensors().items() if name != "band"),
         "steps": steps,
         "loss": loss,
@@ -284,6 +295,13 @@ def clearance_of(surface: Surface) -> float:
         return LEAST_CLEARANCE
     below, above = surface.atoms.min(0) - surface.points.min(0), surface.points.max(0) - surface.atoms.max(0)
     return max(LEAST_CLEARANCE, float(max(below.max(), above.max())) + 1.0)
+
+
+def reach_of(surface: Surface) -> float:
+    """How far in Å any point of the surface is from the nearest atom at most; inf without atoms."""
+    if surface.atoms is None or not len(surface.atoms):
+        return np.inf
+    return float(cKDTree(surface.atoms).query(surface.points)[0].max())
 
 
 def _say_forecast(motion: Motion) -> str:
@@ -329,11 +347,12 @@ class _Spill:
 
 @dataclass(frozen=True)
 class _About:
-    """All surfaces together: corners f8[3] of their box (Å), largest clearance (Å), mean area (Å²)."""
+    """All surfaces together: corners f8[3] of their box, largest clearance and reach (Å), mean area (Å²)."""
 
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     clearance: float
+    reach: float
     area: float
 
 
@@ -399,41 +418,66 @@ def _samples(
     spill: _Spill,
     drawn_before: Callable[[float], Samples | None],
 ) -> tuple[list[torch.Tensor], list[torch.Tensor], list[Probes], _About]:
-    """Per state points f4[N,3] in material coordinates, distances f4[N] (Å) and probes; and what all are like."""
-    points, distances, probes, areas = [], [], [], []
-    low, high, clearance = np.full(3, np.inf), np.full(3, -np.inf), LEAST_CLEARANCE
-    preset, count = job.preset, len(surfaces)
+    """Per state points f4[N,3] in material coordinates, distances f4[N] (Å) and probes; and what all are like.
 
-    def sampled(k: int) -> tuple[Surface, Samples, torch.Tensor]:
+    Points and distances of the states of other ranks are empty.
+    """
+    nothing = torch.zeros(0, device=job.device)
+    points, distances = [nothing.view(0, 3)] * len(surfaces), [nothing] * len(surfaces)
+    probes: list[Probes | None] = [None] * len(surfaces)
+    areas = []
+    low, high, clearance, reach = np.full(3, np.inf), np.full(3, -np.inf), LEAST_CLEARANCE, 0.0
+    preset, count = job.preset, len(surfaces)
+    own = ranks.mine(count)
+
+    def sampled(place: int) -> tuple[Surface, Samples, torch.Tensor, float]:
+        k = own[place]
         surface = surfaces[k]
         samples = drawn_before(surface.state)
         if samples is None:
             samples = _draw(preset, job.config.seed, surface, job.device, job.check)
-        return surface, samples, motion.warp(surface.state, job.device)(samples.points)
+        return surface, samples, motion.warp(motion.states[k], job.device)(samples.points), reach_of(surface)
 
     job.tell("sampling", 0.0, step=0, steps=count)
-    with closing(in_order(sampled, count, job.at_once)) as drawn:
-        for k, (surface, samples, xi) in enumerate(drawn, 1):
-            points.append(spill.keep(xi))
-            distances.append(spill.keep(samples.distance))
+    with closing(in_order(sampled, len(own), job.at_once)) as drawn:
+        for k, (surface, samples, xi, own_reach) in zip(own, drawn, strict=True):
+            points[k] = spill.keep(xi)
+            distances[k] = spill.keep(samples.distance)
             near = (samples.distance.abs() < preset.band).nonzero()[:, 0]
             some = near[:: len(near) // PROBES + 1]
-            in_reference_frame = Warp(*motion.pose(surface.state), None, job.device)
-            probes.append(Probes(in_reference_frame(samples.points[some]), samples.distance[some]))
+            in_reference_frame = Warp(*motion.pose(motion.states[k]), None, job.device)
+            probes[k] = Probes(in_reference_frame(samples.points[some]), samples.distance[some])
             areas.append(samples.area)
             own_low, own_high = surface.points.min(0), surface.points.max(0)
             low, high = np.minimum(low, own_low), np.maximum(high, own_high)
-            clearance = max(clearance, clearance_of(surface))
-            job.tell("sampling", SAMPLED * k / count, step=k, steps=count)
-    return points, distances, probes, _About(low, high, clearance, float(np.mean(areas)))
+            clearance, reach = max(clearance, clearance_of(surface)), max(reach, own_reach)
+            job.tell("sampling", SAMPLED * (k + 1) / count, step=k + 1, steps=count)
+    low, high = ranks.total(low, job.device, "min"), ranks.total(high, job.device, "max")
+    clearance, reach = ranks.total([clearance, reach], job.device, "max")
+    [area] = ranks.total([float(np.sum(areas))], job.device)
+    told = [_probes_of(job, probe, k) for k, probe in enumerate(probes)]
+    return points, distances, told, _About(np.array(low), np.array(high), clearance, reach, area / count)
+
+
+def _probes_of(job: _Fit, probes: Probes | None, k: int) -> Probes:
+    """Those of state k, from the rank that has drawn them."""
+    if ranks.count() == 1:
+        assert probes is not None
+        return probes
+    points = ranks.shared(None if probes is None else probes.points, ranks.owner(k), job.device)
+    return Probes(points, ranks.shared(None if probes is None else probes.distance, ranks.owner(k), job.device))
 
 
 def _band(
     preset: Preset, points: list[torch.Tensor], distances: list[torch.Tensor], device: torch.device
 ) -> tuple[Band, int]:
     """The fine lattice over all points and the nodes of it that some state's surface comes near."""
-    low = torch.stack([p.amin(0).cpu() for p in points]).amin(0).numpy()
-    high = torch.stack([p.amax(0).cpu() for p in points]).amax(0).numpy()
+    # Of a rank without states there is nothing.
+    inf = torch.full((3,), torch.inf)
+    low = torch.stack([inf, *(p.amin(0).cpu() for p in points if len(p))]).amin(0).numpy()
+    high = torch.stack([-inf, *(p.amax(0).cpu() for p in points if len(p))]).amax(0).numpy()
+    low = np.array(ranks.total(low, device, "min"), np.float32)
+    high = np.array(ranks.total(high, device, "max"), np.float32)
     lattice = Lattice.around(low, high, preset.spacing, even=preset.coarse_factor)
     if lattice.size > MOST_NODES:
         size = " × ".join(f"{length:.0f}" for length in high - low)
@@ -446,7 +490,7 @@ def _band(
     for xi, distance in zip(points, distances, strict=True):
         index, _ = lattice.corners(xi[distance.abs() < preset.band].to(device))
         inside[index.reshape(-1)] = True
-    return Band(lattice, inside), preset.coarse_factor
+    return Band(lattice, ranks.any_of(inside)), preset.coarse_factor
 
 
 # Lattices ---------------------------------------------------------------------------------------------------
@@ -463,28 +507,41 @@ def _solve_states(
     fine_neighbours = band.neighbours[: band.count]
     own = torch.arange(band.count, device=job.device)[:, None]
     fine_neighbours = torch.where(fine_neighbours < band.count, fine_neighbours, own)
+    # Every fourth sample of some states, which every rank starts from.
     some = range(0, count, max(1, count // 8))
+    thin = {}
+    for k in some:
+        here = ranks.owner(k) == ranks.rank()
+        parts = [part[k][::4].to(job.device) if here else None for part in (points, distances)]
+        xi, distance = (ranks.shared(part, ranks.owner(k), job.device) for part in parts)
+        thin[k] = xi, distance
+    own = ranks.mine(count)
     most = max(32, preset.max_values // band.count)
 
-    def residual(k: int) -> torch.Tensor:
-        xi, distance = points[k].to(job.device), distances[k].to(job.device)
+    def residual(k: int, xi: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
         values = coarse.mix(_one_hot(k, count, job.device))[:, None]
         return distance - coarse_lattice.interpolate(values, xi)[:, 0]
 
     def solve_all(
-        lattice: Lattice, target: Callable[[int], torch.Tensor], fine: bool, start: float, end: float
+        lattice: Lattice,
+        target: Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor],
+        fine: bool,
+        start: float,
+        end: float,
     ) -> Iterator[torch.Tensor]:
         size = band.count if fine else lattice.size
         neighbours = fine_neighbours if fine else coarse_neighbours
 
-        def system(k: int, every: int = 1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-            index, weight = lattice.corners(points[k][::every].to(job.device))
+        def system(
+            k: int, xi: torch.Tensor, distance: torch.Tensor
+        ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+            index, weight = lattice.corners(xi)
             if fine:
                 index = band.row_of[index]
                 # Corners in the halo and beyond stay with the coarse lattice.
                 weight = torch.where((index >= 0) & (index < band.count), weight, 0.0)
                 index = index.clamp(0, band.count - 1)
-            return index, weight, target(k)[::every], 1.0 / (distances[k][::every].to(job.device).abs() + NEAR)
+            return index, weight, target(k, xi, distance), 1.0 / (distance.abs() + NEAR)
 
         def normal_solve(parts: Sequence[torch.Tensor], prior: torch.Tensor, iterations: int) -> torch.Tensor:
             index, weight, wanted, importance = parts
@@ -501,18 +558,23 @@ def _solve_states(
                 job.check,
             )
 
-        pooled = [torch.cat(parts) for parts in zip(*(system(k, 4) for k in some), strict=True)]
+        pooled = [torch.cat(parts) for parts in zip(*(system(k, *thin[k]) for k in some), strict=True)]
         mean = normal_solve(pooled, torch.zeros(size, device=job.device), 2 * preset.iterations)
         del pooled
         job.tell("fit", start, step=0, steps=count)
-        each = in_order(lambda k: normal_solve(system(k), mean, preset.iterations), count, job.at_once)
-        with closing(each) as solved:
-            for k, values in enumerate(solved, 1):
+
+        def solve(place: int) -> torch.Tensor:
+            k = own[place]
+            parts = system(k, points[k].to(job.device), distances[k].to(job.device))
+            return normal_solve(parts, mean, preset.iterations)
+
+        with closing(in_order(solve, len(own), job.at_once)) as solved:
+            for k, values in enumerate(ranks.in_turn(solved, count, job.device), 1):
                 job.tell("fit", start + (end - start) * k / count, step=k, steps=count)
                 yield values
 
     middle = SAMPLED + 0.2 * (SOLVED - SAMPLED)
-    coarse = Modes.of(solve_all(coarse_lattice, lambda k: distances[k].to(job.device), False, SAMPLED, middle), most)
+    coarse = Modes.of(solve_all(coarse_lattice, lambda k, xi, distance: distance, False, SAMPLED, middle), most)
     return coarse, Modes.of(solve_all(band.lattice, residual, True, middle, SOLVED), most)
 
 
@@ -603,6 +665,9 @@ def _train_decoder(
     order = torch.cat([torch.randperm(len(pairs), generator=generator) for _ in range(steps // len(pairs) + 1)])
     started = time.perf_counter()
     losses = torch.zeros(steps, device=job.device)
+    nearby = [_near_counts(job, t) for t in trajectories]
+    numbers = {id(t): number for number, t in enumerate(trajectories)}
+    part_of_batch = ranks.share(preset.batch)
     done = 0
     for step in range(steps):
         if step % 10 == 0:
@@ -612,29 +677,41 @@ def _train_decoder(
             if loss is not None and not np.isfinite(loss):
                 raise RequestError("diverged", f"the loss is {loss} at step {step}; fit with another seed")
             over = job.config.budget is not None and time.perf_counter() - started > job.config.budget
-            if step and over:
+            if step and ranks.agreed(over, job.device):
                 break
         if watch is not None and step % WATCH_STEPS == 0:
             watch(trajectories[0].field)
         trajectory, k = pairs[int(order[step])]
         field, distance = trajectory.field, trajectory.distances[k]
-        near = (distance.abs() < preset.band).nonzero()[:, 0]
-        pick = near[torch.randint(len(near), (preset.batch,), generator=generator).to(near.device)]
-        xi, truth = trajectory.points[k][pick].to(job.device), distance[pick].to(job.device)
+        drawn = torch.randint(nearby[numbers[id(trajectory)]][k], (preset.batch,), generator=generator)
+        batch = None
+        if ranks.owner(k) == ranks.rank():
+            near = (distance.abs() < preset.band).nonzero()[:, 0]
+            pick = near[drawn.to(near.device)]
+            batch = torch.cat([trajectory.points[k][pick], distance[pick][:, None]], 1).to(job.device)
+        batch = ranks.shared(batch, ranks.owner(k), job.device)[part_of_batch]
+        xi, truth = batch[:, :3], batch[:, 3]
         with torch.no_grad():
             _, table = field.table(_one_hot(k, len(trajectory.points), job.device))
         index, weight = field.band.lattice.corners(xi)
         features = gather(torch.cat([table, field.padded_static()], 1), field.band.row_of[index], weight)
         error = (field.decode(features) - truth).abs()
-        loss_now = (error / (truth.abs() + NEAR)).mean()
+        loss_now = (error / (truth.abs() + NEAR)).sum() / preset.batch
         optimiser.zero_grad(set_to_none=True)
         loss_now.backward()
+        losses[step] = error.detach().sum() / preset.batch
+        ranks.sum_gradients(trained, losses[step])
         optimiser.step()
         schedule.step()
-        losses[step] = error.detach().mean()
         done = step + 1
     for tensor in trained:
         tensor.requires_grad_(False)
     for trajectory in trajectories:
         trajectory.field.static = stepped(trajectory.field.static)
     return float(losses[max(0, done - 50) : done].mean()), done
+
+
+def _near_counts(job: _Fit, trajectory: _Trajectory) -> list[int]:
+    """How many samples of each state are in the band."""
+    counts = [float((d.abs() < job.preset.band).sum()) for d in trajectory.distances]
+    return [int(count) for count in ranks.total(counts, job.device)]

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import RequestError
+from . import detached
+from .errors import Cancelled, RequestError
 from .names import RULE, is_name
 from .protocol import Arrays
 from .server import Answer, Job, Method
+from .storage import previous_of
 
 if TYPE_CHECKING:
     from .aside import Aside
@@ -43,6 +45,7 @@ class _Opened:
 
     trajectories: their names, in the order of `surfaces`; none for a single one. family: what to start from. preview:
     what is shown meanwhile. early: what draws samples meanwhile; none for preset `paper`.
+    resume: go on with a training that was interrupted, where there is one. params: what `open` was told.
     """
 
     config: FitConfig
@@ -53,10 +56,13 @@ class _Opened:
     frozen: bool
     preview: Preview | None
     early: Early | None
+    resume: bool
+    params: dict[str, Any]
 
     def close(self) -> None:
         if self.early is not None:
             self.early.close()
+        self.surfaces.close()
 
 
 class Worker:
@@ -74,6 +80,7 @@ class Worker:
             "open": self._open,
             "surface": self._surface,
             "fit": self._fit,
+            "detach": self._detach,
             "mesh": self._mesh,
             "paint": self._paint,
             "grid": self._grid,
@@ -109,6 +116,22 @@ class Worker:
     def status(self) -> dict[str, Any]:
         return dict(self._status)
 
+    def detached(self) -> dict[str, Any]:
+        return detached.statuses(fits_folder())
+
+    def stop(self, name: Any) -> bool:
+        try:
+            return detached.stop(fits_folder(), _checked(name))
+        except OSError as exc:
+            raise RequestError("internal", f"fit {str(name)!r} can't be told to stop: {exc}") from exc
+
+    def interrupted(self) -> dict[str, Any]:
+        from .aside import interrupted
+
+        found = interrupted(fits_folder())
+        busy = {name for name, status in self.detached().items() if status["phase"] not in detached.ENDED}
+        return {name: about for name, about in found.items() if name not in self._opened and name not in busy}
+
     def release(self) -> None:
         gc.collect()
         torch = sys.modules.get("torch")
@@ -126,6 +149,9 @@ class Worker:
             config = FitConfig.from_json(_object(job, "config"))
         source = _object(job, "source")
         folder = fits_folder()
+        if not job.params.get("detached"):
+            detached.refuse(folder, name)
+            detached.forget(folder, name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             writable = os.access(folder, os.W_OK)
@@ -138,6 +164,7 @@ class Worker:
                 f"the finished fit can't be kept in {folder} ({reason}): set DSR_HOME, or dsr_save it yourself",
             )
         trajectories, family, frozen = self._start(job, name, config)
+        known = None if family is None else job.params["family"]
         preview = self._preview(job, name, trajectories)
         from .trainer import Early
 
@@ -154,11 +181,14 @@ class Worker:
                 max(1, len(trajectories)),
                 bool(job.params.get("resume")),
                 lambda text: _log(job, f"fit {name!r}: {text}"),
+                {**_object(job, "asked"), "config": config.to_json(), "family": known, "frozen": frozen},
             ),
             family,
             frozen,
             preview,
             early,
+            bool(job.params.get("resume")),
+            job.params,
         )
         self._status[name] = _progress("surfaces", 0.0)
         kept = self._opened[name].surfaces
@@ -261,6 +291,8 @@ class Worker:
 
     def _fit(self, job: Job) -> Answer:
         from . import trainer
+        from .aside import TRAINING
+        from .training import Training
 
         name = _name(job)
         opened = self._waiting(name)
@@ -274,6 +306,11 @@ class Worker:
 
         how = (opened.config, progress, job.cancelled)
         preview = opened.preview
+        training = None
+        if opened.config.preset == "paper":
+            training = Training(
+                opened.surfaces.folder / TRAINING, opened.resume, lambda text: _log(job, f"fit {name!r}: {text}")
+            )
         watch = None if preview is None else lambda field: preview.watch(field, job.cancelled)
         fitted: Field | Family
         try:
@@ -285,14 +322,24 @@ class Worker:
             with _callers_fault():
                 if opened.trajectories:
                     fitted = trainer.fit_family(
-                        dict(zip(opened.trajectories, series, strict=True)), *how, watch=watch, early=opened.early
+                        dict(zip(opened.trajectories, series, strict=True)),
+                        *how,
+                        watch=watch,
+                        early=opened.early,
+                        training=training,
                     )
                 elif opened.family is not None:
                     fitted = trainer.fit_member(
-                        opened.family, series[0], *how, frozen=opened.frozen, watch=watch, early=opened.early
+                        opened.family,
+                        series[0],
+                        *how,
+                        frozen=opened.frozen,
+                        watch=watch,
+                        early=opened.early,
+                        training=training,
                     )
                 else:
-                    fitted = trainer.fit(series[0], *how, watch=watch, early=opened.early)
+                    fitted = trainer.fit(series[0], *how, watch=watch, early=opened.early, training=training)
             fitted.report["source"] = opened.source
             progress("saving", 1.0, {})
             self._fitted[name] = fitted
@@ -301,11 +348,41 @@ class Worker:
                 opened.surfaces.remove()
             if preview is not None:
                 preview.end(fitted, job.cancelled)
+        except Cancelled:
+            if training is not None and training.step is not None:
+                _log(job, f"fit {name!r}: checkpoint at step {training.step}; dsr_resume {name} goes on from it")
+            raise
         finally:
             # Those of an unfinished fit stay in its folder; what of them is here only takes memory.
             self._forget_opened(name)
             self._forget_status(name)
         return {"report": {**fitted.report, "path": path}}, {}
+
+    def _detach(self, job: Job) -> Answer:
+        """Leave a fit whose surfaces are there to a process of its own."""
+        name = _name(job)
+        opened = self._waiting(name)
+        for number, one in enumerate(opened.trajectories or [name]):
+            if not opened.surfaces.states(number):
+                raise RequestError("bad-request", f"there are no surfaces of {one}: send them before `detach`")
+        if not opened.surfaces.whole:
+            raise RequestError(
+                "bad-request",
+                f"the surfaces of {name!r} could not all be written to {opened.surfaces.folder}, where a "
+                "detached fit finds them: make room there, or fit without detach=1",
+            )
+        if "SLURM_JOB_ID" in os.environ:
+            _log(job, "this backend is a job of Slurm, with whose end a detached fit ends, too")
+        # That process is to have them.
+        opened.surfaces.close()
+        try:
+            status = detached.start(fits_folder(), name, {**opened.params, "preview": None, "detached": True})
+        except OSError as exc:
+            raise RequestError("internal", f"fit {name!r} can't be started on its own: {exc}") from exc
+        self._forget_opened(name)
+        self._fitted.pop(name, None)
+        self._forget_status(name)
+        return {"pid": status["pid"], "host": status["host"]}, {}
 
     def _keep(self, job: Job, name: str, fitted: Field | Family) -> str | None:
         """Write a finished fit to the folder of fits.
@@ -322,7 +399,8 @@ class Worker:
             size = len(checkpoint.to_bytes(fitted))
             _log(
                 job,
-                f"fit {name!r} could not be kept as {path} ({size} bytes): {exc}; it is in memory, dsr_save it",
+                f"fit {name!r} could not be kept as {path} ({size} bytes): {exc.__cause__ or exc}; "
+                "it is in memory, dsr_save it",
             )
             return None
         return str(path)
@@ -477,6 +555,13 @@ class Worker:
         from . import checkpoint
 
         name = _name(job)
+        if "file" not in job.arrays:
+            if name in detached.statuses(fits_folder()):
+                # What is in memory under this name is an older one.
+                self._fitted.pop(name, None)
+            report = self._found(name).report
+            detached.forget(fits_folder(), name)
+            return {"report": report}, {}
         with _callers_fault():
             fitted = checkpoint.from_bytes(_array(job, "file").tobytes())
         self._fitted[name] = fitted
@@ -526,7 +611,7 @@ class Worker:
     def _found(self, name: str) -> Field | Family:
         if name not in self._fitted:
             path = fits_folder() / f"{name}.dsr"
-            if not path.is_file():
+            if not (path.is_file() or previous_of(path).is_file()):
                 there = ", ".join(sorted(self._fitted)) or "none"
                 raise RequestError(
                     "no-fit",

@@ -174,7 +174,7 @@ class FastField(Field):
         nodes = band.lattice.nodes(band.numbers)
         self._coarse_index, self._coarse_weight = self.coarse_lattice.corners(nodes)
 
-    def at(self, time: float, smooth: float | None = None) -> FastSlice:
+    def _at(self, time: float, smooth: float | None) -> FastSlice:
         motion = self.motion
         atoms = motion.scene_atoms(time, smooth)
         own = self.smooth if motion.lead(time) == 0.0 else self.smooth_beyond
@@ -280,7 +280,7 @@ class Morph(Field):
 
     def __init__(self, first: FastField, second: FastField, share: float) -> None:
         self.first, self.second, self.share = first, second, share
-        self.motion, self.smooth, self.device = first.motion, first.smooth, first.device
+        self.motion, self.clock, self.smooth, self.device = first.motion, first.clock, first.smooth, first.device
         self.frame, self.clearance = first.frame, max(first.clearance, second.clearance)
         self.report = first.report
         shift = second.motion.origin - first.motion.origin
@@ -291,11 +291,11 @@ class Morph(Field):
             ]
         ).astype(np.float32)
 
-    def at(self, time: float, smooth: float | None = None) -> MorphSlice:
+    def _at(self, time: float, smooth: float | None) -> MorphSlice:
         first, second, share = self.first, self.second, self.share
-        (low, high), (other_low, other_high) = first.time_range, second.time_range
+        (low, high), (other_low, other_high) = (one.motion.states[[0, -1]] for one in (first, second))
         other_time = other_low + (time - low) * ((other_high - other_low) / (high - low) if high > low else 0.0)
-        here, there = first.at(time, smooth), second.at(other_time, smooth)
+        here, there = first._at(time, smooth), second._at(other_time, smooth)
         rotation, translation = first.motion.pose(time)
         own, others = first.motion.aligned_atoms(time, smooth), second.motion.aligned_atoms(other_time, smooth)
         turn, shift = np.eye(3), np.zeros(3)

@@ -123,15 +123,15 @@ class PaperField(Field):
         self.pace = 0.0 if len(motion.states) == 1 else 1.0
 
     def normalised_time(self, time: float) -> float:
-        """Where a time (a state number) lies in the training range: see the function of this name."""
-        return normalised_time(time, *self.time_range)
+        """Where a time of `motion` lies in the training range: see the function of this name."""
+        return normalised_time(time, *self.motion.states[[0, -1]])
 
     def time_at(self, normalised: float) -> float:
-        """The time (a state number) of a normalised time; the state itself where there is only one."""
-        first, last = self.time_range
+        """The time of `motion` at a normalised time; that of the state itself where there is only one."""
+        first, last = (float(time) for time in self.motion.states[[0, -1]])
         return first + 0.5 * (normalised + 1.0) * (last - first)
 
-    def at(self, time: float, smooth: float | None = None) -> PaperSlice:
+    def _at(self, time: float, smooth: float | None) -> PaperSlice:
         motion = self.motion
         atoms = motion.scene_atoms(time, 0.0)
         box = scene_box(atoms, self.clearance, self.extent)
@@ -179,14 +179,14 @@ class PaperField(Field):
         report = self.report | {"area": area, "share": share}
         z = mix(self.z, other.z.to(self.device))
         field = PaperField(self.network, z, self.scale, motion, frame, extent, clearance, report)
-        field.pace = mix(self.pace, other.pace)
+        field.pace, field.clock = mix(self.pace, other.pace), self.clock
         return field
 
     def _motion_toward(self, other: PaperField, share: float) -> Motion:
         """The atoms `share` of the way to the other's, at the states of both; None where their numbers differ."""
         if share == 0.0:
             return self.motion
-        first, last = self.time_range
+        first, last = self.motion.states[[0, -1]]
         times = list(self.motion.states)
         if last > first:
             times += [self.time_at(other.normalised_time(float(state))) for state in other.motion.states]

@@ -1,0 +1,30 @@
+"""Frames under atheris, which looks for inputs that reach new code; run by hand where `pip install atheris` works:
+
+python tests/fuzz_frames.py -max_total_time=120 -max_len=4096 -timeout=5 -rss_limit_mb=2048
+"""
+
+import io
+import sys
+from pathlib import Path
+
+import atheris
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "backend"))
+
+with atheris.instrument_imports(include=["dsr_backend.protocol"]):
+    from dsr_backend import protocol
+
+
+def read(data: bytes) -> None:
+    # Most bytes are no magic: with it, all else is reached at once.
+    stream = io.BufferedReader(io.BytesIO(b"DSR1" + data))
+    try:
+        while protocol.read_frame(stream) is not None:
+            pass
+    except protocol.ProtocolError:
+        pass
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, read)
+    atheris.Fuzz()

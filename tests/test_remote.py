@@ -1,0 +1,587 @@
+"""Backends on other machines: through a real sshd, over lines that are slow or break, and fits that outlive PyMOL."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import io
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapes
+from conftest import ROOT
+from dsr_backend import detached as backend_detached
+from dsr_backend import mesher
+from dsr_backend.config import Preset
+from dsr_backend.errors import RequestError
+from dsr_backend.surfaces import Surface
+from scipy.spatial import cKDTree
+
+from pymol_dsr import commands, jobs, launcher, settings
+from pymol_dsr.commands import CmdException
+from pymol_dsr.protocol import HeaderError, TooLargeError, encode, read_frame
+
+SURFACE = {"kind": "request", "id": 1, "method": "surface", "params": {"fit": "pep", "state": 1.0}}
+PYTHON = sys.executable
+HERE = Path(__file__).parent
+
+
+# Packed arrays
+
+
+def arrays_of(surface):
+    return {
+        "points": surface.points,
+        "normals": surface.normals,
+        "faces": surface.faces,
+        "atoms": np.asarray(surface.atoms, "<f4"),
+    }
+
+
+def read(data):
+    return read_frame(io.BufferedReader(io.BytesIO(data)))[1]
+
+
+def wire(arrays):
+    return b"".join(bytes(part) for part in encode(SURFACE, arrays, packed=True))
+
+
+def raw(entry, payload):
+    """A frame with one array, described as told."""
+    text = json.dumps({**SURFACE, "arrays": [{"name": "points", **entry}]}).encode()
+    return struct.pack("<4sIQ", b"DSR1", len(text), len(payload)) + text + payload
+
+
+def test_packed_surfaces_are_near_and_small():
+    arrays = arrays_of(shapes.peptide(1)[0])
+    data = wire(arrays)
+    assert len(data) < 0.36 * sum(array.nbytes for array in arrays.values())
+    found = read(data)
+    np.testing.assert_array_equal(found["faces"], arrays["faces"])
+    for name in ("points", "normals", "atoms"):
+        assert found[name].dtype == np.dtype("<f4")
+        np.testing.assert_allclose(found[name], arrays[name], rtol=0, atol=0.0005)
+    # What has been through once is not changed again.
+    assert wire(found) == data
+
+
+def test_what_has_no_steps_goes_as_it_is():
+    arrays = {
+        "points": np.full((1000, 3), np.nan, "<f4"),
+        "normals": np.full((1000, 3), 3e7, "<f4"),
+        "atoms": np.zeros((3, 3), "<f4"),
+        "values": np.random.default_rng(0).random((1000, 3)).astype("<f4"),
+        "file": np.zeros(5000, np.uint8),
+        "faces": np.array([[2**31 - 1, -(2**31), 0]] * 1000, "<i4"),
+    }
+    data = wire(arrays)
+    assert data.count(b'"packed"') == 1, "only indices, which are exact whatever they are"
+    for name, array in read(data).items():
+        np.testing.assert_array_equal(array, arrays[name])
+
+
+@pytest.mark.parametrize(
+    "entry, payload, error, message",
+    [
+        ({"shape": [2000, 3], "packed": 3}, b"abc", HeaderError, "3 packed bytes can't have 24000 when unpacked"),
+        ({"shape": [2000, 3], "packed": True}, b"a", HeaderError, "packed in True bytes"),
+        ({"shape": [2000, 3], "packed": -1}, b"", HeaderError, "packed in -1 bytes"),
+        ({"shape": [0, 3], "packed": 8}, b"12345678", HeaderError, "can't have 0 when unpacked"),
+        ({"shape": [2000, 3], "packed": 100}, bytes(100), HeaderError, "can't be unpacked"),
+        ({"shape": [2000, 3], "packed": 100, "differences": 1}, bytes(100), HeaderError, "in a way that is not known"),
+        ({"dtype": "<f8", "shape": [2000, 3], "packed": 100}, bytes(100), HeaderError, "in a way that is not known"),
+        (
+            {"shape": [3 << 25], "packed": 1 << 20},
+            bytes(1 << 20),
+            TooLargeError,
+            "unpack to 402653184 bytes, more than",
+        ),
+    ],
+)
+def test_hostile_packed_arrays_are_refused(entry, payload, error, message):
+    with pytest.raises(error, match=message):
+        read(raw({"dtype": "<f4", "differences": False, **entry}, payload))
+
+
+@pytest.mark.parametrize("size", [24000 - 4, 24000 + 4, 10_000_000])
+def test_a_stream_that_is_not_as_long_as_its_shape_is_refused(size):
+    """A bomb is not unpacked further than what was announced."""
+    data = zlib.compress(bytes(size))
+    entry = {"dtype": "<f4", "shape": [2000, 3], "packed": len(data), "differences": False}
+    with pytest.raises(HeaderError, match="do not unpack to the 24000 of its shape"):
+        read(raw(entry, data))
+
+
+def test_a_fit_from_packed_surfaces_is_the_fit_within_noise():
+    exact = shapes.peptide(1)
+    packed = []
+    for surface in exact:
+        found = read(wire(arrays_of(surface)))
+        packed.append(Surface(surface.state, found["points"], found["normals"], found["faces"], found["atoms"]))
+    coarse = Preset(spacing=1.4, decoder_steps=20, batch=4096)
+    fits = [shapes.fit(exact, preset=coarse), shapes.fit(packed, preset=coarse)]
+    whole, other = (mesher.mesh(fitted, 1.0, resolution=0.8) for fitted in fits)
+    assert abs(other.volume / whole.volume - 1) < 0.001
+    assert abs(other.area / whole.area - 1) < 0.002
+    apart, _ = cKDTree(whole.points).query(other.points)
+    assert apart.mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    "command, local",
+    [
+        ("dsr-backend", True),
+        ("/home/me/dsr/bin/dsr-backend serve", True),
+        ("/usr/bin/python3.11 -m dsr_backend serve", True),
+        ("ssh -T gpu01 dsr-backend serve", False),
+        ("srun --gres=gpu:1 dsr-backend serve", False),
+        ("apptainer exec --nv dsr.sif dsr-backend serve", False),
+        ("docker run -i --rm dsr", False),
+    ],
+)
+def test_only_lines_that_may_be_slow_are_packed(command, local):
+    assert launcher.is_local(shlex.split(command)) is local
+
+
+# A real sshd
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Sshd:
+    """An sshd of our own on the loopback, with its own keys; `home` is DSR_HOME over there."""
+
+    def __init__(self, folder, sshd, keygen):
+        self.folder, self.port, self.home = folder, free_port(), folder / "home"
+        for name in ("host", "user", "stranger"):
+            subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+        shutil.copy(folder / "user.pub", folder / "authorized")
+        config = folder / "sshd_config"
+        config.write_text(
+            f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {folder / 'host'}\nPidFile none\nUsePAM no\n"
+            f"AuthorizedKeysFile {folder / 'authorized'}\nStrictModes no\nPasswordAuthentication no\n"
+            "KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n"
+            f"SetEnv DSR_HOME={self.home} OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONPATH={ROOT / 'backend'}\n"
+        )
+        public = (folder / "host.pub").read_text().split()[:2]
+        self.known = folder / "known_hosts"
+        self.known.write_text(f"dsr-test {' '.join(public)}\n")
+        self.process = subprocess.Popen([sshd, "-D", "-E", folder / "log", "-f", config])
+        end = time.monotonic() + 10
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            if self.process.poll() is not None or time.monotonic() > end:
+                pytest.skip(f"sshd does not start: {(folder / 'log').read_text()[-300:]}")
+            time.sleep(0.05)
+
+    def words(self, *remote, port=None, key="user", host="127.0.0.1", known=None):
+        """The command as a user sets it."""
+        options = f"-F none -o BatchMode=yes -o HostKeyAlias=dsr-test -o UserKnownHostsFile={known or self.known}"
+        words = f"ssh -T -p {port or self.port} -i {self.folder / key} -o IdentitiesOnly=yes {options}"
+        return f"{words} {getpass.getuser()}@{host} {' '.join(remote)}"
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory):
+    program = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
+    tools = [program, shutil.which("ssh"), shutil.which("ssh-keygen")]
+    if None in tools:
+        pytest.skip("sshd, ssh and ssh-keygen are not all installed (apt-get install openssh-server)")
+    server = Sshd(tmp_path_factory.mktemp("sshd"), program, tools[2])
+    yield server
+    server.close()
+
+
+class Proxy:
+    """A line to a port: slow (`rate` bytes per second each way, `delay` seconds each way), and it can be cut."""
+
+    def __init__(self, port, rate=None, delay=0.0):
+        self.target, self.rate, self.delay = port, rate, delay
+        self.carried = [0, 0]
+        self._ends = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self.target))
+                self._ends += [near, far]
+                for way, (a, b) in enumerate(((near, far), (far, near))):
+                    threading.Thread(target=self._carry, args=(way, a, b), daemon=True).start()
+
+    def _carry(self, way, a, b):
+        with contextlib.suppress(OSError):
+            while data := a.recv(16384):
+                time.sleep(self.delay + (len(data) / self.rate if self.rate else 0.0))
+                self.carried[way] += len(data)
+                b.sendall(data)
+        for end in (a, b):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self):
+        self._listener.close()
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def plugin(peptide, monkeypatch, tmp_path):
+    commands.register(peptide)
+    monkeypatch.setattr(settings, "_memory", {"workers": "1"})
+    monkeypatch.setattr(jobs, "jobs", jobs.Jobs())
+    monkeypatch.setenv("DSR_HOME", str(tmp_path / "near"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), str(ROOT)]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield peptide
+    jobs.jobs.close()
+
+
+SERVE = (PYTHON, "-m", "dsr_backend", "serve")
+
+
+def wait_for(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.02)
+
+
+def gone(pid):
+    """Whether a process has ended, also where nobody has waited for it."""
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def fits(home):
+    return sorted(path.name for path in (Path(home) / "fits").glob("*"))
+
+
+def test_the_whole_way_through_ssh_over_a_line_that_is_cut(plugin, sshd, capsys):
+    """The user reads of it within 2 s, the far process ends by itself, and the surfaces are not sent again."""
+    line = Proxy(sshd.port, delay=0.001)
+    settings.put("backend", sshd.words(*SERVE, port=line.port))
+    commands.dsr_fit("pep", "1+3+5", name="cut", preset="preview", async_=1, _self=plugin)
+    fit = jobs.jobs.fits["cut"]
+    wait_for(lambda: fit.phase in ("sampling", "fit"))
+    pid = jobs.jobs._backend.info["pid"]
+    line.cut()
+    began = time.monotonic()
+    wait_for(lambda: fit.phase == "failed", 2.0)
+    wait_for(lambda: gone(pid), 10.0 - (time.monotonic() - began))
+    assert "; dsr_resume cut goes on from the surfaces it had (the backend" in fit.error
+    assert "ended with exit code 255; its last words: " in fit.error and "\n" not in fit.error
+    plugin.do(f"dsr_set backend, {sshd.words(*SERVE)}")
+    capsys.readouterr()
+    commands.dsr_resume("cut", quiet=0, _self=plugin)
+    assert "3 of 3 surfaces are there from before" in capsys.readouterr().out
+    plugin.do("dsr_movie cut, 1-2, resolution=1")
+    assert plugin.get_type("cut") == "object:cgo" and plugin.count_states("cut") == 2
+    backend = jobs.jobs._backend
+    assert backend._packs and "ServerAliveInterval=5" in backend.command
+    assert "cut.dsr" in fits(sshd.home) and not fits(os.environ["DSR_HOME"]), "kept over there"
+    pid = backend.info["pid"]
+    jobs.jobs.close()
+    wait_for(lambda: gone(pid), 10)
+
+
+@pytest.mark.slow
+def test_a_node_that_is_preempted(plugin, sshd):
+    settings.put("backend", sshd.words(*SERVE))
+    commands.dsr_fit("pep", name="gone", async_=1, _self=plugin)
+    fit = jobs.jobs.fits["gone"]
+    wait_for(lambda: fit.phase in ("sampling", "fit"))
+    os.kill(jobs.jobs._backend.info["pid"], 9)
+    wait_for(lambda: fit.phase == "failed", 2.0)
+    assert "dsr_resume gone goes on from the surfaces it had" in fit.error
+
+
+def refused(plugin):
+    with pytest.raises((CmdException, jobs.JobError, launcher.BackendError)) as error:
+        commands.dsr_fit("pep", preset="preview", _self=plugin)
+    text = str(error.value.args[0])
+    assert "\n" not in text
+    return text
+
+
+PIP = 'install it there: pip install "pymol-dsr[backend]"'
+
+
+@pytest.mark.parametrize(
+    "change, remote, said, remedy",
+    [
+        (
+            {"host": "nowhere.invalid"},
+            SERVE,
+            "Could not resolve hostname nowhere.invalid",
+            "correct the host in `dsr_set",
+        ),
+        ({"key": "stranger"}, SERVE, "Permission denied (publickey)", "let ssh in with a key and without a question"),
+        ({"known": os.devnull}, SERVE, "Host key verification failed", "to see and accept the key of that host"),
+        ({"port": 1}, SERVE, "Connection refused", "see whether that host is up and the port is right"),
+        ({}, ("no-such-backend", "serve"), "no-such-backend: command not found", "give the whole path of dsr-backend"),
+        ({}, (PYTHON, "-m", "dsr_nothing", "serve"), "No module named dsr_nothing", PIP),
+        (
+            {},
+            ("echo", "Welcome to gpu01;", *SERVE),
+            "expected a frame beginning with 'DSR1', got 'Welcome to gpu01'",
+            "silence the shell profile, or use `ssh -T`",
+        ),
+        (
+            {},
+            (PYTHON, str(HERE / "problem_backend.py"), "older"),
+            "the backend speaks protocol 0 (version '9.9') and this plugin protocol 1",
+            "upgrade the backend",
+        ),
+    ],
+    ids=["host", "key", "unknown-host", "port", "command", "module", "banner", "version"],
+)
+def test_what_does_not_start_says_why_and_what_to_do(plugin, sshd, change, remote, said, remedy):
+    settings.put("backend", sshd.words(*remote, **change))
+    text = refused(plugin)
+    assert said.replace("'9.9'", "9.9") in text.replace("'9.9'", "9.9") and remedy in text, text
+
+
+@pytest.fixture
+def queue(tmp_path):
+    """What srun does while no node is free."""
+    script = tmp_path / "srun"
+    script.write_text("#!/bin/sh\necho srun: job 17 queued and waiting for resources >&2\nexec sleep 600\n")
+    script.chmod(0o755)
+    return f"{script} --gres=gpu:1 dsr-backend serve"
+
+
+def test_a_queue_is_waited_for_and_said(plugin, queue, monkeypatch, capsys):
+    monkeypatch.setattr(jobs, "QUIET_SECONDS", 0.3)
+    settings.put("backend", queue)
+    settings.put("wait", "1")
+    text = refused(plugin)
+    assert (
+        "waits for the backend to start, 1 s at most (dsr_set wait); it says "
+        "'srun: job 17 queued and waiting for resources'" in capsys.readouterr().out
+    )
+    assert "did not greet within 1 s; its last words: 'srun: job 17 queued and waiting for resources'" in text
+
+
+def test_waiting_in_a_queue_can_be_cancelled(plugin, queue):
+    settings.put("backend", queue)
+    commands.dsr_fit("pep", async_=1, _self=plugin)
+    fit = jobs.jobs.fits["pep_dsr"]
+    time.sleep(0.5)
+    commands.dsr_cancel("pep_dsr", _self=plugin)
+    wait_for(lambda: fit.phase == "cancelled", 2.0)
+
+
+# Detached fits
+
+SENDS = """
+import sys
+import pymol2
+from conftest import build_peptide
+from pymol_dsr import commands, jobs, settings
+session = pymol2.PyMOL()
+session.start()
+build_peptide(session.cmd)
+settings._memory.update(backend=sys.argv[1], workers="1")
+commands.dsr_fit("pep", "1+3", name="alone", preset="preview", budget=1, detach=1, quiet=0, _self=session.cmd)
+print("backend", jobs.jobs._backend.info["pid"])
+jobs.jobs.close()
+"""
+
+
+def sent_by_another_pymol(words):
+    """A PyMOL sends a detached fit and ends; what it printed."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], str(HERE)])}
+    done = subprocess.run([PYTHON, "-c", SENDS, words], capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def until(plugin, name, words, seconds=30.0):
+    """Ask as a user does, until it says so."""
+    lines = []
+
+    def says():
+        lines[:] = commands.dsr_status(name, _self=plugin)
+        return any(words in line for line in lines)
+
+    try:
+        wait_for(says, seconds)
+    except AssertionError as error:
+        raise AssertionError(lines) from error
+    return lines
+
+
+def test_a_detached_fit_outlives_pymol_and_the_line(plugin, sshd):
+    """One PyMOL sends it over ssh and ends; another sees it under way, and makes a movie of it."""
+    words = sshd.words(*SERVE)
+    printed = sent_by_another_pymol(words)
+    assert "alone: 2 states sent; it is fitted by process " in printed and "dsr_status alone shows" in printed
+    assert gone(int(printed.split()[-1])), "the backend that started it has ended"
+    settings.put("backend", words)
+    [line] = commands.dsr_status("alone", _self=plugin)
+    assert f"detached (process {backend_detached.statuses(sshd.home / 'fits')['alone']['pid']} on " in line, line
+    with pytest.raises(CmdException, match="it can be used when it is ready"):
+        commands.dsr_movie("alone", _self=plugin)
+    until(plugin, "alone", "alone: fitted, loaded when used")
+    commands.dsr_movie("alone", "1-2", resolution=1, _self=plugin)
+    assert plugin.count_states("alone") == 2
+    assert not {"alone.detached", "alone.surfaces"} & set(fits(sshd.home)), "fetched, so that it is asked for no more"
+    assert commands.dsr_status("alone", _self=plugin)[0].startswith("alone: ready, states 1+3 of pep")
+
+
+@pytest.fixture
+def local(plugin):
+    settings.put("backend", " ".join(SERVE))
+    return plugin
+
+
+def status_of(name):
+    return backend_detached.statuses(Path(os.environ["DSR_HOME"]) / "fits").get(name)
+
+
+def test_a_detached_fit_is_cancelled_from_another_session(local):
+    commands.dsr_fit("pep", "1+3", name="alone", detach=1, _self=local)
+    jobs.jobs.fits.clear()  # what another session knows
+    with pytest.raises(CmdException, match=r"is being fitted, detached \(process .* stops it; or give another"):
+        commands.dsr_fit("pep", name="alone", preset="preview", _self=local)
+    pid = status_of("alone")["pid"]
+    assert os.getsid(pid) == pid, "out of reach of what ends the backend"
+    commands.dsr_cancel("alone", _self=local)
+    until(local, "alone", "alone: cancelled: it was stopped")
+    wait_for(lambda: gone(pid), 5.0)
+    lines = commands.dsr_status("alone", _self=local)
+    assert lines[1] == "alone: interrupted: 2 surfaces; dsr_resume alone"
+
+
+def test_a_killed_detached_fit_is_told_from_one_that_is_late(tmp_path):
+    """On this machine its process is looked for; of another one only its silence is known."""
+    folder = tmp_path / "alone.detached"
+    folder.mkdir()
+    (folder / "log.txt").write_text("MemoryError\n\n")
+    dead = subprocess.Popen([PYTHON, "-c", ""])
+    dead.wait()
+
+    def phase(pid, age, host=None):
+        host = host or socket.gethostname()
+        status = {"phase": "fit", "fraction": 0.5, "pid": pid, "host": host, "updated": time.time() - age}
+        (folder / "status.json").write_text(json.dumps(status))
+        return backend_detached.statuses(tmp_path)["alone"]["phase"]
+
+    assert phase(os.getpid(), 30) == "fit"
+    assert phase(dead.pid, 1) == "fit", "its last status is too young to look"
+    assert phase(1, 30, "elsewhere") == "fit"
+    assert phase(1, 70, "elsewhere") == "failed"
+    assert phase(os.getpid(), 3600) == "failed", "another process has that number by now"
+    assert phase(dead.pid, 10) == "failed"
+    message = backend_detached.statuses(tmp_path)["alone"]["message"]
+    assert message == (
+        f"its process ({dead.pid} on {socket.gethostname()}) is gone without a word, 10 s ago; "
+        "its last words: 'MemoryError'; dsr_resume goes on from its surfaces"
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_detached_fit_says_so(local):
+    commands.dsr_fit("pep", "1+3", name="alone", detach=1, _self=local)
+    pid = status_of("alone")["pid"]
+    os.kill(pid, 9)
+    lines = until(local, "alone", "alone: failed: its process", 10.0)
+    assert f"({pid} on {socket.gethostname()}) is gone without a word" in lines[0]
+    assert lines[1] == "alone: interrupted: 2 surfaces; dsr_resume alone"
+
+
+def test_a_detached_fit_that_fails_says_why(local):
+    folder = Path(os.environ["DSR_HOME"], "fits", "alone.detached")
+    folder.mkdir(parents=True)
+    asked = {"fit": "alone", "detached": True, "config": {"preset": "preview", "device": "cuda:77"}}
+    (folder / "asked.json").write_text(json.dumps(asked))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(RequestError):
+            backend_detached.run(folder.parent, "alone")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    [line] = commands.dsr_status("alone", _self=local)
+    assert line.startswith("alone: failed: device 'cuda:77' was asked for") and "\n" not in line
+
+
+def test_a_status_that_cannot_be_read_is_none(tmp_path):
+    folder = tmp_path / "bad.detached"
+    folder.mkdir()
+    for text in ("", "{", "[]", '{"updated": "then"}', "[" * 100_000):
+        (folder / "status.json").write_text(text)
+        assert backend_detached.statuses(tmp_path) == {}
+
+
+def test_no_backend_is_started_where_no_detached_fit_can_be(local):
+    assert commands.dsr_status(_self=local) == []
+    assert jobs.jobs._backend is None
+
+
+# Sizes
+
+
+@pytest.mark.slow
+def test_150_states_of_adk_over_20_megabits(adk, sshd, monkeypatch, tmp_path, capsys):
+    """Surfaces made before are sent as a fit sends them; below 30 s."""
+    from pymol_dsr import extract
+    from pymol_dsr.client import Backend
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    source = extract.read_source("adk", "1-100:25", _self=adk)
+    made = list(extract.surfaces(source, 2))
+    line = Proxy(sshd.port, rate=20e6 / 8)
+    backend = Backend(launcher.find_command(sshd.words(*SERVE, port=line.port)))
+    backend.start(30)
+    try:
+        backend.call("open", {"fit": "adk", "config": {"preset": "paper"}})
+        began, before = time.monotonic(), line.carried[0]
+        calls = []
+        for number in range(150):
+            one = made[number % len(made)]
+            arrays = {"points": one.points, "normals": one.normals, "faces": one.faces, "atoms": one.atoms}
+            calls.append(backend.submit("surface", {"fit": "adk", "state": float(number + 1)}, arrays))
+        for call in calls:
+            call.result(120)
+        took, each = time.monotonic() - began, (line.carried[0] - before) / 150
+    finally:
+        backend.close()
+    with capsys.disabled():
+        print(f"\n150 states: {took:.1f} s, {each / 1e3:.0f} kB each")
+    assert took < 30 and each < 500_000
+
+
+@pytest.mark.parametrize("name, words", [("Dockerfile", "COPY"), ("apptainer.def", "   ")])
+def test_images_are_made_of_files_that_are_there(name, words):
+    """They can't be built here."""
+    lines = (ROOT / "packaging" / name).read_text().splitlines()
+    sources = [word for line in lines if "/src" in line and line.startswith(words) for word in line.split()]
+    named = [word for word in sources if not word.startswith("/") and (ROOT / word).exists()]
+    assert named == ["pyproject.toml", "README.md", "LICENSE", "pymol_dsr", "backend"]
