@@ -1,5 +1,5 @@
 # Name: Dynamical Surface
-# Version: 0.1.0
+# Version: 0.2.0
 # Author: the pymol-dsr authors
 # License: MIT
 # Citation-Required: no
@@ -21,7 +21,7 @@ from typing import Any
 
 from . import commands
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 MENU = "Dynamical Surface…"
 
 commands.register()

@@ -1256,7 +1256,8 @@ def dsr_doctor(*, async_: int = -1, quiet: int = 1, _self: Any = cmd) -> list[st
     def work() -> None:
         lines.extend(doctor.examine(say, _self))
         faults = sum(line.startswith("FAIL") for line in lines)
-        say(f" dsr_doctor: {f'{faults} of {len(lines)} need attention' if faults else 'all is well'}")
+        need = "needs" if faults == 1 else "need"
+        say(f" dsr_doctor: {f'{faults} of {len(lines)} {need} attention' if faults else 'all is well'}")
 
     return lines if _run("dsr_doctor", work, async_, quiet, _self) else None
 

@@ -215,7 +215,9 @@ def _folder(visit: _Visit) -> str:
     if free < FREE_GB:
         raise Fault(f"{folder} has {free:.2f} GB free", f"make room, or {remedy}")
     kept = sum(size for _, size, _ in written()) / 1e9
-    return f"{folder}, {free:.1f} GB free, {kept:.2f} GB ours (python -m pymol_dsr --folders lists them)"
+    # One that the Plugin Manager installed has another name, under which Python alone does not find it.
+    more = " (python -m pymol_dsr --folders lists them)" if __package__ == "pymol_dsr" else ""
+    return f"{folder}, {free:.1f} GB free, {kept:.2f} GB ours{more}"
 
 
 def _backend(visit: _Visit) -> str:
@@ -263,8 +265,9 @@ def _device(visit: _Visit) -> str:
             "install a torch made for your GPU and driver (https://pytorch.org), or dsr_set device, auto",
         )
     visit.computes = True
+    threads = params.get("threads")
     return (
-        f"{there}: {params.get('name')}, {params.get('memory_gb')} GB, {params.get('threads')} threads, "
+        f"{there}: {params.get('name')}, {params.get('memory_gb')} GB, {threads} thread{'s' * (threads != 1)}, "
         f"torch {params.get('torch')}"
     )
 

@@ -88,7 +88,7 @@ def find_command(setting: str | None = None) -> list[str]:
     raise LaunchError(
         f"no backend found: `{_PROGRAM}` is neither on PATH nor beside {sys.executable or 'PyMOL'}, "
         "and PyMOL's Python does not have torch and dsr_backend; name one with "
-        "`dsr_set backend, /path/to/dsr-backend serve`, or install "
+        "`dsr_set backend, /path/to/dsr-backend serve`, or install one with "
         '`pip install "pymol-dsr[backend]"`'
     )
 

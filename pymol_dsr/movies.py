@@ -291,9 +291,29 @@ def _picture(number: int, target: str, width: int, height: int, ray: bool, _self
     if ray:
         # PyMOL 3.2 shows another text where it ray-traces a label for the second time.
         _self.rebuild("all", "labels")
-    _self.png(target, width, height, ray=int(ray), quiet=1)
+    # PyMOL 2.5 names every picture, quiet or not.
+    _self.feedback("push")
+    _self.feedback("disable", "scene", "actions")
+    try:
+        _self.png(target, width, height, ray=int(ray), quiet=1)
+    finally:
+        _self.feedback("pop")
+    if not ray:
+        _give_window_its_size()
     if not os.path.exists(target):
         raise MovieError(f"PyMOL wrote no picture of frame {number}; try ray=1")
+
+
+def _give_window_its_size() -> None:
+    """PyMOL 3.2 takes the size of a picture for that of its window, which shows a part of itself, ever larger, then."""
+    from pymol import gui
+
+    window = gui.get_qtwindow()
+    if window is None:
+        return
+    widget = window.pymolwidget
+    with widget:
+        widget.pymol.reshape(int(widget.fb_scale * widget.width()), int(widget.fb_scale * widget.height()), True)
 
 
 def _restore(before: _Before, _self: Any) -> None:

@@ -452,9 +452,11 @@ def describe(trajectory: Trajectory, loaded: Loaded) -> list[str]:
         error = ""
         if loaded.expected:
             low, high = min(loaded.expected.values()), max(loaded.expected.values())
-            error = f", expected error {low:.2f} to {high:.2f} A"
+            error = f", expected error {low:.2f} A" if low == high else f", expected error {low:.2f} to {high:.2f} A"
+        times = states.format([f.time for f in future])
+        which = f"state {times} is" if len(future) == 1 else f"states {times} are"
         lines.append(
-            f"states {states.format([f.time for f in future])} are past the fitted "
+            f"{which} past the fitted "
             f"{min(trajectory.states):g} to {max(trajectory.states):g}: extrapolated{error}, in {names[0]}"
         )
     if loaded.empty:

@@ -46,6 +46,7 @@ def command_line(command: str, first: list[Any], named: dict[str, tuple[Any, Any
 
 def save(session: dict[str, Any], *, _self: Any) -> bool:
     """Called by PyMOL with what it is about to write: add the fits of the movies that are in it."""
+    _tell_apart(session.get("color_ext") or [])
     kept = session.get("session")
     if kept is None:
         return True
@@ -62,6 +63,21 @@ def save(session: dict[str, Any], *, _self: Any) -> bool:
             _say(f" {name}: {where}, so the session can't name it; dsr_save {name}, {name}.dsr, then save again")
     setattr(kept, KEY, {"format": FORMAT, "fits": fits, "movies": found})
     return True
+
+
+def _tell_apart(ramps: list[list[Any]]) -> None:
+    """Give deleted ramps names: PyMOL 2.5 aborts when it opens a session with two that have none.
+
+    A movie that was coloured three times leaves two bars behind that way.
+    """
+    taken = {entry[0] for entry in ramps if entry}
+    for number, entry in enumerate(ramps):
+        if entry and not entry[0]:
+            name = f"_gone_{number}"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+            entry[0] = name
 
 
 def restore(session: dict[str, Any], *, _self: Any) -> bool:

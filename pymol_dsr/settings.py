@@ -55,7 +55,7 @@ def _wait(value: str) -> str:
 
 # key -> (default, check, what it is)
 KEYS: dict[str, tuple[str, Callable[[str], str], str]] = {
-    "backend": ("", _backend, "command that starts a backend, or nothing to look for one"),
+    "backend": ("", _backend, "command that starts a backend, or default to look for one"),
     "device": ("auto", _device, "where a fit runs unless dsr_fit says: auto, cpu, cuda, cuda:1"),
     "folder": ("", _folder, "folder of finished fits, or nothing for ~/.pymol_dsr"),
     "workers": ("0", _workers, "surface processes at once, 0 for as many as cores, at most 8"),

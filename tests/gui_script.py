@@ -249,6 +249,8 @@ def played(panel, jobs):
         play.color.setCurrentIndex(index)
         play.color.activated.emit(index)
         yield from until(lambda by=by: rests() and drawn[-1].wish.by == by, 10)
+    # All B factors are 0.
+    assert play.told.text().endswith("Å² · colours 0 to 1"), play.told.text()
     play.color.setCurrentIndex(0)
     play.color.activated.emit(0)
     play.time.setValue(play.time.maximum())
@@ -289,11 +291,11 @@ def filmed(panel, jobs):
     click(play.movie_button)
     yield from until(lambda: "pep_dsr_bar_b" in cmd.get_names("all") and not jobs.fits["pep_dsr"].activity, 60)
     play.color.setCurrentIndex(0)
-    cmd.delete("pep_dsr_bar_b")
-    # Back to live: the movie's surface is switched off, and the molecule follows although there is a movie.
+    # Back to live: the movie's surface and bar are switched off, and the molecule follows although there is a movie.
     play.time.setValue(200)
     yield from until(lambda: "pep_dsr_live" in cmd.get_names(), 10)
-    assert "pep_dsr" not in cmd.get_names("objects", enabled_only=1)
+    assert not {"pep_dsr", "pep_dsr_bar_b"} & set(cmd.get_names("all", enabled_only=1))
+    cmd.delete("pep_dsr_bar_b")
     yield from until(lambda: cmd.get_state() == 2, 5)
 
     play.mode.setCurrentText("bounce")
@@ -304,6 +306,7 @@ def filmed(panel, jobs):
     yield from until(lambda: cmd.count_frames() == 8 and not jobs.fits["pep_dsr"].activity, 60)
     assert cmd.get_setting_float("movie_fps") == 10 and "pep_dsr_time" in cmd.get_names()
     target = os.path.join(OUT, "pep.gif")
+    size, picture_before = cmd.get_viewport(), covered()
     asked = QtWidgets.QFileDialog.getSaveFileName
     QtWidgets.QFileDialog.getSaveFileName = staticmethod(lambda *_: (target[:-4], "GIF (*.gif)"))
     watch("film")
@@ -312,6 +315,9 @@ def filmed(panel, jobs):
     watch("")
     QtWidgets.QFileDialog.getSaveFileName = asked
     assert os.path.getsize(target) > 10_000
+    # The window shows what it showed.
+    yield 300
+    assert cmd.get_viewport() == size and alike(picture_before, covered()) > 0.95
     report["steps"].append("movie")
 
 
@@ -343,6 +349,13 @@ def measured(panel, jobs):
 def reloaded(panel, jobs):
     """A fit of another session, from the folder."""
     fits = panel.fits
+    # Live colours by values, of a fit that goes and comes again.
+    panel.tabs.setCurrentWidget(panel.play)
+    drawn = []
+    panel.play.live.shown.connect(drawn.append)
+    panel.play.color.setCurrentIndex(panel.play.color.findText("by motion"))
+    panel.play.time.setValue(250)
+    yield from until(lambda: drawn and drawn[-1].wish.by == "motion" and drawn[-1].wish.fine, 10)
     del jobs.fits["pep_dsr"]
     panel.tabs.setCurrentWidget(fits)
     yield from until(lambda: fits.list.topLevelItemCount() == 1 and fits.list.topLevelItem(0).text(4) != "ready", 5)
@@ -353,6 +366,9 @@ def reloaded(panel, jobs):
     click(fits.open_button)
     yield from until(lambda: "pep_dsr" in jobs.fits and panel.tabs.currentWidget() is panel.play, 20)
     assert panel.play.fit.currentText() == "pep_dsr" and panel.play.state.maximum() == 6.0
+    fit = jobs.fits["pep_dsr"]
+    yield from until(lambda: drawn[-1].wish.fit is fit and drawn[-1].wish.fine, 10)
+    panel.play.color.setCurrentIndex(0)
     report["steps"].append("reload")
 
 

@@ -58,7 +58,7 @@ def test_all_is_well_and_nothing_is_left_behind(peptide, home, capsys):
     (home / "fits" / "mine.dsr").write_bytes(b"a fit of the user")
     lines = lines_of(peptide, quiet=0)
     assert [line for line in lines.values() if not line.startswith("ok   ")] == []
-    assert "version 0.1.0, Python 3" in lines["backend"] and "(set with dsr_set)" in lines["backend"]
+    assert "version 0.2.0, Python 3" in lines["backend"] and "(set with dsr_set)" in lines["backend"]
     assert "cpu: " in lines["device"] and "torch 2." in lines["device"]
     assert " A off in " in lines["round trip"] and lines["round trip"].endswith(" on cpu")
     assert str(home) in lines["folder"]
@@ -88,7 +88,7 @@ def test_typed_into_a_pymol_without_a_window(home, tmp_path):
     assert "\n FAIL backend: no backend found: `dsr-backend` is neither on PATH nor beside " in done.stdout
     assert "dsr_set backend, /path/to/dsr-backend serve" in done.stdout
     assert "\n --   device: not tried, there is no backend\n" in done.stdout
-    assert "\n dsr_doctor: 1 of 10 need attention\n" in done.stdout
+    assert "\n dsr_doctor: 1 of 10 needs attention\n" in done.stdout
     # It speaks as before.
     assert "\n no fits yet; dsr_fit makes one\n" in done.stdout
 

@@ -219,8 +219,8 @@ def test_the_wheel_in_an_environment_of_its_own(tmp_path):
         timeout=300,
         check=False,
     )
-    assert f"ok   plugin: 0.1.0, {site}/pymol_dsr" in done.stdout, done.stdout + done.stderr
-    assert f"ok   backend: {tmp_path}/fresh/bin/dsr-backend serve (found), version 0.1.0" in done.stdout
+    assert f"ok   plugin: 0.2.0, {site}/pymol_dsr" in done.stdout, done.stdout + done.stderr
+    assert f"ok   backend: {tmp_path}/fresh/bin/dsr-backend serve (found), version 0.2.0" in done.stdout
     assert "dsr_doctor: all is well" in done.stdout and LOADED in done.stdout
     told = subprocess.run(
         [tmp_path / "fresh/bin/dsr-backend", "--version"], env=system(), capture_output=True, text=True, check=True

@@ -193,7 +193,7 @@ def test_quality_is_drawn_beside_what_can_be_had_without_a_fit():
         "field, fitted": [(1.0, 0.99), (3.0, 0.97)],
     }
     text = quality.means_of(rows, "iou")
-    assert "<td>training</td><td align=right>0.9800</td>" in text and "0.9000" in text
+    assert "<td>training</td><td align=right>&nbsp;&nbsp;0.9800</td>" in text and "0.9000" in text
     # A metric that is not defined anywhere leaves no number behind.
     assert "nan" not in quality.means_of(rows, "rmsd")
 

@@ -51,6 +51,17 @@ def saved(cmd, folder, movie=True):
     return str(folder / "scene.pse")
 
 
+def test_deleted_bars_do_not_break_a_session(plugin):
+    """PyMOL 2.5 aborts on opening one with two ramps of no name, which is what deleted ones are."""
+    plugin.pseudoatom("one")
+    for name in ("first", "second", "_gone_0", "third"):
+        plugin.ramp_new(name, "none", [0, 1], ["red", "blue"])
+        if name != "_gone_0":
+            plugin.delete(name)
+    names = [entry[0] for entry in plugin.get_session()["color_ext"]]
+    assert len(set(names)) == 4 and all(names) and "_gone_0" in names
+
+
 def opened(cmd, path, capsys):
     capsys.readouterr()
     cmd.load(path)

@@ -9,8 +9,10 @@ import csv
 import importlib.util
 import io
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -62,16 +64,19 @@ class Job:
 class Row(Job):
     """A line of the table: the job, and what came of it; IoU and NC are means over states, empty where there are none.
 
-    surfaces_seconds, seconds, score_seconds: for PyMOL's surfaces, the fit and the scores; fitted, atoms: how many; mb:
-    of the .dsr; threads and device: of the fit; failed: why, in a line.
+    surfaces_seconds, seconds, score_seconds: for PyMOL's surfaces, the fit and the scores; cpu_seconds: of processors,
+    for all of it; fitted, scored, atoms: how many; area: mean of the surfaces', Å²; mb: of the .dsr; threads and
+    device: of the fit; failed: why, in a line.
     """
 
     fitted: int | str = ""
+    scored: int | str = ""
     atoms: int | str = ""
     area: float | str = ""
     surfaces_seconds: float | str = ""
     seconds: float | str = ""
     score_seconds: float | str = ""
+    cpu_seconds: float | str = ""
     iou_fitted: float | str = ""
     nc_fitted: float | str = ""
     iou_held_out: float | str = ""
@@ -197,18 +202,20 @@ def work(job: Job, folder: str, threads: int, device: str, before: Row | None, s
 def _device(asked: str) -> str:
     """The GPU of this worker where there are several and any will do."""
     import torch
+
+    if asked != "auto" or torch.cuda.device_count() < 2:
+        return asked
     from distributed import get_worker
 
     number = get_worker().name
-    if asked == "auto" and isinstance(number, int) and torch.cuda.device_count() > 1:
-        return f"cuda:{number % torch.cuda.device_count()}"
-    return asked
+    # A cluster gives its jobs their GPUs, and names them otherwise.
+    return f"cuda:{number % torch.cuda.device_count()}" if isinstance(number, int) else asked
 
 
 def _fitted(job: Job, target: Path, threads: int, device: str, seed: int, own: str) -> Row:
     from . import checkpoint, surfaces, trainer
 
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), sum(os.times()[:4])
     path: Path = Path(job.input)
     if path.suffix.lower() != ".npz":
         given = [Path(part) for part in (job.input, job.trajectory) if part]
@@ -232,11 +239,13 @@ def _fitted(job: Job, target: Path, threads: int, device: str, seed: int, own: s
     return Row(
         **asdict(job),
         fitted=len(chosen),
+        scored=len(some) + len(held_out),
         atoms=fitted.report["atoms"],
         area=round(float(fitted.report.get("area", np.nan)), 1),
         surfaces_seconds=round(made - began, 2) if job.input != str(path) else "",
         seconds=round(done - made, 2),
         score_seconds=round(time.perf_counter() - done, 2),
+        cpu_seconds=round(sum(os.times()[:4]) - spent, 2),
         iou_fitted=known[0],
         nc_fitted=known[1],
         iou_held_out=predicted[0],
@@ -354,23 +363,38 @@ def _client(workers: int, threads: int, cluster: str | None, memory: str, folder
     # Not what a user has set for other work: nothing is written aside, no process ended for its memory.
     with dask.config.set({"distributed.worker.memory.terminate": False}), ExitStack() as stack:
         if cluster is None:
-            made: Any = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                memory_limit=0,
-                resources={"fit": 1},
-                dashboard_address=None,
-                security=security,
-                env={"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"},
-                silence_logs="CRITICAL",
-                local_directory=stack.enter_context(tempfile.TemporaryDirectory(prefix="dsr-dask-")),
-            )
+            with _not_for_children(signal.SIGINT):
+                made: Any = LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    memory_limit=0,
+                    resources={"fit": 1},
+                    dashboard_address=None,
+                    security=security,
+                    env={"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"},
+                    silence_logs="CRITICAL",
+                    local_directory=stack.enter_context(tempfile.TemporaryDirectory(prefix="dsr-dask-")),
+                )
         else:
             made = _on_cluster(cluster, threads, memory, folder, security)
             made.scale(jobs=workers)
         stack.callback(made.close, timeout=10)
         yield stack.enter_context(Client(made, security=security))
+
+
+@contextmanager
+def _not_for_children(number: signal.Signals) -> Iterator[None]:
+    """Processes that are started within ignore that signal: a terminal sends it to them, too, and this one ends
+    them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def _on_cluster(cluster: str, cores: int, memory: str, folder: Path, security: Any) -> Any:

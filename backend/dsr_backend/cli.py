@@ -377,7 +377,9 @@ class Silence(Progress):
 
 @contextmanager
 def _progress(heading: str = "") -> Iterator[Progress]:
-    progress = Progress(heading) if os.environ.get("RANK", "0") == "0" else Silence()
+    # As in `ranks`, which needs torch.
+    first = os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+    progress = Progress(heading) if first else Silence()
     try:
         yield progress
     finally:
@@ -731,16 +733,16 @@ def _export(options: argparse.Namespace) -> int:
         frames = []
         path = target
         for done, at in enumerate(times):
-            # A file that plays is one rank's; of files, each has its own.
-            if done % ranks.count() != ranks.rank() if not together else ranks.rank():
+            if len(times) > 1 and not together:
+                path = target.with_name(f"{target.stem}_{at:0{5 + digits}.{digits}f}{target.suffix}")
+            # One file that plays is for one process, of many each takes its own.
+            if ranks.rank() != (0 if together else ranks.owner(done)):
                 continue
             progress.step(f"mesh {done + 1} of {len(times)}, {100 * done / len(times):.0f} %")
             if together:
                 made = _meshed(fitted, at, options)
                 frames.append(meshio.Frame(at, made.points, made.normals, made.faces))
             else:
-                if len(times) > 1:
-                    path = target.with_name(f"{target.stem}_{at:0{5 + digits}.{digits}f}{target.suffix}")
                 made = _write_mesh(fitted, at, options, path)
             if made.extrapolated:
                 errors.append(made.expected_error)

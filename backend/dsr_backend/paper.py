@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from . import ranks
 from .checkpoint import digest
 from .config import PRESETS, FitConfig, PaperPreset
 from .errors import Cancelled, RequestError
@@ -281,7 +282,8 @@ class _Run:
                 unit = space.to_unit(surface.points)
                 points.append(unit)
                 normals.append(surface.normals)
-                sigma.append(neighbour_distance(unit, self.preset.neighbours, self.job.threads))
+                here = ranks.owner(len(times)) == ranks.rank()
+                sigma.append(neighbour_distance(unit, self.preset.neighbours, self.job.threads) if here else None)
                 times.append(normalised_time(stamp, stamps[0], stamps[-1]))
                 owner.append(number)
         count = np.array([len(some) for some in points])
@@ -295,7 +297,12 @@ class _Run:
         return Clouds(
             points=reals(np.concatenate(points)),
             normals=reals(np.concatenate(normals)),
-            sigma=reals(np.concatenate(sigma)),
+            sigma=torch.cat(
+                [
+                    ranks.shared(None if some is None else reals(some), ranks.owner(k), self.device)
+                    for k, some in enumerate(sigma)
+                ]
+            ),
             start=integers(np.cumsum(count) - count),
             count=integers(count),
             times=reals(times),
@@ -345,7 +352,7 @@ class _Run:
         recent: list[torch.Tensor] = []
         means: list[float] = []
         started = looked = time.perf_counter()
-        step, share = 0, 0.0
+        step, share, several = 0, 0.0, ranks.count() > 1
         if kept is not None:
             tensors, state = kept
             before, step, slower, means = (
@@ -383,14 +390,20 @@ class _Run:
                     group["lr"] = group["first"] * slower * 0.5 ** int(share * (preset.halvings + 1))
                 optimiser.zero_grad(set_to_none=True)
                 lost = self._loss(network, codes, clouds, next(batches), generator)
+                # Of the rank's part of the points; what all have found is the mean of it.
+                lost = lost / ranks.count()
                 lost.backward()
-                optimiser.step()
                 recent.append(lost.detach())
+                ranks.sum_gradients(trained, recent[-1])
+                optimiser.step()
                 step += 1
                 now = time.perf_counter()
-                share = max(step / steps, (now - started) / budget)
-                if len(recent) < EVERY and now - looked < 1.0 and share < 1.0:
+                # Clocks differ between ranks, so that those are looked at together, and seldom.
+                share = step / steps if several else max(step / steps, (now - started) / budget)
+                if len(recent) < EVERY and (several or now - looked < 1.0) and share < 1.0:
                     continue
+                if several:
+                    share = max(share, *ranks.total([(now - started) / budget], self.device, "max"))
                 # A weight that is no number makes the sum none: one look at the device tells all.
                 total = torch.stack([tensor.detach().sum() for tensor in trained]).sum()
                 mean = float(torch.stack(recent).mean() + 0.0 * total)
@@ -440,6 +453,8 @@ class _Run:
         """ℓ at new points of the states with numbers i8[T]."""
         count = self.preset.cpu_points if self.device.type == "cpu" else self.preset.points
         surface, normals, space = draw(clouds, picked, count, self.preset.uniform, generator)
+        part = ranks.share(count)
+        surface, normals, space = surface[:, part], normals[:, part], space[:, ranks.share(space.shape[1])]
         z = codes[clouds.owner[picked]]
         code = torch.cat([clouds.times[picked][:, None], z], 1)
         return loss(lambda x: network(x, code), surface, normals, space, z, self.preset)

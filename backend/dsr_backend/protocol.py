@@ -36,7 +36,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 PROTOCOL = 1
 MAGIC = b"DSR1"
 MAX_JSON = 1 << 20

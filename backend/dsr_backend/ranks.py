@@ -1,7 +1,7 @@
 """Several processes on one fit, as `torchrun --nproc-per-node=N -m dsr_backend fit …` starts them.
 
-Each is a rank, with a GPU of its own where there are as many. All go through the same steps; what is of one state is done
-by its owner and given to the others. Where there is one process, nothing here does anything.
+Each is a rank, with a GPU of its own where there are as many. All go through the same steps; what is of one state is
+done by its owner and given to the others. Where there is one process, nothing here does anything.
 """
 
 from __future__ import annotations
@@ -46,9 +46,17 @@ def local_gpu() -> int:
 
 @contextmanager
 def group(device: str) -> Iterator[None]:
-    """Within, the processes that were started together know of each other; device: as the user asked for it."""
+    """Within, the processes that were started together know of each other, and leave it together.
+
+    device: as the user asked for it.
+    """
     if not started_together():
         yield
+        return
+    if _on():
+        yield
+        # What the first one has written is there for the others.
+        dist.barrier()
         return
     here = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
     # NCCL wants a GPU for each.

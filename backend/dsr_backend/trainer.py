@@ -452,11 +452,12 @@ def _samples(
             low, high = np.minimum(low, own_low), np.maximum(high, own_high)
             clearance, reach = max(clearance, clearance_of(surface)), max(reach, own_reach)
             job.tell("sampling", SAMPLED * (k + 1) / count, step=k + 1, steps=count)
-    low, high = ranks.total(low, job.device, "min"), ranks.total(high, job.device, "max")
+    low = np.array(ranks.total(low.tolist(), job.device, "min"))
+    high = np.array(ranks.total(high.tolist(), job.device, "max"))
     clearance, reach = ranks.total([clearance, reach], job.device, "max")
     [area] = ranks.total([float(np.sum(areas))], job.device)
     told = [_probes_of(job, probe, k) for k, probe in enumerate(probes)]
-    return points, distances, told, _About(np.array(low), np.array(high), clearance, reach, area / count)
+    return points, distances, told, _About(low, high, clearance, reach, area / count)
 
 
 def _probes_of(job: _Fit, probes: Probes | None, k: int) -> Probes:
@@ -476,8 +477,8 @@ def _band(
     inf = torch.full((3,), torch.inf)
     low = torch.stack([inf, *(p.amin(0).cpu() for p in points if len(p))]).amin(0).numpy()
     high = torch.stack([-inf, *(p.amax(0).cpu() for p in points if len(p))]).amax(0).numpy()
-    low = np.array(ranks.total(low, device, "min"), np.float32)
-    high = np.array(ranks.total(high, device, "max"), np.float32)
+    low = np.array(ranks.total(low.tolist(), device, "min"), np.float32)
+    high = np.array(ranks.total(high.tolist(), device, "max"), np.float32)
     lattice = Lattice.around(low, high, preset.spacing, even=preset.coarse_factor)
     if lattice.size > MOST_NODES:
         size = " × ".join(f"{length:.0f}" for length in high - low)
@@ -515,7 +516,7 @@ def _solve_states(
         parts = [part[k][::4].to(job.device) if here else None for part in (points, distances)]
         xi, distance = (ranks.shared(part, ranks.owner(k), job.device) for part in parts)
         thin[k] = xi, distance
-    own = ranks.mine(count)
+    mine = ranks.mine(count)
     most = max(32, preset.max_values // band.count)
 
     def residual(k: int, xi: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
@@ -564,11 +565,11 @@ def _solve_states(
         job.tell("fit", start, step=0, steps=count)
 
         def solve(place: int) -> torch.Tensor:
-            k = own[place]
+            k = mine[place]
             parts = system(k, points[k].to(job.device), distances[k].to(job.device))
             return normal_solve(parts, mean, preset.iterations)
 
-        with closing(in_order(solve, len(own), job.at_once)) as solved:
+        with closing(in_order(solve, len(mine), job.at_once)) as solved:
             for k, values in enumerate(ranks.in_turn(solved, count, job.device), 1):
                 job.tell("fit", start + (end - start) * k / count, step=k, steps=count)
                 yield values

@@ -155,11 +155,12 @@ class Chart(QtWidgets.QWidget):
         shown = [p for p in one.points if all(map(math.isfinite, p)) and not (plot.logarithmic and p[1] <= 0)]
         places = [place(x, math.log10(y) if plot.logarithmic else y) for x, y in shown]
         painter.setPen(self._pen(one, text))
-        if one.dots:
+        # A line of a single point would not be seen.
+        if one.dots or len(places) == 1:
             painter.setBrush(painter.pen().color())
             for at in places:
                 painter.drawEllipse(at, 1.8, 1.8)
-        elif len(places) > 1:
+        elif places:
             painter.setBrush(QtCore.Qt.BrushStyle.NoBrush)
             painter.drawPolyline(QtGui.QPolygonF(places))
 

@@ -70,7 +70,7 @@ class FitTab(QtWidgets.QWidget):
         self.bar = QtWidgets.QProgressBar()
         self.bar.setRange(0, 1000)
         self.bar.setFormat("")
-        self.curve = Chart(90, NO_LOSS)
+        self.curve = Chart(130, NO_LOSS)
 
         form = QtWidgets.QFormLayout()
         form.addRow("&Atoms", self.selection)

@@ -14,7 +14,7 @@ import numpy as np
 from pymol import cmd
 from pymol.Qt import QtCore
 
-from .. import colors, preview, scene
+from .. import colors, extract, preview, scene
 from ..client import BackendError, Call
 from ..jobs import Background, Fit, JobError, Trajectory, jobs
 
@@ -61,7 +61,7 @@ class Shading:
     """Colours by values. The scale grows with what was seen, so that colours stay as they are while time goes on."""
 
     def __init__(self, wish: Wish) -> None:
-        self.by, self._about = wish.by, (wish.fit, wish.trajectory, wish.names)
+        self.by, self._wish = wish.by, wish
         # f4[A], where the values are those of atoms, of what was last asked for.
         self.of_atoms: np.ndarray | None = None
         self.known: Any = None
@@ -69,7 +69,14 @@ class Shading:
         self._palette = colors.palette(colors.SIGNED.get(wish.by, "viridis"), cmd)
 
     def serves(self, wish: Wish) -> bool:
-        return (self.by, *self._about) == (wish.by, wish.fit, wish.trajectory, wish.names)
+        # By identity: a fit that was loaded anew has arrays, which know no equality.
+        same = self._wish.fit is wish.fit and self._wish.trajectory is wish.trajectory
+        return same and (self.by, self._wish.names) == (wish.by, wish.names)
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """Values of the first and last colour; None before anything was seen."""
+        return (self._low, self._high) if self._low <= self._high else None
 
     def paint(self, mesh: dict[str, np.ndarray]) -> np.ndarray:
         """Colours f4[N,3] of a mesh's vertices."""
@@ -120,6 +127,8 @@ class Made:
     result: dict[str, Any]
     floats: list[float]
     triangles: int
+    # Values of the first and last colour, where values give the colours.
+    span: tuple[float, float] | None = None
 
 
 class Live(QtCore.QObject):
@@ -216,7 +225,8 @@ class Live(QtCore.QObject):
         if result.get("extrapolated"):
             painted = scene.tinted(preview.plain(mesh, look.rgb) if painted is None else painted)
         floats = scene.cgo_floats(mesh["points"], mesh["normals"], faces, painted) if len(faces) else [0.0]
-        return Made(wish, look, result, floats, len(faces))
+        span = None if shading is None else shading.span
+        return Made(wish, look, result, floats, len(faces), span)
 
     def _look_of(self, wish: Wish) -> Look:
         known = self._look
@@ -284,6 +294,7 @@ class Live(QtCore.QObject):
                 # The movie and the preview of the same fit would lie in the same place.
                 for movie in (wish.fit.name, "_".join([wish.fit.name, *wish.names])):
                     scene.switch_off(movie, cmd)
+                    _switch_off_legend(movie)
                 preview.remove([preview.preview_name(wish.fit.name, cmd)], cmd)
             if not preview.put(name, made.floats, made.look.place, wish.color, cmd):
                 self.failed.emit(f"the name {name} is taken by something else; rename or delete that object")
@@ -298,6 +309,15 @@ class Live(QtCore.QObject):
         finally:
             self._drawn.set()
         self.shown.emit(made)
+
+
+def _switch_off_legend(movie: str) -> None:
+    """The bar of a movie's colours and its time in the corner, which are not those of the live surface."""
+    for name in cmd.get_names("all", enabled_only=1):
+        if name.startswith(f"{movie}_bar_") and cmd.get_type(name) == "object:ramp":
+            cmd.disable(name)
+    if f"{movie}_time" in cmd.get_names("objects") and cmd.get_title(f"{movie}_time", 1) == extract.ATOMS_TITLE:
+        cmd.disable(f"{movie}_time")
 
 
 def _let_go(floats: list[float]) -> None:

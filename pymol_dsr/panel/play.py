@@ -10,7 +10,7 @@ from typing import Any
 from pymol import cmd
 from pymol.Qt import QtCore, QtGui, QtWidgets
 
-from .. import commands, movies, states
+from .. import colors, commands, movies, states
 from ..evaluation import AFTER
 from ..jobs import Fit, Trajectory, jobs
 from .live import Live, Made, Wish
@@ -27,6 +27,7 @@ COLORS = ("white", "gray70", "skyblue", "palegreen", "wheat", "salmon")
 # Phases of a fit in which the backend has time for other requests.
 BEFORE_FITTING = ("queued", "surfaces")
 NOWHERE = "nothing else"
+NO_FIT = "no fit is open: Fit makes one, Fits opens an earlier one"
 MODES = ("loop", "bounce", "once")
 FILMS = "MPEG-4 (*.mp4);;GIF (*.gif)"
 FILTERS = "PLY (*.ply);;Wavefront (*.obj);;STL (*.stl);;glTF, also as a movie (*.glb);;NumPy (*.npz)"
@@ -131,6 +132,7 @@ class PlayTab(QtWidgets.QWidget):
         self.play.clicked.connect(self.toggle)
         self.movie_button.clicked.connect(self.load_movie)
         self.film_button.clicked.connect(self.save_film)
+        self._choose_fit()
 
     def _lay_out(self) -> None:
         family = QtWidgets.QHBoxLayout()
@@ -232,6 +234,7 @@ class PlayTab(QtWidgets.QWidget):
     def _choose_fit(self) -> None:
         self._set_playing(False)
         fit = self.current()
+        self.told.setText("" if fit is not None else NO_FIT)
         names = [t.name for t in fit.trajectories] if fit is not None and fit.family else []
         offer(self.trajectory, names)
         for widget in (self.family, self._family_label):
@@ -326,7 +329,7 @@ class PlayTab(QtWidgets.QWidget):
         elif not made.triangles:
             self.told.setText(f"there is no surface at {wish.level:g} Å")
         elif wish.fine:
-            self.told.setText(f"{result['volume']:,.0f} Å³, {result['area']:,.0f} Å²")
+            self.told.setText(f"{result['volume']:,.0f} Å³, {result['area']:,.0f} Å²{_colours(made)}")
         if self.follow.isChecked():
             self._show_state(wish)
 
@@ -442,6 +445,9 @@ class PlayTab(QtWidgets.QWidget):
             return
         self._set_playing(False)
         self._rest.stop()
+        # Both would lie in the same place while the movie comes.
+        self.live.forget(fit.name)
+        self.told.setText("")
         name, text, color, settings = fit.name, self._movie_text(), self._color(), self._shared()
         by = self._by()
         settings.update(play=self.mode.currentText(), overlay=int(self.overlay.isChecked()))
@@ -492,6 +498,14 @@ class PlayTab(QtWidgets.QWidget):
             return commands.dsr_export(name, path, states=at, **settings)
 
         self.panel.run(f"{name}: its export", work, lambda files: self.panel.say(f"written: {', '.join(files)}"))
+
+
+def _colours(made: Made) -> str:
+    """What the first and last colour stand for, where values give the colours."""
+    if made.span is None:
+        return ""
+    unit = colors.UNITS.get(made.wish.by, "").replace("A", "Å").replace("_", " ")
+    return f" · colours {made.span[0]:.2g} to {made.span[1]:.2g} {unit}".rstrip()
 
 
 def movie_triangles(count: int) -> int:

@@ -198,7 +198,8 @@ def means_of(rows: Sequence[Row], metric: str) -> str:
         for method in methods:
             values = [getattr(r, metric) for r in rows if r.group == group and r.method == method]
             finite = [v for v in values if v == v]
-            cells += f"<td align=right>{sum(finite) / len(finite):.4f}</td>" if finite else "<td align=right>–</td>"
+            mean = f"{sum(finite) / len(finite):.4f}" if finite else "–"
+            cells += f"<td align=right>&nbsp;&nbsp;{mean}</td>"
         body += f"<tr><td>{group}</td>{cells}</tr>"
     return f"<table><tr><td><b>mean</b></td>{head}</tr>{body}</table>"
 

@@ -1,0 +1,230 @@
+"""What many trajectories cost: measured with `dsr-backend batch` on pieces of small ones, and worked out for 10 000.
+
+    python benchmarks/scale.py            # writes docs/scale.md
+    python benchmarks/scale.py --pieces 16 --states 40 --workers 1 2 4 8
+
+The pieces are consecutive states of benchmarks/data, two proteins by turns, and of each both short and LONGER ones, so
+that what grows with area × states can be told from what every trajectory costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from markdown import put, table
+
+HERE = Path(__file__).resolve().parent
+DOC = HERE.parent / "docs" / "scale.md"
+SOURCES = (("trpcage_300k", 170), ("villin_300k", 160))
+LONGER = 4
+COUNT = 10_000
+# Square Å of surface of a globular protein of so many atoms grow with this power of them (Miller et al. 1987).
+POWER = 0.73
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Trajectories of one kind: atoms and states of each, and the workers and cores of a cluster that does them."""
+
+    kind: str
+    atoms: int
+    states: int
+    scored: int = 10
+
+
+PLANS = (
+    Plan("like ATLAS: soluble proteins of 200 residues, every 1 ns of 100 ns", 3_100, 100),
+    Plan("like GPCRmd: receptors of 300 residues, every 2 ns of 500 ns", 4_800, 250),
+)
+CORES = 512
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One batch: processes, seconds of the wall from start to end, and its rows."""
+
+    workers: int
+    seconds: float
+    rows: list[dict[str, str]]
+
+
+def main() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pieces", type=int, default=4, help="trajectories (default: 4)")
+    parser.add_argument("--states", type=int, default=8, help="states of the short ones (default: 8)")
+    parser.add_argument("--workers", type=int, nargs="+", default=sorted({1, cores}), help="processes to try")
+    parser.add_argument("--shared", action="store_true", help="say that others used the machine meanwhile")
+    parser.add_argument("--doc", type=Path, default=DOC, help="file to write the parts of")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="dsr-scale-") as folder:
+        found = [batch(Path(folder), workers, options.pieces, options.states) for workers in options.workers]
+    put(options.doc, "measured", measured_lines(found, cores, options.shared))
+    put(options.doc, "plan", plan_lines([row for one in found for row in one.rows]))
+    print(options.doc)
+    return 0
+
+
+def batch(folder: Path, workers: int, pieces: int, states: int) -> Measured:
+    """Run one batch with so many processes, each with one thread."""
+    lines = ["name,input,trajectory,states"]
+    for number in range(pieces):
+        name, last = SOURCES[number % len(SOURCES)]
+        count = states * (LONGER if number // len(SOURCES) % 2 else 1)
+        first = 1 + number * states % (last - count)
+        files = ",".join(str(HERE / "data" / f"{name}.{kind}") for kind in ("pdb", "xtc"))
+        lines.append(f"{name}-{number},{files},{first}-{first + count - 1}")
+    manifest = folder / "manifest.csv"
+    manifest.write_text("\n".join(lines) + "\n")
+    out = folder / f"fits-{workers}"
+    words = ["batch", str(manifest), "--out", str(out), "--workers", str(workers), "--device", "cpu"]
+    # One thread each whatever the number of processes: then only their number differs.
+    code = (
+        "import os, sys; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:int(sys.argv[1])]);"
+        "from dsr_backend.__main__ import main; sys.exit(main(sys.argv[2:]))"
+    )
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code, str(workers), *words], check=True)
+    seconds = time.perf_counter() - began
+    with open(out / "summary.csv", newline="", encoding="utf-8") as stream:
+        return Measured(workers, seconds, list(csv.DictReader(stream)))
+
+
+def measured_lines(found: list[Measured], cores: int, shared: bool) -> list[str]:
+    alone = found[0]
+    lines = [
+        f"{len(alone.rows)} pieces of Trp-cage (304 atoms) and villin HP35 (572 "
+        f"atoms), preset fast, PyMOL's surfaces and scores of {alone.rows[0]['scored']} states of each included; "
+        f"{processor()}, {cores} cores."
+    ]
+    if shared:
+        lines += [
+            "",
+            "**Others used this machine meanwhile**: seconds are too long, and what a second process gains too little.",
+        ]
+    lines += [
+        "",
+        *table(
+            ["trajectory", "states", "area, Å²", "surfaces, s", "fit, s", "scores, s", "of processors, s", "MB"],
+            [
+                [
+                    row["name"],
+                    row["fitted"],
+                    row["area"],
+                    row["surfaces_seconds"],
+                    row["seconds"],
+                    row["score_seconds"],
+                    row["cpu_seconds"],
+                    row["mb"],
+                ]
+                for row in alone.rows
+            ],
+        ),
+    ]
+    rows = []
+    for one in found:
+        gain = alone.seconds / one.seconds
+        rows.append(
+            [
+                str(one.workers),
+                f"{one.seconds:.0f}",
+                f"{3600.0 * len(one.rows) / one.seconds:.0f}",
+                f"{gain:.2f}",
+                f"{gain * alone.workers / one.workers:.0%}",
+            ]
+        )
+    lines += ["", *table(["processes", "seconds", "trajectories an hour", "times as fast", "efficiency"], rows)]
+    lines += ["", "Seconds are from the start of the command to its end: starting PyMOL, Dask and torch is in them."]
+    return lines
+
+
+def plan_lines(rows: list[dict[str, str]]) -> list[str]:
+    """What 10 000 trajectories take, from the measured costs per Å² and state, or per scored state."""
+
+    def number(row: dict[str, str], key: str) -> float:
+        return float(row[key])
+
+    def spent(row: dict[str, str], key: str) -> float:
+        """Seconds of processors for one part, which has the share of its seconds on the clock."""
+        whole = sum(number(row, part) for part in ("surfaces_seconds", "seconds", "score_seconds"))
+        return number(row, "cpu_seconds") * number(row, key) / whole
+
+    sizes = np.array([number(row, "area") * number(row, "fitted") for row in rows])
+
+    def straight(values: list[float]) -> tuple[float, float]:
+        """What each costs, and what each Å² of each state does; neither below 0."""
+        slope, each = np.polyfit(sizes, values, 1)
+        if slope < 0.0:
+            return float(np.mean(values)), 0.0
+        return (float(each), float(slope)) if each > 0.0 else (0.0, float((sizes @ values) / (sizes @ sizes)))
+
+    surfaces = straight([spent(row, "surfaces_seconds") for row in rows])
+    fit = straight([spent(row, "seconds") for row in rows])
+    disk = straight([number(row, "mb") for row in rows])
+    score = sum(spent(row, "score_seconds") for row in rows) / sum(number(row, "scored") for row in rows)
+    largest = max(rows, key=lambda row: number(row, "atoms"))
+    lines = [
+        f"Seconds of one processor: for PyMOL's surfaces {surfaces[0]:.1f} s and {1e5 * surfaces[1]:.2f} s "
+        f"for 100 states of 1000 Å²; for the fit {fit[0]:.1f} s and {1e5 * fit[1]:.2f} s; for a scored state "
+        f"{score:.2f} s. A .dsr has {disk[0]:.2f} MB and {1e5 * disk[1]:.2f} MB.",
+        "",
+        f"Assumed: these lines go on to larger proteins; area grows with atoms to the power {POWER} from the "
+        f"{largest['area']} Å² of {largest['atoms']} atoms; {PLANS[0].scored} states of each are scored; one thread "
+        "for each fit. It is a long way from here to there: measure one of yours before you ask for the time.",
+        "",
+    ]
+    cells = []
+    for plan in PLANS:
+        area = number(largest, "area") * (plan.atoms / number(largest, "atoms")) ** POWER
+        size = area * plan.states
+        each = (surfaces[0] + surfaces[1] * size, fit[0] + fit[1] * size, score * plan.scored)
+        hours = [COUNT * seconds / 3600.0 for seconds in each]
+        cells.append(
+            [
+                plan.kind,
+                f"{plan.atoms} × {plan.states}",
+                f"{area:.0f}",
+                *(f"{part:.0f}" for part in hours),
+                f"{sum(hours):.0f}",
+                f"{sum(hours) / CORES:.1f}",
+                f"{COUNT * (disk[0] + disk[1] * size) / 1e3:.0f}",
+            ]
+        )
+    lines += table(
+        [
+            f"{COUNT} trajectories",
+            "atoms × states",
+            "area, Å²",
+            "surfaces, h",
+            "fits, h",
+            "scores, h",
+            "all, CPU h",
+            f"hours on {CORES} cores",
+            "GB of .dsr",
+        ],
+        cells,
+    )
+    return lines
+
+
+def processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""The pictures of the window in docs/: xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" .venv/bin/python -m pymol
+-W 860 -H 640 tools/panel_pictures.py, with `import pymol_dsr` in ~/.pymolrc.py. Needs MDAnalysisTests; minutes.
+"""
+
+import os
+import time
+import traceback
+
+from MDAnalysisTests.datafiles import DCD2, PSF
+from PIL import Image
+from pymol import cmd
+from pymol.Qt import QtCore, QtGui, QtWidgets
+
+
+def picture(panel, name):
+    """PyMOL's window and the panel beside it, in 256 colours."""
+    import pymol.gui
+
+    import pymol_dsr
+
+    window = pymol.gui.get_qtwindow()
+    window.pymolwidget.repaint()
+    screen = QtWidgets.QApplication.primaryScreen().grabWindow(0)
+    one = screen.copy(window.frameGeometry().united(panel.frameGeometry()))
+    painter = QtGui.QPainter(one)
+    # What is beside them is nobody's.
+    beside = QtCore.QRect(window.frameGeometry().right() + 1, 0, one.width(), one.height())
+    painter.setClipRegion(QtGui.QRegion(beside).subtracted(QtGui.QRegion(panel.frameGeometry())))
+    painter.fillRect(beside, QtCore.Qt.GlobalColor.white)
+    painter.end()
+    # In PyMOL, __file__ is that of PyMOL.
+    path = os.path.join(os.path.dirname(os.path.dirname(pymol_dsr.__file__)), "docs", f"panel-{name}.png")
+    one.save(path)
+    with Image.open(path) as full:
+        fewer = full.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    fewer.save(path, optimize=True)
+
+
+def until(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError("waited in vain")
+        yield 50
+
+
+def steps():
+    import pymol_dsr.panel
+    from pymol_dsr.jobs import jobs
+
+    cmd.set("bg_rgb", "white")
+    cmd.load(PSF, "adk")
+    cmd.load_traj(DCD2, "adk", state=1)
+    cmd.show_as("cartoon")
+    cmd.spectrum("resi")
+    cmd.frame(41)
+    cmd.orient("adk")
+    pymol_dsr.panel.show()
+    panel = pymol_dsr.panel._panel
+    fit, play, quality = panel.fit, panel.play, panel.quality
+    yield from until(lambda: "GB)" in fit.device.currentText(), 60)
+    fit.states.setText("1-79:2")
+    yield 500
+    fit.fit_button.click()
+    yield from until(lambda: "adk_dsr" in jobs.fits and len(jobs.fits["adk_dsr"].losses) > 8, 400)
+    yield 1000
+    picture(panel, "fit")
+    yield from until(fit.play_button.isEnabled, 400)
+    drawn = []
+    play.live.shown.connect(drawn.append)
+    fit.play_button.click()
+    index = play.color.findText("by motion")
+    play.color.setCurrentIndex(index)
+    play.color.activated.emit(index)
+    # So that the scale of the colours has seen the whole motion.
+    for at in (100, 7900, 2450):
+        play.time.setValue(at)
+        drawn.clear()
+        yield from until(lambda at=at: drawn and drawn[-1].wish.fine and drawn[-1].wish.time == at / 100, 30)
+    yield 500
+    picture(panel, "play")
+    play.color.setCurrentIndex(0)
+    play.time.setValue(6000)
+    yield 1500
+    panel.tabs.setCurrentWidget(quality)
+    quality.states.setText("1-100:3")
+    yield 300
+    quality.button.click()
+    yield from until(quality.save.isEnabled, 400)
+    yield 500
+    picture(panel, "quality")
+    jobs.close()
+
+
+def run(generator):
+    try:
+        wait = next(generator)
+    except StopIteration:
+        cmd.quit()
+    except BaseException:
+        traceback.print_exc()
+        cmd.quit(1)
+    else:
+        QtCore.QTimer.singleShot(wait, lambda: run(generator))
+
+
+QtCore.QTimer.singleShot(1500, lambda: run(steps()))
