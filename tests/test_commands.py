@@ -189,13 +189,15 @@ def test_times_that_do_not_go_with_the_states_are_refused(plugin, tmp_path, text
     assert message in refused(plugin, commands.dsr_fit, "pep", times=str(path))
 
 
-def test_uneven_times_and_a_loop(backend, tmp_path):
+def test_uneven_times_and_a_loop(backend, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(commands, "POORLY", -1.0)
     path = tmp_path / "times.txt"
     path.write_text("# ns\n0 1 2\n4 8 16")
     commands.dsr_fit("pep", name="uneven", preset="preview", times=str(path), loop=1, _self=backend)
     fit = jobs.jobs.get("uneven")
     assert fit.report["states"] == [1, 2, 3, 4, 5, 6]
     assert fit.report["forecast"].startswith("none, the states are a loop of")
+    assert " uneven: warning: states that were held out were predicted with " in capsys.readouterr().out
     commands.dsr_movie("uneven", "1-6", _self=backend)
     assert backend.count_states("uneven") == 6
 

@@ -729,6 +729,10 @@ def test_two_backends_do_not_share_a_fit(tmp_path: Path) -> None:
         (folder / "owner.json").write_text(json.dumps({**owner, "began": "1"}))
         assert list(aside.interrupted(tmp_path)) == ["a"]
         (folder / "owner.json").write_text(json.dumps(owner))
+        # It has ended, and nobody has asked for it yet.
+        other.kill()
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+        assert list(aside.interrupted(tmp_path)) == ["a"]
     finally:
         other.kill()
         other.wait()

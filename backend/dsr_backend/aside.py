@@ -212,7 +212,9 @@ def _process(number: int) -> dict[str, Any]:
     began = ""
     # Not every system says it.
     with contextlib.suppress(OSError, IndexError):
-        began = Path(f"/proc/{number}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[19]
+        fields = Path(f"/proc/{number}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+        # One that has ended keeps its number until its parent asks for it, which over ssh may take a while.
+        began = "ended" if fields[0] in "ZX" else fields[19]
     return {"pid": number, "host": socket.gethostname(), "began": began}
 
 

@@ -42,8 +42,8 @@ class Probes:
 def choose(field: FastField, probes: Sequence[Probes], tell: Callable[[float], None], at_once: int = 1) -> str:
     """Set the field's three widths (shape between states, atoms' paths, shape past the ends) and its lift; say how.
 
-    probes: of every training state. tell: told the share of the work that is done; at_once: states held
-    out at a time. Fewer than 5 states are joined by straight lines and the ends are held.
+    And set what share of the probes is missed. probes: of every training state. tell: told the share of the work that
+    is done; at_once: states held out at a time. Fewer than 5 states are joined by straight lines and the ends are held.
     """
     motion = field.motion
     count = len(motion.states)
@@ -64,6 +64,7 @@ def choose(field: FastField, probes: Sequence[Probes], tell: Callable[[float], N
         field.lift = LIFT_CHOICES[int(np.argmin(lifted))]
     tell(len(some) / (len(some) + 1))
     field.smooth_beyond = field.smooth if _smoothed_end_wins(field, probes) else 0.0
+    field.missed = float(wrong.min()) / len(some)
     return f"holding out {len(some)} of {count} states"
 
 

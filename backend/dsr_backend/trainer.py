@@ -280,6 +280,7 @@ def _reported(job: _Fit, trajectory: _Trajectory, loss: float, steps: int) -> Fa
         "lift": field.lift,
         "sigma": motion.sigma,
         "smooth_chosen_by": trajectory.chosen,
+        "missed": None if field.missed is None else round(field.missed, 4),
         "forecast": _say_forecast(motion),
         "seed": config.seed,
     }

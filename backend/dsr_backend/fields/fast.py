@@ -161,7 +161,8 @@ class FastField(Field):
 
         `smooth` and `smooth_beyond`, the modes' temporal widths in states inside and outside the training range,
         and `lift`, how far in Å the surface is moved outwards where it is an average of states, are 0 until they are
-        set.
+        set; `missed` is the share of points near held-out surfaces that the other states put on the wrong side, where
+        that was looked at.
         """
         self.motion, self.band, self.factor = motion, band, factor
         self.coarse_lattice = band.lattice.coarser(factor)
@@ -170,6 +171,7 @@ class FastField(Field):
         self.smooth = 0.0
         self.smooth_beyond = 0.0
         self.lift = 0.0
+        self.missed: float | None = None
         self.device = static.device
         nodes = band.lattice.nodes(band.numbers)
         self._coarse_index, self._coarse_weight = self.coarse_lattice.corners(nodes)
