@@ -33,7 +33,7 @@ SPHERES = 8
 # As many tell for fourteen of fifteen points that no other is nearer.
 FIRST_SPHERES = 3
 # Triangles that marching cubes makes per spacing² of surface.
-TRIANGLES_PER_CELL = 2.35
+TRIANGLES_PER_CELL = 2.9
 # Å. PyMOL's normals are averages over its dots: differences of f over about this width, of which the lattice's own
 # spacing is a part, agree with them best (NC at 0.5 Å spacing 0.9899 and 0.9891 for steps of 0.2 and 0.4 Å; 0.985 for
 # the gradient of f itself over 0.6 Å; AdK, training states).
@@ -119,32 +119,29 @@ def mesh(
     if triangles is not None:
         expected = TRIANGLES_PER_CELL * field.report.get("area", 0.0)
         resolution = max(resolution, float(np.sqrt(expected / triangles)))
-    points, normals, faces, nearest = _held_march(part, level, resolution, radii, cancelled)
-    while triangles is not None and len(faces) > triangles:
-        resolution *= 1.02 * float(np.sqrt(len(faces) / triangles))
-        points, normals, faces, nearest = _held_march(part, level, resolution, radii, cancelled)
-    # Within the molecule a level set may well enclose no atom; the surface and what lies outside it may not.
-    areas, volumes = _shares(points, faces)
-    kept, dropped = _islands(points, faces, volumes, part.atoms if level >= 0.0 else None)
+    marched = _march(part, level, resolution, cancelled)
+    while triangles is not None and len(marched[2]) > triangles:
+        resolution *= 1.02 * float(np.sqrt(len(marched[2]) / triangles))
+        marched = _march(part, level, resolution, cancelled)
+    body = _body(part, level, *marched)
+    nearest = np.zeros(0, np.int32)
+    if part.atoms is not None and len(body.points):
+        nearest, away = nearest_atoms(body.points, part.atoms, radii)
+        if away.max() > part.reach + max(0.0, level) + resolution:
+            body = _body(part, level, *_march(part, level, resolution, cancelled, held=True))
+            nearest, _ = nearest_atoms(body.points, part.atoms, radii)
     if cancelled():
         raise Cancelled("cancelled while meshing")
-    area, volume = float(areas.sum(dtype=np.float64)), float(volumes.sum(dtype=np.float64))
-    if dropped:
-        used = kept[faces[:, 0]]
-        area, volume = float(areas[used].sum(dtype=np.float64)), float(volumes[used].sum(dtype=np.float64))
-        number = np.cumsum(kept) - 1
-        points, normals, faces = points[kept], normals[kept], number[faces[used]].astype(np.int32)
-        nearest = nearest[kept] if len(nearest) else nearest
     return Mesh(
         time=float(time),
-        points=points,
-        normals=normals,
-        faces=faces,
+        points=body.points,
+        normals=body.normals,
+        faces=body.faces,
         nearest=nearest,
         atoms=part.atoms if part.atoms is not None else np.zeros((0, 3), np.float32),
-        area=area,
-        volume=volume,
-        islands_dropped=dropped,
+        area=body.area,
+        volume=body.volume,
+        islands_dropped=body.dropped,
         expected_error=part.expected_error,
         extrapolated=part.extrapolated,
         seconds=clock.perf_counter() - started,
@@ -256,21 +253,35 @@ def _hold(part: Slice, x: torch.Tensor, found: torch.Tensor, level: float) -> to
     return found.index_put((below,), torch.where(beyond > 0.0, torch.maximum(found[below], beyond), found[below]))
 
 
-def _held_march(
-    part: Slice, level: float, resolution: float, radii: NDArray[np.float32] | None, cancelled: Callable[[], bool]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
-    """As `_march`, with the nearest atom i4[N] of each point.
+@dataclass(frozen=True, eq=False)
+class _Body:
+    """A mesh without what is no body: points and normals f4[N,3], faces i4[M,3]; area Å², volume Å³, pieces dropped."""
 
-    Held, where without it some were farther from all atoms than surfaces are.
-    """
-    points, normals, faces = _march(part, level, resolution, cancelled)
-    if part.atoms is None or not len(points):
-        return points, normals, faces, np.zeros(0, np.int32)
-    nearest, away = nearest_atoms(points, part.atoms, radii)
-    if away.max() > part.reach + max(0.0, level) + resolution:
-        points, normals, faces = _march(part, level, resolution, cancelled, held=True)
-        nearest, _ = nearest_atoms(points, part.atoms, radii)
-    return points, normals, faces, nearest
+    points: NDArray[np.float32]
+    normals: NDArray[np.float32]
+    faces: NDArray[np.int32]
+    area: float
+    volume: float
+    dropped: int
+
+
+def _body(
+    part: Slice,
+    level: float,
+    points: NDArray[np.float32],
+    normals: NDArray[np.float32],
+    faces: NDArray[np.int32],
+) -> _Body:
+    areas, volumes = _shares(points, faces)
+    # Within the molecule a level set may well enclose no atom; the surface and what lies outside it may not.
+    kept, dropped = _islands(points, faces, volumes, part.atoms if level >= 0.0 else None)
+    if dropped:
+        used = kept[faces[:, 0]]
+        areas, volumes = areas[used], volumes[used]
+        number = np.cumsum(kept) - 1
+        points, normals, faces = points[kept], normals[kept], number[faces[used]].astype(np.int32)
+    area, volume = float(areas.sum(dtype=np.float64)), float(volumes.sum(dtype=np.float64))
+    return _Body(points, normals, faces, area, volume, dropped)
 
 
 def _march(
