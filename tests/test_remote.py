@@ -411,7 +411,8 @@ session = pymol2.PyMOL()
 session.start()
 build_peptide(session.cmd)
 settings._memory.update(backend=sys.argv[1], workers="1")
-commands.dsr_fit("pep", "1+3", name="alone", preset="preview", budget=1, detach=1, quiet=0, _self=session.cmd)
+# Long enough that the other session sees it under way.
+commands.dsr_fit("pep", "1+3", name="alone", detach=1, quiet=0, _self=session.cmd)
 print("backend", jobs.jobs._backend.info["pid"])
 jobs.jobs.close()
 """
@@ -451,7 +452,7 @@ def test_a_detached_fit_outlives_pymol_and_the_line(plugin, sshd):
     assert f"detached (process {backend_detached.statuses(sshd.home / 'fits')['alone']['pid']} on " in line, line
     with pytest.raises(CmdException, match="it can be used when it is ready"):
         commands.dsr_movie("alone", _self=plugin)
-    until(plugin, "alone", "alone: fitted, loaded when used")
+    until(plugin, "alone", "alone: fitted, loaded when used", 60.0)
     commands.dsr_movie("alone", "1-2", resolution=1, _self=plugin)
     assert plugin.count_states("alone") == 2
     assert not {"alone.detached", "alone.surfaces"} & set(fits(sshd.home)), "fetched, so that it is asked for no more"
