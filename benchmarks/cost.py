@@ -324,9 +324,13 @@ def _plot(series: Sequence[Sequence[Found]], picture: Path) -> None:
     figure, axes = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
     titles = ("states (Trp-cage)", f"atoms ({FEW} states)", "mesh resolution, Å (AdK)")
     for axis, of, title in zip(axes, series, titles, strict=True):
+        if not of:
+            # Not measured yet.
+            axis.set_axis_off()
+            continue
         key = title.partition(" ")[0]
         x = [one["found"].get(key, one["point"].get("resolution")) for one in of]
-        if of and "fit_seconds" in of[0]["found"]:
+        if "fit_seconds" in of[0]["found"]:
             axis.plot(x, [one["found"]["fit_seconds"] for one in of], "C0o-", label="fit, s")
         axis.plot(x, [one["found"]["mesh_seconds"] for one in of], "C2s-", label="mesh, s")
         axis.plot(x, [one["found"]["memory"]["host"] / 2**10 for one in of], "C1^--", label="peak memory, GiB")
