@@ -52,8 +52,9 @@ def test_a_user_at_the_window(display, tmp_path):
     assert 0.05 < told["live covers"] < 0.9, told
     # Of the forty times that were dragged past, some were shown and most were not waited for.
     assert 2 <= told["dragged"] <= 38, told
-    # The window answered all the time. These machines share their cores; on an idle one the pauses are a tenth.
-    assert max(report["stalls"].values()) < 0.5, report["stalls"]
+    # The window answered all the time. These machines share their cores, and a machine with little to spare takes ten
+    # times as long; a window that waits for a fit or a movie would stand for much longer.
+    assert max(report["stalls"].values()) < 2.0, report["stalls"]
     assert report["typed_returns_at_once"]
     assert "Error: dsr_fit: a comma ends an argument" in report["log"]
     assert "typed_atoms holds the atoms at these times" in report["log"]
