@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from . import ranks
 
-__all__ = ["choose", "describe", "limit_threads"]
+__all__ = ["choose", "describe", "in_memory", "limit_threads"]
+
+T = TypeVar("T")
 
 
 def choose(device: str = "auto") -> torch.device:
@@ -50,6 +53,20 @@ def limit_threads() -> int:
     threads = max(1, min(allowed, int(wanted) if wanted.isdigit() else allowed, 16))
     torch.set_num_threads(threads)
     return threads
+
+
+def in_memory(work: Callable[[int], T], chunk: int) -> T:
+    """work(chunk); once more with an eighth of the chunk where the GPU's memory does not last for it.
+
+    Raises torch.OutOfMemoryError where it does not last for that either.
+    """
+    try:
+        return work(chunk)
+    except torch.OutOfMemoryError:
+        # Tried again outside of the handler, which holds the tensors of the first try.
+        pass
+    torch.cuda.empty_cache()
+    return work(max(1, chunk // 8))
 
 
 def describe(device: str = "auto") -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from .clock import Clock
+from .device import in_memory
 from .metrics import Frame
 from .motion import Motion
 
@@ -130,7 +131,9 @@ class Slice(ABC):
     @torch.no_grad()
     def distance(self, x: torch.Tensor) -> torch.Tensor:
         """Signed distance f4[N] in Å at points x f4[N,3] Å, on the field's device."""
-        return torch.cat([self._distance(chunk) for chunk in x.split(CHUNK)]) if len(x) else x.new_zeros(0)
+        if not len(x):
+            return x.new_zeros(0)
+        return in_memory(lambda size: torch.cat([self._distance(chunk) for chunk in x.split(size)]), CHUNK)
 
     def gradient(self, x: torch.Tensor, step: float) -> torch.Tensor:
         """Gradient f4[N,3] of f at points x f4[N,3] Å, averaged over about `step` Å.

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from .device import in_memory
 from .surfaces import Surface
 
 __all__ = ["Samples", "TriangleMesh", "draw"]
@@ -65,11 +66,15 @@ class TriangleMesh:
         (Bærentzen and Aanæs 2005). `check` is called between chunks and may raise to stop.
         """
         step = CHUNK if self._tree is not None else max(1, 2**27 // len(self.centre))
-        found = x.new_empty(len(x))
-        for start in range(0, len(x), step):
-            check()
-            found[start : start + step] = self._signed_distance(x[start : start + step] - self.middle)
-        return found
+
+        def all_by(size: int) -> torch.Tensor:
+            found = x.new_empty(len(x))
+            for start in range(0, len(x), size):
+                check()
+                found[start : start + size] = self._signed_distance(x[start : start + size] - self.middle)
+            return found
+
+        return in_memory(all_by, step)
 
     def _signed_distance(self, x: torch.Tensor) -> torch.Tensor:
         index = self._candidates(x)
