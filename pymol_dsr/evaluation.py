@@ -16,6 +16,7 @@ import numpy as np
 from . import extract, settings
 from .extract import Source, Surface
 from .jobs import Cancelled, Fit, Jobs, Trajectory
+from .superposition import rmsd, turn_onto
 
 Say = Callable[[str], None]
 METRICS = ("iou", "chamfer_l1", "chamfer_sq", "nc")
@@ -88,20 +89,6 @@ def needed(wanted: Iterable[int], trained: Sequence[int], baselines: Sequence[st
         if kind == "between":
             out.update(neighbours(state, trained))
     return sorted(out)
-
-
-def turn_onto(atoms: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The rotation f8[3,3] for columns that brings centred atoms f8[A,3] nearest to others f8[A,3] (Kabsch)."""
-    u, _, vt = np.linalg.svd(atoms.T @ others)
-    # A mirror image would be nearer still.
-    u[:, -1] *= np.sign(np.linalg.det(u @ vt))
-    return (u @ vt).T
-
-
-def rmsd(atoms: np.ndarray, others: np.ndarray) -> float:
-    """Root mean square deviation in Å of atoms [A,3] from others [A,3], superposed."""
-    a, b = (np.asarray(x, np.float64) - np.mean(x, axis=0, dtype=np.float64) for x in (atoms, others))
-    return float(np.sqrt(np.mean(np.sum((a @ turn_onto(a, b).T - b) ** 2, axis=1))))
 
 
 def mixed(before: np.ndarray, after: np.ndarray, share: float) -> np.ndarray:

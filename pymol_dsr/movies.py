@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import extract, scene, states
+from .superposition import superpose
 
 Answers = Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]
 Say = Callable[[str], None]
@@ -138,18 +139,6 @@ def put_labels(film: Film, frames: Sequence[scene.Frame], name: str, source: str
         _self.set(setting, value, name)
     _self.set_title(name, 1, extract.ATOMS_TITLE)
     _self.set_object_ttt(name, scene.ttt(source, _self))
-
-
-def superpose(moving: np.ndarray, fixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rigid motion that brings atoms f[A,3] closest to where they were (Kabsch): rotation f8[3,3] and shift f8[3],
-    fixed ≈ moving @ rotation.T + shift.
-    """
-    a, b = np.asarray(moving, np.float64), np.asarray(fixed, np.float64)
-    from_, to = a.mean(axis=0), b.mean(axis=0)
-    u, _, vt = np.linalg.svd((a - from_).T @ (b - to))
-    mirrored = np.sign(np.linalg.det(u) * np.linalg.det(vt)) or 1.0
-    rotation = vt.T @ np.diag([1.0, 1.0, mirrored]) @ u.T
-    return rotation, to - rotation @ from_
 
 
 def moved_view(view: Sequence[float], rotation: np.ndarray, shift: np.ndarray) -> list[float]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import build_peptide, coordinates
 
-from pymol_dsr import evaluation
+from pymol_dsr import evaluation, superposition
 from pymol_dsr.evaluation import Row
 
 
@@ -39,18 +39,18 @@ def atoms():
 def test_rmsd_is_that_of_pymols_own_superposition(cmd):
     build_peptide(cmd)
     for state in (2, 6):
-        ours = evaluation.rmsd(coordinates(cmd, "pep", state), coordinates(cmd, "pep", 1))
+        ours = superposition.rmsd(coordinates(cmd, "pep", state), coordinates(cmd, "pep", 1))
         # intra_rms superposes without moving anything.
         assert ours == pytest.approx(cmd.intra_rms("pep", 1)[state - 1], abs=1e-4)
     assert ours > 0.2
 
 
 def test_rmsd_knows_no_rigid_motion_and_no_mirror(atoms):
-    assert evaluation.rmsd(atoms @ turned(2.5).T + [7, 8, 9], atoms) < 1e-6
-    assert evaluation.rmsd(atoms * [-1, 1, 1], atoms) > 1.0
+    assert superposition.rmsd(atoms @ turned(2.5).T + [7, 8, 9], atoms) < 1e-6
+    assert superposition.rmsd(atoms * [-1, 1, 1], atoms) > 1.0
     # Any three atoms lie in a plane.
-    assert evaluation.rmsd(atoms[:3] @ turned(1.0).T, atoms[:3]) < 1e-6
-    assert evaluation.rmsd(atoms[:1] + 5, atoms[:1]) == 0.0
+    assert superposition.rmsd(atoms[:3] @ turned(1.0).T, atoms[:3]) < 1e-6
+    assert superposition.rmsd(atoms[:1] + 5, atoms[:1]) == 0.0
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-5, 1.0, 3.0, math.pi])
@@ -59,7 +59,7 @@ def test_a_rigid_motion_is_done_for_its_share(atoms, angle, share):
     centre = atoms.mean(axis=0)
     after = (atoms - centre) @ turned(angle).T + centre + [4, 0, -8]
     made = evaluation.mixed(atoms, after, share)
-    assert evaluation.rmsd(made, atoms) < 1e-4
+    assert superposition.rmsd(made, atoms) < 1e-4
     assert np.allclose(made.mean(axis=0), centre + share * np.array([4, 0, -8]), atol=1e-4)
     if angle < math.pi:
         expected = (atoms - centre) @ turned(share * angle).T + centre + share * np.array([4, 0, -8])
@@ -73,7 +73,7 @@ def test_what_is_not_rigid_goes_in_straight_lines(atoms):
     after = atoms + rng.normal(0, 0.5, atoms.shape)
     turn = turned(2.0)
     made = evaluation.mixed(atoms, after @ turn.T, 0.5)
-    assert evaluation.rmsd(made, 0.5 * (atoms + after)) < 0.05
+    assert superposition.rmsd(made, 0.5 * (atoms + after)) < 0.05
     assert np.allclose(evaluation.mixed(atoms, after @ turn.T, 0.0), atoms, atol=1e-4)
     assert np.allclose(evaluation.mixed(atoms, after @ turn.T, 1.0), after @ turn.T, atol=1e-3)
 

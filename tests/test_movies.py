@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, build_peptide, coordinates, put
 
-from pymol_dsr import commands, jobs, movies, scene, settings
+from pymol_dsr import commands, jobs, movies, scene, settings, superposition
 from pymol_dsr.commands import CmdException
 
 PIL = pytest.importorskip("PIL.Image")
@@ -127,13 +127,13 @@ def test_superposition_finds_the_rigid_motion():
     atoms = rng.normal(size=(50, 3)) * 5
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     turn *= np.linalg.det(turn)
-    rotation, shift = movies.superpose(atoms, atoms @ turn.T + [3, -4, 5])
+    rotation, shift = superposition.superpose(atoms, atoms @ turn.T + [3, -4, 5])
     np.testing.assert_allclose(rotation, turn, atol=1e-9)
     np.testing.assert_allclose(shift, [3, -4, 5], atol=1e-9)
     # Never a mirror image, flat molecules included.
     flat = atoms * [1, 1, 0]
     for moving, fixed in ((atoms, atoms * [1, 1, -1]), (flat, flat * [-1, 1, 1])):
-        assert np.linalg.det(movies.superpose(moving, fixed)[0]) == pytest.approx(1.0)
+        assert np.linalg.det(superposition.superpose(moving, fixed)[0]) == pytest.approx(1.0)
 
 
 # What is refused

@@ -11,9 +11,9 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from . import storage, surfaces
 from .errors import RequestError
@@ -28,8 +28,8 @@ TRAINING = "training.safetensors"
 OWNER = "owner.json"
 
 
-class Series(Sequence[Surface]):
-    """Surfaces in the order of their states, read when they are looked at."""
+class Series(surfaces.Lazy):
+    """Those set aside of one trajectory."""
 
     def __init__(self, parts: dict[float, Surface | Path]) -> None:
         self._parts = [parts[state] for state in sorted(parts)]
@@ -37,15 +37,7 @@ class Series(Sequence[Surface]):
     def __len__(self) -> int:
         return len(self._parts)
 
-    @overload
-    def __getitem__(self, place: int) -> Surface: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[Surface]: ...
-
-    def __getitem__(self, place: int | slice) -> Surface | list[Surface]:
-        if isinstance(place, slice):
-            return [self[k] for k in range(*place.indices(len(self)))]
+    def _read(self, place: int) -> Surface:
         return _read(self._parts[place])
 
 

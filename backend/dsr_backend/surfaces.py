@@ -7,6 +7,7 @@ import os
 import re
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,26 @@ def read(path: str | os.PathLike[str]) -> tuple[list[Surface], dict[str, Any]]:
             raise SurfacesError(f"{path}: {fault}") from fault
 
 
-class Stored(Sequence[Surface]):
+class Lazy(Sequence[Surface], ABC):
+    """Surfaces in the order of their states, each read when it is looked at."""
+
+    @overload
+    def __getitem__(self, place: int) -> Surface: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Surface]: ...
+
+    def __getitem__(self, place: int | slice) -> Surface | list[Surface]:
+        if isinstance(place, slice):
+            return [self._read(k) for k in range(*place.indices(len(self)))]
+        return self._read(place)
+
+    @abstractmethod
+    def _read(self, place: int) -> Surface:
+        """The surface at that place. Raises IndexError past the end."""
+
+
+class Stored(Lazy):
     """The surfaces of a file, each read when it is looked at, so that many need no more memory than one.
 
     Opening it goes through the whole file once, by pieces, and holds it against its checksums. What a surface of it
@@ -155,15 +175,7 @@ class Stored(Sequence[Surface]):
     def __len__(self) -> int:
         return len(self._places)
 
-    @overload
-    def __getitem__(self, place: int) -> Surface: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[Surface]: ...
-
-    def __getitem__(self, place: int | slice) -> Surface | list[Surface]:
-        if isinstance(place, slice):
-            return [self[k] for k in range(*place.indices(len(self)))]
+    def _read(self, place: int) -> Surface:
         at = self._places[place]
         if self._whole is not None:
             return self._whole[at]

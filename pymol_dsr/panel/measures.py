@@ -6,10 +6,11 @@ from typing import Any
 
 from pymol.Qt import QtCore, QtWidgets
 
-from .. import evaluation, measures
+from .. import measures
 from ..measures import Measured, Panel
 from .charts import Chart, Line, Plot
 from .fit import BAD
+from .widgets import save_table
 
 COLUMNS = ("residue", "Å per state", "area (Å²)")
 # Qt lets go of a window that nothing in Python holds.
@@ -65,18 +66,16 @@ class MeasuresWindow(QtWidgets.QDialog):
             _open.remove(self)
 
     def save_table(self) -> None:
-        path, _ = QtWidgets.QFileDialog.getSaveFileName(
-            self, "Save table", f"{self.name}_measures.csv", "Table (*.csv)"
-        )
-        if not path:
-            return
+        written: list[str] = []
         try:
-            full = evaluation.csv_path(path if path.lower().endswith(".csv") else f"{path}.csv")
-            written = measures.write_csv(full, self.measured)
+            save_table(
+                self, f"{self.name}_measures.csv", lambda path: written.extend(measures.write_csv(path, self.measured))
+            )
         except (OSError, ValueError) as error:
             self.say(str(error), BAD)
             return
-        self.say(f"written: {', '.join(written)}")
+        if written:
+            self.say(f"written: {', '.join(written)}")
 
     def say(self, text: str, style: str = "") -> None:
         self.status.setText(text)

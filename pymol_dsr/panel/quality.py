@@ -11,7 +11,7 @@ from .. import commands, evaluation
 from ..evaluation import BASELINES, FIELD, Row
 from ..jobs import Fit, jobs
 from .charts import Chart, Line, Plot
-from .widgets import offer
+from .widgets import offer, save_table
 
 METRICS = {
     "iou": "IoU",
@@ -127,18 +127,13 @@ class QualityTab(QtWidgets.QWidget):
 
     def save_table(self) -> None:
         rows = self._rows()
-        path, _ = QtWidgets.QFileDialog.getSaveFileName(
-            self, "Save table", f"{self.fit.currentText()}.csv", "Table (*.csv)"
-        )
-        if not path:
-            return
         try:
-            full = evaluation.csv_path(path if path.lower().endswith(".csv") else f"{path}.csv")
-            evaluation.write_csv(full, rows)
+            path = save_table(self, f"{self.fit.currentText()}.csv", lambda path: evaluation.write_csv(path, rows))
         except (OSError, ValueError) as error:
             self.panel.say(str(error), bad=True)
             return
-        self.panel.say(f"written: {full}")
+        if path:
+            self.panel.say(f"written: {path}")
 
     def draw(self) -> None:
         rows = self._rows()

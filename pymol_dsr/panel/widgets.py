@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pymol.Qt import QtGui, QtWidgets
+
+from .. import evaluation
 
 
 @contextlib.contextmanager
@@ -47,6 +49,18 @@ def label(text: str, buddy: Any) -> Any:
     made = QtWidgets.QLabel(text)
     made.setBuddy(buddy)
     return made
+
+
+def save_table(parent: Any, name: str, write: Callable[[str], Any]) -> str:
+    """Ask where, and `write` a table to that path; the path, or nothing where the user thought better of it.
+
+    Raises OSError, and ValueError where it can't be written there.
+    """
+    path, _ = QtWidgets.QFileDialog.getSaveFileName(parent, "Save table", name, "Table (*.csv)")
+    if path:
+        path = evaluation.csv_path(path if path.lower().endswith(".csv") else f"{path}.csv")
+        write(path)
+    return path
 
 
 def swatch(rgb: Sequence[float]) -> Any:

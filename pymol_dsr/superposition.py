@@ -1,0 +1,27 @@
+"""Atoms on atoms: the rigid motion that brings them nearest (Kabsch 1976)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def turn_onto(atoms: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The rotation f8[3,3] for columns that brings centred atoms f8[A,3] nearest to others f8[A,3] (Å)."""
+    u, _, vt = np.linalg.svd(atoms.T @ others)
+    # A mirror image would be nearer still.
+    u[:, -1] *= np.sign(np.linalg.det(u @ vt))
+    return (u @ vt).T
+
+
+def superpose(moving: np.ndarray, fixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rotation f8[3,3] and shift f8[3] (Å) with moving @ rotation.T + shift nearest to fixed, both [A,3] Å."""
+    a, b = np.asarray(moving, np.float64), np.asarray(fixed, np.float64)
+    rotation = turn_onto(a - a.mean(axis=0), b - b.mean(axis=0))
+    return rotation, b.mean(axis=0) - rotation @ a.mean(axis=0)
+
+
+def rmsd(atoms: np.ndarray, others: np.ndarray) -> float:
+    """Root mean square deviation in Å of atoms [A,3] from others [A,3], superposed."""
+    rotation, shift = superpose(atoms, others)
+    off = np.asarray(atoms, np.float64) @ rotation.T + shift - others
+    return float(np.sqrt(np.mean(np.sum(off**2, axis=1))))
