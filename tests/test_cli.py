@@ -584,24 +584,23 @@ def test_the_doctor_finds_a_working_installation(here, monkeypatch, tmp_path):
     lines = out.splitlines()
     assert [line.split(":")[0] for line in lines] == [
         f"ok   {name}"
-        for name in ("python", "numpy", "torch", "scipy", "scikit-image", "safetensors", "device", "folder",
-                     "pymol", "round trip")
+        for name in ("python", "numpy", "torch", "scipy", "safetensors", "device", "folder", "pymol", "round trip")
     ]  # fmt: skip
-    assert "GB free" in lines[7] and "PyMOL " in lines[8]
+    assert "GB free" in lines[6] and "PyMOL " in lines[7]
     assert os.listdir(tmp_path) == []
 
 
 def test_the_doctor_names_what_fails_and_the_remedy(tmp_path):
     (tmp_path / "file").touch()
-    (tmp_path / "skimage.py").write_text("raise ImportError('cannot load libskimage.so')")
+    (tmp_path / "safetensors.py").write_text("raise ImportError('cannot load libsafetensors.so')")
     out, _ = dsr(
         "doctor", "--device", "cuda:7", code=1,
         env={"DSR_HOME": "/proc", "PYTHONPATH": f"{tmp_path}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}"},
     )  # fmt: skip
     failed = {line.split(":")[0]: line for line in out.splitlines() if line.startswith("FAIL")}
-    assert list(failed) == ["FAIL scikit-image", "FAIL device", "FAIL folder", "FAIL round trip"]
-    assert "cannot load libskimage.so — " in failed["FAIL scikit-image"]
-    assert "pip install scikit-image" in failed["FAIL scikit-image"]
+    assert list(failed) == ["FAIL safetensors", "FAIL device", "FAIL folder", "FAIL round trip"]
+    assert "cannot load libsafetensors.so — " in failed["FAIL safetensors"]
+    assert "pip install safetensors" in failed["FAIL safetensors"]
     assert "--device cpu" in failed["FAIL device"]
     assert "set DSR_HOME" in failed["FAIL folder"]
     assert all(" — " in line for line in failed.values())

@@ -1129,7 +1129,6 @@ def _doctor(options: argparse.Namespace) -> int:
         ("numpy", lambda: _package("numpy", "numpy")),
         ("torch", lambda: _package("torch", "torch")),
         ("scipy", lambda: _package("scipy.spatial", "scipy")),
-        ("scikit-image", lambda: _package("skimage.measure", "scikit-image")),
         ("safetensors", lambda: _package("safetensors.torch", "safetensors")),
         ("device", lambda: _check_device(options.device)),
         ("folder", _check_folder),
