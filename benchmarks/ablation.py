@@ -167,7 +167,7 @@ def _loss(
     picked = torch.as_tensor(np.concatenate([surface, space]), device=field.device)
     xi = pool.points[:, picked].reshape(-1, 3)
     index, weight = field.band.lattice.corners(xi)
-    rows = field.band.row_of[index]
+    rows = field.band.rows(index)
     # The halo and what lies beyond has no fine value: the last, which is 0.
     rows = torch.where((rows >= 0) & (rows < field.band.count), rows, field.band.count)
     padded = torch.nn.functional.pad(fine, (0, 1))

@@ -47,7 +47,7 @@ class Call:
         self.params = params or {}
         self.sent = {name: array.shape for name, array in (arrays or {}).items()}
         """Shapes of the arrays that go with it."""
-        self._backend = backend
+        self.backend = backend
         self._event = threading.Event()
         self._answer: tuple[dict[str, Any], Arrays] = ({}, {})
         self._failure: tuple[str, str] | None = None
@@ -78,7 +78,7 @@ class Call:
         if self.done:
             return
         try:
-            self._backend.cancel(self.id)
+            self.backend.cancel(self.id)
         except BackendError:
             if not self.done:
                 raise
@@ -150,7 +150,8 @@ class Backend:
                 raise BackendError(
                     "timeout",
                     f"the backend `{self._process.shown}` did not greet within {timeout:g} s; {said}; "
-                    "run the command in a terminal to see what it waits for (a password, a queue)",
+                    "wait longer (`dsr_set wait, 3600`), or run the command in a terminal to see what it waits for "
+                    "(a password, a queue)",
                 ) from exc
             theirs = self.info.get("protocol")
             if theirs != PROTOCOL:
@@ -229,6 +230,13 @@ class Backend:
             if thread.is_alive():
                 thread.join(1.0)
 
+    def why_ended(self, seconds: float) -> BackendError:
+        """Why it ended, after waiting so long for it."""
+        end = time.monotonic() + seconds
+        while self.alive and time.monotonic() < end:
+            time.sleep(_SLICE)
+        return BackendError(*(self._ended or ("lost", "the backend stopped what was asked of it, but still runs")))
+
     def _ask(self) -> None:
         with self._lock:
             call = Call(self, next(self._numbers), "shutdown")
@@ -256,8 +264,8 @@ class Backend:
             # close() says so when the process is gone.
             return
         process.wait(1.0)
-        remedy = "start it again" if self.info else process.remedy()
-        self._end("lost", f"the backend `{process.shown}` {process.describe_end()}{detail}; {remedy}")
+        code, remedy = ("lost", "start it again") if self.info else ("launch", process.remedy())
+        self._end(code, f"the backend `{process.shown}` {process.describe_end()}{detail}; {remedy}")
         process.stop(lambda: None, self._hang_up, 0.0)
 
     def _write(self) -> None:

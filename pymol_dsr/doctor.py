@@ -32,6 +32,8 @@ NAME = "dsr_doctor"
 # Importing torch from a disk of the network can take minutes.
 DEVICE_SECONDS = 180.0
 FIT_SECONDS = 300.0
+# A backend that starts sooner is not talked about.
+QUIET_SECONDS = 3.0
 # Å between a fitted peptide and PyMOL's own surface of it; 0.1 is usual.
 NEAR = 0.4
 INSTALL = 'pip install "pymol-dsr[backend]" in a Python of your choice, then dsr_set backend, /that/bin/dsr-backend'
@@ -54,6 +56,7 @@ class _Visit:
     """What one check leaves for the next."""
 
     _self: Any
+    say: Callable[[str], None]
     made: list[extract.Surface] = field(default_factory=list)
     backend: Backend | None = None
     events: queue.SimpleQueue[tuple[str, dict[str, Any]]] = field(default_factory=queue.SimpleQueue)
@@ -65,7 +68,7 @@ class _Visit:
 
 def examine(say: Callable[[str], None], _self: Any) -> list[str]:
     """Make every check, saying its line as soon as it is known; all lines, those of faults beginning with FAIL."""
-    visit = _Visit(_self)
+    visit = _Visit(_self, say)
     checks: list[tuple[str, Callable[[_Visit], str]]] = [
         ("plugin", _plugin),
         ("PyMOL", _pymol),
@@ -105,6 +108,20 @@ def examine(say: Callable[[str], None], _self: Any) -> list[str]:
 def home() -> str:
     """The folder where a backend on this machine keeps its fits."""
     return os.path.expanduser(settings.get("folder") or os.environ.get("DSR_HOME") or "~/.pymol_dsr")
+
+
+def telling(say: Callable[[str], None], quiet: float = QUIET_SECONDS) -> Callable[[str], None]:
+    """Says what a backend that starts waits for: each time its last words change, after `quiet` seconds."""
+    began = time.monotonic()
+    told: list[str] = []
+
+    def tell(said: str) -> None:
+        if time.monotonic() - began >= quiet and told[-1:] != [said]:
+            told.append(said)
+            most = f"{settings.get('wait')} s at most (dsr_set wait)"
+            say(f" dsr: waits for the backend to start, {most}; it says {repr(said) if said else 'nothing yet'}")
+
+    return tell
 
 
 def written() -> list[tuple[str, int, str]]:
@@ -228,7 +245,7 @@ def _backend(visit: _Visit) -> str:
         os.environ["DSR_HOME"] = folder
     visit.backend = Backend(command, visit.hear)
     try:
-        info = visit.backend.start(float(settings.get("wait")))
+        info = visit.backend.start(float(settings.get("wait")), telling(visit.say))
     except BackendError as error:
         visit.backend = None
         # All others say what to do.

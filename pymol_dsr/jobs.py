@@ -20,13 +20,11 @@ import numpy as np
 
 from . import answers, detached, extract, interrupted, launcher, settings, states
 from .client import Backend, BackendError, Call
-from .doctor import home
+from .doctor import QUIET_SECONDS, home, telling
 
 Say = Callable[[str], None]
 Arrays = dict  # name -> array
 PROGRESS_SECONDS = 2.0
-# A backend that starts sooner is not talked about.
-QUIET_SECONDS = 3.0
 # Answers of a stream that are asked for at once: as many as the backend works on together.
 AHEAD = 4
 # Its 40 000 steps took 0.36 s each on one core.
@@ -37,6 +35,8 @@ PAPER_ON_CPU = (
 MOST_LOSSES = 2_000
 # What a backend is left to stop a request that was cancelled; it takes a second at most where it is well.
 CANCEL_SECONDS = 15.0
+# For the last words of a backend that was ended by a scheduler; it says them some seconds late.
+ENDING_SECONDS = 10.0
 # Lines of the backend that are printed in so many seconds.
 LOG_LINES, LOG_SECONDS = 100, 10.0
 
@@ -205,21 +205,14 @@ class Jobs:
 
     def _waiting(self, fit: Fit | None) -> Callable[[str], None]:
         """What is done several times a second while a backend starts."""
-        began = time.monotonic()
-        told: list[str] = []
+        tell = telling(print, QUIET_SECONDS)
 
         def waiting(said: str) -> None:
             if self._closed:
                 raise JobError("the fits of this session are closed")
             if fit is not None and fit.stop.is_set():
                 raise Cancelled(f"{fit.name}: cancelled while the backend started")
-            if time.monotonic() - began >= QUIET_SECONDS and told[-1:] != [said]:
-                told.append(said)
-                words = repr(said) if said else "nothing yet"
-                print(
-                    f" dsr: waits for the backend to start, {settings.get('wait')} s at most (dsr_set wait); "
-                    f"it says {words}"
-                )
+            tell(said)
 
         return waiting
 
@@ -406,9 +399,12 @@ class Jobs:
             call.cancel()
             raise
         except BackendError as error:
-            if error.code == "cancelled":
+            if error.code != "cancelled":
+                raise
+            if fit.stop.is_set():
                 raise Cancelled(f"{fit.name}: cancelled") from error
-            raise
+            # A scheduler did, at the end of its time.
+            raise call.backend.why_ended(ENDING_SECONDS) from error
 
     def ask(
         self, fit: Fit, method: str, params: dict[str, Any] | None = None, arrays: Arrays | None = None

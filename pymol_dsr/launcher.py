@@ -36,11 +36,18 @@ _REMEDIES = (
     ("Connection refused|timed out|No route to host", "see whether that host is up and the port is right"),
     (
         "command not found|[Nn]o such file or directory|not found in .PATH|: not found",
-        "give the whole path of dsr-backend over there (`dsr_set backend, ssh -T HOST /path/to/dsr-backend serve`), or "
+        "give the whole path of dsr-backend over there (`dsr_set backend, ... /path/to/dsr-backend serve`), or "
         'install it there: pip install "pymol-dsr[backend]"',
     ),
     ("No module named", 'install it there: pip install "pymol-dsr[backend]"'),
+    (
+        "srun: (fatal|error: (?!.*: tasks? ))|srun --help",
+        "ask srun for what the cluster has (`sinfo -o '%P %l %c %m %G'` there: partitions, time, cores, MB, GPUs) in "
+        "`dsr_set backend, ...`",
+    ),
 )
+# What srun says of each job that ends, after its cause.
+_OF_EVERY_END = re.compile(r"srun: (error: .*: tasks? [0-9,-]+: |Job step aborted|Terminating|Force Terminated)")
 _STDERR_LINES = 200
 _STDERR_LINE = 1000  # bytes; longer lines are split
 
@@ -69,9 +76,8 @@ def find_command(setting: str | None = None) -> list[str]:
 
     The setting, else `dsr-backend` on PATH, else beside PyMOL's Python, else that Python itself.
     `setting` is split as a shell would, but nothing in it is expanded except `~` at the start of the program.
-    A command that ends in the program `dsr-backend` gets its argument `serve`, and ssh is told to notice within 15 s
-    that its line is dead. Torch is looked for, never
-    imported.
+    A command that ends in the program `dsr-backend` gets its argument `serve`, ssh is told to notice within 15 s
+    that its line is dead, and srun to hold nothing back. Torch is looked for, never imported.
     """
     if setting is not None and setting.strip():
         return _from_setting(setting)
@@ -115,6 +121,10 @@ def _from_setting(setting: str) -> list[str]:
     if os.path.basename(program) in ("ssh", "ssh.exe") and "ServerAlive" not in setting:
         # A line that went silent is else noticed by nobody.
         words[1:1] = _SSH_ALIVE
+    named = [os.path.basename(word) for word in words]
+    if "srun" in named and "--unbuffered" not in words:
+        # It else holds back what does not end in a newline, as no frame does; also behind ssh.
+        words.insert(named.index("srun") + 1, "--unbuffered")
     last = os.path.basename(words[-1])
     return [program, *words[1:], *(["serve"] if last in (_PROGRAM, _PROGRAM + ".exe") else [])]
 
@@ -226,7 +236,8 @@ class Process:
             how = f"was killed by signal {-code} ({_signal_name(-code)}"
             how += ", often sent when memory runs out)" if _signal_name(-code) == "SIGKILL" else ")"
         tail = self.stderr_tail()
-        return how + (f"; its last words: {tail[-1]!r}" if tail else "; it wrote nothing to stderr")
+        said = next((line for line in reversed(tail) if not _OF_EVERY_END.match(line)), tail[-1] if tail else "")
+        return how + (f"; its last words: {said!r}" if said else "; it wrote nothing to stderr")
 
     def remedy(self) -> str:
         """What to do about how the process ended, as far as its last words say."""

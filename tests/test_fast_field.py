@@ -114,8 +114,8 @@ def test_rows_are_the_band_then_a_halo_around_it():
                     if 0 <= a < LATTICE.shape[0] and 0 <= b < LATTICE.shape[1] and 0 <= c < LATTICE.shape[2]:
                         reached.add((a * LATTICE.shape[1] + b) * LATTICE.shape[2] + c)
     assert rows == reached
-    assert torch.equal(band.row_of[band.numbers], torch.arange(len(band.numbers)))
-    assert (band.row_of >= 0).sum() == len(band.numbers)
+    assert torch.equal(band.rows(band.numbers), torch.arange(len(band.numbers), dtype=torch.int32))
+    assert (band.rows(torch.arange(LATTICE.size)) >= 0).sum() == len(band.numbers)
 
 
 def test_neighbours_are_one_step_away_or_the_row_itself():
@@ -139,7 +139,7 @@ def test_before_training_f_is_the_trilinear_g():
     untrained = field(trained=False)
     part = untrained.at(1.0)
     x = points()
-    rows = untrained.band.row_of[LATTICE.corners(x)[0]]
+    rows = untrained.band.rows(LATTICE.corners(x)[0])
     fine = (rows >= 0).all(1)
     full = torch.zeros(LATTICE.size, 1)
     full[untrained.band.numbers] = part.table[:, :1]
@@ -170,7 +170,7 @@ def test_f_has_no_step_on_the_faces_of_the_rim():
     x[row, axis] = x[row, axis].round()
     off = torch.zeros_like(x)
     off[row, axis] = 1e-4
-    cells = [(trained.band.row_of[LATTICE.corners(p)[0]] >= 0).all(1) for p in (x - off, x + off)]
+    cells = [(trained.band.rows(LATTICE.corners(p)[0]) >= 0).all(1) for p in (x - off, x + off)]
     rim = cells[0] != cells[1]
     assert rim.sum() > 500
     np.testing.assert_allclose(part.distance((x - off)[rim]), part.distance((x + off)[rim]), atol=5e-3)
@@ -183,7 +183,7 @@ def test_the_correction_is_zero_at_the_rim_and_whole_within():
     band = trained.band
     g = trained.coarse_lattice.interpolate(part.coarse, LATTICE.nodes(band.numbers))[:, 0]
     correction = (part.distance(LATTICE.nodes(band.numbers)) - g).abs()
-    complete = (band.row_of[LATTICE.corners(LATTICE.nodes(band.numbers))[0]] >= 0).all(1)
+    complete = (band.rows(LATTICE.corners(LATTICE.nodes(band.numbers))[0]) >= 0).all(1)
     assert correction[band.count :].max() < 1e-4
     assert correction[: band.count][complete[: band.count]].median() > 0.1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from dsr_backend import smoothing
+from dsr_backend.mesher import mesh
 from shapes import ball, cloud, fit, turn
 
 COUNT = 13
@@ -53,3 +54,15 @@ def test_too_few_states_are_joined_by_straight_lines():
     few = fit(breathing([6.0, 6.5, 7.0, 7.5]))
     assert few.smooth == few.smooth_beyond == few.motion.smooth == 0.0
     assert "too few" in few.report["smooth_chosen_by"] and few.report["missed"] is None
+
+
+def test_amid_two_states_their_volume_is_kept():
+    """A ball that moves without atoms to tell: the mean of the two distances is an ellipsoid of less volume."""
+    there_and_here = fit([ball(1.0, 6.0, (-1.2, 0.0, 0.0)), ball(2.0, 6.0, (1.2, 0.0, 0.0))])
+    own, amid = (mesh(there_and_here, time).volume for time in (1.0, 1.5))
+    assert abs(amid / own - 1.0) < 5e-3
+    there_and_here.lift = 0.0
+    assert mesh(there_and_here, 1.5).volume / own < 0.97
+    # Past the ends a single state is held as it is.
+    there_and_here.lift = 0.2
+    assert abs(mesh(there_and_here, 2.5).volume / own - 1.0) < 5e-3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import torch
 
 from . import ranks
 
-__all__ = ["choose", "describe", "in_memory", "limit_threads"]
+__all__ = ["choose", "constant", "describe", "in_memory", "limit_threads"]
 
 T = TypeVar("T")
 
@@ -67,6 +68,15 @@ def in_memory(work: Callable[[int], T], chunk: int) -> T:
         pass
     torch.cuda.empty_cache()
     return work(max(1, chunk // 8))
+
+
+@functools.lru_cache(maxsize=256)
+def constant(values: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """The values as a tensor of their shape, the same one each time: not to be written to.
+
+    Each copy from the host to a GPU waits for what the GPU is doing.
+    """
+    return torch.tensor(values, dtype=dtype, device=device)
 
 
 def describe(device: str = "auto") -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from .clock import Clock
-from .device import in_memory
+from .device import constant, in_memory
 from .metrics import Frame
 from .motion import Motion
 
@@ -21,7 +21,7 @@ __all__ = ["Family", "Field", "Slice"]
 
 CHUNK = 65_536
 # The four directions to the corners of a tetrahedron, unit vectors.
-TETRAHEDRON = [[s / 3**0.5 for s in signs] for signs in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))]
+TETRAHEDRON = tuple(tuple(s / 3**0.5 for s in signs) for signs in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)))
 
 
 class Field(ABC):
@@ -140,7 +140,7 @@ class Slice(ABC):
 
         From the differences over a tetrahedron of that radius.
         """
-        corners = torch.tensor(TETRAHEDRON, device=x.device)
+        corners = constant(TETRAHEDRON, torch.float32, x.device)
         around = self.distance((x[:, None] + step * corners).reshape(-1, 3)).reshape(-1, 4)
         # Σ e eᵀ over the four unit vectors is 4/3 of the identity.
         return around @ corners * (0.75 / step)

@@ -147,7 +147,7 @@ def _lowest(count: int, faces: torch.Tensor) -> torch.Tensor:
     By hooking and pointer jumping, all at once (Zhang, Azad and Buluç 2020, FastSV).
     """
     parent = torch.arange(count, device=faces.device)
-    ends = faces[:, [0, 1]].reshape(-1), faces[:, [1, 2]].reshape(-1)
+    ends = faces[:, :2].reshape(-1), faces[:, 1:].reshape(-1)
     while True:
         grand = parent[parent]
         low = torch.minimum(grand[ends[0]], grand[ends[1]])

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .device import constant
 from .errors import Cancelled
 from .field import TETRAHEDRON, Field, Slice
 from .lattice import Lattice
@@ -299,7 +300,7 @@ def _march(
         _evaluate(part, lattice, near, level, flat, cancelled, held=held)
     points, faces = march(values)
     points *= resolution
-    origin = torch.tensor(fine.origin, device=points.device)
+    origin = constant(fine.origin, torch.float32, points.device)
     if resolution <= NORMAL_WIDTH:
         return points + origin, _normals(values, points, resolution), faces
     return *_settle(part, points + origin, level, resolution), faces
@@ -315,7 +316,7 @@ def _normals(values: torch.Tensor, x: torch.Tensor, resolution: float) -> torch.
     lattice = Lattice((0.0, 0.0, 0.0), resolution, (x_count, y_count, z_count))
     step = float(np.sqrt(max((0.25 * resolution) ** 2, NORMAL_WIDTH**2 - resolution**2)))
     gradient = x.new_zeros(x.shape)
-    for corner in torch.tensor(TETRAHEDRON, device=x.device):
+    for corner in constant(TETRAHEDRON, torch.float32, x.device):
         gradient += lattice.interpolate(values.view(-1, 1), x + step * corner) * corner
     return torch.nn.functional.normalize(gradient, dim=1)
 

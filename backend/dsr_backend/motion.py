@@ -24,6 +24,7 @@ from .turning import Turning
 
 __all__ = ["Forecast", "Motion", "Warp", "superpose"]
 
+CPU = torch.device("cpu")
 # Å; the Gaussians' width, the first of these that does not fold. Narrow ones follow the atoms, wide ones the whole.
 WARP_SIGMAS = (2.0, 3.0, 4.5, 6.5, 10.0)
 # Mean shortfall of the Jacobian's determinant below 0.3 that is taken as no folding: 0.0001 on AdK, 0.03 on a peptide
@@ -117,11 +118,16 @@ class Motion:
 
     @classmethod
     def of(
-        cls, states: NDArray[np.float64], atoms: NDArray[np.float32] | None, align: bool = True, loop: bool = False
+        cls,
+        states: NDArray[np.float64],
+        atoms: NDArray[np.float32] | None,
+        align: bool = True,
+        loop: bool = False,
+        device: torch.device = CPU,
     ) -> Motion:
         """Superpose every state on the middle one. states f8[S] increasing, atoms f4[S,A,3] Å or None.
 
-        loop: the first state follows the last one, a gap later.
+        loop: the first state follows the last one, a gap later; device: the one to look for a reference on.
         """
         count = len(states)
         period = float(states[-1] - states[0] + np.median(np.diff(states))) if loop and count > 1 else None
@@ -142,7 +148,7 @@ class Motion:
         moved = np.einsum("sai,sji->saj", positions, rotations) + translations[:, None]
         # In steps that a file keeps small and exact.
         aligned = ((moved * ATOM_STEPS).round() / ATOM_STEPS).astype(np.float32)
-        reference, sigma = _least_folding(aligned)
+        reference, sigma = _least_folding(aligned, device)
         motion = cls(states, aligned, rotations, translations, aligned[reference], sigma, period=period)
         motion.smooth_pose = _pose_width(motion)
         return motion
@@ -323,10 +329,15 @@ class Motion:
 
     def scene_atoms(self, time: float, smooth: float | None = None) -> NDArray[np.float32] | None:
         """Atoms f4[A,3] in Å at `time` in the scene's own coordinates."""
-        aligned = self.aligned_atoms(time, smooth)
+        return self.placed(self.aligned_atoms(time, smooth), *self.pose(time))
+
+    @staticmethod
+    def placed(
+        aligned: NDArray[np.float32] | None, rotation: NDArray[np.float64], translation: NDArray[np.float64]
+    ) -> NDArray[np.float32] | None:
+        """Atoms f4[A,3] in the scene's own coordinates, from superposed ones and a pose; None for none."""
         if aligned is None:
             return None
-        rotation, translation = self.pose(time)
         return ((aligned.astype(np.float64) - translation) @ rotation).astype(np.float32)
 
     def expected_error(self, time: float) -> float:
@@ -421,7 +432,7 @@ class Warp:
         return y + lattice.interpolate(u, y)
 
 
-def _least_folding(atoms: NDArray[np.float32]) -> tuple[int, float]:
+def _least_folding(atoms: NDArray[np.float32], device: torch.device) -> tuple[int, float]:
     """The best reference among the states f4[S,A,3] Å, by number, and the narrowest Gaussian (Å) that folds nothing.
 
     Where parts have come apart, the new gap has no place in a reference in which they touch, and is folded
@@ -434,7 +445,7 @@ def _least_folding(atoms: NDArray[np.float32]) -> tuple[int, float]:
     some = sorted({round(k) for k in np.linspace(0, count - 1, 5).tolist()})
     best = some[0]
     for sigma in WARP_SIGMAS:
-        folding = {target: np.mean([_folding(atoms[k], atoms[target], sigma) for k in some]) for target in some}
+        folding = {target: np.mean([_folding(atoms[k], atoms[target], sigma, device) for k in some]) for target in some}
         # Among equals, the one in the middle: it is nearest to all.
         best = min(some, key=lambda k: (round(float(folding[k]), 5), abs(k - count // 2)))
         if folding[best] < FOLDING:
@@ -442,16 +453,16 @@ def _least_folding(atoms: NDArray[np.float32]) -> tuple[int, float]:
     return best, WARP_SIGMAS[-1]
 
 
-def _folding(atoms: NDArray[np.float32], reference: NDArray[np.float32], sigma: float) -> float:
+def _folding(atoms: NDArray[np.float32], reference: NDArray[np.float32], sigma: float, device: torch.device) -> float:
     """Mean of max(0, 0.3 − det ∂ξ/∂x) around atoms f4[A,3] carried onto the reference f4[A,3], both Å."""
     generator = torch.Generator().manual_seed(0)
     here = torch.as_tensor(atoms)
     picked = torch.randint(len(here), (4_000,), generator=generator)
-    x = here[picked] + WARP_SIGMAS[0] * torch.randn(len(picked), 3, generator=generator)
-    lattice, u = _splat(atoms, reference, sigma, torch.device("cpu"))
-    steps = 0.1 * torch.eye(3)
+    x = (here[picked] + WARP_SIGMAS[0] * torch.randn(len(picked), 3, generator=generator)).to(device)
+    lattice, u = _splat(atoms, reference, sigma, device)
+    steps = 0.1 * torch.eye(3, device=device)
     columns = [(lattice.interpolate(u, x + h) - lattice.interpolate(u, x - h)) / 0.2 for h in steps]
-    jacobian = torch.eye(3) + torch.stack(columns, 2)
+    jacobian = torch.eye(3, device=device) + torch.stack(columns, 2)
     return float((0.3 - torch.linalg.det(jacobian)).clamp_min(0.0).mean())
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from .device import in_memory
+from .nearest import Nearest
 from .surfaces import Surface
 
 __all__ = ["Samples", "TriangleMesh", "draw"]
@@ -41,23 +41,16 @@ class TriangleMesh:
         # All is kept relative to the middle: squares of coordinates far from the origin have no digits to
         # spare.
         middle = (0.5 * (points.min(0) + points.max(0))).astype(np.float32)
-        corners = points[faces] - middle
         self.device = device
         self.middle = torch.as_tensor(middle, device=device)
-        self.a, self.b, self.c = (torch.as_tensor(corners[:, k].copy(), device=device) for k in range(3))
+        vertex = torch.as_tensor(np.ascontiguousarray(faces, np.int64), device=device)
+        corners = torch.as_tensor(points - middle, device=device)[vertex]
+        self.a, self.b, self.c = (corners[:, k].contiguous() for k in range(3))
         cross = torch.linalg.cross(self.b - self.a, self.c - self.a)
         self.area = 0.5 * torch.linalg.norm(cross, dim=1)
-        self.normals = torch.as_tensor(_pseudonormals(corners, faces, len(points)), device=device)
+        self.normals = _pseudonormals(corners, vertex, len(points))
         self.centre = (self.a + self.b + self.c) / 3.0
-        self._tree = cKDTree(self.centre.numpy()) if device.type == "cpu" else None
-
-    def _candidates(self, x: torch.Tensor) -> torch.Tensor:
-        """Faces i8[N,C] that may be the nearest to x f4[N,3], in Å from the middle."""
-        count = min(CANDIDATES, len(self.centre))
-        if self._tree is not None:
-            _, index = self._tree.query(x.numpy(), k=count, workers=torch.get_num_threads())
-            return torch.as_tensor(index.reshape(len(x), count))
-        return torch.cdist(x, self.centre).topk(count, largest=False).indices
+        self._nearest = Nearest(self.centre)
 
     def signed_distance(self, x: torch.Tensor, check: Callable[[], None] = lambda: None) -> torch.Tensor:
         """Signed distance f4[N] in Å of points x f4[N,3] (Eq. 1 of the paper), positive outside.
@@ -65,7 +58,6 @@ class TriangleMesh:
         The sign is that of the side of the nearest face, edge or vertex, by its angle-weighted normal
         (Bærentzen and Aanæs 2005). `check` is called between chunks and may raise to stop.
         """
-        step = CHUNK if self._tree is not None else max(1, 2**27 // len(self.centre))
 
         def all_by(size: int) -> torch.Tensor:
             found = x.new_empty(len(x))
@@ -74,11 +66,12 @@ class TriangleMesh:
                 found[start : start + size] = self._signed_distance(x[start : start + size] - self.middle)
             return found
 
-        return in_memory(all_by, step)
+        return in_memory(all_by, CHUNK)
 
     def _signed_distance(self, x: torch.Tensor) -> torch.Tensor:
-        index = self._candidates(x)
-        to_point, feature = _from_triangle(x[:, None], self.a[index], self.b[index], self.c[index])
+        _, index = self._nearest(x, CANDIDATES)
+        corners = (part.index_select(0, index.view(-1)).view(*index.shape, 3) for part in (self.a, self.b, self.c))
+        to_point, feature = _from_triangle(x[:, None], *corners)
         distance = torch.linalg.norm(to_point, dim=2)
         best = distance.argmin(1)
         row = torch.arange(len(x), device=self.device)
@@ -88,10 +81,10 @@ class TriangleMesh:
 
     def on_surface(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """Points f4[count,3] in Å, uniform over the area."""
-        # Chosen on the CPU so that every device draws the same points from one seed.
-        cumulative = torch.cumsum(self.area.cpu().double(), 0)
-        pick = torch.rand(count, generator=generator, dtype=torch.float64) * cumulative[-1]
-        face = torch.searchsorted(cumulative, pick).clamp_max(len(cumulative) - 1).to(self.device)
+        cumulative = torch.cumsum(self.area.double(), 0)
+        # Random numbers are made on the CPU so that every device draws the same points from one seed.
+        pick = torch.rand(count, generator=generator, dtype=torch.float64).to(self.device) * cumulative[-1]
+        face = torch.searchsorted(cumulative, pick).clamp_max(len(cumulative) - 1)
         u, v = torch.rand(2, count, 1, generator=generator).to(self.device)
         fold = u + v > 1.0
         u, v = torch.where(fold, 1.0 - u, u), torch.where(fold, 1.0 - v, v)
@@ -99,30 +92,30 @@ class TriangleMesh:
         return local + self.middle
 
 
-def _pseudonormals(corners: NDArray[np.float32], faces: NDArray[np.int32], point_count: int) -> NDArray[np.float32]:
-    """Outward normals f4[M,7,3] of each face's FEATURES, of any length; corners f4[M,3,3] Å, faces i4[M,3].
+def _pseudonormals(corners: torch.Tensor, vertex: torch.Tensor, point_count: int) -> torch.Tensor:
+    """Outward normals f4[M,7,3] of each face's FEATURES, of any length; corners f4[M,3,3] Å, their points i8[M,3].
 
     An edge has the sum of its faces' normals; a vertex theirs too, weighted by their angles at the vertex.
     """
-    sides = np.roll(corners, -1, 1).astype(np.float64) - corners
-    normal = np.cross(sides[:, 0], sides[:, 1])
+    corners = corners.double()
+    sides = corners.roll(-1, 1) - corners
+    normal = torch.linalg.cross(sides[:, 0], sides[:, 1])
     # A face without area has no say.
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-    along = sides / np.maximum(np.linalg.norm(sides, axis=2, keepdims=True), 1e-12)
-    angle = np.arccos(np.clip(-(along * np.roll(along, 1, 1)).sum(2), -1.0, 1.0))
+    normal = normal / torch.linalg.norm(normal, dim=1, keepdim=True).clamp_min(1e-9)
+    along = sides / torch.linalg.norm(sides, dim=2, keepdim=True).clamp_min(1e-12)
+    angle = torch.arccos((along * along.roll(1, 1)).sum(2).neg().clamp(-1.0, 1.0))
 
-    def summed(key: NDArray[np.int64], count: int, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    def summed(key: torch.Tensor, count: int, weight: torch.Tensor) -> torch.Tensor:
         """Σ of weight f8[M,3] · normal over all faces with the same key i8[M,3] → f8[M,3,3]."""
-        parts = [np.bincount(key.ravel(), (weight * normal[:, k, None]).ravel(), count) for k in range(3)]
-        total: NDArray[np.float64] = np.stack(parts, 1)
-        return total[key]
+        parts = (weight[..., None] * normal[:, None]).reshape(-1, 3)
+        return normal.new_zeros(count, 3).index_add_(0, key.reshape(-1), parts)[key]
 
-    vertex = faces.astype(np.int64)
-    pair = np.sort(np.stack([vertex, np.roll(vertex, -1, 1)], 2), axis=2)
-    edges, edge = np.unique(pair[..., 0] * point_count + pair[..., 1], return_inverse=True)
-    at_edges = summed(edge.reshape(vertex.shape), len(edges), np.ones(vertex.shape))
+    following = vertex.roll(-1, 1)
+    pair = torch.minimum(vertex, following) * point_count + torch.maximum(vertex, following)
+    edges, edge = torch.unique(pair, return_inverse=True)
+    at_edges = summed(edge, len(edges), torch.ones_like(angle))
     at_vertices = summed(vertex, point_count, angle)
-    return np.concatenate([normal[:, None], at_edges, at_vertices], 1).astype(np.float32)
+    return torch.cat([normal[:, None], at_edges, at_vertices], 1).float()
 
 
 # What of a triangle abc may be nearest to a point, in the order of `_pseudonormals`.

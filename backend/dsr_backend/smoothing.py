@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from .fields.fast import FastField
+from .lattice import Lattice
 from .motion import Forecast, Motion
 from .parallel import in_order
 
@@ -25,6 +26,9 @@ SHAPE_CHOICES = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
 ATOM_CHOICES = (0.0, 0.5, 1.0, 1.5)
 # Å by which the averaged surface is moved outwards: an average of shapes lacks some of what sticks out of each.
 LIFT_CHOICES = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1)
+# Where no state can be held out, the volume tells; Å.
+WIDE_LIFTS = tuple(np.linspace(0.0, 0.2, 11).tolist())
+VOLUME_SPACING = 1.2
 # A held-out state has its nearest neighbours a whole gap away, a time amid the states half a gap: there, this
 # share of the width averages over as many states.
 HELD_OUT_SHARE = 5.0 / 6.0
@@ -43,11 +47,13 @@ def choose(field: FastField, probes: Sequence[Probes], tell: Callable[[float], N
     """Set the field's three widths (shape between states, atoms' paths, shape past the ends) and its lift; say how.
 
     And set what share of the probes is missed. probes: of every training state. tell: told the share of the work that
-    is done; at_once: states held out at a time. Fewer than 5 states are joined by straight lines and the ends are held.
+    is done; at_once: states held out at a time. Fewer than 5 states are joined by straight lines, with a lift that
+    keeps the volume, and the ends are held.
     """
     motion = field.motion
     count = len(motion.states)
     if count < FEWEST:
+        field.lift = _kept_volume(field) if count > 1 else 0.0
         return f"{count} states are too few to hold any out"
     some = sorted({int(k) for k in np.linspace(2, count - 3, min(8, count - 4))})
     wrong = np.zeros((len(ATOM_CHOICES), len(SHAPE_CHOICES)))
@@ -59,9 +65,8 @@ def choose(field: FastField, probes: Sequence[Probes], tell: Callable[[float], N
     atoms, shape = np.unravel_index(wrong.argmin(), wrong.shape)
     motion.smooth = HELD_OUT_SHARE * ATOM_CHOICES[atoms] * motion.gap
     field.smooth = HELD_OUT_SHARE * SHAPE_CHOICES[shape] * motion.gap
-    if field.smooth > 0.0:
-        lifted = sum(_lifted(field, probes[k], k, ATOM_CHOICES[atoms], SHAPE_CHOICES[shape]) for k in some)
-        field.lift = LIFT_CHOICES[int(np.argmin(lifted))]
+    lifted = sum(_lifted(field, probes[k], k, ATOM_CHOICES[atoms], SHAPE_CHOICES[shape]) for k in some)
+    field.lift = LIFT_CHOICES[int(np.argmin(lifted))]
     tell(len(some) / (len(some) + 1))
     field.smooth_beyond = field.smooth if _smoothed_end_wins(field, probes) else 0.0
     field.missed = float(wrong.min()) / len(some)
@@ -89,7 +94,7 @@ def _held_out(field: FastField, probes: Probes, k: int) -> NDArray[np.float64]:
     wrong = np.zeros((len(ATOM_CHOICES), len(SHAPE_CHOICES)))
     for row, width in enumerate(ATOM_CHOICES if motion.atoms is not None else (0.0,)):
         xi = known.warp(time, field.device, width * motion.gap)(probes.points)
-        wrong[row] = [_wrong_side(field, table, xi, probes) for table in tables]
+        wrong[row] = torch.stack([_wrong_side(field, table, xi, probes) for table in tables]).tolist()
     # Without atoms there is one path only.
     return wrong if motion.atoms is not None else np.tile(wrong[:1], (len(ATOM_CHOICES), 1))
 
@@ -103,7 +108,29 @@ def _lifted(field: FastField, probes: Probes, k: int, atoms: float, shape: float
     xi = known.warp(time, field.device, atoms * motion.gap)(probes.points)
     found = field.material_distance(*_table(field, others, known.weights(time, shape * motion.gap)), xi)
     inside = probes.distance < 0.0
-    return np.array([float(((found < lift) != inside).float().mean()) for lift in LIFT_CHOICES])
+    return np.array(torch.stack([((found < lift) != inside).float().mean() for lift in LIFT_CHOICES]).tolist())
+
+
+def _kept_volume(field: FastField) -> float:
+    """The lift in Å, a mean over the gaps, with which what lies amid two states is as large as they are."""
+    states = field.motion.states
+    # What grows evenly does so in its lengths.
+    sizes = [_volume(field, float(state), (0.0,))[0] ** (1.0 / 3.0) for state in states]
+    lifts = []
+    for k in range(len(states) - 1):
+        between = _volume(field, 0.5 * float(states[k] + states[k + 1]), WIDE_LIFTS)
+        lifts.append(np.interp((0.5 * (sizes[k] + sizes[k + 1])) ** 3, between, WIDE_LIFTS))
+    return round(float(np.mean(lifts)), 3)
+
+
+def _volume(field: FastField, time: float, lifts: Sequence[float]) -> list[float]:
+    """Å³ inside the surface at `time`, moved outwards by each of some lifts (Å)."""
+    part = field.at(time)
+    lattice = Lattice.around(part.box[0], part.box[1], VOLUME_SPACING)
+    found = part.distance(lattice.nodes(torch.arange(lattice.size, device=field.device)))
+    # A cell that the surface cuts counts by how far its middle is from it.
+    shares = [(0.5 - (found - lift) / VOLUME_SPACING).clamp(0.0, 1.0).sum(dtype=torch.float64) for lift in lifts]
+    return (torch.stack(shares) * VOLUME_SPACING**3).tolist()
 
 
 def _smoothed_end_wins(field: FastField, probes: Sequence[Probes]) -> bool:
@@ -124,7 +151,9 @@ def _smoothed_end_wins(field: FastField, probes: Sequence[Probes]) -> bool:
             target = probes[origin + ahead]
             xi = known.warp(time, field.device)(target.points)
             for choice, width in enumerate((0.0, field.smooth)):
-                wrong[choice] += _wrong_side(field, _table(field, before, known.weights(time, width)), xi, target)
+                wrong[choice] += float(
+                    _wrong_side(field, _table(field, before, known.weights(time, width)), xi, target)
+                )
     return bool(wrong[1] < wrong[0])
 
 
@@ -137,6 +166,9 @@ def _table(
     return field.table(torch.as_tensor(full, dtype=torch.float32, device=field.device))
 
 
-def _wrong_side(field: FastField, table: tuple[torch.Tensor, torch.Tensor], xi: torch.Tensor, probes: Probes) -> float:
+def _wrong_side(
+    field: FastField, table: tuple[torch.Tensor, torch.Tensor], xi: torch.Tensor, probes: Probes
+) -> torch.Tensor:
+    """Share f4[] of the probes that are found on the wrong side."""
     found = field.material_distance(*table, xi)
-    return float(((found < 0.0) != (probes.distance < 0.0)).float().mean())
+    return ((found < 0.0) != (probes.distance < 0.0)).float().mean()

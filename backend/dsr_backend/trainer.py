@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from . import ranks
 from .config import PRESETS, FitConfig, Preset
@@ -31,6 +30,7 @@ from .fields.fast import FIXED, MOST_NODES, Band, Decoder, FastField, Modes, ste
 from .lattice import Lattice, gather
 from .metrics import Frame
 from .motion import Motion, Warp
+from .nearest import Nearest
 from .parallel import in_order
 from .sampling import Samples, draw
 from .smoothing import Probes, choose
@@ -51,6 +51,8 @@ PROBES = 8_000
 SAMPLED, SOLVED, CHOSEN = 0.35, 0.60, 0.65
 # Distances count by 1 / (|d| + this), in Å: the surface matters, what is away from it shapes the band.
 NEAR = 0.3
+# Steps of the decoder between two looks at the loss, which wait for the device.
+EVERY = 10
 # Steps of the decoder between two looks at the unfinished field.
 WATCH_STEPS = 100
 # Å; see `clearance_of`.
@@ -232,7 +234,7 @@ def _prepare(
     given = [surface.atoms for surface in surfaces if surface.atoms is not None and len(surface.atoms)]
     clock = config.clock(states)
     times = states if clock is None else clock(states)
-    motion = Motion.of(times, np.stack(given) if given else None, config.align, config.loop)
+    motion = Motion.of(times, np.stack(given) if given else None, config.align, config.loop, job.device)
     motion.backtest()
 
     drawn = (lambda state: early.take(number, state)) if early is not None else (lambda state: None)
@@ -298,11 +300,12 @@ def clearance_of(surface: Surface) -> float:
     return max(LEAST_CLEARANCE, float(max(below.max(), above.max())) + 1.0)
 
 
-def reach_of(surface: Surface) -> float:
+def reach_of(surface: Surface, device: torch.device) -> float:
     """How far in Å any point of the surface is from the nearest atom at most; inf without atoms."""
     if surface.atoms is None or not len(surface.atoms):
         return np.inf
-    return float(cKDTree(surface.atoms).query(surface.points)[0].max())
+    atoms, points = (torch.tensor(some, device=device) for some in (surface.atoms, surface.points))
+    return float(Nearest(atoms)(points)[0].max())
 
 
 def _say_forecast(motion: Motion) -> str:
@@ -437,7 +440,12 @@ def _samples(
         samples = drawn_before(surface.state)
         if samples is None:
             samples = _draw(preset, job.config.seed, surface, job.device, job.check)
-        return surface, samples, motion.warp(motion.states[k], job.device)(samples.points), reach_of(surface)
+        return (
+            surface,
+            samples,
+            motion.warp(motion.states[k], job.device)(samples.points),
+            reach_of(surface, job.device),
+        )
 
     job.tell("sampling", 0.0, step=0, steps=count)
     with closing(in_order(sampled, len(own), job.at_once)) as drawn:
@@ -539,7 +547,7 @@ def _solve_states(
         ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
             index, weight = lattice.corners(xi)
             if fine:
-                index = band.row_of[index]
+                index = band.rows(index)
                 # Corners in the halo and beyond stay with the coarse lattice.
                 weight = torch.where((index >= 0) & (index < band.count), weight, 0.0)
                 index = index.clamp(0, band.count - 1)
@@ -600,21 +608,21 @@ def _least_squares(
 ) -> torch.Tensor:
     """Node values v f4[nodes] of least Σ importance·(A v − target)² + smoothness·|∇v|² + ridge·|v − prior|².
 
-    A is trilinear interpolation: index i8[N,8], weight f4[N,8]; |∇v|² sums the squared differences over the
+    A is trilinear interpolation: index i4[N,8], weight f4[N,8]; |∇v|² sums the squared differences over the
     links to the `neighbours` i8[nodes,6] (a node itself where there is none). By Jacobi-preconditioned
     conjugate gradients from `prior`; `check` is called before each and may raise to stop.
     """
-    flat = index.reshape(-1)
+    flat, linked = index.reshape(-1).long(), neighbours.reshape(-1)
     degree = (neighbours != torch.arange(len(prior), device=prior.device)[:, None]).sum(1)
 
     def transposed(values: torch.Tensor) -> torch.Tensor:
-        return torch.zeros_like(prior).index_add_(0, flat, (weight * values[:, None]).reshape(-1))
+        return torch.zeros_like(prior).scatter_add_(0, flat, (weight * values[:, None]).reshape(-1))
 
     def apply(v: torch.Tensor) -> torch.Tensor:
         seen = transposed(importance * gather(v[:, None], index, weight)[:, 0])
-        return seen + smoothness * (6.0 * v - v[neighbours].sum(1)) + ridge * v
+        return seen + smoothness * (6.0 * v - v.index_select(0, linked).view(-1, 6).sum(1)) + ridge * v
 
-    diagonal = torch.zeros_like(prior).index_add_(0, flat, (importance[:, None] * weight**2).reshape(-1))
+    diagonal = torch.zeros_like(prior).scatter_add_(0, flat, (importance[:, None] * weight**2).reshape(-1))
     inverse = 1.0 / (diagonal + smoothness * degree + ridge)
     v = prior.clone()
     residual = transposed(importance * target) + ridge * prior - apply(v)
@@ -667,12 +675,11 @@ def _train_decoder(
     order = torch.cat([torch.randperm(len(pairs), generator=generator) for _ in range(steps // len(pairs) + 1)])
     started = time.perf_counter()
     losses = torch.zeros(steps, device=job.device)
-    nearby = [_near_counts(job, t) for t in trajectories]
-    numbers = {id(t): number for number, t in enumerate(trajectories)}
+    nearby = [count for t in trajectories for count in _near_first(job, t)]
     part_of_batch = ranks.share(preset.batch)
     done = 0
     for step in range(steps):
-        if step % 10 == 0:
+        if step % EVERY == 0:
             loss = float(losses[max(0, step - 20) : step].mean()) if step else None
             fraction = part[0] + (part[1] - part[0]) * step / steps
             job.tell("fit", fraction, step=step, steps=steps, loss=loss)
@@ -681,22 +688,25 @@ def _train_decoder(
             over = job.config.budget is not None and time.perf_counter() - started > job.config.budget
             if step and ranks.agreed(over, job.device):
                 break
+            # The samples of all steps until the next look, moved there together.
+            upcoming = [nearby[number] for number in order[step : min(step + EVERY, steps)].tolist()]
+            drawn = torch.stack([torch.randint(n, (preset.batch,), generator=generator) for n in upcoming])
+            moved = drawn.to(job.device)
         if watch is not None and step % WATCH_STEPS == 0:
             watch(trajectories[0].field)
         trajectory, k = pairs[int(order[step])]
         field, distance = trajectory.field, trajectory.distances[k]
-        drawn = torch.randint(nearby[numbers[id(trajectory)]][k], (preset.batch,), generator=generator)
         batch = None
         if ranks.owner(k) == ranks.rank():
-            near = (distance.abs() < preset.band).nonzero()[:, 0]
-            pick = near[drawn.to(near.device)]
+            # Samples that were spilled lie on the host.
+            pick = (drawn if distance.is_cpu else moved)[step % EVERY]
             batch = torch.cat([trajectory.points[k][pick], distance[pick][:, None]], 1).to(job.device)
         batch = ranks.shared(batch, ranks.owner(k), job.device)[part_of_batch]
         xi, truth = batch[:, :3], batch[:, 3]
         with torch.no_grad():
             _, table = field.table(_one_hot(k, len(trajectory.points), job.device))
         index, weight = field.band.lattice.corners(xi)
-        features = gather(torch.cat([table, field.padded_static()], 1), field.band.row_of[index], weight)
+        features = gather(torch.cat([table, field.padded_static()], 1), field.band.rows(index), weight)
         error = (field.decode(features) - truth).abs()
         loss_now = (error / (truth.abs() + NEAR)).sum() / preset.batch
         optimiser.zero_grad(set_to_none=True)
@@ -713,7 +723,14 @@ def _train_decoder(
     return float(losses[max(0, done - 50) : done].mean()), done
 
 
-def _near_counts(job: _Fit, trajectory: _Trajectory) -> list[int]:
-    """How many samples of each state are in the band."""
-    counts = [float((d.abs() < job.preset.band).sum()) for d in trajectory.distances]
+def _near_first(job: _Fit, trajectory: _Trajectory) -> list[int]:
+    """Put the samples in the band before the others, in place; how many they are, for each state."""
+    counts = []
+    for points, distance in zip(trajectory.points, trajectory.distances, strict=True):
+        near = distance.abs() < job.preset.band
+        own, others = near.nonzero()[:, 0], (~near).nonzero()[:, 0]
+        order = torch.cat([own, others])
+        points.copy_(points[order])
+        distance.copy_(distance[order])
+        counts.append(float(len(own)))
     return [int(count) for count in ranks.total(counts, job.device)]

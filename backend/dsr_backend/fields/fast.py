@@ -98,9 +98,13 @@ class Band:
         halo = torch.nonzero(reached & ~inside)[:, 0]
         self.count = len(own)
         self.numbers = torch.cat([own, halo])
-        self.row_of = torch.full((lattice.size,), -1, dtype=torch.int64, device=inside.device)
-        self.row_of[self.numbers] = torch.arange(len(self.numbers), device=inside.device)
+        self._row_of = torch.full((lattice.size,), -1, dtype=torch.int32, device=inside.device)
+        self._row_of[self.numbers] = torch.arange(len(self.numbers), dtype=torch.int32, device=inside.device)
         self.neighbours = self._neighbours()
+
+    def rows(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Row i4[…] of each node by number, of any shape; −1 where there is none."""
+        return self._row_of.index_select(0, numbers.reshape(-1)).view(numbers.shape)
 
     def _neighbours(self) -> torch.Tensor:
         """Row i8[rows,6] of the neighbour at −x, +x, −y, +y, −z, +z; the row itself where there is none."""
@@ -113,7 +117,7 @@ class Band:
             (1, z_count, self.numbers % z_count),
         ):
             for step, possible in ((-stride, along > 0), (stride, along < size - 1)):
-                row = self.row_of[(self.numbers + step).clamp(0, self.lattice.size - 1)]
+                row = self.rows((self.numbers + step).clamp(0, self.lattice.size - 1))
                 columns.append(torch.where(possible & (row >= 0), row, own))
         return torch.stack(columns, 1)
 
@@ -178,7 +182,8 @@ class FastField(Field):
 
     def _at(self, time: float, smooth: float | None) -> FastSlice:
         motion = self.motion
-        atoms = motion.scene_atoms(time, smooth)
+        aligned, pose = motion.aligned_atoms(time, smooth), motion.pose(time)
+        atoms = motion.placed(aligned, *pose)
         own = self.smooth if motion.lead(time) == 0.0 else self.smooth_beyond
         width = own if smooth is None else smooth
         weights = torch.as_tensor(motion.weights(time, width), dtype=torch.float32, device=self.device)
@@ -191,10 +196,10 @@ class FastField(Field):
             box=scene_box(atoms, self.clearance, self.extent),
             device=self.device,
             field=self,
-            warp=motion.warp(time, self.device, smooth),
+            warp=motion.warp_of(aligned, *pose, self.device),
             coarse=coarse,
             table=torch.cat([table, self.padded_static()], 1),
-            lift=self.lift * motion.away(time) if width > 0.0 else 0.0,
+            lift=self.lift * motion.away(time) if width > 0.0 or motion.lead(time) == 0.0 else 0.0,
         )
 
     def table(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -202,7 +207,7 @@ class FastField(Field):
         coarse = self.coarse.mix(weights)[:, None]
         value = gather(coarse, self._coarse_index, self._coarse_weight)[:, 0]
         value[: self.band.count] += self.fine.mix(weights)
-        around = value[self.band.neighbours]
+        around = value.index_select(0, self.band.neighbours.view(-1)).view(-1, 6)
         spacing = self.band.lattice.spacing
         gradient = (around[:, 1::2] - around[:, 0::2]) / (2.0 * spacing)
         laplacian = (around.sum(1) - 6.0 * value) / spacing
@@ -225,15 +230,15 @@ class FastField(Field):
             table = torch.cat([table, self.padded_static()], 1)
         band, lattice = self.band, self.coarse_lattice
         index, weight = band.lattice.corners(xi)
-        rows = band.row_of[index]
+        rows = band.rows(index)
         beyond = torch.linalg.norm(xi - lattice.clamp(xi), dim=1)
-        fine = (rows >= 0).all(1) & (beyond == 0.0)
-        if bool(fine.all()):
-            return self.decode(gather(table, rows, weight))
+        fine = (rows.amin(1) >= 0) & (beyond == 0.0)
         picked, rest = torch.nonzero(fine)[:, 0], torch.nonzero(~fine)[:, 0]
-        near = self.decode(gather(table, rows[picked], weight[picked]))
+        if not len(rest):
+            return self.decode(gather(table, rows, weight))
+        near = self.decode(gather(table, rows.index_select(0, picked), weight.index_select(0, picked)))
         # Beyond the box the distance grows by the way to the box.
-        far = lattice.interpolate(coarse, xi[rest])[:, 0] + beyond[rest]
+        far = lattice.interpolate(coarse, xi.index_select(0, rest))[:, 0] + beyond.index_select(0, rest)
         found = xi.new_empty(len(xi))
         found[picked], found[rest] = near, far
         return found
