@@ -110,7 +110,7 @@ def home() -> str:
     return os.path.expanduser(settings.get("folder") or os.environ.get("DSR_HOME") or "~/.pymol_dsr")
 
 
-def telling(say: Callable[[str], None], quiet: float = QUIET_SECONDS) -> Callable[[str], None]:
+def telling(say: Callable[[str], None], quiet: float) -> Callable[[str], None]:
     """Says what a backend that starts waits for: each time its last words change, after `quiet` seconds."""
     began = time.monotonic()
     told: list[str] = []
@@ -245,7 +245,7 @@ def _backend(visit: _Visit) -> str:
         os.environ["DSR_HOME"] = folder
     visit.backend = Backend(command, visit.hear)
     try:
-        info = visit.backend.start(float(settings.get("wait")), telling(visit.say))
+        info = visit.backend.start(float(settings.get("wait")), telling(visit.say, QUIET_SECONDS))
     except BackendError as error:
         visit.backend = None
         # All others say what to do.

@@ -41,7 +41,7 @@ _REMEDIES = (
     ),
     ("No module named", 'install it there: pip install "pymol-dsr[backend]"'),
     (
-        "srun: (fatal|error: (?!.*: tasks? ))|srun --help",
+        "srun: (fatal|error: (?!.*: tasks? |.*already complet))|srun --help",
         "ask srun for what the cluster has (`sinfo -o '%P %l %c %m %G'` there: partitions, time, cores, MB, GPUs) in "
         "`dsr_set backend, ...`",
     ),

@@ -186,6 +186,70 @@ def test_ctrl_c_leaves_a_batch_that_goes_on(data, tmp_path):
     assert len({row["iou_fitted"] for name, row in rows.items() if name != "cut"}) == 1
 
 
+# On a cluster, whose queue is a script here
+
+SBATCH = """#!/bin/sh
+[ -e refuse ] && { echo "sbatch: error: Batch job submission failed: Invalid partition name specified" >&2; exit 1; }
+([ -e full ] || exec sh "$1") >> jobs.log 2>&1 &
+echo Submitted batch job $!
+echo $! >> jobs
+"""
+
+
+@pytest.fixture
+def on_slurm(data, tmp_path, monkeypatch):
+    """A batch of two with jobs of `sbatch`, which runs them at once, refuses them where there is a file
+    `refuse`, and lets them wait where there is one `full`."""
+    pytest.importorskip("dask_jobqueue")
+    (tmp_path / "bin").mkdir()
+    for name, text in (("sbatch", SBATCH), ("scancel", "#!/bin/sh\npkill -P $1\n")):
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(ENVIRONMENT, "PATH", path)
+    manifest(data, *(f"fit{k},balls.npz,,,1+3,preview," for k in range(2)))
+    words = ["--out", tmp_path / "fits", "--cluster", "slurm", "--workers", "1", "--cores", "1", "--memory", "2 GB"]
+    return lambda: started(data, *words, "--device", "cpu")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no /bin/sh")
+def test_jobs_that_a_cluster_refuses_are_said_at_once(on_slurm, tmp_path):
+    (tmp_path / "refuse").touch()
+    _, said = on_slurm().communicate(timeout=60)
+    assert said.splitlines()[-1] == (
+        "dsr-backend: slurm takes no such jobs: sbatch: error: Batch job submission failed: Invalid partition name "
+        "specified; see --cores, --memory and ~/.config/dask/jobqueue.yaml (queue, account)"
+    )
+    assert "Traceback" not in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no /bin/sh")
+def test_ctrl_c_ends_the_waiting_for_a_cluster(on_slurm, tmp_path):
+    (tmp_path / "full").touch()
+    process = on_slurm()
+    said = [process.stderr.readline(), process.stderr.readline()]
+    assert said[1].startswith("dsr-backend: 0 of 1 jobs of slurm run; the others wait in the queue")
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[1].endswith("dsr-backend: cancelled\n") and process.returncode == 130
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="no /bin/sh")
+def test_a_job_that_is_ended_is_asked_for_again(on_slurm, tmp_path):
+    process = on_slurm()
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "fitted in" in line and len((tmp_path / "jobs").read_text().split()) == 1:
+            subprocess.run(["pkill", "-9", "-P", (tmp_path / "jobs").read_text().split()[0]], check=True)
+    assert process.wait(timeout=60) == 0
+    said = "".join(lines)
+    assert "0 of 1 jobs of slurm run; the others wait in the queue (squeue or qstat), or ended: see the logs" in said
+    assert len((tmp_path / "jobs").read_text().split()) == 2
+    assert {row["failed"] for row in summary(tmp_path / "fits").values()} == {""}
+
+
 def threads_each(workers):
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(16, cores // workers))

@@ -132,7 +132,7 @@ def test_a_login_banner_is_shown(connect: Callable[..., Backend]) -> None:
 
 def test_a_backend_that_dies_at_once_says_why(connect: Callable[..., Backend]) -> None:
     error = failure(connect("missing").start)
-    assert error.code == "lost"
+    assert error.code == "launch"
     assert "ended with exit code 1" in error.message
     assert "its last words: \"ModuleNotFoundError: No module named 'torch'\"" in error.message
 
@@ -884,15 +884,20 @@ def test_the_setting_comes_first(bare: Path, monkeypatch: pytest.MonkeyPatch) ->
     program(bare / "dsr-backend")
     ssh = program(bare / "ssh")
     srun = program(bare / "srun")
-    assert find_command("srun -n 1 'dsr-backend' serve") == [str(srun), "-n", "1", "dsr-backend", "serve"]
-    assert find_command("srun /opt/dsr-backend") == [str(srun), "/opt/dsr-backend", "serve"]
+    own = [str(srun), "--unbuffered", "-n", "1", "dsr-backend", "serve"]
+    assert find_command("srun -n 1 'dsr-backend' serve") == own
+    assert find_command("srun /opt/dsr-backend") == [str(srun), "--unbuffered", "/opt/dsr-backend", "serve"]
+    own = "srun -n 1 --unbuffered dsr-backend serve"
+    assert find_command(own) == [str(srun), *own.split()[1:]]
     alive = ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
     assert find_command("ssh -T gpu01 dsr-backend") == [str(ssh), *alive, "-T", "gpu01", "dsr-backend", "serve"]
+    beyond = "ssh -T login srun python -u -m dsr_backend serve"
+    assert find_command(beyond)[-7:] == ["srun", "--unbuffered", "python", "-u", "-m", "dsr_backend", "serve"]
     own = "ssh -o ServerAliveInterval=60 gpu01 dsr-backend serve"
     assert find_command(own) == [str(ssh), *own.split()[1:]]
-    assert find_command("srun 'a b' $HOME;ls") == [str(srun), "a b", "$HOME;ls"]
+    assert find_command("srun 'a b' $HOME;ls") == [str(srun), "--unbuffered", "a b", "$HOME;ls"]
     monkeypatch.setenv("HOME", str(bare))
-    assert find_command("~/srun gpu01") == [str(srun), "gpu01"]
+    assert find_command("~/srun gpu01") == [str(srun), "--unbuffered", "gpu01"]
 
 
 def test_path_then_beside_pymol(bare: Path) -> None:

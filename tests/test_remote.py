@@ -30,7 +30,7 @@ from dsr_backend.errors import RequestError
 from dsr_backend.surfaces import Surface
 from scipy.spatial import cKDTree
 
-from pymol_dsr import commands, jobs, launcher, settings
+from pymol_dsr import commands, doctor, jobs, launcher, settings
 from pymol_dsr.commands import CmdException
 from pymol_dsr.protocol import HeaderError, TooLargeError, encode, read_frame
 
@@ -398,6 +398,93 @@ def test_waiting_in_a_queue_can_be_cancelled(plugin, queue):
     time.sleep(0.5)
     commands.dsr_cancel("pep_dsr", _self=plugin)
     wait_for(lambda: fit.phase == "cancelled", 2.0)
+
+
+def test_the_doctor_says_what_it_waits_for(plugin, queue, monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "QUIET_SECONDS", 0.3)
+    settings.put("backend", queue)
+    settings.put("wait", "1")
+    lines = commands.dsr_doctor(async_=0, quiet=0, _self=plugin)
+    assert "it says 'srun: job 17 queued and waiting for resources'" in capsys.readouterr().out
+    [line] = [line for line in lines if line.startswith("FAIL")]
+    assert "wait longer (`dsr_set wait, 3600`)" in line
+
+
+def srun_that(tmp_path, *lines):
+    script = tmp_path / "srun"
+    script.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    script.chmod(0o755)
+    return script
+
+
+# As Slurm 22.05 says it.
+TIME_LIMIT = "slurmstepd-gpu01: error: *** STEP 17.0 ON gpu01 CANCELLED AT 2026-11-21T17:40:21 DUE TO TIME LIMIT ***"
+EXITED = "srun: error: gpu01: task 0: Exited with exit code"
+
+
+def test_a_fit_that_its_scheduler_ends_is_lost_and_not_cancelled(plugin, tmp_path):
+    """The backend is told to end, as by a user; the scheduler's words say why."""
+    script = srun_that(tmp_path, "shift", '"$@"', f'echo "{TIME_LIMIT}" >&2', f'echo "{EXITED} 143" >&2', "exit 143")
+    settings.put("backend", f"{script} {' '.join(SERVE)}")
+    commands.dsr_fit("pep", name="ended", preset="paper", async_=1, _self=plugin)
+    fit = jobs.jobs.fits["ended"]
+    wait_for(lambda: fit.phase == "fit")
+    os.kill(jobs.jobs._backend.info["pid"], signal.SIGTERM)
+    wait_for(lambda: fit.phase in ("failed", "cancelled"))
+    assert "dsr_resume ended goes on" in fit.error
+    assert f"ended with exit code 143; its last words: {TIME_LIMIT!r})" in fit.error
+
+
+@pytest.mark.parametrize(
+    "said, remedy",
+    [
+        (["srun: error: Invalid generic resource (gres) specification"], "ask srun for what the cluster has (`sinfo"),
+        (["srun: error: Unable to allocate resources: Invalid partition name specified"], "ask srun for what"),
+        (["srun: option '--gpu=1' is ambiguous", 'Try "srun --help" for more information'], "ask srun for what"),
+        (
+            ["slurmstepd-gpu01: error: execve(): dsr-backend: No such file or directory", f"{EXITED} 2"],
+            "give the whole path of dsr-backend",
+        ),
+        (["RuntimeError: no", f"{EXITED} 1"], "start it again"),
+    ],
+)
+def test_what_srun_does_not_start_says_why_and_what_to_do(plugin, tmp_path, said, remedy):
+    script = srun_that(tmp_path, *[f"echo {shlex.quote(line)} >&2" for line in said], "exit 1")
+    settings.put("backend", f"{script} --gres=gpu:1 dsr-backend serve")
+    text = refused(plugin)
+    cause = next(line for line in reversed(said) if not line.startswith(EXITED))
+    assert f"its last words: {cause!r}" in text and f"; {remedy}" in text
+    assert "dsr_resume" not in text, "there is nothing to go on from"
+
+
+def slurm_runs():
+    if shutil.which("scontrol") is None or shutil.which("srun") is None:
+        return False
+    return subprocess.run(["scontrol", "ping"], capture_output=True, timeout=20).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_whole_way_through_slurm(plugin):
+    """A fit and a movie through a real srun; one that `scancel` ends is resumed; no job outlives PyMOL."""
+    if not slurm_runs():
+        pytest.skip("no Slurm answers `scontrol ping`")
+    name = f"dsr-test-{os.getpid()}"
+
+    def queued():
+        return subprocess.run(["squeue", "-h", "-n", name], capture_output=True, text=True, check=True).stdout
+
+    settings.put("backend", f"srun -J {name} -n 1 {' '.join(SERVE)}")
+    commands.dsr_fit("pep", name="ended", async_=1, _self=plugin)
+    fit = jobs.jobs.fits["ended"]
+    wait_for(lambda: fit.phase == "fit")
+    subprocess.run(["scancel", "-n", name], check=True)
+    wait_for(lambda: fit.phase in ("failed", "cancelled"))
+    assert "dsr_resume ended goes on" in fit.error and " CANCELLED AT " in fit.error
+    commands.dsr_resume("ended", _self=plugin)
+    commands.dsr_movie("ended", "1-2", resolution=1, _self=plugin)
+    assert plugin.count_states("ended") == 2 and queued()
+    jobs.jobs.close()
+    wait_for(lambda: not queued())
 
 
 # Detached fits

@@ -35,10 +35,15 @@ __all__ = ["CLUSTERS", "Job", "Row", "read_manifest", "run"]
 
 CLUSTERS = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster"}
 SUMMARY = "summary.csv"
+# What the jobs of a cluster share, and their logs.
+SHARED = ".dask"
+HOW_JOBS_ARE = "--cores, --memory and ~/.config/dask/jobqueue.yaml (queue, account)"
 # Fitted states that are scored, evenly chosen: a score takes as long as the fit of some ten states.
 SCORED = 5
 # Between two tables that are written.
 SECONDS = 2.0
+# Between two looks at the jobs of a cluster.
+LOOK_SECONDS = 5.0
 # Å, of the meshes that are scored.
 RESOLUTION = 0.5
 
@@ -312,10 +317,10 @@ def run(
     workers = min(workers or (allowed if cluster is None else len(jobs)), len(jobs))
     threads = max(1, allowed // workers) if cluster is None else cores
     began = written = time.monotonic()
-    with _client(workers, threads, cluster, memory, folder) as client:
+    say(f"{len(jobs)} trajectories, {workers} at once, {threads} threads each")
+    with _client(workers, threads, cluster, memory, folder, say) as client:
         from distributed import as_completed
 
-        say(f"{len(jobs)} trajectories, {workers} at once, {threads} threads each")
         waiting = {
             # One at a time, whatever threads a worker has.
             client.submit(
@@ -353,7 +358,9 @@ def _outcome(future: Any, job: Job) -> tuple[Row, bool]:
 
 
 @contextmanager
-def _client(workers: int, threads: int, cluster: str | None, memory: str, folder: Path) -> Iterator[Any]:
+def _client(
+    workers: int, threads: int, cluster: str | None, memory: str, folder: Path, say: Callable[[str], None]
+) -> Iterator[Any]:
     """A Dask client with `workers` processes, each of which has one of the resource `fit`."""
     import dask
     from distributed import Client, LocalCluster, Security
@@ -377,9 +384,16 @@ def _client(workers: int, threads: int, cluster: str | None, memory: str, folder
                     local_directory=stack.enter_context(tempfile.TemporaryDirectory(prefix="dsr-dask-")),
                 )
         else:
-            made = _on_cluster(cluster, threads, memory, folder, security)
-            made.scale(jobs=workers)
+            refused: list[str] = []
+            made = _on_cluster(cluster, threads, memory, folder, security, refused)
         stack.callback(made.close, timeout=10)
+        if cluster is not None:
+            made.scale(jobs=workers)
+            # Until all are handed in, or refused.
+            made.sync(lambda: made)
+            if refused:
+                raise RequestError("bad-request", f"{cluster} takes no such jobs: {refused[0]}; see {HOW_JOBS_ARE}")
+            stack.enter_context(_watched(made, cluster, workers, folder / SHARED, refused, say))
         yield stack.enter_context(Client(made, security=security))
 
 
@@ -397,14 +411,19 @@ def _not_for_children(number: signal.Signals) -> Iterator[None]:
         signal.signal(number, before)
 
 
-def _on_cluster(cluster: str, cores: int, memory: str, folder: Path, security: Any) -> Any:
+def _on_cluster(cluster: str, cores: int, memory: str, folder: Path, security: Any, refused: list[str]) -> Any:
     """Queue, account and the like are of the user's Dask configuration, ~/.config/dask/jobqueue.yaml."""
+    before = signal.getsignal(signal.SIGINT)
     import dask_jobqueue
 
-    shared = folder / ".dask"
+    # Since its import, Ctrl-C ends a process as if it had done its work.
+    signal.signal(signal.SIGINT, before)
+    shared = folder / SHARED
     shared.mkdir(exist_ok=True)
+    made = getattr(dask_jobqueue, CLUSTERS[cluster])
     try:
-        return getattr(dask_jobqueue, CLUSTERS[cluster])(
+        return made(
+            job_cls=_telling(made.job_cls, refused),
             cores=cores,
             processes=1,
             memory=memory,
@@ -416,3 +435,48 @@ def _on_cluster(cluster: str, cores: int, memory: str, folder: Path, security: A
         )
     except (OSError, RuntimeError) as error:
         raise RequestError("internal", f"{cluster}: no jobs can be started: {error}") from error
+
+
+def _telling(of: type[Any], refused: list[str]) -> type[Any]:
+    """The class of jobs of a cluster, with what its queue says of those it refuses put into `refused`: Dask would print
+    a traceback for each, and wait for them."""
+    from distributed.deploy.spec import ProcessInterface
+
+    class Job(of):
+        async def start(self) -> None:
+            try:
+                await super().start()
+            except (OSError, RuntimeError) as error:
+                _, _, said = str(error).partition("stderr:")
+                refused.append("; ".join((said or str(error)).strip().splitlines()))
+                await ProcessInterface.start(self)
+
+    return Job
+
+
+@contextmanager
+def _watched(
+    made: Any, cluster: str, workers: int, shared: Path, refused: list[str], say: Callable[[str], None]
+) -> Iterator[None]:
+    """Meanwhile jobs that were ended are asked for again, and it is said how many run."""
+    over = threading.Event()
+
+    def watch() -> None:
+        told = -1
+        while not over.wait(LOOK_SECONDS):
+            made.scale(jobs=workers)
+            while refused:
+                say(f"{cluster} takes no further job: {refused.pop()}")
+            running = len(made.scheduler_info["workers"])
+            if running != told:
+                told = running
+                others = f"; the others wait in the queue (squeue or qstat), or ended: see the logs in {shared}"
+                say(f"{running} of {workers} jobs of {cluster} run{others if running < workers else ''}")
+
+    thread = threading.Thread(target=watch, name="dsr-jobs", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
