@@ -353,19 +353,23 @@ def ablate(bench: Bench) -> list[Found]:
 def jitter(bench: Bench) -> Found:
     """How smoothly volume, area and the surface itself go in time, beside PyMOL's surfaces."""
     field, _ = bench.fast
+    steady = field.steadied()
     times = bench.pymol["times"]
-    measured = []
-    for at in times:
-        mesh = mesher.mesh(field, at)
-        measured.append((mesh.volume, mesh.area))
-    volume, area = (list(column) for column in zip(*measured, strict=True))
+
+    def measured(of: Field) -> dict[str, list[float]]:
+        meshes = (mesher.mesh(of, at) for at in times)
+        volume, area = zip(*((mesh.volume, mesh.area) for mesh in meshes), strict=True)
+        return {"volume": list(volume), "area": list(area)}
+
     known = [state for state in sorted(bench.truth) if state <= bench.row.training[-1]]
     true = {state: frames.volume_and_area(bench.truth[state].points, bench.truth[state].faces) for state in known}
     widths: dict[str, float | None] = {"as fitted": None, "`smooth=0`": 0.0}
     return {
         "step": STEP,
         "times": times,
-        "field": {"volume": volume, "area": area},
+        "field": measured(field),
+        "steady": measured(steady),
+        "scores": bench.scores(meshed(steady), [FITTED, BETWEEN]),
         "pymol": {key: bench.pymol[key] for key in ("volume", "area")},
         "true": true,
         "motion": {name: velocity(field, bench.row.training, smooth) for name, smooth in widths.items()},

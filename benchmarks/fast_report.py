@@ -143,7 +143,8 @@ def _jitter(found: Found, path: Path) -> list[str]:
     body = []
     for number, (name, unit) in enumerate((("volume", "Å³"), ("area", "Å²"))):
         of_true = roughness(list(true), [values[number] for values in true.values()], 1.0, whole)
-        for label, values in (("`fast`", found["field"][name]), (SUPERPOSED, found["pymol"][name])):
+        ways = (("`fast`", "field"), ("`fast`, `steady=1`", "steady"), (SUPERPOSED, "pymol"))
+        for label, values in ((label, found[way][name]) for label, way in ways):
             fine, coarse = roughness(times, values, step), roughness(times, values, 1.0, whole)
             body.append([f"{name}, {unit}", label, f"{fine:.1f}", f"{coarse:.1f}"])
         body.append([f"{name}, {unit}", "true states + PyMOL", "", f"{of_true:.1f}"])
@@ -165,6 +166,9 @@ def _jitter(found: Found, path: Path) -> list[str]:
         "Mean size of the second difference in time:",
         "",
         *markdown.table(["", "surface", f"steps of {step} states", "steps of 1 state"], body),
+        "",
+        "`steady=1` of `dsr_movie` averages over time at the fitted states, too: IoU / NC "
+        f"{_pair(found['scores'], FITTED)} there and {_pair(found['scores'], BETWEEN)} between.",
         "",
         f"Steps of 1 state: at the {len(whole)} states that have true surfaces on both sides. Normal velocity of the "
         "field's vertices in Å per state, and how much it changes across a training state, mean over the vertices:",
@@ -189,6 +193,7 @@ def _plot(found: Found, true: dict[float, Any], picture: Path) -> None:
         found["times"], found["pymol"]["volume"], color="0.6", linewidth=1, label=f"{SUPERPOSED}, every {step} states"
     )
     axis.plot(found["times"], found["field"]["volume"], color="C0", linewidth=1.5, label="fast, the same times")
+    axis.plot(found["times"], found["steady"]["volume"], color="C1", linewidth=1.5, label="fast, steady=1")
     axis.plot(list(true), [values[0] for values in true.values()], "k.", markersize=4, label="PyMOL, true states")
     axis.set(xlabel="state", ylabel="enclosed volume (Å³)")
     axis.legend(fontsize=8)

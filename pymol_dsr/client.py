@@ -233,7 +233,7 @@ class Backend:
     def why_ended(self, seconds: float) -> BackendError:
         """Why it ended, after waiting so long for it."""
         end = time.monotonic() + seconds
-        while self.alive and time.monotonic() < end:
+        while self._ended is None and time.monotonic() < end:
             time.sleep(_SLICE)
         return BackendError(*(self._ended or ("lost", "the backend stopped what was asked of it, but still runs")))
 

@@ -367,6 +367,7 @@ def dsr_movie(
     trajectory: str = "",
     towards: str = "",
     share: str = "",
+    steady: int = 0,
     fps: str = "",
     seconds: str = "",
     play: str = "",
@@ -390,8 +391,8 @@ def dsr_movie(
     USAGE
 
         dsr_movie name [, states [, object=..., level=..., resolution=..., triangles=..., color=...,
-            movie=..., as_=..., trajectory=..., towards=..., share=..., fps=..., seconds=..., play=...,
-            camera=..., overlay=..., async_=... ]]
+            movie=..., as_=..., trajectory=..., towards=..., share=..., steady=..., fps=..., seconds=...,
+            play=..., camera=..., overlay=..., async_=... ]]
 
     ARGUMENTS
 
@@ -421,6 +422,9 @@ def dsr_movie(
 
         share = float: how far towards it, 0 to 1 {default: 0.5}
 
+        steady = 0/1: average over time at the states too, as it is done between them, so that the noise of
+        single states does not come and go; the states are then no longer met exactly {default: 0}
+
         fps = float: frames per second (sets movie_fps) {default: PyMOL's movie_fps}
 
         seconds = float: how long the movie is: seconds x fps frames, at times spread evenly from the first to the
@@ -444,6 +448,8 @@ def dsr_movie(
         dsr_movie adk_dsr, 1-90, seconds=6, fps=25, play=bounce, camera=follow, overlay=1
         dsr_film adk.mp4
 
+        dsr_movie adk_dsr, 1-79:0.25, steady=1
+
         dsr_movie fam, trajectory=one, towards=two, share=0.5
 
     SEE ALSO
@@ -453,6 +459,8 @@ def dsr_movie(
     say = _say(quiet)
     fit = jobs.jobs.get(str(name))
     chosen, which = _chosen(fit, trajectory, towards, share)
+    if int(steady):
+        which["steady"] = True
     times = _times(chosen, str(states))
     film = movies.Film(
         fps=_float("fps", fps, 0.0, above=True) if str(fps) else None,
@@ -508,6 +516,7 @@ def dsr_movie(
             "trajectory": (trajectory, ""),
             "towards": (towards, ""),
             "share": (share, ""),
+            "steady": (steady, 0),
             "fps": (fps, ""),
             "seconds": (seconds, ""),
             "play": (play, ""),

@@ -27,8 +27,10 @@ _SSH_ALIVE = ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
 # What ssh, shells and Pythons say last, and what helps.
 _REMEDIES = (
     ("Could not resolve hostname", "correct the host in `dsr_set backend, ...`"),
+    (r"execve\(\).*Permission denied", "make it executable there: chmod +x"),
+    ("slurm controller|Socket timed out", "Slurm itself does not answer: try again later, or tell those who run it"),
     (
-        "Permission denied",
+        r"Permission denied( \(|, please)",
         "let ssh in with a key and without a question (ssh-copy-id HOST, ssh-add), until `ssh HOST true` in a terminal "
         "asks nothing",
     ),
@@ -47,7 +49,9 @@ _REMEDIES = (
     ),
 )
 # What srun says of each job that ends, after its cause.
-_OF_EVERY_END = re.compile(r"srun: (error: .*: tasks? [0-9,-]+: |Job step aborted|Terminating|Force Terminated)")
+_OF_EVERY_END = re.compile(
+    r"srun: (error: .*: tasks? [0-9,-]+: (Exited|Terminated|Killed)|Job step aborted|Terminating|Force Terminated)"
+)
 _STDERR_LINES = 200
 _STDERR_LINE = 1000  # bytes; longer lines are split
 

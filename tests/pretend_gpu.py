@@ -65,6 +65,7 @@ WAITING = {
     aten.unique_consecutive,
     aten.unique_dim_consecutive,
     aten.bincount,
+    aten.repeat_interleave,
     aten.equal,
     aten.is_nonzero,
     aten._linalg_eigh,

@@ -189,7 +189,10 @@ def test_ctrl_c_leaves_a_batch_that_goes_on(data, tmp_path):
 # On a cluster, whose queue is a script here
 
 SBATCH = """#!/bin/sh
-[ -e refuse ] && { echo "sbatch: error: Batch job submission failed: Invalid partition name specified" >&2; exit 1; }
+if [ -e refuse ] || { [ -e one ] && [ -e jobs ]; }; then
+    echo "sbatch: error: Batch job submission failed: Invalid partition name specified" >&2
+    exit 1
+fi
 ([ -e full ] || exec sh "$1") >> jobs.log 2>&1 &
 echo Submitted batch job $!
 echo $! >> jobs
@@ -198,8 +201,8 @@ echo $! >> jobs
 
 @pytest.fixture
 def on_slurm(data, tmp_path, monkeypatch):
-    """A batch of two with jobs of `sbatch`, which runs them at once, refuses them where there is a file
-    `refuse`, and lets them wait where there is one `full`."""
+    """A batch of two with jobs of `sbatch`, which runs them at once, refuses them where there is a file `refuse`, all
+    but one where there is one `one`, and lets them wait where there is one `full`."""
     pytest.importorskip("dask_jobqueue")
     (tmp_path / "bin").mkdir()
     for name, text in (("sbatch", SBATCH), ("scancel", "#!/bin/sh\npkill -P $1\n")):
@@ -209,8 +212,8 @@ def on_slurm(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(ENVIRONMENT, "PATH", path)
     manifest(data, *(f"fit{k},balls.npz,,,1+3,preview," for k in range(2)))
-    words = ["--out", tmp_path / "fits", "--cluster", "slurm", "--workers", "1", "--cores", "1", "--memory", "2 GB"]
-    return lambda: started(data, *words, "--device", "cpu")
+    words = ["--out", tmp_path / "fits", "--cluster", "slurm", "--cores", "1", "--memory", "2 GB", "--device", "cpu"]
+    return lambda workers=1: started(data, *words, "--workers", workers)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no /bin/sh")
@@ -219,9 +222,19 @@ def test_jobs_that_a_cluster_refuses_are_said_at_once(on_slurm, tmp_path):
     _, said = on_slurm().communicate(timeout=60)
     assert said.splitlines()[-1] == (
         "dsr-backend: slurm takes no such jobs: sbatch: error: Batch job submission failed: Invalid partition name "
-        "specified; see --cores, --memory and ~/.config/dask/jobqueue.yaml (queue, account)"
+        "specified; see --workers, --cores, --memory and ~/.config/dask/jobqueue.yaml (queue, account)"
     )
     assert "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="no /bin/sh")
+def test_a_batch_goes_on_with_the_jobs_that_it_got(on_slurm, tmp_path):
+    (tmp_path / "one").touch()
+    process = on_slurm(2)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0 and "takes no further job for now: sbatch: error" in said
+    assert {row["failed"] for row in summary(tmp_path / "fits").values()} == {""}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no /bin/sh")

@@ -339,10 +339,15 @@ def test_jitter_compares_the_same_states_and_draws(tmp_path):
     rough = {"volume": [(k % 2) * 8.0 for k in range(len(times))], "area": [1.0] * len(times)}
     true = {1: [0.0, 1.0], 2: [9.0, 1.0], 3: [0.0, 1.0], 5: [0.0, 1.0]}
     motion = {"as fitted": {"speed": 0.2, "jump": 0.05, "largest": 0.1}}
-    put(tmp_path, "jitter", dict(step=0.25, times=times, field=smooth, pymol=rough, true=true, motion=motion))
+    steady = {"volume": [(k % 2) * 2.0 for k in range(len(times))], "area": [1.0] * len(times)}
+    scores = {FITTED: {"iou": 0.95, "nc": 0.97}, BETWEEN: {"iou": 0.93, "nc": 0.94}}
+    found = dict(step=0.25, times=times, field=smooth, steady=steady, scores=scores, pymol=rough, true=true)
+    put(tmp_path, "jitter", found | {"motion": motion})
     fast_report.write(tmp_path, tmp_path / "performance.md", "cpu")
     text = (tmp_path / "performance.md").read_text()
     assert "| volume, Å³ | `fast` | 0.0 | 0.0 |" in text
+    assert "| volume, Å³ | `fast`, `steady=1` | 4.0 | 0.0 |" in text
+    assert "IoU / NC 0.9500 / 0.9700 there and 0.9300 / 0.9400 between." in text
     assert "| volume, Å³ | atoms linear + PyMOL | 16.0 | 0.0 |" in text
     assert "| volume, Å³ | true states + PyMOL |  | 18.0 |" in text
     assert "at the 1 states that have true surfaces on both sides" in text

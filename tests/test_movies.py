@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, build_peptide, coordinates, put
 
-from pymol_dsr import commands, jobs, movies, scene, settings, superposition
+from pymol_dsr import commands, jobs, movies, scene, sessions, settings, superposition
 from pymol_dsr.commands import CmdException
 
 PIL = pytest.importorskip("PIL.Image")
@@ -182,6 +182,22 @@ def test_a_movie_as_long_as_asked_for_back_and_forth(plugin):
     # Neither was named, so PyMOL's own settings stay.
     commands.dsr_movie("fit", "1-2", triangles=2000, _self=plugin)
     assert plugin.get_setting_float("movie_fps") == 10 and not plugin.get_setting_boolean("movie_loop")
+
+
+def test_a_steady_movie_is_asked_for_and_still_follows_the_molecule(plugin, monkeypatch):
+    asked = []
+    stream = jobs.jobs.stream
+
+    def listening(fit, method, requests, arrays):
+        asked.extend(requests)
+        return stream(fit, method, requests, arrays)
+
+    monkeypatch.setattr(jobs.jobs, "stream", listening)
+    for steady in (0, 1):
+        commands.dsr_movie("fit", "2-4", steady=steady, triangles=2000, _self=plugin)
+    assert [request.get("steady") for request in asked] == [None] * 3 + [True] * 3
+    assert plugin.count_states("fit") == 4
+    assert sessions._movies["fit"]["command"] == "dsr_movie fit, 2-4, triangles=2000, steady=1"
 
 
 def test_the_camera_follows_a_tumbling_molecule(plugin, tmp_path):

@@ -272,10 +272,17 @@ def test_a_file_is_of_no_device(gpu, fitted):
 
 
 def test_samples_that_are_too_many_for_the_device(gpu, monkeypatch):
-    """They lie in files, which the host reads."""
+    """They lie in files, which the host reads: all, only the distances of a state, or those drawn early."""
     here = trainer.fit(SURFACES[:4], config("cpu", smooth=1.0))
-    monkeypatch.setattr(trainer, "MOST_SAMPLE_BYTES", 0)
-    agree(here, trainer.fit(SURFACES[:4], config(smooth=1.0)), times=(3.4,))
+    of_a_state = here.report["samples"] // 4
+    for most in (0, 14 * of_a_state):
+        monkeypatch.setattr(trainer, "MOST_SAMPLE_BYTES", most)
+        agree(here, trainer.fit(SURFACES[:4], config(smooth=1.0)), times=(3.4,))
+        early = trainer.Early(config(smooth=1.0))
+        for surface in SURFACES[:4]:
+            early.add(0, surface.state, lambda surface=surface: surface)
+        agree(here, trainer.fit(SURFACES[:4], config(smooth=1.0), early=early), times=(3.4,))
+        early.close()
 
 
 def test_families_of_preset_fast(gpu):

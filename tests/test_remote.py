@@ -445,6 +445,21 @@ def test_a_fit_that_its_scheduler_ends_is_lost_and_not_cancelled(plugin, tmp_pat
             ["slurmstepd-gpu01: error: execve(): dsr-backend: No such file or directory", f"{EXITED} 2"],
             "give the whole path of dsr-backend",
         ),
+        (
+            ["slurmstepd-gpu01: error: execve(): /opt/dsr-backend: Permission denied", f"{EXITED} 13"],
+            "make it executable there: chmod +x",
+        ),
+        (
+            ["srun: error: Unable to allocate resources: Unable to contact slurm controller (connect failure)"],
+            "Slurm itself does not answer",
+        ),
+        (
+            [
+                "srun: job 17 has been allocated resources",
+                "srun: error: gpu01: task 0: Illegal instruction (core dumped)",
+            ],
+            "start it again",
+        ),
         (["RuntimeError: no", f"{EXITED} 1"], "start it again"),
     ],
 )

@@ -66,3 +66,34 @@ def test_amid_two_states_their_volume_is_kept():
     # Past the ends a single state is held as it is.
     there_and_here.lift = 0.2
     assert abs(mesh(there_and_here, 2.5).volume / own - 1.0) < 5e-3
+
+
+def test_the_volume_is_looked_at_when_the_states_were():
+    surfaces = [ball(1.0, 6.0, (-1.2, 0.0, 0.0)), ball(2.0, 6.0, (1.2, 0.0, 0.0))]
+    assert fit(surfaces, times=(0.0, 40.0)).lift == fit(surfaces).lift > 0.05
+
+
+def test_a_steady_field_knows_no_states():
+    """What single states have of their own comes and goes with them, or is averaged away at all times."""
+    radii = 7.0 + 0.3 * np.random.default_rng(1).normal(size=COUNT)
+    noisy = fit(breathing(radii))
+    steady = noisy.steadied()
+    at_states = range(3, COUNT - 1)
+
+    def size(field, time):
+        return (mesh(field, time, resolution=1.0).volume * 0.75 / np.pi) ** (1.0 / 3.0)
+
+    def bend(field, time):
+        return abs(size(field, time - 0.5) - 2.0 * size(field, time) + size(field, time + 0.5))
+
+    assert max(abs(size(noisy, float(k)) - radii[k - 1]) for k in at_states) < 0.05
+    assert np.mean([bend(steady, k) for k in at_states]) < 0.3 * np.mean([bend(noisy, k) for k in at_states])
+    assert abs(np.mean([size(steady, float(k)) for k in at_states]) - np.mean(radii)) < 0.1
+    # Amid two states nothing changes, and the field itself stays what it was.
+    assert size(steady, 5.5) == size(noisy, 5.5) and not noisy.motion.steady
+
+
+def test_a_field_of_straight_lines_can_be_steady_too():
+    few = fit(breathing([6.0, 7.0, 6.0]))
+    assert few.smooth == 0.0
+    assert mesh(few, 2.0).volume > 1.1 * mesh(few.steadied(), 2.0).volume

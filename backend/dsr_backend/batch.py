@@ -37,13 +37,15 @@ CLUSTERS = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster"}
 SUMMARY = "summary.csv"
 # What the jobs of a cluster share, and their logs.
 SHARED = ".dask"
-HOW_JOBS_ARE = "--cores, --memory and ~/.config/dask/jobqueue.yaml (queue, account)"
+HOW_JOBS_ARE = "--workers, --cores, --memory and ~/.config/dask/jobqueue.yaml (queue, account)"
 # Fitted states that are scored, evenly chosen: a score takes as long as the fit of some ten states.
 SCORED = 5
 # Between two tables that are written.
 SECONDS = 2.0
 # Between two looks at the jobs of a cluster.
 LOOK_SECONDS = 5.0
+# Until a job that the queue refused is asked for again.
+AGAIN_SECONDS = 60.0
 # Å, of the meshes that are scored.
 RESOLUTION = 0.5
 
@@ -384,15 +386,15 @@ def _client(
                     local_directory=stack.enter_context(tempfile.TemporaryDirectory(prefix="dsr-dask-")),
                 )
         else:
-            refused: list[str] = []
+            refused: list[tuple[str, str]] = []
             made = _on_cluster(cluster, threads, memory, folder, security, refused)
         stack.callback(made.close, timeout=10)
         if cluster is not None:
             made.scale(jobs=workers)
             # Until all are handed in, or refused.
             made.sync(lambda: made)
-            if refused:
-                raise RequestError("bad-request", f"{cluster} takes no such jobs: {refused[0]}; see {HOW_JOBS_ARE}")
+            if len(refused) == workers:
+                raise RequestError("bad-request", f"{cluster} takes no such jobs: {refused[0][1]}; see {HOW_JOBS_ARE}")
             stack.enter_context(_watched(made, cluster, workers, folder / SHARED, refused, say))
         yield stack.enter_context(Client(made, security=security))
 
@@ -411,7 +413,9 @@ def _not_for_children(number: signal.Signals) -> Iterator[None]:
         signal.signal(number, before)
 
 
-def _on_cluster(cluster: str, cores: int, memory: str, folder: Path, security: Any, refused: list[str]) -> Any:
+def _on_cluster(
+    cluster: str, cores: int, memory: str, folder: Path, security: Any, refused: list[tuple[str, str]]
+) -> Any:
     """Queue, account and the like are of the user's Dask configuration, ~/.config/dask/jobqueue.yaml."""
     before = signal.getsignal(signal.SIGINT)
     import dask_jobqueue
@@ -437,9 +441,9 @@ def _on_cluster(cluster: str, cores: int, memory: str, folder: Path, security: A
         raise RequestError("internal", f"{cluster}: no jobs can be started: {error}") from error
 
 
-def _telling(of: type[Any], refused: list[str]) -> type[Any]:
-    """The class of jobs of a cluster, with what its queue says of those it refuses put into `refused`: Dask would print
-    a traceback for each, and wait for them."""
+def _telling(of: type[Any], refused: list[tuple[str, str]]) -> type[Any]:
+    """The class of jobs of a cluster, with the names of those that its queue refuses, and what it says, put into
+    `refused`: Dask would print a traceback for each, and wait for them."""
     from distributed.deploy.spec import ProcessInterface
 
     class Job(of):
@@ -448,7 +452,7 @@ def _telling(of: type[Any], refused: list[str]) -> type[Any]:
                 await super().start()
             except (OSError, RuntimeError) as error:
                 _, _, said = str(error).partition("stderr:")
-                refused.append("; ".join((said or str(error)).strip().splitlines()))
+                refused.append((self.name, "; ".join((said.strip() or str(error)).splitlines())))
                 await ProcessInterface.start(self)
 
     return Job
@@ -456,17 +460,29 @@ def _telling(of: type[Any], refused: list[str]) -> type[Any]:
 
 @contextmanager
 def _watched(
-    made: Any, cluster: str, workers: int, shared: Path, refused: list[str], say: Callable[[str], None]
+    made: Any,
+    cluster: str,
+    workers: int,
+    shared: Path,
+    refused: list[tuple[str, str]],
+    say: Callable[[str], None],
 ) -> Iterator[None]:
-    """Meanwhile jobs that were ended are asked for again, and it is said how many run."""
+    """Meanwhile jobs that were ended while they ran, or refused, are asked for again, and it is said how many run."""
     over = threading.Event()
 
     def watch() -> None:
-        told = -1
+        told, causes, asked = -1, set[str](), time.monotonic()
         while not over.wait(LOOK_SECONDS):
+            for _, cause in refused:
+                if cause not in causes:
+                    causes.add(cause)
+                    say(f"{cluster} takes no further job for now: {cause}")
+            if time.monotonic() - asked >= AGAIN_SECONDS:
+                asked = time.monotonic()
+                while refused:
+                    # Dask takes it for one that runs.
+                    made.loop.add_callback(made.workers.pop, refused.pop()[0], None)
             made.scale(jobs=workers)
-            while refused:
-                say(f"{cluster} takes no further job: {refused.pop()}")
             running = len(made.scheduler_info["workers"])
             if running != told:
                 told = running

@@ -75,6 +75,11 @@ class Field(ABC):
         """
         raise ValueError("these two trajectories were not fitted together: fit them as one family")
 
+    def steadied(self) -> Field:
+        """The same function, averaged over time at the states as it is between them, so that nothing of single states
+        comes and goes; the field itself where it does not average."""
+        return self
+
     @abstractmethod
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything learned or known, by name: what a checkpoint holds."""

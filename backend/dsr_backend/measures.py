@@ -135,7 +135,7 @@ def _nearest_volume(
         return np.asarray(chosen.query(x)[0] <= every.query(x)[0] + 2.0 * reach + spread)
 
     def share(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        return selection[mesher.nearest_atoms(torch.from_numpy(x), atoms, radii)[0]].astype(np.float32)
+        return selection[mesher.nearest_atoms(torch.from_numpy(x), atoms, radii)[0].numpy()].astype(np.float32)
 
     return _volume(part, part.box, resolution, -1.0, near, share, cancelled)
 

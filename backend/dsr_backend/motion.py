@@ -101,7 +101,8 @@ class Motion:
     translations f8[S,3] Å carry the scene's coordinates onto the reference's: x @ R.T + t; reference: f4[A,3]
     Å, the state that material coordinates are places in, or None; smooth and smooth_pose: temporal widths in states
     of the atoms' paths and of the rigid motion; forecasts: before the first state and after the last; period: states
-    after which a loop begins again, or None where it is none.
+    after which a loop begins again, or None where it is none; steady: the states themselves are no exception to the
+    smoothing.
     """
 
     states: NDArray[np.float64]
@@ -114,6 +115,7 @@ class Motion:
     forecasts: tuple[Forecast, Forecast] = field(default_factory=lambda: (Forecast(), Forecast()))
     smooth_pose: float = 0.0
     period: float | None = None
+    steady: bool = False
     _turnings: dict[int, tuple[Turning, NDArray[np.intp]] | None] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -184,9 +186,11 @@ class Motion:
         return right - 1, right, float(np.clip((time - states[right - 1]) / gap, 0.0, 1.0)), gap
 
     def away(self, time: float) -> float:
-        """0 at a training state, 1 half a gap from the nearest one and farther, by sin² of the way."""
+        """0 at a training state, 1 half a gap from the nearest one and farther, by sin² of the way; 1 where steady."""
         if len(self.states) == 1:
             return 0.0
+        if self.steady:
+            return 1.0
         _, _, share, _ = self._around(time)
         lead = abs(self.lead(time))
         way = 2.0 * (min(share, 1.0 - share) if lead == 0.0 else lead / self.gap)

@@ -9,7 +9,7 @@ from .device import in_memory
 
 __all__ = ["Nearest"]
 
-# Distances that a GPU works out together: half a GiB.
+# Distances that a GPU works out together: half a GiB, and as much for what they are worked out with.
 PAIRS = 2**27
 
 
@@ -19,8 +19,6 @@ class Nearest:
     def __init__(self, points: torch.Tensor) -> None:
         self.points = points
         self._tree = cKDTree(points.numpy()) if points.device.type == "cpu" else None
-        # Squares of coordinates far from the origin have no digits to spare.
-        self._middle = points.mean(0)
 
     def __call__(self, x: torch.Tensor, count: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
         """How far (Å, f[N,count]) the nearest to each x f4[N,3] are, and their places i8[N,count], nearest first.
@@ -35,12 +33,22 @@ class Nearest:
         if not len(x):
             return x.new_zeros(0, count), x.new_zeros((0, count), dtype=torch.int64)
 
-        def all_by(size: int) -> torch.Tensor:
-            among = self.points - self._middle
-            parts = (x - self._middle).split(size)
-            return torch.cat([torch.cdist(part, among).topk(count, largest=False).indices for part in parts])
+        def all_by(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+            found = [_squares(part, self.points).topk(count, largest=False) for part in x.split(size)]
+            values, indices = zip(*found, strict=True)
+            return torch.cat(values), torch.cat(indices)
 
-        index = in_memory(all_by, max(1, PAIRS // len(self.points)))
-        # Exact, as those by which they were chosen need not be.
-        distance, order = torch.linalg.norm(x[:, None] - self.points[index], dim=2).sort(1)
-        return distance, index.gather(1, order)
+        squares, index = in_memory(all_by, max(1, PAIRS // len(self.points)))
+        return squares.sqrt(), index
+
+
+def _squares(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Squared distances f4[N,M] of x f4[N,3] and y f4[M,3].
+
+    Not by products of matrices, as `cdist` does it: GPUs may round these to ten bits.
+    """
+    total = (x[:, None, 0] - y[:, 0]).square_()
+    for axis in (1, 2):
+        apart = x[:, None, axis] - y[:, axis]
+        total.addcmul_(apart, apart)
+    return total

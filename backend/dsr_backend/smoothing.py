@@ -29,6 +29,8 @@ LIFT_CHOICES = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1)
 # Where no state can be held out, the volume tells; Å.
 WIDE_LIFTS = tuple(np.linspace(0.0, 0.2, 11).tolist())
 VOLUME_SPACING = 1.2
+# Cells whose share is looked up between two looks at whether to stop.
+CHUNK = 2**20
 # A held-out state has its nearest neighbours a whole gap away, a time amid the states half a gap: there, this
 # share of the width averages over as many states.
 HELD_OUT_SHARE = 5.0 / 6.0
@@ -53,7 +55,7 @@ def choose(field: FastField, probes: Sequence[Probes], tell: Callable[[float], N
     motion = field.motion
     count = len(motion.states)
     if count < FEWEST:
-        field.lift = _kept_volume(field) if count > 1 else 0.0
+        field.lift = _kept_volume(field, tell) if count > 1 else 0.0
         return f"{count} states are too few to hold any out"
     some = sorted({int(k) for k in np.linspace(2, count - 3, min(8, count - 4))})
     wrong = np.zeros((len(ATOM_CHOICES), len(SHAPE_CHOICES)))
@@ -111,26 +113,31 @@ def _lifted(field: FastField, probes: Probes, k: int, atoms: float, shape: float
     return np.array(torch.stack([((found < lift) != inside).float().mean() for lift in LIFT_CHOICES]).tolist())
 
 
-def _kept_volume(field: FastField) -> float:
+def _kept_volume(field: FastField, tell: Callable[[float], None]) -> float:
     """The lift in Å, a mean over the gaps, with which what lies amid two states is as large as they are."""
     states = field.motion.states
     # What grows evenly does so in its lengths.
-    sizes = [_volume(field, float(state), (0.0,))[0] ** (1.0 / 3.0) for state in states]
+    sizes = [_volume(field, float(state), (0.0,), tell)[0] ** (1.0 / 3.0) for state in states]
     lifts = []
     for k in range(len(states) - 1):
-        between = _volume(field, 0.5 * float(states[k] + states[k + 1]), WIDE_LIFTS)
+        between = _volume(field, 0.5 * float(states[k] + states[k + 1]), WIDE_LIFTS, tell)
         lifts.append(np.interp((0.5 * (sizes[k] + sizes[k + 1])) ** 3, between, WIDE_LIFTS))
     return round(float(np.mean(lifts)), 3)
 
 
-def _volume(field: FastField, time: float, lifts: Sequence[float]) -> list[float]:
-    """Å³ inside the surface at `time`, moved outwards by each of some lifts (Å)."""
-    part = field.at(time)
+def _volume(field: FastField, time: float, lifts: Sequence[float], tell: Callable[[float], None]) -> list[float]:
+    """Å³ inside the surface at `time`, one of the motion's, moved outwards by each of some lifts (Å)."""
+    part = field._at(time, None)
     lattice = Lattice.around(part.box[0], part.box[1], VOLUME_SPACING)
-    found = part.distance(lattice.nodes(torch.arange(lattice.size, device=field.device)))
-    # A cell that the surface cuts counts by how far its middle is from it.
-    shares = [(0.5 - (found - lift) / VOLUME_SPACING).clamp(0.0, 1.0).sum(dtype=torch.float64) for lift in lifts]
-    return (torch.stack(shares) * VOLUME_SPACING**3).tolist()
+    cells = torch.zeros(len(lifts), dtype=torch.float64, device=field.device)
+    for start in range(0, lattice.size, CHUNK):
+        tell(0.0)
+        numbers = torch.arange(start, min(start + CHUNK, lattice.size), device=field.device)
+        found = part.distance(lattice.nodes(numbers))
+        # A cell that the surface cuts counts by how far its middle is from it.
+        shares = [(0.5 - (found - lift) / VOLUME_SPACING).clamp(0.0, 1.0).sum(dtype=torch.float64) for lift in lifts]
+        cells += torch.stack(shares)
+    return (cells * VOLUME_SPACING**3).tolist()
 
 
 def _smoothed_end_wins(field: FastField, probes: Sequence[Probes]) -> bool:

@@ -440,12 +440,10 @@ def _samples(
         samples = drawn_before(surface.state)
         if samples is None:
             samples = _draw(preset, job.config.seed, surface, job.device, job.check)
-        return (
-            surface,
-            samples,
-            motion.warp(motion.states[k], job.device)(samples.points),
-            reach_of(surface, job.device),
-        )
+        # Those that were spilled lie on the host.
+        samples = Samples(samples.points.to(job.device), samples.distance.to(job.device), samples.area)
+        xi = motion.warp(motion.states[k], job.device)(samples.points)
+        return surface, samples, xi, reach_of(surface, job.device)
 
     job.tell("sampling", 0.0, step=0, steps=count)
     with closing(in_order(sampled, len(own), job.at_once)) as drawn:
@@ -699,8 +697,8 @@ def _train_decoder(
         batch = None
         if ranks.owner(k) == ranks.rank():
             # Samples that were spilled lie on the host.
-            pick = (drawn if distance.is_cpu else moved)[step % EVERY]
-            batch = torch.cat([trajectory.points[k][pick], distance[pick][:, None]], 1).to(job.device)
+            parts = [part[(drawn if part.is_cpu else moved)[step % EVERY]] for part in (trajectory.points[k], distance)]
+            batch = torch.cat([parts[0].to(job.device), parts[1].to(job.device)[:, None]], 1)
         batch = ranks.shared(batch, ranks.owner(k), job.device)[part_of_batch]
         xi, truth = batch[:, :3], batch[:, 3]
         index, weight = field.band.lattice.corners(xi)
@@ -734,7 +732,7 @@ def _near_first(job: _Fit, trajectory: _Trajectory) -> list[int]:
         near = distance.abs() < job.preset.band
         own, others = near.nonzero()[:, 0], (~near).nonzero()[:, 0]
         order = torch.cat([own, others])
-        points.copy_(points[order])
+        points.copy_(points[order.to(points.device)])
         distance.copy_(distance[order])
         counts.append(float(len(own)))
     return [int(count) for count in ranks.total(counts, job.device)]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .trainer import Early
 
 MESHES_AT_ONCE = 4
-"""On a CPU with as many cores. What a mesh of a large molecule takes while it is made is 2 GiB at most."""
+"""On a CPU with as many cores. What a mesh of a large molecule takes while it is made is 2.2 GiB at most."""
 RESOLUTION = 0.5
 """Å between grid nodes where a request names none."""
 
@@ -596,7 +596,13 @@ class Worker:
         return self._opened[name]
 
     def _field(self, job: Job) -> Field:
-        """The field that a request is about: a fit, a trajectory of a family, or one between two of them."""
+        """The field that a request is about: a fit, a trajectory of a family, or one between two of them; steadied
+        where the request says `steady`.
+        """
+        found = self._picked(job)
+        return found.steadied() if _flag(job, "steady") else found
+
+    def _picked(self, job: Job) -> Field:
         fitted = self._found(_name(job))
         wanted = tuple(job.params.get(key) for key in ("trajectory", "towards", "share"))
         between = self._between

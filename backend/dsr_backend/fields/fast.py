@@ -12,6 +12,8 @@ and in their latent code z, which a single one does without.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +30,7 @@ from ..motion import Motion, Warp, superpose
 
 __all__ = ["FIXED", "MOST_NODES", "Band", "Decoder", "FastField", "FastSlice", "Modes", "Morph", "stepped"]
 
-# Nodes of a fine lattice, band or not: 5 GiB of tables while a band is laid out. A box of 640 Å at 1 Å.
+# Nodes of a fine lattice, band or not: 4 GiB of tables while a band is laid out. A box of 640 Å at 1 Å.
 MOST_NODES = 2**28
 # Steps to the Å of what is stored.
 STEPS = 256
@@ -186,6 +188,8 @@ class FastField(Field):
         atoms = motion.placed(aligned, *pose)
         own = self.smooth if motion.lead(time) == 0.0 else self.smooth_beyond
         width = own if smooth is None else smooth
+        # Chosen for a mean over many states, it is not for straight lines; a state that is held is as it was.
+        averaged = width > 0.0 or (self.smooth == 0.0 and motion.lead(time) == 0.0)
         weights = torch.as_tensor(motion.weights(time, width), dtype=torch.float32, device=self.device)
         coarse, table = self.table(weights)
         return FastSlice(
@@ -199,7 +203,7 @@ class FastField(Field):
             warp=motion.warp_of(aligned, *pose, self.device),
             coarse=coarse,
             table=torch.cat([table, self.padded_static()], 1),
-            lift=self.lift * motion.away(time) if width > 0.0 or motion.lead(time) == 0.0 else 0.0,
+            lift=self.lift * motion.away(time) if averaged else 0.0,
         )
 
     def table(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -242,6 +246,14 @@ class FastField(Field):
         found = xi.new_empty(len(xi))
         found[picked], found[rest] = near, far
         return found
+
+    def steadied(self) -> FastField:
+        gap = self.motion.gap
+        steady = copy.copy(self)
+        # Where straight lines do best between the states, there is a width all the same.
+        steady.motion = dataclasses.replace(self.motion, steady=True, smooth=max(self.motion.smooth, gap))
+        steady.smooth = max(self.smooth, gap)
+        return steady
 
     def toward(self, other: Field, share: float) -> Field:
         if not isinstance(other, FastField) or other.decoder is not self.decoder:
@@ -297,6 +309,9 @@ class Morph(Field):
                 np.maximum(first.extent[1], second.extent[1] - shift),
             ]
         ).astype(np.float32)
+
+    def steadied(self) -> Morph:
+        return Morph(self.first.steadied(), self.second.steadied(), self.share)
 
     def _at(self, time: float, smooth: float | None) -> MorphSlice:
         first, second, share = self.first, self.second, self.share
