@@ -516,7 +516,7 @@ def dsr_movie(
             "trajectory": (trajectory, ""),
             "towards": (towards, ""),
             "share": (share, ""),
-            "steady": (steady, 0),
+            "steady": (int(steady), 0),
             "fps": (fps, ""),
             "seconds": (seconds, ""),
             "play": (play, ""),
@@ -1366,6 +1366,7 @@ def dsr_export(
     trajectory: str = "",
     towards: str = "",
     share: str = "",
+    steady: int = 0,
     quiet: int = 1,
     _self: Any = cmd,
 ) -> list[str]:
@@ -1378,7 +1379,7 @@ def dsr_export(
     USAGE
 
         dsr_export name, filename [, states=..., level=..., resolution=..., triangles=..., binary=...,
-            trajectory=..., towards=..., share=... ]
+            trajectory=..., towards=..., share=..., steady=... ]
 
     ARGUMENTS
 
@@ -1397,7 +1398,7 @@ def dsr_export(
 
         binary = 0/1: .ply in its binary kind, 0.6 of the size, which PyMOL itself does not load {default: 0}
 
-        trajectory, towards, share: as in dsr_movie
+        trajectory, towards, share, steady: as in dsr_movie
 
     EXAMPLE
 
@@ -1413,6 +1414,8 @@ def dsr_export(
     path = _writable(str(filename), FORMATS)
     stem, suffix = os.path.splitext(path)
     chosen, which = _chosen(fit, trajectory, towards, share)
+    if int(steady):
+        which["steady"] = True
     times = _times(chosen, str(states)) if str(states) else [min(chosen.states)]
     params: dict[str, Any] = {
         **which,

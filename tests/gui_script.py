@@ -35,6 +35,12 @@ def window():
     return pymol.gui.get_qtwindow()
 
 
+def made_by():
+    from pymol_dsr import sessions
+
+    return sessions._movies["pep_dsr"]["command"]
+
+
 def until(condition, seconds):
     end = time.monotonic() + seconds
     while not condition():
@@ -302,9 +308,11 @@ def filmed(panel, jobs):
     play.fps.setValue(10)
     play.camera.setChecked(True)
     play.overlay.setChecked(True)
+    play.steady.setChecked(True)
     click(play.movie_button)
     yield from until(lambda: cmd.count_frames() == 8 and not jobs.fits["pep_dsr"].activity, 60)
     assert cmd.get_setting_float("movie_fps") == 10 and "pep_dsr_time" in cmd.get_names()
+    assert "steady=1" in made_by()
     target = os.path.join(OUT, "pep.gif")
     size, picture_before = cmd.get_viewport(), covered()
     asked = QtWidgets.QFileDialog.getSaveFileName

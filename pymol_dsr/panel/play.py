@@ -84,6 +84,8 @@ class PlayTab(QtWidgets.QWidget):
         for name in COLORS:
             self.color.addItem(swatch(cmd.get_color_tuple(name)), name, name)
         self.color.addItem("another …", None)
+        self.steady = QtWidgets.QCheckBox("Steady")
+        self.steady.setToolTip("Average over time at the states, too: nothing of single states comes and goes")
         self.follow = QtWidgets.QCheckBox("The molecule follows")
         self.follow.setChecked(True)
         self.follow.setToolTip("Show the state nearest to this time beside the surface")
@@ -126,6 +128,7 @@ class PlayTab(QtWidgets.QWidget):
         self.state.valueChanged.connect(self._typed_state)
         self.smooth.valueChanged.connect(self._changed_smooth)
         self.smooth_slider.valueChanged.connect(lambda tenths: self.smooth.setValue(tenths / 10.0))
+        self.steady.toggled.connect(self._moved)
         self.level.valueChanged.connect(self._moved)
         self.resolution.valueChanged.connect(self._moved)
         self.color.activated.connect(self._choose_color)
@@ -150,6 +153,7 @@ class PlayTab(QtWidgets.QWidget):
         smooth = QtWidgets.QHBoxLayout()
         smooth.addWidget(self.smooth_slider, 1)
         smooth.addWidget(self.smooth)
+        smooth.addWidget(self.steady)
         movie = QtWidgets.QHBoxLayout()
         movie.addWidget(self.movie_states, 1)
         movie.addWidget(self.movie_button)
@@ -222,11 +226,12 @@ class PlayTab(QtWidgets.QWidget):
         return fit.trajectory(self.trajectory.currentText()) if fit.family else fit.trajectory()
 
     def which(self) -> dict[str, Any]:
-        """What requests say of the trajectory."""
+        """What requests say of the trajectory, and of its smoothing at the states."""
         fit = self.current()
+        out: dict[str, Any] = {"steady": True} if self.steady.isChecked() else {}
         if fit is None or not fit.family:
-            return {}
-        out: dict[str, Any] = {"trajectory": self.trajectory.currentText()}
+            return out
+        out["trajectory"] = self.trajectory.currentText()
         if self.towards.currentIndex() > 0:
             out.update(towards=self.towards.currentText(), share=self.share.value() / 100.0)
         return out
