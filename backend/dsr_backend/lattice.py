@@ -82,9 +82,11 @@ class Lattice:
         sides = torch.stack([1.0 - f, f])
         weight = x.new_empty(len(x), 8)
         steps: list[int] = []
-        for i, j, k in itertools.product((0, 1), repeat=3):
-            torch.mul(sides[i, 0] * sides[j, 1], sides[k, 2], out=weight[:, len(steps)])
-            steps.append((i * y_count + j) * z_count + k)
+        for i, j in itertools.product((0, 1), repeat=2):
+            xy = sides[i, 0] * sides[j, 1]
+            for k in (0, 1):
+                torch.mul(xy, sides[k, 2], out=weight[:, len(steps)])
+                steps.append((i * y_count + j) * z_count + k)
         return base[:, None] + constant(tuple(steps), torch.int32, x.device), weight
 
     def interpolate(self, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
