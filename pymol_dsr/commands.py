@@ -458,9 +458,7 @@ def dsr_movie(
     """
     say = _say(quiet)
     fit = jobs.jobs.get(str(name))
-    chosen, which = _chosen(fit, trajectory, towards, share)
-    if int(steady):
-        which["steady"] = True
+    chosen, which = _chosen(fit, trajectory, towards, share, steady)
     times = _times(chosen, str(states))
     film = movies.Film(
         fps=_float("fps", fps, 0.0, above=True) if str(fps) else None,
@@ -1413,9 +1411,7 @@ def dsr_export(
     fit = jobs.jobs.get(str(name))
     path = _writable(str(filename), FORMATS)
     stem, suffix = os.path.splitext(path)
-    chosen, which = _chosen(fit, trajectory, towards, share)
-    if int(steady):
-        which["steady"] = True
+    chosen, which = _chosen(fit, trajectory, towards, share, steady)
     times = _times(chosen, str(states)) if str(states) else [min(chosen.states)]
     params: dict[str, Any] = {
         **which,
@@ -1554,7 +1550,9 @@ _parse = states.parse
 _format = states.format
 
 
-def _chosen(fit: Fit, trajectory: Any, towards: Any = "", share: Any = "") -> tuple[Trajectory, dict[str, Any]]:
+def _chosen(
+    fit: Fit, trajectory: Any, towards: Any = "", share: Any = "", steady: Any = 0
+) -> tuple[Trajectory, dict[str, Any]]:
     """The trajectory that is meant, and what requests say of it."""
     chosen = fit.trajectory(str(trajectory))
     which: dict[str, Any] = {"trajectory": chosen.name} if chosen.name else {}
@@ -1567,6 +1565,8 @@ def _chosen(fit: Fit, trajectory: Any, towards: Any = "", share: Any = "") -> tu
             raise CmdException(f"share {share}: it must lie between 0 ({chosen.name}) and 1 ({other.name})")
     elif str(share):
         raise CmdException(f"share {share}: it says how far towards another trajectory; give towards= too")
+    if int(steady):
+        which["steady"] = True
     return chosen, which
 
 

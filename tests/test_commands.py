@@ -318,6 +318,11 @@ def test_from_trajectory_to_movie(backend, monkeypatch, capfd, tmp_path):
     cmd.enable("pep_dsr")
     cmd.set("state", 3)
     assert np.median(cKDTree(idtf_points(cmd)).query(exported)[0]) < 0.3
+    commands.dsr_export(name, path, states="3", steady=1, _self=cmd)
+    with np.load(path) as mesh:
+        away = cKDTree(exported).query(mesh["points"])[0]
+    # State 3 averaged with its neighbours: another surface, of the same molecule.
+    assert 0.02 < np.median(away) < 0.6
     many = commands.dsr_export(name, str(tmp_path / "m.ply"), states="1-2:0.25", resolution=1.0, _self=cmd)
     assert [os.path.basename(p) for p in many] == [
         f"m_{t}.ply" for t in ("0001.00", "0001.25", "0001.50", "0001.75", "0002.00")
