@@ -1,4 +1,4 @@
-"""What many trajectories cost: measured with `dsr-backend batch` on pieces of small ones, and worked out for 10 000.
+"""Measures the cost of many trajectories with `dsr-backend batch` on pieces of small ones, and extends it to 10 000.
 
     python benchmarks/scale.py            # writes docs/scale.md
     python benchmarks/scale.py --pieces 16 --states 40 --workers 1 2 4 8
@@ -101,21 +101,25 @@ def batch(folder: Path, workers: int, pieces: int, states: int) -> Measured:
 
 
 def measured_lines(found: list[Measured], cores: int, shared: bool) -> list[str]:
-    alone = found[0]
+    alone, most = found[0], found[-1]
+    lead = ""
+    if len(found) > 1:
+        gain = alone.seconds / most.seconds
+        lead = f"{most.workers} workers do {gain:.2f} times as many fits in an hour as {alone.workers}. "
     lines = [
-        f"{len(alone.rows)} pieces of Trp-cage (304 atoms) and villin HP35 (572 "
-        f"atoms), preset fast, PyMOL's surfaces and scores of {alone.rows[0]['scored']} states of each included; "
-        f"{processor()}, {cores} cores."
+        f"{lead}The test fitted {len(alone.rows)} pieces of Trp-cage (304 atoms) and villin HP35 (572 atoms) with "
+        f"preset `fast`. The times include PyMOL's surfaces and {alone.rows[0]['scored']} scored states of each. "
+        f"The machine was {processor()} with {cores} cores."
     ]
     if shared:
         lines += [
             "",
-            "**Others used this machine meanwhile**: seconds are too long, and what a second process gains too little.",
+            "**Others used this machine meanwhile**: the seconds are too long, the gain of a second process too small.",
         ]
     lines += [
         "",
         *table(
-            ["trajectory", "states", "area, Å²", "surfaces, s", "fit, s", "scores, s", "of processors, s", "MB"],
+            ["trajectory", "states", "area, Å²", "surfaces, s", "fit, s", "scores, s", "CPU, s", "MB"],
             [
                 [
                     row["name"],
@@ -143,13 +147,16 @@ def measured_lines(found: list[Measured], cores: int, shared: bool) -> list[str]
                 f"{gain * alone.workers / one.workers:.0%}",
             ]
         )
-    lines += ["", *table(["processes", "seconds", "trajectories an hour", "times as fast", "efficiency"], rows)]
-    lines += ["", "Seconds are from the start of the command to its end: starting PyMOL, Dask and torch is in them."]
+    lines += ["", *table(["processes", "seconds", "trajectories an hour", "speed-up", "efficiency"], rows)]
+    lines += [
+        "",
+        "Seconds count from the start of the command to its end. They include the start of PyMOL, Dask and torch.",
+    ]
     return lines
 
 
 def plan_lines(rows: list[dict[str, str]]) -> list[str]:
-    """What 10 000 trajectories take, from the measured costs per Å² and state, or per scored state."""
+    """The cost of 10 000 trajectories, from the measured costs per Å² and state, or per scored state."""
 
     def number(row: dict[str, str], key: str) -> float:
         return float(row[key])
@@ -173,22 +180,13 @@ def plan_lines(rows: list[dict[str, str]]) -> list[str]:
     disk = straight([number(row, "mb") for row in rows])
     score = sum(spent(row, "score_seconds") for row in rows) / sum(number(row, "scored") for row in rows)
     largest = max(rows, key=lambda row: number(row, "atoms"))
-    lines = [
-        f"Seconds of one processor: for PyMOL's surfaces {surfaces[0]:.1f} s and {1e5 * surfaces[1]:.2f} s "
-        f"for 100 states of 1000 Å²; for the fit {fit[0]:.1f} s and {1e5 * fit[1]:.2f} s; for a scored state "
-        f"{score:.2f} s. A .dsr has {disk[0]:.2f} MB and {1e5 * disk[1]:.2f} MB.",
-        "",
-        f"Assumed: these lines go on to larger proteins; area grows with atoms to the power {POWER} from the "
-        f"{largest['area']} Å² of {largest['atoms']} atoms; {PLANS[0].scored} states of each are scored; one thread "
-        "for each fit. It is a long way from here to there: measure one of yours before you ask for the time.",
-        "",
-    ]
-    cells = []
+    cells, spans = [], []
     for plan in PLANS:
         area = number(largest, "area") * (plan.atoms / number(largest, "atoms")) ** POWER
         size = area * plan.states
         each = (surfaces[0] + surfaces[1] * size, fit[0] + fit[1] * size, score * plan.scored)
         hours = [COUNT * seconds / 3600.0 for seconds in each]
+        spans.append(sum(hours) / CORES)
         cells.append(
             [
                 plan.kind,
@@ -196,10 +194,37 @@ def plan_lines(rows: list[dict[str, str]]) -> list[str]:
                 f"{area:.0f}",
                 *(f"{part:.0f}" for part in hours),
                 f"{sum(hours):.0f}",
-                f"{sum(hours) / CORES:.1f}",
+                f"{spans[-1]:.1f}",
                 f"{COUNT * (disk[0] + disk[1] * size) / 1e3:.0f}",
             ]
         )
+    lines = [
+        f"{COUNT} trajectories of the kinds below would take {min(spans):.1f} to {max(spans):.1f} hours on {CORES} "
+        "cores. This is an extrapolation, not a measurement: measure one of your own trajectories before you ask for "
+        "the time.",
+        "",
+        "It uses these costs, measured above, in seconds of one core:",
+        "",
+        *table(
+            ["part", "for each trajectory", "more for 100 states of 1000 Å²"],
+            [
+                ["PyMOL's surfaces", f"{surfaces[0]:.1f} s", f"{1e5 * surfaces[1]:.2f} s"],
+                ["fit", f"{fit[0]:.1f} s", f"{1e5 * fit[1]:.2f} s"],
+                ["file (`.dsr`)", f"{disk[0]:.2f} MB", f"{1e5 * disk[1]:.2f} MB"],
+            ],
+        ),
+        "",
+        f"A scored state takes {score:.2f} s more.",
+        "",
+        "It assumes that",
+        "",
+        "- these costs grow in the same way for larger proteins;",
+        f"- the area grows with the number of atoms to the power {POWER}, from the {largest['area']} Å² of "
+        f"{largest['atoms']} atoms;",
+        f"- {PLANS[0].scored} states of each trajectory are scored;",
+        "- each fit has one thread.",
+        "",
+    ]
     lines += table(
         [
             f"{COUNT} trajectories",
