@@ -263,11 +263,20 @@ def _truncated(got: int, wanted: int, part: str) -> TruncatedError:
 
 def _parse(data: bytes) -> Header:
     try:
-        header = json.loads(data.decode("utf-8"), parse_constant=_finite, parse_float=_finite, parse_int=_small_integer)
+        header = parse_json(data.decode("utf-8"))
     except (ValueError, RecursionError) as exc:
         raise HeaderError(f"a frame's header is no valid JSON: {exc}") from exc
     _check_fields(header)
     return dict(header)
+
+
+def parse_json(text: str, nan: bool = False) -> Any:
+    """The JSON value of a text whose numbers are finite and have at most 20 digits where they are whole.
+
+    nan: also takes NaN and infinities that are written as such. Raises ValueError, and RecursionError where the text
+    is too deep.
+    """
+    return json.loads(text, parse_constant=float if nan else _finite, parse_float=_finite, parse_int=_small_integer)
 
 
 def _finite(text: str) -> float:

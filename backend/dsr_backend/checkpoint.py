@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,8 +31,9 @@ from .fields.fast import FIXED, MOST_NODES, Band, Decoder, FastField, Modes
 from .fields.paper import SPACE, Network, PaperField
 from .lattice import Lattice
 from .metrics import Frame
-from .motion import Forecast, Motion
+from .motion import WARP_SPACING, Forecast, Motion
 from .names import is_name
+from .protocol import parse_json
 
 __all__ = ["CheckpointError", "from_bytes", "load", "save", "to_bytes"]
 
@@ -39,8 +41,55 @@ FORMAT = "dsr 2"
 # 1 knows single trajectories of kind `fast` only, and codes nothing.
 READ = ("dsr 1", FORMAT)
 MAX_HEADER = 8 * 2**20
-# Å, states and the like: nothing that a field says of itself is larger.
+# Lists and objects within each other in the JSON: a report has six.
+MOST_DEPTH = 64
+# Values of tensors of which RANGES has nothing.
 FAR = 1e7
+# Least and most of each number of the format, in Å where no other unit is named. Every fit is well within them.
+RANGES: dict[str, tuple[float, float]] = {
+    "sigma": (0.1, 100.0),
+    # States.
+    "smooth": (0.0, FAR),
+    "smooth_beyond": (0.0, FAR),
+    "smooth_atoms": (0.0, FAR),
+    "smooth_pose": (0.0, FAR),
+    "period": (1e-9, FAR),
+    # Of any unit.
+    "times": (-1e15, 1e15),
+    "forecasts.rank": (0, 1000),
+    "forecasts.window": (0, FAR),
+    "forecasts.damping": (0.0, FAR),
+    "forecasts.leads": (1e-9, FAR),
+    "forecasts.errors": (0.0, FAR),
+    # A number of 4 bytes has steps of 0.06 Å there.
+    "frame.centre": (-1e6, 1e6),
+    "extent": (-1e6, 1e6),
+    "lattice.origin": (-1e6, 1e6),
+    # Normalised units per Å.
+    "frame.scale": (1e-9, FAR),
+    "scale": (1e-9, FAR),
+    "lattice.spacing": (1e-3, 1e3),
+    # Nodes.
+    "lattice.shape": (2, MOST_NODES // 4),
+    "factor": (1, 1024),
+    "clearance": (0.0, 1e5),
+    "reach": (0.0, 1e6),
+    "lift": (-100.0, 100.0),
+    # Å².
+    "report.area": (0.0, 1e12),
+    # States, Å and, of rotations, no unit.
+    "motion.states": (-FAR, FAR),
+    "motion.rotations": (-1.001, 1.001),
+    "motion.translations": (-2e6, 2e6),
+    "motion.reference": (-1e6, 1e6),
+    "motion.atoms": (-1e6, 1e6),
+}
+# States between two neighbours, at least.
+LEAST_GAP = 1e-9
+# A rotation times its transpose is the identity to this; those of fits are to 1e-14.
+ORTHONORMAL = 1e-6
+# A forecast goes on for two gaps; a tenfold of that is none.
+MOST_DAMPING = 20.0
 # The tensors that are large and whose neighbours are alike.
 CODED = ("coarse_modes", "fine_modes", "static", "motion.atoms")
 # What the trajectories of a family share, by the kind of their fields; as attribute and as prefix of the tensors.
@@ -138,8 +187,9 @@ def from_bytes(data: bytes, device: str = "auto") -> Field | Family:
     metadata = metadata_of(data)
     if metadata.get("format") not in READ:
         raise CheckpointError(
-            f"this file is of format {metadata.get('format')!r}, "
-            f"written by version {metadata.get('version')!r}; version {__version__} reads {' and '.join(READ)}"
+            f"this file is of format {reprlib.repr(metadata.get('format'))}, "
+            f"written by version {reprlib.repr(metadata.get('version'))}; "
+            f"version {__version__} reads {' and '.join(READ)}"
         )
     try:
         tensors = safetensors.torch.load(data)
@@ -147,9 +197,9 @@ def from_bytes(data: bytes, device: str = "auto") -> Field | Family:
         raise CheckpointError(f"the file is damaged: {error}") from error
     found = digest(tensors, metadata)
     if metadata.get("digest") != found:
-        raise CheckpointError(f"the file is damaged: its digest is {found}, it says {metadata.get('digest')}")
+        raise CheckpointError(f"the file is damaged: its digest is {found}, it says {str(metadata.get('digest'))[:80]}")
     try:
-        about = json.loads(metadata["field"])
+        about = _json(metadata["field"])
         if about["kind"] == "family":
             return _family(tensors, about, chosen)
         parts = _Parts(tensors, about)
@@ -157,7 +207,7 @@ def from_bytes(data: bytes, device: str = "auto") -> Field | Family:
     except (CheckpointError, torch.OutOfMemoryError):
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
-        raise CheckpointError(f"the file lacks a part of a field, or has a wrong one: {error!r}") from error
+        raise CheckpointError(f"the file lacks a part of a field, or has a wrong one: {repr(error)[:300]}") from error
 
 
 @dataclass(frozen=True)
@@ -176,7 +226,7 @@ class _Parts:
 
     def tensor(self, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
         """A tensor, which must be of this type and shape."""
-        return _expect(self.tensors, self.prefix + name, dtype, shape)
+        return _expect(self.tensors, self.prefix + name, dtype, shape, name)
 
     def values(self, name: str, shape: tuple[int, ...], bare: torch.dtype = torch.float32) -> torch.Tensor:
         """Values f4 of a tensor of this shape that may be coded; `bare`: its type where it is not."""
@@ -188,7 +238,7 @@ class _Parts:
             values = torch.from_numpy(coding.decode(data.numpy().data, how, shape))
         except ValueError as error:
             raise CheckpointError(f"{self.prefix}{name}: {error}") from error
-        _check_finite(self.prefix + name, values)
+        _check_values(self.prefix + name, values, name)
         return values
 
 
@@ -244,32 +294,32 @@ def _field(parts: _Parts, network: Decoder | Network, device: torch.device) -> F
     """The field; every shape is held against the others before anything is made of it."""
     field = _made(parts, network, device)
     if parts.about.get("times") is not None:
-        field.clock = Clock([float(time) for time in parts.about["times"]])
+        field.clock = Clock([_number("times", time) for time in parts.about["times"]])
     # Files of before know none.
     if parts.about.get("reach") is not None:
-        field.reach = float(parts.about["reach"])
+        field.reach = _number("reach", parts.about["reach"])
     return field
 
 
 def _made(parts: _Parts, network: Decoder | Network, device: torch.device) -> Field:
     about = parts.about
     motion = _motion(parts)
-    x, y, z = (_number(c) for c in about["frame"]["centre"])
-    frame = Frame(np.array([x, y, z]), _number(about["frame"]["scale"], 1e-9))
-    extent = np.array([_number(c) for row in about["extent"] for c in row], np.float32).reshape(2, 3)
-    clearance, report = _number(about["clearance"], 0.0), dict(about["report"])
-    _number(report.get("area", 0.0), 0.0, 1e12)
+    x, y, z = (_number("frame.centre", c) for c in about["frame"]["centre"])
+    frame = Frame(np.array([x, y, z]), _number("frame.scale", about["frame"]["scale"]))
+    extent = np.array([_number("extent", c) for row in about["extent"] for c in row], np.float32).reshape(2, 3)
+    if not (extent[0] <= extent[1]).all():
+        raise CheckpointError(f"a box from {extent[0].tolist()} to {extent[1].tolist()} Å is none")
+    clearance, report = _number("clearance", about["clearance"]), dict(about["report"])
+    _number("report.area", report.get("area", 0.0))
     network = network.to(device)
     if isinstance(network, Network):
-        scale = float(about["scale"])
-        if not 0.0 < scale < np.inf:
-            raise CheckpointError(f"{scale} normalised units per Å are no scale")
+        scale = _number("scale", about["scale"])
         code = parts.tensor("z", torch.float32, (network.latent,)).to(device)
         return PaperField(network, code, scale, motion, frame, extent, clearance, report)
 
     lattice, inside = _lattice(parts)
-    factor = int(about["factor"])
-    if factor < 1 or any((n - 1) % factor for n in lattice.shape):
+    factor = _whole("factor", about["factor"])
+    if any((n - 1) % factor for n in lattice.shape):
         raise CheckpointError(f"a lattice {factor} times coarser than {lattice.shape} nodes shares no corners")
     latent = torch.zeros(0)
     if "latent" in parts:
@@ -279,6 +329,8 @@ def _made(parts: _Parts, network: Decoder | Network, device: torch.device) -> Fi
     if channels < 0:
         raise CheckpointError(f"the decoder takes {inputs} numbers, fewer than there are")
     own = int(np.count_nonzero(inside))
+    if not own:
+        raise CheckpointError(f"none of the {lattice.size} nodes of its lattice is in the band")
     coarse = _modes(parts, "coarse", lattice.coarser(factor).size, len(motion.states), device)
     fine = _modes(parts, "fine", own, len(motion.states), device)
     static = parts.values("static", (own, channels)).to(device)
@@ -286,9 +338,9 @@ def _made(parts: _Parts, network: Decoder | Network, device: torch.device) -> Fi
     field = FastField(
         motion, band, factor, coarse, fine, static, network, latent.to(device), frame, extent, clearance, report
     )
-    field.smooth, field.smooth_beyond = _number(about["smooth"], 0.0), _number(about["smooth_beyond"], 0.0)
+    field.smooth, field.smooth_beyond = (_number(name, about[name]) for name in ("smooth", "smooth_beyond"))
     # Files of format 1 know none.
-    field.lift = _number(about.get("lift", 0.0))
+    field.lift = _number("lift", about.get("lift", 0.0))
     return field
 
 
@@ -298,49 +350,60 @@ def _motion(parts: _Parts) -> Motion:
     states = parts.tensor("motion.states", torch.float64, (count,)).numpy()
     rotations = parts.tensor("motion.rotations", torch.float64, (count, 3, 3)).numpy()
     translations = parts.tensor("motion.translations", torch.float64, (count, 3)).numpy()
-    if not count or not np.isfinite(states).all() or (np.diff(states) <= 0.0).any():
+    if not count or (np.diff(states) < LEAST_GAP).any():
         raise CheckpointError(f"its {count} states do not rise")
+    turned = rotations @ rotations.transpose(0, 2, 1) - np.eye(3)
+    if np.abs(turned).max() > ORTHONORMAL or (np.linalg.det(rotations) < 0.0).any():
+        raise CheckpointError("motion.rotations has matrices that do not turn only: they stretch, skew or mirror")
     atoms = reference = None
     if "motion.atoms" in parts:
         atom_count = parts.shape("motion.reference")[0]
         reference = parts.tensor("motion.reference", torch.float32, (atom_count, 3)).numpy()
         atoms = parts.values("motion.atoms", (count, atom_count, 3)).numpy()
+        # The map to material coordinates has a lattice as large as the atoms' box.
+        nodes = (atoms.max((0, 1)) - atoms.min((0, 1))) / WARP_SPACING + 1.0
+        if nodes.max() > MOST_NODES**0.5 or math.prod(nodes.tolist()) > MOST_NODES:
+            raise CheckpointError(f"its atoms take a box of {' × '.join(f'{n * WARP_SPACING:.0f}' for n in nodes)} Å")
     period = about.get("period")
-    if period is not None and not states[-1] - states[0] < float(period) < np.inf:
+    if period is not None and not states[-1] - states[0] < _number("period", period):
         raise CheckpointError(f"a loop of {period} states does not go with states {states[0]:g} to {states[-1]:g}")
-    before, after = (
-        Forecast(int(f["rank"]), int(f["window"]), float(f["damping"]), tuple(f["leads"]), tuple(f["errors"]))
-        for f in about["forecasts"]
-    )
-    for one in (before, after):
-        if one.rank < 0 or (one.rank and not (one.window > 0 and 0.0 < one.damping < FAR)):
-            raise CheckpointError(f"a forecast of rank {one.rank}, window {one.window}, damping {one.damping} is none")
-        if len(one.leads) != len(one.errors):
-            raise CheckpointError(f"a forecast has {len(one.leads)} leads and {len(one.errors)} errors")
+    gap = float(np.median(np.diff(states))) if count > 1 else 1.0
+    before, after = (_forecast(one, count, gap) for one in about["forecasts"])
     return Motion(
         states,
         atoms,
         rotations,
         translations,
         reference,
-        _number(about["sigma"], 0.0),
-        _number(about["smooth_atoms"], 0.0),
+        _number("sigma", about["sigma"]),
+        _number("smooth_atoms", about["smooth_atoms"]),
         (before, after),
-        _number(about.get("smooth_pose", 0.0), 0.0),
+        _number("smooth_pose", about.get("smooth_pose", 0.0)),
         None if period is None else float(period),
     )
+
+
+def _forecast(about: dict[str, Any], count: int, gap: float) -> Forecast:
+    """A forecast from `count` states that are `gap` apart."""
+    rank, window = (_whole(f"forecasts.{name}", about[name]) for name in ("rank", "window"))
+    damping = _number("forecasts.damping", about["damping"])
+    leads, errors = (tuple(_number(f"forecasts.{name}", v) for v in about[name]) for name in ("leads", "errors"))
+    # A speed takes two states.
+    if rank and not (rank <= count and min(window, count) >= 2 and 0.0 < damping <= MOST_DAMPING * gap):
+        raise CheckpointError(f"a forecast of rank {rank}, window {window}, damping {damping} is none")
+    if len(leads) != len(errors) or list(leads) != sorted(set(leads)):
+        raise CheckpointError(f"a forecast has {len(leads)} leads, not all rising, and {len(errors)} errors")
+    return Forecast(rank, window, damping, leads, errors)
 
 
 def _lattice(parts: _Parts) -> tuple[Lattice, NDArray[np.bool_]]:
     """The fine lattice and bool[nodes], which of its nodes are in the band."""
     told = parts.about["lattice"]
-    ox, oy, oz = (_number(c) for c in told["origin"])
-    x, y, z = (int(n) for n in told["shape"])
-    lattice = Lattice((ox, oy, oz), float(told["spacing"]), (x, y, z))
-    if not (np.isfinite([ox, oy, oz]).all() and 0.0 < lattice.spacing < np.inf):
-        raise CheckpointError(f"a lattice at {lattice.origin} Å with {lattice.spacing} Å spacing is none")
-    if min(x, y, z) < 2 or lattice.size > MOST_NODES:
-        raise CheckpointError(f"a lattice of {x}×{y}×{z} nodes is not between 2×2×2 and {MOST_NODES} nodes")
+    ox, oy, oz = (_number("lattice.origin", c) for c in told["origin"])
+    x, y, z = (_whole("lattice.shape", n) for n in told["shape"])
+    lattice = Lattice((ox, oy, oz), _number("lattice.spacing", told["spacing"]), (x, y, z))
+    if lattice.size > MOST_NODES:
+        raise CheckpointError(f"a lattice of {x}×{y}×{z} nodes has more than {MOST_NODES} nodes")
     band = parts.tensor("band", torch.uint8, ((lattice.size + 7) // 8,))
     return lattice, np.unpackbits(band.numpy(), count=lattice.size).astype(bool)
 
@@ -353,28 +416,60 @@ def _modes(parts: _Parts, name: str, nodes: int, states: int, device: torch.devi
     return Modes(modes.to(device), coefficients.to(device))
 
 
-def _expect(tensors: Mapping[str, torch.Tensor], name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+def _expect(
+    tensors: Mapping[str, torch.Tensor], name: str, dtype: torch.dtype, shape: tuple[int, ...], kind: str = ""
+) -> torch.Tensor:
     tensor = tensors[name]
     if tensor.dtype != dtype or tuple(tensor.shape) != shape:
         raise CheckpointError(
             f"{name} is {tensor.dtype} {list(tensor.shape)}, the rest of the file wants {dtype} {list(shape)}"
         )
     if tensor.is_floating_point():
-        _check_finite(name, tensor)
+        _check_values(name, tensor, kind)
     return tensor
 
 
-def _check_finite(name: str, tensor: torch.Tensor) -> None:
+def _check_values(name: str, tensor: torch.Tensor, kind: str) -> None:
+    """Raises CheckpointError where a value is outside the range of `kind`."""
+    least, most = RANGES.get(kind, (-FAR, FAR))
     # A NaN is the least and the largest of its tensor; no copy is made.
-    if tensor.numel() and not all(abs(float(end)) < FAR for end in tensor.aminmax()):
-        raise CheckpointError(f"{name} has values past {FAR:g}, or that are not numbers")
+    if tensor.numel() and not all(least <= float(end) <= most for end in tensor.aminmax()):
+        raise CheckpointError(f"{name} has values that are not within {least:g} and {most:g}, or that are not numbers")
 
 
-def _number(value: Any, least: float = -FAR, most: float = FAR) -> float:
-    number = float(value)
-    if not least <= number <= most:
-        raise CheckpointError(f"{number:g} is not within {least:g} and {most:g}")
-    return number
+def _number(name: str, value: Any) -> float:
+    """A number of the JSON within its range."""
+    least, most = RANGES[name]
+    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+        raise CheckpointError(f"{name} is {reprlib.repr(value)}, not within {least:g} and {most:g}")
+    return float(value)
+
+
+def _whole(name: str, value: Any) -> int:
+    """A whole number of the JSON within its range."""
+    if not isinstance(value, int):
+        raise CheckpointError(f"{name} is {reprlib.repr(value)}, not a whole number")
+    _number(name, value)
+    return value
+
+
+def _json(text: str | bytes) -> Any:
+    """The JSON value of a text, with the limits that frames have. Raises CheckpointError."""
+    try:
+        # Reports of fits that had no time to train say NaN for their loss; RANGES has no NaN.
+        value = parse_json(text.decode("utf-8") if isinstance(text, bytes) else text, nan=True)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"this is no .dsr file: {error}") from error
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
+        ]
+    if level:
+        raise CheckpointError(f"this is no .dsr file: its JSON is nested more than {MOST_DEPTH} deep")
+    return value
 
 
 def metadata_of(data: bytes, key: str = "field") -> dict[str, str]:
@@ -386,10 +481,7 @@ def metadata_of(data: bytes, key: str = "field") -> dict[str, str]:
         raise CheckpointError(
             f"this is no .dsr file, or a cut one: its header would take {length} of {len(data)} bytes"
         )
-    try:
-        header = json.loads(data[8 : 8 + length])
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"this is no .dsr file: {error}") from error
+    header = _json(data[8 : 8 + length])
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or not isinstance(metadata.get(key), str):
         raise CheckpointError(f"this safetensors file holds no {key}: it was not written by pymol-dsr")
