@@ -262,7 +262,9 @@ def test_several_objects_are_one_source_each_in_the_order_written(peptide):
 
 def test_each_of_several_objects_can_be_read_again_by_its_own_selection(peptide):
     build_peptide(peptide, "two", 4)
-    for source in extract.read_sources("name CA+CB", _self=peptide):
+    sources = extract.read_sources("name CA+CB", _self=peptide)
+    assert [source.object for source in sources] == ["pep", "two"]
+    for source in sources:
         again = extract.read_source(source.selection, _self=peptide)
         assert again.object == source.object and np.array_equal(again.atoms, source.atoms)
 

@@ -7,6 +7,7 @@ import getpass
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -621,6 +622,35 @@ def test_a_killed_detached_fit_says_so(local):
     lines = until(local, "alone", "alone: failed: its process", 10.0)
     assert f"({pid} on {socket.gethostname()}) is gone without a word" in lines[0]
     assert lines[1] == "alone: interrupted: 2 surfaces; dsr_resume alone"
+
+
+def test_the_log_of_a_detached_fit_has_the_ceiling_that_is_promised(local):
+    """A real process, whose log others write to as it does; the ceiling is the documentation's."""
+    [said] = re.findall(r"by fits with `detach=1`, (\d+) MiB each", (ROOT / "docs/reliability.md").read_text("utf-8"))
+    ceiling = int(said) * 2**20
+    commands.dsr_fit("pep", "1+3", name="alone", preset="paper", detach=1, _self=local)
+    log = Path(os.environ["DSR_HOME"], "fits", "alone.detached", "log.txt")
+
+    def beats(count):
+        """Until the process has looked at its log so many times."""
+        for _ in range(count):
+            before = status_of("alone")["updated"]
+            wait_for(lambda before=before: status_of("alone")["updated"] > before, 30.0)
+
+    def write(size):
+        with open(log, "ab") as file:
+            file.write(b"x" * size)
+
+    # The first status is of the backend that started it.
+    beats(2)
+    write(ceiling - log.stat().st_size - 1000)
+    beats(2)
+    assert log.stat().st_size >= ceiling - 1000, "what is below the ceiling is kept"
+    write(2000)
+    beats(2)
+    assert log.stat().st_size < 1000
+    commands.dsr_cancel("alone", _self=local)
+    until(local, "alone", "alone: cancelled: it was stopped")
 
 
 def test_a_detached_fit_that_fails_says_why(local):

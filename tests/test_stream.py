@@ -186,7 +186,9 @@ def test_surfaces_come_in_any_order_and_stand_in_theirs(loaded, tmp_path):
     assert os.listdir(tmp_path) == ["a.npz"]
     stored = surfaces.Stored(tmp_path / "a.npz")
     assert stored.states == [1, 2, 3] and stored.meta["source"] == json.loads(json.dumps(source.to_json()))
-    for k, one in enumerate(surfaces.read(tmp_path / "a.npz")[0]):
+    series = surfaces.read(tmp_path / "a.npz")[0]
+    assert [one.state for one in series] == [1, 2, 3]
+    for k, one in enumerate(series):
         expected = next(s for s in made if s.state == k + 1)
         for name in ("points", "normals", "faces", "atoms"):
             assert (getattr(one, name) == getattr(stored[k], name)).all()
