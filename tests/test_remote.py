@@ -626,7 +626,7 @@ def test_a_killed_detached_fit_says_so(local):
 
 def test_the_log_of_a_detached_fit_has_the_ceiling_that_is_promised(local):
     """A real process, whose log others write to as it does; the ceiling is the documentation's."""
-    [said] = re.findall(r"by fits with `detach=1`, (\d+) MiB each", (ROOT / "docs/reliability.md").read_text("utf-8"))
+    [said] = re.findall(r"with `detach=1`[:,] (\d+) MiB each", (ROOT / "docs/reliability.md").read_text("utf-8"))
     ceiling = int(said) * 2**20
     commands.dsr_fit("pep", "1+3", name="alone", preset="paper", detach=1, _self=local)
     log = Path(os.environ["DSR_HOME"], "fits", "alone.detached", "log.txt")
