@@ -1,4 +1,4 @@
-"""The benchmark's tables and the picture of the noise, from the JSON that tables.py leaves in a folder."""
+"""Writes the benchmark's tables and the picture of the noise from the JSON files that tables.py leaves in a folder."""
 
 from __future__ import annotations
 
@@ -156,36 +156,44 @@ def write(folder: Path, path: Path, failed: dict[str, str]) -> None:
     text = [
         "# Results",
         "",
-        INTRODUCTION,
+        *_lead(results),
+        "`python benchmarks/tables.py` writes this page.",
         "",
-        "## The rows",
-        "",
-        *_rows(results),
-        *([f"\nLeft out in this run, for want of their data: {', '.join(failed)}."] if failed else []),
-        "",
-        PAPERS_ROWS,
-        "",
-        "## At a glance",
+        "## Overview",
         "",
         *_glance(results),
         "",
+        METHODS_TEXT,
+        "",
+        "## Trajectories",
+        "",
+        "Each row of the tables is one fit of one trajectory:",
+        "",
+        *_rows(results),
+        *([f"\nLeft out in this run, because their data could not be had: {', '.join(failed)}."] if failed else []),
+        "",
+        PAPERS_ROWS,
+        "",
         "## Reconstruction (Table 1 of the paper)",
         "",
-        "At states that were fitted.",
-        "",
+        *_ranges(results, regular),
         *table(results, regular, [FITTED]),
         "",
         "## Interpolation (Fig. 6, Tables 4 and 5)",
         "",
-        "At states between the fitted ones. The paper's own figures for this are in an appendix that is not at hand.",
+        *_standing(results, regular, [BETWEEN]),
+        "The scored states lie between the fitted states. The paper's own figures for this are in an appendix that is "
+        "not at hand.",
         "",
         *table(results, regular, [BETWEEN]),
     ]
     if sparse:
-        text += ["", "### Over wider gaps", "", SPARSE, "", *table(results, sparse, [FITTED, BETWEEN])]
-    text += ["", "## Future (Table 2)", "", FUTURE, "", *table(results, regular, [NEXT, LATER])]
+        lead = _standing(results, sparse, [BETWEEN])
+        text += ["", "### Wider gaps", "", *lead, SPARSE, "", *table(results, sparse, [FITTED, BETWEEN])]
+    lead = _standing(results, regular, [NEXT, LATER])
+    text += ["", "## Future (Table 2)", "", *lead, FUTURE, "", *table(results, regular, [NEXT, LATER])]
     text += ["", "## Noise (Fig. 5)", "", *_noise(results, regular, path.parent / "noise.png")]
-    text += ["", "## Where `fast` is not the best", "", *_losses(results)]
+    text += ["", "## Cases where `fast` is not the best", "", *_losses(results)]
     text += ["", "## Hardware and time", "", *_hardware(results)]
     path.write_text("\n".join(text) + "\n")
 
@@ -201,39 +209,103 @@ def _names() -> dict[str, str]:
     }
 
 
-INTRODUCTION = f"""Written by `python benchmarks/tables.py`. Truth is PyMOL's own surface of each state; the figures are
-mean ± standard deviation over the states that were scored (as many as "scored" says, evenly spread over their group).
-IoU on a 128³ grid; Chamfer L1 is Eq. 6–7 of the paper, Chamfer sq the sum of both mean squared distances, which the
-paper's released code computes and its tables hold; both in units in which the longest side of all fitted surfaces is
-2/1.1; NC as Eq. 8–9. The best of a row's methods is **bold**.
+METHODS_TEXT = f"""## Measures and methods
 
-`fast` and `paper` are this project's presets; `paper` is the paper's own network and loss. What can be done without a
+The truth is PyMOL's own surface of each state. Each figure is the mean ± standard deviation over the scored states. The
+column *scored* says how many states these are; they are spread evenly over their group. The best of a row's methods is
+**bold**.
+
+| measure | definition | best |
+|---|---|---|
+| IoU | volume inside both surfaces divided by volume inside at least one, on a 128³ grid | 1 |
+| Chamfer L1 | mean distance between the surfaces, both ways: Eq. 6–7 of the paper | 0 |
+| Chamfer sq | sum of both mean squared distances, as in the paper's released code and tables | 0 |
+| NC | normal consistency, the mean agreement of the normals: Eq. 8–9 of the paper | 1 |
+
+In the units of both Chamfer distances, the longest side of all fitted surfaces is 2/1.1.
+
+`fast` and `paper` are presets of this project. `paper` is the paper's own network and loss. The other methods need no
 field:
 
-- *{HOLD}*;
-- *{SUPERPOSED}*: the fitted states before and after are superposed, their atoms mixed linearly and turned as the
-  molecule is in between, and PyMOL makes the surface;
-- *{TYPE_3}*: with PyMOL's other closed surface, which keeps vertices that the default one trims;
-- *{SMOOTHED}*: all fitted states superposed (`intra_fit`) and smoothed by PyMOL's `smooth` with its defaults first;
-- *{STRAIGHT}*;
-- *{BLENDED}*: the zero of the linear blend of both neighbours' signed distances, on 96³ nodes."""
+| method | description |
+|---|---|
+| {HOLD} | the surface of the nearest fitted state |
+| {SUPERPOSED} | the fitted states before and after are superposed, their atoms mixed linearly and turned as the \
+molecule is in between; PyMOL makes the surface |
+| {TYPE_3} | the same with PyMOL's other closed surface, which keeps vertices that the default one trims |
+| {SMOOTHED} | before that, all fitted states are superposed (`intra_fit`) and smoothed (`smooth` with its defaults) |
+| {STRAIGHT} | the atoms are mixed without superposition |
+| {BLENDED} | the zero of the linear blend of both neighbours' signed distances, on 96³ nodes |"""
 
-PAPERS_ROWS = """DIMS and FRODA are the paper's own rows, on the same files and states. Its other rows are of data that
-comes in no package or small file: I-FABP, AdK equilibrium, NhaA and YiiP, 14 small proteins of DRYAD, Aβ, and four
-GPCRs of GPCRmd. The nearest of what is open stands in for them: rhodopsin and the 5-HT1B receptor for the membrane
-proteins and GPCRs; villin and Trp-cage, at two temperatures each, and trpzip2 for DRYAD and Aβ. Figures of different
-molecules cannot be compared line by line; the paper's rows of DRYAD lie at IoU 0.42 to 0.66 and NC 0.65 to 0.83."""
+PAPERS_ROWS = """DIMS and FRODA are rows of the paper, with the same files and states. The paper's other rows use data
+that no package or small file has: I-FABP, AdK equilibrium, NhaA and YiiP, 14 small proteins of DRYAD, Aβ, and four
+GPCRs of GPCRmd. The nearest open data take their place: rhodopsin and the 5-HT1B receptor for the membrane proteins
+and GPCRs; villin and Trp-cage, at two temperatures each, and trpzip2 for DRYAD and Aβ. Figures of different molecules
+cannot be compared line by line. The paper's rows of DRYAD lie at IoU 0.42 to 0.66 and NC 0.65 to 0.83."""
 
-SPARSE = """DIMS again, with few states fitted: every 12th, every 26th and only the two end states of 1–79. Scored at a
-quarter, half and three quarters of every gap."""
+SPARSE = """These rows fit few states of DIMS: every 12th, every 26th, and only the two end states of 1–79. The scored
+states lie at a quarter, a half and three quarters of every gap."""
 
-FUTURE = f"""States 1–10 and 11–20 after the range that the fitted ones were taken from, as far as the trajectory goes.
-*{AHEAD}*: the atoms go on from the last fitted state at their mean speed over the last {LINE}, superposed."""
+FUTURE = f"""The scored states are the states 1–10 and 11–20 after the range that the fitted states were taken from, as
+far as the trajectory goes. *{AHEAD}* moves the atoms on from the last fitted state, at their mean speed over the last
+{LINE} fitted states, superposed."""
+
+
+def _contests(results: Results, rows: Sequence[str], groups: Sequence[str]) -> dict[str, list[bool]]:
+    """By metric, for each row and group in which `fast` has a rival: whether the mean of `fast` is the best."""
+    won: dict[str, list[bool]] = {}
+    for row in rows:
+        for group in groups:
+            lines = results.lines(row, group)
+            ours = next((line for line in lines if line.method == f"`{FAST}`"), None)
+            for metric, _, digits in METRICS:
+                top = best(lines, metric)
+                if ours is not None and top is not None:
+                    won.setdefault(metric, []).append(round(ours.values[metric][0], digits) == top)
+    return won
+
+
+def _standing(results: Results, rows: Sequence[str], groups: Sequence[str]) -> list[str]:
+    """A paragraph that counts in how many contests `fast` is the best; nothing where it has no rival."""
+    won = _contests(results, rows, groups)
+    if not won:
+        return []
+    unit = "rows" if len(groups) == 1 else "cases"
+    counts = [
+        f"{title} in {sum(won[metric])} of {len(won[metric])} {unit}" for metric, title, _ in METRICS if metric in won
+    ]
+    return [f"`{FAST}` has the best mean {', the best '.join(counts)}.", ""]
+
+
+def _ranges(results: Results, rows: Sequence[str]) -> list[str]:
+    """A paragraph with the lowest and the highest mean IoU and NC of `fast` at the fitted states."""
+    ours = [line for row in rows for line in results.lines(row, FITTED) if line.method == f"`{FAST}`"]
+    if not ours:
+        return []
+    spans = []
+    for metric, title in (("iou", "IoU"), ("nc", "NC")):
+        means = [line.values[metric][0] for line in ours]
+        spans.append(f"{title} of {min(means):.3f} to {max(means):.3f}")
+    return [f"At the fitted states, `{FAST}` has a mean {' and a mean '.join(spans)}.", ""]
+
+
+def _lead(results: Results) -> list[str]:
+    """A paragraph with the findings of the whole page: IoU and NC between and after the fitted states."""
+    sentences = []
+    for groups, where in (([BETWEEN], "Between the fitted states"), ([NEXT, LATER], "After the last fitted state")):
+        won = _contests(results, results.rows, groups)
+        if won:
+            iou, nc = won["iou"], won["nc"]
+            sentences.append(
+                f"{where}, preset `{FAST}` has the best mean IoU in {sum(iou)} of {len(iou)} cases and the best mean "
+                f"NC in {sum(nc)} of {len(nc)}."
+            )
+    return [" ".join([*sentences, "A case is one row and one group of states."]), ""] if sentences else []
 
 
 def _rows(results: Results) -> list[str]:
     lines = [
-        "| row | trajectory | atoms | fitted | step RMSD, Å | PyMOL, s a surface | source, licence |",
+        "| row | trajectory | atoms | fitted | step RMSD, Å | PyMOL, s per surface | source, licence |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in results.rows:
@@ -242,7 +314,7 @@ def _rows(results: Results) -> list[str]:
             f"| {name} | {trajectory.about} | {about['atoms']} | {about['fitted']} | "
             f"{about['step_rmsd']:.2f} | {about['pymol_seconds']:.2f} | {trajectory.origin}; {trajectory.licence} |"
         )
-    lines += ["", "Step RMSD: mean between consecutive states, superposed, Cα."]
+    lines += ["", "*Step RMSD* is the mean RMSD of the Cα atoms between consecutive states, superposed."]
     return lines
 
 
@@ -250,7 +322,8 @@ def _glance(results: Results) -> list[str]:
     """IoU and NC of `fast` beside the best that there is without a field, one line a row."""
     groups = (FITTED, BETWEEN, NEXT, LATER)
     lines = [
-        "IoU / NC of `fast`, and in brackets of whatever without a field has the best IoU there.",
+        "Each cell has IoU / NC of `fast`, and in brackets those of the method without a field that has the best IoU "
+        "there. The next two sections explain measures, methods and rows. *Future* states lie after the fitted range.",
         "",
         f"| row | step RMSD, Å | {' | '.join(groups)} |",
         f"|---|---|{'---|' * len(groups)}",
@@ -281,20 +354,31 @@ def _noise(results: Results, rows: Sequence[str], picture: Path) -> list[str]:
             for line in results.lines(row, group):
                 if line.method in (f"`{FAST}`", f"`{PAPER}`", PRINTED):
                     points.setdefault((line.method, group), []).append((results.about(row)["step_rmsd"], row, line))
-    lines = [
-        "Spearman's rank correlation, over the rows, between the RMSD between consecutive states and each metric:",
-        "",
-        "| method | states | rows | IoU | Chamfer sq | NC |",
-        "|---|---|---|---|---|---|",
-    ]
+    lead, body = [], []
     for (method, group), found in points.items():
         if len(found) >= 5:
             rmsd = [point[0] for point in found]
-            columns = [
-                f"{spearmanr(rmsd, [point[2].values[metric][0] for point in found]).statistic:+.2f}"
+            correlations = [
+                float(spearmanr(rmsd, [point[2].values[metric][0] for point in found]).statistic)
                 for metric in ("iou", "chamfer_sq", "nc")
             ]
-            lines.append(f"| {method} | {group} | {len(found)} | {' | '.join(columns)} |")
+            columns = " | ".join(f"{one:+.2f}" for one in correlations)
+            body.append(f"| {method} | {group} | {len(found)} | {columns} |")
+            if (method, group) == (f"`{FAST}`", BETWEEN):
+                trend = "lower" if correlations[0] < 0 else "higher"
+                lead = [
+                    f"The more a molecule moves from one state to the next, the {trend} is the IoU of `{FAST}` between "
+                    f"the fitted states (rank correlation {correlations[0]:+.2f}).",
+                    "",
+                ]
+    lines = [
+        *lead,
+        "The table has Spearman's rank correlation, over the rows, of each metric with the step RMSD:",
+        "",
+        "| method | states | rows | IoU | Chamfer sq | NC |",
+        "|---|---|---|---|---|---|",
+        *body,
+    ]
     if importlib.util.find_spec("matplotlib"):
         _plot(points, picture)
         lines += ["", f"![Metrics against RMSD between consecutive states]({picture.name})"]
@@ -333,7 +417,7 @@ def _plot(points: dict[tuple[str, str], list[tuple[float, str, Line]]], picture:
 
 def _losses(results: Results) -> list[str]:
     """Every row, group and metric at which another method has a better mean than `fast`, by how much."""
-    lines, least = [], {}
+    lines, least, contests = [], {}, 0
     for row in results.rows:
         if FAST not in results.found[row]:
             continue
@@ -346,6 +430,7 @@ def _losses(results: Results) -> list[str]:
                 least[row] = ours.values["iou"][0]
             for metric, title, digits in METRICS:
                 mine, top = round(ours.values[metric][0], digits), best(found, metric)
+                contests += top is not None
                 if top is not None and mine != top:
                     winner = next(
                         line.method
@@ -353,13 +438,14 @@ def _losses(results: Results) -> list[str]:
                         if metric in line.values and round(line.values[metric][0], digits) == top
                     )
                     lines.append(f"| {row} | {group} | {title} | {mine:.{digits}f} | {top:.{digits}f} | {winner} |")
-    said = []
+    said = [f"`{FAST}` is not the best in {len(lines)} of {contests} comparisons of means on this page."]
     if least:
         worst = min(least, key=lambda row: least[row])
-        said = [f"Lowest mean IoU of `fast` at the fitted states of a noisy row: {least[worst]:.4f} ({worst}).", ""]
+        said.append(f"Its lowest mean IoU at the fitted states of a noisy row is {least[worst]:.4f} ({worst}).")
     if not lines:
-        return [*said, "Nowhere in these tables."]
-    return [*said, "| row | states | metric | `fast` | best | which is |", "|---|---|---|---|---|---|", *lines]
+        return [" ".join(said)]
+    header = ["| row | states | metric | `fast` | best | best method |", "|---|---|---|---|---|---|"]
+    return [" ".join(said), "", *header, *lines]
 
 
 def _hardware(results: Results) -> list[str]:
@@ -371,23 +457,23 @@ def _hardware(results: Results) -> list[str]:
         machines = sorted(
             {"{name} ({device}, {threads} threads, torch {torch})".format(**one["hardware"]) for one in found}
         )
-        line = f"- `{method}`" if method != BASELINES else "- What needs no field"
+        line = f"- `{method}`" if method != BASELINES else "- Methods without a field"
         line += f": {'; '.join(machines)}"
         if method != BASELINES:
             mesh = [one["mesh_seconds"] for one in found]
             line += f"; a mesh at {found[0]['asked']['resolution']} Å takes {min(mesh):.2f} to {max(mesh):.2f} s"
         if any(one["asked"].get("seconds") for one in found):
             line += (
-                f". **Cut short**: {found[0]['asked']['seconds']:.0f} s of training on a CPU, where the whole of it "
-                f"takes many hours, and scored at {found[0]['asked']['most']} states of a group at most. These figures "
-                f"say nothing about the network trained to its end"
+                f". **Cut short**: it was trained for {found[0]['asked']['seconds']:.0f} s on a CPU, where the full "
+                f"training takes many hours. It was scored at {found[0]['asked']['most']} states of a group at most. "
+                f"These figures say nothing about the fully trained network"
             )
         lines.append(line + ".")
     fits = [found for row in results.rows for method, found in results.found[row].items() if method != BASELINES]
     codes = sorted({found["code"] for found in fits})
     lines.append(f"- Python {platform.python_version()}; digest of the backend's sources: {', '.join(codes)}.")
     if len(codes) > 1:
-        lines.append("- **Not all of these figures are of the same sources**; `--again` redoes them.")
+        lines.append("- **Not all of these figures come from the same sources.** `--again` measures them again.")
         print(f"figures of {len(codes)} different backend sources: {', '.join(codes)}", flush=True)
-    lines.append("- Fit seconds are those of the fit alone, once PyMOL's surfaces are there.")
+    lines.append("- The seconds of a fit count the fit alone, after PyMOL has made its surfaces.")
     return lines

@@ -232,9 +232,16 @@ def test_the_papers_figures_stand_beside_ours_only_for_the_same_states(results):
     assert not any("the paper, as printed" in line for line in written(results))
 
 
+def test_the_page_opens_with_the_cases_in_which_fast_is_the_best(results):
+    lead = next(line for line in written(results) if line.startswith("Between the fitted states"))
+    assert "has the best mean IoU in 0 of 1 cases and the best mean NC in 1 of 1. After the last fitted state" in lead
+    assert "has the best mean IoU in 0 of 1 cases and the best mean NC in 0 of 1. A case is" in lead
+    assert any("the best NC in 1 of 1 rows." in line for line in written(results))
+
+
 def test_where_fast_loses_is_listed_with_the_winner(results):
     text = written(results)
-    start = text.index("## Where `fast` is not the best")
+    start = text.index("## Cases where `fast` is not the best")
     losses = [line for line in text[start:] if line.startswith("| dims")]
     assert f"| dims | between | IoU | 0.9300 | 0.9400 | {rows.SUPERPOSED} |" in losses
     assert not any("| between | NC |" in line or "| fitted |" in line for line in losses)
