@@ -155,6 +155,7 @@ def test_a_failure_stops_nothing(data, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_ctrl_c_leaves_a_batch_that_goes_on(data, tmp_path):
     lines = [f"fit{k},balls.npz,,,1+3,preview," for k in range(3)]
@@ -228,6 +229,7 @@ def test_jobs_that_a_cluster_refuses_are_said_at_once(on_slurm, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(os.name == "nt", reason="no /bin/sh")
 def test_a_batch_goes_on_with_the_jobs_that_it_got(on_slurm, tmp_path):
     (tmp_path / "one").touch()
@@ -248,6 +250,7 @@ def test_ctrl_c_ends_the_waiting_for_a_cluster(on_slurm, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(os.name == "nt", reason="no /bin/sh")
 def test_a_job_that_is_ended_is_asked_for_again(on_slurm, tmp_path):
     process = on_slurm()

@@ -359,6 +359,7 @@ def test_jitter_compares_the_same_states_and_draws(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_all_parts_of_speed_on_a_small_row(tmp_path, monkeypatch):
     few = {FITTED: (3,), BETWEEN: (2, 4), NEXT: (11,)}
     row = replace(rows.ROWS["trpcage"], training=(1, 3, 5, 7, 9), groups=few)
@@ -372,6 +373,7 @@ def test_all_parts_of_speed_on_a_small_row(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_all_of_cost_on_small_points_and_again_from_what_is_kept(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cost, "QUICK", ((6,), (("trpcage", 1),), (1.0,)))
     arguments = ["--quick", "--device", "cpu", "--folder", str(tmp_path), "--surfaces", str(tmp_path / "made")]

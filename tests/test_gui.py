@@ -10,7 +10,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.timeout(600)]
 
 
 def test_a_user_at_the_window(display, tmp_path):

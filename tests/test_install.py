@@ -114,6 +114,8 @@ def test_make_zip_makes_it():
     assert done.stdout.split()[1:] == ["tools/plugin_zip.py"]
 
 
+# An installation, and a fit within it.
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("pymol", PYMOLS)
 def test_the_zip_without_a_window_and_a_backend_on_path(archive, program, tmp_path, pymol):
     startup = tmp_path / "startup"
@@ -138,6 +140,7 @@ def test_the_zip_without_a_window_and_a_backend_on_path(archive, program, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.gui
 @pytest.mark.parametrize("pymol", PYMOLS)
 def test_the_zip_at_the_window(archive, program, display, tmp_path, pymol):
@@ -184,6 +187,7 @@ def test_the_zip_at_the_window(archive, program, display, tmp_path, pymol):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_wheel_in_an_environment_of_its_own(tmp_path):
     """Everything but its dependencies, which are lent from this environment, comes from the wheel."""
     pytest.importorskip("torch")

@@ -82,6 +82,7 @@ def test_two_processes_give_the_field_of_one(alone, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("count", [3, 4, 7])
 def test_so_do_more_even_where_some_have_no_state(alone, tmp_path, count):
     filled_by(count, alone, tmp_path)

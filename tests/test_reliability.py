@@ -492,6 +492,7 @@ def test_killed_fits_are_resumed_to_the_same_field(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_thirty_killed_fits_are_resumed_to_the_same_field(tmp_path: Path) -> None:
     said = kill_and_resume(["paper", "preview"] * 15, 11, tmp_path / "home")
     print("\n".join(said))
@@ -771,7 +772,9 @@ def test_ten_thousand_questions_during_a_fit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "mode", [("play", "tardy"), pytest.param(("small",), marks=pytest.mark.slow)], ids=["played", "real"]
+    "mode",
+    [("play", "tardy"), pytest.param(("small",), marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
+    ids=["played", "real"],
 )
 def test_ten_fits_wait_for_their_turn(plugin: Any, mode: tuple[str, ...]) -> None:
     use(*mode)
@@ -794,7 +797,7 @@ def resident() -> float:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory as Linux counts it")
-@pytest.mark.parametrize("count", [6, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [6, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_movies_that_are_loaded_and_deleted_leave_no_memory_behind(plugin: Any, count: int) -> None:
     use("play", "large")
     commands.dsr_fit("pep", "1-2", _self=plugin)

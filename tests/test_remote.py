@@ -315,6 +315,7 @@ def test_the_whole_way_through_ssh_over_a_line_that_is_cut(plugin, sshd, capsys)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_node_that_is_preempted(plugin, sshd):
     settings.put("backend", sshd.words(*SERVE))
     commands.dsr_fit("pep", name="gone", async_=1, _self=plugin)
@@ -480,6 +481,7 @@ def slurm_runs():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_whole_way_through_slurm(plugin):
     """A fit and a movie through a real srun; one that `scancel` ends is resumed; no job outlives PyMOL."""
     if not slurm_runs():
@@ -615,6 +617,7 @@ def test_a_killed_detached_fit_is_told_from_one_that_is_late(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_killed_detached_fit_says_so(local):
     commands.dsr_fit("pep", "1+3", name="alone", detach=1, _self=local)
     pid = status_of("alone")["pid"]
@@ -685,6 +688,7 @@ def test_no_backend_is_started_where_no_detached_fit_can_be(local):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_150_states_of_adk_over_20_megabits(adk, sshd, monkeypatch, tmp_path, capsys):
     """Surfaces made before are sent as a fit sends them; below 30 s."""
     from pymol_dsr import extract

@@ -345,6 +345,7 @@ def test_a_device_that_is_not_there_is_an_error(device):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_preset_fast_on_the_peptide():
     surfaces = peptide()
     field = fit(surfaces, preset=PRESETS["fast"])
