@@ -1,4 +1,4 @@
-"""What each part of preset `fast` is worth: fits that lack one, or have a plainer one in its place.
+"""The value of each part of preset `fast`: fits that lack one, or have a plainer one in its place.
 
 Nothing in the package is switchable for this: each variant puts a preset of its own beside the others, or another
 function in the place of one, while it is fitted.
@@ -186,8 +186,8 @@ def _loss(
 VARIANTS: dict[str, Callable[[Task], FastField]] = {
     "`fast`": fit,
     "without motion (no atoms)": without_motion,
-    "8 modes instead of one a state": lambda task: few_modes(task, 8),
-    "1 mode: one shape, which only moves": lambda task: few_modes(task, 1),
+    "8 modes instead of one per state": lambda task: few_modes(task, 8),
+    "1 mode: one shape that only moves": lambda task: few_modes(task, 1),
     "without smoothing in time (`smooth=0`)": lambda task: fit(task, smooth=0.0),
     "without the MLP": without_mlp,
     "nearest vertex instead of exact distances": nearest_vertex,

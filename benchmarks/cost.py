@@ -1,4 +1,4 @@
-"""What preset `fast` costs: seconds and memory against states, atoms and mesh resolution. Writes docs/cost.png.
+"""The cost of preset `fast`: seconds and memory against states, atoms and mesh resolution. Writes docs/cost.png.
 
     python benchmarks/cost.py [--max-minutes 60] [--device auto] [--data FOLDER] [--quick]
 
@@ -241,14 +241,17 @@ def write(folder: Path, path: Path, kind: str) -> None:
     codes = sorted({one["code"] for one in kept})
     lines = [f"#### Cost on {'; '.join(sorted(machines))}, Python {platform.python_version()}"]
     between = [one["found"]["states"] for one in of_states if one["found"]["between"]]
-    note = f" ({', '.join(map(str, between))}: of atoms on straight lines between its states)" if between else ""
+    note = ""
+    if between:
+        note = f" The points {', '.join(map(str, between))} have atoms on straight lines between its states."
     header = ["fit, s", "a state, s", "mesh, s", "memory of the fit", "of all", "`.dsr`"]
     if of_states:
-        lines += ["", f"By states: Trp-cage, 304 atoms{note}.{_growth(of_states, 'states')}", ""]
+        lines += ["", f"**By states.**{_growth(of_states, 'states')} The molecule is Trp-cage, 304 atoms.{note}", ""]
         body = [[str(one["found"]["states"]), *_cells(one["found"])] for one in of_states]
         lines += markdown.table(["states", *header], body)
     if of_atoms:
-        lines += ["", f"By atoms: {FEW} states, copies side by side.{_growth(of_atoms, 'atoms')}", ""]
+        growth = _growth(of_atoms, "atoms")
+        lines += ["", f"**By atoms.**{growth} Each fit has {FEW} states; × means copies side by side.", ""]
         body = []
         for one in of_atoms:
             found, copies = one["found"], one["point"]["copies"]
@@ -256,7 +259,8 @@ def write(folder: Path, path: Path, kind: str) -> None:
             body.append([name, str(found["atoms"]), f"{found['area']:.0f}", *_cells(found)])
         lines += markdown.table(["", "atoms", "area, Å²", *header], body)
     if of_mesh:
-        lines += ["", f"By mesh resolution: {of_mesh[0]['point']['trajectory']}, the fit above.", ""]
+        name = of_mesh[0]["point"]["trajectory"]
+        lines += ["", f"**By mesh resolution.** The meshes are of {name}, from its fit in the table above.", ""]
         body = [
             [
                 str(one["point"]["resolution"]),
@@ -269,7 +273,8 @@ def write(folder: Path, path: Path, kind: str) -> None:
         lines += markdown.table(["resolution, Å", "triangles", "mesh, s", "memory"], body)
     lines += [
         "",
-        f"Meshes at 0.5 Å. Memory is the peak of the process, torch itself included. Backend {', '.join(codes)}.",
+        "In the first two tables, meshes are at 0.5 Å. Memory is the peak of the process, with torch itself. Backend "
+        f"{', '.join(codes)}.",
     ]
     if importlib.util.find_spec("matplotlib"):
         picture = path.with_name("cost.png" if kind == "cpu" else f"cost_{kind}.png")

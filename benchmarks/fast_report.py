@@ -1,4 +1,4 @@
-"""The tables and the picture of fast.py, from the JSON that it leaves in a folder."""
+"""Writes the tables and the picture of fast.py from the JSON files that it leaves in a folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write(folder: Path, path: Path, kind: str) -> None:
         raise SystemExit(f"{folder} holds no results; run with --parts")
     about = f"{'; '.join(sorted(machines))}, Python {platform.python_version()}; backend {', '.join(sorted(codes))}."
     if quick:
-        lines = ["**Of few states and seconds (--quick): these figures say nothing.**", "", *lines]
+        lines = ["**From few states and seconds (--quick): these figures say nothing.**", "", *lines]
     markdown.put(path, f"fast {kind}", [f"### On {about}", "", *lines[:-1]])
 
 
@@ -61,19 +61,22 @@ def _fit(found: Found, path: Path) -> list[str]:
     same = " and ".join(f"{one['two']} (`{preset}`)" for preset, one in found["presets"].items())
     start, mesh, pymol = found["start"], found["presets"]["fast"]["together"], found["pymol"]
     scored = (f"{group}, IoU / NC" for group in groups)
-    header = ["preset", "two fits, s", *scored, "numbers", "`.dsr`", "mesh, s", "of many"]
+    header = ["preset", "two fits, s", *scored, "parameters", "`.dsr`", "mesh, s", "one of many, s"]
     return [
         "#### Fit and mesh",
         "",
+        f"PyMOL takes {pymol['1']:.2f} s for one surface, {pymol['1'] / mesh:.1f} times as long as `fast` for one of "
+        f"many meshes. Two PyMOL processes take {pymol['2']:.2f} s for each surface, {pymol['2'] / mesh:.1f} times as "
+        "long.",
+        "",
         *markdown.table(header, body),
         "",
-        f"Scored at {counts} states. Two fits with one seed give files of {same}, the seconds noted in them aside. A "
-        f"mesh is at 0.5 Å, the median of {len(found['presets']['fast']['mesh'])} over the whole range, made alone, "
-        f"and as one of many made at once, as for a movie. PyMOL takes {pymol['1']:.2f} s for one surface, "
-        f"{pymol['1'] / mesh:.1f} times as long as `fast` for one of many, and {pymol['2']:.2f} s in two processes, "
-        f"{pymol['2'] / mesh:.1f} times as long. In "
-        f"a new process the first mesh takes {start['first']:.2f} s and the second {start['second']:.2f} s, after "
-        f"{start['imports']:.1f} s of imports and {start['load']:.2f} s of loading the file.",
+        f"- The scores are of {counts} states.",
+        f"- Two fits with one seed give files of {same}, apart from the seconds that are noted in them.",
+        f"- *mesh, s* is the median of {len(found['presets']['fast']['mesh'])} meshes at 0.5 Å over the whole range, "
+        "each made alone. *One of many* is the time of a mesh when many are made at once, as for a movie.",
+        f"- In a new process, the first mesh takes {start['first']:.2f} s and the second {start['second']:.2f} s, "
+        f"after {start['imports']:.1f} s of imports and {start['load']:.2f} s to load the file.",
     ]
 
 
@@ -91,15 +94,22 @@ def _movie(found: Found, path: Path) -> list[str]:
         quality = _pair(found["pymol_scores"], BETWEEN)
         body.append([f"{SUPERPOSED}, {name}", "", f"{seconds:.0f}", f"{seconds / best:.2f}", quality])
     header = ["", "fit + meshes, s", "seconds", "relative to two PyMOLs", "between the states, IoU / NC"]
+    first = found["ways"][0]
     return [
         f"#### A movie of {count} frames",
         "",
+        f"{first['name']}, takes {first['fit'] + count * first['mesh']:.0f} s for {count} frames, with the fit. "
+        f"Two PyMOL processes take {best:.0f} s.",
+        "",
         *markdown.table(header, body),
         "",
-        "From the fitted states, whose surfaces are there already in both cases. Each way's seconds are the mean of "
+        "Both ways start from the fitted states, whose surfaces exist already. The seconds of each way are the mean of "
         f"some frames ({found['measured']} meshes), times {count}. A surface by PyMOL has {found['triangles']} "
         f"triangles here. PyMOL, on {per_surface['on']}, makes surfaces in one process by itself.",
     ]
+
+
+LINES = ["", "seconds", "parameters", "fitted, IoU / NC", "between, IoU / NC"]
 
 
 def _lines(found: Sequence[Found]) -> list[list[str]]:
@@ -113,26 +123,39 @@ def _lines(found: Sequence[Found]) -> list[list[str]]:
 
 def _peers(found: Sequence[Found], path: Path) -> list[str]:
     states = found[0]["scores"][FITTED]["states"]
+    fast, *others = (line for line in found if line["seconds"] is not None)
+    other = max(others, key=lambda line: line["scores"][BETWEEN]["iou"])
     return [
-        "#### Peers",
+        "#### Other fields",
         "",
-        *markdown.table(["", "seconds", "numbers", "fitted, IoU / NC", "between, IoU / NC"], _lines(found)),
+        f"Between the states, {fast['name']} has an IoU of {fast['scores'][BETWEEN]['iou']:.4f} after "
+        f"{fast['seconds']:.0f} s. The best other field has {other['scores'][BETWEEN]['iou']:.4f} after "
+        f"{other['seconds']:.0f} s ({other['name']}).",
         "",
-        f"On the same threads and surfaces, one after another; scored at {states} states each. The hash grid "
-        "(Instant-NGP, benchmarks/hashgrid.py) is trained on the samples that `fast` takes, has as many numbers, and "
-        "knows no motion. It and `paper` are given a time, and anneal within it.",
+        *markdown.table(LINES, _lines(found)),
+        "",
+        f"All ran on the same threads and surfaces, one after another, and are scored at {states} states each. The "
+        "hash grid (Instant-NGP, `benchmarks/hashgrid.py`) is trained on the samples of `fast` and has as many "
+        "parameters, but it knows no motion. The hash grid and `paper` get a fixed time and lower their learning rate "
+        "within it.",
     ]
 
 
 def _ablation(found: Sequence[Found], path: Path) -> list[str]:
     states = found[0]["scores"][FITTED]["states"]
+    whole = found[0]["scores"][BETWEEN]["iou"]
+    worst = min(found, key=lambda line: line["scores"][BETWEEN]["iou"])
     return [
-        "#### What each part is worth",
+        "#### Value of each part",
         "",
-        *markdown.table(["", "seconds", "numbers", "fitted, IoU / NC", "between, IoU / NC"], _lines(found)),
+        f"The line with the lowest IoU between the states is *{worst['name']}*: "
+        f"{worst['scores'][BETWEEN]['iou']:.4f}, against {whole:.4f} with all parts.",
         "",
-        f"Scored at {states} states each. `fast` averages over states by a Gaussian whose width it chooses. The "
-        "eikonal loss gets its seconds of Adam on top of a fit, for the lattices it starts from.",
+        *markdown.table(LINES, _lines(found)),
+        "",
+        "Each line below the first lacks one part of `fast`, or has a plainer part in its place. All are scored at "
+        f"{states} states each. `fast` averages over states by a Gaussian whose width it chooses. The eikonal loss "
+        "gets its seconds of training (Adam) in addition to a fit, because it starts from the lattices of that fit.",
     ]
 
 
@@ -160,20 +183,24 @@ def _jitter(found: Found, path: Path) -> list[str]:
         for name, one in found["motion"].items()
     ]
     picture = path.with_name("jitter.png")
+    plain, calm = (roughness(times, found[way]["volume"], step) for way in ("field", "steady"))
     lines = [
         "#### Jitter",
         "",
-        "Mean size of the second difference in time:",
+        "Jitter is the mean size of the second difference in time: how much a curve bends from one step to the next. "
+        f"In steps of {step} states, the jitter of the volume is {calm:.1f} Å³ with `steady=1` and {plain:.1f} Å³ "
+        "without.",
         "",
         *markdown.table(["", "surface", f"steps of {step} states", "steps of 1 state"], body),
         "",
-        "`steady=1` of `dsr_movie` averages over time at the fitted states, too: IoU / NC "
-        f"{_pair(found['scores'], FITTED)} there and {_pair(found['scores'], BETWEEN)} between.",
+        "`steady=1` of `dsr_movie` averages over time at the fitted states, too. Its IoU / NC are "
+        f"{_pair(found['scores'], FITTED)} at the fitted states and {_pair(found['scores'], BETWEEN)} between. The "
+        f"steps of 1 state are taken at the {len(whole)} states that have true surfaces on both sides.",
         "",
-        f"Steps of 1 state: at the {len(whole)} states that have true surfaces on both sides. Normal velocity of the "
-        "field's vertices in Å per state, and how much it changes across a training state, mean over the vertices:",
+        "The next table has the normal velocity of the field's vertices in Å per state, and its jump at a fitted "
+        "state, as means over the vertices:",
         "",
-        *markdown.table(["", "mean size", "jump, mean", "largest", "mean / size", "largest / size"], motion),
+        *markdown.table(["", "size", "mean jump", "largest jump", "mean jump / size", "largest jump / size"], motion),
     ]
     if importlib.util.find_spec("matplotlib"):
         _plot(found, true, picture)

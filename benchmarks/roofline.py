@@ -1,4 +1,4 @@
-"""What a fit's parts move and compute, against what a machine can do: the roofline of preset `fast`.
+"""The roofline of preset `fast`: bytes and operations of a fit's parts against the limits of a machine.
 
     python benchmarks/roofline.py [--device auto] [--surfaces build/tables/dims]
 
@@ -143,23 +143,32 @@ def lines(parts: list[Part], here: tuple[str, float, float], there: tuple[str, f
         "part",
         "GB moved",
         "10⁹ operations",
-        "operations a byte",
+        "operations per byte",
         "s",
-        "s at best",
+        "least s",
         "reached",
-        "H200 at best, ms",
+        "least on H200, ms",
     ]
+    lead = []
+    if all(part.operations / part.bytes < here[2] / here[1] for part in parts):
+        lead = [
+            "Every part does fewer operations per byte than this machine can: fewer bytes would save time, more "
+            "arithmetic would cost nothing.",
+            "",
+        ]
     return [
         f"#### Roofline on {here[0]}",
         "",
+        *lead,
         *markdown.table(header, body),
         "",
-        f"At best: at the {here[1] / 1e9:.1f} GB/s (copies of 256 MB) and {here[2] / 1e9:.0f} · 10⁹ operations/s "
-        "(products of matrices) measured here, whichever takes longer; more than 100 % is what caches give. "
-        f"{there[0]}: {there[1] / 1e12:.1f} TB/s and {there[2] / 1e12:.0f} · 10¹² operations/s, not measured; "
-        "launching a kernel takes some µs, and a step of the decoder has about fifty. Distances take as long as it "
-        "takes to look up the candidates in a k-d tree, which the counts leave out. All have few operations a byte: "
-        "fewer bytes are less time, more arithmetic would cost nothing.",
+        f"*least s* is the time at the limits of this machine, measured here: {here[1] / 1e9:.1f} GB/s (copies of "
+        f"256 MB) or {here[2] / 1e9:.0f} · 10⁹ operations/s (products of matrices), whichever takes longer. *reached* "
+        "can exceed 100 % thanks to caches.",
+        "",
+        f"{there[0]}: {there[1] / 1e12:.1f} TB/s and {there[2] / 1e12:.0f} · 10¹² operations/s, not measured. "
+        "To launch a kernel takes some µs, and a step of the decoder has about fifty. The time of the distances is the "
+        "search for candidates in a k-d tree, which the counts leave out.",
     ]
 
 

@@ -261,7 +261,7 @@ def test_the_table_of_cost_and_how_it_grows(tmp_path):
     cost.write(tmp_path, tmp_path / "performance.md", "cpu")
     text = (tmp_path / "performance.md").read_text()
     assert "| 200 | 40 | 0.20 | 0.25 | 1.0 GiB | 1.0 GiB | 2.0 MB |" in text
-    assert "(200, 400, 800: of atoms on straight lines between its states)" in text
+    assert "The points 200, 400, 800 have atoms on straight lines between its states." in text
     assert "fit's seconds grow as states to the power 1.00" in text
     assert "fit's seconds grow as atoms to the power 2.00" in text
     assert "| dims × 4 | 13364 | 10000 | 48 |" in text
@@ -327,7 +327,9 @@ def test_the_tables_of_speed(tmp_path):
     assert "| atoms linear + PyMOL, one process |  | 200 | 1.67 | 0.9300 / 0.9400 |" in text
     assert "| atoms linear + PyMOL, two processes |  | 120 | 1.00 |" in text
     assert "| `fast` | 20.0 and 21.0 | 0.9800 / 0.9700 |" in text and "| 3.00 M | 5.0 MB | 0.200 | 0.125 |" in text
-    assert "4.0 times as long as `fast` for one of many, and 0.30 s in two processes, 2.4 times" in text
+    assert "PyMOL takes 0.50 s for one surface, 4.0 times as long as `fast` for one of many meshes." in text
+    assert "Two PyMOL processes take 0.30 s for each surface, 2.4 times as long." in text
+    assert "`fast`, 0.5 Å, takes 60 s for 400 frames, with the fit. Two PyMOL processes take 120 s." in text
     assert "PyMOL, on A processor," in text
     assert "files of the same bytes (`fast`) and different content (`preview`)" in text
     assert "--quick" not in text
@@ -347,7 +349,8 @@ def test_jitter_compares_the_same_states_and_draws(tmp_path):
     text = (tmp_path / "performance.md").read_text()
     assert "| volume, Å³ | `fast` | 0.0 | 0.0 |" in text
     assert "| volume, Å³ | `fast`, `steady=1` | 4.0 | 0.0 |" in text
-    assert "IoU / NC 0.9500 / 0.9700 there and 0.9300 / 0.9400 between." in text
+    assert "IoU / NC are 0.9500 / 0.9700 at the fitted states and 0.9300 / 0.9400 between." in text
+    assert "the jitter of the volume is 4.0 Å³ with `steady=1` and 0.0 Å³ without" in text
     assert "| volume, Å³ | atoms linear + PyMOL | 16.0 | 0.0 |" in text
     assert "| volume, Å³ | true states + PyMOL |  | 18.0 |" in text
     assert "at the 1 states that have true surfaces on both sides" in text
@@ -366,7 +369,7 @@ def test_all_parts_of_speed_on_a_small_row(tmp_path, monkeypatch):
     monkeypatch.setattr(rows, "quick", lambda _: row)
     fast.main(["--quick", "--device", "cpu", "--folder", str(tmp_path), "--surfaces", str(tmp_path / "made")])
     text = (tmp_path / "performance.md").read_text()
-    for title in ("Fit and mesh", "A movie of 400 frames", "Peers", "What each part is worth", "Jitter"):
+    for title in ("Fit and mesh", "A movie of 400 frames", "Other fields", "Value of each part", "Jitter"):
         assert f"#### {title}" in text
     for name in ablation.VARIANTS:
         assert f"| {name} |" in text
