@@ -5,6 +5,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from conftest import coordinates, put
 from dsr_backend import trainer
 from dsr_backend.config import PRESETS, FitConfig, Preset
 from dsr_backend.surfaces import Surface
@@ -65,11 +66,11 @@ def peptide(count=6):
         cmd.set("cache_mode", 2)
         cmd.flag("exfoliate", "pep", "clear")
         cmd.show_as("surface", "pep")
-        start = cmd.get_coords("pep").astype(float)
+        start = coordinates(cmd, "pep", 1)
         for state in range(1, count + 1):
             atoms = start.copy()
             atoms[:, 0] += 0.008 * (state - 1) * (start[:, 2] - start[:, 2].mean()) ** 2
-            cmd.load_coords(atoms, "pep", 1)
+            put(cmd, "pep", 1, atoms)
             session._cache, session._cache_memory = [], 0
             cmd.get_vrml(1)
             point_count, points, normals, face_count, faces = session._cache[-1][3][:5]

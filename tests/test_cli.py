@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pymol2
 import pytest
-from conftest import ROOT, build_peptide
+from conftest import ROOT, build_peptide, coordinates
 from dsr_backend.errors import RequestError
 
 from pymol_dsr import commands, jobs, settings
@@ -166,8 +166,8 @@ def test_a_fit_from_the_command_line_finds_its_atoms_in_pymol(made, cmd, monkeyp
         points, colors = mesh["points"], mesh["colors"]
     assert {tuple(color) for color in colors.tolist()} == {(255, 0, 0), (0, 0, 255)}
     # Red vertices lie at the red residues, not merely somewhere.
-    red = cmd.get_coords("pep and resi 5-9", 2).mean(axis=0)
-    blue = cmd.get_coords("pep and resi 2-4", 2).mean(axis=0)
+    red = coordinates(cmd, "pep and resi 5-9", 2).mean(axis=0)
+    blue = coordinates(cmd, "pep and resi 2-4", 2).mean(axis=0)
     nearer_red = np.linalg.norm(points - red, axis=1) < np.linalg.norm(points - blue, axis=1)
     assert np.mean(nearer_red == (colors[:, 0] == 255)) > 0.85
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pymol2
 import pytest
-from conftest import ROOT
+from conftest import ROOT, coordinates
 
 pytest.importorskip("MDAnalysis")
 
@@ -60,7 +60,7 @@ def test_atoms_are_those_of_the_selection_in_pymols_order(loaded):
     source = loaded.read("name CA", "160")
     assert (source.states, source.last) == ([160], 160)
     loaded.cmd.load_traj(XTC, "m", state=1)
-    assert np.abs(source.coordinates[160] - loaded.cmd.get_coords("m and name CA", 160)).max() < 1e-3
+    assert np.abs(source.coordinates[160] - coordinates(loaded.cmd, "m and name CA", 160)).max() < 1e-3
 
 
 @pytest.mark.parametrize("name", ["dcd", "trr"])
@@ -73,7 +73,7 @@ def test_other_formats_are_in_angstrom_too(name, tmp_path):
         source = stream.read_source("index 1-50", "3+2", trajectory, _self=session.cmd)
         session.cmd.load_traj(trajectory, "m", state=1, stop=3)
         for state in (3, 2):
-            expected = session.cmd.get_coords("index 1-50", state)
+            expected = coordinates(session.cmd, "index 1-50", state)
             assert np.abs(source.coordinates[state] - expected).max() < 1e-3
 
 
