@@ -6,6 +6,7 @@ python tests/fuzz_frames.py -max_total_time=120 -max_len=4096 -timeout=5 -rss_li
 import io
 import sys
 from pathlib import Path
+from typing import cast
 
 import atheris
 
@@ -19,7 +20,7 @@ def read(data: bytes) -> None:
     # Most bytes are no magic: with it, all else is reached at once.
     stream = io.BufferedReader(io.BytesIO(b"DSR1" + data))
     try:
-        while protocol.read_frame(stream) is not None:
+        while protocol.read_frame(cast(io.BufferedReader, stream)) is not None:
             pass
     except protocol.ProtocolError:
         pass

@@ -5,14 +5,18 @@ import json
 import os
 import time
 import traceback
+from typing import Any
 
 import numpy as np
 from pymol import cmd
 from pymol.Qt import QtCore, QtWidgets
 from PyQt5 import QtTest
 
+# PyQt5's stubs take its static methods for others.
+QTEST: Any = QtTest.QTest
+
 OUT = os.environ["DSR_GUI_OUT"]
-report = {"stalls": {}, "steps": [], "told": {}}
+report: dict[str, Any] = {"stalls": {}, "steps": [], "told": {}}
 last_tick = [time.monotonic()]
 watching = [""]
 
@@ -51,18 +55,18 @@ def until(condition, seconds):
 
 def click(widget):
     assert widget.isVisible() and widget.isEnabled(), widget
-    QtTest.QTest.mouseClick(widget, QtCore.Qt.MouseButton.LeftButton)
+    QTEST.mouseClick(widget, QtCore.Qt.MouseButton.LeftButton)
 
 
 def write(widget, text):
     widget.setFocus()
     widget.selectAll()
-    QtTest.QTest.keyClicks(widget, text)
+    QTEST.keyClicks(widget, text)
 
 
 def typed(line):
-    QtTest.QTest.keyClicks(window().lineedit, line)
-    QtTest.QTest.keyClick(window().lineedit, QtCore.Qt.Key.Key_Return)
+    QTEST.keyClicks(window().lineedit, line)
+    QTEST.keyClick(window().lineedit, QtCore.Qt.Key.Key_Return)
 
 
 def picture(name):
@@ -203,7 +207,7 @@ def fitted(panel, jobs, entry):
 def played(panel, jobs):
     """The surface follows time, level, smoothing and colour; what is dragged past is not waited for."""
     play = panel.play
-    drawn = []
+    drawn: list[Any] = []
     play.live.shown.connect(drawn.append)
 
     def rests():
@@ -361,7 +365,7 @@ def reloaded(panel, jobs):
     fits = panel.fits
     # Live colours by values, of a fit that goes and comes again.
     panel.tabs.setCurrentWidget(panel.play)
-    drawn = []
+    drawn: list[Any] = []
     panel.play.live.shown.connect(drawn.append)
     panel.play.color.setCurrentIndex(panel.play.color.findText("by motion"))
     panel.play.time.setValue(250)
@@ -410,7 +414,7 @@ def in_a_family(panel, jobs):
     yield from until(lambda: size("fam_live")[0] < whole[0] - 3.0, 20)
     play.towards.setCurrentIndex(1)
     assert play.share.isEnabled()
-    seen = []
+    seen: list[Any] = []
     play.live.shown.connect(seen.append)
     yield from until(lambda: seen and seen[-1].wish.which.get("share") == 0.5, 20)
     picture("family.png")

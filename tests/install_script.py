@@ -7,14 +7,18 @@ import json
 import os
 import time
 import traceback
+from typing import Any
 
 from pymol import cmd, plugins
 from pymol.Qt import QtCore, QtWidgets
 from PyQt5 import QtTest
 
+# PyQt5's stubs take its static methods for others.
+QTEST: Any = QtTest.QTest
+
 OUT = os.environ["DSR_GUI_OUT"]
 STEP = os.environ["DSR_STEP"]
-report = {"steps": []}
+report: dict[str, Any] = {"steps": []}
 
 
 def window():
@@ -32,8 +36,8 @@ def until(condition, seconds):
 
 
 def typed(line):
-    QtTest.QTest.keyClicks(window().lineedit, line)
-    QtTest.QTest.keyClick(window().lineedit, QtCore.Qt.Key.Key_Return)
+    QTEST.keyClicks(window().lineedit, line)
+    QTEST.keyClick(window().lineedit, QtCore.Qt.Key.Key_Return)
 
 
 def picture(name):

@@ -177,6 +177,12 @@ def worker(patience: str = "1") -> None:
         def status(self) -> dict[str, Any]:
             return {"bench": {"phase": "ready", "fraction": 1.0, "loss": float("nan"), "released": self.released}}
 
+        def detached(self) -> dict[str, Any]:
+            return {}
+
+        def stop(self, name: Any) -> bool:
+            return False
+
         def interrupted(self) -> dict[str, Any]:
             return {}
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ for _package in ("torch", "distributed", "cryptography"):
 
 from conftest import ROOT  # noqa: E402
 from dsr_backend import batch, checkpoint, cli, surfaces  # noqa: E402
+from dsr_backend.field import Field  # noqa: E402
 from shapes import ball, cloud  # noqa: E402
 
 ENVIRONMENT = {
@@ -115,9 +117,10 @@ def test_one_is_fitted_scored_and_not_fitted_again(data, tmp_path, monkeypatch):
         and (row.fitted, row.scored, row.atoms) == (2, 2, 40)
         and (row.threads, row.device) == (1, "cpu")
     )
-    assert row.iou_fitted > 0.95 and 0.9 < row.iou_held_out <= 1 and row.nc_held_out > 0.9
+    scores: Any = row
+    assert scores.iou_fitted > 0.95 and 0.9 < scores.iou_held_out <= 1 and scores.nc_held_out > 0.9
     assert row.mb == pytest.approx((tmp_path / "a.dsr").stat().st_size / 1e6, abs=1e-3)
-    assert checkpoint.load(tmp_path / "a.dsr").states == [1, 3]
+    assert fitted(tmp_path / "a.dsr").states == [1, 3]
 
     # As the table has it, all text.
     batch._write_summary(tmp_path / "summary.csv", {"a": row}, [job])
@@ -151,7 +154,7 @@ def test_a_failure_stops_nothing(data, tmp_path):
     assert "summary.csv: 1 of 2 fitted\nfailed: cut: " in out and "is not a whole .npz file" in out
     rows = summary(tmp_path / "fits")
     assert list(rows) == ["cut", "whole"] and rows["whole"]["threads"] == str(threads_each(1))
-    assert checkpoint.load(tmp_path / "fits" / "whole.dsr").states == [1, 3]
+    assert fitted(tmp_path / "fits" / "whole.dsr").states == [1, 3]
 
 
 @pytest.mark.slow
@@ -173,7 +176,7 @@ def test_ctrl_c_leaves_a_batch_that_goes_on(data, tmp_path):
     assert not running(process.pid)
     rows = summary(tmp_path / "fits")
     finished = {name for name, row in rows.items() if not row["failed"]}
-    assert finished and all(checkpoint.load(tmp_path / "fits" / f"{name}.dsr").states == [1, 3] for name in finished)
+    assert finished and all(fitted(tmp_path / "fits" / f"{name}.dsr").states == [1, 3] for name in finished)
     assert not list((tmp_path / "fits").glob("*.part"))
 
     process = started(data, "--out", tmp_path / "fits", "--workers", "2", "--device", "cpu")
@@ -280,3 +283,10 @@ def running(group):
             return False
         time.sleep(0.1)
     return True
+
+
+def fitted(path):
+    """The field in a file, which is no family's."""
+    found = checkpoint.load(path)
+    assert isinstance(found, Field)
+    return found

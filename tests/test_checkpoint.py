@@ -7,6 +7,7 @@ import struct
 import tracemalloc
 import zlib
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,7 +100,7 @@ def same(one, other, times=(1.0, 1.5, 3.0, 4.0)):
 
 
 def test_a_field_comes_back_bit_for_bit(field, data):
-    back = from_bytes(data)
+    back: Any = from_bytes(data)
     same(field, back)
     assert back.report == field.report
     assert (back.smooth, back.smooth_beyond, back.lift) == (field.smooth, field.smooth_beyond, field.lift)
@@ -114,7 +115,7 @@ def test_a_field_comes_back_bit_for_bit(field, data):
 def test_the_caller_s_bytes_are_not_shared_with_the_field(data):
     """A field goes on when the message it came in is gone."""
     message = bytearray(data)
-    back = from_bytes(bytes(message))
+    back: Any = from_bytes(bytes(message))
     before = mesh(back, 1.0).points
     message[:] = bytes(len(message))
     np.testing.assert_array_equal(mesh(back, 1.0).points, before)
@@ -143,7 +144,7 @@ def test_many_states_in_few_modes():
 
 def test_a_file_of_the_first_version_is_read_and_written_anew(field, data):
     first = old(data)
-    back = from_bytes(first)
+    back: Any = from_bytes(first)
     assert torch.equal(back.fine.modes, parts(first)[0]["fine_modes"].float())
     # Away from the states it had no lift.
     np.testing.assert_allclose(mesh(back, 1.0).area, mesh(field, 1.0).area, rtol=1e-4)
@@ -194,9 +195,9 @@ def fast_family(field):
     """Two trajectories that differ in place, states and code; a decoder that takes a code."""
     torch.manual_seed(0)
     far = fit([moved(surface, translation=(50.0, 0.0, 0.0), state=2 * surface.state) for surface in peptide()[:2]])
-    decoder = Decoder(field.static.shape[1] + 5 + 8, 24).requires_grad_(False)
+    decoder: Any = Decoder(field.static.shape[1] + 5 + 8, 24).requires_grad_(False)
     decoder.layers[-1].weight.normal_(0.0, 0.05)
-    coded = []
+    coded: list[Any] = []
     for one in (field, far):
         coded.append(
             FastField(
@@ -216,7 +217,7 @@ def paper_family():
 @pytest.mark.parametrize("atoms", [True, False])
 def test_a_network_comes_back_bit_for_bit(atoms):
     one = paper_field(atoms=atoms)
-    back = from_bytes(to_bytes(one))
+    back: Any = from_bytes(to_bytes(one))
     same(one, back)
     assert isinstance(back, PaperField) and back.scale == one.scale and back.report == one.report
     assert not any(parameter.requires_grad for parameter in back.network.parameters())
@@ -226,7 +227,7 @@ def test_a_network_comes_back_bit_for_bit(atoms):
 def test_a_family_comes_back_and_its_members_share_one_network(kind, request, path):
     given = request.getfixturevalue(kind)
     save(given, path)
-    back = load(path)
+    back: Any = load(path)
     assert isinstance(back, Family) and list(back.members) == list(given.members)
     assert back.report == given.report
     for name, member in given.members.items():
@@ -612,7 +613,7 @@ def test_a_damaged_file_falls_back_to_the_one_before_and_says_so(field, data, pa
     save(field, path)
     save(field, path)
     path.write_bytes(data[:-10])
-    back = load(path)
+    back: Any = load(path)
     same(field, back, (1.5,))
     assert back.report["loaded_from"].startswith(f"{path}.previous, since {path} is damaged:")
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pymol2
@@ -327,7 +328,8 @@ def test_nodes_along_the_longest_side(made, here, tmp_path):
     """Any resolution, from the coarsest to the finest that the paper shows."""
     from dsr_backend import checkpoint
 
-    low, high = checkpoint.load(made / "pep.dsr").at(2.0).box
+    field: Any = checkpoint.load(made / "pep.dsr")
+    low, high = field.at(2.0).box
     counts = []
     for nodes in (32, 64, 256):
         here("mesh", made / "pep.dsr", "--time", "2", "--nodes", nodes, "-o", tmp_path / "a.npz")

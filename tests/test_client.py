@@ -297,7 +297,7 @@ def test_a_fault_in_the_event_handler_costs_nothing(
     connect: Callable[..., Backend], capsys: pytest.CaptureFixture[str]
 ) -> None:
     backend = connect("worker")
-    backend._on_event = lambda name, params, arrays: 1 / 0  # type: ignore[assignment,misc]
+    backend._on_event = lambda name, params, arrays: 1 / 0  # type: ignore[assignment]
     backend.start()
     backend.call("work", {"seconds": 0}, timeout=10)
     assert "ZeroDivisionError" in capsys.readouterr().err
@@ -397,9 +397,7 @@ def test_a_job_that_changes_something_is_alone(bench: Backend) -> None:
     alone.cancel()
     wait_for(lambda: len(log_of(bench).named("log")) == 3)
     after.cancel()
-    assert [failure(lambda call=call: call.result(timeout=2)).code for call in (before, alone, after)] == [
-        "cancelled"
-    ] * 3
+    assert [failure(partial(call.result, timeout=2)).code for call in (before, alone, after)] == ["cancelled"] * 3
 
 
 def test_one_of_two_at_a_time_is_cancelled_alone(bench: Backend) -> None:
@@ -416,7 +414,7 @@ def test_close_cancels_those_that_run_at_once(bench: Backend) -> None:
     began = time.monotonic()
     bench.close()
     assert time.monotonic() - began < 3
-    assert {failure(lambda call=call: call.result(timeout=1)).code for call in calls} == {"cancelled"}
+    assert {failure(partial(call.result, timeout=1)).code for call in calls} == {"cancelled"}
 
 
 def test_a_job_that_finishes_in_spite_of_cancel_is_still_cancelled(bench: Backend) -> None:
@@ -774,14 +772,15 @@ def test_a_small_fit_from_surfaces_to_files(connect: Callable[..., Backend], tmp
     _, files = backend.call("export", movie, {"colors": np.ones((6, 3), "<f4"), "matrix": matrix}, timeout=60)
     assert files["file"].tobytes().startswith(b"glTF")
     assert all(b'"time":%s}' % time in files["file"].tobytes() for time in (b"1.0", b"1.5", b"4.0"))
-    for wrong, text in [
+    faults: list[tuple[dict[str, Any], str]] = [
         ({"format": "ply"}, "only a glb holds several times, not a ply: ask for one at a time"),
         ({"times": []}, "export needs times as a list of numbers, got []"),
         ({"times": [1, "2"]}, "export needs times as finite numbers, got '2' among them"),
         ({"fps": 0}, "fps must be above 0, got 0"),
         ({"binary": 1}, "export needs binary as true or false, got 1"),
-    ]:
-        error = failure(lambda wrong=wrong: backend.call("export", {**movie, **wrong}, timeout=60))
+    ]
+    for wrong, text in faults:
+        error = failure(partial(backend.call, "export", {**movie, **wrong}, timeout=60))
         assert (error.code, text in error.message) == ("bad-request", True), error.message
     error = failure(lambda: backend.call("mesh", {"fit": "small", "time": 2, "resolution": 0}, timeout=60))
     assert (error.code, "resolution" in error.message) == ("bad-request", True)
@@ -887,14 +886,14 @@ def test_the_setting_comes_first(bare: Path, monkeypatch: pytest.MonkeyPatch) ->
     own = [str(srun), "--unbuffered", "-n", "1", "dsr-backend", "serve"]
     assert find_command("srun -n 1 'dsr-backend' serve") == own
     assert find_command("srun /opt/dsr-backend") == [str(srun), "--unbuffered", "/opt/dsr-backend", "serve"]
-    own = "srun -n 1 --unbuffered dsr-backend serve"
-    assert find_command(own) == [str(srun), *own.split()[1:]]
+    theirs = "srun -n 1 --unbuffered dsr-backend serve"
+    assert find_command(theirs) == [str(srun), *theirs.split()[1:]]
     alive = ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
     assert find_command("ssh -T gpu01 dsr-backend") == [str(ssh), *alive, "-T", "gpu01", "dsr-backend", "serve"]
     beyond = "ssh -T login srun python -u -m dsr_backend serve"
     assert find_command(beyond)[-7:] == ["srun", "--unbuffered", "python", "-u", "-m", "dsr_backend", "serve"]
-    own = "ssh -o ServerAliveInterval=60 gpu01 dsr-backend serve"
-    assert find_command(own) == [str(ssh), *own.split()[1:]]
+    theirs = "ssh -o ServerAliveInterval=60 gpu01 dsr-backend serve"
+    assert find_command(theirs) == [str(ssh), *theirs.split()[1:]]
     assert find_command("srun 'a b' $HOME;ls") == [str(srun), "--unbuffered", "a b", "$HOME;ls"]
     monkeypatch.setenv("HOME", str(bare))
     assert find_command("~/srun gpu01") == [str(srun), "--unbuffered", "gpu01"]

@@ -1,5 +1,7 @@
 """States at uneven times: the clock itself, and fits that go by it."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from dsr_backend import checkpoint
@@ -48,7 +50,8 @@ def test_times_that_tell_no_order_are_refused(times, message):
 def test_config_takes_times_over_the_wire_and_refuses_others():
     config = FitConfig.from_json({"times": [0, 1, 4]})
     assert config.times == (0.0, 1.0, 4.0) and FitConfig.from_json(config.to_json()) == config
-    for wrong in ("0 1 2", [0, "1"], [0, True], 5):
+    faults: list[Any] = ["0 1 2", [0, "1"], [0, True], 5]
+    for wrong in faults:
         with pytest.raises(ValueError, match="times must be a list of numbers"):
             FitConfig(times=wrong)
     with pytest.raises(ValueError, match="there are 3 times, one for each state, and none for state 4"):
@@ -79,10 +82,11 @@ def test_velocities_are_per_state(timed):
 
 def test_a_file_keeps_the_times(timed, tmp_path):
     checkpoint.save(timed, tmp_path / "timed.dsr")
-    again = checkpoint.load(tmp_path / "timed.dsr")
+    again: Any = checkpoint.load(tmp_path / "timed.dsr")
     assert again.clock.times == NANOSECONDS and again.states == timed.states
     np.testing.assert_array_equal(mesh(again, 3.5).points, mesh(timed, 3.5).points)
-    assert checkpoint.from_bytes(checkpoint.to_bytes(fit([ball(1)]))).clock is None
+    even: Any = checkpoint.from_bytes(checkpoint.to_bytes(fit([ball(1)])))
+    assert even.clock is None
 
 
 def test_the_paper_goes_by_its_clock_too():

@@ -207,7 +207,7 @@ def movie(cmd, monkeypatch):
 
     def answers():
         for at in TIMES:
-            points = np.concatenate([CORNERS, CORNERS + np.float32([4, 0, 0])]) + np.float32(0.1 * at)
+            points = np.concatenate([CORNERS, CORNERS + np.array([4, 0, 0], np.float32)]) + np.float32(0.1 * at)
             near = np.repeat([[0, 1], [1, 0]], 6, axis=0).astype(np.int32)
             shares = np.tile(np.array([1, 0], np.float32), (12, 1))
             arrays = {
@@ -435,9 +435,9 @@ def test_motion_of_a_fit_without_new_meshes(backend, monkeypatch, capfd):  # noq
     np.testing.assert_allclose([dark, light], colors.VIRIDIS[[0, -1]], atol=0.02)
 
     # A velocity is the same with a mesh and alone.
-    _, mesh = jobs.jobs.ask(movie.fit, "mesh", {"time": 2.0, "resolution": 1.0, "motion": True})
-    _, alone = jobs.jobs.ask(movie.fit, "paint", {"time": 2.0}, {"points": mesh["points"]})
-    np.testing.assert_allclose(alone["velocity"], mesh["velocity"], atol=1e-5)
+    _, one = jobs.jobs.ask(movie.fit, "mesh", {"time": 2.0, "resolution": 1.0, "motion": True})
+    _, alone = jobs.jobs.ask(movie.fit, "paint", {"time": 2.0}, {"points": one["points"]})
+    np.testing.assert_allclose(alone["velocity"], one["velocity"], atol=1e-5)
     with pytest.raises(BackendError, match=r"paint needs points as f4 N x 3, got \[4, 2\]"):
         jobs.jobs.ask(movie.fit, "paint", {"time": 2.0}, {"points": np.zeros((4, 2), np.float32)})
 

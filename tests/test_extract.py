@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -343,7 +344,7 @@ def test_coordinates_that_are_no_numbers(peptide, value):
     xyz = coordinates(peptide, "pep", 4)
     xyz[7, 1] = value
     put(peptide, "pep", 4, xyz)
-    identity = []
+    identity: list[Any] = []
     peptide.iterate("index 8", "identity.append(ID)", space={"identity": identity})
     line = refused(peptide, "pep")
     assert line.startswith(f"state 4: atom id {identity[0]} ")

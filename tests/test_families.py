@@ -53,7 +53,7 @@ class Wire:
         self.events.append((name, params))
 
     def job(self, method: str, params: dict[str, Any], arrays: Any = None) -> Job:
-        return Job(1, method, params, arrays or {}, self)  # type: ignore[arg-type]
+        return Job(1, method, params, arrays or {}, self)
 
     def call(self, method: str, arrays: Any = None, **params: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         # As JSON would bring it.

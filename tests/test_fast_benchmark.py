@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,7 +129,7 @@ def test_a_lookups_gradient_is_torchs_own():
 
 def test_the_hash_grid_is_continuous_across_cells_and_depends_on_all_of_x_and_t():
     torch.manual_seed(0)
-    network = hashgrid.HashGrid(torch.zeros(3), torch.full((3,), 30.0), 60_000).requires_grad_(False)
+    network: Any = hashgrid.HashGrid(torch.zeros(3), torch.full((3,), 30.0), 60_000).requires_grad_(False)
     network.table.normal_()
     # The MLP knows the time too; here the tables alone say it.
     network.mlp[0].weight[:, -1] = 0.0
@@ -164,7 +165,7 @@ def test_every_variant_is_a_field_whose_surface_is_near_the_truth(bent):
 
 def test_without_a_part_that_part_is_gone(bent):
     assert ablation.without_motion(bent).motion.atoms is None
-    still = ablation.without_mlp(bent)
+    still: Any = ablation.without_mlp(bent)
     assert float(still.decoder(torch.randn(50, still.decoder.layers[0].in_features)).abs().max()) == 0.0
     one = ablation.few_modes(bent, 1)
     assert (one.coarse.modes.shape[0], one.fine.modes.shape[0]) == (1, 1)
@@ -249,7 +250,7 @@ def kept_cost(folder, name, point, **found):
 
 def test_the_table_of_cost_and_how_it_grows(tmp_path):
     for states in (100, 200, 400, 800):
-        point = {"what": "fit", "trajectory": "trpcage", "count": states, "copies": 1}
+        point: dict[str, Any] = {"what": "fit", "trajectory": "trpcage", "count": states, "copies": 1}
         many = states > 170
         kept_cost(tmp_path, f"s{states}", point, states=states, between=many, atoms=304, fit_seconds=0.2 * states)
     for copies, seconds in ((1, 3.0), (4, 48.0)):

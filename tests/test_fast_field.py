@@ -1,5 +1,7 @@
 """The field `fast` put together by hand: modes, band and halo, features, continuity, what lies outside."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -33,7 +35,7 @@ def field(states=2, seed=0, trained=True, atoms=None, smooth_fine=False):
     fine = Modes.of(random(states, band.count) * (0.0 if smooth_fine else 1.0), 32)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        decoder = Decoder(FIXED - 1 + 2, 8)
+        decoder: Any = Decoder(FIXED - 1 + 2, 8)
         if trained:
             torch.nn.init.normal_(decoder.layers[-1].weight)
     return FastField(

@@ -487,7 +487,7 @@ def test_the_table_is_of_all_numbers(with_all: Any) -> None:
 def test_each_number_is_held_against_its_range(with_all: Any, name: str) -> None:
     """Just past either end, and far past, and as what no number is; in files of each format and kind."""
     least, most = checkpoint.RANGES[name]
-    beyond = [least - max(1e-3 * abs(least), 1e-12), most + 1e-3 * abs(most), -1e30, 1e30]
+    beyond: list[Any] = [least - max(1e-3 * abs(least), 1e-12), most + 1e-3 * abs(most), -1e30, 1e30]
     beyond += [float("nan"), float("inf"), -float("inf")]
     if not name.startswith("motion."):
         beyond += [int("9" * 401), -int("9" * 30), True, "1", [1], {}]

@@ -251,6 +251,8 @@ def test_the_backend_setting_meets_no_shell(tmp_path, monkeypatch):
     assert process.wait(10)
     assert process.stderr_tail() == command[1:]
     process.stop(lambda: None, lambda: None, 0.0)
+    for stream in (process.stdin, process.stdout):
+        stream.close()
     assert os.listdir() == [program.name]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from conftest import idtf_points
@@ -130,7 +132,7 @@ def test_toward_the_camera_is_what_comes_nearer(peptide):
 
 
 def test_one_object_a_level_in_a_group_coloured_and_seen_through(peptide, molecule):
-    said = []
+    said: list[Any] = []
     peptide.set("transparency_mode", 2)
     names = show(peptide, molecule, {-1.0: ball(3), 0.0: ball(4), 2.0: ball(6)}, said)
     assert names == ["nest_-1", "nest_0", "nest_+2"]
@@ -167,7 +169,7 @@ def test_cut_through_the_middle_of_them_all(peptide, molecule):
 
 
 def test_an_empty_level_is_said_and_the_rest_loads(peptide, molecule):
-    said = []
+    said: list[Any] = []
     assert show(peptide, molecule, {-9.0: NOTHING, 0.0: ball(4)}, said) == ["nest_0"]
     assert said == ["level -9 is empty at this time; the others are there"]
     with pytest.raises(SceneError, match="levels -9, 40 are empty"):

@@ -1,5 +1,7 @@
 """What a surface measures: areas, volumes and pockets of balls, whose answers are known."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from dsr_backend import measures, mesher
@@ -172,7 +174,7 @@ def test_it_can_be_cancelled_to_the_end(pair, mask):
     for after in (0, count - 1):
         asked.clear()
         with pytest.raises(Cancelled):
-            measure(pair, 2.0, **what, cancelled=lambda after=after: later(after))
+            measure(pair, 2.0, **what, cancelled=partial(later, after))
 
 
 def test_the_wire_method_gives_the_same(pair):

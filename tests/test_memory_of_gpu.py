@@ -1,5 +1,7 @@
 """A GPU whose memory does not last: a smaller chunk once, then the message."""
 
+from typing import Any
+
 import pytest
 import torch
 from dsr_backend import field as fields
@@ -22,7 +24,7 @@ def short_of(limit, taken):
 
 
 def test_an_eighth_of_the_chunk_is_tried_once():
-    taken = []
+    taken: list[Any] = []
     assert in_memory(short_of(100, taken), 800) == 100
     assert in_memory(short_of(1000, taken), 800) == 800
     assert taken == [800, 100, 800]

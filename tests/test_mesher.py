@@ -363,7 +363,7 @@ def test_cancelling_stops_the_mesh_and_the_grid(polls, monkeypatch):
 
 def with_a_ghost(reach):
     """A ball around its atoms, and another where there are none."""
-    field = balls(SPHERE, ((14.0, 0.0, 0.0), 3.0), atoms=np.float32([[0, 0, 0], [4, 0, 0], [-4, 0, 0]]))
+    field = balls(SPHERE, ((14.0, 0.0, 0.0), 3.0), atoms=np.array([[0, 0, 0], [4, 0, 0], [-4, 0, 0]], np.float32))
     # As one piece, which no island is.
     two = field.formula
     field.formula = lambda x: torch.minimum(two(x), (x[:, 1:].norm(dim=1) - 1.5).clamp_min((x[:, 0] - 9).abs() - 5))
@@ -391,7 +391,7 @@ def test_grids_are_held_too():
 
 
 def test_level_sets_may_be_that_much_farther_out():
-    field = balls(SPHERE, atoms=np.float32([[0, 0, 0]]))
+    field = balls(SPHERE, atoms=np.array([[0, 0, 0]], np.float32))
     field.reach = 6.0
     plain = mesh(field, 1.0, level=3.0)
     assert np.abs(np.linalg.norm(plain.points, axis=1) - 9.0).max() < 0.02

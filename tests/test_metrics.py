@@ -1,5 +1,7 @@
 """Metrics against closed forms, against libigl and brute force, and on what is not a mesh."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from dsr_backend.metrics import (
@@ -19,7 +21,7 @@ from scipy.spatial import ConvexHull, Delaunay
 UNIT = Frame(np.zeros(3), 1.0)
 
 
-def sphere(radius=1.0, centre=(0.0, 0.0, 0.0), subdivisions=5):
+def sphere(radius=1.0, centre=(0.0, 0.0, 0.0), subdivisions=5) -> tuple[Any, Any, Any]:
     """Icosphere: points, normals, faces; every vertex on the sphere."""
     golden = (1 + 5**0.5) / 2
     points = np.array([p for a in (-1, 1) for b in (-golden, golden) for p in ((0, a, b), (a, b, 0), (b, 0, a))])
@@ -37,7 +39,7 @@ def sphere(radius=1.0, centre=(0.0, 0.0, 0.0), subdivisions=5):
     return normals * radius + centre, normals, faces.astype(np.int32)
 
 
-def box(low, high):
+def box(low, high) -> tuple[Any, Any]:
     """Twelve triangles of an axis-aligned box."""
     points = np.array([[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])])
     return points, ConvexHull(points).simplices.astype(np.int32)
@@ -364,7 +366,7 @@ def test_a_prediction_without_area_scores_nothing(points, faces):
 )
 def test_a_malformed_mesh_is_refused_on_either_side(change, message):
     mesh = sphere(0.8, subdivisions=2)
-    broken = change(*mesh)
+    broken: tuple[Any, Any, Any] = change(*mesh)
     with pytest.raises(ValueError, match=message):
         Reference(*broken, UNIT)
     with pytest.raises(ValueError, match=message):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,7 +224,7 @@ def test_the_camera_follows_a_tumbling_molecule(plugin, tmp_path):
 
 def test_the_time_stands_in_the_corner_and_in_no_selection_of_molecules(plugin, tmp_path):
     commands.dsr_movie("fit", "3-6", overlay=1, triangles=2000, _self=plugin)
-    labels = []
+    labels: list[Any] = []
     plugin.iterate("fit_time", "labels.append(label)", space={"labels": labels})
     assert [text for text in labels if text][:3] == ["state 3", "state 4", "state 5"]
     # Five states are too few to expect an error from.

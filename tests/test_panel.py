@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def wish(**more):
 
 
 def test_the_resolution_that_keeps_up():
-    engine = SimpleNamespace(fine=live.Pace(20_000, 1, 1, 10**6), coarse=live.Pace(5_000, 1, 1, 10**6))
+    engine: Any = SimpleNamespace(fine=live.Pace(20_000, 1, 1, 10**6), coarse=live.Pace(5_000, 1, 1, 10**6))
     spacing = lambda **more: live.Live._spacing(engine, wish(**more))  # noqa: E731
     # As many triangles as the pace allows, of 2.9 in each square of the spacing.
     assert spacing()["resolution"] == pytest.approx(math.sqrt(2.9 * 10_000 / 20_000))

@@ -71,7 +71,7 @@ def some_network(seed=0, width=24, layers=4, latent=5):
     network = Network(width, layers, latent).double()
     with torch.no_grad():
         for weight in network.parameters():
-            weight += 0.1 * torch.randn_like(weight)
+            weight.add_(0.1 * torch.randn_like(weight))
     return network
 
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def test_as_many_at_once_as_there_are_threads_with_one_torch_thread_each():
 
 
 def test_work_stays_near_what_is_taken():
-    begun = []
+    begun: list[Any] = []
     results = in_order(begun.append, 100, 2)
     next(results)
     time.sleep(0.05)

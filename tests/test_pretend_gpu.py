@@ -4,7 +4,9 @@ import copy
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -184,7 +186,7 @@ def test_distances_and_samples(gpu):
     torch.testing.assert_close(there.normals.cpu(), here.normals, rtol=0.0, atol=1e-6)
     x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * 5.0
     torch.testing.assert_close(there.signed_distance(x.to(DEVICE)).cpu(), here.signed_distance(x))
-    of = {"density": 3.0, "sigmas": (0.3, 1.0), "uniform_share": 0.1, "clearance": 8.0, "seed": 1}
+    of: dict[str, Any] = {"density": 3.0, "sigmas": (0.3, 1.0), "uniform_share": 0.1, "clearance": 8.0, "seed": 1}
     mine, others = draw(surface, **of, device=CPU), draw(surface, **of, device=DEVICE)
     torch.testing.assert_close(others.points.cpu(), mine.points)
     torch.testing.assert_close(others.distance.cpu(), mine.distance)
@@ -206,7 +208,7 @@ def fitted():
         here = trainer.fit(SURFACES, config("cpu"))
         early = trainer.Early(config())
         for surface in SURFACES:
-            early.add(0, surface.state, lambda surface=surface: surface)
+            early.add(0, surface.state, partial(lambda one: one, surface))
         watched = []
         there = trainer.fit(
             SURFACES, config(), watch=lambda field: watched.append(mesh(field, 2.5, resolution=1.5).volume), early=early
@@ -266,8 +268,9 @@ def test_meshes_grids_and_velocities(gpu, fitted):
 def test_a_file_is_of_no_device(gpu, fitted):
     here, there = fitted
     data = checkpoint.to_bytes(there)
-    assert checkpoint.from_bytes(data, "cpu").device == CPU
-    agree(checkpoint.from_bytes(data, "cpu"), there, atol=1e-6)
+    again: Any = checkpoint.from_bytes(data, "cpu")
+    assert again.device == CPU
+    agree(again, there, atol=1e-6)
     agree(here, checkpoint.from_bytes(checkpoint.to_bytes(here), "cuda"), atol=1e-6)
 
 
@@ -280,7 +283,7 @@ def test_samples_that_are_too_many_for_the_device(gpu, monkeypatch):
         agree(here, trainer.fit(SURFACES[:4], config(smooth=1.0)), times=(3.4,))
         early = trainer.Early(config(smooth=1.0))
         for surface in SURFACES[:4]:
-            early.add(0, surface.state, lambda surface=surface: surface)
+            early.add(0, surface.state, partial(lambda one: one, surface))
         agree(here, trainer.fit(SURFACES[:4], config(smooth=1.0), early=early), times=(3.4,))
         early.close()
 
@@ -294,7 +297,8 @@ def test_families_of_preset_fast(gpu):
             for family, device in ((here, "cpu"), (there, "cuda"))
         )
         agree(mine, others, times=(7.5,))
-    agree(here.member("last"), checkpoint.from_bytes(checkpoint.to_bytes(there), "cuda").member("last"), times=(4.5,))
+    again: Any = checkpoint.from_bytes(checkpoint.to_bytes(there), "cuda")
+    agree(here.member("last"), again.member("last"), times=(4.5,))
 
 
 # A GPU draws other random numbers for preset `paper`, so that only fits of one device can be compared.
@@ -303,7 +307,7 @@ def test_families_of_preset_fast(gpu):
 def test_preset_paper(gpu):
     field = trainer.fit(SURFACES[:4], config(preset="paper"))
     x = torch.randn(100, 3, device=DEVICE) * 6.0
-    again = checkpoint.from_bytes(checkpoint.to_bytes(field), "cuda")
+    again: Any = checkpoint.from_bytes(checkpoint.to_bytes(field), "cuda")
     assert torch.equal(again.at(2.5).distance(x), field.at(2.5).distance(x))
     agree(checkpoint.from_bytes(checkpoint.to_bytes(field), "cpu"), field, times=(2.5, 5.0), atol=1e-4)
     assert mesh(field, 2.0, resolution=1.0).volume > 0.0
@@ -311,9 +315,10 @@ def test_preset_paper(gpu):
 
 def test_families_of_preset_paper(gpu):
     family = trainer.fit_family(PARTS, config(preset="paper"))
-    found = trainer.fit_member(family, SURFACES[6:9], config(preset="paper"))
-    frozen = trainer.fit_member(family, SURFACES[6:9], config(preset="paper"), frozen=True)
-    known = family.member("first").network.state_dict()
+    found: Any = trainer.fit_member(family, SURFACES[6:9], config(preset="paper"))
+    frozen: Any = trainer.fit_member(family, SURFACES[6:9], config(preset="paper"), frozen=True)
+    first: Any = family.member("first")
+    known = first.network.state_dict()
     assert all(torch.equal(value, frozen.network.state_dict()[name]) for name, value in known.items())
     assert not torch.equal(found.z, frozen.z)
     assert family.between("first", "last", 0.5).at(2.0).distance(torch.zeros(2, 3, device=DEVICE)).shape == (2,)
@@ -322,7 +327,7 @@ def test_families_of_preset_paper(gpu):
 def test_a_training_goes_on_where_it_was(gpu, tmp_path):
     whole = trainer.fit(SURFACES[:4], config(preset="paper"))
     looks = iter(range(100))
-    told = []
+    told: list[Any] = []
 
     def interrupted():
         return next(looks) > 18

@@ -236,7 +236,8 @@ def test_only_the_newest_is_loaded(peptide):
     time.sleep(0.2)
     assert loaded(shown, peptide).max() == pytest.approx(21.0)
     # One that was overtaken on the way comes too late.
-    shown._show(1, scene.cgo_floats(*(triangle(50.0)[key] for key in ("points", "normals", "faces")), None))
+    late = triangle(50.0)
+    shown._show(1, scene.cgo_floats(late["points"], late["normals"], late["faces"], None))
     assert loaded(shown, peptide).max() == pytest.approx(21.0)
     shown.end()
     assert "a_preview" not in peptide.get_names()

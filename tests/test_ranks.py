@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,8 @@ def assert_same(one, other, within):
     near = direction / direction.norm(dim=1, keepdim=True) * (5.9 + 0.5 * torch.randn(3000, 1, generator=generator))
     near[:, 0] += 1.5
     for name in ("fast.dsr", "paper.dsr"):
-        a, b = checkpoint.load(one / name), checkpoint.load(other / name)
+        a: Any = checkpoint.load(one / name)
+        b: Any = checkpoint.load(other / name)
         assert a.states == b.states == [1, 2, 3, 4, 5]
         for time in (1.0, 2.5, 5.0, 6.0):
             off = (a.at(time).distance(near) - b.at(time).distance(near)).abs()

@@ -155,7 +155,8 @@ def test_without_resume_a_checkpoint_is_not_looked_at(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "foreign", "gone"])
 def test_the_checkpoint_before_takes_the_place_of_a_damaged_one(damage: str, tmp_path: Path) -> None:
-    path, said = tmp_path / "training.safetensors", []
+    path = tmp_path / "training.safetensors"
+    said: list[str] = []
     kept = training.Training(path, False)
     for step in (10, 20):
         kept.save({"z": torch.full((50,), float(step))}, {"step": step, "about": {"of": "this"}})
@@ -349,7 +350,8 @@ def test_a_training_goes_on_with_the_disk_full(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    path, said = tmp_path / "training.safetensors", []
+    path = tmp_path / "training.safetensors"
+    said: list[str] = []
     tensors = {"z": torch.zeros(3)}
     kept = training.Training(path, False, said.append)
     kept.save(tensors, {"step": 10, "about": {}})
@@ -720,7 +722,8 @@ def test_what_can_not_go_on_is_said_in_a_line(plugin: Any) -> None:
 
 def test_two_backends_do_not_share_a_fit(tmp_path: Path) -> None:
     """The second is refused while the first lives and has it open, and takes it up from then on."""
-    folder, said = tmp_path / "a.surfaces", []
+    folder = tmp_path / "a.surfaces"
+    said: list[str] = []
     about: dict[str, Any] = {"source": {}}
     first = Aside(folder, about, 1, False, said.append)
     first.put(0, balls()[0])

@@ -19,6 +19,7 @@ import threading
 import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -533,7 +534,7 @@ def sent_by_another_pymol(words):
 
 def until(plugin, name, words, seconds=30.0):
     """Ask as a user does, until it says so."""
-    lines = []
+    lines: list[Any] = []
 
     def says():
         lines[:] = commands.dsr_status(name, _self=plugin)

@@ -1,5 +1,7 @@
 """Exact signed distances against closed forms and libigl, and how training samples are spread."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,7 @@ def outward_hull(points):
     return faces
 
 
-def cube():
+def cube() -> tuple[Any, Any]:
     points = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
     return points, outward_hull(points)
 

@@ -4,6 +4,8 @@ fault.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from conftest import coordinates, idtf_points
@@ -125,7 +127,7 @@ def test_fractional_times_bring_the_atoms_along(peptide, fitted):
         assert np.allclose(coordinates(peptide, "out_atoms", state), arrays["atoms"], atol=1e-5)
     drawn = []
     for name in ("pep", "out_atoms"):
-        found = []
+        found: list[Any] = []
         peptide.iterate(name, "found.append((name, resi, reps, color))", space={"found": found})
         drawn.append(found)
     assert drawn[0] == drawn[1]
@@ -212,7 +214,7 @@ def test_a_cancelled_movie_keeps_what_it_has_and_says_so(peptide, fitted):
         yield from fitted.test_answers([1, 2])
         raise Cancelled("pep_dsr: cancelled")
 
-    said = []
+    said: list[Any] = []
     with pytest.raises(Cancelled):
         show(peptide, fitted, [1, 2, 3, 4], answers=stopped(), said=said)
     assert said == ["cancelled; the first 2 of 4 states are in out"]
@@ -239,7 +241,7 @@ def test_an_empty_level_is_said_and_the_rest_loads(peptide, fitted):
 
 def test_without_the_molecule_one_colour_is_used_and_said(peptide, fitted):
     peptide.delete("pep")
-    said = []
+    said: list[Any] = []
     assert show(peptide, fitted, [1], said=said).objects == ["out"]
     assert "not in the scene" in said[0]
 

@@ -33,7 +33,11 @@ def loaded():
     session.start()
     session.cmd.feedback("disable", "all", "everything")
     stream.load(PDB, XTC, "m", session.cmd)
-    yield SimpleNamespace(cmd=session.cmd, read=lambda *words: stream.read_source(*words, XTC, _self=session.cmd))
+
+    def read(selection, states):
+        return stream.read_source(selection, states, XTC, _self=session.cmd)
+
+    yield SimpleNamespace(cmd=session.cmd, read=read)
     session.stop()
 
 

@@ -66,7 +66,7 @@ def test_colours_are_blended_from_the_nearest_spheres():
     assert by_atom[0, 0] > 0.8 and by_atom[2, 2] == pytest.approx(1.0)
     assert by_atom[1, 0] == pytest.approx(by_atom[1, 1]) == pytest.approx(0.5, abs=1e-3)
     # The nearest sphere is not always that of the nearest atom.
-    near, shares = blend(points[:1] + np.float32([1.4, 0, 0]), atoms, np.array([1.0, 2.0, 1.0], np.float32))
+    near, shares = blend(points[:1] + np.array([1.4, 0, 0], np.float32), atoms, np.array([1.0, 2.0, 1.0], np.float32))
     assert near[0][shares[0].argmax()] == 1
     with pytest.raises(ValueError, match=r"radii have shape \[2\], the fit has 3 atoms"):
         blend(points, atoms, np.ones(2, np.float32))

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import zipfile
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,8 @@ def good(tmp_path):
 
 
 def test_a_surface_is_brought_to_the_wire_types():
-    made = Surface(3, POINTS.tolist(), NORMALS.astype(np.float64), FACES.astype(np.int64), np.zeros((2, 3)))
+    wide: Any = np.zeros((2, 3))
+    made = Surface(3, POINTS.tolist(), NORMALS.astype(np.float64), FACES.astype(np.int64), wide)
     assert (made.state, type(made.state)) == (3.0, float)
     assert made.points.dtype == made.normals.dtype == made.atoms.dtype == np.float32
     assert made.faces.dtype == np.int32

@@ -127,8 +127,8 @@ def test_smoothing_is_pymols_over_the_fitted_states(cmd):
 def test_the_blend_of_two_spheres_is_the_sphere_between():
     small, large = (ball(1, radius) for radius in (6.0, 10.0))
     frame = Frame.of([small.points, large.points])
-    meshes = [TriangleMesh(s.points, s.faces, torch.device("cpu")) for s in (small, large)]
-    points, normals, faces = rows.blended(*meshes, 0.25, frame)
+    one, other = (TriangleMesh(s.points, s.faces, torch.device("cpu")) for s in (small, large))
+    points, normals, faces = rows.blended(one, other, 0.25, frame)
     radius = np.linalg.norm(points, axis=1)
     assert radius == pytest.approx(np.full(len(points), 7.0), abs=0.1)
     assert np.abs((points * normals).sum(1) / radius).min() > 0.99
@@ -140,8 +140,8 @@ def test_the_blend_of_two_spheres_is_the_sphere_between():
 def test_the_blend_of_bodies_apart_may_be_empty():
     left, right = (ball(1, 4.0, (x, 0.0, 0.0)) for x in (-12.0, 12.0))
     frame = Frame.of([left.points, right.points])
-    meshes = [TriangleMesh(s.points, s.faces, torch.device("cpu")) for s in (left, right)]
-    assert [len(part) for part in rows.blended(*meshes, 0.5, frame)] == [0, 0, 0]
+    one, other = (TriangleMesh(s.points, s.faces, torch.device("cpu")) for s in (left, right))
+    assert [len(part) for part in rows.blended(one, other, 0.5, frame)] == [0, 0, 0]
 
 
 # Where the data come from -----------------------------------------------------------------------------------

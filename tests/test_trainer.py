@@ -3,6 +3,7 @@
 import tempfile
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -418,7 +419,7 @@ def test_samples_drawn_early_give_the_same_fit(monkeypatch):
     early = trainer.Early(config)
     # In any order, and not all of them.
     for surface in (states[2], states[0]):
-        early.add(0, surface.state, lambda surface=surface: surface)
+        early.add(0, surface.state, partial(lambda one: one, surface))
     drawn = []
     monkeypatch.setattr(trainer, "draw", lambda surface, **how: drawn.append(surface.state) or draw(surface, **how))
     found = trainer.fit(states, config, early=early)
