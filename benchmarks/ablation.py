@@ -14,13 +14,13 @@ from unittest import mock
 
 import numpy as np
 import torch
-from dsr_backend import sampling, trainer
-from dsr_backend.config import PRESETS, FitConfig, Preset
-from dsr_backend.fields.fast import FastField, Modes
-from dsr_backend.lattice import gather
-from dsr_backend.paper import neighbour_distance
-from dsr_backend.sampling import Samples
-from dsr_backend.surfaces import Surface
+from dsr_backend.fields.fast import FastField, LowRankBasis
+from dsr_backend.fitting import run
+from dsr_backend.fitting.config import PRESETS, FitConfig, Preset
+from dsr_backend.fitting.fast.draw import Samples, draw_samples
+from dsr_backend.fitting.paper.points import neighbour_distance
+from dsr_backend.geometry.lattice import gather
+from dsr_backend.surfaces.surface import Surface
 from scipy.spatial import cKDTree
 
 
@@ -36,7 +36,7 @@ class Task:
 
 def fit(task: Task, **config: Any) -> FastField:
     with mock.patch.dict(PRESETS, {"benchmark": task.preset}):
-        field = trainer.fit(task.surfaces, FitConfig(preset="benchmark", device=task.device, **config))
+        field = run.fit_trajectory(task.surfaces, FitConfig(preset="benchmark", device=task.device, **config))
     assert isinstance(field, FastField)
     return field
 
@@ -53,16 +53,16 @@ def without_mlp(task: Task) -> FastField:
 
 def few_modes(task: Task, count: int) -> FastField:
     """The best `count` modes in place of one for each state: those that leave least of the node values' squares."""
-    whole = Modes.of
+    whole = LowRankBasis.of
 
-    def few(values: Any, most: int) -> Modes:
+    def few(values: Any, most: int) -> LowRankBasis:
         every = whole(values, most)
         u, size, vt = torch.linalg.svd(every.coefficients @ every.modes, full_matrices=False)
         # Modes as large as states are: half precision holds no smaller ones.
         share = len(u) ** 0.5
-        return Modes((size[:count, None] * vt[:count] / share).half().float(), share * u[:, :count])
+        return LowRankBasis((size[:count, None] * vt[:count] / share).half().float(), share * u[:, :count])
 
-    with mock.patch.object(Modes, "of", few):
+    with mock.patch.object(LowRankBasis, "of", few):
         return fit(task)
 
 
@@ -70,14 +70,14 @@ def nearest_vertex(task: Task) -> FastField:
     """Distances to the nearest vertex, on the side that its normal says, in place of exact ones to the triangles."""
 
     def draw(surface: Surface, **options: Any) -> Samples:
-        found = sampling.draw(surface, **options)
+        found = draw_samples(surface, **options)
         x = found.points.cpu().numpy()
         distance, vertex = cKDTree(surface.points).query(x, workers=torch.get_num_threads())
         outside = ((x - surface.points[vertex]) * surface.normals[vertex]).sum(1) >= 0.0
         signed = torch.as_tensor(np.where(outside, distance, -distance), dtype=torch.float32)
         return Samples(found.points, signed.to(found.points.device), found.area)
 
-    with mock.patch.object(trainer, "draw", draw):
+    with mock.patch.object(run, "draw", draw):
         return fit(task)
 
 
@@ -141,7 +141,7 @@ def eikonal(task: Task) -> FastField:
         one_each = torch.eye(count, device=device)
         for name, part in (("coarse", 0), ("fine", 1)):
             values = torch.stack([mean[part] + pair[part] for pair in own])
-            setattr(field, name, Modes(values.half().float(), one_each))
+            setattr(field, name, LowRankBasis(values.half().float(), one_each))
     return field
 
 

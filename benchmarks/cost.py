@@ -29,9 +29,13 @@ import markdown
 import numpy as np
 import tables
 import torch
-from dsr_backend import checkpoint, device, mesher, surfaces, trainer
-from dsr_backend.config import FitConfig
-from dsr_backend.surfaces import Surface
+from dsr_backend.fitting.config import FitConfig
+from dsr_backend.fitting.run import fit_trajectory
+from dsr_backend.results import dsr_file
+from dsr_backend.results.mesh import extract_mesh
+from dsr_backend.runtime import device
+from dsr_backend.surfaces import surfaces_file
+from dsr_backend.surfaces.surface import Surface
 from trajectories import TRAJECTORIES
 
 ROOT = tables.ROOT
@@ -64,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{name}: no time left; run again for it", flush=True)
             continue
         measure(name, point, path, left)
-    write(options.folder, options.write, device.choose(options.device).type)
+    write(options.folder, options.write, device.choose_device(options.device).type)
     print(f"written: {options.write}", flush=True)
 
 
@@ -83,7 +87,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--point", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     quick = ["quick"] if options.quick else []
-    options.folder = options.folder or ROOT.joinpath("build", "cost", *quick, device.choose(options.device).type)
+    options.folder = options.folder or ROOT.joinpath("build", "cost", *quick, device.choose_device(options.device).type)
     options.write = options.write or (options.folder if options.quick else ROOT / "docs") / "performance.md"
     return options
 
@@ -163,24 +167,24 @@ def make(point: Found) -> Found:
     ]  # fmt: skip
     path = Path(point["path"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    surfaces.write(path, numbered, {"object": point["trajectory"], "between": count > len(states)})
+    surfaces_file.write_surfaces_file(path, numbered, {"object": point["trajectory"], "between": count > len(states)})
     return {"pymol_seconds": seconds}
 
 
 def fit(point: Found) -> Found:
     """Fit the point's states, mesh a few times; seconds, and memory in MiB (the process's peak till then)."""
-    series, meta = surfaces.read(point["path"])
+    series, meta = surfaces_file.read_surfaces_file(point["path"])
     series = copied(series, point["copies"])
     found: Found = {"states": len(series), "between": meta["between"], "loaded": _peak(point)}
     started, used = time.perf_counter(), time.process_time()
-    field = trainer.fit(series, FitConfig(device=point["device"]))
+    field = fit_trajectory(series, FitConfig(device=point["device"]))
     found["fit_seconds"], found["processor_seconds"] = time.perf_counter() - started, time.process_time() - used
     found["fit_memory"] = _peak(point)
     keys = ("atoms", "area", "samples", "parameters")
     found |= {key: field.report[key] for key in keys}
     found |= _meshed(field, 0.5)
     found["memory"] = _peak(point)
-    file = checkpoint.to_bytes(field)
+    file = dsr_file.to_bytes(field)
     found["bytes"] = len(file)
     if "keep" in point:
         Path(point["keep"]).write_bytes(file)
@@ -189,14 +193,14 @@ def fit(point: Found) -> Found:
 
 def mesh(point: Found) -> Found:
     """Mesh a kept fit at one resolution."""
-    field = checkpoint.load(point["fit"], point["device"])
+    field = dsr_file.load(point["fit"], point["device"])
     return {"loaded": _peak(point), **_meshed(field, point["resolution"]), "memory": _peak(point)}
 
 
 def _meshed(field: Any, resolution: float) -> Found:
     first, last = field.time_range
     times = np.linspace(first, last, MESHES + 3)[1:-1]
-    made = [mesher.mesh(field, float(at), resolution=resolution) for at in times]
+    made = [extract_mesh(field, float(at), resolution=resolution) for at in times]
     # The first one also lays things out.
     return {"mesh_seconds": float(np.median([one.seconds for one in made[1:]])), "triangles": len(made[-1].faces)}
 
@@ -223,7 +227,7 @@ def _peak(point: Found) -> Found:
 
     unit = 2**20 if sys.platform == "darwin" else 2**10
     peak = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
-    if device.choose(point["device"]).type == "cuda":
+    if device.choose_device(point["device"]).type == "cuda":
         peak["gpu"] = torch.cuda.max_memory_allocated() / 2**20
     return peak
 

@@ -32,11 +32,16 @@ import numpy as np
 import rows
 import tables
 import torch
-from dsr_backend import checkpoint, device, mesher, trainer, worker
-from dsr_backend.config import FitConfig
-from dsr_backend.field import Field
-from dsr_backend.metrics import Frame, Reference
-from dsr_backend.parallel import in_order
+from dsr_backend.fields.base import Field
+from dsr_backend.fitting import run
+from dsr_backend.fitting.config import FitConfig
+from dsr_backend.geometry.metrics import Reference
+from dsr_backend.geometry.unit_cube import UnitCube
+from dsr_backend.results import dsr_file, mesh
+from dsr_backend.results.mesh import extract_mesh
+from dsr_backend.runtime import device
+from dsr_backend.runtime.parallel import ordered_parallel_map
+from dsr_backend.server import worker
 from numpy.typing import NDArray
 from rows import BETWEEN, FITTED, ROWS, SUPERPOSED, Row, some
 
@@ -65,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         about = {"hardware": device.describe(options.device), "code": tables.code(), "quick": options.quick}
         (options.folder / f"{name}.json").write_text(json.dumps({**about, "found": found}))
         print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
-    fast_report.write(options.folder, options.write, device.choose(options.device).type)
+    fast_report.write(options.folder, options.write, device.choose_device(options.device).type)
     print(f"written: {options.write}", flush=True)
 
 
@@ -82,7 +87,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     quick = ["quick"] if options.quick else []
     options.surfaces = options.surfaces or ROOT.joinpath("build", "tables", *quick, "dims")
-    options.folder = options.folder or ROOT.joinpath("build", "fast", *quick, device.choose(options.device).type)
+    options.folder = options.folder or ROOT.joinpath("build", "fast", *quick, device.choose_device(options.device).type)
     options.write = options.write or (options.folder if options.quick else ROOT / "docs") / "performance.md"
     if options.quick:
         options.peer_seconds = min(options.peer_seconds, 6.0)
@@ -121,9 +126,9 @@ class Bench:
         self.linear, _ = tables.read_surfaces(options.surfaces / "superposed.npz")
         self.pymol: Found = json.loads((options.surfaces / "movie.json").read_text())
         self.training = [self.truth[state] for state in row.training]
-        self.frame = Frame.of([surface.points for surface in self.training])
+        self.frame = UnitCube.of([surface.points for surface in self.training])
         self.references: dict[int, Reference] = {}
-        self.on_cpu = device.choose(options.device).type == "cpu"
+        self.on_cpu = device.choose_device(options.device).type == "cpu"
 
     @functools.cached_property
     def fast(self) -> tuple[Field, float]:
@@ -136,7 +141,7 @@ class Bench:
     def fit(self, preset: str, **config: Any) -> tuple[Field, float]:
         """A field, and the seconds that it took."""
         started = time.perf_counter()
-        field = trainer.fit(self.training, FitConfig(preset=preset, device=self.device, **config))
+        field = run.fit_trajectory(self.training, FitConfig(preset=preset, device=self.device, **config))
         self.wait()
         return field, time.perf_counter() - started
 
@@ -144,7 +149,9 @@ class Bench:
         """Seconds of each of many meshes, as many made at once as the backend makes for a movie."""
         at_once = min(worker.MESHES_AT_ONCE, device.limit_threads()) if self.on_cpu else 1
         started = time.perf_counter()
-        for _ in in_order(lambda number: mesher.mesh(field, float(times[number]), **how), len(times), at_once):
+        for _ in ordered_parallel_map(
+            lambda number: mesh.extract_mesh(field, float(times[number]), **how), len(times), at_once
+        ):
             pass
         return (time.perf_counter() - started) / len(times)
 
@@ -175,7 +182,7 @@ class Bench:
 
 def meshed(field: Field, **how: Any) -> Callable[[int], Points]:
     """What a field predicts at a state."""
-    return lambda state: _parts(mesher.mesh(field, float(state), **how))
+    return lambda state: _parts(mesh.extract_mesh(field, float(state), **how))
 
 
 def _parts(surface: Any) -> Points:
@@ -194,8 +201,8 @@ def fit(bench: Bench) -> Found:
         setattr(bench, preset, twice[0])
         files = [_file(field) for field, _ in twice]
         field = twice[0][0]
-        mesher.mesh(field, first + 0.5)
-        seconds = [mesher.mesh(field, float(at)).seconds for at in np.linspace(first, last, 12)]
+        mesh.extract_mesh(field, first + 0.5)
+        seconds = [mesh.extract_mesh(field, float(at)).seconds for at in np.linspace(first, last, 12)]
         together = bench.seconds_a_mesh(field, np.linspace(first, last, 24))
         presets[preset] = {
             "seconds": [taken for _, taken in twice],
@@ -212,7 +219,7 @@ def fit(bench: Bench) -> Found:
 def _file(field: Field) -> bytes:
     """The .dsr file, without the seconds that the fit took, which its report holds."""
     field.report = field.report | {"seconds": 0.0}
-    return checkpoint.to_bytes(field)
+    return dsr_file.to_bytes(field)
 
 
 def _compared(first: bytes, second: bytes) -> str:
@@ -243,7 +250,7 @@ print(json.dumps([after - before for before, after in zip(marks, marks[1:])]))
 """
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "fit.dsr")
-        checkpoint.save(bench.fast[0], path)
+        dsr_file.save(bench.fast[0], path)
         command = [sys.executable, "-c", code, path, bench.device, str(bench.row.training[0] + 0.5)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     return dict(zip(("imports", "load", "first", "second"), json.loads(done.stdout.splitlines()[-1]), strict=True))
@@ -260,7 +267,7 @@ def movie(bench: Bench) -> Found:
     ways = []
     for preset in ("fast", "preview"):
         field, seconds = getattr(bench, preset)
-        mesher.mesh(field, float(times[1]))
+        mesh.extract_mesh(field, float(times[1]))
         for fineness, how in (("0.5 Å", {}), (f"{triangles} triangles", {"triangles": triangles})):
             ways.append(
                 {
@@ -357,7 +364,7 @@ def jitter(bench: Bench) -> Found:
     times = bench.pymol["times"]
 
     def measured(of: Field) -> dict[str, list[float]]:
-        meshes = (mesher.mesh(of, at) for at in times)
+        meshes = (mesh.extract_mesh(of, at) for at in times)
         volume, area = zip(*((mesh.volume, mesh.area) for mesh in meshes), strict=True)
         return {"volume": list(volume), "area": list(area)}
 
@@ -394,7 +401,7 @@ def velocity(field: Field, training: Sequence[int], smooth: float | None) -> Fou
 
 def _velocities(field: Field, at: float, smooth: float | None) -> tuple[torch.Tensor, torch.Tensor]:
     """Normal velocities f4[N] of the vertices at one time, from the time just before and just after it."""
-    mesh = mesher.mesh(field, at, smooth=smooth)
+    mesh = extract_mesh(field, at, smooth=smooth)
     x = torch.as_tensor(mesh.points, device=field.device)
     here = field.at(at, smooth)
     steep = torch.linalg.norm(here.gradient(x, 0.1), dim=1).clamp_min(0.1)

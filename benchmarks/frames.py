@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import trajectories
-from dsr_backend.motion import Motion
-from dsr_backend.surfaces import Surface
+from dsr_backend.motion.motion import Motion
+from dsr_backend.surfaces.surface import Surface
 from numpy.typing import NDArray
 
 
@@ -29,7 +29,8 @@ def made(
     """
     import pymol2
 
-    from pymol_dsr import extract
+    from pymol_dsr.surfaces import extract
+    from pymol_dsr.surfaces.workers import surfaces_of_coordinates
 
     session = pymol2.PyMOL()
     session.start()
@@ -42,7 +43,7 @@ def made(
     motion = Motion.of(np.array(states, np.float64), np.stack([source.coordinates[state] for state in states]))
     frames = list(zip(map(float, times), atoms_at(motion, times), strict=True))
     started = time.perf_counter()
-    found = sorted(extract.surfaces_of_coordinates(source, frames, workers), key=lambda surface: surface.state)
+    found = sorted(surfaces_of_coordinates(source, frames, workers), key=lambda surface: surface.state)
     seconds = time.perf_counter() - started
     return [Surface(s.state, s.points, s.normals, s.faces, s.atoms) for s in found], seconds
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from dsr_backend.config import PRESETS, Preset
-from dsr_backend.device import choose, limit_threads
-from dsr_backend.field import Field, Slice, scene_box
-from dsr_backend.metrics import Frame
-from dsr_backend.motion import Motion
-from dsr_backend.sampling import draw
-from dsr_backend.surfaces import Surface
+from dsr_backend.fields.base import Field, FieldAtTime, scene_box
+from dsr_backend.fitting.config import PRESETS, Preset
+from dsr_backend.fitting.fast.draw import draw_samples
+from dsr_backend.geometry.unit_cube import UnitCube
+from dsr_backend.motion.motion import Motion
+from dsr_backend.runtime.device import choose_device, limit_threads
+from dsr_backend.surfaces.surface import Surface
 from torch import nn
 
 PRIMES = (1, 2_654_435_761, 805_459_861, 3_674_653_429)
@@ -125,7 +125,7 @@ class HashField(Field):
 
     kind = "hashgrid"
 
-    def __init__(self, network: HashGrid, motion: Motion, frame: Frame, extent: np.ndarray, report: dict) -> None:
+    def __init__(self, network: HashGrid, motion: Motion, frame: UnitCube, extent: np.ndarray, report: dict) -> None:
         self.network, self.motion, self.frame, self.extent, self.report = network, motion, frame, extent, report
         self.smooth, self.clearance = 0.0, 3.0
         self.device = network.table.device
@@ -149,7 +149,7 @@ class HashField(Field):
 
 
 @dataclass(eq=False)
-class HashSlice(Slice):
+class HashSlice(FieldAtTime):
     """One time of a HashField. share: 0 at the first training state, 1 at the last."""
 
     field: HashField
@@ -162,12 +162,12 @@ class HashSlice(Slice):
 def fit(surfaces: Sequence[Surface], parameters: int, seconds: float, device: str = "auto", seed: int = 0) -> HashField:
     """Train on the samples that preset `fast` takes, for `seconds` in all, sampling counted in."""
     started = time.perf_counter()
-    chosen, numbers = choose(device), PRESETS["fast"]
+    chosen, numbers = choose_device(device), PRESETS["fast"]
     assert isinstance(numbers, Preset)
     threads = limit_threads()
     points, distances = [], []
     for number, surface in enumerate(surfaces):
-        samples = draw(
+        samples = draw_samples(
             surface,
             density=numbers.density,
             sigmas=(numbers.near_sigma, numbers.far_sigma),
@@ -212,5 +212,5 @@ def fit(surfaces: Sequence[Surface], parameters: int, seconds: float, device: st
         "steps": steps,
         "parameters": sum(weight.numel() for weight in network.parameters()),
     }
-    frame = Frame.of([surface.points for surface in surfaces])
+    frame = UnitCube.of([surface.points for surface in surfaces])
     return HashField(network, motion, frame, np.stack([low - 1.0, high + 1.0]), report)

@@ -11,7 +11,10 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from dsr_backend import metrics, surfaces
+from dsr_backend.geometry import metrics
+from dsr_backend.geometry.metrics import Reference
+from dsr_backend.geometry.unit_cube import UnitCube
+from dsr_backend.surfaces import surfaces_file
 
 
 def fastest(part: Callable[[], object], repeats: int) -> float:
@@ -30,26 +33,26 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
 
-    series, _ = surfaces.read(arguments.file)
+    series, _ = surfaces_file.read_surfaces_file(arguments.file)
     if len(series) < 2:
         parser.error(f"{arguments.file} has one state, a comparison needs two")
     truth, prediction = series[0], series[1]
-    frame = metrics.Frame.of([surface.points for surface in series])
+    frame = UnitCube.of([surface.points for surface in series])
     for role, mesh in (("truth", truth), ("prediction", prediction)):
         print(f"{role}: state {mesh.state:g}, {len(mesh.points)} points, {len(mesh.faces)} faces")
 
-    reference = metrics.Reference(truth.points, truth.normals, truth.faces, frame)
+    reference = Reference(truth.points, truth.normals, truth.faces, frame)
     unit = frame.to_unit(prediction.points)
     occupied = metrics.occupancy(unit, prediction.faces)
     samples = metrics.sample(unit, prediction.faces, np.random.default_rng(0))
-    sample_tree = metrics.tree(samples)
+    sample_tree = metrics.points_tree(samples)
     parts: dict[str, Callable[[], object]] = {
-        "Reference(truth), once": lambda: metrics.Reference(truth.points, truth.normals, truth.faces, frame),
+        "Reference(truth), once": lambda: Reference(truth.points, truth.normals, truth.faces, frame),
         "score, whole": lambda: reference.score(prediction.points, prediction.normals, prediction.faces),
         "  occupancy": lambda: metrics.occupancy(unit, prediction.faces),
         "  iou": lambda: metrics.iou(reference.occupancy, occupied),
         "  samples": lambda: metrics.sample(unit, prediction.faces, np.random.default_rng(0)),
-        "  tree of samples": lambda: metrics.tree(samples),
+        "  tree of samples": lambda: metrics.points_tree(samples),
         "  chamfer queries": lambda: metrics.chamfer(reference.samples, sample_tree),
         "  normal consistency": lambda: metrics.normal_consistency(
             reference.points, reference.normals, unit, prediction.normals

@@ -23,10 +23,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import markdown
 import tables
 import torch
-from dsr_backend import device, trainer
-from dsr_backend.config import PRESETS, FitConfig
 from dsr_backend.fields.fast import FIXED, FastField
-from dsr_backend.sampling import CANDIDATES
+from dsr_backend.fitting import run
+from dsr_backend.fitting.config import PRESETS, FitConfig
+from dsr_backend.fitting.fast import stages
+from dsr_backend.geometry.signed_distance import CANDIDATES
+from dsr_backend.runtime import device
 from rows import ROWS
 
 # NVIDIA's data sheet of the H200 (SXM): bytes a second, and operations a second in single precision.
@@ -91,7 +93,7 @@ def measured(surfaces: Path, on: str) -> tuple[FastField, dict[str, float]]:
         marks.append((fraction, time.perf_counter() - started))
 
     series = [truth[state] for state in ROWS["dims"].training]
-    field = trainer.fit(series, FitConfig(device=on), progress)
+    field = run.fit_trajectory(series, FitConfig(device=on), progress)
     assert isinstance(field, FastField)
     whole = time.perf_counter() - started
 
@@ -99,9 +101,9 @@ def measured(surfaces: Path, on: str) -> tuple[FastField, dict[str, float]]:
         return next((at for fraction, at in marks if fraction >= share - 1e-9), whole)
 
     return field, {
-        "sampling": reached(trainer.SAMPLED),
-        "lattices": reached(trainer.SOLVED) - reached(trainer.SAMPLED),
-        "decoder": whole - reached(trainer.CHOSEN),
+        "sampling": reached(stages.SAMPLED),
+        "lattices": reached(stages.SOLVED) - reached(stages.SAMPLED),
+        "decoder": whole - reached(stages.CHOSEN),
     }
 
 
@@ -180,7 +182,7 @@ def main() -> None:
     options = parser.parse_args()
     if not (options.surfaces / "truth.npz").exists():
         raise SystemExit(f"{options.surfaces} holds no surfaces; run benchmarks/fast.py --parts fit first")
-    about, on = device.describe(options.device), device.choose(options.device)
+    about, on = device.describe(options.device), device.choose_device(options.device)
     field, seconds = measured(options.surfaces, options.device)
     here = (f"{about['name']} ({about['device']}, {about['threads']} threads)", *limits(on))
     parts = counted(field, field.report["samples"], seconds)

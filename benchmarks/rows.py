@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 import trajectories
-from dsr_backend import device, surfaces
-from dsr_backend.metrics import Frame
-from dsr_backend.motion import superpose
-from dsr_backend.sampling import TriangleMesh
-from dsr_backend.surfaces import Surface
+from dsr_backend.geometry.signed_distance import TriangleMesh
+from dsr_backend.geometry.unit_cube import UnitCube
+from dsr_backend.motion.superpose import superpose
+from dsr_backend.runtime import device
+from dsr_backend.surfaces import surfaces_file
+from dsr_backend.surfaces.surface import Surface
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from skimage.measure import marching_cubes
@@ -164,7 +165,8 @@ def prepare(row: Row, folder: Path, given: Path | None, kept: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     import pymol2
 
-    from pymol_dsr import extract
+    from pymol_dsr.surfaces import extract
+    from pymol_dsr.surfaces.workers import surfaces_of_coordinates
 
     session = pymol2.PyMOL()
     session.start()
@@ -186,18 +188,18 @@ def prepare(row: Row, folder: Path, given: Path | None, kept: Path) -> None:
         "smoothed": lambda state: smooth[state],
         "line": lambda state: atoms_ahead(row, atoms, state),
     }
-    workers = device.limit_threads()
+    threads = device.limit_threads()
     for name in missing:
         other = {"surface_type": "3"} if name == "type3" else {}
         shown = replace(source, settings={**source.settings, **other})
         frames = [(float(state), place[name](state).astype(np.float32)) for state in wanted[name]]
         started = time.perf_counter()
-        found = sorted(extract.surfaces_of_coordinates(shown, frames, workers), key=lambda surface: surface.state)
-        seconds = (time.perf_counter() - started) * min(workers, len(found)) / len(found)
+        found = sorted(surfaces_of_coordinates(shown, frames, threads), key=lambda surface: surface.state)
+        seconds = (time.perf_counter() - started) * min(threads, len(found)) / len(found)
         meta: dict[str, Any] = {"object": row.trajectory, "pymol_seconds": seconds}
         if name == "truth":
             meta |= {"atoms": len(source.atoms), "step_rmsd": step_rmsd(atoms, np.array(carbons) - 1)}
-        surfaces.write(
+        surfaces_file.write_surfaces_file(
             folder / f"{name}.npz", [Surface(s.state, s.points, s.normals, s.faces, s.atoms) for s in found], meta
         )
         made[name] = list(wanted[name])
@@ -232,7 +234,7 @@ def smoothed_atoms(cmd: Any, row: Row, atoms: dict[int, NDArray[np.float64]]) ->
     """Atoms f8[A,3] at the states between, by what PyMOL offers: all fitted states superposed, `smooth` with its
     defaults, straight lines between; then turned as the molecule is there.
     """
-    from pymol_dsr import extract
+    from pymol_dsr.surfaces import extract
 
     middle = atoms[row.training[len(row.training) // 2]]
     turns, superposed = _superposed([atoms[state] for state in row.training], middle)
@@ -280,7 +282,7 @@ def atoms_ahead(row: Row, atoms: dict[int, NDArray[np.float64]], state: int) -> 
 # Distance grids ----------------------------------------------------------------------------------------------
 
 
-def blended(first: TriangleMesh, second: TriangleMesh, share: float, frame: Frame) -> Points:
+def blended(first: TriangleMesh, second: TriangleMesh, share: float, frame: UnitCube) -> Points:
     """Where a linear blend of two surfaces' signed distances is 0, on 96³ nodes over [-1, 1]³: points, normals, faces.
 
     The distances at the nodes are exact wherever the blend may be near 0, and interpolated from a coarser grid

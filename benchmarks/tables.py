@@ -27,11 +27,15 @@ import numpy as np
 import report
 import rows
 import torch
-from dsr_backend import device, mesher, surfaces, trainer
-from dsr_backend.config import FitConfig
-from dsr_backend.metrics import Frame, Reference
-from dsr_backend.sampling import TriangleMesh
-from dsr_backend.surfaces import Surface
+from dsr_backend.fitting import run
+from dsr_backend.fitting.config import FitConfig
+from dsr_backend.geometry.metrics import Reference
+from dsr_backend.geometry.signed_distance import TriangleMesh
+from dsr_backend.geometry.unit_cube import UnitCube
+from dsr_backend.results.mesh import extract_mesh
+from dsr_backend.runtime import device
+from dsr_backend.surfaces import surfaces_file
+from dsr_backend.surfaces.surface import Surface
 from report import BASELINES, METHODS, PAPER, Found
 from rows import BETWEEN, FITTED, HOLD, HOLD_LAST, MADE, ROWS, Row
 from trajectories import NotHadError
@@ -61,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.only == "surfaces":
             continue
         for method in options.methods:
-            if method != PAPER or device.choose(options.device).type == "cuda" or row.name in ON_CPU:
+            if method != PAPER or device.choose_device(options.device).type == "cuda" or row.name in ON_CPU:
                 score(row, method, folder, options)
     if options.only != "surfaces":
         report.write(options.folder, options.write, failed)
@@ -105,7 +109,7 @@ def score(row: Row, method: str, folder: Path, options: argparse.Namespace) -> N
     """Find the scores of one method at one row and keep them, unless those that are there answer the same question."""
     asked: Found = {"training": row.training, "groups": row.groups}
     if method != BASELINES:
-        chosen = device.choose(options.device)
+        chosen = device.choose_device(options.device)
         asked |= {"device": chosen.type, "seconds": None, "resolution": 0.5, "most": 1000}
         if method == PAPER and chosen.type == "cpu":
             seconds = 3.0 if options.quick else CPU_SECONDS
@@ -133,7 +137,7 @@ def code() -> str:
 
 def read_surfaces(path: Path) -> tuple[dict[int, Surface], Found]:
     """Surfaces by state, and the file's meta."""
-    series, meta = surfaces.read(path)
+    series, meta = surfaces_file.read_surfaces_file(path)
     return {int(surface.state): surface for surface in series}, meta
 
 
@@ -142,7 +146,7 @@ def baselines(row: Row, folder: Path) -> Found:
     truth, about = read_surfaces(folder / "truth.npz")
     made = json.loads((folder / "made.json").read_text())
     by_pymol = {label: read_surfaces(folder / f"{name}.npz")[0] for label, name in MADE.items() if name in made}
-    frame = Frame.of([truth[state].points for state in row.training])
+    frame = UnitCube.of([truth[state].points for state in row.training])
     meshes: dict[int, TriangleMesh] = {}
 
     def mesh_of(state: int) -> TriangleMesh:
@@ -177,13 +181,13 @@ def fit(row: Row, preset: str, folder: Path, asked: Found, on: str) -> Found:
     truth, _ = read_surfaces(folder / "truth.npz")
     config = FitConfig(preset=preset, device=on, budget=asked["seconds"])
     started = time.perf_counter()
-    field = trainer.fit([truth[state] for state in row.training], config)
+    field = run.fit_trajectory([truth[state] for state in row.training], config)
     fit_seconds = time.perf_counter() - started
     scores: dict[str, dict[str, dict[int, Found]]] = {}
     mesh_seconds = []
     for group, states in row.groups.items():
         for state in states[:: math.ceil(len(states) / asked["most"])]:
-            mesh = mesher.mesh(field, float(state), resolution=asked["resolution"])
+            mesh = extract_mesh(field, float(state), resolution=asked["resolution"])
             mesh_seconds.append(mesh.seconds)
             found = _reference(truth[state], field.frame).score(mesh.points, mesh.normals, mesh.faces)
             scores.setdefault(group, {}).setdefault(f"`{preset}`", {})[state] = asdict(found)
@@ -197,7 +201,7 @@ def fit(row: Row, preset: str, folder: Path, asked: Found, on: str) -> Found:
     }
 
 
-def _reference(surface: Surface, frame: Frame) -> Reference:
+def _reference(surface: Surface, frame: UnitCube) -> Reference:
     return Reference(surface.points, surface.normals, surface.faces, frame)
 
 

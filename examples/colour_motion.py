@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pymol import cmd
 
 # Importing the package registers the dsr_* commands, as in a pymolrc.
-import pymol_dsr
+from pymol_dsr import __version__
 
 OUT = Path("docs/colour-motion.png")
 SIZE = (420, 400)
@@ -38,7 +38,7 @@ def picture(line: str, title: str) -> Image.Image:
 
 
 def main() -> None:
-    print(f"pymol_dsr {pymol_dsr.__version__}")
+    print(f"pymol_dsr {__version__}")
     cmd.feedback("disable", "objectmolecule", "results details actions")
     cmd.load(PSF, "adk")
     cmd.load_traj(DCD2, "adk", state=1)

@@ -20,7 +20,8 @@ from PIL import Image, ImageDraw, ImageFont
 from pymol import cmd
 
 # Importing the package registers the dsr_* commands, as in a pymolrc.
-from pymol_dsr import evaluation
+from pymol_dsr.analysis import evaluation
+from pymol_dsr.analysis.evaluation import StateScores
 
 OUT = Path("demo")
 SHOWN = (1, 14, 27, 40, 53, 66, 79, 90)
@@ -140,12 +141,10 @@ def main() -> None:
 
     with open(OUT / "adk.csv", newline="") as stream:
         rows = [
-            evaluation.Row(
-                int(r["state"]), r["group"], r["method"], *(float(r[m]) for m in (*evaluation.METRICS, "rmsd"))
-            )
+            StateScores(int(r["state"]), r["group"], r["method"], *(float(r[m]) for m in (*evaluation.METRICS, "rmsd")))
             for r in csv.DictReader(stream)
         ]
-    (OUT / "table.txt").write_text("\n".join(evaluation.table(rows)) + "\n")
+    (OUT / "table.txt").write_text("\n".join(evaluation.score_table(rows)) + "\n")
     scores = {row.state: f"{row.iou:.3f}" for row in rows if row.method == evaluation.FIELD}
     cmd.bg_color("white")
     cmd.set("ray_opaque_background", 1)

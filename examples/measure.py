@@ -14,17 +14,18 @@ from pathlib import Path
 from MDAnalysisTests.datafiles import DCD2, PSF
 from pymol import cmd
 
-from pymol_dsr import commands
+from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.commands.measure import dsr_measure
 
 SITE = "resi 9-14+31+36+57-58+84-85+88+92+119+123+156+158+167+200"
 LID, NMP = range(122, 160), range(30, 60)
 
 cmd.load(PSF, "adk")
 cmd.load_traj(DCD2, "adk", state=1)
-commands.dsr_fit("adk", "1-79:2", watch=0, quiet=0)
+dsr_fit("adk", "1-79:2", watch=0, quiet=0)
 with tempfile.TemporaryDirectory() as folder:
     table = os.path.join(folder, "measures.csv")
-    found = commands.dsr_measure("adk_dsr", "1-89:2", file=table, pocket=SITE, plot=0, quiet=0)
+    found = dsr_measure("adk_dsr", "1-89:2", file=table, pocket=SITE, plot=0, quiet=0)
     Path("docs/measures.png").write_bytes(Path(folder, "measures.png").read_bytes())
 assert found is not None
 for name, part in (("LID", LID), ("NMP", NMP), ("core", set(range(1, 215)) - {*LID, *NMP})):

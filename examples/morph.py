@@ -15,7 +15,6 @@ from PIL import Image
 from pymol import cmd
 
 # Importing the package registers the dsr_* commands, as in a pymolrc.
-import pymol_dsr  # noqa: F401
 
 TIMES = ("1.00", "1.33", "1.67", "2.00")
 SIZE = (360, 330)

@@ -15,7 +15,6 @@ from PIL import Image
 from pymol import cmd
 
 # Importing the package registers the dsr_* commands, as in a pymolrc.
-import pymol_dsr  # noqa: F401
 
 STATES = (1, 40, 79, 90)
 SIZE = (360, 330)

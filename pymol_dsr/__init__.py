@@ -17,21 +17,25 @@ Fitting runs in a process of its own, the backend, here or on another machine; s
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import Any
-
-from . import commands
 
 __version__ = "0.2.0"
 MENU = "Dynamical Surface…"
 
-commands.register()
-
 
 def open_panel() -> None:
     """Show the window of the menu entry."""
-    from . import panel
+    from .panel import window
 
-    panel.show()
+    window.show()
+
+
+def show_measurement(*args: Any) -> None:
+    """Show a measurement in a window of its own; see `panel.measures_window.show`."""
+    from .panel import measures_window
+
+    measures_window.show(*args)
 
 
 def __init_plugin__(app: Any = None) -> None:
@@ -43,6 +47,13 @@ def __init_plugin__(app: Any = None) -> None:
         plugins.addmenuitemqt(MENU, open_panel)
 
 
-# The plugin manager imports the package under a name of its own, and calls that itself.
-if not __name__.startswith("pmg_tk."):
-    __init_plugin__()
+# The backend imports `shared` where there is no PyMOL, and needs no commands.
+if "pymol" in sys.modules:
+    from .commands.register import register
+    from .fits.jobs import jobs
+
+    register()
+    jobs.show_measurement = show_measurement
+    # The plugin manager imports the package under a name of its own, and calls that itself.
+    if not __name__.startswith("pmg_tk."):
+        __init_plugin__()

@@ -15,7 +15,11 @@ from collections.abc import Iterator
 import pymol
 import pymol2
 
-from . import doctor, extract, states, stream, surfaces_file
+from .runtime import folders
+from .shared.states import StatesError
+from .surfaces import extract, stream, surfaces_file
+from .surfaces.extract import ExtractError, Source, Surface
+from .surfaces.workers import surfaces
 
 # Bytes of a trajectory from which on it matters that PyMOL holds all of it.
 LARGE = 50_000_000
@@ -24,10 +28,11 @@ LARGE = 50_000_000
 def main(arguments: list[str] | None = None) -> int:
     """Write the file; 0, or 1 with one line on stderr."""
     if (sys.argv[1:] if arguments is None else arguments) == ["--folders"]:
-        for path, size, what in doctor.written():
+        for path, size, what in folders.written_files():
             print(f"{path}  {size / 1e6:.1f} MB  {what}")
         print(
-            f"Fits are kept in {os.path.join(doctor.home(), 'fits')}; those of a backend on another machine over there."
+            f"Fits are kept in {os.path.join(folders.fits_home(), 'fits')}; "
+            "those of a backend on another machine over there."
         )
         return 0
     parser = argparse.ArgumentParser(
@@ -45,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return run(options)
-    except (extract.ExtractError, states.StatesError, pymol.CmdException, ValueError, OSError) as error:
+    except (ExtractError, StatesError, pymol.CmdException, ValueError, OSError) as error:
         text = " ".join(str(error).split()).removeprefix("Error: ")
         print(f"pymol_dsr: {text}", file=sys.stderr)
         return 1
@@ -91,10 +96,10 @@ def _warn_of_size(trajectory: str) -> None:
         )
 
 
-def _told(source: extract.Source, workers: int) -> Iterator[extract.Surface]:
+def _told(source: Source, workers: int) -> Iterator[Surface]:
     """The surfaces of `source` as they are made, with progress and warnings on stderr."""
     said, warned = time.monotonic(), 0
-    for done, surface in enumerate(extract.surfaces(source, workers), 1):
+    for done, surface in enumerate(surfaces(source, workers), 1):
         # A trajectory that is read state by state warns on the way.
         for line in source.warnings[warned:]:
             print(f"pymol_dsr: warning: {line}", file=sys.stderr)

@@ -10,19 +10,19 @@ from typing import cast
 
 import atheris
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "backend"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-with atheris.instrument_imports(include=["dsr_backend.protocol"]):
-    from dsr_backend import protocol
+with atheris.instrument_imports(include=["pymol_dsr.shared.frames"]):
+    from pymol_dsr.shared import frames
 
 
 def read(data: bytes) -> None:
     # Most bytes are no magic: with it, all else is reached at once.
     stream = io.BufferedReader(io.BytesIO(b"DSR1" + data))
     try:
-        while protocol.read_frame(cast(io.BufferedReader, stream)) is not None:
+        while frames.read_frame(cast(io.BufferedReader, stream)) is not None:
             pass
-    except protocol.ProtocolError:
+    except frames.ProtocolError:
         pass
 
 

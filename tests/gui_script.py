@@ -40,7 +40,7 @@ def window():
 
 
 def made_by():
-    from pymol_dsr import sessions
+    from pymol_dsr.fits import sessions
 
     return sessions._movies["pep_dsr"]["command"]
 
@@ -114,10 +114,10 @@ def steps():
     watch("opening")
     entry.trigger()
     yield 100
-    import pymol_dsr.panel
-    from pymol_dsr.jobs import jobs
+    from pymol_dsr.fits.jobs import jobs
+    from pymol_dsr.panel import window as panel_window
 
-    panel = pymol_dsr.panel._panel
+    panel = panel_window._panel
     fit, play = panel.fit, panel.play
     watch("")
     yield from opened(panel)

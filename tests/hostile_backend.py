@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from dsr_backend import protocol
-from dsr_backend.protocol import read_frame, write_frame
+
+from pymol_dsr.shared import frames
+from pymol_dsr.shared.frames import read_frame, write_frame
 
 Answer = tuple[dict[str, Any], dict[str, Any]]
 
@@ -27,7 +28,7 @@ report: dict[str, Any] = {"states": [1, 2, 3], "seconds": 1.0, "device": "cpu", 
 
 def good(method: str, params: dict[str, Any], arrays: dict[str, Any]) -> Answer:
     if method == "hello":
-        return {"protocol": protocol.PROTOCOL, "version": protocol.VERSION, "python": "3", "pid": 1}, {}
+        return {"protocol": frames.PROTOCOL, "version": frames.VERSION, "python": "3", "pid": 1}, {}
     if method in ("fit", "load"):
         return {"report": report}, {}
     told = {"extrapolated": False, "expected_error": None, "area": 10.0, "volume": 2.0, "time": params.get("time")}

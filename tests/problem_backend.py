@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dsr_backend import protocol
-from dsr_backend.protocol import read_frame, write_frame
+
+from pymol_dsr.shared import frames
+from pymol_dsr.shared.frames import read_frame, write_frame
 
 out, requests = sys.stdout.buffer, sys.stdin.buffer
 
@@ -27,7 +28,7 @@ def say(header: dict[str, Any]) -> None:
     write_frame(out, header)
 
 
-def greet(speaks: int = protocol.PROTOCOL) -> None:
+def greet(speaks: int = frames.PROTOCOL) -> None:
     frame = read_frame(requests)  # type: ignore[arg-type]
     assert frame is not None
     say({"kind": "reply", "id": frame[0]["id"], "result": {"protocol": speaks, "version": "9.9"}})
@@ -69,7 +70,7 @@ def junk() -> None:
 
 def half() -> None:
     greet()
-    frame = b"".join(bytes(part) for part in protocol.encode({"kind": "reply", "id": next_id(), "result": {}}))
+    frame = b"".join(bytes(part) for part in frames.encode({"kind": "reply", "id": next_id(), "result": {}}))
     out.write(frame[:30])
     out.flush()
     sys.exit(4)
@@ -84,12 +85,12 @@ def huge() -> None:
 
 
 def newer() -> None:
-    greet(protocol.PROTOCOL + 1)
+    greet(frames.PROTOCOL + 1)
     linger()
 
 
 def older() -> None:
-    greet(protocol.PROTOCOL - 1)
+    greet(frames.PROTOCOL - 1)
     linger()
 
 
@@ -149,11 +150,12 @@ def twice() -> None:
 
 
 def worker(patience: str = "1") -> None:
-    from dsr_backend.__main__ import claim_streams
+    from dsr_backend.server.stdio import claim_streams
 
     streams = claim_streams()
-    from dsr_backend import server
-    from dsr_backend.errors import Cancelled, RequestError
+    from dsr_backend.runtime.errors import Cancelled, RequestError
+    from dsr_backend.server import server
+    from dsr_backend.server.job import Answer, Job, Method
 
     server.EXIT_SECONDS = float(patience)
 
@@ -165,7 +167,7 @@ def worker(patience: str = "1") -> None:
 
         def __init__(self) -> None:
             names = ("echo", "work", "share", "obstinate", "spin", "noise", "report", "fail", "grow")
-            self.methods: dict[str, server.Method] = {name: getattr(self, name) for name in names}
+            self.methods: dict[str, Method] = {name: getattr(self, name) for name in names}
             self.released = 0
 
         def prepare(self) -> dict[str, Any]:
@@ -189,10 +191,10 @@ def worker(patience: str = "1") -> None:
         def release(self) -> None:
             self.released += 1
 
-        def echo(self, job: server.Job) -> server.Answer:
+        def echo(self, job: Job) -> Answer:
             return job.params, job.arrays
 
-        def work(self, job: server.Job) -> server.Answer:
+        def work(self, job: Job) -> Answer:
             """Work that ends when cancelled, leaving a checkpoint."""
             job.event("log", {"text": f"working on {job.params.get('name')}"})
             end = time.monotonic() + job.params.get("seconds", 60)
@@ -205,22 +207,22 @@ def worker(patience: str = "1") -> None:
                 time.sleep(0.01)
             return {"name": job.params.get("name")}, {}
 
-        def share(self, job: server.Job) -> server.Answer:
+        def share(self, job: Job) -> Answer:
             return self.work(job)
 
-        def obstinate(self, job: server.Job) -> server.Answer:
+        def obstinate(self, job: Job) -> Answer:
             """Finishes in spite of being cancelled."""
             job.event("log", {"text": "working"})
             while not job.cancelled():
                 time.sleep(0.01)
             return {"finished": True}, {}
 
-        def spin(self, job: server.Job) -> server.Answer:
+        def spin(self, job: Job) -> Answer:
             job.event("log", {"text": "working"})
             while True:
                 pass
 
-        def noise(self, job: server.Job) -> server.Answer:
+        def noise(self, job: Job) -> Answer:
             print("a print")
             sys.stdout.flush()
             os.write(1, b"a write from C\n")
@@ -229,14 +231,14 @@ def worker(patience: str = "1") -> None:
             subprocess.run(["echo", "a child's echo"], check=True)
             return {"stdin": sys.stdin.read()}, {}
 
-        def report(self, job: server.Job) -> server.Answer:
+        def report(self, job: Job) -> Answer:
             end = time.monotonic() + 1.1
             while time.monotonic() < end:
                 job.progress({"phase": "fit", "fraction": np.float32(0.5), "loss": float("inf")})
             job.progress({"phase": "saving"})
             return {}, {}
 
-        def fail(self, job: server.Job) -> server.Answer:
+        def fail(self, job: Job) -> Answer:
             kind = job.params["kind"]
             if kind == "request":
                 raise RequestError("diverged", "the loss became NaN at step 12")
@@ -248,8 +250,8 @@ def worker(patience: str = "1") -> None:
                 sys.exit("a library gave up")
             raise KeyError("a bug\nwith details")
 
-        def grow(self, job: server.Job) -> server.Answer:
-            protocol.MAX_PAYLOAD = 1000
+        def grow(self, job: Job) -> Answer:
+            frames.MAX_PAYLOAD = 1000
             return {}, {"values": np.zeros(1001, np.uint8)}
 
     server.serve(*streams, Bench())
@@ -312,13 +314,14 @@ def play(how: str) -> None:
 
 def small(seconds: str = "0.05", steps: str = "400") -> None:
     """The real backend with small numbers behind the presets, and checkpoints of the training every so many seconds."""
-    from dsr_backend.__main__ import claim_streams
+    from dsr_backend.server.stdio import claim_streams
 
     streams = claim_streams()
-    from dsr_backend import server, training
-    from dsr_backend.config import PRESETS, PaperPreset, Preset
+    from dsr_backend.fitting.config import PRESETS, PaperPreset, Preset
+    from dsr_backend.fitting.paper import checkpoint
+    from dsr_backend.server import server
 
-    training.SECONDS = float(seconds)
+    checkpoint.SECONDS = float(seconds)
     PRESETS["preview"] = Preset(spacing=1.4, density=4.0, iterations=10, decoder_steps=100, batch=2048)
     PRESETS["paper"] = PaperPreset(width=32, layers=4, latent=8, points=64, cpu_points=32, steps=int(steps), halvings=2)
     server.serve(*streams)

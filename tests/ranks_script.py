@@ -5,8 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from dsr_backend import checkpoint, cli, paper, ranks, surfaces
-from dsr_backend.config import PRESETS, FitConfig, PaperPreset, Preset
+from dsr_backend.cli import main as cli_main
+from dsr_backend.fitting.config import PRESETS, FitConfig, PaperPreset, Preset
+from dsr_backend.fitting.paper.run import fit_trajectory
+from dsr_backend.results import dsr_file
+from dsr_backend.runtime import distributed
+from dsr_backend.surfaces import surfaces_file
 
 PAPER = PaperPreset(width=32, layers=3, latent=4, neighbours=10, states=2, cpu_points=64, steps=40)
 FAST = Preset(spacing=1.4, density=5.0, iterations=12, decoder_steps=40, batch=2048)
@@ -14,17 +18,17 @@ FAST = Preset(spacing=1.4, density=5.0, iterations=12, decoder_steps=40, batch=2
 
 def main(folder: Path) -> None:
     PRESETS["quick"] = FAST
-    with ranks.group("cpu"):
+    with distributed.group("cpu"):
         run("fit", folder / "balls.npz", "--preset", "quick", "-o", folder / "fast.dsr")
         run("export", folder / "fast.dsr", "--times", "1-5:2", "--resolution", "1", "-o", folder / "mesh.ply")
-        found = surfaces.read(folder / "balls.npz")[0]
-        field = paper.fit(found, FitConfig(preset="paper", device="cpu"), preset=PAPER)
-        if ranks.rank() == 0:
-            checkpoint.save(field, folder / "paper.dsr")
+        found = surfaces_file.read_surfaces_file(folder / "balls.npz")[0]
+        field = fit_trajectory(found, FitConfig(preset="paper", device="cpu"), preset=PAPER)
+        if distributed.rank() == 0:
+            dsr_file.save(field, folder / "paper.dsr")
 
 
 def run(*words: object) -> None:
-    if code := cli.main([*map(str, words), "--device", "cpu"]):
+    if code := cli_main.main([*map(str, words), "--device", "cpu"]):
         sys.exit(code)
 
 

@@ -6,9 +6,9 @@ from unittest import mock
 import numpy as np
 import pytest
 from conftest import coordinates, put
-from dsr_backend import trainer
-from dsr_backend.config import PRESETS, FitConfig, Preset
-from dsr_backend.surfaces import Surface
+from dsr_backend.fitting import run
+from dsr_backend.fitting.config import PRESETS, FitConfig, Preset
+from dsr_backend.surfaces.surface import Surface
 from test_metrics import sphere
 
 IDENTITY = np.eye(3)
@@ -18,7 +18,7 @@ QUICK = Preset(spacing=1.0, decoder_steps=100, batch=4096)
 
 def fit(surfaces, progress=lambda *_: None, cancelled=lambda: False, preset=QUICK, **config):
     with mock.patch.dict(PRESETS, {"quick": preset}):
-        return trainer.fit(surfaces, FitConfig(preset="quick", **config), progress, cancelled)
+        return run.fit_trajectory(surfaces, FitConfig(preset="quick", **config), progress, cancelled)
 
 
 def ball(state, radius=6.0, centre=(0.0, 0.0, 0.0), atoms=None, subdivisions=4):

@@ -17,9 +17,16 @@ import pytest
 for _package in ("torch", "distributed", "cryptography"):
     pytest.importorskip(_package)
 
+import importlib.util  # noqa: E402
+
 from conftest import ROOT  # noqa: E402
-from dsr_backend import batch, checkpoint, cli, surfaces  # noqa: E402
-from dsr_backend.field import Field  # noqa: E402
+from dsr_backend.batch import task  # noqa: E402
+from dsr_backend.batch.manifest import BatchTask, read_manifest  # noqa: E402
+from dsr_backend.batch.summary import read_summary, write_summary  # noqa: E402
+from dsr_backend.cli import main  # noqa: E402
+from dsr_backend.fields.base import Field  # noqa: E402
+from dsr_backend.results import dsr_file  # noqa: E402
+from dsr_backend.surfaces import surfaces_file  # noqa: E402
 from shapes import ball, cloud  # noqa: E402
 
 ENVIRONMENT = {
@@ -34,7 +41,9 @@ def data(tmp_path_factory):
     """A folder with balls.npz, three states of a ball that grows."""
     folder = tmp_path_factory.mktemp("data")
     atoms = cloud(40).astype(np.float32)
-    surfaces.write(folder / "balls.npz", [ball(s, 4.0 + 0.2 * s, atoms=atoms, subdivisions=3) for s in (1, 2, 3)], {})
+    surfaces_file.write_surfaces_file(
+        folder / "balls.npz", [ball(s, 4.0 + 0.2 * s, atoms=atoms, subdivisions=3) for s in (1, 2, 3)], {}
+    )
     return folder
 
 
@@ -82,24 +91,24 @@ def started(data, *words):
 )
 def test_a_list_that_can_t_be_done_is_refused_with_its_line(data, line, message):
     with pytest.raises(ValueError, match=message):
-        batch.read_manifest(manifest(data, line))
+        read_manifest(manifest(data, line))
 
 
 def test_columns_must_be_known(data):
     path = data / "columns.csv"
     path.write_text("name,file\na,b\n", encoding="utf-8")
     with pytest.raises(ValueError, match="it is name,file"):
-        batch.read_manifest(path)
+        read_manifest(path)
 
 
 def test_paths_are_relative_to_the_list(data):
-    [job] = batch.read_manifest(manifest(data, "a,balls.npz,,,,,"))
-    assert job == batch.Job("a", str(data / "balls.npz"))
+    [job] = read_manifest(manifest(data, "a,balls.npz,,,,,"))
+    assert job == BatchTask("a", str(data / "balls.npz"))
 
 
 def test_without_dask_it_is_said_what_to_install(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(batch.importlib.util, "find_spec", lambda name: None)
-    assert cli.main(["batch", str(manifest(data, "a,balls.npz,,,,,")), "--out", str(tmp_path)]) == 2
+    monkeypatch.setattr(importlib.util.util, "find_spec", lambda name: None)
+    assert main.main(["batch", str(manifest(data, "a,balls.npz,,,,,")), "--out", str(tmp_path)]) == 2
     assert "-m pip install 'pymol-dsr[batch]'" in capsys.readouterr().err
 
 
@@ -108,9 +117,9 @@ def test_without_dask_it_is_said_what_to_install(data, tmp_path, monkeypatch, ca
 
 def test_one_is_fitted_scored_and_not_fitted_again(data, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(batch, "SCORED", 1)
-    [job] = batch.read_manifest(manifest(data, "a,balls.npz,,,1+3,preview,2"))
-    row, made = batch.work(job, str(tmp_path), 1, "cpu", None)
+    monkeypatch.setattr(task, "SCORED", 1)
+    [job] = read_manifest(manifest(data, "a,balls.npz,,,1+3,preview,2"))
+    row, made = task.run_task(job, str(tmp_path), 1, "cpu", None)
     assert (
         made
         and row.of(job)
@@ -123,20 +132,20 @@ def test_one_is_fitted_scored_and_not_fitted_again(data, tmp_path, monkeypatch):
     assert fitted(tmp_path / "a.dsr").states == [1, 3]
 
     # As the table has it, all text.
-    batch._write_summary(tmp_path / "summary.csv", {"a": row}, [job])
-    before = batch._read_summary(tmp_path / "summary.csv")["a"]
-    assert batch.work(job, str(tmp_path), 1, "cpu", before) == (before, False)
-    assert not before.of(batch.Job(**{**vars(job), "evaluate": ""}))
+    write_summary(tmp_path / "summary.csv", {"a": row}, [job])
+    before = read_summary(tmp_path / "summary.csv")["a"]
+    assert task.run_task(job, str(tmp_path), 1, "cpu", before) == (before, False)
+    assert not before.of(BatchTask(**{**vars(job), "evaluate": ""}))
 
     whole = (tmp_path / "a.dsr").read_bytes()
     (tmp_path / "a.dsr").write_bytes(whole[:-100])
-    monkeypatch.setattr(batch, "_fitted", lambda *_: row)
-    assert batch.work(job, str(tmp_path), 1, "cpu", before) == (row, True)
+    monkeypatch.setattr(task, "_fitted", lambda *_: row)
+    assert task.run_task(job, str(tmp_path), 1, "cpu", before) == (row, True)
 
 
 def test_what_fails_is_a_line_in_its_row(data, tmp_path):
-    job = batch.Job("a", str(data / "balls.npz"), states="1-9")
-    row, made = batch.work(job, str(tmp_path), 1, "cpu", None)
+    job = BatchTask("a", str(data / "balls.npz"), states="1-9")
+    row, made = task.run_task(job, str(tmp_path), 1, "cpu", None)
     assert made and not row.of(job) and row.failed.endswith("balls.npz holds the states 1-3, not 4")
     assert not list(tmp_path.glob("*.dsr"))
 
@@ -287,6 +296,6 @@ def running(group):
 
 def fitted(path):
     """The field in a file, which is no family's."""
-    found = checkpoint.load(path)
+    found = dsr_file.load(path)
     assert isinstance(found, Field)
     return found

@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from dsr_backend import checkpoint, coding
-from dsr_backend.checkpoint import CheckpointError, from_bytes, load, save, to_bytes
-from dsr_backend.field import Family
+from dsr_backend.fields.base import Family
 from dsr_backend.fields.fast import Decoder, FastField
 from dsr_backend.fields.paper import Network, PaperField
-from dsr_backend.mesher import mesh
-from dsr_backend.metrics import Frame
-from dsr_backend.motion import Forecast, Motion
+from dsr_backend.geometry.unit_cube import UnitCube
+from dsr_backend.motion.forecast import Forecast
+from dsr_backend.motion.motion import Motion
+from dsr_backend.results import coding, dsr_file
+from dsr_backend.results.dsr_file import CheckpointError, from_bytes, load, save, to_bytes
+from dsr_backend.results.mesh import extract_mesh
 from shapes import QUICK, ball, fit, moved, peptide
 from test_mesher import SPHERE, balls
 
@@ -66,7 +67,7 @@ def forged(data, change):
     change(tensors, about)
     tensors = {name: value.contiguous() for name, value in tensors.items()}
     metadata["field"] = json.dumps(about)
-    metadata["digest"] = checkpoint.digest(tensors, metadata)
+    metadata["digest"] = dsr_file.digest(tensors, metadata)
     return safetensors.torch.save(tensors, metadata)
 
 
@@ -81,13 +82,13 @@ def old(data):
         tensors[name] = values.half() if name.endswith("_modes") else values
     assert not len(tensors.pop("latent"))
     metadata |= {"format": "dsr 1", "field": json.dumps(about)}
-    metadata["digest"] = checkpoint.digest(tensors, metadata)
+    metadata["digest"] = dsr_file.digest(tensors, metadata)
     return safetensors.torch.save(tensors, metadata)
 
 
 def same(one, other, times=(1.0, 1.5, 3.0, 4.0)):
     for time in times:
-        a, b = mesh(one, time), mesh(other, time)
+        a, b = extract_mesh(one, time), extract_mesh(other, time)
         for name in ("points", "normals", "faces", "nearest", "atoms"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
         np.testing.assert_equal(
@@ -116,9 +117,9 @@ def test_the_caller_s_bytes_are_not_shared_with_the_field(data):
     """A field goes on when the message it came in is gone."""
     message = bytearray(data)
     back: Any = from_bytes(bytes(message))
-    before = mesh(back, 1.0).points
+    before = extract_mesh(back, 1.0).points
     message[:] = bytes(len(message))
-    np.testing.assert_array_equal(mesh(back, 1.0).points, before)
+    np.testing.assert_array_equal(extract_mesh(back, 1.0).points, before)
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -147,7 +148,7 @@ def test_a_file_of_the_first_version_is_read_and_written_anew(field, data):
     back: Any = from_bytes(first)
     assert torch.equal(back.fine.modes, parts(first)[0]["fine_modes"].float())
     # Away from the states it had no lift.
-    np.testing.assert_allclose(mesh(back, 1.0).area, mesh(field, 1.0).area, rtol=1e-4)
+    np.testing.assert_allclose(extract_mesh(back, 1.0).area, extract_mesh(field, 1.0).area, rtol=1e-4)
     same(back, from_bytes(to_bytes(back)))
 
 
@@ -179,7 +180,7 @@ def paper_field(seed=0, network=None, atoms=True):
         torch.randn(6),
         0.1,
         Motion.of(np.array([1.0, 2.0, 3.0]), places, align=False),
-        Frame(np.array([1.0, 2.0, 3.0]), 0.09),
+        UnitCube(np.array([1.0, 2.0, 3.0]), 0.09),
         np.array([[-9, -9, -9], [12, 12, 12]], np.float32),
         3.0,
         {"preset": "paper", "area": 900.0},
@@ -234,7 +235,7 @@ def test_a_family_comes_back_and_its_members_share_one_network(kind, request, pa
         same(member, back.member(name))
     first, second = given.members
     same(given.between(first, second, 0.3), back.between(first, second, 0.3), (1.0, 2.5))
-    attribute = checkpoint.SHARED[next(iter(back.members.values())).kind]
+    attribute = dsr_file.SHARED[next(iter(back.members.values())).kind]
     assert len({id(getattr(member, attribute)) for member in back.members.values()}) == 1
     names = [name for name in parts(path.read_bytes())[0] if name.startswith(f"{attribute}.")]
     assert len(names) == len(getattr(given.member(first), attribute).state_dict())

@@ -17,9 +17,13 @@ import numpy as np
 import pymol2
 import pytest
 from conftest import ROOT, build_peptide, coordinates
-from dsr_backend.errors import RequestError
+from dsr_backend.runtime.errors import RequestError
 
-from pymol_dsr import commands, jobs, settings
+from pymol_dsr.commands.files import dsr_export, dsr_load, dsr_surfaces
+from pymol_dsr.commands.register import register
+from pymol_dsr.fits import jobs
+from pymol_dsr.fits.jobs import Jobs
+from pymol_dsr.runtime import settings
 
 pytest.importorskip("torch")
 
@@ -55,7 +59,7 @@ def dsr(*words, code=0, env=None, **options):
 @pytest.fixture
 def here(monkeypatch, capfd):
     """As `dsr`, in this process, where torch is imported only once."""
-    from dsr_backend import cli
+    from dsr_backend.cli import main
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # The command line takes SIGTERM, and PyMOL in this process has taken Ctrl-C.
@@ -63,7 +67,7 @@ def here(monkeypatch, capfd):
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def run(*words, code=0):
-        assert cli.main([*map(str, words)]) == code
+        assert main.main([*map(str, words)]) == code
         out, err = capfd.readouterr()
         return out, err.splitlines()
 
@@ -87,7 +91,7 @@ def made(tmp_path_factory):
     session.start()
     session.cmd.feedback("disable", "all", "everything")
     build_peptide(session.cmd)
-    commands.dsr_surfaces(SELECTION, str(folder / "pep.npz"), _self=session.cmd)
+    dsr_surfaces(SELECTION, str(folder / "pep.npz"), _self=session.cmd)
     session.cmd.save(str(folder / "pep.pdb"), "pep", state=0)
     session.stop()
     out, lines = dsr("fit", folder / "pep.npz", "--states", "1-5:2", "--preset", "preview", "-o", folder / "pep.dsr")
@@ -144,9 +148,9 @@ def test_a_terminal_gets_one_rewriting_line(made, tmp_path):
 
 def test_a_fit_from_the_command_line_finds_its_atoms_in_pymol(made, cmd, monkeypatch, tmp_path):
     build_peptide(cmd)
-    commands.register(cmd)
+    register(cmd)
     monkeypatch.setattr(settings, "_memory", {})
-    monkeypatch.setattr(jobs, "jobs", jobs.Jobs())
+    monkeypatch.setattr(jobs, "jobs", Jobs())
     for key in ("PYTHONPATH", "OMP_NUM_THREADS"):
         monkeypatch.setenv(key, ENVIRONMENT[key])
     monkeypatch.setenv("DSR_HOME", str(tmp_path))
@@ -155,12 +159,12 @@ def test_a_fit_from_the_command_line_finds_its_atoms_in_pymol(made, cmd, monkeyp
     cmd.color("red", "pep and resi 5-9")
     cmd.color("green", "pep and resi 1")
     try:
-        commands.dsr_load(str(made / "pep.dsr"), "back", _self=cmd)
+        dsr_load(str(made / "pep.dsr"), "back", _self=cmd)
         [only] = jobs.jobs.get("back").trajectories
         assert (only.object, only.selection, only.states) == ("pep", SELECTION, [1, 3, 5])
         assert len(only.atoms) == cmd.count_atoms(SELECTION) < cmd.count_atoms("pep")
         path = str(tmp_path / "coloured.npz")
-        commands.dsr_export("back", path, states="2.5", resolution=1.0, _self=cmd)
+        dsr_export("back", path, states="2.5", resolution=1.0, _self=cmd)
     finally:
         jobs.jobs.close()
     with np.load(path) as mesh:
@@ -256,12 +260,12 @@ def test_a_job_that_a_scheduler_ends_leaves_no_pymol_behind(monkeypatch, tmp_pat
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_ctrl_c_does_not_wait_for_a_silent_pymol(made, here, monkeypatch, tmp_path):
-    from dsr_backend import extraction
+    from dsr_backend.surfaces import from_pymol
 
     silent = tmp_path / "python"
     silent.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
     silent.chmod(0o755)
-    monkeypatch.setattr(extraction, "pymol_python", lambda: str(silent))
+    monkeypatch.setattr(from_pymol, "pymol_python", lambda: str(silent))
 
     def press():
         while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
@@ -326,9 +330,9 @@ def test_several_times_as_glb_are_one_file(made, here, tmp_path):
 
 def test_nodes_along_the_longest_side(made, here, tmp_path):
     """Any resolution, from the coarsest to the finest that the paper shows."""
-    from dsr_backend import checkpoint
+    from dsr_backend.results import dsr_file
 
-    field: Any = checkpoint.load(made / "pep.dsr")
+    field: Any = dsr_file.load(made / "pep.dsr")
     low, high = field.at(2.0).box
     counts = []
     for nodes in (32, 64, 256):
@@ -385,13 +389,13 @@ def test_scores_beside_the_state_held(made, tmp_path):
 
 def test_scores_beside_the_steps_of_the_atoms(made, here, tmp_path):
     """How much the molecule moves from the state before: 0 for one that only turned."""
-    from dsr_backend import surfaces
-    from dsr_backend.motion import superpose
+    from dsr_backend.motion.superpose import superpose
+    from dsr_backend.surfaces import surfaces_file
     from shapes import moved, turn
 
-    found, meta = surfaces.read(made / "pep.npz")
+    found, meta = surfaces_file.read_surfaces_file(made / "pep.npz")
     turned = moved(found[1], turn(70.0), (20.0, 0.0, 0.0), state=3)
-    surfaces.write(tmp_path / "truth.npz", [found[0], found[1], turned], meta)
+    surfaces_file.write_surfaces_file(tmp_path / "truth.npz", [found[0], found[1], turned], meta)
     table = tmp_path / "steps.csv"
     out, _ = here("eval", made / "pep.dsr", tmp_path / "truth.npz", "--csv", table)
     with open(table, newline="") as stream:
@@ -443,31 +447,32 @@ def test_measures_over_time(made, here, tmp_path):
 
 def test_what_is_held_is_the_true_surface_of_the_earlier_neighbour(made, here, tmp_path):
     """Truth with state 1 in the place of state 2: holding it must be perfect."""
-    from dsr_backend import surfaces
+    from dsr_backend.surfaces import surfaces_file
+    from dsr_backend.surfaces.surface import Surface
 
-    found, meta = surfaces.read(made / "pep.npz")
+    found, meta = surfaces_file.read_surfaces_file(made / "pep.npz")
     first, third = found[0], found[2]
-    same = surfaces.Surface(2, first.points, first.normals, first.faces, first.atoms)
-    surfaces.write(tmp_path / "truth.npz", [first, same, third], meta)
+    same = Surface(2, first.points, first.normals, first.faces, first.atoms)
+    surfaces_file.write_surfaces_file(tmp_path / "truth.npz", [first, same, third], meta)
     out, _ = here("eval", made / "pep.dsr", tmp_path / "truth.npz", "--states", "2")
     hold = out.splitlines()[2].split()
     assert hold[:4] == ["2", "between", "hold", "nearest"] and hold[4] == "1.0000" and hold[7] == "1.0000"
-    late = surfaces.Surface(30, first.points, first.normals, first.faces, first.atoms)
-    surfaces.write(tmp_path / "alone.npz", [same, late], meta)
+    late = Surface(30, first.points, first.normals, first.faces, first.atoms)
+    surfaces_file.write_surfaces_file(tmp_path / "alone.npz", [same, late], meta)
     out, lines = here("eval", made / "pep.dsr", tmp_path / "alone.npz")
     assert "hold" not in out and "nothing is held at 2" in lines[1]
     assert "left out: states 30" in lines[2]
 
 
 def test_groups_of_states():
-    from dsr_backend import cli
+    from dsr_backend.cli import evaluate
 
     trained = [1.0, 3.0, 5.0, 9.0]
-    groups = {s: cli.group_of(s, trained) for s in (0.5, 1, 2, 7.5, 9.5, 10, 19, 19.5, 20, 29, 30)}
+    groups = {s: evaluate.group_of(s, trained) for s in (0.5, 1, 2, 7.5, 9.5, 10, 19, 19.5, 20, 29, 30)}
     assert groups == {0.5: "before", 1: "training", 2: "between", 7.5: "between", 9.5: "future 1-10",
                       10: "future 1-10", 19: "future 1-10", 19.5: "future 11-20", 20: "future 11-20",
                       29: "future 11-20", 30: "future 21-30"}  # fmt: skip
-    assert [cli.nearest(s, trained) for s in (2, 7, 8, 12)] == [1, 5, 9, 9]
+    assert [evaluate.nearest(s, trained) for s in (2, 7, 8, 12)] == [1, 5, 9, 9]
 
 
 # Refusals
@@ -539,20 +544,20 @@ def test_bad_input_is_one_line_and_code_2(made, here, monkeypatch, words, messag
     ],
 )
 def test_work_that_fails_is_one_line_too(made, here, monkeypatch, tmp_path, error, code, message):
-    from dsr_backend import trainer
+    from dsr_backend.fitting import run
 
     def fail(*args, **more):
         raise error
 
-    monkeypatch.setattr(trainer, "fit", fail)
+    monkeypatch.setattr(run, "fit_trajectory", fail)
     out, lines = here("fit", made / "pep.npz", "-o", tmp_path / "x.dsr", code=code)
     assert out == "" and len(lines) == 1 and message in lines[0]
 
 
 def test_a_fault_of_ours_keeps_its_traceback(made, here, monkeypatch, tmp_path):
-    from dsr_backend import trainer
+    from dsr_backend.fitting import run
 
-    monkeypatch.setattr(trainer, "fit", lambda *args, **more: 1 / 0)
+    monkeypatch.setattr(run, "fit_trajectory", lambda *args, **more: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         here("fit", made / "pep.npz", "-o", tmp_path / "x.dsr")
 
@@ -569,11 +574,12 @@ def test_a_refusal_is_quick_and_without_torch(made):
 
 @pytest.mark.parametrize("verb", ["fit", "mesh", "export", "eval", "measure", "doctor", "serve"])
 def test_help_has_an_example(verb, capsys):
-    from dsr_backend import __version__, cli
+    from dsr_backend import __version__
+    from dsr_backend.cli import main
 
-    assert cli.main([verb, "--help"]) == 0
+    assert main.main([verb, "--help"]) == 0
     assert f"example:\n  dsr-backend {verb}" in capsys.readouterr().out
-    assert cli.main(["--version"]) == 0
+    assert main.main(["--version"]) == 0
     assert capsys.readouterr().out == f"dsr-backend {__version__}\n"
 
 

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pymol_dsr import launcher
-from pymol_dsr.client import Backend, BackendError, LaunchError
-from pymol_dsr.launcher import find_command
-from pymol_dsr.protocol import PROTOCOL, VERSION, read_frame, write_frame
+from pymol_dsr.backend import process
+from pymol_dsr.backend.client import Backend
+from pymol_dsr.backend.process import BackendError, LaunchError, find_command
+from pymol_dsr.shared.frames import PROTOCOL, VERSION, read_frame, write_frame
 
 ROOT = Path(__file__).parent.parent
 PROBLEM = [sys.executable, str(Path(__file__).with_name("problem_backend.py"))]
@@ -590,7 +590,7 @@ def test_the_end_of_stdin_ends_the_server(pipes: Callable[..., Pipes], tmp_path:
 
 
 def test_a_stuck_server_is_left_less_than_ten_seconds() -> None:
-    from dsr_backend import server
+    from dsr_backend.server import server
 
     assert 5 < server.EXIT_SECONDS < 10
 
@@ -930,7 +930,7 @@ def test_settings_that_do_not_work(bare: Path) -> None:
 
 def test_looking_for_torch_does_not_import_it() -> None:
     code = (
-        "import sys; from pymol_dsr.launcher import find_command; "
+        "import sys; from pymol_dsr.backend.process import find_command; "
         "assert find_command()[-1] == 'serve'; assert 'torch' not in sys.modules"
     )
     environment = {**os.environ, "PATH": "/usr/bin:/bin"}
@@ -938,9 +938,9 @@ def test_looking_for_torch_does_not_import_it() -> None:
 
 
 def test_importing_the_client_needs_no_torch_and_no_backend() -> None:
-    code = "import sys; import pymol_dsr.client; assert not {'torch', 'dsr_backend'} & set(sys.modules)"
+    code = "import sys; import pymol_dsr.backend.client; assert not {'torch', 'dsr_backend'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_rooms_need_no_shell() -> None:
-    assert "shell=True" not in Path(launcher.__file__).read_text(encoding="utf-8")
+    assert "shell=True" not in Path(process.__file__).read_text(encoding="utf-8")

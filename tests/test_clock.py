@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dsr_backend import checkpoint
-from dsr_backend.clock import Clock
-from dsr_backend.config import FitConfig
-from dsr_backend.mesher import mesh
-from dsr_backend.surface_motion import normal_velocity
+from dsr_backend.fitting.config import FitConfig
+from dsr_backend.motion.time_axis import TimeAxis
+from dsr_backend.results import dsr_file
+from dsr_backend.results.mesh import extract_mesh
+from dsr_backend.results.vertex_motion import normal_velocity
 from shapes import ball, cloud, fit
 
 # A ball that slides by 1 Å a nanosecond, saved ever more rarely.
@@ -27,7 +27,7 @@ def timed():
 
 
 def test_the_unit_is_the_median_gap_and_the_ends_go_on():
-    clock = Clock([10.0, 12.0, 14.0, 20.0])
+    clock = TimeAxis([10.0, 12.0, 14.0, 20.0])
     np.testing.assert_allclose(clock([1, 2, 3, 4]), [1.0, 2.0, 3.0, 6.0])
     np.testing.assert_allclose(clock([0.0, 1.5, 3.5, 5.0]), [0.0, 1.5, 4.5, 9.0])
     states = np.linspace(-3.0, 9.0, 50)
@@ -44,7 +44,7 @@ def test_the_unit_is_the_median_gap_and_the_ends_go_on():
 )
 def test_times_that_tell_no_order_are_refused(times, message):
     with pytest.raises(ValueError, match=message):
-        Clock(times)
+        TimeAxis(times)
 
 
 def test_config_takes_times_over_the_wire_and_refuses_others():
@@ -62,7 +62,7 @@ def test_motion_is_even_in_time_and_states_keep_their_numbers(timed):
     assert timed.states == timed.report["states"] == [1.0, 2.0, 3.0, 4.0, 5.0]
     assert timed.time_range == (1.0, 5.0)
     for state, time in ((2.0, 1.0), (3.5, 3.0), (4.25, 5.0), (5.0, 8.0)):
-        found = mesh(timed, state)
+        found = extract_mesh(timed, state)
         assert found.time == state and not found.extrapolated
         assert found.points.mean(0)[0] == pytest.approx(time, abs=0.05)
 
@@ -81,21 +81,21 @@ def test_velocities_are_per_state(timed):
 
 
 def test_a_file_keeps_the_times(timed, tmp_path):
-    checkpoint.save(timed, tmp_path / "timed.dsr")
-    again: Any = checkpoint.load(tmp_path / "timed.dsr")
+    dsr_file.save(timed, tmp_path / "timed.dsr")
+    again: Any = dsr_file.load(tmp_path / "timed.dsr")
     assert again.clock.times == NANOSECONDS and again.states == timed.states
-    np.testing.assert_array_equal(mesh(again, 3.5).points, mesh(timed, 3.5).points)
-    even: Any = checkpoint.from_bytes(checkpoint.to_bytes(fit([ball(1)])))
+    np.testing.assert_array_equal(extract_mesh(again, 3.5).points, extract_mesh(timed, 3.5).points)
+    even: Any = dsr_file.from_bytes(dsr_file.to_bytes(fit([ball(1)])))
     assert even.clock is None
 
 
 def test_the_paper_goes_by_its_clock_too():
-    from dsr_backend import paper
-    from dsr_backend.config import PaperPreset
+    from dsr_backend.fitting.config import PaperPreset
+    from dsr_backend.fitting.paper import run
 
     tiny = PaperPreset(width=32, layers=4, latent=4, states=2, cpu_points=32, steps=3)
     config = FitConfig(preset="paper", times=NANOSECONDS)
-    field = paper.fit(sliding(), config, preset=tiny)
+    field = run.fit_trajectory(sliding(), config, preset=tiny)
     assert field.states == [1.0, 2.0, 3.0, 4.0, 5.0]
     assert field.normalised_time(float(field.clock(3.5))) == pytest.approx(2 * 3 / 8 - 1)
     np.testing.assert_allclose(field.at(3.5).atoms.mean(0)[0], sliding()[0].atoms.mean(0)[0] + 3.0, atol=0.01)

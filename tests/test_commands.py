@@ -11,17 +11,28 @@ import time
 import numpy as np
 import pytest
 from conftest import ROOT, build_peptide, coordinates, idtf_points
+from pymol import CmdException
 
-from pymol_dsr import commands, jobs, settings
-from pymol_dsr.commands import CmdException
+from pymol_dsr.commands import fit as commands_fit
+from pymol_dsr.commands.evaluate import dsr_eval
+from pymol_dsr.commands.files import dsr_export, dsr_load, dsr_save, dsr_surfaces
+from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.commands.levels import dsr_levels
+from pymol_dsr.commands.manage import dsr_cancel, dsr_set, dsr_status
+from pymol_dsr.commands.movie import dsr_movie
+from pymol_dsr.commands.register import register
+from pymol_dsr.fits import jobs
+from pymol_dsr.fits.fit import Fit, Trajectory
+from pymol_dsr.fits.jobs import Jobs
+from pymol_dsr.runtime import settings
 
 
 @pytest.fixture
 def plugin(peptide, monkeypatch, tmp_path):
     """A session with the commands, fits and settings of its own, and no backend of another test."""
-    commands.register(peptide)
+    register(peptide)
     monkeypatch.setattr(settings, "_memory", {})
-    monkeypatch.setattr(jobs, "jobs", jobs.Jobs())
+    monkeypatch.setattr(jobs, "jobs", Jobs())
     monkeypatch.setenv("DSR_HOME", str(tmp_path / "home"))
     yield peptide
     jobs.jobs.close()
@@ -105,23 +116,23 @@ def test_usage_is_printed_for_a_question_mark(plugin, capfd):
 
 def test_names_are_completed(plugin):
     build_peptide(plugin, "another", 1)
-    jobs.jobs.fits["my_fit"] = jobs.Fit("my_fit")
+    jobs.jobs.fits["my_fit"] = Fit("my_fit")
     assert plugin.auto_arg[0]["dsr_fit"] == plugin.auto_arg[0]["zoom"]
     complete, _, _ = plugin.auto_arg[0]["dsr_movie"]
     assert complete().interpret("my") == "my_fit"
 
 
 def test_a_fit_that_is_not_ready_is_not_used(plugin):
-    fit = jobs.Fit("early")
+    fit = Fit("early")
     fit.phase, fit.fraction = "fit", 0.43
     jobs.jobs.fits["early"] = fit
-    assert refused(plugin, commands.dsr_movie, "early") == "early: fit 43 %; it can be used when it is ready"
+    assert refused(plugin, dsr_movie, "early") == "early: fit 43 %; it can be used when it is ready"
 
 
 def ready(name, *trajectories, states=(1.0, 3.0)):
     """A finished fit without a backend."""
-    made = [jobs.Trajectory(t, t or "pep", f"%{t or 'pep'}", None, list(states)) for t in trajectories]
-    fit = jobs.jobs.fits[name] = jobs.Fit(name, made, phase="ready", report={"preset": "preview"})
+    made = [Trajectory(t, t or "pep", f"%{t or 'pep'}", None, list(states)) for t in trajectories]
+    fit = jobs.jobs.fits[name] = Fit(name, made, phase="ready", report={"preset": "preview"})
     return fit
 
 
@@ -186,26 +197,26 @@ def test_more_mistakes_with_fits_that_are_there(plugin, capfd, line, message):
 def test_times_that_do_not_go_with_the_states_are_refused(plugin, tmp_path, text, message):
     path = tmp_path / "times.txt"
     path.write_text(text)
-    assert message in refused(plugin, commands.dsr_fit, "pep", times=str(path))
+    assert message in refused(plugin, dsr_fit, "pep", times=str(path))
 
 
 def test_uneven_times_and_a_loop(backend, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(commands, "POORLY", -1.0)
+    monkeypatch.setattr(commands_fit, "POORLY", -1.0)
     path = tmp_path / "times.txt"
     path.write_text("# ns\n0 1 2\n4 8 16")
-    commands.dsr_fit("pep", name="uneven", preset="preview", times=str(path), loop=1, _self=backend)
+    dsr_fit("pep", name="uneven", preset="preview", times=str(path), loop=1, _self=backend)
     fit = jobs.jobs.get("uneven")
     assert fit.report["states"] == [1, 2, 3, 4, 5, 6]
     assert fit.report["forecast"].startswith("none, the states are a loop of")
     assert " uneven: warning: states that were held out were predicted with " in capsys.readouterr().out
-    commands.dsr_movie("uneven", "1-6", _self=backend)
+    dsr_movie("uneven", "1-6", _self=backend)
     assert backend.count_states("uneven") == 6
 
 
 def test_status_lists_the_trajectories_of_a_family(plugin):
     ready("fam", "pep", "two").trajectories[1].states = [1.0, 2.0, 3.0]
     ready("one", "")
-    assert commands.dsr_status(_self=plugin) == [
+    assert dsr_status(_self=plugin) == [
         "fam: ready, trajectories pep, two",
         "  pep: states 1+3",
         "  two: states 1-3",
@@ -216,9 +227,9 @@ def test_status_lists_the_trajectories_of_a_family(plugin):
 def test_a_missing_backend_is_one_line(plugin):
     settings._memory["backend"] = f"{sys.executable} -c pass"
     with pytest.raises(CmdException) as error:
-        commands.dsr_fit("pep", "1-2", _self=plugin)
+        dsr_fit("pep", "1-2", _self=plugin)
     assert "ended with exit code 0" in str(error.value)
-    assert commands.dsr_status(_self=plugin)[0].startswith("pep_dsr: failed: ")
+    assert dsr_status(_self=plugin)[0].startswith("pep_dsr: failed: ")
     assert not jobs.jobs.fits["pep_dsr"].activity
 
 
@@ -226,12 +237,12 @@ def test_a_missing_backend_is_one_line(plugin):
 
 
 def test_settings_are_checked_kept_and_reset(plugin):
-    assert commands.dsr_set("workers", "3", _self=plugin) == {"workers": "3"}
+    assert dsr_set("workers", "3", _self=plugin) == {"workers": "3"}
     assert settings.get("workers") == "3"
-    refused(plugin, commands.dsr_set, "workers", "-1")
+    refused(plugin, dsr_set, "workers", "-1")
     assert settings.get("workers") == "3"
-    assert commands.dsr_set("workers", "default", _self=plugin) == {"workers": "0"}
-    assert set(commands.dsr_set(_self=plugin)) == {"backend", "device", "folder", "workers", "wait"}
+    assert dsr_set("workers", "default", _self=plugin) == {"workers": "0"}
+    assert set(dsr_set(_self=plugin)) == {"backend", "device", "folder", "workers", "wait"}
 
 
 def test_preferences_that_were_not_loaded_are_not_overwritten(plugin, monkeypatch):
@@ -249,7 +260,7 @@ def test_preferences_that_were_not_loaded_are_not_overwritten(plugin, monkeypatc
 
 
 def test_surfaces_file_by_command(plugin, tmp_path):
-    path = commands.dsr_surfaces("pep", str(tmp_path / "pep.npz"), states="1-3:2", _self=plugin)
+    path = dsr_surfaces("pep", str(tmp_path / "pep.npz"), states="1-3:2", _self=plugin)
     with np.load(path, allow_pickle=False) as file:
         assert file["states"].tolist() == [1, 3]
 
@@ -276,13 +287,13 @@ def test_surfaces_file_by_module(plugin, tmp_path, capfd):
 def test_from_trajectory_to_movie(backend, monkeypatch, capfd, tmp_path):
     cmd = backend
     cmd.rotate("y", 30, object="pep", camera=0)
-    name = commands.dsr_fit("pep", "1-5:2", preset="preview", quiet=0, _self=cmd)
+    name = dsr_fit("pep", "1-5:2", preset="preview", quiet=0, _self=cmd)
     assert name == "pep_dsr"
     said = capfd.readouterr().out
     assert "pep_dsr: 3 states fitted" in said and "cpu" in said.lower()
-    assert commands.dsr_status(_self=cmd)[0].startswith("pep_dsr: ready, states 1-5:2 of pep")
+    assert dsr_status(_self=cmd)[0].startswith("pep_dsr: ready, states 1-5:2 of pep")
 
-    assert commands.dsr_movie(name, _self=cmd) == "pep_dsr"
+    assert dsr_movie(name, _self=cmd) == "pep_dsr"
     assert cmd.get_type("pep_dsr") == "object:cgo" and cmd.count_states("pep_dsr") == 5
     assert cmd.count_frames() == 5
     cmd.set("defer_builds_mode", 3)
@@ -301,60 +312,60 @@ def test_from_trajectory_to_movie(backend, monkeypatch, capfd, tmp_path):
         assert np.median(distance) < 0.6, (state, np.median(distance))
 
     # Past the end, between states, as a map
-    commands.dsr_movie(name, "4-7", object="late", _self=cmd)
+    dsr_movie(name, "4-7", object="late", _self=cmd)
     assert "late_future" in cmd.get_names() and cmd.count_states("late_future") == 7
     assert "extrapolated" in capfd.readouterr().out
-    commands.dsr_movie(name, "1-2:0.5", object="slow", _self=cmd)
+    dsr_movie(name, "1-2:0.5", object="slow", _self=cmd)
     assert cmd.count_states("slow") == cmd.count_states("slow_atoms") == 3
-    commands.dsr_movie(name, "1+3", object="grid", as_="map", resolution=1.0, _self=cmd)
+    dsr_movie(name, "1+3", object="grid", as_="map", resolution=1.0, _self=cmd)
     assert cmd.get_type("grid") == "object:surface" and cmd.count_states("grid") == 3
 
     # Files, in the frame of the scene
     path = str(tmp_path / "one.npz")
-    assert commands.dsr_export(name, path, states="3", _self=cmd) == [path]
+    assert dsr_export(name, path, states="3", _self=cmd) == [path]
     with np.load(path) as mesh:
         exported = mesh["points"]
     cmd.disable("all")
     cmd.enable("pep_dsr")
     cmd.set("state", 3)
     assert np.median(cKDTree(idtf_points(cmd)).query(exported)[0]) < 0.3
-    commands.dsr_export(name, path, states="3", steady=1, _self=cmd)
+    dsr_export(name, path, states="3", steady=1, _self=cmd)
     with np.load(path) as mesh:
         away = cKDTree(exported).query(mesh["points"])[0]
     # State 3 averaged with its neighbours: another surface, of the same molecule.
     assert 0.02 < np.median(away) < 0.6
-    many = commands.dsr_export(name, str(tmp_path / "m.ply"), states="1-2:0.25", resolution=1.0, _self=cmd)
+    many = dsr_export(name, str(tmp_path / "m.ply"), states="1-2:0.25", resolution=1.0, _self=cmd)
     assert [os.path.basename(p) for p in many] == [
         f"m_{t}.ply" for t in ("0001.00", "0001.25", "0001.50", "0001.75", "0002.00")
     ]
     assert all(os.path.getsize(p) > 1000 for p in many)
     film = str(tmp_path / "m.glb")
     cmd.set("movie_fps", 5)
-    assert commands.dsr_export(name, film, states="1-2:0.25", resolution=1.0, _self=cmd) == [film]
+    assert dsr_export(name, film, states="1-2:0.25", resolution=1.0, _self=cmd) == [film]
     with open(film, "rb") as stream:
         played = stream.read()
     assert played.startswith(b"glTF") and played.count(b'"mesh":') == 5 and b'"max":[1.0]' in played
-    (solid,) = commands.dsr_export(name, str(tmp_path / "one.stl"), states="3", resolution=1.0, _self=cmd)
+    (solid,) = dsr_export(name, str(tmp_path / "one.stl"), states="3", resolution=1.0, _self=cmd)
     assert os.path.getsize(solid) % 50 == 84 % 50
-    line = refused(cmd, commands.dsr_export, name, str(tmp_path / "one.obj"), binary=1)
+    line = refused(cmd, dsr_export, name, str(tmp_path / "one.obj"), binary=1)
     assert line == "binary 1: only .ply comes in two kinds, .obj in one"
 
     # Saved, and loaded into a backend that never saw it
-    saved = commands.dsr_save(name, str(tmp_path / "pep.dsr"), _self=cmd)
+    saved = dsr_save(name, str(tmp_path / "pep.dsr"), _self=cmd)
     jobs.jobs.close()
-    monkeypatch.setattr(jobs, "jobs", jobs.Jobs())
-    assert commands.dsr_load(saved, "again", _self=cmd) == "again"
+    monkeypatch.setattr(jobs, "jobs", Jobs())
+    assert dsr_load(saved, "again", _self=cmd) == "again"
     fit = jobs.jobs.get("again")
     (only,) = fit.trajectories
     assert (only.name, only.object, only.selection, only.states) == ("", "pep", "pep", [1, 3, 5])
     assert only.atoms.tolist() == list(range(cmd.count_atoms("pep")))
-    commands.dsr_movie("again", "2", _self=cmd)
+    dsr_movie("again", "2", _self=cmd)
     assert cmd.count_states("again") == 2
 
 
 def test_evaluation_beside_the_baselines(backend, capfd, tmp_path):
-    name = commands.dsr_fit("pep", "1-5:4", preset="preview", _self=backend)
-    rows = commands.dsr_eval(name, file=str(tmp_path / "pep.csv"), quiet=0, _self=backend)
+    name = dsr_fit("pep", "1-5:4", preset="preview", _self=backend)
+    rows = dsr_eval(name, file=str(tmp_path / "pep.csv"), quiet=0, _self=backend)
     methods = {(r.state, r.method) for r in rows}
     between = {(s, m) for s in (2, 3, 4) for m in ("field", "hold nearest", "atoms linear")}
     assert methods == {(1, "field"), (5, "field"), (6, "field"), (6, "hold nearest")} | between
@@ -369,23 +380,23 @@ def test_evaluation_beside_the_baselines(backend, capfd, tmp_path):
         table = list(csv.DictReader(stream))
     assert len(table) == len(rows) and float(table[0]["iou"]) == rows[0].iou
     # Atoms bend evenly here: straight lines are right, and smoothing them or another tessellation costs little.
-    rows = commands.dsr_eval(name, "3", baselines="linear smooth surface3", _self=backend)
+    rows = dsr_eval(name, "3", baselines="linear smooth surface3", _self=backend)
     assert [r.method for r in rows] == ["field", "atoms linear", "atoms smoothed", "surface_type 3"]
     assert min(r.iou for r in rows[1:]) > 0.98
-    assert [r.method for r in commands.dsr_eval(name, "3+6", baselines="none", _self=backend)] == ["field", "field"]
+    assert [r.method for r in dsr_eval(name, "3+6", baselines="none", _self=backend)] == ["field", "field"]
     pytest.importorskip("matplotlib")
     assert (tmp_path / "pep.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_network_of_the_paper(backend, capsys):
-    assert commands.dsr_fit("pep", "1-3:2", preset="paper", budget=4, _self=backend) == "pep_dsr"
+    assert dsr_fit("pep", "1-3:2", preset="paper", budget=4, _self=backend) == "pep_dsr"
     assert jobs.jobs.get("pep_dsr").report["preset"] == "paper"
-    commands.dsr_movie("pep_dsr", "1-3", resolution=1, _self=backend)
+    dsr_movie("pep_dsr", "1-3", resolution=1, _self=backend)
     assert backend.count_states("pep_dsr") == 3
     assert "hours" not in capsys.readouterr().out
-    commands.dsr_fit("pep", "1-3:2", name="long", preset="paper", device="cpu", async_=1, _self=backend)
+    dsr_fit("pep", "1-3:2", name="long", preset="paper", device="cpu", async_=1, _self=backend)
     wait_for(lambda: jobs.jobs.fits["long"].phase == "fit")
-    commands.dsr_cancel("long", _self=backend)
+    dsr_cancel("long", _self=backend)
     wait_for(lambda: not jobs.jobs.fits["long"].activity, 20.0)
     assert "long: warning: the network of the paper takes hours on a CPU; budget=600" in capsys.readouterr().out
 
@@ -396,7 +407,7 @@ def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_p
     cmd.translate([15, 0, 0], "two", state=0, camera=0)
     cmd.translate([0, 40, 0], object="two", camera=0)
     cmd.color("red", "two")
-    name = commands.dsr_fit("two+pep", "1-4:1..2", preset="preview", quiet=0, _self=cmd)
+    name = dsr_fit("two+pep", "1-4:1..2", preset="preview", quiet=0, _self=cmd)
     assert name == "two_dsr"
     assert "6 states fitted" in capfd.readouterr().out
     fit = jobs.jobs.get(name)
@@ -407,7 +418,7 @@ def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_p
     from scipy.spatial import cKDTree
 
     for which in ("pep", "two"):
-        assert commands.dsr_movie(name, "1-3", trajectory=which, _self=cmd) == f"two_dsr_{which}"
+        assert dsr_movie(name, "1-3", trajectory=which, _self=cmd) == f"two_dsr_{which}"
         cmd.show_as("surface", which)
         shown = []
         for shape in (which, f"two_dsr_{which}"):
@@ -416,61 +427,61 @@ def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_p
             cmd.set("state", 2)
             shown.append(idtf_points(cmd))
         assert len(shown[1]) > 200 and np.median(cKDTree(shown[0]).query(shown[1])[0]) < 0.6
-    assert commands.dsr_movie(name, "1-2", trajectory="pep", towards="two", share=0.25, _self=cmd) == "two_dsr_pep_two"
+    assert dsr_movie(name, "1-2", trajectory="pep", towards="two", share=0.25, _self=cmd) == "two_dsr_pep_two"
     path = str(tmp_path / "pep.npz")
-    commands.dsr_export(name, path, states="2", trajectory="two", _self=cmd)
+    dsr_export(name, path, states="2", trajectory="two", _self=cmd)
     with np.load(path) as mesh:
         # 8 bits for each channel: all vertices have the colour of the molecule that was asked for.
         assert (mesh["colors"] == [255, 0, 0]).all()
         centre = coordinates(cmd, "two", 2).mean(axis=0) + np.array([0, 40, 0])
         assert np.abs(mesh["points"].mean(axis=0) - centre).max() < 2.0
-    rows = commands.dsr_eval(name, "1-2", trajectory="pep", baselines="none", _self=cmd)
+    rows = dsr_eval(name, "1-2", trajectory="pep", baselines="none", _self=cmd)
     assert [r.group for r in rows] == ["training", "training"] and min(r.iou for r in rows) > 0.8
 
     # Another molecule like these, from the network of the family; the preset is the family's.
     for frozen in (1, 0):
-        commands.dsr_fit("pep and resi 1-6", "1-2", name="more", family=name, frozen=frozen, _self=cmd)
+        dsr_fit("pep and resi 1-6", "1-2", name="more", family=name, frozen=frozen, _self=cmd)
         more = jobs.jobs.get("more")
         assert more.report["preset"] == "preview" and not more.family
-    assert commands.dsr_movie("more", "1-2", _self=cmd) == "more"
+    assert dsr_movie("more", "1-2", _self=cmd) == "more"
     with pytest.raises(CmdException, match="preset"):
-        commands.dsr_fit("pep", "1-2", name="more", family=name, preset="fast", _self=cmd)
+        dsr_fit("pep", "1-2", name="more", family=name, preset="fast", _self=cmd)
 
     # As a file, in a backend that never saw it
-    saved = commands.dsr_save(name, str(tmp_path / "both.dsr"), _self=cmd)
+    saved = dsr_save(name, str(tmp_path / "both.dsr"), _self=cmd)
     jobs.jobs.close()
-    monkeypatch.setattr(jobs, "jobs", jobs.Jobs())
-    assert commands.dsr_load(saved, "again", _self=cmd) == "again"
+    monkeypatch.setattr(jobs, "jobs", Jobs())
+    assert dsr_load(saved, "again", _self=cmd) == "again"
     again = jobs.jobs.get("again")
     for old, new in zip(fit.trajectories, again.trajectories, strict=True):
         assert (old.name, old.object, old.selection, old.states) == (new.name, new.object, new.selection, new.states)
         assert np.array_equal(old.atoms, new.atoms)
-    assert commands.dsr_movie("again", "2", trajectory="two", object="loaded", _self=cmd) == "loaded"
+    assert dsr_movie("again", "2", trajectory="two", object="loaded", _self=cmd) == "loaded"
     cmd.delete("two")
-    commands.dsr_load(saved, "third", _self=cmd)
+    dsr_load(saved, "third", _self=cmd)
     assert "the object two is not in the scene" in capfd.readouterr().out
 
 
 def test_a_killed_family_resumes_with_the_surfaces_it_had(backend, capsys):
     build_peptide(backend, "two", 4)
     how = {"name": "fam", "preset": "preview", "quiet": 0, "_self": backend}
-    commands.dsr_fit("pep+two", async_=1, **how)
+    dsr_fit("pep+two", async_=1, **how)
     fit = jobs.jobs.fits["fam"]
     wait_for(lambda: fit.fraction > 0.7 or fit.phase == "sampling")
     os.kill(jobs.jobs._backend.info["pid"], 9)
     wait_for(lambda: fit.phase == "failed", 10.0)
     capsys.readouterr()
-    commands.dsr_fit("pep+two", resume=1, **how)
+    dsr_fit("pep+two", resume=1, **how)
     assert "of 10 surfaces are there from before" in capsys.readouterr().out
     assert jobs.jobs.get("fam").report["trajectories"]["two"]["states"] == [1, 2, 3, 4]
 
 
 def test_levels_at_one_time(backend, capsys):
     cmd = backend
-    name = commands.dsr_fit("pep", "1-3:2", preset="preview", _self=cmd)
-    commands.dsr_movie(name, "1-3", _self=cmd)
+    name = dsr_fit("pep", "1-3:2", preset="preview", _self=cmd)
+    dsr_movie(name, "1-3", _self=cmd)
     capsys.readouterr()
-    assert commands.dsr_levels(name, "2.5", quiet=0, _self=cmd) == "pep_dsr_levels"
+    assert dsr_levels(name, "2.5", quiet=0, _self=cmd) == "pep_dsr_levels"
     said = capsys.readouterr().out
     assert "pep_dsr is switched off, as it would hide the levels" in said
     assert "5 levels of state 2.5 loaded as pep_dsr_levels" in said or "is empty at this time" in said
@@ -480,14 +491,14 @@ def test_levels_at_one_time(backend, capsys):
     for inner, outer in itertools.pairwise(extents):
         assert (outer[0] < inner[0] - 0.5).all() and (outer[1] > inner[1] + 0.5).all()
 
-    commands.dsr_levels(name, "5", "-40 0 1", object="nest", cut=1, resolution=1.0, _self=cmd)
+    dsr_levels(name, "5", "-40 0 1", object="nest", cut=1, resolution=1.0, _self=cmd)
     said = capsys.readouterr().out
     assert "level -40 is empty at this time" in said and "state 5 is extrapolated" in said
     assert [n for n in cmd.get_names("all") if n.startswith("nest")] == ["nest_0", "nest_+1", "nest"]
     with pytest.raises(CmdException, match="levels -40 are empty"):
-        commands.dsr_levels(name, "2", "-40", _self=cmd)
+        dsr_levels(name, "2", "-40", _self=cmd)
     with pytest.raises(CmdException, match="resolution"):
-        commands.dsr_levels(name, "2", resolution=0.001, _self=cmd)
+        dsr_levels(name, "2", resolution=0.001, _self=cmd)
     assert not jobs.jobs.fits[name].activity
 
 
@@ -499,56 +510,56 @@ def wait_for(condition, seconds=120.0):
 
 
 def test_background_queue_and_cancel(backend, capfd):
-    one = commands.dsr_fit("pep", "all", name="one", async_=1, quiet=0, _self=backend)
-    two = commands.dsr_fit("pep", "all", name="two", async_=1, quiet=0, _self=backend)
+    one = dsr_fit("pep", "all", name="one", async_=1, quiet=0, _self=backend)
+    two = dsr_fit("pep", "all", name="two", async_=1, quiet=0, _self=backend)
     assert (one, two) == ("one", "two")
-    line = refused(backend, commands.dsr_fit, "pep", name="one")
+    line = refused(backend, dsr_fit, "pep", name="one")
     assert line.startswith("one is busy with its fit; wait for it, dsr_cancel one")
     fits = jobs.jobs.fits
     wait_for(lambda: fits["one"].phase in ("sampling", "fit", "ready"))
-    commands.dsr_cancel("two", _self=backend)
+    dsr_cancel("two", _self=backend)
     wait_for(lambda: fits["two"].phase == "cancelled", 2.0)
     if fits["one"].phase != "ready":
-        commands.dsr_cancel("one", _self=backend)
+        dsr_cancel("one", _self=backend)
         wait_for(lambda: not fits["one"].activity, 20.0)
         assert fits["one"].phase in ("cancelled", "ready")
     assert "two: waits for the fit before it" in capfd.readouterr().out
-    third = commands.dsr_fit("pep", "1+3", name="one", preset="preview", _self=backend)
+    third = dsr_fit("pep", "1+3", name="one", preset="preview", _self=backend)
     assert fits[third].phase == "ready"
 
 
 def test_cancelled_while_surfaces_are_made(backend):
-    commands.dsr_fit("pep", "all", async_=1, _self=backend)
+    dsr_fit("pep", "all", async_=1, _self=backend)
     fit = jobs.jobs.fits["pep_dsr"]
     wait_for(lambda: fit.phase == "surfaces")
     began = time.monotonic()
-    commands.dsr_cancel("pep_dsr", _self=backend)
+    dsr_cancel("pep_dsr", _self=backend)
     wait_for(lambda: not fit.activity)
     assert time.monotonic() - began < 1.5
     assert fit.phase == "cancelled"
 
 
 def test_a_killed_backend_fails_the_fit_and_the_next_one_works(backend):
-    commands.dsr_fit("pep", "all", name="one", async_=1, _self=backend)
+    dsr_fit("pep", "all", name="one", async_=1, _self=backend)
     fit = jobs.jobs.fits["one"]
     wait_for(lambda: fit.phase == "sampling" or fit.phase == "fit")
     os.kill(jobs.jobs._backend.info["pid"], 9)
     wait_for(lambda: fit.phase == "failed", 10.0)
     assert "killed by signal 9" in fit.error and "\n" not in fit.error
     assert "; dsr_resume one goes on from the surfaces it had (the backend" in fit.error
-    commands.dsr_fit("pep", "1+3", name="two", preset="preview", _self=backend)
+    dsr_fit("pep", "1+3", name="two", preset="preview", _self=backend)
     assert jobs.jobs.fits["two"].phase == "ready"
 
 
 def test_a_killed_fit_resumes_with_the_surfaces_it_had(backend, capsys):
-    commands.dsr_fit("pep", "all", name="one", preset="preview", _self=backend)
-    commands.dsr_fit("pep", "all", name="two", preset="preview", async_=1, _self=backend)
+    dsr_fit("pep", "all", name="one", preset="preview", _self=backend)
+    dsr_fit("pep", "all", name="two", preset="preview", async_=1, _self=backend)
     left = os.path.join(os.environ["DSR_HOME"], "fits", "two.surfaces")
     wait_for(lambda: any(name.endswith(".npz") for _, _, names in os.walk(left) for name in names))
     os.kill(jobs.jobs._backend.info["pid"], 9)
     wait_for(lambda: jobs.jobs.fits["two"].phase == "failed", 10.0)
     capsys.readouterr()
-    commands.dsr_fit("pep", "all", name="two", preset="preview", resume=1, quiet=0, _self=backend)
+    dsr_fit("pep", "all", name="two", preset="preview", resume=1, quiet=0, _self=backend)
     assert "surfaces are there from before" in capsys.readouterr().out
     report = jobs.jobs.fits["two"].report
     assert report["loss"] == jobs.jobs.fits["one"].report["loss"], "not the fit that was interrupted"
@@ -556,10 +567,10 @@ def test_a_killed_fit_resumes_with_the_surfaces_it_had(backend, capsys):
 
 
 def test_one_state_is_a_static_fit_and_no_movie(backend, capsys):
-    commands.dsr_fit("pep", "2", name="still", preset="preview", _self=backend)
+    dsr_fit("pep", "2", name="still", preset="preview", _self=backend)
     assert "one state" in capsys.readouterr().out
-    line = refused(backend, commands.dsr_movie, "still")
+    line = refused(backend, dsr_movie, "still")
     assert "nothing moves" in line and "movie=0" in line
     assert "still" not in backend.get_names()
-    commands.dsr_movie("still", movie=0, _self=backend)
+    dsr_movie("still", movie=0, _self=backend)
     assert backend.get_type("still") == "object:cgo"

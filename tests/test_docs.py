@@ -36,7 +36,7 @@ def test_links_lead_somewhere(page):
 
 
 def test_commands_named_in_the_documentation_exist():
-    from pymol_dsr.commands import COMMANDS
+    from pymol_dsr.commands.command import COMMANDS
 
     for page in PAGES:
         named = set(re.findall(r"\bdsr_[a-z]+\b", page.read_text(encoding="utf-8")))

@@ -10,7 +10,8 @@ import sys
 import pytest
 from conftest import ROOT
 
-from pymol_dsr import commands, doctor, settings
+from pymol_dsr.commands.manage import dsr_doctor
+from pymol_dsr.runtime import doctor, settings
 
 NAMES = [
     "plugin",
@@ -39,7 +40,7 @@ def home(monkeypatch, tmp_path):
 
 def lines_of(cmd, quiet=1):
     """The lines by the name of their check."""
-    lines = commands.dsr_doctor(quiet=quiet, _self=cmd)
+    lines = dsr_doctor(quiet=quiet, _self=cmd)
     assert all("\n" not in line for line in lines)
     found = {line[5:].partition(":")[0]: line for line in lines}
     assert list(found) == NAMES

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 from conftest import build_peptide, coordinates
 
-from pymol_dsr import evaluation, superposition
-from pymol_dsr.evaluation import Row
+from pymol_dsr.analysis import evaluation, score_plots
+from pymol_dsr.analysis.evaluation import StateScores
+from pymol_dsr.shared import scoring, superpose
 
 
 def test_groups_and_baselines_of_an_evaluation():
     trained = [1, 3, 5, 9]
-    groups = {s: evaluation.group_of(s, trained) for s in (1, 2, 7, 10, 19, 20, 29, 30)}
+    groups = {s: scoring.group_of(s, trained) for s in (1, 2, 7, 10, 19, 20, 29, 30)}
     assert groups == {1: "training", 2: "between", 7: "between", 10: "future 1-10", 19: "future 1-10",
                       20: "future 11-20", 29: "future 11-20", 30: "future 21-30"}  # fmt: skip
-    assert [evaluation.nearest(s, trained) for s in (2, 7, 8, 12)] == [1, 5, 9, 9]
+    assert [scoring.nearest(s, trained) for s in (2, 7, 8, 12)] == [1, 5, 9, 9]
     assert evaluation.neighbours(7, trained) == (5, 9)
     assert evaluation.needed([2, 8, 11], trained, ["hold"]) == [1, 2, 3, 5, 8, 9, 11]
     assert evaluation.needed([2], trained, ["smooth"]) == [1, 2, 3, 5, 9]
@@ -39,18 +40,18 @@ def atoms():
 def test_rmsd_is_that_of_pymols_own_superposition(cmd):
     build_peptide(cmd)
     for state in (2, 6):
-        ours = superposition.rmsd(coordinates(cmd, "pep", state), coordinates(cmd, "pep", 1))
+        ours = superpose.rmsd(coordinates(cmd, "pep", state), coordinates(cmd, "pep", 1))
         # intra_rms superposes without moving anything.
         assert ours == pytest.approx(cmd.intra_rms("pep", 1)[state - 1], abs=1e-4)
     assert ours > 0.2
 
 
 def test_rmsd_knows_no_rigid_motion_and_no_mirror(atoms):
-    assert superposition.rmsd(atoms @ turned(2.5).T + [7, 8, 9], atoms) < 1e-6
-    assert superposition.rmsd(atoms * [-1, 1, 1], atoms) > 1.0
+    assert superpose.rmsd(atoms @ turned(2.5).T + [7, 8, 9], atoms) < 1e-6
+    assert superpose.rmsd(atoms * [-1, 1, 1], atoms) > 1.0
     # Any three atoms lie in a plane.
-    assert superposition.rmsd(atoms[:3] @ turned(1.0).T, atoms[:3]) < 1e-6
-    assert superposition.rmsd(atoms[:1] + 5, atoms[:1]) == 0.0
+    assert superpose.rmsd(atoms[:3] @ turned(1.0).T, atoms[:3]) < 1e-6
+    assert superpose.rmsd(atoms[:1] + 5, atoms[:1]) == 0.0
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-5, 1.0, 3.0, math.pi])
@@ -59,7 +60,7 @@ def test_a_rigid_motion_is_done_for_its_share(atoms, angle, share):
     centre = atoms.mean(axis=0)
     after = (atoms - centre) @ turned(angle).T + centre + [4, 0, -8]
     made = evaluation.mixed(atoms, after, share)
-    assert superposition.rmsd(made, atoms) < 1e-4
+    assert superpose.rmsd(made, atoms) < 1e-4
     assert np.allclose(made.mean(axis=0), centre + share * np.array([4, 0, -8]), atol=1e-4)
     if angle < math.pi:
         expected = (atoms - centre) @ turned(share * angle).T + centre + share * np.array([4, 0, -8])
@@ -73,7 +74,7 @@ def test_what_is_not_rigid_goes_in_straight_lines(atoms):
     after = atoms + rng.normal(0, 0.5, atoms.shape)
     turn = turned(2.0)
     made = evaluation.mixed(atoms, after @ turn.T, 0.5)
-    assert superposition.rmsd(made, 0.5 * (atoms + after)) < 0.05
+    assert superpose.rmsd(made, 0.5 * (atoms + after)) < 0.05
     assert np.allclose(evaluation.mixed(atoms, after @ turn.T, 0.0), atoms, atol=1e-4)
     assert np.allclose(evaluation.mixed(atoms, after @ turn.T, 1.0), after @ turn.T, atol=1e-3)
 
@@ -81,17 +82,17 @@ def test_what_is_not_rigid_goes_in_straight_lines(atoms):
 def rows():
     nan = float("nan")
     made = [
-        Row(1, "training", "field", 0.98, 0.003, 1e-5, 0.97, nan),
-        Row(3, "training", "field", 0.96, 0.005, 3e-5, 0.99, 0.4),
+        StateScores(1, "training", "field", 0.98, 0.003, 1e-5, 0.97, nan),
+        StateScores(3, "training", "field", 0.96, 0.005, 3e-5, 0.99, 0.4),
     ]
     for method, iou in (("field", 0.93), ("hold nearest", 0.90), ("atoms linear", 0.92)):
-        made.append(Row(2, "between", method, iou, 0.009, 4e-4, 0.94, 0.6))
-    made.append(Row(4, "future 1-10", "field", 0.88, 0.02, 1e-3, nan, 0.5))
+        made.append(StateScores(2, "between", method, iou, 0.009, 4e-4, 0.94, 0.6))
+    made.append(StateScores(4, "future 1-10", "field", 0.88, 0.02, 1e-3, nan, 0.5))
     return sorted(made, key=lambda r: r.state)
 
 
 def test_the_table_has_means_deviations_and_the_rmsd_of_each_group():
-    head, training, field, hold, linear, future = evaluation.table(rows())
+    head, training, field, hold, linear, future = evaluation.score_table(rows())
     assert "RMSD" in head
     assert "0.9700 ± 0.0100" in training and "0.9800 ± 0.0100" in training and training.endswith("0.40 ± 0.00")
     assert field.endswith("0.60 ± 0.00") and "0.60" not in linear and "0.60" not in hold
@@ -100,7 +101,7 @@ def test_the_table_has_means_deviations_and_the_rmsd_of_each_group():
 
 def test_the_file_has_a_line_for_each_state_and_method(tmp_path):
     path = tmp_path / "t.csv"
-    evaluation.write_csv(str(path), rows())
+    evaluation.write_scores(str(path), rows())
     with open(path, newline="") as stream:
         table = list(csv.DictReader(stream))
     assert list(table[0]) == ["state", "group", "method", "iou", "chamfer_l1", "chamfer_sq", "nc", "rmsd"]
@@ -110,5 +111,5 @@ def test_the_file_has_a_line_for_each_state_and_method(tmp_path):
 def test_the_plot_takes_metrics_that_are_not_there(tmp_path):
     pytest.importorskip("matplotlib")
     path = tmp_path / "t.png"
-    assert evaluation.write_plot(str(path), rows(), "a fit") is True
+    assert score_plots.plot_scores(str(path), rows(), "a fit") is True
     assert path.read_bytes().startswith(b"\x89PNG")

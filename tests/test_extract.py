@@ -11,15 +11,16 @@ import pytest
 from conftest import build_peptide, coordinates, idtf_points, put
 from scipy.spatial import cKDTree
 
-from pymol_dsr import extract, surfaces_file
-from pymol_dsr.extract import ExtractError
-from pymol_dsr.states import StatesError
+from pymol_dsr.shared.states import StatesError
+from pymol_dsr.surfaces import extract, surfaces_file, workers
+from pymol_dsr.surfaces.extract import ExtractError
+from pymol_dsr.surfaces.workers import SurfaceWorker
 
 
 def one(cmd, selection, state):
     """The extracted surface of one state."""
     source = extract.read_source(selection, str(state), _self=cmd)
-    (made,) = extract.surfaces(source, 1)
+    (made,) = workers.surfaces(source, 1)
     return made
 
 
@@ -88,7 +89,7 @@ def test_ignored_atoms_are_left_out(peptide):
     peptide.flag("ignore", "pep and resi 9", "set")
     source = extract.read_source("pep", "1", _self=peptide)
     assert len(source.atoms) == peptide.count_atoms("pep and not resi 9")
-    (made,) = extract.surfaces(source, 1)
+    (made,) = workers.surfaces(source, 1)
     assert made.points[:, 2].max() < one(peptide, "pep and resi 1-8", 1).points[:, 2].max() + 1e-4
 
 
@@ -113,7 +114,7 @@ def test_state_matrices_are_part_of_the_motion(peptide):
 
 def test_states_come_as_they_are_made_and_all_of_them(peptide):
     source = extract.read_source("pep", "1-5:2", _self=peptide)
-    made = {s.state: s for s in extract.surfaces(source, 2)}
+    made = {s.state: s for s in workers.surfaces(source, 2)}
     assert sorted(made) == [1, 3, 5]
     for state, surface in made.items():
         assert np.allclose(surface.atoms, coordinates(peptide, "pep", state), atol=1e-6)
@@ -121,12 +122,12 @@ def test_states_come_as_they_are_made_and_all_of_them(peptide):
 
 def test_the_text_route_gives_the_same_surface(peptide, monkeypatch):
     by_cache = one(peptide, "pep", 3)
-    ask = extract._Worker.ask
+    ask = SurfaceWorker.ask
 
     def without_cache(self, method, params, arrays):
         return ask(self, method, {**params, "route": "idtf"} if method == "session" else params, arrays)
 
-    monkeypatch.setattr(extract._Worker, "ask", without_cache)
+    monkeypatch.setattr(SurfaceWorker, "ask", without_cache)
     by_text = one(peptide, "pep", 3)
     assert (by_cache.route, by_text.route) == ("cache", "idtf")
     assert len(by_text.faces) == len(by_cache.faces)
@@ -146,7 +147,7 @@ def test_the_scene_is_untouched(peptide):
         peptide.get("geometry_export_mode"),
         coordinates(peptide, "pep", 4).tolist(),
     )
-    list(extract.surfaces(extract.read_source("mine", "all", _self=peptide), 2))
+    list(workers.surfaces(extract.read_source("mine", "all", _self=peptide), 2))
     assert before == (
         peptide.get_names("all"),
         peptide.get_view(),
@@ -161,7 +162,7 @@ def test_surfaces_of_given_coordinates(peptide):
     source = extract.read_source("pep and resi 2-8", "1+3", _self=peptide)
     middle = (0.5 * (source.coordinates[1] + source.coordinates[3])).astype(np.float32)
     made = {
-        s.state: s for s in extract.surfaces_of_coordinates(source, [(2.0, middle), (1.0, source.coordinates[1])], 1)
+        s.state: s for s in workers.surfaces_of_coordinates(source, [(2.0, middle), (1.0, source.coordinates[1])], 1)
     }
     assert np.array_equal(made[1.0].points, one(peptide, "pep and resi 2-8", 1).points)
     put(peptide, "pep and resi 2-8", 2, middle)
@@ -185,37 +186,37 @@ def test_unsorted_atoms_keep_their_coordinates(cmd):
 def test_stopping_early_leaves_no_process(peptide):
     source = extract.read_source("pep", "all", _self=peptide)
     crew = []
-    start = extract._Worker.__init__
+    start = SurfaceWorker.__init__
 
     def watched(self, *args):
         start(self, *args)
         crew.append(self.process)
 
-    extract._Worker.__init__ = watched
+    SurfaceWorker.__init__ = watched
     try:
-        for _ in extract.surfaces(source, 2):
+        for _ in workers.surfaces(source, 2):
             break
-        assert list(extract.surfaces(source, 2, cancelled=lambda: True)) == []
+        assert list(workers.surfaces(source, 2, cancelled=lambda: True)) == []
     finally:
-        extract._Worker.__init__ = start
+        SurfaceWorker.__init__ = start
     assert len(crew) == 4
     assert all(process.poll() is not None for process in crew)
 
 
 def test_a_worker_that_dies_is_one_error(peptide):
     source = extract.read_source("pep", "all", _self=peptide)
-    start = extract._Worker.__init__
+    start = SurfaceWorker.__init__
 
     def doomed(self, *args):
         start(self, *args)
         self.process.kill()
 
-    extract._Worker.__init__ = doomed
+    SurfaceWorker.__init__ = doomed
     try:
         with pytest.raises(ExtractError, match=r"ended before its first state \(exit code -9\)"):
-            list(extract.surfaces(source, 1))
+            list(workers.surfaces(source, 1))
     finally:
-        extract._Worker.__init__ = start
+        SurfaceWorker.__init__ = start
 
 
 def refused(cmd, selection, states="all"):
@@ -311,7 +312,7 @@ def test_smoothed_atoms_are_those_of_pymols_smooth(peptide):
     rng = np.random.default_rng(0)
     frames = np.stack([source.coordinates[s] for s in source.states])
     frames = (frames + rng.normal(0, 0.3, frames.shape)).astype("f4")
-    made = extract.smoothed(source, frames)
+    made = workers.smoothed(source, frames)
     for state, xyz in enumerate(frames, 1):
         put(peptide, "pep", state, xyz)
     peptide.smooth("pep")
@@ -375,7 +376,7 @@ def test_an_atom_that_jumps_across_the_box(peptide):
 
 def test_surfaces_file(peptide, tmp_path):
     source = extract.read_source("pep", "1-5:2", _self=peptide)
-    made = list(extract.surfaces(source, 2))
+    made = list(workers.surfaces(source, 2))
     path = tmp_path / "pep.npz"
     surfaces_file.write(str(path), source, made[::-1])
     with np.load(path, allow_pickle=False) as file:

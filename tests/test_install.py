@@ -213,7 +213,7 @@ def test_the_wheel_in_an_environment_of_its_own(tmp_path):
     site = sysconfig.get_path("purelib", vars={"base": str(tmp_path / "fresh"), "platbase": str(tmp_path / "fresh")})
     Path(site, "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
     (tmp_path / ".pymolrc.py").write_text("import pymol_dsr\n")
-    (tmp_path / "job.pml").write_text("dsr_doctor\n" + FIT + "import pymol_dsr.jobs\npymol_dsr.jobs.jobs.close()\n")
+    (tmp_path / "job.pml").write_text("dsr_doctor\n" + FIT + "from pymol_dsr.fits.jobs import jobs\njobs.close()\n")
     done = subprocess.run(
         [python, "-m", "pymol", "-cq", "job.pml"],
         cwd=tmp_path,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from dsr_backend.lattice import Lattice, gather
+from dsr_backend.geometry.lattice import Lattice, gather
 
 LATTICE = Lattice((-3.0, 1.5, 4.0), 0.75, (5, 7, 4))
 

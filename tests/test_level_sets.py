@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from conftest import idtf_points
 
-from pymol_dsr import level_sets, scene
-from pymol_dsr.jobs import Trajectory
-from pymol_dsr.scene import SceneError
+from pymol_dsr.fits.fit import Trajectory
+from pymol_dsr.scene import level_sets, placement
+from pymol_dsr.scene.placement import SceneError
 
 
 def ball(radius, centre=(3.0, -2.0, 7.0), count=24):
@@ -36,7 +36,7 @@ def molecule(peptide):
 
 
 def show(cmd, molecule, meshes, said=None, toward=None, transparency=0.7):
-    return level_sets.show(
+    return level_sets.show_levels(
         molecule,
         meshes,
         object="nest",
@@ -118,7 +118,7 @@ def test_toward_the_camera_is_what_comes_nearer(peptide):
     peptide.turn("y", -71)
     peptide.rotate("z", 40, object="pep", camera=0)
     peptide.rotate("x", 15, object="pep", camera=0)
-    view, place = peptide.get_view(), scene.matrix("pep", peptide)
+    view, place = peptide.get_view(), placement.object_matrix("pep", peptide)
     toward = level_sets.toward_camera(view, place)
     assert np.linalg.norm(toward) == pytest.approx(1.0)
     # Where PyMOL's camera is in the scene: at the end of its own z axis from the origin of rotation.
@@ -152,7 +152,7 @@ def test_they_are_seen_at_every_state_where_the_molecule_is(peptide, molecule):
     mesh = ball(4)
     show(peptide, molecule, {0.0: mesh})
     peptide.disable("pep")
-    place = scene.matrix("pep", peptide).astype(float)
+    place = placement.object_matrix("pep", peptide).astype(float)
     centre = place[:3, :3] @ [3.0, -2.0, 7.0] + place[:3, 3]
     for state in (1, 5):
         peptide.set("state", state)

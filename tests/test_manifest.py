@@ -15,37 +15,37 @@ PACKAGE = ROOT / "pymol_dsr"
 
 
 def test_version_and_protocol():
-    import pymol_dsr
-    from pymol_dsr import protocol
+    from pymol_dsr import __version__
+    from pymol_dsr.shared import frames
 
     header = (PACKAGE / "__init__.py").read_text().split('"""')[0]
     assert re.search(r"^# Version: (.*)$", header, re.MULTILINE).group(1) == MANIFEST["version"]
-    assert pymol_dsr.__version__ == protocol.VERSION == MANIFEST["version"]
-    assert MANIFEST["protocol"] == protocol.PROTOCOL
+    assert __version__ == frames.VERSION == MANIFEST["version"]
+    assert MANIFEST["protocol"] == frames.PROTOCOL
 
 
 def test_commands_are_the_registered_ones():
     import pymol
 
-    from pymol_dsr import commands
+    from pymol_dsr.commands import command
 
-    assert MANIFEST["commands"] == sorted(commands.COMMANDS)
+    assert MANIFEST["commands"] == sorted(command.COMMANDS)
     for name in MANIFEST["commands"]:
-        assert pymol.cmd.keyword[name][0] is commands.COMMANDS[name]
+        assert pymol.cmd.keyword[name][0] is command.COMMANDS[name]
 
 
 def test_entry_point_and_menu():
-    import pymol_dsr
+    from pymol_dsr import MENU
 
     module, _, function = MANIFEST["entry_point"].partition(":")
     assert callable(getattr(sys.modules[module], function))
-    assert MANIFEST["menu"].endswith(pymol_dsr.MENU)
+    assert MANIFEST["menu"].endswith(MENU)
 
 
 def test_every_command_has_pymols_kind_of_help():
-    from pymol_dsr import commands
+    from pymol_dsr.commands import command
 
-    for name, function in commands.COMMANDS.items():
+    for name, function in command.COMMANDS.items():
         text = function.__doc__
         for heading in ("DESCRIPTION", "USAGE", "SEE ALSO"):
             assert f"\n{heading}\n" in text, (name, heading)

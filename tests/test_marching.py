@@ -5,10 +5,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from dsr_backend import marching
-from dsr_backend.marching import march, pieces
+from dsr_backend.geometry.marching_cubes import CLEAR, _lowest, marching_cubes, pieces
 from scipy.ndimage import gaussian_filter
-from skimage.measure import marching_cubes
+from skimage import measure
 
 
 def padded(values):
@@ -34,7 +33,7 @@ def is_closed(faces):
 
 def test_all_cases_of_a_cell_are_closed():
     for corners in itertools.product((-1.0, 1.0), repeat=8):
-        points, faces = march(padded(np.reshape(corners, (2, 2, 2))))
+        points, faces = marching_cubes(padded(np.reshape(corners, (2, 2, 2))))
         assert is_closed(faces.numpy())
         assert enclosed(points, faces) > 0.0 or min(corners) > 0.0
 
@@ -43,7 +42,7 @@ def test_all_cases_of_a_cell_are_closed():
 @pytest.mark.parametrize("seed", range(4))
 def test_any_values_give_a_closed_surface_between_inside_and_outside(seed, width):
     values = noise(seed, width)
-    points, faces = march(values)
+    points, faces = marching_cubes(values)
     assert is_closed(faces.numpy()) and points.dtype == torch.float32
     assert sorted(set(faces.reshape(-1).tolist())) == list(range(len(points)))
     # A point lies on an edge of the lattice, where the straight line between its ends passes 0.
@@ -54,12 +53,12 @@ def test_any_values_give_a_closed_surface_between_inside_and_outside(seed, width
     assert (at * ahead <= 0.0).all()
     t = share.sum(1)
     off = (at + t * (ahead - at)).abs() / (at - ahead).abs()
-    assert off.max() < 1.1 * marching.CLEAR
+    assert off.max() < 1.1 * CLEAR
 
 
 @pytest.mark.parametrize("width", [0.7, 1.5])
 def test_no_edge_has_more_than_two_triangles_where_the_values_are_smooth(width):
-    _, faces = march(noise(1, width, (24, 24, 24)))
+    _, faces = marching_cubes(noise(1, width, (24, 24, 24)))
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1)
     counts = np.unique(edges, axis=0, return_counts=True)[1]
     assert (counts == 2).mean() > 0.999
@@ -67,8 +66,8 @@ def test_no_edge_has_more_than_two_triangles_where_the_values_are_smooth(width):
 
 def test_as_by_scikit_image():
     values = noise(2, 2.0, (40, 30, 35))
-    points, faces = march(values)
-    theirs, their_faces, _, _ = marching_cubes(values.numpy(), 0.0, gradient_direction="descent")
+    points, faces = marching_cubes(values)
+    theirs, their_faces, _, _ = measure.marching_cubes(values.numpy(), 0.0, gradient_direction="descent")
     volume = enclosed(torch.tensor(theirs.copy()), torch.tensor(their_faces.copy()))
     assert enclosed(points, faces) == pytest.approx(volume, rel=1e-3)
     assert len(points) == pytest.approx(len(theirs), rel=1e-3)
@@ -79,14 +78,14 @@ def test_as_by_scikit_image():
 
 def test_values_of_nothing_but_one_side_have_no_surface():
     for side in (-1.0, 1.0):
-        points, faces = march(torch.full((3, 4, 5), side))
+        points, faces = marching_cubes(torch.full((3, 4, 5), side))
         assert points.shape == (0, 3) and faces.shape == (0, 3)
 
 
 def test_a_surface_that_leaves_the_lattice_ends_there():
     """A plane that cuts all four sides: a sheet of 2 · 4 · 3 triangles."""
     values = torch.arange(3.0).repeat(5, 4, 1) - 0.5
-    points, faces = march(values)
+    points, faces = marching_cubes(values)
     assert len(points) == 20 and len(faces) == 24
     np.testing.assert_allclose(points[:, 2], 0.5)
     a, b, c = (points[faces[:, k]] for k in range(3))
@@ -95,7 +94,7 @@ def test_a_surface_that_leaves_the_lattice_ends_there():
 
 def test_values_of_exactly_zero_leave_no_triangle_without_area():
     i, j, k = np.indices((13, 13, 13)) - 6.0
-    points, faces = march(torch.as_tensor(np.abs(i) + np.abs(j) + np.abs(k) - 4.0, dtype=torch.float32))
+    points, faces = marching_cubes(torch.as_tensor(np.abs(i) + np.abs(j) + np.abs(k) - 4.0, dtype=torch.float32))
     a, b, c = (points[faces[:, k]] for k in range(3))
     assert torch.linalg.norm(torch.linalg.cross(b - a, c - a), dim=1).min() > 0.0
     assert is_closed(faces.numpy())
@@ -106,12 +105,12 @@ def test_values_of_exactly_zero_leave_no_triangle_without_area():
 
 @pytest.mark.parametrize("width", [0.0, 0.7, 1.5])
 def test_pieces_are_those_that_faces_connect_on_every_device(width):
-    points, faces = march(noise(3, width))
+    points, faces = marching_cubes(noise(3, width))
     number, piece = pieces(len(points), faces)
     assert (piece[faces] == piece[faces[:, :1]]).all()
     assert sorted(set(piece.tolist())) == list(range(number)) and number > 1
     # A GPU finds them by other means: the lowest point of each.
-    lowest = marching._lowest(len(points), faces)
+    lowest = _lowest(len(points), faces)
     first = torch.full((number,), len(points)).scatter_reduce_(0, piece, torch.arange(len(points)), "amin")
     assert torch.equal(lowest, first[piece])
 
@@ -120,4 +119,4 @@ def test_a_long_strip_is_one_piece():
     count = 20_000
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     faces = torch.stack([order[:-2], order[1:-1], order[2:]], 1)
-    assert marching._lowest(count, faces).max() == 0 and pieces(count, faces)[0] == 1
+    assert _lowest(count, faces).max() == 0 and pieces(count, faces)[0] == 1

@@ -10,17 +10,21 @@ import sys
 import numpy as np
 import pytest
 from conftest import build_peptide, coordinates
+from pymol import CmdException
 from test_commands import backend, plugin, ready, refused  # noqa: F401
 
-from pymol_dsr import commands, jobs, measures
-from pymol_dsr.jobs import Trajectory
-from pymol_dsr.measures import Measured, Residue, Row
+from pymol_dsr.analysis import measure_plots, measures
+from pymol_dsr.analysis.measures import Measurement, Residue, StateMeasures
+from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.commands.measure import dsr_measure
+from pymol_dsr.fits import jobs
+from pymol_dsr.fits.fit import Trajectory
 
 
 def row(state, **values):
     usual = {"area": 100.0, "volume": 300.0, "speed": 0.5, "fitted": True, "extrapolated": False, "expected_error": 0.0}
     rest = {"selection_area": None, "selection_volume": None, "pocket_volume": None}
-    return Row(float(state), **{**usual, **rest, **values})
+    return StateMeasures(float(state), **{**usual, **rest, **values})
 
 
 # Refusals
@@ -54,11 +58,11 @@ def test_mistakes_are_one_line_and_leave_the_fit_free(plugin, capfd, rest, messa
 
 def test_atoms_that_are_not_there_cannot_be_chosen(plugin):  # noqa: F811
     ready("one", "").trajectories[0].object = "gone"
-    assert refused(plugin, commands.dsr_measure, "one", pocket="all") == (
+    assert refused(plugin, dsr_measure, "one", pocket="all") == (
         "pocket all: the object gone is not in the scene; load it first"
     )
     ready("two", "")
-    assert "this fit knows no atoms of pep" in refused(plugin, commands.dsr_measure, "two", pocket="all")
+    assert "this fit knows no atoms of pep" in refused(plugin, dsr_measure, "two", pocket="all")
 
 
 # What is made of the answers
@@ -99,7 +103,7 @@ def test_residues_are_weighted_by_their_area():
 def test_the_summary_says_how_much_and_when():
     rows = [row(1, pocket_volume=50.0), row(2, volume=330.0, speed=0.9, pocket_volume=10.0)]
     residues = [Residue("A", "GLY", "1", 20.0, 0.1), Residue("A", "LYS", "2", 30.0, 0.7)]
-    text = "\n".join(measures.summary(Measured(rows, residues), (1, 2), 1))
+    text = "\n".join(measures.summary(Measurement(rows, residues), (1, 2), 1))
     assert "315 ± 15      A^3      from 300 (state 1) to 330 (state 2)" in text
     assert "0.700 ± 0.200" in text and "to 0.900 (state 2)" in text
     assert "pocket volume" in text and "from 10 (state 2) to 50 (state 1)" in text
@@ -109,31 +113,31 @@ def test_the_summary_says_how_much_and_when():
 
 def test_the_speed_of_the_summary_is_that_within_the_fitted_range():
     rows = [row(1, speed=9.0), row(3, speed=0.5), row(5, speed=0.7), row(7, speed=9.0), row(8, speed=0.0)]
-    (line,) = [line for line in measures.summary(Measured(rows, []), (1, 7), 10) if "speed" in line]
+    (line,) = [line for line in measures.summary(Measurement(rows, []), (1, 7), 10) if "speed" in line]
     assert " ".join(line.split()) == "speed 0.600 ± 0.100 A/state from 0.500 (state 3) to 0.700 (state 5)"
 
 
 def test_the_summary_of_extrapolated_states_warns():
     rows = [row(79), row(90, extrapolated=True, expected_error=1.3), row(95, extrapolated=True, expected_error=None)]
-    lines = measures.summary(Measured(rows, []), (1, 79), 10)
+    lines = measures.summary(Measurement(rows, []), (1, 79), 10)
     assert lines[-1] == (" warning: 2 of 3 states are extrapolated (fitted: 1 to 79), expected error up to 1.30 A")
-    (alone,) = [line for line in measures.summary(Measured(rows[:1], []), (1, 79), 10) if "volume" in line]
+    (alone,) = [line for line in measures.summary(Measurement(rows[:1], []), (1, 79), 10) if "volume" in line]
     assert alone.split() == ["volume", "300", "A^3"]
 
 
 def test_an_axis_does_not_make_a_change_of_a_fluctuation():
-    volume, pocket = measures.PANELS[0], measures.PANELS[-1]
-    low, high = measures.span(volume, [28900.0, 28990.0])
+    volume, pocket = measure_plots.PANELS[0], measure_plots.PANELS[-1]
+    low, high = measure_plots.span(volume, [28900.0, 28990.0])
     assert high - low >= 0.1 * 28900 and low < 28900 and high > 28990
-    assert measures.span(pocket, [100.0, 400.0]) == (0.0, 432.0)
-    assert measures.span(pocket, [0.0, 0.0]) == (0.0, 1.0)
+    assert measure_plots.span(pocket, [100.0, 400.0]) == (0.0, 432.0)
+    assert measure_plots.span(pocket, [0.0, 0.0]) == (0.0, 1.0)
 
 
 def test_residues_are_named_at_round_numbers():
     protein = [Residue("A", "GLY", str(k), 20.0, 0.1) for k in range(1, 215)]
-    assert [protein[k].resi for k in measures.marks(protein, 12)] == [str(k) for k in range(20, 215, 20)]
+    assert [protein[k].resi for k in measure_plots.marks(protein, 12)] == [str(k) for k in range(20, 215, 20)]
     odd = [Residue("A", "GLY", f"{k}A", 20.0, 0.1) for k in range(30)]
-    assert 6 <= len(measures.marks(odd, 12)) <= 12
+    assert 6 <= len(measure_plots.marks(odd, 12)) <= 12
 
 
 def test_a_plot_shows_what_was_measured(monkeypatch, tmp_path):
@@ -145,18 +149,22 @@ def test_a_plot_shows_what_was_measured(monkeypatch, tmp_path):
     monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k)))
     residues = [Residue("A", "GLY", str(k), 20.0, 0.01 * k) for k in range(1, 30)]
     rows = [row(k, pocket_volume=40.0 * k, fitted=k % 2 == 1, extrapolated=k > 8) for k in range(1, 11)]
-    assert measures.write_plot(str(tmp_path / "all.png"), Measured(rows, residues), (1, 8), 3, "pep_dsr")
+    assert measure_plots.plot_measures(str(tmp_path / "all.png"), Measurement(rows, residues), (1, 8), 3, "pep_dsr")
     titles = [axes.get_title(loc="left") for axes in drawn[0].axes]
-    assert titles == [p.label for p in measures.panels(rows)] + ["mean speed of the surface by residue (Å per state)"]
+    assert titles == [p.label for p in measure_plots.panels(rows)] + [
+        "mean speed of the surface by residue (Å per state)"
+    ]
     line, dots = drawn[0].axes[3].lines
     assert list(line.get_ydata()) == [40.0 * k for k in range(1, 11)] and list(dots.get_xdata()) == [1, 3, 5, 7, 9]
     assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["fitted range", "fitted states"]
     # One time, of a fit whose molecule is not there
-    assert measures.write_plot(str(tmp_path / "one.png"), Measured([row(1)], []), (1, 8), 3, "pep_dsr")
+    assert measure_plots.plot_measures(str(tmp_path / "one.png"), Measurement([row(1)], []), (1, 8), 3, "pep_dsr")
     assert len(drawn[1].axes) == 3
 
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert not measures.write_plot(str(tmp_path / "none.png"), Measured(rows, residues), (1, 8), 3, "pep_dsr")
+    assert not measure_plots.plot_measures(
+        str(tmp_path / "none.png"), Measurement(rows, residues), (1, 8), 3, "pep_dsr"
+    )
 
 
 # The whole way
@@ -164,10 +172,10 @@ def test_a_plot_shows_what_was_measured(monkeypatch, tmp_path):
 
 def test_a_bending_peptide_is_measured(backend, capfd, tmp_path):  # noqa: F811
     cmd = backend
-    name = commands.dsr_fit("pep", "1-5:2", preset="preview", _self=cmd)
+    name = dsr_fit("pep", "1-5:2", preset="preview", _self=cmd)
     capfd.readouterr()
     path = tmp_path / "pep.csv"
-    found = commands.dsr_measure(
+    found = dsr_measure(
         name,
         "1-6:0.5",
         file=str(path),
@@ -212,26 +220,26 @@ def test_a_bending_peptide_is_measured(backend, capfd, tmp_path):  # noqa: F811
         assert (tmp_path / "pep.png").read_bytes().startswith(b"\x89PNG")
 
     # By default every state that was fitted or lies between; no table of what was not asked for
-    plain = commands.dsr_measure(name, resolution=1.0, _self=cmd)
+    plain = dsr_measure(name, resolution=1.0, _self=cmd)
     assert [r.state for r in plain.rows] == [1, 2, 3, 4, 5]
     assert plain.rows[0].pocket_volume is None and capfd.readouterr().out == ""
     # Extrapolated numbers look like any others, so it is said even in scripts.
-    commands.dsr_measure(name, "9", resolution=1.0, _self=cmd)
+    dsr_measure(name, "9", resolution=1.0, _self=cmd)
     assert "warning: 1 of 1 states are extrapolated" in capfd.readouterr().out
 
-    line = refused_late(cmd, commands.dsr_measure, name, "2", pocket="resi 5 and name CA")
+    line = refused_late(cmd, dsr_measure, name, "2", pocket="resi 5 and name CA")
     assert "pocket: 1 atom encloses no space at state 2; choose at least 4 that do not lie in a plane" in line
     assert not jobs.jobs.fits[name].activity
 
     # Without the molecule there are no residues to name, and the rest stays.
     cmd.delete("pep")
-    bare = commands.dsr_measure(name, "1+3", resolution=1.0, file=str(tmp_path / "bare.csv"), _self=cmd)
+    bare = dsr_measure(name, "1+3", resolution=1.0, file=str(tmp_path / "bare.csv"), _self=cmd)
     assert bare.residues == [] and bare.rows[0].volume == pytest.approx(plain.rows[0].volume)
     assert not os.path.exists(tmp_path / "bare_residues.csv")
 
 
 def refused_late(cmd, function, *args, **kwargs):
-    with pytest.raises(commands.CmdException) as error:
+    with pytest.raises(CmdException) as error:
         function(*args, **kwargs, _self=cmd)
     return str(error.value.args[0])
 
@@ -241,14 +249,16 @@ def test_a_window_shows_it(monkeypatch, tmp_path):
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
     from pymol.Qt import QtWidgets
 
-    from pymol_dsr.panel import measures as window
+    from pymol_dsr.panel import measures_window
+    from pymol_dsr.panel.charts import Chart
+    from pymol_dsr.panel.measures_window import MeasuresWindow
 
     app = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
     residues = [Residue("A", "GLY", str(k), 20.0, 0.01 * k) for k in range(1, 30)]
     rows = [row(k, pocket_volume=40.0 * k, fitted=k % 2 == 1, extrapolated=k > 8) for k in range(1, 11)]
-    made = window.MeasuresWindow(None, Measured(rows, residues), (1, 8), "pep_dsr: surface of pep", "pep_dsr")
-    plots = [chart.plot for chart in made.findChildren(window.Chart)]
-    assert [p.y_label for p in plots] == [p.label for p in measures.panels(rows)]
+    made = MeasuresWindow(None, Measurement(rows, residues), (1, 8), "pep_dsr: surface of pep", "pep_dsr")
+    plots = [chart.plot for chart in made.findChildren(Chart)]
+    assert [p.y_label for p in plots] == [p.label for p in measure_plots.panels(rows)]
     ends, line, dots = plots[-1].lines
     assert line.points == tuple((float(k), 40.0 * k) for k in range(1, 11)) and ends.points[0][1] == 0.0
     assert [x for x, _ in dots.points] == [1, 3, 5, 7, 9] and plots[-1].shaded == (1, 8, "fitted range")
@@ -265,6 +275,6 @@ def test_a_window_shows_it(monkeypatch, tmp_path):
     made.show()
     app.processEvents()
     assert not made.grab().isNull()
-    window._open.append(made)
+    measures_window._open.append(made)
     made.close()
-    assert made not in window._open
+    assert made not in measures_window._open

@@ -4,12 +4,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-from dsr_backend import measures, mesher
-from dsr_backend.errors import Cancelled, RequestError
-from dsr_backend.measures import measure
-from dsr_backend.server import Job
-from dsr_backend.surfaces import Surface
-from dsr_backend.worker import Worker
+from dsr_backend.results import measure, mesh
+from dsr_backend.results.measure import measure_surface
+from dsr_backend.runtime.errors import Cancelled, RequestError
+from dsr_backend.server.job import Job
+from dsr_backend.server.worker import Worker
+from dsr_backend.surfaces.surface import Surface
 from shapes import ball, cloud, fit
 
 RADIUS, APART = 6.0, 14.0
@@ -60,7 +60,7 @@ def box_without_balls(apart):
 
 @pytest.mark.parametrize("time", [1.0, 2.5])
 def test_two_balls_have_the_area_and_the_volume_of_two(pair, time):
-    found = measure(pair, time)
+    found = measure_surface(pair, time)
     assert found.area == pytest.approx(2 * 4 * np.pi * RADIUS**2, rel=0.01)
     assert found.volume == pytest.approx(2 * 4 / 3 * np.pi * RADIUS**3, rel=0.01)
     assert not found.extrapolated and found.expected_error == 0.0
@@ -68,7 +68,7 @@ def test_two_balls_have_the_area_and_the_volume_of_two(pair, time):
 
 
 def test_atoms_share_the_whole_area(pair):
-    found = measure(pair, 2.0)
+    found = measure_surface(pair, 2.0)
     assert found.atom_area.sum() == pytest.approx(found.area, rel=1e-4)
     assert (found.atom_speed[found.atom_area == 0.0] == 0.0).all()
     assert np.average(found.atom_speed, weights=found.atom_area) == pytest.approx(found.speed, rel=1e-4)
@@ -76,14 +76,14 @@ def test_atoms_share_the_whole_area(pair):
 
 def test_parting_balls_move_by_the_mean_of_their_cosine(pair):
     # Each by 0.5 Å a state along x; the mean of |cos| over a sphere is a half.
-    found = measure(pair, 2.0)
+    found = measure_surface(pair, 2.0)
     assert found.speed == pytest.approx(0.25, abs=0.01)
 
 
 @pytest.mark.parametrize("time", [1.0, 2.5])
 @pytest.mark.parametrize("resolution", [0.5, 1.0])
 def test_a_selection_has_one_ball_for_its_share(pair, time, resolution):
-    found = measure(pair, time, selection=left(pair), resolution=resolution)
+    found = measure_surface(pair, time, selection=left(pair), resolution=resolution)
     assert found.selection_area == pytest.approx(4 * np.pi * RADIUS**2, rel=0.01)
     assert found.selection_volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.01)
 
@@ -91,55 +91,55 @@ def test_a_selection_has_one_ball_for_its_share(pair, time, resolution):
 def test_what_is_selected_and_what_is_not_add_up(pair):
     some = np.arange(pair.motion.atoms.shape[1]) % 3 == 0
     radii = np.where(some, 1.9, 1.2).astype(np.float32)
-    one, other = (measure(pair, 2.0, selection=mask, radii=radii) for mask in (some, ~some))
+    one, other = (measure_surface(pair, 2.0, selection=mask, radii=radii) for mask in (some, ~some))
     assert one.selection_area + other.selection_area == pytest.approx(one.area, rel=1e-4)
     assert one.selection_volume + other.selection_volume == pytest.approx(one.volume, rel=0.01)
     # Larger spheres have more: they are nearer.
-    assert one.selection_volume > 1.2 * measure(pair, 2.0, selection=some).selection_volume
+    assert one.selection_volume > 1.2 * measure_surface(pair, 2.0, selection=some).selection_volume
 
 
 def test_blocks_that_are_skipped_hold_nothing(pair, monkeypatch):
     some = np.arange(pair.motion.atoms.shape[1]) % 7 == 0
     radii = np.where(some, 1.2, 1.9).astype(np.float32)
     masks = {"selection": some, "pocket": corners(pair), "radii": radii, "resolution": 0.25}
-    quick = measure(pair, 2.0, **masks)
-    monkeypatch.setattr(measures, "BLOCK", 1)
-    monkeypatch.setattr(measures, "SLACK", 1e9)
-    slow = measure(pair, 2.0, **masks)
+    quick = measure_surface(pair, 2.0, **masks)
+    monkeypatch.setattr(measure, "BLOCK", 1)
+    monkeypatch.setattr(measure, "SLACK", 1e9)
+    slow = measure_surface(pair, 2.0, **masks)
     assert quick.selection_volume == pytest.approx(slow.selection_volume, rel=0.01)
     assert quick.pocket_volume == pytest.approx(slow.pocket_volume, rel=0.01)
 
 
 @pytest.mark.parametrize("time", [1.0, 1.5, 3.0])
 def test_a_pocket_is_what_the_balls_leave_of_the_box_between_its_atoms(pair, time):
-    found = measure(pair, time, pocket=corners(pair))
+    found = measure_surface(pair, time, pocket=corners(pair))
     assert found.pocket_volume == pytest.approx(box_without_balls(APART + time - 1), rel=0.02)
 
 
 def test_a_pocket_that_is_filled_is_empty(pair):
     inside = left(pair) & ~corners(pair)
-    assert measure(pair, 2.0, pocket=inside).pocket_volume < 1.0
+    assert measure_surface(pair, 2.0, pocket=inside).pocket_volume < 1.0
 
 
 def test_a_growing_ball_moves_as_it_grows_and_one_state_does_not_move():
     growing = fit([ball(k, 5.0 + 0.5 * k) for k in (1, 3, 5)])
-    found = measure(growing, 3.0)
+    found = measure_surface(growing, 3.0)
     assert found.speed == pytest.approx(0.5, abs=0.05)
     assert found.atom_area.shape == found.atom_speed.shape == (0,)
     still = fit([ball(1, atoms=cloud())])
-    assert measure(still, 1.0).speed == 0.0
+    assert measure_surface(still, 1.0).speed == 0.0
 
 
 def test_a_surface_that_is_gone_measures_nothing(pair, monkeypatch):
-    whole = mesher.mesh
-    monkeypatch.setattr(measures.mesher, "mesh", lambda *a, **k: whole(*a, **{**k, "level": -20.0}))
-    found = measure(pair, 2.0, selection=left(pair))
+    whole = mesh.extract_mesh
+    monkeypatch.setattr(mesh, "extract_mesh", lambda *a, **k: whole(*a, **{**k, "level": -20.0}))
+    found = measure_surface(pair, 2.0, selection=left(pair))
     assert (found.area, found.volume, found.speed, found.selection_area) == (0.0, 0.0, 0.0, 0.0)
     assert found.atom_area.sum() == 0.0
 
 
 def test_extrapolated_times_say_so(pair):
-    assert measure(pair, 3.5, resolution=1.0).extrapolated
+    assert measure_surface(pair, 3.5, resolution=1.0).extrapolated
 
 
 def test_what_cannot_be_measured_is_said(pair):
@@ -157,7 +157,7 @@ def test_what_cannot_be_measured_is_said(pair):
         (pair, {"radii": np.ones(3, np.float32)}, r"radii have shape \[3\]"),
     ):
         with pytest.raises(ValueError, match=message):
-            measure(field, 1.0, **{"resolution": 1.0, **asked})
+            measure_surface(field, 1.0, **{"resolution": 1.0, **asked})
 
 
 @pytest.mark.parametrize("mask", ["selection", "pocket"])
@@ -169,12 +169,12 @@ def test_it_can_be_cancelled_to_the_end(pair, mask):
         return len(asked) > after
 
     what = {mask: left(pair), "resolution": 1.0}
-    measure(pair, 2.0, **what, cancelled=later)
+    measure_surface(pair, 2.0, **what, cancelled=later)
     count = len(asked)
     for after in (0, count - 1):
         asked.clear()
         with pytest.raises(Cancelled):
-            measure(pair, 2.0, **what, cancelled=partial(later, after))
+            measure_surface(pair, 2.0, **what, cancelled=partial(later, after))
 
 
 def test_the_wire_method_gives_the_same(pair):
@@ -184,7 +184,7 @@ def test_the_wire_method_gives_the_same(pair):
     params = {"fit": "pair", "time": 2.5, "resolution": 1.0, "smooth": 0.5}
     job = Job(1, "measure", params, {"selection": mask}, None)
     result, arrays = worker.methods["measure"](job)
-    same = measure(pair, 2.5, selection=left(pair), resolution=1.0, smooth=0.5)
+    same = measure_surface(pair, 2.5, selection=left(pair), resolution=1.0, smooth=0.5)
     assert {k: v for k, v in result.items() if k != "seconds"} == {
         "time": 2.5,
         "area": same.area,

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from dsr_backend import field as fields
-from dsr_backend.device import in_memory
-from dsr_backend.sampling import TriangleMesh
+from dsr_backend.fields import base
+from dsr_backend.geometry.signed_distance import TriangleMesh
+from dsr_backend.runtime.device import retry_with_smaller_chunk
 from shapes import ball
 from test_mesher import SPHERE, balls
 
@@ -25,16 +25,16 @@ def short_of(limit, taken):
 
 def test_an_eighth_of_the_chunk_is_tried_once():
     taken: list[Any] = []
-    assert in_memory(short_of(100, taken), 800) == 100
-    assert in_memory(short_of(1000, taken), 800) == 800
+    assert retry_with_smaller_chunk(short_of(100, taken), 800) == 100
+    assert retry_with_smaller_chunk(short_of(1000, taken), 800) == 800
     assert taken == [800, 100, 800]
     with pytest.raises(torch.OutOfMemoryError):
-        in_memory(short_of(99, taken), 800)
+        retry_with_smaller_chunk(short_of(99, taken), 800)
     assert taken[3:] == [800, 100]
 
 
 def test_a_field_is_evaluated_in_smaller_chunks(monkeypatch):
-    monkeypatch.setattr(fields, "CHUNK", 800)
+    monkeypatch.setattr(base, "CHUNK", 800)
     field = balls(SPHERE)
     formula, sizes = field.formula, []
 
@@ -63,5 +63,5 @@ def test_distances_to_a_surface_are_taken_in_smaller_chunks(monkeypatch):
         return whole(points)
 
     monkeypatch.setattr(mesh, "_signed_distance", short)
-    monkeypatch.setattr("dsr_backend.sampling.CHUNK", 800)
+    monkeypatch.setattr("dsr_backend.geometry.signed_distance.CHUNK", 800)
     torch.testing.assert_close(mesh.signed_distance(x), expected)

@@ -5,13 +5,13 @@ import re
 import numpy as np
 import pytest
 import torch
-from dsr_backend import mesher
-from dsr_backend.errors import Cancelled
-from dsr_backend.field import Field, Slice
-from dsr_backend.marching import march
-from dsr_backend.mesher import grid, mesh
-from dsr_backend.metrics import Frame
-from dsr_backend.motion import Motion
+from dsr_backend.fields.base import Field, FieldAtTime
+from dsr_backend.geometry.marching_cubes import marching_cubes
+from dsr_backend.geometry.unit_cube import UnitCube
+from dsr_backend.motion.motion import Motion
+from dsr_backend.results import mesh
+from dsr_backend.results.mesh import distance_grid, extract_mesh
+from dsr_backend.runtime.errors import Cancelled
 from shapes import fit, peptide
 
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ class Formula(Field):
     kind = "formula"
     smooth = 0.0
     device = CPU
-    frame = Frame(np.zeros(3), 0.1)
+    frame = UnitCube(np.zeros(3), 0.1)
 
     def __init__(self, distance, box, atoms=None):
         self.formula, self.atoms = distance, atoms
@@ -40,7 +40,7 @@ class Formula(Field):
         return {}
 
 
-class FormulaSlice(Slice):
+class FormulaSlice(FieldAtTime):
     def __init__(self, time, extrapolated, expected_error, atoms, box, device, formula):
         super().__init__(time, extrapolated, expected_error, atoms, box, device)
         self.formula = formula
@@ -80,7 +80,7 @@ def is_closed(faces):
 
 @pytest.mark.parametrize("resolution, tolerance", [(0.25, 1.2e-3), (0.5, 4.5e-3), (1.0, 1.6e-2), (2.0, 7e-2)])
 def test_sphere_has_its_area_volume_and_normals(resolution, tolerance):
-    found = mesh(balls(SPHERE), 1.0, resolution=resolution)
+    found = extract_mesh(balls(SPHERE), 1.0, resolution=resolution)
     # A polyhedron with its vertices on the sphere is smaller by a share that goes with the resolution squared.
     assert 1 - tolerance < found.volume / (4 / 3 * np.pi * 6**3) <= 1
     assert 1 - tolerance < found.area / (4 * np.pi * 6**2) <= 1
@@ -91,7 +91,7 @@ def test_sphere_has_its_area_volume_and_normals(resolution, tolerance):
 
 @pytest.mark.parametrize("level", [-2.0, -1.0, 1.0, 2.0, 5.0])
 def test_levels_are_in_angstrom(level):
-    found = mesh(balls(SPHERE), 1.0, level=level)
+    found = extract_mesh(balls(SPHERE), 1.0, level=level)
     assert np.abs(np.linalg.norm(found.points, axis=1) - 6.0 - level).max() < 8e-3
     assert found.volume == pytest.approx(4 / 3 * np.pi * (6 + level) ** 3, rel=1e-2)
     # Beyond the surface's own box, too.
@@ -102,7 +102,7 @@ def test_levels_are_in_angstrom(level):
 @pytest.mark.parametrize("radius", [6.0, 5.77])
 def test_meshes_are_closed_and_outward(radius, resolution):
     """With radius 6 and resolution 0.5 or 1, nodes lie exactly on the surface."""
-    found = mesh(balls(((0.0, 0.0, 0.0), radius)), 1.0, resolution=resolution)
+    found = extract_mesh(balls(((0.0, 0.0, 0.0), radius)), 1.0, resolution=resolution)
     assert is_closed(found.faces)
     assert found.volume > 0
     a, b, c = (found.points[found.faces[:, k]] for k in range(3))
@@ -114,7 +114,7 @@ def test_meshes_are_closed_and_outward(radius, resolution):
 
 def test_far_from_the_origin():
     centre = (1e5, -1e5, 1e5)
-    found = mesh(balls((centre, 6.0)), 1.0)
+    found = extract_mesh(balls((centre, 6.0)), 1.0)
     # Coordinates of float32 are 0.008 Å apart there.
     assert np.abs(np.linalg.norm(found.points.astype(float) - centre, axis=1) - 6.0).max() < 0.03
     assert found.volume == pytest.approx(4 / 3 * np.pi * 6**3, rel=5e-3)
@@ -124,10 +124,10 @@ def test_far_from_the_origin():
 def test_points_lie_nearer_to_the_level_than_marching_cubes_puts_them(monkeypatch):
     """Distances bend within a cell; the last step goes to the level itself."""
     field = balls(SPHERE)
-    monkeypatch.setattr(mesher, "_settle", lambda part, points, level, resolution: (points, points))
-    raw = mesh(field, 1.0, resolution=2.0).points
+    monkeypatch.setattr(mesh, "_settle", lambda part, points, level, resolution: (points, points))
+    raw = extract_mesh(field, 1.0, resolution=2.0).points
     monkeypatch.undo()
-    settled = mesh(field, 1.0, resolution=2.0).points
+    settled = extract_mesh(field, 1.0, resolution=2.0).points
     off = [np.abs(np.linalg.norm(points, axis=1) - 6.0).max() for points in (raw, settled)]
     assert off[1] < 0.1 * off[0]
 
@@ -136,7 +136,7 @@ def test_points_lie_nearer_to_the_level_than_marching_cubes_puts_them(monkeypatc
 
 
 def test_a_fitted_mesh_is_closed_and_encloses_its_atoms(fitted):
-    found = mesh(fitted, 1.5)
+    found = extract_mesh(fitted, 1.5)
     edges = np.sort(np.concatenate([found.faces[:, [0, 1]], found.faces[:, [1, 2]], found.faces[:, [2, 0]]]), 1)
     counts = np.unique(edges, axis=0, return_counts=True)[1]
     # Every edge twice; four times where two sheets touch, which marching cubes may leave.
@@ -147,12 +147,12 @@ def test_a_fitted_mesh_is_closed_and_encloses_its_atoms(fitted):
 
 def test_points_are_on_the_level_set_and_normals_along_the_gradient(fitted):
     for level in (0.0, 1.0, -0.5):
-        found = mesh(fitted, 1.5, level=level)
+        found = extract_mesh(fitted, 1.5, level=level)
         part = fitted.at(1.5)
         x = torch.tensor(found.points)
         off = (part.distance(x) - level).abs()
         assert off.mean() < 0.01 and off.quantile(0.99) < 0.08
-        gradient = torch.nn.functional.normalize(part.gradient(x, mesher.NORMAL_WIDTH), dim=1)
+        gradient = torch.nn.functional.normalize(part.gradient(x, mesh.NORMAL_WIDTH), dim=1)
         cosine = (gradient * torch.tensor(found.normals)).sum(1)
         assert cosine.mean() > 0.996
 
@@ -160,10 +160,10 @@ def test_points_are_on_the_level_set_and_normals_along_the_gradient(fitted):
 @pytest.mark.parametrize("level", [0.0, 0.8, -0.8])
 def test_evaluating_near_the_surface_only_changes_nothing(fitted, level):
     """Against marching cubes on a grid of all nodes."""
-    whole = grid(fitted, 1.5, 0.5, clearance=2.0)
-    points, faces = (part.numpy() for part in march(torch.from_numpy(whole.values) - level))
+    whole = distance_grid(fitted, 1.5, 0.5, clearance=2.0)
+    points, faces = (part.numpy() for part in marching_cubes(torch.from_numpy(whole.values) - level))
     points = points * whole.spacing + whole.origin
-    near, _, near_faces = (part.numpy() for part in mesher._march(fitted.at(1.5), level, 0.5, lambda: False))
+    near, _, near_faces = (part.numpy() for part in mesh._march(fitted.at(1.5), level, 0.5, lambda: False))
     assert volume_of(near, near_faces) == pytest.approx(volume_of(points, faces), rel=1e-4)
     assert len(near) == len(points)
 
@@ -171,24 +171,24 @@ def test_evaluating_near_the_surface_only_changes_nothing(fitted, level):
 def test_what_the_coarse_look_could_miss_is_found():
     """A thin wall and a narrow hole, both of the size of a probe."""
     wall = Formula(lambda x: torch.maximum(x.abs()[:, 0] - 0.7, x[:, 1:].norm(dim=1) - 5.0), [[-2, -7, -7], [2, 7, 7]])
-    assert mesh(wall, 1.0).volume == pytest.approx(1.4 * np.pi * 25, rel=0.03)
+    assert extract_mesh(wall, 1.0).volume == pytest.approx(1.4 * np.pi * 25, rel=0.03)
     hole = Formula(lambda x: torch.maximum(x.norm(dim=1) - 6.0, 0.9 - x[:, 1:].norm(dim=1)), [[-8] * 3, [8] * 3])
     ring = 4 / 3 * np.pi * (36 - 0.81) ** 1.5
-    assert mesh(hole, 1.0).volume == pytest.approx(ring, rel=0.01)
+    assert extract_mesh(hole, 1.0).volume == pytest.approx(ring, rel=0.01)
 
 
 def test_the_nearest_atom_of_every_point(fitted):
-    found = mesh(fitted, 1.5)
+    found = extract_mesh(fitted, 1.5)
     distance = np.linalg.norm(found.points[:, None] - found.atoms, axis=2)
     np.testing.assert_allclose(distance.min(1), distance[np.arange(len(distance)), found.nearest], atol=1e-5)
     np.testing.assert_allclose(found.atoms, fitted.at(1.5).atoms)
     radii = np.random.default_rng(0).uniform(1.2, 2.0, len(found.atoms)).astype(np.float32)
-    sphere = mesh(fitted, 1.5, radii=radii).nearest
+    sphere = extract_mesh(fitted, 1.5, radii=radii).nearest
     np.testing.assert_allclose(
         (distance - radii).min(1), (distance - radii)[np.arange(len(distance)), sphere], atol=1e-5
     )
     with pytest.raises(ValueError, match=rf"radii have shape \[3\], the fit has {len(radii)} atoms"):
-        mesh(fitted, 1.5, radii=np.ones(3, np.float32))
+        extract_mesh(fitted, 1.5, radii=np.ones(3, np.float32))
 
 
 # Triangles
@@ -197,14 +197,14 @@ def test_the_nearest_atom_of_every_point(fitted):
 @pytest.mark.parametrize("triangles", [100, 1000, 5000, 10**6])
 def test_the_budget_of_triangles_is_kept(fitted, triangles):
     for field in (fitted, balls(SPHERE)):
-        found = mesh(field, 1.0, triangles=triangles)
+        found = extract_mesh(field, 1.0, triangles=triangles)
         assert 0 < len(found.faces) <= triangles
-    plain = mesh(fitted, 1.0)
+    plain = extract_mesh(fitted, 1.0)
     if triangles < len(plain.faces):
         # Not far below the budget either.
-        assert len(mesh(fitted, 1.0, triangles=triangles).faces) > 0.5 * triangles
+        assert len(extract_mesh(fitted, 1.0, triangles=triangles).faces) > 0.5 * triangles
     else:
-        np.testing.assert_array_equal(mesh(fitted, 1.0, triangles=triangles).faces, plain.faces)
+        np.testing.assert_array_equal(extract_mesh(fitted, 1.0, triangles=triangles).faces, plain.faces)
 
 
 # Islands
@@ -212,18 +212,18 @@ def test_the_budget_of_triangles_is_kept(fitted, triangles):
 
 def test_islands_are_dropped_and_counted():
     """The small ball has 2.1 Å³, less than a molecule's body can have."""
-    found = mesh(balls(SPHERE, ((9.0, 0.0, 0.0), 0.8), ((0.0, 9.0, 0.0), 0.8)), 1.0)
+    found = extract_mesh(balls(SPHERE, ((9.0, 0.0, 0.0), 0.8), ((0.0, 9.0, 0.0), 0.8)), 1.0)
     assert found.islands_dropped == 2 and found.points[:, 0].max() < 6.1
     assert is_closed(found.faces)
     assert found.volume == pytest.approx(4 / 3 * np.pi * 6**3, rel=5e-3)
 
 
 def test_bodies_and_cavities_are_kept():
-    two = mesh(balls(SPHERE, ((20.0, 0.0, 0.0), 3.0)), 1.0)
+    two = extract_mesh(balls(SPHERE, ((20.0, 0.0, 0.0), 3.0)), 1.0)
     assert two.islands_dropped == 0
     assert two.volume == pytest.approx(4 / 3 * np.pi * (6**3 + 3**3), rel=7e-3)
     hollow = Formula(lambda x: (x.norm(dim=1) - 4.5).abs() - 1.5, [[-7] * 3, [7] * 3])
-    shell = mesh(hollow, 1.0)
+    shell = extract_mesh(hollow, 1.0)
     assert shell.volume == pytest.approx(4 / 3 * np.pi * (6**3 - 3**3), rel=1e-2)
     assert is_closed(shell.faces)
 
@@ -232,10 +232,10 @@ def test_bodies_without_atoms_are_dropped_where_atoms_are_known():
     spheres = SPHERE, ((20.0, 0.0, 0.0), 3.0)
     one = np.zeros((1, 3), np.float32)
     both = np.array([[0, 0, 0], [20, 0, 0]], np.float32)
-    assert mesh(balls(*spheres, atoms=one), 1.0).islands_dropped == 1
-    assert mesh(balls(*spheres, atoms=both), 1.0).islands_dropped == 0
+    assert extract_mesh(balls(*spheres, atoms=one), 1.0).islands_dropped == 1
+    assert extract_mesh(balls(*spheres, atoms=both), 1.0).islands_dropped == 0
     # Inside the molecule, a level set may well enclose no atom.
-    assert mesh(balls(*spheres, atoms=one), 1.0, level=-1.0).islands_dropped == 0
+    assert extract_mesh(balls(*spheres, atoms=one), 1.0, level=-1.0).islands_dropped == 0
 
 
 # Nothing there
@@ -243,27 +243,27 @@ def test_bodies_without_atoms_are_dropped_where_atoms_are_known():
 
 @pytest.mark.parametrize("level", [-7.0, -100.0])
 def test_an_empty_level_set_is_an_empty_mesh(level):
-    found = mesh(balls(SPHERE, atoms=np.zeros((1, 3), np.float32)), 1.0, level=level)
+    found = extract_mesh(balls(SPHERE, atoms=np.zeros((1, 3), np.float32)), 1.0, level=level)
     assert found.points.shape == found.normals.shape == found.faces.shape == (0, 3)
     assert found.nearest.shape == (0,) and found.atoms.shape == (1, 3)
     assert (found.area, found.volume, found.islands_dropped) == (0.0, 0.0, 0)
 
 
 def test_a_mesh_of_nothing_but_islands_is_empty():
-    found = mesh(balls(((0.0, 0.0, 0.0), 0.8)), 1.0)
+    found = extract_mesh(balls(((0.0, 0.0, 0.0), 0.8)), 1.0)
     assert len(found.points) == len(found.faces) == 0 and found.islands_dropped == 1
 
 
 def test_without_atoms_there_are_none():
-    found = mesh(balls(SPHERE), 1.0)
+    found = extract_mesh(balls(SPHERE), 1.0)
     assert found.nearest.shape == (0,) and found.atoms.shape == (0, 3)
 
 
 def test_extrapolation_is_said():
-    inside, outside = mesh(balls(SPHERE), 1.5), mesh(balls(SPHERE), 2.5)
+    inside, outside = extract_mesh(balls(SPHERE), 1.5), extract_mesh(balls(SPHERE), 2.5)
     assert (inside.extrapolated, inside.expected_error) == (False, 0.0)
     assert (outside.extrapolated, outside.expected_error, outside.time) == (True, 0.7, 2.5)
-    assert grid(balls(SPHERE), 2.5).extrapolated and grid(balls(SPHERE), 2.5).expected_error == 0.7
+    assert distance_grid(balls(SPHERE), 2.5).extrapolated and distance_grid(balls(SPHERE), 2.5).expected_error == 0.7
 
 
 # Grids
@@ -271,7 +271,7 @@ def test_extrapolation_is_said():
 
 @pytest.mark.parametrize("resolution", [0.5, 0.7, 1.5])
 def test_a_grid_holds_the_field_s_values(fitted, resolution):
-    found = grid(fitted, 1.5, resolution)
+    found = distance_grid(fitted, 1.5, resolution)
     assert found.values.dtype == np.float32 and found.spacing == resolution
     i, j, k = (np.arange(n) for n in found.values.shape)
     nodes = np.stack(np.meshgrid(i, j, k, indexing="ij"), -1) * resolution + found.origin
@@ -285,10 +285,10 @@ def test_a_grid_holds_the_field_s_values(fitted, resolution):
 
 
 def test_chunks_change_nothing(fitted, monkeypatch):
-    whole, surface = grid(fitted, 1.5), mesh(fitted, 1.5)
-    monkeypatch.setattr(mesher, "CHUNK", 1000)
-    np.testing.assert_allclose(grid(fitted, 1.5).values, whole.values, atol=1e-5)
-    np.testing.assert_allclose(mesh(fitted, 1.5).points, surface.points, atol=1e-4)
+    whole, surface = distance_grid(fitted, 1.5), extract_mesh(fitted, 1.5)
+    monkeypatch.setattr(mesh, "CHUNK", 1000)
+    np.testing.assert_allclose(distance_grid(fitted, 1.5).values, whole.values, atol=1e-5)
+    np.testing.assert_allclose(extract_mesh(fitted, 1.5).points, surface.points, atol=1e-4)
 
 
 # What is refused
@@ -297,8 +297,8 @@ def test_chunks_change_nothing(fitted, monkeypatch):
 @pytest.mark.parametrize("nested", [True, False])
 @pytest.mark.parametrize("resolution", [0.2, 0.45, 1.3])
 def test_a_lattice_too_large_is_refused_with_a_resolution_that_fits(nested, resolution, monkeypatch):
-    monkeypatch.setattr(mesher, "MOST_NODES", 1500)
-    make = mesh if nested else grid
+    monkeypatch.setattr(mesh, "MOST_NODES", 1500)
+    make = extract_mesh if nested else distance_grid
     with pytest.raises(ValueError, match="more than the 1500 that fit; use a resolution of") as error:
         make(balls(SPHERE), 1.0, resolution=resolution)
     named = float(re.search(r"resolution of (\d+\.\d\d) Å", str(error.value))[1])
@@ -308,7 +308,7 @@ def test_a_lattice_too_large_is_refused_with_a_resolution_that_fits(nested, reso
 
 def test_a_huge_box_is_refused_before_anything_is_allocated():
     with pytest.raises(ValueError, match="use a resolution of"):
-        mesh(Formula(lambda x: x[:, 0], [[0] * 3, [1e6] * 3]), 1.0, resolution=0.05)
+        extract_mesh(Formula(lambda x: x[:, 0], [[0] * 3, [1e6] * 3]), 1.0, resolution=0.05)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_a_huge_box_is_refused_before_anything_is_allocated():
     ],
 )
 def test_meshes_and_grids_refuse(wrong, message):
-    for make in (mesh, grid):
+    for make in (extract_mesh, distance_grid):
         with pytest.raises(ValueError, match=message):
             make(balls(SPHERE), **{"time": 1.0, **wrong})
 
@@ -340,13 +340,13 @@ def test_meshes_and_grids_refuse(wrong, message):
 )
 def test_meshes_refuse(wrong, message):
     with pytest.raises(ValueError, match=message):
-        mesh(balls(SPHERE), 1.0, **wrong)
+        extract_mesh(balls(SPHERE), 1.0, **wrong)
 
 
 @pytest.mark.parametrize("polls", [0, 1, 2])
 def test_cancelling_stops_the_mesh_and_the_grid(polls, monkeypatch):
-    monkeypatch.setattr(mesher, "CHUNK", 1000)
-    for make in (mesh, grid):
+    monkeypatch.setattr(mesh, "CHUNK", 1000)
+    for make in (extract_mesh, distance_grid):
         left = [polls]
 
         def cancelled(left=left):
@@ -373,7 +373,7 @@ def with_a_ghost(reach):
 
 @pytest.mark.parametrize("resolution", [0.5, 1.0])
 def test_no_surface_is_farther_from_all_atoms_than_the_training_surfaces(resolution):
-    free, held = (mesh(with_a_ghost(reach), 1.0, resolution=resolution) for reach in (np.inf, 6.0))
+    free, held = (extract_mesh(with_a_ghost(reach), 1.0, resolution=resolution) for reach in (np.inf, 6.0))
     assert free.points[:, 0].max() > 16.0
     assert held.points[:, 0].max() < 4.0 + 6.0 + resolution
     away = np.linalg.norm(held.points[:, None] - held.atoms, axis=2).min(1)
@@ -385,7 +385,7 @@ def test_no_surface_is_farther_from_all_atoms_than_the_training_surfaces(resolut
 
 def test_grids_are_held_too():
     field = with_a_ghost(6.0)
-    values = grid(field, 1.0, 1.0)
+    values = distance_grid(field, 1.0, 1.0)
     far = np.argwhere(values.values < 0.0) * values.spacing + values.origin
     assert np.linalg.norm(far[:, None] - field.atoms, axis=2).min(1).max() <= 6.0
 
@@ -393,5 +393,5 @@ def test_grids_are_held_too():
 def test_level_sets_may_be_that_much_farther_out():
     field = balls(SPHERE, atoms=np.array([[0, 0, 0]], np.float32))
     field.reach = 6.0
-    plain = mesh(field, 1.0, level=3.0)
+    plain = extract_mesh(field, 1.0, level=3.0)
     assert np.abs(np.linalg.norm(plain.points, axis=1) - 9.0).max() < 0.02

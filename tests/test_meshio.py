@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dsr_backend.meshio import FORMATS, Frame, animated_glb, to_bytes, write
+from dsr_backend.results.export.checks import FORMATS
+from dsr_backend.results.export.gltf import AnimationFrame, animated_glb
+from dsr_backend.results.export.write import to_bytes, write
 
 POINTS = np.array([[10.12345, -2, 3], [-1, -1, 1], [-1, 1, -1], [100, -1.5, -1]])
 NORMALS = np.array([[0, 0, 1], [0, -1, 0], [0.6, 0, -0.8], [1, 0, 0]])
@@ -265,7 +267,7 @@ def movie(count=4):
     frames = []
     for number in range(count):
         points, normals, faces, colors = bumpy(0.7 * number)
-        frames.append(Frame(1 + 0.5 * number, points, normals, faces, colors))
+        frames.append(AnimationFrame(1 + 0.5 * number, points, normals, faces, colors))
     return frames
 
 
@@ -332,7 +334,9 @@ def nothing_at_all():
         nothing_at_all,
         lambda: animated_glb(movie(5)),
         lambda: animated_glb(movie(1)),
-        lambda: animated_glb([movie(1)[0], Frame(2, np.empty((0, 3)), np.empty((0, 3)), np.empty((0, 3), int))]),
+        lambda: animated_glb(
+            [movie(1)[0], AnimationFrame(2, np.empty((0, 3)), np.empty((0, 3)), np.empty((0, 3), int))]
+        ),
     ],
     ids=["coloured", "plain", "empty", "movie", "movie of one", "movie that ends empty"],
 )
@@ -355,7 +359,7 @@ def test_the_validator_finds_faults(validator):
         ([], 30, "at least one frame, got none"),
         (movie(1), 0, "fps must be above 0, got 0"),
         (movie(1), np.nan, "fps must be above 0, got nan"),
-        ([Frame(1, POINTS, NORMALS[:3], FACES)], 30, "one normal per point, got 3 for 4 points"),
+        ([AnimationFrame(1, POINTS, NORMALS[:3], FACES)], 30, "one normal per point, got 3 for 4 points"),
     ],
 )
 def test_what_a_movie_refuses(frames, fps, message):

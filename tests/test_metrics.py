@@ -4,21 +4,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dsr_backend.metrics import (
+from dsr_backend.geometry.metrics import (
     NOTHING_PREDICTED,
-    Frame,
     Reference,
     chamfer,
     compare,
     iou,
     normal_consistency,
     occupancy,
+    points_tree,
     sample,
-    tree,
 )
+from dsr_backend.geometry.unit_cube import UnitCube
 from scipy.spatial import ConvexHull, Delaunay
 
-UNIT = Frame(np.zeros(3), 1.0)
+UNIT = UnitCube(np.zeros(3), 1.0)
 
 
 def sphere(radius=1.0, centre=(0.0, 0.0, 0.0), subdivisions=5) -> tuple[Any, Any, Any]:
@@ -69,7 +69,7 @@ def peptide():
 
 
 def test_frame_puts_the_longest_extent_and_a_tenth_into_the_unit_cube():
-    frame = Frame.of([[[10, 0, 0], [20, 1, 1]], [[30, 5, -5]]])
+    frame = UnitCube.of([[[10, 0, 0], [20, 1, 1]], [[30, 5, -5]]])
     np.testing.assert_allclose(frame.centre, [20, 2.5, -2])
     assert frame.scale == pytest.approx(2 / (1.1 * 20))
     np.testing.assert_allclose(frame.to_unit([[30, 2.5, -2]]), [[1 / 1.1, 0, 0]])
@@ -77,7 +77,7 @@ def test_frame_puts_the_longest_extent_and_a_tenth_into_the_unit_cube():
 
 def test_frame_there_and_back_far_from_the_origin():
     points = 1e6 + np.random.default_rng(0).random((100, 3)) * 50
-    frame = Frame.of([points])
+    frame = UnitCube.of([points])
     assert np.abs(frame.to_unit(points)).max() <= 1 / 1.1 + 1e-9
     np.testing.assert_allclose(frame.to_angstrom(frame.to_unit(points)), points, atol=1e-8)
 
@@ -94,7 +94,7 @@ def test_frame_there_and_back_far_from_the_origin():
 )
 def test_frame_refuses(surfaces, message):
     with pytest.raises(ValueError, match=message):
-        Frame.of(surfaces)
+        UnitCube.of(surfaces)
 
 
 # Occupancy and IoU
@@ -162,14 +162,14 @@ def test_tetrahedra_on_grid_nodes_tile_their_hull(seed):
 
 def test_a_triangle_soup_is_as_closed_as_shared_vertices(peptide):
     points, _, faces = peptide
-    unit = Frame.of([points]).to_unit(points)
+    unit = UnitCube.of([points]).to_unit(points)
     soup = unit[faces].reshape(-1, 3), np.arange(faces.size).reshape(-1, 3)
     np.testing.assert_array_equal(occupancy(*soup), occupancy(unit, faces))
 
 
 def test_winding_and_order_of_faces_do_not_matter(peptide):
     points, _, faces = peptide
-    unit = Frame.of([points]).to_unit(points)
+    unit = UnitCube.of([points]).to_unit(points)
     shuffled = np.random.default_rng(0).permutation(faces)
     shuffled[::2] = shuffled[::2, ::-1]
     np.testing.assert_array_equal(occupancy(unit, shuffled), occupancy(unit, faces))
@@ -187,7 +187,7 @@ def test_a_mesh_reaching_out_of_the_grid_is_cut_off():
 def test_occupancy_agrees_with_libigl_on_a_real_surface(peptide):
     igl = pytest.importorskip("igl")
     points, _, faces = peptide
-    unit = Frame.of([points]).to_unit(points)
+    unit = UnitCube.of([points]).to_unit(points)
     n = 64
     nodes = np.stack(np.meshgrid(*[np.linspace(-1, 1, n)] * 3, indexing="ij"), -1).reshape(-1, 3)
     winding = igl.fast_winding_number(unit, faces.astype(np.int64), nodes)
@@ -222,7 +222,7 @@ def test_a_mesh_that_falls_between_the_nodes_is_empty():
 def test_chamfer_of_concentric_spheres():
     rng = np.random.default_rng(0)
     (p, _, f), (q, _, g) = sphere(0.8), sphere(0.7)
-    l1, squared = chamfer(tree(sample(p, f, rng)), tree(sample(q, g, rng)))
+    l1, squared = chamfer(points_tree(sample(p, f, rng)), points_tree(sample(q, g, rng)))
     # The nearest of 300 000 samples is 3e-3 to the side: sqrt(0.1² + 0.003²) is 0.05 % more than 0.1.
     assert l1 == pytest.approx(0.1, rel=3e-3)
     assert squared == pytest.approx(2 * 0.1**2, rel=5e-3)
@@ -246,7 +246,7 @@ def test_chamfer_agrees_with_brute_force(peptide):
     b = sample(points + 0.5, faces, rng, 1000)
     distance = np.linalg.norm(a[:, None] - b[None], axis=-1)
     a_to_b, b_to_a = distance.min(axis=1), distance.min(axis=0)
-    l1, squared = chamfer(tree(a), tree(b))
+    l1, squared = chamfer(points_tree(a), points_tree(b))
     assert l1 == pytest.approx(0.5 * (a_to_b.mean() + b_to_a.mean()), rel=1e-12)
     assert squared == pytest.approx((a_to_b**2).mean() + (b_to_a**2).mean(), rel=1e-12)
 
@@ -308,8 +308,8 @@ def test_scores_do_not_depend_on_where_or_in_which_unit_the_molecule_is(peptide)
     points, normals, faces = peptide
     here = points.astype(np.float64)
     there = here * 10 + [500, -2000, 30]
-    a = compare(here + 0.3, normals, faces, here, normals, faces, Frame.of([here]))
-    b = compare(there + 3, normals, faces, there, normals, faces, Frame.of([there]))
+    a = compare(here + 0.3, normals, faces, here, normals, faces, UnitCube.of([here]))
+    b = compare(there + 3, normals, faces, there, normals, faces, UnitCube.of([there]))
     assert 0.7 < a.iou < 1 and 0.7 < a.nc < 1
     # A node that lies on the surface to the last digit may fall to the other side.
     assert b.iou == pytest.approx(a.iou, abs=1e-4)
@@ -318,7 +318,7 @@ def test_scores_do_not_depend_on_where_or_in_which_unit_the_molecule_is(peptide)
 
 def test_same_seed_same_scores(peptide):
     points, normals, faces = peptide
-    frame = Frame.of([points])
+    frame = UnitCube.of([points])
     moved = points + np.float32(0.2)
     scores = [compare(moved, normals, faces, points, normals, faces, frame, seed) for seed in (3, 3, 4)]
     assert scores[0] == scores[1]
@@ -328,7 +328,7 @@ def test_same_seed_same_scores(peptide):
 
 def test_compare_is_reference_and_score(peptide):
     points, normals, faces = peptide
-    frame = Frame.of([points])
+    frame = UnitCube.of([points])
     moved = points + np.float32(0.2)
     truth = Reference(points, normals, faces, frame)
     assert truth.score(moved, normals, faces) == compare(moved, normals, faces, points, normals, faces, frame)

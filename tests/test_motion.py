@@ -5,7 +5,10 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from dsr_backend.motion import WARP_SIGMAS, Forecast, Motion, superpose
+from dsr_backend.motion.forecast import Forecast
+from dsr_backend.motion.motion import Motion
+from dsr_backend.motion.superpose import superpose
+from dsr_backend.motion.warp import WARP_SIGMAS
 from scipy.spatial.transform import Rotation
 from shapes import cloud, turn
 

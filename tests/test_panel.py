@@ -12,11 +12,13 @@ import pytest
 
 pytest.importorskip("PyQt5")
 pytest.importorskip("pymol.Qt")
-from pymol_dsr import colors
-from pymol_dsr.evaluation import BASELINES, FIELD, Row
-from pymol_dsr.jobs import Fit, Trajectory
-from pymol_dsr.panel import charts, fit, fits, live, play, quality
-from pymol_dsr.scene import IDENTITY
+from pymol_dsr.analysis.evaluation import BASELINES, FIELD, StateScores
+from pymol_dsr.fits.fit import Fit, Trajectory
+from pymol_dsr.panel import charts, live
+from pymol_dsr.panel.live import Appearance, Live, LiveMesh, MeshRequest, Shading, TriangleBudget
+from pymol_dsr.panel.tabs import fit, fits, play, quality
+from pymol_dsr.scene import palettes
+from pymol_dsr.scene.placement import IDENTITY
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_movies_have_as_many_triangles_as_keep_the_window_fluent():
 
 
 def test_pace_learns_from_what_was_drawn():
-    pace = live.Pace(20_000, 0.045, 8_000, 100_000)
+    pace = TriangleBudget(20_000, 0.045, 8_000, 100_000)
     for _ in range(20):
         # A machine that draws a triangle in 1.5 µs.
         pace.learn(int(pace.triangles), 1.5e-6 * pace.triangles)
@@ -70,7 +72,7 @@ def test_pace_learns_from_what_was_drawn():
 
 def wish(**more):
     settings = {"area": 10_000.0, "resolution": None, "fine": True, **more}
-    return live.Wish(
+    return MeshRequest(
         Fit("a"),
         Trajectory("", "", "", None, [1.0]),
         {},
@@ -84,8 +86,8 @@ def wish(**more):
 
 
 def test_the_resolution_that_keeps_up():
-    engine: Any = SimpleNamespace(fine=live.Pace(20_000, 1, 1, 10**6), coarse=live.Pace(5_000, 1, 1, 10**6))
-    spacing = lambda **more: live.Live._spacing(engine, wish(**more))  # noqa: E731
+    engine: Any = SimpleNamespace(fine=TriangleBudget(20_000, 1, 1, 10**6), coarse=TriangleBudget(5_000, 1, 1, 10**6))
+    spacing = lambda **more: Live._spacing(engine, wish(**more))  # noqa: E731
     # As many triangles as the pace allows, of 2.9 in each square of the spacing.
     assert spacing()["resolution"] == pytest.approx(math.sqrt(2.9 * 10_000 / 20_000))
     assert spacing(fine=False)["resolution"] == pytest.approx(math.sqrt(2.9 * 10_000 / 5_000))
@@ -99,14 +101,14 @@ def test_the_resolution_that_keeps_up():
 
 def test_the_scale_of_a_live_surface_grows_with_what_was_seen(cmd, monkeypatch):
     monkeypatch.setattr(live, "cmd", cmd)
-    speeds = live.Shading(wish(by="speed"))
-    low, high = colors.VIRIDIS[[0, -1]]
+    speeds = Shading(wish(by="speed"))
+    low, high = palettes.VIRIDIS[[0, -1]]
     slow, fast = np.linspace(0, 1, 100, dtype=np.float32), np.linspace(-3, 0, 100, dtype=np.float32)
     np.testing.assert_allclose(speeds.paint({"velocity": slow})[[0, -1]], [low, high], atol=1e-6)
     np.testing.assert_allclose(speeds.paint({"velocity": fast})[[0, -1]], [high, low], atol=1e-6)
     assert speeds.paint({"velocity": slow})[-1, 1] < 0.6 * high[1], "1 of 3 is not the last colour any more"
     assert speeds.paint({"velocity": slow[:0]}).shape == (0, 3)
-    values = live.Shading(wish(by="b"))
+    values = Shading(wish(by="b"))
     values.of_atoms = np.array([0.0, 50.0], np.float32)
     mesh = {"near": np.array([[0, 1], [1, 0]]), "shares": np.array([[1, 0], [1, 0]], np.float32)}
     np.testing.assert_allclose(values.paint(mesh), [low, high], atol=1e-6)
@@ -114,17 +116,17 @@ def test_the_scale_of_a_live_surface_grows_with_what_was_seen(cmd, monkeypatch):
 
 def test_what_was_wanted_before_the_movie_is_not_drawn_after_it(cmd, monkeypatch):
     monkeypatch.setattr(live, "cmd", cmd)
-    engine = live.Live(None, None)
-    look = live.Look(None, (1.0, 1.0, 1.0), None, list(IDENTITY))
+    engine = Live(None, None)
+    look = Appearance(None, (1.0, 1.0, 1.0), None, list(IDENTITY))
     floats = [2.0, 4.0, *[5.0, 0.0, 0.0, 1.0, 4.0, 0.0, 0.0, 0.0] * 3, 3.0]
-    before = live.Made(wish(), look, {}, floats, 1)
+    before = LiveMesh(wish(), look, {}, floats, 1)
     engine._draw(before)
     assert cmd.get_names() == ["a_live"]
     engine.forget("a")
     assert cmd.get_names() == []
     engine._draw(before)
     assert cmd.get_names() == []
-    engine._draw(live.Made(wish(), look, {}, floats, 1))
+    engine._draw(LiveMesh(wish(), look, {}, floats, 1))
     assert cmd.get_names() == ["a_live"]
 
 
@@ -175,7 +177,7 @@ def test_progress(state, text):
 
 
 def row(state, group, method, iou):
-    return Row(state, group, method, iou, 0.01, 0.001, 0.9, float("nan"))
+    return StateScores(state, group, method, iou, 0.01, 0.001, 0.9, float("nan"))
 
 
 def test_quality_is_drawn_beside_what_can_be_had_without_a_fit():
@@ -210,13 +212,13 @@ def test_marks_are_round():
 
 def test_kept_fits_are_listed_newest_first(tmp_path, monkeypatch):
     monkeypatch.setenv("DSR_HOME", str(tmp_path))
-    assert fits.folder() == str(tmp_path / "fits") and fits.kept() == []
+    assert fits.folder() == str(tmp_path / "fits") and fits.stored_fits() == []
     (tmp_path / "fits").mkdir()
     for age, name in ((200, "old.dsr"), (100, "new.dsr"), (50, "other.npz")):
         path = tmp_path / "fits" / name
         path.write_bytes(b"x" * age)
         os.utime(path, (1e9 - age, 1e9 - age))
-    assert [(one.name, one.size) for one in fits.kept()] == [("new", 100), ("old", 200)]
+    assert [(one.name, one.size) for one in fits.stored_fits()] == [("new", 100), ("old", 200)]
 
 
 def test_states_of_a_family_name_their_owners():

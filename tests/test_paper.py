@@ -9,11 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from dsr_backend import paper
-from dsr_backend.config import PRESETS, FitConfig, PaperPreset
 from dsr_backend.fields.paper import Network, PaperField
-from dsr_backend.metrics import Frame
-from dsr_backend.motion import Motion
+from dsr_backend.fitting.config import PRESETS, FitConfig, PaperPreset
+from dsr_backend.fitting.paper import loss, points
+from dsr_backend.fitting.paper.points import Batches, neighbour_distance
+from dsr_backend.fitting.paper.train import PaperRun
+from dsr_backend.geometry.unit_cube import UnitCube
+from dsr_backend.motion.motion import Motion
 from scipy.spatial import cKDTree
 from shapes import ball, cloud
 
@@ -89,7 +91,7 @@ def batch(seed=1, times=2, count=5, latent=5):
 
 def ours(network, preset, surface, normals, space, t, z):
     code = torch.cat([t[:, None], z], 1)
-    return paper.loss(lambda x: network(x, code), surface, normals, space, z, preset)
+    return loss.loss(lambda x: network(x, code), surface, normals, space, z, preset)
 
 
 # What is printed
@@ -184,7 +186,7 @@ def test_loss_of_closed_forms():
     z = torch.ones(1, 4, dtype=torch.float64)
 
     def of(f):
-        return float(paper.loss(f, 0.5 * surface, surface, space, z, PRINTED).detach())
+        return float(loss.loss(f, 0.5 * surface, surface, space, z, PRINTED).detach())
 
     assert of(lambda x: torch.linalg.norm(x, dim=-1) - 0.5) == pytest.approx(1e-3 * 2, abs=1e-12)
     assert of(lambda x: 2 * (torch.linalg.norm(x, dim=-1) - 0.5)) == pytest.approx(1 + 0.1 + 2e-3, abs=1e-12)
@@ -195,7 +197,7 @@ def test_the_normals_term_is_a_norm_and_not_its_square():
     """As printed in Eq. 3: a gradient that is wrong by 2 costs 2, not 4."""
     normals = torch.tensor([[[1.0, 0.0, 0.0]]])
     zero, z = torch.zeros(1, 1, 3), torch.zeros(1, 1)
-    found = paper.loss(lambda x: -x[..., 0], zero, normals, zero, z, PRINTED)
+    found = loss.loss(lambda x: -x[..., 0], zero, normals, zero, z, PRINTED)
     assert float(found.detach()) == pytest.approx(2.0, abs=1e-6)
 
 
@@ -228,15 +230,15 @@ def test_sigma_is_the_distance_to_the_50th_neighbour():
     points = np.random.default_rng(5).normal(size=(300, 3))
     apart = np.sort(np.linalg.norm(points[:, None] - points, axis=2), axis=1)
     # Column 0 is the point itself.
-    np.testing.assert_allclose(paper.neighbour_distance(points, 50), apart[:, 50], atol=1e-12)
+    np.testing.assert_allclose(neighbour_distance(points, 50), apart[:, 50], atol=1e-12)
     # Where there are fewer, to the farthest.
     few = np.linalg.norm(points[:20, None] - points[:20], axis=2).max(1)
-    np.testing.assert_allclose(paper.neighbour_distance(points[:20], 50), few, atol=1e-12)
+    np.testing.assert_allclose(neighbour_distance(points[:20], 50), few, atol=1e-12)
 
 
 def clouds_of(series, preset=PRINTED):
-    run = paper._Run(FitConfig(preset="paper", device="cpu"), preset, lambda *_: None, lambda: False)
-    frames = [Frame.of([s.points for s in surfaces]) for surfaces in series]
+    run = PaperRun(FitConfig(preset="paper", device="cpu"), preset, lambda *_: None, lambda: False)
+    frames = [UnitCube.of([s.points for s in surfaces]) for surfaces in series]
     return run._clouds(series, frames, min(frame.scale for frame in frames))
 
 
@@ -245,8 +247,8 @@ def test_points_are_drawn_from_their_own_state_with_their_normals():
     clouds = clouds_of([surfaces])
     generator = torch.Generator().manual_seed(0)
     picked = torch.tensor([1, 0, 1])
-    surface, normals, _ = paper.draw(clouds, picked, 400, 0.125, generator)
-    frame = Frame.of([s.points for s in surfaces])
+    surface, normals, _ = points.draw_points(clouds, picked, 400, 0.125, generator)
+    frame = UnitCube.of([s.points for s in surfaces])
     for k, number in enumerate(picked.tolist()):
         own = frame.to_unit(surfaces[number].points)
         away, nearest = cKDTree(own).query(surface[k])
@@ -262,7 +264,7 @@ def test_shares_and_moments_of_D():
     clouds = clouds_of([[ball(1, 5.0, subdivisions=3)]])
     count = 40_000
     generator = torch.Generator().manual_seed(1)
-    surface, _, space = paper.draw(clouds, torch.tensor([0]), count, 0.125, generator)
+    surface, _, space = points.draw_points(clouds, torch.tensor([0]), count, 0.125, generator)
     assert space.shape == (1, count + count // 8, 3)
     # Which point it is tells its σ; offsets in units of it are standard normal.
     nearest = cKDTree(clouds.points).query(surface[0, :2000])[1]
@@ -284,12 +286,12 @@ def test_sigma_is_that_of_the_state_s_own_points():
 
 
 def test_all_states_have_their_turn():
-    batches = paper._Batches(5, 2, torch.Generator().manual_seed(0))
+    batches = Batches(5, 2, torch.Generator().manual_seed(0))
     drawn = torch.cat([next(batches) for _ in range(10)])
     assert np.bincount(drawn).tolist() == [4] * 5
     assert all(sorted(five.tolist()) == list(range(5)) for five in drawn.reshape(-1, 5))
     # More than there are: the same state again, with other points.
-    assert sorted(next(paper._Batches(1, 3, torch.Generator())).tolist()) == [0, 0, 0]
+    assert sorted(next(Batches(1, 3, torch.Generator())).tolist()) == [0, 0, 0]
 
 
 # Normalisation
@@ -316,12 +318,12 @@ def test_trajectories_are_centred_each_and_share_one_scale():
 
 
 def test_uniform_points_of_a_trajectory_larger_than_its_family_fill_its_own_box():
-    run = paper._Run(None, PRINTED, lambda *_: None, lambda: False)
+    run = PaperRun(None, PRINTED, lambda *_: None, lambda: False)
     surfaces = [ball(1, 8.0)]
-    frame = Frame.of([surfaces[0].points])
+    frame = UnitCube.of([surfaces[0].points])
     clouds = run._clouds([surfaces], [frame], 2 * frame.scale)
     assert clouds.reach.tolist() == [2.0]
-    _, _, space = paper.draw(clouds, torch.tensor([0]), 800, 0.125, torch.Generator().manual_seed(0))
+    _, _, space = points.draw_points(clouds, torch.tensor([0]), 800, 0.125, torch.Generator().manual_seed(0))
     assert 1.8 < space[0, 800:].abs().max() <= 2.0
 
 
@@ -337,7 +339,7 @@ def made(seed=0, radius=0.6, states=(1.0, 3.0), atoms=None, centre=(0.0, 0.0, 0.
     states = np.array(states)
     motion = Motion.of(states, None if atoms is None else np.asarray(atoms, np.float32), align=False)
     extent = np.array([[-11.0] * 3, [11.0] * 3], np.float32) + np.asarray(centre, np.float32)
-    return PaperField(network, z, 0.1, motion, Frame(np.array(centre), 0.1), extent, 3.0, report)
+    return PaperField(network, z, 0.1, motion, UnitCube(np.array(centre), 0.1), extent, 3.0, report)
 
 
 def test_distances_are_in_angstrom_about_the_trajectory_s_own_middle():

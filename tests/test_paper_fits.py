@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dsr_backend import paper, trainer
-from dsr_backend.config import PRESETS, FitConfig, PaperPreset
-from dsr_backend.errors import Cancelled, RequestError
-from dsr_backend.mesher import mesh
-from dsr_backend.metrics import compare
-from dsr_backend.surfaces import Surface
+from dsr_backend.fitting.config import PRESETS, FitConfig, PaperPreset
+from dsr_backend.fitting.paper import loss, run, train
+from dsr_backend.fitting.run import fit_family, fit_member, fit_trajectory
+from dsr_backend.geometry.metrics import compare
+from dsr_backend.results.mesh import extract_mesh
+from dsr_backend.runtime.errors import Cancelled, RequestError
+from dsr_backend.surfaces.surface import Surface
 from shapes import ball, cloud, fit, moved, peptide, turn
 from test_metrics import sphere
 
@@ -62,19 +63,19 @@ def from_ball(radius, centre=(0.0, 0.0, 0.0)):
 
 def test_a_ball_far_from_the_origin():
     centre = np.array([1e4, -2e4, 5.0])
-    field = paper.fit([ball(1, 6.0, centre, subdivisions=3)], config(), preset=SMALL)
+    field = run.fit_trajectory([ball(1, 6.0, centre, subdivisions=3)], config(), preset=SMALL)
     found = errors(field, 1.0, from_ball(6.0, centre), centre - 8, centre + 8)
     # Measured 0.01 and 0.07 Å, in a box of 13 Å.
     assert found.mean() < 0.03 and found.max() < 0.2
-    made = mesh(field, 1.0)
+    made = extract_mesh(field, 1.0)
     assert made.volume == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.02)
     assert made.area == pytest.approx(4 * np.pi * 6**2, rel=0.02)
-    assert not made.extrapolated and mesh(field, 2.0).extrapolated
+    assert not made.extrapolated and extract_mesh(field, 2.0).extrapolated
 
 
 @pytest.fixture(scope="module")
 def parting():
-    return paper.fit([two(t) for t in range(1, 6)], config(), preset=SMALL)
+    return run.fit_trajectory([two(t) for t in range(1, 6)], config(), preset=SMALL)
 
 
 @pytest.mark.parametrize("time", [1, 3, 5, 1.5, 2.5, 4.5])
@@ -95,7 +96,7 @@ def test_without_normals_points_alone_are_fitted():
     preset = replace(SMALL, normals=0.0, radius=0.7)
     upside_down = ball(1, 6.0, subdivisions=3)
     upside_down = replace_normals(upside_down, -upside_down.normals)
-    field = paper.fit([upside_down], config(), preset=preset)
+    field = run.fit_trajectory([upside_down], config(), preset=preset)
     assert field.report["tau"] == 0.0
     found = errors(field, 1.0, from_ball(6.0), [-7] * 3, [7] * 3, reach=0.5)
     assert found.mean() < 0.1
@@ -108,8 +109,8 @@ def replace_normals(surface, normals):
 def test_real_surfaces():
     """A helix of nine residues with a network of 64 units: what the whole preset can is in the benchmark."""
     surfaces = peptide()[:3]
-    field = paper.fit(surfaces, config(), preset=SMALL)
-    found = mesh(field, 2.0, resolution=1.0)
+    field = run.fit_trajectory(surfaces, config(), preset=SMALL)
+    found = extract_mesh(field, 2.0, resolution=1.0)
     truth = surfaces[1]
     scores = compare(found.points, found.normals, found.faces, truth.points, truth.normals, truth.faces, field.frame)
     # Measured 0.915 and 0.965.
@@ -121,7 +122,7 @@ def test_coordinates_are_taken_as_they_are():
     """`align` has no meaning here: a tumbling molecule tumbles in the network."""
     surfaces = [moved(s, turn(30.0 * k)) for k, s in enumerate(peptide()[:2])]
     for align in (True, False):
-        field = paper.fit(surfaces, config(align=align), preset=BRIEF)
+        field = run.fit_trajectory(surfaces, config(align=align), preset=BRIEF)
         assert np.array_equal(field.motion.rotations, np.tile(np.eye(3), (2, 1, 1)))
         np.testing.assert_allclose(field.at(2.0).atoms, surfaces[1].atoms, atol=1e-3)
 
@@ -136,7 +137,7 @@ def family():
         "small": [ball(t, 3.0 + 0.5 * t, subdivisions=3) for t in (2, 1, 3)],
         "large": [ball(t, 7.0, (60.0, 0.0, 0.0), subdivisions=3, atoms=cloud()) for t in (10, 20)],
     }
-    return paper.fit_family(trajectories, config(), preset=replace(SMALL, steps=300))
+    return run.fit_family(trajectories, config(), preset=replace(SMALL, steps=300))
 
 
 def test_one_network_and_a_code_for_each(family):
@@ -172,9 +173,9 @@ def test_between_two_trajectories(family):
         expected = family.member("large").at(others).distance(away)
         torch.testing.assert_close(end.at(time).distance(away), expected, atol=1e-4, rtol=0)
     half = family.between("small", "large", 0.5)
-    found = mesh(half, 2.0)
+    found = extract_mesh(half, 2.0)
     np.testing.assert_allclose(found.points.mean(0), [30, 0, 0], atol=1.0)
-    sizes = [mesh(family.member(name), t).volume for name, t in (("small", 2.0), ("large", 15.0))]
+    sizes = [extract_mesh(family.member(name), t).volume for name, t in (("small", 2.0), ("large", 15.0))]
     assert sizes[0] < found.volume < sizes[1]
 
 
@@ -182,7 +183,7 @@ def test_a_new_trajectory_with_the_network_frozen(family):
     """Only z is looked for: θ is the family's to the last bit, and f becomes what is asked as far as θ can show it."""
     before = {name: copy.deepcopy(field.tensors()) for name, field in family.members.items()}
     surfaces = [ball(t, 7.0, (0.0, 30.0, 0.0), subdivisions=3) for t in (1, 2)]
-    field = paper.fit_member(family, surfaces, config(), frozen=True, preset=replace(SMALL, steps=100))
+    field = run.fit_member(family, surfaces, config(), frozen=True, preset=replace(SMALL, steps=100))
     network = family.member("large").network
     assert field.network is not network
     for name, value in network.state_dict().items():
@@ -199,7 +200,7 @@ def test_a_new_trajectory_with_the_network_frozen(family):
 def test_a_new_trajectory_with_all_of_the_network(family):
     before = copy.deepcopy(family.member("small").tensors())
     surfaces = [ball(t, 5.5, subdivisions=3) for t in (1, 2)]
-    field = paper.fit_member(family, surfaces, config(), preset=replace(SMALL, steps=120))
+    field = run.fit_member(family, surfaces, config(), preset=replace(SMALL, steps=120))
     assert field.report["steps"] == 120
     assert errors(field, 1.5, from_ball(5.5), [-7] * 3, [7] * 3).mean() < 0.1
     assert not torch.equal(field.network.state_dict()["layers.0.weight"], before["network.layers.0.weight"])
@@ -211,31 +212,31 @@ def test_a_family_of_another_kind_is_refused(family):
     fast = fit([ball(1, 2.0, subdivisions=1)])
     other = replace(family, members=family.members | {"fast": fast})
     with pytest.raises(ValueError, match="the family's fields are of kind fast, paper, not all paper"):
-        paper.fit_member(other, [ball(1)], config(), preset=BRIEF)
+        run.fit_member(other, [ball(1)], config(), preset=BRIEF)
 
 
 def test_surfaces_that_do_not_go_together_are_refused():
     with pytest.raises(ValueError, match="there are no trajectories"):
-        paper.fit_family({}, config(), preset=BRIEF)
+        run.fit_family({}, config(), preset=BRIEF)
     with pytest.raises(ValueError, match="trajectory b: there are no surfaces"):
-        paper.fit_family({"a": [ball(1)], "b": []}, config(), preset=BRIEF)
+        run.fit_family({"a": [ball(1)], "b": []}, config(), preset=BRIEF)
     with pytest.raises(ValueError, match=r"^trajectory b: state 2 has 0 atoms, state 1 has 60"):
-        paper.fit_family({"a": [ball(1)], "b": [ball(1, atoms=cloud()), ball(2)]}, config(), preset=BRIEF)
+        run.fit_family({"a": [ball(1)], "b": [ball(1, atoms=cloud()), ball(2)]}, config(), preset=BRIEF)
     with pytest.raises(ValueError, match=r"^states must rise, got 2 after 2"):
-        paper.fit([ball(2), ball(2)], config(), preset=BRIEF)
+        run.fit_trajectory([ball(2), ball(2)], config(), preset=BRIEF)
     with pytest.raises(ValueError, match="preset fast is not one of the kind paper"):
-        paper.fit([ball(1)], FitConfig())
+        run.fit_trajectory([ball(1)], FitConfig())
     with pytest.raises(ValueError, match="preset paper has no loops"):
-        paper.fit([ball(1)], config(loop=True))
+        run.fit_trajectory([ball(1)], config(loop=True))
 
 
 def test_the_trainer_takes_the_preset_by_name(monkeypatch):
     monkeypatch.setitem(PRESETS, "paper", BRIEF)
-    field = trainer.fit([ball(t, subdivisions=2) for t in (1, 2)], config())
+    field = fit_trajectory([ball(t, subdivisions=2) for t in (1, 2)], config())
     assert field.kind == "paper" and field.report["preset"] == "paper"
-    several = trainer.fit_family({"a": [ball(1, subdivisions=2)], "b": [ball(1, subdivisions=2)]}, config())
+    several = fit_family({"a": [ball(1, subdivisions=2)], "b": [ball(1, subdivisions=2)]}, config())
     assert several.member("b").kind == "paper"
-    assert trainer.fit_member(several, [ball(1, subdivisions=2)], config(), frozen=True).kind == "paper"
+    assert fit_member(several, [ball(1, subdivisions=2)], config(), frozen=True).kind == "paper"
 
 
 # Repeatable, and what is said
@@ -246,7 +247,7 @@ def test_same_seed_same_field_bit_for_bit():
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    first, again, other = (paper.fit(surfaces, config(seed=seed), preset=BRIEF) for seed in (5, 5, 6))
+    first, again, other = (run.fit_trajectory(surfaces, config(seed=seed), preset=BRIEF) for seed in (5, 5, 6))
     assert torch.equal(torch.rand(3), expected)
     for name, tensor in first.tensors().items():
         assert torch.equal(tensor, again.tensors()[name]), name
@@ -257,11 +258,11 @@ def test_the_seed_draws_the_network_and_codes_from_the_standard_normal():
     """Before anything is trained: rates of 0."""
     still = replace(PaperPreset(), width=200, layers=2, cpu_points=4, states=1, steps=1, rate=0.0, latent_rate=0.0)
     trajectories = {str(k): [ball(1, subdivisions=1)] for k in range(20)}
-    members: Any = paper.fit_family(trajectories, config(), preset=still).members.values()
+    members: Any = run.fit_family(trajectories, config(), preset=still).members.values()
     z = torch.stack([field.z for field in members])
     assert z.shape == (20, 192) and z.mean().abs() < 0.06 and abs(z.std() - 1) < 0.05
     assert torch.corrcoef(z).fill_diagonal_(0).abs().max() < 0.35
-    fields = (paper.fit([ball(1, subdivisions=1)], config(seed=seed), preset=still) for seed in (1, 2))
+    fields = (run.fit_trajectory([ball(1, subdivisions=1)], config(seed=seed), preset=still) for seed in (1, 2))
     first, other = (field.network.state_dict()["layers.0.weight"] for field in fields)
     assert not torch.equal(first, other)
 
@@ -276,7 +277,7 @@ def test_rates_are_halved_over_the_run(monkeypatch):
 
     monkeypatch.setattr(torch.optim.Adam, "step", record)
     preset = replace(BRIEF, steps=50, halvings=4, rate=1e-3, latent_rate=1e-2)
-    paper.fit([ball(1, subdivisions=1)], config(), preset=preset)
+    run.fit_trajectory([ball(1, subdivisions=1)], config(), preset=preset)
     expected = [[1e-2 * 0.5**k, 1e-3 * 0.5**k] for k in range(5) for _ in range(10)]
     np.testing.assert_allclose(seen, expected)
 
@@ -284,7 +285,7 @@ def test_rates_are_halved_over_the_run(monkeypatch):
 def test_progress_rises_to_the_end():
     seen = []
     surfaces = [ball(t, subdivisions=2) for t in (1, 2)]
-    paper.fit(surfaces, config(), lambda *said: seen.append(said), preset=BRIEF)
+    run.fit_trajectory(surfaces, config(), lambda *said: seen.append(said), preset=BRIEF)
     fractions = [fraction for _, fraction, _ in seen]
     assert fractions == sorted(fractions) and fractions[0] == 0.0 and fractions[-1] == 1.0
     assert [phase for phase, _, _ in seen] == ["sampling"] * 2 + ["fit"] * 4
@@ -315,7 +316,7 @@ def test_a_cancelled_fit_stops_at_once(polls):
         return left[0] < 0
 
     with pytest.raises(Cancelled):
-        paper.fit([ball(t, subdivisions=2) for t in (1, 2)], config(), cancelled=cancelled, preset=BRIEF)
+        run.fit_trajectory([ball(t, subdivisions=2) for t in (1, 2)], config(), cancelled=cancelled, preset=BRIEF)
     assert left[0] == -1
 
 
@@ -329,7 +330,7 @@ def test_a_budget_ends_the_training_annealed(monkeypatch):
         return step(self, *args)
 
     monkeypatch.setattr(torch.optim.Adam, "step", record)
-    field = paper.fit([ball(1, subdivisions=2)], config(budget=1.0), preset=replace(BRIEF, steps=10**6))
+    field = run.fit_trajectory([ball(1, subdivisions=2)], config(budget=1.0), preset=replace(BRIEF, steps=10**6))
     assert 10 < field.report["steps"] == len(rates) < 10**5
     assert rates == sorted(rates, reverse=True)
     assert rates[0] == SMALL.latent_rate and rates[-1] == SMALL.latent_rate / 16
@@ -338,13 +339,13 @@ def test_a_budget_ends_the_training_annealed(monkeypatch):
 
 
 def test_the_least_budget_is_one_step():
-    field = paper.fit([ball(1, subdivisions=2)], config(budget=1e-9), preset=BRIEF)
+    field = run.fit_trajectory([ball(1, subdivisions=2)], config(budget=1e-9), preset=BRIEF)
     assert field.report["steps"] == 1 and np.isfinite(field.report["loss"])
 
 
 def test_a_rate_that_is_far_too_large_is_said():
     with pytest.raises(RequestError, match="the loss is nan at step 20; fit with another seed") as error:
-        paper.fit([ball(1, subdivisions=2)], config(), preset=replace(BRIEF, rate=1e30))
+        run.fit_trajectory([ball(1, subdivisions=2)], config(), preset=replace(BRIEF, rate=1e30))
     assert error.value.code == "diverged"
 
 
@@ -352,7 +353,7 @@ def test_a_rate_that_is_far_too_large_is_said():
 def test_one_loss_that_is_no_number_is_got_over(bad, monkeypatch):
     """Back to the last look, at half the rate."""
     count, rates = [0], []
-    real, step = paper.loss, torch.optim.Adam.step
+    real, step = loss.loss, torch.optim.Adam.step
 
     def once(*args):
         count[0] += 1
@@ -362,9 +363,9 @@ def test_one_loss_that_is_no_number_is_got_over(bad, monkeypatch):
         rates.append(self.param_groups[1]["lr"])
         return step(self, *args)
 
-    monkeypatch.setattr(paper, "loss", once)
+    monkeypatch.setattr(train, "loss", once)
     monkeypatch.setattr(torch.optim.Adam, "step", record)
-    field = paper.fit([ball(1, subdivisions=2)], config(), preset=replace(BRIEF, halvings=0))
+    field = run.fit_trajectory([ball(1, subdivisions=2)], config(), preset=replace(BRIEF, halvings=0))
     assert field.report["steps"] == 30 and np.isfinite(field.report["loss"])
     assert all(torch.isfinite(tensor).all() for tensor in field.tensors().values())
     back = 10 * -(-bad // 10)
@@ -375,7 +376,7 @@ def test_one_loss_that_is_no_number_is_got_over(bad, monkeypatch):
 def test_the_gpu_fits_as_well():
     surfaces = [two(t) for t in range(1, 6)]
     before = torch.get_float32_matmul_precision()
-    field = paper.fit(surfaces, FitConfig(preset="paper", device="cuda"), preset=replace(SMALL, steps=600))
+    field = run.fit_trajectory(surfaces, FitConfig(preset="paper", device="cuda"), preset=replace(SMALL, steps=600))
     assert field.report["device"] == "cuda" and torch.get_float32_matmul_precision() == before
     on_gpu = field.at(2.5)
     x = np.random.default_rng(0).uniform([-12, -6, -6], [12, 6, 6], (6000, 3))
@@ -389,8 +390,10 @@ def test_the_gpu_fits_as_well():
 def test_the_whole_preset_on_the_gpu():
     """A few hundred steps at full size, batch and all."""
     surfaces = peptide()
-    field = paper.fit(surfaces, FitConfig(preset="paper", device="cuda"), preset=replace(PaperPreset(), steps=500))
+    field = run.fit_trajectory(
+        surfaces, FitConfig(preset="paper", device="cuda"), preset=replace(PaperPreset(), steps=500)
+    )
     truth = surfaces[2]
-    found = mesh(field, 3.0)
+    found = extract_mesh(field, 3.0)
     scores = compare(found.points, found.normals, found.faces, truth.points, truth.normals, truth.faces, field.frame)
     assert scores.iou > 0.9

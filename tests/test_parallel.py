@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dsr_backend import trainer
-from dsr_backend.parallel import in_order
+from dsr_backend.fitting import job
+from dsr_backend.runtime.parallel import ordered_parallel_map
 from shapes import ball, cloud, fit
 
 
@@ -19,8 +19,8 @@ def test_results_come_in_order(threads):
         time.sleep(0.002 * (9 - number))
         return number
 
-    assert list(in_order(work, 10, threads)) == list(range(10))
-    assert list(in_order(work, 0, threads)) == []
+    assert list(ordered_parallel_map(work, 10, threads)) == list(range(10))
+    assert list(ordered_parallel_map(work, 0, threads)) == []
 
 
 def test_as_many_at_once_as_there_are_threads_with_one_torch_thread_each():
@@ -31,13 +31,13 @@ def test_as_many_at_once_as_there_are_threads_with_one_torch_thread_each():
         meeting.wait(5.0)
         return torch.get_num_threads()
 
-    assert list(in_order(work, 6, 3)) == [1] * 6
+    assert list(ordered_parallel_map(work, 6, 3)) == [1] * 6
     assert torch.get_num_threads() == before
 
 
 def test_work_stays_near_what_is_taken():
     begun: list[Any] = []
-    results = in_order(begun.append, 100, 2)
+    results = ordered_parallel_map(begun.append, 100, 2)
     next(results)
     time.sleep(0.05)
     assert len(begun) <= 4
@@ -56,7 +56,7 @@ def test_what_the_work_raises_ends_it():
 
     found = []
     with pytest.raises(ValueError, match="state 2"):
-        for number in in_order(work, 100, 2):
+        for number in ordered_parallel_map(work, 100, 2):
             found.append(number)
     assert found == [0, 1] and len(begun) < 8
 
@@ -65,7 +65,7 @@ def test_a_fit_is_the_same_with_any_number_of_threads(monkeypatch):
     states = [ball(k, 5.0 + 0.2 * k, atoms=cloud(seed=1)) for k in range(1, 7)]
     fields = []
     for threads in (1, 3):
-        monkeypatch.setattr(trainer, "limit_threads", lambda threads=threads: torch.set_num_threads(threads) or threads)
+        monkeypatch.setattr(job, "limit_threads", lambda threads=threads: torch.set_num_threads(threads) or threads)
         fields.append(fit(states))
     first, second = (field.tensors() for field in fields)
     for name in ("coarse_modes", "fine_modes"):

@@ -12,16 +12,21 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from dsr_backend import checkpoint, paper, trainer
-from dsr_backend.config import PRESETS, FitConfig, PaperPreset, Preset
-from dsr_backend.device import constant
-from dsr_backend.errors import Cancelled
-from dsr_backend.fields.fast import Modes
-from dsr_backend.lattice import Lattice
-from dsr_backend.mesher import grid, mesh
-from dsr_backend.sampling import TriangleMesh, draw
-from dsr_backend.surface_motion import normal_velocity
-from dsr_backend.training import Training
+from dsr_backend.fields.fast import LowRankBasis
+from dsr_backend.fitting import run
+from dsr_backend.fitting.config import PRESETS, FitConfig, PaperPreset, Preset
+from dsr_backend.fitting.fast import samples
+from dsr_backend.fitting.fast.draw import draw_samples
+from dsr_backend.fitting.fast.samples import BackgroundSampler
+from dsr_backend.fitting.paper import train
+from dsr_backend.fitting.paper.checkpoint import Training
+from dsr_backend.geometry.lattice import Lattice
+from dsr_backend.geometry.signed_distance import TriangleMesh
+from dsr_backend.results import dsr_file
+from dsr_backend.results.mesh import distance_grid, extract_mesh
+from dsr_backend.results.vertex_motion import normal_velocity
+from dsr_backend.runtime.device import constant
+from dsr_backend.runtime.errors import Cancelled
 from pretend_gpu import DEVICE, pretend_gpu
 from shapes import ball, cloud
 
@@ -55,8 +60,8 @@ def cuda():
 
     with (
         pretend_gpu() as gpu,
-        mock.patch.object(trainer, "choose_device", choose),
-        mock.patch.object(checkpoint, "choose", choose),
+        mock.patch.object(run, "choose_device", choose),
+        mock.patch.object(dsr_file, "choose", choose),
         mock.patch.dict(PRESETS, {"fast": FAST, "paper": PAPER}),
     ):
         yield gpu
@@ -187,7 +192,7 @@ def test_distances_and_samples(gpu):
     x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * 5.0
     torch.testing.assert_close(there.signed_distance(x.to(DEVICE)).cpu(), here.signed_distance(x))
     of: dict[str, Any] = {"density": 3.0, "sigmas": (0.3, 1.0), "uniform_share": 0.1, "clearance": 8.0, "seed": 1}
-    mine, others = draw(surface, **of, device=CPU), draw(surface, **of, device=DEVICE)
+    mine, others = draw_samples(surface, **of, device=CPU), draw_samples(surface, **of, device=DEVICE)
     torch.testing.assert_close(others.points.cpu(), mine.points)
     torch.testing.assert_close(others.distance.cpu(), mine.distance)
     assert others.area == pytest.approx(mine.area)
@@ -196,7 +201,7 @@ def test_distances_and_samples(gpu):
 def test_the_best_modes_of_many_states(gpu):
     values = torch.randn(9, 200, generator=torch.Generator().manual_seed(0))
     weights = torch.linspace(0.0, 1.0, 9)
-    here, there = Modes.of(values, 3), Modes.of(values.to(DEVICE), 3)
+    here, there = LowRankBasis.of(values, 3), LowRankBasis.of(values.to(DEVICE), 3)
     assert len(there.modes) == 3
     torch.testing.assert_close(there.mix(weights.to(DEVICE)).cpu(), here.mix(weights), rtol=0.0, atol=0.01)
 
@@ -205,13 +210,16 @@ def test_the_best_modes_of_many_states(gpu):
 def fitted():
     """Fields of preset `fast`: on the CPU, and on the GPU with surfaces that arrived one by one."""
     with cuda():
-        here = trainer.fit(SURFACES, config("cpu"))
-        early = trainer.Early(config())
+        here = run.fit_trajectory(SURFACES, config("cpu"))
+        early = BackgroundSampler(config())
         for surface in SURFACES:
             early.add(0, surface.state, partial(lambda one: one, surface))
         watched = []
-        there = trainer.fit(
-            SURFACES, config(), watch=lambda field: watched.append(mesh(field, 2.5, resolution=1.5).volume), early=early
+        there = run.fit_trajectory(
+            SURFACES,
+            config(),
+            watch=lambda field: watched.append(extract_mesh(field, 2.5, resolution=1.5).volume),
+            early=early,
         )
         early.close()
     assert len(watched) == 1
@@ -252,52 +260,52 @@ def test_a_fit(gpu, fitted):
 def test_meshes_grids_and_velocities(gpu, fitted):
     here, there = fitted
     for time in (1.0, 3.4, 12.0):
-        mine, others = mesh(here, time), mesh(there, time)
+        mine, others = extract_mesh(here, time), extract_mesh(there, time)
         assert others.volume == pytest.approx(mine.volume, rel=1e-4)
         assert others.area == pytest.approx(mine.area, rel=1e-4)
         assert len(others.nearest) == len(others.points)
     # Coarse ones are settled by the field itself, level sets lie off the surface.
     for asked in ({"resolution": 1.0}, {"level": 1.0}, {"triangles": 500}):
-        mine, others = mesh(here, 3.4, **asked), mesh(there, 3.4, **asked)
+        mine, others = extract_mesh(here, 3.4, **asked), extract_mesh(there, 3.4, **asked)
         assert others.volume == pytest.approx(mine.volume, rel=1e-4)
-    np.testing.assert_allclose(grid(there, 3.4).values, grid(here, 3.4).values, atol=1e-3)
+    np.testing.assert_allclose(distance_grid(there, 3.4).values, distance_grid(here, 3.4).values, atol=1e-3)
     points = SURFACES[2].points
     np.testing.assert_allclose(normal_velocity(there, 3.4, points), normal_velocity(here, 3.4, points), atol=1e-2)
 
 
 def test_a_file_is_of_no_device(gpu, fitted):
     here, there = fitted
-    data = checkpoint.to_bytes(there)
-    again: Any = checkpoint.from_bytes(data, "cpu")
+    data = dsr_file.to_bytes(there)
+    again: Any = dsr_file.from_bytes(data, "cpu")
     assert again.device == CPU
     agree(again, there, atol=1e-6)
-    agree(here, checkpoint.from_bytes(checkpoint.to_bytes(here), "cuda"), atol=1e-6)
+    agree(here, dsr_file.from_bytes(dsr_file.to_bytes(here), "cuda"), atol=1e-6)
 
 
 def test_samples_that_are_too_many_for_the_device(gpu, monkeypatch):
     """They lie in files, which the host reads: all, only the distances of a state, or those drawn early."""
-    here = trainer.fit(SURFACES[:4], config("cpu", smooth=1.0))
+    here = run.fit_trajectory(SURFACES[:4], config("cpu", smooth=1.0))
     of_a_state = here.report["samples"] // 4
     for most in (0, 14 * of_a_state):
-        monkeypatch.setattr(trainer, "MOST_SAMPLE_BYTES", most)
-        agree(here, trainer.fit(SURFACES[:4], config(smooth=1.0)), times=(3.4,))
-        early = trainer.Early(config(smooth=1.0))
+        monkeypatch.setattr(samples, "MOST_SAMPLE_BYTES", most)
+        agree(here, run.fit_trajectory(SURFACES[:4], config(smooth=1.0)), times=(3.4,))
+        early = BackgroundSampler(config(smooth=1.0))
         for surface in SURFACES[:4]:
             early.add(0, surface.state, partial(lambda one: one, surface))
-        agree(here, trainer.fit(SURFACES[:4], config(smooth=1.0), early=early), times=(3.4,))
+        agree(here, run.fit_trajectory(SURFACES[:4], config(smooth=1.0), early=early), times=(3.4,))
         early.close()
 
 
 def test_families_of_preset_fast(gpu):
-    here, there = (trainer.fit_family(PARTS, config(device, smooth=1.0)) for device in ("cpu", "cuda"))
+    here, there = (run.fit_family(PARTS, config(device, smooth=1.0)) for device in ("cpu", "cuda"))
     agree(here.between("first", "last", 0.3), there.between("first", "last", 0.3), times=(1.0, 1.5))
     for frozen in (True, False):
         mine, others = (
-            trainer.fit_member(family, SURFACES[6:8], config(device, smooth=1.0), frozen=frozen)
+            run.fit_member(family, SURFACES[6:8], config(device, smooth=1.0), frozen=frozen)
             for family, device in ((here, "cpu"), (there, "cuda"))
         )
         agree(mine, others, times=(7.5,))
-    again: Any = checkpoint.from_bytes(checkpoint.to_bytes(there), "cuda")
+    again: Any = dsr_file.from_bytes(dsr_file.to_bytes(there), "cuda")
     agree(here.member("last"), again.member("last"), times=(4.5,))
 
 
@@ -305,18 +313,18 @@ def test_families_of_preset_fast(gpu):
 
 
 def test_preset_paper(gpu):
-    field = trainer.fit(SURFACES[:4], config(preset="paper"))
+    field = run.fit_trajectory(SURFACES[:4], config(preset="paper"))
     x = torch.randn(100, 3, device=DEVICE) * 6.0
-    again: Any = checkpoint.from_bytes(checkpoint.to_bytes(field), "cuda")
+    again: Any = dsr_file.from_bytes(dsr_file.to_bytes(field), "cuda")
     assert torch.equal(again.at(2.5).distance(x), field.at(2.5).distance(x))
-    agree(checkpoint.from_bytes(checkpoint.to_bytes(field), "cpu"), field, times=(2.5, 5.0), atol=1e-4)
-    assert mesh(field, 2.0, resolution=1.0).volume > 0.0
+    agree(dsr_file.from_bytes(dsr_file.to_bytes(field), "cpu"), field, times=(2.5, 5.0), atol=1e-4)
+    assert extract_mesh(field, 2.0, resolution=1.0).volume > 0.0
 
 
 def test_families_of_preset_paper(gpu):
-    family = trainer.fit_family(PARTS, config(preset="paper"))
-    found: Any = trainer.fit_member(family, SURFACES[6:9], config(preset="paper"))
-    frozen: Any = trainer.fit_member(family, SURFACES[6:9], config(preset="paper"), frozen=True)
+    family = run.fit_family(PARTS, config(preset="paper"))
+    found: Any = run.fit_member(family, SURFACES[6:9], config(preset="paper"))
+    frozen: Any = run.fit_member(family, SURFACES[6:9], config(preset="paper"), frozen=True)
     first: Any = family.member("first")
     known = first.network.state_dict()
     assert all(torch.equal(value, frozen.network.state_dict()[name]) for name, value in known.items())
@@ -325,7 +333,7 @@ def test_families_of_preset_paper(gpu):
 
 
 def test_a_training_goes_on_where_it_was(gpu, tmp_path):
-    whole = trainer.fit(SURFACES[:4], config(preset="paper"))
+    whole = run.fit_trajectory(SURFACES[:4], config(preset="paper"))
     looks = iter(range(100))
     told: list[Any] = []
 
@@ -333,14 +341,14 @@ def test_a_training_goes_on_where_it_was(gpu, tmp_path):
         return next(looks) > 18
 
     with pytest.raises(Cancelled):
-        trainer.fit(
+        run.fit_trajectory(
             SURFACES[:4],
             config(preset="paper"),
             cancelled=interrupted,
             training=Training(tmp_path / "fit.training", resume=False, say=told.append),
         )
     resumed = Training(tmp_path / "fit.training", resume=True, say=told.append)
-    field = trainer.fit(SURFACES[:4], config(preset="paper"), training=resumed)
+    field = run.fit_trajectory(SURFACES[:4], config(preset="paper"), training=resumed)
     assert len(told) == 1 and told[0].startswith("the training goes on from the checkpoint at step")
     assert field.report["loss"] == whole.report["loss"]
     assert all(torch.equal(value, field.tensors()[name]) for name, value in whole.tensors().items())
@@ -362,7 +370,7 @@ def waits_of_more(work, count):
 
 def fast_fit(**numbers):
     with mock.patch.dict(PRESETS, {"fast": replace(FAST, **numbers)}):
-        trainer.fit(SURFACES[:4], config(smooth=1.0))
+        run.fit_trajectory(SURFACES[:4], config(smooth=1.0))
 
 
 def test_steps_of_the_decoder_wait_for_nothing():
@@ -378,10 +386,10 @@ def test_conjugate_gradients_wait_for_nothing():
 def test_steps_of_preset_paper_wait_for_nothing(monkeypatch):
     """But at every tenth for the loss."""
     # Nor has a second gone by.
-    monkeypatch.setattr(paper, "time", SimpleNamespace(perf_counter=lambda: 0.0))
+    monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter=lambda: 0.0))
 
     def work(steps):
         with mock.patch.dict(PRESETS, {"paper": replace(PAPER, steps=steps)}):
-            trainer.fit(SURFACES[:4], config(preset="paper"))
+            run.fit_trajectory(SURFACES[:4], config(preset="paper"))
 
     assert waits_of_more(work, 30) == {"_local_scalar_dense": 3}

@@ -10,16 +10,24 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT, coordinates
+from dsr_backend.fitting import run
+from dsr_backend.fitting.config import PRESETS, Preset
+from dsr_backend.runtime.errors import Cancelled
 from shapes import ball, cloud
 from test_families import Wire
 
-from pymol_dsr import commands, extract, jobs, preview, scene, settings
-from pymol_dsr.jobs import Fit, Trajectory
+from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.commands.movie import dsr_movie
+from pymol_dsr.commands.register import register
+from pymol_dsr.fits import jobs
+from pymol_dsr.fits.fit import Fit, Trajectory
+from pymol_dsr.fits.jobs import Jobs
+from pymol_dsr.runtime import settings
+from pymol_dsr.scene import cgo, placement, preview
+from pymol_dsr.scene.preview import Preview
+from pymol_dsr.surfaces import workers
 
 torch = pytest.importorskip("torch")
-from dsr_backend import trainer  # noqa: E402
-from dsr_backend.config import PRESETS, Preset  # noqa: E402
-from dsr_backend.errors import Cancelled  # noqa: E402
 
 
 class Watched(Wire):
@@ -154,9 +162,9 @@ def test_bad_requests(wire, asked, words):
 @pytest.fixture
 def plugin(peptide, monkeypatch, tmp_path):
     """A session with the commands, fits and settings of its own, and the backend of this checkout."""
-    commands.register(peptide)
+    register(peptide)
     monkeypatch.setattr(settings, "_memory", {})
-    monkeypatch.setattr(jobs, "jobs", jobs.Jobs())
+    monkeypatch.setattr(jobs, "jobs", Jobs())
     monkeypatch.setenv("DSR_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -167,13 +175,13 @@ def plugin(peptide, monkeypatch, tmp_path):
 
 def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plugin, monkeypatch):
     order = []
-    surfaces = extract.surfaces
+    surfaces = workers.surfaces
     monkeypatch.setattr(
-        extract, "surfaces", lambda source, *more: order.extend(source.states) or surfaces(source, *more)
+        workers, "surfaces", lambda source, *more: order.extend(source.states) or surfaces(source, *more)
     )
     plugin.frame(4)
     plugin.translate([0, 0, 30], object="pep")
-    commands.dsr_fit("pep", "1-5:2", preset="preview", watch=1, async_=1, _self=plugin)
+    dsr_fit("pep", "1-5:2", preset="preview", watch=1, async_=1, _self=plugin)
     fit = jobs.jobs.fits["pep_dsr"]
     assert fit.preview is not None and fit.preview[0]["time"] == 3, "the fitted state nearest to the one in view"
     end = time.monotonic() + 60
@@ -188,20 +196,20 @@ def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plu
     # It is loaded first and put in its place then.
     while not plugin.get_object_ttt("pep_dsr_preview") and time.monotonic() < end:
         time.sleep(0.01)
-    assert list(plugin.get_object_ttt("pep_dsr_preview")) == scene.ttt("pep", plugin) != scene.IDENTITY
+    assert list(plugin.get_object_ttt("pep_dsr_preview")) == placement.object_ttt("pep", plugin) != placement.IDENTITY
     while fit.activity and time.monotonic() < end:
         time.sleep(0.02)
     assert fit.phase == "ready" and len(fit.losses) > 1
     assert all(0 < fraction <= 1 and loss > 0 for fraction, loss in fit.losses)
-    commands.dsr_movie("pep_dsr", "1-2", resolution=1, _self=plugin)
+    dsr_movie("pep_dsr", "1-2", resolution=1, _self=plugin)
     assert plugin.get_names() == ["pep", "pep_dsr"]
 
 
 def test_a_script_gets_none_and_a_cancelled_fit_leaves_none(plugin):
-    commands.dsr_fit("pep", "1-2", preset="preview", async_=1, _self=plugin)
+    dsr_fit("pep", "1-2", preset="preview", async_=1, _self=plugin)
     assert jobs.jobs.fits["pep_dsr"].preview is None
     jobs.jobs.cancel("pep_dsr")
-    commands.dsr_fit("pep", "1+2", name="other", watch=1, async_=1, _self=plugin)
+    dsr_fit("pep", "1+2", name="other", watch=1, async_=1, _self=plugin)
     fit, end = jobs.jobs.fits["other"], time.monotonic() + 60
     while "other_preview" not in plugin.get_names() and time.monotonic() < end:
         time.sleep(0.01)
@@ -213,7 +221,7 @@ def test_a_script_gets_none_and_a_cancelled_fit_leaves_none(plugin):
 
 def entered(cmd, name="a"):
     trajectory = Trajectory("", "pep", "pep", np.arange(cmd.count_atoms("pep")), [1.0, 2.0])
-    return preview.Preview(Fit(name, [trajectory]), cmd)
+    return Preview(Fit(name, [trajectory]), cmd)
 
 
 def triangle(shift=0.0, count=3):
@@ -237,7 +245,7 @@ def test_only_the_newest_is_loaded(peptide):
     assert loaded(shown, peptide).max() == pytest.approx(21.0)
     # One that was overtaken on the way comes too late.
     late = triangle(50.0)
-    shown._show(1, scene.cgo_floats(late["points"], late["normals"], late["faces"], None))
+    shown._show(1, cgo.cgo_floats(late["points"], late["normals"], late["faces"], None))
     assert loaded(shown, peptide).max() == pytest.approx(21.0)
     shown.end()
     assert "a_preview" not in peptide.get_names()
@@ -279,10 +287,12 @@ def test_unfinished_surfaces_have_the_atoms_colours():
 
 
 def test_the_trainer_is_watched_with_a_field_that_can_be_meshed(wire):
-    from dsr_backend import mesher
-    from dsr_backend.config import FitConfig
+    from dsr_backend.fitting.config import FitConfig
+    from dsr_backend.results import mesh
 
     seen = []
-    trainer.fit(series(), FitConfig(), watch=lambda field: seen.append(mesher.mesh(field, 1.5, resolution=1.0).volume))
+    run.fit_trajectory(
+        series(), FitConfig(), watch=lambda field: seen.append(mesh.extract_mesh(field, 1.5, resolution=1.0).volume)
+    )
     expected = 4 / 3 * np.pi * 5.5**3
     assert len(seen) == 2 and seen == pytest.approx([expected] * 2, rel=0.1)

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pymol_dsr import protocol
-from pymol_dsr.protocol import (
+from pymol_dsr.shared import frames
+from pymol_dsr.shared.frames import (
     MAX_JSON,
     MAX_PAYLOAD,
     HeaderError,
@@ -55,15 +55,10 @@ def with_array(dtype: Any = "<f4", shape: Any = (1, 3), name: Any = "a", payload
     return raw({**REQUEST, "arrays": [{"name": name, "dtype": dtype, "shape": shape}]}, payload)
 
 
-def test_both_packages_hold_the_same_file() -> None:
-    copies = [ROOT / "pymol_dsr/protocol.py", ROOT / "backend/dsr_backend/protocol.py"]
-    assert copies[0].read_bytes() == copies[1].read_bytes()
-
-
 def test_backend_version_is_the_protocol_files() -> None:
-    import dsr_backend
+    from dsr_backend import __version__
 
-    assert dsr_backend.__version__ == protocol.VERSION
+    assert __version__ == frames.VERSION
 
 
 def test_golden_bytes() -> None:
@@ -76,7 +71,7 @@ def test_golden_bytes() -> None:
     arrays["points"][:] = 0
 
 
-@pytest.mark.parametrize("dtype", protocol.DTYPES)
+@pytest.mark.parametrize("dtype", frames.DTYPES)
 @pytest.mark.parametrize("shape", [(), (0,), (0, 3), (5,), (2, 3), (2, 1, 3, 4)])
 def test_arrays_survive(dtype: str, shape: tuple[int, ...]) -> None:
     sent = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
@@ -229,7 +224,7 @@ def test_what_would_be_refused_is_not_sent(header: Any, arrays: Any, words: str)
 
 
 def test_arrays_that_are_too_large_together_are_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "MAX_PAYLOAD", 1000)
+    monkeypatch.setattr(frames, "MAX_PAYLOAD", 1000)
     with pytest.raises(TooLargeError, match="1600 bytes, more than the 1000 of one frame"):
         encode(REQUEST, {"a": np.zeros(100), "b": np.zeros(100)})
 
@@ -272,7 +267,7 @@ JSON = st.recursive(
 ODD_ARRAY = st.fixed_dictionaries(
     {
         "name": st.sampled_from(["a", "b", 1, None]) | JSON,
-        "dtype": st.sampled_from([*protocol.DTYPES, "|O"]) | JSON,
+        "dtype": st.sampled_from([*frames.DTYPES, "|O"]) | JSON,
     },
     optional={"shape": st.lists(st.integers(-1, 2**40), max_size=5) | JSON},
 )
@@ -302,7 +297,7 @@ def test_bytes_survive(data: bytes) -> None:
     assert arrays["file"].tobytes() == data
 
 
-@pytest.mark.parametrize("room", ["protocol", "launcher", "client"])
+@pytest.mark.parametrize("room", ["shared/frames", "shared/codec", "backend/process", "backend/client"])
 def test_plugin_rooms_parse_in_python_3_9(room: str) -> None:
     import ast
 

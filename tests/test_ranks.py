@@ -15,7 +15,10 @@ torch = pytest.importorskip("torch")
 
 import ranks_script  # noqa: E402
 from conftest import ROOT  # noqa: E402
-from dsr_backend import checkpoint, cli, ranks, surfaces  # noqa: E402
+from dsr_backend.cli import main  # noqa: E402
+from dsr_backend.results import dsr_file  # noqa: E402
+from dsr_backend.runtime import distributed  # noqa: E402
+from dsr_backend.surfaces import surfaces_file  # noqa: E402
 from shapes import ball, cloud  # noqa: E402
 
 ENVIRONMENT = {
@@ -35,7 +38,7 @@ def alone(tmp_path_factory):
         ball(s, 5.0 + 0.3 * s, (0.5 * s, 0, 0), (atoms + np.array([0.5 * s, 0, 0])).astype(np.float32), 3)
         for s in range(1, 6)
     ]
-    surfaces.write(folder / "balls.npz", states, {})
+    surfaces_file.write_surfaces_file(folder / "balls.npz", states, {})
     ranks_script.main(folder)
     return folder
 
@@ -57,8 +60,8 @@ def assert_same(one, other, within):
     near = direction / direction.norm(dim=1, keepdim=True) * (5.9 + 0.5 * torch.randn(3000, 1, generator=generator))
     near[:, 0] += 1.5
     for name in ("fast.dsr", "paper.dsr"):
-        a: Any = checkpoint.load(one / name)
-        b: Any = checkpoint.load(other / name)
+        a: Any = dsr_file.load(one / name)
+        b: Any = dsr_file.load(other / name)
         assert a.states == b.states == [1, 2, 3, 4, 5]
         for time in (1.0, 2.5, 5.0, 6.0):
             off = (a.at(time).distance(near) - b.at(time).distance(near)).abs()
@@ -91,14 +94,14 @@ def test_so_do_more_even_where_some_have_no_state(alone, tmp_path, count):
 
 
 def test_one_process_does_nothing_together():
-    assert (ranks.rank(), ranks.count(), list(ranks.mine(3))) == (0, 1, [0, 1, 2])
+    assert (distributed.rank(), distributed.count(), list(distributed.mine(3))) == (0, 1, [0, 1, 2])
     tensor = torch.ones(3)
-    assert ranks.shared(tensor, 0, tensor.device) is tensor
+    assert distributed.shared(tensor, 0, tensor.device) is tensor
 
 
 def test_surfaces_are_not_made_by_many(tmp_path, monkeypatch, capsys):
     (tmp_path / "a.pdb").write_text("")
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert cli.main(["fit", str(tmp_path / "a.pdb"), "-o", str(tmp_path / "a.dsr")]) == 2
+    assert main.main(["fit", str(tmp_path / "a.pdb"), "-o", str(tmp_path / "a.dsr")]) == 2
     assert "make one first, with dsr-backend surfaces" in capsys.readouterr().err

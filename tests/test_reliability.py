@@ -27,18 +27,34 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from dsr_backend import aside, checkpoint, cli, paper, storage, surfaces, trainer, training
-from dsr_backend.aside import Aside
-from dsr_backend.config import PRESETS, FitConfig, PaperPreset
-from dsr_backend.errors import Cancelled, RequestError
-from dsr_backend.surfaces import Surface
+from dsr_backend.cli import main
+from dsr_backend.fitting.config import PRESETS, FitConfig, PaperPreset
+from dsr_backend.fitting.job import FitJob
+from dsr_backend.fitting.paper import checkpoint, run
+from dsr_backend.fitting.paper.checkpoint import Training
+from dsr_backend.results import dsr_file
+from dsr_backend.runtime.errors import Cancelled, RequestError
+from dsr_backend.surfaces import staging, surfaces_file
+from dsr_backend.surfaces.staging import SurfaceStaging
+from dsr_backend.surfaces.surface import Surface
+from pymol import CmdException
 from shapes import ball, fit
 from test_client import PROBLEM, ROOT, Log, group_is_gone, runs, wait_for
 from test_client import ball as sent_ball
 
-from pymol_dsr import commands, jobs, launcher, settings
 from pymol_dsr.__main__ import main as surfaces_main
-from pymol_dsr.client import Backend, BackendError, Call
+from pymol_dsr.backend.client import Backend, Call
+from pymol_dsr.backend.process import BackendError, Process
+from pymol_dsr.commands.fit import dsr_fit, dsr_resume
+from pymol_dsr.commands.manage import dsr_cancel, dsr_status
+from pymol_dsr.commands.movie import dsr_movie
+from pymol_dsr.commands.register import register
+from pymol_dsr.fits import jobs
+from pymol_dsr.fits.background import Background
+from pymol_dsr.fits.fit import MOST_LOSSES, Fit
+from pymol_dsr.fits.jobs import Jobs
+from pymol_dsr.runtime import settings
+from pymol_dsr.shared import atomic_write
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
@@ -72,7 +88,7 @@ def balls() -> list[Surface]:
 
 @pytest.fixture(scope="module")
 def straight() -> Any:
-    return paper.fit(balls(), PAPER, preset=TINY)
+    return run.fit_trajectory(balls(), PAPER, preset=TINY)
 
 
 def same(one: Any, other: Any) -> None:
@@ -90,10 +106,10 @@ def test_a_cancelled_training_goes_on_as_if_it_had_not_been(
     """100 steps, cancel, resume, 100 steps are 200 steps, tensor for tensor."""
     path = tmp_path / "training.safetensors"
     with monkeypatch.context() as patch, pytest.raises(Cancelled):
-        paper.fit(balls(), PAPER, cancelled=Stop(step, patch), preset=TINY, training=training.Training(path, False))
-    assert training.read(path)[1]["step"] == step
+        run.fit_trajectory(balls(), PAPER, cancelled=Stop(step, patch), preset=TINY, training=Training(path, False))
+    assert checkpoint.read(path)[1]["step"] == step
     said: list[str] = []
-    resumed = paper.fit(balls(), PAPER, preset=TINY, training=training.Training(path, True, said.append))
+    resumed = run.fit_trajectory(balls(), PAPER, preset=TINY, training=Training(path, True, said.append))
     assert said == [f"the training goes on from the checkpoint at step {step}"]
     same(straight, resumed)
     assert resumed.report["steps"] == 200 and resumed.report["loss"] == pytest.approx(straight.report["loss"], rel=0.2)
@@ -102,7 +118,7 @@ def test_a_cancelled_training_goes_on_as_if_it_had_not_been(
 def test_a_training_killed_between_two_checkpoints_repeats_only_what_came_after(
     straight: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     path, steps = tmp_path / "training.safetensors", []
 
     def killed(phase: str, fraction: float, extra: dict[str, Any]) -> None:
@@ -113,9 +129,9 @@ def test_a_training_killed_between_two_checkpoints_repeats_only_what_came_after(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        paper.fit(balls(), PAPER, killed, preset=TINY, training=training.Training(path, False))
+        run.fit_trajectory(balls(), PAPER, killed, preset=TINY, training=Training(path, False))
     assert steps == sorted(steps) and steps[-1] == 90 and len(steps) > 4
-    same(straight, paper.fit(balls(), PAPER, preset=TINY, training=training.Training(path, True)))
+    same(straight, run.fit_trajectory(balls(), PAPER, preset=TINY, training=Training(path, True)))
 
 
 @pytest.mark.parametrize("step", [20, 120])
@@ -123,15 +139,13 @@ def test_a_new_trajectory_of_a_family_goes_on_in_the_part_it_was_in(
     step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its code alone is trained for the first quarter of the steps, 50 of 200; then all of the network is."""
-    family = paper.fit_family({"a": balls()}, PAPER, preset=replace(TINY, steps=20))
+    family = run.fit_family({"a": balls()}, PAPER, preset=replace(TINY, steps=20))
     new = [ball(1, 5.0, subdivisions=2), ball(2, 6.0, subdivisions=2)]
-    whole = paper.fit_member(family, new, PAPER, preset=TINY)
+    whole = run.fit_member(family, new, PAPER, preset=TINY)
     path = tmp_path / "training.safetensors"
     with monkeypatch.context() as patch, pytest.raises(Cancelled):
-        paper.fit_member(
-            family, new, PAPER, cancelled=Stop(step, patch), preset=TINY, training=training.Training(path, False)
-        )
-    same(whole, paper.fit_member(family, new, PAPER, preset=TINY, training=training.Training(path, True)))
+        run.fit_member(family, new, PAPER, cancelled=Stop(step, patch), preset=TINY, training=Training(path, False))
+    same(whole, run.fit_member(family, new, PAPER, preset=TINY, training=Training(path, True)))
 
 
 def test_a_checkpoint_of_something_else_is_not_gone_on_from(
@@ -140,24 +154,24 @@ def test_a_checkpoint_of_something_else_is_not_gone_on_from(
     path = tmp_path / "training.safetensors"
     other = FitConfig(preset="paper", device="cpu", seed=1)
     with monkeypatch.context() as patch, pytest.raises(Cancelled):
-        paper.fit(balls(), other, cancelled=Stop(20, patch), preset=TINY, training=training.Training(path, False))
+        run.fit_trajectory(balls(), other, cancelled=Stop(20, patch), preset=TINY, training=Training(path, False))
     said: list[str] = []
-    same(straight, paper.fit(balls(), PAPER, preset=TINY, training=training.Training(path, True, said.append)))
+    same(straight, run.fit_trajectory(balls(), PAPER, preset=TINY, training=Training(path, True, said.append)))
     assert said == ["the training begins anew: the checkpoint is of other surfaces or settings"]
 
 
 def test_without_resume_a_checkpoint_is_not_looked_at(tmp_path: Path) -> None:
     path = tmp_path / "training.safetensors"
-    training.Training(path, False).save({"z": torch.zeros(3)}, {"step": 5, "about": {}})
-    assert training.Training(path, False).load({}) is None
-    assert training.Training(path, True).load({}) is not None
+    Training(path, False).save({"z": torch.zeros(3)}, {"step": 5, "about": {}})
+    assert Training(path, False).load({}) is None
+    assert Training(path, True).load({}) is not None
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "foreign", "gone"])
 def test_the_checkpoint_before_takes_the_place_of_a_damaged_one(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "training.safetensors"
     said: list[str] = []
-    kept = training.Training(path, False)
+    kept = Training(path, False)
     for step in (10, 20):
         kept.save({"z": torch.full((50,), float(step))}, {"step": step, "about": {"of": "this"}})
     data = path.read_bytes()
@@ -168,12 +182,12 @@ def test_the_checkpoint_before_takes_the_place_of_a_damaged_one(damage: str, tmp
         flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
         foreign = safetensors.torch.save({"z": torch.zeros(3)})
         path.write_bytes({"cut": data[:-100], "empty": b"", "flipped": flipped, "foreign": foreign}[damage])
-    found = training.Training(path, True, said.append).load({"of": "this"})
+    found = Training(path, True, said.append).load({"of": "this"})
     assert found is not None and found[1]["step"] == 10 and (found[0]["z"] == 10).all()
     assert said[-2:] == [f"{path}.previous is used in its place", "the training goes on from the checkpoint at step 10"]
     assert damage == "gone" or said[0].startswith(f"{path} can't be used: ")
-    storage.previous_of(path).write_bytes(b"no")
-    assert training.Training(path, True, said.append).load({"of": "this"}) is None or damage == "gone"
+    atomic_write.previous_of(path).write_bytes(b"no")
+    assert Training(path, True, said.append).load({"of": "this"}) is None or damage == "gone"
 
 
 def test_a_training_on_the_command_line_goes_on(
@@ -181,10 +195,10 @@ def test_a_training_on_the_command_line_goes_on(
 ) -> None:
     """`dsr-backend fit` keeps its training beside the fit until that is there."""
     monkeypatch.setitem(PRESETS, "paper", TINY)
-    monkeypatch.setattr(training, "SECONDS", 0.0)
-    surfaces.write(tmp_path / "balls.npz", balls(), {})
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    surfaces_file.write_surfaces_file(tmp_path / "balls.npz", balls(), {})
     fit = ["fit", str(tmp_path / "balls.npz"), "--preset", "paper", "--device", "cpu", "-o"]
-    assert cli.main([*fit, str(tmp_path / "whole.dsr")]) == 0
+    assert main.main([*fit, str(tmp_path / "whole.dsr")]) == 0
 
     class Interrupting(Stop):
         def __call__(self) -> bool:
@@ -194,14 +208,14 @@ def test_a_training_on_the_command_line_goes_on(
 
     with monkeypatch.context() as patch:
         stop = Interrupting(100, patch)
-        check = trainer._Fit.check
-        patch.setattr(trainer._Fit, "check", lambda job: (stop(), check(job))[1])
-        assert cli.main([*fit, str(tmp_path / "a.dsr")]) == 130
+        check = FitJob.check
+        patch.setattr(FitJob, "check", lambda job: (stop(), check(job))[1])
+        assert main.main([*fit, str(tmp_path / "a.dsr")]) == 130
     assert sorted(p.name for p in tmp_path.glob("a.*")) == ["a.dsr.training", "a.dsr.training.previous"]
     capsys.readouterr()
-    assert cli.main([*fit, str(tmp_path / "a.dsr"), "--resume"]) == 0
+    assert main.main([*fit, str(tmp_path / "a.dsr"), "--resume"]) == 0
     assert "the training goes on from the checkpoint at step " in capsys.readouterr().err
-    same(checkpoint.load(tmp_path / "whole.dsr"), checkpoint.load(tmp_path / "a.dsr"))
+    same(dsr_file.load(tmp_path / "whole.dsr"), dsr_file.load(tmp_path / "a.dsr"))
     assert [p.name for p in tmp_path.glob("a.*")] == ["a.dsr"]
 
 
@@ -269,8 +283,8 @@ class Failing:
 def full(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, bool], Failing]:
     def install(number: int, on: bool) -> Failing:
         failing = Failing(number, on)
-        monkeypatch.setattr(storage, "os", failing)
-        monkeypatch.setattr(storage, "open", failing.open_file, raising=False)
+        monkeypatch.setattr(atomic_write, "os", failing)
+        monkeypatch.setattr(atomic_write, "open", failing.open_file, raising=False)
         return failing
 
     return install
@@ -287,22 +301,22 @@ def test_a_full_disk_leaves_the_file_before_whole(
 ) -> None:
     """Whatever fails, one of both names holds a whole file, the newer one where it is said to be written."""
     path = tmp_path / "a.dsr"
-    storage.write(path, b"first" * 100)
-    storage.write(path, b"second" * 100)
+    atomic_write.write(path, b"first" * 100)
+    atomic_write.write(path, b"second" * 100)
     failing = full(number, on)
     raised = None
     try:
-        storage.write(path, b"third" * 100)
+        atomic_write.write(path, b"third" * 100)
     except OSError as error:
         raised = str(error)
     assert failing.hit
     if raised is None:
         # Without links the file is moved.
         assert number == 3 and not on and path.read_bytes() == b"third" * 100
-        assert storage.previous_of(path).read_bytes() == b"second" * 100
+        assert atomic_write.previous_of(path).read_bytes() == b"second" * 100
     else:
         assert f"{path} (500 bytes) can't be written: No space left on device" in raised
-        whole = [p.read_bytes() for p in (path, storage.previous_of(path)) if p.is_file()]
+        whole = [p.read_bytes() for p in (path, atomic_write.previous_of(path)) if p.is_file()]
         assert b"second" * 100 in whole
         assert set(whole) <= {b"first" * 100, b"second" * 100, b"third" * 100}
     assert not list(tmp_path.glob(".*.part"))
@@ -310,9 +324,9 @@ def test_a_full_disk_leaves_the_file_before_whole(
 
 def test_all_calls_that_change_the_disk_are_counted(full: Callable[[int, bool], Failing], tmp_path: Path) -> None:
     path = tmp_path / "a.dsr"
-    storage.write(path, b"first")
+    atomic_write.write(path, b"first")
     failing = full(1000, False)
-    storage.write(path, b"second")
+    atomic_write.write(path, b"second")
     assert 1000 - failing.left == CALLS
 
 
@@ -326,18 +340,18 @@ def test_a_fit_on_a_full_disk_costs_no_fit_before_it(
     full: Callable[[int, bool], Failing], two_fields: list[Any], number: int, on: bool, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.dsr"
-    checkpoint.save(two_fields[0], path)
-    size = len(checkpoint.to_bytes(two_fields[1]))
+    dsr_file.save(two_fields[0], path)
+    size = len(dsr_file.to_bytes(two_fields[1]))
     failing, raised = full(number, on), ""
     try:
-        checkpoint.save(two_fields[1], path)
+        dsr_file.save(two_fields[1], path)
     except OSError as error:
         raised = str(error)
     assert failing.hit
     # Without links the file is moved.
     moved = number == 3 and not on
     assert raised == "" if moved else str(path) in raised and f"({size} bytes)" in raised
-    found = checkpoint.load(path)
+    found = dsr_file.load(path)
     assert any(torch.equal(found.static, field.static) for field in two_fields)  # type: ignore[union-attr]
 
 
@@ -353,7 +367,7 @@ def test_a_training_goes_on_with_the_disk_full(
     path = tmp_path / "training.safetensors"
     said: list[str] = []
     tensors = {"z": torch.zeros(3)}
-    kept = training.Training(path, False, said.append)
+    kept = Training(path, False, said.append)
     kept.save(tensors, {"step": 10, "about": {}})
     full(number, on)
     kept.save(tensors, {"step": 20, "about": {}})
@@ -364,18 +378,18 @@ def test_a_training_goes_on_with_the_disk_full(
     if told:
         assert told[0].startswith(f"no checkpoint at step 20, the one at step 10 stays: {path} (")
         assert "bytes) can't be written: No space left on device" in told[0] and len(told) == 1
-    found = training.Training(path, True).load({})
+    found = Training(path, True).load({})
     assert found is not None and found[1]["step"] in ((10, 20) if on else (30,))
 
 
 def test_a_whole_training_without_a_single_checkpoint_is_the_same(
     straight: Any, full: Callable[[int, bool], Failing], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     full(1, True)
     said: list[str] = []
-    kept = training.Training(tmp_path / "training.safetensors", False, said.append)
-    same(straight, paper.fit(balls(), PAPER, preset=TINY, training=kept))
+    kept = Training(tmp_path / "training.safetensors", False, said.append)
+    same(straight, run.fit_trajectory(balls(), PAPER, preset=TINY, training=kept))
     assert len(said) == 1 and "there is none" in said[0]
 
 
@@ -384,7 +398,7 @@ def test_surfaces_stay_in_memory_from_where_the_disk_is_full(
     at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    waiting = Aside(tmp_path / "a.surfaces", {"source": {}}, 1, False, said.append)
+    waiting = SurfaceStaging(tmp_path / "a.surfaces", {"source": {}}, 1, False, said.append)
     replaced, count = os.replace, [0]
 
     def failing(source: Any, target: Any) -> None:
@@ -399,7 +413,7 @@ def test_surfaces_stay_in_memory_from_where_the_disk_is_full(
     monkeypatch.undo()
     assert [surface.state for surface in waiting.series(0)] == [1, 2, 3]
     assert len(said) == 1 and f"{float(at + 1)!r}.npz" in said[0] and " bytes) not written" in said[0]
-    again = Aside(tmp_path / "a.surfaces", {"source": {}}, 1, True, said.append)
+    again = SurfaceStaging(tmp_path / "a.surfaces", {"source": {}}, 1, True, said.append)
     assert again.states(0) == [1, 2, 3][:at]
 
 
@@ -472,7 +486,7 @@ def kill_and_resume(presets: list[str], seed: int, home: Path) -> list[str]:
         done = (fits / f"{name}.dsr").is_file() and not (fits / f"{name}.surfaces").exists()
         for path in fits.glob("*.dsr"):
             # Whatever has its name is whole.
-            checkpoint.load(path)
+            dsr_file.load(path)
         served = Served()
         if not done:
             served.begin(name, preset, resume=True).result(timeout=120)
@@ -507,17 +521,17 @@ def test_thirty_killed_fits_are_resumed_to_the_same_field(tmp_path: Path) -> Non
 @pytest.fixture
 def plugin(peptide: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """PyMOL with `pep` and the commands; afterwards no process that a test has started runs."""
-    commands.register(peptide)
+    register(peptide)
     monkeypatch.setattr(settings, "_memory", {})
-    monkeypatch.setattr(jobs, "jobs", jobs.Jobs())
+    monkeypatch.setattr(jobs, "jobs", Jobs())
     started: list[int] = []
-    process = launcher.Process.__init__
+    process = Process.__init__
 
     def remembered(self: Any, *args: Any) -> None:
         process(self, *args)
         started.append(self.pid)
 
-    monkeypatch.setattr(launcher.Process, "__init__", remembered)
+    monkeypatch.setattr(Process, "__init__", remembered)
     yield peptide
     backend = jobs.jobs._backend
     if backend is not None:
@@ -550,7 +564,7 @@ def typed(cmd: Any, capsys: pytest.CaptureFixture[str], line: str) -> str:
     cmd.do(f"{line}, async_=1", log=0, echo=0)
     answers_until(cmd, lambda: jobs.jobs.fits and not any(fit.activity for fit in jobs.jobs.fits.values()))
     # The error is printed after the fit is over.
-    wait_for(lambda: not any(isinstance(thread, jobs.Background) for thread in threading.enumerate()), 5)
+    wait_for(lambda: not any(isinstance(thread, Background) for thread in threading.enumerate()), 5)
     return capsys.readouterr().out
 
 
@@ -588,13 +602,13 @@ def test_a_backend_that_does_not_answer_or_stop_is_ended(
 ) -> None:
     monkeypatch.setattr(jobs, "CANCEL_SECONDS", 0.5)
     use(*mode.split())
-    threading.Timer(1.5, lambda: commands.dsr_cancel("pep_dsr", _self=plugin)).start()
+    threading.Timer(1.5, lambda: dsr_cancel("pep_dsr", _self=plugin)).start()
     said = typed(plugin, capsys, "dsr_fit pep, 1-2")
     assert "pep_dsr: cancelled; the backend did not stop within 0.5 s and was ended, the next command" in said
     assert jobs.jobs.fits["pep_dsr"].phase == "cancelled"
     use("play", "well")
-    commands.dsr_fit("pep", "1-2", _self=plugin)
-    commands.dsr_movie("pep_dsr", _self=plugin)
+    dsr_fit("pep", "1-2", _self=plugin)
+    dsr_movie("pep_dsr", _self=plugin)
     assert plugin.count_states("pep_dsr") == 2
 
 
@@ -611,9 +625,9 @@ def test_a_backend_that_does_not_answer_or_stop_is_ended(
 )
 def test_no_broken_mesh_reaches_pymol(plugin: Any, how: str, sentence: str) -> None:
     use("play", how)
-    commands.dsr_fit("pep", "1-2", _self=plugin)
-    with pytest.raises(commands.CmdException) as error:
-        commands.dsr_movie("pep_dsr", _self=plugin)
+    dsr_fit("pep", "1-2", _self=plugin)
+    with pytest.raises(CmdException) as error:
+        dsr_movie("pep_dsr", _self=plugin)
     line = str(error.value.args[0])
     assert "the backend's answer to 'mesh' can't be used: " in line and sentence in line and "\n" not in line
     assert plugin.get_names() == ["pep"] and plugin.count_atoms("pep") > 0
@@ -622,8 +636,8 @@ def test_no_broken_mesh_reaches_pymol(plugin: Any, how: str, sentence: str) -> N
 # What was interrupted goes on
 
 
-def interrupt(plugin: Any, how: Callable[[], None], **arguments: Any) -> jobs.Fit:
-    commands.dsr_fit("pep", "1-3", name="a", async_=1, _self=plugin, **arguments)
+def interrupt(plugin: Any, how: Callable[[], None], **arguments: Any) -> Fit:
+    dsr_fit("pep", "1-3", name="a", async_=1, _self=plugin, **arguments)
     fit = jobs.jobs.fits["a"]
     wait_for(lambda: fit.checkpoint if arguments.get("preset") == "paper" else fit.phase == "fit", 60)
     how()
@@ -638,7 +652,7 @@ def kill_backend() -> None:
 
 def another_session(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs.jobs.close()
-    monkeypatch.setattr(jobs, "jobs", jobs.Jobs())
+    monkeypatch.setattr(jobs, "jobs", Jobs())
 
 
 def test_a_killed_training_goes_on_in_another_session(
@@ -649,22 +663,22 @@ def test_a_killed_training_goes_on_in_another_session(
     fit = interrupt(plugin, kill_backend, preset="paper", seed=3)
     assert fit.phase == "failed" and time.monotonic() - began < 60
     assert re.match(r"lost at step \d+; checkpoint at step \d+; dsr_resume a goes on \(the .*SIGKILL", fit.error)
-    there = [line for line in commands.dsr_status(_self=plugin) if "interrupted" in line]
+    there = [line for line in dsr_status(_self=plugin) if "interrupted" in line]
     assert there == ["a: interrupted: 3 surfaces; dsr_resume a"]
     another_session(monkeypatch)
-    assert commands.dsr_status(_self=plugin) == there
+    assert dsr_status(_self=plugin) == there
     # The names of selections are of that session.
     capsys.readouterr()
     use("small", "1000", "600")
-    assert commands.dsr_resume(quiet=0, _self=plugin) == "a"
+    assert dsr_resume(quiet=0, _self=plugin) == "a"
     said = capsys.readouterr().out
     step = int(re.search(r"a: interrupted: 3 surfaces, step (\d+)", said)[1])  # type: ignore[index]
     assert f"fit 'a': the training goes on from the checkpoint at step {step}" in said
     report = jobs.jobs.fits["a"].report
     assert (report["preset"], report["seed"], report["steps"], report["states"]) == ("paper", 3, 600, [1, 2, 3])
-    assert commands.dsr_status(_self=plugin) == ["a: ready, states 1-3 of pep, on " + jobs.jobs.fits["a"].device]
-    with pytest.raises(commands.CmdException, match=r"a: there is no interrupted fit of that name \(there: none\)"):
-        commands.dsr_resume("a", _self=plugin)
+    assert dsr_status(_self=plugin) == ["a: ready, states 1-3 of pep, on " + jobs.jobs.fits["a"].device]
+    with pytest.raises(CmdException, match=r"a: there is no interrupted fit of that name \(there: none\)"):
+        dsr_resume("a", _self=plugin)
 
 
 def test_a_cancelled_training_is_kept_says_so_and_is_listed(
@@ -673,12 +687,12 @@ def test_a_cancelled_training_is_kept_says_so_and_is_listed(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     use("small", "0.05", "100000")
-    fit = interrupt(plugin, lambda: commands.dsr_cancel("a", _self=plugin), preset="paper")
+    fit = interrupt(plugin, lambda: dsr_cancel("a", _self=plugin), preset="paper")
     assert fit.phase == "cancelled"
     said = capsys.readouterr().out
     step = int(re.search(r"fit 'a': checkpoint at step (\d+); dsr_resume a goes on from it", said)[1])  # type: ignore[index]
-    assert commands.dsr_status(_self=plugin)[-1] == f"a: interrupted: 3 surfaces, step {step}; dsr_resume a"
-    commands.dsr_fit("pep", "1+3", name="done", preset="preview", _self=plugin)
+    assert dsr_status(_self=plugin)[-1] == f"a: interrupted: 3 surfaces, step {step}; dsr_resume a"
+    dsr_fit("pep", "1+3", name="done", preset="preview", _self=plugin)
     jobs.jobs.close()
     # Nothing else is written, and all of it is listed.
     fits = tmp_path / "home/fits"
@@ -698,13 +712,13 @@ def test_what_can_not_go_on_is_said_in_a_line(plugin: Any) -> None:
 
     def refused(name: str = "") -> str:
         # In the background: one that is not refused would train for hours.
-        with pytest.raises(commands.CmdException) as error:
-            commands.dsr_resume(name, async_=1, _self=cmd)
+        with pytest.raises(CmdException) as error:
+            dsr_resume(name, async_=1, _self=cmd)
         assert "\n" not in str(error.value.args[0])
         return str(error.value.args[0])
 
     assert refused() == "name: give that of an interrupted fit (there: none)"
-    interrupt(plugin, lambda: commands.dsr_cancel("a", _self=cmd), preset="paper")
+    interrupt(plugin, lambda: dsr_cancel("a", _self=cmd), preset="paper")
     assert refused("b") == "b: there is no interrupted fit of that name (there: a); dsr_fit makes a fit"
     cmd.set("solvent_radius", 1.6)
     assert refused("a").startswith("a: other settings of pep made its surfaces (solvent_radius was 1.4")
@@ -717,7 +731,7 @@ def test_what_can_not_go_on_is_said_in_a_line(plugin: Any) -> None:
     assert " atoms of pep were fitted, " in refused("a")
     cmd.delete("pep")
     assert refused("a") == "a: its object pep is not in the scene; load it under that name, then dsr_resume a"
-    assert commands.dsr_status("a", _self=cmd)[-1].startswith("a: interrupted: 3 surfaces, step ")
+    assert dsr_status("a", _self=cmd)[-1].startswith("a: interrupted: 3 surfaces, step ")
 
 
 def test_two_backends_do_not_share_a_fit(tmp_path: Path) -> None:
@@ -725,35 +739,35 @@ def test_two_backends_do_not_share_a_fit(tmp_path: Path) -> None:
     folder = tmp_path / "a.surfaces"
     said: list[str] = []
     about: dict[str, Any] = {"source": {}}
-    first = Aside(folder, about, 1, False, said.append)
+    first = SurfaceStaging(folder, about, 1, False, said.append)
     first.put(0, balls()[0])
     other = subprocess.Popen(["sleep", "60"])
-    owner = aside._process(other.pid)
+    owner = staging._process(other.pid)
     try:
         (folder / "owner.json").write_text(json.dumps(owner))
         for resume in (False, True):
             with pytest.raises(RequestError) as error:
-                Aside(folder, about, 1, resume, said.append)
+                SurfaceStaging(folder, about, 1, resume, said.append)
             assert f"fit 'a' is under way in another backend on this folder (process {other.pid} on " in str(
                 error.value
             )
-        assert aside.interrupted(tmp_path) == {}
+        assert staging.interrupted_fits(tmp_path) == {}
         # Another process has that number by now.
         (folder / "owner.json").write_text(json.dumps({**owner, "began": "1"}))
-        assert list(aside.interrupted(tmp_path)) == ["a"]
+        assert list(staging.interrupted_fits(tmp_path)) == ["a"]
         (folder / "owner.json").write_text(json.dumps(owner))
         # It has ended, and nobody has asked for it yet.
         other.kill()
         os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
-        assert list(aside.interrupted(tmp_path)) == ["a"]
+        assert list(staging.interrupted_fits(tmp_path)) == ["a"]
     finally:
         other.kill()
         other.wait()
-    again = Aside(folder, about, 1, True, said.append)
+    again = SurfaceStaging(folder, about, 1, True, said.append)
     assert again.states(0) == [1.0] and not said
     assert json.loads((folder / "owner.json").read_text())["pid"] == os.getpid()
     again.close()
-    assert not (folder / "owner.json").exists() and aside.interrupted(tmp_path)["a"]["surfaces"] == 1
+    assert not (folder / "owner.json").exists() and staging.interrupted_fits(tmp_path)["a"]["surfaces"] == 1
 
 
 # Load
@@ -783,10 +797,10 @@ def test_ten_fits_wait_for_their_turn(plugin: Any, mode: tuple[str, ...]) -> Non
     use(*mode)
     names = [f"f{number}" for number in range(10)]
     for name in names:
-        commands.dsr_fit("pep", "1-2", name=name, preset="preview", async_=1, _self=plugin)
-    lines = commands.dsr_status(_self=plugin)
+        dsr_fit("pep", "1-2", name=name, preset="preview", async_=1, _self=plugin)
+    lines = dsr_status(_self=plugin)
     assert len(lines) == 10 and sum(": queued" in line for line in lines) >= 8
-    commands.dsr_cancel("f7", _self=plugin)
+    dsr_cancel("f7", _self=plugin)
     answers_until(plugin, lambda: not any(fit.activity for fit in jobs.jobs.fits.values()), 120)
     phases = {name: jobs.jobs.fits[name].phase for name in names}
     assert phases == {name: "cancelled" if name == "f7" else "ready" for name in names}
@@ -803,10 +817,10 @@ def resident() -> float:
 @pytest.mark.parametrize("count", [6, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_movies_that_are_loaded_and_deleted_leave_no_memory_behind(plugin: Any, count: int) -> None:
     use("play", "large")
-    commands.dsr_fit("pep", "1-2", _self=plugin)
+    dsr_fit("pep", "1-2", _self=plugin)
 
     def play() -> None:
-        commands.dsr_movie("pep_dsr", _self=plugin)
+        dsr_movie("pep_dsr", _self=plugin)
         plugin.delete("pep_dsr")
         plugin.mset("")
 
@@ -824,7 +838,7 @@ def test_movies_that_are_loaded_and_deleted_leave_no_memory_behind(plugin: Any, 
 def test_eight_hours_of_progress_take_no_memory(plugin: Any) -> None:
     """Five events a second for eight hours: what is kept of them is bounded."""
     use("play", "well")
-    commands.dsr_fit("pep", "1-2", _self=plugin)
+    dsr_fit("pep", "1-2", _self=plugin)
     fit = jobs.jobs.fits["pep_dsr"]
     fit.phase = "fit"
     before = resident()
@@ -832,7 +846,7 @@ def test_eight_hours_of_progress_take_no_memory(plugin: Any) -> None:
     for number in range(total):
         told = {"fit": "pep_dsr", "phase": "fit", "fraction": number / total, "loss": 0.1, "step": number}
         jobs.jobs._on_event("progress", told, {})
-    assert 1000 < len(fit.losses) <= 2 * jobs.MOST_LOSSES and fit.step == total - 1
+    assert 1000 < len(fit.losses) <= 2 * MOST_LOSSES and fit.step == total - 1
     # The curve shows all of it, evenly.
     assert np.diff([fraction for fraction, _ in fit.losses]).max() < 0.002
     assert fit.losses[0][0] == 0 and fit.losses[-1][0] == (total - 1) / total
@@ -863,5 +877,5 @@ def test_a_ceiling_of_memory_is_said_and_costs_the_request_alone() -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "x", "nan"])
 def test_a_ceiling_that_is_none(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["serve", "--max-memory", text]) == 2
+    assert main.main(["serve", "--max-memory", text]) == 2
     assert f"{text} is no number of gigabytes above 0" in capsys.readouterr().err

@@ -25,16 +25,25 @@ import numpy as np
 import pytest
 import shapes
 from conftest import ROOT
-from dsr_backend import detached as backend_detached
-from dsr_backend import mesher
-from dsr_backend.config import Preset
-from dsr_backend.errors import RequestError
-from dsr_backend.surfaces import Surface
+from dsr_backend.fitting.config import Preset
+from dsr_backend.results import mesh
+from dsr_backend.runtime.errors import RequestError
+from dsr_backend.server import detached_registry, detached_runner
+from dsr_backend.surfaces.surface import Surface
+from pymol import CmdException
 from scipy.spatial import cKDTree
 
-from pymol_dsr import commands, doctor, jobs, launcher, settings
-from pymol_dsr.commands import CmdException
-from pymol_dsr.protocol import HeaderError, TooLargeError, encode, read_frame
+from pymol_dsr.backend import process
+from pymol_dsr.backend.process import BackendError
+from pymol_dsr.commands.fit import dsr_fit, dsr_resume
+from pymol_dsr.commands.manage import dsr_cancel, dsr_doctor, dsr_status
+from pymol_dsr.commands.movie import dsr_movie
+from pymol_dsr.commands.register import register
+from pymol_dsr.fits import jobs
+from pymol_dsr.fits.fit import JobError
+from pymol_dsr.fits.jobs import Jobs
+from pymol_dsr.runtime import doctor, settings
+from pymol_dsr.shared.frames import HeaderError, TooLargeError, encode, read_frame
 
 SURFACE = {"kind": "request", "id": 1, "method": "surface", "params": {"fit": "pep", "state": 1.0}}
 PYTHON = sys.executable
@@ -135,7 +144,7 @@ def test_a_fit_from_packed_surfaces_is_the_fit_within_noise():
         packed.append(Surface(surface.state, found["points"], found["normals"], found["faces"], found["atoms"]))
     coarse = Preset(spacing=1.4, decoder_steps=20, batch=4096)
     fits = [shapes.fit(exact, preset=coarse), shapes.fit(packed, preset=coarse)]
-    whole, other = (mesher.mesh(fitted, 1.0, resolution=0.8) for fitted in fits)
+    whole, other = (mesh.extract_mesh(fitted, 1.0, resolution=0.8) for fitted in fits)
     assert abs(other.volume / whole.volume - 1) < 0.001
     assert abs(other.area / whole.area - 1) < 0.002
     apart, _ = cKDTree(whole.points).query(other.points)
@@ -155,7 +164,7 @@ def test_a_fit_from_packed_surfaces_is_the_fit_within_noise():
     ],
 )
 def test_only_lines_that_may_be_slow_are_packed(command, local):
-    assert launcher.is_local(shlex.split(command)) is local
+    assert process.is_local(shlex.split(command)) is local
 
 
 # A real sshd
@@ -255,9 +264,9 @@ class Proxy:
 
 @pytest.fixture
 def plugin(peptide, monkeypatch, tmp_path):
-    commands.register(peptide)
+    register(peptide)
     monkeypatch.setattr(settings, "_memory", {"workers": "1"})
-    monkeypatch.setattr(jobs, "jobs", jobs.Jobs())
+    monkeypatch.setattr(jobs, "jobs", Jobs())
     monkeypatch.setenv("DSR_HOME", str(tmp_path / "near"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), str(ROOT)]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -290,7 +299,7 @@ def test_the_whole_way_through_ssh_over_a_line_that_is_cut(plugin, sshd, capsys)
     line = Proxy(sshd.port, delay=0.001)
     settings.put("backend", sshd.words(*SERVE, port=line.port))
     # Long enough that it is not done before the line is cut.
-    commands.dsr_fit("pep", name="cut", async_=1, _self=plugin)
+    dsr_fit("pep", name="cut", async_=1, _self=plugin)
     fit = jobs.jobs.fits["cut"]
     wait_for(lambda: fit.phase in ("sampling", "fit"))
     pid = jobs.jobs._backend.info["pid"]
@@ -303,7 +312,7 @@ def test_the_whole_way_through_ssh_over_a_line_that_is_cut(plugin, sshd, capsys)
     assert "ended with exit code 255; its last words: " in fit.error and "\n" not in fit.error
     plugin.do(f"dsr_set backend, {sshd.words(*SERVE)}")
     capsys.readouterr()
-    commands.dsr_resume("cut", quiet=0, _self=plugin)
+    dsr_resume("cut", quiet=0, _self=plugin)
     assert "6 of 6 surfaces are there from before" in capsys.readouterr().out
     plugin.do("dsr_movie cut, 1-2, resolution=1")
     assert plugin.get_type("cut") == "object:cgo" and plugin.count_states("cut") == 2
@@ -319,7 +328,7 @@ def test_the_whole_way_through_ssh_over_a_line_that_is_cut(plugin, sshd, capsys)
 @pytest.mark.timeout(1800)
 def test_a_node_that_is_preempted(plugin, sshd):
     settings.put("backend", sshd.words(*SERVE))
-    commands.dsr_fit("pep", name="gone", async_=1, _self=plugin)
+    dsr_fit("pep", name="gone", async_=1, _self=plugin)
     fit = jobs.jobs.fits["gone"]
     wait_for(lambda: fit.phase in ("sampling", "fit"))
     os.kill(jobs.jobs._backend.info["pid"], 9)
@@ -328,8 +337,8 @@ def test_a_node_that_is_preempted(plugin, sshd):
 
 
 def refused(plugin):
-    with pytest.raises((CmdException, jobs.JobError, launcher.BackendError)) as error:
-        commands.dsr_fit("pep", preset="preview", _self=plugin)
+    with pytest.raises((CmdException, JobError, BackendError)) as error:
+        dsr_fit("pep", preset="preview", _self=plugin)
     text = str(error.value.args[0])
     assert "\n" not in text
     return text
@@ -396,10 +405,10 @@ def test_a_queue_is_waited_for_and_said(plugin, queue, monkeypatch, capsys):
 
 def test_waiting_in_a_queue_can_be_cancelled(plugin, queue):
     settings.put("backend", queue)
-    commands.dsr_fit("pep", async_=1, _self=plugin)
+    dsr_fit("pep", async_=1, _self=plugin)
     fit = jobs.jobs.fits["pep_dsr"]
     time.sleep(0.5)
-    commands.dsr_cancel("pep_dsr", _self=plugin)
+    dsr_cancel("pep_dsr", _self=plugin)
     wait_for(lambda: fit.phase == "cancelled", 2.0)
 
 
@@ -407,7 +416,7 @@ def test_the_doctor_says_what_it_waits_for(plugin, queue, monkeypatch, capsys):
     monkeypatch.setattr(doctor, "QUIET_SECONDS", 0.3)
     settings.put("backend", queue)
     settings.put("wait", "1")
-    lines = commands.dsr_doctor(async_=0, quiet=0, _self=plugin)
+    lines = dsr_doctor(async_=0, quiet=0, _self=plugin)
     assert "it says 'srun: job 17 queued and waiting for resources'" in capsys.readouterr().out
     [line] = [line for line in lines if line.startswith("FAIL")]
     assert "wait longer (`dsr_set wait, 3600`)" in line
@@ -429,7 +438,7 @@ def test_a_fit_that_its_scheduler_ends_is_lost_and_not_cancelled(plugin, tmp_pat
     """The backend is told to end, as by a user; the scheduler's words say why."""
     script = srun_that(tmp_path, "shift", '"$@"', f'echo "{TIME_LIMIT}" >&2', f'echo "{EXITED} 143" >&2', "exit 143")
     settings.put("backend", f"{script} {' '.join(SERVE)}")
-    commands.dsr_fit("pep", name="ended", preset="paper", async_=1, _self=plugin)
+    dsr_fit("pep", name="ended", preset="paper", async_=1, _self=plugin)
     fit = jobs.jobs.fits["ended"]
     wait_for(lambda: fit.phase == "fit")
     os.kill(jobs.jobs._backend.info["pid"], signal.SIGTERM)
@@ -493,14 +502,14 @@ def test_the_whole_way_through_slurm(plugin):
         return subprocess.run(["squeue", "-h", "-n", name], capture_output=True, text=True, check=True).stdout
 
     settings.put("backend", f"srun -J {name} -n 1 {' '.join(SERVE)}")
-    commands.dsr_fit("pep", name="ended", async_=1, _self=plugin)
+    dsr_fit("pep", name="ended", async_=1, _self=plugin)
     fit = jobs.jobs.fits["ended"]
     wait_for(lambda: fit.phase == "fit")
     subprocess.run(["scancel", "-n", name], check=True)
     wait_for(lambda: fit.phase in ("failed", "cancelled"))
     assert "dsr_resume ended goes on" in fit.error and " CANCELLED AT " in fit.error
-    commands.dsr_resume("ended", _self=plugin)
-    commands.dsr_movie("ended", "1-2", resolution=1, _self=plugin)
+    dsr_resume("ended", _self=plugin)
+    dsr_movie("ended", "1-2", resolution=1, _self=plugin)
     assert plugin.count_states("ended") == 2 and queued()
     jobs.jobs.close()
     wait_for(lambda: not queued())
@@ -537,7 +546,7 @@ def until(plugin, name, words, seconds=30.0):
     lines: list[Any] = []
 
     def says():
-        lines[:] = commands.dsr_status(name, _self=plugin)
+        lines[:] = dsr_status(name, _self=plugin)
         return any(words in line for line in lines)
 
     try:
@@ -554,15 +563,15 @@ def test_a_detached_fit_outlives_pymol_and_the_line(plugin, sshd):
     assert "alone: 2 states sent; it is fitted by process " in printed and "dsr_status alone shows" in printed
     assert gone(int(printed.split()[-1])), "the backend that started it has ended"
     settings.put("backend", words)
-    [line] = commands.dsr_status("alone", _self=plugin)
-    assert f"detached (process {backend_detached.statuses(sshd.home / 'fits')['alone']['pid']} on " in line, line
+    [line] = dsr_status("alone", _self=plugin)
+    assert f"detached (process {detached_registry.statuses(sshd.home / 'fits')['alone']['pid']} on " in line, line
     with pytest.raises(CmdException, match="it can be used when it is ready"):
-        commands.dsr_movie("alone", _self=plugin)
+        dsr_movie("alone", _self=plugin)
     until(plugin, "alone", "alone: fitted, loaded when used", 60.0)
-    commands.dsr_movie("alone", "1-2", resolution=1, _self=plugin)
+    dsr_movie("alone", "1-2", resolution=1, _self=plugin)
     assert plugin.count_states("alone") == 2
     assert not {"alone.detached", "alone.surfaces"} & set(fits(sshd.home)), "fetched, so that it is asked for no more"
-    assert commands.dsr_status("alone", _self=plugin)[0].startswith("alone: ready, states 1+3 of pep")
+    assert dsr_status("alone", _self=plugin)[0].startswith("alone: ready, states 1+3 of pep")
 
 
 @pytest.fixture
@@ -572,21 +581,21 @@ def local(plugin):
 
 
 def status_of(name):
-    return backend_detached.statuses(Path(os.environ["DSR_HOME"]) / "fits").get(name)
+    return detached_registry.statuses(Path(os.environ["DSR_HOME"]) / "fits").get(name)
 
 
 def test_a_detached_fit_is_cancelled_from_another_session(local):
     # Of a preset that is not done before it is cancelled.
-    commands.dsr_fit("pep", "1+3", name="alone", preset="paper", detach=1, _self=local)
+    dsr_fit("pep", "1+3", name="alone", preset="paper", detach=1, _self=local)
     jobs.jobs.fits.clear()  # what another session knows
     with pytest.raises(CmdException, match=r"is being fitted, detached \(process .* stops it; or give another"):
-        commands.dsr_fit("pep", name="alone", preset="preview", _self=local)
+        dsr_fit("pep", name="alone", preset="preview", _self=local)
     pid = status_of("alone")["pid"]
     assert os.getsid(pid) == pid, "out of reach of what ends the backend"
-    commands.dsr_cancel("alone", _self=local)
+    dsr_cancel("alone", _self=local)
     until(local, "alone", "alone: cancelled: it was stopped")
     wait_for(lambda: gone(pid), 5.0)
-    lines = commands.dsr_status("alone", _self=local)
+    lines = dsr_status("alone", _self=local)
     assert lines[1].startswith("alone: interrupted: 2 surfaces") and lines[1].endswith("; dsr_resume alone")
 
 
@@ -602,7 +611,7 @@ def test_a_killed_detached_fit_is_told_from_one_that_is_late(tmp_path):
         host = host or socket.gethostname()
         status = {"phase": "fit", "fraction": 0.5, "pid": pid, "host": host, "updated": time.time() - age}
         (folder / "status.json").write_text(json.dumps(status))
-        return backend_detached.statuses(tmp_path)["alone"]["phase"]
+        return detached_registry.statuses(tmp_path)["alone"]["phase"]
 
     assert phase(os.getpid(), 30) == "fit"
     assert phase(dead.pid, 1) == "fit", "its last status is too young to look"
@@ -610,7 +619,7 @@ def test_a_killed_detached_fit_is_told_from_one_that_is_late(tmp_path):
     assert phase(1, 70, "elsewhere") == "failed"
     assert phase(os.getpid(), 3600) == "failed", "another process has that number by now"
     assert phase(dead.pid, 10) == "failed"
-    message = backend_detached.statuses(tmp_path)["alone"]["message"]
+    message = detached_registry.statuses(tmp_path)["alone"]["message"]
     assert message == (
         f"its process ({dead.pid} on {socket.gethostname()}) is gone without a word, 10 s ago; "
         "its last words: 'MemoryError'; dsr_resume goes on from its surfaces"
@@ -620,7 +629,7 @@ def test_a_killed_detached_fit_is_told_from_one_that_is_late(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_killed_detached_fit_says_so(local):
-    commands.dsr_fit("pep", "1+3", name="alone", detach=1, _self=local)
+    dsr_fit("pep", "1+3", name="alone", detach=1, _self=local)
     pid = status_of("alone")["pid"]
     os.kill(pid, 9)
     lines = until(local, "alone", "alone: failed: its process", 10.0)
@@ -632,7 +641,7 @@ def test_the_log_of_a_detached_fit_has_the_ceiling_that_is_promised(local):
     """A real process, whose log others write to as it does; the ceiling is the documentation's."""
     [said] = re.findall(r"with `detach=1`[:,] (\d+) MiB each", (ROOT / "docs/reliability.md").read_text("utf-8"))
     ceiling = int(said) * 2**20
-    commands.dsr_fit("pep", "1+3", name="alone", preset="paper", detach=1, _self=local)
+    dsr_fit("pep", "1+3", name="alone", preset="paper", detach=1, _self=local)
     log = Path(os.environ["DSR_HOME"], "fits", "alone.detached", "log.txt")
 
     def beats(count):
@@ -653,7 +662,7 @@ def test_the_log_of_a_detached_fit_has_the_ceiling_that_is_promised(local):
     write(2000)
     beats(2)
     assert log.stat().st_size < 1000
-    commands.dsr_cancel("alone", _self=local)
+    dsr_cancel("alone", _self=local)
     until(local, "alone", "alone: cancelled: it was stopped")
 
 
@@ -665,10 +674,10 @@ def test_a_detached_fit_that_fails_says_why(local):
     before = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.raises(RequestError):
-            backend_detached.run(folder.parent, "alone")
+            detached_runner.run_detached(folder.parent, "alone")
     finally:
         signal.signal(signal.SIGTERM, before)
-    [line] = commands.dsr_status("alone", _self=local)
+    [line] = dsr_status("alone", _self=local)
     assert line.startswith("alone: failed: device 'cuda:77' was asked for") and "\n" not in line
 
 
@@ -677,11 +686,11 @@ def test_a_status_that_cannot_be_read_is_none(tmp_path):
     folder.mkdir()
     for text in ("", "{", "[]", '{"updated": "then"}', "[" * 100_000):
         (folder / "status.json").write_text(text)
-        assert backend_detached.statuses(tmp_path) == {}
+        assert detached_registry.statuses(tmp_path) == {}
 
 
 def test_no_backend_is_started_where_no_detached_fit_can_be(local):
-    assert commands.dsr_status(_self=local) == []
+    assert dsr_status(_self=local) == []
     assert jobs.jobs._backend is None
 
 
@@ -692,14 +701,14 @@ def test_no_backend_is_started_where_no_detached_fit_can_be(local):
 @pytest.mark.timeout(1800)
 def test_150_states_of_adk_over_20_megabits(adk, sshd, monkeypatch, tmp_path, capsys):
     """Surfaces made before are sent as a fit sends them; below 30 s."""
-    from pymol_dsr import extract
-    from pymol_dsr.client import Backend
+    from pymol_dsr.backend.client import Backend
+    from pymol_dsr.surfaces import extract, workers
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     source = extract.read_source("adk", "1-100:25", _self=adk)
-    made = list(extract.surfaces(source, 2))
+    made = list(workers.surfaces(source, 2))
     line = Proxy(sshd.port, rate=20e6 / 8)
-    backend = Backend(launcher.find_command(sshd.words(*SERVE, port=line.port)))
+    backend = Backend(process.find_command(sshd.words(*SERVE, port=line.port)))
     backend.start(30)
     try:
         backend.call("open", {"fit": "adk", "config": {"preset": "paper"}})

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dsr_backend import sampling
-from dsr_backend.sampling import TriangleMesh, draw
+from dsr_backend.fitting.fast.draw import draw_samples
+from dsr_backend.geometry import signed_distance
+from dsr_backend.geometry.signed_distance import TriangleMesh
 from scipy.spatial import ConvexHull
 from shapes import ball, moved, peptide
 from test_metrics import sphere
@@ -61,7 +62,7 @@ def samples_of(surface, **change):
         "seed": 0,
         "device": CPU,
     }
-    return draw(surface, **{**wanted, **change})
+    return draw_samples(surface, **{**wanted, **change})
 
 
 # Distances
@@ -154,7 +155,7 @@ def test_faces_without_area_change_nothing(side, monkeypatch):
     degenerate = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 1], [1, 0, 1], [8, 8, 2], [0, 3, 3], [7, 7, 6]])
     x = np.random.default_rng(4).uniform(-3, 3, (5000, 3))
     # All faces as candidates: the few of a cube are not what the number is chosen for.
-    monkeypatch.setattr(sampling, "CANDIDATES", 30)
+    monkeypatch.setattr(signed_distance, "CANDIDATES", 30)
     found = distances(points, np.concatenate([degenerate, faces[:, ::side]]), x)
     np.testing.assert_allclose(found, side * cube_distance(x), atol=2e-6)
 
@@ -163,7 +164,7 @@ def test_chunks_change_nothing(monkeypatch):
     points, _, faces = sphere(3.0, subdivisions=2)
     x = np.random.default_rng(5).uniform(-4, 4, (1000, 3))
     whole = distances(points, faces, x)
-    monkeypatch.setattr(sampling, "CHUNK", 333)
+    monkeypatch.setattr(signed_distance, "CHUNK", 333)
     np.testing.assert_array_equal(distances(points, faces, x), whole)
 
 
@@ -182,7 +183,7 @@ def test_check_is_called_between_chunks_and_may_stop(monkeypatch):
         if len(calls) == 3:
             raise Stop
 
-    monkeypatch.setattr(sampling, "CHUNK", 100)
+    monkeypatch.setattr(signed_distance, "CHUNK", 100)
     with pytest.raises(Stop):
         samples_of(ball(1), check=check)
     assert len(calls) == 3

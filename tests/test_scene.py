@@ -11,15 +11,17 @@ import pytest
 from conftest import coordinates, idtf_points
 from scipy.spatial import cKDTree
 
-from pymol_dsr import extract, scene
-from pymol_dsr.jobs import Cancelled, Trajectory
+from pymol_dsr.fits.fit import Cancelled, Trajectory
+from pymol_dsr.scene import atoms, cgo, maps, movie_objects, placement, timeline
+from pymol_dsr.scene.placement import SceneError
+from pymol_dsr.surfaces import extract, workers
 
 
 @pytest.fixture
 def fitted(peptide):
     """pep's states 1 to 6, fitted, and the answers: PyMOL's own surfaces stand in for those of a field."""
     source = extract.read_source("pep", "all", _self=peptide)
-    surfaces = {int(s.state): s for s in extract.surfaces(source, 2)}
+    surfaces = {int(s.state): s for s in workers.surfaces(source, 2)}
     fit = Trajectory("", "pep", "pep", source.atoms, list(map(float, source.states)))
 
     def answers(times):
@@ -42,8 +44,8 @@ def fitted(peptide):
 
 
 def show(cmd, fit, times, object="out", said=None, answers=None, **how):
-    frames = scene.plan(fit, times, object)
-    return scene.show(
+    frames = timeline.plan(fit, times, object)
+    return movie_objects.show_movie(
         fit,
         frames,
         answers or fit.test_answers(times),
@@ -83,25 +85,25 @@ def test_the_result_lies_on_the_molecule_however_it_was_moved(peptide, fitted):
     own, ours = shown_points(peptide, "pep", 2), shown_points(peptide, "out", 2)
     assert cKDTree(own).query(ours)[0].max() < 1e-4
     local = next(fitted.test_answers([2]))[1]["points"]
-    placed = local @ scene.matrix("pep", peptide)[:3, :3].T + scene.matrix("pep", peptide)[:3, 3]
+    placed = local @ placement.object_matrix("pep", peptide)[:3, :3].T + placement.object_matrix("pep", peptide)[:3, 3]
     assert cKDTree(own).query(placed)[0].max() < 1e-4
 
 
 def test_moves_that_are_in_the_coordinates_are_not_repeated(peptide):
     peptide.transform_object("pep", [1, 0, 0, 5, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1])
-    assert scene.ttt("pep", peptide) == scene.IDENTITY
-    assert np.array_equal(scene.matrix("pep", peptide), np.eye(4))
+    assert placement.object_ttt("pep", peptide) == placement.IDENTITY
+    assert np.array_equal(placement.object_matrix("pep", peptide), np.eye(4))
 
 
 def test_colours_are_those_of_the_nearest_atoms(peptide, fitted):
     peptide.color("red", "pep")
     peptide.color("blue", "pep and resi 5")
-    colors = scene.atom_colors(fitted, peptide)
+    colors = atoms.atom_colors(fitted, peptide)
     blue = [i for i, c in enumerate(colors) if tuple(c) == (0.0, 0.0, 1.0)]
     assert len(blue) == peptide.count_atoms("pep and resi 5")
     show(peptide, fitted, [1])
     mesh = next(fitted.test_answers([1]))[1]
-    numbers = np.array(scene.cgo_floats(mesh["points"], mesh["normals"], mesh["faces"], colors[mesh["nearest"]]))
+    numbers = np.array(cgo.cgo_floats(mesh["points"], mesh["normals"], mesh["faces"], colors[mesh["nearest"]]))
     assert len(numbers) == 3 + 36 * len(mesh["faces"])
     assert numbers[:2].tolist() == [2, 4] and numbers[-1] == 3
     corner = numbers[2:14]
@@ -112,7 +114,7 @@ def test_colours_are_those_of_the_nearest_atoms(peptide, fitted):
 def test_no_numpy_numbers_reach_pymol(fitted):
     mesh = next(fitted.test_answers([1]))[1]
     for colors in (None, np.ones_like(mesh["points"])):
-        numbers = scene.cgo_floats(mesh["points"], mesh["normals"], mesh["faces"], colors)
+        numbers = cgo.cgo_floats(mesh["points"], mesh["normals"], mesh["faces"], colors)
         assert {type(n) for n in numbers} == {float}
 
 
@@ -132,7 +134,7 @@ def test_fractional_times_bring_the_atoms_along(peptide, fitted):
         drawn.append(found)
     assert drawn[0] == drawn[1]
     assert "pep" not in peptide.get_names("objects", enabled_only=1)
-    assert "out_atoms holds the atoms" in " ".join(scene.describe(fitted, loaded))
+    assert "out_atoms holds the atoms" in " ".join(movie_objects.describe(fitted, loaded))
     show(peptide, fitted, [1, 1.5])
     assert peptide.count_states("out_atoms") == 2
 
@@ -142,15 +144,17 @@ def test_states_past_the_fit_are_apart_tinted_and_said(peptide, fitted):
     loaded = show(peptide, fitted, [5, 6, 7, 8])
     assert loaded.objects == ["out", "out_future"]
     assert peptide.count_states("out") == 6 and peptide.count_states("out_future") == 8
-    assert peptide.get_setting_float("cgo_transparency", "out_future") == pytest.approx(scene.FUTURE_TRANSPARENCY)
+    assert peptide.get_setting_float("cgo_transparency", "out_future") == pytest.approx(
+        movie_objects.FUTURE_TRANSPARENCY
+    )
     assert len(shown_points(peptide, "out_future", 6)) == 0
     assert len(shown_points(peptide, "out_future", 7)) > 100
-    line = scene.describe(fitted, loaded)[0]
+    line = movie_objects.describe(fitted, loaded)[0]
     assert line == ("states 7+8 are past the fitted 1 to 6: extrapolated, expected error 0.60 to 0.70 A, in out_future")
 
 
 def test_fractional_states_go_on_in_the_future(fitted):
-    frames = scene.plan(fitted, [5.5, 6, 6.5, 7], "out")
+    frames = timeline.plan(fitted, [5.5, 6, 6.5, 7], "out")
     assert [(f.state, f.object) for f in frames] == [
         (1, "out"),
         (2, "out"),
@@ -160,7 +164,7 @@ def test_fractional_states_go_on_in_the_future(fitted):
 
 
 def test_long_movies_go_into_several_objects(peptide, fitted, monkeypatch):
-    monkeypatch.setattr(scene, "STATES_PER_OBJECT", 2)
+    monkeypatch.setattr(timeline, "STATES_PER_OBJECT", 2)
     loaded = show(peptide, fitted, [1, 2, 3, 4, 5])
     assert loaded.objects == ["out_01", "out_02", "out_03"]
     assert peptide.get_type("out") == "object:group"
@@ -180,7 +184,7 @@ def test_one_colour(peptide, fitted):
 
 def test_a_movie_plays_the_states_in_order(peptide, fitted):
     loaded = show(peptide, fitted, [1, 3, 4, 5])
-    scene.set_movie(loaded.frames, peptide)
+    movie_objects.set_movie(loaded.frames, peptide)
     assert peptide.count_frames() == 4
     played = []
     for frame in range(1, 5):
@@ -190,7 +194,7 @@ def test_a_movie_plays_the_states_in_order(peptide, fitted):
 
 
 def test_names_of_others_are_kept(peptide, fitted):
-    with pytest.raises(scene.SceneError, match="pep is taken by a molecule"):
+    with pytest.raises(SceneError, match="pep is taken by a molecule"):
         show(peptide, fitted, [1], object="pep")
     assert peptide.count_states("pep") == 6
     show(peptide, fitted, [1, 2, 3])
@@ -236,7 +240,7 @@ def test_an_empty_level_is_said_and_the_rest_loads(peptide, fitted):
 
     loaded = show(peptide, fitted, [1, 2, 3], answers=with_gap())
     assert [f.time for f in loaded.frames] == [1, 3]
-    assert scene.describe(fitted, loaded) == ["states 2 have no surface at this level and stay empty"]
+    assert movie_objects.describe(fitted, loaded) == ["states 2 have no surface at this level and stay empty"]
 
 
 def test_without_the_molecule_one_colour_is_used_and_said(peptide, fitted):
@@ -272,7 +276,7 @@ def test_maps_lie_where_the_field_is_whatever_their_origin(peptide, fitted):
 
 def test_an_mrc_header_says_what_the_grid_is():
     values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    data = scene.mrc_bytes(values, 0.5, (1.25, -2, 3))
+    data = maps.mrc_bytes(values, 0.5, (1.25, -2, 3))
     words, floats = np.frombuffer(data[:1024], "<i4"), np.frombuffer(data[:1024], "<f4")
     assert words[:4].tolist() == [2, 3, 4, 2]
     assert floats[10:13].tolist() == [1, 1.5, 2] and floats[49:52].tolist() == [1.25, -2, 3]
@@ -284,7 +288,7 @@ def test_the_session_plays_without_the_plugin(peptide, fitted, tmp_path):
     import pymol2
 
     loaded = show(peptide, fitted, [1, 2, 3])
-    scene.set_movie(loaded.frames, peptide)
+    movie_objects.set_movie(loaded.frames, peptide)
     peptide.save(str(tmp_path / "movie.pse"))
     other = pymol2.PyMOL()
     other.start()

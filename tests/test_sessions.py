@@ -10,16 +10,23 @@ import sys
 
 import pytest
 from conftest import ROOT, build_peptide
+from pymol import CmdException
 
-from pymol_dsr import commands, jobs, sessions, settings
-from pymol_dsr.commands import CmdException
+from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.commands.manage import dsr_status
+from pymol_dsr.commands.movie import dsr_movie
+from pymol_dsr.commands.register import register
+from pymol_dsr.fits import jobs, sessions
+from pymol_dsr.fits.fit import Fit, Trajectory
+from pymol_dsr.fits.jobs import Jobs
+from pymol_dsr.runtime import settings
 
 
 @pytest.fixture(autouse=True)
 def apart(monkeypatch, tmp_path):
     """No fits, movies and backend of another test."""
     monkeypatch.setattr(settings, "_memory", {})
-    monkeypatch.setattr(jobs, "jobs", jobs.Jobs())
+    monkeypatch.setattr(jobs, "jobs", Jobs())
     monkeypatch.setattr(sessions, "_movies", {})
     monkeypatch.setenv("DSR_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "backend")]))
@@ -31,7 +38,7 @@ def apart(monkeypatch, tmp_path):
 
 @pytest.fixture
 def plugin(session):
-    commands.register(session.cmd)
+    register(session.cmd)
     return session.cmd
 
 
@@ -39,8 +46,8 @@ def saved(cmd, folder, movie=True):
     """`pep` with a movie that came from the file `kept.dsr`, without a fit being made: which one it is, is not read."""
     build_peptide(cmd, count=2)
     (folder / "kept.dsr").write_bytes(b"a fit")
-    only = jobs.Trajectory("", "pep", "%pep", None, [1.0, 2.0])
-    jobs.jobs.fits["fit"] = jobs.Fit("fit", [only], phase="ready", file=str(folder / "kept.dsr"))
+    only = Trajectory("", "pep", "%pep", None, [1.0, 2.0])
+    jobs.jobs.fits["fit"] = Fit("fit", [only], phase="ready", file=str(folder / "kept.dsr"))
     for state in (1, 2):
         cmd.load_cgo([2.0, 4.0, 4.0, 0.0, 0.0, 0.0, 4.0, 1.0, 0.0, 0.0, 4.0, 0.0, float(state), 0.0, 3.0], "fit", state)
     if movie:
@@ -88,8 +95,8 @@ def fresh(folder, script, plugin):
 def test_a_fit_is_there_again_in_another_pymol_and_plays_without_the_plugin(plugin, tmp_path):
     pytest.importorskip("torch")
     build_peptide(plugin)
-    commands.dsr_fit("pep", "1-5:2", name="fit", preset="preview", watch=0, _self=plugin)
-    commands.dsr_movie("fit", "1-3:0.5", triangles=2000, overlay=1, _self=plugin)
+    dsr_fit("pep", "1-5:2", name="fit", preset="preview", watch=0, _self=plugin)
+    dsr_movie("fit", "1-3:0.5", triangles=2000, overlay=1, _self=plugin)
     path = str(tmp_path / "scene.pse")
     plugin.save(path)
     out = fresh(
@@ -159,8 +166,8 @@ def test_a_missing_file_is_one_line_and_everything_else_is_there(plugin, tmp_pat
     ]
     assert plugin.get_names() == ["pep", "fit"] and plugin.count_states("fit") == 2
     with pytest.raises(CmdException, match="is missing; 'dsr_load FILE, fit' brings the fit back"):
-        commands.dsr_movie("fit", _self=plugin)
-    assert commands.dsr_status(_self=plugin)
+        dsr_movie("fit", _self=plugin)
+    assert dsr_status(_self=plugin)
 
 
 def test_a_file_that_moved_with_its_session_is_found_beside_it(plugin, tmp_path):
@@ -177,7 +184,7 @@ def test_a_file_that_moved_with_its_session_is_found_beside_it(plugin, tmp_path)
 
 def test_a_fit_without_a_file_here_is_told_when_the_session_is_saved(plugin, tmp_path, capsys):
     build_peptide(plugin, count=2)
-    jobs.jobs.fits["fit"] = jobs.Fit("fit", phase="ready", report={"path": "/far/away/fit.dsr"})
+    jobs.jobs.fits["fit"] = Fit("fit", phase="ready", report={"path": "/far/away/fit.dsr"})
     sessions.remember("pep", "fit", ["pep"], "dsr_movie fit")
     plugin.save(str(tmp_path / "scene.pse"))
     out = capsys.readouterr().out
@@ -188,7 +195,7 @@ def test_a_fit_without_a_file_here_is_told_when_the_session_is_saved(plugin, tmp
 
 def test_a_session_takes_no_fit_of_this_one_away(plugin, tmp_path, capsys):
     path = saved(plugin, tmp_path)
-    mine = jobs.jobs.fits["fit"] = jobs.Fit("fit", phase="ready")
+    mine = jobs.jobs.fits["fit"] = Fit("fit", phase="ready")
     assert opened(plugin, path, capsys) == [] and jobs.jobs.fits["fit"] is mine
 
 

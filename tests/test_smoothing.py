@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from dsr_backend import smoothing
-from dsr_backend.mesher import mesh
+from dsr_backend.fitting.fast import temporal_widths
+from dsr_backend.fitting.fast.temporal_widths import Probes
+from dsr_backend.results.mesh import extract_mesh
 from shapes import ball, cloud, fit, turn
 
 COUNT = 13
@@ -22,7 +23,7 @@ def probes_around(radius):
     direction = rng.normal(size=(2000, 3))
     distance = rng.uniform(-1.0, 1.0, 2000)
     points = direction / np.linalg.norm(direction, axis=1, keepdims=True) * (radius + distance)[:, None]
-    return smoothing.Probes(torch.as_tensor(points, dtype=torch.float32), torch.as_tensor(distance).float())
+    return Probes(torch.as_tensor(points, dtype=torch.float32), torch.as_tensor(distance).float())
 
 
 def test_a_noisy_shape_is_smoothed_and_a_growing_one_held_at_its_end():
@@ -36,7 +37,7 @@ def test_a_noisy_shape_is_smoothed_and_a_growing_one_held_at_its_end():
     # What goes evenly is predicted, noise is not, and the report says so.
     assert growing.report["missed"] < 0.05 < 0.08 < noisy.report["missed"]
     growing.smooth = 2.0
-    assert not smoothing._smoothed_end_wins(growing, [probes_around(radius) for radius in radii])
+    assert not temporal_widths._smoothed_end_wins(growing, [probes_around(radius) for radius in radii])
 
 
 def test_atoms_that_move_on_are_not_held_back():
@@ -59,13 +60,13 @@ def test_too_few_states_are_joined_by_straight_lines():
 def test_amid_two_states_their_volume_is_kept():
     """A ball that moves without atoms to tell: the mean of the two distances is an ellipsoid of less volume."""
     there_and_here = fit([ball(1.0, 6.0, (-1.2, 0.0, 0.0)), ball(2.0, 6.0, (1.2, 0.0, 0.0))])
-    own, amid = (mesh(there_and_here, time).volume for time in (1.0, 1.5))
+    own, amid = (extract_mesh(there_and_here, time).volume for time in (1.0, 1.5))
     assert abs(amid / own - 1.0) < 5e-3
     there_and_here.lift = 0.0
-    assert mesh(there_and_here, 1.5).volume / own < 0.97
+    assert extract_mesh(there_and_here, 1.5).volume / own < 0.97
     # Past the ends a single state is held as it is.
     there_and_here.lift = 0.2
-    assert abs(mesh(there_and_here, 2.5).volume / own - 1.0) < 5e-3
+    assert abs(extract_mesh(there_and_here, 2.5).volume / own - 1.0) < 5e-3
 
 
 def test_the_volume_is_looked_at_when_the_states_were():
@@ -82,7 +83,7 @@ def test_a_steady_field_knows_no_states():
     at_states = range(3, COUNT - 1)
 
     def size(field, time):
-        return (mesh(field, time, resolution=1.0).volume * 0.75 / np.pi) ** (1.0 / 3.0)
+        return (extract_mesh(field, time, resolution=1.0).volume * 0.75 / np.pi) ** (1.0 / 3.0)
 
     def bend(field, time):
         return abs(size(field, time - 0.5) - 2.0 * size(field, time) + size(field, time + 0.5))
@@ -97,4 +98,4 @@ def test_a_steady_field_knows_no_states():
 def test_a_field_of_straight_lines_can_be_steady_too():
     few = fit(breathing([6.0, 7.0, 6.0]))
     assert few.smooth == 0.0
-    assert mesh(few, 2.0).volume > 1.1 * mesh(few.steadied(), 2.0).volume
+    assert extract_mesh(few, 2.0).volume > 1.1 * extract_mesh(few.steadied(), 2.0).volume

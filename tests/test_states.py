@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pymol_dsr import states
-from pymol_dsr.states import StatesError, parse
+from pymol_dsr.shared import states
+from pymol_dsr.shared.states import StatesError, parse
 
 
 @pytest.mark.parametrize(
@@ -181,8 +180,3 @@ def test_any_text_is_read_or_refused(text):
     except StatesError:
         return
     assert values and all(1 <= v <= 50 for v in values)
-
-
-def test_the_backend_has_the_same_copy():
-    root = Path(__file__).resolve().parent.parent
-    assert (root / "pymol_dsr/states.py").read_bytes() == (root / "backend/dsr_backend/states.py").read_bytes()

@@ -15,11 +15,15 @@ from conftest import ROOT, coordinates
 
 pytest.importorskip("MDAnalysis")
 
-from dsr_backend import surfaces
+from dsr_backend.surfaces import surfaces_file
+from dsr_backend.surfaces.surface import SurfacesError
+from dsr_backend.surfaces.surfaces_file import SurfaceFile
 
-from pymol_dsr import __main__ as module
-from pymol_dsr import extract, stream, surfaces_file
-from pymol_dsr.extract import ExtractError
+from pymol_dsr import __main__
+from pymol_dsr.__main__ import main
+from pymol_dsr.surfaces import stream, workers
+from pymol_dsr.surfaces.extract import ExtractError
+from pymol_dsr.surfaces.surfaces_file import write
 
 DATA = ROOT / "benchmarks" / "data"
 PDB, XTC = str(DATA / "villin_300k.pdb"), str(DATA / "villin_300k.xtc")
@@ -46,8 +50,8 @@ def written(path, states, monkeypatch=None):
     if monkeypatch is not None:
         monkeypatch.setattr(stream, "reads", lambda path: False)
     words = [f"--out={path}", f"--states={states}", f"--selection={BACKBONE}", "--workers=1", PDB, XTC]
-    assert module.main(words) == 0
-    return surfaces.read(path)
+    assert main(words) == 0
+    return surfaces_file.read_surfaces_file(path)
 
 
 def test_it_is_what_pymol_makes_of_the_whole_trajectory(tmp_path, monkeypatch):
@@ -125,7 +129,7 @@ def test_a_jump_across_the_box_is_said_when_it_is_met(loaded):
 
 
 def test_a_large_trajectory_that_pymol_holds_is_said(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(module, "LARGE", 1000)
+    monkeypatch.setattr(__main__, "LARGE", 1000)
     written(tmp_path / "a.npz", "1", monkeypatch)
     assert "PyMOL holds all states of" in capfd.readouterr().err
 
@@ -185,12 +189,12 @@ def test_memory_of_the_trajectory_does_not_grow_either(loaded):
 
 def test_surfaces_come_in_any_order_and_stand_in_theirs(loaded, tmp_path):
     source = loaded.read(BACKBONE, "1-3")
-    made = list(extract.surfaces(source, 1))
-    surfaces_file.write(str(tmp_path / "a.npz"), source, iter([made[2], made[0], made[1]]))
+    made = list(workers.surfaces(source, 1))
+    write(str(tmp_path / "a.npz"), source, iter([made[2], made[0], made[1]]))
     assert os.listdir(tmp_path) == ["a.npz"]
-    stored = surfaces.Stored(tmp_path / "a.npz")
+    stored = SurfaceFile(tmp_path / "a.npz")
     assert stored.states == [1, 2, 3] and stored.meta["source"] == json.loads(json.dumps(source.to_json()))
-    series = surfaces.read(tmp_path / "a.npz")[0]
+    series = surfaces_file.read_surfaces_file(tmp_path / "a.npz")[0]
     assert [one.state for one in series] == [1, 2, 3]
     for k, one in enumerate(series):
         expected = next(s for s in made if s.state == k + 1)
@@ -201,10 +205,10 @@ def test_surfaces_come_in_any_order_and_stand_in_theirs(loaded, tmp_path):
 
 def test_some_states_are_looked_at_alone_and_compressed_files_too(loaded, tmp_path):
     source = loaded.read(BACKBONE, "1-3")
-    surfaces_file.write(str(tmp_path / "a.npz"), source, extract.surfaces(source, 1))
+    write(str(tmp_path / "a.npz"), source, workers.surfaces(source, 1))
     with np.load(tmp_path / "a.npz") as plain:
         np.savez_compressed(tmp_path / "b.npz", **plain)
-    a, b = (surfaces.Stored(tmp_path / name, [3.0, 1.0]) for name in ("a.npz", "b.npz"))
+    a, b = (SurfaceFile(tmp_path / name, [3.0, 1.0]) for name in ("a.npz", "b.npz"))
     assert [s.state for s in a] == [s.state for s in b] == [3, 1]
     assert (a[0].points == b[0].points).all() and [s.state for s in a[1:]] == [1]
 
@@ -213,9 +217,9 @@ def test_some_states_are_looked_at_alone_and_compressed_files_too(loaded, tmp_pa
 def test_a_damaged_file_is_refused_when_it_is_opened(loaded, tmp_path, part):
     path = tmp_path / "a.npz"
     source = loaded.read(BACKBONE, "1-2")
-    surfaces_file.write(str(path), source, extract.surfaces(source, 1))
+    write(str(path), source, workers.surfaces(source, 1))
     data = bytearray(path.read_bytes())
-    data[surfaces.Stored(path)._begin[part] + 5] ^= 1
+    data[SurfaceFile(path)._begin[part] + 5] ^= 1
     path.write_bytes(data)
-    with pytest.raises(surfaces.SurfacesError, match="CRC"):
-        surfaces.Stored(path)
+    with pytest.raises(SurfacesError, match="CRC"):
+        SurfaceFile(path)

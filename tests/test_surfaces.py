@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dsr_backend.surfaces import FORMAT, Surface, SurfacesError, read, write
+from dsr_backend.surfaces.surface import Surface, SurfacesError
+from dsr_backend.surfaces.surfaces_file import FORMAT, read_surfaces_file, write_surfaces_file
 
 POINTS = np.array([[1, 1, 1], [-1, -1, 1], [-1, 1, -1], [1, -1, -1]], np.float32)
 NORMALS = POINTS / np.float32(3**0.5)
@@ -57,7 +58,7 @@ def arrays(**change):
 @pytest.fixture
 def good(tmp_path):
     path = tmp_path / "good.npz"
-    write(path, [surface(1), larger(2.5)], {"object": "adk"})
+    write_surfaces_file(path, [surface(1), larger(2.5)], {"object": "adk"})
     return path
 
 
@@ -120,7 +121,7 @@ def test_a_state_is_a_number(state):
 
 
 def test_written_and_read_again_is_the_same(good):
-    surfaces, meta = read(good)
+    surfaces, meta = read_surfaces_file(good)
     assert meta == {"object": "adk"}
     assert [s.state for s in surfaces] == [1.0, 2.5]
     for found, expected in zip(surfaces, [surface(1), larger(2.5)], strict=True):
@@ -145,7 +146,7 @@ def test_the_file_holds_what_the_format_promises(good):
 def test_files_that_numpy_wrote_are_read(tmp_path, save):
     path = tmp_path / "other.npz"
     save(path, **arrays())
-    surfaces, meta = read(path)
+    surfaces, meta = read_surfaces_file(path)
     assert [len(s.points) for s in surfaces] == [4, 8]
     assert meta == {"object": "adk"}
 
@@ -154,10 +155,10 @@ def test_files_that_numpy_wrote_are_read(tmp_path, save):
 def test_atoms_may_be_missing(tmp_path, atoms):
     path = tmp_path / "bare.npz"
     np.savez(path, **arrays(atoms=atoms))
-    surfaces, _ = read(path)
+    surfaces, _ = read_surfaces_file(path)
     assert [s.atoms for s in surfaces] == [None, None]
-    write(path, surfaces, {})
-    assert [s.atoms for s in read(path)[0]] == [None, None]
+    write_surfaces_file(path, surfaces, {})
+    assert [s.atoms for s in read_surfaces_file(path)[0]] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,7 @@ def test_atoms_may_be_missing(tmp_path, atoms):
 def test_a_series_that_is_none_is_not_written(good, surfaces, message):
     before = good.read_bytes()
     with pytest.raises(ValueError, match=message):
-        write(good, surfaces, {})
+        write_surfaces_file(good, surfaces, {})
     assert good.read_bytes() == before
 
 
@@ -185,7 +186,7 @@ def test_a_failed_write_leaves_the_old_file(good, monkeypatch):
     before = good.read_bytes()
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="No space"):
-        write(good, [surface()], {})
+        write_surfaces_file(good, [surface()], {})
     assert good.read_bytes() == before
     assert list(good.parent.iterdir()) == [good]
 
@@ -232,7 +233,7 @@ def test_each_malformation_is_one_clear_error(tmp_path, change, message):
     path = tmp_path / "bad.npz"
     np.savez(path, **arrays(**change))
     with pytest.raises(SurfacesError, match=re.escape(message)) as caught:
-        read(path)
+        read_surfaces_file(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -275,7 +276,7 @@ def test_hostile_arrays_are_refused(tmp_path, content, message):
     path = tmp_path / "hostile.npz"
     archive(path, {name: npy(value) for name, value in arrays().items()} | {"points": content})
     with pytest.raises(SurfacesError, match=re.escape(message)):
-        read(path)
+        read_surfaces_file(path)
 
 
 def test_a_size_that_the_archive_does_not_have_is_refused_without_allocating_it(tmp_path):
@@ -285,7 +286,7 @@ def test_a_size_that_the_archive_does_not_have_is_refused_without_allocating_it(
     members = {name: npy(value) for name, value in arrays(point_counts=np.array([huge - 4, 4])).items()}
     archive(path, members | {"points": header})
     with pytest.raises(SurfacesError, match=f"points has 0 bytes, its shape needs {huge * 12}"):
-        read(path)
+        read_surfaces_file(path)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -294,7 +295,7 @@ def test_foreign_compression_is_refused(tmp_path, method):
     with zipfile.ZipFile(path, "w", method) as file:
         file.writestr("format.npy", npy(np.array(FORMAT)))
     with pytest.raises(SurfacesError, match="compressed in a way that numpy does not write"):
-        read(path)
+        read_surfaces_file(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"solid stl", b"PK\x05\x06", b"PK\x05\x06" + bytes(18)])
@@ -302,12 +303,12 @@ def test_another_kind_of_file_is_refused(tmp_path, content):
     path = tmp_path / "other.npz"
     path.write_bytes(content)
     with pytest.raises(SurfacesError, match=re.escape(str(path))):
-        read(path)
+        read_surfaces_file(path)
 
 
 def test_a_missing_file_is_an_oserror(tmp_path):
     with pytest.raises(FileNotFoundError):
-        read(tmp_path / "none.npz")
+        read_surfaces_file(tmp_path / "none.npz")
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -320,7 +321,7 @@ def test_damaged_bytes_are_an_error_or_harmless(tmp_path, save):
     for length in rng.integers(0, len(whole), 100):
         path.write_bytes(whole[:length])
         with pytest.raises(SurfacesError):
-            read(path)
+            read_surfaces_file(path)
     refused = 0
     for _ in range(400):
         damaged = whole.copy()
@@ -328,7 +329,7 @@ def test_damaged_bytes_are_an_error_or_harmless(tmp_path, save):
             damaged[place] = rng.integers(256)
         path.write_bytes(damaged)
         try:
-            surfaces, _ = read(path)
+            surfaces, _ = read_surfaces_file(path)
         except SurfacesError:
             refused += 1
         else:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from dsr_backend.metrics import Frame
-from dsr_backend.sampling import TriangleMesh
+from dsr_backend.geometry.signed_distance import TriangleMesh
+from dsr_backend.geometry.unit_cube import UnitCube
 from scipy.spatial.transform import Rotation
 from shapes import ball
 
@@ -126,7 +126,7 @@ def test_smoothing_is_pymols_over_the_fitted_states(cmd):
 
 def test_the_blend_of_two_spheres_is_the_sphere_between():
     small, large = (ball(1, radius) for radius in (6.0, 10.0))
-    frame = Frame.of([small.points, large.points])
+    frame = UnitCube.of([small.points, large.points])
     one, other = (TriangleMesh(s.points, s.faces, torch.device("cpu")) for s in (small, large))
     points, normals, faces = rows.blended(one, other, 0.25, frame)
     radius = np.linalg.norm(points, axis=1)
@@ -139,7 +139,7 @@ def test_the_blend_of_two_spheres_is_the_sphere_between():
 
 def test_the_blend_of_bodies_apart_may_be_empty():
     left, right = (ball(1, 4.0, (x, 0.0, 0.0)) for x in (-12.0, 12.0))
-    frame = Frame.of([left.points, right.points])
+    frame = UnitCube.of([left.points, right.points])
     one, other = (TriangleMesh(s.points, s.faces, torch.device("cpu")) for s in (left, right))
     assert [len(part) for part in rows.blended(one, other, 0.5, frame)] == [0, 0, 0]
 

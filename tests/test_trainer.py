@@ -8,13 +8,16 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from dsr_backend import trainer
-from dsr_backend.config import PRESETS, FitConfig
-from dsr_backend.errors import Cancelled, RequestError
-from dsr_backend.mesher import mesh
-from dsr_backend.metrics import compare
-from dsr_backend.sampling import draw
-from dsr_backend.surfaces import Surface
+from dsr_backend.fields.fast import FastField
+from dsr_backend.fitting import run
+from dsr_backend.fitting.config import PRESETS, FitConfig
+from dsr_backend.fitting.fast import samples
+from dsr_backend.fitting.fast.draw import draw_samples
+from dsr_backend.fitting.fast.samples import BackgroundSampler
+from dsr_backend.geometry.metrics import compare
+from dsr_backend.results.mesh import extract_mesh
+from dsr_backend.runtime.errors import Cancelled, RequestError
+from dsr_backend.surfaces.surface import Surface
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from shapes import QUICK, ball, cloud, fit, moved, peptide, turn
@@ -64,7 +67,7 @@ def probes(centre, r, reach=1.5, count=4000):
 
 
 def scores(field, truth, time=None):
-    found = mesh(field, truth.state if time is None else time)
+    found = extract_mesh(field, truth.state if time is None else time)
     return compare(found.points, found.normals, found.faces, truth.points, truth.normals, truth.faces, field.frame)
 
 
@@ -91,7 +94,7 @@ def test_distance_and_normals_at_states_and_between(which, t, request):
 @pytest.mark.parametrize("t", [1, 7, 3.5])
 @pytest.mark.parametrize("which", ["drifting", "creeping"])
 def test_volume_and_area(which, t, request):
-    found = mesh(request.getfixturevalue(which), t)
+    found = extract_mesh(request.getfixturevalue(which), t)
     # Measured 0.2 to 0.7 % too small, 0.2 % of it the icosphere's own.
     assert found.volume == pytest.approx(4 / 3 * np.pi * radius(t) ** 3, rel=0.01)
     assert found.area == pytest.approx(4 * np.pi * radius(t) ** 2, rel=0.01)
@@ -99,7 +102,7 @@ def test_volume_and_area(which, t, request):
 
 def test_the_surface_moves_where_the_atoms_go(drifting):
     for t in (1.0, 3.3, 6.5):
-        np.testing.assert_allclose(mesh(drifting, t).points.mean(0), drift(t), atol=0.05)
+        np.testing.assert_allclose(extract_mesh(drifting, t).points.mean(0), drift(t), atol=0.05)
 
 
 def test_real_surfaces_at_their_states(fitted_peptide):
@@ -160,8 +163,8 @@ def test_one_state_is_a_static_fit():
     field = fit([surface])
     assert field.time_range == (1.0, 1.0)
     assert scores(field, surface).iou > 0.96
-    later = mesh(field, 9.0)
-    np.testing.assert_array_equal(later.points, mesh(field, 1.0).points)
+    later = extract_mesh(field, 9.0)
+    np.testing.assert_array_equal(later.points, extract_mesh(field, 1.0).points)
     assert later.extrapolated and np.isnan(later.expected_error)
 
 
@@ -169,7 +172,7 @@ def test_two_states_are_joined_by_a_line():
     surfaces = [ball(1, 5.0), ball(3, 7.0)]
     field = fit(surfaces)
     for t, r in ((1, 5.0), (2, 6.0), (2.5, 6.5), (3, 7.0)):
-        assert mesh(field, t).area == pytest.approx(4 * np.pi * r**2, rel=0.04)
+        assert extract_mesh(field, t).area == pytest.approx(4 * np.pi * r**2, rel=0.04)
 
 
 def test_states_may_be_uneven_and_come_in_any_order():
@@ -177,7 +180,7 @@ def test_states_may_be_uneven_and_come_in_any_order():
     field = fit([ball(t, 5.0 + 0.1 * t) for t in times])
     assert field.report["states"] == sorted(times)
     for t in (1.0, 3.0, 7.0, 12.0):
-        assert mesh(field, t).area == pytest.approx(4 * np.pi * (5.0 + 0.1 * t) ** 2, rel=0.02)
+        assert extract_mesh(field, t).area == pytest.approx(4 * np.pi * (5.0 + 0.1 * t) ** 2, rel=0.02)
 
 
 # Smoothing
@@ -190,7 +193,7 @@ def test_the_width_follows_the_noise():
     assert noisy.smooth > 1.0 > steady.smooth
     assert "holding out" in noisy.report["smooth_chosen_by"]
     # Amid noisy states the ball has its mean radius.
-    assert mesh(noisy, 6.5).area == pytest.approx(4 * np.pi * 36, rel=0.06)
+    assert extract_mesh(noisy, 6.5).area == pytest.approx(4 * np.pi * 36, rel=0.06)
 
 
 def test_a_given_width_is_taken():
@@ -226,7 +229,7 @@ def test_the_report_says_how_it_went(fitted_peptide):
     assert report["forecast"] == "the last state is held"
     tensors = fitted_peptide.tensors()
     assert report["parameters"] == sum(t.numel() for name, t in tensors.items() if name != "band")
-    area = np.mean([mesh(fitted_peptide, t).area for t in range(1, 7)])
+    area = np.mean([extract_mesh(fitted_peptide, t).area for t in range(1, 7)])
     assert report["area"] == pytest.approx(area, rel=0.05)
 
 
@@ -244,7 +247,7 @@ def test_progress_rises_to_the_end_through_the_phases():
 def test_a_budget_ends_the_training():
     field = fit([ball(1)], budget=1e-6)
     assert field.report["steps"] == 10 and np.isfinite(field.report["loss"])
-    assert mesh(field, 1.0).area == pytest.approx(4 * np.pi * 36, rel=0.02)
+    assert extract_mesh(field, 1.0).area == pytest.approx(4 * np.pi * 36, rel=0.02)
 
 
 # Cancelling and errors
@@ -296,8 +299,8 @@ def test_states_that_drift_too_far_apart_are_refused():
 
 
 def test_a_loss_that_is_no_number_is_said(monkeypatch):
-    decode = trainer.FastField.decode
-    monkeypatch.setattr(trainer.FastField, "decode", lambda self, features: decode(self, features) * torch.nan)
+    decode = FastField.decode
+    monkeypatch.setattr(FastField, "decode", lambda self, features: decode(self, features) * torch.nan)
     with pytest.raises(RequestError, match="the loss is nan at step 10") as error:
         fit([ball(1)])
     assert error.value.code == "diverged"
@@ -307,7 +310,7 @@ def test_a_surface_that_reaches_far_beyond_its_atoms_is_not_cut():
     """As solvent-accessible surfaces of large probes do."""
     field = fit([ball(t, 9.0, atoms=cloud(30, radius=2.0)) for t in (1, 2)])
     assert field.clearance > 8.0
-    assert mesh(field, 1.5).volume == pytest.approx(4 / 3 * np.pi * 9**3, rel=0.02)
+    assert extract_mesh(field, 1.5).volume == pytest.approx(4 / 3 * np.pi * 9**3, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -394,7 +397,7 @@ def opening():
 @pytest.mark.parametrize("time", [1.0, 2.0, 4.0, 5.0, 6.0, 8.0, 11.0, 18.0, 24.0, 25.0])
 def test_a_contact_that_opens_is_neither_torn_nor_doubled(opening, time):
     apart = 8.0 + 0.5 * (time - 1)
-    found = mesh(opening, time)
+    found = extract_mesh(opening, time)
     assert found.volume == pytest.approx(union_volume(apart), rel=0.03)
     edges = np.sort(np.concatenate([found.faces[:, [0, 1]], found.faces[:, [1, 2]], found.faces[:, [2, 0]]]), 1)
     assert (np.unique(edges, axis=0, return_counts=True)[1] % 2 == 0).all()
@@ -415,14 +418,16 @@ def test_samples_drawn_early_give_the_same_fit(monkeypatch):
     monkeypatch.setitem(PRESETS, "quick", QUICK)
     config = FitConfig(preset="quick")
     states = [ball(k, 5.0 + 0.2 * k, atoms=cloud(seed=1)) for k in (1, 2, 4)]
-    late = trainer.fit(states, config)
-    early = trainer.Early(config)
+    late = run.fit_trajectory(states, config)
+    early = BackgroundSampler(config)
     # In any order, and not all of them.
     for surface in (states[2], states[0]):
         early.add(0, surface.state, partial(lambda one: one, surface))
     drawn = []
-    monkeypatch.setattr(trainer, "draw", lambda surface, **how: drawn.append(surface.state) or draw(surface, **how))
-    found = trainer.fit(states, config, early=early)
+    monkeypatch.setattr(
+        samples, "draw_samples", lambda surface, **how: drawn.append(surface.state) or draw_samples(surface, **how)
+    )
+    found = run.fit_trajectory(states, config, early=early)
     early.close()
     assert set(drawn) >= {2.0}
     for (name, one), two in zip(late.tensors().items(), found.tensors().values(), strict=True):
@@ -430,7 +435,7 @@ def test_samples_drawn_early_give_the_same_fit(monkeypatch):
 
 
 def test_a_surface_sent_again_replaces_what_was_drawn():
-    early = trainer.Early(FitConfig())
+    early = BackgroundSampler(FitConfig())
     early.add(0, 1.0, lambda: ball(1, 9.0))
     early.add(0, 1.0, lambda: ball(1, 4.0))
     samples = early.take(0, 1.0)
@@ -441,8 +446,8 @@ def test_a_surface_sent_again_replaces_what_was_drawn():
 
 def test_closing_stops_the_drawing(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(trainer, "MOST_SAMPLE_BYTES", 0)
-    early = trainer.Early(FitConfig())
+    monkeypatch.setattr(samples, "MOST_SAMPLE_BYTES", 0)
+    early = BackgroundSampler(FitConfig())
     early.add(0, 1.0, lambda: ball(1))
     assert early.take(0, 1.0) is not None and len(list(tmp_path.glob("dsr-*/samples-*"))) == 2
     for state in range(2, 40):
@@ -458,14 +463,14 @@ def test_closing_stops_the_drawing(tmp_path, monkeypatch):
 )
 def test_what_cannot_be_drawn_early_is_said_at_once(preset, device, words):
     with pytest.raises(ValueError, match=words):
-        trainer.Early(FitConfig(preset=preset, device=device))
+        BackgroundSampler(FitConfig(preset=preset, device=device))
 
 
 def test_samples_on_disk_give_the_same_fit_and_leave_nothing(tmp_path, monkeypatch):
     states = [ball(k, 5.0 + 0.2 * k) for k in (1, 2)]
     in_memory = fit(states)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(trainer, "MOST_SAMPLE_BYTES", 0)
+    monkeypatch.setattr(samples, "MOST_SAMPLE_BYTES", 0)
     on_disk = fit(states)
     for one, two in zip(in_memory.tensors().values(), on_disk.tensors().values(), strict=True):
         assert torch.equal(one, two)

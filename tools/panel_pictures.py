@@ -11,12 +11,14 @@ from PIL import Image
 from pymol import cmd
 from pymol.Qt import QtCore, QtGui, QtWidgets
 
+import pymol_dsr
+
 
 def picture(panel, name):
     """PyMOL's window and the panel beside it, in 256 colours."""
     import pymol.gui
 
-    import pymol_dsr
+    pass
 
     window = pymol.gui.get_qtwindow()
     window.pymolwidget.repaint()
@@ -45,8 +47,8 @@ def until(condition, seconds):
 
 
 def steps():
-    import pymol_dsr.panel
-    from pymol_dsr.jobs import jobs
+    from pymol_dsr.fits.jobs import jobs
+    from pymol_dsr.panel import window
 
     cmd.set("bg_rgb", "white")
     cmd.load(PSF, "adk")
@@ -55,8 +57,8 @@ def steps():
     cmd.spectrum("resi")
     cmd.frame(41)
     cmd.orient("adk")
-    pymol_dsr.panel.show()
-    panel = pymol_dsr.panel._panel
+    window.show()
+    panel = window._panel
     fit, play, quality = panel.fit, panel.play, panel.quality
     yield from until(lambda: "GB)" in fit.device.currentText(), 60)
     fit.states.setText("1-79:2")

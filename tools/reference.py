@@ -18,7 +18,10 @@ AS_TYPED = ("USAGE", "EXAMPLE")
 
 def reference() -> str:
     """The whole page."""
-    from pymol_dsr.commands import COMMANDS
+    from pymol_dsr.commands import register
+    from pymol_dsr.commands.command import COMMANDS
+
+    register.register()
 
     names = [name for name in FIRST if name in COMMANDS] + sorted(set(COMMANDS) - set(FIRST))
     lines = [

@@ -3,4 +3,6 @@
 Importing this package imports no torch.
 """
 
+from __future__ import annotations
+
 __version__ = "0.2.0"

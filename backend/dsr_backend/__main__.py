@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 
-
-def claim_streams() -> tuple[io.BufferedReader, io.BufferedWriter]:
-    """Take stdin and stdout for the protocol alone.
-
-    Whatever prints to stdout from here on, in Python, C or a child process, reaches stderr; whatever reads
-    stdin finds its end. Called before anything heavy is imported.
-    """
-    requests = os.fdopen(os.dup(0), "rb")
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    return requests, replies
+from .server.stdio import claim_streams
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,10 +14,10 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if arguments == ["serve"]:
         requests, replies = claim_streams()
-        from .server import serve
+        from .server.server import serve
 
         serve(requests, replies)
-    from .cli import main as run
+    from .cli.main import main as run
 
     return int(run(arguments))
 

@@ -14,9 +14,15 @@ import numpy as np
 from pymol import cmd
 from pymol.Qt import QtCore
 
-from .. import colors, extract, preview, scene
-from ..client import BackendError, Call
-from ..jobs import Background, Fit, JobError, Trajectory, jobs
+from ..backend.client import Call
+from ..backend.process import BackendError
+from ..fits.background import Background
+from ..fits.fit import Fit, JobError, Trajectory
+from ..fits.jobs import jobs
+from ..scene import atoms, cgo, color_sources, kept_movies, palettes, placement, preview
+from ..scene.palettes import ColorScale
+from ..scene.placement import SceneError
+from ..surfaces import extract
 
 # Triangles per Å² of surface and (1 / spacing)², as the mesher makes them.
 TRIANGLES_PER_CELL = 2.9
@@ -25,7 +31,7 @@ FINEST = 0.5
 SLICE = 0.02
 
 
-class Pace:
+class TriangleBudget:
     """How many triangles keep the pauses of the window near `seconds`, learned from those that were drawn."""
 
     def __init__(self, triangles: int, seconds: float, least: int, most: int) -> None:
@@ -39,7 +45,7 @@ class Pace:
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class Appearance:
     """What of the scene a live surface takes: colours f4[A,3] and radii f4[A] of the atoms, the object's matrix.
 
     rgb: the colour of all, where there is one.
@@ -51,24 +57,24 @@ class Look:
     place: list[float]
 
     @classmethod
-    def of(cls, trajectory: Trajectory, color: str) -> Look:
-        colors = None if color else scene.atom_colors(trajectory, cmd)
-        rgb = cmd.get_color_tuple(color) if color else scene.PLAIN
-        return cls(colors, rgb, scene.atom_radii(trajectory, cmd), scene.ttt(trajectory.object, cmd))
+    def of(cls, trajectory: Trajectory, color: str) -> Appearance:
+        colors = None if color else atoms.atom_colors(trajectory, cmd)
+        rgb = cmd.get_color_tuple(color) if color else cgo.PLAIN
+        return cls(colors, rgb, atoms.atom_radii(trajectory, cmd), placement.object_ttt(trajectory.object, cmd))
 
 
 class Shading:
     """Colours by values. The scale grows with what was seen, so that colours stay as they are while time goes on."""
 
-    def __init__(self, wish: Wish) -> None:
+    def __init__(self, wish: MeshRequest) -> None:
         self.by, self._wish = wish.by, wish
         # f4[A], where the values are those of atoms, of what was last asked for.
         self.of_atoms: np.ndarray | None = None
         self.known: Any = None
         self._low, self._high = math.inf, -math.inf
-        self._palette = colors.palette(colors.SIGNED.get(wish.by, "viridis"), cmd)
+        self._palette = palettes.palette(palettes.SIGNED.get(wish.by, "viridis"), cmd)
 
-    def serves(self, wish: Wish) -> bool:
+    def serves(self, wish: MeshRequest) -> bool:
         # By identity: a fit that was loaded anew has arrays, which know no equality.
         same = self._wish.fit is wish.fit and self._wish.trajectory is wish.trajectory
         return same and (self.by, self._wish.names) == (wish.by, wish.names)
@@ -81,18 +87,18 @@ class Shading:
     def paint(self, mesh: dict[str, np.ndarray]) -> np.ndarray:
         """Colours f4[N,3] of a mesh's vertices."""
         if self.of_atoms is not None:
-            values = colors.blend(self.of_atoms, mesh["near"], mesh["shares"])
+            values = kept_movies.blend(self.of_atoms, mesh["near"], mesh["shares"])
         else:
             values = np.abs(mesh["velocity"]) if self.by == "speed" else mesh["velocity"]
         if not len(values):
             return np.zeros((0, 3), np.float32)
-        low, high = colors.value_range([values], None, None, self.by in colors.SIGNED)
+        low, high = palettes.value_range([values], None, None, self.by in palettes.SIGNED)
         self._low, self._high = min(low, self._low), max(high, self._high)
-        return colors.Scale.between(self._low, self._high, self._palette).paint(values)
+        return ColorScale.between(self._low, self._high, self._palette).paint(values)
 
 
 @dataclass(frozen=True, eq=False)
-class Wish:
+class MeshRequest:
     """A surface that is wanted. which: what requests say of the trajectory. area: Å², to choose a resolution from.
 
     smooth, resolution: None for the fit's own and for what keeps up. color: one for all, as PyMOL names it, or empty.
@@ -121,9 +127,9 @@ class Wish:
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
-    wish: Wish
-    look: Look
+class LiveMesh:
+    wish: MeshRequest
+    look: Appearance
     result: dict[str, Any]
     floats: list[float]
     triangles: int
@@ -146,20 +152,20 @@ class Live(QtCore.QObject):
         super().__init__(parent)
         self._canvas = canvas
         # While a control moves, there are to be several a second.
-        self.coarse = Pace(8_000, 0.04, 4_000, 20_000)
-        self.fine = Pace(20_000, 0.045, 8_000, 100_000)
+        self.coarse = TriangleBudget(8_000, 0.04, 4_000, 20_000)
+        self.fine = TriangleBudget(20_000, 0.045, 8_000, 100_000)
         self.longest = 0.0
-        self._wish: Wish | None = None
+        self._wish: MeshRequest | None = None
         self._changed = threading.Condition()
         self._drawn = threading.Event()
         self._forgotten: dict[str, float] = {}
-        self._look: tuple[Wish, Look] | None = None
+        self._look: tuple[MeshRequest, Appearance] | None = None
         self._shading: Shading | None = None
         self._made.connect(self._draw)
         self._thread = Background(target=self._work, name="dsr-live", daemon=True)
         self._thread.start()
 
-    def want(self, wish: Wish) -> None:
+    def want(self, wish: MeshRequest) -> None:
         with self._changed:
             self._wish = wish
             self._changed.notify()
@@ -181,7 +187,7 @@ class Live(QtCore.QObject):
                 wish, self._wish = self._wish, None
             try:
                 made = self._mesh(wish)
-            except (BackendError, JobError, scene.SceneError) as error:
+            except (BackendError, JobError, SceneError) as error:
                 self.failed.emit(str(error))
                 continue
             except Exception as error:
@@ -197,7 +203,7 @@ class Live(QtCore.QObject):
             if self._drawn.wait(5.0):
                 _let_go(made.floats)
 
-    def _mesh(self, wish: Wish) -> Made | None:
+    def _mesh(self, wish: MeshRequest) -> LiveMesh | None:
         params: dict[str, Any] = {
             "fit": wish.fit.name,
             "time": wish.time,
@@ -223,18 +229,18 @@ class Live(QtCore.QObject):
         if shading is not None:
             painted = shading.paint(mesh)
         if result.get("extrapolated"):
-            painted = scene.tinted(preview.plain(mesh, look.rgb) if painted is None else painted)
-        floats = scene.cgo_floats(mesh["points"], mesh["normals"], faces, painted) if len(faces) else [0.0]
+            painted = cgo.tinted(preview.plain(mesh, look.rgb) if painted is None else painted)
+        floats = cgo.cgo_floats(mesh["points"], mesh["normals"], faces, painted) if len(faces) else [0.0]
         span = None if shading is None else shading.span
-        return Made(wish, look, result, floats, len(faces), span)
+        return LiveMesh(wish, look, result, floats, len(faces), span)
 
-    def _look_of(self, wish: Wish) -> Look:
+    def _look_of(self, wish: MeshRequest) -> Appearance:
         known = self._look
         if known is None or known[0].trajectory is not wish.trajectory or known[0].seen != wish.seen:
-            self._look = known = wish, Look.of(wish.trajectory, wish.color)
+            self._look = known = wish, Appearance.of(wish.trajectory, wish.color)
         return known[1]
 
-    def _shading_of(self, wish: Wish) -> Shading | None:
+    def _shading_of(self, wish: MeshRequest) -> Shading | None:
         """The colours by values, with those of the atoms; None where a newer wish has taken its place."""
         shading = self._shading
         if shading is None or not shading.serves(wish):
@@ -246,14 +252,14 @@ class Live(QtCore.QObject):
             if answer is None:
                 return None
             if "excursions" not in answer[1]:
-                raise scene.SceneError(f"by motion: the fit {wish.fit.name} holds no atoms")
+                raise SceneError(f"by motion: the fit {wish.fit.name} holds no atoms")
             shading.of_atoms, shading.known = np.array(answer[1]["excursions"]), wish.which
         elif wish.by == "b" and shading.known != wish.seen:
-            shading.of_atoms, shading.known = colors.atom_values(wish.trajectory, "b", cmd), wish.seen
+            shading.of_atoms, shading.known = color_sources.atom_values(wish.trajectory, "b", cmd), wish.seen
         self._shading = shading
         return shading
 
-    def _spacing(self, wish: Wish) -> dict[str, Any]:
+    def _spacing(self, wish: MeshRequest) -> dict[str, Any]:
         pace = self.fine if wish.fine else self.coarse
         least = wish.resolution or FINEST
         if wish.fine and wish.resolution is not None:
@@ -264,7 +270,7 @@ class Live(QtCore.QObject):
         fitting = math.sqrt(TRIANGLES_PER_CELL * wish.area / pace.triangles)
         return {"resolution": min(10.0, max(least, fitting))}
 
-    def _answer(self, call: Call, wish: Wish) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+    def _answer(self, call: Call, wish: MeshRequest) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
         """The answer, or None where a newer wish has taken its place."""
         asked = False
         while True:
@@ -283,7 +289,7 @@ class Live(QtCore.QObject):
 
     # In the window
 
-    def _draw(self, made: Made) -> None:
+    def _draw(self, made: LiveMesh) -> None:
         wish = made.wish
         try:
             if wish.born < self._forgotten.get(wish.fit.name, 0.0):
@@ -293,7 +299,7 @@ class Live(QtCore.QObject):
             if name not in cmd.get_names("objects"):
                 # The movie and the preview of the same fit would lie in the same place.
                 for movie in (wish.fit.name, "_".join([wish.fit.name, *wish.names])):
-                    scene.switch_off(movie, cmd)
+                    placement.switch_off(movie, cmd)
                     _switch_off_legend(movie)
                 preview.remove([preview.preview_name(wish.fit.name, cmd)], cmd)
             if not preview.put(name, made.floats, made.look.place, wish.color, cmd):

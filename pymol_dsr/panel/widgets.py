@@ -8,7 +8,7 @@ from typing import Any
 
 from pymol.Qt import QtGui, QtWidgets
 
-from .. import evaluation
+from ..analysis import evaluation
 
 
 @contextlib.contextmanager

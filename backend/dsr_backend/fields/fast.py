@@ -23,12 +23,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..field import Field, Slice, scene_box
-from ..lattice import Lattice, gather
-from ..metrics import Frame
-from ..motion import Motion, Warp, superpose
-
-__all__ = ["FIXED", "MOST_NODES", "Band", "Decoder", "FastField", "FastSlice", "Modes", "Morph", "stepped"]
+from ..geometry.lattice import Lattice, gather
+from ..geometry.unit_cube import UnitCube
+from ..motion.motion import Motion
+from ..motion.superpose import superpose
+from ..motion.warp import Warp
+from .base import Field, FieldAtTime, scene_box
 
 # Nodes of a fine lattice, band or not: 4 GiB of tables while a band is laid out. A box of 640 Å at 1 Å.
 MOST_NODES = 2**28
@@ -36,20 +36,20 @@ MOST_NODES = 2**28
 STEPS = 256
 
 
-def stepped(values: torch.Tensor) -> torch.Tensor:
+def quantize(values: torch.Tensor) -> torch.Tensor:
     """The values f4 in steps of 1/STEPS: finer ones cost room in a file and change no surface by 0.001 Å."""
     return (values * STEPS).round() / STEPS
 
 
 @dataclass(frozen=True)
-class Modes:
+class LowRankBasis:
     """Node values of all training states as modes f4[K,nodes] (Å) times coefficients f4[S,K]."""
 
     modes: torch.Tensor
     coefficients: torch.Tensor
 
     @classmethod
-    def of(cls, values: Iterable[torch.Tensor], most: int) -> Modes:
+    def of(cls, values: Iterable[torch.Tensor], most: int) -> LowRankBasis:
         """Of values f4[nodes], one state after another: the states themselves, or about the best `most` modes.
 
         No more than twice as many values as modes are held at a time. They go in steps from here on, so that a field
@@ -65,7 +65,7 @@ class Modes:
             coefficients[-1, -1] = 1.0
         if len(rows) > most:
             rows, coefficients = _compressed(rows, coefficients, most)
-        return cls(stepped(torch.stack(rows)), coefficients.to(rows[0].device))
+        return cls(quantize(torch.stack(rows)), coefficients.to(rows[0].device))
 
     def mix(self, weights: torch.Tensor) -> torch.Tensor:
         """Node values f4[nodes] for weights f4[S] of the states."""
@@ -84,7 +84,7 @@ def _compressed(
     return list(leading.T.to(stacked.device) @ stacked), (coefficients @ leading).contiguous()
 
 
-class Band:
+class NarrowBand:
     """The fine lattice's nodes that exist, as rows: first the band's own, then a halo one node wide.
 
     Halo nodes take the coarse lattice's value, so that f is continuous where the band ends.
@@ -151,14 +151,14 @@ class FastField(Field):
     def __init__(
         self,
         motion: Motion,
-        band: Band,
+        band: NarrowBand,
         factor: int,
-        coarse: Modes,
-        fine: Modes,
+        coarse: LowRankBasis,
+        fine: LowRankBasis,
         static: torch.Tensor,
         decoder: Decoder,
         latent: torch.Tensor,
-        frame: Frame,
+        frame: UnitCube,
         extent: NDArray[np.float32],
         clearance: float,
         report: dict[str, Any],
@@ -182,7 +182,7 @@ class FastField(Field):
         nodes = band.lattice.nodes(band.numbers)
         self._coarse_index, self._coarse_weight = self.coarse_lattice.corners(nodes)
 
-    def _at(self, time: float, smooth: float | None) -> FastSlice:
+    def _at(self, time: float, smooth: float | None) -> FastFieldAtTime:
         motion = self.motion
         aligned, pose = motion.aligned_atoms(time, smooth), motion.pose(time)
         atoms = motion.placed(aligned, *pose)
@@ -192,7 +192,7 @@ class FastField(Field):
         averaged = width > 0.0 or (self.smooth == 0.0 and motion.lead(time) == 0.0)
         weights = torch.as_tensor(motion.weights(time, width), dtype=torch.float32, device=self.device)
         coarse, table = self.table(weights)
-        return FastSlice(
+        return FastFieldAtTime(
             time=time,
             extrapolated=motion.lead(time) != 0.0,
             expected_error=motion.expected_error(time),
@@ -274,7 +274,7 @@ class FastField(Field):
 
 
 @dataclass(eq=False)
-class FastSlice(Slice):
+class FastFieldAtTime(FieldAtTime):
     """One time of a FastField. coarse: f4[coarse nodes,1] Å; table: f4[rows,FIXED+C]; lift: Å."""
 
     field: FastField
@@ -313,7 +313,7 @@ class Morph(Field):
     def steadied(self) -> Morph:
         return Morph(self.first.steadied(), self.second.steadied(), self.share)
 
-    def _at(self, time: float, smooth: float | None) -> MorphSlice:
+    def _at(self, time: float, smooth: float | None) -> MorphAtTime:
         first, second, share = self.first, self.second, self.share
         (low, high), (other_low, other_high) = (one.motion.states[[0, -1]] for one in (first, second))
         other_time = other_low + (time - low) * ((other_high - other_low) / (high - low) if high > low else 0.0)
@@ -330,7 +330,7 @@ class Morph(Field):
             atoms = ((own.astype(np.float64) - translation) @ rotation).astype(np.float32)
         there.warp = second.motion.warp_of(others, turn.T @ rotation, (translation - shift) @ turn, self.device)
         here.warp = first.motion.warp_of(own, rotation, translation, self.device)
-        return MorphSlice(
+        return MorphAtTime(
             time=time,
             extrapolated=here.extrapolated,
             expected_error=here.expected_error,
@@ -345,10 +345,10 @@ class Morph(Field):
 
 
 @dataclass(eq=False)
-class MorphSlice(Slice):
+class MorphAtTime(FieldAtTime):
     """One time of a Morph: parts are slices with their shares, which sum to 1."""
 
-    parts: tuple[tuple[float, FastSlice], ...]
+    parts: tuple[tuple[float, FastFieldAtTime], ...]
 
     def _distance(self, x: torch.Tensor) -> torch.Tensor:
         found = torch.zeros(len(x), device=x.device)

@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import linear, softplus
 
-from ..field import Field, Slice, scene_box
-from ..metrics import Frame
-from ..motion import Motion
-
-__all__ = ["BETA", "Network", "PaperField", "PaperSlice", "normalised_time"]
+from ..geometry.unit_cube import UnitCube
+from ..motion.motion import Motion
+from .base import Field, FieldAtTime, scene_box
 
 BETA = 100.0
 # The input is (x, t) ⊕ z, and what is one for all points of a time, (t, z), is its code.
@@ -110,7 +108,7 @@ class PaperField(Field):
         z: torch.Tensor,
         scale: float,
         motion: Motion,
-        frame: Frame,
+        frame: UnitCube,
         extent: NDArray[np.float32],
         clearance: float,
         report: dict[str, Any],
@@ -131,7 +129,7 @@ class PaperField(Field):
         first, last = (float(time) for time in self.motion.states[[0, -1]])
         return first + 0.5 * (normalised + 1.0) * (last - first)
 
-    def _at(self, time: float, smooth: float | None) -> PaperSlice:
+    def _at(self, time: float, smooth: float | None) -> PaperFieldAtTime:
         motion = self.motion
         atoms = motion.scene_atoms(time, 0.0)
         box = scene_box(atoms, self.clearance, self.extent)
@@ -140,7 +138,7 @@ class PaperField(Field):
             # The atoms stay at the last state, the surface may not.
             box = np.stack([np.minimum(box[0], self.extent[0]), np.maximum(box[1], self.extent[1])])
         t = torch.tensor([self.pace * self.normalised_time(time)], dtype=torch.float32, device=self.device)
-        return PaperSlice(
+        return PaperFieldAtTime(
             time=time,
             extrapolated=extrapolated,
             expected_error=motion.expected_error(time),
@@ -159,7 +157,7 @@ class PaperField(Field):
         def mix(mine: Any, others: Any) -> Any:
             return (1.0 - share) * mine + share * others
 
-        frame = Frame(mix(self.frame.centre, other.frame.centre), mix(self.frame.scale, other.frame.scale))
+        frame = UnitCube(mix(self.frame.centre, other.frame.centre), mix(self.frame.scale, other.frame.scale))
         motion = self._motion_toward(other, share)
         extent, clearance = self.extent, self.clearance
         if share > 0.0:
@@ -219,7 +217,7 @@ def _same(one: Network, other: Network) -> bool:
 
 
 @dataclass(eq=False)
-class PaperSlice(Slice):
+class PaperFieldAtTime(FieldAtTime):
     """One time of a PaperField. code: (t, z) f4[1+latent], normalised."""
 
     field: PaperField

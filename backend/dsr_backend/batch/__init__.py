@@ -1,0 +1,1 @@
+"""Many trajectories, each a task of its own."""

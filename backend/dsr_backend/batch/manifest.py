@@ -1,0 +1,89 @@
+"""The manifest: one trajectory per row."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from pymol_dsr.shared import states
+from pymol_dsr.shared.names import RULE, is_name
+
+from ..fitting.config import PRESETS
+
+
+@dataclass(frozen=True)
+class BatchTask:
+    """A line of the manifest: what to fit under which name.
+
+    input: a surfaces file, or a topology; trajectory, selection: with a topology; states: to fit; preset; evaluate:
+    states held out, to score.
+    """
+
+    name: str
+    input: str
+    trajectory: str = ""
+    selection: str = ""
+    states: str = "all"
+    preset: str = "fast"
+    evaluate: str = ""
+
+
+# What is to do ------------------------------------------------------------------------------------------------
+
+
+def read_manifest(path: Path) -> list[BatchTask]:
+    """The jobs of a .csv file with the columns of Job; paths in it are relative to its folder.
+
+    Raises ValueError, naming the line, for what can't be fitted as written.
+    """
+    with open(path, newline="", encoding="utf-8-sig") as stream:
+        table = csv.DictReader(stream)
+        known = [field.name for field in fields(BatchTask)]
+        columns = table.fieldnames or []
+        if not {"name", "input"} <= set(columns) or not set(columns) <= set(known):
+            raise ValueError(
+                f"{path}: its first line must name columns of {', '.join(known)}; it is {','.join(columns)}"
+            )
+        jobs: dict[str, BatchTask] = {}
+        for line, cells in enumerate(table, 2):
+            where = f"{path}, line {line}"
+            if None in cells or None in cells.values():
+                raise ValueError(f"{where}: it has not {len(columns)} cells, as the first line")
+            given = {key: cell.strip() for key, cell in cells.items() if cell.strip()}
+            try:
+                job = check_task(given, path.parent)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from error
+            if job.name in jobs:
+                raise ValueError(f"{where}: there is a {job.name} before it")
+            jobs[job.name] = job
+    if not jobs:
+        raise ValueError(f"{path}: there are no trajectories in it")
+    return list(jobs.values())
+
+
+def check_task(given: dict[str, str], folder: Path) -> BatchTask:
+    name = given.get("name", "")
+    if not is_name(name):
+        raise ValueError(f"a fit can't be named {name!r}: {RULE}")
+    if "input" not in given:
+        raise ValueError(f"{name} has no input")
+    for key in ("input", "trajectory"):
+        if key in given:
+            path = folder / Path(given[key]).expanduser()
+            if not path.is_file():
+                raise ValueError(f"{given[key]}: there is no such file")
+            given[key] = str(path.absolute())
+    job = BatchTask(**given)
+    if job.input.lower().endswith(".npz") and (job.trajectory or job.selection):
+        raise ValueError(f"{job.input} is a surfaces file: a trajectory or selection goes with a topology only")
+    if job.preset not in PRESETS:
+        raise ValueError(f"preset {job.preset!r} is not known; choose one of {', '.join(PRESETS)}")
+    if job.states.lower() != "all":
+        states.parse(job.states)
+    elif job.evaluate:
+        raise ValueError("states to evaluate are held out: name the states to fit, too")
+    if job.evaluate and (both := set(states.parse(job.states)) & set(states.parse(job.evaluate))):
+        raise ValueError(f"states {states.format(sorted(both))} are to be fitted and held out")
+    return job

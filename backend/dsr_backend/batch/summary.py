@@ -1,0 +1,68 @@
+"""summary.csv: the result of each task."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from pymol_dsr.shared import atomic_write
+
+from .manifest import BatchTask
+
+SUMMARY = "summary.csv"
+
+
+@dataclass(frozen=True)
+class TaskResult(BatchTask):
+    """A line of the table: the job, and what came of it; IoU and NC are means over states, empty where there are none.
+
+    surfaces_seconds, seconds, score_seconds: for PyMOL's surfaces, the fit and the scores; cpu_seconds: of processors,
+    for all of it; fitted, scored, atoms: how many; area: mean of the surfaces', Å²; mb: of the .dsr; threads and
+    device: of the fit; failed: why, in a line.
+    """
+
+    fitted: int | str = ""
+    scored: int | str = ""
+    atoms: int | str = ""
+    area: float | str = ""
+    surfaces_seconds: float | str = ""
+    seconds: float | str = ""
+    score_seconds: float | str = ""
+    cpu_seconds: float | str = ""
+    iou_fitted: float | str = ""
+    nc_fitted: float | str = ""
+    iou_held_out: float | str = ""
+    nc_held_out: float | str = ""
+    mb: float | str = ""
+    threads: int | str = ""
+    device: str = ""
+    failed: str = ""
+
+    def of(self, job: BatchTask) -> bool:
+        """Whether it is what came of exactly this job, and it is done."""
+        return not self.failed and all(str(getattr(self, f.name)) == getattr(job, f.name) for f in fields(BatchTask))
+
+
+def read_summary(path: Path) -> dict[str, TaskResult]:
+    """The rows of an earlier run, by name; what can't be understood is not there."""
+    if not path.is_file():
+        return {}
+    with open(path, newline="", encoding="utf-8") as stream:
+        known = {field.name for field in fields(TaskResult)}
+        table = csv.DictReader(stream)
+        if set(table.fieldnames or []) != known:
+            return {}
+        return {
+            cells["name"]: TaskResult(**cells) for cells in table if None not in cells and None not in cells.values()
+        }
+
+
+def write_summary(path: Path, rows: Mapping[str, TaskResult], jobs: Sequence[BatchTask]) -> None:
+    text = io.StringIO(newline="")
+    out = csv.DictWriter(text, [field.name for field in fields(TaskResult)])
+    out.writeheader()
+    out.writerows(asdict(rows[job.name]) for job in jobs if job.name in rows)
+    atomic_write.write(path, text.getvalue().encode())

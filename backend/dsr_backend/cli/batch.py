@@ -1,0 +1,36 @@
+"""dsr-backend batch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..batch import manifest, run, summary
+from .io import input_path, live_progress
+
+# Batch ----------------------------------------------------------------------------------------------------
+
+
+def run_batch(options: argparse.Namespace) -> int:
+    for key in ("workers", "cores"):
+        if getattr(options, key) < (0 if key == "workers" else 1):
+            raise ValueError(f"--{key} {getattr(options, key)}: it must be at least 1")
+    jobs = manifest.read_manifest(input_path(options.manifest))
+    folder = Path(options.out).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    with live_progress() as progress:
+        rows = run.run(
+            jobs,
+            folder,
+            options.workers,
+            options.cluster,
+            options.cores,
+            options.memory,
+            options.device,
+            lambda text: progress.line(f"dsr-backend: {text}"),
+        )
+    failed = [row for row in rows.values() if row.failed]
+    print(f"{folder / summary.SUMMARY}: {len(rows) - len(failed)} of {len(jobs)} fitted")
+    for row in failed:
+        print(f"failed: {row.name}: {row.failed}")
+    return 1 if failed else 0

@@ -1,0 +1,152 @@
+"""dsr-backend doctor."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import math
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..fields.select import pick
+from ..fitting.config import FitConfig
+from ..runtime.folders import fits_folder
+from ..surfaces import from_pymol
+from .io import device_text
+
+if TYPE_CHECKING:
+    from ..surfaces.surface import Surface
+
+FREE_GB = 0.5
+"""GB on the disk of fits below which `doctor` complains; a fit of a large protein takes about 0.1."""
+
+
+# Doctor ---------------------------------------------------------------------------------------------------
+
+
+class CheckFailed(Exception):
+    """What is wrong, and the remedy."""
+
+    def __init__(self, text: str, remedy: str) -> None:
+        super().__init__(text)
+        self.remedy = remedy
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("python", lambda: f"{platform.python_version()}, {sys.executable}"),
+        ("numpy", lambda: _package("numpy", "numpy")),
+        ("torch", lambda: _package("torch", "torch")),
+        ("scipy", lambda: _package("scipy.spatial", "scipy")),
+        ("safetensors", lambda: _package("safetensors.torch", "safetensors")),
+        ("device", lambda: _check_device(options.device)),
+        ("folder", _check_folder),
+        ("pymol", _check_pymol),
+        ("round trip", lambda: _check_round_trip(options.device)),
+    ]
+    failed = False
+    for name, check in checks:
+        try:
+            print(f"ok   {name}: {check()}", flush=True)
+        except Exception as error:  # whatever fails is what was asked for
+            failed = True
+            text = " ".join(str(error).split()) or type(error).__name__
+            remedy = getattr(error, "remedy", "mend what failed above; if nothing did, report this line")
+            print(f"FAIL {name}: {text} — {remedy}", flush=True)
+    return 1 if failed else 0
+
+
+def _package(module: str, name: str) -> str:
+    try:
+        importlib.import_module(module)
+        return metadata.version(name)
+    # Broken libraries of a package are an OSError.
+    except (ImportError, OSError) as error:
+        where = "; see https://pytorch.org/get-started for your GPU" if name == "torch" else ""
+        raise CheckFailed(str(error), f"{sys.executable} -m pip install {name}{where}") from error
+
+
+def _check_device(wanted: str) -> str:
+    try:
+        return device_text(wanted).removeprefix("device ")
+    except ValueError as error:
+        raise CheckFailed(str(error), "install a torch made for your GPU and driver, or take --device cpu") from error
+
+
+def _check_folder() -> str:
+    folder = fits_folder()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise CheckFailed(
+            f"{folder} can't be written: {error.strerror}", "set DSR_HOME to a folder of yours"
+        ) from error
+    free = shutil.disk_usage(there).free / 1e9
+    if free < FREE_GB:
+        raise CheckFailed(f"{folder} has {free:.2f} GB free", "make room, or set DSR_HOME to another disk")
+    return f"{folder}, {free:.1f} GB free"
+
+
+def _check_pymol() -> str:
+    try:
+        python = from_pymol.pymol_python()
+    except ValueError:
+        # No fault: machines with a GPU rarely have one.
+        return "none here, so fit takes surfaces files; set DSR_PYMOL_PYTHON to fit trajectories"
+    code = "import pymol2, pymol_dsr; from pymol import cmd; print('PyMOL', cmd.get_version()[0])"
+    remedy = f"install PyMOL and pymol-dsr for {python}, or set DSR_PYMOL_PYTHON to a Python that has both"
+    try:
+        done = subprocess.run(
+            [python, "-c", code], capture_output=True, text=True, errors="replace", timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CheckFailed(f"{python} can't be run: {error}", remedy) from error
+    if done.returncode:
+        raise CheckFailed((done.stderr.strip().splitlines() or ["no message"])[-1], remedy)
+    return f"{done.stdout.strip().splitlines()[-1]}, {python}"
+
+
+def _check_round_trip(device: str) -> str:
+    """Fit a growing sphere, write it, read it, mesh it: everything that a fit needs, in a second or two."""
+    from ..fitting import run
+    from ..results import dsr_file, mesh
+
+    started = time.monotonic()
+    fitted = run.fit_trajectory(_spheres(), FitConfig(preset="preview", device=device))
+    data = dsr_file.to_bytes(fitted)
+    back = pick(dsr_file.from_bytes(data, device), None, None, None)
+    made = mesh.extract_mesh(back, 2.0, resolution=1.0)
+    off = float(np.abs(np.linalg.norm(made.points, axis=1) - 7.0).mean()) if len(made.points) else math.inf
+    if not off < 0.2:
+        raise CheckFailed(f"a sphere came back {off:.2f} Å off", "try --device cpu, and report it with this output")
+    return f"a sphere came back {off:.3f} Å off in {time.monotonic() - started:.1f} s on {fitted.device}"
+
+
+def _spheres() -> list[Surface]:
+    """Spheres of 6, 7 and 8 Å as states 1, 2 and 3."""
+    from scipy.spatial import ConvexHull
+
+    from ..surfaces.surface import Surface
+
+    count = 500
+    step = np.arange(count) + 0.5
+    height, turn = 1.0 - 2.0 * step / count, np.pi * (1.0 + 5.0**0.5) * step
+    ring = np.sqrt(1.0 - height**2)
+    unit = np.stack([ring * np.cos(turn), ring * np.sin(turn), height], axis=1).astype(np.float32)
+    faces = ConvexHull(unit).simplices
+    inward = np.linalg.det(unit[faces]) < 0.0
+    faces[inward] = faces[inward][:, ::-1]
+    return [
+        Surface(state, (5.0 + state) * unit, unit, faces.astype(np.int32), (3.0 + state) * unit[::50])
+        for state in (1, 2, 3)
+    ]

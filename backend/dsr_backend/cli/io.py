@@ -1,0 +1,263 @@
+"""Files, progress and errors of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib.util
+import io
+import itertools
+import math
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pymol_dsr.shared import states
+
+from ..fields.select import pick
+
+if TYPE_CHECKING:
+    from ..fields.base import Family, Field
+    from ..surfaces.surface import Surface
+
+PLAIN_SECONDS, LIVE_SECONDS = 2.0, 0.2
+
+
+PLOTS = ("png", "pdf", "svg")
+
+
+class CommandError(Exception):
+    """The work failed, and not for what the user wrote; one line."""
+
+
+# Progress and files ---------------------------------------------------------------------------------------
+
+
+class Progress:
+    """How far the work is, on stderr: one rewriting line on a terminal, else a line at most every 2 s.
+
+    `heading` goes before the first of them.
+    """
+
+    def __init__(self, heading: str = "") -> None:
+        self._heading = heading
+        self._live = sys.stderr.isatty()
+        self._said = -math.inf
+        self._width = 0
+
+    def step(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._said < (LIVE_SECONDS if self._live else PLAIN_SECONDS):
+            return
+        self._said = now
+        if self._heading:
+            self.line(self._heading)
+            self._heading = ""
+        if not self._live:
+            print(text, file=sys.stderr, flush=True)
+            return
+        text = text[: shutil.get_terminal_size().columns - 1]
+        print(f"\r{text:<{self._width}}", end="", file=sys.stderr, flush=True)
+        self._width = len(text)
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        self.end()
+        print(text, file=sys.stderr, flush=True)
+
+    def say(self, text: str, stays: bool) -> None:
+        """One of the two."""
+        (self.line if stays else self.step)(text)
+
+    def end(self) -> None:
+        """Clear the rewriting line."""
+        if self._width:
+            print(f"\r{'':<{self._width}}\r", end="", file=sys.stderr, flush=True)
+            self._width = 0
+
+    def fit(self, phase: str, fraction: float, extra: dict[str, Any]) -> None:
+        """As `trainer.fit` reports it."""
+        parts = [f"{phase} {100.0 * fraction:.0f} %"]
+        if extra.get("steps"):
+            parts.append(f"step {extra.get('step', 0)} of {extra['steps']}")
+        if extra.get("loss") is not None:
+            parts.append(f"loss {extra['loss']:.4f} Å")
+        if extra.get("seconds_left") is not None:
+            parts.append(f"{extra['seconds_left']:.0f} s left")
+        self.step(", ".join(parts))
+
+
+class Silence(Progress):
+    """Of the processes of one fit that are not the first."""
+
+    def step(self, text: str) -> None:
+        pass
+
+    def line(self, text: str) -> None:
+        pass
+
+
+@contextmanager
+def live_progress(heading: str = "") -> Iterator[Progress]:
+    # As in `ranks`, which needs torch.
+    first = os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+    progress = Progress(heading) if first else Silence()
+    try:
+        yield progress
+    finally:
+        progress.end()
+
+
+def device_text(device: str) -> str:
+    """The device in words; ValueError where it is not there."""
+    from ..runtime.device import describe
+
+    told = describe(device)
+    return (
+        f"device {told['device']}: {told['name']}, {told['memory_gb']} GB, "
+        f"{told['threads']} threads, torch {told['torch']}"
+    )
+
+
+def output_path(text: str, suffixes: Sequence[str]) -> Path:
+    """The path to write, once its suffix and its folder are known to be good; ValueError otherwise."""
+    path = Path(text).expanduser()
+    if path.suffix.lower().removeprefix(".") not in suffixes:
+        raise ValueError(f"{text}: it must end in {', '.join('.' + suffix for suffix in suffixes)}")
+    if path.is_dir():
+        raise ValueError(f"{text}: it is a folder")
+    if not path.parent.is_dir():
+        raise ValueError(f"{text}: the folder {path.parent} does not exist")
+    try:
+        # Tried, since permissions say nothing of read-only disks.
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise ValueError(f"{text}: the folder {path.parent} can't be written to: {error.strerror}") from error
+    return path
+
+
+def input_path(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise ValueError(f"{text}: there is no such file")
+    return path
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Within, a file that can't be read is bad input."""
+    from ..surfaces.surface import SurfacesError
+
+    try:
+        yield
+    except SurfacesError as error:
+        raise ValueError(str(error)) from error
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from error
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a whole file in place of one that may be there. Raises OSError and leaves that one then."""
+    draft = path.with_name(path.name + ".part")
+    try:
+        draft.write_bytes(data)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def load_field(options: argparse.Namespace, progress: Progress) -> Field:
+    """The fit that the options name, or what they say of a family."""
+    fitted = read_fit(options.fit, options.device, progress)
+    try:
+        return pick(fitted, options.trajectory, options.towards, options.share)
+    except ValueError as error:
+        raise ValueError(f"{options.fit}: {error}") from error
+
+
+def read_fit(text: str, device: str, progress: Progress) -> Field | Family:
+    path = input_path(text)
+    from ..results import dsr_file
+
+    with reading(text):
+        fitted = dsr_file.load(path, device)
+    if "loaded_from" in fitted.report:
+        progress.line(f"dsr-backend: warning: read from {fitted.report['loaded_from']}")
+    return fitted
+
+
+def os_error_text(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+
+
+def surfaces_from(path: str, wanted: str) -> tuple[Sequence[Surface], dict[str, Any]]:
+    """The wanted states of a surfaces file, read as they are looked at, and the `source` with which PyMOL finds the
+    atoms again.
+    """
+    from ..surfaces.surfaces_file import SurfaceFile
+
+    with reading(path):
+        found = SurfaceFile(Path(path).expanduser())
+        source = found.meta.get("source")
+        if wanted.strip().lower() != "all":
+            found = SurfaceFile(Path(path).expanduser(), pick_states(found.states, wanted, path))
+    return found, source if isinstance(source, dict) else {}
+
+
+def pick_states(there: Collection[float], text: str, path: str) -> list[float]:
+    """The states of a states text, all of which the file must hold; ValueError otherwise."""
+    if text.strip().lower() == "all":
+        return sorted(there)
+    wanted = sorted(float(state) for state in states.parse(text, fractional=True))
+    for state in wanted:
+        if state not in there:
+            raise ValueError(f"states {text}: {path} holds the states {states.format(sorted(there))}, not {state:g}")
+    return wanted
+
+
+def outside_text(fitted: Field) -> str:
+    first, last = fitted.time_range
+    return f"extrapolated (fitted: {first:g} to {last:g})"
+
+
+def angstrom_text(error: float) -> str:
+    # A fit without atoms or with too few states has nothing to test its forecast on.
+    return f"{error:.2f} Å" if error > 0.0 else "not known"
+
+
+def plot_path(options: argparse.Namespace) -> Path | None:
+    """The picture to write, if any; ValueError where it cannot be."""
+    path = output_path(options.plot, PLOTS) if options.plot else None
+    if path and importlib.util.find_spec("matplotlib") is None:
+        raise ValueError(f"--plot needs matplotlib: {sys.executable} -m pip install matplotlib, or leave --plot out")
+    return path
+
+
+def write_table(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    text = io.StringIO(newline="")
+    out = csv.writer(text)
+    out.writerow(names)
+    out.writerows(rows)
+    write_file(path, text.getvalue().encode())
+
+
+def steps_to_next(surfaces: Sequence[Surface]) -> dict[float, float]:
+    """RMSD in Å of a state's atoms from those of the state before, superposed, by state."""
+    from ..motion.superpose import superpose
+
+    found = {}
+    for before, after in itertools.pairwise(surfaces):
+        if before.atoms is None or after.atoms is None or len(after.atoms) < 3:
+            continue
+        old, new = before.atoms.astype(np.float64), after.atoms.astype(np.float64)
+        rotation, translation = superpose(new, old)
+        found[after.state] = float(np.sqrt(((new @ rotation.T + translation - old) ** 2).sum(1).mean()))
+    return found

@@ -1,0 +1,267 @@
+"""The command line: fits, meshes and scores on files, with the functions that the plugin's backend runs.
+
+Nothing here imports torch before the arguments and the paths are known to be good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from .. import __version__
+from ..batch import cluster
+from ..fitting.config import PRESETS
+from ..runtime import memory
+from ..runtime.errors import RequestError
+from ..server.requests import RESOLUTION
+from .batch import run_batch
+from .doctor import run_doctor
+from .evaluate import AFTER, run_eval
+from .fit import run_fit
+from .io import PLOTS, CommandError, os_error_text
+from .measure import run_measure
+from .mesh import NODES, run_export, run_mesh
+from .processes import run_fit_detached, run_serve
+from .surfaces import run_surfaces
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; its exit code: 0, 1 where the work failed, 2 for bad input, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal without Å shall cost a letter, not the result.
+            stream.reconfigure(errors="replace")
+    try:
+        options = _parser().parse_args(argv)
+    except SystemExit as end:
+        return int(end.code or 0)
+    if threading.current_thread() is threading.main_thread():
+        # As schedulers end a job: leave through `finally`, so that no file and no PyMOL stays behind.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    if getattr(options, "max_memory", None) is not None:
+        memory.limit(options.max_memory)
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        return _refuse("cancelled", 130)
+    except RequestError as error:
+        return _refuse(str(error), 2 if error.code == "bad-request" else 1)
+    except ValueError as error:
+        return _refuse(str(error), 2)
+    except CommandError as error:
+        return _refuse(str(error), 1)
+    except OSError as error:
+        return _refuse(os_error_text(error), 1)
+    except (MemoryError, RuntimeError) as error:
+        # Torch says so on the CPU with a plain RuntimeError.
+        if isinstance(error, RuntimeError) and not re.search("out of memory|allocate memory", str(error)):
+            raise
+        advice = "use a coarser resolution, fewer states or --device cpu"
+        return _refuse(f"{memory.owner()} ran out of memory ({error}): {advice}", 1)
+
+
+def _refuse(text: str, code: int) -> int:
+    print(f"dsr-backend: {' '.join(text.split())}", file=sys.stderr)
+    return code
+
+
+# Arguments ------------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(
+        prog="dsr-backend",
+        description="Dynamical surfaces on files: one continuous surface from all states of a molecule.",
+        epilog="example:\n"
+        "  dsr-backend fit topology.psf trajectory.dcd --states 1-79:2 -o adk.dsr\n"
+        "  dsr-backend export adk.dsr --times 1-79:0.5 -o meshes/adk.ply\n\n"
+        "Lengths are in Å, times are state numbers from 1. The exit code is 0, 1 where the work failed,\n"
+        "2 for bad input and 130 after Ctrl-C.",
+        formatter_class=shape,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"dsr-backend {__version__}")
+    verbs = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def verb(name: str, run: Callable[[argparse.Namespace], int], text: str, example: str) -> Any:
+        made = verbs.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=f"example:\n  dsr-backend {example}",
+            formatter_class=shape,
+            allow_abbrev=False,
+        )
+        made.set_defaults(run=run)
+        return made
+
+    fit = verb(
+        "fit",
+        run_fit,
+        "fit surfaces files, or a topology and a trajectory where there is a PyMOL",
+        "fit adk.npz --states 1-79:2 -o adk.dsr\n"
+        "  dsr-backend fit a.npz b.npz c.npz -o family.dsr\n"
+        "  dsr-backend fit d.npz --family family.dsr -o d.dsr",
+    )
+    fit.add_argument(
+        "input",
+        nargs="+",
+        help="surfaces file (.npz, from dsr_surfaces), or several: trajectories to fit together, named as their files; "
+        "or a topology and its trajectory, as PyMOL reads them (.dcd .xtc .trr ...)",
+    )
+    fit.add_argument("-o", "--output", required=True, help="fit to write, ending in .dsr")
+    fit.add_argument("--states", default="all", help="states to fit: 1-150, 1-79:2, 1+5+9 or all (default)")
+    fit.add_argument(
+        "--resume", action="store_true", help="preset paper: go on with the training kept as OUTPUT.training"
+    )
+    fit.add_argument("--selection", help="PyMOL selection of a topology's atoms (default: all)")
+    fit.add_argument("--preset", help=f"{' or '.join(PRESETS)} (default: fast, or that of the --family)")
+    fit.add_argument("--family", metavar="FILE", help="fit of several trajectories whose network this one starts from")
+    fit.add_argument("--frozen", action="store_true", help="leave the network of the --family as it is")
+    fit.add_argument("--smooth", default="auto", help="width in states of the smoothing over time, or auto (default)")
+    fit.add_argument("--seed", type=int, default=0, help="seed of random numbers (default: 0)")
+    fit.add_argument("--budget", type=float, metavar="SECONDS", help="most seconds to train (default: none)")
+    fit.add_argument(
+        "--no-align",
+        dest="align",
+        action="store_false",
+        help="leave the motion of the whole molecule in the field",
+    )
+    fit.add_argument("--loop", action="store_true", help="the first state follows the last one again")
+    fit.add_argument(
+        "--times", metavar="FILE", help="text file with the time of every state, in any unit, where they are uneven"
+    )
+
+    make = verb(
+        "surfaces",
+        run_surfaces,
+        "make PyMOL's surfaces of a topology and a trajectory, where there is a PyMOL",
+        'surfaces top.pdb traj.xtc --states 1-10000:10 --selection "polymer" -o traj.npz',
+    )
+    make.add_argument(
+        "input", nargs="+", help="topology and trajectory; .xtc, .trr and .dcd are read state by state by MDAnalysis"
+    )
+    make.add_argument("-o", "--output", required=True, help="surfaces file to write, ending in .npz")
+    make.add_argument("--states", default="all", help="states: 1-150, 1-10000:10, 1+5+9 or all (default)")
+    make.add_argument("--selection", help="PyMOL selection of the topology's atoms (default: all)")
+    make.add_argument("--workers", type=int, default=0, help="processes at once (default: as many as cores, at most 8)")
+
+    many = verb(
+        "batch",
+        run_batch,
+        "fit and score the trajectories of a list, several at once, here or on a cluster",
+        "batch manifest.csv --out fits --workers 8\n\n"
+        "manifest.csv (all but name and input may be left out):\n"
+        "  name,input,trajectory,selection,states,preset,evaluate\n"
+        "  a,a.npz,,,1-99:2,fast,2-98:2\n"
+        "  b,b.pdb,b.xtc,polymer,1-1000:10,,\n\n"
+        "What is finished is not done again; what failed is listed at the end.",
+    )
+    many.add_argument("manifest", help="list of trajectories, as .csv")
+    many.add_argument("--out", required=True, metavar="DIR", help="folder for NAME.dsr and summary.csv")
+    many.add_argument("--workers", type=int, default=0, help="fits at once (default: as many as cores)")
+    many.add_argument("--cluster", choices=sorted(cluster.CLUSTERS), help="each worker a job there, by dask-jobqueue")
+    many.add_argument("--cores", type=int, default=4, help="of a job of the --cluster (default: 4)")
+    many.add_argument("--memory", default="8 GB", help="of a job of the --cluster (default: 8 GB)")
+
+    mesh = verb("mesh", run_mesh, "write the surface at one time", "mesh adk.dsr --time 12.5 -o surface.ply")
+    mesh.add_argument("fit", help="fit, as .dsr")
+    mesh.add_argument("--time", type=float, required=True, help="state number, fractions allowed")
+
+    export = verb(
+        "export",
+        run_export,
+        "write the surfaces at many times",
+        "export adk.dsr --times 1-79:0.5 -o meshes/adk.ply",
+    )
+    export.add_argument("fit", help="fit, as .dsr")
+    export.add_argument("--times", required=True, help="times: 12.5, 1-79:2, 1-10:0.25 or all")
+    export.add_argument("--fps", type=float, default=30.0, help="times per second of a .glb (default: 30)")
+
+    for one, target in (
+        (mesh, "mesh to write, as .ply, .obj, .stl, .glb or .npz"),
+        (
+            export,
+            "meshes to write; for several times, surface.ply becomes surface_0001.00.ply, ..., "
+            "and surface.glb is one file that plays them",
+        ),
+    ):
+        one.add_argument("-o", "--output", required=True, help=target)
+        one.add_argument("--level", type=float, default=0.0, help="level in Å, outwards (default: 0)")
+        nodes = one.add_mutually_exclusive_group()
+        nodes.add_argument("--resolution", type=float, help=f"Å between nodes (default: {RESOLUTION:g})")
+        nodes.add_argument(
+            "--nodes", type=int, help=f"nodes along the longest side, {NODES[0]} to {NODES[1]}, for any --resolution"
+        )
+        one.add_argument("--triangles", type=int, help="most triangles per mesh (default: no limit)")
+
+    score = verb(
+        "eval",
+        run_eval,
+        "score a fit against PyMOL's own surfaces, beside the nearest fitted state held",
+        "eval adk.dsr adk-all.npz --csv adk.csv",
+    )
+    score.add_argument("fit", help="fit, as .dsr")
+    score.add_argument("truth", help="surfaces file (.npz) with the true surfaces")
+    score.add_argument("--states", help=f"states to compare (default: the fitted range and {AFTER} states after it)")
+    score.add_argument("--csv", help="also write every row as a .csv table")
+    score.add_argument("--plot", help=f"also draw the scores over the states, as .{', .'.join(PLOTS)}")
+
+    gauge = verb(
+        "measure",
+        run_measure,
+        "measure a fitted surface over time: area, volume, speed, the share of some atoms, a pocket",
+        "measure adk.dsr --states 1-79:0.5 --csv adk.csv --plot adk.png",
+    )
+    gauge.add_argument("fit", help="fit, as .dsr")
+    gauge.add_argument("--states", help="times: 1-79, 1-10:0.25 (default: every state of the fitted range)")
+    gauge.add_argument(
+        "--selection", metavar="ATOMS", help="numbers from 1 of atoms whose share is measured, as 1-50+60"
+    )
+    gauge.add_argument("--pocket", metavar="ATOMS", help="numbers of atoms that line a pocket to be measured")
+    gauge.add_argument(
+        "--resolution", type=float, default=RESOLUTION, help=f"Å between nodes (default: {RESOLUTION:g})"
+    )
+    gauge.add_argument("--csv", help="also write every row as a .csv table")
+    gauge.add_argument("--plot", help=f"also draw it over the states, as .{', .'.join(PLOTS)}")
+
+    for one in (mesh, export, score, gauge):
+        one.add_argument("--trajectory", metavar="NAME", help="trajectory of a family")
+        one.add_argument("--towards", metavar="NAME", help="another trajectory, to go --share of the way to it")
+        one.add_argument("--share", type=float, help="0 (--trajectory) to 1 (--towards)")
+
+    doctor = verb("doctor", run_doctor, "check this installation, with remedies", "doctor --device cuda")
+    for one in (fit, many, mesh, export, score, gauge, doctor):
+        one.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
+
+    alone = verb(
+        "fit-detached",
+        run_fit_detached,
+        "fit the surfaces that dsr_fit with detach=1 has sent",
+        "fit-detached adk_dsr",
+    )
+    alone.add_argument("name", help="name of the fit, in $DSR_HOME/fits")
+
+    server = verb(
+        "serve",
+        run_serve,
+        "answer PyMOL on stdin and stdout",
+        "serve\n\nin PyMOL:\n  dsr_set backend, ssh -T gpu01 dsr-backend serve",
+    )
+    for one in (fit, alone, server):
+        one.add_argument(
+            memory.OPTION, type=memory.gigabytes, metavar="GB", help="fail rather than take more memory (Linux only)"
+        )
+    return parser

@@ -1,0 +1,135 @@
+"""dsr-backend measure."""
+
+from __future__ import annotations
+
+import argparse
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pymol_dsr.shared import states
+from pymol_dsr.shared.states import StatesError
+
+from .evaluate import mean
+from .io import (
+    angstrom_text,
+    device_text,
+    live_progress,
+    load_field,
+    output_path,
+    outside_text,
+    plot_path,
+    write_file,
+    write_table,
+)
+
+if TYPE_CHECKING:
+    from ..fields.base import Field
+
+# Measures -------------------------------------------------------------------------------------------------
+
+
+MEASURED = {
+    "area": ("area", "Å²", 0),
+    "volume": ("volume", "Å³", 0),
+    "speed": ("mean speed", "Å per state", 4),
+    "selection_area": ("area of the selection", "Å²", 0),
+    "selection_volume": ("volume of the selection", "Å³", 0),
+    "pocket_volume": ("volume of the pocket", "Å³", 0),
+}
+"""What `measure` says of a time: title, unit and digits."""
+
+
+def run_measure(options: argparse.Namespace) -> int:
+    table = output_path(options.csv, ("csv",)) if options.csv else None
+    plot = plot_path(options)
+    if options.states:
+        states.parse(options.states, fractional=True)
+    from ..results.measure import measure_surface
+
+    with live_progress() as progress:
+        fitted = load_field(options, progress)
+        first, last = fitted.time_range
+        times = states.parse(options.states or f"{int(first)}-{int(last)}", fractional=True)
+        selection, pocket = (
+            atom_mask(fitted, "selection", options.selection),
+            atom_mask(fitted, "pocket", options.pocket),
+        )
+        progress.line(device_text(options.device))
+        shown = [
+            key
+            for key in MEASURED
+            if (selection is not None or not key.startswith("selection"))
+            and (pocket is not None or not key.startswith("pocket"))
+        ]
+        print("  ".join([f"{'state':>8}", *map(column_heading, shown)]), flush=True)
+        found = []
+        for at in times:
+            one = measure_surface(fitted, at, selection=selection, pocket=pocket, resolution=options.resolution)
+            found.append(one)
+            cells = [f"{getattr(one, key):>{len(column_heading(key))}.{MEASURED[key][2]}f}" for key in shown]
+            print("  ".join([f"{at:>8g}", *cells]), flush=True)
+    print()
+    for key in shown:
+        print(f"{column_heading(key)}: {mean([getattr(one, key) for one in found], MEASURED[key][2])}")
+    if errors := [one.expected_error for one in found if one.extrapolated]:
+        progress.line(
+            f"dsr-backend: {len(errors)} times are {outside_text(fitted)}, "
+            f"expected error up to {angstrom_text(max(errors))}"
+        )
+    if table:
+        names = [*shown, "extrapolated", "expected_error"]
+        rows = [(f"{one.time:.17g}", *(getattr(one, key) for key in names)) for one in found]
+        write_table(table, ["state", *names], rows)
+    if plot:
+        curves = {column_heading(key): [getattr(one, key) for one in found] for key in shown}
+        draw_curves([one.time for one in found], curves, fitted.time_range, plot)
+    return 0
+
+
+def column_heading(key: str) -> str:
+    title, unit, _ = MEASURED[key]
+    return f"{title} ({unit})"
+
+
+def atom_mask(fitted: Field, key: str, text: str | None) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+    """Atoms bool[A] by their numbers from 1; ValueError where the fit has not so many."""
+    if not text:
+        return None
+    if fitted.motion.atoms is None:
+        raise ValueError(f"--{key} {text}: this fit has no atoms")
+    mask = np.zeros(fitted.motion.atoms.shape[1], bool)
+    try:
+        numbers = np.array(states.parse(text, most=len(mask)), int)
+    except StatesError as error:
+        raise ValueError(f"--{key}: atoms are written like states ({error})") from error
+    if numbers.max() > len(mask):
+        raise ValueError(f"--{key} {text}: the fit has {len(mask)} atoms, and {numbers.max()} is past the end")
+    mask[numbers - 1] = True
+    return mask
+
+
+def draw_curves(
+    times: Sequence[float], curves: dict[str, list[float]], trained: tuple[float, float], path: Path
+) -> None:
+    """Curves over the states, by their titles, one below another, the fitted range shaded."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(len(curves), sharex=True, figsize=(8.0, 1.9 * len(curves)), layout="constrained")
+    for (title, values), axis, number in zip(curves.items(), axes, range(len(curves)), strict=True):
+        axis.axvspan(*trained, color="0.93", lw=0)
+        axis.plot(times, values, ".-", color=f"C{number}", markersize=4, linewidth=1.4)
+        axis.set_title(title, fontsize="medium", loc="left")
+        axis.grid(alpha=0.3)
+        axis.margins(x=0.01)
+    axes[-1].set_xlabel("state (the fitted range is shaded)")
+    data = io.BytesIO()
+    figure.savefig(data, format=path.suffix.lower().removeprefix("."), dpi=150)
+    pyplot.close(figure)
+    write_file(path, data.getvalue())

@@ -1,0 +1,24 @@
+"""dsr-backend serve and fit-detached."""
+
+from __future__ import annotations
+
+import argparse
+
+from pymol_dsr.shared.names import RULE, is_name
+
+from ..runtime.folders import fits_folder
+
+
+def run_fit_detached(options: argparse.Namespace) -> int:
+    from ..server import detached_runner
+
+    if not is_name(options.name):
+        raise ValueError(f"a fit can't be named {options.name[:100]!r}: {RULE}")
+    return detached_runner.run_detached(fits_folder(), options.name)
+
+
+def run_serve(options: argparse.Namespace) -> int:
+    from ..server.server import serve
+    from ..server.stdio import claim_streams
+
+    serve(*claim_streams())

@@ -1,0 +1,36 @@
+"""dsr-backend surfaces."""
+
+from __future__ import annotations
+
+import argparse
+
+from pymol_dsr.shared import states
+
+from ..surfaces import from_pymol
+from .io import input_path, live_progress, output_path, reading
+
+# Surfaces -------------------------------------------------------------------------------------------------
+
+
+def run_surfaces(options: argparse.Namespace) -> int:
+    target = output_path(options.output, ("npz",))
+    paths = [input_path(text) for text in options.input]
+    if len(paths) > 2:
+        raise ValueError(f"{options.input[2]}: a topology takes one trajectory")
+    if paths[0].suffix.lower() == ".npz":
+        raise ValueError(f"{options.input[0]} is a surfaces file already")
+    if options.workers < 0:
+        raise ValueError(f"--workers {options.workers}: it must be at least 1")
+    if options.states.strip().lower() != "all":
+        states.parse(options.states, fractional=False)
+    python = from_pymol.pymol_python()
+    with live_progress() as progress:
+        from_pymol.make_surfaces(
+            python, paths, target.absolute(), options.states, options.selection, options.workers, progress.say
+        )
+    from ..surfaces.surfaces_file import SurfaceFile
+
+    with reading(options.output):
+        made = SurfaceFile(target)
+    print(f"{options.output}: states {states.format(made.states)}, {target.stat().st_size / 1e6:.1f} MB")
+    return 0

@@ -1,0 +1,1 @@
+"""The fit of preset fast, part by part."""

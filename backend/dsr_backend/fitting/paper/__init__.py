@@ -1,0 +1,1 @@
+"""The fit of preset paper, part by part."""

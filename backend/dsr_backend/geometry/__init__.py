@@ -1,0 +1,1 @@
+"""Lattices, nearest points, signed distances, marching cubes and metrics."""

@@ -1,0 +1,1 @@
+"""The motion of the atoms: poses, warps, weights over time, forecasts."""

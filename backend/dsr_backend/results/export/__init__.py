@@ -1,0 +1,1 @@
+"""Mesh files: PLY, OBJ, STL, GLB and NPZ."""

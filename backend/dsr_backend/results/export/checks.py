@@ -1,0 +1,88 @@
+"""Checks and colours of a mesh before it is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FORMATS = ("ply", "obj", "stl", "glb", "npz")
+
+
+_RIGID_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class CheckedMesh:
+    """A checked mesh, moved to where it belongs. colors are sRGB."""
+
+    points: NDArray[np.float64]
+    normals: NDArray[np.float64]
+    faces: NDArray[np.int32]
+    colors: NDArray[np.uint8] | None
+
+
+def unit_normals(normals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Normals of length 1, as glTF wants all of them; +z for one without a direction."""
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.where(length > 0, normals / np.where(length > 0, length, 1.0), (0.0, 0.0, 1.0))
+
+
+def checked_mesh(
+    points: ArrayLike, normals: ArrayLike, faces: ArrayLike, colors: ArrayLike | None, matrix: ArrayLike | None
+) -> CheckedMesh:
+    points, normals = check_vectors("points", points), check_vectors("normals", normals)
+    faces = check_faces(faces, len(points))
+    if len(normals) != len(points):
+        raise ValueError(f"a mesh needs one normal per point, got {len(normals)} for {len(points)} points")
+    channels = None if colors is None else check_colors(colors, len(points))
+    if matrix is not None:
+        rotation, shift = rigid_parts(matrix)
+        points, normals = points @ rotation.T + shift, normals @ rotation.T
+    return CheckedMesh(points, normals, faces, channels)
+
+
+def check_vectors(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] != 3:
+        raise ValueError(f"{name} must have shape [N, 3], got {list(array.shape)}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite; row {int(np.argmin(np.isfinite(array).all(axis=1)))} is not")
+    return array
+
+
+def check_faces(values: ArrayLike, point_count: int) -> NDArray[np.int32]:
+    array = np.asarray(values)
+    if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "iu":
+        raise ValueError(f"faces must be integers of shape [M, 3], got {array.dtype} {list(array.shape)}")
+    if array.size and (array.min() < 0 or array.max() >= point_count):
+        raise ValueError(f"faces must index {point_count} points, got indices {array.min()} to {array.max()}")
+    return array.astype(np.int32)
+
+
+def check_colors(values: ArrayLike, point_count: int) -> NDArray[np.uint8]:
+    array = check_vectors("colors", values)
+    if len(array) != point_count:
+        raise ValueError(f"a mesh needs one colour per point, got {len(array)} for {point_count} points")
+    if array.size and (array.min() < 0 or array.max() > 1):
+        raise ValueError(f"colors must lie from 0 to 1, got {array.min():g} to {array.max():g}")
+    channels: NDArray[np.uint8] = np.rint(array * 255).astype(np.uint8)
+    return channels
+
+
+def rigid_parts(matrix: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rotation [3,3] and shift [3] of a rigid motion [4,4]."""
+    array = np.asarray(matrix, dtype=np.float64)
+    if array.shape != (4, 4):
+        raise ValueError(f"matrix must have shape [4, 4], got {list(array.shape)}")
+    rotation = array[:3, :3]
+    rigid = (
+        np.isfinite(array).all()
+        and np.allclose(array[3], (0, 0, 0, 1), atol=_RIGID_TOLERANCE)
+        and np.allclose(rotation @ rotation.T, np.eye(3), atol=_RIGID_TOLERANCE)
+        and np.linalg.det(rotation) > 0
+    )
+    if not rigid:
+        raise ValueError(f"matrix must be a rotation and a shift with last row 0 0 0 1, got {array.tolist()}")
+    return rotation, array[:3, 3]

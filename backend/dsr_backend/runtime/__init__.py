@@ -1,0 +1,1 @@
+"""Device, ranks, threads, memory, errors and folders."""

@@ -1,0 +1,1 @@
+"""The backend process behind a PyMOL: server, worker lane, detached fits."""

@@ -1,0 +1,116 @@
+"""The process of a detached fit."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pymol_dsr.shared.frames import Arrays
+
+from ..runtime.errors import Cancelled, RequestError
+from .detached_registry import ASKED, BEAT, ENDED, LOG, MOST_LOG, STATUS, STOP, SUFFIX, first, read_status, write_json
+
+
+def run_detached(fits: Path, name: str) -> int:
+    """Fit from the surfaces that were set aside: the whole life of the process. Its exit code.
+
+    Raises ValueError where nothing was asked for under this name.
+    """
+    from .job import Job
+    from .worker import Worker
+
+    folder = fits / (name + SUFFIX)
+    try:
+        asked = json.loads((folder / ASKED).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} says nothing of a fit to make ({error}); dsr_fit with detach=1 does") from error
+    worker = Worker()
+    with _Record(folder) as record:
+        try:
+            for method, params in (("open", {**asked, "resume": True}), ("fit", {"fit": name})):
+                job = Job(0, method, params, {}, record)
+                record.job = job
+                if record.stopped:
+                    raise Cancelled(f"{name} was stopped before it began to {method}")
+                worker.methods[method](job)
+        except Cancelled:
+            record.end("cancelled", "it was stopped")
+            return 1
+        except Exception as error:
+            lines = str(error).strip().splitlines()
+            record.end("failed", lines[0] if isinstance(error, RequestError) and lines else f"{error!r}"[:1000])
+            raise
+        record.end("ready", "")
+    return 0
+
+
+class _Record:
+    """What the process says of itself, written once a second, and where it hears that it shall end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.job: Any = None
+        self.stopped = False
+        self._folder = folder
+        self._status = first(os.getpid())
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="dsr-status", daemon=True)
+
+    def __enter__(self) -> _Record:
+        before = read_status(self._folder)
+        if before is not None and before["phase"] in ENDED:
+            (self._folder / STOP).unlink(missing_ok=True)
+        # A scheduler or an administrator ends it like a user does.
+        signal.signal(signal.SIGTERM, lambda number, frame: self._cancel())
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def send_event(self, name: str, params: dict[str, Any], arrays: Arrays | None = None) -> None:
+        """As of the server: progress into the status, lines into the log."""
+        if name == "progress":
+            wanted = ("phase", "fraction", "step", "steps", "loss", "seconds_left", "device")
+            self._status = {**self._status, **{key: params[key] for key in wanted if key in params}}
+        elif name == "log":
+            print(params["text"], file=sys.stderr, flush=True)
+
+    def end(self, phase: str, message: str) -> None:
+        """Write the last status."""
+        self._over.set()
+        self._thread.join()
+        fraction = 1.0 if phase == "ready" else self._status["fraction"]
+        self._status = {**self._status, "phase": phase, "fraction": fraction, "message": message}
+        self._say()
+
+    def _cancel(self) -> None:
+        self.stopped = True
+        if self.job is not None:
+            self.job.cancel()
+
+    def _beat(self) -> None:
+        while not self._over.is_set():
+            # A full disk costs the status, not the fit.
+            with contextlib.suppress(OSError):
+                self._say()
+                if (self._folder / STOP).exists():
+                    self._cancel()
+                if (self._folder / LOG).stat().st_size > MOST_LOG:
+                    os.truncate(self._folder / LOG, 0)
+            self._over.wait(BEAT)
+
+    def _say(self) -> None:
+        from .replies import plain
+
+        write_json(self._folder / STATUS, plain({**self._status, "updated": time.time()}))

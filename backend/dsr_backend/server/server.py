@@ -1,0 +1,280 @@
+"""The server on stdin and stdout: a control lane that always answers, a worker lane that takes jobs in turn.
+
+The reading thread answers control requests itself. A job has the worker lane and the main thread for itself, but those
+that change nothing (meshes of a movie) run a few at a time, in threads of their own. Every request gets exactly one
+reply, those that are cancelled while they wait or run too.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import io
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn
+
+from pymol_dsr.shared.frames import PROTOCOL, VERSION, Arrays, Header, ProtocolError, encode, read_frame
+
+from ..runtime.errors import RequestError
+from .job import Job, Lane
+from .replies import classify, error_line, plain
+
+EXIT_SECONDS = 9.0  # after the plugin is gone; then the process ends whatever it does
+
+
+class Server:
+    def __init__(self, requests: io.BufferedReader, replies: io.BufferedWriter, lane: Lane) -> None:
+        self._requests = requests
+        self._replies = replies
+        self._lane = lane
+        self._changed = threading.Condition()
+        self._waiting: deque[Job] = deque()
+        self._running: list[Job] = []
+        self._stopping = False
+        self._exit_code = 0
+        self._greeted = threading.Event()
+        self._writing = threading.Lock()
+        self._broken = False
+        self._packed = False
+
+    def run(self) -> int:
+        """Serve until shutdown or the end of stdin; returns the exit code."""
+        threading.Thread(target=self._read, name="dsr-reader", daemon=True).start()
+        # Loading torch's libraries holds the interpreter lock for a second: hello is answered before that.
+        self._greeted.wait()
+        if not self._stopping:
+            self._prepare()
+        at_once = self._lane.at_once
+        with ThreadPoolExecutor(at_once, "dsr-job", self._lane.enter) as threads:
+            while (job := self._next(at_once)) is not None:
+                if job.method in self._lane.together:
+                    threads.submit(self._work, job)
+                else:
+                    self._work(job)
+        return self._exit_code
+
+    def stop(self, exit_code: int = 0) -> None:
+        """Cancel everything.
+
+        The process ends when the running job has, or after `EXIT_SECONDS` in any case.
+        """
+        with self._changed:
+            if self._stopping:
+                return
+            self._stopping = True
+            self._exit_code = exit_code
+            waiting = list(self._waiting)
+            self._waiting.clear()
+            for job in self._running:
+                job.cancel()
+            # A thread in C, which needs no interpreter lock to end a process that is stuck in native code.
+            faulthandler.dump_traceback_later(EXIT_SECONDS, exit=True)
+            self._changed.notify_all()
+        self._greeted.set()
+        for job in waiting:
+            self._send_error(job.id, "cancelled", "the backend is stopping")
+
+    def _stop_without_plugin(self, exit_code: int) -> None:
+        # Nobody reads stderr any more: a print would raise BrokenPipeError in the middle of a checkpoint.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        os.close(null)
+        self.stop(exit_code)
+
+    # The worker lane
+
+    def _prepare(self) -> None:
+        try:
+            self.send_event("device", self._lane.prepare())
+        except Exception as exc:
+            traceback.print_exc()
+            self.send_event("log", {"text": f"the backend can't compute: {error_line(exc)}; see dsr_doctor"})
+
+    def _next(self, at_once: int) -> Job | None:
+        with self._changed:
+            while not self._stopping and not self._may_begin(at_once):
+                self._changed.wait()
+            if self._stopping:
+                return None
+            job = self._waiting.popleft()
+            self._running.append(job)
+            return job
+
+    def _may_begin(self, at_once: int) -> bool:
+        """Whether the first of those that wait may."""
+        if not self._waiting or not self._running:
+            return bool(self._waiting)
+        methods = [job.method for job in (self._waiting[0], *self._running)]
+        return len(self._running) < at_once and all(method in self._lane.together for method in methods)
+
+    def _work(self, job: Job) -> None:
+        result: dict[str, Any] = {}
+        arrays: Arrays = {}
+        failure: tuple[str, str] | None = None
+        try:
+            result, arrays = self._lane.methods[job.method](job)
+        except (Exception, SystemExit) as exc:
+            failure = classify(exc)
+            if failure[0] in ("internal", "out-of-memory") or exc.__cause__ is not None:
+                traceback.print_exc()
+        if failure is not None:
+            # Only now: within the handler above, the exception held the frames and their tensors.
+            self._lane.release()
+        with self._changed:
+            self._running.remove(job)
+            self._changed.notify_all()
+        if job.cancelled():
+            # The plugin was told so; one answer holds.
+            self._send_error(job.id, "cancelled", f"{job.method} was cancelled")
+        elif failure is not None:
+            self._send_error(job.id, *failure)
+        else:
+            self._send_reply(job.id, result, arrays)
+
+    # The control lane, in the reading thread
+
+    def _read(self) -> None:
+        exit_code = 0
+        try:
+            while (frame := read_frame(self._requests)) is not None:
+                header, arrays = frame
+                self._take(header, arrays)
+        except (ProtocolError, MemoryError, OSError) as exc:
+            print(f"dsr-backend: closing the connection: {error_line(exc)}", file=sys.stderr, flush=True)
+            exit_code = 2
+        except Exception:
+            traceback.print_exc()
+            exit_code = 3
+        self._stop_without_plugin(exit_code)
+
+    def _take(self, header: Header, arrays: Arrays) -> None:
+        if header["kind"] != "request":
+            raise ProtocolError(f"the plugin sent a frame of kind {header['kind']!r}, but it only asks")
+        number, method, params = header["id"], header["method"], header["params"]
+        if method in self._lane.methods:
+            job = Job(number, method, params, arrays, self)
+            with self._changed:
+                if any(other.id == number for other in (*self._running, *self._waiting)):
+                    raise ProtocolError(f"request {number} ({method!r}) has the id of a request not answered yet")
+                stopping = self._stopping
+                if not stopping:
+                    self._waiting.append(job)
+                    self._changed.notify_all()
+            self._greeted.set()
+            if stopping:
+                self._send_error(number, "cancelled", "the backend is stopping")
+        elif method == "hello":
+            self._hello(number, params)
+            self._greeted.set()
+        elif method == "ping":
+            self._send_reply(number, {})
+        elif method == "status":
+            busy_with = next((job.method for job in tuple(self._running)), None)
+            self._send_reply(number, {"busy": busy_with, "fits": self._lane.status()})
+        elif method == "detached":
+            self._send_reply(number, {"fits": self._lane.detached()})
+        elif method == "stop":
+            try:
+                self._send_reply(number, {"stopped": self._lane.stop(params.get("fit"))})
+            except RequestError as exc:
+                self._send_error(number, exc.code, str(exc))
+        elif method == "interrupted":
+            self._send_reply(number, {"fits": self._lane.interrupted()})
+        elif method == "cancel":
+            self._send_reply(number, {"cancelled": self._cancel(params.get("target"))})
+        elif method == "shutdown":
+            self._send_reply(number, {})
+            self.stop()
+        else:
+            control = ("hello", "ping", "status", "detached", "stop", "interrupted", "cancel", "shutdown")
+            known = [*control, *self._lane.methods]
+            self._send_error(number, "bad-request", f"unknown method {method[:80]!r}; known: {', '.join(known)}")
+
+    def _hello(self, number: int, params: dict[str, Any]) -> None:
+        theirs, version = params.get("protocol"), params.get("version")
+        if theirs != PROTOCOL:
+            older = isinstance(theirs, int) and theirs < PROTOCOL
+            self._send_error(
+                number,
+                "version",
+                f"the plugin speaks protocol {theirs} (version {version}) and "
+                f"this backend protocol {PROTOCOL} (version {VERSION}): "
+                f"upgrade the {'plugin' if older else 'backend'}",
+            )
+            return
+        python = ".".join(map(str, sys.version_info[:3]))
+        self._packed = params.get("packed") is True
+        about = {"protocol": PROTOCOL, "version": VERSION, "python": python, "pid": os.getpid(), "packed": True}
+        self._send_reply(number, about)
+
+    def _cancel(self, target: Any) -> bool:
+        with self._changed:
+            running = next((job for job in self._running if job.id == target), None)
+            if running is not None:
+                # Its own reply comes from its own thread, when it has stopped.
+                running.cancel()
+                return True
+            job = next((job for job in self._waiting if job.id == target), None)
+            if job is None:
+                return False
+            self._waiting.remove(job)
+        self._send_error(job.id, "cancelled", f"{job.method} was cancelled before it began")
+        return True
+
+    # Writing, from all threads
+
+    def send_event(self, name: str, params: dict[str, Any], arrays: Arrays | None = None) -> None:
+        self._send({"kind": "event", "event": name, "params": plain(params)}, arrays)
+
+    def _send_reply(self, number: int, result: dict[str, Any], arrays: Arrays | None = None) -> None:
+        header = {"kind": "reply", "id": number, "result": plain(result)}
+        try:
+            self._send(header, arrays)
+        except ProtocolError as exc:
+            self._send_error(number, "bad-request", f"the answer can't be sent: {exc}")
+
+    def _send_error(self, number: int, code: str, message: str) -> None:
+        self._send({"kind": "error", "id": number, "code": code, "message": message[:4000]})
+
+    def _send(self, header: Header, arrays: Arrays | None = None) -> None:
+        frame = encode(header, arrays, self._packed)
+        with self._writing:
+            if self._broken:
+                return
+            try:
+                for buffer in frame:
+                    self._replies.write(buffer)
+                self._replies.flush()
+            except OSError:
+                self._broken = True
+        if self._broken:
+            self._stop_without_plugin(0)
+
+
+def serve(requests: io.BufferedReader, replies: io.BufferedWriter, lane: Lane | None = None) -> NoReturn:
+    """Serve on the streams of `__main__.claim_streams()` and end the process.
+
+    `lane` replaces the worker, for tests.
+    """
+    if lane is None:
+        from .worker import Worker
+
+        lane = Worker()
+    server = Server(requests, replies, lane)
+
+    def on_signal(number: int, frame: object) -> None:
+        # A new thread, since the interrupted one may hold the locks that stop() takes.
+        threading.Thread(target=server.stop, args=(128 + number,), daemon=True).start()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    code = server.run()
+    sys.stderr.flush()
+    # Not sys.exit(): the reading thread sits in a read, and joining native threads can hang.
+    os._exit(code)

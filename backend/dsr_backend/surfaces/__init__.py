@@ -1,0 +1,1 @@
+"""Surfaces of states: checked, in files, staged for a fit, made by PyMOL."""

@@ -1,0 +1,79 @@
+"""PyMOL's surfaces of a trajectory, made by the plugin in a process that has PyMOL."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..runtime.errors import RequestError
+
+SAYS = "pymol_dsr: "
+
+
+def pymol_python() -> str:
+    """A Python that has PyMOL: this one, else `$DSR_PYMOL_PYTHON`. Raises ValueError where there is none."""
+    if all(importlib.util.find_spec(name) for name in ("pymol", "pymol_dsr")):
+        return sys.executable
+    named = os.environ.get("DSR_PYMOL_PYTHON", "")
+    if not named:
+        raise ValueError(
+            "a topology needs PyMOL for its surfaces, and this Python has none: set DSR_PYMOL_PYTHON to a "
+            "Python with PyMOL and pymol-dsr, or make a surfaces file with dsr_surfaces in PyMOL"
+        )
+    return os.path.expanduser(named)
+
+
+def make_surfaces(
+    python: str,
+    paths: Sequence[Path],
+    target: str | os.PathLike[str],
+    states: str = "all",
+    selection: str | None = None,
+    workers: int = 0,
+    say: Callable[[str, bool], None] = lambda text, stays: None,
+) -> None:
+    """Write the surfaces file `target` of a topology and a trajectory, `paths`, by `python` from `pymol_python`.
+
+    selection: of PyMOL; workers: processes at once (0: as many as cores, at most 8); say: gets progress, and warnings,
+    which stay. Raises ValueError for what PyMOL can't make surfaces of, RequestError where it fails.
+    """
+    command = [python, "-m", "pymol_dsr", f"--out={target}", f"--states={states}", f"--workers={workers}"]
+    if selection:
+        command.append(f"--selection={selection}")
+    command += ["--", *map(str, paths)]
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except OSError as error:
+        raise RequestError("internal", f"{python} can't be started for the surfaces: {error.strerror}") from error
+    last = ""
+    with process:
+        try:
+            assert process.stdout is not None
+            for line in filter(None, map(str.strip, process.stdout)):
+                last, text = line, line.removeprefix(SAYS)
+                if text.startswith("surfaces "):
+                    say(text, False)
+                elif text.startswith("warning: "):
+                    say(f"dsr-backend: {text}", True)
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode == 1 and last.startswith(SAYS):
+        raise ValueError(last.removeprefix(SAYS))
+    if process.returncode:
+        raise RequestError(
+            "internal",
+            f"{python} made no surfaces (exit code {process.returncode}): {last}; it needs PyMOL and pymol-dsr",
+        )

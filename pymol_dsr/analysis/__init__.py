@@ -1,0 +1,1 @@
+"""Evaluation against PyMOL's surfaces, measures over time, their plots."""

@@ -1,0 +1,1 @@
+"""The backend process: start it, talk to it, check its replies."""

@@ -1,0 +1,362 @@
+"""One connection to a backend process: requests out, replies and events in.
+
+Three threads serve a connection, so that no caller ever reads or writes the pipes itself: an interrupted
+caller can't leave half a frame behind, and a busy child can't block the window. Callers only wait, in slices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from ..shared import text
+from ..shared.frames import PROTOCOL, VERSION, Arrays, Header, ProtocolError, TruncatedError, encode, read_frame
+from ..shared.text import AnswerError
+from . import reply_checks
+from .process import BackendError, Process, is_local
+
+OnEvent = Callable[[str, dict[str, Any], Arrays], None]
+AtomCount = Callable[[dict[str, Any]], "int | None"]
+Waiting = Callable[[str], None]
+
+_SLICE = 0.2  # seconds between looks at signals while waiting (Windows interrupts no lock)
+_QUEUED_FRAMES = 8  # frames waiting to be written before submit() waits
+
+
+class Call:
+    """A request that was sent; its one reply arrives later."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        number: int,
+        method: str,
+        params: dict[str, Any] | None = None,
+        arrays: Arrays | None = None,
+    ) -> None:
+        self.id = number
+        self.method = method
+        self.params = params or {}
+        self.sent = {name: array.shape for name, array in (arrays or {}).items()}
+        """Shapes of the arrays that go with it."""
+        self.backend = backend
+        self._event = threading.Event()
+        self._answer: tuple[dict[str, Any], Arrays] = ({}, {})
+        self._failure: tuple[str, str] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the reply is there, so that result() returns or raises at once."""
+        return self._event.is_set()
+
+    def result(self, timeout: float | None = None) -> tuple[dict[str, Any], Arrays]:
+        """Wait for the reply: (result, arrays by name). Raises BackendError; Ctrl-C interrupts the wait only.
+
+        With code `timeout` the request still runs, and result() may be called again.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._event.wait(_SLICE if deadline is None else min(_SLICE, max(0.0, deadline - time.monotonic()))):
+            if deadline is not None and time.monotonic() >= deadline:
+                raise BackendError(
+                    "timeout",
+                    f"no answer to {self.method!r} within {timeout:g} s: it still runs; wait again or cancel",
+                )
+        if self._failure is not None:
+            raise BackendError(*self._failure)
+        return self._answer
+
+    def cancel(self) -> None:
+        """Ask the backend to stop this request; it is then answered with code `cancelled`. Does not wait."""
+        if self.done:
+            return
+        try:
+            self.backend.cancel(self.id)
+        except BackendError:
+            if not self.done:
+                raise
+
+    def _succeed(self, result: dict[str, Any], arrays: Arrays) -> None:
+        self._answer = (result, arrays)
+        self._event.set()
+
+    def _fail(self, code: str, message: str) -> None:
+        self._failure = (code, message)
+        self._event.set()
+
+
+class Backend:
+    """A backend process and the connection to it, from start() to close(); it is not started a second time.
+
+    `on_event(name, params, arrays)` is called for each event, in the reading thread: it must return soon and wait for
+    no call. `atom_count(params)` says how many atoms were fitted of what a request is about, or None, for its answer to
+    be held against.
+    """
+
+    def __init__(
+        self, command: list[str], on_event: OnEvent | None = None, atom_count: AtomCount = lambda params: None
+    ) -> None:
+        self.command = list(command)
+        self.info: dict[str, Any] = {}
+        """The backend's answer to hello: protocol, version, python, pid."""
+        self.device: dict[str, Any] | None = None
+        """The `device` event's params, or None until torch is imported there."""
+        self._on_event = on_event
+        self._atom_count = atom_count
+        self._process: Process | None = None
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._pending: dict[int, Call] = {}
+        self._ended: tuple[str, str] | None = None
+        self._closing = False
+        self._packs = False
+        self._outbox: queue.Queue[list[memoryview] | None] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, name="dsr-reader", daemon=True)
+        self._writer = threading.Thread(target=self._write, name="dsr-writer", daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests can be sent."""
+        return self._process is not None and self._ended is None and not self._closing
+
+    def start(self, timeout: float = 20.0, waiting: Waiting = lambda said: None) -> dict[str, Any]:
+        """Start the process and exchange hello within `timeout` seconds; returns the backend's answer.
+
+        `waiting(last words on stderr)` is called while there is no answer, several times a second; what it raises ends
+        the start.
+        """
+        if self._process is not None:
+            raise BackendError("bad-request", "this backend was started before: make a new Backend")
+        self._process = Process(self.command)
+        try:
+            self._reader.start()
+            self._writer.start()
+            packs = not is_local(self.command)
+            hello = self.submit("hello", {"protocol": PROTOCOL, "version": VERSION, "packed": packs})
+            try:
+                self.info = self._greeting(hello, timeout, waiting)
+            except BackendError as exc:
+                if exc.code != "timeout":
+                    raise
+                tail = self._process.stderr_tail()
+                said = f"its last words: {tail[-1]!r}" if tail else "it wrote nothing to stderr"
+                raise BackendError(
+                    "timeout",
+                    f"the backend `{self._process.shown}` did not greet within {timeout:g} s; {said}; "
+                    "wait longer (`dsr_set wait, 3600`), or run the command in a terminal to see what it waits for "
+                    "(a password, a queue)",
+                ) from exc
+            theirs = self.info.get("protocol")
+            if theirs != PROTOCOL:
+                older = isinstance(theirs, int) and theirs < PROTOCOL
+                raise BackendError(
+                    "version",
+                    f"the backend speaks protocol {theirs!r} (version {str(self.info.get('version'))[:80]}) and "
+                    f"this plugin protocol {PROTOCOL} (version {VERSION}): "
+                    f"upgrade the {'backend' if older else 'plugin'}",
+                )
+            self._packs = packs and self.info.get("packed") is True
+        except BaseException:  # Ctrl-C too: no half-started process stays behind
+            self.close(grace=0.0)
+            raise
+        return self.info
+
+    def _greeting(self, hello: Call, timeout: float, waiting: Waiting) -> dict[str, Any]:
+        """The answer to hello. Raises BackendError and what `waiting` raises."""
+        assert self._process is not None
+        end = time.monotonic() + timeout
+        while not hello.done and time.monotonic() < end:
+            with contextlib.suppress(BackendError):
+                hello.result(min(_SLICE, max(0.0, end - time.monotonic())))
+            if not hello.done:
+                tail = self._process.stderr_tail()
+                waiting(tail[-1] if tail else "")
+        return hello.result(0.0 if not hello.done else None)[0]
+
+    def submit(self, method: str, params: dict[str, Any] | None = None, arrays: Arrays | None = None) -> Call:
+        """Send a request without waiting for its reply.
+
+        The arrays must stay unchanged until it is answered.
+        """
+        call = Call(self, next(self._numbers), method, params, arrays)
+        try:
+            header = {"kind": "request", "id": call.id, "method": method, "params": params or {}}
+            frame = encode(header, arrays, self._packs)
+        except ProtocolError as exc:
+            raise BackendError("bad-request", f"{method!r} can't be sent: {exc}") from exc
+        while arrays and self.alive and self._outbox.qsize() >= _QUEUED_FRAMES:
+            time.sleep(0.01)
+        with self._lock:
+            if self._ended is not None:
+                raise BackendError(*self._ended)
+            if self._process is None or self._closing:
+                raise BackendError("lost", "the backend is not running: start it first")
+            self._pending[call.id] = call
+            self._outbox.put(frame)
+        return call
+
+    def call(
+        self,
+        method: str,
+        params: dict[str, Any] | None = None,
+        arrays: Arrays | None = None,
+        timeout: float | None = None,
+    ) -> tuple[dict[str, Any], Arrays]:
+        """Send a request and wait for its reply: (result, arrays by name)."""
+        return self.submit(method, params, arrays).result(timeout)
+
+    def cancel(self, call_id: int) -> Call:
+        """Ask for the end of a request; returns the call of the `cancel` request itself. Does not wait."""
+        return self.submit("cancel", {"target": call_id})
+
+    def close(self, grace: float = 10.0) -> None:
+        """End the backend, waiting up to `grace` seconds for its checkpoint, and a few more to kill it."""
+        process = self._process
+        if process is None:
+            return
+        with self._lock:
+            self._closing = True
+        process.stop(self._ask, self._hang_up, grace)
+        self._hang_up()
+        self._end("lost", "the backend was closed")
+        for thread in (self._reader, self._writer):
+            if thread.is_alive():
+                thread.join(1.0)
+
+    def why_ended(self, seconds: float) -> BackendError:
+        """Why it ended, after waiting so long for it."""
+        end = time.monotonic() + seconds
+        while self._ended is None and time.monotonic() < end:
+            time.sleep(_SLICE)
+        return BackendError(*(self._ended or ("lost", "the backend stopped what was asked of it, but still runs")))
+
+    def _ask(self) -> None:
+        with self._lock:
+            call = Call(self, next(self._numbers), "shutdown")
+            self._pending[call.id] = call
+        self._outbox.put(encode({"kind": "request", "id": call.id, "method": "shutdown", "params": {}}))
+
+    def _hang_up(self) -> None:
+        # Only the writing thread closes stdin: closing it here would wait for a write that is stuck.
+        self._outbox.put(None)
+
+    def _end(self, code: str, message: str) -> None:
+        with self._lock:
+            if self._ended is not None:
+                return
+            self._ended = (code, message)
+            pending = list(self._pending.values())
+            self._pending.clear()
+        for call in pending:
+            call._fail(code, message)
+
+    def _lost(self, detail: str = "") -> None:
+        process = self._process
+        assert process is not None
+        if self._closing:
+            # close() says so when the process is gone.
+            return
+        process.wait(1.0)
+        code, remedy = ("lost", "start it again") if self.info else ("launch", process.remedy())
+        self._end(code, f"the backend `{process.shown}` {process.describe_end()}{detail}; {remedy}")
+        process.stop(lambda: None, self._hang_up, 0.0)
+
+    def _write(self) -> None:
+        assert self._process is not None
+        stream = self._process.stdin
+        try:
+            while True:
+                try:
+                    frame = self._outbox.get(timeout=0.5)
+                except queue.Empty:
+                    # The end of its output may never come: children of the backend can hold it open.
+                    if not self._process.running:
+                        self._reader.join(0.5)
+                        self._lost()
+                        return
+                    continue
+                if frame is None:
+                    return
+                for buffer in frame:
+                    stream.write(buffer)
+                stream.flush()
+        except OSError as exc:
+            self._lost(f" (writing to it failed: {exc.strerror})")
+        finally:
+            with contextlib.suppress(OSError):
+                stream.close()
+
+    def _read(self) -> None:
+        assert self._process is not None
+        stream = self._process.stdout
+        assert isinstance(stream, io.BufferedReader)
+        try:
+            frame = read_frame(stream, first=True)
+            while frame is not None:
+                self._take(*frame)
+                frame = read_frame(stream)
+            self._lost()
+        except TruncatedError as exc:
+            self._lost(f" ({exc})")
+        except ProtocolError as exc:
+            self._abandon("protocol", f"the backend `{self._process.shown}` broke the protocol: {exc}")
+        except MemoryError:
+            self._abandon("out-of-memory", "PyMOL has no memory left for the backend's answer: ask for coarser data")
+        except Exception as exc:
+            # A reader that died in silence would leave every call waiting.
+            traceback.print_exc()
+            self._abandon("internal", f"reading the backend's answer failed ({type(exc).__name__}: {exc})")
+        finally:
+            stream.close()
+
+    def _abandon(self, code: str, message: str) -> None:
+        assert self._process is not None
+        self._end(code, message)
+        self._process.stop(lambda: None, self._hang_up, 0.0)
+
+    def _take(self, header: Header, arrays: Arrays) -> None:
+        kind = header["kind"]
+        if kind == "event":
+            try:
+                params = text.strip_control_characters(header["params"])
+            except AnswerError:
+                # Nothing that a backend tells is so deep.
+                return
+            if header["event"] == "device":
+                self.device = params = reply_checks.device(params)
+            if self._on_event is not None:
+                try:
+                    self._on_event(header["event"], params, arrays)
+                except Exception:
+                    # A fault in showing progress must not cost the fit.
+                    traceback.print_exc(file=sys.stderr)
+            return
+        if kind == "request":
+            raise ProtocolError(f"it sent the request {header['method'][:80]!r}, but only the plugin asks")
+        with self._lock:
+            call = self._pending.pop(header["id"], None)
+            ended = self._ended is not None
+        if call is None:
+            if ended:
+                return
+            raise ProtocolError(f"it answered request {header['id']}, which waits for no answer")
+        if kind == "error":
+            call._fail(text.one_line(header["code"]), text.one_line(header["message"]))
+            return
+        try:
+            result = text.strip_control_characters(header["result"])
+            reply_checks.check(call.method, call.params, call.sent, result, arrays, self._atom_count(call.params))
+        except AnswerError as exc:
+            call._fail(
+                "protocol",
+                text.one_line(f"the backend's answer to {call.method!r} can't be used: {exc}; see dsr_doctor"),
+            )
+        else:
+            call._succeed(result, arrays)

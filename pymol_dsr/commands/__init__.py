@@ -1,0 +1,1 @@
+"""The dsr_* commands, one module per topic."""

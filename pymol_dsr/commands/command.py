@@ -1,0 +1,78 @@
+"""The decorator of every dsr_* command: expected errors become one CmdException."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from pymol import CmdException
+
+from ..backend.process import BackendError
+from ..fits.fit import Cancelled, JobError
+from ..runtime.settings import SettingsError
+from ..scene.movie import MovieError
+from ..scene.placement import SceneError
+from ..shared import text
+from ..shared.states import StatesError
+from ..surfaces.extract import ExtractError
+
+COMMANDS: dict[str, Callable[..., Any]] = {}
+# What a user can cause or a machine can do; anything else is a fault of ours and keeps its traceback.
+EXPECTED = (
+    StatesError,
+    ExtractError,
+    SceneError,
+    MovieError,
+    JobError,
+    SettingsError,
+    BackendError,
+    Cancelled,
+    OSError,
+)
+
+
+class _Shown:
+    """Calls `call`, and looks like `function` to PyMOL's parser.
+
+    PyMOL 2.5 does not look through a wrapper, and would not say that a command was typed (quiet=0).
+    """
+
+    def __init__(self, call: Callable[..., Any], function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self._call = call
+        self.__code__ = function.__code__
+        self.__defaults__ = function.__defaults__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(*args, **kwargs)
+
+
+def command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a dsr_* command: expected faults become one CmdException, stray commas are explained."""
+    name = function.__name__
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise CmdException(f"{name}: {error}; see 'help {name}'") from error
+        extra = bound.arguments.get("commas")
+        if extra:
+            raise CmdException(
+                f"{name}: a comma ends an argument, so '{extra[0]}' belongs to nothing; join states with + "
+                "as in 1+5+9, and give what follows by name as in preset=fast"
+            )
+        try:
+            return function(*args, **kwargs)
+        except EXPECTED as error:
+            raise CmdException(text.strip_control_characters(str(error))) from error
+
+    shown = _Shown(wrapper, function)
+    # PyMOL prints help as it stands, with the headings at the margin.
+    shown.__doc__ = f"\n{inspect.cleandoc(function.__doc__ or '')}\n"
+    COMMANDS[name] = shown
+    return shown

@@ -1,0 +1,179 @@
+"""dsr_status, dsr_cancel, dsr_set and dsr_doctor."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pymol import CmdException, cmd
+
+from ..backend.process import BackendError
+from ..fits import interrupted, jobs
+from ..fits.interrupted import Interrupted
+from ..runtime import doctor, folders, settings
+from .command import command
+from .options import format_states
+from .running import reporter, run_or_start
+
+
+@command
+def dsr_status(name: str = "", *, quiet: int = 1, _self: Any = cmd) -> list[str]:
+    """
+    DESCRIPTION
+
+        Lists the fits of this session: how far they are, what they are busy with, on which device; and those that were
+        interrupted, in earlier sessions too, with what is there to go on from. Detached fits are asked for at the
+        backend, which is started for it.
+
+    USAGE
+
+        dsr_status [ name ]
+
+    ARGUMENTS
+
+        name = str: name of a fit {default: all}
+
+    SEE ALSO
+
+        dsr_fit, dsr_cancel
+    """
+    fits = jobs.jobs.fits
+    try:
+        jobs.jobs.look(str(name) if str(name) not in fits else "")
+    except BackendError as error:
+        print(f" dsr_status: detached fits can't be asked for: {error}")
+    if str(name) and str(name) not in fits and str(name) not in [one.name for one in interrupted_fits()]:
+        raise CmdException(f"there is no fit {name} (there: {', '.join(sorted(fits)) or 'none'})")
+    lines = []
+    for fit in [fit for key, fit in fits.items() if not str(name) or key == str(name)]:
+        lines.append(fit.line())
+        lines += [
+            f"  {t.name}: states {format_states(t.states)}{f' of {t.object}' if t.object not in ('', t.name) else ''}"
+            for t in fit.trajectories
+            if fit.family
+        ]
+    lines += [one.line() for one in interrupted_fits() if str(name) in ("", one.name)]
+    say = reporter(quiet)
+    for line in lines or ["no fits yet; dsr_fit makes one"]:
+        say(f" {line}")
+    return lines
+
+
+@command
+def dsr_cancel(name: str, *, quiet: int = 1, _self: Any = cmd) -> None:
+    """
+    DESCRIPTION
+
+        Stops what a fit is busy with: its fitting, detached or not, a movie or an evaluation. States that are
+        loaded stay.
+
+    USAGE
+
+        dsr_cancel name
+
+    ARGUMENTS
+
+        name = str: name of a fit
+
+    SEE ALSO
+
+        dsr_fit, dsr_status
+    """
+    running = jobs.jobs.cancel(str(name))
+    reporter(quiet)(f" {name}: {'stopping' if running else 'nothing to stop'}")
+
+
+@command
+def dsr_set(key: str = "", value: str | None = None, *, quiet: int = 1, _self: Any = cmd) -> dict[str, str]:
+    """
+    DESCRIPTION
+
+        Sets what holds for all fits; without a value, shows it.
+
+    USAGE
+
+        dsr_set [ key [, value ]]
+
+    ARGUMENTS
+
+        key = backend: command that starts a backend, also a remote one, as
+            ssh -T gpu01 dsr-backend serve {default: looked for}
+
+        key = device: where a fit runs unless dsr_fit says: auto, cpu, cuda, cuda:1 {default: auto}
+
+        key = folder: folder of finished fits {default: ~/.pymol_dsr}
+
+        key = workers: surface processes at once {default: 0, as many as cores, at most 8}
+
+        key = wait: most seconds for a backend to start, its place in a queue included {default: 60}
+
+        value = default goes back to the default. backend and folder count from the next start of a backend.
+
+    EXAMPLE
+
+        dsr_set backend, ssh -T gpu01 dsr-backend serve
+        dsr_set workers, 4
+
+    SEE ALSO
+
+        dsr_fit
+    """
+    say = reporter(quiet)
+    key = str(key)
+    if value is not None:
+        kept = settings.put(key, str(value))
+        if key in ("backend", "folder"):
+            jobs.jobs.restart_unused()
+        say(f" dsr_set: {key} = {settings.get(key) or 'default'}" + ("" if kept else ", for this session"))
+        return {key: settings.get(key)}
+    shown = {k: settings.get(k) for k in ([key] if key else settings.KEYS)}
+    for k, v in shown.items():
+        say(f" {k:<8} = {v or 'default'}  ({settings.KEYS[k][2]})")
+    return shown
+
+
+@command
+def dsr_doctor(*, async_: int = -1, quiet: int = 1, _self: Any = cmd) -> list[str] | None:
+    """
+    DESCRIPTION
+
+        Checks all that a fit needs, down to fitting a small peptide, and says what to do about what is
+        missing. Takes some seconds; the scene stays as it is. Send its lines along when you report a fault.
+
+    USAGE
+
+        dsr_doctor [ async_=... ]
+
+    ARGUMENTS
+
+        async_ = 0/1: check in the background {default: -1, in the background when typed, blocking in scripts}
+
+    SEE ALSO
+
+        dsr_set, dsr_fit
+    """
+    say = reporter(quiet)
+    lines: list[str] = []
+
+    def work() -> None:
+        lines.extend(doctor.examine(say, _self))
+        faults = sum(line.startswith("FAIL") for line in lines)
+        need = "needs" if faults == 1 else "need"
+        say(f" dsr_doctor: {f'{faults} of {len(lines)} {need} attention' if faults else 'all is well'}")
+
+    return lines if run_or_start("dsr_doctor", work, async_, quiet, _self) else None
+
+
+def interrupted_fits() -> list[Interrupted]:
+    """Those in the folder that are not under way in this session."""
+    backend = jobs.jobs.running
+    try:
+        if backend is None:
+            there = interrupted.in_folder(os.path.join(folders.fits_home(), "fits"))
+        else:
+            there = interrupted.listed(backend)
+    except (BackendError, OSError) as error:
+        print(f" dsr: interrupted fits can't be listed: {error}")
+        return []
+    busy = {name for name, fit in jobs.jobs.fits.items() if fit.activity}
+    return [one for name, one in there.items() if name not in busy]

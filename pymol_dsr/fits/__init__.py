@@ -1,0 +1,1 @@
+"""Fits by name: running, finished, interrupted and detached ones."""

@@ -1,0 +1,68 @@
+"""Fits that the backend's machine goes on with when PyMOL and the connection are gone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..backend import process
+from ..backend.client import Backend
+from ..backend.process import BackendError, LaunchError
+from ..runtime import settings
+
+if TYPE_CHECKING:
+    from .fit import Fit
+
+SUFFIX = ".detached"
+PHASES = ("starting", "surfaces", "sampling", "fit", "saving", "failed", "cancelled")
+
+
+def likely(folder: str, name: str = "") -> bool:
+    """Whether a backend should be started to ask for that fit, or for any.
+
+    One on this machine keeps them in `folder`; of another machine nothing is known without asking.
+    """
+    try:
+        local = process.is_local(process.find_command(settings.get("backend") or None))
+    except LaunchError:
+        return False
+    if not local:
+        return True
+    there = os.listdir(folder) if os.path.isdir(folder) else []
+    return f"{name}{SUFFIX}" in there if name else any(one.endswith(SUFFIX) for one in there)
+
+
+def listed(backend: Backend) -> dict[str, dict[str, Any]]:
+    """How far each is, by name. Raises BackendError."""
+    try:
+        fits = backend.call("detached", timeout=20)[0].get("fits")
+    except BackendError as error:
+        if error.code == "bad-request":
+            # It is older than detached fits, so it has none.
+            return {}
+        raise
+    if not isinstance(fits, dict):
+        raise BackendError("protocol", "the backend's list of detached fits is none; see dsr_doctor")
+    return {str(name): status for name, status in fits.items() if isinstance(status, dict)}
+
+
+def update(fit: Fit, status: Mapping[str, Any]) -> None:
+    """Enter what the backend says of a detached fit. One that is ready is loaded when it is used."""
+    phase = status.get("phase")
+    fit.detached = where(status)
+    fit.fraction = _number(status.get("fraction")) or 0.0
+    fit.loss, fit.seconds_left = _number(status.get("loss")), _number(status.get("seconds_left"))
+    fit.step = _number(status.get("step"))
+    fit.device = str(status.get("device") or "")[:80]
+    fit.error = " ".join(str(status.get("message") or "").split())[:500]
+    fit.phase = "stored" if phase == "ready" else str(phase) if phase in PHASES else "failed"
+
+
+def where(status: Mapping[str, Any]) -> str:
+    """Its process, in words."""
+    return f"process {str(status.get('pid'))[:20]} on {str(status.get('host'))[:80]}"
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

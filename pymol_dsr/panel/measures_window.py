@@ -1,0 +1,121 @@
+"""The window of dsr_measure: what was measured, over time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymol.Qt import QtCore, QtWidgets
+
+from ..analysis import measure_plots, measures
+from ..analysis.measure_plots import CurvePanel
+from ..analysis.measures import Measurement
+from .charts import Chart, Line, Plot
+from .tabs.fit import BAD
+from .widgets import save_table
+
+COLUMNS = ("residue", "Å per state", "area (Å²)")
+# Qt lets go of a window that nothing in Python holds.
+_open: list[MeasuresWindow] = []
+
+
+def show(measured: Measurement, fitted_range: tuple[float, float], title: str, name: str) -> None:
+    """Open a window for what was measured of the fit `name`; others stay open."""
+    from pymol import gui
+
+    window = MeasuresWindow(gui.get_qtwindow(), measured, fitted_range, title, name)
+    _open.append(window)
+    window.show()
+
+
+class MeasuresWindow(QtWidgets.QDialog):
+    """A chart for each quantity, and the residues, the most moving first."""
+
+    def __init__(
+        self, parent: Any, measured: Measurement, fitted_range: tuple[float, float], title: str, name: str
+    ) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(title)
+        self.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.measured, self.name = measured, name
+        charts = QtWidgets.QGridLayout()
+        shown = measure_plots.panels(measured.rows)
+        for number, panel in enumerate(shown):
+            chart = Chart(130, "")
+            chart.show_plot(plot_of(measured, panel, fitted_range))
+            alone = number == len(shown) - 1 and number % 2 == 0
+            charts.addWidget(chart, number // 2, number % 2, 1, 2 if alone else 1)
+        self.status = QtWidgets.QLabel()
+        self.status.setWordWrap(True)
+        save = QtWidgets.QPushButton("Save table …")
+        save.setAutoDefault(False)
+        save.clicked.connect(self.save_table)
+        row = QtWidgets.QHBoxLayout()
+        row.addWidget(self.status, 1)
+        row.addWidget(save)
+        left = QtWidgets.QVBoxLayout()
+        left.addLayout(charts, 1)
+        left.addLayout(row)
+        layout = QtWidgets.QHBoxLayout(self)
+        layout.addLayout(left, 1)
+        if measured.residues:
+            layout.addWidget(table_of(measured))
+        self.resize(980, 240 + 190 * ((len(shown) + 1) // 2))
+
+    def closeEvent(self, event: Any) -> None:
+        super().closeEvent(event)
+        if self in _open:
+            _open.remove(self)
+
+    def save_table(self) -> None:
+        written: list[str] = []
+        try:
+            save_table(
+                self,
+                f"{self.name}_measures.csv",
+                lambda path: written.extend(measures.write_measures(path, self.measured)),
+            )
+        except (OSError, ValueError) as error:
+            self.say(str(error), BAD)
+            return
+        if written:
+            self.say(f"written: {', '.join(written)}")
+
+    def say(self, text: str, style: str = "") -> None:
+        self.status.setText(text)
+        self.status.setStyleSheet(style)
+
+
+def plot_of(measured: Measurement, panel: CurvePanel, fitted_range: tuple[float, float]) -> Plot:
+    """One quantity over time; the fitted range is shaded where there are other times."""
+    rows = measured.rows
+    shaded = (*fitted_range, "fitted range") if any(r.extrapolated for r in rows) else None
+    points = panel.points(rows)
+    # Not to be seen: they give the axis the range it has in the file.
+    low, high = measure_plots.span(panel, [y for _, y in points])
+    ends = Line("", ((points[0][0], low), (points[0][0], high)), "transparent")
+    known = tuple(point for point, row in zip(points, rows, strict=True) if row.fitted or len(rows) == 1)
+    lines = ends, Line("", tuple(points), panel.color), Line("", known, panel.color, dots=True)
+    return Plot(lines, "state", panel.label, shaded)
+
+
+def table_of(measured: Measurement) -> Any:
+    """The residues at the surface, the most moving first."""
+    ranked = measured.ranked()
+    table = QtWidgets.QTableWidget(len(ranked), len(COLUMNS))
+    table.setHorizontalHeaderLabels(COLUMNS)
+    table.verticalHeader().hide()
+    table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 6)
+    table.setEditTriggers(QtWidgets.QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectionBehavior.SelectRows)
+    right = QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter
+    for line, residue in enumerate(ranked):
+        texts = (measures.name_of(residue), f"{residue.speed:.3f}", f"{residue.area:.1f}")
+        for column, text in enumerate(texts):
+            item = QtWidgets.QTableWidgetItem(text)
+            if column:
+                item.setTextAlignment(right)
+            table.setItem(line, column, item)
+    table.resizeColumnsToContents()
+    table.setMinimumWidth(table.horizontalHeader().length() + 28)
+    table.setSizePolicy(QtWidgets.QSizePolicy.Policy.Minimum, QtWidgets.QSizePolicy.Policy.Expanding)
+    return table

@@ -1,0 +1,315 @@
+"""The tab Fit: what to fit and how, how far it is."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from pymol import cmd
+from pymol.Qt import QtCore, QtWidgets
+
+from ...commands import options
+from ...commands.fit import dsr_fit
+from ...fits.fit import Fit
+from ...fits.jobs import jobs
+from ...shared import states
+from ...shared.states import StatesError
+from ...surfaces import extract
+from ...surfaces.extract import ExtractError
+from ..charts import Chart, Line, Plot
+from ..widgets import quietly, spin
+
+GOOD, BAD = "color: #2e7d32", "color: #c62828"
+TYPING_MS = 250
+AUTO = -0.1
+PRESETS = {
+    "fast": "fast: the usual choice",
+    "preview": "preview: coarser, twice as fast",
+    "paper": "paper: the published network, slow, for comparison",
+}
+NO_LOSS = "the loss appears here while the fit goes on"
+
+
+class FitTab(QtWidgets.QWidget):
+    """play: asked for with a fit's name."""
+
+    play = QtCore.Signal(str)
+
+    def __init__(self, panel: Any) -> None:
+        super().__init__()
+        self.panel = panel
+        self.name = ""
+        self.selection = QtWidgets.QComboBox()
+        self.selection.setEditable(True)
+        self.selection.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
+        self.selection.setToolTip(
+            "A molecule or any selection of its atoms, as in: adk and polymer\n"
+            "Several molecules joined with + become a family: one network, a trajectory of each"
+        )
+        self.states = QtWidgets.QLineEdit("all")
+        self.states.setPlaceholderText("1-150, 1-79:2, 1+5+9 or all")
+        self.states.setToolTip("States to fit: 1-150, 1-79:2 (every second), 1+5+9, or all")
+        self.verdict = QtWidgets.QLabel()
+        self.verdict.setWordWrap(True)
+        self.preset = QtWidgets.QComboBox()
+        for key in options.PRESETS:
+            self.preset.addItem(PRESETS[key], key)
+        self.smooth = spin(AUTO, 100.0, 0.1, 1, " states", "auto")
+        self.smooth.setToolTip(
+            "Width of the smoothing over time, between the states.\n"
+            "auto chooses it by predicting states that are held out; it can be changed after the fit, too"
+        )
+        self.device = QtWidgets.QComboBox()
+        self.device.setToolTip("Where the fit is computed; dsr_set backend takes another machine")
+        self.fit_name = QtWidgets.QLineEdit()
+        self.fit_name.setToolTip("Name of the fit; its movie is the object of this name")
+        self.family = QtWidgets.QComboBox()
+        self.family.setToolTip("A family whose network this fit starts from")
+        self.watch = QtWidgets.QCheckBox("Show the surface of the state in view meanwhile")
+        self.watch.setChecked(True)
+        self.fit_button = QtWidgets.QPushButton("Fit")
+        self.fit_button.setDefault(True)
+        self.play_button = QtWidgets.QPushButton("Play")
+        self.play_button.setToolTip("Look at the fit at any time")
+        self.play_button.setEnabled(False)
+        self.bar = QtWidgets.QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.bar.setFormat("")
+        self.curve = Chart(130, NO_LOSS)
+
+        form = QtWidgets.QFormLayout()
+        form.addRow("&Atoms", self.selection)
+        form.addRow("&States", self.states)
+        form.addRow("", self.verdict)
+        form.addRow("&Preset", self.preset)
+        form.addRow("S&moothing", self.smooth)
+        form.addRow("&Device", self.device)
+        form.addRow("&Name", self.fit_name)
+        form.addRow("&Family", self.family)
+        form.addRow("", self.watch)
+        self._family_label = form.labelForField(self.family)
+        form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        buttons = QtWidgets.QHBoxLayout()
+        buttons.addWidget(self.fit_button, 2)
+        buttons.addWidget(self.play_button, 1)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addLayout(buttons)
+        layout.addWidget(self.bar)
+        layout.addWidget(self.curve, 1)
+
+        self._typing = QtCore.QTimer(self)
+        self._typing.setSingleShot(True)
+        self._typing.setInterval(TYPING_MS)
+        self._typing.timeout.connect(self.validate)
+        self.states.textChanged.connect(self._typing.start)
+        self.selection.editTextChanged.connect(self._typing.start)
+        self.fit_button.clicked.connect(self.fit_or_cancel)
+        self.play_button.clicked.connect(lambda: self.play.emit(self.name))
+        self._problem = ""
+        self._offered: Any = None
+        self._failed: Fit | None = None
+        self._starting = False
+        self._known: dict[str, Any] = {}
+
+    # What there is
+
+    def refresh(self) -> None:
+        """Offer what the scene has now, and the families that are ready, where that has changed."""
+        families = [name for name, fit in jobs.fits.items() if fit.family and fit.phase == "ready"]
+        counts = molecules()
+        if (counts, families) == self._offered:
+            return
+        self._offered = counts, families
+        typed = self.selection.currentText()
+        offered = offers(counts)
+        if [self.selection.itemText(k) for k in range(self.selection.count())] != offered:
+            with quietly(self.selection):
+                self.selection.clear()
+                self.selection.addItems(offered)
+                self.selection.setEditText(typed or (offered[0] if offered else ""))
+        if [self.family.itemData(k) for k in range(1, self.family.count())] != families:
+            chosen = self.family.currentData()
+            self.family.clear()
+            self.family.addItem("none", "")
+            for name in families:
+                self.family.addItem(f"start from {name}", name)
+            self.family.setCurrentIndex(max(0, self.family.findData(chosen)))
+        for widget in (self.family, self._family_label):
+            widget.setVisible(bool(families))
+        self.validate()
+
+    def validate(self) -> None:
+        """Say whether the states of the selection can be fitted."""
+        # Typing it further would only start this again.
+        self._typing.stop()
+        text = self.selection.currentText().strip()
+        problem, told, name = "", "", ""
+        try:
+            with _without_feedback():
+                objects = [extract.one_object(part, cmd) for part in extract.one_by_one(text, cmd)]
+            name = objects[0]
+            for one in objects:
+                last = cmd.count_states(f"%{one}")
+                count = len(states.parse(self.states.text(), last=last, owner=one))
+                told += f"{', ' if told else ''}{count} of {last} states of {one}"
+        except (ExtractError, StatesError) as error:
+            problem = str(error) if text else "load a molecule with several states first"
+        self._problem = problem
+        self.verdict.setText(problem or told)
+        self.verdict.setStyleSheet(BAD if problem else GOOD)
+        self.fit_name.setPlaceholderText(f"{name}_dsr" if name else "")
+        self._enable()
+
+    def show_device(self) -> None:
+        """Name the devices as soon as the backend has said which there are."""
+        known = jobs.device
+        if self.device.count() and known == self._known:
+            return
+        self._known = known
+        self.device.clear()
+        self.device.addItem(f"auto: {device_text(known)}" if known else "auto", "auto")
+        if str(known.get("device", "")).startswith("cuda"):
+            self.device.addItem("the CPU beside it", "cpu")
+
+    # What is done
+
+    def current(self) -> Fit | None:
+        return jobs.fits.get(self.name)
+
+    def busy(self) -> bool:
+        fit = self.current()
+        return fit is not None and bool(fit.activity)
+
+    def fit_or_cancel(self) -> None:
+        if self.busy():
+            jobs.cancel(self.name)
+            self.panel.say(f"{self.name}: stopping")
+            return
+        self.validate()
+        if self._problem:
+            return
+        selection, wanted = self.selection.currentText(), self.states.text()
+        how: dict[str, Any] = {
+            "name": self.fit_name.text().strip(),
+            "preset": self.preset.currentData(),
+            "smooth": "auto" if self.smooth.value() < 0 else repr(round(self.smooth.value(), 1)),
+            "device": self.device.currentData() or "auto",
+            "family": self.family.currentData() or "",
+            "watch": int(self.watch.isChecked()),
+        }
+        self._starting = True
+        self._enable()
+        self.panel.say("")
+        # In the background from the start: reading a long trajectory out of the scene takes a while.
+        self.panel.run(
+            "dsr_fit",
+            lambda: dsr_fit(selection, wanted, **how, async_=0, quiet=0),
+            self._ended,
+            self._ended,
+        )
+
+    def _ended(self, _: Any) -> None:
+        self._starting = False
+        self._enable()
+
+    def _enable(self) -> None:
+        busy = self.busy()
+        self.fit_button.setText("Cancel" if busy else "Fit")
+        self.fit_button.setEnabled(busy or not (self._starting or self._problem))
+
+    def poll(self) -> None:
+        """Show how far the fit is; asks the list of fits only, never PyMOL or the backend."""
+        self.show_device()
+        fit = self.current()
+        if fit is None or fit.activity != "its fit":
+            # One that was typed, or begun before this window was there.
+            running = [f for f in jobs.fits.values() if f.activity == "its fit"]
+            under_way = [f for f in running if f.phase != "queued"] or running
+            if under_way:
+                fit = under_way[0]
+                self.name = fit.name
+        busy = self.busy()
+        if busy:
+            self._starting = False
+        self._enable()
+        self.play_button.setEnabled(fit is not None and fit.phase == "ready")
+        if fit is None:
+            return
+        self.bar.setValue(int(1000 * fit.fraction) if busy or fit.phase == "ready" else 0)
+        self.bar.setFormat(progress_text(fit))
+        color = BAD if fit.phase == "failed" else ""
+        self.bar.setToolTip(fit.error)
+        if fit.phase == "failed" and fit is not self._failed:
+            self._failed = fit
+            self.panel.say(f"{fit.name}: {fit.error}", bad=True)
+        self.bar.setStyleSheet(color)
+        if fit.losses:
+            losses = tuple((100.0 * fraction, loss) for fraction, loss in fit.losses)
+            self.curve.show_plot(
+                Plot((Line("", losses),), "% of the fit", "mean error of the distance (Å)", logarithmic=True)
+            )
+        else:
+            self.curve.show_plot(Plot(empty=NO_LOSS))
+
+
+def molecules() -> dict[str, int]:
+    """The molecules of the scene with their numbers of states."""
+    return {
+        name: cmd.count_states(f"%{name}")
+        for name in cmd.get_names("public_objects")
+        if cmd.get_type(name) == "object:molecule" and cmd.get_title(name, 1) != extract.ATOMS_TITLE
+    }
+
+
+def offers(counts: dict[str, int]) -> list[str]:
+    """Selections worth fitting of molecules with these numbers of states.
+
+    Those that move come first, their polymer where there is solvent, and all of them as a family.
+    """
+    names = sorted(counts, key=lambda n: counts[n] <= 1)
+    out = []
+    for name in names:
+        solvent, polymer = (cmd.count_atoms(f"%{name} and {what}") for what in ("solvent", "polymer"))
+        if solvent and polymer:
+            out.append(f"{name} and polymer")
+        out.append(name)
+    moving = [name for name in names if counts[name] > 1]
+    if 1 < len(moving) <= 8:
+        out.append("+".join(moving))
+    return out
+
+
+def device_text(known: dict[str, Any]) -> str:
+    """The `device` event in a few words."""
+    kind = str(known.get("device") or "")
+    name = " ".join(str(known.get("name") or kind).replace("(R)", "").replace("(TM)", "").split())
+    memory = known.get("memory_gb")
+    about = "CPU" if kind == "cpu" else kind
+    threads = known.get("threads")
+    cores = f", {threads} core{'s' if threads != 1 else ''}" if kind == "cpu" and threads else ""
+    return f"{name} ({about}{cores}{f', {memory:.0f} GB' if memory else ''})"
+
+
+def progress_text(fit: Fit) -> str:
+    """The progress bar's text: phase, share, seconds left."""
+    if fit.phase == "ready":
+        if not fit.activity:
+            return f"{fit.name} is ready"
+        return f"{fit.name}: {fit.doing or fit.activity} {100 * fit.fraction:.0f} %"
+    if fit.phase in ("queued", "failed", "cancelled"):
+        return f"{fit.name}: {fit.phase}"
+    left = "" if fit.seconds_left is None else f", {fit.seconds_left:.0f} s left"
+    return f"{fit.name}: {fit.phase} {100 * fit.fraction:.0f} %{left}"
+
+
+@contextlib.contextmanager
+def _without_feedback() -> Iterator[None]:
+    """Half a selection is no fault while it is typed."""
+    cmd.feedback("push")
+    cmd.feedback("disable", "selector executive", "everything")
+    try:
+        yield
+    finally:
+        cmd.feedback("pop")

@@ -1,0 +1,176 @@
+"""The tab Fits: those of this session and those kept in the folder."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from pymol.Qt import QtCore, QtWidgets
+
+from ...commands.files import dsr_load, dsr_save
+from ...fits.fit import Fit
+from ...fits.jobs import jobs
+from ...runtime import settings
+from ...shared import states
+
+COLUMNS = ("Fit", "States", "When", "Size", "")
+
+
+@dataclass(frozen=True)
+class StoredFit:
+    """A fit's file in the folder: size in bytes, time of its writing in seconds."""
+
+    name: str
+    path: str
+    size: int
+    written: float
+
+
+def folder() -> str:
+    """Where a backend on this machine keeps finished fits."""
+    home = settings.get("folder") or os.environ.get("DSR_HOME") or "~/.pymol_dsr"
+    return os.path.join(os.path.expanduser(home), "fits")
+
+
+def stored_fits() -> list[StoredFit]:
+    """The files there, the newest first; none where the folder can't be read."""
+    out = []
+    try:
+        with os.scandir(folder()) as entries:
+            for entry in entries:
+                if entry.name.endswith(".dsr") and entry.is_file():
+                    status = entry.stat()
+                    out.append(StoredFit(entry.name[:-4], entry.path, status.st_size, status.st_mtime))
+    except OSError:
+        return []
+    return sorted(out, key=lambda one: -one.written)
+
+
+class FitsTab(QtWidgets.QWidget):
+    """play: asked for with a fit's name."""
+
+    play = QtCore.Signal(str)
+
+    def __init__(self, panel: Any) -> None:
+        super().__init__()
+        self.panel = panel
+        self._listed: Any = None
+        self.list = QtWidgets.QTreeWidget()
+        self.list.setHeaderLabels(COLUMNS)
+        self.list.setRootIsDecorated(False)
+        self.list.setAlternatingRowColors(True)
+        header = self.list.header()
+        header.setStretchLastSection(False)
+        for column in range(len(COLUMNS)):
+            header.setSectionResizeMode(column, QtWidgets.QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(1, QtWidgets.QHeaderView.ResizeMode.Stretch)
+        self.open_button = QtWidgets.QPushButton("Play")
+        self.open_button.setToolTip("Look at this fit; one from the folder is loaded first")
+        self.save_button = QtWidgets.QPushButton("Save as …")
+        self.load_button = QtWidgets.QPushButton("Load file …")
+        buttons = QtWidgets.QHBoxLayout()
+        for button in (self.open_button, self.save_button, self.load_button):
+            buttons.addWidget(button)
+        self.where = QtWidgets.QLabel()
+        self.where.setWordWrap(True)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.addWidget(self.list, 1)
+        layout.addWidget(self.where)
+        layout.addLayout(buttons)
+        self.list.itemSelectionChanged.connect(self._choose)
+        self.list.itemDoubleClicked.connect(lambda *_: self.open())
+        self.open_button.clicked.connect(self.open)
+        self.save_button.clicked.connect(self.save)
+        self.load_button.clicked.connect(self.load)
+        self._choose()
+
+    def refresh(self) -> None:
+        """List them anew where something has changed."""
+        own = [(fit.name, _states_of(fit), _stage(fit)) for fit in jobs.fits.values()]
+        # The folder also holds those of this session.
+        files = [one for one in stored_fits() if one.name not in jobs.fits]
+        if (own, files) == self._listed:
+            return
+        self._listed = own, files
+        chosen = self._chosen()
+        if chosen not in [*((name, "") for name, _, _ in own), *((one.name, one.path) for one in files)]:
+            chosen = (own[-1][0], "") if own else None
+        self.list.clear()
+        for name, shown, stage in own:
+            self._add((name, shown, "this session", "", stage), (name, ""), chosen)
+        for one in files:
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.written))
+            self._add((one.name, "", when, f"{one.size / 1e6:.1f} MB", "in the folder"), (one.name, one.path), chosen)
+        self.where.setText(f"Finished fits are kept in {folder()}; dsr_set folder takes another place")
+        self._choose()
+
+    def _add(self, texts: tuple[str, ...], data: tuple[str, str], chosen: tuple[str, str] | None) -> None:
+        item = QtWidgets.QTreeWidgetItem(list(texts))
+        item.setData(0, QtCore.Qt.ItemDataRole.UserRole, data)
+        item.setTextAlignment(3, QtCore.Qt.AlignmentFlag.AlignRight)
+        item.setToolTip(1, texts[1])
+        self.list.addTopLevelItem(item)
+        if data == chosen:
+            item.setSelected(True)
+
+    def _chosen(self) -> tuple[str, str] | None:
+        items = self.list.selectedItems()
+        return tuple(items[0].data(0, QtCore.Qt.ItemDataRole.UserRole)) if items else None
+
+    def _choose(self) -> None:
+        chosen = self._chosen()
+        fit = jobs.fits.get(chosen[0]) if chosen and not chosen[1] else None
+        ready = fit is not None and fit.phase == "ready"
+        stored = fit is not None and fit.phase == "stored"
+        self.open_button.setEnabled(bool(chosen) and (ready or stored or bool(chosen and chosen[1])))
+        self.save_button.setEnabled(ready)
+
+    def open(self) -> None:
+        chosen = self._chosen()
+        if chosen is None or not self.open_button.isEnabled():
+            return
+        name, path = chosen
+        if path:
+            self._load(path)
+        elif jobs.fits[name].phase == "stored":
+            self.panel.run(f"loading {name}", lambda: jobs.get(name).name, self.play.emit)
+        else:
+            self.play.emit(name)
+
+    def _load(self, path: str) -> None:
+        self.panel.run(f"loading {path}", lambda: dsr_load(path, quiet=0), self.play.emit)
+
+    def load(self) -> None:
+        path, _ = QtWidgets.QFileDialog.getOpenFileName(self, "Load a fit", folder(), "Fits (*.dsr)")
+        if path:
+            self._load(path)
+
+    def save(self) -> None:
+        chosen = self._chosen()
+        if chosen is None:
+            return
+        name = chosen[0]
+        path, _ = QtWidgets.QFileDialog.getSaveFileName(self, "Save the fit", f"{name}.dsr", "Fits (*.dsr)")
+        if path:
+            whole = path if path.endswith(".dsr") else f"{path}.dsr"
+            self.panel.run(
+                f"{name}: saving",
+                lambda: dsr_save(name, whole, quiet=0),
+                lambda written: self.panel.say(f"written: {written}"),
+            )
+
+
+def _states_of(fit: Fit) -> str:
+    texts = []
+    for one in fit.trajectories:
+        owner = one.name or one.object
+        texts.append(f"{states.format(one.states)}{f' of {owner}' if owner else ''}")
+    return ", ".join(texts)
+
+
+def _stage(fit: Fit) -> str:
+    if fit.phase == "stored":
+        return "named by the session"
+    return fit.phase if fit.phase in ("ready", "failed", "cancelled", "queued") else "being fitted"

@@ -1,0 +1,205 @@
+"""The tab Quality: a fit against PyMOL's own surfaces, state by state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pymol.Qt import QtWidgets
+
+from ...analysis import evaluation
+from ...analysis.evaluation import BASELINES, FIELD, StateScores
+from ...commands.evaluate import dsr_eval
+from ...fits.fit import Fit
+from ...fits.jobs import jobs
+from ..charts import Chart, Line, Plot
+from ..widgets import offer, save_table
+
+METRICS = {
+    "iou": "IoU",
+    "nc": "normal consistency",
+    "chamfer_l1": "Chamfer L1 (normalised)",
+    "chamfer_sq": "Chamfer squared (normalised)",
+    "rmsd": "RMSD from the state before (Å)",
+}
+BESIDE = {
+    "hold": ("nearest state held", "#2ca02c", False),
+    "linear": ("atoms in straight lines", "#ff7f0e", False),
+    "smooth": ("… smoothed by PyMOL", "#9467bd", True),
+    "surface3": ("… with surface_type 3", "#d62728", True),
+}
+BLUE = "#1f77b4"
+EMPTY = "Measure compares the fit with PyMOL's surfaces of these states"
+
+
+class QualityTab(QtWidgets.QWidget):
+    def __init__(self, panel: Any) -> None:
+        super().__init__()
+        self.panel = panel
+        self.rows: dict[tuple[int, str], list[StateScores]] = {}
+        self._listed: list[Fit] = []
+        self.fit = QtWidgets.QComboBox()
+        self.trajectory = QtWidgets.QComboBox()
+        self.states = QtWidgets.QLineEdit()
+        self.states.setPlaceholderText("all within the fitted range and up to 20 after it")
+        self.states.setToolTip("States to compare, as 1-100:5; PyMOL's surface of each has to be made")
+        self.beside = {key: QtWidgets.QCheckBox(label) for key, (label, _, _) in BESIDE.items()}
+        for key in ("hold", "linear"):
+            self.beside[key].setChecked(True)
+        self.beside["hold"].setToolTip("The surface of the nearest fitted state")
+        self.beside["linear"].setToolTip("Between fitted states: atoms superposed and moved, then PyMOL's surface")
+        self.beside["smooth"].setToolTip("The same after PyMOL's smooth")
+        self.beside["surface3"].setToolTip("Atoms in straight lines, with PyMOL's smoothest surface")
+        self.button = QtWidgets.QPushButton("Measure")
+        self.save = QtWidgets.QPushButton("Save table …")
+        self.save.setEnabled(False)
+        self.metric = QtWidgets.QComboBox()
+        for metric, label in METRICS.items():
+            self.metric.addItem(label, metric)
+        self.chart = Chart(170, EMPTY)
+        self.means = QtWidgets.QLabel()
+        self.means.setWordWrap(True)
+
+        grid = QtWidgets.QGridLayout()
+        grid.setContentsMargins(0, 0, 0, 0)
+        for number, box in enumerate(self.beside.values()):
+            grid.addWidget(box, number // 2, number % 2)
+        form = QtWidgets.QFormLayout()
+        form.addRow("&Fit", self.fit)
+        form.addRow("T&rajectory", self.trajectory)
+        self._trajectory_label = form.labelForField(self.trajectory)
+        form.addRow("&States", self.states)
+        form.addRow("Beside it", grid)
+        form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        row = QtWidgets.QHBoxLayout()
+        row.addWidget(self.button, 1)
+        row.addWidget(self.metric, 1)
+        row.addWidget(self.save)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addLayout(row)
+        layout.addWidget(self.chart, 1)
+        layout.addWidget(self.means)
+
+        self.fit.currentIndexChanged.connect(self._choose)
+        self.trajectory.currentIndexChanged.connect(self.draw)
+        self.metric.currentIndexChanged.connect(self.draw)
+        self.button.clicked.connect(self.measure)
+        self.save.clicked.connect(self.save_table)
+
+    def refresh(self) -> None:
+        ready = [fit for fit in jobs.fits.values() if fit.phase == "ready"]
+        if list(map(id, ready)) != list(map(id, self._listed)):
+            self._listed = ready
+            offer(self.fit, [fit.name for fit in ready], self.fit.currentText())
+            self._choose()
+
+    def choose(self, name: str) -> None:
+        self.refresh()
+        self.fit.setCurrentIndex(self.fit.findText(name))
+
+    def current(self) -> Fit | None:
+        return jobs.fits.get(self.fit.currentText())
+
+    def poll(self) -> None:
+        fit = self.current()
+        measuring = fit is not None and fit.activity == "an evaluation"
+        self.button.setEnabled(fit is not None and (measuring or not fit.activity))
+        self.button.setText("Cancel" if measuring else "Measure")
+
+    def measure(self) -> None:
+        fit = self.current()
+        if fit is None:
+            return
+        if fit.activity == "an evaluation":
+            jobs.cancel(fit.name)
+            return
+        name, of = fit.name, self.trajectory.currentText()
+        beside = " ".join(key for key, box in self.beside.items() if box.isChecked()) or "none"
+        text = self.states.text().strip()
+
+        def work() -> Any:
+            return dsr_eval(name, text, baselines=beside, trajectory=of, async_=0, quiet=0)
+
+        def done(rows: list[StateScores]) -> None:
+            self.rows[id(fit), of] = rows
+            self.draw()
+
+        self.panel.run(f"{name}: its evaluation", work, done)
+
+    def save_table(self) -> None:
+        rows = self._rows()
+        try:
+            path = save_table(self, f"{self.fit.currentText()}.csv", lambda path: evaluation.write_scores(path, rows))
+        except (OSError, ValueError) as error:
+            self.panel.say(str(error), bad=True)
+            return
+        if path:
+            self.panel.say(f"written: {path}")
+
+    def draw(self) -> None:
+        rows = self._rows()
+        self.save.setEnabled(bool(rows))
+        metric = self.metric.currentData()
+        fit = self.current()
+        if fit is not None and rows:
+            fitted = fit.trajectory(self.trajectory.currentText()).states
+            self.chart.show_plot(plot_of(rows, metric, (min(fitted), max(fitted))))
+        else:
+            self.chart.show_plot(Plot(empty=EMPTY))
+        self.means.setText(means_of(rows, metric))
+
+    def _rows(self) -> list[StateScores]:
+        return self.rows.get((id(self.current()), self.trajectory.currentText()), [])
+
+    def _choose(self) -> None:
+        fit = self.current()
+        names = [t.name for t in fit.trajectories] if fit is not None and fit.family else []
+        offer(self.trajectory, names)
+        for widget in (self.trajectory, self._trajectory_label):
+            widget.setVisible(bool(names))
+        self.poll()
+        self.draw()
+
+
+def plot_of(rows: Sequence[StateScores], metric: str, fitted_range: tuple[float, float]) -> Plot:
+    """One metric over the states: the field, what is beside it, the fitted range shaded."""
+    shaded = (*fitted_range, "fitted range")
+    own = [r for r in rows if r.method == FIELD]
+    if metric == "rmsd":
+        return Plot((Line("", _points(own, metric), BLUE),), "state", METRICS[metric], shaded)
+    lines = []
+    for key, (_, color, dashed) in BESIDE.items():
+        part = [r for r in rows if r.method == BASELINES[key]]
+        if part:
+            lines.append(Line(BASELINES[key], _points(part, metric), color, dashed))
+    others = [r for r in own if r.group != "training"]
+    if others:
+        lines.append(Line("field", _points(others, metric), BLUE))
+    fitted = [r for r in own if r.group == "training"]
+    if fitted:
+        lines.append(Line("field, fitted", _points(fitted, metric), dots=True))
+    return Plot(tuple(lines), "state", METRICS[metric], shaded)
+
+
+def means_of(rows: Sequence[StateScores], metric: str) -> str:
+    """Means of a metric by group and method, as rich text."""
+    if not rows:
+        return ""
+    groups = list(dict.fromkeys(r.group for r in rows))
+    methods = list(dict.fromkeys(r.method for r in rows))
+    head = "".join(f"<td align=right>&nbsp;&nbsp;{method}</td>" for method in methods)
+    body = ""
+    for group in groups:
+        cells = ""
+        for method in methods:
+            values = [getattr(r, metric) for r in rows if r.group == group and r.method == method]
+            finite = [v for v in values if v == v]
+            mean = f"{sum(finite) / len(finite):.4f}" if finite else "–"
+            cells += f"<td align=right>&nbsp;&nbsp;{mean}</td>"
+        body += f"<tr><td>{group}</td>{cells}</tr>"
+    return f"<table><tr><td><b>mean</b></td>{head}</tr>{body}</table>"
+
+
+def _points(rows: Sequence[StateScores], metric: str) -> tuple[tuple[float, float], ...]:
+    return tuple((float(r.state), float(getattr(r, metric))) for r in sorted(rows, key=lambda r: r.state))

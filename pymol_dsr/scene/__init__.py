@@ -1,0 +1,1 @@
+"""Results in the PyMOL scene: CGO and map objects, movies, colours."""

@@ -1,0 +1,1 @@
+"""Modules that the plugin and the backend both import: standard library and numpy only."""

@@ -1,0 +1,38 @@
+"""Text from a file or the wire, made safe to print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+LONGEST_LINE = 1_000
+DEEPEST = 30
+
+
+class AnswerError(ValueError):
+    """An answer that can't be used; the message says what of it."""
+
+
+# Texts
+
+
+def strip_control_characters(value: Any, depth: int = 0) -> Any:
+    """JSON values with the texts in them printable: no escape sequences, line ends or marks that turn the writing.
+
+    Raises AnswerError where they are nested deeper than anything that is told.
+    """
+    if depth > DEEPEST:
+        raise AnswerError(f"its values are nested more than {DEEPEST} deep")
+    if isinstance(value, str):
+        return value if value.isprintable() else "".join(c if c.isprintable() else " " for c in value)
+    if isinstance(value, list):
+        return [strip_control_characters(one, depth + 1) for one in value]
+    if isinstance(value, dict):
+        return {strip_control_characters(key): strip_control_characters(one, depth + 1) for key, one in value.items()}
+    return value
+
+
+def one_line(text: Any) -> str:
+    """A text for the user, of bounded length."""
+    text = str(text)
+    line = " ".join(strip_control_characters(text[:LONGEST_LINE]).split())
+    return line if len(text) <= LONGEST_LINE else f"{line}…"

@@ -1,0 +1,1 @@
+"""PyMOL's surfaces of each state, made in processes of their own."""
