@@ -17,6 +17,7 @@ import torch
 from dsr_backend.fields.fast import FastField, LowRankBasis
 from dsr_backend.fitting import run
 from dsr_backend.fitting.config import PRESETS, FitConfig, Preset
+from dsr_backend.fitting.fast import samples
 from dsr_backend.fitting.fast.draw import Samples, draw_samples
 from dsr_backend.fitting.paper.points import neighbour_distance
 from dsr_backend.geometry.lattice import gather
@@ -77,7 +78,7 @@ def nearest_vertex(task: Task) -> FastField:
         signed = torch.as_tensor(np.where(outside, distance, -distance), dtype=torch.float32)
         return Samples(found.points, signed.to(found.points.device), found.area)
 
-    with mock.patch.object(run, "draw", draw):
+    with mock.patch.object(samples, "draw_samples", draw):
         return fit(task)
 
 

@@ -107,7 +107,7 @@ def test_paths_are_relative_to_the_list(data):
 
 
 def test_without_dask_it_is_said_what_to_install(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(importlib.util.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main.main(["batch", str(manifest(data, "a,balls.npz,,,,,")), "--out", str(tmp_path)]) == 2
     assert "-m pip install 'pymol-dsr[batch]'" in capsys.readouterr().err
 

@@ -182,10 +182,10 @@ def test_the_modes_that_are_kept_are_the_best(bent):
 
 
 def test_the_package_is_as_before_after_a_variant(bent):
-    before = dict(ablation.PRESETS), ablation.Modes.of, ablation.trainer.draw
+    before = dict(ablation.PRESETS), ablation.LowRankBasis.of, ablation.samples.draw_samples
     ablation.few_modes(bent, 2)
     ablation.nearest_vertex(bent)
-    assert before == (dict(ablation.PRESETS), ablation.Modes.of, ablation.trainer.draw)
+    assert before == (dict(ablation.PRESETS), ablation.LowRankBasis.of, ablation.samples.draw_samples)
 
 
 # Cost --------------------------------------------------------------------------------------------------------

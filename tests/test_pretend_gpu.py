@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from dsr_backend.fields.fast import LowRankBasis
-from dsr_backend.fitting import run
+from dsr_backend.fitting import job, run
 from dsr_backend.fitting.config import PRESETS, FitConfig, PaperPreset, Preset
 from dsr_backend.fitting.fast import samples
 from dsr_backend.fitting.fast.draw import draw_samples
@@ -60,8 +60,9 @@ def cuda():
 
     with (
         pretend_gpu() as gpu,
-        mock.patch.object(run, "choose_device", choose),
-        mock.patch.object(dsr_file, "choose", choose),
+        mock.patch.object(job, "choose_device", choose),
+        mock.patch.object(dsr_file, "choose_device", choose),
+        mock.patch.object(samples, "choose_device", choose),
         mock.patch.dict(PRESETS, {"fast": FAST, "paper": PAPER}),
     ):
         yield gpu

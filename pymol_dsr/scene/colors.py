@@ -13,10 +13,10 @@ import numpy as np
 
 from ..fits import jobs
 from ..fits.fit import Cancelled
-from . import atoms, cgo, movie_objects, placement
+from . import atoms, cgo, kept_movies, movie_objects, placement
 from .color_sources import UNITS, atom_values, over_time, read_map, read_values
 from .gui_thread import in_gui
-from .kept_movies import KeptMesh, KeptMovie, bar_name, bars, blend, kept, remove_bar
+from .kept_movies import KeptMesh, KeptMovie, bar_name, bars, blend, remove_bar
 from .palettes import SIGNED, VIRIDIS, ColorScale, value_range
 from .placement import SceneError
 
@@ -185,7 +185,7 @@ def _go_on(movie: KeptMovie, fraction: float, so_far: str = "no state has its ne
 
 def _show_bar(movie: KeptMovie, name: str, scale: ColorScale, _self: Any) -> None:
     # PyMOL draws all bars in one place.
-    for other in kept.values():
+    for other in kept_movies.kept.values():
         for bar in bars(other, _self) if other is not movie else []:
             _self.disable(bar)
     hexadecimal = ["0x" + "".join(f"{round(255 * float(c)):02x}" for c in rgb) for rgb in scale.colors]
