@@ -141,7 +141,7 @@ def fits() -> dict[str, Any]:
 
     moving = balls((4.0, 4.2, 4.4, 4.6), (0.6, 0.2, 0.0))
     with mock.patch.dict(PRESETS, quick_presets()):
-        made: dict[str, Field | Family] = {
+        made: dict[str, Any] = {
             "fast": run.fit_trajectory(balls((4.0, 4.1, 4.3, 4.2, 4.4, 4.5, 4.4), (0.6, 0.2, 0.0)), config("fast")),
             "fast, no atoms, smooth given": run.fit_trajectory(ellipsoids(4), config("fast", smooth=0.5)),
             "fast, not aligned": run.fit_trajectory(moving, config("fast", align=False)),
