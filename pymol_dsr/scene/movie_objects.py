@@ -150,8 +150,7 @@ class _Companion:
             self.made = state
         else:
             cmd.create(self.name, self.name, self.made, state, zoom=0)
-        positions = iter(atoms.tolist())
-        cmd.alter_state(state, self.name, "(x, y, z) = next(positions)", space={"positions": positions, "next": next})
+        extract.put_coordinates(self.name, state, atoms, cmd)
 
     def finish(self, place: list[float]) -> None:
         cmd = self._self

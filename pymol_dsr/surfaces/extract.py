@@ -253,6 +253,13 @@ def _placed(coordset: list[Any], atoms: np.ndarray) -> tuple[np.ndarray, np.ndar
     return xyz, place[atoms]
 
 
+def put_coordinates(name: str, state: int, xyz: np.ndarray, _self: Any) -> None:
+    """Move all atoms of a state of an object to [A,3] (Å), in the object's order."""
+    # load_coords and get_coords fail in PyMOL's wheel 3.2.0.2, which is compiled for another numpy than it wants.
+    positions = iter(xyz.tolist())
+    _self.alter_state(state, name, "(x, y, z) = next(positions)", space={"positions": positions, "next": next})
+
+
 def check_finite(xyz: np.ndarray, state: int, name: str, found: list[tuple[int, int, str]]) -> None:
     """Raises ExtractError, naming the state and the first atom of f4[A,3] that is not at a finite place.
 

@@ -75,8 +75,7 @@ def _bytes(value: dict[str, Any]) -> Any:
 def surface(pymol: Any, name: str, atoms: np.ndarray, route: str) -> tuple[dict[str, np.ndarray], str]:
     """atoms f4[A,3] -> {points f4[N,3], normals f4[N,3], faces i4[M,3]}, and the route they came by."""
     cmd = pymol.cmd
-    positions = iter(atoms.tolist())
-    cmd.alter_state(1, name, "(x, y, z) = next(positions)", space={"positions": positions, "next": next})
+    put_coordinates(cmd, name, 1, atoms)
     if route == "cache":
         pymol._cache = []
         pymol._cache_memory = 0
@@ -88,13 +87,18 @@ def surface(pymol: Any, name: str, atoms: np.ndarray, route: str) -> tuple[dict[
     return with_unit_normals(from_idtf(cmd.get_idtf()[1])), "idtf"
 
 
+def put_coordinates(cmd: Any, name: str, state: int, atoms: np.ndarray) -> None:
+    """As extract.put_coordinates, which this process can't import."""
+    positions = iter(atoms.tolist())
+    cmd.alter_state(state, name, "(x, y, z) = next(positions)", space={"positions": positions, "next": next})
+
+
 def smooth(pymol: Any, name: str, frames: np.ndarray) -> np.ndarray:
     """atoms f4[S,A,3] of S states -> the same after PyMOL's own `smooth` with its defaults."""
     cmd = pymol.cmd
     for state, atoms in enumerate(frames, 1):
         cmd.create("_smooth", name, 1, state)
-        positions = iter(atoms.tolist())
-        cmd.alter_state(state, "_smooth", "(x, y, z) = next(positions)", space={"positions": positions, "next": next})
+        put_coordinates(cmd, "_smooth", state, atoms)
     cmd.smooth("_smooth")
     found: list[tuple[float, float, float]] = []
     for state in range(1, len(frames) + 1):
