@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def measure(name: str, point: Found, path: Path, seconds: float) -> None:
     found = run(name, point, seconds)
     if found is None:
         return
-    kept = {"point": point, "found": found, "hardware": device.describe(point["device"]), "code": tables.code()}
+    kept = {"point": point, "found": found, "hardware": asdict(device.describe(point["device"])), "code": tables.code()}
     draft = path.with_name(path.name + ".part")
     draft.write_text(json.dumps(kept))
     os.replace(draft, path)

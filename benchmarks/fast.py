@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in options.parts:
         started = time.perf_counter()
         found = parts[name](bench)
-        about = {"hardware": device.describe(options.device), "code": tables.code(), "quick": options.quick}
+        about = {"hardware": asdict(device.describe(options.device)), "code": tables.code(), "quick": options.quick}
         (options.folder / f"{name}.json").write_text(json.dumps({**about, "found": found}))
         print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
     fast_report.write(options.folder, options.write, device.choose_device(options.device).type)
@@ -112,7 +113,7 @@ def prepare(row: Row, folder: Path, given: Path | None) -> None:
     few = times[:: max(1, len(times) // 40)]
     _, one = frames.made(row.trajectory, row.training, few, given, kept, 1)
     volumes, areas = zip(*measured, strict=True)
-    seconds = {"1": one / len(few), "2": two / len(times), "on": device.describe("cpu")["name"]}
+    seconds = {"1": one / len(few), "2": two / len(times), "on": device.describe("cpu").name}
     path.write_text(json.dumps({"times": times, "volume": volumes, "area": areas, "seconds": seconds}))
 
 

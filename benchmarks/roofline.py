@@ -184,7 +184,7 @@ def main() -> None:
         raise SystemExit(f"{options.surfaces} holds no surfaces; run benchmarks/fast.py --parts fit first")
     about, on = device.describe(options.device), device.choose_device(options.device)
     field, seconds = measured(options.surfaces, options.device)
-    here = (f"{about['name']} ({about['device']}, {about['threads']} threads)", *limits(on))
+    here = (f"{about.name} ({about.device}, {about.threads} threads)", *limits(on))
     parts = counted(field, field.report["samples"], seconds)
     markdown.put(options.write, f"roofline {on.type}", lines(parts, here, H200))
     print(f"written: {options.write}")

@@ -172,7 +172,7 @@ def baselines(row: Row, folder: Path) -> Found:
             for label, mesh in predicted.items():
                 scores.setdefault(group, {}).setdefault(label, {})[state] = asdict(reference.score(*mesh))
     about["fitted"] = f"{len(row.training)}: {row.about}"
-    return {"about": about, "scores": scores, "hardware": device.describe("cpu")}
+    return {"about": about, "scores": scores, "hardware": asdict(device.describe("cpu"))}
 
 
 def fit(row: Row, preset: str, folder: Path, asked: Found, on: str) -> Found:
@@ -196,7 +196,7 @@ def fit(row: Row, preset: str, folder: Path, asked: Found, on: str) -> Found:
         "code": sources,
         "fit_seconds": fit_seconds,
         "mesh_seconds": float(np.median(mesh_seconds)),
-        "hardware": device.describe(on),
+        "hardware": asdict(device.describe(on)),
         "report": {key: value for key, value in field.report.items() if key != "states"},
     }
 

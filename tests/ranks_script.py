@@ -18,7 +18,7 @@ FAST = Preset(spacing=1.4, density=5.0, iterations=12, decoder_steps=40, batch=2
 
 def main(folder: Path) -> None:
     PRESETS["quick"] = FAST
-    with distributed.group("cpu"):
+    with distributed.process_group("cpu"):
         run("fit", folder / "balls.npz", "--preset", "quick", "-o", folder / "fast.dsr")
         run("export", folder / "fast.dsr", "--times", "1-5:2", "--resolution", "1", "-o", folder / "mesh.ply")
         found = surfaces_file.read_surfaces_file(folder / "balls.npz")[0]

@@ -1,4 +1,4 @@
-"""States worked on together: in order, not far ahead, the same whatever the number of threads."""
+"""Parallel map over states: ordered, bounded, independent of the number of threads."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ def test_results_come_in_order(threads):
     assert list(ordered_parallel_map(work, 0, threads)) == []
 
 
-def test_as_many_at_once_as_there_are_threads_with_one_torch_thread_each():
+def test_calls_run_at_a_time_with_one_torch_thread_each():
     meeting = threading.Barrier(3)
     before = torch.get_num_threads()
 
@@ -35,7 +35,7 @@ def test_as_many_at_once_as_there_are_threads_with_one_torch_thread_each():
     assert torch.get_num_threads() == before
 
 
-def test_work_stays_near_what_is_taken():
+def test_at_most_a_few_results_wait_for_the_consumer():
     begun: list[Any] = []
     results = ordered_parallel_map(begun.append, 100, 2)
     next(results)
@@ -45,7 +45,7 @@ def test_work_stays_near_what_is_taken():
     assert len(begun) <= 5
 
 
-def test_what_the_work_raises_ends_it():
+def test_an_error_of_the_work_ends_the_map():
     begun = []
 
     def work(number):

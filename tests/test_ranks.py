@@ -94,9 +94,9 @@ def test_so_do_more_even_where_some_have_no_state(alone, tmp_path, count):
 
 
 def test_one_process_does_nothing_together():
-    assert (distributed.rank(), distributed.count(), list(distributed.mine(3))) == (0, 1, [0, 1, 2])
+    assert (distributed.rank(), distributed.world_size(), list(distributed.own_states(3))) == (0, 1, [0, 1, 2])
     tensor = torch.ones(3)
-    assert distributed.shared(tensor, 0, tensor.device) is tensor
+    assert distributed.broadcast(tensor, 0, tensor.device) is tensor
 
 
 def test_surfaces_are_not_made_by_many(tmp_path, monkeypatch, capsys):

@@ -50,13 +50,13 @@ def run_fit(options: argparse.Namespace) -> int:
         states.parse(options.states, fractional=from_file)
     from ..runtime import distributed
 
-    if distributed.started_together() and not from_file:
+    if distributed.launched_by_torchrun() and not from_file:
         raise ValueError("several processes fit a surfaces file: make one first, with dsr-backend surfaces")
-    if distributed.started_together() and options.resume:
+    if distributed.launched_by_torchrun() and options.resume:
         raise ValueError("--resume is for a single process: leave it out, or fit without torchrun")
     python = "" if from_file else from_pymol.pymol_python()
     with ExitStack() as stack:
-        stack.enter_context(distributed.group(options.device))
+        stack.enter_context(distributed.process_group(options.device))
         progress = stack.enter_context(live_progress(device_text(options.device)))
         known = _known_family(options, progress)
         if known is not None and not options.preset:
@@ -72,7 +72,7 @@ def run_fit(options: argparse.Namespace) -> int:
         from ..results import dsr_file
 
         training = None
-        if config.preset == "paper" and not distributed.started_together():
+        if config.preset == "paper" and not distributed.launched_by_torchrun():
             # A training of hours: beside the fit, until that is there.
             training = Training(target.with_name(f"{target.name}.training"), options.resume, progress.line)
         fitted: Field | Family

@@ -120,11 +120,8 @@ def device_text(device: str) -> str:
     """The device in words; ValueError where it is not there."""
     from ..runtime.device import describe
 
-    told = describe(device)
-    return (
-        f"device {told['device']}: {told['name']}, {told['memory_gb']} GB, "
-        f"{told['threads']} threads, torch {told['torch']}"
-    )
+    found = describe(device)
+    return f"device {found.device}: {found.name}, {found.memory_gb} GB, {found.threads} threads, torch {found.torch}"
 
 
 def output_path(text: str, suffixes: Sequence[str]) -> Path:

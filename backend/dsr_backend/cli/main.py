@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import re
 import signal
 import sys
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         # As schedulers end a job: leave through `finally`, so that no file and no PyMOL stays behind.
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if getattr(options, "max_memory", None) is not None:
-        memory.limit(options.max_memory)
+        memory.set_limit(options.max_memory)
     try:
         return int(options.run(options))
     except KeyboardInterrupt:
@@ -63,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
         if isinstance(error, RuntimeError) and not re.search("out of memory|allocate memory", str(error)):
             raise
         advice = "use a coarser resolution, fewer states or --device cpu"
-        return _refuse(f"{memory.owner()} ran out of memory ({error}): {advice}", 1)
+        return _refuse(f"{memory.exhausted()} ran out of memory ({error}): {advice}", 1)
 
 
 def _refuse(text: str, code: int) -> int:
@@ -72,6 +73,19 @@ def _refuse(text: str, code: int) -> int:
 
 
 # Arguments ------------------------------------------------------------------------------------------------
+
+
+def _gigabytes(text: str) -> float:
+    """Parse the value of `--max-memory`. Raises argparse.ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is no number of gigabytes above 0")
+    if sys.platform != "linux":
+        raise argparse.ArgumentTypeError(f"a ceiling of memory needs Linux, and this is {sys.platform}: leave it out")
+    return value
 
 
 class _Parser(argparse.ArgumentParser):
@@ -262,6 +276,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     for one in (fit, alone, server):
         one.add_argument(
-            memory.OPTION, type=memory.gigabytes, metavar="GB", help="fail rather than take more memory (Linux only)"
+            memory.OPTION, type=_gigabytes, metavar="GB", help="fail rather than take more memory (Linux only)"
         )
     return parser

@@ -51,7 +51,7 @@ def run_export(options: argparse.Namespace) -> int:
         states.parse(options.times, fractional=True)
     from ..runtime import distributed
 
-    with distributed.group(options.device), live_progress() as progress:
+    with distributed.process_group(options.device), live_progress() as progress:
         fitted = load_field(options, progress)
         last = int(fitted.time_range[1]) if options.times.strip().lower() == "all" else None
         times = states.parse(options.times, last=last, fractional=True)
@@ -65,7 +65,7 @@ def run_export(options: argparse.Namespace) -> int:
             if len(times) > 1 and not together:
                 path = target.with_name(f"{target.stem}_{at:0{5 + digits}.{digits}f}{target.suffix}")
             # One file that plays is for one process, of many each takes its own.
-            if distributed.rank() != (0 if together else distributed.owner(done)):
+            if distributed.rank() != (0 if together else distributed.state_owner(done)):
                 continue
             progress.step(f"mesh {done + 1} of {len(times)}, {100 * done / len(times):.0f} %")
             if together:
@@ -77,8 +77,8 @@ def run_export(options: argparse.Namespace) -> int:
                 errors.append(made.expected_error)
         if together and distributed.rank() == 0:
             write_file(target, gltf.animated_glb(frames, options.fps))
-        outside = int(distributed.total([len(errors)], fitted.device)[0])
-        [worst] = distributed.total([max(errors, default=0.0)], fitted.device, "max")
+        outside = int(distributed.all_reduce([len(errors)], fitted.device)[0])
+        [worst] = distributed.all_reduce([max(errors, default=0.0)], fitted.device, "max")
         if distributed.rank():
             return 0
     if outside:

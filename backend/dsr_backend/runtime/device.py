@@ -1,4 +1,4 @@
-"""Which device computes, said by name."""
+"""Chooses and describes the device that computes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 import os
 import platform
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,13 +16,29 @@ from . import distributed
 
 T = TypeVar("T")
 
+# More threads than this gain nothing on the tensors of one fit.
+_MAX_THREADS = 16
+# After CUDA ran out of memory the chunk is divided by this.
+_SMALLER_CHUNK = 8
+
+
+@dataclass(frozen=True)
+class DeviceDescription:
+    """A device in words: torch's name for it, the model, its memory in GB (2³⁰ bytes), CPU threads, torch's version."""
+
+    device: str
+    name: str
+    memory_gb: float
+    threads: int
+    torch: str
+
 
 def choose_device(device: str = "auto") -> torch.device:
-    """The device to compute on: `auto` takes the GPU where torch finds one.
+    """Return the device to compute on: `auto` takes the GPU where torch has one.
 
-    Raises ValueError when a device is asked for that torch does not find; a CPU never stands in silently.
+    Raises ValueError for a device that torch does not have; a CPU never replaces a GPU silently.
     """
-    if device in ("auto", "cuda") and torch.cuda.is_available() and distributed.count() > 1:
+    if device in ("auto", "cuda") and torch.cuda.is_available() and distributed.world_size() > 1:
         return torch.device("cuda", distributed.local_gpu())
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -41,61 +58,55 @@ def choose_device(device: str = "auto") -> torch.device:
 
 
 def limit_threads() -> int:
-    """Use the processors this process may use, not all that the machine has; returns their number.
+    """Set torch's threads to the processors that this process may use; return their number.
 
-    Oversubscribed threads made a fit on a shared machine twelve times slower.
+    More threads than processors made a fit on a shared machine twelve times slower.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     allowed = len(affinity(0)) if affinity else (os.cpu_count() or 1)
-    # OpenMP takes a list, for nested parts: the first number is ours.
-    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    threads = max(1, min(allowed, int(wanted) if wanted.isdigit() else allowed, 16))
+    # OpenMP reads a list, one number per level of nesting: the first number is for torch.
+    requested = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    threads = max(1, min(allowed, int(requested) if requested.isdigit() else allowed, _MAX_THREADS))
     torch.set_num_threads(threads)
     return threads
 
 
 def retry_with_smaller_chunk(work: Callable[[int], T], chunk: int) -> T:
-    """work(chunk); once more with an eighth of the chunk where the GPU's memory does not last for it.
+    """Call work(chunk); retry once with an eighth of the chunk after CUDA ran out of memory.
 
-    Raises torch.OutOfMemoryError where it does not last for that either.
+    Raises torch.OutOfMemoryError when the smaller chunk does not fit either.
     """
     try:
         return work(chunk)
     except torch.OutOfMemoryError:
-        # Tried again outside of the handler, which holds the tensors of the first try.
+        # The retry is outside of the handler, which holds the tensors of the first try.
         pass
     torch.cuda.empty_cache()
-    return work(max(1, chunk // 8))
+    return work(max(1, chunk // _SMALLER_CHUNK))
 
 
 @functools.lru_cache(maxsize=256)
 def constant(values: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """The values as a tensor of their shape, the same one each time: not to be written to.
+    """Return the values as a tensor, the same one at each call: read it only.
 
-    Each copy from the host to a GPU waits for what the GPU is doing.
+    A copy from the host to a GPU waits for the work that the GPU is doing.
     """
     return torch.tensor(values, dtype=dtype, device=device)
 
 
-def describe(device: str = "auto") -> dict[str, Any]:
-    """The device in words: {device, name, memory_gb, threads, torch}."""
+def describe(device: str = "auto") -> DeviceDescription:
+    """Describe the device. Raises ValueError as `choose_device` does."""
     chosen = choose_device(device)
     if chosen.type == "cuda":
         properties = torch.cuda.get_device_properties(chosen)
         name, memory = properties.name, properties.total_memory
     else:
-        name = _processor()
+        name = _processor_name()
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
-    return {
-        "device": str(chosen),
-        "name": name,
-        "memory_gb": round(memory / 2**30, 1),
-        "threads": limit_threads(),
-        "torch": torch.__version__,
-    }
+    return DeviceDescription(str(chosen), name, round(memory / 2**30, 1), limit_threads(), torch.__version__)
 
 
-def _processor() -> str:
+def _processor_name() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text(errors="replace").splitlines():

@@ -1,7 +1,8 @@
-"""Several processes on one fit, as `torchrun --nproc-per-node=N -m dsr_backend fit …` starts them.
+"""Runs one fit in several processes, as `torchrun --nproc-per-node=N -m dsr_backend fit …` starts them.
 
-Each is a rank, with a GPU of its own where there are as many. All go through the same steps; what is of one state is
-done by its owner and given to the others. Where there is one process, nothing here does anything.
+Each process is a rank, with a GPU of its own where there are enough GPUs. All ranks go through the same steps. The rank
+that owns a state does the work on that state and gives the result to the other ranks. With a single process every
+function here returns what it was given.
 """
 
 from __future__ import annotations
@@ -10,58 +11,61 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Literal
 
 import torch
 import torch.distributed as dist
 
-# A rank may wait long for the first one, which alone writes.
-PATIENCE = timedelta(hours=12)
+# A rank may wait long for rank 0, which alone writes files.
+COLLECTIVE_TIMEOUT = timedelta(hours=12)
 _DTYPES = (torch.float32, torch.float64, torch.int64, torch.bool)
+_MAX_DIMENSIONS = 4
 
 
 def rank() -> int:
-    """This process's number, from 0."""
-    return dist.get_rank() if _on() else 0
+    """Return the number of this process, from 0."""
+    return dist.get_rank() if _initialized() else 0
 
 
-def count() -> int:
-    return dist.get_world_size() if _on() else 1
+def world_size() -> int:
+    """Return the number of ranks; 1 for a process that runs alone."""
+    return dist.get_world_size() if _initialized() else 1
 
 
-def _on() -> bool:
+def _initialized() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def started_together() -> bool:
-    """Whether torchrun, or what sets the same variables, has started this process as one of several."""
+def launched_by_torchrun() -> bool:
+    """Whether torchrun, or anything that sets the same variables, started this process as one of several ranks."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
 def local_gpu() -> int:
-    """The number of this process's GPU on its machine."""
+    """Return the number of this rank's GPU on its machine."""
     return int(os.environ.get("LOCAL_RANK", "0")) % max(1, torch.cuda.device_count())
 
 
 @contextmanager
-def group(device: str) -> Iterator[None]:
-    """Within, the processes that were started together know of each other, and leave it together.
+def process_group(device: str) -> Iterator[None]:
+    """Connect the ranks inside the block; all ranks leave it together.
 
-    device: as the user asked for it.
+    device: the device as the user wrote it (auto, cpu, cuda).
     """
-    if not started_together():
+    if not launched_by_torchrun():
         yield
         return
-    if _on():
+    if _initialized():
         yield
-        # What the first one has written is there for the others.
+        # Files that rank 0 wrote exist for the other ranks from here on.
         dist.barrier()
         return
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
-    # NCCL wants a GPU for each.
-    nccl = device in ("auto", "cuda") and torch.cuda.is_available() and torch.cuda.device_count() >= here
+    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+    # NCCL needs a GPU for each rank.
+    nccl = device in ("auto", "cuda") and torch.cuda.is_available() and torch.cuda.device_count() >= ranks_here
     if nccl:
         torch.cuda.set_device(local_gpu())
-    dist.init_process_group("nccl" if nccl else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if nccl else "gloo", timeout=COLLECTIVE_TIMEOUT)
     try:
         yield
         dist.barrier()
@@ -69,36 +73,47 @@ def group(device: str) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-# Sharing out ----------------------------------------------------------------------------------------------------
+# Distribution of states and batches ----------------------------------------------------------------------------
 
 
-def owner(number: int) -> int:
-    """The rank that works on state `number`."""
-    return number % count()
+def state_owner(index: int) -> int:
+    """Return the rank that works on the state with this index (from 0)."""
+    return index % world_size()
 
 
-def mine(total: int) -> range:
-    """Those of the states 0 … total − 1 that are this rank's."""
-    return range(rank(), total, count())
+def own_states(count: int) -> range:
+    """Return the indices of this rank's states among 0 … count − 1."""
+    return range(rank(), count, world_size())
 
 
-def in_turn(own: Generator[torch.Tensor, None, None], total: int, device: torch.device) -> Iterator[torch.Tensor]:
-    """The tensors of all `total` states in their order, from each rank's `own`, those of `mine`."""
-    for number in range(total):
-        yield shared(next(own) if owner(number) == rank() else None, owner(number), device)
+def batch_slice(batch: int) -> slice:
+    """Return this rank's rows of a batch: every world_size()-th, so that the ranks differ by one row at most."""
+    return slice(rank(), batch, world_size())
 
 
-def shared(tensor: torch.Tensor | None, source: int, device: torch.device) -> torch.Tensor:
-    """The tensor of rank `source`, on `device`; the others give None. At most 4 dimensions."""
-    if count() == 1:
+def gather_in_order(
+    own: Generator[torch.Tensor, None, None], count: int, device: torch.device
+) -> Iterator[torch.Tensor]:
+    """Yield the tensors of all `count` states in order; `own` yields those of this rank's `own_states`."""
+    for index in range(count):
+        owner = state_owner(index)
+        yield broadcast(next(own) if owner == rank() else None, owner, device)
+
+
+# Collective operations -----------------------------------------------------------------------------------------
+
+
+def broadcast(tensor: torch.Tensor | None, source: int, device: torch.device) -> torch.Tensor:
+    """Return the tensor of rank `source`, on `device`; the other ranks pass None. At most 4 dimensions."""
+    if world_size() == 1:
         assert tensor is not None
         return tensor
-    head = torch.zeros(6, dtype=torch.int64, device=device)
+    header = torch.zeros(2 + _MAX_DIMENSIONS, dtype=torch.int64, device=device)
     if tensor is not None and rank() == source:
-        about = [_DTYPES.index(tensor.dtype), tensor.ndim, *tensor.shape]
-        head[: len(about)] = torch.tensor(about)
-    dist.broadcast(head, source)
-    dtype, ndim, *shape = head.tolist()
+        entries = [_DTYPES.index(tensor.dtype), tensor.ndim, *tensor.shape]
+        header[: len(entries)] = torch.tensor(entries)
+    dist.broadcast(header, source)
+    dtype, ndim, *shape = header.tolist()
     if tensor is None or rank() != source:
         tensor = torch.empty(shape[:ndim], dtype=_DTYPES[dtype], device=device)
     tensor = tensor.to(device).contiguous()
@@ -106,43 +121,39 @@ def shared(tensor: torch.Tensor | None, source: int, device: torch.device) -> to
     return tensor
 
 
-# Adding up ------------------------------------------------------------------------------------------------------
-
-
-def total(values: Sequence[float], device: torch.device, how: str = "sum") -> list[float]:
-    """Each of the values over all ranks, f8; how: sum, min or max."""
-    if count() == 1:
+def all_reduce(
+    values: Sequence[float], device: torch.device, operation: Literal["sum", "min", "max"] = "sum"
+) -> list[float]:
+    """Reduce each of the values (f8) over all ranks."""
+    if world_size() == 1:
         return list(values)
     tensor = torch.tensor(values, dtype=torch.float64, device=device)
-    dist.all_reduce(tensor, {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}[how])
+    operations = {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}
+    dist.all_reduce(tensor, operations[operation])
     return [float(value) for value in tensor]
 
 
-def any_of(mask: torch.Tensor) -> torch.Tensor:
-    """Where a mask bool[N] is true in any rank."""
-    if count() > 1:
+def any_rank(mask: torch.Tensor) -> torch.Tensor:
+    """Return bool[N], true where the mask bool[N] is true in any rank."""
+    if world_size() > 1:
         counts = mask.to(torch.uint8)
         dist.all_reduce(counts, dist.ReduceOp.MAX)
         mask = counts.bool()
     return mask
 
 
-def agreed(decision: bool, device: torch.device) -> bool:
-    """What rank 0 has decided, as clocks differ."""
-    return bool(shared(torch.tensor([decision]), 0, device)[0]) if count() > 1 else decision
+def agree(decision: bool, device: torch.device) -> bool:
+    """Return the decision of rank 0: clocks differ between ranks."""
+    return bool(broadcast(torch.tensor([decision]), 0, device)[0]) if world_size() > 1 else decision
 
 
-def share(batch: int) -> slice:
-    """This rank's part of a batch: every count()-th, so that parts differ by one at most."""
-    return slice(rank(), batch, count())
-
-
-def sum_gradients(trained: Iterable[torch.Tensor], *others: torch.Tensor) -> None:
-    """Add the gradients of `trained`, and `others`, up over all ranks, in place."""
-    if count() == 1:
+def sum_gradients(parameters: Iterable[torch.Tensor], *tensors: torch.Tensor) -> None:
+    """Sum the gradients of `parameters`, and `tensors` themselves, over all ranks, in place."""
+    if world_size() == 1:
         return
-    parts = [tensor.grad for tensor in trained if tensor.grad is not None] + list(others)
-    flat = torch.cat([part.detach().reshape(-1) for part in parts])
+    summands = [parameter.grad for parameter in parameters if parameter.grad is not None] + list(tensors)
+    flat = torch.cat([summand.detach().reshape(-1) for summand in summands])
     dist.all_reduce(flat)
-    for part, values in zip(parts, flat.split([part.numel() for part in parts]), strict=True):
-        part.detach().copy_(values.view_as(part))
+    sums = torch.split(flat, [summand.numel() for summand in summands])
+    for summand, values in zip(summands, sums, strict=True):
+        summand.detach().copy_(values.view_as(summand))

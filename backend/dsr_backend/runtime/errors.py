@@ -1,12 +1,12 @@
-"""Errors that mean something to the caller."""
+"""Errors with a meaning for the caller."""
 
 from __future__ import annotations
 
 
 class RequestError(ValueError):
-    """A request that can't be fulfilled.
+    """A request that can't be carried out.
 
-    `code` is one of the protocol's error codes; the message says what to do.
+    `code` is one of the protocol's error codes; the message says what to do next.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -15,4 +15,4 @@ class RequestError(ValueError):
 
 
 class Cancelled(Exception):
-    """The job was asked to stop, and has."""
+    """The job was cancelled by its caller and has stopped."""

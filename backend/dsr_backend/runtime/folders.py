@@ -1,4 +1,4 @@
-"""Folder of fits."""
+"""The folder of fits."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def fits_folder() -> Path:
-    """Where finished fits are kept: `$DSR_HOME/fits`, by default `~/.pymol_dsr/fits`."""
+    """Return the folder of finished fits: `$DSR_HOME/fits`, by default `~/.pymol_dsr/fits`."""
     return Path(os.environ.get("DSR_HOME") or "~/.pymol_dsr").expanduser() / "fits"

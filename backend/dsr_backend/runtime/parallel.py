@@ -1,7 +1,7 @@
-"""Many states at once, one thread each.
+"""Works on several states at a time, one thread each.
 
-On a CPU the tensors of one state are too small to be shared out well: two threads on one state take 0.7 to 0.8 of the
-time of one, and on two states half. What comes out is the same whatever the number of threads.
+On a CPU the tensors of one state are too small to be divided among threads: two threads on one state take 0.7 to 0.8 of
+the time of one thread, and on two states half. The results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ T = TypeVar("T")
 
 
 def ordered_parallel_map(work: Callable[[int], T], count: int, threads: int) -> Generator[T, None, None]:
-    """work(0), work(1), …, work(count − 1), in this order, `threads` of them at once.
+    """Yield work(0), work(1), …, work(count − 1) in this order, with up to `threads` calls at a time.
 
-    Never more than `threads` results are made ahead of those taken. What `work` raises is raised here, and what has
-    not begun by then is not begun.
+    At most `threads` results wait for the consumer. An exception of `work` is raised here; calls that have not begun by
+    then never begin.
     """
     if threads == 1:
         yield from map(work, range(count))
         return
     with _one_thread_each(), ThreadPoolExecutor(threads, "dsr-state") as pool:
-        ahead: collections.deque[Future[T]] = collections.deque()
+        pending: collections.deque[Future[T]] = collections.deque()
         try:
-            for number in range(count):
-                ahead.append(pool.submit(work, number))
-                if len(ahead) > threads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+            for index in range(count):
+                pending.append(pool.submit(work, index))
+                if len(pending) > threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
-            for future in ahead:
+            for future in pending:
                 future.cancel()
 
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Within, torch gives one thread to work in new threads, and to this one."""
-    before = torch.get_num_threads()
+    """Let torch use one thread for the work in each thread inside the block."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,11 +122,11 @@ class Worker:
         from ..runtime import device
 
         described = device.describe("auto")
-        if described["device"] == "cpu":
+        if described.device == "cpu":
             # Meshes share out badly to many threads: two on two take half the time, one on two as long as on one.
-            self._at_once = min(MESHES_AT_ONCE, described["threads"])
-            self._threads_each = described["threads"] // self._at_once
-        return dict(described)
+            self._at_once = min(MESHES_AT_ONCE, described.threads)
+            self._threads_each = described.threads // self._at_once
+        return asdict(described)
 
     def status(self) -> dict[str, Any]:
         return dict(self._status)

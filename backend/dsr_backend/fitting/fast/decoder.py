@@ -59,7 +59,7 @@ def train_decoder(
     started = time.perf_counter()
     losses = torch.zeros(steps, device=job.device)
     nearby = [count for t in trajectories for count in _near_first(job, t)]
-    part_of_batch = distributed.share(preset.batch)
+    part_of_batch = distributed.batch_slice(preset.batch)
     done = 0
     for step in range(steps):
         if step % EVERY == 0:
@@ -69,7 +69,7 @@ def train_decoder(
             if loss is not None and not np.isfinite(loss):
                 raise RequestError("diverged", f"the loss is {loss} at step {step}; fit with another seed")
             over = job.config.budget is not None and time.perf_counter() - started > job.config.budget
-            if step and distributed.agreed(over, job.device):
+            if step and distributed.agree(over, job.device):
                 break
             # The samples of all steps until the next look, moved there together.
             upcoming = [nearby[number] for number in order[step : min(step + EVERY, steps)].tolist()]
@@ -80,11 +80,11 @@ def train_decoder(
         trajectory, k = pairs[int(order[step])]
         field, distance = trajectory.field, trajectory.distances[k]
         batch = None
-        if distributed.owner(k) == distributed.rank():
+        if distributed.state_owner(k) == distributed.rank():
             # Samples that were spilled lie on the host.
             parts = [part[(drawn if part.is_cpu else moved)[step % EVERY]] for part in (trajectory.points[k], distance)]
             batch = torch.cat([parts[0].to(job.device), parts[1].to(job.device)[:, None]], 1)
-        batch = distributed.shared(batch, distributed.owner(k), job.device)[part_of_batch]
+        batch = distributed.broadcast(batch, distributed.state_owner(k), job.device)[part_of_batch]
         xi, truth = batch[:, :3], batch[:, 3]
         index, weight = field.band.lattice.corners(xi)
         rows = field.band.rows(index)
@@ -120,4 +120,4 @@ def _near_first(job: FitJob, trajectory: PreparedTrajectory) -> list[int]:
         points.copy_(points[order.to(points.device)])
         distance.copy_(distance[order])
         counts.append(float(len(own)))
-    return [int(count) for count in distributed.total(counts, job.device)]
+    return [int(count) for count in distributed.all_reduce(counts, job.device)]

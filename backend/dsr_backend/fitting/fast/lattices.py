@@ -28,8 +28,8 @@ def narrow_band(
     inf = torch.full((3,), torch.inf)
     low = torch.stack([inf, *(p.amin(0).cpu() for p in points if len(p))]).amin(0).numpy()
     high = torch.stack([-inf, *(p.amax(0).cpu() for p in points if len(p))]).amax(0).numpy()
-    low = np.array(distributed.total(low.tolist(), device, "min"), np.float32)
-    high = np.array(distributed.total(high.tolist(), device, "max"), np.float32)
+    low = np.array(distributed.all_reduce(low.tolist(), device, "min"), np.float32)
+    high = np.array(distributed.all_reduce(high.tolist(), device, "max"), np.float32)
     lattice = Lattice.around(low, high, preset.spacing, even=preset.coarse_factor)
     if lattice.size > MOST_NODES:
         size = " × ".join(f"{length:.0f}" for length in high - low)
@@ -42,7 +42,7 @@ def narrow_band(
     for xi, distance in zip(points, distances, strict=True):
         index, _ = lattice.corners(xi[distance.abs() < preset.band].to(device))
         inside[index.reshape(-1)] = True
-    return NarrowBand(lattice, distributed.any_of(inside)), preset.coarse_factor
+    return NarrowBand(lattice, distributed.any_rank(inside)), preset.coarse_factor
 
 
 # Lattices ---------------------------------------------------------------------------------------------------
@@ -63,11 +63,11 @@ def solve_states(
     some = range(0, count, max(1, count // 8))
     thin = {}
     for k in some:
-        here = distributed.owner(k) == distributed.rank()
+        here = distributed.state_owner(k) == distributed.rank()
         parts = [part[k][::4].to(job.device) if here else None for part in (points, distances)]
-        xi, distance = (distributed.shared(part, distributed.owner(k), job.device) for part in parts)
+        xi, distance = (distributed.broadcast(part, distributed.state_owner(k), job.device) for part in parts)
         thin[k] = xi, distance
-    mine = distributed.mine(count)
+    mine = distributed.own_states(count)
     most = max(32, preset.max_values // band.count)
 
     def residual(k: int, xi: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
@@ -121,7 +121,7 @@ def solve_states(
             return normal_solve(parts, mean, preset.iterations)
 
         with closing(ordered_parallel_map(solve, len(mine), job.at_once)) as solved:
-            for k, values in enumerate(distributed.in_turn(solved, count, job.device), 1):
+            for k, values in enumerate(distributed.gather_in_order(solved, count, job.device), 1):
                 job.tell("fit", start + (end - start) * k / count, step=k, steps=count)
                 yield values
 

@@ -97,7 +97,7 @@ def with_report(job: FitJob, trajectory: PreparedTrajectory, loss: float, steps:
         "states": field.states,
         "atoms": 0 if motion.atoms is None else motion.atoms.shape[1],
         "area": round(trajectory.area, 1),
-        "samples": int(distributed.total([sum(len(d) for d in trajectory.distances)], job.device)[0]),
+        "samples": int(distributed.all_reduce([sum(len(d) for d in trajectory.distances)], job.device)[0]),
         "parameters": sum(tensor.numel() for name, tensor in field.tensors().items() if name != "band"),
         "steps": steps,
         "loss": loss,

@@ -171,7 +171,7 @@ def collect_samples(
     areas = []
     low, high, clearance, reach = np.full(3, np.inf), np.full(3, -np.inf), LEAST_CLEARANCE, 0.0
     preset, count = job.preset, len(surfaces)
-    own = distributed.mine(count)
+    own = distributed.own_states(count)
 
     def sampled(place: int) -> tuple[Surface, Samples, torch.Tensor, float]:
         k = own[place]
@@ -198,20 +198,21 @@ def collect_samples(
             low, high = np.minimum(low, own_low), np.maximum(high, own_high)
             clearance, reach = max(clearance, clearance_of(surface)), max(reach, own_reach)
             job.tell("sampling", SAMPLED * (k + 1) / count, step=k + 1, steps=count)
-    low = np.array(distributed.total(low.tolist(), job.device, "min"))
-    high = np.array(distributed.total(high.tolist(), job.device, "max"))
-    clearance, reach = distributed.total([clearance, reach], job.device, "max")
-    [area] = distributed.total([float(np.sum(areas))], job.device)
+    low = np.array(distributed.all_reduce(low.tolist(), job.device, "min"))
+    high = np.array(distributed.all_reduce(high.tolist(), job.device, "max"))
+    clearance, reach = distributed.all_reduce([clearance, reach], job.device, "max")
+    [area] = distributed.all_reduce([float(np.sum(areas))], job.device)
     told = [_probes_of(job, probe, k) for k, probe in enumerate(probes)]
     return points, distances, told, SurfaceSummary(low, high, clearance, reach, area / count)
 
 
 def _probes_of(job: FitJob, probes: Probes | None, k: int) -> Probes:
     """Those of state k, from the rank that has drawn them."""
-    if distributed.count() == 1:
+    if distributed.world_size() == 1:
         assert probes is not None
         return probes
-    points = distributed.shared(None if probes is None else probes.points, distributed.owner(k), job.device)
+    points = distributed.broadcast(None if probes is None else probes.points, distributed.state_owner(k), job.device)
     return Probes(
-        points, distributed.shared(None if probes is None else probes.distance, distributed.owner(k), job.device)
+        points,
+        distributed.broadcast(None if probes is None else probes.distance, distributed.state_owner(k), job.device),
     )

@@ -117,7 +117,7 @@ class PaperRun:
                 unit = space.to_unit(surface.points)
                 points.append(unit)
                 normals.append(surface.normals)
-                here = distributed.owner(len(times)) == distributed.rank()
+                here = distributed.state_owner(len(times)) == distributed.rank()
                 sigma.append(neighbour_distance(unit, self.preset.neighbours, self.job.threads) if here else None)
                 times.append(normalised_time(stamp, stamps[0], stamps[-1]))
                 owner.append(number)
@@ -134,7 +134,9 @@ class PaperRun:
             normals=reals(np.concatenate(normals)),
             sigma=torch.cat(
                 [
-                    distributed.shared(None if some is None else reals(some), distributed.owner(k), self.device)
+                    distributed.broadcast(
+                        None if some is None else reals(some), distributed.state_owner(k), self.device
+                    )
                     for k, some in enumerate(sigma)
                 ]
             ),
@@ -187,7 +189,7 @@ class PaperRun:
         recent: list[torch.Tensor] = []
         means: list[float] = []
         started = looked = time.perf_counter()
-        step, share, several = 0, 0.0, distributed.count() > 1
+        step, share, several = 0, 0.0, distributed.world_size() > 1
         if kept is not None:
             tensors, state = kept
             before, step, slower, means = (
@@ -226,7 +228,7 @@ class PaperRun:
                 optimiser.zero_grad(set_to_none=True)
                 lost = self._loss(network, codes, clouds, next(batches), generator)
                 # Of the rank's part of the points; what all have found is the mean of it.
-                lost = lost / distributed.count()
+                lost = lost / distributed.world_size()
                 lost.backward()
                 recent.append(lost.detach())
                 distributed.sum_gradients(trained, recent[-1])
@@ -238,7 +240,7 @@ class PaperRun:
                 if len(recent) < EVERY and (several or now - looked < 1.0) and share < 1.0:
                     continue
                 if several:
-                    share = max(share, *distributed.total([(now - started) / budget], self.device, "max"))
+                    share = max(share, *distributed.all_reduce([(now - started) / budget], self.device, "max"))
                 # A weight that is no number makes the sum none: one look at the device tells all.
                 total = torch.stack([tensor.detach().sum() for tensor in trained]).sum()
                 mean = float(torch.stack(recent).mean() + 0.0 * total)
@@ -288,8 +290,8 @@ class PaperRun:
         """ℓ at new points of the states with numbers i8[T]."""
         count = self.preset.cpu_points if self.device.type == "cpu" else self.preset.points
         surface, normals, space = draw_points(clouds, picked, count, self.preset.uniform, generator)
-        part = distributed.share(count)
-        surface, normals, space = surface[:, part], normals[:, part], space[:, distributed.share(space.shape[1])]
+        part = distributed.batch_slice(count)
+        surface, normals, space = surface[:, part], normals[:, part], space[:, distributed.batch_slice(space.shape[1])]
         z = codes[clouds.owner[picked]]
         code = torch.cat([clouds.times[picked][:, None], z], 1)
         return loss(lambda x: network(x, code), surface, normals, space, z, self.preset)
