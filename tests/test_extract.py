@@ -374,24 +374,91 @@ def test_an_atom_that_jumps_across_the_box(peptide):
     assert "from state 2 to 3" in line and "pbc_unwrap" in line
 
 
-def test_surfaces_file(peptide, tmp_path):
+@pytest.fixture
+def extracted(peptide):
+    """The source of three states of `pep`, and their surfaces, the last one first."""
     source = extract.read_source("pep", "1-5:2", _self=peptide)
-    made = list(workers.surfaces(source, 2))
-    path = tmp_path / "pep.npz"
-    surfaces_file.write(str(path), source, made[::-1])
+    return source, sorted(workers.surfaces(source, 2), key=lambda surface: -surface.state)
+
+
+def read_npz(path):
+    """Arrays and the two texts of an .npz file."""
     with np.load(path, allow_pickle=False) as file:
-        assert str(file["format"]) == "dsr-surfaces 1"
-        assert file["states"].tolist() == [1, 3, 5]
-        assert file["points"].shape == (file["point_counts"].sum(), 3)
-        assert file["faces"].shape == (file["face_counts"].sum(), 3)
-        assert file["atoms"].shape == (3, len(source.atoms), 3)
-        assert {file[k].dtype.str for k in ("points", "normals", "atoms")} == {"<f4"}
-        meta = json.loads(str(file["meta"]))
+        arrays = dict(file)
+    return arrays, {name: str(arrays.pop(name)) for name in ("format", "meta")}
+
+
+def read_safetensors(path):
+    """Arrays and the two texts of a safetensors file."""
+    safetensors = pytest.importorskip("safetensors")
+    with safetensors.safe_open(path, "numpy") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118 (no mapping)
+
+
+@pytest.mark.parametrize(
+    ("ending", "read", "format"),
+    [(".safetensors", read_safetensors, "dsr-surfaces 2"), (".npz", read_npz, "dsr-surfaces 1")],
+)
+def test_a_surfaces_file_holds_the_surfaces_by_rising_state(extracted, tmp_path, ending, read, format):
+    source, surfaces = extracted
+    path = tmp_path / f"pep{ending}"
+    surfaces_file.write(str(path), source, iter(surfaces))
+    arrays, texts = read(path)
+    assert texts["format"] == format
+    meta = json.loads(texts["meta"])
     assert meta["object"] == "pep" and meta["settings"]["surface_quality"] == "0"
+    assert meta["source"] == json.loads(json.dumps(source.to_json()))
+    expected = {
+        "states": np.array([1.0, 3.0, 5.0]),
+        "point_counts": np.array([len(surface.points) for surface in surfaces[::-1]]),
+        "face_counts": np.array([len(surface.faces) for surface in surfaces[::-1]]),
+        "points": np.concatenate([surface.points for surface in surfaces[::-1]]),
+        "normals": np.concatenate([surface.normals for surface in surfaces[::-1]]),
+        "faces": np.concatenate([surface.faces for surface in surfaces[::-1]]),
+        "atoms": np.stack([surface.atoms for surface in surfaces[::-1]]),
+    }
+    assert set(arrays) == set(expected)
+    for name, array in expected.items():
+        assert arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(arrays[name], array)
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("path, message", [("x.txt", "ends in .npz"), ("no/such/x.npz", "does not exist")])
-def test_surfaces_file_bad_paths(tmp_path, path, message):
+def test_the_first_tensor_of_a_safetensors_file_is_aligned(extracted, tmp_path):
+    source, surfaces = extracted
+    path = tmp_path / "pep.safetensors"
+    surfaces_file.write(str(path), source, surfaces)
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    assert length % 8 == 0 and header["states"]["data_offsets"] == [0, 24]
+    assert np.frombuffer(data, "<f8", 3, 8 + length).tolist() == [1.0, 3.0, 5.0]
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".npz"])
+def test_an_interrupted_write_leaves_the_file_that_was_there(extracted, tmp_path, ending):
+    source, surfaces = extracted
+
+    def interrupted():
+        yield surfaces[0]
+        raise ExtractError("the worker ended")
+
+    path = tmp_path / f"pep{ending}"
+    path.write_bytes(b"before")
+    with pytest.raises(ExtractError):
+        surfaces_file.write(str(path), source, interrupted())
+    with pytest.raises(ValueError, match="there are no surfaces to write"):
+        surfaces_file.write(str(path), source, [])
+    assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("x.txt", "x.txt: a surfaces file ends in .safetensors or .npz"),
+        ("no/such/x.npz", "the folder .*/no/such does not exist"),
+    ],
+)
+def test_a_surfaces_file_needs_an_ending_and_a_folder(tmp_path, path, message):
     with pytest.raises(ValueError, match=message):
         surfaces_file.check_path(str(tmp_path / path))

@@ -140,9 +140,9 @@ def test_a_large_trajectory_that_pymol_holds_is_said(tmp_path, monkeypatch, capf
 FAR = """
 import resource, sys
 import numpy as np
-from dsr_backend import surfaces
-sys.modules.pop("torch", None)
-from pymol_dsr import extract, surfaces_file
+from dsr_backend.surfaces.surface import check_series
+from dsr_backend.surfaces.surfaces_file import SurfaceFile
+from pymol_dsr.surfaces import extract, surfaces_file
 path, count = sys.argv[1], int(sys.argv[2])
 rng = np.random.default_rng(0)
 unit = np.repeat(np.eye(3, dtype=np.float32), 4000, 0)
@@ -154,8 +154,7 @@ def states():
 source = extract.Source("m", "all", np.arange(500), [], count, {}, {}, b"", "3")
 surfaces_file.write(path, source, states())
 between = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-stored = surfaces.Stored(path)
-surfaces.check_series(stored)
+check_series(SurfaceFile(path))
 print(between, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -6,8 +6,26 @@ draft takes its name, the folder goes to the disk. At every moment one of the tw
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+
+@contextlib.contextmanager
+def replace_when_whole(path: str) -> Iterator[str]:
+    """Name of a draft beside `path` to write to: at the end of the block it takes the name `path`.
+
+    After an error in the block the draft is removed, and a file named `path` stays as it was.
+    """
+    # Not a temporary file of Python's making: those are for their owner alone.
+    draft = f"{path}.{os.getpid()}.part"
+    try:
+        yield draft
+        os.replace(draft, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
 
 
 def write(path: Path, data: bytes) -> None:

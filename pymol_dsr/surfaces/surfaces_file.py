@@ -1,34 +1,41 @@
-"""The surfaces file: what dsr_surfaces writes and `dsr-backend fit` reads on a machine without PyMOL.
-
-A `.npz` without pickles: format, states f8[S], point_counts i8[S], face_counts i8[S], points f4[sum N,3],
-normals f4[sum N,3] (outward, unit), faces i4[sum M,3] (indices within the state), atoms f4[S,A,3], meta (JSON
-text).
-"""
+"""Writes surfaces files (docs/file-formats.md), which `dsr-backend fit` reads on a machine without PyMOL."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import math
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
 
+from ..shared.atomic_write import replace_when_whole
 from .extract import Source, Surface
 
-FORMAT = "dsr-surfaces 1"
+SAFETENSORS, NPZ = ".safetensors", ".npz"
+FORMATS = {SAFETENSORS: "dsr-surfaces 2", NPZ: "dsr-surfaces 1"}
+# Names of numpy's types in a safetensors header.
+TYPE_NAMES = {"<f8": "F64", "<i8": "I64", "<f4": "F32", "<i4": "I32"}
+# The first tensor begins at a multiple of so many bytes.
+ALIGNMENT = 8
 
 
 def check_path(path: str) -> str:
-    """The path with ~ and variables expanded; ValueError unless it ends in .npz in a folder that can be
-    written.
+    """Expand ~ and variables in the path of a surfaces file.
+
+    Raises ValueError unless it ends in .safetensors or .npz and its folder exists and can be written to.
     """
     full = os.path.expandvars(os.path.expanduser(path))
-    if not full.lower().endswith(".npz"):
-        raise ValueError(f"{path}: a surfaces file ends in .npz")
+    if _suffix(full) not in FORMATS:
+        raise ValueError(f"{path}: a surfaces file ends in {SAFETENSORS} or {NPZ}")
     folder = os.path.dirname(os.path.abspath(full))
     if not os.path.isdir(folder):
         raise ValueError(f"{path}: the folder {folder} does not exist")
@@ -38,77 +45,124 @@ def check_path(path: str) -> str:
 
 
 def write(path: str, source: Source, surfaces: Iterable[Surface]) -> None:
-    """Write `surfaces` of `source`, which may come in any order, by rising state; a file that stood there is
-    replaced by a whole one only.
+    """Write the surfaces of `source`, in any order, to a file in which their states rise.
 
-    Each is written down as it comes, and the file put together from that: memory does not grow with the states, and on
-    the way there is room on the disk for two such files. Raises ValueError for a bad path (see check_path) or no
-    surfaces, OSError when writing fails.
+    An existing file is replaced only by a whole one. Each surface goes to the disk when it arrives, so memory does not
+    grow with the number of states; until the end the disk needs room for two such files. Raises ValueError for a bad
+    path (see check_path) or where there are no surfaces, OSError when writing fails.
     """
     path = check_path(path)
-    meta: dict[str, Any] = {
+    write_tensors = _write_safetensors if _suffix(path) == SAFETENSORS else _write_npz
+    with replace_when_whole(path) as draft, contextlib.ExitStack() as stack:
+        # Nameless, so that nothing of them is left whatever happens.
+        folder = os.path.dirname(os.path.abspath(path))
+        spools = {
+            name: _Spool(stack.enter_context(tempfile.TemporaryFile(dir=folder)), dtype)
+            for name, dtype in (("points", "<f4"), ("normals", "<f4"), ("faces", "<i4"), ("atoms", "<f4"))
+        }
+        states: list[float] = []
+        for surface in surfaces:
+            states.append(surface.state)
+            for name, spool in spools.items():
+                spool.add(getattr(surface, name))
+        if not states:
+            raise ValueError(f"{path}: there are no surfaces to write")
+        write_tensors(draft, _tensors(states, spools), json.dumps(_meta(source)))
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def _meta(source: Source) -> dict[str, Any]:
+    return {
         "object": source.object,
         "selection": source.selection,
         "pymol": source.pymol,
         "settings": source.settings,
         "source": source.to_json(),
     }
-    # Not a temporary file of Python's making: those are for their owner alone.
-    draft = f"{path}.{os.getpid()}.part"
-    try:
-        with contextlib.ExitStack() as stack:
-            # Nameless, so that nothing of them is left whatever happens.
-            folder = os.path.dirname(os.path.abspath(path))
-            parts = {
-                name: _Part(stack.enter_context(tempfile.TemporaryFile(dir=folder)), dtype)
-                for name, dtype in (("points", "<f4"), ("normals", "<f4"), ("faces", "<i4"), ("atoms", "<f4"))
-            }
-            arrived = []
-            for surface in surfaces:
-                arrived.append(surface.state)
-                for name, part in parts.items():
-                    part.add(getattr(surface, name))
-            if not arrived:
-                raise ValueError(f"{path}: there are no surfaces to write")
-            order = np.argsort(arrived, kind="stable")
-            numbers = {
-                "format": np.array(FORMAT),
-                "states": np.array(arrived, "<f8")[order],
-                "point_counts": np.array(parts["points"].rows, "<i8")[order],
-                "face_counts": np.array(parts["faces"].rows, "<i8")[order],
-                "meta": np.array(json.dumps(meta)),
-            }
-            with zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
-                for name, array in numbers.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
-                        np.lib.format.write_array(stream, array, version=(1, 0), allow_pickle=False)
-                for name, part in parts.items():
-                    rows = (len(arrived), part.rows[0]) if name == "atoms" else (sum(part.rows),)
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
-                        part.copy(stream, order, (*rows, 3))
-        os.replace(draft, path)
-    finally:
-        if os.path.exists(draft):
-            os.unlink(draft)
 
 
-class _Part:
-    """Arrays [n,3] of one name on the disk, in the order in which they came."""
+@dataclass(frozen=True)
+class _Tensor:
+    """One array of the file; `blocks` are its bytes, one block after another."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    blocks: Callable[[], Iterator[bytes]]
+
+    @classmethod
+    def from_array(cls, name: str, array: NDArray[Any]) -> _Tensor:
+        return cls(name, array.dtype.str, array.shape, lambda: iter([array.tobytes()]))
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+class _Spool:
+    """Arrays [n,3] of one tensor on the disk, in the order of their arrival."""
 
     def __init__(self, file: IO[bytes], dtype: str) -> None:
-        self.rows: list[int] = []
-        self._file, self._dtype = file, np.dtype(dtype)
+        self.dtype = dtype
+        self.row_counts: list[int] = []
+        self._file = file
 
-    def add(self, array: np.ndarray) -> None:
-        self.rows.append(len(array))
-        self._file.write(np.ascontiguousarray(array, self._dtype).tobytes())
+    def add(self, array: NDArray[Any]) -> None:
+        self.row_counts.append(len(array))
+        self._file.write(np.ascontiguousarray(array, self.dtype).tobytes())
 
-    def copy(self, stream: IO[bytes], order: np.ndarray, shape: tuple[int, ...]) -> None:
-        """All of them as one .npy array, in that order."""
-        header = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
-        ends = np.cumsum(self.rows) * 3 * self._dtype.itemsize
-        for at in order:
-            size = self.rows[at] * 3 * self._dtype.itemsize
-            self._file.seek(int(ends[at]) - size)
-            stream.write(self._file.read(size))
+    def blocks(self, order: Sequence[int]) -> Iterator[bytes]:
+        """The bytes of each array, in that order of their numbers from 0."""
+        row_size = 3 * np.dtype(self.dtype).itemsize
+        ends = np.cumsum(self.row_counts) * row_size
+        for number in order:
+            size = self.row_counts[number] * row_size
+            self._file.seek(int(ends[number]) - size)
+            yield self._file.read(size)
+
+
+def _tensors(states: Sequence[float], spools: dict[str, _Spool]) -> list[_Tensor]:
+    """The tensors of the file by rising state, eight-byte types first."""
+    order = [int(number) for number in np.argsort(states, kind="stable")]
+    tensors = [
+        _Tensor.from_array("states", np.array(states, "<f8")[order]),
+        _Tensor.from_array("point_counts", np.array(spools["points"].row_counts, "<i8")[order]),
+        _Tensor.from_array("face_counts", np.array(spools["faces"].row_counts, "<i8")[order]),
+    ]
+    for name, spool in spools.items():
+        rows = (len(states), spool.row_counts[0]) if name == "atoms" else (sum(spool.row_counts),)
+        tensors.append(_Tensor(name, spool.dtype, (*rows, 3), functools.partial(spool.blocks, order)))
+    return tensors
+
+
+def _write_safetensors(path: str, tensors: Sequence[_Tensor], meta: str) -> None:
+    header: dict[str, Any] = {"__metadata__": {"format": FORMATS[SAFETENSORS], "meta": meta}}
+    end = 0
+    for tensor in tensors:
+        begin, end = end, end + tensor.size
+        header[tensor.name] = {
+            "dtype": TYPE_NAMES[tensor.dtype],
+            "shape": tensor.shape,
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    with open(path, "wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors:
+            stream.writelines(tensor.blocks())
+
+
+def _write_npz(path: str, tensors: Sequence[_Tensor], meta: str) -> None:
+    texts = {"format": FORMATS[NPZ], "meta": meta}
+    members = [*(_Tensor.from_array(name, np.array(text)) for name, text in texts.items()), *tensors]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for member in members:
+            with archive.open(f"{member.name}.npy", "w", force_zip64=True) as stream:
+                header = {"descr": member.dtype, "fortran_order": False, "shape": member.shape}
+                npy_format.write_array_header_1_0(stream, header)  # type: ignore[no-untyped-call]
+                stream.writelines(member.blocks())
