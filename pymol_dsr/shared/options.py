@@ -1,0 +1,316 @@
+"""Options of fits, meshes, movies, colours, measures, evaluations and files.
+
+Commands, the window, the command line, batches and the messages to the backend hold these. A default stands here and
+nowhere else: `MeshOptions.resolution` is that of every signature and help text.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from .names import RULE, is_name
+from .values import Options, Value, ValueFault
+
+PRESETS = ("fast", "preview", "paper")
+FORMATS = ("ply", "obj", "stl", "glb", "npz")
+"""File formats of meshes."""
+PLAYS = ("once", "loop", "bounce")
+CAMERAS = ("still", "follow")
+REPRESENTATIONS = ("cgo", "map")
+BASELINES = {
+    "hold": "hold nearest",
+    "linear": "atoms linear",
+    "smooth": "atoms smoothed",
+    "surface3": "surface_type 3",
+}
+"""Ways to do without a fit, with the names that tables give them."""
+STATES_AFTER = 20
+"""States after the last fitted one that an evaluation compares unless it is given states."""
+MOST_LEVELS = 20
+
+Smooth = Annotated[
+    float | None,
+    Value("width of the smoothing over time", unit="states", least=0, most=100, absent="auto"),
+]
+Device = Annotated[
+    str,
+    Value("where to compute", pattern=r"auto|cpu|cuda(:[0-9]{1,3})?", form="auto, cpu, cuda or cuda:1"),
+]
+Resolution = Annotated[float, Value("distance between the nodes of the mesh", unit="Å", least=0.01, most=10)]
+Triangles = Annotated[
+    int | None, Value("most triangles of a state, for which the mesh gets coarser", least=100, absent="none")
+]
+
+
+@dataclass(frozen=True)
+class FitOptions(Options):
+    """A fit as the user asks for it; `config` of the message `open`.
+
+    smooth: None chooses the width by holding out fitted states. budget: None trains to the end. times: those of state
+    1, 2, 3, …, None where they are even.
+    """
+
+    preset: Annotated[str, Value("kind of fit", choices=PRESETS)] = "fast"
+    smooth: Smooth = None
+    seed: Annotated[int, Value("seed of random numbers", least=0, most=2**31 - 1)] = 0
+    budget: Annotated[float | None, Value("most seconds to train", unit="s", above=0, absent="none")] = None
+    device: Device = "auto"
+    align: Annotated[bool, Value("take the rigid motion of the molecule out of the fit, and put it back after")] = True
+    loop: Annotated[bool, Value("the first state follows the last one again")] = False
+    times: Annotated[
+        tuple[float, ...] | None, Value("times of state 1, 2, 3, … in any unit, where they are uneven", absent="none")
+    ] = None
+
+    def check_together(self) -> None:
+        """Check that the times rise. Raises ValueFault."""
+        if self.times is not None:
+            check_times(self.times)
+
+
+@dataclass(frozen=True)
+class StartOptions(Options):
+    """What a fit starts from, and where it runs.
+
+    family: empty for a fit of its own. Raises ValueFault for `frozen` without a family.
+    """
+
+    family: Annotated[str, Value("fit of several trajectories whose network this one starts from")] = ""
+    frozen: Annotated[bool, Value("leave the network of the family as it is")] = False
+    resume: Annotated[bool, Value("take up the surfaces and the training of an interrupted fit of this name")] = False
+    detach: Annotated[bool, Value("fit in a process of its own, which goes on when PyMOL ends")] = False
+
+    def check_together(self) -> None:
+        """Check that `frozen` comes with a family. Raises ValueFault."""
+        if self.family:
+            check_name("family", self.family)
+        elif self.frozen:
+            raise ValueFault("frozen 1: it keeps the network of a family; give family= too")
+
+
+@dataclass(frozen=True)
+class MemberOptions(Options):
+    """A trajectory of a family, or a field between two of its trajectories; empty for a fit of one trajectory.
+
+    Raises ValueFault for `share` without `towards`, and where both trajectories are one.
+    """
+
+    trajectory: Annotated[str, Value("trajectory of a family")] = ""
+    towards: Annotated[str, Value("another trajectory, to show what lies between the two")] = ""
+    share: Annotated[float | None, Value("fraction of the way from trajectory (0) to towards (1)", least=0, most=1)] = (
+        None
+    )
+
+    HALFWAY = 0.5
+
+    def check_together(self) -> None:
+        """Check that `share` and `towards` come together; the default of `share` is half of the way."""
+        if self.towards and self.towards == self.trajectory:
+            raise ValueFault(f"towards {self.towards}: it is the trajectory itself; name another one")
+        if self.towards and self.share is None:
+            object.__setattr__(self, "share", self.HALFWAY)
+        if self.share is not None and not self.towards:
+            raise ValueFault(f"share {self.share:g}: it says how far towards another trajectory; give towards= too")
+
+    def to_json(self) -> dict[str, Any]:
+        """Without what is empty."""
+        return {name: value for name, value in super().to_json().items() if value not in ("", None)}
+
+
+@dataclass(frozen=True)
+class MeshOptions(Options):
+    """How a field is made a mesh.
+
+    smooth: None for the fit's own width. steady: the fitted states are then no longer met exactly.
+    """
+
+    level: Annotated[float, Value("level of the surface, outwards", unit="Å")] = 0.0
+    resolution: Resolution = 0.5
+    triangles: Triangles = None
+    smooth: Smooth = None
+    steady: Annotated[bool, Value("average over time at the fitted states, too")] = False
+
+
+@dataclass(frozen=True)
+class MovieOptions(Options):
+    """How a movie is shown and played.
+
+    object: empty for the fit's name. color: empty for those of the nearest atoms. fps, play: None and empty for PyMOL's
+    own. seconds: None for a frame of each time. Raises ValueFault for options of the movie where none is made.
+    """
+
+    object: Annotated[str, Value("name of the result")] = ""
+    color: Annotated[str, Value("one colour for all")] = ""
+    movie: Annotated[bool, Value("set up PyMOL's movie")] = True
+    representation: Annotated[str, Value("meshes, or maps with an isosurface", choices=REPRESENTATIONS)] = "cgo"
+    fps: Annotated[float | None, Value("frames per second", above=0)] = None
+    seconds: Annotated[float | None, Value("length of the movie", unit="s", above=0)] = None
+    play: Annotated[str, Value("at the end: stop, start over, or go back and forth", choices=("", *PLAYS))] = ""
+    camera: Annotated[str, Value("leave the camera where it is, or let it follow the molecule", choices=CAMERAS)] = (
+        "still"
+    )
+    overlay: Annotated[bool, Value("write the time into the picture")] = False
+
+    def check_together(self) -> None:
+        """Check that the options of the movie come with one. Raises ValueFault."""
+        follows = self.camera == "follow"
+        if follows and self.representation == "map":
+            raise ValueFault("camera follow: maps say nothing of the atoms to follow; leave as_=map or camera= out")
+        if not self.movie and (self.fps or self.play or follows):
+            raise ValueFault("movie 0: fps, play and camera are the movie's; leave movie= or these out")
+
+
+@dataclass(frozen=True)
+class ColorOptions(Options):
+    """How the vertices of a movie are coloured.
+
+    by: `atoms`, `motion`, `speed`, `velocity`, `values`, `map`, a number of the atoms as `b`, or a colour. palette:
+    empty for that of `by`. minimum, maximum: None for percentiles. transparency: None leaves it as it is.
+    """
+
+    by: Annotated[str, Value("what the colours show")] = "atoms"
+    palette: Annotated[str, Value("colours from the minimum to the maximum")] = ""
+    minimum: Annotated[float | None, Value("value of the first colour")] = None
+    maximum: Annotated[float | None, Value("value of the last colour")] = None
+    file: Annotated[str, Value("table of atoms' values, .csv, for by=values")] = ""
+    map: Annotated[str, Value("map object or ramp, for by=map")] = ""
+    transparency: Annotated[float | None, Value("0 (opaque) to 1", least=0, most=1)] = None
+
+    def check_together(self) -> None:
+        """Check that files and maps come with `by`, and the other way round. Raises ValueFault."""
+        for key, kind, given in (("file", "values", self.file), ("map", "map", self.map)):
+            if self.by == kind and not given:
+                raise ValueFault(f"by {self.by}: name the {key} with {key}=")
+            if self.by != kind and given:
+                raise ValueFault(f"{key} {given}: it goes with by={kind}, not with by={self.by}")
+
+
+@dataclass(frozen=True)
+class LevelOptions(Options):
+    """How level sets are shown.
+
+    resolution: None for 0.5 Å, and wider where a level takes too many triangles. transparency: None for 0.7, or for 0
+    with a cut. Raises ValueFault for levels that are no rising list.
+    """
+
+    levels: Annotated[tuple[float, ...], Value("distances from the surface, outside positive", unit="Å")] = (
+        -2.0,
+        -1.0,
+        0.0,
+        2.0,
+        4.0,
+    )
+    resolution: Annotated[
+        float | None, Value("distance between the nodes of the meshes", unit="Å", least=0.01, most=10)
+    ] = None
+    cut: Annotated[bool, Value("cut away the half that faces the viewer")] = False
+    transparency: Annotated[float | None, Value("of all levels but the innermost", least=0, most=1)] = None
+
+    def check_together(self) -> None:
+        """Sort the levels. Raises ValueFault where there are none, too many, or one twice."""
+        if not self.levels:
+            raise ValueFault("levels are empty: write -2 -1 0 2 4, with spaces")
+        if len(self.levels) > MOST_LEVELS:
+            raise ValueFault(f"levels: {len(self.levels)} levels are asked for; {MOST_LEVELS} is the most at once")
+        twice = [level for level in set(self.levels) if self.levels.count(level) > 1]
+        if twice:
+            raise ValueFault(f"levels: {twice[0]:g} is given twice")
+        # -0 is 0.
+        object.__setattr__(self, "levels", tuple(sorted(level + 0.0 for level in self.levels)))
+
+
+@dataclass(frozen=True)
+class MeasureOptions(Options):
+    """What is measured of a surface over time.
+
+    selection, pocket: a PyMOL selection or numbers of atoms, empty for none.
+    """
+
+    selection: Annotated[str, Value("atoms whose area and volume are measured")] = ""
+    pocket: Annotated[str, Value("atoms that line a pocket, whose volume is measured")] = ""
+    resolution: Annotated[float, Value("spacing of mesh and cells", unit="Å", least=0.01, most=10)] = (
+        MeshOptions.resolution
+    )
+    top: Annotated[int, Value("how many of the most moving residues are named", least=0)] = 10
+
+
+@dataclass(frozen=True)
+class EvaluationOptions(Options):
+    """How a fit is compared with PyMOL's own surfaces."""
+
+    baselines: Annotated[tuple[str, ...], Value("what stands beside the fit", choices=tuple(BASELINES))] = (
+        "hold",
+        "linear",
+    )
+
+    @classmethod
+    def of_words(cls, words: Any) -> EvaluationOptions:
+        """Options from the baselines as a user types them, `none` for none. Raises ValueFault."""
+        return cls(()) if str(words).strip() == "none" else cls.parse(baselines=words)
+
+
+@dataclass(frozen=True)
+class ExportOptions(Options):
+    """The kind of file that meshes are written to. Raises ValueFault for `binary` of a format that has one kind."""
+
+    format: Annotated[str, Value("format of the file", choices=FORMATS)] = "ply"
+    binary: Annotated[bool, Value("the binary kind of .ply")] = False
+    fps: Annotated[float, Value("times per second of a .glb", above=0)] = 30.0
+
+    def check_together(self) -> None:
+        """Check that only .ply is asked for as binary. Raises ValueFault."""
+        if self.binary and self.format != "ply":
+            raise ValueFault(f"binary 1: only .ply comes in two kinds, .{self.format} in one")
+
+
+def check_name(key: str, name: str) -> str:
+    """The name of a fit or a trajectory. Raises ValueFault."""
+    if not is_name(name):
+        raise ValueFault(f"{key} {name[:100]}: {RULE}")
+    return name
+
+
+def check_times(times: Sequence[float]) -> tuple[float, ...]:
+    """The times of state 1, 2, 3, …. Raises ValueFault where they are fewer than two or do not rise."""
+    if len(times) < 2:
+        raise ValueFault(f"times must be of two states at least, got {len(times)}")
+    for state, time in enumerate(times, 1):
+        if not math.isfinite(time):
+            raise ValueFault(f"the time of state {state} is not finite")
+    for state, (before, after) in enumerate(itertools.pairwise(times), 1):
+        if not before < after:
+            raise ValueFault(
+                f"times must rise from state to state; state {state} is at {before:g} and "
+                f"state {state + 1} at {after:g}"
+            )
+    return tuple(float(time) for time in times)
+
+
+def read_times(path: str | os.PathLike[str]) -> tuple[float, ...]:
+    """The numbers in a text file, one time for each state; a # starts a comment.
+
+    Raises OSError, and ValueFault with the line where a word is not a number or a time does not rise.
+    """
+    with open(os.path.expanduser(path), encoding="utf-8") as stream:
+        return _times_in(os.fspath(path), stream)
+
+
+def _times_in(path: str, lines: Iterable[str]) -> tuple[float, ...]:
+    times: list[float] = []
+    for number, line in enumerate(lines, 1):
+        for word in line.partition("#")[0].replace(",", " ").split():
+            where = f"times {path}, line {number}"
+            try:
+                time = float(word)
+            except ValueError:
+                raise ValueFault(f"{where}: {word!r} is not a number; give one time for each state") from None
+            if not math.isfinite(time):
+                raise ValueFault(f"{where}: {word} is not finite")
+            if times and not time > times[-1]:
+                raise ValueFault(f"{where}: {time:g} comes after {times[-1]:g}; times must rise from state to state")
+            times.append(time)
+    return check_times(times)
