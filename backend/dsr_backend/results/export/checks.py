@@ -1,4 +1,4 @@
-"""Checks and colours of a mesh before it is written."""
+"""Checks a mesh and its colours before they are written."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 FORMATS = ("ply", "obj", "stl", "glb", "npz")
 
-
 _RIGID_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class CheckedMesh:
-    """A checked mesh, moved to where it belongs. colors are sRGB."""
+    """A checked mesh in the coordinates to write: points f8[N,3] Å, normals f8[N,3], faces i4[M,3], colors u1[N,3]
+    (sRGB) or None.
+    """
 
     points: NDArray[np.float64]
     normals: NDArray[np.float64]
@@ -24,7 +25,7 @@ class CheckedMesh:
 
 
 def unit_normals(normals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Normals of length 1, as glTF wants all of them; +z for one without a direction."""
+    """Scale normals f8[N,3] to length 1, which glTF requires; a normal of length 0 becomes +z."""
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     return np.where(length > 0, normals / np.where(length > 0, length, 1.0), (0.0, 0.0, 1.0))
 
@@ -32,18 +33,20 @@ def unit_normals(normals: NDArray[np.float64]) -> NDArray[np.float64]:
 def checked_mesh(
     points: ArrayLike, normals: ArrayLike, faces: ArrayLike, colors: ArrayLike | None, matrix: ArrayLike | None
 ) -> CheckedMesh:
+    """Check the arrays of a mesh and move it by `matrix`; arguments and errors as of `export.write.to_bytes`."""
     points, normals = check_vectors("points", points), check_vectors("normals", normals)
     faces = check_faces(faces, len(points))
     if len(normals) != len(points):
         raise ValueError(f"a mesh needs one normal per point, got {len(normals)} for {len(points)} points")
     channels = None if colors is None else check_colors(colors, len(points))
     if matrix is not None:
-        rotation, shift = rigid_parts(matrix)
-        points, normals = points @ rotation.T + shift, normals @ rotation.T
+        rotation, translation = rigid_motion(matrix)
+        points, normals = points @ rotation.T + translation, normals @ rotation.T
     return CheckedMesh(points, normals, faces, channels)
 
 
 def check_vectors(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """Return the values as f8[N,3]. Raises ValueError for another shape and for values that are not finite."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] != 3:
         raise ValueError(f"{name} must have shape [N, 3], got {list(array.shape)}")
@@ -53,6 +56,7 @@ def check_vectors(name: str, values: ArrayLike) -> NDArray[np.float64]:
 
 
 def check_faces(values: ArrayLike, point_count: int) -> NDArray[np.int32]:
+    """Return the faces as i4[M,3]. Raises ValueError for another shape or type and for indices out of range."""
     array = np.asarray(values)
     if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "iu":
         raise ValueError(f"faces must be integers of shape [M, 3], got {array.dtype} {list(array.shape)}")
@@ -62,6 +66,7 @@ def check_faces(values: ArrayLike, point_count: int) -> NDArray[np.int32]:
 
 
 def check_colors(values: ArrayLike, point_count: int) -> NDArray[np.uint8]:
+    """Return colours from 0 to 1 as u1[N,3]. Raises ValueError for another shape and for values out of range."""
     array = check_vectors("colors", values)
     if len(array) != point_count:
         raise ValueError(f"a mesh needs one colour per point, got {len(array)} for {point_count} points")
@@ -71,8 +76,8 @@ def check_colors(values: ArrayLike, point_count: int) -> NDArray[np.uint8]:
     return channels
 
 
-def rigid_parts(matrix: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rotation [3,3] and shift [3] of a rigid motion [4,4]."""
+def rigid_motion(matrix: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return rotation f8[3,3] and translation f8[3] of a matrix [4,4]. Raises ValueError where it is not rigid."""
     array = np.asarray(matrix, dtype=np.float64)
     if array.shape != (4, 4):
         raise ValueError(f"matrix must have shape [4, 4], got {list(array.shape)}")

@@ -1,4 +1,4 @@
-"""Rows of numbers as text."""
+"""Formats rows of numbers as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def text_rows(row: str, *columns: NDArray[np.generic]) -> bytes:
-    """Text lines, one per row of the columns side by side.
+    """Return one text line per row of the columns [N,K], placed side by side and formatted by `row`.
 
     One format string for all rows is several times faster than np.savetxt, which formats row by row.
     """

@@ -1,4 +1,4 @@
-"""Meshes as files that other programs read: PLY, OBJ, STL, GLB and npz, in Å."""
+"""Writes meshes as files for other programs: PLY, OBJ, STL, GLB and NPZ, in Å."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from .obj import obj_bytes
 from .ply import ply_bytes
 from .stl import stl_bytes
 
+_WRITERS = {"obj": obj_bytes, "stl": stl_bytes, "glb": glb_bytes, "npz": npz_bytes}
+
 
 def to_bytes(
     points: ArrayLike,
@@ -24,7 +26,7 @@ def to_bytes(
     binary: bool = False,
     matrix: ArrayLike | None = None,
 ) -> bytes:
-    """A mesh as the content of a file.
+    """Return a mesh as the content of a file.
 
     points: [N,3], Å. normals: [N,3]. faces: [M,3] integers from 0. colors: [N,3] or None, red, green and blue
     from 0 to 1. matrix: [4,4] or None, a rigid motion in the column convention (`matrix @ (x, y, z, 1)`, as
@@ -33,29 +35,22 @@ def to_bytes(
     format:
 
     - `ply`: text by default, which is the kind that PyMOL loads; little-endian with `binary`.
-    - `obj`: colours as three more numbers of a vertex, as MeshLab and Blender read them.
-    - `stl`: binary; triangles with the normal of each, for printing. STL has no colours and no normals of vertices.
-    - `glb`: glTF 2.0. One unit is 1 Å, as in the other formats, and `asset.extras` says so: the metres that glTF means
-      would make a protein too small for the clipping planes of its viewers.
+    - `obj`: the colour of a vertex as three more numbers, as MeshLab and Blender read them.
+    - `stl`: binary; triangles with the normal of each, for printing. STL has no colours and no vertex normals.
+    - `glb`: glTF 2.0. One unit is 1 Å, as in the other formats, and `asset.extras` says so: the metres that glTF
+      specifies would make a protein too small for the clipping planes of its viewers.
     - `npz`: arrays points f4, normals f4, faces i4 and, with colours, colors u1.
 
-    Raises ValueError naming the argument for malformed arrays, an unknown format or a matrix that is not
-    rigid.
+    Raises ValueError, naming the argument, for malformed arrays, an unknown format or a matrix that is not rigid.
     """
     mesh = checked_mesh(points, normals, faces, colors, matrix)
     if format not in FORMATS:
         raise ValueError(f"unknown mesh format {format!r}, expected one of {', '.join(FORMATS)}")
-    if binary and format != "ply":
-        raise ValueError(f"binary chooses between the two kinds of ply, and {format!r} has one kind")
     if format == "ply":
-        return ply_bytes(mesh.points, mesh.normals, mesh.faces, mesh.colors, binary)
-    if format == "obj":
-        return obj_bytes(mesh.points, mesh.normals, mesh.faces, mesh.colors)
-    if format == "stl":
-        return stl_bytes(mesh.points, mesh.faces)
-    if format == "glb":
-        return glb_bytes(mesh)
-    return npz_bytes(mesh.points, mesh.normals, mesh.faces, mesh.colors)
+        return ply_bytes(mesh, binary)
+    if binary:
+        raise ValueError(f"binary chooses between the two kinds of ply, and {format!r} has one kind")
+    return _WRITERS[format](mesh)
 
 
 def write(
@@ -67,7 +62,7 @@ def write(
     binary: bool = False,
     matrix: ArrayLike | None = None,
 ) -> None:
-    """Write a mesh to a file whose suffix names the format; see `to_bytes`.
+    """Write a mesh to a file whose suffix names the format; arguments as of `to_bytes`.
 
     Raises ValueError as `to_bytes` does, before the file is touched, and OSError when writing fails.
     """
