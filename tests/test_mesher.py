@@ -9,7 +9,7 @@ from dsr_backend.fields.base import Field, FieldAtTime
 from dsr_backend.geometry.marching_cubes import marching_cubes
 from dsr_backend.geometry.unit_cube import UnitCube
 from dsr_backend.motion.motion import Motion
-from dsr_backend.results import mesh
+from dsr_backend.results import level_set
 from dsr_backend.results.mesh import distance_grid, extract_mesh
 from dsr_backend.runtime.errors import Cancelled
 from shapes import fit, peptide
@@ -124,7 +124,7 @@ def test_far_from_the_origin():
 def test_points_lie_nearer_to_the_level_than_marching_cubes_puts_them(monkeypatch):
     """Distances bend within a cell; the last step goes to the level itself."""
     field = balls(SPHERE)
-    monkeypatch.setattr(mesh, "_settle", lambda part, points, level, resolution: (points, points))
+    monkeypatch.setattr(level_set, "newton_step", lambda snapshot, points, level, resolution: (points, points))
     raw = extract_mesh(field, 1.0, resolution=2.0).points
     monkeypatch.undo()
     settled = extract_mesh(field, 1.0, resolution=2.0).points
@@ -152,7 +152,7 @@ def test_points_are_on_the_level_set_and_normals_along_the_gradient(fitted):
         x = torch.tensor(found.points)
         off = (part.distance(x) - level).abs()
         assert off.mean() < 0.01 and off.quantile(0.99) < 0.08
-        gradient = torch.nn.functional.normalize(part.gradient(x, mesh.NORMAL_WIDTH), dim=1)
+        gradient = torch.nn.functional.normalize(part.gradient(x, level_set.NORMAL_WIDTH), dim=1)
         cosine = (gradient * torch.tensor(found.normals)).sum(1)
         assert cosine.mean() > 0.996
 
@@ -163,7 +163,7 @@ def test_evaluating_near_the_surface_only_changes_nothing(fitted, level):
     whole = distance_grid(fitted, 1.5, 0.5, clearance=2.0)
     points, faces = (part.numpy() for part in marching_cubes(torch.from_numpy(whole.values) - level))
     points = points * whole.spacing + whole.origin
-    near, _, near_faces = (part.numpy() for part in mesh._march(fitted.at(1.5), level, 0.5, lambda: False))
+    near, _, near_faces = (array.numpy() for array in level_set.level_set(fitted.at(1.5), level, 0.5, lambda: False))
     assert volume_of(near, near_faces) == pytest.approx(volume_of(points, faces), rel=1e-4)
     assert len(near) == len(points)
 
@@ -286,7 +286,7 @@ def test_a_grid_holds_the_field_s_values(fitted, resolution):
 
 def test_chunks_change_nothing(fitted, monkeypatch):
     whole, surface = distance_grid(fitted, 1.5), extract_mesh(fitted, 1.5)
-    monkeypatch.setattr(mesh, "CHUNK", 1000)
+    monkeypatch.setattr(level_set, "CHUNK", 1000)
     np.testing.assert_allclose(distance_grid(fitted, 1.5).values, whole.values, atol=1e-5)
     np.testing.assert_allclose(extract_mesh(fitted, 1.5).points, surface.points, atol=1e-4)
 
@@ -297,7 +297,7 @@ def test_chunks_change_nothing(fitted, monkeypatch):
 @pytest.mark.parametrize("nested", [True, False])
 @pytest.mark.parametrize("resolution", [0.2, 0.45, 1.3])
 def test_a_lattice_too_large_is_refused_with_a_resolution_that_fits(nested, resolution, monkeypatch):
-    monkeypatch.setattr(mesh, "MOST_NODES", 1500)
+    monkeypatch.setattr(level_set, "MAX_NODES", 1500)
     make = extract_mesh if nested else distance_grid
     with pytest.raises(ValueError, match="more than the 1500 that fit; use a resolution of") as error:
         make(balls(SPHERE), 1.0, resolution=resolution)
@@ -345,7 +345,7 @@ def test_meshes_refuse(wrong, message):
 
 @pytest.mark.parametrize("polls", [0, 1, 2])
 def test_cancelling_stops_the_mesh_and_the_grid(polls, monkeypatch):
-    monkeypatch.setattr(mesh, "CHUNK", 1000)
+    monkeypatch.setattr(level_set, "CHUNK", 1000)
     for make in (extract_mesh, distance_grid):
         left = [polls]
 

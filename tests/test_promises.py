@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 from dsr_backend.fitting.fast import samples
 from dsr_backend.fitting.paper import checkpoint
-from dsr_backend.results import coding, dsr_file, mesh
+from dsr_backend.results import coding, dsr_file, level_set
 from dsr_backend.server import detached_registry, server
 
 from pymol_dsr.backend import process, reply_checks
@@ -45,7 +45,7 @@ PROMISES: list[tuple[str, str, float]] = [
     ("reliability.md", r"loss curve of a fit \| N points", 2 * fit.MOST_LOSSES),
     ("reliability.md", "N MiB JSON", frames.MAX_JSON / 2**20),
     ("reliability.md", "N GiB arrays", frames.MAX_PAYLOAD / 2**30),
-    ("reliability.md", "N million nodes", mesh.MOST_NODES / 1e6),
+    ("reliability.md", "N million nodes", level_set.MAX_NODES / 1e6),
     ("reliability.md", r"samples in memory \| N GiB", samples.MOST_SAMPLE_BYTES / 2**30),
     ("reliability.md", "N million in all", timeline.ALL_TRIANGLES / 1e6),
     ("reliability.md", "with `detach=1`[:,] N MiB each", detached_registry.MOST_LOG / 2**20),
@@ -60,7 +60,7 @@ PROMISES: list[tuple[str, str, float]] = [
     ("security.md", "lines of log in N seconds", jobs.LOG_SECONDS),
     ("security.md", "N characters", text.LONGEST_LINE),
     ("security.md", "[Aa]t most N states", states.MAX_STATES),
-    ("security.md", "N million nodes", mesh.MOST_NODES / 1e6),
+    ("security.md", "N million nodes", level_set.MAX_NODES / 1e6),
     ("remote.md", "silent for N s", alive("ServerAliveInterval") * alive("ServerAliveCountMax")),
 ]
 

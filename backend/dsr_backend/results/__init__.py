@@ -1,1 +1,1 @@
-"""Results of a fit: meshes, measures, files."""
+"""Results of a fit: meshes, measures, scores, files."""
