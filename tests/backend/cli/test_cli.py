@@ -1,0 +1,616 @@
+"""`dsr-backend` on files, as a real process, on surfaces that the plugin wrote."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pymol2
+import pytest
+from dsr_backend.runtime.errors import RequestError
+
+from pymol_dsr.commands.files import dsr_export, dsr_load, dsr_surfaces
+from pymol_dsr.commands.register import register
+from pymol_dsr.fits import jobs
+from pymol_dsr.fits.jobs import Jobs
+from pymol_dsr.runtime import settings
+from support.paths import ROOT
+from support.scene import build_peptide, coordinates
+
+pytest.importorskip("torch")
+
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(ROOT / "backend"), str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    # One thread: the tests share their cores with others.
+    "OMP_NUM_THREADS": "1",
+    "PYTHONIOENCODING": "utf-8",
+}
+SELECTION = "pep and not resi 1"
+
+
+def command(*words):
+    return [sys.executable, "-m", "dsr_backend", *map(str, words)]
+
+
+def dsr(*words, code=0, env=None, **options):
+    """Run `dsr-backend` with these arguments; its output and its lines on stderr."""
+    done = subprocess.run(
+        command(*words),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**ENVIRONMENT, **(env or {})},
+        timeout=100,
+        **options,
+    )
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    return done.stdout, done.stderr.splitlines()
+
+
+@pytest.fixture
+def here(monkeypatch, capfd):
+    """As `dsr`, in this process, where torch is imported only once."""
+    from dsr_backend.cli import main
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    # The command line takes SIGTERM, and PyMOL in this process has taken Ctrl-C.
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def run(*words, code=0):
+        assert main.main([*map(str, words)]) == code
+        out, err = capfd.readouterr()
+        return out, err.splitlines()
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def refused(*words, code=2, env=None):
+    """The one line that a bad command gets."""
+    out, lines = dsr(*words, code=code, env=env)
+    assert out == "" and len(lines) == 1, (out, lines)
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with pep.npz (six states, by dsr_surfaces), pep.pdb, and pep.dsr, fitted to states 1, 3, 5."""
+    folder = tmp_path_factory.mktemp("cli")
+    session = pymol2.PyMOL()
+    session.start()
+    session.cmd.feedback("disable", "all", "everything")
+    build_peptide(session.cmd)
+    dsr_surfaces(SELECTION, str(folder / "pep.npz"), _self=session.cmd)
+    session.cmd.save(str(folder / "pep.pdb"), "pep", state=0)
+    session.stop()
+    out, lines = dsr("fit", folder / "pep.npz", "--states", "1-5:2", "--preset", "preview", "-o", folder / "pep.dsr")
+    (folder / "fit.txt").write_text("\n".join([out.strip(), *lines]), encoding="utf-8")
+    return folder
+
+
+# Fit
+
+
+def test_a_fit_says_its_device_its_progress_and_its_result(made):
+    result, device, *progress = (made / "fit.txt").read_text(encoding="utf-8").splitlines()
+    assert re.fullmatch(
+        re.escape(str(made / "pep.dsr")) + r": states 1-5:2 fitted in \d+\.\d s, smooth \S+ states, beyond them .+",
+        result,
+    )
+    seconds = float(re.search(r"fitted in (\S+) s", result)[1])
+    assert len(progress) <= 2 + seconds / 2
+    assert re.match(r"device (cpu|cuda)\S*: .+ GB, \d+ threads, torch \d", device)
+    assert progress and all(
+        re.fullmatch(r"(sampling|fit) \d+ %(, step \d+ of \d+)?(, loss \d\.\d+ Å)?(, \d+ s left)?|saving", line)
+        for line in progress
+    )
+
+
+def test_a_terminal_gets_one_rewriting_line(made, tmp_path):
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command("export", made / "pep.dsr", "--times", "1-6:0.25", "--resolution", "1", "-o", tmp_path / "t.ply"),
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+        env=ENVIRONMENT,
+    )
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # Linux ends a terminal so
+            break
+        if not piece:
+            break
+        seen += piece
+    os.close(ours)
+    assert process.wait() == 0
+    rewritten, _, rest = seen.decode().replace("\r\n", "\n").rpartition("\r")
+    shown = [part.rstrip() for part in rewritten.split("\r")]
+    assert len(shown) > 2 and "\n" not in rewritten
+    assert all(re.fullmatch(r"mesh \d+ of 21, \d+ %|", part) for part in shown), shown
+    # The line is cleared before what stays.
+    assert shown[-1] == "" and rest.startswith("dsr-backend: 4 times are extrapolated")
+
+
+def test_a_fit_from_the_command_line_finds_its_atoms_in_pymol(made, cmd, monkeypatch, tmp_path):
+    build_peptide(cmd)
+    register(cmd)
+    monkeypatch.setattr(settings, "_memory", {})
+    monkeypatch.setattr(jobs, "jobs", Jobs())
+    for key in ("PYTHONPATH", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(key, ENVIRONMENT[key])
+    monkeypatch.setenv("DSR_HOME", str(tmp_path))
+    settings.put("backend", f"{sys.executable} -m dsr_backend serve")
+    cmd.color("blue", "pep")
+    cmd.color("red", "pep and resi 5-9")
+    cmd.color("green", "pep and resi 1")
+    try:
+        dsr_load(str(made / "pep.dsr"), "back", _self=cmd)
+        [only] = jobs.jobs.get("back").trajectories
+        assert (only.object, only.selection, only.states) == ("pep", SELECTION, [1, 3, 5])
+        assert len(only.atoms) == cmd.count_atoms(SELECTION) < cmd.count_atoms("pep")
+        path = str(tmp_path / "coloured.npz")
+        dsr_export("back", path, states="2.5", resolution=1.0, _self=cmd)
+    finally:
+        jobs.jobs.close()
+    with np.load(path) as mesh:
+        points, colors = mesh["points"], mesh["colors"]
+    assert {tuple(color) for color in colors.tolist()} == {(255, 0, 0), (0, 0, 255)}
+    # Red vertices lie at the red residues, not merely somewhere.
+    red = coordinates(cmd, "pep and resi 5-9", 2).mean(axis=0)
+    blue = coordinates(cmd, "pep and resi 2-4", 2).mean(axis=0)
+    nearer_red = np.linalg.norm(points - red, axis=1) < np.linalg.norm(points - blue, axis=1)
+    assert np.mean(nearer_red == (colors[:, 0] == 255)) > 0.85
+
+
+def test_a_trajectory_is_fitted_through_pymol(tmp_path):
+    files = pytest.importorskip("MDAnalysisTests.datafiles")
+    target = tmp_path / "adk.dsr"
+    out, lines = dsr(
+        "fit", files.PSF, files.DCD2, "--states", "1+20", "--preset", "preview", "-o", target,
+        env={"TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert out.startswith(f"{target}: states 1+20 fitted in ")
+    assert lines[0].startswith("device ")
+    assert target.is_file() and not list(tmp_path.glob("dsr-*"))
+    mesh, _ = dsr("mesh", target, "--time", "10", "--resolution", "1", "-o", tmp_path / "adk.ply")
+    area, volume = (float(re.search(rf"{word} (\d+)", mesh)[1]) for word in ("area", "volume"))
+    assert 7_000 < area < 14_000 and 22_000 < volume < 34_000
+
+
+def test_surfaces_through_another_python(made, here, monkeypatch, tmp_path):
+    """As where torch and PyMOL live in two Pythons: this one does not see PyMOL."""
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "pymol" else real(name, *more))
+    monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
+    for python, code, message in (
+        ("", 2, "set DSR_PYMOL_PYTHON"),
+        ("/no/python", 1, "/no/python can't be started"),
+        ("false", 1, "false made no surfaces (exit code 1)"),
+        (sys.executable, 2, "states 1-9: the object pep has 6 states; 9 is past the end"),
+    ):
+        monkeypatch.setenv("DSR_PYMOL_PYTHON", python)
+        out, lines = here("fit", made / "pep.pdb", "--states", "1-9", "-o", tmp_path / "two.dsr", code=code)
+        assert out == "" and len(lines) == 1 and message in lines[0]
+    assert os.listdir(tmp_path) == []
+
+
+def stopped(words, when, number):
+    """Run until `when` is on stderr, send the signal; exit code, stderr, seconds until the end."""
+    process = subprocess.Popen(
+        command(*words),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env=ENVIRONMENT,
+        # A shell's background jobs, and what they start, ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    seen = ""
+    while when not in seen:
+        line = process.stderr.readline()
+        assert line, seen
+        seen += line
+    process.send_signal(number)
+    began = time.monotonic()
+    out, rest = process.communicate(timeout=30)
+    assert out == ""
+    return process.returncode, seen + rest, time.monotonic() - began
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_ctrl_c_ends_a_fit_and_leaves_the_old_file(made, tmp_path):
+    target = tmp_path / "kept.dsr"
+    target.write_bytes((made / "pep.dsr").read_bytes())
+    code, said, seconds = stopped(("fit", made / "pep.npz", "-o", target), "sampling", signal.SIGINT)
+    assert code == 130 and said.splitlines()[-1] == "dsr-backend: cancelled" and "Traceback" not in said
+    assert seconds < 5
+    assert os.listdir(tmp_path) == ["kept.dsr"]
+    assert target.read_bytes() == (made / "pep.dsr").read_bytes()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
+def test_a_job_that_a_scheduler_ends_leaves_no_pymol_behind(monkeypatch, tmp_path):
+    files = pytest.importorskip("MDAnalysisTests.datafiles")
+    monkeypatch.setitem(ENVIRONMENT, "TMPDIR", str(tmp_path))
+    words = ("fit", files.PSF, files.DCD2, "-o", tmp_path / "x.dsr")
+    code, said, _ = stopped(words, "surfaces ", signal.SIGTERM)
+    assert code == 143 and "Traceback" not in said
+    end = time.monotonic() + 10
+    while running(tmp_path):
+        assert time.monotonic() < end, running(tmp_path)
+        time.sleep(0.1)
+    assert not list(tmp_path.glob("dsr-*"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_ctrl_c_does_not_wait_for_a_silent_pymol(made, here, monkeypatch, tmp_path):
+    from dsr_backend.surfaces import from_pymol
+
+    silent = tmp_path / "python"
+    silent.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
+    silent.chmod(0o755)
+    monkeypatch.setattr(from_pymol, "pymol_python", lambda: str(silent))
+
+    def press():
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    began = time.monotonic()
+    threading.Thread(target=press).start()
+    assert here("fit", made / "pep.pdb", "-o", tmp_path / "x.dsr", code=130)[1] == ["dsr-backend: cancelled"]
+    assert time.monotonic() - began < 20
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def running(folder):
+    """Processes that were started with this folder for their temporary files."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/environ", "rb") as stream:
+                if f"TMPDIR={folder}\0".encode() in stream.read():
+                    found.append(name)
+        except OSError:
+            pass
+    return found
+
+
+# Meshes
+
+
+def test_a_mesh_is_written_at_a_time_between(made, here, tmp_path):
+    out, lines = dsr("mesh", made / "pep.dsr", "--time", "2.5", "-o", tmp_path / "a.ply")
+    assert re.fullmatch(r".*a\.ply: time 2\.5, \d+ triangles, area \d+ Å², volume \d+ Å³\n", out) and not lines
+    count = int(re.search(r"(\d+) triangles", out)[1])
+    assert f"element face {count}\n" in (tmp_path / "a.ply").read_text()
+    outer, _ = here(
+        "mesh", made / "pep.dsr", "--time", "7", "--level", "1.5", "--triangles", "2000", "-o",
+        tmp_path / "b.npz",
+    )  # fmt: skip
+    assert "extrapolated (fitted: 1 to 5), expected error " in outer
+    assert float(re.search(r"volume (\d+)", outer)[1]) > float(re.search(r"volume (\d+)", out)[1])
+    with np.load(tmp_path / "b.npz") as mesh:
+        assert 500 < len(mesh["faces"]) <= 2000 and mesh["points"].dtype == np.float32
+
+
+def test_exports_are_named_by_their_time(made, here, tmp_path):
+    target = tmp_path / "pep.obj"
+    out, lines = dsr("export", made / "pep.dsr", "--times", "4.5-6:0.75", "--resolution", "1", "-o", target)
+    assert sorted(os.listdir(tmp_path)) == ["pep_0004.50.obj", "pep_0005.25.obj", "pep_0006.00.obj"]
+    assert "pep_0006.00.obj: the last of 3 files" in out
+    assert "2 times are extrapolated (fitted: 1 to 5)" in lines[-1]
+    here("export", made / "pep.dsr", "--times", "3", "--resolution", "1", "-o", target)
+    assert target.is_file()
+
+
+def test_several_times_as_glb_are_one_file(made, here, tmp_path):
+    target = tmp_path / "pep.glb"
+    out, _ = here("export", made / "pep.dsr", "--times", "1-3", "--resolution", "2", "--fps", "10", "-o", target)
+    assert os.listdir(tmp_path) == ["pep.glb"] and "3 times in 1 file" in out
+    assert target.read_bytes().startswith(b"glTF")
+
+
+def test_nodes_along_the_longest_side(made, here, tmp_path):
+    """Any resolution, from the coarsest to the finest that the paper shows."""
+    from dsr_backend.results import dsr_file
+
+    field: Any = dsr_file.load(made / "pep.dsr")
+    low, high = field.at(2.0).box
+    counts = []
+    for nodes in (32, 64, 256):
+        here("mesh", made / "pep.dsr", "--time", "2", "--nodes", nodes, "-o", tmp_path / "a.npz")
+        with np.load(tmp_path / "a.npz") as mesh:
+            corners = mesh["points"][mesh["faces"]]
+        # Marching cubes makes triangles whose longest edge is the diagonal of a cell at most.
+        longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max()
+        spacing = (high - low).max() / (nodes - 1)
+        assert spacing < longest < 2.3 * spacing
+        counts.append(len(corners))
+    assert counts[0] * 3 < counts[1] and counts[1] * 12 < counts[2]
+
+
+def test_a_level_without_a_surface_writes_nothing(made, here, tmp_path):
+    target = tmp_path / "kept.ply"
+    target.write_text("before")
+    out, lines = here("mesh", made / "pep.dsr", "--time", "2", "--level", "-30", "-o", target, code=1)
+    assert out == "" and len(lines) == 1
+    assert re.search(r"no surface at time 2 and level -30 Å, where the distances are -\d\.\d to \d+\.\d Å; ", lines[0])
+    assert target.read_text() == "before"
+
+
+# Scores
+
+
+def test_scores_beside_the_state_held(made, tmp_path):
+    table = tmp_path / "pep.csv"
+    out, lines = dsr("eval", made / "pep.dsr", made / "pep.npz", "--states", "1+2+5+6", "--csv", table)
+    with open(table, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["state"], row["group"], row["method"]) for row in rows] == [
+        ("1", "training", "field"),
+        ("2", "between", "field"),
+        ("2", "between", "hold nearest"),
+        ("5", "training", "field"),
+        ("6", "future 1-10", "field"),
+        ("6", "future 1-10", "hold nearest"),
+    ]
+    # Six states, of which one is in the future: too few to know an error there.
+    assert [row["expected_error"] for row in rows] == [""] * len(rows)
+    assert all(0.85 < float(row["iou"]) < 1 and 0.85 < float(row["nc"]) < 1 for row in rows)
+    assert all(0 < float(row["chamfer_sq"]) < float(row["chamfer_l1"]) < 0.05 for row in rows)
+    summary = out.split("\n\n")[1].splitlines()
+    trained = [float(row["iou"]) for row in rows if row["group"] == "training"]
+    assert summary[0].split()[:6] == [
+        "n=2", "training", "field", f"{np.mean(trained):.4f}", "±", f"{np.std(trained):.4f}"
+    ]  # fmt: skip
+    assert [line.split()[:2] for line in summary[1:]] == [
+        ["n=1", "between"], ["n=1", "between"], ["n=1", "future"], ["n=1", "future"]
+    ]  # fmt: skip
+    assert lines[0].startswith("device ") and len(lines) == 1
+
+
+def test_scores_beside_the_steps_of_the_atoms(made, here, tmp_path):
+    """How much the molecule moves from the state before: 0 for one that only turned."""
+    from dsr_backend.motion.superpose import superpose
+    from dsr_backend.surfaces import surfaces_file
+
+    from support.shapes import moved, turn
+
+    found, meta = surfaces_file.read_surfaces_file(made / "pep.npz")
+    turned = moved(found[1], turn(70.0), (20.0, 0.0, 0.0), state=3)
+    surfaces_file.write_surfaces_file(tmp_path / "truth.npz", [found[0], found[1], turned], meta)
+    table = tmp_path / "steps.csv"
+    out, _ = here("eval", made / "pep.dsr", tmp_path / "truth.npz", "--csv", table)
+    with open(table, newline="") as stream:
+        steps = {row["state"]: row["rmsd"] for row in csv.DictReader(stream)}
+    one, two = (surface.atoms.astype(float) for surface in found[:2])
+    rotation, translation = superpose(two, one)
+    expected = np.sqrt(((two @ rotation.T + translation - one) ** 2).sum(1).mean())
+    assert steps["1"] == "" and float(steps["2"]) == pytest.approx(expected, rel=1e-6) and expected > 0.05
+    assert float(steps["3"]) < 1e-4
+    assert f" {expected:.2f} Å" in next(line for line in out.splitlines() if line.split()[:1] == ["2"])
+
+
+def test_scores_as_a_picture(made, here, monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    words = ("eval", made / "pep.dsr", made / "pep.npz", "--states", "1-3", "--plot")
+    here(*words, tmp_path / "pep.svg")
+    picture = (tmp_path / "pep.svg").read_text()
+    # Letters are shapes in an SVG, which names them in comments.
+    texts = ["IoU", "Chamfer L1", "Chamfer sq", "NC", "step RMSD", "state"]
+    for text in [*texts, "field, fitted states", "field, other states", "hold nearest", "fitted range"]:
+        assert f"<!-- {text}" in picture, text
+    here(*words, tmp_path / "pep.png")
+    assert (tmp_path / "pep.png").read_bytes().startswith(b"\x89PNG")
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: (name != "matplotlib" and real(name, *more)) or None
+    )
+    out, lines = here(*words, tmp_path / "no.png", code=2)
+    assert out == "" and len(lines) == 1 and "--plot needs matplotlib" in lines[0] and "pip install" in lines[0]
+
+
+def test_measures_over_time(made, here, tmp_path):
+    table, picture = tmp_path / "m.csv", tmp_path / "m.png"
+    asked = ("--selection", "1-60", "--pocket", "1-123", "--resolution", "0.8")
+    out, err = here("measure", made / "pep.dsr", "--states", "1-6:2.5", *asked, "--csv", table, "--plot", picture)
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["state", "1", "3.5", "6"] and "volume of the pocket" in lines[0]
+    assert "1 times are extrapolated (fitted: 1 to 5)" in err[-1]
+    with table.open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["state"] for row in rows] == ["1", "3.5", "6"]
+    assert [row["extrapolated"] for row in rows] == ["False", "False", "True"]
+    for row in rows:
+        assert 0 < float(row["selection_volume"]) < float(row["volume"]) and float(row["pocket_volume"]) > 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    out, _ = here("measure", made / "pep.dsr", "--resolution", "1.0")
+    assert [line.split()[0] for line in out.splitlines()[1:6]] == list("12345") and "pocket" not in out
+
+
+def test_what_is_held_is_the_true_surface_of_the_earlier_neighbour(made, here, tmp_path):
+    """Truth with state 1 in the place of state 2: holding it must be perfect."""
+    from dsr_backend.surfaces import surfaces_file
+    from dsr_backend.surfaces.surface import Surface
+
+    found, meta = surfaces_file.read_surfaces_file(made / "pep.npz")
+    first, third = found[0], found[2]
+    same = Surface(2, first.points, first.normals, first.faces, first.atoms)
+    surfaces_file.write_surfaces_file(tmp_path / "truth.npz", [first, same, third], meta)
+    out, _ = here("eval", made / "pep.dsr", tmp_path / "truth.npz", "--states", "2")
+    hold = out.splitlines()[2].split()
+    assert hold[:4] == ["2", "between", "hold", "nearest"] and hold[4] == "1.0000" and hold[7] == "1.0000"
+    late = Surface(30, first.points, first.normals, first.faces, first.atoms)
+    surfaces_file.write_surfaces_file(tmp_path / "alone.npz", [same, late], meta)
+    out, lines = here("eval", made / "pep.dsr", tmp_path / "alone.npz")
+    assert "hold" not in out and "nothing is held at 2" in lines[1]
+    assert "left out: states 30" in lines[2]
+
+
+def test_groups_of_states():
+    from dsr_backend.cli import evaluate
+
+    trained = [1.0, 3.0, 5.0, 9.0]
+    groups = {s: evaluate.group_of(s, trained) for s in (0.5, 1, 2, 7.5, 9.5, 10, 19, 19.5, 20, 29, 30)}
+    assert groups == {0.5: "before", 1: "training", 2: "between", 7.5: "between", 9.5: "future 1-10",
+                      10: "future 1-10", 19: "future 1-10", 19.5: "future 11-20", 20: "future 11-20",
+                      29: "future 11-20", 30: "future 21-30"}  # fmt: skip
+    assert [evaluate.nearest(s, trained) for s in (2, 7, 8, 12)] == [1, 5, 9, 9]
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("", "the following arguments are required: COMMAND"),
+        ("bend x", "invalid choice: 'bend'"),
+        ("serve now", "unrecognized arguments: now"),
+        ("fit pep.npz", "the following arguments are required: -o/--output"),
+        ("fit none.npz -o x.dsr", "none.npz: there is no such file"),
+        ("fit pep.npz -o x.ply", "x.ply: it must end in .dsr"),
+        ("fit pep.npz -o no/x.dsr", "no/x.dsr: the folder no does not exist"),
+        ("fit pep.npz -o /proc/x.dsr", "/proc/x.dsr: the folder /proc can't be written to"),
+        ("fit pep.npz pep.pdb -o x.dsr", "pep.npz is a surfaces file"),
+        ("fit pep.npz --states 1,3 -o x.dsr", "join ranges with +"),
+        ("fit pep.npz --states 1-9 -o x.dsr", "states 1-9: pep.npz holds the states 1-6, not 7"),
+        ("fit pep.npz --preset slow -o x.dsr", "preset 'slow' is not known"),
+        ("fit pep.npz --smooth much -o x.dsr", "smooth much: it is neither"),
+        ("fit pep.npz --budget 0 -o x.dsr", "budget=0.0 must be"),
+        ("fit pep.npz --seed -1 -o x.dsr", "seed=-1"),
+        ("fit pep.npz --device tpu -o x.dsr", "device 'tpu'"),
+        ("fit pep.pdb --states 1-9 -o x.dsr", "states 1-9: the object pep has 6 states"),
+        ("fit pep.pdb --selection nope -o x.dsr", 'Invalid selection name "nope"'),
+        ("mesh pep.npz --time 1 -o x.ply", "pep.npz: this is no .dsr file"),
+        ("mesh pep.dsr --time soon -o x.ply", "invalid float value: 'soon'"),
+        ("mesh pep.dsr --time nan -o x.ply", "finite"),
+        ("mesh pep.dsr --time 1 -o x.stp", "x.stp: it must end in .ply, .obj, .stl, .glb, .npz"),
+        ("mesh pep.dsr --time 1 --resolution 0 -o x.ply", "resolution 0.0 Å"),
+        ("mesh pep.dsr --time 1 --nodes 16 -o x.ply", "--nodes 16: it must lie between 32 and 512"),
+        ("mesh pep.dsr --time 1 --nodes 64 --resolution 1 -o x.ply", "not allowed with argument --nodes"),
+        ("mesh pep.dsr --time nan --nodes 64 -o x.ply", "finite"),
+        ("mesh pep.dsr --time 1 --trajectory a -o x.ply", "pep.dsr: this fit is of one trajectory: leave trajectory"),
+        ("export pep.dsr --times 1+2 --fps 0 --resolution 2 -o x.glb", "--fps 0: it must be above 0"),
+        ("export pep.dsr --times 5-1 -o x.ply", "the range runs backwards"),
+        ("eval pep.dsr pep.pdb", "pep.pdb is not a whole .npz file"),
+        ("eval pep.dsr pep.npz --csv x.txt", "x.txt: it must end in .csv"),
+        ("eval pep.dsr pep.npz --plot x.txt", "x.txt: it must end in .png, .pdf, .svg"),
+        ("eval pep.dsr pep.npz --share 0.5", "pep.dsr: this fit is of one trajectory"),
+        ("eval pep.dsr pep.npz --states 9", "states 9: pep.npz holds the states 1-6, not 9"),
+        ("measure pep.dsr --states 3-1", "the range runs backwards"),
+        ("measure pep.dsr --plot x.txt", "x.txt: it must end in .png, .pdf, .svg"),
+        ("measure pep.dsr --selection 100-200", "the fit has 123 atoms, and 200 is past the end"),
+        ("measure pep.dsr --pocket 1.5", "--pocket: atoms are written like states"),
+        ("fit pep.pdb a.dcd b.dcd -o x.dsr", "a.dcd: there is no such file"),
+        ("fit pep.pdb pep.pdb pep.pdb -o x.dsr", "pep.pdb: a topology takes one trajectory"),
+        ("fit pep.npz --frozen -o x.dsr", "name it as --family"),
+        ("fit pep.npz --family pep.dsr -o x.dsr", "pep.dsr: it is of one trajectory and no family"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(made, here, monkeypatch, words, message):
+    monkeypatch.chdir(made)
+    before = sorted(os.listdir(made))
+    out, lines = here(*words.split(), code=2)
+    assert out == "" and len(lines) == 1, lines
+    assert lines[0].startswith("dsr-backend") and message in lines[0]
+    assert sorted(os.listdir(made)) == before
+
+
+@pytest.mark.parametrize(
+    "error, code, message",
+    [
+        (RequestError("diverged", "the loss is no number"), 1, "the loss is no number"),
+        (RequestError("bad-request", "no such thing"), 2, "no such thing"),
+        (RuntimeError("CUDA out of memory. Tried\nto"), 1, "ran out of memory (CUDA out of memory. Tried to)"),
+        (OSError(28, "No space left on device", "x.dsr"), 1, "x.dsr: No space left on device"),
+    ],
+)
+def test_work_that_fails_is_one_line_too(made, here, monkeypatch, tmp_path, error, code, message):
+    from dsr_backend.fitting import run
+
+    def fail(*args, **more):
+        raise error
+
+    monkeypatch.setattr(run, "fit_trajectory", fail)
+    out, lines = here("fit", made / "pep.npz", "-o", tmp_path / "x.dsr", code=code)
+    assert out == "" and len(lines) == 1 and message in lines[0]
+
+
+def test_a_fault_of_ours_keeps_its_traceback(made, here, monkeypatch, tmp_path):
+    from dsr_backend.fitting import run
+
+    monkeypatch.setattr(run, "fit_trajectory", lambda *args, **more: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        here("fit", made / "pep.npz", "-o", tmp_path / "x.dsr")
+
+
+def test_a_refusal_is_quick_and_without_torch(made):
+    line = refused("fit", made / "pep.npz", "-o", made / "pep.txt")
+    assert "must end in .dsr" in line
+    code = (
+        "import sys; from dsr_backend.__main__ import main; "
+        "assert main(['fit', 'none.npz', '-o', 'x.dsr']) == 2; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=True, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("verb", ["fit", "mesh", "export", "eval", "measure", "doctor", "serve"])
+def test_help_has_an_example(verb, capsys):
+    from dsr_backend import __version__
+    from dsr_backend.cli import main
+
+    assert main.main([verb, "--help"]) == 0
+    assert f"example:\n  dsr-backend {verb}" in capsys.readouterr().out
+    assert main.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"dsr-backend {__version__}\n"
+
+
+# Doctor
+
+
+def test_the_doctor_finds_a_working_installation(here, monkeypatch, tmp_path):
+    monkeypatch.setenv("DSR_HOME", str(tmp_path / "new" / "home"))
+    out, _ = here("doctor", "--device", "cpu")
+    lines = out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        f"ok   {name}"
+        for name in ("python", "numpy", "torch", "scipy", "safetensors", "device", "folder", "pymol", "round trip")
+    ]  # fmt: skip
+    assert "GB free" in lines[6] and "PyMOL " in lines[7]
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_doctor_names_what_fails_and_the_remedy(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "safetensors.py").write_text("raise ImportError('cannot load libsafetensors.so')")
+    out, _ = dsr(
+        "doctor", "--device", "cuda:7", code=1,
+        env={"DSR_HOME": "/proc", "PYTHONPATH": f"{tmp_path}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}"},
+    )  # fmt: skip
+    failed = {line.split(":")[0]: line for line in out.splitlines() if line.startswith("FAIL")}
+    assert list(failed) == ["FAIL safetensors", "FAIL device", "FAIL folder", "FAIL round trip"]
+    assert "cannot load libsafetensors.so — " in failed["FAIL safetensors"]
+    assert "pip install safetensors" in failed["FAIL safetensors"]
+    assert "--device cpu" in failed["FAIL device"]
+    assert "set DSR_HOME" in failed["FAIL folder"]
+    assert all(" — " in line for line in failed.values())

@@ -1,0 +1,293 @@
+"""The field `fast` put together by hand: modes, band and halo, features, continuity, what lies outside."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from dsr_backend.fields.fast import FIXED, SHARE, VALUE, Decoder, FastField, LowRankBasis, NarrowBand
+from dsr_backend.geometry.lattice import Lattice
+from dsr_backend.geometry.unit_cube import UnitCube
+from dsr_backend.motion.motion import Motion
+
+from support.shapes import cloud
+
+CPU = torch.device("cpu")
+FACTOR = 4
+LATTICE = Lattice.around([-9.0] * 3, [9.0] * 3, 1.0, even=FACTOR)
+
+
+def ball_band(radius=6.0, width=2.0):
+    nodes = LATTICE.nodes(torch.arange(LATTICE.size))
+    return NarrowBand(LATTICE, (nodes.norm(dim=1) - radius).abs() < width)
+
+
+def field(states=2, seed=0, trained=True, atoms=None, smooth_fine=False):
+    """A field with random values: coarse ±5 Å, fine ±1 Å (or a ball's distances), decoder and static channels."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(*shape):
+        return 2.0 * torch.rand(*shape, generator=generator) - 1.0
+
+    band = ball_band()
+    times = np.arange(1.0, states + 1)
+    motion = Motion.of(times, None if atoms is None else np.asarray(atoms, np.float32))
+    coarse = LowRankBasis.of(5.0 * random(states, LATTICE.coarser(FACTOR).size), 32)
+    fine = LowRankBasis.of(random(states, band.count) * (0.0 if smooth_fine else 1.0), 32)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        decoder: Any = Decoder(FIXED - 1 + 2, 8)
+        if trained:
+            torch.nn.init.normal_(decoder.layers[-1].weight)
+    return FastField(
+        motion,
+        band,
+        FACTOR,
+        coarse,
+        fine,
+        random(band.count, 2),
+        decoder.requires_grad_(False),
+        torch.zeros(0),
+        UnitCube(np.zeros(3), 0.1),
+        np.array([[-7.0] * 3, [7.0] * 3], np.float32),
+        3.0,
+        {},
+    )
+
+
+def points(count=4000, reach=9.0, seed=0):
+    return torch.tensor(np.random.default_rng(seed).uniform(-reach, reach, (count, 3)), dtype=torch.float32)
+
+
+# Modes
+
+
+def test_few_states_are_their_own_modes():
+    values = torch.rand(5, 300)
+    modes = LowRankBasis.of(values, 8)
+    for k in range(5):
+        # In steps of 1/256 Å.
+        np.testing.assert_allclose(modes.mix(torch.eye(5)[k]), values[k], atol=1 / 512 + 1e-6)
+
+
+def test_states_that_few_modes_can_show_are_shown():
+    values = torch.rand(20, 3) @ torch.rand(3, 500)
+    modes = LowRankBasis.of(values, 3)
+    assert modes.modes.shape == (3, 500) and modes.coefficients.shape == (20, 3)
+    found = torch.stack([modes.mix(weights) for weights in torch.eye(20)])
+    np.testing.assert_allclose(found, values, atol=5e-3)
+
+
+@pytest.mark.parametrize("states, loss", [(10, 1e-3), (40, 0.05)])
+def test_modes_are_the_best_ones(states, loss):
+    """As near as the singular value decomposition gets; almost so where there are too many states to hold."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(states, 8, generator=generator) @ torch.randn(8, 400, generator=generator)
+    values += 0.3 * torch.randn(states, 400, generator=generator)
+    modes = LowRankBasis.of(values, 5)
+    found = torch.stack([modes.mix(weights) for weights in torch.eye(states)])
+    best = torch.linalg.svdvals(values)[5:].norm()
+    assert (found - values).norm().item() == pytest.approx(best.item(), rel=loss)
+
+
+def test_mixing_is_linear_in_the_weights():
+    modes = LowRankBasis.of(torch.randn(4, 50), 2)
+    a, b = torch.rand(4), torch.rand(4)
+    np.testing.assert_allclose(modes.mix(0.3 * a + 0.7 * b), 0.3 * modes.mix(a) + 0.7 * modes.mix(b), atol=1e-5)
+
+
+def test_modes_are_kept_as_they_are_stored():
+    modes = LowRankBasis.of(torch.randn(4, 50), 8)
+    assert torch.equal((256 * modes.modes).round(), 256 * modes.modes)
+
+
+# Band
+
+
+def test_rows_are_the_band_then_a_halo_around_it():
+    band = ball_band()
+    inside = band.inside.reshape(LATTICE.shape)
+    assert band.count == int(inside.sum()) and inside.reshape(-1)[band.numbers[: band.count]].all()
+    rows = set(band.numbers.tolist())
+    reached = set()
+    for i, j, k in torch.nonzero(inside).tolist():
+        for a in (i - 1, i, i + 1):
+            for b in (j - 1, j, j + 1):
+                for c in (k - 1, k, k + 1):
+                    if 0 <= a < LATTICE.shape[0] and 0 <= b < LATTICE.shape[1] and 0 <= c < LATTICE.shape[2]:
+                        reached.add((a * LATTICE.shape[1] + b) * LATTICE.shape[2] + c)
+    assert rows == reached
+    assert torch.equal(band.rows(band.numbers), torch.arange(len(band.numbers), dtype=torch.int32))
+    assert (band.rows(torch.arange(LATTICE.size)) >= 0).sum() == len(band.numbers)
+
+
+def test_neighbours_are_one_step_away_or_the_row_itself():
+    band = ball_band(radius=8.5)
+    place = band.lattice.nodes(band.numbers)
+    for column, (axis, sign) in enumerate((a, s) for a in range(3) for s in (-1.0, 1.0)):
+        step = place[band.neighbours[:, column]] - place
+        wanted = torch.zeros(3)
+        wanted[axis] = sign
+        none = (step == 0.0).all(1)
+        assert ((step == wanted).all(1) | none).all()
+        # Rows of the band have all their neighbours but at the lattice's own rim.
+        rim = place[:, axis] == (place.amax(0) if sign > 0 else place.amin(0))[axis]
+        assert not (none[: band.count] & ~rim[: band.count]).any()
+
+
+# The function
+
+
+def test_before_training_f_is_the_trilinear_g():
+    untrained = field(trained=False)
+    part = untrained.at(1.0)
+    x = points()
+    rows = untrained.band.rows(LATTICE.corners(x)[0])
+    fine = (rows >= 0).all(1)
+    full = torch.zeros(LATTICE.size, 1)
+    full[untrained.band.numbers] = part.table[:, :1]
+    np.testing.assert_allclose(part.distance(x[fine]), LATTICE.interpolate(full, x[fine])[:, 0], atol=1e-5)
+    coarse = untrained.coarse_lattice.interpolate(part.coarse, x[~fine])[:, 0]
+    np.testing.assert_allclose(part.distance(x[~fine]), coarse, atol=1e-5)
+    assert fine.sum() > 1000 and (~fine).sum() > 1000
+
+
+def test_f_is_continuous_everywhere_also_across_the_band_s_rim():
+    part = field().at(1.0)
+    # Along lines through the whole box, f changes as little as the step is small.
+    start, end = points(100, seed=1), points(100, seed=2)
+    share = torch.linspace(0, 1, 2001)[:, None, None]
+    values = part.distance((start + share * (end - start)).reshape(-1, 3)).reshape(2001, 100)
+    jumps = (values[1:] - values[:-1]).abs() / (end - start).norm(dim=1)
+    # Slopes of these rough values reach 10 per Å; a step of 0.1 Å would show as 200.
+    assert jumps.max() * 2000 < 40.0
+
+
+def test_f_has_no_step_on_the_faces_of_the_rim():
+    trained = field()
+    part = trained.at(1.0)
+    # Points on lattice faces, and a hair to both sides of them.
+    x = points(20_000)
+    axis = torch.randint(0, 3, (len(x),), generator=torch.Generator().manual_seed(0))
+    row = torch.arange(len(x))
+    x[row, axis] = x[row, axis].round()
+    off = torch.zeros_like(x)
+    off[row, axis] = 1e-4
+    cells = [(trained.band.rows(LATTICE.corners(p)[0]) >= 0).all(1) for p in (x - off, x + off)]
+    rim = cells[0] != cells[1]
+    assert rim.sum() > 500
+    np.testing.assert_allclose(part.distance((x - off)[rim]), part.distance((x + off)[rim]), atol=5e-3)
+
+
+def test_the_correction_is_zero_at_the_rim_and_whole_within():
+    """m, interpolated over the band's own nodes, fades the decoder out over the last cell."""
+    trained = field(smooth_fine=True)
+    part = trained.at(1.0)
+    band = trained.band
+    g = trained.coarse_lattice.interpolate(part.coarse, LATTICE.nodes(band.numbers))[:, 0]
+    correction = (part.distance(LATTICE.nodes(band.numbers)) - g).abs()
+    complete = (band.rows(LATTICE.corners(LATTICE.nodes(band.numbers))[0]) >= 0).all(1)
+    assert correction[band.count :].max() < 1e-4
+    assert correction[: band.count][complete[: band.count]].median() > 0.1
+
+
+def test_beyond_the_box_the_distance_grows_by_the_way_to_it():
+    part = field().at(1.0)
+    rim = torch.tensor([[12.0, 0, 0], [-12.0, -12.0, 12.0]])
+    assert torch.equal(LATTICE.clamp(rim), rim)
+    away = torch.tensor([[5.0, 0, 0], [-3.0, -4.0, 12.0]])
+    np.testing.assert_allclose(part.distance(rim + away), part.distance(rim) + torch.tensor([5.0, 13.0]), atol=1e-4)
+
+
+def test_gradient_of_a_linear_field_is_exact():
+    plain = field(trained=False, smooth_fine=True)
+    slope = torch.tensor([0.3, -0.8, 0.52])
+    nodes = plain.coarse_lattice.nodes(torch.arange(plain.coarse_lattice.size))
+    part = plain.at(1.0)
+    part.coarse = (nodes @ slope)[:, None]
+    part.table[:, VALUE] = plain.coarse_lattice.interpolate(part.coarse, LATTICE.nodes(plain.band.numbers))[:, 0]
+    x = points(1000, 8.0)
+    np.testing.assert_allclose(part.gradient(x, 0.6), slope.expand(1000, 3), atol=1e-4)
+
+
+def test_features_of_a_quadratic_function():
+    """Gradient and Laplacian (times the spacing) of g by central differences."""
+    plain = field(states=1, trained=False)
+    place = LATTICE.nodes(plain.band.numbers)
+    quadratic = (place**2 @ torch.tensor([1.0, 0.5, -0.25])) * 0.1
+    coarse_at_nodes = plain.coarse_lattice.interpolate(plain.coarse.mix(torch.ones(1))[:, None], place)[:, 0]
+    plain.fine = LowRankBasis((quadratic - coarse_at_nodes)[None, : plain.band.count], torch.ones(1, 1))
+    _, table = plain.table(torch.ones(1))
+    own = torch.arange(plain.band.count)
+    # Rows whose neighbours are all in the band: the halo has the coarse values.
+    deep = (plain.band.neighbours[: plain.band.count] < plain.band.count).all(1)
+    assert deep.sum() > 100
+    np.testing.assert_allclose(table[own][deep][:, VALUE], quadratic[own][deep], atol=1e-4)
+    wanted = place[own][deep] * torch.tensor([0.2, 0.1, -0.05])
+    np.testing.assert_allclose(table[own][deep][:, 1:4], wanted, atol=1e-3)
+    np.testing.assert_allclose(table[own][deep][:, 4], 0.25, atol=1e-3)
+    assert (table[: plain.band.count, SHARE] == 1.0).all() and (table[plain.band.count :, SHARE] == 0.0).all()
+
+
+def test_chunks_change_nothing(monkeypatch):
+    part = field().at(1.0)
+    x = points(1000)
+    whole = part.distance(x)
+    monkeypatch.setattr("dsr_backend.fields.base.CHUNK", 77)
+    np.testing.assert_allclose(part.distance(x), whole, atol=1e-5)
+    assert part.distance(x[:0]).shape == (0,)
+
+
+# Time
+
+
+def test_between_states_values_are_mixed_by_the_weights():
+    untrained = field(states=3, trained=False)
+    x = points(500)
+    first, second, middle = (untrained.at(t).distance(x) for t in (1.0, 2.0, 1.25))
+    np.testing.assert_allclose(middle, 0.75 * first + 0.25 * second, atol=1e-4)
+
+
+def test_smooth_replaces_the_field_s_own_width():
+    untrained = field(states=5, trained=False)
+    x = points(200)
+    plain = untrained.at(2.5).distance(x)
+    untrained.smooth = 2.0
+    smoothed = untrained.at(2.5).distance(x)
+    assert (smoothed - plain).abs().max() > 0.1
+    np.testing.assert_array_equal(untrained.at(2.5, smooth=0.0).distance(x), plain)
+    # A training state is itself whatever the width.
+    np.testing.assert_allclose(untrained.at(2.0).distance(x), untrained.at(2.0, smooth=0.0).distance(x), atol=1e-5)
+
+
+def test_a_slice_says_where_and_when_it_is():
+    atoms = [cloud(30), cloud(30) + 1.0]
+    with_atoms = field(atoms=atoms)
+    inside, outside = with_atoms.at(1.0), with_atoms.at(3.5)
+    assert (inside.extrapolated, inside.expected_error) == (False, 0.0)
+    assert outside.extrapolated and np.isnan(outside.expected_error)
+    np.testing.assert_allclose(inside.atoms, atoms[0], atol=1e-3)
+    np.testing.assert_allclose(inside.box, [atoms[0].min(0) - 3.0, atoms[0].max(0) + 3.0], atol=1e-3)
+    assert with_atoms.time_range == (1.0, 2.0)
+    without = field().at(1.5)
+    assert without.atoms is None and np.array_equal(without.box, [[-7.0] * 3, [7.0] * 3])
+
+
+def test_the_field_moves_with_the_molecule():
+    base = cloud(50)
+    shift = np.array([20.0, -3.0, 5.0])
+    moving = field(states=1, atoms=[base + shift])
+    centre = torch.tensor(base.mean(0) + shift, dtype=torch.float32)
+    resting = field(states=1)
+    x = points(500)
+    np.testing.assert_allclose(moving.at(1.0).distance(x + centre), resting.at(1.0).distance(x), atol=2e-3)
+
+
+def test_tensors_are_all_that_is_learned():
+    tensors = field().tensors()
+    assert tensors["fine_modes"].dtype == tensors["coarse_modes"].dtype == torch.float32
+    bits = np.unpackbits(tensors["band"].numpy(), count=LATTICE.size).astype(bool)
+    assert np.array_equal(bits, ball_band().inside.numpy())
+    assert {name for name in tensors if name.startswith("decoder.")} == {
+        f"decoder.layers.{layer}.{part}" for layer in (0, 2, 4) for part in ("weight", "bias")
+    }

@@ -1,0 +1,397 @@
+"""The way of a fit on a GPU, on a pretended one: no tensors of two devices meet, and no step waits for the device."""
+
+import copy
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from dsr_backend.fields.fast import LowRankBasis
+from dsr_backend.fitting import job, run
+from dsr_backend.fitting.config import PRESETS, FitConfig, PaperPreset, Preset
+from dsr_backend.fitting.fast import samples
+from dsr_backend.fitting.fast.draw import draw_samples
+from dsr_backend.fitting.fast.samples import BackgroundSampler
+from dsr_backend.fitting.paper import train
+from dsr_backend.fitting.paper.checkpoint import Training
+from dsr_backend.geometry.lattice import Lattice
+from dsr_backend.geometry.signed_distance import TriangleMesh
+from dsr_backend.results import dsr_file
+from dsr_backend.results.mesh import distance_grid, extract_mesh
+from dsr_backend.results.vertex_motion import normal_velocity
+from dsr_backend.runtime.device import constant
+from dsr_backend.runtime.errors import Cancelled
+
+from support.pretend_gpu import DEVICE, pretend_gpu
+from support.shapes import ball, cloud
+
+CPU = torch.device("cpu")
+FAST = Preset(spacing=1.5, density=3.0, decoder_steps=20, batch=512)
+PAPER = PaperPreset(
+    width=32, layers=4, latent=8, states=2, points=64, cpu_points=64, steps=20, rate=2e-3, latent_rate=3e-2
+)
+
+
+def breathing(states):
+    """A ball with atoms that grows, goes along and turns nothing."""
+    surfaces = []
+    for t in states:
+        size, centre = 5.0 + 0.2 * t, np.array([0.5 * t, 0.0, 0.0])
+        surfaces.append(ball(t, size, centre, cloud() * size / 6.0 + centre, subdivisions=3))
+    return surfaces
+
+
+# Enough states for a forecast.
+SURFACES = breathing(range(1, 11))
+PARTS = {"first": SURFACES[:3], "last": SURFACES[3:6]}
+
+
+@contextmanager
+def cuda():
+    """Within, `cuda` is the pretended GPU."""
+
+    def choose(device="auto"):
+        return DEVICE if device == "cuda" else torch.device(device)
+
+    with (
+        pretend_gpu() as gpu,
+        mock.patch.object(job, "choose_device", choose),
+        mock.patch.object(dsr_file, "choose_device", choose),
+        mock.patch.object(samples, "choose_device", choose),
+        mock.patch.dict(PRESETS, {"fast": FAST, "paper": PAPER}),
+    ):
+        yield gpu
+
+
+@pytest.fixture
+def gpu():
+    with cuda() as one:
+        yield one
+
+
+def config(device="cuda", **kwargs):
+    return FitConfig(device=device, **kwargs)
+
+
+# The pretended GPU itself
+
+
+@pytest.mark.parametrize(
+    "mixed",
+    [
+        lambda here, there: here + there,
+        lambda here, there: there.add_(here),
+        lambda here, there: torch.cat([there, here]),
+        lambda here, there: here[there.long()],
+        lambda here, there: there.index_put_((there.long(),), here),
+        lambda here, there: torch.where(there > 0.0, there, here),
+    ],
+)
+def test_tensors_of_two_devices_are_refused(gpu, mixed):
+    with pytest.raises(
+        RuntimeError, match=r"aten\.\S+: expected all tensors .* found them on .*(pretend:0.*cpu|cpu.*pr)"
+    ):
+        mixed(torch.ones(2), torch.ones(2, device=DEVICE))
+
+
+def test_a_number_of_the_host_may_meet_a_tensor_of_the_device(gpu):
+    assert float((torch.ones(2, device=DEVICE) * torch.tensor(3.0)).sum()) == 6.0
+
+
+@pytest.mark.parametrize("asked", [lambda x: x.numpy(), np.asarray])
+def test_numpy_gets_no_tensor_of_the_device(gpu, asked):
+    x = torch.ones(2, device=DEVICE)
+    with pytest.raises(TypeError, match="can't convert pretend:0 device type tensor to numpy"):
+        asked(x)
+    assert asked(x.cpu()).tolist() == [1.0, 1.0]
+
+
+def test_a_generator_of_the_other_device_is_refused(gpu):
+    here, there = torch.Generator(), torch.Generator(DEVICE)
+    with pytest.raises(RuntimeError, match="expected a pretend device type for generator but found cpu"):
+        torch.rand(2, generator=here, device=DEVICE)
+    with pytest.raises(RuntimeError, match="expected a cpu device type for generator but found pretend"):
+        torch.rand(2, generator=there)
+    torch.rand(2, generator=there.manual_seed(1), device=DEVICE)
+    torch.rand(2, generator=here.manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "work"),
+    [
+        ("_local_scalar_dense", lambda x: float(x[0])),
+        ("_local_scalar_dense", lambda x: bool((x > 0.0).all())),
+        ("nonzero", lambda x: x.nonzero()),
+        ("a mask as index", lambda x: x[x > 0.0]),
+        ("masked_select", lambda x: x.masked_select(x > 0.0)),
+        ("_unique2", lambda x: torch.unique(x, return_inverse=True)),
+        ("device → host", lambda x: x.cpu()),
+        ("device → host", lambda x: x.tolist()),
+        ("device → host", lambda x: torch.zeros(2).copy_(x)),
+        ("host → device", lambda x: torch.zeros(2).to(x.device)),
+        ("host → device", lambda x: torch.tensor([1.0], device=x.device)),
+        ("host → device", lambda x: torch.tensor(1.0, device=x.device)),
+        ("host → device", lambda x: torch.as_tensor(np.ones(2), device=x.device)),
+        ("host → device", lambda x: x[torch.tensor([1])]),
+        ("host → device", lambda x: x.copy_(torch.zeros(2))),
+    ],
+)
+def test_waits_are_counted(gpu, name, work):
+    x = torch.ones(2, device=DEVICE)
+    work(x)
+    assert gpu.syncs == {name: 1}
+
+
+def test_what_waits_for_nothing(gpu):
+    x = torch.arange(6.0, device=DEVICE)
+    x[2] = 1.0
+    x[x > 4.0] = 0.0
+    x[torch.arange(2, device=DEVICE)].sum()
+    network = copy.deepcopy(torch.nn.Linear(6, 1, device=DEVICE))
+    optimiser = torch.optim.Adam(network.parameters())
+    for _ in range(2):
+        optimiser.zero_grad()
+        network(x).sum().backward()
+        optimiser.step()
+    assert not gpu.syncs
+
+
+def test_the_rest_of_torch_knows_no_gpu():
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+    x = torch.ones(2, requires_grad=True)
+    (2.0 * x).sum().backward()
+    assert type(x.grad) is torch.Tensor and x.grad.tolist() == [2.0, 2.0]
+    assert not torch.accelerator.is_available() and not torch.cuda.is_available()
+
+
+def test_constants_are_copied_once(gpu):
+    lattice = Lattice((0.0, -1.0, 3.5), 0.75, (4, 5, 6))
+    x = torch.rand(10, 3, device=DEVICE)
+    lattice.corners(x)
+    lattice.clamp(x)
+    lattice.nodes(torch.arange(10, device=DEVICE))
+    gpu.syncs.clear()
+    lattice.corners(x)
+    lattice.clamp(x)
+    lattice.nodes(torch.arange(10, device=DEVICE))
+    assert not gpu.syncs
+
+
+# The same as on the CPU
+
+
+def test_distances_and_samples(gpu):
+    surface = SURFACES[0]
+    here, there = (TriangleMesh(surface.points, surface.faces, device) for device in (CPU, DEVICE))
+    torch.testing.assert_close(there.normals.cpu(), here.normals, rtol=0.0, atol=1e-6)
+    x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * 5.0
+    torch.testing.assert_close(there.signed_distance(x.to(DEVICE)).cpu(), here.signed_distance(x))
+    of: dict[str, Any] = {"density": 3.0, "sigmas": (0.3, 1.0), "uniform_share": 0.1, "clearance": 8.0, "seed": 1}
+    mine, others = draw_samples(surface, **of, device=CPU), draw_samples(surface, **of, device=DEVICE)
+    torch.testing.assert_close(others.points.cpu(), mine.points)
+    torch.testing.assert_close(others.distance.cpu(), mine.distance)
+    assert others.area == pytest.approx(mine.area)
+
+
+def test_the_best_modes_of_many_states(gpu):
+    values = torch.randn(9, 200, generator=torch.Generator().manual_seed(0))
+    weights = torch.linspace(0.0, 1.0, 9)
+    here, there = LowRankBasis.of(values, 3), LowRankBasis.of(values.to(DEVICE), 3)
+    assert len(there.modes) == 3
+    torch.testing.assert_close(there.mix(weights.to(DEVICE)).cpu(), here.mix(weights), rtol=0.0, atol=0.01)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Fields of preset `fast`: on the CPU, and on the GPU with surfaces that arrived one by one."""
+    with cuda():
+        here = run.fit_trajectory(SURFACES, config("cpu"))
+        early = BackgroundSampler(config())
+        for surface in SURFACES:
+            early.add(0, surface.state, partial(lambda one: one, surface))
+        watched = []
+        there = run.fit_trajectory(
+            SURFACES,
+            config(),
+            watch=lambda field: watched.append(extract_mesh(field, 2.5, resolution=1.5).volume),
+            early=early,
+        )
+        early.close()
+    assert len(watched) == 1
+    return here, there
+
+
+def agree(here, there, times=(1.0, 3.4, 10.0, 12.0), atol=1e-3):
+    """Both fields are the same function, and their surfaces the same, at these times."""
+    x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0)) * 6.0 + torch.tensor([2.0, 0.0, 0.0])
+    for time in times:
+        mine, others = here.at(time), there.at(time)
+        torch.testing.assert_close(others.distance(x.to(DEVICE)).cpu(), mine.distance(x), rtol=0.0, atol=atol)
+        torch.testing.assert_close(others.gradient(x.to(DEVICE), 0.6).cpu(), mine.gradient(x, 0.6), rtol=0.0, atol=atol)
+
+
+def test_a_fit(gpu, fitted):
+    here, there = fitted
+    assert (here.device, there.device) == (CPU, torch.device("pretend", 0))
+    assert there.report["device"] == "pretend"
+    told = (
+        "sigma",
+        "smooth",
+        "smooth_atoms",
+        "smooth_beyond",
+        "lift",
+        "forecast",
+        "smooth_chosen_by",
+        "samples",
+        "steps",
+    )
+    assert {key: there.report[key] for key in told} == {key: here.report[key] for key in told}
+    assert "holding out" in here.report["smooth_chosen_by"] and "principal motions" in here.report["forecast"]
+    assert there.report["loss"] == pytest.approx(here.report["loss"], rel=1e-3)
+    assert there.reach == pytest.approx(here.reach, abs=1e-4) and here.reach < 10.0
+    agree(here, there)
+
+
+def test_meshes_grids_and_velocities(gpu, fitted):
+    here, there = fitted
+    for time in (1.0, 3.4, 12.0):
+        mine, others = extract_mesh(here, time), extract_mesh(there, time)
+        assert others.volume == pytest.approx(mine.volume, rel=1e-4)
+        assert others.area == pytest.approx(mine.area, rel=1e-4)
+        assert len(others.nearest) == len(others.points)
+    # Coarse ones are settled by the field itself, level sets lie off the surface.
+    for asked in ({"resolution": 1.0}, {"level": 1.0}, {"triangles": 500}):
+        mine, others = extract_mesh(here, 3.4, **asked), extract_mesh(there, 3.4, **asked)
+        assert others.volume == pytest.approx(mine.volume, rel=1e-4)
+    np.testing.assert_allclose(distance_grid(there, 3.4).values, distance_grid(here, 3.4).values, atol=1e-3)
+    points = SURFACES[2].points
+    np.testing.assert_allclose(normal_velocity(there, 3.4, points), normal_velocity(here, 3.4, points), atol=1e-2)
+
+
+def test_a_file_is_of_no_device(gpu, fitted):
+    here, there = fitted
+    data = dsr_file.to_bytes(there)
+    again: Any = dsr_file.from_bytes(data, "cpu")
+    assert again.device == CPU
+    agree(again, there, atol=1e-6)
+    agree(here, dsr_file.from_bytes(dsr_file.to_bytes(here), "cuda"), atol=1e-6)
+
+
+def test_samples_that_are_too_many_for_the_device(gpu, monkeypatch):
+    """They lie in files, which the host reads: all, only the distances of a state, or those drawn early."""
+    here = run.fit_trajectory(SURFACES[:4], config("cpu", smooth=1.0))
+    of_a_state = here.report["samples"] // 4
+    for most in (0, 14 * of_a_state):
+        monkeypatch.setattr(samples, "MOST_SAMPLE_BYTES", most)
+        agree(here, run.fit_trajectory(SURFACES[:4], config(smooth=1.0)), times=(3.4,))
+        early = BackgroundSampler(config(smooth=1.0))
+        for surface in SURFACES[:4]:
+            early.add(0, surface.state, partial(lambda one: one, surface))
+        agree(here, run.fit_trajectory(SURFACES[:4], config(smooth=1.0), early=early), times=(3.4,))
+        early.close()
+
+
+def test_families_of_preset_fast(gpu):
+    here, there = (run.fit_family(PARTS, config(device, smooth=1.0)) for device in ("cpu", "cuda"))
+    agree(here.between("first", "last", 0.3), there.between("first", "last", 0.3), times=(1.0, 1.5))
+    for frozen in (True, False):
+        mine, others = (
+            run.fit_member(family, SURFACES[6:8], config(device, smooth=1.0), frozen=frozen)
+            for family, device in ((here, "cpu"), (there, "cuda"))
+        )
+        agree(mine, others, times=(7.5,))
+    again: Any = dsr_file.from_bytes(dsr_file.to_bytes(there), "cuda")
+    agree(here.member("last"), again.member("last"), times=(4.5,))
+
+
+# A GPU draws other random numbers for preset `paper`, so that only fits of one device can be compared.
+
+
+def test_preset_paper(gpu):
+    field = run.fit_trajectory(SURFACES[:4], config(preset="paper"))
+    x = torch.randn(100, 3, device=DEVICE) * 6.0
+    again: Any = dsr_file.from_bytes(dsr_file.to_bytes(field), "cuda")
+    assert torch.equal(again.at(2.5).distance(x), field.at(2.5).distance(x))
+    agree(dsr_file.from_bytes(dsr_file.to_bytes(field), "cpu"), field, times=(2.5, 5.0), atol=1e-4)
+    assert extract_mesh(field, 2.0, resolution=1.0).volume > 0.0
+
+
+def test_families_of_preset_paper(gpu):
+    family = run.fit_family(PARTS, config(preset="paper"))
+    found: Any = run.fit_member(family, SURFACES[6:9], config(preset="paper"))
+    frozen: Any = run.fit_member(family, SURFACES[6:9], config(preset="paper"), frozen=True)
+    first: Any = family.member("first")
+    known = first.network.state_dict()
+    assert all(torch.equal(value, frozen.network.state_dict()[name]) for name, value in known.items())
+    assert not torch.equal(found.z, frozen.z)
+    assert family.between("first", "last", 0.5).at(2.0).distance(torch.zeros(2, 3, device=DEVICE)).shape == (2,)
+
+
+def test_a_training_goes_on_where_it_was(gpu, tmp_path):
+    whole = run.fit_trajectory(SURFACES[:4], config(preset="paper"))
+    looks = iter(range(100))
+    told: list[Any] = []
+
+    def interrupted():
+        return next(looks) > 18
+
+    with pytest.raises(Cancelled):
+        run.fit_trajectory(
+            SURFACES[:4],
+            config(preset="paper"),
+            cancelled=interrupted,
+            training=Training(tmp_path / "fit.training", resume=False, say=told.append),
+        )
+    resumed = Training(tmp_path / "fit.training", resume=True, say=told.append)
+    field = run.fit_trajectory(SURFACES[:4], config(preset="paper"), training=resumed)
+    assert len(told) == 1 and told[0].startswith("the training goes on from the checkpoint at step")
+    assert field.report["loss"] == whole.report["loss"]
+    assert all(torch.equal(value, field.tensors()[name]) for name, value in whole.tensors().items())
+
+
+# Waiting for the device
+
+
+def waits_of_more(work, count):
+    """What the host waits for in work(2 · count) beyond what it does in work(count)."""
+    found = []
+    for number in (count, 2 * count):
+        constant.cache_clear()
+        with cuda() as gpu:
+            work(number)
+        found.append(gpu.syncs)
+    return found[1] - found[0]
+
+
+def fast_fit(**numbers):
+    with mock.patch.dict(PRESETS, {"fast": replace(FAST, **numbers)}):
+        run.fit_trajectory(SURFACES[:4], config(smooth=1.0))
+
+
+def test_steps_of_the_decoder_wait_for_nothing():
+    """But at every tenth for the loss, when the numbers of the next samples are sent along."""
+    more = waits_of_more(lambda steps: fast_fit(decoder_steps=steps), 30)
+    assert more == {"_local_scalar_dense": 3, "host → device": 3}
+
+
+def test_conjugate_gradients_wait_for_nothing():
+    assert waits_of_more(lambda iterations: fast_fit(iterations=iterations), 10) == Counter()
+
+
+def test_steps_of_preset_paper_wait_for_nothing(monkeypatch):
+    """But at every tenth for the loss."""
+    # Nor has a second gone by.
+    monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter=lambda: 0.0))
+
+    def work(steps):
+        with mock.patch.dict(PRESETS, {"paper": replace(PAPER, steps=steps)}):
+            run.fit_trajectory(SURFACES[:4], config(preset="paper"))
+
+    assert waits_of_more(work, 30) == {"_local_scalar_dense": 3}

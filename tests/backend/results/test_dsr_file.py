@@ -1,0 +1,629 @@
+"""The `.dsr` file: the same field again, and every damage refused before much is allocated."""
+
+import json
+import os
+import re
+import struct
+import tracemalloc
+import zlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from dsr_backend.fields.base import Family
+from dsr_backend.fields.fast import Decoder, FastField
+from dsr_backend.fields.paper import Network, PaperField
+from dsr_backend.geometry.unit_cube import UnitCube
+from dsr_backend.motion.forecast import Forecast
+from dsr_backend.motion.motion import Motion
+from dsr_backend.results import coding, dsr_file
+from dsr_backend.results.dsr_file import CheckpointError, from_bytes, load, save, to_bytes
+from dsr_backend.results.mesh import extract_mesh
+
+from support.dsr_parts import family, forged, old, parts
+from support.formula_field import SPHERE, balls
+from support.shapes import QUICK, ball, fit, moved, peptide
+
+
+@pytest.fixture(scope="module")
+def field():
+    fitted = fit(peptide()[:3])
+    # A forecast as a longer fit has one.
+    fitted.motion.forecasts = (Forecast(), Forecast(2, 6, 1.5, (1.0, 2.0), (0.25, 1.0 / 3.0)))
+    fitted.report["source"] = {"object": "pep", "atoms": "1-145"}
+    # Numbers that a fit of three states leaves alone.
+    fitted.smooth = fitted.smooth_beyond = 1.25
+    fitted.lift, fitted.motion.smooth_pose = 0.06, 0.75
+    return fitted
+
+
+@pytest.fixture(scope="module")
+def data(field):
+    return to_bytes(field)
+
+
+def equal(one, other):
+    """Whether two files say the same; the order of texts in the header is any."""
+    tensors, metadata = parts(one)
+    others, other_metadata = parts(other)
+    return (
+        metadata == other_metadata
+        and tensors.keys() == others.keys()
+        and all(torch.equal(value, others[name]) for name, value in tensors.items())
+    )
+
+
+def same(one, other, times=(1.0, 1.5, 3.0, 4.0)):
+    for time in times:
+        a, b = extract_mesh(one, time), extract_mesh(other, time)
+        for name in ("points", "normals", "faces", "nearest", "atoms"):
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+        np.testing.assert_equal(
+            (a.area, a.volume, a.expected_error, a.extrapolated),
+            (b.area, b.volume, b.expected_error, b.extrapolated),
+        )
+
+
+# There and back
+
+
+def test_a_field_comes_back_bit_for_bit(field, data):
+    back: Any = from_bytes(data)
+    same(field, back)
+    assert back.report == field.report
+    assert (back.smooth, back.smooth_beyond, back.lift) == (field.smooth, field.smooth_beyond, field.lift)
+    for name in ("smooth", "smooth_pose", "sigma", "period"):
+        assert getattr(back.motion, name) == getattr(field.motion, name)
+    assert back.motion.forecasts == field.motion.forecasts
+    assert back.frame.scale == field.frame.scale and np.array_equal(back.frame.centre, field.frame.centre)
+    assert back.clearance == field.clearance and np.array_equal(back.extent, field.extent)
+    assert equal(to_bytes(back), data)
+
+
+def test_the_caller_s_bytes_are_not_shared_with_the_field(data):
+    """A field goes on when the message it came in is gone."""
+    message = bytearray(data)
+    back: Any = from_bytes(bytes(message))
+    before = extract_mesh(back, 1.0).points
+    message[:] = bytes(len(message))
+    np.testing.assert_array_equal(extract_mesh(back, 1.0).points, before)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("atoms", [True, False])
+def test_few_states_with_and_without_atoms(count, atoms):
+    surfaces = peptide()[:count] if atoms else [ball(t, 5.0 + t) for t in range(1, count + 1)]
+    fitted = fit(surfaces)
+    same(fitted, from_bytes(to_bytes(fitted)), (1.0, 1.5))
+
+
+def test_a_loop_stays_one():
+    fitted = fit(peptide()[:3], loop=True)
+    assert fitted.motion.period == 3.0
+    same(fitted, from_bytes(to_bytes(fitted)), (1.0, 3.5, 7.2))
+
+
+def test_many_states_in_few_modes():
+    preset = replace(QUICK, max_values=1, decoder_steps=20, iterations=6)
+    fitted = fit([ball(t, 5.0 + 0.05 * t, subdivisions=2) for t in range(1, 36)], preset=preset)
+    assert len(fitted.fine.modes) == 32
+    same(fitted, from_bytes(to_bytes(fitted)), (1.0, 17.5))
+
+
+def test_a_file_of_the_first_version_is_read_and_written_anew(field, data):
+    first = old(data)
+    back: Any = from_bytes(first)
+    assert torch.equal(back.fine.modes, parts(first)[0]["fine_modes"].float())
+    # Away from the states it had no lift.
+    np.testing.assert_allclose(extract_mesh(back, 1.0).area, extract_mesh(field, 1.0).area, rtol=1e-4)
+    same(back, from_bytes(to_bytes(back)))
+
+
+def test_coding_makes_the_file_smaller(data):
+    assert len(data) < 0.95 * len(old(data))
+
+
+def test_only_what_can_be_written_is(field):
+    with pytest.raises(TypeError, match="fields of kind 'formula' have no file format"):
+        to_bytes(balls(SPHERE))
+    with pytest.raises(TypeError, match="fields of kind 'morph' have no file format"):
+        to_bytes(family(("a", field), ("b", field)).between("a", "b", 0.5))
+
+
+# Families and networks
+
+
+def paper_field(seed=0, network=None, atoms=True):
+    """A small network as the paper's, untrained but for what tells times and codes apart."""
+    torch.manual_seed(seed)
+    network = network or Network(width=48, layers=4, latent=6, radius=0.6)
+    with torch.no_grad():
+        for entered in (0, network.middle):
+            network.layers[entered].weight[:, -7:] = 0.05 * torch.randn(len(network.layers[entered].weight), 7)
+    surfaces = peptide()[:3]
+    places = np.stack([surface.atoms for surface in surfaces]) if atoms else None
+    return PaperField(
+        network.requires_grad_(False),
+        torch.randn(6),
+        0.1,
+        Motion.of(np.array([1.0, 2.0, 3.0]), places, align=False),
+        UnitCube(np.array([1.0, 2.0, 3.0]), 0.09),
+        np.array([[-9, -9, -9], [12, 12, 12]], np.float32),
+        3.0,
+        {"preset": "paper", "area": 900.0},
+    )
+
+
+@pytest.fixture(scope="module")
+def fast_family(field):
+    """Two trajectories that differ in place, states and code; a decoder that takes a code."""
+    torch.manual_seed(0)
+    far = fit([moved(surface, translation=(50.0, 0.0, 0.0), state=2 * surface.state) for surface in peptide()[:2]])
+    decoder: Any = Decoder(field.static.shape[1] + 5 + 8, 24).requires_grad_(False)
+    decoder.layers[-1].weight.normal_(0.0, 0.05)
+    coded: list[Any] = []
+    for one in (field, far):
+        coded.append(
+            FastField(
+                one.motion, one.band, one.factor, one.coarse, one.fine, one.static, decoder, torch.randn(8), one.frame,
+                one.extent, one.clearance, {**one.report, "mark": len(coded)},
+            )
+        )  # fmt: skip
+    return family(("pep", coded[0]), ("far-away.1", coded[1]))
+
+
+@pytest.fixture(scope="module")
+def paper_family():
+    first = paper_field()
+    return family(("a", first), ("b", paper_field(1, first.network, atoms=False)))
+
+
+@pytest.mark.parametrize("atoms", [True, False])
+def test_a_network_comes_back_bit_for_bit(atoms):
+    one = paper_field(atoms=atoms)
+    back: Any = from_bytes(to_bytes(one))
+    same(one, back)
+    assert isinstance(back, PaperField) and back.scale == one.scale and back.report == one.report
+    assert not any(parameter.requires_grad for parameter in back.network.parameters())
+
+
+@pytest.mark.parametrize("kind", ["fast_family", "paper_family"])
+def test_a_family_comes_back_and_its_members_share_one_network(kind, request, path):
+    given = request.getfixturevalue(kind)
+    save(given, path)
+    back: Any = load(path)
+    assert isinstance(back, Family) and list(back.members) == list(given.members)
+    assert back.report == given.report
+    for name, member in given.members.items():
+        same(member, back.member(name))
+    first, second = given.members
+    same(given.between(first, second, 0.3), back.between(first, second, 0.3), (1.0, 2.5))
+    attribute = dsr_file.SHARED[next(iter(back.members.values())).kind]
+    assert len({id(getattr(member, attribute)) for member in back.members.values()}) == 1
+    names = [name for name in parts(path.read_bytes())[0] if name.startswith(f"{attribute}.")]
+    assert len(names) == len(getattr(given.member(first), attribute).state_dict())
+
+
+def test_trajectories_that_share_no_network_are_no_family():
+    with pytest.raises(TypeError, match="do not share one network"):
+        to_bytes(family(("a", paper_field()), ("b", paper_field(1))))
+
+
+# Damage
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 100, 5000, -100_000, -1000, -1])
+def test_a_cut_file(data, size):
+    cut = data[:size]
+    assert len(cut) < len(data)
+    with pytest.raises(CheckpointError):
+        from_bytes(cut)
+
+
+def test_a_longer_file(data):
+    with pytest.raises(CheckpointError):
+        from_bytes(data + b"\0")
+
+
+def test_flipped_bytes_anywhere(data):
+    """Length, header, metadata, every tensor: each byte is under the digest."""
+    header = 8 + struct.unpack("<Q", data[:8])[0]
+    rng = np.random.default_rng(0)
+    places = [*range(10), *rng.integers(8, header, 60), *rng.integers(header, len(data), 30), len(data) - 1]
+    for place in places:
+        for flip in (0x01, 0x80):
+            damaged = bytearray(data)
+            damaged[place] ^= flip
+            with pytest.raises(CheckpointError):
+                from_bytes(bytes(damaged))
+
+
+def test_changed_text_is_damage_too(data):
+    """A digit of the smoothing is as much of the field as a tensor."""
+    clearance = json.dumps({"clearance": 3.0})[1:-1].replace('"', '\\"')
+    assert clearance.encode() in data
+    with pytest.raises(CheckpointError, match="the file is damaged: its digest is"):
+        from_bytes(data.replace(clearance.encode(), clearance.replace("3", "9").encode()))
+
+
+@pytest.mark.parametrize(
+    "foreign, message",
+    [
+        (b"", "0 bytes are no .dsr file"),
+        (b"PK\x03\x04" + bytes(100), "this is no .dsr file"),
+        (b"ply\nformat ascii 1.0\n" * 10, "this is no .dsr file"),
+        (bytes(1000), "this is no .dsr file"),
+        (struct.pack("<Q", 2) + b"[]", "holds no field"),
+        (struct.pack("<Q", 2) + b"{}", "holds no field"),
+        (struct.pack("<Q", 20) + b'{"__metadata__": {}}', "holds no field"),
+        (struct.pack("<Q", 30) + b'{"__metadata__":{"field":[1]}}', "holds no field"),
+        (struct.pack("<Q", 100_000) + b"[" * 100_000, "this is no .dsr file"),
+        (struct.pack("<Q", 10_000) + b"9" * 10_000, "this is no .dsr file"),
+        (safetensors.torch.save({"weight": torch.zeros(3)}), "holds no field"),
+        (safetensors.torch.save({"weight": torch.zeros(3)}, {"format": "pt"}), "holds no field"),
+    ],
+)
+def test_foreign_files(foreign, message):
+    with pytest.raises(CheckpointError, match=message):
+        from_bytes(foreign)
+
+
+@pytest.mark.parametrize("length", [2**63, 2**40, 10**9])
+def test_a_huge_header_is_refused_before_it_is_read(data, length):
+    with pytest.raises(CheckpointError, match=f"its header would take {length} of {len(data)} bytes"):
+        from_bytes(struct.pack("<Q", length) + data[8:])
+
+
+def test_another_version_is_named(data):
+    tensors, metadata = parts(data)
+    metadata |= {"format": "dsr 3", "version": "7.5.0"}
+    with pytest.raises(
+        CheckpointError, match=r"format 'dsr 3', written by version '7\.5\.0'; version .* reads dsr 1 and dsr 2"
+    ):
+        from_bytes(safetensors.torch.save(tensors, metadata))
+
+
+def test_a_device_that_is_not_there_is_no_fault_of_the_file(data):
+    with pytest.raises(ValueError, match="device 'cuda:99'") as error:
+        from_bytes(data, "cuda:99")
+    assert not isinstance(error.value, CheckpointError)
+
+
+# Forged: whole by its digest, but no field
+
+
+def drop(*names):
+    def change(tensors, about):
+        for name in names:
+            tensors.pop(name, None)
+            about.pop(name, None)
+
+    return change
+
+
+def put(**values):
+    def change(tensors, about):
+        about.update(values)
+
+    return change
+
+
+def tensor(name, make):
+    def change(tensors, about):
+        tensors[name] = make(tensors[name])
+
+    return change
+
+
+def lattice(**values):
+    def change(tensors, about):
+        about["lattice"].update(values)
+
+    return change
+
+
+def coded(name, **how):
+    def change(tensors, about):
+        about["coded"][name].update(how)
+
+    return change
+
+
+def recoded(name, make, **how):
+    """Other values, coded as they should be; then `how` replaces what is said of them."""
+
+    def change(tensors, about):
+        values = coding.decode(tensors[name].numpy().data, about["coded"][name], tuple(about["coded"][name]["shape"]))
+        packed, about["coded"][name] = coding.encode(make(values))
+        tensors[name] = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
+        about["coded"][name].update(how)
+
+    return change
+
+
+def packed(name, make):
+    """Other bytes in place of the coded ones."""
+
+    def change(tensors, about):
+        tensors[name] = torch.tensor(list(make(tensors[name].numpy().tobytes())), dtype=torch.uint8)
+
+    return change
+
+
+def both(*changes):
+    def change(tensors, about):
+        for one in changes:
+            one(tensors, about)
+
+    return change
+
+
+HUGE = zlib.compress(bytes(50_000_000))
+
+FORGED = [
+    *(drop(name) for name in ("band", "static", "coarse_modes", "fine_coefficients", "motion.states")),
+    *(drop(name) for name in ("motion.rotations", "motion.reference", "decoder.layers.2.bias", "lattice")),
+    *(drop(name) for name in ("factor", "smooth", "sigma", "forecasts", "frame", "extent", "report", "clearance")),
+    put(kind="paper"),
+    put(factor=0),
+    put(factor=-4),
+    put(factor=3),
+    put(factor="four"),
+    put(lattice=[1, 2, 3]),
+    put(forecasts=[]),
+    put(forecasts=[{}, {}]),
+    put(frame={"centre": [0, 0], "scale": 1}),
+    put(frame={"centre": [0, 0, 0], "scale": -1}),
+    put(extent=[[1, 2], [3]]),
+    put(extent=[1, 2, 3]),
+    put(report=5),
+    put(smooth=None),
+    put(period=2.0),
+    put(period=float("inf")),
+    put(period="3 states"),
+    put(lift=None),
+    lattice(shape=[2**20, 2**20, 2**20]),
+    lattice(shape=[1, 1, 1]),
+    lattice(shape=[10, 10]),
+    lattice(shape=[-5, -5, 5]),
+    lattice(shape=[1e400, 5, 5]),
+    lattice(spacing=0.0),
+    lattice(spacing=float("nan")),
+    lattice(origin=[0.0, 0.0]),
+    lattice(origin=[0.0, 0.0, float("inf")]),
+    tensor("band", lambda t: t[:-1]),
+    tensor("band", lambda t: t.float()),
+    tensor("band", torch.zeros_like),
+    recoded("static", lambda v: v[:-1]),
+    recoded("static", lambda v: v[:, :1]),
+    recoded("static", lambda v: v[:, 0]),
+    recoded("fine_modes", lambda v: v[:, :-1]),
+    recoded("fine_modes", lambda v: v[:-1]),
+    recoded("coarse_modes", lambda v: v[:, :-1]),
+    recoded("motion.atoms", lambda v: v[:, :-1]),
+    recoded("motion.atoms", lambda v: v[0]),
+    # The right number of values, said to be of another shape or coded otherwise.
+    coded("fine_modes", shape=[10**6, 10**6]),
+    coded("fine_modes", shape=None),
+    coded("fine_modes", step=0.0),
+    coded("fine_modes", step=float("inf")),
+    coded("fine_modes", step=float("nan")),
+    coded("fine_modes", step="1"),
+    coded("fine_modes", step=None, shift=32),
+    coded("fine_modes", step=None, shift=-1),
+    coded("fine_modes", step=None, shift=0.5),
+    coded("fine_modes", axes=[2]),
+    coded("fine_modes", axes=[1, 0]),
+    coded("fine_modes", axes=[0, 0]),
+    coded("fine_modes", axes=[-1]),
+    coded("fine_modes", axes=None),
+    put(coded={}),
+    put(coded=[]),
+    put(coded={"fine_modes": 5}),
+    # Streams that end early, are none, go on, or would fill the memory.
+    packed("fine_modes", lambda b: b[:-1]),
+    packed("fine_modes", lambda b: b[: len(b) // 2]),
+    packed("fine_modes", lambda b: b + b"\0"),
+    packed("fine_modes", lambda b: b""),
+    packed("fine_modes", lambda b: bytes(len(b))),
+    packed("fine_modes", lambda b: HUGE),
+    # As much as the coefficients say there is, but no stream holds as much.
+    both(
+        tensor("fine_coefficients", lambda t: torch.zeros(3, 10**6)),
+        coded("fine_modes", shape=[10**6, 0]),
+    ),
+    tensor("fine_modes", lambda t: t.reshape(1, -1)),
+    tensor("fine_modes", lambda t: t.float()),
+    tensor("coarse_coefficients", lambda t: t[:-1]),
+    tensor("fine_coefficients", lambda t: t[:, :-1]),
+    tensor("motion.states", lambda t: t[:0]),
+    tensor("motion.states", lambda t: t.flip(0)),
+    tensor("motion.states", lambda t: t * torch.nan),
+    tensor("motion.states", lambda t: t.reshape(1, -1)),
+    tensor("motion.reference", lambda t: t[:, :2]),
+    tensor("motion.rotations", lambda t: t[:, :2]),
+    tensor("motion.translations", lambda t: t.float()),
+    tensor("decoder.layers.0.weight", lambda t: t[:, :-1]),
+    tensor("decoder.layers.0.weight", lambda t: torch.zeros(10**9, 0)),
+    tensor("decoder.layers.2.weight", lambda t: t[:-1]),
+    tensor("decoder.layers.4.weight", lambda t: t[:, :-1]),
+    tensor("latent", lambda t: torch.zeros(3)),
+    tensor("latent", lambda t: torch.zeros(100)),
+    tensor("latent", lambda t: t.double()),
+]
+
+
+def refuse(file, allowed):
+    """The error of a file that is refused with at most this many bytes allocated."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError) as caught:
+            from_bytes(file)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < allowed
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("change", FORGED)
+def test_parts_that_do_not_fit_are_refused_before_much_is_allocated(data, change):
+    file = forged(data, change)
+    # The parts themselves, some times over.
+    refuse(file, 20 * len(data) + 3 * len(file))
+
+
+def test_a_lattice_that_no_stream_fills(data):
+    """A band of 10⁶ nodes and 10⁶ modes of them: 4 TB, which the file's own numbers ask for."""
+
+    def change(tensors, about):
+        about["lattice"]["shape"] = [101, 101, 101]
+        tensors["band"] = torch.full(((101**3 + 7) // 8,), 255, dtype=torch.uint8)
+        tensors["coarse_coefficients"] = torch.zeros(3, 3)
+        recoded("coarse_modes", lambda values: np.zeros((3, 26**3), np.float32))(tensors, about)
+        tensors["fine_coefficients"] = torch.zeros(3, 10**6)
+        coded("fine_modes", shape=[10**6, 101**3])(tensors, about)
+
+    file = forged(data, change)
+    assert "can't become 4121204000000" in refuse(file, 20 * len(file))
+
+
+@pytest.mark.parametrize(
+    "kind, change, message",
+    [
+        ("fast_family", put(members={}), "no family"),
+        ("fast_family", put(members=[]), "lacks a part"),
+        ("fast_family", lambda t, a: a["members"].update({"../c": a["members"]["pep"]}), "no family"),
+        ("fast_family", lambda t, a: a["members"].update(c=a["members"]["pep"]), "lacks a part"),
+        ("fast_family", lambda t, a: a["members"]["pep"].update(kind="paper"), "no family"),
+        ("fast_family", drop("pep/latent"), r"wants torch.float32 \[\d+, 10\]|rest of the file wants"),
+        ("fast_family", drop("decoder.layers.0.weight"), "lacks a part"),
+        ("fast_family", drop("report"), "lacks a part"),
+        ("paper_family", tensor("b/z", lambda t: t[:-1]), "b/z is torch.float32"),
+        ("paper_family", tensor("b/z", lambda t: t.double()), "b/z is torch.float64"),
+        ("paper_family", drop("network.layers.2.bias"), "lacks a part"),
+        ("paper_family", drop("network.layers.4.weight", "network.layers.4.bias"), "network.layers.0.weight is"),
+        ("paper_family", tensor("network.layers.1.weight", lambda t: t[:-1]), "network.layers.1.weight is"),
+        ("paper_family", tensor("network.layers.4.weight", lambda t: torch.zeros(0, 10**9)), "network.layers.0.weight"),
+        ("paper_family", tensor("network.layers.4.weight", lambda t: torch.zeros(1, 5)), "network.layers.0.weight"),
+        ("paper_family", lambda t, a: a["members"]["a"].update(scale=0.0), "scale is 0.0, not within"),
+        ("paper_family", lambda t, a: a["members"]["a"].update(scale=float("nan")), "scale is nan, not within"),
+        ("paper_family", lambda t, a: a["members"]["a"].pop("scale"), "lacks a part"),
+        ("paper_family", put(kind="nerf"), "kind 'nerf' is not known; this version reads fast, paper, family"),
+    ],
+)
+def test_families_that_do_not_fit_are_refused(kind, change, message, request):
+    file = forged(to_bytes(request.getfixturevalue(kind)), change)
+    assert re.search(message, refuse(file, 20 * len(file)))
+
+
+def test_nothing_is_unpickled(data, tmp_path):
+    """A torch file of the same tensors, which would run code when loaded, is no .dsr file."""
+    torch.save(parts(data)[0], tmp_path / "evil.dsr")
+    with pytest.raises(CheckpointError, match="this is no"):
+        load(tmp_path / "evil.dsr")
+
+
+# On disk
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "pep.dsr"
+
+
+def names(path):
+    return sorted(entry.name for entry in path.parent.iterdir())
+
+
+def test_saved_and_loaded(field, data, path):
+    save(field, path)
+    assert equal(path.read_bytes(), data) and names(path) == ["pep.dsr"]
+    same(field, load(str(path)), (1.5,))
+    assert "loaded_from" not in load(path).report
+
+
+def test_a_file_is_readable_as_others_are(field, path):
+    mask = os.umask(0o022)
+    try:
+        save(field, path)
+    finally:
+        os.umask(mask)
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_the_file_before_is_kept(field, data, path):
+    path.write_bytes(b"the one before")
+    save(field, path)
+    assert names(path) == ["pep.dsr", "pep.dsr.previous"]
+    assert path.with_name("pep.dsr.previous").read_bytes() == b"the one before"
+    first = path.read_bytes()
+    save(field, path)
+    assert path.with_name("pep.dsr.previous").read_bytes() == first
+
+
+def test_without_links_the_file_before_is_kept_too(field, data, path, monkeypatch):
+    def link(*_):
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", link)
+    path.write_bytes(b"the one before")
+    save(field, path)
+    assert equal(path.read_bytes(), data)
+    assert path.with_name("pep.dsr.previous").read_bytes() == b"the one before"
+
+
+def test_a_damaged_file_falls_back_to_the_one_before_and_says_so(field, data, path):
+    save(field, path)
+    save(field, path)
+    path.write_bytes(data[:-10])
+    back: Any = load(path)
+    same(field, back, (1.5,))
+    assert back.report["loaded_from"].startswith(f"{path}.previous, since {path} is damaged:")
+
+
+def test_both_damaged_names_both(path):
+    path.write_bytes(b"short")
+    with pytest.raises(CheckpointError, match=r"pep\.dsr: 5 bytes are no \.dsr file$"):
+        load(path)
+    path.with_name("pep.dsr.previous").write_bytes(b"shorter")
+    with pytest.raises(CheckpointError, match=r"pep\.dsr: 5 bytes .*pep\.dsr\.previous: 7 bytes"):
+        load(path)
+
+
+def test_a_file_that_is_not_there(path):
+    with pytest.raises(FileNotFoundError):
+        load(path)
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_when_writing_fails_the_file_before_stays_and_no_draft_is_left(field, path, step, monkeypatch):
+    save(field, path)
+    before = path.read_bytes()
+
+    def fails(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, step, fails)
+    with pytest.raises(OSError, match="No space left"):
+        save(field, path)
+    assert path.read_bytes() == before
+    assert [name for name in names(path) if name.endswith(".part")] == []
+
+
+def test_what_reads_back_otherwise_is_not_taken(field, path, monkeypatch):
+    save(field, path)
+    before = path.read_bytes()
+    monkeypatch.setattr(type(path), "read_bytes", lambda self: b"otherwise")
+    with pytest.raises(OSError, match="reads back other bytes than were written"):
+        save(field, path)
+    monkeypatch.undo()
+    assert path.read_bytes() == before and names(path) == ["pep.dsr"]
+
+
+def test_a_folder_that_is_not_there(field, tmp_path):
+    with pytest.raises(OSError):
+        save(field, tmp_path / "no" / "pep.dsr")

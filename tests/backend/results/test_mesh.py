@@ -1,0 +1,353 @@
+"""Meshes and grids of fields given in closed form, and of a fitted peptide."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from dsr_backend.geometry.marching_cubes import marching_cubes
+from dsr_backend.results import level_set
+from dsr_backend.results.mesh import distance_grid, extract_mesh
+from dsr_backend.runtime.errors import Cancelled
+
+from support.formula_field import SPHERE, Formula, balls
+from support.shapes import fit, peptide
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit(peptide()[:3])
+
+
+def volume_of(points, faces):
+    a, b, c = (points[faces[:, k]].astype(float) - points.mean(0) for k in range(3))
+    return float(np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6)
+
+
+def is_closed(faces):
+    """Every edge belongs to two triangles, once in each direction."""
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    there = {tuple(edge) for edge in edges.tolist()}
+    return len(there) == len(edges) and all((b, a) in there for a, b in there)
+
+
+# A sphere, in closed form
+
+
+@pytest.mark.parametrize("resolution, tolerance", [(0.25, 1.2e-3), (0.5, 4.5e-3), (1.0, 1.6e-2), (2.0, 7e-2)])
+def test_sphere_has_its_area_volume_and_normals(resolution, tolerance):
+    found = extract_mesh(balls(SPHERE), 1.0, resolution=resolution)
+    # A polyhedron with its vertices on the sphere is smaller by a share that goes with the resolution squared.
+    assert 1 - tolerance < found.volume / (4 / 3 * np.pi * 6**3) <= 1
+    assert 1 - tolerance < found.area / (4 * np.pi * 6**2) <= 1
+    assert np.abs(np.linalg.norm(found.points, axis=1) - 6.0).max() < 8e-3
+    np.testing.assert_allclose(np.linalg.norm(found.normals, axis=1), 1.0, atol=1e-5)
+    assert (found.normals * found.points / 6.0).sum(1).min() > 0.999
+
+
+@pytest.mark.parametrize("level", [-2.0, -1.0, 1.0, 2.0, 5.0])
+def test_levels_are_in_angstrom(level):
+    found = extract_mesh(balls(SPHERE), 1.0, level=level)
+    assert np.abs(np.linalg.norm(found.points, axis=1) - 6.0 - level).max() < 8e-3
+    assert found.volume == pytest.approx(4 / 3 * np.pi * (6 + level) ** 3, rel=1e-2)
+    # Beyond the surface's own box, too.
+    assert is_closed(found.faces)
+
+
+@pytest.mark.parametrize("resolution", [0.3, 0.5, 0.75, 1.0, 3.0])
+@pytest.mark.parametrize("radius", [6.0, 5.77])
+def test_meshes_are_closed_and_outward(radius, resolution):
+    """With radius 6 and resolution 0.5 or 1, nodes lie exactly on the surface."""
+    found = extract_mesh(balls(((0.0, 0.0, 0.0), radius)), 1.0, resolution=resolution)
+    assert is_closed(found.faces)
+    assert found.volume > 0
+    a, b, c = (found.points[found.faces[:, k]] for k in range(3))
+    outward = (np.cross(b - a, c - a) * (a + b + c)).sum(1)
+    assert (outward > -1e-4).all()
+    assert found.points.dtype == found.normals.dtype == np.float32 and found.faces.dtype == np.int32
+    assert set(found.faces.ravel().tolist()) == set(range(len(found.points)))
+
+
+def test_far_from_the_origin():
+    centre = (1e5, -1e5, 1e5)
+    found = extract_mesh(balls((centre, 6.0)), 1.0)
+    # Coordinates of float32 are 0.008 Å apart there.
+    assert np.abs(np.linalg.norm(found.points.astype(float) - centre, axis=1) - 6.0).max() < 0.03
+    assert found.volume == pytest.approx(4 / 3 * np.pi * 6**3, rel=5e-3)
+    assert is_closed(found.faces)
+
+
+def test_points_lie_nearer_to_the_level_than_marching_cubes_puts_them(monkeypatch):
+    """Distances bend within a cell; the last step goes to the level itself."""
+    field = balls(SPHERE)
+    monkeypatch.setattr(level_set, "newton_step", lambda snapshot, points, level, resolution: (points, points))
+    raw = extract_mesh(field, 1.0, resolution=2.0).points
+    monkeypatch.undo()
+    settled = extract_mesh(field, 1.0, resolution=2.0).points
+    off = [np.abs(np.linalg.norm(points, axis=1) - 6.0).max() for points in (raw, settled)]
+    assert off[1] < 0.1 * off[0]
+
+
+# A fitted field
+
+
+def test_a_fitted_mesh_is_closed_and_encloses_its_atoms(fitted):
+    found = extract_mesh(fitted, 1.5)
+    edges = np.sort(np.concatenate([found.faces[:, [0, 1]], found.faces[:, [1, 2]], found.faces[:, [2, 0]]]), 1)
+    counts = np.unique(edges, axis=0, return_counts=True)[1]
+    # Every edge twice; four times where two sheets touch, which marching cubes may leave.
+    assert (counts % 2 == 0).all() and (counts == 2).mean() > 0.999
+    inside = fitted.at(1.5).distance(torch.tensor(found.atoms)) < 0
+    assert inside.all() and found.volume > 500
+
+
+def test_points_are_on_the_level_set_and_normals_along_the_gradient(fitted):
+    for level in (0.0, 1.0, -0.5):
+        found = extract_mesh(fitted, 1.5, level=level)
+        part = fitted.at(1.5)
+        x = torch.tensor(found.points)
+        off = (part.distance(x) - level).abs()
+        assert off.mean() < 0.01 and off.quantile(0.99) < 0.08
+        gradient = torch.nn.functional.normalize(part.gradient(x, level_set.NORMAL_WIDTH), dim=1)
+        cosine = (gradient * torch.tensor(found.normals)).sum(1)
+        assert cosine.mean() > 0.996
+
+
+@pytest.mark.parametrize("level", [0.0, 0.8, -0.8])
+def test_evaluating_near_the_surface_only_changes_nothing(fitted, level):
+    """Against marching cubes on a grid of all nodes."""
+    whole = distance_grid(fitted, 1.5, 0.5, clearance=2.0)
+    points, faces = (part.numpy() for part in marching_cubes(torch.from_numpy(whole.values) - level))
+    points = points * whole.spacing + whole.origin
+    near, _, near_faces = (array.numpy() for array in level_set.level_set(fitted.at(1.5), level, 0.5, lambda: False))
+    assert volume_of(near, near_faces) == pytest.approx(volume_of(points, faces), rel=1e-4)
+    assert len(near) == len(points)
+
+
+def test_what_the_coarse_look_could_miss_is_found():
+    """A thin wall and a narrow hole, both of the size of a probe."""
+    wall = Formula(lambda x: torch.maximum(x.abs()[:, 0] - 0.7, x[:, 1:].norm(dim=1) - 5.0), [[-2, -7, -7], [2, 7, 7]])
+    assert extract_mesh(wall, 1.0).volume == pytest.approx(1.4 * np.pi * 25, rel=0.03)
+    hole = Formula(lambda x: torch.maximum(x.norm(dim=1) - 6.0, 0.9 - x[:, 1:].norm(dim=1)), [[-8] * 3, [8] * 3])
+    ring = 4 / 3 * np.pi * (36 - 0.81) ** 1.5
+    assert extract_mesh(hole, 1.0).volume == pytest.approx(ring, rel=0.01)
+
+
+def test_the_nearest_atom_of_every_point(fitted):
+    found = extract_mesh(fitted, 1.5)
+    distance = np.linalg.norm(found.points[:, None] - found.atoms, axis=2)
+    np.testing.assert_allclose(distance.min(1), distance[np.arange(len(distance)), found.nearest], atol=1e-5)
+    np.testing.assert_allclose(found.atoms, fitted.at(1.5).atoms)
+    radii = np.random.default_rng(0).uniform(1.2, 2.0, len(found.atoms)).astype(np.float32)
+    sphere = extract_mesh(fitted, 1.5, radii=radii).nearest
+    np.testing.assert_allclose(
+        (distance - radii).min(1), (distance - radii)[np.arange(len(distance)), sphere], atol=1e-5
+    )
+    with pytest.raises(ValueError, match=rf"radii have shape \[3\], the fit has {len(radii)} atoms"):
+        extract_mesh(fitted, 1.5, radii=np.ones(3, np.float32))
+
+
+# Triangles
+
+
+@pytest.mark.parametrize("triangles", [100, 1000, 5000, 10**6])
+def test_the_budget_of_triangles_is_kept(fitted, triangles):
+    for field in (fitted, balls(SPHERE)):
+        found = extract_mesh(field, 1.0, triangles=triangles)
+        assert 0 < len(found.faces) <= triangles
+    plain = extract_mesh(fitted, 1.0)
+    if triangles < len(plain.faces):
+        # Not far below the budget either.
+        assert len(extract_mesh(fitted, 1.0, triangles=triangles).faces) > 0.5 * triangles
+    else:
+        np.testing.assert_array_equal(extract_mesh(fitted, 1.0, triangles=triangles).faces, plain.faces)
+
+
+# Islands
+
+
+def test_islands_are_dropped_and_counted():
+    """The small ball has 2.1 Å³, less than a molecule's body can have."""
+    found = extract_mesh(balls(SPHERE, ((9.0, 0.0, 0.0), 0.8), ((0.0, 9.0, 0.0), 0.8)), 1.0)
+    assert found.islands_dropped == 2 and found.points[:, 0].max() < 6.1
+    assert is_closed(found.faces)
+    assert found.volume == pytest.approx(4 / 3 * np.pi * 6**3, rel=5e-3)
+
+
+def test_bodies_and_cavities_are_kept():
+    two = extract_mesh(balls(SPHERE, ((20.0, 0.0, 0.0), 3.0)), 1.0)
+    assert two.islands_dropped == 0
+    assert two.volume == pytest.approx(4 / 3 * np.pi * (6**3 + 3**3), rel=7e-3)
+    hollow = Formula(lambda x: (x.norm(dim=1) - 4.5).abs() - 1.5, [[-7] * 3, [7] * 3])
+    shell = extract_mesh(hollow, 1.0)
+    assert shell.volume == pytest.approx(4 / 3 * np.pi * (6**3 - 3**3), rel=1e-2)
+    assert is_closed(shell.faces)
+
+
+def test_bodies_without_atoms_are_dropped_where_atoms_are_known():
+    spheres = SPHERE, ((20.0, 0.0, 0.0), 3.0)
+    one = np.zeros((1, 3), np.float32)
+    both = np.array([[0, 0, 0], [20, 0, 0]], np.float32)
+    assert extract_mesh(balls(*spheres, atoms=one), 1.0).islands_dropped == 1
+    assert extract_mesh(balls(*spheres, atoms=both), 1.0).islands_dropped == 0
+    # Inside the molecule, a level set may well enclose no atom.
+    assert extract_mesh(balls(*spheres, atoms=one), 1.0, level=-1.0).islands_dropped == 0
+
+
+# Nothing there
+
+
+@pytest.mark.parametrize("level", [-7.0, -100.0])
+def test_an_empty_level_set_is_an_empty_mesh(level):
+    found = extract_mesh(balls(SPHERE, atoms=np.zeros((1, 3), np.float32)), 1.0, level=level)
+    assert found.points.shape == found.normals.shape == found.faces.shape == (0, 3)
+    assert found.nearest.shape == (0,) and found.atoms.shape == (1, 3)
+    assert (found.area, found.volume, found.islands_dropped) == (0.0, 0.0, 0)
+
+
+def test_a_mesh_of_nothing_but_islands_is_empty():
+    found = extract_mesh(balls(((0.0, 0.0, 0.0), 0.8)), 1.0)
+    assert len(found.points) == len(found.faces) == 0 and found.islands_dropped == 1
+
+
+def test_without_atoms_there_are_none():
+    found = extract_mesh(balls(SPHERE), 1.0)
+    assert found.nearest.shape == (0,) and found.atoms.shape == (0, 3)
+
+
+def test_extrapolation_is_said():
+    inside, outside = extract_mesh(balls(SPHERE), 1.5), extract_mesh(balls(SPHERE), 2.5)
+    assert (inside.extrapolated, inside.expected_error) == (False, 0.0)
+    assert (outside.extrapolated, outside.expected_error, outside.time) == (True, 0.7, 2.5)
+    assert distance_grid(balls(SPHERE), 2.5).extrapolated and distance_grid(balls(SPHERE), 2.5).expected_error == 0.7
+
+
+# Grids
+
+
+@pytest.mark.parametrize("resolution", [0.5, 0.7, 1.5])
+def test_a_grid_holds_the_field_s_values(fitted, resolution):
+    found = distance_grid(fitted, 1.5, resolution)
+    assert found.values.dtype == np.float32 and found.spacing == resolution
+    i, j, k = (np.arange(n) for n in found.values.shape)
+    nodes = np.stack(np.meshgrid(i, j, k, indexing="ij"), -1) * resolution + found.origin
+    part = fitted.at(1.5)
+    values = part.distance(torch.tensor(nodes.reshape(-1, 3), dtype=torch.float32)).numpy()
+    np.testing.assert_allclose(found.values.ravel(), values, atol=1e-4)
+    np.testing.assert_allclose(found.origin / resolution, np.round(found.origin / resolution), atol=1e-6)
+    assert (nodes.reshape(-1, 3).min(0) <= part.box[0] - 1.0).all()
+    assert (nodes.reshape(-1, 3).max(0) >= part.box[1] + 1.0).all()
+    assert found.values.max() > 1.0 > -1.0 > found.values.min()
+
+
+def test_chunks_change_nothing(fitted, monkeypatch):
+    whole, surface = distance_grid(fitted, 1.5), extract_mesh(fitted, 1.5)
+    monkeypatch.setattr(level_set, "CHUNK", 1000)
+    np.testing.assert_allclose(distance_grid(fitted, 1.5).values, whole.values, atol=1e-5)
+    np.testing.assert_allclose(extract_mesh(fitted, 1.5).points, surface.points, atol=1e-4)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("nested", [True, False])
+@pytest.mark.parametrize("resolution", [0.2, 0.45, 1.3])
+def test_a_lattice_too_large_is_refused_with_a_resolution_that_fits(nested, resolution, monkeypatch):
+    monkeypatch.setattr(level_set, "MAX_NODES", 1500)
+    make = extract_mesh if nested else distance_grid
+    with pytest.raises(ValueError, match="more than the 1500 that fit; use a resolution of") as error:
+        make(balls(SPHERE), 1.0, resolution=resolution)
+    named = float(re.search(r"resolution of (\d+\.\d\d) Å", str(error.value))[1])
+    assert named > resolution
+    make(balls(SPHERE), 1.0, resolution=named)
+
+
+def test_a_huge_box_is_refused_before_anything_is_allocated():
+    with pytest.raises(ValueError, match="use a resolution of"):
+        extract_mesh(Formula(lambda x: x[:, 0], [[0] * 3, [1e6] * 3]), 1.0, resolution=0.05)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"time": np.nan}, "time nan must be a finite number"),
+        ({"time": np.inf}, "time inf must be a finite number"),
+        ({"smooth": -1.0}, "smooth -1.0 must be 0 states or more"),
+        ({"smooth": np.nan}, "smooth nan must be"),
+        ({"resolution": 0.005}, "resolution 0.005 Å must lie between"),
+        ({"resolution": 20.0}, "resolution 20.0 Å must lie between"),
+        ({"resolution": np.nan}, "resolution nan Å must lie between"),
+    ],
+)
+def test_meshes_and_grids_refuse(wrong, message):
+    for make in (extract_mesh, distance_grid):
+        with pytest.raises(ValueError, match=message):
+            make(balls(SPHERE), **{"time": 1.0, **wrong})
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"level": np.inf}, "level inf must be a finite number"),
+        ({"level": 8.5}, "level 8.5 Å lies outside the box that a field knows, 8 Å"),
+        ({"triangles": 99}, "a budget of 99 triangles is below 100"),
+        ({"triangles": -1}, "a budget of -1 triangles is below 100"),
+    ],
+)
+def test_meshes_refuse(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        extract_mesh(balls(SPHERE), 1.0, **wrong)
+
+
+@pytest.mark.parametrize("polls", [0, 1, 2])
+def test_cancelling_stops_the_mesh_and_the_grid(polls, monkeypatch):
+    monkeypatch.setattr(level_set, "CHUNK", 1000)
+    for make in (extract_mesh, distance_grid):
+        left = [polls]
+
+        def cancelled(left=left):
+            left[0] -= 1
+            return left[0] < 0
+
+        with pytest.raises(Cancelled):
+            make(balls(SPHERE), 1.0, cancelled=cancelled)
+        assert left[0] == -1
+
+
+# Matter that shows twice, where the way to material coordinates folds
+
+
+def with_a_ghost(reach):
+    """A ball around its atoms, and another where there are none."""
+    field = balls(SPHERE, ((14.0, 0.0, 0.0), 3.0), atoms=np.array([[0, 0, 0], [4, 0, 0], [-4, 0, 0]], np.float32))
+    # As one piece, which no island is.
+    two = field.formula
+    field.formula = lambda x: torch.minimum(two(x), (x[:, 1:].norm(dim=1) - 1.5).clamp_min((x[:, 0] - 9).abs() - 5))
+    field.reach = reach
+    return field
+
+
+@pytest.mark.parametrize("resolution", [0.5, 1.0])
+def test_no_surface_is_farther_from_all_atoms_than_the_training_surfaces(resolution):
+    free, held = (extract_mesh(with_a_ghost(reach), 1.0, resolution=resolution) for reach in (np.inf, 6.0))
+    assert free.points[:, 0].max() > 16.0
+    assert held.points[:, 0].max() < 4.0 + 6.0 + resolution
+    away = np.linalg.norm(held.points[:, None] - held.atoms, axis=2).min(1)
+    assert away.max() < 6.0 + resolution
+    assert is_closed(held.faces) and len(held.nearest) == len(held.points)
+    body = held.points[:, 0] < 2.0
+    assert np.abs(np.linalg.norm(held.points[body], axis=1) - 6.0).max() < 0.05
+
+
+def test_grids_are_held_too():
+    field = with_a_ghost(6.0)
+    values = distance_grid(field, 1.0, 1.0)
+    far = np.argwhere(values.values < 0.0) * values.spacing + values.origin
+    assert np.linalg.norm(far[:, None] - field.atoms, axis=2).min(1).max() <= 6.0
+
+
+def test_level_sets_may_be_that_much_farther_out():
+    field = balls(SPHERE, atoms=np.array([[0, 0, 0]], np.float32))
+    field.reach = 6.0
+    plain = extract_mesh(field, 1.0, level=3.0)
+    assert np.abs(np.linalg.norm(plain.points, axis=1) - 9.0).max() < 0.02

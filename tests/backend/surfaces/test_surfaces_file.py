@@ -1,0 +1,296 @@
+"""Surface values and the surfaces file: whole, broken and hostile."""
+
+import io
+import json
+import re
+import zipfile
+from typing import Any
+
+import numpy as np
+import pytest
+from dsr_backend.surfaces.surface import Surface, SurfacesError
+from dsr_backend.surfaces.surfaces_file import FORMAT, read_surfaces_file, write_surfaces_file
+
+from support.surface_arrays import FACES, NORMALS, POINTS, arrays, larger, surface
+
+
+@pytest.fixture
+def good(tmp_path):
+    path = tmp_path / "good.npz"
+    write_surfaces_file(path, [surface(1), larger(2.5)], {"object": "adk"})
+    return path
+
+
+# Surface
+
+
+def test_a_surface_is_brought_to_the_wire_types():
+    wide: Any = np.zeros((2, 3))
+    made = Surface(3, POINTS.tolist(), NORMALS.astype(np.float64), FACES.astype(np.int64), wide)
+    assert (made.state, type(made.state)) == (3.0, float)
+    assert made.points.dtype == made.normals.dtype == made.atoms.dtype == np.float32
+    assert made.faces.dtype == np.int32
+    assert surface(atoms=None).atoms is None
+
+
+def test_nearly_unit_normals_are_mended_and_unit_ones_untouched():
+    made = surface(normals=NORMALS * np.float32(1.005))
+    np.testing.assert_allclose(np.linalg.norm(made.normals, axis=1), 1, atol=2e-7)
+    # Unit to float32 rounding, as PyMOL's are; dividing by their length once more would change some last
+    # bits.
+    random = np.random.default_rng(0).normal(size=(1000, 3))
+    unit = (random / np.linalg.norm(random, axis=1, keepdims=True)).astype(np.float32)
+    np.testing.assert_array_equal(surface(points=unit, normals=unit).normals, unit)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"points": POINTS[:, :2]}, r"state 7: points must have shape \[N, 3\], got \[4, 2\]"),
+        (
+            {"points": POINTS * np.float32("nan")},
+            r"state 7: points must be finite, row 0 is \[nan, nan, nan\]",
+        ),
+        ({"points": np.where(POINTS > 0, 1e39, 0.0)}, r"state 7: points must be finite, row 0 is \[inf"),
+        ({"normals": NORMALS[:3]}, "state 7: 3 normals for 4 points"),
+        ({"normals": NORMALS[0]}, r"state 7: normals must have shape \[N, 3\], got \[3\]"),
+        ({"normals": NORMALS * 2}, "state 7: normals must have length 1, row 0 has 2"),
+        ({"normals": NORMALS * 0}, "state 7: normals must have length 1, row 0 has 0"),
+        ({"faces": FACES[:3]}, "state 7: a surface has at least 4 faces, got 3"),
+        ({"faces": FACES + 1}, "state 7: faces must index 4 points, got indices 1 to 4"),
+        ({"faces": FACES - 1}, "state 7: faces must index 4 points, got indices -1 to 2"),
+        ({"faces": FACES * 1.0}, r"state 7: faces must be integers of shape \[M, 3\], got float64 \[4, 3\]"),
+        ({"faces": np.full((4, 3), 2**40)}, f"state 7: faces must index 4 points, got indices {2**40}"),
+        ({"atoms": np.zeros(3)}, r"state 7: atoms must have shape \[N, 3\], got \[3\]"),
+        ({"atoms": np.full((5, 3), np.inf)}, r"state 7: atoms must be finite, row 0 is \[inf, inf, inf\]"),
+    ],
+)
+def test_a_malformed_surface_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        surface(7, **change)
+
+
+@pytest.mark.parametrize("state", [float("nan"), float("inf")])
+def test_a_state_is_a_number(state):
+    with pytest.raises(ValueError, match=f"a state must be a finite number, got {state}"):
+        surface(state)
+
+
+# The file
+
+
+def test_written_and_read_again_is_the_same(good):
+    surfaces, meta = read_surfaces_file(good)
+    assert meta == {"object": "adk"}
+    assert [s.state for s in surfaces] == [1.0, 2.5]
+    for found, expected in zip(surfaces, [surface(1), larger(2.5)], strict=True):
+        for name in ("points", "normals", "faces", "atoms"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+            assert getattr(found, name).dtype == getattr(expected, name).dtype
+            # torch.from_numpy warns of arrays that it may not write to.
+            assert getattr(found, name).flags.writeable
+
+
+def test_the_file_holds_what_the_format_promises(good):
+    with np.load(good, allow_pickle=False) as file:
+        expected = arrays()
+        assert set(file) == set(expected)
+        for name, value in expected.items():
+            assert (file[name].dtype.kind, file[name].shape) == (value.dtype.kind, value.shape)
+        assert str(file["format"]) == "dsr-surfaces 1"
+        assert json.loads(str(file["meta"])) == {"object": "adk"}
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_files_that_numpy_wrote_are_read(tmp_path, save):
+    path = tmp_path / "other.npz"
+    save(path, **arrays())
+    surfaces, meta = read_surfaces_file(path)
+    assert [len(s.points) for s in surfaces] == [4, 8]
+    assert meta == {"object": "adk"}
+
+
+@pytest.mark.parametrize("atoms", [None, np.zeros((2, 0, 3), np.float32)])
+def test_atoms_may_be_missing(tmp_path, atoms):
+    path = tmp_path / "bare.npz"
+    np.savez(path, **arrays(atoms=atoms))
+    surfaces, _ = read_surfaces_file(path)
+    assert [s.atoms for s in surfaces] == [None, None]
+    write_surfaces_file(path, surfaces, {})
+    assert [s.atoms for s in read_surfaces_file(path)[0]] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "surfaces, message",
+    [
+        ([], "there are no surfaces"),
+        ([surface(2), surface(1)], "states must rise, got 1 after 2"),
+        ([surface(1), surface(1)], "states must rise, got 1 after 1"),
+        ([surface(1), surface(2, atoms=np.zeros((4, 3)))], "state 2 has 4 atoms, state 1 has 5"),
+        ([surface(1), surface(2, atoms=None)], "state 2 has 0 atoms, state 1 has 5"),
+    ],
+)
+def test_a_series_that_is_none_is_not_written(good, surfaces, message):
+    before = good.read_bytes()
+    with pytest.raises(ValueError, match=message):
+        write_surfaces_file(good, surfaces, {})
+    assert good.read_bytes() == before
+
+
+def test_a_failed_write_leaves_the_old_file(good, monkeypatch):
+    def full(stream, **arrays):
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    before = good.read_bytes()
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space"):
+        write_surfaces_file(good, [surface()], {})
+    assert good.read_bytes() == before
+    assert list(good.parent.iterdir()) == [good]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"format": None}, "there is no array 'format'; is this a surfaces file?"),
+        (
+            {"format": np.array("dsr-surfaces 2")},
+            "format is 'dsr-surfaces 2', this version reads 'dsr-surfaces 1'",
+        ),
+        ({"format": np.array([FORMAT])}, "format has dtype <U14 and shape [1], expected one string"),
+        ({"format": np.array(1)}, "format has dtype <i8 and shape [], expected one string"),
+        ({"states": None}, "there is no array 'states'"),
+        ({"states": np.array([1, 2])}, "states has dtype <i8, expected <f8"),
+        ({"states": np.array([1.0, np.nan])}, "a state must be a finite number, got nan"),
+        ({"states": np.array([2.0, 1.0])}, "states must rise, got 1 after 2"),
+        ({"states": np.array([1.0])}, "point_counts has shape [2], expected [1]"),
+        ({"point_counts": np.array([4, 4])}, "points has shape [12, 3], expected [8, 3]"),
+        ({"point_counts": np.array([-4, 16])}, "point_counts has a negative count, -4"),
+        ({"point_counts": np.array([2**62, 2**62])}, f"points has shape [12, 3], expected [{2**63}, 3]"),
+        ({"point_counts": np.array([8, 4])}, "state 2.5: faces must index 4 points, got indices 0 to 7"),
+        ({"face_counts": np.array([4, 4])}, "faces has shape [12, 3], expected [8, 3]"),
+        ({"face_counts": np.array([0, 12])}, "state 1: a surface has at least 4 faces, got 0"),
+        ({"points": np.zeros((12, 3))}, "points has dtype <f8, expected <f4"),
+        ({"points": np.zeros((12, 3), ">f4")}, "points has dtype >f4, expected <f4"),
+        ({"points": np.zeros((12, 3), "<f4", order="F")}, "points is in Fortran order, expected C order"),
+        ({"points": np.full((12, 3), None)}, "points has dtype |O, expected <f4"),
+        ({"points": np.zeros(12, [("x", "<f4")])}, "points has a header that numpy does not write"),
+        ({"normals": np.zeros((11, 3), "<f4")}, "normals has shape [11, 3], expected [12, 3]"),
+        ({"normals": np.zeros((12, 3), "<f4")}, "state 1: normals must have length 1, row 0 has 0"),
+        ({"atoms": np.zeros((5, 3), "<f4")}, "atoms has shape [5, 3], expected [2, any, 3]"),
+        ({"atoms": np.zeros((3, 5, 3), "<f4")}, "atoms has shape [3, 5, 3], expected [2, any, 3]"),
+        ({"meta": None}, "there is no array 'meta'"),
+        ({"meta": np.array("{")}, "meta is not JSON"),
+        ({"meta": np.array("")}, "meta is not JSON"),
+        ({"meta": np.array("[" * 100_000)}, "meta is not JSON"),
+        ({"meta": np.array("[1]")}, "meta must be a JSON object, got '[1]'"),
+        ({"meta": np.array({"object": "adk"}, dtype=object)}, "meta has dtype |O and shape []"),
+    ],
+)
+def test_each_malformation_is_one_clear_error(tmp_path, change, message):
+    path = tmp_path / "bad.npz"
+    np.savez(path, **arrays(**change))
+    with pytest.raises(SurfacesError, match=re.escape(message)) as caught:
+        read_surfaces_file(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def archive(path, members):
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in members.items():
+            file.writestr(f"{name}.npy", content)
+
+
+def npy_header(text):
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+def npy(array):
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "points is not an .npy array of version 1.0, it begins b''"),
+        (b"PK\x03\x04junkjunk", "points is not an .npy array of version 1.0"),
+        (npy(np.concatenate([POINTS] * 3))[:-1], "points has 143 bytes, its shape needs 144"),
+        (npy(np.concatenate([POINTS] * 3)) + b"\0", "points has 145 bytes, its shape needs 144"),
+        (npy(POINTS)[:40], "points has a header that numpy does not write"),
+        (
+            npy_header("{'descr': '<f4', 'fortran_order': False, 'shape': (12, 3, 99999999999), }"),
+            "points has shape [12, 3, 99999999999], expected [12, 3]",
+        ),
+        (
+            npy_header("{'descr': __import__('os').abort(), 'fortran_order': False, 'shape': (12, 3), }"),
+            "points has a header that numpy does not write",
+        ),
+    ],
+)
+def test_hostile_arrays_are_refused(tmp_path, content, message):
+    path = tmp_path / "hostile.npz"
+    archive(path, {name: npy(value) for name, value in arrays().items()} | {"points": content})
+    with pytest.raises(SurfacesError, match=re.escape(message)):
+        read_surfaces_file(path)
+
+
+def test_a_size_that_the_archive_does_not_have_is_refused_without_allocating_it(tmp_path):
+    path = tmp_path / "hostile.npz"
+    huge = 10**13
+    header = npy_header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({huge}, 3), }}")
+    members = {name: npy(value) for name, value in arrays(point_counts=np.array([huge - 4, 4])).items()}
+    archive(path, members | {"points": header})
+    with pytest.raises(SurfacesError, match=f"points has 0 bytes, its shape needs {huge * 12}"):
+        read_surfaces_file(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_foreign_compression_is_refused(tmp_path, method):
+    path = tmp_path / "foreign.npz"
+    with zipfile.ZipFile(path, "w", method) as file:
+        file.writestr("format.npy", npy(np.array(FORMAT)))
+    with pytest.raises(SurfacesError, match="compressed in a way that numpy does not write"):
+        read_surfaces_file(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"solid stl", b"PK\x05\x06", b"PK\x05\x06" + bytes(18)])
+def test_another_kind_of_file_is_refused(tmp_path, content):
+    path = tmp_path / "other.npz"
+    path.write_bytes(content)
+    with pytest.raises(SurfacesError, match=re.escape(str(path))):
+        read_surfaces_file(path)
+
+
+def test_a_missing_file_is_an_oserror(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_surfaces_file(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_damaged_bytes_are_an_error_or_harmless(tmp_path, save):
+    """Truncated anywhere it is refused; with bytes changed it is refused or still a valid series."""
+    path = tmp_path / "damaged.npz"
+    save(path, **arrays())
+    whole = bytearray(path.read_bytes())
+    rng = np.random.default_rng(0)
+    for length in rng.integers(0, len(whole), 100):
+        path.write_bytes(whole[:length])
+        with pytest.raises(SurfacesError):
+            read_surfaces_file(path)
+    refused = 0
+    for _ in range(400):
+        damaged = whole.copy()
+        for place in rng.integers(0, len(whole), rng.integers(1, 4)):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            surfaces, _ = read_surfaces_file(path)
+        except SurfacesError:
+            refused += 1
+        else:
+            assert [len(s.faces) for s in surfaces] == [4, 8]
+    assert refused > 200

@@ -1,0 +1,40 @@
+"""The roofline of a fit: counts that go with its sizes, bounds that go with the machine's limits."""
+
+import sys
+
+import pytest
+import torch
+
+from support.paths import ROOT
+from support.shapes import ball, cloud, fit
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import roofline
+from roofline import Part, counted, lines
+
+
+@pytest.fixture(scope="module")
+def field():
+    return fit([ball(k, 5.0, atoms=cloud()) for k in (1, 2)])
+
+
+def test_counts_go_with_the_samples(field):
+    seconds = {"sampling": 1.0, "lattices": 2.0, "decoder": 3.0}
+    once, twice = (counted(field, samples, seconds) for samples in (10_000, 20_000))
+    assert twice[0].bytes == 2 * once[0].bytes and twice[0].operations == 2 * once[0].operations
+    assert once[1].bytes < twice[1].bytes < 2 * once[1].bytes
+    assert twice[2] == once[2]
+    assert [part.seconds for part in once] == [1.0, 2.0, 3.0]
+
+
+def test_the_bound_is_the_slower_of_moving_and_computing():
+    parts = [Part("moves", 8e9, 1e9, 4.0), Part("computes", 1e9, 40e9, 5.0)]
+    text = "\n".join(lines(parts, ("here", 4e9, 10e9), ("there", 4e12, 10e12)))
+    assert "| moves | 8.0 | 1.0 | 0.12 | 4.0 | 2.0 | 50 % | 2 |" in text
+    assert "| computes | 1.0 | 40.0 | 40.00 | 5.0 | 4.0 | 80 % | 4 |" in text
+
+
+def test_limits_are_measured():
+    bandwidth, rate = roofline.limits(torch.device("cpu"))
+    assert 1e8 < bandwidth < 1e13 and 1e8 < rate < 1e15

@@ -1,0 +1,878 @@
+"""The connection to a backend: what the user reads when it misbehaves, and that nothing survives it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pymol_dsr.backend import process
+from pymol_dsr.backend.client import Backend
+from pymol_dsr.backend.process import BackendError, LaunchError, find_command
+from pymol_dsr.shared.frames import PROTOCOL, VERSION, read_frame, write_frame
+from support.paths import ROOT
+from support.processes import PROBLEM, Log, group_is_gone, runs, sent_ball, wait_for
+
+REAL = [sys.executable, "-m", "dsr_backend", "serve"]
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the misbehaving backends use POSIX signals")
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'backend'}")
+    monkeypatch.setenv("DSR_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Backend]]:
+    """Makes backends; afterwards none of their processes may run."""
+    made: list[Backend] = []
+
+    def make(*mode: str, command: list[str] | None = None) -> Backend:
+        backend = Backend(command or [*PROBLEM, *mode], Log())
+        made.append(backend)
+        return backend
+
+    yield make
+    for backend in made:
+        backend.close(grace=0.5)
+        process = backend._process
+        assert process is not None
+        assert not runs(process.pid)
+        wait_for(partial(group_is_gone, process.pid), 2)
+
+
+def log_of(backend: Backend) -> Log:
+    assert isinstance(backend._on_event, Log)
+    return backend._on_event
+
+
+def pid_of(backend: Backend) -> int:
+    assert backend._process is not None
+    return backend._process.pid
+
+
+def failure(call: Callable[[], Any]) -> BackendError:
+    with pytest.raises(BackendError) as caught:
+        call()
+    assert str(caught.value) == caught.value.message
+    assert "\n" not in caught.value.message
+    return caught.value
+
+
+# What does not start
+
+
+def test_a_slow_backend_is_given_up_with_its_last_words(connect: Callable[..., Backend]) -> None:
+    backend = connect("slow")
+    error = failure(lambda: backend.start(timeout=1.0))
+    assert error.code == "timeout"
+    assert "did not greet within 1 s" in error.message
+    assert "its last words: 'srun: job 17 queued and waiting for resources'" in error.message
+    assert "run the command in a terminal" in error.message
+    assert not runs(pid_of(backend))
+
+
+def test_a_login_banner_is_shown(connect: Callable[..., Backend]) -> None:
+    backend = connect("banner")
+    began = time.monotonic()
+    error = failure(backend.start)
+    assert time.monotonic() - began < 10
+    assert error.code == "protocol"
+    assert "got 'Welcome to gpu01'" in error.message
+    assert "silence the shell profile, or use `ssh -T`" in error.message
+
+
+def test_a_backend_that_dies_at_once_says_why(connect: Callable[..., Backend]) -> None:
+    error = failure(connect("missing").start)
+    assert error.code == "launch"
+    assert "ended with exit code 1" in error.message
+    assert "its last words: \"ModuleNotFoundError: No module named 'torch'\"" in error.message
+
+
+@pytest.mark.parametrize(("mode", "theirs", "side"), [("newer", 2, "plugin"), ("older", 0, "backend")])
+def test_versions_must_match(connect: Callable[..., Backend], mode: str, theirs: int, side: str) -> None:
+    error = failure(connect(mode).start)
+    assert error.code == "version"
+    assert error.message == (
+        f"the backend speaks protocol {theirs} (version 9.9) and this plugin protocol {PROTOCOL} "
+        f"(version {VERSION}): upgrade the {side}"
+    )
+
+
+def test_a_backend_may_refuse_the_version_itself(connect: Callable[..., Backend]) -> None:
+    error = failure(connect("refuses").start)
+    assert (error.code, error.message) == ("version", "upgrade the plugin")
+
+
+def test_a_command_that_is_not_there(connect: Callable[..., Backend]) -> None:
+    error = failure(Backend(["/nowhere/dsr-backend", "serve"]).start)
+    assert isinstance(error, LaunchError)
+    assert "`/nowhere/dsr-backend serve` can't be started" in error.message
+    assert "dsr_set backend" in error.message
+
+
+# What breaks while it works
+
+
+def test_junk_after_hello(connect: Callable[..., Backend]) -> None:
+    backend = connect("junk")
+    backend.start()
+    error = failure(lambda: backend.call("ping", timeout=5))
+    assert error.code == "protocol"
+    assert "got 'Segmentation fault (core dumped)'; something else writes into the stream" in error.message
+    assert not backend.alive
+    assert failure(lambda: backend.submit("ping")).message == error.message
+
+
+def test_half_a_frame(connect: Callable[..., Backend]) -> None:
+    backend = connect("half")
+    backend.start()
+    error = failure(lambda: backend.call("ping", timeout=5))
+    assert error.code == "lost"
+    assert "ended with exit code 4; it wrote nothing to stderr" in error.message
+    assert "14 of 47 bytes of its JSON header" in error.message
+
+
+def test_a_huge_length(connect: Callable[..., Backend]) -> None:
+    backend = connect("huge")
+    backend.start()
+    error = failure(lambda: backend.call("ping", timeout=5))
+    assert error.code == "protocol"
+    assert f"a frame announces {2**62} bytes of arrays, more than {2**30}" in error.message
+
+
+def test_two_replies_to_one_request(connect: Callable[..., Backend]) -> None:
+    backend = connect("twice")
+    backend.start()
+    backend.call("ping", timeout=5)
+    wait_for(lambda: not backend.alive)
+    error = failure(lambda: backend.submit("ping"))
+    assert error.code == "protocol"
+    assert "it answered request 2, which waits for no answer" in error.message
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        (
+            "killed",
+            "was killed by signal 9 (SIGKILL, often sent when memory runs out); its last words: 'step 120 of",
+        ),
+        ("fails", "ended with exit code 1; its last words: 'CUDA error: device lost'; start it again"),
+        ("orphans", "ended with exit code 5; its last words: 'gone'"),
+    ],
+)
+def test_all_calls_fail_when_the_backend_dies(connect: Callable[..., Backend], mode: str, words: str) -> None:
+    backend = connect(mode)
+    backend.start()
+    calls = [backend.submit("mesh", {"time": float(time_)}) for time_ in range(3)]
+    began = time.monotonic()
+    for call in calls:
+        error = failure(lambda call=call: call.result(timeout=5))  # type: ignore[misc]
+        assert error.code == "lost"
+        assert words in error.message
+    assert time.monotonic() - began < 2.0
+    assert not backend.alive
+
+
+def test_a_stubborn_backend_is_killed_with_its_children(connect: Callable[..., Backend]) -> None:
+    backend = connect("stubborn")
+    backend.start()
+    waiting = backend.submit("mesh")
+    wait_for(lambda: log_of(backend).named("log"))
+    child = int(log_of(backend).named("log")[0]["text"])
+    assert runs(child)
+    began = time.monotonic()
+    backend.close(grace=0.5)
+    assert time.monotonic() - began < 6
+    wait_for(lambda: not runs(child))
+    assert not runs(pid_of(backend))
+    error = failure(lambda: waiting.result(timeout=1))
+    assert (error.code, error.message) == ("lost", "the backend was closed")
+
+
+def test_no_reply(connect: Callable[..., Backend]) -> None:
+    backend = connect("mute")
+    backend.start()
+    call = backend.submit("mesh")
+    error = failure(lambda: call.result(timeout=0.3))
+    assert error.code == "timeout"
+    assert error.message == "no answer to 'mesh' within 0.3 s: it still runs; wait again or cancel"
+    assert backend.alive and not call.done
+
+
+INTERRUPTED = """
+import os, sys
+from pymol_dsr.client import Backend
+backend = Backend(sys.argv[2:], lambda *event: None)
+try:
+    if sys.argv[1] == "waiting":
+        backend.start()
+    print("begins", flush=True)
+    if sys.argv[1] == "waiting":
+        backend.submit("mesh").result()
+    else:
+        backend.start()
+except KeyboardInterrupt:
+    print("interrupted", "alive" if backend.alive else "ended", flush=True)
+# Not close(): this backend does not end when it is asked to, and is waited for.
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(("what", "mode", "then"), [("waiting", "mute", "alive"), ("starting", "slow", "ended")])
+def test_ctrl_c_interrupts(what: str, mode: str, then: str) -> None:
+    # In a process of its own: this one may be pytest's, which has its own mind about Ctrl-C.
+    command = [sys.executable, "-c", INTERRUPTED, what, *PROBLEM, mode]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout is not None and process.stdout.readline() == "begins\n"
+    time.sleep(1.0)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == f"interrupted {then}\n"
+    assert time.monotonic() - began < 2
+    assert process.wait(10) == 0
+
+
+def test_sending_to_a_backend_that_does_not_read_returns(connect: Callable[..., Backend]) -> None:
+    backend = connect("deaf")
+    backend.start()
+    began = time.monotonic()
+    for _ in range(3):
+        backend.submit("surface", arrays={"points": np.zeros((1_000_000, 3), "<f4")})
+    assert time.monotonic() - began < 2
+    backend.close(grace=0.2)
+    assert time.monotonic() - began < 8
+
+
+def test_a_fault_in_the_event_handler_costs_nothing(
+    connect: Callable[..., Backend], capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend = connect("worker")
+    backend._on_event = lambda name, params, arrays: 1 / 0  # type: ignore[assignment]
+    backend.start()
+    backend.call("work", {"seconds": 0}, timeout=10)
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_what_cannot_be_sent_is_the_callers_error(connect: Callable[..., Backend]) -> None:
+    backend = connect("worker")
+    backend.start()
+    error = failure(lambda: backend.submit("echo", arrays={"a": np.zeros(3, bool)}))
+    assert error.code == "bad-request"
+    assert "dtype '|b1', not one of" in error.message
+    assert backend.call("ping", timeout=10) == ({}, {})
+
+
+# The server, with methods of its own in the worker lane
+
+
+@pytest.fixture
+def bench(connect: Callable[..., Backend]) -> Backend:
+    backend = connect("worker")
+    backend.start()
+    return backend
+
+
+def working(backend: Backend) -> bool:
+    return bool(log_of(backend).named("log"))
+
+
+def test_arrays_go_both_ways(bench: Backend) -> None:
+    sent = {
+        "points": np.random.default_rng(0).random((2_000_000, 3)).astype("<f4"),
+        "none": np.zeros((0, 3), "<i4"),
+    }
+    calls = [bench.submit("echo", {"number": number}, sent) for number in range(4)]
+    for number, call in enumerate(calls):
+        result, arrays = call.result(timeout=20)
+        assert result == {"number": number}
+        for name, array in sent.items():
+            np.testing.assert_array_equal(arrays[name], array, strict=True)
+
+
+def test_control_is_answered_while_work_goes_on(bench: Backend) -> None:
+    work = bench.submit("work", {"seconds": 2})
+    queued = bench.submit("echo", {"queued": True})
+    wait_for(lambda: working(bench))
+    for _ in range(5):
+        began = time.monotonic()
+        assert bench.call("ping", timeout=1) == ({}, {})
+        assert time.monotonic() - began < 0.5
+    status, _ = bench.call("status", timeout=1)
+    assert status["busy"] == "work"
+    assert status["fits"]["bench"]["loss"] is None
+    assert not work.done and not queued.done
+    assert queued.result(timeout=10)[0] == {"queued": True}
+    assert work.done
+    assert bench.call("status", timeout=1)[0]["busy"] is None
+
+
+def test_cancel_running_and_queued(bench: Backend) -> None:
+    running, queued, kept = (bench.submit("work", {"name": name, "seconds": 30}) for name in "abc")
+    wait_for(lambda: working(bench))
+    queued.cancel()
+    assert failure(lambda: queued.result(timeout=1)).message == "work was cancelled before it began"
+    assert not running.done
+    assert bench.cancel(running.id).result(timeout=1)[0] == {"cancelled": True}
+    error = failure(lambda: running.result(timeout=1))
+    assert (error.code, error.message) == ("cancelled", "work was cancelled")
+    wait_for(lambda: len(log_of(bench).named("log")) == 2)
+    assert log_of(bench).named("log")[1]["text"] == "working on c"
+    assert bench.call("status")[0]["fits"]["bench"]["released"] == 1
+    kept.cancel()
+    assert failure(lambda: kept.result(timeout=1)).code == "cancelled"
+    assert bench.cancel(running.id).result(timeout=1)[0] == {"cancelled": False}
+    assert bench.cancel(12345).result(timeout=1)[0] == {"cancelled": False}
+
+
+def test_jobs_that_change_nothing_run_two_at_a_time(bench: Backend) -> None:
+    first, second, third = (bench.submit("share", {"name": name, "seconds": 0.5}) for name in "abc")
+    wait_for(lambda: len(log_of(bench).named("log")) == 2)
+    assert not first.done and not second.done
+    assert bench.call("status", timeout=1)[0]["busy"] == "share"
+    second.result(timeout=5)
+    assert not third.done
+    assert [call.result(timeout=5)[0]["name"] for call in (first, second, third)] == ["a", "b", "c"]
+
+
+def test_a_job_that_changes_something_is_alone(bench: Backend) -> None:
+    before, alone, after = bench.submit("share"), bench.submit("work"), bench.submit("share")
+    wait_for(lambda: working(bench))
+    time.sleep(0.2)
+    assert len(log_of(bench).named("log")) == 1
+    before.cancel()
+    wait_for(lambda: len(log_of(bench).named("log")) == 2)
+    time.sleep(0.2)
+    assert len(log_of(bench).named("log")) == 2
+    assert bench.call("status", timeout=1)[0]["busy"] == "work"
+    alone.cancel()
+    wait_for(lambda: len(log_of(bench).named("log")) == 3)
+    after.cancel()
+    assert [failure(partial(call.result, timeout=2)).code for call in (before, alone, after)] == ["cancelled"] * 3
+
+
+def test_one_of_two_at_a_time_is_cancelled_alone(bench: Backend) -> None:
+    stays, goes = bench.submit("share", {"name": "stays", "seconds": 1}), bench.submit("share", {"seconds": 30})
+    wait_for(lambda: len(log_of(bench).named("log")) == 2)
+    assert bench.cancel(goes.id).result(timeout=1)[0] == {"cancelled": True}
+    assert failure(lambda: goes.result(timeout=1)).code == "cancelled"
+    assert stays.result(timeout=5)[0] == {"name": "stays"}
+
+
+def test_close_cancels_those_that_run_at_once(bench: Backend) -> None:
+    calls = [bench.submit("share") for _ in range(3)]
+    wait_for(lambda: len(log_of(bench).named("log")) == 2)
+    began = time.monotonic()
+    bench.close()
+    assert time.monotonic() - began < 3
+    assert {failure(partial(call.result, timeout=1)).code for call in calls} == {"cancelled"}
+
+
+def test_a_job_that_finishes_in_spite_of_cancel_is_still_cancelled(bench: Backend) -> None:
+    call = bench.submit("obstinate")
+    wait_for(lambda: working(bench))
+    assert bench.cancel(call.id).result(timeout=1)[0] == {"cancelled": True}
+    assert failure(lambda: call.result(timeout=1)).code == "cancelled"
+
+
+def test_prints_cannot_corrupt_the_stream(bench: Backend) -> None:
+    assert bench.call("noise", timeout=10) == ({"stdin": ""}, {})
+    assert bench.call("ping", timeout=1) == ({}, {})
+    assert bench._process is not None
+    process = bench._process
+    wanted = {"a print", "a write from C", "a puts from C", "a child's echo"}
+    wait_for(lambda: wanted <= set(process.stderr_tail()), 2)
+
+
+def test_progress_comes_at_most_five_times_a_second(bench: Backend) -> None:
+    bench.call("report", timeout=10)
+    events = log_of(bench).named("progress")
+    assert 4 <= len(events) <= 7
+    assert events[0] == {"phase": "fit", "fraction": 0.5, "loss": None}
+    assert events[-1] == {"phase": "saving"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "words"),
+    [
+        ("request", "diverged", "the loss became NaN at step 12"),
+        ("memory", "out-of-memory", "the backend's machine ran out of memory"),
+        ("cpu memory", "out-of-memory", "use a coarser resolution, a smaller budget, or device=cpu"),
+        ("exit", "internal", "the backend failed: SystemExit: a library gave up"),
+        ("bug", "internal", "the backend failed: KeyError: 'a bug"),
+    ],
+)
+def test_faults_of_methods_are_answered(bench: Backend, kind: str, code: str, words: str) -> None:
+    error = failure(lambda: bench.call("fail", {"kind": kind}, timeout=10))
+    assert error.code == code
+    assert words in error.message
+    assert bench.call("status", timeout=1)[0]["fits"]["bench"]["released"] == 1
+    assert bench._process is not None
+    process = bench._process
+    if code == "internal":
+        wait_for(lambda: any("a library gave up" in line or "a bug" in line for line in process.stderr_tail()), 2)
+
+
+def test_an_answer_that_is_too_large_is_an_error(bench: Backend) -> None:
+    error = failure(lambda: bench.call("grow", timeout=10))
+    assert error.code == "bad-request"
+    assert "the answer can't be sent" in error.message
+    assert bench.call("ping", timeout=1) == ({}, {})
+
+
+def test_an_unknown_method_names_the_known_ones(bench: Backend) -> None:
+    error = failure(lambda: bench.call("mash", timeout=1))
+    assert error.code == "bad-request"
+    known = "hello, ping, status, detached, stop, interrupted, cancel, shutdown, echo"
+    assert f"unknown method 'mash'; known: {known}" in error.message
+
+
+def test_close_cancels_and_ends(bench: Backend, tmp_path: Path) -> None:
+    kept = tmp_path / "checkpoint"
+    call = bench.submit("work", {"checkpoint": str(kept)})
+    wait_for(lambda: working(bench))
+    began = time.monotonic()
+    bench.close()
+    assert time.monotonic() - began < 3
+    assert failure(lambda: call.result(timeout=1)).code == "cancelled"
+    assert kept.read_text() == "kept"
+    assert bench._process is not None
+    assert bench._process.describe_end().startswith("ended with exit code 0")
+    assert failure(lambda: bench.submit("ping")).message == "the backend was closed"
+
+
+# The server without this client: its pipes, as the plugin's end leaves them
+
+
+class Pipes:
+    """A server process whose frames are written and read by hand."""
+
+    def __init__(self, *command: str) -> None:
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def send(self, number: int, method: str, **params: Any) -> None:
+        assert self.process.stdin is not None
+        write_frame(
+            self.process.stdin,  # type: ignore[arg-type]
+            {"kind": "request", "id": number, "method": method, "params": params},
+        )
+
+    def receive(self) -> dict[str, Any] | None:
+        assert self.process.stdout is not None
+        frame = read_frame(self.process.stdout)  # type: ignore[arg-type]
+        return None if frame is None else frame[0]
+
+    def hello(self) -> None:
+        self.send(1, "hello", protocol=PROTOCOL, version=VERSION)
+
+    def until(self, event: str) -> dict[str, Any]:
+        while True:
+            header = self.receive()
+            assert header is not None
+            if header.get("event") == event:
+                return dict(header["params"])
+
+
+@pytest.fixture
+def pipes() -> Iterator[Callable[..., Pipes]]:
+    made: list[Pipes] = []
+
+    def make(*command: str) -> Pipes:
+        made.append(Pipes(*command))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.process.kill()
+        each.process.wait()
+        for stream in (each.process.stdin, each.process.stdout, each.process.stderr):
+            assert stream is not None
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+
+
+def test_every_request_has_exactly_one_reply(pipes: Callable[..., Pipes]) -> None:
+    server = pipes(*PROBLEM, "worker", "5")
+    server.hello()
+    server.send(2, "work")
+    server.send(3, "work")
+    server.send(4, "fail", kind="bug")
+    server.until("log")
+    server.send(5, "cancel", target=3)
+    server.send(6, "cancel", target=2)
+    server.send(7, "cancel", target=3)
+    server.send(8, "nonsense")
+    server.send(9, "work")
+    server.send(10, "work")
+    server.send(11, "shutdown")
+    server.send(12, "work")
+    replies: dict[int, list[str]] = {}
+    while (header := server.receive()) is not None:
+        if "id" in header:
+            replies.setdefault(header["id"], []).append(header.get("code", "ok"))
+    del replies[4]  # runs or not, as the threads will have it; one reply all the same
+    cancelled = ["cancelled"]
+    assert replies == {
+        2: cancelled, 3: cancelled, 5: ["ok"], 6: ["ok"], 7: ["ok"], 8: ["bad-request"],
+        9: cancelled, 10: cancelled, 11: ["ok"], 12: cancelled,
+    }  # fmt: skip
+    assert server.process.wait(5) == 0
+
+
+@pytest.mark.parametrize("method", ["work", "spin"])
+def test_the_end_of_stdin_ends_the_server(pipes: Callable[..., Pipes], tmp_path: Path, method: str) -> None:
+    server = pipes(*PROBLEM, "worker", "1.5")
+    server.hello()
+    kept = tmp_path / "checkpoint"
+    server.send(2, method, checkpoint=str(kept))
+    server.until("log")
+    assert server.process.stdin is not None and server.process.stderr is not None
+    server.process.stderr.close()
+    server.process.stdin.close()
+    # A busy thread is not waited for; one that polls leaves its checkpoint first, though it prints.
+    assert server.process.wait(4) == (0 if method == "work" else 1)
+    assert kept.exists() == (method == "work")
+
+
+def test_a_stuck_server_is_left_less_than_ten_seconds() -> None:
+    from dsr_backend.server import server
+
+    assert 5 < server.EXIT_SECONDS < 10
+
+
+def test_a_broken_stdout_ends_the_server(pipes: Callable[..., Pipes]) -> None:
+    server = pipes(*PROBLEM, "worker", "1")
+    server.hello()
+    server.until("device")
+    assert server.process.stdout is not None
+    server.process.stdout.close()
+    server.send(2, "work")
+    assert server.process.wait(4) == 0
+
+
+def test_sigterm_ends_the_server_after_its_checkpoint(pipes: Callable[..., Pipes], tmp_path: Path) -> None:
+    server = pipes(*PROBLEM, "worker", "1")
+    server.hello()
+    kept = tmp_path / "checkpoint"
+    server.send(2, "work", checkpoint=str(kept))
+    server.until("log")
+    server.process.terminate()
+    assert server.process.wait(4) == 128 + signal.SIGTERM
+    assert kept.exists()
+
+
+def test_the_server_closes_on_a_malformed_frame(pipes: Callable[..., Pipes]) -> None:
+    server = pipes(*PROBLEM, "worker", "1")
+    server.hello()
+    server.until("device")
+    assert server.process.stdin is not None
+    server.process.stdin.write(b"GET / HTTP/1.1\r\n\r\n")
+    server.process.stdin.flush()
+    assert server.process.wait(4) == 2
+    assert server.process.stderr is not None
+    assert b"closing the connection: JunkError: expected a frame beginning with 'DSR1'" in server.process.stderr.read()
+
+
+def test_nothing_is_prepared_before_hello(pipes: Callable[..., Pipes]) -> None:
+    server = pipes(*PROBLEM, "worker", "1")
+    time.sleep(1)
+    server.hello()
+    answers = [server.receive(), server.receive()]
+    assert [header and header["kind"] for header in answers] == ["reply", "event"]
+
+
+def test_the_server_refuses_another_protocol(pipes: Callable[..., Pipes]) -> None:
+    server = pipes(*PROBLEM, "worker", "1")
+    server.send(1, "hello", protocol=PROTOCOL + 1, version="9.9")
+    header = server.receive()
+    assert header is not None
+    assert header["code"] == "version"
+    assert header["message"] == (
+        f"the plugin speaks protocol {PROTOCOL + 1} (version 9.9) and this backend protocol {PROTOCOL} "
+        f"(version {VERSION}): upgrade the backend"
+    )
+
+
+# The real backend
+
+
+def test_hello_comes_before_torch(connect: Callable[..., Backend]) -> None:
+    backend = connect(command=REAL)
+    began = time.monotonic()
+    info = backend.start()
+    assert time.monotonic() - began < 1.5
+    assert backend.device is None
+    assert info["protocol"] == PROTOCOL and info["version"] == VERSION and info["pid"] == pid_of(backend)
+    assert backend.call("status", timeout=10) == ({"busy": None, "fits": {}}, {})
+    wait_for(lambda: backend.device, 60)
+    assert backend.device is not None and set(backend.device) >= {"device", "name", "threads", "torch"}
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "code", "words"),
+    [
+        ("mesh", {"fit": "../x"}, "bad-request", "a fit can't be named '../x': use 1 to 80 letters"),
+        ("mesh", {"fit": ".x"}, "bad-request", "with no dot in front"),
+        ("mesh", {"fit": "x\n"}, "bad-request", "can't be named"),
+        ("mesh", {"fit": "x" * 81}, "bad-request", "can't be named"),
+        ("mesh", {}, "bad-request", "can't be named 'None'"),
+        ("save", {"fit": "adk"}, "no-fit", "there is no fit 'adk', neither in memory (there: none) nor as"),
+        ("fit", {"fit": "adk"}, "bad-request", "fit 'adk' is not open: send `open` and its surfaces first"),
+        ("surface", {"fit": "adk", "state": 1}, "bad-request", "fit 'adk' is not open"),
+        ("load", {"fit": "adk"}, "no-fit", "there is no fit 'adk'"),
+        ("open", {"fit": "adk", "config": {"sed": 1}}, "bad-request", "sed"),
+    ],
+)
+def test_bad_requests_say_what_to_do(real: Backend, method: str, params: dict[str, Any], code: str, words: str) -> None:
+    error = failure(lambda: real.call(method, params, timeout=60))
+    assert words in error.message
+    assert error.code == code
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'backend'}")
+        patch.setenv("DSR_HOME", str(tmp_path_factory.mktemp("home")))
+        backend = Backend(REAL, Log())
+        backend.start()
+    yield backend
+    backend.close()
+
+
+def test_a_small_fit_from_surfaces_to_files(connect: Callable[..., Backend], tmp_path: Path) -> None:
+    backend = connect(command=REAL)
+    backend.start()
+    source = {"object": "adk", "atoms": "1-6"}
+    backend.call("open", {"fit": "small", "config": {"preset": "preview", "budget": 0.1}, "source": source}, timeout=60)
+    for state in (3, 1, 2):
+        assert backend.call("surface", {"fit": "small", "state": state}, sent_ball(state))[0] == {"points": 482}
+    assert backend.call("status")[0]["fits"]["small"]["phase"] == "surfaces"
+    result, _ = backend.call("fit", {"fit": "small"}, timeout=120)
+    report = result["report"]
+    assert report["states"] == [1, 2, 3] and report["source"] == source
+    kept = tmp_path / "home/fits/small.dsr"
+    assert report["path"] == str(kept) and kept.is_file()
+    phases = [params["phase"] for params in log_of(backend).named("progress")]
+    assert phases[0] == "sampling" and phases[-1] == "saving"
+    assert backend.call("status")[0]["fits"]["small"]["phase"] == "ready"
+
+    mesh, arrays = backend.call("mesh", {"fit": "small", "time": 2.5, "resolution": 0.8}, timeout=60)
+    assert mesh["extrapolated"] is False
+    assert mesh["volume"] == pytest.approx(4 / 3 * np.pi * 125, rel=0.05)
+    np.testing.assert_allclose(arrays["points"].mean(0), [2.5, 0, 0], atol=0.3)
+    assert arrays["nearest"].shape == (len(arrays["points"]),) and arrays["atoms"].shape == (6, 3)
+    grid, values = backend.call("grid", {"fit": "small", "time": 2, "resolution": 1.0}, timeout=60)
+    assert list(values["values"].shape) == grid["shape"]
+    truth = {f"truth_{name}": array for name, array in sent_ball(2).items() if name != "atoms"}
+    scores, _ = backend.call("compare", {"fit": "small", "time": 2}, truth, timeout=60)
+    assert scores["iou"] > 0.9 and scores["nc"] > 0.9
+    again, _ = backend.call("compare", {"fit": "small"}, {**truth, **sent_ball(2)}, timeout=60)
+    assert again["iou"] == 1
+    matrix = np.eye(4, dtype="<f4")
+    matrix[2, 3] = 100
+    export = {"fit": "small", "time": 2, "resolution": 0.8, "format": "ply"}
+    _, files = backend.call("export", export, {"colors": np.ones((6, 3), "<f4"), "matrix": matrix}, timeout=60)
+    assert files["file"].tobytes().startswith(b"ply")
+    error = failure(lambda: backend.call("export", export, {"colors": np.ones((5, 3), "<f4")}, timeout=60))
+    assert "colors have shape [5, 3], but the fit has 6 atoms" in error.message
+    error = failure(lambda: backend.call("export", {**export, "format": "stp"}, timeout=60))
+    assert "format is 'stp', not one of ply, obj, stl, glb, npz" in error.message
+    _, binary = backend.call("export", {**export, "binary": True}, timeout=60)
+    assert b"binary_little_endian" in binary["file"].tobytes()[:40]
+    movie = {"fit": "small", "times": [1, 1.5, 4], "fps": 10, "resolution": 0.8, "format": "glb"}
+    _, files = backend.call("export", movie, {"colors": np.ones((6, 3), "<f4"), "matrix": matrix}, timeout=60)
+    assert files["file"].tobytes().startswith(b"glTF")
+    assert all(b'"time":%s}' % time in files["file"].tobytes() for time in (b"1.0", b"1.5", b"4.0"))
+    faults: list[tuple[dict[str, Any], str]] = [
+        ({"format": "ply"}, "only a glb holds several times, not a ply: ask for one at a time"),
+        ({"times": []}, "export needs times as a list of numbers, got []"),
+        ({"times": [1, "2"]}, "export needs times as finite numbers, got '2' among them"),
+        ({"fps": 0}, "fps must be above 0, got 0"),
+        ({"binary": 1}, "export needs binary as true or false, got 1"),
+    ]
+    for wrong, text in faults:
+        error = failure(partial(backend.call, "export", {**movie, **wrong}, timeout=60))
+        assert (error.code, text in error.message) == ("bad-request", True), error.message
+    error = failure(lambda: backend.call("mesh", {"fit": "small", "time": 2, "resolution": 0}, timeout=60))
+    assert (error.code, "resolution" in error.message) == ("bad-request", True)
+    _, files = backend.call("save", {"fit": "small"}, timeout=60)
+    backend.close()
+
+    # A new process finds the fit in the folder, and takes the saved file under another name.
+    backend = connect(command=REAL)
+    backend.start()
+    back, _ = backend.call("mesh", {"fit": "small", "time": 2.5, "resolution": 0.8}, timeout=60)
+    assert back["volume"] == pytest.approx(mesh["volume"], rel=1e-5)
+    loaded, _ = backend.call("load", {"fit": "other"}, files, timeout=60)
+    assert loaded["report"]["source"] == source
+    back, _ = backend.call("mesh", {"fit": "other", "time": 2.5, "resolution": 0.8}, timeout=60)
+    assert back["volume"] == pytest.approx(mesh["volume"], rel=1e-5)
+    backend.call("drop", {"fit": "other"})
+    assert failure(lambda: backend.call("save", {"fit": "other"}, timeout=60)).code == "no-fit"
+    damaged = {"file": files["file"][:-100].copy()}
+    assert failure(lambda: backend.call("load", {"fit": "x"}, damaged, timeout=60)).code == "bad-request"
+
+
+def test_a_fit_is_kept_in_memory_where_the_folder_cannot_be_written(
+    connect: Callable[..., Backend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("DSR_HOME", str(tmp_path / "file"))
+    backend = connect(command=REAL)
+    backend.start()
+    backend.call("open", {"fit": "small", "config": {"preset": "preview", "budget": 0.1}}, timeout=60)
+    said = log_of(backend).named("log")
+    assert f"can't be kept in {tmp_path / 'file/fits'}" in said[0]["text"] and "set DSR_HOME" in said[0]["text"]
+    for state in (1, 2):
+        backend.call("surface", {"fit": "small", "state": state}, sent_ball(state))
+    result, _ = backend.call("fit", {"fit": "small"}, timeout=120)
+    assert result["report"]["path"] is None
+    last = log_of(backend).named("log")[-1]["text"]
+    assert f"'small' could not be kept as {tmp_path / 'file/fits/small.dsr'} (" in last and "bytes)" in last
+    assert backend.call("mesh", {"fit": "small", "time": 1, "resolution": 1.0}, timeout=60)[0]["volume"] > 0
+
+
+def test_a_fit_is_cancelled_within_a_second(connect: Callable[..., Backend]) -> None:
+    backend = connect(command=REAL)
+    backend.start()
+    backend.call("open", {"fit": "small"}, timeout=60)
+    for state in range(1, 9):
+        backend.call("surface", {"fit": "small", "state": state}, sent_ball(state))
+    call = backend.submit("fit", {"fit": "small"})
+    wait_for(lambda: log_of(backend).named("progress"), 60)
+    began = time.monotonic()
+    call.cancel()
+    assert failure(lambda: call.result(timeout=10)).code == "cancelled"
+    assert time.monotonic() - began < 1
+    assert backend.call("status")[0] == {"busy": None, "fits": {}}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        ({"points": np.full((482, 3), np.nan, "<f4")}, "state 2: points must be finite, row 0"),
+        ({"faces": np.array([[0, 1, 482]] * 9, "<i4")}, "state 2: faces must index 482 points"),
+        ({"atoms": np.zeros((5, 3), "<f4")}, "state 2 has 5 atoms"),
+    ],
+)
+def test_surfaces_that_cannot_be_fitted(real: Backend, spoil: dict[str, NDArray[Any]], words: str) -> None:
+    real.call("open", {"fit": "spoilt"}, timeout=60)
+    calls = [
+        real.submit("surface", {"fit": "spoilt", "state": 1}, sent_ball(1)),
+        real.submit("surface", {"fit": "spoilt", "state": 2}, {**sent_ball(2), **spoil}),
+        real.submit("fit", {"fit": "spoilt"}),
+    ]
+    error = failure(lambda: [call.result(timeout=60) for call in calls])
+    assert error.code == "bad-request"
+    assert words in error.message
+    for call in calls:
+        call.cancel()
+    real.call("drop", {"fit": "spoilt"}, timeout=60)
+
+
+# Finding the command
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine with nothing installed, whose PyMOL is a window program; returns the folder on PATH."""
+    for name in ("bin", "app", "prefix"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(sys, "executable", str(program(tmp_path / "app/PyMOL")))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "prefix"))
+    return tmp_path / "bin"
+
+
+def program(path: Path) -> Path:
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_setting_comes_first(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(bare / "dsr-backend")
+    ssh = program(bare / "ssh")
+    srun = program(bare / "srun")
+    own = [str(srun), "--unbuffered", "-n", "1", "dsr-backend", "serve"]
+    assert find_command("srun -n 1 'dsr-backend' serve") == own
+    assert find_command("srun /opt/dsr-backend") == [str(srun), "--unbuffered", "/opt/dsr-backend", "serve"]
+    theirs = "srun -n 1 --unbuffered dsr-backend serve"
+    assert find_command(theirs) == [str(srun), *theirs.split()[1:]]
+    alive = ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
+    assert find_command("ssh -T gpu01 dsr-backend") == [str(ssh), *alive, "-T", "gpu01", "dsr-backend", "serve"]
+    beyond = "ssh -T login srun python -u -m dsr_backend serve"
+    assert find_command(beyond)[-7:] == ["srun", "--unbuffered", "python", "-u", "-m", "dsr_backend", "serve"]
+    theirs = "ssh -o ServerAliveInterval=60 gpu01 dsr-backend serve"
+    assert find_command(theirs) == [str(ssh), *theirs.split()[1:]]
+    assert find_command("srun 'a b' $HOME;ls") == [str(srun), "--unbuffered", "a b", "$HOME;ls"]
+    monkeypatch.setenv("HOME", str(bare))
+    assert find_command("~/srun gpu01") == [str(srun), "--unbuffered", "gpu01"]
+
+
+def test_path_then_beside_pymol(bare: Path) -> None:
+    beside = program(bare.parent / "app/dsr-backend")
+    assert find_command(None) == [str(beside), "serve"]
+    on_path = program(bare / "dsr-backend")
+    assert find_command("  ") == [str(on_path), "serve"]
+
+
+def test_pymols_own_python_and_never_its_window(bare: Path) -> None:
+    assert failure(find_command).code == "launch"
+    python = program(bare.parent / "app/python3")
+    assert find_command() == [str(python), "-m", "dsr_backend", "serve"]
+
+
+def test_nothing_found(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = failure(find_command)
+    assert isinstance(error, LaunchError)
+    assert "`dsr-backend` is neither on PATH nor beside" in error.message
+    assert "`dsr_set backend, /path/to/dsr-backend serve`" in error.message
+    assert '`pip install "pymol-dsr[backend]"`' in error.message
+
+
+def test_settings_that_do_not_work(bare: Path) -> None:
+    assert (
+        "\"ssh 'gpu01\" can't be read as a command (No closing quotation)"
+        in failure(lambda: find_command("ssh 'gpu01")).message
+    )
+    assert "names the program 'ssh', which is not there" in failure(lambda: find_command("ssh -T gpu01")).message
+
+
+def test_looking_for_torch_does_not_import_it() -> None:
+    code = (
+        "import sys; from pymol_dsr.backend.process import find_command; "
+        "assert find_command()[-1] == 'serve'; assert 'torch' not in sys.modules"
+    )
+    environment = {**os.environ, "PATH": "/usr/bin:/bin"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
+
+
+def test_importing_the_client_needs_no_torch_and_no_backend() -> None:
+    code = "import sys; import pymol_dsr.backend.client; assert not {'torch', 'dsr_backend'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_rooms_need_no_shell() -> None:
+    assert "shell=True" not in Path(process.__file__).read_text(encoding="utf-8")

@@ -1,0 +1,312 @@
+"""What a broken or hostile backend, file name or setting can do to PyMOL: nothing but one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pymol import CmdException
+
+from pymol_dsr.backend import reply_checks
+from pymol_dsr.backend.process import Process, find_command
+from pymol_dsr.commands.color import dsr_color
+from pymol_dsr.commands.files import dsr_export, dsr_load, dsr_save, dsr_surfaces
+from pymol_dsr.commands.levels import dsr_levels
+from pymol_dsr.commands.measure import dsr_measure
+from pymol_dsr.commands.movie import dsr_movie
+from pymol_dsr.commands.register import register
+from pymol_dsr.fits import jobs
+from pymol_dsr.fits.fit import Fit, Trajectory
+from pymol_dsr.fits.jobs import Jobs
+from pymol_dsr.runtime import settings
+from pymol_dsr.scene import kept_movies
+from pymol_dsr.scene.preview import Preview
+from pymol_dsr.shared import states, text
+from pymol_dsr.shared.text import AnswerError
+from support.hostile_backend import ATOMS, ESCAPE, FILES, GRID, MEASURE, MESH, PAINT, REPORTS
+from support.paths import ROOT
+from support.scene import build_peptide
+
+
+@pytest.fixture(scope="module")
+def scene_of_all():
+    """One PyMOL with `pep`, and one backend for all."""
+    import pymol2
+
+    pymol = pymol2.PyMOL()
+    pymol.start()
+    pymol.cmd.feedback("disable", "all", "everything")
+    build_peptide(pymol.cmd, count=3)
+    assert pymol.cmd.count_atoms("pep") == ATOMS
+    yield pymol.cmd
+    pymol.stop()
+
+
+@pytest.fixture(scope="module")
+def everyone(scene_of_all, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        register(scene_of_all)
+        patch.setattr(settings, "_memory", {})
+        patch.setattr(jobs, "jobs", Jobs())
+        patch.setenv("DSR_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), str(ROOT)]))
+        settings.put("backend", f"'{sys.executable}' '{ROOT / 'tests/support/hostile_backend.py'}'")
+        yield scene_of_all
+        jobs.jobs.close()
+
+
+@pytest.fixture
+def hostile(everyone, tmp_path, monkeypatch):
+    """PyMOL with the fit `fit` of a backend that does what the fault named last says; works in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    fault("")
+    (tmp_path / "fit.dsr").write_bytes(b"what the backend makes of it")
+    dsr_load("fit.dsr", _self=everyone)
+    yield everyone
+    for name in everyone.get_names("all"):
+        if name != "pep":
+            everyone.delete(name)
+
+
+def fault(name):
+    jobs.jobs.backend().call("ping", {"fault": name}, timeout=20)
+
+
+def refused(function, *args, **kwargs):
+    """The one line that a command ends with, made harmless."""
+    began = time.monotonic()
+    with pytest.raises(CmdException) as error:
+        function(*args, **kwargs)
+    line = str(error.value)
+    assert line.replace("Å", "A").isprintable() and len(line) < 1_300 and time.monotonic() - began < 5, line
+    return line
+
+
+def names(cmd):
+    return set(cmd.get_names("all")) - {"pep"}
+
+
+def test_a_good_answer_passes(hostile):
+    """Else everything below is refused for another reason."""
+    cmd = hostile
+    dsr_movie("fit", "1-3", _self=cmd)
+    assert cmd.count_states("fit") == 3
+    dsr_color("fit", "velocity", _self=cmd)
+    dsr_color("fit", "motion", _self=cmd)
+    dsr_levels("fit", "2", "0 1", _self=cmd)
+    dsr_movie("fit", "1-3", as_="map", object="maps", _self=cmd)
+    assert len(dsr_measure("fit", _self=cmd).rows) == 3
+    dsr_save("fit", "saved.dsr", _self=cmd)
+    dsr_export("fit", "saved.ply", _self=cmd)
+    assert Path("saved.dsr").read_bytes() == Path("saved.ply").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("name", MESH)
+def test_a_wrong_mesh_never_reaches_the_scene(hostile, name):
+    fault(name)
+    line = refused(dsr_movie, "fit", "1-3", _self=hostile)
+    assert "the backend's answer to 'mesh' can't be used: " in line and not names(hostile)
+    # The backend was not given up.
+    fault("")
+    dsr_movie("fit", "1-3", _self=hostile)
+
+
+@pytest.mark.parametrize("name", GRID)
+def test_a_wrong_grid_never_becomes_a_map(hostile, name):
+    fault(name)
+    assert "answer to 'grid'" in refused(dsr_movie, "fit", "1-3", as_="map", _self=hostile)
+    assert not names(hostile)
+
+
+@pytest.mark.parametrize("name", PAINT)
+def test_wrong_velocities_are_no_colours(hostile, name):
+    dsr_movie("fit", "1-3", _self=hostile)
+    fault(name)
+    assert "answer to 'paint'" in refused(dsr_color, "fit", "velocity", _self=hostile)
+
+
+@pytest.mark.parametrize("name", MEASURE)
+def test_wrong_measures_are_no_table(hostile, name):
+    fault(name)
+    assert "answer to 'measure'" in refused(dsr_measure, "fit", file="t.csv", _self=hostile)
+    assert os.listdir() == ["fit.dsr"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_wrong_file_is_not_written(hostile, name):
+    fault(name)
+    assert "answer to 'save'" in refused(dsr_save, "fit", "saved.dsr", _self=hostile)
+    assert os.listdir() == ["fit.dsr"]
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_wrong_report_is_no_fit(hostile, name):
+    fault(name)
+    assert "answer to 'load'" in refused(dsr_load, "fit.dsr", "other", _self=hostile)
+    assert "other" not in jobs.jobs.fits and os.listdir() == ["fit.dsr"]
+
+
+def test_escape_sequences_of_an_error_are_not_printed(hostile):
+    fault("error with escape sequences")
+    line = refused(dsr_movie, "fit", "1-3", _self=hostile)
+    assert "evil" in line and "\x1b" not in line and line.endswith("…")
+
+
+@pytest.mark.parametrize("name", ["answers what nobody asked", "asks itself"])
+def test_a_backend_out_of_turn_is_given_up(hostile, name):
+    fault(name)
+    assert "broke the protocol" in refused(dsr_movie, "fit", "1-3", _self=hostile)
+    fault("")  # another one was started
+
+
+def test_events_that_are_wrong_of_nobody_or_too_many(hostile, capfd):
+    fault("noise")
+    other = Fit("a", [Trajectory("", "pep", "pep", None, [1.0])], phase="fit")
+    jobs.jobs.fits["a"] = other
+    other.preview, other.shown = ({"triangles": 100}, {}), lambda params, arrays: pytest.fail("it was shown")
+    dsr_movie("fit", "1", movie=0, _self=hostile)
+    said, errors = capfd.readouterr()
+    lines = said.splitlines()
+    assert not errors and len(lines) <= jobs.LOG_LINES + 5
+    assert all(line.isprintable() and len(line) < 1_100 for line in lines)
+    assert "the backend says more than can be read" in said
+    # None of them has made the fit something that it is not, and the last one was a good one.
+    assert (other.phase, other.fraction, other.loss) == ("fit", 0.5, None) and not other.losses[1:]
+    assert jobs.jobs.fits["fit"].phase == "ready"
+    assert jobs.jobs.device["name"].isprintable() and "memory_gb" not in jobs.jobs.device
+    del jobs.jobs.fits["a"]
+
+
+def test_a_flood_of_previews_takes_one_thread(hostile):
+    fit = jobs.jobs.fits["fit"]
+    shown = Preview(fit, hostile)
+    points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4")
+    mesh = {"points": points, "normals": points, "faces": np.array([[0, 1, 2]], "<i4")}
+    most = 0
+    for _ in range(300):
+        shown({}, mesh)
+        most = max(most, sum(thread.name == "dsr-preview" for thread in threading.enumerate()))
+    assert most == 1
+    deadline = time.monotonic() + 5
+    while shown._loading and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert shown.name in hostile.get_names()
+
+
+# Texts
+
+
+def test_what_a_terminal_would_obey_is_taken_out():
+    assert text.one_line(ESCAPE) == "]0;owned [2J evil"
+    assert text.one_line("a\x9b31mb\x00c") == "a 31mb c"
+    assert text.strip_control_characters({"a\n": ["\x1b[0m", 1, None, {"Å": "σ"}]}) == {
+        "a ": [" [0m", 1, None, {"Å": "σ"}]
+    }
+    assert len(text.one_line("x" * 10**6)) == text.LONGEST_LINE + 1
+
+
+def test_atoms_are_read_as_the_states_grammar_has_them():
+    for line in ("1", "1-5", "1-9:2+20+30-40", "3+1"):
+        np.testing.assert_array_equal(reply_checks.atom_indices(line), states.parse(line))
+    for line in ("", "0", "5-1", "1-5:0", "1-10000001", "1+1", "1.5", "٣", "1-5:1..2"):
+        with pytest.raises(AnswerError):
+            reply_checks.atom_indices(line)
+
+
+# File names and commands
+
+NAMES = [
+    "with space",
+    "semi;colon",
+    "$(touch owned)",
+    "`touch owned`",
+    "a'b\"c",
+    "-rf",
+    "Ånström 表面",
+    "line\nend",
+    "a|b&c>d",
+]
+
+
+@pytest.mark.parametrize("stem", NAMES)
+def test_names_of_files_are_names_and_nothing_else(hostile, stem):
+    cmd = hostile
+    for suffix, write in ((".dsr", dsr_save), (".ply", dsr_export), (".npz", dsr_export)):
+        write("fit", stem + suffix, _self=cmd)
+        assert Path(stem + suffix).read_bytes() == b"content"
+    dsr_measure("fit", file=f"{stem}.csv", _self=cmd)
+    name = dsr_load(f"{stem}.dsr", _self=cmd)
+    assert jobs.jobs.fits[name].phase == "ready" and name == cmd.get_legal_name(name)
+    expected = {stem + suffix for suffix in (".dsr", ".ply", ".npz", ".csv", ".png", "_residues.csv")} | {"fit.dsr"}
+    assert set(os.listdir()) == expected, "a file that nobody named"
+
+
+def test_a_name_for_dsr_surfaces_is_not_expanded_by_a_shell(hostile):
+    dsr_surfaces("pep", "a; b $(touch owned) 'c'.npz", states="1", _self=hostile)
+    assert set(os.listdir()) == {"fit.dsr", "a; b $(touch owned) 'c'.npz"}
+
+
+def test_a_load_of_what_no_frame_holds_is_refused_unread(hostile):
+    with open("large.dsr", "wb") as stream:
+        stream.truncate(2**34)
+    assert "17179869184 bytes" in refused(dsr_load, "large.dsr", _self=hostile)
+
+
+def test_the_backend_setting_meets_no_shell(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    program = tmp_path / "a program; touch owned"
+    program.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\" >&2\n")
+    program.chmod(0o755)
+    command = find_command(f"'{program}' '$(touch owned)' a\\;b '; touch owned' `x` && touch owned")
+    assert command[1:] == ["$(touch owned)", "a;b", "; touch owned", "`x`", "&&", "touch", "owned"]
+    process = Process(command)
+    assert process.wait(10)
+    assert process.stderr_tail() == command[1:]
+    process.stop(lambda: None, lambda: None, 0.0)
+    for stream in (process.stdin, process.stdout):
+        stream.close()
+    assert os.listdir() == [program.name]
+
+
+def test_nothing_in_the_sources_runs_what_it_reads():
+    """No pickle, no eval, no shell; numpy and torch never unpickle."""
+    import ast
+
+    banned_modules = {"pickle", "cPickle", "marshal", "shelve", "dill", "joblib", "cloudpickle"}
+    found = []
+    for path in [*(ROOT / "pymol_dsr").rglob("*.py"), *(ROOT / "backend/dsr_backend").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+                found += [f"{where} import {m}" for m in modules if m.split(".")[0] in banned_modules]
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                if called in (
+                    "eval",
+                    "exec",
+                    "compile",
+                    "os.system",
+                    "os.popen",
+                    "np.load",
+                    "numpy.load",
+                    "torch.load",
+                ):
+                    found.append(f"{where} {called}")
+                for keyword in node.keywords:
+                    if keyword.arg in ("shell", "allow_pickle") and ast.unparse(keyword.value) != "False":
+                        found.append(f"{where} {keyword.arg}={ast.unparse(keyword.value)}")
+    assert not found
+
+
+def test_colours_come_from_values_only(hostile):
+    """`iterate` runs Python, so that what reaches it is a name."""
+    dsr_movie("fit", "1-3", _self=hostile)
+    for line in ("__import__('os').system('touch owned')", "b)+(1", "b;x", "b\nx", "open('owned','w')"):
+        refused(dsr_color, "fit", line, _self=hostile)
+    assert os.listdir() == ["fit.dsr"] and kept_movies.kept

@@ -1,0 +1,536 @@
+"""The commands as a user meets them: what they refuse, and the whole way from a trajectory to a movie."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import os
+import sys
+import time
+
+import numpy as np
+import pytest
+from pymol import CmdException
+
+from pymol_dsr.commands import fit as commands_fit
+from pymol_dsr.commands.evaluate import dsr_eval
+from pymol_dsr.commands.files import dsr_export, dsr_load, dsr_save, dsr_surfaces
+from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.commands.levels import dsr_levels
+from pymol_dsr.commands.manage import dsr_cancel, dsr_set, dsr_status
+from pymol_dsr.commands.movie import dsr_movie
+from pymol_dsr.fits import jobs
+from pymol_dsr.fits.fit import Fit
+from pymol_dsr.fits.jobs import Jobs
+from pymol_dsr.runtime import settings
+from support.scene import build_peptide, coordinates, idtf_points
+from support.session import ready, refused
+
+# Refusals: at once, one line, no backend
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("dsr_fit pep, 1, 5, 9", "join states with + as in 1+5+9"),
+        ("dsr_fit pep, sates=1", "unexpected keyword argument 'sates'"),
+        ("dsr_fit pepp", 'selection pepp: Invalid selection name "pepp"'),
+        ("dsr_fit none", "selection none: it holds no atoms"),
+        ("dsr_fit pep, 1-9", "states 1-9: the object pep has 6 states; 9 is past the end"),
+        ("dsr_fit pep, 1-3:0.5", "not whole"),
+        ("dsr_fit pep, preset=slow", "preset slow: choose one of fast, preview, paper"),
+        ("dsr_fit pep, device=tpu", "device tpu"),
+        ("dsr_fit pep, smooth=-1", "smooth -1: it must be at least 0"),
+        ("dsr_fit pep, budget=0", "budget 0: it must be above 0"),
+        ("dsr_fit pep, seed=x", "seed x: it is not a whole number"),
+        ("dsr_fit pep+pep", "selection pep+pep: the object pep occurs twice"),
+        ("dsr_fit pep+nope", 'selection nope: Invalid selection name "nope"'),
+        ("dsr_fit pep, 1-5:1..", "'1-5:1..' is not a state or a range"),
+        ("dsr_fit pep, family=nope", "there is no fit nope"),
+        ("dsr_fit pep, times=/no/such/file.txt", "No such file"),
+        ("dsr_fit pep, frozen=1", "frozen 1: it keeps the network of a family; give family= too"),
+        ("dsr_movie nope", "there is no fit nope (there: none)"),
+        ("dsr_levels nope, 1", "there is no fit nope"),
+        ("dsr_eval nope", "there is no fit nope"),
+        ("dsr_export nope, x.ply", "there is no fit nope"),
+        ("dsr_save nope, x.dsr", "there is no fit nope"),
+        ("dsr_cancel nope", "there is no fit nope"),
+        ("dsr_status nope", "there is no fit nope"),
+        ("dsr_load /no/such/file.dsr", "No such file"),
+        ("dsr_surfaces pep, /no/such/x.npz", "the folder /no/such does not exist"),
+        ("dsr_surfaces pep, x.txt", "x.txt: a surfaces file ends in .safetensors or .npz"),
+        ("dsr_set color, red", "color is no setting; there are backend, device, folder, workers"),
+        ("dsr_set workers, many", "workers many"),
+        ("dsr_set folder, /no/such", "/no/such is not a folder"),
+        ("dsr_set backend, /no/such/program serve", "/no/such/program"),
+    ],
+)
+def test_typed_mistakes_are_one_line_at_once(plugin, capfd, line, message):
+    began = time.perf_counter()
+    plugin.do(line)
+    assert time.perf_counter() - began < 1.0
+    out = capfd.readouterr().out
+    errors = [text for text in out.splitlines() if text.startswith(" Error: ")]
+    assert len(errors) == 1 and message in errors[0], out
+    assert "Traceback" not in out
+    assert jobs.jobs._backend is None
+
+
+def test_usage_is_printed_for_a_question_mark(plugin, capfd):
+    plugin.do("dsr_fit ?")
+    assert "Usage: dsr_fit selection [, states" in capfd.readouterr().out
+
+
+def test_names_are_completed(plugin):
+    build_peptide(plugin, "another", 1)
+    jobs.jobs.fits["my_fit"] = Fit("my_fit")
+    assert plugin.auto_arg[0]["dsr_fit"] == plugin.auto_arg[0]["zoom"]
+    complete, _, _ = plugin.auto_arg[0]["dsr_movie"]
+    assert complete().interpret("my") == "my_fit"
+
+
+def test_a_fit_that_is_not_ready_is_not_used(plugin):
+    fit = Fit("early")
+    fit.phase, fit.fraction = "fit", 0.43
+    jobs.jobs.fits["early"] = fit
+    assert refused(plugin, dsr_movie, "early") == "early: fit 43 %; it can be used when it is ready"
+
+
+@pytest.mark.parametrize("command", ["dsr_movie fam, 1", "dsr_levels fam, 1", "dsr_eval fam", "dsr_export fam, x.ply"])
+@pytest.mark.parametrize(
+    "rest, message",
+    [
+        ("", "fam holds several trajectories: choose one with trajectory= (pep, two)"),
+        ("trajectory=three", "trajectory three: fam does not hold it; choose one of pep, two"),
+        ("trajectory=pep, towards=three", "towards three: fam does not hold it; choose one of pep, two"),
+        ("trajectory=pep, towards=pep", "towards pep: it is the trajectory itself"),
+        ("trajectory=pep, towards=two, share=1.5", "share 1.5: it must lie between 0 (pep) and 1 (two)"),
+        ("trajectory=pep, towards=two, share=-1", "share -1: it must be at least 0"),
+        ("trajectory=pep, share=0.5", "share 0.5: it says how far towards another trajectory; give towards= too"),
+    ],
+)
+def test_which_trajectory_is_said_clearly(plugin, capfd, command, rest, message):
+    ready("fam", "pep", "two")
+    if command.startswith("dsr_eval") and ("towards" in rest or "share" in rest):
+        message = "unexpected keyword argument"
+    plugin.do(command + (f", {rest}" if rest else ""))
+    assert message in capfd.readouterr().out
+    assert jobs.jobs._backend is None
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("dsr_movie one, trajectory=pep", "one is a fit of one trajectory: leave trajectory=pep out"),
+        ("dsr_movie one, towards=pep", "one is a fit of one trajectory: leave towards=pep out"),
+        ("dsr_fit pep, family=one", "family one: it is a fit of one trajectory; dsr_fit one+two makes a family"),
+        ("dsr_fit pep or two, family=fam", "a family takes one new trajectory at a time, not pep, two"),
+        ("dsr_fit two, family=fam, name=fam", "name fam: the fit would take the place of the family"),
+        ("dsr_eval one, baselines=hold cubic", "baselines cubic: choose one of hold, linear, smooth, surface3"),
+        ("dsr_levels one", "missing a required argument: 'state'"),
+        ("dsr_levels one, 1-3", "state 1-3: the levels of one time are shown at once"),
+        ("dsr_levels one, 1, 0, 2", "a comma ends an argument, so '2' belongs to nothing"),
+        ("dsr_levels one, 1, 0 1+2", "levels 0 1+2: '1+2' is not a number; write -2 -1 0 2 4, with spaces"),
+        ("dsr_levels one, 1, transparency=2", "transparency 2: it must lie between 0 and 1"),
+        ("dsr_levels one, 1, resolution=0", "resolution 0: it must be above 0"),
+        ("dsr_levels one, 1, object=pep", "the name pep is taken by a molecule"),
+    ],
+)
+def test_more_mistakes_with_fits_that_are_there(plugin, capfd, line, message):
+    build_peptide(plugin, "two", 3)
+    ready("one", "")
+    ready("fam", "pep", "two")
+    plugin.do(line)
+    out = capfd.readouterr().out
+    assert message in out and "Traceback" not in out
+    assert jobs.jobs._backend is None and not any(fit.activity for fit in jobs.jobs.fits.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0 1 2", "it has 3 numbers and pep 6 states; give one for each state"),
+        ("0 1 2 2 3 4", "line 1: 2 comes after 2; times must rise from state to state"),
+        ("0, 1\n2\n4 ns 8 9", "line 3: ns: it is not a number"),
+    ],
+)
+def test_times_that_do_not_go_with_the_states_are_refused(plugin, tmp_path, text, message):
+    path = tmp_path / "times.txt"
+    path.write_text(text)
+    assert message in refused(plugin, dsr_fit, "pep", times=str(path))
+
+
+def test_uneven_times_and_a_loop(backend, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(commands_fit, "POORLY", -1.0)
+    path = tmp_path / "times.txt"
+    path.write_text("# ns\n0 1 2\n4 8 16")
+    dsr_fit("pep", name="uneven", preset="preview", times=str(path), loop=1, _self=backend)
+    fit = jobs.jobs.get("uneven")
+    assert fit.report["states"] == [1, 2, 3, 4, 5, 6]
+    assert fit.report["forecast"].startswith("none, the states are a loop of")
+    assert " uneven: warning: states that were held out were predicted with " in capsys.readouterr().out
+    dsr_movie("uneven", "1-6", _self=backend)
+    assert backend.count_states("uneven") == 6
+
+
+def test_status_lists_the_trajectories_of_a_family(plugin):
+    ready("fam", "pep", "two").trajectories[1].states = [1.0, 2.0, 3.0]
+    ready("one", "")
+    assert dsr_status(_self=plugin) == [
+        "fam: ready, trajectories pep, two",
+        "  pep: states 1+3",
+        "  two: states 1-3",
+        "one: ready, states 1+3 of pep",
+    ]
+
+
+def test_a_missing_backend_is_one_line(plugin):
+    settings._memory["backend"] = f"{sys.executable} -c pass"
+    with pytest.raises(CmdException) as error:
+        dsr_fit("pep", "1-2", _self=plugin)
+    assert "ended with exit code 0" in str(error.value)
+    assert dsr_status(_self=plugin)[0].startswith("pep_dsr: failed: ")
+    assert not jobs.jobs.fits["pep_dsr"].activity
+
+
+# Settings
+
+
+def test_settings_are_checked_kept_and_reset(plugin):
+    assert dsr_set("workers", "3", _self=plugin) == {"workers": "3"}
+    assert settings.get("workers") == "3"
+    refused(plugin, dsr_set, "workers", "-1")
+    assert settings.get("workers") == "3"
+    assert dsr_set("workers", "default", _self=plugin) == {"workers": "0"}
+    assert set(dsr_set(_self=plugin)) == {"backend", "device", "folder", "workers", "wait"}
+
+
+def test_preferences_that_were_not_loaded_are_not_overwritten(plugin, monkeypatch):
+    from pymol import plugins
+
+    written = []
+    monkeypatch.setattr(plugins, "pref_set", lambda key, value: written.append((key, value)))
+    monkeypatch.setattr(plugins, "plugins", {})
+    assert settings.put("workers", "2") is False and written == []
+    monkeypatch.setattr(plugins, "plugins", {"any": None})
+    assert settings.put("workers", "4") is True and written == [("dsr_workers", "4")]
+
+
+# Without a backend
+
+
+def test_surfaces_file_by_command(plugin, tmp_path):
+    path = dsr_surfaces("pep", str(tmp_path / "pep.npz"), states="1-3:2", _self=plugin)
+    with np.load(path, allow_pickle=False) as file:
+        assert file["states"].tolist() == [1, 3]
+
+
+def test_surfaces_file_by_module(plugin, tmp_path, capfd):
+    from pymol_dsr.__main__ import main
+
+    structure, out = tmp_path / "pep.pdb", tmp_path / "out.npz"
+    plugin.save(str(structure), "pep", state=0)
+    assert main([str(structure), "--states", "1-5:4", "--out", str(out)]) == 0
+    with np.load(out, allow_pickle=False) as file:
+        assert file["states"].tolist() == [1, 5]
+    assert main([str(structure), "--states", "1-9", "--out", str(out)]) == 1
+    assert capfd.readouterr().err.splitlines()[-1] == (
+        "pymol_dsr: states 1-9: the object pep has 6 states; 9 is past the end"
+    )
+    assert main([str(tmp_path / "none.pdb"), "--out", str(out)]) == 1
+    assert main([str(structure), "--selection", "chain Q", "--out", str(out)]) == 1
+
+
+# The whole way, with the real backend
+
+
+def test_from_trajectory_to_movie(backend, monkeypatch, capfd, tmp_path):
+    cmd = backend
+    cmd.rotate("y", 30, object="pep", camera=0)
+    name = dsr_fit("pep", "1-5:2", preset="preview", quiet=0, _self=cmd)
+    assert name == "pep_dsr"
+    said = capfd.readouterr().out
+    assert "pep_dsr: 3 states fitted" in said and "cpu" in said.lower()
+    assert dsr_status(_self=cmd)[0].startswith("pep_dsr: ready, states 1-5:2 of pep")
+
+    assert dsr_movie(name, _self=cmd) == "pep_dsr"
+    assert cmd.get_type("pep_dsr") == "object:cgo" and cmd.count_states("pep_dsr") == 5
+    assert cmd.count_frames() == 5
+    cmd.set("defer_builds_mode", 3)
+    cmd.show_as("surface", "pep")
+    from scipy.spatial import cKDTree
+
+    for state in (1, 2, 5):
+        shown = []
+        for shape in ("pep", "pep_dsr"):
+            cmd.disable("all")
+            cmd.enable(shape)
+            cmd.set("state", state)
+            shown.append(idtf_points(cmd))
+        assert len(shown[1]) > 200
+        distance = cKDTree(shown[0]).query(shown[1])[0]
+        assert np.median(distance) < 0.6, (state, np.median(distance))
+
+    # Past the end, between states, as a map
+    dsr_movie(name, "4-7", object="late", _self=cmd)
+    assert "late_future" in cmd.get_names() and cmd.count_states("late_future") == 7
+    assert "extrapolated" in capfd.readouterr().out
+    dsr_movie(name, "1-2:0.5", object="slow", _self=cmd)
+    assert cmd.count_states("slow") == cmd.count_states("slow_atoms") == 3
+    dsr_movie(name, "1+3", object="grid", as_="map", resolution=1.0, _self=cmd)
+    assert cmd.get_type("grid") == "object:surface" and cmd.count_states("grid") == 3
+
+    # Files, in the frame of the scene
+    path = str(tmp_path / "one.npz")
+    assert dsr_export(name, path, states="3", _self=cmd) == [path]
+    with np.load(path) as mesh:
+        exported = mesh["points"]
+    cmd.disable("all")
+    cmd.enable("pep_dsr")
+    cmd.set("state", 3)
+    assert np.median(cKDTree(idtf_points(cmd)).query(exported)[0]) < 0.3
+    dsr_export(name, path, states="3", steady=1, _self=cmd)
+    with np.load(path) as mesh:
+        away = cKDTree(exported).query(mesh["points"])[0]
+    # State 3 averaged with its neighbours: another surface, of the same molecule.
+    assert 0.02 < np.median(away) < 0.6
+    many = dsr_export(name, str(tmp_path / "m.ply"), states="1-2:0.25", resolution=1.0, _self=cmd)
+    assert [os.path.basename(p) for p in many] == [
+        f"m_{t}.ply" for t in ("0001.00", "0001.25", "0001.50", "0001.75", "0002.00")
+    ]
+    assert all(os.path.getsize(p) > 1000 for p in many)
+    film = str(tmp_path / "m.glb")
+    cmd.set("movie_fps", 5)
+    assert dsr_export(name, film, states="1-2:0.25", resolution=1.0, _self=cmd) == [film]
+    with open(film, "rb") as stream:
+        played = stream.read()
+    assert played.startswith(b"glTF") and played.count(b'"mesh":') == 5 and b'"max":[1.0]' in played
+    (solid,) = dsr_export(name, str(tmp_path / "one.stl"), states="3", resolution=1.0, _self=cmd)
+    assert os.path.getsize(solid) % 50 == 84 % 50
+    line = refused(cmd, dsr_export, name, str(tmp_path / "one.obj"), binary=1)
+    assert line == "binary 1: only .ply comes in two kinds, .obj in one"
+
+    # Saved, and loaded into a backend that never saw it
+    saved = dsr_save(name, str(tmp_path / "pep.dsr"), _self=cmd)
+    jobs.jobs.close()
+    monkeypatch.setattr(jobs, "jobs", Jobs())
+    assert dsr_load(saved, "again", _self=cmd) == "again"
+    fit = jobs.jobs.get("again")
+    (only,) = fit.trajectories
+    assert (only.name, only.object, only.selection, only.states) == ("", "pep", "pep", [1, 3, 5])
+    assert only.atoms.tolist() == list(range(cmd.count_atoms("pep")))
+    dsr_movie("again", "2", _self=cmd)
+    assert cmd.count_states("again") == 2
+
+
+def test_evaluation_beside_the_baselines(backend, capfd, tmp_path):
+    name = dsr_fit("pep", "1-5:4", preset="preview", _self=backend)
+    rows = dsr_eval(name, file=str(tmp_path / "pep.csv"), quiet=0, _self=backend)
+    methods = {(r.state, r.method) for r in rows}
+    between = {(s, m) for s in (2, 3, 4) for m in ("field", "hold nearest", "atoms linear")}
+    assert methods == {(1, "field"), (5, "field"), (6, "field"), (6, "hold nearest")} | between
+    assert all(0 < r.iou <= 1 and 0 < r.nc <= 1 and r.chamfer_l1 > 0 for r in rows)
+    assert min(r.iou for r in rows if r.group == "training") > 0.8
+    for row in rows:
+        own = float("nan") if row.state == 1 else backend.intra_rms("pep", row.state - 1)[row.state - 1]
+        assert row.rmsd == pytest.approx(own, abs=1e-4, nan_ok=True)
+    out = capfd.readouterr().out
+    assert "training" in out and "future 1-10" in out and "±" in out
+    with open(tmp_path / "pep.csv", newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert len(table) == len(rows) and float(table[0]["iou"]) == rows[0].iou
+    # Atoms bend evenly here: straight lines are right, and smoothing them or another tessellation costs little.
+    rows = dsr_eval(name, "3", baselines="linear smooth surface3", _self=backend)
+    assert [r.method for r in rows] == ["field", "atoms linear", "atoms smoothed", "surface_type 3"]
+    assert min(r.iou for r in rows[1:]) > 0.98
+    assert [r.method for r in dsr_eval(name, "3+6", baselines="none", _self=backend)] == ["field", "field"]
+    pytest.importorskip("matplotlib")
+    assert (tmp_path / "pep.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_network_of_the_paper(backend, capsys):
+    assert dsr_fit("pep", "1-3:2", preset="paper", budget=4, _self=backend) == "pep_dsr"
+    assert jobs.jobs.get("pep_dsr").report["preset"] == "paper"
+    dsr_movie("pep_dsr", "1-3", resolution=1, _self=backend)
+    assert backend.count_states("pep_dsr") == 3
+    assert "hours" not in capsys.readouterr().out
+    dsr_fit("pep", "1-3:2", name="long", preset="paper", device="cpu", async_=1, _self=backend)
+    wait_for(lambda: jobs.jobs.fits["long"].phase == "fit")
+    dsr_cancel("long", _self=backend)
+    wait_for(lambda: not jobs.jobs.fits["long"].activity, 20.0)
+    assert "long: warning: the network of the paper takes hours on a CPU; budget=600" in capsys.readouterr().out
+
+
+def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_path):
+    cmd = backend
+    build_peptide(cmd, "two", 4)
+    cmd.translate([15, 0, 0], "two", state=0, camera=0)
+    cmd.translate([0, 40, 0], object="two", camera=0)
+    cmd.color("red", "two")
+    name = dsr_fit("two+pep", "1-4:1..2", preset="preview", quiet=0, _self=cmd)
+    assert name == "two_dsr"
+    assert "6 states fitted" in capfd.readouterr().out
+    fit = jobs.jobs.get(name)
+    assert [(t.name, t.object, t.states) for t in fit.trajectories] == [(o, o, [1.0, 2.0, 3.0]) for o in ("two", "pep")]
+
+    # Each trajectory lies on its own molecule, wherever that is drawn.
+    cmd.set("defer_builds_mode", 3)
+    from scipy.spatial import cKDTree
+
+    for which in ("pep", "two"):
+        assert dsr_movie(name, "1-3", trajectory=which, _self=cmd) == f"two_dsr_{which}"
+        cmd.show_as("surface", which)
+        shown = []
+        for shape in (which, f"two_dsr_{which}"):
+            cmd.disable("all")
+            cmd.enable(shape)
+            cmd.set("state", 2)
+            shown.append(idtf_points(cmd))
+        assert len(shown[1]) > 200 and np.median(cKDTree(shown[0]).query(shown[1])[0]) < 0.6
+    assert dsr_movie(name, "1-2", trajectory="pep", towards="two", share=0.25, _self=cmd) == "two_dsr_pep_two"
+    path = str(tmp_path / "pep.npz")
+    dsr_export(name, path, states="2", trajectory="two", _self=cmd)
+    with np.load(path) as mesh:
+        # 8 bits for each channel: all vertices have the colour of the molecule that was asked for.
+        assert (mesh["colors"] == [255, 0, 0]).all()
+        centre = coordinates(cmd, "two", 2).mean(axis=0) + np.array([0, 40, 0])
+        assert np.abs(mesh["points"].mean(axis=0) - centre).max() < 2.0
+    rows = dsr_eval(name, "1-2", trajectory="pep", baselines="none", _self=cmd)
+    assert [r.group for r in rows] == ["training", "training"] and min(r.iou for r in rows) > 0.8
+
+    # Another molecule like these, from the network of the family; the preset is the family's.
+    for frozen in (1, 0):
+        dsr_fit("pep and resi 1-6", "1-2", name="more", family=name, frozen=frozen, _self=cmd)
+        more = jobs.jobs.get("more")
+        assert more.report["preset"] == "preview" and not more.family
+    assert dsr_movie("more", "1-2", _self=cmd) == "more"
+    with pytest.raises(CmdException, match="preset"):
+        dsr_fit("pep", "1-2", name="more", family=name, preset="fast", _self=cmd)
+
+    # As a file, in a backend that never saw it
+    saved = dsr_save(name, str(tmp_path / "both.dsr"), _self=cmd)
+    jobs.jobs.close()
+    monkeypatch.setattr(jobs, "jobs", Jobs())
+    assert dsr_load(saved, "again", _self=cmd) == "again"
+    again = jobs.jobs.get("again")
+    for old, new in zip(fit.trajectories, again.trajectories, strict=True):
+        assert (old.name, old.object, old.selection, old.states) == (new.name, new.object, new.selection, new.states)
+        assert np.array_equal(old.atoms, new.atoms)
+    assert dsr_movie("again", "2", trajectory="two", object="loaded", _self=cmd) == "loaded"
+    cmd.delete("two")
+    dsr_load(saved, "third", _self=cmd)
+    assert "the object two is not in the scene" in capfd.readouterr().out
+
+
+def test_a_killed_family_resumes_with_the_surfaces_it_had(backend, capsys):
+    build_peptide(backend, "two", 4)
+    how = {"name": "fam", "preset": "preview", "quiet": 0, "_self": backend}
+    dsr_fit("pep+two", async_=1, **how)
+    fit = jobs.jobs.fits["fam"]
+    wait_for(lambda: fit.fraction > 0.7 or fit.phase == "sampling")
+    os.kill(jobs.jobs._backend.info["pid"], 9)
+    wait_for(lambda: fit.phase == "failed", 10.0)
+    capsys.readouterr()
+    dsr_fit("pep+two", resume=1, **how)
+    assert "of 10 surfaces are there from before" in capsys.readouterr().out
+    assert jobs.jobs.get("fam").report["trajectories"]["two"]["states"] == [1, 2, 3, 4]
+
+
+def test_levels_at_one_time(backend, capsys):
+    cmd = backend
+    name = dsr_fit("pep", "1-3:2", preset="preview", _self=cmd)
+    dsr_movie(name, "1-3", _self=cmd)
+    capsys.readouterr()
+    assert dsr_levels(name, "2.5", quiet=0, _self=cmd) == "pep_dsr_levels"
+    said = capsys.readouterr().out
+    assert "pep_dsr is switched off, as it would hide the levels" in said
+    assert "5 levels of state 2.5 loaded as pep_dsr_levels" in said or "is empty at this time" in said
+    names = [n for n in cmd.get_names("all") if n.startswith("pep_dsr_levels_")]
+    assert {"pep_dsr_levels_-1", "pep_dsr_levels_0", "pep_dsr_levels_+2", "pep_dsr_levels_+4"} <= set(names)
+    extents = [np.array(cmd.get_extent(f"pep_dsr_levels_{level}")) for level in ("0", "+2", "+4")]
+    for inner, outer in itertools.pairwise(extents):
+        assert (outer[0] < inner[0] - 0.5).all() and (outer[1] > inner[1] + 0.5).all()
+
+    dsr_levels(name, "5", "-40 0 1", object="nest", cut=1, resolution=1.0, _self=cmd)
+    said = capsys.readouterr().out
+    assert "level -40 is empty at this time" in said and "state 5 is extrapolated" in said
+    assert [n for n in cmd.get_names("all") if n.startswith("nest")] == ["nest_0", "nest_+1", "nest"]
+    with pytest.raises(CmdException, match="levels -40 are empty"):
+        dsr_levels(name, "2", "-40", _self=cmd)
+    with pytest.raises(CmdException, match="resolution"):
+        dsr_levels(name, "2", resolution=0.001, _self=cmd)
+    assert not jobs.jobs.fits[name].activity
+
+
+def wait_for(condition, seconds=120.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.02)
+
+
+def test_background_queue_and_cancel(backend, capfd):
+    one = dsr_fit("pep", "all", name="one", async_=1, quiet=0, _self=backend)
+    two = dsr_fit("pep", "all", name="two", async_=1, quiet=0, _self=backend)
+    assert (one, two) == ("one", "two")
+    line = refused(backend, dsr_fit, "pep", name="one")
+    assert line.startswith("one is busy with its fit; wait for it, dsr_cancel one")
+    fits = jobs.jobs.fits
+    wait_for(lambda: fits["one"].phase in ("sampling", "fit", "ready"))
+    dsr_cancel("two", _self=backend)
+    wait_for(lambda: fits["two"].phase == "cancelled", 2.0)
+    if fits["one"].phase != "ready":
+        dsr_cancel("one", _self=backend)
+        wait_for(lambda: not fits["one"].activity, 20.0)
+        assert fits["one"].phase in ("cancelled", "ready")
+    assert "two: waits for the fit before it" in capfd.readouterr().out
+    third = dsr_fit("pep", "1+3", name="one", preset="preview", _self=backend)
+    assert fits[third].phase == "ready"
+
+
+def test_cancelled_while_surfaces_are_made(backend):
+    dsr_fit("pep", "all", async_=1, _self=backend)
+    fit = jobs.jobs.fits["pep_dsr"]
+    wait_for(lambda: fit.phase == "surfaces")
+    began = time.monotonic()
+    dsr_cancel("pep_dsr", _self=backend)
+    wait_for(lambda: not fit.activity)
+    assert time.monotonic() - began < 1.5
+    assert fit.phase == "cancelled"
+
+
+def test_a_killed_backend_fails_the_fit_and_the_next_one_works(backend):
+    dsr_fit("pep", "all", name="one", async_=1, _self=backend)
+    fit = jobs.jobs.fits["one"]
+    wait_for(lambda: fit.phase == "sampling" or fit.phase == "fit")
+    os.kill(jobs.jobs._backend.info["pid"], 9)
+    wait_for(lambda: fit.phase == "failed", 10.0)
+    assert "killed by signal 9" in fit.error and "\n" not in fit.error
+    assert "; dsr_resume one goes on from the surfaces it had (the backend" in fit.error
+    dsr_fit("pep", "1+3", name="two", preset="preview", _self=backend)
+    assert jobs.jobs.fits["two"].phase == "ready"
+
+
+def test_a_killed_fit_resumes_with_the_surfaces_it_had(backend, capsys):
+    dsr_fit("pep", "all", name="one", preset="preview", _self=backend)
+    dsr_fit("pep", "all", name="two", preset="preview", async_=1, _self=backend)
+    left = os.path.join(os.environ["DSR_HOME"], "fits", "two.surfaces")
+    wait_for(lambda: any(name.endswith(".npz") for _, _, names in os.walk(left) for name in names))
+    os.kill(jobs.jobs._backend.info["pid"], 9)
+    wait_for(lambda: jobs.jobs.fits["two"].phase == "failed", 10.0)
+    capsys.readouterr()
+    dsr_fit("pep", "all", name="two", preset="preview", resume=1, quiet=0, _self=backend)
+    assert "surfaces are there from before" in capsys.readouterr().out
+    report = jobs.jobs.fits["two"].report
+    assert report["loss"] == jobs.jobs.fits["one"].report["loss"], "not the fit that was interrupted"
+    assert not os.path.exists(left)
+
+
+def test_one_state_is_a_static_fit_and_no_movie(backend, capsys):
+    dsr_fit("pep", "2", name="still", preset="preview", _self=backend)
+    assert "one state" in capsys.readouterr().out
+    line = refused(backend, dsr_movie, "still")
+    assert "nothing moves" in line and "movie=0" in line
+    assert "still" not in backend.get_names()
+    dsr_movie("still", movie=0, _self=backend)
+    assert backend.get_type("still") == "object:cgo"

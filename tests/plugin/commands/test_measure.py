@@ -1,0 +1,280 @@
+"""dsr_measure in real PyMOL: what it refuses, says, returns and writes; and what its plots show."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import os
+import sys
+
+import numpy as np
+import pytest
+from pymol import CmdException
+
+from pymol_dsr.analysis import measure_plots, measures
+from pymol_dsr.analysis.measures import Measurement, Residue, StateMeasures
+from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.commands.measure import dsr_measure
+from pymol_dsr.fits import jobs
+from pymol_dsr.fits.fit import Trajectory
+from support.scene import build_peptide, coordinates
+from support.session import ready, refused
+
+
+def row(state, **values):
+    usual = {"area": 100.0, "volume": 300.0, "speed": 0.5, "fitted": True, "extrapolated": False, "expected_error": 0.0}
+    rest = {"selection_area": None, "selection_volume": None, "pocket_volume": None}
+    return StateMeasures(float(state), **{**usual, **rest, **values})
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    "rest, message",
+    [
+        ("5-1", "states 5-1: the range runs backwards"),
+        ("file=x.txt", "file x.txt: the table is written as .csv"),
+        ("file=/no/such/x.csv", "the folder /no/such does not exist"),
+        ("resolution=0", "resolution 0: it must be above 0"),
+        ("top=-1", "top -1: it must be at least 0"),
+        ("trajectory=pep", "one is a fit of one trajectory: leave trajectory=pep out"),
+        ("plot=1", "plot 1: PyMOL has no window here; file=NAME.csv writes NAME.png"),
+        ("selection=nope", 'selection nope: Invalid selection name "nope"'),
+        ("selection=other", "selection other: none of its 133 atoms is among the 40 of pep that were fitted"),
+        ("selection=none", "selection none: it holds no atoms"),
+        ("pocket=resi 9", "pocket resi 9: none of its"),
+        ("selection=resi 1, pocket=other", "pocket other: none of its 133 atoms"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_the_fit_free(plugin, capfd, rest, message):
+    build_peptide(plugin, "other", 1)
+    ready("one", "").trajectories[0].atoms = np.arange(40, dtype=np.int32)
+    plugin.do(f"dsr_measure one, {rest}")
+    errors = [text for text in capfd.readouterr().out.splitlines() if text.startswith(" Error: ")]
+    assert len(errors) == 1 and message in errors[0], errors
+    assert jobs.jobs._backend is None and not jobs.jobs.fits["one"].activity
+
+
+def test_atoms_that_are_not_there_cannot_be_chosen(plugin):
+    ready("one", "").trajectories[0].object = "gone"
+    assert refused(plugin, dsr_measure, "one", pocket="all") == (
+        "pocket all: the object gone is not in the scene; load it first"
+    )
+    ready("two", "")
+    assert "this fit knows no atoms of pep" in refused(plugin, dsr_measure, "two", pocket="all")
+
+
+# What is made of the answers
+
+
+def test_the_default_times_are_whole_states_from_the_first_to_the_last():
+    def times(*states):
+        return measures.default_times(Trajectory("", "pep", "pep", None, list(states)))
+
+    assert times(3.0, 5.0, 7.0) == [3, 4, 5, 6, 7]
+    assert times(4.0) == [4]
+    many = times(1.0, 1000.0)
+    assert len(many) == 100 and many[0] == 1 and many[-1] == 1000
+    assert all(t.is_integer() for t in many) and set(np.diff(many)) <= {10, 11}
+
+
+def test_residues_are_weighted_by_their_area():
+    labels = [("A", "GLY", "1"), ("A", "GLY", "1"), ("A", "ALA", "2"), ("B", "GLY", "1")]
+    answers = [
+        ({"time": t, **{key: 0.0 for key in measures.SENT}}, {"area": np.array(a), "speed": np.array(v)})
+        for t, a, v in (
+            (2.0, [10.0, 30.0, 4.0, 0.0], [1.0, 2.0, 9.0, 0.0]),
+            (1.0, [20.0, 20.0, 6.0, 0.0], [0.5, 0.0, 9.0, 0.0]),
+        )
+    ]
+    found = measures.collect(answers, [1.0], labels)
+    assert [(r.state, r.fitted) for r in found.rows] == [(1.0, True), (2.0, False)]
+    assert found.residues == [
+        Residue("A", "GLY", "1", 40.0, (10 + 60 + 10 + 0) / 80),
+        Residue("A", "ALA", "2", 5.0, 9.0),
+        Residue("B", "GLY", "1", 0.0, 0.0),
+    ]
+    # Five square Angstrom of a residue are not enough to tell how fast it is.
+    assert found.ranked() == found.residues[:1]
+    assert measures.collect(answers, [1.0], None).residues == []
+
+
+def test_the_summary_says_how_much_and_when():
+    rows = [row(1, pocket_volume=50.0), row(2, volume=330.0, speed=0.9, pocket_volume=10.0)]
+    residues = [Residue("A", "GLY", "1", 20.0, 0.1), Residue("A", "LYS", "2", 30.0, 0.7)]
+    text = "\n".join(measures.summary(Measurement(rows, residues), (1, 2), 1))
+    assert "315 ± 15      A^3      from 300 (state 1) to 330 (state 2)" in text
+    assert "0.700 ± 0.200" in text and "to 0.900 (state 2)" in text
+    assert "pocket volume" in text and "from 10 (state 2) to 50 (state 1)" in text
+    assert "A/LYS`2" in text and "A/GLY`1" not in text
+    assert "selection" not in text and "warning" not in text
+
+
+def test_the_speed_of_the_summary_is_that_within_the_fitted_range():
+    rows = [row(1, speed=9.0), row(3, speed=0.5), row(5, speed=0.7), row(7, speed=9.0), row(8, speed=0.0)]
+    (line,) = [line for line in measures.summary(Measurement(rows, []), (1, 7), 10) if "speed" in line]
+    assert " ".join(line.split()) == "speed 0.600 ± 0.100 A/state from 0.500 (state 3) to 0.700 (state 5)"
+
+
+def test_the_summary_of_extrapolated_states_warns():
+    rows = [row(79), row(90, extrapolated=True, expected_error=1.3), row(95, extrapolated=True, expected_error=None)]
+    lines = measures.summary(Measurement(rows, []), (1, 79), 10)
+    assert lines[-1] == (" warning: 2 of 3 states are extrapolated (fitted: 1 to 79), expected error up to 1.30 A")
+    (alone,) = [line for line in measures.summary(Measurement(rows[:1], []), (1, 79), 10) if "volume" in line]
+    assert alone.split() == ["volume", "300", "A^3"]
+
+
+def test_an_axis_does_not_make_a_change_of_a_fluctuation():
+    volume, pocket = measure_plots.PANELS[0], measure_plots.PANELS[-1]
+    low, high = measure_plots.span(volume, [28900.0, 28990.0])
+    assert high - low >= 0.1 * 28900 and low < 28900 and high > 28990
+    assert measure_plots.span(pocket, [100.0, 400.0]) == (0.0, 432.0)
+    assert measure_plots.span(pocket, [0.0, 0.0]) == (0.0, 1.0)
+
+
+def test_residues_are_named_at_round_numbers():
+    protein = [Residue("A", "GLY", str(k), 20.0, 0.1) for k in range(1, 215)]
+    assert [protein[k].resi for k in measure_plots.marks(protein, 12)] == [str(k) for k in range(20, 215, 20)]
+    odd = [Residue("A", "GLY", f"{k}A", 20.0, 0.1) for k in range(30)]
+    assert 6 <= len(measure_plots.marks(odd, 12)) <= 12
+
+
+def test_a_plot_shows_what_was_measured(monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    drawn = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k)))
+    residues = [Residue("A", "GLY", str(k), 20.0, 0.01 * k) for k in range(1, 30)]
+    rows = [row(k, pocket_volume=40.0 * k, fitted=k % 2 == 1, extrapolated=k > 8) for k in range(1, 11)]
+    assert measure_plots.plot_measures(str(tmp_path / "all.png"), Measurement(rows, residues), (1, 8), 3, "pep_dsr")
+    titles = [axes.get_title(loc="left") for axes in drawn[0].axes]
+    assert titles == [p.label for p in measure_plots.panels(rows)] + [
+        "mean speed of the surface by residue (Å per state)"
+    ]
+    line, dots = drawn[0].axes[3].lines
+    assert list(line.get_ydata()) == [40.0 * k for k in range(1, 11)] and list(dots.get_xdata()) == [1, 3, 5, 7, 9]
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["fitted range", "fitted states"]
+    # One time, of a fit whose molecule is not there
+    assert measure_plots.plot_measures(str(tmp_path / "one.png"), Measurement([row(1)], []), (1, 8), 3, "pep_dsr")
+    assert len(drawn[1].axes) == 3
+
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert not measure_plots.plot_measures(
+        str(tmp_path / "none.png"), Measurement(rows, residues), (1, 8), 3, "pep_dsr"
+    )
+
+
+# The whole way
+
+
+def test_a_bending_peptide_is_measured(backend, capfd, tmp_path):
+    cmd = backend
+    name = dsr_fit("pep", "1-5:2", preset="preview", _self=cmd)
+    capfd.readouterr()
+    path = tmp_path / "pep.csv"
+    found = dsr_measure(
+        name,
+        "1-6:0.5",
+        file=str(path),
+        selection="resi 1-4 or resn XYZ",
+        pocket="resi 1-9",
+        top=3,
+        resolution=0.7,
+        quiet=0,
+        _self=cmd,
+    )
+    said = capfd.readouterr().out
+    assert f"selection of {cmd.count_atoms('resi 1-4')} fitted atoms" in said and "pocket of 133 fitted atoms" in said
+    assert "warning: 2 of 11 states are extrapolated (fitted: 1 to 5)" in said
+    assert not jobs.jobs.fits[name].activity
+
+    rows, residues = found.rows, found.residues
+    assert [r.state for r in rows] == [1 + 0.5 * k for k in range(11)]
+    assert [r.state for r in rows if r.fitted] == [1, 3, 5]
+    assert [r.state for r in rows if r.extrapolated] == [5.5, 6]
+    cmd.set("dot_solvent", 0)
+    for r in rows:
+        assert 0 < r.selection_area < r.area and 0 < r.selection_volume < r.volume
+        assert r.pocket_volume > 0 and (r.speed > 0 or r.extrapolated)
+    # PyMOL's area of spheres without grooves is larger than that of a solvent-excluded surface, by less than a half.
+    assert 0.5 * cmd.get_area("pep", 1) < rows[0].area < cmd.get_area("pep", 1)
+    assert [(r.resn, r.resi) for r in residues] == [
+        (resn, str(k)) for k, resn in enumerate(["ALA", "CYS", "ASP", "GLU", "PHE", "GLY", "HIS", "ILE", "LYS"], 1)
+    ]
+    assert sum(r.area for r in residues) == pytest.approx(np.mean([r.area for r in rows]), rel=1e-3)
+    # An atom moves with the square of its height over the middle.
+    height = coordinates(cmd, "pep", 1)[:, 2]
+    of = np.array([int(atom.resi) for atom in cmd.get_model("pep").atom])
+    moves = [((height - height.mean())[of == k] ** 2).mean() for k in range(1, 10)]
+    assert np.corrcoef(moves, [r.speed for r in residues])[0, 1] > 0.7
+
+    with path.open() as stream:
+        table = list(csv.DictReader(stream))
+    assert len(table) == 11 and float(table[3]["volume"]) == rows[3].volume and table[0]["fitted"] == "True"
+    with (tmp_path / "pep_residues.csv").open() as stream:
+        assert [line["resn"] for line in csv.DictReader(stream)] == [r.resn for r in residues]
+    if importlib.util.find_spec("matplotlib"):
+        assert (tmp_path / "pep.png").read_bytes().startswith(b"\x89PNG")
+
+    # By default every state that was fitted or lies between; no table of what was not asked for
+    plain = dsr_measure(name, resolution=1.0, _self=cmd)
+    assert [r.state for r in plain.rows] == [1, 2, 3, 4, 5]
+    assert plain.rows[0].pocket_volume is None and capfd.readouterr().out == ""
+    # Extrapolated numbers look like any others, so it is said even in scripts.
+    dsr_measure(name, "9", resolution=1.0, _self=cmd)
+    assert "warning: 1 of 1 states are extrapolated" in capfd.readouterr().out
+
+    line = refused_late(cmd, dsr_measure, name, "2", pocket="resi 5 and name CA")
+    assert "pocket: 1 atom encloses no space at state 2; choose at least 4 that do not lie in a plane" in line
+    assert not jobs.jobs.fits[name].activity
+
+    # Without the molecule there are no residues to name, and the rest stays.
+    cmd.delete("pep")
+    bare = dsr_measure(name, "1+3", resolution=1.0, file=str(tmp_path / "bare.csv"), _self=cmd)
+    assert bare.residues == [] and bare.rows[0].volume == pytest.approx(plain.rows[0].volume)
+    assert not os.path.exists(tmp_path / "bare_residues.csv")
+
+
+def refused_late(cmd, function, *args, **kwargs):
+    with pytest.raises(CmdException) as error:
+        function(*args, **kwargs, _self=cmd)
+    return str(error.value.args[0])
+
+
+def test_a_window_shows_it(monkeypatch, tmp_path):
+    pytest.importorskip("PyQt5")
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    from pymol.Qt import QtWidgets
+
+    from pymol_dsr.panel import measures_window
+    from pymol_dsr.panel.charts import Chart
+    from pymol_dsr.panel.measures_window import MeasuresWindow
+
+    app = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+    residues = [Residue("A", "GLY", str(k), 20.0, 0.01 * k) for k in range(1, 30)]
+    rows = [row(k, pocket_volume=40.0 * k, fitted=k % 2 == 1, extrapolated=k > 8) for k in range(1, 11)]
+    made = MeasuresWindow(None, Measurement(rows, residues), (1, 8), "pep_dsr: surface of pep", "pep_dsr")
+    plots = [chart.plot for chart in made.findChildren(Chart)]
+    assert [p.y_label for p in plots] == [p.label for p in measure_plots.panels(rows)]
+    ends, line, dots = plots[-1].lines
+    assert line.points == tuple((float(k), 40.0 * k) for k in range(1, 11)) and ends.points[0][1] == 0.0
+    assert [x for x, _ in dots.points] == [1, 3, 5, 7, 9] and plots[-1].shaded == (1, 8, "fitted range")
+    table = made.findChild(QtWidgets.QTableWidget)
+    assert table.rowCount() == 29 and table.item(0, 0).text() == "A/GLY`29" and table.item(0, 1).text() == "0.290"
+
+    target = tmp_path / "table"
+    monkeypatch.setattr(QtWidgets.QFileDialog, "getSaveFileName", lambda *a: (str(target), ""))
+    made.save_table()
+    assert (tmp_path / "table.csv").exists() and (tmp_path / "table_residues.csv").exists()
+    monkeypatch.setattr(QtWidgets.QFileDialog, "getSaveFileName", lambda *a: ("/no/such/table.csv", ""))
+    made.save_table()
+    assert "the folder /no/such does not exist" in made.status.text()
+    made.show()
+    app.processEvents()
+    assert not made.grab().isNull()
+    measures_window._open.append(made)
+    made.close()
+    assert made not in measures_window._open

@@ -1,0 +1,328 @@
+"""Movies: their times and order, the camera that follows, the time in the picture, films as files."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from pymol import CmdException
+
+from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.commands.movie import dsr_film, dsr_movie
+from pymol_dsr.commands.register import register
+from pymol_dsr.fits import jobs, sessions
+from pymol_dsr.fits.fit import Fit, Trajectory
+from pymol_dsr.fits.jobs import Jobs
+from pymol_dsr.runtime import settings
+from pymol_dsr.scene import film, movie
+from pymol_dsr.scene.timeline import MovieState
+from pymol_dsr.shared import superpose
+from support.paths import ROOT
+from support.scene import build_peptide, coordinates, put
+
+PIL = pytest.importorskip("PIL.Image")
+STEP = 25.0
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """The jobs of a session with a fit of `pep`, which tumbles through 5 states, 25 degrees each, and moves away."""
+    pytest.importorskip("torch")
+    import pymol2
+
+    home = tmp_path_factory.mktemp("movies")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("DSR_HOME", str(home))
+    patch.setattr(settings, "_memory", {})
+    patch.setattr(jobs, "jobs", Jobs())
+    patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), os.environ.get("PYTHONPATH", "")]))
+    patch.setenv("OMP_NUM_THREADS", "1")
+    settings.put("backend", f"{sys.executable} -m dsr_backend serve")
+    with pymol2.PyMOL() as session:
+        cmd = session.cmd
+        cmd.feedback("disable", "all", "everything")
+        tumbling(cmd)
+        dsr_fit("pep", name="fit", preset="preview", watch=0, _self=cmd)
+    yield jobs.jobs
+    jobs.jobs.close()
+    patch.undo()
+
+
+@pytest.fixture
+def plugin(session, fitted, monkeypatch):
+    """A session with `pep` and its fit."""
+    cmd = session.cmd
+    register(cmd)
+    monkeypatch.setattr(jobs, "jobs", fitted)
+    tumbling(cmd)
+    cmd.set("bg_rgb", "white")
+    cmd.hide("everything")
+    cmd.viewport(160, 120)
+    cmd.orient("pep", state=1)
+    cmd.zoom("pep", 3, state=1)
+    return cmd
+
+
+def tumbling(cmd):
+    build_peptide(cmd, count=1)
+    start = coordinates(cmd, "pep", 1)
+    for state in range(1, 6):
+        angle = np.radians(STEP * (state - 1))
+        turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
+        if state > 1:
+            cmd.create("pep", "pep", 1, state)
+        put(cmd, "pep", state, (start - start.mean(axis=0)) @ turn.T + [4.0 * (state - 1), 0, 2.0 * (state - 1)])
+
+
+def drawn(cmd, frame, tmp_path):
+    """Which pixels of the movie's frame are not background, bool[height, width]."""
+    cmd.frame(frame)
+    path = str(tmp_path / "frame.png")
+    cmd.set("opaque_background", 1)
+    cmd.png(path, 160, 120, ray=1, quiet=1)
+    with PIL.open(path) as image:
+        return (np.array(image.convert("RGB")) < 250).any(axis=2)
+
+
+def alike(first, second):
+    return (first & second).sum() / (first | second).sum()
+
+
+def states_played(cmd):
+    played = []
+    for frame in range(1, cmd.count_frames() + 1):
+        cmd.frame(frame)
+        played.append(cmd.get_state())
+    return played
+
+
+# Times and order
+
+
+@pytest.mark.parametrize(("play", "meshes"), [("once", 150), ("loop", 150), ("", 150), ("bounce", 76)])
+def test_seconds_give_that_many_frames_evenly_from_end_to_end(play, meshes):
+    found = movie.movie_times(1, 79, 6.0, 25.0, play)
+    assert len(found) == meshes and (found[0], found[-1]) == (1, 79)
+    steps = np.diff(found)
+    assert steps.max() - steps.min() < 0.02
+    frames = [MovieState(t, k, "m", False) for k, t in enumerate(found, 1)]
+    assert len(movie.played(frames, play)) == 150
+
+
+def test_no_time_is_past_the_last_one():
+    for count in (7, 13, 89, 599):
+        assert max(movie.movie_times(1, 79, count / 30, 30.0, "once")) == 79
+
+
+def test_back_and_forth_shows_no_state_twice_running():
+    frames = [MovieState(t, t, "m", False) for t in (1, 2, 3, 4)]
+    assert [f.state for f in movie.played(frames, "bounce")] == [1, 2, 3, 4, 3, 2]
+    looped = movie.played(frames, "bounce") * 2
+    assert all(a is not b for a, b in itertools.pairwise(looped))
+    assert movie.played(frames[:2], "bounce") == frames[:2]
+
+
+def test_labels_name_the_expected_error_of_what_is_extrapolated():
+    inside, past = MovieState(12.25, 1, "m", False), MovieState(85, 2, "m_future", True)
+    assert movie.label(inside, None) == "state 12.25"
+    assert movie.label(past, 1.43) == "state 85 · expected error 1.4 Å"
+    assert movie.label(past, None) == "state 85 · extrapolated"
+
+
+def test_superposition_finds_the_rigid_motion():
+    rng = np.random.default_rng(0)
+    atoms = rng.normal(size=(50, 3)) * 5
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    turn *= np.linalg.det(turn)
+    rotation, shift = superpose.superpose(atoms, atoms @ turn.T + [3, -4, 5])
+    np.testing.assert_allclose(rotation, turn, atol=1e-9)
+    np.testing.assert_allclose(shift, [3, -4, 5], atol=1e-9)
+    # Never a mirror image, flat molecules included.
+    flat = atoms * [1, 1, 0]
+    for moving, fixed in ((atoms, atoms * [1, 1, -1]), (flat, flat * [-1, 1, 1])):
+        assert np.linalg.det(superpose.superpose(moving, fixed)[0]) == pytest.approx(1.0)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("dsr_movie fit, fps=0", "fps 0: it must be above 0"),
+        ("dsr_movie fit, play=twice", "play twice: choose one of once, loop, bounce"),
+        ("dsr_movie fit, camera=run", "camera run: choose one of still, follow"),
+        ("dsr_movie fit, camera=follow, as_=map", "camera follow: maps say nothing of the atoms"),
+        ("dsr_movie fit, movie=0, fps=10", "movie 0: fps, play and camera are the movie's"),
+        ("dsr_movie fit, 1-5:0.5, seconds=2", "seconds 2: states 1-5:0.5 says the times already"),
+        ("dsr_movie fit, 3, seconds=2", "seconds 2: state 3 alone does not move"),
+        ("dsr_movie fit, seconds=60, fps=30", "that is 1800 surfaces, and 600 is the most; take at most 20 seconds"),
+        ("dsr_movie fit, seconds=0.01, fps=30", "that is 0 state"),
+        ("dsr_film x.avi", "filename x.avi: it must end in .mp4, .gif"),
+        ("dsr_film /no/such/x.gif", "the folder /no/such does not exist"),
+        ("dsr_film x.gif", "there is no movie to write; dsr_movie loads one"),
+    ],
+)
+def test_mistakes_are_one_line(session, monkeypatch, capfd, line, message):
+    register(session.cmd)
+    monkeypatch.setattr(jobs, "jobs", Jobs())
+    only = Trajectory("", "pep", "%pep", None, [1.0, 5.0])
+    jobs.jobs.fits["fit"] = Fit("fit", [only], phase="ready")
+    session.cmd.do(line)
+    errors = [text for text in capfd.readouterr().out.splitlines() if "Error" in text]
+    assert len(errors) == 1 and message in errors[0]
+    assert not jobs.jobs.fits["fit"].activity
+
+
+# In the scene
+
+
+def test_a_movie_as_long_as_asked_for_back_and_forth(plugin):
+    dsr_movie("fit", seconds=1.4, fps=10, play="bounce", triangles=2000, _self=plugin)
+    assert plugin.count_frames() == 14
+    assert states_played(plugin) == [1, 2, 3, 4, 5, 6, 7, 8, 7, 6, 5, 4, 3, 2]
+    assert plugin.get_setting_float("movie_fps") == 10 and plugin.get_setting_boolean("movie_loop")
+    assert plugin.count_states("fit_atoms") == 8
+    dsr_movie("fit", "1-5", play="once", triangles=2000, _self=plugin)
+    assert not plugin.get_setting_boolean("movie_loop")
+    assert states_played(plugin) == [1, 2, 3, 4, 5]
+    # Neither was named, so PyMOL's own settings stay.
+    dsr_movie("fit", "1-2", triangles=2000, _self=plugin)
+    assert plugin.get_setting_float("movie_fps") == 10 and not plugin.get_setting_boolean("movie_loop")
+
+
+def test_a_steady_movie_is_asked_for_and_still_follows_the_molecule(plugin, monkeypatch):
+    asked = []
+    stream = jobs.jobs.stream
+
+    def listening(fit, method, requests, arrays):
+        asked.extend(requests)
+        return stream(fit, method, requests, arrays)
+
+    monkeypatch.setattr(jobs.jobs, "stream", listening)
+    for steady in (0, 1):
+        dsr_movie("fit", "2-4", steady=steady, triangles=2000, _self=plugin)
+    assert [request.get("steady") for request in asked] == [None] * 3 + [True] * 3
+    assert plugin.count_states("fit") == 4
+    assert sessions._movies["fit"]["command"] == "dsr_movie fit, 2-4, triangles=2000, steady=1"
+
+
+def test_the_camera_follows_a_tumbling_molecule(plugin, tmp_path):
+    # Moved in the scene, as by dragging it: the camera has to know.
+    plugin.set_object_ttt("pep", [0.8, -0.6, 0, 3, 0.6, 0.8, 0, 1, 0, 0, 1, 2, 0, 0, 0, 1.0])
+    plugin.orient("pep", state=1)
+    view = plugin.get_view()
+    dsr_movie("fit", camera="follow", triangles=3000, _self=plugin)
+    first = drawn(plugin, 1, tmp_path)
+    np.testing.assert_allclose(plugin.get_view(), view, atol=1e-3)
+    assert 0.05 < first.mean() < 0.9
+    for frame in (2, 3, 5):
+        assert alike(first, drawn(plugin, frame, tmp_path)) > 0.93, frame
+    assert not plugin.get_movie_locked()
+    # It survives a session, and another movie with a camera that is still takes it away.
+    plugin.save(str(tmp_path / "follow.pse"))
+    plugin.load(str(tmp_path / "follow.pse"))
+    assert alike(first, drawn(plugin, 5, tmp_path)) > 0.93
+    dsr_movie("fit", triangles=3000, _self=plugin)
+    plugin.set_view(view)
+    assert alike(first, drawn(plugin, 5, tmp_path)) < 0.6
+
+
+def test_the_time_stands_in_the_corner_and_in_no_selection_of_molecules(plugin, tmp_path):
+    dsr_movie("fit", "3-6", overlay=1, triangles=2000, _self=plugin)
+    labels: list[Any] = []
+    plugin.iterate("fit_time", "labels.append(label)", space={"labels": labels})
+    assert [text for text in labels if text][:3] == ["state 3", "state 4", "state 5"]
+    # Five states are too few to expect an error from.
+    assert labels[-1] == "state 6 · extrapolated"
+    assert plugin.get_names("objects") == ["pep", "fit", "fit_future", "fit_time"]
+    plugin.disable("fit fit_future")
+    seen = {}
+    for frame in (1, 2, 4):
+        seen[frame] = drawn(plugin, frame, tmp_path)
+        rows, columns = np.nonzero(seen[frame])
+        assert rows.max() < 30 and 1 < columns.min() < 20, (frame, rows, columns)
+    assert (seen[1] != seen[2]).any()
+    assert seen[4].sum() > 1.5 * seen[1].sum()
+    # The whole of the scene is still one molecule to fit, and the next movie takes the label away.
+    from pymol_dsr.surfaces import extract
+
+    assert [source.object for source in extract.read_sources("all", "1-5", _self=plugin)] == ["pep"]
+    dsr_movie("fit", "1-3", triangles=2000, _self=plugin)
+    assert plugin.get_names("objects") == ["pep", "fit"]
+
+
+def test_the_label_takes_no_name_of_a_molecule(plugin):
+    build_peptide(plugin, "fit_time", 1)
+    with pytest.raises(CmdException, match="the name fit_time is taken by a molecule"):
+        dsr_movie("fit", "1-3", overlay=1, _self=plugin)
+
+
+def test_maps_play_as_well(plugin):
+    dsr_movie("fit", "1-3", as_="map", overlay=1, resolution=1.5, play="bounce", _self=plugin)
+    assert states_played(plugin) == [1, 2, 3, 2] and "fit_time" in plugin.get_names()
+
+
+# Films
+
+
+def test_a_film_shows_every_frame_at_its_time(plugin, tmp_path):
+    dsr_movie("fit", "1-6", overlay=1, play="bounce", triangles=2000, fps=8, _self=plugin)
+    plugin.frame(3)
+    view = plugin.get_view()
+    path = dsr_film(str(tmp_path / "pep.gif"), width=160, _self=plugin)
+    with PIL.open(path) as film:
+        assert film.size == (160, 120) and film.n_frames == 10
+        pictures, duration = [], 0
+        for k in range(10):
+            film.seek(k)
+            duration += film.info["duration"]
+            pictures.append(np.array(film.convert("RGB"), int))
+    assert duration == 1250
+    # Forth and back: the same pictures, labels included.
+    for k in (1, 2, 3, 4):
+        assert np.abs(pictures[k] - pictures[10 - k]).max() < 60, k
+        assert (np.abs(pictures[k] - pictures[k + 1]).max(axis=2) > 60).sum() > 100
+    # Extrapolated, it is orange: more red than blue all over.
+    tint = [(p[:, :, 0] - p[:, :, 2])[(p < 200).any(axis=2)].mean() for p in pictures]
+    assert tint[5] > max(tint[:5]) + 25, tint
+    assert plugin.get_frame() == 3 and list(plugin.get_view()) == pytest.approx(list(view), abs=1e-4)
+    assert not plugin.get_setting_boolean("opaque_background")
+
+
+def test_an_mp4_has_even_sides(plugin, tmp_path):
+    imageio = pytest.importorskip("imageio_ffmpeg")
+    dsr_movie("fit", "1-3", triangles=2000, _self=plugin)
+    path = dsr_film(str(tmp_path / "pep.mp4"), 91, 61, fps=12, _self=plugin)
+    told = next(imageio.read_frames(path))
+    assert told["source_size"] == (90, 60) and told["fps"] == 12 and told["duration"] == pytest.approx(0.25, abs=0.01)
+
+
+def test_without_an_encoder_the_pictures_and_the_command_remain(plugin, tmp_path, monkeypatch, capsys):
+    dsr_movie("fit", "1-3", triangles=2000, _self=plugin)
+    monkeypatch.setattr(film, "_importable", lambda module: False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    dsr_film(str(tmp_path / "my pep.mp4"), 64, 48, fps=12, _self=plugin)
+    folder = tmp_path / "my pep_frames"
+    assert sorted(p.name for p in folder.iterdir()) == ["0001.png", "0002.png", "0003.png"]
+    out = capsys.readouterr().out
+    assert f"the 3 pictures are in {folder}" in out
+    assert f'ffmpeg -v error -y -framerate 12 -i "{folder}/%04d.png"' in out
+    assert not (tmp_path / "my pep.mp4").exists()
+    with pytest.raises(CmdException, match="is not empty"):
+        dsr_film(str(tmp_path / "my pep.mp4"), 64, 48, _self=plugin)
+
+
+def test_an_encoder_that_fails_says_why_and_leaves_nothing(plugin, tmp_path, monkeypatch):
+    dsr_movie("fit", "1-2", triangles=2000, _self=plugin)
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\necho disk is full >&2\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(CmdException, match="failed with exit status 3: disk is full"):
+        dsr_film(str(tmp_path / "x.mp4"), 64, 48, _self=plugin)
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith("x")] == []

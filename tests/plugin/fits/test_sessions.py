@@ -1,0 +1,238 @@
+"""Sessions: surfaces that play anywhere, and fits that are there again where the plugin is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from pymol import CmdException
+
+from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.commands.manage import dsr_status
+from pymol_dsr.commands.movie import dsr_movie
+from pymol_dsr.commands.register import register
+from pymol_dsr.fits import jobs, sessions
+from pymol_dsr.fits.fit import Fit, Trajectory
+from pymol_dsr.fits.jobs import Jobs
+from pymol_dsr.runtime import settings
+from support.paths import ROOT
+from support.scene import build_peptide
+
+
+@pytest.fixture(autouse=True)
+def apart(monkeypatch, tmp_path):
+    """No fits, movies and backend of another test."""
+    monkeypatch.setattr(settings, "_memory", {})
+    monkeypatch.setattr(jobs, "jobs", Jobs())
+    monkeypatch.setattr(sessions, "_movies", {})
+    monkeypatch.setenv("DSR_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "backend")]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    settings.put("backend", f"{sys.executable} -m dsr_backend serve")
+    yield
+    jobs.jobs.close()
+
+
+@pytest.fixture
+def plugin(session):
+    register(session.cmd)
+    return session.cmd
+
+
+def saved(cmd, folder, movie=True):
+    """`pep` with a movie that came from the file `kept.dsr`, without a fit being made: which one it is, is not read."""
+    build_peptide(cmd, count=2)
+    (folder / "kept.dsr").write_bytes(b"a fit")
+    only = Trajectory("", "pep", "%pep", None, [1.0, 2.0])
+    jobs.jobs.fits["fit"] = Fit("fit", [only], phase="ready", file=str(folder / "kept.dsr"))
+    for state in (1, 2):
+        cmd.load_cgo([2.0, 4.0, 4.0, 0.0, 0.0, 0.0, 4.0, 1.0, 0.0, 0.0, 4.0, 0.0, float(state), 0.0, 3.0], "fit", state)
+    if movie:
+        sessions.remember("fit", "fit", ["fit"], "dsr_movie fit, 1-2")
+    cmd.save(str(folder / "scene.pse"))
+    sessions._movies.clear()
+    jobs.jobs.fits.clear()
+    return str(folder / "scene.pse")
+
+
+def test_deleted_bars_do_not_break_a_session(plugin):
+    """PyMOL 2.5 aborts on opening one with two ramps of no name, which is what deleted ones are."""
+    plugin.pseudoatom("one")
+    for name in ("first", "second", "_gone_0", "third"):
+        plugin.ramp_new(name, "none", [0, 1], ["red", "blue"])
+        if name != "_gone_0":
+            plugin.delete(name)
+    names = [entry[0] for entry in plugin.get_session()["color_ext"]]
+    assert len(set(names)) == 4 and all(names) and "_gone_0" in names
+
+
+def opened(cmd, path, capsys):
+    capsys.readouterr()
+    cmd.load(path)
+    return [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+
+
+def fresh(folder, script, plugin):
+    """Run a script in a PyMOL of its own; what it printed."""
+    lines = "import pymol_dsr\n" if plugin else "import sys\n"
+    (folder / "script.py").write_text(f"{lines}from pymol import cmd\n{script}")
+    done = subprocess.run(
+        [sys.executable, "-m", "pymol", "-cqk", str(folder / "script.py")],
+        cwd=folder,
+        env=dict(os.environ, HOME=str(folder)),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0 and not done.stderr.strip(), done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_fit_is_there_again_in_another_pymol_and_plays_without_the_plugin(plugin, tmp_path):
+    pytest.importorskip("torch")
+    build_peptide(plugin)
+    dsr_fit("pep", "1-5:2", name="fit", preset="preview", watch=0, _self=plugin)
+    dsr_movie("fit", "1-3:0.5", triangles=2000, overlay=1, _self=plugin)
+    path = str(tmp_path / "scene.pse")
+    plugin.save(path)
+    out = fresh(
+        tmp_path,
+        f"""
+cmd.load({path!r})
+from pymol_dsr import jobs, settings
+import sys
+assert jobs.jobs.fits["fit"].phase == "stored" and jobs.jobs._backend is None
+settings.put("backend", sys.executable + " -m dsr_backend serve")
+cmd.do("dsr_status")
+cmd.delete("fit")
+cmd.do("dsr_movie fit, 1-3:0.5, triangles=2000, overlay=1")
+print("STATES", cmd.count_states("fit"), cmd.count_frames(), cmd.get_names())
+jobs.jobs.close()
+""",
+        plugin=True,
+    )
+    file = tmp_path / "home" / "fits" / "fit.dsr"
+    again = "dsr_movie fit, 1-3:0.5, triangles=2000, overlay=1"
+    assert f" fit: from {file}, loaded when used; made by: {again}\n" in out, out
+    assert f" fit: from {file}, loaded when used\n" in out
+    assert "STATES 5 5 ['pep', 'fit', 'fit_atoms', 'fit_time']" in out and "Error" not in out, out
+    out = fresh(
+        tmp_path,
+        f"""
+cmd.load({path!r})
+cmd.disable("pep fit_atoms fit_time")
+cmd.set("geometry_export_mode", 1)
+assert "pymol_dsr" not in sys.modules
+print("STATES", cmd.count_states("fit"), cmd.count_frames(), cmd.get_idtf()[1].count("MODEL_POSITION_LIST"))
+""",
+        plugin=False,
+    )
+    assert [line for line in out.splitlines() if not line.startswith("PyMOL>")] == ["STATES 5 5 1"], out
+
+
+def test_what_is_stored_is_plain(plugin, tmp_path):
+    path = saved(plugin, tmp_path)
+    plugin.load(path)
+    stored = plugin._pymol.session.dsr
+    assert json.loads(json.dumps(stored)) == stored
+    assert stored["fits"]["fit"]["path"] == str(tmp_path / "kept.dsr") and len(stored["fits"]["fit"]["sha256"]) == 64
+
+
+def test_a_session_that_passed_through_a_pymol_without_the_plugin_keeps_its_fits(plugin, tmp_path, capsys):
+    path = saved(plugin, tmp_path)
+    fresh(tmp_path, f"cmd.load({path!r}); cmd.save({path!r})", plugin=False)
+    assert opened(plugin, path, capsys)[-1].startswith(f" fit: from {tmp_path / 'kept.dsr'}, loaded when used")
+
+
+def test_a_fit_that_is_not_loaded_stays_what_it_was_when_saved_anew(plugin, tmp_path, capsys):
+    path = saved(plugin, tmp_path)
+    plugin.load(path)
+    (tmp_path / "kept.dsr").write_bytes(b"another fit")
+    plugin.save(path)
+    jobs.jobs.fits.clear()
+    assert "another SHA-256" in "".join(opened(plugin, path, capsys))
+
+
+def test_a_missing_file_is_one_line_and_everything_else_is_there(plugin, tmp_path, capsys):
+    path = saved(plugin, tmp_path)
+    os.unlink(tmp_path / "kept.dsr")
+    file = tmp_path / "kept.dsr"
+    assert opened(plugin, path, capsys) == [
+        f" fit: its file {file} is missing; its surfaces play, and 'dsr_load FILE, fit' brings the fit back"
+    ]
+    assert plugin.get_names() == ["pep", "fit"] and plugin.count_states("fit") == 2
+    with pytest.raises(CmdException, match="is missing; 'dsr_load FILE, fit' brings the fit back"):
+        dsr_movie("fit", _self=plugin)
+    assert dsr_status(_self=plugin)
+
+
+def test_a_file_that_moved_with_its_session_is_found_beside_it(plugin, tmp_path):
+    path = saved(plugin, tmp_path)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("scene.pse", "kept.dsr"):
+        shutil.move(tmp_path / name, moved / name)
+    plugin.load(str(moved / "scene.pse"))
+    fit = jobs.jobs.fits["fit"]
+    assert fit.phase == "stored" and fit.fetch() == (str(moved / "kept.dsr"), b"a fit")
+    assert path != str(moved / "scene.pse")
+
+
+def test_a_fit_without_a_file_here_is_told_when_the_session_is_saved(plugin, tmp_path, capsys):
+    build_peptide(plugin, count=2)
+    jobs.jobs.fits["fit"] = Fit("fit", phase="ready", report={"path": "/far/away/fit.dsr"})
+    sessions.remember("pep", "fit", ["pep"], "dsr_movie fit")
+    plugin.save(str(tmp_path / "scene.pse"))
+    out = capsys.readouterr().out
+    assert "fit: its file /far/away/fit.dsr is not on this machine" in out and "dsr_save fit, fit.dsr" in out
+    jobs.jobs.fits.clear()
+    assert "names no file of this fit" in "".join(opened(plugin, str(tmp_path / "scene.pse"), capsys))
+
+
+def test_a_session_takes_no_fit_of_this_one_away(plugin, tmp_path, capsys):
+    path = saved(plugin, tmp_path)
+    mine = jobs.jobs.fits["fit"] = Fit("fit", phase="ready")
+    assert opened(plugin, path, capsys) == [] and jobs.jobs.fits["fit"] is mine
+
+
+def test_only_what_is_in_a_session_is_named_in_it(plugin, tmp_path, capsys):
+    saved(plugin, tmp_path)
+    sessions.remember("fit", "fit", ["fit"], "dsr_movie fit, 1-2")
+    part = plugin.get_session("pep", partial=1)
+    assert not hasattr(part["session"], "dsr")
+    plugin.delete("fit")
+    plugin.save(str(tmp_path / "without.pse"))
+    assert opened(plugin, str(tmp_path / "without.pse"), capsys) == [] and not jobs.jobs.fits
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "text",
+        {"format": "dsr session 9", "fits": {}, "movies": {}},
+        {"format": "dsr session 1"},
+        {"format": "dsr session 1", "fits": {"fit": {"path": 1, "sha256": ""}}, "movies": {}},
+        {"format": "dsr session 1", "fits": {}, "movies": {"fit": 3}},
+        {"format": "dsr session 1", "fits": 3, "movies": {}},
+    ],
+)
+def test_what_cannot_be_read_is_one_line(plugin, tmp_path, capsys, stored):
+    path = saved(plugin, tmp_path, movie=False)
+    plugin._pymol.session.dsr = stored
+    session = {"session": plugin._pymol.session}
+    capsys.readouterr()
+    assert sessions.restore(session, _self=plugin)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 and "can't be read" in lines[0] and "dsr_load" in lines[0]
+    assert not jobs.jobs.fits and path
+
+
+def test_the_line_that_makes_a_movie_again_says_what_differs():
+    named = {"level": (1.5, 0.0), "color": ("", ""), "play": ("loop", "")}
+    line = sessions.command_line("dsr_movie", ["fit", ""], named)
+    assert line == "dsr_movie fit, level=1.5, play=loop"

@@ -1,0 +1,299 @@
+"""The surface that is shown while a fit goes on: what the backend sends, and what is in the scene and when."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from dsr_backend.fitting import run
+from dsr_backend.fitting.config import PRESETS, Preset
+from dsr_backend.runtime.errors import Cancelled
+
+from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.commands.movie import dsr_movie
+from pymol_dsr.commands.register import register
+from pymol_dsr.fits import jobs
+from pymol_dsr.fits.fit import Fit, Trajectory
+from pymol_dsr.fits.jobs import Jobs
+from pymol_dsr.runtime import settings
+from pymol_dsr.scene import cgo, placement, preview
+from pymol_dsr.scene.preview import Preview
+from pymol_dsr.surfaces import workers
+from support.paths import ROOT
+from support.scene import coordinates
+from support.shapes import ball, cloud
+from support.wire import Wire
+
+torch = pytest.importorskip("torch")
+
+
+class Watched(Wire):
+    """Keeps the previews, with what the backend was at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.previews: list[tuple[dict[str, Any], dict[str, Any]]] = []
+
+    def send_event(self, name: str, params: dict[str, Any], arrays: Any = None) -> None:
+        super().send_event(name, params)
+        if name == "preview":
+            self.previews.append((params, arrays))
+
+    def phases(self) -> list[str]:
+        """Previews and phases in their order, each phase once."""
+        out: list[str] = []
+        for name, params in self.events:
+            word = ("final" if params["final"] else "preview") if name == "preview" else params.get("phase", "")
+            if word and (name == "preview" or word not in out):
+                out.append(word)
+        return out
+
+
+@pytest.fixture
+def wire(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSR_HOME", str(tmp_path))
+    monkeypatch.setitem(PRESETS, "fast", Preset(spacing=1.4, decoder_steps=120, batch=2048, density=4.0))
+    return Watched()
+
+
+def series(radii=(5.0, 6.0, 7.0)):
+    atoms = cloud(30)
+    return [ball(state, radius, atoms=atoms * radius / 6.0, subdivisions=3) for state, radius in enumerate(radii, 1)]
+
+
+def radius(arrays: dict[str, Any]) -> float:
+    return float(np.linalg.norm(arrays["points"], axis=1).mean())
+
+
+def test_the_state_alone_then_the_unfinished_field_then_the_finished_one(wire):
+    wire.call("open", fit="a", preview={"time": 2, "resolution": 1.5})
+    wire.send("a", series()[:1])
+    assert not wire.previews
+    wire.send("a", series()[1:2])
+    # With nothing but its own surface there.
+    [(params, arrays)] = wire.previews
+    assert params == {"fit": "a", "time": 2.0, "final": False}
+    assert radius(arrays) == pytest.approx(6.0, abs=0.15)
+    assert arrays["faces"].dtype == np.int32 and arrays["nearest"].shape == (len(arrays["points"]),)
+    wire.send("a", series()[2:])
+    wire.call("fit", fit="a")
+    # Right after the lattices and every hundred steps; then once more.
+    assert wire.phases() == ["preview", "sampling", "fit", "preview", "preview", "saving", "final"]
+    assert [radius(arrays) for _, arrays in wire.previews] == pytest.approx([6.0] * 4, abs=0.15)
+    counts = [len(arrays["faces"]) for _, arrays in wire.previews]
+    assert counts[0] < counts[1] and counts[-2] < counts[-1], "it does not become sharper"
+
+
+def test_previews_leave_the_field_as_it_is(wire):
+    reports = []
+    for name, more in (("a", {}), ("b", {"preview": {"time": 2, "resolution": 1.0}})):
+        wire.call("open", fit=name, **more)
+        wire.send(name, series())
+        wire.call("fit", fit=name)
+        reports.append(wire.call("mesh", fit=name, time=2.5, resolution=0.8))
+    assert len(wire.previews) == 4
+    np.testing.assert_array_equal(reports[0][1]["points"], reports[1][1]["points"])
+
+
+def test_triangles_bound_every_preview(wire):
+    wire.call("open", fit="a", preview={"time": 1, "resolution": 0.4, "triangles": 500})
+    wire.send("a", series())
+    wire.call("fit", fit="a")
+    assert len(wire.previews) == 4 and all(300 < len(arrays["faces"]) <= 500 for _, arrays in wire.previews)
+
+
+def test_a_resumed_fit_finds_the_surface_from_before(wire):
+    wire.call("open", fit="a", source={"object": "a"})
+    wire.send("a", series())
+    there, _ = wire.call("open", fit="a", source={"object": "a"}, resume=True, preview={"time": 3, "resolution": 1.5})
+    assert there["states"] == [1, 2, 3] and not wire.previews
+    wire.call("fit", fit="a")
+    assert wire.phases()[0] == "preview" and radius(wire.previews[0][1]) == pytest.approx(7.0, abs=0.15)
+
+
+def test_of_a_family_the_first_trajectory_is_shown(wire):
+    wire.call("open", fit="both", trajectories=["up", "down"], preview={"time": 3, "resolution": 1.5})
+    wire.send("both", series((7.0, 6.0, 5.0)), trajectory="down")
+    assert not wire.previews
+    wire.send("both", series(), trajectory="up")
+    wire.call("fit", fit="both")
+    assert len(wire.previews) >= 4 and wire.previews[-1][0]["final"]
+    assert [radius(arrays) for _, arrays in wire.previews] == pytest.approx([7.0] * len(wire.previews), abs=0.2)
+
+
+def test_what_keeps_it_from_a_preview_costs_the_fit_nothing(wire):
+    wire.call("open", fit="a", preview={"time": 2, "resolution": 0.001})
+    wire.send("a", series())
+    report, _ = wire.call("fit", fit="a")
+    assert report["report"]["states"] == [1, 2, 3] and not wire.previews
+    [text] = wire.said()
+    assert text.startswith("fit 'a': there is no preview: resolution 0.001 Å must lie between")
+
+
+def test_a_preview_is_cancelled_with_its_request(wire):
+    wire.call("open", fit="a", preview={"time": 1, "resolution": 1.0})
+    first = series()[0]
+    arrays = {name: getattr(first, name) for name in ("points", "normals", "faces", "atoms")}
+    job = wire.job("surface", {"fit": "a", "state": 1}, arrays)
+    job.cancel()
+    with pytest.raises(Cancelled):
+        wire.worker.methods["surface"](job)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"resolution": 1.0}, "a preview needs time as a finite number, got None"),
+        ({"time": 1, "resolution": "fine"}, "a preview needs resolution as a finite number, got 'fine'"),
+        ({"time": 1, "triangles": 0}, "a preview needs triangles as a whole number from 1, got 0"),
+        ([1], "open needs preview as an object, got [1]"),
+    ],
+)
+def test_bad_requests(wire, asked, words):
+    assert words in wire.refused("open", fit="a", preview=asked)
+
+
+# In the scene
+
+
+@pytest.fixture
+def plugin(peptide, monkeypatch, tmp_path):
+    """A session with the commands, fits and settings of its own, and the backend of this checkout."""
+    register(peptide)
+    monkeypatch.setattr(settings, "_memory", {})
+    monkeypatch.setattr(jobs, "jobs", Jobs())
+    monkeypatch.setenv("DSR_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    settings.put("backend", f"{sys.executable} -m dsr_backend serve")
+    yield peptide
+    jobs.jobs.close()
+
+
+def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plugin, monkeypatch):
+    order = []
+    surfaces = workers.surfaces
+    monkeypatch.setattr(
+        workers, "surfaces", lambda source, *more: order.extend(source.states) or surfaces(source, *more)
+    )
+    plugin.frame(4)
+    plugin.translate([0, 0, 30], object="pep")
+    dsr_fit("pep", "1-5:2", preset="preview", watch=1, async_=1, _self=plugin)
+    fit = jobs.jobs.fits["pep_dsr"]
+    assert fit.preview is not None and fit.preview[0]["time"] == 3, "the fitted state nearest to the one in view"
+    end = time.monotonic() + 60
+    while "pep_dsr_preview" not in plugin.get_names() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert fit.phase in ("surfaces", "sampling", "fit"), fit.phase
+    assert order == [3, 1, 5], "the surface of that state was not made first"
+    low, high = map(np.array, plugin.get_extent("pep_dsr_preview"))
+    atoms = coordinates(plugin, "pep", 3)
+    # About a probe and an atom's radius around the atoms.
+    assert (np.abs(low - atoms.min(0)) < 3.0).all() and (np.abs(high - atoms.max(0)) < 3.0).all()
+    # It is loaded first and put in its place then.
+    while not plugin.get_object_ttt("pep_dsr_preview") and time.monotonic() < end:
+        time.sleep(0.01)
+    assert list(plugin.get_object_ttt("pep_dsr_preview")) == placement.object_ttt("pep", plugin) != placement.IDENTITY
+    while fit.activity and time.monotonic() < end:
+        time.sleep(0.02)
+    assert fit.phase == "ready" and len(fit.losses) > 1
+    assert all(0 < fraction <= 1 and loss > 0 for fraction, loss in fit.losses)
+    dsr_movie("pep_dsr", "1-2", resolution=1, _self=plugin)
+    assert plugin.get_names() == ["pep", "pep_dsr"]
+
+
+def test_a_script_gets_none_and_a_cancelled_fit_leaves_none(plugin):
+    dsr_fit("pep", "1-2", preset="preview", async_=1, _self=plugin)
+    assert jobs.jobs.fits["pep_dsr"].preview is None
+    jobs.jobs.cancel("pep_dsr")
+    dsr_fit("pep", "1+2", name="other", watch=1, async_=1, _self=plugin)
+    fit, end = jobs.jobs.fits["other"], time.monotonic() + 60
+    while "other_preview" not in plugin.get_names() and time.monotonic() < end:
+        time.sleep(0.01)
+    jobs.jobs.cancel("other")
+    while ("other_preview" in plugin.get_names() or fit.activity) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert fit.phase == "cancelled" and plugin.get_names() == ["pep"]
+
+
+def entered(cmd, name="a"):
+    trajectory = Trajectory("", "pep", "pep", np.arange(cmd.count_atoms("pep")), [1.0, 2.0])
+    return Preview(Fit(name, [trajectory]), cmd)
+
+
+def triangle(shift=0.0, count=3):
+    points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32) + np.float32(shift)
+    faces = np.array([[0, 1, 2]], np.int32)[: count // 3]
+    return {"points": points, "normals": np.ones((3, 3), np.float32), "faces": faces, "nearest": np.zeros(3, np.int32)}
+
+
+def loaded(shown, cmd, name="a_preview"):
+    end = time.monotonic() + 10
+    while name not in cmd.get_names() and time.monotonic() < end:
+        time.sleep(0.01)
+    return np.array(cmd.get_extent(name))
+
+
+def test_only_the_newest_is_loaded(peptide):
+    shown = entered(peptide)
+    for shift in (0.0, 10.0, 20.0):
+        shown({"final": False}, triangle(shift))
+    time.sleep(0.2)
+    assert loaded(shown, peptide).max() == pytest.approx(21.0)
+    # One that was overtaken on the way comes too late.
+    late = triangle(50.0)
+    shown._show(1, cgo.cgo_floats(late["points"], late["normals"], late["faces"], None))
+    assert loaded(shown, peptide).max() == pytest.approx(21.0)
+    shown.end()
+    assert "a_preview" not in peptide.get_names()
+    shown({"final": True}, triangle())
+    time.sleep(0.2)
+    assert "a_preview" not in peptide.get_names()
+
+
+def test_what_has_its_name_stays(peptide):
+    peptide.create("a_preview", "pep", 1, 1)
+    shown = entered(peptide)
+    shown({"final": False}, triangle())
+    time.sleep(0.2)
+    shown.end()
+    assert peptide.get_type("a_preview") == "object:molecule"
+
+
+def test_an_empty_surface_shows_nothing(peptide):
+    shown = entered(peptide)
+    shown({"final": False}, triangle(count=0))
+    time.sleep(0.2)
+    assert "a_preview" not in peptide.get_names()
+
+
+def test_an_earlier_movie_of_the_name_is_switched_off(peptide):
+    peptide.load_cgo([0.0], "a", 1)
+    peptide.load_cgo([0.0], "a_live", 1)
+    shown = entered(peptide)
+    shown({"final": False}, triangle())
+    loaded(shown, peptide)
+    assert "a" not in peptide.get_names(enabled_only=1) and "a_live" not in peptide.get_names()
+
+
+def test_unfinished_surfaces_have_the_atoms_colours():
+    colors = np.eye(3, dtype=np.float32)
+    arrays = {"points": np.zeros((2, 3)), "nearest": np.array([2, 0])}
+    np.testing.assert_array_equal(preview.vertex_colors(arrays, colors), [[0, 0, 1], [1, 0, 0]])
+    np.testing.assert_allclose(preview.vertex_colors(arrays, None), np.full((2, 3), 0.8))
+
+
+def test_the_trainer_is_watched_with_a_field_that_can_be_meshed(wire):
+    from dsr_backend.fitting.config import FitConfig
+    from dsr_backend.results import mesh
+
+    seen = []
+    run.fit_trajectory(
+        series(), FitConfig(), watch=lambda field: seen.append(mesh.extract_mesh(field, 1.5, resolution=1.0).volume)
+    )
+    expected = 4 / 3 * np.pi * 5.5**3
+    assert len(seen) == 2 and seen == pytest.approx([expected] * 2, rel=0.1)

@@ -1,0 +1,317 @@
+"""Meshes into the scene: where they lie, what they look like, which state is which, what is left after a
+fault.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.spatial import cKDTree
+
+from pymol_dsr.fits.fit import Cancelled, Trajectory
+from pymol_dsr.scene import atoms, cgo, maps, movie_objects, placement, timeline
+from pymol_dsr.scene.placement import SceneError
+from pymol_dsr.surfaces import extract, workers
+from support.scene import coordinates, idtf_points
+
+
+@pytest.fixture
+def fitted(peptide):
+    """pep's states 1 to 6, fitted, and the answers: PyMOL's own surfaces stand in for those of a field."""
+    source = extract.read_source("pep", "all", _self=peptide)
+    surfaces = {int(s.state): s for s in workers.surfaces(source, 2)}
+    fit = Trajectory("", "pep", "pep", source.atoms, list(map(float, source.states)))
+
+    def answers(times):
+        for time in times:
+            made = surfaces[min(6, int(time))]
+            nearest = cKDTree(made.atoms).query(made.points)[1].astype(np.int32)
+            share = time - int(time)
+            atoms = (1 - share) * surfaces[min(6, int(time))].atoms + share * surfaces[min(6, int(time) + 1)].atoms
+            arrays = {
+                "points": made.points,
+                "normals": made.normals,
+                "faces": made.faces,
+                "nearest": nearest,
+                "atoms": atoms.astype(np.float32),
+            }
+            yield {"time": time, "expected_error": 0.5 + 0.1 * (time - 6) if time > 6 else None}, arrays
+
+    fit.test_answers = answers
+    return fit
+
+
+def show(cmd, fit, times, object="out", said=None, answers=None, **how):
+    frames = timeline.plan(fit, times, object)
+    return movie_objects.show_movie(
+        fit,
+        frames,
+        answers or fit.test_answers(times),
+        object=object,
+        say=(said if said is not None else []).append,
+        _self=cmd,
+        **how,
+    )
+
+
+def shown_points(cmd, name, state):
+    cmd.disable("all")
+    cmd.enable(name)
+    cmd.set("state", state)
+    return idtf_points(cmd)
+
+
+def test_whole_states_keep_their_numbers(peptide, fitted):
+    loaded = show(peptide, fitted, [2, 4, 5])
+    assert loaded.objects == ["out"]
+    assert peptide.get_type("out") == "object:cgo"
+    assert peptide.count_states("out") == 5
+    for state in (2, 4, 5):
+        points = shown_points(peptide, "out", state)
+        expected = next(fitted.test_answers([state]))[1]["points"]
+        assert cKDTree(expected).query(points)[0].max() < 1e-5
+    assert len(shown_points(peptide, "out", 3)) == 0
+
+
+def test_the_result_lies_on_the_molecule_however_it_was_moved(peptide, fitted):
+    peptide.rotate("x", 50, object="pep", camera=0)
+    peptide.translate([4, -3, 8], object="pep", camera=0)
+    peptide.rotate("z", 20, object="pep", camera=0, origin=[5, 5, 5])
+    show(peptide, fitted, [1, 2])
+    peptide.set("defer_builds_mode", 3)
+    peptide.show_as("surface", "pep")
+    own, ours = shown_points(peptide, "pep", 2), shown_points(peptide, "out", 2)
+    assert cKDTree(own).query(ours)[0].max() < 1e-4
+    local = next(fitted.test_answers([2]))[1]["points"]
+    placed = local @ placement.object_matrix("pep", peptide)[:3, :3].T + placement.object_matrix("pep", peptide)[:3, 3]
+    assert cKDTree(own).query(placed)[0].max() < 1e-4
+
+
+def test_moves_that_are_in_the_coordinates_are_not_repeated(peptide):
+    peptide.transform_object("pep", [1, 0, 0, 5, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1])
+    assert placement.object_ttt("pep", peptide) == placement.IDENTITY
+    assert np.array_equal(placement.object_matrix("pep", peptide), np.eye(4))
+
+
+def test_colours_are_those_of_the_nearest_atoms(peptide, fitted):
+    peptide.color("red", "pep")
+    peptide.color("blue", "pep and resi 5")
+    colors = atoms.atom_colors(fitted, peptide)
+    blue = [i for i, c in enumerate(colors) if tuple(c) == (0.0, 0.0, 1.0)]
+    assert len(blue) == peptide.count_atoms("pep and resi 5")
+    show(peptide, fitted, [1])
+    mesh = next(fitted.test_answers([1]))[1]
+    numbers = np.array(cgo.cgo_floats(mesh["points"], mesh["normals"], mesh["faces"], colors[mesh["nearest"]]))
+    assert len(numbers) == 3 + 36 * len(mesh["faces"])
+    assert numbers[:2].tolist() == [2, 4] and numbers[-1] == 3
+    corner = numbers[2:14]
+    assert corner[[0, 4, 8]].tolist() == [6, 5, 4]
+    assert np.allclose(corner[9:], mesh["points"][mesh["faces"][0, 0]])
+
+
+def test_no_numpy_numbers_reach_pymol(fitted):
+    mesh = next(fitted.test_answers([1]))[1]
+    for colors in (None, np.ones_like(mesh["points"])):
+        numbers = cgo.cgo_floats(mesh["points"], mesh["normals"], mesh["faces"], colors)
+        assert {type(n) for n in numbers} == {float}
+
+
+def test_fractional_times_bring_the_atoms_along(peptide, fitted):
+    peptide.show_as("sticks", "pep")
+    peptide.color("green", "pep")
+    times = [1, 1.25, 1.5, 2]
+    loaded = show(peptide, fitted, times)
+    assert loaded.objects == ["out", "out_atoms"]
+    assert peptide.count_states("out") == peptide.count_states("out_atoms") == 4
+    for state, (_, arrays) in enumerate(fitted.test_answers(times), 1):
+        assert np.allclose(coordinates(peptide, "out_atoms", state), arrays["atoms"], atol=1e-5)
+    drawn = []
+    for name in ("pep", "out_atoms"):
+        found: list[Any] = []
+        peptide.iterate(name, "found.append((name, resi, reps, color))", space={"found": found})
+        drawn.append(found)
+    assert drawn[0] == drawn[1]
+    assert "pep" not in peptide.get_names("objects", enabled_only=1)
+    assert "out_atoms holds the atoms" in " ".join(movie_objects.describe(fitted, loaded))
+    show(peptide, fitted, [1, 1.5])
+    assert peptide.count_states("out_atoms") == 2
+
+
+def test_states_past_the_fit_are_apart_tinted_and_said(peptide, fitted):
+    peptide.color("white", "pep")
+    loaded = show(peptide, fitted, [5, 6, 7, 8])
+    assert loaded.objects == ["out", "out_future"]
+    assert peptide.count_states("out") == 6 and peptide.count_states("out_future") == 8
+    assert peptide.get_setting_float("cgo_transparency", "out_future") == pytest.approx(
+        movie_objects.FUTURE_TRANSPARENCY
+    )
+    assert len(shown_points(peptide, "out_future", 6)) == 0
+    assert len(shown_points(peptide, "out_future", 7)) > 100
+    line = movie_objects.describe(fitted, loaded)[0]
+    assert line == ("states 7+8 are past the fitted 1 to 6: extrapolated, expected error 0.60 to 0.70 A, in out_future")
+
+
+def test_fractional_states_go_on_in_the_future(fitted):
+    frames = timeline.plan(fitted, [5.5, 6, 6.5, 7], "out")
+    assert [(f.state, f.object) for f in frames] == [
+        (1, "out"),
+        (2, "out"),
+        (3, "out_future"),
+        (4, "out_future"),
+    ]
+
+
+def test_long_movies_go_into_several_objects(peptide, fitted, monkeypatch):
+    monkeypatch.setattr(timeline, "STATES_PER_OBJECT", 2)
+    loaded = show(peptide, fitted, [1, 2, 3, 4, 5])
+    assert loaded.objects == ["out_01", "out_02", "out_03"]
+    assert peptide.get_type("out") == "object:group"
+    assert sorted(peptide.get_object_list("out") or []) == [] and "out_03" in peptide.get_names("all")
+    assert peptide.count_states("out_02") == 4
+    show(peptide, fitted, [1])
+    assert peptide.get_type("out") == "object:cgo"
+    assert not [n for n in peptide.get_names("all") if n.startswith("out_")]
+
+
+def test_one_colour(peptide, fitted):
+    loaded = show(peptide, fitted, [1], color="marine")
+    assert loaded.objects == ["out"]
+    index = peptide.get_object_color_index("out")
+    assert index == peptide.get_color_index("marine")
+
+
+def test_a_movie_plays_the_states_in_order(peptide, fitted):
+    loaded = show(peptide, fitted, [1, 3, 4, 5])
+    movie_objects.set_movie(loaded.frames, peptide)
+    assert peptide.count_frames() == 4
+    played = []
+    for frame in range(1, 5):
+        peptide.frame(frame)
+        played.append(peptide.get_state())
+    assert played == [1, 3, 4, 5]
+
+
+def test_names_of_others_are_kept(peptide, fitted):
+    with pytest.raises(SceneError, match="pep is taken by a molecule"):
+        show(peptide, fitted, [1], object="pep")
+    assert peptide.count_states("pep") == 6
+    show(peptide, fitted, [1, 2, 3])
+    show(peptide, fitted, [1, 2])
+    assert peptide.count_states("out") == 2
+
+
+def test_a_fault_leaves_nothing_behind(peptide, fitted):
+    def broken():
+        yield from fitted.test_answers([1, 1.5])
+        raise RuntimeError("the backend is gone")
+
+    before = peptide.get_names("all")
+    with pytest.raises(RuntimeError):
+        show(peptide, fitted, [1, 1.5, 2], answers=broken())
+    assert peptide.get_names("all") == before
+
+
+def test_a_cancelled_movie_keeps_what_it_has_and_says_so(peptide, fitted):
+    def stopped():
+        yield from fitted.test_answers([1, 2])
+        raise Cancelled("pep_dsr: cancelled")
+
+    said: list[Any] = []
+    with pytest.raises(Cancelled):
+        show(peptide, fitted, [1, 2, 3, 4], answers=stopped(), said=said)
+    assert said == ["cancelled; the first 2 of 4 states are in out"]
+    assert peptide.count_states("out") == 2
+
+
+def test_an_empty_level_is_said_and_the_rest_loads(peptide, fitted):
+    def with_gap():
+        for result, arrays in fitted.test_answers([1, 2, 3]):
+            if result["time"] == 2:
+                arrays = {
+                    **arrays,
+                    "points": np.zeros((0, 3), "f4"),
+                    "normals": np.zeros((0, 3), "f4"),
+                    "faces": np.zeros((0, 3), "i4"),
+                    "nearest": np.zeros(0, "i4"),
+                }
+            yield result, arrays
+
+    loaded = show(peptide, fitted, [1, 2, 3], answers=with_gap())
+    assert [f.time for f in loaded.frames] == [1, 3]
+    assert movie_objects.describe(fitted, loaded) == ["states 2 have no surface at this level and stay empty"]
+
+
+def test_without_the_molecule_one_colour_is_used_and_said(peptide, fitted):
+    peptide.delete("pep")
+    said: list[Any] = []
+    assert show(peptide, fitted, [1], said=said).objects == ["out"]
+    assert "not in the scene" in said[0]
+
+
+def sphere_answers(times, origin=(3.11, -4.23, 5.0), spacing=0.7, count=30):
+    """Grids of a ball of radius 6 + time/10 around `origin` + 15 nodes."""
+    axes = [np.arange(count)] * 3
+    nodes = np.array(origin) + spacing * np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    centre = np.array(origin) + 15 * spacing
+    for time in times:
+        values = np.linalg.norm(nodes - centre, axis=-1) - (6 + time / 10)
+        yield (
+            {"origin": list(origin), "spacing": spacing, "expected_error": None},
+            {"values": values.astype(np.float32)},
+        )
+
+
+def test_maps_lie_where_the_field_is_whatever_their_origin(peptide, fitted):
+    peptide.translate([2, 0, 0], object="pep", camera=0)
+    loaded = show(peptide, fitted, [1, 3], as_map=True, level=0.5, answers=sphere_answers([1, 3]))
+    assert loaded.objects == ["out", "out_map"]
+    centre = np.array([3.11 + 2, -4.23, 5.0]) + 15 * 0.7
+    for state, radius in ((1, 6.6), (3, 6.8)):
+        distance = np.linalg.norm(shown_points(peptide, "out", state) - centre, axis=1)
+        assert np.abs(distance - radius).max() < 0.05
+    assert len(shown_points(peptide, "out", 2)) == 0
+
+
+def test_an_mrc_header_says_what_the_grid_is():
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    data = maps.mrc_bytes(values, 0.5, (1.25, -2, 3))
+    words, floats = np.frombuffer(data[:1024], "<i4"), np.frombuffer(data[:1024], "<f4")
+    assert words[:4].tolist() == [2, 3, 4, 2]
+    assert floats[10:13].tolist() == [1, 1.5, 2] and floats[49:52].tolist() == [1.25, -2, 3]
+    # The first axis runs fastest in the file.
+    assert np.frombuffer(data[1024:], "<f4")[:2].tolist() == [values[0, 0, 0], values[1, 0, 0]]
+
+
+def test_the_session_plays_without_the_plugin(peptide, fitted, tmp_path):
+    import pymol2
+
+    loaded = show(peptide, fitted, [1, 2, 3])
+    movie_objects.set_movie(loaded.frames, peptide)
+    peptide.save(str(tmp_path / "movie.pse"))
+    other = pymol2.PyMOL()
+    other.start()
+    try:
+        other.cmd.load(str(tmp_path / "movie.pse"))
+        assert other.cmd.count_states("out") == 3 and other.cmd.count_frames() == 3
+        assert len(shown_points(other.cmd, "out", 2)) == len(shown_points(peptide, "out", 2)) > 100
+    finally:
+        other.stop()
+
+
+def test_maps_with_gaps_leave_the_view_alone_and_survive_a_session(peptide, fitted, tmp_path):
+    import pymol2
+
+    view = peptide.get_view()
+    show(peptide, fitted, [10, 13], as_map=True, level=0.0, answers=sphere_answers([10, 13]))
+    assert peptide.get_view() == view
+    peptide.save(str(tmp_path / "maps.pse"))
+    other = pymol2.PyMOL()
+    other.start()
+    try:
+        other.cmd.load(str(tmp_path / "maps.pse"))
+        assert len(shown_points(other.cmd, "out_future", 13)) == len(shown_points(peptide, "out_future", 13)) > 100
+        assert len(shown_points(other.cmd, "out_future", 9)) == 0
+    finally:
+        other.stop()

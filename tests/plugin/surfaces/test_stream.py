@@ -1,0 +1,226 @@
+"""Trajectories read state by state, and surfaces files that are never whole in memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pymol2
+import pytest
+
+from support.paths import ROOT
+from support.scene import coordinates
+
+pytest.importorskip("MDAnalysis")
+
+from dsr_backend.surfaces import surfaces_file
+from dsr_backend.surfaces.surface import SurfacesError
+from dsr_backend.surfaces.surfaces_file import SurfaceFile
+
+from pymol_dsr import __main__
+from pymol_dsr.__main__ import main
+from pymol_dsr.surfaces import stream, workers
+from pymol_dsr.surfaces.extract import ExtractError
+from pymol_dsr.surfaces.surfaces_file import write
+
+DATA = ROOT / "benchmarks" / "data"
+PDB, XTC = str(DATA / "villin_300k.pdb"), str(DATA / "villin_300k.xtc")
+BACKBONE = "name CA+C+N+O+CB and resi 45-55"
+
+
+@pytest.fixture
+def loaded():
+    """A PyMOL with the topology and the first state, and `read`, which takes selection and states."""
+    session = pymol2.PyMOL()
+    session.start()
+    session.cmd.feedback("disable", "all", "everything")
+    stream.load(PDB, XTC, "m", session.cmd)
+
+    def read(selection, states):
+        return stream.read_source(selection, states, XTC, _self=session.cmd)
+
+    yield SimpleNamespace(cmd=session.cmd, read=read)
+    session.stop()
+
+
+def written(path, states, monkeypatch=None):
+    """The surfaces file that `python -m pymol_dsr` makes; with monkeypatch PyMOL loads the trajectory whole."""
+    if monkeypatch is not None:
+        monkeypatch.setattr(stream, "reads", lambda path: False)
+    words = [f"--out={path}", f"--states={states}", f"--selection={BACKBONE}", "--workers=1", PDB, XTC]
+    assert main(words) == 0
+    return surfaces_file.read_surfaces_file(path)
+
+
+def test_it_is_what_pymol_makes_of_the_whole_trajectory(tmp_path, monkeypatch):
+    streamed, about = written(tmp_path / "a.npz", "2+150-158:4")
+    whole, of_whole = written(tmp_path / "b.npz", "2+150-158:4", monkeypatch)
+    assert about == of_whole and [s.state for s in streamed] == [2, 150, 154, 158]
+    for ours, theirs in zip(streamed, whole, strict=True):
+        assert np.abs(ours.atoms - theirs.atoms).max() < 1e-3
+        assert ours.points.shape == theirs.points.shape and np.abs(ours.points - theirs.points).max() < 1e-3
+        assert (ours.faces == theirs.faces).all()
+
+
+def test_atoms_are_those_of_the_selection_in_pymols_order(loaded):
+    source = loaded.read("name CA", "160")
+    assert (source.states, source.last) == ([160], 160)
+    loaded.cmd.load_traj(XTC, "m", state=1)
+    assert np.abs(source.coordinates[160] - coordinates(loaded.cmd, "m and name CA", 160)).max() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["dcd", "trr"])
+def test_other_formats_are_in_angstrom_too(name, tmp_path):
+    files = pytest.importorskip("MDAnalysisTests.datafiles")
+    top, trajectory = {"dcd": (files.PSF, files.DCD2), "trr": (files.GRO, files.TRR)}[name]
+    with pymol2.PyMOL() as session:
+        session.cmd.feedback("disable", "all", "everything")
+        stream.load(top, trajectory, "m", session.cmd)
+        source = stream.read_source("index 1-50", "3+2", trajectory, _self=session.cmd)
+        session.cmd.load_traj(trajectory, "m", state=1, stop=3)
+        for state in (3, 2):
+            expected = coordinates(session.cmd, "index 1-50", state)
+            assert np.abs(source.coordinates[state] - expected).max() < 1e-3
+
+
+def test_states_past_the_end_are_refused(loaded):
+    with pytest.raises(ValueError, match=r"the trajectory .*villin_300k\.xtc has 160 states; 161 is past the end"):
+        loaded.read("all", "1-161")
+
+
+def test_another_molecules_trajectory_is_refused(loaded):
+    with pytest.raises(ExtractError, match=r"trpcage_300k\.xtc has 304 atoms, the topology 572"):
+        stream.read_source("all", "all", str(DATA / "trpcage_300k.xtc"), _self=loaded.cmd)
+
+
+def test_a_trajectory_that_ends_in_the_midst_of_a_state_has_those_before(loaded, tmp_path):
+    data = (DATA / "villin_300k.xtc").read_bytes()
+    (tmp_path / "cut.xtc").write_bytes(data[: len(data) // 2])
+    source = stream.read_source("name CA", "all", str(tmp_path / "cut.xtc"), _self=loaded.cmd)
+    assert 75 < source.last == len(source.states) < 85
+    assert all(len(source.coordinates[state]) == 35 for state in source.states)
+
+
+def test_a_trajectory_that_is_cut_while_it_is_read_says_where(loaded, tmp_path):
+    path = tmp_path / "cut.xtc"
+    path.write_bytes((DATA / "villin_300k.xtc").read_bytes())
+    source = stream.read_source("name CA", "all", str(path), _self=loaded.cmd)
+    os.truncate(path, 100_000)
+    with pytest.raises(ExtractError, match=r"cut\.xtc: state 1\d\d can't be read"):
+        source.coordinates[150]
+
+
+def test_nothing_is_written_beside_the_trajectory(loaded, tmp_path):
+    (tmp_path / "own.xtc").write_bytes((DATA / "villin_300k.xtc").read_bytes())
+    assert len(stream.read_source("all", "1-9", str(tmp_path / "own.xtc"), _self=loaded.cmd).coordinates[9]) == 572
+    assert os.listdir(tmp_path) == ["own.xtc"]
+
+
+def test_a_jump_across_the_box_is_said_when_it_is_met(loaded):
+    source = loaded.read("name CA", "1-3")
+    read = source.coordinates._file.read
+    shift = np.zeros((572, 3), np.float32)
+    shift[:60] = 30.0
+    source.coordinates._file.read = lambda state: read(state) + (shift if state == 2 else 0)
+    assert [len(source.coordinates[state]) for state in (1, 2, 3)] == [35] * 3
+    assert len(source.warnings) == 1 and "from state 1 to 2; if it crosses the periodic box" in source.warnings[0]
+
+
+def test_a_large_trajectory_that_pymol_holds_is_said(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(__main__, "LARGE", 1000)
+    written(tmp_path / "a.npz", "1", monkeypatch)
+    assert "PyMOL holds all states of" in capfd.readouterr().err
+
+
+# Memory
+
+
+FAR = """
+import resource, sys
+import numpy as np
+from dsr_backend.surfaces.surface import check_series
+from dsr_backend.surfaces.surfaces_file import SurfaceFile
+from pymol_dsr.surfaces import extract, surfaces_file
+path, count = sys.argv[1], int(sys.argv[2])
+rng = np.random.default_rng(0)
+unit = np.repeat(np.eye(3, dtype=np.float32), 4000, 0)
+def states():
+    for state in range(1, count + 1):
+        points = rng.normal(size=(12000, 3)).astype(np.float32)
+        faces = rng.integers(0, 12000, (24000, 3)).astype(np.int32)
+        yield extract.Surface(float(state), points, unit, faces, points[:500])
+source = extract.Source("m", "all", np.arange(500), [], count, {}, {}, b"", "3")
+surfaces_file.write(path, source, states())
+between = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+check_series(SurfaceFile(path))
+print(between, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is in kB on Linux")
+def test_memory_does_not_grow_with_the_states_written_or_read(tmp_path):
+    def peaks(count):
+        path = tmp_path / f"{count}.npz"
+        env = {**os.environ, "PYTHONPATH": f"{ROOT / 'backend'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", FAR, str(path), str(count)], capture_output=True, text=True, env=env, check=True
+        )
+        return [int(word) / 1024 for word in done.stdout.split()], path.stat().st_size / 2**20
+
+    few, _ = peaks(10)
+    many, size = peaks(300)
+    assert size > 150
+    assert many[0] - few[0] < 20 and many[1] - few[1] < 20, (few, many, size)
+
+
+def test_memory_of_the_trajectory_does_not_grow_either(loaded):
+    source = loaded.read("all", "all")
+    held = sum(value.nbytes for value in vars(source.coordinates).values() if isinstance(value, np.ndarray))
+    for state in source.states:
+        source.coordinates[state]
+    assert len(source.coordinates) == 160 and held < 160 * 572
+
+
+# The file
+
+
+def test_surfaces_come_in_any_order_and_stand_in_theirs(loaded, tmp_path):
+    source = loaded.read(BACKBONE, "1-3")
+    made = list(workers.surfaces(source, 1))
+    write(str(tmp_path / "a.npz"), source, iter([made[2], made[0], made[1]]))
+    assert os.listdir(tmp_path) == ["a.npz"]
+    stored = SurfaceFile(tmp_path / "a.npz")
+    assert stored.states == [1, 2, 3] and stored.meta["source"] == json.loads(json.dumps(source.to_json()))
+    series = surfaces_file.read_surfaces_file(tmp_path / "a.npz")[0]
+    assert [one.state for one in series] == [1, 2, 3]
+    for k, one in enumerate(series):
+        expected = next(s for s in made if s.state == k + 1)
+        for name in ("points", "normals", "faces", "atoms"):
+            assert (getattr(one, name) == getattr(stored[k], name)).all()
+            assert np.abs(getattr(one, name) - getattr(expected, name)).max() < 1e-6
+
+
+def test_some_states_are_looked_at_alone_and_compressed_files_too(loaded, tmp_path):
+    source = loaded.read(BACKBONE, "1-3")
+    write(str(tmp_path / "a.npz"), source, workers.surfaces(source, 1))
+    with np.load(tmp_path / "a.npz") as plain:
+        np.savez_compressed(tmp_path / "b.npz", **plain)
+    a, b = (SurfaceFile(tmp_path / name, [3.0, 1.0]) for name in ("a.npz", "b.npz"))
+    assert [s.state for s in a] == [s.state for s in b] == [3, 1]
+    assert (a[0].points == b[0].points).all() and [s.state for s in a[1:]] == [1]
+
+
+@pytest.mark.parametrize("part", ["points", "normals", "faces", "atoms"])
+def test_a_damaged_file_is_refused_when_it_is_opened(loaded, tmp_path, part):
+    path = tmp_path / "a.npz"
+    source = loaded.read(BACKBONE, "1-2")
+    write(str(path), source, workers.surfaces(source, 1))
+    data = bytearray(path.read_bytes())
+    data[SurfaceFile(path)._begin[part] + 5] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(SurfacesError, match="CRC"):
+        SurfaceFile(path)

@@ -1,0 +1,86 @@
+"""Backends as processes: commands that start them, the events they send, and whether they have ended."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from support.paths import SUPPORT
+
+PROBLEM = [sys.executable, str(SUPPORT / "problem_backend.py")]
+
+
+class Log(list[tuple[str, dict[str, Any]]]):
+    """Events as they come; `arrays` holds those of the last one."""
+
+    def __call__(self, name: str, params: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        self.append((name, params))
+        self.arrays = arrays
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        return [params for other, params in self if other == name]
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.01)
+
+
+def runs(pid: int) -> bool:
+    """Whether a process runs; a dead one that nobody has waited for does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not (stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] == "Z")
+
+
+def group_is_gone(leader: int) -> bool:
+    """Whether no process of a process group runs."""
+    lines = subprocess.run(["ps", "-eo", "pid=,pgid="], capture_output=True, text=True, check=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in lines.splitlines()]
+    return not any(group == leader and runs(pid) for pid, group in pairs)
+
+
+def sent_ball(centre: float, radius: float = 5.0) -> dict[str, NDArray[Any]]:
+    """A sphere around (centre, 0, 0) with six atoms in it, as the arrays of `surface`."""
+    latitude, longitude = 16, 32
+    theta = np.pi * (np.arange(1, latitude) / latitude)
+    phi = 2 * np.pi * np.arange(longitude) / longitude
+    ring = np.stack(
+        [
+            np.outer(np.sin(theta), np.cos(phi)),
+            np.outer(np.sin(theta), np.sin(phi)),
+            np.outer(np.cos(theta), phi * 0 + 1),
+        ],
+        -1,
+    ).reshape(-1, 3)
+    normals = np.concatenate([ring, [[0, 0, 1], [0, 0, -1]]])
+    at = np.arange((latitude - 1) * longitude).reshape(latitude - 1, longitude)
+    right = np.roll(at, -1, axis=1)
+    sides = [np.stack([at[:-1], at[1:], right[1:]], -1), np.stack([at[:-1], right[1:], right[:-1]], -1)]
+    north, south = at.size, at.size + 1
+    caps = [
+        np.stack([np.full(longitude, north), at[0], right[0]], -1),
+        np.stack([np.full(longitude, south), right[-1], at[-1]], -1),
+    ]
+    faces = np.concatenate([part.reshape(-1, 3) for part in sides + caps])
+    shift = np.array([centre, 0, 0])
+    atoms = np.concatenate([np.eye(3), -np.eye(3)]) * 2 + shift
+    return {
+        "points": (radius * normals + shift).astype("<f4"),
+        "normals": normals.astype("<f4"),
+        "faces": faces.astype("<i4"),
+        "atoms": atoms.astype("<f4"),
+    }

@@ -1,0 +1,46 @@
+"""The documentation: the reference says what the commands say, and what is pointed at is there."""
+
+import importlib.util
+import re
+
+import pytest
+
+from support.paths import ROOT
+
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+
+def test_the_reference_is_what_the_docstrings_say():
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "tools" / "reference.py")
+    reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reference)
+    written = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert reference.reference() == written, "run python tools/reference.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    headings = {
+        re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-")
+        for line in text.splitlines()
+        if line.startswith("#")
+    }
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = target.partition("#")
+        if path:
+            assert (page.parent / path).exists(), target
+        else:
+            assert anchor in headings, target
+
+
+def test_commands_named_in_the_documentation_exist():
+    from pymol_dsr.commands.command import COMMANDS
+
+    for page in PAGES:
+        named = set(re.findall(r"\bdsr_[a-z]+\b", page.read_text(encoding="utf-8")))
+        # The package of the backend, and names of the library.
+        unknown = named - set(COMMANDS) - {"dsr_backend"}
+        assert not unknown, f"{page.name}: {', '.join(sorted(unknown))}"

@@ -1,0 +1,63 @@
+"""The window, under Xvfb: a fit and its preview, live surfaces, movie, quality. The steps are in gui_script.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from support.paths import ROOT
+
+pytestmark = [pytest.mark.gui, pytest.mark.timeout(600)]
+
+
+def test_a_user_at_the_window(display, tmp_path):
+    pytest.importorskip("PyQt5")
+    pytest.importorskip("torch")
+    (tmp_path / ".pymolrc.py").write_text("import pymol_dsr\n")
+    env = dict(
+        os.environ,
+        DISPLAY=display,
+        HOME=str(tmp_path),
+        DSR_HOME=str(tmp_path / "dsr"),
+        DSR_GUI_OUT=str(tmp_path),
+        LIBGL_ALWAYS_SOFTWARE="1",
+        OMP_NUM_THREADS="1",
+        QT_API="pyqt5",
+        PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "backend"), os.environ.get("PYTHONPATH", "")]),
+    )
+    script = str(ROOT / "tests/support/gui_script.py")
+    with open(tmp_path / "output.txt", "w") as output:
+        subprocess.run(
+            [sys.executable, "-m", "pymol", "-W", "640", "-H", "480", script],
+            cwd=tmp_path,
+            env=env,
+            timeout=240,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    path = tmp_path / "report.json"
+    assert path.exists(), (tmp_path / "output.txt").read_text()[-3000:]
+    report = json.loads(path.read_text())
+    assert not report["error"], report["error"] + report.get("log", "")
+    assert report["steps"] == ["panel", "cancel", "fit", "play", "movie", "quality", "reload", "typed", "family"]
+    told = report["told"]
+    # Long before the fit: nothing but surfaces were made by then, or are being sampled.
+    assert told["phase at preview"] in ("surfaces", "sampling", "fit") and told["preview"] < 15.0, told
+    # The picture: the preview covers what PyMOL's own surface covers.
+    assert told["preview covers"] > 0.93, told
+    assert 0.05 < told["live covers"] < 0.9, told
+    # Of the forty times that were dragged past, some were shown and most were not waited for.
+    assert 2 <= told["dragged"] <= 38, told
+    # The window answered all the time. These machines share their cores, and a machine with little to spare takes ten
+    # times as long; a window that waits for a fit or a movie would stand for much longer.
+    assert max(report["stalls"].values()) < 2.0, report["stalls"]
+    assert report["typed_returns_at_once"]
+    assert "Error: dsr_fit: a comma ends an argument" in report["log"]
+    assert "typed_atoms holds the atoms at these times" in report["log"]
+    for name in ("panel", "fitted", "live", "movie", "quality", "family"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000, name

@@ -1,0 +1,108 @@
+"""Several processes on one fit, started by torchrun, give the field of one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from dsr_backend.cli import main  # noqa: E402
+from dsr_backend.results import dsr_file  # noqa: E402
+from dsr_backend.runtime import distributed  # noqa: E402
+from dsr_backend.surfaces import surfaces_file  # noqa: E402
+
+from support import ranks_script  # noqa: E402
+from support.paths import ROOT  # noqa: E402
+from support.shapes import ball, cloud  # noqa: E402
+
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(ROOT / "backend"), os.environ.get("PYTHONPATH", "")]),
+    "OMP_NUM_THREADS": "1",
+    "PYTHONIOENCODING": "utf-8",
+}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A folder with five states of a ball that grows and moves, and what one process makes of them."""
+    folder = tmp_path_factory.mktemp("alone")
+    atoms = cloud(40)
+    states = [
+        ball(s, 5.0 + 0.3 * s, (0.5 * s, 0, 0), (atoms + np.array([0.5 * s, 0, 0])).astype(np.float32), 3)
+        for s in range(1, 6)
+    ]
+    surfaces_file.write_surfaces_file(folder / "balls.npz", states, {})
+    ranks_script.main(folder)
+    return folder
+
+
+def torchrun(count, *words):
+    """What several processes say on both streams."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    done = subprocess.run(
+        [*command, *map(str, words)], capture_output=True, text=True, env=ENVIRONMENT, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def assert_same(one, other, within):
+    """Two folders that the script has filled hold the same fields; within, Å: by name, for what training adds up."""
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(3000, 3, generator=generator)
+    near = direction / direction.norm(dim=1, keepdim=True) * (5.9 + 0.5 * torch.randn(3000, 1, generator=generator))
+    near[:, 0] += 1.5
+    for name in ("fast.dsr", "paper.dsr"):
+        a: Any = dsr_file.load(one / name)
+        b: Any = dsr_file.load(other / name)
+        assert a.states == b.states == [1, 2, 3, 4, 5]
+        for time in (1.0, 2.5, 5.0, 6.0):
+            off = (a.at(time).distance(near) - b.at(time).distance(near)).abs()
+            assert off.max() < within[name], (name, time, off.max())
+        assert b.report["loss"] == pytest.approx(a.report["loss"], rel=0.01 + within[name])
+    assert a.report["steps"] == b.report["steps"] == ranks_script.PAPER.steps
+    meshes = sorted(path.name for path in one.glob("*.ply"))
+    assert meshes == sorted(path.name for path in other.glob("*.ply")) and len(meshes) == 3
+
+
+def filled_by(count, alone, tmp_path):
+    shutil.copy(alone / "balls.npz", tmp_path)
+    said, _ = torchrun(count, ROOT / "tests/support/ranks_script.py", tmp_path)
+    # The first one speaks for all.
+    assert said.count("states 1-5 fitted in") == 1 and said.count("the last of 3 files") == 1
+    # Parts of unequal size weigh a point of `paper` a little differently.
+    even = ranks_script.PAPER.cpu_points % count == 0
+    assert_same(alone, tmp_path, {"fast.dsr": 1e-3, "paper.dsr": 1e-3 if even else 0.2})
+
+
+def test_two_processes_give_the_field_of_one(alone, tmp_path):
+    filled_by(2, alone, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("count", [3, 4, 7])
+def test_so_do_more_even_where_some_have_no_state(alone, tmp_path, count):
+    filled_by(count, alone, tmp_path)
+
+
+def test_one_process_does_nothing_together():
+    assert (distributed.rank(), distributed.world_size(), list(distributed.own_states(3))) == (0, 1, [0, 1, 2])
+    tensor = torch.ones(3)
+    assert distributed.broadcast(tensor, 0, tensor.device) is tensor
+
+
+def test_surfaces_are_not_made_by_many(tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.pdb").write_text("")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main.main(["fit", str(tmp_path / "a.pdb"), "-o", str(tmp_path / "a.dsr")]) == 2
+    assert "make one first, with dsr-backend surfaces" in capsys.readouterr().err

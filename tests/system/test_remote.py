@@ -1,0 +1,736 @@
+"""Backends on other machines: through a real sshd, over lines that are slow or break, and fits that outlive PyMOL."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dsr_backend.fitting.config import Preset
+from dsr_backend.results import mesh
+from dsr_backend.runtime.errors import RequestError
+from dsr_backend.server import detached_registry, detached_runner
+from dsr_backend.surfaces.surface import Surface
+from pymol import CmdException
+from scipy.spatial import cKDTree
+
+from pymol_dsr.backend import process
+from pymol_dsr.backend.process import BackendError
+from pymol_dsr.commands.fit import dsr_fit, dsr_resume
+from pymol_dsr.commands.manage import dsr_cancel, dsr_doctor, dsr_status
+from pymol_dsr.commands.movie import dsr_movie
+from pymol_dsr.commands.register import register
+from pymol_dsr.fits import jobs
+from pymol_dsr.fits.fit import JobError
+from pymol_dsr.fits.jobs import Jobs
+from pymol_dsr.runtime import doctor, settings
+from pymol_dsr.shared.frames import HeaderError, TooLargeError, encode, read_frame
+from support import shapes
+from support.paths import ROOT, SUPPORT, TESTS
+
+SURFACE = {"kind": "request", "id": 1, "method": "surface", "params": {"fit": "pep", "state": 1.0}}
+PYTHON = sys.executable
+
+
+# Packed arrays
+
+
+def arrays_of(surface):
+    return {
+        "points": surface.points,
+        "normals": surface.normals,
+        "faces": surface.faces,
+        "atoms": np.asarray(surface.atoms, "<f4"),
+    }
+
+
+def read(data):
+    return read_frame(io.BufferedReader(io.BytesIO(data)))[1]
+
+
+def wire(arrays):
+    return b"".join(bytes(part) for part in encode(SURFACE, arrays, packed=True))
+
+
+def raw(entry, payload):
+    """A frame with one array, described as told."""
+    text = json.dumps({**SURFACE, "arrays": [{"name": "points", **entry}]}).encode()
+    return struct.pack("<4sIQ", b"DSR1", len(text), len(payload)) + text + payload
+
+
+def test_packed_surfaces_are_near_and_small():
+    arrays = arrays_of(shapes.peptide(1)[0])
+    data = wire(arrays)
+    assert len(data) < 0.36 * sum(array.nbytes for array in arrays.values())
+    found = read(data)
+    np.testing.assert_array_equal(found["faces"], arrays["faces"])
+    for name in ("points", "normals", "atoms"):
+        assert found[name].dtype == np.dtype("<f4")
+        np.testing.assert_allclose(found[name], arrays[name], rtol=0, atol=0.0005)
+    # What has been through once is not changed again.
+    assert wire(found) == data
+
+
+def test_what_has_no_steps_goes_as_it_is():
+    arrays = {
+        "points": np.full((1000, 3), np.nan, "<f4"),
+        "normals": np.full((1000, 3), 3e7, "<f4"),
+        "atoms": np.zeros((3, 3), "<f4"),
+        "values": np.random.default_rng(0).random((1000, 3)).astype("<f4"),
+        "file": np.zeros(5000, np.uint8),
+        "faces": np.array([[2**31 - 1, -(2**31), 0]] * 1000, "<i4"),
+    }
+    data = wire(arrays)
+    assert data.count(b'"packed"') == 1, "only indices, which are exact whatever they are"
+    for name, array in read(data).items():
+        np.testing.assert_array_equal(array, arrays[name])
+
+
+@pytest.mark.parametrize(
+    "entry, payload, error, message",
+    [
+        ({"shape": [2000, 3], "packed": 3}, b"abc", HeaderError, "3 packed bytes can't have 24000 when unpacked"),
+        ({"shape": [2000, 3], "packed": True}, b"a", HeaderError, "packed in True bytes"),
+        ({"shape": [2000, 3], "packed": -1}, b"", HeaderError, "packed in -1 bytes"),
+        ({"shape": [0, 3], "packed": 8}, b"12345678", HeaderError, "can't have 0 when unpacked"),
+        ({"shape": [2000, 3], "packed": 100}, bytes(100), HeaderError, "can't be unpacked"),
+        ({"shape": [2000, 3], "packed": 100, "differences": 1}, bytes(100), HeaderError, "in a way that is not known"),
+        ({"dtype": "<f8", "shape": [2000, 3], "packed": 100}, bytes(100), HeaderError, "in a way that is not known"),
+        (
+            {"shape": [3 << 25], "packed": 1 << 20},
+            bytes(1 << 20),
+            TooLargeError,
+            "unpack to 402653184 bytes, more than",
+        ),
+    ],
+)
+def test_hostile_packed_arrays_are_refused(entry, payload, error, message):
+    with pytest.raises(error, match=message):
+        read(raw({"dtype": "<f4", "differences": False, **entry}, payload))
+
+
+@pytest.mark.parametrize("size", [24000 - 4, 24000 + 4, 10_000_000])
+def test_a_stream_that_is_not_as_long_as_its_shape_is_refused(size):
+    """A bomb is not unpacked further than what was announced."""
+    data = zlib.compress(bytes(size))
+    entry = {"dtype": "<f4", "shape": [2000, 3], "packed": len(data), "differences": False}
+    with pytest.raises(HeaderError, match="do not unpack to the 24000 of its shape"):
+        read(raw(entry, data))
+
+
+def test_a_fit_from_packed_surfaces_is_the_fit_within_noise():
+    exact = shapes.peptide(1)
+    packed = []
+    for surface in exact:
+        found = read(wire(arrays_of(surface)))
+        packed.append(Surface(surface.state, found["points"], found["normals"], found["faces"], found["atoms"]))
+    coarse = Preset(spacing=1.4, decoder_steps=20, batch=4096)
+    fits = [shapes.fit(exact, preset=coarse), shapes.fit(packed, preset=coarse)]
+    whole, other = (mesh.extract_mesh(fitted, 1.0, resolution=0.8) for fitted in fits)
+    assert abs(other.volume / whole.volume - 1) < 0.001
+    assert abs(other.area / whole.area - 1) < 0.002
+    apart, _ = cKDTree(whole.points).query(other.points)
+    assert apart.mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    "command, local",
+    [
+        ("dsr-backend", True),
+        ("/home/me/dsr/bin/dsr-backend serve", True),
+        ("/usr/bin/python3.11 -m dsr_backend serve", True),
+        ("ssh -T gpu01 dsr-backend serve", False),
+        ("srun --gres=gpu:1 dsr-backend serve", False),
+        ("apptainer exec --nv dsr.sif dsr-backend serve", False),
+        ("docker run -i --rm dsr", False),
+    ],
+)
+def test_only_lines_that_may_be_slow_are_packed(command, local):
+    assert process.is_local(shlex.split(command)) is local
+
+
+# A real sshd
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Sshd:
+    """An sshd of our own on the loopback, with its own keys; `home` is DSR_HOME over there."""
+
+    def __init__(self, folder, sshd, keygen):
+        self.folder, self.port, self.home = folder, free_port(), folder / "home"
+        for name in ("host", "user", "stranger"):
+            subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+        shutil.copy(folder / "user.pub", folder / "authorized")
+        config = folder / "sshd_config"
+        config.write_text(
+            f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {folder / 'host'}\nPidFile none\nUsePAM no\n"
+            f"AuthorizedKeysFile {folder / 'authorized'}\nStrictModes no\nPasswordAuthentication no\n"
+            "KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n"
+            f"SetEnv DSR_HOME={self.home} OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONPATH={ROOT / 'backend'}\n"
+        )
+        public = (folder / "host.pub").read_text().split()[:2]
+        self.known = folder / "known_hosts"
+        self.known.write_text(f"dsr-test {' '.join(public)}\n")
+        self.process = subprocess.Popen([sshd, "-D", "-E", folder / "log", "-f", config])
+        end = time.monotonic() + 10
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            if self.process.poll() is not None or time.monotonic() > end:
+                pytest.skip(f"sshd does not start: {(folder / 'log').read_text()[-300:]}")
+            time.sleep(0.05)
+
+    def words(self, *remote, port=None, key="user", host="127.0.0.1", known=None):
+        """The command as a user sets it."""
+        options = f"-F none -o BatchMode=yes -o HostKeyAlias=dsr-test -o UserKnownHostsFile={known or self.known}"
+        words = f"ssh -T -p {port or self.port} -i {self.folder / key} -o IdentitiesOnly=yes {options}"
+        return f"{words} {getpass.getuser()}@{host} {' '.join(remote)}"
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory):
+    program = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
+    tools = [program, shutil.which("ssh"), shutil.which("ssh-keygen")]
+    if None in tools:
+        pytest.skip("sshd, ssh and ssh-keygen are not all installed (apt-get install openssh-server)")
+    server = Sshd(tmp_path_factory.mktemp("sshd"), program, tools[2])
+    yield server
+    server.close()
+
+
+class Proxy:
+    """A line to a port: slow (`rate` bytes per second each way, `delay` seconds each way), and it can be cut."""
+
+    def __init__(self, port, rate=None, delay=0.0):
+        self.target, self.rate, self.delay = port, rate, delay
+        self.carried = [0, 0]
+        self._ends = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self.target))
+                self._ends += [near, far]
+                for way, (a, b) in enumerate(((near, far), (far, near))):
+                    threading.Thread(target=self._carry, args=(way, a, b), daemon=True).start()
+
+    def _carry(self, way, a, b):
+        with contextlib.suppress(OSError):
+            while data := a.recv(16384):
+                time.sleep(self.delay + (len(data) / self.rate if self.rate else 0.0))
+                self.carried[way] += len(data)
+                b.sendall(data)
+        for end in (a, b):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self):
+        self._listener.close()
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def plugin(peptide, monkeypatch, tmp_path):
+    register(peptide)
+    monkeypatch.setattr(settings, "_memory", {"workers": "1"})
+    monkeypatch.setattr(jobs, "jobs", Jobs())
+    monkeypatch.setenv("DSR_HOME", str(tmp_path / "near"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), str(ROOT)]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield peptide
+    jobs.jobs.close()
+
+
+SERVE = (PYTHON, "-m", "dsr_backend", "serve")
+
+
+def wait_for(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.02)
+
+
+def gone(pid):
+    """Whether a process has ended, also where nobody has waited for it."""
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def fits(home):
+    return sorted(path.name for path in (Path(home) / "fits").glob("*"))
+
+
+def test_the_whole_way_through_ssh_over_a_line_that_is_cut(plugin, sshd, capsys):
+    """The user reads of it within 2 s, the far process ends by itself, and the surfaces are not sent again."""
+    line = Proxy(sshd.port, delay=0.001)
+    settings.put("backend", sshd.words(*SERVE, port=line.port))
+    # Long enough that it is not done before the line is cut.
+    dsr_fit("pep", name="cut", async_=1, _self=plugin)
+    fit = jobs.jobs.fits["cut"]
+    wait_for(lambda: fit.phase in ("sampling", "fit"))
+    pid = jobs.jobs._backend.info["pid"]
+    line.cut()
+    began = time.monotonic()
+    # Within 2 s where nothing else goes on.
+    wait_for(lambda: fit.phase == "failed", 6.0)
+    wait_for(lambda: gone(pid), 10.0 - (time.monotonic() - began))
+    assert "; dsr_resume cut goes on from the surfaces it had (the backend" in fit.error
+    assert "ended with exit code 255; its last words: " in fit.error and "\n" not in fit.error
+    plugin.do(f"dsr_set backend, {sshd.words(*SERVE)}")
+    capsys.readouterr()
+    dsr_resume("cut", quiet=0, _self=plugin)
+    assert "6 of 6 surfaces are there from before" in capsys.readouterr().out
+    plugin.do("dsr_movie cut, 1-2, resolution=1")
+    assert plugin.get_type("cut") == "object:cgo" and plugin.count_states("cut") == 2
+    backend = jobs.jobs._backend
+    assert backend._packs and "ServerAliveInterval=5" in backend.command
+    assert "cut.dsr" in fits(sshd.home) and not fits(os.environ["DSR_HOME"]), "kept over there"
+    pid = backend.info["pid"]
+    jobs.jobs.close()
+    wait_for(lambda: gone(pid), 10)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_node_that_is_preempted(plugin, sshd):
+    settings.put("backend", sshd.words(*SERVE))
+    dsr_fit("pep", name="gone", async_=1, _self=plugin)
+    fit = jobs.jobs.fits["gone"]
+    wait_for(lambda: fit.phase in ("sampling", "fit"))
+    os.kill(jobs.jobs._backend.info["pid"], 9)
+    wait_for(lambda: fit.phase == "failed", 2.0)
+    assert "dsr_resume gone goes on from the surfaces it had" in fit.error
+
+
+def refused(plugin):
+    with pytest.raises((CmdException, JobError, BackendError)) as error:
+        dsr_fit("pep", preset="preview", _self=plugin)
+    text = str(error.value.args[0])
+    assert "\n" not in text
+    return text
+
+
+PIP = 'install it there: pip install "pymol-dsr[backend]"'
+
+
+@pytest.mark.parametrize(
+    "change, remote, said, remedy",
+    [
+        (
+            {"host": "nowhere.invalid"},
+            SERVE,
+            "Could not resolve hostname nowhere.invalid",
+            "correct the host in `dsr_set",
+        ),
+        ({"key": "stranger"}, SERVE, "Permission denied (publickey)", "let ssh in with a key and without a question"),
+        ({"known": os.devnull}, SERVE, "Host key verification failed", "to see and accept the key of that host"),
+        ({"port": 1}, SERVE, "Connection refused", "see whether that host is up and the port is right"),
+        ({}, ("no-such-backend", "serve"), "no-such-backend: command not found", "give the whole path of dsr-backend"),
+        ({}, (PYTHON, "-m", "dsr_nothing", "serve"), "No module named dsr_nothing", PIP),
+        (
+            {},
+            ("echo", "Welcome to gpu01;", *SERVE),
+            "expected a frame beginning with 'DSR1', got 'Welcome to gpu01'",
+            "silence the shell profile, or use `ssh -T`",
+        ),
+        (
+            {},
+            (PYTHON, str(SUPPORT / "problem_backend.py"), "older"),
+            "the backend speaks protocol 0 (version '9.9') and this plugin protocol 1",
+            "upgrade the backend",
+        ),
+    ],
+    ids=["host", "key", "unknown-host", "port", "command", "module", "banner", "version"],
+)
+def test_what_does_not_start_says_why_and_what_to_do(plugin, sshd, change, remote, said, remedy):
+    settings.put("backend", sshd.words(*remote, **change))
+    text = refused(plugin)
+    assert said.replace("'9.9'", "9.9") in text.replace("'9.9'", "9.9") and remedy in text, text
+
+
+@pytest.fixture
+def queue(tmp_path):
+    """What srun does while no node is free."""
+    script = tmp_path / "srun"
+    script.write_text("#!/bin/sh\necho srun: job 17 queued and waiting for resources >&2\nexec sleep 600\n")
+    script.chmod(0o755)
+    return f"{script} --gres=gpu:1 dsr-backend serve"
+
+
+def test_a_queue_is_waited_for_and_said(plugin, queue, monkeypatch, capsys):
+    monkeypatch.setattr(jobs, "QUIET_SECONDS", 0.3)
+    settings.put("backend", queue)
+    settings.put("wait", "1")
+    text = refused(plugin)
+    assert (
+        "waits for the backend to start, 1 s at most (dsr_set wait); it says "
+        "'srun: job 17 queued and waiting for resources'" in capsys.readouterr().out
+    )
+    assert "did not greet within 1 s; its last words: 'srun: job 17 queued and waiting for resources'" in text
+
+
+def test_waiting_in_a_queue_can_be_cancelled(plugin, queue):
+    settings.put("backend", queue)
+    dsr_fit("pep", async_=1, _self=plugin)
+    fit = jobs.jobs.fits["pep_dsr"]
+    time.sleep(0.5)
+    dsr_cancel("pep_dsr", _self=plugin)
+    wait_for(lambda: fit.phase == "cancelled", 2.0)
+
+
+def test_the_doctor_says_what_it_waits_for(plugin, queue, monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "QUIET_SECONDS", 0.3)
+    settings.put("backend", queue)
+    settings.put("wait", "1")
+    lines = dsr_doctor(async_=0, quiet=0, _self=plugin)
+    assert "it says 'srun: job 17 queued and waiting for resources'" in capsys.readouterr().out
+    [line] = [line for line in lines if line.startswith("FAIL")]
+    assert "wait longer (`dsr_set wait, 3600`)" in line
+
+
+def srun_that(tmp_path, *lines):
+    script = tmp_path / "srun"
+    script.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    script.chmod(0o755)
+    return script
+
+
+# As Slurm 22.05 says it.
+TIME_LIMIT = "slurmstepd-gpu01: error: *** STEP 17.0 ON gpu01 CANCELLED AT 2026-11-21T17:40:21 DUE TO TIME LIMIT ***"
+EXITED = "srun: error: gpu01: task 0: Exited with exit code"
+
+
+def test_a_fit_that_its_scheduler_ends_is_lost_and_not_cancelled(plugin, tmp_path):
+    """The backend is told to end, as by a user; the scheduler's words say why."""
+    script = srun_that(tmp_path, "shift", '"$@"', f'echo "{TIME_LIMIT}" >&2', f'echo "{EXITED} 143" >&2', "exit 143")
+    settings.put("backend", f"{script} {' '.join(SERVE)}")
+    dsr_fit("pep", name="ended", preset="paper", async_=1, _self=plugin)
+    fit = jobs.jobs.fits["ended"]
+    wait_for(lambda: fit.phase == "fit")
+    os.kill(jobs.jobs._backend.info["pid"], signal.SIGTERM)
+    wait_for(lambda: fit.phase in ("failed", "cancelled"))
+    assert "dsr_resume ended goes on" in fit.error
+    assert f"ended with exit code 143; its last words: {TIME_LIMIT!r})" in fit.error
+
+
+@pytest.mark.parametrize(
+    "said, remedy",
+    [
+        (["srun: error: Invalid generic resource (gres) specification"], "ask srun for what the cluster has (`sinfo"),
+        (["srun: error: Unable to allocate resources: Invalid partition name specified"], "ask srun for what"),
+        (["srun: option '--gpu=1' is ambiguous", 'Try "srun --help" for more information'], "ask srun for what"),
+        (
+            ["slurmstepd-gpu01: error: execve(): dsr-backend: No such file or directory", f"{EXITED} 2"],
+            "give the whole path of dsr-backend",
+        ),
+        (
+            ["slurmstepd-gpu01: error: execve(): /opt/dsr-backend: Permission denied", f"{EXITED} 13"],
+            "make it executable there: chmod +x",
+        ),
+        (
+            ["srun: error: Unable to allocate resources: Unable to contact slurm controller (connect failure)"],
+            "Slurm itself does not answer",
+        ),
+        (
+            [
+                "srun: job 17 has been allocated resources",
+                "srun: error: gpu01: task 0: Illegal instruction (core dumped)",
+            ],
+            "start it again",
+        ),
+        (["RuntimeError: no", f"{EXITED} 1"], "start it again"),
+    ],
+)
+def test_what_srun_does_not_start_says_why_and_what_to_do(plugin, tmp_path, said, remedy):
+    script = srun_that(tmp_path, *[f"echo {shlex.quote(line)} >&2" for line in said], "exit 1")
+    settings.put("backend", f"{script} --gres=gpu:1 dsr-backend serve")
+    text = refused(plugin)
+    cause = next(line for line in reversed(said) if not line.startswith(EXITED))
+    assert f"its last words: {cause!r}" in text and f"; {remedy}" in text
+    assert "dsr_resume" not in text, "there is nothing to go on from"
+
+
+def slurm_runs():
+    if shutil.which("scontrol") is None or shutil.which("srun") is None:
+        return False
+    return subprocess.run(["scontrol", "ping"], capture_output=True, timeout=20).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_whole_way_through_slurm(plugin):
+    """A fit and a movie through a real srun; one that `scancel` ends is resumed; no job outlives PyMOL."""
+    if not slurm_runs():
+        pytest.skip("no Slurm answers `scontrol ping`")
+    name = f"dsr-test-{os.getpid()}"
+
+    def queued():
+        return subprocess.run(["squeue", "-h", "-n", name], capture_output=True, text=True, check=True).stdout
+
+    settings.put("backend", f"srun -J {name} -n 1 {' '.join(SERVE)}")
+    dsr_fit("pep", name="ended", async_=1, _self=plugin)
+    fit = jobs.jobs.fits["ended"]
+    wait_for(lambda: fit.phase == "fit")
+    subprocess.run(["scancel", "-n", name], check=True)
+    wait_for(lambda: fit.phase in ("failed", "cancelled"))
+    assert "dsr_resume ended goes on" in fit.error and " CANCELLED AT " in fit.error
+    dsr_resume("ended", _self=plugin)
+    dsr_movie("ended", "1-2", resolution=1, _self=plugin)
+    assert plugin.count_states("ended") == 2 and queued()
+    jobs.jobs.close()
+    wait_for(lambda: not queued())
+
+
+# Detached fits
+
+SENDS = """
+import sys
+import pymol2
+from support.scene import build_peptide
+from pymol_dsr import commands, jobs, settings
+session = pymol2.PyMOL()
+session.start()
+build_peptide(session.cmd)
+settings._memory.update(backend=sys.argv[1], workers="1")
+# Long enough that the other session sees it under way.
+commands.dsr_fit("pep", "1+3", name="alone", detach=1, quiet=0, _self=session.cmd)
+print("backend", jobs.jobs._backend.info["pid"])
+jobs.jobs.close()
+"""
+
+
+def sent_by_another_pymol(words):
+    """A PyMOL sends a detached fit and ends; what it printed."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], str(TESTS)])}
+    done = subprocess.run([PYTHON, "-c", SENDS, words], capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def until(plugin, name, words, seconds=30.0):
+    """Ask as a user does, until it says so."""
+    lines: list[Any] = []
+
+    def says():
+        lines[:] = dsr_status(name, _self=plugin)
+        return any(words in line for line in lines)
+
+    try:
+        wait_for(says, seconds)
+    except AssertionError as error:
+        raise AssertionError(lines) from error
+    return lines
+
+
+def test_a_detached_fit_outlives_pymol_and_the_line(plugin, sshd):
+    """One PyMOL sends it over ssh and ends; another sees it under way, and makes a movie of it."""
+    words = sshd.words(*SERVE)
+    printed = sent_by_another_pymol(words)
+    assert "alone: 2 states sent; it is fitted by process " in printed and "dsr_status alone shows" in printed
+    assert gone(int(printed.split()[-1])), "the backend that started it has ended"
+    settings.put("backend", words)
+    [line] = dsr_status("alone", _self=plugin)
+    assert f"detached (process {detached_registry.statuses(sshd.home / 'fits')['alone']['pid']} on " in line, line
+    with pytest.raises(CmdException, match="it can be used when it is ready"):
+        dsr_movie("alone", _self=plugin)
+    until(plugin, "alone", "alone: fitted, loaded when used", 60.0)
+    dsr_movie("alone", "1-2", resolution=1, _self=plugin)
+    assert plugin.count_states("alone") == 2
+    assert not {"alone.detached", "alone.surfaces"} & set(fits(sshd.home)), "fetched, so that it is asked for no more"
+    assert dsr_status("alone", _self=plugin)[0].startswith("alone: ready, states 1+3 of pep")
+
+
+@pytest.fixture
+def local(plugin):
+    settings.put("backend", " ".join(SERVE))
+    return plugin
+
+
+def status_of(name):
+    return detached_registry.statuses(Path(os.environ["DSR_HOME"]) / "fits").get(name)
+
+
+def test_a_detached_fit_is_cancelled_from_another_session(local):
+    # Of a preset that is not done before it is cancelled.
+    dsr_fit("pep", "1+3", name="alone", preset="paper", detach=1, _self=local)
+    jobs.jobs.fits.clear()  # what another session knows
+    with pytest.raises(CmdException, match=r"is being fitted, detached \(process .* stops it; or give another"):
+        dsr_fit("pep", name="alone", preset="preview", _self=local)
+    pid = status_of("alone")["pid"]
+    assert os.getsid(pid) == pid, "out of reach of what ends the backend"
+    dsr_cancel("alone", _self=local)
+    until(local, "alone", "alone: cancelled: it was stopped")
+    wait_for(lambda: gone(pid), 5.0)
+    lines = dsr_status("alone", _self=local)
+    assert lines[1].startswith("alone: interrupted: 2 surfaces") and lines[1].endswith("; dsr_resume alone")
+
+
+def test_a_killed_detached_fit_is_told_from_one_that_is_late(tmp_path):
+    """On this machine its process is looked for; of another one only its silence is known."""
+    folder = tmp_path / "alone.detached"
+    folder.mkdir()
+    (folder / "log.txt").write_text("MemoryError\n\n")
+    dead = subprocess.Popen([PYTHON, "-c", ""])
+    dead.wait()
+
+    def phase(pid, age, host=None):
+        host = host or socket.gethostname()
+        status = {"phase": "fit", "fraction": 0.5, "pid": pid, "host": host, "updated": time.time() - age}
+        (folder / "status.json").write_text(json.dumps(status))
+        return detached_registry.statuses(tmp_path)["alone"]["phase"]
+
+    assert phase(os.getpid(), 30) == "fit"
+    assert phase(dead.pid, 1) == "fit", "its last status is too young to look"
+    assert phase(1, 30, "elsewhere") == "fit"
+    assert phase(1, 70, "elsewhere") == "failed"
+    assert phase(os.getpid(), 3600) == "failed", "another process has that number by now"
+    assert phase(dead.pid, 10) == "failed"
+    message = detached_registry.statuses(tmp_path)["alone"]["message"]
+    assert message == (
+        f"its process ({dead.pid} on {socket.gethostname()}) is gone without a word, 10 s ago; "
+        "its last words: 'MemoryError'; dsr_resume goes on from its surfaces"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_killed_detached_fit_says_so(local):
+    dsr_fit("pep", "1+3", name="alone", detach=1, _self=local)
+    pid = status_of("alone")["pid"]
+    os.kill(pid, 9)
+    lines = until(local, "alone", "alone: failed: its process", 10.0)
+    assert f"({pid} on {socket.gethostname()}) is gone without a word" in lines[0]
+    assert lines[1] == "alone: interrupted: 2 surfaces; dsr_resume alone"
+
+
+def test_the_log_of_a_detached_fit_has_the_ceiling_that_is_promised(local):
+    """A real process, whose log others write to as it does; the ceiling is the documentation's."""
+    [said] = re.findall(r"with `detach=1`[:,] (\d+) MiB each", (ROOT / "docs/reliability.md").read_text("utf-8"))
+    ceiling = int(said) * 2**20
+    dsr_fit("pep", "1+3", name="alone", preset="paper", detach=1, _self=local)
+    log = Path(os.environ["DSR_HOME"], "fits", "alone.detached", "log.txt")
+
+    def beats(count):
+        """Until the process has looked at its log so many times."""
+        for _ in range(count):
+            before = status_of("alone")["updated"]
+            wait_for(lambda before=before: status_of("alone")["updated"] > before, 30.0)
+
+    def write(size):
+        with open(log, "ab") as file:
+            file.write(b"x" * size)
+
+    # The first status is of the backend that started it.
+    beats(2)
+    write(ceiling - log.stat().st_size - 1000)
+    beats(2)
+    assert log.stat().st_size >= ceiling - 1000, "what is below the ceiling is kept"
+    write(2000)
+    beats(2)
+    assert log.stat().st_size < 1000
+    dsr_cancel("alone", _self=local)
+    until(local, "alone", "alone: cancelled: it was stopped")
+
+
+def test_a_detached_fit_that_fails_says_why(local):
+    folder = Path(os.environ["DSR_HOME"], "fits", "alone.detached")
+    folder.mkdir(parents=True)
+    asked = {"fit": "alone", "detached": True, "config": {"preset": "preview", "device": "cuda:77"}}
+    (folder / "asked.json").write_text(json.dumps(asked))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(RequestError):
+            detached_runner.run_detached(folder.parent, "alone")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    [line] = dsr_status("alone", _self=local)
+    assert line.startswith("alone: failed: device 'cuda:77' was asked for") and "\n" not in line
+
+
+def test_a_status_that_cannot_be_read_is_none(tmp_path):
+    folder = tmp_path / "bad.detached"
+    folder.mkdir()
+    for text in ("", "{", "[]", '{"updated": "then"}', "[" * 100_000):
+        (folder / "status.json").write_text(text)
+        assert detached_registry.statuses(tmp_path) == {}
+
+
+def test_no_backend_is_started_where_no_detached_fit_can_be(local):
+    assert dsr_status(_self=local) == []
+    assert jobs.jobs._backend is None
+
+
+# Sizes
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_150_states_of_adk_over_20_megabits(adk, sshd, monkeypatch, tmp_path, capsys):
+    """Surfaces made before are sent as a fit sends them; below 30 s."""
+    from pymol_dsr.backend.client import Backend
+    from pymol_dsr.surfaces import extract, workers
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    source = extract.read_source("adk", "1-100:25", _self=adk)
+    made = list(workers.surfaces(source, 2))
+    line = Proxy(sshd.port, rate=20e6 / 8)
+    backend = Backend(process.find_command(sshd.words(*SERVE, port=line.port)))
+    backend.start(30)
+    try:
+        backend.call("open", {"fit": "adk", "config": {"preset": "paper"}})
+        began, before = time.monotonic(), line.carried[0]
+        calls = []
+        for number in range(150):
+            one = made[number % len(made)]
+            arrays = {"points": one.points, "normals": one.normals, "faces": one.faces, "atoms": one.atoms}
+            calls.append(backend.submit("surface", {"fit": "adk", "state": float(number + 1)}, arrays))
+        for call in calls:
+            call.result(120)
+        took, each = time.monotonic() - began, (line.carried[0] - before) / 150
+    finally:
+        backend.close()
+    with capsys.disabled():
+        print(f"\n150 states: {took:.1f} s, {each / 1e3:.0f} kB each")
+    assert took < 30 and each < 500_000
+
+
+@pytest.mark.parametrize("name, words", [("Dockerfile", "COPY"), ("apptainer.def", "   ")])
+def test_images_are_made_of_files_that_are_there(name, words):
+    """They can't be built here."""
+    lines = (ROOT / "packaging" / name).read_text().splitlines()
+    sources = [word for line in lines if "/src" in line and line.startswith(words) for word in line.split()]
+    named = [word for word in sources if not word.startswith("/") and (ROOT / word).exists()]
+    assert named == ["pyproject.toml", "README.md", "LICENSE", "pymol_dsr", "backend"]
