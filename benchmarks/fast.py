@@ -240,12 +240,12 @@ def _started(bench: Bench) -> Found:
 import json, sys, time
 clock = time.perf_counter
 marks = [clock()]
-from dsr_backend import checkpoint, mesher
+from dsr_backend.results import dsr_file, mesh
 marks.append(clock())
-field = checkpoint.load(sys.argv[1], sys.argv[2])
+field = dsr_file.load(sys.argv[1], sys.argv[2])
 marks.append(clock())
 for _ in range(2):
-    mesher.mesh(field, float(sys.argv[3]))
+    mesh.extract_mesh(field, float(sys.argv[3]))
     marks.append(clock())
 print(json.dumps([after - before for before, after in zip(marks, marks[1:])]))
 """

@@ -94,7 +94,7 @@ def use():
     (entry,) = entries()
     entry.trigger()
     yield 300
-    from pmg_tk.startup.pymol_dsr.jobs import jobs
+    from pmg_tk.startup.pymol_dsr.fits.jobs import jobs
 
     shown = [w for w in QtWidgets.QApplication.allWidgets() if w.windowTitle() == "Dynamical Surface" and w.isVisible()]
     assert len(shown) == 1, shown

@@ -599,14 +599,16 @@ def bombs(files: dict[str, bytes]) -> dict[str, bytes]:
 CHILD = """
 import resource, sys
 from pathlib import Path
-from dsr_backend import checkpoint, surfaces
+from dsr_backend.results.dsr_file import CheckpointError, from_bytes
+from dsr_backend.surfaces.surface import SurfacesError
+from dsr_backend.surfaces.surfaces_file import read_surfaces_file
 resource.setrlimit(resource.RLIMIT_DATA, (2**30 + resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,) * 2)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
-        checkpoint.from_bytes(path.read_bytes(), "cpu") if path.suffix == ".dsr" else surfaces.read(path)
+        from_bytes(path.read_bytes(), "cpu") if path.suffix == ".dsr" else read_surfaces_file(path)
         print(path.name, "taken")
-    except (checkpoint.CheckpointError, surfaces.SurfacesError) as error:
+    except (CheckpointError, SurfacesError) as error:
         print(path.name, "refused:", str(error)[:150])
 print("MB", (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """

@@ -42,7 +42,7 @@ for name in ("showinfo", "askyesno", "askokcancel"):
 installation.get_tk_focused = legacysupport.get_tk_focused = lambda: None
 plugins.initialize(-2)
 installation.installPluginFromFile(os.environ["DSR_ZIP"], plugdir=os.environ["DSR_STARTUP"])
-from pmg_tk.startup.pymol_dsr.jobs import jobs
+from pmg_tk.startup.pymol_dsr.fits.jobs import jobs
 """
 
 

@@ -520,13 +520,15 @@ SENDS = """
 import sys
 import pymol2
 from support.scene import build_peptide
-from pymol_dsr import commands, jobs, settings
+from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.fits import jobs
+from pymol_dsr.runtime import settings
 session = pymol2.PyMOL()
 session.start()
 build_peptide(session.cmd)
 settings._memory.update(backend=sys.argv[1], workers="1")
 # Long enough that the other session sees it under way.
-commands.dsr_fit("pep", "1+3", name="alone", detach=1, quiet=0, _self=session.cmd)
+dsr_fit("pep", "1+3", name="alone", detach=1, quiet=0, _self=session.cmd)
 print("backend", jobs.jobs._backend.info["pid"])
 jobs.jobs.close()
 """

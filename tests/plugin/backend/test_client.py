@@ -216,7 +216,7 @@ def test_no_reply(connect: Callable[..., Backend]) -> None:
 
 INTERRUPTED = """
 import os, sys
-from pymol_dsr.client import Backend
+from pymol_dsr.backend.client import Backend
 backend = Backend(sys.argv[2:], lambda *event: None)
 try:
     if sys.argv[1] == "waiting":

@@ -104,7 +104,8 @@ def test_a_fit_is_there_again_in_another_pymol_and_plays_without_the_plugin(plug
         tmp_path,
         f"""
 cmd.load({path!r})
-from pymol_dsr import jobs, settings
+from pymol_dsr.fits import jobs
+from pymol_dsr.runtime import settings
 import sys
 assert jobs.jobs.fits["fit"].phase == "stored" and jobs.jobs._backend is None
 settings.put("backend", sys.executable + " -m dsr_backend serve")
