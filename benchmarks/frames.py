@@ -30,7 +30,7 @@ def made(
     import pymol2
 
     from pymol_dsr.surfaces import extract
-    from pymol_dsr.surfaces.workers import surfaces_of_coordinates
+    from pymol_dsr.surfaces.workers import compute_surfaces_at
 
     session = pymol2.PyMOL()
     session.start()
@@ -43,7 +43,7 @@ def made(
     motion = Motion.of(np.array(states, np.float64), np.stack([source.coordinates[state] for state in states]))
     frames = list(zip(map(float, times), atoms_at(motion, times), strict=True))
     started = time.perf_counter()
-    found = sorted(surfaces_of_coordinates(source, frames, workers), key=lambda surface: surface.state)
+    found = sorted(compute_surfaces_at(source, frames, workers), key=lambda surface: surface.state)
     seconds = time.perf_counter() - started
     return [Surface(s.state, s.points, s.normals, s.faces, s.atoms) for s in found], seconds
 

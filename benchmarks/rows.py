@@ -166,7 +166,7 @@ def prepare(row: Row, folder: Path, given: Path | None, kept: Path) -> None:
     import pymol2
 
     from pymol_dsr.surfaces import extract
-    from pymol_dsr.surfaces.workers import surfaces_of_coordinates
+    from pymol_dsr.surfaces.workers import compute_surfaces_at
 
     session = pymol2.PyMOL()
     session.start()
@@ -194,7 +194,7 @@ def prepare(row: Row, folder: Path, given: Path | None, kept: Path) -> None:
         shown = replace(source, settings={**source.settings, **other})
         frames = [(float(state), place[name](state).astype(np.float32)) for state in wanted[name]]
         started = time.perf_counter()
-        found = sorted(surfaces_of_coordinates(shown, frames, threads), key=lambda surface: surface.state)
+        found = sorted(compute_surfaces_at(shown, frames, threads), key=lambda surface: surface.state)
         seconds = (time.perf_counter() - started) * min(threads, len(found)) / len(found)
         meta: dict[str, Any] = {"object": row.trajectory, "pymol_seconds": seconds}
         if name == "truth":

@@ -18,8 +18,8 @@ import pymol2
 from .runtime import folders
 from .shared.states import StatesError
 from .surfaces import extract, stream, surfaces_file
-from .surfaces.extract import ExtractError, Source, Surface
-from .surfaces.workers import surfaces
+from .surfaces.source import ExtractError, Source, Surface
+from .surfaces.workers import compute_surfaces
 
 # Bytes of a trajectory from which on it matters that PyMOL holds all of it.
 LARGE = 50_000_000
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--workers", type=int, default=0, help="processes at once (default: as many as cores, at most 8)"
     )
-    parser.add_argument("--out", required=True, help="file to write, ending in .npz")
+    parser.add_argument("--out", required=True, help="file to write, ending in .safetensors or .npz")
     options = parser.parse_args(arguments)
     try:
         return run(options)
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         cmd = session.cmd
         cmd.feedback("disable", "all", "everything")
         name = cmd.get_legal_name(os.path.splitext(os.path.basename(options.topology))[0]) or "m"
-        if options.trajectory and stream.reads(options.trajectory):
+        if options.trajectory and stream.can_stream(options.trajectory):
             stream.load(options.topology, options.trajectory, name, cmd)
             source = stream.read_source(options.selection, options.states, options.trajectory, _self=cmd)
         else:
@@ -99,7 +99,7 @@ def _warn_of_size(trajectory: str) -> None:
 def _told(source: Source, workers: int) -> Iterator[Surface]:
     """The surfaces of `source` as they are made, with progress and warnings on stderr."""
     said, warned = time.monotonic(), 0
-    for done, surface in enumerate(surfaces(source, workers), 1):
+    for done, surface in enumerate(compute_surfaces(source, workers), 1):
         # A trajectory that is read state by state warns on the way.
         for line in source.warnings[warned:]:
             print(f"pymol_dsr: warning: {line}", file=sys.stderr)

@@ -19,7 +19,7 @@ from ..runtime import settings
 from ..shared.scoring import group_of, nearest
 from ..shared.superpose import rmsd, turn_onto
 from ..surfaces import workers
-from ..surfaces.extract import Source, Surface
+from ..surfaces.source import Source, Surface
 
 Say = Callable[[str], None]
 METRICS = ("iou", "chamfer_l1", "chamfer_sq", "nc")
@@ -162,7 +162,7 @@ def _surfaces(fit: Fit, source: Source, atoms: Mapping[int, np.ndarray], what: s
     """PyMOL's surfaces by state of atoms f4[A,3] by state. Raises Cancelled."""
     made: dict[int, Surface] = {}
     frames = [(float(state), xyz) for state, xyz in sorted(atoms.items())]
-    for one in workers.surfaces_of_coordinates(source, frames, int(settings.get("workers")), fit.stop.is_set):
+    for one in workers.compute_surfaces_at(source, frames, int(settings.get("workers")), fit.stop.is_set):
         made[int(one.state)] = one
         fit.doing, fit.fraction = what, len(made) / len(frames)
         if len(made) % 20 == 0:
@@ -177,7 +177,7 @@ def _smoothed(
 ) -> dict[int, np.ndarray]:
     """Atoms by state after PyMOL's `smooth` of the whole range, straight lines between the fitted states."""
     first = min(trained)
-    smooth = workers.smoothed(source, np.stack([straight(s) for s in range(first, max(trained) + 1)]))
+    smooth = workers.smooth_coordinates(source, np.stack([straight(s) for s in range(first, max(trained) + 1)]))
     return {state: smooth[state - first] for state in between}
 
 

@@ -16,7 +16,7 @@ from ..scene.movie import MovieError
 from ..scene.placement import SceneError
 from ..shared import text
 from ..shared.states import StatesError
-from ..surfaces.extract import ExtractError
+from ..surfaces.source import ExtractError
 
 COMMANDS: dict[str, Callable[..., Any]] = {}
 # What a user can cause or a machine can do; anything else is a fault of ours and keeps its traceback.

@@ -73,7 +73,7 @@ def dsr_surfaces(
         print(f" dsr_surfaces: warning: {line}")
 
     def work() -> None:
-        made = list(workers.surfaces(source, int(settings.get("workers"))))
+        made = list(workers.compute_surfaces(source, int(settings.get("workers"))))
         surfaces_file.write(path, source, made)
         say(f" dsr_surfaces: {count_of_states(len(made))} of {source.object} written to {path}")
 

@@ -10,7 +10,7 @@ from ..fits import interrupted, jobs
 from ..runtime import settings
 from ..scene.preview import Preview
 from ..surfaces import extract
-from ..surfaces.extract import Source
+from ..surfaces.source import Source
 from .command import command
 from .options import PRESETS, numbers_in_file, parse_choice, parse_number, parse_whole_number
 from .running import count_of_states, is_typed, reporter, run_or_start

@@ -20,7 +20,7 @@ from ..backend.process import BackendError
 from ..shared import states
 from ..shared.text import AnswerError
 from ..surfaces import extract
-from ..surfaces.extract import ExtractError, Source
+from ..surfaces.source import ExtractError, Source
 
 
 @dataclass(frozen=True)

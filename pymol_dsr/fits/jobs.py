@@ -25,8 +25,8 @@ from ..runtime.folders import fits_home
 from ..runtime.waiting import QUIET_SECONDS, report_waiting
 from ..shared import text
 from ..shared.text import AnswerError
-from ..surfaces.extract import Source
-from ..surfaces.workers import surfaces
+from ..surfaces.source import Source
+from ..surfaces.workers import compute_surfaces
 from . import detached, interrupted
 from .fit import MOST_LOSSES, Arrays, Cancelled, Fit, JobError, Say, Trajectory
 
@@ -401,7 +401,7 @@ class Jobs:
                 # The one that is looked at comes first.
                 states_left.sort(key=lambda s: s != preview.get("time"))
                 left = dataclasses.replace(source, states=states_left)
-                for made in surfaces(left, workers, fit.stop.is_set):
+                for made in compute_surfaces(left, workers, fit.stop.is_set):
                     arrays = {"points": made.points, "normals": made.normals, "faces": made.faces, "atoms": made.atoms}
                     params = {"fit": fit.name, "state": made.state, **which}
                     sent.append(backend.submit("surface", params, arrays))

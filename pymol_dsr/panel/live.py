@@ -22,7 +22,7 @@ from ..fits.jobs import jobs
 from ..scene import atoms, cgo, color_sources, kept_movies, palettes, placement, preview
 from ..scene.palettes import ColorScale
 from ..scene.placement import SceneError
-from ..surfaces import extract
+from ..surfaces import selections
 
 # Triangles per Å² of surface and (1 / spacing)², as the mesher makes them.
 TRIANGLES_PER_CELL = 2.9
@@ -322,7 +322,7 @@ def _switch_off_legend(movie: str) -> None:
     for name in cmd.get_names("all", enabled_only=1):
         if name.startswith(f"{movie}_bar_") and cmd.get_type(name) == "object:ramp":
             cmd.disable(name)
-    if f"{movie}_time" in cmd.get_names("objects") and cmd.get_title(f"{movie}_time", 1) == extract.ATOMS_TITLE:
+    if f"{movie}_time" in cmd.get_names("objects") and cmd.get_title(f"{movie}_time", 1) == selections.ATOMS_TITLE:
         cmd.disable(f"{movie}_time")
 
 

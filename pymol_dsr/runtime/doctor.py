@@ -27,7 +27,8 @@ from ..backend.client import Backend
 from ..backend.process import BackendError
 from ..shared.frames import VERSION
 from ..surfaces import extract, workers
-from ..surfaces.extract import Surface
+from ..surfaces.coordinates import put_coordinates
+from ..surfaces.source import Source, Surface
 from . import settings
 from .folders import fits_home, written_files
 from .waiting import QUIET_SECONDS, report_waiting
@@ -67,7 +68,7 @@ class _Visit:
 
     _self: Any
     say: Callable[[str], None]
-    source: extract.Source | None = None
+    source: Source | None = None
     made: list[Surface] = field(default_factory=list)
     backend: Backend | None = None
     events: queue.SimpleQueue[tuple[str, dict[str, Any]]] = field(default_factory=queue.SimpleQueue)
@@ -170,7 +171,7 @@ def _coordinates(visit: _Visit) -> str:
         cmd.create("pep", "pep", 1, 2)
         xyz = extract.read_source("pep", "1", _self=cmd).coordinates[1].astype(np.float64)
         xyz[: cmd.count_atoms("pep and resi 1"), 1] += 1.0
-        extract.put_coordinates("pep", 2, xyz, cmd)
+        put_coordinates("pep", 2, xyz, cmd)
         source = extract.read_source("pep", "all", _self=cmd)
         fails = _get_coords_fails(cmd)
     except Exception as error:
@@ -206,7 +207,7 @@ def _surfaces(visit: _Visit) -> str:
     if visit.source is None:
         raise CheckSkipped("there are no coordinates")
     began = time.monotonic()
-    visit.made = list(workers.surfaces(visit.source, 1))
+    visit.made = list(workers.compute_surfaces(visit.source, 1))
     count = sum(len(surface.points) for surface in visit.made)
     return f"2 states of a peptide, {count} points in {time.monotonic() - began:.1f} s"
 

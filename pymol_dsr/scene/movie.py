@@ -10,7 +10,7 @@ import numpy as np
 
 from ..shared import states
 from ..shared.superpose import superpose
-from ..surfaces import extract
+from ..surfaces import selections
 from . import movie_objects, placement
 from .timeline import MovieState
 
@@ -132,7 +132,7 @@ def put_labels(film: MovieOptions, frames: Sequence[MovieState], name: str, sour
         ("label_size", LABEL_SIZE),
     ):
         _self.set(setting, value, name)
-    _self.set_title(name, 1, extract.ATOMS_TITLE)
+    _self.set_title(name, 1, selections.ATOMS_TITLE)
     _self.set_object_ttt(name, placement.object_ttt(source, _self))
 
 

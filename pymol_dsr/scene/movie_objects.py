@@ -13,7 +13,8 @@ import numpy as np
 
 from ..fits.fit import Cancelled, Trajectory
 from ..shared import states
-from ..surfaces import extract
+from ..surfaces import selections
+from ..surfaces.coordinates import put_coordinates
 from .atoms import atom_colors
 from .cgo import cgo_floats, vertex_colors
 from .gui_thread import in_gui
@@ -34,7 +35,7 @@ def check_names(frames: Sequence[MovieState], object: str, _self: Any) -> set[st
     for name in sorted(names & set(_self.get_names("all"))):
         kind = _self.get_type(name)
         ours = kind in ("object:cgo", "object:group", "object:surface", "object:map") or (
-            kind == "object:molecule" and _self.get_title(name, 1) == extract.ATOMS_TITLE
+            kind == "object:molecule" and _self.get_title(name, 1) == selections.ATOMS_TITLE
         )
         if not ours:
             raise SceneError(f"the name {name} is taken by a {kind.split(':')[-1]}; give another one with object=")
@@ -150,12 +151,12 @@ class _Companion:
             self.made = state
         else:
             cmd.create(self.name, self.name, self.made, state, zoom=0)
-        extract.put_coordinates(self.name, state, atoms, cmd)
+        put_coordinates(self.name, state, atoms, cmd)
 
     def finish(self, place: list[float]) -> None:
         cmd = self._self
         cmd.set_object_ttt(self.name, place)
-        cmd.set_title(self.name, 1, extract.ATOMS_TITLE)
+        cmd.set_title(self.name, 1, selections.ATOMS_TITLE)
         # Its states are not the movie's, so it would play beside its own surface.
         cmd.disable(self.source.object)
 

@@ -1,7 +1,7 @@
-"""Trajectories that are read state by state, by MDAnalysis (optional), and never held in memory.
+"""Trajectories that MDAnalysis (optional) reads state by state, so that they are never held in memory.
 
-PyMOL loads a trajectory whole: 10 000 states of 50 000 atoms are 6 GB before the first surface is made. Here PyMOL has
-the topology and the first state; selections, settings and the order of the atoms are its own.
+PyMOL loads a trajectory whole: 10 000 states of 50 000 atoms are 6 GB before the first surface is computed. Here PyMOL
+holds the topology and the first state; selections, settings and the order of the atoms come from it.
 """
 
 from __future__ import annotations
@@ -13,19 +13,24 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..shared import states
 from . import extract
-from .extract import ExtractError, Source
+from .coordinates import check_finite, jump_warnings
+from .object_session import read_object_session
+from .selections import selected_atoms
+from .source import Coordinates, ExtractError, SelectedAtoms, Source
 
 SUFFIXES = (".xtc", ".trr", ".dcd")
-# Å; PyMOL and MDAnalysis read the same file, which holds no more digits than this in the coarsest format.
-SAME = 1e-2
-NM = 10.0
+# Å; PyMOL and MDAnalysis read the same file, whose coarsest format holds no more digits than this.
+SAME_POSITION = 1e-2
+# Å in a nanometre.
+NANOMETRE = 10.0
 
 
-def reads(path: str) -> bool:
-    """Whether a trajectory is of a kind that is read state by state, and MDAnalysis is there to do it."""
+def can_stream(path: str) -> bool:
+    """Say whether the trajectory has a format that is read state by state and MDAnalysis is installed."""
     return path.lower().endswith(SUFFIXES) and importlib.util.find_spec("MDAnalysis") is not None
 
 
@@ -38,82 +43,84 @@ def load(topology: str, trajectory: str, name: str, _self: Any) -> None:
 
 
 def read_source(selection: str, states_text: str, trajectory: str, *, _self: Any) -> Source:
-    """As extract.read_source, of an object from `load`, with the trajectory's states: they are the frames, from 1.
+    """Read an object from `load` as extract.read_source does, with the trajectory's states.
 
-    Raises ExtractError where MDAnalysis and PyMOL don't read the same atoms, StatesError.
+    State 1 is the first one of the file. Raises ExtractError where MDAnalysis and PyMOL don't read the same atoms,
+    and StatesError.
     """
     first = extract.read_source(selection, "1", _self=_self)
-    file = _File(trajectory)
-    wanted = [int(s) for s in sorted(states.parse(states_text, last=len(file), owner=f"the trajectory {trajectory}"))]
-    whole, order = extract.order_in_file(first.object, first.atoms, _self)
-    read = file.read(1)
-    if len(read) != len(whole):
-        raise ExtractError(f"{trajectory} has {len(read)} atoms, the topology {len(whole)}")
-    off = float(np.abs(read - whole).max())
-    if not off <= SAME:
+    file = TrajectoryFile(trajectory)
+    owner = f"the trajectory {trajectory}"
+    wanted = [int(state) for state in sorted(states.parse(states_text, last=len(file), owner=owner))]
+    positions = read_object_session(first.object, _self).positions(1, first.atoms)
+    assert positions is not None, "extract.read_source has read this state"
+    by_pymol, places = positions
+    by_mdanalysis = file.read(1)
+    if len(by_mdanalysis) != len(by_pymol):
+        raise ExtractError(f"{trajectory} has {len(by_mdanalysis)} atoms, the topology {len(by_pymol)}")
+    deviation = float(np.abs(by_mdanalysis - by_pymol).max())
+    if not deviation <= SAME_POSITION:
         raise ExtractError(
-            f"{trajectory}: PyMOL and MDAnalysis read atoms {off:.3g} A apart in its first state; load it in PyMOL and "
-            "use dsr_surfaces there"
+            f"{trajectory}: PyMOL and MDAnalysis read atoms {deviation:.3g} A apart in its first state; load it in "
+            "PyMOL and use dsr_surfaces there"
         )
-    atoms: list[tuple[int, int, str]] = []
-    _self.iterate(f"({selection}) and not flag 25", "atoms.append((index, ID, name))", space={"atoms": atoms})
+    atoms = selected_atoms(selection, first.object, _self)
     warnings: list[str] = []
-    frames = _Frames(file, wanted, order, first.object, atoms, _self.get_symmetry(first.object), warnings)
-    return replace(first, states=wanted, last=len(file), coordinates=frames, warnings=warnings)
+    coordinates = StreamedCoordinates(file, wanted, places, atoms, _self.get_symmetry(first.object), warnings)
+    return replace(first, states=wanted, last=len(file), coordinates=coordinates, warnings=warnings)
 
 
-class _File:
+class TrajectoryFile:
     """States of a trajectory in Å, in the order of the file's atoms.
 
     The readers are those beneath MDAnalysis's own, which would write an index beside the user's file.
     """
 
     def __init__(self, path: str) -> None:
+        # Optional, and a second to import.
         from MDAnalysis.lib.formats.libdcd import DCDFile
         from MDAnalysis.lib.formats.libmdaxdr import TRRFile, XTCFile
 
-        kind = os.path.splitext(path)[1].lower()
-        self._path, self._next = path, 1
+        suffix = os.path.splitext(path)[1].lower()
+        self._path, self._next_state = path, 1
         try:
-            self._file = {".xtc": XTCFile, ".trr": TRRFile, ".dcd": DCDFile}[kind](path)
+            self._file = {".xtc": XTCFile, ".trr": TRRFile, ".dcd": DCDFile}[suffix](path)
             self._count = len(self._file)
         except OSError as error:
-            raise ExtractError(f"{path} can't be read as {kind}: {error}") from error
-        self._of_dcd = kind == ".dcd"
+            raise ExtractError(f"{path} can't be read as {suffix}: {error}") from error
+        self._is_dcd = suffix == ".dcd"
 
     def __len__(self) -> int:
         return self._count
 
-    def read(self, state: int) -> np.ndarray:
-        """f4[N,3] of a state from 1. Raises ExtractError."""
+    def read(self, state: int) -> Coordinates:
+        """Read all atoms f4[N,3] of a state from 1. Raises ExtractError."""
         try:
-            if state != self._next:
+            if state != self._next_state:
                 self._file.seek(state - 1)
             frame = self._file.read()
         except (OSError, StopIteration) as error:
             raise ExtractError(f"{self._path}: state {state} can't be read: {error}") from error
-        self._next = state + 1
-        xyz: np.ndarray = frame.xyz if self._of_dcd else NM * frame.x
-        return np.asarray(xyz, np.float32)
+        self._next_state = state + 1
+        return np.asarray(frame.xyz if self._is_dcd else NANOMETRE * frame.x, np.float32)
 
 
-class _Frames(Mapping[int, np.ndarray]):
-    """The selected atoms f4[A,3] by state, each read when it is looked at."""
+class StreamedCoordinates(Mapping[int, Coordinates]):
+    """The selected atoms f4[A,3] by state; each state is read on demand."""
 
     def __init__(
         self,
-        file: _File,
+        file: TrajectoryFile,
         wanted: list[int],
-        order: np.ndarray,
-        name: str,
-        atoms: list[tuple[int, int, str]],
+        places: NDArray[np.int64],
+        atoms: SelectedAtoms,
         symmetry: Any,
         warnings: list[str],
     ) -> None:
-        """order: i8[A], the atoms' places in the file; warnings gets the first jump across the box."""
-        self._file, self._wanted, self._order = file, wanted, order
-        self._name, self._atoms, self._symmetry, self._warnings = name, atoms, symmetry, warnings
-        self._before: tuple[int, np.ndarray] | None = None
+        """places: i8[A], of the atoms in the file. warnings: gets the first jump across the box."""
+        self._file, self._wanted, self._places = file, wanted, places
+        self._atoms, self._symmetry, self._warnings = atoms, symmetry, warnings
+        self._previous: tuple[int, Coordinates] | None = None
 
     def __len__(self) -> int:
         return len(self._wanted)
@@ -121,12 +128,12 @@ class _Frames(Mapping[int, np.ndarray]):
     def __iter__(self) -> Iterator[int]:
         return iter(self._wanted)
 
-    def __getitem__(self, state: int) -> np.ndarray:
-        xyz = self._file.read(state)[self._order]
-        extract.check_finite(xyz, state, self._name, self._atoms)
-        if self._before is not None and self._before[0] < state and not self._warnings:
-            before, other = self._before
-            pair = {before: other, state: xyz}
-            self._warnings += extract.jumps([before, state], pair, self._atoms, self._symmetry)
-        self._before = state, xyz
+    def __getitem__(self, state: int) -> Coordinates:
+        xyz = self._file.read(state)[self._places]
+        check_finite(xyz, state, self._atoms)
+        if self._previous is not None and self._previous[0] < state and not self._warnings:
+            before, previous_xyz = self._previous
+            pair = {before: previous_xyz, state: xyz}
+            self._warnings += jump_warnings([before, state], pair, self._atoms, self._symmetry)
+        self._previous = state, xyz
         return xyz

@@ -1,162 +1,150 @@
 """PyMOL's surface of one object, state after state, in a process of its own.
 
-Started by extract.py with the same Python and PyMOL as the window, so that a long or a crashing surface
-leaves the window alone and nothing of the user's scene is touched. Frames (see protocol.py) on stdin and
-stdout:
+It runs with the same Python and PyMOL as the window, so that a long or crashing surface leaves the window alone and
+the user's scene stays untouched. Requests come on stdin as frames (shared/frames.py), each is answered on stdout:
 
-``session`` {object, settings, route} + arrays session u1 (PyMOL session of one state, JSON), atoms i4[A]
-(indices from 0 of the atoms to keep), then ``surface`` {key} + atoms f4[A,3], each answered with
-points f4[N,3], normals f4[N,3], faces i4[M,3], and ``smooth`` + atoms f4[S,A,3], answered with atoms f4[S,A,3].
-
-What is bytes in a session is {"bytes": base64} in that JSON.
+- ``session`` {object, settings, route} with the arrays session u1 (see object_session.py) and atoms i4[A] (indices from
+  0 of the atoms to keep);
+- ``surface`` with atoms f4[A,3], answered with points f4[N,3], normals f4[N,3] and faces i4[M,3];
+- ``smooth`` with atoms f4[S,A,3], answered with atoms f4[S,A,3].
 """
 
 from __future__ import annotations
 
-import base64
-import importlib
-import importlib.util
-import json
-import os
+import io
 import sys
 import time
-from types import ModuleType
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
+import pymol2
+from numpy.typing import NDArray
+
+from ..shared import frames
+from ..shared.frames import Arrays, Header
+from ..shared.mesh import Mesh
+from .coordinates import put_coordinates
+from .object_session import read_json_session
+from .source import Coordinates
+
+# Where PyMOL's cache keeps a surface, and the shortest list that is one.
+CACHED_SURFACE, LEAST_ITEMS = 3, 5
+# A normal shorter than this was left empty by PyMOL; the others have length 1.
+LEAST_NORMAL = 0.5
 
 
-def load_protocol() -> ModuleType:
-    """The frames of the wire, from the folder `shared` beside this one, whatever name the package has in the parent."""
-    folder = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "shared")
-    spec = importlib.util.spec_from_file_location(
-        "dsr_shared", os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
+class SurfaceScene:
+    """The scene of the worker's own PyMOL, which shows one object as a surface."""
+
+    def __init__(self) -> None:
+        self._pymol = pymol2.PyMOL()
+        self._pymol.start()
+        self._cmd = self._pymol.cmd
+        self._cmd.feedback("disable", "all", "everything")
+        self._object = self._route = ""
+
+    def open(self, params: Mapping[str, Any], arrays: Arrays) -> None:
+        """Set the scene up: one object with the kept atoms only."""
+        cmd, name = self._cmd, params["object"]
+        self._object, self._route = name, params["route"]
+        cmd.set_session(read_json_session(arrays["session"].tobytes()), partial=1, quiet=1)
+        for key, value in params["settings"].items():
+            cmd.set(key, value)
+        # create() would lose the settings of the object, so the atoms that are not wanted go instead.
+        cmd.select_list("_dsr", name, [int(index) + 1 for index in arrays["atoms"]], mode="index")
+        cmd.remove(f"{name} and not _dsr")
+        cmd.delete("_dsr")
+        cmd.flag("exfoliate", name, "clear")
+        cmd.set_object_ttt(name, np.eye(4).ravel().tolist())
+        cmd.set("matrix_mode", 0)
+        cmd.set("matrix_mode", 0, name)
+        cmd.set("state", 1)
+        cmd.set("state", 1, name)
+        cmd.set("all_states", 0, name)
+        cmd.set("cache_mode", 2)
+        cmd.set("geometry_export_mode", 1)
+        cmd.set("transparency", 0, name)
+        cmd.enable(name)
+        cmd.show_as("surface", name)
+        # One colour: the text route writes a material per colour.
+        cmd.color("white", name)
+
+    def surface(self, atoms: Coordinates) -> tuple[Mesh, str]:
+        """Compute the surface of atoms f4[A,3]; also returns the route it came by."""
+        put_coordinates(self._object, 1, atoms, self._cmd)
+        if self._route == "cache":
+            self._pymol._cache = []
+            self._pymol._cache_memory = 0
+            # Prints nothing for surfaces, so it is the cheapest way to have one built.
+            self._cmd.get_vrml(1)
+            mesh = mesh_from_cache(self._pymol._cache)
+            if mesh is not None:
+                return with_unit_normals(mesh), "cache"
+        return with_unit_normals(mesh_from_idtf(self._cmd.get_idtf()[1])), "idtf"
+
+    def smooth(self, coordinates: Coordinates) -> Coordinates:
+        """Apply PyMOL's own `smooth` with its defaults to atoms f4[S,A,3] of S states."""
+        cmd = self._cmd
+        for state, atoms in enumerate(coordinates, 1):
+            cmd.create("_smooth", self._object, 1, state)
+            put_coordinates("_smooth", state, atoms, cmd)
+        cmd.smooth("_smooth")
+        positions: list[tuple[float, float, float]] = []
+        for state in range(1, len(coordinates) + 1):
+            cmd.iterate_state(state, "_smooth", "positions.append((x, y, z))", space={"positions": positions})
+        cmd.delete("_smooth")
+        return np.array(positions, np.float32).reshape(coordinates.shape)
+
+
+def mesh_from_cache(cache: list[Any]) -> Mesh | None:
+    """Take the last surface out of PyMOL's cache; None where this PyMOL keeps it differently."""
+    if not cache or len(cache[-1]) <= CACHED_SURFACE:
+        return None
+    surface = cache[-1][CACHED_SURFACE]
+    if surface is None or len(surface) < LEAST_ITEMS:
+        return None
+    point_count, points, normals, face_count, corners = surface[:LEAST_ITEMS]
+    if not face_count:
+        return None
+    # The lists may be longer than what they hold, and a point may belong to no triangle.
+    faces = np.array(corners[: 3 * face_count], np.int32).reshape(-1, 3)
+    used, renumbered = np.unique(faces, return_inverse=True)
+    return Mesh(
+        np.array(points[: 3 * point_count], np.float32).reshape(-1, 3)[used],
+        np.array(normals[: 3 * point_count], np.float32).reshape(-1, 3)[used],
+        renumbered.reshape(faces.shape).astype(np.int32),
     )
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{folder} can't be loaded")
-    package = importlib.util.module_from_spec(spec)
-    sys.modules["dsr_shared"] = package
-    spec.loader.exec_module(package)
-    return importlib.import_module("dsr_shared.frames")
 
 
-def open_object(pymol: Any, params: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Set the scene up: one object with the kept atoms only, shown as a surface."""
-    cmd = pymol.cmd
-    name = params["object"]
-    cmd.set_session(json.loads(arrays["session"].tobytes(), object_hook=_bytes), partial=1, quiet=1)
-    for key, value in params["settings"].items():
-        cmd.set(key, value)
-    # create() would lose the settings of the object, so the atoms that are not wanted go instead.
-    keep = [int(i) + 1 for i in arrays["atoms"]]
-    cmd.select_list("_dsr", name, keep, mode="index")
-    cmd.remove(f"{name} and not _dsr")
-    cmd.delete("_dsr")
-    cmd.flag("exfoliate", name, "clear")
-    cmd.set_object_ttt(name, [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1])
-    cmd.set("matrix_mode", 0)
-    cmd.set("matrix_mode", 0, name)
-    cmd.set("state", 1)
-    cmd.set("state", 1, name)
-    cmd.set("all_states", 0, name)
-    cmd.set("cache_mode", 2)
-    cmd.set("geometry_export_mode", 1)
-    cmd.set("transparency", 0, name)
-    cmd.enable(name)
-    cmd.show_as("surface", name)
-    # One colour: the text route writes a material per colour.
-    cmd.color("white", name)
+def mesh_from_idtf(text: str) -> Mesh:
+    """Read the triangles of PyMOL's IDTF export; a point with several normals gets their mean."""
+    points = _idtf_block(text, "MODEL_POSITION_LIST", np.float32)
+    normals = _idtf_block(text, "MODEL_NORMAL_LIST", np.float32)
+    faces = _idtf_block(text, "MESH_FACE_POSITION_LIST", np.int32)
+    faces_of_normals = _idtf_block(text, "MESH_FACE_NORMAL_LIST", np.int32)
+    mean = np.zeros_like(points)
+    np.add.at(mean, faces.ravel(), normals[faces_of_normals.ravel()])
+    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+    return Mesh(points, mean, faces)
 
 
-def _bytes(value: dict[str, Any]) -> Any:
-    return base64.b64decode(value["bytes"]) if list(value) == ["bytes"] else value
-
-
-def surface(pymol: Any, name: str, atoms: np.ndarray, route: str) -> tuple[dict[str, np.ndarray], str]:
-    """atoms f4[A,3] -> {points f4[N,3], normals f4[N,3], faces i4[M,3]}, and the route they came by."""
-    cmd = pymol.cmd
-    put_coordinates(cmd, name, 1, atoms)
-    if route == "cache":
-        pymol._cache = []
-        pymol._cache_memory = 0
-        # Prints nothing for surfaces, so it is the cheapest way to have one built.
-        cmd.get_vrml(1)
-        mesh = from_cache(pymol._cache)
-        if mesh is not None:
-            return with_unit_normals(mesh), "cache"
-    return with_unit_normals(from_idtf(cmd.get_idtf()[1])), "idtf"
-
-
-def put_coordinates(cmd: Any, name: str, state: int, atoms: np.ndarray) -> None:
-    """As extract.put_coordinates, which this process can't import."""
-    positions = iter(atoms.tolist())
-    cmd.alter_state(state, name, "(x, y, z) = next(positions)", space={"positions": positions, "next": next})
-
-
-def smooth(pymol: Any, name: str, frames: np.ndarray) -> np.ndarray:
-    """atoms f4[S,A,3] of S states -> the same after PyMOL's own `smooth` with its defaults."""
-    cmd = pymol.cmd
-    for state, atoms in enumerate(frames, 1):
-        cmd.create("_smooth", name, 1, state)
-        put_coordinates(cmd, "_smooth", state, atoms)
-    cmd.smooth("_smooth")
-    found: list[tuple[float, float, float]] = []
-    for state in range(1, len(frames) + 1):
-        cmd.iterate_state(state, "_smooth", "found.append((x, y, z))", space={"found": found})
-    cmd.delete("_smooth")
-    return np.array(found, np.float32).reshape(frames.shape)
-
-
-def from_cache(cache: list[Any]) -> dict[str, np.ndarray] | None:
-    """The last surface in PyMOL's cache, or None where this PyMOL keeps it differently."""
-    if not cache or len(cache[-1]) < 4 or cache[-1][3] is None or len(cache[-1][3]) < 5:
-        return None
-    n, v, vn, nt, t = cache[-1][3][:5]
-    if not nt:
-        return None
-    # The lists may be longer than what they hold.
-    points = np.array(v[: 3 * n], np.float32).reshape(-1, 3)
-    normals = np.array(vn[: 3 * n], np.float32).reshape(-1, 3)
-    faces = np.array(t[: 3 * nt], np.int32).reshape(-1, 3)
-    used, inverse = np.unique(faces, return_inverse=True)
-    return {
-        "points": points[used],
-        "normals": normals[used],
-        "faces": inverse.reshape(faces.shape).astype(np.int32),
-    }
-
-
-def with_unit_normals(mesh: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same mesh with normals of length 1; a normal that PyMOL left empty is made from the faces around
-    it.
-    """
-    points, normals, faces = mesh["points"], mesh["normals"].astype(np.float64), mesh["faces"]
+def with_unit_normals(mesh: Mesh) -> Mesh:
+    """Give all normals length 1; one that PyMOL left empty is computed from the faces around its point."""
+    points, faces, normals = mesh.points, mesh.faces, mesh.normals.astype(np.float64)
     length = np.linalg.norm(normals, axis=1)
-    if (length < 0.5).any():
+    if (length < LEAST_NORMAL).any():
         corners = points[faces].astype(np.float64)
-        flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        around = np.zeros_like(normals)
-        np.add.at(around, faces.ravel(), np.repeat(flat, 3, axis=0))
-        normals = np.where(length[:, None] < 0.5, around, normals)
+        face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        sums = np.zeros_like(normals)
+        np.add.at(sums, faces.ravel(), np.repeat(face_normals, 3, axis=0))
+        normals = np.where(length[:, None] < LEAST_NORMAL, sums, normals)
         length = np.linalg.norm(normals, axis=1)
-    return {**mesh, "normals": (normals / np.maximum(length, 1e-30)[:, None]).astype(np.float32)}
+    return Mesh(points, (normals / np.maximum(length, 1e-30)[:, None]).astype(np.float32), faces)
 
 
-def from_idtf(text: str) -> dict[str, np.ndarray]:
-    """The triangles in PyMOL's IDTF export, positions shared, normals averaged where a position has
-    several.
-    """
-    points = _numbers(text, "MODEL_POSITION_LIST", np.float32)
-    normals = _numbers(text, "MODEL_NORMAL_LIST", np.float32)
-    faces = _numbers(text, "MESH_FACE_POSITION_LIST", np.int32)
-    of_normals = _numbers(text, "MESH_FACE_NORMAL_LIST", np.int32)
-    summed = np.zeros_like(points)
-    np.add.at(summed, faces.ravel(), normals[of_normals.ravel()])
-    summed /= np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-12)
-    return {"points": points, "normals": summed, "faces": faces}
-
-
-def _numbers(text: str, block: str, dtype: Any) -> np.ndarray:
+def _idtf_block(text: str, block: str, dtype: type[Any]) -> NDArray[Any]:
+    """Read the numbers of a block as [n,3]."""
     start = text.find(block + " {")
     if start < 0:
         return np.zeros((0, 3), dtype)
@@ -164,52 +152,30 @@ def _numbers(text: str, block: str, dtype: Any) -> np.ndarray:
     return np.array(text[start : text.index("}", start)].split(), dtype).reshape(-1, 3)
 
 
-def main() -> int:
-    """Answer requests until stdin ends."""
-    # PyMOL and its file readers print to fd 1; only frames may go down the pipe.
-    frames_in = os.fdopen(os.dup(0), "rb")
-    frames_out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    protocol = load_protocol()
+def answer(scene: SurfaceScene, request: Header, arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
+    """Carry a request out; returns the result and the arrays of the reply."""
+    if request["method"] == "session":
+        scene.open(request["params"], arrays)
+        return {}, {}
+    if request["method"] == "smooth":
+        return {}, {"atoms": scene.smooth(arrays["atoms"])}
+    start = time.perf_counter()
+    mesh, route = scene.surface(arrays["atoms"])
+    return {"route": route, "seconds": round(time.perf_counter() - start, 4)}, mesh.to_arrays()
 
-    import pymol2
 
-    pymol = pymol2.PyMOL()
-    pymol.start()
-    pymol.cmd.feedback("disable", "all", "everything")
+def run(requests: io.BufferedReader, replies: BinaryIO) -> int:
+    """Answer requests until their stream ends; returns the exit status."""
+    scene = SurfaceScene()
     # cache_mode 2 makes some PyMOLs report a TypeError per surface through here; the surface is whole.
     sys.excepthook = lambda *_: None
-    name = route = ""
-    while True:
-        frame = protocol.read_frame(frames_in)
-        if frame is None:
-            return 0
-        header, arrays = frame
-        params = header["params"]
-        answer: dict[str, Any] = {"kind": "reply", "id": header["id"], "result": {}}
-        out: dict[str, np.ndarray] = {}
+    while (frame := frames.read_frame(requests)) is not None:
+        request, arrays = frame
+        reply: dict[str, Any] = {"kind": "reply", "id": request["id"]}
         try:
-            if header["method"] == "session":
-                name, route = params["object"], params["route"]
-                open_object(pymol, params, arrays)
-            elif header["method"] == "smooth":
-                out = {"atoms": smooth(pymol, name, arrays["atoms"])}
-            else:
-                began = time.perf_counter()
-                out, used = surface(pymol, name, arrays["atoms"], route)
-                answer["result"] = {"route": used, "seconds": round(time.perf_counter() - began, 4)}
+            reply["result"], out = answer(scene, request, arrays)
         except Exception as error:
-            answer = {
-                "kind": "error",
-                "id": header["id"],
-                "code": "internal",
-                "message": f"{type(error).__name__}: {error}",
-            }
-            out = {}
-        protocol.write_frame(frames_out, answer, out)
-
-
-if __name__ == "__main__":
-    # This folder holds modules with everyday names; they must not stand in for anyone's.
-    sys.path.pop(0)
-    sys.exit(main())
+            message = f"{type(error).__name__}: {error}"
+            reply, out = {"kind": "error", "id": request["id"], "code": "internal", "message": message}, {}
+        frames.write_frame(replies, reply, out)
+    return 0

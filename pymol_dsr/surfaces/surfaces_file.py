@@ -18,7 +18,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from ..shared.atomic_write import replace_when_whole
-from .extract import Source, Surface
+from .source import Source, Surface
 
 SAFETENSORS, NPZ = ".safetensors", ".npz"
 FORMATS = {SAFETENSORS: "dsr-surfaces 2", NPZ: "dsr-surfaces 1"}
@@ -164,5 +164,5 @@ def _write_npz(path: str, tensors: Sequence[_Tensor], meta: str) -> None:
         for member in members:
             with archive.open(f"{member.name}.npy", "w", force_zip64=True) as stream:
                 header = {"descr": member.dtype, "fortran_order": False, "shape": member.shape}
-                npy_format.write_array_header_1_0(stream, header)  # type: ignore[no-untyped-call]
+                npy_format.write_array_header_1_0(stream, header)  # type: ignore[no-untyped-call, unused-ignore]
                 stream.writelines(member.blocks())

@@ -1,4 +1,4 @@
-"""Runs surface workers side by side and yields the surfaces in the order of states."""
+"""Computes surfaces in worker processes, several states at once."""
 
 from __future__ import annotations
 
@@ -16,168 +16,107 @@ from typing import Any
 import numpy as np
 
 from ..shared import frames
-from ..shared.frames import ProtocolError
-from .extract import ExtractError, Source, Surface
+from ..shared.frames import Arrays, ProtocolError
+from ..shared.mesh import Mesh
+from .source import Coordinates, ExtractError, Source, Surface
+
+MOST_WORKERS = 8
+# Surfaces that wait for the reader, per worker.
+QUEUED_SURFACES = 2
+# Seconds between two looks at whether the user has cancelled.
+POLL_SECONDS = 0.1
+
+# Time (states from 1, fractions allowed) and atoms f4[A,3] in Å.
+TimedCoordinates = tuple[float, Coordinates]
+Result = Surface | ExtractError
 
 
-def surfaces(source: Source, workers: int = 0, cancelled: Callable[[], bool] = lambda: False) -> Iterator[Surface]:
-    """PyMOL's surfaces of the states of `source`, as they are made, in any order. See
-    surfaces_of_coordinates.
-    """
+def compute_surfaces(
+    source: Source, workers: int = 0, cancelled: Callable[[], bool] = lambda: False
+) -> Iterator[Surface]:
+    """Yield PyMOL's surface of each state of `source`, in any order. See compute_surfaces_at."""
     # One after another as workers ask for them: a trajectory is read so, and never held.
-    frames = ((float(state), source.coordinates[state]) for state in source.states)
-    return _surfaces_in_order(source, frames, len(source.states), workers, cancelled)
+    coordinates = ((float(state), source.coordinates[state]) for state in source.states)
+    return _run_workers(source, coordinates, len(source.states), workers, cancelled)
 
 
-def surfaces_of_coordinates(
+def compute_surfaces_at(
     source: Source,
-    frames: Sequence[tuple[float, np.ndarray]],
+    coordinates: Sequence[TimedCoordinates],
     workers: int = 0,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[Surface]:
-    """PyMOL's surfaces of the source's atoms at other places: frames are (time, f4[A,3]).
+    """Yield PyMOL's surface of the source's atoms at each of the (time, f4[A,3]), in any order.
 
     workers: processes at once; 0 for as many as there are cores, at most 8. Closing the generator or a true
     cancelled() ends the processes; cancelled ends the iteration early, without an error.
     Raises ExtractError when a worker fails, with the state.
     """
-    for time, xyz in frames:
-        if xyz.shape != (len(source.atoms), 3):
-            raise ExtractError(
-                f"coordinates at {time} have the shape {xyz.shape}; {(len(source.atoms), 3)} is expected"
-            )
-    return _surfaces_in_order(source, iter(frames), len(frames), workers, cancelled)
+    shape = (len(source.atoms), 3)
+    for time, xyz in coordinates:
+        if xyz.shape != shape:
+            raise ExtractError(f"coordinates at {time} have the shape {xyz.shape}; {shape} is expected")
+    return _run_workers(source, iter(coordinates), len(coordinates), workers, cancelled)
 
 
-class PendingStates:
-    """Frames for several threads, each of which takes the next one."""
-
-    def __init__(self, frames: Iterator[tuple[float, np.ndarray]]) -> None:
-        self._frames, self._lock = frames, threading.Lock()
-
-    def take(self) -> tuple[float, np.ndarray] | None:
-        with self._lock:
-            return next(self._frames, None)
-
-
-def _surfaces_in_order(
-    source: Source,
-    frames: Iterator[tuple[float, np.ndarray]],
-    total: int,
-    workers: int,
-    cancelled: Callable[[], bool],
-) -> Iterator[Surface]:
-    """See surfaces_of_coordinates; total: how many frames there are."""
-    count = min(workers or min(_cores(), 8), total)
-    todo = PendingStates(frames)
-    # Bounded, so that a slow reader holds the workers back instead of filling the memory.
-    done: queue.Queue[Surface | ExtractError] = queue.Queue(maxsize=2 * count)
-    stop = threading.Event()
-    crew: list[SurfaceWorker] = []
-    threads: list[threading.Thread] = []
-    try:
-        for _ in range(count):
-            worker = SurfaceWorker(source)
-            crew.append(worker)
-            threads.append(threading.Thread(target=worker.run, args=(todo, done, stop), daemon=True))
-            threads[-1].start()
-        for _ in range(total):
-            while True:
-                if cancelled():
-                    return
-                try:
-                    result = done.get(timeout=0.1)
-                    break
-                except queue.Empty:
-                    continue
-            if isinstance(result, ExtractError):
-                raise result
-            yield result
-    finally:
-        stop.set()
-        for worker in crew:
-            worker.process.kill()
-        # Their pipes end with the processes, so the threads do too; only then may the pipes be closed.
-        for thread in threads:
-            thread.join()
-        for worker in crew:
-            worker.close()
-
-
-def smoothed(source: Source, frames: np.ndarray) -> np.ndarray:
-    """What PyMOL's `smooth` makes of a trajectory f4[S,A,3] of the source's atoms. Raises ExtractError."""
+def smooth_coordinates(source: Source, coordinates: Coordinates) -> Coordinates:
+    """Apply PyMOL's `smooth` to a trajectory f4[S,A,3] of the source's atoms. Raises ExtractError."""
     worker = SurfaceWorker(source)
     try:
         worker.open()
-        _, arrays = worker.ask("smooth", {}, {"atoms": np.ascontiguousarray(frames, np.float32)})
+        _, arrays = worker.ask("smooth", {}, {"atoms": np.ascontiguousarray(coordinates, np.float32)})
     except (OSError, EOFError, ProtocolError) as error:
-        raise ExtractError(f"PyMOL's smooth of {len(frames)} states failed: {worker.last_words() or error}") from error
+        reason = worker.last_error_line() or error
+        raise ExtractError(f"PyMOL's smooth of {len(coordinates)} states failed: {reason}") from error
     finally:
         worker.process.kill()
         worker.close()
     return arrays["atoms"]
 
 
+def python_executable() -> str:
+    """Find the Python that runs this PyMOL; bundled builds may report the window's program instead."""
+    if os.path.basename(sys.executable or "").lower().startswith("python"):
+        return sys.executable
+    for path in (os.path.join(sys.prefix, "bin", "python3"), os.path.join(sys.prefix, "python.exe")):
+        if os.path.exists(path):
+            return path
+    raise ExtractError(f"no Python interpreter was found beside PyMOL in {sys.prefix}")
+
+
+class CoordinateQueue:
+    """Coordinates for several threads, each of which takes the next ones."""
+
+    def __init__(self, coordinates: Iterator[TimedCoordinates]) -> None:
+        self._coordinates, self._lock = coordinates, threading.Lock()
+
+    def take(self) -> TimedCoordinates | None:
+        """Return the next coordinates; None at the end."""
+        with self._lock:
+            return next(self._coordinates, None)
+
+
 class SurfaceWorker:
-    """One surface_worker.py process and the loop that feeds it."""
+    """A worker process (see surface_worker.py) and the line to it."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
-        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "surface_worker.py")
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "start_worker.py")
         # The window's own search path: PyMOL may have been started by a wrapper that set it up.
-        env = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p), OMP_NUM_THREADS="1")
+        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)), OMP_NUM_THREADS="1")
         try:
             self.process = subprocess.Popen(
                 [python_executable(), script],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self.stderr,
-                env=env,
+                stderr=self._stderr,
+                env=environment,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
         except OSError as error:
-            self.stderr.close()
+            self._stderr.close()
             raise ExtractError(f"the surface worker can't be started: {error}") from error
-
-    def run(
-        self,
-        todo: PendingStates,
-        done: queue.Queue[Surface | ExtractError],
-        stop: threading.Event,
-    ) -> None:
-        source = self.source
-        time: float | None = None
-        try:
-            self.open()
-            while not stop.is_set():
-                frame = todo.take()
-                if frame is None:
-                    return
-                time, xyz = frame
-                result, arrays = self.ask("surface", {"key": time}, {"atoms": xyz})
-                if not len(arrays["faces"]):
-                    raise ExtractError(
-                        f"state {time:g}: PyMOL's surface of {source.selection} has no triangles; "
-                        "look at it with 'show surface' and check the surface settings"
-                    )
-                if not (np.isfinite(arrays["points"]).all() and np.isfinite(arrays["normals"]).all()):
-                    raise ExtractError(
-                        f"state {time:g}: PyMOL's surface of {source.selection} has points that are "
-                        "not numbers; a higher solvent_radius or surface_quality may help"
-                    )
-                made = Surface(time, arrays["points"], arrays["normals"], arrays["faces"], xyz, result["route"])
-                _put(done, made, stop)
-        except ExtractError as error:
-            _put(done, error, stop)
-        except (OSError, EOFError, ProtocolError) as error:
-            where = "before its first state" if time is None else f"at state {time:g}"
-            code = self.process.wait()
-            _put(
-                done,
-                ExtractError(f"PyMOL's surface worker ended {where} (exit code {code}): {self.last_words() or error}"),
-                stop,
-            )
 
     def open(self) -> None:
         """Hand the object over."""
@@ -187,13 +126,49 @@ class SurfaceWorker:
             {"session": np.frombuffer(self.source.session, np.uint8), "atoms": self.source.atoms},
         )
 
-    def ask(
-        self, method: str, params: dict[str, Any], arrays: dict[str, np.ndarray]
-    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        assert isinstance(self.process.stdin, io.BufferedWriter)
-        frames.write_frame(self.process.stdin, {"kind": "request", "id": 1, "method": method, "params": params}, arrays)
-        assert isinstance(self.process.stdout, io.BufferedReader)
-        frame = frames.read_frame(self.process.stdout)
+    def run(self, coordinates: CoordinateQueue, results: queue.Queue[Result], stop: threading.Event) -> None:
+        """Compute a surface of each of the coordinates that this worker takes; an error is the last result."""
+        time: float | None = None
+        try:
+            self.open()
+            while not stop.is_set():
+                timed = coordinates.take()
+                if timed is None:
+                    return
+                time, xyz = timed
+                _put(results, self._surface(time, xyz), stop)
+        except ExtractError as error:
+            _put(results, error, stop)
+        except (OSError, EOFError, ProtocolError) as error:
+            when = "before its first state" if time is None else f"at state {time:g}"
+            code = self.process.wait()
+            reason = self.last_error_line() or error
+            _put(results, ExtractError(f"PyMOL's surface worker ended {when} (exit code {code}): {reason}"), stop)
+
+    def _surface(self, time: float, xyz: Coordinates) -> Surface:
+        result, arrays = self.ask("surface", {}, {"atoms": xyz})
+        mesh = Mesh.from_arrays(arrays)
+        if not len(mesh.faces):
+            raise ExtractError(
+                f"state {time:g}: PyMOL's surface of {self.source.selection} has no triangles; "
+                "look at it with 'show surface' and check the surface settings"
+            )
+        if not (np.isfinite(mesh.points).all() and np.isfinite(mesh.normals).all()):
+            raise ExtractError(
+                f"state {time:g}: PyMOL's surface of {self.source.selection} has points that are "
+                "not numbers; a higher solvent_radius or surface_quality may help"
+            )
+        return Surface(mesh.points, mesh.normals, mesh.faces, time, xyz, result["route"])
+
+    def ask(self, method: str, params: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
+        """Send a request and wait for its result and arrays.
+
+        Raises ExtractError where PyMOL fails, OSError, EOFError or ProtocolError where the process has ended.
+        """
+        stdin, stdout = self.process.stdin, self.process.stdout
+        assert isinstance(stdin, io.BufferedWriter) and isinstance(stdout, io.BufferedReader)
+        frames.write_frame(stdin, {"kind": "request", "id": 1, "method": method, "params": params}, arrays)
+        frame = frames.read_frame(stdout)
         if frame is None:
             raise EOFError("it closed its output")
         header, out = frame
@@ -201,40 +176,76 @@ class SurfaceWorker:
             raise ExtractError(f"PyMOL's {method} failed: {header['message']}")
         return header["result"], out
 
-    def last_words(self) -> str:
-        self.stderr.seek(0)
-        lines = self.stderr.read().decode(errors="replace").strip().splitlines()
+    def last_error_line(self) -> str:
+        """Return the last line that the process has written to stderr, or nothing."""
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
 
     def close(self) -> None:
+        """Wait for the end of the process and close the pipes."""
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
-            # Half a frame may still be in the buffer, and nobody is there to read it.
+            # Half a frame may still be in the buffer, and its reader has ended.
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-        self.stderr.close()
+        self._stderr.close()
 
 
-def python_executable() -> str:
-    """The Python that runs this PyMOL; bundled builds may report the window's program instead."""
-    if os.path.basename(sys.executable or "").lower().startswith("python"):
-        return sys.executable
-    for path in (os.path.join(sys.prefix, "bin", "python3"), os.path.join(sys.prefix, "python.exe")):
-        if os.path.exists(path):
-            return path
-    raise ExtractError(f"no Python interpreter was found beside PyMOL in {sys.prefix}")
+def _run_workers(
+    source: Source,
+    coordinates: Iterator[TimedCoordinates],
+    total: int,
+    worker_count: int,
+    cancelled: Callable[[], bool],
+) -> Iterator[Surface]:
+    """Compute `total` surfaces; see compute_surfaces_at."""
+    worker_count = min(worker_count or min(_core_count(), MOST_WORKERS), total)
+    pending = CoordinateQueue(coordinates)
+    # Bounded, so that a slow reader holds the workers back instead of filling the memory.
+    results: queue.Queue[Result] = queue.Queue(maxsize=QUEUED_SURFACES * worker_count)
+    stop = threading.Event()
+    workers: list[SurfaceWorker] = []
+    threads: list[threading.Thread] = []
+    try:
+        for _ in range(worker_count):
+            workers.append(SurfaceWorker(source))
+            threads.append(threading.Thread(target=workers[-1].run, args=(pending, results, stop), daemon=True))
+            threads[-1].start()
+        for _ in range(total):
+            result = _next_result(results, cancelled)
+            if result is None:
+                return
+            if isinstance(result, ExtractError):
+                raise result
+            yield result
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.process.kill()
+        # Their pipes end with the processes, so the threads do too; only then may the pipes be closed.
+        for thread in threads:
+            thread.join()
+        for worker in workers:
+            worker.close()
 
 
-def _put(done: queue.Queue[Surface | ExtractError], item: Surface | ExtractError, stop: threading.Event) -> None:
+def _next_result(results: queue.Queue[Result], cancelled: Callable[[], bool]) -> Result | None:
+    """Wait for the next result; None when cancelled."""
+    while not cancelled():
+        with contextlib.suppress(queue.Empty):
+            return results.get(timeout=POLL_SECONDS)
+    return None
+
+
+def _put(results: queue.Queue[Result], result: Result, stop: threading.Event) -> None:
     while not stop.is_set():
-        try:
-            done.put(item, timeout=0.1)
+        with contextlib.suppress(queue.Full):
+            results.put(result, timeout=POLL_SECONDS)
             return
-        except queue.Full:
-            continue
 
 
-def _cores() -> int:
+def _core_count() -> int:
     # Fewer than the machine has when the process is bound to some, as under a scheduler.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -707,7 +707,7 @@ def test_150_states_of_adk_over_20_megabits(adk, sshd, monkeypatch, tmp_path, ca
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     source = extract.read_source("adk", "1-100:25", _self=adk)
-    made = list(workers.surfaces(source, 2))
+    made = list(workers.compute_surfaces(source, 2))
     line = Proxy(sshd.port, rate=20e6 / 8)
     backend = Backend(process.find_command(sshd.words(*SERVE, port=line.port)))
     backend.start(30)

@@ -15,8 +15,8 @@ from ...fits.fit import Fit
 from ...fits.jobs import jobs
 from ...shared import states
 from ...shared.states import StatesError
-from ...surfaces import extract
-from ...surfaces.extract import ExtractError
+from ...surfaces import selections
+from ...surfaces.source import ExtractError
 from ..charts import Chart, Line, Plot
 from ..widgets import quietly, spin
 
@@ -148,7 +148,7 @@ class FitTab(QtWidgets.QWidget):
         problem, told, name = "", "", ""
         try:
             with _without_feedback():
-                objects = [extract.one_object(part, cmd) for part in extract.one_by_one(text, cmd)]
+                objects = [selections.selected_object(part, cmd) for part in selections.split_by_object(text, cmd)]
             name = objects[0]
             for one in objects:
                 last = cmd.count_states(f"%{one}")
@@ -259,7 +259,7 @@ def molecules() -> dict[str, int]:
     return {
         name: cmd.count_states(f"%{name}")
         for name in cmd.get_names("public_objects")
-        if cmd.get_type(name) == "object:molecule" and cmd.get_title(name, 1) != extract.ATOMS_TITLE
+        if cmd.get_type(name) == "object:molecule" and cmd.get_title(name, 1) != selections.ATOMS_TITLE
     }
 
 

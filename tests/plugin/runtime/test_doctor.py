@@ -12,6 +12,7 @@ import pytest
 from pymol_dsr.commands.manage import dsr_doctor
 from pymol_dsr.runtime import doctor, settings
 from pymol_dsr.surfaces import extract
+from pymol_dsr.surfaces.source import ExtractError
 from support.paths import ROOT
 
 NAMES = [
@@ -193,7 +194,7 @@ def test_coordinates_that_come_back_elsewhere(peptide, no_backend, monkeypatch):
 
 def test_sessions_in_a_way_that_is_not_known(peptide, no_backend, monkeypatch):
     def unreadable(*_, **__):
-        raise extract.ExtractError("not known here")
+        raise ExtractError("not known here")
 
     monkeypatch.setattr(extract, "read_source", unreadable)
     line = lines_of(peptide)["coordinates"]

@@ -22,7 +22,6 @@ from pymol_dsr.fits.jobs import Jobs
 from pymol_dsr.runtime import settings
 from pymol_dsr.scene import cgo, placement, preview
 from pymol_dsr.scene.preview import Preview
-from pymol_dsr.surfaces import workers
 from support.paths import ROOT
 from support.scene import coordinates
 from support.shapes import ball, cloud
@@ -176,9 +175,9 @@ def plugin(peptide, monkeypatch, tmp_path):
 
 def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plugin, monkeypatch):
     order = []
-    surfaces = workers.surfaces
+    compute = jobs.compute_surfaces
     monkeypatch.setattr(
-        workers, "surfaces", lambda source, *more: order.extend(source.states) or surfaces(source, *more)
+        jobs, "compute_surfaces", lambda source, *more: order.extend(source.states) or compute(source, *more)
     )
     plugin.frame(4)
     plugin.translate([0, 0, 30], object="pep")

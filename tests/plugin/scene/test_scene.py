@@ -21,7 +21,7 @@ from support.scene import coordinates, idtf_points
 def fitted(peptide):
     """pep's states 1 to 6, fitted, and the answers: PyMOL's own surfaces stand in for those of a field."""
     source = extract.read_source("pep", "all", _self=peptide)
-    surfaces = {int(s.state): s for s in workers.surfaces(source, 2)}
+    surfaces = {int(s.state): s for s in workers.compute_surfaces(source, 2)}
     fit = Trajectory("", "pep", "pep", source.atoms, list(map(float, source.states)))
 
     def answers(times):

@@ -11,8 +11,8 @@ import pytest
 from scipy.spatial import cKDTree
 
 from pymol_dsr.shared.states import StatesError
-from pymol_dsr.surfaces import extract, surfaces_file, workers
-from pymol_dsr.surfaces.extract import ExtractError
+from pymol_dsr.surfaces import extract, selections, surfaces_file, workers
+from pymol_dsr.surfaces.source import ExtractError
 from pymol_dsr.surfaces.workers import SurfaceWorker
 from support.scene import build_peptide, coordinates, idtf_points, put
 
@@ -20,7 +20,7 @@ from support.scene import build_peptide, coordinates, idtf_points, put
 def one(cmd, selection, state):
     """The extracted surface of one state."""
     source = extract.read_source(selection, str(state), _self=cmd)
-    (made,) = workers.surfaces(source, 1)
+    (made,) = workers.compute_surfaces(source, 1)
     return made
 
 
@@ -89,7 +89,7 @@ def test_ignored_atoms_are_left_out(peptide):
     peptide.flag("ignore", "pep and resi 9", "set")
     source = extract.read_source("pep", "1", _self=peptide)
     assert len(source.atoms) == peptide.count_atoms("pep and not resi 9")
-    (made,) = workers.surfaces(source, 1)
+    (made,) = workers.compute_surfaces(source, 1)
     assert made.points[:, 2].max() < one(peptide, "pep and resi 1-8", 1).points[:, 2].max() + 1e-4
 
 
@@ -114,7 +114,7 @@ def test_state_matrices_are_part_of_the_motion(peptide):
 
 def test_states_come_as_they_are_made_and_all_of_them(peptide):
     source = extract.read_source("pep", "1-5:2", _self=peptide)
-    made = {s.state: s for s in workers.surfaces(source, 2)}
+    made = {s.state: s for s in workers.compute_surfaces(source, 2)}
     assert sorted(made) == [1, 3, 5]
     for state, surface in made.items():
         assert np.allclose(surface.atoms, coordinates(peptide, "pep", state), atol=1e-6)
@@ -147,7 +147,7 @@ def test_the_scene_is_untouched(peptide):
         peptide.get("geometry_export_mode"),
         coordinates(peptide, "pep", 4).tolist(),
     )
-    list(workers.surfaces(extract.read_source("mine", "all", _self=peptide), 2))
+    list(workers.compute_surfaces(extract.read_source("mine", "all", _self=peptide), 2))
     assert before == (
         peptide.get_names("all"),
         peptide.get_view(),
@@ -161,9 +161,7 @@ def test_the_scene_is_untouched(peptide):
 def test_surfaces_of_given_coordinates(peptide):
     source = extract.read_source("pep and resi 2-8", "1+3", _self=peptide)
     middle = (0.5 * (source.coordinates[1] + source.coordinates[3])).astype(np.float32)
-    made = {
-        s.state: s for s in workers.surfaces_of_coordinates(source, [(2.0, middle), (1.0, source.coordinates[1])], 1)
-    }
+    made = {s.state: s for s in workers.compute_surfaces_at(source, [(2.0, middle), (1.0, source.coordinates[1])], 1)}
     assert np.array_equal(made[1.0].points, one(peptide, "pep and resi 2-8", 1).points)
     put(peptide, "pep and resi 2-8", 2, middle)
     # The same points; PyMOL may number them differently.
@@ -194,9 +192,9 @@ def test_stopping_early_leaves_no_process(peptide):
 
     SurfaceWorker.__init__ = watched
     try:
-        for _ in workers.surfaces(source, 2):
+        for _ in workers.compute_surfaces(source, 2):
             break
-        assert list(workers.surfaces(source, 2, cancelled=lambda: True)) == []
+        assert list(workers.compute_surfaces(source, 2, cancelled=lambda: True)) == []
     finally:
         SurfaceWorker.__init__ = start
     assert len(crew) == 4
@@ -214,7 +212,7 @@ def test_a_worker_that_dies_is_one_error(peptide):
     SurfaceWorker.__init__ = doomed
     try:
         with pytest.raises(ExtractError, match=r"ended before its first state \(exit code -9\)"):
-            list(workers.surfaces(source, 1))
+            list(workers.compute_surfaces(source, 1))
     finally:
         SurfaceWorker.__init__ = start
 
@@ -273,7 +271,7 @@ def test_each_of_several_objects_can_be_read_again_by_its_own_selection(peptide)
 
 def test_the_atoms_of_a_movie_are_no_data_unless_they_are_named(peptide):
     peptide.create("pep_dsr_atoms", "pep")
-    peptide.set_title("pep_dsr_atoms", 1, extract.ATOMS_TITLE)
+    peptide.set_title("pep_dsr_atoms", 1, selections.ATOMS_TITLE)
     assert [name for name, *_ in families(peptide, "polymer")] == ["pep"]
     assert [name for name, *_ in families(peptide, "pep_dsr_atoms")] == ["pep_dsr_atoms"]
 
@@ -312,7 +310,7 @@ def test_smoothed_atoms_are_those_of_pymols_smooth(peptide):
     rng = np.random.default_rng(0)
     frames = np.stack([source.coordinates[s] for s in source.states])
     frames = (frames + rng.normal(0, 0.3, frames.shape)).astype("f4")
-    made = workers.smoothed(source, frames)
+    made = workers.smooth_coordinates(source, frames)
     for state, xyz in enumerate(frames, 1):
         put(peptide, "pep", state, xyz)
     peptide.smooth("pep")
@@ -378,7 +376,7 @@ def test_an_atom_that_jumps_across_the_box(peptide):
 def extracted(peptide):
     """The source of three states of `pep`, and their surfaces, the last one first."""
     source = extract.read_source("pep", "1-5:2", _self=peptide)
-    return source, sorted(workers.surfaces(source, 2), key=lambda surface: -surface.state)
+    return source, sorted(workers.compute_surfaces(source, 2), key=lambda surface: -surface.state)
 
 
 def read_npz(path):

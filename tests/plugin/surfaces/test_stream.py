@@ -24,7 +24,7 @@ from dsr_backend.surfaces.surfaces_file import SurfaceFile
 from pymol_dsr import __main__
 from pymol_dsr.__main__ import main
 from pymol_dsr.surfaces import stream, workers
-from pymol_dsr.surfaces.extract import ExtractError
+from pymol_dsr.surfaces.source import ExtractError
 from pymol_dsr.surfaces.surfaces_file import write
 
 DATA = ROOT / "benchmarks" / "data"
@@ -50,7 +50,7 @@ def loaded():
 def written(path, states, monkeypatch=None):
     """The surfaces file that `python -m pymol_dsr` makes; with monkeypatch PyMOL loads the trajectory whole."""
     if monkeypatch is not None:
-        monkeypatch.setattr(stream, "reads", lambda path: False)
+        monkeypatch.setattr(stream, "can_stream", lambda path: False)
     words = [f"--out={path}", f"--states={states}", f"--selection={BACKBONE}", "--workers=1", PDB, XTC]
     assert main(words) == 0
     return surfaces_file.read_surfaces_file(path)
@@ -120,12 +120,14 @@ def test_nothing_is_written_beside_the_trajectory(loaded, tmp_path):
     assert os.listdir(tmp_path) == ["own.xtc"]
 
 
-def test_a_jump_across_the_box_is_said_when_it_is_met(loaded):
+def test_a_jump_across_the_box_is_said_when_it_is_met(loaded, monkeypatch):
     source = loaded.read("name CA", "1-3")
-    read = source.coordinates._file.read
+    read = stream.TrajectoryFile.read
     shift = np.zeros((572, 3), np.float32)
     shift[:60] = 30.0
-    source.coordinates._file.read = lambda state: read(state) + (shift if state == 2 else 0)
+    monkeypatch.setattr(
+        stream.TrajectoryFile, "read", lambda self, state: read(self, state) + (shift if state == 2 else 0)
+    )
     assert [len(source.coordinates[state]) for state in (1, 2, 3)] == [35] * 3
     assert len(source.warnings) == 1 and "from state 1 to 2; if it crosses the periodic box" in source.warnings[0]
 
@@ -144,7 +146,8 @@ import resource, sys
 import numpy as np
 from dsr_backend.surfaces.surface import check_series
 from dsr_backend.surfaces.surfaces_file import SurfaceFile
-from pymol_dsr.surfaces import extract, surfaces_file
+from pymol_dsr.surfaces import surfaces_file
+from pymol_dsr.surfaces.source import Source, Surface
 path, count = sys.argv[1], int(sys.argv[2])
 rng = np.random.default_rng(0)
 unit = np.repeat(np.eye(3, dtype=np.float32), 4000, 0)
@@ -152,8 +155,8 @@ def states():
     for state in range(1, count + 1):
         points = rng.normal(size=(12000, 3)).astype(np.float32)
         faces = rng.integers(0, 12000, (24000, 3)).astype(np.int32)
-        yield extract.Surface(float(state), points, unit, faces, points[:500])
-source = extract.Source("m", "all", np.arange(500), [], count, {}, {}, b"", "3")
+        yield Surface(points, unit, faces, float(state), points[:500])
+source = Source("m", "all", np.arange(500), [], count, {}, {}, b"", "3")
 surfaces_file.write(path, source, states())
 between = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 check_series(SurfaceFile(path))
@@ -190,7 +193,7 @@ def test_memory_of_the_trajectory_does_not_grow_either(loaded):
 
 def test_surfaces_come_in_any_order_and_stand_in_theirs(loaded, tmp_path):
     source = loaded.read(BACKBONE, "1-3")
-    made = list(workers.surfaces(source, 1))
+    made = list(workers.compute_surfaces(source, 1))
     write(str(tmp_path / "a.npz"), source, iter([made[2], made[0], made[1]]))
     assert os.listdir(tmp_path) == ["a.npz"]
     stored = SurfaceFile(tmp_path / "a.npz")
@@ -206,7 +209,7 @@ def test_surfaces_come_in_any_order_and_stand_in_theirs(loaded, tmp_path):
 
 def test_some_states_are_looked_at_alone_and_compressed_files_too(loaded, tmp_path):
     source = loaded.read(BACKBONE, "1-3")
-    write(str(tmp_path / "a.npz"), source, workers.surfaces(source, 1))
+    write(str(tmp_path / "a.npz"), source, workers.compute_surfaces(source, 1))
     with np.load(tmp_path / "a.npz") as plain:
         np.savez_compressed(tmp_path / "b.npz", **plain)
     a, b = (SurfaceFile(tmp_path / name, [3.0, 1.0]) for name in ("a.npz", "b.npz"))
@@ -218,7 +221,7 @@ def test_some_states_are_looked_at_alone_and_compressed_files_too(loaded, tmp_pa
 def test_a_damaged_file_is_refused_when_it_is_opened(loaded, tmp_path, part):
     path = tmp_path / "a.npz"
     source = loaded.read(BACKBONE, "1-2")
-    write(str(path), source, workers.surfaces(source, 1))
+    write(str(path), source, workers.compute_surfaces(source, 1))
     data = bytearray(path.read_bytes())
     data[SurfaceFile(path)._begin[part] + 5] ^= 1
     path.write_bytes(data)

@@ -1,0 +1,57 @@
+"""Coordinates of states: checks, and how they are put into PyMOL."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .source import Coordinates, ExtractError, SelectedAtoms
+
+# Without a unit cell, a step this long (Å) of one atom beyond the whole molecule's is worth a warning.
+JUMP = 20.0
+# Å; a shorter edge is PyMOL's placeholder for a unit cell that is not known.
+LEAST_CELL = 2.0
+
+
+def check_finite(xyz: Coordinates, state: int, atoms: SelectedAtoms) -> None:
+    """Raise ExtractError, naming the state and the first atom of f4[A,3] whose position is not finite."""
+    bad = np.flatnonzero(~np.isfinite(xyz).all(axis=1))
+    if len(bad):
+        x, y, z = xyz[bad[0]]
+        raise ExtractError(
+            f"state {state}: {atoms.label(bad[0])} of {atoms.object} has the coordinates "
+            f"{x:g}, {y:g}, {z:g}; leave that state or atom out"
+        )
+
+
+def jump_warnings(
+    states: Sequence[int], coordinates: Mapping[int, Coordinates], atoms: SelectedAtoms, symmetry: Any
+) -> list[str]:
+    """Name the first atom that leaps between two states, as atoms do when a trajectory is wrapped into its box.
+
+    symmetry: of PyMOL's get_symmetry. Returns one line or none.
+    """
+    limit = JUMP
+    if symmetry and min(symmetry[:3]) > LEAST_CELL:
+        limit = 0.5 * min(symmetry[:3])
+    for before, after in itertools.pairwise(states):
+        step = coordinates[after].astype(np.float64) - coordinates[before]
+        length = np.linalg.norm(step - np.median(step, axis=0), axis=1)
+        farthest = int(length.argmax())
+        if length[farthest] > limit:
+            return [
+                f"{atoms.label(farthest)} moves {length[farthest]:.1f} A from state {before} to {after}; "
+                "if it crosses the periodic box, run pbc_unwrap first"
+            ]
+    return []
+
+
+def put_coordinates(name: str, state: int, xyz: NDArray[np.floating[Any]], _self: Any) -> None:
+    """Move all atoms of a state of an object to [A,3] (Å), in the object's order."""
+    # load_coords fails in PyMOL's wheel 3.2.0.2, which is compiled for another numpy than it wants.
+    positions = iter(xyz.tolist())
+    _self.alter_state(state, name, "(x, y, z) = next(positions)", space={"positions": positions, "next": next})

@@ -1,0 +1,69 @@
+"""PyMOL selections and the objects that they are of."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from pymol import CmdException
+
+from .source import ExtractError, SelectedAtoms
+
+# Title of the molecules that dsr_movie makes.
+ATOMS_TITLE = "dsr atoms"
+# Names as in one+two+three.
+NAME_LIST = re.compile(r"[\w.^%-]+(?:\+[\w.^%-]+)+", re.ASCII)
+# Atoms with the flag "ignore" have no surface.
+NOT_IGNORED = "not flag 25"
+
+
+def split_by_object(selection: str, _self: Any) -> list[str]:
+    """Split a selection into selections of one object each. Raises ExtractError."""
+    # PyMOL takes a + between names without spaces for part of a name, and none in a selection.
+    if NAME_LIST.fullmatch(selection) and selection not in _self.get_names("all"):
+        return selection.split("+")
+    objects = selected_objects(selection, _self)
+    if len(objects) == 1:
+        return [selection]
+    # The atoms that dsr_movie has put beside its surfaces are no data.
+    data = [name for name in objects if _self.get_title(name, 1) != ATOMS_TITLE] or objects
+    return [f"({selection}) and %{name}" for name in data]
+
+
+def selected_object(selection: str, _self: Any) -> str:
+    """Return the only object of a selection. Raises ExtractError where there are several."""
+    names = selected_objects(selection, _self)
+    if len(names) > 1:
+        listed = ", ".join(sorted(names)[:4]) + (", ..." if len(names) > 4 else "")
+        raise ExtractError(f"selection {selection}: it spans {len(names)} objects ({listed}); take one at a time")
+    return names[0]
+
+
+def selected_objects(selection: str, _self: Any) -> list[str]:
+    """List the objects of a selection in the scene's order, at least one. Raises ExtractError."""
+    try:
+        # In PyMOL 3.1 only this one raises for a name that does not exist.
+        _self.count_atoms(f"({selection})")
+        names = list(_self.get_object_list(f"({selection})") or [])
+    except CmdException as error:
+        reason = str(error.args[0] if error.args else error).splitlines()[0].rstrip(".")
+        hint = "; join objects with 'or' in a selection" if "+" in reason else ""
+        raise ExtractError(f"selection {selection}: {reason}{hint}") from error
+    if not names:
+        raise ExtractError(f"selection {selection}: it holds no atoms")
+    return names
+
+
+def selected_atoms(selection: str, object: str, _self: Any) -> SelectedAtoms:
+    """Return the atoms of a selection of one object that have a surface. Raises ExtractError where none has."""
+    rows: list[tuple[int, int, str]] = []
+    _self.iterate(f"({selection}) and {NOT_IGNORED}", "rows.append((index, ID, name))", space={"rows": rows})
+    if not rows:
+        count = _self.count_atoms(selection)
+        raise ExtractError(
+            f"selection {selection}: all {count} atoms are flagged 'ignore' and get no surface; "
+            f"'flag ignore, {selection}, clear' brings them in"
+        )
+    indices, ids, names = zip(*rows, strict=True)
+    return SelectedAtoms(object, np.array(indices, np.int32) - 1, ids, names)

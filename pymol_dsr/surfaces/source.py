@@ -1,0 +1,79 @@
+"""The data that surfaces are computed from, and the surfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..shared import states
+from ..shared.mesh import Mesh
+
+Coordinates = NDArray[np.float32]
+
+
+class ExtractError(ValueError):
+    """Surfaces can't be computed: one line for the user."""
+
+
+@dataclass(frozen=True, eq=False)
+class Surface(Mesh):
+    """PyMOL's surface of one state, with the atoms f4[A,3] (Å) that it encloses.
+
+    route: how the triangles were read from PyMOL, "cache" or "idtf".
+    """
+
+    state: float
+    atoms: Coordinates
+    route: str = "cache"
+
+
+@dataclass(frozen=True)
+class SelectedAtoms:
+    """Atoms of one object, in its order: indices i4[A] from 0, and PyMOL's ID and name of each."""
+
+    object: str
+    indices: NDArray[np.int32]
+    ids: Sequence[int]
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def label(self, number: int) -> str:
+        """Describe the atom at place `number` of the selection for a message."""
+        return f"atom id {self.ids[number]} ({self.names[number]})"
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Everything that the surfaces of one object need, taken out of the scene.
+
+    atoms: i4[A], indices from 0 in the object of the atoms that the surface encloses. states: those to compute, from 1.
+    last: number of states of the object. coordinates: f4[A,3] in Å by state, in memory or read on demand. settings:
+    PyMOL's settings that shape a surface. session: PyMOL session of one state, as JSON. pymol: its version. warnings:
+    lines for the user.
+    """
+
+    object: str
+    selection: str
+    atoms: NDArray[np.int32]
+    states: list[int]
+    last: int
+    coordinates: Mapping[int, Coordinates]
+    settings: dict[str, str]
+    session: bytes
+    pymol: str
+    warnings: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Describe the origin of a fit for its file; the atoms are a states text of indices from 1."""
+        return {
+            "object": self.object,
+            "selection": self.selection,
+            "atoms": states.format((self.atoms + 1).tolist()),
+            "settings": self.settings,
+        }
