@@ -36,7 +36,7 @@ import torch
 from dsr_backend.fields.base import Field
 from dsr_backend.fitting import run
 from dsr_backend.fitting.config import FitConfig
-from dsr_backend.geometry.metrics import Reference
+from dsr_backend.geometry.metrics import GroundTruth
 from dsr_backend.geometry.unit_cube import UnitCube
 from dsr_backend.results import dsr_file, mesh
 from dsr_backend.results.mesh import extract_mesh
@@ -128,7 +128,7 @@ class Bench:
         self.pymol: Found = json.loads((options.surfaces / "movie.json").read_text())
         self.training = [self.truth[state] for state in row.training]
         self.frame = UnitCube.of([surface.points for surface in self.training])
-        self.references: dict[int, Reference] = {}
+        self.references: dict[int, GroundTruth] = {}
         self.on_cpu = device.choose_device(options.device).type == "cpu"
 
     @functools.cached_property
@@ -160,10 +160,10 @@ class Bench:
         if not self.on_cpu:
             torch.cuda.synchronize()
 
-    def reference(self, state: int) -> Reference:
+    def reference(self, state: int) -> GroundTruth:
         if state not in self.references:
             surface = self.truth[state]
-            self.references[state] = Reference(surface.points, surface.normals, surface.faces, self.frame)
+            self.references[state] = GroundTruth(surface.points, surface.normals, surface.faces, self.frame)
         return self.references[state]
 
     def scores(self, predict: Callable[[int], Points], groups: Sequence[str], most: int = 1000) -> Found:

@@ -3,7 +3,7 @@
     python benchmarks/metrics_cost.py surfaces.npz [--repeats 5]
 
 Seconds are the fastest of the repeats and depend on the machine; the last column, relative to the whole of
-`Reference.score`, is what to compare.
+`GroundTruth.score`, is what to compare.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 from dsr_backend.geometry import metrics
-from dsr_backend.geometry.metrics import Reference
+from dsr_backend.geometry.metrics import GroundTruth
 from dsr_backend.geometry.unit_cube import UnitCube
 from dsr_backend.surfaces import surfaces_file
 
@@ -41,18 +41,18 @@ def main() -> None:
     for role, mesh in (("truth", truth), ("prediction", prediction)):
         print(f"{role}: state {mesh.state:g}, {len(mesh.points)} points, {len(mesh.faces)} faces")
 
-    reference = Reference(truth.points, truth.normals, truth.faces, frame)
+    reference = GroundTruth(truth.points, truth.normals, truth.faces, frame)
     unit = frame.to_unit(prediction.points)
     occupied = metrics.occupancy(unit, prediction.faces)
     samples = metrics.sample(unit, prediction.faces, np.random.default_rng(0))
-    sample_tree = metrics.points_tree(samples)
+    sample_tree = metrics.build_tree(samples)
     parts: dict[str, Callable[[], object]] = {
-        "Reference(truth), once": lambda: Reference(truth.points, truth.normals, truth.faces, frame),
+        "GroundTruth(truth), once": lambda: GroundTruth(truth.points, truth.normals, truth.faces, frame),
         "score, whole": lambda: reference.score(prediction.points, prediction.normals, prediction.faces),
         "  occupancy": lambda: metrics.occupancy(unit, prediction.faces),
         "  iou": lambda: metrics.iou(reference.occupancy, occupied),
         "  samples": lambda: metrics.sample(unit, prediction.faces, np.random.default_rng(0)),
-        "  tree of samples": lambda: metrics.points_tree(samples),
+        "  tree of samples": lambda: metrics.build_tree(samples),
         "  chamfer queries": lambda: metrics.chamfer(reference.samples, sample_tree),
         "  normal consistency": lambda: metrics.normal_consistency(
             reference.points, reference.normals, unit, prediction.normals

@@ -27,7 +27,7 @@ from dsr_backend.fields.fast import FIXED, FastField
 from dsr_backend.fitting import run
 from dsr_backend.fitting.config import PRESETS, FitConfig
 from dsr_backend.fitting.fast import stages
-from dsr_backend.geometry.signed_distance import CANDIDATES
+from dsr_backend.geometry.triangle_mesh import CANDIDATES
 from dsr_backend.runtime import device
 from rows import ROWS
 

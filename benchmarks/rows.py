@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import trajectories
-from dsr_backend.geometry.signed_distance import TriangleMesh
+from dsr_backend.geometry.triangle_mesh import TriangleMesh
 from dsr_backend.geometry.unit_cube import UnitCube
 from dsr_backend.motion.superpose import superpose
 from dsr_backend.runtime import device

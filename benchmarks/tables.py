@@ -29,8 +29,8 @@ import rows
 import torch
 from dsr_backend.fitting import run
 from dsr_backend.fitting.config import FitConfig
-from dsr_backend.geometry.metrics import Reference
-from dsr_backend.geometry.signed_distance import TriangleMesh
+from dsr_backend.geometry.metrics import GroundTruth
+from dsr_backend.geometry.triangle_mesh import TriangleMesh
 from dsr_backend.geometry.unit_cube import UnitCube
 from dsr_backend.results.mesh import extract_mesh
 from dsr_backend.runtime import device
@@ -201,8 +201,8 @@ def fit(row: Row, preset: str, folder: Path, asked: Found, on: str) -> Found:
     }
 
 
-def _reference(surface: Surface, frame: UnitCube) -> Reference:
-    return Reference(surface.points, surface.normals, surface.faces, frame)
+def _reference(surface: Surface, frame: UnitCube) -> GroundTruth:
+    return GroundTruth(surface.points, surface.normals, surface.faces, frame)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from dsr_backend.geometry.signed_distance import TriangleMesh
+from dsr_backend.geometry.triangle_mesh import TriangleMesh
 from dsr_backend.geometry.unit_cube import UnitCube
 from scipy.spatial.transform import Rotation
 

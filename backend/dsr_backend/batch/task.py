@@ -135,13 +135,13 @@ def _pick(there: SurfaceFile, text: str, path: str) -> list[float]:
 
 def _score(fitted: Field, truth: Sequence[Surface]) -> tuple[float | str, float | str]:
     """Mean IoU and NC of the field's meshes at the states of `truth`; empty where there are none."""
-    from ..geometry.metrics import Reference
+    from ..geometry.metrics import GroundTruth
     from ..results import mesh
 
     scores = []
     for true in truth:
         made = mesh.extract_mesh(fitted, true.state, resolution=RESOLUTION)
-        reference = Reference(true.points, true.normals, true.faces, fitted.frame)
+        reference = GroundTruth(true.points, true.normals, true.faces, fitted.frame)
         scores.append(reference.score(made.points, made.normals, made.faces))
     if not scores:
         return "", ""

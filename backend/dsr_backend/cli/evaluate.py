@@ -173,11 +173,11 @@ def score_field(
     fitted: Field, state: float, truth: dict[float, Surface], trained: Sequence[float], rmsd: float | None
 ) -> Iterator[ScoreRow]:
     """The rows of one state: the field and, away from the fitted states, the nearest of them held."""
-    from ..geometry.metrics import Reference
+    from ..geometry.metrics import GroundTruth
     from ..results import mesh
 
     true, group = truth[state], group_of(state, trained)
-    reference = Reference(true.points, true.normals, true.faces, fitted.frame)
+    reference = GroundTruth(true.points, true.normals, true.faces, fitted.frame)
     made = mesh.extract_mesh(fitted, state, resolution=RESOLUTION)
     score = reference.score(made.points, made.normals, made.faces)
     error = made.expected_error if made.expected_error > 0.0 else None

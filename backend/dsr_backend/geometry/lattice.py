@@ -15,9 +15,9 @@ from ..runtime.device import constant
 
 @dataclass(frozen=True)
 class Lattice:
-    """Nodes at origin + spacing · (i, j, k), 0 ≤ (i, j, k) < shape; lengths in Å.
+    """A regular lattice with nodes at origin + spacing · (i, j, k), 0 ≤ (i, j, k) < shape; lengths in Å.
 
-    Node (i, j, k) of shape (X, Y, Z) has the number (i·Y + j)·Z + k.
+    Node (i, j, k) of a lattice of shape (X, Y, Z) has the number (i·Y + j)·Z + k.
     """
 
     origin: tuple[float, float, float]
@@ -25,16 +25,16 @@ class Lattice:
     shape: tuple[int, int, int]
 
     @classmethod
-    def around(cls, low: ArrayLike, high: ArrayLike, spacing: float, *, even: int = 1) -> Lattice:
-        """The lattice whose nodes cover the box low…high, anchored at multiples of `spacing` · `even`.
+    def around(cls, low: ArrayLike, high: ArrayLike, spacing: float, *, multiple: int = 1) -> Lattice:
+        """Return the lattice whose nodes cover the box low…high (Å), anchored at multiples of `spacing` · `multiple`.
 
-        The number of cells along each axis is a multiple of `even`, so that a lattice `even` times coarser
+        The number of cells along each axis is a multiple of `multiple`, so that a lattice `multiple` times coarser
         shares its nodes.
         """
-        anchor = spacing * even
+        anchor = spacing * multiple
         first = np.floor(np.asarray(low, np.float64) / anchor)
         last = np.ceil(np.asarray(high, np.float64) / anchor)
-        cells = np.maximum(1, last - first).astype(int) * even
+        cells = np.maximum(1, last - first).astype(int) * multiple
         origin = first * anchor
         return cls(
             (float(origin[0]), float(origin[1]), float(origin[2])),
@@ -44,32 +44,32 @@ class Lattice:
 
     @property
     def size(self) -> int:
-        """Number of nodes."""
+        """The number of nodes."""
         return self.shape[0] * self.shape[1] * self.shape[2]
 
     @property
     def _last(self) -> tuple[int, int, int]:
-        """(i, j, k) of the last node."""
+        """The indices (i, j, k) of the last node."""
         x, y, z = self.shape
         return x - 1, y - 1, z - 1
 
     def coarser(self, factor: int) -> Lattice:
-        """The lattice of every `factor`-th node."""
+        """Return the lattice of every `factor`-th node."""
         x, y, z = ((n - 1) // factor + 1 for n in self.shape)
         return Lattice(self.origin, self.spacing * factor, (x, y, z))
 
     def clamp(self, x: torch.Tensor) -> torch.Tensor:
-        """The points of the lattice's box nearest to x, both f4[N,3] in Å."""
+        """Return the points f4[N,3] of the lattice's box that are nearest to x f4[N,3], both in Å."""
         low = constant(self.origin, torch.float32, x.device)
         high = low + constant(self._last, torch.int64, x.device) * self.spacing
         return torch.minimum(torch.maximum(x, low), high)
 
     def corners(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Node numbers i4[N,8] of the cell around each point x f4[N,3] Å and trilinear weights f4[N,8].
+        """Return the node numbers i4[N,8] of the cell around each point x f4[N,3] (Å) and trilinear weights f4[N,8].
 
-        Points outside are clamped to the lattice. Not for gradients with respect to x.
+        Points outside are clamped to the lattice. No gradients with respect to x.
         """
-        # Axis by axis, whole columns, and whole numbers of 4 bytes: half the time on the CPU.
+        # Whole columns axis by axis, and int32, halve the time on the CPU.
         last = constant(self._last, torch.int32, x.device)[:, None]
         q = (x.T - constant(self.origin, x.dtype, x.device)[:, None]) / self.spacing
         q = torch.minimum(q.clamp_min(0.0), last.to(x.dtype))
@@ -88,20 +88,18 @@ class Lattice:
         return base[:, None] + constant(tuple(steps), torch.int32, x.device), weight
 
     def interpolate(self, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """Trilinear interpolation f4[N,C] at x f4[N,3] Å of node values f4[nodes,C]."""
+        """Interpolate node values f4[nodes,C] trilinearly at x f4[N,3] (Å): f4[N,C]."""
         index, weight = self.corners(x)
         return gather(values, index, weight)
 
     def nodes(self, numbers: torch.Tensor) -> torch.Tensor:
-        """Positions f4[N,3] in Å of nodes by number i8[N]."""
+        """Return the positions f4[N,3] (Å) of the nodes with the numbers i8[N]."""
         _, y_count, z_count = self.shape
         ijk = torch.stack([numbers // (y_count * z_count), numbers // z_count % y_count, numbers % z_count], 1)
         return ijk.float() * self.spacing + constant(self.origin, torch.float32, numbers.device)
 
 
 def gather(values: torch.Tensor, index: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Σ over corners of weight f4[N,8] · values f4[rows,C] [index i4[N,8]] → f4[N,C].
-
-    `embedding_bag` because it is several times faster on the CPU than indexing or `grid_sample`.
-    """
+    """Return f4[N,C]: the sum over 8 corners of weight f4[N,8] · values f4[rows,C][index i4[N,8]]."""
+    # On the CPU, `embedding_bag` is several times faster than indexing or `grid_sample`.
     return F.embedding_bag(index, values, per_sample_weights=weight, mode="sum")

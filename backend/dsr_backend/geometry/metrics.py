@@ -1,6 +1,6 @@
 """IoU, Chamfer distance and normal consistency between two meshes (DSR paper, section 3.3, Eq. 5-9).
 
-The truth is PyMOL's own surface of a state. Public functions take ångström and a `Frame` unless a docstring
+The ground truth is PyMOL's own surface of a state. Public functions take ångström and a `UnitCube` unless a docstring
 says "normalised": the coordinates in which the training surfaces lie in [-1, 1]³.
 """
 
@@ -14,24 +14,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from .triangle_mesh import face_areas
 from .unit_cube import Floats, UnitCube, rows_of_three
 
 GRID_NODES = 128
 SAMPLES = 300_000
-
-
-# Measured on 300 000 samples of a surface against 300 000 of another: half the time of scipy's default
-# leafsize of 10. Sliding-midpoint splits build twice as fast as median splits, and such samples are evenly
-# spread anyway.
+# Half the time of scipy's default leafsize of 10, measured with 300 000 samples of each of two surfaces. Splits at the
+# sliding midpoint build twice as fast as splits at the median, and the samples are evenly spread anyway.
 _LEAFSIZE = 48
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How near a predicted mesh is to the truth.
+    """Scores of a predicted mesh against the ground truth.
 
-    iou: 0 to 1 (Eq. 5). chamfer_l1: normalised units (Eq. 6-7). chamfer_sq: normalised units squared, what
-    the paper's released code computes and its tables hold. nc: 0 to 1 (Eq. 8-9).
+    iou: 0 to 1 (Eq. 5). chamfer_l1: normalised units (Eq. 6-7). chamfer_sq: normalised units squared, as the paper's
+    released code computes it and its tables print it. nc: 0 to 1 (Eq. 8-9).
     """
 
     iou: float
@@ -43,33 +41,33 @@ class Scores:
 NOTHING_PREDICTED = Scores(iou=0.0, chamfer_l1=float("inf"), chamfer_sq=float("inf"), nc=0.0)
 
 
-class Reference:
-    """The truth of one state with everything that does not depend on the prediction (about 13 MB).
-
-    points, normals: [N,3], Å and outward unit vectors. faces: [M,3] integers.
-    Raises ValueError when the truth is empty, without area or malformed.
-    """
+class GroundTruth:
+    """The true surface of one state, with all data that do not depend on the prediction (about 13 MB)."""
 
     def __init__(self, points: ArrayLike, normals: ArrayLike, faces: ArrayLike, frame: UnitCube, seed: int = 0) -> None:
+        """points: [N,3] Å; normals: [N,3], outward unit vectors; faces: [M,3] integers.
+
+        Raises ValueError when the surface is empty, without area or malformed.
+        """
         self.frame = frame
         self.seed = seed
         self.points, self.normals, faces = _mesh(points, normals, faces, frame)
-        if not _area(self.points, faces):
+        if not _has_area(self.points, faces):
             raise ValueError(f"the true surface has no area: {len(self.points)} points, {len(faces)} faces")
         self.occupancy = occupancy(self.points, faces)
-        self.samples = points_tree(sample(self.points, faces, np.random.default_rng([seed, 0])))
+        self.samples = build_tree(sample(self.points, faces, np.random.default_rng([seed, 0])))
 
     def score(self, points: ArrayLike, normals: ArrayLike, faces: ArrayLike) -> Scores:
-        """Scores of a predicted mesh: points [N,3] Å, normals [N,3], faces [M,3].
+        """Return the scores of a predicted mesh: points [N,3] Å, normals [N,3], faces [M,3].
 
-        A mesh without area scores IoU 0, NC 0 and infinite Chamfer. The samples of prediction and truth are
-        drawn independently, so that a mesh against itself has the Chamfer distance of two samplings, not 0.
-        Raises ValueError when the mesh is malformed.
+        A mesh without area scores IoU 0, NC 0 and infinite Chamfer. Prediction and truth are sampled independently, so
+        a mesh against itself has the Chamfer distance of two samplings, not 0. Raises ValueError when the mesh is
+        malformed.
         """
         unit, normals, faces = _mesh(points, normals, faces, self.frame)
-        if not _area(unit, faces):
+        if not _has_area(unit, faces):
             return NOTHING_PREDICTED
-        predicted = points_tree(sample(unit, faces, np.random.default_rng([self.seed, 1])))
+        predicted = build_tree(sample(unit, faces, np.random.default_rng([self.seed, 1])))
         l1, squared = chamfer(self.samples, predicted)
         return Scores(
             iou=iou(self.occupancy, occupancy(unit, faces)),
@@ -89,21 +87,24 @@ def compare(
     frame: UnitCube,
     seed: int = 0,
 ) -> Scores:
-    """Scores of one predicted mesh against one true mesh, all in Å; see `Reference`, which serves many."""
-    truth = Reference(truth_points, truth_normals, truth_faces, frame, seed)
+    """Return the scores of one predicted mesh against one true mesh, all in Å.
+
+    `GroundTruth` scores several meshes against the same truth. Raises ValueError when a mesh is malformed.
+    """
+    truth = GroundTruth(truth_points, truth_normals, truth_faces, frame, seed)
     return truth.score(pred_points, pred_normals, pred_faces)
 
 
 def occupancy(points: ArrayLike, faces: ArrayLike, n: int = GRID_NODES) -> NDArray[np.bool_]:
-    """Which nodes of a regular grid lie inside a mesh, by ray parity: bool[n,n,n], indexed [x,y,z].
+    """Decide by ray parity which nodes of a regular grid lie inside a mesh: bool[n,n,n], indexed [x,y,z].
 
     points: [N,3], normalised. faces: [M,3]. The nodes are `np.linspace(-1, 1, n)` along each axis, corners
     included, as in the grids of the occupancy-network and IGR codes; they are not the centres of n cells.
 
     Parity is exact on a surface in which every edge has an even number of triangles (see `_parity`). PyMOL's
-    surfaces have a few edges that do not; a ray through such a hole crosses an odd number of triangles, which
-    shows. Then every node is decided by the majority of the rays along x, y and z. On eight such surfaces
-    that left 2 to 11 of 198 000 inner nodes unlike libigl's winding number, one axis alone 50 to 114.
+    surfaces have a few other edges. A ray through such a hole crosses an odd number of triangles, which shows; the
+    majority of the rays along x, y and z then decides every node. On eight such surfaces 2 to 11 of 198 000 inner
+    nodes differed from libigl's winding number; with one axis alone 50 to 114 did.
     """
     points = rows_of_three(points, "points")
     faces = _face_indices(faces, len(points))
@@ -118,24 +119,24 @@ def occupancy(points: ArrayLike, faces: ArrayLike, n: int = GRID_NODES) -> NDArr
 
 
 def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    """Intersection over union of two occupancy grids (Eq. 5); 0 where both are empty."""
+    """Return the intersection over union of two occupancy grids (Eq. 5); 0 where both are empty."""
     union = np.count_nonzero(a | b)
     return float(np.count_nonzero(a & b) / union) if union else 0.0
 
 
 def sample(points: ArrayLike, faces: ArrayLike, rng: np.random.Generator, count: int = SAMPLES) -> Floats:
-    """`count` independent points spread evenly over a mesh's area: f8[count,3], in the unit of `points`.
+    """Draw `count` independent points, uniform over a mesh's area: f8[count,3], in the unit of `points`.
 
-    They come in the order of the faces, which makes nearest-neighbour queries twice as fast as in random
-    order. Raises ValueError when the mesh has no area.
+    They come in the order of the faces, which makes nearest-neighbour queries twice as fast as random order does.
+    Raises ValueError when the mesh has no area.
     """
     points = np.asarray(points, dtype=np.float64)
     corners = points[np.asarray(faces)]
-    area = _face_areas(points, np.asarray(faces))
+    area = face_areas(points, np.asarray(faces))
     total = area.sum()
     if not total > 0:
         raise ValueError(f"cannot sample a mesh without area ({len(area)} faces)")
-    # Drawing how many fall on each face has the law of drawing a face for each of them, and needs no sort.
+    # Counts by face have the same distribution as a random face for each point, and need no sort.
     chosen = np.repeat(corners, rng.multinomial(count, area / total), axis=0)
     along = rng.random((count, 2))
     beyond = along.sum(axis=1) > 1
@@ -146,13 +147,13 @@ def sample(points: ArrayLike, faces: ArrayLike, rng: np.random.Generator, count:
     return samples
 
 
-def points_tree(points: ArrayLike) -> cKDTree:
-    """k-d tree of points [N,3], built for `chamfer` and `normal_consistency`."""
+def build_tree(points: ArrayLike) -> cKDTree:
+    """Build the k-d tree of points [N,3] for `chamfer` and `normal_consistency`."""
     return cKDTree(points, leafsize=_LEAFSIZE, balanced_tree=False, compact_nodes=False)
 
 
 def chamfer(a: cKDTree, b: cKDTree) -> tuple[float, float]:
-    """Chamfer distance between two sets of points, given as trees: (l1, squared).
+    """Return the Chamfer distances (l1, squared) between two sets of points, given as trees.
 
     l1: half the sum of both mean nearest distances (Eq. 6-7), in the unit of the points.
     squared: the sum of both mean squared nearest distances, as in the paper's released code.
@@ -169,30 +170,30 @@ def chamfer(a: cKDTree, b: cKDTree) -> tuple[float, float]:
 def normal_consistency(
     truth_points: ArrayLike, truth_normals: ArrayLike, pred_points: ArrayLike, pred_normals: ArrayLike
 ) -> float:
-    """Mean over the true vertices of |m·n|, n the normal of the nearest predicted vertex (Eq. 8-9).
+    """Return the mean of |m·n| over the true vertices, n the normal of the nearest predicted vertex (Eq. 8-9).
 
-    All arrays [N,3], both sets of points in one unit. Normals of any length but 0 count as unit vectors; a
-    zero normal agrees with nothing. 0 where nothing is predicted.
+    All arrays are [N,3], both sets of points in the same unit. Normals are scaled to length 1; a zero normal agrees
+    with nothing. The result is 0 where nothing is predicted.
     """
     pred_points = np.asarray(pred_points, dtype=np.float64)
     if len(pred_points) == 0:
         return 0.0
-    nearest = points_tree(pred_points).query(truth_points, workers=_workers())[1]
+    nearest = build_tree(pred_points).query(truth_points, workers=_workers())[1]
     chosen = _unit_vectors(pred_normals)[nearest]
     return float(np.abs(np.einsum("ij,ij->i", _unit_vectors(truth_normals), chosen)).mean())
 
 
 def _parity(grid: Floats, faces: NDArray[np.int64], n: int, axis: int) -> tuple[NDArray[np.bool_], int]:
-    """Parity of the crossings below every grid node along `axis`, and how many rays cross an odd number.
+    """Return whether an odd number of faces lies below each grid node along `axis`, and the number of open rays.
 
-    grid: f8[N,3], points in units of grid nodes, so that node numbers are coordinates. Each triangle,
-    projected along the rays, is filled as in a scanline rasteriser: rows of rays, then columns between two
-    edges.
+    grid: f8[N,3], points in units of grid nodes, so that node numbers are coordinates. An open ray crosses an odd
+    number of faces in all. Each triangle, projected along the rays, is filled as in a scanline rasteriser: rows of
+    rays, then columns between two edges.
 
-    Edges count once: an edge meets a row, and a row's span meets a column, in half-open intervals, and where
-    an edge meets a row is computed from its lower to its upper end, thus to the last bit the same in all its
-    triangles. So what the triangles of an edge cover fits without gap or overlap whatever the rounding, and a
-    ray through a vertex, an edge or a triangle seen edge-on needs no special case.
+    Each edge counts once. An edge meets a row, and a row's span meets a column, in half-open intervals. The point
+    where an edge meets a row is computed from the edge's lower to its upper end, so it is the same to the last bit in
+    all triangles of that edge. The triangles of an edge therefore meet without gap or overlap whatever the rounding,
+    and a ray through a vertex, an edge or a triangle seen edge-on needs no special case.
     """
     row_axis, column_axis = (axis + 1) % 3, (axis + 2) % 3
     corners = grid[:, (row_axis, column_axis, axis)][faces]
@@ -212,8 +213,7 @@ def _parity(grid: Floats, faces: NDArray[np.int64], n: int, axis: int) -> tuple[
     fraction = (column - left[:, 0]) / (right[:, 0] - left[:, 0])
     height = _first_node(left[:, 1] + fraction * (right[:, 1] - left[:, 1]), n)
 
-    # One layer more than nodes: it collects the crossings beyond the grid, and ends up with the whole ray's
-    # parity.
+    # The layer after the last node collects the crossings beyond the grid and so gets the parity of the whole ray.
     crossings = np.zeros((n + 1, n, n), dtype=np.uint8)
     np.bitwise_xor.at(crossings, (height, row, column), 1)
     parity = np.bitwise_xor.accumulate(crossings, axis=0)
@@ -222,32 +222,26 @@ def _parity(grid: Floats, faces: NDArray[np.int64], n: int, axis: int) -> tuple[
 
 
 def _at_row(lower: Floats, upper: Floats, row: NDArray[np.int64]) -> Floats:
-    """Where edges from `lower` to `upper`, f8[K,3] of (row, column, height), meet rows: f8[K,2]."""
+    """Return (column, height) f8[K,2] where edges from lower to upper, f8[K,3] of (row, column, height), meet rows."""
     fraction = (row - lower[:, 0]) / (upper[:, 0] - lower[:, 0])
     return lower[:, 1:] + fraction[:, None] * (upper[:, 1:] - lower[:, 1:])
 
 
 def _first_node(coordinate: Floats, n: int) -> NDArray[np.int64]:
-    """Number of the first grid node at or after each coordinate, n where there is none."""
+    """Return the number of the first grid node at or after each coordinate, n where there is none."""
     return np.clip(np.ceil(coordinate), 0, n).astype(np.int64)
 
 
 def _spans(start: NDArray[np.int64], stop: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All integers of the half-open ranges [start, stop): (number of the range, integer), both [K]."""
+    """List the integers of the half-open ranges [start, stop): (number of the range, integer), both [K]."""
     length = stop - start
-    owner = np.repeat(np.arange(len(start)), length)
+    number = np.repeat(np.arange(len(start)), length)
     before = np.cumsum(length) - length
-    return owner, np.arange(len(owner)) + (start - before)[owner]
+    return number, np.arange(len(number)) + (start - before)[number]
 
 
-def _face_areas(points: Floats, faces: NDArray[np.int64]) -> Floats:
-    origin, first, second = (points[faces[:, k]] for k in range(3))
-    areas: Floats = np.linalg.norm(np.cross(first - origin, second - origin), axis=1) / 2
-    return areas
-
-
-def _area(points: Floats, faces: NDArray[np.int64]) -> float:
-    return float(_face_areas(points, faces).sum())
+def _has_area(points: Floats, faces: NDArray[np.int64]) -> bool:
+    return float(face_areas(points, faces).sum()) != 0.0
 
 
 def _unit_vectors(vectors: ArrayLike) -> Floats:
@@ -260,7 +254,7 @@ def _unit_vectors(vectors: ArrayLike) -> Floats:
 def _mesh(
     points: ArrayLike, normals: ArrayLike, faces: ArrayLike, frame: UnitCube
 ) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Checked mesh with normalised points; ValueError where it is malformed."""
+    """Return the mesh with normalised points; raises ValueError when it is malformed."""
     points = rows_of_three(points, "points")
     normals = rows_of_three(normals, "normals")
     if len(normals) != len(points):
@@ -272,14 +266,14 @@ def _face_indices(faces: ArrayLike, point_count: int) -> NDArray[np.int64]:
     array = np.asarray(faces)
     if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "iu":
         raise ValueError(f"faces must be integers of shape [M, 3], got {array.dtype} {list(array.shape)}")
-    # numpy would take -1 as the last point without a word.
+    # numpy would silently take -1 as the last point.
     if array.size and (array.min() < 0 or array.max() >= point_count):
         raise ValueError(f"faces must index {point_count} points, got indices {array.min()} to {array.max()}")
     return array.astype(np.int64)
 
 
 def _workers() -> int:
-    """Threads for a query: the cores that this process may use, not all that the machine has."""
+    """Return the number of threads for a query: the cores that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Which points of a set are nearest: by a k-d tree on the CPU, by all distances at once on a GPU."""
+"""Nearest points of a set: by a k-d tree on the CPU, by all distances on a GPU."""
 
 from __future__ import annotations
 
@@ -7,46 +7,50 @@ from scipy.spatial import cKDTree
 
 from ..runtime.device import retry_with_smaller_chunk
 
-# Distances that a GPU works out together: half a GiB, and as much for what they are worked out with.
+# Distances that a GPU computes at once: they take half a GiB, and their intermediate values take as much.
 PAIRS = 2**27
 
 
 class NearestPoints:
-    """Answers which of `points` f4[M,3] (Å) are nearest to others, on the device that they are on."""
+    """Search for the nearest of `points` f4[M,3] (Å), on the device of these points.
+
+    tree: the k-d tree on the CPU, or None where all distances are computed.
+    """
 
     def __init__(self, points: torch.Tensor) -> None:
         self.points = points
-        self._tree = cKDTree(points.numpy()) if points.device.type == "cpu" else None
+        self.tree = cKDTree(points.numpy()) if points.device.type == "cpu" else None
 
     def __call__(self, x: torch.Tensor, count: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-        """How far (Å, f[N,count]) the nearest to each x f4[N,3] are, and their places i8[N,count], nearest first.
+        """Return the distances f[N,count] (Å) and indices i8[N,count] of the points nearest to each x f4[N,3] (Å).
 
-        Of fewer than `count` points, all.
+        The nearest comes first. With fewer than `count` points, all points are returned.
         """
         count = min(count, len(self.points))
-        if self._tree is not None:
-            distance, index = self._tree.query(x.numpy(), k=count, workers=torch.get_num_threads())
+        if self.tree is not None:
+            distance, index = self.tree.query(x.numpy(), k=count, workers=torch.get_num_threads())
             shape = (len(x), count)
             return torch.as_tensor(distance.reshape(shape)), torch.as_tensor(index.reshape(shape))
         if not len(x):
             return x.new_zeros(0, count), x.new_zeros((0, count), dtype=torch.int64)
 
-        def all_by(size: int) -> tuple[torch.Tensor, torch.Tensor]:
-            found = [_squares(part, self.points).topk(count, largest=False) for part in x.split(size)]
-            values, indices = zip(*found, strict=True)
+        def in_chunks(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+            nearest = [
+                _squared_distances(x[start : start + size], self.points).topk(count, largest=False)
+                for start in range(0, len(x), size)
+            ]
+            values, indices = zip(*nearest, strict=True)
             return torch.cat(values), torch.cat(indices)
 
-        squares, index = retry_with_smaller_chunk(all_by, max(1, PAIRS // len(self.points)))
+        squares, index = retry_with_smaller_chunk(in_chunks, max(1, PAIRS // len(self.points)))
         return squares.sqrt(), index
 
 
-def _squares(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Squared distances f4[N,M] of x f4[N,3] and y f4[M,3].
-
-    Not by products of matrices, as `cdist` does it: GPUs may round these to ten bits.
-    """
+def _squared_distances(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return the squared distances f4[N,M] between x f4[N,3] and y f4[M,3]."""
+    # Matrix products, which `cdist` uses, may be rounded to ten bits on a GPU.
     total = (x[:, None, 0] - y[:, 0]).square_()
     for axis in (1, 2):
-        apart = x[:, None, axis] - y[:, axis]
-        total.addcmul_(apart, apart)
+        difference = x[:, None, axis] - y[:, axis]
+        total.addcmul_(difference, difference)
     return total

@@ -1,4 +1,4 @@
-"""Normalised coordinates: the cube [-1, 1]³ around all surfaces."""
+"""Normalised coordinates, in which all training surfaces lie in the cube [-1, 1]³."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-
+# Edge of the cube per longest extent of the surfaces.
 MARGIN = 1.1
 
 
 @dataclass(frozen=True, eq=False)
 class UnitCube:
-    """Similarity from ångström to normalised coordinates: `(x - centre) * scale`.
+    """The map from ångström to normalised coordinates, `(x - centre) * scale`.
 
     centre: f8[3], Å. scale: normalised units per Å.
     """
@@ -35,9 +35,9 @@ class UnitCube:
 
     @classmethod
     def of(cls, surfaces: Iterable[ArrayLike]) -> UnitCube:
-        """Frame of the training surfaces' points, a sequence of [N,3] arrays in Å.
+        """Return the cube around the training surfaces' points, a sequence of [N,3] arrays in Å.
 
-        The centre of their common bounding box goes to 0 and 1.1 × its longest extent becomes 2.
+        The centre of their common bounding box goes to 0, and 1.1 × its longest extent becomes 2.
         Raises ValueError when there is no point, a point is not finite or all points coincide.
         """
         arrays = [rows_of_three(points, "points") for points in surfaces]
@@ -52,15 +52,16 @@ class UnitCube:
         return cls((low + high) / 2, 2.0 / (MARGIN * extent))
 
     def to_unit(self, points: ArrayLike) -> Floats:
-        """Å [...,3] to normalised f8[...,3]; subtracts in float64, so far-away molecules lose no digits."""
+        """Convert points [...,3] in Å to normalised f8[...,3], in float64 so that far-away molecules lose no digits."""
         return (np.asarray(points, dtype=np.float64) - self.centre) * self.scale
 
     def to_angstrom(self, points: ArrayLike) -> Floats:
-        """Normalised [...,3] to Å, f8[...,3]."""
+        """Convert normalised points [...,3] to Å, f8[...,3]."""
         return np.asarray(points, dtype=np.float64) / self.scale + self.centre
 
 
 def rows_of_three(values: ArrayLike, name: str) -> Floats:
+    """Return the values as f8[N,3]; raises ValueError, with `name`, for another shape or values not finite."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] != 3:
         raise ValueError(f"{name} must have shape [N, 3], got {list(array.shape)}")

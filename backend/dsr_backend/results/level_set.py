@@ -39,8 +39,8 @@ def box_lattice(snapshot: FieldAtTime, margin: float, resolution: float, *, nest
     """
 
     def covering(spacing: float) -> Lattice:
-        reach, even = (margin + spacing, _spacing_multiples(spacing)[0]) if nested else (margin, 1)
-        return Lattice.around(snapshot.box[0] - reach, snapshot.box[1] + reach, spacing, even=even)
+        reach, multiple = (margin + spacing, _spacing_multiples(spacing)[0]) if nested else (margin, 1)
+        return Lattice.around(snapshot.box[0] - reach, snapshot.box[1] + reach, spacing, multiple=multiple)
 
     lattice = covering(resolution)
     if lattice.size <= MAX_NODES:

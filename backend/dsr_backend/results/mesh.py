@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..fields.base import Field, FieldAtTime
-from ..geometry.marching_cubes import pieces
+from ..geometry.connected_components import connected_components
 from ..geometry.nearest_points import NearestPoints
 from ..runtime.errors import Cancelled
 from .level_set import box_lattice, evaluate_nodes, level_set
@@ -216,7 +216,7 @@ def _kept_points(
     """
     if not len(faces):
         return torch.ones(len(points), dtype=torch.bool, device=points.device), 0
-    count, component = pieces(len(points), faces)
+    count, component = connected_components(len(points), faces)
     enclosed = volumes.new_zeros(count, dtype=torch.float64)
     enclosed.index_add_(0, component.index_select(0, faces[:, 0]), volumes.double())
     kept = enclosed.abs() >= MIN_VOLUME

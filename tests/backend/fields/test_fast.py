@@ -14,7 +14,7 @@ from support.shapes import cloud
 
 CPU = torch.device("cpu")
 FACTOR = 4
-LATTICE = Lattice.around([-9.0] * 3, [9.0] * 3, 1.0, even=FACTOR)
+LATTICE = Lattice.around([-9.0] * 3, [9.0] * 3, 1.0, multiple=FACTOR)
 
 
 def ball_band(radius=6.0, width=2.0):

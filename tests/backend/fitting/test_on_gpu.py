@@ -21,7 +21,7 @@ from dsr_backend.fitting.fast.samples import BackgroundSampler
 from dsr_backend.fitting.paper import train
 from dsr_backend.fitting.paper.checkpoint import Training
 from dsr_backend.geometry.lattice import Lattice
-from dsr_backend.geometry.signed_distance import TriangleMesh
+from dsr_backend.geometry.triangle_mesh import TriangleMesh
 from dsr_backend.results import dsr_file
 from dsr_backend.results.mesh import distance_grid, extract_mesh
 from dsr_backend.results.vertex_motion import normal_velocity

@@ -26,7 +26,7 @@ def all_nodes(lattice):
 @pytest.mark.parametrize("spacing", [0.5, 1.0, 1.4])
 def test_around_covers_the_box_from_multiples_of_the_spacing(spacing, even):
     low, high = [-7.3, 0.0, 12.01], [5.1, 0.2, 40.0]
-    lattice = Lattice.around(low, high, spacing, even=even)
+    lattice = Lattice.around(low, high, spacing, multiple=even)
     nodes = all_nodes(lattice)
     assert (nodes.amin(0).numpy() <= low).all() and (nodes.amax(0).numpy() >= high).all()
     # No layer of cells more than needed.
@@ -126,7 +126,7 @@ def test_gather_sums_weighted_rows_and_passes_gradients():
 
 
 def test_the_coarser_lattice_has_every_so_many_th_node_of_the_fine_one():
-    fine = Lattice.around([-3.3] * 3, [9.1, 4.0, 5.0], 0.7, even=4)
+    fine = Lattice.around([-3.3] * 3, [9.1, 4.0, 5.0], 0.7, multiple=4)
     coarse = fine.coarser(4)
     grid = all_nodes(fine).reshape(*fine.shape, 3)[::4, ::4, ::4]
     assert grid.shape[:3] == coarse.shape
@@ -135,7 +135,7 @@ def test_the_coarser_lattice_has_every_so_many_th_node_of_the_fine_one():
 
 def test_the_fine_lattice_repeats_the_coarse_one_between_its_nodes():
     """A trilinear function is trilinear in every part of its cell: why a band ends without a step."""
-    fine = Lattice.around([0.0] * 3, [8.0] * 3, 1.0, even=4)
+    fine = Lattice.around([0.0] * 3, [8.0] * 3, 1.0, multiple=4)
     coarse = fine.coarser(4)
     values = torch.rand(coarse.size, 1)
     x = inside(fine)

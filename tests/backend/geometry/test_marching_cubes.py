@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from dsr_backend.geometry.marching_cubes import CLEAR, _lowest, marching_cubes, pieces
+from dsr_backend.geometry.connected_components import connected_components, lowest_connected_point
+from dsr_backend.geometry.marching_cubes import NODE_MARGIN, marching_cubes
 from scipy.ndimage import gaussian_filter
 from skimage import measure
 
@@ -53,7 +54,7 @@ def test_any_values_give_a_closed_surface_between_inside_and_outside(seed, width
     assert (at * ahead <= 0.0).all()
     t = share.sum(1)
     off = (at + t * (ahead - at)).abs() / (at - ahead).abs()
-    assert off.max() < 1.1 * CLEAR
+    assert off.max() < 1.1 * NODE_MARGIN
 
 
 @pytest.mark.parametrize("width", [0.7, 1.5])
@@ -106,11 +107,11 @@ def test_values_of_exactly_zero_leave_no_triangle_without_area():
 @pytest.mark.parametrize("width", [0.0, 0.7, 1.5])
 def test_pieces_are_those_that_faces_connect_on_every_device(width):
     points, faces = marching_cubes(noise(3, width))
-    number, piece = pieces(len(points), faces)
+    number, piece = connected_components(len(points), faces)
     assert (piece[faces] == piece[faces[:, :1]]).all()
     assert sorted(set(piece.tolist())) == list(range(number)) and number > 1
     # A GPU finds them by other means: the lowest point of each.
-    lowest = _lowest(len(points), faces)
+    lowest = lowest_connected_point(len(points), faces)
     first = torch.full((number,), len(points)).scatter_reduce_(0, piece, torch.arange(len(points)), "amin")
     assert torch.equal(lowest, first[piece])
 
@@ -119,4 +120,4 @@ def test_a_long_strip_is_one_piece():
     count = 20_000
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     faces = torch.stack([order[:-2], order[1:-1], order[2:]], 1)
-    assert _lowest(count, faces).max() == 0 and pieces(count, faces)[0] == 1
+    assert lowest_connected_point(count, faces).max() == 0 and connected_components(count, faces)[0] == 1

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from dsr_backend.geometry.metrics import (
     NOTHING_PREDICTED,
-    Reference,
+    GroundTruth,
+    build_tree,
     chamfer,
     compare,
     iou,
     normal_consistency,
     occupancy,
-    points_tree,
     sample,
 )
 from dsr_backend.geometry.unit_cube import UnitCube
@@ -206,7 +206,7 @@ def test_a_mesh_that_falls_between_the_nodes_is_empty():
 def test_chamfer_of_concentric_spheres():
     rng = np.random.default_rng(0)
     (p, _, f), (q, _, g) = sphere(0.8), sphere(0.7)
-    l1, squared = chamfer(points_tree(sample(p, f, rng)), points_tree(sample(q, g, rng)))
+    l1, squared = chamfer(build_tree(sample(p, f, rng)), build_tree(sample(q, g, rng)))
     # The nearest of 300 000 samples is 3e-3 to the side: sqrt(0.1² + 0.003²) is 0.05 % more than 0.1.
     assert l1 == pytest.approx(0.1, rel=3e-3)
     assert squared == pytest.approx(2 * 0.1**2, rel=5e-3)
@@ -214,7 +214,7 @@ def test_chamfer_of_concentric_spheres():
 
 def test_chamfer_of_a_mesh_with_itself_is_that_of_two_independent_samplings():
     points, normals, faces = sphere(0.8)
-    scores = Reference(points, normals, faces, UNIT).score(points, normals, faces)
+    scores = GroundTruth(points, normals, faces, UNIT).score(points, normals, faces)
     density = 300_000 / (4 * np.pi * 0.8**2)
     # Nearest neighbour in a Poisson process in the plane: mean 1/(2√density), mean square 1/(π density).
     assert scores.chamfer_l1 == pytest.approx(0.5 / density**0.5, rel=0.01)
@@ -230,7 +230,7 @@ def test_chamfer_agrees_with_brute_force(peptide):
     b = sample(points + 0.5, faces, rng, 1000)
     distance = np.linalg.norm(a[:, None] - b[None], axis=-1)
     a_to_b, b_to_a = distance.min(axis=1), distance.min(axis=0)
-    l1, squared = chamfer(points_tree(a), points_tree(b))
+    l1, squared = chamfer(build_tree(a), build_tree(b))
     assert l1 == pytest.approx(0.5 * (a_to_b.mean() + b_to_a.mean()), rel=1e-12)
     assert squared == pytest.approx((a_to_b**2).mean() + (b_to_a**2).mean(), rel=1e-12)
 
@@ -314,7 +314,7 @@ def test_compare_is_reference_and_score(peptide):
     points, normals, faces = peptide
     frame = UnitCube.of([points])
     moved = points + np.float32(0.2)
-    truth = Reference(points, normals, faces, frame)
+    truth = GroundTruth(points, normals, faces, frame)
     assert truth.score(moved, normals, faces) == compare(moved, normals, faces, points, normals, faces, frame)
 
 
@@ -329,10 +329,10 @@ def test_compare_is_reference_and_score(peptide):
     ids=["nothing", "no faces", "one point", "a line"],
 )
 def test_a_prediction_without_area_scores_nothing(points, faces):
-    truth = Reference(*sphere(0.8, subdivisions=2), UNIT)
+    truth = GroundTruth(*sphere(0.8, subdivisions=2), UNIT)
     assert truth.score(points, np.ones_like(points), faces) == NOTHING_PREDICTED
     with pytest.raises(ValueError, match="no area"):
-        Reference(points, np.ones_like(points), faces, UNIT)
+        GroundTruth(points, np.ones_like(points), faces, UNIT)
 
 
 @pytest.mark.parametrize(
@@ -352,6 +352,6 @@ def test_a_malformed_mesh_is_refused_on_either_side(change, message):
     mesh = sphere(0.8, subdivisions=2)
     broken: tuple[Any, Any, Any] = change(*mesh)
     with pytest.raises(ValueError, match=message):
-        Reference(*broken, UNIT)
+        GroundTruth(*broken, UNIT)
     with pytest.raises(ValueError, match=message):
-        Reference(*mesh, UNIT).score(*broken)
+        GroundTruth(*mesh, UNIT).score(*broken)

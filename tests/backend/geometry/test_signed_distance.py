@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from dsr_backend.fitting.fast.draw import draw_samples
-from dsr_backend.geometry import signed_distance
-from dsr_backend.geometry.signed_distance import TriangleMesh
+from dsr_backend.geometry import triangle_mesh
+from dsr_backend.geometry.triangle_mesh import TriangleMesh
 from scipy.spatial import ConvexHull
 
 from support.shapes import ball, moved, peptide, sphere
@@ -143,7 +143,7 @@ def test_brute_force_finds_what_the_tree_finds(shift):
     x = samples_of(surface).points[::4]
     mesh = TriangleMesh(surface.points, surface.faces, CPU)
     by_tree = mesh.signed_distance(x)
-    mesh._nearest._tree = None
+    mesh.nearest_centres.tree = None
     np.testing.assert_allclose(mesh.signed_distance(x), by_tree, atol=1e-5)
 
 
@@ -155,7 +155,7 @@ def test_faces_without_area_change_nothing(side, monkeypatch):
     degenerate = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 1], [1, 0, 1], [8, 8, 2], [0, 3, 3], [7, 7, 6]])
     x = np.random.default_rng(4).uniform(-3, 3, (5000, 3))
     # All faces as candidates: the few of a cube are not what the number is chosen for.
-    monkeypatch.setattr(signed_distance, "CANDIDATES", 30)
+    monkeypatch.setattr(triangle_mesh, "CANDIDATES", 30)
     found = distances(points, np.concatenate([degenerate, faces[:, ::side]]), x)
     np.testing.assert_allclose(found, side * cube_distance(x), atol=2e-6)
 
@@ -164,7 +164,7 @@ def test_chunks_change_nothing(monkeypatch):
     points, _, faces = sphere(3.0, subdivisions=2)
     x = np.random.default_rng(5).uniform(-4, 4, (1000, 3))
     whole = distances(points, faces, x)
-    monkeypatch.setattr(signed_distance, "CHUNK", 333)
+    monkeypatch.setattr(triangle_mesh, "CHUNK", 333)
     np.testing.assert_array_equal(distances(points, faces, x), whole)
 
 
@@ -183,7 +183,7 @@ def test_check_is_called_between_chunks_and_may_stop(monkeypatch):
         if len(calls) == 3:
             raise Stop
 
-    monkeypatch.setattr(signed_distance, "CHUNK", 100)
+    monkeypatch.setattr(triangle_mesh, "CHUNK", 100)
     with pytest.raises(Stop):
         samples_of(ball(1), check=check)
     assert len(calls) == 3
@@ -195,7 +195,7 @@ def test_check_is_called_between_chunks_and_may_stop(monkeypatch):
 def test_points_on_the_surface_are_on_it_and_uniform_over_its_area():
     points, _, faces = sphere(5.0, (20.0, 0.0, -7.0), subdivisions=3)
     mesh = TriangleMesh(points.astype(np.float32), faces, CPU)
-    x = mesh.on_surface(40_000, torch.Generator().manual_seed(0))
+    x = mesh.sample(40_000, torch.Generator().manual_seed(0))
     assert mesh.signed_distance(x).abs().max() < 1e-5
     direction = (x.numpy() - [20.0, 0.0, -7.0]) / 5.0
     # Every coordinate of a uniform direction is uniform on −1 to 1.
@@ -207,7 +207,7 @@ def test_points_on_the_surface_are_on_it_and_uniform_over_its_area():
 def test_a_large_face_gets_as_many_points_as_its_area_asks_for():
     points = np.array([[0, 0, 0], [9, 0, 0], [0, 2, 0], [0, 0, 0.02]], np.float32)
     mesh = TriangleMesh(points, np.array([[0, 1, 2], [0, 3, 1]], np.int32), CPU)
-    x = mesh.on_surface(10_000, torch.Generator().manual_seed(0))
+    x = mesh.sample(10_000, torch.Generator().manual_seed(0))
     assert (x[:, 1] > 0).float().mean().item() == pytest.approx(9.0 / 9.09, abs=0.003)
     assert (x[:, 0] + 4.5 * x[:, 1]).max() <= 9.0 + 1e-4
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from dsr_backend.fields import base
-from dsr_backend.geometry.signed_distance import TriangleMesh
+from dsr_backend.geometry.triangle_mesh import TriangleMesh
 from dsr_backend.runtime.device import retry_with_smaller_chunk
 
 from support.formula_field import SPHERE, balls
@@ -64,5 +64,5 @@ def test_distances_to_a_surface_are_taken_in_smaller_chunks(monkeypatch):
         return whole(points)
 
     monkeypatch.setattr(mesh, "_signed_distance", short)
-    monkeypatch.setattr("dsr_backend.geometry.signed_distance.CHUNK", 800)
+    monkeypatch.setattr("dsr_backend.geometry.triangle_mesh.CHUNK", 800)
     torch.testing.assert_close(mesh.signed_distance(x), expected)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ...geometry.signed_distance import TriangleMesh
+from ...geometry.triangle_mesh import TriangleMesh
 from ...surfaces.surface import Surface
 
 
@@ -41,7 +41,7 @@ def draw_samples(
     """
     generator = torch.Generator().manual_seed(seed)
     mesh = TriangleMesh(surface.points, surface.faces, device)
-    area = float(mesh.area.sum())
+    area = float(mesh.areas.sum())
     count = max(2_000, int(density * area))
     offset = torch.randn(count, 3, generator=generator).to(device)
     offset[: count // 2] *= sigmas[0]
@@ -50,5 +50,5 @@ def draw_samples(
     high = surface.points.max(0) + clearance
     spread = torch.rand(max(1_000, int(uniform_share * count)), 3, generator=generator).to(device)
     uniform = torch.as_tensor(low, device=device) + spread * torch.as_tensor(high - low, device=device)
-    points = torch.cat([mesh.on_surface(count, generator) + offset, uniform])
+    points = torch.cat([mesh.sample(count, generator) + offset, uniform])
     return Samples(points, mesh.signed_distance(points, check), area)

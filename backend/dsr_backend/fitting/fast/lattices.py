@@ -30,7 +30,7 @@ def narrow_band(
     high = torch.stack([-inf, *(p.amax(0).cpu() for p in points if len(p))]).amax(0).numpy()
     low = np.array(distributed.all_reduce(low.tolist(), device, "min"), np.float32)
     high = np.array(distributed.all_reduce(high.tolist(), device, "max"), np.float32)
-    lattice = Lattice.around(low, high, preset.spacing, even=preset.coarse_factor)
+    lattice = Lattice.around(low, high, preset.spacing, multiple=preset.coarse_factor)
     if lattice.size > MOST_NODES:
         size = " × ".join(f"{length:.0f}" for length in high - low)
         raise ValueError(
