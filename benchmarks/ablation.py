@@ -16,13 +16,15 @@ import numpy as np
 import torch
 from dsr_backend.fields.fast import FastField, LowRankBasis
 from dsr_backend.fitting import run
-from dsr_backend.fitting.config import PRESETS, FitConfig, Preset
+from dsr_backend.fitting.config import PRESETS, Preset
 from dsr_backend.fitting.fast import samples
 from dsr_backend.fitting.fast.draw import Samples, draw_samples
 from dsr_backend.fitting.paper.points import neighbour_distance
 from dsr_backend.geometry.lattice import gather
 from dsr_backend.surfaces.surface import Surface
 from scipy.spatial import cKDTree
+
+from pymol_dsr.shared.options import FitOptions
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class Task:
 
 
 def fit(task: Task, **config: Any) -> FastField:
-    with mock.patch.dict(PRESETS, {"benchmark": task.preset}):
-        field = run.fit_trajectory(task.surfaces, FitConfig(preset="benchmark", device=task.device, **config))
+    with mock.patch.dict(PRESETS, {"fast": task.preset}):
+        field = run.fit_trajectory(task.surfaces, FitOptions(device=task.device, **config))
     assert isinstance(field, FastField)
     return field
 

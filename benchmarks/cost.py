@@ -30,7 +30,6 @@ import markdown
 import numpy as np
 import tables
 import torch
-from dsr_backend.fitting.config import FitConfig
 from dsr_backend.fitting.run import fit_trajectory
 from dsr_backend.results import dsr_file
 from dsr_backend.results.mesh import extract_mesh
@@ -38,6 +37,8 @@ from dsr_backend.runtime import device
 from dsr_backend.surfaces import surfaces_file
 from dsr_backend.surfaces.surface import Surface
 from trajectories import TRAJECTORIES
+
+from pymol_dsr.shared.options import FitOptions
 
 ROOT = tables.ROOT
 STATES = (20, 50, 100, 200, 368, 1000)
@@ -178,7 +179,7 @@ def fit(point: Found) -> Found:
     series = copied(series, point["copies"])
     found: Found = {"states": len(series), "between": meta["between"], "loaded": _peak(point)}
     started, used = time.perf_counter(), time.process_time()
-    field = fit_trajectory(series, FitConfig(device=point["device"]))
+    field = fit_trajectory(series, FitOptions(device=point["device"]))
     found["fit_seconds"], found["processor_seconds"] = time.perf_counter() - started, time.process_time() - used
     found["fit_memory"] = _peak(point)
     keys = ("atoms", "area", "samples", "parameters")

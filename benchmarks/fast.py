@@ -35,7 +35,6 @@ import tables
 import torch
 from dsr_backend.fields.base import Field
 from dsr_backend.fitting import run
-from dsr_backend.fitting.config import FitConfig
 from dsr_backend.geometry.metrics import GroundTruth
 from dsr_backend.geometry.unit_cube import UnitCube
 from dsr_backend.results import dsr_file, mesh
@@ -45,6 +44,8 @@ from dsr_backend.runtime.parallel import ordered_parallel_map
 from dsr_backend.server import worker
 from numpy.typing import NDArray
 from rows import BETWEEN, FITTED, ROWS, SUPERPOSED, Row, some
+
+from pymol_dsr.shared.options import FitOptions
 
 ROOT = tables.ROOT
 PARTS = ("fit", "movie", "peers", "ablation", "jitter")
@@ -142,7 +143,7 @@ class Bench:
     def fit(self, preset: str, **config: Any) -> tuple[Field, float]:
         """A field, and the seconds that it took."""
         started = time.perf_counter()
-        field = run.fit_trajectory(self.training, FitConfig(preset=preset, device=self.device, **config))
+        field = run.fit_trajectory(self.training, FitOptions(preset=preset, device=self.device, **config))
         self.wait()
         return field, time.perf_counter() - started
 

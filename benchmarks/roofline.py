@@ -25,11 +25,13 @@ import tables
 import torch
 from dsr_backend.fields.fast import FIXED, FastField
 from dsr_backend.fitting import run
-from dsr_backend.fitting.config import PRESETS, FitConfig
+from dsr_backend.fitting.config import PRESETS
 from dsr_backend.fitting.fast import stages
 from dsr_backend.geometry.triangle_mesh import CANDIDATES
 from dsr_backend.runtime import device
 from rows import ROWS
+
+from pymol_dsr.shared.options import FitOptions
 
 # NVIDIA's data sheet of the H200 (SXM): bytes a second, and operations a second in single precision.
 H200 = ("H200, by its data sheet", 4.8e12, 67e12)
@@ -93,7 +95,7 @@ def measured(surfaces: Path, on: str) -> tuple[FastField, dict[str, float]]:
         marks.append((fraction, time.perf_counter() - started))
 
     series = [truth[state] for state in ROWS["dims"].training]
-    field = run.fit_trajectory(series, FitConfig(device=on), progress)
+    field = run.fit_trajectory(series, FitOptions(device=on), progress)
     assert isinstance(field, FastField)
     whole = time.perf_counter() - started
 

@@ -28,7 +28,6 @@ import report
 import rows
 import torch
 from dsr_backend.fitting import run
-from dsr_backend.fitting.config import FitConfig
 from dsr_backend.geometry.metrics import GroundTruth
 from dsr_backend.geometry.triangle_mesh import TriangleMesh
 from dsr_backend.geometry.unit_cube import UnitCube
@@ -39,6 +38,8 @@ from dsr_backend.surfaces.surface import Surface
 from report import BASELINES, METHODS, PAPER, Found
 from rows import BETWEEN, FITTED, HOLD, HOLD_LAST, MADE, ROWS, Row
 from trajectories import NotHadError
+
+from pymol_dsr.shared.options import FitOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = ("dims", "froda", "trpcage", "dims26")
@@ -179,7 +180,7 @@ def fit(row: Row, preset: str, folder: Path, asked: Found, on: str) -> Found:
     """Fit the row's states with a preset, and score the field's meshes: by group, method and state."""
     sources = code()
     truth, _ = read_surfaces(folder / "truth.npz")
-    config = FitConfig(preset=preset, device=on, budget=asked["seconds"])
+    config = FitOptions(preset=preset, device=on, budget=asked["seconds"])
     started = time.perf_counter()
     field = run.fit_trajectory([truth[state] for state in row.training], config)
     fit_seconds = time.perf_counter() - started

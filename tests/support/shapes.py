@@ -7,10 +7,11 @@ from unittest import mock
 import numpy as np
 import pytest
 from dsr_backend.fitting import run
-from dsr_backend.fitting.config import PRESETS, FitConfig, Preset
+from dsr_backend.fitting.config import PRESETS, Preset
 from dsr_backend.surfaces.surface import Surface
 from scipy.spatial import ConvexHull
 
+from pymol_dsr.shared.options import FitOptions
 from support.scene import coordinates, put
 
 IDENTITY = np.eye(3)
@@ -19,8 +20,8 @@ QUICK = Preset(spacing=1.0, decoder_steps=100, batch=4096)
 
 
 def fit(surfaces, progress=lambda *_: None, cancelled=lambda: False, preset=QUICK, **config):
-    with mock.patch.dict(PRESETS, {"quick": preset}):
-        return run.fit_trajectory(surfaces, FitConfig(preset="quick", **config), progress, cancelled)
+    with mock.patch.dict(PRESETS, {"fast": preset}):
+        return run.fit_trajectory(surfaces, FitOptions(**config), progress, cancelled)
 
 
 def sphere(radius=1.0, centre=(0.0, 0.0, 0.0), subdivisions=5) -> tuple[Any, Any, Any]:

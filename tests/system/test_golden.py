@@ -135,10 +135,12 @@ def quick_presets():
 def fits() -> dict[str, Any]:
     """Small fits by name, one for each kind that there is."""
     from dsr_backend.fitting import run
-    from dsr_backend.fitting.config import PRESETS, FitConfig
+    from dsr_backend.fitting.config import PRESETS
+
+    from pymol_dsr.shared.options import FitOptions
 
     def config(preset, **kwargs):
-        return FitConfig(preset=preset, device="cpu", seed=7, **kwargs)
+        return FitOptions(preset=preset, device="cpu", seed=7, **kwargs)
 
     moving = balls((4.0, 4.2, 4.4, 4.6), (0.6, 0.2, 0.0))
     with mock.patch.dict(PRESETS, quick_presets()):
@@ -313,10 +315,12 @@ def without_packing(value: Any) -> Any:
 
 def test_fits_are_recorded():
     """Also the numbers behind the presets, which a user gets who asks for none."""
-    from dsr_backend.fitting.config import PRESETS, FitConfig
+    from dsr_backend.fitting.config import PRESETS
+
+    from pymol_dsr.shared.options import FitOptions
 
     presets = {name: asdict(preset) for name, preset in PRESETS.items()}
-    defaults = asdict(FitConfig())
+    defaults = asdict(FitOptions())
     if RECORDING:
         path = GOLDEN / "fits.json"
         digests = recorded("fits.json")["digests"] if path.exists() else {}

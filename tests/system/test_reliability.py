@@ -28,7 +28,7 @@ import pytest
 import safetensors.torch
 import torch
 from dsr_backend.cli import main
-from dsr_backend.fitting.config import PRESETS, FitConfig, PaperPreset
+from dsr_backend.fitting.config import PRESETS, PaperPreset
 from dsr_backend.fitting.job import FitJob
 from dsr_backend.fitting.paper import checkpoint, run
 from dsr_backend.fitting.paper.checkpoint import Training
@@ -52,6 +52,7 @@ from pymol_dsr.fits.fit import MOST_LOSSES, Fit
 from pymol_dsr.fits.jobs import Jobs
 from pymol_dsr.runtime import settings
 from pymol_dsr.shared import atomic_write
+from pymol_dsr.shared.options import FitOptions
 from support.paths import ROOT
 from support.processes import PROBLEM, Log, group_is_gone, runs, sent_ball, wait_for
 from support.shapes import ball, fit
@@ -59,7 +60,7 @@ from support.shapes import ball, fit
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
 TINY = PaperPreset(width=32, layers=4, latent=8, states=2, points=64, cpu_points=32, steps=200, halvings=4)
-PAPER = FitConfig(preset="paper", device="cpu")
+PAPER = FitOptions(preset="paper", device="cpu")
 
 
 # Checkpoints of a training
@@ -152,7 +153,7 @@ def test_a_checkpoint_of_something_else_is_not_gone_on_from(
     straight: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "training.safetensors"
-    other = FitConfig(preset="paper", device="cpu", seed=1)
+    other = FitOptions(preset="paper", device="cpu", seed=1)
     with monkeypatch.context() as patch, pytest.raises(Cancelled):
         run.fit_trajectory(balls(), other, cancelled=Stop(20, patch), preset=TINY, training=Training(path, False))
     said: list[str] = []

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pymol_dsr.shared import states
+from pymol_dsr.shared.options import FitOptions
 
-from ..fitting.config import FitConfig
 from ..surfaces import from_pymol
 from .manifest import BatchTask
 from .summary import TaskResult
@@ -96,7 +96,7 @@ def _fitted(job: BatchTask, target: Path, threads: int, device: str, seed: int, 
     except SurfacesError as error:
         raise ValueError(str(error)) from error
     made = time.perf_counter()
-    fitted = run.fit_trajectory(chosen, FitConfig(preset=job.preset, device=device, seed=seed))
+    fitted = run.fit_trajectory(chosen, FitOptions(preset=job.preset, device=device, seed=seed))
     source = there.meta.get("source")
     fitted.report["source"] = source if isinstance(source, dict) else {}
     dsr_file.save(fitted, target)

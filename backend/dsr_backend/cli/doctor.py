@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pymol_dsr.shared.options import FitOptions
+
 from ..fields.select import pick
-from ..fitting.config import FitConfig
 from ..runtime.folders import fits_folder
 from ..surfaces import from_pymol
 from .io import device_text
@@ -122,7 +123,7 @@ def _check_round_trip(device: str) -> str:
     from ..results import dsr_file, mesh
 
     started = time.monotonic()
-    fitted = run.fit_trajectory(_spheres(), FitConfig(preset="preview", device=device))
+    fitted = run.fit_trajectory(_spheres(), FitOptions(preset="preview", device=device))
     data = dsr_file.to_bytes(fitted)
     back = pick(dsr_file.from_bytes(data, device), None, None, None)
     made = mesh.extract_mesh(back, 2.0, resolution=1.0)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from pymol_dsr.shared import states
 from pymol_dsr.shared.names import RULE, is_name
+from pymol_dsr.shared.options import FitOptions
 
-from ..fitting.config import FitConfig
 from ..surfaces import from_pymol
 from .io import Progress, device_text, input_path, live_progress, output_path, read_fit, surfaces_from
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def run_fit(options: argparse.Namespace) -> int:
     target = output_path(options.output, ("dsr",))
-    config = FitConfig(
+    config = FitOptions(
         preset=options.preset or "fast",
         smooth=None if options.smooth == "auto" else smooth_width(options.smooth),
         seed=options.seed,

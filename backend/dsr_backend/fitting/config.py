@@ -1,10 +1,12 @@
-"""What a fit is asked to do, and the numbers behind each preset."""
+"""The numbers behind each preset, and the time axis of a fit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
+
+from pymol_dsr.shared.options import FitOptions
 
 from ..motion.time_axis import TimeAxis
 
@@ -79,69 +81,11 @@ PRESETS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class FitConfig:
-    """A fit as the user asked for it.
-
-    `smooth` is the width in states of the temporal kernel between the states (None: chosen by holding out
-    training states); `seed` is 0 to 2³¹ − 1; `budget` caps the seconds of decoder training; `align` takes the
-    rigid motion of the whole molecule out of the field and puts it back on the result; `loop`: the first state follows
-    the last one again; `times` are those of state 1, 2, 3, … where they are uneven, in any unit (None: even).
-    """
-
-    preset: str = "fast"
-    smooth: float | None = None
-    seed: int = 0
-    budget: float | None = None
-    device: str = "auto"
-    align: bool = True
-    loop: bool = False
-    times: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        # Types too: the values come over the wire as JSON.
-        if not isinstance(self.preset, str) or self.preset not in PRESETS:
-            raise ValueError(f"preset {self.preset!r} is not known; choose one of {', '.join(PRESETS)}")
-        if self.smooth is not None and not (_is_number(self.smooth) and 0.0 <= self.smooth <= 100.0):
-            raise ValueError(f"smooth={self.smooth!r} must lie between 0 and 100 states, or be auto")
-        if self.budget is not None and not (_is_number(self.budget) and self.budget > 0.0):
-            raise ValueError(f"budget={self.budget!r} must be a number of seconds above 0")
-        if not (isinstance(self.seed, int) and not isinstance(self.seed, bool) and 0 <= self.seed < 2**31):
-            raise ValueError(f"seed={self.seed!r} must be a whole number from 0 to {2**31 - 1}")
-        if not isinstance(self.device, str):
-            raise ValueError(f"device={self.device!r} must be auto, cpu or cuda")
-        for name, value in (("align", self.align), ("loop", self.loop)):
-            if not isinstance(value, bool):
-                raise ValueError(f"{name}={value!r} must be true or false")
-        if self.times is not None:
-            if not isinstance(self.times, list | tuple) or not all(_is_number(time) for time in self.times):
-                raise ValueError("times must be a list of numbers, one for each state")
-            # Over the wire a tuple is a list.
-            object.__setattr__(self, "times", TimeAxis(self.times).times)
-
-    def clock(self, states: Iterable[float]) -> TimeAxis | None:
-        """When the states to fit are; None where they are even. Raises ValueError for a state without a time."""
-        if self.times is None:
-            return None
-        without = [state for state in states if not 1.0 <= state <= len(self.times)]
-        if without:
-            raise ValueError(
-                f"there are {len(self.times)} times, one for each state, and none for state {without[0]:g}"
-            )
-        return TimeAxis(self.times)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> FitConfig:
-        """Build from a JSON object; ValueError names keys that are not known."""
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(data) - known)
-        if unknown:
-            raise ValueError(f"config has no {', '.join(unknown)}; it knows {', '.join(sorted(known))}")
-        return cls(**data)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def time_axis(options: FitOptions, states: Iterable[float]) -> TimeAxis | None:
+    """When the states to fit are; None where they are even. Raises ValueError for a state without a time."""
+    if options.times is None:
+        return None
+    without = [state for state in states if not 1.0 <= state <= len(options.times)]
+    if without:
+        raise ValueError(f"there are {len(options.times)} times, one for each state, and none for state {without[0]:g}")
+    return TimeAxis(options.times)

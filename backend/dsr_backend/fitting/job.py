@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from pymol_dsr.shared.options import FitOptions
+
 from ..runtime.device import choose_device, limit_threads
 from ..runtime.errors import Cancelled
-from .config import PRESETS, FitConfig, Preset
+from .config import PRESETS, Preset
 
 Progress = Callable[[str, float, dict[str, Any]], None]
 
@@ -16,7 +18,7 @@ Progress = Callable[[str, float, dict[str, Any]], None]
 class FitJob:
     """One running fit: what its parts share."""
 
-    def __init__(self, config: FitConfig, progress: Progress, cancelled: Callable[[], bool]) -> None:
+    def __init__(self, config: FitOptions, progress: Progress, cancelled: Callable[[], bool]) -> None:
         self.config = config
         self.preset: Preset = PRESETS[config.preset]
         self.device = choose_device(config.device)

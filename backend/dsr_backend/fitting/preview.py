@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pymol_dsr.shared.options import FitOptions
+
 from ..fields.base import Family, Field
 from ..results.mesh import Mesh, extract_mesh
 from ..surfaces.surface import Surface
 from . import run
-from .config import FitConfig
 
 # Seconds of decoder training for the state alone; its lattices carry most of the shape.
 LOOK_SECONDS = 0.3
@@ -50,7 +51,7 @@ class Preview:
         """Whether this is the surface of the time that is shown, and the first look at it."""
         return not self.begun and surface.state == self.time and trajectory == self.trajectory
 
-    def begin(self, surface: Surface, config: FitConfig, cancelled: Callable[[], bool]) -> None:
+    def begin(self, surface: Surface, config: FitOptions, cancelled: Callable[[], bool]) -> None:
         """Show a quick fit of the surface alone. Raises Cancelled."""
         self.begun = True
         quick = dataclasses.replace(config, preset="preview", budget=LOOK_SECONDS, smooth=0.0)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pymol_dsr.shared.options import FitOptions
+
 from ..fields.base import Family, Field
 from ..fields.fast import FastField
 from ..surfaces.surface import Surface
-from .config import FitConfig
 from .fast.decoder import train_decoder
 from .fast.prepare import PreparedTrajectory, prepare, with_report
 from .fast.samples import BackgroundSampler, SampleStore
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 def fit_trajectory(
     surfaces: Sequence[Surface],
-    config: FitConfig | None = None,
+    config: FitOptions | None = None,
     progress: Progress = lambda phase, fraction, extra: None,
     cancelled: Callable[[], bool] = lambda: False,
     watch: Callable[[Field], None] | None = None,
@@ -45,7 +46,7 @@ def fit_trajectory(
     the loss is no number, and Cancelled once `cancelled()` is true. On the CPU, the same surfaces, seed and
     number of threads give the same field.
     """
-    config = config or FitConfig()
+    config = config or FitOptions()
     if config.preset == "paper":
         from .paper import run
 
@@ -59,7 +60,7 @@ def fit_trajectory(
 
 def fit_family(
     trajectories: Mapping[str, Sequence[Surface]],
-    config: FitConfig | None = None,
+    config: FitOptions | None = None,
     progress: Progress = lambda phase, fraction, extra: None,
     cancelled: Callable[[], bool] = lambda: False,
     watch: Callable[[Field], None] | None = None,
@@ -70,7 +71,7 @@ def fit_family(
 
     Otherwise as `fit`; `watch` gets the field of the first.
     """
-    config = config or FitConfig()
+    config = config or FitOptions()
     if not trajectories:
         raise ValueError("there are no trajectories")
     if config.preset == "paper":
@@ -99,7 +100,7 @@ def fit_family(
 def fit_member(
     family: Family,
     surfaces: Sequence[Surface],
-    config: FitConfig | None = None,
+    config: FitOptions | None = None,
     progress: Progress = lambda phase, fraction, extra: None,
     cancelled: Callable[[], bool] = lambda: False,
     frozen: bool = False,
@@ -113,7 +114,7 @@ def fit_member(
     new trajectory, unless `frozen`. The family itself is left as it is. Raises ValueError for a preset that is not
     the family's.
     """
-    config = config or FitConfig()
+    config = config or FitOptions()
     if config.preset != family.report["preset"]:
         raise ValueError(
             f"the family was fitted with preset {family.report['preset']} and this trajectory is to be with "

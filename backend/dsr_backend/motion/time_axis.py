@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pymol_dsr.shared.options import check_times
+
 
 class TimeAxis:
     """When each state of a trajectory was, in units of the median time between two neighbours.
@@ -17,20 +19,9 @@ class TimeAxis:
 
     def __init__(self, times: Sequence[float]) -> None:
         """times: of state 1, 2, 3, …, in any unit. Raises ValueError where they are fewer than two or do not rise."""
-        given = np.asarray(times, np.float64)
-        if given.ndim != 1 or len(given) < 2:
-            raise ValueError(f"times must be of two states at least, got {given.size}")
-        if not np.isfinite(given).all():
-            raise ValueError(f"the time of state {int(np.argmin(np.isfinite(given))) + 1} is not finite")
-        steps = np.diff(given)
-        if (steps <= 0.0).any():
-            at = int(np.argmax(steps <= 0.0)) + 1
-            raise ValueError(
-                f"times must rise from state to state; state {at} is at {given[at - 1]:g} and "
-                f"state {at + 1} at {given[at]:g}"
-            )
-        self.times = tuple(float(time) for time in given)
-        self._marks = 1.0 + (given - given[0]) / np.median(steps)
+        self.times = check_times(times)
+        given = np.asarray(self.times, np.float64)
+        self._marks = 1.0 + (given - given[0]) / np.median(np.diff(given))
         self._numbers = np.arange(1.0, len(given) + 1.0)
 
     def __call__(self, state: ArrayLike) -> NDArray[np.float64]:

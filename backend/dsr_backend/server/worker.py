@@ -43,8 +43,9 @@ from .requests import (
 )
 
 if TYPE_CHECKING:
+    from pymol_dsr.shared.options import FitOptions
+
     from ..fields.base import Family, Field
-    from ..fitting.config import FitConfig
     from ..fitting.fast.samples import BackgroundSampler
     from ..fitting.preview import Preview
     from ..results.mesh import Mesh
@@ -63,7 +64,7 @@ class _Opened:
     resume: go on with a training that was interrupted, where there is one. params: what `open` was told.
     """
 
-    config: FitConfig
+    config: FitOptions
     source: dict[str, Any]
     trajectories: list[str]
     surfaces: SurfaceStaging
@@ -156,12 +157,13 @@ class Worker:
     # Fitting
 
     def _open(self, job: Job) -> Answer:
-        from ..fitting.config import FitConfig
+        from pymol_dsr.shared.options import FitOptions
+
         from ..surfaces.staging import SurfaceStaging
 
         name = fit_name(job)
         with callers_fault():
-            config = FitConfig.from_json(object_param(job, "config"))
+            config = FitOptions.from_json(object_param(job, "config"))
         source = object_param(job, "source")
         folder = fits_folder()
         if not job.params.get("detached"):
@@ -211,7 +213,7 @@ class Worker:
             return {"states": {one: kept.states(k) for k, one in enumerate(trajectories)}}, {}
         return {"states": kept.states(0)}, {}
 
-    def _start(self, job: Job, name: str, config: FitConfig) -> tuple[list[str], Family | None, bool]:
+    def _start(self, job: Job, name: str, config: FitOptions) -> tuple[list[str], Family | None, bool]:
         """What `open` says of families: trajectories, the family to start from, and whether its network stays."""
         from ..fields.base import Family
 

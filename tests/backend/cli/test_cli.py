@@ -494,7 +494,7 @@ def test_groups_of_states():
         ("fit pep.npz pep.pdb -o x.dsr", "pep.npz is a surfaces file"),
         ("fit pep.npz --states 1,3 -o x.dsr", "join ranges with +"),
         ("fit pep.npz --states 1-9 -o x.dsr", "states 1-9: pep.npz holds the states 1-6, not 7"),
-        ("fit pep.npz --preset slow -o x.dsr", "preset 'slow' is not known"),
+        ("fit pep.npz --preset slow -o x.dsr", "preset slow: choose one of fast, preview, paper"),
         ("fit pep.npz --smooth much -o x.dsr", "smooth much: it is neither"),
         ("fit pep.npz --budget 0 -o x.dsr", "budget=0.0 must be"),
         ("fit pep.npz --seed -1 -o x.dsr", "seed=-1"),

@@ -14,7 +14,7 @@ import pytest
 import torch
 from dsr_backend.fields.fast import LowRankBasis
 from dsr_backend.fitting import job, run
-from dsr_backend.fitting.config import PRESETS, FitConfig, PaperPreset, Preset
+from dsr_backend.fitting.config import PRESETS, PaperPreset, Preset
 from dsr_backend.fitting.fast import samples
 from dsr_backend.fitting.fast.draw import draw_samples
 from dsr_backend.fitting.fast.samples import BackgroundSampler
@@ -28,6 +28,7 @@ from dsr_backend.results.vertex_motion import normal_velocity
 from dsr_backend.runtime.device import constant
 from dsr_backend.runtime.errors import Cancelled
 
+from pymol_dsr.shared.options import FitOptions
 from support.pretend_gpu import DEVICE, pretend_gpu
 from support.shapes import ball, cloud
 
@@ -76,7 +77,7 @@ def gpu():
 
 
 def config(device="cuda", **kwargs):
-    return FitConfig(device=device, **kwargs)
+    return FitOptions(device=device, **kwargs)
 
 
 # The pretended GPU itself

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dsr_backend.fitting.config import FitConfig
 from dsr_backend.motion.time_axis import TimeAxis
 from dsr_backend.results import dsr_file
 from dsr_backend.results.mesh import extract_mesh
 from dsr_backend.results.vertex_motion import normal_velocity
 
+from pymol_dsr.shared.options import FitOptions
 from support.shapes import ball, cloud, fit
 
 # A ball that slides by 1 Å a nanosecond, saved ever more rarely.
@@ -49,12 +49,12 @@ def test_times_that_tell_no_order_are_refused(times, message):
 
 
 def test_config_takes_times_over_the_wire_and_refuses_others():
-    config = FitConfig.from_json({"times": [0, 1, 4]})
-    assert config.times == (0.0, 1.0, 4.0) and FitConfig.from_json(config.to_json()) == config
+    config = FitOptions.from_json({"times": [0, 1, 4]})
+    assert config.times == (0.0, 1.0, 4.0) and FitOptions.from_json(config.to_json()) == config
     faults: list[Any] = ["0 1 2", [0, "1"], [0, True], 5]
     for wrong in faults:
-        with pytest.raises(ValueError, match="times must be a list of numbers"):
-            FitConfig(times=wrong)
+        with pytest.raises(ValueError, match=r"times .*: it is neither"):
+            FitOptions(times=wrong)
     with pytest.raises(ValueError, match="there are 3 times, one for each state, and none for state 4"):
         fit([ball(1), ball(4)], times=(0.0, 1.0, 4.0))
 
@@ -95,7 +95,7 @@ def test_the_paper_goes_by_its_clock_too():
     from dsr_backend.fitting.paper import run
 
     tiny = PaperPreset(width=32, layers=4, latent=4, states=2, cpu_points=32, steps=3)
-    config = FitConfig(preset="paper", times=NANOSECONDS)
+    config = FitOptions(preset="paper", times=NANOSECONDS)
     field = run.fit_trajectory(sliding(), config, preset=tiny)
     assert field.states == [1.0, 2.0, 3.0, 4.0, 5.0]
     assert field.normalised_time(float(field.clock(3.5))) == pytest.approx(2 * 3 / 8 - 1)

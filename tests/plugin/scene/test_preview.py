@@ -287,12 +287,13 @@ def test_unfinished_surfaces_have_the_atoms_colours():
 
 
 def test_the_trainer_is_watched_with_a_field_that_can_be_meshed(wire):
-    from dsr_backend.fitting.config import FitConfig
     from dsr_backend.results import mesh
+
+    from pymol_dsr.shared.options import FitOptions
 
     seen = []
     run.fit_trajectory(
-        series(), FitConfig(), watch=lambda field: seen.append(mesh.extract_mesh(field, 1.5, resolution=1.0).volume)
+        series(), FitOptions(), watch=lambda field: seen.append(mesh.extract_mesh(field, 1.5, resolution=1.0).volume)
     )
     expected = 4 / 3 * np.pi * 5.5**3
     assert len(seen) == 2 and seen == pytest.approx([expected] * 2, rel=0.1)

@@ -14,6 +14,7 @@ from ...geometry.unit_cube import UnitCube
 from ...motion.motion import Motion
 from ...runtime import distributed
 from ...surfaces.surface import Surface, check_series
+from ..config import time_axis
 from ..job import FitJob
 from .lattices import narrow_band, solve_states
 from .samples import BackgroundSampler, SampleStore, collect_samples
@@ -55,7 +56,7 @@ def prepare(
         states.sort()
     check_series(surfaces)
     given = [surface.atoms for surface in surfaces if surface.atoms is not None and len(surface.atoms)]
-    clock = config.clock(states)
+    clock = time_axis(config, states)
     times = states if clock is None else clock(states)
     motion = Motion.of(times, np.stack(given) if given else None, config.align, config.loop, job.device)
     motion.backtest()

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pymol_dsr.shared.options import FitOptions
+
 from ...geometry.nearest_points import NearestPoints
 from ...motion.motion import Motion
 from ...motion.warp import Warp
@@ -21,7 +23,7 @@ from ...runtime.device import choose_device
 from ...runtime.errors import Cancelled
 from ...runtime.parallel import ordered_parallel_map
 from ...surfaces.surface import Surface
-from ..config import PRESETS, FitConfig, Preset
+from ..config import PRESETS, Preset
 from ..job import FitJob
 from .draw import Samples, draw_samples
 from .stages import SAMPLED
@@ -116,7 +118,7 @@ def _draw(preset: Preset, seed: int, surface: Surface, device: torch.device, che
 class BackgroundSampler:
     """Draws the samples of surfaces while others still arrive, in a thread of its own."""
 
-    def __init__(self, config: FitConfig) -> None:
+    def __init__(self, config: FitOptions) -> None:
         """Raises ValueError where the device is not there, and for preset `paper`, which takes surfaces as they are."""
         if not isinstance(PRESETS[config.preset], Preset):
             raise ValueError(f"preset {config.preset} draws no samples beforehand")

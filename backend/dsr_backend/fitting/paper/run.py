@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+from pymol_dsr.shared.options import FitOptions
+
 from ...fields.base import Family
 from ...fields.paper import PaperField
 from ...surfaces.surface import Surface, check_series
-from ..config import FitConfig, PaperPreset
+from ..config import PaperPreset
 from ..job import Progress
 from .checkpoint import Training
 from .train import PaperRun, numbers
@@ -18,7 +20,7 @@ from .train import PaperRun, numbers
 
 def fit_trajectory(
     surfaces: Sequence[Surface],
-    config: FitConfig | None = None,
+    config: FitOptions | None = None,
     progress: Progress = lambda phase, fraction, extra: None,
     cancelled: Callable[[], bool] = lambda: False,
     preset: PaperPreset | None = None,
@@ -34,7 +36,7 @@ def fit_trajectory(
 
 def fit_family(
     trajectories: Mapping[str, Sequence[Surface]],
-    config: FitConfig | None = None,
+    config: FitOptions | None = None,
     progress: Progress = lambda phase, fraction, extra: None,
     cancelled: Callable[[], bool] = lambda: False,
     preset: PaperPreset | None = None,
@@ -56,7 +58,7 @@ def fit_family(
 def fit_member(
     family: Family,
     surfaces: Sequence[Surface],
-    config: FitConfig | None = None,
+    config: FitOptions | None = None,
     progress: Progress = lambda phase, fraction, extra: None,
     cancelled: Callable[[], bool] = lambda: False,
     frozen: bool = False,

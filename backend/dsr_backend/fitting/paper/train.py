@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pymol_dsr.shared.options import FitOptions
+
 from ...fields.paper import Network, PaperField, normalised_time
 from ...geometry.unit_cube import UnitCube
 from ...motion.motion import Motion
@@ -19,7 +21,7 @@ from ...results.dsr_file import digest
 from ...runtime import distributed
 from ...runtime.errors import Cancelled, RequestError
 from ...surfaces.surface import Surface
-from ..config import PRESETS, FitConfig, PaperPreset
+from ..config import PRESETS, PaperPreset, time_axis
 from ..fast.samples import clearance_of, reach_of
 from ..job import FitJob, Progress
 from .checkpoint import Training
@@ -42,13 +44,13 @@ class PaperRun:
 
     def __init__(
         self,
-        config: FitConfig | None,
+        config: FitOptions | None,
         preset: PaperPreset | None,
         progress: Progress,
         cancelled: Callable[[], bool],
         training: Training | None = None,
     ) -> None:
-        config = config or FitConfig(preset="paper")
+        config = config or FitOptions(preset="paper")
         numbers = preset or PRESETS[config.preset]
         if not isinstance(numbers, PaperPreset):
             raise ValueError(f"preset {config.preset} is not one of the kind paper; fit with preset=paper")
@@ -339,14 +341,14 @@ class PaperRun:
         extent = np.stack([low - 1.0, high + 1.0])
         field = PaperField(network, z, scale, motion, frame, extent, max(map(clearance_of, surfaces)), report)
         field.reach = max(reach_of(surface, self.device) for surface in surfaces)
-        field.clock = self.config.clock(surface.state for surface in surfaces)
+        field.clock = time_axis(self.config, (surface.state for surface in surfaces))
         return field
 
 
-def _times(surfaces: Sequence[Surface], config: FitConfig) -> NDArray[np.float64]:
+def _times(surfaces: Sequence[Surface], config: FitOptions) -> NDArray[np.float64]:
     """The times f8[S] that the surfaces were at: their state numbers where these are even."""
     states = np.array([surface.state for surface in surfaces], np.float64)
-    clock = config.clock(states)
+    clock = time_axis(config, states)
     return states if clock is None else clock(states)
 
 

@@ -10,18 +10,21 @@ import pytest
 import torch
 from dsr_backend.fields.fast import FastField
 from dsr_backend.fitting import run
-from dsr_backend.fitting.config import PRESETS, FitConfig
+from dsr_backend.fitting.config import PRESETS
 from dsr_backend.fitting.fast import samples
 from dsr_backend.fitting.fast.draw import draw_samples
 from dsr_backend.fitting.fast.samples import BackgroundSampler
 from dsr_backend.geometry.metrics import compare
 from dsr_backend.results.mesh import extract_mesh
+from dsr_backend.runtime.device import choose_device
 from dsr_backend.runtime.errors import Cancelled, RequestError
 from dsr_backend.surfaces.surface import Surface
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from skimage.measure import marching_cubes
 
+from pymol_dsr.shared import options
+from pymol_dsr.shared.options import FitOptions
 from support.shapes import QUICK, ball, cloud, fit, moved, peptide, turn
 
 STATES = range(1, 8)
@@ -314,38 +317,15 @@ def test_a_surface_that_reaches_far_beyond_its_atoms_is_not_cut():
     assert extract_mesh(field, 1.5).volume == pytest.approx(4 / 3 * np.pi * 9**3, rel=0.02)
 
 
-@pytest.mark.parametrize(
-    "wrong, message",
-    [
-        ({"preset": "best"}, "preset 'best' is not known; choose one of fast, preview"),
-        ({"preset": ["fast"]}, "is not known"),
-        ({"smooth": -1.0}, "smooth=-1.0 must lie between 0 and 100"),
-        ({"smooth": float("nan")}, "smooth=nan must lie"),
-        ({"smooth": "wide"}, "smooth='wide' must lie"),
-        ({"budget": 0.0}, "budget=0.0 must be a number of seconds above 0"),
-        ({"budget": True}, "budget=True must be"),
-        ({"seed": -1}, "seed=-1 must be a whole number"),
-        ({"seed": 1.5}, "seed=1.5 must be a whole number"),
-        ({"seed": 2**31}, "must be a whole number from 0 to 2147483647"),
-        ({"device": 3}, "device=3 must be auto, cpu or cuda"),
-        ({"align": "yes"}, "align='yes' must be true or false"),
-        ({"smoth": 1, "sead": 2}, "config has no sead, smoth; it knows align, budget"),
-    ],
-)
-def test_config_refuses(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        FitConfig.from_json(wrong)
-
-
-def test_config_there_and_back():
-    config = FitConfig(preset="preview", smooth=2.5, seed=2**31 - 1, budget=60, device="cpu", align=False)
-    assert FitConfig.from_json(config.to_json()) == config
-    assert FitConfig.from_json({}) == FitConfig()
+def test_every_preset_that_may_be_asked_for_has_its_numbers():
+    assert tuple(PRESETS) == options.PRESETS
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "meta"])
 def test_a_device_that_is_not_there_is_an_error(device):
     with pytest.raises(ValueError, match=f"device '{device}'"):
+        choose_device(device)
+    with pytest.raises(ValueError, match=device):
         fit([ball(1)], device=device)
 
 
@@ -416,8 +396,8 @@ def test_a_contact_that_opens_is_neither_torn_nor_doubled(opening, time):
 
 
 def test_samples_drawn_early_give_the_same_fit(monkeypatch):
-    monkeypatch.setitem(PRESETS, "quick", QUICK)
-    config = FitConfig(preset="quick")
+    monkeypatch.setitem(PRESETS, "fast", QUICK)
+    config = FitOptions()
     states = [ball(k, 5.0 + 0.2 * k, atoms=cloud(seed=1)) for k in (1, 2, 4)]
     late = run.fit_trajectory(states, config)
     early = BackgroundSampler(config)
@@ -436,7 +416,7 @@ def test_samples_drawn_early_give_the_same_fit(monkeypatch):
 
 
 def test_a_surface_sent_again_replaces_what_was_drawn():
-    early = BackgroundSampler(FitConfig())
+    early = BackgroundSampler(FitOptions())
     early.add(0, 1.0, lambda: ball(1, 9.0))
     early.add(0, 1.0, lambda: ball(1, 4.0))
     samples = early.take(0, 1.0)
@@ -448,7 +428,7 @@ def test_a_surface_sent_again_replaces_what_was_drawn():
 def test_closing_stops_the_drawing(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(samples, "MOST_SAMPLE_BYTES", 0)
-    early = BackgroundSampler(FitConfig())
+    early = BackgroundSampler(FitOptions())
     early.add(0, 1.0, lambda: ball(1))
     assert early.take(0, 1.0) is not None and len(list(tmp_path.glob("dsr-*/samples-*"))) == 2
     for state in range(2, 40):
@@ -464,7 +444,7 @@ def test_closing_stops_the_drawing(tmp_path, monkeypatch):
 )
 def test_what_cannot_be_drawn_early_is_said_at_once(preset, device, words):
     with pytest.raises(ValueError, match=words):
-        BackgroundSampler(FitConfig(preset=preset, device=device))
+        BackgroundSampler(FitOptions(preset=preset, device=device))
 
 
 def test_samples_on_disk_give_the_same_fit_and_leave_nothing(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from dsr_backend.fields.paper import Network, PaperField
-from dsr_backend.fitting.config import PRESETS, FitConfig, PaperPreset
+from dsr_backend.fitting.config import PRESETS, PaperPreset
 from dsr_backend.fitting.paper import loss, points
 from dsr_backend.fitting.paper.points import Batches, neighbour_distance
 from dsr_backend.fitting.paper.train import PaperRun
@@ -18,6 +18,7 @@ from dsr_backend.geometry.unit_cube import UnitCube
 from dsr_backend.motion.motion import Motion
 from scipy.spatial import cKDTree
 
+from pymol_dsr.shared.options import FitOptions
 from support.shapes import ball, cloud
 
 PRINTED = PaperPreset()
@@ -104,7 +105,7 @@ def test_the_preset_has_the_numbers_of_the_paper():
     assert (paper_s.layers, paper_s.width, paper_s.latent) == (8, 512, 192)
     assert (paper_s.eikonal, paper_s.normals, paper_s.code) == (0.1, 1.0, 1e-3)
     assert paper_s.neighbours == 50
-    assert FitConfig(preset="paper").preset == "paper"
+    assert FitOptions(preset="paper").preset == "paper"
 
 
 # The network
@@ -238,7 +239,7 @@ def test_sigma_is_the_distance_to_the_50th_neighbour():
 
 
 def clouds_of(series, preset=PRINTED):
-    run = PaperRun(FitConfig(preset="paper", device="cpu"), preset, lambda *_: None, lambda: False)
+    run = PaperRun(FitOptions(preset="paper", device="cpu"), preset, lambda *_: None, lambda: False)
     frames = [UnitCube.of([s.points for s in surfaces]) for surfaces in series]
     return run._clouds(series, frames, min(frame.scale for frame in frames))
 

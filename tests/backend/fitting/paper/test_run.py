@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dsr_backend.fitting.config import PRESETS, FitConfig, PaperPreset
+from dsr_backend.fitting.config import PRESETS, PaperPreset
 from dsr_backend.fitting.paper import loss, run, train
 from dsr_backend.fitting.run import fit_family, fit_member, fit_trajectory
 from dsr_backend.geometry.metrics import compare
@@ -15,6 +15,7 @@ from dsr_backend.results.mesh import extract_mesh
 from dsr_backend.runtime.errors import Cancelled, RequestError
 from dsr_backend.surfaces.surface import Surface
 
+from pymol_dsr.shared.options import FitOptions
 from support.shapes import ball, cloud, fit, moved, peptide, sphere, turn
 
 SMALL = PaperPreset(
@@ -33,7 +34,7 @@ BRIEF = replace(SMALL, width=32, cpu_points=32, steps=30)
 
 
 def config(**kwargs):
-    return FitConfig(preset="paper", device="cpu", **kwargs)
+    return FitOptions(preset="paper", device="cpu", **kwargs)
 
 
 def two(t):
@@ -225,7 +226,7 @@ def test_surfaces_that_do_not_go_together_are_refused():
     with pytest.raises(ValueError, match=r"^states must rise, got 2 after 2"):
         run.fit_trajectory([ball(2), ball(2)], config(), preset=BRIEF)
     with pytest.raises(ValueError, match="preset fast is not one of the kind paper"):
-        run.fit_trajectory([ball(1)], FitConfig())
+        run.fit_trajectory([ball(1)], FitOptions())
     with pytest.raises(ValueError, match="preset paper has no loops"):
         run.fit_trajectory([ball(1)], config(loop=True))
 
@@ -376,7 +377,7 @@ def test_one_loss_that_is_no_number_is_got_over(bad, monkeypatch):
 def test_the_gpu_fits_as_well():
     surfaces = [two(t) for t in range(1, 6)]
     before = torch.get_float32_matmul_precision()
-    field = run.fit_trajectory(surfaces, FitConfig(preset="paper", device="cuda"), preset=replace(SMALL, steps=600))
+    field = run.fit_trajectory(surfaces, FitOptions(preset="paper", device="cuda"), preset=replace(SMALL, steps=600))
     assert field.report["device"] == "cuda" and torch.get_float32_matmul_precision() == before
     on_gpu = field.at(2.5)
     x = np.random.default_rng(0).uniform([-12, -6, -6], [12, 6, 6], (6000, 3))
@@ -391,7 +392,7 @@ def test_the_whole_preset_on_the_gpu():
     """A few hundred steps at full size, batch and all."""
     surfaces = peptide()
     field = run.fit_trajectory(
-        surfaces, FitConfig(preset="paper", device="cuda"), preset=replace(PaperPreset(), steps=500)
+        surfaces, FitOptions(preset="paper", device="cuda"), preset=replace(PaperPreset(), steps=500)
     )
     truth = surfaces[2]
     found = extract_mesh(field, 3.0)
