@@ -24,18 +24,39 @@ __version__ = "0.2.0"
 MENU = "Dynamical Surface…"
 
 
+def register(_self: Any = None) -> None:
+    """Make the dsr_* commands known to a PyMOL, with completion.
+
+    `import pymol_dsr` does this for the running PyMOL. Call it yourself where PyMOL is imported after pymol_dsr, and
+    for each `pymol2.PyMOL()`:
+
+        with pymol2.PyMOL() as session:
+            pymol_dsr.register(session.cmd)
+            session.cmd.do("dsr_status")
+
+    _self: the `cmd` of that PyMOL {default: pymol.cmd}
+    """
+    # The backend imports `shared` where PyMOL is not installed.
+    from pymol import cmd
+
+    from .commands.register import register_commands
+    from .panel.windows import Windows
+    from .session import session_of
+
+    session = session_of(cmd if _self is None else _self)
+    session.windows = session.windows or Windows(session)
+    register_commands(cmd if _self is None else _self, session)
+
+
 def open_panel() -> None:
     """Show the window of the menu entry."""
-    from .panel import window
+    from pymol import cmd
 
-    window.show()
+    from .session import session_of
 
-
-def show_measurement(*args: Any) -> None:
-    """Show a measurement in a window of its own; see `panel.measures_window.show`."""
-    from .panel import measures_window
-
-    measures_window.show(*args)
+    windows = session_of(cmd).windows
+    if windows is not None:
+        windows.show_panel()
 
 
 def __init_plugin__(app: Any = None) -> None:
@@ -47,13 +68,9 @@ def __init_plugin__(app: Any = None) -> None:
         plugins.addmenuitemqt(MENU, open_panel)
 
 
-# The backend imports `shared` where there is no PyMOL, and needs no commands.
+# Where PyMOL runs; the backend, which imports `shared`, needs no commands.
 if "pymol" in sys.modules:
-    from .commands.register import register
-    from .fits.jobs import jobs
-
     register()
-    jobs.show_measurement = show_measurement
     # The plugin manager imports the package under a name of its own, and calls that itself.
     if not __name__.startswith("pmg_tk."):
         __init_plugin__()

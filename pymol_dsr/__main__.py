@@ -16,6 +16,7 @@ import pymol
 import pymol2
 
 from .runtime import folders
+from .runtime.settings import Settings
 from .shared.states import StatesError
 from .surfaces import extract, stream, surfaces_file
 from .surfaces.source import ExtractError, Source, Surface
@@ -28,12 +29,10 @@ LARGE = 50_000_000
 def main(arguments: list[str] | None = None) -> int:
     """Write the file; 0, or 1 with one line on stderr."""
     if (sys.argv[1:] if arguments is None else arguments) == ["--folders"]:
-        for path, size, what in folders.written_files():
-            print(f"{path}  {size / 1e6:.1f} MB  {what}")
-        print(
-            f"Fits are kept in {os.path.join(folders.fits_home(), 'fits')}; "
-            "those of a backend on another machine over there."
-        )
+        settings = Settings()
+        for file in folders.written_files(settings):
+            print(f"{file.path}  {file.size / 1e6:.1f} MB  {file.description}")
+        print(f"Fits are kept in {folders.fits_folder(settings)}; those of a backend on another machine over there.")
         return 0
     parser = argparse.ArgumentParser(
         prog="python -m pymol_dsr",

@@ -9,6 +9,7 @@ import subprocess
 import pymol2
 import pytest
 
+from pymol_dsr.session import close_session
 from support.scene import build_peptide
 
 # Before torch is imported, here and in the processes that tests start: spinning threads on shared cores wait for each
@@ -25,6 +26,7 @@ def session():
     pymol.start()
     pymol.cmd.feedback("disable", "all", "everything")
     yield pymol
+    close_session(pymol.cmd)
     pymol.stop()
 
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from ..fits.fit import Cancelled, Fit, Trajectory
 from ..fits.jobs import Jobs
-from ..runtime import settings
 from ..shared.scoring import group_of, nearest
 from ..shared.superpose import rmsd, turn_onto
 from ..surfaces import workers
@@ -109,8 +108,9 @@ def evaluate(
     """
     trained = [int(s) for s in trajectory.states]
     held = {s: nearest(s, trained) for s in wanted if s not in trained and "hold" in baselines}
+    count = jobs.settings.workers
     truth = _surfaces(
-        fit, source, {s: source.coordinates[s] for s in {*wanted, *held.values()}}, "PyMOL's surfaces", say
+        fit, source, {s: source.coordinates[s] for s in {*wanted, *held.values()}}, "PyMOL's surfaces", count, say
     )
     predicted = {"hold": {state: truth[nearest] for state, nearest in held.items()}}
 
@@ -130,10 +130,10 @@ def evaluate(
         ("surface3", other, lambda: moved),
     ):
         if method in baselines and between:
-            predicted[method] = _surfaces(fit, made_with, atoms(), f"surfaces of '{BASELINES[method]}'", say)
+            predicted[method] = _surfaces(fit, made_with, atoms(), f"surfaces of '{BASELINES[method]}'", count, say)
 
     rows: list[StateScores] = []
-    for count, state in enumerate(wanted, 1):
+    for done, state in enumerate(wanted, 1):
         known = truth[state]
         arrays = {"truth_points": known.points, "truth_normals": known.normals, "truth_faces": known.faces}
         before = source.coordinates.get(state - 1)
@@ -152,17 +152,19 @@ def evaluate(
             scores = {m: float("nan") if result[m] is None else float(result[m]) for m in METRICS}
             label = BASELINES.get(method, FIELD)
             rows.append(StateScores(state, group_of(state, trained), label, **scores, rmsd=moves))
-        fit.doing, fit.fraction = "comparing", count / len(wanted)
-        if count % 10 == 0:
-            say(f" {fit.name}: compared {count} of {len(wanted)} states")
+        fit.doing, fit.fraction = "comparing", done / len(wanted)
+        if done % 10 == 0:
+            say(f" {fit.name}: compared {done} of {len(wanted)} states")
     return sorted(rows, key=lambda r: (r.state, METHODS.index(r.method)))
 
 
-def _surfaces(fit: Fit, source: Source, atoms: Mapping[int, np.ndarray], what: str, say: Say) -> dict[int, Surface]:
+def _surfaces(
+    fit: Fit, source: Source, atoms: Mapping[int, np.ndarray], what: str, count: int, say: Say
+) -> dict[int, Surface]:
     """PyMOL's surfaces by state of atoms f4[A,3] by state. Raises Cancelled."""
     made: dict[int, Surface] = {}
     frames = [(float(state), xyz) for state, xyz in sorted(atoms.items())]
-    for one in workers.compute_surfaces_at(source, frames, int(settings.get("workers")), fit.stop.is_set):
+    for one in workers.compute_surfaces_at(source, frames, count, fit.stop.is_set):
         made[int(one.state)] = one
         fit.doing, fit.fraction = what, len(made) / len(frames)
         if len(made) % 20 == 0:

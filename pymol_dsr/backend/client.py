@@ -97,11 +97,15 @@ class Backend:
 
     `on_event(name, params, arrays)` is called for each event, in the reading thread: it must return soon and wait for
     no call. `atom_count(params)` says how many atoms were fitted of what a request is about, or None, for its answer to
-    be held against.
+    be held against. `home` is the folder that a backend on this machine keeps its files in, if not its usual one.
     """
 
     def __init__(
-        self, command: list[str], on_event: OnEvent | None = None, atom_count: AtomCount = lambda params: None
+        self,
+        command: list[str],
+        on_event: OnEvent | None = None,
+        atom_count: AtomCount = lambda params: None,
+        home: str = "",
     ) -> None:
         self.command = list(command)
         self.info: dict[str, Any] = {}
@@ -110,6 +114,7 @@ class Backend:
         """The `device` event's params, or None until torch is imported there."""
         self._on_event = on_event
         self._atom_count = atom_count
+        self._home = home
         self._process: Process | None = None
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
@@ -134,7 +139,7 @@ class Backend:
         """
         if self._process is not None:
             raise BackendError("bad-request", "this backend was started before: make a new Backend")
-        self._process = Process(self.command)
+        self._process = Process(self.command, self._home)
         try:
             self._reader.start()
             self._writer.start()

@@ -166,9 +166,12 @@ def _python() -> str | None:
 
 
 class Process:
-    """A backend process, alone in its process group, its stderr drained into a bounded tail."""
+    """A backend process, alone in its process group, its stderr drained into a bounded tail.
 
-    def __init__(self, command: list[str]) -> None:
+    `home` becomes the process's DSR_HOME, the folder that it keeps its files in.
+    """
+
+    def __init__(self, command: list[str], home: str = "") -> None:
         self.command = list(command)
         flags = 0
         if sys.platform == "win32":
@@ -181,6 +184,7 @@ class Process:
                 stderr=subprocess.PIPE,
                 start_new_session=True,
                 creationflags=flags,
+                env={**os.environ, "DSR_HOME": home} if home else None,
             )
         except (OSError, ValueError) as exc:
             raise LaunchError(

@@ -7,8 +7,8 @@ from typing import Any
 
 from pymol import CmdException, cmd
 
-from ..fits import jobs
-from ..scene import color_sources, colors, kept_movies, palettes
+from ..scene import color_sources, colors, palettes
+from ..session import session_of
 from .command import command
 from .options import parse_number
 from .running import reporter, run_or_start
@@ -90,7 +90,7 @@ def dsr_color(
 
         dsr_movie, spectrum, ramp_new
     """
-    say = reporter(quiet)
+    say, session = reporter(quiet), session_of(_self)
     by, file, map = str(by), os.path.expanduser(str(file)), str(map)
     low, high = (
         parse_number(key, value) if str(value) else None for key, value in (("minimum", minimum), ("maximum", maximum))
@@ -103,17 +103,18 @@ def dsr_color(
             raise CmdException(f"by {by}: name the {key} with {key}=")
         if by != kind and given:
             raise CmdException(f"{key} {given}: it goes with by={kind}, not with by={by}")
-    found = kept_movies.find(str(name), _self)
+    found = session.movies.find(str(name), _self)
     one = by if color_sources.is_color(by, _self) else ""
     if (one or by == "atoms") and (str(palette) or low is not None or high is not None):
         raise CmdException(f"by {by}: palette, minimum and maximum go with values, and here are none")
     shades = palettes.palette(str(palette) or palettes.SIGNED.get(by, "viridis"), _self)
     palettes.value_range([], low, high, by in palettes.SIGNED)
     sources = [
-        (None, None) if one or by == "atoms" else colors.color_source(movie, by, file, map, _self) for movie in found
+        (None, None) if one or by == "atoms" else colors.color_source(movie, by, file, map, session.jobs, _self)
+        for movie in found
     ]
     fit = found[0].fit
-    jobs.jobs.claim(fit, "its colours")
+    session.jobs.claim(fit, "its colours")
 
     def work() -> None:
         try:
@@ -127,6 +128,7 @@ def dsr_color(
                     colors=shades,
                     limits=(low, high),
                     transparency=clear,
+                    movies=session.movies,
                     _self=_self,
                 )
                 say(f" {movie.name}: {line}")

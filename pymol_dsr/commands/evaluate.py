@@ -9,7 +9,7 @@ from pymol import CmdException, cmd
 
 from ..analysis import evaluation, score_plots
 from ..analysis.evaluation import StateScores
-from ..fits import jobs
+from ..session import session_of
 from ..surfaces import extract
 from .command import command
 from .options import chosen_trajectory, format_states, parse_choice, parse_states, table_path
@@ -69,8 +69,8 @@ def dsr_eval(
 
         dsr_fit, dsr_movie
     """
-    say = reporter(quiet)
-    fit = jobs.jobs.get(str(name))
+    say, jobs = reporter(quiet), session_of(_self).jobs
+    fit = jobs.get(str(name))
     chosen, which = chosen_trajectory(fit, trajectory)
     if not all(t.is_integer() for t in chosen.states):
         raise CmdException(f"{fit.name} was fitted to fractions of states, which PyMOL has no surfaces of")
@@ -96,11 +96,11 @@ def dsr_eval(
             "when it was fitted, or other ones; they can't be compared"
         )
     result: list[StateScores] = []
-    jobs.jobs.claim(fit, "an evaluation")
+    jobs.claim(fit, "an evaluation")
 
     def work() -> None:
         try:
-            result.extend(evaluation.evaluate(jobs.jobs, fit, which, chosen, source, wanted, beside, say))
+            result.extend(evaluation.evaluate(jobs, fit, which, chosen, source, wanted, beside, say))
         finally:
             fit.activity = ""
         for line in evaluation.score_table(result):

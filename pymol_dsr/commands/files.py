@@ -7,9 +7,8 @@ from typing import Any
 
 from pymol import CmdException, cmd
 
-from ..fits import jobs
-from ..runtime import settings
 from ..scene import atoms, placement
+from ..session import session_of
 from ..shared.frames import MAX_PAYLOAD
 from ..surfaces import extract, surfaces_file, workers
 from .command import command
@@ -73,7 +72,7 @@ def dsr_surfaces(
         print(f" dsr_surfaces: warning: {line}")
 
     def work() -> None:
-        made = list(workers.compute_surfaces(source, int(settings.get("workers"))))
+        made = list(workers.compute_surfaces(source, session_of(_self).settings.workers))
         surfaces_file.write(path, source, made)
         say(f" dsr_surfaces: {count_of_states(len(made))} of {source.object} written to {path}")
 
@@ -102,10 +101,11 @@ def dsr_save(name: str, filename: str, *, quiet: int = 1, _self: Any = cmd) -> s
 
         dsr_load, dsr_export
     """
-    fit = jobs.jobs.get(str(name))
+    jobs = session_of(_self).jobs
+    fit = jobs.get(str(name))
     path = writable_path(str(filename), ("dsr",))
-    with jobs.jobs.busy(fit, "saving"):
-        _, arrays = jobs.jobs.ask(fit, "save")
+    with jobs.busy(fit, "saving"):
+        _, arrays = jobs.ask(fit, "save")
         write_file(path, arrays["file"].tobytes())
     fit.file = path
     reporter(quiet)(f" {fit.name}: saved as {path}, {os.path.getsize(path) / 1e6:.1f} MB")
@@ -143,7 +143,7 @@ def dsr_load(filename: str, name: str = "", *, quiet: int = 1, _self: Any = cmd)
     molecule = stem in _self.get_names("objects") and _self.get_type(stem) == "object:molecule"
     taken = "_dsr" if molecule and not str(name) else ""
     name = _self.get_legal_name(str(name) or stem + taken)
-    fit = jobs.jobs.load(name, data)
+    fit = session_of(_self).jobs.load(name, data)
     fit.file = os.path.abspath(path)
     for trajectory in fit.trajectories:
         if trajectory.object and trajectory.object not in _self.get_names("objects"):
@@ -208,8 +208,8 @@ def dsr_export(
 
         dsr_movie, save
     """
-    say = reporter(quiet)
-    fit = jobs.jobs.get(str(name))
+    say, jobs = reporter(quiet), session_of(_self).jobs
+    fit = jobs.get(str(name))
     path = writable_path(str(filename), FORMATS)
     stem, suffix = os.path.splitext(path)
     chosen, which = chosen_trajectory(fit, trajectory, towards, share, steady)
@@ -245,9 +245,9 @@ def dsr_export(
     if radii is not None:
         arrays["radii"] = radii
     written = []
-    with jobs.jobs.busy(fit, "an export"):
+    with jobs.busy(fit, "an export"):
         for target, request in requests.items():
-            _, out = jobs.jobs.ask(fit, "export", {**params, **request}, arrays)
+            _, out = jobs.ask(fit, "export", {**params, **request}, arrays)
             write_file(target, out["file"].tobytes())
             written.append(target)
     say(f" {fit.name}: {len(written)} {'file' if len(written) == 1 else 'files'} written, the last is {written[-1]}")

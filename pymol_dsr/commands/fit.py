@@ -6,9 +6,10 @@ from typing import Any
 
 from pymol import CmdException, cmd
 
-from ..fits import interrupted, jobs
-from ..runtime import settings
+from ..fits import interrupted
+from ..runtime.settings import check_device
 from ..scene.preview import Preview
+from ..session import session_of
 from ..surfaces import extract
 from ..surfaces.source import Source
 from .command import command
@@ -121,10 +122,11 @@ def dsr_fit(
 
         dsr_movie, dsr_eval, dsr_status, dsr_cancel, dsr_save, load_traj
     """
+    session = session_of(_self)
     how: dict[str, Any] = {"resume": bool(int(resume))}
     usual = "fast"
     if str(family):
-        start = jobs.jobs.get(str(family))
+        start = session.jobs.get(str(family))
         if not start.family:
             raise CmdException(f"family {family}: it is a fit of one trajectory; dsr_fit one+two makes a family")
         how.update(family=start.name, frozen=bool(int(frozen)))
@@ -136,14 +138,14 @@ def dsr_fit(
         "smooth": None,
         "seed": parse_whole_number("seed", seed, 0),
         "budget": None,
-        "device": settings.KEYS["device"][1](str(device)),
+        "device": check_device(str(device)),
         "align": bool(int(align)),
         "loop": bool(int(loop)),
     }
     if str(times):
         config["times"] = numbers_in_file("times", str(times))
     if config["device"] == "auto":
-        config["device"] = settings.get("device")
+        config["device"] = session.settings.get("device")
     if str(smooth) not in ("auto", ""):
         config["smooth"] = parse_number("smooth", smooth, 0.0)
     if str(budget) not in ("none", ""):
@@ -182,8 +184,8 @@ def _begin(
     _self: Any,
 ) -> None:
     """Run a fit, now or in the background."""
-    say = reporter(quiet)
-    fit = jobs.jobs.new(name, sources)
+    say, jobs = reporter(quiet), session_of(_self).jobs
+    fit = jobs.new(name, sources)
     shown = None
     if int(watch) > 0 or (int(watch) < 0 and is_typed(quiet, _self)):
         shown = Preview(fit, _self)
@@ -191,7 +193,7 @@ def _begin(
 
     def work() -> None:
         try:
-            jobs.jobs.fit(fit, sources, config, how, say)
+            jobs.fit(fit, sources, config, how, say)
         except BaseException:
             if shown is not None:
                 shown.end()
@@ -252,11 +254,11 @@ def dsr_resume(name: str = "", *, watch: int = -1, async_: int = -1, quiet: int 
 
         dsr_fit, dsr_status, dsr_cancel
     """
-    name = str(name)
-    fit = jobs.jobs.fits.get(name)
+    name, jobs = str(name), session_of(_self).jobs
+    fit = jobs.fits.get(name)
     if fit is not None and fit.activity:
         raise CmdException(f"{name} is busy with {fit.activity}; wait for it, or dsr_cancel {name}")
-    there = interrupted.listed(jobs.jobs.backend())
+    there = interrupted.listed(jobs.backend())
     names = ", ".join(there) or "none"
     if not name and len(there) == 1:
         [name] = there

@@ -6,8 +6,8 @@ from typing import Any
 
 from pymol import CmdException, cmd
 
-from ..fits import jobs
 from ..scene import gui_thread, level_sets, placement
+from ..session import session_of
 from .command import command
 from .options import chosen_trajectory, default_name, parse_number, requested_times
 from .running import reporter, run_or_start
@@ -73,8 +73,8 @@ def dsr_levels(
 
         dsr_movie
     """
-    say = reporter(quiet)
-    fit = jobs.jobs.get(str(name))
+    say, jobs = reporter(quiet), session_of(_self).jobs
+    fit = jobs.get(str(name))
     chosen, which = chosen_trajectory(fit, trajectory, towards, share)
     times = requested_times(chosen, str(state))
     if len(times) != 1:
@@ -93,13 +93,13 @@ def dsr_levels(
     toward = None
     if int(cut):
         toward = level_sets.toward_camera(_self.get_view(), placement.object_matrix(chosen.object, _self))
-    jobs.jobs.claim(fit, "level sets")
+    jobs.claim(fit, "level sets")
 
     def work() -> None:
         try:
             meshes = {}
             for level in wanted:
-                result, arrays = jobs.jobs.ask(fit, "mesh", {**request, "level": level})
+                result, arrays = jobs.ask(fit, "mesh", {**request, "level": level})
                 meshes[level] = arrays["points"], arrays["normals"], arrays["faces"]
         finally:
             fit.activity = ""

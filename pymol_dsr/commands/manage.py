@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from pymol import CmdException, cmd
 
 from ..backend.process import BackendError
-from ..fits import interrupted, jobs
+from ..fits import interrupted
 from ..fits.interrupted import Interrupted
+from ..fits.jobs import Jobs
 from ..runtime import doctor, folders, settings
+from ..session import session_of
 from .command import command
 from .options import format_states
 from .running import reporter, run_or_start
@@ -37,12 +38,13 @@ def dsr_status(name: str = "", *, quiet: int = 1, _self: Any = cmd) -> list[str]
 
         dsr_fit, dsr_cancel
     """
-    fits = jobs.jobs.fits
+    jobs = session_of(_self).jobs
+    fits = jobs.fits
     try:
-        jobs.jobs.look(str(name) if str(name) not in fits else "")
+        jobs.look(str(name) if str(name) not in fits else "")
     except BackendError as error:
         print(f" dsr_status: detached fits can't be asked for: {error}")
-    if str(name) and str(name) not in fits and str(name) not in [one.name for one in interrupted_fits()]:
+    if str(name) and str(name) not in fits and str(name) not in [one.name for one in interrupted_fits(jobs)]:
         raise CmdException(f"there is no fit {name} (there: {', '.join(sorted(fits)) or 'none'})")
     lines = []
     for fit in [fit for key, fit in fits.items() if not str(name) or key == str(name)]:
@@ -52,7 +54,7 @@ def dsr_status(name: str = "", *, quiet: int = 1, _self: Any = cmd) -> list[str]
             for t in fit.trajectories
             if fit.family
         ]
-    lines += [one.line() for one in interrupted_fits() if str(name) in ("", one.name)]
+    lines += [one.line() for one in interrupted_fits(jobs) if str(name) in ("", one.name)]
     say = reporter(quiet)
     for line in lines or ["no fits yet; dsr_fit makes one"]:
         say(f" {line}")
@@ -79,7 +81,7 @@ def dsr_cancel(name: str, *, quiet: int = 1, _self: Any = cmd) -> None:
 
         dsr_fit, dsr_status
     """
-    running = jobs.jobs.cancel(str(name))
+    running = session_of(_self).jobs.cancel(str(name))
     reporter(quiet)(f" {name}: {'stopping' if running else 'nothing to stop'}")
 
 
@@ -118,17 +120,17 @@ def dsr_set(key: str = "", value: str | None = None, *, quiet: int = 1, _self: A
 
         dsr_fit
     """
-    say = reporter(quiet)
+    say, session = reporter(quiet), session_of(_self)
     key = str(key)
     if value is not None:
-        kept = settings.put(key, str(value))
+        kept = session.settings.put(key, str(value))
         if key in ("backend", "folder"):
-            jobs.jobs.restart_unused()
-        say(f" dsr_set: {key} = {settings.get(key) or 'default'}" + ("" if kept else ", for this session"))
-        return {key: settings.get(key)}
-    shown = {k: settings.get(k) for k in ([key] if key else settings.KEYS)}
+            session.jobs.restart_unused()
+        say(f" dsr_set: {key} = {session.settings.get(key) or 'default'}" + ("" if kept else ", for this session"))
+        return {key: session.settings.get(key)}
+    shown = {k: session.settings.get(k) for k in ([key] if key else settings.KEYS)}
     for k, v in shown.items():
-        say(f" {k:<8} = {v or 'default'}  ({settings.KEYS[k][2]})")
+        say(f" {k:<8} = {v or 'default'}  ({settings.KEYS[k].description})")
     return shown
 
 
@@ -156,7 +158,7 @@ def dsr_doctor(*, async_: int = -1, quiet: int = 1, _self: Any = cmd) -> list[st
     lines: list[str] = []
 
     def work() -> None:
-        lines.extend(doctor.examine(say, _self))
+        lines.extend(doctor.examine(session_of(_self).settings, say, _self))
         faults = sum(line.startswith("FAIL") for line in lines)
         need = "needs" if faults == 1 else "need"
         say(f" dsr_doctor: {f'{faults} of {len(lines)} {need} attention' if faults else 'all is well'}")
@@ -164,16 +166,16 @@ def dsr_doctor(*, async_: int = -1, quiet: int = 1, _self: Any = cmd) -> list[st
     return lines if run_or_start("dsr_doctor", work, async_, quiet, _self) else None
 
 
-def interrupted_fits() -> list[Interrupted]:
+def interrupted_fits(jobs: Jobs) -> list[Interrupted]:
     """Those in the folder that are not under way in this session."""
-    backend = jobs.jobs.running
+    backend = jobs.running
     try:
         if backend is None:
-            there = interrupted.in_folder(os.path.join(folders.fits_home(), "fits"))
+            there = interrupted.in_folder(folders.fits_folder(jobs.settings))
         else:
             there = interrupted.listed(backend)
     except (BackendError, OSError) as error:
         print(f" dsr: interrupted fits can't be listed: {error}")
         return []
-    busy = {name for name, fit in jobs.jobs.fits.items() if fit.activity}
+    busy = {name for name, fit in jobs.fits.items() if fit.activity}
     return [one for name, one in there.items() if name not in busy]

@@ -10,8 +10,8 @@ from pymol import CmdException, cmd
 
 from ..analysis import measure_plots, measures
 from ..analysis.measures import Measurement
-from ..fits import jobs
 from ..scene import atoms, gui_thread
+from ..session import session_of
 from .command import command
 from .options import chosen_trajectory, parse_number, parse_whole_number, requested_times, table_path
 from .running import has_window, is_typed, report_states, reporter, run_or_start
@@ -84,15 +84,16 @@ def dsr_measure(
 
         dsr_fit, dsr_movie, dsr_eval, get_area
     """
-    say = reporter(quiet)
-    fit = jobs.jobs.get(str(name))
+    say, session = reporter(quiet), session_of(_self)
+    jobs, windows = session.jobs, session.windows
+    fit = jobs.get(str(name))
     chosen, which = chosen_trajectory(fit, trajectory)
     times = requested_times(chosen, str(states)) if str(states) else measures.default_times(chosen)
     path = table_path(str(file))
     count = parse_whole_number("top", top, 0)
     request = {**which, "resolution": parse_number("resolution", resolution, 0.0, above=True)}
     in_window = int(plot) > 0 or (int(plot) < 0 and is_typed(quiet, _self))
-    if in_window and not has_window():
+    if in_window and (windows is None or not has_window()):
         raise CmdException(f"plot {plot}: PyMOL has no window here; file=NAME.csv writes NAME.png")
     arrays: dict[str, Any] = {}
     for argument, text in (("selection", str(selection)), ("pocket", str(pocket))):
@@ -106,12 +107,12 @@ def dsr_measure(
     fitted_range = min(chosen.states), max(chosen.states)
     title = f"{fit.name}: surface of {chosen.name or chosen.object or 'the fit'}"
     result: list[Measurement] = []
-    jobs.jobs.claim(fit, "its measures")
+    jobs.claim(fit, "its measures")
 
     def work() -> None:
         requests = [{**request, "time": float(t)} for t in times]
         try:
-            with contextlib.closing(jobs.jobs.stream(fit, "measure", requests, arrays or None)) as answers:
+            with contextlib.closing(jobs.stream(fit, "measure", requests, arrays or None)) as answers:
                 found = measures.collect(
                     report_states(fit, answers, len(times), say, "measured"), chosen.states, labels
                 )
@@ -128,7 +129,7 @@ def dsr_measure(
                 say(f" {fit.name}: written to {', '.join([*written, drawing])}")
             else:
                 say(f" {fit.name}: written to {', '.join(written)}; no plot without matplotlib")
-        if in_window:
-            gui_thread.in_gui(_self, jobs.jobs.show_measurement, found, fitted_range, title, fit.name)
+        if in_window and windows is not None:
+            gui_thread.in_gui(_self, windows.show_measurement, found, fitted_range, title, fit.name)
 
     return result[0] if run_or_start("dsr_measure", work, async_, quiet, _self) else None

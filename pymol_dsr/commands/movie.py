@@ -8,10 +8,11 @@ from typing import Any
 
 from pymol import CmdException, cmd
 
-from ..fits import jobs, sessions
-from ..scene import atoms, film, gui_thread, kept_movies, movie, movie_objects, preview, timeline
+from ..fits import pse
+from ..scene import atoms, film, gui_thread, movie, movie_objects, preview, timeline
 from ..scene.kept_movies import KeptMovie
 from ..scene.movie import CAMERAS, PLAYS, MovieOptions, frames_per_second, movie_times, put_labels, set_up_movie
+from ..session import session_of
 from .command import command
 from .options import (
     chosen_trajectory,
@@ -129,8 +130,8 @@ def dsr_movie(
 
         dsr_fit, dsr_color, dsr_film, dsr_levels, dsr_export, mset, mplay
     """
-    say = reporter(quiet)
-    fit = jobs.jobs.get(str(name))
+    say, session = reporter(quiet), session_of(_self)
+    fit = session.jobs.get(str(name))
     chosen, which = chosen_trajectory(fit, trajectory, towards, share, steady)
     times = requested_times(chosen, str(states))
     film = MovieOptions(
@@ -175,7 +176,7 @@ def dsr_movie(
     arrays = None if radii is None or kind == "map" else {"radii": radii}
     frames = timeline.plan(chosen, times, object)
     movie_objects.check_names(frames, object, _self)
-    again = sessions.command_line(
+    again = pse.command_line(
         "dsr_movie",
         [fit.name, states],
         {
@@ -197,7 +198,7 @@ def dsr_movie(
             "overlay": (overlay, 0),
         },
     )
-    jobs.jobs.claim(fit, "a movie")
+    session.jobs.claim(fit, "a movie")
 
     def work() -> None:
         requests = [{**request, "time": float(t)} for t in times]
@@ -205,7 +206,7 @@ def dsr_movie(
         try:
             # Closed at once when something fails, so that no answer is computed for nobody.
             with contextlib.closing(
-                jobs.jobs.stream(fit, "mesh" if kind == "cgo" else "grid", requests, arrays)
+                session.jobs.stream(fit, "mesh" if kind == "cgo" else "grid", requests, arrays)
             ) as answers:
                 loaded = movie_objects.show_movie(
                     chosen,
@@ -219,7 +220,7 @@ def dsr_movie(
                     _self=_self,
                 )
         finally:
-            gui_thread.in_gui(_self, kept_movies.keep, kept, _self)
+            gui_thread.in_gui(_self, session.movies.keep, kept, _self)
             fit.activity = ""
         gui_thread.in_gui(_self, preview.remove_both, fit.name, _self)
         # Before the movie, in which placing an object makes a key of its motion.
@@ -228,7 +229,7 @@ def dsr_movie(
             gui_thread.in_gui(_self, put_labels, film, loaded.frames, f"{object}_time", chosen.object, _self)
         if make_movie and loaded.frames:
             gui_thread.in_gui(_self, set_up_movie, film, loaded.frames, chosen.object, _self)
-        sessions.remember(object, fit.name, loaded.objects, again)
+        session.references.add_movie(object, fit.name, loaded.objects, again)
         for line in movie_objects.describe(chosen, loaded):
             print(f" {fit.name}: {line}")
         say(

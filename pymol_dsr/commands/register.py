@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from pymol import cmd
+from pymol.shortcut import Shortcut
 
-from ..fits import jobs, sessions
 from ..runtime import settings
 from ..scene import color_sources
+from ..session import Session
 from . import color, evaluate, files, fit, levels, manage, measure, movie  # noqa: F401 (each makes its commands)
 from .command import COMMANDS
 from .manage import interrupted_fits
 
 
-def register(_self: Any = cmd) -> None:
+def register_commands(_self: Any, session: Session) -> None:
     """Make the commands known to PyMOL, with completion of selections and of names of fits."""
     for name, function in COMMANDS.items():
         _self.extend(name, function)
-    sessions.register(_self)
+
+    def complete(
+        position: int, commands: Iterable[str], words: Callable[[], Iterable[str]], kind: str, end: str
+    ) -> None:
+        for command in commands:
+            _self.auto_arg[position][command] = [lambda: Shortcut(list(words())), kind, end]
+
     for name in ("dsr_fit", "dsr_surfaces"):
         _self.auto_arg[0][name] = _self.auto_arg[0]["zoom"]
-    fits = [_fit_names, "fit", ", "]
-    for name in ("dsr_movie", "dsr_color", "dsr_levels", "dsr_measure", "dsr_eval", "dsr_export", "dsr_save"):
-        _self.auto_arg[0][name] = fits
-    _self.auto_arg[0]["dsr_resume"] = [_interrupted_names, "interrupted fit", ""]
-    for name in ("dsr_status", "dsr_cancel"):
-        _self.auto_arg[0][name] = [_fit_names, "fit", ""]
-    _self.auto_arg[0]["dsr_set"] = [_setting_keys, "setting", ", "]
-    _self.auto_arg[1]["dsr_color"] = [_color_kinds, "by", ""]
-
-
-def _fit_names() -> Any:
-    return cmd.Shortcut(list(jobs.jobs.fits))
-
-
-def _color_kinds() -> Any:
-    return cmd.Shortcut(list(color_sources.KINDS))
-
-
-def _setting_keys() -> Any:
-    return cmd.Shortcut(list(settings.KEYS))
-
-
-def _interrupted_names() -> Any:
-    return cmd.Shortcut([one.name for one in interrupted_fits()])
+    of_a_fit = ("dsr_movie", "dsr_color", "dsr_levels", "dsr_measure", "dsr_eval", "dsr_export", "dsr_save")
+    complete(0, of_a_fit, lambda: session.jobs.fits, "fit", ", ")
+    complete(0, ("dsr_status", "dsr_cancel"), lambda: session.jobs.fits, "fit", "")
+    complete(0, ["dsr_resume"], lambda: [left.name for left in interrupted_fits(session.jobs)], "interrupted fit", "")
+    complete(0, ["dsr_set"], lambda: settings.KEYS, "setting", ", ")
+    complete(1, ["dsr_color"], lambda: color_sources.KINDS, "by", "")

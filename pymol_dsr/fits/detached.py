@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..backend import process
 from ..backend.client import Backend
 from ..backend.process import BackendError, LaunchError
-from ..runtime import settings
+from ..runtime.folders import fits_folder
+from ..runtime.settings import Settings
 
 if TYPE_CHECKING:
     from .fit import Fit
@@ -18,19 +19,20 @@ SUFFIX = ".detached"
 PHASES = ("starting", "surfaces", "sampling", "fit", "saving", "failed", "cancelled")
 
 
-def likely(folder: str, name: str = "") -> bool:
-    """Whether a backend should be started to ask for that fit, or for any.
+def likely(settings: Settings, name: str = "") -> bool:
+    """Whether a backend should be started to ask for the detached fit `name`, or for any.
 
-    One on this machine keeps them in `folder`; of another machine nothing is known without asking.
+    A backend on this machine keeps them in the folder of fits; another machine has to be asked.
     """
     try:
-        local = process.is_local(process.find_command(settings.get("backend") or None))
+        local = process.is_local(settings.backend_command())
     except LaunchError:
         return False
     if not local:
         return True
-    there = os.listdir(folder) if os.path.isdir(folder) else []
-    return f"{name}{SUFFIX}" in there if name else any(one.endswith(SUFFIX) for one in there)
+    folder = fits_folder(settings)
+    files = os.listdir(folder) if os.path.isdir(folder) else []
+    return f"{name}{SUFFIX}" in files if name else any(file.endswith(SUFFIX) for file in files)
 
 
 def listed(backend: Backend) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,6 @@ activity per fit at a time, in one thread; fits take turns.
 from __future__ import annotations
 
 import dataclasses
-import os
 import threading
 import time
 from collections import deque
@@ -17,16 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import process, reply_checks
+from ..backend import reply_checks
 from ..backend.client import Backend, Call
 from ..backend.process import BackendError
-from ..runtime import settings
-from ..runtime.folders import fits_home
-from ..runtime.waiting import QUIET_SECONDS, report_waiting
+from ..runtime.settings import Settings
+from ..runtime.waiting import report_waiting
 from ..shared import text
 from ..shared.text import AnswerError
+from ..surfaces import workers
 from ..surfaces.source import Source
-from ..surfaces.workers import compute_surfaces
 from . import detached, interrupted
 from .fit import MOST_LOSSES, Arrays, Cancelled, Fit, JobError, Say, Trajectory
 
@@ -49,12 +47,10 @@ LOG_LINES, LOG_SECONDS = 100, 10.0
 
 
 class Jobs:
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.fits: dict[str, Fit] = {}
-        # Set where there is a window; the panel is above this package.
-        self.show_measurement: Callable[..., None] = lambda *args: None
         self._backend: Backend | None = None
-        self._command: list[str] = []
         self._closed = False
         self._starting = threading.Lock()
         self._claiming = threading.Lock()
@@ -71,18 +67,15 @@ class Jobs:
             if self._closed:
                 raise JobError("the fits of this session are closed")
             if self._backend is None or not self._backend.alive:
-                folder = settings.get("folder")
-                if folder:
-                    os.environ["DSR_HOME"] = folder
-                self._command = process.find_command(settings.get("backend") or None)
-                backend = Backend(self._command, self._on_event, self._atom_count)
-                backend.start(float(settings.get("wait")), self._waiting(fit))
+                home = self.settings.get("folder")
+                backend = Backend(self.settings.backend_command(), self._on_event, self._atom_count, home)
+                backend.start(self.settings.wait, self._waiting(fit))
                 self._backend = backend
             return self._backend
 
     def _waiting(self, fit: Fit | None) -> Callable[[str], None]:
         """What is done several times a second while a backend starts."""
-        tell = report_waiting(print, QUIET_SECONDS)
+        tell = report_waiting(print, self.settings.wait)
 
         def waiting(said: str) -> None:
             if self._closed:
@@ -241,7 +234,7 @@ class Jobs:
         """
         backend = self._backend
         if backend is None or not backend.alive:
-            if not detached.likely(os.path.join(fits_home(), "fits"), name):
+            if not detached.likely(self.settings, name):
                 return
             backend = self.backend()
         for one, status in detached.listed(backend).items():
@@ -394,14 +387,13 @@ class Jobs:
         try:
             fit.phase = "surfaces"
             sent: deque[Call] = deque()
-            workers = int(settings.get("workers"))
             for trajectory, source, made_before in zip(fit.trajectories, sources, kept, strict=True):
                 which = {"trajectory": trajectory.name} if trajectory.name else {}
                 states_left = [s for s in source.states if float(s) not in made_before]
                 # The one that is looked at comes first.
                 states_left.sort(key=lambda s: s != preview.get("time"))
                 left = dataclasses.replace(source, states=states_left)
-                for made in compute_surfaces(left, workers, fit.stop.is_set):
+                for made in workers.compute_surfaces(left, self.settings.workers, fit.stop.is_set):
                     arrays = {"points": made.points, "normals": made.normals, "faces": made.faces, "atoms": made.atoms}
                     params = {"fit": fit.name, "state": made.state, **which}
                     sent.append(backend.submit("surface", params, arrays))
@@ -458,6 +450,3 @@ class Jobs:
         fit.phase, fit.fraction = "ready", 1.0
         self.fits[name] = fit
         return fit
-
-
-jobs = Jobs()

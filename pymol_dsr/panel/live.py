@@ -18,7 +18,7 @@ from ..backend.client import Call
 from ..backend.process import BackendError
 from ..fits.background import Background
 from ..fits.fit import Fit, JobError, Trajectory
-from ..fits.jobs import jobs
+from ..fits.jobs import Jobs
 from ..scene import atoms, cgo, color_sources, kept_movies, palettes, placement, preview
 from ..scene.palettes import ColorScale
 from ..scene.placement import SceneError
@@ -147,10 +147,10 @@ class Live(QtCore.QObject):
     failed = QtCore.Signal(str)
     _made = QtCore.Signal(object)
 
-    def __init__(self, parent: Any, canvas: Any) -> None:
+    def __init__(self, parent: Any, jobs: Jobs, canvas: Any) -> None:
         """canvas: the widget of the scene, drawn at once, or None."""
         super().__init__(parent)
-        self._canvas = canvas
+        self._jobs, self._canvas = jobs, canvas
         # While a control moves, there are to be several a second.
         self.coarse = TriangleBudget(8_000, 0.04, 4_000, 20_000)
         self.fine = TriangleBudget(20_000, 0.045, 8_000, 100_000)
@@ -220,7 +220,7 @@ class Live(QtCore.QObject):
             if shading is None:
                 return None
             params["motion" if shading.of_atoms is None else "blend"] = True
-        answer = self._answer(jobs.backend().submit("mesh", params, arrays), wish)
+        answer = self._answer(self._jobs.backend().submit("mesh", params, arrays), wish)
         if answer is None:
             return None
         result, mesh = answer
@@ -248,7 +248,7 @@ class Live(QtCore.QObject):
         if wish.by == "motion" and shading.known != wish.which:
             request = {"fit": wish.fit.name, "time": wish.trajectory.states[0], **wish.which}
             nowhere = {"points": np.zeros((0, 3), np.float32)}
-            answer = self._answer(jobs.backend().submit("paint", request, nowhere), wish)
+            answer = self._answer(self._jobs.backend().submit("paint", request, nowhere), wish)
             if answer is None:
                 return None
             if "excursions" not in answer[1]:

@@ -14,17 +14,6 @@ from .tabs.fit import BAD
 from .widgets import save_table
 
 COLUMNS = ("residue", "Å per state", "area (Å²)")
-# Qt lets go of a window that nothing in Python holds.
-_open: list[MeasuresWindow] = []
-
-
-def show(measured: Measurement, fitted_range: tuple[float, float], title: str, name: str) -> None:
-    """Open a window for what was measured of the fit `name`; others stay open."""
-    from pymol import gui
-
-    window = MeasuresWindow(gui.get_qtwindow(), measured, fitted_range, title, name)
-    _open.append(window)
-    window.show()
 
 
 class MeasuresWindow(QtWidgets.QDialog):
@@ -60,11 +49,6 @@ class MeasuresWindow(QtWidgets.QDialog):
         if measured.residues:
             layout.addWidget(table_of(measured))
         self.resize(980, 240 + 190 * ((len(shown) + 1) // 2))
-
-    def closeEvent(self, event: Any) -> None:
-        super().closeEvent(event)
-        if self in _open:
-            _open.remove(self)
 
     def save_table(self) -> None:
         written: list[str] = []

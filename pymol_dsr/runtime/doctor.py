@@ -22,16 +22,15 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import process
 from ..backend.client import Backend
 from ..backend.process import BackendError
 from ..shared.frames import VERSION
 from ..surfaces import extract, workers
 from ..surfaces.coordinates import put_coordinates
 from ..surfaces.source import Source, Surface
-from . import settings
-from .folders import fits_home, written_files
-from .waiting import QUIET_SECONDS, report_waiting
+from .folders import fits_folder, fits_home, written_files
+from .settings import Settings
+from .waiting import report_waiting
 
 OLDEST_PYMOL = (2, 5)
 OLDEST_PYTHON = (3, 10)
@@ -66,6 +65,7 @@ class CheckSkipped(Exception):
 class _Visit:
     """What one check leaves for the next."""
 
+    settings: Settings
     _self: Any
     say: Callable[[str], None]
     source: Source | None = None
@@ -78,9 +78,9 @@ class _Visit:
         self.events.put((event, params))
 
 
-def examine(say: Callable[[str], None], _self: Any) -> list[str]:
+def examine(settings: Settings, say: Callable[[str], None], _self: Any) -> list[str]:
     """Make every check, saying its line as soon as it is known; all lines, those of faults beginning with FAIL."""
-    visit = _Visit(_self, say)
+    visit = _Visit(settings, _self, say)
     checks: list[tuple[str, Callable[[_Visit], str]]] = [
         ("plugin", _plugin),
         ("PyMOL", _pymol),
@@ -110,7 +110,7 @@ def examine(say: Callable[[str], None], _self: Any) -> list[str]:
     finally:
         if visit.backend is not None:
             visit.backend.close(grace=2.0)
-        for path in glob.glob(os.path.join(glob.escape(os.path.join(fits_home(), "fits")), f"{NAME}.*")):
+        for path in glob.glob(os.path.join(glob.escape(fits_folder(settings)), f"{NAME}.*")):
             if os.path.isdir(path):
                 shutil.rmtree(path)
             else:
@@ -213,7 +213,7 @@ def _surfaces(visit: _Visit) -> str:
 
 
 def _folder(visit: _Visit) -> str:
-    folder = fits_home()
+    folder = fits_home(visit.settings)
     remedy = "dsr_set folder, /a/folder/of/yours"
     there = os.path.abspath(folder)
     while not os.path.exists(there):
@@ -226,27 +226,23 @@ def _folder(visit: _Visit) -> str:
     free = shutil.disk_usage(there).free / 1e9
     if free < FREE_GB:
         raise CheckFailed(f"{folder} has {free:.2f} GB free", f"make room, or {remedy}")
-    kept = sum(size for _, size, _ in written_files()) / 1e9
+    kept = sum(file.size for file in written_files(visit.settings)) / 1e9
     # One that the Plugin Manager installed has another name, under which Python alone does not find it.
     more = " (python -m pymol_dsr --folders lists them)" if __package__ == "pymol_dsr" else ""
     return f"{folder}, {free:.1f} GB free, {kept:.2f} GB ours{more}"
 
 
 def _backend(visit: _Visit) -> str:
-    setting = settings.get("backend")
-    command = process.find_command(setting or None)
-    folder = settings.get("folder")
-    if folder:
-        os.environ["DSR_HOME"] = folder
-    visit.backend = Backend(command, visit.hear)
+    command = visit.settings.backend_command()
+    visit.backend = Backend(command, visit.hear, home=visit.settings.get("folder"))
     try:
-        info = visit.backend.start(float(settings.get("wait")), report_waiting(visit.say, QUIET_SECONDS))
+        info = visit.backend.start(visit.settings.wait, report_waiting(visit.say, visit.settings.wait))
     except BackendError as error:
         visit.backend = None
         # All others say what to do.
         remedy = INSTALL if str(error).endswith("start it again") else ""
         raise CheckFailed(str(error), remedy) from error
-    how = "set with dsr_set" if setting else "found"
+    how = "set with dsr_set" if visit.settings.get("backend") else "found"
     return f"{' '.join(command)} ({how}), version {info.get('version')}, Python {info.get('python')}"
 
 
@@ -274,7 +270,7 @@ def _device(visit: _Visit) -> str:
             )
         if event == "device":
             break
-    wanted, there = settings.get("device"), str(params.get("device"))
+    wanted, there = visit.settings.get("device"), str(params.get("device"))
     if wanted.startswith("cuda") and not there.startswith("cuda"):
         raise CheckFailed(
             f"{wanted} is set and the backend has {there} only (torch {params.get('torch')})",
@@ -296,7 +292,7 @@ def _round_trip(visit: _Visit) -> str:
         raise CheckSkipped("there is no backend that computes")
     began = time.monotonic()
     backend, fit = visit.backend, {"fit": NAME}
-    config = {"preset": "preview", "device": settings.get("device")}
+    config = {"preset": "preview", "device": visit.settings.get("device")}
     try:
         backend.call("open", {**fit, "config": config}, timeout=FIT_SECONDS)
         for made in visit.made:

@@ -6,43 +6,59 @@ import contextlib
 import glob
 import os
 import tempfile
+from dataclasses import dataclass
 
-from . import settings
+from .settings import Settings
 
 
-def fits_home() -> str:
-    """The folder where a backend on this machine keeps its fits."""
+@dataclass(frozen=True)
+class WrittenFile:
+    """A file or folder that is kept on this machine; size in bytes, with all that lies in it."""
+
+    path: str
+    size: int
+    description: str
+
+
+KINDS = {
+    ".dsr": "a fit",
+    ".dsr.previous": "the fit of that name before",
+    ".surfaces": "of an interrupted fit: surfaces and training; dsr_resume goes on",
+    ".detached": "of a fit in a process of its own: what was asked, how far it is, its log",
+}
+
+
+def fits_home(settings: Settings) -> str:
+    """The folder that a backend on this machine keeps its files in."""
     return os.path.expanduser(settings.get("folder") or os.environ.get("DSR_HOME") or "~/.pymol_dsr")
 
 
-def written_files() -> list[tuple[str, int, str]]:
-    """All that this plugin and a backend on this machine have written and keep: path, bytes, what it is."""
-    found = []
+def fits_folder(settings: Settings) -> str:
+    """The folder of the fits themselves, inside `fits_home`; it need not exist yet."""
+    return os.path.join(fits_home(settings), "fits")
+
+
+def written_files(settings: Settings) -> list[WrittenFile]:
+    """All that this plugin and a backend on this machine have written and keep."""
+    kept = []
     preferences = os.path.expanduser("~/.pymolpluginsrc.py")
     if os.path.isfile(preferences):
-        found.append(
-            (preferences, os.path.getsize(preferences), "PyMOL's preferences, of which those named dsr_ are ours")
-        )
-    kinds = {
-        ".dsr": "a fit",
-        ".dsr.previous": "the fit of that name before",
-        ".surfaces": "of an interrupted fit: surfaces and training; dsr_resume goes on",
-        ".detached": "of a fit in a process of its own: what was asked, how far it is, its log",
-    }
-    folder = os.path.join(fits_home(), "fits")
+        description = "PyMOL's preferences, of which those named dsr_ are ours"
+        kept.append(WrittenFile(preferences, os.path.getsize(preferences), description))
+    folder = fits_folder(settings)
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         path = os.path.join(folder, name)
-        what = next((kinds[end] for end in kinds if name.endswith(end)), "not ours, or left by a write that failed")
-        found.append((path, _size(path), what))
+        unknown = "not ours, or left by a write that failed"
+        kept.append(WrittenFile(path, _size(path), next((KINDS[end] for end in KINDS if name.endswith(end)), unknown)))
     for path in sorted(glob.glob(os.path.join(glob.escape(tempfile.gettempdir()), "dsr-*"))):
-        found.append((path, _size(path), "of a fit under way, or of one that was killed and then of no use"))
-    return found
+        kept.append(WrittenFile(path, _size(path), "of a fit under way, or of one that was killed and then of no use"))
+    return kept
 
 
 def _size(path: str) -> int:
     size = 0
-    for file in [path, *(os.path.join(at, name) for at, _, names in os.walk(path) for name in names)]:
-        # A fit under way takes its own away.
+    for file in [path, *(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)]:
+        # A fit under way deletes its own files.
         with contextlib.suppress(OSError):
             size += os.path.getsize(file) if os.path.isfile(file) else 0
     return size

@@ -5,21 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from . import settings
-
-# A backend that starts sooner is not talked about.
+# A backend that starts sooner is not reported.
 QUIET_SECONDS = 3.0
 
 
-def report_waiting(say: Callable[[str], None], quiet: float) -> Callable[[str], None]:
-    """Says what a backend that starts waits for: each time its last words change, after `quiet` seconds."""
+def report_waiting(say: Callable[[str], None], longest: float) -> Callable[[str], None]:
+    """A function to call with the last line on the backend's stderr while it starts.
+
+    It says each new line after QUIET_SECONDS. longest: seconds after which waiting ends, for the message.
+    """
     began = time.monotonic()
-    told: list[str] = []
+    reported: list[str] = []
 
-    def tell(said: str) -> None:
-        if time.monotonic() - began >= quiet and told[-1:] != [said]:
-            told.append(said)
-            most = f"{settings.get('wait')} s at most (dsr_set wait)"
-            say(f" dsr: waits for the backend to start, {most}; it says {repr(said) if said else 'nothing yet'}")
+    def report(line: str) -> None:
+        if time.monotonic() - began >= QUIET_SECONDS and reported[-1:] != [line]:
+            reported.append(line)
+            limit = f"{longest:g} s at most (dsr_set wait)"
+            say(f" dsr: waits for the backend to start, {limit}; it says {repr(line) if line else 'nothing yet'}")
 
-    return tell
+    return report

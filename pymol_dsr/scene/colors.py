@@ -11,19 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from ..fits import jobs
 from ..fits.fit import Cancelled
-from . import atoms, cgo, kept_movies, movie_objects, placement
+from ..fits.jobs import Jobs
+from . import atoms, cgo, movie_objects, placement
 from .color_sources import UNITS, atom_values, over_time, read_map, read_values
 from .gui_thread import in_gui
-from .kept_movies import KeptMesh, KeptMovie, bar_name, bars, blend, remove_bar
+from .kept_movies import KeptMesh, KeptMovie, KeptMovies, bar_name, bars, blend, remove_bar
 from .palettes import SIGNED, VIRIDIS, ColorScale, value_range
 from .placement import SceneError
 
 Values = Callable[[int, KeptMesh], np.ndarray]  # number of the mesh in the movie -> f4[N]
 
 
-def color_source(movie: KeptMovie, by: str, file: str, map: str, _self: Any) -> tuple[Values, ColorScale | None]:
+def color_source(
+    movie: KeptMovie, by: str, file: str, map: str, jobs: Jobs, _self: Any
+) -> tuple[Values, ColorScale | None]:
     """Where a movie's values come from; with a ramp, its colours. Reads scene and files now, the backend when called.
 
     Raises SceneError, OSError, JobError or BackendError.
@@ -31,7 +33,7 @@ def color_source(movie: KeptMovie, by: str, file: str, map: str, _self: Any) -> 
     trajectory = movie.trajectory
     if by in ("speed", "velocity"):
         turn = np.abs if by == "speed" else np.positive
-        return lambda _, mesh: turn(_velocity(movie, mesh)), None
+        return lambda _, mesh: turn(_velocity(movie, mesh, jobs)), None
     if by == "map":
         grids, scale = read_map(map, _self)
         place = placement.object_matrix(trajectory.object, _self)
@@ -52,28 +54,28 @@ def color_source(movie: KeptMovie, by: str, file: str, map: str, _self: Any) -> 
             raise SceneError(f"{file}: none of its atoms is in the fit {movie.fit.name}; index is PyMOL's, from 1")
         return lambda k, mesh: blend(table[k], mesh.near, mesh.shares), None
     if by == "motion":
-        return lambda _, mesh: blend(_excursions(movie), mesh.near, mesh.shares), None
+        return lambda _, mesh: blend(_excursions(movie, jobs), mesh.near, mesh.shares), None
     of_atoms = atom_values(trajectory, by, _self)
     return lambda _, mesh: blend(of_atoms, mesh.near, mesh.shares), None
 
 
-def _excursions(movie: KeptMovie) -> np.ndarray:
+def _excursions(movie: KeptMovie, jobs: Jobs) -> np.ndarray:
     if movie.excursions is None:
         nowhere = np.zeros((0, 3), np.float32)
-        movie.excursions = np.array(_ask(movie, movie.trajectory.states[0], nowhere)["excursions"])
+        movie.excursions = np.array(_ask(movie, movie.trajectory.states[0], nowhere, jobs)["excursions"])
     return movie.excursions
 
 
-def _velocity(movie: KeptMovie, mesh: KeptMesh) -> np.ndarray:
+def _velocity(movie: KeptMovie, mesh: KeptMesh, jobs: Jobs) -> np.ndarray:
     if mesh.velocity is None:
-        mesh.velocity = np.array(_ask(movie, mesh.frame.time, mesh.points)["velocity"])
+        mesh.velocity = np.array(_ask(movie, mesh.frame.time, mesh.points, jobs)["velocity"])
     return mesh.velocity
 
 
-def _ask(movie: KeptMovie, time: float, points: np.ndarray) -> dict[str, np.ndarray]:
-    if jobs.jobs.fits.get(movie.fit.name) is not movie.fit:
+def _ask(movie: KeptMovie, time: float, points: np.ndarray, jobs: Jobs) -> dict[str, np.ndarray]:
+    if jobs.fits.get(movie.fit.name) is not movie.fit:
         raise SceneError(f"the fit {movie.fit.name} has given way to another; run dsr_movie again")
-    return dict(jobs.jobs.ask(movie.fit, "paint", {**movie.which, "time": float(time)}, {"points": points})[1])
+    return dict(jobs.ask(movie.fit, "paint", {**movie.which, "time": float(time)}, {"points": points})[1])
 
 
 def recolor(
@@ -84,6 +86,7 @@ def recolor(
     limits: tuple[float | None, float | None],
     signed: bool,
     bar: str,
+    movies: KeptMovies,
     _self: Any,
 ) -> ColorScale:
     """Colour a movie by its vertices' values, and show the bar `bar` beside it; the scale that was used.
@@ -103,7 +106,7 @@ def recolor(
     used = scale
     _load(movie, lambda k, mesh: used.paint(found[k]), _self)
     if own:
-        in_gui(_self, _show_bar, movie, bar, scale, _self)
+        in_gui(_self, _show_bar, movie, bar, scale, movies, _self)
     return scale
 
 
@@ -135,6 +138,7 @@ def apply_coloring(
     colors: np.ndarray = VIRIDIS,
     limits: tuple[float | None, float | None] = (None, None),
     transparency: float | None = None,
+    movies: KeptMovies,
     _self: Any,
 ) -> str:
     """Colour a movie by `values`, or without any by its atoms or with `color`; what came of it, as a line.
@@ -145,7 +149,7 @@ def apply_coloring(
         recolor_plain(movie, color, _self)
         line = f"{len(movie.meshes)} states coloured {color or 'like the atoms'}"
     else:
-        used = recolor(movie, values, scale, colors, limits, by in SIGNED, bar_name(movie, by), _self)
+        used = recolor(movie, values, scale, colors, limits, by in SIGNED, bar_name(movie, by), movies, _self)
         unit = f" {UNITS[by].replace('_', ' ')}" if by in UNITS else ""
         line = f"{len(movie.meshes)} states coloured by {by}, {used.levels[0]:.3g} to {used.levels[-1]:.3g}{unit}"
     if transparency is not None:
@@ -183,9 +187,9 @@ def _go_on(movie: KeptMovie, fraction: float, so_far: str = "no state has its ne
     movie.fit.doing, movie.fit.fraction = "colours", fraction
 
 
-def _show_bar(movie: KeptMovie, name: str, scale: ColorScale, _self: Any) -> None:
+def _show_bar(movie: KeptMovie, name: str, scale: ColorScale, movies: KeptMovies, _self: Any) -> None:
     # PyMOL draws all bars in one place.
-    for other in kept_movies.kept.values():
+    for other in movies.by_name.values():
         for bar in bars(other, _self) if other is not movie else []:
             _self.disable(bar)
     hexadecimal = ["0x" + "".join(f"{round(255 * float(c)):02x}" for c in rgb) for rgb in scale.colors]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..fits import jobs
 from ..fits.fit import Fit, Trajectory
+from ..fits.jobs import Jobs
 from . import cgo
 from .color_sources import UNITS
 from .placement import SceneError
@@ -84,9 +84,6 @@ class KeptMovie:
         return f"{self.name}_bar"
 
 
-kept: dict[str, KeptMovie] = {}
-
-
 def blend(values: np.ndarray, near: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Values f4[N] of vertices from those of atoms f4[A], of which some may be nan."""
     found = values[near]
@@ -96,48 +93,55 @@ def blend(values: np.ndarray, near: np.ndarray, shares: np.ndarray) -> np.ndarra
     return np.where(total > 0, sums / np.maximum(total, 1e-9), np.nan).astype(np.float32)
 
 
-def keep(movie: KeptMovie, _self: Any) -> None:
-    """Remember a movie that was loaded, in place of the one of its name."""
-    prune(_self)
-    kept.pop(movie.name, None)
-    movie.seen = {name: _looks(name, _self) for name in {mesh.frame.object for mesh in movie.meshes}}
-    if movie.seen and None not in movie.seen.values():
-        kept[movie.name] = movie
+class KeptMovies:
+    """The movies in the scene, by name. jobs: the fits, for messages that name those that exist."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self.jobs = jobs
+        self.by_name: dict[str, KeptMovie] = {}
+
+    def keep(self, movie: KeptMovie, _self: Any) -> None:
+        """Enter a movie that was loaded, in place of the one of its name."""
+        self.prune(_self)
+        self.by_name.pop(movie.name, None)
+        movie.seen = {name: _extent(name, _self) for name in {mesh.frame.object for mesh in movie.meshes}}
+        if movie.seen and None not in movie.seen.values():
+            self.by_name[movie.name] = movie
+
+    def prune(self, _self: Any) -> None:
+        """Drop the movies and objects of movies that were deleted, and movies of which an object was replaced."""
+        objects = set(_self.get_names("objects"))
+        for name, movie in list(self.by_name.items()):
+            movie.seen = {object: seen for object, seen in movie.seen.items() if object in objects}
+            movie.meshes = [mesh for mesh in movie.meshes if mesh.frame.object in objects]
+            if not movie.seen or any(_extent(object, _self) != seen for object, seen in movie.seen.items()):
+                del self.by_name[name]
+                remove_bar(movie, _self)
+
+    def find(self, name: str, _self: Any) -> list[KeptMovie]:
+        """The movies of a fit, or the one that an object belongs to. Raises SceneError."""
+        self.prune(_self)
+        movies = list(self.by_name.values())
+        chosen = [movie for movie in movies if name == movie.name or name in movie.seen]
+        chosen = chosen or [movie for movie in movies if movie.fit.name == name]
+        if chosen:
+            return chosen
+        if name in _self.get_names("all"):
+            kind = _self.get_type(name).split(":")[-1]
+            if kind in ("cgo", "group"):
+                raise SceneError(f"{name}: what its colours are made of is not in memory any more; run dsr_movie again")
+            raise SceneError(f"{name} is a {kind}; dsr_color takes a fit or what dsr_movie made of meshes")
+        if name in self.jobs.fits:
+            raise SceneError(f"{name}: no movie of it is loaded; dsr_movie {name} makes one")
+        names = ", ".join(sorted({*self.by_name, *self.jobs.fits})) or "none"
+        raise SceneError(f"there is no fit or movie {name} (there: {names})")
 
 
-def prune(_self: Any) -> None:
-    """Forget the movies, and parts of movies, that were deleted, and movies of which a part is something else now."""
-    there = set(_self.get_names("objects"))
-    for name, movie in list(kept.items()):
-        movie.seen = {object: seen for object, seen in movie.seen.items() if object in there}
-        movie.meshes = [mesh for mesh in movie.meshes if mesh.frame.object in there]
-        if not movie.seen or any(_looks(object, _self) != seen for object, seen in movie.seen.items()):
-            del kept[name]
-            remove_bar(movie, _self)
-
-
-def _looks(name: str, _self: Any) -> Any:
+def _extent(name: str, _self: Any) -> Any:
+    """Number of states and extent of a CGO object; None of anything else."""
     if name not in _self.get_names("objects") or _self.get_type(name) != "object:cgo":
         return None
     return _self.count_states(f"%{name}"), _self.get_extent(name)
-
-
-def find(name: str, _self: Any) -> list[KeptMovie]:
-    """The movies of a fit, or the one that an object belongs to. Raises SceneError."""
-    prune(_self)
-    found = [movie for movie in kept.values() if name == movie.name or name in movie.seen]
-    found = found or [movie for movie in kept.values() if movie.fit.name == name]
-    if found:
-        return found
-    if name in _self.get_names("all"):
-        kind = _self.get_type(name).split(":")[-1]
-        if kind in ("cgo", "group"):
-            raise SceneError(f"{name}: what its colours are made of is not in memory any more; run dsr_movie again")
-        raise SceneError(f"{name} is a {kind}; dsr_color takes a fit or what dsr_movie made of meshes")
-    if name in jobs.jobs.fits:
-        raise SceneError(f"{name}: no movie of it is loaded; dsr_movie {name} makes one")
-    there = ", ".join(sorted({*kept, *jobs.jobs.fits})) or "none"
-    raise SceneError(f"there is no fit or movie {name} (there: {there})")
 
 
 def bar_name(movie: KeptMovie, by: str) -> str:

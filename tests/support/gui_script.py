@@ -40,9 +40,9 @@ def window():
 
 
 def made_by():
-    from pymol_dsr.fits import sessions
+    from pymol_dsr.session import session_of
 
-    return sessions._movies["pep_dsr"]["command"]
+    return session_of(cmd).references.movies["pep_dsr"].command
 
 
 def until(condition, seconds):
@@ -114,10 +114,10 @@ def steps():
     watch("opening")
     entry.trigger()
     yield 100
-    from pymol_dsr.fits.jobs import jobs
-    from pymol_dsr.panel import window as panel_window
+    from pymol_dsr.session import session_of
 
-    panel = panel_window._panel
+    session: Any = session_of(cmd)
+    jobs, panel = session.jobs, session.windows.panel
     fit, play = panel.fit, panel.play
     watch("")
     yield from opened(panel)

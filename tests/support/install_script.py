@@ -94,7 +94,9 @@ def use():
     (entry,) = entries()
     entry.trigger()
     yield 300
-    from pmg_tk.startup.pymol_dsr.fits.jobs import jobs
+    from pmg_tk.startup.pymol_dsr.session import session_of
+
+    jobs = session_of(cmd).jobs
 
     shown = [w for w in QtWidgets.QApplication.allWidgets() if w.windowTitle() == "Dynamical Surface" and w.isVisible()]
     assert len(shown) == 1, shown

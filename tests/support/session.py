@@ -9,23 +9,18 @@ import time
 import pytest
 from pymol import CmdException
 
-from pymol_dsr.commands.register import register
-from pymol_dsr.fits import jobs
+from pymol_dsr import register
 from pymol_dsr.fits.fit import Fit, Trajectory
-from pymol_dsr.fits.jobs import Jobs
-from pymol_dsr.runtime import settings
+from pymol_dsr.session import close_session, session_of
 from support.paths import ROOT
 
 
 @pytest.fixture
 def plugin(peptide, monkeypatch, tmp_path):
-    """A session with the commands, fits and settings of its own, and no backend of another test."""
+    """A PyMOL with the commands, and a folder of fits of its own."""
     register(peptide)
-    monkeypatch.setattr(settings, "_memory", {})
-    monkeypatch.setattr(jobs, "jobs", Jobs())
     monkeypatch.setenv("DSR_HOME", str(tmp_path / "home"))
-    yield peptide
-    jobs.jobs.close()
+    return peptide
 
 
 @pytest.fixture
@@ -35,8 +30,18 @@ def backend(plugin, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), os.environ.get("PYTHONPATH", "")]))
     # One thread: the tests share their cores with others, and spinning threads would wait for each other.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    settings.put("backend", f"{sys.executable} -m dsr_backend serve")
+    use_this_backend(plugin)
     return plugin
+
+
+def use_this_backend(cmd):
+    session_of(cmd).settings.put("backend", f"{sys.executable} -m dsr_backend serve")
+
+
+def begin_another_session(cmd):
+    """As when PyMOL is started again with the same scene."""
+    close_session(cmd)
+    use_this_backend(cmd)
 
 
 def refused(cmd, function, *args, **kwargs):
@@ -49,8 +54,8 @@ def refused(cmd, function, *args, **kwargs):
     return line
 
 
-def ready(name, *trajectories, states=(1.0, 3.0)):
+def ready(cmd, name, *trajectories, states=(1.0, 3.0)):
     """A finished fit without a backend."""
     made = [Trajectory(t, t or "pep", f"%{t or 'pep'}", None, list(states)) for t in trajectories]
-    fit = jobs.jobs.fits[name] = Fit(name, made, phase="ready", report={"preset": "preview"})
+    fit = session_of(cmd).jobs.fits[name] = Fit(name, made, phase="ready", report={"preset": "preview"})
     return fit

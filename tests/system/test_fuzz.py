@@ -35,9 +35,11 @@ from hypothesis import strategies as st
 
 from pymol_dsr.backend import reply_checks
 from pymol_dsr.backend.process import LaunchError
-from pymol_dsr.fits import sessions
+from pymol_dsr.fits import pse
+from pymol_dsr.fits.jobs import Jobs
+from pymol_dsr.fits.pse import FitReference, PseReferences
 from pymol_dsr.runtime import settings
-from pymol_dsr.runtime.settings import SettingsError
+from pymol_dsr.runtime.settings import Settings, SettingsError
 from pymol_dsr.scene import color_sources
 from pymol_dsr.scene.placement import SceneError
 from pymol_dsr.shared import frames, states, text
@@ -834,7 +836,7 @@ def test_values_are_read_or_refused(tmp_path_factory: Any, content: bytes) -> No
 
 
 STORED = {
-    "format": sessions.FORMAT,
+    "format": pse.FORMAT,
     "fits": {"a": {"path": "/a.dsr", "sha256": "0"}},
     "movies": {"m": {"fit": "a", "objects": ["m"], "command": "dsr_movie a"}},
 }
@@ -843,11 +845,12 @@ STORED = {
 @fuzzed(120)
 @given(place=st.sampled_from(places(STORED)), value=json_values)
 def test_what_a_session_says_is_read_or_refused(place: Any, value: Any) -> None:
-    fits: dict[str, tuple[str, str]] = {}
-    with named_errors("sessions", KeyError, TypeError, ValueError):
-        fits = sessions._read(with_value(STORED, place, value))[0]
-    for name, (path, digest) in fits.items():
-        assert isinstance(name, str) and isinstance(sessions._fault(path, digest), str)
+    fits: dict[str, FitReference] = {}
+    with named_errors("pse", KeyError, TypeError, ValueError):
+        fits = pse.read_references(with_value(STORED, place, value))[0]
+    references = PseReferences(Jobs(Settings()))
+    for name, reference in fits.items():
+        assert isinstance(name, str) and isinstance(references.fault(reference), str)
 
 
 @fuzzed(90)
@@ -862,11 +865,9 @@ def test_what_a_session_says_is_read_or_refused(place: Any, value: Any) -> None:
 @example(key="device", value="cuda:٣")
 @example(key="device", value="cpu\n")
 def test_settings_are_taken_or_refused(key: str, value: str) -> None:
-    before = dict(settings._memory)
+    values = Settings()
     with named_errors("settings", SettingsError, LaunchError):
-        settings.put(key, value)
-        kept = settings.get(key)
+        values.put(key, value)
+        kept = values.get(key)
         assert key != "workers" or 0 <= int(kept) <= 64
         assert key != "device" or kept.isascii()
-    settings._memory.clear()
-    settings._memory.update(before)

@@ -42,7 +42,8 @@ for name in ("showinfo", "askyesno", "askokcancel"):
 installation.get_tk_focused = legacysupport.get_tk_focused = lambda: None
 plugins.initialize(-2)
 installation.installPluginFromFile(os.environ["DSR_ZIP"], plugdir=os.environ["DSR_STARTUP"])
-from pmg_tk.startup.pymol_dsr.fits.jobs import jobs
+from pmg_tk.startup.pymol_dsr.session import session_of
+jobs = session_of(cmd).jobs
 """
 
 
@@ -122,7 +123,7 @@ def test_the_zip_without_a_window_and_a_backend_on_path(archive, program, tmp_pa
     startup = tmp_path / "startup"
     startup.mkdir()
     (tmp_path / "install.py").write_text(INSTALL)
-    (tmp_path / "job.pml").write_text("run install.py\n" + FIT + "print('by', jobs._command)\njobs.close()\n")
+    (tmp_path / "job.pml").write_text("run install.py\n" + FIT + "print('by', jobs.running.command)\njobs.close()\n")
     env = system(HOME=str(tmp_path), DSR_ZIP=str(archive), DSR_STARTUP=str(startup))
     env["PATH"] = f"{program.parent}:{env['PATH']}"
     done = subprocess.run(
@@ -214,7 +215,8 @@ def test_the_wheel_in_an_environment_of_its_own(tmp_path):
     site = sysconfig.get_path("purelib", vars={"base": str(tmp_path / "fresh"), "platbase": str(tmp_path / "fresh")})
     Path(site, "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
     (tmp_path / ".pymolrc.py").write_text("import pymol_dsr\n")
-    (tmp_path / "job.pml").write_text("dsr_doctor\n" + FIT + "from pymol_dsr.fits.jobs import jobs\njobs.close()\n")
+    end = "from pymol_dsr.session import close_session\nclose_session(cmd)\n"
+    (tmp_path / "job.pml").write_text("dsr_doctor\n" + FIT + end)
     done = subprocess.run(
         [python, "-m", "pymol", "-cq", "job.pml"],
         cwd=tmp_path,

@@ -39,18 +39,17 @@ from dsr_backend.surfaces.staging import SurfaceStaging
 from dsr_backend.surfaces.surface import Surface
 from pymol import CmdException
 
+from pymol_dsr import register
 from pymol_dsr.__main__ import main as surfaces_main
 from pymol_dsr.backend.client import Backend, Call
 from pymol_dsr.backend.process import BackendError, Process
 from pymol_dsr.commands.fit import dsr_fit, dsr_resume
 from pymol_dsr.commands.manage import dsr_cancel, dsr_status
 from pymol_dsr.commands.movie import dsr_movie
-from pymol_dsr.commands.register import register
 from pymol_dsr.fits import jobs
 from pymol_dsr.fits.background import Background
 from pymol_dsr.fits.fit import MOST_LOSSES, Fit
-from pymol_dsr.fits.jobs import Jobs
-from pymol_dsr.runtime import settings
+from pymol_dsr.session import close_session, session_of
 from pymol_dsr.shared import atomic_write
 from pymol_dsr.shared.options import FitOptions
 from support.paths import ROOT
@@ -523,8 +522,6 @@ def test_thirty_killed_fits_are_resumed_to_the_same_field(tmp_path: Path) -> Non
 def plugin(peptide: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """PyMOL with `pep` and the commands; afterwards no process that a test has started runs."""
     register(peptide)
-    monkeypatch.setattr(settings, "_memory", {})
-    monkeypatch.setattr(jobs, "jobs", Jobs())
     started: list[int] = []
     process = Process.__init__
 
@@ -534,18 +531,18 @@ def plugin(peptide: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     monkeypatch.setattr(Process, "__init__", remembered)
     yield peptide
-    backend = jobs.jobs._backend
+    backend = session_of(peptide).jobs.running
     if backend is not None:
         backend.close(grace=0.5)
-    jobs.jobs.close()
+    close_session(peptide)
     assert started
     for pid in started:
         assert not runs(pid)
         wait_for(lambda pid=pid: group_is_gone(pid), 5)  # type: ignore[misc]
 
 
-def use(*mode: str) -> None:
-    settings._memory["backend"] = shlex.join([*PROBLEM, *mode])
+def use(cmd: Any, *mode: str) -> None:
+    session_of(cmd).settings.put("backend", shlex.join([*PROBLEM, *mode]))
 
 
 def answers_until(cmd: Any, condition: Callable[[], Any], seconds: float = 20.0) -> None:
@@ -562,8 +559,9 @@ def answers_until(cmd: Any, condition: Callable[[], Any], seconds: float = 20.0)
 
 def typed(cmd: Any, capsys: pytest.CaptureFixture[str], line: str) -> str:
     """A command in the background, and what it printed until its fit was over."""
+    jobs = session_of(cmd).jobs
     cmd.do(f"{line}, async_=1", log=0, echo=0)
-    answers_until(cmd, lambda: jobs.jobs.fits and not any(fit.activity for fit in jobs.jobs.fits.values()))
+    answers_until(cmd, lambda: jobs.fits and not any(fit.activity for fit in jobs.fits.values()))
     # The error is printed after the fit is over.
     wait_for(lambda: not any(isinstance(thread, Background) for thread in threading.enumerate()), 5)
     return capsys.readouterr().out
@@ -588,12 +586,13 @@ def typed(cmd: Any, capsys: pytest.CaptureFixture[str], line: str) -> str:
 def test_a_fit_with_a_misbehaving_backend(
     plugin: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mode: str, sentence: str
 ) -> None:
-    settings._memory["wait"] = "1" if mode == "slow" else "20"
-    use(*mode.split())
+    jobs = session_of(plugin).jobs
+    session_of(plugin).settings.put("wait", "1" if mode == "slow" else "20")
+    use(plugin, *mode.split())
     said = typed(plugin, capsys, "dsr_fit pep, 1-2")
     [line] = [line for line in said.splitlines() if line.startswith(" Error: dsr_fit: ")]
     assert sentence in line
-    assert jobs.jobs.fits["pep_dsr"].phase == "failed" and sentence in jobs.jobs.fits["pep_dsr"].line()
+    assert jobs.fits["pep_dsr"].phase == "failed" and sentence in jobs.fits["pep_dsr"].line()
     assert "Traceback" not in said and plugin.get_names() == ["pep"]
 
 
@@ -602,12 +601,12 @@ def test_a_backend_that_does_not_answer_or_stop_is_ended(
     plugin: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     monkeypatch.setattr(jobs, "CANCEL_SECONDS", 0.5)
-    use(*mode.split())
+    use(plugin, *mode.split())
     threading.Timer(1.5, lambda: dsr_cancel("pep_dsr", _self=plugin)).start()
     said = typed(plugin, capsys, "dsr_fit pep, 1-2")
     assert "pep_dsr: cancelled; the backend did not stop within 0.5 s and was ended, the next command" in said
-    assert jobs.jobs.fits["pep_dsr"].phase == "cancelled"
-    use("play", "well")
+    assert session_of(plugin).jobs.fits["pep_dsr"].phase == "cancelled"
+    use(plugin, "play", "well")
     dsr_fit("pep", "1-2", _self=plugin)
     dsr_movie("pep_dsr", _self=plugin)
     assert plugin.count_states("pep_dsr") == 2
@@ -625,7 +624,7 @@ def test_a_backend_that_does_not_answer_or_stop_is_ended(
     ],
 )
 def test_no_broken_mesh_reaches_pymol(plugin: Any, how: str, sentence: str) -> None:
-    use("play", how)
+    use(plugin, "play", how)
     dsr_fit("pep", "1-2", _self=plugin)
     with pytest.raises(CmdException) as error:
         dsr_movie("pep_dsr", _self=plugin)
@@ -639,45 +638,42 @@ def test_no_broken_mesh_reaches_pymol(plugin: Any, how: str, sentence: str) -> N
 
 def interrupt(plugin: Any, how: Callable[[], None], **arguments: Any) -> Fit:
     dsr_fit("pep", "1-3", name="a", async_=1, _self=plugin, **arguments)
-    fit = jobs.jobs.fits["a"]
+    fit = session_of(plugin).jobs.fits["a"]
     wait_for(lambda: fit.checkpoint if arguments.get("preset") == "paper" else fit.phase == "fit", 60)
     how()
     wait_for(lambda: not fit.activity, 10)
     return fit
 
 
-def kill_backend() -> None:
-    assert jobs.jobs._backend is not None
-    os.kill(jobs.jobs._backend.info["pid"], signal.SIGKILL)
-
-
-def another_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs.jobs.close()
-    monkeypatch.setattr(jobs, "jobs", Jobs())
+def kill_backend(cmd: Any) -> None:
+    backend = session_of(cmd).jobs.running
+    assert backend is not None
+    os.kill(backend.info["pid"], signal.SIGKILL)
 
 
 def test_a_killed_training_goes_on_in_another_session(
     plugin: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use("small", "0.05", "600")
+    use(plugin, "small", "0.05", "600")
     began = time.monotonic()
-    fit = interrupt(plugin, kill_backend, preset="paper", seed=3)
+    fit = interrupt(plugin, lambda: kill_backend(plugin), preset="paper", seed=3)
     assert fit.phase == "failed" and time.monotonic() - began < 60
     assert re.match(r"lost at step \d+; checkpoint at step \d+; dsr_resume a goes on \(the .*SIGKILL", fit.error)
     there = [line for line in dsr_status(_self=plugin) if "interrupted" in line]
     assert there == ["a: interrupted: 3 surfaces; dsr_resume a"]
-    another_session(monkeypatch)
+    close_session(plugin)
+    jobs = session_of(plugin).jobs
     assert dsr_status(_self=plugin) == there
     # The names of selections are of that session.
     capsys.readouterr()
-    use("small", "1000", "600")
+    use(plugin, "small", "1000", "600")
     assert dsr_resume(quiet=0, _self=plugin) == "a"
     said = capsys.readouterr().out
     step = int(re.search(r"a: interrupted: 3 surfaces, step (\d+)", said)[1])  # type: ignore[index]
     assert f"fit 'a': the training goes on from the checkpoint at step {step}" in said
-    report = jobs.jobs.fits["a"].report
+    report = jobs.fits["a"].report
     assert (report["preset"], report["seed"], report["steps"], report["states"]) == ("paper", 3, 600, [1, 2, 3])
-    assert dsr_status(_self=plugin) == ["a: ready, states 1-3 of pep, on " + jobs.jobs.fits["a"].device]
+    assert dsr_status(_self=plugin) == ["a: ready, states 1-3 of pep, on " + jobs.fits["a"].device]
     with pytest.raises(CmdException, match=r"a: there is no interrupted fit of that name \(there: none\)"):
         dsr_resume("a", _self=plugin)
 
@@ -687,14 +683,14 @@ def test_a_cancelled_training_is_kept_says_so_and_is_listed(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    use("small", "0.05", "100000")
+    use(plugin, "small", "0.05", "100000")
     fit = interrupt(plugin, lambda: dsr_cancel("a", _self=plugin), preset="paper")
     assert fit.phase == "cancelled"
     said = capsys.readouterr().out
     step = int(re.search(r"fit 'a': checkpoint at step (\d+); dsr_resume a goes on from it", said)[1])  # type: ignore[index]
     assert dsr_status(_self=plugin)[-1] == f"a: interrupted: 3 surfaces, step {step}; dsr_resume a"
     dsr_fit("pep", "1+3", name="done", preset="preview", _self=plugin)
-    jobs.jobs.close()
+    session_of(plugin).jobs.close()
     # Nothing else is written, and all of it is listed.
     fits = tmp_path / "home/fits"
     assert sorted(os.listdir(tmp_path / "home")) == ["fits"]
@@ -709,7 +705,7 @@ def test_a_cancelled_training_is_kept_says_so_and_is_listed(
 
 def test_what_can_not_go_on_is_said_in_a_line(plugin: Any) -> None:
     cmd = plugin
-    use("small", "0.05", "100000")
+    use(plugin, "small", "0.05", "100000")
 
     def refused(name: str = "") -> str:
         # In the background: one that is not refused would train for hours.
@@ -795,15 +791,16 @@ def test_ten_thousand_questions_during_a_fit(tmp_path: Path) -> None:
     ids=["played", "real"],
 )
 def test_ten_fits_wait_for_their_turn(plugin: Any, mode: tuple[str, ...]) -> None:
-    use(*mode)
+    jobs = session_of(plugin).jobs
+    use(plugin, *mode)
     names = [f"f{number}" for number in range(10)]
     for name in names:
         dsr_fit("pep", "1-2", name=name, preset="preview", async_=1, _self=plugin)
     lines = dsr_status(_self=plugin)
     assert len(lines) == 10 and sum(": queued" in line for line in lines) >= 8
     dsr_cancel("f7", _self=plugin)
-    answers_until(plugin, lambda: not any(fit.activity for fit in jobs.jobs.fits.values()), 120)
-    phases = {name: jobs.jobs.fits[name].phase for name in names}
+    answers_until(plugin, lambda: not any(fit.activity for fit in jobs.fits.values()), 120)
+    phases = {name: jobs.fits[name].phase for name in names}
     assert phases == {name: "cancelled" if name == "f7" else "ready" for name in names}
 
 
@@ -817,7 +814,7 @@ def resident() -> float:
 @pytest.mark.skipif(sys.platform != "linux", reason="memory as Linux counts it")
 @pytest.mark.parametrize("count", [6, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_movies_that_are_loaded_and_deleted_leave_no_memory_behind(plugin: Any, count: int) -> None:
-    use("play", "large")
+    use(plugin, "play", "large")
     dsr_fit("pep", "1-2", _self=plugin)
 
     def play() -> None:
@@ -838,15 +835,16 @@ def test_movies_that_are_loaded_and_deleted_leave_no_memory_behind(plugin: Any, 
 
 def test_eight_hours_of_progress_take_no_memory(plugin: Any) -> None:
     """Five events a second for eight hours: what is kept of them is bounded."""
-    use("play", "well")
+    jobs = session_of(plugin).jobs
+    use(plugin, "play", "well")
     dsr_fit("pep", "1-2", _self=plugin)
-    fit = jobs.jobs.fits["pep_dsr"]
+    fit = jobs.fits["pep_dsr"]
     fit.phase = "fit"
     before = resident()
     total = 8 * 3600 * 5
     for number in range(total):
         told = {"fit": "pep_dsr", "phase": "fit", "fraction": number / total, "loss": 0.1, "step": number}
-        jobs.jobs._on_event("progress", told, {})
+        jobs._on_event("progress", told, {})
     assert 1000 < len(fit.losses) <= 2 * MOST_LOSSES and fit.step == total - 1
     # The curve shows all of it, evenly.
     assert np.diff([fraction for fraction, _ in fit.losses]).max() < 0.002

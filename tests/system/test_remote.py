@@ -31,16 +31,15 @@ from dsr_backend.surfaces.surface import Surface
 from pymol import CmdException
 from scipy.spatial import cKDTree
 
+from pymol_dsr import register
 from pymol_dsr.backend import process
 from pymol_dsr.backend.process import BackendError
 from pymol_dsr.commands.fit import dsr_fit, dsr_resume
 from pymol_dsr.commands.manage import dsr_cancel, dsr_doctor, dsr_status
 from pymol_dsr.commands.movie import dsr_movie
-from pymol_dsr.commands.register import register
-from pymol_dsr.fits import jobs
 from pymol_dsr.fits.fit import JobError
-from pymol_dsr.fits.jobs import Jobs
-from pymol_dsr.runtime import doctor, settings
+from pymol_dsr.runtime import waiting
+from pymol_dsr.session import session_of
 from pymol_dsr.shared.frames import HeaderError, TooLargeError, encode, read_frame
 from support import shapes
 from support.paths import ROOT, SUPPORT, TESTS
@@ -264,13 +263,11 @@ class Proxy:
 @pytest.fixture
 def plugin(peptide, monkeypatch, tmp_path):
     register(peptide)
-    monkeypatch.setattr(settings, "_memory", {"workers": "1"})
-    monkeypatch.setattr(jobs, "jobs", Jobs())
+    session_of(peptide).settings.put("workers", "1")
     monkeypatch.setenv("DSR_HOME", str(tmp_path / "near"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), str(ROOT)]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    yield peptide
-    jobs.jobs.close()
+    return peptide
 
 
 SERVE = (PYTHON, "-m", "dsr_backend", "serve")
@@ -295,13 +292,14 @@ def fits(home):
 
 def test_the_whole_way_through_ssh_over_a_line_that_is_cut(plugin, sshd, capsys):
     """The user reads of it within 2 s, the far process ends by itself, and the surfaces are not sent again."""
+    jobs = session_of(plugin).jobs
     line = Proxy(sshd.port, delay=0.001)
-    settings.put("backend", sshd.words(*SERVE, port=line.port))
+    session_of(plugin).settings.put("backend", sshd.words(*SERVE, port=line.port))
     # Long enough that it is not done before the line is cut.
     dsr_fit("pep", name="cut", async_=1, _self=plugin)
-    fit = jobs.jobs.fits["cut"]
+    fit = jobs.fits["cut"]
     wait_for(lambda: fit.phase in ("sampling", "fit"))
-    pid = jobs.jobs._backend.info["pid"]
+    pid = jobs.running.info["pid"]
     line.cut()
     began = time.monotonic()
     # Within 2 s where nothing else goes on.
@@ -315,22 +313,23 @@ def test_the_whole_way_through_ssh_over_a_line_that_is_cut(plugin, sshd, capsys)
     assert "6 of 6 surfaces are there from before" in capsys.readouterr().out
     plugin.do("dsr_movie cut, 1-2, resolution=1")
     assert plugin.get_type("cut") == "object:cgo" and plugin.count_states("cut") == 2
-    backend = jobs.jobs._backend
+    backend = jobs.running
     assert backend._packs and "ServerAliveInterval=5" in backend.command
     assert "cut.dsr" in fits(sshd.home) and not fits(os.environ["DSR_HOME"]), "kept over there"
     pid = backend.info["pid"]
-    jobs.jobs.close()
+    jobs.close()
     wait_for(lambda: gone(pid), 10)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_node_that_is_preempted(plugin, sshd):
-    settings.put("backend", sshd.words(*SERVE))
+    jobs = session_of(plugin).jobs
+    session_of(plugin).settings.put("backend", sshd.words(*SERVE))
     dsr_fit("pep", name="gone", async_=1, _self=plugin)
-    fit = jobs.jobs.fits["gone"]
+    fit = jobs.fits["gone"]
     wait_for(lambda: fit.phase in ("sampling", "fit"))
-    os.kill(jobs.jobs._backend.info["pid"], 9)
+    os.kill(jobs.running.info["pid"], 9)
     wait_for(lambda: fit.phase == "failed", 2.0)
     assert "dsr_resume gone goes on from the surfaces it had" in fit.error
 
@@ -376,7 +375,7 @@ PIP = 'install it there: pip install "pymol-dsr[backend]"'
     ids=["host", "key", "unknown-host", "port", "command", "module", "banner", "version"],
 )
 def test_what_does_not_start_says_why_and_what_to_do(plugin, sshd, change, remote, said, remedy):
-    settings.put("backend", sshd.words(*remote, **change))
+    session_of(plugin).settings.put("backend", sshd.words(*remote, **change))
     text = refused(plugin)
     assert said.replace("'9.9'", "9.9") in text.replace("'9.9'", "9.9") and remedy in text, text
 
@@ -391,9 +390,9 @@ def queue(tmp_path):
 
 
 def test_a_queue_is_waited_for_and_said(plugin, queue, monkeypatch, capsys):
-    monkeypatch.setattr(jobs, "QUIET_SECONDS", 0.3)
-    settings.put("backend", queue)
-    settings.put("wait", "1")
+    monkeypatch.setattr(waiting, "QUIET_SECONDS", 0.3)
+    session_of(plugin).settings.put("backend", queue)
+    session_of(plugin).settings.put("wait", "1")
     text = refused(plugin)
     assert (
         "waits for the backend to start, 1 s at most (dsr_set wait); it says "
@@ -403,18 +402,18 @@ def test_a_queue_is_waited_for_and_said(plugin, queue, monkeypatch, capsys):
 
 
 def test_waiting_in_a_queue_can_be_cancelled(plugin, queue):
-    settings.put("backend", queue)
+    session_of(plugin).settings.put("backend", queue)
     dsr_fit("pep", async_=1, _self=plugin)
-    fit = jobs.jobs.fits["pep_dsr"]
+    fit = session_of(plugin).jobs.fits["pep_dsr"]
     time.sleep(0.5)
     dsr_cancel("pep_dsr", _self=plugin)
     wait_for(lambda: fit.phase == "cancelled", 2.0)
 
 
 def test_the_doctor_says_what_it_waits_for(plugin, queue, monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "QUIET_SECONDS", 0.3)
-    settings.put("backend", queue)
-    settings.put("wait", "1")
+    monkeypatch.setattr(waiting, "QUIET_SECONDS", 0.3)
+    session_of(plugin).settings.put("backend", queue)
+    session_of(plugin).settings.put("wait", "1")
     lines = dsr_doctor(async_=0, quiet=0, _self=plugin)
     assert "it says 'srun: job 17 queued and waiting for resources'" in capsys.readouterr().out
     [line] = [line for line in lines if line.startswith("FAIL")]
@@ -435,12 +434,13 @@ EXITED = "srun: error: gpu01: task 0: Exited with exit code"
 
 def test_a_fit_that_its_scheduler_ends_is_lost_and_not_cancelled(plugin, tmp_path):
     """The backend is told to end, as by a user; the scheduler's words say why."""
+    jobs = session_of(plugin).jobs
     script = srun_that(tmp_path, "shift", '"$@"', f'echo "{TIME_LIMIT}" >&2', f'echo "{EXITED} 143" >&2', "exit 143")
-    settings.put("backend", f"{script} {' '.join(SERVE)}")
+    session_of(plugin).settings.put("backend", f"{script} {' '.join(SERVE)}")
     dsr_fit("pep", name="ended", preset="paper", async_=1, _self=plugin)
-    fit = jobs.jobs.fits["ended"]
+    fit = jobs.fits["ended"]
     wait_for(lambda: fit.phase == "fit")
-    os.kill(jobs.jobs._backend.info["pid"], signal.SIGTERM)
+    os.kill(jobs.running.info["pid"], signal.SIGTERM)
     wait_for(lambda: fit.phase in ("failed", "cancelled"))
     assert "dsr_resume ended goes on" in fit.error
     assert f"ended with exit code 143; its last words: {TIME_LIMIT!r})" in fit.error
@@ -476,7 +476,7 @@ def test_a_fit_that_its_scheduler_ends_is_lost_and_not_cancelled(plugin, tmp_pat
 )
 def test_what_srun_does_not_start_says_why_and_what_to_do(plugin, tmp_path, said, remedy):
     script = srun_that(tmp_path, *[f"echo {shlex.quote(line)} >&2" for line in said], "exit 1")
-    settings.put("backend", f"{script} --gres=gpu:1 dsr-backend serve")
+    session_of(plugin).settings.put("backend", f"{script} --gres=gpu:1 dsr-backend serve")
     text = refused(plugin)
     cause = next(line for line in reversed(said) if not line.startswith(EXITED))
     assert f"its last words: {cause!r}" in text and f"; {remedy}" in text
@@ -493,6 +493,7 @@ def slurm_runs():
 @pytest.mark.timeout(1800)
 def test_the_whole_way_through_slurm(plugin):
     """A fit and a movie through a real srun; one that `scancel` ends is resumed; no job outlives PyMOL."""
+    jobs = session_of(plugin).jobs
     if not slurm_runs():
         pytest.skip("no Slurm answers `scontrol ping`")
     name = f"dsr-test-{os.getpid()}"
@@ -500,9 +501,9 @@ def test_the_whole_way_through_slurm(plugin):
     def queued():
         return subprocess.run(["squeue", "-h", "-n", name], capture_output=True, text=True, check=True).stdout
 
-    settings.put("backend", f"srun -J {name} -n 1 {' '.join(SERVE)}")
+    session_of(plugin).settings.put("backend", f"srun -J {name} -n 1 {' '.join(SERVE)}")
     dsr_fit("pep", name="ended", async_=1, _self=plugin)
-    fit = jobs.jobs.fits["ended"]
+    fit = jobs.fits["ended"]
     wait_for(lambda: fit.phase == "fit")
     subprocess.run(["scancel", "-n", name], check=True)
     wait_for(lambda: fit.phase in ("failed", "cancelled"))
@@ -510,7 +511,7 @@ def test_the_whole_way_through_slurm(plugin):
     dsr_resume("ended", _self=plugin)
     dsr_movie("ended", "1-2", resolution=1, _self=plugin)
     assert plugin.count_states("ended") == 2 and queued()
-    jobs.jobs.close()
+    jobs.close()
     wait_for(lambda: not queued())
 
 
@@ -521,16 +522,17 @@ import sys
 import pymol2
 from support.scene import build_peptide
 from pymol_dsr.commands.fit import dsr_fit
-from pymol_dsr.fits import jobs
-from pymol_dsr.runtime import settings
+from pymol_dsr.session import close_session, session_of
 session = pymol2.PyMOL()
 session.start()
 build_peptide(session.cmd)
-settings._memory.update(backend=sys.argv[1], workers="1")
+dsr = session_of(session.cmd)
+dsr.settings.put("backend", sys.argv[1])
+dsr.settings.put("workers", "1")
 # Long enough that the other session sees it under way.
 dsr_fit("pep", "1+3", name="alone", detach=1, quiet=0, _self=session.cmd)
-print("backend", jobs.jobs._backend.info["pid"])
-jobs.jobs.close()
+print("backend", dsr.jobs.running.info["pid"])
+close_session(session.cmd)
 """
 
 
@@ -563,7 +565,7 @@ def test_a_detached_fit_outlives_pymol_and_the_line(plugin, sshd):
     printed = sent_by_another_pymol(words)
     assert "alone: 2 states sent; it is fitted by process " in printed and "dsr_status alone shows" in printed
     assert gone(int(printed.split()[-1])), "the backend that started it has ended"
-    settings.put("backend", words)
+    session_of(plugin).settings.put("backend", words)
     [line] = dsr_status("alone", _self=plugin)
     assert f"detached (process {detached_registry.statuses(sshd.home / 'fits')['alone']['pid']} on " in line, line
     with pytest.raises(CmdException, match="it can be used when it is ready"):
@@ -577,7 +579,7 @@ def test_a_detached_fit_outlives_pymol_and_the_line(plugin, sshd):
 
 @pytest.fixture
 def local(plugin):
-    settings.put("backend", " ".join(SERVE))
+    session_of(plugin).settings.put("backend", " ".join(SERVE))
     return plugin
 
 
@@ -588,7 +590,7 @@ def status_of(name):
 def test_a_detached_fit_is_cancelled_from_another_session(local):
     # Of a preset that is not done before it is cancelled.
     dsr_fit("pep", "1+3", name="alone", preset="paper", detach=1, _self=local)
-    jobs.jobs.fits.clear()  # what another session knows
+    session_of(local).jobs.fits.clear()  # what another session knows
     with pytest.raises(CmdException, match=r"is being fitted, detached \(process .* stops it; or give another"):
         dsr_fit("pep", name="alone", preset="preview", _self=local)
     pid = status_of("alone")["pid"]
@@ -692,7 +694,7 @@ def test_a_status_that_cannot_be_read_is_none(tmp_path):
 
 def test_no_backend_is_started_where_no_detached_fit_can_be(local):
     assert dsr_status(_self=local) == []
-    assert jobs.jobs._backend is None
+    assert session_of(local).jobs.running is None
 
 
 # Sizes

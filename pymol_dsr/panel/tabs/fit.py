@@ -12,7 +12,7 @@ from pymol.Qt import QtCore, QtWidgets
 from ...commands import options
 from ...commands.fit import dsr_fit
 from ...fits.fit import Fit
-from ...fits.jobs import jobs
+from ...fits.jobs import Jobs
 from ...shared import states
 from ...shared.states import StatesError
 from ...surfaces import selections
@@ -39,6 +39,7 @@ class FitTab(QtWidgets.QWidget):
     def __init__(self, panel: Any) -> None:
         super().__init__()
         self.panel = panel
+        self.jobs: Jobs = panel.session.jobs
         self.name = ""
         self.selection = QtWidgets.QComboBox()
         self.selection.setEditable(True)
@@ -117,7 +118,7 @@ class FitTab(QtWidgets.QWidget):
 
     def refresh(self) -> None:
         """Offer what the scene has now, and the families that are ready, where that has changed."""
-        families = [name for name, fit in jobs.fits.items() if fit.family and fit.phase == "ready"]
+        families = [name for name, fit in self.jobs.fits.items() if fit.family and fit.phase == "ready"]
         counts = molecules()
         if (counts, families) == self._offered:
             return
@@ -164,7 +165,7 @@ class FitTab(QtWidgets.QWidget):
 
     def show_device(self) -> None:
         """Name the devices as soon as the backend has said which there are."""
-        known = jobs.device
+        known = self.jobs.device
         if self.device.count() and known == self._known:
             return
         self._known = known
@@ -176,7 +177,7 @@ class FitTab(QtWidgets.QWidget):
     # What is done
 
     def current(self) -> Fit | None:
-        return jobs.fits.get(self.name)
+        return self.jobs.fits.get(self.name)
 
     def busy(self) -> bool:
         fit = self.current()
@@ -184,7 +185,7 @@ class FitTab(QtWidgets.QWidget):
 
     def fit_or_cancel(self) -> None:
         if self.busy():
-            jobs.cancel(self.name)
+            self.jobs.cancel(self.name)
             self.panel.say(f"{self.name}: stopping")
             return
         self.validate()
@@ -225,7 +226,7 @@ class FitTab(QtWidgets.QWidget):
         fit = self.current()
         if fit is None or fit.activity != "its fit":
             # One that was typed, or begun before this window was there.
-            running = [f for f in jobs.fits.values() if f.activity == "its fit"]
+            running = [f for f in self.jobs.fits.values() if f.activity == "its fit"]
             under_way = [f for f in running if f.phase != "queued"] or running
             if under_way:
                 fit = under_way[0]

@@ -11,8 +11,8 @@ from pymol.Qt import QtCore, QtWidgets
 
 from ...commands.files import dsr_load, dsr_save
 from ...fits.fit import Fit
-from ...fits.jobs import jobs
-from ...runtime import settings
+from ...fits.jobs import Jobs
+from ...runtime.folders import fits_folder
 from ...shared import states
 
 COLUMNS = ("Fit", "States", "When", "Size", "")
@@ -28,17 +28,11 @@ class StoredFit:
     written: float
 
 
-def folder() -> str:
-    """Where a backend on this machine keeps finished fits."""
-    home = settings.get("folder") or os.environ.get("DSR_HOME") or "~/.pymol_dsr"
-    return os.path.join(os.path.expanduser(home), "fits")
-
-
-def stored_fits() -> list[StoredFit]:
-    """The files there, the newest first; none where the folder can't be read."""
+def stored_fits(folder: str) -> list[StoredFit]:
+    """The files of fits in a folder, the newest first; none where the folder can't be read."""
     out = []
     try:
-        with os.scandir(folder()) as entries:
+        with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.endswith(".dsr") and entry.is_file():
                     status = entry.stat()
@@ -56,6 +50,7 @@ class FitsTab(QtWidgets.QWidget):
     def __init__(self, panel: Any) -> None:
         super().__init__()
         self.panel = panel
+        self.jobs: Jobs = panel.session.jobs
         self._listed: Any = None
         self.list = QtWidgets.QTreeWidget()
         self.list.setHeaderLabels(COLUMNS)
@@ -86,11 +81,16 @@ class FitsTab(QtWidgets.QWidget):
         self.load_button.clicked.connect(self.load)
         self._choose()
 
+    @property
+    def folder(self) -> str:
+        """The folder in which a backend on this machine keeps finished fits."""
+        return fits_folder(self.jobs.settings)
+
     def refresh(self) -> None:
         """List them anew where something has changed."""
-        own = [(fit.name, _states_of(fit), _stage(fit)) for fit in jobs.fits.values()]
+        own = [(fit.name, _states_of(fit), _stage(fit)) for fit in self.jobs.fits.values()]
         # The folder also holds those of this session.
-        files = [one for one in stored_fits() if one.name not in jobs.fits]
+        files = [one for one in stored_fits(self.folder) if one.name not in self.jobs.fits]
         if (own, files) == self._listed:
             return
         self._listed = own, files
@@ -103,7 +103,7 @@ class FitsTab(QtWidgets.QWidget):
         for one in files:
             when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.written))
             self._add((one.name, "", when, f"{one.size / 1e6:.1f} MB", "in the folder"), (one.name, one.path), chosen)
-        self.where.setText(f"Finished fits are kept in {folder()}; dsr_set folder takes another place")
+        self.where.setText(f"Finished fits are kept in {self.folder}; dsr_set folder takes another place")
         self._choose()
 
     def _add(self, texts: tuple[str, ...], data: tuple[str, str], chosen: tuple[str, str] | None) -> None:
@@ -121,7 +121,7 @@ class FitsTab(QtWidgets.QWidget):
 
     def _choose(self) -> None:
         chosen = self._chosen()
-        fit = jobs.fits.get(chosen[0]) if chosen and not chosen[1] else None
+        fit = self.jobs.fits.get(chosen[0]) if chosen and not chosen[1] else None
         ready = fit is not None and fit.phase == "ready"
         stored = fit is not None and fit.phase == "stored"
         self.open_button.setEnabled(bool(chosen) and (ready or stored or bool(chosen and chosen[1])))
@@ -134,8 +134,8 @@ class FitsTab(QtWidgets.QWidget):
         name, path = chosen
         if path:
             self._load(path)
-        elif jobs.fits[name].phase == "stored":
-            self.panel.run(f"loading {name}", lambda: jobs.get(name).name, self.play.emit)
+        elif self.jobs.fits[name].phase == "stored":
+            self.panel.run(f"loading {name}", lambda: self.jobs.get(name).name, self.play.emit)
         else:
             self.play.emit(name)
 
@@ -143,7 +143,7 @@ class FitsTab(QtWidgets.QWidget):
         self.panel.run(f"loading {path}", lambda: dsr_load(path, quiet=0), self.play.emit)
 
     def load(self) -> None:
-        path, _ = QtWidgets.QFileDialog.getOpenFileName(self, "Load a fit", folder(), "Fits (*.dsr)")
+        path, _ = QtWidgets.QFileDialog.getOpenFileName(self, "Load a fit", self.folder, "Fits (*.dsr)")
         if path:
             self._load(path)
 

@@ -15,7 +15,7 @@ from ...commands.color import dsr_color
 from ...commands.files import dsr_export
 from ...commands.movie import dsr_film, dsr_movie
 from ...fits.fit import Fit, Trajectory
-from ...fits.jobs import jobs
+from ...fits.jobs import Jobs
 from ...scene import color_sources, movie
 from ...shared import states
 from ...shared.states import StatesError
@@ -43,7 +43,8 @@ class PlayTab(QtWidgets.QWidget):
     def __init__(self, panel: Any, canvas: Any) -> None:
         super().__init__()
         self.panel = panel
-        self.live = Live(self, canvas)
+        self.jobs: Jobs = panel.session.jobs
+        self.live = Live(self, self.jobs, canvas)
         self.live.shown.connect(self._shown)
         self.live.failed.connect(panel.complain)
         self._seen = 0
@@ -190,7 +191,7 @@ class PlayTab(QtWidgets.QWidget):
 
     def refresh(self) -> None:
         """Offer the fits that are ready; keep the one that is chosen."""
-        ready = [fit for fit in jobs.fits.values() if fit.phase == "ready"]
+        ready = [fit for fit in self.jobs.fits.values() if fit.phase == "ready"]
         # By identity: a fit may have given way to another of its name.
         if list(map(id, ready)) == list(map(id, self._listed)):
             return
@@ -222,7 +223,7 @@ class PlayTab(QtWidgets.QWidget):
         self._set_playing(False)
 
     def current(self) -> Fit | None:
-        fit = jobs.fits.get(self.fit.currentText())
+        fit = self.jobs.fits.get(self.fit.currentText())
         return fit if fit is not None and fit.phase == "ready" else None
 
     def chosen(self) -> Trajectory | None:
@@ -305,7 +306,9 @@ class PlayTab(QtWidgets.QWidget):
         fit, chosen = self.current(), self.chosen()
         if not self._active or fit is None or chosen is None:
             return
-        under_way = [f.name for f in jobs.fits.values() if f.activity == "its fit" and f.phase not in BEFORE_FITTING]
+        under_way = [
+            f.name for f in self.jobs.fits.values() if f.activity == "its fit" and f.phase not in BEFORE_FITTING
+        ]
         if under_way:
             self.told.setText(f"the backend is at {under_way[0]}; the surface follows when that is done")
         area = self._report(fit, chosen).get("area")
@@ -452,7 +455,7 @@ class PlayTab(QtWidgets.QWidget):
         if fit is None:
             return
         if fit.activity:
-            jobs.cancel(fit.name)
+            self.jobs.cancel(fit.name)
             return
         self._set_playing(False)
         self._rest.stop()

@@ -11,7 +11,7 @@ from ...analysis import evaluation
 from ...analysis.evaluation import BASELINES, FIELD, StateScores
 from ...commands.evaluate import dsr_eval
 from ...fits.fit import Fit
-from ...fits.jobs import jobs
+from ...fits.jobs import Jobs
 from ..charts import Chart, Line, Plot
 from ..widgets import offer, save_table
 
@@ -36,6 +36,7 @@ class QualityTab(QtWidgets.QWidget):
     def __init__(self, panel: Any) -> None:
         super().__init__()
         self.panel = panel
+        self.jobs: Jobs = panel.session.jobs
         self.rows: dict[tuple[int, str], list[StateScores]] = {}
         self._listed: list[Fit] = []
         self.fit = QtWidgets.QComboBox()
@@ -88,7 +89,7 @@ class QualityTab(QtWidgets.QWidget):
         self.save.clicked.connect(self.save_table)
 
     def refresh(self) -> None:
-        ready = [fit for fit in jobs.fits.values() if fit.phase == "ready"]
+        ready = [fit for fit in self.jobs.fits.values() if fit.phase == "ready"]
         if list(map(id, ready)) != list(map(id, self._listed)):
             self._listed = ready
             offer(self.fit, [fit.name for fit in ready], self.fit.currentText())
@@ -99,7 +100,7 @@ class QualityTab(QtWidgets.QWidget):
         self.fit.setCurrentIndex(self.fit.findText(name))
 
     def current(self) -> Fit | None:
-        return jobs.fits.get(self.fit.currentText())
+        return self.jobs.fits.get(self.fit.currentText())
 
     def poll(self) -> None:
         fit = self.current()
@@ -112,7 +113,7 @@ class QualityTab(QtWidgets.QWidget):
         if fit is None:
             return
         if fit.activity == "an evaluation":
-            jobs.cancel(fit.name)
+            self.jobs.cancel(fit.name)
             return
         name, of = fit.name, self.trajectory.currentText()
         beside = " ".join(key for key, box in self.beside.items() if box.isChecked()) or "none"

@@ -19,10 +19,7 @@ import pytest
 from dsr_backend.runtime.errors import RequestError
 
 from pymol_dsr.commands.files import dsr_export, dsr_load, dsr_surfaces
-from pymol_dsr.commands.register import register
-from pymol_dsr.fits import jobs
-from pymol_dsr.fits.jobs import Jobs
-from pymol_dsr.runtime import settings
+from pymol_dsr.session import session_of
 from support.paths import ROOT
 from support.scene import build_peptide, coordinates
 
@@ -149,25 +146,19 @@ def test_a_terminal_gets_one_rewriting_line(made, tmp_path):
 
 def test_a_fit_from_the_command_line_finds_its_atoms_in_pymol(made, cmd, monkeypatch, tmp_path):
     build_peptide(cmd)
-    register(cmd)
-    monkeypatch.setattr(settings, "_memory", {})
-    monkeypatch.setattr(jobs, "jobs", Jobs())
     for key in ("PYTHONPATH", "OMP_NUM_THREADS"):
         monkeypatch.setenv(key, ENVIRONMENT[key])
     monkeypatch.setenv("DSR_HOME", str(tmp_path))
-    settings.put("backend", f"{sys.executable} -m dsr_backend serve")
+    session_of(cmd).settings.put("backend", f"{sys.executable} -m dsr_backend serve")
     cmd.color("blue", "pep")
     cmd.color("red", "pep and resi 5-9")
     cmd.color("green", "pep and resi 1")
-    try:
-        dsr_load(str(made / "pep.dsr"), "back", _self=cmd)
-        [only] = jobs.jobs.get("back").trajectories
-        assert (only.object, only.selection, only.states) == ("pep", SELECTION, [1, 3, 5])
-        assert len(only.atoms) == cmd.count_atoms(SELECTION) < cmd.count_atoms("pep")
-        path = str(tmp_path / "coloured.npz")
-        dsr_export("back", path, states="2.5", resolution=1.0, _self=cmd)
-    finally:
-        jobs.jobs.close()
+    dsr_load(str(made / "pep.dsr"), "back", _self=cmd)
+    [only] = session_of(cmd).jobs.get("back").trajectories
+    assert (only.object, only.selection, only.states) == ("pep", SELECTION, [1, 3, 5])
+    assert len(only.atoms) == cmd.count_atoms(SELECTION) < cmd.count_atoms("pep")
+    path = str(tmp_path / "coloured.npz")
+    dsr_export("back", path, states="2.5", resolution=1.0, _self=cmd)
     with np.load(path) as mesh:
         points, colors = mesh["points"], mesh["colors"]
     assert {tuple(color) for color in colors.tolist()} == {(255, 0, 0), (0, 0, 255)}

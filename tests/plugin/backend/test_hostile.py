@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from pymol import CmdException
 
+from pymol_dsr import register
 from pymol_dsr.backend import reply_checks
 from pymol_dsr.backend.process import Process, find_command
 from pymol_dsr.commands.color import dsr_color
@@ -19,13 +20,10 @@ from pymol_dsr.commands.files import dsr_export, dsr_load, dsr_save, dsr_surface
 from pymol_dsr.commands.levels import dsr_levels
 from pymol_dsr.commands.measure import dsr_measure
 from pymol_dsr.commands.movie import dsr_movie
-from pymol_dsr.commands.register import register
-from pymol_dsr.fits import jobs
 from pymol_dsr.fits.fit import Fit, Trajectory
-from pymol_dsr.fits.jobs import Jobs
-from pymol_dsr.runtime import settings
-from pymol_dsr.scene import kept_movies
+from pymol_dsr.fits.jobs import LOG_LINES
 from pymol_dsr.scene.preview import Preview
+from pymol_dsr.session import close_session, session_of
 from pymol_dsr.shared import states, text
 from pymol_dsr.shared.text import AnswerError
 from support.hostile_backend import ATOMS, ESCAPE, FILES, GRID, MEASURE, MESH, PAINT, REPORTS
@@ -51,20 +49,19 @@ def scene_of_all():
 def everyone(scene_of_all, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         register(scene_of_all)
-        patch.setattr(settings, "_memory", {})
-        patch.setattr(jobs, "jobs", Jobs())
         patch.setenv("DSR_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), str(ROOT)]))
-        settings.put("backend", f"'{sys.executable}' '{ROOT / 'tests/support/hostile_backend.py'}'")
+        command = f"'{sys.executable}' '{ROOT / 'tests/support/hostile_backend.py'}'"
+        session_of(scene_of_all).settings.put("backend", command)
         yield scene_of_all
-        jobs.jobs.close()
+        close_session(scene_of_all)
 
 
 @pytest.fixture
 def hostile(everyone, tmp_path, monkeypatch):
     """PyMOL with the fit `fit` of a backend that does what the fault named last says; works in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    fault("")
+    fault(everyone, "")
     (tmp_path / "fit.dsr").write_bytes(b"what the backend makes of it")
     dsr_load("fit.dsr", _self=everyone)
     yield everyone
@@ -73,8 +70,8 @@ def hostile(everyone, tmp_path, monkeypatch):
             everyone.delete(name)
 
 
-def fault(name):
-    jobs.jobs.backend().call("ping", {"fault": name}, timeout=20)
+def fault(cmd, name):
+    session_of(cmd).jobs.backend().call("ping", {"fault": name}, timeout=20)
 
 
 def refused(function, *args, **kwargs):
@@ -108,17 +105,17 @@ def test_a_good_answer_passes(hostile):
 
 @pytest.mark.parametrize("name", MESH)
 def test_a_wrong_mesh_never_reaches_the_scene(hostile, name):
-    fault(name)
+    fault(hostile, name)
     line = refused(dsr_movie, "fit", "1-3", _self=hostile)
     assert "the backend's answer to 'mesh' can't be used: " in line and not names(hostile)
     # The backend was not given up.
-    fault("")
+    fault(hostile, "")
     dsr_movie("fit", "1-3", _self=hostile)
 
 
 @pytest.mark.parametrize("name", GRID)
 def test_a_wrong_grid_never_becomes_a_map(hostile, name):
-    fault(name)
+    fault(hostile, name)
     assert "answer to 'grid'" in refused(dsr_movie, "fit", "1-3", as_="map", _self=hostile)
     assert not names(hostile)
 
@@ -126,64 +123,65 @@ def test_a_wrong_grid_never_becomes_a_map(hostile, name):
 @pytest.mark.parametrize("name", PAINT)
 def test_wrong_velocities_are_no_colours(hostile, name):
     dsr_movie("fit", "1-3", _self=hostile)
-    fault(name)
+    fault(hostile, name)
     assert "answer to 'paint'" in refused(dsr_color, "fit", "velocity", _self=hostile)
 
 
 @pytest.mark.parametrize("name", MEASURE)
 def test_wrong_measures_are_no_table(hostile, name):
-    fault(name)
+    fault(hostile, name)
     assert "answer to 'measure'" in refused(dsr_measure, "fit", file="t.csv", _self=hostile)
     assert os.listdir() == ["fit.dsr"]
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_wrong_file_is_not_written(hostile, name):
-    fault(name)
+    fault(hostile, name)
     assert "answer to 'save'" in refused(dsr_save, "fit", "saved.dsr", _self=hostile)
     assert os.listdir() == ["fit.dsr"]
 
 
 @pytest.mark.parametrize("name", REPORTS)
 def test_a_wrong_report_is_no_fit(hostile, name):
-    fault(name)
+    fault(hostile, name)
     assert "answer to 'load'" in refused(dsr_load, "fit.dsr", "other", _self=hostile)
-    assert "other" not in jobs.jobs.fits and os.listdir() == ["fit.dsr"]
+    assert "other" not in session_of(hostile).jobs.fits and os.listdir() == ["fit.dsr"]
 
 
 def test_escape_sequences_of_an_error_are_not_printed(hostile):
-    fault("error with escape sequences")
+    fault(hostile, "error with escape sequences")
     line = refused(dsr_movie, "fit", "1-3", _self=hostile)
     assert "evil" in line and "\x1b" not in line and line.endswith("…")
 
 
 @pytest.mark.parametrize("name", ["answers what nobody asked", "asks itself"])
 def test_a_backend_out_of_turn_is_given_up(hostile, name):
-    fault(name)
+    fault(hostile, name)
     assert "broke the protocol" in refused(dsr_movie, "fit", "1-3", _self=hostile)
-    fault("")  # another one was started
+    fault(hostile, "")  # another one was started
 
 
 def test_events_that_are_wrong_of_nobody_or_too_many(hostile, capfd):
-    fault("noise")
+    jobs = session_of(hostile).jobs
+    fault(hostile, "noise")
     other = Fit("a", [Trajectory("", "pep", "pep", None, [1.0])], phase="fit")
-    jobs.jobs.fits["a"] = other
+    jobs.fits["a"] = other
     other.preview, other.shown = ({"triangles": 100}, {}), lambda params, arrays: pytest.fail("it was shown")
     dsr_movie("fit", "1", movie=0, _self=hostile)
     said, errors = capfd.readouterr()
     lines = said.splitlines()
-    assert not errors and len(lines) <= jobs.LOG_LINES + 5
+    assert not errors and len(lines) <= LOG_LINES + 5
     assert all(line.isprintable() and len(line) < 1_100 for line in lines)
     assert "the backend says more than can be read" in said
     # None of them has made the fit something that it is not, and the last one was a good one.
     assert (other.phase, other.fraction, other.loss) == ("fit", 0.5, None) and not other.losses[1:]
-    assert jobs.jobs.fits["fit"].phase == "ready"
-    assert jobs.jobs.device["name"].isprintable() and "memory_gb" not in jobs.jobs.device
-    del jobs.jobs.fits["a"]
+    assert jobs.fits["fit"].phase == "ready"
+    assert jobs.device["name"].isprintable() and "memory_gb" not in jobs.device
+    del jobs.fits["a"]
 
 
 def test_a_flood_of_previews_takes_one_thread(hostile):
-    fit = jobs.jobs.fits["fit"]
+    fit = session_of(hostile).jobs.fits["fit"]
     shown = Preview(fit, hostile)
     points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4")
     mesh = {"points": points, "normals": points, "faces": np.array([[0, 1, 2]], "<i4")}
@@ -241,7 +239,7 @@ def test_names_of_files_are_names_and_nothing_else(hostile, stem):
         assert Path(stem + suffix).read_bytes() == b"content"
     dsr_measure("fit", file=f"{stem}.csv", _self=cmd)
     name = dsr_load(f"{stem}.dsr", _self=cmd)
-    assert jobs.jobs.fits[name].phase == "ready" and name == cmd.get_legal_name(name)
+    assert session_of(hostile).jobs.fits[name].phase == "ready" and name == cmd.get_legal_name(name)
     expected = {stem + suffix for suffix in (".dsr", ".ply", ".npz", ".csv", ".png", "_residues.csv")} | {"fit.dsr"}
     assert set(os.listdir()) == expected, "a file that nobody named"
 
@@ -309,4 +307,4 @@ def test_colours_come_from_values_only(hostile):
     dsr_movie("fit", "1-3", _self=hostile)
     for line in ("__import__('os').system('touch owned')", "b)+(1", "b;x", "b\nx", "open('owned','w')"):
         refused(dsr_color, "fit", line, _self=hostile)
-    assert os.listdir() == ["fit.dsr"] and kept_movies.kept
+    assert os.listdir() == ["fit.dsr"] and session_of(hostile).movies.by_name

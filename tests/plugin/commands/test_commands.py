@@ -19,12 +19,10 @@ from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.levels import dsr_levels
 from pymol_dsr.commands.manage import dsr_cancel, dsr_set, dsr_status
 from pymol_dsr.commands.movie import dsr_movie
-from pymol_dsr.fits import jobs
 from pymol_dsr.fits.fit import Fit
-from pymol_dsr.fits.jobs import Jobs
-from pymol_dsr.runtime import settings
+from pymol_dsr.session import session_of
 from support.scene import build_peptide, coordinates, idtf_points
-from support.session import ready, refused
+from support.session import begin_another_session, ready, refused
 
 # Refusals: at once, one line, no backend
 
@@ -73,7 +71,7 @@ def test_typed_mistakes_are_one_line_at_once(plugin, capfd, line, message):
     errors = [text for text in out.splitlines() if text.startswith(" Error: ")]
     assert len(errors) == 1 and message in errors[0], out
     assert "Traceback" not in out
-    assert jobs.jobs._backend is None
+    assert session_of(plugin).jobs.running is None
 
 
 def test_usage_is_printed_for_a_question_mark(plugin, capfd):
@@ -83,7 +81,7 @@ def test_usage_is_printed_for_a_question_mark(plugin, capfd):
 
 def test_names_are_completed(plugin):
     build_peptide(plugin, "another", 1)
-    jobs.jobs.fits["my_fit"] = Fit("my_fit")
+    session_of(plugin).jobs.fits["my_fit"] = Fit("my_fit")
     assert plugin.auto_arg[0]["dsr_fit"] == plugin.auto_arg[0]["zoom"]
     complete, _, _ = plugin.auto_arg[0]["dsr_movie"]
     assert complete().interpret("my") == "my_fit"
@@ -92,7 +90,7 @@ def test_names_are_completed(plugin):
 def test_a_fit_that_is_not_ready_is_not_used(plugin):
     fit = Fit("early")
     fit.phase, fit.fraction = "fit", 0.43
-    jobs.jobs.fits["early"] = fit
+    session_of(plugin).jobs.fits["early"] = fit
     assert refused(plugin, dsr_movie, "early") == "early: fit 43 %; it can be used when it is ready"
 
 
@@ -110,12 +108,12 @@ def test_a_fit_that_is_not_ready_is_not_used(plugin):
     ],
 )
 def test_which_trajectory_is_said_clearly(plugin, capfd, command, rest, message):
-    ready("fam", "pep", "two")
+    ready(plugin, "fam", "pep", "two")
     if command.startswith("dsr_eval") and ("towards" in rest or "share" in rest):
         message = "unexpected keyword argument"
     plugin.do(command + (f", {rest}" if rest else ""))
     assert message in capfd.readouterr().out
-    assert jobs.jobs._backend is None
+    assert session_of(plugin).jobs.running is None
 
 
 @pytest.mark.parametrize(
@@ -137,13 +135,14 @@ def test_which_trajectory_is_said_clearly(plugin, capfd, command, rest, message)
     ],
 )
 def test_more_mistakes_with_fits_that_are_there(plugin, capfd, line, message):
+    jobs = session_of(plugin).jobs
     build_peptide(plugin, "two", 3)
-    ready("one", "")
-    ready("fam", "pep", "two")
+    ready(plugin, "one", "")
+    ready(plugin, "fam", "pep", "two")
     plugin.do(line)
     out = capfd.readouterr().out
     assert message in out and "Traceback" not in out
-    assert jobs.jobs._backend is None and not any(fit.activity for fit in jobs.jobs.fits.values())
+    assert jobs.running is None and not any(fit.activity for fit in jobs.fits.values())
 
 
 @pytest.mark.parametrize(
@@ -165,7 +164,7 @@ def test_uneven_times_and_a_loop(backend, monkeypatch, capsys, tmp_path):
     path = tmp_path / "times.txt"
     path.write_text("# ns\n0 1 2\n4 8 16")
     dsr_fit("pep", name="uneven", preset="preview", times=str(path), loop=1, _self=backend)
-    fit = jobs.jobs.get("uneven")
+    fit = session_of(backend).jobs.get("uneven")
     assert fit.report["states"] == [1, 2, 3, 4, 5, 6]
     assert fit.report["forecast"].startswith("none, the states are a loop of")
     assert " uneven: warning: states that were held out were predicted with " in capsys.readouterr().out
@@ -174,8 +173,8 @@ def test_uneven_times_and_a_loop(backend, monkeypatch, capsys, tmp_path):
 
 
 def test_status_lists_the_trajectories_of_a_family(plugin):
-    ready("fam", "pep", "two").trajectories[1].states = [1.0, 2.0, 3.0]
-    ready("one", "")
+    ready(plugin, "fam", "pep", "two").trajectories[1].states = [1.0, 2.0, 3.0]
+    ready(plugin, "one", "")
     assert dsr_status(_self=plugin) == [
         "fam: ready, trajectories pep, two",
         "  pep: states 1+3",
@@ -185,12 +184,12 @@ def test_status_lists_the_trajectories_of_a_family(plugin):
 
 
 def test_a_missing_backend_is_one_line(plugin):
-    settings._memory["backend"] = f"{sys.executable} -c pass"
+    session_of(plugin).settings.put("backend", f"{sys.executable} -c pass")
     with pytest.raises(CmdException) as error:
         dsr_fit("pep", "1-2", _self=plugin)
     assert "ended with exit code 0" in str(error.value)
     assert dsr_status(_self=plugin)[0].startswith("pep_dsr: failed: ")
-    assert not jobs.jobs.fits["pep_dsr"].activity
+    assert not session_of(plugin).jobs.fits["pep_dsr"].activity
 
 
 # Settings
@@ -198,9 +197,9 @@ def test_a_missing_backend_is_one_line(plugin):
 
 def test_settings_are_checked_kept_and_reset(plugin):
     assert dsr_set("workers", "3", _self=plugin) == {"workers": "3"}
-    assert settings.get("workers") == "3"
+    assert session_of(plugin).settings.get("workers") == "3"
     refused(plugin, dsr_set, "workers", "-1")
-    assert settings.get("workers") == "3"
+    assert session_of(plugin).settings.get("workers") == "3"
     assert dsr_set("workers", "default", _self=plugin) == {"workers": "0"}
     assert set(dsr_set(_self=plugin)) == {"backend", "device", "folder", "workers", "wait"}
 
@@ -211,9 +210,9 @@ def test_preferences_that_were_not_loaded_are_not_overwritten(plugin, monkeypatc
     written = []
     monkeypatch.setattr(plugins, "pref_set", lambda key, value: written.append((key, value)))
     monkeypatch.setattr(plugins, "plugins", {})
-    assert settings.put("workers", "2") is False and written == []
+    assert session_of(plugin).settings.put("workers", "2") is False and written == []
     monkeypatch.setattr(plugins, "plugins", {"any": None})
-    assert settings.put("workers", "4") is True and written == [("dsr_workers", "4")]
+    assert session_of(plugin).settings.put("workers", "4") is True and written == [("dsr_workers", "4")]
 
 
 # Without a backend
@@ -312,10 +311,9 @@ def test_from_trajectory_to_movie(backend, monkeypatch, capfd, tmp_path):
 
     # Saved, and loaded into a backend that never saw it
     saved = dsr_save(name, str(tmp_path / "pep.dsr"), _self=cmd)
-    jobs.jobs.close()
-    monkeypatch.setattr(jobs, "jobs", Jobs())
+    begin_another_session(cmd)
     assert dsr_load(saved, "again", _self=cmd) == "again"
-    fit = jobs.jobs.get("again")
+    fit = session_of(cmd).jobs.get("again")
     (only,) = fit.trajectories
     assert (only.name, only.object, only.selection, only.states) == ("", "pep", "pep", [1, 3, 5])
     assert only.atoms.tolist() == list(range(cmd.count_atoms("pep")))
@@ -349,19 +347,21 @@ def test_evaluation_beside_the_baselines(backend, capfd, tmp_path):
 
 
 def test_the_network_of_the_paper(backend, capsys):
+    jobs = session_of(backend).jobs
     assert dsr_fit("pep", "1-3:2", preset="paper", budget=4, _self=backend) == "pep_dsr"
-    assert jobs.jobs.get("pep_dsr").report["preset"] == "paper"
+    assert jobs.get("pep_dsr").report["preset"] == "paper"
     dsr_movie("pep_dsr", "1-3", resolution=1, _self=backend)
     assert backend.count_states("pep_dsr") == 3
     assert "hours" not in capsys.readouterr().out
     dsr_fit("pep", "1-3:2", name="long", preset="paper", device="cpu", async_=1, _self=backend)
-    wait_for(lambda: jobs.jobs.fits["long"].phase == "fit")
+    wait_for(lambda: jobs.fits["long"].phase == "fit")
     dsr_cancel("long", _self=backend)
-    wait_for(lambda: not jobs.jobs.fits["long"].activity, 20.0)
+    wait_for(lambda: not jobs.fits["long"].activity, 20.0)
     assert "long: warning: the network of the paper takes hours on a CPU; budget=600" in capsys.readouterr().out
 
 
 def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_path):
+    jobs = session_of(backend).jobs
     cmd = backend
     build_peptide(cmd, "two", 4)
     cmd.translate([15, 0, 0], "two", state=0, camera=0)
@@ -370,7 +370,7 @@ def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_p
     name = dsr_fit("two+pep", "1-4:1..2", preset="preview", quiet=0, _self=cmd)
     assert name == "two_dsr"
     assert "6 states fitted" in capfd.readouterr().out
-    fit = jobs.jobs.get(name)
+    fit = jobs.get(name)
     assert [(t.name, t.object, t.states) for t in fit.trajectories] == [(o, o, [1.0, 2.0, 3.0]) for o in ("two", "pep")]
 
     # Each trajectory lies on its own molecule, wherever that is drawn.
@@ -401,7 +401,7 @@ def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_p
     # Another molecule like these, from the network of the family; the preset is the family's.
     for frozen in (1, 0):
         dsr_fit("pep and resi 1-6", "1-2", name="more", family=name, frozen=frozen, _self=cmd)
-        more = jobs.jobs.get("more")
+        more = jobs.get("more")
         assert more.report["preset"] == "preview" and not more.family
     assert dsr_movie("more", "1-2", _self=cmd) == "more"
     with pytest.raises(CmdException, match="preset"):
@@ -409,10 +409,9 @@ def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_p
 
     # As a file, in a backend that never saw it
     saved = dsr_save(name, str(tmp_path / "both.dsr"), _self=cmd)
-    jobs.jobs.close()
-    monkeypatch.setattr(jobs, "jobs", Jobs())
+    begin_another_session(cmd)
     assert dsr_load(saved, "again", _self=cmd) == "again"
-    again = jobs.jobs.get("again")
+    again = session_of(cmd).jobs.get("again")
     for old, new in zip(fit.trajectories, again.trajectories, strict=True):
         assert (old.name, old.object, old.selection, old.states) == (new.name, new.object, new.selection, new.states)
         assert np.array_equal(old.atoms, new.atoms)
@@ -423,17 +422,18 @@ def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_p
 
 
 def test_a_killed_family_resumes_with_the_surfaces_it_had(backend, capsys):
+    jobs = session_of(backend).jobs
     build_peptide(backend, "two", 4)
     how = {"name": "fam", "preset": "preview", "quiet": 0, "_self": backend}
     dsr_fit("pep+two", async_=1, **how)
-    fit = jobs.jobs.fits["fam"]
+    fit = jobs.fits["fam"]
     wait_for(lambda: fit.fraction > 0.7 or fit.phase == "sampling")
-    os.kill(jobs.jobs._backend.info["pid"], 9)
+    os.kill(jobs.running.info["pid"], 9)
     wait_for(lambda: fit.phase == "failed", 10.0)
     capsys.readouterr()
     dsr_fit("pep+two", resume=1, **how)
     assert "of 10 surfaces are there from before" in capsys.readouterr().out
-    assert jobs.jobs.get("fam").report["trajectories"]["two"]["states"] == [1, 2, 3, 4]
+    assert jobs.get("fam").report["trajectories"]["two"]["states"] == [1, 2, 3, 4]
 
 
 def test_levels_at_one_time(backend, capsys):
@@ -459,7 +459,7 @@ def test_levels_at_one_time(backend, capsys):
         dsr_levels(name, "2", "-40", _self=cmd)
     with pytest.raises(CmdException, match="resolution"):
         dsr_levels(name, "2", resolution=0.001, _self=cmd)
-    assert not jobs.jobs.fits[name].activity
+    assert not session_of(backend).jobs.fits[name].activity
 
 
 def wait_for(condition, seconds=120.0):
@@ -475,7 +475,7 @@ def test_background_queue_and_cancel(backend, capfd):
     assert (one, two) == ("one", "two")
     line = refused(backend, dsr_fit, "pep", name="one")
     assert line.startswith("one is busy with its fit; wait for it, dsr_cancel one")
-    fits = jobs.jobs.fits
+    fits = session_of(backend).jobs.fits
     wait_for(lambda: fits["one"].phase in ("sampling", "fit", "ready"))
     dsr_cancel("two", _self=backend)
     wait_for(lambda: fits["two"].phase == "cancelled", 2.0)
@@ -490,7 +490,7 @@ def test_background_queue_and_cancel(backend, capfd):
 
 def test_cancelled_while_surfaces_are_made(backend):
     dsr_fit("pep", "all", async_=1, _self=backend)
-    fit = jobs.jobs.fits["pep_dsr"]
+    fit = session_of(backend).jobs.fits["pep_dsr"]
     wait_for(lambda: fit.phase == "surfaces")
     began = time.monotonic()
     dsr_cancel("pep_dsr", _self=backend)
@@ -500,29 +500,31 @@ def test_cancelled_while_surfaces_are_made(backend):
 
 
 def test_a_killed_backend_fails_the_fit_and_the_next_one_works(backend):
+    jobs = session_of(backend).jobs
     dsr_fit("pep", "all", name="one", async_=1, _self=backend)
-    fit = jobs.jobs.fits["one"]
+    fit = jobs.fits["one"]
     wait_for(lambda: fit.phase == "sampling" or fit.phase == "fit")
-    os.kill(jobs.jobs._backend.info["pid"], 9)
+    os.kill(jobs.running.info["pid"], 9)
     wait_for(lambda: fit.phase == "failed", 10.0)
     assert "killed by signal 9" in fit.error and "\n" not in fit.error
     assert "; dsr_resume one goes on from the surfaces it had (the backend" in fit.error
     dsr_fit("pep", "1+3", name="two", preset="preview", _self=backend)
-    assert jobs.jobs.fits["two"].phase == "ready"
+    assert jobs.fits["two"].phase == "ready"
 
 
 def test_a_killed_fit_resumes_with_the_surfaces_it_had(backend, capsys):
+    jobs = session_of(backend).jobs
     dsr_fit("pep", "all", name="one", preset="preview", _self=backend)
     dsr_fit("pep", "all", name="two", preset="preview", async_=1, _self=backend)
     left = os.path.join(os.environ["DSR_HOME"], "fits", "two.surfaces")
     wait_for(lambda: any(name.endswith(".npz") for _, _, names in os.walk(left) for name in names))
-    os.kill(jobs.jobs._backend.info["pid"], 9)
-    wait_for(lambda: jobs.jobs.fits["two"].phase == "failed", 10.0)
+    os.kill(jobs.running.info["pid"], 9)
+    wait_for(lambda: jobs.fits["two"].phase == "failed", 10.0)
     capsys.readouterr()
     dsr_fit("pep", "all", name="two", preset="preview", resume=1, quiet=0, _self=backend)
     assert "surfaces are there from before" in capsys.readouterr().out
-    report = jobs.jobs.fits["two"].report
-    assert report["loss"] == jobs.jobs.fits["one"].report["loss"], "not the fit that was interrupted"
+    report = jobs.fits["two"].report
+    assert report["loss"] == jobs.fits["one"].report["loss"], "not the fit that was interrupted"
     assert not os.path.exists(left)
 
 

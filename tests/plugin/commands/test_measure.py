@@ -15,8 +15,8 @@ from pymol_dsr.analysis import measure_plots, measures
 from pymol_dsr.analysis.measures import Measurement, Residue, StateMeasures
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.measure import dsr_measure
-from pymol_dsr.fits import jobs
 from pymol_dsr.fits.fit import Trajectory
+from pymol_dsr.session import Session, session_of
 from support.scene import build_peptide, coordinates
 from support.session import ready, refused
 
@@ -48,20 +48,21 @@ def row(state, **values):
     ],
 )
 def test_mistakes_are_one_line_and_leave_the_fit_free(plugin, capfd, rest, message):
+    jobs = session_of(plugin).jobs
     build_peptide(plugin, "other", 1)
-    ready("one", "").trajectories[0].atoms = np.arange(40, dtype=np.int32)
+    ready(plugin, "one", "").trajectories[0].atoms = np.arange(40, dtype=np.int32)
     plugin.do(f"dsr_measure one, {rest}")
     errors = [text for text in capfd.readouterr().out.splitlines() if text.startswith(" Error: ")]
     assert len(errors) == 1 and message in errors[0], errors
-    assert jobs.jobs._backend is None and not jobs.jobs.fits["one"].activity
+    assert jobs.running is None and not jobs.fits["one"].activity
 
 
 def test_atoms_that_are_not_there_cannot_be_chosen(plugin):
-    ready("one", "").trajectories[0].object = "gone"
+    ready(plugin, "one", "").trajectories[0].object = "gone"
     assert refused(plugin, dsr_measure, "one", pocket="all") == (
         "pocket all: the object gone is not in the scene; load it first"
     )
-    ready("two", "")
+    ready(plugin, "two", "")
     assert "this fit knows no atoms of pep" in refused(plugin, dsr_measure, "two", pocket="all")
 
 
@@ -171,6 +172,7 @@ def test_a_plot_shows_what_was_measured(monkeypatch, tmp_path):
 
 
 def test_a_bending_peptide_is_measured(backend, capfd, tmp_path):
+    jobs = session_of(backend).jobs
     cmd = backend
     name = dsr_fit("pep", "1-5:2", preset="preview", _self=cmd)
     capfd.readouterr()
@@ -189,7 +191,7 @@ def test_a_bending_peptide_is_measured(backend, capfd, tmp_path):
     said = capfd.readouterr().out
     assert f"selection of {cmd.count_atoms('resi 1-4')} fitted atoms" in said and "pocket of 133 fitted atoms" in said
     assert "warning: 2 of 11 states are extrapolated (fitted: 1 to 5)" in said
-    assert not jobs.jobs.fits[name].activity
+    assert not jobs.fits[name].activity
 
     rows, residues = found.rows, found.residues
     assert [r.state for r in rows] == [1 + 0.5 * k for k in range(11)]
@@ -229,7 +231,7 @@ def test_a_bending_peptide_is_measured(backend, capfd, tmp_path):
 
     line = refused_late(cmd, dsr_measure, name, "2", pocket="resi 5 and name CA")
     assert "pocket: 1 atom encloses no space at state 2; choose at least 4 that do not lie in a plane" in line
-    assert not jobs.jobs.fits[name].activity
+    assert not jobs.fits[name].activity
 
     # Without the molecule there are no residues to name, and the rest stays.
     cmd.delete("pep")
@@ -249,14 +251,15 @@ def test_a_window_shows_it(monkeypatch, tmp_path):
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
     from pymol.Qt import QtWidgets
 
-    from pymol_dsr.panel import measures_window
     from pymol_dsr.panel.charts import Chart
-    from pymol_dsr.panel.measures_window import MeasuresWindow
+    from pymol_dsr.panel.windows import Windows
 
     app = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
     residues = [Residue("A", "GLY", str(k), 20.0, 0.01 * k) for k in range(1, 30)]
     rows = [row(k, pocket_volume=40.0 * k, fitted=k % 2 == 1, extrapolated=k > 8) for k in range(1, 11)]
-    made = MeasuresWindow(None, Measurement(rows, residues), (1, 8), "pep_dsr: surface of pep", "pep_dsr")
+    windows = Windows(Session())
+    windows.show_measurement(Measurement(rows, residues), (1, 8), "pep_dsr: surface of pep", "pep_dsr")
+    [made] = windows.measures
     plots = [chart.plot for chart in made.findChildren(Chart)]
     assert [p.y_label for p in plots] == [p.label for p in measure_plots.panels(rows)]
     ends, line, dots = plots[-1].lines
@@ -272,9 +275,7 @@ def test_a_window_shows_it(monkeypatch, tmp_path):
     monkeypatch.setattr(QtWidgets.QFileDialog, "getSaveFileName", lambda *a: ("/no/such/table.csv", ""))
     made.save_table()
     assert "the folder /no/such does not exist" in made.status.text()
-    made.show()
     app.processEvents()
     assert not made.grab().isNull()
-    measures_window._open.append(made)
     made.close()
-    assert made not in measures_window._open
+    assert windows.measures == [], "Qt deletes it"

@@ -11,15 +11,13 @@ import numpy as np
 import pytest
 from pymol import CmdException
 
+from pymol_dsr import register
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_film, dsr_movie
-from pymol_dsr.commands.register import register
-from pymol_dsr.fits import jobs, sessions
 from pymol_dsr.fits.fit import Fit, Trajectory
-from pymol_dsr.fits.jobs import Jobs
-from pymol_dsr.runtime import settings
 from pymol_dsr.scene import film, movie
 from pymol_dsr.scene.timeline import MovieState
+from pymol_dsr.session import Session, close_session, session_of, set_session
 from pymol_dsr.shared import superpose
 from support.paths import ROOT
 from support.scene import build_peptide, coordinates, put
@@ -30,41 +28,41 @@ STEP = 25.0
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
-    """The jobs of a session with a fit of `pep`, which tumbles through 5 states, 25 degrees each, and moves away."""
+    """The session of a PyMOL with a fit of `pep`, which tumbles through 5 states, 25 degrees each, and moves away."""
     pytest.importorskip("torch")
     import pymol2
 
     home = tmp_path_factory.mktemp("movies")
     patch = pytest.MonkeyPatch()
     patch.setenv("DSR_HOME", str(home))
-    patch.setattr(settings, "_memory", {})
-    patch.setattr(jobs, "jobs", Jobs())
     patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), os.environ.get("PYTHONPATH", "")]))
     patch.setenv("OMP_NUM_THREADS", "1")
-    settings.put("backend", f"{sys.executable} -m dsr_backend serve")
     with pymol2.PyMOL() as session:
         cmd = session.cmd
         cmd.feedback("disable", "all", "everything")
         tumbling(cmd)
+        session_of(cmd).settings.put("backend", f"{sys.executable} -m dsr_backend serve")
         dsr_fit("pep", name="fit", preset="preview", watch=0, _self=cmd)
-    yield jobs.jobs
-    jobs.jobs.close()
+        yield session_of(cmd)
+        close_session(cmd)
     patch.undo()
 
 
 @pytest.fixture
-def plugin(session, fitted, monkeypatch):
-    """A session with `pep` and its fit."""
+def plugin(session, fitted):
+    """A PyMOL with `pep` and its fit."""
     cmd = session.cmd
     register(cmd)
-    monkeypatch.setattr(jobs, "jobs", fitted)
+    set_session(fitted, cmd)
     tumbling(cmd)
     cmd.set("bg_rgb", "white")
     cmd.hide("everything")
     cmd.viewport(160, 120)
     cmd.orient("pep", state=1)
     cmd.zoom("pep", 3, state=1)
-    return cmd
+    yield cmd
+    # The session is not this PyMOL's alone, and stays open.
+    set_session(Session(), cmd)
 
 
 def tumbling(cmd):
@@ -169,13 +167,13 @@ def test_superposition_finds_the_rigid_motion():
 )
 def test_mistakes_are_one_line(session, monkeypatch, capfd, line, message):
     register(session.cmd)
-    monkeypatch.setattr(jobs, "jobs", Jobs())
+    jobs = session_of(session.cmd).jobs
     only = Trajectory("", "pep", "%pep", None, [1.0, 5.0])
-    jobs.jobs.fits["fit"] = Fit("fit", [only], phase="ready")
+    jobs.fits["fit"] = Fit("fit", [only], phase="ready")
     session.cmd.do(line)
     errors = [text for text in capfd.readouterr().out.splitlines() if "Error" in text]
     assert len(errors) == 1 and message in errors[0]
-    assert not jobs.jobs.fits["fit"].activity
+    assert not jobs.fits["fit"].activity
 
 
 # In the scene
@@ -196,19 +194,20 @@ def test_a_movie_as_long_as_asked_for_back_and_forth(plugin):
 
 
 def test_a_steady_movie_is_asked_for_and_still_follows_the_molecule(plugin, monkeypatch):
+    jobs = session_of(plugin).jobs
     asked = []
-    stream = jobs.jobs.stream
+    stream = jobs.stream
 
     def listening(fit, method, requests, arrays):
         asked.extend(requests)
         return stream(fit, method, requests, arrays)
 
-    monkeypatch.setattr(jobs.jobs, "stream", listening)
+    monkeypatch.setattr(jobs, "stream", listening)
     for steady in (0, 1):
         dsr_movie("fit", "2-4", steady=steady, triangles=2000, _self=plugin)
     assert [request.get("steady") for request in asked] == [None] * 3 + [True] * 3
     assert plugin.count_states("fit") == 4
-    assert sessions._movies["fit"]["command"] == "dsr_movie fit, 2-4, triangles=2000, steady=1"
+    assert session_of(plugin).references.movies["fit"].command == "dsr_movie fit, 2-4, triangles=2000, steady=1"
 
 
 def test_the_camera_follows_a_tumbling_molecule(plugin, tmp_path):

@@ -11,51 +11,42 @@ import sys
 import pytest
 from pymol import CmdException
 
+from pymol_dsr import register
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.manage import dsr_status
 from pymol_dsr.commands.movie import dsr_movie
-from pymol_dsr.commands.register import register
-from pymol_dsr.fits import jobs, sessions
+from pymol_dsr.fits import pse
 from pymol_dsr.fits.fit import Fit, Trajectory
-from pymol_dsr.fits.jobs import Jobs
-from pymol_dsr.runtime import settings
+from pymol_dsr.session import session_of
 from support.paths import ROOT
 from support.scene import build_peptide
 
 
-@pytest.fixture(autouse=True)
-def apart(monkeypatch, tmp_path):
-    """No fits, movies and backend of another test."""
-    monkeypatch.setattr(settings, "_memory", {})
-    monkeypatch.setattr(jobs, "jobs", Jobs())
-    monkeypatch.setattr(sessions, "_movies", {})
+@pytest.fixture
+def plugin(cmd, monkeypatch, tmp_path):
+    """A PyMOL with the commands, a folder of fits of its own, and the backend of this checkout."""
+    register(cmd)
     monkeypatch.setenv("DSR_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "backend")]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    settings.put("backend", f"{sys.executable} -m dsr_backend serve")
-    yield
-    jobs.jobs.close()
-
-
-@pytest.fixture
-def plugin(session):
-    register(session.cmd)
-    return session.cmd
+    session_of(cmd).settings.put("backend", f"{sys.executable} -m dsr_backend serve")
+    return cmd
 
 
 def saved(cmd, folder, movie=True):
     """`pep` with a movie that came from the file `kept.dsr`, without a fit being made: which one it is, is not read."""
+    jobs = session_of(cmd).jobs
     build_peptide(cmd, count=2)
     (folder / "kept.dsr").write_bytes(b"a fit")
     only = Trajectory("", "pep", "%pep", None, [1.0, 2.0])
-    jobs.jobs.fits["fit"] = Fit("fit", [only], phase="ready", file=str(folder / "kept.dsr"))
+    jobs.fits["fit"] = Fit("fit", [only], phase="ready", file=str(folder / "kept.dsr"))
     for state in (1, 2):
         cmd.load_cgo([2.0, 4.0, 4.0, 0.0, 0.0, 0.0, 4.0, 1.0, 0.0, 0.0, 4.0, 0.0, float(state), 0.0, 3.0], "fit", state)
     if movie:
-        sessions.remember("fit", "fit", ["fit"], "dsr_movie fit, 1-2")
+        session_of(cmd).references.add_movie("fit", "fit", ["fit"], "dsr_movie fit, 1-2")
     cmd.save(str(folder / "scene.pse"))
-    sessions._movies.clear()
-    jobs.jobs.fits.clear()
+    session_of(cmd).references.movies.clear()
+    jobs.fits.clear()
     return str(folder / "scene.pse")
 
 
@@ -104,16 +95,16 @@ def test_a_fit_is_there_again_in_another_pymol_and_plays_without_the_plugin(plug
         tmp_path,
         f"""
 cmd.load({path!r})
-from pymol_dsr.fits import jobs
-from pymol_dsr.runtime import settings
+from pymol_dsr.session import session_of
 import sys
-assert jobs.jobs.fits["fit"].phase == "stored" and jobs.jobs._backend is None
-settings.put("backend", sys.executable + " -m dsr_backend serve")
+jobs = session_of(cmd).jobs
+assert jobs.fits["fit"].phase == "stored" and jobs.running is None
+session_of(cmd).settings.put("backend", sys.executable + " -m dsr_backend serve")
 cmd.do("dsr_status")
 cmd.delete("fit")
 cmd.do("dsr_movie fit, 1-3:0.5, triangles=2000, overlay=1")
 print("STATES", cmd.count_states("fit"), cmd.count_frames(), cmd.get_names())
-jobs.jobs.close()
+jobs.close()
 """,
         plugin=True,
     )
@@ -155,7 +146,7 @@ def test_a_fit_that_is_not_loaded_stays_what_it_was_when_saved_anew(plugin, tmp_
     plugin.load(path)
     (tmp_path / "kept.dsr").write_bytes(b"another fit")
     plugin.save(path)
-    jobs.jobs.fits.clear()
+    session_of(plugin).jobs.fits.clear()
     assert "another SHA-256" in "".join(opened(plugin, path, capsys))
 
 
@@ -179,36 +170,38 @@ def test_a_file_that_moved_with_its_session_is_found_beside_it(plugin, tmp_path)
     for name in ("scene.pse", "kept.dsr"):
         shutil.move(tmp_path / name, moved / name)
     plugin.load(str(moved / "scene.pse"))
-    fit = jobs.jobs.fits["fit"]
+    fit = session_of(plugin).jobs.fits["fit"]
     assert fit.phase == "stored" and fit.fetch() == (str(moved / "kept.dsr"), b"a fit")
     assert path != str(moved / "scene.pse")
 
 
 def test_a_fit_without_a_file_here_is_told_when_the_session_is_saved(plugin, tmp_path, capsys):
+    jobs = session_of(plugin).jobs
     build_peptide(plugin, count=2)
-    jobs.jobs.fits["fit"] = Fit("fit", phase="ready", report={"path": "/far/away/fit.dsr"})
-    sessions.remember("pep", "fit", ["pep"], "dsr_movie fit")
+    jobs.fits["fit"] = Fit("fit", phase="ready", report={"path": "/far/away/fit.dsr"})
+    session_of(plugin).references.add_movie("pep", "fit", ["pep"], "dsr_movie fit")
     plugin.save(str(tmp_path / "scene.pse"))
     out = capsys.readouterr().out
     assert "fit: its file /far/away/fit.dsr is not on this machine" in out and "dsr_save fit, fit.dsr" in out
-    jobs.jobs.fits.clear()
+    jobs.fits.clear()
     assert "names no file of this fit" in "".join(opened(plugin, str(tmp_path / "scene.pse"), capsys))
 
 
 def test_a_session_takes_no_fit_of_this_one_away(plugin, tmp_path, capsys):
+    jobs = session_of(plugin).jobs
     path = saved(plugin, tmp_path)
-    mine = jobs.jobs.fits["fit"] = Fit("fit", phase="ready")
-    assert opened(plugin, path, capsys) == [] and jobs.jobs.fits["fit"] is mine
+    mine = jobs.fits["fit"] = Fit("fit", phase="ready")
+    assert opened(plugin, path, capsys) == [] and jobs.fits["fit"] is mine
 
 
 def test_only_what_is_in_a_session_is_named_in_it(plugin, tmp_path, capsys):
     saved(plugin, tmp_path)
-    sessions.remember("fit", "fit", ["fit"], "dsr_movie fit, 1-2")
+    session_of(plugin).references.add_movie("fit", "fit", ["fit"], "dsr_movie fit, 1-2")
     part = plugin.get_session("pep", partial=1)
     assert not hasattr(part["session"], "dsr")
     plugin.delete("fit")
     plugin.save(str(tmp_path / "without.pse"))
-    assert opened(plugin, str(tmp_path / "without.pse"), capsys) == [] and not jobs.jobs.fits
+    assert opened(plugin, str(tmp_path / "without.pse"), capsys) == [] and not session_of(plugin).jobs.fits
 
 
 @pytest.mark.parametrize(
@@ -227,13 +220,13 @@ def test_what_cannot_be_read_is_one_line(plugin, tmp_path, capsys, stored):
     plugin._pymol.session.dsr = stored
     session = {"session": plugin._pymol.session}
     capsys.readouterr()
-    assert sessions.restore(session, _self=plugin)
+    assert session_of(plugin).references.restore(session, _self=plugin)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 and "can't be read" in lines[0] and "dsr_load" in lines[0]
-    assert not jobs.jobs.fits and path
+    assert not session_of(plugin).jobs.fits and path
 
 
 def test_the_line_that_makes_a_movie_again_says_what_differs():
     named = {"level": (1.5, 0.0), "color": ("", ""), "play": ("loop", "")}
-    line = sessions.command_line("dsr_movie", ["fit", ""], named)
+    line = pse.command_line("dsr_movie", ["fit", ""], named)
     assert line == "dsr_movie fit, level=1.5, play=loop"

@@ -14,9 +14,11 @@ pytest.importorskip("PyQt5")
 pytest.importorskip("pymol.Qt")
 from pymol_dsr.analysis.evaluation import BASELINES, FIELD, StateScores
 from pymol_dsr.fits.fit import Fit, Trajectory
+from pymol_dsr.fits.jobs import Jobs
 from pymol_dsr.panel import charts, live
 from pymol_dsr.panel.live import Appearance, Live, LiveMesh, MeshRequest, Shading, TriangleBudget
 from pymol_dsr.panel.tabs import fit, fits, play, quality
+from pymol_dsr.runtime.settings import Settings
 from pymol_dsr.scene import palettes
 from pymol_dsr.scene.placement import IDENTITY
 
@@ -116,7 +118,7 @@ def test_the_scale_of_a_live_surface_grows_with_what_was_seen(cmd, monkeypatch):
 
 def test_what_was_wanted_before_the_movie_is_not_drawn_after_it(cmd, monkeypatch):
     monkeypatch.setattr(live, "cmd", cmd)
-    engine = Live(None, None)
+    engine = Live(None, Jobs(Settings()), None)
     look = Appearance(None, (1.0, 1.0, 1.0), None, list(IDENTITY))
     floats = [2.0, 4.0, *[5.0, 0.0, 0.0, 1.0, 4.0, 0.0, 0.0, 0.0] * 3, 3.0]
     before = LiveMesh(wish(), look, {}, floats, 1)
@@ -210,15 +212,15 @@ def test_marks_are_round():
     assert charts._room([3.0], 0.1) == (2.5, 3.5)
 
 
-def test_kept_fits_are_listed_newest_first(tmp_path, monkeypatch):
-    monkeypatch.setenv("DSR_HOME", str(tmp_path))
-    assert fits.folder() == str(tmp_path / "fits") and fits.stored_fits() == []
-    (tmp_path / "fits").mkdir()
+def test_kept_fits_are_listed_newest_first(tmp_path):
+    folder = tmp_path / "fits"
+    assert fits.stored_fits(str(folder)) == []
+    folder.mkdir()
     for age, name in ((200, "old.dsr"), (100, "new.dsr"), (50, "other.npz")):
-        path = tmp_path / "fits" / name
+        path = folder / name
         path.write_bytes(b"x" * age)
         os.utime(path, (1e9 - age, 1e9 - age))
-    assert [(one.name, one.size) for one in fits.stored_fits()] == [("new", 100), ("old", 200)]
+    assert [(one.name, one.size) for one in fits.stored_fits(str(folder))] == [("new", 100), ("old", 200)]
 
 
 def test_states_of_a_family_name_their_owners():

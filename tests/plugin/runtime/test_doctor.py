@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from pymol_dsr.commands.manage import dsr_doctor
-from pymol_dsr.runtime import doctor, settings
+from pymol_dsr.runtime import doctor
+from pymol_dsr.session import session_of
 from pymol_dsr.surfaces import extract
 from pymol_dsr.surfaces.source import ExtractError
 from support.paths import ROOT
@@ -32,9 +33,9 @@ REAL = f"{sys.executable} -m dsr_backend serve"
 
 
 @pytest.fixture
-def home(monkeypatch, tmp_path):
-    """Settings and a folder of fits of its own, the backend of this checkout, and one thread for it."""
-    monkeypatch.setattr(settings, "_memory", {"backend": REAL})
+def home(cmd, monkeypatch, tmp_path):
+    """A folder of fits of its own, the backend of this checkout, and one thread for it."""
+    session_of(cmd).settings.put("backend", REAL)
     monkeypatch.setenv("DSR_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -50,8 +51,8 @@ def lines_of(cmd, quiet=1):
     return found
 
 
-def backend_is(monkeypatch, *words):
-    monkeypatch.setitem(settings._memory, "backend", " ".join(words))
+def backend_is(cmd, *words):
+    session_of(cmd).settings.put("backend", " ".join(words))
 
 
 def test_all_is_well_and_nothing_is_left_behind(peptide, home, capsys):
@@ -100,15 +101,14 @@ def test_typed_into_a_pymol_without_a_window(home, tmp_path):
 @pytest.mark.parametrize(
     "command, fault, remedy",
     [
-        ("/no/such/program serve", "names the program '/no/such/program', which is not there", "dsr_set backend"),
         (f"{sys.executable} -c 'raise SystemExit(7)'", "ended with exit code 7", 'pip install "pymol-dsr[backend]"'),
         (f"{sys.executable} {ROOT}/tests/support/problem_backend.py missing", "No module named 'torch'", "pip install"),
         (f"{sys.executable} {ROOT}/tests/support/problem_backend.py banner", "Welcome to gpu01", ""),
         (f"{sys.executable} {ROOT}/tests/support/problem_backend.py newer", "speaks protocol", "upgrade the plugin"),
     ],
 )
-def test_a_backend_that_does_not_come_up(peptide, home, monkeypatch, command, fault, remedy):
-    backend_is(monkeypatch, command)
+def test_a_backend_that_does_not_come_up(peptide, home, command, fault, remedy):
+    backend_is(peptide, command)
     lines = lines_of(peptide)
     assert lines["backend"].startswith("FAIL ") and fault in lines["backend"] and remedy in lines["backend"]
     assert lines["device"] == "--   device: not tried, there is no backend"
@@ -116,9 +116,9 @@ def test_a_backend_that_does_not_come_up(peptide, home, monkeypatch, command, fa
     assert lines["surfaces"].startswith("ok ")
 
 
-def test_a_backend_without_torch(peptide, home, monkeypatch):
+def test_a_backend_without_torch(peptide, home):
     code = "import sys; sys.modules['torch'] = None; from dsr_backend.__main__ import main; main(['serve'])"
-    backend_is(monkeypatch, sys.executable, "-c", f'"{code}"')
+    backend_is(peptide, sys.executable, "-c", f'"{code}"')
     lines = lines_of(peptide)
     assert lines["backend"].startswith("ok ")
     assert lines["device"].startswith("FAIL device: the backend can't compute: ") and "torch" in lines["device"]
@@ -126,11 +126,11 @@ def test_a_backend_without_torch(peptide, home, monkeypatch):
     assert lines["round trip"].startswith("-- ")
 
 
-def test_a_gpu_that_is_not_there(peptide, home, monkeypatch):
+def test_a_gpu_that_is_not_there(peptide, home):
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    monkeypatch.setitem(settings._memory, "device", "cuda")
+    session_of(peptide).settings.put("device", "cuda")
     lines = lines_of(peptide)
     assert lines["device"].startswith("FAIL device: cuda is set and the backend has cpu only (torch 2.")
     assert lines["device"].endswith("or dsr_set device, auto")
@@ -138,8 +138,20 @@ def test_a_gpu_that_is_not_there(peptide, home, monkeypatch):
 
 
 @pytest.fixture
-def no_backend(home, monkeypatch):
-    backend_is(monkeypatch, "/no/such/program")
+def no_backend(cmd, home, tmp_path):
+    """The program that was set is deleted by now."""
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    backend_is(cmd, str(program), "serve")
+    program.unlink()
+
+
+def test_a_program_that_was_deleted(peptide, no_backend, tmp_path):
+    lines = lines_of(peptide)
+    assert lines["backend"].startswith(f"FAIL backend: the backend setting names the program '{tmp_path}/program'")
+    assert "which is not there" in lines["backend"] and "dsr_set backend" in lines["backend"]
+    assert lines["device"] == "--   device: not tried, there is no backend"
 
 
 @pytest.mark.parametrize("place", ["/dev/null/fits", "/proc/nowhere"])
@@ -155,8 +167,8 @@ def test_a_disk_that_is_full(peptide, no_backend, monkeypatch):
     assert "has 0.01 GB free; make room, or dsr_set folder" in lines_of(peptide)["folder"]
 
 
-def test_the_folder_is_the_one_that_is_set(peptide, no_backend, monkeypatch, tmp_path):
-    monkeypatch.setitem(settings._memory, "folder", str(tmp_path))
+def test_the_folder_is_the_one_that_is_set(peptide, no_backend, tmp_path):
+    session_of(peptide).settings.put("folder", str(tmp_path))
     assert f"folder: {tmp_path}, " in lines_of(peptide)["folder"]
 
 

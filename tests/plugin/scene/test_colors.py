@@ -14,15 +14,14 @@ from pymol_dsr.backend.process import BackendError
 from pymol_dsr.commands.color import dsr_color
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_movie
-from pymol_dsr.fits import jobs
 from pymol_dsr.fits.fit import Fit, Trajectory
-from pymol_dsr.fits.jobs import Jobs
 from pymol_dsr.scene import cgo, color_sources, kept_movies, maps, movie_objects, palettes, placement, timeline
 from pymol_dsr.scene.cgo import PLAIN
 from pymol_dsr.scene.kept_movies import KeptMesh, KeptMovie
 from pymol_dsr.scene.palettes import ColorScale
 from pymol_dsr.scene.placement import SceneError
 from pymol_dsr.scene.timeline import MovieState
+from pymol_dsr.session import session_of
 from support.session import refused
 
 TIMES = [1.0, 2.0, 3.0, 4.0]
@@ -202,16 +201,14 @@ def test_a_ramp_brings_its_map_and_its_colours(cmd):
 
 
 @pytest.fixture
-def movie(cmd, monkeypatch):
+def movie(cmd):
     """`mol`, two atoms 4 Å apart, and `out`, an octahedron around each at four times, the last one past the fit."""
-    monkeypatch.setattr(jobs, "jobs", Jobs())
-    monkeypatch.setattr(kept_movies, "kept", {})
     for number, x in enumerate((0, 4)):
         cmd.pseudoatom("mol", pos=(x, 0, 0), b=10 * number, q=0.5, name=f"A{number}", color=("red", "blue")[number])
     for state in (2, 3):
         cmd.create("mol", "mol", 1, state)
     trajectory = Trajectory("", "mol", "mol", np.array([0, 1]), [1.0, 2.0, 3.0])
-    fit = jobs.jobs.fits["mol_dsr"] = Fit("mol_dsr", [trajectory], phase="ready")
+    fit = session_of(cmd).jobs.fits["mol_dsr"] = Fit("mol_dsr", [trajectory], phase="ready")
     kept = KeptMovie("out", fit, trajectory, {})
     frames = timeline.plan(trajectory, TIMES, "out")
 
@@ -228,7 +225,7 @@ def movie(cmd, monkeypatch):
             yield {"time": at}, {**arrays, "nearest": near[:, 0], "near": near, "shares": shares}
 
     movie_objects.show_movie(trajectory, frames, kept.watch(frames, answers()), object="out", say=print, _self=cmd)
-    kept_movies.keep(kept, cmd)
+    session_of(cmd).movies.keep(kept, cmd)
     return kept
 
 
@@ -379,7 +376,7 @@ def test_mistakes_are_one_line_and_change_nothing(cmd, movie, rest, message):
 
 
 def test_what_is_kept_goes_with_the_object(cmd, movie):
-    kept = weakref.ref(kept_movies.kept["out"].meshes[0])
+    kept = weakref.ref(session_of(cmd).movies.by_name["out"].meshes[0])
     floats = movie.meshes[0].floats(None)
     movie.meshes = []
     cmd.delete("out")
@@ -387,7 +384,7 @@ def test_what_is_kept_goes_with_the_object(cmd, movie):
     line = refused(cmd, dsr_color, "out", "b")
     assert line == "out: what its colours are made of is not in memory any more; run dsr_movie again"
     gc.collect()
-    assert not kept_movies.kept and kept() is None
+    assert not session_of(cmd).movies.by_name and kept() is None
     assert "no movie of it is loaded; dsr_movie mol_dsr makes one" in refused(cmd, dsr_color, "mol_dsr")
 
 
@@ -398,7 +395,7 @@ def test_a_part_may_be_deleted(cmd, movie):
     assert halves(cmd) == [(1, 1, 0)] * 2 and len(movie.meshes) == 3
     cmd.delete("out")
     assert "no movie of it is loaded" in refused(cmd, dsr_color, "mol_dsr")
-    assert not kept_movies.kept
+    assert not session_of(cmd).movies.by_name
 
 
 def test_a_movie_that_was_moved_or_came_back_with_its_session_is_still_known(cmd, movie):
@@ -412,17 +409,18 @@ def test_a_movie_that_was_moved_or_came_back_with_its_session_is_still_known(cmd
 
 
 def test_motion_of_a_fit_without_new_meshes(backend, monkeypatch, capfd):
+    jobs = session_of(backend).jobs
     cmd = backend
     name = dsr_fit("pep", "1-5:2", preset="preview", _self=cmd)
     dsr_movie(name, "1-3", resolution=1.0, _self=cmd)
     sent = []
-    submit = type(jobs.jobs.backend()).submit
+    submit = type(jobs.backend()).submit
 
     def counted(self, method, *args, **kwargs):
         sent.append(method)
         return submit(self, method, *args, **kwargs)
 
-    monkeypatch.setattr(type(jobs.jobs.backend()), "submit", counted)
+    monkeypatch.setattr(type(jobs.backend()), "submit", counted)
     painted = {}
     for by, unit in (("motion", "A"), ("speed", "A_per_state"), ("velocity", "A_per_state"), ("motion", "A")):
         color(cmd, name, by, quiet=0)
@@ -431,7 +429,7 @@ def test_motion_of_a_fit_without_new_meshes(backend, monkeypatch, capfd):
     # One for the excursions, one for the velocities of each state.
     assert sent == ["paint"] * 4
     assert "3 states coloured by motion" in capfd.readouterr().out
-    (movie,) = kept_movies.kept.values()
+    (movie,) = session_of(backend).movies.by_name.values()
     # The ends of the helix bend, its middle stays.
     middle = movie.excursions.min()
     z = np.array(cmd.get_model("pep", 1).get_coord_list())[:, 2]
@@ -443,13 +441,13 @@ def test_motion_of_a_fit_without_new_meshes(backend, monkeypatch, capfd):
     np.testing.assert_allclose([dark, light], palettes.VIRIDIS[[0, -1]], atol=0.02)
 
     # A velocity is the same with a mesh and alone.
-    _, one = jobs.jobs.ask(movie.fit, "mesh", {"time": 2.0, "resolution": 1.0, "motion": True})
-    _, alone = jobs.jobs.ask(movie.fit, "paint", {"time": 2.0}, {"points": one["points"]})
+    _, one = jobs.ask(movie.fit, "mesh", {"time": 2.0, "resolution": 1.0, "motion": True})
+    _, alone = jobs.ask(movie.fit, "paint", {"time": 2.0}, {"points": one["points"]})
     np.testing.assert_allclose(alone["velocity"], one["velocity"], atol=1e-5)
     with pytest.raises(BackendError, match=r"paint needs points as f4 N x 3, got \[4, 2\]"):
-        jobs.jobs.ask(movie.fit, "paint", {"time": 2.0}, {"points": np.zeros((4, 2), np.float32)})
+        jobs.ask(movie.fit, "paint", {"time": 2.0}, {"points": np.zeros((4, 2), np.float32)})
 
     # Another fit of that name knows nothing of this movie.
-    jobs.jobs.fits[name] = dataclasses.replace(movie.fit)
+    jobs.fits[name] = dataclasses.replace(movie.fit)
     movie.excursions = None
     assert "has given way to another; run dsr_movie again" in refused(cmd, dsr_color, name, "motion")

@@ -13,15 +13,14 @@ from dsr_backend.fitting import run
 from dsr_backend.fitting.config import PRESETS, Preset
 from dsr_backend.runtime.errors import Cancelled
 
+from pymol_dsr import register
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_movie
-from pymol_dsr.commands.register import register
-from pymol_dsr.fits import jobs
 from pymol_dsr.fits.fit import Fit, Trajectory
-from pymol_dsr.fits.jobs import Jobs
-from pymol_dsr.runtime import settings
 from pymol_dsr.scene import cgo, placement, preview
 from pymol_dsr.scene.preview import Preview
+from pymol_dsr.session import session_of
+from pymol_dsr.surfaces import workers
 from support.paths import ROOT
 from support.scene import coordinates
 from support.shapes import ball, cloud
@@ -161,28 +160,25 @@ def test_bad_requests(wire, asked, words):
 
 @pytest.fixture
 def plugin(peptide, monkeypatch, tmp_path):
-    """A session with the commands, fits and settings of its own, and the backend of this checkout."""
+    """A PyMOL with the commands, a folder of fits of its own, and the backend of this checkout."""
     register(peptide)
-    monkeypatch.setattr(settings, "_memory", {})
-    monkeypatch.setattr(jobs, "jobs", Jobs())
     monkeypatch.setenv("DSR_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    settings.put("backend", f"{sys.executable} -m dsr_backend serve")
-    yield peptide
-    jobs.jobs.close()
+    session_of(peptide).settings.put("backend", f"{sys.executable} -m dsr_backend serve")
+    return peptide
 
 
 def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plugin, monkeypatch):
     order = []
-    compute = jobs.compute_surfaces
+    compute = workers.compute_surfaces
     monkeypatch.setattr(
-        jobs, "compute_surfaces", lambda source, *more: order.extend(source.states) or compute(source, *more)
+        workers, "compute_surfaces", lambda source, *more: order.extend(source.states) or compute(source, *more)
     )
     plugin.frame(4)
     plugin.translate([0, 0, 30], object="pep")
     dsr_fit("pep", "1-5:2", preset="preview", watch=1, async_=1, _self=plugin)
-    fit = jobs.jobs.fits["pep_dsr"]
+    fit = session_of(plugin).jobs.fits["pep_dsr"]
     assert fit.preview is not None and fit.preview[0]["time"] == 3, "the fitted state nearest to the one in view"
     end = time.monotonic() + 60
     while "pep_dsr_preview" not in plugin.get_names() and time.monotonic() < end:
@@ -206,14 +202,15 @@ def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plu
 
 
 def test_a_script_gets_none_and_a_cancelled_fit_leaves_none(plugin):
+    jobs = session_of(plugin).jobs
     dsr_fit("pep", "1-2", preset="preview", async_=1, _self=plugin)
-    assert jobs.jobs.fits["pep_dsr"].preview is None
-    jobs.jobs.cancel("pep_dsr")
+    assert jobs.fits["pep_dsr"].preview is None
+    jobs.cancel("pep_dsr")
     dsr_fit("pep", "1+2", name="other", watch=1, async_=1, _self=plugin)
-    fit, end = jobs.jobs.fits["other"], time.monotonic() + 60
+    fit, end = jobs.fits["other"], time.monotonic() + 60
     while "other_preview" not in plugin.get_names() and time.monotonic() < end:
         time.sleep(0.01)
-    jobs.jobs.cancel("other")
+    jobs.cancel("other")
     while ("other_preview" in plugin.get_names() or fit.activity) and time.monotonic() < end:
         time.sleep(0.01)
     assert fit.phase == "cancelled" and plugin.get_names() == ["pep"]

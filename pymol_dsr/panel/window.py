@@ -11,34 +11,18 @@ from typing import Any
 from pymol import CmdException
 from pymol.Qt import QtCore, QtWidgets
 
-from ...backend.process import BackendError
-from ...fits.background import Background
-from ...fits.fit import Cancelled, JobError
-from ...fits.jobs import jobs
-from ...runtime import settings
-from ..tabs.fit import BAD, FitTab
-from ..tabs.fits import FitsTab
-from ..tabs.play import PlayTab
-from ..tabs.quality import QualityTab
+from ..backend.process import BackendError
+from ..fits.background import Background
+from ..fits.fit import Cancelled, JobError
+from ..session import Session
+from .tabs.fit import BAD, FitTab
+from .tabs.fits import FitsTab
+from .tabs.play import PlayTab
+from .tabs.quality import QualityTab
 
 POLL_MS = 200
 # Polls between two looks at the scene and the folder.
 SELDOM = 5
-_panel: Panel | None = None
-
-
-def show() -> None:
-    """Open the window, or bring the open one to the front."""
-    global _panel
-    if _panel is None:
-        from pymol import gui
-
-        window = gui.get_qtwindow()
-        _panel = Panel(window)
-        _panel.place_beside(window)
-    _panel.show()
-    _panel.raise_()
-    _panel.activateWindow()
 
 
 class Panel(QtWidgets.QDialog):
@@ -47,8 +31,9 @@ class Panel(QtWidgets.QDialog):
     _finished = QtCore.Signal(object, object)
     _failed = QtCore.Signal(str)
 
-    def __init__(self, parent: Any) -> None:
+    def __init__(self, session: Session, parent: Any) -> None:
         super().__init__(parent)
+        self.session = session
         self.setWindowTitle("Dynamical Surface")
         self.fit = FitTab(self)
         self.play = PlayTab(self, getattr(parent, "pymolwidget", None))
@@ -104,7 +89,7 @@ class Panel(QtWidgets.QDialog):
 
     def poll(self) -> None:
         """Show how things are; the scene is looked at once a second."""
-        command = settings.get("backend")
+        jobs, command = self.session.jobs, self.session.settings.get("backend")
         if not jobs.device and self._tried != command:
             # It takes seconds to start, and knows the devices.
             self._tried = command

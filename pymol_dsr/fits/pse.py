@@ -1,0 +1,206 @@
+"""References from PyMOL's session files (.pse) to the fits that their movies came from.
+
+A session file holds the loaded surfaces themselves, so they play without the plugin. It names the fit by the path and
+the SHA-256 of its .dsr. The reference is made of dicts, lists, texts and numbers, which a PyMOL without the plugin
+keeps and ignores.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from ..shared import text
+from .fit import Fit, JobError
+from .jobs import Jobs
+
+FORMAT = "dsr session 1"
+# The name under which PyMOL keeps the references, among the values that it saves and restores for scripts.
+KEY = "dsr"
+
+
+@dataclass(frozen=True)
+class MovieReference:
+    """A movie in the scene: the name of its fit, its objects, and the command line that makes it again."""
+
+    fit: str
+    objects: list[str]
+    command: str
+
+
+@dataclass(frozen=True)
+class FitReference:
+    """Where the .dsr of a fit is; both are empty where it has no file on this machine."""
+
+    path: str
+    sha256: str
+
+
+class PseReferences:
+    """Writes the references into session files, and enters the fits of a session file that is opened."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self.movies: dict[str, MovieReference] = {}
+        """By the name of the movie's object."""
+        self._hashes: dict[str, tuple[tuple[int, int], str]] = {}
+
+    def attach(self, _self: Any) -> None:
+        """Have PyMOL call `save` and `restore` with its session files."""
+        _self._pymol._session_save_tasks.append(self.save)
+        _self._pymol._session_restore_tasks.append(self.restore)
+
+    def detach(self, _self: Any) -> None:
+        """Undo `attach`."""
+        _self._pymol._session_save_tasks.remove(self.save)
+        _self._pymol._session_restore_tasks.remove(self.restore)
+
+    def add_movie(self, object: str, fit: str, objects: list[str], command: str) -> None:
+        """Enter a movie that was loaded as these objects of the scene."""
+        self.movies[object] = MovieReference(fit, list(objects), command)
+
+    def save(self, session: dict[str, Any], *, _self: Any) -> bool:
+        """Add the fits of the movies in `session`, which PyMOL is about to write."""
+        name_deleted_ramps(session.get("color_ext") or [])
+        values = session.get("session")
+        if values is None:
+            return True
+        saved = {entry[0] for entry in session.get("names") or () if entry}
+        movies = {name: movie for name, movie in self.movies.items() if saved.intersection(movie.objects)}
+        if not movies:
+            # A file with another part of the scene must not name fits that are not in it.
+            vars(values).pop(KEY, None)
+            return True
+        fits = {movie.fit: self._reference(movie.fit) for movie in movies.values()}
+        for name, reference in fits.items():
+            if not reference.sha256:
+                reason = f"its file {reference.path} is not on this machine" if reference.path else "it has no file"
+                _print(f" {name}: {reason}, so the session can't name it; dsr_save {name}, {name}.dsr, then save again")
+        setattr(values, KEY, {"format": FORMAT, "fits": _as_dicts(fits), "movies": _as_dicts(movies)})
+        return True
+
+    def restore(self, session: dict[str, Any], *, _self: Any) -> bool:
+        """Enter the fits that an opened session file names; each is loaded when it is used."""
+        value = getattr(_self._pymol.session, KEY, None)
+        if value is None:
+            return True
+        try:
+            fits, movies = read_references(value)
+        except (KeyError, TypeError, ValueError) as error:
+            _print(f" dsr: what this session says of its fits can't be read ({error}); dsr_load brings them back")
+            return True
+        self.movies.update(movies)
+        for name, reference in fits.items():
+            if name in self._jobs.fits:
+                continue
+            path, digest = reference.path, reference.sha256
+            if not digest:
+                _print(
+                    f" {name}: the session names no file of this fit; its surfaces play, dsr_load brings the fit back"
+                )
+                continue
+            fetch = functools.partial(self._fetch, name, reference, _self)
+            self._jobs.fits[name] = Fit(name, phase="stored", file=path, digest=digest, fetch=fetch)
+            fault = self.fault(reference)
+            if fault:
+                _print(f" {name}: {fault}; its surfaces play, and 'dsr_load FILE, {name}' brings the fit back")
+            else:
+                command = next((movie.command for movie in movies.values() if movie.fit == name), "")
+                _print(f" {name}: from {path}, loaded when used" + (f"; made by: {command}" if command else ""))
+        return True
+
+    def fault(self, reference: FitReference) -> str:
+        """The reason why the file can't be used, or an empty text."""
+        if not os.path.isfile(reference.path):
+            return f"its file {reference.path} is missing"
+        if self._sha256(reference.path) != reference.sha256:
+            return f"its file {reference.path} is not what it was when the session was saved (another SHA-256)"
+        return ""
+
+    def _fetch(self, name: str, reference: FitReference, _self: Any) -> tuple[str, bytes]:
+        """Path and content of a fit's file, which may lie beside the session file now. Raises JobError."""
+        folder = os.path.dirname(str(_self.get("session_file")))
+        faults = []
+        for path in dict.fromkeys([reference.path, os.path.join(folder, os.path.basename(reference.path))]):
+            fault = self.fault(FitReference(path, reference.sha256))
+            if not fault:
+                with open(path, "rb") as stream:
+                    return path, stream.read()
+            faults.append(fault)
+        raise JobError(f"{name}: {faults[0]}; 'dsr_load FILE, {name}' brings the fit back")
+
+    def _reference(self, name: str) -> FitReference:
+        fit = self._jobs.fits.get(name)
+        if fit is None:
+            return FitReference("", "")
+        # Of a fit that was not loaded, the reference stays what it was, whatever the file is now.
+        if fit.phase == "stored":
+            return FitReference(fit.file, fit.digest)
+        path = fit.file or str(fit.report.get("path") or "")
+        if not path or not os.path.isfile(path):
+            return FitReference(path, "")
+        path = os.path.abspath(path)
+        return FitReference(path, self._sha256(path))
+
+    def _sha256(self, path: str) -> str:
+        status = os.stat(path)
+        state = (status.st_mtime_ns, status.st_size)
+        # PyMOL calls `save` often, also for a single object or state.
+        if self._hashes.get(path, (None, ""))[0] != state:
+            with open(path, "rb") as stream:
+                self._hashes[path] = (state, hashlib.sha256(stream.read()).hexdigest())
+        return self._hashes[path][1]
+
+
+def command_line(command: str, arguments: list[Any], named: dict[str, tuple[Any, Any]]) -> str:
+    """The line to type, with those named arguments that differ from their default: {name: (value, default)}."""
+    words = [str(argument) for argument in arguments if str(argument)]
+    words += [f"{name}={value}" for name, (value, default) in named.items() if str(value) != str(default)]
+    return f"{command} {', '.join(words)}"
+
+
+def name_deleted_ramps(ramps: list[list[Any]]) -> None:
+    """Give deleted ramps names: PyMOL 2.5 aborts when it opens a session with two that have none.
+
+    A movie that was coloured three times leaves two of them behind.
+    """
+    taken = {entry[0] for entry in ramps if entry}
+    for number, entry in enumerate(ramps):
+        if entry and not entry[0]:
+            name = f"_gone_{number}"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+            entry[0] = name
+
+
+def read_references(value: Any) -> tuple[dict[str, FitReference], dict[str, MovieReference]]:
+    """Fits by name and movies by object, from the value in a session file, which anybody may have written.
+
+    Raises KeyError, TypeError or ValueError.
+    """
+    if value["format"] != FORMAT:
+        raise ValueError(f"format {value['format']!r}, not {FORMAT!r}")
+    fits = {}
+    for name, fields in dict(value["fits"]).items():
+        texts = (name, fields["path"], fields["sha256"])
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a fit that is not described by texts")
+        fits[name] = FitReference(fields["path"], fields["sha256"])
+    movies = {}
+    for name, fields in dict(value["movies"]).items():
+        objects = [str(member) for member in fields["objects"]]
+        movies[str(name)] = MovieReference(str(fields["fit"]), objects, str(fields["command"]))
+    return fits, movies
+
+
+def _as_dicts(references: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: dict(vars(reference)) for name, reference in references.items()}
+
+
+def _print(line: str) -> None:
+    # The text may come from anybody's session file.
+    print(text.strip_control_characters(line))

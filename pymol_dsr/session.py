@@ -1,0 +1,62 @@
+"""The plugin's state in one PyMOL: settings, fits, loaded movies, windows."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from .analysis.measures import Measurement
+from .fits.jobs import Jobs
+from .fits.pse import PseReferences
+from .runtime.settings import Settings
+from .scene.kept_movies import KeptMovies
+
+# A copy of the package that PyMOL's plugin manager loaded under another name has a session of its own.
+KEY = __name__
+
+
+class Windows(Protocol):
+    """The plugin's windows, where PyMOL has a window."""
+
+    def show_panel(self) -> None:
+        """Show the window of the menu entry."""
+
+    def show_measurement(self, measured: Measurement, fitted_range: tuple[float, float], title: str, name: str) -> None:
+        """Open a window for a measurement of the fit `name`. fitted_range: its first and last state."""
+
+
+class Session:
+    """All that the plugin keeps for one PyMOL; `session_of` finds it."""
+
+    def __init__(self) -> None:
+        self.settings = Settings()
+        self.jobs = Jobs(self.settings)
+        self.references = PseReferences(self.jobs)
+        self.movies = KeptMovies(self.jobs)
+        self.windows: Windows | None = None
+
+
+def session_of(_self: Any) -> Session:
+    """The session of a PyMOL, made at the first call.
+
+    _self: `pymol.cmd`, the `cmd` of a `pymol2.PyMOL`, or the proxy of either that PyMOL hands to commands.
+    """
+    # Not getattr: a pymol2.PyMOL answers for what it lacks with the attributes of the global one.
+    state = vars(_self._pymol)
+    if KEY not in state:
+        set_session(Session(), _self)
+    session: Session = state[KEY]
+    return session
+
+
+def set_session(session: Session, _self: Any) -> None:
+    """Give a PyMOL this session; the one it had before must be closed."""
+    vars(_self._pymol)[KEY] = session
+    session.references.attach(_self)
+
+
+def close_session(_self: Any) -> None:
+    """End the backend and drop the session of a PyMOL; the next call of `session_of` makes another."""
+    session = vars(_self._pymol).pop(KEY, None)
+    if session is not None:
+        session.references.detach(_self)
+        session.jobs.close()
