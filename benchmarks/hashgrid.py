@@ -159,8 +159,15 @@ class HashSlice(FieldAtTime):
         return self.field.network(x, x.new_full((len(x),), self.share))
 
 
-def fit(surfaces: Sequence[Surface], parameters: int, seconds: float, device: str = "auto", seed: int = 0) -> HashField:
-    """Train on the samples that preset `fast` takes, for `seconds` in all, sampling counted in."""
+def fit(
+    surfaces: Sequence[Surface],
+    parameters: int,
+    seconds: float = np.inf,
+    device: str = "auto",
+    seed: int = 0,
+    most_steps: float = np.inf,
+) -> HashField:
+    """Train on the samples that preset `fast` takes, for `seconds` in all, sampling counted in, or for `most_steps`."""
     started = time.perf_counter()
     chosen, numbers = choose_device(device), PRESETS["fast"]
     assert isinstance(numbers, Preset)
@@ -189,7 +196,7 @@ def fit(surfaces: Sequence[Surface], parameters: int, seconds: float, device: st
         [{"params": [network.table]}, {"params": network.mlp.parameters()}], betas=(0.9, 0.99), eps=1e-12, fused=True
     )
     steps = 0
-    while (done := (time.perf_counter() - started) / seconds) < 1.0 or not steps:
+    while (done := max((time.perf_counter() - started) / seconds, steps / most_steps)) < 1.0 or not steps:
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * 0.5 * (1.0 + np.cos(np.pi * min(1.0, done)))
         picked = torch.randint(len(x), (BATCH,), device=chosen)

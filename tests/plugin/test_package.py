@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 from support.paths import ROOT
+from support.waiting import PATIENCE
 
 MANIFEST = json.loads((ROOT / "plugin_manifest.json").read_text())
 PACKAGE = ROOT / "pymol_dsr"
@@ -85,5 +86,5 @@ def test_it_loads_under_the_plugin_managers_name_and_without_a_window():
     )
     code += "assert 'pymol_dsr' not in sys.modules and 'torch' not in sys.modules\nprint(p.__name__)\n"
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=PATIENCE, check=False)
     assert done.stdout.strip().endswith("pmg_tk.startup.pymol_dsr"), done.stderr

@@ -5,6 +5,7 @@ import json
 import os
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,21 +17,18 @@ from PyQt5 import QtTest
 QTEST: Any = QtTest.QTest
 
 OUT = os.environ["DSR_GUI_OUT"]
-report: dict[str, Any] = {"stalls": {}, "steps": [], "told": {}}
-last_tick = [time.monotonic()]
-watching = [""]
+report: dict[str, Any] = {"turns": {}, "steps": [], "told": {}}
+watched: list[tuple[str, Callable[[], Any]]] = []
 
 
 def tick():
-    now = time.monotonic()
-    if watching[0]:
-        report["stalls"][watching[0]] = max(report["stalls"].get(watching[0], 0.0), now - last_tick[0])
-    last_tick[0] = now
+    for task, busy in watched:
+        report["turns"][task] = report["turns"].get(task, 0) + bool(busy())
 
 
-def watch(what):
-    watching[0] = what
-    last_tick[0] = time.monotonic()
+def watch(task="", busy=None):
+    """Count the turns of the event loop, in which the window answers, while the task is busy."""
+    watched[:] = [(task, busy)] if busy else []
 
 
 def window():
@@ -45,8 +43,8 @@ def made_by():
     return session_of(cmd).references.movies["pep_dsr"].command
 
 
-def until(condition, seconds):
-    end = time.monotonic() + seconds
+def until(condition):
+    end = time.monotonic() + 120
     while not condition():
         if time.monotonic() > end:
             raise AssertionError("waited in vain")
@@ -111,7 +109,6 @@ def steps():
     cmd.frame(3)
     cmd.zoom("pep", 4)
     (entry,) = [a for a in window().menudict["PluginQt"].actions() if a.text() == "Dynamical Surface…"]
-    watch("opening")
     entry.trigger()
     yield 100
     from pymol_dsr.session import session_of
@@ -119,7 +116,6 @@ def steps():
     session: Any = session_of(cmd)
     jobs, panel = session.jobs, session.windows.panel
     fit, play = panel.fit, panel.play
-    watch("")
     yield from opened(panel)
     yield from cancelled(panel, jobs)
     yield from fitted(panel, jobs, entry)
@@ -142,17 +138,17 @@ def opened(panel):
     assert [fit.selection.itemText(k) for k in range(fit.selection.count())] == ["pep", "single"]
     assert fit.selection.currentText() == "pep" and fit.verdict.text() == "5 of 5 states of pep"
     write(fit.states, "1-9")
-    yield from until(lambda: "pep has 5 states; 9 is past the end" in fit.verdict.text(), 5)
+    yield from until(lambda: "pep has 5 states; 9 is past the end" in fit.verdict.text())
     assert not fit.fit_button.isEnabled() and "#c62828" in fit.verdict.styleSheet()
     write(fit.selection.lineEdit(), "pep and resn")
-    yield from until(lambda: "selection pep and resn: " in fit.verdict.text(), 5)
+    yield from until(lambda: "selection pep and resn: " in fit.verdict.text())
     write(fit.selection.lineEdit(), "pep")
     write(fit.states, "1-5:2")
-    yield from until(lambda: fit.verdict.text() == "3 of 5 states of pep", 5)
+    yield from until(lambda: fit.verdict.text() == "3 of 5 states of pep")
     assert fit.fit_button.isEnabled() and "#2e7d32" in fit.verdict.styleSheet()
     assert fit.fit_name.placeholderText() == "pep_dsr"
     # The backend is started by then and has said what it computes on.
-    yield from until(lambda: "GB)" in fit.device.currentText(), 30)
+    yield from until(lambda: "GB)" in fit.device.currentText())
     report["told"]["device"] = fit.device.currentText()
     fit.preset.setCurrentIndex(fit.preset.findData("preview"))
     picture("panel.png")
@@ -161,15 +157,15 @@ def opened(panel):
 
 def cancelled(panel, jobs):
     fit = panel.fit
-    watch("fit")
+    watch("fit", lambda: jobs.fits["pep_dsr"].activity)
     click(fit.fit_button)
-    yield from until(lambda: fit.fit_button.text() == "Cancel", 5)
-    yield from until(lambda: jobs.fits["pep_dsr"].phase != "queued", 30)
+    yield from until(lambda: fit.fit_button.text() == "Cancel")
+    yield from until(lambda: jobs.fits["pep_dsr"].phase != "queued")
     click(fit.fit_button)
-    yield from until(lambda: fit.fit_button.text() == "Fit", 15)
+    yield from until(lambda: fit.fit_button.text() == "Fit")
     assert jobs.fits["pep_dsr"].phase == "cancelled"
     # The button follows the fit; this comes from the thread that worked on it, a moment later.
-    yield from until(lambda: panel.status.text() == "pep_dsr: cancelled", 5)
+    yield from until(lambda: panel.status.text() == "pep_dsr: cancelled")
     assert "pep_dsr_preview" not in cmd.get_names()
     report["steps"].append("cancel")
 
@@ -178,20 +174,18 @@ def fitted(panel, jobs, entry):
     """The surface of the state in view is there long before the fit; closing the window stops nothing."""
     fit = panel.fit
     cmd.disable("pep")
-    began = time.monotonic()
     click(fit.fit_button)
-    yield from until(lambda: "pep_dsr_preview" in cmd.get_names(), 60)
-    report["told"]["preview"] = time.monotonic() - began
+    yield from until(lambda: "pep_dsr_preview" in cmd.get_names())
     report["told"]["phase at preview"] = jobs.fits["pep_dsr"].phase
     seen = covered()
     panel.close()
     assert not panel.isVisible()
-    yield from until(lambda: jobs.fits["pep_dsr"].losses, 60)
+    yield from until(lambda: jobs.fits["pep_dsr"].losses)
     entry.trigger()
-    yield from until(lambda: len(fit.curve.plot.lines) and "pep_dsr: " in fit.bar.format(), 30)
+    yield from until(lambda: len(fit.curve.plot.lines) and "pep_dsr: " in fit.bar.format())
     assert panel.isVisible() and (fit.bar.value() > 0 or jobs.fits["pep_dsr"].phase == "ready")
-    yield from until(lambda: fit.play_button.isEnabled(), 60)
-    watch("")
+    yield from until(lambda: fit.play_button.isEnabled())
+    watch()
     yield 300
     # PyMOL's own surface of that state covers the same pixels.
     cmd.disable("pep_dsr_preview")
@@ -213,10 +207,9 @@ def played(panel, jobs):
     def rests():
         return drawn and drawn[-1].wish.fine and drawn[-1].wish.time == play.time.value() / 100
 
-    watch("live")
     click(panel.fit.play_button)
     assert panel.tabs.currentWidget() is play and play.fit.currentText() == "pep_dsr"
-    yield from until(rests, 20)
+    yield from until(rests)
     assert "pep_dsr_live" in cmd.get_names() and "pep_dsr_preview" not in cmd.get_names()
     assert play.time.value() == 300 and drawn[-1].result["time"] == 3.0
     cmd.disable("pep")
@@ -227,71 +220,73 @@ def played(panel, jobs):
     drawn.clear()
     for value in range(300, 100, -5):
         play.time.setValue(value)
-        yield 10
-    yield from until(lambda: drawn and drawn[-1].wish.time == 1.05, 10)
+        if value % 25 == 0:
+            yield 10
+    yield from until(lambda: drawn and drawn[-1].wish.time == 1.05)
     assert all(not made.wish.fine for made in drawn)
     report["told"]["dragged"] = len(drawn)
     play.time.setSliderDown(False)
     play.time.sliderReleased.emit()
-    yield from until(rests, 10)
+    yield from until(rests)
     assert drawn[-1].triangles > 1.2 * drawn[0].triangles or drawn[-1].triangles > 8000
     assert abs(size("pep_dsr_live") - at_3).max() > 0.2
     assert cmd.get_state() == 1, cmd.get_state()
 
     volume = drawn[-1].result["volume"]
     play.level.setValue(1.0)
-    yield from until(lambda: rests() and drawn[-1].wish.level == 1.0, 10)
+    yield from until(lambda: rests() and drawn[-1].wish.level == 1.0)
     assert drawn[-1].result["volume"] > 1.2 * volume
     play.level.setValue(0.0)
     play.time.setValue(200)
-    yield from until(lambda: rests() and drawn[-1].wish.level == 0.0, 10)
+    yield from until(lambda: rests() and drawn[-1].wish.level == 0.0)
     volume = drawn[-1].result["volume"]
     play.smooth_slider.setValue(30)
     assert play.smooth.value() == 3.0
-    yield from until(lambda: rests() and drawn[-1].wish.smooth == 3.0, 10)
+    yield from until(lambda: rests() and drawn[-1].wish.smooth == 3.0)
     assert drawn[-1].result["volume"] != volume
     play.smooth.setValue(play.smooth.minimum())
     assert play.smooth.text().startswith("auto")
     index = play.color.findData("salmon")
     play.color.setCurrentIndex(index)
     play.color.activated.emit(index)
-    yield from until(lambda: rests() and drawn[-1].wish.color == "salmon", 10)
+    yield from until(lambda: rests() and drawn[-1].wish.color == "salmon")
     for text, by in (("by motion", "motion"), ("by velocity", "velocity"), ("by B factor", "b")):
         index = play.color.findText(text)
         play.color.setCurrentIndex(index)
         play.color.activated.emit(index)
-        yield from until(lambda by=by: rests() and drawn[-1].wish.by == by, 10)
+        yield from until(lambda by=by: rests() and drawn[-1].wish.by == by)
     # All B factors are 0.
     assert play.told.text().endswith("Å² · colours 0 to 1"), play.told.text()
     play.color.setCurrentIndex(0)
     play.color.activated.emit(0)
     play.time.setValue(play.time.maximum())
-    yield from until(lambda: rests() and not drawn[-1].wish.color, 10)
+    yield from until(lambda: rests() and not drawn[-1].wish.color)
     assert play.told.text().startswith("state 6 is extrapolated")
     picture("live.png")
 
     drawn.clear()
     play.speed.setValue(20.0)
     click(play.play)
-    yield 1000
+    times: list[float] = []
+
+    def went_round():
+        times[:] = [made.wish.time for made in drawn]
+        return len(times) > 5 and any(after < before for before, after in itertools.pairwise(times))
+
+    yield from until(went_round)
     click(play.play)
-    yield from until(rests, 10)
-    times = [made.wish.time for made in drawn]
-    assert len(times) > 5 and max(times) <= 5.0 and min(times) >= 1.0, times
-    # It went round.
-    assert any(after < before for before, after in itertools.pairwise(times)), times
-    watch("")
-    report["told"]["longest drawing"] = play.live.longest
+    yield from until(rests)
+    assert max(times) <= 5.0 and min(times) >= 1.0, times
     report["steps"].append("play")
 
 
 def filmed(panel, jobs):
     """The movie takes the place of the live surface."""
     play = panel.play
-    watch("movie")
+    watch("movie", lambda: jobs.fits["pep_dsr"].activity)
     click(play.movie_button)
-    yield from until(lambda: "the movie is loaded" in panel.status.text(), 60)
-    watch("")
+    yield from until(lambda: "the movie is loaded" in panel.status.text())
+    watch()
     assert set(cmd.get_names()) == {"single", "pep", "pep_dsr"}
     assert cmd.count_states("pep_dsr") == 5 and cmd.count_frames() == 5
     cmd.enable("pep")
@@ -301,14 +296,14 @@ def filmed(panel, jobs):
     picture("movie.png")
     play.color.setCurrentIndex(play.color.findText("by B factor"))
     click(play.movie_button)
-    yield from until(lambda: "pep_dsr_bar_b" in cmd.get_names("all") and not jobs.fits["pep_dsr"].activity, 60)
+    yield from until(lambda: "pep_dsr_bar_b" in cmd.get_names("all") and not jobs.fits["pep_dsr"].activity)
     play.color.setCurrentIndex(0)
     # Back to live: the movie's surface and bar are switched off, and the molecule follows although there is a movie.
     play.time.setValue(200)
-    yield from until(lambda: "pep_dsr_live" in cmd.get_names(), 10)
+    yield from until(lambda: "pep_dsr_live" in cmd.get_names())
     assert not {"pep_dsr", "pep_dsr_bar_b"} & set(cmd.get_names("all", enabled_only=1))
     cmd.delete("pep_dsr_bar_b")
-    yield from until(lambda: cmd.get_state() == 2, 5)
+    yield from until(lambda: cmd.get_state() == 2)
 
     play.mode.setCurrentText("bounce")
     play.fps.setValue(10)
@@ -316,17 +311,17 @@ def filmed(panel, jobs):
     play.overlay.setChecked(True)
     play.steady.setChecked(True)
     click(play.movie_button)
-    yield from until(lambda: cmd.count_frames() == 8 and not jobs.fits["pep_dsr"].activity, 60)
+    yield from until(lambda: cmd.count_frames() == 8 and not jobs.fits["pep_dsr"].activity)
     assert cmd.get_setting_float("movie_fps") == 10 and "pep_dsr_time" in cmd.get_names()
     assert "steady=1" in made_by()
     target = os.path.join(OUT, "pep.gif")
     size, picture_before = cmd.get_viewport(), covered()
     asked = QtWidgets.QFileDialog.getSaveFileName
     QtWidgets.QFileDialog.getSaveFileName = staticmethod(lambda *_: (target[:-4], "GIF (*.gif)"))
-    watch("film")
+    watch("film", lambda: panel.status.text() != f"written: {target}")
     click(play.film_button)
-    yield from until(lambda: panel.status.text() == f"written: {target}", 30)
-    watch("")
+    yield from until(lambda: panel.status.text() == f"written: {target}")
+    watch()
     QtWidgets.QFileDialog.getSaveFileName = asked
     assert os.path.getsize(target) > 10_000
     # The window shows what it showed.
@@ -341,10 +336,10 @@ def measured(panel, jobs):
     yield 100
     assert quality.fit.currentText() == "pep_dsr"
     write(quality.states, "1-4")
-    watch("quality")
+    watch("quality", lambda: jobs.fits["pep_dsr"].activity)
     click(quality.button)
-    yield from until(lambda: quality.save.isEnabled(), 60)
-    watch("")
+    yield from until(lambda: quality.save.isEnabled())
+    watch()
     assert quality.chart.plot.shaded == (1.0, 5.0, "fitted range")
     assert [line.label for line in quality.chart.plot.lines] == [
         "hold nearest",
@@ -369,19 +364,19 @@ def reloaded(panel, jobs):
     panel.play.live.shown.connect(drawn.append)
     panel.play.color.setCurrentIndex(panel.play.color.findText("by motion"))
     panel.play.time.setValue(250)
-    yield from until(lambda: drawn and drawn[-1].wish.by == "motion" and drawn[-1].wish.fine, 10)
+    yield from until(lambda: drawn and drawn[-1].wish.by == "motion" and drawn[-1].wish.fine)
     del jobs.fits["pep_dsr"]
     panel.tabs.setCurrentWidget(fits)
-    yield from until(lambda: fits.list.topLevelItemCount() == 1 and fits.list.topLevelItem(0).text(4) != "ready", 5)
+    yield from until(lambda: fits.list.topLevelItemCount() == 1 and fits.list.topLevelItem(0).text(4) != "ready")
     row = fits.list.topLevelItem(0)
     assert row.text(0) == "pep_dsr" and row.text(3).endswith(" MB") and row.text(4) == "in the folder"
     assert row.text(2)[:4] == time.strftime("%Y")
     fits.list.setCurrentItem(row)
     click(fits.open_button)
-    yield from until(lambda: "pep_dsr" in jobs.fits and panel.tabs.currentWidget() is panel.play, 20)
+    yield from until(lambda: "pep_dsr" in jobs.fits and panel.tabs.currentWidget() is panel.play)
     assert panel.play.fit.currentText() == "pep_dsr" and panel.play.state.maximum() == 6.0
     fit = jobs.fits["pep_dsr"]
-    yield from until(lambda: drawn[-1].wish.fit is fit and drawn[-1].wish.fine, 10)
+    yield from until(lambda: drawn[-1].wish.fit is fit and drawn[-1].wish.fine)
     panel.play.color.setCurrentIndex(0)
     report["steps"].append("reload")
 
@@ -390,7 +385,7 @@ def typed_in(panel, jobs):
     typed("dsr_fit pep, 1, 5")
     typed("dsr_movie pep_dsr, 1-3:0.5, object=typed")
     report["typed_returns_at_once"] = "typed" not in cmd.get_names()
-    yield from until(lambda: "typed_atoms" in cmd.get_names() and not jobs.fits["pep_dsr"].activity, 60)
+    yield from until(lambda: "typed_atoms" in cmd.get_names() and not jobs.fits["pep_dsr"].activity)
     report["steps"].append("typed")
 
 
@@ -399,24 +394,24 @@ def in_a_family(panel, jobs):
     peptide("two", "ACDEF", 0.5)
     fit, play = panel.fit, panel.play
     panel.tabs.setCurrentWidget(fit)
-    yield from until(lambda: fit.selection.findText("pep+two") >= 0, 5)
+    yield from until(lambda: fit.selection.findText("pep+two") >= 0)
     typed("dsr_fit pep+two, 1-5:2, name=fam, preset=preview")
-    yield from until(lambda: fit.name == "fam" and fit.busy(), 10)
-    yield from until(lambda: "fam_preview" in cmd.get_names(), 60)
-    yield from until(lambda: fit.play_button.isEnabled() and not fit.busy(), 90)
+    yield from until(lambda: fit.name == "fam" and fit.busy())
+    yield from until(lambda: "fam_preview" in cmd.get_names())
+    yield from until(lambda: fit.play_button.isEnabled() and not fit.busy())
     click(fit.play_button)
     assert play.fit.currentText() == "fam" and play.family.isVisible()
     assert [play.trajectory.itemText(k) for k in range(play.trajectory.count())] == ["pep", "two"]
-    yield from until(lambda: "fam_live" in cmd.get_names(), 20)
+    yield from until(lambda: "fam_live" in cmd.get_names())
     whole = size("fam_live")
     play.trajectory.setCurrentIndex(1)
     assert [play.towards.itemText(k) for k in range(play.towards.count())] == ["nothing else", "pep"]
-    yield from until(lambda: size("fam_live")[0] < whole[0] - 3.0, 20)
+    yield from until(lambda: size("fam_live")[0] < whole[0] - 3.0)
     play.towards.setCurrentIndex(1)
     assert play.share.isEnabled()
     seen: list[Any] = []
     play.live.shown.connect(seen.append)
-    yield from until(lambda: seen and seen[-1].wish.which.get("share") == 0.5, 20)
+    yield from until(lambda: seen and seen[-1].wish.which.get("share") == 0.5)
     picture("family.png")
     report["steps"].append("family")
 

@@ -27,8 +27,8 @@ def window():
     return pymol.gui.get_qtwindow()
 
 
-def until(condition, seconds):
-    end = time.monotonic() + seconds
+def until(condition):
+    end = time.monotonic() + 120
     while not condition():
         if time.monotonic() > end:
             raise AssertionError("waited in vain")
@@ -106,12 +106,12 @@ def use():
     report["steps"].append("panel")
     typed("dsr_fit pep, preset=preview")
     assert jobs.fits["pep_dsr"].activity
-    yield from until(lambda: not jobs.fits["pep_dsr"].activity, 120)
+    yield from until(lambda: not jobs.fits["pep_dsr"].activity)
     assert jobs.fits["pep_dsr"].phase == "ready", jobs.fits["pep_dsr"].line()
     report["steps"].append("fit")
     typed("dsr_movie pep_dsr, 2-4")
     report["typed_returns_at_once"] = "pep_dsr" not in cmd.get_names()
-    yield from until(lambda: "pep_dsr" in cmd.get_names() and not jobs.fits["pep_dsr"].activity, 60)
+    yield from until(lambda: "pep_dsr" in cmd.get_names() and not jobs.fits["pep_dsr"].activity)
     yield 500
     # State 1 was not asked for.
     assert cmd.count_states("pep_dsr") == 4
@@ -121,7 +121,7 @@ def use():
     picture("movie.png")
     report["steps"].append("movie")
     typed("dsr_doctor")
-    yield from until(lambda: "dsr_doctor: " in window().browser.toPlainText().replace("PyMOL>dsr_doctor", ""), 120)
+    yield from until(lambda: "dsr_doctor: " in window().browser.toPlainText().replace("PyMOL>dsr_doctor", ""))
     picture("doctor.png")
     report["steps"].append("doctor")
     report["log"] = window().browser.toPlainText()

@@ -195,10 +195,10 @@ def worker(patience: str = "1") -> None:
             return job.params, job.arrays
 
         def work(self, job: Job) -> Answer:
-            """Work that ends when cancelled, leaving a checkpoint."""
+            """Works until the file `until` exists, or until it is cancelled, and then leaves a checkpoint."""
             job.event("log", {"text": f"working on {job.params.get('name')}"})
-            end = time.monotonic() + job.params.get("seconds", 60)
-            while time.monotonic() < end:
+            last = job.params.get("until", "")
+            while not (last and Path(last).exists()):
                 if job.cancelled():
                     if "checkpoint" in job.params:
                         print("a library that speaks while the plugin is gone", file=sys.stderr, flush=True)
@@ -232,9 +232,7 @@ def worker(patience: str = "1") -> None:
             return {"stdin": sys.stdin.read()}, {}
 
         def report(self, job: Job) -> Answer:
-            end = time.monotonic() + 1.1
-            while time.monotonic() < end:
-                job.progress({"phase": "fit", "fraction": np.float32(0.5), "loss": float("inf")})
+            job.progress({"phase": "fit", "fraction": np.float32(0.5), "loss": float("inf")})
             job.progress({"phase": "saving"})
             return {}, {}
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +25,6 @@ class Log(list[tuple[str, dict[str, Any]]]):
 
     def named(self, name: str) -> list[dict[str, Any]]:
         return [params for other, params in self if other == name]
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.01)
 
 
 def runs(pid: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 
 import pytest
 from pymol import CmdException
@@ -45,10 +44,8 @@ def begin_another_session(cmd):
 
 
 def refused(cmd, function, *args, **kwargs):
-    began = time.perf_counter()
     with pytest.raises(CmdException) as error:
         function(*args, **kwargs, _self=cmd)
-    assert time.perf_counter() - began < 1.0
     line = str(error.value.args[0])
     assert "\n" not in line
     return line

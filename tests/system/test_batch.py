@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from dsr_backend.surfaces import surfaces_file  # noqa: E402
 
 from support.paths import ROOT  # noqa: E402
 from support.shapes import ball, cloud  # noqa: E402
+from support.waiting import PATIENCE, wait_for  # noqa: E402
 
 ENVIRONMENT = {
     **os.environ,
@@ -159,7 +159,7 @@ def test_a_failure_stops_nothing(data, tmp_path):
     os.truncate(data / "cut.npz", 1000)
     manifest(data, "cut,cut.npz,,,,preview,", "whole,balls.npz,,,1+3,preview,")
     process = started(data, "--out", tmp_path / "fits", "--workers", "1", "--device", "cpu")
-    out, said = process.communicate(timeout=120)
+    out, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, said
     assert "summary.csv: 1 of 2 fitted\nfailed: cut: " in out and "is not a whole .npz file" in out
     rows = summary(tmp_path / "fits")
@@ -181,16 +181,16 @@ def test_ctrl_c_leaves_a_batch_that_goes_on(data, tmp_path):
             break
     # As a terminal does it, to all of them.
     os.killpg(process.pid, signal.SIGINT)
-    out, said = process.communicate(timeout=60)
+    out, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and "Traceback" not in said and said.endswith("dsr-backend: cancelled\n"), said
-    assert not running(process.pid)
+    wait_for(lambda: not running(process.pid))
     rows = summary(tmp_path / "fits")
     finished = {name for name, row in rows.items() if not row["failed"]}
     assert finished and all(fitted(tmp_path / "fits" / f"{name}.dsr").states == [1, 3] for name in finished)
     assert not list((tmp_path / "fits").glob("*.part"))
 
     process = started(data, "--out", tmp_path / "fits", "--workers", "2", "--device", "cpu")
-    out, said = process.communicate(timeout=120)
+    out, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, said
     assert "summary.csv: 3 of 4 fitted" in out and "failed: cut: " in out and "is not a whole .npz file" in out
     assert all(f"{name} is there already" in said for name in finished)
@@ -233,7 +233,7 @@ def on_slurm(data, tmp_path, monkeypatch):
 @pytest.mark.skipif(os.name == "nt", reason="no /bin/sh")
 def test_jobs_that_a_cluster_refuses_are_said_at_once(on_slurm, tmp_path):
     (tmp_path / "refuse").touch()
-    _, said = on_slurm().communicate(timeout=60)
+    _, said = on_slurm().communicate(timeout=PATIENCE)
     assert said.splitlines()[-1] == (
         "dsr-backend: slurm takes no such jobs: sbatch: error: Batch job submission failed: Invalid partition name "
         "specified; see --workers, --cores, --memory and ~/.config/dask/jobqueue.yaml (queue, account)"
@@ -247,7 +247,7 @@ def test_jobs_that_a_cluster_refuses_are_said_at_once(on_slurm, tmp_path):
 def test_a_batch_goes_on_with_the_jobs_that_it_got(on_slurm, tmp_path):
     (tmp_path / "one").touch()
     process = on_slurm(2)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0 and "takes no further job for now: sbatch: error" in said
     assert {row["failed"] for row in summary(tmp_path / "fits").values()} == {""}
 
@@ -259,7 +259,7 @@ def test_ctrl_c_ends_the_waiting_for_a_cluster(on_slurm, tmp_path):
     said = [process.stderr.readline(), process.stderr.readline()]
     assert said[1].startswith("dsr-backend: 0 of 1 jobs of slurm run; the others wait in the queue")
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=30)[1].endswith("dsr-backend: cancelled\n") and process.returncode == 130
+    assert process.communicate(timeout=PATIENCE)[1].endswith("dsr-backend: cancelled\n") and process.returncode == 130
 
 
 @pytest.mark.slow
@@ -272,7 +272,7 @@ def test_a_job_that_is_ended_is_asked_for_again(on_slurm, tmp_path):
         lines.append(line)
         if "fitted in" in line and len((tmp_path / "jobs").read_text().split()) == 1:
             subprocess.run(["pkill", "-9", "-P", (tmp_path / "jobs").read_text().split()[0]], check=True)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=PATIENCE) == 0
     said = "".join(lines)
     assert "0 of 1 jobs of slurm run; the others wait in the queue (squeue or qstat), or ended: see the logs" in said
     assert len((tmp_path / "jobs").read_text().split()) == 2
@@ -285,13 +285,11 @@ def threads_each(workers):
 
 
 def running(group):
-    """Whether a process of that group is still there, a few seconds later."""
-    for _ in range(50):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return False
-        time.sleep(0.1)
+    """Whether a process of that group runs."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
     return True
 
 

@@ -46,6 +46,7 @@ from pymol_dsr.shared import frames, states, text
 from pymol_dsr.shared.states import StatesError
 from pymol_dsr.shared.text import AnswerError
 from support.paths import ROOT
+from support.waiting import PATIENCE
 
 torch = pytest.importorskip("torch")
 import safetensors.torch  # noqa: E402
@@ -652,7 +653,7 @@ def test_bombs_are_refused_in_little_memory(files: Any, tmp_path: Path) -> None:
         [sys.executable, "-c", CHILD, str(folder)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         env={**os.environ, "PYTHONPATH": str(ROOT / "backend")},
     )
     assert result.returncode == 0, result.stderr

@@ -35,7 +35,7 @@ def test_a_user_at_the_window(display, tmp_path):
             [sys.executable, "-m", "pymol", "-W", "640", "-H", "480", script],
             cwd=tmp_path,
             env=env,
-            timeout=240,
+            timeout=500,
             stdout=output,
             stderr=subprocess.STDOUT,
             check=False,
@@ -47,15 +47,15 @@ def test_a_user_at_the_window(display, tmp_path):
     assert report["steps"] == ["panel", "cancel", "fit", "play", "movie", "quality", "reload", "typed", "family"]
     told = report["told"]
     # Long before the fit: nothing but surfaces were made by then, or are being sampled.
-    assert told["phase at preview"] in ("surfaces", "sampling", "fit") and told["preview"] < 15.0, told
+    assert told["phase at preview"] in ("surfaces", "sampling", "fit"), told
     # The picture: the preview covers what PyMOL's own surface covers.
     assert told["preview covers"] > 0.93, told
     assert 0.05 < told["live covers"] < 0.9, told
-    # Of the forty times that were dragged past, some were shown and most were not waited for.
-    assert 2 <= told["dragged"] <= 38, told
-    # The window answered all the time. These machines share their cores, and a machine with little to spare takes ten
-    # times as long; a window that waits for a fit or a movie would stand for much longer.
-    assert max(report["stalls"].values()) < 2.0, report["stalls"]
+    # Of the forty times that were dragged past in eight turns, some were shown and most were not waited for.
+    assert 2 <= told["dragged"] <= 20, told
+    # A window that waited for one of these would answer in no turn of the event loop until it was done.
+    assert set(report["turns"]) == {"fit", "movie", "film", "quality"}
+    assert min(report["turns"].values()) > 2, report["turns"]
     assert report["typed_returns_at_once"]
     assert "Error: dsr_fit: a comma ends an argument" in report["log"]
     assert "typed_atoms holds the atoms at these times" in report["log"]

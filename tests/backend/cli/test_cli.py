@@ -22,6 +22,7 @@ from pymol_dsr.commands.files import dsr_export, dsr_load, dsr_surfaces
 from pymol_dsr.session import session_of
 from support.paths import ROOT
 from support.scene import build_peptide, coordinates
+from support.waiting import PATIENCE, wait_for
 
 pytest.importorskip("torch")
 
@@ -47,7 +48,7 @@ def dsr(*words, code=0, env=None, **options):
         text=True,
         encoding="utf-8",
         env={**ENVIRONMENT, **(env or {})},
-        timeout=100,
+        timeout=PATIENCE,
         **options,
     )
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
@@ -202,7 +203,7 @@ def test_surfaces_through_another_python(made, here, monkeypatch, tmp_path):
 
 
 def stopped(words, when, number):
-    """Run until `when` is on stderr, send the signal; exit code, stderr, seconds until the end."""
+    """Run until `when` is on stderr, send the signal; exit code and stderr."""
     process = subprocess.Popen(
         command(*words),
         stdout=subprocess.PIPE,
@@ -219,19 +220,17 @@ def stopped(words, when, number):
         assert line, seen
         seen += line
     process.send_signal(number)
-    began = time.monotonic()
-    out, rest = process.communicate(timeout=30)
+    out, rest = process.communicate(timeout=PATIENCE)
     assert out == ""
-    return process.returncode, seen + rest, time.monotonic() - began
+    return process.returncode, seen + rest
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_ctrl_c_ends_a_fit_and_leaves_the_old_file(made, tmp_path):
     target = tmp_path / "kept.dsr"
     target.write_bytes((made / "pep.dsr").read_bytes())
-    code, said, seconds = stopped(("fit", made / "pep.npz", "-o", target), "sampling", signal.SIGINT)
+    code, said = stopped(("fit", made / "pep.npz", "-o", target), "sampling", signal.SIGINT)
     assert code == 130 and said.splitlines()[-1] == "dsr-backend: cancelled" and "Traceback" not in said
-    assert seconds < 5
     assert os.listdir(tmp_path) == ["kept.dsr"]
     assert target.read_bytes() == (made / "pep.dsr").read_bytes()
 
@@ -241,12 +240,9 @@ def test_a_job_that_a_scheduler_ends_leaves_no_pymol_behind(monkeypatch, tmp_pat
     files = pytest.importorskip("MDAnalysisTests.datafiles")
     monkeypatch.setitem(ENVIRONMENT, "TMPDIR", str(tmp_path))
     words = ("fit", files.PSF, files.DCD2, "-o", tmp_path / "x.dsr")
-    code, said, _ = stopped(words, "surfaces ", signal.SIGTERM)
+    code, said = stopped(words, "surfaces ", signal.SIGTERM)
     assert code == 143 and "Traceback" not in said
-    end = time.monotonic() + 10
-    while running(tmp_path):
-        assert time.monotonic() < end, running(tmp_path)
-        time.sleep(0.1)
+    wait_for(lambda: not running(tmp_path), lambda: running(tmp_path))
     assert not list(tmp_path.glob("dsr-*"))
 
 
@@ -255,7 +251,7 @@ def test_ctrl_c_does_not_wait_for_a_silent_pymol(made, here, monkeypatch, tmp_pa
     from dsr_backend.surfaces import from_pymol
 
     silent = tmp_path / "python"
-    silent.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
+    silent.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 1000\n")
     silent.chmod(0o755)
     monkeypatch.setattr(from_pymol, "pymol_python", lambda: str(silent))
 
@@ -264,10 +260,8 @@ def test_ctrl_c_does_not_wait_for_a_silent_pymol(made, here, monkeypatch, tmp_pa
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
 
-    began = time.monotonic()
     threading.Thread(target=press).start()
     assert here("fit", made / "pep.pdb", "-o", tmp_path / "x.dsr", code=130)[1] == ["dsr-backend: cancelled"]
-    assert time.monotonic() - began < 20
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 

@@ -11,6 +11,7 @@ from dsr_backend.fitting import job
 from dsr_backend.runtime.parallel import ordered_parallel_map
 
 from support.shapes import ball, cloud, fit
+from support.waiting import PATIENCE
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -29,7 +30,7 @@ def test_calls_run_at_a_time_with_one_torch_thread_each():
     before = torch.get_num_threads()
 
     def work(number):
-        meeting.wait(5.0)
+        meeting.wait(PATIENCE)
         return torch.get_num_threads()
 
     assert list(ordered_parallel_map(work, 6, 3)) == [1] * 6

@@ -20,6 +20,7 @@ from pymol_dsr.fits.fit import Fit, Trajectory
 from pymol_dsr.session import session_of
 from support.paths import ROOT
 from support.scene import build_peptide
+from support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def fresh(folder, script, plugin):
         env=dict(os.environ, HOME=str(folder)),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0 and not done.stderr.strip(), done.stdout + done.stderr

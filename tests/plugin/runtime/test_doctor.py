@@ -15,6 +15,7 @@ from pymol_dsr.session import session_of
 from pymol_dsr.surfaces import extract
 from pymol_dsr.surfaces.source import ExtractError
 from support.paths import ROOT
+from support.waiting import PATIENCE
 
 NAMES = [
     "plugin",
@@ -87,7 +88,13 @@ def test_typed_into_a_pymol_without_a_window(home, tmp_path):
         f"import pymol; pymol.finish_launching(['pymol', '-cq']); pymol.cmd.do('@{script}'); pymol.cmd.sync()\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-c", code],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert " ok   window: none; the commands work without\n" in done.stdout, done.stdout + done.stderr
     assert "\n FAIL backend: no backend found: `dsr-backend` is neither on PATH nor beside " in done.stdout

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import time
 import weakref
 
 import numpy as np
@@ -23,6 +22,7 @@ from pymol_dsr.scene.placement import SceneError
 from pymol_dsr.scene.timeline import MovieState
 from pymol_dsr.session import session_of
 from support.session import refused
+from support.waiting import wait_for
 
 TIMES = [1.0, 2.0, 3.0, 4.0]
 CORNERS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0], [0, -1, 0], [0, 0, -1]], np.float32)
@@ -303,9 +303,7 @@ def test_the_bar_is_seen_in_ray(cmd, movie, tmp_path):
 def test_colouring_in_the_background(cmd, movie):
     color(cmd, "out", "b", palette="white_red", async_=1)
     assert "mol_dsr is busy with its colours" in refused(cmd, dsr_color, "out", "b") or not movie.fit.activity
-    end = time.monotonic() + 10
-    while movie.fit.activity and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_for(lambda: not movie.fit.activity)
     assert halves(cmd) == [(1, 1, 1), (1, 0, 0)] and bars(cmd) == ["out_bar_b"]
 
 

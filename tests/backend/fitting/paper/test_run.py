@@ -1,7 +1,9 @@
 """Fits of preset `paper` with a small network: closed forms, families, new members, and how a fit ends."""
 
 import copy
+import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -331,12 +333,13 @@ def test_a_budget_ends_the_training_annealed(monkeypatch):
         return step(self, *args)
 
     monkeypatch.setattr(torch.optim.Adam, "step", record)
+    # A clock that goes on by a hundredth of a second each time that it is read: about once a step.
+    clock = itertools.count()
+    monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter=lambda: next(clock) / 100))
     field = run.fit_trajectory([ball(1, subdivisions=2)], config(budget=1.0), preset=replace(BRIEF, steps=10**6))
-    assert 10 < field.report["steps"] == len(rates) < 10**5
+    assert 50 < field.report["steps"] == len(rates) <= 100
     assert rates == sorted(rates, reverse=True)
     assert rates[0] == SMALL.latent_rate and rates[-1] == SMALL.latent_rate / 16
-    # What is left after the training takes no longer than without a budget.
-    assert field.report["seconds"] < 10
 
 
 def test_the_least_budget_is_one_step():

@@ -1,0 +1,42 @@
+"""A job: which of its progress is sent."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from dsr_backend.server import job
+from dsr_backend.server.job import Job
+
+
+class Events(list[tuple[float, str]]):
+    """A clock that a test turns, and the time and phase of each event that a job sends."""
+
+    now = 0.0
+
+    def send_event(self, name: str, params: dict[str, Any], arrays: Any = None) -> None:
+        assert name == "progress"
+        self.append((self.now, params["phase"]))
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> Events:
+    events = Events()
+    monkeypatch.setattr(job, "time", SimpleNamespace(monotonic=lambda: events.now))
+    return events
+
+
+def test_progress_is_sent_at_most_five_times_a_second(events: Events) -> None:
+    fit = Job(1, "fit", {}, {}, events)
+    for tick in range(65):
+        events.now = tick / 64
+        fit.progress({"phase": "fit"})
+    assert [time * 64 for time, _ in events] == [0, 13, 26, 39, 52]
+
+
+def test_a_change_of_phase_is_always_sent(events: Events) -> None:
+    fit = Job(1, "fit", {}, {}, events)
+    for phase in ("sampling", "fit", "fit", "saving"):
+        fit.progress({"phase": phase})
+    assert [phase for _, phase in events] == ["sampling", "fit", "saving"]
