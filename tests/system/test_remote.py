@@ -285,7 +285,7 @@ def fits(home):
 
 
 def test_the_whole_way_through_ssh_over_a_line_that_is_cut(plugin, sshd, capsys):
-    """The user reads of it within 2 s, the far process ends by itself, and the surfaces are not sent again."""
+    """The user reads of it, the far process ends by itself, and the surfaces are not sent again."""
     jobs = session_of(plugin).jobs
     line = Proxy(sshd.port, delay=0.001)
     session_of(plugin).settings.put("backend", sshd.words(*SERVE, port=line.port))
