@@ -22,6 +22,7 @@ from pymol import cmd
 # Importing the package registers the dsr_* commands, as in a pymolrc.
 from pymol_dsr.analysis import evaluation
 from pymol_dsr.analysis.evaluation import StateScores
+from pymol_dsr.shared.scoring import FIELD
 
 OUT = Path("demo")
 SHOWN = (1, 14, 27, 40, 53, 66, 79, 90)
@@ -145,7 +146,7 @@ def main() -> None:
             for r in csv.DictReader(stream)
         ]
     (OUT / "table.txt").write_text("\n".join(evaluation.score_table(rows)) + "\n")
-    scores = {row.state: f"{row.iou:.3f}" for row in rows if row.method == evaluation.FIELD}
+    scores = {row.state: f"{row.iou:.3f}" for row in rows if row.method == FIELD}
     cmd.bg_color("white")
     cmd.set("ray_opaque_background", 1)
     cmd.set("ray_shadows", 0)

@@ -1,4 +1,4 @@
-"""What a fitted surface measures over time, for dsr_measure: tables, text and plots."""
+"""Measures of a fitted surface over time, for dsr_measure: tables and text."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pymol import CmdException
 
 from ..fits.fit import Trajectory
 from ..scene.placement import SceneError
+from ..shared import plots
+from ..shared.frames import Arrays
 
 # As many times as a summary and a plot need, unless the user names others.
-MOST = 100
+MOST_TIMES = 100
 # Å², about what a water molecule covers: the speed of less is that of a corner that comes and goes.
 LEAST_AREA = 10.0
 WARNING = " warning: "
-# What a row takes from the backend as it is.
+# Columns of a row that the backend sends under the same names.
 SENT = (
     "area",
     "volume",
@@ -30,14 +33,26 @@ SENT = (
     "extrapolated",
     "expected_error",
 )
+# Column, unit and digits of each line of the summary.
+SUMMARY = (
+    ("volume", "A^3", 0),
+    ("area", "A^2", 0),
+    ("speed", "A/state", 3),
+    ("selection_volume", "A^3", 0),
+    ("selection_area", "A^2", 0),
+    ("pocket_volume", "A^3", 0),
+)
+
+# Chain (or segment), resn and resi.
+ResidueName = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
 class StateMeasures:
     """One time. area Å²; volume Å³; speed: the mean of |normal velocity| over the area, Å per state; expected_error Å.
 
-    fitted: whether the surface was fitted to this state. Those of a selection and of a pocket are None where none was
-    named.
+    fitted: whether the surface was fitted to this state. The measures of a selection and of a pocket are None where
+    none was named.
     """
 
     state: float
@@ -62,10 +77,14 @@ class Residue:
     area: float
     speed: float
 
+    def __str__(self) -> str:
+        """Name it as PyMOL does: A/LYS`50."""
+        return f"{self.chain}/{self.resn}`{self.resi}"
+
 
 @dataclass(frozen=True)
 class Measurement:
-    """What dsr_measure returns.
+    """The result of dsr_measure.
 
     rows: one for each time. residues: in the order of the object, none where it is not in the scene.
     """
@@ -75,125 +94,172 @@ class Measurement:
 
     def ranked(self) -> list[Residue]:
         """Residues at the surface, the most moving first."""
-        there = [r for r in self.residues if r.area >= LEAST_AREA]
-        return sorted(there, key=lambda r: -r.speed)
+        exposed = [residue for residue in self.residues if residue.area >= LEAST_AREA]
+        return sorted(exposed, key=lambda residue: -residue.speed)
+
+    @property
+    def states(self) -> list[float]:
+        """The times."""
+        return [row.state for row in self.rows]
+
+    def columns(self) -> dict[str, list[float]]:
+        """Values over time by the names of plots.MEASURES, without quantities that were not measured."""
+        measured = [name for name in plots.MEASURES if getattr(self.rows[0], name) is not None]
+        return {name: [float(getattr(row, name)) for row in self.rows] for name in measured}
 
 
 def default_times(trajectory: Trajectory) -> list[float]:
-    """Every state of the fitted range, or as many of them, evenly, as MOST."""
+    """List every state of the fitted range, or as many of them, evenly, as MOST_TIMES."""
     first, last = int(min(trajectory.states)), int(max(trajectory.states))
-    count = min(MOST, last - first + 1)
-    return sorted({float(round(first + k * (last - first) / max(1, count - 1))) for k in range(count)})
+    count = min(MOST_TIMES, last - first + 1)
+    return sorted({float(round(first + number * (last - first) / max(1, count - 1))) for number in range(count)})
 
 
-def mask(trajectory: Trajectory, argument: str, selection: str, _self: Any) -> np.ndarray:
-    """Which of the fitted atoms are selected, u1[A]. Raises SceneError where none of them is."""
-    what = f"{argument} {selection}"
+def selection_mask(trajectory: Trajectory, argument: str, selection: str, _self: Any) -> NDArray[np.uint8]:
+    """Mark the fitted atoms that are selected, u1[A]. Raises SceneError, naming the argument, where none of them is."""
+    where = f"{argument} {selection}"
     if trajectory.object not in _self.get_names("objects"):
-        raise SceneError(f"{what}: the object {trajectory.object} is not in the scene; load it first")
+        raise SceneError(f"{where}: the object {trajectory.object} is not in the scene; load it first")
     if trajectory.atoms is None:
-        raise SceneError(f"{what}: this fit knows no atoms of {trajectory.object}; fit them anew with dsr_fit")
+        raise SceneError(f"{where}: this fit knows no atoms of {trajectory.object}; fit them anew with dsr_fit")
     try:
         count = _self.count_atoms(f"({selection})")
     except CmdException as error:
         reason = str(error.args[0] if error.args else error).splitlines()[0].rstrip(".")
-        raise SceneError(f"{what}: {reason}") from error
+        raise SceneError(f"{where}: {reason}") from error
     if not count:
-        raise SceneError(f"{what}: it holds no atoms")
-    found: set[int] = set()
-    _self.iterate(f"%{trajectory.object} and ({selection})", "found.add(index - 1)", space={"found": found})
-    chosen = np.isin(trajectory.atoms, list(found))
-    if not chosen.any():
+        raise SceneError(f"{where}: it holds no atoms")
+    indices: set[int] = set()
+    _self.iterate(f"%{trajectory.object} and ({selection})", "indices.add(index - 1)", space={"indices": indices})
+    mask = np.isin(trajectory.atoms, list(indices))
+    if not mask.any():
         raise SceneError(
-            f"{what}: none of its {count} atoms is among the {len(chosen)} of {trajectory.object} that were fitted"
+            f"{where}: none of its {count} atoms is among the {len(mask)} of {trajectory.object} that were fitted"
         )
-    return chosen.astype(np.uint8)
+    return mask.astype(np.uint8)
 
 
 def collect(
-    answers: Iterable[tuple[dict[str, Any], dict[str, np.ndarray]]],
-    fitted: Sequence[float],
-    labels: Sequence[tuple[str, str, str]] | None,
+    replies: Iterable[tuple[dict[str, Any], Arrays]], fitted: Sequence[float], names: Sequence[ResidueName] | None
 ) -> Measurement:
-    """The backend's answers as tables. fitted: states; labels: chain, resn and resi of each atom, or None."""
+    """Make tables of the backend's replies.
+
+    fitted: states. names: the residue of each atom, or None where the object is not in the scene.
+    """
     rows: list[StateMeasures] = []
-    area: np.ndarray | None = None
-    moving: np.ndarray | None = None
-    for result, arrays in answers:
+    # Sums over the times, f8[A]: Å², and Å² times Å per state.
+    areas: NDArray[np.float64] | None = None
+    moved_areas: NDArray[np.float64] | None = None
+    for result, arrays in replies:
         rows.append(
             StateMeasures(result["time"], fitted=result["time"] in fitted, **{key: result[key] for key in SENT})
         )
-        atoms = arrays["area"].astype(np.float64)
-        area = atoms if area is None else area + atoms
-        moving = atoms * arrays["speed"] if moving is None else moving + atoms * arrays["speed"]
+        area = arrays["area"].astype(np.float64)
+        moved_area = area * arrays["speed"]
+        areas = area if areas is None else areas + area
+        moved_areas = moved_area if moved_areas is None else moved_areas + moved_area
     residues: list[Residue] = []
-    if labels is not None and area is not None and moving is not None and len(area) == len(labels):
-        numbers: dict[tuple[str, str, str], int] = {}
-        of = np.array([numbers.setdefault(label, len(numbers)) for label in labels])
-        areas, movings = np.bincount(of, area), np.bincount(of, moving)
-        for (chain, resn, resi), a, m in zip(numbers, areas.tolist(), movings.tolist(), strict=True):
-            residues.append(Residue(chain, resn, resi, a / len(rows), m / a if a else 0.0))
-    return Measurement(sorted(rows, key=lambda r: r.state), residues)
+    if names is not None and areas is not None and moved_areas is not None and len(areas) == len(names):
+        residues = _residues(names, areas, moved_areas, len(rows))
+    return Measurement(sorted(rows, key=lambda row: row.state), residues)
+
+
+def _residues(
+    names: Sequence[ResidueName], areas: NDArray[np.float64], moved_areas: NDArray[np.float64], count: int
+) -> list[Residue]:
+    """Sum over the atoms of each residue, in the order of its first atom. count: of times in the sums."""
+    numbers: dict[ResidueName, int] = {}
+    residue_of_atom = np.array([numbers.setdefault(name, len(numbers)) for name in names])
+    area, moved_area = (np.bincount(residue_of_atom, sums).tolist() for sums in (areas, moved_areas))
+    return [
+        Residue(*name, area[number] / count, moved_area[number] / area[number] if area[number] else 0.0)
+        for name, number in numbers.items()
+    ]
 
 
 def summary(measured: Measurement, fitted_range: tuple[float, float], top: int) -> list[str]:
-    """What a reader wants to know first, as lines of text."""
-    everything = measured.rows
-    # At the ends a velocity has one side only, and past them it is damped.
-    within = [r for r in everything if fitted_range[0] < r.state < fitted_range[1]] or everything
-    lines = []
-    for what, unit in (
-        ("volume", "A^3"),
-        ("area", "A^2"),
-        ("speed", "A/state"),
-        ("selection_volume", "A^3"),
-        ("selection_area", "A^2"),
-        ("pocket_volume", "A^3"),
-    ):
-        rows = within if what == "speed" else everything
-        if getattr(rows[0], what) is None:
-            continue
-        values = np.array([getattr(r, what) for r in rows], float)
-        low, high = rows[int(values.argmin())], rows[int(values.argmax())]
-        digits = 3 if what == "speed" else 0
-        line = f" {what.replace('_', ' '):<16} {values.mean():>9.{digits}f}"
-        if len(rows) > 1:
-            line += (
-                f" ± {values.std():<7.{digits}f} {unit:<8} from {values.min():.{digits}f} (state {low.state:g}) "
-                f"to {values.max():.{digits}f} (state {high.state:g})"
-            )
-        else:
-            line += f" {unit}"
-        lines.append(line)
+    """Write the main results as lines of text, with the `top` most moving residues."""
+    lines = [
+        _summary_line(measured.rows, fitted_range, name, unit, digits)
+        for name, unit, digits in SUMMARY
+        if getattr(measured.rows[0], name) is not None
+    ]
     fastest = measured.ranked()[:top]
     if fastest:
         lines.append(f" {'most moving':<16} {'A/state':>9} {'A^2':>7}   residues, by the mean speed of their surface")
-        lines += [f"   {name_of(r):<14} {r.speed:>9.3f} {r.area:>7.1f}" for r in fastest]
-    outside = [r for r in everything if r.extrapolated]
+        lines += [f"   {residue!s:<14} {residue.speed:>9.3f} {residue.area:>7.1f}" for residue in fastest]
+    outside = [row for row in measured.rows if row.extrapolated]
     if outside:
-        errors = [r.expected_error for r in outside if r.expected_error]
+        errors = [row.expected_error for row in outside if row.expected_error]
         lines.append(
-            f"{WARNING}{len(outside)} of {len(everything)} states are extrapolated (fitted: {fitted_range[0]:g} to "
+            f"{WARNING}{len(outside)} of {len(measured.rows)} states are extrapolated (fitted: {fitted_range[0]:g} to "
             f"{fitted_range[1]:g})" + (f", expected error up to {max(errors):.2f} A" if errors else "")
         )
     return lines
 
 
-def name_of(residue: Residue) -> str:
-    """As PyMOL writes it: A/LYS`50."""
-    return f"{residue.chain}/{residue.resn}`{residue.resi}"
+def _summary_line(
+    rows: Sequence[StateMeasures], fitted_range: tuple[float, float], name: str, unit: str, digits: int
+) -> str:
+    if name == "speed":
+        # At the ends a velocity has one side only, and past them it is damped.
+        rows = [row for row in rows if fitted_range[0] < row.state < fitted_range[1]] or rows
+    values = np.array([getattr(row, name) for row in rows], float)
+    line = f" {name.replace('_', ' '):<16} {values.mean():>9.{digits}f}"
+    if len(rows) == 1:
+        return f"{line} {unit}"
+    low, high = rows[int(values.argmin())], rows[int(values.argmax())]
+    return (
+        f"{line} ± {values.std():<7.{digits}f} {unit:<8} from {values.min():.{digits}f} (state {low.state:g}) "
+        f"to {values.max():.{digits}f} (state {high.state:g})"
+    )
 
 
 def write_measures(path: str, measured: Measurement) -> list[str]:
-    """One line for each time, and beside it one for each residue; the files written. Raises OSError."""
+    """Write a .csv with one line for each time, and beside it one for each residue.
+
+    Returns the files written. Raises OSError.
+    """
     written = []
-    beside = f"{os.path.splitext(path)[0]}_residues.csv"
-    for target, kind, rows in ((path, StateMeasures, measured.rows), (beside, Residue, measured.residues)):
+    residue_path = f"{os.path.splitext(path)[0]}_residues.csv"
+    for target, kind, rows in ((path, StateMeasures, measured.rows), (residue_path, Residue, measured.residues)):
         if not rows:
             continue
         with open(target, "w", newline="") as stream:
             out = csv.writer(stream)
-            out.writerow([f.name for f in fields(kind)])
+            out.writerow([field.name for field in fields(kind)])
             out.writerows(map(astuple, rows))
         written.append(target)
     return written
+
+
+def write_measure_plot(
+    path: str, measured: Measurement, fitted_range: tuple[float, float], top: int, title: str
+) -> bool:
+    """Draw all quantities over time, and the speed by residue, as a .png.
+
+    Returns False where matplotlib is not installed.
+    """
+    fitted = [row.state for row in measured.rows if row.fitted]
+    extrapolated = any(row.extrapolated for row in measured.rows)
+    chart = None
+    if measured.residues:
+        fastest = set(measured.ranked()[:top])
+        chart = plots.speed_chart(
+            [residue.resi for residue in measured.residues],
+            {n: residue.speed for n, residue in enumerate(measured.residues) if residue.area >= LEAST_AREA},
+            [n for n, residue in enumerate(measured.residues) if residue in fastest],
+            one_chain=len({residue.chain for residue in measured.residues}) == 1,
+        )
+    try:
+        picture = plots.render(
+            plots.measure_panels(measured.states, measured.columns(), fitted),
+            fitted_range=fitted_range if extrapolated else None,
+            title=title,
+            chart=chart,
+        )
+    except ImportError:
+        return False
+    with open(path, "wb") as stream:
+        stream.write(picture)
+    return True

@@ -7,9 +7,11 @@ from typing import Any
 
 from pymol import CmdException, cmd
 
-from ..analysis import evaluation, score_plots
+from ..analysis import evaluation
+from ..analysis.baselines import needed_states
 from ..analysis.evaluation import StateScores
 from ..session import session_of
+from ..shared.options import BASELINES
 from ..surfaces import extract
 from .command import command
 from .options import chosen_trajectory, format_states, parse_choice, parse_states, table_path
@@ -76,7 +78,7 @@ def dsr_eval(
         raise CmdException(f"{fit.name} was fitted to fractions of states, which PyMOL has no surfaces of")
     beside = [] if str(baselines) == "none" else str(baselines).split()
     for one in beside:
-        parse_choice("baselines", one, tuple(evaluation.BASELINES))
+        parse_choice("baselines", one, tuple(BASELINES))
     if chosen.object not in _self.get_names("objects"):
         raise CmdException(f"{fit.name}: the object {chosen.object} is not in the scene; load it to compare with")
     path = table_path(str(file))
@@ -86,7 +88,7 @@ def dsr_eval(
     else:
         wanted = evaluation.default_states(chosen, last)
     trained = [int(t) for t in chosen.states]
-    needed = format_states(evaluation.needed(wanted, trained, beside))
+    needed = format_states(needed_states(wanted, trained, beside))
     source = extract.read_source(chosen.selection, needed, before=True, _self=_self)
     if chosen.atoms is not None and not (
         len(source.atoms) == len(chosen.atoms) and (source.atoms == chosen.atoms).all()
@@ -109,7 +111,7 @@ def dsr_eval(
             evaluation.write_scores(path, result)
             plot = os.path.splitext(path)[0] + ".png"
             title = f"{fit.name}: {chosen.name or chosen.object} against PyMOL's surfaces"
-            drawn = score_plots.plot_scores(plot, result, title)
+            drawn = evaluation.write_score_plot(plot, result, (min(trained), max(trained)), title)
             say(f" {fit.name}: written to {path}" + (f" and {plot}" if drawn else "; no plot without matplotlib"))
 
     return result if run_or_start("dsr_eval", work, async_, quiet, _self) else None

@@ -8,7 +8,7 @@ from typing import Any
 
 from pymol import CmdException, cmd
 
-from ..analysis import measure_plots, measures
+from ..analysis import measures
 from ..analysis.measures import Measurement
 from ..scene import atoms, gui_thread
 from ..session import session_of
@@ -98,7 +98,7 @@ def dsr_measure(
     arrays: dict[str, Any] = {}
     for argument, text in (("selection", str(selection)), ("pocket", str(pocket))):
         if text:
-            arrays[argument] = measures.mask(chosen, argument, text, _self)
+            arrays[argument] = measures.selection_mask(chosen, argument, text, _self)
             say(f" {fit.name}: {argument} of {int(arrays[argument].sum())} fitted atoms")
     radii = atoms.atom_radii(chosen, _self)
     if radii is not None:
@@ -125,7 +125,7 @@ def dsr_measure(
         if path:
             written = measures.write_measures(path, found)
             drawing = os.path.splitext(path)[0] + ".png"
-            if measure_plots.plot_measures(drawing, found, fitted_range, count, title):
+            if measures.write_measure_plot(drawing, found, fitted_range, count, title):
                 say(f" {fit.name}: written to {', '.join([*written, drawing])}")
             else:
                 say(f" {fit.name}: written to {', '.join(written)}; no plot without matplotlib")

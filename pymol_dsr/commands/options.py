@@ -7,9 +7,9 @@ from typing import Any
 
 from pymol import CmdException
 
-from ..analysis import evaluation
 from ..fits.fit import Fit, Trajectory
 from ..shared import states
+from ..shared.paths import file_to_write
 
 PRESETS = ("fast", "preview", "paper")
 
@@ -98,7 +98,7 @@ def parse_whole_number(key: str, value: Any, least: int) -> int:
 def table_path(file: str) -> str:
     """The path of a table to write; none where none is asked for."""
     try:
-        return evaluation.csv_path(file) if file else ""
+        return file_to_write(file, (".csv",), "file") if file else ""
     except ValueError as error:
         raise CmdException(str(error)) from error
 

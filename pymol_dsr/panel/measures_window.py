@@ -6,9 +6,9 @@ from typing import Any
 
 from pymol.Qt import QtCore, QtWidgets
 
-from ..analysis import measure_plots, measures
-from ..analysis.measure_plots import CurvePanel
+from ..analysis import measures
 from ..analysis.measures import Measurement
+from ..shared import plots
 from .charts import Chart, Line, Plot
 from .tabs.fit import BAD
 from .widgets import save_table
@@ -27,10 +27,10 @@ class MeasuresWindow(QtWidgets.QDialog):
         self.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose)
         self.measured, self.name = measured, name
         charts = QtWidgets.QGridLayout()
-        shown = measure_plots.panels(measured.rows)
-        for number, panel in enumerate(shown):
+        shown = measured.columns()
+        for number, name in enumerate(shown):
             chart = Chart(130, "")
-            chart.show_plot(plot_of(measured, panel, fitted_range))
+            chart.show_plot(plot_of(measured, name, fitted_range))
             alone = number == len(shown) - 1 and number % 2 == 0
             charts.addWidget(chart, number // 2, number % 2, 1, 2 if alone else 1)
         self.status = QtWidgets.QLabel()
@@ -69,17 +69,18 @@ class MeasuresWindow(QtWidgets.QDialog):
         self.status.setStyleSheet(style)
 
 
-def plot_of(measured: Measurement, panel: CurvePanel, fitted_range: tuple[float, float]) -> Plot:
-    """One quantity over time; the fitted range is shaded where there are other times."""
+def plot_of(measured: Measurement, name: str, fitted_range: tuple[float, float]) -> Plot:
+    """One of plots.MEASURES over time; the fitted range is shaded where there are other times."""
     rows = measured.rows
     shaded = (*fitted_range, "fitted range") if any(r.extrapolated for r in rows) else None
-    points = panel.points(rows)
+    quantity, values = plots.MEASURES[name], measured.columns()[name]
+    points = list(zip(measured.states, values, strict=True))
     # Not to be seen: they give the axis the range it has in the file.
-    low, high = measure_plots.span(panel, [y for _, y in points])
+    low, high = plots.value_limits(values, quantity.from_zero)
     ends = Line("", ((points[0][0], low), (points[0][0], high)), "transparent")
     known = tuple(point for point, row in zip(points, rows, strict=True) if row.fitted or len(rows) == 1)
-    lines = ends, Line("", tuple(points), panel.color), Line("", known, panel.color, dots=True)
-    return Plot(lines, "state", panel.label, shaded)
+    lines = ends, Line("", tuple(points), quantity.color), Line("", known, quantity.color, dots=True)
+    return Plot(lines, "state", quantity.title, shaded)
 
 
 def table_of(measured: Measurement) -> Any:
@@ -93,7 +94,7 @@ def table_of(measured: Measurement) -> Any:
     table.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectionBehavior.SelectRows)
     right = QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter
     for line, residue in enumerate(ranked):
-        texts = (measures.name_of(residue), f"{residue.speed:.3f}", f"{residue.area:.1f}")
+        texts = (str(residue), f"{residue.speed:.3f}", f"{residue.area:.1f}")
         for column, text in enumerate(texts):
             item = QtWidgets.QTableWidgetItem(text)
             if column:

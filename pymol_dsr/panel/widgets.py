@@ -8,7 +8,7 @@ from typing import Any
 
 from pymol.Qt import QtGui, QtWidgets
 
-from ..analysis import evaluation
+from ..shared.paths import file_to_write
 
 
 @contextlib.contextmanager
@@ -58,7 +58,7 @@ def save_table(parent: Any, name: str, write: Callable[[str], Any]) -> str:
     """
     path, _ = QtWidgets.QFileDialog.getSaveFileName(parent, "Save table", name, "Table (*.csv)")
     if path:
-        path = evaluation.csv_path(path if path.lower().endswith(".csv") else f"{path}.csv")
+        path = file_to_write(path if path.lower().endswith(".csv") else f"{path}.csv", (".csv",), "file")
         write(path)
     return path
 

@@ -18,6 +18,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from ..shared.atomic_write import replace_when_whole
+from ..shared.paths import file_to_write
 from .source import Source, Surface
 
 SAFETENSORS, NPZ = ".safetensors", ".npz"
@@ -29,19 +30,8 @@ ALIGNMENT = 8
 
 
 def check_path(path: str) -> str:
-    """Expand ~ and variables in the path of a surfaces file.
-
-    Raises ValueError unless it ends in .safetensors or .npz and its folder exists and can be written to.
-    """
-    full = os.path.expandvars(os.path.expanduser(path))
-    if _suffix(full) not in FORMATS:
-        raise ValueError(f"{path}: a surfaces file ends in {SAFETENSORS} or {NPZ}")
-    folder = os.path.dirname(os.path.abspath(full))
-    if not os.path.isdir(folder):
-        raise ValueError(f"{path}: the folder {folder} does not exist")
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f"{path}: the folder {folder} can't be written to")
-    return full
+    """Expand and check the path of a surfaces file; see shared.paths.file_to_write."""
+    return file_to_write(path, tuple(FORMATS))
 
 
 def write(path: str, source: Source, surfaces: Iterable[Surface]) -> None:
@@ -52,10 +42,10 @@ def write(path: str, source: Source, surfaces: Iterable[Surface]) -> None:
     path (see check_path) or where there are no surfaces, OSError when writing fails.
     """
     path = check_path(path)
-    write_tensors = _write_safetensors if _suffix(path) == SAFETENSORS else _write_npz
+    write_tensors = _write_safetensors if path.lower().endswith(SAFETENSORS) else _write_npz
     with replace_when_whole(path) as draft, contextlib.ExitStack() as stack:
         # Nameless, so that nothing of them is left whatever happens.
-        folder = os.path.dirname(os.path.abspath(path))
+        folder = os.path.dirname(path)
         spools = {
             name: _Spool(stack.enter_context(tempfile.TemporaryFile(dir=folder)), dtype)
             for name, dtype in (("points", "<f4"), ("normals", "<f4"), ("faces", "<i4"), ("atoms", "<f4"))
@@ -68,10 +58,6 @@ def write(path: str, source: Source, surfaces: Iterable[Surface]) -> None:
         if not states:
             raise ValueError(f"{path}: there are no surfaces to write")
         write_tensors(draft, _tensors(states, spools), json.dumps(_meta(source)))
-
-
-def _suffix(path: str) -> str:
-    return os.path.splitext(path)[1].lower()
 
 
 def _meta(source: Source) -> dict[str, Any]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import io
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pymol_dsr.shared import states
+from pymol_dsr.shared import plots, states
+from pymol_dsr.shared.options import STATES_AFTER
+from pymol_dsr.shared.scoring import FIELD, HOLD, TRAINING, group_of, nearest_fitted
 
 from ..server.requests import RESOLUTION
 from .io import (
@@ -32,11 +31,6 @@ from .io import (
 if TYPE_CHECKING:
     from ..fields.base import Field
     from ..surfaces.surface import Surface
-
-FIELD, HOLD = "field", "hold nearest"
-AFTER = 20
-"""States after the last fitted one that `eval` compares unless it is told which."""
-
 
 # Scores ---------------------------------------------------------------------------------------------------
 
@@ -59,24 +53,6 @@ class ScoreRow:
     rmsd: float | None
 
 
-def group_of(state: float, trained: Sequence[float]) -> str:
-    """training, between, before, or future by tens of states after the last fitted one."""
-    if state in trained:
-        return "training"
-    if state < min(trained):
-        return "before"
-    ahead = math.ceil(state - max(trained))
-    if ahead <= 0:
-        return "between"
-    tens = (ahead - 1) // 10
-    return f"future {10 * tens + 1}-{10 * tens + 10}"
-
-
-def nearest(state: float, trained: Sequence[float]) -> float:
-    """The training state that is held at `state`: the nearest, the earlier of two."""
-    return min(trained, key=lambda fitted: (abs(fitted - state), fitted))
-
-
 def run_eval(options: argparse.Namespace) -> int:
     table = output_path(options.csv, ("csv",)) if options.csv else None
     plot = plot_path(options)
@@ -92,7 +68,7 @@ def run_eval(options: argparse.Namespace) -> int:
         if options.states:
             wanted = pick_states(truth, options.states, options.truth)
         else:
-            wanted = [state for state in sorted(truth) if trained[0] <= state <= trained[-1] + AFTER]
+            wanted = [state for state in sorted(truth) if trained[0] <= state <= trained[-1] + STATES_AFTER]
             if not wanted:
                 raise ValueError(
                     f"{options.truth} holds the states {states.format(sorted(truth))}, the fit is of "
@@ -107,12 +83,12 @@ def run_eval(options: argparse.Namespace) -> int:
                 rows.append(row)
                 print(_table_line(f"{state:g}", row.group, row.method, [row]), flush=True)
     print()
-    for group in dict.fromkeys(row.group for row in sorted(rows, key=lambda row: row.group != "training")):
+    for group in dict.fromkeys(row.group for row in sorted(rows, key=lambda row: row.group != TRAINING)):
         for method in (FIELD, HOLD):
             part = [row for row in rows if (row.group, row.method) == (group, method)]
             if part:
                 print(_table_line(f"n={len(part)}", group, method, part))
-    held = {row.state for row in rows if row.group == "training" or row.method == HOLD}
+    held = {row.state for row in rows if row.group == TRAINING or row.method == HOLD}
     if alone := sorted(set(wanted) - held):
         progress.line(
             f"dsr-backend: nothing is held at {states.format(alone)}: {options.truth} lacks the nearest fitted states"
@@ -121,7 +97,7 @@ def run_eval(options: argparse.Namespace) -> int:
     if left and not options.states:
         progress.line(
             f"dsr-backend: left out: states {states.format(left)}, away from the fitted range and the "
-            f"{AFTER} states after it"
+            f"{STATES_AFTER} states after it"
         )
     if table:
         write_table(
@@ -130,43 +106,9 @@ def run_eval(options: argparse.Namespace) -> int:
             ((f"{row.state:.17g}", *astuple(row)[1:]) for row in rows),
         )
     if plot:
-        draw_scores(rows, fitted.time_range, plot)
+        panels = plots.score_panels(rows)
+        write_file(plot, plots.render(panels, fitted_range=fitted.time_range, format=plot.suffix[1:].lower()))
     return 0
-
-
-def draw_scores(rows: Sequence[ScoreRow], trained: tuple[float, float], path: Path) -> None:
-    """The scores of every method over the states, the fitted range shaded; the atoms' steps below them."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    # A line through fitted and other states would only jump between the two kinds.
-    curves = [
-        ("field, fitted states", "C0.", [row for row in rows if row.group == "training"]),
-        ("field, other states", "C0o-", [row for row in rows if row.group != "training" and row.method == FIELD]),
-        (HOLD, "C1x--", [row for row in rows if row.method == HOLD]),
-    ]
-    shown = [("iou", "IoU", curves), ("chamfer_l1", "Chamfer L1", curves)]
-    shown += [("chamfer_sq", "Chamfer sq", curves), ("nc", "NC", curves)]
-    if stepped := [row for row in rows if row.rmsd is not None and row.method == FIELD]:
-        shown.append(("rmsd", "step RMSD (Å)", [("atoms", "C2.-", stepped)]))
-    figure, axes = pyplot.subplots(len(shown), sharex=True, figsize=(8.0, 2.0 * len(shown)), layout="constrained")
-    for (name, label, drawn), axis in zip(shown, axes, strict=True):
-        axis.axvspan(*trained, color="0.92", label="fitted range")
-        for title, style, part in drawn:
-            if part:
-                part = sorted(part, key=lambda row: row.state)
-                values = [getattr(row, name) for row in part]
-                axis.plot([row.state for row in part], values, style, markersize=3, linewidth=1, label=title)
-        axis.set_ylabel(label)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    figure.align_ylabels()
-    axes[-1].set_xlabel("state")
-    data = io.BytesIO()
-    figure.savefig(data, format=path.suffix.lower().removeprefix("."), dpi=150)
-    pyplot.close(figure)
-    write_file(path, data.getvalue())
 
 
 def score_field(
@@ -182,8 +124,8 @@ def score_field(
     score = reference.score(made.points, made.normals, made.faces)
     error = made.expected_error if made.expected_error > 0.0 else None
     yield ScoreRow(state, group, FIELD, **asdict(score), expected_error=error, rmsd=rmsd)
-    held = truth.get(nearest(state, trained))
-    if group != "training" and held is not None:
+    held = truth.get(nearest_fitted(state, trained))
+    if group != TRAINING and held is not None:
         score = reference.score(held.points, held.normals, held.faces)
         yield ScoreRow(state, group, HOLD, **asdict(score), expected_error=None, rmsd=rmsd)
 

@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from pymol_dsr.shared.options import STATES_AFTER
+
 from .. import __version__
 from ..batch import cluster
 from ..fitting.config import PRESETS
@@ -23,7 +25,7 @@ from ..runtime.errors import RequestError
 from ..server.requests import RESOLUTION
 from .batch import run_batch
 from .doctor import run_doctor
-from .evaluate import AFTER, run_eval
+from .evaluate import run_eval
 from .fit import run_fit
 from .io import PLOTS, CommandError, os_error_text
 from .measure import run_measure
@@ -229,7 +231,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     score.add_argument("fit", help="fit, as .dsr")
     score.add_argument("truth", help="surfaces file (.npz) with the true surfaces")
-    score.add_argument("--states", help=f"states to compare (default: the fitted range and {AFTER} states after it)")
+    score.add_argument(
+        "--states", help=f"states to compare (default: the fitted range and {STATES_AFTER} states after it)"
+    )
     score.add_argument("--csv", help="also write every row as a .csv table")
     score.add_argument("--plot", help=f"also draw the scores over the states, as .{', .'.join(PLOTS)}")
 

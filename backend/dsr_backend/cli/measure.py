@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import io
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pymol_dsr.shared import states
+from pymol_dsr.shared import plots, states
 from pymol_dsr.shared.states import StatesError
 
 from .evaluate import mean
@@ -85,8 +82,9 @@ def run_measure(options: argparse.Namespace) -> int:
         rows = [(f"{one.time:.17g}", *(getattr(one, key) for key in names)) for one in found]
         write_table(table, ["state", *names], rows)
     if plot:
-        curves = {column_heading(key): [getattr(one, key) for one in found] for key in shown}
-        draw_curves([one.time for one in found], curves, fitted.time_range, plot)
+        columns = {key: [getattr(one, key) for one in found] for key in shown}
+        panels = plots.measure_panels([one.time for one in found], columns, fitted.states)
+        write_file(plot, plots.render(panels, fitted_range=fitted.time_range, format=plot.suffix[1:].lower()))
     return 0
 
 
@@ -110,26 +108,3 @@ def atom_mask(fitted: Field, key: str, text: str | None) -> np.ndarray[Any, np.d
         raise ValueError(f"--{key} {text}: the fit has {len(mask)} atoms, and {numbers.max()} is past the end")
     mask[numbers - 1] = True
     return mask
-
-
-def draw_curves(
-    times: Sequence[float], curves: dict[str, list[float]], trained: tuple[float, float], path: Path
-) -> None:
-    """Curves over the states, by their titles, one below another, the fitted range shaded."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(len(curves), sharex=True, figsize=(8.0, 1.9 * len(curves)), layout="constrained")
-    for (title, values), axis, number in zip(curves.items(), axes, range(len(curves)), strict=True):
-        axis.axvspan(*trained, color="0.93", lw=0)
-        axis.plot(times, values, ".-", color=f"C{number}", markersize=4, linewidth=1.4)
-        axis.set_title(title, fontsize="medium", loc="left")
-        axis.grid(alpha=0.3)
-        axis.margins(x=0.01)
-    axes[-1].set_xlabel("state (the fitted range is shaded)")
-    data = io.BytesIO()
-    figure.savefig(data, format=path.suffix.lower().removeprefix("."), dpi=150)
-    pyplot.close(figure)
-    write_file(path, data.getvalue())

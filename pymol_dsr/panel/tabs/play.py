@@ -10,7 +10,6 @@ from typing import Any
 from pymol import cmd
 from pymol.Qt import QtCore, QtGui, QtWidgets
 
-from ...analysis.evaluation import AFTER
 from ...commands.color import dsr_color
 from ...commands.files import dsr_export
 from ...commands.movie import dsr_film, dsr_movie
@@ -18,6 +17,7 @@ from ...fits.fit import Fit, Trajectory
 from ...fits.jobs import Jobs
 from ...scene import color_sources, movie
 from ...shared import states
+from ...shared.options import STATES_AFTER
 from ...shared.states import StatesError
 from ..live import Live, LiveMesh, MeshRequest
 from ..widgets import label, offer, quietly, spin, swatch
@@ -263,7 +263,7 @@ class PlayTab(QtWidgets.QWidget):
         self.share.setEnabled(False)
         first, last = min(chosen.states), max(chosen.states)
         report = self._report(fit, chosen)
-        ahead = min(float(AFTER), 0.25 * (last - first))
+        ahead = min(float(STATES_AFTER), 0.25 * (last - first))
         now = min(max(float(cmd.get_state()), first), last)
         with quietly(self.time, self.state):
             self.time.setRange(round(first * PER_STATE), round((last + ahead) * PER_STATE))

@@ -8,20 +8,17 @@ from typing import Any
 from pymol.Qt import QtWidgets
 
 from ...analysis import evaluation
-from ...analysis.evaluation import BASELINES, FIELD, StateScores
+from ...analysis.evaluation import StateScores
 from ...commands.evaluate import dsr_eval
 from ...fits.fit import Fit
 from ...fits.jobs import Jobs
+from ...shared import plots
+from ...shared.options import BASELINES
+from ...shared.scoring import FIELD
 from ..charts import Chart, Line, Plot
 from ..widgets import offer, save_table
 
-METRICS = {
-    "iou": "IoU",
-    "nc": "normal consistency",
-    "chamfer_l1": "Chamfer L1 (normalised)",
-    "chamfer_sq": "Chamfer squared (normalised)",
-    "rmsd": "RMSD from the state before (Å)",
-}
+METRICS = {**{name: quantity.title for name, quantity in plots.METRICS.items()}, "rmsd": plots.RMSD.title}
 BESIDE = {
     "hold": ("nearest state held", "#2ca02c", False),
     "linear": ("atoms in straight lines", "#ff7f0e", False),

@@ -401,7 +401,7 @@ def test_scores_as_a_picture(made, here, monkeypatch, tmp_path):
     here(*words, tmp_path / "pep.svg")
     picture = (tmp_path / "pep.svg").read_text()
     # Letters are shapes in an SVG, which names them in comments.
-    texts = ["IoU", "Chamfer L1", "Chamfer sq", "NC", "step RMSD", "state"]
+    texts = ["IoU", "Chamfer L1", "Chamfer squared", "normal consistency", "RMSD", "state"]
     for text in [*texts, "field, fitted states", "field, other states", "hold nearest", "fitted range"]:
         assert f"<!-- {text}" in picture, text
     here(*words, tmp_path / "pep.png")
@@ -449,17 +449,6 @@ def test_what_is_held_is_the_true_surface_of_the_earlier_neighbour(made, here, t
     out, lines = here("eval", made / "pep.dsr", tmp_path / "alone.npz")
     assert "hold" not in out and "nothing is held at 2" in lines[1]
     assert "left out: states 30" in lines[2]
-
-
-def test_groups_of_states():
-    from dsr_backend.cli import evaluate
-
-    trained = [1.0, 3.0, 5.0, 9.0]
-    groups = {s: evaluate.group_of(s, trained) for s in (0.5, 1, 2, 7.5, 9.5, 10, 19, 19.5, 20, 29, 30)}
-    assert groups == {0.5: "before", 1: "training", 2: "between", 7.5: "between", 9.5: "future 1-10",
-                      10: "future 1-10", 19: "future 1-10", 19.5: "future 11-20", 20: "future 11-20",
-                      29: "future 11-20", 30: "future 21-30"}  # fmt: skip
-    assert [evaluate.nearest(s, trained) for s in (2, 7, 8, 12)] == [1, 5, 9, 9]
 
 
 # Refusals

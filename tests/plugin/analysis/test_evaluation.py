@@ -1,28 +1,25 @@
-"""What an evaluation compares with, apart from the comparing: groups, neighbours, atoms moved in straight lines."""
+"""Evaluations without a backend: the atoms of the baselines, tables, files and plots."""
 
 from __future__ import annotations
 
 import csv
 import math
+import sys
 
 import numpy as np
 import pytest
 
-from pymol_dsr.analysis import evaluation, score_plots
+from pymol_dsr.analysis import baselines, evaluation
 from pymol_dsr.analysis.evaluation import StateScores
-from pymol_dsr.shared import scoring, superpose
+from pymol_dsr.shared import superpose
 from support.scene import build_peptide, coordinates
 
 
-def test_groups_and_baselines_of_an_evaluation():
-    trained = [1, 3, 5, 9]
-    groups = {s: scoring.group_of(s, trained) for s in (1, 2, 7, 10, 19, 20, 29, 30)}
-    assert groups == {1: "training", 2: "between", 7: "between", 10: "future 1-10", 19: "future 1-10",
-                      20: "future 11-20", 29: "future 11-20", 30: "future 21-30"}  # fmt: skip
-    assert [scoring.nearest(s, trained) for s in (2, 7, 8, 12)] == [1, 5, 9, 9]
-    assert evaluation.neighbours(7, trained) == (5, 9)
-    assert evaluation.needed([2, 8, 11], trained, ["hold"]) == [1, 2, 3, 5, 8, 9, 11]
-    assert evaluation.needed([2], trained, ["smooth"]) == [1, 2, 3, 5, 9]
+def test_states_that_an_evaluation_needs():
+    fitted = [1, 3, 5, 9]
+    assert baselines.fitted_neighbors(7, fitted) == (5, 9)
+    assert baselines.needed_states([2, 8, 11], fitted, ["hold"]) == [1, 2, 3, 5, 8, 9, 11]
+    assert baselines.needed_states([2], fitted, ["smooth"]) == [1, 2, 3, 5, 9]
 
 
 def turned(angle, axis=(2.0, -1.0, 3.0)):
@@ -59,7 +56,7 @@ def test_rmsd_knows_no_rigid_motion_and_no_mirror(atoms):
 def test_a_rigid_motion_is_done_for_its_share(atoms, angle, share):
     centre = atoms.mean(axis=0)
     after = (atoms - centre) @ turned(angle).T + centre + [4, 0, -8]
-    made = evaluation.mixed(atoms, after, share)
+    made = baselines.interpolate(atoms, after, share)
     assert superpose.rmsd(made, atoms) < 1e-4
     assert np.allclose(made.mean(axis=0), centre + share * np.array([4, 0, -8]), atol=1e-4)
     if angle < math.pi:
@@ -73,10 +70,10 @@ def test_what_is_not_rigid_goes_in_straight_lines(atoms):
     rng = np.random.default_rng(4)
     after = atoms + rng.normal(0, 0.5, atoms.shape)
     turn = turned(2.0)
-    made = evaluation.mixed(atoms, after @ turn.T, 0.5)
+    made = baselines.interpolate(atoms, after @ turn.T, 0.5)
     assert superpose.rmsd(made, 0.5 * (atoms + after)) < 0.05
-    assert np.allclose(evaluation.mixed(atoms, after @ turn.T, 0.0), atoms, atol=1e-4)
-    assert np.allclose(evaluation.mixed(atoms, after @ turn.T, 1.0), after @ turn.T, atol=1e-3)
+    assert np.allclose(baselines.interpolate(atoms, after @ turn.T, 0.0), atoms, atol=1e-4)
+    assert np.allclose(baselines.interpolate(atoms, after @ turn.T, 1.0), after @ turn.T, atol=1e-3)
 
 
 def rows():
@@ -108,8 +105,11 @@ def test_the_file_has_a_line_for_each_state_and_method(tmp_path):
     assert len(table) == len(rows()) and math.isnan(float(table[0]["rmsd"])) and float(table[1]["rmsd"]) == 0.6
 
 
-def test_the_plot_takes_metrics_that_are_not_there(tmp_path):
+def test_the_plot_takes_metrics_that_are_not_defined(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     path = tmp_path / "t.png"
-    assert score_plots.plot_scores(str(path), rows(), "a fit") is True
+    assert evaluation.write_score_plot(str(path), rows(), (1, 3), "a fit")
     assert path.read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert not evaluation.write_score_plot(str(tmp_path / "none.png"), rows(), (1, 3), "a fit")
+    assert not (tmp_path / "none.png").exists()

@@ -56,7 +56,7 @@ from support.waiting import wait_for
         ("dsr_status nope", "there is no fit nope"),
         ("dsr_load /no/such/file.dsr", "No such file"),
         ("dsr_surfaces pep, /no/such/x.npz", "the folder /no/such does not exist"),
-        ("dsr_surfaces pep, x.txt", "x.txt: a surfaces file ends in .safetensors or .npz"),
+        ("dsr_surfaces pep, x.txt", "x.txt: it must end in .safetensors, .npz"),
         ("dsr_set color, red", "color is no setting; there are backend, device, folder, workers"),
         ("dsr_set workers, many", "workers many"),
         ("dsr_set folder, /no/such", "/no/such is not a folder"),

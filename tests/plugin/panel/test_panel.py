@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("PyQt5")
 pytest.importorskip("pymol.Qt")
-from pymol_dsr.analysis.evaluation import BASELINES, FIELD, StateScores
+from pymol_dsr.analysis.evaluation import StateScores
 from pymol_dsr.fits.fit import Fit, Trajectory
 from pymol_dsr.fits.jobs import Jobs
 from pymol_dsr.panel import charts, live
@@ -21,6 +21,8 @@ from pymol_dsr.panel.tabs import fit, fits, play, quality
 from pymol_dsr.runtime.settings import Settings
 from pymol_dsr.scene import palettes
 from pymol_dsr.scene.placement import IDENTITY
+from pymol_dsr.shared.options import BASELINES
+from pymol_dsr.shared.scoring import FIELD
 
 
 @pytest.mark.parametrize(

@@ -450,7 +450,7 @@ def test_an_interrupted_write_leaves_the_file_that_was_there(extracted, tmp_path
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("x.txt", "x.txt: a surfaces file ends in .safetensors or .npz"),
+        ("x.txt", "x.txt: it must end in .safetensors, .npz"),
         ("no/such/x.npz", "the folder .*/no/such does not exist"),
     ],
 )
