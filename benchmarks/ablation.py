@@ -56,7 +56,7 @@ def without_mlp(task: Task) -> FastField:
 
 def few_modes(task: Task, count: int) -> FastField:
     """The best `count` modes in place of one for each state: those that leave least of the node values' squares."""
-    whole = LowRankBasis.of
+    whole = LowRankBasis.from_states
 
     def few(values: Any, most: int) -> LowRankBasis:
         every = whole(values, most)

@@ -362,7 +362,7 @@ def ablate(bench: Bench) -> list[Found]:
 def jitter(bench: Bench) -> Found:
     """How smoothly volume, area and the surface itself go in time, beside PyMOL's surfaces."""
     field, _ = bench.fast
-    steady = field.steadied()
+    steady = field.with_uniform_smoothing()
     times = bench.pymol["times"]
 
     def measured(of: Field) -> dict[str, list[float]]:

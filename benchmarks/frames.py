@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 def atoms_at(motion: Motion, times: Sequence[float]) -> list[NDArray[np.float32]]:
     """Atoms f4[A,3] in Å at each time: neighbouring states superposed, mixed linearly, and the turn put back."""
-    motion.smooth_pose = 0.0
+    motion.poses = replace(motion.poses, width=0.0)
     found = [motion.scene_atoms(float(at), 0.0) for at in times]
     return [atoms for atoms in found if atoms is not None]
 
@@ -40,7 +41,7 @@ def made(
         source = extract.read_source(name, "+".join(map(str, states)), _self=session.cmd)
     finally:
         session.stop()
-    motion = Motion.of(np.array(states, np.float64), np.stack([source.coordinates[state] for state in states]))
+    motion = Motion.from_states(np.array(states, np.float64), np.stack([source.coordinates[state] for state in states]))
     frames = list(zip(map(float, times), atoms_at(motion, times), strict=True))
     started = time.perf_counter()
     found = sorted(compute_surfaces_at(source, frames, workers), key=lambda surface: surface.state)

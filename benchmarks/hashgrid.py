@@ -130,12 +130,12 @@ class HashField(Field):
         self.smooth, self.clearance = 0.0, 3.0
         self.device = network.table.device
 
-    def _at(self, time: float, smooth: float | None) -> HashSlice:
+    def at_motion_time(self, time: float, smooth: float | None) -> HashSlice:
         first, last = self.time_range
         atoms = self.motion.scene_atoms(time, 0.0)
         return HashSlice(
             time=time,
-            extrapolated=self.motion.lead(time) != 0.0,
+            extrapolated=self.motion.kernel.lead(time) != 0.0,
             expected_error=self.motion.expected_error(time),
             atoms=atoms,
             box=scene_box(atoms, self.clearance, self.extent),
@@ -155,7 +155,7 @@ class HashSlice(FieldAtTime):
     field: HashField
     share: float
 
-    def _distance(self, x: torch.Tensor) -> torch.Tensor:
+    def evaluate(self, x: torch.Tensor) -> torch.Tensor:
         return self.field.network(x, x.new_full((len(x),), self.share))
 
 
@@ -208,7 +208,7 @@ def fit(
         steps += 1
     network.requires_grad_(False)
     given = [surface.atoms for surface in surfaces if surface.atoms is not None]
-    motion = Motion.of(states, np.stack(given) if given else None, align=False)
+    motion = Motion.from_states(states, np.stack(given) if given else None, align=False)
     low = np.min([surface.points.min(0) for surface in surfaces], 0)
     high = np.max([surface.points.max(0) for surface in surfaces], 0)
     report = {

@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import markdown
 import tables
 import torch
-from dsr_backend.fields.fast import FIXED, FastField
+from dsr_backend.fields.fast import TABLE_COLUMNS, FastField
 from dsr_backend.fitting import run
 from dsr_backend.fitting.config import PRESETS
 from dsr_backend.fitting.fast import stages
@@ -56,7 +56,7 @@ def counted(field: FastField, samples: int, seconds: dict[str, float]) -> list[P
     """The parts of a fit that had `samples` samples in all."""
     preset = PRESETS["fast"]
     states, nodes = len(field.motion.states), field.band.count
-    rows, coarse = len(field.band.numbers), field.coarse_lattice.size
+    rows, coarse = len(field.band), field.coarse_lattice.size
     # Eight candidates each, of which three corners are read.
     tests = samples * CANDIDATES
     sampling = Part("distances to the surface", tests * 9 * FLOAT, tests * PER_TRIANGLE, seconds["sampling"])
@@ -70,7 +70,7 @@ def counted(field: FastField, samples: int, seconds: dict[str, float]) -> list[P
         visits * 4 + states * preset.iterations * (nodes + coarse) * 30,
         seconds["lattices"],
     )
-    channels, hidden = FIXED + preset.static_channels, preset.hidden
+    channels, hidden = TABLE_COLUMNS + preset.static_channels, preset.hidden
     network = channels * hidden + hidden * hidden + hidden
     step_bytes = (
         (states + 1) * nodes * FLOAT

@@ -63,7 +63,7 @@ def test_volume_and_area_of_a_ball_wherever_it_is():
 def test_atoms_between_states_are_superposed_mixed_and_turned_back():
     here = cloud(30)
     turned = here @ Rotation.from_rotvec([0, 0, 40], degrees=True).as_matrix().T
-    motion = Motion.of(np.array([1.0, 3.0]), np.stack([here, turned]).astype(np.float32))
+    motion = Motion.from_states(np.array([1.0, 3.0]), np.stack([here, turned]).astype(np.float32))
     first, between = frames.atoms_at(motion, [1.0, 2.0])
     assert first == pytest.approx(here, abs=1e-3)
     halfway = here @ Rotation.from_rotvec([0, 0, 20], degrees=True).as_matrix().T
@@ -188,10 +188,10 @@ def test_the_modes_that_are_kept_are_the_best(bent):
 
 
 def test_the_package_is_as_before_after_a_variant(bent):
-    before = dict(ablation.PRESETS), ablation.LowRankBasis.of, ablation.samples.draw_samples
+    before = dict(ablation.PRESETS), ablation.LowRankBasis.from_states, ablation.samples.draw_samples
     ablation.few_modes(bent, 2)
     ablation.nearest_vertex(bent)
-    assert before == (dict(ablation.PRESETS), ablation.LowRankBasis.of, ablation.samples.draw_samples)
+    assert before == (dict(ablation.PRESETS), ablation.LowRankBasis.from_states, ablation.samples.draw_samples)
 
 
 # Cost --------------------------------------------------------------------------------------------------------

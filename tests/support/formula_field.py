@@ -23,10 +23,10 @@ class Formula(Field):
     def __init__(self, distance, box, atoms=None):
         self.formula, self.atoms = distance, atoms
         self.extent = np.asarray(box, np.float32)
-        self.motion = Motion.of(np.array([1.0, 2.0]), None)
+        self.motion = Motion.from_states(np.array([1.0, 2.0]), None)
         self.report = {}
 
-    def _at(self, time, smooth):
+    def at_motion_time(self, time, smooth):
         outside = not 1.0 <= time <= 2.0
         return FormulaSlice(time, outside, 0.7 if outside else 0.0, self.atoms, self.extent, self.device, self.formula)
 
@@ -39,7 +39,7 @@ class FormulaSlice(FieldAtTime):
         super().__init__(time, extrapolated, expected_error, atoms, box, device)
         self.formula = formula
 
-    def _distance(self, x):
+    def evaluate(self, x):
         return self.formula(x)
 
 

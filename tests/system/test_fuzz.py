@@ -294,7 +294,7 @@ def files() -> dict[str, bytes]:
     fast = fit([ball(s, 6.0, atoms=atoms + 0.1 * s, subdivisions=3) for s in (1, 2, 3)])
     torch.manual_seed(0)
     network = Network(width=16, layers=4, latent=3, radius=0.6).requires_grad_(False)
-    motion = Motion.of(np.array([1.0, 2.0]), np.stack([atoms, atoms + 0.1]).astype(np.float32), align=False)
+    motion = Motion.from_states(np.array([1.0, 2.0]), np.stack([atoms, atoms + 0.1]).astype(np.float32), align=False)
     extent = np.array([[-9, -9, -9], [9, 9, 9]], np.float32)
     made = [
         PaperField(network, torch.randn(3), 0.1, motion, UnitCube(np.zeros(3), 0.09), extent, 3.0, {"preset": "paper"})

@@ -245,11 +245,14 @@ def tensor_figures(name: str) -> dict[str, Any]:
 
 def distances(name: str) -> dict[str, list[float]]:
     """f in Å at 50 points, at a state, between two and past the last one, of a fit or each of its trajectories."""
+    from dsr_backend.fields.select import field_between
+
     fitted = fits()[name]
     # Between two trajectories as well.
     fields = dict(getattr(fitted, "members", {"": fitted}))
     if len(fields) == 2:
-        fields["half way"] = fitted.between(*fields, 0.5)
+        first, second = fields
+        fields["half way"] = field_between(fitted, first, second, 0.5)
     points = torch.tensor(np.random.default_rng(3).uniform(-5.5, 5.5, (50, 3)), dtype=torch.float32)
     found = {}
     for member, field in fields.items():

@@ -22,7 +22,7 @@ import numpy as np
 
 from pymol_dsr.shared import states
 
-from ..fields.select import pick
+from ..fields.select import select_field
 
 if TYPE_CHECKING:
     from ..fields.base import Family, Field
@@ -175,7 +175,7 @@ def load_field(options: argparse.Namespace, progress: Progress) -> Field:
     """The fit that the options name, or what they say of a family."""
     fitted = read_fit(options.fit, options.device, progress)
     try:
-        return pick(fitted, options.trajectory, options.towards, options.share)
+        return select_field(fitted, options.trajectory, options.towards, options.share)
     except ValueError as error:
         raise ValueError(f"{options.fit}: {error}") from error
 

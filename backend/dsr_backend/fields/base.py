@@ -1,4 +1,4 @@
-"""What every fitted field is: a function f(x, t), asked one time at a time."""
+"""Base of all fields: a function f(x, t), evaluated one time at a time."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from ..motion.time_axis import TimeAxis
 from ..runtime.device import constant, retry_with_smaller_chunk
 
 CHUNK = 65_536
-# The four directions to the corners of a tetrahedron, unit vectors.
+# Unit vectors to the four corners of a tetrahedron.
 TETRAHEDRON = tuple(tuple(s / 3**0.5 for s in signs) for signs in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)))
 
 
 class Field(ABC):
     """f(x, t): signed distance in Å at scene point x (Å) and time t (a state number), positive outside.
 
-    smooth: temporal width in states; clock: when the states were, where they are uneven in time: `motion` then goes by
-    its times, and all else by state numbers; frame: that of the metrics; extent: f4[2,3] Å, the box of all training
-    points with 1 Å around it; clearance: Å that the surface may reach beyond the atoms' box; reach: Å from any
-    point of the training surfaces to an atom at most, inf where it is not known; report: how the fit
-    went, in plain JSON values.
+    smooth: temporal width in states; motion: the molecule in time; time_axis: the times of the states where they are
+    uneven, by which `motion` goes, while all else goes by state numbers; frame: normalised coordinates of the metrics;
+    extent: f4[2,3] Å, the box of all training points with 1 Å around it; clearance: distance in Å that the surface may
+    reach beyond the atoms' box; reach: greatest distance in Å from a point of the training surfaces to the nearest
+    atom, inf where it is not known; report: figures of the fit, in plain JSON values.
     """
 
     kind: str
     smooth: float
     motion: Motion
-    clock: TimeAxis | None = None
+    time_axis: TimeAxis | None = None
     frame: UnitCube
     extent: NDArray[np.float32]
     clearance: float
@@ -45,49 +45,43 @@ class Field(ABC):
 
     @property
     def time_range(self) -> tuple[float, float]:
-        """First and last training state; times outside are extrapolation."""
+        """The first and last training state; times outside are extrapolation."""
         first, last = self.states[0], self.states[-1]
         return first, last
 
     @property
     def states(self) -> list[float]:
-        """The training states, rising."""
-        found = self.motion.states if self.clock is None else self.clock.state(self.motion.states).round(9)
-        return [float(state) for state in found]
+        """The training states in rising order."""
+        states = self.motion.states if self.time_axis is None else self.time_axis.state(self.motion.states).round(9)
+        return [float(state) for state in states]
 
     def at(self, time: float, smooth: float | None = None) -> FieldAtTime:
-        """The field at one time, a state number. `smooth` (states) replaces the field's own temporal width."""
-        part = self._at(time if self.clock is None else float(self.clock(time)), smooth)
-        part.time, part.reach = time, self.reach
-        return part
+        """Return the field at one time, a state number. `smooth` (states) replaces the field's own temporal width."""
+        snapshot = self.at_motion_time(time if self.time_axis is None else float(self.time_axis(time)), smooth)
+        snapshot.time, snapshot.reach = time, self.reach
+        return snapshot
 
     @abstractmethod
-    def _at(self, time: float, smooth: float | None) -> FieldAtTime:
-        """`at` by the times that `motion` goes by."""
+    def at_motion_time(self, time: float, smooth: float | None) -> FieldAtTime:
+        """Return the field at one time of `motion`, which differs from the state number where times are uneven."""
 
-    def toward(self, other: Field, share: float) -> Field:
-        """The field `share` (0 to 1) of the way from this one to `other`, another trajectory of its family.
+    def with_uniform_smoothing(self) -> Field:
+        """Return the field smoothed over time at the states as it is between them.
 
-        Its times are this field's; `other` is taken at the same place of its own range. Raises ValueError where the
-        two were not fitted together.
+        No feature of a single state then appears and disappears. A field that does not average returns itself.
         """
-        raise ValueError("these two trajectories were not fitted together: fit them as one family")
-
-    def steadied(self) -> Field:
-        """The same function, averaged over time at the states as it is between them, so that nothing of single states
-        comes and goes; the field itself where it does not average."""
         return self
 
     @abstractmethod
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Everything learned or known, by name: what a checkpoint holds."""
+        """Return all learned or known tensors by name, as a file stores them."""
 
 
 @dataclass(eq=False)
 class Family:
-    """Several trajectories fitted together: one network θ, and one latent code z for each of them.
+    """Several trajectories fitted together: one network θ, and one latent code z for each trajectory.
 
-    members: their fields by name, in the order they were given; report: how the fit went, in plain JSON values, with
+    members: their fields by name, in the order of the fit; report: figures of the fit, in plain JSON values, with
     `trajectories`, the members' own reports by name.
     """
 
@@ -95,19 +89,10 @@ class Family:
     report: dict[str, Any]
 
     def member(self, name: str) -> Field:
-        """The field of one trajectory. Raises ValueError, naming those that there are."""
+        """Return the field of one trajectory. Raises ValueError, with all names, for an unknown name."""
         if name not in self.members:
             raise ValueError(f"there is no trajectory {name!r} in this family (there: {', '.join(self.members)})")
         return self.members[name]
-
-    def between(self, first: str, second: str, share: float) -> Field:
-        """The field `share` of the way from trajectory `first` to `second`: latent interpolation.
-
-        Raises ValueError for a share that is not 0 to 1 and for an unknown name.
-        """
-        if not 0.0 <= share <= 1.0:
-            raise ValueError(f"share {share!r} must lie between 0 ({first}) and 1 ({second})")
-        return self.member(first).toward(self.member(second), share)
 
 
 @dataclass(eq=False)
@@ -115,8 +100,8 @@ class FieldAtTime(ABC):
     """f(·, t) at one time t.
 
     atoms: f4[A,3] Å in the scene at this time, or None; box: f4[2,3] Å, around the surface in the scene;
-    expected_error: Å, back-tested, 0 inside the training range; reach: Å, as the field's: nothing
-    farther from all atoms is inside.
+    expected_error: Å, back-tested, 0 inside the training range; reach: Å, as the field's: no point farther from all
+    atoms is inside.
     """
 
     time: float
@@ -128,31 +113,33 @@ class FieldAtTime(ABC):
     reach: float = dataclass_field(default=math.inf, kw_only=True)
 
     @abstractmethod
-    def _distance(self, x: torch.Tensor) -> torch.Tensor:
-        """f at x f4[N,3] Å → f4[N] Å."""
+    def evaluate(self, x: torch.Tensor) -> torch.Tensor:
+        """Return f f4[N] (Å) at points x f4[N,3] (Å), all at once; `distance` limits the memory."""
 
     @torch.no_grad()
     def distance(self, x: torch.Tensor) -> torch.Tensor:
-        """Signed distance f4[N] in Å at points x f4[N,3] Å, on the field's device."""
+        """Return the signed distance f4[N] (Å) at points x f4[N,3] (Å), on the field's device."""
         if not len(x):
             return x.new_zeros(0)
-        return retry_with_smaller_chunk(
-            lambda size: torch.cat([self._distance(chunk) for chunk in x.split(size)]), CHUNK
-        )
+
+        def in_chunks(size: int) -> torch.Tensor:
+            return torch.cat([self.evaluate(x[start : start + size]) for start in range(0, len(x), size)])
+
+        return retry_with_smaller_chunk(in_chunks, CHUNK)
 
     def gradient(self, x: torch.Tensor, step: float) -> torch.Tensor:
-        """Gradient f4[N,3] of f at points x f4[N,3] Å, averaged over about `step` Å.
+        """Return the gradient f4[N,3] of f at points x f4[N,3] (Å), averaged over about `step` Å.
 
-        From the differences over a tetrahedron of that radius.
+        It comes from the differences over a tetrahedron of that radius.
         """
         corners = constant(TETRAHEDRON, torch.float32, x.device)
-        around = self.distance((x[:, None] + step * corners).reshape(-1, 3)).reshape(-1, 4)
+        values = self.distance((x[:, None] + step * corners).reshape(-1, 3)).reshape(-1, 4)
         # Σ e eᵀ over the four unit vectors is 4/3 of the identity.
-        return around @ corners * (0.75 / step)
+        return values @ corners * (0.75 / step)
 
 
 def scene_box(atoms: NDArray[np.float32] | None, clearance: float, extent: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Box f4[2,3] in Å around the surface: `clearance` around atoms f4[A,3], or `extent` without atoms."""
+    """Return the box f4[2,3] (Å) around the surface: `clearance` around atoms f4[A,3], or `extent` without atoms."""
     if atoms is None:
         return extent
     return np.stack([atoms.min(0) - clearance, atoms.max(0) + clearance])

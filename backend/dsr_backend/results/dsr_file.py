@@ -29,12 +29,14 @@ from pymol_dsr.shared.names import is_name
 
 from .. import __version__
 from ..fields.base import Family, Field
-from ..fields.fast import FIXED, MOST_NODES, Decoder, FastField, LowRankBasis, NarrowBand
+from ..fields.fast import MAX_NODES, TABLE_COLUMNS, Decoder, FastField, LowRankBasis, NarrowBand
 from ..fields.paper import SPACE, Network, PaperField
 from ..geometry.lattice import Lattice
 from ..geometry.unit_cube import UnitCube
 from ..motion.forecast import Forecast
+from ..motion.kernels import TemporalKernel
 from ..motion.motion import Motion
+from ..motion.poses import Poses
 from ..motion.time_axis import TimeAxis
 from ..motion.warp import WARP_SPACING
 from ..runtime.device import choose_device
@@ -73,7 +75,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "scale": (1e-9, FAR),
     "lattice.spacing": (1e-3, 1e3),
     # Nodes.
-    "lattice.shape": (2, MOST_NODES // 4),
+    "lattice.shape": (2, MAX_NODES // 4),
     "factor": (1, 1024),
     "clearance": (0.0, 1e5),
     "reach": (0.0, 1e6),
@@ -139,8 +141,8 @@ def _parts(field: Field, tensors: dict[str, torch.Tensor], prefix: str) -> dict[
     motion = field.motion
     own = {name: value for name, value in field.tensors().items() if not name.startswith(f"{SHARED[field.kind]}.")}
     own["motion.states"] = torch.tensor(motion.states)
-    own["motion.rotations"] = torch.tensor(motion.rotations)
-    own["motion.translations"] = torch.tensor(motion.translations)
+    own["motion.rotations"] = torch.tensor(motion.poses.rotations)
+    own["motion.translations"] = torch.tensor(motion.poses.translations)
     if motion.atoms is not None and motion.reference is not None:
         # Copies: the reference is one of the states, and safetensors refuses tensors that share memory.
         own["motion.atoms"] = torch.tensor(motion.atoms)
@@ -155,9 +157,9 @@ def _parts(field: Field, tensors: dict[str, torch.Tensor], prefix: str) -> dict[
         "kind": field.kind,
         "coded": coded,
         "smooth_atoms": motion.smooth,
-        "smooth_pose": motion.smooth_pose,
-        "period": motion.period,
-        "times": None if field.clock is None else field.clock.times,
+        "smooth_pose": motion.poses.width,
+        "period": motion.kernel.period,
+        "times": None if field.time_axis is None else field.time_axis.times,
         "sigma": motion.sigma,
         "forecasts": [asdict(forecast) for forecast in motion.forecasts],
         "frame": {"centre": [float(c) for c in field.frame.centre], "scale": field.frame.scale},
@@ -172,7 +174,7 @@ def _parts(field: Field, tensors: dict[str, torch.Tensor], prefix: str) -> dict[
             "factor": field.factor,
             "smooth": field.smooth,
             "smooth_beyond": field.smooth_beyond,
-            "lift": field.lift,
+            "lift": field.level_offset,
         }
     return about | {"scale": field.scale}
 
@@ -297,7 +299,7 @@ def _field(parts: _Parts, network: Decoder | Network, device: torch.device) -> F
     """The field; every shape is held against the others before anything is made of it."""
     field = _made(parts, network, device)
     if parts.about.get("times") is not None:
-        field.clock = TimeAxis([_number("times", time) for time in parts.about["times"]])
+        field.time_axis = TimeAxis([_number("times", time) for time in parts.about["times"]])
     # Files of before know none.
     if parts.about.get("reach") is not None:
         field.reach = _number("reach", parts.about["reach"])
@@ -328,7 +330,7 @@ def _made(parts: _Parts, network: Decoder | Network, device: torch.device) -> Fi
     if "latent" in parts:
         latent = parts.tensor("latent", torch.float32, (math.prod(parts.shape("latent")),))
     inputs = parts.tensors["decoder.layers.0.weight"].shape[1]
-    channels = inputs - (FIXED - 1) - len(latent)
+    channels = inputs - (TABLE_COLUMNS - 1) - len(latent)
     if channels < 0:
         raise CheckpointError(f"the decoder takes {inputs} numbers, fewer than there are")
     own = int(np.count_nonzero(inside))
@@ -343,7 +345,7 @@ def _made(parts: _Parts, network: Decoder | Network, device: torch.device) -> Fi
     )
     field.smooth, field.smooth_beyond = (_number(name, about[name]) for name in ("smooth", "smooth_beyond"))
     # Files of format 1 know none.
-    field.lift = _number("lift", about.get("lift", 0.0))
+    field.level_offset = _number("lift", about.get("lift", 0.0))
     return field
 
 
@@ -365,7 +367,7 @@ def _motion(parts: _Parts) -> Motion:
         atoms = parts.values("motion.atoms", (count, atom_count, 3)).numpy()
         # The map to material coordinates has a lattice as large as the atoms' box.
         nodes = (atoms.max((0, 1)) - atoms.min((0, 1))) / WARP_SPACING + 1.0
-        if nodes.max() > MOST_NODES**0.5 or math.prod(nodes.tolist()) > MOST_NODES:
+        if nodes.max() > MAX_NODES**0.5 or math.prod(nodes.tolist()) > MAX_NODES:
             raise CheckpointError(f"its atoms take a box of {' × '.join(f'{n * WARP_SPACING:.0f}' for n in nodes)} Å")
     period = about.get("period")
     if period is not None and not states[-1] - states[0] < _number("period", period):
@@ -373,16 +375,13 @@ def _motion(parts: _Parts) -> Motion:
     gap = float(np.median(np.diff(states))) if count > 1 else 1.0
     before, after = (_forecast(one, count, gap) for one in about["forecasts"])
     return Motion(
-        states,
+        TemporalKernel(states, None if period is None else float(period)),
+        Poses(rotations, translations, _number("smooth_pose", about.get("smooth_pose", 0.0))),
         atoms,
-        rotations,
-        translations,
         reference,
         _number("sigma", about["sigma"]),
         _number("smooth_atoms", about["smooth_atoms"]),
         (before, after),
-        _number("smooth_pose", about.get("smooth_pose", 0.0)),
-        None if period is None else float(period),
     )
 
 
@@ -405,8 +404,8 @@ def _lattice(parts: _Parts) -> tuple[Lattice, NDArray[np.bool_]]:
     ox, oy, oz = (_number("lattice.origin", c) for c in told["origin"])
     x, y, z = (_whole("lattice.shape", n) for n in told["shape"])
     lattice = Lattice((ox, oy, oz), _number("lattice.spacing", told["spacing"]), (x, y, z))
-    if lattice.size > MOST_NODES:
-        raise CheckpointError(f"a lattice of {x}×{y}×{z} nodes has more than {MOST_NODES} nodes")
+    if lattice.size > MAX_NODES:
+        raise CheckpointError(f"a lattice of {x}×{y}×{z} nodes has more than {MAX_NODES} nodes")
     band = parts.tensor("band", torch.uint8, ((lattice.size + 7) // 8,))
     return lattice, np.unpackbits(band.numpy(), count=lattice.size).astype(bool)
 

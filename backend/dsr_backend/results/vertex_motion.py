@@ -31,9 +31,9 @@ def normal_velocity(
     first, last = field.time_range
     if not len(points) or first == last:
         return np.zeros(len(points), np.float32)
-    step = HALF_INTERVAL * field.motion.gap
+    step = HALF_INTERVAL * field.motion.kernel.gap
     before, after = time - step, time + step
-    if first <= time <= last and field.motion.period is None:
+    if first <= time <= last and field.motion.kernel.period is None:
         before, after = max(first, before), min(last, after)
     x = torch.as_tensor(points, device=field.device)
     slope = torch.linalg.norm(field.at(time, smooth).gradient(x, SLOPE_WIDTH), dim=1).clamp_min(MIN_SLOPE)

@@ -18,7 +18,7 @@ from pymol_dsr.shared.atomic_write import previous_of
 from pymol_dsr.shared.frames import Arrays
 from pymol_dsr.shared.names import RULE, is_name
 
-from ..fields.select import pick
+from ..fields.select import select_field
 from ..runtime.errors import Cancelled, RequestError
 from ..runtime.folders import fits_folder
 from . import detached_registry
@@ -621,7 +621,7 @@ class Worker:
         where the request says `steady`.
         """
         found = self._picked(job)
-        return found.steadied() if flag_param(job, "steady") else found
+        return found.with_uniform_smoothing() if flag_param(job, "steady") else found
 
     def _picked(self, job: Job) -> Field:
         fitted = self._found(fit_name(job))
@@ -630,7 +630,7 @@ class Worker:
         if between is not None and between[:2] == (fitted, wanted):
             return between[2]
         with callers_fault():
-            found = pick(fitted, *wanted)
+            found = select_field(fitted, *wanted)
         if wanted[1] is not None:
             self._between = (fitted, wanted, found)
         return found

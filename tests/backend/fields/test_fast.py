@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dsr_backend.fields.fast import FIXED, SHARE, VALUE, Decoder, FastField, LowRankBasis, NarrowBand
+from dsr_backend.fields.fast import BAND_MASK, TABLE_COLUMNS, VALUE, Decoder, FastField, LowRankBasis, NarrowBand
 from dsr_backend.geometry.lattice import Lattice
 from dsr_backend.geometry.unit_cube import UnitCube
 from dsr_backend.motion.motion import Motion
@@ -31,12 +31,12 @@ def field(states=2, seed=0, trained=True, atoms=None, smooth_fine=False):
 
     band = ball_band()
     times = np.arange(1.0, states + 1)
-    motion = Motion.of(times, None if atoms is None else np.asarray(atoms, np.float32))
-    coarse = LowRankBasis.of(5.0 * random(states, LATTICE.coarser(FACTOR).size), 32)
-    fine = LowRankBasis.of(random(states, band.count) * (0.0 if smooth_fine else 1.0), 32)
+    motion = Motion.from_states(times, None if atoms is None else np.asarray(atoms, np.float32))
+    coarse = LowRankBasis.from_states(5.0 * random(states, LATTICE.coarser(FACTOR).size), 32)
+    fine = LowRankBasis.from_states(random(states, band.count) * (0.0 if smooth_fine else 1.0), 32)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        decoder: Any = Decoder(FIXED - 1 + 2, 8)
+        decoder: Any = Decoder(TABLE_COLUMNS - 1 + 2, 8)
         if trained:
             torch.nn.init.normal_(decoder.layers[-1].weight)
     return FastField(
@@ -64,7 +64,7 @@ def points(count=4000, reach=9.0, seed=0):
 
 def test_few_states_are_their_own_modes():
     values = torch.rand(5, 300)
-    modes = LowRankBasis.of(values, 8)
+    modes = LowRankBasis.from_states(values, 8)
     for k in range(5):
         # In steps of 1/256 Å.
         np.testing.assert_allclose(modes.mix(torch.eye(5)[k]), values[k], atol=1 / 512 + 1e-6)
@@ -72,7 +72,7 @@ def test_few_states_are_their_own_modes():
 
 def test_states_that_few_modes_can_show_are_shown():
     values = torch.rand(20, 3) @ torch.rand(3, 500)
-    modes = LowRankBasis.of(values, 3)
+    modes = LowRankBasis.from_states(values, 3)
     assert modes.modes.shape == (3, 500) and modes.coefficients.shape == (20, 3)
     found = torch.stack([modes.mix(weights) for weights in torch.eye(20)])
     np.testing.assert_allclose(found, values, atol=5e-3)
@@ -84,20 +84,20 @@ def test_modes_are_the_best_ones(states, loss):
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(states, 8, generator=generator) @ torch.randn(8, 400, generator=generator)
     values += 0.3 * torch.randn(states, 400, generator=generator)
-    modes = LowRankBasis.of(values, 5)
+    modes = LowRankBasis.from_states(values, 5)
     found = torch.stack([modes.mix(weights) for weights in torch.eye(states)])
     best = torch.linalg.svdvals(values)[5:].norm()
     assert (found - values).norm().item() == pytest.approx(best.item(), rel=loss)
 
 
 def test_mixing_is_linear_in_the_weights():
-    modes = LowRankBasis.of(torch.randn(4, 50), 2)
+    modes = LowRankBasis.from_states(torch.randn(4, 50), 2)
     a, b = torch.rand(4), torch.rand(4)
     np.testing.assert_allclose(modes.mix(0.3 * a + 0.7 * b), 0.3 * modes.mix(a) + 0.7 * modes.mix(b), atol=1e-5)
 
 
 def test_modes_are_kept_as_they_are_stored():
-    modes = LowRankBasis.of(torch.randn(4, 50), 8)
+    modes = LowRankBasis.from_states(torch.randn(4, 50), 8)
     assert torch.equal((256 * modes.modes).round(), 256 * modes.modes)
 
 
@@ -107,8 +107,8 @@ def test_modes_are_kept_as_they_are_stored():
 def test_rows_are_the_band_then_a_halo_around_it():
     band = ball_band()
     inside = band.inside.reshape(LATTICE.shape)
-    assert band.count == int(inside.sum()) and inside.reshape(-1)[band.numbers[: band.count]].all()
-    rows = set(band.numbers.tolist())
+    assert band.count == int(inside.sum()) and inside.reshape(-1)[band.node_numbers[: band.count]].all()
+    rows = set(band.node_numbers.tolist())
     reached = set()
     for i, j, k in torch.nonzero(inside).tolist():
         for a in (i - 1, i, i + 1):
@@ -117,13 +117,13 @@ def test_rows_are_the_band_then_a_halo_around_it():
                     if 0 <= a < LATTICE.shape[0] and 0 <= b < LATTICE.shape[1] and 0 <= c < LATTICE.shape[2]:
                         reached.add((a * LATTICE.shape[1] + b) * LATTICE.shape[2] + c)
     assert rows == reached
-    assert torch.equal(band.rows(band.numbers), torch.arange(len(band.numbers), dtype=torch.int32))
-    assert (band.rows(torch.arange(LATTICE.size)) >= 0).sum() == len(band.numbers)
+    assert torch.equal(band.rows(band.node_numbers), torch.arange(len(band.node_numbers), dtype=torch.int32))
+    assert (band.rows(torch.arange(LATTICE.size)) >= 0).sum() == len(band.node_numbers)
 
 
 def test_neighbours_are_one_step_away_or_the_row_itself():
     band = ball_band(radius=8.5)
-    place = band.lattice.nodes(band.numbers)
+    place = band.lattice.nodes(band.node_numbers)
     for column, (axis, sign) in enumerate((a, s) for a in range(3) for s in (-1.0, 1.0)):
         step = place[band.neighbours[:, column]] - place
         wanted = torch.zeros(3)
@@ -145,7 +145,7 @@ def test_before_training_f_is_the_trilinear_g():
     rows = untrained.band.rows(LATTICE.corners(x)[0])
     fine = (rows >= 0).all(1)
     full = torch.zeros(LATTICE.size, 1)
-    full[untrained.band.numbers] = part.table[:, :1]
+    full[untrained.band.node_numbers] = part.table[:, :1]
     np.testing.assert_allclose(part.distance(x[fine]), LATTICE.interpolate(full, x[fine])[:, 0], atol=1e-5)
     coarse = untrained.coarse_lattice.interpolate(part.coarse, x[~fine])[:, 0]
     np.testing.assert_allclose(part.distance(x[~fine]), coarse, atol=1e-5)
@@ -184,9 +184,9 @@ def test_the_correction_is_zero_at_the_rim_and_whole_within():
     trained = field(smooth_fine=True)
     part = trained.at(1.0)
     band = trained.band
-    g = trained.coarse_lattice.interpolate(part.coarse, LATTICE.nodes(band.numbers))[:, 0]
-    correction = (part.distance(LATTICE.nodes(band.numbers)) - g).abs()
-    complete = (band.rows(LATTICE.corners(LATTICE.nodes(band.numbers))[0]) >= 0).all(1)
+    g = trained.coarse_lattice.interpolate(part.coarse, LATTICE.nodes(band.node_numbers))[:, 0]
+    correction = (part.distance(LATTICE.nodes(band.node_numbers)) - g).abs()
+    complete = (band.rows(LATTICE.corners(LATTICE.nodes(band.node_numbers))[0]) >= 0).all(1)
     assert correction[band.count :].max() < 1e-4
     assert correction[: band.count][complete[: band.count]].median() > 0.1
 
@@ -205,7 +205,7 @@ def test_gradient_of_a_linear_field_is_exact():
     nodes = plain.coarse_lattice.nodes(torch.arange(plain.coarse_lattice.size))
     part = plain.at(1.0)
     part.coarse = (nodes @ slope)[:, None]
-    part.table[:, VALUE] = plain.coarse_lattice.interpolate(part.coarse, LATTICE.nodes(plain.band.numbers))[:, 0]
+    part.table[:, VALUE] = plain.coarse_lattice.interpolate(part.coarse, LATTICE.nodes(plain.band.node_numbers))[:, 0]
     x = points(1000, 8.0)
     np.testing.assert_allclose(part.gradient(x, 0.6), slope.expand(1000, 3), atol=1e-4)
 
@@ -213,7 +213,7 @@ def test_gradient_of_a_linear_field_is_exact():
 def test_features_of_a_quadratic_function():
     """Gradient and Laplacian (times the spacing) of g by central differences."""
     plain = field(states=1, trained=False)
-    place = LATTICE.nodes(plain.band.numbers)
+    place = LATTICE.nodes(plain.band.node_numbers)
     quadratic = (place**2 @ torch.tensor([1.0, 0.5, -0.25])) * 0.1
     coarse_at_nodes = plain.coarse_lattice.interpolate(plain.coarse.mix(torch.ones(1))[:, None], place)[:, 0]
     plain.fine = LowRankBasis((quadratic - coarse_at_nodes)[None, : plain.band.count], torch.ones(1, 1))
@@ -226,7 +226,7 @@ def test_features_of_a_quadratic_function():
     wanted = place[own][deep] * torch.tensor([0.2, 0.1, -0.05])
     np.testing.assert_allclose(table[own][deep][:, 1:4], wanted, atol=1e-3)
     np.testing.assert_allclose(table[own][deep][:, 4], 0.25, atol=1e-3)
-    assert (table[: plain.band.count, SHARE] == 1.0).all() and (table[plain.band.count :, SHARE] == 0.0).all()
+    assert (table[: plain.band.count, BAND_MASK] == 1.0).all() and (table[plain.band.count :, BAND_MASK] == 0.0).all()
 
 
 def test_chunks_change_nothing(monkeypatch):

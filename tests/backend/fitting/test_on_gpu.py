@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from dsr_backend.fields.fast import LowRankBasis
+from dsr_backend.fields.select import field_between
 from dsr_backend.fitting import job, run
 from dsr_backend.fitting.config import PRESETS, PaperPreset, Preset
 from dsr_backend.fitting.fast import samples
@@ -204,7 +205,7 @@ def test_distances_and_samples(gpu):
 def test_the_best_modes_of_many_states(gpu):
     values = torch.randn(9, 200, generator=torch.Generator().manual_seed(0))
     weights = torch.linspace(0.0, 1.0, 9)
-    here, there = LowRankBasis.of(values, 3), LowRankBasis.of(values.to(DEVICE), 3)
+    here, there = LowRankBasis.from_states(values, 3), LowRankBasis.from_states(values.to(DEVICE), 3)
     assert len(there.modes) == 3
     torch.testing.assert_close(there.mix(weights.to(DEVICE)).cpu(), here.mix(weights), rtol=0.0, atol=0.01)
 
@@ -301,7 +302,7 @@ def test_samples_that_are_too_many_for_the_device(gpu, monkeypatch):
 
 def test_families_of_preset_fast(gpu):
     here, there = (run.fit_family(PARTS, config(device, smooth=1.0)) for device in ("cpu", "cuda"))
-    agree(here.between("first", "last", 0.3), there.between("first", "last", 0.3), times=(1.0, 1.5))
+    agree(field_between(here, "first", "last", 0.3), field_between(there, "first", "last", 0.3), times=(1.0, 1.5))
     for frozen in (True, False):
         mine, others = (
             run.fit_member(family, SURFACES[6:8], config(device, smooth=1.0), frozen=frozen)
@@ -332,7 +333,7 @@ def test_families_of_preset_paper(gpu):
     known = first.network.state_dict()
     assert all(torch.equal(value, frozen.network.state_dict()[name]) for name, value in known.items())
     assert not torch.equal(found.z, frozen.z)
-    assert family.between("first", "last", 0.5).at(2.0).distance(torch.zeros(2, 3, device=DEVICE)).shape == (2,)
+    assert field_between(family, "first", "last", 0.5).at(2.0).distance(torch.zeros(2, 3, device=DEVICE)).shape == (2,)
 
 
 def test_a_training_goes_on_where_it_was(gpu, tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ def by(x, y, z):
 
 def of(states, atoms=None, align=True):
     atoms = None if atoms is None else np.asarray(atoms, np.float32)
-    return Motion.of(np.asarray(states, float), atoms, align)
+    return Motion.from_states(np.asarray(states, float), atoms, align)
 
 
 # Where atoms are compared, 2e-3 Å leaves room for the steps of 1/1024 Å that their places go in.
@@ -89,15 +89,15 @@ def test_far_from_the_origin_atoms_keep_their_digits():
 def test_without_align_only_a_translation_is_taken_out():
     base = cloud()
     motion = of([1, 2], [base + 50.0, base @ turn(30.0).T + 50.0], align=False)
-    assert np.array_equal(motion.rotations, np.tile(np.eye(3), (2, 1, 1)))
-    assert np.array_equal(motion.translations[0], motion.translations[1])
+    assert np.array_equal(motion.poses.rotations, np.tile(np.eye(3), (2, 1, 1)))
+    assert np.array_equal(motion.poses.translations[0], motion.poses.translations[1])
     np.testing.assert_allclose(motion.scene_atoms(2.0), base @ turn(30.0).T + 50.0, atol=2e-3)
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_one_or_two_atoms_are_not_turned(count):
     motion = of([1, 2], [cloud(count), cloud(count) + 3.0])
-    assert np.array_equal(motion.rotations, np.tile(np.eye(3), (2, 1, 1)))
+    assert np.array_equal(motion.poses.rotations, np.tile(np.eye(3), (2, 1, 1)))
     np.testing.assert_allclose(motion.scene_atoms(2.0), cloud(count) + 3.0, atol=2e-3)
 
 
@@ -109,10 +109,10 @@ def test_one_or_two_atoms_are_not_turned(count):
 def test_weights_sum_to_one_and_pick_training_states(states, width):
     motion = of(states)
     for time in np.linspace(states[0] - 3, states[-1] + 3, 301):
-        weights = motion.weights(time, width)
+        weights = motion.kernel.weights(time, width)
         assert weights.sum() == pytest.approx(1.0) and weights.min() > -0.3
     for k, state in enumerate(states):
-        np.testing.assert_allclose(motion.weights(state, width), np.eye(len(states))[k], atol=1e-12)
+        np.testing.assert_allclose(motion.kernel.weights(state, width), np.eye(len(states))[k], atol=1e-12)
 
 
 @pytest.mark.parametrize("width", [0.6, 1.0, 2.5])
@@ -121,7 +121,7 @@ def test_weights_and_their_slopes_are_continuous(states, width):
     motion = of(states)
     step = 1e-3
     times = np.arange(states[0], states[-1], step)
-    table = np.array([motion.weights(time, width) for time in times])
+    table = np.array([motion.kernel.weights(time, width) for time in times])
     slopes = np.diff(table, axis=0) / step
     # Slopes change by at most step × curvature; a kink would change them by a tenth or more at once.
     assert np.abs(np.diff(slopes, axis=0)).max() < 0.05
@@ -134,20 +134,20 @@ def test_what_moves_evenly_is_met_at_any_time(states, width):
     """At the states, which are passed without stopping, between uneven ones and near the ends."""
     motion = of(states)
     for time in np.linspace(states[0], states[-1], 100):
-        assert motion.weights(time, width) @ states == pytest.approx(time, abs=1e-6)
+        assert motion.kernel.weights(time, width) @ states == pytest.approx(time, abs=1e-6)
 
 
 def test_a_loop_goes_on_with_its_first_state():
     states = np.arange(1.0, 9.0)
-    motion = Motion.of(states, None, loop=True)
-    assert motion.period == 8.0 and motion.lead(100.0) == 0.0
-    np.testing.assert_allclose(motion.weights(9.0, 1.0), np.eye(8)[0], atol=1e-12)
-    np.testing.assert_allclose(motion.weights(8.5, 0.0), [0.5, 0, 0, 0, 0, 0, 0, 0.5])
+    motion = Motion.from_states(states, None, loop=True)
+    assert motion.kernel.period == 8.0 and motion.kernel.lead(100.0) == 0.0
+    np.testing.assert_allclose(motion.kernel.weights(9.0, 1.0), np.eye(8)[0], atol=1e-12)
+    np.testing.assert_allclose(motion.kernel.weights(8.5, 0.0), [0.5, 0, 0, 0, 0, 0, 0, 0.5])
     for time in (1.3, 4.0, 8.7):
-        np.testing.assert_allclose(motion.weights(time + 16.0, 1.0), motion.weights(time, 1.0), atol=1e-9)
+        np.testing.assert_allclose(motion.kernel.weights(time + 16.0, 1.0), motion.kernel.weights(time, 1.0), atol=1e-9)
     # No state is nearer to the seam than another: the weights about it are those amid the states, shifted.
-    np.testing.assert_allclose(motion.weights(8.5, 1.0), np.roll(motion.weights(4.5, 1.0), 4), atol=1e-12)
-    slopes = np.diff([motion.weights(time, 1.0) for time in np.arange(7.0, 11.0, 1e-3)], axis=0) / 1e-3
+    np.testing.assert_allclose(motion.kernel.weights(8.5, 1.0), np.roll(motion.kernel.weights(4.5, 1.0), 4), atol=1e-12)
+    slopes = np.diff([motion.kernel.weights(time, 1.0) for time in np.arange(7.0, 11.0, 1e-3)], axis=0) / 1e-3
     assert np.abs(np.diff(slopes, axis=0)).max() < 0.05
 
 
@@ -186,7 +186,7 @@ def test_a_molecule_that_only_jitters_is_posed_on_average():
     jitter = [cloud() @ turn(5.0 * rng.normal()).T + 0.5 * rng.normal(size=3) for _ in range(30)]
     tumbling = [cloud() @ turn(40.0 * k).T for k in range(30)]
     still, fast = of(np.arange(1.0, 31.0), jitter), of(np.arange(1.0, 31.0), tumbling)
-    assert still.smooth_pose > 1.5 and fast.smooth_pose <= 0.75
+    assert still.poses.width > 1.5 and fast.poses.width <= 0.75
     turns = [fast.pose(time)[0] for time in np.arange(5.0, 25.0, 0.25)]
     angles = [np.degrees(Rotation.from_matrix(b @ a.T).magnitude()) for a, b in itertools.pairwise(turns)]
     np.testing.assert_allclose(angles, 10.0, rtol=0.15)
@@ -194,28 +194,28 @@ def test_a_molecule_that_only_jitters_is_posed_on_average():
 
 def test_without_width_weights_are_the_straight_line():
     motion = of(UNEVEN)
-    np.testing.assert_allclose(motion.weights(6.375, 0.0), [0, 0, 0, 0.75, 0.25, 0, 0])
+    np.testing.assert_allclose(motion.kernel.weights(6.375, 0.0), [0, 0, 0, 0.75, 0.25, 0, 0])
     for time in np.linspace(1, 20, 77):
-        assert motion.weights(time, 0.0) @ UNEVEN == pytest.approx(time)
+        assert motion.kernel.weights(time, 0.0) @ UNEVEN == pytest.approx(time)
 
 
 def test_amid_a_gap_weights_are_the_gaussian():
     states = np.arange(1.0, 12.0)
     kernel = np.exp(-0.5 * ((states - 6.5) / 1.5) ** 2)
-    np.testing.assert_allclose(of(states).weights(6.5, 1.5), kernel / kernel.sum(), atol=2e-3)
+    np.testing.assert_allclose(of(states).kernel.weights(6.5, 1.5), kernel / kernel.sum(), atol=2e-3)
 
 
 def test_a_wide_gap_is_crossed_gradually():
     """A Gaussian much narrower than a gap would stand still in it, and jump in the middle."""
-    weights = np.array([of(UNEVEN).weights(time, 0.4) for time in np.linspace(4.5, 12.0, 76)])
+    weights = np.array([of(UNEVEN).kernel.weights(time, 0.4) for time in np.linspace(4.5, 12.0, 76)])
     assert np.abs(np.diff(weights, axis=0)).max() < 0.12
 
 
 def test_outside_the_range_weights_stay_at_the_end():
     motion = of(np.arange(1.0, 6.0))
-    np.testing.assert_allclose(motion.weights(9.0, 0.0), [0, 0, 0, 0, 1])
-    np.testing.assert_allclose(motion.weights(9.0, 1.0), motion.weights(90.0, 1.0))
-    assert motion.weights(9.0, 1.0).argmax() == 4 and motion.weights(-9.0, 1.0).argmax() == 0
+    np.testing.assert_allclose(motion.kernel.weights(9.0, 0.0), [0, 0, 0, 0, 1])
+    np.testing.assert_allclose(motion.kernel.weights(9.0, 1.0), motion.kernel.weights(90.0, 1.0))
+    assert motion.kernel.weights(9.0, 1.0).argmax() == 4 and motion.kernel.weights(-9.0, 1.0).argmax() == 0
 
 
 def test_noise_is_averaged_and_motion_kept():
@@ -237,8 +237,8 @@ def test_the_pose_at_states_is_the_superposition():
     motion = of([1, 2, 5, 6], atoms)
     for k, state in enumerate(motion.states):
         rotation, translation = motion.pose(state)
-        np.testing.assert_allclose(rotation, motion.rotations[k], atol=1e-12)
-        np.testing.assert_allclose(translation, motion.translations[k], atol=1e-9)
+        np.testing.assert_allclose(rotation, motion.poses.rotations[k], atol=1e-12)
+        np.testing.assert_allclose(translation, motion.poses.translations[k], atol=1e-9)
 
 
 def test_between_states_the_pose_is_rigid_at_constant_speed():
@@ -353,7 +353,7 @@ def path(count, speed, stop=None, noise=0.02):
 
 def forecast(count, speed, stop=None, noise=0.02):
     motion = of(range(1, count + 1), path(count, speed, stop, noise), align=False)
-    motion.backtest()
+    motion.choose_forecasts()
     return motion
 
 
@@ -419,11 +419,11 @@ def test_too_few_states_are_held_and_their_error_is_not_known(count):
 
 def test_without_atoms_the_error_outside_is_not_known():
     motion = of(np.arange(1.0, 31.0))
-    motion.backtest()
+    motion.choose_forecasts()
     assert motion.expected_error(30.0) == 0.0 and np.isnan(motion.expected_error(31.0))
     assert motion.scene_atoms(31.0) is None
 
 
 def test_lead_is_signed_and_zero_inside():
     motion = of(UNEVEN)
-    assert [motion.lead(t) for t in (-1.0, 1.0, 7.0, 20.0, 22.5)] == [-2.0, 0.0, 0.0, 0.0, 2.5]
+    assert [motion.kernel.lead(t) for t in (-1.0, 1.0, 7.0, 20.0, 22.5)] == [-2.0, 0.0, 0.0, 0.0, 2.5]

@@ -72,7 +72,7 @@ def test_beyond_the_last_state_time_goes_on_as_between_the_last_two(timed):
     part = timed.at(5.5)
     assert part.time == 5.5 and part.extrapolated
     # Half a state there is two nanoseconds; half of the gaps are shorter than 1.5.
-    assert timed.motion.lead(float(timed.clock(5.5))) == pytest.approx(2.0 / 1.5)
+    assert timed.motion.kernel.lead(float(timed.time_axis(5.5))) == pytest.approx(2.0 / 1.5)
 
 
 def test_velocities_are_per_state(timed):
@@ -84,10 +84,10 @@ def test_velocities_are_per_state(timed):
 def test_a_file_keeps_the_times(timed, tmp_path):
     dsr_file.save(timed, tmp_path / "timed.dsr")
     again: Any = dsr_file.load(tmp_path / "timed.dsr")
-    assert again.clock.times == NANOSECONDS and again.states == timed.states
+    assert again.time_axis.times == NANOSECONDS and again.states == timed.states
     np.testing.assert_array_equal(extract_mesh(again, 3.5).points, extract_mesh(timed, 3.5).points)
     even: Any = dsr_file.from_bytes(dsr_file.to_bytes(fit([ball(1)])))
-    assert even.clock is None
+    assert even.time_axis is None
 
 
 def test_the_paper_goes_by_its_clock_too():
@@ -98,5 +98,5 @@ def test_the_paper_goes_by_its_clock_too():
     config = FitOptions(preset="paper", times=NANOSECONDS)
     field = run.fit_trajectory(sliding(), config, preset=tiny)
     assert field.states == [1.0, 2.0, 3.0, 4.0, 5.0]
-    assert field.normalised_time(float(field.clock(3.5))) == pytest.approx(2 * 3 / 8 - 1)
+    assert field.normalised_time(float(field.time_axis(3.5))) == pytest.approx(2 * 3 / 8 - 1)
     np.testing.assert_allclose(field.at(3.5).atoms.mean(0)[0], sliding()[0].atoms.mean(0)[0] + 3.0, atol=0.01)

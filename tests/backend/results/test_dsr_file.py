@@ -16,6 +16,7 @@ import torch
 from dsr_backend.fields.base import Family
 from dsr_backend.fields.fast import Decoder, FastField
 from dsr_backend.fields.paper import Network, PaperField
+from dsr_backend.fields.select import field_between
 from dsr_backend.geometry.unit_cube import UnitCube
 from dsr_backend.motion.forecast import Forecast
 from dsr_backend.motion.motion import Motion
@@ -36,7 +37,8 @@ def field():
     fitted.report["source"] = {"object": "pep", "atoms": "1-145"}
     # Numbers that a fit of three states leaves alone.
     fitted.smooth = fitted.smooth_beyond = 1.25
-    fitted.lift, fitted.motion.smooth_pose = 0.06, 0.75
+    fitted.level_offset = 0.06
+    fitted.motion.poses = replace(fitted.motion.poses, width=0.75)
     return fitted
 
 
@@ -74,9 +76,15 @@ def test_a_field_comes_back_bit_for_bit(field, data):
     back: Any = from_bytes(data)
     same(field, back)
     assert back.report == field.report
-    assert (back.smooth, back.smooth_beyond, back.lift) == (field.smooth, field.smooth_beyond, field.lift)
-    for name in ("smooth", "smooth_pose", "sigma", "period"):
+    assert (back.smooth, back.smooth_beyond, back.level_offset) == (
+        field.smooth,
+        field.smooth_beyond,
+        field.level_offset,
+    )
+    for name in ("smooth", "sigma"):
         assert getattr(back.motion, name) == getattr(field.motion, name)
+    assert back.motion.poses.width == field.motion.poses.width
+    assert back.motion.kernel.period == field.motion.kernel.period
     assert back.motion.forecasts == field.motion.forecasts
     assert back.frame.scale == field.frame.scale and np.array_equal(back.frame.centre, field.frame.centre)
     assert back.clearance == field.clearance and np.array_equal(back.extent, field.extent)
@@ -102,7 +110,7 @@ def test_few_states_with_and_without_atoms(count, atoms):
 
 def test_a_loop_stays_one():
     fitted = fit(peptide()[:3], loop=True)
-    assert fitted.motion.period == 3.0
+    assert fitted.motion.kernel.period == 3.0
     same(fitted, from_bytes(to_bytes(fitted)), (1.0, 3.5, 7.2))
 
 
@@ -130,7 +138,7 @@ def test_only_what_can_be_written_is(field):
     with pytest.raises(TypeError, match="fields of kind 'formula' have no file format"):
         to_bytes(balls(SPHERE))
     with pytest.raises(TypeError, match="fields of kind 'morph' have no file format"):
-        to_bytes(family(("a", field), ("b", field)).between("a", "b", 0.5))
+        to_bytes(field_between(family(("a", field), ("b", field)), "a", "b", 0.5))
 
 
 # Families and networks
@@ -149,7 +157,7 @@ def paper_field(seed=0, network=None, atoms=True):
         network.requires_grad_(False),
         torch.randn(6),
         0.1,
-        Motion.of(np.array([1.0, 2.0, 3.0]), places, align=False),
+        Motion.from_states(np.array([1.0, 2.0, 3.0]), places, align=False),
         UnitCube(np.array([1.0, 2.0, 3.0]), 0.09),
         np.array([[-9, -9, -9], [12, 12, 12]], np.float32),
         3.0,
@@ -200,7 +208,7 @@ def test_a_family_comes_back_and_its_members_share_one_network(kind, request, pa
     for name, member in given.members.items():
         same(member, back.member(name))
     first, second = given.members
-    same(given.between(first, second, 0.3), back.between(first, second, 0.3), (1.0, 2.5))
+    same(field_between(given, first, second, 0.3), field_between(back, first, second, 0.3), (1.0, 2.5))
     attribute = dsr_file.SHARED[next(iter(back.members.values())).kind]
     assert len({id(getattr(member, attribute)) for member in back.members.values()}) == 1
     names = [name for name in parts(path.read_bytes())[0] if name.startswith(f"{attribute}.")]

@@ -8,7 +8,7 @@ from contextlib import closing
 import numpy as np
 import torch
 
-from ...fields.fast import MOST_NODES, LowRankBasis, NarrowBand
+from ...fields.fast import MAX_NODES, LowRankBasis, NarrowBand
 from ...geometry.lattice import Lattice, gather
 from ...runtime import distributed
 from ...runtime.parallel import ordered_parallel_map
@@ -31,10 +31,10 @@ def narrow_band(
     low = np.array(distributed.all_reduce(low.tolist(), device, "min"), np.float32)
     high = np.array(distributed.all_reduce(high.tolist(), device, "max"), np.float32)
     lattice = Lattice.around(low, high, preset.spacing, multiple=preset.coarse_factor)
-    if lattice.size > MOST_NODES:
+    if lattice.size > MAX_NODES:
         size = " × ".join(f"{length:.0f}" for length in high - low)
         raise ValueError(
-            f"all states together take a box of {size} Å, more than {MOST_NODES} nodes "
+            f"all states together take a box of {size} Å, more than {MAX_NODES} nodes "
             f"{preset.spacing} Å apart: fit fewer atoms, remove what drifts away, or unwrap jumps through "
             "the periodic box (pbc_unwrap)"
         )
@@ -126,8 +126,10 @@ def solve_states(
                 yield values
 
     middle = SAMPLED + 0.2 * (SOLVED - SAMPLED)
-    coarse = LowRankBasis.of(solve_all(coarse_lattice, lambda k, xi, distance: distance, False, SAMPLED, middle), most)
-    return coarse, LowRankBasis.of(solve_all(band.lattice, residual, True, middle, SOLVED), most)
+    coarse = LowRankBasis.from_states(
+        solve_all(coarse_lattice, lambda k, xi, distance: distance, False, SAMPLED, middle), most
+    )
+    return coarse, LowRankBasis.from_states(solve_all(band.lattice, residual, True, middle, SOLVED), most)
 
 
 def one_hot(k: int, count: int, device: torch.device) -> torch.Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ...fields.fast import FIXED, Decoder, FastField
+from ...fields.fast import TABLE_COLUMNS, Decoder, FastField
 from ...geometry.unit_cube import UnitCube
 from ...motion.motion import Motion
 from ...runtime import distributed
@@ -58,15 +58,15 @@ def prepare(
     given = [surface.atoms for surface in surfaces if surface.atoms is not None and len(surface.atoms)]
     clock = time_axis(config, states)
     times = states if clock is None else clock(states)
-    motion = Motion.of(times, np.stack(given) if given else None, config.align, config.loop, job.device)
-    motion.backtest()
+    motion = Motion.from_states(times, np.stack(given) if given else None, config.align, config.loop, job.device)
+    motion.choose_forecasts()
 
     drawn = (lambda state: early.take(number, state)) if early is not None else (lambda state: None)
     points, distances, probes, about = collect_samples(job, surfaces, motion, spill, drawn)
     band, factor = narrow_band(preset, points, distances, job.device)
     coarse, fine = solve_states(job, band, factor, points, distances)
 
-    channels = FIXED - 1 + preset.static_channels + latent
+    channels = TABLE_COLUMNS - 1 + preset.static_channels + latent
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         decoder = decoder or Decoder(channels, preset.hidden).to(job.device)
@@ -75,7 +75,7 @@ def prepare(
     extent = np.stack([about.low - 1.0, about.high + 1.0]).astype(np.float32)
     frame = UnitCube.of([np.stack([about.low, about.high])])
     field = FastField(motion, band, factor, coarse, fine, static, decoder, code, frame, extent, about.clearance, {})
-    field.clock, field.reach = clock, about.reach
+    field.time_axis, field.reach = clock, about.reach
     if config.smooth is None:
         chosen = choose_widths(
             field, probes, lambda share: job.tell("fit", SOLVED + (CHOSEN - SOLVED) * share), job.at_once
@@ -105,10 +105,10 @@ def with_report(job: FitJob, trajectory: PreparedTrajectory, loss: float, steps:
         "smooth": field.smooth,
         "smooth_atoms": motion.smooth,
         "smooth_beyond": field.smooth_beyond,
-        "lift": field.lift,
+        "lift": field.level_offset,
         "sigma": motion.sigma,
         "smooth_chosen_by": trajectory.chosen,
-        "missed": None if field.missed is None else round(field.missed, 4),
+        "missed": None if field.held_out_error is None else round(field.held_out_error, 4),
         "forecast": _say_forecast(motion),
         "seed": config.seed,
     }
@@ -117,8 +117,8 @@ def with_report(job: FitJob, trajectory: PreparedTrajectory, loss: float, steps:
 
 def _say_forecast(motion: Motion) -> str:
     rank, damping = motion.forecasts[1].rank, motion.forecasts[1].damping
-    if motion.period is not None:
-        return f"none, the states are a loop of {motion.period:g}"
+    if motion.kernel.period is not None:
+        return f"none, the states are a loop of {motion.kernel.period:g}"
     if rank == 0:
         return "the last state is held"
     return f"the last state, moving on in {rank} principal motions damped over {damping:g} states"

@@ -193,7 +193,7 @@ def collect_samples(
             distances[k] = spill.keep(samples.distance)
             near = (samples.distance.abs() < preset.band).nonzero()[:, 0]
             some = near[:: len(near) // PROBES + 1]
-            in_reference_frame = Warp(*motion.pose(motion.states[k]), None, job.device)
+            in_reference_frame = Warp(motion.pose(motion.states[k]), None, job.device)
             probes[k] = Probes(in_reference_frame(samples.points[some]), samples.distance[some])
             areas.append(samples.area)
             own_low, own_high = surface.points.min(0), surface.points.max(0)

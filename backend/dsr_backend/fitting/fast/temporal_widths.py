@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from ...fields.fast import FastField
 from ...geometry.lattice import Lattice
 from ...motion.forecast import Forecast
+from ...motion.kernels import TemporalKernel
 from ...motion.motion import Motion
+from ...motion.poses import Poses
 from ...runtime.parallel import ordered_parallel_map
 
 # Temporal widths to choose from, in gaps between training states.
@@ -54,7 +56,7 @@ def choose_widths(field: FastField, probes: Sequence[Probes], tell: Callable[[fl
     motion = field.motion
     count = len(motion.states)
     if count < FEWEST:
-        field.lift = _kept_volume(field, tell) if count > 1 else 0.0
+        field.level_offset = _kept_volume(field, tell) if count > 1 else 0.0
         return f"{count} states are too few to hold any out"
     some = sorted({int(k) for k in np.linspace(2, count - 3, min(8, count - 4))})
     wrong = np.zeros((len(ATOM_CHOICES), len(SHAPE_CHOICES)))
@@ -66,24 +68,21 @@ def choose_widths(field: FastField, probes: Sequence[Probes], tell: Callable[[fl
             wrong += found
             tell(done / (len(some) + 1))
     atoms, shape = np.unravel_index(wrong.argmin(), wrong.shape)
-    motion.smooth = HELD_OUT_SHARE * ATOM_CHOICES[atoms] * motion.gap
-    field.smooth = HELD_OUT_SHARE * SHAPE_CHOICES[shape] * motion.gap
+    motion.smooth = HELD_OUT_SHARE * ATOM_CHOICES[atoms] * motion.kernel.gap
+    field.smooth = HELD_OUT_SHARE * SHAPE_CHOICES[shape] * motion.kernel.gap
     lifted = sum(_lifted(field, probes[k], k, ATOM_CHOICES[atoms], SHAPE_CHOICES[shape]) for k in some)
-    field.lift = LIFT_CHOICES[int(np.argmin(lifted))]
+    field.level_offset = LIFT_CHOICES[int(np.argmin(lifted))]
     tell(len(some) / (len(some) + 1))
     field.smooth_beyond = field.smooth if _smoothed_end_wins(field, probes) else 0.0
-    field.missed = float(wrong.min()) / len(some)
+    field.held_out_error = float(wrong.min()) / len(some)
     return f"holding out {len(some)} of {count} states"
 
 
 def _known(motion: Motion, states: NDArray[np.intp]) -> Motion:
     """What is known of the motion from some of the training states, in the reference's frame."""
     atoms = None if motion.atoms is None else motion.atoms[states]
-    still = np.tile(np.eye(3), (len(states), 1, 1))
-    origin = np.zeros((len(states), 3))
-    known = Motion(motion.states[states], atoms, still, origin, motion.reference, motion.sigma)
-    known.period = motion.period
-    return known
+    kernel = TemporalKernel(motion.states[states], motion.kernel.period)
+    return Motion(kernel, Poses.identity(len(states)), atoms, motion.reference, motion.sigma)
 
 
 def _held_out(field: FastField, probes: Probes, k: int) -> NDArray[np.float64]:
@@ -93,10 +92,10 @@ def _held_out(field: FastField, probes: Probes, k: int) -> NDArray[np.float64]:
     others = np.delete(np.arange(len(motion.states)), k)
     known = _known(motion, others)
     time = float(motion.states[k])
-    tables = [_table(field, others, known.weights(time, width * motion.gap)) for width in SHAPE_CHOICES]
+    tables = [_table(field, others, known.kernel.weights(time, width * motion.kernel.gap)) for width in SHAPE_CHOICES]
     wrong = np.zeros((len(ATOM_CHOICES), len(SHAPE_CHOICES)))
     for row, width in enumerate(ATOM_CHOICES if motion.atoms is not None else (0.0,)):
-        xi = known.warp(time, field.device, width * motion.gap)(probes.points)
+        xi = known.warp(time, field.device, width * motion.kernel.gap)(probes.points)
         wrong[row] = torch.stack([_wrong_side(field, table, xi, probes) for table in tables]).tolist()
     # Without atoms there is one path only.
     return wrong if motion.atoms is not None else np.tile(wrong[:1], (len(ATOM_CHOICES), 1))
@@ -108,8 +107,8 @@ def _lifted(field: FastField, probes: Probes, k: int, atoms: float, shape: float
     others = np.delete(np.arange(len(motion.states)), k)
     known = _known(motion, others)
     time = float(motion.states[k])
-    xi = known.warp(time, field.device, atoms * motion.gap)(probes.points)
-    found = field.material_distance(*_table(field, others, known.weights(time, shape * motion.gap)), xi)
+    xi = known.warp(time, field.device, atoms * motion.kernel.gap)(probes.points)
+    found = field.material_distance(*_table(field, others, known.kernel.weights(time, shape * motion.kernel.gap)), xi)
     inside = probes.distance < 0.0
     return np.array(torch.stack([((found < lift) != inside).float().mean() for lift in LIFT_CHOICES]).tolist())
 
@@ -128,7 +127,7 @@ def _kept_volume(field: FastField, tell: Callable[[float], None]) -> float:
 
 def _volume(field: FastField, time: float, lifts: Sequence[float], tell: Callable[[float], None]) -> list[float]:
     """Å³ inside the surface at `time`, one of the motion's, moved outwards by each of some lifts (Å)."""
-    part = field._at(time, None)
+    part = field.at_motion_time(time, None)
     lattice = Lattice.around(part.box[0], part.box[1], VOLUME_SPACING)
     cells = torch.zeros(len(lifts), dtype=torch.float64, device=field.device)
     for start in range(0, lattice.size, CHUNK):
@@ -160,7 +159,7 @@ def _smoothed_end_wins(field: FastField, probes: Sequence[Probes]) -> bool:
             xi = known.warp(time, field.device)(target.points)
             for choice, width in enumerate((0.0, field.smooth)):
                 wrong[choice] += float(
-                    _wrong_side(field, _table(field, before, known.weights(time, width)), xi, target)
+                    _wrong_side(field, _table(field, before, known.kernel.weights(time, width)), xi, target)
                 )
     return bool(wrong[1] < wrong[0])
 

@@ -311,7 +311,7 @@ class PaperRun:
         """The field of one trajectory, with its report."""
         states = _times(surfaces, self.config)
         given = [surface.atoms for surface in surfaces if surface.atoms is not None and len(surface.atoms)]
-        motion = Motion.of(states, np.stack(given) if given else None, align=False, device=self.device)
+        motion = Motion.from_states(states, np.stack(given) if given else None, align=False, device=self.device)
         low = np.min([surface.points.min(0) for surface in surfaces], 0)
         high = np.max([surface.points.max(0) for surface in surfaces], 0)
         preset, job = self.preset, self.job
@@ -341,7 +341,7 @@ class PaperRun:
         extent = np.stack([low - 1.0, high + 1.0])
         field = PaperField(network, z, scale, motion, frame, extent, max(map(clearance_of, surfaces)), report)
         field.reach = max(reach_of(surface, self.device) for surface in surfaces)
-        field.clock = time_axis(self.config, (surface.state for surface in surfaces))
+        field.time_axis = time_axis(self.config, (surface.state for surface in surfaces))
         return field
 
 

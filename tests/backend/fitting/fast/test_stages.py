@@ -148,7 +148,7 @@ def test_without_align_a_tumbling_molecule_stays_where_it_is():
     """align=0 only leaves the rigid part to the warp: the result is in the scene all the same."""
     surfaces = [moved(s, turn(5.0 * k)) for k, s in enumerate(peptide()[:3])]
     field = fit(surfaces, align=False)
-    assert np.array_equal(field.motion.rotations[2], np.eye(3))
+    assert np.array_equal(field.motion.poses.rotations[2], np.eye(3))
     assert scores(field, surfaces[2]).iou > 0.95
 
 

@@ -63,24 +63,24 @@ def test_amid_two_states_their_volume_is_kept():
     there_and_here = fit([ball(1.0, 6.0, (-1.2, 0.0, 0.0)), ball(2.0, 6.0, (1.2, 0.0, 0.0))])
     own, amid = (extract_mesh(there_and_here, time).volume for time in (1.0, 1.5))
     assert abs(amid / own - 1.0) < 5e-3
-    there_and_here.lift = 0.0
+    there_and_here.level_offset = 0.0
     assert extract_mesh(there_and_here, 1.5).volume / own < 0.97
     # Past the ends a single state is held as it is.
-    there_and_here.lift = 0.2
+    there_and_here.level_offset = 0.2
     assert abs(extract_mesh(there_and_here, 2.5).volume / own - 1.0) < 5e-3
 
 
 def test_the_volume_is_looked_at_when_the_states_were():
     """Halfway between two states the ball is the same whenever they were."""
     surfaces = [ball(state, 6.0, (x, 0.0, 0.0)) for state, x in ((1.0, -1.2), (2.0, 1.2), (3.0, -1.2))]
-    assert fit(surfaces, times=(0.0, 1.0, 10.0)).lift == fit(surfaces).lift > 0.05
+    assert fit(surfaces, times=(0.0, 1.0, 10.0)).level_offset == fit(surfaces).level_offset > 0.05
 
 
 def test_a_steady_field_knows_no_states():
     """What single states have of their own comes and goes with them, or is averaged away at all times."""
     radii = 7.0 + 0.3 * np.random.default_rng(1).normal(size=COUNT)
     noisy = fit(breathing(radii))
-    steady = noisy.steadied()
+    steady = noisy.with_uniform_smoothing()
     at_states = range(3, COUNT - 1)
 
     def size(field, time):
@@ -93,10 +93,10 @@ def test_a_steady_field_knows_no_states():
     assert np.mean([bend(steady, k) for k in at_states]) < 0.3 * np.mean([bend(noisy, k) for k in at_states])
     assert abs(np.mean([size(steady, float(k)) for k in at_states]) - np.mean(radii)) < 0.1
     # Amid two states nothing changes, and the field itself stays what it was.
-    assert size(steady, 5.5) == size(noisy, 5.5) and not noisy.motion.steady
+    assert size(steady, 5.5) == size(noisy, 5.5) and not noisy.motion.kernel.uniform
 
 
 def test_a_field_of_straight_lines_can_be_steady_too():
     few = fit(breathing([6.0, 7.0, 6.0]))
     assert few.smooth == 0.0
-    assert extract_mesh(few, 2.0).volume > 1.1 * extract_mesh(few.steadied(), 2.0).volume
+    assert extract_mesh(few, 2.0).volume > 1.1 * extract_mesh(few.with_uniform_smoothing(), 2.0).volume

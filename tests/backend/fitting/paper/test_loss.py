@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from dsr_backend.fields.paper import Network, PaperField
+from dsr_backend.fields.paper import Network, PaperField, interpolate_fields
 from dsr_backend.fitting.config import PRESETS, PaperPreset
 from dsr_backend.fitting.paper import loss, points
 from dsr_backend.fitting.paper.points import Batches, neighbour_distance
@@ -339,7 +339,7 @@ def made(seed=0, radius=0.6, states=(1.0, 3.0), atoms=None, centre=(0.0, 0.0, 0.
         network = Network(48, 4, 6, radius).requires_grad_(False)
     z = torch.randn(6, generator=torch.Generator().manual_seed(z_seed))
     states = np.array(states)
-    motion = Motion.of(states, None if atoms is None else np.asarray(atoms, np.float32), align=False)
+    motion = Motion.from_states(states, None if atoms is None else np.asarray(atoms, np.float32), align=False)
     extent = np.array([[-11.0] * 3, [11.0] * 3], np.float32) + np.asarray(centre, np.float32)
     return PaperField(network, z, 0.1, motion, UnitCube(np.array(centre), 0.1), extent, 3.0, report)
 
@@ -432,28 +432,29 @@ X = torch.randn(60, 3, generator=torch.Generator().manual_seed(9)) * 6
 @pytest.mark.parametrize("atoms", [(8, 8), (8, 5), (0, 0), (8, 0)])
 def test_the_ends_of_the_way_are_the_members(atoms):
     one, other = pair(atoms)
-    start, end = one.toward(other, 0.0), one.toward(other, 1.0)
+    start, end = interpolate_fields(one, other, 0.0), interpolate_fields(one, other, 1.0)
     for time in (1.0, 1.5, 2.2, 3.0, 3.5):
         # The other's times are taken at the same place of its range: 1 to 3 is its 5 to 9.
         others = 5 + 2 * (time - 1)
         for found, expected in ((start.at(time), one.at(time)), (end.at(time), other.at(others))):
             torch.testing.assert_close(found.distance(X), expected.distance(X), atol=1e-4, rtol=0)
             np.testing.assert_allclose(found.box, expected.box, atol=ATOMS)
-            if expected.atoms is None:
-                assert found.atoms is None
-            else:
+            assert (found.atoms is None) == (expected.atoms is None)
+            if found.atoms is not None:
                 np.testing.assert_allclose(found.atoms, expected.atoms, atol=ATOMS)
     assert start.time_range == end.time_range == one.time_range
 
 
 def test_amid_the_way_z_and_the_place_are_mixed():
     one, other = pair()
-    half = one.toward(other, 0.25)
+    half = interpolate_fields(one, other, 0.25)
     torch.testing.assert_close(half.z, 0.75 * one.z + 0.25 * other.z)
     np.testing.assert_allclose(half.frame.centre, [1.25] * 3)
     for time in (1.0, 2.4):
         expected = 0.75 * one.at(time).atoms + 0.25 * other.at(5 + 2 * (time - 1)).atoms
-        np.testing.assert_allclose(half.at(time).atoms, expected, atol=ATOMS)
+        atoms = half.at(time).atoms
+        assert atoms is not None
+        np.testing.assert_allclose(atoms, expected, atol=ATOMS)
         # Mixed atoms huddle together; what the surfaces take up does not.
         boxes = [field.extent - field.frame.centre + half.frame.centre for field in (one, other)]
         assert (half.at(time).box[0] <= np.min(boxes, 0)[0] + ATOMS).all()
@@ -463,24 +464,28 @@ def test_amid_the_way_z_and_the_place_are_mixed():
 
 def test_atoms_that_do_not_correspond_are_left_out_on_the_way():
     one, other = pair((8, 5))
-    assert one.toward(other, 0.5).at(1.0).atoms is None
+    assert interpolate_fields(one, other, 0.5).at(1.0).atoms is None
 
 
 def test_one_state_is_amid_the_others_time():
     one, other = pair(states=((4.0,), (5.0, 6.0, 9.0)))
-    torch.testing.assert_close(one.toward(other, 1.0).at(4.0).distance(X), other.at(7.0).distance(X), atol=1e-4, rtol=0)
-    torch.testing.assert_close(other.toward(one, 1.0).at(6.0).distance(X), one.at(4.0).distance(X), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        interpolate_fields(one, other, 1.0).at(4.0).distance(X), other.at(7.0).distance(X), atol=1e-4, rtol=0
+    )
+    torch.testing.assert_close(
+        interpolate_fields(other, one, 1.0).at(6.0).distance(X), one.at(4.0).distance(X), atol=1e-4, rtol=0
+    )
 
 
 def test_networks_that_differ_have_nothing_between_them():
     one, other = pair()
     with pytest.raises(ValueError, match="not fitted together: their networks differ"):
-        one.toward(made(seed=5), 0.5)
+        interpolate_fields(one, made(seed=5), 0.5)
     # The same values in another object, as after loading.
     again = Network(48, 4, 6).requires_grad_(False)
     again.load_state_dict(other.network.state_dict())
     other.network = again
-    assert isinstance(one.toward(other, 0.5), PaperField)
+    assert isinstance(interpolate_fields(one, other, 0.5), PaperField)
     other.scale = 0.2
     with pytest.raises(ValueError, match="not fitted together"):
-        one.toward(other, 0.5)
+        interpolate_fields(one, other, 0.5)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from dsr_backend.fields.select import field_between
 from dsr_backend.fitting.config import PRESETS, PaperPreset
 from dsr_backend.fitting.paper import loss, run, train
 from dsr_backend.fitting.run import fit_family, fit_member, fit_trajectory
@@ -126,7 +127,7 @@ def test_coordinates_are_taken_as_they_are():
     surfaces = [moved(s, turn(30.0 * k)) for k, s in enumerate(peptide()[:2])]
     for align in (True, False):
         field = run.fit_trajectory(surfaces, config(align=align), preset=BRIEF)
-        assert np.array_equal(field.motion.rotations, np.tile(np.eye(3), (2, 1, 1)))
+        assert np.array_equal(field.motion.poses.rotations, np.tile(np.eye(3), (2, 1, 1)))
         np.testing.assert_allclose(field.at(2.0).atoms, surfaces[1].atoms, atol=1e-3)
 
 
@@ -169,13 +170,13 @@ def test_the_report_of_a_family(family):
 
 def test_between_two_trajectories(family):
     x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0)) * 5
-    start, end = family.between("small", "large", 0.0), family.between("small", "large", 1.0)
+    start, end = field_between(family, "small", "large", 0.0), field_between(family, "small", "large", 1.0)
     for time, others in ((1.0, 10.0), (2.5, 17.5)):
         torch.testing.assert_close(start.at(time).distance(x), family.member("small").at(time).distance(x))
         away = x + torch.tensor([60.0, 0.0, 0.0])
         expected = family.member("large").at(others).distance(away)
         torch.testing.assert_close(end.at(time).distance(away), expected, atol=1e-4, rtol=0)
-    half = family.between("small", "large", 0.5)
+    half = field_between(family, "small", "large", 0.5)
     found = extract_mesh(half, 2.0)
     np.testing.assert_allclose(found.points.mean(0), [30, 0, 0], atol=1.0)
     sizes = [extract_mesh(family.member(name), t).volume for name, t in (("small", 2.0), ("large", 15.0))]
