@@ -28,6 +28,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import frames
 import markdown
 import numpy as np
+import rows
 import tables
 import torch
 from dsr_backend.fitting.run import fit_trajectory
@@ -103,7 +104,8 @@ def points(options: argparse.Namespace) -> dict[str, Found]:
     found: dict[str, Found] = {}
 
     def add(name: str, trajectory: str, count: int, **point: Any) -> None:
-        made = {"trajectory": trajectory, "count": count, "path": str(options.surfaces / f"{trajectory}-{count}.npz")}
+        path = rows.surfaces_path(options.surfaces, f"{trajectory}-{count}")
+        made = {"trajectory": trajectory, "count": count, "path": str(path)}
         found[name] = {"what": "fit", "device": options.device, "copies": 1, "data": data, **made, **point}
 
     for count in states:

@@ -124,8 +124,8 @@ class Bench:
     def __init__(self, row: Row, options: argparse.Namespace) -> None:
         self.row, self.device, self.quick = row, options.device, options.quick
         self.peer_seconds = options.peer_seconds
-        self.truth, _ = tables.read_surfaces(options.surfaces / "truth.npz")
-        self.linear, _ = tables.read_surfaces(options.surfaces / "superposed.npz")
+        self.truth, _ = tables.read_surfaces(rows.surfaces_path(options.surfaces, "truth"))
+        self.linear, _ = tables.read_surfaces(rows.surfaces_path(options.surfaces, "superposed"))
         self.pymol: Found = json.loads((options.surfaces / "movie.json").read_text())
         self.training = [self.truth[state] for state in row.training]
         self.frame = UnitCube.of([surface.points for surface in self.training])

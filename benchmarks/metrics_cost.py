@@ -1,6 +1,6 @@
 """What each part of a comparison costs: the surface of one state against that of the next in a surfaces file.
 
-    python benchmarks/metrics_cost.py surfaces.npz [--repeats 5]
+    python benchmarks/metrics_cost.py surfaces.safetensors [--repeats 5]
 
 Seconds are the fastest of the repeats and depend on the machine; the last column, relative to the whole of
 `GroundTruth.score`, is what to compare.
@@ -29,7 +29,7 @@ def fastest(part: Callable[[], object], repeats: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Cost of each part of a comparison.")
-    parser.add_argument("file", help="surfaces file (.npz) with at least two states")
+    parser.add_argument("file", help="surfaces file with at least two states")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
 

@@ -21,6 +21,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import markdown
+import rows
 import tables
 import torch
 from dsr_backend.fields.fast import TABLE_COLUMNS, FastField
@@ -87,7 +88,7 @@ def counted(field: FastField, samples: int, seconds: dict[str, float]) -> list[P
 
 def measured(surfaces: Path, on: str) -> tuple[FastField, dict[str, float]]:
     """A fit, and the seconds of its parts."""
-    truth, _ = tables.read_surfaces(surfaces / "truth.npz")
+    truth, _ = tables.read_surfaces(rows.surfaces_path(surfaces, "truth"))
     marks: list[tuple[float, float]] = []
     started = time.perf_counter()
 
@@ -182,7 +183,7 @@ def main() -> None:
     parser.add_argument("--surfaces", type=Path, default=tables.ROOT / "build" / "tables" / "dims")
     parser.add_argument("--write", type=Path, default=tables.ROOT / "docs" / "performance.md")
     options = parser.parse_args()
-    if not (options.surfaces / "truth.npz").exists():
+    if not rows.surfaces_path(options.surfaces, "truth").exists():
         raise SystemExit(f"{options.surfaces} holds no surfaces; run benchmarks/fast.py --parts fit first")
     about, on = device.describe(options.device), device.choose_device(options.device)
     field, seconds = measured(options.surfaces, options.device)

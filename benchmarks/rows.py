@@ -143,6 +143,12 @@ def neighbours(state: int, training: Sequence[int]) -> tuple[int, int, float]:
 # PyMOL's surfaces --------------------------------------------------------------------------------------------
 
 
+def surfaces_path(folder: Path, name: str) -> Path:
+    """Return the path of a surfaces file: a `.npz` of version 0.2 until there is a `.safetensors`."""
+    path, old = folder / f"{name}.safetensors", folder / f"{name}.npz"
+    return old if old.exists() and not path.exists() else path
+
+
 def prepare(row: Row, folder: Path, given: Path | None, kept: Path) -> None:
     """PyMOL's surfaces of the row's states, and of the atoms that the baselines put between and after them.
 
@@ -200,7 +206,9 @@ def prepare(row: Row, folder: Path, given: Path | None, kept: Path) -> None:
         if name == "truth":
             meta |= {"atoms": len(source.atoms), "step_rmsd": step_rmsd(atoms, np.array(carbons) - 1)}
         surfaces_file.write_surfaces_file(
-            folder / f"{name}.npz", [Surface(s.state, s.points, s.normals, s.faces, s.atoms) for s in found], meta
+            folder / f"{name}.safetensors",
+            [Surface(s.state, s.points, s.normals, s.faces, s.atoms) for s in found],
+            meta,
         )
         made[name] = list(wanted[name])
         note.write_text(json.dumps(made))

@@ -144,9 +144,11 @@ def read_surfaces(path: Path) -> tuple[dict[int, Surface], Found]:
 
 def baselines(row: Row, folder: Path) -> Found:
     """Scores by group, method and state of all that needs no field, and what there is to say about the trajectory."""
-    truth, about = read_surfaces(folder / "truth.npz")
+    truth, about = read_surfaces(rows.surfaces_path(folder, "truth"))
     made = json.loads((folder / "made.json").read_text())
-    by_pymol = {label: read_surfaces(folder / f"{name}.npz")[0] for label, name in MADE.items() if name in made}
+    by_pymol = {
+        label: read_surfaces(rows.surfaces_path(folder, name))[0] for label, name in MADE.items() if name in made
+    }
     frame = UnitCube.of([truth[state].points for state in row.training])
     meshes: dict[int, TriangleMesh] = {}
 
@@ -179,7 +181,7 @@ def baselines(row: Row, folder: Path) -> Found:
 def fit(row: Row, preset: str, folder: Path, asked: Found, on: str) -> Found:
     """Fit the row's states with a preset, and score the field's meshes: by group, method and state."""
     sources = code()
-    truth, _ = read_surfaces(folder / "truth.npz")
+    truth, _ = read_surfaces(rows.surfaces_path(folder, "truth"))
     config = FitOptions(preset=preset, device=on, budget=asked["seconds"])
     started = time.perf_counter()
     field = run.fit_trajectory([truth[state] for state in row.training], config)

@@ -18,6 +18,7 @@ from ..backend import reply_checks
 from ..backend.client import Backend
 from ..backend.process import BackendError
 from ..shared import states
+from ..shared.surfaces_format import is_surfaces_path
 from ..shared.text import AnswerError
 from ..surfaces import extract
 from ..surfaces.source import ExtractError, Source
@@ -75,7 +76,7 @@ def in_folder(folder: str) -> dict[str, Interrupted]:
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         path = os.path.join(folder, name)
         if name.endswith(".surfaces") and os.path.isfile(os.path.join(path, "about.json")):
-            count = sum(file.endswith(".npz") for _, _, files in os.walk(path) for file in files)
+            count = sum(is_surfaces_path(file) for at, _, files in os.walk(path) if at != path for file in files)
             found[name[:-9]] = Interrupted(name[:-9], count, None, {})
     return found
 

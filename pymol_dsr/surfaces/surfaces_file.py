@@ -19,12 +19,9 @@ from numpy.typing import NDArray
 
 from ..shared.atomic_write import replace_when_whole
 from ..shared.paths import file_to_write
+from ..shared.surfaces_format import FORMATS, NPZ, SAFETENSORS, TYPE_NAMES, suffix_of
 from .source import Source, Surface
 
-SAFETENSORS, NPZ = ".safetensors", ".npz"
-FORMATS = {SAFETENSORS: "dsr-surfaces 2", NPZ: "dsr-surfaces 1"}
-# Names of numpy's types in a safetensors header.
-TYPE_NAMES = {"<f8": "F64", "<i8": "I64", "<f4": "F32", "<i4": "I32"}
 # The first tensor begins at a multiple of so many bytes.
 ALIGNMENT = 8
 
@@ -42,7 +39,7 @@ def write(path: str, source: Source, surfaces: Iterable[Surface]) -> None:
     path (see check_path) or where there are no surfaces, OSError when writing fails.
     """
     path = check_path(path)
-    write_tensors = _write_safetensors if path.lower().endswith(SAFETENSORS) else _write_npz
+    write_tensors = _write_safetensors if suffix_of(path) == SAFETENSORS else _write_npz
     with replace_when_whole(path) as draft, contextlib.ExitStack() as stack:
         # Nameless, so that nothing of them is left whatever happens.
         folder = os.path.dirname(path)

@@ -227,7 +227,7 @@ def test_the_points_of_cost_are_many_states_many_atoms_and_fine_meshes(tmp_path)
 
 
 def test_a_point_is_fitted_kept_and_meshed_again(tmp_path):
-    path, kept = str(tmp_path / "balls.npz"), str(tmp_path / "mesh.dsr")
+    path, kept = str(tmp_path / "balls.safetensors"), str(tmp_path / "mesh.dsr")
     surfaces_file.write_surfaces_file(path, truth_at((1, 2, 3)), {"object": "balls", "between": False})
     found = cost.fit({"path": path, "copies": 2, "device": "cpu", "keep": kept})
     assert (found["states"], found["atoms"]) == (3, 120)

@@ -1,4 +1,4 @@
-"""Fits and meshes in FOLDER, from FOLDER/balls.npz, of as many processes as have been started: see test_ranks.py."""
+"""Fits and meshes in FOLDER, from FOLDER/balls.safetensors, by all processes that torchrun starts: test_ranks.py."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ FAST = Preset(spacing=1.4, density=5.0, iterations=12, decoder_steps=40, batch=2
 def main(folder: Path) -> None:
     PRESETS["preview"] = FAST
     with distributed.process_group("cpu"):
-        run("fit", folder / "balls.npz", "--preset", "preview", "-o", folder / "fast.dsr")
+        run("fit", folder / "balls.safetensors", "--preset", "preview", "-o", folder / "fast.dsr")
         run("export", folder / "fast.dsr", "--times", "1-5:2", "--resolution", "1", "-o", folder / "mesh.ply")
-        found = surfaces_file.read_surfaces_file(folder / "balls.npz")[0]
+        found = surfaces_file.read_surfaces_file(folder / "balls.safetensors")[0]
         field = fit_trajectory(found, FitOptions(preset="paper", device="cpu"), preset=PAPER)
         if distributed.rank() == 0:
             dsr_file.save(field, folder / "paper.dsr")

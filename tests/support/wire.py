@@ -19,6 +19,12 @@ class Wire:
         self.worker = Worker()
         self.events: list[tuple[str, dict[str, Any]]] = []
 
+    def restarted(self) -> Wire:
+        """A new worker after the end of this one's process, which releases its locks."""
+        for opened in self.worker._opened.values():
+            opened.close()
+        return Wire()
+
     def send_event(self, name: str, params: dict[str, Any], arrays: Any = None) -> None:
         self.events.append((name, params))
 

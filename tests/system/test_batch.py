@@ -39,11 +39,11 @@ ENVIRONMENT = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A folder with balls.npz, three states of a ball that grows."""
+    """A folder with balls.safetensors, three states of a ball that grows."""
     folder = tmp_path_factory.mktemp("data")
     atoms = cloud(40).astype(np.float32)
     surfaces_file.write_surfaces_file(
-        folder / "balls.npz", [ball(s, 4.0 + 0.2 * s, atoms=atoms, subdivisions=3) for s in (1, 2, 3)], {}
+        folder / "balls.safetensors", [ball(s, 4.0 + 0.2 * s, atoms=atoms, subdivisions=3) for s in (1, 2, 3)], {}
     )
     return folder
 
@@ -77,16 +77,16 @@ def started(data, *words):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("a b,balls.npz,,,,,", "line 2: a fit can't be named 'a b'"),
+        ("a b,balls.safetensors,,,,,", "line 2: a fit can't be named 'a b'"),
         ("a,,,,,,", "line 2: a has no input"),
-        ("a,none.npz,,,,,", "line 2: none.npz: there is no such file"),
-        ("a,balls.npz", "line 2: it has not 7 cells"),
-        ("a,balls.npz,,name CA,,,", "a trajectory or selection goes with a topology only"),
-        ("a,balls.npz,,,,best,", "preset 'best' is not known"),
-        ("a,balls.npz,,,1-,,", "states 1-"),
-        ("a,balls.npz,,,,,2", "name the states to fit, too"),
-        ("a,balls.npz,,,1-3,,2", "states 2 are to be fitted and held out"),
-        ("a,balls.npz,,,,,\na,balls.npz,,,,,", "line 3: there is a a before it"),
+        ("a,none.safetensors,,,,,", "line 2: none.safetensors: there is no such file"),
+        ("a,balls.safetensors", "line 2: it has not 7 cells"),
+        ("a,balls.safetensors,,name CA,,,", "a trajectory or selection goes with a topology only"),
+        ("a,balls.safetensors,,,,best,", "preset 'best' is not known"),
+        ("a,balls.safetensors,,,1-,,", "states 1-"),
+        ("a,balls.safetensors,,,,,2", "name the states to fit, too"),
+        ("a,balls.safetensors,,,1-3,,2", "states 2 are to be fitted and held out"),
+        ("a,balls.safetensors,,,,,\na,balls.safetensors,,,,,", "line 3: there is a a before it"),
         ("", "there are no trajectories"),
     ],
 )
@@ -103,13 +103,13 @@ def test_columns_must_be_known(data):
 
 
 def test_paths_are_relative_to_the_list(data):
-    [job] = read_manifest(manifest(data, "a,balls.npz,,,,,"))
-    assert job == BatchTask("a", str(data / "balls.npz"))
+    [job] = read_manifest(manifest(data, "a,balls.safetensors,,,,,"))
+    assert job == BatchTask("a", str(data / "balls.safetensors"))
 
 
 def test_without_dask_it_is_said_what_to_install(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert main.main(["batch", str(manifest(data, "a,balls.npz,,,,,")), "--out", str(tmp_path)]) == 2
+    assert main.main(["batch", str(manifest(data, "a,balls.safetensors,,,,,")), "--out", str(tmp_path)]) == 2
     assert "-m pip install 'pymol-dsr[batch]'" in capsys.readouterr().err
 
 
@@ -119,7 +119,7 @@ def test_without_dask_it_is_said_what_to_install(data, tmp_path, monkeypatch, ca
 def test_one_is_fitted_scored_and_not_fitted_again(data, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(task, "SCORED", 1)
-    [job] = read_manifest(manifest(data, "a,balls.npz,,,1+3,preview,2"))
+    [job] = read_manifest(manifest(data, "a,balls.safetensors,,,1+3,preview,2"))
     row, made = task.run_task(job, str(tmp_path), 1, "cpu", None)
     assert (
         made
@@ -145,9 +145,9 @@ def test_one_is_fitted_scored_and_not_fitted_again(data, tmp_path, monkeypatch):
 
 
 def test_what_fails_is_a_line_in_its_row(data, tmp_path):
-    job = BatchTask("a", str(data / "balls.npz"), states="1-9")
+    job = BatchTask("a", str(data / "balls.safetensors"), states="1-9")
     row, made = task.run_task(job, str(tmp_path), 1, "cpu", None)
-    assert made and not row.of(job) and row.failed.endswith("balls.npz holds the states 1-3, not 4")
+    assert made and not row.of(job) and row.failed.endswith("balls.safetensors holds the states 1-3, not 4")
     assert not list(tmp_path.glob("*.dsr"))
 
 
@@ -155,13 +155,13 @@ def test_what_fails_is_a_line_in_its_row(data, tmp_path):
 
 
 def test_a_failure_stops_nothing(data, tmp_path):
-    shutil.copy(data / "balls.npz", data / "cut.npz")
-    os.truncate(data / "cut.npz", 1000)
-    manifest(data, "cut,cut.npz,,,,preview,", "whole,balls.npz,,,1+3,preview,")
+    shutil.copy(data / "balls.safetensors", data / "cut.safetensors")
+    os.truncate(data / "cut.safetensors", 1000)
+    manifest(data, "cut,cut.safetensors,,,,preview,", "whole,balls.safetensors,,,1+3,preview,")
     process = started(data, "--out", tmp_path / "fits", "--workers", "1", "--device", "cpu")
     out, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, said
-    assert "summary.csv: 1 of 2 fitted\nfailed: cut: " in out and "is not a whole .npz file" in out
+    assert "summary.csv: 1 of 2 fitted\nfailed: cut: " in out and "is not a whole .safetensors file" in out
     rows = summary(tmp_path / "fits")
     assert list(rows) == ["cut", "whole"] and rows["whole"]["threads"] == str(threads_each(1))
     assert fitted(tmp_path / "fits" / "whole.dsr").states == [1, 3]
@@ -171,10 +171,10 @@ def test_a_failure_stops_nothing(data, tmp_path):
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_ctrl_c_leaves_a_batch_that_goes_on(data, tmp_path):
-    lines = [f"fit{k},balls.npz,,,1+3,preview," for k in range(3)]
-    shutil.copy(data / "balls.npz", data / "cut.npz")
-    os.truncate(data / "cut.npz", 1000)
-    manifest(data, *lines[:2], "cut,cut.npz,,,,preview,", *lines[2:])
+    lines = [f"fit{k},balls.safetensors,,,1+3,preview," for k in range(3)]
+    shutil.copy(data / "balls.safetensors", data / "cut.safetensors")
+    os.truncate(data / "cut.safetensors", 1000)
+    manifest(data, *lines[:2], "cut,cut.safetensors,,,,preview,", *lines[2:])
     process = started(data, "--out", tmp_path / "fits", "--workers", "2", "--device", "cpu")
     for line in process.stderr:
         if "fitted in" in line:
@@ -192,7 +192,7 @@ def test_ctrl_c_leaves_a_batch_that_goes_on(data, tmp_path):
     process = started(data, "--out", tmp_path / "fits", "--workers", "2", "--device", "cpu")
     out, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, said
-    assert "summary.csv: 3 of 4 fitted" in out and "failed: cut: " in out and "is not a whole .npz file" in out
+    assert "summary.csv: 3 of 4 fitted" in out and "failed: cut: " in out and "is not a whole .safetensors file" in out
     assert all(f"{name} is there already" in said for name in finished)
     rows = summary(tmp_path / "fits")
     assert list(rows) == ["fit0", "fit1", "cut", "fit2"]
@@ -225,7 +225,7 @@ def on_slurm(data, tmp_path, monkeypatch):
     path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(ENVIRONMENT, "PATH", path)
-    manifest(data, *(f"fit{k},balls.npz,,,1+3,preview," for k in range(2)))
+    manifest(data, *(f"fit{k},balls.safetensors,,,1+3,preview," for k in range(2)))
     words = ["--out", tmp_path / "fits", "--cluster", "slurm", "--cores", "1", "--memory", "2 GB", "--device", "cpu"]
     return lambda workers=1: started(data, *words, "--workers", workers)
 

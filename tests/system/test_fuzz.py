@@ -643,22 +643,26 @@ def test_bombs_are_refused_in_little_memory(files: Any, tmp_path: Path) -> None:
     folder.mkdir()
     for name, data in bombs(files).items():
         (folder / f"{name}.dsr").write_bytes(data)
-    from support.surface_arrays import arrays
+    from support.surface_arrays import header as surfaces_header
+    from support.surface_arrays import npz_arrays, raw, texts
 
     size = 12 * 2**24
-    archive(folder / "a text of 200 MB.npz", arrays(), meta=(npy(f"<U{size // 4}", ()), size))
-    claimed = arrays(point_counts=np.array([4, size // 12 - 4]))
+    archive(folder / "a text of 200 MB.npz", npz_arrays(), meta=(npy(f"<U{size // 4}", ()), size))
+    raw(folder / "a header of 200 MB.safetensors", surfaces_header()[0], length=200 * 2**20)
+    padded = {**texts(".safetensors"), "more": " " * 2**23}
+    raw(folder / "a header of 8 MB.safetensors", *surfaces_header(__metadata__=padded))
+    claimed = npz_arrays(point_counts=np.array([4, size // 12 - 4]))
     archive(folder / "zeros, 200 MB.npz", claimed, points=(npy("<f4", (size // 12, 3)), size))
     result = subprocess.run(
         [sys.executable, "-c", CHILD, str(folder)],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "backend")},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'backend'}"},
     )
     assert result.returncode == 0, result.stderr
     *lines, last = result.stdout.splitlines()
-    assert len(lines) == 9
+    assert len(lines) == 11
     # What nobody asks for is not looked at, and no name is a path.
     assert [line for line in lines if " refused: " not in line] == ["a tensor named as a path.dsr taken"]
     assert int(last.split()[1]) < 100, result.stdout
@@ -676,16 +680,46 @@ def read_surfaces(path: Path) -> None:
 def surfaces_file(tmp_path_factory: Any) -> Path:
     from support.surface_arrays import larger, surface
 
-    path = tmp_path_factory.mktemp("surfaces") / "good.npz"
+    path = tmp_path_factory.mktemp("surfaces") / "good.safetensors"
     write_surfaces_file(path, [surface(1), larger(2.5)], {"object": "adk"})
     return path
 
 
+@fuzzed(120)
+@given(kind=st.sampled_from(["safetensors", "npz", "compressed"]), flips=flips, cut=cuts)
+def test_damaged_surfaces_are_read_or_refused(surfaces_file: Path, kind: str, flips: Any, cut: int | None) -> None:
+    from support.surface_arrays import npz_arrays
+
+    good = surfaces_file
+    if kind != "safetensors":
+        good = surfaces_file.with_name(f"{kind}.npz")
+        if not good.exists():
+            (np.savez if kind == "npz" else np.savez_compressed)(good, **npz_arrays())
+    path = surfaces_file.with_name("damaged")
+    path.write_bytes(mutated(good.read_bytes(), flips, cut))
+    read_surfaces(path)
+
+
+SHAPES = st.lists(st.sampled_from([0, 1, 2, 3, 12, 13, 10**9, 2**62, 2**64]), max_size=4)
+
+
 @fuzzed(90)
-@given(flips=flips, cut=cuts)
-def test_damaged_surfaces_are_read_or_refused(surfaces_file: Path, flips: Any, cut: int | None) -> None:
-    path = surfaces_file.with_name("damaged.npz")
-    path.write_bytes(mutated(surfaces_file.read_bytes(), flips, cut))
+@given(
+    name=st.sampled_from(["states", "point_counts", "points", "faces", "atoms", "__metadata__"]),
+    dtype=st.sampled_from(["F64", "F32", "I64", "I32", "U8", "BOOL", "F4", "x"]),
+    shape=SHAPES,
+    value=st.none() | json_values,
+)
+@example(name="__metadata__", dtype="F32", shape=[], value={"format": "dsr-surfaces 2", "meta": "[" * 100_000})
+def test_other_headers_are_surfaces_or_refused(
+    surfaces_file: Path, name: str, dtype: str, shape: list[int], value: Any
+) -> None:
+    from support.surface_arrays import header, raw
+
+    entries, body = header()
+    entry = {**entries[name], "dtype": dtype, "shape": shape} if value is None and name != "__metadata__" else value
+    path = surfaces_file.with_name("other.safetensors")
+    raw(path, {**entries, name: entry}, body)
     read_surfaces(path)
 
 
@@ -722,29 +756,29 @@ VALUES = [
 @example(changes={"meta": np.array("[" * 100_000)})
 @example(changes={"points": VALUES[8]})
 def test_other_arrays_are_surfaces_or_refused(surfaces_file: Path, changes: Any) -> None:
-    from support.surface_arrays import arrays
+    from support.surface_arrays import npz_arrays
 
     path = surfaces_file.with_name("other.npz")
-    np.savez(path, **{name: value for name, value in arrays(**changes).items() if value is not None})
+    np.savez(path, **npz_arrays(**changes))
     read_surfaces(path)
 
 
 def test_a_pickled_object_is_never_loaded(surfaces_file: Path, tmp_path: Path) -> None:
-    from support.surface_arrays import arrays
+    from support.surface_arrays import npz_arrays
 
     class Trap:
         def __reduce__(self) -> Any:
             return Path.touch, (tmp_path / "owned",)
 
-    for name in arrays():
+    for name in npz_arrays():
         path = tmp_path / "trap.npz"
-        np.savez(path, **arrays(**{name: np.array([Trap()], dtype=object)}))
+        np.savez(path, **npz_arrays(**{name: np.array([Trap()], dtype=object)}))
         with pytest.raises(SurfacesError):
             read_surfaces_file(path)
     assert not (tmp_path / "owned").exists()
 
 
-# Surfaces set aside
+# Staged surfaces
 
 
 @fuzzed(40)
@@ -752,24 +786,26 @@ def test_a_pickled_object_is_never_loaded(surfaces_file: Path, tmp_path: Path) -
     about=st.none() | st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode()),
     flips=flips,
     cut=cuts,
-    name=st.sampled_from(["0/1.0.npz", "0/2.5.npz", "0/x.npz", "0/..npz"]),
+    name=st.sampled_from([f"0/{stem}.{end}" for stem in ("1.0", "2.5", "x", ".") for end in ("npz", "safetensors")]),
 )
-@example(about=b"[" * 100_000, flips=[], cut=None, name="0/1.0.npz")
+@example(about=b"[" * 100_000, flips=[], cut=None, name="0/1.0.safetensors")
 def test_a_folder_of_surfaces_is_taken_up_or_begun_anew(
     surfaces_file: Path, about: bytes | None, flips: Any, cut: int | None, name: str
 ) -> None:
-    folder = surfaces_file.parent / "aside"
+    folder = surfaces_file.parent / "staged.surfaces"
     said: list[str] = []
-    with named_errors("set aside"):
+    with named_errors("staging"):
         one = read_surfaces_file(surfaces_file)[0][0]
-        SurfaceStaging(folder, {"a": 1}, 1, False, said.append).put(0, one)
-        (folder / name).write_bytes(mutated((folder / "0/1.0.npz").read_bytes(), flips, cut))
+        staged = SurfaceStaging(folder, {"a": 1}, 1, False, said.append)
+        staged.put(0, one)
+        staged.close()
+        (folder / name).write_bytes(mutated((folder / "0/1.0.safetensors").read_bytes(), flips, cut))
         if about is not None:
             (folder / "about.json").write_bytes(about)
-        aside = SurfaceStaging(folder, {"a": 1}, 1, True, said.append)
-        assert set(aside.states(0)) <= {1.0}
-        assert all(surface.state == 1.0 for surface in aside.series(0))
-        aside.remove()
+        staged = SurfaceStaging(folder, {"a": 1}, 1, True, said.append)
+        assert set(staged.states(0)) <= {1.0}
+        assert all(surface.state == 1.0 for surface in staged.series(0))
+        staged.remove()
     assert not folder.exists()
 
 

@@ -39,7 +39,7 @@ def alone(tmp_path_factory):
         ball(s, 5.0 + 0.3 * s, (0.5 * s, 0, 0), (atoms + np.array([0.5 * s, 0, 0])).astype(np.float32), 3)
         for s in range(1, 6)
     ]
-    surfaces_file.write_surfaces_file(folder / "balls.npz", states, {})
+    surfaces_file.write_surfaces_file(folder / "balls.safetensors", states, {})
     ranks_script.main(folder)
     return folder
 
@@ -74,7 +74,7 @@ def assert_same(one, other, within):
 
 
 def filled_by(count, alone, tmp_path):
-    shutil.copy(alone / "balls.npz", tmp_path)
+    shutil.copy(alone / "balls.safetensors", tmp_path)
     said, _ = torchrun(count, ROOT / "tests/support/ranks_script.py", tmp_path)
     # The first one speaks for all.
     assert said.count("states 1-5 fitted in") == 1 and said.count("the last of 3 files") == 1

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import gc
-import json
 import os
 import random
 import re
@@ -197,8 +196,8 @@ def test_a_training_on_the_command_line_goes_on(
     """`dsr-backend fit` keeps its training beside the fit until that is there."""
     monkeypatch.setitem(PRESETS, "paper", TINY)
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
-    surfaces_file.write_surfaces_file(tmp_path / "balls.npz", balls(), {})
-    fit = ["fit", str(tmp_path / "balls.npz"), "--preset", "paper", "--device", "cpu", "-o"]
+    surfaces_file.write_surfaces_file(tmp_path / "balls.safetensors", balls(), {})
+    fit = ["fit", str(tmp_path / "balls.safetensors"), "--preset", "paper", "--device", "cpu", "-o"]
     assert main.main([*fit, str(tmp_path / "whole.dsr")]) == 0
 
     class Interrupting(Stop):
@@ -413,7 +412,8 @@ def test_surfaces_stay_in_memory_from_where_the_disk_is_full(
         waiting.put(0, surface)
     monkeypatch.undo()
     assert [surface.state for surface in waiting.series(0)] == [1, 2, 3]
-    assert len(said) == 1 and f"{float(at + 1)!r}.npz" in said[0] and " bytes) not written" in said[0]
+    assert len(said) == 1 and f"{float(at + 1)!r}.safetensors" in said[0] and " bytes) not written" in said[0]
+    waiting.close()
     again = SurfaceStaging(tmp_path / "a.surfaces", {"source": {}}, 1, True, said.append)
     assert again.states(0) == [1, 2, 3][:at]
 
@@ -734,40 +734,72 @@ def test_what_can_not_go_on_is_said_in_a_line(plugin: Any) -> None:
     assert dsr_status("a", _self=cmd)[-1].startswith("a: interrupted: 3 surfaces, step ")
 
 
+HOLDER = """
+import sys, time
+from pathlib import Path
+from dsr_backend.surfaces.staging import SurfaceStaging
+staging = SurfaceStaging(Path(sys.argv[1]), {"source": {}}, 1, True, print)
+print(staging.states(0), flush=True)
+time.sleep(60)
+"""
+
+
 def test_two_backends_do_not_share_a_fit(tmp_path: Path) -> None:
-    """The second is refused while the first lives and has it open, and takes it up from then on."""
+    """The second is refused while the first lives and has the fit open, and takes it up after that."""
     folder = tmp_path / "a.surfaces"
     said: list[str] = []
     about: dict[str, Any] = {"source": {}}
     first = SurfaceStaging(folder, about, 1, False, said.append)
     first.put(0, balls()[0])
-    other = subprocess.Popen(["sleep", "60"])
-    owner = staging._process(other.pid)
+    first.close()
+    assert staging.interrupted_fits(tmp_path)["a"]["surfaces"] == 1
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(folder)], stdout=subprocess.PIPE, text=True)
     try:
-        (folder / "owner.json").write_text(json.dumps(owner))
+        assert holder.stdout is not None and holder.stdout.readline() == "[1.0]\n"
         for resume in (False, True):
             with pytest.raises(RequestError) as error:
                 SurfaceStaging(folder, about, 1, resume, said.append)
-            assert f"fit 'a' is under way in another backend on this folder (process {other.pid} on " in str(
-                error.value
-            )
+            text = str(error.value)
+            assert f"fit 'a' is under way in another backend on this folder (process {holder.pid} on " in text
         assert staging.interrupted_fits(tmp_path) == {}
-        # Another process has that number by now.
-        (folder / "owner.json").write_text(json.dumps({**owner, "began": "1"}))
-        assert list(staging.interrupted_fits(tmp_path)) == ["a"]
-        (folder / "owner.json").write_text(json.dumps(owner))
-        # It has ended, and nobody has asked for it yet.
-        other.kill()
-        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+        # It is killed, and nobody has asked for its exit code yet.
+        holder.kill()
+        os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
         assert list(staging.interrupted_fits(tmp_path)) == ["a"]
     finally:
-        other.kill()
-        other.wait()
+        holder.kill()
+        holder.wait()
     again = SurfaceStaging(folder, about, 1, True, said.append)
     assert again.states(0) == [1.0] and not said
-    assert json.loads((folder / "owner.json").read_text())["pid"] == os.getpid()
+    assert staging.interrupted_fits(tmp_path) == {}
     again.close()
-    assert not (folder / "owner.json").exists() and staging.interrupted_fits(tmp_path)["a"]["surfaces"] == 1
+    assert staging.interrupted_fits(tmp_path)["a"]["surfaces"] == 1
+    again = SurfaceStaging(folder, about, 1, False, said.append)
+    assert again.states(0) == []
+    again.remove()
+    assert not folder.exists()
+
+
+def test_surfaces_that_version_0_2_staged_are_taken_up(tmp_path: Path) -> None:
+    folder = tmp_path / "a.surfaces"
+    (folder / "0").mkdir(parents=True)
+    (folder / "about.json").write_text('{"source": {}, "asked": {}}')
+    [one] = balls()[:1]
+    np.savez(
+        folder / "0" / "1.0.npz",
+        format=np.array("dsr-surfaces 1"),
+        states=np.array([1.0]),
+        point_counts=np.array([len(one.points)]),
+        face_counts=np.array([len(one.faces)]),
+        points=one.points,
+        normals=one.normals,
+        faces=one.faces,
+        meta=np.array("{}"),
+    )
+    assert staging.interrupted_fits(tmp_path)["a"]["surfaces"] == 1
+    again = SurfaceStaging(folder, {"source": {}}, 1, True, pytest.fail)
+    np.testing.assert_array_equal(again.series(0)[0].points, one.points)
+    again.remove()
 
 
 # Load

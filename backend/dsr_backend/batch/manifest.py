@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pymol_dsr.shared import states
 from pymol_dsr.shared.names import RULE, is_name
+from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
 from ..fitting.config import PRESETS
 
@@ -76,7 +77,7 @@ def check_task(given: dict[str, str], folder: Path) -> BatchTask:
                 raise ValueError(f"{given[key]}: there is no such file")
             given[key] = str(path.absolute())
     job = BatchTask(**given)
-    if job.input.lower().endswith(".npz") and (job.trajectory or job.selection):
+    if is_surfaces_path(job.input) and (job.trajectory or job.selection):
         raise ValueError(f"{job.input} is a surfaces file: a trajectory or selection goes with a topology only")
     if job.preset not in PRESETS:
         raise ValueError(f"preset {job.preset!r} is not known; choose one of {', '.join(PRESETS)}")

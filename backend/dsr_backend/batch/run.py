@@ -14,6 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pymol_dsr.shared.surfaces_format import is_surfaces_path
+
 from ..surfaces import from_pymol
 from .cluster import SECONDS, cluster_client
 from .manifest import BatchTask
@@ -43,7 +45,7 @@ def run(
         if importlib.util.find_spec(package) is None:
             named = "dask-jobqueue" if package == "dask_jobqueue" else "'pymol-dsr[batch]'"
             raise ValueError(f"a batch needs {package}: {sys.executable} -m pip install {named}")
-    if any(not job.input.lower().endswith(".npz") for job in jobs):
+    if not all(is_surfaces_path(job.input) for job in jobs):
         from_pymol.pymol_python()
     summary = folder / SUMMARY
     before = read_summary(summary)

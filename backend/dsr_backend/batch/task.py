@@ -14,6 +14,7 @@ import numpy as np
 
 from pymol_dsr.shared import states
 from pymol_dsr.shared.options import FitOptions
+from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
 from ..surfaces import from_pymol
 from .manifest import BatchTask
@@ -84,9 +85,9 @@ def _fitted(job: BatchTask, target: Path, threads: int, device: str, seed: int, 
 
     began, spent = time.perf_counter(), sum(os.times()[:4])
     path: Path = Path(job.input)
-    if path.suffix.lower() != ".npz":
+    if not is_surfaces_path(path):
         given = [Path(part) for part in (job.input, job.trajectory) if part]
-        path = Path(own) / "surfaces.npz"
+        path = Path(own) / "surfaces.safetensors"
         wanted = f"{job.states}+{job.evaluate}" if job.evaluate else job.states
         from_pymol.make_surfaces(from_pymol.pymol_python(), given, path, wanted, job.selection or None, threads)
     try:

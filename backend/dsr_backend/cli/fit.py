@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pymol_dsr.shared import states
 from pymol_dsr.shared.names import RULE, is_name
 from pymol_dsr.shared.options import FitOptions
+from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
 from ..surfaces import from_pymol
 from .io import Progress, device_text, input_path, live_progress, output_path, read_fit, surfaces_from
@@ -38,7 +39,7 @@ def run_fit(options: argparse.Namespace) -> int:
         times=None if options.times is None else _times_of_states(options.times),
     )
     paths = [input_path(text) for text in options.input]
-    from_file = paths[0].suffix.lower() == ".npz"
+    from_file = is_surfaces_path(paths[0])
     names = _trajectories(options, paths) if from_file else []
     if not from_file and len(paths) > 2:
         raise ValueError(f"{options.input[2]}: a topology takes one trajectory; make surfaces files to fit several")
@@ -123,7 +124,7 @@ def _times_of_states(text: str) -> tuple[float, ...]:
 
 def _trajectories(options: argparse.Namespace, paths: Sequence[Path]) -> list[str]:
     """The names of the trajectories in surfaces files; ValueError where they don't go together."""
-    other = next((text for text, path in zip(options.input, paths, strict=True) if path.suffix.lower() != ".npz"), None)
+    other = next((text for text, path in zip(options.input, paths, strict=True) if not is_surfaces_path(path)), None)
     if other or options.selection:
         raise ValueError(
             f"{options.input[0]} is a surfaces file: a trajectory or --selection goes with a topology only"
@@ -160,6 +161,6 @@ def surfaces_by_pymol(
     python: str, paths: Sequence[Path], options: argparse.Namespace, progress: Progress, folder: str
 ) -> tuple[Sequence[Surface], dict[str, Any]]:
     """PyMOL's surfaces of a trajectory, in a file in `folder`."""
-    path = os.path.join(folder, "surfaces.npz")
+    path = os.path.join(folder, "surfaces.safetensors")
     from_pymol.make_surfaces(python, paths, path, options.states, options.selection, say=progress.say)
     return surfaces_from(path, "all")

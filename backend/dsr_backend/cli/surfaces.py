@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pymol_dsr.shared import states
+from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
 from ..surfaces import from_pymol
 from .io import input_path, live_progress, output_path, reading
@@ -13,11 +14,11 @@ from .io import input_path, live_progress, output_path, reading
 
 
 def run_surfaces(options: argparse.Namespace) -> int:
-    target = output_path(options.output, ("npz",))
+    target = output_path(options.output, ("safetensors", "npz"))
     paths = [input_path(text) for text in options.input]
     if len(paths) > 2:
         raise ValueError(f"{options.input[2]}: a topology takes one trajectory")
-    if paths[0].suffix.lower() == ".npz":
+    if is_surfaces_path(paths[0]):
         raise ValueError(f"{options.input[0]} is a surfaces file already")
     if options.workers < 0:
         raise ValueError(f"--workers {options.workers}: it must be at least 1")

@@ -1,1 +1,1 @@
-"""Surfaces of states: checked, in files, staged for a fit, made by PyMOL."""
+"""Surfaces of states: checked values, files, staging for a fit, extraction by PyMOL."""

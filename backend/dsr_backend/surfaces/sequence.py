@@ -1,4 +1,4 @@
-"""Surfaces that are read when they are needed."""
+"""Sequences of surfaces that are read on access."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from .surface import Surface
 
 
 class LazySurfaces(Sequence[Surface], ABC):
-    """Surfaces in the order of their states, each read when it is looked at."""
+    """Surfaces in the order of their states; each is read when it is accessed."""
 
     @overload
-    def __getitem__(self, place: int) -> Surface: ...
+    def __getitem__(self, index: int) -> Surface: ...
 
     @overload
-    def __getitem__(self, place: slice) -> list[Surface]: ...
+    def __getitem__(self, index: slice) -> list[Surface]: ...
 
-    def __getitem__(self, place: int | slice) -> Surface | list[Surface]:
-        if isinstance(place, slice):
-            return [self._read(k) for k in range(*place.indices(len(self)))]
-        return self._read(place)
+    def __getitem__(self, index: int | slice) -> Surface | list[Surface]:
+        if isinstance(index, slice):
+            return [self._read(k) for k in range(*index.indices(len(self)))]
+        return self._read(index)
 
     @abstractmethod
-    def _read(self, place: int) -> Surface:
-        """The surface at that place. Raises IndexError past the end."""
+    def _read(self, index: int) -> Surface:
+        """Return the surface at an index. Raises IndexError past the end."""

@@ -1,7 +1,7 @@
-"""Surfaces that wait for their fit, each in a file of its own.
+"""Stages the surfaces of a fit in files of their own.
 
-They take PyMOL long to make and much memory together, so that each is written down as it comes: an interrupted fit
-finds them again, and of a long trajectory only those looked at are in memory.
+PyMOL takes long to make surfaces, and many take much memory. Each is therefore written when it arrives: an interrupted
+fit resumes from these files, and of a long trajectory only the surfaces in use are in memory.
 """
 
 from __future__ import annotations
@@ -11,45 +11,53 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from pymol_dsr.shared import atomic_write
+from pymol_dsr.shared.surfaces_format import NPZ, SAFETENSORS
 
 from ..runtime.errors import RequestError
 from . import surfaces_file
 from .sequence import LazySurfaces
-from .surface import Surface, SurfacesError
+from .surface import Surface, check_atom_count
 
+SUFFIX = ".surfaces"
 ABOUT = "about.json"
-# Where preset `paper` keeps its training, beside the surfaces.
+# Preset `paper` keeps its training beside the surfaces.
 TRAINING = "training.safetensors"
-# Which process has the fit open.
-OWNER = "owner.json"
+# The process that has the fit open holds a lock on the first and describes itself in the second.
+LOCK, OWNER = "lock", "owner.json"
+# Seconds to wait for the lock: `interrupted_fits` of another process holds it for a moment.
+_LOCK_WAIT = 0.5
+# Version 0.2 staged surfaces as .npz.
+_ENDINGS = (SAFETENSORS, NPZ)
 
 
 class StagedSeries(LazySurfaces):
-    """Those set aside of one trajectory."""
+    """The staged surfaces of one trajectory, in the order of their states."""
 
-    def __init__(self, parts: dict[float, Surface | Path]) -> None:
-        self._parts = [parts[state] for state in sorted(parts)]
+    def __init__(self, surfaces: Mapping[float, Surface | Path]) -> None:
+        self._surfaces = [surfaces[state] for state in sorted(surfaces)]
 
     def __len__(self) -> int:
-        return len(self._parts)
+        return len(self._surfaces)
 
-    def _read(self, place: int) -> Surface:
-        return _read(self._parts[place])
+    def _read(self, index: int) -> Surface:
+        return _load(self._surfaces[index])
 
 
-def _read(part: Surface | Path) -> Surface:
-    return part if isinstance(part, Surface) else surfaces_file.read_surfaces_file(part)[0][0]
+def _load(surface: Surface | Path) -> Surface:
+    return surface if isinstance(surface, Surface) else surfaces_file.read_surfaces_file(surface)[0][0]
 
 
 class SurfaceStaging:
-    """The surfaces of one fit by trajectory (numbers from 0) and state.
+    """The surfaces of one fit, by trajectory (index from 0) and state.
 
-    Where a file can't be written its surface stays in memory, and `say` is told so, once.
+    A surface whose file can't be written stays in memory; `log` gets one message about it.
     """
 
     def __init__(
@@ -58,128 +66,154 @@ class SurfaceStaging:
         about: dict[str, Any],
         count: int,
         resume: bool,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         asked: dict[str, Any] | None = None,
     ) -> None:
-        """about: what the surfaces are of, in JSON values; those that `resume` finds must be of the same. asked:
-        what else was asked of the fit, kept for `interrupted`. Raises RequestError where another process has it open.
+        """Open the folder for `count` trajectories; with `resume`, take up the surfaces in it.
+
+        about: JSON object that describes the surfaces; surfaces are taken up only where it is the same. asked: JSON
+        object with the other parameters of the fit, kept for `interrupted_fits`. Raises RequestError where another
+        process has the fit open.
         """
-        if owner := _owner(folder):
-            raise RequestError(
-                "bad-request",
-                f"fit {folder.name.removesuffix('.surfaces')!r} is under way in another backend on this folder "
-                f"({owner}): wait for it, or give another name",
-            )
-        self.folder, self._say, self._failed = folder, say, False
-        self._parts: list[dict[float, Surface | Path]] = [{} for _ in range(count)]
-        self._atoms: list[tuple[float, int] | None] = [None] * count
+        self.folder, self._log, self._failed = folder, log, False
+        self._surfaces: list[dict[float, Surface | Path]] = [{} for _ in range(count)]
+        self._first_atoms: list[tuple[float, int] | None] = [None] * count
+        self._lock = filelock.FileLock(folder / LOCK, thread_local=False)
+        self._write(folder / ABOUT, 0, self._acquire)
         if resume:
             self._take_up(about)
-        if not any(self._parts):
-            shutil.rmtree(folder, ignore_errors=True)
-        self._write(self.folder / ABOUT, 0, lambda: self._begin({**about, "asked": asked or {}}))
+        if not any(self._surfaces):
+            self._clear()
+        self._write(folder / ABOUT, 0, lambda: self._begin({**about, "asked": asked or {}}))
+
+    def _acquire(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=_LOCK_WAIT)
+        except filelock.Timeout:
+            raise RequestError(
+                "bad-request",
+                f"fit {self.folder.name.removesuffix(SUFFIX)!r} is under way in another backend on this folder "
+                f"({_owner(self.folder)}): wait for it, or give another name",
+            ) from None
+
+    def _clear(self) -> None:
+        """Remove everything but the lock."""
+        with contextlib.suppress(OSError):
+            for path in self.folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path.name != LOCK:
+                    path.unlink()
 
     def _begin(self, about: dict[str, Any]) -> None:
-        for number in range(len(self._parts)):
-            (self.folder / str(number)).mkdir(parents=True, exist_ok=True)
-        (self.folder / OWNER).write_text(json.dumps(_process(os.getpid())), encoding="utf-8")
+        for index in range(len(self._surfaces)):
+            (self.folder / str(index)).mkdir(parents=True, exist_ok=True)
+        owner = {"pid": os.getpid(), "host": socket.gethostname()}
+        (self.folder / OWNER).write_text(json.dumps(owner), encoding="utf-8")
         atomic_write.write(self.folder / ABOUT, json.dumps(about).encode())
 
     def _take_up(self, about: dict[str, Any]) -> None:
         try:
-            found = _about(self.folder)
+            previous = _read_about(self.folder)
         except (OSError, ValueError) as error:
-            self._say(f"it begins anew: it left no surfaces to go on from ({error})")
+            self._log(f"it begins anew: it left no surfaces to go on from ({error})")
             return
-        if {key: found.get(key) for key in about} != json.loads(json.dumps(about)):
-            self._say(f"it begins anew: the surfaces in {self.folder} are of other atoms or settings")
+        if {key: previous.get(key) for key in about} != json.loads(json.dumps(about)):
+            self._log(f"it begins anew: the surfaces in {self.folder} are of other atoms or settings")
             return
-        for number in range(len(self._parts)):
-            for path in sorted((self.folder / str(number)).glob("*.npz")):
+        for index in range(len(self._surfaces)):
+            for path in _staged_files(self.folder / str(index)):
                 try:
                     [surface] = surfaces_file.read_surfaces_file(path)[0]
-                    self._check(number, surface)
-                except (OSError, ValueError, SurfacesError) as error:
-                    self._say(f"a surface of before is made again: {error}")
+                    self._check_atoms(index, surface)
+                except (OSError, ValueError) as error:
+                    self._log(f"a surface of before is made again: {error}")
                 else:
-                    self._parts[number][surface.state] = path
+                    self._surfaces[index][surface.state] = path
 
-    def states(self, number: int) -> list[float]:
-        return sorted(self._parts[number])
+    def states(self, index: int) -> list[float]:
+        """Return the states of a trajectory that are staged, rising."""
+        return sorted(self._surfaces[index])
 
-    def put(self, number: int, surface: Surface) -> None:
-        """Raises ValueError where it has other atoms than those before."""
-        self._check(number, surface)
-        path = self.folder / str(number) / f"{surface.state!r}.npz"
+    def put(self, index: int, surface: Surface) -> None:
+        """Stage a surface. Raises ValueError for another number of atoms than the first surface has."""
+        self._check_atoms(index, surface)
+        path = self.folder / str(index) / f"{surface.state!r}{SAFETENSORS}"
         size = sum(array.nbytes for array in (surface.points, surface.normals, surface.faces))
         written = self._write(path, size, lambda: surfaces_file.write_surfaces_file(path, [surface], {}))
-        self._parts[number][surface.state] = path if written else surface
+        self._surfaces[index][surface.state] = path if written else surface
 
-    def get(self, number: int, state: float) -> Surface:
-        return _read(self._parts[number][state])
+    def get(self, index: int, state: float) -> Surface:
+        """Return a staged surface. Raises KeyError for a state that is not staged."""
+        return _load(self._surfaces[index][state])
 
-    def series(self, number: int) -> StagedSeries:
-        return StagedSeries(self._parts[number])
+    def series(self, index: int) -> StagedSeries:
+        """Return the staged surfaces of a trajectory."""
+        return StagedSeries(self._surfaces[index])
 
     @property
     def whole(self) -> bool:
-        """Whether all of them are in files."""
+        """Whether all surfaces are in files."""
         return not self._failed
 
     def close(self) -> None:
-        """Leave them to whoever resumes the fit."""
-        # What stays says so until this process ends.
+        """Leave the files to the process that resumes the fit."""
         with contextlib.suppress(OSError):
             (self.folder / OWNER).unlink()
+        self._lock.release()
 
     def remove(self) -> None:
+        """Remove the folder."""
+        self._lock.release()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _check(self, number: int, surface: Surface) -> None:
-        count = 0 if surface.atoms is None else len(surface.atoms)
-        first = self._atoms[number] = self._atoms[number] or (surface.state, count)
-        if first[1] != count:
-            raise ValueError(
-                f"state {surface.state:g} has {count} atoms, state {first[0]:g} has {first[1]}: "
-                "give each molecule a trajectory of its own"
-            )
+    def _check_atoms(self, index: int, surface: Surface) -> None:
+        first = self._first_atoms[index] = self._first_atoms[index] or (surface.state, surface.atom_count)
+        check_atom_count(surface, *first)
 
     def _write(self, path: Path, size: int, write: Callable[[], None]) -> bool:
+        """Call `write`; return False, and log the first time, after an OSError."""
         if self._failed:
             return False
         try:
             write()
         except OSError as error:
             self._failed = True
-            told = f"{path} ({size} bytes)" if size else str(path)
-            self._say(f"it can't be resumed should it be interrupted: {told} not written: {error}")
+            name = f"{path} ({size} bytes)" if size else str(path)
+            self._log(f"it can't be resumed should it be interrupted: {name} not written: {error}")
         return not self._failed
 
 
 def interrupted_fits(folder: Path) -> dict[str, dict[str, Any]]:
-    """The fits of which surfaces wait in `folder` and that no other process has open: what they are of and what was
-    asked (source, trajectories, asked), how many surfaces there are, and the step of the checkpoint of their training
-    (None where there is none).
+    """Return the interrupted fits of a folder by name, without those that a process has open.
+
+    Each is the JSON object of its staging (source, trajectories, asked) with `surfaces`, the number of its surfaces,
+    and `step`, the step of the checkpoint of its training, or None.
     """
-    found = {}
-    for waiting in sorted(folder.glob("*.surfaces")):
-        if _owner(waiting):
-            continue
+    fits = {}
+    for staged in sorted(folder.glob(f"*{SUFFIX}")):
         try:
-            about = _about(waiting)
+            about = _read_about(staged)
         except (OSError, ValueError):
-            # Ended before it began, or not ours.
+            # It ended before its first surface, or is not a staging folder.
             continue
-        count = sum(1 for _ in waiting.glob("*/*.npz"))
-        path = waiting / TRAINING
-        step = _step(path)
-        step = _step(atomic_write.previous_of(path)) if step is None else step
-        found[waiting.name.removesuffix(".surfaces")] = {**about, "surfaces": count, "step": step}
-    return found
+        if _is_open(staged):
+            continue
+        count = sum(len(_staged_files(path)) for path in staged.iterdir() if path.is_dir())
+        path = staged / TRAINING
+        step = _training_step(path)
+        step = _training_step(atomic_write.previous_of(path)) if step is None else step
+        fits[staged.name.removesuffix(SUFFIX)] = {**about, "surfaces": count, "step": step}
+    return fits
 
 
-def _about(folder: Path) -> dict[str, Any]:
-    """Raises OSError or ValueError."""
+def _staged_files(folder: Path) -> list[Path]:
+    return sorted(path for ending in _ENDINGS for path in folder.glob(f"*{ending}"))
+
+
+def _read_about(folder: Path) -> dict[str, Any]:
+    """Raise OSError or ValueError where the folder has no description of its surfaces."""
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except RecursionError as error:
@@ -189,8 +223,8 @@ def _about(folder: Path) -> dict[str, Any]:
     return about
 
 
-def _step(path: Path) -> int | None:
-    """The step of a training's checkpoint, from the head of the file alone: torch may not be there yet."""
+def _training_step(path: Path) -> int | None:
+    """Return the step of a training's checkpoint from the header of the file: torch may not be loaded yet."""
     try:
         with open(path, "rb") as file:
             header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), 2**20)))
@@ -200,28 +234,24 @@ def _step(path: Path) -> int | None:
     return step if isinstance(step, int) else None
 
 
-def _process(number: int) -> dict[str, Any]:
-    """What tells a process from another that has its number later."""
-    began = ""
-    # Not every system says it.
-    with contextlib.suppress(OSError, IndexError):
-        fields = Path(f"/proc/{number}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
-        # One that has ended keeps its number until its parent asks for it, which over ssh may take a while.
-        began = "ended" if fields[0] in "ZX" else fields[19]
-    return {"pid": number, "host": socket.gethostname(), "began": began}
+def _is_open(folder: Path) -> bool:
+    """Whether a process, or this one, has the fit open."""
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return True
+    except OSError:
+        # A folder that can't be written can't be locked either.
+        return False
+    lock.release()
+    return False
 
 
 def _owner(folder: Path) -> str:
-    """The other process of this machine that has the fit open, in words; empty where there is none that lives."""
+    """Describe the process that has the fit open."""
     try:
-        told = json.loads((folder / OWNER).read_text(encoding="utf-8"))
-        number = told["pid"]
-        if number == os.getpid() or not isinstance(number, int) or number < 1:
-            return ""
-        os.kill(number, 0)
-    except PermissionError:
-        # It lives, and is somebody else's.
-        pass
-    except (OSError, ValueError, LookupError, TypeError, RecursionError, OverflowError):
-        return ""
-    return f"process {number} on {told['host']}" if told == _process(number) else ""
+        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        return f"process {int(owner['pid'])} on {str(owner['host'])[:100]}"
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return "its process is not known"

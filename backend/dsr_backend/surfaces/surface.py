@@ -1,4 +1,4 @@
-"""One state's surface, and the checks of a series of them."""
+"""The surface of one state, and the checks of a series of surfaces."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# A tetrahedron: nothing smaller encloses a volume.
+# A tetrahedron: fewer faces enclose no volume.
 _MIN_FACES = 4
-# What float32 and text formats with four decimals leave of a unit vector is mended; more is refused.
+# Lengths within this of 1, as after float32 or text with four decimals, are corrected; others are refused.
 _NORMAL_TOLERANCE = 1e-2
-
-
+# Lengths within this of 1 count as 1.
 _ROUNDING = 1e-6
 
 
-class SurfacesError(Exception):
-    """A surfaces file that cannot be used; the message names the file and what is wrong with it."""
+class SurfacesError(ValueError):
+    """A surfaces file that cannot be used; the message names the file and its fault."""
 
 
 @dataclass(frozen=True, eq=False)
 class Surface:
     """The molecular surface of one state, in Å.
 
-    state: state number from 1, fractions allowed. points: f4[N,3]. normals: f4[N,3], outward, made unit to
-    rounding. faces: i4[M,3], indices into points. atoms: f4[A,3] or None where no atom positions are known.
+    state: state number from 1, fractions allowed. points: f4[N,3]. normals: f4[N,3], outward, scaled to unit length up
+    to rounding. faces: i4[M,3], indices into points. atoms: f4[A,3], or None where no atom positions are known.
 
-    Raises ValueError, naming the state and what was found beside what was expected, for wrong shapes, values
-    that are not finite, indices out of range, fewer than 4 faces or normals whose length is not 1 within 1 %.
-    Whether the surface is closed is not checked: PyMOL's often have an open edge or two.
+    Raises ValueError, naming the state and both the actual and the expected value, for wrong shapes, values that are
+    not finite, indices out of range, fewer than 4 faces and normals whose length is not 1 within 1 %. A surface need
+    not be closed: PyMOL's often have an open edge or two.
     """
 
     state: float
@@ -56,24 +55,35 @@ class Surface:
         if self.atoms is not None:
             object.__setattr__(self, "atoms", check_vectors(state, "atoms", self.atoms))
 
+    @property
+    def atom_count(self) -> int:
+        """Number of atoms; 0 where no atom positions are known."""
+        return 0 if self.atoms is None else len(self.atoms)
+
 
 def check_series(surfaces: Sequence[Surface]) -> None:
-    """Raises ValueError unless there are surfaces, their states rise and their atom counts agree."""
+    """Raise ValueError unless there are surfaces, their states rise and their numbers of atoms agree."""
     if not surfaces:
         raise ValueError("there are no surfaces")
     first = surfaces[0]
     for before, after in itertools.pairwise(surfaces):
         if not before.state < after.state:
             raise ValueError(f"states must rise, got {after.state:g} after {before.state:g}")
-        if _atom_count(after) != _atom_count(first):
-            raise ValueError(
-                f"state {after.state:g} has {_atom_count(after)} atoms, state {first.state:g} has "
-                f"{_atom_count(first)}: give each molecule a trajectory of its own"
-            )
+        check_atom_count(after, first.state, first.atom_count)
+
+
+def check_atom_count(surface: Surface, first_state: float, first_count: int) -> None:
+    """Raise ValueError unless a surface has as many atoms as the first one of its trajectory."""
+    if surface.atom_count != first_count:
+        raise ValueError(
+            f"state {surface.state:g} has {surface.atom_count} atoms, state {first_state:g} has {first_count}: "
+            "give each molecule a trajectory of its own"
+        )
 
 
 def check_vectors(state: float, name: str, values: Any) -> NDArray[np.float32]:
-    # Overflow to infinity is refused below, with the row.
+    """Return a copy of the values as f4[N,3]. Raises ValueError for another shape and for values not finite."""
+    # Overflow to infinity is refused below, with its row.
     with np.errstate(over="ignore"):
         array: NDArray[np.float32] = np.array(values, dtype=np.float32)
     if array.ndim != 2 or array.shape[1] != 3:
@@ -86,18 +96,20 @@ def check_vectors(state: float, name: str, values: Any) -> NDArray[np.float32]:
 
 
 def unit_normals(state: float, normals: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale normals f4[N,3] to length 1. Raises ValueError where a length is not 1 within 1 %."""
     length = np.linalg.norm(normals.astype(np.float64), axis=1)
     wrong = np.abs(length - 1) > _NORMAL_TOLERANCE
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(f"state {state:g}: normals must have length 1, row {row} has {length[row]:.6g}")
-    # Normals that are unit already keep their bits, so that a file read and written again is the same file.
+    # Unit normals keep their bits, so that a file that is read and written again has the same content.
     length[np.abs(length - 1) <= _ROUNDING] = 1
     unit: NDArray[np.float32] = (normals / length[:, None]).astype(np.float32)
     return unit
 
 
 def check_faces(state: float, values: Any, point_count: int) -> NDArray[np.int32]:
+    """Return the faces as i4[M,3]. Raises ValueError for another shape or type and for indices out of range."""
     array = np.asarray(values)
     if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "iu":
         raise ValueError(
@@ -110,7 +122,3 @@ def check_faces(state: float, values: Any, point_count: int) -> NDArray[np.int32
             f"state {state:g}: faces must index {point_count} points, got indices {array.min()} to {array.max()}"
         )
     return array.astype(np.int32)
-
-
-def _atom_count(surface: Surface) -> int:
-    return 0 if surface.atoms is None else len(surface.atoms)

@@ -84,16 +84,18 @@ def refused(*words, code=2, env=None):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A folder with pep.npz (six states, by dsr_surfaces), pep.pdb, and pep.dsr, fitted to states 1, 3, 5."""
+    """A folder with pep.safetensors (six states, by dsr_surfaces), pep.pdb, and pep.dsr, fitted to states 1, 3, 5."""
     folder = tmp_path_factory.mktemp("cli")
     session = pymol2.PyMOL()
     session.start()
     session.cmd.feedback("disable", "all", "everything")
     build_peptide(session.cmd)
-    dsr_surfaces(SELECTION, str(folder / "pep.npz"), _self=session.cmd)
+    dsr_surfaces(SELECTION, str(folder / "pep.safetensors"), _self=session.cmd)
     session.cmd.save(str(folder / "pep.pdb"), "pep", state=0)
     session.stop()
-    out, lines = dsr("fit", folder / "pep.npz", "--states", "1-5:2", "--preset", "preview", "-o", folder / "pep.dsr")
+    out, lines = dsr(
+        "fit", folder / "pep.safetensors", "--states", "1-5:2", "--preset", "preview", "-o", folder / "pep.dsr"
+    )
     (folder / "fit.txt").write_text("\n".join([out.strip(), *lines]), encoding="utf-8")
     return folder
 
@@ -229,7 +231,7 @@ def stopped(words, when, number):
 def test_ctrl_c_ends_a_fit_and_leaves_the_old_file(made, tmp_path):
     target = tmp_path / "kept.dsr"
     target.write_bytes((made / "pep.dsr").read_bytes())
-    code, said = stopped(("fit", made / "pep.npz", "-o", target), "sampling", signal.SIGINT)
+    code, said = stopped(("fit", made / "pep.safetensors", "-o", target), "sampling", signal.SIGINT)
     assert code == 130 and said.splitlines()[-1] == "dsr-backend: cancelled" and "Traceback" not in said
     assert os.listdir(tmp_path) == ["kept.dsr"]
     assert target.read_bytes() == (made / "pep.dsr").read_bytes()
@@ -347,7 +349,7 @@ def test_a_level_without_a_surface_writes_nothing(made, here, tmp_path):
 
 def test_scores_beside_the_state_held(made, tmp_path):
     table = tmp_path / "pep.csv"
-    out, lines = dsr("eval", made / "pep.dsr", made / "pep.npz", "--states", "1+2+5+6", "--csv", table)
+    out, lines = dsr("eval", made / "pep.dsr", made / "pep.safetensors", "--states", "1+2+5+6", "--csv", table)
     with open(table, newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["state"], row["group"], row["method"]) for row in rows] == [
@@ -380,11 +382,11 @@ def test_scores_beside_the_steps_of_the_atoms(made, here, tmp_path):
 
     from support.shapes import moved, turn
 
-    found, meta = surfaces_file.read_surfaces_file(made / "pep.npz")
+    found, meta = surfaces_file.read_surfaces_file(made / "pep.safetensors")
     turned = moved(found[1], turn(70.0), (20.0, 0.0, 0.0), state=3)
-    surfaces_file.write_surfaces_file(tmp_path / "truth.npz", [found[0], found[1], turned], meta)
+    surfaces_file.write_surfaces_file(tmp_path / "truth.safetensors", [found[0], found[1], turned], meta)
     table = tmp_path / "steps.csv"
-    out, _ = here("eval", made / "pep.dsr", tmp_path / "truth.npz", "--csv", table)
+    out, _ = here("eval", made / "pep.dsr", tmp_path / "truth.safetensors", "--csv", table)
     with open(table, newline="") as stream:
         steps = {row["state"]: row["rmsd"] for row in csv.DictReader(stream)}
     one, two = (surface.atoms.astype(float) for surface in found[:2])
@@ -397,7 +399,7 @@ def test_scores_beside_the_steps_of_the_atoms(made, here, tmp_path):
 
 def test_scores_as_a_picture(made, here, monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
-    words = ("eval", made / "pep.dsr", made / "pep.npz", "--states", "1-3", "--plot")
+    words = ("eval", made / "pep.dsr", made / "pep.safetensors", "--states", "1-3", "--plot")
     here(*words, tmp_path / "pep.svg")
     picture = (tmp_path / "pep.svg").read_text()
     # Letters are shapes in an SVG, which names them in comments.
@@ -437,16 +439,16 @@ def test_what_is_held_is_the_true_surface_of_the_earlier_neighbour(made, here, t
     from dsr_backend.surfaces import surfaces_file
     from dsr_backend.surfaces.surface import Surface
 
-    found, meta = surfaces_file.read_surfaces_file(made / "pep.npz")
+    found, meta = surfaces_file.read_surfaces_file(made / "pep.safetensors")
     first, third = found[0], found[2]
     same = Surface(2, first.points, first.normals, first.faces, first.atoms)
-    surfaces_file.write_surfaces_file(tmp_path / "truth.npz", [first, same, third], meta)
-    out, _ = here("eval", made / "pep.dsr", tmp_path / "truth.npz", "--states", "2")
+    surfaces_file.write_surfaces_file(tmp_path / "truth.safetensors", [first, same, third], meta)
+    out, _ = here("eval", made / "pep.dsr", tmp_path / "truth.safetensors", "--states", "2")
     hold = out.splitlines()[2].split()
     assert hold[:4] == ["2", "between", "hold", "nearest"] and hold[4] == "1.0000" and hold[7] == "1.0000"
     late = Surface(30, first.points, first.normals, first.faces, first.atoms)
-    surfaces_file.write_surfaces_file(tmp_path / "alone.npz", [same, late], meta)
-    out, lines = here("eval", made / "pep.dsr", tmp_path / "alone.npz")
+    surfaces_file.write_surfaces_file(tmp_path / "alone.safetensors", [same, late], meta)
+    out, lines = here("eval", made / "pep.dsr", tmp_path / "alone.safetensors")
     assert "hold" not in out and "nothing is held at 2" in lines[1]
     assert "left out: states 30" in lines[2]
 
@@ -460,22 +462,22 @@ def test_what_is_held_is_the_true_surface_of_the_earlier_neighbour(made, here, t
         ("", "the following arguments are required: COMMAND"),
         ("bend x", "invalid choice: 'bend'"),
         ("serve now", "unrecognized arguments: now"),
-        ("fit pep.npz", "the following arguments are required: -o/--output"),
-        ("fit none.npz -o x.dsr", "none.npz: there is no such file"),
-        ("fit pep.npz -o x.ply", "x.ply: it must end in .dsr"),
-        ("fit pep.npz -o no/x.dsr", "no/x.dsr: the folder no does not exist"),
-        ("fit pep.npz -o /proc/x.dsr", "/proc/x.dsr: the folder /proc can't be written to"),
-        ("fit pep.npz pep.pdb -o x.dsr", "pep.npz is a surfaces file"),
-        ("fit pep.npz --states 1,3 -o x.dsr", "join ranges with +"),
-        ("fit pep.npz --states 1-9 -o x.dsr", "states 1-9: pep.npz holds the states 1-6, not 7"),
-        ("fit pep.npz --preset slow -o x.dsr", "preset slow: choose one of fast, preview, paper"),
-        ("fit pep.npz --smooth much -o x.dsr", "smooth much: it is neither"),
-        ("fit pep.npz --budget 0 -o x.dsr", "budget 0.0: it must be above 0 s"),
-        ("fit pep.npz --seed -1 -o x.dsr", "seed -1: it must lie"),
-        ("fit pep.npz --device tpu -o x.dsr", "device tpu: it must be auto"),
+        ("fit pep.safetensors", "the following arguments are required: -o/--output"),
+        ("fit none.safetensors -o x.dsr", "none.safetensors: there is no such file"),
+        ("fit pep.safetensors -o x.ply", "x.ply: it must end in .dsr"),
+        ("fit pep.safetensors -o no/x.dsr", "no/x.dsr: the folder no does not exist"),
+        ("fit pep.safetensors -o /proc/x.dsr", "/proc/x.dsr: the folder /proc can't be written to"),
+        ("fit pep.safetensors pep.pdb -o x.dsr", "pep.safetensors is a surfaces file"),
+        ("fit pep.safetensors --states 1,3 -o x.dsr", "join ranges with +"),
+        ("fit pep.safetensors --states 1-9 -o x.dsr", "states 1-9: pep.safetensors holds the states 1-6, not 7"),
+        ("fit pep.safetensors --preset slow -o x.dsr", "preset slow: choose one of fast, preview, paper"),
+        ("fit pep.safetensors --smooth much -o x.dsr", "smooth much: it is neither"),
+        ("fit pep.safetensors --budget 0 -o x.dsr", "budget 0.0: it must be above 0 s"),
+        ("fit pep.safetensors --seed -1 -o x.dsr", "seed -1: it must lie"),
+        ("fit pep.safetensors --device tpu -o x.dsr", "device tpu: it must be auto"),
         ("fit pep.pdb --states 1-9 -o x.dsr", "states 1-9: the object pep has 6 states"),
         ("fit pep.pdb --selection nope -o x.dsr", 'Invalid selection name "nope"'),
-        ("mesh pep.npz --time 1 -o x.ply", "pep.npz: this is no .dsr file"),
+        ("mesh pep.safetensors --time 1 -o x.ply", "pep.safetensors: this safetensors file holds no field"),
         ("mesh pep.dsr --time soon -o x.ply", "invalid float value: 'soon'"),
         ("mesh pep.dsr --time nan -o x.ply", "finite"),
         ("mesh pep.dsr --time 1 -o x.stp", "x.stp: it must end in .ply, .obj, .stl, .glb, .npz"),
@@ -486,19 +488,19 @@ def test_what_is_held_is_the_true_surface_of_the_earlier_neighbour(made, here, t
         ("mesh pep.dsr --time 1 --trajectory a -o x.ply", "pep.dsr: this fit is of one trajectory: leave trajectory"),
         ("export pep.dsr --times 1+2 --fps 0 --resolution 2 -o x.glb", "--fps 0: it must be above 0"),
         ("export pep.dsr --times 5-1 -o x.ply", "the range runs backwards"),
-        ("eval pep.dsr pep.pdb", "pep.pdb is not a whole .npz file"),
-        ("eval pep.dsr pep.npz --csv x.txt", "x.txt: it must end in .csv"),
-        ("eval pep.dsr pep.npz --plot x.txt", "x.txt: it must end in .png, .pdf, .svg"),
-        ("eval pep.dsr pep.npz --share 0.5", "pep.dsr: this fit is of one trajectory"),
-        ("eval pep.dsr pep.npz --states 9", "states 9: pep.npz holds the states 1-6, not 9"),
+        ("eval pep.dsr pep.pdb", "pep.pdb is no surfaces file: it begins with"),
+        ("eval pep.dsr pep.safetensors --csv x.txt", "x.txt: it must end in .csv"),
+        ("eval pep.dsr pep.safetensors --plot x.txt", "x.txt: it must end in .png, .pdf, .svg"),
+        ("eval pep.dsr pep.safetensors --share 0.5", "pep.dsr: this fit is of one trajectory"),
+        ("eval pep.dsr pep.safetensors --states 9", "states 9: pep.safetensors holds the states 1-6, not 9"),
         ("measure pep.dsr --states 3-1", "the range runs backwards"),
         ("measure pep.dsr --plot x.txt", "x.txt: it must end in .png, .pdf, .svg"),
         ("measure pep.dsr --selection 100-200", "the fit has 123 atoms, and 200 is past the end"),
         ("measure pep.dsr --pocket 1.5", "--pocket: atoms are written like states"),
         ("fit pep.pdb a.dcd b.dcd -o x.dsr", "a.dcd: there is no such file"),
         ("fit pep.pdb pep.pdb pep.pdb -o x.dsr", "pep.pdb: a topology takes one trajectory"),
-        ("fit pep.npz --frozen -o x.dsr", "name it as --family"),
-        ("fit pep.npz --family pep.dsr -o x.dsr", "pep.dsr: it is of one trajectory and no family"),
+        ("fit pep.safetensors --frozen -o x.dsr", "name it as --family"),
+        ("fit pep.safetensors --family pep.dsr -o x.dsr", "pep.dsr: it is of one trajectory and no family"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(made, here, monkeypatch, words, message):
@@ -526,7 +528,7 @@ def test_work_that_fails_is_one_line_too(made, here, monkeypatch, tmp_path, erro
         raise error
 
     monkeypatch.setattr(run, "fit_trajectory", fail)
-    out, lines = here("fit", made / "pep.npz", "-o", tmp_path / "x.dsr", code=code)
+    out, lines = here("fit", made / "pep.safetensors", "-o", tmp_path / "x.dsr", code=code)
     assert out == "" and len(lines) == 1 and message in lines[0]
 
 
@@ -535,15 +537,15 @@ def test_a_fault_of_ours_keeps_its_traceback(made, here, monkeypatch, tmp_path):
 
     monkeypatch.setattr(run, "fit_trajectory", lambda *args, **more: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        here("fit", made / "pep.npz", "-o", tmp_path / "x.dsr")
+        here("fit", made / "pep.safetensors", "-o", tmp_path / "x.dsr")
 
 
 def test_a_refusal_is_quick_and_without_torch(made):
-    line = refused("fit", made / "pep.npz", "-o", made / "pep.txt")
+    line = refused("fit", made / "pep.safetensors", "-o", made / "pep.txt")
     assert "must end in .dsr" in line
     code = (
         "import sys; from dsr_backend.__main__ import main; "
-        "assert main(['fit', 'none.npz', '-o', 'x.dsr']) == 2; assert 'torch' not in sys.modules"
+        "assert main(['fit', 'none.safetensors', '-o', 'x.dsr']) == 2; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=True, stderr=subprocess.DEVNULL)
 

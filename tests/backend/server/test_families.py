@@ -257,14 +257,14 @@ def test_a_family_that_was_interrupted_goes_on_from_its_surfaces(home: Path) -> 
     wire.send("both", balls(GROWING), trajectory="up")
     wire.send("both", balls(SHRINKING)[:1], trajectory="down.2")
     # The process is gone.
-    wire = Wire()
+    wire = wire.restarted()
     assert opened(wire, "preview", resume=True)["states"] == {"up": [1, 2, 3], "down.2": [1]}
     wire.send("both", balls(SHRINKING)[1:], trajectory="down.2")
     job = wire.job("fit", {"fit": "both"})
     job.cancel()
     with pytest.raises(Cancelled):
         wire.worker.methods["fit"](job)
-    wire = Wire()
+    wire = wire.restarted()
     assert opened(wire, "preview", resume=True)["states"] == {"up": [1, 2, 3], "down.2": [1, 2, 3]}
     resumed = wire.call("fit", fit="both")[0]["report"]
     assert sorted(os.listdir(home)) == ["both.dsr"]
@@ -280,12 +280,12 @@ def test_surfaces_of_something_else_are_not_taken_up(home: Path) -> None:
     wire.send("both", balls(GROWING), trajectory="up")
     wire.call("open", fit="both", source=SOURCE, resume=True)
     assert "it begins anew: the surfaces in" in wire.said()[-1] and "other atoms or settings" in wire.said()[-1]
-    assert not list((home / "both.surfaces").rglob("*.npz"))
+    assert not list((home / "both.surfaces").rglob("*.safetensors"))
     opened(wire, "preview")
     wire.send("both", balls(GROWING), trajectory="up")
     # Without `resume` what is there is forgotten.
     assert opened(wire, "preview")["states"] == {"up": [], "down.2": []}
-    assert not list((home / "both.surfaces").rglob("*.npz"))
+    assert not list((home / "both.surfaces").rglob("*.safetensors"))
     wire.call("open", fit="never", resume=True)
     assert "it left no surfaces to go on from" in wire.said()[-1]
 
@@ -294,9 +294,9 @@ def test_a_damaged_surface_is_asked_for_again(home: Path) -> None:
     wire = Wire()
     opened(wire, "preview")
     wire.send("both", balls(GROWING), trajectory="up")
-    path = sorted((home / "both.surfaces").rglob("*.npz"))[1]
+    path = sorted((home / "both.surfaces").rglob("*.safetensors"))[1]
     path.write_bytes(path.read_bytes()[:1000])
-    wire = Wire()
+    wire = wire.restarted()
     assert opened(wire, "preview", resume=True)["states"] == {"up": [1, 3], "down.2": []}
     assert "a surface of before is made again: " in wire.said()[-1] and str(path) in wire.said()[-1]
 
@@ -316,7 +316,7 @@ def test_waiting_surfaces_take_disk_and_no_memory(home: Path) -> None:
     size = surface.points.nbytes + surface.normals.nbytes + surface.faces.nbytes
     # What one takes while its samples are drawn, and less than half of all.
     assert grown < 45 * size
-    assert len(list((home / "long.surfaces").rglob("*.npz"))) == 100
+    assert len(list((home / "long.surfaces").rglob("*.safetensors"))) == 100
 
 
 def test_surfaces_stay_in_memory_where_the_folder_cannot_be_written(
@@ -354,18 +354,18 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files")
     (folder / "more").mkdir()
     for name, radii in (("up", GROWING), ("down.2", SHRINKING), ("third", THIRD), ("more/up", THIRD), ("a b", THIRD)):
-        surfaces_file.write_surfaces_file(folder / f"{name}.npz", balls(radii), {"source": {"object": name}})
+        surfaces_file.write_surfaces_file(folder / f"{name}.safetensors", balls(radii), {"source": {"object": name}})
     return folder
 
 
 @pytest.mark.parametrize("preset", KINDS)
 def test_files_become_a_family_and_a_new_member(preset: str, here: Any, files: Path, tmp_path: Path) -> None:
     family, third = tmp_path / "family.dsr", tmp_path / "third.dsr"
-    out, _ = here("fit", files / "up.npz", files / "down.2.npz", "--preset", preset, "-o", family)
+    out, _ = here("fit", files / "up.safetensors", files / "down.2.safetensors", "--preset", preset, "-o", family)
     assert out.startswith(f"{family}: up, down.2, 6 states in all, fitted in ")
     before = family.read_bytes()
     # The family's preset is that of its new member.
-    out, _ = here("fit", files / "third.npz", "--family", family, "--frozen", "-o", third)
+    out, _ = here("fit", files / "third.safetensors", "--family", family, "--frozen", "-o", third)
     assert out.startswith(f"{third}: states 1-3 fitted in ") and family.read_bytes() == before
 
     def area(*words: Any) -> float:
@@ -383,7 +383,7 @@ def test_files_become_a_family_and_a_new_member(preset: str, here: Any, files: P
         "export", family, "--trajectory", "up", "--times", "1-3", "--resolution", "1", "-o", tmp_path / "e.ply"
     )
     assert "the last of 3 files" in out
-    scores, _ = here("eval", family, files / "up.npz", "--trajectory", "up", "--states", "2")
+    scores, _ = here("eval", family, files / "up.safetensors", "--trajectory", "up", "--states", "2")
     assert float(scores.split("\n\n")[1].split()[3]) > 0.9
 
     for words, message in (
@@ -395,15 +395,15 @@ def test_files_become_a_family_and_a_new_member(preset: str, here: Any, files: P
         out, lines = here("mesh", family, *words, "--time", "1", "-o", tmp_path / "m.ply", code=2)
         assert out == "" and len(lines) == 1 and message in lines[0]
     other = "fast" if preset == "paper" else "paper"
-    _, lines = here("fit", files / "third.npz", "--family", family, "--preset", other, "-o", third, code=2)
+    _, lines = here("fit", files / "third.safetensors", "--family", family, "--preset", other, "-o", third, code=2)
     assert f"fitted with preset {preset}" in lines[-1] and f"preset={preset}" in lines[-1]
 
 
 def test_sources_are_kept_by_trajectory(here: Any, files: Path, tmp_path: Path) -> None:
     here(
         "fit",
-        files / "up.npz",
-        files / "down.2.npz",
+        files / "up.safetensors",
+        files / "down.2.safetensors",
         "--states",
         "1+3",
         "--preset",
@@ -419,13 +419,19 @@ def test_sources_are_kept_by_trajectory(here: Any, files: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("up.npz more/up.npz", "up.npz and more/up.npz are both named up: rename one of them"),
-        ("up.npz up.npz", "are both named up"),
-        ("up.npz down.2.npz --family f.dsr", "--family takes one new trajectory at a time, got up, down.2"),
-        ("third.npz --family none.dsr", "none.dsr: there is no such file"),
-        ("third.npz --family up.npz", "up.npz: this is no .dsr file"),
-        ("up.npz down.2.npz --states 1-4", "states 1-4: up.npz holds the states 1-3, not 4"),
-        ("up.npz down.2.npz --selection all", "--selection goes with a topology only"),
+        (
+            "up.safetensors more/up.safetensors",
+            "up.safetensors and more/up.safetensors are both named up: rename one of them",
+        ),
+        ("up.safetensors up.safetensors", "are both named up"),
+        (
+            "up.safetensors down.2.safetensors --family f.dsr",
+            "--family takes one new trajectory at a time, got up, down.2",
+        ),
+        ("third.safetensors --family none.dsr", "none.dsr: there is no such file"),
+        ("third.safetensors --family up.safetensors", "up.safetensors: this safetensors file holds no field"),
+        ("up.safetensors down.2.safetensors --states 1-4", "states 1-4: up.safetensors holds the states 1-3, not 4"),
+        ("up.safetensors down.2.safetensors --selection all", "--selection goes with a topology only"),
     ],
 )
 def test_files_that_make_no_family(words: str, message: str, here: Any, files: Path, monkeypatch: Any) -> None:
@@ -436,5 +442,5 @@ def test_files_that_make_no_family(words: str, message: str, here: Any, files: P
 
 
 def test_a_file_whose_name_is_no_name(here: Any, files: Path) -> None:
-    _, lines = here("fit", files / "up.npz", files / "a b.npz", "-o", files / "x.dsr", code=2)
-    assert "a b.npz: a trajectory can't be named 'a b': use 1 to 80 letters, digits and _ . + -" in lines[0]
+    _, lines = here("fit", files / "up.safetensors", files / "a b.safetensors", "-o", files / "x.dsr", code=2)
+    assert "a b.safetensors: a trajectory can't be named 'a b': use 1 to 80 letters, digits and _ . + -" in lines[0]

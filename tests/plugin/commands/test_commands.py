@@ -506,7 +506,7 @@ def test_a_killed_fit_resumes_with_the_surfaces_it_had(backend, capsys):
     dsr_fit("pep", "all", name="one", preset="preview", _self=backend)
     dsr_fit("pep", "all", name="two", preset="preview", async_=1, _self=backend)
     left = os.path.join(os.environ["DSR_HOME"], "fits", "two.surfaces")
-    wait_for(lambda: any(name.endswith(".npz") for _, _, names in os.walk(left) for name in names))
+    wait_for(lambda: any(name.endswith(".safetensors") for _, _, names in os.walk(left) for name in names))
     os.kill(jobs.running.info["pid"], 9)
     wait_for(lambda: jobs.fits["two"].phase == "failed")
     capsys.readouterr()

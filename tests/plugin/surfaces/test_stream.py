@@ -141,7 +141,7 @@ def test_a_large_trajectory_that_pymol_holds_is_said(tmp_path, monkeypatch, capf
 # Memory
 
 
-FAR = """
+WRITE_AND_READ = """
 import resource, sys
 import numpy as np
 from dsr_backend.surfaces.surface import check_series
@@ -165,12 +165,17 @@ print(between, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is in kB on Linux")
-def test_memory_does_not_grow_with_the_states_written_or_read(tmp_path):
+@pytest.mark.parametrize("ending", [".safetensors", ".npz"])
+def test_memory_does_not_grow_with_the_states_written_or_read(tmp_path, ending):
     def peaks(count):
-        path = tmp_path / f"{count}.npz"
+        path = tmp_path / f"{count}{ending}"
         env = {**os.environ, "PYTHONPATH": f"{ROOT / 'backend'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
-            [sys.executable, "-c", FAR, str(path), str(count)], capture_output=True, text=True, env=env, check=True
+            [sys.executable, "-c", WRITE_AND_READ, str(path), str(count)],
+            capture_output=True,
+            text=True,
+            env=env,
+            check=True,
         )
         return [int(word) / 1024 for word in done.stdout.split()], path.stat().st_size / 2**20
 
@@ -191,39 +196,44 @@ def test_memory_of_the_trajectory_does_not_grow_either(loaded):
 # The file
 
 
-def test_surfaces_come_in_any_order_and_stand_in_theirs(loaded, tmp_path):
+@pytest.mark.parametrize("ending", [".safetensors", ".npz"])
+def test_surfaces_that_arrive_in_any_order_are_read_by_rising_state(loaded, tmp_path, ending):
     source = loaded.read(BACKBONE, "1-3")
-    made = list(workers.compute_surfaces(source, 1))
-    write(str(tmp_path / "a.npz"), source, iter([made[2], made[0], made[1]]))
-    assert os.listdir(tmp_path) == ["a.npz"]
-    stored = SurfaceFile(tmp_path / "a.npz")
-    assert stored.states == [1, 2, 3] and stored.meta["source"] == json.loads(json.dumps(source.to_json()))
-    series = surfaces_file.read_surfaces_file(tmp_path / "a.npz")[0]
-    assert [one.state for one in series] == [1, 2, 3]
-    for k, one in enumerate(series):
-        expected = next(s for s in made if s.state == k + 1)
+    extracted = list(workers.compute_surfaces(source, 1))
+    path = tmp_path / f"a{ending}"
+    write(str(path), source, iter([extracted[2], extracted[0], extracted[1]]))
+    assert os.listdir(tmp_path) == [path.name]
+    file = SurfaceFile(path)
+    assert file.states == [1, 2, 3] and file.meta["source"] == json.loads(json.dumps(source.to_json()))
+    series = surfaces_file.read_surfaces_file(path)[0]
+    assert [surface.state for surface in series] == [1, 2, 3]
+    for k, surface in enumerate(series):
+        expected = next(s for s in extracted if s.state == k + 1)
         for name in ("points", "normals", "faces", "atoms"):
-            assert (getattr(one, name) == getattr(stored[k], name)).all()
-            assert np.abs(getattr(one, name) - getattr(expected, name)).max() < 1e-6
+            assert (getattr(surface, name) == getattr(file[k], name)).all()
+            assert np.abs(getattr(surface, name) - getattr(expected, name)).max() < 1e-6
 
 
-def test_some_states_are_looked_at_alone_and_compressed_files_too(loaded, tmp_path):
+def test_chosen_states_are_read_alone_in_every_kind_of_file(loaded, tmp_path):
     source = loaded.read(BACKBONE, "1-3")
     write(str(tmp_path / "a.npz"), source, workers.compute_surfaces(source, 1))
+    write(str(tmp_path / "c.safetensors"), source, workers.compute_surfaces(source, 1))
     with np.load(tmp_path / "a.npz") as plain:
         np.savez_compressed(tmp_path / "b.npz", **plain)
-    a, b = (SurfaceFile(tmp_path / name, [3.0, 1.0]) for name in ("a.npz", "b.npz"))
-    assert [s.state for s in a] == [s.state for s in b] == [3, 1]
-    assert (a[0].points == b[0].points).all() and [s.state for s in a[1:]] == [1]
+    files = [SurfaceFile(tmp_path / name, [3.0, 1.0]) for name in ("a.npz", "b.npz", "c.safetensors")]
+    for file in files:
+        assert [s.state for s in file] == [3, 1] and [s.state for s in file[1:]] == [1]
+        assert (file[0].points == files[0][0].points).all()
 
 
-@pytest.mark.parametrize("part", ["points", "normals", "faces", "atoms"])
-def test_a_damaged_file_is_refused_when_it_is_opened(loaded, tmp_path, part):
+@pytest.mark.parametrize("name", ["points", "normals", "faces", "atoms"])
+def test_a_damaged_npz_file_is_refused_when_it_is_opened(loaded, tmp_path, name):
     path = tmp_path / "a.npz"
     source = loaded.read(BACKBONE, "1-2")
-    write(str(path), source, workers.compute_surfaces(source, 1))
+    extracted = list(workers.compute_surfaces(source, 1))
+    write(str(path), source, extracted)
     data = bytearray(path.read_bytes())
-    data[SurfaceFile(path)._begin[part] + 5] ^= 1
+    data[data.index(np.ascontiguousarray(getattr(extracted[0], name)).tobytes()) + 5] ^= 1
     path.write_bytes(data)
     with pytest.raises(SurfacesError, match="CRC"):
         SurfaceFile(path)
