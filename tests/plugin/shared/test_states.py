@@ -7,7 +7,7 @@ import math
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pymol_dsr.shared import states
@@ -150,17 +150,20 @@ whole = st.integers(1, 10_000)
 decimals = st.decimals(1, 10_000, places=3).map(float).map(lambda v: int(v) if v.is_integer() else v)
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(whole, decimals), min_size=1, max_size=60, unique=True))
 def test_round_trip_of_any_list(values):
     assert parse(states.format(values), fractional=True) == values
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(0, 300), st.sampled_from(["1", "2", "7", "0.25", "0.1", "0.333"]))
 def test_round_trip_of_ranges(start, length, step):
     values = parse(f"{start}-{start + length}:{step}", fractional=True)
     assert parse(states.format(values), fractional=True) == values
 
 
+@settings(deadline=None)
 @given(st.integers(1, 50), st.integers(0, 300), st.integers(1, 12), st.integers(1, 12))
 def test_a_growing_interval_is_what_its_rule_says_and_goes_both_ways(start, length, first, last):
     expected, state = [], start
@@ -173,6 +176,7 @@ def test_a_growing_interval_is_what_its_rule_says_and_goes_both_ways(start, leng
     assert parse(states.format(values)) == values
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_any_text_is_read_or_refused(text):
     try:
