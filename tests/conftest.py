@@ -11,12 +11,22 @@ import pytest
 
 from pymol_dsr.session import close_session
 from support.scene import build_peptide
+from support.survivors import end_survivors, mark_children
 
 # Before torch is imported, here and in the processes that tests start: spinning threads on shared cores wait for each
 # other, which made tests take ten times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # One thread each: there is a test for every core already.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+mark_children()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_survivors():
+    """Fail at the end where a process of a test still runs."""
+    yield
+    running = end_survivors()
+    assert not running, "\n".join(["these processes outlived their tests and were killed:", *running.values()])
 
 
 @pytest.fixture

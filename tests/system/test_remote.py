@@ -41,7 +41,7 @@ from pymol_dsr.fits.fit import JobError
 from pymol_dsr.runtime import waiting
 from pymol_dsr.session import session_of
 from pymol_dsr.shared.frames import HeaderError, TooLargeError, encode, read_frame
-from support import shapes
+from support import shapes, survivors
 from support.paths import ROOT, SUPPORT, TESTS
 from support.waiting import PATIENCE, wait_for
 
@@ -188,7 +188,8 @@ class Sshd:
             f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {folder / 'host'}\nPidFile none\nUsePAM no\n"
             f"AuthorizedKeysFile {folder / 'authorized'}\nStrictModes no\nPasswordAuthentication no\n"
             "KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n"
-            f"SetEnv DSR_HOME={self.home} OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONPATH={ROOT / 'backend'}\n"
+            f"SetEnv DSR_HOME={self.home} OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONPATH={ROOT / 'backend'} "
+            f"{survivors.MARK}={os.getpid()}\n"
         )
         public = (folder / "host.pub").read_text().split()[:2]
         self.known = folder / "known_hosts"
@@ -268,7 +269,11 @@ def plugin(peptide, monkeypatch, tmp_path):
     monkeypatch.setenv("DSR_HOME", str(tmp_path / "near"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), str(ROOT)]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return peptide
+    yield peptide
+    # Where a test fails, its detached fit would go on for hours.
+    for pid, command in survivors.survivors().items():
+        if "fit-detached" in command:
+            os.kill(pid, signal.SIGKILL)
 
 
 SERVE = (PYTHON, "-m", "dsr_backend", "serve")
