@@ -8,7 +8,7 @@ FITTING := python3.11 python3.12 python3.10 python3.13 python3.14 python3 python
 PYTHON ?= $(firstword $(foreach name,$(FITTING),$(shell $(name) -c \
     'import sys, venv; (3, 10) <= sys.version_info[:2] <= (3, 14) and print("$(name)")' 2>/dev/null)))
 
-.PHONY: demo test newest slow lint types format zip clean
+.PHONY: demo test unit system newest slow lint types format zip clean
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.14 found; set one: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -26,8 +26,13 @@ $(NEWEST)/.ready: pyproject.toml constraints.txt constraints-newest.txt
 demo: $(READY)  ## the main job on a real trajectory: fit, evaluate, movie; results in demo/
 	$(BIN)/python -m pymol -cq examples/demo.py
 
-test: $(READY)  ## the tests that take minutes, on two cores and without a GPU
-	$(BIN)/python -m pytest
+test: unit system  ## the tests that take minutes, on two cores and without a GPU
+
+unit: $(READY)  ## the rooms of both packages, without what takes seconds: for every change
+	$(BIN)/python -m pytest -m "not system and not slow and not gpu" tests/plugin tests/backend
+
+system: $(READY)  ## real backends, windows, remote machines, files as users have them
+	$(BIN)/python -m pytest -m "system and not slow and not gpu"
 
 newest: $(NEWEST)/.ready  ## the plugin's tests with PyMOL's newest wheel and numpy 2
 	$(NEWEST)/bin/python -m pytest tests/plugin

@@ -10,6 +10,7 @@ import pymol2
 import pytest
 
 from pymol_dsr.session import close_session
+from support.paths import TESTS
 from support.scene import build_peptide
 from support.survivors import end_survivors, mark_children
 
@@ -19,6 +20,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # One thread each: there is a test for every core already.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 mark_children()
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of whole folders; in the rooms of the packages, single tests have the mark."""
+    for item in items:
+        if item.path.relative_to(TESTS).parts[0] in ("system", "benchmarks"):
+            item.add_marker("system")
 
 
 @pytest.fixture(scope="session", autouse=True)

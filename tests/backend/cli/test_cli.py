@@ -103,6 +103,7 @@ def made(tmp_path_factory):
 # Fit
 
 
+@pytest.mark.system
 def test_a_fit_says_its_device_its_progress_and_its_result(made):
     result, device, *progress = (made / "fit.txt").read_text(encoding="utf-8").splitlines()
     assert re.fullmatch(
@@ -118,6 +119,7 @@ def test_a_fit_says_its_device_its_progress_and_its_result(made):
     )
 
 
+@pytest.mark.system
 def test_a_terminal_gets_one_rewriting_line(made, tmp_path):
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
@@ -147,6 +149,7 @@ def test_a_terminal_gets_one_rewriting_line(made, tmp_path):
     assert shown[-1] == "" and rest.startswith("dsr-backend: 4 times are extrapolated")
 
 
+@pytest.mark.system
 def test_a_fit_from_the_command_line_finds_its_atoms_in_pymol(made, cmd, monkeypatch, tmp_path):
     build_peptide(cmd)
     for key in ("PYTHONPATH", "OMP_NUM_THREADS"):
@@ -172,6 +175,7 @@ def test_a_fit_from_the_command_line_finds_its_atoms_in_pymol(made, cmd, monkeyp
     assert np.mean(nearer_red == (colors[:, 0] == 255)) > 0.85
 
 
+@pytest.mark.system
 def test_a_trajectory_is_fitted_through_pymol(tmp_path):
     files = pytest.importorskip("MDAnalysisTests.datafiles")
     target = tmp_path / "adk.dsr"
@@ -227,6 +231,7 @@ def stopped(words, when, number):
     return process.returncode, seen + rest
 
 
+@pytest.mark.system
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_ctrl_c_ends_a_fit_and_leaves_the_old_file(made, tmp_path):
     target = tmp_path / "kept.dsr"
@@ -237,6 +242,7 @@ def test_ctrl_c_ends_a_fit_and_leaves_the_old_file(made, tmp_path):
     assert target.read_bytes() == (made / "pep.dsr").read_bytes()
 
 
+@pytest.mark.system
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
 def test_a_job_that_a_scheduler_ends_leaves_no_pymol_behind(monkeypatch, tmp_path):
     files = pytest.importorskip("MDAnalysisTests.datafiles")
@@ -284,6 +290,7 @@ def running(folder):
 # Meshes
 
 
+@pytest.mark.system
 def test_a_mesh_is_written_at_a_time_between(made, here, tmp_path):
     out, lines = dsr("mesh", made / "pep.dsr", "--time", "2.5", "-o", tmp_path / "a.ply")
     assert re.fullmatch(r".*a\.ply: time 2\.5, \d+ triangles, area \d+ Å², volume \d+ Å³\n", out) and not lines
@@ -299,6 +306,7 @@ def test_a_mesh_is_written_at_a_time_between(made, here, tmp_path):
         assert 500 < len(mesh["faces"]) <= 2000 and mesh["points"].dtype == np.float32
 
 
+@pytest.mark.system
 def test_exports_are_named_by_their_time(made, here, tmp_path):
     target = tmp_path / "pep.obj"
     out, lines = dsr("export", made / "pep.dsr", "--times", "4.5-6:0.75", "--resolution", "1", "-o", target)
@@ -316,6 +324,7 @@ def test_several_times_as_glb_are_one_file(made, here, tmp_path):
     assert target.read_bytes().startswith(b"glTF")
 
 
+@pytest.mark.system
 def test_nodes_along_the_longest_side(made, here, tmp_path):
     """Any resolution, from the coarsest to the finest that the paper shows."""
     from dsr_backend.results import dsr_file
@@ -347,6 +356,7 @@ def test_a_level_without_a_surface_writes_nothing(made, here, tmp_path):
 # Scores
 
 
+@pytest.mark.system
 def test_scores_beside_the_state_held(made, tmp_path):
     table = tmp_path / "pep.csv"
     out, lines = dsr("eval", made / "pep.dsr", made / "pep.safetensors", "--states", "1+2+5+6", "--csv", table)
@@ -375,6 +385,7 @@ def test_scores_beside_the_state_held(made, tmp_path):
     assert lines[0].startswith("device ") and len(lines) == 1
 
 
+@pytest.mark.system
 def test_scores_beside_the_steps_of_the_atoms(made, here, tmp_path):
     """How much the molecule moves from the state before: 0 for one that only turned."""
     from dsr_backend.motion.superpose import superpose
@@ -397,6 +408,7 @@ def test_scores_beside_the_steps_of_the_atoms(made, here, tmp_path):
     assert f" {expected:.2f} Å" in next(line for line in out.splitlines() if line.split()[:1] == ["2"])
 
 
+@pytest.mark.system
 def test_scores_as_a_picture(made, here, monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
     words = ("eval", made / "pep.dsr", made / "pep.safetensors", "--states", "1-3", "--plot")
@@ -434,6 +446,7 @@ def test_measures_over_time(made, here, tmp_path):
     assert [line.split()[0] for line in out.splitlines()[1:6]] == list("12345") and "pocket" not in out
 
 
+@pytest.mark.system
 def test_what_is_held_is_the_true_surface_of_the_earlier_neighbour(made, here, tmp_path):
     """Truth with state 1 in the place of state 2: holding it must be perfect."""
     from dsr_backend.surfaces import surfaces_file
@@ -564,6 +577,7 @@ def test_help_has_an_example(verb, capsys):
 # Doctor
 
 
+@pytest.mark.system
 def test_the_doctor_finds_a_working_installation(here, monkeypatch, tmp_path):
     monkeypatch.setenv("DSR_HOME", str(tmp_path / "new" / "home"))
     out, _ = here("doctor", "--device", "cpu")
@@ -576,6 +590,7 @@ def test_the_doctor_finds_a_working_installation(here, monkeypatch, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.system
 def test_the_doctor_names_what_fails_and_the_remedy(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "safetensors.py").write_text("raise ImportError('cannot load libsafetensors.so')")

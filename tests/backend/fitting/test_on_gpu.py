@@ -239,6 +239,7 @@ def agree(here, there, times=(1.0, 3.4, 10.0, 12.0), atol=1e-3):
         torch.testing.assert_close(others.gradient(x.to(DEVICE), 0.6).cpu(), mine.gradient(x, 0.6), rtol=0.0, atol=atol)
 
 
+@pytest.mark.system
 def test_a_fit(gpu, fitted):
     here, there = fitted
     assert (here.device, there.device) == (CPU, torch.device("pretend", 0))
@@ -286,6 +287,7 @@ def test_a_file_is_of_no_device(gpu, fitted):
     agree(here, dsr_file.from_bytes(dsr_file.to_bytes(here), "cuda"), atol=1e-6)
 
 
+@pytest.mark.system
 def test_samples_that_are_too_many_for_the_device(gpu, monkeypatch):
     """They lie in files, which the host reads: all, only the distances of a state, or those drawn early."""
     here = run.fit_trajectory(SURFACES[:4], config("cpu", smooth=1.0))
@@ -300,6 +302,7 @@ def test_samples_that_are_too_many_for_the_device(gpu, monkeypatch):
         early.close()
 
 
+@pytest.mark.system
 def test_families_of_preset_fast(gpu):
     here, there = (run.fit_family(PARTS, config(device, smooth=1.0)) for device in ("cpu", "cuda"))
     agree(field_between(here, "first", "last", 0.3), field_between(there, "first", "last", 0.3), times=(1.0, 1.5))
@@ -316,6 +319,7 @@ def test_families_of_preset_fast(gpu):
 # A GPU draws other random numbers for preset `paper`, so that only fits of one device can be compared.
 
 
+@pytest.mark.system
 def test_preset_paper(gpu):
     field = run.fit_trajectory(SURFACES[:4], config(preset="paper"))
     x = torch.randn(100, 3, device=DEVICE) * 6.0
@@ -325,6 +329,7 @@ def test_preset_paper(gpu):
     assert extract_mesh(field, 2.0, resolution=1.0).volume > 0.0
 
 
+@pytest.mark.system
 def test_families_of_preset_paper(gpu):
     family = run.fit_family(PARTS, config(preset="paper"))
     found: Any = run.fit_member(family, SURFACES[6:9], config(preset="paper"))
@@ -336,6 +341,7 @@ def test_families_of_preset_paper(gpu):
     assert field_between(family, "first", "last", 0.5).at(2.0).distance(torch.zeros(2, 3, device=DEVICE)).shape == (2,)
 
 
+@pytest.mark.system
 def test_a_training_goes_on_where_it_was(gpu, tmp_path, monkeypatch):
     # A mean of the loss ends each second.
     monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter=lambda: 0.0))
@@ -379,16 +385,19 @@ def fast_fit(**numbers):
         run.fit_trajectory(SURFACES[:4], config(smooth=1.0))
 
 
+@pytest.mark.system
 def test_steps_of_the_decoder_wait_for_nothing():
     """But at every tenth for the loss, when the numbers of the next samples are sent along."""
     more = waits_of_more(lambda steps: fast_fit(decoder_steps=steps), 30)
     assert more == {"_local_scalar_dense": 3, "host → device": 3}
 
 
+@pytest.mark.system
 def test_conjugate_gradients_wait_for_nothing():
     assert waits_of_more(lambda iterations: fast_fit(iterations=iterations), 10) == Counter()
 
 
+@pytest.mark.system
 def test_steps_of_preset_paper_wait_for_nothing(monkeypatch):
     """But at every tenth for the loss."""
     # Nor has a second gone by.

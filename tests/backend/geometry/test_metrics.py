@@ -203,6 +203,7 @@ def test_a_mesh_that_falls_between_the_nodes_is_empty():
 # Chamfer
 
 
+@pytest.mark.system
 def test_chamfer_of_concentric_spheres():
     rng = np.random.default_rng(0)
     (p, _, f), (q, _, g) = sphere(0.8), sphere(0.7)
@@ -288,6 +289,7 @@ def test_nc_takes_normals_as_directions():
 # All together
 
 
+@pytest.mark.system
 def test_scores_do_not_depend_on_where_or_in_which_unit_the_molecule_is(peptide):
     points, normals, faces = peptide
     here = points.astype(np.float64)
@@ -300,6 +302,7 @@ def test_scores_do_not_depend_on_where_or_in_which_unit_the_molecule_is(peptide)
     assert (b.chamfer_l1, b.chamfer_sq, b.nc) == pytest.approx((a.chamfer_l1, a.chamfer_sq, a.nc), rel=1e-9)
 
 
+@pytest.mark.system
 def test_same_seed_same_scores(peptide):
     points, normals, faces = peptide
     frame = UnitCube.of([points])
@@ -310,6 +313,7 @@ def test_same_seed_same_scores(peptide):
     assert scores[0].chamfer_l1 == pytest.approx(scores[2].chamfer_l1, rel=2e-3)
 
 
+@pytest.mark.system
 def test_compare_is_reference_and_score(peptide):
     points, normals, faces = peptide
     frame = UnitCube.of([points])

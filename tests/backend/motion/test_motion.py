@@ -115,6 +115,7 @@ def test_weights_sum_to_one_and_pick_training_states(states, width):
         np.testing.assert_allclose(motion.kernel.weights(state, width), np.eye(len(states))[k], atol=1e-12)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("width", [0.6, 1.0, 2.5])
 @pytest.mark.parametrize("states", [np.arange(1.0, 9.0), UNEVEN[:5]])
 def test_weights_and_their_slopes_are_continuous(states, width):

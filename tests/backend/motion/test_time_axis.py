@@ -59,6 +59,7 @@ def test_config_takes_times_over_the_wire_and_refuses_others():
         fit([ball(1), ball(4)], times=(0.0, 1.0, 4.0))
 
 
+@pytest.mark.system
 def test_motion_is_even_in_time_and_states_keep_their_numbers(timed):
     assert timed.states == timed.report["states"] == [1.0, 2.0, 3.0, 4.0, 5.0]
     assert timed.time_range == (1.0, 5.0)

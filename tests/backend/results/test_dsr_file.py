@@ -114,6 +114,7 @@ def test_a_loop_stays_one():
     same(fitted, from_bytes(to_bytes(fitted)), (1.0, 3.5, 7.2))
 
 
+@pytest.mark.system
 def test_many_states_in_few_modes():
     preset = replace(QUICK, max_values=1, decoder_steps=20, iterations=6)
     fitted = fit([ball(t, 5.0 + 0.05 * t, subdivisions=2) for t in range(1, 36)], preset=preset)
@@ -198,6 +199,7 @@ def test_a_network_comes_back_bit_for_bit(atoms):
     assert not any(parameter.requires_grad for parameter in back.network.parameters())
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("kind", ["fast_family", "paper_family"])
 def test_a_family_comes_back_and_its_members_share_one_network(kind, request, path):
     given = request.getfixturevalue(kind)

@@ -59,6 +59,7 @@ def box_without_balls(apart):
     return 64.0 * apart - 2.0 * float(reach.sum()) * h**2
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("time", [1.0, 2.5])
 def test_two_balls_have_the_area_and_the_volume_of_two(pair, time):
     found = measure_surface(pair, time)
@@ -122,6 +123,7 @@ def test_a_pocket_that_is_filled_is_empty(pair):
     assert measure_surface(pair, 2.0, pocket=inside).pocket_volume < 1.0
 
 
+@pytest.mark.system
 def test_a_growing_ball_moves_as_it_grows_and_one_state_does_not_move():
     growing = fit([ball(k, 5.0 + 0.5 * k) for k in (1, 3, 5)])
     found = measure_surface(growing, 3.0)

@@ -17,6 +17,7 @@ def sliding():
     return fit([ball(k, 6.0, at, atoms + at) for k, at in zip(states, centres, strict=True)], align=False)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("time", [1.0, 2.5, 3.0, 5.0])
 def test_a_sliding_ball_moves_by_the_cosine_of_its_normals(sliding, time):
     mesh = extract_mesh(sliding, time)

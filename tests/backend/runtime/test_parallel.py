@@ -63,6 +63,7 @@ def test_an_error_of_the_work_ends_the_map():
     assert found == [0, 1] and len(begun) < 8
 
 
+@pytest.mark.system
 def test_a_fit_is_the_same_with_any_number_of_threads(monkeypatch):
     states = [ball(k, 5.0 + 0.2 * k, atoms=cloud(seed=1)) for k in range(1, 7)]
     fields = []

@@ -97,6 +97,7 @@ def radius(wire: Wire, time: float, **which: Any) -> float:
 # Over the wire
 
 
+@pytest.mark.system
 def test_a_family_has_a_report_of_each_trajectory(fitted: tuple[Wire, Any, str]) -> None:
     wire, report, preset = fitted
     assert list(report["trajectories"]) == ["up", "down.2"]
@@ -130,6 +131,7 @@ def test_the_way_between_two_trajectories(fitted: tuple[Wire, Any, str]) -> None
     assert radius(wire, 1, **near) < radius(wire, 1, fit="turned", **near) - 0.5
 
 
+@pytest.mark.system
 def test_every_result_takes_a_trajectory(fitted: tuple[Wire, Any, str]) -> None:
     wire, _, _ = fitted
     which = {"fit": "both", "trajectory": "down.2"}
@@ -228,6 +230,7 @@ def test_a_plain_fit_takes_no_trajectory(home: Path) -> None:
     )
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_new_trajectory_of_a_known_family(fitted: tuple[Wire, Any, str], frozen: bool) -> None:
     wire, _, preset = fitted
@@ -251,6 +254,7 @@ def test_a_new_trajectory_of_a_known_family(fitted: tuple[Wire, Any, str], froze
 # Surfaces that wait
 
 
+@pytest.mark.system
 def test_a_family_that_was_interrupted_goes_on_from_its_surfaces(home: Path) -> None:
     wire = Wire()
     opened(wire, "preview")
@@ -319,6 +323,7 @@ def test_waiting_surfaces_take_disk_and_no_memory(home: Path) -> None:
     assert len(list((home / "long.surfaces").rglob("*.safetensors"))) == 100
 
 
+@pytest.mark.system
 def test_surfaces_stay_in_memory_where_the_folder_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -358,6 +363,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("preset", KINDS)
 def test_files_become_a_family_and_a_new_member(preset: str, here: Any, files: Path, tmp_path: Path) -> None:
     family, third = tmp_path / "family.dsr", tmp_path / "third.dsr"

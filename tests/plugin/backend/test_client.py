@@ -607,6 +607,7 @@ def test_the_server_refuses_another_protocol(pipes: Callable[..., Pipes]) -> Non
 # The real backend
 
 
+@pytest.mark.system
 def test_hello_comes_before_torch(connect: Callable[..., Backend]) -> None:
     backend = connect(command=REAL)
     info = backend.start()
@@ -650,6 +651,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     backend.close()
 
 
+@pytest.mark.system
 def test_a_small_fit_from_surfaces_to_files(connect: Callable[..., Backend], tmp_path: Path) -> None:
     backend = connect(command=REAL)
     backend.start()
@@ -726,6 +728,7 @@ def test_a_small_fit_from_surfaces_to_files(connect: Callable[..., Backend], tmp
     assert failure(lambda: backend.call("load", {"fit": "x"}, damaged, timeout=PATIENCE)).code == "bad-request"
 
 
+@pytest.mark.system
 def test_a_fit_is_kept_in_memory_where_the_folder_cannot_be_written(
     connect: Callable[..., Backend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -745,6 +748,7 @@ def test_a_fit_is_kept_in_memory_where_the_folder_cannot_be_written(
     assert backend.call("mesh", {"fit": "small", "time": 1, "resolution": 1.0}, timeout=PATIENCE)[0]["volume"] > 0
 
 
+@pytest.mark.system
 def test_a_fit_under_way_is_cancelled(connect: Callable[..., Backend]) -> None:
     backend = connect(command=REAL)
     backend.start()

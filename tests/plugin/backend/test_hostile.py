@@ -227,6 +227,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("stem", NAMES)
 def test_names_of_files_are_names_and_nothing_else(hostile, stem):
     cmd = hostile
@@ -267,6 +268,7 @@ def test_the_backend_setting_meets_no_shell(tmp_path, monkeypatch):
     assert os.listdir() == [program.name]
 
 
+@pytest.mark.system
 def test_nothing_in_the_sources_runs_what_it_reads():
     """No pickle, no eval, no shell; numpy and torch never unpickle."""
     import ast

@@ -157,6 +157,7 @@ def test_times_that_do_not_go_with_the_states_are_refused(plugin, tmp_path, text
     assert message in refused(plugin, dsr_fit, "pep", times=str(path))
 
 
+@pytest.mark.system
 def test_uneven_times_and_a_loop(backend, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(commands_fit, "POORLY", -1.0)
     path = tmp_path / "times.txt"
@@ -241,6 +242,7 @@ def test_surfaces_file_by_module(plugin, tmp_path, capfd):
 # The whole way, with the real backend
 
 
+@pytest.mark.system
 def test_from_trajectory_to_movie(backend, monkeypatch, capfd, tmp_path):
     cmd = backend
     cmd.rotate("y", 30, object="pep", camera=0)
@@ -319,6 +321,7 @@ def test_from_trajectory_to_movie(backend, monkeypatch, capfd, tmp_path):
     assert cmd.count_states("again") == 2
 
 
+@pytest.mark.system
 def test_evaluation_beside_the_baselines(backend, capfd, tmp_path):
     name = dsr_fit("pep", "1-5:4", preset="preview", _self=backend)
     rows = dsr_eval(name, file=str(tmp_path / "pep.csv"), quiet=0, _self=backend)
@@ -344,6 +347,7 @@ def test_evaluation_beside_the_baselines(backend, capfd, tmp_path):
     assert (tmp_path / "pep.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.system
 def test_the_network_of_the_paper(backend, capsys):
     jobs = session_of(backend).jobs
     assert dsr_fit("pep", "1-3:2", preset="paper", budget=4, _self=backend) == "pep_dsr"
@@ -358,6 +362,7 @@ def test_the_network_of_the_paper(backend, capsys):
     assert "long: warning: the network of the paper takes hours on a CPU; budget=600" in capsys.readouterr().out
 
 
+@pytest.mark.system
 def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_path):
     jobs = session_of(backend).jobs
     cmd = backend
@@ -419,6 +424,7 @@ def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_p
     assert "the object two is not in the scene" in capfd.readouterr().out
 
 
+@pytest.mark.system
 def test_a_killed_family_resumes_with_the_surfaces_it_had(backend, capsys):
     jobs = session_of(backend).jobs
     build_peptide(backend, "two", 4)
@@ -434,6 +440,7 @@ def test_a_killed_family_resumes_with_the_surfaces_it_had(backend, capsys):
     assert jobs.get("fam").report["trajectories"]["two"]["states"] == [1, 2, 3, 4]
 
 
+@pytest.mark.system
 def test_levels_at_one_time(backend, capsys):
     cmd = backend
     name = dsr_fit("pep", "1-3:2", preset="preview", _self=cmd)
@@ -460,6 +467,7 @@ def test_levels_at_one_time(backend, capsys):
     assert not session_of(backend).jobs.fits[name].activity
 
 
+@pytest.mark.system
 def test_background_queue_and_cancel(backend, capfd):
     one = dsr_fit("pep", "all", name="one", async_=1, quiet=0, _self=backend)
     two = dsr_fit("pep", "all", name="two", async_=1, quiet=0, _self=backend)
@@ -479,6 +487,7 @@ def test_background_queue_and_cancel(backend, capfd):
     assert fits[third].phase == "ready"
 
 
+@pytest.mark.system
 def test_cancelled_while_surfaces_are_made(backend):
     dsr_fit("pep", "all", async_=1, _self=backend)
     fit = session_of(backend).jobs.fits["pep_dsr"]
@@ -488,6 +497,7 @@ def test_cancelled_while_surfaces_are_made(backend):
     assert fit.phase == "cancelled"
 
 
+@pytest.mark.system
 def test_a_killed_backend_fails_the_fit_and_the_next_one_works(backend):
     jobs = session_of(backend).jobs
     dsr_fit("pep", "all", name="one", async_=1, _self=backend)
@@ -501,6 +511,7 @@ def test_a_killed_backend_fails_the_fit_and_the_next_one_works(backend):
     assert jobs.fits["two"].phase == "ready"
 
 
+@pytest.mark.system
 def test_a_killed_fit_resumes_with_the_surfaces_it_had(backend, capsys):
     jobs = session_of(backend).jobs
     dsr_fit("pep", "all", name="one", preset="preview", _self=backend)
@@ -517,6 +528,7 @@ def test_a_killed_fit_resumes_with_the_surfaces_it_had(backend, capsys):
     assert not os.path.exists(left)
 
 
+@pytest.mark.system
 def test_one_state_is_a_static_fit_and_no_movie(backend, capsys):
     dsr_fit("pep", "2", name="still", preset="preview", _self=backend)
     assert "one state" in capsys.readouterr().out

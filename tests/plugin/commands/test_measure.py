@@ -143,6 +143,7 @@ def test_a_plot_is_written_where_matplotlib_is_installed(monkeypatch, tmp_path):
 # The whole way
 
 
+@pytest.mark.system
 def test_a_bending_peptide_is_measured(backend, capfd, tmp_path):
     jobs = session_of(backend).jobs
     cmd = backend

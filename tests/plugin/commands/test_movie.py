@@ -316,6 +316,7 @@ def test_without_an_encoder_the_pictures_and_the_command_remain(plugin, tmp_path
         dsr_film(str(tmp_path / "my pep.mp4"), 64, 48, _self=plugin)
 
 
+@pytest.mark.system
 def test_an_encoder_that_fails_says_why_and_leaves_nothing(plugin, tmp_path, monkeypatch):
     dsr_movie("fit", "1-2", triangles=2000, _self=plugin)
     program = tmp_path / "ffmpeg"

@@ -85,6 +85,7 @@ def fresh(folder, script, plugin):
     return done.stdout
 
 
+@pytest.mark.system
 def test_a_fit_is_there_again_in_another_pymol_and_plays_without_the_plugin(plugin, tmp_path):
     pytest.importorskip("torch")
     build_peptide(plugin)

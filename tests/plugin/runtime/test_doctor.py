@@ -56,6 +56,7 @@ def backend_is(cmd, *words):
     session_of(cmd).settings.put("backend", " ".join(words))
 
 
+@pytest.mark.system
 def test_all_is_well_and_nothing_is_left_behind(peptide, home, capsys):
     pytest.importorskip("torch")
     peptide.rotate("x", 50, object="pep")
@@ -133,6 +134,7 @@ def test_a_backend_without_torch(peptide, home):
     assert lines["round trip"].startswith("-- ")
 
 
+@pytest.mark.system
 def test_a_gpu_that_is_not_there(peptide, home):
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():

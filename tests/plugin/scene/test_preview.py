@@ -68,6 +68,7 @@ def radius(arrays: dict[str, Any]) -> float:
     return float(np.linalg.norm(arrays["points"], axis=1).mean())
 
 
+@pytest.mark.system
 def test_the_state_alone_then_the_unfinished_field_then_the_finished_one(wire):
     wire.call("open", fit="a", preview={"time": 2, "resolution": 1.5})
     wire.send("a", series()[:1])
@@ -87,6 +88,7 @@ def test_the_state_alone_then_the_unfinished_field_then_the_finished_one(wire):
     assert counts[0] < counts[1] and counts[-2] < counts[-1], "it does not become sharper"
 
 
+@pytest.mark.system
 def test_previews_leave_the_field_as_it_is(wire):
     reports = []
     for name, more in (("a", {}), ("b", {"preview": {"time": 2, "resolution": 1.0}})):
@@ -98,6 +100,7 @@ def test_previews_leave_the_field_as_it_is(wire):
     np.testing.assert_array_equal(reports[0][1]["points"], reports[1][1]["points"])
 
 
+@pytest.mark.system
 def test_triangles_bound_every_preview(wire):
     wire.call("open", fit="a", preview={"time": 1, "resolution": 0.4, "triangles": 500})
     wire.send("a", series())
@@ -114,6 +117,7 @@ def test_a_resumed_fit_finds_the_surface_from_before(wire):
     assert wire.phases()[0] == "preview" and radius(wire.previews[0][1]) == pytest.approx(7.0, abs=0.15)
 
 
+@pytest.mark.system
 def test_of_a_family_the_first_trajectory_is_shown(wire):
     wire.call("open", fit="both", trajectories=["up", "down"], preview={"time": 3, "resolution": 1.5})
     wire.send("both", series((7.0, 6.0, 5.0)), trajectory="down")
@@ -170,6 +174,7 @@ def plugin(peptide, monkeypatch, tmp_path):
     return peptide
 
 
+@pytest.mark.system
 def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plugin, monkeypatch):
     order = []
     compute = workers.compute_surfaces
@@ -198,6 +203,7 @@ def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plu
     assert plugin.get_names() == ["pep", "pep_dsr"]
 
 
+@pytest.mark.system
 def test_a_script_gets_none_and_a_cancelled_fit_leaves_none(plugin):
     jobs = session_of(plugin).jobs
     dsr_fit("pep", "1-2", preset="preview", async_=1, _self=plugin)

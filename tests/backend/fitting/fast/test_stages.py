@@ -77,6 +77,7 @@ def scores(field, truth, time=None):
 # Exact answers
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("t", [1, 4, 7, 2.5, 4.5, 6.75])
 @pytest.mark.parametrize("which", ["drifting", "creeping"])
 def test_distance_and_normals_at_states_and_between(which, t, request):
@@ -108,6 +109,7 @@ def test_the_surface_moves_where_the_atoms_go(drifting):
         np.testing.assert_allclose(extract_mesh(drifting, t).points.mean(0), drift(t), atol=0.05)
 
 
+@pytest.mark.system
 def test_real_surfaces_at_their_states(fitted_peptide):
     for surface in peptide()[::2]:
         found = scores(fitted_peptide, surface)
@@ -115,6 +117,7 @@ def test_real_surfaces_at_their_states(fitted_peptide):
         assert found.iou > 0.96 and found.nc > 0.97
 
 
+@pytest.mark.system
 def test_real_surfaces_between_states():
     surfaces = peptide()
     field = fit(surfaces[::2])
@@ -133,6 +136,7 @@ def test_f_is_a_distance_away_from_the_surface_too(drifting):
 # Rigid motion
 
 
+@pytest.mark.system
 def test_a_tumbling_molecule_is_fitted_as_well_as_a_resting_one():
     resting = peptide()
     tumbling = [moved(s, turn(50.0 * k, (1, k, 2)), (15.0 * k, -5.0 * k, 0)) for k, s in enumerate(resting)]
@@ -144,6 +148,7 @@ def test_a_tumbling_molecule_is_fitted_as_well_as_a_resting_one():
         assert other.iou > one.iou - 0.01 and other.nc > one.nc - 0.01
 
 
+@pytest.mark.system
 def test_without_align_a_tumbling_molecule_stays_where_it_is():
     """align=0 only leaves the rigid part to the warp: the result is in the scene all the same."""
     surfaces = [moved(s, turn(5.0 * k)) for k, s in enumerate(peptide()[:3])]
@@ -152,6 +157,7 @@ def test_without_align_a_tumbling_molecule_stays_where_it_is():
     assert scores(field, surfaces[2]).iou > 0.95
 
 
+@pytest.mark.system
 def test_far_from_the_origin_the_fit_is_as_good():
     surfaces = [moved(s, translation=(1e5, -1e5, 1e5)) for s in peptide()[:2]]
     found = scores(fit(surfaces), surfaces[0])
@@ -161,6 +167,7 @@ def test_far_from_the_origin_the_fit_is_as_good():
 # Few states
 
 
+@pytest.mark.system
 def test_one_state_is_a_static_fit():
     surface = peptide()[0]
     field = fit([surface])
@@ -189,6 +196,7 @@ def test_states_may_be_uneven_and_come_in_any_order():
 # Smoothing
 
 
+@pytest.mark.system
 def test_the_width_follows_the_noise():
     steady = fit([ball(t, 6.0 + 0.15 * t, subdivisions=3) for t in range(1, 13)])
     # As bad as noise can be: both neighbours of a state are wrong about it in the same way.
@@ -207,6 +215,7 @@ def test_a_given_width_is_taken():
 # Repeatable, and what is said
 
 
+@pytest.mark.system
 def test_same_seed_same_field_bit_for_bit():
     surfaces = peptide()[:3]
     first, again, other = (fit(surfaces, seed=seed) for seed in (5, 5, 6))
@@ -371,6 +380,7 @@ def opening():
     return fit([two_balls(state, 8.0 + 0.5 * (state - 1)) for state in range(1, 26, 2)], smooth=1.5)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("time", [1.0, 2.0, 4.0, 5.0, 6.0, 8.0, 11.0, 18.0, 24.0, 25.0])
 def test_a_contact_that_opens_is_neither_torn_nor_doubled(opening, time):
     apart = 8.0 + 0.5 * (time - 1)
@@ -391,6 +401,7 @@ def test_a_contact_that_opens_is_neither_torn_nor_doubled(opening, time):
 # Samples drawn while surfaces arrive, and samples that are too many for memory
 
 
+@pytest.mark.system
 def test_samples_drawn_early_give_the_same_fit(monkeypatch):
     monkeypatch.setitem(PRESETS, "fast", QUICK)
     config = FitOptions()
@@ -448,6 +459,7 @@ def test_what_cannot_be_drawn_early_is_said_at_once(preset, device, words):
         BackgroundSampler(FitOptions(preset=preset, device=device))
 
 
+@pytest.mark.system
 def test_samples_on_disk_give_the_same_fit_and_leave_nothing(tmp_path, monkeypatch):
     states = [ball(k, 5.0 + 0.2 * k) for k in (1, 2)]
     in_memory = fit(states)

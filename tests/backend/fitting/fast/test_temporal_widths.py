@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from dsr_backend.fitting.fast import temporal_widths
 from dsr_backend.fitting.fast.temporal_widths import Probes
@@ -27,6 +28,7 @@ def probes_around(radius):
     return Probes(torch.as_tensor(points, dtype=torch.float32), torch.as_tensor(distance).float())
 
 
+@pytest.mark.system
 def test_a_noisy_shape_is_smoothed_and_a_growing_one_held_at_its_end():
     noise = np.random.default_rng(1).normal(size=COUNT)
     noisy = fit(breathing(7.0 + 0.3 * noise))
@@ -41,6 +43,7 @@ def test_a_noisy_shape_is_smoothed_and_a_growing_one_held_at_its_end():
     assert not temporal_widths._smoothed_end_wins(growing, [probes_around(radius) for radius in radii])
 
 
+@pytest.mark.system
 def test_atoms_that_move_on_are_not_held_back():
     atoms = cloud(80, 5.0)
     turning = []
@@ -70,12 +73,14 @@ def test_amid_two_states_their_volume_is_kept():
     assert abs(extract_mesh(there_and_here, 2.5).volume / own - 1.0) < 5e-3
 
 
+@pytest.mark.system
 def test_the_volume_is_looked_at_when_the_states_were():
     """Halfway between two states the ball is the same whenever they were."""
     surfaces = [ball(state, 6.0, (x, 0.0, 0.0)) for state, x in ((1.0, -1.2), (2.0, 1.2), (3.0, -1.2))]
     assert fit(surfaces, times=(0.0, 1.0, 10.0)).level_offset == fit(surfaces).level_offset > 0.05
 
 
+@pytest.mark.system
 def test_a_steady_field_knows_no_states():
     """What single states have of their own comes and goes with them, or is averaged away at all times."""
     radii = 7.0 + 0.3 * np.random.default_rng(1).normal(size=COUNT)

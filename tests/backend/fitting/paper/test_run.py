@@ -65,6 +65,7 @@ def from_ball(radius, centre=(0.0, 0.0, 0.0)):
 # Closed forms
 
 
+@pytest.mark.system
 def test_a_ball_far_from_the_origin():
     centre = np.array([1e4, -2e4, 5.0])
     field = run.fit_trajectory([ball(1, 6.0, centre, subdivisions=3)], config(), preset=SMALL)
@@ -82,6 +83,7 @@ def parting():
     return run.fit_trajectory([two(t) for t in range(1, 6)], config(), preset=SMALL)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("time", [1, 3, 5, 1.5, 2.5, 4.5])
 def test_two_balls_that_part_at_the_states_and_between(parting, time):
     """No atoms, no motion told: the network alone moves the surfaces."""
@@ -95,6 +97,7 @@ def test_two_balls_that_part_at_the_states_and_between(parting, time):
     assert found.mean() < 0.1 and found.max() < 0.5
 
 
+@pytest.mark.system
 def test_without_normals_points_alone_are_fitted():
     """τ = 0. What is inside is what the sphere of the start has there."""
     preset = replace(SMALL, normals=0.0, radius=0.7)
@@ -110,6 +113,7 @@ def replace_normals(surface, normals):
     return Surface(surface.state, surface.points, normals, surface.faces, surface.atoms)
 
 
+@pytest.mark.system
 def test_real_surfaces():
     """A helix of nine residues with a network of 64 units: what the whole preset can is in the benchmark."""
     surfaces = peptide()[:3]
@@ -144,6 +148,7 @@ def family():
     return run.fit_family(trajectories, config(), preset=replace(SMALL, steps=300))
 
 
+@pytest.mark.system
 def test_one_network_and_a_code_for_each(family):
     small, large = family.member("small"), family.member("large")
     assert small.network is large.network
@@ -168,6 +173,7 @@ def test_the_report_of_a_family(family):
     assert report["device"] == "cpu" and report["seconds"] > 0 and 0 < report["loss"] < 0.5
 
 
+@pytest.mark.system
 def test_between_two_trajectories(family):
     x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0)) * 5
     start, end = field_between(family, "small", "large", 0.0), field_between(family, "small", "large", 1.0)
