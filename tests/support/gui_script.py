@@ -421,7 +421,7 @@ def run(generator):
         wait = next(generator)
     except StopIteration:
         finish("")
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it is, the test reports it
         finish(traceback.format_exc())
     else:
         QtCore.QTimer.singleShot(wait, lambda: run(generator))
