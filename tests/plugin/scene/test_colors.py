@@ -406,6 +406,7 @@ def test_a_movie_that_was_moved_or_came_back_with_its_session_is_still_known(cmd
     assert halves(cmd) == [(1, 1, 1), (0, 0, 1)]
 
 
+@pytest.mark.system
 def test_motion_of_a_fit_without_new_meshes(backend, monkeypatch, capfd):
     jobs = session_of(backend).jobs
     cmd = backend

@@ -108,6 +108,7 @@ def test_triangles_bound_every_preview(wire):
     assert len(wire.previews) == 4 and all(300 < len(arrays["faces"]) <= 500 for _, arrays in wire.previews)
 
 
+@pytest.mark.system
 def test_a_resumed_fit_finds_the_surface_from_before(wire):
     wire.call("open", fit="a", source={"object": "a"})
     wire.send("a", series())

@@ -164,6 +164,7 @@ print(between, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.system
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is in kB on Linux")
 @pytest.mark.parametrize("ending", [".safetensors", ".npz"])
 def test_memory_does_not_grow_with_the_states_written_or_read(tmp_path, ending):
