@@ -6,7 +6,7 @@ import struct
 import safetensors.torch
 import torch
 from dsr_backend.fields.base import Family
-from dsr_backend.results import coding, dsr_file
+from dsr_backend.results import coding, dsr_format
 
 
 def parts(data):
@@ -22,7 +22,7 @@ def forged(data, change):
     change(tensors, about)
     tensors = {name: value.contiguous() for name, value in tensors.items()}
     metadata["field"] = json.dumps(about)
-    metadata["digest"] = dsr_file.digest(tensors, metadata)
+    metadata["digest"] = dsr_format.digest(tensors, metadata)
     return safetensors.torch.save(tensors, metadata)
 
 
@@ -37,7 +37,7 @@ def old(data):
         tensors[name] = values.half() if name.endswith("_modes") else values
     assert not len(tensors.pop("latent"))
     metadata |= {"format": "dsr 1", "field": json.dumps(about)}
-    metadata["digest"] = dsr_file.digest(tensors, metadata)
+    metadata["digest"] = dsr_format.digest(tensors, metadata)
     return safetensors.torch.save(tensors, metadata)
 
 

@@ -25,7 +25,7 @@ from typing import Any, cast
 import hypothesis
 import numpy as np
 import pytest
-from dsr_backend.results import dsr_file
+from dsr_backend.results import dsr_file, dsr_format
 from dsr_backend.results.dsr_file import CheckpointError
 from dsr_backend.surfaces.staging import SurfaceStaging
 from dsr_backend.surfaces.surface import SurfacesError
@@ -320,7 +320,7 @@ def redigested(data: bytes) -> bytes:
     try:
         tensors, metadata = parts(data)
         # Metadata that are no texts are refused by the reader, too.
-        metadata["digest"] = dsr_file.digest(tensors, metadata)
+        metadata["digest"] = dsr_format.digest(tensors, metadata)
     except (SafetensorError, struct.error, LookupError, TypeError, ValueError, AttributeError):
         return data
     return safetensors.torch.save(tensors, metadata)
@@ -487,7 +487,7 @@ def with_all(files: Any) -> dict[str, bytes]:
 
 
 def test_the_table_is_of_all_numbers(with_all: Any) -> None:
-    assert PLACES.keys() == dsr_file.RANGES.keys()
+    assert PLACES.keys() == dsr_format.RANGES.keys()
     for data in with_all.values():
         dsr_file.from_bytes(data, "cpu")
 
@@ -495,7 +495,7 @@ def test_the_table_is_of_all_numbers(with_all: Any) -> None:
 @pytest.mark.parametrize("name", PLACES)
 def test_each_number_is_held_against_its_range(with_all: Any, name: str) -> None:
     """Just past either end, and far past, and as what no number is; in files of each format and kind."""
-    least, most = dsr_file.RANGES[name]
+    least, most = dsr_format.RANGES[name]
     beyond: list[Any] = [least - max(1e-3 * abs(least), 1e-12), most + 1e-3 * abs(most), -1e30, 1e30]
     beyond += [float("nan"), float("inf"), -float("inf")]
     if not name.startswith("motion."):

@@ -7,7 +7,7 @@ import re
 import pytest
 from dsr_backend.fitting.fast import samples
 from dsr_backend.fitting.paper import checkpoint
-from dsr_backend.results import coding, dsr_file, level_set
+from dsr_backend.results import dsr_format, level_set
 from dsr_backend.server import detached_registry, server
 
 from pymol_dsr.backend import process, reply_checks
@@ -32,7 +32,7 @@ PROMISES: list[tuple[str, str, float]] = [
     ("architecture.md", "GiB (?:payload|arrays), N arrays", frames.MAX_ARRAYS),
     ("architecture.md", "N dimensions", frames.MAX_DIMENSIONS),
     ("architecture.md", "unpack to N MiB", frames.MAX_UNPACKED / 2**20),
-    ("architecture.md", "at most N bytes of one", coding.MOST_RATIO),
+    ("architecture.md", "at most N bytes of one", codec.MAX_RATIO),
     ("architecture.md", r"\(N values or more", codec.LEAST_PACKED),
     ("architecture.md", "after N seconds the process ends", server.EXIT_SECONDS),
     ("architecture.md", "written every N", detached_registry.BEAT),
@@ -53,8 +53,8 @@ PROMISES: list[tuple[str, str, float]] = [
     ("security.md", "N GiB arrays", frames.MAX_PAYLOAD / 2**30),
     ("security.md", "GiB arrays, N arrays", frames.MAX_ARRAYS),
     ("security.md", "N dimensions", frames.MAX_DIMENSIONS),
-    ("security.md", "against the file's size and N MiB", dsr_file.MAX_HEADER / 2**20),
-    ("security.md", "at most N times its", coding.MOST_RATIO),
+    ("security.md", "against the file's size and N MiB", dsr_format.MAX_HEADER / 2**20),
+    ("security.md", "at most N times its", codec.MAX_RATIO),
     ("security.md", "1-999999999` .{0,40}at most N million", reply_checks.MOST_ATOMS / 1e6),
     ("security.md", "N lines of log", jobs.LOG_LINES),
     ("security.md", "lines of log in N seconds", jobs.LOG_SECONDS),

@@ -20,7 +20,7 @@ from dsr_backend.fields.select import field_between
 from dsr_backend.geometry.unit_cube import UnitCube
 from dsr_backend.motion.forecast import Forecast
 from dsr_backend.motion.motion import Motion
-from dsr_backend.results import coding, dsr_file
+from dsr_backend.results import coding, dsr_format
 from dsr_backend.results.dsr_file import CheckpointError, from_bytes, load, save, to_bytes
 from dsr_backend.results.mesh import extract_mesh
 
@@ -211,7 +211,7 @@ def test_a_family_comes_back_and_its_members_share_one_network(kind, request, pa
         same(member, back.member(name))
     first, second = given.members
     same(field_between(given, first, second, 0.3), field_between(back, first, second, 0.3), (1.0, 2.5))
-    attribute = dsr_file.SHARED[next(iter(back.members.values())).kind]
+    attribute = dsr_format.SHARED_NETWORKS[next(iter(back.members.values())).kind]
     assert len({id(getattr(member, attribute)) for member in back.members.values()}) == 1
     names = [name for name in parts(path.read_bytes())[0] if name.startswith(f"{attribute}.")]
     assert len(names) == len(getattr(given.member(first), attribute).state_dict())

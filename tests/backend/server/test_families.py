@@ -14,7 +14,7 @@ import pytest
 from dsr_backend.cli import main
 from dsr_backend.fields.base import Family
 from dsr_backend.fitting.config import PRESETS, PaperPreset, Preset
-from dsr_backend.results import dsr_file
+from dsr_backend.results import dsr_file, dsr_format
 from dsr_backend.runtime.errors import Cancelled
 from dsr_backend.surfaces import surfaces_file
 from dsr_backend.surfaces.surface import Surface
@@ -86,7 +86,7 @@ def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def digest(wire: Wire) -> str:
     """Of all that is in the family's file; the order of texts in its header is any."""
-    return str(dsr_file.metadata_of(wire.call("save", fit="both")[1]["file"].tobytes())["digest"])
+    return str(dsr_format.read_metadata(wire.call("save", fit="both")[1]["file"].tobytes())["digest"])
 
 
 def radius(wire: Wire, time: float, **which: Any) -> float:

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from pymol_dsr.shared import atomic_write
 
 from ... import __version__
-from ...results.dsr_file import CheckpointError, digest, metadata_of
+from ...results.dsr_format import CheckpointError, digest, read_metadata
 
 FORMAT = "dsr-training 1"
 # Between two checkpoints.
@@ -92,7 +92,7 @@ class Training:
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Tensors and state of a checkpoint. Raises OSError, or CheckpointError where it is damaged or none."""
     data = Path(path).read_bytes()
-    metadata = metadata_of(data, "state")
+    metadata = read_metadata(data, "state")
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"it is of format {metadata.get('format')!r}, written by version {metadata.get('version')!r}; "

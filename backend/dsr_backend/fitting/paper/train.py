@@ -17,7 +17,7 @@ from pymol_dsr.shared.options import FitOptions
 from ...fields.paper import Network, PaperField, normalised_time
 from ...geometry.unit_cube import UnitCube
 from ...motion.motion import Motion
-from ...results.dsr_file import digest
+from ...results.dsr_format import digest
 from ...runtime import distributed
 from ...runtime.errors import Cancelled, RequestError
 from ...surfaces.surface import Surface

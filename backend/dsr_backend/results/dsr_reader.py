@@ -1,0 +1,326 @@
+"""Reads `.dsr` files. Sizes, names, shapes, ranges and the digest are checked before a field is made."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from pymol_dsr.shared.names import is_name
+
+from .. import __version__
+from ..fields.base import Family, Field
+from ..fields.fast import MAX_NODES, TABLE_COLUMNS, Decoder, FastField, LowRankBasis, NarrowBand
+from ..fields.paper import SPACE, Network, PaperField
+from ..geometry.lattice import Lattice
+from ..geometry.unit_cube import UnitCube
+from ..motion.forecast import Forecast
+from ..motion.kernels import TemporalKernel
+from ..motion.motion import Motion
+from ..motion.poses import Poses
+from ..motion.time_axis import TimeAxis
+from ..motion.warp import WARP_SPACING
+from ..runtime.device import choose_device
+from . import coding
+from .dsr_format import (
+    READ_FORMATS,
+    SHARED_NETWORKS,
+    CheckpointError,
+    check_number,
+    check_tensor,
+    check_values,
+    check_whole,
+    digest,
+    read_json,
+    read_metadata,
+)
+
+# States between two neighbours, at least.
+MIN_GAP = 1e-9
+# Largest deviation of a rotation times its transpose from the identity; that of fits is 1e-14.
+ROTATION_TOLERANCE = 1e-6
+# Damping of a forecast in gaps between states; fits have two.
+MAX_DAMPING = 20.0
+
+
+def from_bytes(data: bytes, device: str = "auto") -> Field | Family:
+    """Return the field or family in a `.dsr` file.
+
+    Raises CheckpointError for another kind of file, a damaged one or one of another version, and ValueError for a
+    device that does not exist.
+    """
+    chosen = choose_device(device)
+    metadata = read_metadata(data)
+    if metadata.get("format") not in READ_FORMATS:
+        raise CheckpointError(
+            f"this file is of format {reprlib.repr(metadata.get('format'))}, "
+            f"written by version {reprlib.repr(metadata.get('version'))}; "
+            f"version {__version__} reads {' and '.join(READ_FORMATS)}"
+        )
+    try:
+        tensors = safetensors.torch.load(data)
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"the file is damaged: {error}") from error
+    actual = digest(tensors, metadata)
+    if metadata.get("digest") != actual:
+        raise CheckpointError(
+            f"the file is damaged: its digest is {actual}, it says {str(metadata.get('digest'))[:80]}"
+        )
+    try:
+        entries = read_json(metadata["field"])
+        if entries["kind"] == "family":
+            return _read_family(tensors, entries, chosen)
+        record = _FieldRecord(tensors, entries)
+        return _read_field(record, _read_network(record), chosen)
+    except (CheckpointError, torch.OutOfMemoryError):
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise CheckpointError(f"the file lacks a part of a field, or has a wrong one: {repr(error)[:300]}") from error
+
+
+@dataclass(frozen=True)
+class _FieldRecord:
+    """The tensors and JSON entries of one field; in a family the names of its tensors begin with `prefix`."""
+
+    tensors: Mapping[str, torch.Tensor]
+    entries: dict[str, Any]
+    prefix: str = ""
+
+    def __contains__(self, name: str) -> bool:
+        return self.prefix + name in self.tensors
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self.tensors[self.prefix + name].shape)
+
+    def number(self, name: str) -> float:
+        """Return a number of the entries, checked against its range."""
+        return check_number(name, self.entries[name])
+
+    def tensor(self, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+        """Return a tensor, checked against this type and shape."""
+        return check_tensor(self.tensors, self.prefix + name, dtype, shape, name)
+
+    def values(self, name: str, shape: tuple[int, ...], plain_dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """Return the values f4 of a tensor of this shape, coded or of type `plain_dtype`."""
+        coded = self.entries.get("coded", {}).get(name)
+        if coded is None:
+            return self.tensor(name, plain_dtype, shape).float()
+        data = self.tensor(name, torch.uint8, (math.prod(self.shape(name)),))
+        try:
+            values = torch.from_numpy(coding.decode(data.numpy().data, coded, shape))
+        except ValueError as error:
+            raise CheckpointError(f"{self.prefix}{name}: {error}") from error
+        check_values(self.prefix + name, values, name)
+        return values
+
+
+def _read_family(tensors: Mapping[str, torch.Tensor], entries: dict[str, Any], device: torch.device) -> Family:
+    member_entries = entries["members"]
+    kinds = {member["kind"] for member in member_entries.values()}
+    if len(kinds) != 1 or not all(map(is_name, member_entries)):
+        names = str(list(member_entries))[:200]
+        raise CheckpointError(f"{len(member_entries)} trajectories, {names}, of {sorted(kinds)} are no family")
+    network = None
+    members = {}
+    for name, member in member_entries.items():
+        record = _FieldRecord(tensors, member, f"{name}/")
+        # One object for all: fields with networks of their own are no family.
+        network = network or _read_network(record)
+        members[name] = _read_field(record, network, device)
+    reports = {name: field.report for name, field in members.items()}
+    return Family(members, {**entries["report"], "trajectories": reports})
+
+
+def _read_network(record: _FieldRecord) -> Decoder | Network:
+    """Return the network that a field shares with its family, on the CPU; its shapes are checked first."""
+    kind, tensors = record.entries["kind"], record.tensors
+    network: Decoder | Network
+    if kind == FastField.kind:
+        hidden, channels = tensors["decoder.layers.0.weight"].shape
+        _check_layers(tensors, "decoder.layers.{}", (0, 2, 4), [channels, hidden, hidden], [hidden, hidden, 1])
+        network = Decoder(channels, hidden)
+    elif kind == PaperField.kind:
+        layers = sum(name.startswith("network.layers.") and name.endswith(".weight") for name in tensors) - 1
+        width = tensors[f"network.layers.{layers}.weight"].shape[1]
+        [latent] = record.shape("z")
+        inputs, outputs = SPACE + 1 + latent, [width] * layers + [1]
+        # The input joins the middle layer.
+        outputs[layers // 2 - 1] -= inputs
+        _check_layers(tensors, "network.layers.{}", range(layers + 1), [inputs] + [width] * layers, outputs)
+        network = Network(width, layers, latent)
+    else:
+        known = ", ".join((*SHARED_NETWORKS, "family"))
+        raise CheckpointError(f"a field of kind {kind!r} is not known; this version reads {known}")
+    prefix = f"{SHARED_NETWORKS[kind]}."
+    network.load_state_dict({n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)})
+    return network.requires_grad_(False)
+
+
+def _check_layers(
+    tensors: Mapping[str, torch.Tensor],
+    name: str,
+    numbers: Iterable[int],
+    inputs: Sequence[int],
+    outputs: Sequence[int],
+) -> None:
+    for number, input_count, output_count in zip(numbers, inputs, outputs, strict=True):
+        check_tensor(tensors, f"{name.format(number)}.weight", torch.float32, (output_count, input_count))
+        check_tensor(tensors, f"{name.format(number)}.bias", torch.float32, (output_count,))
+
+
+def _read_field(record: _FieldRecord, network: Decoder | Network, device: torch.device) -> Field:
+    """Return the field; all shapes are checked against one another first."""
+    entries = record.entries
+    geometry = _read_geometry(record)
+    network = network.to(device)
+    field: Field
+    if isinstance(network, Network):
+        code = record.tensor("z", torch.float32, (network.latent,)).to(device)
+        field = PaperField(network, code, record.number("scale"), *geometry)
+    else:
+        field = _read_fast_field(record, network, geometry, device)
+    if entries.get("times") is not None:
+        field.time_axis = TimeAxis([check_number("times", time) for time in entries["times"]])
+    # Early files have no reach.
+    if entries.get("reach") is not None:
+        field.reach = record.number("reach")
+    return field
+
+
+_Geometry = tuple[Motion, UnitCube, NDArray[np.float32], float, dict[str, Any]]
+
+
+def _read_geometry(record: _FieldRecord) -> _Geometry:
+    """Return motion, frame, extent, clearance and report: the last parameters of every field."""
+    entries = record.entries
+    motion = _read_motion(record)
+    x, y, z = (check_number("frame.centre", c) for c in entries["frame"]["centre"])
+    frame = UnitCube(np.array([x, y, z]), check_number("frame.scale", entries["frame"]["scale"]))
+    extent = np.array([check_number("extent", c) for row in entries["extent"] for c in row], np.float32).reshape(2, 3)
+    if not (extent[0] <= extent[1]).all():
+        raise CheckpointError(f"a box from {extent[0].tolist()} to {extent[1].tolist()} Å is none")
+    report = dict(entries["report"])
+    check_number("report.area", report.get("area", 0.0))
+    return motion, frame, extent, record.number("clearance"), report
+
+
+def _read_fast_field(record: _FieldRecord, decoder: Decoder, geometry: _Geometry, device: torch.device) -> FastField:
+    motion, frame, extent, clearance, report = geometry
+    lattice, inside = _read_band(record)
+    factor = check_whole("factor", record.entries["factor"])
+    if any((n - 1) % factor for n in lattice.shape):
+        raise CheckpointError(f"a lattice {factor} times coarser than {lattice.shape} nodes shares no corners")
+    latent = torch.zeros(0)
+    if "latent" in record:
+        latent = record.tensor("latent", torch.float32, (math.prod(record.shape("latent")),))
+    inputs = record.tensors["decoder.layers.0.weight"].shape[1]
+    channels = inputs - (TABLE_COLUMNS - 1) - len(latent)
+    if channels < 0:
+        raise CheckpointError(f"the decoder takes {inputs} numbers, fewer than there are")
+    nodes = int(np.count_nonzero(inside))
+    if not nodes:
+        raise CheckpointError(f"none of the {lattice.size} nodes of its lattice is in the band")
+    states = len(motion.states)
+    field = FastField(
+        motion,
+        NarrowBand(lattice, torch.as_tensor(inside, device=device)),
+        factor,
+        _read_basis(record, "coarse", lattice.coarser(factor).size, states, device),
+        _read_basis(record, "fine", nodes, states, device),
+        record.values("static", (nodes, channels)).to(device),
+        decoder,
+        latent.to(device),
+        frame,
+        extent,
+        clearance,
+        report,
+    )
+    field.smooth, field.smooth_beyond = record.number("smooth"), record.number("smooth_beyond")
+    # Format 1 has no level offset.
+    field.level_offset = check_number("lift", record.entries.get("lift", 0.0))
+    return field
+
+
+def _read_motion(record: _FieldRecord) -> Motion:
+    entries = record.entries
+    count = math.prod(record.shape("motion.states"))
+    states = record.tensor("motion.states", torch.float64, (count,)).numpy()
+    rotations = record.tensor("motion.rotations", torch.float64, (count, 3, 3)).numpy()
+    translations = record.tensor("motion.translations", torch.float64, (count, 3)).numpy()
+    if not count or (np.diff(states) < MIN_GAP).any():
+        raise CheckpointError(f"its {count} states do not rise")
+    deviation = rotations @ rotations.transpose(0, 2, 1) - np.eye(3)
+    if np.abs(deviation).max() > ROTATION_TOLERANCE or (np.linalg.det(rotations) < 0.0).any():
+        raise CheckpointError("motion.rotations has matrices that do not turn only: they stretch, skew or mirror")
+    atoms, reference = _read_atoms(record, count)
+    period = entries.get("period")
+    if period is not None and not states[-1] - states[0] < check_number("period", period):
+        raise CheckpointError(f"a loop of {period} states does not go with states {states[0]:g} to {states[-1]:g}")
+    gap = float(np.median(np.diff(states))) if count > 1 else 1.0
+    before, after = (_read_forecast(forecast, count, gap) for forecast in entries["forecasts"])
+    return Motion(
+        TemporalKernel(states, None if period is None else float(period)),
+        Poses(rotations, translations, check_number("smooth_pose", entries.get("smooth_pose", 0.0))),
+        atoms,
+        reference,
+        record.number("sigma"),
+        record.number("smooth_atoms"),
+        (before, after),
+    )
+
+
+def _read_atoms(record: _FieldRecord, count: int) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+    """Return atoms f4[count,A,3] and reference f4[A,3]; None for a field without atoms."""
+    if "motion.atoms" not in record:
+        return None, None
+    atom_count = record.shape("motion.reference")[0]
+    reference = record.tensor("motion.reference", torch.float32, (atom_count, 3)).numpy()
+    atoms = record.values("motion.atoms", (count, atom_count, 3)).numpy()
+    # The lattice of the warp to material coordinates covers the box of the atoms.
+    nodes = (atoms.max((0, 1)) - atoms.min((0, 1))) / WARP_SPACING + 1.0
+    if nodes.max() > MAX_NODES**0.5 or math.prod(nodes.tolist()) > MAX_NODES:
+        raise CheckpointError(f"its atoms take a box of {' × '.join(f'{n * WARP_SPACING:.0f}' for n in nodes)} Å")
+    return atoms, reference
+
+
+def _read_forecast(entries: dict[str, Any], count: int, gap: float) -> Forecast:
+    """Return a forecast from `count` states at intervals of `gap`."""
+    rank, window = (check_whole(f"forecasts.{name}", entries[name]) for name in ("rank", "window"))
+    damping = check_number("forecasts.damping", entries["damping"])
+    leads, errors = (
+        tuple(check_number(f"forecasts.{name}", value) for value in entries[name]) for name in ("leads", "errors")
+    )
+    # A velocity takes two states.
+    if rank and not (rank <= count and min(window, count) >= 2 and 0.0 < damping <= MAX_DAMPING * gap):
+        raise CheckpointError(f"a forecast of rank {rank}, window {window}, damping {damping} is none")
+    if len(leads) != len(errors) or list(leads) != sorted(set(leads)):
+        raise CheckpointError(f"a forecast has {len(leads)} leads, not all rising, and {len(errors)} errors")
+    return Forecast(rank, window, damping, leads, errors)
+
+
+def _read_band(record: _FieldRecord) -> tuple[Lattice, NDArray[np.bool_]]:
+    """Return the fine lattice and bool[nodes], true for the nodes in the band."""
+    entries = record.entries["lattice"]
+    origin_x, origin_y, origin_z = (check_number("lattice.origin", c) for c in entries["origin"])
+    x, y, z = (check_whole("lattice.shape", n) for n in entries["shape"])
+    lattice = Lattice((origin_x, origin_y, origin_z), check_number("lattice.spacing", entries["spacing"]), (x, y, z))
+    if lattice.size > MAX_NODES:
+        raise CheckpointError(f"a lattice of {x}×{y}×{z} nodes has more than {MAX_NODES} nodes")
+    band = record.tensor("band", torch.uint8, ((lattice.size + 7) // 8,))
+    return lattice, np.unpackbits(band.numpy(), count=lattice.size).astype(bool)
+
+
+def _read_basis(record: _FieldRecord, name: str, nodes: int, states: int, device: torch.device) -> LowRankBasis:
+    """Return modes f4[K,nodes] and coefficients f4[states,K]."""
+    count = record.shape(f"{name}_coefficients")[1]
+    coefficients = record.tensor(f"{name}_coefficients", torch.float32, (states, count))
+    modes = record.values(f"{name}_modes", (count, nodes), torch.float16)
+    return LowRankBasis(modes.to(device), coefficients.to(device))
