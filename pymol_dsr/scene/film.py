@@ -1,9 +1,10 @@
-"""Writes a movie as MP4 or GIF."""
+"""Writes the loaded movie as a film file: pictures of its frames by PyMOL, the film by ffmpeg or PIL."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import itertools
 import os
 import shutil
@@ -13,35 +14,46 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import gui_thread
-from .movie import MovieError, Say
+from pymol import gui
 
-FILMS = ("mp4", "gif")
+from ..fits.fit import Say
+from .gui_thread import in_gui
+from .objects import SceneError
 
-
-# Files
+SUFFIXES = ("mp4", "gif")
+# Frames between two lines of progress.
+PROGRESS_FRAMES = 20
+# Colours of a GIF, and the number of frames that its one palette is made from.
+GIF_COLORS, GIF_SAMPLES = 256, 8
+# Hundredths of a second; players take less for ten.
+LEAST_GIF_DELAY = 2
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """What makes a film of pictures: ffmpeg (its path), or PIL where that is empty."""
+    """A program that makes a film of pictures: ffmpeg by its path, or PIL where that is empty."""
 
     ffmpeg: str = ""
 
 
 def find_encoder(suffix: str) -> Encoder | None:
-    """The encoder for mp4 or gif that is here, if there is one."""
-    if suffix == "gif" and _importable("PIL.Image"):
+    """Find an encoder for mp4 or gif on this machine; None where there is none."""
+    if suffix == "gif" and can_import("PIL"):
         return Encoder()
     path = shutil.which("ffmpeg")
-    if path is None and _importable("imageio_ffmpeg"):
+    if path is None and can_import("imageio_ffmpeg"):
         with contextlib.suppress(RuntimeError):
             path = importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
     return Encoder(path) if path else None
 
 
+def can_import(module: str) -> bool:
+    """Say whether an optional package is installed."""
+    return importlib.util.find_spec(module) is not None
+
+
 def ffmpeg_arguments(program: str, pictures: str, fps: float, target: str) -> list[str]:
-    """The command that makes a film of numbered pictures (pattern with %04d)."""
+    """Return the command that makes a film of numbered pictures (pattern with %04d)."""
     command = [program, "-v", "error", "-y", "-framerate", f"{fps:g}", "-i", pictures]
     if target.endswith(".gif"):
         return [*command, "-vf", "split[a][b];[a]palettegen[p];[b][p]paletteuse", target]
@@ -50,82 +62,99 @@ def ffmpeg_arguments(program: str, pictures: str, fps: float, target: str) -> li
 
 
 def write_film(path: str, width: int, height: int, fps: float, ray: bool, say: Say, _self: Any) -> str:
-    """The loaded movie as the film `path` (.mp4 or .gif), and where it is: without an encoder, the folder of pictures.
+    """Write the loaded movie as the film `path` (.mp4 or .gif), or without an encoder as a folder of pictures.
 
-    width, height: pixels, 0 for those of the viewport or in its proportion. Raises MovieError.
+    width, height: pixels, 0 for those of the viewport or in its proportion. Returns the path of film or folder. Raises
+    SceneError.
     """
-    suffix = path.rsplit(".", 1)[1].lower()
-    encoder = find_encoder(suffix)
-    kept = f"{os.path.splitext(path)[0]}_frames"
-    if encoder is None and os.path.isdir(kept) and os.listdir(kept):
-        raise MovieError(f"there is no encoder for .{suffix} here, and the folder {kept} for its pictures is not empty")
-    folder = tempfile.mkdtemp(prefix="dsr_film_")
-    try:
-        count = _draw(folder, width, height, ray, say, _self)
-        pictures = os.path.join(folder, "%04d.png")
+    stem, suffix = os.path.splitext(path)
+    encoder = find_encoder(suffix[1:].lower())
+    kept_folder = f"{stem}_frames"
+    if encoder is None and os.path.isdir(kept_folder) and os.listdir(kept_folder):
+        raise SceneError(
+            f"there is no encoder for {suffix.lower()} here, and the folder {kept_folder} for its pictures is not empty"
+        )
+    with tempfile.TemporaryDirectory(prefix="dsr_film_", ignore_cleanup_errors=True) as folder:
+        count = _write_pictures(folder, width, height, ray, say, _self)
         if encoder is None:
-            os.makedirs(kept, exist_ok=True)
-            for k in range(1, count + 1):
-                shutil.move(pictures % k, os.path.join(kept, f"{k:04d}.png"))
-            line = ffmpeg_arguments("ffmpeg", os.path.join(kept, "%04d.png"), fps, path)
-            quoted = " ".join(f'"{word}"' if set(word) & set(" ;[]*()") else word for word in line)
-            print(f" dsr_film: there is no encoder for .{suffix} here; the {count} pictures are in {kept}")
-            print(f" dsr_film: where there is ffmpeg, this makes the film: {quoted}")
-            return kept
+            _keep_pictures(folder, kept_folder, count, fps, path)
+            return kept_folder
         say(f" dsr_film: {count} pictures; writing {path}")
-        draft = os.path.join(folder, f"film.{suffix}")
+        draft = os.path.join(folder, f"film{suffix.lower()}")
         if encoder.ffmpeg:
-            _encode(ffmpeg_arguments(encoder.ffmpeg, pictures, fps, draft))
+            _encode(ffmpeg_arguments(encoder.ffmpeg, _picture_path(folder), fps, draft))
         else:
-            _animate([pictures % k for k in range(1, count + 1)], fps, draft)
+            _write_gif([_picture_path(folder) % number for number in range(1, count + 1)], fps, draft)
         shutil.move(draft, path)
         return path
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _draw(folder: str, width: int, height: int, ray: bool, say: Say, _self: Any) -> int:
-    """Each frame as a picture 0001.png, …; one short call in the window's thread each. How many there are."""
-    count = gui_thread.in_gui(_self, _self.count_frames)
-    before = gui_thread.in_gui(_self, _prepare, width, height, _self)
+def _picture_path(folder: str) -> str:
+    """The pattern of the pictures' paths, to be filled with the number of the frame."""
+    return os.path.join(folder, "%04d.png")
+
+
+def _keep_pictures(folder: str, kept_folder: str, count: int, fps: float, path: str) -> None:
+    """Move the pictures to a folder that stays, and print the command that makes the film."""
+    os.makedirs(kept_folder, exist_ok=True)
+    for number in range(1, count + 1):
+        shutil.move(_picture_path(folder) % number, _picture_path(kept_folder) % number)
+    command = ffmpeg_arguments("ffmpeg", _picture_path(kept_folder), fps, path)
+    quoted = " ".join(f'"{word}"' if set(word) & set(" ;[]*()") else word for word in command)
+    suffix = os.path.splitext(path)[1].lower()
+    print(f" dsr_film: there is no encoder for {suffix} here; the {count} pictures are in {kept_folder}")
+    print(f" dsr_film: where there is ffmpeg, this makes the film: {quoted}")
+
+
+def _write_pictures(folder: str, width: int, height: int, ray: bool, say: Say, _self: Any) -> int:
+    """Write each frame as a picture 0001.png, …, one short call in the window's thread each; returns their number."""
+    count = in_gui(_self, _self.count_frames)
+    scene = in_gui(_self, _prepare, width, height, _self)
     try:
         for number in range(1, count + 1):
-            target = os.path.join(folder, f"{number:04d}.png")
-            if gui_thread.in_gui(_self, _self.count_frames) != count:
-                raise MovieError("the movie was changed while its pictures were made; start dsr_film again")
-            gui_thread.in_gui(_self, _picture, number, target, before.width, before.height, ray, _self)
-            if number % 20 == 0 and number < count:
+            if in_gui(_self, _self.count_frames) != count:
+                raise SceneError("the movie was changed while its pictures were made; start dsr_film again")
+            in_gui(_self, _write_picture, number, _picture_path(folder) % number, scene, ray, _self)
+            if number % PROGRESS_FRAMES == 0 and number < count:
                 say(f" dsr_film: {number} of {count} pictures")
     finally:
-        gui_thread.in_gui(_self, _restore, before, _self)
-    return count
+        in_gui(_self, scene.restore, _self)
+    return int(count)
 
 
 @dataclass(frozen=True)
-class _Before:
+class _SceneBefore:
+    """The view before the film, and the size of its pictures in pixels."""
+
     frame: int
     view: list[float]
     opaque: str
     width: int
     height: int
 
+    def restore(self, _self: Any) -> None:
+        """Give the scene its view again."""
+        _self.set("opaque_background", self.opaque)
+        _self.frame(self.frame)
+        _self.set_view(self.view)
 
-def _prepare(width: int, height: int, _self: Any) -> _Before:
-    shown = _self.get_viewport()
+
+def _prepare(width: int, height: int, _self: Any) -> _SceneBefore:
+    viewport = _self.get_viewport()
     if width and not height:
-        height = round(width * shown[1] / shown[0])
+        height = round(width * viewport[1] / viewport[0])
     elif height and not width:
-        width = round(height * shown[0] / shown[1])
+        width = round(height * viewport[0] / viewport[1])
     elif not width:
-        width, height = shown
-    before = _Before(_self.get_frame(), list(_self.get_view()), _self.get("opaque_background"), width, height)
+        width, height = viewport
+    scene = _SceneBefore(_self.get_frame(), list(_self.get_view()), _self.get("opaque_background"), width, height)
     _self.mstop()
     # Films know no transparency.
     _self.set("opaque_background", 1)
-    return before
+    return scene
 
 
-def _picture(number: int, target: str, width: int, height: int, ray: bool, _self: Any) -> None:
+def _write_picture(number: int, target: str, scene: _SceneBefore, ray: bool, _self: Any) -> None:
     _self.frame(number)
     if ray:
         # PyMOL 3.2 shows another text where it ray-traces a label for the second time.
@@ -134,19 +163,20 @@ def _picture(number: int, target: str, width: int, height: int, ray: bool, _self
     _self.feedback("push")
     _self.feedback("disable", "scene", "actions")
     try:
-        _self.png(target, width, height, ray=int(ray), quiet=1)
+        _self.png(target, scene.width, scene.height, ray=int(ray), quiet=1)
     finally:
         _self.feedback("pop")
     if not ray:
-        _give_window_its_size()
+        _restore_window_size()
     if not os.path.exists(target):
-        raise MovieError(f"PyMOL wrote no picture of frame {number}; try ray=1")
+        raise SceneError(f"PyMOL wrote no picture of frame {number}; try ray=1")
 
 
-def _give_window_its_size() -> None:
-    """PyMOL 3.2 takes the size of a picture for that of its window, which shows a part of itself, ever larger, then."""
-    from pymol import gui
+def _restore_window_size() -> None:
+    """Tell PyMOL the size of its window.
 
+    PyMOL 3.2 takes the size of a picture for that of its window, which then shows a section of itself, ever larger.
+    """
     window = gui.get_qtwindow()
     if window is None:
         return
@@ -155,41 +185,29 @@ def _give_window_its_size() -> None:
         widget.pymol.reshape(int(widget.fb_scale * widget.width()), int(widget.fb_scale * widget.height()), True)
 
 
-def _restore(before: _Before, _self: Any) -> None:
-    _self.set("opaque_background", before.opaque)
-    _self.frame(before.frame)
-    _self.set_view(before.view)
-
-
 def _encode(command: list[str]) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode:
-        told = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-        raise MovieError(f"{command[0]} failed with exit status {done.returncode}: {told[-1]}")
+    process = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if process.returncode:
+        lines = process.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+        raise SceneError(f"{command[0]} failed with exit status {process.returncode}: {lines[-1]}")
 
 
-def _animate(pictures: Sequence[str], fps: float, target: str) -> None:
-    image = importlib.import_module("PIL.Image")
+def _write_gif(pictures: Sequence[str], fps: float, target: str) -> None:
+    # Optional.
+    from PIL import Image
+
     images = []
     for path in pictures:
-        with image.open(path) as opened:
-            images.append(opened.convert("RGB"))
+        with Image.open(path) as picture:
+            images.append(picture.convert("RGB"))
     # One palette for all, of frames from everywhere in the film, so that colours don't flicker.
-    some = images[:: max(1, len(images) // 8)]
-    sample = image.new("RGB", (some[0].width, some[0].height * len(some)))
-    for k, one in enumerate(some):
-        sample.paste(one, (0, k * one.height))
-    palette = sample.quantize(256)
-    flat = [one.quantize(palette=palette, dither=0) for one in images]
-    # Hundredths of a second are all that GIF knows, and players take less than two for ten.
-    ends = [max(2 * k, round(100 * k / fps)) for k in range(len(flat) + 1)]
-    durations = [10 * (b - a) for a, b in itertools.pairwise(ends)]
-    flat[0].save(target, save_all=True, append_images=flat[1:], duration=durations, loop=0, optimize=False)
-
-
-def _importable(module: str) -> bool:
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        return False
-    return True
+    samples = images[:: max(1, len(images) // GIF_SAMPLES)]
+    sheet = Image.new("RGB", (samples[0].width, samples[0].height * len(samples)))
+    for number, image in enumerate(samples):
+        sheet.paste(image, (0, number * image.height))
+    palette = sheet.quantize(GIF_COLORS)
+    frames = [image.quantize(palette=palette, dither=0) for image in images]
+    # Hundredths of a second are all that GIF knows.
+    ends = [max(LEAST_GIF_DELAY * number, round(100 * number / fps)) for number in range(len(frames) + 1)]
+    durations = [10 * (after - before) for before, after in itertools.pairwise(ends)]
+    frames[0].save(target, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False)

@@ -1,4 +1,4 @@
-"""Calls a function in PyMOL's window thread."""
+"""Calls a function in the thread of PyMOL's window."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ T = TypeVar("T")
 
 
 def in_gui(_self: Any, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Call `function` where the scene may be changed, and return what it returns."""
+    """Call `function` in the thread that may change the scene, and return its result or raise its error.
+
+    Only background jobs change threads; a blocking command runs in its caller's.
+    """
     marshal = getattr(_self, "_call_in_gui_thread", None)
     if marshal is None or not isinstance(threading.current_thread(), Background):
         return function(*args, **kwargs)
-    box: list[T] = []
-    raised: list[BaseException] = []
+    results: list[T] = []
+    errors: list[BaseException] = []
     done = threading.Event()
 
     def run() -> None:
         try:
-            box.append(function(*args, **kwargs))
+            results.append(function(*args, **kwargs))
         except BaseException as error:
-            raised.append(error)
+            errors.append(error)
         finally:
             done.set()
 
@@ -32,6 +35,6 @@ def in_gui(_self: Any, function: Callable[..., T], *args: Any, **kwargs: Any) ->
     # next call; it waits in a thread of its own here.
     threading.Thread(target=marshal, args=(run,), daemon=True).start()
     done.wait()
-    if raised:
-        raise raised[0]
-    return box[0]
+    if errors:
+        raise errors[0]
+    return results[0]

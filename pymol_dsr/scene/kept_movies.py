@@ -1,4 +1,8 @@
-"""Meshes of loaded movies, kept for new colours."""
+"""Loaded movies, kept so that they can be coloured anew without new meshes.
+
+For each state 1.05 MB are kept at 50 000 triangles (25 000 vertices), 105 MB for 100 states; PyMOL's own copy of these
+takes 1.1 GB. Velocities, once asked for, are another 0.1 MB a state.
+"""
 
 from __future__ import annotations
 
@@ -7,59 +11,92 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..fits.fit import Fit, Trajectory
 from ..fits.jobs import Jobs
+from ..shared.mesh import Mesh
 from . import cgo
-from .color_sources import UNITS
-from .placement import SceneError
+from .atoms import blend
+from .color_bar import remove_bars
+from .objects import SceneError
+from .palettes import Colors
+from .replies import MeshReply, Reply
 from .timeline import MovieState
 
 NORMAL_STEPS = 32767.0
-SHARE_STEPS = 255.0
+WEIGHT_STEPS = 255.0
+# Numbers that two bytes hold.
+SHORT_RANGE = 65536
+
+Indices = NDArray[np.uint16] | NDArray[np.int32]
+# Number of states and extent of an object, which tell it from another of its name.
+Identity = tuple[int, Any]
 
 
-@dataclass
+@dataclass(eq=False)
 class KeptMesh:
-    """One state of a movie. points f4[N,3] (Å), normals i2[N,3] (steps of 1/32767), faces u2 or i4 [M,3]; near u2 or
-    i4 [N,K], the atoms a vertex is blended from, the nearest first, with shares u1[N,K] (of 255), or None for a fit
-    without atoms; velocity f4[N] (Å per state, outwards) once it has been asked for.
+    """One state of a movie, in few bytes.
+
+    points: f4[N,3] in Å. normals: i2[N,3], steps of 1/32767. faces: [M,3]. neighbor_indices [N,K]: the atoms a vertex
+    is blended from, the nearest first, with weights u1[N,K] (of 255); None for a fit without atoms. velocity: f4[N], Å
+    per state outwards, once it has been asked for.
     """
 
-    frame: MovieState
-    points: np.ndarray
-    normals: np.ndarray
-    faces: np.ndarray
-    near: np.ndarray | None
-    shares: np.ndarray | None
-    velocity: np.ndarray | None = None
+    state: MovieState
+    points: NDArray[np.float32]
+    normals: NDArray[np.int16]
+    faces: Indices
+    neighbor_indices: Indices | None
+    weights: NDArray[np.uint8] | None
+    velocity: NDArray[np.float32] | None = None
 
     @classmethod
-    def of(cls, frame: MovieState, arrays: dict[str, np.ndarray]) -> KeptMesh:
-        """From the arrays of `mesh`."""
-        near, shares = arrays.get("near"), arrays.get("shares")
-        if near is not None and shares is not None:
-            order = np.argsort(-shares, axis=1, kind="stable")
-            near, shares = (np.take_along_axis(numbers, order, 1) for numbers in (near, shares))
+    def from_reply(cls, state: MovieState, reply: MeshReply) -> KeptMesh:
+        """Keep a reply that has neighbours and weights."""
+        mesh = reply.mesh
+        neighbors, weights = None, None
+        if reply.neighbor_indices is not None and reply.weights is not None:
+            order = np.argsort(-reply.weights, axis=1, kind="stable")
+            neighbors = _shortened(np.take_along_axis(reply.neighbor_indices, order, 1))
+            weights = np.rint(np.take_along_axis(reply.weights, order, 1) * WEIGHT_STEPS).astype(np.uint8)
         return cls(
-            frame,
-            # A copy: what came from the backend is one block, and would be kept whole.
-            np.array(arrays["points"]),
-            np.rint(arrays["normals"] * NORMAL_STEPS).astype(np.int16),
-            _short(arrays["faces"]),
-            None if near is None else _short(near),
-            None if shares is None else np.rint(shares * SHARE_STEPS).astype(np.uint8),
+            state,
+            # A copy: the arrays of a frame are one block, and would be kept whole.
+            np.array(mesh.points),
+            np.rint(mesh.normals * NORMAL_STEPS).astype(np.int16),
+            _shortened(mesh.faces),
+            neighbors,
+            weights,
         )
 
-    def floats(self, colors: np.ndarray | None) -> list[float]:
-        """As PyMOL's list of CGO numbers, with colors f4[N,3] or none."""
-        return cgo.cgo_floats(self.points, self.normals / np.float32(NORMAL_STEPS), self.faces, colors)
+    @property
+    def has_atoms(self) -> bool:
+        """Whether the atoms of each vertex are known."""
+        return self.neighbor_indices is not None
+
+    def blend(self, values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Average values f4[A] of atoms at the vertices, f4[N]. The mesh must have atoms."""
+        assert self.neighbor_indices is not None and self.weights is not None
+        return blend(values, self.neighbor_indices, self.weights)
+
+    def nearest_colors(self, atom_colors: Colors) -> Colors:
+        """Return colours f4[N,3] of the nearest atoms from colours f4[A,3]. The mesh must have atoms."""
+        assert self.neighbor_indices is not None
+        return atom_colors[self.neighbor_indices[:, 0]]
+
+    def floats(self, colors: Colors | None) -> list[float]:
+        """Write PyMOL's list of CGO numbers, with colors f4[N,3] or none."""
+        normals = (self.normals / np.float32(NORMAL_STEPS)).astype(np.float32)
+        return cgo.cgo_floats(Mesh(self.points, normals, self.faces.astype(np.int32)), colors)
 
 
-@dataclass
+@dataclass(eq=False)
 class KeptMovie:
-    """A movie in the scene. which: what requests say of the trajectory. seen: by object, how many states it has and
-    their extent, by which it is told from another of its name. excursions: f4[A] in Å, once they have been asked for.
+    """A movie in the scene.
+
+    which: the part of a request that names the trajectory. identities: of its objects, by name. rmsf: f4[A] in Å, once
+    it has been asked for.
     """
 
     name: str
@@ -67,30 +104,20 @@ class KeptMovie:
     trajectory: Trajectory
     which: dict[str, Any]
     meshes: list[KeptMesh] = field(default_factory=list)
-    seen: dict[str, Any] = field(default_factory=dict)
-    excursions: np.ndarray | None = None
-
-    def watch(
-        self, frames: Sequence[MovieState], answers: Iterable[tuple[dict[str, Any], dict[str, np.ndarray]]]
-    ) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
-        """Pass the answers to `mesh` on, and keep those that are not empty; grids are only passed on."""
-        for frame, answer in zip(frames, answers, strict=False):
-            if len(answer[1].get("faces", ())):
-                self.meshes.append(KeptMesh.of(frame, answer[1]))
-            yield answer
+    identities: dict[str, Identity | None] = field(default_factory=dict)
+    rmsf: NDArray[np.float32] | None = None
 
     @property
-    def bar(self) -> str:
-        return f"{self.name}_bar"
+    def has_atoms(self) -> bool:
+        """Whether the fit knows atoms and all meshes do."""
+        return self.trajectory.atoms is not None and all(mesh.has_atoms for mesh in self.meshes)
 
-
-def blend(values: np.ndarray, near: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Values f4[N] of vertices from those of atoms f4[A], of which some may be nan."""
-    found = values[near]
-    weights = np.where(np.isnan(found), 0.0, shares)
-    total = weights.sum(1)
-    sums = (weights * np.nan_to_num(found)).sum(1)
-    return np.where(total > 0, sums / np.maximum(total, 1e-9), np.nan).astype(np.float32)
+    def watch(self, movie_states: Sequence[MovieState], replies: Iterable[Reply]) -> Iterator[Reply]:
+        """Pass the replies on, and keep the meshes that are not empty."""
+        for state, reply in zip(movie_states, replies, strict=False):
+            if isinstance(reply, MeshReply) and len(reply.mesh.faces):
+                self.meshes.append(KeptMesh.from_reply(state, reply))
+            yield reply
 
 
 class KeptMovies:
@@ -104,25 +131,26 @@ class KeptMovies:
         """Enter a movie that was loaded, in place of the one of its name."""
         self.prune(_self)
         self.by_name.pop(movie.name, None)
-        movie.seen = {name: _extent(name, _self) for name in {mesh.frame.object for mesh in movie.meshes}}
-        if movie.seen and None not in movie.seen.values():
+        movie.identities = {name: _identity(name, _self) for name in {mesh.state.object for mesh in movie.meshes}}
+        if movie.identities and None not in movie.identities.values():
             self.by_name[movie.name] = movie
 
     def prune(self, _self: Any) -> None:
         """Drop the movies and objects of movies that were deleted, and movies of which an object was replaced."""
         objects = set(_self.get_names("objects"))
         for name, movie in list(self.by_name.items()):
-            movie.seen = {object: seen for object, seen in movie.seen.items() if object in objects}
-            movie.meshes = [mesh for mesh in movie.meshes if mesh.frame.object in objects]
-            if not movie.seen or any(_extent(object, _self) != seen for object, seen in movie.seen.items()):
+            movie.identities = {object: known for object, known in movie.identities.items() if object in objects}
+            movie.meshes = [mesh for mesh in movie.meshes if mesh.state.object in objects]
+            same = all(_identity(object, _self) == known for object, known in movie.identities.items())
+            if not movie.identities or not same:
                 del self.by_name[name]
-                remove_bar(movie, _self)
+                remove_bars(movie.name, _self)
 
     def find(self, name: str, _self: Any) -> list[KeptMovie]:
-        """The movies of a fit, or the one that an object belongs to. Raises SceneError."""
+        """Return the movies of a fit, or the one that an object belongs to. Raises SceneError."""
         self.prune(_self)
         movies = list(self.by_name.values())
-        chosen = [movie for movie in movies if name == movie.name or name in movie.seen]
+        chosen = [movie for movie in movies if name == movie.name or name in movie.identities]
         chosen = chosen or [movie for movie in movies if movie.fit.name == name]
         if chosen:
             return chosen
@@ -137,28 +165,12 @@ class KeptMovies:
         raise SceneError(f"there is no fit or movie {name} (there: {names})")
 
 
-def _extent(name: str, _self: Any) -> Any:
-    """Number of states and extent of a CGO object; None of anything else."""
+def _identity(name: str, _self: Any) -> Identity | None:
+    """Describe a CGO object; None for anything else."""
     if name not in _self.get_names("objects") or _self.get_type(name) != "object:cgo":
         return None
     return _self.count_states(f"%{name}"), _self.get_extent(name)
 
 
-def bar_name(movie: KeptMovie, by: str) -> str:
-    """The bar says what it shows, and in which unit: PyMOL gives a ramp no title."""
-    unit = UNITS.get(by, "")
-    return "_".join([movie.bar, by.replace(".", "_"), *([unit] if unit else [])])
-
-
-def remove_bar(movie: KeptMovie, _self: Any) -> None:
-    for name in bars(movie, _self):
-        _self.delete(name)
-
-
-def bars(movie: KeptMovie, _self: Any) -> list[str]:
-    names = [name for name in _self.get_names("all") if name.startswith(f"{movie.bar}_")]
-    return [name for name in names if _self.get_type(name) == "object:ramp"]
-
-
-def _short(numbers: np.ndarray) -> np.ndarray:
-    return numbers.astype(np.uint16) if not len(numbers) or numbers.max() < 65536 else numbers
+def _shortened(numbers: NDArray[np.int32]) -> Indices:
+    return numbers.astype(np.uint16) if not len(numbers) or numbers.max() < SHORT_RANGE else numbers

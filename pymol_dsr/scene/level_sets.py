@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..fits.fit import Say, Trajectory
+from ..shared.mesh import Mesh
 from . import cgo, placement
 from .gui_thread import in_gui
-from .placement import SceneError
-
-Triangles = tuple  # points f4[N,3] in Å, normals f4[N,3], faces i4[M,3]
+from .mesh_cut import cut_open
+from .objects import SceneError, check_names, delete_objects
+from .palettes import hexadecimal
 
 # Near the surface and farthest from it; PyMOL's own red and blue have no room for darker ones.
 RED = (1.0, 0.45, 0.40), (0.60, 0.0, 0.0)
 BLUE = (0.45, 0.60, 1.0), (0.0, 0.0, 0.55)
 WHITE = (0.95, 0.95, 0.95)
-# What shows five nested levels best, on white and on black.
+# Shows five nested levels best, on white and on black.
 TRANSPARENCY = 0.7
-# Å between the two sides of a level that is cut open, too little to be seen.
-THICKNESS = 0.03
-MOST = 20
+MOST_LEVELS = 20
 # Of one level, unless the resolution is given.
 MOST_TRIANGLES = 200_000
+# PyMOL's transparency_mode in which ray draws only the foremost transparent layer, and the one for all layers.
+FOREMOST_LAYER, ALL_LAYERS = 2, 1
 
 
 def parse(text: str) -> list[float]:
-    """Levels in Å, rising, from a list with spaces between. Raises SceneError."""
-    found = []
+    """Read levels in Å from a list with spaces between; they rise. Raises SceneError."""
+    levels = []
     for word in text.split():
         try:
             level = float(word)
@@ -39,142 +41,86 @@ def parse(text: str) -> list[float]:
         if not math.isfinite(level):
             raise SceneError(f"levels {text}: '{word}' is not finite")
         # -0 is 0.
-        found.append(level + 0.0)
-    if not found:
+        levels.append(level + 0.0)
+    if not levels:
         raise SceneError("levels are empty: write -2 -1 0 2 4, with spaces")
-    if len(found) > MOST:
-        raise SceneError(f"levels {text}: {len(found)} levels are asked for; {MOST} is the most at once")
-    twice = [level for level in set(found) if found.count(level) > 1]
+    if len(levels) > MOST_LEVELS:
+        raise SceneError(f"levels {text}: {len(levels)} levels are asked for; {MOST_LEVELS} is the most at once")
+    twice = [level for level in set(levels) if levels.count(level) > 1]
     if twice:
         raise SceneError(f"levels {text}: {twice[0]:g} is given twice")
-    return sorted(found)
+    return sorted(levels)
 
 
-def name_of(object: str, level: float) -> str:
-    """The object that holds a level: its sign tells outside from inside."""
-    return f"{object}_{level:+g}" if level else f"{object}_0"
+def level_name(group: str, level: float) -> str:
+    """Name the object of a level: its sign tells outside from inside."""
+    return f"{group}_{level:+g}" if level else f"{group}_0"
 
 
-def color(level: float, farthest: float) -> str:
-    """Red outside, blue inside, white at 0; darker the farther, as PyMOL takes colours in hexadecimal."""
+def level_color(level: float, farthest: float) -> str:
+    """Choose red outside, blue inside, white at 0; darker the farther, as PyMOL takes colours in hexadecimal."""
+    if not level:
+        return hexadecimal(WHITE)
     near, far = RED if level > 0 else BLUE
-    share = abs(level) / farthest if farthest else 0.0
-    rgb = WHITE if not level else tuple((1 - share) * n + share * f for n, f in zip(near, far, strict=True))
-    return "0x" + "".join(f"{round(255 * c):02x}" for c in rgb)
+    fraction = abs(level) / farthest
+    return hexadecimal([(1 - fraction) * light + fraction * dark for light, dark in zip(near, far, strict=True)])
 
 
-def toward_camera(view: Iterable[float], place: np.ndarray) -> np.ndarray:
-    """Unit vector f8[3] to the camera in the frame of an object with the display matrix `place` [4,4].
-
-    view: as PyMOL's get_view gives it.
-    """
-    turn = np.array(list(view)[:9]).reshape(3, 3)
-    direction = place[:3, :3].astype(np.float64).T @ turn[:, 2]
-    return direction / np.linalg.norm(direction)
-
-
-def cut_open(mesh: Triangles, centre: np.ndarray, direction: np.ndarray) -> Triangles:
-    """What lies behind the plane through `centre` f8[3] (Å) across `direction` f8[3], with sharp edges.
-
-    It has two sides, each with normals of its own: PyMOL's ray leaves the inside of a surface dark.
-    """
-    points, normals, faces = mesh
-    height = (points - centre) @ direction
-    before = height[faces] > 0
-    count = before.sum(axis=1)
-    made_points, made_normals, made_faces = [points], [normals], [faces[count == 0]]
-    total = len(points)
-    for cut in (1, 2):
-        crossing, rows = faces[count == cut], np.arange((count == cut).sum())
-        # The corner that is alone on its side of the plane, and the other two as they follow.
-        alone = np.argmax(before[count == cut] == (cut == 1), axis=1)
-        corner, second, third = (crossing[rows, (alone + k) % 3] for k in range(3))
-        ends = []
-        for other in (second, third):
-            share = (height[corner] / (height[corner] - height[other]))[:, None]
-            made_points.append(points[corner] + share * (points[other] - points[corner]))
-            normal = normals[corner] + share * (normals[other] - normals[corner])
-            made_normals.append(normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9))
-            ends.append(total + rows)
-            total += len(rows)
-        if cut == 1:
-            made_faces += [np.stack([ends[0], second, third], 1), np.stack([ends[0], third, ends[1]], 1)]
-        else:
-            made_faces.append(np.stack([corner, *ends], 1))
-    points, normals, faces = np.concatenate(made_points), np.concatenate(made_normals), np.concatenate(made_faces)
-    return (
-        np.concatenate([points, points - THICKNESS * normals]).astype(np.float32),
-        np.concatenate([normals, -normals]).astype(np.float32),
-        np.concatenate([faces, faces[:, ::-1] + total]),
-    )
-
-
-def check_names(object: str, wanted: Iterable[float], _self: Any) -> None:
-    """SceneError where a name that is needed belongs to something else."""
-    for name in {object, *(name_of(object, level) for level in wanted)} & set(_self.get_names("all")):
-        kind = _self.get_type(name)
-        if kind not in ("object:cgo", "object:group"):
-            raise SceneError(f"the name {name} is taken by a {kind.split(':')[-1]}; give another one with object=")
+def check_level_names(group: str, levels: Iterable[float], _self: Any) -> None:
+    """Raise SceneError where a name that the levels need belongs to something else."""
+    check_names({group, *(level_name(group, level) for level in levels)}, ("cgo", "group"), _self)
 
 
 def show_levels(
     trajectory: Trajectory,
-    meshes: dict[float, Triangles],
+    meshes: Mapping[float, Mesh],
     *,
     object: str,
-    toward: np.ndarray | None,
+    toward: NDArray[np.float64] | None,
     transparency: float,
     say: Say,
     _self: Any,
 ) -> list[str]:
-    """Load the meshes, by level (Å), as objects in the group `object`; the names of those that are not empty.
+    """Load the meshes, by level (Å), as objects in the group `object`; returns the names of those with a surface.
 
-    toward: f8[3], where the half lies that is cut away, or None. transparency: of all but the innermost level.
+    toward: f8[3], the side of the half that is cut away, or None. transparency: of all but the innermost level.
     Raises SceneError where every level is empty.
     """
-    there = {level: mesh for level, mesh in sorted(meshes.items()) if len(mesh[2])}
-    empty = ", ".join(f"{level:g}" for level in meshes if level not in there)
-    if not there:
+    shown = {level: mesh for level, mesh in sorted(meshes.items()) if len(mesh.faces)}
+    empty = ", ".join(f"{level:g}" for level in meshes if level not in shown)
+    if not shown:
         raise SceneError(f"levels {empty} are empty at this time: nothing lies as far inside or outside")
     if empty:
         say(f"level {empty} is empty at this time; the others are there")
     if toward is not None:
-        corners = np.concatenate([mesh[0] for mesh in there.values()])
-        centre = 0.5 * (corners.min(axis=0) + corners.max(axis=0))
-        there = {level: cut_open(mesh, centre, toward) for level, mesh in there.items()}
-    place = in_gui(_self, placement.object_ttt, trajectory.object, _self)
-    farthest = max(map(abs, there))
-    in_gui(_self, _delete, object, there, _self)
-    names: list[str] = []
-    for level, (points, normals, faces) in there.items():
-        name = name_of(object, level)
-        floats = cgo.cgo_floats(points, normals, faces, None)
-        look = {"color": color(level, farthest), "transparency": transparency if names else 0.0}
-        in_gui(_self, _load, name, floats, place, look, _self)
-        names.append(name)
-    in_gui(_self, _self.group, object, " ".join(names))
-    if transparency and len(names) > 1 and in_gui(_self, _show_all_layers, _self):
+        corners = np.concatenate([mesh.points for mesh in shown.values()])
+        center = 0.5 * (corners.min(axis=0) + corners.max(axis=0))
+        shown = {level: cut_open(mesh, center, toward) for level, mesh in shown.items()}
+    ttt = in_gui(_self, placement.object_ttt, trajectory.object, _self)
+    farthest = max(map(abs, shown))
+    names = {level: level_name(object, level) for level in shown}
+    in_gui(_self, delete_objects, [object, *names.values()], _self)
+    for number, (level, mesh) in enumerate(shown.items()):
+        floats = cgo.cgo_floats(mesh, None)
+        color, clear = level_color(level, farthest), transparency if number else 0.0
+        in_gui(_self, _load, names[level], floats, ttt, color, clear, _self)
+    in_gui(_self, _self.group, object, " ".join(names.values()))
+    if transparency and len(names) > 1 and in_gui(_self, _draw_all_layers, _self):
         say("transparency_mode is 1 now, for ray to show each level through the others")
-    return names
+    return list(names.values())
 
 
-def _delete(object: str, there: Iterable[float], _self: Any) -> None:
-    for name in (object, *(name_of(object, level) for level in there)):
-        if name in _self.get_names("all"):
-            _self.delete(name)
-
-
-def _load(name: str, floats: list[float], place: list[float], look: dict[str, Any], _self: Any) -> None:
+def _load(name: str, floats: list[float], ttt: list[float], color: str, transparency: float, _self: Any) -> None:
     # One state of one object is shown at every state of the scene.
     _self.load_cgo(floats, name, 1, zoom=0)
-    _self.set_object_ttt(name, place)
-    _self.color(look["color"], name)
-    _self.set("cgo_transparency", look["transparency"], name)
+    _self.set_object_ttt(name, ttt)
+    _self.color(color, name)
+    _self.set("cgo_transparency", transparency, name)
 
 
-def _show_all_layers(_self: Any) -> bool:
-    """Whether it had to be switched on; in the default mode, ray draws only the foremost transparent layer."""
-    if _self.get_setting_int("transparency_mode") != 2:
+def _draw_all_layers(_self: Any) -> bool:
+    """Let ray draw every transparent layer; returns whether that was a change."""
+    if _self.get_setting_int("transparency_mode") != FOREMOST_LAYER:
         return False
-    _self.set("transparency_mode", 1)
+    _self.set("transparency_mode", ALL_LAYERS)
     return True

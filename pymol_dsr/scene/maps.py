@@ -1,49 +1,75 @@
-"""Distance grids as PyMOL map objects."""
+"""Signed distances on a lattice as PyMOL map objects."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .timeline import MovieState
-
-# A map without an inside. PyMOL's marching cubes read past the end of much smaller ones, and draw what they find.
+# A map without an inside. PyMOL's marching cubes read past the end of much smaller ones, and draw that.
 NOTHING = np.full((16, 16, 16), -100.0, np.float32)
+# Of the MRC format: 32-bit floats, byte order of this machine.
+MODE_FLOAT, LITTLE_ENDIAN = 2, 0x00004144
 
 
-def mrc_bytes(values: np.ndarray, spacing: float, origin: Sequence[float]) -> bytes:
-    """A grid f4[nx,ny,nz] as an MRC map; its origin (Å) may lie anywhere, unlike that of a CCP4 map."""
-    header = np.zeros(256, "<i4")
-    floats = header.view("<f4")
-    shape = values.shape
-    header[0:3] = shape
-    header[3] = 2
-    header[7:10] = shape
-    floats[10:13] = np.array(shape) * spacing
-    floats[13:16] = 90.0
-    header[16:19] = 1, 2, 3
-    floats[19:22] = values.min(), values.max(), values.mean()
-    header[22] = 1
-    floats[49:52] = origin
-    header[52] = struct.unpack("<i", b"MAP ")[0]
-    header[53] = 0x00004144
-    return header.tobytes() + np.ascontiguousarray(values.transpose(2, 1, 0), "<f4").tobytes()
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """Values f4[nx,ny,nz] on nodes; origin: of the first node, spacing: between nodes, both in Å."""
+
+    values: NDArray[np.float32]
+    origin: Sequence[float]
+    spacing: float
+
+    def to_mrc(self) -> bytes:
+        """Write an MRC map; its origin may lie anywhere, unlike that of a CCP4 map."""
+        header = np.zeros(256, "<i4")
+        floats = header.view("<f4")
+        shape = self.values.shape
+        header[0:3] = shape
+        header[3] = MODE_FLOAT
+        header[7:10] = shape
+        floats[10:13] = np.array(shape) * self.spacing
+        floats[13:16] = 90.0
+        header[16:19] = 1, 2, 3
+        floats[19:22] = self.values.min(), self.values.max(), self.values.mean()
+        header[22] = 1
+        floats[49:52] = self.origin
+        header[52] = int.from_bytes(b"MAP ", "little")
+        header[53] = LITTLE_ENDIAN
+        return header.tobytes() + np.ascontiguousarray(self.values.transpose(2, 1, 0), "<f4").tobytes()
 
 
-def load_map(frame: MovieState, result: dict[str, Any], arrays: dict[str, np.ndarray], _self: Any) -> None:
-    name = f"{frame.object}_map"
-    spacing, origin = float(result["spacing"]), result["origin"]
-    there = _self.count_states(name) if name in _self.get_names("objects") else 0
+def load_map(name: str, state: int, distances: Lattice, _self: Any) -> None:
+    """Load distances, positive outside, as a state of the map `name`; earlier states that are missing become empty."""
+    existing = _self.count_states(name) if name in _self.get_names("objects") else 0
+    empty = Lattice(NOTHING, distances.origin, distances.spacing)
+    # PyMOL's inside is where a map is high.
+    inside_out = Lattice(-distances.values, distances.origin, distances.spacing)
     normalize = _self.get("normalize_ccp4_maps")
     _self.set("normalize_ccp4_maps", 0)
     try:
         # An isosurface of states that have no map breaks PyMOL's session; a map without an inside has no surface.
-        for gap in range(there + 1, frame.state):
-            _self.load_raw(mrc_bytes(NOTHING, spacing, origin), "mrc", name, gap, zoom=0)
-        # PyMOL's inside is where a map is high.
-        _self.load_raw(mrc_bytes(-arrays["values"], spacing, origin), "mrc", name, frame.state, zoom=0)
+        for gap in range(existing + 1, state):
+            _self.load_raw(empty.to_mrc(), "mrc", name, gap, zoom=0)
+        _self.load_raw(inside_out.to_mrc(), "mrc", name, state, zoom=0)
     finally:
         _self.set("normalize_ccp4_maps", normalize)
+
+
+def show_isosurface(name: str, map_name: str, level: float, ttt: list[float], _self: Any) -> None:
+    """Show the level (Å, outwards) of a loaded map as the isosurface `name`, both with this display matrix."""
+    before = {setting: _self.get(setting) for setting in ("isosurface_algorithm", "auto_zoom")}
+    # The other algorithms are not in every build and complain at each state.
+    _self.set("isosurface_algorithm", 1)
+    _self.set("auto_zoom", 0)
+    try:
+        _self.isosurface(name, map_name, -level)
+        for object in (name, map_name):
+            _self.set_object_ttt(object, ttt)
+        _self.disable(map_name)
+    finally:
+        for setting, value in before.items():
+            _self.set(setting, value)

@@ -1,4 +1,4 @@
-"""Meshes to the scene: multi-state CGO objects or maps, colours, the atoms that go with them, the movie.
+"""Loads surfaces as multi-state objects: meshes as CGOs, or maps with isosurfaces.
 
 Every change of the scene is one short call in the window's thread, a state at a time, so that the window
 stays alive.
@@ -6,46 +6,62 @@ stays alive.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from ..fits.fit import Cancelled, Trajectory
+from ..fits.fit import Cancelled, Say, Trajectory
 from ..shared import states
-from ..surfaces import selections
-from ..surfaces.coordinates import put_coordinates
+from ..surfaces.selections import ATOMS_TITLE
+from . import cgo, maps, placement
 from .atoms import atom_colors
-from .cgo import cgo_floats, vertex_colors
 from .gui_thread import in_gui
-from .maps import load_map
-from .placement import SceneError, object_ttt
-from .timeline import LoadedMovie, MovieState
-
-Say = Callable[[str], None]
-
+from .movie_atoms import MovieAtoms
+from .objects import check_names, delete_objects
+from .palettes import GREY, Colors, tinted
+from .replies import GridReply, MeshReply, Reply
+from .timeline import MovieState, all_whole
 
 FUTURE_TRANSPARENCY = 0.4
+# Kinds of objects that an earlier movie may have left under the names of this one.
+REPLACEABLE = ("cgo", "group", "surface", "map", ATOMS_TITLE)
 
 
-def check_names(frames: Sequence[MovieState], object: str, _self: Any) -> set[str]:
-    """The names that a movie named `object` may take; SceneError where one belongs to something else."""
-    names = {f.object for f in frames} | {object, f"{object}_future", f"{object}_atoms", f"{object}_time"}
-    names |= {f"{name}_map" for name in names}
-    for name in sorted(names & set(_self.get_names("all"))):
-        kind = _self.get_type(name)
-        ours = kind in ("object:cgo", "object:group", "object:surface", "object:map") or (
-            kind == "object:molecule" and _self.get_title(name, 1) == selections.ATOMS_TITLE
-        )
-        if not ours:
-            raise SceneError(f"the name {name} is taken by a {kind.split(':')[-1]}; give another one with object=")
-    return names
+@dataclass
+class LoadedMovie:
+    """The movie in the scene: names of its objects, loaded states, times without a surface, expected errors by time.
+
+    Errors are in Å.
+    """
+
+    objects: list[str] = field(default_factory=list)
+    states: list[MovieState] = field(default_factory=list)
+    empty: list[float] = field(default_factory=list)
+    expected_errors: dict[float, float] = field(default_factory=dict)
+
+
+def movie_names(movie_states: Sequence[MovieState], object: str) -> set[str]:
+    """List the names that a movie named `object` may take."""
+    names = {state.object for state in movie_states} | {object}
+    names |= {f"{object}_{suffix}" for suffix in ("future", "atoms", "time")}
+    return names | {map_name(name) for name in names}
+
+
+def map_name(object: str) -> str:
+    """Name the map of an isosurface."""
+    return f"{object}_map"
+
+
+def check_movie_names(movie_states: Sequence[MovieState], object: str, _self: Any) -> None:
+    """Raise SceneError where a name of the movie belongs to something else."""
+    check_names(movie_names(movie_states, object), REPLACEABLE, _self)
 
 
 def show_movie(
     trajectory: Trajectory,
-    frames: Sequence[MovieState],
-    answers: Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]],
+    movie_states: Sequence[MovieState],
+    replies: Iterable[Reply],
     *,
     object: str,
     color: str = "",
@@ -54,180 +70,131 @@ def show_movie(
     say: Say,
     _self: Any,
 ) -> LoadedMovie:
-    """Load the answers to `mesh` (or `grid` for maps) as the planned frames, and return what is in the scene.
+    """Load the replies to `mesh`, or to `grid` for maps, as the planned states.
 
-    trajectory: whose atoms give the colours. A fault takes everything away again; a cancelled movie keeps its
-    finished states and says so.
+    trajectory: its atoms give the colours. color: one for all, else empty. level: of the isosurface of maps, in Å. An
+    error takes everything away again; a cancelled movie keeps its finished states and says so. Raises SceneError,
+    Cancelled, and the errors of the replies.
     """
-    loaded = LoadedMovie()
-    stopped: Cancelled | None = None
     base = None if color else in_gui(_self, atom_colors, trajectory, _self)
     if base is None and not color and not as_map:
         say(f"{trajectory.object or 'its molecule'} is not in the scene as it was; one colour is used")
-    place = in_gui(_self, object_ttt, trajectory.object, _self)
-    whole = all(float(f.time).is_integer() for f in frames)
-    companion = None if whole or as_map else _Companion(trajectory, f"{object}_atoms", _self)
-    in_gui(_self, _delete, in_gui(_self, check_names, frames, object, _self), _self)
+    ttt = in_gui(_self, placement.object_ttt, trajectory.object, _self)
+    whole = all_whole([state.time for state in movie_states])
+    movie_atoms = None if whole else MovieAtoms(trajectory, f"{object}_atoms", _self)
+    in_gui(_self, check_movie_names, movie_states, object, _self)
+    in_gui(_self, delete_objects, movie_names(movie_states, object), _self)
+    loader = _Loader(base, color, ttt, movie_atoms, _self)
+    cancelled: Cancelled | None = None
     try:
-        for frame, (result, arrays) in zip(frames, answers, strict=False):
-            if frame.future and result.get("expected_error") is not None:
-                loaded.expected[frame.time] = float(result["expected_error"])
-            if as_map:
-                in_gui(_self, load_map, frame, result, arrays, _self)
-            elif len(arrays["faces"]):
-                floats = cgo_floats(
-                    arrays["points"],
-                    arrays["normals"],
-                    arrays["faces"],
-                    vertex_colors(frame, arrays, base, color, _self),
-                )
-                in_gui(_self, _load_mesh, frame, floats, _self)
-            else:
-                loaded.empty.append(frame.time)
-                continue
-            if companion is not None and "atoms" in arrays:
-                in_gui(_self, companion.add, frame.state, arrays["atoms"])
-            loaded.frames.append(frame)
-            if frame.object not in loaded.objects:
-                loaded.objects.append(frame.object)
-                in_gui(_self, _dress, frame, color, place, as_map, _self)
+        for state, reply in zip(movie_states, replies, strict=False):
+            loader.add(state, reply)
     except Cancelled as error:
-        stopped = error
+        cancelled = error
     except BaseException:
-        names = loaded.objects + [f"{n}_map" for n in loaded.objects] + ([companion.name] if companion else [])
-        in_gui(_self, _delete, names, _self)
+        in_gui(_self, delete_objects, movie_names(movie_states, object), _self)
         raise
-    in_gui(_self, _finish, loaded, object, as_map, level, place, _self)
-    if companion is not None and companion.made:
-        in_gui(_self, companion.finish, place)
-        loaded.objects.append(companion.name)
-    if stopped is not None:
-        done, asked = len(loaded.frames), len(frames)
-        say(f"cancelled; the first {done} of {asked} states are in {object}")
-        raise stopped
-    return loaded
+    in_gui(_self, loader.finish, object, level)
+    if cancelled is not None:
+        say(f"cancelled; the first {len(loader.movie.states)} of {len(movie_states)} states are in {object}")
+        raise cancelled
+    return loader.movie
 
 
-def set_movie(frames: Sequence[MovieState], _self: Any) -> None:
-    """A movie that plays the states of the frames in their order."""
-    parts: list[str] = []
-    numbers = [f.state for f in frames]
-    at = 0
-    while at < len(numbers):
-        end = at
-        while end + 1 < len(numbers) and numbers[end + 1] == numbers[end] + 1:
-            end += 1
-        parts.append(str(numbers[at]))
-        if end > at:
-            parts.append(f"-{numbers[end]}")
-        at = end + 1
-    _self.mset(" ".join(parts))
-    _self.frame(1)
+class _Loader:
+    """Loads one state after another."""
 
+    def __init__(
+        self, base: Colors | None, color: str, ttt: list[float], movie_atoms: MovieAtoms | None, _self: Any
+    ) -> None:
+        """base: f4[A,3], colours of the atoms. ttt: the display matrix of the molecule."""
+        self.movie = LoadedMovie()
+        self._base, self._color, self._ttt = base, color, ttt
+        self._movie_atoms, self._self = movie_atoms, _self
+        self._maps: list[str] = []
 
-class _Companion:
-    """The fitted atoms at times between states, as a molecule drawn like the source, so that cartoons move
-    along.
-    """
-
-    def __init__(self, source: Trajectory, name: str, _self: Any) -> None:
-        self.source, self.name, self._self = source, name, _self
-        self.made = 0
-
-    def add(self, state: int, atoms: np.ndarray) -> None:
-        cmd, source = self._self, self.source
-        if source.atoms is None or len(atoms) != len(source.atoms) or source.object not in cmd.get_names("objects"):
-            return
-        if not self.made:
-            # Without this PyMOL may sort the atoms anew, away from the order of the fit.
-            retain = cmd.get("retain_order")
-            cmd.set("retain_order", 1)
-            try:
-                cmd.select_list("_dsr", source.object, [int(i) + 1 for i in source.atoms], mode="index")
-                cmd.create(self.name, "_dsr", int(min(source.states)), state, zoom=0)
-            finally:
-                cmd.set("retain_order", retain)
-                cmd.delete("_dsr")
-            self.made = state
+    def add(self, state: MovieState, reply: Reply) -> None:
+        """Load a reply as a state; one without a surface leaves the state empty."""
+        if state.future and reply.expected_error is not None:
+            self.movie.expected_errors[state.time] = reply.expected_error
+        if isinstance(reply, GridReply):
+            in_gui(self._self, maps.load_map, map_name(state.object), state.state, reply.distances, self._self)
+        elif len(reply.mesh.faces):
+            floats = cgo.cgo_floats(reply.mesh, self._vertex_colors(state, reply))
+            in_gui(self._self, self._load_mesh, state, floats)
+            if self._movie_atoms is not None and reply.atoms is not None:
+                in_gui(self._self, self._movie_atoms.add, state.state, reply.atoms)
         else:
-            cmd.create(self.name, self.name, self.made, state, zoom=0)
-        put_coordinates(self.name, state, atoms, cmd)
+            self.movie.empty.append(state.time)
+            return
+        self.movie.states.append(state)
+        if state.object not in self.movie.objects:
+            self.movie.objects.append(state.object)
+            if isinstance(reply, GridReply):
+                self._maps.append(state.object)
+            else:
+                in_gui(self._self, self._dress, state)
 
-    def finish(self, place: list[float]) -> None:
-        cmd = self._self
-        cmd.set_object_ttt(self.name, place)
-        cmd.set_title(self.name, 1, selections.ATOMS_TITLE)
-        # Its states are not the movie's, so it would play beside its own surface.
-        cmd.disable(self.source.object)
+    def _vertex_colors(self, state: MovieState, reply: MeshReply) -> Colors | None:
+        """Colours f4[N,3], or None where the object's own colour is enough."""
+        if self._color and not state.future:
+            return None
+        rgb = in_gui(self._self, self._self.get_color_tuple, self._color) if self._color else GREY
+        colors = reply.vertex_colors(self._base, rgb)
+        return tinted(colors) if state.future else colors
 
+    def _load_mesh(self, state: MovieState, floats: list[float]) -> None:
+        # PyMOL 2.5 breaks its memory when a state is skipped, so those before get a mesh without triangles.
+        cmd, name = self._self, state.object
+        existing = cmd.count_states(f"%{name}") if name in cmd.get_names("objects") else 0
+        for number in range(existing + 1, state.state):
+            cmd.load_cgo(cgo.NOTHING, name, number, zoom=0)
+        cmd.load_cgo(floats, name, state.state, zoom=0)
 
-def _delete(names: Iterable[str], _self: Any) -> None:
-    for name in set(names) & set(_self.get_names("all")):
-        _self.delete(name)
+    def _dress(self, state: MovieState) -> None:
+        self._self.set_object_ttt(state.object, self._ttt)
+        if state.future:
+            self._self.set("cgo_transparency", FUTURE_TRANSPARENCY, state.object)
+        elif self._color:
+            self._self.color(self._color, state.object)
 
-
-def _load_mesh(frame: MovieState, floats: list[float], _self: Any) -> None:
-    # PyMOL 2.5 breaks its memory when a state is skipped, so those before get a mesh without triangles.
-    there = _self.count_states(f"%{frame.object}") if frame.object in _self.get_names("objects") else 0
-    for state in range(there + 1, frame.state):
-        _self.load_cgo([0.0], frame.object, state, zoom=0)
-    _self.load_cgo(floats, frame.object, frame.state, zoom=0)
-
-
-def _dress(frame: MovieState, color: str, place: list[float], as_map: bool, _self: Any) -> None:
-    if as_map:
-        return
-    _self.set_object_ttt(frame.object, place)
-    if frame.future:
-        _self.set("cgo_transparency", FUTURE_TRANSPARENCY, frame.object)
-    elif color:
-        _self.color(color, frame.object)
-
-
-def _finish(loaded: LoadedMovie, object: str, as_map: bool, level: float, place: list[float], _self: Any) -> None:
-    if as_map:
-        before = {name: _self.get(name) for name in ("isosurface_algorithm", "auto_zoom")}
-        # The other algorithms are not in every build and complain at each state.
-        _self.set("isosurface_algorithm", 1)
-        _self.set("auto_zoom", 0)
-        try:
-            for name in list(loaded.objects):
-                _self.isosurface(name, f"{name}_map", -level)
-                for made in (name, f"{name}_map"):
-                    _self.set_object_ttt(made, place)
-                _self.disable(f"{name}_map")
-                loaded.objects.append(f"{name}_map")
-                if name.startswith(f"{object}_future"):
-                    _self.color("orange", name)
-                    _self.set("transparency", FUTURE_TRANSPARENCY, name)
-        finally:
-            for setting, value in before.items():
-                _self.set(setting, value)
-    for group in (object, f"{object}_future"):
-        members = [n for n in loaded.objects if n.startswith(group + "_") and n[len(group) + 1 :].isdigit()]
-        if members:
-            _self.group(group, " ".join(members))
+    def finish(self, object: str, level: float) -> None:
+        """Show isosurfaces of the maps, group objects of one movie, and place the atoms."""
+        cmd, movie = self._self, self.movie
+        for name in self._maps:
+            maps.show_isosurface(name, map_name(name), level, self._ttt, cmd)
+            movie.objects.append(map_name(name))
+            if name.startswith(f"{object}_future"):
+                cmd.color("orange", name)
+                cmd.set("transparency", FUTURE_TRANSPARENCY, name)
+        for group in (object, f"{object}_future"):
+            members = [name for name in movie.objects if re.fullmatch(rf"{re.escape(group)}_\d+", name)]
+            if members:
+                cmd.group(group, " ".join(members))
+        if self._movie_atoms is not None and self._movie_atoms.exists:
+            self._movie_atoms.finish(self._ttt)
+            movie.objects.append(self._movie_atoms.name)
 
 
-def describe(trajectory: Trajectory, loaded: LoadedMovie) -> list[str]:
-    """Lines on what came out of the ordinary: extrapolated times, empty times, atoms between states."""
+def describe(trajectory: Trajectory, movie: LoadedMovie) -> list[str]:
+    """Write a line for each exception: extrapolated times, empty times, atoms between states."""
     lines = []
-    future = [f for f in loaded.frames if f.future]
+    future = [state for state in movie.states if state.future]
     if future:
-        names = sorted({f.object for f in future})
+        name = min(state.object for state in future)
         error = ""
-        if loaded.expected:
-            low, high = min(loaded.expected.values()), max(loaded.expected.values())
+        if movie.expected_errors:
+            low, high = min(movie.expected_errors.values()), max(movie.expected_errors.values())
             error = f", expected error {low:.2f} A" if low == high else f", expected error {low:.2f} to {high:.2f} A"
-        times = states.format([f.time for f in future])
-        which = f"state {times} is" if len(future) == 1 else f"states {times} are"
+        times = states.format([state.time for state in future])
+        subject = f"state {times} is" if len(future) == 1 else f"states {times} are"
         lines.append(
-            f"{which} past the fitted "
-            f"{min(trajectory.states):g} to {max(trajectory.states):g}: extrapolated{error}, in {names[0]}"
+            f"{subject} past the fitted "
+            f"{min(trajectory.states):g} to {max(trajectory.states):g}: extrapolated{error}, in {name}"
         )
-    if loaded.empty:
-        lines.append(f"states {states.format(loaded.empty)} have no surface at this level and stay empty")
-    atoms = [n for n in loaded.objects if n.endswith("_atoms")]
+    if movie.empty:
+        lines.append(f"states {states.format(movie.empty)} have no surface at this level and stay empty")
+    atoms = [name for name in movie.objects if name.endswith("_atoms")]
     if atoms:
         source = trajectory.object
         lines.append(

@@ -1,4 +1,4 @@
-"""Colour scales from values."""
+"""Colours: scales from values, palettes, and the colours of vertices without values."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pymol.constants_palette import palette_dict
 
-from . import cgo
-from .placement import SceneError
+from .objects import SceneError
 
+Colors = NDArray[np.float32]
+
+# Of vertices without a colour of their own, from 0 to 1.
+GREY = (0.8, 0.8, 0.8)
+ORANGE = np.array([1.0, 0.55, 0.1])
 VIRIDIS = np.array(
     [
         (0.267, 0.005, 0.329),
@@ -34,13 +39,11 @@ VIRIDIS = np.array(
     ],
     np.float32,
 )
-# Colours taken of one of PyMOL's palettes, which are up to 1000 long.
-TAKEN = 21
+# Colours sampled from one of PyMOL's palettes, which are up to 1000 long.
+SAMPLES = 21
 # The default range is between these percentiles of all states, so that a few odd vertices do not set it.
-INNER = 2.0, 98.0
-
-
-# What has a sign is shown around zero, in PyMOL's colours of charges, or blue inwards and red outwards.
+PERCENTILES = 2.0, 98.0
+# Values with a sign are shown around zero, in PyMOL's colours of charges, or blue inwards and red outwards.
 SIGNED = {
     "velocity": "blue_white_red",
     "map": "red_white_blue",
@@ -49,57 +52,76 @@ SIGNED = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ColorScale:
     """Values and their colours: levels f4[L], rising, and colors f4[L,3]; between them in straight lines."""
 
-    levels: np.ndarray
-    colors: np.ndarray
+    levels: NDArray[np.float32]
+    colors: Colors
 
     @classmethod
-    def between(cls, low: float, high: float, colors: np.ndarray) -> ColorScale:
+    def between(cls, low: float, high: float, colors: Colors) -> ColorScale:
+        """Spread colors f4[P,3] evenly from `low` to `high`."""
         return cls(np.linspace(low, high, len(colors), dtype=np.float32), colors)
 
-    def paint(self, values: np.ndarray) -> np.ndarray:
-        """Colours f4[N,3] of values f4[N]; those that are not there (nan) are grey."""
+    def paint(self, values: NDArray[np.floating[Any]]) -> Colors:
+        """Return colours f4[N,3] of values f4[N]; grey for NaN."""
         painted = np.stack([np.interp(values, self.levels, channel) for channel in self.colors.T], 1)
-        painted[np.isnan(values)] = cgo.PLAIN
+        painted[np.isnan(values)] = GREY
         return painted.astype(np.float32)
 
 
 def value_range(
-    values: Sequence[np.ndarray], minimum: float | None, maximum: float | None, signed: bool
+    values: Sequence[NDArray[np.floating[Any]]], minimum: float | None, maximum: float | None, signed: bool
 ) -> tuple[float, float]:
-    """The range of a scale: as given, else between percentiles of all values, and around zero for signed ones.
+    """Choose the range of a scale: the limits of the user, else percentiles of all values; around zero if signed.
 
-    Raises SceneError for a range that is none.
+    Raises SceneError where the minimum is not below the maximum.
     """
-    there = np.concatenate([v[~np.isnan(v)] for v in values]) if values else np.zeros(0)
-    low, high = (float(p) for p in np.percentile(there, INNER)) if len(there) else (0.0, 0.0)
+    defined = np.concatenate([array[~np.isnan(array)] for array in values]) if values else np.zeros(0)
+    low, high = (float(value) for value in np.percentile(defined, PERCENTILES)) if len(defined) else (0.0, 0.0)
     if signed:
-        given = [abs(m) for m in (minimum, maximum) if m is not None]
-        high = max(given) if given else max(abs(low), abs(high))
+        limits = [abs(limit) for limit in (minimum, maximum) if limit is not None]
+        high = max(limits) if limits else max(abs(low), abs(high))
         low = -high
     low, high = (low if minimum is None else minimum), (high if maximum is None else maximum)
     if low >= high:
         if minimum is not None and maximum is not None:
             raise SceneError(f"minimum {low:g} and maximum {high:g}: the maximum must be the larger one")
-        # All alike, or all on one side of what is given.
+        # All values are alike, or all are on one side of the user's limit.
         return (high - 1.0, high) if maximum is not None else (low, low + 1.0)
     return low, high
 
 
-def palette(name: str, _self: Any) -> np.ndarray:
-    """A palette's colours f4[P,3]: viridis, one of those of `spectrum`, or colours joined by _. Raises SceneError."""
+def palette(name: str, _self: Any) -> Colors:
+    """Return the colours f4[P,3] of viridis, of a palette of `spectrum`, or of colours joined by _.
+
+    Raises SceneError.
+    """
     if name == "viridis":
         return VIRIDIS
     if name in palette_dict:
         prefix, digits, first, last = palette_dict[name]
-        words = [f"{prefix}{round(n):0{digits}d}" for n in np.linspace(first, last, TAKEN)]
+        words = [f"{prefix}{round(number):0{digits}d}" for number in np.linspace(first, last, SAMPLES)]
     else:
         words = name.replace(" ", "_").split("_")
     unknown = [word for word in words if _self.get_color_index(word) < 0]
     if unknown or len(words) < 2:
-        why = f"PyMOL has no colour {unknown[0]}" if unknown else "it takes two colours or more"
-        raise SceneError(f"palette {name}: {why}; write viridis, one of spectrum's or white_red")
+        reason = f"PyMOL has no colour {unknown[0]}" if unknown else "it takes two colours or more"
+        raise SceneError(f"palette {name}: {reason}; write viridis, one of spectrum's or white_red")
     return np.array([_self.get_color_tuple(word) for word in words], np.float32)
+
+
+def hexadecimal(rgb: Sequence[float] | Colors) -> str:
+    """Write a colour, from 0 to 1, as PyMOL takes it by number: 0xff8000."""
+    return "0x" + "".join(f"{round(255 * float(channel)):02x}" for channel in rgb)
+
+
+def one_color(count: int, rgb: Sequence[float]) -> Colors:
+    """Return one colour for `count` vertices, f4[count,3]."""
+    return np.tile(np.array(rgb, np.float32), (count, 1))
+
+
+def tinted(colors: Colors) -> Colors:
+    """Tint colours f4[N,3] orange, as extrapolated surfaces are shown."""
+    return (0.5 * colors + 0.5 * ORANGE).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Object matrices (TTT) and visibility of objects."""
+"""Display matrices of objects (TTT), by which a result lies where its molecule is shown."""
 
 from __future__ import annotations
 
@@ -6,47 +6,41 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 IDENTITY = [1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 1.0]
 
 
-class SceneError(ValueError):
-    """What keeps a result out of the scene, as one line for the user."""
-
-
 def object_ttt(name: str, _self: Any) -> list[float]:
-    """The display matrix of an object in PyMOL's own layout (TTT), the identity where there is none."""
+    """Return the display matrix of an object in PyMOL's own layout (TTT), the identity where there is none."""
     # Not get_object_ttt, which crashes PyMOL 2.5, nor matrix_copy, which also takes the history of moves that are in
-    # the coordinates already: that history is what is taken off here.
-    there = name in _self.get_names("objects")
-    for state in range(1, _self.count_states(f"%{name}") + 1 if there else 0):
-        shown = _self.get_object_matrix(name, state=state, incl_ttt=1)
+    # the coordinates already: that history is removed here.
+    exists = name in _self.get_names("objects")
+    for state in range(1, _self.count_states(f"%{name}") + 1 if exists else 0):
+        displayed = _self.get_object_matrix(name, state=state, incl_ttt=1)
         history = _self.get_object_matrix(name, state=state, incl_ttt=0) or IDENTITY
         # An empty state has no matrix.
-        if shown is not None and list(shown) != list(history):
-            placed = np.reshape(shown, (4, 4)) @ np.linalg.inv(np.reshape(history, (4, 4)))
+        if displayed is not None and list(displayed) != list(history):
+            placed = np.reshape(displayed, (4, 4)) @ np.linalg.inv(np.reshape(history, (4, 4)))
             return [float(number) for number in placed.ravel()]
     return list(IDENTITY)
 
 
-def object_matrix(name: str, _self: Any) -> np.ndarray:
-    """The display matrix of an object as f4[4,4] for columns: matrix @ (x, y, z, 1)."""
+def object_matrix(name: str, _self: Any) -> NDArray[np.float32]:
+    """Return the display matrix of an object as f4[4,4] for columns: matrix @ (x, y, z, 1)."""
     return ttt_matrix(object_ttt(name, _self)).astype(np.float32)
 
 
-def ttt_matrix(ttt: Sequence[float]) -> np.ndarray:
-    """PyMOL's own layout of a display matrix (TTT) as f8[4,4] for columns."""
-    t = np.array(ttt, np.float64).reshape(4, 4)
-    m = np.eye(4)
-    m[:3, :3] = t[:3, :3]
+def ttt_matrix(ttt: Sequence[float]) -> NDArray[np.float64]:
+    """Convert PyMOL's own layout of a display matrix (TTT) to f8[4,4] for columns."""
+    layout = np.array(ttt, np.float64).reshape(4, 4)
+    matrix = np.eye(4)
+    matrix[:3, :3] = layout[:3, :3]
     # TTT moves by its last row, turns, and moves by its last column.
-    m[:3, 3] = t[:3, :3] @ t[3, :3] + t[:3, 3]
-    return m
+    matrix[:3, 3] = layout[:3, :3] @ layout[3, :3] + layout[:3, 3]
+    return matrix
 
 
-def switch_off(name: str, _self: Any) -> bool:
-    """Disable an object, if it is one of ours; whether there was one and it was on."""
-    if name not in _self.get_names("objects", enabled_only=1) or _self.get_type(name) == "object:molecule":
-        return False
-    _self.disable(name)
-    return True
+def transform(points: NDArray[np.floating[Any]], matrix: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Move points [N,3] by a matrix [4,4] for columns."""
+    return points @ matrix[:3, :3].T + matrix[:3, 3]

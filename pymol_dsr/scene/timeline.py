@@ -1,21 +1,30 @@
-"""States, objects and triangle budget of a movie."""
+"""The times of a movie: which there are, which state of which object each becomes, and in which order they play."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from ..fits.fit import Trajectory
+from .objects import SceneError
 
 # Loading a state takes longer the more states an object has, so long movies go into several objects.
 STATES_PER_OBJECT = 200
-# What a movie of any length may hold in all: about 220 bytes of memory per triangle.
+# Of a movie of any length: about 220 bytes of memory per triangle.
 ALL_TRIANGLES = 5_000_000
+MOST_TRIANGLES, LEAST_TRIANGLES = 50_000, 10_000
+# With the 10 000 triangles that each still has, they take 1.3 GB of memory.
+MOST_MESHES = 600
+# PyMOL's own, where its setting movie_fps is 0.
+DEFAULT_FPS = 30.0
 
 
 @dataclass(frozen=True)
 class MovieState:
-    """One time of a movie: the state it becomes in which object."""
+    """One time of a movie: state number `state` of the object `object`. future: outside the fitted states."""
 
     time: float
     state: int
@@ -23,39 +32,82 @@ class MovieState:
     future: bool
 
 
-@dataclass
-class LoadedMovie:
-    """What a movie brought: objects by name, frames loaded, times without a surface, expected errors (Å) by
-    time.
-    """
-
-    objects: list[str] = field(default_factory=list)
-    frames: list[MovieState] = field(default_factory=list)
-    empty: list[float] = field(default_factory=list)
-    expected: dict[float, float] = field(default_factory=dict)
-
-
 def plan(trajectory: Trajectory, times: Sequence[float], object: str) -> list[MovieState]:
-    """Which state of which object each time becomes.
+    """Assign a state of an object to each time.
 
     Whole times keep their number, so that the molecule plays along; otherwise states count from 1. Times
     outside the fitted states go into `<object>_future`, whose states go on where the others end.
     """
-    whole = all(float(t).is_integer() for t in times)
+    whole = all_whole(times)
     first, last = min(trajectory.states), max(trajectory.states)
-    frames = []
+    states = []
     counts = {False: 0, True: 0}
-    total = {future: sum((not first <= t <= last) == future for t in times) for future in (False, True)}
+    totals = {future: sum((not first <= time <= last) == future for time in times) for future in (False, True)}
     for number, time in enumerate(times, 1):
         future = not first <= time <= last
         name = f"{object}_future" if future else object
-        if total[future] > STATES_PER_OBJECT:
+        if totals[future] > STATES_PER_OBJECT:
             name += f"_{counts[future] // STATES_PER_OBJECT + 1:02d}"
         counts[future] += 1
-        frames.append(MovieState(time, int(time) if whole else number, name, future))
-    return frames
+        states.append(MovieState(time, int(time) if whole else number, name, future))
+    return states
+
+
+def all_whole(times: Sequence[float]) -> bool:
+    """Say whether all times are states of the object, without fractions."""
+    return all(float(time).is_integer() for time in times)
 
 
 def triangle_budget(count: int) -> int:
-    """Triangles per state for a movie of `count` states."""
-    return int(min(50_000, max(10_000, ALL_TRIANGLES // max(count, 1))))
+    """Return the most triangles per state of a movie of `count` states."""
+    return int(min(MOST_TRIANGLES, max(LEAST_TRIANGLES, ALL_TRIANGLES // max(count, 1))))
+
+
+def movie_times(first: float, last: float, seconds: float, fps: float, play: str) -> list[float]:
+    """Spread times evenly from `first` to `last`, for a movie of seconds × fps frames. Raises SceneError.
+
+    play: with bounce, the way back shows the same times again.
+    """
+    count = round(seconds * fps)
+    # There and back, without showing the ends twice.
+    meshes = count // 2 + 1 if play == "bounce" else count
+    if meshes < 2:
+        raise SceneError(f"seconds {seconds:g}: at {fps:g} frames a second that is {meshes} state; at least 2 can move")
+    if meshes > MOST_MESHES:
+        raise SceneError(
+            f"seconds {seconds:g}: at {fps:g} frames a second that is {meshes} surfaces, and {MOST_MESHES} is the "
+            f"most; take at most {seconds * MOST_MESHES / meshes:.4g} seconds, or a smaller fps"
+        )
+    if last <= first:
+        raise SceneError(f"seconds {seconds:g}: state {first:g} alone does not move; give states= a range")
+    # Rounded, so that messages can name them, and never past the last one, which may be the last that is fitted.
+    step = np.floor(1e4 * (last - first) / (meshes - 1)) / 1e4
+    times = [round(first + number * step, 4) for number in range(meshes - 1)] + [last]
+    return [int(time) if float(time).is_integer() else float(time) for time in times]
+
+
+def frames_per_second(_self: Any) -> float:
+    """Return the rate at which PyMOL plays and writes movies."""
+    fps = _self.get_setting_float("movie_fps")
+    return float(fps) if fps > 0 else DEFAULT_FPS
+
+
+def play_order(states: Sequence[MovieState], play: str) -> list[MovieState]:
+    """Return the states in the order in which they play, with bounce forth and back."""
+    return [*states, *reversed(states[1:-1])] if play == "bounce" else list(states)
+
+
+def mset_text(states: Sequence[MovieState]) -> str:
+    """Write the state numbers of a movie for PyMOL's mset, as `1 -79` for a run."""
+    numbers = [state.state for state in states]
+    words: list[str] = []
+    start = 0
+    while start < len(numbers):
+        end = start
+        while end + 1 < len(numbers) and numbers[end + 1] == numbers[end] + 1:
+            end += 1
+        words.append(str(numbers[start]))
+        if end > start:
+            words.append(f"-{numbers[end]}")
+        start = end + 1
+    return " ".join(words)

@@ -1,0 +1,57 @@
+"""The fitted atoms at times between states, as a molecule beside the movie."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..fits.fit import Trajectory
+from ..surfaces.coordinates import put_coordinates
+from ..surfaces.selections import ATOMS_TITLE
+
+
+class MovieAtoms:
+    """A molecule drawn like the source, so that cartoons move along with the surface."""
+
+    def __init__(self, source: Trajectory, name: str, _self: Any) -> None:
+        self.source, self.name, self._self = source, name, _self
+        self._first_state: int | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether atoms were added."""
+        return self._first_state is not None
+
+    def add(self, state: int, atoms: NDArray[np.float32]) -> None:
+        """Add a state with atoms f4[A,3] (Å); does nothing where the source is not in the scene as it was fitted."""
+        cmd, source = self._self, self.source
+        if source.atoms is None or len(atoms) != len(source.atoms) or source.object not in cmd.get_names("objects"):
+            return
+        if self._first_state is None:
+            self._create(state, source.atoms)
+            self._first_state = state
+        else:
+            cmd.create(self.name, self.name, self._first_state, state, zoom=0)
+        put_coordinates(self.name, state, atoms, cmd)
+
+    def _create(self, state: int, atoms: NDArray[np.int32]) -> None:
+        cmd, source = self._self, self.source
+        # Without this PyMOL may sort the atoms anew, away from the order of the fit.
+        retain = cmd.get("retain_order")
+        cmd.set("retain_order", 1)
+        try:
+            cmd.select_list("_dsr", source.object, [int(index) + 1 for index in atoms], mode="index")
+            cmd.create(self.name, "_dsr", int(min(source.states)), state, zoom=0)
+        finally:
+            cmd.set("retain_order", retain)
+            cmd.delete("_dsr")
+
+    def finish(self, ttt: list[float]) -> None:
+        """Place the molecule by a display matrix, and switch the source off."""
+        cmd = self._self
+        cmd.set_object_ttt(self.name, ttt)
+        cmd.set_title(self.name, 1, ATOMS_TITLE)
+        # Its states are not the movie's, so it would play beside its own surface.
+        cmd.disable(self.source.object)
