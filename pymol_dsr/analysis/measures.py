@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pymol import CmdException
 
 from ..fits.fit import Trajectory
-from ..scene.placement import SceneError
+from ..scene.objects import SceneError
 from ..shared import plots
 from ..shared.frames import Arrays
 

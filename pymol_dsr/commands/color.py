@@ -110,7 +110,7 @@ def dsr_color(
     shades = palettes.palette(str(palette) or palettes.SIGNED.get(by, "viridis"), _self)
     palettes.value_range([], low, high, by in palettes.SIGNED)
     sources = [
-        (None, None) if one or by == "atoms" else colors.color_source(movie, by, file, map, session.jobs, _self)
+        (None, None) if one or by == "atoms" else color_sources.color_source(movie, by, file, map, session.jobs, _self)
         for movie in found
     ]
     fit = found[0].fit
@@ -119,18 +119,8 @@ def dsr_color(
     def work() -> None:
         try:
             for movie, (values, scale) in zip(found, sources, strict=True):
-                line = colors.apply_coloring(
-                    movie,
-                    by,
-                    color=one,
-                    values=values,
-                    scale=scale,
-                    colors=shades,
-                    limits=(low, high),
-                    transparency=clear,
-                    movies=session.movies,
-                    _self=_self,
-                )
+                coloring = colors.Coloring(by, one, values, scale, shades, (low, high), clear)
+                line = colors.apply_coloring(movie, coloring, session.movies, _self)
                 say(f" {movie.name}: {line}")
         finally:
             fit.activity = ""

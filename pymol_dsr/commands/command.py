@@ -12,8 +12,7 @@ from pymol import CmdException
 from ..backend.process import BackendError
 from ..fits.fit import Cancelled, JobError
 from ..runtime.settings import SettingsError
-from ..scene.movie import MovieError
-from ..scene.placement import SceneError
+from ..scene.objects import SceneError
 from ..shared import text
 from ..shared.states import StatesError
 from ..surfaces.source import ExtractError
@@ -24,7 +23,6 @@ EXPECTED = (
     StatesError,
     ExtractError,
     SceneError,
-    MovieError,
     JobError,
     SettingsError,
     BackendError,

@@ -7,7 +7,10 @@ from typing import Any
 from pymol import CmdException, cmd
 
 from ..scene import gui_thread, level_sets, placement
+from ..scene.camera import toward_camera
+from ..scene.objects import switch_off
 from ..session import session_of
+from ..shared.mesh import Mesh
 from .command import command
 from .options import chosen_trajectory, default_name, parse_number, requested_times
 from .running import reporter, run_or_start
@@ -81,7 +84,7 @@ def dsr_levels(
         raise CmdException(f"state {state}: the levels of one time are shown at once; dsr_movie shows several times")
     wanted = level_sets.parse(str(levels))
     object = _self.get_legal_name(str(object) or f"{default_name(fit, which)}_levels")
-    level_sets.check_names(object, wanted, _self)
+    level_sets.check_level_names(object, wanted, _self)
     request: dict[str, Any] = {**which, "time": float(times[0])}
     if str(resolution):
         request["resolution"] = parse_number("resolution", resolution, 0.0, above=True)
@@ -92,7 +95,7 @@ def dsr_levels(
         raise CmdException(f"transparency {transparency}: it must lie between 0 and 1")
     toward = None
     if int(cut):
-        toward = level_sets.toward_camera(_self.get_view(), placement.object_matrix(chosen.object, _self))
+        toward = toward_camera(_self.get_view(), placement.object_matrix(chosen.object, _self))
     jobs.claim(fit, "level sets")
 
     def work() -> None:
@@ -100,7 +103,7 @@ def dsr_levels(
             meshes = {}
             for level in wanted:
                 result, arrays = jobs.ask(fit, "mesh", {**request, "level": level})
-                meshes[level] = arrays["points"], arrays["normals"], arrays["faces"]
+                meshes[level] = Mesh.from_arrays(arrays)
         finally:
             fit.activity = ""
         loaded = level_sets.show_levels(
@@ -113,7 +116,7 @@ def dsr_levels(
             _self=_self,
         )
         movie = default_name(fit, which)
-        if gui_thread.in_gui(_self, placement.switch_off, movie, _self):
+        if gui_thread.in_gui(_self, switch_off, movie, _self):
             print(f" {fit.name}: {movie} is switched off, as it would hide the levels")
         if result["extrapolated"]:
             error = result["expected_error"]

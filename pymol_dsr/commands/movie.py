@@ -9,10 +9,13 @@ from typing import Any
 from pymol import CmdException, cmd
 
 from ..fits import pse
-from ..scene import atoms, film, gui_thread, movie, movie_objects, preview, timeline
+from ..scene import atoms, film, gui_thread, movie_objects, preview, timeline
 from ..scene.kept_movies import KeptMovie
-from ..scene.movie import CAMERAS, PLAYS, MovieOptions, frames_per_second, movie_times, put_labels, set_up_movie
+from ..scene.movie import MovieRecorder
+from ..scene.replies import read_replies
+from ..scene.timeline import frames_per_second, movie_times
 from ..session import session_of
+from ..shared.options import CAMERAS, PLAYS, MovieOptions
 from .command import command
 from .options import (
     chosen_trajectory,
@@ -137,7 +140,7 @@ def dsr_movie(
     film = MovieOptions(
         fps=parse_number("fps", fps, 0.0, above=True) if str(fps) else None,
         play=parse_choice("play", play, PLAYS) if str(play) else "",
-        follow=parse_choice("camera", camera, CAMERAS) == "follow",
+        camera=parse_choice("camera", camera, CAMERAS),
         overlay=bool(int(overlay)),
     )
     if str(seconds):
@@ -147,7 +150,7 @@ def dsr_movie(
         times = movie_times(min(times), max(times), parse_number("seconds", seconds, 0.0, above=True), rate, film.play)
     object = _self.get_legal_name(str(object) or default_name(fit, which))
     kind = parse_choice("as_", as_, ("cgo", "map"))
-    if film.follow and kind == "map":
+    if film.camera == "follow" and kind == "map":
         raise CmdException("camera follow: maps say nothing of the atoms to follow; leave as_=map or camera= out")
     color = str(color)
     if color and _self.get_color_index(color) == -1:
@@ -164,7 +167,7 @@ def dsr_movie(
             blend=True,
         )
     make_movie = bool(int(movie))
-    if not make_movie and (film.fps or film.play or film.follow):
+    if not make_movie and (film.fps or film.play or film.camera == "follow"):
         raise CmdException(f"movie {movie}: fps, play and camera are the movie's; leave movie= or these out")
     if make_movie and len(chosen.states) == 1:
         of = f", trajectory={chosen.name}" if chosen.name else ""
@@ -175,7 +178,7 @@ def dsr_movie(
     radii = atoms.atom_radii(chosen, _self)
     arrays = None if radii is None or kind == "map" else {"radii": radii}
     frames = timeline.plan(chosen, times, object)
-    movie_objects.check_names(frames, object, _self)
+    movie_objects.check_movie_names(frames, object, _self)
     again = pse.command_line(
         "dsr_movie",
         [fit.name, states],
@@ -202,16 +205,17 @@ def dsr_movie(
 
     def work() -> None:
         requests = [{**request, "time": float(t)} for t in times]
-        kept = KeptMovie(object, fit, chosen, which)
+        kept, recorder = KeptMovie(object, fit, chosen, which), MovieRecorder(film)
         try:
             # Closed at once when something fails, so that no answer is computed for nobody.
             with contextlib.closing(
                 session.jobs.stream(fit, "mesh" if kind == "cgo" else "grid", requests, arrays)
             ) as answers:
+                replies = read_replies(report_states(fit, answers, len(times), say))
                 loaded = movie_objects.show_movie(
                     chosen,
                     frames,
-                    kept.watch(frames, film.watch(frames, report_states(fit, answers, len(times), say))),
+                    kept.watch(frames, recorder.watch(frames, replies)),
                     object=object,
                     color=color,
                     as_map=kind == "map",
@@ -224,17 +228,17 @@ def dsr_movie(
             fit.activity = ""
         gui_thread.in_gui(_self, preview.remove_both, fit.name, _self)
         # Before the movie, in which placing an object makes a key of its motion.
-        if film.overlay and loaded.frames:
+        if film.overlay and loaded.states:
             loaded.objects.append(f"{object}_time")
-            gui_thread.in_gui(_self, put_labels, film, loaded.frames, f"{object}_time", chosen.object, _self)
-        if make_movie and loaded.frames:
-            gui_thread.in_gui(_self, set_up_movie, film, loaded.frames, chosen.object, _self)
+            gui_thread.in_gui(_self, recorder.show_labels, loaded.states, f"{object}_time", chosen.object, _self)
+        if make_movie and loaded.states:
+            gui_thread.in_gui(_self, recorder.set_up, loaded.states, chosen.object, _self)
         session.references.add_movie(object, fit.name, loaded.objects, again)
         for line in movie_objects.describe(chosen, loaded):
             print(f" {fit.name}: {line}")
         say(
-            f" {fit.name}: {count_of_states(len(loaded.frames))} loaded as {', '.join(loaded.objects) or 'nothing'}"
-            + ("; mplay plays them" if make_movie and loaded.frames else "")
+            f" {fit.name}: {count_of_states(len(loaded.states))} loaded as {', '.join(loaded.objects) or 'nothing'}"
+            + ("; mplay plays them" if make_movie and loaded.states else "")
         )
 
     run_or_start("dsr_movie", work, async_, quiet, _self)
@@ -288,13 +292,13 @@ def dsr_film(
     from pymol import gui
 
     say = reporter(quiet)
-    path = writable_path(str(filename), film.FILMS)
+    path = writable_path(str(filename), film.SUFFIXES)
     if _self.count_frames() < 2:
         raise CmdException("there is no movie to write; dsr_movie loads one")
     size = [
         parse_whole_number(key, value, 16) if str(value) else 0 for key, value in (("width", width), ("height", height))
     ]
-    rate = parse_number("fps", fps, 0.0, above=True) if str(fps) else movie.frames_per_second(_self)
+    rate = parse_number("fps", fps, 0.0, above=True) if str(fps) else frames_per_second(_self)
     traced = int(ray) > 0 or (int(ray) < 0 and gui.get_qtwindow() is None)
 
     def work() -> None:

@@ -19,9 +19,10 @@ from ..backend.process import BackendError
 from ..fits.background import Background
 from ..fits.fit import Fit, JobError, Trajectory
 from ..fits.jobs import Jobs
-from ..scene import atoms, cgo, color_sources, kept_movies, palettes, placement, preview
+from ..scene import atoms, cgo, color_sources, palettes, placement, preview
+from ..scene.objects import SceneError, switch_off
 from ..scene.palettes import ColorScale
-from ..scene.placement import SceneError
+from ..scene.replies import MeshReply
 from ..surfaces import selections
 
 # Triangles per Å² of surface and (1 / spacing)², as the mesher makes them.
@@ -59,7 +60,7 @@ class Appearance:
     @classmethod
     def of(cls, trajectory: Trajectory, color: str) -> Appearance:
         colors = None if color else atoms.atom_colors(trajectory, cmd)
-        rgb = cmd.get_color_tuple(color) if color else cgo.PLAIN
+        rgb = cmd.get_color_tuple(color) if color else palettes.GREY
         return cls(colors, rgb, atoms.atom_radii(trajectory, cmd), placement.object_ttt(trajectory.object, cmd))
 
 
@@ -87,7 +88,7 @@ class Shading:
     def paint(self, mesh: dict[str, np.ndarray]) -> np.ndarray:
         """Colours f4[N,3] of a mesh's vertices."""
         if self.of_atoms is not None:
-            values = kept_movies.blend(self.of_atoms, mesh["near"], mesh["shares"])
+            values = atoms.blend(self.of_atoms, mesh["near"], mesh["shares"])
         else:
             values = np.abs(mesh["velocity"]) if self.by == "speed" else mesh["velocity"]
         if not len(values):
@@ -224,13 +225,14 @@ class Live(QtCore.QObject):
         if answer is None:
             return None
         result, mesh = answer
-        faces = mesh["faces"]
-        painted = None if wish.color else preview.vertex_colors(mesh, look.colors)
+        reply = MeshReply.from_wire(result, mesh)
+        faces = reply.mesh.faces
+        painted = None if wish.color else reply.vertex_colors(look.colors)
         if shading is not None:
             painted = shading.paint(mesh)
         if result.get("extrapolated"):
-            painted = cgo.tinted(preview.plain(mesh, look.rgb) if painted is None else painted)
-        floats = cgo.cgo_floats(mesh["points"], mesh["normals"], faces, painted) if len(faces) else [0.0]
+            painted = palettes.tinted(reply.vertex_colors(None, look.rgb) if painted is None else painted)
+        floats = cgo.cgo_floats(reply.mesh, painted) if len(faces) else list(cgo.NOTHING)
         span = None if shading is None else shading.span
         return LiveMesh(wish, look, result, floats, len(faces), span)
 
@@ -299,10 +301,10 @@ class Live(QtCore.QObject):
             if name not in cmd.get_names("objects"):
                 # The movie and the preview of the same fit would lie in the same place.
                 for movie in (wish.fit.name, "_".join([wish.fit.name, *wish.names])):
-                    placement.switch_off(movie, cmd)
+                    switch_off(movie, cmd)
                     _switch_off_legend(movie)
                 preview.remove([preview.preview_name(wish.fit.name, cmd)], cmd)
-            if not preview.put(name, made.floats, made.look.place, wish.color, cmd):
+            if not preview.put_mesh(name, made.floats, made.look.place, wish.color, cmd):
                 self.failed.emit(f"the name {name} is taken by something else; rename or delete that object")
                 return
             if self._canvas is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class Coloring:
     color: str = ""
     values: Values | None = None
     scale: ColorScale | None = None
-    colors: Colors = VIRIDIS
+    colors: Colors = field(default_factory=lambda: VIRIDIS)
     limits: tuple[float | None, float | None] = (None, None)
     transparency: float | None = None
 
@@ -65,9 +65,7 @@ def set_transparency(movie: KeptMovie, transparency: float, _self: Any) -> None:
         _self.set("cgo_transparency", value, name)
 
 
-def _paint_values(
-    movie: KeptMovie, coloring: Coloring, values: Values, movies: KeptMovies, _self: Any
-) -> ColorScale:
+def _paint_values(movie: KeptMovie, coloring: Coloring, values: Values, movies: KeptMovies, _self: Any) -> ColorScale:
     """Colour a movie by its vertices' values, and show the bar beside it; returns the scale that was used."""
     by_mesh = []
     for number, mesh in enumerate(movie.meshes):

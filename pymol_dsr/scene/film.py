@@ -206,7 +206,7 @@ def _write_gif(pictures: Sequence[str], fps: float, target: str) -> None:
     for number, image in enumerate(samples):
         sheet.paste(image, (0, number * image.height))
     palette = sheet.quantize(GIF_COLORS)
-    frames = [image.quantize(palette=palette, dither=0) for image in images]
+    frames = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     # Hundredths of a second are all that GIF knows.
     ends = [max(LEAST_GIF_DELAY * number, round(100 * number / fps)) for number in range(len(frames) + 1)]
     durations = [10 * (after - before) for before, after in itertools.pairwise(ends)]

@@ -83,7 +83,8 @@ class KeptMesh:
     def nearest_colors(self, atom_colors: Colors) -> Colors:
         """Return colours f4[N,3] of the nearest atoms from colours f4[A,3]. The mesh must have atoms."""
         assert self.neighbor_indices is not None
-        return atom_colors[self.neighbor_indices[:, 0]]
+        colors: Colors = atom_colors[self.neighbor_indices[:, 0]]
+        return colors
 
     def floats(self, colors: Colors | None) -> list[float]:
         """Write PyMOL's list of CGO numbers, with colors f4[N,3] or none."""

@@ -27,7 +27,7 @@ BORDER = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class MapGrid:
-    """A state of a map: values f4[nx,ny,nz]; to_grid f8[4,4] transforms places in the scene to places in it, in cells."""
+    """A state of a map: values f4[nx,ny,nz]; to_grid f8[4,4] turns places in the scene into places in cells."""
 
     values: NDArray[np.float32]
     to_grid: NDArray[np.float64]

@@ -43,4 +43,5 @@ def ttt_matrix(ttt: Sequence[float]) -> NDArray[np.float64]:
 
 def transform(points: NDArray[np.floating[Any]], matrix: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """Move points [N,3] by a matrix [4,4] for columns."""
-    return points @ matrix[:3, :3].T + matrix[:3, 3]
+    moved: NDArray[np.floating[Any]] = points @ matrix[:3, :3].T + matrix[:3, 3]
+    return moved

@@ -74,7 +74,8 @@ class GridReply:
 
     def center(self) -> NDArray[np.float64]:
         """Return the middle f8[3] of the lattice (Å)."""
-        return np.array(self.distances.origin) + 0.5 * self.distances.spacing * np.array(self.distances.values.shape)
+        lattice = self.distances
+        return np.asarray(np.array(lattice.origin) + 0.5 * lattice.spacing * np.array(lattice.values.shape))
 
 
 Reply = MeshReply | GridReply

@@ -40,8 +40,8 @@ from pymol_dsr.fits.jobs import Jobs
 from pymol_dsr.fits.pse import FitReference, PseReferences
 from pymol_dsr.runtime import settings
 from pymol_dsr.runtime.settings import Settings, SettingsError
-from pymol_dsr.scene import color_sources
-from pymol_dsr.scene.placement import SceneError
+from pymol_dsr.scene import value_table
+from pymol_dsr.scene.objects import SceneError
 from pymol_dsr.shared import frames, states, text
 from pymol_dsr.shared.states import StatesError
 from pymol_dsr.shared.text import AnswerError
@@ -862,7 +862,7 @@ def test_values_are_read_or_refused(tmp_path_factory: Any, content: bytes) -> No
     path = tmp_path_factory.getbasetemp() / "values.csv"
     path.write_bytes(content)
     with named_errors("values", SceneError):
-        color_sources.read_values(str(path))
+        value_table.read_values(str(path))
 
 
 STORED = {

@@ -15,7 +15,8 @@ from ...commands.files import dsr_export
 from ...commands.movie import dsr_film, dsr_movie
 from ...fits.fit import Fit, Trajectory
 from ...fits.jobs import Jobs
-from ...scene import color_sources, movie
+from ...scene.color_bar import UNITS
+from ...scene.timeline import frames_per_second
 from ...shared import states
 from ...shared.options import STATES_AFTER
 from ...shared.states import StatesError
@@ -100,7 +101,7 @@ class PlayTab(QtWidgets.QWidget):
         self.movie_states.setToolTip("Times of the movie, as 1-79 or 1-79:0.25")
         self.movie_button = QtWidgets.QPushButton("Load movie")
         self.movie_button.setToolTip("Make the meshes of all these times one multi-state object, and the movie")
-        self.fps = spin(AUTO_FPS, 120.0, 1.0, 0, " fps", f"{movie.frames_per_second(cmd):g} fps")
+        self.fps = spin(AUTO_FPS, 120.0, 1.0, 0, " fps", f"{frames_per_second(cmd):g} fps")
         self.fps.setToolTip("Frames per second of the movie; it plays once, in a loop or back and forth as above")
         self.camera = QtWidgets.QCheckBox("Camera follows")
         self.camera.setToolTip("The molecule stays in its place in the view, and unturned")
@@ -518,7 +519,7 @@ def _colours(made: LiveMesh) -> str:
     """What the first and last colour stand for, where values give the colours."""
     if made.span is None:
         return ""
-    unit = color_sources.UNITS.get(made.wish.by, "").replace("A", "Å").replace("_", " ")
+    unit = UNITS.get(made.wish.by, "").replace("A", "Å").replace("_", " ")
     return f" · colours {made.span[0]:.2g} to {made.span[1]:.2g} {unit}".rstrip()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 from typing import Any
@@ -15,8 +14,7 @@ from pymol_dsr import register
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_film, dsr_movie
 from pymol_dsr.fits.fit import Fit, Trajectory
-from pymol_dsr.scene import film, movie
-from pymol_dsr.scene.timeline import MovieState
+from pymol_dsr.scene import film
 from pymol_dsr.session import Session, close_session, session_of, set_session
 from pymol_dsr.shared import superpose
 from support.paths import ROOT
@@ -96,39 +94,6 @@ def states_played(cmd):
         cmd.frame(frame)
         played.append(cmd.get_state())
     return played
-
-
-# Times and order
-
-
-@pytest.mark.parametrize(("play", "meshes"), [("once", 150), ("loop", 150), ("", 150), ("bounce", 76)])
-def test_seconds_give_that_many_frames_evenly_from_end_to_end(play, meshes):
-    found = movie.movie_times(1, 79, 6.0, 25.0, play)
-    assert len(found) == meshes and (found[0], found[-1]) == (1, 79)
-    steps = np.diff(found)
-    assert steps.max() - steps.min() < 0.02
-    frames = [MovieState(t, k, "m", False) for k, t in enumerate(found, 1)]
-    assert len(movie.played(frames, play)) == 150
-
-
-def test_no_time_is_past_the_last_one():
-    for count in (7, 13, 89, 599):
-        assert max(movie.movie_times(1, 79, count / 30, 30.0, "once")) == 79
-
-
-def test_back_and_forth_shows_no_state_twice_running():
-    frames = [MovieState(t, t, "m", False) for t in (1, 2, 3, 4)]
-    assert [f.state for f in movie.played(frames, "bounce")] == [1, 2, 3, 4, 3, 2]
-    looped = movie.played(frames, "bounce") * 2
-    assert all(a is not b for a, b in itertools.pairwise(looped))
-    assert movie.played(frames[:2], "bounce") == frames[:2]
-
-
-def test_labels_name_the_expected_error_of_what_is_extrapolated():
-    inside, past = MovieState(12.25, 1, "m", False), MovieState(85, 2, "m_future", True)
-    assert movie.label(inside, None) == "state 12.25"
-    assert movie.label(past, 1.43) == "state 85 · expected error 1.4 Å"
-    assert movie.label(past, None) == "state 85 · extrapolated"
 
 
 def test_superposition_finds_the_rigid_motion():
@@ -303,7 +268,7 @@ def test_an_mp4_has_even_sides(plugin, tmp_path):
 
 def test_without_an_encoder_the_pictures_and_the_command_remain(plugin, tmp_path, monkeypatch, capsys):
     dsr_movie("fit", "1-3", triangles=2000, _self=plugin)
-    monkeypatch.setattr(film, "_importable", lambda module: False)
+    monkeypatch.setattr(film, "can_import", lambda module: False)
     monkeypatch.setenv("PATH", str(tmp_path))
     dsr_film(str(tmp_path / "my pep.mp4"), 64, 48, fps=12, _self=plugin)
     folder = tmp_path / "my pep_frames"

@@ -1,4 +1,4 @@
-"""Colours of movies: values as colours, numbers from files and maps, and dsr_color in the scene."""
+"""dsr_color in the scene: colours of atoms, of values and of motion, and the bar beside a movie."""
 
 from __future__ import annotations
 
@@ -14,190 +14,19 @@ from pymol_dsr.commands.color import dsr_color
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import Fit, Trajectory
-from pymol_dsr.scene import cgo, color_sources, kept_movies, maps, movie_objects, palettes, placement, timeline
-from pymol_dsr.scene.cgo import PLAIN
-from pymol_dsr.scene.kept_movies import KeptMesh, KeptMovie
-from pymol_dsr.scene.palettes import ColorScale
-from pymol_dsr.scene.placement import SceneError
-from pymol_dsr.scene.timeline import MovieState
+from pymol_dsr.scene import movie_objects, palettes, placement, timeline
+from pymol_dsr.scene.kept_movies import KeptMovie
+from pymol_dsr.scene.replies import MeshReply
 from pymol_dsr.session import session_of
+from pymol_dsr.shared.mesh import Mesh
+from pymol_dsr.surfaces.object_session import read_object_session
+from support.maps import linear, put_map
 from support.session import refused
 from support.waiting import wait_for
 
 TIMES = [1.0, 2.0, 3.0, 4.0]
 CORNERS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0], [0, -1, 0], [0, 0, -1]], np.float32)
 FACES = np.array([[0, 1, 2], [1, 3, 2], [3, 4, 2], [4, 0, 2], [1, 0, 5], [3, 1, 5], [4, 3, 5], [0, 4, 5]], np.int32)
-
-
-# Values as colours
-
-
-def test_scales_are_straight_between_their_colours():
-    scale = ColorScale.between(-1.0, 1.0, np.array([(0, 0, 1), (1, 1, 1), (1, 0, 0)], np.float32))
-    painted = scale.paint(np.array([-5, -1, -0.5, 0, 0.25, 1, 9, np.nan], np.float32))
-    blue, white, red = (0, 0, 1), (1, 1, 1), (1, 0, 0)
-    expected = [blue, blue, (0.5, 0.5, 1), white, (1, 0.75, 0.75), red, red, PLAIN]
-    np.testing.assert_allclose(painted, expected, atol=1e-6)
-    assert painted.dtype == np.float32
-
-
-def test_ranges_leave_odd_vertices_out():
-    values = [np.append(np.linspace(0, 100, 1001), [1e6, np.nan]).astype(np.float32), np.zeros(0, np.float32)]
-    low, high = palettes.value_range(values, None, None, False)
-    assert low == pytest.approx(2.0, abs=0.1) and high == pytest.approx(98.0, abs=0.3)
-    assert palettes.value_range(values, 10.0, None, False) == (10.0, pytest.approx(high))
-    assert palettes.value_range(values, None, None, True) == (pytest.approx(-high), pytest.approx(high))
-    assert palettes.value_range(values, None, 0.3, True) == (-0.3, 0.3)
-    assert palettes.value_range(values, -1.0, 3.0, True) == (-1.0, 3.0)
-    assert palettes.value_range([np.full(9, 7.0)], None, None, False) == (7.0, 8.0), "all alike"
-    with pytest.raises(SceneError, match="minimum 3 and maximum 3: the maximum must be the larger one"):
-        palettes.value_range(values, 3.0, 3.0, False)
-
-
-def test_values_are_blended_and_atoms_without_one_left_out():
-    near = np.array([[0, 1], [1, 2], [2, 3]])
-    shares = np.array([[255, 0], [51, 204], [128, 127]], np.uint8)
-    found = kept_movies.blend(np.array([4.0, 10.0, np.nan, np.nan], np.float32), near, shares)
-    np.testing.assert_allclose(found, [4.0, 10.0, np.nan])
-    np.testing.assert_allclose(kept_movies.blend(np.array([0.0, 10, 20, 0]), near, shares)[1], 18.0, atol=1e-5)
-
-
-def test_the_nearest_atom_comes_first():
-    arrays = {
-        "points": CORNERS,
-        "normals": CORNERS,
-        "faces": FACES,
-        "near": np.repeat([[7, 70_000, 9]], 6, 0).astype(np.int32),
-        "shares": np.repeat([[0.2, 0.3, 0.5]], 6, 0).astype(np.float32),
-    }
-    mesh = KeptMesh.of(MovieState(1.0, 1, "a", False), arrays)
-    assert mesh.near[5].tolist() == [9, 70_000, 7] and mesh.shares[5].tolist() == [128, 76, 51]
-
-
-def test_palettes(cmd):
-    assert len(palettes.palette("viridis", cmd)) == 17
-    found = palettes.palette("blue_white_red", cmd)
-    np.testing.assert_allclose(found[[0, 10, 20]], [(0, 0, 1), (1, 1, 1), (1, 0, 0)], atol=0.02)
-    np.testing.assert_allclose(palettes.palette("white_0x0000ff", cmd), [(1, 1, 1), (0, 0, 1)], atol=1e-6)
-    for name in palettes.SIGNED.values():
-        np.testing.assert_allclose(palettes.palette(name, cmd)[10], (1, 1, 1), atol=0.02)
-    with pytest.raises(SceneError, match="palette blue_whit_rde: PyMOL has no colour rde; write viridis"):
-        palettes.palette("blue_white_rde".replace("white", "whit"), cmd)
-    with pytest.raises(SceneError, match="palette red: it takes two colours or more"):
-        palettes.palette("red", cmd)
-
-
-def test_what_is_kept_of_a_state_is_small_and_the_same_surface():
-    rng = np.random.default_rng(0)
-    normals = rng.normal(size=(25_000, 3)).astype(np.float32)
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    arrays = {
-        "points": rng.normal(size=(25_000, 3)).astype(np.float32),
-        "normals": normals,
-        "faces": rng.integers(0, 25_000, (50_000, 3)).astype(np.int32),
-        "near": rng.integers(0, 3341, (25_000, 4)).astype(np.int32),
-        "shares": np.full((25_000, 4), 0.25, np.float32),
-    }
-    mesh = KeptMesh.of(MovieState(1.0, 1, "a", False), arrays)
-    kept = (mesh.points, mesh.normals, mesh.faces, mesh.near, mesh.shares)
-    assert sum(a.nbytes for a in kept) <= 1.06e6
-    shown = np.array(mesh.floats(np.zeros((25_000, 3), np.float32))[2:-1], np.float32).reshape(-1, 12)
-    corners = arrays["faces"].ravel()
-    assert np.array_equal(shown[:, 9:], arrays["points"][corners])
-    assert abs(shown[:, 5:8] - normals[corners]).max() < 2e-5
-    big = KeptMesh.of(MovieState(1.0, 1, "a", False), {**arrays, "faces": arrays["faces"] + 60_000})
-    assert big.faces.max() == arrays["faces"].max() + 60_000
-
-
-# Numbers from files and maps
-
-
-def test_values_go_in_straight_lines_and_are_held(tmp_path):
-    path = tmp_path / "v.csv"
-    path.write_text("index,value, State ,note\n2,1.5,1,a\n2,3.5,3,b\n\n1,7,2,\n")
-    given = color_sources.read_values(str(path))
-    assert given == {2: ([1.0, 3.0], [1.5, 3.5]), 1: ([2.0], [7.0])}
-    table = color_sources.over_time(given, np.array([1, 0, 5]), [0.0, 1.0, 1.5, 3.0, 9.0])
-    np.testing.assert_allclose(table.T, [[1.5, 1.5, 2.0, 3.5, 3.5], [7.0] * 5, [np.nan] * 5])
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "v.csv, line 1: it reads ''; write the columns state,index,value"),
-        ("state,atom,value\n1,1,1\n", "line 1: it reads 'state,atom,value'"),
-        ("state,index,value\n", "v.csv: it holds no values"),
-        ("state,index,value\n1,1,1\n\n1,2,x\n", "v.csv, line 4: value 'x' is not a number"),
-        ("state,index,value\n1,1,nan\n", "line 2: value 'nan' is not finite"),
-        ("state,index,value\n1,1\n", "line 2: 2 columns, where the first line has 3"),
-        ("state,index,value\n1,0,2\n", "line 2: index 0 is no atom; PyMOL's index counts from 1"),
-        ("state,index,value\n1,1.5,2\n", "line 2: index 1.5 is no atom"),
-        ("state,index,value\n1,4,2\n1,4,3\n", "line 3: index 4 has a value for state 1 already"),
-    ],
-)
-def test_faults_of_files_name_the_line(tmp_path, text, message):
-    path = tmp_path / "v.csv"
-    path.write_text(text)
-    with pytest.raises(SceneError) as error:
-        color_sources.read_values(str(path))
-    assert message in str(error.value) and "\n" not in str(error.value)
-
-
-def linear(x, y, z):
-    return 0.5 + x - 2 * y + 3 * z
-
-
-def put_map(cmd, name, origin=(-3.0, -4.0, -5.0), spacing=0.75, shape=(11, 13, 16)):
-    at = [origin[k] + spacing * np.arange(shape[k]) for k in range(3)]
-    values = linear(*np.meshgrid(*at, indexing="ij")).astype(np.float32)
-    cmd.set("normalize_ccp4_maps", 0)
-    cmd.load_raw(maps.mrc_bytes(values, spacing, origin), "mrc", name, 1, zoom=0)
-
-
-def test_maps_are_sampled_where_they_lie(cmd):
-    put_map(cmd, "m")
-    (grid,), scale = color_sources.read_map("m", cmd)
-    assert scale is None
-    points = np.random.default_rng(0).uniform((-3, -4, -5), (4.5, 5, 6.25), (500, 3)).astype(np.float32)
-    np.testing.assert_allclose(grid.sample(points), linear(*points.T), atol=2e-4)
-    assert np.isnan(grid.sample(np.array([[-3.1, 0, 0], [0, 5.1, 0], [0, 0, 7]], np.float32))).all()
-    np.testing.assert_allclose(grid.sample(np.array([[4.5, 5, 6.25]], np.float32)), linear(4.5, 5, 6.25), atol=1e-4)
-    # Moved in the scene, its values move along.
-    cmd.set_object_ttt("m", [0.0, -1.0, 0, 2.0, 1.0, 0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 1.0])
-    (moved,), _ = color_sources.read_map("m", cmd)
-    there = points @ np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]]).T + (2, 0, 0)
-    np.testing.assert_allclose(moved.sample(there), linear(*points.T), atol=3e-4)
-
-
-def test_gaussian_maps_have_a_grid_of_another_kind(cmd):
-    cmd.pseudoatom("one", pos=(1, 2, 3), b=20, elem="C")
-    cmd.map_new("g", "gaussian", 0.5, "one", 4)
-    with pytest.raises(SceneError, match="map g: it is empty"):
-        color_sources.read_map("g", cmd)
-    cmd.alter("one", "q = 1")
-    cmd.map_new("g", "gaussian", 0.5, "one", 4)
-    (grid,), _ = color_sources.read_map("g", cmd)
-    inside, near, far = grid.sample(np.array([(1, 2, 3), (2, 2, 3), (4, 2, 3)], np.float32))
-    assert inside > near > far
-    beside = grid.sample(np.array([(2, 2, 3), (0, 2, 3), (1, 3, 3), (1, 2, 2)], np.float32))
-    np.testing.assert_allclose(beside, near, rtol=0.02)
-
-
-def test_a_ramp_brings_its_map_and_its_colours(cmd):
-    put_map(cmd, "m")
-    cmd.ramp_new("r", "m", [-2, 0, 5], ["blue", "white", "red"])
-    (grid,), scale = color_sources.read_map("r", cmd)
-    assert grid.values.shape == (11, 13, 16)
-    np.testing.assert_allclose(scale.levels, [-2, 0, 5])
-    np.testing.assert_allclose(scale.colors, [(0, 0, 1), (1, 1, 1), (1, 0, 0)])
-    cmd.ramp_new("r", "m", [-2, 0, 5], "rainbow")
-    with pytest.raises(SceneError, match="map r: the ramp is not one of a map with colours of its own"):
-        color_sources.read_map("r", cmd)
-    with pytest.raises(SceneError, match="map nope: there is no such object; 'load"):
-        color_sources.read_map("nope", cmd)
-
-
-# In the scene
 
 
 @pytest.fixture
@@ -210,21 +39,18 @@ def movie(cmd):
     trajectory = Trajectory("", "mol", "mol", np.array([0, 1]), [1.0, 2.0, 3.0])
     fit = session_of(cmd).jobs.fits["mol_dsr"] = Fit("mol_dsr", [trajectory], phase="ready")
     kept = KeptMovie("out", fit, trajectory, {})
-    frames = timeline.plan(trajectory, TIMES, "out")
+    states = timeline.plan(trajectory, TIMES, "out")
 
-    def answers():
-        for at in TIMES:
-            points = np.concatenate([CORNERS, CORNERS + np.array([4, 0, 0], np.float32)]) + np.float32(0.1 * at)
-            near = np.repeat([[0, 1], [1, 0]], 6, axis=0).astype(np.int32)
-            shares = np.tile(np.array([1, 0], np.float32), (12, 1))
-            arrays = {
-                "points": points,
-                "normals": np.tile(CORNERS, (2, 1)),
-                "faces": np.concatenate([FACES, FACES + 6]),
-            }
-            yield {"time": at}, {**arrays, "nearest": near[:, 0], "near": near, "shares": shares}
+    def replies():
+        for time in TIMES:
+            points = np.concatenate([CORNERS, CORNERS + np.array([4, 0, 0], np.float32)]) + np.float32(0.1 * time)
+            neighbors = np.repeat([[0, 1], [1, 0]], 6, axis=0).astype(np.int32)
+            weights = np.tile(np.array([1, 0], np.float32), (12, 1))
+            mesh = Mesh(points, np.tile(CORNERS, (2, 1)), np.concatenate([FACES, FACES + 6]))
+            yield MeshReply(mesh, None, nearest=neighbors[:, 0], neighbor_indices=neighbors, weights=weights)
 
-    movie_objects.show_movie(trajectory, frames, kept.watch(frames, answers()), object="out", say=print, _self=cmd)
+    watched = kept.watch(states, replies())
+    movie_objects.show_movie(trajectory, states, watched, object="out", say=print, _self=cmd)
     session_of(cmd).movies.keep(kept, cmd)
     return kept
 
@@ -263,7 +89,7 @@ def test_the_atoms_colours_are_taken_anew(cmd, movie):
     after = shown(cmd, "out", 2)
     assert np.array_equal(before[:, 9:], after[:, 9:]), "the surface stays where it is"
     assert abs(before[:, 5:8] - after[:, 5:8]).max() < 1e-4
-    assert halves(cmd, 4, "out_future")[0] == tuple(cgo.tinted(np.array([[1.0, 1, 0]])).round(4)[0].tolist())
+    assert halves(cmd, 4, "out_future")[0] == tuple(palettes.tinted(np.array([[1.0, 1, 0]])).round(4)[0].tolist())
     assert cmd.get_setting_float("cgo_transparency", "out_future") == pytest.approx(0.4)
 
 
@@ -271,7 +97,7 @@ def test_numbers_of_atoms_and_their_bar(cmd, movie):
     color(cmd, "mol_dsr", "b", palette="white_red")
     assert halves(cmd) == [(1, 1, 1), (1, 0, 0)]
     assert bars(cmd) == ["out_bar_b"]
-    levels = color_sources._contents("out_bar_b", cmd)[3]
+    levels = read_object_session("out_bar_b", cmd).data[3]
     assert (levels[0], levels[-1]) == (0, 10)
     color(cmd, "out_future", "b", minimum=-10, maximum=10, palette="blue_white_red")
     assert halves(cmd)[1] == pytest.approx((1, 0, 0), abs=0.02)
@@ -313,7 +139,7 @@ def test_one_colour_is_the_objects_own(cmd, movie):
     assert len(numbers) == 3 + 8 * 48 and cmd.get_object_color_index("out") == cmd.get_color_index("green")
     assert cmd.get_setting_float("cgo_transparency", "out") == pytest.approx(0.25)
     assert cmd.get_setting_float("cgo_transparency", "out_future") == pytest.approx(0.4)
-    orange = cgo.tinted(np.array([[0.0, 1, 0]])).round(4)[0].tolist()
+    orange = palettes.tinted(np.array([[0.0, 1, 0]])).round(4)[0].tolist()
     assert halves(cmd, 4, "out_future") == [tuple(orange)] * 2
 
 
@@ -425,14 +251,14 @@ def test_motion_of_a_fit_without_new_meshes(backend, monkeypatch, capfd):
         color(cmd, name, by, quiet=0)
         assert bars(cmd) == [f"{name}_bar_{by}_{unit}"]
         painted[by] = shown(cmd, name, 2)[:, 1:4]
-    # One for the excursions, one for the velocities of each state.
+    # One for the fluctuations, one for the velocities of each state.
     assert sent == ["paint"] * 4
     assert "3 states coloured by motion" in capfd.readouterr().out
     (movie,) = session_of(backend).movies.by_name.values()
     # The ends of the helix bend, its middle stays.
-    middle = movie.excursions.min()
+    middle = movie.rmsf.min()
     z = np.array(cmd.get_model("pep", 1).get_coord_list())[:, 2]
-    assert movie.excursions[abs(z - z.mean()).argmax()] > 3 * middle
+    assert movie.rmsf[abs(z - z.mean()).argmax()] > 3 * middle
     for mesh in movie.meshes:
         assert mesh.velocity.shape == (len(mesh.points),) and np.isfinite(mesh.velocity).all()
     speeds = np.abs(movie.meshes[1].velocity)[movie.meshes[1].faces.ravel()]
@@ -448,5 +274,5 @@ def test_motion_of_a_fit_without_new_meshes(backend, monkeypatch, capfd):
 
     # Another fit of that name knows nothing of this movie.
     jobs.fits[name] = dataclasses.replace(movie.fit)
-    movie.excursions = None
+    movie.rmsf = None
     assert "has given way to another; run dsr_movie again" in refused(cmd, dsr_color, name, "motion")

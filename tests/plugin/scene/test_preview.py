@@ -17,9 +17,11 @@ from pymol_dsr import register
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import Fit, Trajectory
-from pymol_dsr.scene import cgo, placement, preview
+from pymol_dsr.scene import cgo, placement
 from pymol_dsr.scene.preview import Preview
+from pymol_dsr.scene.replies import MeshReply
 from pymol_dsr.session import session_of
+from pymol_dsr.shared.mesh import Mesh
 from pymol_dsr.surfaces import workers
 from support.paths import ROOT
 from support.scene import coordinates
@@ -241,7 +243,7 @@ def test_only_the_newest_is_loaded(peptide):
     wait_for(lambda: loaded(shown, peptide).max() == pytest.approx(21.0))
     # One that was overtaken on the way comes too late.
     late = triangle(50.0)
-    shown._show(1, cgo.cgo_floats(late["points"], late["normals"], late["faces"], None))
+    shown._show(1, cgo.cgo_floats(Mesh.from_arrays(late), None))
     assert loaded(shown, peptide).max() == pytest.approx(21.0)
     shown.end()
     assert "a_preview" not in peptide.get_names()
@@ -277,9 +279,10 @@ def test_an_earlier_movie_of_the_name_is_switched_off(peptide):
 
 def test_unfinished_surfaces_have_the_atoms_colours():
     colors = np.eye(3, dtype=np.float32)
-    arrays = {"points": np.zeros((2, 3)), "nearest": np.array([2, 0])}
-    np.testing.assert_array_equal(preview.vertex_colors(arrays, colors), [[0, 0, 1], [1, 0, 0]])
-    np.testing.assert_allclose(preview.vertex_colors(arrays, None), np.full((2, 3), 0.8))
+    points = np.zeros((2, 3), np.float32)
+    reply = MeshReply(Mesh(points, points, np.zeros((0, 3), np.int32)), None, nearest=np.array([2, 0], np.int32))
+    np.testing.assert_array_equal(reply.vertex_colors(colors), [[0, 0, 1], [1, 0, 0]])
+    np.testing.assert_allclose(reply.vertex_colors(None), np.full((2, 3), 0.8))
 
 
 def test_the_trainer_is_watched_with_a_field_that_can_be_meshed(wire):

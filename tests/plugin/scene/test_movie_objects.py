@@ -1,9 +1,9 @@
-"""Meshes into the scene: where they lie, what they look like, which state is which, what is left after a
-fault.
-"""
+"""Movies in the scene: where surfaces lie, their colours, which state is which, and errors on the way."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,48 +11,54 @@ import pytest
 from scipy.spatial import cKDTree
 
 from pymol_dsr.fits.fit import Cancelled, Trajectory
-from pymol_dsr.scene import atoms, cgo, maps, movie_objects, placement, timeline
-from pymol_dsr.scene.placement import SceneError
+from pymol_dsr.scene import atoms, cgo, movie_objects, placement, timeline
+from pymol_dsr.scene.maps import Lattice
+from pymol_dsr.scene.movie import set_movie
+from pymol_dsr.scene.objects import SceneError
+from pymol_dsr.scene.replies import GridReply, MeshReply
+from pymol_dsr.shared.mesh import Mesh
 from pymol_dsr.surfaces import extract, workers
+from pymol_dsr.surfaces.source import Surface
 from support.scene import coordinates, idtf_points
+
+
+@dataclass
+class Fitted:
+    """pep's states 1 to 6, fitted; PyMOL's own surfaces stand in for those of a field."""
+
+    trajectory: Trajectory
+    surfaces: dict[int, Surface]
+
+    def replies(self, times) -> Iterator[MeshReply]:
+        """Yield a reply for each time, with an expected error past state 6."""
+        for time in times:
+            surface, following = self.surfaces[min(6, int(time))], self.surfaces[min(6, int(time) + 1)]
+            fraction = time - int(time)
+            atoms = ((1 - fraction) * surface.atoms + fraction * following.atoms).astype(np.float32)
+            nearest = cKDTree(surface.atoms).query(surface.points)[1].astype(np.int32)
+            yield MeshReply(surface, 0.5 + 0.1 * (time - 6) if time > 6 else None, atoms, nearest)
+
+    def reply(self, time) -> MeshReply:
+        """Return the reply for one time."""
+        return next(self.replies([time]))
 
 
 @pytest.fixture
 def fitted(peptide):
-    """pep's states 1 to 6, fitted, and the answers: PyMOL's own surfaces stand in for those of a field."""
     source = extract.read_source("pep", "all", _self=peptide)
-    surfaces = {int(s.state): s for s in workers.compute_surfaces(source, 2)}
-    fit = Trajectory("", "pep", "pep", source.atoms, list(map(float, source.states)))
-
-    def answers(times):
-        for time in times:
-            made = surfaces[min(6, int(time))]
-            nearest = cKDTree(made.atoms).query(made.points)[1].astype(np.int32)
-            share = time - int(time)
-            atoms = (1 - share) * surfaces[min(6, int(time))].atoms + share * surfaces[min(6, int(time) + 1)].atoms
-            arrays = {
-                "points": made.points,
-                "normals": made.normals,
-                "faces": made.faces,
-                "nearest": nearest,
-                "atoms": atoms.astype(np.float32),
-            }
-            yield {"time": time, "expected_error": 0.5 + 0.1 * (time - 6) if time > 6 else None}, arrays
-
-    fit.test_answers = answers
-    return fit
+    surfaces = {int(surface.state): surface for surface in workers.compute_surfaces(source, 2)}
+    return Fitted(Trajectory("", "pep", "pep", source.atoms, list(map(float, source.states))), surfaces)
 
 
-def show(cmd, fit, times, object="out", said=None, answers=None, **how):
-    frames = timeline.plan(fit, times, object)
+def show(cmd, fitted, times, object="out", lines=None, replies=None, **options):
     return movie_objects.show_movie(
-        fit,
-        frames,
-        answers or fit.test_answers(times),
+        fitted.trajectory,
+        timeline.plan(fitted.trajectory, times, object),
+        replies or fitted.replies(times),
         object=object,
-        say=(said if said is not None else []).append,
+        say=(lines if lines is not None else []).append,
         _self=cmd,
-        **how,
+        **options,
     )
 
 
@@ -70,7 +76,7 @@ def test_whole_states_keep_their_numbers(peptide, fitted):
     assert peptide.count_states("out") == 5
     for state in (2, 4, 5):
         points = shown_points(peptide, "out", state)
-        expected = next(fitted.test_answers([state]))[1]["points"]
+        expected = fitted.reply(state).mesh.points
         assert cKDTree(expected).query(points)[0].max() < 1e-5
     assert len(shown_points(peptide, "out", 3)) == 0
 
@@ -84,7 +90,7 @@ def test_the_result_lies_on_the_molecule_however_it_was_moved(peptide, fitted):
     peptide.show_as("surface", "pep")
     own, ours = shown_points(peptide, "pep", 2), shown_points(peptide, "out", 2)
     assert cKDTree(own).query(ours)[0].max() < 1e-4
-    local = next(fitted.test_answers([2]))[1]["points"]
+    local = fitted.reply(2).mesh.points
     placed = local @ placement.object_matrix("pep", peptide)[:3, :3].T + placement.object_matrix("pep", peptide)[:3, 3]
     assert cKDTree(own).query(placed)[0].max() < 1e-4
 
@@ -98,24 +104,26 @@ def test_moves_that_are_in_the_coordinates_are_not_repeated(peptide):
 def test_colours_are_those_of_the_nearest_atoms(peptide, fitted):
     peptide.color("red", "pep")
     peptide.color("blue", "pep and resi 5")
-    colors = atoms.atom_colors(fitted, peptide)
+    colors = atoms.atom_colors(fitted.trajectory, peptide)
+    assert colors is not None
     blue = [i for i, c in enumerate(colors) if tuple(c) == (0.0, 0.0, 1.0)]
     assert len(blue) == peptide.count_atoms("pep and resi 5")
     show(peptide, fitted, [1])
-    mesh = next(fitted.test_answers([1]))[1]
-    numbers = np.array(cgo.cgo_floats(mesh["points"], mesh["normals"], mesh["faces"], colors[mesh["nearest"]]))
-    assert len(numbers) == 3 + 36 * len(mesh["faces"])
+    reply = fitted.reply(1)
+    points, faces = reply.mesh.points, reply.mesh.faces
+    numbers = np.array(cgo.cgo_floats(reply.mesh, reply.vertex_colors(colors)))
+    assert len(numbers) == 3 + 36 * len(faces)
     assert numbers[:2].tolist() == [2, 4] and numbers[-1] == 3
     corner = numbers[2:14]
     assert corner[[0, 4, 8]].tolist() == [6, 5, 4]
-    assert np.allclose(corner[9:], mesh["points"][mesh["faces"][0, 0]])
+    assert np.allclose(corner[1:4], colors[reply.nearest[faces[0, 0]]])
+    assert np.allclose(corner[9:], points[faces[0, 0]])
 
 
 def test_no_numpy_numbers_reach_pymol(fitted):
-    mesh = next(fitted.test_answers([1]))[1]
-    for colors in (None, np.ones_like(mesh["points"])):
-        numbers = cgo.cgo_floats(mesh["points"], mesh["normals"], mesh["faces"], colors)
-        assert {type(n) for n in numbers} == {float}
+    mesh = fitted.reply(1).mesh
+    for colors in (None, np.ones_like(mesh.points)):
+        assert {type(number) for number in cgo.cgo_floats(mesh, colors)} == {float}
 
 
 def test_fractional_times_bring_the_atoms_along(peptide, fitted):
@@ -125,8 +133,8 @@ def test_fractional_times_bring_the_atoms_along(peptide, fitted):
     loaded = show(peptide, fitted, times)
     assert loaded.objects == ["out", "out_atoms"]
     assert peptide.count_states("out") == peptide.count_states("out_atoms") == 4
-    for state, (_, arrays) in enumerate(fitted.test_answers(times), 1):
-        assert np.allclose(coordinates(peptide, "out_atoms", state), arrays["atoms"], atol=1e-5)
+    for state, reply in enumerate(fitted.replies(times), 1):
+        assert np.allclose(coordinates(peptide, "out_atoms", state), reply.atoms, atol=1e-5)
     drawn = []
     for name in ("pep", "out_atoms"):
         found: list[Any] = []
@@ -134,7 +142,7 @@ def test_fractional_times_bring_the_atoms_along(peptide, fitted):
         drawn.append(found)
     assert drawn[0] == drawn[1]
     assert "pep" not in peptide.get_names("objects", enabled_only=1)
-    assert "out_atoms holds the atoms" in " ".join(movie_objects.describe(fitted, loaded))
+    assert "out_atoms holds the atoms" in " ".join(movie_objects.describe(fitted.trajectory, loaded))
     show(peptide, fitted, [1, 1.5])
     assert peptide.count_states("out_atoms") == 2
 
@@ -149,18 +157,8 @@ def test_states_past_the_fit_are_apart_tinted_and_said(peptide, fitted):
     )
     assert len(shown_points(peptide, "out_future", 6)) == 0
     assert len(shown_points(peptide, "out_future", 7)) > 100
-    line = movie_objects.describe(fitted, loaded)[0]
+    line = movie_objects.describe(fitted.trajectory, loaded)[0]
     assert line == ("states 7+8 are past the fitted 1 to 6: extrapolated, expected error 0.60 to 0.70 A, in out_future")
-
-
-def test_fractional_states_go_on_in_the_future(fitted):
-    frames = timeline.plan(fitted, [5.5, 6, 6.5, 7], "out")
-    assert [(f.state, f.object) for f in frames] == [
-        (1, "out"),
-        (2, "out"),
-        (3, "out_future"),
-        (4, "out_future"),
-    ]
 
 
 def test_long_movies_go_into_several_objects(peptide, fitted, monkeypatch):
@@ -184,7 +182,7 @@ def test_one_colour(peptide, fitted):
 
 def test_a_movie_plays_the_states_in_order(peptide, fitted):
     loaded = show(peptide, fitted, [1, 3, 4, 5])
-    movie_objects.set_movie(loaded.frames, peptide)
+    set_movie(loaded.states, peptide)
     assert peptide.count_frames() == 4
     played = []
     for frame in range(1, 5):
@@ -204,68 +202,62 @@ def test_names_of_others_are_kept(peptide, fitted):
 
 def test_a_fault_leaves_nothing_behind(peptide, fitted):
     def broken():
-        yield from fitted.test_answers([1, 1.5])
+        yield from fitted.replies([1, 1.5])
         raise RuntimeError("the backend is gone")
 
     before = peptide.get_names("all")
     with pytest.raises(RuntimeError):
-        show(peptide, fitted, [1, 1.5, 2], answers=broken())
+        show(peptide, fitted, [1, 1.5, 2], replies=broken())
     assert peptide.get_names("all") == before
 
 
 def test_a_cancelled_movie_keeps_what_it_has_and_says_so(peptide, fitted):
     def stopped():
-        yield from fitted.test_answers([1, 2])
+        yield from fitted.replies([1, 2])
         raise Cancelled("pep_dsr: cancelled")
 
-    said: list[Any] = []
+    lines: list[str] = []
     with pytest.raises(Cancelled):
-        show(peptide, fitted, [1, 2, 3, 4], answers=stopped(), said=said)
-    assert said == ["cancelled; the first 2 of 4 states are in out"]
+        show(peptide, fitted, [1, 2, 3, 4], replies=stopped(), lines=lines)
+    assert lines == ["cancelled; the first 2 of 4 states are in out"]
     assert peptide.count_states("out") == 2
 
 
 def test_an_empty_level_is_said_and_the_rest_loads(peptide, fitted):
-    def with_gap():
-        for result, arrays in fitted.test_answers([1, 2, 3]):
-            if result["time"] == 2:
-                arrays = {
-                    **arrays,
-                    "points": np.zeros((0, 3), "f4"),
-                    "normals": np.zeros((0, 3), "f4"),
-                    "faces": np.zeros((0, 3), "i4"),
-                    "nearest": np.zeros(0, "i4"),
-                }
-            yield result, arrays
+    nothing = Mesh(np.zeros((0, 3), "f4"), np.zeros((0, 3), "f4"), np.zeros((0, 3), "i4"))
 
-    loaded = show(peptide, fitted, [1, 2, 3], answers=with_gap())
-    assert [f.time for f in loaded.frames] == [1, 3]
-    assert movie_objects.describe(fitted, loaded) == ["states 2 have no surface at this level and stay empty"]
+    def with_gap():
+        yield fitted.reply(1)
+        yield MeshReply(nothing, None, fitted.reply(2).atoms, np.zeros(0, "i4"))
+        yield fitted.reply(3)
+
+    loaded = show(peptide, fitted, [1, 2, 3], replies=with_gap())
+    assert [state.time for state in loaded.states] == [1, 3]
+    assert movie_objects.describe(fitted.trajectory, loaded) == [
+        "states 2 have no surface at this level and stay empty"
+    ]
 
 
 def test_without_the_molecule_one_colour_is_used_and_said(peptide, fitted):
     peptide.delete("pep")
-    said: list[Any] = []
-    assert show(peptide, fitted, [1], said=said).objects == ["out"]
-    assert "not in the scene" in said[0]
+    lines: list[str] = []
+    assert show(peptide, fitted, [1], lines=lines).objects == ["out"]
+    assert "not in the scene" in lines[0]
 
 
-def sphere_answers(times, origin=(3.11, -4.23, 5.0), spacing=0.7, count=30):
-    """Grids of a ball of radius 6 + time/10 around `origin` + 15 nodes."""
+def sphere_replies(times, origin=(3.11, -4.23, 5.0), spacing=0.7, count=30):
+    """Yield lattices of a ball of radius 6 + time/10 around `origin` + 15 nodes."""
     axes = [np.arange(count)] * 3
     nodes = np.array(origin) + spacing * np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     centre = np.array(origin) + 15 * spacing
     for time in times:
         values = np.linalg.norm(nodes - centre, axis=-1) - (6 + time / 10)
-        yield (
-            {"origin": list(origin), "spacing": spacing, "expected_error": None},
-            {"values": values.astype(np.float32)},
-        )
+        yield GridReply(Lattice(values.astype(np.float32), origin, spacing), None)
 
 
 def test_maps_lie_where_the_field_is_whatever_their_origin(peptide, fitted):
     peptide.translate([2, 0, 0], object="pep", camera=0)
-    loaded = show(peptide, fitted, [1, 3], as_map=True, level=0.5, answers=sphere_answers([1, 3]))
+    loaded = show(peptide, fitted, [1, 3], as_map=True, level=0.5, replies=sphere_replies([1, 3]))
     assert loaded.objects == ["out", "out_map"]
     centre = np.array([3.11 + 2, -4.23, 5.0]) + 15 * 0.7
     for state, radius in ((1, 6.6), (3, 6.8)):
@@ -274,21 +266,11 @@ def test_maps_lie_where_the_field_is_whatever_their_origin(peptide, fitted):
     assert len(shown_points(peptide, "out", 2)) == 0
 
 
-def test_an_mrc_header_says_what_the_grid_is():
-    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    data = maps.mrc_bytes(values, 0.5, (1.25, -2, 3))
-    words, floats = np.frombuffer(data[:1024], "<i4"), np.frombuffer(data[:1024], "<f4")
-    assert words[:4].tolist() == [2, 3, 4, 2]
-    assert floats[10:13].tolist() == [1, 1.5, 2] and floats[49:52].tolist() == [1.25, -2, 3]
-    # The first axis runs fastest in the file.
-    assert np.frombuffer(data[1024:], "<f4")[:2].tolist() == [values[0, 0, 0], values[1, 0, 0]]
-
-
 def test_the_session_plays_without_the_plugin(peptide, fitted, tmp_path):
     import pymol2
 
     loaded = show(peptide, fitted, [1, 2, 3])
-    movie_objects.set_movie(loaded.frames, peptide)
+    set_movie(loaded.states, peptide)
     peptide.save(str(tmp_path / "movie.pse"))
     other = pymol2.PyMOL()
     other.start()
@@ -304,7 +286,7 @@ def test_maps_with_gaps_leave_the_view_alone_and_survive_a_session(peptide, fitt
     import pymol2
 
     view = peptide.get_view()
-    show(peptide, fitted, [10, 13], as_map=True, level=0.0, answers=sphere_answers([10, 13]))
+    show(peptide, fitted, [10, 13], as_map=True, level=0.0, replies=sphere_replies([10, 13]))
     assert peptide.get_view() == view
     peptide.save(str(tmp_path / "maps.pse"))
     other = pymol2.PyMOL()

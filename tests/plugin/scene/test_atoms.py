@@ -1,0 +1,16 @@
+"""Values of atoms at the vertices of a surface."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pymol_dsr.scene.atoms import blend
+
+
+def test_values_are_averaged_by_weight_and_atoms_without_a_value_left_out():
+    neighbor_indices = np.array([[0, 1], [1, 2], [2, 3]])
+    weights = np.array([[255, 0], [51, 204], [128, 127]], np.uint8)
+    values = blend(np.array([4.0, 10.0, np.nan, np.nan], np.float32), neighbor_indices, weights)
+    np.testing.assert_allclose(values, [4.0, 10.0, np.nan])
+    values = blend(np.array([0.0, 10, 20, 0]), neighbor_indices, weights)
+    np.testing.assert_allclose(values[1], 18.0, atol=1e-5)

@@ -1,0 +1,21 @@
+"""Meshes whose shape is known."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pymol_dsr.shared.mesh import Mesh
+
+
+def sphere(radius, centre=(3.0, -2.0, 7.0), count=24) -> Mesh:
+    """Build a closed mesh of a sphere."""
+    up = np.linspace(0, np.pi, count)
+    around = np.linspace(0, 2 * np.pi, 2 * count, endpoint=False)
+    theta, phi = np.meshgrid(up, around, indexing="ij")
+    normals = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], -1).reshape(-1, 3)
+    i, j = np.meshgrid(np.arange(count - 1), np.arange(2 * count), indexing="ij")
+    a, b = i * 2 * count + j, i * 2 * count + (j + 1) % (2 * count)
+    faces = np.concatenate(
+        [np.stack(f, -1).reshape(-1, 3) for f in ((a, a + 2 * count, b), (b, a + 2 * count, b + 2 * count))]
+    )
+    return Mesh((radius * normals + centre).astype("f4"), normals.astype("f4"), faces.astype("i4"))
