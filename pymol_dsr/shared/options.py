@@ -32,10 +32,15 @@ BASELINES = {
 STATES_AFTER = 20
 """States after the last fitted one that an evaluation compares unless it is given states."""
 MOST_LEVELS = 20
+HALFWAY = 0.5
+"""Default of `share` where a user names two trajectories."""
 
 Smooth = Annotated[
     float | None,
     Value("width of the smoothing over time", unit="states", least=0, most=100, absent="auto"),
+]
+TemporalWidth = Annotated[
+    float | None, Value("width of the smoothing over time", unit="states", least=0, absent="auto")
 ]
 Device = Annotated[
     str,
@@ -93,46 +98,49 @@ class StartOptions(Options):
 
 
 @dataclass(frozen=True)
-class MemberOptions(Options):
-    """A trajectory of a family, or a field between two of its trajectories; empty for a fit of one trajectory.
+class FieldOptions(Options):
+    """The field that a result is of: a trajectory of a family, or what lies between two; empty for a fit of one.
 
-    Raises ValueFault for `share` without `towards`, and where both trajectories are one.
+    steady: the fitted states are then no longer met exactly. Raises ValueFault where `towards` and `share` do not come
+    together, or where both trajectories are one.
     """
 
     trajectory: Annotated[str, Value("trajectory of a family")] = ""
-    towards: Annotated[str, Value("another trajectory, to show what lies between the two")] = ""
-    share: Annotated[float | None, Value("fraction of the way from trajectory (0) to towards (1)", least=0, most=1)] = (
-        None
-    )
+    towards: Annotated[str, Value("another trajectory, for a field between the two")] = ""
+    share: Annotated[
+        float | None, Value("fraction of the way from `trajectory` (0) to `towards` (1)", least=0, most=1)
+    ] = None
+    steady: Annotated[bool, Value("smooth over time at the fitted states, too")] = False
 
-    HALFWAY = 0.5
+    @classmethod
+    def parse(cls, **words: Any) -> FieldOptions:
+        """Options from words that a user typed; `share` is half of the way unless it is given. Raises ValueFault."""
+        if str(words.get("towards", "")) and not str(words.get("share", "")):
+            words["share"] = HALFWAY
+        return super().parse(**words)
 
     def check_together(self) -> None:
-        """Check that `share` and `towards` come together; the default of `share` is half of the way."""
+        """Check that `share` and `towards` come together. Raises ValueFault."""
+        if self.share is not None and not self.towards:
+            raise ValueFault(f"share {self.share:g}: it says how far towards another trajectory; give towards= too")
         if self.towards and self.towards == self.trajectory:
             raise ValueFault(f"towards {self.towards}: it is the trajectory itself; name another one")
         if self.towards and self.share is None:
-            object.__setattr__(self, "share", self.HALFWAY)
-        if self.share is not None and not self.towards:
-            raise ValueFault(f"share {self.share:g}: it says how far towards another trajectory; give towards= too")
-
-    def to_json(self) -> dict[str, Any]:
-        """Without what is empty."""
-        return {name: value for name, value in super().to_json().items() if value not in ("", None)}
+            raise ValueFault(
+                f"towards {self.towards}: give share= too, from 0 ({self.trajectory}) to 1 ({self.towards})"
+            )
 
 
 @dataclass(frozen=True)
 class MeshOptions(Options):
-    """How a field is made a mesh.
-
-    smooth: None for the fit's own width. steady: the fitted states are then no longer met exactly.
-    """
+    """How a field is made a mesh. smooth: None for the fit's own width."""
 
     level: Annotated[float, Value("level of the surface, outwards", unit="Å")] = 0.0
     resolution: Resolution = 0.5
     triangles: Triangles = None
-    smooth: Smooth = None
-    steady: Annotated[bool, Value("average over time at the fitted states, too")] = False
+    smooth: Annotated[
+        float | None, Value("width of the smoothing over time", unit="states", least=0, absent="auto")
+    ] = None
 
 
 @dataclass(frozen=True)

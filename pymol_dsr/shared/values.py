@@ -4,28 +4,47 @@ A field says its type and its `Value` in one annotation::
 
     resolution: Annotated[float, Value("distance between the nodes of the mesh", unit="Å", least=0.01, most=10)] = 0.5
 
-`check` takes values of Python and of JSON, `parse` takes words that a user types. Both raise ValueFault with the key
-and the value in one line.
+`Field.check` takes values of Python and of JSON, `Field.parse` takes words that a user types. Both raise ValueFault
+with the key and the value in one line.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import re
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from .names import RULE, is_name
 
 LONGEST_SHOWN = 80
 """Characters of a wrong value that an error shows."""
 
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+if TYPE_CHECKING:
+    JsonObject: TypeAlias = dict[str, JsonValue]
+else:
+    # Type hints are read at run time, where the alias above would have no end.
+    JsonObject = dict
+
+ARecord = TypeVar("ARecord", bound="Record")
 AnOptions = TypeVar("AnOptions", bound="Options")
 
 
 class ValueFault(ValueError):
     """A value that its field does not take: one line for the user, with the key and the value."""
+
+
+class TypeFault(ValueFault):
+    """A value of another type than its field's. noun: what the field takes, as `a finite number`."""
+
+    def __init__(self, key: str, value: object, noun: str, complaint: str = "") -> None:
+        super().__init__(f"{key} {shown(value)}: {complaint or f'it is not {noun}'}")
+        self.key, self.value, self.noun = key, value, noun
 
 
 @dataclass(frozen=True)
@@ -34,7 +53,8 @@ class Value:
 
     text: its meaning. unit: Å, s, states, …, empty for none. least, above, most: its range, `above` without the limit
     itself. choices: the words that a text may be. pattern: a regular expression of the whole text, and `form`, what it
-    says in words. absent: the word that users write for None.
+    says in words. absent: the word that users write for None. names: what the text is a name of, as `a fit`. key: that
+    of JSON, where it is another than the field's name. sparse: None is left out of JSON.
     """
 
     text: str
@@ -46,6 +66,9 @@ class Value:
     pattern: str = ""
     form: str = ""
     absent: str = ""
+    names: str = ""
+    key: str = ""
+    sparse: bool = False
 
     def range_text(self) -> str:
         """The range in words, as `at least 0 Å`; empty where any number will do."""
@@ -76,12 +99,17 @@ class Field:
     default: Any
 
     @property
+    def key(self) -> str:
+        """Its key in JSON."""
+        return self.value.key or self.name
+
+    @property
     def required(self) -> bool:
         """Whether it has no default."""
         return self.default is MISSING
 
     def check(self, value: Any) -> Any:
-        """The value in the field's type: whole numbers as float and lists as tuples where the field holds these.
+        """The value in the field's type: whole numbers as float, lists as tuples and objects as records.
 
         Raises ValueFault.
         """
@@ -101,90 +129,139 @@ class Field:
             return None
         return self._in_range(self._of_word(text), text)
 
-    def fault(self, value: Any, complaint: str) -> ValueFault:
-        """An error that names the field and shows the value."""
-        return ValueFault(f"{self.name} {shown(value)}: {complaint}")
-
-    def _is_not(self, noun: str) -> str:
-        return f"it is neither {noun} nor {self.value.absent}" if self.value.absent else f"it is not {noun}"
+    def noun(self) -> str:
+        """What the field takes, in words, as `a list of numbers`."""
+        if self.type is str:
+            if self.value.choices:
+                return f"one of {', '.join(word or 'nothing' for word in self.value.choices)}"
+            return self.value.form or "a text"
+        if get_origin(self.type) is tuple:
+            return f"a list of {'names' if self.value.names else _PLURALS.get(get_args(self.type)[0], 'objects')}"
+        return _NOUNS.get(self.type, "an object")
 
     def _typed(self, value: Any) -> Any:
-        if self.type is float:
-            if not is_number(value):
-                raise self.fault(value, self._is_not("a finite number"))
-            return float(value)
-        if self.type is int:
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise self.fault(value, self._is_not("a whole number"))
+        if is_record(self.type):
+            if isinstance(value, self.type):
+                return value
+            if not isinstance(value, dict):
+                raise self._type_fault(value)
+            try:
+                return self.type.from_json(value)
+            except ValueFault as fault:
+                raise ValueFault(f"{self.key}: {fault}") from fault
+        if self.type is dict and isinstance(value, dict):
             return value
-        if self.type is bool:
-            if not isinstance(value, bool):
-                raise self.fault(value, "it must be true or false")
-            return value
-        if self.type is str:
-            if not isinstance(value, str):
-                raise self.fault(value, self._text_complaint())
-            return value
-        if get_origin(self.type) is tuple:
+        origin = get_origin(self.type)
+        if origin is dict:
+            if not isinstance(value, dict):
+                raise self._type_fault(value)
+            return {key: self._item(get_args(self.type)[1], one) for key, one in value.items()}
+        if origin is tuple:
             if not isinstance(value, (list, tuple)):
-                raise self.fault(value, self._is_not("a list"))
-            [kind, *_] = get_args(self.type)
-            item = Field(self.name, kind, False, self.value, MISSING)
-            return tuple(item._in_range(item._typed(one), one) for one in value)
-        raise TypeError(f"{self.name}: values of type {self.type} are not known")
+                raise self._type_fault(value)
+            try:
+                return tuple(self._item(get_args(self.type)[0], one) for one in value)
+            except TypeFault as fault:
+                raise self._type_fault(value) from fault
+        if self.type is float and is_number(value):
+            return float(value)
+        if self.type is int and isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if self.type in (bool, str) and isinstance(value, self.type):
+            return value
+        if self.value.names:
+            raise self._name_fault(value)
+        raise self._type_fault(value)
+
+    def _item(self, kind: Any, value: Any) -> Any:
+        item = dataclasses.replace(self, type=kind, optional=False, default=MISSING)
+        return item._in_range(item._typed(value), value)
 
     def _of_word(self, text: str) -> Any:
         if self.type is float:
             try:
                 number = float(text)
             except ValueError:
-                raise self.fault(text, self._is_not("a number")) from None
+                raise self._type_fault(text, "a number") from None
             return self._typed(number)
         if self.type is int:
             try:
                 return int(text)
             except ValueError:
-                raise self.fault(text, self._is_not("a whole number")) from None
+                raise self._type_fault(text) from None
         if self.type is bool:
             # What PyMOL's own commands take besides 0 and 1.
             words = {"0": False, "1": True, "false": False, "true": True, "off": False, "on": True}
             if text.lower() not in words:
-                raise self.fault(text, "it must be 0 or 1")
+                raise TypeFault(self.name, text, "0 or 1", "it must be 0 or 1")
             return words[text.lower()]
         if get_origin(self.type) is tuple:
-            [kind, *_] = get_args(self.type)
-            item = Field(self.name, kind, False, self.value, MISSING)
+            item = dataclasses.replace(self, type=get_args(self.type)[0], optional=False, default=MISSING)
             return tuple(item.parse(word) for word in text.split())
         return text
 
     def _in_range(self, value: Any, given: Any) -> Any:
         if isinstance(value, str):
+            if self.value.names and not is_name(value):
+                raise self._name_fault(value)
             if (self.value.choices and value not in self.value.choices) or (
                 self.value.pattern and not re.fullmatch(self.value.pattern, value)
             ):
-                raise self.fault(given, self._text_complaint())
+                raise self._type_fault(given)
         elif isinstance(value, (int, float)) and not isinstance(value, bool) and not self.value.contains(value):
             verb = "lie" if self.value.range_text().startswith("between") else "be"
             alternative = f", or be {self.value.absent}" if self.value.absent else ""
-            raise self.fault(given, f"it must {verb} {self.value.range_text()}{alternative}")
+            raise ValueFault(f"{self.key} {shown(given)}: it must {verb} {self.value.range_text()}{alternative}")
         return value
 
-    def _text_complaint(self) -> str:
-        if self.value.choices:
-            return f"choose one of {', '.join(self.value.choices)}"
-        return f"it must be {self.value.form}" if self.value.form else "it is not a text"
+    def _type_fault(self, value: Any, noun: str = "") -> TypeFault:
+        noun = noun or self.noun()
+        if self.value.absent:
+            return TypeFault(self.key, value, noun, f"it is neither {noun} nor {self.value.absent}")
+        if self.type is str and self.value.choices:
+            return TypeFault(self.key, value, noun, f"choose {noun}")
+        must = self.type is bool or (self.type is str and self.value.form)
+        return TypeFault(self.key, value, noun, f"it must be {noun}" if must else "")
+
+    def _name_fault(self, value: Any) -> ValueFault:
+        return ValueFault(f"{self.value.names} can't be named {str(value)[:100]!r}: {RULE}")
 
 
-class Options:
-    """Base of frozen dataclasses whose fields are checked when one is made. Raises ValueFault."""
+class Record:
+    """Base of frozen dataclasses that are JSON objects. Keys that are not known are left alone."""
+
+    @classmethod
+    def from_json(cls: type[ARecord], data: Mapping[str, Any]) -> ARecord:
+        """The record that a JSON object holds. Raises ValueFault."""
+        given = {
+            name: field.check(data.get(field.key))
+            for name, field in fields_of(cls).items()
+            if field.key in data or field.required
+        }
+        record = cls(**given)
+        record.check_together()
+        return record
+
+    def to_json(self) -> JsonObject:
+        """The record as a JSON object. Numbers that are not finite are None."""
+        data: JsonObject = {}
+        for name, field in fields_of(type(self)).items():
+            value = plain(getattr(self, name))
+            if value is not None or not field.value.sparse:
+                data[field.key] = value
+        return data
+
+    def check_together(self) -> None:
+        """Check what fields say of each other; each of them is checked before. Raises ValueFault."""
+
+
+class Options(Record):
+    """Base of frozen dataclasses whose fields are checked whenever one is made. Raises ValueFault."""
 
     def __post_init__(self) -> None:
         for name, field in fields_of(type(self)).items():
             object.__setattr__(self, name, field.check(getattr(self, name)))
         self.check_together()
-
-    def check_together(self) -> None:
-        """Check what fields say of each other; each of them is checked before. Raises ValueFault."""
 
     @classmethod
     def parse(cls: type[AnOptions], **words: Any) -> AnOptions:
@@ -196,21 +273,16 @@ class Options:
         return cls(**{name: known[name].parse(word) for name, word in words.items()})
 
     @classmethod
-    def from_json(cls: type[AnOptions], data: Mapping[str, Any], owner: str = "config") -> AnOptions:
-        """Options from a JSON object, which errors call `owner`. Raises ValueFault, for unknown keys too."""
-        known = fields_of(cls)
+    def from_json(cls: type[AnOptions], data: Mapping[str, Any]) -> AnOptions:
+        """Options from a JSON object. Raises ValueFault, for keys that are not known, too."""
+        known = {field.key: name for name, field in fields_of(cls).items()}
         if unknown := sorted(set(data) - set(known)):
-            raise ValueFault(f"{owner} has no {', '.join(unknown)}; it knows {', '.join(sorted(known))}")
-        return cls(**data)
-
-    def to_json(self) -> dict[str, Any]:
-        """The options as a JSON object, each field under its name."""
-        values = {name: getattr(self, name) for name in fields_of(type(self))}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+            raise ValueFault(f"there is no option {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        return cls(**{known[key]: value for key, value in data.items()})
 
 
 def fields_of(kind: type[Any]) -> Mapping[str, Field]:
-    """The fields of a dataclass by name."""
+    """The fields of a dataclass that have a Value, by name."""
     # Types are hashable, which mypy does not see of those with a decorator.
     hashable: Any = kind
     return _described(hashable)
@@ -218,17 +290,35 @@ def fields_of(kind: type[Any]) -> Mapping[str, Field]:
 
 @functools.cache
 def _described(kind: type[Any]) -> Mapping[str, Field]:
+    described = {}
+    for name, (plain_type, optional, extra, default) in annotated(kind).items():
+        if isinstance(extra, Value):
+            described[name] = Field(name, plain_type, optional, extra, default)
+    return described
+
+
+def annotated(kind: type[Any]) -> dict[str, tuple[Any, bool, Any, Any]]:
+    """By name of a dataclass' field: type without None, whether it may be None, what annotates it, default.
+
+    Raises TypeError for a field without an annotation of its meaning.
+    """
     hints = get_type_hints(kind, include_extras=True)
     described = {}
     for entry in fields(kind):
         hint = hints[entry.name]
         if get_origin(hint) is not Annotated:
             raise TypeError(f"{kind.__name__}.{entry.name} has no Value in its annotation")
-        base, value = get_args(hint)
+        base, extra = get_args(hint)
         alternatives = get_args(base) if get_origin(base) in (types.UnionType, Union) else (base,)
-        [plain] = [alternative for alternative in alternatives if alternative is not type(None)]
-        described[entry.name] = Field(entry.name, plain, type(None) in alternatives, value, entry.default)
+        [only] = [alternative for alternative in alternatives if alternative is not type(None)]
+        default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+        described[entry.name] = (only, type(None) in alternatives, extra, default)
     return described
+
+
+def is_record(kind: Any) -> bool:
+    """Whether a type is a Record's."""
+    return isinstance(kind, type) and issubclass(kind, Record)
 
 
 def is_number(value: Any) -> bool:
@@ -236,10 +326,32 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def plain(value: Any) -> Any:
+    """The value in JSON's types: records as objects, tuples as lists, and numbers that are not finite as None.
+
+    Scalars and arrays of numpy become Python's.
+    """
+    if isinstance(value, Record):
+        return value.to_json()
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
 def shown(value: Any) -> str:
     """A wrong value in an error, on one line of bounded length."""
-    text = " ".join(str(value).split())
+    text = " ".join(str(value)[: 4 * LONGEST_SHOWN].split())
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
+
+
+_NOUNS = {float: "a finite number", int: "a whole number", bool: "true or false"}
+_PLURALS = {float: "numbers", int: "whole numbers", str: "texts"}
 
 
 def _digits(limit: float) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from pymol_dsr.shared import frames
+from pymol_dsr.shared import frames, messages
 from pymol_dsr.shared.frames import read_frame, write_frame
 
 out, requests = sys.stdout.buffer, sys.stdin.buffer
@@ -170,33 +170,33 @@ def worker(patience: str = "1") -> None:
             self.methods: dict[str, Method] = {name: getattr(self, name) for name in names}
             self.released = 0
 
-        def prepare(self) -> dict[str, Any]:
-            return {"device": "bench", "torch": "torch" in sys.modules}
+        def prepare(self) -> messages.Device:
+            return messages.Device(device="bench", torch="imported" if "torch" in sys.modules else "")
 
         def enter(self) -> None:
             print("a thread for sharing begins", file=sys.stderr, flush=True)
 
-        def status(self) -> dict[str, Any]:
-            return {"bench": {"phase": "ready", "fraction": 1.0, "loss": float("nan"), "released": self.released}}
+        def status(self) -> dict[str, messages.FitStatus]:
+            return {"bench": messages.FitStatus("ready", 1.0, step=self.released, loss=float("nan"))}
 
-        def detached(self) -> dict[str, Any]:
+        def detached(self) -> dict[str, messages.DetachedStatus]:
             return {}
 
-        def stop(self, name: Any) -> bool:
+        def stop(self, name: str) -> bool:
             return False
 
-        def interrupted(self) -> dict[str, Any]:
+        def interrupted(self) -> dict[str, messages.InterruptedFit]:
             return {}
 
         def release(self) -> None:
             self.released += 1
 
         def echo(self, job: Job) -> Answer:
-            return job.params, job.arrays
+            return dict(job.params), job.arrays
 
         def work(self, job: Job) -> Answer:
             """Works until the file `until` exists, or until it is cancelled, and then leaves a checkpoint."""
-            job.event("log", {"text": f"working on {job.params.get('name')}"})
+            job.log(f"working on {job.params.get('name')}")
             last = job.params.get("until", "")
             while not (last and Path(last).exists()):
                 if job.cancelled():
@@ -212,13 +212,13 @@ def worker(patience: str = "1") -> None:
 
         def obstinate(self, job: Job) -> Answer:
             """Finishes in spite of being cancelled."""
-            job.event("log", {"text": "working"})
+            job.log("working")
             while not job.cancelled():
                 time.sleep(0.01)
             return {"finished": True}, {}
 
         def spin(self, job: Job) -> Answer:
-            job.event("log", {"text": "working"})
+            job.log("working")
             while True:
                 pass
 
@@ -232,8 +232,9 @@ def worker(patience: str = "1") -> None:
             return {"stdin": sys.stdin.read()}, {}
 
         def report(self, job: Job) -> Answer:
-            job.progress({"phase": "fit", "fraction": np.float32(0.5), "loss": float("inf")})
-            job.progress({"phase": "saving"})
+            half = messages.FitStatus("fit", np.float32(0.5), loss=float("inf"))  # type: ignore[arg-type]
+            job.progress(messages.Progress(fit="bench", status=half))
+            job.progress(messages.Progress(fit="bench", status=messages.FitStatus("saving", 1.0)))
             return {}, {}
 
         def fail(self, job: Job) -> Answer:

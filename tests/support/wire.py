@@ -11,22 +11,23 @@ from dsr_backend.server.job import Job
 from dsr_backend.server.worker import Worker
 from dsr_backend.surfaces.surface import Surface
 
+from pymol_dsr.shared import messages
+
 
 class Wire:
     """A worker as the server drives it, with the events it sends."""
 
     def __init__(self) -> None:
         self.worker = Worker()
-        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.events: list[messages.Event] = []
 
     def restarted(self) -> Wire:
         """A new worker after the end of this one's process, which releases its locks."""
-        for opened in self.worker._opened.values():
-            opened.close()
+        self.worker.state.pending.close()
         return Wire()
 
-    def send_event(self, name: str, params: dict[str, Any], arrays: Any = None) -> None:
-        self.events.append((name, params))
+    def send_event(self, event: messages.Event) -> None:
+        self.events.append(event)
 
     def job(self, method: str, params: dict[str, Any], arrays: Any = None) -> Job:
         return Job(1, method, params, arrays or {}, self)
@@ -51,4 +52,4 @@ class Wire:
         return str(caught.value)
 
     def said(self) -> list[str]:
-        return [params["text"] for name, params in self.events if name == "log"]
+        return [event.text for event in self.events if isinstance(event, messages.Log)]

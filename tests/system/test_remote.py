@@ -563,7 +563,7 @@ def test_a_detached_fit_outlives_pymol_and_the_line(plugin, sshd):
     assert gone(int(printed.split()[-1])), "the backend that started it has ended"
     session_of(plugin).settings.put("backend", words)
     [line] = dsr_status("alone", _self=plugin)
-    assert f"detached (process {detached_registry.statuses(sshd.home / 'fits')['alone']['pid']} on " in line, line
+    assert f"detached (process {detached_registry.statuses(sshd.home / 'fits')['alone'].pid} on " in line, line
     with pytest.raises(CmdException, match="it can be used when it is ready"):
         dsr_movie("alone", _self=plugin)
     until(plugin, "alone", "alone: fitted, loaded when used")
@@ -589,7 +589,7 @@ def test_a_detached_fit_is_cancelled_from_another_session(local):
     session_of(local).jobs.fits.clear()  # what another session knows
     with pytest.raises(CmdException, match=r"is being fitted, detached \(process .* stops it; or give another"):
         dsr_fit("pep", name="alone", preset="preview", _self=local)
-    pid = status_of("alone")["pid"]
+    pid = status_of("alone").pid
     assert os.getsid(pid) == pid, "out of reach of what ends the backend"
     dsr_cancel("alone", _self=local)
     until(local, "alone", "alone: cancelled: it was stopped")
@@ -610,7 +610,7 @@ def test_a_killed_detached_fit_is_told_from_one_that_is_late(tmp_path):
         host = host or socket.gethostname()
         status = {"phase": "fit", "fraction": 0.5, "pid": pid, "host": host, "updated": time.time() - age}
         (folder / "status.json").write_text(json.dumps(status))
-        return detached_registry.statuses(tmp_path)["alone"]["phase"]
+        return detached_registry.statuses(tmp_path)["alone"].phase
 
     assert phase(os.getpid(), 30) == "fit"
     assert phase(dead.pid, 1) == "fit", "its last status is too young to look"
@@ -618,7 +618,7 @@ def test_a_killed_detached_fit_is_told_from_one_that_is_late(tmp_path):
     assert phase(1, 70, "elsewhere") == "failed"
     assert phase(os.getpid(), 3600) == "failed", "another process has that number by now"
     assert phase(dead.pid, 10) == "failed"
-    message = detached_registry.statuses(tmp_path)["alone"]["message"]
+    message = detached_registry.statuses(tmp_path)["alone"].message
     assert message == (
         f"its process ({dead.pid} on {socket.gethostname()}) is gone without a word, 10 s ago; "
         "its last words: 'MemoryError'; dsr_resume goes on from its surfaces"
@@ -629,7 +629,7 @@ def test_a_killed_detached_fit_is_told_from_one_that_is_late(tmp_path):
 @pytest.mark.timeout(1800)
 def test_a_killed_detached_fit_says_so(local):
     dsr_fit("pep", "1+3", name="alone", detach=1, _self=local)
-    pid = status_of("alone")["pid"]
+    pid = status_of("alone").pid
     os.kill(pid, 9)
     lines = until(local, "alone", "alone: failed: its process")
     assert f"({pid} on {socket.gethostname()}) is gone without a word" in lines[0]
@@ -646,8 +646,8 @@ def test_the_log_of_a_detached_fit_has_the_ceiling_that_is_promised(local):
     def beats(count):
         """Until the process has looked at its log so many times."""
         for _ in range(count):
-            before = status_of("alone")["updated"]
-            wait_for(lambda before=before: status_of("alone")["updated"] > before)
+            before = status_of("alone").updated
+            wait_for(lambda before=before: status_of("alone").updated > before)
 
     def write(size):
         with open(log, "ab") as file:

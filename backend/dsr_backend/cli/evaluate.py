@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pymol_dsr.shared import plots, states
-from pymol_dsr.shared.options import STATES_AFTER
+from pymol_dsr.shared.options import STATES_AFTER, MeshOptions
 from pymol_dsr.shared.scoring import FIELD, HOLD, TRAINING, group_of, nearest_fitted
 
-from ..server.requests import RESOLUTION
 from .io import (
     device_text,
     input_path,
@@ -120,7 +119,7 @@ def score_field(
 
     true, group = truth[state], group_of(state, trained)
     reference = GroundTruth(true.points, true.normals, true.faces, fitted.frame)
-    made = mesh.extract_mesh(fitted, state, resolution=RESOLUTION)
+    made = mesh.extract_mesh(fitted, state, resolution=MeshOptions.resolution)
     score = reference.score(made.points, made.normals, made.faces)
     error = made.expected_error if made.expected_error > 0.0 else None
     yield ScoreRow(state, group, FIELD, **asdict(score), expected_error=error, rmsd=rmsd)

@@ -15,14 +15,13 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from pymol_dsr.shared.options import STATES_AFTER
+from pymol_dsr.shared.options import STATES_AFTER, MeshOptions
 
 from .. import __version__
 from ..batch import cluster
 from ..fitting.config import PRESETS
 from ..runtime import memory
 from ..runtime.errors import RequestError
-from ..server.requests import RESOLUTION
 from .batch import run_batch
 from .doctor import run_doctor
 from .evaluate import run_eval
@@ -217,7 +216,7 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("-o", "--output", required=True, help=target)
         one.add_argument("--level", type=float, default=0.0, help="level in Å, outwards (default: 0)")
         nodes = one.add_mutually_exclusive_group()
-        nodes.add_argument("--resolution", type=float, help=f"Å between nodes (default: {RESOLUTION:g})")
+        nodes.add_argument("--resolution", type=float, help=f"Å between nodes (default: {MeshOptions.resolution:g})")
         nodes.add_argument(
             "--nodes", type=int, help=f"nodes along the longest side, {NODES[0]} to {NODES[1]}, for any --resolution"
         )
@@ -250,7 +249,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     gauge.add_argument("--pocket", metavar="ATOMS", help="numbers of atoms that line a pocket to be measured")
     gauge.add_argument(
-        "--resolution", type=float, default=RESOLUTION, help=f"Å between nodes (default: {RESOLUTION:g})"
+        "--resolution",
+        type=float,
+        default=MeshOptions.resolution,
+        help=f"Å between nodes (default: {MeshOptions.resolution:g})",
     )
     gauge.add_argument("--csv", help="also write every row as a .csv table")
     gauge.add_argument("--plot", help=f"also draw it over the states, as .{', .'.join(PLOTS)}")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pymol_dsr.shared import states
+from pymol_dsr.shared.options import MeshOptions
 
-from ..server.requests import RESOLUTION
 from .io import CommandError, angstrom_text, live_progress, load_field, output_path, outside_text, write_file
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def mesh_at(fitted: Field, at: float, options: argparse.Namespace) -> Mesh:
 def _resolution(fitted: Field, at: float, options: argparse.Namespace) -> float:
     """Å between nodes, as given or by their number along the longest side of the surface's box."""
     if options.nodes is None:
-        return RESOLUTION if options.resolution is None else float(options.resolution)
+        return MeshOptions.resolution if options.resolution is None else float(options.resolution)
     if not NODES[0] <= options.nodes <= NODES[1]:
         raise ValueError(f"--nodes {options.nodes}: it must lie between {NODES[0]} and {NODES[1]}")
     if not math.isfinite(at):

@@ -6,6 +6,7 @@ The folder `NAME.detached` beside `NAME.surfaces` says all of one: what was aske
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,7 +15,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+
+from pymol_dsr.shared.messages import DetachedStatus, Open
+from pymol_dsr.shared.values import JsonObject
 
 from ..runtime.errors import RequestError
 
@@ -34,15 +37,15 @@ MOST_STATUS = 1 << 16
 _children: list[subprocess.Popen[bytes]] = []
 
 
-def start_detached(fits: Path, name: str, asked: dict[str, Any]) -> dict[str, Any]:
-    """Start the process of a fit whose surfaces are set aside; its first status. Raises OSError.
+def start_detached(fits: Path, name: str, opened: Open) -> DetachedStatus:
+    """Start the process of a fit whose surfaces are in their folder; its first status. Raises OSError.
 
-    asked: the params of `open`.
+    opened: the request that opened the fit, which the process repeats.
     """
     folder = fits / (name + SUFFIX)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    write_json(folder / ASKED, asked)
+    write_json(folder / ASKED, opened.encode()[0])
     with open(folder / LOG, "ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "dsr_backend", "fit-detached", name],
@@ -56,14 +59,12 @@ def start_detached(fits: Path, name: str, asked: dict[str, Any]) -> dict[str, An
     status = first(child.pid)
     # The process may have written its own by now.
     if not (folder / STATUS).exists():
-        write_json(folder / STATUS, status)
+        write_json(folder / STATUS, status.to_json())
     return status
 
 
-def statuses(fits: Path) -> dict[str, dict[str, Any]]:
-    """How far each is: phase (also `starting`, and `ready`, `failed` or `cancelled` at the end), fraction, step, steps,
-    loss, seconds_left, device, pid, host, started and updated (seconds since 1970), message (why it failed).
-    """
+def statuses(fits: Path) -> dict[str, DetachedStatus]:
+    """Return the state of each detached fit in the folder of fits, by name."""
     for child in list(_children):
         if child.poll() is not None:
             _children.remove(child)
@@ -78,10 +79,10 @@ def statuses(fits: Path) -> dict[str, dict[str, Any]]:
 def ensure_not_running(fits: Path, name: str) -> None:
     """Raises RequestError where that fit is under way."""
     status = read_status(fits / (name + SUFFIX))
-    if status is not None and status["phase"] not in ENDED:
+    if status is not None and status.phase not in ENDED:
         raise RequestError(
             "bad-request",
-            f"fit {name!r} is being fitted, detached (process {status['pid']} on {status['host']}): "
+            f"fit {name!r} is being fitted, detached (process {status.pid} on {status.host}): "
             f"dsr_status {name} shows how far it is, dsr_cancel {name} stops it; or give another name",
         )
 
@@ -89,7 +90,7 @@ def ensure_not_running(fits: Path, name: str) -> None:
 def stop_detached(fits: Path, name: str) -> bool:
     """Ask a fit to end; whether it is under way. Raises OSError."""
     status = read_status(fits / (name + SUFFIX))
-    if status is None or status["phase"] in ENDED:
+    if status is None or status.phase in ENDED:
         return False
     (fits / (name + SUFFIX) / STOP).touch()
     return True
@@ -100,45 +101,44 @@ def remove_record(fits: Path, name: str) -> None:
     shutil.rmtree(fits / (name + SUFFIX), ignore_errors=True)
 
 
-def first(pid: int) -> dict[str, Any]:
+def first(pid: int) -> DetachedStatus:
+    """Return the status of a process that starts now."""
     now = time.time()
-    empty = dict.fromkeys(("step", "steps", "loss", "seconds_left", "device"))
-    where = {"pid": pid, "host": socket.gethostname(), "started": now, "updated": now}
-    return {**empty, **where, "phase": "starting", "fraction": 0.0, "message": ""}
+    return DetachedStatus("starting", 0.0, pid=pid, host=socket.gethostname(), started=now, updated=now)
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
+def write_json(path: Path, value: JsonObject) -> None:
+    """Write a JSON object; who reads finds a whole one. Raises OSError."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     draft.write_text(json.dumps(value), encoding="utf-8")
     os.replace(draft, path)
 
 
-def read_status(folder: Path) -> dict[str, Any] | None:
-    """The status of a fit, `failed` where its process is gone; None where there is none that can be read."""
+def read_status(folder: Path) -> DetachedStatus | None:
+    """Return the status of a fit, `failed` where its process is gone; None where there is none that can be read."""
     try:
         with open(folder / STATUS, encoding="utf-8") as file:
-            found = json.loads(file.read(MOST_STATUS))
-        status = {**first(0), **found}
-        age = time.time() - float(status["updated"])
+            status = DetachedStatus.from_json(json.loads(file.read(MOST_STATUS)))
     except (OSError, ValueError, TypeError, RecursionError):
         return None
-    if status["phase"] not in ENDED and _gone(status, age):
+    age = time.time() - status.updated
+    if status.phase not in ENDED and _gone(status, age):
         said = _last_words(folder / LOG)
-        status["phase"] = "failed"
-        status["message"] = (
-            f"its process ({status['pid']} on {status['host']}) is gone without a word, {age:.0f} s ago"
+        message = (
+            f"its process ({status.pid} on {status.host}) is gone without a word, {age:.0f} s ago"
             f"{f'; its last words: {said!r}' if said else ''}; dsr_resume goes on from its surfaces"
         )
+        return dataclasses.replace(status, phase="failed", message=message)
     return status
 
 
-def _gone(status: dict[str, Any], age: float) -> bool:
+def _gone(status: DetachedStatus, age: float) -> bool:
     if age < LATE:
-        return any(child.pid == status["pid"] and child.poll() is not None for child in _children)
-    if os.name != "posix" or status["host"] != socket.gethostname() or age > 10 * SILENT:
+        return any(child.pid == status.pid and child.poll() is not None for child in _children)
+    if os.name != "posix" or status.host != socket.gethostname() or age > 10 * SILENT:
         return age > SILENT
     try:
-        os.kill(int(status["pid"]), 0)
+        os.kill(status.pid, 0)
     except ProcessLookupError:
         return True
     except (OSError, ValueError, OverflowError):

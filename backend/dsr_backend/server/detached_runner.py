@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -11,12 +12,13 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from pymol_dsr.shared.frames import Arrays
+from pymol_dsr.shared import messages
 
 from ..runtime.errors import Cancelled, RequestError
 from .detached_registry import ASKED, BEAT, ENDED, LOG, MOST_LOG, STATUS, STOP, SUFFIX, first, read_status, write_json
+from .job import Job
+from .worker import Worker
 
 
 def run_detached(fits: Path, name: str) -> int:
@@ -24,9 +26,6 @@ def run_detached(fits: Path, name: str) -> int:
 
     Raises ValueError where nothing was asked for under this name.
     """
-    from .job import Job
-    from .worker import Worker
-
     folder = fits / (name + SUFFIX)
     try:
         asked = json.loads((folder / ASKED).read_text(encoding="utf-8"))
@@ -56,7 +55,7 @@ class _Record:
     """What the process says of itself, written once a second, and where it hears that it shall end."""
 
     def __init__(self, folder: Path) -> None:
-        self.job: Any = None
+        self.job: Job | None = None
         self.stopped = False
         self._folder = folder
         self._status = first(os.getpid())
@@ -65,7 +64,7 @@ class _Record:
 
     def __enter__(self) -> _Record:
         before = read_status(self._folder)
-        if before is not None and before["phase"] in ENDED:
+        if before is not None and before.phase in ENDED:
             (self._folder / STOP).unlink(missing_ok=True)
         # A scheduler or an administrator ends it like a user does.
         signal.signal(signal.SIGTERM, lambda number, frame: self._cancel())
@@ -78,20 +77,29 @@ class _Record:
         self._over.set()
         self._thread.join()
 
-    def send_event(self, name: str, params: dict[str, Any], arrays: Arrays | None = None) -> None:
-        """As of the server: progress into the status, lines into the log."""
-        if name == "progress":
-            wanted = ("phase", "fraction", "step", "steps", "loss", "seconds_left", "device")
-            self._status = {**self._status, **{key: params[key] for key in wanted if key in params}}
-        elif name == "log":
-            print(params["text"], file=sys.stderr, flush=True)
+    def send_event(self, event: messages.Event) -> None:
+        """Write progress into the status and lines into the log."""
+        if isinstance(event, messages.Progress):
+            told = event.status
+            self._status = dataclasses.replace(
+                self._status,
+                phase=told.phase,
+                fraction=told.fraction,
+                step=told.step,
+                steps=told.steps,
+                loss=told.loss,
+                seconds_left=told.seconds_left,
+                device=told.device or self._status.device,
+            )
+        elif isinstance(event, messages.Log):
+            print(event.text, file=sys.stderr, flush=True)
 
     def end(self, phase: str, message: str) -> None:
         """Write the last status."""
         self._over.set()
         self._thread.join()
-        fraction = 1.0 if phase == "ready" else self._status["fraction"]
-        self._status = {**self._status, "phase": phase, "fraction": fraction, "message": message}
+        fraction = 1.0 if phase == "ready" else self._status.fraction
+        self._status = dataclasses.replace(self._status, phase=phase, fraction=fraction, message=message)
         self._say()
 
     def _cancel(self) -> None:
@@ -111,6 +119,4 @@ class _Record:
             self._over.wait(BEAT)
 
     def _say(self) -> None:
-        from .replies import plain
-
-        write_json(self._folder / STATUS, plain({**self._status, "updated": time.time()}))
+        write_json(self._folder / STATUS, dataclasses.replace(self._status, updated=time.time()).to_json())

@@ -7,28 +7,30 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
+from pymol_dsr.shared import messages
 from pymol_dsr.shared.frames import Arrays
+from pymol_dsr.shared.values import JsonObject
 
 PROGRESS_SECONDS = 0.2
 
-Answer = tuple[dict[str, Any], Arrays]
+Answer = tuple[JsonObject, Arrays]
 
 
 class Events(Protocol):
     """Where a job's events go: the server, or the record of a detached fit."""
 
-    def send_event(self, name: str, params: dict[str, Any], arrays: Arrays | None = None) -> None: ...
+    def send_event(self, event: messages.Event) -> None: ...
 
 
 class Job:
     """One request in the worker lane, as its method sees it."""
 
-    def __init__(self, number: int, method: str, params: dict[str, Any], arrays: Arrays, server: Events) -> None:
+    def __init__(self, number: int, method: str, params: Mapping[str, Any], arrays: Arrays, events: Events) -> None:
         self.id = number
         self.method = method
         self.params = params
         self.arrays = arrays
-        self._server = server
+        self._events = events
         self._stop = threading.Event()
         self._last_progress = (-PROGRESS_SECONDS, "")
 
@@ -36,19 +38,24 @@ class Job:
         """Whether to stop: raise `errors.Cancelled` soon."""
         return self._stop.is_set()
 
-    def event(self, name: str, params: dict[str, Any], arrays: Arrays | None = None) -> None:
+    def event(self, event: messages.Event) -> None:
         """Send an event to the plugin."""
-        self._server.send_event(name, params, arrays)
+        self._events.send_event(event)
 
-    def progress(self, params: dict[str, Any]) -> None:
-        """Send a `progress` event, at most five a second; a change of `phase` is always sent."""
+    def log(self, text: str) -> None:
+        """Send a line for the user."""
+        self.event(messages.Log(text=text))
+
+    def progress(self, progress: messages.Progress) -> None:
+        """Send progress, at most five times a second; a change of the phase is always sent."""
         sent, phase = self._last_progress
         now = time.monotonic()
-        if now - sent >= PROGRESS_SECONDS or params.get("phase") != phase:
-            self._last_progress = (now, str(params.get("phase")))
-            self.event("progress", params)
+        if now - sent >= PROGRESS_SECONDS or progress.status.phase != phase:
+            self._last_progress = (now, progress.status.phase)
+            self.event(progress)
 
     def cancel(self) -> None:
+        """Ask the method to stop."""
         self._stop.set()
 
 
@@ -73,19 +80,19 @@ class Lane(Protocol):
     def enter(self) -> None:
         """Called first in each thread that runs such jobs."""
 
-    def prepare(self) -> dict[str, Any]:
-        """Import what is slow, in the main thread after hello; returns the params of the `device` event."""
+    def prepare(self) -> messages.Device:
+        """Import what is slow, in the main thread after hello."""
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> dict[str, messages.FitStatus]:
         """Fits by name; called in the reading thread at any time."""
 
-    def detached(self) -> dict[str, Any]:
+    def detached(self) -> dict[str, messages.DetachedStatus]:
         """Fits in processes of their own, by name; as `status`."""
 
-    def stop(self, name: Any) -> bool:
+    def stop(self, name: str) -> bool:
         """Ask such a fit to end; whether it is under way. Called in the reading thread; raises RequestError."""
 
-    def interrupted(self) -> dict[str, Any]:
+    def interrupted(self) -> dict[str, messages.InterruptedFit]:
         """Fits by name that could be resumed; called in the reading thread at any time."""
 
     def release(self) -> None:

@@ -1,40 +1,23 @@
-"""Results and errors as the wire carries them."""
+"""Errors as the wire carries them."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..runtime import memory
 from ..runtime.errors import Cancelled, RequestError
 
 
-def plain(value: Any) -> Any:
-    """The value in JSON's types.
-
-    Numpy scalars and arrays as Python's, tuples as lists, NaN and infinities as None.
-    """
-    if isinstance(value, (np.generic, np.ndarray)):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
-
-
 def error_line(exc: BaseException) -> str:
+    """Return type and first line of an error."""
     lines = str(exc).strip().splitlines()
     return f"{type(exc).__name__}: {lines[0]}" if lines else type(exc).__name__
 
 
 def classify(exc: BaseException) -> tuple[str, str]:
-    """The error code and message for what a method raised."""
+    """Return the error code and message for what a method raised."""
     if isinstance(exc, RequestError):
         return exc.code, str(exc)
     if isinstance(exc, Cancelled):
@@ -49,3 +32,14 @@ def classify(exc: BaseException) -> tuple[str, str]:
             f"{where} ran out of memory ({error_line(exc)}): use a coarser resolution, a smaller budget, or device=cpu"
         )
     return "internal", f"the backend failed: {error_line(exc)}; the traceback is on its stderr"
+
+
+@contextmanager
+def callers_fault() -> Iterator[None]:
+    """Turn a ValueError, which is about what the caller sent, into the error `bad-request`."""
+    try:
+        yield
+    except RequestError:
+        raise
+    except ValueError as exc:
+        raise RequestError("bad-request", str(exc)) from exc

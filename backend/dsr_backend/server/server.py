@@ -18,11 +18,14 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
+from pymol_dsr.shared import messages
 from pymol_dsr.shared.frames import PROTOCOL, VERSION, Arrays, Header, ProtocolError, encode, read_frame
+from pymol_dsr.shared.values import JsonObject
 
 from ..runtime.errors import RequestError
 from .job import Job, Lane
-from .replies import classify, error_line, plain
+from .replies import callers_fault, classify, error_line
+from .worker import Worker
 
 EXIT_SECONDS = 9.0  # after the plugin is gone; then the process ends whatever it does
 
@@ -91,10 +94,10 @@ class Server:
 
     def _prepare(self) -> None:
         try:
-            self.send_event("device", self._lane.prepare())
+            self.send_event(self._lane.prepare())
         except Exception as exc:
             traceback.print_exc()
-            self.send_event("log", {"text": f"the backend can't compute: {error_line(exc)}; see dsr_doctor"})
+            self.send_event(messages.Log(text=f"the backend can't compute: {error_line(exc)}; see dsr_doctor"))
 
     def _next(self, at_once: int) -> Job | None:
         with self._changed:
@@ -114,7 +117,7 @@ class Server:
         return len(self._running) < at_once and all(method in self._lane.together for method in methods)
 
     def _work(self, job: Job) -> None:
-        result: dict[str, Any] = {}
+        result: JsonObject = {}
         arrays: Arrays = {}
         failure: tuple[str, str] | None = None
         try:
@@ -157,63 +160,69 @@ class Server:
         if header["kind"] != "request":
             raise ProtocolError(f"the plugin sent a frame of kind {header['kind']!r}, but it only asks")
         number, method, params = header["id"], header["method"], header["params"]
+        kind = messages.REQUESTS.get(method)
         if method in self._lane.methods:
-            job = Job(number, method, params, arrays, self)
-            with self._changed:
-                if any(other.id == number for other in (*self._running, *self._waiting)):
-                    raise ProtocolError(f"request {number} ({method!r}) has the id of a request not answered yet")
-                stopping = self._stopping
-                if not stopping:
-                    self._waiting.append(job)
-                    self._changed.notify_all()
-            self._greeted.set()
-            if stopping:
-                self._send_error(number, "cancelled", "the backend is stopping")
-        elif method == "hello":
-            self._hello(number, params)
-            self._greeted.set()
-        elif method == "ping":
-            self._send_reply(number, {})
-        elif method == "status":
-            busy_with = next((job.method for job in tuple(self._running)), None)
-            self._send_reply(number, {"busy": busy_with, "fits": self._lane.status()})
-        elif method == "detached":
-            self._send_reply(number, {"fits": self._lane.detached()})
-        elif method == "stop":
+            self._queue(Job(number, method, params, arrays, self))
+        elif kind is not None and kind.LANE is messages.Lane.CONTROL:
             try:
-                self._send_reply(number, {"stopped": self._lane.stop(params.get("fit"))})
+                with callers_fault():
+                    request = messages.parse_request(method, params, arrays)
+                result = self._control(request)
             except RequestError as exc:
                 self._send_error(number, exc.code, str(exc))
-        elif method == "interrupted":
-            self._send_reply(number, {"fits": self._lane.interrupted()})
-        elif method == "cancel":
-            self._send_reply(number, {"cancelled": self._cancel(params.get("target"))})
-        elif method == "shutdown":
-            self._send_reply(number, {})
-            self.stop()
+            else:
+                self._send_reply(number, *result.encode())
+            if method == messages.Hello.METHOD:
+                self._greeted.set()
+            elif method == messages.Shutdown.METHOD:
+                self.stop()
         else:
-            control = ("hello", "ping", "status", "detached", "stop", "interrupted", "cancel", "shutdown")
+            control = [method for method, kind in messages.REQUESTS.items() if kind.LANE is messages.Lane.CONTROL]
             known = [*control, *self._lane.methods]
             self._send_error(number, "bad-request", f"unknown method {method[:80]!r}; known: {', '.join(known)}")
 
-    def _hello(self, number: int, params: dict[str, Any]) -> None:
-        theirs, version = params.get("protocol"), params.get("version")
-        if theirs != PROTOCOL:
-            older = isinstance(theirs, int) and theirs < PROTOCOL
-            self._send_error(
-                number,
-                "version",
-                f"the plugin speaks protocol {theirs} (version {version}) and "
-                f"this backend protocol {PROTOCOL} (version {VERSION}): "
-                f"upgrade the {'plugin' if older else 'backend'}",
-            )
-            return
-        python = ".".join(map(str, sys.version_info[:3]))
-        self._packed = params.get("packed") is True
-        about = {"protocol": PROTOCOL, "version": VERSION, "python": python, "pid": os.getpid(), "packed": True}
-        self._send_reply(number, about)
+    def _queue(self, job: Job) -> None:
+        with self._changed:
+            if any(other.id == job.id for other in (*self._running, *self._waiting)):
+                raise ProtocolError(f"request {job.id} ({job.method!r}) has the id of a request not answered yet")
+            stopping = self._stopping
+            if not stopping:
+                self._waiting.append(job)
+                self._changed.notify_all()
+        self._greeted.set()
+        if stopping:
+            self._send_error(job.id, "cancelled", "the backend is stopping")
 
-    def _cancel(self, target: Any) -> bool:
+    def _control(self, request: messages.Request[Any]) -> messages.Result:
+        """Answer a request of the control lane. Raises RequestError."""
+        if isinstance(request, messages.Hello):
+            return self._hello(request)
+        if isinstance(request, messages.Status):
+            busy = next((job.method for job in tuple(self._running)), None)
+            return messages.StatusResult(busy=busy, fits=self._lane.status())
+        if isinstance(request, messages.Detached):
+            return messages.DetachedResult(fits=self._lane.detached())
+        if isinstance(request, messages.Stop):
+            return messages.StopResult(stopped=self._lane.stop(request.fit))
+        if isinstance(request, messages.Interrupted):
+            return messages.InterruptedResult(fits=self._lane.interrupted())
+        if isinstance(request, messages.Cancel):
+            return messages.CancelResult(cancelled=self._cancel(request.target))
+        return messages.Done()
+
+    def _hello(self, request: messages.Hello) -> messages.HelloResult:
+        if request.protocol != PROTOCOL:
+            raise RequestError(
+                "version",
+                f"the plugin speaks protocol {request.protocol} (version {request.version}) and "
+                f"this backend protocol {PROTOCOL} (version {VERSION}): "
+                f"upgrade the {'plugin' if request.protocol < PROTOCOL else 'backend'}",
+            )
+        self._packed = request.packed
+        python = ".".join(map(str, sys.version_info[:3]))
+        return messages.HelloResult(protocol=PROTOCOL, version=VERSION, python=python, pid=os.getpid(), packed=True)
+
+    def _cancel(self, target: int | None) -> bool:
         with self._changed:
             running = next((job for job in self._running if job.id == target), None)
             if running is not None:
@@ -229,11 +238,13 @@ class Server:
 
     # Writing, from all threads
 
-    def send_event(self, name: str, params: dict[str, Any], arrays: Arrays | None = None) -> None:
-        self._send({"kind": "event", "event": name, "params": plain(params)}, arrays)
+    def send_event(self, event: messages.Event) -> None:
+        """Send an event to the plugin."""
+        params, arrays = event.encode()
+        self._send({"kind": "event", "event": event.EVENT, "params": params}, arrays)
 
-    def _send_reply(self, number: int, result: dict[str, Any], arrays: Arrays | None = None) -> None:
-        header = {"kind": "reply", "id": number, "result": plain(result)}
+    def _send_reply(self, number: int, result: JsonObject, arrays: Arrays) -> None:
+        header = {"kind": "reply", "id": number, "result": result}
         try:
             self._send(header, arrays)
         except ProtocolError as exc:
@@ -262,11 +273,7 @@ def serve(requests: io.BufferedReader, replies: io.BufferedWriter, lane: Lane | 
 
     `lane` replaces the worker, for tests.
     """
-    if lane is None:
-        from .worker import Worker
-
-        lane = Worker()
-    server = Server(requests, replies, lane)
+    server = Server(requests, replies, Worker() if lane is None else lane)
 
     def on_signal(number: int, frame: object) -> None:
         # A new thread, since the interrupted one may hold the locks that stop() takes.

@@ -182,7 +182,7 @@ def test_it_can_be_cancelled_to_the_end(pair, mask):
 
 def test_the_wire_method_gives_the_same(pair):
     worker = Worker()
-    worker._fitted["pair"] = pair
+    worker.state.fitted.put("pair", pair)
     mask = left(pair).astype(np.uint8)
     params = {"fit": "pair", "time": 2.5, "resolution": 1.0, "smooth": 0.5}
     job = Job(1, "measure", params, {"selection": mask}, None)
@@ -202,5 +202,5 @@ def test_the_wire_method_gives_the_same(pair):
     np.testing.assert_array_equal(arrays["area"], same.atom_area)
     np.testing.assert_array_equal(arrays["speed"], same.atom_speed)
     job.arrays["pocket"] = mask[:5]
-    with pytest.raises(RequestError, match=r"pocket has shape \[5\]"):
+    with pytest.raises(RequestError, match=r"measure needs pocket as u1 \[12\], got u1 \[5\]"):
         worker.methods["measure"](job)

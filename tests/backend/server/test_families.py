@@ -104,7 +104,7 @@ def test_a_family_has_a_report_of_each_trajectory(fitted: tuple[Wire, Any, str])
     assert all(one["states"] == [1, 2, 3] and one["atoms"] == 30 for one in report["trajectories"].values())
     assert report["preset"] == preset and report["source"] == SOURCE
     assert Path(report["path"]).is_file() and not Path(report["path"]).with_suffix(".surfaces").exists()
-    assert wire.worker.status()["both"]["phase"] == "ready"
+    assert wire.worker.status()["both"].phase == "ready"
     assert {"up", "down.2"}.isdisjoint(report)
 
 
@@ -123,10 +123,10 @@ def test_the_way_between_two_trajectories(fitted: tuple[Wire, Any, str]) -> None
     half = {"trajectory": "up", "towards": "down.2", "share": 0.5}
     assert GROWING[0] + 0.3 < radius(wire, 1, **half) < SHRINKING[0] - 0.3
     # The same is asked of another family, with the names the other way round.
-    known = wire.worker._fitted["both"]
+    known = wire.worker.state.get("both")
     assert isinstance(known, Family)
     turned = Family({"up": known.member("down.2"), "down.2": known.member("up")}, known.report)
-    wire.worker._fitted["turned"] = turned
+    wire.worker.state.fitted.put("turned", turned)
     near = {"trajectory": "up", "towards": "down.2", "share": 0.25}
     assert radius(wire, 1, **near) < radius(wire, 1, fit="turned", **near) - 0.5
 
@@ -162,14 +162,14 @@ def test_a_family_comes_back_from_its_file(fitted: tuple[Wire, Any, str]) -> Non
     [
         ({}, "this fit is a family: name a trajectory, one of up, down.2"),
         ({"trajectory": "left"}, "there is no trajectory 'left' in this family (there: up, down.2)"),
-        ({"trajectory": 3}, "there is no trajectory '3'"),
+        ({"trajectory": 3}, "needs trajectory as a text, got 3"),
         ({"towards": "up", "share": 0.5}, "name a trajectory"),
-        ({"trajectory": "up", "towards": "down.2"}, "towards and share go together, from up (0) to another"),
-        ({"trajectory": "up", "share": 0.5}, "towards and share go together"),
+        ({"trajectory": "up", "towards": "down.2"}, "towards down.2: give share= too, from 0 (up) to 1 (down.2)"),
+        ({"trajectory": "up", "share": 0.5}, "share 0.5: it says how far towards another trajectory"),
         ({"trajectory": "up", "towards": "left", "share": 0.5}, "there is no trajectory 'left'"),
-        ({"trajectory": "up", "towards": "down.2", "share": 1.5}, "share 1.5 must lie between 0 (up) and 1 (down.2)"),
-        ({"trajectory": "up", "towards": "down.2", "share": "x"}, "share 'x' must be a number from 0 (up)"),
-        ({"trajectory": "up", "towards": "down.2", "share": True}, "share True must be a number"),
+        ({"trajectory": "up", "towards": "down.2", "share": 1.5}, "share 1.5: it must lie between 0 and 1"),
+        ({"trajectory": "up", "towards": "down.2", "share": "x"}, "needs share as a finite number, got 'x'"),
+        ({"trajectory": "up", "towards": "down.2", "share": True}, "needs share as a finite number, got True"),
     ],
 )
 def test_what_cannot_be_asked_of_a_family(fitted: tuple[Wire, Any, str], which: dict[str, Any], words: str) -> None:
@@ -221,7 +221,7 @@ def test_a_plain_fit_takes_no_trajectory(home: Path) -> None:
     wire.send("both", balls(GROWING))
     report = wire.call("fit", fit="both")[0]["report"]
     assert "trajectories" not in report
-    for which in ({"trajectory": "up"}, {"towards": "up", "share": 0.5}, {"share": 0.5}):
+    for which in ({"trajectory": "up"}, {"towards": "up", "share": 0.5}):
         assert "this fit is of one trajectory: leave trajectory, towards and share out" in wire.refused(
             "mesh", fit="both", time=1, **which
         )
@@ -246,8 +246,10 @@ def test_a_new_trajectory_of_a_known_family(fitted: tuple[Wire, Any, str], froze
     assert radius_of(result["volume"]) == pytest.approx(THIRD[1], abs=0.5 if frozen else 0.25)
     assert digest(wire) == before
     kind = "decoder" if preset == "preview" else "network"
-    family = next(iter(wire.worker._fitted["both"].members.values()))  # type: ignore[union-attr]
-    own, shared = (getattr(field, kind).state_dict() for field in (wire.worker._fitted["third"], family))
+    family = wire.worker.state.get("both")
+    assert isinstance(family, Family)
+    fields = wire.worker.state.get("third"), family.member("up")
+    own, shared = (getattr(field, kind).state_dict() for field in fields)
     assert all(np.array_equal(own[name], shared[name]) for name in own) == frozen
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from dsr_backend.server import job
 from dsr_backend.server.job import Job
+
+from pymol_dsr.shared import messages
 
 
 class Events(list[tuple[float, str]]):
@@ -15,9 +16,13 @@ class Events(list[tuple[float, str]]):
 
     now = 0.0
 
-    def send_event(self, name: str, params: dict[str, Any], arrays: Any = None) -> None:
-        assert name == "progress"
-        self.append((self.now, params["phase"]))
+    def send_event(self, event: messages.Event) -> None:
+        assert isinstance(event, messages.Progress)
+        self.append((self.now, event.status.phase))
+
+
+def progress(phase: str) -> messages.Progress:
+    return messages.Progress(fit="one", status=messages.FitStatus(phase, 0.5))
 
 
 @pytest.fixture
@@ -31,12 +36,12 @@ def test_progress_is_sent_at_most_five_times_a_second(events: Events) -> None:
     fit = Job(1, "fit", {}, {}, events)
     for tick in range(65):
         events.now = tick / 64
-        fit.progress({"phase": "fit"})
+        fit.progress(progress("fit"))
     assert [time * 64 for time, _ in events] == [0, 13, 26, 39, 52]
 
 
 def test_a_change_of_phase_is_always_sent(events: Events) -> None:
     fit = Job(1, "fit", {}, {}, events)
     for phase in ("sampling", "fit", "fit", "saving"):
-        fit.progress({"phase": phase})
+        fit.progress(progress(phase))
     assert [phase for _, phase in events] == ["sampling", "fit", "saving"]

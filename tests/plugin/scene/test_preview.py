@@ -21,6 +21,7 @@ from pymol_dsr.scene import cgo, placement
 from pymol_dsr.scene.preview import Preview
 from pymol_dsr.scene.replies import MeshReply
 from pymol_dsr.session import session_of
+from pymol_dsr.shared import messages
 from pymol_dsr.shared.mesh import Mesh
 from pymol_dsr.surfaces import workers
 from support.paths import ROOT
@@ -39,18 +40,19 @@ class Watched(Wire):
         super().__init__()
         self.previews: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
-    def send_event(self, name: str, params: dict[str, Any], arrays: Any = None) -> None:
-        super().send_event(name, params)
-        if name == "preview":
-            self.previews.append((params, arrays))
+    def send_event(self, event: messages.Event) -> None:
+        super().send_event(event)
+        if isinstance(event, messages.Preview):
+            self.previews.append(event.encode())
 
     def phases(self) -> list[str]:
         """Previews and phases in their order, each phase once."""
         out: list[str] = []
-        for name, params in self.events:
-            word = ("final" if params["final"] else "preview") if name == "preview" else params.get("phase", "")
-            if word and (name == "preview" or word not in out):
-                out.append(word)
+        for event in self.events:
+            if isinstance(event, messages.Preview):
+                out.append("final" if event.final else "preview")
+            elif isinstance(event, messages.Progress) and event.status.phase not in out:
+                out.append(event.status.phase)
         return out
 
 
@@ -153,9 +155,9 @@ def test_a_preview_is_cancelled_with_its_request(wire):
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ({"resolution": 1.0}, "a preview needs time as a finite number, got None"),
-        ({"time": 1, "resolution": "fine"}, "a preview needs resolution as a finite number, got 'fine'"),
-        ({"time": 1, "triangles": 0}, "a preview needs triangles as a whole number from 1, got 0"),
+        ({"resolution": 1.0}, "preview: time None: it is not a finite number"),
+        ({"time": 1, "resolution": "fine"}, "preview: resolution fine: it is not a finite number"),
+        ({"time": 1, "triangles": 0}, "preview: triangles 0: it must be at least 1"),
         ([1], "open needs preview as an object, got [1]"),
     ],
 )

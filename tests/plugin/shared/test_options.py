@@ -9,10 +9,10 @@ from pymol_dsr.shared.options import (
     ColorOptions,
     EvaluationOptions,
     ExportOptions,
+    FieldOptions,
     FitOptions,
     LevelOptions,
     MeasureOptions,
-    MemberOptions,
     MeshOptions,
     MovieOptions,
     StartOptions,
@@ -21,7 +21,7 @@ from pymol_dsr.shared.options import (
 from pymol_dsr.shared.values import ValueFault, fields_of
 
 ALL = (
-    ColorOptions, EvaluationOptions, ExportOptions, FitOptions, LevelOptions, MeasureOptions, MemberOptions,
+    ColorOptions, EvaluationOptions, ExportOptions, FitOptions, LevelOptions, MeasureOptions, FieldOptions,
     MeshOptions, MovieOptions, StartOptions,
 )  # fmt: skip
 
@@ -76,11 +76,11 @@ def test_wrong_words_are_refused_in_one_line(words, message):
         ({"budget": True}, "budget True: it is neither a finite number nor none"),
         ({"seed": 1.5}, "seed 1.5: it is not a whole number"),
         ({"align": 1}, "align 1: it must be true or false"),
-        ({"times": "1-3"}, "times 1-3: it is neither a list nor none"),
-        ({"times": [1.0, "2"]}, "times 2: it is neither a finite number nor none"),
+        ({"times": "1-3"}, "times 1-3: it is neither a list of numbers nor none"),
+        ({"times": [1.0, "2"]}, "times [1.0, '2']: it is neither a list of numbers nor none"),
         ({"times": [1.0]}, "times must be of two states at least, got 1"),
         ({"times": [1.0, 3.0, 3.0]}, "state 2 is at 3 and state 3 at 3"),
-        ({"smoth": 1, "sead": 2}, "config has no sead, smoth; it knows align, budget, device"),
+        ({"smoth": 1, "sead": 2}, "there is no option sead, smoth; known are align, budget, device"),
     ],
 )
 def test_wrong_values_of_json_are_refused(data, message):
@@ -103,9 +103,10 @@ def test_options_there_and_back_over_json():
     [
         (lambda: StartOptions(frozen=True), "frozen 1: it keeps the network of a family; give family= too"),
         (lambda: StartOptions(family="a/b"), "family a/b: use 1 to 80 letters"),
-        (lambda: MemberOptions("a", "a"), "towards a: it is the trajectory itself"),
-        (lambda: MemberOptions("a", "", 0.5), "share 0.5: it says how far towards another trajectory"),
-        (lambda: MemberOptions("a", "b", 1.5), "share 1.5: it must lie between 0 and 1"),
+        (lambda: FieldOptions("a", "a", 0.5), "towards a: it is the trajectory itself"),
+        (lambda: FieldOptions("a", "b"), "towards b: give share= too, from 0 (a) to 1 (b)"),
+        (lambda: FieldOptions("a", "", 0.5), "share 0.5: it says how far towards another trajectory"),
+        (lambda: FieldOptions("a", "b", 1.5), "share 1.5: it must lie between 0 and 1"),
         (lambda: MeshOptions(resolution=0.0), "resolution 0.0: it must lie between 0.01 and 10 Å"),
         (lambda: MeshOptions(triangles=5), "triangles 5: it must be at least 100"),
         (lambda: MovieOptions(camera="follow", representation="map"), "camera follow: maps say nothing of the atoms"),
@@ -128,9 +129,10 @@ def test_options_that_do_not_go_together_are_refused(make, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_field_between_two_trajectories_is_halfway_by_default():
-    assert MemberOptions("a", "b").to_json() == {"trajectory": "a", "towards": "b", "share": 0.5}
-    assert MemberOptions().to_json() == {}
+def test_a_field_between_two_trajectories_is_halfway_for_a_user_who_says_no_more():
+    assert FieldOptions.parse(trajectory="a", towards="b", share="") == FieldOptions("a", "b", 0.5)
+    assert FieldOptions.parse(trajectory="a", towards="b", share="0.25", steady=1) == FieldOptions("a", "b", 0.25, True)
+    assert FieldOptions.parse(trajectory="a", towards="") == FieldOptions("a")
 
 
 def test_baselines_of_a_user():

@@ -1,0 +1,1 @@
+"""The worker-lane methods: the numerics behind the protocol."""

@@ -1,0 +1,47 @@
+"""Methods about fits as files, and their end: save, load, drop."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pymol_dsr.shared import messages
+
+from ...results import dsr_file
+from ...runtime.folders import fits_folder
+from .. import detached_registry
+from ..job import Job
+from ..replies import callers_fault
+from .state import State
+
+
+def save(state: State, job: Job, request: messages.Save) -> messages.FileResult:
+    """A fit as the content of a .dsr file."""
+    return messages.FileResult(file=np.frombuffer(dsr_file.to_bytes(state.get(request.fit)), np.uint8))
+
+
+def load(state: State, job: Job, request: messages.Load) -> messages.LoadResult:
+    """Take a fit from a file that was sent, or from the folder of fits."""
+    name, folder = request.fit, fits_folder()
+    if request.file is None:
+        if name in detached_registry.statuses(folder):
+            # In memory is an older fit of this name.
+            state.fitted.drop(name)
+        report = state.get(name).report
+        detached_registry.remove_record(folder, name)
+        return messages.LoadResult(report=messages.FitReport(whole=report))
+    with callers_fault():
+        fitted = dsr_file.from_bytes(request.file.tobytes())
+    state.fitted.put(name, fitted)
+    state.settle(name)
+    return messages.LoadResult(report=messages.FitReport(whole=fitted.report))
+
+
+def drop(state: State, job: Job, request: messages.Drop) -> messages.Done:
+    """Free the memory of a fit."""
+    state.pending.drop(request.fit)
+    state.fitted.drop(request.fit)
+    state.settle(request.fit)
+    return messages.Done()
+
+
+METHODS = {messages.Save: save, messages.Load: load, messages.Drop: drop}

@@ -1,0 +1,274 @@
+"""Methods that make a fit: open, surface, fit, detach."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pymol_dsr.shared import messages
+from pymol_dsr.shared.messages import FitStatus
+
+from ...fields.base import Family, Field
+from ...fitting import run
+from ...fitting.fast.samples import BackgroundSampler
+from ...fitting.job import Progress
+from ...fitting.paper.checkpoint import Training
+from ...fitting.preview import Preview
+from ...results import dsr_file
+from ...results.mesh import Mesh
+from ...runtime.errors import Cancelled, RequestError
+from ...runtime.folders import fits_folder
+from ...surfaces.staging import TRAINING, SurfaceStaging
+from ...surfaces.surface import Surface
+from .. import detached_registry
+from ..job import Job
+from ..replies import callers_fault
+from .results import nearest_of
+from .state import PendingFit, State
+
+
+def open_fit(state: State, job: Job, request: messages.Open) -> messages.OpenResult:
+    """Begin a fit, whose surfaces follow."""
+    name, folder = request.fit, fits_folder()
+    if not request.detached:
+        detached_registry.ensure_not_running(folder, name)
+        detached_registry.remove_record(folder, name)
+    _warn_unless_writable(job, folder)
+    family = None if request.family is None else _family(state, request.family, request.config.preset)
+    preview = None if request.preview is None else _preview(job, request, request.preview)
+    with callers_fault():
+        sampler = None if request.config.preset == "paper" else BackgroundSampler(request.config)
+    state.pending.drop(name)
+    trajectories = list(request.trajectories or ())
+    surfaces = SurfaceStaging(
+        folder / f"{name}.surfaces",
+        {"source": request.source, "trajectories": trajectories},
+        max(1, len(trajectories)),
+        request.resume,
+        lambda text: job.log(f"fit {name!r}: {text}"),
+        {
+            **request.asked,
+            "config": request.config.to_json(),
+            "family": request.family,
+            "frozen": request.frozen,
+        },
+    )
+    state.pending.put(name, PendingFit(request, surfaces, family, preview, sampler))
+    state.statuses[name] = FitStatus("surfaces", 0.0)
+    return messages.OpenResult(
+        states={one: tuple(surfaces.states(number)) for number, one in enumerate(trajectories or [""])}
+    )
+
+
+def take_surface(state: State, job: Job, request: messages.Surface) -> messages.SurfaceResult:
+    """Keep the surface of a state until all are there."""
+    pending = state.pending.get(request.fit)
+    number = _trajectory_number(pending, request)
+    with callers_fault():
+        surface = Surface(request.state, request.points, request.normals, request.faces, request.atoms)
+        pending.surfaces.put(number, surface)
+    if pending.sampler is not None:
+        # Not the surface itself: those that wait for their turn would pile up in memory.
+        pending.sampler.add(number, request.state, lambda: pending.surfaces.get(number, request.state))
+    if pending.preview is not None and pending.preview.wants(surface, request.trajectory):
+        pending.preview.begin(surface, pending.request.config, job.cancelled)
+    return messages.SurfaceResult(points=len(surface.points))
+
+
+def fit(state: State, job: Job, request: messages.Fit) -> messages.FitResult:
+    """Fit the surfaces that were sent."""
+    name = request.fit
+    pending = state.pending.get(name)
+    series = [pending.surfaces.series(k) for k in range(max(1, len(pending.trajectories)))]
+    if empty := [one for one, its in zip(pending.trajectories, series, strict=False) if not its]:
+        raise RequestError("bad-request", f"there are no surfaces of {', '.join(empty)}: send them before `fit`")
+    training = None
+    if pending.request.config.preset == "paper":
+        training = Training(
+            pending.surfaces.folder / TRAINING,
+            pending.request.resume,
+            lambda text: job.log(f"fit {name!r}: {text}"),
+        )
+
+    def progress(phase: str, fraction: float, extra: dict[str, Any]) -> None:
+        state.statuses[name] = status = FitStatus(phase, fraction, **extra)
+        job.progress(messages.Progress(fit=name, status=status))
+
+    try:
+        _begin_preview(pending, series[0], job)
+        fitted = _run(pending, series, job, progress, training)
+        progress("saving", 1.0, {})
+        state.fitted.put(name, fitted)
+        path = _write(job, name, fitted)
+        if path is not None:
+            pending.surfaces.remove()
+        if pending.preview is not None:
+            pending.preview.end(fitted, job.cancelled)
+    except Cancelled:
+        if training is not None and training.step is not None:
+            job.log(f"fit {name!r}: checkpoint at step {training.step}; dsr_resume {name} goes on from it")
+        raise
+    finally:
+        # The surfaces of an unfinished fit stay in its folder; in memory they would only take space.
+        state.pending.drop(name)
+        state.settle(name)
+    return messages.FitResult(report=messages.FitReport(whole={**fitted.report, "path": path}))
+
+
+def detach(state: State, job: Job, request: messages.Detach) -> messages.DetachResult:
+    """Leave a fit whose surfaces are there to a process of its own."""
+    name = request.fit
+    pending = state.pending.get(name)
+    for number, one in enumerate(pending.trajectories or [name]):
+        if not pending.surfaces.states(number):
+            raise RequestError("bad-request", f"there are no surfaces of {one}: send them before `detach`")
+    if not pending.surfaces.whole:
+        raise RequestError(
+            "bad-request",
+            f"the surfaces of {name!r} could not all be written to {pending.surfaces.folder}, where a "
+            "detached fit finds them: make room there, or fit without detach=1",
+        )
+    if "SLURM_JOB_ID" in os.environ:
+        job.log("this backend is a job of Slurm, with whose end a detached fit ends, too")
+    # That process is to have them.
+    pending.surfaces.close()
+    opened = dataclasses.replace(pending.request, preview=None, detached=True)
+    try:
+        status = detached_registry.start_detached(fits_folder(), name, opened)
+    except OSError as exc:
+        raise RequestError("internal", f"fit {name!r} can't be started on its own: {exc}") from exc
+    state.pending.drop(name)
+    state.fitted.drop(name)
+    state.settle(name)
+    return messages.DetachResult(pid=status.pid, host=status.host)
+
+
+METHODS = {
+    messages.Open: open_fit,
+    messages.Surface: take_surface,
+    messages.Fit: fit,
+    messages.Detach: detach,
+}
+
+
+def _warn_unless_writable(job: Job, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = "" if os.access(folder, os.W_OK) else "not writable"
+    except OSError as exc:
+        reason = str(exc)
+    if reason:
+        job.log(f"the finished fit can't be kept in {folder} ({reason}): set DSR_HOME, or dsr_save it yourself")
+
+
+def _family(state: State, name: str, preset: str) -> Family:
+    """The family that a new trajectory starts from. Raises RequestError."""
+    family = state.get(name)
+    if not isinstance(family, Family):
+        raise RequestError("bad-request", f"fit {name!r} is of one trajectory and no family: fit several together")
+    if family.report.get("preset") != preset:
+        raise RequestError(
+            "bad-request",
+            f"family {name!r} has preset {family.report.get('preset')} and this fit {preset}: "
+            f"fit with preset={family.report.get('preset')}",
+        )
+    return family
+
+
+def _preview(job: Job, request: messages.Open, options: messages.PreviewOptions) -> Preview:
+    def show(mesh: Mesh, final: bool) -> None:
+        job.event(
+            messages.Preview(
+                fit=request.fit,
+                time=options.time,
+                final=final,
+                points=mesh.points,
+                normals=mesh.normals,
+                faces=mesh.faces,
+                nearest=nearest_of(mesh),
+            )
+        )
+
+    return Preview(
+        options.time,
+        options.resolution,
+        options.triangles,
+        request.trajectories[0] if request.trajectories else None,
+        request.radii,
+        show,
+        lambda text: job.log(f"fit {request.fit!r}: {text}"),
+    )
+
+
+def _trajectory_number(pending: PendingFit, request: messages.Surface) -> int:
+    """The place of the request's trajectory among those of the fit. Raises RequestError."""
+    names, trajectory = pending.trajectories, request.trajectory
+    if names and trajectory not in names:
+        raise RequestError(
+            "bad-request", f"surface needs trajectory as one of {', '.join(names)}, got {str(trajectory)[:100]!r}"
+        )
+    if trajectory is not None and not names:
+        raise RequestError(
+            "bad-request",
+            f"fit {request.fit!r} is of one trajectory, not of {trajectory[:100]!r}: leave trajectory out",
+        )
+    return names.index(str(trajectory)) if names else 0
+
+
+def _begin_preview(pending: PendingFit, surfaces: Sequence[Surface], job: Job) -> None:
+    """Show the first preview where its surface was there from before."""
+    preview = pending.preview
+    if preview is None or preview.begun:
+        return
+    for surface in surfaces:
+        if preview.wants(surface, preview.trajectory):
+            preview.begin(surface, pending.request.config, job.cancelled)
+
+
+def _run(
+    pending: PendingFit,
+    series: Sequence[Sequence[Surface]],
+    job: Job,
+    progress: Progress,
+    training: Training | None,
+) -> Field | Family:
+    """Fit a trajectory, a family, or a new trajectory of a family."""
+    preview, config = pending.preview, pending.request.config
+    arguments: dict[str, Any] = {
+        "watch": None if preview is None else lambda field: preview.watch(field, job.cancelled),
+        "early": pending.sampler,
+        "training": training,
+    }
+    fitted: Field | Family
+    with callers_fault():
+        if pending.trajectories:
+            named = dict(zip(pending.trajectories, series, strict=True))
+            fitted = run.fit_family(named, config, progress, job.cancelled, **arguments)
+        elif pending.family is not None:
+            frozen = pending.request.frozen
+            fitted = run.fit_member(
+                pending.family, series[0], config, progress, job.cancelled, frozen=frozen, **arguments
+            )
+        else:
+            fitted = run.fit_trajectory(series[0], config, progress, job.cancelled, **arguments)
+    fitted.report["source"] = pending.request.source
+    return fitted
+
+
+def _write(job: Job, name: str, fitted: Field | Family) -> str | None:
+    """Write a finished fit to the folder of fits: its path, or None where that failed, which costs no fit."""
+    path = fits_folder() / f"{name}.dsr"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dsr_file.save(fitted, path)
+    except OSError as exc:
+        size = len(dsr_file.to_bytes(fitted))
+        job.log(
+            f"fit {name!r} could not be kept as {path} ({size} bytes): {exc.__cause__ or exc}; "
+            "it is in memory, dsr_save it"
+        )
+        return None
+    return str(path)

@@ -1,0 +1,203 @@
+"""Methods about a fitted field: mesh, paint, grid, measure, compare, export."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pymol_dsr.shared import messages
+from pymol_dsr.shared.options import MeshOptions
+
+from ...fields.base import Field
+from ...geometry import metrics
+from ...results import measure as measures
+from ...results import vertex_motion
+from ...results.export import gltf, write
+from ...results.export.gltf import AnimationFrame
+from ...results.mesh import Mesh, distance_grid, extract_mesh
+from ...runtime.errors import RequestError
+from ..job import Job
+from ..replies import callers_fault
+from .state import State
+
+ARequest = TypeVar("ARequest", bound="messages.FieldRequest[Any]")
+
+
+def mesh(state: State, job: Job, request: messages.Mesh) -> messages.MeshResult:
+    """Mesh the surface at one time."""
+    field = state.field(request.fit, request.field)
+    made = _extract(job, field, request.time, request.mesh, request.radii)
+    result = messages.MeshResult(
+        time=made.time,
+        area=made.area,
+        volume=made.volume,
+        islands_dropped=made.islands_dropped,
+        expected_error=made.expected_error,
+        extrapolated=made.extrapolated,
+        seconds=made.seconds,
+        points=made.points,
+        normals=made.normals,
+        faces=made.faces,
+        nearest=nearest_of(made),
+        atoms=made.atoms if len(made.atoms) else None,
+    )
+    if request.blend and len(made.atoms):
+        with callers_fault():
+            indices, weights = vertex_motion.atom_weights(made.points, made.atoms, request.radii)
+        result = dataclasses.replace(result, neighbor_indices=indices, weights=weights)
+    if request.motion:
+        velocity = vertex_motion.normal_velocity(field, made.time, made.points, request.mesh.smooth)
+        result = dataclasses.replace(result, velocity=velocity, rmsf=vertex_motion.rmsf(field))
+    return result
+
+
+def paint(state: State, job: Job, request: messages.Paint) -> messages.PaintResult:
+    """Velocities at points of a surface, or fluctuations of the atoms for no points at all."""
+    field = state.field(request.fit, request.field)
+    if not len(request.points):
+        return messages.PaintResult(rmsf=vertex_motion.rmsf(field))
+    points = np.asarray(request.points, np.float32)
+    velocity = vertex_motion.normal_velocity(field, _time(job, request.time), points, request.smooth)
+    return messages.PaintResult(velocity=velocity)
+
+
+def grid(state: State, job: Job, request: messages.Grid) -> messages.GridResult:
+    """Signed distances on a lattice around the surface."""
+    field = state.field(request.fit, request.field)
+    with callers_fault():
+        made = distance_grid(field, request.time, request.resolution, cancelled=job.cancelled)
+    return messages.GridResult(
+        origin=tuple(float(coordinate) for coordinate in made.origin),
+        spacing=made.spacing,
+        shape=made.values.shape,
+        extrapolated=made.extrapolated,
+        expected_error=made.expected_error,
+        values=made.values,
+    )
+
+
+def measure(state: State, job: Job, request: messages.Measure) -> messages.MeasureResult:
+    """Measure the surface at one time."""
+    field = state.field(request.fit, request.field)
+    with callers_fault():
+        made = measures.measure_surface(
+            field,
+            request.time,
+            selection=_mask(request.selection),
+            pocket=_mask(request.pocket),
+            resolution=request.resolution,
+            radii=request.radii,
+            smooth=request.smooth,
+            cancelled=job.cancelled,
+        )
+    return messages.MeasureResult(
+        time=made.time,
+        area=made.area,
+        volume=made.volume,
+        speed=made.speed,
+        selection_area=made.selection_area,
+        selection_volume=made.selection_volume,
+        pocket_volume=made.pocket_volume,
+        expected_error=made.expected_error,
+        extrapolated=made.extrapolated,
+        seconds=made.seconds,
+        atom_area=made.atom_area,
+        atom_speed=made.atom_speed,
+    )
+
+
+def compare(state: State, job: Job, request: messages.Compare) -> messages.CompareResult:
+    """Compare the field, or a mesh that was sent, with a true surface."""
+    field = state.field(request.fit, request.field)
+    with callers_fault():
+        if request.points is not None and request.normals is not None and request.faces is not None:
+            compared = request.points, request.normals, request.faces
+        else:
+            made = _extract(job, field, _time(job, request.time), MeshOptions(), None)
+            compared = made.points, made.normals, made.faces
+        scores = metrics.compare(
+            *compared, request.truth_points, request.truth_normals, request.truth_faces, field.frame
+        )
+    return messages.CompareResult(
+        iou=scores.iou, chamfer_l1=scores.chamfer_l1, chamfer_sq=scores.chamfer_sq, nc=scores.nc
+    )
+
+
+def export(state: State, job: Job, request: messages.Export) -> messages.FileResult:
+    """Write meshes as the content of a file."""
+    field = state.field(request.fit, request.field)
+    frames = []
+    for time in [_time(job, request.time)] if request.times is None else request.times:
+        made = _extract(job, field, time, request.mesh, request.radii)
+        colors = None if request.colors is None else _per_vertex(request.colors, made)
+        frames.append(AnimationFrame(time, made.points, made.normals, made.faces, colors))
+    with callers_fault():
+        if request.times is not None:
+            data = gltf.animated_glb(frames, request.fps, request.matrix)
+        else:
+            [only] = frames
+            data = write.to_bytes(
+                only.points,
+                only.normals,
+                only.faces,
+                request.format,
+                only.colors,
+                request.binary,
+                request.matrix,
+            )
+    return messages.FileResult(file=np.frombuffer(data, np.uint8))
+
+
+METHODS = {
+    messages.Mesh: mesh,
+    messages.Paint: paint,
+    messages.Grid: grid,
+    messages.Measure: measure,
+    messages.Compare: compare,
+    messages.Export: export,
+}
+
+
+def nearest_of(made: Mesh) -> NDArray[np.int32] | None:
+    """The nearest atom of each point; None where no atoms are known."""
+    return made.nearest if len(made.atoms) else None
+
+
+def _extract(job: Job, field: Field, time: float, options: MeshOptions, radii: NDArray[np.float32] | None) -> Mesh:
+    with callers_fault():
+        return extract_mesh(
+            field,
+            time,
+            level=options.level,
+            resolution=options.resolution,
+            triangles=options.triangles,
+            smooth=options.smooth,
+            radii=radii,
+            cancelled=job.cancelled,
+        )
+
+
+def _time(job: Job, time: float | None) -> float:
+    """The time of a request that may go without. Raises RequestError."""
+    if time is None:
+        raise RequestError("bad-request", f"{job.method} needs time as a finite number, got None")
+    return time
+
+
+def _mask(mask: NDArray[np.uint8] | None) -> NDArray[np.bool_] | None:
+    return None if mask is None else mask != 0
+
+
+def _per_vertex(colors: NDArray[np.float32], made: Mesh) -> NDArray[np.float32]:
+    """Colours of atoms f4[A,3] as colours of the mesh's points f4[N,3]. Raises RequestError."""
+    if not len(made.atoms):
+        raise RequestError("bad-request", "colors were sent, but this fit has no atoms: export without colours")
+    if len(colors) != len(made.atoms):
+        raise RequestError(
+            "bad-request",
+            f"colors have shape {list(colors.shape)}, but the fit has {len(made.atoms)} atoms: send one row per atom",
+        )
+    return np.asarray(colors[made.nearest])

@@ -1,0 +1,133 @@
+"""The report of a fit, and the molecules that it is of."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from ..names import RULE, is_name
+from ..values import JsonObject, Record, Value, ValueFault
+
+MOST_STATES = 100_000
+MOST_STATE = 10**9
+
+
+@dataclass(frozen=True)
+class MoleculeSource(Record):
+    """The atoms that a trajectory is of: the plugin finds them again in the scene. The backend only keeps it."""
+
+    object: Annotated[str | None, Value("object in PyMOL")] = None
+    selection: Annotated[str | None, Value("selection that was fitted")] = None
+    atoms: Annotated[str | None, Value("indices of the atoms from 1, as 1-300+310")] = None
+    settings: Annotated[JsonObject | None, Value("surface settings of the object")] = None
+
+
+@dataclass(frozen=True)
+class TrajectoryReport(Record):
+    """The report of one fitted trajectory."""
+
+    states: Annotated[tuple[float, ...], Value("numbers of the fitted states, rising")]
+    preset: Annotated[str | None, Value("kind of fit")] = None
+    device: Annotated[str | None, Value("device that computed")] = None
+    threads: Annotated[int | None, Value("threads of the CPU")] = None
+    seconds: Annotated[float | None, Value("time of the fit", unit="s")] = None
+    steps: Annotated[int | None, Value("steps of the training")] = None
+    loss: Annotated[float | None, Value("last loss of the training", unit="Å")] = None
+    seed: Annotated[int | None, Value("seed of random numbers")] = None
+    parameters: Annotated[int | None, Value("numbers of the field")] = None
+    samples: Annotated[int | None, Value("training samples")] = None
+    atoms: Annotated[int | None, Value("atoms that are known")] = None
+    area: Annotated[float | None, Value("mean area of the surfaces", unit="Å²")] = None
+    smooth: Annotated[float | None, Value("width of the smoothing between states", unit="states")] = None
+    smooth_atoms: Annotated[float | None, Value("width of the smoothing of the atoms' motion", unit="states")] = None
+    smooth_beyond: Annotated[float | None, Value("width of the smoothing past the last state", unit="states")] = None
+    smooth_chosen_by: Annotated[str | None, Value("how the widths were chosen, in words")] = None
+    sigma: Annotated[float | None, Value("width of the kernel of the atoms' motion", unit="Å")] = None
+    level_offset: Annotated[float | None, Value("level that stands for the surface", unit="Å", key="lift")] = None
+    held_out_error: Annotated[
+        float | None,
+        Value("fraction of points near held-out surfaces on the wrong side, 0 to 1", key="missed"),
+    ] = None
+    forecast: Annotated[str | None, Value("how motion goes on past the last state, in words")] = None
+    path: Annotated[str | None, Value("file that the backend keeps")] = None
+
+    def check_together(self) -> None:
+        """Check that the states rise and are state numbers. Raises ValueFault."""
+        if not 0 < len(self.states) <= MOST_STATES:
+            raise ValueFault(f"states: there are {len(self.states)}, not 1 to {MOST_STATES}")
+        for before, after in itertools.pairwise(self.states):
+            if not before < after:
+                raise ValueFault(f"states: {after:g} comes after {before:g}, so they do not rise")
+        if not 0 < self.states[0] <= self.states[-1] <= MOST_STATE:
+            raise ValueFault(
+                f"states: they are {self.states[0]:g} to {self.states[-1]:g}, not above 0 and at most {MOST_STATE}"
+            )
+
+
+@dataclass(frozen=True)
+class FitReport(Record):
+    """The report of a fit: of one trajectory, or of a family with a report of each of its trajectories.
+
+    whole: the report as the backend has sent it, with keys that are not listed here.
+    """
+
+    preset: Annotated[str | None, Value("kind of fit")] = None
+    device: Annotated[str | None, Value("device that computed")] = None
+    seconds: Annotated[float | None, Value("time of the fit", unit="s")] = None
+    steps: Annotated[int | None, Value("steps of the training")] = None
+    parameters: Annotated[int | None, Value("numbers of the field")] = None
+    seed: Annotated[int | None, Value("seed of random numbers")] = None
+    path: Annotated[str | None, Value("file that the backend keeps; null where it could not be written")] = None
+    trajectories: Annotated[
+        dict[str, TrajectoryReport] | None, Value("of a family: the report of each trajectory, by name")
+    ] = None
+    source: Annotated[JsonObject | None, Value("`source` of `open`")] = None
+    whole: Annotated[JsonObject, "not a key of its own"] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> FitReport:
+        """The report that a JSON object holds. Raises ValueFault."""
+        report = dataclasses.replace(super().from_json(data), whole=dict(data))
+        if report.trajectories is None:
+            # For the check of its states.
+            report.members()
+        return report
+
+    def to_json(self) -> JsonObject:
+        """The report as the backend has made it."""
+        return self.whole
+
+    def check_together(self) -> None:
+        """Check the names of trajectories and the sources. Raises ValueFault."""
+        if self.trajectories is not None:
+            if not self.trajectories:
+                raise ValueFault("trajectories: there are none")
+            for name in self.trajectories:
+                if not is_name(name):
+                    raise ValueFault(f"a trajectory can't be named {name[:100]!r}: {RULE}")
+        self.sources()
+
+    def members(self) -> dict[str, TrajectoryReport]:
+        """The report of each trajectory by name; that of a single one under the empty name. Raises ValueFault."""
+        if self.trajectories is not None:
+            return self.trajectories
+        return {"": TrajectoryReport.from_json(self.whole)}
+
+    def sources(self) -> dict[str, MoleculeSource]:
+        """The molecule of each trajectory by name, as far as it is told. Raises ValueFault."""
+        source = self.source or {}
+        if self.trajectories is None:
+            return {"": MoleculeSource.from_json(source)}
+        told = source.get("trajectories") or {}
+        if not isinstance(told, dict):
+            raise ValueFault("source: its trajectories are not an object")
+        return {name: MoleculeSource.from_json(_object(name, one)) for name, one in told.items()}
+
+
+def _object(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value or {}, dict):
+        raise ValueFault(f"source: that of {name[:80]} is not an object")
+    return value or {}
