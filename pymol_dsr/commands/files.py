@@ -48,7 +48,7 @@ def dsr_surfaces(
 
         selection = str: atoms of one object
 
-        file = str: file to write, ending in .npz
+        file = str: file to write, ending in .safetensors, or in .npz for versions before 0.3
 
         states = str: states, as 1-150, 1-79:2 or 1+5+9 {default: all}
 
@@ -56,7 +56,7 @@ def dsr_surfaces(
 
     EXAMPLE
 
-        dsr_surfaces polymer, adk.npz, states=1-79:2
+        dsr_surfaces polymer, adk.safetensors, states=1-79:2
 
     SEE ALSO
 
