@@ -18,10 +18,9 @@ AS_TYPED = ("USAGE", "EXAMPLE")
 
 def reference() -> str:
     """The whole page."""
-    from pymol_dsr.commands import register
+    # PyMOL is heavy. The import of `register` fills COMMANDS.
+    from pymol_dsr.commands import register  # noqa: F401
     from pymol_dsr.commands.command import COMMANDS
-
-    register.register()
 
     names = [name for name in FIRST if name in COMMANDS] + sorted(set(COMMANDS) - set(FIRST))
     lines = [
