@@ -191,6 +191,7 @@ def test_a_trajectory_is_fitted_through_pymol(tmp_path):
     assert 7_000 < area < 14_000 and 22_000 < volume < 34_000
 
 
+@pytest.mark.system
 def test_surfaces_through_another_python(made, here, monkeypatch, tmp_path):
     """As where torch and PyMOL live in two Pythons: this one does not see PyMOL."""
     real = importlib.util.find_spec
@@ -428,6 +429,7 @@ def test_scores_as_a_picture(made, here, monkeypatch, tmp_path):
     assert out == "" and len(lines) == 1 and "--plot needs matplotlib" in lines[0] and "pip install" in lines[0]
 
 
+@pytest.mark.system
 def test_measures_over_time(made, here, tmp_path):
     table, picture = tmp_path / "m.csv", tmp_path / "m.png"
     asked = ("--selection", "1-60", "--pocket", "1-123", "--resolution", "0.8")

@@ -262,6 +262,7 @@ def test_a_fit(gpu, fitted):
     agree(here, there)
 
 
+@pytest.mark.system
 def test_meshes_grids_and_velocities(gpu, fitted):
     here, there = fitted
     for time in (1.0, 3.4, 12.0):
