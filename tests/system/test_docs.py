@@ -10,12 +10,13 @@ from support.paths import ROOT
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
-def test_the_reference_is_what_the_docstrings_say():
-    spec = importlib.util.spec_from_file_location("reference", ROOT / "tools" / "reference.py")
-    reference = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(reference)
-    written = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    assert reference.reference() == written, "run python tools/reference.py"
+@pytest.mark.parametrize(("tool", "page"), [("reference", "commands"), ("protocol", "protocol")])
+def test_a_generated_page_is_up_to_date(tool, page):
+    spec = importlib.util.spec_from_file_location(tool, ROOT / "tools" / f"{tool}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    written = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    assert getattr(module, tool)() == written, f"run python tools/{tool}.py"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
