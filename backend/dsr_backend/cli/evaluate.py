@@ -1,19 +1,20 @@
-"""dsr-backend eval."""
+"""The verb `eval` of dsr-backend."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from collections.abc import Collection, Sequence
+from dataclasses import astuple, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pymol_dsr.shared import plots, states
 from pymol_dsr.shared.options import STATES_AFTER, MeshOptions
-from pymol_dsr.shared.scoring import FIELD, HOLD, TRAINING, group_of, nearest_fitted
+from pymol_dsr.shared.scoring import FIELD, HOLD, TRAINING
 
 from .io import (
+    Progress,
     device_text,
     input_path,
     live_progress,
@@ -22,111 +23,90 @@ from .io import (
     pick_states,
     plot_path,
     reading,
-    steps_to_next,
     write_file,
     write_table,
 )
 
 if TYPE_CHECKING:
     from ..fields.base import Field
-    from ..surfaces.surface import Surface
-
-# Scores ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ScoreRow:
-    """One state by one method: the metrics of the paper in its normalised frame.
-
-    expected_error, Å; rmsd, Å: the atoms' from those of the true state before, superposed.
-    """
-
-    state: float
-    group: str
-    method: str
-    iou: float
-    chamfer_l1: float
-    chamfer_sq: float
-    nc: float
-    expected_error: float | None
-    rmsd: float | None
+    from ..results.scores import ScoreRow
 
 
 def run_eval(options: argparse.Namespace) -> int:
+    """Print, and write where asked, the scores of a fit against true surfaces; return the exit code."""
     table = output_path(options.csv, ("csv",)) if options.csv else None
     plot = plot_path(options)
     truth_path = input_path(options.truth)
+    # They load torch.
+    from ..results.scores import ScoreRow, score_state, step_rmsds
     from ..surfaces import surfaces_file
 
     with live_progress() as progress:
         fitted = load_field(options, progress)
         with reading(options.truth):
-            found, _ = surfaces_file.read_surfaces_file(truth_path)
-        truth = {surface.state: surface for surface in found}
-        trained = fitted.states
-        if options.states:
-            wanted = pick_states(truth, options.states, options.truth)
-        else:
-            wanted = [state for state in sorted(truth) if trained[0] <= state <= trained[-1] + STATES_AFTER]
-            if not wanted:
-                raise ValueError(
-                    f"{options.truth} holds the states {states.format(sorted(truth))}, the fit is of "
-                    f"{states.format(trained)}: name the --states to compare"
-                )
+            surfaces, _ = surfaces_file.read_surfaces_file(truth_path)
+        truth = {surface.state: surface for surface in surfaces}
+        wanted = _states_to_compare(options, truth, fitted)
         progress.line(device_text(options.device))
         print(_HEAD, flush=True)
-        rows = []
-        steps = steps_to_next(found)
+        rows: list[ScoreRow] = []
+        rmsds = step_rmsds(surfaces)
         for state in wanted:
-            for row in score_field(fitted, state, truth, trained, steps.get(state)):
+            for row in score_state(fitted, state, truth, MeshOptions.resolution, rmsds.get(state)):
                 rows.append(row)
                 print(_table_line(f"{state:g}", row.group, row.method, [row]), flush=True)
-    print()
-    for group in dict.fromkeys(row.group for row in sorted(rows, key=lambda row: row.group != TRAINING)):
-        for method in (FIELD, HOLD):
-            part = [row for row in rows if (row.group, row.method) == (group, method)]
-            if part:
-                print(_table_line(f"n={len(part)}", group, method, part))
-    held = {row.state for row in rows if row.group == TRAINING or row.method == HOLD}
-    if alone := sorted(set(wanted) - held):
-        progress.line(
-            f"dsr-backend: nothing is held at {states.format(alone)}: {options.truth} lacks the nearest fitted states"
-        )
-    left = sorted(set(truth) - set(wanted))
-    if left and not options.states:
-        progress.line(
-            f"dsr-backend: left out: states {states.format(left)}, away from the fitted range and the "
-            f"{STATES_AFTER} states after it"
-        )
+    _print_means(rows)
+    _warn_of_missing_states(options, rows, truth, wanted, progress)
     if table:
-        write_table(
-            table,
-            [field.name for field in fields(ScoreRow)],
-            ((f"{row.state:.17g}", *astuple(row)[1:]) for row in rows),
-        )
+        values = ((f"{row.state:.17g}", *astuple(row)[1:]) for row in rows)
+        write_table(table, [field.name for field in fields(ScoreRow)], values)
     if plot:
         panels = plots.score_panels(rows)
         write_file(plot, plots.render(panels, fitted_range=fitted.time_range, format=plot.suffix[1:].lower()))
     return 0
 
 
-def score_field(
-    fitted: Field, state: float, truth: dict[float, Surface], trained: Sequence[float], rmsd: float | None
-) -> Iterator[ScoreRow]:
-    """The rows of one state: the field and, away from the fitted states, the nearest of them held."""
-    from ..geometry.metrics import GroundTruth
-    from ..results import mesh
+def _states_to_compare(options: argparse.Namespace, truth: Collection[float], fitted: Field) -> list[float]:
+    """Return the states asked for, or those of `truth` in the fitted range and STATES_AFTER after it."""
+    if options.states:
+        return pick_states(truth, options.states, options.truth)
+    wanted = [state for state in sorted(truth) if fitted.states[0] <= state <= fitted.states[-1] + STATES_AFTER]
+    if not wanted:
+        raise ValueError(
+            f"{options.truth} holds the states {states.format(sorted(truth))}, the fit is of "
+            f"{states.format(fitted.states)}: name the --states to compare"
+        )
+    return wanted
 
-    true, group = truth[state], group_of(state, trained)
-    reference = GroundTruth(true.points, true.normals, true.faces, fitted.frame)
-    made = mesh.extract_mesh(fitted, state, resolution=MeshOptions.resolution)
-    score = reference.score(made.points, made.normals, made.faces)
-    error = made.expected_error if made.expected_error > 0.0 else None
-    yield ScoreRow(state, group, FIELD, **asdict(score), expected_error=error, rmsd=rmsd)
-    held = truth.get(nearest_fitted(state, trained))
-    if group != TRAINING and held is not None:
-        score = reference.score(held.points, held.normals, held.faces)
-        yield ScoreRow(state, group, HOLD, **asdict(score), expected_error=None, rmsd=rmsd)
+
+def _print_means(rows: Sequence[ScoreRow]) -> None:
+    """Print the means of each group and method, the fitted states first."""
+    print()
+    for group in dict.fromkeys(row.group for row in sorted(rows, key=lambda row: row.group != TRAINING)):
+        for method in (FIELD, HOLD):
+            chosen = [row for row in rows if (row.group, row.method) == (group, method)]
+            if chosen:
+                print(_table_line(f"n={len(chosen)}", group, method, chosen))
+
+
+def _warn_of_missing_states(
+    options: argparse.Namespace,
+    rows: Sequence[ScoreRow],
+    truth: Collection[float],
+    wanted: Collection[float],
+    progress: Progress,
+) -> None:
+    held = {row.state for row in rows if row.group == TRAINING or row.method == HOLD}
+    if missing := sorted(set(wanted) - held):
+        progress.line(
+            f"dsr-backend: nothing is held at {states.format(missing)}: {options.truth} lacks the nearest fitted states"
+        )
+    rest = sorted(set(truth) - set(wanted))
+    if rest and not options.states:
+        progress.line(
+            f"dsr-backend: left out: states {states.format(rest)}, away from the fitted range and the "
+            f"{STATES_AFTER} states after it"
+        )
 
 
 _HEAD = (
@@ -136,7 +116,7 @@ _HEAD = (
 
 
 def _table_line(label: str, group: str, method: str, rows: Sequence[ScoreRow]) -> str:
-    """Means, and standard deviations where there is more than one row."""
+    """Format means, with standard deviations where there is more than one row."""
     cells = []
     for name, digits, width in (("iou", 4, 15), ("chamfer_l1", 5, 17), ("chamfer_sq", 6, 19), ("nc", 4, 15)):
         cells.append(f"{mean([getattr(row, name) for row in rows], digits):<{width}}")
@@ -149,7 +129,8 @@ def _table_line(label: str, group: str, method: str, rows: Sequence[ScoreRow]) -
 
 
 def mean(values: Sequence[float], digits: int) -> str:
-    # A mesh without area is infinitely far: its spread is not a number, which is what should be printed.
+    """Format the mean, with the standard deviation of several values."""
+    # A mesh without area is infinitely far, and its standard deviation prints as nan.
     with np.errstate(invalid="ignore"):
         mean, spread = float(np.mean(values)), float(np.std(values))
     return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if len(values) > 1 else "")

@@ -1,11 +1,11 @@
-"""dsr-backend fit."""
+"""The verb `fit` of dsr-backend."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from ..fields.base import Family, Field
     from ..surfaces.surface import Surface
 
-# Fit ------------------------------------------------------------------------------------------------------
-
 
 def run_fit(options: argparse.Namespace) -> int:
+    """Fit surfaces files, or a topology and its trajectory, and write the fit; return the exit code."""
     target = output_path(options.output, ("dsr",))
     config = FitOptions(
         preset=options.preset or "fast",
@@ -36,19 +35,13 @@ def run_fit(options: argparse.Namespace) -> int:
         device=options.device,
         align=options.align,
         loop=options.loop,
-        times=None if options.times is None else _times_of_states(options.times),
+        times=None if options.times is None else _read_times(options.times),
     )
     paths = [input_path(text) for text in options.input]
     from_file = is_surfaces_path(paths[0])
-    names = _trajectories(options, paths) if from_file else []
-    if not from_file and len(paths) > 2:
-        raise ValueError(f"{options.input[2]}: a topology takes one trajectory; make surfaces files to fit several")
-    if options.frozen and not options.family:
-        raise ValueError("--frozen keeps the network of a family: name it as --family")
-    if options.family and len(names) > 1:
-        raise ValueError(f"--family takes one new trajectory at a time, got {', '.join(names)}")
-    if options.states.strip().lower() != "all":
-        states.parse(options.states, fractional=from_file)
+    names = _trajectory_names(options, paths) if from_file else []
+    _check_inputs(options, from_file, names)
+    # torch loads only when the arguments are known to be good.
     from ..runtime import distributed
 
     if distributed.launched_by_torchrun() and not from_file:
@@ -59,98 +52,132 @@ def run_fit(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         stack.enter_context(distributed.process_group(options.device))
         progress = stack.enter_context(live_progress(device_text(options.device)))
-        known = _known_family(options, progress)
-        if known is not None and not options.preset:
-            config = replace(config, preset=known.report["preset"])
+        family = _read_family(options, progress)
+        if family is not None and not options.preset:
+            config = replace(config, preset=family.report["preset"])
         if from_file:
-            read = [surfaces_from(text, options.states) for text in options.input]
+            series = [surfaces_from(text, options.states) for text in options.input]
         else:
-            # Read until the fit is done.
+            # The fit reads this folder until its end.
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dsr-", ignore_cleanup_errors=True))
-            read = [surfaces_by_pymol(python, paths, options, progress, folder)]
-        from ..fitting import run
-        from ..fitting.paper.checkpoint import Training
-        from ..results import dsr_file
-
-        training = None
-        if config.preset == "paper" and not distributed.launched_by_torchrun():
-            # A training of hours: beside the fit, until that is there.
-            training = Training(target.with_name(f"{target.name}.training"), options.resume, progress.line)
-        fitted: Field | Family
-        if len(read) > 1:
-            series = {name: surfaces for name, (surfaces, _) in zip(names, read, strict=True)}
-            sources = {name: source for name, (_, source) in zip(names, read, strict=True)}
-            fitted = run.fit_family(series, config, progress.fit, training=training)
-            fitted.report["source"] = {"trajectories": sources}
-        else:
-            [(surfaces, source)] = read
-            if known is None:
-                fitted = run.fit_trajectory(surfaces, config, progress.fit, training=training)
-            else:
-                fitted = run.fit_member(known, surfaces, config, progress.fit, frozen=options.frozen, training=training)
-            fitted.report["source"] = source
-        progress.step("saving")
-        if distributed.rank() == 0:
-            dsr_file.save(fitted, target)
-        if training is not None:
-            training.remove()
+            series = [surfaces_by_pymol(python, paths, options, progress, folder)]
+        fitted = _fit_and_save(options, config, dict(zip(names or [""], series, strict=True)), family, target, progress)
         if distributed.rank():
             return 0
-    report = fitted.report
-    if len(read) > 1:
-        count = sum(map(len, series.values()))
-        print(f"{options.output}: {', '.join(names)}, {count} states in all, fitted in {report['seconds']:.1f} s")
-        return 0
-    line = f"{options.output}: states {states.format(report['states'])} fitted in {report['seconds']:.1f} s"
-    if "forecast" in report:
-        line += f", smooth {report['smooth']:.3g} states, beyond them {report['forecast']}"
-    print(line)
+    print(_summary(options.output, names, [surfaces for surfaces, _ in series], fitted))
     return 0
 
 
-def _times_of_states(text: str) -> tuple[float, ...]:
-    """The numbers in a text file, one for each state; what follows a # is none of them."""
-    found = []
+Source = dict[str, Any]
+"""JSON object with which PyMOL finds the fitted atoms again."""
+
+
+def _check_inputs(options: argparse.Namespace, from_file: bool, names: Sequence[str]) -> None:
+    """Raise ValueError for arguments that do not go together."""
+    if not from_file and len(options.input) > 2:
+        raise ValueError(f"{options.input[2]}: a topology takes one trajectory; make surfaces files to fit several")
+    if options.frozen and not options.family:
+        raise ValueError("--frozen keeps the network of a family: name it as --family")
+    if options.family and len(names) > 1:
+        raise ValueError(f"--family takes one new trajectory at a time, got {', '.join(names)}")
+    if options.states.strip().lower() != "all":
+        states.parse(options.states, fractional=from_file)
+
+
+def _fit_and_save(
+    options: argparse.Namespace,
+    config: FitOptions,
+    series: Mapping[str, tuple[Sequence[Surface], Source]],
+    family: Family | None,
+    target: Path,
+    progress: Progress,
+) -> Field | Family:
+    """Fit the surfaces of one or more trajectories, by name, and let rank 0 write the fit to `target`."""
+    # They load torch.
+    from ..fitting import run
+    from ..fitting.paper.checkpoint import Training
+    from ..results import dsr_file
+    from ..runtime import distributed
+
+    training = None
+    if config.preset == "paper" and not distributed.launched_by_torchrun():
+        # A training of hours has its checkpoint beside the fit until the fit is written.
+        training = Training(target.with_name(f"{target.name}.training"), options.resume, progress.line)
+    fitted: Field | Family
+    if len(series) > 1:
+        surfaces_by_name = {name: surfaces for name, (surfaces, _) in series.items()}
+        fitted = run.fit_family(surfaces_by_name, config, progress.fit, training=training)
+        fitted.report["source"] = {"trajectories": {name: source for name, (_, source) in series.items()}}
+    else:
+        [(surfaces, source)] = series.values()
+        if family is None:
+            fitted = run.fit_trajectory(surfaces, config, progress.fit, training=training)
+        else:
+            fitted = run.fit_member(family, surfaces, config, progress.fit, frozen=options.frozen, training=training)
+        fitted.report["source"] = source
+    progress.step("saving")
+    if distributed.rank() == 0:
+        dsr_file.save(fitted, target)
+    if training is not None:
+        training.remove()
+    return fitted
+
+
+def _summary(output: str, names: Sequence[str], series: Sequence[Sequence[Surface]], fitted: Field | Family) -> str:
+    report = fitted.report
+    if len(series) > 1:
+        count = sum(map(len, series))
+        return f"{output}: {', '.join(names)}, {count} states in all, fitted in {report['seconds']:.1f} s"
+    line = f"{output}: states {states.format(report['states'])} fitted in {report['seconds']:.1f} s"
+    if "forecast" in report:
+        line += f", smooth {report['smooth']:.3g} states, beyond them {report['forecast']}"
+    return line
+
+
+def _read_times(text: str) -> tuple[float, ...]:
+    """Read the numbers in a text file, one for each state; a # starts a comment."""
+    times = []
     for number, line in enumerate(input_path(text).read_text(encoding="utf-8").splitlines(), 1):
         for word in line.partition("#")[0].replace(",", " ").split():
             try:
-                found.append(float(word))
+                times.append(float(word))
             except ValueError as error:
                 raise ValueError(
                     f"{text}: {word!r} in line {number} is not a number; give one time for each state"
                 ) from error
-    return tuple(found)
+    return tuple(times)
 
 
-def _trajectories(options: argparse.Namespace, paths: Sequence[Path]) -> list[str]:
-    """The names of the trajectories in surfaces files; ValueError where they don't go together."""
-    other = next((text for text, path in zip(options.input, paths, strict=True) if not is_surfaces_path(path)), None)
-    if other or options.selection:
+def _trajectory_names(options: argparse.Namespace, paths: Sequence[Path]) -> list[str]:
+    """Return the names of the trajectories in surfaces files. Raises ValueError where the files don't go together."""
+    topology = next((text for text, path in zip(options.input, paths, strict=True) if not is_surfaces_path(path)), None)
+    if topology or options.selection:
         raise ValueError(
             f"{options.input[0]} is a surfaces file: a trajectory or --selection goes with a topology only"
         )
-    named: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for text, path in zip(options.input, paths, strict=True):
-        if path.stem in named:
-            raise ValueError(f"{named[path.stem]} and {text} are both named {path.stem}: rename one of them")
+        if path.stem in texts:
+            raise ValueError(f"{texts[path.stem]} and {text} are both named {path.stem}: rename one of them")
         if len(paths) > 1 and not is_name(path.stem):
             raise ValueError(f"{text}: a trajectory can't be named {path.stem!r}: {RULE}")
-        named[path.stem] = text
-    return list(named)
+        texts[path.stem] = text
+    return list(texts)
 
 
-def _known_family(options: argparse.Namespace, progress: Progress) -> Family | None:
+def _read_family(options: argparse.Namespace, progress: Progress) -> Family | None:
     if not options.family:
         return None
-    known = read_fit(options.family, options.device, progress)
+    family = read_fit(options.family, options.device, progress)
     from ..fields.base import Family
 
-    if not isinstance(known, Family):
+    if not isinstance(family, Family):
         raise ValueError(f"{options.family}: it is of one trajectory and no family; fit several files together")
-    return known
+    return family
 
 
 def smooth_width(text: str) -> float:
+    """Parse a temporal width in states. Raises ValueError."""
     try:
         return float(text)
     except ValueError as error:
@@ -160,7 +187,7 @@ def smooth_width(text: str) -> float:
 def surfaces_by_pymol(
     python: str, paths: Sequence[Path], options: argparse.Namespace, progress: Progress, folder: str
 ) -> tuple[Sequence[Surface], dict[str, Any]]:
-    """PyMOL's surfaces of a trajectory, in a file in `folder`."""
+    """Let PyMOL make the surfaces of a trajectory, in a file in `folder`."""
     path = os.path.join(folder, "surfaces.safetensors")
     from_pymol.make_surfaces(python, paths, path, options.states, options.selection, say=progress.say)
     return surfaces_from(path, "all")

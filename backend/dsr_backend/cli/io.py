@@ -6,7 +6,6 @@ import argparse
 import csv
 import importlib.util
 import io
-import itertools
 import math
 import os
 import shutil
@@ -17,8 +16,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from pymol_dsr.shared import states
 
@@ -244,17 +241,3 @@ def write_table(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]])
     out.writerow(names)
     out.writerows(rows)
     write_file(path, text.getvalue().encode())
-
-
-def steps_to_next(surfaces: Sequence[Surface]) -> dict[float, float]:
-    """RMSD in Å of a state's atoms from those of the state before, superposed, by state."""
-    from ..motion.superpose import superpose
-
-    found = {}
-    for before, after in itertools.pairwise(surfaces):
-        if before.atoms is None or after.atoms is None or len(after.atoms) < 3:
-            continue
-        old, new = before.atoms.astype(np.float64), after.atoms.astype(np.float64)
-        rotation, translation = superpose(new, old)
-        found[after.state] = float(np.sqrt(((new @ rotation.T + translation - old) ** 2).sum(1).mean()))
-    return found

@@ -126,15 +126,15 @@ def _parser() -> argparse.ArgumentParser:
         "fit",
         run_fit,
         "fit surfaces files, or a topology and a trajectory where there is a PyMOL",
-        "fit adk.npz --states 1-79:2 -o adk.dsr\n"
-        "  dsr-backend fit a.npz b.npz c.npz -o family.dsr\n"
-        "  dsr-backend fit d.npz --family family.dsr -o d.dsr",
+        "fit adk.safetensors --states 1-79:2 -o adk.dsr\n"
+        "  dsr-backend fit a.safetensors b.safetensors -o family.dsr\n"
+        "  dsr-backend fit d.safetensors --family family.dsr -o d.dsr",
     )
     fit.add_argument(
         "input",
         nargs="+",
-        help="surfaces file (.npz, from dsr_surfaces), or several: trajectories to fit together, named as their files; "
-        "or a topology and its trajectory, as PyMOL reads them (.dcd .xtc .trr ...)",
+        help="surfaces file (.safetensors or .npz, from dsr_surfaces), or several: trajectories to fit together, "
+        "named as their files; or a topology and its trajectory, as PyMOL reads them (.dcd .xtc .trr ...)",
     )
     fit.add_argument("-o", "--output", required=True, help="fit to write, ending in .dsr")
     fit.add_argument("--states", default="all", help="states to fit: 1-150, 1-79:2, 1+5+9 or all (default)")
@@ -163,12 +163,12 @@ def _parser() -> argparse.ArgumentParser:
         "surfaces",
         run_surfaces,
         "make PyMOL's surfaces of a topology and a trajectory, where there is a PyMOL",
-        'surfaces top.pdb traj.xtc --states 1-10000:10 --selection "polymer" -o traj.npz',
+        'surfaces top.pdb traj.xtc --states 1-10000:10 --selection "polymer" -o traj.safetensors',
     )
     make.add_argument(
         "input", nargs="+", help="topology and trajectory; .xtc, .trr and .dcd are read state by state by MDAnalysis"
     )
-    make.add_argument("-o", "--output", required=True, help="surfaces file to write, ending in .npz")
+    make.add_argument("-o", "--output", required=True, help="surfaces file to write, ending in .safetensors or .npz")
     make.add_argument("--states", default="all", help="states: 1-150, 1-10000:10, 1+5+9 or all (default)")
     make.add_argument("--selection", help="PyMOL selection of the topology's atoms (default: all)")
     make.add_argument("--workers", type=int, default=0, help="processes at once (default: as many as cores, at most 8)")
@@ -180,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
         "batch manifest.csv --out fits --workers 8\n\n"
         "manifest.csv (all but name and input may be left out):\n"
         "  name,input,trajectory,selection,states,preset,evaluate\n"
-        "  a,a.npz,,,1-99:2,fast,2-98:2\n"
+        "  a,a.safetensors,,,1-99:2,fast,2-98:2\n"
         "  b,b.pdb,b.xtc,polymer,1-1000:10,,\n\n"
         "What is finished is not done again; what failed is listed at the end.",
     )
@@ -226,10 +226,10 @@ def _parser() -> argparse.ArgumentParser:
         "eval",
         run_eval,
         "score a fit against PyMOL's own surfaces, beside the nearest fitted state held",
-        "eval adk.dsr adk-all.npz --csv adk.csv",
+        "eval adk.dsr adk-all.safetensors --csv adk.csv",
     )
     score.add_argument("fit", help="fit, as .dsr")
-    score.add_argument("truth", help="surfaces file (.npz) with the true surfaces")
+    score.add_argument("truth", help="surfaces file with the true surfaces")
     score.add_argument(
         "--states", help=f"states to compare (default: the fitted range and {STATES_AFTER} states after it)"
     )
