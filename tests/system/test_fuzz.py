@@ -153,7 +153,7 @@ HEADER = json.loads(FRAME[16 : 16 + struct.unpack("<I", FRAME[4:8])[0]])
 def read_all(data: bytes) -> None:
     # A frame may announce as much as one may have, and end.
     with named_errors("frames", frames.ProtocolError, megabytes=1100):
-        stream = io.BufferedReader(cast(io.RawIOBase, io.BytesIO(data)))
+        stream = io.BufferedReader(cast(Any, io.BytesIO(data)))
         while (frame := frames.read_frame(stream)) is not None:
             header, arrays = frame
             assert header["kind"] in ("request", "reply", "error", "event")

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -539,7 +540,7 @@ def plugin(peptide: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     assert started
     for pid in started:
         assert not runs(pid)
-        wait_for(lambda pid=pid: group_is_gone(pid), 5)  # type: ignore[misc]
+        wait_for(partial(group_is_gone, pid))
 
 
 def use(cmd: Any, *mode: str) -> None:

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -643,11 +644,13 @@ def test_the_log_of_a_detached_fit_has_the_ceiling_that_is_promised(local):
     dsr_fit("pep", "1+3", name="alone", preset="paper", detach=1, _self=local)
     log = Path(os.environ["DSR_HOME"], "fits", "alone.detached", "log.txt")
 
+    def later_than(seconds: float) -> bool:
+        return bool(status_of("alone").updated > seconds)
+
     def beats(count):
         """Until the process has looked at its log so many times."""
         for _ in range(count):
-            before = status_of("alone").updated
-            wait_for(lambda before=before: status_of("alone").updated > before)
+            wait_for(partial(later_than, status_of("alone").updated))
 
     def write(size):
         with open(log, "ab") as file:
