@@ -15,7 +15,7 @@ from ..fitting.config import PRESETS
 
 @dataclass(frozen=True)
 class BatchTask:
-    """A line of the manifest: what to fit under which name.
+    """A row of the manifest: a trajectory to fit, and the name of the fit.
 
     input: a surfaces file, or a topology; trajectory, selection: with a topology; states: to fit; preset; evaluate:
     states held out, to score.
@@ -30,11 +30,8 @@ class BatchTask:
     evaluate: str = ""
 
 
-# What is to do ------------------------------------------------------------------------------------------------
-
-
 def read_manifest(path: Path) -> list[BatchTask]:
-    """The jobs of a .csv file with the columns of Job; paths in it are relative to its folder.
+    """Read the tasks of a .csv file with the columns of BatchTask; its paths are relative to its folder.
 
     Raises ValueError, naming the line, for what can't be fitted as written.
     """

@@ -1,6 +1,6 @@
-"""Many trajectories, one fit each, in several processes or on a cluster, by Dask.
+"""Fits many trajectories, one fit each, in several processes or on a cluster, by Dask.
 
-A fit needs no other, so each is one task of one process; what has to be known of them all is one table, summary.csv.
+Fits are independent: each is one task of one process. Their results are rows of one table, summary.csv.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from .manifest import BatchTask
 from .summary import SUMMARY, TaskResult, read_summary, write_summary
 from .task import run_task
 
-# All of them --------------------------------------------------------------------------------------------------
-
 
 def run(
     jobs: Sequence[BatchTask],
@@ -35,7 +33,7 @@ def run(
     device: str = "auto",
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, TaskResult]:
-    """Fit all jobs into `folder`, NAME.dsr each; the rows by name, those that failed too.
+    """Fit all tasks into `folder`, NAME.dsr each; return their rows by name, failed ones too.
 
     workers: processes at once (0: as many as there are cores or jobs); cluster: None for this machine, where they share
     its cores, else of CLUSTERS, where each is a job with `cores` and `memory`; say: gets lines. What an earlier run has

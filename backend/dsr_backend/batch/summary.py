@@ -17,7 +17,7 @@ SUMMARY = "summary.csv"
 
 @dataclass(frozen=True)
 class TaskResult(BatchTask):
-    """A line of the table: the job, and what came of it; IoU and NC are means over states, empty where there are none.
+    """A row of the table: a task and its result; IoU and NC are means over states, empty where there are none.
 
     surfaces_seconds, seconds, score_seconds: for PyMOL's surfaces, the fit and the scores; cpu_seconds: of processors,
     for all of it; fitted, scored, atoms: how many; area: mean of the surfaces', Å²; mb: of the .dsr; threads and
@@ -42,12 +42,12 @@ class TaskResult(BatchTask):
     failed: str = ""
 
     def of(self, job: BatchTask) -> bool:
-        """Whether it is what came of exactly this job, and it is done."""
+        """Whether it is the finished result of exactly this task."""
         return not self.failed and all(str(getattr(self, f.name)) == getattr(job, f.name) for f in fields(BatchTask))
 
 
 def read_summary(path: Path) -> dict[str, TaskResult]:
-    """The rows of an earlier run, by name; what can't be understood is not there."""
+    """Read the rows of an earlier run, by name; a table of another version has none."""
     if not path.is_file():
         return {}
     with open(path, newline="", encoding="utf-8") as stream:

@@ -33,9 +33,6 @@ SCORED = 5
 RESOLUTION = 0.5
 
 
-# One of them, in a worker -------------------------------------------------------------------------------------
-
-
 def run_task(
     job: BatchTask, folder: str, threads: int, device: str, before: TaskResult | None, seed: int = 0
 ) -> tuple[TaskResult, bool]:
@@ -65,7 +62,7 @@ def run_task(
 
 
 def _device(asked: str) -> str:
-    """The GPU of this worker where there are several and any will do."""
+    """Return the device of this worker: one GPU each where there are several and `auto` is asked for."""
     import torch
 
     if asked != "auto" or torch.cuda.device_count() < 2:
@@ -125,7 +122,7 @@ def _fitted(job: BatchTask, target: Path, threads: int, device: str, seed: int, 
 
 
 def _pick(there: SurfaceFile, text: str, path: str) -> list[float]:
-    """The states of a states text; ValueError where one of them is not in the file."""
+    """Parse a states text. Raises ValueError for a state that is not in the file."""
     if text.lower() == "all":
         return there.states
     wanted = sorted(float(state) for state in states.parse(text))
@@ -135,7 +132,7 @@ def _pick(there: SurfaceFile, text: str, path: str) -> list[float]:
 
 
 def _score(fitted: Field, truth: Sequence[Surface]) -> tuple[float | str, float | str]:
-    """Mean IoU and NC of the field's meshes at the states of `truth`; empty where there are none."""
+    """Return mean IoU and NC of the field's meshes at the states of `truth`; empty without states."""
     from ..geometry.metrics import GroundTruth
     from ..results import mesh
 

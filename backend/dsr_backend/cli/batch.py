@@ -1,4 +1,4 @@
-"""dsr-backend batch."""
+"""The verb `batch` of dsr-backend."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from pathlib import Path
 
 from ..batch import manifest, run, summary
 from .io import input_path, live_progress
-
-# Batch ----------------------------------------------------------------------------------------------------
 
 
 def run_batch(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""dsr-backend doctor."""
+"""The verb `doctor` of dsr-backend."""
 
 from __future__ import annotations
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 FREE_GB = 0.5
 """GB on the disk of fits below which `doctor` complains; a fit of a large protein takes about 0.1."""
-
-
-# Doctor ---------------------------------------------------------------------------------------------------
 
 
 class CheckFailed(Exception):

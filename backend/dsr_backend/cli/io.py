@@ -35,13 +35,10 @@ class CommandError(Exception):
     """The work failed, and not for what the user wrote; one line."""
 
 
-# Progress and files ---------------------------------------------------------------------------------------
-
-
 class Progress:
-    """How far the work is, on stderr: one rewriting line on a terminal, else a line at most every 2 s.
+    """Reports progress on stderr: one line that is rewritten on a terminal, else a line at most every 2 s.
 
-    `heading` goes before the first of them.
+    `heading` is printed before the first of them.
     """
 
     def __init__(self, heading: str = "") -> None:
@@ -66,12 +63,12 @@ class Progress:
         self._width = len(text)
 
     def line(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self.end()
         print(text, file=sys.stderr, flush=True)
 
     def say(self, text: str, stays: bool) -> None:
-        """One of the two."""
+        """Print a line that stays, or rewrite the line of progress."""
         (self.line if stays else self.step)(text)
 
     def end(self) -> None:
@@ -81,7 +78,7 @@ class Progress:
             self._width = 0
 
     def fit(self, phase: str, fraction: float, extra: dict[str, Any]) -> None:
-        """As `trainer.fit` reports it."""
+        """Report a fit's phase, its fraction done, and its step, loss and seconds left where they are known."""
         parts = [f"{phase} {100.0 * fraction:.0f} %"]
         if extra.get("steps"):
             parts.append(f"step {extra.get('step', 0)} of {extra['steps']}")
@@ -93,7 +90,7 @@ class Progress:
 
 
 class Silence(Progress):
-    """Of the processes of one fit that are not the first."""
+    """No-op progress reporter for ranks other than 0."""
 
     def step(self, text: str) -> None:
         pass
@@ -104,7 +101,7 @@ class Silence(Progress):
 
 @contextmanager
 def live_progress(heading: str = "") -> Iterator[Progress]:
-    # As in `ranks`, which needs torch.
+    # As in runtime.distributed, which loads torch.
     first = os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
     progress = Progress(heading) if first else Silence()
     try:
@@ -114,7 +111,7 @@ def live_progress(heading: str = "") -> Iterator[Progress]:
 
 
 def device_text(device: str) -> str:
-    """The device in words; ValueError where it is not there."""
+    """Describe the device. Raises ValueError where it does not exist."""
     from ..runtime.device import describe
 
     found = describe(device)
@@ -147,7 +144,7 @@ def input_path(text: str) -> Path:
 
 @contextmanager
 def reading(path: str) -> Iterator[None]:
-    """Within, a file that can't be read is bad input."""
+    """Make errors of reading a file inside the block errors of input."""
     from ..surfaces.surface import SurfacesError
 
     try:
@@ -169,7 +166,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def load_field(options: argparse.Namespace, progress: Progress) -> Field:
-    """The fit that the options name, or what they say of a family."""
+    """Read the fit that the options name, or a field of the family."""
     fitted = read_fit(options.fit, options.device, progress)
     try:
         return select_field(fitted, options.trajectory, options.towards, options.share)

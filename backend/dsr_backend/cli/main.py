@@ -1,4 +1,4 @@
-"""The command line: fits, meshes and scores on files, with the functions that the plugin's backend runs.
+"""Parses the command line of dsr-backend and runs its verbs.
 
 Nothing here imports torch before the arguments and the paths are known to be good.
 """
@@ -71,9 +71,6 @@ def main(argv: Sequence[str]) -> int:
 def _refuse(text: str, code: int) -> int:
     print(f"dsr-backend: {' '.join(text.split())}", file=sys.stderr)
     return code
-
-
-# Arguments ------------------------------------------------------------------------------------------------
 
 
 def _gigabytes(text: str) -> float:

@@ -1,4 +1,4 @@
-"""dsr-backend measure."""
+"""The verb `measure` of dsr-backend."""
 
 from __future__ import annotations
 
@@ -25,9 +25,6 @@ from .io import (
 
 if TYPE_CHECKING:
     from ..fields.base import Field
-
-# Measures -------------------------------------------------------------------------------------------------
-
 
 MEASURED = {
     "area": ("area", "Å²", 0),

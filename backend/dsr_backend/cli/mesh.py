@@ -20,9 +20,6 @@ NODES = (32, 512)
 """Nodes along the longest side of a mesh's lattice that `--nodes` takes."""
 
 
-# Meshes ---------------------------------------------------------------------------------------------------
-
-
 def run_mesh(options: argparse.Namespace) -> int:
     from ..results.export import checks
 

@@ -1,4 +1,4 @@
-"""dsr-backend surfaces."""
+"""The verb `surfaces` of dsr-backend."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
 from ..surfaces import from_pymol
 from .io import input_path, live_progress, output_path, reading
-
-# Surfaces -------------------------------------------------------------------------------------------------
 
 
 def run_surfaces(options: argparse.Namespace) -> int:
