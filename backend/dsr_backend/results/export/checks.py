@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FORMATS = ("ply", "obj", "stl", "glb", "npz")
-
 _RIGID_TOLERANCE = 1e-3
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from .checks import FORMATS, checked_mesh
+from pymol_dsr.shared.options import FORMATS
+
+from .checks import checked_mesh
 from .gltf import glb_bytes
 from .npz import npz_bytes
 from .obj import obj_bytes

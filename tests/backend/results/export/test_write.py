@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dsr_backend.results.export.checks import FORMATS
 from dsr_backend.results.export.gltf import AnimationFrame, animated_glb
 from dsr_backend.results.export.write import to_bytes, write
+
+from pymol_dsr.shared.options import FORMATS
 
 POINTS = np.array([[10.12345, -2, 3], [-1, -1, 1], [-1, 1, -1], [100, -1.5, -1]])
 NORMALS = np.array([[0, 0, 1], [0, -1, 0], [0.6, 0, -0.8], [1, 0, 0]])
