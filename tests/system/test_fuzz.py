@@ -196,7 +196,7 @@ def test_a_packed_bomb_stops_at_its_shape() -> None:
     array = {"name": "faces", "dtype": "<i4", "shape": [1000, 3], "packed": len(data), "differences": False}
     text = json.dumps({"kind": "reply", "id": 1, "result": {}, "arrays": [array]}).encode()
     with named_errors("frames", frames.ProtocolError, megabytes=2):
-        frames.read_frame(io.BufferedReader(cast(io.RawIOBase, io.BytesIO(frame_of(text, data)))))
+        frames.read_frame(io.BufferedReader(io.BytesIO(frame_of(text, data))))
 
 
 @fuzzed(80)
