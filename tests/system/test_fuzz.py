@@ -872,6 +872,17 @@ STORED = {
 }
 
 
+def test_input_that_nobody_changed_is_taken(files: Any, surfaces_file: Path) -> None:
+    """So the tests around refuse for what was changed."""
+    for whole in (FRAME, PACKED):
+        header, arrays = frames.read_frame(io.BufferedReader(cast(io.RawIOBase, io.BytesIO(whole)))) or ({}, {})
+        assert header["kind"] == "reply" and list(arrays) == ["points", "faces"]
+    for kind, data in files.items():
+        assert dsr_file.from_bytes(redigested(data), "cpu").report, kind
+    assert [surface.state for surface in read_surfaces_file(surfaces_file)[0]] == [1.0, 2.5]
+    assert list(pse.read_references(STORED)[0]) == ["a"]
+
+
 @fuzzed(120)
 @given(place=st.sampled_from(places(STORED)), value=json_values)
 def test_what_a_session_says_is_read_or_refused(place: Any, value: Any) -> None:
