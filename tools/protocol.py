@@ -14,7 +14,7 @@ from pymol_dsr.shared.values import Field, fields_of, is_record
 INTRODUCTION = """# Protocol
 
 The messages between the plugin and the backend. `python tools/protocol.py` writes this page from
-`pymol_dsr/shared/messages`. [Architecture](architecture.md) describes the frames that carry them.
+`pymol_dsr/shared/messages`. [The wire](wire.md) describes the frames that carry them.
 
 Parameters with a default may be left out. A number that is not finite is null. In shapes, N are points, M faces, A
 atoms, K neighbours; a letter is the same number in all arrays of a message. Other keys and arrays are ignored.
