@@ -122,4 +122,4 @@ def _resolution(fitted: Field, at: float, options: argparse.Namespace) -> float:
     if not math.isfinite(at):
         raise ValueError(f"time {at} must be a finite number")
     low, high = fitted.at(at).box
-    return float((high - low).max() + 2.0 * max(0.0, options.level)) / (options.nodes - 1)
+    return float((high - low).max() + 2.0 * max(0.0, options.level)) / float(options.nodes - 1)
