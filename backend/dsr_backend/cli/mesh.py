@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pymol_dsr.shared import states
-from pymol_dsr.shared.options import MeshOptions
+from pymol_dsr.shared.options import FORMATS, MeshOptions
 
 from .io import CommandError, angstrom_text, live_progress, load_field, output_path, outside_text, write_file
 
@@ -21,9 +21,7 @@ NODES = (32, 512)
 
 
 def run_mesh(options: argparse.Namespace) -> int:
-    from ..results.export import checks
-
-    target = output_path(options.output, checks.FORMATS)
+    target = output_path(options.output, FORMATS)
     with live_progress() as progress:
         fitted = load_field(options, progress)
         made = _write_mesh(fitted, options.time, options, target)
@@ -38,10 +36,10 @@ def run_mesh(options: argparse.Namespace) -> int:
 
 
 def run_export(options: argparse.Namespace) -> int:
-    from ..results.export import checks, gltf
+    from ..results.export import gltf
     from ..results.export.gltf import AnimationFrame
 
-    target = output_path(options.output, checks.FORMATS)
+    target = output_path(options.output, FORMATS)
     if not 0.0 < options.fps < math.inf:
         raise ValueError(f"--fps {options.fps:g}: it must be above 0")
     if options.times.strip().lower() != "all":
