@@ -88,7 +88,7 @@ def evaluate(
         # All methods of a state one after another, so that its truth need not be prepared for each.
         for method, result in _compare(jobs, fit, which, truth[state], guesses):
             rows.append(StateScores(state, group_of(state, fitted), method, **result, rmsd=step))
-        fit.doing, fit.fraction = "comparing", done / len(wanted)
+        fit.stage, fit.fraction = "comparing", done / len(wanted)
         if done % 10 == 0:
             say(f" {fit.name}: compared {done} of {len(wanted)} states")
     return sorted(rows, key=lambda row: (row.state, METHODS.index(row.method)))
@@ -118,7 +118,7 @@ def _compute_surfaces(
     coordinates = [(float(state), xyz) for state, xyz in sorted(atoms.items())]
     for surface in workers.compute_surfaces_at(source, coordinates, worker_count, fit.stop.is_set):
         surfaces[int(surface.state)] = surface
-        fit.doing, fit.fraction = title, len(surfaces) / len(coordinates)
+        fit.stage, fit.fraction = title, len(surfaces) / len(coordinates)
         if len(surfaces) % 20 == 0:
             say(f" {fit.name}: {title} {len(surfaces)} of {len(coordinates)}")
     if fit.stop.is_set():

@@ -7,6 +7,7 @@ from typing import Any
 
 from pymol import CmdException, cmd
 
+from ..fits.fit import Activity
 from ..scene import color_sources, colors, palettes
 from ..session import session_of
 from .command import command
@@ -114,7 +115,7 @@ def dsr_color(
         for movie in found
     ]
     fit = found[0].fit
-    session.jobs.claim(fit, "its colours")
+    session.jobs.claim(fit, Activity.COLORS)
 
     def work() -> None:
         try:
@@ -123,6 +124,6 @@ def dsr_color(
                 line = colors.apply_coloring(movie, coloring, session.movies, _self)
                 say(f" {movie.name}: {line}")
         finally:
-            fit.activity = ""
+            session.jobs.release(fit)
 
     run_or_start("dsr_color", work, async_, quiet, _self)

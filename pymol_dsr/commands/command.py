@@ -15,12 +15,14 @@ from ..runtime.settings import SettingsError
 from ..scene.objects import SceneError
 from ..shared import text
 from ..shared.states import StatesError
+from ..shared.values import ValueFault
 from ..surfaces.source import ExtractError
 
 COMMANDS: dict[str, Callable[..., Any]] = {}
 # What a user can cause or a machine can do; anything else is a fault of ours and keeps its traceback.
 EXPECTED = (
     StatesError,
+    ValueFault,
     ExtractError,
     SceneError,
     JobError,

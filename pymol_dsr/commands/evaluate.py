@@ -10,6 +10,7 @@ from pymol import CmdException, cmd
 from ..analysis import evaluation
 from ..analysis.baselines import needed_states
 from ..analysis.evaluation import StateScores
+from ..fits.fit import Activity
 from ..session import session_of
 from ..shared.options import BASELINES
 from ..surfaces import extract
@@ -98,13 +99,13 @@ def dsr_eval(
             "when it was fitted, or other ones; they can't be compared"
         )
     result: list[StateScores] = []
-    jobs.claim(fit, "an evaluation")
+    jobs.claim(fit, Activity.EVALUATION)
 
     def work() -> None:
         try:
             result.extend(evaluation.evaluate(jobs, fit, which, chosen, source, wanted, beside, say))
         finally:
-            fit.activity = ""
+            jobs.release(fit)
         for line in evaluation.score_table(result):
             say(line)
         if path:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pymol import CmdException, cmd
 
+from ..fits.fit import Activity
 from ..scene import atoms, placement
 from ..session import session_of
 from ..shared.frames import MAX_PAYLOAD
@@ -104,7 +105,7 @@ def dsr_save(name: str, filename: str, *, quiet: int = 1, _self: Any = cmd) -> s
     jobs = session_of(_self).jobs
     fit = jobs.get(str(name))
     path = writable_path(str(filename), ("dsr",))
-    with jobs.busy(fit, "saving"):
+    with jobs.busy(fit, Activity.SAVING):
         _, arrays = jobs.ask(fit, "save")
         write_file(path, arrays["file"].tobytes())
     fit.file = path
@@ -245,7 +246,7 @@ def dsr_export(
     if radii is not None:
         arrays["radii"] = radii
     written = []
-    with jobs.busy(fit, "an export"):
+    with jobs.busy(fit, Activity.EXPORT):
         for target, request in requests.items():
             _, out = jobs.ask(fit, "export", {**params, **request}, arrays)
             write_file(target, out["file"].tobytes())

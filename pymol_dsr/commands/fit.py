@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from pymol import CmdException, cmd
 
 from ..fits import interrupted
-from ..runtime.settings import check_device
+from ..fits.fitting import run_fit
+from ..fits.request import FitRequest
 from ..scene.preview import Preview
 from ..session import session_of
+from ..shared.options import FitOptions, StartOptions, read_times
 from ..surfaces import extract
-from ..surfaces.source import Source
 from .command import command
-from .options import PRESETS, numbers_in_file, parse_choice, parse_number, parse_whole_number
 from .running import count_of_states, is_typed, reporter, run_or_start
 
 # Share of the points near held-out surfaces predicted on the wrong side, above which the user is warned. Trp-cage at
@@ -123,41 +124,28 @@ def dsr_fit(
         dsr_movie, dsr_eval, dsr_status, dsr_cancel, dsr_save, load_traj
     """
     session = session_of(_self)
-    how: dict[str, Any] = {"resume": bool(int(resume))}
-    usual = "fast"
-    if str(family):
-        start = session.jobs.get(str(family))
-        if not start.family:
+    start = StartOptions.parse(family=family, frozen=frozen, resume=resume, detach=detach)
+    usual = FitOptions.preset
+    if start.family:
+        parent = session.jobs.get(start.family)
+        if not parent.family:
             raise CmdException(f"family {family}: it is a fit of one trajectory; dsr_fit one+two makes a family")
-        how.update(family=start.name, frozen=bool(int(frozen)))
-        usual = str(start.report.get("preset", usual))
-    elif int(frozen):
-        raise CmdException(f"frozen {frozen}: it keeps the network of a family; give family= too")
-    config: dict[str, Any] = {
-        "preset": parse_choice("preset", str(preset) or usual, PRESETS),
-        "smooth": None,
-        "seed": parse_whole_number("seed", seed, 0),
-        "budget": None,
-        "device": check_device(str(device)),
-        "align": bool(int(align)),
-        "loop": bool(int(loop)),
-    }
+        usual = str(parent.report.get("preset", usual))
+    options = FitOptions.parse(
+        preset=str(preset) or usual, smooth=smooth, seed=seed, budget=budget, device=device, align=align, loop=loop
+    )
     if str(times):
-        config["times"] = numbers_in_file("times", str(times))
-    if config["device"] == "auto":
-        config["device"] = session.settings.get("device")
-    if str(smooth) not in ("auto", ""):
-        config["smooth"] = parse_number("smooth", smooth, 0.0)
-    if str(budget) not in ("none", ""):
-        config["budget"] = parse_number("budget", budget, 0.0, above=True)
+        options = dataclasses.replace(options, times=read_times(str(times)))
+    if options.device == "auto":
+        options = dataclasses.replace(options, device=session.settings.get("device"))
     sources = extract.read_sources(str(selection), str(states), _self=_self)
     if str(family) and len(sources) > 1:
         listed = ", ".join(source.object for source in sources)
         raise CmdException(f"selection {selection}: a family takes one new trajectory at a time, not {listed}")
     for source in sources:
-        if str(times) and len(config["times"]) != source.last:
+        if options.times is not None and len(options.times) != source.last:
             raise CmdException(
-                f"times {times}: it has {len(config['times'])} numbers and {source.object} "
+                f"times {times}: it has {len(options.times)} numbers and {source.object} "
                 f"{count_of_states(source.last)}; give one for each state"
             )
         for line in source.warnings:
@@ -165,19 +153,17 @@ def dsr_fit(
     name = _self.get_legal_name(str(name) or f"{sources[0].object}_dsr")
     if name == str(family):
         raise CmdException(f"name {name}: the fit would take the place of the family it starts from; give another")
-    if int(detach):
-        # Nobody may be there to look.
-        how["detach"], watch = True, 0
-    _begin("dsr_fit", name, sources, config, how, watch, async_, quiet, _self)
+    if start.detach:
+        # Nobody may be there to see it.
+        watch = 0
+    _begin("dsr_fit", name, FitRequest(sources, options, start), watch, async_, quiet, _self)
     return name
 
 
 def _begin(
     title: str,
     name: str,
-    sources: list[Source],
-    config: dict[str, Any],
-    how: dict[str, Any],
+    request: FitRequest,
     watch: Any,
     async_: Any,
     quiet: Any,
@@ -185,15 +171,15 @@ def _begin(
 ) -> None:
     """Run a fit, now or in the background."""
     say, jobs = reporter(quiet), session_of(_self).jobs
-    fit = jobs.new(name, sources)
+    fit = jobs.new(name, request.sources)
     shown = None
     if int(watch) > 0 or (int(watch) < 0 and is_typed(quiet, _self)):
         shown = Preview(fit, _self)
-        fit.preview, fit.shown = shown.request, shown
+        fit.preview, fit.show_preview = shown.request, shown
 
     def work() -> None:
         try:
-            jobs.fit(fit, sources, config, how, say)
+            run_fit(jobs, fit, request, say)
         except BaseException:
             if shown is not None:
                 shown.end()
@@ -219,7 +205,7 @@ def _begin(
             f"dsr_movie {name}{f', trajectory={fit.trajectories[0].name}' if fit.family else ''} shows them"
         )
 
-    for source in sources:
+    for source in request.sources:
         say(f" {name}: {len(source.atoms)} atoms, {count_of_states(len(source.states))} of {source.object}")
     run_or_start(title, work, async_, quiet, _self)
 
@@ -258,19 +244,15 @@ def dsr_resume(name: str = "", *, watch: int = -1, async_: int = -1, quiet: int 
     fit = jobs.fits.get(name)
     if fit is not None and fit.activity:
         raise CmdException(f"{name} is busy with {fit.activity}; wait for it, or dsr_cancel {name}")
-    there = interrupted.listed(jobs.backend())
-    names = ", ".join(there) or "none"
-    if not name and len(there) == 1:
-        [name] = there
+    fits = interrupted.ask_interrupted(jobs.connection.backend())
+    names = ", ".join(fits) or "none"
+    if not name and len(fits) == 1:
+        [name] = fits
     if not name:
         raise CmdException(f"name: give that of an interrupted fit (there: {names})")
-    if name not in there:
+    if name not in fits:
         raise CmdException(f"{name}: there is no interrupted fit of that name (there: {names}); dsr_fit makes a fit")
-    found = interrupted.sources(there[name], _self)
-    asked = there[name].about["asked"]
-    how: dict[str, Any] = {"resume": True}
-    if asked.get("family"):
-        how.update(family=asked["family"], frozen=bool(asked.get("frozen")))
-    reporter(quiet)(f" {there[name].line().split('; ')[0]}")
-    _begin("dsr_resume", name, found, dict(asked.get("config") or {}), how, watch, async_, quiet, _self)
+    request = interrupted.request_of(fits[name], _self)
+    reporter(quiet)(f" {fits[name].progress()}")
+    _begin("dsr_resume", name, request, watch, async_, quiet, _self)
     return name

@@ -6,6 +6,7 @@ from typing import Any
 
 from pymol import CmdException, cmd
 
+from ..fits.fit import Activity
 from ..scene import gui_thread, level_sets, placement
 from ..scene.camera import toward_camera
 from ..scene.objects import switch_off
@@ -96,7 +97,7 @@ def dsr_levels(
     toward = None
     if int(cut):
         toward = toward_camera(_self.get_view(), placement.object_matrix(chosen.object, _self))
-    jobs.claim(fit, "level sets")
+    jobs.claim(fit, Activity.LEVELS)
 
     def work() -> None:
         try:
@@ -105,7 +106,7 @@ def dsr_levels(
                 result, arrays = jobs.ask(fit, "mesh", {**request, "level": level})
                 meshes[level] = Mesh.from_arrays(arrays)
         finally:
-            fit.activity = ""
+            jobs.release(fit)
         loaded = level_sets.show_levels(
             chosen,
             meshes,

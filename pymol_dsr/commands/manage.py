@@ -7,10 +7,9 @@ from typing import Any
 from pymol import CmdException, cmd
 
 from ..backend.process import BackendError
-from ..fits import interrupted
-from ..fits.interrupted import Interrupted
+from ..fits.interrupted import Interrupted, list_interrupted
 from ..fits.jobs import Jobs
-from ..runtime import doctor, folders, settings
+from ..runtime import doctor, settings
 from ..session import session_of
 from .command import command
 from .options import format_states
@@ -41,7 +40,7 @@ def dsr_status(name: str = "", *, quiet: int = 1, _self: Any = cmd) -> list[str]
     jobs = session_of(_self).jobs
     fits = jobs.fits
     try:
-        jobs.look(str(name) if str(name) not in fits else "")
+        jobs.refresh_detached(str(name) if str(name) not in fits else "")
     except BackendError as error:
         print(f" dsr_status: detached fits can't be asked for: {error}")
     if str(name) and str(name) not in fits and str(name) not in [one.name for one in interrupted_fits(jobs)]:
@@ -167,15 +166,9 @@ def dsr_doctor(*, async_: int = -1, quiet: int = 1, _self: Any = cmd) -> list[st
 
 
 def interrupted_fits(jobs: Jobs) -> list[Interrupted]:
-    """Those in the folder that are not under way in this session."""
-    backend = jobs.running
+    """The interrupted fits that are not under way in this session; none where they can't be listed."""
     try:
-        if backend is None:
-            there = interrupted.in_folder(folders.fits_folder(jobs.settings))
-        else:
-            there = interrupted.listed(backend)
+        return list_interrupted(jobs)
     except (BackendError, OSError) as error:
         print(f" dsr: interrupted fits can't be listed: {error}")
         return []
-    busy = {name for name, fit in jobs.fits.items() if fit.activity}
-    return [one for name, one in there.items() if name not in busy]

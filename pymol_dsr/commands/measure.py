@@ -10,6 +10,7 @@ from pymol import CmdException, cmd
 
 from ..analysis import measures
 from ..analysis.measures import Measurement
+from ..fits.fit import Activity
 from ..scene import atoms, gui_thread
 from ..session import session_of
 from .command import command
@@ -107,7 +108,7 @@ def dsr_measure(
     fitted_range = min(chosen.states), max(chosen.states)
     title = f"{fit.name}: surface of {chosen.name or chosen.object or 'the fit'}"
     result: list[Measurement] = []
-    jobs.claim(fit, "its measures")
+    jobs.claim(fit, Activity.MEASUREMENT)
 
     def work() -> None:
         requests = [{**request, "time": float(t)} for t in times]
@@ -117,7 +118,7 @@ def dsr_measure(
                     report_states(fit, answers, len(times), say, "measured"), chosen.states, labels
                 )
         finally:
-            fit.activity = ""
+            jobs.release(fit)
         result.append(found)
         for line in measures.summary(found, fitted_range, count):
             # Not only where it is asked for: extrapolated numbers look like any others.

@@ -9,6 +9,7 @@ from typing import Any
 from pymol import CmdException, cmd
 
 from ..fits import pse
+from ..fits.fit import Activity
 from ..scene import atoms, film, gui_thread, movie_objects, preview, timeline
 from ..scene.kept_movies import KeptMovie
 from ..scene.movie import MovieRecorder
@@ -201,7 +202,7 @@ def dsr_movie(
             "overlay": (overlay, 0),
         },
     )
-    session.jobs.claim(fit, "a movie")
+    session.jobs.claim(fit, Activity.MOVIE)
 
     def work() -> None:
         requests = [{**request, "time": float(t)} for t in times]
@@ -225,7 +226,7 @@ def dsr_movie(
                 )
         finally:
             gui_thread.in_gui(_self, session.movies.keep, kept, _self)
-            fit.activity = ""
+            session.jobs.release(fit)
         gui_thread.in_gui(_self, preview.remove_both, fit.name, _self)
         # Before the movie, in which placing an object makes a key of its motion.
         if film.overlay and loaded.states:

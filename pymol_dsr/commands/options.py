@@ -69,22 +69,6 @@ def parse_number(key: str, value: Any, least: float | None = None, above: bool =
     return number
 
 
-def numbers_in_file(key: str, filename: str) -> list[float]:
-    """The numbers in a text file, rising; what follows a # is none of them."""
-    found: list[float] = []
-    with open(os.path.expanduser(filename), encoding="utf-8") as stream:
-        for line_number, line in enumerate(stream, 1):
-            for word in line.partition("#")[0].replace(",", " ").split():
-                number = parse_number(f"{key} {filename}, line {line_number}:", word)
-                if found and not number > found[-1]:
-                    raise CmdException(
-                        f"{key} {filename}, line {line_number}: {number:g} comes after {found[-1]:g}; times must rise "
-                        "from state to state"
-                    )
-                found.append(number)
-    return found
-
-
 def parse_whole_number(key: str, value: Any, least: int) -> int:
     try:
         number = int(value)

@@ -45,6 +45,6 @@ def reporter(quiet: Any) -> Callable[[str], None]:
 def report_states(fit: Fit, answers: Any, count: int, say: Callable[[str], None], done_as: str = "loaded") -> Any:
     for done, answer in enumerate(answers, 1):
         yield answer
-        fit.doing, fit.fraction = "meshes", done / count
+        fit.stage, fit.fraction = "meshes", done / count
         if done % 20 == 0 and done < count:
             say(f" {fit.name}: {done} of {count} states {done_as}")

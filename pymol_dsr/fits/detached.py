@@ -11,12 +11,28 @@ from ..backend.client import Backend
 from ..backend.process import BackendError, LaunchError
 from ..runtime.folders import fits_folder
 from ..runtime.settings import Settings
+from .fit import Phase
 
 if TYPE_CHECKING:
     from .fit import Fit
 
 SUFFIX = ".detached"
-PHASES = ("starting", "surfaces", "sampling", "fit", "saving", "failed", "cancelled")
+# A finished one has the phase `ready` in the backend, and is not loaded here yet.
+PHASES = {
+    "ready": Phase.STORED,
+    **{
+        str(phase): phase
+        for phase in (
+            Phase.STARTING,
+            Phase.SURFACES,
+            Phase.SAMPLING,
+            Phase.FIT,
+            Phase.SAVING,
+            Phase.FAILED,
+            Phase.CANCELLED,
+        )
+    },
+}
 
 
 def likely(settings: Settings, name: str = "") -> bool:
@@ -35,8 +51,8 @@ def likely(settings: Settings, name: str = "") -> bool:
     return f"{name}{SUFFIX}" in files if name else any(file.endswith(SUFFIX) for file in files)
 
 
-def listed(backend: Backend) -> dict[str, dict[str, Any]]:
-    """How far each is, by name. Raises BackendError."""
+def statuses(backend: Backend) -> dict[str, dict[str, Any]]:
+    """The backend's status of each detached fit, by name. Raises BackendError."""
     try:
         fits = backend.call("detached", timeout=20)[0].get("fits")
     except BackendError as error:
@@ -50,19 +66,18 @@ def listed(backend: Backend) -> dict[str, dict[str, Any]]:
 
 
 def update(fit: Fit, status: Mapping[str, Any]) -> None:
-    """Enter what the backend says of a detached fit. One that is ready is loaded when it is used."""
-    phase = status.get("phase")
-    fit.detached = where(status)
+    """Enter the backend's status of a detached fit."""
+    fit.detached = process_name(status)
     fit.fraction = _number(status.get("fraction")) or 0.0
     fit.loss, fit.seconds_left = _number(status.get("loss")), _number(status.get("seconds_left"))
     fit.step = _number(status.get("step"))
     fit.device = str(status.get("device") or "")[:80]
     fit.error = " ".join(str(status.get("message") or "").split())[:500]
-    fit.phase = "stored" if phase == "ready" else str(phase) if phase in PHASES else "failed"
+    fit.phase = PHASES.get(str(status.get("phase")), Phase.FAILED)
 
 
-def where(status: Mapping[str, Any]) -> str:
-    """Its process, in words."""
+def process_name(status: Mapping[str, Any]) -> str:
+    """The process that fits it, in words."""
     return f"process {str(status.get('pid'))[:20]} on {str(status.get('host'))[:80]}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,7 @@ from ..backend import reply_checks
 from ..shared import states
 
 Say = Callable[[str], None]
-Arrays = dict  # name -> array
-
+Arrays = dict[str, np.ndarray]
 
 MOST_LOSSES = 2_000
 
@@ -27,12 +27,52 @@ class Cancelled(Exception):
     """The user stopped the job."""
 
 
+class Phase(Enum):
+    """How far a fit is. The values are the words of the backend and of messages.
+
+    STARTING: a detached fit whose process is not up yet. STORED: a finished fit that is loaded when it is used.
+    """
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    SURFACES = "surfaces"
+    SAMPLING = "sampling"
+    FIT = "fit"
+    SAVING = "saving"
+    READY = "ready"
+    STORED = "stored"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+ENDED = frozenset({Phase.FAILED, Phase.CANCELLED})
+
+
+class Activity(Enum):
+    """The job that a fit is busy with. The values are how messages name it."""
+
+    FIT = "its fit"
+    MOVIE = "a movie"
+    COLORS = "its colours"
+    LEVELS = "level sets"
+    MEASUREMENT = "its measures"
+    EVALUATION = "an evaluation"
+    EXPORT = "an export"
+    SAVING = "saving"
+
+    def __str__(self) -> str:
+        return self.value
+
+
 @dataclass
 class Trajectory:
     """A molecule whose states were fitted.
 
-    name: what the backend calls it, empty where it was fitted alone. atoms: i4[A], indices from 0 in `object` of the
-    atoms sent, or None where the fit says nothing of them. states: the fitted state numbers, rising.
+    name: the backend's name of it, empty where it was fitted alone. atoms: i4[A], indices from 0 in `object` of the
+    fitted atoms, or None where the fit does not know them. states: the fitted state numbers, rising.
     """
 
     name: str
@@ -43,30 +83,29 @@ class Trajectory:
 
     @classmethod
     def of(cls, name: str, report: dict[str, Any], source: dict[str, Any]) -> Trajectory:
-        """From a backend's report of a fit and from what `Source.to_json` gave it."""
+        """A trajectory from a backend's report of a fit and the JSON object that `Source.to_json` wrote."""
         atoms = None
         if source.get("atoms"):
             atoms = reply_checks.atom_indices(source["atoms"]) - 1
-        fitted = [float(s) for s in report["states"]]
+        fitted = [float(state) for state in report["states"]]
         return cls(name, str(source.get("object") or ""), str(source.get("selection") or ""), atoms, fitted)
 
 
 @dataclass
 class Fit:
-    """A fit: where it came from, how far it is, what came of it.
+    """A fit: its trajectories, its progress and its result.
 
-    trajectories: one, or those of a family in their order. phase: queued, surfaces, sampling, fit, saving, ready,
-    failed, cancelled. step, checkpoint: of the training, and the last one that was kept. losses: fraction and
-    loss (Å) of each progress. doing: what its activity is at, with `fraction`.
-    preview: what `open` is told of one, with arrays; shown: called with each of its events in the reading thread.
-    detached: the process of its own that fits it or has fitted it, in words; `look` says how far that is.
-    file: its .dsr where the user has named one. digest, fetch: of a fit that a session names, of phase stored: the
-    SHA-256 of that file, and what reads it (its path and content) when the fit is used.
+    trajectories: one, or those of a family in their order. step, checkpoint: of the training, and the last one that
+    was saved. losses: fraction and loss (Å) of each progress. stage: the step of its activity in a word, for messages;
+    `fraction` counts it. preview: the preview that `open` asks for, with arrays; show_preview: called with each event
+    `preview` in the reading thread. detached: the process of its own that fits it or has fitted it, in words.
+    file: its .dsr where the user has named one. digest, fetch: of a stored fit that a session file names, the SHA-256
+    of that .dsr, and the function that reads it (its path and content).
     """
 
     name: str
     trajectories: list[Trajectory] = field(default_factory=list)
-    phase: str = "queued"
+    phase: Phase = Phase.QUEUED
     fraction: float = 0.0
     loss: float | None = None
     step: float | None = None
@@ -75,13 +114,12 @@ class Fit:
     device: str = ""
     report: dict[str, Any] = field(default_factory=dict)
     error: str = ""
-    activity: str = ""
-    doing: str = ""
+    activity: Activity | None = None
+    stage: str = ""
     losses: list[tuple[float, float]] = field(default_factory=list)
     preview: tuple[dict[str, Any], Arrays] | None = None
-    shown: Callable[[dict[str, Any], Arrays], None] | None = None
+    show_preview: Callable[[dict[str, Any], Arrays], None] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
-    last_said: float = 0.0
     detached: str = ""
     file: str = ""
     digest: str = ""
@@ -90,29 +128,41 @@ class Fit:
     @property
     def family(self) -> bool:
         """Whether it holds several trajectories, so that one of them has to be named."""
-        return any(t.name for t in self.trajectories)
+        return any(trajectory.name for trajectory in self.trajectories)
 
     @property
     def count(self) -> int:
-        """States in all."""
-        return sum(len(t.states) for t in self.trajectories)
+        """Number of states of all trajectories."""
+        return sum(len(trajectory.states) for trajectory in self.trajectories)
 
     def trajectory(self, name: str = "", argument: str = "trajectory") -> Trajectory:
-        """The trajectory of that name, the only one if none is named. Raises JobError, naming those there are."""
+        """The trajectory of that name, or the only one if none is named. Raises JobError."""
         if not self.family:
             if name:
                 raise JobError(f"{self.name} is a fit of one trajectory: leave {argument}={name} out")
             return self.trajectories[0]
-        there = ", ".join(t.name for t in self.trajectories)
+        names = ", ".join(trajectory.name for trajectory in self.trajectories)
         if not name:
-            raise JobError(f"{self.name} holds several trajectories: choose one with {argument}= ({there})")
+            raise JobError(f"{self.name} holds several trajectories: choose one with {argument}= ({names})")
         for trajectory in self.trajectories:
             if trajectory.name == name:
                 return trajectory
-        raise JobError(f"{argument} {name}: {self.name} does not hold it; choose one of {there}")
+        raise JobError(f"{argument} {name}: {self.name} does not hold it; choose one of {names}")
+
+    def trajectory_report(self, trajectory: Trajectory) -> dict[str, Any]:
+        """The backend's report of one trajectory."""
+        if not trajectory.name:
+            return self.report
+        return dict((self.report.get("trajectories") or {}).get(trajectory.name) or {})
+
+    def add_loss(self, fraction: float, loss: float) -> None:
+        """Enter a loss (Å). Of MOST_LOSSES and more, those that lie close together give way to the last one."""
+        if len(self.losses) > 1 and fraction - self.losses[-2][0] < 1.0 / MOST_LOSSES:
+            self.losses.pop()
+        self.losses.append((fraction, loss))
 
     def lost(self) -> str:
-        """How far it was when its backend ended, what there is of it, and what to do."""
+        """The message when its backend has ended: how far it was, and how it goes on."""
         at = f"at step {self.step:.0f}" if self.step is not None else f"at {100 * self.fraction:.0f} % of its surfaces"
         if self.checkpoint is not None:
             return f"lost {at}; checkpoint at step {self.checkpoint:.0f}; dsr_resume {self.name} goes on"
@@ -120,28 +170,27 @@ class Fit:
 
     def line(self) -> str:
         """Name and progress in one line."""
-        if self.phase == "ready":
+        return f"{self.name}: {self._progress()}" + (f", on {self.device}" if self.device else "")
+
+    def _progress(self) -> str:
+        if self.phase is Phase.READY:
             if self.family:
-                text = f"ready, trajectories {', '.join(t.name for t in self.trajectories)}"
+                text = f"ready, trajectories {', '.join(trajectory.name for trajectory in self.trajectories)}"
             else:
                 only = self.trajectory()
                 text = f"ready, states {states.format(only.states)} of {only.object}"
-            if self.activity:
-                text += f", busy with {self.activity}"
-        elif self.phase == "stored" and self.detached:
-            text = "fitted, loaded when used"
-        elif self.phase == "stored":
-            text = f"from {self.file}, loaded when used"
-        elif self.phase in ("failed", "cancelled", "queued"):
-            text = f"{self.phase}{': ' if self.error else ''}{self.error}"
-        else:
-            text = f"{self.phase} {100 * self.fraction:.0f} %"
-            if self.loss is not None:
-                text += f", loss {self.loss:.4g}"
-            if self.seconds_left is not None:
-                text += f", {self.seconds_left:.0f} s left"
-            if self.detached:
-                text += f", detached ({self.detached})"
-            if self.checkpoint is not None:
-                text += f", checkpoint at step {self.checkpoint:.0f}"
-        return f"{self.name}: {text}" + (f", on {self.device}" if self.device else "")
+            return text + (f", busy with {self.activity}" if self.activity else "")
+        if self.phase is Phase.STORED:
+            return "fitted, loaded when used" if self.detached else f"from {self.file}, loaded when used"
+        if self.phase in ENDED or self.phase is Phase.QUEUED:
+            return f"{self.phase}{': ' if self.error else ''}{self.error}"
+        text = f"{self.phase} {100 * self.fraction:.0f} %"
+        if self.loss is not None:
+            text += f", loss {self.loss:.4g}"
+        if self.seconds_left is not None:
+            text += f", {self.seconds_left:.0f} s left"
+        if self.detached:
+            text += f", detached ({self.detached})"
+        if self.checkpoint is not None:
+            text += f", checkpoint at step {self.checkpoint:.0f}"
+        return text

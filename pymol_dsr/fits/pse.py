@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..shared import text
-from .fit import Fit, JobError
+from .fit import Fit, JobError, Phase
 from .jobs import Jobs
 
 FORMAT = "dsr session 1"
@@ -103,7 +103,7 @@ class PseReferences:
                 )
                 continue
             fetch = functools.partial(self._fetch, name, reference, _self)
-            self._jobs.fits[name] = Fit(name, phase="stored", file=path, digest=digest, fetch=fetch)
+            self._jobs.fits[name] = Fit(name, phase=Phase.STORED, file=path, digest=digest, fetch=fetch)
             fault = self.fault(reference)
             if fault:
                 _print(f" {name}: {fault}; its surfaces play, and 'dsr_load FILE, {name}' brings the fit back")
@@ -137,7 +137,7 @@ class PseReferences:
         if fit is None:
             return FitReference("", "")
         # Of a fit that was not loaded, the reference stays what it was, whatever the file is now.
-        if fit.phase == "stored":
+        if fit.phase is Phase.STORED:
             return FitReference(fit.file, fit.digest)
         path = fit.file or str(fit.report.get("path") or "")
         if not path or not os.path.isfile(path):

@@ -221,7 +221,7 @@ class Live(QtCore.QObject):
             if shading is None:
                 return None
             params["motion" if shading.of_atoms is None else "blend"] = True
-        answer = self._answer(self._jobs.backend().submit("mesh", params, arrays), wish)
+        answer = self._answer(self._jobs.connection.backend().submit("mesh", params, arrays), wish)
         if answer is None:
             return None
         result, mesh = answer
@@ -250,7 +250,7 @@ class Live(QtCore.QObject):
         if wish.by == "motion" and shading.known != wish.which:
             request = {"fit": wish.fit.name, "time": wish.trajectory.states[0], **wish.which}
             nowhere = {"points": np.zeros((0, 3), np.float32)}
-            answer = self._answer(self._jobs.backend().submit("paint", request, nowhere), wish)
+            answer = self._answer(self._jobs.connection.backend().submit("paint", request, nowhere), wish)
             if answer is None:
                 return None
             if "excursions" not in answer[1]:

@@ -13,7 +13,7 @@ from pymol.Qt import QtCore, QtWidgets
 
 from ..backend.process import BackendError
 from ..fits.background import Background
-from ..fits.fit import Cancelled, JobError
+from ..fits.fit import Activity, Cancelled, JobError
 from ..session import Session
 from .tabs.fit import BAD, FitTab
 from .tabs.fits import FitsTab
@@ -90,10 +90,10 @@ class Panel(QtWidgets.QDialog):
     def poll(self) -> None:
         """Show how things are; the scene is looked at once a second."""
         jobs, command = self.session.jobs, self.session.settings.get("backend")
-        if not jobs.device and self._tried != command:
+        if not jobs.connection.device and self._tried != command:
             # It takes seconds to start, and knows the devices.
             self._tried = command
-            self.run("the backend", jobs.backend, lambda _: self.say(""))
+            self.run("the backend", jobs.connection.backend, lambda _: self.say(""))
         self.fit.poll()
         self.quality.poll()
         if self._ticks % SELDOM == 0:
@@ -105,7 +105,7 @@ class Panel(QtWidgets.QDialog):
                 self.fits.refresh()
         self._ticks += 1
         fit = self.play.current()
-        self.play.movie_button.setText("Cancel" if fit is not None and fit.activity == "a movie" else "Load movie")
+        self.play.movie_button.setText("Cancel" if fit is not None and fit.activity is Activity.MOVIE else "Load movie")
 
     def _changed_tab(self, *_: Any) -> None:
         if self.tabs.currentWidget() is self.play:

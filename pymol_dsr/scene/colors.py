@@ -127,7 +127,7 @@ def _put(mesh: KeptMesh, floats: list[float], _self: Any) -> None:
 def _report_progress(movie: KeptMovie, fraction: float, so_far: str = "no state has its new colours") -> None:
     if movie.fit.stop.is_set():
         raise Cancelled(f"cancelled; {so_far}")
-    movie.fit.doing, movie.fit.fraction = "colours", fraction
+    movie.fit.stage, movie.fit.fraction = "colours", fraction
 
 
 def _show_only_bar(movie: KeptMovie, name: str, scale: ColorScale, movies: KeptMovies, _self: Any) -> None:

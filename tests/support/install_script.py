@@ -107,7 +107,7 @@ def use():
     typed("dsr_fit pep, preset=preview")
     assert jobs.fits["pep_dsr"].activity
     yield from until(lambda: not jobs.fits["pep_dsr"].activity)
-    assert jobs.fits["pep_dsr"].phase == "ready", jobs.fits["pep_dsr"].line()
+    assert str(jobs.fits["pep_dsr"].phase) == "ready", jobs.fits["pep_dsr"].line()
     report["steps"].append("fit")
     typed("dsr_movie pep_dsr, 2-4")
     report["typed_returns_at_once"] = "pep_dsr" not in cmd.get_names()

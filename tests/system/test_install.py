@@ -123,7 +123,9 @@ def test_the_zip_without_a_window_and_a_backend_on_path(archive, program, tmp_pa
     startup = tmp_path / "startup"
     startup.mkdir()
     (tmp_path / "install.py").write_text(INSTALL)
-    (tmp_path / "job.pml").write_text("run install.py\n" + FIT + "print('by', jobs.running.command)\njobs.close()\n")
+    (tmp_path / "job.pml").write_text(
+        "run install.py\n" + FIT + "print('by', jobs.connection.running.command)\njobs.close()\n"
+    )
     env = system(HOME=str(tmp_path), DSR_ZIP=str(archive), DSR_STARTUP=str(startup))
     env["PATH"] = f"{program.parent}:{env['PATH']}"
     done = subprocess.run(

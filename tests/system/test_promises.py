@@ -11,7 +11,7 @@ from dsr_backend.results import dsr_format, level_set
 from dsr_backend.server import detached_registry, server
 
 from pymol_dsr.backend import process, reply_checks
-from pymol_dsr.fits import fit, jobs
+from pymol_dsr.fits import connection, fit, jobs
 from pymol_dsr.scene import timeline
 from pymol_dsr.shared import codec, frames, states, text
 from support.paths import ROOT
@@ -56,8 +56,8 @@ PROMISES: list[tuple[str, str, float]] = [
     ("security.md", "against the file's size and N MiB", dsr_format.MAX_HEADER / 2**20),
     ("security.md", "at most N times its", codec.MAX_RATIO),
     ("security.md", "1-999999999` .{0,40}at most N million", reply_checks.MOST_ATOMS / 1e6),
-    ("security.md", "N lines of log", jobs.LOG_LINES),
-    ("security.md", "lines of log in N seconds", jobs.LOG_SECONDS),
+    ("security.md", "N lines of log", connection.LOG_LINES),
+    ("security.md", "lines of log in N seconds", connection.LOG_SECONDS),
     ("security.md", "N characters", text.LONGEST_LINE),
     ("security.md", "[Aa]t most N states", states.MAX_STATES),
     ("security.md", "N million nodes", level_set.MAX_NODES / 1e6),

@@ -48,7 +48,7 @@ from pymol_dsr.commands.manage import dsr_cancel, dsr_status
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits import jobs
 from pymol_dsr.fits.background import Background
-from pymol_dsr.fits.fit import MOST_LOSSES, Fit
+from pymol_dsr.fits.fit import MOST_LOSSES, Fit, Phase
 from pymol_dsr.session import close_session, session_of
 from pymol_dsr.shared import atomic_write
 from pymol_dsr.shared.options import FitOptions
@@ -533,7 +533,7 @@ def plugin(peptide: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     monkeypatch.setattr(Process, "__init__", remembered)
     yield peptide
-    backend = session_of(peptide).jobs.running
+    backend = session_of(peptide).jobs.connection.running
     if backend is not None:
         backend.close(grace=0.5)
     close_session(peptide)
@@ -597,7 +597,7 @@ def test_a_fit_with_a_misbehaving_backend(
     said = typed(plugin, capsys, "dsr_fit pep, 1-2")
     [line] = [line for line in said.splitlines() if line.startswith(" Error: dsr_fit: ")]
     assert sentence in line
-    assert jobs.fits["pep_dsr"].phase == "failed" and sentence in jobs.fits["pep_dsr"].line()
+    assert jobs.fits["pep_dsr"].phase is Phase.FAILED and sentence in jobs.fits["pep_dsr"].line()
     assert "Traceback" not in said and plugin.get_names() == ["pep"]
 
 
@@ -610,7 +610,7 @@ def test_a_backend_that_does_not_answer_or_stop_is_ended(
     threading.Timer(1.5, lambda: dsr_cancel("pep_dsr", _self=plugin)).start()
     said = typed(plugin, capsys, "dsr_fit pep, 1-2")
     assert "pep_dsr: cancelled; the backend did not stop within 0.5 s and was ended, the next command" in said
-    assert session_of(plugin).jobs.fits["pep_dsr"].phase == "cancelled"
+    assert session_of(plugin).jobs.fits["pep_dsr"].phase is Phase.CANCELLED
     use(plugin, "play", "well")
     dsr_fit("pep", "1-2", _self=plugin)
     dsr_movie("pep_dsr", _self=plugin)
@@ -644,14 +644,14 @@ def test_no_broken_mesh_reaches_pymol(plugin: Any, how: str, sentence: str) -> N
 def interrupt(plugin: Any, how: Callable[[], None], **arguments: Any) -> Fit:
     dsr_fit("pep", "1-3", name="a", async_=1, _self=plugin, **arguments)
     fit = session_of(plugin).jobs.fits["a"]
-    wait_for(lambda: fit.checkpoint if arguments.get("preset") == "paper" else fit.phase == "fit")
+    wait_for(lambda: fit.checkpoint if arguments.get("preset") == "paper" else fit.phase is Phase.FIT)
     how()
     wait_for(lambda: not fit.activity)
     return fit
 
 
 def kill_backend(cmd: Any) -> None:
-    backend = session_of(cmd).jobs.running
+    backend = session_of(cmd).jobs.connection.running
     assert backend is not None
     os.kill(backend.info["pid"], signal.SIGKILL)
 
@@ -661,7 +661,7 @@ def test_a_killed_training_goes_on_in_another_session(
 ) -> None:
     use(plugin, "small", "0.05", "600")
     fit = interrupt(plugin, lambda: kill_backend(plugin), preset="paper", seed=3)
-    assert fit.phase == "failed"
+    assert fit.phase is Phase.FAILED
     assert re.match(r"lost at step \d+; checkpoint at step \d+; dsr_resume a goes on \(the .*SIGKILL", fit.error)
     there = [line for line in dsr_status(_self=plugin) if "interrupted" in line]
     assert there == ["a: interrupted: 3 surfaces; dsr_resume a"]
@@ -689,7 +689,7 @@ def test_a_cancelled_training_is_kept_says_so_and_is_listed(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     use(plugin, "small", "0.05", "100000")
     fit = interrupt(plugin, lambda: dsr_cancel("a", _self=plugin), preset="paper")
-    assert fit.phase == "cancelled"
+    assert fit.phase is Phase.CANCELLED
     said = capsys.readouterr().out
     step = int(re.search(r"fit 'a': checkpoint at step (\d+); dsr_resume a goes on from it", said)[1])  # type: ignore[index]
     assert dsr_status(_self=plugin)[-1] == f"a: interrupted: 3 surfaces, step {step}; dsr_resume a"
@@ -835,7 +835,7 @@ def test_ten_fits_wait_for_their_turn(plugin: Any, mode: tuple[str, ...]) -> Non
     assert len(lines) == 10 and sum(": queued" in line for line in lines) >= 8
     dsr_cancel("f7", _self=plugin)
     answers_until(plugin, lambda: not any(fit.activity for fit in jobs.fits.values()))
-    phases = {name: jobs.fits[name].phase for name in names}
+    phases = {name: str(jobs.fits[name].phase) for name in names}
     assert phases == {name: "cancelled" if name == "f7" else "ready" for name in names}
 
 
@@ -874,18 +874,18 @@ def test_eight_hours_of_progress_take_no_memory(plugin: Any) -> None:
     use(plugin, "play", "well")
     dsr_fit("pep", "1-2", _self=plugin)
     fit = jobs.fits["pep_dsr"]
-    fit.phase = "fit"
+    fit.phase = Phase.FIT
     before = resident()
     total = 8 * 3600 * 5
     for number in range(total):
         told = {"fit": "pep_dsr", "phase": "fit", "fraction": number / total, "loss": 0.1, "step": number}
-        jobs._on_event("progress", told, {})
+        jobs.on_event("progress", told, {})
     assert 1000 < len(fit.losses) <= 2 * MOST_LOSSES and fit.step == total - 1
     # The curve shows all of it, evenly.
     assert np.diff([fraction for fraction, _ in fit.losses]).max() < 0.002
     assert fit.losses[0][0] == 0 and fit.losses[-1][0] == (total - 1) / total
     assert resident() - before < 20
-    fit.phase = "ready"
+    fit.phase = Phase.READY
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a ceiling needs Linux")

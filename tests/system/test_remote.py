@@ -38,7 +38,7 @@ from pymol_dsr.backend.process import BackendError
 from pymol_dsr.commands.fit import dsr_fit, dsr_resume
 from pymol_dsr.commands.manage import dsr_cancel, dsr_doctor, dsr_status
 from pymol_dsr.commands.movie import dsr_movie
-from pymol_dsr.fits.fit import JobError
+from pymol_dsr.fits.fit import JobError, Phase
 from pymol_dsr.runtime import waiting
 from pymol_dsr.session import session_of
 from pymol_dsr.shared.frames import HeaderError, TooLargeError, encode, read_frame
@@ -298,10 +298,10 @@ def test_the_whole_way_through_ssh_over_a_line_that_is_cut(plugin, sshd, capsys)
     # Long enough that it is not done before the line is cut.
     dsr_fit("pep", name="cut", async_=1, _self=plugin)
     fit = jobs.fits["cut"]
-    wait_for(lambda: fit.phase in ("sampling", "fit"))
-    pid = jobs.running.info["pid"]
+    wait_for(lambda: fit.phase in (Phase.SAMPLING, Phase.FIT))
+    pid = jobs.connection.running.info["pid"]
     line.cut()
-    wait_for(lambda: fit.phase == "failed")
+    wait_for(lambda: fit.phase is Phase.FAILED)
     wait_for(lambda: gone(pid))
     assert "; dsr_resume cut goes on from the surfaces it had (the backend" in fit.error
     assert "ended with exit code 255; its last words: " in fit.error and "\n" not in fit.error
@@ -311,7 +311,7 @@ def test_the_whole_way_through_ssh_over_a_line_that_is_cut(plugin, sshd, capsys)
     assert "6 of 6 surfaces are there from before" in capsys.readouterr().out
     plugin.do("dsr_movie cut, 1-2, resolution=1")
     assert plugin.get_type("cut") == "object:cgo" and plugin.count_states("cut") == 2
-    backend = jobs.running
+    backend = jobs.connection.running
     assert backend._packs and "ServerAliveInterval=5" in backend.command
     assert "cut.dsr" in fits(sshd.home) and not fits(os.environ["DSR_HOME"]), "kept over there"
     pid = backend.info["pid"]
@@ -326,9 +326,9 @@ def test_a_node_that_is_preempted(plugin, sshd):
     session_of(plugin).settings.put("backend", sshd.words(*SERVE))
     dsr_fit("pep", name="gone", async_=1, _self=plugin)
     fit = jobs.fits["gone"]
-    wait_for(lambda: fit.phase in ("sampling", "fit"))
-    os.kill(jobs.running.info["pid"], 9)
-    wait_for(lambda: fit.phase == "failed")
+    wait_for(lambda: fit.phase in (Phase.SAMPLING, Phase.FIT))
+    os.kill(jobs.connection.running.info["pid"], 9)
+    wait_for(lambda: fit.phase is Phase.FAILED)
     assert "dsr_resume gone goes on from the surfaces it had" in fit.error
 
 
@@ -405,7 +405,7 @@ def test_waiting_in_a_queue_can_be_cancelled(plugin, queue):
     fit = session_of(plugin).jobs.fits["pep_dsr"]
     time.sleep(0.5)
     dsr_cancel("pep_dsr", _self=plugin)
-    wait_for(lambda: fit.phase == "cancelled")
+    wait_for(lambda: fit.phase is Phase.CANCELLED)
 
 
 def test_the_doctor_says_what_it_waits_for(plugin, queue, monkeypatch, capsys):
@@ -437,9 +437,9 @@ def test_a_fit_that_its_scheduler_ends_is_lost_and_not_cancelled(plugin, tmp_pat
     session_of(plugin).settings.put("backend", f"{script} {' '.join(SERVE)}")
     dsr_fit("pep", name="ended", preset="paper", async_=1, _self=plugin)
     fit = jobs.fits["ended"]
-    wait_for(lambda: fit.phase == "fit")
-    os.kill(jobs.running.info["pid"], signal.SIGTERM)
-    wait_for(lambda: fit.phase in ("failed", "cancelled"))
+    wait_for(lambda: fit.phase is Phase.FIT)
+    os.kill(jobs.connection.running.info["pid"], signal.SIGTERM)
+    wait_for(lambda: fit.phase in (Phase.FAILED, Phase.CANCELLED))
     assert "dsr_resume ended goes on" in fit.error
     assert f"ended with exit code 143; its last words: {TIME_LIMIT!r})" in fit.error
 
@@ -502,9 +502,9 @@ def test_the_whole_way_through_slurm(plugin):
     session_of(plugin).settings.put("backend", f"srun -J {name} -n 1 {' '.join(SERVE)}")
     dsr_fit("pep", name="ended", async_=1, _self=plugin)
     fit = jobs.fits["ended"]
-    wait_for(lambda: fit.phase == "fit")
+    wait_for(lambda: fit.phase is Phase.FIT)
     subprocess.run(["scancel", "-n", name], check=True)
-    wait_for(lambda: fit.phase in ("failed", "cancelled"))
+    wait_for(lambda: fit.phase in (Phase.FAILED, Phase.CANCELLED))
     assert "dsr_resume ended goes on" in fit.error and " CANCELLED AT " in fit.error
     dsr_resume("ended", _self=plugin)
     dsr_movie("ended", "1-2", resolution=1, _self=plugin)
@@ -529,7 +529,7 @@ dsr.settings.put("backend", sys.argv[1])
 dsr.settings.put("workers", "1")
 # Long enough that the other session sees it under way.
 dsr_fit("pep", "1+3", name="alone", detach=1, quiet=0, _self=session.cmd)
-print("backend", dsr.jobs.running.info["pid"])
+print("backend", dsr.jobs.connection.running.info["pid"])
 close_session(session.cmd)
 """
 
@@ -693,7 +693,7 @@ def test_a_status_that_cannot_be_read_is_none(tmp_path):
 
 def test_no_backend_is_started_where_no_detached_fit_can_be(local):
     assert dsr_status(_self=local) == []
-    assert session_of(local).jobs.running is None
+    assert session_of(local).jobs.connection.running is None
 
 
 # Sizes

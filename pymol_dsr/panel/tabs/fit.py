@@ -11,7 +11,7 @@ from pymol.Qt import QtCore, QtWidgets
 
 from ...commands import options
 from ...commands.fit import dsr_fit
-from ...fits.fit import Fit
+from ...fits.fit import ENDED, Activity, Fit, Phase
 from ...fits.jobs import Jobs
 from ...shared import states
 from ...shared.states import StatesError
@@ -118,7 +118,7 @@ class FitTab(QtWidgets.QWidget):
 
     def refresh(self) -> None:
         """Offer what the scene has now, and the families that are ready, where that has changed."""
-        families = [name for name, fit in self.jobs.fits.items() if fit.family and fit.phase == "ready"]
+        families = [name for name, fit in self.jobs.fits.items() if fit.family and fit.phase is Phase.READY]
         counts = molecules()
         if (counts, families) == self._offered:
             return
@@ -165,7 +165,7 @@ class FitTab(QtWidgets.QWidget):
 
     def show_device(self) -> None:
         """Name the devices as soon as the backend has said which there are."""
-        known = self.jobs.device
+        known = self.jobs.connection.device
         if self.device.count() and known == self._known:
             return
         self._known = known
@@ -224,10 +224,10 @@ class FitTab(QtWidgets.QWidget):
         """Show how far the fit is; asks the list of fits only, never PyMOL or the backend."""
         self.show_device()
         fit = self.current()
-        if fit is None or fit.activity != "its fit":
+        if fit is None or fit.activity is not Activity.FIT:
             # One that was typed, or begun before this window was there.
-            running = [f for f in self.jobs.fits.values() if f.activity == "its fit"]
-            under_way = [f for f in running if f.phase != "queued"] or running
+            running = [f for f in self.jobs.fits.values() if f.activity is Activity.FIT]
+            under_way = [f for f in running if f.phase is not Phase.QUEUED] or running
             if under_way:
                 fit = under_way[0]
                 self.name = fit.name
@@ -235,14 +235,14 @@ class FitTab(QtWidgets.QWidget):
         if busy:
             self._starting = False
         self._enable()
-        self.play_button.setEnabled(fit is not None and fit.phase == "ready")
+        self.play_button.setEnabled(fit is not None and fit.phase is Phase.READY)
         if fit is None:
             return
-        self.bar.setValue(int(1000 * fit.fraction) if busy or fit.phase == "ready" else 0)
+        self.bar.setValue(int(1000 * fit.fraction) if busy or fit.phase is Phase.READY else 0)
         self.bar.setFormat(progress_text(fit))
-        color = BAD if fit.phase == "failed" else ""
+        color = BAD if fit.phase is Phase.FAILED else ""
         self.bar.setToolTip(fit.error)
-        if fit.phase == "failed" and fit is not self._failed:
+        if fit.phase is Phase.FAILED and fit is not self._failed:
             self._failed = fit
             self.panel.say(f"{fit.name}: {fit.error}", bad=True)
         self.bar.setStyleSheet(color)
@@ -295,11 +295,11 @@ def device_text(known: dict[str, Any]) -> str:
 
 def progress_text(fit: Fit) -> str:
     """The progress bar's text: phase, share, seconds left."""
-    if fit.phase == "ready":
+    if fit.phase is Phase.READY:
         if not fit.activity:
             return f"{fit.name} is ready"
-        return f"{fit.name}: {fit.doing or fit.activity} {100 * fit.fraction:.0f} %"
-    if fit.phase in ("queued", "failed", "cancelled"):
+        return f"{fit.name}: {fit.stage or fit.activity} {100 * fit.fraction:.0f} %"
+    if fit.phase in {Phase.QUEUED, *ENDED}:
         return f"{fit.name}: {fit.phase}"
     left = "" if fit.seconds_left is None else f", {fit.seconds_left:.0f} s left"
     return f"{fit.name}: {fit.phase} {100 * fit.fraction:.0f} %{left}"

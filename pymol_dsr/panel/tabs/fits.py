@@ -10,7 +10,7 @@ from typing import Any
 from pymol.Qt import QtCore, QtWidgets
 
 from ...commands.files import dsr_load, dsr_save
-from ...fits.fit import Fit
+from ...fits.fit import ENDED, Fit, Phase
 from ...fits.jobs import Jobs
 from ...runtime.folders import fits_folder
 from ...shared import states
@@ -122,8 +122,8 @@ class FitsTab(QtWidgets.QWidget):
     def _choose(self) -> None:
         chosen = self._chosen()
         fit = self.jobs.fits.get(chosen[0]) if chosen and not chosen[1] else None
-        ready = fit is not None and fit.phase == "ready"
-        stored = fit is not None and fit.phase == "stored"
+        ready = fit is not None and fit.phase is Phase.READY
+        stored = fit is not None and fit.phase is Phase.STORED
         self.open_button.setEnabled(bool(chosen) and (ready or stored or bool(chosen and chosen[1])))
         self.save_button.setEnabled(ready)
 
@@ -134,7 +134,7 @@ class FitsTab(QtWidgets.QWidget):
         name, path = chosen
         if path:
             self._load(path)
-        elif self.jobs.fits[name].phase == "stored":
+        elif self.jobs.fits[name].phase is Phase.STORED:
             self.panel.run(f"loading {name}", lambda: self.jobs.get(name).name, self.play.emit)
         else:
             self.play.emit(name)
@@ -171,6 +171,6 @@ def _states_of(fit: Fit) -> str:
 
 
 def _stage(fit: Fit) -> str:
-    if fit.phase == "stored":
+    if fit.phase is Phase.STORED:
         return "named by the session"
-    return fit.phase if fit.phase in ("ready", "failed", "cancelled", "queued") else "being fitted"
+    return str(fit.phase) if fit.phase in {Phase.READY, Phase.QUEUED, *ENDED} else "being fitted"

@@ -13,7 +13,7 @@ from pymol.Qt import QtCore, QtGui, QtWidgets
 from ...commands.color import dsr_color
 from ...commands.files import dsr_export
 from ...commands.movie import dsr_film, dsr_movie
-from ...fits.fit import Fit, Trajectory
+from ...fits.fit import Activity, Fit, Phase, Trajectory
 from ...fits.jobs import Jobs
 from ...scene.color_bar import UNITS
 from ...scene.timeline import frames_per_second
@@ -32,7 +32,7 @@ AUTO_SMOOTH, AUTO_RESOLUTION, AUTO_FPS = -0.1, 0.0, 0.0
 BY = {"by motion": "motion", "by speed": "speed", "by velocity": "velocity", "by B factor": "b"}
 COLORS = ("white", "gray70", "skyblue", "palegreen", "wheat", "salmon")
 # Phases of a fit in which the backend has time for other requests.
-BEFORE_FITTING = ("queued", "surfaces")
+BEFORE_FITTING = (Phase.QUEUED, Phase.SURFACES)
 NOWHERE = "nothing else"
 NO_FIT = "no fit is open: Fit makes one, Fits opens an earlier one"
 MODES = ("loop", "bounce", "once")
@@ -192,7 +192,7 @@ class PlayTab(QtWidgets.QWidget):
 
     def refresh(self) -> None:
         """Offer the fits that are ready; keep the one that is chosen."""
-        ready = [fit for fit in self.jobs.fits.values() if fit.phase == "ready"]
+        ready = [fit for fit in self.jobs.fits.values() if fit.phase is Phase.READY]
         # By identity: a fit may have given way to another of its name.
         if list(map(id, ready)) == list(map(id, self._listed)):
             return
@@ -225,7 +225,7 @@ class PlayTab(QtWidgets.QWidget):
 
     def current(self) -> Fit | None:
         fit = self.jobs.fits.get(self.fit.currentText())
-        return fit if fit is not None and fit.phase == "ready" else None
+        return fit if fit is not None and fit.phase is Phase.READY else None
 
     def chosen(self) -> Trajectory | None:
         fit = self.current()
@@ -308,7 +308,7 @@ class PlayTab(QtWidgets.QWidget):
         if not self._active or fit is None or chosen is None:
             return
         under_way = [
-            f.name for f in self.jobs.fits.values() if f.activity == "its fit" and f.phase not in BEFORE_FITTING
+            f.name for f in self.jobs.fits.values() if f.activity is Activity.FIT and f.phase not in BEFORE_FITTING
         ]
         if under_way:
             self.told.setText(f"the backend is at {under_way[0]}; the surface follows when that is done")

@@ -10,7 +10,7 @@ from pymol.Qt import QtWidgets
 from ...analysis import evaluation
 from ...analysis.evaluation import StateScores
 from ...commands.evaluate import dsr_eval
-from ...fits.fit import Fit
+from ...fits.fit import Activity, Fit, Phase
 from ...fits.jobs import Jobs
 from ...shared import plots
 from ...shared.options import BASELINES
@@ -86,7 +86,7 @@ class QualityTab(QtWidgets.QWidget):
         self.save.clicked.connect(self.save_table)
 
     def refresh(self) -> None:
-        ready = [fit for fit in self.jobs.fits.values() if fit.phase == "ready"]
+        ready = [fit for fit in self.jobs.fits.values() if fit.phase is Phase.READY]
         if list(map(id, ready)) != list(map(id, self._listed)):
             self._listed = ready
             offer(self.fit, [fit.name for fit in ready], self.fit.currentText())
@@ -101,7 +101,7 @@ class QualityTab(QtWidgets.QWidget):
 
     def poll(self) -> None:
         fit = self.current()
-        measuring = fit is not None and fit.activity == "an evaluation"
+        measuring = fit is not None and fit.activity is Activity.EVALUATION
         self.button.setEnabled(fit is not None and (measuring or not fit.activity))
         self.button.setText("Cancel" if measuring else "Measure")
 
@@ -109,7 +109,7 @@ class QualityTab(QtWidgets.QWidget):
         fit = self.current()
         if fit is None:
             return
-        if fit.activity == "an evaluation":
+        if fit.activity is Activity.EVALUATION:
             self.jobs.cancel(fit.name)
             return
         name, of = fit.name, self.trajectory.currentText()

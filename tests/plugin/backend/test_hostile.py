@@ -19,8 +19,8 @@ from pymol_dsr.commands.files import dsr_export, dsr_load, dsr_save, dsr_surface
 from pymol_dsr.commands.levels import dsr_levels
 from pymol_dsr.commands.measure import dsr_measure
 from pymol_dsr.commands.movie import dsr_movie
-from pymol_dsr.fits.fit import Fit, Trajectory
-from pymol_dsr.fits.jobs import LOG_LINES
+from pymol_dsr.fits.connection import LOG_LINES
+from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.scene.preview import Preview
 from pymol_dsr.session import close_session, session_of
 from pymol_dsr.shared import states, text
@@ -71,7 +71,7 @@ def hostile(everyone, tmp_path, monkeypatch):
 
 
 def fault(cmd, name):
-    session_of(cmd).jobs.backend().call("ping", {"fault": name}, timeout=PATIENCE)
+    session_of(cmd).jobs.connection.backend().call("ping", {"fault": name}, timeout=PATIENCE)
 
 
 def refused(function, *args, **kwargs):
@@ -163,9 +163,9 @@ def test_a_backend_out_of_turn_is_given_up(hostile, name):
 def test_events_that_are_wrong_of_nobody_or_too_many(hostile, capfd):
     jobs = session_of(hostile).jobs
     fault(hostile, "noise")
-    other = Fit("a", [Trajectory("", "pep", "pep", None, [1.0])], phase="fit")
+    other = Fit("a", [Trajectory("", "pep", "pep", None, [1.0])], phase=Phase.FIT)
     jobs.fits["a"] = other
-    other.preview, other.shown = ({"triangles": 100}, {}), lambda params, arrays: pytest.fail("it was shown")
+    other.preview, other.show_preview = ({"triangles": 100}, {}), lambda params, arrays: pytest.fail("it was shown")
     dsr_movie("fit", "1", movie=0, _self=hostile)
     said, errors = capfd.readouterr()
     lines = said.splitlines()
@@ -173,9 +173,9 @@ def test_events_that_are_wrong_of_nobody_or_too_many(hostile, capfd):
     assert all(line.isprintable() and len(line) < 1_100 for line in lines)
     assert "the backend says more than can be read" in said
     # None of them has made the fit something that it is not, and the last one was a good one.
-    assert (other.phase, other.fraction, other.loss) == ("fit", 0.5, None) and not other.losses[1:]
-    assert jobs.fits["fit"].phase == "ready"
-    assert jobs.device["name"].isprintable() and "memory_gb" not in jobs.device
+    assert (other.phase, other.fraction, other.loss) == (Phase.FIT, 0.5, None) and not other.losses[1:]
+    assert jobs.fits["fit"].phase is Phase.READY
+    assert jobs.connection.device["name"].isprintable() and "memory_gb" not in jobs.connection.device
     del jobs.fits["a"]
 
 
@@ -236,7 +236,7 @@ def test_names_of_files_are_names_and_nothing_else(hostile, stem):
         assert Path(stem + suffix).read_bytes() == b"content"
     dsr_measure("fit", file=f"{stem}.csv", _self=cmd)
     name = dsr_load(f"{stem}.dsr", _self=cmd)
-    assert session_of(hostile).jobs.fits[name].phase == "ready" and name == cmd.get_legal_name(name)
+    assert session_of(hostile).jobs.fits[name].phase is Phase.READY and name == cmd.get_legal_name(name)
     expected = {stem + suffix for suffix in (".dsr", ".ply", ".npz", ".csv", ".png", "_residues.csv")} | {"fit.dsr"}
     assert set(os.listdir()) == expected, "a file that nobody named"
 

@@ -18,7 +18,7 @@ from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.levels import dsr_levels
 from pymol_dsr.commands.manage import dsr_cancel, dsr_set, dsr_status
 from pymol_dsr.commands.movie import dsr_movie
-from pymol_dsr.fits.fit import Fit
+from pymol_dsr.fits.fit import Fit, Phase
 from pymol_dsr.session import session_of
 from support.scene import build_peptide, coordinates, idtf_points
 from support.session import begin_another_session, ready, refused
@@ -38,7 +38,7 @@ from support.waiting import wait_for
         ("dsr_fit pep, 1-3:0.5", "not whole"),
         ("dsr_fit pep, preset=slow", "preset slow: choose one of fast, preview, paper"),
         ("dsr_fit pep, device=tpu", "device tpu"),
-        ("dsr_fit pep, smooth=-1", "smooth -1: it must be at least 0"),
+        ("dsr_fit pep, smooth=-1", "smooth -1: it must lie between 0 and 100 states, or be auto"),
         ("dsr_fit pep, budget=0", "budget 0: it must be above 0"),
         ("dsr_fit pep, seed=x", "seed x: it is not a whole number"),
         ("dsr_fit pep+pep", "selection pep+pep: the object pep occurs twice"),
@@ -69,7 +69,7 @@ def test_typed_mistakes_are_one_line_at_once(plugin, capfd, line, message):
     errors = [text for text in out.splitlines() if text.startswith(" Error: ")]
     assert len(errors) == 1 and message in errors[0], out
     assert "Traceback" not in out
-    assert session_of(plugin).jobs.running is None
+    assert session_of(plugin).jobs.connection.running is None
 
 
 def test_usage_is_printed_for_a_question_mark(plugin, capfd):
@@ -87,7 +87,7 @@ def test_names_are_completed(plugin):
 
 def test_a_fit_that_is_not_ready_is_not_used(plugin):
     fit = Fit("early")
-    fit.phase, fit.fraction = "fit", 0.43
+    fit.phase, fit.fraction = Phase.FIT, 0.43
     session_of(plugin).jobs.fits["early"] = fit
     assert refused(plugin, dsr_movie, "early") == "early: fit 43 %; it can be used when it is ready"
 
@@ -111,7 +111,7 @@ def test_which_trajectory_is_said_clearly(plugin, capfd, command, rest, message)
         message = "unexpected keyword argument"
     plugin.do(command + (f", {rest}" if rest else ""))
     assert message in capfd.readouterr().out
-    assert session_of(plugin).jobs.running is None
+    assert session_of(plugin).jobs.connection.running is None
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_more_mistakes_with_fits_that_are_there(plugin, capfd, line, message):
     plugin.do(line)
     out = capfd.readouterr().out
     assert message in out and "Traceback" not in out
-    assert jobs.running is None and not any(fit.activity for fit in jobs.fits.values())
+    assert jobs.connection.running is None and not any(fit.activity for fit in jobs.fits.values())
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_more_mistakes_with_fits_that_are_there(plugin, capfd, line, message):
     [
         ("0 1 2", "it has 3 numbers and pep 6 states; give one for each state"),
         ("0 1 2 2 3 4", "line 1: 2 comes after 2; times must rise from state to state"),
-        ("0, 1\n2\n4 ns 8 9", "line 3: ns: it is not a number"),
+        ("0, 1\n2\n4 ns 8 9", "line 3: 'ns' is not a number"),
     ],
 )
 def test_times_that_do_not_go_with_the_states_are_refused(plugin, tmp_path, text, message):
@@ -356,7 +356,7 @@ def test_the_network_of_the_paper(backend, capsys):
     assert backend.count_states("pep_dsr") == 3
     assert "hours" not in capsys.readouterr().out
     dsr_fit("pep", "1-3:2", name="long", preset="paper", device="cpu", async_=1, _self=backend)
-    wait_for(lambda: jobs.fits["long"].phase == "fit")
+    wait_for(lambda: jobs.fits["long"].phase is Phase.FIT)
     dsr_cancel("long", _self=backend)
     wait_for(lambda: not jobs.fits["long"].activity)
     assert "long: warning: the network of the paper takes hours on a CPU; budget=600" in capsys.readouterr().out
@@ -431,9 +431,9 @@ def test_a_killed_family_resumes_with_the_surfaces_it_had(backend, capsys):
     how = {"name": "fam", "preset": "preview", "quiet": 0, "_self": backend}
     dsr_fit("pep+two", async_=1, **how)
     fit = jobs.fits["fam"]
-    wait_for(lambda: fit.fraction > 0.7 or fit.phase == "sampling")
-    os.kill(jobs.running.info["pid"], 9)
-    wait_for(lambda: fit.phase == "failed")
+    wait_for(lambda: fit.fraction > 0.7 or fit.phase is Phase.SAMPLING)
+    os.kill(jobs.connection.running.info["pid"], 9)
+    wait_for(lambda: fit.phase is Phase.FAILED)
     capsys.readouterr()
     dsr_fit("pep+two", resume=1, **how)
     assert "of 10 surfaces are there from before" in capsys.readouterr().out
@@ -475,26 +475,26 @@ def test_background_queue_and_cancel(backend, capfd):
     line = refused(backend, dsr_fit, "pep", name="one")
     assert line.startswith("one is busy with its fit; wait for it, dsr_cancel one")
     fits = session_of(backend).jobs.fits
-    wait_for(lambda: fits["one"].phase in ("sampling", "fit", "ready"))
+    wait_for(lambda: fits["one"].phase in (Phase.SAMPLING, Phase.FIT, Phase.READY))
     dsr_cancel("two", _self=backend)
-    wait_for(lambda: fits["two"].phase == "cancelled")
-    if fits["one"].phase != "ready":
+    wait_for(lambda: fits["two"].phase is Phase.CANCELLED)
+    if fits["one"].phase is not Phase.READY:
         dsr_cancel("one", _self=backend)
         wait_for(lambda: not fits["one"].activity)
-        assert fits["one"].phase in ("cancelled", "ready")
+        assert fits["one"].phase in (Phase.CANCELLED, Phase.READY)
     assert "two: waits for the fit before it" in capfd.readouterr().out
     third = dsr_fit("pep", "1+3", name="one", preset="preview", _self=backend)
-    assert fits[third].phase == "ready"
+    assert fits[third].phase is Phase.READY
 
 
 @pytest.mark.system
 def test_cancelled_while_surfaces_are_made(backend):
     dsr_fit("pep", "all", async_=1, _self=backend)
     fit = session_of(backend).jobs.fits["pep_dsr"]
-    wait_for(lambda: fit.phase == "surfaces")
+    wait_for(lambda: fit.phase is Phase.SURFACES)
     dsr_cancel("pep_dsr", _self=backend)
     wait_for(lambda: not fit.activity)
-    assert fit.phase == "cancelled"
+    assert fit.phase is Phase.CANCELLED
 
 
 @pytest.mark.system
@@ -502,13 +502,13 @@ def test_a_killed_backend_fails_the_fit_and_the_next_one_works(backend):
     jobs = session_of(backend).jobs
     dsr_fit("pep", "all", name="one", async_=1, _self=backend)
     fit = jobs.fits["one"]
-    wait_for(lambda: fit.phase == "sampling" or fit.phase == "fit")
-    os.kill(jobs.running.info["pid"], 9)
-    wait_for(lambda: fit.phase == "failed")
+    wait_for(lambda: fit.phase is Phase.SAMPLING or fit.phase is Phase.FIT)
+    os.kill(jobs.connection.running.info["pid"], 9)
+    wait_for(lambda: fit.phase is Phase.FAILED)
     assert "killed by signal 9" in fit.error and "\n" not in fit.error
     assert "; dsr_resume one goes on from the surfaces it had (the backend" in fit.error
     dsr_fit("pep", "1+3", name="two", preset="preview", _self=backend)
-    assert jobs.fits["two"].phase == "ready"
+    assert jobs.fits["two"].phase is Phase.READY
 
 
 @pytest.mark.system
@@ -518,8 +518,8 @@ def test_a_killed_fit_resumes_with_the_surfaces_it_had(backend, capsys):
     dsr_fit("pep", "all", name="two", preset="preview", async_=1, _self=backend)
     left = os.path.join(os.environ["DSR_HOME"], "fits", "two.surfaces")
     wait_for(lambda: any(name.endswith(".safetensors") for _, _, names in os.walk(left) for name in names))
-    os.kill(jobs.running.info["pid"], 9)
-    wait_for(lambda: jobs.fits["two"].phase == "failed")
+    os.kill(jobs.connection.running.info["pid"], 9)
+    wait_for(lambda: jobs.fits["two"].phase is Phase.FAILED)
     capsys.readouterr()
     dsr_fit("pep", "all", name="two", preset="preview", resume=1, quiet=0, _self=backend)
     assert "surfaces are there from before" in capsys.readouterr().out

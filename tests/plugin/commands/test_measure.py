@@ -55,7 +55,7 @@ def test_mistakes_are_one_line_and_leave_the_fit_free(plugin, capfd, rest, messa
     plugin.do(f"dsr_measure one, {rest}")
     errors = [text for text in capfd.readouterr().out.splitlines() if text.startswith(" Error: ")]
     assert len(errors) == 1 and message in errors[0], errors
-    assert jobs.running is None and not jobs.fits["one"].activity
+    assert jobs.connection.running is None and not jobs.fits["one"].activity
 
 
 def test_atoms_that_are_not_there_cannot_be_chosen(plugin):

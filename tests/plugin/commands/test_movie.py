@@ -13,7 +13,7 @@ from pymol import CmdException
 from pymol_dsr import register
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_film, dsr_movie
-from pymol_dsr.fits.fit import Fit, Trajectory
+from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.scene import film
 from pymol_dsr.session import Session, close_session, session_of, set_session
 from pymol_dsr.shared import superpose
@@ -134,7 +134,7 @@ def test_mistakes_are_one_line(session, monkeypatch, capfd, line, message):
     register(session.cmd)
     jobs = session_of(session.cmd).jobs
     only = Trajectory("", "pep", "%pep", None, [1.0, 5.0])
-    jobs.fits["fit"] = Fit("fit", [only], phase="ready")
+    jobs.fits["fit"] = Fit("fit", [only], phase=Phase.READY)
     session.cmd.do(line)
     errors = [text for text in capfd.readouterr().out.splitlines() if "Error" in text]
     assert len(errors) == 1 and message in errors[0]

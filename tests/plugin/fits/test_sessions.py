@@ -16,7 +16,7 @@ from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.manage import dsr_status
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits import pse
-from pymol_dsr.fits.fit import Fit, Trajectory
+from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.session import session_of
 from support.paths import ROOT
 from support.scene import build_peptide
@@ -40,7 +40,7 @@ def saved(cmd, folder, movie=True):
     build_peptide(cmd, count=2)
     (folder / "kept.dsr").write_bytes(b"a fit")
     only = Trajectory("", "pep", "%pep", None, [1.0, 2.0])
-    jobs.fits["fit"] = Fit("fit", [only], phase="ready", file=str(folder / "kept.dsr"))
+    jobs.fits["fit"] = Fit("fit", [only], phase=Phase.READY, file=str(folder / "kept.dsr"))
     for state in (1, 2):
         cmd.load_cgo([2.0, 4.0, 4.0, 0.0, 0.0, 0.0, 4.0, 1.0, 0.0, 0.0, 4.0, 0.0, float(state), 0.0, 3.0], "fit", state)
     if movie:
@@ -100,7 +100,7 @@ cmd.load({path!r})
 from pymol_dsr.session import session_of
 import sys
 jobs = session_of(cmd).jobs
-assert jobs.fits["fit"].phase == "stored" and jobs.running is None
+assert str(jobs.fits["fit"].phase) == "stored" and jobs.connection.running is None
 session_of(cmd).settings.put("backend", sys.executable + " -m dsr_backend serve")
 cmd.do("dsr_status")
 cmd.delete("fit")
@@ -173,14 +173,14 @@ def test_a_file_that_moved_with_its_session_is_found_beside_it(plugin, tmp_path)
         shutil.move(tmp_path / name, moved / name)
     plugin.load(str(moved / "scene.pse"))
     fit = session_of(plugin).jobs.fits["fit"]
-    assert fit.phase == "stored" and fit.fetch() == (str(moved / "kept.dsr"), b"a fit")
+    assert fit.phase is Phase.STORED and fit.fetch() == (str(moved / "kept.dsr"), b"a fit")
     assert path != str(moved / "scene.pse")
 
 
 def test_a_fit_without_a_file_here_is_told_when_the_session_is_saved(plugin, tmp_path, capsys):
     jobs = session_of(plugin).jobs
     build_peptide(plugin, count=2)
-    jobs.fits["fit"] = Fit("fit", phase="ready", report={"path": "/far/away/fit.dsr"})
+    jobs.fits["fit"] = Fit("fit", phase=Phase.READY, report={"path": "/far/away/fit.dsr"})
     session_of(plugin).references.add_movie("pep", "fit", ["pep"], "dsr_movie fit")
     plugin.save(str(tmp_path / "scene.pse"))
     out = capsys.readouterr().out
@@ -192,7 +192,7 @@ def test_a_fit_without_a_file_here_is_told_when_the_session_is_saved(plugin, tmp
 def test_a_session_takes_no_fit_of_this_one_away(plugin, tmp_path, capsys):
     jobs = session_of(plugin).jobs
     path = saved(plugin, tmp_path)
-    mine = jobs.fits["fit"] = Fit("fit", phase="ready")
+    mine = jobs.fits["fit"] = Fit("fit", phase=Phase.READY)
     assert opened(plugin, path, capsys) == [] and jobs.fits["fit"] is mine
 
 

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("PyQt5")
 pytest.importorskip("pymol.Qt")
 from pymol_dsr.analysis.evaluation import StateScores
-from pymol_dsr.fits.fit import Fit, Trajectory
+from pymol_dsr.fits.fit import Activity, Fit, Phase, Trajectory
 from pymol_dsr.fits.jobs import Jobs
 from pymol_dsr.panel import charts, live
 from pymol_dsr.panel.live import Appearance, Live, LiveMesh, MeshRequest, Shading, TriangleBudget
@@ -169,11 +169,11 @@ def test_devices_are_named_with_their_memory(known, text):
 @pytest.mark.parametrize(
     ("state", "text"),
     [
-        ({"phase": "fit", "fraction": 0.734, "seconds_left": 12.2}, "a: fit 73 %, 12 s left"),
-        ({"phase": "surfaces", "fraction": 0.5}, "a: surfaces 50 %"),
-        ({"phase": "failed", "error": "no"}, "a: failed"),
-        ({"phase": "ready", "fraction": 0.4, "activity": "a movie", "doing": "meshes"}, "a: meshes 40 %"),
-        ({"phase": "ready", "fraction": 1.0}, "a is ready"),
+        ({"phase": Phase.FIT, "fraction": 0.734, "seconds_left": 12.2}, "a: fit 73 %, 12 s left"),
+        ({"phase": Phase.SURFACES, "fraction": 0.5}, "a: surfaces 50 %"),
+        ({"phase": Phase.FAILED, "error": "no"}, "a: failed"),
+        ({"phase": Phase.READY, "fraction": 0.4, "activity": Activity.MOVIE, "stage": "meshes"}, "a: meshes 40 %"),
+        ({"phase": Phase.READY, "fraction": 1.0}, "a is ready"),
     ],
 )
 def test_progress(state, text):

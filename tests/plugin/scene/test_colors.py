@@ -13,7 +13,7 @@ from pymol_dsr.backend.process import BackendError
 from pymol_dsr.commands.color import dsr_color
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_movie
-from pymol_dsr.fits.fit import Fit, Trajectory
+from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.scene import movie_objects, palettes, placement, timeline
 from pymol_dsr.scene.kept_movies import KeptMovie
 from pymol_dsr.scene.replies import MeshReply
@@ -37,7 +37,7 @@ def movie(cmd):
     for state in (2, 3):
         cmd.create("mol", "mol", 1, state)
     trajectory = Trajectory("", "mol", "mol", np.array([0, 1]), [1.0, 2.0, 3.0])
-    fit = session_of(cmd).jobs.fits["mol_dsr"] = Fit("mol_dsr", [trajectory], phase="ready")
+    fit = session_of(cmd).jobs.fits["mol_dsr"] = Fit("mol_dsr", [trajectory], phase=Phase.READY)
     kept = KeptMovie("out", fit, trajectory, {})
     states = timeline.plan(trajectory, TIMES, "out")
 
@@ -239,13 +239,13 @@ def test_motion_of_a_fit_without_new_meshes(backend, monkeypatch, capfd):
     name = dsr_fit("pep", "1-5:2", preset="preview", _self=cmd)
     dsr_movie(name, "1-3", resolution=1.0, _self=cmd)
     sent = []
-    submit = type(jobs.backend()).submit
+    submit = type(jobs.connection.backend()).submit
 
     def counted(self, method, *args, **kwargs):
         sent.append(method)
         return submit(self, method, *args, **kwargs)
 
-    monkeypatch.setattr(type(jobs.backend()), "submit", counted)
+    monkeypatch.setattr(type(jobs.connection.backend()), "submit", counted)
     painted = {}
     for by, unit in (("motion", "A"), ("speed", "A_per_state"), ("velocity", "A_per_state"), ("motion", "A")):
         color(cmd, name, by, quiet=0)

@@ -16,7 +16,7 @@ from dsr_backend.runtime.errors import Cancelled
 from pymol_dsr import register
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_movie
-from pymol_dsr.fits.fit import Fit, Trajectory
+from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.scene import cgo, placement
 from pymol_dsr.scene.preview import Preview
 from pymol_dsr.scene.replies import MeshReply
@@ -192,7 +192,7 @@ def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plu
     fit = session_of(plugin).jobs.fits["pep_dsr"]
     assert fit.preview is not None and fit.preview[0]["time"] == 3, "the fitted state nearest to the one in view"
     wait_for(lambda: "pep_dsr_preview" in plugin.get_names())
-    assert fit.phase in ("surfaces", "sampling", "fit"), fit.phase
+    assert fit.phase in (Phase.SURFACES, Phase.SAMPLING, Phase.FIT), fit.phase
     assert order == [3, 1, 5], "the surface of that state was not made first"
     low, high = map(np.array, plugin.get_extent("pep_dsr_preview"))
     atoms = coordinates(plugin, "pep", 3)
@@ -202,7 +202,7 @@ def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plu
     wait_for(lambda: plugin.get_object_ttt("pep_dsr_preview"))
     assert list(plugin.get_object_ttt("pep_dsr_preview")) == placement.object_ttt("pep", plugin) != placement.IDENTITY
     wait_for(lambda: not fit.activity)
-    assert fit.phase == "ready" and len(fit.losses) > 1
+    assert fit.phase is Phase.READY and len(fit.losses) > 1
     assert all(0 < fraction <= 1 and loss > 0 for fraction, loss in fit.losses)
     dsr_movie("pep_dsr", "1-2", resolution=1, _self=plugin)
     assert plugin.get_names() == ["pep", "pep_dsr"]
@@ -219,7 +219,7 @@ def test_a_script_gets_none_and_a_cancelled_fit_leaves_none(plugin):
     wait_for(lambda: "other_preview" in plugin.get_names())
     jobs.cancel("other")
     wait_for(lambda: "other_preview" not in plugin.get_names() and not fit.activity)
-    assert fit.phase == "cancelled" and plugin.get_names() == ["pep"]
+    assert fit.phase is Phase.CANCELLED and plugin.get_names() == ["pep"]
 
 
 def entered(cmd, name="a"):

@@ -1,0 +1,171 @@
+"""Runs a fit: surfaces to the backend, then the training there, or in a process that goes on without PyMOL."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..backend.client import Backend, Call
+from ..backend.process import BackendError
+from ..surfaces import workers
+from . import detached
+from .fit import Cancelled, Fit, Phase, Say, Trajectory
+from .jobs import Jobs
+from .request import FitRequest
+
+# Between two lines of progress.
+PROGRESS_SECONDS = 2.0
+# Surfaces on their way to the backend before the next one is computed.
+AHEAD = 4
+# Its 40 000 steps took 0.36 s each on one core.
+PAPER_ON_CPU = (
+    "the network of the paper takes hours on a CPU; budget=600 ends it after ten minutes, "
+    "and preset=fast is done in one or two"
+)
+
+
+def run_fit(jobs: Jobs, fit: Fit, request: FitRequest, say: Say) -> None:
+    """Run a fit that `Jobs.new` has entered, when it is its turn, and release it.
+
+    Raises Cancelled, BackendError or ExtractError.
+    """
+    with jobs.releasing(fit), _recording_end(fit), jobs.turn(fit, say):
+        _Run(jobs, jobs.connection.backend(fit), fit, request, say).run()
+
+
+@contextmanager
+def _recording_end(fit: Fit) -> Iterator[None]:
+    """Enter in the fit how it failed. A lost backend's error says how the fit goes on."""
+    try:
+        yield
+    except (Cancelled, KeyboardInterrupt):
+        fit.phase = Phase.CANCELLED
+        raise
+    except BackendError as error:
+        lost = error.code == "lost"
+        fit.error = f"{fit.lost()} ({str(error).removesuffix('; start it again')})" if lost else str(error)
+        fit.phase = Phase.FAILED
+        if lost:
+            raise BackendError(error.code, fit.error) from error
+        raise
+    except Exception as error:
+        fit.phase, fit.error = Phase.FAILED, str(error)
+        raise
+
+
+class _Run:
+    """One fit on its way through the backend."""
+
+    def __init__(self, jobs: Jobs, backend: Backend, fit: Fit, request: FitRequest, say: Say) -> None:
+        self.jobs, self.backend, self.fit, self.request, self.say = jobs, backend, fit, request, say
+        self._next_line = 0.0
+
+    def run(self) -> None:
+        """Open the fit, send its surfaces, and train or detach it."""
+        fit, request = self.fit, self.request
+        fit.device = self.jobs.connection.device_name()
+        arrived = self._open()
+        with self._dropped_unless_done():
+            self._send_surfaces(arrived)
+            self._warn_of_paper_on_cpu()
+            if request.start.detach:
+                status, _ = self.jobs.ask(fit, "detach")
+                fit.phase, fit.fraction, fit.detached = Phase.STARTING, 0.0, detached.process_name(status)
+            else:
+                self._train()
+
+    def _open(self) -> list[set[float]]:
+        """Open the fit; the states of each trajectory whose surfaces the backend has from before."""
+        fit, sources, start = self.fit, self.request.sources, self.request.start
+        params: dict[str, Any] = {
+            "config": self.request.options.to_json(),
+            "object": sources[0].object,
+            "source": sources[0].to_json(),
+            "resume": start.resume,
+        }
+        if params["config"]["times"] is None:
+            del params["config"]["times"]
+        if start.family:
+            params.update(family=start.family, frozen=start.frozen)
+        if fit.family:
+            names = [trajectory.name for trajectory in fit.trajectories]
+            described = {name: source.to_json() for name, source in zip(names, sources, strict=True)}
+            params.update(trajectories=names, object=", ".join(names), source={"trajectories": described})
+        params["asked"] = self.request.record()
+        preview, arrays = fit.preview or ({}, {})
+        if preview:
+            params["preview"] = preview
+        result, _ = self.jobs.ask(fit, "open", params, arrays)
+        arrived = [_states_of(result, trajectory) for trajectory in fit.trajectories]
+        count = sum(map(len, arrived))
+        if count:
+            self.say(f" {fit.name}: {count} of {fit.count} surfaces are there from before")
+        return arrived
+
+    def _send_surfaces(self, arrived: list[set[float]]) -> None:
+        """Compute and send the surfaces that have not arrived, the state of the preview first."""
+        fit, count = self.fit, sum(map(len, arrived))
+        fit.phase = Phase.SURFACES
+        first = fit.preview[0].get("time") if fit.preview else None
+        calls: deque[Call] = deque()
+        for trajectory, source, known in zip(fit.trajectories, self.request.sources, arrived, strict=True):
+            member = {"trajectory": trajectory.name} if trajectory.name else {}
+            missing = [state for state in source.states if float(state) not in known]
+            missing.sort(key=lambda state: state != first)
+            left = dataclasses.replace(source, states=missing)
+            for surface in workers.compute_surfaces(left, self.jobs.settings.workers, fit.stop.is_set):
+                params = {"fit": fit.name, "state": surface.state, **member}
+                arrays = {**surface.to_arrays(), "atoms": surface.atoms}
+                calls.append(self.backend.submit("surface", params, arrays))
+                # A surface that the backend refuses ends the fit now, not after all others are computed.
+                while len(calls) > AHEAD:
+                    self.jobs.wait(fit, calls.popleft())
+                count += 1
+                fit.phase, fit.fraction = Phase.SURFACES, count / fit.count
+                self._say_progress()
+            if fit.stop.is_set():
+                raise Cancelled(f"{fit.name}: cancelled")
+        while calls:
+            self.jobs.wait(fit, calls.popleft())
+
+    def _warn_of_paper_on_cpu(self) -> None:
+        options = self.request.options
+        device = self.jobs.connection.device.get("device") if options.device == "auto" else options.device
+        if options.preset == "paper" and options.budget is None and device == "cpu":
+            print(f" {self.fit.name}: warning: {PAPER_ON_CPU}")
+
+    def _train(self) -> None:
+        fit = self.fit
+        fit.phase, fit.fraction = Phase.SAMPLING, 0.0
+        result, _ = self.jobs.wait(fit, self.backend.submit("fit", {"fit": fit.name}), self._say_progress)
+        fit.report = dict(result["report"])
+        fit.device = self.jobs.connection.device_name(str(fit.report.get("device") or ""))
+        fit.phase, fit.fraction = Phase.READY, 1.0
+
+    @contextmanager
+    def _dropped_unless_done(self) -> Iterator[None]:
+        """Free the backend's memory of a fit that does not come to its end."""
+        try:
+            yield
+        except BaseException:
+            if self.backend.alive:
+                self.backend.submit("drop", {"fit": self.fit.name})
+            raise
+
+    def _say_progress(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_line:
+            self._next_line = now + PROGRESS_SECONDS
+            self.say(f" {self.fit.line()}")
+
+
+def _states_of(result: dict[str, Any], trajectory: Trajectory) -> set[float]:
+    """The states of a trajectory in the answer to `open`."""
+    states = result.get("states") or ()
+    if not states:
+        return set()
+    return {float(state) for state in (states[trajectory.name] if trajectory.name else states)} & set(trajectory.states)
