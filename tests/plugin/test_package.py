@@ -56,8 +56,8 @@ def test_every_command_has_pymols_kind_of_help():
 
 def test_imports_are_relative_and_need_numpy_only():
     everywhere = {"numpy", "pymol", "pymol2", "matplotlib"} | set(sys.stdlib_module_names)
-    # Long trajectories are streamed where MDAnalysis is there, and loaded whole where it is not.
-    optional = {"stream.py": {"MDAnalysis"}}
+    # Without MDAnalysis long trajectories are loaded whole, and without PIL ffmpeg writes a GIF.
+    optional = {"stream.py": {"MDAnalysis"}, "film.py": {"PIL"}}
     for path in PACKAGE.rglob("*.py"):
         allowed = everywhere | optional.get(path.name, set())
         for node in ast.walk(ast.parse(path.read_text())):
@@ -88,3 +88,28 @@ def test_it_loads_under_the_plugin_managers_name_and_without_a_window():
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=PATIENCE, check=False)
     assert done.stdout.strip().endswith("pmg_tk.startup.pymol_dsr"), done.stderr
+
+
+LATE = """
+import sys
+import pymol_dsr
+assert "pymol" not in sys.modules
+import pymol2
+from pymol_dsr.session import session_of
+with pymol2.PyMOL() as one, pymol2.PyMOL() as two:
+    assert "dsr_status" not in one.cmd.keyword
+    pymol_dsr.register(one.cmd)
+    pymol_dsr.register(one.cmd)
+    assert "dsr_status" in one.cmd.keyword and "dsr_status" not in two.cmd.keyword
+    pymol_dsr.register(two.cmd)
+    one.cmd.do("dsr_set workers, 3", log=0, echo=0)
+    assert session_of(one.cmd).settings.get("workers") == "3"
+    assert session_of(one.cmd) is session_of(one.cmd._weakrefproxy)
+    assert session_of(two.cmd).settings.get("workers") == "0", "sessions of two PyMOLs have become one"
+"""
+
+
+def test_a_script_that_imports_pymol_later_registers_the_commands_itself():
+    """Each PyMOL then has a session of its own, found by its `cmd` and by the proxy that commands get."""
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
