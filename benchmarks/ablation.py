@@ -65,7 +65,7 @@ def few_modes(task: Task, count: int) -> FastField:
         share = len(u) ** 0.5
         return LowRankBasis((size[:count, None] * vt[:count] / share).half().float(), share * u[:, :count])
 
-    with mock.patch.object(LowRankBasis, "of", few):
+    with mock.patch.object(LowRankBasis, "from_states", few):
         return fit(task)
 
 

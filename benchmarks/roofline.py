@@ -104,9 +104,9 @@ def measured(surfaces: Path, on: str) -> tuple[FastField, dict[str, float]]:
         return next((at for fraction, at in marks if fraction >= share - 1e-9), whole)
 
     return field, {
-        "sampling": reached(stages.SAMPLED),
-        "lattices": reached(stages.SOLVED) - reached(stages.SAMPLED),
-        "decoder": whole - reached(stages.CHOSEN),
+        "sampling": reached(stages.SAMPLES_END),
+        "lattices": reached(stages.LATTICES_END) - reached(stages.SAMPLES_END),
+        "decoder": whole - reached(stages.WIDTHS_END),
     }
 
 

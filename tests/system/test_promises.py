@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from dsr_backend.fitting.fast import samples
+from dsr_backend.fitting.fast import sample_store
 from dsr_backend.fitting.paper import checkpoint
 from dsr_backend.results import dsr_format, level_set
 from dsr_backend.server import detached_registry, server
@@ -39,14 +39,14 @@ PROMISES: list[tuple[str, str, float]] = [
     ("wire.md", r"`log.txt` \(at most N MiB", detached_registry.MOST_LOG / 2**20),
     ("wire.md", "is older than N s", detached_registry.LATE),
     ("wire.md", "silent for N s", detached_registry.SILENT),
-    ("reliability.md", r"training of preset `paper` \| every N s;", checkpoint.SECONDS),
+    ("reliability.md", r"training of preset `paper` \| every N s;", checkpoint.INTERVAL_SECONDS),
     ("reliability.md", "ended N s after `dsr_cancel`", jobs.CANCEL_SECONDS),
     ("reliability.md", "kept in N points", fit.MOST_LOSSES),
     ("reliability.md", r"loss curve of a fit \| N points", 2 * fit.MOST_LOSSES),
     ("reliability.md", "N MiB JSON", frames.MAX_JSON / 2**20),
     ("reliability.md", "N GiB arrays", frames.MAX_PAYLOAD / 2**30),
     ("reliability.md", "N million nodes", level_set.MAX_NODES / 1e6),
-    ("reliability.md", r"samples in memory \| N GiB", samples.MOST_SAMPLE_BYTES / 2**30),
+    ("reliability.md", r"samples in memory \| N GiB", sample_store.MAX_BYTES / 2**30),
     ("reliability.md", "N million in all", timeline.ALL_TRIANGLES / 1e6),
     ("reliability.md", "with `detach=1`[:,] N MiB each", detached_registry.MOST_LOG / 2**20),
     ("security.md", "N MiB JSON", frames.MAX_JSON / 2**20),

@@ -31,7 +31,7 @@ from dsr_backend.cli import main
 from dsr_backend.fitting.config import PRESETS, PaperPreset
 from dsr_backend.fitting.job import FitJob
 from dsr_backend.fitting.paper import checkpoint, run
-from dsr_backend.fitting.paper.checkpoint import Training
+from dsr_backend.fitting.paper.checkpoint import TrainingCheckpoint
 from dsr_backend.results import dsr_file
 from dsr_backend.runtime.errors import Cancelled, RequestError
 from dsr_backend.surfaces import staging, surfaces_file
@@ -107,10 +107,12 @@ def test_a_cancelled_training_goes_on_as_if_it_had_not_been(
     """100 steps, cancel, resume, 100 steps are 200 steps, tensor for tensor."""
     path = tmp_path / "training.safetensors"
     with monkeypatch.context() as patch, pytest.raises(Cancelled):
-        run.fit_trajectory(balls(), PAPER, cancelled=Stop(step, patch), preset=TINY, training=Training(path, False))
-    assert checkpoint.read(path)[1]["step"] == step
+        run.fit_trajectory(
+            balls(), PAPER, cancelled=Stop(step, patch), preset=TINY, checkpoint=TrainingCheckpoint(path, False)
+        )
+    assert checkpoint.read(path).values["step"] == step
     said: list[str] = []
-    resumed = run.fit_trajectory(balls(), PAPER, preset=TINY, training=Training(path, True, said.append))
+    resumed = run.fit_trajectory(balls(), PAPER, preset=TINY, checkpoint=TrainingCheckpoint(path, True, said.append))
     assert said == [f"the training goes on from the checkpoint at step {step}"]
     same(straight, resumed)
     assert resumed.report["steps"] == 200 and resumed.report["loss"] == pytest.approx(straight.report["loss"], rel=0.2)
@@ -119,7 +121,7 @@ def test_a_cancelled_training_goes_on_as_if_it_had_not_been(
 def test_a_training_killed_between_two_checkpoints_repeats_only_what_came_after(
     straight: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "INTERVAL_SECONDS", 0.0)
     path, steps = tmp_path / "training.safetensors", []
 
     def killed(phase: str, fraction: float, extra: dict[str, Any]) -> None:
@@ -130,9 +132,9 @@ def test_a_training_killed_between_two_checkpoints_repeats_only_what_came_after(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run.fit_trajectory(balls(), PAPER, killed, preset=TINY, training=Training(path, False))
+        run.fit_trajectory(balls(), PAPER, killed, preset=TINY, checkpoint=TrainingCheckpoint(path, False))
     assert steps == sorted(steps) and steps[-1] == 90 and len(steps) > 4
-    same(straight, run.fit_trajectory(balls(), PAPER, preset=TINY, training=Training(path, True)))
+    same(straight, run.fit_trajectory(balls(), PAPER, preset=TINY, checkpoint=TrainingCheckpoint(path, True)))
 
 
 @pytest.mark.parametrize("step", [20, 120])
@@ -145,8 +147,10 @@ def test_a_new_trajectory_of_a_family_goes_on_in_the_part_it_was_in(
     whole = run.fit_member(family, new, PAPER, preset=TINY)
     path = tmp_path / "training.safetensors"
     with monkeypatch.context() as patch, pytest.raises(Cancelled):
-        run.fit_member(family, new, PAPER, cancelled=Stop(step, patch), preset=TINY, training=Training(path, False))
-    same(whole, run.fit_member(family, new, PAPER, preset=TINY, training=Training(path, True)))
+        run.fit_member(
+            family, new, PAPER, cancelled=Stop(step, patch), preset=TINY, checkpoint=TrainingCheckpoint(path, False)
+        )
+    same(whole, run.fit_member(family, new, PAPER, preset=TINY, checkpoint=TrainingCheckpoint(path, True)))
 
 
 def test_a_checkpoint_of_something_else_is_not_gone_on_from(
@@ -155,24 +159,29 @@ def test_a_checkpoint_of_something_else_is_not_gone_on_from(
     path = tmp_path / "training.safetensors"
     other = FitOptions(preset="paper", device="cpu", seed=1)
     with monkeypatch.context() as patch, pytest.raises(Cancelled):
-        run.fit_trajectory(balls(), other, cancelled=Stop(20, patch), preset=TINY, training=Training(path, False))
+        run.fit_trajectory(
+            balls(), other, cancelled=Stop(20, patch), preset=TINY, checkpoint=TrainingCheckpoint(path, False)
+        )
     said: list[str] = []
-    same(straight, run.fit_trajectory(balls(), PAPER, preset=TINY, training=Training(path, True, said.append)))
+    same(
+        straight,
+        run.fit_trajectory(balls(), PAPER, preset=TINY, checkpoint=TrainingCheckpoint(path, True, said.append)),
+    )
     assert said == ["the training begins anew: the checkpoint is of other surfaces or settings"]
 
 
 def test_without_resume_a_checkpoint_is_not_looked_at(tmp_path: Path) -> None:
     path = tmp_path / "training.safetensors"
-    Training(path, False).save({"z": torch.zeros(3)}, {"step": 5, "about": {}})
-    assert Training(path, False).load({}) is None
-    assert Training(path, True).load({}) is not None
+    TrainingCheckpoint(path, False).save({"z": torch.zeros(3)}, {"step": 5, "about": {}})
+    assert TrainingCheckpoint(path, False).load({}) is None
+    assert TrainingCheckpoint(path, True).load({}) is not None
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "foreign", "gone"])
 def test_the_checkpoint_before_takes_the_place_of_a_damaged_one(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "training.safetensors"
     said: list[str] = []
-    kept = Training(path, False)
+    kept = TrainingCheckpoint(path, False)
     for step in (10, 20):
         kept.save({"z": torch.full((50,), float(step))}, {"step": step, "about": {"of": "this"}})
     data = path.read_bytes()
@@ -183,12 +192,12 @@ def test_the_checkpoint_before_takes_the_place_of_a_damaged_one(damage: str, tmp
         flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
         foreign = safetensors.torch.save({"z": torch.zeros(3)})
         path.write_bytes({"cut": data[:-100], "empty": b"", "flipped": flipped, "foreign": foreign}[damage])
-    found = Training(path, True, said.append).load({"of": "this"})
-    assert found is not None and found[1]["step"] == 10 and (found[0]["z"] == 10).all()
+    found = TrainingCheckpoint(path, True, said.append).load({"of": "this"})
+    assert found is not None and found.values["step"] == 10 and (found.tensors["z"] == 10).all()
     assert said[-2:] == [f"{path}.previous is used in its place", "the training goes on from the checkpoint at step 10"]
     assert damage == "gone" or said[0].startswith(f"{path} can't be used: ")
     atomic_write.previous_of(path).write_bytes(b"no")
-    assert Training(path, True, said.append).load({"of": "this"}) is None or damage == "gone"
+    assert TrainingCheckpoint(path, True, said.append).load({"of": "this"}) is None or damage == "gone"
 
 
 def test_a_training_on_the_command_line_goes_on(
@@ -196,7 +205,7 @@ def test_a_training_on_the_command_line_goes_on(
 ) -> None:
     """`dsr-backend fit` keeps its training beside the fit until that is there."""
     monkeypatch.setitem(PRESETS, "paper", TINY)
-    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "INTERVAL_SECONDS", 0.0)
     surfaces_file.write_surfaces_file(tmp_path / "balls.safetensors", balls(), {})
     fit = ["fit", str(tmp_path / "balls.safetensors"), "--preset", "paper", "--device", "cpu", "-o"]
     assert main.main([*fit, str(tmp_path / "whole.dsr")]) == 0
@@ -209,8 +218,8 @@ def test_a_training_on_the_command_line_goes_on(
 
     with monkeypatch.context() as patch:
         stop = Interrupting(100, patch)
-        check = FitJob.check
-        patch.setattr(FitJob, "check", lambda job: (stop(), check(job))[1])
+        check = FitJob.raise_if_cancelled
+        patch.setattr(FitJob, "raise_if_cancelled", lambda job: (stop(), check(job))[1])
         assert main.main([*fit, str(tmp_path / "a.dsr")]) == 130
     assert sorted(p.name for p in tmp_path.glob("a.*")) == ["a.dsr.training", "a.dsr.training.previous"]
     capsys.readouterr()
@@ -368,7 +377,7 @@ def test_a_training_goes_on_with_the_disk_full(
     path = tmp_path / "training.safetensors"
     said: list[str] = []
     tensors = {"z": torch.zeros(3)}
-    kept = Training(path, False, said.append)
+    kept = TrainingCheckpoint(path, False, said.append)
     kept.save(tensors, {"step": 10, "about": {}})
     full(number, on)
     kept.save(tensors, {"step": 20, "about": {}})
@@ -379,18 +388,18 @@ def test_a_training_goes_on_with_the_disk_full(
     if told:
         assert told[0].startswith(f"no checkpoint at step 20, the one at step 10 stays: {path} (")
         assert "bytes) can't be written: No space left on device" in told[0] and len(told) == 1
-    found = Training(path, True).load({})
-    assert found is not None and found[1]["step"] in ((10, 20) if on else (30,))
+    found = TrainingCheckpoint(path, True).load({})
+    assert found is not None and found.values["step"] in ((10, 20) if on else (30,))
 
 
 def test_a_whole_training_without_a_single_checkpoint_is_the_same(
     straight: Any, full: Callable[[int, bool], Failing], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "INTERVAL_SECONDS", 0.0)
     full(1, True)
     said: list[str] = []
-    kept = Training(tmp_path / "training.safetensors", False, said.append)
-    same(straight, run.fit_trajectory(balls(), PAPER, preset=TINY, training=kept))
+    kept = TrainingCheckpoint(tmp_path / "training.safetensors", False, said.append)
+    same(straight, run.fit_trajectory(balls(), PAPER, preset=TINY, checkpoint=kept))
     assert len(said) == 1 and "there is none" in said[0]
 
 

@@ -95,25 +95,25 @@ def _fit_and_save(
     """Fit the surfaces of one or more trajectories, by name, and let rank 0 write the fit to `target`."""
     # They load torch.
     from ..fitting import run
-    from ..fitting.paper.checkpoint import Training
+    from ..fitting.paper.checkpoint import TrainingCheckpoint
     from ..results import dsr_file
     from ..runtime import distributed
 
     training = None
     if config.preset == "paper" and not distributed.launched_by_torchrun():
         # A training of hours has its checkpoint beside the fit until the fit is written.
-        training = Training(target.with_name(f"{target.name}.training"), options.resume, progress.line)
+        training = TrainingCheckpoint(target.with_name(f"{target.name}.training"), options.resume, progress.line)
     fitted: Field | Family
     if len(series) > 1:
         surfaces_by_name = {name: surfaces for name, (surfaces, _) in series.items()}
-        fitted = run.fit_family(surfaces_by_name, config, progress.fit, training=training)
+        fitted = run.fit_family(surfaces_by_name, config, progress.fit, checkpoint=training)
         fitted.report["source"] = {"trajectories": {name: source for name, (_, source) in series.items()}}
     else:
         [(surfaces, source)] = series.values()
         if family is None:
-            fitted = run.fit_trajectory(surfaces, config, progress.fit, training=training)
+            fitted = run.fit_trajectory(surfaces, config, progress.fit, checkpoint=training)
         else:
-            fitted = run.fit_member(family, surfaces, config, progress.fit, frozen=options.frozen, training=training)
+            fitted = run.fit_member(family, surfaces, config, progress.fit, frozen=options.frozen, checkpoint=training)
         fitted.report["source"] = source
     progress.step("saving")
     if distributed.rank() == 0:

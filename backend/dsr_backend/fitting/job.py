@@ -1,44 +1,56 @@
-"""One running fit: settings, device, progress, cancellation."""
+"""One running fit: options, preset, device, progress and cancellation."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pymol_dsr.shared.options import FitOptions
 
 from ..runtime.device import choose_device, limit_threads
 from ..runtime.errors import Cancelled
-from .config import PRESETS, Preset
+from .config import PaperPreset, Preset
 
+P = TypeVar("P", Preset, PaperPreset)
+
+# Gets the phase, the fraction done (0 to 1) and the further fields of the protocol's `progress`.
 Progress = Callable[[str, float, dict[str, Any]], None]
 
+# Each state that is worked on takes some hundred MB for a large molecule.
+MAX_PARALLEL_STATES = 8
+# The remaining time is estimated from this fraction on.
+MIN_FRACTION = 0.02
 
-class FitJob:
-    """One running fit: what its parts share."""
 
-    def __init__(self, config: FitOptions, progress: Progress, cancelled: Callable[[], bool]) -> None:
-        self.config = config
-        self.preset: Preset = PRESETS[config.preset]
-        self.device = choose_device(config.device)
+class FitJob(Generic[P]):
+    """One running fit.
+
+    parallel_states: number of states worked on at once; started: `time.perf_counter` at the start; span: offset and
+    factor that map the fractions of the running stage to those of the whole fit.
+    """
+
+    def __init__(self, options: FitOptions, preset: P, progress: Progress, cancelled: Callable[[], bool]) -> None:
+        """Raises ValueError for a device that torch does not find."""
+        self.options = options
+        self.preset: P = preset
+        self.device = choose_device(options.device)
         self.threads = limit_threads()
-        # States that are worked on together; each takes a hundred MB where the molecule is large.
-        self.at_once = min(self.threads, 8) if self.device.type == "cpu" else 1
+        self.parallel_states = min(self.threads, MAX_PARALLEL_STATES) if self.device.type == "cpu" else 1
         self.started = time.perf_counter()
-        # Where the running part's fractions lie in the whole: offset and factor.
-        self.part = (0.0, 1.0)
+        self.span = (0.0, 1.0)
         self._progress, self._cancelled = progress, cancelled
 
-    def check(self) -> None:
-        """Stop here if asked to."""
+    def raise_if_cancelled(self) -> None:
+        """Raise Cancelled once the fit was cancelled."""
         if self._cancelled():
             raise Cancelled("the fit was cancelled")
 
-    def tell(self, phase: str, fraction: float, **extra: Any) -> None:
-        """Report progress (`fraction` 0 to 1 of the running part) and stop here if asked to."""
-        self.check()
-        fraction = self.part[0] + self.part[1] * fraction
+    def report_progress(self, phase: str, fraction: float, **fields: Any) -> None:
+        """Report that `fraction` (0 to 1) of the running stage is done. Raises Cancelled."""
+        self.raise_if_cancelled()
+        offset, factor = self.span
+        fraction = offset + factor * fraction
         seconds = time.perf_counter() - self.started
-        left = seconds * (1.0 - fraction) / fraction if fraction > 0.02 else None
-        self._progress(phase, fraction, {"seconds_left": left, "device": str(self.device), **extra})
+        remaining = seconds * (1.0 - fraction) / fraction if fraction > MIN_FRACTION else None
+        self._progress(phase, fraction, {"seconds_left": remaining, "device": str(self.device), **fields})

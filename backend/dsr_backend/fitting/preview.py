@@ -1,10 +1,9 @@
-"""The surface of one time while its fit goes on: at once from that state alone, then from the unfinished field."""
+"""Meshes of one time while a fit runs: first of that state alone, then of the unfinished field."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +15,19 @@ from ..results.mesh import Mesh, extract_mesh
 from ..surfaces.surface import Surface
 from . import run
 
-# Seconds of decoder training for the state alone; its lattices carry most of the shape.
-LOOK_SECONDS = 0.3
-# Spacings of the meshes as shares of the first one's: while the fit goes on, and at its end.
-SHARPER, SHARPEST = 0.75, 0.5
+# Seconds of decoder training for the state alone; the lattices carry most of the shape.
+QUICK_FIT_SECONDS = 0.3
+# Node spacings of the later meshes per spacing of the first one: during the fit, and at its end.
+RUNNING_SPACING, FINAL_SPACING = 0.75, 0.5
 
+# Gets a mesh, and whether it is that of the finished field.
 Show = Callable[[Mesh, bool], None]
 
 
 class Preview:
-    """Sends meshes of one time through `show`; what keeps it from one costs the fit nothing and is told to `say`, once.
+    """Meshes of one time of a running fit.
 
-    resolution: Å between the nodes of the first mesh. triangles: most of each. trajectory: the first of a family's,
-    else None. radii as in `mesher.mesh`. `show` gets the mesh and whether it is that of the finished field.
+    An error while meshing does not disturb the fit: it is reported once, and no further mesh follows.
     """
 
     def __init__(
@@ -39,55 +38,59 @@ class Preview:
         trajectory: str | None,
         radii: NDArray[np.float32] | None,
         show: Show,
-        say: Callable[[str], None],
+        warn: Callable[[str], None],
     ) -> None:
+        """time: state number; resolution: node spacing of the first mesh in Å; triangles: most triangles of a mesh;
+        trajectory: the one of a family to show, None without a family; radii: as in `extract_mesh`; show: gets each
+        mesh; warn: gets the error."""
         self.time, self.resolution, self.triangles = time, resolution, triangles
         self.trajectory, self.radii = trajectory, radii
-        self.begun = False
-        self._show, self._say = show, say
+        self.started = False
+        self._show, self._warn = show, warn
         self._failed = False
 
-    def wants(self, surface: Surface, trajectory: str | None) -> bool:
-        """Whether this is the surface of the time that is shown, and the first look at it."""
-        return not self.begun and surface.state == self.time and trajectory == self.trajectory
+    def starts_with(self, surface: Surface, trajectory: str | None) -> bool:
+        """Return whether this surface is the preview's state, and no mesh was made so far."""
+        return not self.started and surface.state == self.time and trajectory == self.trajectory
 
-    def begin(self, surface: Surface, config: FitOptions, cancelled: Callable[[], bool]) -> None:
+    def show_state(self, surface: Surface, options: FitOptions, cancelled: Callable[[], bool]) -> None:
         """Show a quick fit of the surface alone. Raises Cancelled."""
-        self.begun = True
-        quick = dataclasses.replace(config, preset="preview", budget=LOOK_SECONDS, smooth=0.0)
+        self.started = True
+        quick = dataclasses.replace(options, preset="preview", budget=QUICK_FIT_SECONDS, smooth=0.0)
         try:
             field = run.fit_trajectory([surface], quick, cancelled=cancelled)
         except ValueError as error:
-            self._give_up(error)
+            self._fail(error)
             return
-        self._mesh(field, 1.0, False, cancelled)
+        self._show_mesh(field, 1.0, False, cancelled)
 
-    def watch(self, field: Field, cancelled: Callable[[], bool] = lambda: False) -> None:
-        """Show an unfinished field, as `trainer.fit` hands it out. Raises Cancelled."""
-        self._mesh(field, SHARPER, False, cancelled)
+    def show_unfinished(self, field: Field, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Show an unfinished field, as `fit_trajectory` passes it to `watch`. Raises Cancelled."""
+        self._show_mesh(field, RUNNING_SPACING, False, cancelled)
 
-    def end(self, fitted: Field | Family, cancelled: Callable[[], bool]) -> None:
+    def show_finished(self, fitted: Field | Family, cancelled: Callable[[], bool]) -> None:
         """Show the finished field. Raises Cancelled."""
         field = fitted.member(str(self.trajectory)) if isinstance(fitted, Family) else fitted
-        self._mesh(field, SHARPEST, True, cancelled)
+        self._show_mesh(field, FINAL_SPACING, True, cancelled)
 
-    def _mesh(self, field: Field, share: float, final: bool, cancelled: Callable[[], bool]) -> None:
+    def _show_mesh(self, field: Field, factor: float, final: bool, cancelled: Callable[[], bool]) -> None:
+        """Show the mesh at `factor` times the first mesh's spacing."""
         if self._failed:
             return
         try:
             mesh = extract_mesh(
                 field,
                 self.time,
-                resolution=share * self.resolution,
+                resolution=factor * self.resolution,
                 triangles=self.triangles,
                 radii=self.radii,
                 cancelled=cancelled,
             )
         except ValueError as error:
-            self._give_up(error)
+            self._fail(error)
             return
         self._show(mesh, final)
 
-    def _give_up(self, error: Any) -> None:
+    def _fail(self, error: ValueError) -> None:
         self._failed = True
-        self._say(f"there is no preview: {error}")
+        self._warn(f"there is no preview: {error}")

@@ -16,11 +16,11 @@ from dsr_backend.fields.fast import LowRankBasis
 from dsr_backend.fields.select import field_between
 from dsr_backend.fitting import job, run
 from dsr_backend.fitting.config import PRESETS, PaperPreset, Preset
-from dsr_backend.fitting.fast import samples
+from dsr_backend.fitting.fast import sample_store, samples
 from dsr_backend.fitting.fast.draw import draw_samples
 from dsr_backend.fitting.fast.samples import BackgroundSampler
 from dsr_backend.fitting.paper import train
-from dsr_backend.fitting.paper.checkpoint import Training
+from dsr_backend.fitting.paper.checkpoint import TrainingCheckpoint
 from dsr_backend.geometry.lattice import Lattice
 from dsr_backend.geometry.triangle_mesh import TriangleMesh
 from dsr_backend.results import dsr_file
@@ -223,7 +223,7 @@ def fitted():
             SURFACES,
             config(),
             watch=lambda field: watched.append(extract_mesh(field, 2.5, resolution=1.5).volume),
-            early=early,
+            sampler=early,
         )
         early.close()
     assert len(watched) == 1
@@ -294,12 +294,12 @@ def test_samples_that_are_too_many_for_the_device(gpu, monkeypatch):
     here = run.fit_trajectory(SURFACES[:4], config("cpu", smooth=1.0))
     of_a_state = here.report["samples"] // 4
     for most in (0, 14 * of_a_state):
-        monkeypatch.setattr(samples, "MOST_SAMPLE_BYTES", most)
+        monkeypatch.setattr(sample_store, "MAX_BYTES", most)
         agree(here, run.fit_trajectory(SURFACES[:4], config(smooth=1.0)), times=(3.4,))
         early = BackgroundSampler(config(smooth=1.0))
         for surface in SURFACES[:4]:
             early.add(0, surface.state, partial(lambda one: one, surface))
-        agree(here, run.fit_trajectory(SURFACES[:4], config(smooth=1.0), early=early), times=(3.4,))
+        agree(here, run.fit_trajectory(SURFACES[:4], config(smooth=1.0), sampler=early), times=(3.4,))
         early.close()
 
 
@@ -358,10 +358,10 @@ def test_a_training_goes_on_where_it_was(gpu, tmp_path, monkeypatch):
             SURFACES[:4],
             config(preset="paper"),
             cancelled=interrupted,
-            training=Training(tmp_path / "fit.training", resume=False, say=told.append),
+            checkpoint=TrainingCheckpoint(tmp_path / "fit.training", resume=False, warn=told.append),
         )
-    resumed = Training(tmp_path / "fit.training", resume=True, say=told.append)
-    field = run.fit_trajectory(SURFACES[:4], config(preset="paper"), training=resumed)
+    resumed = TrainingCheckpoint(tmp_path / "fit.training", resume=True, warn=told.append)
+    field = run.fit_trajectory(SURFACES[:4], config(preset="paper"), checkpoint=resumed)
     assert len(told) == 1 and told[0].startswith("the training goes on from the checkpoint at step")
     assert field.report["loss"] == whole.report["loss"]
     assert all(torch.equal(value, field.tensors()[name]) for name, value in whole.tensors().items())

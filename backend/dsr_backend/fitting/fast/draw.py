@@ -10,12 +10,15 @@ import torch
 from ...geometry.triangle_mesh import TriangleMesh
 from ...surfaces.surface import Surface
 
+# Fewest samples at the surface, and in the box.
+MIN_SURFACE_SAMPLES, MIN_UNIFORM_SAMPLES = 2_000, 1_000
+
 
 @dataclass(frozen=True)
 class Samples:
-    """Training samples of one state: `points` f4[N,3] in Å and `distance` f4[N] in Å, positive outside.
+    """Training samples of one state.
 
-    `area` is that of the surface, in Å².
+    points: f4[N,3] Å; distance: f4[N] Å, positive outside; area: of the surface in Å².
     """
 
     points: torch.Tensor
@@ -34,21 +37,23 @@ def draw_samples(
     device: torch.device,
     check: Callable[[], None] = lambda: None,
 ) -> Samples:
-    """Samples of one state: half offset from the surface by either Gaussian, and some uniform in the box.
+    """Draw the samples of one state: two halves offset from the surface by Gaussians, and some uniform in the box.
 
-    density: samples per Å² of surface; sigmas and clearance (of the box around the surface) in Å;
-    uniform_share: uniform samples per sample at the surface; check: called now and then, may raise to stop.
+    density: samples per Å² of surface; sigmas: widths of both Gaussians in Å; uniform_share: uniform samples per sample
+    at the surface; clearance: margin of the box around the surface in Å; check: called between chunks, may raise to
+    stop.
     """
     generator = torch.Generator().manual_seed(seed)
     mesh = TriangleMesh(surface.points, surface.faces, device)
     area = float(mesh.areas.sum())
-    count = max(2_000, int(density * area))
+    count = max(MIN_SURFACE_SAMPLES, int(density * area))
     offset = torch.randn(count, 3, generator=generator).to(device)
     offset[: count // 2] *= sigmas[0]
     offset[count // 2 :] *= sigmas[1]
     low = surface.points.min(0) - clearance
     high = surface.points.max(0) + clearance
-    spread = torch.rand(max(1_000, int(uniform_share * count)), 3, generator=generator).to(device)
-    uniform = torch.as_tensor(low, device=device) + spread * torch.as_tensor(high - low, device=device)
+    uniform_count = max(MIN_UNIFORM_SAMPLES, int(uniform_share * count))
+    fraction = torch.rand(uniform_count, 3, generator=generator).to(device)
+    uniform = torch.as_tensor(low, device=device) + fraction * torch.as_tensor(high - low, device=device)
     points = torch.cat([mesh.sample(count, generator) + offset, uniform])
     return Samples(points, mesh.signed_distance(points, check), area)

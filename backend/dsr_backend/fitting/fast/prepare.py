@@ -1,8 +1,7 @@
-"""One trajectory from surfaces to a field without a trained decoder."""
+"""One trajectory from surfaces to a field whose decoder is not trained yet."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,113 +11,97 @@ import torch
 from ...fields.fast import TABLE_COLUMNS, Decoder, FastField
 from ...geometry.unit_cube import UnitCube
 from ...motion.motion import Motion
-from ...runtime import distributed
 from ...surfaces.surface import Surface, check_series
-from ..config import time_axis
+from ..config import Preset, time_axis
 from ..job import FitJob
-from .lattices import narrow_band, solve_states
-from .samples import BackgroundSampler, SampleStore, collect_samples
-from .stages import CHOSEN, SOLVED
+from .draw import Samples
+from .lattices import narrow_band, solve_lattices
+from .sample_store import SampleStore
+from .samples import BackgroundSampler, TrajectorySamples, collect_samples
+from .stages import LATTICES_END, WIDTHS_END
 from .temporal_widths import choose_widths
+
+# Standard deviation of the static channels before training.
+STATIC_DEVIATION = 0.01
+# Å around the training points that the field's extent covers.
+EXTENT_MARGIN = 1.0
 
 
 @dataclass(eq=False)
 class PreparedTrajectory:
-    """One molecule's states on the way to a field. points: per state f4[N,3] Å in material coordinates; distances:
-    f4[N] Å, both empty for states of other ranks; area: mean of the states', Å²."""
+    """A field with an untrained decoder, the samples to train it with, and a sentence on the choice of widths."""
 
     field: FastField
-    points: list[torch.Tensor]
-    distances: list[torch.Tensor]
-    area: float
-    chosen: str
+    samples: TrajectorySamples
+    widths_chosen_by: str
 
 
 def prepare(
-    job: FitJob,
+    job: FitJob[Preset],
     surfaces: Sequence[Surface],
     decoder: Decoder | None,
     latent: int,
-    spill: SampleStore,
-    early: BackgroundSampler | None = None,
+    store: SampleStore,
+    sampler: BackgroundSampler | None = None,
     number: int = 0,
 ) -> PreparedTrajectory:
-    """Everything but the decoder's training: samples, lattices and temporal widths of one trajectory.
+    """Take one trajectory through all stages before the decoder's training: motion, samples, lattices, widths.
 
-    decoder: that of the family, None for a new one; latent: length of the latent code; number: the trajectory's among
-    those of `early`.
+    decoder: the family's decoder, None for a new one; latent: length of the latent code; store: holds the samples;
+    sampler: has drawn samples of trajectory `number` before.
     """
-    config, preset = job.config, job.preset
-    # Surfaces may lie in files and be read one by one: they are gone through, never held together.
+    options, preset = job.options, job.preset
+    # Surfaces may be in files and are read one by one: never all at once.
     states = np.array([surface.state for surface in surfaces], np.float64)
     if not (np.diff(states) > 0.0).all():
         surfaces = sorted(surfaces, key=lambda surface: surface.state)
         states.sort()
     check_series(surfaces)
-    given = [surface.atoms for surface in surfaces if surface.atoms is not None and len(surface.atoms)]
-    clock = time_axis(config, states)
-    times = states if clock is None else clock(states)
-    motion = Motion.from_states(times, np.stack(given) if given else None, config.align, config.loop, job.device)
+    atoms = [surface.atoms for surface in surfaces if surface.atoms is not None and len(surface.atoms)]
+    axis = time_axis(options, states)
+    times = states if axis is None else axis(states)
+    motion = Motion.from_states(times, np.stack(atoms) if atoms else None, options.align, options.loop, job.device)
     motion.choose_forecasts()
 
-    drawn = (lambda state: early.take(number, state)) if early is not None else (lambda state: None)
-    points, distances, probes, about = collect_samples(job, surfaces, motion, spill, drawn)
-    band, factor = narrow_band(preset, points, distances, job.device)
-    coarse, fine = solve_states(job, band, factor, points, distances)
+    def take_drawn(state: float) -> Samples | None:
+        return None if sampler is None else sampler.take(number, state)
+
+    samples = collect_samples(job, surfaces, motion, store, take_drawn)
+    band = narrow_band(preset, samples, job.device)
+    coarse, fine = solve_lattices(job, band, samples)
 
     channels = TABLE_COLUMNS - 1 + preset.static_channels + latent
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.manual_seed(options.seed)
         decoder = decoder or Decoder(channels, preset.hidden).to(job.device)
-        static = 0.01 * torch.randn(band.count, preset.static_channels).to(job.device)
+        static = STATIC_DEVIATION * torch.randn(band.count, preset.static_channels).to(job.device)
         code = torch.randn(latent).to(job.device)
-    extent = np.stack([about.low - 1.0, about.high + 1.0]).astype(np.float32)
-    frame = UnitCube.of([np.stack([about.low, about.high])])
-    field = FastField(motion, band, factor, coarse, fine, static, decoder, code, frame, extent, about.clearance, {})
-    field.time_axis, field.reach = clock, about.reach
-    if config.smooth is None:
-        chosen = choose_widths(
-            field, probes, lambda share: job.tell("fit", SOLVED + (CHOSEN - SOLVED) * share), job.at_once
-        )
-    else:
-        motion.smooth = field.smooth = field.smooth_beyond = config.smooth
-        chosen = "given"
-    return PreparedTrajectory(field, points, distances, about.area, chosen)
+    low, high = samples.surfaces.low, samples.surfaces.high
+    field = FastField(
+        motion,
+        band,
+        preset.coarse_factor,
+        coarse,
+        fine,
+        static,
+        decoder,
+        code,
+        UnitCube.of([np.stack([low, high])]),
+        np.stack([low - EXTENT_MARGIN, high + EXTENT_MARGIN]).astype(np.float32),
+        samples.surfaces.clearance,
+        {},
+    )
+    field.time_axis, field.reach = axis, samples.surfaces.reach
+    return PreparedTrajectory(field, samples, _set_widths(job, field, samples))
 
 
-def with_report(job: FitJob, trajectory: PreparedTrajectory, loss: float, steps: int) -> FastField:
-    """The field, with its report."""
-    field, config = trajectory.field, job.config
-    motion = field.motion
-    field.report = {
-        "preset": config.preset,
-        "device": str(job.device),
-        "threads": job.threads,
-        "seconds": round(time.perf_counter() - job.started, 2),
-        "states": field.states,
-        "atoms": 0 if motion.atoms is None else motion.atoms.shape[1],
-        "area": round(trajectory.area, 1),
-        "samples": int(distributed.all_reduce([sum(len(d) for d in trajectory.distances)], job.device)[0]),
-        "parameters": sum(tensor.numel() for name, tensor in field.tensors().items() if name != "band"),
-        "steps": steps,
-        "loss": loss,
-        "smooth": field.smooth,
-        "smooth_atoms": motion.smooth,
-        "smooth_beyond": field.smooth_beyond,
-        "lift": field.level_offset,
-        "sigma": motion.sigma,
-        "smooth_chosen_by": trajectory.chosen,
-        "missed": None if field.held_out_error is None else round(field.held_out_error, 4),
-        "forecast": _say_forecast(motion),
-        "seed": config.seed,
-    }
-    return field
+def _set_widths(job: FitJob[Preset], field: FastField, samples: TrajectorySamples) -> str:
+    """Set the field's temporal widths as the options say, or by held-out states; return a sentence on the choice."""
+    if job.options.smooth is not None:
+        field.motion.smooth = field.smooth = field.smooth_beyond = job.options.smooth
+        return "given"
 
+    def report(fraction: float) -> None:
+        job.report_progress("fit", LATTICES_END + (WIDTHS_END - LATTICES_END) * fraction)
 
-def _say_forecast(motion: Motion) -> str:
-    rank, damping = motion.forecasts[1].rank, motion.forecasts[1].damping
-    if motion.kernel.period is not None:
-        return f"none, the states are a loop of {motion.kernel.period:g}"
-    if rank == 0:
-        return "the last state is held"
-    return f"the last state, moving on in {rank} principal motions damped over {damping:g} states"
+    return choose_widths(field, samples.validation, report, job.parallel_states)

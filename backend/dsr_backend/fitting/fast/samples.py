@@ -1,9 +1,7 @@
-"""Samples of all states, drawn while surfaces arrive, kept on disk where they are many."""
+"""Samples of all states of a trajectory; they can be drawn while surfaces still arrive."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -15,7 +13,6 @@ from numpy.typing import NDArray
 
 from pymol_dsr.shared.options import FitOptions
 
-from ...geometry.nearest_points import NearestPoints
 from ...motion.motion import Motion
 from ...motion.warp import Warp
 from ...runtime import distributed
@@ -24,81 +21,50 @@ from ...runtime.errors import Cancelled
 from ...runtime.parallel import ordered_parallel_map
 from ...surfaces.surface import Surface
 from ..config import PRESETS, Preset
+from ..extents import MIN_CLEARANCE, clearance_of, reach_of
 from ..job import FitJob
 from .draw import Samples, draw_samples
-from .stages import SAMPLED
-from .temporal_widths import Probes
+from .sample_store import SampleStore
+from .stages import SAMPLES_END
 
-# Samples of all states together that stay in memory.
-MOST_SAMPLE_BYTES = 2 * 2**30
-# Samples of each state that are kept as they were, to choose temporal widths with.
-PROBES = 8_000
+# Most samples of each state that are kept to choose temporal widths with.
+MAX_VALIDATION_POINTS = 8_000
 
 
-# Å; see `clearance_of`.
-LEAST_CLEARANCE = 3.0
+@dataclass(frozen=True)
+class ValidationPoints:
+    """Points near one state's surface, f4[N,3] Å in the reference's frame, and their distances f4[N] Å."""
 
-
-def clearance_of(surface: Surface) -> float:
-    """How far in Å a surface like this may reach beyond its atoms: 1 Å more than this one does, 3 Å at least.
-
-    Radii and probe are the user's: a solvent-accessible surface reaches far.
-    """
-    if surface.atoms is None or not len(surface.atoms):
-        return LEAST_CLEARANCE
-    below, above = surface.atoms.min(0) - surface.points.min(0), surface.points.max(0) - surface.atoms.max(0)
-    return max(LEAST_CLEARANCE, float(max(below.max(), above.max())) + 1.0)
-
-
-def reach_of(surface: Surface, device: torch.device) -> float:
-    """How far in Å any point of the surface is from the nearest atom at most; inf without atoms."""
-    if surface.atoms is None or not len(surface.atoms):
-        return np.inf
-    atoms, points = (torch.tensor(some, device=device) for some in (surface.atoms, surface.points))
-    return float(NearestPoints(atoms)(points)[0].max())
-
-
-# Samples ----------------------------------------------------------------------------------------------------
-
-
-class SampleStore:
-    """Keeps samples: in memory as long as they are few, in files of a folder from there on.
-
-    So the memory of a fit does not grow with the states; on a GPU, samples past that live in the host's memory.
-    """
-
-    def __init__(self) -> None:
-        self.folder: tempfile.TemporaryDirectory[str] | None = None
-        self.kept, self.files = 0, 0
-
-    def keep(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The same values, until `close`."""
-        self.kept += tensor.nbytes
-        if self.kept <= MOST_SAMPLE_BYTES or not tensor.numel():
-            return tensor
-        if self.folder is None:
-            self.folder = tempfile.TemporaryDirectory(prefix="dsr-", ignore_cleanup_errors=True)
-        self.files += 1
-        path = os.path.join(self.folder.name, f"samples-{self.files}")
-        # Written, not only mapped: a full disk is then an error here and not a bus error later.
-        tensor.cpu().numpy().tofile(path)
-        return torch.from_file(path, shared=True, size=tensor.numel(), dtype=tensor.dtype).reshape(tensor.shape)
-
-    def close(self) -> None:
-        """Remove the files."""
-        if self.folder is not None:
-            self.folder.cleanup()
+    points: torch.Tensor
+    distance: torch.Tensor
 
 
 @dataclass(frozen=True)
 class SurfaceSummary:
-    """All surfaces together: corners f8[3] of their box, largest clearance and reach (Å), mean area (Å²)."""
+    """All surfaces of a trajectory: corners f8[3] of their box, greatest clearance and reach (Å), mean area (Å²)."""
 
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     clearance: float
     reach: float
     area: float
+
+
+@dataclass(eq=False)
+class TrajectorySamples:
+    """The samples of all states.
+
+    points: f4[N,3] Å in material coordinates, and distances: f4[N] Å, for each state; both are empty for the states of
+    other ranks. validation: points for the choice of temporal widths, for each state.
+    """
+
+    points: list[torch.Tensor]
+    distances: list[torch.Tensor]
+    validation: list[ValidationPoints]
+    surfaces: SurfaceSummary
+
+    def __len__(self) -> int:
+        return len(self.points)
 
 
 def _draw(preset: Preset, seed: int, surface: Surface, device: torch.device, check: Callable[[], None]) -> Samples:
@@ -108,7 +74,7 @@ def _draw(preset: Preset, seed: int, surface: Surface, device: torch.device, che
         sigmas=(preset.near_sigma, preset.far_sigma),
         uniform_share=preset.uniform_share,
         clearance=preset.clearance,
-        # By state, so that they are the same in whatever order surfaces come.
+        # The seed depends on the state, so the samples do not depend on the order in which surfaces arrive.
         seed=(seed * 1_000_003 + round(1024.0 * surface.state)) % 2**63,
         device=device,
         check=check,
@@ -116,105 +82,109 @@ def _draw(preset: Preset, seed: int, surface: Surface, device: torch.device, che
 
 
 class BackgroundSampler:
-    """Draws the samples of surfaces while others still arrive, in a thread of its own."""
+    """Draws the samples of surfaces in a thread of its own, while other surfaces still arrive."""
 
-    def __init__(self, config: FitOptions) -> None:
-        """Raises ValueError where the device is not there, and for preset `paper`, which takes surfaces as they are."""
-        if not isinstance(PRESETS[config.preset], Preset):
-            raise ValueError(f"preset {config.preset} draws no samples beforehand")
-        self._preset, self._seed, self._device = PRESETS[config.preset], config.seed, choose_device(config.device)
-        self._spill = SampleStore()
-        self._thread = ThreadPoolExecutor(1, "dsr-early")
+    def __init__(self, options: FitOptions) -> None:
+        """Raises ValueError for a device that torch does not find, and for a preset without such samples."""
+        if not isinstance(PRESETS[options.preset], Preset):
+            raise ValueError(f"preset {options.preset} draws no samples beforehand")
+        self._preset, self._seed, self._device = PRESETS[options.preset], options.seed, choose_device(options.device)
+        self._store = SampleStore()
+        self._thread = ThreadPoolExecutor(1, "dsr-sampler")
         self._drawn: dict[tuple[int, float], Future[Samples]] = {}
         self._closed = False
 
     def add(self, number: int, state: float, read: Callable[[], Surface]) -> None:
-        """Draw those of one state of trajectory `number`, whose surface is read when its turn comes.
+        """Draw the samples of one state of trajectory `number`; `read` returns the surface when its turn comes.
 
-        One of the same state before it gives way.
+        They replace earlier samples of the same state.
         """
-        self._drawn[number, state] = self._thread.submit(self._keep, read)
+        self._drawn[number, state] = self._thread.submit(self._draw, read)
 
-    def _keep(self, read: Callable[[], Surface]) -> Samples:
-        samples = _draw(self._preset, self._seed, read(), self._device, self._check)
-        return Samples(self._spill.keep(samples.points), self._spill.keep(samples.distance), samples.area)
+    def _draw(self, read: Callable[[], Surface]) -> Samples:
+        samples = _draw(self._preset, self._seed, read(), self._device, self._raise_if_closed)
+        return Samples(self._store.store(samples.points), self._store.store(samples.distance), samples.area)
 
-    def _check(self) -> None:
+    def _raise_if_closed(self) -> None:
         if self._closed:
             raise Cancelled("the fit was given up")
 
     def take(self, number: int, state: float) -> Samples | None:
-        """The samples of that state, waited for where they are under way; None where its surface was not added."""
+        """Return the samples of a state, and wait for them if needed; None for a state that was not added."""
         future = self._drawn.pop((number, state), None)
         return None if future is None else future.result()
 
     def close(self) -> None:
-        """Stop, and forget all."""
+        """Stop drawing and drop all samples."""
         self._closed = True
         self._thread.shutdown(cancel_futures=True)
         self._drawn.clear()
-        self._spill.close()
+        self._store.close()
 
 
 def collect_samples(
-    job: FitJob,
+    job: FitJob[Preset],
     surfaces: Sequence[Surface],
     motion: Motion,
-    spill: SampleStore,
-    drawn_before: Callable[[float], Samples | None],
-) -> tuple[list[torch.Tensor], list[torch.Tensor], list[Probes], SurfaceSummary]:
-    """Per state points f4[N,3] in material coordinates, distances f4[N] (Å) and probes; and what all are like.
-
-    Points and distances of the states of other ranks are empty.
-    """
-    nothing = torch.zeros(0, device=job.device)
-    points, distances = [nothing.view(0, 3)] * len(surfaces), [nothing] * len(surfaces)
-    probes: list[Probes | None] = [None] * len(surfaces)
+    store: SampleStore,
+    take_drawn: Callable[[float], Samples | None],
+) -> TrajectorySamples:
+    """Draw the samples of all states. take_drawn: returns samples of a state that were drawn before, or None."""
+    empty = torch.zeros(0, device=job.device)
+    count = len(surfaces)
+    points, distances = [empty.view(0, 3)] * count, [empty] * count
+    validation: list[ValidationPoints | None] = [None] * count
     areas = []
-    low, high, clearance, reach = np.full(3, np.inf), np.full(3, -np.inf), LEAST_CLEARANCE, 0.0
-    preset, count = job.preset, len(surfaces)
+    low, high, clearance, reach = np.full(3, np.inf), np.full(3, -np.inf), MIN_CLEARANCE, 0.0
     own = distributed.own_states(count)
 
-    def sampled(place: int) -> tuple[Surface, Samples, torch.Tensor, float]:
-        k = own[place]
+    def sample(index: int) -> tuple[Surface, Samples, torch.Tensor, float]:
+        k = own[index]
         surface = surfaces[k]
-        samples = drawn_before(surface.state)
+        samples = take_drawn(surface.state)
         if samples is None:
-            samples = _draw(preset, job.config.seed, surface, job.device, job.check)
-        # Those that were spilled lie on the host.
+            samples = _draw(job.preset, job.options.seed, surface, job.device, job.raise_if_cancelled)
+        # Samples in files are on the host.
         samples = Samples(samples.points.to(job.device), samples.distance.to(job.device), samples.area)
         xi = motion.warp(motion.states[k], job.device)(samples.points)
         return surface, samples, xi, reach_of(surface, job.device)
 
-    job.tell("sampling", 0.0, step=0, steps=count)
-    with closing(ordered_parallel_map(sampled, len(own), job.at_once)) as drawn:
-        for k, (surface, samples, xi, own_reach) in zip(own, drawn, strict=True):
-            points[k] = spill.keep(xi)
-            distances[k] = spill.keep(samples.distance)
-            near = (samples.distance.abs() < preset.band).nonzero()[:, 0]
-            some = near[:: len(near) // PROBES + 1]
-            in_reference_frame = Warp(motion.pose(motion.states[k]), None, job.device)
-            probes[k] = Probes(in_reference_frame(samples.points[some]), samples.distance[some])
+    job.report_progress("sampling", 0.0, step=0, steps=count)
+    with closing(ordered_parallel_map(sample, len(own), job.parallel_states)) as drawn:
+        for k, (surface, samples, xi, state_reach) in zip(own, drawn, strict=True):
+            points[k] = store.store(xi)
+            distances[k] = store.store(samples.distance)
+            to_reference = Warp(motion.pose(motion.states[k]), None, job.device)
+            validation[k] = _validation_points(samples, to_reference, job.preset)
             areas.append(samples.area)
-            own_low, own_high = surface.points.min(0), surface.points.max(0)
-            low, high = np.minimum(low, own_low), np.maximum(high, own_high)
-            clearance, reach = max(clearance, clearance_of(surface)), max(reach, own_reach)
-            job.tell("sampling", SAMPLED * (k + 1) / count, step=k + 1, steps=count)
+            low, high = np.minimum(low, surface.points.min(0)), np.maximum(high, surface.points.max(0))
+            clearance, reach = max(clearance, clearance_of(surface)), max(reach, state_reach)
+            job.report_progress("sampling", SAMPLES_END * (k + 1) / count, step=k + 1, steps=count)
     low = np.array(distributed.all_reduce(low.tolist(), job.device, "min"))
     high = np.array(distributed.all_reduce(high.tolist(), job.device, "max"))
     clearance, reach = distributed.all_reduce([clearance, reach], job.device, "max")
     [area] = distributed.all_reduce([float(np.sum(areas))], job.device)
-    told = [_probes_of(job, probe, k) for k, probe in enumerate(probes)]
-    return points, distances, told, SurfaceSummary(low, high, clearance, reach, area / count)
-
-
-def _probes_of(job: FitJob, probes: Probes | None, k: int) -> Probes:
-    """Those of state k, from the rank that has drawn them."""
-    if distributed.world_size() == 1:
-        assert probes is not None
-        return probes
-    points = distributed.broadcast(None if probes is None else probes.points, distributed.state_owner(k), job.device)
-    return Probes(
+    return TrajectorySamples(
         points,
-        distributed.broadcast(None if probes is None else probes.distance, distributed.state_owner(k), job.device),
+        distances,
+        [_broadcast(job, own_points, k) for k, own_points in enumerate(validation)],
+        SurfaceSummary(low, high, clearance, reach, area / count),
     )
+
+
+def _validation_points(samples: Samples, to_reference: Warp, preset: Preset) -> ValidationPoints:
+    """Return every n-th of the samples in the band; to_reference: the rigid motion into the reference's frame."""
+    in_band = (samples.distance.abs() < preset.band).nonzero()[:, 0]
+    chosen = in_band[:: len(in_band) // MAX_VALIDATION_POINTS + 1]
+    return ValidationPoints(to_reference(samples.points[chosen]), samples.distance[chosen])
+
+
+def _broadcast(job: FitJob[Preset], validation: ValidationPoints | None, k: int) -> ValidationPoints:
+    """Return the validation points of state k from the rank that has drawn them."""
+    if distributed.world_size() == 1:
+        assert validation is not None
+        return validation
+    owner = distributed.state_owner(k)
+    points = distributed.broadcast(None if validation is None else validation.points, owner, job.device)
+    distance = distributed.broadcast(None if validation is None else validation.distance, owner, job.device)
+    return ValidationPoints(points, distance)

@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-# Share of the whole fit that is done when each part ends, as measured on two cores.
-SAMPLED, SOLVED, CHOSEN = 0.35, 0.60, 0.65
+# Measured on two cores; the decoder's training ends at 1.
+SAMPLES_END, LATTICES_END, WIDTHS_END = 0.35, 0.60, 0.65

@@ -1,1 +1,1 @@
-"""The fit of preset paper, part by part."""
+"""The fit of preset paper: training points, loss, training with checkpoints, report."""

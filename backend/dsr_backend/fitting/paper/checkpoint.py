@@ -1,7 +1,7 @@
-"""The state of a training that takes hours, written every half a minute, so that an interrupted one goes on from it.
+"""Checkpoints of a long training, from which an interrupted training continues.
 
-Safetensors, with what is not a tensor as JSON in its metadata; no pickle. Written by the rule of `storage`, so that one
-of the file and its `.previous` is always whole.
+A checkpoint is a safetensors file with all further values as JSON in its metadata; there is no pickle. It replaces the
+one before by the rule of `atomic_write`, so that one of the file and its `.previous` is always whole.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,74 +24,85 @@ from ... import __version__
 from ...results.dsr_format import CheckpointError, digest, read_metadata
 
 FORMAT = "dsr-training 1"
-# Between two checkpoints.
-SECONDS = 30.0
+# Least seconds between two checkpoints.
+INTERVAL_SECONDS = 30.0
 
 
-class Training:
-    """Where the training of one fit is kept. step: that of the last checkpoint, or None."""
+@dataclass(frozen=True, eq=False)
+class Resumed:
+    """The content of a checkpoint: tensors by name, and JSON values; `step` is the number of steps done."""
 
-    def __init__(self, path: Path, resume: bool, say: Callable[[str], None] = lambda text: None) -> None:
-        """resume: take up what is there; say: told what the user should know."""
-        self.path, self._resume, self._say = path, resume, say
+    tensors: dict[str, torch.Tensor]
+    values: dict[str, Any]
+
+
+class TrainingCheckpoint:
+    """The checkpoint file of one fit. step: that of the last checkpoint, None without one."""
+
+    def __init__(self, path: Path, resume: bool, warn: Callable[[str], None] = lambda text: None) -> None:
+        """resume: continue from the file if there is one; warn: gets messages for the user."""
+        self.path, self._resume, self._warn = path, resume, warn
         self.step: int | None = None
         self._failed = False
         self._last = time.monotonic()
 
     @property
     def due(self) -> bool:
-        """Whether the last checkpoint is half a minute old."""
-        return time.monotonic() - self._last >= SECONDS
+        """Whether the last checkpoint is older than INTERVAL_SECONDS."""
+        return time.monotonic() - self._last >= INTERVAL_SECONDS
 
-    def save(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
-        """Write a checkpoint; where it can't be written the one before stays, and the training goes on.
+    def save(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
+        """Write a checkpoint. If that fails, the one before stays, and the training continues.
 
-        state: JSON values; `step` is the number of steps done, `about` says what is trained.
+        values: JSON values; `step` is the number of steps done, `about` describes the training.
         """
-        held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        metadata = {"format": FORMAT, "version": __version__, "state": json.dumps(state)}
-        metadata["digest"] = digest(held, metadata)
+        on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        metadata = {"format": FORMAT, "version": __version__, "state": json.dumps(values)}
+        metadata["digest"] = digest(on_cpu, metadata)
         self._last = time.monotonic()
         try:
-            atomic_write.write(self.path, safetensors.torch.save(held, metadata))
+            atomic_write.write(self.path, safetensors.torch.save(on_cpu, metadata))
         except OSError as error:
             if not self._failed:
-                there = "there is none" if self.step is None else f"the one at step {self.step} stays"
-                self._say(f"no checkpoint at step {state['step']}, {there}: {error.strerror or error}")
+                previous = "there is none" if self.step is None else f"the one at step {self.step} stays"
+                self._warn(f"no checkpoint at step {values['step']}, {previous}: {error.strerror or error}")
             self._failed = True
         else:
-            self.step, self._failed = int(state["step"]), False
+            self.step, self._failed = int(values["step"]), False
 
-    def load(self, about: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """Tensors and state of the checkpoint to go on from; None, and why is said, where there is none of `about`."""
+    def load(self, subject: Mapping[str, Any]) -> Resumed | None:
+        """Return the checkpoint to continue from; None, with a message to the user, where none fits.
+
+        subject: describes the training; the checkpoint's own description must be the same.
+        """
         if not self._resume:
             return None
         for path in (self.path, atomic_write.previous_of(self.path)):
             try:
-                tensors, state = read(path)
+                content = read(path)
             except FileNotFoundError:
                 continue
             except (OSError, CheckpointError) as error:
-                self._say(f"{path} can't be used: {error}")
+                self._warn(f"{path} can't be used: {error}")
                 continue
-            if state["about"] != json.loads(json.dumps(about)):
-                self._say("the training begins anew: the checkpoint is of other surfaces or settings")
+            if content.values["about"] != json.loads(json.dumps(subject)):
+                self._warn("the training begins anew: the checkpoint is of other surfaces or settings")
                 return None
             if path != self.path:
-                self._say(f"{path} is used in its place")
-            self._say(f"the training goes on from the checkpoint at step {state['step']}")
-            self.step = int(state["step"])
-            return tensors, state
+                self._warn(f"{path} is used in its place")
+            self._warn(f"the training goes on from the checkpoint at step {content.values['step']}")
+            self.step = int(content.values["step"])
+            return content
         return None
 
     def remove(self) -> None:
-        """Once the fit is done."""
+        """Remove the file and its predecessor, once the fit is done."""
         for path in (self.path, atomic_write.previous_of(self.path)):
             path.unlink(missing_ok=True)
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors and state of a checkpoint. Raises OSError, or CheckpointError where it is damaged or none."""
+def read(path: str | os.PathLike[str]) -> Resumed:
+    """Read a checkpoint. Raises OSError, or CheckpointError for a damaged file or one of another kind."""
     data = Path(path).read_bytes()
     metadata = read_metadata(data, "state")
     if metadata.get("format") != FORMAT:
@@ -100,12 +112,12 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[st
         )
     try:
         tensors = safetensors.torch.load(data)
-        state = json.loads(metadata["state"])
+        values = json.loads(metadata["state"])
     except (SafetensorError, KeyError, ValueError, RuntimeError, RecursionError) as error:
         raise CheckpointError(f"the file is damaged: {error}") from error
-    found = digest(tensors, metadata)
-    if metadata.get("digest") != found:
-        raise CheckpointError(f"the file is damaged: its digest is {found}, it says {metadata.get('digest')}")
-    if not isinstance(state, dict) or not isinstance(state.get("step"), int) or "about" not in state:
+    actual = digest(tensors, metadata)
+    if metadata.get("digest") != actual:
+        raise CheckpointError(f"the file is damaged: its digest is {actual}, it says {metadata.get('digest')}")
+    if not isinstance(values, dict) or not isinstance(values.get("step"), int) or "about" not in values:
         raise CheckpointError("it does not say of what and which step it is")
-    return tensors, state
+    return Resumed(tensors, values)

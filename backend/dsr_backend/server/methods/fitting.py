@@ -15,7 +15,7 @@ from ...fields.base import Family, Field
 from ...fitting import run
 from ...fitting.fast.samples import BackgroundSampler
 from ...fitting.job import Progress
-from ...fitting.paper.checkpoint import Training
+from ...fitting.paper.checkpoint import TrainingCheckpoint
 from ...fitting.preview import Preview
 from ...results import dsr_file
 from ...results.mesh import Mesh
@@ -73,8 +73,8 @@ def take_surface(state: State, job: Job, request: messages.Surface) -> messages.
     if pending.sampler is not None:
         # Not the surface itself: those that wait for their turn would pile up in memory.
         pending.sampler.add(number, request.state, lambda: pending.surfaces.get(number, request.state))
-    if pending.preview is not None and pending.preview.wants(surface, request.trajectory):
-        pending.preview.begin(surface, pending.request.config, job.cancelled)
+    if pending.preview is not None and pending.preview.starts_with(surface, request.trajectory):
+        pending.preview.show_state(surface, pending.request.config, job.cancelled)
     return messages.SurfaceResult(points=len(surface.points))
 
 
@@ -87,7 +87,7 @@ def fit(state: State, job: Job, request: messages.Fit) -> messages.FitResult:
         raise RequestError("bad-request", f"there are no surfaces of {', '.join(empty)}: send them before `fit`")
     training = None
     if pending.request.config.preset == "paper":
-        training = Training(
+        training = TrainingCheckpoint(
             pending.surfaces.folder / TRAINING,
             pending.request.resume,
             lambda text: job.log(f"fit {name!r}: {text}"),
@@ -106,7 +106,7 @@ def fit(state: State, job: Job, request: messages.Fit) -> messages.FitResult:
         if path is not None:
             pending.surfaces.remove()
         if pending.preview is not None:
-            pending.preview.end(fitted, job.cancelled)
+            pending.preview.show_finished(fitted, job.cancelled)
     except Cancelled:
         if training is not None and training.step is not None:
             job.log(f"fit {name!r}: checkpoint at step {training.step}; dsr_resume {name} goes on from it")
@@ -221,11 +221,11 @@ def _trajectory_number(pending: PendingFit, request: messages.Surface) -> int:
 def _begin_preview(pending: PendingFit, surfaces: Sequence[Surface], job: Job) -> None:
     """Show the first preview where its surface was there from before."""
     preview = pending.preview
-    if preview is None or preview.begun:
+    if preview is None or preview.started:
         return
     for surface in surfaces:
-        if preview.wants(surface, preview.trajectory):
-            preview.begin(surface, pending.request.config, job.cancelled)
+        if preview.starts_with(surface, preview.trajectory):
+            preview.show_state(surface, pending.request.config, job.cancelled)
 
 
 def _run(
@@ -233,14 +233,14 @@ def _run(
     series: Sequence[Sequence[Surface]],
     job: Job,
     progress: Progress,
-    training: Training | None,
+    training: TrainingCheckpoint | None,
 ) -> Field | Family:
     """Fit a trajectory, a family, or a new trajectory of a family."""
     preview, config = pending.preview, pending.request.config
     arguments: dict[str, Any] = {
-        "watch": None if preview is None else lambda field: preview.watch(field, job.cancelled),
-        "early": pending.sampler,
-        "training": training,
+        "watch": None if preview is None else lambda field: preview.show_unfinished(field, job.cancelled),
+        "sampler": pending.sampler,
+        "checkpoint": training,
     }
     fitted: Field | Family
     with callers_fault():

@@ -10,7 +10,7 @@ import torch
 from dsr_backend.fields.fast import FastField
 from dsr_backend.fitting import run
 from dsr_backend.fitting.config import PRESETS
-from dsr_backend.fitting.fast import samples
+from dsr_backend.fitting.fast import sample_store, samples
 from dsr_backend.fitting.fast.draw import draw_samples
 from dsr_backend.fitting.fast.samples import BackgroundSampler
 from dsr_backend.geometry.metrics import compare
@@ -415,7 +415,7 @@ def test_samples_drawn_early_give_the_same_fit(monkeypatch):
     monkeypatch.setattr(
         samples, "draw_samples", lambda surface, **how: drawn.append(surface.state) or draw_samples(surface, **how)
     )
-    found = run.fit_trajectory(states, config, early=early)
+    found = run.fit_trajectory(states, config, sampler=early)
     early.close()
     assert set(drawn) >= {2.0}
     for (name, one), two in zip(late.tensors().items(), found.tensors().values(), strict=True):
@@ -434,7 +434,7 @@ def test_a_surface_sent_again_replaces_what_was_drawn():
 
 def test_closing_stops_the_drawing(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(samples, "MOST_SAMPLE_BYTES", 0)
+    monkeypatch.setattr(sample_store, "MAX_BYTES", 0)
     early = BackgroundSampler(FitOptions())
     early.add(0, 1.0, lambda: ball(1))
     assert early.take(0, 1.0) is not None and len(list(tmp_path.glob("dsr-*/samples-*"))) == 2
@@ -464,7 +464,7 @@ def test_samples_on_disk_give_the_same_fit_and_leave_nothing(tmp_path, monkeypat
     states = [ball(k, 5.0 + 0.2 * k) for k in (1, 2)]
     in_memory = fit(states)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(samples, "MOST_SAMPLE_BYTES", 0)
+    monkeypatch.setattr(sample_store, "MAX_BYTES", 0)
     on_disk = fit(states)
     for one, two in zip(in_memory.tensors().values(), on_disk.tensors().values(), strict=True):
         assert torch.equal(one, two)

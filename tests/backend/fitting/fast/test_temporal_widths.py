@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from dsr_backend.fitting.fast import temporal_widths
-from dsr_backend.fitting.fast.temporal_widths import Probes
+from dsr_backend.fitting.fast.samples import ValidationPoints
 from dsr_backend.results.mesh import extract_mesh
 
 from support.shapes import ball, cloud, fit, turn
@@ -25,7 +25,7 @@ def probes_around(radius):
     direction = rng.normal(size=(2000, 3))
     distance = rng.uniform(-1.0, 1.0, 2000)
     points = direction / np.linalg.norm(direction, axis=1, keepdims=True) * (radius + distance)[:, None]
-    return Probes(torch.as_tensor(points, dtype=torch.float32), torch.as_tensor(distance).float())
+    return ValidationPoints(torch.as_tensor(points, dtype=torch.float32), torch.as_tensor(distance).float())
 
 
 @pytest.mark.system
@@ -40,7 +40,7 @@ def test_a_noisy_shape_is_smoothed_and_a_growing_one_held_at_its_end():
     # What goes evenly is predicted, noise is not, and the report says so.
     assert growing.report["missed"] < 0.05 < 0.08 < noisy.report["missed"]
     growing.smooth = 2.0
-    assert not temporal_widths._smoothed_end_wins(growing, [probes_around(radius) for radius in radii])
+    assert not temporal_widths.smoothing_predicts_ends(growing, [probes_around(radius) for radius in radii])
 
 
 @pytest.mark.system

@@ -11,9 +11,9 @@ import pytest
 import torch
 from dsr_backend.fields.paper import Network, PaperField, interpolate_fields
 from dsr_backend.fitting.config import PRESETS, PaperPreset
+from dsr_backend.fitting.job import FitJob
 from dsr_backend.fitting.paper import loss, points
 from dsr_backend.fitting.paper.points import Batches, neighbour_distance
-from dsr_backend.fitting.paper.train import PaperRun
 from dsr_backend.geometry.unit_cube import UnitCube
 from dsr_backend.motion.motion import Motion
 from scipy.spatial import cKDTree
@@ -239,9 +239,12 @@ def test_sigma_is_the_distance_to_the_50th_neighbour():
 
 
 def clouds_of(series, preset=PRINTED):
-    run = PaperRun(FitOptions(preset="paper", device="cpu"), preset, lambda *_: None, lambda: False)
     frames = [UnitCube.of([s.points for s in surfaces]) for surfaces in series]
-    return run._clouds(series, frames, min(frame.scale for frame in frames))
+    return points.build_clouds(paper_job(preset), series, frames, min(frame.scale for frame in frames))
+
+
+def paper_job(preset):
+    return FitJob(FitOptions(preset="paper", device="cpu"), preset, lambda *_: None, lambda: False)
 
 
 def test_points_are_drawn_from_their_own_state_with_their_normals():
@@ -320,10 +323,9 @@ def test_trajectories_are_centred_each_and_share_one_scale():
 
 
 def test_uniform_points_of_a_trajectory_larger_than_its_family_fill_its_own_box():
-    run = PaperRun(None, PRINTED, lambda *_: None, lambda: False)
     surfaces = [ball(1, 8.0)]
     frame = UnitCube.of([surfaces[0].points])
-    clouds = run._clouds([surfaces], [frame], 2 * frame.scale)
+    clouds = points.build_clouds(paper_job(PRINTED), [surfaces], [frame], 2 * frame.scale)
     assert clouds.reach.tolist() == [2.0]
     _, _, space = points.draw_points(clouds, torch.tensor([0]), 800, 0.125, torch.Generator().manual_seed(0))
     assert 1.8 < space[0, 800:].abs().max() <= 2.0

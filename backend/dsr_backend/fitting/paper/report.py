@@ -1,0 +1,80 @@
+"""The fields of a fit of preset paper, with their reports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ...fields.paper import Network, PaperField
+from ...geometry.triangle_mesh import face_areas
+from ...geometry.unit_cube import UnitCube
+from ...motion.motion import Motion
+from ...surfaces.surface import Surface
+from ..config import PaperPreset, time_axis
+from ..extents import clearance_of, reach_of
+from ..job import FitJob
+from .points import state_times
+from .train import TrainingResult
+
+# Å around the training points that the field's extent covers.
+EXTENT_MARGIN = 1.0
+
+
+def build_field(
+    job: FitJob[PaperPreset],
+    surfaces: Sequence[Surface],
+    frame: UnitCube,
+    network: Network,
+    z: torch.Tensor,
+    scale: float,
+    result: TrainingResult,
+) -> PaperField:
+    """Return the field of one trajectory with its report.
+
+    frame: the trajectory's own normalised frame; z: f4[latent]; scale: normalised units of the network per Å.
+    """
+    atoms = [surface.atoms for surface in surfaces if surface.atoms is not None and len(surface.atoms)]
+    times = state_times(surfaces, job.options)
+    motion = Motion.from_states(times, np.stack(atoms) if atoms else None, align=False, device=job.device)
+    low = np.min([surface.points.min(0) for surface in surfaces], 0)
+    high = np.max([surface.points.max(0) for surface in surfaces], 0)
+    preset = job.preset
+    areas = [
+        face_areas(surface.points.astype(np.float64), surface.faces.astype(np.int64)).sum() for surface in surfaces
+    ]
+    report = {
+        "preset": job.options.preset,
+        "device": str(job.device),
+        "threads": job.threads,
+        "seconds": round(time.perf_counter() - job.started, 2),
+        "states": [surface.state for surface in surfaces],
+        "atoms": len(atoms[0]) if atoms else 0,
+        "area": round(float(np.mean(areas)), 1),
+        "samples": sum(len(surface.points) for surface in surfaces),
+        "parameters": parameter_count(network) + z.numel(),
+        "steps": result.steps,
+        "loss": result.loss,
+        "lambda": preset.eikonal,
+        "tau": preset.normals,
+        "alpha": preset.code,
+        "rate": preset.rate,
+        "smooth": 0.0,
+        "smooth_atoms": 0.0,
+        "smooth_beyond": 0.0,
+        "smooth_chosen_by": "the network, which makes the times between states",
+        "forecast": "the network's own",
+        "seed": job.options.seed,
+    }
+    extent = np.stack([low - EXTENT_MARGIN, high + EXTENT_MARGIN])
+    field = PaperField(network, z, scale, motion, frame, extent, max(map(clearance_of, surfaces)), report)
+    field.reach = max(reach_of(surface, job.device) for surface in surfaces)
+    field.time_axis = time_axis(job.options, (surface.state for surface in surfaces))
+    return field
+
+
+def parameter_count(network: Network) -> int:
+    """Return the number of weights and biases of a network."""
+    return sum(weight.numel() for weight in network.parameters())
