@@ -17,6 +17,7 @@ import pymol2
 
 from .runtime import folders
 from .runtime.settings import Settings
+from .shared import molecule_files
 from .shared.states import StatesError
 from .surfaces import extract, stream, surfaces_file
 from .surfaces.source import ExtractError, Source, Surface
@@ -57,7 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     surfaces_file.check_path(options.out)
-    for path in filter(None, (options.topology, options.trajectory)):
+    paths = [path for path in (options.topology, options.trajectory) if path]
+    molecule_files.check_paths(paths)
+    for path in paths:
         if not os.path.isfile(path):
             raise ValueError(f"{path}: there is no such file")
     session = pymol2.PyMOL()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..shared import states
+from ..shared import molecule_files, states
 from . import extract
 from .coordinates import check_finite, jump_warnings
 from .object_session import read_object_session
@@ -35,7 +35,11 @@ def can_stream(path: str) -> bool:
 
 
 def load(topology: str, trajectory: str, name: str, _self: Any) -> None:
-    """Load the topology with the first state of the trajectory as the object `name`. Raises ExtractError."""
+    """Load the topology with the first state of the trajectory as the object `name`.
+
+    Raises ExtractError, and ValueError for endings that PyMOL does not read as molecules.
+    """
+    molecule_files.check_paths([topology, trajectory])
     _self.load(topology, name)
     _self.load_traj(trajectory, name, state=1, start=1, stop=1)
     if not _self.count_states(name):

@@ -6,7 +6,7 @@ import csv
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from pymol_dsr.shared import states
+from pymol_dsr.shared import molecule_files, states
 from pymol_dsr.shared.names import RULE, is_name
 from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
@@ -76,6 +76,10 @@ def check_task(given: dict[str, str], folder: Path) -> BatchTask:
     job = BatchTask(**given)
     if is_surfaces_path(job.input) and (job.trajectory or job.selection):
         raise ValueError(f"{job.input} is a surfaces file: a trajectory or selection goes with a topology only")
+    if not is_surfaces_path(job.input):
+        molecule_files.check_structure(job.input)
+    if job.trajectory:
+        molecule_files.check_trajectory(job.trajectory)
     if job.preset not in PRESETS:
         raise ValueError(f"preset {job.preset!r} is not known; choose one of {', '.join(PRESETS)}")
     if job.states.lower() != "all":

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pymol_dsr.shared import molecule_files
+
 from ..runtime.errors import RequestError
 
 SAYS = "pymol_dsr: "
@@ -41,6 +43,7 @@ def make_surfaces(
     selection: of PyMOL; workers: processes at once (0: as many as cores, at most 8); say: gets progress, and warnings,
     which stay. Raises ValueError for what PyMOL can't make surfaces of, RequestError where it fails.
     """
+    molecule_files.check_paths(paths)
     command = [python, "-m", "pymol_dsr", f"--out={target}", f"--states={states}", f"--workers={workers}"]
     if selection:
         command.append(f"--selection={selection}")

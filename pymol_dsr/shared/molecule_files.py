@@ -1,0 +1,67 @@
+"""Endings of the files that PyMOL reads as molecules and trajectories, and never as commands.
+
+PyMOL chooses a reader by the ending of a name. A script (`.pml`, `.py`) is run and a session (`.pse`) is unpickled, so
+no path of a user's list reaches PyMOL unless its ending is one of these.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+
+STRUCTURES = (
+    *("pdb", "ent", "pdbqt", "pqr", "cif", "mmcif", "bcif", "mol", "mol2", "sdf", "sd", "xyz", "gro", "g96"),
+    *("psf", "prmtop", "parm7", "top", "crd", "cor", "rst", "rst7", "vtf"),
+)
+"""Endings of structures and topologies. `.pdb1`, `.pdb2`, … are biological assemblies and read, too."""
+PACKED = ("gz", "bz2")
+"""Endings that may follow that of a structure. PyMOL unpacks no trajectories."""
+TRAJECTORIES = (
+    *("xtc", "trr", "dcd", "dtr", "nc", "trj", "crd", "mdcrd", "rst7", "coor", "binpos"),
+    *("pdb", "pqr", "gro", "g96", "xyz", "vtf"),
+)
+"""Endings of trajectories."""
+_ASSEMBLY = re.compile(r"pdb[0-9]+")
+
+
+def check_structure(path: str | os.PathLike[str]) -> None:
+    """Check the ending of a structure or topology for PyMOL. Raises ValueError."""
+    ending, packed = _endings(path)
+    if ending not in STRUCTURES and not _ASSEMBLY.fullmatch(ending):
+        raise ValueError(
+            f"{os.fspath(path)}: a topology can't end in {_shown(ending, packed)}; read are "
+            f".{' .'.join(STRUCTURES)}, also with .{' or .'.join(PACKED)}"
+        )
+
+
+def check_trajectory(path: str | os.PathLike[str]) -> None:
+    """Check the ending of a trajectory for PyMOL. Raises ValueError."""
+    ending, packed = _endings(path)
+    if packed or ending not in TRAJECTORIES:
+        raise ValueError(
+            f"{os.fspath(path)}: a trajectory can't end in {_shown(ending, packed)}; "
+            f"read are .{' .'.join(TRAJECTORIES)}"
+        )
+
+
+def check_paths(paths: Sequence[str | os.PathLike[str]]) -> None:
+    """Check the endings of a topology and of the trajectories after it. Raises ValueError."""
+    check_structure(paths[0])
+    for path in paths[1:]:
+        check_trajectory(path)
+
+
+def _endings(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """The ending in lower case and that of the packing, both without their dots, by PyMOL's own rule.
+
+    A name without a dot is its own ending there, so `os.path.splitext` would let a packed script named `pml.gz` pass.
+    """
+    rest, _, ending = os.path.basename(os.fspath(path)).rpartition(".")
+    if ending not in PACKED:
+        return ending.lower(), ""
+    return rest.rpartition(".")[2].lower(), ending
+
+
+def _shown(ending: str, packed: str) -> str:
+    return f".{ending}.{packed}" if packed else f".{ending}"
