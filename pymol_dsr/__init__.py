@@ -1,5 +1,5 @@
 # Name: Dynamical Surface
-# Version: 0.2.0
+# Version: 0.3.0
 # Author: the pymol-dsr authors
 # License: MIT
 # Citation-Required: no
@@ -20,7 +20,10 @@ import contextlib
 import sys
 from typing import Any
 
-__version__ = "0.2.0"
+from .shared.version import VERSION
+
+__version__ = VERSION
+
 MENU = "Dynamical Surface…"
 
 

@@ -5,4 +5,6 @@ Importing this package imports no torch.
 
 from __future__ import annotations
 
-__version__ = "0.2.0"
+from pymol_dsr.shared.version import VERSION as __version__
+
+__all__ = ["__version__"]

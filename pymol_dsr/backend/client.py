@@ -18,8 +18,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..shared import text
-from ..shared.frames import PROTOCOL, VERSION, Arrays, Header, ProtocolError, TruncatedError, encode, read_frame
+from ..shared.frames import PROTOCOL, Arrays, Header, ProtocolError, TruncatedError, encode, read_frame
 from ..shared.text import AnswerError
+from ..shared.version import VERSION
 from . import reply_checks
 from .process import BackendError, Process, is_local
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from ..backend.client import Backend
 from ..backend.process import BackendError
-from ..shared.frames import VERSION
+from ..shared.version import VERSION
 from ..surfaces import extract, workers
 from ..surfaces.coordinates import put_coordinates
 from ..surfaces.source import Source, Surface

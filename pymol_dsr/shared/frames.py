@@ -38,7 +38,6 @@ from numpy.typing import NDArray
 
 from .codec import LEAST_PACKED, MAX_RATIO, pack, unpack, whole_numbers
 
-VERSION = "0.2.0"
 PROTOCOL = 1
 MAGIC = b"DSR1"
 MAX_JSON = 1 << 20

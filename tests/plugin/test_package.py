@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+from pymol_dsr.shared.version import VERSION
 from support.paths import ROOT
 from support.waiting import PATIENCE
 
@@ -21,7 +22,7 @@ def test_version_and_protocol():
 
     header = (PACKAGE / "__init__.py").read_text().split('"""')[0]
     assert re.search(r"^# Version: (.*)$", header, re.MULTILINE).group(1) == MANIFEST["version"]
-    assert __version__ == frames.VERSION == MANIFEST["version"]
+    assert __version__ == VERSION == MANIFEST["version"]
     assert MANIFEST["protocol"] == frames.PROTOCOL
 
 
@@ -96,6 +97,7 @@ import pymol_dsr
 assert "pymol" not in sys.modules
 import pymol2
 from pymol_dsr.session import session_of
+from pymol_dsr.shared.version import VERSION
 with pymol2.PyMOL() as one, pymol2.PyMOL() as two:
     assert "dsr_status" not in one.cmd.keyword
     pymol_dsr.register(one.cmd)

@@ -14,6 +14,7 @@ import numpy as np
 
 from pymol_dsr.shared import frames
 from pymol_dsr.shared.frames import read_frame, write_frame
+from pymol_dsr.shared.version import VERSION
 
 Answer = tuple[dict[str, Any], dict[str, Any]]
 
@@ -28,7 +29,7 @@ report: dict[str, Any] = {"states": [1, 2, 3], "seconds": 1.0, "device": "cpu", 
 
 def good(method: str, params: dict[str, Any], arrays: dict[str, Any]) -> Answer:
     if method == "hello":
-        return {"protocol": frames.PROTOCOL, "version": frames.VERSION, "python": "3", "pid": 1}, {}
+        return {"protocol": frames.PROTOCOL, "version": VERSION, "python": "3", "pid": 1}, {}
     if method in ("fit", "load"):
         return {"report": report}, {}
     told = {"extrapolated": False, "expected_error": None, "area": 10.0, "volume": 2.0, "time": params.get("time")}

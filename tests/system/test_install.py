@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from pymol_dsr.shared.version import VERSION
 from support.paths import ROOT
 
 DEBIAN = "/usr/bin/pymol"
@@ -43,6 +44,7 @@ installation.get_tk_focused = legacysupport.get_tk_focused = lambda: None
 plugins.initialize(-2)
 installation.installPluginFromFile(os.environ["DSR_ZIP"], plugdir=os.environ["DSR_STARTUP"])
 from pmg_tk.startup.pymol_dsr.session import session_of
+from pymol_dsr.shared.version import VERSION
 jobs = session_of(cmd).jobs
 """
 
@@ -228,8 +230,8 @@ def test_the_wheel_in_an_environment_of_its_own(tmp_path):
         timeout=300,
         check=False,
     )
-    assert f"ok   plugin: 0.2.0, {site}/pymol_dsr" in done.stdout, done.stdout + done.stderr
-    assert f"ok   backend: {tmp_path}/fresh/bin/dsr-backend serve (found), version 0.2.0" in done.stdout
+    assert f"ok   plugin: {VERSION}, {site}/pymol_dsr" in done.stdout, done.stdout + done.stderr
+    assert f"ok   backend: {tmp_path}/fresh/bin/dsr-backend serve (found), version {VERSION}" in done.stdout
     assert "dsr_doctor: all is well" in done.stdout and LOADED in done.stdout
     told = subprocess.run(
         [tmp_path / "fresh/bin/dsr-backend", "--version"], env=system(), capture_output=True, text=True, check=True

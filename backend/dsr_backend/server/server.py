@@ -19,8 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 from pymol_dsr.shared import messages
-from pymol_dsr.shared.frames import PROTOCOL, VERSION, Arrays, Header, ProtocolError, encode, read_frame
+from pymol_dsr.shared.frames import PROTOCOL, Arrays, Header, ProtocolError, encode, read_frame
 from pymol_dsr.shared.values import JsonObject
+from pymol_dsr.shared.version import VERSION
 
 from ..runtime.errors import RequestError
 from .job import Job, Lane

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from pymol_dsr.backend import process
 from pymol_dsr.backend.client import Backend
 from pymol_dsr.backend.process import BackendError, LaunchError, find_command
-from pymol_dsr.shared.frames import PROTOCOL, VERSION, read_frame, write_frame
+from pymol_dsr.shared.frames import PROTOCOL, read_frame, write_frame
+from pymol_dsr.shared.version import VERSION
 from support.paths import ROOT
 from support.processes import PROBLEM, Log, group_is_gone, runs, sent_ball
 from support.waiting import PATIENCE, wait_for

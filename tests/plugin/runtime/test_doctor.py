@@ -12,6 +12,7 @@ import pytest
 from pymol_dsr.commands.manage import dsr_doctor
 from pymol_dsr.runtime import doctor
 from pymol_dsr.session import session_of
+from pymol_dsr.shared.version import VERSION
 from pymol_dsr.surfaces import extract
 from pymol_dsr.surfaces.source import ExtractError
 from support.paths import ROOT
@@ -65,7 +66,7 @@ def test_all_is_well_and_nothing_is_left_behind(peptide, home, capsys):
     (home / "fits" / "mine.dsr").write_bytes(b"a fit of the user")
     lines = lines_of(peptide, quiet=0)
     assert [line for line in lines.values() if not line.startswith("ok   ")] == []
-    assert "version 0.2.0, Python 3" in lines["backend"] and "(set with dsr_set)" in lines["backend"]
+    assert f"version {VERSION}, Python 3" in lines["backend"] and "(set with dsr_set)" in lines["backend"]
     assert "cpu: " in lines["device"] and "torch 2." in lines["device"]
     assert " A off in " in lines["round trip"] and lines["round trip"].endswith(" on cpu")
     assert str(home) in lines["folder"]

@@ -26,6 +26,7 @@ from pymol_dsr.shared.frames import (
     read_frame,
     write_frame,
 )
+from pymol_dsr.shared.version import VERSION
 from support.paths import ROOT
 
 REQUEST = {"kind": "request", "id": 7, "method": "mesh", "params": {"time": 12.5}}
@@ -57,7 +58,7 @@ def with_array(dtype: Any = "<f4", shape: Any = (1, 3), name: Any = "a", payload
 def test_backend_version_is_the_protocol_files() -> None:
     from dsr_backend import __version__
 
-    assert __version__ == frames.VERSION
+    assert __version__ == VERSION
 
 
 def test_golden_bytes() -> None:
