@@ -52,7 +52,8 @@ def dsr_fit(
         states of a molecule. dsr_movie shows it at any time, also between the states and after the last one.
 
         The surfaces are computed beside PyMOL, with the surface settings of the object (surface_quality,
-        solvent_radius, ...). Atoms flagged "ignore" are left out, as in "show surface".
+        solvent_radius, ...) and for the atoms that "show surface" takes: with surface_mode 0, the default, atoms
+        flagged "ignore" (mostly solvent and ligands) are left out unless all are; surface_mode 1 takes them along.
 
         Several objects become a family: one network for all, and a trajectory of each, named like the object.
         dsr_movie shows one of them, or what lies between two. A family helps to fit another molecule like these.

@@ -15,8 +15,9 @@ import pymol.setting
 from ..shared import states
 from .coordinates import check_finite, jump_warnings
 from .object_session import ObjectSession, read_object_session
-from .selections import selected_atoms, selected_object, split_by_object
+from .selections import selected_object, split_by_object
 from .source import Coordinates, ExtractError, SelectedAtoms, Source
+from .surface_atoms import surface_atoms
 
 # All that shapes a surface; the settings that only colour or hide parts of it stay behind.
 SURFACE_SETTINGS = (
@@ -74,11 +75,11 @@ def read_source(selection: str, states_text: str = "all", *, before: bool = Fals
     if last < 1:
         raise ExtractError(f"selection {selection}: the object {name} holds no coordinates; load a trajectory into it")
     wanted = [int(state) for state in sorted(states.parse(states_text, last=last, owner=f"the object {name}"))]
-    atoms = selected_atoms(selection, name, _self)
     _check_surface_type(name, _self)
     session = read_object_session(name, _self)
+    atoms, warnings = surface_atoms(selection, session, wanted, object=name, _self=_self)
     coordinates = {state: _coordinates(session, state, atoms, _self) for state in wanted}
-    warnings = [f"{name} has one state to fit: the field will not move"] if len(wanted) == 1 else []
+    warnings += [f"{name} has one state to fit: the field will not move"] if len(wanted) == 1 else []
     warnings += jump_warnings(wanted, coordinates, atoms, _self.get_symmetry(name))
     if before:
         for state in {state - 1 for state in wanted} - {0, *wanted}:
@@ -119,9 +120,12 @@ def _coordinates(session: ObjectSession, state: int, atoms: SelectedAtoms, _self
     missing = np.flatnonzero(places < 0)
     if len(missing):
         first = missing[0]
+        remedy = f"leave that state out, or add 'and state {state}' to the selection"
+        if len(missing) == len(atoms):
+            remedy = "leave that state out"
         raise ExtractError(
             f"state {state}: {len(missing)} of the {len(atoms)} selected atoms of {name} are not in it "
-            f"(first: atom id {atoms.ids[first]}, {atoms.names[first]}); select atoms that every state has"
+            f"(first: atom id {atoms.ids[first]}, {atoms.names[first]}); {remedy}"
         )
     xyz = xyz[places]
     check_finite(xyz, state, atoms)

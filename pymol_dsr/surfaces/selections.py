@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import numpy as np
 from pymol import CmdException
 
-from .source import ExtractError, SelectedAtoms
+from .source import ExtractError
 
 # Title of the molecules that dsr_movie makes.
 ATOMS_TITLE = "dsr atoms"
 # Names as in one+two+three.
 NAME_LIST = re.compile(r"[\w.^%-]+(?:\+[\w.^%-]+)+", re.ASCII)
-# Atoms with the flag "ignore" have no surface.
-NOT_IGNORED = "not flag 25"
 
 
 def split_by_object(selection: str, _self: Any) -> list[str]:
@@ -53,17 +50,3 @@ def selected_objects(selection: str, _self: Any) -> list[str]:
     if not names:
         raise ExtractError(f"selection {selection}: it holds no atoms")
     return names
-
-
-def selected_atoms(selection: str, object: str, _self: Any) -> SelectedAtoms:
-    """Return the atoms of a selection of one object that have a surface. Raises ExtractError where none has."""
-    rows: list[tuple[int, int, str]] = []
-    _self.iterate(f"({selection}) and {NOT_IGNORED}", "rows.append((index, ID, name))", space={"rows": rows})
-    if not rows:
-        count = _self.count_atoms(selection)
-        raise ExtractError(
-            f"selection {selection}: all {count} atoms are flagged 'ignore' and get no surface; "
-            f"'flag ignore, {selection}, clear' brings them in"
-        )
-    indices, ids, names = zip(*rows, strict=True)
-    return SelectedAtoms(object, np.array(indices, np.int32) - 1, ids, names)

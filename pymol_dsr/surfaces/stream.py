@@ -19,8 +19,8 @@ from ..shared import molecule_files, states
 from . import extract
 from .coordinates import check_finite, jump_warnings
 from .object_session import read_object_session
-from .selections import selected_atoms
 from .source import Coordinates, ExtractError, SelectedAtoms, Source
+from .surface_atoms import surface_atoms
 
 SUFFIXES = (".xtc", ".trr", ".dcd")
 # Å; PyMOL and MDAnalysis read the same file, whose coarsest format holds no more digits than this.
@@ -56,7 +56,8 @@ def read_source(selection: str, states_text: str, trajectory: str, *, _self: Any
     file = TrajectoryFile(trajectory)
     owner = f"the trajectory {trajectory}"
     wanted = [int(state) for state in sorted(states.parse(states_text, last=len(file), owner=owner))]
-    positions = read_object_session(first.object, _self).positions(1, first.atoms)
+    session = read_object_session(first.object, _self)
+    positions = session.positions(1, first.atoms)
     assert positions is not None, "extract.read_source has read this state"
     by_pymol, places = positions
     by_mdanalysis = file.read(1)
@@ -68,8 +69,7 @@ def read_source(selection: str, states_text: str, trajectory: str, *, _self: Any
             f"{trajectory}: PyMOL and MDAnalysis read atoms {deviation:.3g} A apart in its first state; load it in "
             "PyMOL and use dsr_surfaces there"
         )
-    atoms = selected_atoms(selection, first.object, _self)
-    warnings: list[str] = []
+    atoms, warnings = surface_atoms(selection, session, [1], object=first.object, _self=_self)
     coordinates = StreamedCoordinates(file, wanted, places, atoms, _self.get_symmetry(first.object), warnings)
     return replace(first, states=wanted, last=len(file), coordinates=coordinates, warnings=warnings)
 
@@ -125,6 +125,7 @@ class StreamedCoordinates(Mapping[int, Coordinates]):
         self._file, self._wanted, self._places = file, wanted, places
         self._atoms, self._symmetry, self._warnings = atoms, symmetry, warnings
         self._previous: tuple[int, Coordinates] | None = None
+        self._jump_named = False
 
     def __len__(self) -> int:
         return len(self._wanted)
@@ -135,9 +136,11 @@ class StreamedCoordinates(Mapping[int, Coordinates]):
     def __getitem__(self, state: int) -> Coordinates:
         xyz = self._file.read(state)[self._places]
         check_finite(xyz, state, self._atoms)
-        if self._previous is not None and self._previous[0] < state and not self._warnings:
+        if self._previous is not None and self._previous[0] < state and not self._jump_named:
             before, previous_xyz = self._previous
             pair = {before: previous_xyz, state: xyz}
-            self._warnings += jump_warnings([before, state], pair, self._atoms, self._symmetry)
+            lines = jump_warnings([before, state], pair, self._atoms, self._symmetry)
+            self._warnings += lines
+            self._jump_named = bool(lines)
         self._previous = state, xyz
         return xyz

@@ -324,11 +324,6 @@ def test_one_state_is_a_warning(peptide):
     assert "one state" in extract.read_source("pep", "3", _self=peptide).warnings[0]
 
 
-def test_everything_ignored(peptide):
-    peptide.flag("ignore", "pep", "set")
-    assert "flagged 'ignore'" in refused(peptide, "pep")
-
-
 @pytest.mark.parametrize("kind", [1, 2, 6])
 def test_surface_types_without_triangles(peptide, kind):
     peptide.set("surface_type", kind)

@@ -1,0 +1,84 @@
+"""The atoms of an object that get a surface, by PyMOL's own rule (RepSurface.cpp)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .object_session import ObjectSession
+from .source import ExtractError, SelectedAtoms
+
+# Values of surface_mode. The others take all atoms: they differ only in atoms that are not shown, and here the
+# selected ones count as shown.
+BY_FLAGS = 0
+WITHOUT_HYDROGENS = (2, 4)
+# Names of residues in a message.
+MOST_NAMES = 4
+
+
+def surface_atoms(
+    selection: str, session: ObjectSession, states: Sequence[int], *, object: str, _self: Any
+) -> tuple[SelectedAtoms, list[str]]:
+    """Return the selected atoms of one object that get a surface, and a line on those left out by a flag, or none.
+
+    PyMOL's rule is applied to the selected atoms as if they were an object of their own: atoms without coordinates in
+    all `states` are not there; with surface_mode 0 atoms flagged "ignore" are left out unless all have that flag; with
+    2 and 4 hydrogens are. Raises ExtractError where no atom is left.
+    """
+    rows: list[tuple[int, int, str, str]] = []
+    _self.iterate(f"({selection})", "rows.append((index, ID, name, resn))", space={"rows": rows})
+    indices, ids, names, residues = zip(*rows, strict=True)
+    atoms = SelectedAtoms(object, np.array(indices, np.int32) - 1, ids, names)
+    present = _present_in_any(session, states, atoms)
+    if not present.any():
+        listed = f"state {states[0]}" if len(states) == 1 else "the wanted states"
+        raise ExtractError(f"selection {selection}: none of its {len(atoms)} atoms has coordinates in {listed}")
+    mode = _self.get_setting_int("surface_mode", object)
+    kept = present.copy()
+    lines: list[str] = []
+    if mode in WITHOUT_HYDROGENS:
+        kept &= ~_matching(f"({selection}) and hydro", atoms, _self)
+        if not kept.any():
+            raise ExtractError(
+                f"selection {selection}: all {present.sum()} atoms are hydrogens, which surface_mode {mode} leaves "
+                f"out; 'set surface_mode, 1, {object}' takes them along"
+            )
+    elif mode == BY_FLAGS:
+        ignored = present & _matching(f"({selection}) and flag 25", atoms, _self)
+        if ignored.any() and not ignored[present].all():
+            kept &= ~ignored
+            lines.append(_left_out(object, [residues[place] for place in np.flatnonzero(ignored)]))
+    places = np.flatnonzero(kept)
+    chosen = SelectedAtoms(object, atoms.indices[places], [ids[place] for place in places], [names[p] for p in places])
+    return chosen, lines
+
+
+def _present_in_any(session: ObjectSession, states: Sequence[int], atoms: SelectedAtoms) -> NDArray[np.bool_]:
+    """Say of each atom b[A] whether one of the states has it."""
+    present = np.zeros(len(atoms), bool)
+    for state in states:
+        positions = session.positions(state, atoms.indices)
+        if positions is not None:
+            present |= positions[1] >= 0
+        if present.all():
+            break
+    return present
+
+
+def _matching(selection: str, atoms: SelectedAtoms, _self: Any) -> NDArray[np.bool_]:
+    """Say of each atom b[A] whether the selection holds it."""
+    rows: list[int] = []
+    _self.iterate(selection, "rows.append(index)", space={"rows": rows})
+    return np.isin(atoms.indices + 1, rows)
+
+
+def _left_out(object: str, residues: Sequence[str]) -> str:
+    names = sorted(set(residues))
+    listed = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
+    return (
+        f"{object}: left out: {len(residues)} atoms flagged ignore ({listed}); "
+        f"'set surface_mode, 1, {object}' takes them along"
+    )
