@@ -97,7 +97,6 @@ import pymol_dsr
 assert "pymol" not in sys.modules
 import pymol2
 from pymol_dsr.session import session_of
-from pymol_dsr.shared.version import VERSION
 with pymol2.PyMOL() as one, pymol2.PyMOL() as two:
     assert "dsr_status" not in one.cmd.keyword
     pymol_dsr.register(one.cmd)

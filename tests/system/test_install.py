@@ -44,7 +44,6 @@ installation.get_tk_focused = legacysupport.get_tk_focused = lambda: None
 plugins.initialize(-2)
 installation.installPluginFromFile(os.environ["DSR_ZIP"], plugdir=os.environ["DSR_STARTUP"])
 from pmg_tk.startup.pymol_dsr.session import session_of
-from pymol_dsr.shared.version import VERSION
 jobs = session_of(cmd).jobs
 """
 
