@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import io
 import os
 import random
 import re
@@ -50,7 +51,7 @@ from pymol_dsr.fits import jobs
 from pymol_dsr.fits.background import Background
 from pymol_dsr.fits.fit import MOST_LOSSES, Fit, Phase
 from pymol_dsr.session import close_session, session_of
-from pymol_dsr.shared import atomic_write
+from pymol_dsr.shared import atomic_write, frames
 from pymol_dsr.shared.options import FitOptions
 from support.paths import ROOT
 from support.processes import PROBLEM, Log, group_is_gone, runs, sent_ball
@@ -788,6 +789,52 @@ def test_two_backends_do_not_share_a_fit(tmp_path: Path) -> None:
     assert again.states(0) == []
     again.remove()
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("closed", ["all", "requests and log", "log alone, then junk"])
+@pytest.mark.parametrize("fitting", [False, True], ids=["idle", "fitting"])
+def test_a_backend_ends_when_its_plugin_is_killed_in_the_middle_of_a_frame(closed: str, fitting: bool) -> None:
+    """Nobody reads the line about the half frame, so writing it fails; the process ends and its fit is free again."""
+    command = [*PROBLEM, "small", "0.05", "1000000"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    requests, replies, errors = process.stdin, process.stdout, process.stderr
+    assert isinstance(requests, io.BufferedWriter) and isinstance(replies, io.BufferedReader) and errors is not None
+    numbers = iter(range(1, 100))
+
+    def ask(method: str, params: dict[str, Any], arrays: Any = None, answered: bool = True) -> None:
+        number = next(numbers)
+        frames.write_frame(requests, {"kind": "request", "id": number, "method": method, "params": params}, arrays)
+        while answered:
+            frame = frames.read_frame(replies)
+            assert frame is not None and frame[0]["kind"] != "error", frame
+            answered = frame[0].get("id") != number
+
+    try:
+        ask("hello", {"protocol": frames.PROTOCOL, "version": frames.VERSION})
+        config = {"preset": "paper", "device": "cpu", "smooth": 1.0}
+        ask("open", {"fit": "a", "config": config, "source": {"object": "b"}, "resume": False})
+        for state in (1.0, 2.0, 3.0):
+            ask("surface", {"fit": "a", "state": state}, sent_ball(state))
+        if fitting:
+            ask("fit", {"fit": "a"}, answered=False)
+            while (frame := frames.read_frame(replies)) is not None:
+                if frame[0].get("event") == "progress":
+                    break
+        whole = b"".join(map(bytes, frames.encode({"kind": "request", "id": 99, "method": "surface", "params": {}})))
+        errors.close()
+        requests.write(b"junk" if "junk" in closed else whole[: len(whole) // 2])
+        requests.flush()
+        if closed == "all":
+            replies.close()
+        if "junk" not in closed:
+            requests.close()
+        wait_for(lambda: process.poll() is not None)
+    finally:
+        process.kill()
+        process.wait()
+        requests.close()
+        replies.close()
+    assert list(staging.interrupted_fits(Path(os.environ["DSR_HOME"]) / "fits")) == ["a"]
 
 
 def test_surfaces_that_version_0_2_staged_are_taken_up(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ import sys
 import threading
 import traceback
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from pymol_dsr.shared import messages
@@ -84,12 +86,14 @@ class Server:
             self._send_error(job.id, "cancelled", "the backend is stopping")
 
     def _stop_without_plugin(self, exit_code: int) -> None:
-        # Nobody reads stderr any more: a print would raise BrokenPipeError in the middle of a checkpoint.
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        os.dup2(null, 2)
-        os.close(null)
-        self.stop(exit_code)
+        try:
+            # Nobody reads stderr any more: a print would raise BrokenPipeError in the middle of a checkpoint.
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 1)
+            os.dup2(null, 2)
+            os.close(null)
+        finally:
+            self.stop(exit_code)
 
     # The worker lane
 
@@ -97,7 +101,7 @@ class Server:
         try:
             self.send_event(self._lane.prepare())
         except Exception as exc:
-            traceback.print_exc()
+            _say(traceback.print_exc)
             self.send_event(messages.Log(text=f"the backend can't compute: {error_line(exc)}; see dsr_doctor"))
 
     def _next(self, at_once: int) -> Job | None:
@@ -126,7 +130,7 @@ class Server:
         except (Exception, SystemExit) as exc:
             failure = classify(exc)
             if failure[0] in ("internal", "out-of-memory") or exc.__cause__ is not None:
-                traceback.print_exc()
+                _say(traceback.print_exc)
         if failure is not None:
             # Only now: within the handler above, the exception held the frames and their tensors.
             self._lane.release()
@@ -144,18 +148,21 @@ class Server:
     # The control lane, in the reading thread
 
     def _read(self) -> None:
-        exit_code = 0
+        exit_code = 3
         try:
             while (frame := read_frame(self._requests)) is not None:
                 header, arrays = frame
                 self._take(header, arrays)
+            exit_code = 0
         except (ProtocolError, MemoryError, OSError) as exc:
-            print(f"dsr-backend: closing the connection: {error_line(exc)}", file=sys.stderr, flush=True)
             exit_code = 2
+            line = f"dsr-backend: closing the connection: {error_line(exc)}"
+            _say(lambda: print(line, file=sys.stderr, flush=True))
         except Exception:
-            traceback.print_exc()
-            exit_code = 3
-        self._stop_without_plugin(exit_code)
+            _say(traceback.print_exc)
+        finally:
+            # Whatever ended the reader: a process that reads no requests would stay for ever and lock its fits.
+            self._stop_without_plugin(exit_code)
 
     def _take(self, header: Header, arrays: Arrays) -> None:
         if header["kind"] != "request":
@@ -269,6 +276,12 @@ class Server:
             self._stop_without_plugin(0)
 
 
+def _say(write: Callable[[], object]) -> None:
+    """Call `write`, which prints to stderr; nobody may read that any more, and then it is left out."""
+    with suppress(OSError):
+        write()
+
+
 def serve(requests: io.BufferedReader, replies: io.BufferedWriter, lane: Lane | None = None) -> NoReturn:
     """Serve on the streams of `__main__.claim_streams()` and end the process.
 
@@ -283,6 +296,6 @@ def serve(requests: io.BufferedReader, replies: io.BufferedWriter, lane: Lane | 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     code = server.run()
-    sys.stderr.flush()
+    _say(sys.stderr.flush)
     # Not sys.exit(): the reading thread sits in a read, and joining native threads can hang.
     os._exit(code)
