@@ -69,11 +69,14 @@ def dsr_surfaces(
     except ValueError as error:
         raise CmdException(str(error)) from error
     source = extract.read_source(str(selection), str(states), _self=_self)
+    reported = len(source.warnings)
     for line in source.warnings:
         print(f" dsr_surfaces: warning: {line}")
 
     def work() -> None:
         made = list(workers.compute_surfaces(source, session_of(_self).settings.workers))
+        for line in source.warnings[reported:]:
+            print(f" dsr_surfaces: warning: {line}")
         surfaces_file.write(path, source, made)
         say(f" dsr_surfaces: {count_of_states(len(made))} of {source.object} written to {path}")
 

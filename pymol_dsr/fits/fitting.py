@@ -117,7 +117,11 @@ class _Run:
             missing = [state for state in source.states if float(state) not in known]
             missing.sort(key=lambda state: state != first)
             left = dataclasses.replace(source, states=missing)
+            reported = len(source.warnings)
             for surface in workers.compute_surfaces(left, self.jobs.settings.workers, fit.stop.is_set):
+                for line in source.warnings[reported:]:
+                    print(f" {fit.name}: warning: {line}")
+                reported = len(source.warnings)
                 params = {"fit": fit.name, "state": surface.state, **member}
                 arrays = {**surface.to_arrays(), "atoms": surface.atoms}
                 calls.append(self.backend.submit("surface", params, arrays))

@@ -26,3 +26,16 @@ class Mesh:
     def to_arrays(self, prefix: str = "") -> dict[str, NDArray[Any]]:
         """Give points, normals and faces by name, each name after `prefix`."""
         return {f"{prefix}points": self.points, f"{prefix}normals": self.normals, f"{prefix}faces": self.faces}
+
+    def signed_volume(self) -> float:
+        """Return the enclosed volume in Å³; negative where the faces turn inward."""
+        # Around the middle, where an open mesh errs least.
+        points = self.points.astype(np.float64) - self.points.mean(axis=0, dtype=np.float64)
+        a, b, c = (points[self.faces[:, corner]] for corner in range(3))
+        return float(np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6.0)
+
+    def open_edges(self) -> float:
+        """Return the fraction of the edges, 0 to 1, that only one face uses."""
+        corners = np.sort(self.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1).astype(np.int64)
+        _, uses = np.unique(corners[:, 0] * len(self.points) + corners[:, 1], return_counts=True)
+        return float((uses == 1).mean())

@@ -97,6 +97,7 @@ def read_source(selection: str, states_text: str = "all", *, before: bool = Fals
         settings={key: _self.get(key) for key in SURFACE_SETTINGS if key in settings},
         session=session.with_one_state(wanted[0]),
         pymol=str(_self.get_version()[0]),
+        closing=_closing(name, _self),
         warnings=warnings,
     )
 
@@ -108,6 +109,15 @@ def _check_surface_type(name: str, _self: Any) -> None:
             f"surface_type is {surface_type} for {name}, which draws {NO_TRIANGLES[surface_type]} and no triangles; "
             "'set surface_type, 0' gives a surface"
         )
+
+
+def _closing(name: str, _self: Any) -> str:
+    """Name the setting that may open the surfaces of an object or turn them inside out, and its remedy."""
+    key, remedy = "solvent_radius", "1.4"
+    if _self.get_setting_int("surface_cavity_mode", name):
+        key, remedy = "surface_cavity_mode", "0"
+    value = float(_self.get(key, name))
+    return f"{key} is {value:g}; 'set {key}, {remedy}, {name}' gives closed surfaces"
 
 
 def _coordinates(session: ObjectSession, state: int, atoms: SelectedAtoms, _self: Any) -> Coordinates:

@@ -54,8 +54,9 @@ class Source:
 
     atoms: i4[A], indices from 0 in the object of the atoms that the surface encloses. states: those to compute, from 1.
     last: number of states of the object. coordinates: f4[A,3] in Å by state, in memory or read on demand. settings:
-    PyMOL's settings that shape a surface. session: PyMOL session of one state, as JSON. pymol: its version. warnings:
-    lines for the user.
+    PyMOL's settings that shape a surface. session: PyMOL session of one state, as JSON. pymol: its version. closing:
+    how to get closed surfaces, for a message. warnings: lines for the user, more of which may come while surfaces are
+    computed.
     """
 
     object: str
@@ -67,6 +68,7 @@ class Source:
     settings: dict[str, str]
     session: bytes
     pymol: str
+    closing: str
     warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from .source import Coordinates, ExtractError, Source, Surface
 MOST_WORKERS = 8
 # Surfaces that wait for the reader, per worker.
 QUEUED_SURFACES = 2
+# Fraction of open edges from which on a surface has no certain inside. PyMOL's usual ones have none.
+MOST_OPEN_EDGES = 0.01
 # Seconds between two looks at whether the user has cancelled.
 POLL_SECONDS = 0.1
 
@@ -49,8 +51,9 @@ def compute_surfaces_at(
     """Yield PyMOL's surface of the source's atoms at each of the (time, f4[A,3]), in any order.
 
     workers: processes at once; 0 for as many as there are cores, at most 8. Closing the generator or a true
-    cancelled() ends the processes; cancelled ends the iteration early, without an error.
-    Raises ExtractError when a worker fails, with the state.
+    cancelled() ends the processes; cancelled ends the iteration early, without an error. The first surface with many
+    open edges adds a line to source.warnings.
+    Raises ExtractError when a worker fails, with the state, and for a surface whose volume is not positive.
     """
     shape = (len(source.atoms), 3)
     for time, xyz in coordinates:
@@ -158,6 +161,12 @@ class SurfaceWorker:
                 f"state {time:g}: PyMOL's surface of {self.source.selection} has points that are "
                 "not numbers; a higher solvent_radius or surface_quality may help"
             )
+        volume = mesh.signed_volume()
+        if volume <= 0.0:
+            raise ExtractError(
+                f"state {time:g}: PyMOL's surface of {self.source.selection} encloses {volume:.0f} A^3 and has no "
+                f"inside ({self.source.closing})"
+            )
         return Surface(mesh.points, mesh.normals, mesh.faces, time, xyz, result["route"])
 
     def ask(self, method: str, params: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
@@ -208,6 +217,7 @@ def _run_workers(
     stop = threading.Event()
     workers: list[SurfaceWorker] = []
     threads: list[threading.Thread] = []
+    opening_named = False
     try:
         for _ in range(worker_count):
             workers.append(SurfaceWorker(source))
@@ -219,6 +229,12 @@ def _run_workers(
                 return
             if isinstance(result, ExtractError):
                 raise result
+            if not opening_named and (fraction := result.open_edges()) > MOST_OPEN_EDGES:
+                opening_named = True
+                source.warnings.append(
+                    f"state {result.state:g}: {100 * fraction:.0f} % of the edges of PyMOL's surface of "
+                    f"{source.selection} are open, so that its inside is uncertain ({source.closing})"
+                )
             yield result
     finally:
         stop.set()
