@@ -73,12 +73,11 @@ def run(options: argparse.Namespace) -> int:
             stream.load(options.topology, options.trajectory, name, cmd)
             source = stream.read_source(options.selection, options.states, options.trajectory, _self=cmd)
         else:
-            cmd.load(options.topology, name)
             if options.trajectory:
                 _warn_of_size(options.trajectory)
-                cmd.load_traj(options.trajectory, name, state=1)
-                if not cmd.count_states(name):
-                    raise ValueError(f"{options.trajectory}: PyMOL reads no states from it for {options.topology}")
+                stream.load(options.topology, options.trajectory, name, cmd, whole=True)
+            else:
+                cmd.load(options.topology, name)
             source = extract.read_source(options.selection, options.states, _self=cmd)
     finally:
         session.stop()

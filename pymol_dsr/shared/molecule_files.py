@@ -22,6 +22,8 @@ TRAJECTORIES = (
     *("pdb", "pqr", "gro", "g96", "xyz", "vtf"),
 )
 """Endings of trajectories."""
+CONVERT_STRUCTURE = "convert it to .pdb, as with 'gmx editconf' (.tpr) or MDAnalysis"
+CONVERT_TRAJECTORY = "unpack it or convert it to .xtc, as with 'gmx trjconv' (.tng), 'mdconvert' (.h5) or MDAnalysis"
 _ASSEMBLY = re.compile(r"pdb[0-9]+")
 
 
@@ -31,7 +33,7 @@ def check_structure(path: str | os.PathLike[str]) -> None:
     if ending not in STRUCTURES and not _ASSEMBLY.fullmatch(ending):
         raise ValueError(
             f"{os.fspath(path)}: a topology can't end in {_shown(ending, packed)}; read are "
-            f".{' .'.join(STRUCTURES)}, also with .{' or .'.join(PACKED)}"
+            f".{' .'.join(STRUCTURES)}, also with .{' or .'.join(PACKED)}; {CONVERT_STRUCTURE}"
         )
 
 
@@ -41,7 +43,7 @@ def check_trajectory(path: str | os.PathLike[str]) -> None:
     if packed or ending not in TRAJECTORIES:
         raise ValueError(
             f"{os.fspath(path)}: a trajectory can't end in {_shown(ending, packed)}; "
-            f"read are .{' .'.join(TRAJECTORIES)}"
+            f"read are .{' .'.join(TRAJECTORIES)}; {CONVERT_TRAJECTORY}"
         )
 
 

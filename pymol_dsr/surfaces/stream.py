@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pymol import CmdException
 
 from ..shared import molecule_files, states
 from . import extract
@@ -34,16 +35,48 @@ def can_stream(path: str) -> bool:
     return path.lower().endswith(SUFFIXES) and importlib.util.find_spec("MDAnalysis") is not None
 
 
-def load(topology: str, trajectory: str, name: str, _self: Any) -> None:
-    """Load the topology with the first state of the trajectory as the object `name`.
+def load(topology: str, trajectory: str, name: str, _self: Any, *, whole: bool = False) -> None:
+    """Load the topology with the first state of the trajectory, or with all of them, as the object `name`.
 
-    Raises ExtractError, and ValueError for endings that PyMOL does not read as molecules.
+    Raises ExtractError where they don't belong together, and ValueError for endings that PyMOL does not read as
+    molecules.
     """
     molecule_files.check_paths([topology, trajectory])
     _self.load(topology, name)
-    _self.load_traj(trajectory, name, state=1, start=1, stop=1)
-    if not _self.count_states(name):
-        raise ExtractError(f"{trajectory}: PyMOL reads no states from it for {topology}")
+    wanted = {} if whole else {"start": 1, "stop": 1}
+    try:
+        _self.load_traj(trajectory, name, state=1, **wanted)
+        reason = "" if _self.count_states(name) else "it has no states"
+    except CmdException as error:
+        reason = " ".join(str(error).split()).removeprefix("Error: ")
+    if reason:
+        expected, count = _self.count_atoms(f"%{name}"), count_atoms(trajectory)
+        if count is None or count == expected:
+            raise ExtractError(f"{trajectory}: PyMOL can't load it on {topology} ({expected} atoms): {reason}")
+        raise ExtractError(_mismatch(trajectory, count, topology, expected))
+
+
+def count_atoms(trajectory: str) -> int | None:
+    """Count the atoms of a trajectory; None where its format is not one of SUFFIXES or can't be read."""
+    path = trajectory.lower()
+    if path.endswith(".xtc"):
+        # The second of the header's big-endian integers; MDAnalysis may not be there.
+        with open(trajectory, "rb") as file:
+            header = file.read(8)
+        return int.from_bytes(header[4:], "big") if len(header) == 8 else None
+    if not can_stream(trajectory):
+        return None
+    try:
+        return len(TrajectoryFile(trajectory).read(1))
+    except ExtractError:
+        return None
+
+
+def _mismatch(trajectory: str, count: int, topology: str, expected: int) -> str:
+    return (
+        f"{trajectory} has {count} atoms, {topology} has {expected}: give the structure or topology of the same atoms, "
+        "or write a trajectory of these atoms only"
+    )
 
 
 def read_source(selection: str, states_text: str, trajectory: str, *, _self: Any) -> Source:
@@ -62,7 +95,7 @@ def read_source(selection: str, states_text: str, trajectory: str, *, _self: Any
     by_pymol, places = positions
     by_mdanalysis = file.read(1)
     if len(by_mdanalysis) != len(by_pymol):
-        raise ExtractError(f"{trajectory} has {len(by_mdanalysis)} atoms, the topology {len(by_pymol)}")
+        raise ExtractError(_mismatch(trajectory, len(by_mdanalysis), "the topology", len(by_pymol)))
     deviation = float(np.abs(by_mdanalysis - by_pymol).max())
     if not deviation <= SAME_POSITION:
         raise ExtractError(

@@ -93,7 +93,7 @@ def test_states_past_the_end_are_refused(loaded):
 
 
 def test_another_molecules_trajectory_is_refused(loaded):
-    with pytest.raises(ExtractError, match=r"trpcage_300k\.xtc has 304 atoms, the topology 572"):
+    with pytest.raises(ExtractError, match=r"trpcage_300k\.xtc has 304 atoms, the topology has 572: "):
         stream.read_source("all", "all", str(DATA / "trpcage_300k.xtc"), _self=loaded.cmd)
 
 
