@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import Any
 
@@ -110,8 +111,9 @@ def dsr_save(name: str, filename: str, *, quiet: int = 1, _self: Any = cmd) -> s
     path = writable_path(str(filename), ("dsr",))
     with jobs.busy(fit, Activity.SAVING):
         _, arrays = jobs.ask(fit, "save")
-        write_file(path, arrays["file"].tobytes())
-    fit.file = path
+        data = arrays["file"].tobytes()
+        write_file(path, data)
+    fit.file, fit.digest, fit.fetch = path, hashlib.sha256(data).hexdigest(), None
     reporter(quiet)(f" {fit.name}: saved as {path}, {os.path.getsize(path) / 1e6:.1f} MB")
     return path
 

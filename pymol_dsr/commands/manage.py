@@ -39,6 +39,7 @@ def dsr_status(name: str = "", *, quiet: int = 1, _self: Any = cmd) -> list[str]
     """
     jobs = session_of(_self).jobs
     fits = jobs.fits
+    jobs.unload_lost()
     try:
         jobs.refresh_detached(str(name) if str(name) not in fits else "")
     except BackendError as error:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import reply_checks
+from ..backend.client import Backend
 from ..shared import states
 
 Say = Callable[[str], None]
@@ -99,8 +100,9 @@ class Fit:
     was saved. losses: fraction and loss (Å) of each progress. stage: the step of its activity in a word, for messages;
     `fraction` counts it. preview: the preview that `open` asks for, with arrays; show_preview: called with each event
     `preview` in the reading thread. detached: the process of its own that fits it or has fitted it, in words.
-    file: its .dsr where the user has named one. digest, fetch: of a stored fit that a session file names, the SHA-256
-    of that .dsr, and the function that reads it (its path and content).
+    file: its .dsr where the user has named one. digest, fetch: of a fit that came from a .dsr here, its SHA-256, and
+    the function that reads it again (its path and content). in_folder: whether the backend has it in its folder of
+    fits, too. holder: the backend that has it in memory.
     """
 
     name: str
@@ -124,6 +126,8 @@ class Fit:
     file: str = ""
     digest: str = ""
     fetch: Callable[[], tuple[str, bytes]] | None = None
+    in_folder: bool = False
+    holder: Backend | None = None
 
     @property
     def family(self) -> bool:
@@ -181,7 +185,8 @@ class Fit:
                 text = f"ready, states {states.format(only.states)} of {only.object}"
             return text + (f", busy with {self.activity}" if self.activity else "")
         if self.phase is Phase.STORED:
-            return "fitted, loaded when used" if self.detached else f"from {self.file}, loaded when used"
+            stored = "fitted" if self.detached or self.in_folder else f"from {self.file}"
+            return f"{stored}, loaded when used"
         if self.phase in ENDED or self.phase is Phase.QUEUED:
             return f"{self.phase}{': ' if self.error else ''}{self.error}"
         text = f"{self.phase} {100 * self.fraction:.0f} %"

@@ -148,6 +148,7 @@ class _Run:
         result, _ = self.jobs.wait(fit, self.backend.submit("fit", {"fit": fit.name}), self._say_progress)
         fit.report = dict(result["report"])
         fit.device = self.jobs.connection.device_name(str(fit.report.get("device") or ""))
+        fit.holder, fit.in_folder = self.backend, bool(fit.report.get("path"))
         fit.phase, fit.fraction = Phase.READY, 1.0
 
     @contextmanager

@@ -6,11 +6,13 @@ activity at a time, in one thread; fits take turns.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,6 +63,7 @@ class Jobs:
 
     def get(self, name: str) -> Fit:
         """The fit of that name, ready to be used; a stored one is loaded. Raises JobError."""
+        self.unload_lost()
         fit = self.fits.get(name)
         if fit is None or (fit.detached and fit.phase not in (Phase.STORED, Phase.READY)):
             self.refresh_detached(name)
@@ -69,11 +72,14 @@ class Jobs:
             names = ", ".join(sorted(self.fits)) or "none"
             raise JobError(f"there is no fit {name} (there: {names}); make one with dsr_fit or dsr_load")
         if fit.phase is Phase.STORED and fit.fetch is not None:
-            file, data = fit.fetch()
+            fetch, losses = fit.fetch, fit.losses
+            file, data = fetch()
             fit = self.load(name, data)
-            fit.file = file
-        elif fit.phase is Phase.STORED and fit.detached:
+            fit.file, fit.fetch, fit.losses = file, fetch, losses
+        elif fit.phase is Phase.STORED:
+            losses = fit.losses
             fit = self.load(name)
+            fit.losses = losses
         if fit.phase is not Phase.READY:
             raise JobError(f"{fit.line()}; it can be used when it is ready")
         return fit
@@ -114,9 +120,32 @@ class Jobs:
             sources = source.get("trajectories") or {}
             fit.trajectories = [Trajectory.of(n, report, sources.get(n) or {}) for n, report in reports.items()]
         fit.device = self.connection.device_name()
+        fit.holder, fit.in_folder = self.connection.running, data is None
+        fit.digest = "" if data is None else hashlib.sha256(data).hexdigest()
         fit.phase, fit.fraction = Phase.READY, 1.0
         self.fits[name] = fit
         return fit
+
+    def unload_lost(self) -> None:
+        """Mark the fits whose backend has ended: those with a file as stored, the others as lost.
+
+        A new backend would not have them, or would have another fit of that name in its folder.
+        """
+        running = self.connection.running
+        for fit in tuple(self.fits.values()):
+            if fit.phase is not Phase.READY or fit.activity or fit.holder is None or fit.holder is running:
+                continue
+            fit.holder = None
+            if not fit.in_folder and fit.fetch is None and fit.file and fit.digest:
+                fit.fetch = partial(read_unchanged, fit.name, fit.file, fit.digest)
+            if fit.in_folder or fit.fetch is not None:
+                fit.phase = Phase.STORED
+            else:
+                fit.phase = Phase.FAILED
+                fit.error = (
+                    "lost, since its backend has ended and it has no file; make it again with dsr_fit, or bring its "
+                    "file back with dsr_load"
+                )
 
     def refresh_detached(self, name: str = "") -> None:
         """Ask how far detached fits are, those of earlier sessions, too. Raises JobError or BackendError.
@@ -283,3 +312,20 @@ class Jobs:
             if trajectory.name == str(params.get("trajectory") or "") and trajectory.atoms is not None:
                 return len(trajectory.atoms)
         return None
+
+
+def read_unchanged(name: str, path: str, digest: str) -> tuple[str, bytes]:
+    """The path and content of a fit's file. Raises JobError where its SHA-256 is another one, or it can't be read."""
+    try:
+        with open(path, "rb") as stream:
+            data = stream.read()
+    except OSError as error:
+        raise JobError(
+            f"{name}: its file {path} can't be read: {error.strerror}; 'dsr_load FILE, {name}' brings the fit back"
+        ) from error
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise JobError(
+            f"{name}: its file {path} is not what it was when it was loaded (another SHA-256); "
+            f"'dsr_load FILE, {name}' loads it as it is now"
+        )
+    return path, data

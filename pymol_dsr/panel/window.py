@@ -97,6 +97,7 @@ class Panel(QtWidgets.QDialog):
         self.fit.poll()
         self.quality.poll()
         if self._ticks % SELDOM == 0:
+            jobs.unload_lost()
             if self.tabs.currentWidget() is self.fit and not self.fit.busy():
                 self.fit.refresh()
             self.play.refresh()

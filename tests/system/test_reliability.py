@@ -53,6 +53,7 @@ from pymol_dsr.fits.fit import MOST_LOSSES, Fit, Phase
 from pymol_dsr.session import close_session, session_of
 from pymol_dsr.shared import atomic_write, frames
 from pymol_dsr.shared.options import FitOptions
+from pymol_dsr.shared.version import VERSION
 from support.paths import ROOT
 from support.processes import PROBLEM, Log, group_is_gone, runs, sent_ball
 from support.shapes import ball, fit
@@ -810,7 +811,7 @@ def test_a_backend_ends_when_its_plugin_is_killed_in_the_middle_of_a_frame(close
             answered = frame[0].get("id") != number
 
     try:
-        ask("hello", {"protocol": frames.PROTOCOL, "version": frames.VERSION})
+        ask("hello", {"protocol": frames.PROTOCOL, "version": VERSION})
         config = {"preset": "paper", "device": "cpu", "smooth": 1.0}
         ask("open", {"fit": "a", "config": config, "source": {"object": "b"}, "resume": False})
         for state in (1.0, 2.0, 3.0):

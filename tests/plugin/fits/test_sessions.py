@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -12,15 +14,18 @@ import pytest
 from pymol import CmdException
 
 from pymol_dsr import register
+from pymol_dsr.commands.files import dsr_load, dsr_save
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.manage import dsr_status
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits import pse
 from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.session import session_of
-from support.paths import ROOT
+from support.paths import ROOT, TESTS
 from support.scene import build_peptide
-from support.waiting import PATIENCE
+from support.waiting import PATIENCE, wait_for
+
+GOLDEN = TESTS / "system" / "golden" / "pep.dsr"
 
 
 @pytest.fixture
@@ -232,3 +237,61 @@ def test_the_line_that_makes_a_movie_again_says_what_differs():
     named = {"level": (1.5, 0.0), "color": ("", ""), "play": ("loop", "")}
     line = pse.command_line("dsr_movie", ["fit", ""], named)
     assert line == "dsr_movie fit, level=1.5, play=loop"
+
+
+def end_backend(cmd):
+    """Kill the backend, and wait until the plugin knows."""
+    backend = session_of(cmd).jobs.connection.running
+    os.kill(backend.info["pid"], signal.SIGKILL)
+    wait_for(lambda: not backend.alive)
+
+
+def test_a_loaded_fit_is_fetched_again_after_its_backend_has_ended(plugin, tmp_path):
+    """From its own file and not from another fit of that name in the backend's folder."""
+    jobs, file = session_of(plugin).jobs, tmp_path / "one.dsr"
+    shutil.copy(GOLDEN, file)
+    dsr_load(str(file), "one", _self=plugin)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    before = jobs.fits["one"]
+    end_backend(plugin)
+    (tmp_path / "home" / "fits").mkdir(parents=True)
+    (tmp_path / "home" / "fits" / "one.dsr").write_bytes(b"another fit")
+    for _ in range(2):
+        assert dsr_status(_self=plugin) == [f"one: from {file}, loaded when used, on {before.device}"]
+        assert (jobs.fits["one"].phase, jobs.fits["one"].digest) == (Phase.STORED, digest)
+        dsr_save("one", str(tmp_path / "again.dsr"), _self=plugin)
+        assert jobs.fits["one"].phase is Phase.READY and jobs.fits["one"].report == before.report
+        file = tmp_path / "again.dsr"
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        end_backend(plugin)
+    file.write_bytes(file.read_bytes() + b"x")
+    with pytest.raises(CmdException, match=r"again\.dsr is not what it was when it was loaded \(another SHA-256\)"):
+        dsr_movie("one", _self=plugin)
+    file.unlink()
+    with pytest.raises(
+        CmdException, match=r"again\.dsr can't be read: No such file or directory; 'dsr_load FILE, one'"
+    ):
+        dsr_movie("one", _self=plugin)
+
+
+def test_a_fit_without_a_file_is_lost_with_its_backend_and_says_so(plugin):
+    jobs = session_of(plugin).jobs
+    jobs.load("one", GOLDEN.read_bytes())
+    end_backend(plugin)
+    [line] = dsr_status(_self=plugin)
+    assert line.startswith(
+        "one: failed: lost, since its backend has ended and it has no file; make it again with dsr_fit, or bring"
+    )
+    with pytest.raises(CmdException, match="lost, since its backend has ended and it has no file"):
+        dsr_movie("one", _self=plugin)
+
+
+def test_a_fit_in_the_folder_of_fits_is_used_after_its_backend_has_ended(plugin, tmp_path):
+    jobs = session_of(plugin).jobs
+    (tmp_path / "home" / "fits").mkdir(parents=True)
+    shutil.copy(GOLDEN, tmp_path / "home" / "fits" / "one.dsr")
+    report = jobs.load("one").report
+    for _ in range(2):
+        end_backend(plugin)
+        assert dsr_status(_self=plugin)[0].startswith("one: fitted, loaded when used")
+        assert jobs.get("one").phase is Phase.READY and jobs.fits["one"].report == report
