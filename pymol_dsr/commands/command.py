@@ -15,7 +15,7 @@ from ..runtime.settings import SettingsError
 from ..scene.objects import SceneError
 from ..shared import text
 from ..shared.states import StatesError
-from ..shared.values import ValueFault
+from ..shared.values import ValueFault, is_nan
 from ..surfaces.source import ExtractError
 
 COMMANDS: dict[str, Callable[..., Any]] = {}
@@ -60,6 +60,10 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
             raise CmdException(f"{name}: {error}; see 'help {name}'") from error
+        for key, value in bound.arguments.items():
+            # Python's own conversions take nan for a number, or fail with a traceback.
+            if isinstance(signature.parameters[key].default, (int, float)) and is_nan(value):
+                raise CmdException(f"{key} {value}: it is not a number")
         extra = bound.arguments.get("commas")
         if extra:
             raise CmdException(

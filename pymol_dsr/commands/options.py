@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -64,6 +65,8 @@ def parse_number(key: str, value: Any, least: float | None = None, above: bool =
         number = float(value)
     except ValueError as error:
         raise CmdException(f"{key} {value}: it is not a number") from error
+    if math.isnan(number):
+        raise CmdException(f"{key} {value}: it is not a number")
     if not abs(number) < float("inf") or (least is not None and (number < least or (above and number == least))):
         raise CmdException(f"{key} {value}: it must be {'above' if above else 'at least'} {least or 0:g}")
     return number

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from .names import RULE, is_name
-from .values import Options, Value, ValueFault
+from .values import Options, Value, ValueFault, shown
 
 PRESETS = ("fast", "preview", "paper")
 FORMATS = ("ply", "obj", "stl", "glb", "npz")
@@ -32,6 +32,11 @@ BASELINES = {
 STATES_AFTER = 20
 """States after the last fitted one that an evaluation compares unless it is given states."""
 MOST_LEVELS = 20
+LARGEST_TIME = 1e30
+SHORTEST_GAP = 1e-30
+"""Limits of times in a user's unit, far from those of floats: with times near these, widths and slopes overflow."""
+LARGEST_RATIO = 1e9
+"""Span of all times by the shortest gap; with more, neighbouring states can't be told apart."""
 HALFWAY = 0.5
 """Default of `share` where a user names two trajectories."""
 
@@ -289,11 +294,20 @@ def check_times(times: Sequence[float]) -> tuple[float, ...]:
     for state, time in enumerate(times, 1):
         if not math.isfinite(time):
             raise ValueFault(f"the time of state {state} is not finite")
+        if abs(time) > LARGEST_TIME:
+            raise ValueFault(f"the time of state {state} is {time:g}; it must lie within ±{LARGEST_TIME:g}")
     for state, (before, after) in enumerate(itertools.pairwise(times), 1):
         if not before < after:
             raise ValueFault(
                 f"times must rise from state to state; state {state} is at {before:g} and "
                 f"state {state + 1} at {after:g}"
+            )
+    shortest = max(SHORTEST_GAP, (times[-1] - times[0]) / LARGEST_RATIO)
+    for state, (before, after) in enumerate(itertools.pairwise(times), 1):
+        if after - before < shortest:
+            raise ValueFault(
+                f"the times of states {state} and {state + 1} are {after - before:g} apart; of these times, from "
+                f"{times[0]:g} to {times[-1]:g}, neighbours must be at least {shortest:g} apart"
             )
     return tuple(float(time) for time in times)
 
@@ -304,7 +318,10 @@ def read_times(path: str | os.PathLike[str]) -> tuple[float, ...]:
     Raises OSError, and ValueFault with the line where a word is not a number or a time does not rise.
     """
     with open(os.path.expanduser(path), encoding="utf-8") as stream:
-        return _times_in(os.fspath(path), stream)
+        try:
+            return _times_in(os.fspath(path), stream)
+        except UnicodeDecodeError:
+            raise ValueFault(f"times {os.fspath(path)}: it is no text file; give one number for each state") from None
 
 
 def _times_in(path: str, lines: Iterable[str]) -> tuple[float, ...]:
@@ -315,9 +332,13 @@ def _times_in(path: str, lines: Iterable[str]) -> tuple[float, ...]:
             try:
                 time = float(word)
             except ValueError:
-                raise ValueFault(f"{where}: {word!r} is not a number; give one time for each state") from None
+                raise ValueFault(f"{where}: {shown(word)!r} is not a number; give one time for each state") from None
+            if math.isnan(time):
+                raise ValueFault(f"{where}: {word} is not a number; give one time for each state")
             if not math.isfinite(time):
                 raise ValueFault(f"{where}: {word} is not finite")
+            if abs(time) > LARGEST_TIME:
+                raise ValueFault(f"{where}: {word} must lie within ±{LARGEST_TIME:g}; give the times in another unit")
             if times and not time > times[-1]:
                 raise ValueFault(f"{where}: {time:g} comes after {times[-1]:g}; times must rise from state to state")
             times.append(time)

@@ -183,6 +183,8 @@ class Field:
                 number = float(text)
             except ValueError:
                 raise self._type_fault(text, "a number") from None
+            if is_nan(number):
+                raise self._type_fault(text, "a number")
             return self._typed(number)
         if self.type is int:
             try:
@@ -324,6 +326,14 @@ def is_record(kind: Any) -> bool:
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number, and not true or false."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_nan(value: Any) -> bool:
+    """Whether a value, or the word that a user typed for it, is not a number for floats."""
+    try:
+        return math.isnan(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def plain(value: Any) -> Any:

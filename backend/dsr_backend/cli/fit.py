@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pymol_dsr.shared import states
 from pymol_dsr.shared.names import RULE, is_name
-from pymol_dsr.shared.options import FitOptions
+from pymol_dsr.shared.options import FitOptions, read_times
 from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
 from ..surfaces import from_pymol
@@ -35,7 +35,7 @@ def run_fit(options: argparse.Namespace) -> int:
         device=options.device,
         align=options.align,
         loop=options.loop,
-        times=None if options.times is None else _read_times(options.times),
+        times=None if options.times is None else read_times(input_path(options.times)),
     )
     paths = [input_path(text) for text in options.input]
     from_file = is_surfaces_path(paths[0])
@@ -132,20 +132,6 @@ def _summary(output: str, names: Sequence[str], series: Sequence[Sequence[Surfac
     if "forecast" in report:
         line += f", smooth {report['smooth']:.3g} states, beyond them {report['forecast']}"
     return line
-
-
-def _read_times(text: str) -> tuple[float, ...]:
-    """Read the numbers in a text file, one for each state; a # starts a comment."""
-    times = []
-    for number, line in enumerate(input_path(text).read_text(encoding="utf-8").splitlines(), 1):
-        for word in line.partition("#")[0].replace(",", " ").split():
-            try:
-                times.append(float(word))
-            except ValueError as error:
-                raise ValueError(
-                    f"{text}: {word!r} in line {number} is not a number; give one time for each state"
-                ) from error
-    return tuple(times)
 
 
 def _trajectory_names(options: argparse.Namespace, paths: Sequence[Path]) -> list[str]:

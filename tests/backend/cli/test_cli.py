@@ -487,6 +487,7 @@ def test_what_is_held_is_the_true_surface_of_the_earlier_neighbour(made, here, t
         ("fit pep.safetensors --states 1-9 -o x.dsr", "states 1-9: pep.safetensors holds the states 1-6, not 7"),
         ("fit pep.safetensors --preset slow -o x.dsr", "preset slow: choose one of fast, preview, paper"),
         ("fit pep.safetensors --smooth much -o x.dsr", "smooth much: it is neither"),
+        ("fit pep.safetensors --times pep.dsr -o x.dsr", "pep.dsr: it is no text file; give one number for each state"),
         ("fit pep.safetensors --budget 0 -o x.dsr", "budget 0.0: it must be above 0 s"),
         ("fit pep.safetensors --seed -1 -o x.dsr", "seed -1: it must lie"),
         ("fit pep.safetensors --device tpu -o x.dsr", "device tpu: it must be auto"),
