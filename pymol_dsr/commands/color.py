@@ -11,7 +11,7 @@ from ..fits.fit import Activity
 from ..scene import color_sources, colors, palettes
 from ..session import session_of
 from .command import command
-from .options import parse_number
+from .options import fit_name, parse_number
 from .running import reporter, run_or_start
 
 
@@ -104,7 +104,7 @@ def dsr_color(
             raise CmdException(f"by {by}: name the {key} with {key}=")
         if by != kind and given:
             raise CmdException(f"{key} {given}: it goes with by={kind}, not with by={by}")
-    found = session.movies.find(str(name), _self)
+    found = session.movies.find(fit_name(name, _self), _self)
     one = by if color_sources.is_color(by, _self) else ""
     if (one or by == "atoms") and (str(palette) or low is not None or high is not None):
         raise CmdException(f"by {by}: palette, minimum and maximum go with values, and here are none")

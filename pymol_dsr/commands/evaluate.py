@@ -15,7 +15,7 @@ from ..session import session_of
 from ..shared.options import BASELINES
 from ..surfaces import extract
 from .command import command
-from .options import chosen_trajectory, format_states, parse_choice, parse_states, table_path
+from .options import chosen_trajectory, fit_name, format_states, parse_choice, parse_states, table_path
 from .running import reporter, run_or_start
 
 
@@ -73,7 +73,7 @@ def dsr_eval(
         dsr_fit, dsr_movie
     """
     say, jobs = reporter(quiet), session_of(_self).jobs
-    fit = jobs.get(str(name))
+    fit = jobs.get(fit_name(name, _self))
     chosen, which = chosen_trajectory(fit, trajectory)
     if not all(t.is_integer() for t in chosen.states):
         raise CmdException(f"{fit.name} was fitted to fractions of states, which PyMOL has no surfaces of")

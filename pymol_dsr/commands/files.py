@@ -17,6 +17,7 @@ from .command import command
 from .options import (
     FORMATS,
     chosen_trajectory,
+    fit_name,
     parse_number,
     parse_whole_number,
     requested_times,
@@ -107,7 +108,7 @@ def dsr_save(name: str, filename: str, *, quiet: int = 1, _self: Any = cmd) -> s
         dsr_load, dsr_export
     """
     jobs = session_of(_self).jobs
-    fit = jobs.get(str(name))
+    fit = jobs.get(fit_name(name, _self))
     path = writable_path(str(filename), ("dsr",))
     with jobs.busy(fit, Activity.SAVING):
         _, arrays = jobs.ask(fit, "save")
@@ -215,7 +216,7 @@ def dsr_export(
         dsr_movie, save
     """
     say, jobs = reporter(quiet), session_of(_self).jobs
-    fit = jobs.get(str(name))
+    fit = jobs.get(fit_name(name, _self))
     path = writable_path(str(filename), FORMATS)
     stem, suffix = os.path.splitext(path)
     chosen, which = chosen_trajectory(fit, trajectory, towards, share, steady)

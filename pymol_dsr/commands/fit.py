@@ -10,11 +10,15 @@ from pymol import CmdException, cmd
 from ..fits import interrupted
 from ..fits.fitting import run_fit
 from ..fits.request import FitRequest
+from ..scene.movie_objects import REPLACEABLE
+from ..scene.objects import object_kind
 from ..scene.preview import Preview
 from ..session import session_of
 from ..shared.options import FitOptions, StartOptions, read_times
 from ..surfaces import extract
+from ..surfaces.selections import ATOMS_TITLE
 from .command import command
+from .options import fit_name
 from .running import count_of_states, is_typed, reporter, run_or_start
 
 # Share of the points near held-out surfaces predicted on the wrong side, above which the user is warned. Trp-cage at
@@ -128,6 +132,7 @@ def dsr_fit(
     start = StartOptions.parse(family=family, frozen=frozen, resume=resume, detach=detach)
     usual = FitOptions.preset
     if start.family:
+        start = dataclasses.replace(start, family=fit_name(start.family, _self))
         parent = session.jobs.get(start.family)
         if not parent.family:
             raise CmdException(f"family {family}: it is a fit of one trajectory; dsr_fit one+two makes a family")
@@ -151,14 +156,27 @@ def dsr_fit(
             )
         for line in source.warnings:
             print(f" dsr_fit: warning: {line}")
-    name = _self.get_legal_name(str(name) or f"{sources[0].object}_dsr")
-    if name == str(family):
+    own_name, name = bool(str(name)), fit_name(str(name) or f"{sources[0].object}_dsr", _self)
+    if name == start.family:
         raise CmdException(f"name {name}: the fit would take the place of the family it starts from; give another")
+    _check_name_is_free(name, own_name, _self)
     if start.detach:
         # Nobody may be there to see it.
         watch = 0
     _begin("dsr_fit", name, FitRequest(sources, options, start), watch, async_, quiet, _self)
     return name
+
+
+def _check_name_is_free(name: str, given: bool, _self: Any) -> None:
+    """Raise CmdException where the scene has something of that name that no movie of a fit may replace.
+
+    given: whether the user chose the name; the usual one may be that of a movie from an earlier session.
+    """
+    session = session_of(_self)
+    kind = object_kind(name, _self)
+    ours = kind == ATOMS_TITLE or name in session.jobs.fits or name in session.movies.by_name
+    if kind and (kind not in REPLACEABLE or (given and not ours)):
+        raise CmdException(f"name {name}: the scene has a {kind} of that name; give another with name=, or delete it")
 
 
 def _begin(
@@ -241,7 +259,7 @@ def dsr_resume(name: str = "", *, watch: int = -1, async_: int = -1, quiet: int 
 
         dsr_fit, dsr_status, dsr_cancel
     """
-    name, jobs = str(name), session_of(_self).jobs
+    name, jobs = fit_name(name, _self), session_of(_self).jobs
     fit = jobs.fits.get(name)
     if fit is not None and fit.activity:
         raise CmdException(f"{name} is busy with {fit.activity}; wait for it, or dsr_cancel {name}")

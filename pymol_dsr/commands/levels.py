@@ -13,7 +13,7 @@ from ..scene.objects import switch_off
 from ..session import session_of
 from ..shared.mesh import Mesh
 from .command import command
-from .options import chosen_trajectory, default_name, parse_number, requested_times
+from .options import chosen_trajectory, default_name, fit_name, parse_number, requested_times
 from .running import reporter, run_or_start
 
 
@@ -78,7 +78,7 @@ def dsr_levels(
         dsr_movie
     """
     say, jobs = reporter(quiet), session_of(_self).jobs
-    fit = jobs.get(str(name))
+    fit = jobs.get(fit_name(name, _self))
     chosen, which = chosen_trajectory(fit, trajectory, towards, share)
     times = requested_times(chosen, str(state))
     if len(times) != 1:

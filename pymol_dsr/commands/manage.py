@@ -12,7 +12,7 @@ from ..fits.jobs import Jobs
 from ..runtime import doctor, settings
 from ..session import session_of
 from .command import command
-from .options import format_states
+from .options import fit_name, format_states
 from .running import reporter, run_or_start
 
 
@@ -37,24 +37,24 @@ def dsr_status(name: str = "", *, quiet: int = 1, _self: Any = cmd) -> list[str]
 
         dsr_fit, dsr_cancel
     """
-    jobs = session_of(_self).jobs
+    name, jobs = fit_name(name, _self), session_of(_self).jobs
     fits = jobs.fits
     jobs.unload_lost()
     try:
-        jobs.refresh_detached(str(name) if str(name) not in fits else "")
+        jobs.refresh_detached(name if name not in fits else "")
     except BackendError as error:
         print(f" dsr_status: detached fits can't be asked for: {error}")
-    if str(name) and str(name) not in fits and str(name) not in [one.name for one in interrupted_fits(jobs)]:
+    if name and name not in fits and name not in [one.name for one in interrupted_fits(jobs)]:
         raise CmdException(f"there is no fit {name} (there: {', '.join(sorted(fits)) or 'none'})")
     lines = []
-    for fit in [fit for key, fit in fits.items() if not str(name) or key == str(name)]:
+    for fit in [fit for key, fit in fits.items() if not name or key == name]:
         lines.append(fit.line())
         lines += [
             f"  {t.name}: states {format_states(t.states)}{f' of {t.object}' if t.object not in ('', t.name) else ''}"
             for t in fit.trajectories
             if fit.family
         ]
-    lines += [one.line() for one in interrupted_fits(jobs) if str(name) in ("", one.name)]
+    lines += [one.line() for one in interrupted_fits(jobs) if name in ("", one.name)]
     say = reporter(quiet)
     for line in lines or ["no fits yet; dsr_fit makes one"]:
         say(f" {line}")
@@ -81,7 +81,7 @@ def dsr_cancel(name: str, *, quiet: int = 1, _self: Any = cmd) -> None:
 
         dsr_fit, dsr_status
     """
-    running = session_of(_self).jobs.cancel(str(name))
+    running = session_of(_self).jobs.cancel(fit_name(name, _self))
     reporter(quiet)(f" {name}: {'stopping' if running else 'nothing to stop'}")
 
 

@@ -14,7 +14,7 @@ from ..fits.fit import Activity
 from ..scene import atoms, gui_thread
 from ..session import session_of
 from .command import command
-from .options import chosen_trajectory, parse_number, parse_whole_number, requested_times, table_path
+from .options import chosen_trajectory, fit_name, parse_number, parse_whole_number, requested_times, table_path
 from .running import has_window, is_typed, report_states, reporter, run_or_start
 
 
@@ -87,7 +87,7 @@ def dsr_measure(
     """
     say, session = reporter(quiet), session_of(_self)
     jobs, windows = session.jobs, session.windows
-    fit = jobs.get(str(name))
+    fit = jobs.get(fit_name(name, _self))
     chosen, which = chosen_trajectory(fit, trajectory)
     times = requested_times(chosen, str(states)) if str(states) else measures.default_times(chosen)
     path = table_path(str(file))

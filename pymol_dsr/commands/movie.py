@@ -21,6 +21,7 @@ from .command import command
 from .options import (
     chosen_trajectory,
     default_name,
+    fit_name,
     parse_choice,
     parse_number,
     parse_whole_number,
@@ -135,7 +136,7 @@ def dsr_movie(
         dsr_fit, dsr_color, dsr_film, dsr_levels, dsr_export, mset, mplay
     """
     say, session = reporter(quiet), session_of(_self)
-    fit = session.jobs.get(str(name))
+    fit = session.jobs.get(fit_name(name, _self))
     chosen, which = chosen_trajectory(fit, trajectory, towards, share, steady)
     times = requested_times(chosen, str(states))
     film = MovieOptions(

@@ -23,6 +23,11 @@ parse_states = states.parse
 format_states = states.format
 
 
+def fit_name(name: Any, _self: Any) -> str:
+    """Return a fit's name as PyMOL writes it, `B_` for `B`: fits are entered under that one."""
+    return str(_self.get_legal_name(str(name)))
+
+
 def chosen_trajectory(
     fit: Fit, trajectory: Any, towards: Any = "", share: Any = "", steady: Any = 0
 ) -> tuple[Trajectory, dict[str, Any]]:

@@ -731,7 +731,7 @@ def test_what_can_not_go_on_is_said_in_a_line(plugin: Any) -> None:
 
     assert refused() == "name: give that of an interrupted fit (there: none)"
     interrupt(plugin, lambda: dsr_cancel("a", _self=cmd), preset="paper")
-    assert refused("b") == "b: there is no interrupted fit of that name (there: a); dsr_fit makes a fit"
+    assert refused("other") == "other: there is no interrupted fit of that name (there: a); dsr_fit makes a fit"
     cmd.set("solvent_radius", 1.6)
     assert refused("a").startswith("a: other settings of pep made its surfaces (solvent_radius was 1.4")
     cmd.set("solvent_radius", 1.4)
