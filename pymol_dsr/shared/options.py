@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from .names import RULE, is_name
+from .names import is_name, rule_against
 from .values import Options, Value, ValueFault, shown
 
 PRESETS = ("fast", "preview", "paper")
@@ -283,7 +283,7 @@ class ExportOptions(Options):
 def check_name(key: str, name: str) -> str:
     """The name of a fit or a trajectory. Raises ValueFault."""
     if not is_name(name):
-        raise ValueFault(f"{key} {name[:100]}: {RULE}")
+        raise ValueFault(f"{key} {name[:100]}: {rule_against(name)}")
     return name
 
 

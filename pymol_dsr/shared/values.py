@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from .names import RULE, is_name
+from .names import is_name, rule_against
 
 LONGEST_SHOWN = 80
 """Characters of a wrong value that an error shows."""
@@ -226,7 +226,7 @@ class Field:
         return TypeFault(self.key, value, noun, f"it must be {noun}" if must else "")
 
     def _name_fault(self, value: Any) -> ValueFault:
-        return ValueFault(f"{self.value.names} can't be named {str(value)[:100]!r}: {RULE}")
+        return ValueFault(f"{self.value.names} can't be named {str(value)[:100]!r}: {rule_against(value)}")
 
 
 class Record:

@@ -20,7 +20,7 @@ import importlib.util  # noqa: E402
 
 from dsr_backend.batch import task  # noqa: E402
 from dsr_backend.batch.manifest import BatchTask, read_manifest  # noqa: E402
-from dsr_backend.batch.summary import read_summary, write_summary  # noqa: E402
+from dsr_backend.batch.summary import TaskResult, read_summary, write_summary  # noqa: E402
 from dsr_backend.cli import main  # noqa: E402
 from dsr_backend.fields.base import Field  # noqa: E402
 from dsr_backend.results import dsr_file  # noqa: E402
@@ -87,12 +87,33 @@ def started(data, *words):
         ("a,balls.safetensors,,,,,2", "name the states to fit, too"),
         ("a,balls.safetensors,,,1-3,,2", "states 2 are to be fitted and held out"),
         ("a,balls.safetensors,,,,,\na,balls.safetensors,,,,,", "line 3: there is a a before it"),
+        ("a,balls.safetensors,,,,,\nA,balls.safetensors,,,,,", "line 3: A differs from a before it in case only"),
+        ("CON,balls.safetensors,,,,,", "line 2: a fit can't be named 'CON'"),
+        ("nul.x,balls.safetensors,,,,,", "Windows has a device of that name"),
         ("", "there are no trajectories"),
     ],
 )
 def test_a_list_that_can_t_be_done_is_refused_with_its_line(data, line, message):
     with pytest.raises(ValueError, match=message):
         read_manifest(manifest(data, line))
+
+
+def test_no_cell_of_the_summary_is_a_formula(tmp_path):
+    """A spreadsheet that opens it sees texts; the next run reads them as they were."""
+    texts = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "'=1", "''", "name CA"]
+    named = [(f"{mark}a{number}", text) for number, text in enumerate(texts) for mark in "+-"]
+    jobs = [BatchTask(name, "x.pdb", selection=text) for name, text in named]
+    rows = {job.name: TaskResult(**vars(job), nc_fitted=-0.5, failed="=HYPERLINK(1)") for job in jobs}
+    for _ in range(2):
+        write_summary(tmp_path / "summary.csv", rows, jobs)
+        with open(tmp_path / "summary.csv", newline="", encoding="utf-8") as stream:
+            cells = [cell for row in csv.reader(stream) for cell in row]
+        assert cells.count("-0.5") == len(jobs)
+        assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r")) and cell != "-0.5"]
+        back = read_summary(tmp_path / "summary.csv")
+        assert {name: row.selection for name, row in back.items()} == {job.name: job.selection for job in jobs}
+        assert {row.failed for row in back.values()} == {"=HYPERLINK(1)"}
+        rows = back
 
 
 def test_columns_must_be_known(data):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from pymol_dsr.shared import molecule_files, states
-from pymol_dsr.shared.names import RULE, is_name
+from pymol_dsr.shared.names import is_name, rule_against
 from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
 from ..fitting.config import PRESETS
@@ -53,9 +53,12 @@ def read_manifest(path: Path) -> list[BatchTask]:
                 job = check_task(given, path.parent)
             except ValueError as error:
                 raise ValueError(f"{where}: {error}") from error
-            if job.name in jobs:
+            # Files of both are one file where a disk does not tell cases apart.
+            before = jobs.setdefault(job.name.casefold(), job)
+            if before.name != job.name:
+                raise ValueError(f"{where}: {job.name} differs from {before.name} before it in case only")
+            if before is not job:
                 raise ValueError(f"{where}: there is a {job.name} before it")
-            jobs[job.name] = job
     if not jobs:
         raise ValueError(f"{path}: there are no trajectories in it")
     return list(jobs.values())
@@ -64,7 +67,7 @@ def read_manifest(path: Path) -> list[BatchTask]:
 def check_task(given: dict[str, str], folder: Path) -> BatchTask:
     name = given.get("name", "")
     if not is_name(name):
-        raise ValueError(f"a fit can't be named {name!r}: {RULE}")
+        raise ValueError(f"a fit can't be named {name!r}: {rule_against(name)}")
     if "input" not in given:
         raise ValueError(f"{name} has no input")
     for key in ("input", "trajectory"):

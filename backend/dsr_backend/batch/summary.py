@@ -13,6 +13,8 @@ from pymol_dsr.shared import atomic_write
 from .manifest import BatchTask
 
 SUMMARY = "summary.csv"
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+"""Texts with which spreadsheets begin formulas, and the quotation mark that is put before one."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,10 @@ def read_summary(path: Path) -> dict[str, TaskResult]:
         if set(table.fieldnames or []) != known:
             return {}
         return {
-            cells["name"]: TaskResult(**cells) for cells in table if None not in cells and None not in cells.values()
+            row["name"]: TaskResult(**row)
+            for cells in table
+            if None not in cells and None not in cells.values()
+            for row in [{key: _unquoted(cell) for key, cell in cells.items()}]
         }
 
 
@@ -64,5 +69,25 @@ def write_summary(path: Path, rows: Mapping[str, TaskResult], jobs: Sequence[Bat
     text = io.StringIO(newline="")
     out = csv.DictWriter(text, [field.name for field in fields(TaskResult)])
     out.writeheader()
-    out.writerows(asdict(rows[job.name]) for job in jobs if job.name in rows)
+    for job in jobs:
+        if job.name in rows:
+            out.writerow({key: _quoted(cell) for key, cell in asdict(rows[job.name]).items()})
     atomic_write.write(path, text.getvalue().encode())
+
+
+def _quoted(cell: object) -> str:
+    """The cell with ' before a text that a spreadsheet would run as a formula."""
+    text = str(cell)
+    return f"'{text}" if text.startswith(FORMULA) and not _is_number(text) else text
+
+
+def _unquoted(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

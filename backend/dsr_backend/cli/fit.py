@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pymol_dsr.shared import states
-from pymol_dsr.shared.names import RULE, is_name
+from pymol_dsr.shared.names import is_name, rule_against
 from pymol_dsr.shared.options import FitOptions, read_times
 from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
@@ -146,7 +146,7 @@ def _trajectory_names(options: argparse.Namespace, paths: Sequence[Path]) -> lis
         if path.stem in texts:
             raise ValueError(f"{texts[path.stem]} and {text} are both named {path.stem}: rename one of them")
         if len(paths) > 1 and not is_name(path.stem):
-            raise ValueError(f"{text}: a trajectory can't be named {path.stem!r}: {RULE}")
+            raise ValueError(f"{text}: a trajectory can't be named {path.stem!r}: {rule_against(path.stem)}")
         texts[path.stem] = text
     return list(texts)
 

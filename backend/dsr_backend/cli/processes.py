@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pymol_dsr.shared.names import RULE, is_name
+from pymol_dsr.shared.names import is_name, rule_against
 
 from ..runtime.folders import fits_folder
 
@@ -13,7 +13,7 @@ def run_fit_detached(options: argparse.Namespace) -> int:
     from ..server import detached_runner
 
     if not is_name(options.name):
-        raise ValueError(f"a fit can't be named {options.name[:100]!r}: {RULE}")
+        raise ValueError(f"a fit can't be named {options.name[:100]!r}: {rule_against(options.name)}")
     return detached_runner.run_detached(fits_folder(), options.name)
 
 

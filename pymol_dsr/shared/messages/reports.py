@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from ..names import RULE, is_name
+from ..names import is_name, rule_against
 from ..values import JsonObject, Record, Value, ValueFault
 
 MOST_STATES = 100_000
@@ -107,7 +107,7 @@ class FitReport(Record):
                 raise ValueFault("trajectories: there are none")
             for name in self.trajectories:
                 if not is_name(name):
-                    raise ValueFault(f"a trajectory can't be named {name[:100]!r}: {RULE}")
+                    raise ValueFault(f"a trajectory can't be named {name[:100]!r}: {rule_against(name)}")
         self.sources()
 
     def members(self) -> dict[str, TrajectoryReport]:
