@@ -119,7 +119,7 @@ def examine(settings: Settings, say: Callable[[str], None], _self: Any) -> list[
 
 
 def _plugin(visit: _Visit) -> str:
-    return f"{VERSION}, {os.path.dirname(os.path.abspath(__file__))}"
+    return f"{VERSION}, {os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}"
 
 
 def _pymol(visit: _Visit) -> str:
@@ -228,7 +228,7 @@ def _folder(visit: _Visit) -> str:
         raise CheckFailed(f"{folder} has {free:.2f} GB free", f"make room, or {remedy}")
     kept = sum(file.size for file in written_files(visit.settings)) / 1e9
     # One that the Plugin Manager installed has another name, under which Python alone does not find it.
-    more = " (python -m pymol_dsr --folders lists them)" if __package__ == "pymol_dsr" else ""
+    more = " (python -m pymol_dsr --folders lists them)" if __name__.startswith("pymol_dsr.") else ""
     return f"{folder}, {free:.1f} GB free, {kept:.2f} GB ours{more}"
 
 

@@ -69,7 +69,8 @@ def test_all_is_well_and_nothing_is_left_behind(peptide, home, capsys):
     assert f"version {VERSION}, Python 3" in lines["backend"] and "(set with dsr_set)" in lines["backend"]
     assert "cpu: " in lines["device"] and "torch 2." in lines["device"]
     assert " A off in " in lines["round trip"] and lines["round trip"].endswith(" on cpu")
-    assert str(home) in lines["folder"]
+    assert lines["plugin"].endswith(f", {ROOT / 'pymol_dsr'}")
+    assert str(home) in lines["folder"] and "(python -m pymol_dsr --folders lists them)" in lines["folder"]
     said = capsys.readouterr().out.splitlines()
     assert said == [f" {line}" for line in lines.values()] + [" dsr_doctor: all is well"]
     assert before == (peptide.get_names("all"), peptide.get_view(), peptide.get_frame(), peptide.get("cache_mode"))
@@ -87,7 +88,9 @@ def test_typed_into_a_pymol_without_a_window(home, tmp_path):
         "shutil.which = lambda *a, **k: None\n"
         "find = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, *a: None if name == 'torch' else find(name, *a)\n"
-        f"import pymol; pymol.finish_launching(['pymol', '-cq']); pymol.cmd.do('@{script}'); pymol.cmd.sync()\n"
+        "import pymol; pymol.finish_launching(['pymol', '-cq'])\n"
+        # PyMOL's own patience is one second.
+        f"pymol.cmd.do('@{script}'); pymol.cmd.sync({PATIENCE})\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
