@@ -47,8 +47,7 @@ def until(condition, seconds):
 
 
 def steps():
-    from pymol_dsr.fits.jobs import jobs
-    from pymol_dsr.panel import window
+    from pymol_dsr.session import session_of
 
     cmd.set("bg_rgb", "white")
     cmd.load(PSF, "adk")
@@ -57,8 +56,9 @@ def steps():
     cmd.spectrum("resi")
     cmd.frame(41)
     cmd.orient("adk")
-    window.show()
-    panel = window._panel
+    session = session_of(cmd)
+    session.windows.show_panel()
+    jobs, panel = session.jobs, session.windows.panel
     fit, play, quality = panel.fit, panel.play, panel.quality
     yield from until(lambda: "GB)" in fit.device.currentText(), 60)
     fit.states.setText("1-79:2")
@@ -71,18 +71,18 @@ def steps():
     drawn = []
     play.live.shown.connect(drawn.append)
     fit.play_button.click()
-    index = play.color.findText("by motion")
-    play.color.setCurrentIndex(index)
-    play.color.activated.emit(index)
+    index = play.controls.color.findText("by motion")
+    play.controls.color.setCurrentIndex(index)
+    play.controls.color.activated.emit(index)
     # So that the scale of the colours has seen the whole motion.
     for at in (100, 7900, 2450):
-        play.time.setValue(at)
+        play.player.slider.setValue(at)
         drawn.clear()
-        yield from until(lambda at=at: drawn and drawn[-1].wish.fine and drawn[-1].wish.time == at / 100, 30)
+        yield from until(lambda at=at: drawn and drawn[-1].request.fine and drawn[-1].request.time == at / 100, 30)
     yield 500
     picture(panel, "play")
-    play.color.setCurrentIndex(0)
-    play.time.setValue(6000)
+    play.controls.color.setCurrentIndex(0)
+    play.player.slider.setValue(6000)
     yield 1500
     panel.tabs.setCurrentWidget(quality)
     quality.states.setText("1-100:3")

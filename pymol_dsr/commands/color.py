@@ -9,16 +9,17 @@ from pymol import CmdException, cmd
 
 from ..fits.fit import Activity
 from ..scene import color_sources, colors, palettes
-from ..session import session_of
+from ..session import Session, session_of
+from ..shared.options import ColorOptions
+from .arguments import fit_name
 from .command import command
-from .options import fit_name, parse_number
-from .running import reporter, run_or_start
+from .running import Runner
 
 
 @command
 def dsr_color(
     name: str,
-    by: str = "atoms",
+    by: str = ColorOptions.by,
     *commas: str,
     palette: str = "",
     minimum: str = "",
@@ -91,39 +92,43 @@ def dsr_color(
 
         dsr_movie, spectrum, ramp_new
     """
-    say, session = reporter(quiet), session_of(_self)
-    by, file, map = str(by), os.path.expanduser(str(file)), str(map)
-    low, high = (
-        parse_number(key, value) if str(value) else None for key, value in (("minimum", minimum), ("maximum", maximum))
+    options = ColorOptions.parse(
+        by=by,
+        palette=palette,
+        minimum=minimum,
+        maximum=maximum,
+        file=os.path.expanduser(str(file)),
+        map=map,
+        transparency=transparency,
     )
-    clear = parse_number("transparency", transparency, 0.0) if str(transparency) else None
-    if clear is not None and clear > 1.0:
-        raise CmdException(f"transparency {transparency}: it must lie between 0 (opaque) and 1 (not to be seen)")
-    for key, kind, given in (("file", "values", file), ("map", "map", map)):
-        if by == kind and not given:
-            raise CmdException(f"by {by}: name the {key} with {key}=")
-        if by != kind and given:
-            raise CmdException(f"{key} {given}: it goes with by={kind}, not with by={by}")
-    found = session.movies.find(fit_name(name, _self), _self)
-    one = by if color_sources.is_color(by, _self) else ""
-    if (one or by == "atoms") and (str(palette) or low is not None or high is not None):
+    color_movie(session_of(_self), fit_name(name, _self), options, Runner.of("dsr_color", async_, quiet, _self), _self)
+
+
+def color_movie(session: Session, name: str, options: ColorOptions, runner: Runner, _self: Any) -> None:
+    """Colour the movie that an object belongs to, or all movies of a fit.
+
+    Raises CmdException, SceneError, JobError, OSError or BackendError.
+    """
+    movies, by = session.movies.find(name, _self), options.by
+    color = by if color_sources.is_color(by, _self) else ""
+    plain = bool(color) or by == "atoms"
+    limits = (options.minimum, options.maximum)
+    if plain and (options.palette or limits != (None, None)):
         raise CmdException(f"by {by}: palette, minimum and maximum go with values, and here are none")
-    shades = palettes.palette(str(palette) or palettes.SIGNED.get(by, "viridis"), _self)
-    palettes.value_range([], low, high, by in palettes.SIGNED)
-    sources = [
-        (None, None) if one or by == "atoms" else color_sources.color_source(movie, by, file, map, session.jobs, _self)
-        for movie in found
-    ]
-    fit = found[0].fit
+    shades = palettes.palette(options.palette or palettes.SIGNED.get(by, "viridis"), _self)
+    palettes.value_range([], *limits, by in palettes.SIGNED)
+    colorings = []
+    for movie in movies:
+        values, scale = (None, None)
+        if not plain:
+            values, scale = color_sources.color_source(movie, by, options.file, options.map, session.jobs, _self)
+        colorings.append(colors.Coloring(by, color, values, scale, shades, limits, options.transparency))
+    fit = movies[0].fit
     session.jobs.claim(fit, Activity.COLORS)
 
     def work() -> None:
-        try:
-            for movie, (values, scale) in zip(found, sources, strict=True):
-                coloring = colors.Coloring(by, one, values, scale, shades, (low, high), clear)
-                line = colors.apply_coloring(movie, coloring, session.movies, _self)
-                say(f" {movie.name}: {line}")
-        finally:
-            session.jobs.release(fit)
+        with session.jobs.releasing(fit):
+            for movie, coloring in zip(movies, colorings, strict=True):
+                runner.say(f" {movie.name}: {colors.apply_coloring(movie, coloring, session.movies, _self)}")
 
-    run_or_start("dsr_color", work, async_, quiet, _self)
+    runner.run(work)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from pymol import CmdException, cmd
 
 from ..analysis import evaluation
 from ..analysis.baselines import needed_states
 from ..analysis.evaluation import StateScores
-from ..fits.fit import Activity
-from ..session import session_of
-from ..shared.options import BASELINES
+from ..fits.fit import Activity, Fit, Trajectory
+from ..session import Session, session_of
+from ..shared.options import EvaluationOptions, FieldOptions
 from ..surfaces import extract
+from ..surfaces.source import Source
+from .arguments import chosen_trajectory, field_params, fit_name, format_states, parse_states, table_path
 from .command import command
-from .options import chosen_trajectory, fit_name, format_states, parse_choice, parse_states, table_path
-from .running import reporter, run_or_start
+from .running import Runner
 
 
 @command
@@ -25,7 +28,7 @@ def dsr_eval(
     states: str = "",
     *commas: str,
     file: str = "",
-    baselines: str = "hold linear",
+    baselines: str = " ".join(EvaluationOptions.baselines),
     trajectory: str = "",
     async_: int = -1,
     quiet: int = 1,
@@ -72,47 +75,76 @@ def dsr_eval(
 
         dsr_fit, dsr_movie
     """
-    say, jobs = reporter(quiet), session_of(_self).jobs
-    fit = jobs.get(fit_name(name, _self))
-    chosen, which = chosen_trajectory(fit, trajectory)
-    if not all(t.is_integer() for t in chosen.states):
+    return evaluate_fit(
+        session_of(_self),
+        fit_name(name, _self),
+        str(states),
+        FieldOptions.parse(trajectory=trajectory),
+        EvaluationOptions.of_words(baselines),
+        Runner.of("dsr_eval", async_, quiet, _self),
+        _self,
+        file=str(file),
+    )
+
+
+def evaluate_fit(
+    session: Session,
+    name: str,
+    states: str,
+    field: FieldOptions,
+    options: EvaluationOptions,
+    runner: Runner,
+    _self: Any,
+    *,
+    file: str = "",
+) -> list[StateScores] | None:
+    """Compare a fit with PyMOL's own surfaces; None where that is begun in the background.
+
+    states: a states text, empty for the fitted range and some states after it. file: also write a table (.csv) and a
+    plot beside it. Raises CmdException, JobError, ExtractError, StatesError or BackendError.
+    """
+    jobs, say = session.jobs, runner.say
+    fit = jobs.get(name)
+    trajectory = chosen_trajectory(fit, field)
+    if not all(time.is_integer() for time in trajectory.states):
         raise CmdException(f"{fit.name} was fitted to fractions of states, which PyMOL has no surfaces of")
-    beside = [] if str(baselines) == "none" else str(baselines).split()
-    for one in beside:
-        parse_choice("baselines", one, tuple(BASELINES))
-    if chosen.object not in _self.get_names("objects"):
-        raise CmdException(f"{fit.name}: the object {chosen.object} is not in the scene; load it to compare with")
-    path = table_path(str(file))
-    last = _self.count_states(f"%{chosen.object}")
-    if str(states):
-        wanted = [int(s) for s in parse_states(str(states), last=last, owner=f"the object {chosen.object}")]
+    if trajectory.object not in _self.get_names("objects"):
+        raise CmdException(f"{fit.name}: the object {trajectory.object} is not in the scene; load it to compare with")
+    path = table_path(file)
+    last = _self.count_states(f"%{trajectory.object}")
+    if states:
+        compared = [int(state) for state in parse_states(states, last=last, owner=f"the object {trajectory.object}")]
     else:
-        wanted = evaluation.default_states(chosen, last)
-    trained = [int(t) for t in chosen.states]
-    needed = format_states(needed_states(wanted, trained, beside))
-    source = extract.read_source(chosen.selection, needed, before=True, _self=_self)
-    if chosen.atoms is not None and not (
-        len(source.atoms) == len(chosen.atoms) and (source.atoms == chosen.atoms).all()
-    ):
-        raise CmdException(
-            f"{fit.name}: '{chosen.selection}' is {len(source.atoms)} atoms now and was {len(chosen.atoms)} "
-            "when it was fitted, or other ones; they can't be compared"
-        )
-    result: list[StateScores] = []
+        compared = evaluation.default_states(trajectory, last)
+    source = _source(fit, trajectory, compared, options.baselines, _self)
     jobs.claim(fit, Activity.EVALUATION)
 
-    def work() -> None:
-        try:
-            result.extend(evaluation.evaluate(jobs, fit, which, chosen, source, wanted, beside, say))
-        finally:
-            jobs.release(fit)
-        for line in evaluation.score_table(result):
+    def work() -> list[StateScores]:
+        with jobs.releasing(fit):
+            scores = evaluation.evaluate(
+                jobs, fit, field_params(field), trajectory, source, compared, options.baselines, say
+            )
+        for line in evaluation.score_table(scores):
             say(line)
         if path:
-            evaluation.write_scores(path, result)
+            evaluation.write_scores(path, scores)
             plot = os.path.splitext(path)[0] + ".png"
-            title = f"{fit.name}: {chosen.name or chosen.object} against PyMOL's surfaces"
-            drawn = evaluation.write_score_plot(plot, result, (min(trained), max(trained)), title)
+            title = f"{fit.name}: {trajectory.name or trajectory.object} against PyMOL's surfaces"
+            fitted_range = int(min(trajectory.states)), int(max(trajectory.states))
+            drawn = evaluation.write_score_plot(plot, scores, fitted_range, title)
             say(f" {fit.name}: written to {path}" + (f" and {plot}" if drawn else "; no plot without matplotlib"))
+        return scores
 
-    return result if run_or_start("dsr_eval", work, async_, quiet, _self) else None
+    return runner.run(work)
+
+
+def _source(fit: Fit, trajectory: Trajectory, compared: Sequence[int], baselines: Sequence[str], _self: Any) -> Source:
+    """The atoms in all states that a comparison needs. Raises CmdException where other atoms were fitted."""
+    needed = needed_states(compared, [int(state) for state in trajectory.states], baselines)
+    source = extract.read_source(trajectory.selection, format_states(needed), before=True, _self=_self)
+    if trajectory.atoms is not None and not np.array_equal(source.atoms, trajectory.atoms):
+        raise CmdException(
+            f"{fit.name}: '{trajectory.selection}' is {len(source.atoms)} atoms now and was {len(trajectory.atoms)} "
+            "when it was fitted, or other ones; they can't be compared"
+        )
+    return source

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from pymol import CmdException, cmd
 
-from ..fits.fit import Activity
+from ..fits.fit import Activity, Arrays, Say, Trajectory
 from ..scene import atoms, placement
-from ..session import session_of
+from ..session import Session, session_of
+from ..shared.atomic_write import replace_when_whole
 from ..shared.frames import MAX_PAYLOAD
+from ..shared.options import FORMATS, ExportOptions, FieldOptions, MeshOptions
 from ..surfaces import extract, surfaces_file, workers
+from .arguments import chosen_trajectory, field_params, fit_name, path_to_write, requested_times
 from .command import command
-from .options import (
-    FORMATS,
-    chosen_trajectory,
-    fit_name,
-    parse_number,
-    parse_whole_number,
-    requested_times,
-    writable_path,
-    write_file,
-)
-from .running import count_of_states, reporter, run_or_start
+from .running import Runner, count_of_states, reporter
 
 
 @command
@@ -65,25 +59,14 @@ def dsr_surfaces(
 
         dsr_fit
     """
-    say = reporter(quiet)
-    try:
-        path = surfaces_file.check_path(str(file))
-    except ValueError as error:
-        raise CmdException(str(error)) from error
-    source = extract.read_source(str(selection), str(states), _self=_self)
-    reported = len(source.warnings)
-    for line in source.warnings:
-        print(f" dsr_surfaces: warning: {line}")
-
-    def work() -> None:
-        made = list(workers.compute_surfaces(source, session_of(_self).settings.workers))
-        for line in source.warnings[reported:]:
-            print(f" dsr_surfaces: warning: {line}")
-        surfaces_file.write(path, source, made)
-        say(f" dsr_surfaces: {count_of_states(len(made))} of {source.object} written to {path}")
-
-    run_or_start("dsr_surfaces", work, async_, quiet, _self)
-    return path
+    return write_surfaces(
+        session_of(_self),
+        str(selection),
+        str(states),
+        str(file),
+        Runner.of("dsr_surfaces", async_, quiet, _self),
+        _self,
+    )
 
 
 @command
@@ -107,16 +90,7 @@ def dsr_save(name: str, filename: str, *, quiet: int = 1, _self: Any = cmd) -> s
 
         dsr_load, dsr_export
     """
-    jobs = session_of(_self).jobs
-    fit = jobs.get(fit_name(name, _self))
-    path = writable_path(str(filename), ("dsr",))
-    with jobs.busy(fit, Activity.SAVING):
-        _, arrays = jobs.ask(fit, "save")
-        data = arrays["file"].tobytes()
-        write_file(path, data)
-    fit.file, fit.digest, fit.fetch = path, hashlib.sha256(data).hexdigest(), None
-    reporter(quiet)(f" {fit.name}: saved as {path}, {os.path.getsize(path) / 1e6:.1f} MB")
-    return path
+    return save_fit(session_of(_self), fit_name(name, _self), str(filename), reporter(quiet))
 
 
 @command
@@ -140,23 +114,7 @@ def dsr_load(filename: str, name: str = "", *, quiet: int = 1, _self: Any = cmd)
 
         dsr_save, dsr_movie
     """
-    path = os.path.expanduser(str(filename))
-    if os.path.getsize(path) > MAX_PAYLOAD:
-        raise CmdException(f"filename {filename}: {os.path.getsize(path)} bytes, and a fit has at most {MAX_PAYLOAD}")
-    with open(path, "rb") as stream:
-        data = stream.read()
-    stem = os.path.splitext(os.path.basename(path))[0]
-    # The movie takes the fit's name, so that must not be the molecule's; an older movie gives way.
-    molecule = stem in _self.get_names("objects") and _self.get_type(stem) == "object:molecule"
-    taken = "_dsr" if molecule and not str(name) else ""
-    name = _self.get_legal_name(str(name) or stem + taken)
-    fit = session_of(_self).jobs.load(name, data)
-    fit.file = os.path.abspath(path)
-    for trajectory in fit.trajectories:
-        if trajectory.object and trajectory.object not in _self.get_names("objects"):
-            print(f" {name}: the object {trajectory.object} is not in the scene: its colours and atoms are missing")
-    reporter(quiet)(f" {fit.line()}")
-    return name
+    return load_fit(session_of(_self), str(filename), str(name), reporter(quiet), _self)
 
 
 @command
@@ -165,10 +123,10 @@ def dsr_export(
     filename: str,
     *commas: str,
     states: str = "",
-    level: float = 0.0,
-    resolution: float = 0.5,
+    level: float = MeshOptions.level,
+    resolution: float = MeshOptions.resolution,
     triangles: str = "",
-    binary: int = 0,
+    binary: int = int(ExportOptions.binary),
     trajectory: str = "",
     towards: str = "",
     share: str = "",
@@ -215,50 +173,153 @@ def dsr_export(
 
         dsr_movie, save
     """
-    say, jobs = reporter(quiet), session_of(_self).jobs
-    fit = jobs.get(fit_name(name, _self))
-    path = writable_path(str(filename), FORMATS)
-    stem, suffix = os.path.splitext(path)
-    chosen, which = chosen_trajectory(fit, trajectory, towards, share, steady)
-    times = requested_times(chosen, str(states)) if str(states) else [min(chosen.states)]
+    return export_meshes(
+        session_of(_self),
+        fit_name(name, _self),
+        str(filename),
+        str(states),
+        FieldOptions.parse(trajectory=trajectory, towards=towards, share=share, steady=steady),
+        MeshOptions.parse(level=level, resolution=resolution, triangles=triangles),
+        binary=bool(int(binary)),
+        say=reporter(quiet),
+        _self=_self,
+    )
+
+
+def write_surfaces(session: Session, selection: str, states: str, file: str, runner: Runner, _self: Any) -> str:
+    """Write PyMOL's surfaces of a selection as a surfaces file; its whole path.
+
+    Raises CmdException, ExtractError or StatesError.
+    """
+    try:
+        path = surfaces_file.check_path(file)
+    except ValueError as error:
+        raise CmdException(str(error)) from error
+    source = extract.read_source(selection, states, _self=_self)
+    reported = len(source.warnings)
+    for line in source.warnings:
+        print(f" {runner.title}: warning: {line}")
+
+    def work() -> None:
+        surfaces = list(workers.compute_surfaces(source, session.settings.workers))
+        for line in source.warnings[reported:]:
+            print(f" {runner.title}: warning: {line}")
+        surfaces_file.write(path, source, surfaces)
+        runner.say(f" {runner.title}: {count_of_states(len(surfaces))} of {source.object} written to {path}")
+
+    runner.run(work)
+    return path
+
+
+def save_fit(session: Session, name: str, filename: str, say: Say) -> str:
+    """Save a fit as a .dsr file; its whole path. Raises CmdException, JobError, BackendError or OSError."""
+    fit = session.jobs.get(name)
+    path = path_to_write(filename, (".dsr",), "filename")
+    with session.jobs.busy(fit, Activity.SAVING):
+        _, arrays = session.jobs.ask(fit, "save")
+        data = arrays["file"].tobytes()
+        _write(path, data)
+    fit.file, fit.digest, fit.fetch = path, hashlib.sha256(data).hexdigest(), None
+    say(f" {fit.name}: saved as {path}, {os.path.getsize(path) / 1e6:.1f} MB")
+    return path
+
+
+def load_fit(session: Session, filename: str, name: str, say: Say, _self: Any) -> str:
+    """Load a fit from a .dsr file; its name. Raises CmdException, JobError, BackendError or OSError."""
+    path = os.path.expanduser(filename)
+    size = os.path.getsize(path)
+    if size > MAX_PAYLOAD:
+        raise CmdException(f"filename {filename}: {size} bytes, and a fit has at most {MAX_PAYLOAD}")
+    with open(path, "rb") as stream:
+        data = stream.read()
+    stem = os.path.splitext(os.path.basename(path))[0]
+    # The movie takes the fit's name, so that must not be the molecule's; an older movie gives way.
+    is_molecule = stem in _self.get_names("objects") and _self.get_type(stem) == "object:molecule"
+    name = str(_self.get_legal_name(name or stem + ("_dsr" if is_molecule else "")))
+    fit = session.jobs.load(name, data)
+    fit.file = os.path.abspath(path)
+    for trajectory in fit.trajectories:
+        if trajectory.object and trajectory.object not in _self.get_names("objects"):
+            print(f" {name}: the object {trajectory.object} is not in the scene: its colours and atoms are missing")
+    say(f" {fit.line()}")
+    return name
+
+
+def export_meshes(
+    session: Session,
+    name: str,
+    filename: str,
+    times: str | Sequence[float],
+    field: FieldOptions,
+    mesh: MeshOptions,
+    *,
+    binary: bool = False,
+    say: Say,
+    _self: Any,
+) -> list[str]:
+    """Write the surface at some times as mesh files; their whole paths. The ending of `filename` says the format.
+
+    times: a states text, or numbers; empty for the first fitted state. Raises CmdException, JobError, StatesError,
+    BackendError or OSError.
+    """
+    jobs = session.jobs
+    fit = jobs.get(name)
+    path = path_to_write(filename, [f".{kind}" for kind in FORMATS], "filename")
+    trajectory = chosen_trajectory(fit, field)
+    chosen = requested_times(trajectory, times) if times else [min(trajectory.states)]
+    options = ExportOptions(format=os.path.splitext(path)[1][1:].lower(), binary=binary)
     params: dict[str, Any] = {
-        **which,
-        "format": suffix[1:].lower(),
-        "level": parse_number("level", level),
-        "resolution": parse_number("resolution", resolution, 0.0, above=True),
+        **field_params(field),
+        "format": options.format,
+        "level": mesh.level,
+        "resolution": mesh.resolution,
     }
-    if str(triangles):
-        params["triangles"] = parse_whole_number("triangles", triangles, 100)
-    if int(binary):
-        if params["format"] != "ply":
-            raise CmdException(f"binary {binary}: only .ply comes in two kinds, {suffix} in one")
+    if mesh.triangles is not None:
+        params["triangles"] = mesh.triangles
+    if mesh.smooth is not None:
+        params["smooth"] = mesh.smooth
+    if options.binary:
         params["binary"] = True
-    requests: dict[str, dict[str, Any]]
-    if params["format"] == "glb" and len(times) > 1:
-        requests = {path: {"times": [float(t) for t in times]}}
-        if _self.get_setting_float("movie_fps") > 0:
-            params["fps"] = _self.get_setting_float("movie_fps")
-    elif len(times) > 1:
-        # As many digits as tell the times apart.
-        digits = max(2, *(len(repr(float(t)).split(".")[1]) for t in times))
-        requests = {f"{stem}_{t:0{5 + digits}.{digits}f}{suffix}": {"time": float(t)} for t in times}
-    else:
-        requests = {path: {"time": float(times[0])}}
-    arrays = {"matrix": placement.object_matrix(chosen.object, _self)}
-    colors = atoms.atom_colors(chosen, _self)
-    if colors is not None:
-        arrays["colors"] = colors
-    radii = atoms.atom_radii(chosen, _self)
-    if radii is not None:
-        arrays["radii"] = radii
+    if options.format == "glb" and len(chosen) > 1 and _self.get_setting_float("movie_fps") > 0:
+        params["fps"] = _self.get_setting_float("movie_fps")
+    arrays = _scene_arrays(trajectory, _self)
     written = []
     with jobs.busy(fit, Activity.EXPORT):
-        for target, request in requests.items():
-            _, out = jobs.ask(fit, "export", {**params, **request}, arrays)
-            write_file(target, out["file"].tobytes())
+        for target, time in _targets(path, options.format, chosen).items():
+            _, reply = jobs.ask(fit, "export", {**params, **time}, arrays)
+            _write(target, reply["file"].tobytes())
             written.append(target)
     say(f" {fit.name}: {len(written)} {'file' if len(written) == 1 else 'files'} written, the last is {written[-1]}")
-    first, last = min(chosen.states), max(chosen.states)
-    if any(not first <= t <= last for t in times):
+    first, last = min(trajectory.states), max(trajectory.states)
+    if any(not first <= time <= last for time in chosen):
         print(f" {fit.name}: states past the fitted {first:g} to {last:g} are extrapolated")
     return written
+
+
+def _targets(path: str, format: str, times: Sequence[float]) -> dict[str, dict[str, Any]]:
+    """The files to write, each with the parameters that say of which times it is."""
+    if len(times) == 1:
+        return {path: {"time": float(times[0])}}
+    if format == "glb":
+        return {path: {"times": [float(time) for time in times]}}
+    stem, suffix = os.path.splitext(path)
+    # As many digits as tell the times apart.
+    digits = max(2, *(len(repr(float(time)).split(".")[1]) for time in times))
+    return {f"{stem}_{time:0{5 + digits}.{digits}f}{suffix}": {"time": float(time)} for time in times}
+
+
+def _scene_arrays(trajectory: Trajectory, _self: Any) -> Arrays:
+    """Place, colours and radii of a molecule in the scene, as `export` takes them."""
+    arrays: Arrays = {"matrix": placement.object_matrix(trajectory.object, _self)}
+    for key, array in (
+        ("colors", atoms.atom_colors(trajectory, _self)),
+        ("radii", atoms.atom_radii(trajectory, _self)),
+    ):
+        if array is not None:
+            arrays[key] = array
+    return arrays
+
+
+def _write(path: str, content: bytes) -> None:
+    with replace_when_whole(path) as draft, open(draft, "wb") as stream:
+        stream.write(content)

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 from pymol import CmdException, cmd
 
 from ..fits import interrupted
+from ..fits.fit import Fit, Say
 from ..fits.fitting import run_fit
+from ..fits.jobs import Jobs
 from ..fits.request import FitRequest
 from ..scene.movie_objects import REPLACEABLE
 from ..scene.objects import object_kind
 from ..scene.preview import Preview
-from ..session import session_of
+from ..session import Session, session_of
 from ..shared.options import FitOptions, StartOptions, read_times
 from ..surfaces import extract
 from ..surfaces.selections import ATOMS_TITLE
+from .arguments import fit_name
 from .command import command
-from .options import fit_name
-from .running import count_of_states, is_typed, reporter, run_or_start
+from .running import Runner, count_of_states, is_typed
 
-# Share of the points near held-out surfaces predicted on the wrong side, above which the user is warned. Trp-cage at
-# 300 K has 0.27 (every second of 150 states), trpzip2, which unfolds from state to state, 0.37.
+# The user is warned above this fraction of points near held-out surfaces that are predicted on the wrong side. Trp-cage
+# at 300 K has 0.27 (every second of 150 states), trpzip2, which unfolds from state to state, 0.37.
 POORLY = 0.3
 
 
@@ -34,16 +37,16 @@ def dsr_fit(
     name: str = "",
     preset: str = "",
     smooth: str = "auto",
-    device: str = "auto",
+    device: str = FitOptions.device,
     budget: str = "",
     async_: int = -1,
-    align: int = 1,
-    seed: int = 0,
+    align: int = int(FitOptions.align),
+    seed: int = FitOptions.seed,
     resume: int = 0,
     family: str = "",
     frozen: int = 0,
     times: str = "",
-    loop: int = 0,
+    loop: int = int(FitOptions.loop),
     watch: int = -1,
     detach: int = 0,
     quiet: int = 1,
@@ -129,104 +132,30 @@ def dsr_fit(
         dsr_movie, dsr_eval, dsr_status, dsr_cancel, dsr_save, load_traj
     """
     session = session_of(_self)
+    family = fit_name(family, _self) if str(family) else ""
     start = StartOptions.parse(family=family, frozen=frozen, resume=resume, detach=detach)
-    usual = FitOptions.preset
-    if start.family:
-        start = dataclasses.replace(start, family=fit_name(start.family, _self))
-        parent = session.jobs.get(start.family)
-        if not parent.family:
-            raise CmdException(f"family {family}: it is a fit of one trajectory; dsr_fit one+two makes a family")
-        usual = str(parent.report.get("preset", usual))
     options = FitOptions.parse(
-        preset=str(preset) or usual, smooth=smooth, seed=seed, budget=budget, device=device, align=align, loop=loop
+        preset=str(preset) or preset_of_family(session, start.family),
+        smooth=smooth,
+        seed=seed,
+        budget=budget,
+        device=device,
+        align=align,
+        loop=loop,
     )
     if str(times):
         options = dataclasses.replace(options, times=read_times(str(times)))
-    if options.device == "auto":
-        options = dataclasses.replace(options, device=session.settings.get("device"))
-    sources = extract.read_sources(str(selection), str(states), _self=_self)
-    if str(family) and len(sources) > 1:
-        listed = ", ".join(source.object for source in sources)
-        raise CmdException(f"selection {selection}: a family takes one new trajectory at a time, not {listed}")
-    for source in sources:
-        if options.times is not None and len(options.times) != source.last:
-            raise CmdException(
-                f"times {times}: it has {len(options.times)} numbers and {source.object} "
-                f"{count_of_states(source.last)}; give one for each state"
-            )
-        for line in source.warnings:
-            print(f" dsr_fit: warning: {line}")
-    own_name, name = bool(str(name)), fit_name(str(name) or f"{sources[0].object}_dsr", _self)
-    if name == start.family:
-        raise CmdException(f"name {name}: the fit would take the place of the family it starts from; give another")
-    _check_name_is_free(name, own_name, _self)
-    if start.detach:
-        # Nobody may be there to see it.
-        watch = 0
-    _begin("dsr_fit", name, FitRequest(sources, options, start), watch, async_, quiet, _self)
-    return name
-
-
-def _check_name_is_free(name: str, given: bool, _self: Any) -> None:
-    """Raise CmdException where the scene has something of that name that no movie of a fit may replace.
-
-    given: whether the user chose the name; the usual one may be that of a movie from an earlier session.
-    """
-    session = session_of(_self)
-    kind = object_kind(name, _self)
-    ours = kind == ATOMS_TITLE or name in session.jobs.fits or name in session.movies.by_name
-    if kind and (kind not in REPLACEABLE or (given and not ours)):
-        raise CmdException(f"name {name}: the scene has a {kind} of that name; give another with name=, or delete it")
-
-
-def _begin(
-    title: str,
-    name: str,
-    request: FitRequest,
-    watch: Any,
-    async_: Any,
-    quiet: Any,
-    _self: Any,
-) -> None:
-    """Run a fit, now or in the background."""
-    say, jobs = reporter(quiet), session_of(_self).jobs
-    fit = jobs.new(name, request.sources)
-    shown = None
-    if int(watch) > 0 or (int(watch) < 0 and is_typed(quiet, _self)):
-        shown = Preview(fit, _self)
-        fit.preview, fit.show_preview = shown.request, shown
-
-    def work() -> None:
-        try:
-            run_fit(jobs, fit, request, say)
-        except BaseException:
-            if shown is not None:
-                shown.end()
-            raise
-        if fit.detached:
-            say(
-                f" {name}: {count_of_states(fit.count)} sent; it is fitted by {fit.detached}, also when PyMOL ends; "
-                f"dsr_status {name} shows how far it is"
-            )
-            return
-        for of, report in (fit.report.get("trajectories") or {"": fit.report}).items():
-            missed = report.get("missed")
-            if isinstance(missed, (int, float)) and missed > POORLY:
-                print(
-                    f" {of or name}: warning: states that were held out were predicted with {100 * missed:.0f} % of "
-                    "the points near their surface on the wrong side: what is shown between states is a guess; fit "
-                    "states nearer to each other"
-                )
-        seconds = fit.report.get("seconds")
-        took = f" in {seconds:.0f} s" if isinstance(seconds, (int, float)) else ""
-        say(
-            f" {name}: {count_of_states(fit.count)} fitted{took}, on {fit.device or 'an unnamed device'}; "
-            f"dsr_movie {name}{f', trajectory={fit.trajectories[0].name}' if fit.family else ''} shows them"
-        )
-
-    for source in request.sources:
-        say(f" {name}: {len(source.atoms)} atoms, {count_of_states(len(source.states))} of {source.object}")
-    run_or_start(title, work, async_, quiet, _self)
+    return begin_fit(
+        session,
+        str(selection),
+        str(states),
+        str(name),
+        options,
+        start,
+        Runner.of("dsr_fit", async_, quiet, _self),
+        _self,
+        watch=_is_watched(watch, quiet, _self),
+    )
 
 
 @command
@@ -259,7 +188,69 @@ def dsr_resume(name: str = "", *, watch: int = -1, async_: int = -1, quiet: int 
 
         dsr_fit, dsr_status, dsr_cancel
     """
-    name, jobs = fit_name(name, _self), session_of(_self).jobs
+    runner = Runner.of("dsr_resume", async_, quiet, _self)
+    return resume_fit(session_of(_self), fit_name(name, _self), runner, _self, watch=_is_watched(watch, quiet, _self))
+
+
+def begin_fit(
+    session: Session,
+    selection: str,
+    states: str,
+    name: str,
+    options: FitOptions,
+    start: StartOptions,
+    runner: Runner,
+    _self: Any,
+    *,
+    watch: bool = False,
+) -> str:
+    """Fit the states of a selection; the name of the fit.
+
+    states: a states text. name: empty for that of the first object with _dsr. watch: show the surface of the state in
+    view meanwhile. Raises CmdException, JobError, ExtractError, StatesError or BackendError.
+    """
+    if start.family:
+        preset_of_family(session, start.family)
+    if options.device == "auto":
+        options = dataclasses.replace(options, device=session.settings.get("device"))
+    sources = extract.read_sources(selection, states, _self=_self)
+    if start.family and len(sources) > 1:
+        listed = ", ".join(source.object for source in sources)
+        raise CmdException(f"selection {selection}: a family takes one new trajectory at a time, not {listed}")
+    for source in sources:
+        if options.times is not None and len(options.times) != source.last:
+            raise CmdException(
+                f"times: it has {len(options.times)} numbers and {source.object} {count_of_states(source.last)}; "
+                "give one for each state"
+            )
+        for line in source.warnings:
+            print(f" dsr_fit: warning: {line}")
+    is_chosen, name = bool(name), fit_name(name or f"{sources[0].object}_dsr", _self)
+    if name == start.family:
+        raise CmdException(f"name {name}: the fit would take the place of the family it starts from; give another")
+    _check_name_is_free(session, name, is_chosen, _self)
+    # Of a detached fit nobody may be there to see it.
+    _run(session.jobs, name, FitRequest(sources, options, start), watch and not start.detach, runner, _self)
+    return name
+
+
+def _check_name_is_free(session: Session, name: str, is_chosen: bool, _self: Any) -> None:
+    """Raise CmdException where the scene has something of that name that no movie of a fit may replace.
+
+    is_chosen: whether the user chose the name; the usual one may be that of a movie from an earlier session.
+    """
+    kind = object_kind(name, _self)
+    ours = kind == ATOMS_TITLE or name in session.jobs.fits or name in session.movies.by_name
+    if kind and (kind not in REPLACEABLE or (is_chosen and not ours)):
+        raise CmdException(f"name {name}: the scene has a {kind} of that name; give another with name=, or delete it")
+
+
+def resume_fit(session: Session, name: str, runner: Runner, _self: Any, *, watch: bool = False) -> str:
+    """Go on with an interrupted fit, the only one where the name is empty; its name.
+
+    Raises CmdException, JobError, ExtractError or BackendError.
+    """
+    jobs = session.jobs
     fit = jobs.fits.get(name)
     if fit is not None and fit.activity:
         raise CmdException(f"{name} is busy with {fit.activity}; wait for it, or dsr_cancel {name}")
@@ -272,6 +263,62 @@ def dsr_resume(name: str = "", *, watch: int = -1, async_: int = -1, quiet: int 
     if name not in fits:
         raise CmdException(f"{name}: there is no interrupted fit of that name (there: {names}); dsr_fit makes a fit")
     request = interrupted.request_of(fits[name], _self)
-    reporter(quiet)(f" {fits[name].progress()}")
-    _begin("dsr_resume", name, request, watch, async_, quiet, _self)
+    runner.say(f" {fits[name].progress()}")
+    _run(jobs, name, request, watch, runner, _self)
     return name
+
+
+def preset_of_family(session: Session, name: str) -> str:
+    """The preset of a family, or the usual one where the name is empty. Raises CmdException for any other fit."""
+    if not name:
+        return FitOptions.preset
+    family = session.jobs.get(name)
+    if not family.family:
+        raise CmdException(f"family {name}: it is a fit of one trajectory; dsr_fit one+two makes a family")
+    return str(family.report.get("preset", FitOptions.preset))
+
+
+def _run(jobs: Jobs, name: str, request: FitRequest, watch: bool, runner: Runner, _self: Any) -> None:
+    """Enter a fit and run it."""
+    fit = jobs.new(name, request.sources)
+    preview = Preview(fit, _self) if watch else None
+    if preview is not None:
+        fit.preview, fit.show_preview = preview.request, preview
+    for source in request.sources:
+        runner.say(f" {name}: {len(source.atoms)} atoms, {count_of_states(len(source.states))} of {source.object}")
+    runner.run(partial(_fit, jobs, fit, request, preview, runner.say))
+
+
+def _fit(jobs: Jobs, fit: Fit, request: FitRequest, preview: Preview | None, say: Say) -> None:
+    try:
+        run_fit(jobs, fit, request, say)
+    except BaseException:
+        if preview is not None:
+            preview.end()
+        raise
+    name, count = fit.name, count_of_states(fit.count)
+    if fit.detached:
+        say(
+            f" {name}: {count} sent; it is fitted by {fit.detached}, also when PyMOL ends; "
+            f"dsr_status {name} shows how far it is"
+        )
+        return
+    for member, report in (fit.report.get("trajectories") or {"": fit.report}).items():
+        missed = report.get("missed")
+        if isinstance(missed, (int, float)) and missed > POORLY:
+            print(
+                f" {member or name}: warning: states that were held out were predicted with {100 * missed:.0f} % of "
+                "the points near their surface on the wrong side: what is shown between states is a guess; fit "
+                "states nearer to each other"
+            )
+    seconds = fit.report.get("seconds")
+    duration = f" in {seconds:.0f} s" if isinstance(seconds, (int, float)) else ""
+    member = f", trajectory={fit.trajectories[0].name}" if fit.family else ""
+    say(
+        f" {name}: {count} fitted{duration}, on {fit.device or 'an unnamed device'}; "
+        f"dsr_movie {name}{member} shows them"
+    )
+
+
+def _is_watched(watch: Any, quiet: Any, _self: Any) -> bool:
+    return int(watch) > 0 or (int(watch) < 0 and is_typed(quiet, _self))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pymol import CmdException, cmd
@@ -10,11 +11,12 @@ from ..fits.fit import Activity
 from ..scene import gui_thread, level_sets, placement
 from ..scene.camera import toward_camera
 from ..scene.objects import switch_off
-from ..session import session_of
+from ..session import Session, session_of
 from ..shared.mesh import Mesh
+from ..shared.options import FieldOptions, LevelOptions, MeshOptions
+from .arguments import chosen_trajectory, default_name, field_params, fit_name, requested_times
 from .command import command
-from .options import chosen_trajectory, default_name, fit_name, parse_number, requested_times
-from .running import reporter, run_or_start
+from .running import Runner
 
 
 @command
@@ -77,53 +79,75 @@ def dsr_levels(
 
         dsr_movie
     """
-    say, jobs = reporter(quiet), session_of(_self).jobs
-    fit = jobs.get(fit_name(name, _self))
-    chosen, which = chosen_trajectory(fit, trajectory, towards, share)
-    times = requested_times(chosen, str(state))
+    return show_level_sets(
+        session_of(_self),
+        fit_name(name, _self),
+        str(state),
+        str(object),
+        FieldOptions.parse(trajectory=trajectory, towards=towards, share=share),
+        LevelOptions.parse(levels=levels, resolution=resolution, cut=cut, transparency=transparency),
+        Runner.of("dsr_levels", async_, quiet, _self),
+        _self,
+    )
+
+
+def show_level_sets(
+    session: Session,
+    name: str,
+    time: str | Sequence[float],
+    object: str,
+    field: FieldOptions,
+    options: LevelOptions,
+    runner: Runner,
+    _self: Any,
+) -> str:
+    """Show level sets of a fit at one time as a group of objects; the name of the group, `object` unless it is empty.
+
+    Raises CmdException, JobError, SceneError, StatesError or BackendError.
+    """
+    fit = session.jobs.get(name)
+    trajectory = chosen_trajectory(fit, field)
+    times = requested_times(trajectory, time)
     if len(times) != 1:
-        raise CmdException(f"state {state}: the levels of one time are shown at once; dsr_movie shows several times")
-    wanted = level_sets.parse(str(levels))
-    object = _self.get_legal_name(str(object) or f"{default_name(fit, which)}_levels")
-    level_sets.check_level_names(object, wanted, _self)
-    request: dict[str, Any] = {**which, "time": float(times[0])}
-    if str(resolution):
-        request["resolution"] = parse_number("resolution", resolution, 0.0, above=True)
+        raise CmdException(f"state {time}: the levels of one time are shown at once; dsr_movie shows several times")
+    group = _self.get_legal_name(object or f"{default_name(fit, field)}_levels")
+    level_sets.check_level_names(group, options.levels, _self)
+    params: dict[str, Any] = {**field_params(field), "time": float(times[0])}
+    if options.resolution is None:
+        params.update(resolution=MeshOptions.resolution, triangles=level_sets.MOST_TRIANGLES)
     else:
-        request.update(resolution=0.5, triangles=level_sets.MOST_TRIANGLES)
-    seen_through = parse_number("transparency", transparency or (0.0 if int(cut) else level_sets.TRANSPARENCY), 0.0)
-    if seen_through > 1.0:
-        raise CmdException(f"transparency {transparency}: it must lie between 0 and 1")
+        params["resolution"] = options.resolution
     toward = None
-    if int(cut):
-        toward = toward_camera(_self.get_view(), placement.object_matrix(chosen.object, _self))
-    jobs.claim(fit, Activity.LEVELS)
+    if options.cut:
+        toward = toward_camera(_self.get_view(), placement.object_matrix(trajectory.object, _self))
+    transparency = options.transparency
+    if transparency is None:
+        transparency = 0.0 if options.cut else level_sets.TRANSPARENCY
+    session.jobs.claim(fit, Activity.LEVELS)
 
     def work() -> None:
-        try:
-            meshes = {}
-            for level in wanted:
-                result, arrays = jobs.ask(fit, "mesh", {**request, "level": level})
+        meshes: dict[float, Mesh] = {}
+        with session.jobs.releasing(fit):
+            for level in options.levels:
+                result, arrays = session.jobs.ask(fit, "mesh", {**params, "level": level})
                 meshes[level] = Mesh.from_arrays(arrays)
-        finally:
-            jobs.release(fit)
         loaded = level_sets.show_levels(
-            chosen,
+            trajectory,
             meshes,
-            object=object,
+            object=group,
             toward=toward,
-            transparency=seen_through,
+            transparency=transparency,
             say=lambda text: print(f" {fit.name}: {text}"),
             _self=_self,
         )
-        movie = default_name(fit, which)
+        movie = default_name(fit, field)
         if gui_thread.in_gui(_self, switch_off, movie, _self):
             print(f" {fit.name}: {movie} is switched off, as it would hide the levels")
         if result["extrapolated"]:
             error = result["expected_error"]
             expected = "" if error is None else f", expected error {error:.2f} A"
             print(f" {fit.name}: state {times[0]:g} is extrapolated{expected}")
-        say(f" {fit.name}: {len(loaded)} levels of state {times[0]:g} loaded as {object}")
+        runner.say(f" {fit.name}: {len(loaded)} levels of state {times[0]:g} loaded as {group}")
 
-    run_or_start("dsr_levels", work, async_, quiet, _self)
-    return object
+    runner.run(work)
+    return str(group)

@@ -10,10 +10,10 @@ from ..backend.process import BackendError
 from ..fits.interrupted import Interrupted, list_interrupted
 from ..fits.jobs import Jobs
 from ..runtime import doctor, settings
-from ..session import session_of
+from ..session import Session, session_of
+from .arguments import fit_name, format_states
 from .command import command
-from .options import fit_name, format_states
-from .running import reporter, run_or_start
+from .running import Runner, reporter
 
 
 @command
@@ -44,7 +44,8 @@ def dsr_status(name: str = "", *, quiet: int = 1, _self: Any = cmd) -> list[str]
         jobs.refresh_detached(name if name not in fits else "")
     except BackendError as error:
         print(f" dsr_status: detached fits can't be asked for: {error}")
-    if name and name not in fits and name not in [one.name for one in interrupted_fits(jobs)]:
+    interrupted = interrupted_fits(jobs)
+    if name and name not in fits and name not in [left.name for left in interrupted]:
         raise CmdException(f"there is no fit {name} (there: {', '.join(sorted(fits)) or 'none'})")
     lines = []
     for fit in [fit for key, fit in fits.items() if not name or key == name]:
@@ -54,7 +55,7 @@ def dsr_status(name: str = "", *, quiet: int = 1, _self: Any = cmd) -> list[str]
             for t in fit.trajectories
             if fit.family
         ]
-    lines += [one.line() for one in interrupted_fits(jobs) if name in ("", one.name)]
+    lines += [left.line() for left in interrupted if name in ("", left.name)]
     say = reporter(quiet)
     for line in lines or ["no fits yet; dsr_fit makes one"]:
         say(f" {line}")
@@ -154,16 +155,21 @@ def dsr_doctor(*, async_: int = -1, quiet: int = 1, _self: Any = cmd) -> list[st
 
         dsr_set, dsr_fit
     """
-    say = reporter(quiet)
-    lines: list[str] = []
+    return check_installation(session_of(_self), Runner.of("dsr_doctor", async_, quiet, _self), _self)
 
-    def work() -> None:
-        lines.extend(doctor.examine(session_of(_self).settings, say, _self))
+
+def check_installation(session: Session, runner: Runner, _self: Any) -> list[str] | None:
+    """Make the doctor's checks; a line of each, or None where that is begun in the background."""
+
+    def work() -> list[str]:
+        lines = doctor.examine(session.settings, runner.say, _self)
         faults = sum(line.startswith("FAIL") for line in lines)
         need = "needs" if faults == 1 else "need"
-        say(f" dsr_doctor: {f'{faults} of {len(lines)} {need} attention' if faults else 'all is well'}")
+        verdict = f"{faults} of {len(lines)} {need} attention" if faults else "all is well"
+        runner.say(f" {runner.title}: {verdict}")
+        return lines
 
-    return lines if run_or_start("dsr_doctor", work, async_, quiet, _self) else None
+    return runner.run(work)
 
 
 def interrupted_fits(jobs: Jobs) -> list[Interrupted]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from pymol import CmdException, cmd
 
 from ..analysis import measures
 from ..analysis.measures import Measurement
-from ..fits.fit import Activity
+from ..fits.fit import Activity, Say
 from ..scene import atoms, gui_thread
-from ..session import session_of
+from ..session import Session, session_of
+from ..shared.options import FieldOptions, MeasureOptions
+from .arguments import chosen_trajectory, field_params, fit_name, requested_times, table_path
 from .command import command
-from .options import chosen_trajectory, fit_name, parse_number, parse_whole_number, requested_times, table_path
-from .running import has_window, is_typed, report_states, reporter, run_or_start
+from .running import Runner, has_window, is_typed, report_states
 
 
 @command
@@ -26,8 +28,8 @@ def dsr_measure(
     file: str = "",
     selection: str = "",
     pocket: str = "",
-    resolution: float = 0.5,
-    top: int = 10,
+    resolution: float = MeasureOptions.resolution,
+    top: int = MeasureOptions.top,
     trajectory: str = "",
     plot: int = -1,
     async_: int = -1,
@@ -85,52 +87,84 @@ def dsr_measure(
 
         dsr_fit, dsr_movie, dsr_eval, get_area
     """
-    say, session = reporter(quiet), session_of(_self)
-    jobs, windows = session.jobs, session.windows
-    fit = jobs.get(fit_name(name, _self))
-    chosen, which = chosen_trajectory(fit, trajectory)
-    times = requested_times(chosen, str(states)) if str(states) else measures.default_times(chosen)
-    path = table_path(str(file))
-    count = parse_whole_number("top", top, 0)
-    request = {**which, "resolution": parse_number("resolution", resolution, 0.0, above=True)}
-    in_window = int(plot) > 0 or (int(plot) < 0 and is_typed(quiet, _self))
-    if in_window and (windows is None or not has_window()):
-        raise CmdException(f"plot {plot}: PyMOL has no window here; file=NAME.csv writes NAME.png")
+    return measure_fit(
+        session_of(_self),
+        fit_name(name, _self),
+        str(states),
+        FieldOptions.parse(trajectory=trajectory),
+        MeasureOptions.parse(selection=selection, pocket=pocket, resolution=resolution, top=top),
+        Runner.of("dsr_measure", async_, quiet, _self),
+        _self,
+        file=str(file),
+        plot=int(plot) > 0 or (int(plot) < 0 and is_typed(quiet, _self)),
+    )
+
+
+def measure_fit(
+    session: Session,
+    name: str,
+    times: str | Sequence[float],
+    field: FieldOptions,
+    options: MeasureOptions,
+    runner: Runner,
+    _self: Any,
+    *,
+    file: str = "",
+    plot: bool = False,
+) -> Measurement | None:
+    """Measure a fitted surface over time; None where that is begun in the background.
+
+    file: also write a table (.csv) and a plot beside it. plot: also show it in a window. Raises CmdException, JobError,
+    SceneError, StatesError or BackendError.
+    """
+    jobs, windows, say = session.jobs, session.windows, runner.say
+    fit = jobs.get(name)
+    trajectory = chosen_trajectory(fit, field)
+    measured_times = requested_times(trajectory, times) if times else measures.default_times(trajectory)
+    path = table_path(file)
+    if plot and (windows is None or not has_window()):
+        raise CmdException("plot 1: PyMOL has no window here; file=NAME.csv writes NAME.png")
     arrays: dict[str, Any] = {}
-    for argument, text in (("selection", str(selection)), ("pocket", str(pocket))):
-        if text:
-            arrays[argument] = measures.selection_mask(chosen, argument, text, _self)
+    for argument, selection in (("selection", options.selection), ("pocket", options.pocket)):
+        if selection:
+            arrays[argument] = measures.selection_mask(trajectory, argument, selection, _self)
             say(f" {fit.name}: {argument} of {int(arrays[argument].sum())} fitted atoms")
-    radii = atoms.atom_radii(chosen, _self)
+    radii = atoms.atom_radii(trajectory, _self)
     if radii is not None:
         arrays["radii"] = radii
-    labels = atoms.atom_residues(chosen, _self)
-    fitted_range = min(chosen.states), max(chosen.states)
-    title = f"{fit.name}: surface of {chosen.name or chosen.object or 'the fit'}"
-    result: list[Measurement] = []
+    labels = atoms.atom_residues(trajectory, _self)
+    params = {**field_params(field), "resolution": options.resolution}
     jobs.claim(fit, Activity.MEASUREMENT)
 
-    def work() -> None:
-        requests = [{**request, "time": float(t)} for t in times]
-        try:
-            with contextlib.closing(jobs.stream(fit, "measure", requests, arrays or None)) as answers:
-                found = measures.collect(
-                    report_states(fit, answers, len(times), say, "measured"), chosen.states, labels
-                )
-        finally:
-            jobs.release(fit)
-        result.append(found)
-        for line in measures.summary(found, fitted_range, count):
+    def work() -> Measurement:
+        requests = [{**params, "time": float(time)} for time in measured_times]
+        with (
+            jobs.releasing(fit),
+            contextlib.closing(jobs.stream(fit, "measure", requests, arrays or None)) as answers,
+        ):
+            reported = report_states(fit, answers, len(measured_times), say, "measured")
+            measured = measures.collect(reported, trajectory.states, labels)
+        fitted_range = min(trajectory.states), max(trajectory.states)
+        title = f"{fit.name}: surface of {trajectory.name or trajectory.object or 'the fit'}"
+        for line in measures.summary(measured, fitted_range, options.top):
             # Not only where it is asked for: extrapolated numbers look like any others.
             (print if line.startswith(measures.WARNING) else say)(line)
         if path:
-            written = measures.write_measures(path, found)
-            drawing = os.path.splitext(path)[0] + ".png"
-            if measures.write_measure_plot(drawing, found, fitted_range, count, title):
-                say(f" {fit.name}: written to {', '.join([*written, drawing])}")
-            else:
-                say(f" {fit.name}: written to {', '.join(written)}; no plot without matplotlib")
-        if in_window and windows is not None:
-            gui_thread.in_gui(_self, windows.show_measurement, found, fitted_range, title, fit.name)
+            _write(path, measured, fitted_range, options.top, title, fit.name, say)
+        if plot and windows is not None:
+            gui_thread.in_gui(_self, windows.show_measurement, measured, fitted_range, title, fit.name)
+        return measured
 
-    return result[0] if run_or_start("dsr_measure", work, async_, quiet, _self) else None
+    return runner.run(work)
+
+
+def _write(
+    path: str, measured: Measurement, fitted_range: tuple[float, float], top: int, title: str, name: str, say: Say
+) -> None:
+    """Write the tables, and the plot beside them where matplotlib is installed."""
+    written = measures.write_measures(path, measured)
+    drawing = os.path.splitext(path)[0] + ".png"
+    if measures.write_measure_plot(drawing, measured, fitted_range, top, title):
+        say(f" {name}: written to {', '.join([*written, drawing])}")
+    else:
+        say(f" {name}: written to {', '.join(written)}; no plot without matplotlib")

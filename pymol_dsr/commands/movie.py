@@ -3,32 +3,59 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pymol import CmdException, cmd
 
 from ..fits import pse
-from ..fits.fit import Activity
-from ..scene import atoms, film, gui_thread, movie_objects, preview, timeline
+from ..fits.fit import Activity, Fit, Say, Trajectory
+from ..scene import atoms, film, movie_objects, preview, timeline
+from ..scene.gui_thread import in_gui
 from ..scene.kept_movies import KeptMovie
 from ..scene.movie import MovieRecorder
+from ..scene.movie_objects import LoadedMovie
 from ..scene.replies import read_replies
-from ..scene.timeline import frames_per_second, movie_times
-from ..session import session_of
-from ..shared.options import CAMERAS, PLAYS, MovieOptions
-from .command import command
-from .options import (
+from ..scene.timeline import MovieState, frames_per_second, movie_times
+from ..session import Session, session_of
+from ..shared.options import FieldOptions, FilmOptions, MeshOptions, MovieOptions
+from .arguments import (
     chosen_trajectory,
     default_name,
+    field_params,
     fit_name,
-    parse_choice,
-    parse_number,
-    parse_whole_number,
+    format_states,
+    path_to_write,
     requested_times,
-    writable_path,
 )
-from .running import count_of_states, report_states, reporter, run_or_start
+from .command import command
+from .running import Runner, count_of_states, has_window, report_states
+
+# Of the arguments in the line that loads a movie again.
+COMMAND_ORDER = (
+    "object",
+    "level",
+    "resolution",
+    "triangles",
+    "color",
+    "movie",
+    "as_",
+    "trajectory",
+    "towards",
+    "share",
+    "steady",
+    "fps",
+    "seconds",
+    "play",
+    "camera",
+    "overlay",
+)
 
 
 @command
@@ -37,21 +64,21 @@ def dsr_movie(
     states: str = "",
     *commas: str,
     object: str = "",
-    level: float = 0.0,
-    resolution: float = 0.5,
+    level: float = MeshOptions.level,
+    resolution: float = MeshOptions.resolution,
     triangles: str = "",
-    color: str = "",
-    movie: int = 1,
-    as_: str = "cgo",
+    color: str = MovieOptions.color,
+    movie: int = int(MovieOptions.movie),
+    as_: str = MovieOptions.representation,
     trajectory: str = "",
     towards: str = "",
     share: str = "",
     steady: int = 0,
     fps: str = "",
     seconds: str = "",
-    play: str = "",
-    camera: str = "still",
-    overlay: int = 0,
+    play: str = MovieOptions.play,
+    camera: str = MovieOptions.camera,
+    overlay: int = int(MovieOptions.overlay),
     async_: int = -1,
     quiet: int = 1,
     _self: Any = cmd,
@@ -135,116 +162,26 @@ def dsr_movie(
 
         dsr_fit, dsr_color, dsr_film, dsr_levels, dsr_export, mset, mplay
     """
-    say, session = reporter(quiet), session_of(_self)
-    fit = session.jobs.get(fit_name(name, _self))
-    chosen, which = chosen_trajectory(fit, trajectory, towards, share, steady)
-    times = requested_times(chosen, str(states))
-    film = MovieOptions(
-        fps=parse_number("fps", fps, 0.0, above=True) if str(fps) else None,
-        play=parse_choice("play", play, PLAYS) if str(play) else "",
-        camera=parse_choice("camera", camera, CAMERAS),
-        overlay=bool(int(overlay)),
+    return load_movie(
+        session_of(_self),
+        fit_name(name, _self),
+        str(states),
+        FieldOptions.parse(trajectory=trajectory, towards=towards, share=share, steady=steady),
+        MeshOptions.parse(level=level, resolution=resolution, triangles=triangles),
+        MovieOptions.parse(
+            object=object,
+            color=color,
+            movie=movie,
+            representation=as_,
+            fps=fps,
+            seconds=seconds,
+            play=play,
+            camera=camera,
+            overlay=overlay,
+        ),
+        Runner.of("dsr_movie", async_, quiet, _self),
+        _self,
     )
-    if str(seconds):
-        if str(states) and not all(float(t).is_integer() for t in times):
-            raise CmdException(f"seconds {seconds}: states {states} says the times already; leave one of them out")
-        rate = film.fps or frames_per_second(_self)
-        times = movie_times(min(times), max(times), parse_number("seconds", seconds, 0.0, above=True), rate, film.play)
-    object = _self.get_legal_name(str(object) or default_name(fit, which))
-    kind = parse_choice("as_", as_, ("cgo", "map"))
-    if film.camera == "follow" and kind == "map":
-        raise CmdException("camera follow: maps say nothing of the atoms to follow; leave as_=map or camera= out")
-    color = str(color)
-    if color and _self.get_color_index(color) == -1:
-        raise CmdException(f"color {color}: PyMOL has no such colour")
-    at_level = parse_number("level", level)
-    request: dict[str, Any] = {**which, "resolution": parse_number("resolution", resolution, 0.0, above=True)}
-    if kind == "cgo":
-        request.update(
-            level=at_level,
-            triangles=parse_whole_number("triangles", triangles, 100)
-            if str(triangles)
-            else timeline.triangle_budget(len(times)),
-            # For dsr_color, which makes no meshes.
-            blend=True,
-        )
-    make_movie = bool(int(movie))
-    if not make_movie and (film.fps or film.play or film.camera == "follow"):
-        raise CmdException(f"movie {movie}: fps, play and camera are the movie's; leave movie= or these out")
-    if make_movie and len(chosen.states) == 1:
-        of = f", trajectory={chosen.name}" if chosen.name else ""
-        raise CmdException(
-            f"{chosen.name or fit.name} was fitted to one state, so nothing moves; "
-            f"'dsr_movie {fit.name}{of}, movie=0' loads its surface"
-        )
-    radii = atoms.atom_radii(chosen, _self)
-    arrays = None if radii is None or kind == "map" else {"radii": radii}
-    frames = timeline.plan(chosen, times, object)
-    movie_objects.check_movie_names(frames, object, _self)
-    again = pse.command_line(
-        "dsr_movie",
-        [fit.name, states],
-        {
-            "object": (object, default_name(fit, which)),
-            "level": (at_level, 0.0),
-            "resolution": (request["resolution"], 0.5),
-            "triangles": (triangles, ""),
-            "color": (color, ""),
-            "movie": (movie, 1),
-            "as_": (kind, "cgo"),
-            "trajectory": (trajectory, ""),
-            "towards": (towards, ""),
-            "share": (share, ""),
-            "steady": (int(steady), 0),
-            "fps": (fps, ""),
-            "seconds": (seconds, ""),
-            "play": (play, ""),
-            "camera": (camera, "still"),
-            "overlay": (overlay, 0),
-        },
-    )
-    session.jobs.claim(fit, Activity.MOVIE)
-
-    def work() -> None:
-        requests = [{**request, "time": float(t)} for t in times]
-        kept, recorder = KeptMovie(object, fit, chosen, which), MovieRecorder(film)
-        try:
-            # Closed at once when something fails, so that no answer is computed for nobody.
-            with contextlib.closing(
-                session.jobs.stream(fit, "mesh" if kind == "cgo" else "grid", requests, arrays)
-            ) as answers:
-                replies = read_replies(report_states(fit, answers, len(times), say))
-                loaded = movie_objects.show_movie(
-                    chosen,
-                    frames,
-                    kept.watch(frames, recorder.watch(frames, replies)),
-                    object=object,
-                    color=color,
-                    as_map=kind == "map",
-                    level=at_level,
-                    say=lambda text: say(f" {fit.name}: {text}"),
-                    _self=_self,
-                )
-        finally:
-            gui_thread.in_gui(_self, session.movies.keep, kept, _self)
-            session.jobs.release(fit)
-        gui_thread.in_gui(_self, preview.remove_both, fit.name, _self)
-        # Before the movie, in which placing an object makes a key of its motion.
-        if film.overlay and loaded.states:
-            loaded.objects.append(f"{object}_time")
-            gui_thread.in_gui(_self, recorder.show_labels, loaded.states, f"{object}_time", chosen.object, _self)
-        if make_movie and loaded.states:
-            gui_thread.in_gui(_self, recorder.set_up, loaded.states, chosen.object, _self)
-        session.references.add_movie(object, fit.name, loaded.objects, again)
-        for line in movie_objects.describe(chosen, loaded):
-            print(f" {fit.name}: {line}")
-        say(
-            f" {fit.name}: {count_of_states(len(loaded.states))} loaded as {', '.join(loaded.objects) or 'nothing'}"
-            + ("; mplay plays them" if make_movie and loaded.states else "")
-        )
-
-    run_or_start("dsr_movie", work, async_, quiet, _self)
-    return object
 
 
 @command
@@ -291,22 +228,170 @@ def dsr_film(
 
         dsr_movie, mpng, movie.produce
     """
-    from pymol import gui
+    options = FilmOptions.parse(width=width, height=height, fps=fps, ray="" if int(ray) < 0 else ray)
+    return write_film(str(filename), options, Runner.of("dsr_film", async_, quiet, _self), _self)
 
-    say = reporter(quiet)
-    path = writable_path(str(filename), film.SUFFIXES)
+
+@dataclass(frozen=True)
+class _MoviePlan:
+    """A movie that is checked and can be loaded. command: the line that loads it again."""
+
+    fit: Fit
+    trajectory: Trajectory
+    field: FieldOptions
+    mesh: MeshOptions
+    options: MovieOptions
+    object: str
+    states: list[MovieState]
+    command: str
+
+    @property
+    def as_map(self) -> bool:
+        """Whether maps are loaded instead of meshes."""
+        return self.options.representation == "map"
+
+    def requests(self) -> list[dict[str, Any]]:
+        """The parameters of `mesh` or `grid` at each time."""
+        params = {**field_params(self.field), "resolution": self.mesh.resolution}
+        if not self.as_map:
+            triangles = self.mesh.triangles or timeline.triangle_budget(len(self.states))
+            # dsr_color takes the blends, and makes no meshes.
+            params.update(level=self.mesh.level, triangles=triangles, blend=True)
+        if self.mesh.smooth is not None:
+            params["smooth"] = self.mesh.smooth
+        return [{**params, "time": float(state.time)} for state in self.states]
+
+
+def load_movie(
+    session: Session,
+    name: str,
+    times: str | Sequence[float],
+    field: FieldOptions,
+    mesh: MeshOptions,
+    options: MovieOptions,
+    runner: Runner,
+    _self: Any,
+) -> str:
+    """Load the movie of a fit into the scene; the name of its object.
+
+    times: a states text, or numbers; empty for every state of the fitted range. Raises CmdException, JobError,
+    SceneError, StatesError or BackendError.
+    """
+    plan = _plan_movie(session.jobs.get(name), times, field, mesh, options, _self)
+    radii = None if plan.as_map else atoms.atom_radii(plan.trajectory, _self)
+    session.jobs.claim(plan.fit, Activity.MOVIE)
+    runner.run(partial(_load, session, plan, radii, runner.say, _self))
+    return plan.object
+
+
+def _plan_movie(
+    fit: Fit,
+    times: str | Sequence[float],
+    field: FieldOptions,
+    mesh: MeshOptions,
+    options: MovieOptions,
+    _self: Any,
+) -> _MoviePlan:
+    trajectory = chosen_trajectory(fit, field)
+    shown = requested_times(trajectory, times)
+    if options.seconds is not None:
+        if times and not all(float(time).is_integer() for time in shown):
+            text = times if isinstance(times, str) else format_states(times)
+            raise CmdException(
+                f"seconds {options.seconds:g}: states {text} says the times already; leave one of them out"
+            )
+        rate = options.fps or frames_per_second(_self)
+        shown = movie_times(min(shown), max(shown), options.seconds, rate, options.play)
+    if options.color and _self.get_color_index(options.color) == -1:
+        raise CmdException(f"color {options.color}: PyMOL has no such colour")
+    if options.movie and len(trajectory.states) == 1:
+        member = f", trajectory={trajectory.name}" if trajectory.name else ""
+        raise CmdException(
+            f"{trajectory.name or fit.name} was fitted to one state, so nothing moves; "
+            f"'dsr_movie {fit.name}{member}, movie=0' loads its surface"
+        )
+    object = _self.get_legal_name(options.object or default_name(fit, field))
+    movie_states = timeline.plan(trajectory, shown, object)
+    movie_objects.check_movie_names(movie_states, object, _self)
+    options = dataclasses.replace(options, object=object)
+    text = times if isinstance(times, str) else format_states(times)
+    command = _command_line(fit, text, field, mesh, options)
+    return _MoviePlan(fit, trajectory, field, mesh, options, object, movie_states, command)
+
+
+def _command_line(fit: Fit, times: str, field: FieldOptions, mesh: MeshOptions, options: MovieOptions) -> str:
+    """The line that loads the movie again."""
+    defaults = {**FieldOptions().to_json(), **MeshOptions().to_json(), **MovieOptions().to_json()}
+    defaults["object"] = default_name(fit, field)
+    values = {**field.to_json(), **mesh.to_json(), **options.to_json()}
+    named = {key: (pse.word_of(values[key]), pse.word_of(defaults[key])) for key in COMMAND_ORDER}
+    return pse.command_line("dsr_movie", [fit.name, times], named)
+
+
+def _load(session: Session, plan: _MoviePlan, radii: NDArray[np.float32] | None, say: Say, _self: Any) -> None:
+    """Load the surfaces of a plan, and set up the movie."""
+    fit, object, source = plan.fit, plan.object, plan.trajectory.object
+    recorder = MovieRecorder(plan.options)
+    with session.jobs.releasing(fit):
+        loaded = _load_states(session, plan, recorder, radii, say, _self)
+    in_gui(_self, preview.remove_both, fit.name, _self)
+    # Before the movie, in which placing an object makes a key of its motion.
+    if plan.options.overlay and loaded.states:
+        loaded.objects.append(f"{object}_time")
+        in_gui(_self, recorder.show_labels, loaded.states, f"{object}_time", source, _self)
+    if plan.options.movie and loaded.states:
+        in_gui(_self, recorder.set_up, loaded.states, source, _self)
+    session.references.add_movie(object, fit.name, loaded.objects, plan.command)
+    for line in movie_objects.describe(plan.trajectory, loaded):
+        print(f" {fit.name}: {line}")
+    say(
+        f" {fit.name}: {count_of_states(len(loaded.states))} loaded as {', '.join(loaded.objects) or 'nothing'}"
+        + ("; mplay plays them" if plan.options.movie and loaded.states else "")
+    )
+
+
+def _load_states(
+    session: Session,
+    plan: _MoviePlan,
+    recorder: MovieRecorder,
+    radii: NDArray[np.float32] | None,
+    say: Say,
+    _self: Any,
+) -> LoadedMovie:
+    fit = plan.fit
+    kept = KeptMovie(plan.object, fit, plan.trajectory, field_params(plan.field))
+    method, arrays = "grid" if plan.as_map else "mesh", None if radii is None else {"radii": radii}
+    try:
+        # Closed at once when something fails, so that no answer is computed for nobody.
+        with contextlib.closing(session.jobs.stream(fit, method, plan.requests(), arrays)) as answers:
+            replies = read_replies(report_states(fit, answers, len(plan.states), say))
+            return movie_objects.show_movie(
+                plan.trajectory,
+                plan.states,
+                kept.watch(plan.states, recorder.watch(plan.states, replies)),
+                object=plan.object,
+                color=plan.options.color,
+                as_map=plan.as_map,
+                level=plan.mesh.level,
+                say=lambda text: say(f" {fit.name}: {text}"),
+                _self=_self,
+            )
+    finally:
+        in_gui(_self, session.movies.keep, kept, _self)
+
+
+def write_film(filename: str, options: FilmOptions, runner: Runner, _self: Any) -> str:
+    """Write the movie that is loaded as a film; the whole path of the file. Raises CmdException or SceneError."""
+    path = path_to_write(filename, [f".{suffix}" for suffix in film.SUFFIXES], "filename")
     if _self.count_frames() < 2:
         raise CmdException("there is no movie to write; dsr_movie loads one")
-    size = [
-        parse_whole_number(key, value, 16) if str(value) else 0 for key, value in (("width", width), ("height", height))
-    ]
-    rate = parse_number("fps", fps, 0.0, above=True) if str(fps) else frames_per_second(_self)
-    traced = int(ray) > 0 or (int(ray) < 0 and gui.get_qtwindow() is None)
+    rate = options.fps or frames_per_second(_self)
+    traced = not has_window() if options.ray is None else options.ray
 
     def work() -> None:
-        written = film.write_film(path, size[0], size[1], rate, traced, say, _self)
+        written = film.write_film(path, options.width or 0, options.height or 0, rate, traced, runner.say, _self)
         if written == path:
-            say(f" dsr_film: written {path}, {os.path.getsize(path) / 1e6:.1f} MB")
+            runner.say(f" dsr_film: written {path}, {os.path.getsize(path) / 1e6:.1f} MB")
 
-    run_or_start("dsr_film", work, async_, quiet, _self)
+    runner.run(work)
     return path

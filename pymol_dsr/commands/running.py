@@ -1,50 +1,75 @@
-"""Runs a command now or in the background, and reports its progress."""
+"""Runs the long work of a command, now or in the background, and reports its progress."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pymol import gui
 
 from ..fits import background
-from ..fits.fit import Fit
+from ..fits.fit import Fit, Say
+
+T = TypeVar("T")
+Answer = TypeVar("Answer")
 
 
-def run_or_start(title: str, work: Callable[[], None], async_: Any, quiet: Any, _self: Any) -> bool:
-    """Do the work now, or in the background when asked to or when typed into the window; whether it is
-    done.
-    """
-    if int(async_) > 0 or (int(async_) < 0 and is_typed(quiet, _self)):
-        background.in_background(title, work)
-        return False
-    work()
-    return True
+@dataclass(frozen=True)
+class Runner:
+    """How a command runs its work. say: prints the lines that a quiet command leaves out."""
+
+    title: str
+    background: bool = False
+    say: Say = print
+
+    @classmethod
+    def of(cls, title: str, async_: Any, quiet: Any, _self: Any) -> Runner:
+        """The runner that these arguments ask for: in the background where a command is typed, unless they say so."""
+        in_background = int(async_) > 0 or (int(async_) < 0 and is_typed(quiet, _self))
+        return cls(title, in_background, reporter(quiet))
+
+    def run(self, work: Callable[[], T]) -> T | None:
+        """The result of the work; None where it is begun in the background."""
+        if not self.background:
+            return work()
+
+        def discard_result() -> None:
+            work()
+
+        background.in_background(self.title, discard_result)
+        return None
 
 
 def is_typed(quiet: Any, _self: Any) -> bool:
+    """Whether a command was typed into PyMOL's window."""
     # In a script each command waits for the one before; the parser is a level deeper there.
     return not int(quiet) and has_window() and _self._parser.nest <= 1
 
 
 def has_window() -> bool:
-    from pymol import gui
-
+    """Whether this PyMOL has a window."""
     return gui.get_qtwindow() is not None
 
 
 def count_of_states(count: int) -> str:
+    """A number of states in words."""
     return "1 state" if count == 1 else f"{count} states"
 
 
-def reporter(quiet: Any) -> Callable[[str], None]:
+def reporter(quiet: Any) -> Say:
+    """The function that prints a line, or nothing where the command is quiet."""
+
     def silent(text: str) -> None:
         pass
 
     return silent if int(quiet) else print
 
 
-def report_states(fit: Fit, answers: Any, count: int, say: Callable[[str], None], done_as: str = "loaded") -> Any:
+def report_states(fit: Fit, answers: Iterable[Answer], count: int, say: Say, verb: str = "loaded") -> Iterator[Answer]:
+    """Pass the answers on, and report how many there were."""
     for done, answer in enumerate(answers, 1):
         yield answer
         fit.stage, fit.fraction = "meshes", done / count
         if done % 20 == 0 and done < count:
-            say(f" {fit.name}: {done} of {count} states {done_as}")
+            say(f" {fit.name}: {done} of {count} states {verb}")

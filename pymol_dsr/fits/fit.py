@@ -9,13 +9,14 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..backend import reply_checks
 from ..backend.client import Backend
 from ..shared import states
 
 Say = Callable[[str], None]
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, NDArray[Any]]
 
 MOST_LOSSES = 2_000
 
@@ -79,7 +80,7 @@ class Trajectory:
     name: str
     object: str
     selection: str
-    atoms: np.ndarray | None
+    atoms: NDArray[np.int32] | None
     states: list[float]
 
     @classmethod

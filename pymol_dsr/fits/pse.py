@@ -162,6 +162,15 @@ def command_line(command: str, arguments: list[Any], named: dict[str, tuple[Any,
     return f"{command} {', '.join(words)}"
 
 
+def word_of(value: Any) -> str:
+    """A value as a user types it: 0 and 1 for False and True, 25 for 25.0, nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):
+        return str(int(value))
+    return str(value)
+
+
 def name_deleted_ramps(ramps: list[list[Any]]) -> None:
     """Give deleted ramps names: PyMOL 2.5 aborts when it opens a session with two that have none.
 

@@ -1,94 +1,107 @@
-"""One surface in the scene that follows the controls: the latest wish wins, one is on its way at a time."""
+"""One surface in the scene that follows the controls: the newest request counts, and one is computed at a time."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import threading
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic, perf_counter, sleep
 from typing import Any
 
 import numpy as np
-from pymol import cmd
+from numpy.typing import NDArray
 from pymol.Qt import QtCore
 
 from ..backend.client import Call
 from ..backend.process import BackendError
+from ..commands.arguments import field_params
 from ..fits.background import Background
-from ..fits.fit import Fit, JobError, Trajectory
+from ..fits.fit import Arrays, Fit, JobError, Trajectory
 from ..fits.jobs import Jobs
 from ..scene import atoms, cgo, color_sources, palettes, placement, preview
 from ..scene.objects import SceneError, switch_off
-from ..scene.palettes import ColorScale
+from ..scene.palettes import Colors, ColorScale
 from ..scene.replies import MeshReply
+from ..shared.options import FieldOptions
 from ..surfaces import selections
 
 # Triangles per Å² of surface and (1 / spacing)², as the mesher makes them.
 TRIANGLES_PER_CELL = 2.9
-# Å; finer than this the eye sees no difference, and a movie has its own resolution.
+# Å. A finer spacing looks the same, and a movie has its own.
 FINEST = 0.5
-SLICE = 0.02
+# Å. The backend takes no wider spacing.
+WIDEST = 10.0
+# Between two looks at whether a newer request has come.
+POLL_SECONDS = 0.02
+# A window that takes longer to draw a mesh gets the next one all the same.
+DRAWING_SECONDS = 5.0
 
 
 class TriangleBudget:
-    """How many triangles keep the pauses of the window near `seconds`, learned from those that were drawn."""
+    """Number of triangles that keeps the pauses of the window near `seconds`, learned from those that were drawn."""
 
     def __init__(self, triangles: int, seconds: float, least: int, most: int) -> None:
         self.triangles, self._seconds = float(triangles), seconds
         self._least, self._most = least, most
 
     def learn(self, triangles: int, seconds: float) -> None:
-        # Half way only: a single pause may have had another reason.
+        """Move half of the way to what a pause says. A single one may have had another reason."""
         fitting = triangles * self._seconds / max(seconds, 1e-4)
         self.triangles = min(max(0.5 * (self.triangles + fitting), self._least), self._most)
 
 
 @dataclass(frozen=True, eq=False)
 class Appearance:
-    """What of the scene a live surface takes: colours f4[A,3] and radii f4[A] of the atoms, the object's matrix.
+    """The part of the scene that a live surface takes: colours f4[A,3] and radii f4[A] of the atoms, their TTT matrix.
 
     rgb: the colour of all, where there is one.
     """
 
-    colors: np.ndarray | None
+    colors: Colors | None
     rgb: Sequence[float]
-    radii: np.ndarray | None
-    place: list[float]
+    radii: NDArray[np.float32] | None
+    ttt: list[float]
 
     @classmethod
-    def of(cls, trajectory: Trajectory, color: str) -> Appearance:
-        colors = None if color else atoms.atom_colors(trajectory, cmd)
-        rgb = cmd.get_color_tuple(color) if color else palettes.GREY
-        return cls(colors, rgb, atoms.atom_radii(trajectory, cmd), placement.object_ttt(trajectory.object, cmd))
+    def of(cls, trajectory: Trajectory, color: str, _self: Any) -> Appearance:
+        """Read it from the scene as it is now."""
+        colors = None if color else atoms.atom_colors(trajectory, _self)
+        rgb = _self.get_color_tuple(color) if color else palettes.GREY
+        radii, ttt = atoms.atom_radii(trajectory, _self), placement.object_ttt(trajectory.object, _self)
+        return cls(colors, rgb, radii, ttt)
 
 
-class Shading:
-    """Colours by values. The scale grows with what was seen, so that colours stay as they are while time goes on."""
+class ValueColors:
+    """Colours by values. The scale grows with the values, so that colours stay as they are while time goes on.
 
-    def __init__(self, wish: MeshRequest) -> None:
-        self.by, self._wish = wish.by, wish
-        # f4[A], where the values are those of atoms, of what was last asked for.
-        self.of_atoms: np.ndarray | None = None
-        self.known: Any = None
+    atom_values: f4[A], where the values are those of atoms; key: what they were read for.
+    """
+
+    def __init__(self, request: MeshRequest, _self: Any) -> None:
+        self.by, self._request = request.by, request
+        self.atom_values: NDArray[np.float32] | None = None
+        self.key: Any = None
         self._low, self._high = math.inf, -math.inf
-        self._palette = palettes.palette(palettes.SIGNED.get(wish.by, "viridis"), cmd)
+        self._palette = palettes.palette(palettes.SIGNED.get(request.by, "viridis"), _self)
 
-    def serves(self, wish: MeshRequest) -> bool:
+    def serves(self, request: MeshRequest) -> bool:
+        """Whether the scale is one for this request, too."""
         # By identity: a fit that was loaded anew has arrays, which know no equality.
-        same = self._wish.fit is wish.fit and self._wish.trajectory is wish.trajectory
-        return same and (self.by, self._wish.names) == (wish.by, wish.names)
+        same = self._request.fit is request.fit and self._request.trajectory is request.trajectory
+        return same and (self.by, self._request.members) == (request.by, request.members)
 
     @property
     def span(self) -> tuple[float, float] | None:
-        """Values of the first and last colour; None before anything was seen."""
+        """Values of the first and last colour; None before there was a value."""
         return (self._low, self._high) if self._low <= self._high else None
 
-    def paint(self, mesh: dict[str, np.ndarray]) -> np.ndarray:
-        """Colours f4[N,3] of a mesh's vertices."""
-        if self.of_atoms is not None:
-            values = atoms.blend(self.of_atoms, mesh["near"], mesh["shares"])
+    def paint(self, mesh: Arrays) -> Colors:
+        """Colours f4[N,3] of a mesh's vertices, from the arrays of the reply to `mesh`."""
+        if self.atom_values is not None:
+            values = atoms.blend(self.atom_values, mesh["near"], mesh["shares"])
         else:
             values = np.abs(mesh["velocity"]) if self.by == "speed" else mesh["velocity"]
         if not len(values):
@@ -100,16 +113,16 @@ class Shading:
 
 @dataclass(frozen=True, eq=False)
 class MeshRequest:
-    """A surface that is wanted. which: what requests say of the trajectory. area: Å², to choose a resolution from.
+    """A surface that is asked for. area: Å², to choose a resolution from.
 
     smooth, resolution: None for the fit's own and for what keeps up. color: one for all, as PyMOL names it, or empty.
-    seen: a number that changes when colours and matrix are to be read anew. fine: at rest; otherwise a control is
-    moving. by: what colours it instead, as dsr_color calls it: motion, speed, velocity, b.
+    by: what colours it instead, as dsr_color calls it: motion, speed, velocity, b. seen: a number that changes when
+    colours and matrix are to be read again. fine: at rest; otherwise a control is moving.
     """
 
     fit: Fit
     trajectory: Trajectory
-    which: dict[str, Any]
+    field: FieldOptions
     area: float | None
     time: float
     level: float
@@ -119,75 +132,78 @@ class MeshRequest:
     seen: int
     fine: bool
     by: str = ""
-    born: float = field(default_factory=monotonic)
+    created: float = dataclasses.field(default_factory=monotonic)
 
     @property
-    def names(self) -> list[str]:
-        """The trajectories it is about, of a family."""
-        return [self.which[key] for key in ("trajectory", "towards") if key in self.which]
+    def members(self) -> list[str]:
+        """The trajectories of a family that it is about."""
+        return [name for name in (self.field.trajectory, self.field.towards) if name]
 
 
 @dataclass(frozen=True, eq=False)
 class LiveMesh:
-    wish: MeshRequest
-    look: Appearance
+    """A mesh for the scene, as CGO floats. span: values of the first and last colour, where values give the colours."""
+
+    request: MeshRequest
+    appearance: Appearance
     result: dict[str, Any]
     floats: list[float]
     triangles: int
-    # Values of the first and last colour, where values give the colours.
     span: tuple[float, float] | None = None
 
 
 class Live(QtCore.QObject):
-    """Meshes in a thread of its own; the scene is changed in the window's, a mesh at a time.
+    """Computes meshes in a thread of its own; the scene is changed in the window's thread, a mesh at a time.
 
-    shown: a Made, when it is in the scene; failed: why there is none, for the user.
+    shown: a LiveMesh that is in the scene; failed: why there is none, for the user.
     """
 
     shown = QtCore.Signal(object)
     failed = QtCore.Signal(str)
-    _made = QtCore.Signal(object)
+    _computed = QtCore.Signal(object)
 
-    def __init__(self, parent: Any, jobs: Jobs, canvas: Any) -> None:
+    def __init__(self, parent: Any, jobs: Jobs, canvas: Any, _self: Any) -> None:
         """canvas: the widget of the scene, drawn at once, or None."""
         super().__init__(parent)
-        self._jobs, self._canvas = jobs, canvas
+        self._jobs, self._canvas, self._self = jobs, canvas, _self
         # While a control moves, there are to be several a second.
         self.coarse = TriangleBudget(8_000, 0.04, 4_000, 20_000)
         self.fine = TriangleBudget(20_000, 0.045, 8_000, 100_000)
         self.longest = 0.0
-        self._wish: MeshRequest | None = None
+        self._next: MeshRequest | None = None
         self._changed = threading.Condition()
         self._drawn = threading.Event()
-        self._forgotten: dict[str, float] = {}
-        self._look: tuple[MeshRequest, Appearance] | None = None
-        self._shading: Shading | None = None
-        self._made.connect(self._draw)
+        # Time of the removal by fit: older requests are not drawn any more.
+        self._removed: dict[str, float] = {}
+        self._appearance: tuple[MeshRequest, Appearance] | None = None
+        self._value_colors: ValueColors | None = None
+        self._computed.connect(self.draw)
         self._thread = Background(target=self._work, name="dsr-live", daemon=True)
         self._thread.start()
 
-    def want(self, wish: MeshRequest) -> None:
+    def request(self, request: MeshRequest) -> None:
+        """Ask for a surface, in place of the one that was asked for before."""
         with self._changed:
-            self._wish = wish
+            self._next = request
             self._changed.notify()
 
     def forget(self, fit: str) -> None:
-        """Take the live surface of a fit away."""
+        """Remove the live surface of a fit."""
         with self._changed:
-            self._wish = None
-        self._forgotten[fit] = monotonic()
-        preview.remove([preview.live_name(fit, cmd)], cmd)
+            self._next = None
+        self._removed[fit] = monotonic()
+        preview.remove([preview.live_name(fit, self._self)], self._self)
 
     # In the thread
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                while self._wish is None:
+                while self._next is None:
                     self._changed.wait()
-                wish, self._wish = self._wish, None
+                request, self._next = self._next, None
             try:
-                made = self._mesh(wish)
+                mesh = self._mesh(request)
             except (BackendError, JobError, SceneError) as error:
                 self.failed.emit(str(error))
                 continue
@@ -196,140 +212,148 @@ class Live(QtCore.QObject):
                 traceback.print_exc()
                 self.failed.emit(f"the live surface failed: {type(error).__name__}: {error}")
                 continue
-            if made is None:
+            if mesh is None:
                 continue
             self._drawn.clear()
-            self._made.emit(made)
+            self._computed.emit(mesh)
             # Until it is drawn, so that the window is never asked for two at once.
-            if self._drawn.wait(5.0):
-                _let_go(made.floats)
+            if self._drawn.wait(DRAWING_SECONDS):
+                _free_slowly(mesh.floats)
 
-    def _mesh(self, wish: MeshRequest) -> LiveMesh | None:
+    def _mesh(self, request: MeshRequest) -> LiveMesh | None:
+        """The mesh; None where a newer request has taken its place."""
         params: dict[str, Any] = {
-            "fit": wish.fit.name,
-            "time": wish.time,
-            "level": wish.level,
-            "smooth": wish.smooth,
-            **wish.which,
-            **self._spacing(wish),
+            "fit": request.fit.name,
+            "time": request.time,
+            "level": request.level,
+            "smooth": request.smooth,
+            **field_params(request.field),
+            **self.spacing(request),
         }
-        look = self._look_of(wish)
-        arrays = {} if look.radii is None else {"radii": look.radii}
-        shading = None
-        if wish.by:
-            shading = self._shading_of(wish)
-            if shading is None:
+        appearance = self._appearance_of(request)
+        arrays = {} if appearance.radii is None else {"radii": appearance.radii}
+        value_colors = None
+        if request.by:
+            value_colors = self._value_colors_of(request)
+            if value_colors is None:
                 return None
-            params["motion" if shading.of_atoms is None else "blend"] = True
-        answer = self._answer(self._jobs.connection.backend().submit("mesh", params, arrays), wish)
+            params["motion" if value_colors.atom_values is None else "blend"] = True
+        answer = self._answer(self._jobs.connection.backend().submit("mesh", params, arrays), request)
         if answer is None:
             return None
         result, mesh = answer
         reply = MeshReply.from_wire(result, mesh)
-        faces = reply.mesh.faces
-        painted = None if wish.color else reply.vertex_colors(look.colors)
-        if shading is not None:
-            painted = shading.paint(mesh)
+        colors = None if request.color else reply.vertex_colors(appearance.colors)
+        if value_colors is not None:
+            colors = value_colors.paint(mesh)
         if result.get("extrapolated"):
-            painted = palettes.tinted(reply.vertex_colors(None, look.rgb) if painted is None else painted)
-        floats = cgo.cgo_floats(reply.mesh, painted) if len(faces) else list(cgo.NOTHING)
-        span = None if shading is None else shading.span
-        return LiveMesh(wish, look, result, floats, len(faces), span)
+            colors = palettes.tinted(reply.vertex_colors(None, appearance.rgb) if colors is None else colors)
+        triangles = len(reply.mesh.faces)
+        floats = cgo.cgo_floats(reply.mesh, colors) if triangles else list(cgo.NOTHING)
+        return LiveMesh(request, appearance, result, floats, triangles, value_colors.span if value_colors else None)
 
-    def _look_of(self, wish: MeshRequest) -> Appearance:
-        known = self._look
-        if known is None or known[0].trajectory is not wish.trajectory or known[0].seen != wish.seen:
-            self._look = known = wish, Appearance.of(wish.trajectory, wish.color)
-        return known[1]
+    def _appearance_of(self, request: MeshRequest) -> Appearance:
+        last = self._appearance
+        if last is None or last[0].trajectory is not request.trajectory or last[0].seen != request.seen:
+            last = self._appearance = request, Appearance.of(request.trajectory, request.color, self._self)
+        return last[1]
 
-    def _shading_of(self, wish: MeshRequest) -> Shading | None:
-        """The colours by values, with those of the atoms; None where a newer wish has taken its place."""
-        shading = self._shading
-        if shading is None or not shading.serves(wish):
-            shading = Shading(wish)
-        if wish.by == "motion" and shading.known != wish.which:
-            request = {"fit": wish.fit.name, "time": wish.trajectory.states[0], **wish.which}
-            nowhere = {"points": np.zeros((0, 3), np.float32)}
-            answer = self._answer(self._jobs.connection.backend().submit("paint", request, nowhere), wish)
+    def _value_colors_of(self, request: MeshRequest) -> ValueColors | None:
+        """The colours by values, with those of the atoms; None where a newer request has taken its place."""
+        colors = self._value_colors
+        if colors is None or not colors.serves(request):
+            colors = ValueColors(request, self._self)
+        if request.by == "motion" and colors.key != request.field:
+            params = {
+                "fit": request.fit.name,
+                "time": request.trajectory.states[0],
+                **field_params(request.field),
+            }
+            no_points = {"points": np.zeros((0, 3), np.float32)}
+            answer = self._answer(self._jobs.connection.backend().submit("paint", params, no_points), request)
             if answer is None:
                 return None
             if "excursions" not in answer[1]:
-                raise SceneError(f"by motion: the fit {wish.fit.name} holds no atoms")
-            shading.of_atoms, shading.known = np.array(answer[1]["excursions"]), wish.which
-        elif wish.by == "b" and shading.known != wish.seen:
-            shading.of_atoms, shading.known = color_sources.atom_values(wish.trajectory, "b", cmd), wish.seen
-        self._shading = shading
-        return shading
+                raise SceneError(f"by motion: the fit {request.fit.name} holds no atoms")
+            colors.atom_values, colors.key = np.array(answer[1]["excursions"]), request.field
+        elif request.by == "b" and colors.key != request.seen:
+            colors.atom_values = color_sources.atom_values(request.trajectory, "b", self._self)
+            colors.key = request.seen
+        self._value_colors = colors
+        return colors
 
-    def _spacing(self, wish: MeshRequest) -> dict[str, Any]:
-        pace = self.fine if wish.fine else self.coarse
-        least = wish.resolution or FINEST
-        if wish.fine and wish.resolution is not None:
+    def spacing(self, request: MeshRequest) -> dict[str, Any]:
+        """The parameters of `mesh` that say how fine it is."""
+        budget = self.fine if request.fine else self.coarse
+        least = request.resolution or FINEST
+        if request.fine and request.resolution is not None:
             return {"resolution": least}
-        if not wish.area:
-            return {"resolution": least, "triangles": int(pace.triangles)}
+        if not request.area:
+            return {"resolution": least, "triangles": int(budget.triangles)}
         # Not the backend's own limit, which meshes again when a guess was too fine.
-        fitting = math.sqrt(TRIANGLES_PER_CELL * wish.area / pace.triangles)
-        return {"resolution": min(10.0, max(least, fitting))}
+        fitting = math.sqrt(TRIANGLES_PER_CELL * request.area / budget.triangles)
+        return {"resolution": min(WIDEST, max(least, fitting))}
 
-    def _answer(self, call: Call, wish: MeshRequest) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-        """The answer, or None where a newer wish has taken its place."""
-        asked = False
+    def _answer(self, call: Call, request: MeshRequest) -> tuple[dict[str, Any], Arrays] | None:
+        """The answer, or None where a newer request has taken its place."""
+        cancelling = False
         while True:
             try:
-                return call.result(SLICE)
+                return call.result(POLL_SECONDS)
             except BackendError as error:
                 if error.code == "cancelled":
                     return None
                 if error.code != "timeout":
                     raise
-            newer = self._wish
-            # A coarse one is nearly there; were it dropped for each newer one, none would come while a control moves.
-            if newer is not None and not asked and (wish.fine or newer.fit is not wish.fit):
-                asked = True
+            newer = self._next
+            # A coarse one comes soon; were it dropped for each newer one, none would come while a control moves.
+            if newer is not None and not cancelling and (request.fine or newer.fit is not request.fit):
+                cancelling = True
                 call.cancel()
 
     # In the window
 
-    def _draw(self, made: LiveMesh) -> None:
-        wish = made.wish
+    def draw(self, mesh: LiveMesh) -> None:
+        """Load a mesh into the scene, unless the live surface was removed after it was asked for."""
+        request, cmd = mesh.request, self._self
         try:
-            if wish.born < self._forgotten.get(wish.fit.name, 0.0):
+            if request.created < self._removed.get(request.fit.name, 0.0):
                 return
             began = perf_counter()
-            name = preview.live_name(wish.fit.name, cmd)
+            name = preview.live_name(request.fit.name, cmd)
             if name not in cmd.get_names("objects"):
                 # The movie and the preview of the same fit would lie in the same place.
-                for movie in (wish.fit.name, "_".join([wish.fit.name, *wish.names])):
+                for movie in (request.fit.name, "_".join([request.fit.name, *request.members])):
                     switch_off(movie, cmd)
-                    _switch_off_legend(movie)
-                preview.remove([preview.preview_name(wish.fit.name, cmd)], cmd)
-            if not preview.put_mesh(name, made.floats, made.look.place, wish.color, cmd):
+                    _switch_off_legend(movie, cmd)
+                preview.remove([preview.preview_name(request.fit.name, cmd)], cmd)
+            if not preview.put_mesh(name, mesh.floats, mesh.appearance.ttt, request.color, cmd):
                 self.failed.emit(f"the name {name} is taken by something else; rename or delete that object")
                 return
             if self._canvas is not None:
-                # Now, so that what is measured is the whole pause.
+                # Now, so that the whole pause is measured.
                 self._canvas.repaint()
             seconds = perf_counter() - began
             self.longest = max(self.longest, seconds)
-            if made.triangles:
-                (self.fine if wish.fine else self.coarse).learn(made.triangles, seconds)
+            if mesh.triangles:
+                (self.fine if request.fine else self.coarse).learn(mesh.triangles, seconds)
         finally:
             self._drawn.set()
-        self.shown.emit(made)
+        self.shown.emit(mesh)
 
 
-def _switch_off_legend(movie: str) -> None:
-    """The bar of a movie's colours and its time in the corner, which are not those of the live surface."""
-    for name in cmd.get_names("all", enabled_only=1):
-        if name.startswith(f"{movie}_bar_") and cmd.get_type(name) == "object:ramp":
-            cmd.disable(name)
-    if f"{movie}_time" in cmd.get_names("objects") and cmd.get_title(f"{movie}_time", 1) == selections.ATOMS_TITLE:
-        cmd.disable(f"{movie}_time")
+def _switch_off_legend(movie: str, _self: Any) -> None:
+    """Switch off the bar of a movie's colours and its time in the corner: they are not those of the live surface."""
+    for name in _self.get_names("all", enabled_only=1):
+        if name.startswith(f"{movie}_bar_") and _self.get_type(name) == "object:ramp":
+            _self.disable(name)
+    label = f"{movie}_time"
+    if label in _self.get_names("objects") and _self.get_title(label, 1) == selections.ATOMS_TITLE:
+        _self.disable(label)
 
 
-def _let_go(floats: list[float]) -> None:
-    # All at once, the interpreter would be busy with it for as long as with making them.
+def _free_slowly(floats: list[float]) -> None:
+    # All at once, the interpreter would be busy with it for as long as with filling the list.
     while floats:
         del floats[-50_000:]
         sleep(0)

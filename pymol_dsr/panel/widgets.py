@@ -1,4 +1,4 @@
-"""Small things that the tabs share."""
+"""Widgets and helpers of several tabs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..shared.paths import file_to_write
 
 @contextlib.contextmanager
 def quietly(*widgets: Any) -> Iterator[None]:
-    """Within, changes of the widgets are nobody's wish."""
+    """Block the signals of the widgets within the block."""
     before = [widget.blockSignals(True) for widget in widgets]
     try:
         yield
@@ -39,23 +39,24 @@ def spin(low: float, high: float, step: float, decimals: int, suffix: str = "", 
     box.setSuffix(suffix)
     box.setSpecialValueText(special)
     box.setValue(low if special else max(low, min(high, 0.0)))
-    # Half-typed numbers are no wish.
+    # A half-typed number must not count.
     box.setKeyboardTracking(False)
     return box
 
 
 def label(text: str, buddy: Any) -> Any:
     """A label whose underlined letter leads to `buddy`, for rows that are layouts."""
-    made = QtWidgets.QLabel(text)
-    made.setBuddy(buddy)
-    return made
+    widget = QtWidgets.QLabel(text)
+    widget.setBuddy(buddy)
+    return widget
 
 
 def save_table(parent: Any, name: str, write: Callable[[str], Any]) -> str:
-    """Ask where, and `write` a table to that path; the path, or nothing where the user thought better of it.
+    """Ask where, and `write` a table to that path; the path, or an empty text where the user cancels.
 
     Raises OSError, and ValueError where it can't be written there.
     """
+    path: str
     path, _ = QtWidgets.QFileDialog.getSaveFileName(parent, "Save table", name, "Table (*.csv)")
     if path:
         path = file_to_write(path if path.lower().endswith(".csv") else f"{path}.csv", (".csv",), "file")

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pymol import CmdException
+from pymol import CmdException, cmd
 from pymol.Qt import QtCore, QtWidgets
 
-from ..backend.process import BackendError
+from ..commands.command import EXPECTED
 from ..fits.background import Background
-from ..fits.fit import Activity, Cancelled, JobError
+from ..fits.fit import Cancelled
 from ..session import Session
+from ..shared.text import strip_control_characters
 from .tabs.fit import BAD, FitTab
 from .tabs.fits import FitsTab
 from .tabs.play import PlayTab
@@ -34,6 +35,7 @@ class Panel(QtWidgets.QDialog):
     def __init__(self, session: Session, parent: Any) -> None:
         super().__init__(parent)
         self.session = session
+        self.cmd = cmd
         self.setWindowTitle("Dynamical Surface")
         self.fit = FitTab(self)
         self.play = PlayTab(self, getattr(parent, "pymolwidget", None))
@@ -105,8 +107,7 @@ class Panel(QtWidgets.QDialog):
             if self.tabs.currentWidget() is self.fits:
                 self.fits.refresh()
         self._ticks += 1
-        fit = self.play.current()
-        self.play.movie_button.setText("Cancel" if fit is not None and fit.activity is Activity.MOVIE else "Load movie")
+        self.play.poll()
 
     def _changed_tab(self, *_: Any) -> None:
         if self.tabs.currentWidget() is self.play:
@@ -145,10 +146,10 @@ class Panel(QtWidgets.QDialog):
         def guarded() -> None:
             try:
                 result = work()
-            except (CmdException, BackendError, JobError) as error:
-                text = str(error.args[0] if error.args else error)
+            except (CmdException, *EXPECTED) as error:
+                text = strip_control_characters(str(error.args[0] if isinstance(error, CmdException) else error))
                 self._finished.emit(otherwise, error)
-                if isinstance(error.__cause__, Cancelled):
+                if isinstance(error, Cancelled):
                     print(f" {title}: {text}")
                     self._finished.emit(self.say, text)
                 else:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..backend.client import Backend
 from ..backend.process import BackendError
@@ -74,7 +75,7 @@ class _Visit:
     events: queue.SimpleQueue[tuple[str, dict[str, Any]]] = field(default_factory=queue.SimpleQueue)
     computes: bool = False
 
-    def hear(self, event: str, params: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    def hear(self, event: str, params: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         self.events.put((event, params))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -28,28 +27,6 @@ MOST_LEVELS = 20
 MOST_TRIANGLES = 200_000
 # PyMOL's transparency_mode in which ray draws only the foremost transparent layer, and the one for all layers.
 FOREMOST_LAYER, ALL_LAYERS = 2, 1
-
-
-def parse(text: str) -> list[float]:
-    """Read levels in Å from a list with spaces between; they rise. Raises SceneError."""
-    levels = []
-    for word in text.split():
-        try:
-            level = float(word)
-        except ValueError as error:
-            raise SceneError(f"levels {text}: '{word}' is not a number; write -2 -1 0 2 4, with spaces") from error
-        if not math.isfinite(level):
-            raise SceneError(f"levels {text}: '{word}' is not finite")
-        # -0 is 0.
-        levels.append(level + 0.0)
-    if not levels:
-        raise SceneError("levels are empty: write -2 -1 0 2 4, with spaces")
-    if len(levels) > MOST_LEVELS:
-        raise SceneError(f"levels {text}: {len(levels)} levels are asked for; {MOST_LEVELS} is the most at once")
-    twice = [level for level in set(levels) if levels.count(level) > 1]
-    if twice:
-        raise SceneError(f"levels {text}: {twice[0]:g} is given twice")
-    return sorted(levels)
 
 
 def level_name(group: str, level: float) -> str:

@@ -159,7 +159,9 @@ class MovieOptions(Options):
     object: Annotated[str, Value("name of the result")] = ""
     color: Annotated[str, Value("one colour for all")] = ""
     movie: Annotated[bool, Value("set up PyMOL's movie")] = True
-    representation: Annotated[str, Value("meshes, or maps with an isosurface", choices=REPRESENTATIONS)] = "cgo"
+    representation: Annotated[str, Value("meshes, or maps with an isosurface", choices=REPRESENTATIONS, key="as_")] = (
+        "cgo"
+    )
     fps: Annotated[float | None, Value("frames per second", above=0)] = None
     seconds: Annotated[float | None, Value("length of the movie", unit="s", above=0)] = None
     play: Annotated[str, Value("at the end: stop, start over, or go back and forth", choices=("", *PLAYS))] = ""
@@ -175,6 +177,20 @@ class MovieOptions(Options):
             raise ValueFault("camera follow: maps say nothing of the atoms to follow; leave as_=map or camera= out")
         if not self.movie and (self.fps or self.play or follows):
             raise ValueFault("movie 0: fps, play and camera are the movie's; leave movie= or these out")
+
+
+@dataclass(frozen=True)
+class FilmOptions(Options):
+    """How the movie is written as a film.
+
+    width, height: of one alone, the other follows; None for both is the size of the view. fps: None for PyMOL's own.
+    ray: None ray-traces where there is no window.
+    """
+
+    width: Annotated[int | None, Value("width of the pictures", unit="pixels", least=16)] = None
+    height: Annotated[int | None, Value("height of the pictures", unit="pixels", least=16)] = None
+    fps: Annotated[float | None, Value("frames per second", above=0)] = None
+    ray: Annotated[bool | None, Value("ray-trace the pictures")] = None
 
 
 @dataclass(frozen=True)

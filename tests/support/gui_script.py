@@ -205,76 +205,76 @@ def played(panel, jobs):
     play.live.shown.connect(drawn.append)
 
     def rests():
-        return drawn and drawn[-1].wish.fine and drawn[-1].wish.time == play.time.value() / 100
+        return drawn and drawn[-1].request.fine and drawn[-1].request.time == play.player.slider.value() / 100
 
     click(panel.fit.play_button)
     assert panel.tabs.currentWidget() is play and play.fit.currentText() == "pep_dsr"
     yield from until(rests)
     assert "pep_dsr_live" in cmd.get_names() and "pep_dsr_preview" not in cmd.get_names()
-    assert play.time.value() == 300 and drawn[-1].result["time"] == 3.0
+    assert play.player.slider.value() == 300 and drawn[-1].result["time"] == 3.0
     cmd.disable("pep")
     report["told"]["live covers"] = covered().mean()
     at_3 = size("pep_dsr_live")
 
-    play.time.setSliderDown(True)
+    play.player.slider.setSliderDown(True)
     drawn.clear()
     for value in range(300, 100, -5):
-        play.time.setValue(value)
+        play.player.slider.setValue(value)
         if value % 25 == 0:
             yield 10
-    yield from until(lambda: drawn and drawn[-1].wish.time == 1.05)
-    assert all(not made.wish.fine for made in drawn)
+    yield from until(lambda: drawn and drawn[-1].request.time == 1.05)
+    assert all(not made.request.fine for made in drawn)
     report["told"]["dragged"] = len(drawn)
-    play.time.setSliderDown(False)
-    play.time.sliderReleased.emit()
+    play.player.slider.setSliderDown(False)
+    play.player.slider.sliderReleased.emit()
     yield from until(rests)
     assert drawn[-1].triangles > 1.2 * drawn[0].triangles or drawn[-1].triangles > 8000
     assert abs(size("pep_dsr_live") - at_3).max() > 0.2
     assert cmd.get_state() == 1, cmd.get_state()
 
     volume = drawn[-1].result["volume"]
-    play.level.setValue(1.0)
-    yield from until(lambda: rests() and drawn[-1].wish.level == 1.0)
+    play.controls.level.setValue(1.0)
+    yield from until(lambda: rests() and drawn[-1].request.level == 1.0)
     assert drawn[-1].result["volume"] > 1.2 * volume
-    play.level.setValue(0.0)
-    play.time.setValue(200)
-    yield from until(lambda: rests() and drawn[-1].wish.level == 0.0)
+    play.controls.level.setValue(0.0)
+    play.player.slider.setValue(200)
+    yield from until(lambda: rests() and drawn[-1].request.level == 0.0)
     volume = drawn[-1].result["volume"]
-    play.smooth_slider.setValue(30)
-    assert play.smooth.value() == 3.0
-    yield from until(lambda: rests() and drawn[-1].wish.smooth == 3.0)
+    play.controls.smooth_slider.setValue(30)
+    assert play.controls.smooth.value() == 3.0
+    yield from until(lambda: rests() and drawn[-1].request.smooth == 3.0)
     assert drawn[-1].result["volume"] != volume
-    play.smooth.setValue(play.smooth.minimum())
-    assert play.smooth.text().startswith("auto")
-    index = play.color.findData("salmon")
-    play.color.setCurrentIndex(index)
-    play.color.activated.emit(index)
-    yield from until(lambda: rests() and drawn[-1].wish.color == "salmon")
+    play.controls.smooth.setValue(play.controls.smooth.minimum())
+    assert play.controls.smooth.text().startswith("auto")
+    index = play.controls.color.findText("salmon")
+    play.controls.color.setCurrentIndex(index)
+    play.controls.color.activated.emit(index)
+    yield from until(lambda: rests() and drawn[-1].request.color == "salmon")
     for text, by in (("by motion", "motion"), ("by velocity", "velocity"), ("by B factor", "b")):
-        index = play.color.findText(text)
-        play.color.setCurrentIndex(index)
-        play.color.activated.emit(index)
-        yield from until(lambda by=by: rests() and drawn[-1].wish.by == by)
+        index = play.controls.color.findText(text)
+        play.controls.color.setCurrentIndex(index)
+        play.controls.color.activated.emit(index)
+        yield from until(lambda by=by: rests() and drawn[-1].request.by == by)
     # All B factors are 0.
-    assert play.told.text().endswith("Å² · colours 0 to 1"), play.told.text()
-    play.color.setCurrentIndex(0)
-    play.color.activated.emit(0)
-    play.time.setValue(play.time.maximum())
-    yield from until(lambda: rests() and not drawn[-1].wish.color)
-    assert play.told.text().startswith("state 6 is extrapolated")
+    assert play.message.text().endswith("Å² · colours 0 to 1"), play.message.text()
+    play.controls.color.setCurrentIndex(0)
+    play.controls.color.activated.emit(0)
+    play.player.slider.setValue(play.player.slider.maximum())
+    yield from until(lambda: rests() and not drawn[-1].request.color)
+    assert play.message.text().startswith("state 6 is extrapolated")
     picture("live.png")
 
     drawn.clear()
-    play.speed.setValue(20.0)
-    click(play.play)
+    play.player.speed.setValue(20.0)
+    click(play.player.button)
     times: list[float] = []
 
     def went_round():
-        times[:] = [made.wish.time for made in drawn]
+        times[:] = [made.request.time for made in drawn]
         return len(times) > 5 and any(after < before for before, after in itertools.pairwise(times))
 
     yield from until(went_round)
-    click(play.play)
+    click(play.player.button)
     yield from until(rests)
     assert max(times) <= 5.0 and min(times) >= 1.0, times
     report["steps"].append("play")
@@ -284,7 +284,7 @@ def filmed(panel, jobs):
     """The movie takes the place of the live surface."""
     play = panel.play
     watch("movie", lambda: jobs.fits["pep_dsr"].activity)
-    click(play.movie_button)
+    click(play.actions.movie_button)
     yield from until(lambda: "the movie is loaded" in panel.status.text())
     watch()
     assert set(cmd.get_names()) == {"single", "pep", "pep_dsr"}
@@ -294,23 +294,23 @@ def filmed(panel, jobs):
     assert set(cmd.get_names()) == {"single", "pep", "pep_dsr"}
     cmd.frame(4)
     picture("movie.png")
-    play.color.setCurrentIndex(play.color.findText("by B factor"))
-    click(play.movie_button)
+    play.controls.color.setCurrentIndex(play.controls.color.findText("by B factor"))
+    click(play.actions.movie_button)
     yield from until(lambda: "pep_dsr_bar_b" in cmd.get_names("all") and not jobs.fits["pep_dsr"].activity)
-    play.color.setCurrentIndex(0)
+    play.controls.color.setCurrentIndex(0)
     # Back to live: the movie's surface and bar are switched off, and the molecule follows although there is a movie.
-    play.time.setValue(200)
+    play.player.slider.setValue(200)
     yield from until(lambda: "pep_dsr_live" in cmd.get_names())
     assert not {"pep_dsr", "pep_dsr_bar_b"} & set(cmd.get_names("all", enabled_only=1))
     cmd.delete("pep_dsr_bar_b")
     yield from until(lambda: cmd.get_state() == 2)
 
-    play.mode.setCurrentText("bounce")
-    play.fps.setValue(10)
-    play.camera.setChecked(True)
-    play.overlay.setChecked(True)
-    play.steady.setChecked(True)
-    click(play.movie_button)
+    play.player.mode.setCurrentText("bounce")
+    play.actions.fps.setValue(10)
+    play.actions.camera.setChecked(True)
+    play.actions.overlay.setChecked(True)
+    play.controls.steady.setChecked(True)
+    click(play.actions.movie_button)
     yield from until(lambda: cmd.count_frames() == 8 and not jobs.fits["pep_dsr"].activity)
     assert cmd.get_setting_float("movie_fps") == 10 and "pep_dsr_time" in cmd.get_names()
     assert "steady=1" in made_by()
@@ -319,7 +319,7 @@ def filmed(panel, jobs):
     asked = QtWidgets.QFileDialog.getSaveFileName
     QtWidgets.QFileDialog.getSaveFileName = staticmethod(lambda *_: (target[:-4], "GIF (*.gif)"))
     watch("film", lambda: panel.status.text() != f"written: {target}")
-    click(play.film_button)
+    click(play.actions.film_button)
     yield from until(lambda: panel.status.text() == f"written: {target}")
     watch()
     QtWidgets.QFileDialog.getSaveFileName = asked
@@ -362,9 +362,9 @@ def reloaded(panel, jobs):
     panel.tabs.setCurrentWidget(panel.play)
     drawn: list[Any] = []
     panel.play.live.shown.connect(drawn.append)
-    panel.play.color.setCurrentIndex(panel.play.color.findText("by motion"))
-    panel.play.time.setValue(250)
-    yield from until(lambda: drawn and drawn[-1].wish.by == "motion" and drawn[-1].wish.fine)
+    panel.play.controls.color.setCurrentIndex(panel.play.controls.color.findText("by motion"))
+    panel.play.player.slider.setValue(250)
+    yield from until(lambda: drawn and drawn[-1].request.by == "motion" and drawn[-1].request.fine)
     del jobs.fits["pep_dsr"]
     panel.tabs.setCurrentWidget(fits)
     yield from until(lambda: fits.list.topLevelItemCount() == 1 and fits.list.topLevelItem(0).text(4) != "ready")
@@ -374,10 +374,10 @@ def reloaded(panel, jobs):
     fits.list.setCurrentItem(row)
     click(fits.open_button)
     yield from until(lambda: "pep_dsr" in jobs.fits and panel.tabs.currentWidget() is panel.play)
-    assert panel.play.fit.currentText() == "pep_dsr" and panel.play.state.maximum() == 6.0
+    assert panel.play.fit.currentText() == "pep_dsr" and panel.play.player.state.maximum() == 6.0
     fit = jobs.fits["pep_dsr"]
-    yield from until(lambda: drawn[-1].wish.fit is fit and drawn[-1].wish.fine)
-    panel.play.color.setCurrentIndex(0)
+    yield from until(lambda: drawn[-1].request.fit is fit and drawn[-1].request.fine)
+    panel.play.controls.color.setCurrentIndex(0)
     report["steps"].append("reload")
 
 
@@ -411,7 +411,7 @@ def in_a_family(panel, jobs):
     assert play.share.isEnabled()
     seen: list[Any] = []
     play.live.shown.connect(seen.append)
-    yield from until(lambda: seen and seen[-1].wish.which.get("share") == 0.5)
+    yield from until(lambda: seen and seen[-1].request.field.share == 0.5)
     picture("family.png")
     report["steps"].append("family")
 

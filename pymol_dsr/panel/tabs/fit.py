@@ -1,4 +1,4 @@
-"""The tab Fit: what to fit and how, how far it is."""
+"""The tab Fit: the options of a fit, and its progress."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from pymol import cmd
 from pymol.Qt import QtCore, QtWidgets
 
-from ...commands import options
-from ...commands.fit import dsr_fit
+from ...commands.fit import begin_fit
+from ...commands.running import Runner
 from ...fits.fit import ENDED, Activity, Fit, Phase
 from ...fits.jobs import Jobs
 from ...shared import states
+from ...shared.options import PRESETS, FitOptions, StartOptions
 from ...shared.states import StatesError
 from ...surfaces import selections
 from ...surfaces.source import ExtractError
@@ -23,7 +23,7 @@ from ..widgets import quietly, spin
 GOOD, BAD = "color: #2e7d32", "color: #c62828"
 TYPING_MS = 250
 AUTO = -0.1
-PRESETS = {
+PRESET_LABELS = {
     "fast": "fast: the usual choice",
     "preview": "preview: coarser, twice as fast",
     "paper": "paper: the published network, slow, for comparison",
@@ -32,7 +32,7 @@ NO_LOSS = "the loss appears here while the fit goes on"
 
 
 class FitTab(QtWidgets.QWidget):
-    """play: asked for with a fit's name."""
+    """Begins fits and shows their progress. play: emitted with a fit's name, to show its surface."""
 
     play = QtCore.Signal(str)
 
@@ -41,6 +41,23 @@ class FitTab(QtWidgets.QWidget):
         self.panel = panel
         self.jobs: Jobs = panel.session.jobs
         self.name = ""
+        self._problem = ""
+        self._offered: Any = None
+        self._failed: Fit | None = None
+        self._starting = False
+        self._device: dict[str, Any] = {}
+        self._make_widgets()
+        self._lay_out()
+        self._typing = QtCore.QTimer(self)
+        self._typing.setSingleShot(True)
+        self._typing.setInterval(TYPING_MS)
+        self._typing.timeout.connect(self.validate)
+        self.states.textChanged.connect(self._typing.start)
+        self.selection.editTextChanged.connect(self._typing.start)
+        self.fit_button.clicked.connect(self.fit_or_cancel)
+        self.play_button.clicked.connect(lambda: self.play.emit(self.name))
+
+    def _make_widgets(self) -> None:
         self.selection = QtWidgets.QComboBox()
         self.selection.setEditable(True)
         self.selection.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
@@ -54,8 +71,8 @@ class FitTab(QtWidgets.QWidget):
         self.verdict = QtWidgets.QLabel()
         self.verdict.setWordWrap(True)
         self.preset = QtWidgets.QComboBox()
-        for key in options.PRESETS:
-            self.preset.addItem(PRESETS[key], key)
+        for key in PRESETS:
+            self.preset.addItem(PRESET_LABELS[key], key)
         self.smooth = spin(AUTO, 100.0, 0.1, 1, " states", "auto")
         self.smooth.setToolTip(
             "Width of the smoothing over time, between the states.\n"
@@ -79,6 +96,7 @@ class FitTab(QtWidgets.QWidget):
         self.bar.setFormat("")
         self.curve = Chart(130, NO_LOSS)
 
+    def _lay_out(self) -> None:
         form = QtWidgets.QFormLayout()
         form.addRow("&Atoms", self.selection)
         form.addRow("&States", self.states)
@@ -100,31 +118,17 @@ class FitTab(QtWidgets.QWidget):
         layout.addWidget(self.bar)
         layout.addWidget(self.curve, 1)
 
-        self._typing = QtCore.QTimer(self)
-        self._typing.setSingleShot(True)
-        self._typing.setInterval(TYPING_MS)
-        self._typing.timeout.connect(self.validate)
-        self.states.textChanged.connect(self._typing.start)
-        self.selection.editTextChanged.connect(self._typing.start)
-        self.fit_button.clicked.connect(self.fit_or_cancel)
-        self.play_button.clicked.connect(lambda: self.play.emit(self.name))
-        self._problem = ""
-        self._offered: Any = None
-        self._failed: Fit | None = None
-        self._starting = False
-        self._known: dict[str, Any] = {}
-
-    # What there is
+    # The scene
 
     def refresh(self) -> None:
-        """Offer what the scene has now, and the families that are ready, where that has changed."""
+        """Offer the molecules of the scene and the families that are ready, where these have changed."""
         families = [name for name, fit in self.jobs.fits.items() if fit.family and fit.phase is Phase.READY]
-        counts = molecules()
+        counts = molecules(self.panel.cmd)
         if (counts, families) == self._offered:
             return
         self._offered = counts, families
         typed = self.selection.currentText()
-        offered = offers(counts)
+        offered = offers(counts, self.panel.cmd)
         if [self.selection.itemText(k) for k in range(self.selection.count())] != offered:
             with quietly(self.selection):
                 self.selection.clear()
@@ -146,35 +150,36 @@ class FitTab(QtWidgets.QWidget):
         # Typing it further would only start this again.
         self._typing.stop()
         text = self.selection.currentText().strip()
-        problem, told, name = "", "", ""
+        cmd, problem, counts, name = self.panel.cmd, "", [], ""
         try:
-            with _without_feedback():
-                objects = [selections.selected_object(part, cmd) for part in selections.split_by_object(text, cmd)]
+            with _without_feedback(cmd):
+                parts = selections.split_by_object(text, cmd)
+                objects = [selections.selected_object(part, cmd) for part in parts]
             name = objects[0]
-            for one in objects:
-                last = cmd.count_states(f"%{one}")
-                count = len(states.parse(self.states.text(), last=last, owner=one))
-                told += f"{', ' if told else ''}{count} of {last} states of {one}"
+            for object in objects:
+                last = cmd.count_states(f"%{object}")
+                count = len(states.parse(self.states.text(), last=last, owner=object))
+                counts.append(f"{count} of {last} states of {object}")
         except (ExtractError, StatesError) as error:
             problem = str(error) if text else "load a molecule with several states first"
         self._problem = problem
-        self.verdict.setText(problem or told)
+        self.verdict.setText(problem or ", ".join(counts))
         self.verdict.setStyleSheet(BAD if problem else GOOD)
         self.fit_name.setPlaceholderText(f"{name}_dsr" if name else "")
         self._enable()
 
     def show_device(self) -> None:
-        """Name the devices as soon as the backend has said which there are."""
+        """Offer the devices as soon as the backend has reported them."""
         known = self.jobs.connection.device
-        if self.device.count() and known == self._known:
+        if self.device.count() and known == self._device:
             return
-        self._known = known
+        self._device = known
         self.device.clear()
         self.device.addItem(f"auto: {device_text(known)}" if known else "auto", "auto")
         if str(known.get("device", "")).startswith("cuda"):
             self.device.addItem("the CPU beside it", "cpu")
 
-    # What is done
+    # The fit
 
     def current(self) -> Fit | None:
         return self.jobs.fits.get(self.name)
@@ -191,22 +196,22 @@ class FitTab(QtWidgets.QWidget):
         self.validate()
         if self._problem:
             return
-        selection, wanted = self.selection.currentText(), self.states.text()
-        how: dict[str, Any] = {
-            "name": self.fit_name.text().strip(),
-            "preset": self.preset.currentData(),
-            "smooth": "auto" if self.smooth.value() < 0 else repr(round(self.smooth.value(), 1)),
-            "device": self.device.currentData() or "auto",
-            "family": self.family.currentData() or "",
-            "watch": int(self.watch.isChecked()),
-        }
+        selection, text = self.selection.currentText(), self.states.text()
+        name, watch = self.fit_name.text().strip(), self.watch.isChecked()
+        options = FitOptions(
+            preset=self.preset.currentData(),
+            smooth=None if self.smooth.value() < 0 else round(self.smooth.value(), 1),
+            device=self.device.currentData() or FitOptions.device,
+        )
+        start = StartOptions(family=self.family.currentData() or "")
+        session, runner = self.panel.session, Runner("dsr_fit")
         self._starting = True
         self._enable()
         self.panel.say("")
         # In the background from the start: reading a long trajectory out of the scene takes a while.
         self.panel.run(
             "dsr_fit",
-            lambda: dsr_fit(selection, wanted, **how, async_=0, quiet=0),
+            lambda: begin_fit(session, selection, text, name, options, start, runner, self.panel.cmd, watch=watch),
             self._ended,
             self._ended,
         )
@@ -255,24 +260,24 @@ class FitTab(QtWidgets.QWidget):
             self.curve.show_plot(Plot(empty=NO_LOSS))
 
 
-def molecules() -> dict[str, int]:
+def molecules(_self: Any) -> dict[str, int]:
     """The molecules of the scene with their numbers of states."""
     return {
-        name: cmd.count_states(f"%{name}")
-        for name in cmd.get_names("public_objects")
-        if cmd.get_type(name) == "object:molecule" and cmd.get_title(name, 1) != selections.ATOMS_TITLE
+        name: _self.count_states(f"%{name}")
+        for name in _self.get_names("public_objects")
+        if _self.get_type(name) == "object:molecule" and _self.get_title(name, 1) != selections.ATOMS_TITLE
     }
 
 
-def offers(counts: dict[str, int]) -> list[str]:
-    """Selections worth fitting of molecules with these numbers of states.
+def offers(counts: dict[str, int], _self: Any) -> list[str]:
+    """Selections to offer, of molecules with these numbers of states.
 
     Those that move come first, their polymer where there is solvent, and all of them as a family.
     """
     names = sorted(counts, key=lambda n: counts[n] <= 1)
     out = []
     for name in names:
-        solvent, polymer = (cmd.count_atoms(f"%{name} and {what}") for what in ("solvent", "polymer"))
+        solvent, polymer = (_self.count_atoms(f"%{name} and {kind}") for kind in ("solvent", "polymer"))
         if solvent and polymer:
             out.append(f"{name} and polymer")
         out.append(name)
@@ -294,7 +299,7 @@ def device_text(known: dict[str, Any]) -> str:
 
 
 def progress_text(fit: Fit) -> str:
-    """The progress bar's text: phase, share, seconds left."""
+    """The progress bar's text: phase, percentage, seconds left."""
     if fit.phase is Phase.READY:
         if not fit.activity:
             return f"{fit.name} is ready"
@@ -306,11 +311,11 @@ def progress_text(fit: Fit) -> str:
 
 
 @contextlib.contextmanager
-def _without_feedback() -> Iterator[None]:
-    """Half a selection is no fault while it is typed."""
-    cmd.feedback("push")
-    cmd.feedback("disable", "selector executive", "everything")
+def _without_feedback(_self: Any) -> Iterator[None]:
+    """Silence parser errors while the user types."""
+    _self.feedback("push")
+    _self.feedback("disable", "selector executive", "everything")
     try:
         yield
     finally:
-        cmd.feedback("pop")
+        _self.feedback("pop")

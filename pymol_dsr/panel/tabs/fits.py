@@ -9,7 +9,7 @@ from typing import Any
 
 from pymol.Qt import QtCore, QtWidgets
 
-from ...commands.files import dsr_load, dsr_save
+from ...commands.files import load_fit, save_fit
 from ...fits.fit import ENDED, Fit, Phase
 from ...fits.jobs import Jobs
 from ...runtime.folders import fits_folder
@@ -43,7 +43,7 @@ def stored_fits(folder: str) -> list[StoredFit]:
 
 
 class FitsTab(QtWidgets.QWidget):
-    """play: asked for with a fit's name."""
+    """Lists fits, loads and saves them. play: emitted with a fit's name, to show its surface."""
 
     play = QtCore.Signal(str)
 
@@ -140,7 +140,8 @@ class FitsTab(QtWidgets.QWidget):
             self.play.emit(name)
 
     def _load(self, path: str) -> None:
-        self.panel.run(f"loading {path}", lambda: dsr_load(path, quiet=0), self.play.emit)
+        session, cmd = self.panel.session, self.panel.cmd
+        self.panel.run(f"loading {path}", lambda: load_fit(session, path, "", print, cmd), self.play.emit)
 
     def load(self) -> None:
         path, _ = QtWidgets.QFileDialog.getOpenFileName(self, "Load a fit", self.folder, "Fits (*.dsr)")
@@ -157,7 +158,7 @@ class FitsTab(QtWidgets.QWidget):
             whole = path if path.endswith(".dsr") else f"{path}.dsr"
             self.panel.run(
                 f"{name}: saving",
-                lambda: dsr_save(name, whole, quiet=0),
+                lambda: save_fit(self.panel.session, name, whole, print),
                 lambda written: self.panel.say(f"written: {written}"),
             )
 

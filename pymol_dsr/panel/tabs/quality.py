@@ -9,11 +9,12 @@ from pymol.Qt import QtWidgets
 
 from ...analysis import evaluation
 from ...analysis.evaluation import StateScores
-from ...commands.evaluate import dsr_eval
+from ...commands.evaluate import evaluate_fit
+from ...commands.running import Runner
 from ...fits.fit import Activity, Fit, Phase
 from ...fits.jobs import Jobs
 from ...shared import plots
-from ...shared.options import BASELINES
+from ...shared.options import BASELINES, EvaluationOptions, FieldOptions
 from ...shared.scoring import FIELD
 from ..charts import Chart, Line, Plot
 from ..widgets import offer, save_table
@@ -113,11 +114,12 @@ class QualityTab(QtWidgets.QWidget):
             self.jobs.cancel(fit.name)
             return
         name, of = fit.name, self.trajectory.currentText()
-        beside = " ".join(key for key, box in self.beside.items() if box.isChecked()) or "none"
+        options = EvaluationOptions(tuple(key for key, box in self.beside.items() if box.isChecked()))
+        field, session, cmd = FieldOptions(trajectory=of), self.panel.session, self.panel.cmd
         text = self.states.text().strip()
 
         def work() -> Any:
-            return dsr_eval(name, text, baselines=beside, trajectory=of, async_=0, quiet=0)
+            return evaluate_fit(session, name, text, field, options, Runner("dsr_eval"), cmd)
 
         def done(rows: list[StateScores]) -> None:
             self.rows[id(fit), of] = rows

@@ -37,7 +37,7 @@ def row(state, **values):
         ("5-1", "states 5-1: the range runs backwards"),
         ("file=x.txt", "file x.txt: it must end in .csv"),
         ("file=/no/such/x.csv", "the folder /no/such does not exist"),
-        ("resolution=0", "resolution 0: it must be above 0"),
+        ("resolution=0", "resolution 0: it must lie between 0.01 and 10 Å"),
         ("top=-1", "top -1: it must be at least 0"),
         ("trajectory=pep", "one is a fit of one trajectory: leave trajectory=pep out"),
         ("plot=1", "plot 1: PyMOL has no window here; file=NAME.csv writes NAME.png"),

@@ -117,7 +117,7 @@ def test_superposition_finds_the_rigid_motion():
     ("line", "message"),
     [
         ("dsr_movie fit, fps=0", "fps 0: it must be above 0"),
-        ("dsr_movie fit, play=twice", "play twice: choose one of once, loop, bounce"),
+        ("dsr_movie fit, play=twice", "play twice: choose one of nothing, once, loop, bounce"),
         ("dsr_movie fit, camera=run", "camera run: choose one of still, follow"),
         ("dsr_movie fit, camera=follow, as_=map", "camera follow: maps say nothing of the atoms"),
         ("dsr_movie fit, movie=0, fps=10", "movie 0: fps, play and camera are the movie's"),

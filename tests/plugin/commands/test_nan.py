@@ -6,10 +6,10 @@ import inspect
 
 import pytest
 from pymol import CmdException
+from pymol_dsr.commands.options import parse_number
 
 from pymol_dsr import register
 from pymol_dsr.commands.command import COMMANDS
-from pymol_dsr.commands.options import parse_number
 
 
 def test_no_command_takes_nan_for_a_number(cmd):

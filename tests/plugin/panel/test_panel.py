@@ -15,13 +15,13 @@ pytest.importorskip("pymol.Qt")
 from pymol_dsr.analysis.evaluation import StateScores
 from pymol_dsr.fits.fit import Activity, Fit, Phase, Trajectory
 from pymol_dsr.fits.jobs import Jobs
-from pymol_dsr.panel import charts, live
-from pymol_dsr.panel.live import Appearance, Live, LiveMesh, MeshRequest, Shading, TriangleBudget
-from pymol_dsr.panel.tabs import fit, fits, play, quality
+from pymol_dsr.panel import charts
+from pymol_dsr.panel.live import Appearance, Live, LiveMesh, MeshRequest, TriangleBudget, ValueColors
+from pymol_dsr.panel.tabs import fit, fits, movie_actions, player, quality
 from pymol_dsr.runtime.settings import Settings
 from pymol_dsr.scene import palettes
 from pymol_dsr.scene.placement import IDENTITY
-from pymol_dsr.shared.options import BASELINES
+from pymol_dsr.shared.options import BASELINES, FieldOptions
 from pymol_dsr.shared.scoring import FIELD
 
 
@@ -37,7 +37,7 @@ from pymol_dsr.shared.scoring import FIELD
     ],
 )
 def test_played_times_stay_within_the_fitted_states(at, mode, place, direction):
-    found = play.advance(at, 1.0, 79.0, 1.0, mode)
+    found = player.advance(at, 1.0, 79.0, 1.0, mode)
     assert found == (pytest.approx(place), direction, True)
 
 
@@ -45,7 +45,7 @@ def test_bouncing_goes_on_in_its_direction():
     at, direction, turned = 1.0, 1.0, 0
     for _ in range(200):
         before = direction
-        at, direction, going = play.advance(at + 0.7 * direction, 1.0, 5.0, direction, "bounce")
+        at, direction, going = player.advance(at + 0.7 * direction, 1.0, 5.0, direction, "bounce")
         assert 1.0 <= at <= 5.0 and going
         turned += direction != before
     # 140 states on the way there and back, four each.
@@ -53,14 +53,14 @@ def test_bouncing_goes_on_in_its_direction():
 
 
 def test_once_ends_at_the_end():
-    assert play.advance(79.2, 1.0, 79.0, 1.0, "once") == (79.0, 1.0, False)
-    assert play.advance(3.0, 2.0, 2.0, 1.0, "loop") == (2.0, 1.0, False)
+    assert player.advance(79.2, 1.0, 79.0, 1.0, "once") == (79.0, 1.0, False)
+    assert player.advance(3.0, 2.0, 2.0, 1.0, "loop") == (2.0, 1.0, False)
 
 
 def test_movies_have_as_many_triangles_as_keep_the_window_fluent():
-    assert play.movie_triangles(5) == 50_000
-    assert 15_000 < play.movie_triangles(79) < 25_000
-    assert play.movie_triangles(1000) == 15_000
+    assert movie_actions.movie_triangles(5) == 50_000
+    assert 15_000 < movie_actions.movie_triangles(79) < 25_000
+    assert movie_actions.movie_triangles(1000) == 15_000
 
 
 def test_pace_learns_from_what_was_drawn():
@@ -74,12 +74,12 @@ def test_pace_learns_from_what_was_drawn():
     assert pace.triangles == 8_000
 
 
-def wish(**more):
+def request(**more):
     settings = {"area": 10_000.0, "resolution": None, "fine": True, **more}
     return MeshRequest(
         Fit("a"),
         Trajectory("", "", "", None, [1.0]),
-        {},
+        FieldOptions(),
         time=1.0,
         level=0.0,
         smooth=None,
@@ -91,7 +91,7 @@ def wish(**more):
 
 def test_the_resolution_that_keeps_up():
     engine: Any = SimpleNamespace(fine=TriangleBudget(20_000, 1, 1, 10**6), coarse=TriangleBudget(5_000, 1, 1, 10**6))
-    spacing = lambda **more: Live._spacing(engine, wish(**more))  # noqa: E731
+    spacing = lambda **more: Live.spacing(engine, request(**more))  # noqa: E731
     # As many triangles as the pace allows, of 2.9 in each square of the spacing.
     assert spacing()["resolution"] == pytest.approx(math.sqrt(2.9 * 10_000 / 20_000))
     assert spacing(fine=False)["resolution"] == pytest.approx(math.sqrt(2.9 * 10_000 / 5_000))
@@ -103,34 +103,32 @@ def test_the_resolution_that_keeps_up():
     assert spacing(area=None) == {"resolution": 0.5, "triangles": 20_000}
 
 
-def test_the_scale_of_a_live_surface_grows_with_what_was_seen(cmd, monkeypatch):
-    monkeypatch.setattr(live, "cmd", cmd)
-    speeds = Shading(wish(by="speed"))
+def test_the_scale_of_a_live_surface_grows_with_what_was_seen(cmd):
+    speeds = ValueColors(request(by="speed"), cmd)
     low, high = palettes.VIRIDIS[[0, -1]]
     slow, fast = np.linspace(0, 1, 100, dtype=np.float32), np.linspace(-3, 0, 100, dtype=np.float32)
     np.testing.assert_allclose(speeds.paint({"velocity": slow})[[0, -1]], [low, high], atol=1e-6)
     np.testing.assert_allclose(speeds.paint({"velocity": fast})[[0, -1]], [high, low], atol=1e-6)
     assert speeds.paint({"velocity": slow})[-1, 1] < 0.6 * high[1], "1 of 3 is not the last colour any more"
     assert speeds.paint({"velocity": slow[:0]}).shape == (0, 3)
-    values = Shading(wish(by="b"))
-    values.of_atoms = np.array([0.0, 50.0], np.float32)
+    values = ValueColors(request(by="b"), cmd)
+    values.atom_values = np.array([0.0, 50.0], np.float32)
     mesh = {"near": np.array([[0, 1], [1, 0]]), "shares": np.array([[1, 0], [1, 0]], np.float32)}
     np.testing.assert_allclose(values.paint(mesh), [low, high], atol=1e-6)
 
 
-def test_what_was_wanted_before_the_movie_is_not_drawn_after_it(cmd, monkeypatch):
-    monkeypatch.setattr(live, "cmd", cmd)
-    engine = Live(None, Jobs(Settings()), None)
+def test_what_was_wanted_before_the_movie_is_not_drawn_after_it(cmd):
+    engine = Live(None, Jobs(Settings()), None, cmd)
     look = Appearance(None, (1.0, 1.0, 1.0), None, list(IDENTITY))
     floats = [2.0, 4.0, *[5.0, 0.0, 0.0, 1.0, 4.0, 0.0, 0.0, 0.0] * 3, 3.0]
-    before = LiveMesh(wish(), look, {}, floats, 1)
-    engine._draw(before)
+    before = LiveMesh(request(), look, {}, floats, 1)
+    engine.draw(before)
     assert cmd.get_names() == ["a_live"]
     engine.forget("a")
     assert cmd.get_names() == []
-    engine._draw(before)
+    engine.draw(before)
     assert cmd.get_names() == []
-    engine._draw(LiveMesh(wish(), look, {}, floats, 1))
+    engine.draw(LiveMesh(request(), look, {}, floats, 1))
     assert cmd.get_names() == ["a_live"]
 
 
@@ -143,12 +141,10 @@ def test_offers(cmd):
     cmd.create("wet", "wet", 1, 2)
     cmd.delete("water")
     counts = {"still": 1, "dry": 2, "wet": 2}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "cmd", cmd)
-        assert fit.molecules() == counts
-        # What moves first, of it what is no water; then all that moves together.
-        assert fit.offers(counts) == ["dry", "wet and polymer", "wet", "still", "dry+wet"]
-        assert fit.offers({"still": 1}) == ["still"]
+    assert fit.molecules(cmd) == counts
+    # What moves first, of it what is no water; then all that moves together.
+    assert fit.offers(counts, cmd) == ["dry", "wet and polymer", "wet", "still", "dry+wet"]
+    assert fit.offers({"still": 1}, cmd) == ["still"]
 
 
 @pytest.mark.parametrize(

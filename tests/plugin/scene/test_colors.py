@@ -187,7 +187,7 @@ def test_a_map_at_the_surface_wherever_both_were_moved(cmd, movie):
         (("out", "b", {"palette": "nope_red"}), "palette nope_red: PyMOL has no colour nope"),
         (("out", "b", {"minimum": 2, "maximum": 1}), "minimum 2 and maximum 1"),
         (("out", "b", {"minimum": "x"}), "minimum x: it is not a number"),
-        (("out", "b", {"transparency": 1.5}), "transparency 1.5: it must lie between 0 (opaque) and 1"),
+        (("out", "b", {"transparency": 1.5}), "transparency 1.5: it must lie between 0 and 1"),
         (("out", "red", {"maximum": 1}), "by red: palette, minimum and maximum go with values"),
     ],
 )
@@ -269,7 +269,7 @@ def test_motion_of_a_fit_without_new_meshes(backend, monkeypatch, capfd):
     _, one = jobs.ask(movie.fit, "mesh", {"time": 2.0, "resolution": 1.0, "motion": True})
     _, alone = jobs.ask(movie.fit, "paint", {"time": 2.0}, {"points": one["points"]})
     np.testing.assert_allclose(alone["velocity"], one["velocity"], atol=1e-5)
-    with pytest.raises(BackendError, match=r"paint needs points as f4 N x 3, got \[4, 2\]"):
+    with pytest.raises(BackendError, match=r"paint needs points as f4 \[N, 3\], got f4 \[4, 2\]"):
         jobs.ask(movie.fit, "paint", {"time": 2.0}, {"points": np.zeros((4, 2), np.float32)})
 
     # Another fit of that name knows nothing of this movie.

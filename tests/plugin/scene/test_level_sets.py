@@ -11,6 +11,8 @@ from pymol_dsr.fits.fit import Trajectory
 from pymol_dsr.scene import level_sets, placement
 from pymol_dsr.scene.objects import SceneError
 from pymol_dsr.shared.mesh import Mesh
+from pymol_dsr.shared.options import LevelOptions
+from pymol_dsr.shared.values import ValueFault
 from support.meshes import sphere
 from support.scene import idtf_points
 
@@ -35,23 +37,22 @@ def show(cmd, molecule, meshes, said=None, toward=None, transparency=0.7):
 
 
 def test_levels_are_read_with_spaces_and_come_rising():
-    assert level_sets.parse(" 2 -1  0.5 -0 ") == [-1.0, 0.0, 0.5, 2.0]
+    assert LevelOptions.parse(levels=" 2 -1  0.5 -0 ").levels == (-1.0, 0.0, 0.5, 2.0)
 
 
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("", "levels are empty: write -2 -1 0 2 4, with spaces"),
-        ("1+2", "'1+2' is not a number; write -2 -1 0 2 4, with spaces"),
-        ("1 nan", "'nan' is not finite"),
+        ("1+2", "levels 1+2: it is not a number"),
+        ("1 nan", "levels nan: it is not a finite number"),
         ("1 2 1.0", "1 is given twice"),
         ("0 -0", "0 is given twice"),
         (" ".join(map(str, range(21))), "21 levels are asked for; 20 is the most at once"),
     ],
 )
 def test_refused_levels(text, message):
-    with pytest.raises(SceneError) as error:
-        level_sets.parse(text)
+    with pytest.raises(ValueFault) as error:
+        LevelOptions.parse(levels=text)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 

@@ -1,0 +1,140 @@
+"""The time of the live surface: a slider, a number, and playing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pymol.Qt import QtCore, QtGui, QtWidgets
+
+from ...shared.options import PLAYS
+from ..widgets import quietly, spin
+
+# Steps of the time slider per state.
+PER_STATE = 100
+TICK_MS = 33
+# The first one is the usual one.
+MODES = sorted(PLAYS, key=("loop", "bounce", "once").index)
+
+
+class Player(QtCore.QObject):
+    """Widgets for the time, and the clock that moves it. moved: the time has changed; paused: it stands still again."""
+
+    moved = QtCore.Signal()
+    started = QtCore.Signal()
+    paused = QtCore.Signal()
+
+    def __init__(self, parent: Any) -> None:
+        super().__init__(parent)
+        self.slider = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
+        self.slider.setSingleStep(PER_STATE // 10)
+        self.slider.setPageStep(PER_STATE)
+        self.slider.setToolTip("Time in states; past the last fitted one it is extrapolated")
+        self.state = spin(1.0, 1.0, 0.25, 2)
+        self.button = QtWidgets.QToolButton()
+        self.button.setToolTip("Play and pause (Ctrl+Space)")
+        self.button.setShortcut(QtGui.QKeySequence("Ctrl+Space"))
+        self.speed = spin(0.1, 500.0, 1.0, 1, " states/s")
+        self.speed.setValue(5.0)
+        self.mode = QtWidgets.QComboBox()
+        self.mode.addItems(MODES)
+        self.mode.setToolTip("What happens at the last fitted state")
+        self.playing = False
+        self._first = self._last = 1.0
+        self._direction, self._position, self._last_tick = 1.0, 0.0, 0.0
+        self._ticker = QtCore.QTimer(self)
+        self._ticker.setInterval(TICK_MS)
+        self._ticker.timeout.connect(self._tick)
+        self.slider.valueChanged.connect(self._slid)
+        self.state.valueChanged.connect(lambda value: self.slider.setValue(round(value * PER_STATE)))
+        self.button.clicked.connect(self.toggle)
+        self._show_icon()
+
+    def row(self) -> Any:
+        """The widgets beside each other, without the slider."""
+        row = QtWidgets.QHBoxLayout()
+        for widget in (self.button, self.state, self.speed, self.mode):
+            row.addWidget(widget)
+        row.addStretch(1)
+        return row
+
+    def set_enabled(self, enabled: bool) -> None:
+        """Enable or disable the widgets that need a fit."""
+        for widget in (self.slider, self.state, self.button):
+            widget.setEnabled(enabled)
+
+    @property
+    def time(self) -> float:
+        """The time in states."""
+        return float(self.slider.value()) / PER_STATE
+
+    def set_range(self, states: Sequence[float], ahead: float, now: float) -> None:
+        """Take the range of the fitted states, and `ahead` states after it. now: the time to begin with."""
+        self._first, self._last = min(states), max(states)
+        with quietly(self.slider, self.state):
+            self.slider.setRange(round(self._first * PER_STATE), round((self._last + ahead) * PER_STATE))
+            self.slider.setValue(round(now * PER_STATE))
+            self.state.setRange(self._first, self._last + ahead)
+            self.state.setSuffix(f" of {self._last:g}")
+            self.state.setValue(now)
+
+    def toggle(self) -> None:
+        """Play, or pause."""
+        self.pause() if self.playing else self.play()
+
+    def play(self) -> None:
+        """Let the time go on, from the first state where it is past the last one."""
+        self.playing = True
+        self._show_icon()
+        self.started.emit()
+        self._last_tick, self._position = time.monotonic(), self.time
+        if self.slider.value() >= PER_STATE * self._last:
+            self._direction = 1.0
+            self.slider.setValue(round(PER_STATE * self._first))
+        self._ticker.start()
+
+    def pause(self) -> None:
+        """Stop the time."""
+        was_playing, self.playing = self.playing, False
+        self._show_icon()
+        self._ticker.stop()
+        if was_playing:
+            self.paused.emit()
+
+    def _show_icon(self) -> None:
+        icons = QtWidgets.QStyle.StandardPixmap
+        icon = icons.SP_MediaPause if self.playing else icons.SP_MediaPlay
+        self.button.setIcon(self.button.style().standardIcon(icon))
+
+    def _slid(self, value: int) -> None:
+        with quietly(self.state):
+            self.state.setValue(value / PER_STATE)
+        if value != round(self._position * PER_STATE):
+            self._position = value / PER_STATE
+        self.moved.emit()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        step = self._direction * self.speed.value() * (now - self._last_tick)
+        self._last_tick = now
+        self._position, self._direction, goes_on = advance(
+            self._position + step, self._first, self._last, self._direction, self.mode.currentText()
+        )
+        self.slider.setValue(round(self._position * PER_STATE))
+        if not goes_on:
+            self.pause()
+
+
+def advance(at: float, first: float, last: float, direction: float, mode: str) -> tuple[float, float, bool]:
+    """A time that went past the ends brought back as `mode` says; the direction from there; whether it goes on."""
+    if first <= at <= last:
+        return at, direction, True
+    if last <= first or mode == "once":
+        return (last if at > last else first), 1.0, False
+    length = last - first
+    if mode == "loop":
+        return first + (at - first) % length, direction, True
+    # Before the first state is as far after it, on the way back.
+    turns, rest = divmod(abs(at - first), length)
+    return (last - rest, -1.0, True) if turns % 2 else (first + rest, 1.0, True)

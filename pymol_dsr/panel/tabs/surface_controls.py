@@ -1,0 +1,119 @@
+"""The look of the live surface: smoothing, level, resolution, colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pymol.Qt import QtCore, QtWidgets
+
+from ...shared.options import MeshOptions
+from ..widgets import quietly, spin, swatch
+
+AUTO_SMOOTH, AUTO_RESOLUTION = -0.1, 0.0
+COLORS = ("white", "gray70", "skyblue", "palegreen", "wheat", "salmon")
+
+
+@dataclass(frozen=True)
+class ColorChoice:
+    """An entry of the colours: one colour for all, or `by` as dsr_color calls it; both are empty for the atoms'."""
+
+    color: str = ""
+    by: str = ""
+
+
+BY = {"by motion": "motion", "by speed": "speed", "by velocity": "velocity", "by B factor": "b"}
+
+
+class SurfaceControls(QtCore.QObject):
+    """Widgets for the look. moved: one has changed; recolored: the colour has."""
+
+    moved = QtCore.Signal()
+    recolored = QtCore.Signal()
+
+    def __init__(self, parent: Any, cmd: Any) -> None:
+        super().__init__(parent)
+        self._parent = parent
+        self.smooth = spin(AUTO_SMOOTH, 100.0, 0.1, 1, " states", "auto")
+        self.smooth_slider = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
+        self.smooth_slider.setRange(-1, 100)
+        for widget in (self.smooth, self.smooth_slider):
+            widget.setToolTip("Width of the smoothing over time between the states; needs no new fit")
+        self.steady = QtWidgets.QCheckBox("Steady")
+        self.steady.setToolTip("Average over time at the states, too: nothing of single states comes and goes")
+        self.level = spin(-10.0, 10.0, 0.1, 2, " Å")
+        self.level.setToolTip("Distance from the molecular surface, outside positive")
+        self.resolution = spin(AUTO_RESOLUTION, 5.0, 0.1, 2, " Å", "auto")
+        self.resolution.setToolTip(
+            f"Spacing of the mesh. auto: as fine as keeps this window fluent, and {MeshOptions.resolution} Å in files"
+        )
+        self.color = QtWidgets.QComboBox()
+        self.color.addItem("by atom", ColorChoice())
+        for label, by in BY.items():
+            self.color.addItem(label, ColorChoice(by=by))
+        for name in COLORS:
+            self.color.addItem(swatch(cmd.get_color_tuple(name)), name, ColorChoice(name))
+        self.color.addItem("another …", None)
+        self.smooth.valueChanged.connect(self._changed_smooth)
+        self.smooth_slider.valueChanged.connect(lambda tenths: self.smooth.setValue(tenths / 10.0))
+        self.steady.toggled.connect(self.moved)
+        self.level.valueChanged.connect(self.moved)
+        self.resolution.valueChanged.connect(self.moved)
+        self.color.activated.connect(self._choose_color)
+
+    def smoothing_row(self) -> Any:
+        """The widgets of the smoothing beside each other."""
+        row = QtWidgets.QHBoxLayout()
+        row.addWidget(self.smooth_slider, 1)
+        row.addWidget(self.smooth)
+        row.addWidget(self.steady)
+        return row
+
+    def set_smoothing(self, states: Sequence[float], own: float | None) -> None:
+        """Take the range of widths for these fitted states. own: the fit's own width, None where it is not known."""
+        gap = (max(states) - min(states)) / max(1, len(states) - 1)
+        widest = max(4.0 * (own or 0.0), 3.0 * gap, 1.0)
+        self.smooth_slider.setRange(-1, round(10 * widest))
+        self.smooth_slider.setValue(-1)
+        self.smooth.setSpecialValueText("auto" if own is None else f"auto ({own:.1f})")
+
+    @property
+    def width(self) -> float | None:
+        """The width of the smoothing in states; None for the fit's own."""
+        return None if self.smooth.value() < 0 else float(self.smooth.value())
+
+    @property
+    def spacing(self) -> float | None:
+        """The resolution in Å; None for auto."""
+        return float(self.resolution.value()) or None
+
+    @property
+    def coloring(self) -> ColorChoice:
+        """The chosen colour."""
+        return self.color.currentData() or ColorChoice()
+
+    def mesh_options(self, triangles: int | None = None) -> MeshOptions:
+        """Options of the meshes of movies and files, which have the fit's own smoothing.
+
+        triangles: their limit where the resolution is auto.
+        """
+        if self.spacing is None:
+            return MeshOptions(level=self.level.value(), triangles=triangles)
+        return MeshOptions(level=self.level.value(), resolution=self.spacing)
+
+    def _changed_smooth(self, value: float) -> None:
+        with quietly(self.smooth_slider):
+            self.smooth_slider.setValue(round(10.0 * value))
+        self.moved.emit()
+
+    def _choose_color(self, index: int) -> None:
+        if self.color.itemData(index) is None:
+            picked = QtWidgets.QColorDialog.getColor(parent=self._parent)
+            if not picked.isValid():
+                self.color.setCurrentIndex(0)
+                return
+            name = f"0x{picked.red():02x}{picked.green():02x}{picked.blue():02x}"
+            self.color.insertItem(index, swatch(picked.getRgbF()[:3]), name, ColorChoice(name))
+            self.color.setCurrentIndex(index)
+        self.recolored.emit()
