@@ -6,10 +6,11 @@ import inspect
 
 import pytest
 from pymol import CmdException
-from pymol_dsr.commands.options import parse_number
 
 from pymol_dsr import register
 from pymol_dsr.commands.command import COMMANDS
+from pymol_dsr.shared.options import MovieOptions
+from pymol_dsr.shared.values import ValueFault
 
 
 def test_no_command_takes_nan_for_a_number(cmd):
@@ -30,5 +31,5 @@ def test_no_command_takes_nan_for_a_number(cmd):
 
 
 def test_numbers_with_words_for_none_are_no_nan_either():
-    with pytest.raises(CmdException, match="fps nan: it is not a number"):
-        parse_number("fps", "nan", 0.0, above=True)
+    with pytest.raises(ValueFault, match="fps nan: it is not a number"):
+        MovieOptions.parse(fps="nan")
