@@ -88,9 +88,8 @@ def test_typed_into_a_pymol_without_a_window(home, tmp_path):
         "shutil.which = lambda *a, **k: None\n"
         "find = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, *a: None if name == 'torch' else find(name, *a)\n"
-        "import pymol; pymol.finish_launching(['pymol', '-cq'])\n"
-        # PyMOL's own patience is one second.
-        f"pymol.cmd.do('@{script}'); pymol.cmd.sync({PATIENCE})\n"
+        # As `python -m pymol -cq typed.pml`: it returns when the script is done.
+        f"import pymol; pymol.launch(['pymol', '-cq', '{script}'])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
