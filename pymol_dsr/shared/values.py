@@ -235,6 +235,8 @@ class Record:
     @classmethod
     def from_json(cls: type[ARecord], data: Mapping[str, Any]) -> ARecord:
         """The record that a JSON object holds. Raises ValueFault."""
+        if not isinstance(data, Mapping):
+            raise ValueFault(f"{str(data)[:100]} is not a JSON object")
         given = {
             name: field.check(data.get(field.key))
             for name, field in fields_of(cls).items()

@@ -43,6 +43,7 @@ import pytest
 
 from support.paths import ROOT
 
+VERSION = json.loads((ROOT / "plugin_manifest.json").read_text())["version"]
 GOLDEN = Path(__file__).resolve().parent / "golden"
 RECORDING = bool(os.environ.get("DSR_RECORD_GOLDEN"))
 BACKEND = [sys.executable, "-m", "dsr_backend"]
@@ -607,7 +608,7 @@ class Line:
     def structure(self, header: dict[str, Any]) -> dict[str, Any]:
         found = {key: value for key, value in header.items() if key in ("kind", "id", "code", "event")}
         if "message" in header:
-            found["message"] = self.plain(header["message"])
+            found["message"] = self.plain(header["message"]).replace(f"(version {VERSION})", "(version VERSION)")
         for key in ("result", "params"):
             if key in header:
                 found[key] = types(header[key])
