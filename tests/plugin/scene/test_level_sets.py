@@ -44,7 +44,7 @@ def test_levels_are_read_with_spaces_and_come_rising():
     "text, message",
     [
         ("1+2", "levels 1+2: it is not a number"),
-        ("1 nan", "levels nan: it is not a finite number"),
+        ("1 nan", "levels nan: it is not a number"),
         ("1 2 1.0", "1 is given twice"),
         ("0 -0", "0 is given twice"),
         (" ".join(map(str, range(21))), "21 levels are asked for; 20 is the most at once"),
