@@ -57,6 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
+    """Write the surfaces file that the arguments ask for; 0.
+
+    Raises ExtractError, StatesError, ValueError or OSError.
+    """
     surfaces_file.check_path(options.out)
     paths = [path for path in (options.topology, options.trajectory) if path]
     molecule_files.check_paths(paths)

@@ -25,7 +25,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Plot:
-    """What a chart shows. shaded: a range of x and its name; logarithmic: the y axis; empty: said without points."""
+    """The contents of a chart.
+
+    shaded: a range of x and its name. logarithmic: the y axis is. empty: text where there are no points.
+    """
 
     lines: Sequence[Line] = ()
     x_label: str = ""
@@ -45,6 +48,7 @@ class Chart(QtWidgets.QWidget):
         self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Expanding)
 
     def show_plot(self, plot: Plot) -> None:
+        """Show another plot."""
         if plot != self.plot:
             self.plot = plot
             self.update()
@@ -59,110 +63,134 @@ class Chart(QtWidgets.QWidget):
             painter.end()
 
     def _paint(self, painter: Any) -> None:
-        plot, palette = self.plot, self.palette()
-        text, faint = palette.color(palette.ColorRole.WindowText), palette.color(palette.ColorRole.Mid)
-        metrics = painter.fontMetrics()
-        line = metrics.height()
+        palette = self.palette()
         painter.fillRect(self.rect(), palette.color(palette.ColorRole.Base))
-        points = [p for one in plot.lines for p in one.points if all(map(math.isfinite, p))]
-        if plot.logarithmic:
-            points = [p for p in points if p[1] > 0]
+        points = finite_points(self.plot)
         if not points:
-            painter.setPen(faint)
-            painter.drawText(self.rect(), QtCore.Qt.AlignmentFlag.AlignCenter, plot.empty)
+            painter.setPen(palette.color(palette.ColorRole.Mid))
+            painter.drawText(self.rect(), QtCore.Qt.AlignmentFlag.AlignCenter, self.plot.empty)
             return
-        to_y = math.log10 if plot.logarithmic else float
-        xs, ys = [p[0] for p in points], [to_y(p[1]) for p in points]
-        if plot.shaded:
-            xs += plot.shaded[:2]
-        (low_x, high_x), (low, high) = _room(xs, 0.015), _room(ys, 0.06)
-        marks_y = _decades(low, high) if plot.logarithmic else [(v, _short(v)) for v in _round_values(low, high, 4)]
-        legend = [one for one in plot.lines if one.label]
-        left = max(metrics.horizontalAdvance(label) for _, label in marks_y) + 12
-        top = line + 6 if plot.y_label or legend else 8
-        area = QtCore.QRectF(left, top, self.width() - left - 12, self.height() - top - 2 * line - 8)
-        if area.width() < 20 or area.height() < 20:
+        drawing = _Drawing(painter, self, points)
+        if drawing.area.width() < 20 or drawing.area.height() < 20:
             return
+        drawing.draw_shade()
+        drawing.draw_axes()
+        for line in self.plot.lines:
+            drawing.draw_line(line)
+        drawing.draw_legend()
 
-        def place(x: float, y: float) -> Any:
-            return QtCore.QPointF(
-                area.left() + area.width() * (x - low_x) / (high_x - low_x),
-                area.bottom() - area.height() * (y - low) / (high - low),
-            )
 
-        if plot.shaded:
-            first, last, name = plot.shaded
-            shade = QtCore.QRectF(place(first, high), place(last, low))
-            painter.fillRect(shade, palette.color(palette.ColorRole.AlternateBase))
-            painter.setPen(faint)
-            painter.drawText(
-                shade.adjusted(4, 0, -4, -2),
-                QtCore.Qt.AlignmentFlag.AlignBottom | QtCore.Qt.AlignmentFlag.AlignRight,
-                name,
-            )
-        grid = QtGui.QColor(faint)
+class _Drawing:
+    """One painting of a chart: the place of the plot on the widget, and its parts."""
+
+    def __init__(self, painter: Any, chart: Chart, points: Sequence[Point]) -> None:
+        self.painter, self.plot, self.width = painter, chart.plot, chart.width()
+        palette = chart.palette()
+        self.text = palette.color(palette.ColorRole.WindowText)
+        self.faint = palette.color(palette.ColorRole.Mid)
+        self.shade = palette.color(palette.ColorRole.AlternateBase)
+        self.metrics = painter.fontMetrics()
+        self.line_height = self.metrics.height()
+        self.legend = [line for line in self.plot.lines if line.label]
+        to_y = math.log10 if self.plot.logarithmic else float
+        xs = [x for x, _ in points] + list(self.plot.shaded[:2] if self.plot.shaded else ())
+        self.x_range, self.y_range = _room(xs, 0.015), _room([to_y(y) for _, y in points], 0.06)
+        if self.plot.logarithmic:
+            self.y_marks = _decades(*self.y_range)
+        else:
+            self.y_marks = [(value, _short(value)) for value in _round_values(*self.y_range, 4)]
+        left = max(self.metrics.horizontalAdvance(label) for _, label in self.y_marks) + 12
+        top = self.line_height + 6 if self.plot.y_label or self.legend else 8
+        height = chart.height() - top - 2 * self.line_height - 8
+        self.area = QtCore.QRectF(left, top, self.width - left - 12, height)
+
+    def place(self, x: float, y: float) -> Any:
+        """The place of a point on the widget."""
+        (left, right), (bottom, top) = self.x_range, self.y_range
+        return QtCore.QPointF(
+            self.area.left() + self.area.width() * (x - left) / (right - left),
+            self.area.bottom() - self.area.height() * (y - bottom) / (top - bottom),
+        )
+
+    def draw_shade(self) -> None:
+        """Shade a range of x, and name it."""
+        if not self.plot.shaded:
+            return
+        first, last, name = self.plot.shaded
+        shade = QtCore.QRectF(self.place(first, self.y_range[1]), self.place(last, self.y_range[0]))
+        self.painter.fillRect(shade, self.shade)
+        self.painter.setPen(self.faint)
+        corner = QtCore.Qt.AlignmentFlag.AlignBottom | QtCore.Qt.AlignmentFlag.AlignRight
+        self.painter.drawText(shade.adjusted(4, 0, -4, -2), corner, name)
+
+    def draw_axes(self) -> None:
+        """Draw the frame, the grid, the numbers and the labels of both axes."""
+        painter, area, line = self.painter, self.area, self.line_height
+        center, right = QtCore.Qt.AlignmentFlag.AlignCenter, QtCore.Qt.AlignmentFlag.AlignRight
+        grid = QtGui.QColor(self.faint)
         grid.setAlpha(90)
-        for value, label in marks_y:
-            at = place(low_x, value)
+        for value, label in self.y_marks:
+            at = self.place(self.x_range[0], value)
             painter.setPen(grid)
             painter.drawLine(at, QtCore.QPointF(area.right(), at.y()))
-            painter.setPen(text)
-            painter.drawText(
-                QtCore.QRectF(0, at.y() - line, left - 6, 2 * line),
-                QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter,
-                label,
-            )
-        for value in _round_values(low_x, high_x, max(2, int(area.width() // 45))):
-            at = place(value, low)
-            painter.setPen(text)
-            painter.drawText(
-                QtCore.QRectF(at.x() - 60, area.bottom() + 2, 120, line),
-                QtCore.Qt.AlignmentFlag.AlignCenter,
-                _short(value),
-            )
-        painter.drawText(
-            QtCore.QRectF(area.left(), area.bottom() + 2 + line, area.width(), line),
-            QtCore.Qt.AlignmentFlag.AlignCenter,
-            plot.x_label,
-        )
-        painter.drawText(QtCore.QRectF(4, 2, self.width(), line), QtCore.Qt.AlignmentFlag.AlignLeft, plot.y_label)
-        painter.setPen(faint)
+            painter.setPen(self.text)
+            box = QtCore.QRectF(0, at.y() - line, area.left() - 6, 2 * line)
+            painter.drawText(box, right | QtCore.Qt.AlignmentFlag.AlignVCenter, label)
+        painter.setPen(self.text)
+        for value in _round_values(*self.x_range, max(2, int(area.width() // 45))):
+            at = self.place(value, self.y_range[0])
+            painter.drawText(QtCore.QRectF(at.x() - 60, area.bottom() + 2, 120, line), center, _short(value))
+        below = QtCore.QRectF(area.left(), area.bottom() + 2 + line, area.width(), line)
+        painter.drawText(below, center, self.plot.x_label)
+        above = QtCore.QRectF(4, 2, self.width, line)
+        painter.drawText(above, QtCore.Qt.AlignmentFlag.AlignLeft, self.plot.y_label)
+        painter.setPen(self.faint)
         painter.drawRect(area)
-        for one in plot.lines:
-            self._draw_line(painter, one, plot, place, text)
-        at_x = self.width() - 12.0
-        for one in reversed(legend):
-            at_x -= metrics.horizontalAdvance(one.label)
-            painter.setPen(text)
-            painter.drawText(QtCore.QPointF(at_x, 2 + metrics.ascent()), one.label)
-            at_x -= 22
-            painter.setPen(self._pen(one, text))
-            middle = 2 + line / 2
-            if one.dots:
-                painter.setBrush(painter.pen().color())
-                painter.drawEllipse(QtCore.QPointF(at_x + 10, middle), 2.5, 2.5)
-            else:
-                painter.drawLine(QtCore.QPointF(at_x, middle), QtCore.QPointF(at_x + 18, middle))
-            at_x -= 12
 
-    def _pen(self, one: Line, text: Any) -> Any:
-        pen = QtGui.QPen(QtGui.QColor(one.color) if one.color else text, 1.6)
-        if one.dashed:
+    def draw_line(self, line: Line) -> None:
+        """Draw one line, or its dots."""
+        to_y = math.log10 if self.plot.logarithmic else float
+        places = [self.place(x, to_y(y)) for x, y in _drawable(line.points, self.plot.logarithmic)]
+        self.painter.setPen(self._pen(line))
+        # A line of a single point would not be seen.
+        if line.dots or len(places) == 1:
+            self.painter.setBrush(self.painter.pen().color())
+            for at in places:
+                self.painter.drawEllipse(at, 1.8, 1.8)
+        elif places:
+            self.painter.setBrush(QtCore.Qt.BrushStyle.NoBrush)
+            self.painter.drawPolyline(QtGui.QPolygonF(places))
+
+    def draw_legend(self) -> None:
+        """Name the lines above the plot, from the right."""
+        painter, x, middle = self.painter, self.width - 12.0, 2 + self.line_height / 2
+        for line in reversed(self.legend):
+            x -= self.metrics.horizontalAdvance(line.label)
+            painter.setPen(self.text)
+            painter.drawText(QtCore.QPointF(x, 2 + self.metrics.ascent()), line.label)
+            x -= 22
+            painter.setPen(self._pen(line))
+            if line.dots:
+                painter.setBrush(painter.pen().color())
+                painter.drawEllipse(QtCore.QPointF(x + 10, middle), 2.5, 2.5)
+            else:
+                painter.drawLine(QtCore.QPointF(x, middle), QtCore.QPointF(x + 18, middle))
+            x -= 12
+
+    def _pen(self, line: Line) -> Any:
+        pen = QtGui.QPen(QtGui.QColor(line.color) if line.color else self.text, 1.6)
+        if line.dashed:
             pen.setStyle(QtCore.Qt.PenStyle.DashLine)
         return pen
 
-    def _draw_line(self, painter: Any, one: Line, plot: Plot, place: Any, text: Any) -> None:
-        shown = [p for p in one.points if all(map(math.isfinite, p)) and not (plot.logarithmic and p[1] <= 0)]
-        places = [place(x, math.log10(y) if plot.logarithmic else y) for x, y in shown]
-        painter.setPen(self._pen(one, text))
-        # A line of a single point would not be seen.
-        if one.dots or len(places) == 1:
-            painter.setBrush(painter.pen().color())
-            for at in places:
-                painter.drawEllipse(at, 1.8, 1.8)
-        elif places:
-            painter.setBrush(QtCore.Qt.BrushStyle.NoBrush)
-            painter.drawPolyline(QtGui.QPolygonF(places))
+
+def finite_points(plot: Plot) -> list[Point]:
+    """The points of all lines that can be drawn."""
+    return [point for line in plot.lines for point in _drawable(line.points, plot.logarithmic)]
+
+
+def _drawable(points: Sequence[Point], logarithmic: bool) -> list[Point]:
+    return [point for point in points if all(map(math.isfinite, point)) and (point[1] > 0 or not logarithmic)]
 
 
 def _room(values: Sequence[float], margin: float) -> tuple[float, float]:

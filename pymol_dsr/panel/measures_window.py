@@ -51,6 +51,7 @@ class MeasuresWindow(QtWidgets.QDialog):
         self.resize(980, 240 + 190 * ((len(shown) + 1) // 2))
 
     def save_table(self) -> None:
+        """Ask for a file, and write the tables."""
         written: list[str] = []
         try:
             save_table(
@@ -65,6 +66,7 @@ class MeasuresWindow(QtWidgets.QDialog):
             self.say(f"written: {', '.join(written)}")
 
     def say(self, text: str, style: str = "") -> None:
+        """Show a line of text."""
         self.status.setText(text)
         self.status.setStyleSheet(style)
 

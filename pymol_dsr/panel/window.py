@@ -119,16 +119,19 @@ class Panel(QtWidgets.QDialog):
         self.say("")
 
     def show_play(self, name: str) -> None:
+        """Show the surface of the fit of that name in the tab Play."""
         self.tabs.setCurrentWidget(self.play)
         self.play.choose(name)
         self.quality.choose(name)
         self.say("")
 
     def say(self, text: str, bad: bool = False) -> None:
+        """Show a line of text; a bad one is red."""
         self.status.setText(text)
         self.status.setStyleSheet(BAD if bad else "")
 
     def complain(self, text: str) -> None:
+        """Show an error."""
         self.say(text, bad=True)
 
     def _call(self, then: Callable[[Any], None], result: Any) -> None:

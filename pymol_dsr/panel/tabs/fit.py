@@ -182,13 +182,16 @@ class FitTab(QtWidgets.QWidget):
     # The fit
 
     def current(self) -> Fit | None:
+        """The fit that the tab follows."""
         return self.jobs.fits.get(self.name)
 
     def busy(self) -> bool:
+        """Whether that fit has an activity."""
         fit = self.current()
         return fit is not None and bool(fit.activity)
 
     def fit_or_cancel(self) -> None:
+        """Begin a fit, or cancel the one that is under way."""
         if self.busy():
             self.jobs.cancel(self.name)
             self.panel.say(f"{self.name}: stopping")

@@ -128,6 +128,7 @@ class FitsTab(QtWidgets.QWidget):
         self.save_button.setEnabled(ready)
 
     def open(self) -> None:
+        """Show the surface of the chosen fit; a stored one is loaded first."""
         chosen = self._chosen()
         if chosen is None or not self.open_button.isEnabled():
             return
@@ -144,11 +145,13 @@ class FitsTab(QtWidgets.QWidget):
         self.panel.run(f"loading {path}", lambda: load_fit(session, path, "", print, cmd), self.play.emit)
 
     def load(self) -> None:
+        """Ask for a file, and load the fit in it."""
         path, _ = QtWidgets.QFileDialog.getOpenFileName(self, "Load a fit", self.folder, "Fits (*.dsr)")
         if path:
             self._load(path)
 
     def save(self) -> None:
+        """Ask for a file, and save the chosen fit."""
         chosen = self._chosen()
         if chosen is None:
             return

@@ -31,6 +31,8 @@ EMPTY = "Measure compares the fit with PyMOL's surfaces of these states"
 
 
 class QualityTab(QtWidgets.QWidget):
+    """Compares a fit with PyMOL's surfaces, and draws the scores."""
+
     def __init__(self, panel: Any) -> None:
         super().__init__()
         self.panel = panel
@@ -87,6 +89,7 @@ class QualityTab(QtWidgets.QWidget):
         self.save.clicked.connect(self.save_table)
 
     def refresh(self) -> None:
+        """Offer the fits that are ready; keep the one that is chosen."""
         ready = [fit for fit in self.jobs.fits.values() if fit.phase is Phase.READY]
         if list(map(id, ready)) != list(map(id, self._listed)):
             self._listed = ready
@@ -94,19 +97,23 @@ class QualityTab(QtWidgets.QWidget):
             self._choose()
 
     def choose(self, name: str) -> None:
+        """Take the fit of that name."""
         self.refresh()
         self.fit.setCurrentIndex(self.fit.findText(name))
 
     def current(self) -> Fit | None:
+        """The chosen fit."""
         return self.jobs.fits.get(self.fit.currentText())
 
     def poll(self) -> None:
+        """Show whether the fit is being measured."""
         fit = self.current()
         measuring = fit is not None and fit.activity is Activity.EVALUATION
         self.button.setEnabled(fit is not None and (measuring or not fit.activity))
         self.button.setText("Cancel" if measuring else "Measure")
 
     def measure(self) -> None:
+        """Compare the fit with surfaces by PyMOL, or cancel that."""
         fit = self.current()
         if fit is None:
             return
@@ -128,6 +135,7 @@ class QualityTab(QtWidgets.QWidget):
         self.panel.run(f"{name}: its evaluation", work, done)
 
     def save_table(self) -> None:
+        """Ask for a file, and write the scores."""
         rows = self._rows()
         try:
             path = save_table(self, f"{self.fit.currentText()}.csv", lambda path: evaluation.write_scores(path, rows))
@@ -138,6 +146,7 @@ class QualityTab(QtWidgets.QWidget):
             self.panel.say(f"written: {path}")
 
     def draw(self) -> None:
+        """Show the scores of the chosen fit."""
         rows = self._rows()
         self.save.setEnabled(bool(rows))
         metric = self.metric.currentData()
