@@ -23,7 +23,7 @@ from dsr_backend.fitting.paper import train
 from dsr_backend.fitting.paper.checkpoint import TrainingCheckpoint
 from dsr_backend.geometry.lattice import Lattice
 from dsr_backend.geometry.triangle_mesh import TriangleMesh
-from dsr_backend.results import dsr_file
+from dsr_backend.results import dsr_file, dsr_reader
 from dsr_backend.results.mesh import distance_grid, extract_mesh
 from dsr_backend.results.vertex_motion import normal_velocity
 from dsr_backend.runtime.device import constant
@@ -64,7 +64,7 @@ def cuda():
     with (
         pretend_gpu() as gpu,
         mock.patch.object(job, "choose_device", choose),
-        mock.patch.object(dsr_file, "choose_device", choose),
+        mock.patch.object(dsr_reader, "choose_device", choose),
         mock.patch.object(samples, "choose_device", choose),
         mock.patch.dict(PRESETS, {"fast": FAST, "paper": PAPER}),
     ):
