@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 
-def turn_onto(atoms: np.ndarray, others: np.ndarray) -> np.ndarray:
+def turn_onto(atoms: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
     """The rotation f8[3,3] for columns that brings centred atoms f8[A,3] nearest to others f8[A,3] (Å)."""
     u, _, vt = np.linalg.svd(atoms.T @ others)
     # A mirror image would be nearer still.
     u[:, -1] *= np.sign(np.linalg.det(u @ vt))
-    return (u @ vt).T
+    rotation: NDArray[np.float64] = (u @ vt).T
+    return rotation
 
 
-def superpose(moving: np.ndarray, fixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def superpose(moving: NDArray[Any], fixed: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Rotation f8[3,3] and shift f8[3] (Å) with moving @ rotation.T + shift nearest to fixed, both [A,3] Å."""
     a, b = np.asarray(moving, np.float64), np.asarray(fixed, np.float64)
     rotation = turn_onto(a - a.mean(axis=0), b - b.mean(axis=0))
     return rotation, b.mean(axis=0) - rotation @ a.mean(axis=0)
 
 
-def rmsd(atoms: np.ndarray, others: np.ndarray) -> float:
+def rmsd(atoms: NDArray[Any], others: NDArray[Any]) -> float:
     """Root mean square deviation in Å of atoms [A,3] from others [A,3], superposed."""
     rotation, shift = superpose(atoms, others)
     off = np.asarray(atoms, np.float64) @ rotation.T + shift - others

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from dsr_backend.results import measure
 from dsr_backend.results.measure import measure_surface
+from dsr_backend.results.mesh import extract_mesh
 from dsr_backend.runtime.errors import Cancelled, RequestError
 from dsr_backend.server.job import Job
 from dsr_backend.server.worker import Worker
@@ -134,7 +135,6 @@ def test_a_growing_ball_moves_as_it_grows_and_one_state_does_not_move():
 
 
 def test_a_surface_that_is_gone_measures_nothing(pair, monkeypatch):
-    extract_mesh = measure.extract_mesh
     monkeypatch.setattr(measure, "extract_mesh", lambda *a, **k: extract_mesh(*a, **{**k, "level": -20.0}))
     found = measure_surface(pair, 2.0, selection=left(pair))
     assert (found.area, found.volume, found.speed, found.selection_area) == (0.0, 0.0, 0.0, 0.0)
