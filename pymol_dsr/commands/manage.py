@@ -68,7 +68,7 @@ def dsr_cancel(name: str, *, quiet: int = 1, _self: Any = cmd) -> None:
     DESCRIPTION
 
         Stops what a fit is busy with: its fitting, detached or not, a movie or an evaluation. States that are
-        loaded stay.
+        loaded stay. A detached fit that has failed is no longer listed; dsr_resume goes on from its surfaces.
 
     USAGE
 

@@ -221,6 +221,9 @@ class Jobs:
         fit.stop.set()
         if fit.detached and not running:
             running = bool(self.connection.backend().call("stop", {"fit": name}, timeout=20)[0].get("stopped"))
+            if not running and fit.phase in (Phase.FAILED, Phase.CANCELLED):
+                # Its record went with this answer.
+                del self.fits[name]
         return running
 
     # Requests

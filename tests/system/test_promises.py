@@ -37,7 +37,7 @@ PROMISES: list[tuple[str, str, float]] = [
     ("wire.md", "after N seconds the process ends", server.EXIT_SECONDS),
     ("wire.md", "written every N", detached_registry.BEAT),
     ("wire.md", r"`log.txt` \(at most N MiB", detached_registry.MOST_LOG / 2**20),
-    ("wire.md", "is older than N s", detached_registry.LATE),
+    ("wire.md", "differs from now by more than N s", detached_registry.LATE),
     ("wire.md", "silent for N s", detached_registry.SILENT),
     ("reliability.md", r"training of preset `paper` \| every N s;", checkpoint.INTERVAL_SECONDS),
     ("reliability.md", "ended N s after `dsr_cancel`", jobs.CANCEL_SECONDS),

@@ -40,7 +40,7 @@ from pymol_dsr.commands.manage import dsr_cancel, dsr_doctor, dsr_status
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import JobError, Phase
 from pymol_dsr.runtime import waiting
-from pymol_dsr.session import session_of
+from pymol_dsr.session import close_session, session_of
 from pymol_dsr.shared.frames import HeaderError, TooLargeError, encode, read_frame
 from support import shapes, survivors
 from support.paths import ROOT, SUPPORT, TESTS
@@ -600,30 +600,64 @@ def test_a_detached_fit_is_cancelled_from_another_session(local):
 
 
 def test_a_killed_detached_fit_is_told_from_one_that_is_late(tmp_path):
-    """On this machine its process is looked for; of another one only its silence is known."""
+    """A process that lives holds its lock; where nobody does, the time of its status counts, to either side of now."""
     folder = tmp_path / "alone.detached"
     folder.mkdir()
     (folder / "log.txt").write_text("MemoryError\n\n")
-    dead = subprocess.Popen([PYTHON, "-c", ""])
-    dead.wait()
 
-    def phase(pid, age, host=None):
+    def phase(age, host=None, phase="fit"):
         host = host or socket.gethostname()
-        status = {"phase": "fit", "fraction": 0.5, "pid": pid, "host": host, "updated": time.time() - age}
+        # Number 1 always runs: the number of a process says nothing of who has it by now.
+        status = {"phase": phase, "fraction": 0.5, "pid": 1, "host": host, "updated": time.time() - age}
         (folder / "status.json").write_text(json.dumps(status))
         return detached_registry.statuses(tmp_path)["alone"].phase
 
-    assert phase(os.getpid(), 30) == "fit"
-    assert phase(dead.pid, 1) == "fit", "its last status is too young to look"
-    assert phase(1, 30, "elsewhere") == "fit"
-    assert phase(1, 70, "elsewhere") == "failed"
-    assert phase(os.getpid(), 3600) == "failed", "another process has that number by now"
-    assert phase(dead.pid, 10) == "failed"
+    lock = f"import filelock; lock = filelock.FileLock({str(folder / 'lock')!r}); lock.acquire(); print(flush=True)"
+    holder = subprocess.Popen([PYTHON, "-c", f"{lock}; input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        holder.stdout.readline()
+        for age in (1, 30, 3600, -3600):
+            assert phase(age) == "fit"
+            assert phase(age, "elsewhere") == "fit"
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert phase(1) == "fit", "its last status is too young to say"
+    for sign in (1, -1):
+        assert phase(sign * 30, phase="starting") == "starting", "it may not have its lock yet"
+        assert phase(sign * 70, phase="starting") == "failed"
+        assert phase(sign * 30, "elsewhere") == "fit"
+        assert phase(sign * 70, "elsewhere") == "failed"
+        assert phase(sign * 3600) == "failed"
+    assert detached_registry.statuses(tmp_path)["alone"].message.startswith("its process (1 on "), "no age below 0"
+    assert phase(10) == "failed"
     message = detached_registry.statuses(tmp_path)["alone"].message
     assert message == (
-        f"its process ({dead.pid} on {socket.gethostname()}) is gone without a word, 10 s ago; "
+        f"its process (1 on {socket.gethostname()}) is gone without a word, 10 s ago; "
         "its last words: 'MemoryError'; dsr_resume goes on from its surfaces"
     )
+
+
+def test_a_clock_set_back_locks_no_name(local):
+    """The process is killed for real; its status is an hour ahead, as after a clock was set back."""
+    dsr_fit("pep", "1+3", name="alone", preset="paper", detach=1, _self=local)
+    folder = Path(os.environ["DSR_HOME"], "fits", "alone.detached")
+    pid = status_of("alone").pid
+    wait_for(lambda: status_of("alone").phase == "fit")
+    status = json.loads((folder / "status.json").read_text())
+    status["updated"] += 3600
+    # Another session's backend starts nothing that it could wait for.
+    close_session(local)
+    session_of(local).settings.put("backend", " ".join(SERVE))
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: gone(pid))
+    (folder / "status.json").write_text(json.dumps(status))
+    assert "alone: failed: its process" in dsr_status("alone", _self=local)[0]
+    dsr_cancel("alone", _self=local)
+    assert not folder.exists()
+    assert dsr_status("alone", _self=local) == ["alone: interrupted: 2 surfaces; dsr_resume alone"]
+    with pytest.raises(CmdException, match="there is no fit alone"):
+        dsr_cancel("alone", _self=local)
 
 
 @pytest.mark.slow
@@ -686,9 +720,13 @@ def test_a_detached_fit_that_fails_says_why(local):
 def test_a_status_that_cannot_be_read_is_none(tmp_path):
     folder = tmp_path / "bad.detached"
     folder.mkdir()
-    for text in ("", "{", "[]", '{"updated": "then"}', "[" * 100_000):
+    status = {"phase": "fit", "fraction": 0.5, "pid": 1, "host": "here", "updated": time.time()}
+    wrong = [("updated", "then"), ("updated", 10**400), ("updated", float("nan")), ("pid", None), ("phase", "away")]
+    texts = [json.dumps({**status, key: value}) for key, value in wrong]
+    for text in ("", "{", "[]", '{"updated": "then"}', "[" * 100_000, *texts):
         (folder / "status.json").write_text(text)
         assert detached_registry.statuses(tmp_path) == {}
+        detached_registry.ensure_not_running(tmp_path, "bad")
 
 
 def test_no_backend_is_started_where_no_detached_fit_can_be(local):

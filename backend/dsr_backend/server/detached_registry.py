@@ -1,7 +1,8 @@
 """Fits in a process of their own, which goes on when PyMOL and the backend that it talked to are gone.
 
 The folder `NAME.detached` beside `NAME.surfaces` says all of one: what was asked of it, how far it is, its log. A file
-`stop` in it asks for its end, so that a backend on another node of the same disk can do so, too.
+`stop` in it asks for its end, so that a backend on another node of the same disk can do so, too. Its process holds a
+lock on the file `lock` for as long as it lives, whatever clocks and the status say.
 """
 
 from __future__ import annotations
@@ -16,20 +17,24 @@ import sys
 import time
 from pathlib import Path
 
+import filelock
+
 from pymol_dsr.shared.messages import DetachedStatus, Open
 from pymol_dsr.shared.values import JsonObject
 
 from ..runtime.errors import RequestError
 
 SUFFIX = ".detached"
-ASKED, STATUS, STOP, LOG = "asked.json", "status.json", "stop", "log.txt"
+ASKED, STATUS, STOP, LOG, LOCK = "asked.json", "status.json", "stop", "log.txt", "lock"
 ENDED = ("ready", "failed", "cancelled")
 BEAT = 1.0
 """Seconds from one status to the next; a process writes it as long as it lives."""
 LATE = 5.0
-"""Seconds without a status after which a process is looked for."""
+"""Seconds between a status and now, to either side, after which a process of this machine without its lock is gone."""
 SILENT = 60.0
-"""Seconds without a status after which one that can't be looked for, on another machine, counts as gone."""
+"""The same for one that has yet to take its lock, and one on another machine, whose lock may not be seen here."""
+LOCK_WAIT = 0.5
+"""Seconds to wait for the lock, which who looks at it holds for a moment."""
 MOST_LOG = 1 << 20
 MOST_STATUS = 1 << 16
 
@@ -78,22 +83,31 @@ def statuses(fits: Path) -> dict[str, DetachedStatus]:
 
 def ensure_not_running(fits: Path, name: str) -> None:
     """Raises RequestError where that fit is under way."""
-    status = read_status(fits / (name + SUFFIX))
-    if status is not None and status.phase not in ENDED:
+    folder = fits / (name + SUFFIX)
+    status = read_status(folder)
+    if status is None and not _is_locked(folder):
+        return
+    if status is None or status.phase not in ENDED:
+        owner = "its process has not written its status" if status is None else f"process {status.pid} on {status.host}"
         raise RequestError(
             "bad-request",
-            f"fit {name!r} is being fitted, detached (process {status.pid} on {status.host}): "
+            f"fit {name!r} is being fitted, detached ({owner}): "
             f"dsr_status {name} shows how far it is, dsr_cancel {name} stops it; or give another name",
         )
 
 
 def stop_detached(fits: Path, name: str) -> bool:
-    """Ask a fit to end; whether it is under way. Raises OSError."""
-    status = read_status(fits / (name + SUFFIX))
-    if status is None or status.phase in ENDED:
+    """Ask a fit to end; whether it is under way. The record of one that failed is removed. Raises OSError."""
+    folder = fits / (name + SUFFIX)
+    status = read_status(folder)
+    if status is None and not _is_locked(folder):
         return False
-    (fits / (name + SUFFIX) / STOP).touch()
-    return True
+    if status is None or status.phase not in ENDED:
+        (folder / STOP).touch()
+        return True
+    if status.phase != "ready":
+        remove_record(fits, name)
+    return False
 
 
 def remove_record(fits: Path, name: str) -> None:
@@ -122,27 +136,40 @@ def read_status(folder: Path) -> DetachedStatus | None:
     except (OSError, ValueError, TypeError, RecursionError):
         return None
     age = time.time() - status.updated
-    if status.phase not in ENDED and _gone(status, age):
+    if status.phase not in ENDED and _gone(folder, status, age):
         said = _last_words(folder / LOG)
         message = (
-            f"its process ({status.pid} on {status.host}) is gone without a word, {age:.0f} s ago"
+            f"its process ({status.pid} on {status.host}) is gone without a word"
+            f"{f', {age:.0f} s ago' if age >= 0 else ''}"
             f"{f'; its last words: {said!r}' if said else ''}; dsr_resume goes on from its surfaces"
         )
         return dataclasses.replace(status, phase="failed", message=message)
     return status
 
 
-def _gone(status: DetachedStatus, age: float) -> bool:
-    if age < LATE:
-        return any(child.pid == status.pid and child.poll() is not None for child in _children)
-    if os.name != "posix" or status.host != socket.gethostname() or age > 10 * SILENT:
-        return age > SILENT
-    try:
-        os.kill(status.pid, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, ValueError, OverflowError):
+def _gone(folder: Path, status: DetachedStatus, age: float) -> bool:
+    child = next((child for child in _children if child.pid == status.pid), None)
+    if child is not None and status.host == socket.gethostname():
+        return child.poll() is not None
+    if _is_locked(folder):
         return False
+    seen = status.host == socket.gethostname() and status.phase != "starting"
+    # A clock that was set back makes it older than nothing.
+    return abs(age) > (LATE if seen else SILENT)
+
+
+def _is_locked(folder: Path) -> bool:
+    """Whether a process holds the lock of a detached fit; False where nobody can say."""
+    if not (folder / LOCK).exists():
+        return False
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return True
+    except OSError:
+        return False
+    lock.release()
     return False
 
 

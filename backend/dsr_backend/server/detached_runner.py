@@ -13,10 +13,26 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+import filelock
+
 from pymol_dsr.shared import messages
 
 from ..runtime.errors import Cancelled, RequestError
-from .detached_registry import ASKED, BEAT, ENDED, LOG, MOST_LOG, STATUS, STOP, SUFFIX, first, read_status, write_json
+from .detached_registry import (
+    ASKED,
+    BEAT,
+    ENDED,
+    LOCK,
+    LOCK_WAIT,
+    LOG,
+    MOST_LOG,
+    STATUS,
+    STOP,
+    SUFFIX,
+    first,
+    read_status,
+    write_json,
+)
 from .job import Job
 from .worker import Worker
 
@@ -24,9 +40,23 @@ from .worker import Worker
 def run_detached(fits: Path, name: str) -> int:
     """Fit from the surfaces that were set aside: the whole life of the process. Its exit code.
 
-    Raises ValueError where nothing was asked for under this name.
+    Raises ValueError where nothing was asked for under this name, or another process fits it.
     """
     folder = fits / (name + SUFFIX)
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=LOCK_WAIT)
+    except filelock.Timeout as error:
+        raise ValueError(f"{folder} is in use: another process fits {name}; dsr_cancel {name} stops it") from error
+    except OSError as error:
+        raise ValueError(f"{folder} says nothing of a fit to make ({error}); dsr_fit with detach=1 does") from error
+    try:
+        return _fit(folder, name)
+    finally:
+        lock.release()
+
+
+def _fit(folder: Path, name: str) -> int:
     try:
         asked = json.loads((folder / ASKED).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
