@@ -1,4 +1,4 @@
-"""How many small faults the unit tests notice: python tools/mutation.py [--count 30] [module ...]
+"""Count the small faults that the unit tests notice: python tools/mutation.py [--count 30] [module ...]
 
 Each mutant is one module with one operator, number or condition changed (by cosmic-ray, `pip install cosmic-ray`). A
 child process runs the tests of that module against it; the mutant is killed where a test fails. Mutants are drawn at
@@ -25,26 +25,39 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = {
+    "dsr_backend.geometry.connected_components": ["backend/geometry/test_marching_cubes.py"],
     "dsr_backend.geometry.lattice": ["backend/geometry/test_lattice.py"],
     "dsr_backend.geometry.marching_cubes": ["backend/geometry/test_marching_cubes.py"],
     "dsr_backend.geometry.metrics": ["backend/geometry/test_metrics.py"],
+    "dsr_backend.geometry.nearest_points": ["backend/geometry/test_nearest_points.py"],
     "dsr_backend.geometry.signed_distance": ["backend/geometry/test_signed_distance.py"],
     "dsr_backend.geometry.triangle_mesh": ["backend/geometry/test_signed_distance.py"],
     "dsr_backend.geometry.unit_cube": ["backend/geometry/test_metrics.py"],
+    "dsr_backend.motion.forecast": ["backend/motion/test_motion.py"],
+    "dsr_backend.motion.kernels": ["backend/motion/test_motion.py"],
+    "dsr_backend.motion.motion": ["backend/motion/test_motion.py"],
+    "dsr_backend.motion.poses": ["backend/motion/test_motion.py"],
+    "dsr_backend.motion.rigid_parts": ["backend/motion/test_motion.py"],
+    "dsr_backend.motion.superpose": ["backend/motion/test_motion.py"],
+    "dsr_backend.motion.time_axis": ["backend/motion/test_time_axis.py"],
+    "dsr_backend.motion.warp": ["backend/motion/test_motion.py"],
+    "dsr_backend.fields.base": ["backend/fields/test_fast.py"],
     "dsr_backend.fields.fast": ["backend/fields/test_fast.py"],
-    "dsr_backend.fields.paper": ["backend/fields"],
-    "dsr_backend.motion.motion": ["backend/motion"],
-    "dsr_backend.motion.warp": ["backend/motion"],
-    "dsr_backend.motion.forecast": ["backend/motion"],
-    "dsr_backend.motion.time_axis": ["backend/motion"],
+    "dsr_backend.fields.paper": ["backend/fitting/paper/test_loss.py"],
+    "dsr_backend.results.coding": ["backend/results/test_dsr_file.py"],
     "dsr_backend.results.dsr_file": ["backend/results/test_dsr_file.py"],
-    "pymol_dsr.shared.codec": ["plugin/shared/test_frames.py"],
-    "pymol_dsr.shared.frames": ["plugin/shared/test_frames.py"],
+    "dsr_backend.results.dsr_format": ["backend/results/test_dsr_file.py"],
+    "dsr_backend.results.dsr_reader": ["backend/results/test_dsr_file.py"],
+    "pymol_dsr.shared.codec": ["plugin/shared/test_codec.py"],
+    "pymol_dsr.shared.frames": ["plugin/shared/test_frames.py", "plugin/shared/test_codec.py"],
     "pymol_dsr.shared.states": ["plugin/shared/test_states.py"],
     "pymol_dsr.backend.reply_checks": ["plugin/backend/test_hostile.py"],
 }
-SECONDS = 180
-"""A mutant whose tests take longer is killed: it hangs."""
+"""The modules, and the test files that state what they do."""
+LONGEST = 600
+"""Seconds for the tests of a module without a change."""
+LEAST, PATIENCE = 30, 6
+"""A mutant hangs, and counts as killed, after LEAST seconds and PATIENCE times those of the tests without a change."""
 
 
 def path_of(module: str) -> Path:
@@ -132,8 +145,8 @@ def mutants(module: str, count: int, seed: int) -> list[str]:
     return texts
 
 
-def survives(module: str, code: str, tests: Sequence[str]) -> bool:
-    """Whether the tests pass with this text as the module, in a child process."""
+def survives(module: str, code: str, tests: Sequence[str], seconds: int) -> bool:
+    """Whether the tests pass within `seconds` with this text as the module, in a child process."""
     child = os.fork()
     if child:
         _, status = os.waitpid(child, 0)
@@ -142,14 +155,16 @@ def survives(module: str, code: str, tests: Sequence[str]) -> bool:
     try:
         os.setpgid(0, 0)
         signal.signal(signal.SIGALRM, lambda *_: os.killpg(0, signal.SIGKILL))
-        signal.alarm(SECONDS)
+        signal.alarm(seconds)
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, 1)
         os.dup2(nothing, 2)
         sys.meta_path.insert(0, Overlay(module, code))
         import pytest
 
-        options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--no-header"]
+        # The tests of `make unit`, with the same examples for every mutant.
+        options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
+        options += ["-m", "not system and not slow and not gpu"]
         result = pytest.main([*options, *(str(ROOT / "tests" / path) for path in tests)])
         os._exit(0 if result == 0 else 1)
     finally:
@@ -172,8 +187,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/mutants.txt"), help="where survivors are listed")
     options = parser.parse_args()
-    # What all children need is imported once; the packages themselves are not.
-    for name in ("torch", "scipy.spatial", "scipy.sparse.csgraph", "hypothesis", "pytest", "safetensors.torch"):
+    # What all children need is imported once; the packages themselves are not, nor the plugins of pytest.
+    for name in ("torch", "scipy.spatial", "scipy.sparse.csgraph", "pytest", "pymol2", "safetensors.torch"):
         importlib.import_module(name)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     rows, everything, total = [], 0, 0
@@ -181,11 +196,12 @@ def main() -> int:
         for module in options.modules:
             tests = TESTS[module]
             started = time.monotonic()
-            if not survives(module, path_of(module).read_text(encoding="utf-8"), tests):
+            if not survives(module, path_of(module).read_text(encoding="utf-8"), tests, LONGEST):
                 print(f"{module}: its tests fail without a change")
                 return 1
             texts = mutants(module, options.count, options.seed)
-            left = [text for text in texts if survives(module, text, tests)]
+            limit = LEAST + PATIENCE * round(time.monotonic() - started)
+            left = [text for text in texts if survives(module, text, tests, limit)]
             for text in left:
                 survivors.write(f"{module}\n{changed(module, text)}\n\n")
             survivors.flush()

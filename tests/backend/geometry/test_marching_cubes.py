@@ -10,6 +10,8 @@ from dsr_backend.geometry.marching_cubes import NODE_MARGIN, marching_cubes
 from scipy.ndimage import gaussian_filter
 from skimage import measure
 
+from support.pretend_gpu import DEVICE, pretend_gpu
+
 
 def padded(values):
     """A layer of outside around the values, so that no surface leaves the lattice."""
@@ -114,6 +116,11 @@ def test_pieces_are_those_that_faces_connect_on_every_device(width):
     lowest = lowest_connected_point(len(points), faces)
     first = torch.full((number,), len(points)).scatter_reduce_(0, piece, torch.arange(len(points)), "amin")
     assert torch.equal(lowest, first[piece])
+    # It numbers them from 0, in the order of these points.
+    with pretend_gpu():
+        count, numbered = connected_components(len(points), faces.to(DEVICE))
+    assert count == number
+    np.testing.assert_array_equal(numbered.cpu(), np.unique(lowest, return_inverse=True)[1])
 
 
 def test_a_long_strip_is_one_piece():
