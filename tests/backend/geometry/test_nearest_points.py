@@ -59,10 +59,13 @@ def test_chunks_of_distances_change_nothing(pairs, monkeypatch):
     wanted = found(points, x, 3, torch.device("cpu"))
     shapes = []
     squared_distances = vars(nearest_points)["_squared_distances"]
+
+    def counted(a, b):
+        shapes.append((len(a), len(b)))
+        return squared_distances(a, b)
+
     monkeypatch.setattr(nearest_points, "PAIRS", pairs)
-    monkeypatch.setattr(
-        nearest_points, "_squared_distances", lambda a, b: shapes.append((len(a), len(b))) or squared_distances(a, b)
-    )
+    monkeypatch.setattr(nearest_points, "_squared_distances", counted)
     with pretend_gpu():
         distance, index = found(points, x, 3, DEVICE)
     np.testing.assert_array_equal(index, wanted[1])
