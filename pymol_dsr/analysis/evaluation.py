@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -12,10 +11,11 @@ import numpy as np
 
 from ..fits.fit import Cancelled, Fit, Say, Trajectory
 from ..fits.jobs import Jobs
-from ..shared import plots
+from ..shared import atomic_write, plots
 from ..shared.options import BASELINES, STATES_AFTER
 from ..shared.scoring import FIELD, TRAINING, group_of, nearest_fitted
 from ..shared.superpose import rmsd
+from ..shared.tables import csv_bytes
 from ..surfaces import workers
 from ..surfaces.source import Coordinates, Source, Surface
 from .baselines import baseline_atoms
@@ -158,10 +158,7 @@ def _means(rows: Sequence[StateScores]) -> str:
 
 def write_scores(path: str, rows: Sequence[StateScores]) -> None:
     """Write a .csv with one line per state and method. Raises OSError."""
-    with open(path, "w", newline="") as stream:
-        out = csv.writer(stream)
-        out.writerow([field.name for field in fields(StateScores)])
-        out.writerows(astuple(row) for row in rows)
+    atomic_write.replace(path, csv_bytes([field.name for field in fields(StateScores)], map(astuple, rows)))
 
 
 def write_score_plot(path: str, rows: Sequence[StateScores], fitted_range: tuple[float, float], title: str) -> bool:
@@ -170,6 +167,5 @@ def write_score_plot(path: str, rows: Sequence[StateScores], fitted_range: tuple
         picture = plots.render(plots.score_panels(rows), fitted_range=fitted_range, title=title)
     except ImportError:
         return False
-    with open(path, "wb") as stream:
-        stream.write(picture)
+    atomic_write.replace(path, picture)
     return True

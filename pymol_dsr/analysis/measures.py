@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -14,8 +13,9 @@ from pymol import CmdException
 
 from ..fits.fit import Trajectory
 from ..scene.objects import SceneError
-from ..shared import plots
+from ..shared import atomic_write, plots
 from ..shared.frames import Arrays
+from ..shared.tables import csv_bytes
 
 # As many times as a summary and a plot need, unless the user names others.
 MOST_TIMES = 100
@@ -225,10 +225,7 @@ def write_measures(path: str, measured: Measurement) -> list[str]:
     for target, kind, rows in ((path, StateMeasures, measured.rows), (residue_path, Residue, measured.residues)):
         if not rows:
             continue
-        with open(target, "w", newline="") as stream:
-            out = csv.writer(stream)
-            out.writerow([field.name for field in fields(kind)])
-            out.writerows(map(astuple, rows))
+        atomic_write.replace(target, csv_bytes([field.name for field in fields(kind)], map(astuple, rows)))
         written.append(target)
     return written
 
@@ -260,6 +257,5 @@ def write_measure_plot(
         )
     except ImportError:
         return False
-    with open(path, "wb") as stream:
-        stream.write(picture)
+    atomic_write.replace(path, picture)
     return True

@@ -12,7 +12,7 @@ from pymol import CmdException, cmd
 from ..fits.fit import Activity, Arrays, Say, Trajectory
 from ..scene import atoms, placement
 from ..session import Session, session_of
-from ..shared.atomic_write import replace_when_whole
+from ..shared import atomic_write
 from ..shared.frames import MAX_PAYLOAD
 from ..shared.options import FORMATS, ExportOptions, FieldOptions, MeshOptions
 from ..surfaces import extract, surfaces_file, workers
@@ -218,7 +218,7 @@ def save_fit(session: Session, name: str, filename: str, say: Say) -> str:
     with session.jobs.busy(fit, Activity.SAVING):
         _, arrays = session.jobs.ask(fit, "save")
         data = arrays["file"].tobytes()
-        _write(path, data)
+        atomic_write.replace(path, data)
     fit.file, fit.digest, fit.fetch = path, hashlib.sha256(data).hexdigest(), None
     say(f" {fit.name}: saved as {path}, {os.path.getsize(path) / 1e6:.1f} MB")
     return path
@@ -287,7 +287,7 @@ def export_meshes(
     with jobs.busy(fit, Activity.EXPORT):
         for target, time in _targets(path, options.format, chosen).items():
             _, reply = jobs.ask(fit, "export", {**params, **time}, arrays)
-            _write(target, reply["file"].tobytes())
+            atomic_write.replace(target, reply["file"].tobytes())
             written.append(target)
     say(f" {fit.name}: {len(written)} {'file' if len(written) == 1 else 'files'} written, the last is {written[-1]}")
     first, last = min(trajectory.states), max(trajectory.states)
@@ -318,8 +318,3 @@ def _scene_arrays(trajectory: Trajectory, _self: Any) -> Arrays:
         if array is not None:
             arrays[key] = array
     return arrays
-
-
-def _write(path: str, content: bytes) -> None:
-    with replace_when_whole(path) as draft, open(draft, "wb") as stream:
-        stream.write(content)

@@ -17,6 +17,7 @@ from typing import Any
 from pymol import gui
 
 from ..fits.fit import Say
+from ..shared.atomic_write import replace_when_whole
 from .gui_thread import in_gui
 from .objects import SceneError
 
@@ -85,7 +86,8 @@ def write_film(path: str, width: int, height: int, fps: float, ray: bool, say: S
             _encode(ffmpeg_arguments(encoder.ffmpeg, _picture_path(folder), fps, draft))
         else:
             _write_gif([_picture_path(folder) % number for number in range(1, count + 1)], fps, draft)
-        shutil.move(draft, path)
+        with open(draft, "rb") as film, replace_when_whole(path, os.path.getsize(draft)) as stream:
+            shutil.copyfileobj(film, stream)
         return path
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
+
+from .atomic_write import remove_abandoned
 
 
 def file_to_write(path: str, suffixes: Sequence[str], argument: str = "") -> str:
     """Expand ~ and variables in the path of a file to write, and check it; the path is absolute then.
+
+    Drafts that killed processes left in its folder are removed.
 
     suffixes: endings to choose from, each with its dot. argument: name of the argument, for messages. Raises ValueError
     for another ending, a folder of that name, and a folder that is missing or can't be written to.
@@ -25,6 +30,7 @@ def file_to_write(path: str, suffixes: Sequence[str], argument: str = "") -> str
     try:
         # Tried, since permissions say nothing of read-only disks.
         tempfile.TemporaryFile(dir=folder).close()
+        remove_abandoned(Path(folder))
     except OSError as error:
         raise ValueError(f"{where}: the folder {folder} can't be written to: {error.strerror}") from error
     return full

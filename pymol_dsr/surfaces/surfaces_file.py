@@ -11,13 +11,13 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from ..shared.atomic_write import replace_when_whole
+from ..shared.atomic_write import naming_errors, replace_when_whole
 from ..shared.paths import file_to_write
 from ..shared.surfaces_format import FORMATS, NPZ, SAFETENSORS, TYPE_NAMES, suffix_of
 from .source import Source, Surface
@@ -40,21 +40,25 @@ def write(path: str, source: Source, surfaces: Iterable[Surface]) -> None:
     """
     path = check_path(path)
     write_tensors = _write_safetensors if suffix_of(path) == SAFETENSORS else _write_npz
-    with replace_when_whole(path) as draft, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         # Nameless, so that nothing of them is left whatever happens.
         folder = os.path.dirname(path)
-        spools = {
-            name: _Spool(stack.enter_context(tempfile.TemporaryFile(dir=folder)), dtype)
-            for name, dtype in (("points", "<f4"), ("normals", "<f4"), ("faces", "<i4"), ("atoms", "<f4"))
-        }
+        with naming_errors(path):
+            spools = {
+                name: _Spool(stack.enter_context(tempfile.TemporaryFile(dir=folder)), dtype)
+                for name, dtype in (("points", "<f4"), ("normals", "<f4"), ("faces", "<i4"), ("atoms", "<f4"))
+            }
         states: list[float] = []
         for surface in surfaces:
             states.append(surface.state)
-            for name, spool in spools.items():
-                spool.add(getattr(surface, name))
+            with naming_errors(path):
+                for name, spool in spools.items():
+                    spool.add(getattr(surface, name))
         if not states:
             raise ValueError(f"{path}: there are no surfaces to write")
-        write_tensors(draft, _tensors(states, spools), json.dumps(_meta(source)))
+        tensors = _tensors(states, spools)
+        with replace_when_whole(path, sum(tensor.size for tensor in tensors)) as stream:
+            write_tensors(stream, tensors, json.dumps(_meta(source)))
 
 
 def _meta(source: Source) -> dict[str, Any]:
@@ -122,7 +126,7 @@ def _tensors(states: Sequence[float], spools: dict[str, _Spool]) -> list[_Tensor
     return tensors
 
 
-def _write_safetensors(path: str, tensors: Sequence[_Tensor], meta: str) -> None:
+def _write_safetensors(stream: BinaryIO, tensors: Sequence[_Tensor], meta: str) -> None:
     header: dict[str, Any] = {"__metadata__": {"format": FORMATS[SAFETENSORS], "meta": meta}}
     end = 0
     for tensor in tensors:
@@ -134,18 +138,17 @@ def _write_safetensors(path: str, tensors: Sequence[_Tensor], meta: str) -> None
         }
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % ALIGNMENT)
-    with open(path, "wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
-        for tensor in tensors:
-            stream.writelines(tensor.blocks())
+    stream.write(len(text).to_bytes(8, "little") + text)
+    for tensor in tensors:
+        stream.writelines(tensor.blocks())
 
 
-def _write_npz(path: str, tensors: Sequence[_Tensor], meta: str) -> None:
+def _write_npz(stream: BinaryIO, tensors: Sequence[_Tensor], meta: str) -> None:
     texts = {"format": FORMATS[NPZ], "meta": meta}
     members = [*(_Tensor.from_array(name, np.array(text)) for name, text in texts.items()), *tensors]
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for member in members:
-            with archive.open(f"{member.name}.npy", "w", force_zip64=True) as stream:
+            with archive.open(f"{member.name}.npy", "w", force_zip64=True) as entry:
                 header = {"descr": member.dtype, "fortran_order": False, "shape": member.shape}
-                npy_format.write_array_header_1_0(stream, header)  # type: ignore[no-untyped-call, unused-ignore]
-                stream.writelines(member.blocks())
+                npy_format.write_array_header_1_0(entry, header)  # type: ignore[no-untyped-call, unused-ignore]
+                entry.writelines(member.blocks())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pymol_dsr.shared import plots, states
+from pymol_dsr.shared import atomic_write, plots, states
 from pymol_dsr.shared.options import STATES_AFTER, MeshOptions
 from pymol_dsr.shared.scoring import FIELD, HOLD, TRAINING
 
@@ -23,7 +23,6 @@ from .io import (
     pick_states,
     plot_path,
     reading,
-    write_file,
     write_table,
 )
 
@@ -62,7 +61,7 @@ def run_eval(options: argparse.Namespace) -> int:
         write_table(table, [field.name for field in fields(ScoreRow)], values)
     if plot:
         panels = plots.score_panels(rows)
-        write_file(plot, plots.render(panels, fitted_range=fitted.time_range, format=plot.suffix[1:].lower()))
+        atomic_write.replace(plot, plots.render(panels, fitted_range=fitted.time_range, format=plot.suffix[1:].lower()))
     return 0
 
 

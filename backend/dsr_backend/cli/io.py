@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib.util
-import io
 import math
 import os
 import shutil
@@ -17,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pymol_dsr.shared import states
+from pymol_dsr.shared import atomic_write, states
+from pymol_dsr.shared.tables import csv_bytes
 
 from ..fields.select import select_field
 
@@ -130,6 +129,7 @@ def output_path(text: str, suffixes: Sequence[str]) -> Path:
     try:
         # Tried, since permissions say nothing of read-only disks.
         tempfile.TemporaryFile(dir=path.parent).close()
+        atomic_write.remove_abandoned(path.parent)
     except OSError as error:
         raise ValueError(f"{text}: the folder {path.parent} can't be written to: {error.strerror}") from error
     return path
@@ -153,16 +153,6 @@ def reading(path: str) -> Iterator[None]:
         raise ValueError(str(error)) from error
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from error
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a whole file in place of one that may be there. Raises OSError and leaves that one then."""
-    draft = path.with_name(path.name + ".part")
-    try:
-        draft.write_bytes(data)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def load_field(options: argparse.Namespace, progress: Progress) -> Field:
@@ -233,8 +223,5 @@ def plot_path(options: argparse.Namespace) -> Path | None:
 
 
 def write_table(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    text = io.StringIO(newline="")
-    out = csv.writer(text)
-    out.writerow(names)
-    out.writerows(rows)
-    write_file(path, text.getvalue().encode())
+    """Write a .csv table. Raises WriteError."""
+    atomic_write.replace(path, csv_bytes(names, rows))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pymol_dsr.shared import plots, states
+from pymol_dsr.shared import atomic_write, plots, states
 from pymol_dsr.shared.states import StatesError
 
 from .evaluate import mean
@@ -19,7 +19,6 @@ from .io import (
     output_path,
     outside_text,
     plot_path,
-    write_file,
     write_table,
 )
 
@@ -81,7 +80,7 @@ def run_measure(options: argparse.Namespace) -> int:
     if plot:
         columns = {key: [getattr(one, key) for one in found] for key in shown}
         panels = plots.measure_panels([one.time for one in found], columns, fitted.states)
-        write_file(plot, plots.render(panels, fitted_range=fitted.time_range, format=plot.suffix[1:].lower()))
+        atomic_write.replace(plot, plots.render(panels, fitted_range=fitted.time_range, format=plot.suffix[1:].lower()))
     return 0
 
 

@@ -7,10 +7,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pymol_dsr.shared import states
+from pymol_dsr.shared import atomic_write, states
 from pymol_dsr.shared.options import FORMATS, MeshOptions
 
-from .io import CommandError, angstrom_text, live_progress, load_field, output_path, outside_text, write_file
+from .io import CommandError, angstrom_text, live_progress, load_field, output_path, outside_text
 
 if TYPE_CHECKING:
     from ..fields.base import Field
@@ -71,7 +71,7 @@ def run_export(options: argparse.Namespace) -> int:
             if made.extrapolated:
                 errors.append(made.expected_error)
         if together and distributed.rank() == 0:
-            write_file(target, gltf.animated_glb(frames, options.fps))
+            atomic_write.replace(target, gltf.animated_glb(frames, options.fps))
         outside = int(distributed.all_reduce([len(errors)], fitted.device)[0])
         [worst] = distributed.all_reduce([max(errors, default=0.0)], fitted.device, "max")
         if distributed.rank():
@@ -92,7 +92,7 @@ def _write_mesh(fitted: Field, at: float, options: argparse.Namespace, path: Pat
 
     made = mesh_at(fitted, at, options)
     format = path.suffix.lower().removeprefix(".")
-    write_file(path, write.to_bytes(made.points, made.normals, made.faces, format))
+    atomic_write.replace(path, write.to_bytes(made.points, made.normals, made.faces, format))
     return made
 
 

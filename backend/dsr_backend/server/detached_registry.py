@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import filelock
 
+from pymol_dsr.shared import atomic_write
 from pymol_dsr.shared.messages import DetachedStatus, Open
 from pymol_dsr.shared.values import JsonObject
 
@@ -123,9 +123,7 @@ def first(pid: int) -> DetachedStatus:
 
 def write_json(path: Path, value: JsonObject) -> None:
     """Write a JSON object; who reads finds a whole one. Raises OSError."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    draft.write_text(json.dumps(value), encoding="utf-8")
-    os.replace(draft, path)
+    atomic_write.replace(path, json.dumps(value).encode())
 
 
 def read_status(folder: Path) -> DetachedStatus | None:

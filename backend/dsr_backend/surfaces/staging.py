@@ -79,12 +79,12 @@ class SurfaceStaging:
         self._surfaces: list[dict[float, Surface | Path]] = [{} for _ in range(count)]
         self._first_atoms: list[tuple[float, int] | None] = [None] * count
         self._lock = filelock.FileLock(folder / LOCK, thread_local=False)
-        self._write(folder / ABOUT, 0, self._acquire)
+        self._write(folder / ABOUT, None, self._acquire)
         if resume:
             self._take_up(about)
         if not any(self._surfaces):
             self._clear()
-        self._write(folder / ABOUT, 0, lambda: self._begin({**about, "asked": asked or {}}))
+        self._write(folder / ABOUT, None, lambda: self._begin({**about, "asked": asked or {}}))
 
     def _acquire(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ class SurfaceStaging:
         for index in range(len(self._surfaces)):
             (self.folder / str(index)).mkdir(parents=True, exist_ok=True)
         owner = {"pid": os.getpid(), "host": socket.gethostname()}
-        (self.folder / OWNER).write_text(json.dumps(owner), encoding="utf-8")
+        atomic_write.replace(self.folder / OWNER, json.dumps(owner).encode())
         atomic_write.write(self.folder / ABOUT, json.dumps(about).encode())
 
     def _take_up(self, about: dict[str, Any]) -> None:
@@ -172,16 +172,16 @@ class SurfaceStaging:
         first = self._first_atoms[index] = self._first_atoms[index] or (surface.state, surface.atom_count)
         check_atom_count(surface, *first)
 
-    def _write(self, path: Path, size: int, write: Callable[[], None]) -> bool:
+    def _write(self, path: Path, size: int | None, write: Callable[[], None]) -> bool:
         """Call `write`; return False, and log the first time, after an OSError."""
         if self._failed:
             return False
         try:
-            write()
+            with atomic_write.naming_errors(path, size):
+                write()
         except OSError as error:
             self._failed = True
-            name = f"{path} ({size} bytes)" if size else str(path)
-            self._log(f"it can't be resumed should it be interrupted: {name} not written: {error}")
+            self._log(f"it can't be resumed should it be interrupted: {error}")
         return not self._failed
 
 

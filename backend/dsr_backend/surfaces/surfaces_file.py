@@ -6,14 +6,13 @@ import itertools
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from pymol_dsr.shared.atomic_write import replace_when_whole
+from pymol_dsr.shared import atomic_write
 from pymol_dsr.shared.surfaces_format import DTYPES, FORMATS, SAFETENSORS, suffix_of
 
 from .sequence import LazySurfaces
@@ -98,9 +97,7 @@ def write_surfaces_file(path: str | os.PathLike[str], surfaces: Sequence[Surface
     if atoms:
         values["atoms"] = np.stack(atoms)
     tensors = {name: np.ascontiguousarray(array, DTYPES[name]) for name, array in values.items()}
-    with replace_when_whole(os.fspath(path)) as draft:
-        content = save(tensors, {"format": FORMATS[SAFETENSORS], "meta": json.dumps(meta)})
-        Path(draft).write_bytes(content)
+    atomic_write.replace(path, save(tensors, {"format": FORMATS[SAFETENSORS], "meta": json.dumps(meta)}))
 
 
 def _read_meta(tensors: TensorFile) -> dict[str, Any]:

@@ -635,5 +635,5 @@ def test_what_reads_back_otherwise_is_not_taken(field, path, monkeypatch):
 
 
 def test_a_folder_that_is_not_there(field, tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(OSError, match=r"no/pep\.dsr \(\d+ bytes\) can't be written: No such file or directory"):
         save(field, tmp_path / "no" / "pep.dsr")

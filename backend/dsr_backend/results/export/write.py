@@ -7,6 +7,7 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
+from pymol_dsr.shared import atomic_write
 from pymol_dsr.shared.options import FORMATS
 
 from .checks import checked_mesh
@@ -70,4 +71,4 @@ def write(
     """
     target = Path(path)
     content = to_bytes(points, normals, faces, target.suffix.lower().removeprefix("."), colors, binary, matrix)
-    target.write_bytes(content)
+    atomic_write.replace(target, content)

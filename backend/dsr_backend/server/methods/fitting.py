@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pymol_dsr.shared import messages
+from pymol_dsr.shared import atomic_write, messages
 from pymol_dsr.shared.messages import FitStatus
 
 from ...fields.base import Family, Field
@@ -261,14 +261,12 @@ def _run(
 def _write(job: Job, name: str, fitted: Field | Family) -> str | None:
     """Write a finished fit to the folder of fits: its path, or None where that failed, which costs no fit."""
     path = fits_folder() / f"{name}.dsr"
+    data = dsr_file.to_bytes(fitted)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        dsr_file.save(fitted, path)
+        with atomic_write.naming_errors(path, len(data)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write.write(path, data)
     except OSError as exc:
-        size = len(dsr_file.to_bytes(fitted))
-        job.log(
-            f"fit {name!r} could not be kept as {path} ({size} bytes): {exc.__cause__ or exc}; "
-            "it is in memory, dsr_save it"
-        )
+        job.log(f"fit {name!r} could not be kept: {exc}; it is in memory, dsr_save it")
         return None
     return str(path)
