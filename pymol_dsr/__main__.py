@@ -21,6 +21,7 @@ from .shared import molecule_files
 from .shared.states import StatesError
 from .surfaces import extract, stream, surfaces_file
 from .surfaces.source import ExtractError, Source, Surface
+from .surfaces.trajectory_file import READERS, can_stream, suffix_of
 from .surfaces.workers import compute_surfaces
 
 # Bytes of a trajectory from which on it matters that PyMOL holds all of it.
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         cmd = session.cmd
         cmd.feedback("disable", "all", "everything")
         name = cmd.get_legal_name(os.path.splitext(os.path.basename(options.topology))[0]) or "m"
-        if options.trajectory and stream.can_stream(options.trajectory):
+        if options.trajectory and can_stream(options.trajectory):
             stream.load(options.topology, options.trajectory, name, cmd)
             source = stream.read_source(options.selection, options.states, options.trajectory, _self=cmd)
         else:
@@ -81,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
                 _warn_of_size(options.trajectory)
                 stream.load(options.topology, options.trajectory, name, cmd, whole=True)
             else:
-                cmd.load(options.topology, name)
+                stream.load_structure(options.topology, name, cmd)
             source = extract.read_source(options.selection, options.states, _self=cmd)
     finally:
         session.stop()
@@ -93,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
 def _warn_of_size(trajectory: str) -> None:
     size = os.path.getsize(trajectory)
     if size > LARGE:
-        why = "pip install MDAnalysis" if trajectory.lower().endswith(stream.SUFFIXES) else "store it as .xtc"
+        why = molecule_files.INSTALL_READERS if suffix_of(trajectory) in READERS else "convert it to .xtc"
         print(
             f"pymol_dsr: warning: PyMOL holds all states of {trajectory} ({size / 1e6:.0f} MB) in memory; {why} to "
             "have it read state by state",

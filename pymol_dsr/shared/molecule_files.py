@@ -17,13 +17,21 @@ STRUCTURES = (
 """Endings of structures and topologies. `.pdb1`, `.pdb2`, … are biological assemblies and read, too."""
 PACKED = ("gz", "bz2")
 """Endings that may follow that of a structure. PyMOL unpacks no trajectories."""
-TRAJECTORIES = (
+PYMOL_TRAJECTORIES = (
     *("xtc", "trr", "dcd", "dtr", "nc", "trj", "crd", "mdcrd", "rst7", "coor", "binpos"),
-    *("pdb", "pqr", "gro", "g96", "xyz", "vtf"),
+    *("pdb", "pqr", "xyz", "vtf"),
 )
+"""Endings of trajectories that PyMOL reads."""
+OTHER_TRAJECTORIES = ("ncdf", "h5md", "tng", "lammpstrj", "lammpsdump", "dump", "trc", "gro")
+"""Endings of trajectories that MDAnalysis reads and PyMOL does not."""
+TRAJECTORIES = (*PYMOL_TRAJECTORIES, *OTHER_TRAJECTORIES)
 """Endings of trajectories."""
+EXTRA_PACKAGES = {"tng": "pytng", "h5md": "h5py"}
+"""Packages that MDAnalysis needs for an ending."""
+INSTALL_READERS = 'pip install "pymol-dsr[formats]" for the Python of PyMOL'
+"""The order that brings MDAnalysis and its packages."""
 CONVERT_STRUCTURE = "convert it to .pdb, as with 'gmx editconf' (.tpr) or MDAnalysis"
-CONVERT_TRAJECTORY = "unpack it or convert it to .xtc, as with 'gmx trjconv' (.tng), 'mdconvert' (.h5) or MDAnalysis"
+CONVERT_TRAJECTORY = "unpack it or convert it to .xtc, as with 'gmx trjconv' (.g96), 'mdconvert' (.h5) or MDAnalysis"
 _ASSEMBLY = re.compile(r"pdb[0-9]+")
 
 
@@ -43,7 +51,8 @@ def check_trajectory(path: str | os.PathLike[str]) -> None:
     if packed or ending not in TRAJECTORIES:
         raise ValueError(
             f"{os.fspath(path)}: a trajectory can't end in {_shown(ending, packed)}; "
-            f"read are .{' .'.join(TRAJECTORIES)}; {CONVERT_TRAJECTORY}"
+            f"read are .{' .'.join(PYMOL_TRAJECTORIES)}, and with MDAnalysis "
+            f".{' .'.join(OTHER_TRAJECTORIES)}; {CONVERT_TRAJECTORY}"
         )
 
 
@@ -52,6 +61,12 @@ def check_paths(paths: Sequence[str | os.PathLike[str]]) -> None:
     check_structure(paths[0])
     for path in paths[1:]:
         check_trajectory(path)
+
+
+def is_read_by_pymol(trajectory: str | os.PathLike[str]) -> bool:
+    """Whether PyMOL itself reads a trajectory with this ending."""
+    ending, packed = _endings(trajectory)
+    return not packed and ending in PYMOL_TRAJECTORIES
 
 
 def _endings(path: str | os.PathLike[str]) -> tuple[str, str]:

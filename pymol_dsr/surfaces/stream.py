@@ -6,8 +6,8 @@ holds the topology and the first state; selections, settings and the order of th
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,59 +17,99 @@ from numpy.typing import NDArray
 from pymol import CmdException
 
 from ..shared import molecule_files, states
-from . import extract
+from . import extract, trajectory_file
 from .coordinates import check_finite, jump_warnings
 from .object_session import read_object_session
 from .source import Coordinates, ExtractError, SelectedAtoms, Source
 from .surface_atoms import surface_atoms
+from .trajectory_file import TrajectoryFile
 
-SUFFIXES = (".xtc", ".trr", ".dcd")
 # Å; PyMOL and MDAnalysis read the same file, whose coarsest format holds no more digits than this.
 SAME_POSITION = 1e-2
-# Å in a nanometre.
-NANOMETRE = 10.0
-
-
-def can_stream(path: str) -> bool:
-    """Say whether the trajectory has a format that is read state by state and MDAnalysis is installed."""
-    return path.lower().endswith(SUFFIXES) and importlib.util.find_spec("MDAnalysis") is not None
+# Å; no molecule is there.
+UNREAD = -131072.0
 
 
 def load(topology: str, trajectory: str, name: str, _self: Any, *, whole: bool = False) -> None:
     """Load the topology with the first state of the trajectory, or with all of them, as the object `name`.
 
-    Raises ExtractError where they don't belong together, and ValueError for endings that PyMOL does not read as
-    molecules.
+    whole: PyMOL must have a reader of the trajectory. Raises ExtractError where they don't belong together or nothing
+    reads the trajectory, and ValueError for endings that are not those of molecules.
     """
     molecule_files.check_paths([topology, trajectory])
     _self.load(topology, name)
-    wanted = {} if whole else {"start": 1, "stop": 1}
-    try:
-        _self.load_traj(trajectory, name, state=1, **wanted)
-        reason = "" if _self.count_states(name) else "it has no states"
-    except CmdException as error:
-        reason = " ".join(str(error).split()).removeprefix("Error: ")
-    if reason:
-        expected, count = _self.count_atoms(f"%{name}"), count_atoms(trajectory)
-        if count is None or count == expected:
-            raise ExtractError(f"{trajectory}: PyMOL can't load it on {topology} ({expected} atoms): {reason}")
+    expected = _self.count_atoms(f"%{name}")
+    reason = _load_by_pymol(trajectory, name, whole, _self)
+    if not reason:
+        return
+    count = trajectory_file.count_atoms(trajectory) or _count_atoms(trajectory, _self)
+    if count is not None and count != expected:
         raise ExtractError(_mismatch(trajectory, count, topology, expected))
+    if whole or not trajectory_file.can_stream(trajectory):
+        raise ExtractError(f"{trajectory}: PyMOL can't load it on {topology} ({expected} atoms): {reason}")
+    _load_first_state(trajectory, name, _self)
 
 
-def count_atoms(trajectory: str) -> int | None:
-    """Count the atoms of a trajectory; None where its format is not one of SUFFIXES or can't be read."""
-    path = trajectory.lower()
-    if path.endswith(".xtc"):
-        # The second of the header's big-endian integers; MDAnalysis may not be there.
-        with open(trajectory, "rb") as file:
-            header = file.read(8)
-        return int.from_bytes(header[4:], "big") if len(header) == 8 else None
-    if not can_stream(trajectory):
-        return None
+def load_structure(path: str, name: str, _self: Any) -> None:
+    """Load a structure with all its states as the object `name`. Raises ExtractError where PyMOL misses frames."""
+    _self.load(path, name)
+    if trajectory_file.suffix_of(path) == ".gro":
+        frames, count = len(TrajectoryFile(path)), _self.count_states(f"%{name}")
+        if count != frames:
+            raise ExtractError(
+                f"{path} has {frames} frames, of which PyMOL reads {count}: end its last line with a line break"
+            )
+
+
+def _load_by_pymol(trajectory: str, name: str, whole: bool, _self: Any) -> str:
+    """Let PyMOL load the first state or all; the reason why it does not, or nothing."""
+    if not molecule_files.is_read_by_pymol(trajectory):
+        package = trajectory_file.missing_package(trajectory)
+        if package:
+            return f"its reader needs {package}: {molecule_files.INSTALL_READERS}, or convert it to .xtc"
+        return "PyMOL has no reader of it"
+    if _self.count_states(f"%{name}"):
+        # PyMOL takes some files without a word and reads nothing.
+        _self.alter_state(1, f"%{name} and index 1", "x = UNREAD", space={"UNREAD": UNREAD})
     try:
-        return len(TrajectoryFile(trajectory).read(1))
-    except ExtractError:
+        _self.load_traj(trajectory, name, state=1, **({} if whole else {"start": 1, "stop": 1}))
+    except CmdException as error:
+        return f"{' '.join(str(error).split()).removeprefix('Error: ')}; {trajectory_file.REMEDY}"
+    if not _self.count_states(f"%{name}"):
+        return f"it has no states; {trajectory_file.REMEDY}"
+    first: list[float] = []
+    _self.iterate_state(1, f"%{name} and index 1", "first.append(x)", space={"first": first})
+    if first == [UNREAD] or not first:
+        return f"PyMOL reads nothing of it; {trajectory_file.REMEDY}"
+    return ""
+
+
+def _count_atoms(trajectory: str, _self: Any) -> int | None:
+    """Count the atoms of a trajectory that is a structure as well; None for any other."""
+    if trajectory_file.suffix_of(trajectory) not in (".pdb", ".pqr", ".xyz"):
         return None
+    name = _self.get_unused_name("trajectory")
+    try:
+        _self.load(trajectory, name)
+        return int(_self.count_atoms(f"%{name}"))
+    except CmdException:
+        return None
+    finally:
+        _self.delete(name)
+
+
+def _load_first_state(trajectory: str, name: str, _self: Any) -> None:
+    """Put the first state of a trajectory that PyMOL can't read into the object. Raises ExtractError."""
+    # Optional, and a second to import.
+    from MDAnalysis.lib.formats.libdcd import DCDFile
+
+    xyz = TrajectoryFile(trajectory).read(1)
+    with tempfile.TemporaryDirectory(prefix="dsr-") as folder:
+        path = os.path.join(folder, "first.dcd")
+        with DCDFile(path, "w") as file:
+            file.write_header("", len(xyz), 0, 1, 1.0, 0)
+            file.write(xyz, np.zeros(6))
+        _self.load_traj(path, name, state=1)
 
 
 def _mismatch(trajectory: str, count: int, topology: str, expected: int) -> str:
@@ -105,41 +145,6 @@ def read_source(selection: str, states_text: str, trajectory: str, *, _self: Any
     atoms, warnings = surface_atoms(selection, session, [1], object=first.object, _self=_self)
     coordinates = StreamedCoordinates(file, wanted, places, atoms, _self.get_symmetry(first.object), warnings)
     return replace(first, states=wanted, last=len(file), coordinates=coordinates, warnings=warnings)
-
-
-class TrajectoryFile:
-    """States of a trajectory in Å, in the order of the file's atoms.
-
-    The readers are those beneath MDAnalysis's own, which would write an index beside the user's file.
-    """
-
-    def __init__(self, path: str) -> None:
-        # Optional, and a second to import.
-        from MDAnalysis.lib.formats.libdcd import DCDFile
-        from MDAnalysis.lib.formats.libmdaxdr import TRRFile, XTCFile
-
-        suffix = os.path.splitext(path)[1].lower()
-        self._path, self._next_state = path, 1
-        try:
-            self._file = {".xtc": XTCFile, ".trr": TRRFile, ".dcd": DCDFile}[suffix](path)
-            self._count = len(self._file)
-        except OSError as error:
-            raise ExtractError(f"{path} can't be read as {suffix}: {error}") from error
-        self._is_dcd = suffix == ".dcd"
-
-    def __len__(self) -> int:
-        return self._count
-
-    def read(self, state: int) -> Coordinates:
-        """Read all atoms f4[N,3] of a state from 1. Raises ExtractError."""
-        try:
-            if state != self._next_state:
-                self._file.seek(state - 1)
-            frame = self._file.read()
-        except (OSError, StopIteration) as error:
-            raise ExtractError(f"{self._path}: state {state} can't be read: {error}") from error
-        self._next_state = state + 1
-        return np.asarray(frame.xyz if self._is_dcd else NANOMETRE * frame.x, np.float32)
 
 
 class StreamedCoordinates(Mapping[int, Coordinates]):

@@ -163,7 +163,9 @@ def _parser() -> argparse.ArgumentParser:
         'surfaces top.pdb traj.xtc --states 1-10000:10 --selection "polymer" -o traj.safetensors',
     )
     make.add_argument(
-        "input", nargs="+", help="topology and trajectory; .xtc, .trr and .dcd are read state by state by MDAnalysis"
+        "input",
+        nargs="+",
+        help="topology and trajectory; .xtc, .trr, .dcd, .tng and others are read state by state by MDAnalysis",
     )
     make.add_argument("-o", "--output", required=True, help="surfaces file to write, ending in .safetensors or .npz")
     make.add_argument("--states", default="all", help="states: 1-150, 1-10000:10, 1+5+9 or all (default)")

@@ -23,7 +23,7 @@ from dsr_backend.surfaces.surfaces_file import SurfaceFile
 
 from pymol_dsr import __main__
 from pymol_dsr.__main__ import main
-from pymol_dsr.surfaces import stream, workers
+from pymol_dsr.surfaces import stream, trajectory_file, workers
 from pymol_dsr.surfaces.source import ExtractError
 from pymol_dsr.surfaces.surfaces_file import write
 
@@ -50,7 +50,7 @@ def loaded():
 def written(path, states, monkeypatch=None):
     """The surfaces file that `python -m pymol_dsr` makes; with monkeypatch PyMOL loads the trajectory whole."""
     if monkeypatch is not None:
-        monkeypatch.setattr(stream, "can_stream", lambda path: False)
+        monkeypatch.setattr(__main__, "can_stream", lambda path: False)
     words = [f"--out={path}", f"--states={states}", f"--selection={BACKBONE}", "--workers=1", PDB, XTC]
     assert main(words) == 0
     return surfaces_file.read_surfaces_file(path)
@@ -122,11 +122,11 @@ def test_nothing_is_written_beside_the_trajectory(loaded, tmp_path):
 
 def test_a_jump_across_the_box_is_said_when_it_is_met(loaded, monkeypatch):
     source = loaded.read("name CA", "1-3")
-    read = stream.TrajectoryFile.read
+    read = trajectory_file.TrajectoryFile.read
     shift = np.zeros((572, 3), np.float32)
     shift[:60] = 30.0
     monkeypatch.setattr(
-        stream.TrajectoryFile, "read", lambda self, state: read(self, state) + (shift if state == 2 else 0)
+        trajectory_file.TrajectoryFile, "read", lambda self, state: read(self, state) + (shift if state == 2 else 0)
     )
     assert [len(source.coordinates[state]) for state in (1, 2, 3)] == [35] * 3
     assert len(source.warnings) == 1 and "from state 1 to 2; if it crosses the periodic box" in source.warnings[0]

@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 
+from pymol_dsr import __main__
 from pymol_dsr.__main__ import main
-from pymol_dsr.surfaces import stream
+from pymol_dsr.surfaces import trajectory_file
 from support.paths import CASES
 
 DIPEPTIDE, HELIX = str(CASES / "dipeptide.pdb"), str(CASES / "helix.xtc")
@@ -27,22 +28,40 @@ def refused(words, tmp_path, capsys):
 @pytest.mark.parametrize("streamed", [True, False])
 def test_a_trajectory_of_other_atoms_is_refused_with_both_counts(tmp_path, capsys, monkeypatch, streamed):
     # Without MDAnalysis PyMOL loads the trajectory whole.
-    monkeypatch.setattr(stream, "can_stream", lambda path: streamed)
+    monkeypatch.setattr(__main__, "can_stream", lambda path: streamed)
     assert refused([DIPEPTIDE, HELIX], tmp_path, capsys) == MISMATCH
 
 
-def test_a_broken_trajectory_of_an_uncounted_format_names_the_topology(tmp_path, capsys):
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_broken_trajectory_is_refused_with_its_name_and_a_way_out(tmp_path, capsys, monkeypatch, streamed):
+    monkeypatch.setattr(__main__, "can_stream", lambda path: streamed)
+    monkeypatch.setattr(trajectory_file, "can_stream", lambda path: streamed)
     (tmp_path / "x.nc").write_bytes(b"no trajectory")
     line = refused([DIPEPTIDE, str(tmp_path / "x.nc")], tmp_path, capsys)
-    assert line.startswith(f"pymol_dsr: {tmp_path}/x.nc: PyMOL can't load it on {DIPEPTIDE} (20 atoms): ")
+    reason = "x.nc can't be read as .nc: " if streamed else f"x.nc: PyMOL can't load it on {DIPEPTIDE} (20 atoms): "
+    assert line.startswith(f"pymol_dsr: {tmp_path}/{reason}")
+    assert line.endswith("; see that it is whole, or convert it to .xtc")
+
+
+@pytest.mark.parametrize("ending", ["pdb", "xyz"])
+def test_a_structure_as_a_trajectory_is_counted_too(tmp_path, capsys, ending):
+    lines = {
+        "pdb": "ATOM      1  CA  ALA A   1       1.000   2.000   3.000  1.00  0.00           C\nEND\n",
+        "xyz": "1\none\nC 1.0 2.0 3.0\n",
+    }
+    path = tmp_path / f"one.{ending}"
+    path.write_text(lines[ending])
+    assert refused([DIPEPTIDE, str(path)], tmp_path, capsys).startswith(
+        f"pymol_dsr: {path} has 1 atoms, {DIPEPTIDE} has 20: "
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
-        ("x.tng", "'gmx trjconv' (.tng)"),
+        ("x.g96", "'gmx trjconv' (.g96)"),
         ("x.h5", "'mdconvert' (.h5)"),
-        ("x.lammpstrj", "MDAnalysis"),
+        ("x.gsd", "MDAnalysis"),
         ("x.xtc.gz", "unpack it"),
     ],
 )

@@ -1,0 +1,216 @@
+"""Trajectories that MDAnalysis (optional) reads state by state, in Å, in the order of the file's atoms.
+
+Nothing is written beside the user's file: .xtc and .trr are read by the readers beneath MDAnalysis's own, which would
+put an index and a lock there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..shared import molecule_files
+from .source import Coordinates, ExtractError
+
+# Å in a nanometre.
+NANOMETRE = 10.0
+# Everything that MDAnalysis raises for files that are damaged or hold something else.
+UNREADABLE = (OSError, EOFError, ValueError, LookupError, RuntimeError, TypeError, AttributeError, StopIteration)
+REMEDY = "see that it is whole, or convert it to .xtc"
+
+
+class Frames(Protocol):
+    """The states of one file."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, place: int) -> NDArray[np.floating[Any]]:
+        """Read f[N,3] (Å) at a place from 0. Raises one of UNREADABLE."""
+
+
+class TrajectoryFile:
+    """The states of a trajectory."""
+
+    def __init__(self, path: str) -> None:
+        """Open the file. Raises ExtractError where it or its reader can't be read."""
+        self._path, reason = path, ""
+        with _quiet():
+            try:
+                self._frames = READERS[suffix_of(path)](path)
+                self._count = len(self._frames)
+            except UNREADABLE as error:
+                reason = _line(error)
+        if reason:
+            raise ExtractError(f"{path} can't be read as {suffix_of(path)}: {reason}; {REMEDY}")
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self, state: int) -> Coordinates:
+        """Read all atoms f4[N,3] of a state from 1. Raises ExtractError."""
+        try:
+            return np.array(self._frames.read(state - 1), np.float32)
+        except UNREADABLE as error:
+            raise ExtractError(f"{self._path}: state {state} can't be read: {_line(error)}") from error
+
+
+def can_stream(path: str) -> bool:
+    """Say whether the trajectory has a format that is read state by state and its readers are installed."""
+    return suffix_of(path) in READERS and not missing_package(path)
+
+
+def missing_package(path: str) -> str:
+    """Name the Python package that the reader of a trajectory lacks; empty where there is none."""
+    package = molecule_files.EXTRA_PACKAGES.get(suffix_of(path).removeprefix("."), "MDAnalysis")
+    return next((name for name in ("MDAnalysis", package) if importlib.util.find_spec(name) is None), "")
+
+
+def count_atoms(path: str) -> int | None:
+    """Count the atoms of a trajectory; None where its format has no reader here or it can't be read."""
+    if suffix_of(path) == ".xtc":
+        # The second of the header's big-endian integers; MDAnalysis may not be there.
+        with open(path, "rb") as file:
+            header = file.read(8)
+        return int.from_bytes(header[4:], "big") if len(header) == 8 else None
+    if not can_stream(path):
+        return None
+    try:
+        return len(TrajectoryFile(path).read(1))
+    except ExtractError:
+        return None
+
+
+def suffix_of(path: str) -> str:
+    """The ending of a path in lower case, with its dot."""
+    return os.path.splitext(path)[1].lower()
+
+
+class _BinaryFrames:
+    """.xtc, .trr and .dcd, whose readers are compiled."""
+
+    def __init__(self, file: Any, scale: float) -> None:
+        self._file, self._scale, self._next = file, scale, 0
+        self._count = len(file)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self, place: int) -> NDArray[np.floating[Any]]:
+        if place != self._next:
+            self._file.seek(place)
+        frame = self._file.read()
+        self._next = place + 1
+        xyz: NDArray[np.floating[Any]] = frame.xyz if hasattr(frame, "xyz") else frame.x
+        return self._scale * xyz
+
+
+class _ReaderFrames:
+    """A reader of MDAnalysis, which gives Å."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def __len__(self) -> int:
+        return int(self._reader.n_frames)
+
+    def read(self, place: int) -> NDArray[np.floating[Any]]:
+        xyz: NDArray[np.floating[Any]] = self._reader[place].positions
+        return xyz
+
+
+class _GroFrames:
+    """The frames of a .gro file, of which MDAnalysis's reader takes only the first."""
+
+    def __init__(self, path: str) -> None:
+        """Find the frames. Raises OSError, or ValueError where a frame is no frame."""
+        self._path, self._spans = path, list(_gro_spans(path))
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def read(self, place: int) -> NDArray[np.floating[Any]]:
+        """Read f4[N,3] (Å). Raises ValueError or OSError."""
+        # Optional, and a second to import.
+        from MDAnalysis.coordinates.GRO import GROReader
+        from MDAnalysis.lib.util import NamedStream
+
+        start, end = self._spans[place]
+        with open(self._path, "rb") as file:
+            file.seek(start)
+            text = file.read(end - start).decode(errors="replace")
+        xyz: NDArray[np.floating[Any]] = GROReader(NamedStream(io.StringIO(text), "frame.gro")).ts.positions
+        return xyz
+
+
+def _gro_spans(path: str) -> Iterator[tuple[int, int]]:
+    """Yield the first byte of each frame and the one after it: a title, a count, a line for each atom, the box."""
+    with open(path, "rb") as file:
+        start = 0
+        for title in iter(file.readline, b""):
+            count_line = file.readline()
+            if not title.strip() and not count_line.strip():
+                return
+            if not count_line.strip().isdigit():
+                raise ValueError(f"the frame that begins at byte {start} has no number of atoms")
+            for _ in range(int(count_line) + 1):
+                if not file.readline():
+                    raise ValueError(f"it ends within the frame that begins at byte {start}")
+            yield start, file.tell()
+            start = file.tell()
+
+
+def _binary(module: str, name: str, scale: float) -> Callable[[str], Frames]:
+    def open_file(path: str) -> Frames:
+        return _BinaryFrames(getattr(importlib.import_module(f"MDAnalysis.lib.formats.{module}"), name)(path), scale)
+
+    return open_file
+
+
+def _reader(module: str, name: str) -> Callable[[str], Frames]:
+    def open_file(path: str) -> Frames:
+        return _ReaderFrames(getattr(importlib.import_module(f"MDAnalysis.coordinates.{module}"), name)(path))
+
+    return open_file
+
+
+READERS: dict[str, Callable[[str], Frames]] = {
+    ".xtc": _binary("libmdaxdr", "XTCFile", NANOMETRE),
+    ".trr": _binary("libmdaxdr", "TRRFile", NANOMETRE),
+    ".dcd": _binary("libdcd", "DCDFile", 1.0),
+    **dict.fromkeys((".nc", ".ncdf"), _reader("TRJ", "NCDFReader")),
+    ".h5md": _reader("H5MD", "H5MDReader"),
+    ".tng": _reader("TNG", "TNGReader"),
+    **dict.fromkeys((".lammpstrj", ".lammpsdump", ".dump"), _reader("LAMMPS", "DumpReader")),
+    ".trc": _reader("TRC", "TRCReader"),
+    ".gro": _GroFrames,
+}
+"""How MDAnalysis opens a file of each ending."""
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence MDAnalysis: its warnings are of attributes that are not read here, and its readers complain of what they
+    could not open once more when they are freed.
+    """
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda unraisable: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        sys.unraisablehook = hook
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
