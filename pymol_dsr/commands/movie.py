@@ -21,6 +21,7 @@ from ..scene.gui_thread import in_gui
 from ..scene.kept_movies import KeptMovie
 from ..scene.movie import MovieRecorder
 from ..scene.movie_objects import LoadedMovie
+from ..scene.present_movie import PresentMovie, read_movie
 from ..scene.replies import read_replies
 from ..scene.timeline import MovieState, frames_per_second, movie_times
 from ..session import Session, session_of
@@ -117,7 +118,8 @@ def dsr_movie(
 
         color = str: one colour for all {default: those of the nearest atoms}
 
-        movie = 0/1: set up the movie (mset) {default: 1}
+        movie = 0/1: set up the movie (mset), in place of the one that PyMOL has; 0 keeps that with its camera keys
+        {default: 1}
 
         as_ = cgo or map: meshes, or maps with a multi-state isosurface: smaller sessions, a level that can be
         changed with isolevel, no colours of atoms {default: cgo}
@@ -278,10 +280,21 @@ def load_movie(
     SceneError, StatesError or BackendError.
     """
     plan = _plan_movie(session.jobs.get(name), times, field, mesh, options, _self)
+    if plan.options.movie and (present := foreign_movie(session, _self)):
+        described = present.describe()
+        print(
+            f" {name}: warning: PyMOL has {described}, which this one replaces; movie=0 loads the surfaces and keeps it"
+        )
     radii = None if plan.as_map else atoms.atom_radii(plan.trajectory, _self)
     session.jobs.claim(plan.fit, Activity.MOVIE)
     runner.run(partial(_load, session, plan, radii, runner.say, _self))
     return plan.object
+
+
+def foreign_movie(session: Session, _self: Any) -> PresentMovie | None:
+    """Return the movie that dsr_movie would replace; None where there is none, or one that it has set up itself."""
+    present = in_gui(_self, read_movie, _self)
+    return present if present and present.digest != session.references.own_movie else None
 
 
 def _plan_movie(
@@ -341,6 +354,8 @@ def _load(session: Session, plan: _MoviePlan, radii: NDArray[np.float32] | None,
         in_gui(_self, recorder.show_labels, loaded.states, f"{object}_time", source, _self)
     if plan.options.movie and loaded.states:
         in_gui(_self, recorder.set_up, loaded.states, source, _self)
+        present = in_gui(_self, read_movie, _self)
+        session.references.own_movie = present.digest if present else ""
     session.references.add_movie(object, fit.name, loaded.objects, plan.command)
     for line in movie_objects.describe(plan.trajectory, loaded):
         print(f" {fit.name}: {line}")

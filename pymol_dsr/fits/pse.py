@@ -46,6 +46,8 @@ class PseReferences:
         self._jobs = jobs
         self.movies: dict[str, MovieReference] = {}
         """By the name of the movie's object."""
+        self.own_movie = ""
+        """Digest of the movie (mset) that was set up last, which another one may replace."""
         self._hashes: dict[str, tuple[tuple[int, int], str]] = {}
 
     def attach(self, _self: Any) -> None:
@@ -79,7 +81,8 @@ class PseReferences:
             if not reference.sha256:
                 reason = f"its file {reference.path} is not on this machine" if reference.path else "it has no file"
                 _print(f" {name}: {reason}, so the session can't name it; dsr_save {name}, {name}.dsr, then save again")
-        setattr(values, KEY, {"format": FORMAT, "fits": _as_dicts(fits), "movies": _as_dicts(movies)})
+        described = {"format": FORMAT, "fits": _as_dicts(fits), "movies": _as_dicts(movies), "movie": self.own_movie}
+        setattr(values, KEY, described)
         return True
 
     def restore(self, session: dict[str, Any], *, _self: Any) -> bool:
@@ -93,6 +96,7 @@ class PseReferences:
             _print(f" dsr: what this session says of its fits can't be read ({error}); dsr_load brings them back")
             return True
         self.movies.update(movies)
+        self.own_movie = str(value.get("movie", ""))
         for name, reference in fits.items():
             if name in self._jobs.fits:
                 continue

@@ -283,9 +283,19 @@ def played(panel, jobs):
 def filmed(panel, jobs):
     """The movie takes the place of the live surface."""
     play = panel.play
-    watch("movie", lambda: jobs.fits["pep_dsr"].activity)
+    # A movie of the user's is replaced at the second click only, or kept.
+    cmd.mset("1 x30")
+    cmd.mview("store", 1)
+    click(play.actions.movie_button)
+    assert "PyMOL has a movie of 30 frames with 1 camera key: click again" in panel.status.text(), panel.status.text()
+    play.actions.keep.setChecked(True)
     click(play.actions.movie_button)
     yield from until(lambda: "the movie is loaded" in panel.status.text())
+    assert cmd.count_frames() == 30 and cmd.count_states("pep_dsr") == 5
+    play.actions.keep.setChecked(False)
+    watch("movie", lambda: jobs.fits["pep_dsr"].activity)
+    click(play.actions.movie_button)
+    yield from until(lambda: "the movie is loaded" in panel.status.text() and cmd.count_frames() == 5)
     watch()
     assert set(cmd.get_names()) == {"single", "pep", "pep_dsr"}
     assert cmd.count_states("pep_dsr") == 5 and cmd.count_frames() == 5

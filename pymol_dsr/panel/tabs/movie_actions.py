@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +12,10 @@ from pymol.Qt import QtWidgets
 
 from ...commands.color import color_movie
 from ...commands.files import export_meshes
-from ...commands.movie import load_movie, write_film
+from ...commands.movie import foreign_movie, load_movie, write_film
 from ...commands.running import Runner
 from ...fits.fit import Activity, Fit
+from ...scene.present_movie import PresentMovie
 from ...scene.timeline import frames_per_second
 from ...shared import states
 from ...shared.options import ColorOptions, FieldOptions, FilmOptions, MovieOptions
@@ -46,6 +48,7 @@ class MovieActions:
     ) -> None:
         self._tab, self._panel, self._controls, self._mode = tab, tab.panel, controls, mode
         self._fit, self._field, self._time, self._on_load, self._on_loaded = fit, field, time, on_load, on_loaded
+        self._replaceable: PresentMovie | None = None
         self.states = QtWidgets.QLineEdit()
         self.states.setToolTip("Times of the movie, as 1-79 or 1-79:0.25")
         self.movie_button = QtWidgets.QPushButton("Load movie")
@@ -56,6 +59,8 @@ class MovieActions:
         self.camera.setToolTip("The molecule stays in its place in the view, and unturned")
         self.overlay = QtWidgets.QCheckBox("Time in view")
         self.overlay.setToolTip("The time in the corner, and the expected error where it is extrapolated")
+        self.keep = QtWidgets.QCheckBox("Keep PyMOL's movie")
+        self.keep.setToolTip("Load the surfaces, and leave the movie that PyMOL has, with its camera keys, as it is")
         self.film_button = QtWidgets.QPushButton("Save film …")
         self.film_button.setToolTip("Write the movie that is loaded as .mp4 or .gif")
         self.export_button = QtWidgets.QPushButton("Export …")
@@ -78,7 +83,7 @@ class MovieActions:
     def film_row(self) -> Any:
         """The widgets for the film beside each other."""
         row = QtWidgets.QHBoxLayout()
-        for widget in (self.fps, self.camera, self.overlay):
+        for widget in (self.fps, self.camera, self.overlay, self.keep):
             row.addWidget(widget)
         row.addStretch(1)
         row.addWidget(self.film_button)
@@ -103,17 +108,25 @@ class MovieActions:
         if fit.activity:
             self._panel.session.jobs.cancel(fit.name)
             return
-        self._on_load(fit.name)
         session, cmd, name = self._panel.session, self._panel.cmd, fit.name
+        present = None if self.keep.isChecked() else foreign_movie(session, cmd)
+        if present and present != self._replaceable:
+            self._replaceable = present
+            self._panel.say(
+                f"PyMOL has {present.describe()}: click again to replace it, or tick “{self.keep.text()}” first"
+            )
+            return
+        self._on_load(name)
         times, field, coloring = self._movie_times(), self._field(), self._controls.coloring
         mesh = self._controls.mesh_options(self._triangles(times))
-        options = MovieOptions(
-            color=coloring.color,
-            fps=self.fps.value() if self.fps.value() > AUTO_FPS else None,
-            play=self._mode.currentText(),
-            camera="follow" if self.camera.isChecked() else MovieOptions.camera,
-            overlay=self.overlay.isChecked(),
-        )
+        options = MovieOptions(color=coloring.color, overlay=self.overlay.isChecked(), movie=not self.keep.isChecked())
+        if options.movie:
+            options = dataclasses.replace(
+                options,
+                fps=self.fps.value() if self.fps.value() > AUTO_FPS else None,
+                play=self._mode.currentText(),
+                camera="follow" if self.camera.isChecked() else MovieOptions.camera,
+            )
 
         def work() -> None:
             loaded = load_movie(session, name, times, field, mesh, options, Runner("dsr_movie"), cmd)

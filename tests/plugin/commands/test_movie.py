@@ -15,6 +15,7 @@ from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_film, dsr_movie
 from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.scene import film
+from pymol_dsr.scene.present_movie import read_movie
 from pymol_dsr.session import Session, close_session, session_of, set_session
 from pymol_dsr.shared import superpose
 from support.paths import ROOT
@@ -229,6 +230,67 @@ def test_the_label_takes_no_name_of_a_molecule(plugin):
 def test_maps_play_as_well(plugin):
     dsr_movie("fit", "1-3", as_="map", overlay=1, resolution=1.5, play="bounce", _self=plugin)
     assert states_played(plugin) == [1, 2, 3, 2] and "fit_time" in plugin.get_names()
+
+
+# A movie that the user made
+
+
+def own_movie(cmd):
+    """The user's movie: 40 frames, two keys of the camera, one of a scene, a command."""
+    cmd.mset("1 x30 1 -10")
+    cmd.mview("store", 1)
+    cmd.turn("y", 90)
+    cmd.mview("store", 30)
+    cmd.scene("front", "store")
+    cmd.mview("store", 40, scene="front")
+    cmd.mdo(5, "turn x, 5")
+
+
+OWN = "a movie of 40 frames with 3 camera keys (1 scene) and 1 command"
+
+
+def test_a_movie_that_is_replaced_is_said_with_a_way_to_keep_it(plugin, capsys):
+    own_movie(plugin)
+    before = read_movie(plugin)
+    plugin.do("dsr_movie fit, 1-3, movie=0, triangles=2000, async_=0")
+    assert "PyMOL has" not in capsys.readouterr().out
+    assert read_movie(plugin) == before and plugin.count_states("fit") == 3
+    plugin.do("dsr_movie fit, 1-3, triangles=2000, async_=0")
+    line = f" fit: warning: PyMOL has {OWN}, which this one replaces; movie=0 loads the surfaces and keeps it"
+    assert line in capsys.readouterr().out.splitlines()
+    assert plugin.count_frames() == 3 and "_dsr_nothing" not in plugin.get_names("all")
+    # The next ones replace dsr_movie's own, and the camera's keys of these.
+    for arguments in ("camera=follow, play=bounce", ""):
+        plugin.do(f"dsr_movie fit, 1-3, triangles=2000, async_=0, {arguments}")
+        assert "PyMOL has" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda cmd: cmd.mview("store", 2),
+        lambda cmd: cmd.mdo(2, "turn x, 5"),
+        lambda cmd: cmd.mset("1 x9"),
+        lambda cmd: (cmd.scene("a", "store"), cmd.mview("store", 1, scene="a")),
+    ],
+    ids=["mview", "mdo", "mset", "scene"],
+)
+def test_a_movie_of_dsr_movie_that_the_user_changed_is_said_too(plugin, capsys, change):
+    dsr_movie("fit", "1-3", triangles=2000, _self=plugin)
+    change(plugin)
+    dsr_movie("fit", "1-3", triangles=2000, _self=plugin)
+    assert "warning: PyMOL has a movie of " in capsys.readouterr().out
+
+
+def test_a_movie_of_dsr_movie_in_a_session_file_is_known(plugin, tmp_path, capsys):
+    dsr_movie("fit", "1-3", triangles=2000, camera="follow", _self=plugin)
+    plugin.save(str(tmp_path / "x.pse"))
+    plugin.reinitialize()
+    session_of(plugin).references.own_movie = ""
+    plugin.load(str(tmp_path / "x.pse"))
+    capsys.readouterr()
+    dsr_movie("fit", "1-3", triangles=2000, _self=plugin)
+    assert "PyMOL has" not in capsys.readouterr().out
 
 
 # Films
