@@ -15,6 +15,7 @@ import importlib.abc
 import importlib.machinery
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -33,11 +34,11 @@ TESTS = {
     "dsr_backend.geometry.signed_distance": ["backend/geometry/test_signed_distance.py"],
     "dsr_backend.geometry.triangle_mesh": ["backend/geometry/test_signed_distance.py"],
     "dsr_backend.geometry.unit_cube": ["backend/geometry/test_metrics.py"],
-    "dsr_backend.motion.forecast": ["backend/motion/test_motion.py"],
-    "dsr_backend.motion.kernels": ["backend/motion/test_motion.py"],
+    "dsr_backend.motion.forecast": ["backend/motion/test_forecast.py", "backend/motion/test_motion.py"],
+    "dsr_backend.motion.kernels": ["backend/motion/test_kernels.py", "backend/motion/test_motion.py"],
     "dsr_backend.motion.motion": ["backend/motion/test_motion.py"],
-    "dsr_backend.motion.poses": ["backend/motion/test_motion.py"],
-    "dsr_backend.motion.rigid_parts": ["backend/motion/test_motion.py"],
+    "dsr_backend.motion.poses": ["backend/motion/test_poses.py", "backend/motion/test_motion.py"],
+    "dsr_backend.motion.rigid_parts": ["backend/motion/test_rigid_parts.py", "backend/motion/test_motion.py"],
     "dsr_backend.motion.superpose": ["backend/motion/test_motion.py"],
     "dsr_backend.motion.time_axis": ["backend/motion/test_time_axis.py"],
     "dsr_backend.motion.warp": ["backend/motion/test_motion.py"],
@@ -55,8 +56,8 @@ TESTS = {
 }
 """The modules, and the test files that state what they do."""
 LONGEST = 600
-"""Seconds for the tests of a module without a change."""
-LEAST, PATIENCE = 30, 6
+"""Seconds of the CPU for the tests of a module without a change."""
+LEAST, PATIENCE = 5, 2
 """A mutant hangs, and counts as killed, after LEAST seconds and PATIENCE times those of the tests without a change."""
 
 
@@ -145,17 +146,21 @@ def mutants(module: str, count: int, seed: int) -> list[str]:
     return texts
 
 
-def survives(module: str, code: str, tests: Sequence[str], seconds: int) -> bool:
-    """Whether the tests pass within `seconds` with this text as the module, in a child process."""
+def run_tests(module: str, code: str, tests: Sequence[str], seconds: int) -> tuple[bool, float]:
+    """Run the tests with this text as the module, in a child process: whether they pass, and its seconds of the CPU.
+
+    It is killed after `seconds` of the CPU, or ten times as long by the clock.
+    """
     child = os.fork()
     if child:
-        _, status = os.waitpid(child, 0)
-        return status == 0
+        _, status, usage = os.wait4(child, 0)
+        return status == 0, usage.ru_utime + usage.ru_stime
     # The child: it must never return.
     try:
         os.setpgid(0, 0)
         signal.signal(signal.SIGALRM, lambda *_: os.killpg(0, signal.SIGKILL))
-        signal.alarm(seconds)
+        signal.alarm(10 * seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, 1)
         os.dup2(nothing, 2)
@@ -196,12 +201,13 @@ def main() -> int:
         for module in options.modules:
             tests = TESTS[module]
             started = time.monotonic()
-            if not survives(module, path_of(module).read_text(encoding="utf-8"), tests, LONGEST):
+            passed, seconds = run_tests(module, path_of(module).read_text(encoding="utf-8"), tests, LONGEST)
+            if not passed:
                 print(f"{module}: its tests fail without a change")
                 return 1
             texts = mutants(module, options.count, options.seed)
-            limit = LEAST + PATIENCE * round(time.monotonic() - started)
-            left = [text for text in texts if survives(module, text, tests, limit)]
+            limit = LEAST + round(PATIENCE * seconds)
+            left = [text for text in texts if run_tests(module, text, tests, limit)[0]]
             for text in left:
                 survivors.write(f"{module}\n{changed(module, text)}\n\n")
             survivors.flush()
