@@ -2,11 +2,14 @@
 
 import json
 import struct
+import tracemalloc
 
+import pytest
 import safetensors.torch
 import torch
 from dsr_backend.fields.base import Family
 from dsr_backend.results import coding, dsr_format
+from dsr_backend.results.dsr_file import CheckpointError, from_bytes
 
 
 def parts(data):
@@ -43,3 +46,97 @@ def old(data):
 
 def family(*members):
     return Family(dict(members), {"preset": "preview", "seed": 3, "trajectories": {n: f.report for n, f in members}})
+
+
+# Changes for `forged`.
+
+
+def drop(*names):
+    """Leaves tensors or entries out."""
+
+    def change(tensors, about):
+        for name in names:
+            tensors.pop(name, None)
+            about.pop(name, None)
+
+    return change
+
+
+def put(**values):
+    """Replaces entries."""
+
+    def change(tensors, about):
+        about.update(values)
+
+    return change
+
+
+def tensor(name, make):
+    """Replaces a tensor by what `make` makes of it."""
+
+    def change(tensors, about):
+        tensors[name] = make(tensors[name])
+
+    return change
+
+
+def lattice(**values):
+    """Replaces entries of the lattice."""
+
+    def change(tensors, about):
+        about["lattice"].update(values)
+
+    return change
+
+
+def coded(name, **how):
+    """Replaces what is said of a coded tensor."""
+
+    def change(tensors, about):
+        about["coded"][name].update(how)
+
+    return change
+
+
+def recoded(name, make, **how):
+    """Other values, coded as they should be; then `how` replaces what is said of them."""
+
+    def change(tensors, about):
+        values = coding.decode(tensors[name].numpy().data, about["coded"][name], tuple(about["coded"][name]["shape"]))
+        packed, about["coded"][name] = coding.encode(make(values))
+        tensors[name] = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
+        about["coded"][name].update(how)
+
+    return change
+
+
+def packed(name, make):
+    """Other bytes in place of the coded ones."""
+
+    def change(tensors, about):
+        tensors[name] = torch.tensor(list(make(tensors[name].numpy().tobytes())), dtype=torch.uint8)
+
+    return change
+
+
+def both(*changes):
+    """Several changes, one after another."""
+
+    def change(tensors, about):
+        for one in changes:
+            one(tensors, about)
+
+    return change
+
+
+def refuse(file, allowed):
+    """The error of a file that is refused with at most this many bytes allocated."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError) as caught:
+            from_bytes(file)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < allowed
+    return str(caught.value)

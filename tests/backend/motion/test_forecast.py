@@ -97,7 +97,7 @@ def moving(count, speed, times=None, bend=0.0):
     """Atoms that go along x by `speed` Å a state, and along y by `bend` Å a squared state."""
     times = np.arange(1.0, count + 1) if times is None else times
     base = cloud(30).astype(np.float32)
-    return np.array([base + np.float32([speed * t, bend * t * t, 0]) for t in times], np.float32), times
+    return np.array([base + np.array([speed * t, bend * t * t, 0], np.float32) for t in times], np.float32), times
 
 
 @pytest.mark.parametrize("times", [np.arange(1.0, 9.0), np.array([1.0, 2.0, 4.0, 7.0, 7.5, 9.0, 12.0])])

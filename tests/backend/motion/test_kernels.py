@@ -1,10 +1,11 @@
 """Weights of the training states, number by number."""
 
 import math
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
-from dsr_backend.motion.kernels import Bracket, TemporalKernel
+from dsr_backend.motion.kernels import TemporalKernel
 from scipy.optimize import brentq
 
 EVEN = TemporalKernel(np.arange(1.0, 9.0))
@@ -56,7 +57,8 @@ def unbiased(states, time, width):
 )
 def test_the_states_around_a_time(kernel, time, left, right, fraction, gap, nearest):
     found = kernel.bracket(time)
-    assert found == Bracket(left, right, pytest.approx(fraction), gap)
+    assert (found.left, found.right, found.gap) == (left, right, gap)
+    assert found.fraction == pytest.approx(fraction)
     assert found.nearest == nearest
 
 
@@ -149,6 +151,12 @@ def test_a_gaussian_of_a_loop_goes_by_the_shorter_way_round(time):
 @pytest.mark.parametrize("time, end", [(1.0, 0), (15.0, 4)])
 def test_at_the_ends_an_unbiased_gaussian_is_the_last_state_alone(time, end):
     np.testing.assert_allclose(UNEVEN.gaussian(time, 1.0, unbiased=True), np.eye(5)[end], atol=1e-6)
+
+
+def test_a_kernel_is_not_changed_and_compared_as_one_object():
+    with pytest.raises(FrozenInstanceError):
+        EVEN.period = 2.0  # type: ignore[misc]
+    assert replace(EVEN) != EVEN
 
 
 def test_a_gaussian_far_from_all_states_is_at_the_nearest():

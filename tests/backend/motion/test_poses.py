@@ -1,6 +1,7 @@
 """Poses of the whole molecule: the direct way, the smoothed one, and the choice of its width."""
 
 import itertools
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -138,7 +139,7 @@ def left_out(poses, kernel, atoms):
     """Errors of all choices, by leaving out one inner state after another."""
     states, count = kernel.states, len(kernel.states)
     box = np.array(list(itertools.product((-1, 1), repeat=3))) * atoms[count // 2].std(0)
-    inner = range(1, count - 1)
+    inner = list(range(1, count - 1))
     if len(inner) > 16:
         inner = sorted({int(1 + (count - 3) * k / 15) for k in range(16)})
     errors = []
@@ -172,3 +173,10 @@ def test_few_states_are_joined_directly():
     assert choose_pose_width(poses, TemporalKernel(STATES[:4]), atoms[:4]) == 0.0
     poses, _, _ = wandering((0, 30, 10, 40, 20))
     assert choose_pose_width(poses, TemporalKernel(STATES[:5]), atoms) > 0.0
+
+
+def test_poses_are_not_changed_and_compared_as_one_object():
+    still = Poses.identity(2)
+    with pytest.raises(FrozenInstanceError):
+        still.width = 2.0  # type: ignore[misc]
+    assert replace(still) != still

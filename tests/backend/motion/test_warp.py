@@ -57,7 +57,7 @@ def test_the_widths_that_are_summed():
 
 def test_a_shift_of_all_atoms_is_the_displacement_everywhere():
     atoms = cloud(12).astype(np.float32)
-    _, u = splat(atoms, atoms + np.float32([1.0, -2.0, 0.5]), 2.0, CPU)
+    _, u = splat(atoms, atoms + np.array([1.0, -2.0, 0.5], np.float32), 2.0, CPU)
     np.testing.assert_allclose(u, np.tile([1.0, -2.0, 0.5], (len(u), 1)), atol=1e-5)
 
 

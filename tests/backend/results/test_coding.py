@@ -59,7 +59,7 @@ def test_multiples_of_a_step_are_coded_as_such(values, step, whole):
         (f4(1.0, np.nan), 22),
         (f4(1.0, -np.inf), 23),
         # Half precision has 13 bits fewer.
-        (np.float32(np.float16([0.1, 1e-3, -3.3])), 13),
+        (np.array([0.1, 1e-3, -3.3], np.float16).astype(np.float32), 13),
     ],
 )
 def test_other_values_are_coded_by_their_bits(values, shift):
