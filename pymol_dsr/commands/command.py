@@ -73,7 +73,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*args, **kwargs)
         except EXPECTED as error:
-            raise CmdException(text.strip_control_characters(str(error))) from error
+            raise CmdException(text.error_line(error)) from error
 
     shown = _Shown(wrapper, function)
     # PyMOL prints help as it stands, with the headings at the margin.

@@ -15,6 +15,7 @@ from ..session import Session, session_of
 from ..shared import atomic_write
 from ..shared.frames import MAX_PAYLOAD
 from ..shared.options import FORMATS, ExportOptions, FieldOptions, MeshOptions
+from ..shared.reading import ReadError, read_file
 from ..surfaces import extract, surfaces_file, workers
 from .arguments import chosen_trajectory, field_params, fit_name, path_to_write, requested_times
 from .command import command
@@ -227,11 +228,10 @@ def save_fit(session: Session, name: str, filename: str, say: Say) -> str:
 def load_fit(session: Session, filename: str, name: str, say: Say, _self: Any) -> str:
     """Load a fit from a .dsr file; its name. Raises CmdException, JobError, BackendError or OSError."""
     path = os.path.expanduser(filename)
-    size = os.path.getsize(path)
-    if size > MAX_PAYLOAD:
-        raise CmdException(f"filename {filename}: {size} bytes, and a fit has at most {MAX_PAYLOAD}")
-    with open(path, "rb") as stream:
-        data = stream.read()
+    try:
+        data = read_file(path, MAX_PAYLOAD)
+    except ReadError as error:
+        raise CmdException(f"filename {error}") from error
     stem = os.path.splitext(os.path.basename(path))[0]
     # The movie takes the fit's name, so that must not be the molecule's; an older movie gives way.
     is_molecule = stem in _self.get_names("objects") and _self.get_type(stem) == "object:molecule"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from ..shared.text import error_line
 from .fit import Cancelled
 
 
@@ -19,8 +20,8 @@ def in_background(title: str, work: Callable[[], None]) -> None:
         try:
             work()
         except Cancelled as stopped:
-            print(f" {title}: {stopped}")
+            print(f" {title}: {error_line(stopped)}")
         except Exception as error:
-            print(f" Error: {title}: {error}")
+            print(f" Error: {title}: {error_line(error)}")
 
     Background(target=guarded, name=f"dsr-{title}", daemon=True).start()

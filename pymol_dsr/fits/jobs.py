@@ -22,6 +22,8 @@ from ..backend.client import Call
 from ..backend.process import BackendError
 from ..runtime.settings import Settings
 from ..shared import text
+from ..shared.frames import MAX_PAYLOAD
+from ..shared.reading import ReadError, read_file
 from ..shared.text import AnswerError
 from ..surfaces.source import Source
 from . import detached
@@ -320,12 +322,9 @@ class Jobs:
 def read_unchanged(name: str, path: str, digest: str) -> tuple[str, bytes]:
     """The path and content of a fit's file. Raises JobError where its SHA-256 is another one, or it can't be read."""
     try:
-        with open(path, "rb") as stream:
-            data = stream.read()
-    except OSError as error:
-        raise JobError(
-            f"{name}: its file {path} can't be read: {error.strerror}; 'dsr_load FILE, {name}' brings the fit back"
-        ) from error
+        data = read_file(path, MAX_PAYLOAD)
+    except ReadError as error:
+        raise JobError(f"{name}: its file {error}; 'dsr_load FILE, {name}' brings the fit back") from error
     if hashlib.sha256(data).hexdigest() != digest:
         raise JobError(
             f"{name}: its file {path} is not what it was when it was loaded (another SHA-256); "

@@ -10,16 +10,25 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from ..shared import text
+from ..shared.frames import MAX_PAYLOAD
+from ..shared.names import is_name, rule_against
+from ..shared.reading import ReadError, file_state, read_file, sha256_of
+from ..shared.values import shown
 from .fit import Fit, JobError, Phase
 from .jobs import Jobs
 
 FORMAT = "dsr session 1"
 # The name under which PyMOL keeps the references, among the values that it saves and restores for scripts.
 KEY = "dsr"
+# Of a session file that anybody may have written.
+MOST_ENTRIES = 1_000
+LONGEST_PATH = 4_096
+_SHA256 = re.compile(r"[0-9a-f]{64}|")
 
 
 @dataclass(frozen=True)
@@ -76,10 +85,10 @@ class PseReferences:
             # A file with another part of the scene must not name fits that are not in it.
             vars(values).pop(KEY, None)
             return True
-        fits = {movie.fit: self._reference(movie.fit) for movie in movies.values()}
-        for name, reference in fits.items():
-            if not reference.sha256:
-                reason = f"its file {reference.path} is not on this machine" if reference.path else "it has no file"
+        fits = {}
+        for name in dict.fromkeys(movie.fit for movie in movies.values()):
+            fits[name], reason = self._reference(name)
+            if not fits[name].sha256:
                 _print(f" {name}: {reason}, so the session can't name it; dsr_save {name}, {name}.dsr, then save again")
         described = {"format": FORMAT, "fits": _as_dicts(fits), "movies": _as_dicts(movies), "movie": self.own_movie}
         setattr(values, KEY, described)
@@ -92,7 +101,7 @@ class PseReferences:
             return True
         try:
             fits, movies = read_references(value)
-        except (KeyError, TypeError, ValueError) as error:
+        except ValueError as error:
             _print(f" dsr: what this session says of its fits can't be read ({error}); dsr_load brings them back")
             return True
         self.movies.update(movies)
@@ -117,11 +126,11 @@ class PseReferences:
         return True
 
     def fault(self, reference: FitReference) -> str:
-        """The reason why the file can't be used, or an empty text."""
-        if not os.path.isfile(reference.path):
-            return f"its file {reference.path} is missing"
-        if self._sha256(reference.path) != reference.sha256:
-            return f"its file {reference.path} is not what it was when the session was saved (another SHA-256)"
+        """The reason why the file can't be used, or an empty text; nothing of the file is read."""
+        try:
+            file_state(reference.path, MAX_PAYLOAD)
+        except ReadError as error:
+            return f"its file {error}"
         return ""
 
     def _fetch(self, name: str, reference: FitReference, _self: Any) -> tuple[str, bytes]:
@@ -129,33 +138,39 @@ class PseReferences:
         folder = os.path.dirname(str(_self.get("session_file")))
         faults = []
         for path in dict.fromkeys([reference.path, os.path.join(folder, os.path.basename(reference.path))]):
-            fault = self.fault(FitReference(path, reference.sha256))
-            if not fault:
-                with open(path, "rb") as stream:
-                    return path, stream.read()
-            faults.append(fault)
+            try:
+                data = read_file(path, MAX_PAYLOAD)
+            except ReadError as error:
+                faults.append(f"its file {error}")
+                continue
+            if hashlib.sha256(data).hexdigest() == reference.sha256:
+                return path, data
+            faults.append(f"its file {path} is not what it was when the session was saved (another SHA-256)")
         raise JobError(f"{name}: {faults[0]}; 'dsr_load FILE, {name}' brings the fit back")
 
-    def _reference(self, name: str) -> FitReference:
+    def _reference(self, name: str) -> tuple[FitReference, str]:
+        """Where the file of a fit is, and why it can't be named where that is so."""
         fit = self._jobs.fits.get(name)
         if fit is None:
-            return FitReference("", "")
+            return FitReference("", ""), "it has no file"
         # Of a fit that was not loaded, the reference stays what it was, whatever the file is now.
         if fit.phase is Phase.STORED:
-            return FitReference(fit.file, fit.digest)
+            return FitReference(fit.file, fit.digest), "it has no file"
         path = fit.file or str(fit.report.get("path") or "")
-        if not path or not os.path.isfile(path):
-            return FitReference(path, "")
+        if not path:
+            return FitReference("", ""), "it has no file"
         path = os.path.abspath(path)
-        return FitReference(path, self._sha256(path))
+        try:
+            return FitReference(path, self._sha256(path)), ""
+        except ReadError as error:
+            return FitReference(path, ""), f"its file {error}"
 
     def _sha256(self, path: str) -> str:
-        status = os.stat(path)
-        state = (status.st_mtime_ns, status.st_size)
+        """The SHA-256 of the file of a fit. Raises ReadError."""
+        state = file_state(path, MAX_PAYLOAD)
         # PyMOL calls `save` often, also for a single object or state.
         if self._hashes.get(path, (None, ""))[0] != state:
-            with open(path, "rb") as stream:
-                self._hashes[path] = (state, hashlib.sha256(stream.read()).hexdigest())
+            self._hashes[path] = (state, sha256_of(path, MAX_PAYLOAD))
         return self._hashes[path][1]
 
 
@@ -193,21 +208,58 @@ def name_deleted_ramps(ramps: list[list[Any]]) -> None:
 def read_references(value: Any) -> tuple[dict[str, FitReference], dict[str, MovieReference]]:
     """Fits by name and movies by object, from the value in a session file, which anybody may have written.
 
-    Raises KeyError, TypeError or ValueError.
+    Texts lose their control characters. Raises ValueError for names that are none, and for what is too long.
     """
-    if value["format"] != FORMAT:
-        raise ValueError(f"format {value['format']!r}, not {FORMAT!r}")
+    record = _fields(value, "what it says", ("format", "fits", "movies"))
+    if record["format"] != FORMAT:
+        raise ValueError(f"format {shown(record['format'])!r}, not {FORMAT!r}")
     fits = {}
-    for name, fields in dict(value["fits"]).items():
-        texts = (name, fields["path"], fields["sha256"])
-        if not all(isinstance(text, str) for text in texts):
-            raise ValueError("a fit that is not described by texts")
-        fits[name] = FitReference(fields["path"], fields["sha256"])
+    for name, entry in _entries(record["fits"], "its fits").items():
+        fields = _fields(entry, name, ("path", "sha256"))
+        sha256 = _text(fields["sha256"], f"the SHA-256 of {name}")
+        if not _SHA256.fullmatch(sha256):
+            raise ValueError(f"the SHA-256 of {name} is {shown(sha256)}, not 64 digits")
+        fits[_name(name)] = FitReference(_text(fields["path"], f"the path of {name}", LONGEST_PATH), sha256)
     movies = {}
-    for name, fields in dict(value["movies"]).items():
-        objects = [str(member) for member in fields["objects"]]
-        movies[str(name)] = MovieReference(str(fields["fit"]), objects, str(fields["command"]))
+    for name, entry in _entries(record["movies"], "its movies").items():
+        fields = _fields(entry, name, ("fit", "objects", "command"))
+        members = fields["objects"]
+        if not isinstance(members, list) or len(members) > MOST_ENTRIES:
+            raise ValueError(f"the objects of {name} are no list of at most {MOST_ENTRIES}")
+        objects = [_text(member, f"an object of {name}") for member in members]
+        command = _text(fields["command"], f"the command of {name}")
+        movies[name] = MovieReference(_name(fields["fit"]), objects, command)
     return fits, movies
+
+
+def _entries(value: Any, noun: str) -> dict[str, Any]:
+    """A dict by printable names. Raises ValueError."""
+    if not isinstance(value, dict) or len(value) > MOST_ENTRIES:
+        raise ValueError(f"{noun} are no table of at most {MOST_ENTRIES}")
+    return {_text(name, f"a name among {noun}"): entry for name, entry in value.items()}
+
+
+def _fields(value: Any, noun: str, keys: tuple[str, ...]) -> dict[str, Any]:
+    """A dict with these keys. Raises ValueError."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{noun} is no table")
+    if missing := [key for key in keys if key not in value]:
+        raise ValueError(f"{noun} has no {missing[0]}")
+    return value
+
+
+def _name(value: Any) -> str:
+    """The name of a fit. Raises ValueError."""
+    if not is_name(value):
+        raise ValueError(f"a fit can't be named {shown(value)!r}: {rule_against(value)}")
+    return str(value)
+
+
+def _text(value: Any, noun: str, longest: int = text.LONGEST_LINE) -> str:
+    """A text, printable and of bounded length. Raises ValueError."""
+    if not isinstance(value, str) or len(value) > longest:
+        raise ValueError(f"{noun} is no text of at most {longest} characters")
+    return str(text.strip_control_characters(value))
 
 
 def _as_dicts(references: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -216,4 +268,4 @@ def _as_dicts(references: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _print(line: str) -> None:
     # The text may come from anybody's session file.
-    print(text.strip_control_characters(line))
+    print(f" {text.one_line(line)}")

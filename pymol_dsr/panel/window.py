@@ -15,7 +15,7 @@ from ..commands.command import EXPECTED
 from ..fits.background import Background
 from ..fits.fit import Cancelled
 from ..session import Session
-from ..shared.text import strip_control_characters
+from ..shared.text import error_line, one_line
 from .tabs.fit import BAD, FitTab
 from .tabs.fits import FitsTab
 from .tabs.play import PlayTab
@@ -150,7 +150,7 @@ class Panel(QtWidgets.QDialog):
             try:
                 result = work()
             except (CmdException, *EXPECTED) as error:
-                text = strip_control_characters(str(error.args[0] if isinstance(error, CmdException) else error))
+                text = one_line(error.args[0]) if isinstance(error, CmdException) else error_line(error)
                 self._finished.emit(otherwise, error)
                 if isinstance(error, Cancelled):
                     print(f" {title}: {text}")

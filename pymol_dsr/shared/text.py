@@ -31,6 +31,13 @@ def strip_control_characters(value: Any, depth: int = 0) -> Any:
     return value
 
 
+def error_line(error: BaseException) -> str:
+    """An error for the user; one of the system without its number, with the file it is about."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return one_line(f"{error.filename}: {error.strerror}")
+    return one_line(error)
+
+
 def one_line(text: Any) -> str:
     """A text for the user, of bounded length."""
     text = str(text)

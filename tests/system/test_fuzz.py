@@ -867,7 +867,7 @@ def test_values_are_read_or_refused(tmp_path_factory: Any, content: bytes) -> No
 
 STORED = {
     "format": pse.FORMAT,
-    "fits": {"a": {"path": "/a.dsr", "sha256": "0"}},
+    "fits": {"a": {"path": "/a.dsr", "sha256": "0" * 64}},
     "movies": {"m": {"fit": "a", "objects": ["m"], "command": "dsr_movie a"}},
 }
 
@@ -887,7 +887,7 @@ def test_input_that_nobody_changed_is_taken(files: Any, surfaces_file: Path) -> 
 @given(place=st.sampled_from(places(STORED)), value=json_values)
 def test_what_a_session_says_is_read_or_refused(place: Any, value: Any) -> None:
     fits: dict[str, FitReference] = {}
-    with named_errors("pse", KeyError, TypeError, ValueError):
+    with named_errors("pse", ValueError):
         fits = pse.read_references(with_value(STORED, place, value))[0]
     references = PseReferences(Jobs(Settings()))
     for name, reference in fits.items():

@@ -175,10 +175,6 @@ def read_fit(text: str, device: str, progress: Progress) -> Field | Family:
     return fitted
 
 
-def os_error_text(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
-
-
 def surfaces_from(path: str, wanted: str) -> tuple[Sequence[Surface], dict[str, Any]]:
     """The wanted states of a surfaces file, read as they are looked at, and the `source` with which PyMOL finds the
     atoms again.

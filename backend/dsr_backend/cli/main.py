@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from pymol_dsr.shared.options import STATES_AFTER, MeshOptions
+from pymol_dsr.shared.text import error_line, one_line
 
 from .. import __version__
 from ..batch import cluster
@@ -26,7 +27,7 @@ from .batch import run_batch
 from .doctor import run_doctor
 from .evaluate import run_eval
 from .fit import run_fit
-from .io import PLOTS, CommandError, os_error_text
+from .io import PLOTS, CommandError
 from .measure import run_measure
 from .mesh import NODES, run_export, run_mesh
 from .processes import run_fit_detached, run_serve
@@ -59,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     except CommandError as error:
         return _refuse(str(error), 1)
     except OSError as error:
-        return _refuse(os_error_text(error), 1)
+        return _refuse(error_line(error), 1)
     except (MemoryError, RuntimeError) as error:
         # Torch says so on the CPU with a plain RuntimeError.
         if isinstance(error, RuntimeError) and not re.search("out of memory|allocate memory", str(error)):
@@ -69,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _refuse(text: str, code: int) -> int:
-    print(f"dsr-backend: {' '.join(text.split())}", file=sys.stderr)
+    print(f"dsr-backend: {one_line(text)}", file=sys.stderr)
     return code
 
 

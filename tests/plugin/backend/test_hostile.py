@@ -19,6 +19,7 @@ from pymol_dsr.commands.files import dsr_export, dsr_load, dsr_save, dsr_surface
 from pymol_dsr.commands.levels import dsr_levels
 from pymol_dsr.commands.measure import dsr_measure
 from pymol_dsr.commands.movie import dsr_movie
+from pymol_dsr.fits.background import in_background
 from pymol_dsr.fits.connection import LOG_LINES
 from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.scene.preview import Preview
@@ -202,6 +203,16 @@ def test_what_a_terminal_would_obey_is_taken_out():
         "a ": [" [0m", 1, None, {"Å": "σ"}]
     }
     assert len(text.one_line("x" * 10**6)) == text.LONGEST_LINE + 1
+
+
+def test_errors_of_work_in_the_background_are_printable_and_bounded(capsys):
+    def fail():
+        raise ValueError(ESCAPE + "x" * 100_000)
+
+    in_background("dsr_movie", fail)
+    wait_for(lambda: not any(thread.name == "dsr-dsr_movie" for thread in threading.enumerate()))
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith(" Error: dsr_movie: ]0;owned [2J evil") and line.isprintable() and len(line) < 1100
 
 
 def test_atoms_are_read_as_the_states_grammar_has_them():

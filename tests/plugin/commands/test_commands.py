@@ -54,7 +54,7 @@ from support.waiting import wait_for
         ("dsr_save nope, x.dsr", "there is no fit nope"),
         ("dsr_cancel nope", "there is no fit nope"),
         ("dsr_status nope", "there is no fit nope"),
-        ("dsr_load /no/such/file.dsr", "No such file"),
+        ("dsr_load /no/such/file.dsr", "filename /no/such/file.dsr is missing"),
         ("dsr_surfaces pep, /no/such/x.npz", "the folder /no/such does not exist"),
         ("dsr_surfaces pep, x.txt", "x.txt: it must end in .safetensors, .npz"),
         ("dsr_set color, red", "color is no setting; there are backend, device, folder, workers"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits import pse
 from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.session import session_of
+from pymol_dsr.shared import reading
 from support.paths import ROOT, TESTS
 from support.scene import build_peptide
 from support.waiting import PATIENCE, wait_for
@@ -154,7 +156,9 @@ def test_a_fit_that_is_not_loaded_stays_what_it_was_when_saved_anew(plugin, tmp_
     (tmp_path / "kept.dsr").write_bytes(b"another fit")
     plugin.save(path)
     session_of(plugin).jobs.fits.clear()
-    assert "another SHA-256" in "".join(opened(plugin, path, capsys))
+    opened(plugin, path, capsys)
+    with pytest.raises(CmdException, match=r"is not what it was when the session was saved \(another SHA-256\)"):
+        dsr_movie("fit", _self=plugin)
 
 
 def test_a_missing_file_is_one_line_and_everything_else_is_there(plugin, tmp_path, capsys):
@@ -189,7 +193,7 @@ def test_a_fit_without_a_file_here_is_told_when_the_session_is_saved(plugin, tmp
     session_of(plugin).references.add_movie("pep", "fit", ["pep"], "dsr_movie fit")
     plugin.save(str(tmp_path / "scene.pse"))
     out = capsys.readouterr().out
-    assert "fit: its file /far/away/fit.dsr is not on this machine" in out and "dsr_save fit, fit.dsr" in out
+    assert "fit: its file /far/away/fit.dsr is missing" in out and "dsr_save fit, fit.dsr" in out
     jobs.fits.clear()
     assert "names no file of this fit" in "".join(opened(plugin, str(tmp_path / "scene.pse"), capsys))
 
@@ -220,6 +224,14 @@ def test_only_what_is_in_a_session_is_named_in_it(plugin, tmp_path, capsys):
         {"format": "dsr session 1", "fits": {"fit": {"path": 1, "sha256": ""}}, "movies": {}},
         {"format": "dsr session 1", "fits": {}, "movies": {"fit": 3}},
         {"format": "dsr session 1", "fits": 3, "movies": {}},
+        {"format": "dsr session 1", "fits": {"../../fit": {"path": "/a.dsr", "sha256": ""}}, "movies": {}},
+        {"format": "dsr session 1", "fits": {"x" * 100_000: {"path": "/a.dsr", "sha256": ""}}, "movies": {}},
+        {"format": "dsr session 1", "fits": {"fit": {"path": "/a" * 100_000, "sha256": ""}}, "movies": {}},
+        {"format": "dsr session 1", "fits": {"fit": {"path": "/a.dsr", "sha256": "\x1b[2J" * 9}}, "movies": {}},
+        {"format": "\x1b[2J" * 100_000, "fits": {}, "movies": {}},
+        {"format": "dsr session 1", "fits": {}, "movies": {"m": {"fit": "../m", "objects": ["m"], "command": ""}}},
+        {"format": "dsr session 1", "fits": {}, "movies": {"m": {"fit": "m", "objects": ["m"], "command": "x" * 9999}}},
+        {"format": "dsr session 1", "fits": {str(n): {"path": "", "sha256": ""} for n in range(5000)}, "movies": {}},
     ],
 )
 def test_what_cannot_be_read_is_one_line(plugin, tmp_path, capsys, stored):
@@ -230,7 +242,81 @@ def test_what_cannot_be_read_is_one_line(plugin, tmp_path, capsys, stored):
     assert session_of(plugin).references.restore(session, _self=plugin)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 and "can't be read" in lines[0] and "dsr_load" in lines[0]
+    assert lines[0].isprintable() and len(lines[0]) < 400
     assert not session_of(plugin).jobs.fits and path
+
+
+def test_texts_of_a_session_are_printable_where_they_are_shown(plugin, tmp_path, capsys):
+    saved(plugin, tmp_path, movie=False)
+    (tmp_path / "kept\x1b[31m.dsr").write_bytes(b"a fit")
+    escape = "\x1b]0;owned\x07\x1b[2J\u202e"
+    plugin._pymol.session.dsr = {
+        "format": "dsr session 1",
+        "fits": {"fit": {"path": f"{tmp_path}/{escape}.dsr", "sha256": "0" * 64}},
+        "movies": {f"fit{escape}": {"fit": "fit", "objects": [escape], "command": f"dsr_movie fit{escape}"}},
+    }
+    capsys.readouterr()
+    session_of(plugin).references.restore({"session": plugin._pymol.session}, _self=plugin)
+    lines = [*capsys.readouterr().out.splitlines(), *dsr_status(_self=plugin)]
+    assert len(lines) == 2 and all(line.isprintable() for line in lines), lines
+    assert all(name.isprintable() for name in session_of(plugin).references.movies)
+
+
+def unreadable(folder):
+    """Files that no fit is, by the reason that is given."""
+    os.mkfifo(folder / "pipe")
+    (folder / "folder").mkdir()
+    (folder / "loop").symlink_to(folder / "loop")
+    with open(folder / "huge", "wb") as stream:
+        stream.truncate(6 * 2**30)
+    return {
+        str(folder / "pipe"): "can't be read: it is no regular file",
+        "/dev/zero": "can't be read: it is no regular file",
+        str(folder / "folder"): "can't be read: it is no regular file",
+        str(folder / "loop"): f"can't be read: {os.strerror(errno.ELOOP)}",
+        str(folder / "huge"): f"has {6 * 2**30} bytes, and a fit has at most {2**30}",
+        "/proc/self/mem": "can't be read",
+        "/" + "x" * 300: f"can't be read: {os.strerror(errno.ENAMETOOLONG)}",
+        "/a\0b": "",
+    }
+
+
+def test_a_file_that_can_not_be_read_is_one_line_at_opening_saving_and_use(plugin, tmp_path, capsys):
+    """Pipes, devices, folders, loops of links and a file of 6 GiB, none of which is waited for or read."""
+    saved(plugin, tmp_path, movie=False)
+    jobs, references = session_of(plugin).jobs, session_of(plugin).references
+    for path, reason in unreadable(tmp_path).items():
+        plugin._pymol.session.dsr = {
+            "format": "dsr session 1",
+            "fits": {"fit": {"path": path, "sha256": "0" * 64}},
+            "movies": {"fit": {"fit": "fit", "objects": ["fit"], "command": "dsr_movie fit"}},
+        }
+        jobs.fits.clear()
+        capsys.readouterr()
+        references.restore({"session": plugin._pymol.session}, _self=plugin)
+        [line] = capsys.readouterr().out.splitlines()
+        if path != "/proc/self/mem":
+            assert reason in line and "dsr_load FILE, fit' brings the fit back" in line, line
+        with pytest.raises(CmdException) as error:
+            dsr_movie("fit", _self=plugin)
+        assert reason in str(error.value) and "\n" not in str(error.value.args[0])
+        jobs.fits["fit"] = Fit("fit", phase=Phase.READY, file=path)
+        capsys.readouterr()
+        plugin.save(str(tmp_path / "other.pse"))
+        [line] = capsys.readouterr().out.splitlines()
+        assert line.startswith(" fit: its file ") and reason in line, line
+        if "\0" not in path:
+            with pytest.raises(CmdException, match="filename ") as error:
+                dsr_load(path, "other", _self=plugin)
+            assert reason in str(error.value) and "\n" not in str(error.value.args[0])
+
+
+def test_a_fit_file_is_only_read_when_it_is_used(plugin, tmp_path, monkeypatch):
+    path = saved(plugin, tmp_path)
+    file = tmp_path / "kept.dsr"
+    monkeypatch.setattr(reading, "_chunks", lambda *args: pytest.fail("read before it is used"))
+    plugin.load(path)
+    assert dsr_status(_self=plugin) == [f"fit: from {file}, loaded when used"]
 
 
 def test_the_line_that_makes_a_movie_again_says_what_differs():
@@ -268,9 +354,7 @@ def test_a_loaded_fit_is_fetched_again_after_its_backend_has_ended(plugin, tmp_p
     with pytest.raises(CmdException, match=r"again\.dsr is not what it was when it was loaded \(another SHA-256\)"):
         dsr_movie("one", _self=plugin)
     file.unlink()
-    with pytest.raises(
-        CmdException, match=r"again\.dsr can't be read: No such file or directory; 'dsr_load FILE, one'"
-    ):
+    with pytest.raises(CmdException, match=r"its file .*again\.dsr is missing; 'dsr_load FILE, one'"):
         dsr_movie("one", _self=plugin)
 
 
