@@ -15,6 +15,6 @@ def superpose(
     """
     a, b = moving.mean(0), fixed.mean(0)
     u, _, vt = np.linalg.svd((moving - a).T @ (fixed - b))
-    proper = np.diag([1.0, 1.0, np.sign(np.linalg.det(vt.T @ u.T)) or 1.0])
+    proper = np.diag([1.0, 1.0, np.sign(np.linalg.det(vt.T @ u.T))])
     rotation = vt.T @ proper @ u.T
     return rotation, b - a @ rotation.T

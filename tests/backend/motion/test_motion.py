@@ -1,4 +1,4 @@
-"""Superposition, poses, weights in time, material coordinates and forecasts of the atoms."""
+"""The motion as a whole: poses, weights in time, material coordinates and forecasts of the atoms."""
 
 import itertools
 
@@ -37,32 +37,7 @@ def warped(motion, time, x, **options):
     return motion.warp(time, CPU, **options)(torch.tensor(np.asarray(x), dtype=torch.float32)).numpy()
 
 
-# Superposition
-
-
-def test_superposition_recovers_a_rigid_motion():
-    fixed = cloud()
-    rotation, translation = turn(140.0), np.array([3.0, -20.0, 7.5])
-    # fixed = rotation · moving + translation, solved for moving.
-    found, shift = superpose((fixed - translation) @ rotation, fixed)
-    np.testing.assert_allclose(found, rotation, atol=1e-12)
-    np.testing.assert_allclose(shift, translation, atol=1e-10)
-
-
-def test_superposition_never_mirrors():
-    fixed = cloud()
-    rotation, _ = superpose(fixed * [1, 1, -1], fixed)
-    assert np.linalg.det(rotation) == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("shape", ["flat", "line", "point"])
-def test_superposition_of_degenerate_atoms_is_a_rotation_that_fits(shape):
-    fixed = cloud(20) * {"flat": [1, 1, 0], "line": [1, 0, 0], "point": [0, 0, 0]}[shape]
-    moving = fixed @ turn(50.0).T + 4.0
-    rotation, translation = superpose(moving, fixed)
-    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
-    assert np.linalg.det(rotation) == pytest.approx(1.0)
-    np.testing.assert_allclose(moving @ rotation.T + translation, fixed, atol=1e-9)
+# Poses of the states
 
 
 def test_states_of_a_rigid_body_become_one():

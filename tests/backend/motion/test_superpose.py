@@ -1,0 +1,47 @@
+"""Superposition of atoms."""
+
+import numpy as np
+import pytest
+from dsr_backend.motion.superpose import superpose
+
+from support.shapes import cloud, turn
+
+
+def test_superposition_recovers_a_rigid_motion():
+    fixed = cloud()
+    rotation, translation = turn(140.0), np.array([3.0, -20.0, 7.5])
+    # fixed = rotation · moving + translation, solved for moving.
+    found, shift = superpose((fixed - translation) @ rotation, fixed)
+    np.testing.assert_allclose(found, rotation, atol=1e-12)
+    np.testing.assert_allclose(shift, translation, atol=1e-10)
+
+
+def test_superposition_never_mirrors():
+    fixed = cloud()
+    rotation, _ = superpose(fixed * [1, 1, -1], fixed)
+    assert np.linalg.det(rotation) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("shape", ["flat", "line", "point"])
+def test_superposition_of_degenerate_atoms_is_a_rotation_that_fits(shape):
+    fixed = cloud(20) * {"flat": [1, 1, 0], "line": [1, 0, 0], "point": [0, 0, 0]}[shape]
+    moving = fixed @ turn(50.0).T + 4.0
+    rotation, translation = superpose(moving, fixed)
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(rotation) == pytest.approx(1.0)
+    np.testing.assert_allclose(moving @ rotation.T + translation, fixed, atol=1e-9)
+
+
+def test_no_other_rotation_brings_the_atoms_nearer():
+    rng = np.random.default_rng(0)
+    moving, fixed = cloud(20), cloud(20) @ turn(60.0).T + rng.normal(size=(20, 3)) + 9.0
+
+    def missed(rotation):
+        centred = moving - moving.mean(0)
+        return (((centred @ rotation.T) - (fixed - fixed.mean(0))) ** 2).sum()
+
+    rotation, translation = superpose(moving, fixed)
+    np.testing.assert_allclose((moving @ rotation.T + translation).mean(0), fixed.mean(0), atol=1e-12)
+    for axis in np.eye(3):
+        for degrees in (-1.0, 1.0):
+            assert missed(rotation) < missed(turn(degrees, axis) @ rotation)
