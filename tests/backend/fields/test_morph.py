@@ -50,6 +50,7 @@ def test_the_same_molecule_is_superposed_and_its_atoms_are_mixed(fraction):
     first, second = rigid()
     one, other = pair(first, second)
     found = Morph(one, other, fraction).at(1.5)
+    assert found.atoms is not None
     # The way is at the place of the first: its last atoms are the second's, superposed on it.
     base, bent = first[0], first[0] + 0.4 * first[0][:, [1, 2, 0]]
     centred = bent - bent.mean(0)
@@ -67,6 +68,7 @@ def test_the_ends_of_the_way_are_the_two_fields_superposed():
     np.testing.assert_allclose(start.distance(X), one.at(1.5).distance(X), atol=5e-3)
     # The second's own frame, of which `superposed` is a turn and a shift.
     own = other.at(1.5)
+    assert own.atoms is not None and end.atoms is not None
     back = own.atoms.astype(float)
     u, _, vt = np.linalg.svd((end.atoms - end.atoms.mean(0)).T.astype(float) @ (back - back.mean(0)))
     there = (X.numpy() - end.atoms.mean(0)) @ (u @ vt) + back.mean(0)
@@ -93,7 +95,7 @@ def test_three_atoms_at_least_are_superposed(count, turned):
     base = cloud(count)
     one, other = pair([base] * 2, [base @ turn(90.0).T] * 2)
     atoms = Morph(one, other, 1.0).at(1.0).atoms
-    assert np.allclose(atoms, base, atol=5e-3) is turned
+    assert atoms is not None and np.allclose(atoms, base, atol=5e-3) is turned
 
 
 def test_a_morph_says_what_its_first_field_says():
