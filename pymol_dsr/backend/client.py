@@ -231,10 +231,11 @@ class Backend:
             self._closing = True
         process.stop(self._ask, self._hang_up, grace)
         self._hang_up()
-        self._end("lost", "the backend was closed")
+        # Answers that it wrote before it ended are read first.
         for thread in (self._reader, self._writer):
             if thread.is_alive():
                 thread.join(1.0)
+        self._end("lost", "the backend was closed")
 
     def why_ended(self, seconds: float) -> BackendError:
         """Why it ended, after waiting so long for it."""

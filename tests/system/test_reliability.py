@@ -606,7 +606,7 @@ def test_a_fit_with_a_misbehaving_backend(
     plugin: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mode: str, sentence: str
 ) -> None:
     jobs = session_of(plugin).jobs
-    session_of(plugin).settings.put("wait", "1" if mode == "slow" else "20")
+    session_of(plugin).settings.put("wait", "1" if mode == "slow" else str(PATIENCE))
     use(plugin, *mode.split())
     said = typed(plugin, capsys, "dsr_fit pep, 1-2")
     [line] = [line for line in said.splitlines() if line.startswith(" Error: dsr_fit: ")]
@@ -621,7 +621,20 @@ def test_a_backend_that_does_not_answer_or_stop_is_ended(
 ) -> None:
     monkeypatch.setattr(jobs, "CANCEL_SECONDS", 0.5)
     use(plugin, *mode.split())
-    threading.Timer(1.5, lambda: dsr_cancel("pep_dsr", _self=plugin)).start()
+    jobs_of_plugin = session_of(plugin).jobs
+
+    def begun() -> bool:
+        """The backend has been asked: it was told to fit, or, the mute one, has been started for that."""
+        fit = jobs_of_plugin.fits.get("pep_dsr")
+        if mode == "mute":
+            return jobs_of_plugin.connection.running is not None
+        return fit is not None and fit.phase is Phase.FIT
+
+    def cancel() -> None:
+        wait_for(begun)
+        dsr_cancel("pep_dsr", _self=plugin)
+
+    threading.Thread(target=cancel).start()
     said = typed(plugin, capsys, "dsr_fit pep, 1-2")
     assert "pep_dsr: cancelled; the backend did not stop within 0.5 s and was ended, the next command" in said
     assert session_of(plugin).jobs.fits["pep_dsr"].phase is Phase.CANCELLED

@@ -141,7 +141,7 @@ class Sshd:
         self.known = folder / "known_hosts"
         self.known.write_text(f"dsr-test {' '.join(public)}\n")
         self.process = subprocess.Popen([sshd, "-D", "-E", folder / "log", "-f", config])
-        end = time.monotonic() + 10
+        end = time.monotonic() + PATIENCE
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 return
@@ -212,6 +212,7 @@ class Proxy:
 def plugin(peptide, monkeypatch, tmp_path):
     register(peptide)
     session_of(peptide).settings.put("workers", "1")
+    session_of(peptide).settings.put("wait", str(PATIENCE))
     monkeypatch.setenv("DSR_HOME", str(tmp_path / "near"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), str(ROOT)]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

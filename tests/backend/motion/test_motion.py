@@ -1,6 +1,7 @@
 """The motion as a whole: poses, weights in time, material coordinates and forecasts of the atoms."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -361,6 +362,26 @@ def test_before_the_first_state_motion_goes_on_backwards():
     assert motion.forecasts[0].rank >= 1
     truth = path(1, 0.5)[0] - 2 * (path(2, 0.5, noise=0)[1] - path(1, 0.5, noise=0)[0])
     assert rmsd(motion.scene_atoms(-1.0), truth) < 0.8 * rmsd(motion.scene_atoms(1.0), truth)
+
+
+def test_the_forecast_before_the_first_state_is_that_of_the_motion_run_backwards():
+    states = np.arange(1.0, 32.0) ** 1.1
+    forth = of(states, path(31, 0.5), align=False)
+    back = of(-states[::-1], path(31, 0.5)[::-1], align=False)
+    forth.choose_forecasts()
+    back.choose_forecasts()
+    assert forth.forecasts == back.forecasts[::-1] and forth.forecasts[0].rank >= 1
+    for lead in (0.25, 0.9, 1.0, 1.5, 7.0):
+        before = states[0] - lead
+        np.testing.assert_array_equal(forth.aligned_atoms(before), back.aligned_atoms(-before))
+        assert forth.expected_error(before) == back.expected_error(-before) > 0.0
+
+
+def test_a_motion_is_straight_and_held_until_more_is_known():
+    motion = of([1, 2, 3], [cloud()] * 3)
+    assert (motion.smooth, motion.forecasts) == (0.0, (Forecast(), Forecast()))
+    assert Motion(motion.kernel, motion.poses).sigma == WARP_SIGMAS[0]
+    assert replace(motion) != motion, "a motion is compared as one object"
 
 
 def test_the_forecast_begins_at_the_last_state():

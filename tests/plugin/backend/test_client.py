@@ -374,7 +374,7 @@ def test_one_of_two_at_a_time_is_cancelled_alone(bench: Backend, tmp_path: Path)
 def test_close_cancels_those_that_run_at_once(bench: Backend) -> None:
     calls = [bench.submit("share") for _ in range(3)]
     wait_for(lambda: len(log_of(bench).named("log")) == 2)
-    bench.close()
+    bench.close(grace=PATIENCE)
     assert {failure(partial(call.result, timeout=PATIENCE)).code for call in calls} == {"cancelled"}
 
 
@@ -442,7 +442,7 @@ def test_close_cancels_and_ends(bench: Backend, tmp_path: Path) -> None:
     kept = tmp_path / "checkpoint"
     call = bench.submit("work", {"checkpoint": str(kept)})
     wait_for(lambda: working(bench))
-    bench.close()
+    bench.close(grace=PATIENCE)
     assert failure(lambda: call.result(timeout=PATIENCE)).code == "cancelled"
     assert kept.read_text() == "kept"
     assert bench._process is not None

@@ -20,6 +20,7 @@ from pymol_dsr.commands.manage import dsr_cancel, dsr_set, dsr_status
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import Fit, Phase
 from pymol_dsr.session import session_of
+from support.paths import SUPPORT
 from support.scene import build_peptide, coordinates, idtf_points
 from support.session import begin_another_session, ready, refused
 from support.waiting import wait_for
@@ -350,7 +351,10 @@ def test_evaluation_beside_the_baselines(backend, capfd, tmp_path):
 @pytest.mark.system
 def test_the_network_of_the_paper(backend, capsys):
     jobs = session_of(backend).jobs
-    assert dsr_fit("pep", "1-3:2", preset="paper", budget=4, _self=backend) == "pep_dsr"
+    # A small network of few steps: its work is counted in steps, and the budget is never reached.
+    session_of(backend).settings.put("backend", f"{sys.executable} {SUPPORT / 'problem_backend.py'} small 1 300")
+    assert dsr_fit("pep", "1-3:2", preset="paper", budget=100_000, _self=backend) == "pep_dsr"
+    assert jobs.get("pep_dsr").report["steps"] == 300
     assert jobs.get("pep_dsr").report["preset"] == "paper"
     dsr_movie("pep_dsr", "1-3", resolution=1, _self=backend)
     assert backend.count_states("pep_dsr") == 3

@@ -279,13 +279,19 @@ def test_a_cancelled_fit_stops_at_once(polls):
     assert -3 <= left[0] <= -1
 
 
-def test_cancelling_takes_less_than_a_second_of_computing_at_any_moment():
-    surfaces = peptide()
-    for delay in (0.1, 0.5, 1.0):
-        moment = time.process_time() + delay
-        with pytest.raises(Cancelled):
-            fit(surfaces, cancelled=lambda moment=moment: time.process_time() > moment, preset=PRESETS["fast"])
-        assert time.process_time() - moment < 1.0
+def test_a_fit_is_asked_whether_it_is_cancelled_all_the_time():
+    """No stretch of computing without a look takes more than an eighth of the fit, on however slow a machine."""
+    # The first fit of a process imports the optimiser of torch.
+    fit([ball(1)])
+    looks = [time.process_time()]
+
+    def cancelled():
+        looks.append(time.process_time())
+        return False
+
+    fit(peptide(), cancelled=cancelled, preset=PRESETS["fast"])
+    looks.append(time.process_time())
+    assert np.diff(looks).max() < 0.125 * (looks[-1] - looks[0])
 
 
 def test_surfaces_that_do_not_go_together_are_refused():
