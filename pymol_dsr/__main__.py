@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pymol
 import pymol2
@@ -20,6 +21,7 @@ from .runtime.settings import Settings
 from .shared import molecule_files
 from .shared.states import StatesError
 from .surfaces import extract, stream, surfaces_file
+from .surfaces.remedies import ON_COMMAND_LINE
 from .surfaces.source import ExtractError, Source, Surface
 from .surfaces.trajectory_file import READERS, can_stream, suffix_of
 from .surfaces.workers import compute_surfaces
@@ -46,6 +48,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--selection", default="all", help="PyMOL selection (default: all)")
     parser.add_argument(
         "--workers", type=int, default=0, help="processes at once (default: as many as cores, at most 8)"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="setting of PyMOL that shapes a surface, as surface_mode=1; may be repeated",
     )
     parser.add_argument("--out", required=True, help="file to write, ending in .safetensors or .npz")
     options = parser.parse_args(arguments)
@@ -76,19 +85,39 @@ def run(options: argparse.Namespace) -> int:
         name = cmd.get_legal_name(os.path.splitext(os.path.basename(options.topology))[0]) or "m"
         if options.trajectory and can_stream(options.trajectory):
             stream.load(options.topology, options.trajectory, name, cmd)
-            source = stream.read_source(options.selection, options.states, options.trajectory, _self=cmd)
+            _set(options.set, name, cmd)
+            source = stream.read_source(
+                options.selection, options.states, options.trajectory, remedies=ON_COMMAND_LINE, _self=cmd
+            )
         else:
             if options.trajectory:
                 _warn_of_size(options.trajectory)
                 stream.load(options.topology, options.trajectory, name, cmd, whole=True)
             else:
                 stream.load_structure(options.topology, name, cmd)
-            source = extract.read_source(options.selection, options.states, _self=cmd)
+            _set(options.set, name, cmd)
+            source = extract.read_source(options.selection, options.states, remedies=ON_COMMAND_LINE, _self=cmd)
     finally:
         session.stop()
     surfaces_file.write(options.out, source, _told(source, options.workers))
     print(f"pymol_dsr: {len(source.states)} states written to {options.out}", file=sys.stderr)
     return 0
+
+
+def _set(settings: list[str], name: str, _self: Any) -> None:
+    """Set PyMOL's settings KEY=VALUE for an object. Raises ValueError."""
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set {text}: write it as KEY=VALUE, as surface_mode=1")
+        if key not in extract.SURFACE_SETTINGS:
+            raise ValueError(
+                f"--set {text}: the settings that shape a surface are {', '.join(extract.SURFACE_SETTINGS)}"
+            )
+        try:
+            _self.set(key, value, name)
+        except (pymol.CmdException, ValueError) as error:
+            raise ValueError(f"--set {text}: PyMOL takes no value {value!r} for {key}") from error
 
 
 def _warn_of_size(trajectory: str) -> None:

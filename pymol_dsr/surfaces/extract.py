@@ -15,6 +15,7 @@ import pymol.setting
 from ..shared import states
 from .coordinates import check_finite, jump_warnings
 from .object_session import ObjectSession, read_object_session
+from .remedies import IN_PYMOL, Remedies
 from .selections import selected_object, split_by_object
 from .source import Coordinates, ExtractError, SelectedAtoms, Source
 from .surface_atoms import surface_atoms
@@ -64,28 +65,36 @@ def read_sources(selection: str, states_text: str = "all", *, _self: Any) -> lis
     return sources
 
 
-def read_source(selection: str, states_text: str = "all", *, before: bool = False, _self: Any) -> Source:
+def read_source(
+    selection: str,
+    states_text: str = "all",
+    *,
+    before: bool = False,
+    remedies: Remedies = IN_PYMOL,
+    _self: Any,
+) -> Source:
     """Check a selection of one object and its states, and take coordinates and settings out of the scene.
 
-    before: also take the coordinates of the state before each one, where there are any. Starts no process and changes
+    before: also take the coordinates of the state before each one, where there are any. remedies: in whose words a
+    message says what to do. Starts no process and changes
     nothing. Raises ExtractError or StatesError with one line.
     """
     name = selected_object(selection, _self)
     last = _self.count_states(name)
     if last < 1:
-        raise ExtractError(f"selection {selection}: the object {name} holds no coordinates; load a trajectory into it")
+        raise ExtractError(f"selection {selection}: the object {name} holds no coordinates; {remedies.trajectory()}")
     wanted = [int(state) for state in sorted(states.parse(states_text, last=last, owner=f"the object {name}"))]
-    _check_surface_type(name, _self)
+    _check_surface_type(name, remedies, _self)
     session = read_object_session(name, _self)
-    atoms, warnings = surface_atoms(selection, session, wanted, object=name, _self=_self)
-    coordinates = {state: _coordinates(session, state, atoms, _self) for state in wanted}
+    atoms, warnings = surface_atoms(selection, session, wanted, object=name, remedies=remedies, _self=_self)
+    coordinates = {state: _coordinates(session, state, atoms, selection, remedies, _self) for state in wanted}
     warnings += [f"{name} has one state to fit: the field will not move"] if len(wanted) == 1 else []
     warnings += jump_warnings(wanted, coordinates, atoms, _self.get_symmetry(name))
     if before:
         for state in {state - 1 for state in wanted} - {0, *wanted}:
             # A state that the user did not name may well be missing.
             with contextlib.suppress(ExtractError):
-                coordinates[state] = _coordinates(session, state, atoms, _self)
+                coordinates[state] = _coordinates(session, state, atoms, selection, remedies, _self)
     settings = set(pymol.setting.get_name_list())
     return Source(
         object=name,
@@ -97,30 +106,32 @@ def read_source(selection: str, states_text: str = "all", *, before: bool = Fals
         settings={key: _self.get(key) for key in SURFACE_SETTINGS if key in settings},
         session=session.with_one_state(wanted[0]),
         pymol=str(_self.get_version()[0]),
-        closing=_closing(name, _self),
+        closing=_closing(name, remedies, _self),
         warnings=warnings,
     )
 
 
-def _check_surface_type(name: str, _self: Any) -> None:
+def _check_surface_type(name: str, remedies: Remedies, _self: Any) -> None:
     surface_type = _self.get_setting_int("surface_type", name)
     if surface_type in NO_TRIANGLES:
         raise ExtractError(
             f"surface_type is {surface_type} for {name}, which draws {NO_TRIANGLES[surface_type]} and no triangles; "
-            "'set surface_type, 0' gives a surface"
+            f"{remedies.setting('surface_type', '0', name)} gives a surface"
         )
 
 
-def _closing(name: str, _self: Any) -> str:
+def _closing(name: str, remedies: Remedies, _self: Any) -> str:
     """Name the setting that may open the surfaces of an object or turn them inside out, and its remedy."""
-    key, remedy = "solvent_radius", "1.4"
+    key, better = "solvent_radius", "1.4"
     if _self.get_setting_int("surface_cavity_mode", name):
-        key, remedy = "surface_cavity_mode", "0"
+        key, better = "surface_cavity_mode", "0"
     value = float(_self.get(key, name))
-    return f"{key} is {value:g}; 'set {key}, {remedy}, {name}' gives closed surfaces"
+    return f"{key} is {value:g}; {remedies.setting(key, better, name)} gives closed surfaces"
 
 
-def _coordinates(session: ObjectSession, state: int, atoms: SelectedAtoms, _self: Any) -> Coordinates:
+def _coordinates(
+    session: ObjectSession, state: int, atoms: SelectedAtoms, selection: str, remedies: Remedies, _self: Any
+) -> Coordinates:
     """Read the atoms f4[A,3] of a state. Raises ExtractError where one is missing or not finite."""
     name = atoms.object
     positions = session.positions(state, atoms.indices)
@@ -130,7 +141,7 @@ def _coordinates(session: ObjectSession, state: int, atoms: SelectedAtoms, _self
     missing = np.flatnonzero(places < 0)
     if len(missing):
         first = missing[0]
-        remedy = f"leave that state out, or add 'and state {state}' to the selection"
+        remedy = f"leave that state out, or {remedies.narrowed(selection, f'state {state}')}"
         if len(missing) == len(atoms):
             remedy = "leave that state out"
         raise ExtractError(

@@ -20,6 +20,7 @@ from ..shared import molecule_files, states
 from . import extract, trajectory_file
 from .coordinates import check_finite, jump_warnings
 from .object_session import read_object_session
+from .remedies import IN_PYMOL, Remedies
 from .source import Coordinates, ExtractError, SelectedAtoms, Source
 from .surface_atoms import surface_atoms
 from .trajectory_file import TrajectoryFile
@@ -119,13 +120,15 @@ def _mismatch(trajectory: str, count: int, topology: str, expected: int) -> str:
     )
 
 
-def read_source(selection: str, states_text: str, trajectory: str, *, _self: Any) -> Source:
+def read_source(
+    selection: str, states_text: str, trajectory: str, *, remedies: Remedies = IN_PYMOL, _self: Any
+) -> Source:
     """Read an object from `load` as extract.read_source does, with the trajectory's states.
 
     State 1 is the first one of the file. Raises ExtractError where MDAnalysis and PyMOL don't read the same atoms,
     and StatesError.
     """
-    first = extract.read_source(selection, "1", _self=_self)
+    first = extract.read_source(selection, "1", remedies=remedies, _self=_self)
     file = TrajectoryFile(trajectory)
     owner = f"the trajectory {trajectory}"
     wanted = [int(state) for state in sorted(states.parse(states_text, last=len(file), owner=owner))]
@@ -139,10 +142,10 @@ def read_source(selection: str, states_text: str, trajectory: str, *, _self: Any
     deviation = float(np.abs(by_mdanalysis - by_pymol).max())
     if not deviation <= SAME_POSITION:
         raise ExtractError(
-            f"{trajectory}: PyMOL and MDAnalysis read atoms {deviation:.3g} A apart in its first state; load it in "
-            "PyMOL and use dsr_surfaces there"
+            f"{trajectory}: PyMOL and MDAnalysis read atoms {deviation:.3g} A apart in its first state; convert "
+            "it to .xtc"
         )
-    atoms, warnings = surface_atoms(selection, session, [1], object=first.object, _self=_self)
+    atoms, warnings = surface_atoms(selection, session, [1], object=first.object, remedies=remedies, _self=_self)
     coordinates = StreamedCoordinates(file, wanted, places, atoms, _self.get_symmetry(first.object), warnings)
     return replace(first, states=wanted, last=len(file), coordinates=coordinates, warnings=warnings)
 

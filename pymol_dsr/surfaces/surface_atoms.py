@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .object_session import ObjectSession
+from .remedies import IN_PYMOL, Remedies
 from .source import ExtractError, SelectedAtoms
 
 # Values of surface_mode. The others take all atoms: they differ only in atoms that are not shown, and here the
@@ -20,9 +21,15 @@ MOST_NAMES = 4
 
 
 def surface_atoms(
-    selection: str, session: ObjectSession, states: Sequence[int], *, object: str, _self: Any
+    selection: str,
+    session: ObjectSession,
+    states: Sequence[int],
+    *,
+    object: str,
+    remedies: Remedies = IN_PYMOL,
+    _self: Any,
 ) -> tuple[SelectedAtoms, list[str]]:
-    """Return the selected atoms of one object that get a surface, and a line on those left out by a flag, or none.
+    """Return the selected atoms of one object that get a surface, and a line on those left out and one on solvent.
 
     PyMOL's rule is applied to the selected atoms as if they were an object of their own: atoms without coordinates in
     all `states` are not there; with surface_mode 0 atoms flagged "ignore" are left out unless all have that flag; with
@@ -39,18 +46,34 @@ def surface_atoms(
     mode = _self.get_setting_int("surface_mode", object)
     kept = present.copy()
     lines: list[str] = []
+    reason = ""
     if mode in WITHOUT_HYDROGENS:
         kept &= ~_matching(f"({selection}) and hydro", atoms, _self)
         if not kept.any():
             raise ExtractError(
                 f"selection {selection}: all {present.sum()} atoms are hydrogens, which surface_mode {mode} leaves "
-                f"out; 'set surface_mode, 1, {object}' takes them along"
+                f"out; {remedies.setting('surface_mode', '1', object)} takes them along"
             )
+        reason = f"that are hydrogens, as surface_mode is {mode}"
     elif mode == BY_FLAGS:
         ignored = present & _matching(f"({selection}) and flag 25", atoms, _self)
         if ignored.any() and not ignored[present].all():
             kept &= ~ignored
-            lines.append(_left_out(object, [residues[place] for place in np.flatnonzero(ignored)]))
+        reason = "flagged ignore"
+    left_out = [residues[place] for place in np.flatnonzero(present & ~kept)]
+    if left_out:
+        lines.append(
+            f"{object}: left out: {len(left_out)} atoms {reason} ({_named(left_out)}); "
+            f"{remedies.setting('surface_mode', '1', object)} takes them along"
+        )
+    solvent = kept & _matching(f"({selection}) and solvent", atoms, _self)
+    # Solvent alone is what the user wants to see.
+    if solvent.any() and _self.count_atoms(f"({selection}) and polymer"):
+        lines.append(
+            f"{object}: {solvent.sum()} of {kept.sum()} atoms are solvent "
+            f"({_named([residues[place] for place in np.flatnonzero(solvent)])}); to "
+            f"leave it out, {remedies.narrowed(selection, 'polymer')}"
+        )
     places = np.flatnonzero(kept)
     chosen = SelectedAtoms(object, atoms.indices[places], [ids[place] for place in places], [names[p] for p in places])
     return chosen, lines
@@ -75,10 +98,7 @@ def _matching(selection: str, atoms: SelectedAtoms, _self: Any) -> NDArray[np.bo
     return np.isin(atoms.indices + 1, rows)
 
 
-def _left_out(object: str, residues: Sequence[str]) -> str:
+def _named(residues: Sequence[str]) -> str:
+    """List the names of residues, each once."""
     names = sorted(set(residues))
-    listed = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
-    return (
-        f"{object}: left out: {len(residues)} atoms flagged ignore ({listed}); "
-        f"'set surface_mode, 1, {object}' takes them along"
-    )
+    return ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")

@@ -154,7 +154,7 @@ class SurfaceWorker:
         if not len(mesh.faces):
             raise ExtractError(
                 f"state {time:g}: PyMOL's surface of {self.source.selection} has no triangles; "
-                "look at it with 'show surface' and check the surface settings"
+                "surface_quality 0 and solvent_radius 1.4 may help"
             )
         if not (np.isfinite(mesh.points).all() and np.isfinite(mesh.normals).all()):
             raise ExtractError(

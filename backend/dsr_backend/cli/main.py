@@ -33,6 +33,8 @@ from .mesh import NODES, run_export, run_mesh
 from .processes import run_fit_detached, run_serve
 from .surfaces import run_surfaces
 
+SETTING = "setting of PyMOL that shapes a topology's surfaces, as surface_mode=1 or solvent_radius=1.6; may be repeated"
+
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; its exit code: 0, 1 where the work failed, 2 for bad input, 130 after Ctrl-C."""
@@ -140,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         "--resume", action="store_true", help="preset paper: go on with the training kept as OUTPUT.training"
     )
     fit.add_argument("--selection", help="PyMOL selection of a topology's atoms (default: all)")
+    fit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=SETTING)
     fit.add_argument("--preset", help=f"{' or '.join(PRESETS)} (default: fast, or that of the --family)")
     fit.add_argument("--family", metavar="FILE", help="fit of several trajectories whose network this one starts from")
     fit.add_argument("--frozen", action="store_true", help="leave the network of the --family as it is")
@@ -171,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     make.add_argument("-o", "--output", required=True, help="surfaces file to write, ending in .safetensors or .npz")
     make.add_argument("--states", default="all", help="states: 1-150, 1-10000:10, 1+5+9 or all (default)")
     make.add_argument("--selection", help="PyMOL selection of the topology's atoms (default: all)")
+    make.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=SETTING)
     make.add_argument("--workers", type=int, default=0, help="processes at once (default: as many as cores, at most 8)")
 
     many = verb(

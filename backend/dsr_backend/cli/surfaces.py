@@ -25,7 +25,14 @@ def run_surfaces(options: argparse.Namespace) -> int:
     python = from_pymol.pymol_python()
     with live_progress() as progress:
         from_pymol.make_surfaces(
-            python, paths, target.absolute(), options.states, options.selection, options.workers, progress.say
+            python,
+            paths,
+            target.absolute(),
+            options.states,
+            options.selection,
+            options.workers,
+            options.set,
+            progress.say,
         )
     from ..surfaces.surfaces_file import SurfaceFile
 

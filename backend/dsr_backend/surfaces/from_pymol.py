@@ -24,7 +24,7 @@ def pymol_python() -> str:
     if not named:
         raise ValueError(
             "a topology needs PyMOL for its surfaces, and this Python has none: set DSR_PYMOL_PYTHON to a "
-            "Python with PyMOL and pymol-dsr, or make a surfaces file with dsr_surfaces in PyMOL"
+            "Python with PyMOL and pymol-dsr, or give a surfaces file"
         )
     return os.path.expanduser(named)
 
@@ -36,17 +36,20 @@ def make_surfaces(
     states: str = "all",
     selection: str | None = None,
     workers: int = 0,
+    settings: Sequence[str] = (),
     say: Callable[[str, bool], None] = lambda text, stays: None,
 ) -> None:
     """Write the surfaces file `target` of a topology and a trajectory, `paths`, by `python` from `pymol_python`.
 
-    selection: of PyMOL; workers: processes at once (0: as many as cores, at most 8); say: gets progress, and warnings,
-    which stay. Raises ValueError for what PyMOL can't make surfaces of, RequestError where it fails.
+    selection: of PyMOL; workers: processes at once (0: as many as cores, at most 8); settings: of PyMOL, KEY=VALUE;
+    say: gets progress, and warnings, which stay. Raises ValueError for what PyMOL can't make surfaces of,
+    RequestError where it fails.
     """
     molecule_files.check_paths(paths)
     command = [python, "-m", "pymol_dsr", f"--out={target}", f"--states={states}", f"--workers={workers}"]
     if selection:
         command.append(f"--selection={selection}")
+    command += [f"--set={setting}" for setting in settings]
     command += ["--", *map(str, paths)]
     try:
         process = subprocess.Popen(

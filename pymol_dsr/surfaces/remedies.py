@@ -1,0 +1,38 @@
+"""Orders that a message about surfaces gives: in PyMOL a command, for dsr-backend an option."""
+
+from __future__ import annotations
+
+
+class Remedies:
+    """Orders to type in PyMOL."""
+
+    def setting(self, key: str, value: str, object: str) -> str:
+        """Set a setting of PyMOL for an object."""
+        return f"'set {key}, {value}, {object}'"
+
+    def narrowed(self, selection: str, kind: str) -> str:
+        """Take only atoms of a kind out of the selection."""
+        return f"add 'and {kind}' to the selection"
+
+    def trajectory(self) -> str:
+        """Load the states of an object."""
+        return "load a trajectory into it"
+
+
+class CommandLineRemedies(Remedies):
+    """Options of dsr-backend."""
+
+    def setting(self, key: str, value: str, object: str) -> str:
+        """Set a setting of PyMOL."""
+        return f"'--set {key}={value}'"
+
+    def narrowed(self, selection: str, kind: str) -> str:
+        """Take only atoms of a kind out of the selection."""
+        return f"""give '--selection "{kind if selection == "all" else f"({selection}) and {kind}"}"'"""
+
+    def trajectory(self) -> str:
+        """Give the states of a topology."""
+        return "give its trajectory after it"
+
+
+IN_PYMOL, ON_COMMAND_LINE = Remedies(), CommandLineRemedies()
