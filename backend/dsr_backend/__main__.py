@@ -9,6 +9,7 @@ from .server.stdio import claim_streams
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command line, or the backend itself, and return the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     # Threads that wait must not spin: on a shared machine that made a mesh take ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

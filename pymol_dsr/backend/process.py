@@ -203,20 +203,24 @@ class Process:
 
     @property
     def pid(self) -> int:
+        """The number of the process."""
         return self._popen.pid
 
     @property
     def stdin(self) -> IO[bytes]:
+        """The pipe that requests are written to."""
         assert self._popen.stdin is not None
         return self._popen.stdin
 
     @property
     def stdout(self) -> IO[bytes]:
+        """The pipe that replies and events come from."""
         assert self._popen.stdout is not None
         return self._popen.stdout
 
     @property
     def running(self) -> bool:
+        """Whether the process has not ended."""
         return self._popen.poll() is None
 
     def wait(self, seconds: float) -> bool:

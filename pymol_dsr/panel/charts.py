@@ -54,6 +54,7 @@ class Chart(QtWidgets.QWidget):
             self.update()
 
     def paintEvent(self, event: Any) -> None:
+        """Draw the chart."""
         painter = QtGui.QPainter(self)
         try:
             painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)

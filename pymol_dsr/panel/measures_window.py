@@ -28,9 +28,9 @@ class MeasuresWindow(QtWidgets.QDialog):
         self.measured, self.name = measured, name
         charts = QtWidgets.QGridLayout()
         shown = measured.columns()
-        for number, name in enumerate(shown):
+        for number, quantity in enumerate(shown):
             chart = Chart(130, "")
-            chart.show_plot(plot_of(measured, name, fitted_range))
+            chart.show_plot(plot_of(measured, quantity, fitted_range))
             alone = number == len(shown) - 1 and number % 2 == 0
             charts.addWidget(chart, number // 2, number % 2, 1, 2 if alone else 1)
         self.status = QtWidgets.QLabel()

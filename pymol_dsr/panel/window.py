@@ -78,6 +78,7 @@ class Panel(QtWidgets.QDialog):
         self.move(left, top)
 
     def showEvent(self, event: Any) -> None:
+        """Look at the fits from now on."""
         super().showEvent(event)
         self._ticks = 0
         self.poll()
@@ -85,6 +86,7 @@ class Panel(QtWidgets.QDialog):
         self._changed_tab()
 
     def hideEvent(self, event: Any) -> None:
+        """Stop looking at the fits."""
         super().hideEvent(event)
         self._timer.stop()
         self.play.sleep()

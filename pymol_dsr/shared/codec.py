@@ -56,7 +56,7 @@ def pack_planes(whole: NDArray[np.int32]) -> bytes:
     """
     # 0, −1, 1, −2, … become 0, 1, 2, 3, …
     folded = ((whole << np.int32(1)) ^ (whole >> np.int32(31))).astype("<i4")
-    planes = np.ascontiguousarray(folded.reshape(-1).view(np.uint8).reshape(-1, 4).T)
+    planes = np.ascontiguousarray(folded.ravel().view(np.uint8).reshape(-1, 4).T)
     packer = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
     return packer.compress(planes.data) + packer.flush()
 
@@ -75,6 +75,6 @@ def unpack_planes(data: bytes | memoryview, shape: tuple[int, ...]) -> NDArray[n
         raise ValueError(f"its {len(data)} bytes are no deflate stream: {error}") from error
     if len(planes) != size or not unpacker.eof or unpacker.unused_data:
         raise ValueError(f"its {len(data)} bytes do not unpack to the {size} of its shape")
-    folded = np.ascontiguousarray(np.frombuffer(planes, np.uint8).reshape(4, -1).T).view("<u4").reshape(shape)
+    folded = np.ascontiguousarray(np.frombuffer(planes, np.uint8).reshape(4, size // 4).T).view("<u4").reshape(shape)
     del planes
     return (folded >> np.uint32(1)).astype(np.int32) ^ -(folded & np.uint32(1)).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Frames between the plugin and the backend; the same file stands in both packages, byte for byte.
+"""Frames between the plugin and the backend.
 
 A frame is ``b"DSR1"``, u32 JSON length, u64 payload length (little-endian), the JSON header, then the raw
 bytes of the arrays that the header's ``arrays`` list describes, one after another, C-contiguous.

@@ -102,13 +102,24 @@ class StateScore(Protocol):
     """Scores of one state by one method, as both packages hold them."""
 
     @property
-    def state(self) -> float: ...
+    def state(self) -> float:
+        """The number of the state."""
+        ...
+
     @property
-    def group(self) -> str: ...
+    def group(self) -> str:
+        """The group of the state, as `scoring.group_of` names it."""
+        ...
+
     @property
-    def method(self) -> str: ...
+    def method(self) -> str:
+        """The field, or the baseline."""
+        ...
+
     @property
-    def rmsd(self) -> float | None: ...
+    def rmsd(self) -> float | None:
+        """Of the atoms, in Å; None without atoms."""
+        ...
 
 
 def measure_panels(

@@ -4,7 +4,7 @@
 state 300 says at the state it starts from, rounded to whole states (a half up); the range ends with the last state that
 is not past 300. The interval may shrink as well, ``1-300:10..1``.
 
-Stands byte for byte in the plugin and in the backend, and uses the standard library only.
+It uses the standard library only.
 """
 
 from __future__ import annotations
@@ -57,28 +57,9 @@ def parse(
     # As many as there are parts, at least.
     _check_count(where, text.count("+") + 1, most)
     exact: list[Fraction] = []
-    for item in text.split("+"):
-        item = item.strip()
-        match = _ITEM.fullmatch(item)
-        if match is None:
-            raise StatesError(f"{where}: '{_short(item)}' is not a state or a range; {_GRAMMAR}")
-        if not fractional and "." in item.replace("..", ""):
-            raise StatesError(f"{where}: '{item}' is not whole; fractions of states are for movies and exports")
-        start = Fraction(match.group(1))
-        stop = Fraction(match.group(2) or match.group(1))
-        step = Fraction(match.group(3) or 1)
-        last_step = None if match.group(4) is None else Fraction(match.group(4))
-        if start < 1:
-            raise StatesError(f"{where}: states count from 1, and {_text(start)} is asked for")
-        if stop < start:
-            raise StatesError(f"{where}: the range runs backwards, from {_text(start)} to {_text(stop)}")
-        if stop > MAX_STATE:
-            raise StatesError(f"{where}: {_text(stop)} is past {MAX_STATE}, the largest state number")
-        if step == 0 or last_step == 0:
-            raise StatesError(f"{where}: the step of '{item}' is 0; it must be above 0")
+    for item in map(str.strip, text.split("+")):
+        start, stop, step, last_step = _parse_item(item, where, fractional)
         if last_step is not None:
-            if step.denominator > 1 or last_step.denominator > 1:
-                raise StatesError(f"{where}: '{item}' has steps that grow in fractions; write whole ones, as in 1..10")
             # One more than there may be is enough to refuse them.
             exact.extend(itertools.islice(_growing(start, stop, int(step), int(last_step)), most + 1))
             if len(exact) > most:
@@ -97,6 +78,33 @@ def parse(
             raise StatesError(f"{where}: state {_text(value)} is given twice")
         seen.add(value)
     return [int(v) if v.denominator == 1 else float(v) for v in exact]
+
+
+def _parse_item(item: str, where: str, fractional: bool) -> tuple[Fraction, Fraction, Fraction, Fraction | None]:
+    """Return first and last state of a state or a range, its step, and the last step of one that grows.
+
+    Raises StatesError.
+    """
+    match = _ITEM.fullmatch(item)
+    if match is None:
+        raise StatesError(f"{where}: '{_short(item)}' is not a state or a range; {_GRAMMAR}")
+    if not fractional and "." in item.replace("..", ""):
+        raise StatesError(f"{where}: '{item}' is not whole; fractions of states are for movies and exports")
+    start = Fraction(match.group(1))
+    stop = Fraction(match.group(2) or match.group(1))
+    step = Fraction(match.group(3) or 1)
+    last_step = None if match.group(4) is None else Fraction(match.group(4))
+    if start < 1:
+        raise StatesError(f"{where}: states count from 1, and {_text(start)} is asked for")
+    if stop < start:
+        raise StatesError(f"{where}: the range runs backwards, from {_text(start)} to {_text(stop)}")
+    if stop > MAX_STATE:
+        raise StatesError(f"{where}: {_text(stop)} is past {MAX_STATE}, the largest state number")
+    if step == 0 or last_step == 0:
+        raise StatesError(f"{where}: the step of '{item}' is 0; it must be above 0")
+    if last_step is not None and (step.denominator > 1 or last_step.denominator > 1):
+        raise StatesError(f"{where}: '{item}' has steps that grow in fractions; write whole ones, as in 1..10")
+    return start, stop, step, last_step
 
 
 def format(values: Sequence[float]) -> str:

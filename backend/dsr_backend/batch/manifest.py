@@ -65,6 +65,7 @@ def read_manifest(path: Path) -> list[BatchTask]:
 
 
 def check_task(given: dict[str, str], folder: Path) -> BatchTask:
+    """Return the task of one row, its files relative to `folder`. Raises ValueError for one that cannot be fitted."""
     name = given.get("name", "")
     if not is_name(name):
         raise ValueError(f"a fit can't be named {name!r}: {rule_against(name)}")

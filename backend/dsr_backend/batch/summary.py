@@ -66,6 +66,7 @@ def read_summary(path: Path) -> dict[str, TaskResult]:
 
 
 def write_summary(path: Path, rows: Mapping[str, TaskResult], jobs: Sequence[BatchTask]) -> None:
+    """Write the results as a CSV table, in the order of the tasks."""
     text = io.StringIO(newline="")
     out = csv.DictWriter(text, [field.name for field in fields(TaskResult)])
     out.writeheader()

@@ -10,6 +10,7 @@ from .io import input_path, live_progress
 
 
 def run_batch(options: argparse.Namespace) -> int:
+    """Run `dsr-backend batch` and return the exit code."""
     for key in ("workers", "cores"):
         if getattr(options, key) < (0 if key == "workers" else 1):
             raise ValueError(f"--{key} {getattr(options, key)}: it must be at least 1")

@@ -30,6 +30,7 @@ USUAL_REMEDY = "mend what failed above; if nothing did, report this line"
 
 
 def run_doctor(options: argparse.Namespace) -> int:
+    """Run `dsr-backend doctor` and return the exit code."""
     checks: list[tuple[str, Callable[[], str]]] = [
         ("python", lambda: f"{platform.python_version()}, {sys.executable}"),
         ("numpy", lambda: _package("numpy", "numpy")),

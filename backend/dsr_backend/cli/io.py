@@ -47,6 +47,7 @@ class Progress:
         self._width = 0
 
     def step(self, text: str) -> None:
+        """Show the latest step in place of the one before, in a file every PLAIN_SECONDS."""
         now = time.monotonic()
         if now - self._said < (LIVE_SECONDS if self._live else PLAIN_SECONDS):
             return
@@ -92,14 +93,15 @@ class Silence(Progress):
     """No-op progress reporter for ranks other than 0."""
 
     def step(self, text: str) -> None:
-        pass
+        """Show nothing."""
 
     def line(self, text: str) -> None:
-        pass
+        """Print nothing."""
 
 
 @contextmanager
 def live_progress(heading: str = "") -> Iterator[Progress]:
+    """Show the progress of what is done inside the block; the first of several processes shows it for all."""
     # As in runtime.distributed, which loads torch.
     first = os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
     progress = Progress(heading) if first else Silence()
@@ -136,6 +138,7 @@ def output_path(text: str, suffixes: Sequence[str]) -> Path:
 
 
 def input_path(text: str) -> Path:
+    """Return the path of an input file. Raises ValueError where there is none."""
     path = Path(text).expanduser()
     if not path.is_file():
         raise ValueError(f"{text}: there is no such file")
@@ -165,6 +168,7 @@ def load_field(options: argparse.Namespace, progress: Progress) -> Field:
 
 
 def read_fit(text: str, device: str, progress: Progress) -> Field | Family:
+    """Read a `.dsr` file, with a line where the file before it took its place."""
     path = input_path(text)
     from ..results import dsr_file
 
@@ -201,11 +205,13 @@ def pick_states(there: Collection[float], text: str, path: str) -> list[float]:
 
 
 def outside_text(fitted: Field) -> str:
+    """Say that a time is extrapolated, and from which states."""
     first, last = fitted.time_range
     return f"extrapolated (fitted: {first:g} to {last:g})"
 
 
 def angstrom_text(error: float) -> str:
+    """Say an expected error in Å, or that it is not known."""
     # A fit without atoms or with too few states has nothing to test its forecast on.
     return f"{error:.2f} Å" if error > 0.0 else "not known"
 

@@ -37,6 +37,7 @@ MEASURED = {
 
 
 def run_measure(options: argparse.Namespace) -> int:
+    """Run `dsr-backend measure` and return the exit code."""
     table = output_path(options.csv, ("csv",)) if options.csv else None
     plot = plot_path(options)
     if options.states:
@@ -85,6 +86,7 @@ def run_measure(options: argparse.Namespace) -> int:
 
 
 def column_heading(key: str) -> str:
+    """Return the title and unit of a column of measures."""
     title, unit, _ = MEASURED[key]
     return f"{title} ({unit})"
 

@@ -21,6 +21,7 @@ NODES = (32, 512)
 
 
 def run_mesh(options: argparse.Namespace) -> int:
+    """Run `dsr-backend mesh` and return the exit code."""
     target = output_path(options.output, FORMATS)
     with live_progress() as progress:
         fitted = load_field(options, progress)
@@ -36,6 +37,7 @@ def run_mesh(options: argparse.Namespace) -> int:
 
 
 def run_export(options: argparse.Namespace) -> int:
+    """Run `dsr-backend export` and return the exit code."""
     from ..results.export import gltf
     from ..results.export.gltf import AnimationFrame
 
@@ -97,6 +99,7 @@ def _write_mesh(fitted: Field, at: float, options: argparse.Namespace, path: Pat
 
 
 def mesh_at(fitted: Field, at: float, options: argparse.Namespace) -> Mesh:
+    """Return the mesh at one time. Raises CommandError where there is no surface."""
     from ..results import mesh
 
     made = mesh.extract_mesh(

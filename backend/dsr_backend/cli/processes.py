@@ -10,6 +10,7 @@ from ..runtime.folders import fits_folder
 
 
 def run_fit_detached(options: argparse.Namespace) -> int:
+    """Run `dsr-backend fit-detached`, the process of one detached fit, and return the exit code."""
     from ..server import detached_runner
 
     if not is_name(options.name):
@@ -18,6 +19,7 @@ def run_fit_detached(options: argparse.Namespace) -> int:
 
 
 def run_serve(options: argparse.Namespace) -> int:
+    """Run `dsr-backend serve` until the plugin hangs up."""
     from ..server.server import serve
     from ..server.stdio import claim_streams
 

@@ -12,6 +12,7 @@ from .io import input_path, live_progress, output_path, reading
 
 
 def run_surfaces(options: argparse.Namespace) -> int:
+    """Run `dsr-backend surfaces` and return the exit code."""
     target = output_path(options.output, ("safetensors", "npz"))
     paths = [input_path(text) for text in options.input]
     if len(paths) > 2:

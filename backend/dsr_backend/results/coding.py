@@ -29,7 +29,7 @@ def encode(values: NDArray[np.float32]) -> tuple[bytes, dict[str, Any]]:
     """
     values = np.ascontiguousarray(values, np.float32)
     # Nearly all steps that are too wide fail on a few values.
-    sample = values.reshape(-1)[:: values.size // SAMPLED_VALUES + 1]
+    sample = values.ravel()[:: values.size // SAMPLED_VALUES + 1]
     for step in STEPS:
         if _multiples(sample, step) is not None and (whole := _multiples(values, step)) is not None:
             entry: dict[str, Any] = {"step": step, "shift": 0}

@@ -19,7 +19,8 @@ Answer = tuple[JsonObject, Arrays]
 class Events(Protocol):
     """Where a job's events go: the server, or the record of a detached fit."""
 
-    def send_event(self, event: messages.Event) -> None: ...
+    def send_event(self, event: messages.Event) -> None:
+        """Pass one event on."""
 
 
 class Job:

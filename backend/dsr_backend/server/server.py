@@ -34,6 +34,8 @@ EXIT_SECONDS = 9.0  # after the plugin is gone; then the process ends whatever i
 
 
 class Server:
+    """The two lanes of one connection: control requests are answered at once, work goes to the worker lane."""
+
     def __init__(self, requests: io.BufferedReader, replies: io.BufferedWriter, lane: Lane) -> None:
         self._requests = requests
         self._replies = replies
