@@ -17,7 +17,7 @@ from ..scene.movie_objects import REPLACEABLE
 from ..scene.objects import object_kind
 from ..scene.preview import Preview
 from ..session import Session, session_of
-from ..shared.options import FitOptions, StartOptions, read_times
+from ..shared.options import FitOptions, StartOptions, check_breaks, jump_line, read_times
 from ..surfaces import extract
 from ..surfaces.selections import ATOMS_TITLE
 from .arguments import fit_name
@@ -47,6 +47,7 @@ def dsr_fit(
     frozen: int = 0,
     times: str = "",
     loop: int = int(FitOptions.loop),
+    breaks: str = "auto",
     watch: int = -1,
     detach: int = 0,
     quiet: int = 1,
@@ -68,8 +69,8 @@ def dsr_fit(
     USAGE
 
         dsr_fit selection [, states [, name=..., preset=..., smooth=..., device=..., budget=..., async_=...,
-            align=..., seed=..., resume=..., family=..., frozen=..., times=..., loop=..., watch=...,
-            detach=... ]]
+            align=..., seed=..., resume=..., family=..., frozen=..., times=..., loop=..., breaks=...,
+            watch=..., detach=... ]]
 
     ARGUMENTS
 
@@ -110,6 +111,11 @@ def dsr_fit(
 
         loop = 0/1: the first state follows the last one again {default: 0}
 
+        breaks = auto, none or states as 12+24: runs that were saved one after the other are cut apart, here after
+        states 12 and 24. Nothing is blended, smoothed or forecast across a cut, and between two runs the nearer
+        state is held. auto cuts where the molecule jumps: where a step is far longer than its neighbours and the
+        molecule does not come back. A loop has no cuts {default: auto}
+
         watch = 0/1: show the surface of the state in view as <name>_preview while it is fitted {default: -1, when
         typed}
 
@@ -142,6 +148,7 @@ def dsr_fit(
         device=device,
         align=align,
         loop=loop,
+        breaks=breaks,
     )
     if str(times):
         options = dataclasses.replace(options, times=read_times(str(times)))
@@ -223,6 +230,7 @@ def begin_fit(
                 f"times: it has {len(options.times)} numbers and {source.object} {count_of_states(source.last)}; "
                 "give one for each state"
             )
+        check_breaks(options.breaks or (), source.states)
         for line in source.warnings:
             print(f" dsr_fit: warning: {line}")
     is_chosen, name = bool(name), fit_name(name or f"{sources[0].object}_dsr", _self)
@@ -304,6 +312,8 @@ def _fit(jobs: Jobs, fit: Fit, request: FitRequest, preview: Preview | None, say
         )
         return
     for member, report in (fit.report.get("trajectories") or {"": fit.report}).items():
+        if report.get("breaks") and request.options.breaks is None:
+            print(f" {member or name}: {jump_line(report['breaks'], report['states'])}")
         missed = report.get("missed")
         if isinstance(missed, (int, float)) and missed > POORLY:
             print(

@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from .names import is_name, rule_against
@@ -37,6 +38,8 @@ SHORTEST_GAP = 1e-30
 """Limits of times in a user's unit, far from those of floats: with times near these, widths and slopes overflow."""
 LARGEST_RATIO = 1e9
 """Span of all times by the shortest gap; with more, neighbouring states can't be told apart."""
+MOST_JUMPS = 4
+"""Jumps that a message names."""
 HALFWAY = 0.5
 """Default of `share` where a user names two trajectories."""
 
@@ -62,7 +65,7 @@ class FitOptions(Options):
     """A fit as the user asks for it; `config` of the message `open`.
 
     smooth: None chooses the width by holding out fitted states. budget: None trains to the end. times: those of state
-    1, 2, 3, …, None where they are even.
+    1, 2, 3, …, None where they are even. breaks: None cuts where the molecule jumps, () nowhere.
     """
 
     preset: Annotated[str, Value("kind of fit", choices=PRESETS)] = "fast"
@@ -75,11 +78,23 @@ class FitOptions(Options):
     times: Annotated[
         tuple[float, ...] | None, Value("times of state 1, 2, 3, … in any unit, where they are uneven", absent="none")
     ] = None
+    breaks: Annotated[
+        tuple[int, ...] | None,
+        Value("last states of runs, after which nothing is blended", least=1, absent="auto", sparse=True),
+    ] = None
+
+    @classmethod
+    def parse(cls, **words: Any) -> FitOptions:
+        """Options from words that a user typed, `breaks` as 12+24, none or auto. Raises ValueFault."""
+        breaks = parse_breaks(words.pop("breaks", ""))
+        return replace(super().parse(**words), breaks=breaks)
 
     def check_together(self) -> None:
-        """Check that the times rise. Raises ValueFault."""
+        """Check that the times rise, and that a loop is not cut. Raises ValueFault."""
         if self.times is not None:
             check_times(self.times)
+        if self.breaks and self.loop:
+            raise ValueFault(f"breaks {format_breaks(self.breaks)}: a loop has no cuts; leave loop= or breaks= out")
 
 
 @dataclass(frozen=True)
@@ -301,6 +316,46 @@ def check_name(key: str, name: str) -> str:
     if not is_name(name):
         raise ValueFault(f"{key} {name[:100]}: {rule_against(name)}")
     return name
+
+
+def parse_breaks(words: Any) -> tuple[int, ...] | None:
+    """The last states of runs in 12+24; () for none, None for auto and for nothing. Raises ValueFault."""
+    text = str(words).strip().lower()
+    if text in ("", "auto"):
+        return None
+    if text == "none":
+        return ()
+    if not re.fullmatch(r"[0-9]{1,9}(\+[0-9]{1,9})*", text.replace(" ", "")):
+        raise ValueFault(f"breaks {shown(words)}: write the last states of runs as 12+24, or none, or auto")
+    return tuple(sorted({int(state) for state in text.split("+")}))
+
+
+def format_breaks(breaks: Iterable[float]) -> str:
+    """The last states of runs as `parse_breaks` takes them."""
+    return "+".join(f"{state:g}" for state in breaks) or "none"
+
+
+def check_breaks(breaks: Iterable[float], states: Sequence[float]) -> None:
+    """Check that each cut is between two of the states, which rise. Raises ValueFault."""
+    for last in breaks:
+        if not states[0] <= last < states[-1]:
+            raise ValueFault(
+                f"breaks {last:g}: there is nothing to cut after it in the states {states[0]:g} to {states[-1]:g}; "
+                "name the last state of a run that another one follows"
+            )
+
+
+def jump_line(breaks: Sequence[float], states: Sequence[float], option: str = "breaks=") -> str:
+    """One line for the user on jumps that were found after the states `breaks` among `states`, and cut.
+
+    option: how the user writes the option.
+    """
+    pairs = [(last, min(state for state in states if state > last)) for last in breaks[:MOST_JUMPS]]
+    jumps = ", ".join(f"{last:g} to {first:g}" for last, first in pairs) + (", ..." if len(breaks) > MOST_JUMPS else "")
+    return (
+        f"the molecule jumps from state {jumps}: cut there into {len(breaks) + 1} runs, between which the nearer state "
+        f"is held; {option}none blends them, {option}{format_breaks(breaks[:MOST_JUMPS])} cuts where you say"
+    )
 
 
 def check_times(times: Sequence[float]) -> tuple[float, ...]:

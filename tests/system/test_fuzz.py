@@ -467,6 +467,7 @@ PLACES: dict[str, tuple[Any, ...]] = {
     **{f"forecasts.{name}": ("forecasts", 1, name) for name in ("rank", "window", "damping")},
     **{f"forecasts.{name}": ("forecasts", 1, name, 0) for name in ("leads", "errors")},
     "times": ("times", 0),
+    "breaks": ("breaks", 0),
     "frame.centre": ("frame", "centre", 2),
     "frame.scale": ("frame", "scale"),
     "extent": ("extent", 0, 1),
@@ -483,7 +484,8 @@ def with_all(files: Any) -> dict[str, bytes]:
 
     def change(tensors: Any, about: Any) -> None:
         forecast = {"rank": 1, "window": 3, "damping": 1.5, "leads": [1.0, 2.0], "errors": [0.25, 0.5]}
-        about.update(times=[1.0, 2.0, 4.0], period=None, forecasts=[forecast, forecast])
+        held = {"rank": 0, "window": 0, "damping": 0.0, "leads": [], "errors": []}
+        about.update(times=[1.0, 2.0, 4.0], period=None, breaks=[1], forecasts=[held, forecast])
 
     return {kind: forged(files[kind], change) for kind in ("fast", "dsr 1", "paper")}
 
@@ -517,6 +519,10 @@ def test_each_number_is_held_against_its_range(with_all: Any, name: str) -> None
         (("motion.rotations",), 1e6, "motion.rotations has values that are not within"),
         (("motion.rotations",), 0.9, "motion.rotations has matrices that do not turn only"),
         (("factor",), 2.0, "factor is 2.0, not a whole number"),
+        (("breaks", 0), 1.0, "breaks is 1.0, not a whole number"),
+        (("breaks", 0), 3, r"cuts at \(3,\) do not go with 3 states"),
+        (("breaks",), [2, 1], r"cuts at \(2, 1\) do not go with 3 states"),
+        (("period",), 9.0, r"cuts at \(1,\) in a loop do not go with 3 states"),
         (("extent", 0, 0), 100.0, "a box from .* is none"),
         (("forecasts", 1, "rank"), 4, "a forecast of rank 4, window 3"),
         (("forecasts", 1, "window"), 1, "a forecast of rank 1, window 1"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pymol_dsr.shared import states
 from pymol_dsr.shared.names import is_name, rule_against
-from pymol_dsr.shared.options import FitOptions, read_times
+from pymol_dsr.shared.options import FitOptions, jump_line, parse_breaks, read_times
 from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
 from ..surfaces import from_pymol
@@ -36,6 +36,7 @@ def run_fit(options: argparse.Namespace) -> int:
         align=options.align,
         loop=options.loop,
         times=None if options.times is None else read_times(input_path(options.times)),
+        breaks=parse_breaks(options.breaks),
     )
     paths = [input_path(text) for text in options.input]
     from_file = is_surfaces_path(paths[0])
@@ -115,6 +116,11 @@ def _fit_and_save(
         else:
             fitted = run.fit_member(family, surfaces, config, progress.fit, frozen=options.frozen, checkpoint=training)
         fitted.report["source"] = source
+    if config.breaks is None:
+        for name, report in (fitted.report.get("trajectories") or {options.output: fitted.report}).items():
+            if "breaks" in report:
+                line = jump_line(report["breaks"], report["states"], "--breaks ")
+                progress.line(f"dsr-backend: {name}: {line}")
     progress.step("saving")
     if distributed.rank() == 0:
         dsr_file.save(fitted, target)

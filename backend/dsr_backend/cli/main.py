@@ -157,6 +157,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     fit.add_argument("--loop", action="store_true", help="the first state follows the last one again")
     fit.add_argument(
+        "--breaks",
+        default="auto",
+        help="last states of runs that were saved one after the other, as 12+24, or none: nothing is blended across "
+        "(default: auto, where the molecule jumps)",
+    )
+    fit.add_argument(
         "--times", metavar="FILE", help="text file with the time of every state, in any unit, where they are uneven"
     )
 

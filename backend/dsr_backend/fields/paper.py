@@ -131,13 +131,15 @@ class PaperField(Field):
     def at_motion_time(self, time: float, smooth: float | None) -> PaperFieldAtTime:
         """Return the field at one time of its motion; `smooth` is ignored."""
         motion = self.motion
-        atoms = motion.scene_atoms(time, 0.0)
+        # Between two stretches the network would blend across the cut.
+        shown = motion.kernel.stretch(time).time
+        atoms = motion.scene_atoms(shown, 0.0)
         box = scene_box(atoms, self.clearance, self.extent)
         extrapolated = motion.kernel.lead(time) != 0.0
         if extrapolated:
             # The surface may move on while the atoms stay at the last state.
             box = np.stack([np.minimum(box[0], self.extent[0]), np.maximum(box[1], self.extent[1])])
-        t = torch.tensor([self.time_factor * self.normalised_time(time)], dtype=torch.float32, device=self.device)
+        t = torch.tensor([self.time_factor * self.normalised_time(shown)], dtype=torch.float32, device=self.device)
         return PaperFieldAtTime(
             time=time,
             extrapolated=extrapolated,
@@ -240,7 +242,10 @@ def _interpolate_motion(first: PaperField, second: PaperField, fraction: float) 
             atoms.append(end)
         elif end is not None and start is not None and start.shape == end.shape:
             atoms.append((1.0 - fraction) * start + fraction * end)
-    return Motion.from_states(states, np.stack(atoms) if atoms else None, align=False)
+    kernel = first.motion.kernel
+    stretches = [kernel.stretch(float(state)).first for state in states]
+    breaks = [int(k) + 1 for k in np.flatnonzero(np.diff(stretches))]
+    return Motion.from_states(states, np.stack(atoms) if atoms else None, align=False, breaks=breaks)
 
 
 def _same_network(first: Network, second: Network) -> bool:

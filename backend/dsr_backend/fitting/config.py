@@ -6,8 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pymol_dsr.shared.options import FitOptions
 
+from ..motion.stretches import find_jumps, given_breaks
 from ..motion.time_axis import TimeAxis
 
 
@@ -89,3 +93,20 @@ def time_axis(options: FitOptions, states: Iterable[float]) -> TimeAxis | None:
     if without:
         raise ValueError(f"there are {len(options.times)} times, one for each state, and none for state {without[0]:g}")
     return TimeAxis(options.times)
+
+
+def stretch_breaks(
+    options: FitOptions,
+    states: NDArray[np.float64],
+    times: NDArray[np.float64],
+    atoms: NDArray[np.float32] | None,
+) -> list[int]:
+    """Return the indices of the states after a cut: those that the options name, or those after a jump.
+
+    states, times: numbers f8[S] of the states, rising, and their times f8[S] in the motion; atoms: f4[S,A,3] Å, or
+    None, without which no jump is seen. A loop is not searched: it says that its states follow one another. Raises
+    ValueError for a cut outside of the states.
+    """
+    if options.breaks is not None:
+        return given_breaks(options.breaks, states)
+    return [] if atoms is None or options.loop else find_jumps(atoms, times)

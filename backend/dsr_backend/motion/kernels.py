@@ -3,11 +3,14 @@
 One time becomes one weight per training state. The atoms, the rigid motion and the field's modes are all mixed by such
 weights. At a training state the weights select that state. Away from it they change smoothly to a Gaussian average,
 because the thermal noise of a single state cannot be predicted from its neighbours.
+
+States that jump are cut into stretches. Nothing is mixed across a cut: between two stretches the nearer state is held.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -36,22 +39,73 @@ class Bracket(NamedTuple):
         return self.left if self.fraction < 0.5 else self.right
 
 
+class Stretch(NamedTuple):
+    """The training states between two cuts, at one time.
+
+    first: index of the first of them; kernel: of these states alone; time: the time that was asked for, or that of the
+    state that is held between two stretches.
+    """
+
+    first: int
+    kernel: TemporalKernel
+    time: float
+
+    @property
+    def states(self) -> slice:
+        """The stretch's part of all training states."""
+        return slice(self.first, self.first + len(self.kernel.states))
+
+
 @dataclass(frozen=True, eq=False)
 class TemporalKernel:
     """Gaussian kernels over the training states.
 
     states: f8[S], increasing; period: number of states after which a loop repeats, None without a loop; uniform: smooth
-    at the states as between them.
+    at the states as between them; breaks: indices of the states that begin another stretch, increasing, none in a loop.
+    `bracket`, `local_width` and `gaussian` are those of a single stretch.
     """
 
     states: NDArray[np.float64]
     period: float | None = None
     uniform: bool = False
+    breaks: tuple[int, ...] = ()
 
     @property
     def gap(self) -> float:
-        """The median distance in states between neighbouring training states, 1 for a single one."""
-        return float(np.median(np.diff(self.states))) if len(self.states) > 1 else 1.0
+        """The median distance in states between neighbouring training states of a stretch, 1 where there are none."""
+        gaps = np.delete(np.diff(self.states), [first - 1 for first in self.breaks])
+        return float(np.median(gaps)) if len(gaps) else 1.0
+
+    def stretch(self, time: float) -> Stretch:
+        """Return the stretch that a time belongs to: its own, or that of the nearer, else earlier state."""
+        if not self.breaks:
+            return Stretch(0, self, time)
+        bounds = (0, *self.breaks, len(self.states))
+        number = int(np.searchsorted(self.states[list(self.breaks)], time, "right"))
+        if number < len(self.breaks):
+            last, following = self.states[bounds[number + 1] - 1], self.states[bounds[number + 1]]
+            if time - last > following - time:
+                number, time = number + 1, float(following)
+            else:
+                time = float(min(time, last))
+        first, end = bounds[number], bounds[number + 1]
+        return Stretch(first, TemporalKernel(self.states[first:end], uniform=self.uniform), time)
+
+    def subset(self, indices: NDArray[np.intp]) -> TemporalKernel:
+        """Return the kernel of some of the training states, cut at the same places."""
+        stretches = np.searchsorted(self.breaks, indices, "right")
+        breaks = tuple(int(k) + 1 for k in np.flatnonzero(np.diff(stretches)))
+        return replace(self, states=self.states[indices], breaks=breaks)
+
+    def inner_states(self, margin: int, most: int) -> list[int]:
+        """Return the indices of at most `most` states, evenly chosen, with `margin` others of their stretch around."""
+        bounds = (0, *self.breaks, len(self.states))
+        inner = [k for first, end in itertools.pairwise(bounds) for k in range(first + margin, end - margin)]
+        if not inner:
+            return []
+        offset = inner[0]
+        places = np.linspace(offset, offset + len(inner) - 1, min(most, len(inner)))
+        return sorted({inner[int(place) - offset] for place in places})
 
     def lead(self, time: float) -> float:
         """Return the states beyond the training range: positive after the last state, negative before the first.
@@ -79,6 +133,9 @@ class TemporalKernel:
 
         Always 1 with uniform smoothing, and 0 with a single state.
         """
+        if self.breaks:
+            stretch = self.stretch(time)
+            return stretch.kernel.smoothing_blend(stretch.time)
         if len(self.states) == 1:
             return 0.0
         if self.uniform:
@@ -96,6 +153,11 @@ class TemporalKernel:
         linearly between the two neighbours. Outside the training range the Gaussian stays at the last state.
         """
         states = self.states
+        if self.breaks:
+            stretch = self.stretch(time)
+            all_weights = np.zeros(len(states))
+            all_weights[stretch.states] = stretch.kernel.weights(stretch.time, width)
+            return all_weights
         if len(states) == 1:
             return np.ones(1)
         bracket = self.bracket(time)

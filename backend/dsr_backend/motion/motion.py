@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -45,15 +46,17 @@ class Motion:
         align: bool = True,
         loop: bool = False,
         device: torch.device = CPU,
+        breaks: Sequence[int] = (),
     ) -> Motion:
         """Superpose all states on the middle one and choose the reference.
 
         states: f8[S] increasing; atoms: f4[S,A,3] Å in the scene, or None; align: take the rigid motion out; loop: the
-        first state follows the last one, a gap later; device: where the search for the reference runs.
+        first state follows the last one, a gap later; device: where the search for the reference runs; breaks: indices
+        of the states that begin another stretch, none in a loop.
         """
         count = len(states)
         period = float(states[-1] - states[0] + np.median(np.diff(states))) if loop and count > 1 else None
-        kernel = TemporalKernel(states, period)
+        kernel = TemporalKernel(states, period, breaks=tuple(breaks))
         if atoms is None:
             return cls(kernel, Poses.identity(count))
         # In float64, so that molecules far from the origin lose no digits.
@@ -93,21 +96,23 @@ class Motion:
             atoms: NDArray[np.float32] = (mixed + self._rigid_part_offset(time)).astype(np.float32)
             return atoms
         forward = lead > 0.0
-        ordered = self.atoms if forward else self.atoms[::-1]
-        times = self.states if forward else -self.states[::-1]
+        end = self.kernel.stretch(time).states
+        ordered = self.atoms[end] if forward else self.atoms[end][::-1]
+        times = self.states[end] if forward else -self.states[end][::-1]
         return extrapolate_atoms(ordered, times, self.forecasts[forward], abs(lead))
 
     def _rigid_part_offset(self, time: float) -> NDArray[np.float64] | float:
         """Return the offset f8[A,3] (Å) from the straight lines where parts turn far; 0 where none does."""
         assert self.atoms is not None
-        if len(self.states) == 1:
+        first, kernel, time = self.kernel.stretch(time)
+        if len(kernel.states) == 1:
             return 0.0
-        bracket = self.kernel.bracket(time)
+        bracket = kernel.bracket(time)
         if not 0.0 < bracket.fraction < 1.0:
             return 0.0
-        left = bracket.left
+        left, right = first + bracket.left, first + bracket.right
         if left not in self._rigid_parts:
-            self._rigid_parts[left] = RigidPartInterpolation.between(self.atoms[left], self.atoms[bracket.right])
+            self._rigid_parts[left] = RigidPartInterpolation.between(self.atoms[left], self.atoms[right])
         parts = self._rigid_parts[left]
         return 0.0 if parts is None else parts.offset(bracket.fraction)
 
@@ -124,12 +129,13 @@ class Motion:
         return self.forecasts[lead > 0.0].error(abs(lead))
 
     def choose_forecasts(self) -> None:
-        """Choose both forecasts by back-tests inside the training states; without atoms they stay as they are."""
+        """Choose both forecasts by back-tests inside the first and the last stretch; without atoms they stay."""
         if self.atoms is None:
             return
+        first, last = (self.kernel.stretch(float(self.states[k])).states for k in (0, -1))
         self.forecasts = (
-            fit_forecast(self.atoms[::-1], -self.states[::-1]),
-            fit_forecast(self.atoms, self.states),
+            fit_forecast(self.atoms[first][::-1], -self.states[first][::-1]),
+            fit_forecast(self.atoms[last], self.states[last]),
         )
 
     def warp(self, time: float, device: torch.device, smooth: float | None = None) -> Warp:

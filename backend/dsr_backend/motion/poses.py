@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -89,6 +89,12 @@ class Poses:
         lacks of itself, which fades: for the rotations, and for the scene positions of the reference's origin. With
         width 0 the rotation is about one axis at constant speed, and the origin moves in a straight line.
         """
+        if kernel.breaks:
+            stretch = kernel.stretch(time)
+            of_stretch = replace(
+                self, rotations=self.rotations[stretch.states], translations=self.translations[stretch.states]
+            )
+            return of_stretch.at(stretch.time, stretch.kernel)
         states = kernel.states
         if len(states) == 1:
             return Pose(self.rotations[0], self.translations[0])
@@ -128,22 +134,22 @@ def choose_pose_width(poses: Poses, kernel: TemporalKernel, atoms: NDArray[np.fl
     """Return the temporal width (states) of the rigid motion that predicts held-out poses best.
 
     Poses that are noise about a mean want a wide average, a tumbling molecule wants a narrow one. 0 for fewer than 5
-    states. atoms: f4[S,A,3] Å.
+    states, or where stretches are too short to hold 3 states out. atoms: f4[S,A,3] Å.
     """
     states = kernel.states
-    if len(states) < MIN_STATES:
+    held_out = kernel.inner_states(1, MAX_HELD_OUT)
+    if len(held_out) < MIN_STATES - 2:
         return 0.0
     # The corners of a box as large as the molecule turn rotations and translations into distances in Å.
     size = atoms[len(states) // 2].std(0)
     corners = size * np.array(list(itertools.product((-1.0, 1.0), repeat=3)))
-    held_out = sorted({int(k) for k in np.linspace(1, len(states) - 2, min(MAX_HELD_OUT, len(states) - 2))})
 
     def error(width: float) -> float:
         total = 0.0
         for k in held_out:
             rest = np.delete(np.arange(len(states)), k)
             known = Poses(poses.rotations[rest], poses.translations[rest], width * kernel.gap)
-            predicted = known.at(float(states[k]), TemporalKernel(states[rest]))
+            predicted = known.at(float(states[k]), replace(kernel.subset(rest), period=None))
             truth = Pose(poses.rotations[k], poses.translations[k])
             positions = [(corners - pose.translation) @ pose.rotation for pose in (predicted, truth)]
             total += float(np.sqrt(((positions[0] - positions[1]) ** 2).sum(1).mean()))

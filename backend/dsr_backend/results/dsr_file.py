@@ -109,6 +109,9 @@ def _add_field(field: Field, tensors: dict[str, torch.Tensor], prefix: str) -> d
         "reach": field.reach if np.isfinite(field.reach) else None,
         "report": field.report,
     }
+    if motion.kernel.breaks:
+        # Files without cuts are as before, and versions that know no cuts read them.
+        entries["breaks"] = motion.kernel.breaks
     if isinstance(field, FastField):
         return entries | {
             "lattice": _lattice_entries(field.band.lattice),

@@ -33,6 +33,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "smooth_atoms": (0.0, MAX_VALUE),
     "smooth_pose": (0.0, MAX_VALUE),
     "period": (1e-9, MAX_VALUE),
+    # Numbers of states from 0.
+    "breaks": (1, MAX_VALUE),
     # Any unit of time.
     "times": (-1e15, 1e15),
     "forecasts.rank": (0, 1000),

@@ -264,10 +264,17 @@ def _read_motion(record: _FieldRecord) -> Motion:
     period = entries.get("period")
     if period is not None and not states[-1] - states[0] < check_number("period", period):
         raise CheckpointError(f"a loop of {period} states does not go with states {states[0]:g} to {states[-1]:g}")
-    gap = float(np.median(np.diff(states))) if count > 1 else 1.0
-    before, after = (_read_forecast(forecast, count, gap) for forecast in entries["forecasts"])
+    breaks = tuple(check_whole("breaks", first) for first in entries.get("breaks", ()))
+    if list(breaks) != sorted(set(breaks)) or (breaks and (breaks[-1] >= count or period is not None)):
+        loop = "" if period is None else " in a loop"
+        raise CheckpointError(f"cuts at {reprlib.repr(breaks)}{loop} do not go with {count} states")
+    kernel = TemporalKernel(states, None if period is None else float(period), breaks=breaks)
+    before, after = (
+        _read_forecast(forecast, kernel.stretch(float(states[end])).kernel)
+        for forecast, end in zip(entries["forecasts"], (0, -1), strict=True)
+    )
     return Motion(
-        TemporalKernel(states, None if period is None else float(period)),
+        kernel,
         Poses(rotations, translations, check_number("smooth_pose", entries.get("smooth_pose", 0.0))),
         atoms,
         reference,
@@ -291,15 +298,16 @@ def _read_atoms(record: _FieldRecord, count: int) -> tuple[NDArray[np.float32] |
     return atoms, reference
 
 
-def _read_forecast(entries: dict[str, Any], count: int, gap: float) -> Forecast:
-    """Return a forecast from `count` states at intervals of `gap`."""
+def _read_forecast(entries: dict[str, Any], kernel: TemporalKernel) -> Forecast:
+    """Return a forecast from the states of one stretch."""
+    count = len(kernel.states)
     rank, window = (check_whole(f"forecasts.{name}", entries[name]) for name in ("rank", "window"))
     damping = check_number("forecasts.damping", entries["damping"])
     leads, errors = (
         tuple(check_number(f"forecasts.{name}", value) for value in entries[name]) for name in ("leads", "errors")
     )
     # A velocity takes two states.
-    if rank and not (rank <= count and min(window, count) >= 2 and 0.0 < damping <= MAX_DAMPING * gap):
+    if rank and not (rank <= count and min(window, count) >= 2 and 0.0 < damping <= MAX_DAMPING * kernel.gap):
         raise CheckpointError(f"a forecast of rank {rank}, window {window}, damping {damping} is none")
     if len(leads) != len(errors) or list(leads) != sorted(set(leads)):
         raise CheckpointError(f"a forecast has {len(leads)} leads, not all rising, and {len(errors)} errors")

@@ -25,15 +25,20 @@ def normal_velocity(
     """Return the velocity f4[N] of the surface at its points f4[N,3] Å, in Å per state, positive outwards:
     −∂f/∂t / |∇f|.
 
-    The rigid motion of the whole molecule is included. At the ends of the fitted range the difference is one-sided,
-    inside the range; a field of one state has velocity 0. smooth: as in `Field.at`.
+    The rigid motion of the whole molecule is included. At the ends of a stretch the difference is one-sided, inside the
+    stretch; a stretch of one state has velocity 0, and so has a state that is held between two stretches. smooth: as in
+    `Field.at`.
     """
-    first, last = field.time_range
-    if not len(points) or first == last:
+    kernel = field.motion.kernel
+    motion_time = time if field.time_axis is None else float(field.time_axis(time))
+    stretch = kernel.stretch(motion_time)
+    states = field.states[stretch.states]
+    first, last = states[0], states[-1]
+    if not len(points) or first == last or stretch.time != motion_time:
         return np.zeros(len(points), np.float32)
-    step = HALF_INTERVAL * field.motion.kernel.gap
+    step = HALF_INTERVAL * kernel.gap
     before, after = time - step, time + step
-    if first <= time <= last and field.motion.kernel.period is None:
+    if first <= time <= last and kernel.period is None:
         before, after = max(first, before), min(last, after)
     x = torch.as_tensor(points, device=field.device)
     slope = torch.linalg.norm(field.at(time, smooth).gradient(x, SLOPE_WIDTH), dim=1).clamp_min(MIN_SLOPE)

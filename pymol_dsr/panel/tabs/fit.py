@@ -13,8 +13,9 @@ from ...commands.running import Runner
 from ...fits.fit import ENDED, Activity, Fit, Phase
 from ...fits.jobs import Jobs
 from ...shared import states
-from ...shared.options import PRESETS, FitOptions, StartOptions
+from ...shared.options import PRESETS, FitOptions, StartOptions, check_breaks, parse_breaks
 from ...shared.states import StatesError
+from ...shared.values import ValueFault
 from ...surfaces import selections
 from ...surfaces.source import ExtractError
 from ..charts import Chart, Line, Plot
@@ -53,6 +54,7 @@ class FitTab(QtWidgets.QWidget):
         self._typing.setInterval(TYPING_MS)
         self._typing.timeout.connect(self.validate)
         self.states.textChanged.connect(self._typing.start)
+        self.breaks.textChanged.connect(self._typing.start)
         self.selection.editTextChanged.connect(self._typing.start)
         self.fit_button.clicked.connect(self.fit_or_cancel)
         self.play_button.clicked.connect(lambda: self.play.emit(self.name))
@@ -77,6 +79,12 @@ class FitTab(QtWidgets.QWidget):
         self.smooth.setToolTip(
             "Width of the smoothing over time, between the states.\n"
             "auto chooses it by predicting states that are held out; it can be changed after the fit, too"
+        )
+        self.breaks = QtWidgets.QLineEdit("auto")
+        self.breaks.setPlaceholderText("auto, none or 12+24")
+        self.breaks.setToolTip(
+            "Runs that were saved one after the other are cut apart, so that nothing is blended from one to the next:\n"
+            "auto where the molecule jumps, none nowhere, 12+24 after states 12 and 24"
         )
         self.device = QtWidgets.QComboBox()
         self.device.setToolTip("Where the fit is computed; dsr_set backend takes another machine")
@@ -103,6 +111,7 @@ class FitTab(QtWidgets.QWidget):
         form.addRow("", self.verdict)
         form.addRow("&Preset", self.preset)
         form.addRow("S&moothing", self.smooth)
+        form.addRow("&Cuts", self.breaks)
         form.addRow("&Device", self.device)
         form.addRow("&Name", self.fit_name)
         form.addRow("&Family", self.family)
@@ -158,9 +167,10 @@ class FitTab(QtWidgets.QWidget):
             name = objects[0]
             for object in objects:
                 last = cmd.count_states(f"%{object}")
-                count = len(states.parse(self.states.text(), last=last, owner=object))
-                counts.append(f"{count} of {last} states of {object}")
-        except (ExtractError, StatesError) as error:
+                chosen = sorted(states.parse(self.states.text(), last=last, owner=object))
+                check_breaks(parse_breaks(self.breaks.text()) or (), chosen)
+                counts.append(f"{len(chosen)} of {last} states of {object}")
+        except (ExtractError, StatesError, ValueFault) as error:
             problem = str(error) if text else "load a molecule with several states first"
         self._problem = problem
         self.verdict.setText(problem or ", ".join(counts))
@@ -205,6 +215,7 @@ class FitTab(QtWidgets.QWidget):
             preset=self.preset.currentData(),
             smooth=None if self.smooth.value() < 0 else round(self.smooth.value(), 1),
             device=self.device.currentData() or FitOptions.device,
+            breaks=parse_breaks(self.breaks.text()),
         )
         start = StartOptions(family=self.family.currentData() or "")
         session, runner = self.panel.session, Runner("dsr_fit")

@@ -51,6 +51,9 @@ class TrajectoryReport(Record):
         float | None,
         Value("fraction of points near held-out surfaces on the wrong side, 0 to 1", key="missed"),
     ] = None
+    breaks: Annotated[
+        tuple[float, ...] | None, Value("last states before the cuts, rising; none without cuts", sparse=True)
+    ] = None
     forecast: Annotated[str | None, Value("how motion goes on past the last state, in words")] = None
     path: Annotated[str | None, Value("file that the backend keeps")] = None
 

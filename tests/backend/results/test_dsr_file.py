@@ -112,6 +112,15 @@ def test_a_loop_stays_one():
     same(fitted, from_bytes(to_bytes(fitted)), (1.0, 3.5, 7.2))
 
 
+def test_cuts_are_kept_and_files_without_them_say_nothing_of_them(data):
+    assert '"breaks"' not in parts(data)[1]["field"]
+    fitted = fit([ball(t, 5.0 + t) for t in range(1, 5)], breaks=(2,))
+    back: Any = from_bytes(to_bytes(fitted))
+    assert back.motion.kernel.breaks == fitted.motion.kernel.breaks == (2,)
+    assert back.report["breaks"] == [2.0]
+    same(fitted, back, (1.0, 2.4, 2.6, 3.5))
+
+
 @pytest.mark.system
 def test_many_states_in_few_modes():
     preset = replace(QUICK, max_values=1, decoder_steps=20, iterations=6)

@@ -82,7 +82,7 @@ def test_wrong_words_are_refused_in_one_line(words, message):
         ({"times": [1.0, "2"]}, "times [1.0, '2']: it is neither a list of numbers nor none"),
         ({"times": [1.0]}, "times must be of two states at least, got 1"),
         ({"times": [1.0, 3.0, 3.0]}, "state 2 is at 3 and state 3 at 3"),
-        ({"smoth": 1, "sead": 2}, "there is no option sead, smoth; known are align, budget, device"),
+        ({"smoth": 1, "sead": 2}, "there is no option sead, smoth; known are align, breaks, budget, device"),
     ],
 )
 def test_wrong_values_of_json_are_refused(data, message):

@@ -12,7 +12,7 @@ from ...fields.fast import TABLE_COLUMNS, Decoder, FastField
 from ...geometry.unit_cube import UnitCube
 from ...motion.motion import Motion
 from ...surfaces.surface import Surface, check_series
-from ..config import Preset, time_axis
+from ..config import Preset, stretch_breaks, time_axis
 from ..job import FitJob
 from .draw import Samples
 from .lattices import narrow_band, solve_lattices
@@ -57,10 +57,12 @@ def prepare(
         surfaces = sorted(surfaces, key=lambda surface: surface.state)
         states.sort()
     check_series(surfaces)
-    atoms = [surface.atoms for surface in surfaces if surface.atoms is not None and len(surface.atoms)]
+    positions = [surface.atoms for surface in surfaces if surface.atoms is not None and len(surface.atoms)]
+    atoms = np.stack(positions) if positions else None
     axis = time_axis(options, states)
     times = states if axis is None else axis(states)
-    motion = Motion.from_states(times, np.stack(atoms) if atoms else None, options.align, options.loop, job.device)
+    breaks = stretch_breaks(options, states, times, atoms)
+    motion = Motion.from_states(times, atoms, options.align, options.loop, job.device, breaks)
     motion.choose_forecasts()
 
     def take_drawn(state: float) -> Samples | None:

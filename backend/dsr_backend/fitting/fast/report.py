@@ -9,6 +9,7 @@ from ...motion.motion import Motion
 from ...runtime import distributed
 from ..config import Preset
 from ..job import FitJob
+from ..report import breaks_entry
 from .decoder import DecoderResult
 from .prepare import PreparedTrajectory
 
@@ -38,7 +39,7 @@ def with_report(job: FitJob[Preset], trajectory: PreparedTrajectory, result: Dec
         "missed": None if field.held_out_error is None else round(field.held_out_error, 4),
         "forecast": _describe_forecast(motion),
         "seed": job.options.seed,
-    }
+    } | breaks_entry(field)
     return field
 
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from ...fields.fast import FastField
 from ...geometry.lattice import Lattice
 from ...motion.forecast import Forecast
-from ...motion.kernels import TemporalKernel
 from ...motion.motion import Motion
 from ...motion.poses import Poses
 from ...runtime.parallel import ordered_parallel_map
@@ -35,8 +34,8 @@ CHUNK = 2**20
 # A held-out state is a whole gap away from its neighbours; a time between the states at most half a gap. There this
 # fraction of the width averages over as many states.
 HELD_OUT_FACTOR = 5.0 / 6.0
-# Fewest states of which some can be held out, and most states that are held out.
-MIN_STATES, MAX_HELD_OUT = 5, 8
+# States of its stretch on either side of one that is held out, and most states that are held out.
+HELD_OUT_MARGIN, MAX_HELD_OUT = 2, 8
 # Origins and leads (states) of the back-tests of smoothing past the ends.
 END_ORIGINS, END_LEADS = 5, (1, 3, 5)
 
@@ -50,14 +49,14 @@ def choose_widths(
     """Set the field's temporal widths, level offset and held-out error; return a sentence on the method.
 
     validation: points of every training state; report: gets the fraction that is done; parallel_states: number of
-    states held out at once. With fewer than 5 states the widths stay 0 and the level offset preserves the volume.
+    states held out at once. Where no stretch has 5 states the widths stay 0 and the level offset preserves the volume.
     """
     motion = field.motion
     gap, count = motion.kernel.gap, len(motion.states)
-    if count < MIN_STATES:
+    held_out = motion.kernel.inner_states(HELD_OUT_MARGIN, MAX_HELD_OUT)
+    if not held_out:
         field.level_offset = _volume_preserving_offset(field, report) if count > 1 else 0.0
         return f"{count} states are too few to hold any out"
-    held_out = sorted({int(k) for k in np.linspace(2, count - 3, min(MAX_HELD_OUT, count - 4))})
     errors = np.zeros((len(ATOM_CHOICES), len(SHAPE_CHOICES)))
     report(0.0)
 
@@ -84,8 +83,7 @@ def choose_widths(
 def _known_motion(motion: Motion, states: NDArray[np.intp]) -> Motion:
     """Return the motion known from some training states alone, in the reference's frame."""
     atoms = None if motion.atoms is None else motion.atoms[states]
-    kernel = TemporalKernel(motion.states[states], motion.kernel.period)
-    return Motion(kernel, Poses.identity(len(states)), atoms, motion.reference, motion.sigma)
+    return Motion(motion.kernel.subset(states), Poses.identity(len(states)), atoms, motion.reference, motion.sigma)
 
 
 def _errors_by_width(field: FastField, validation: ValidationPoints, k: int) -> NDArray[np.float64]:
@@ -121,15 +119,20 @@ def _errors_by_offset(
 
 
 def _volume_preserving_offset(field: FastField, report: Report) -> float:
-    """Return the level offset (Å), a mean over the gaps, that keeps the volume halfway between two states."""
+    """Return the level offset (Å), a mean over the gaps, that keeps the volume halfway between two states.
+
+    0 where all gaps are cut.
+    """
     states = field.motion.states
     # Volumes are averaged by their cube roots: a shape that grows evenly does so in its lengths.
     sizes = [_enclosed_volumes(field, float(state), (0.0,), report)[0] ** (1.0 / 3.0) for state in states]
     offsets = []
     for k in range(len(states) - 1):
+        if k + 1 in field.motion.kernel.breaks:
+            continue
         halfway = _enclosed_volumes(field, 0.5 * float(states[k] + states[k + 1]), VOLUME_OFFSETS, report)
         offsets.append(np.interp((0.5 * (sizes[k] + sizes[k + 1])) ** 3, halfway, VOLUME_OFFSETS))
-    return round(float(np.mean(offsets)), 3)
+    return round(float(np.mean(offsets)), 3) if offsets else 0.0
 
 
 def _enclosed_volumes(field: FastField, time: float, offsets: Sequence[float], report: Report) -> list[float]:
@@ -148,21 +151,25 @@ def _enclosed_volumes(field: FastField, time: float, offsets: Sequence[float], r
 
 
 def smoothing_predicts_ends(field: FastField, validation: Sequence[ValidationPoints]) -> bool:
-    """Return whether a shape smoothed over the last known states predicts later states better than the last state."""
+    """Return whether a shape smoothed over the last known states predicts later states better than the last state.
+
+    False where the last stretch is too short to tell.
+    """
     motion = field.motion
-    count = len(motion.states)
-    if field.smooth <= 0.0:
+    last = motion.kernel.stretch(float(motion.states[-1])).states
+    first, count = last.start, last.stop - last.start
+    if field.smooth <= 0.0 or count <= 2 * HELD_OUT_MARGIN:
         return False
     errors = np.zeros(2)
     for origin in sorted({int(k) for k in np.linspace(count // 2, count - 2, END_ORIGINS)}):
-        before = np.arange(origin + 1)
+        before = np.arange(first, first + origin + 1)
         known = _known_motion(motion, before)
         known.forecasts = (Forecast(), Forecast())
         for lead in END_LEADS:
             if origin + lead >= count:
                 break
-            time = float(motion.states[origin + lead])
-            target = validation[origin + lead]
+            time = float(motion.states[first + origin + lead])
+            target = validation[first + origin + lead]
             xi = known.warp(time, field.device)(target.points)
             for choice, width in enumerate((0.0, field.smooth)):
                 table = _table(field, before, known.kernel.weights(time, width))

@@ -13,9 +13,10 @@ from ...geometry.triangle_mesh import face_areas
 from ...geometry.unit_cube import UnitCube
 from ...motion.motion import Motion
 from ...surfaces.surface import Surface
-from ..config import PaperPreset, time_axis
+from ..config import PaperPreset, stretch_breaks, time_axis
 from ..extents import clearance_of, reach_of
 from ..job import FitJob
+from ..report import breaks_entry
 from .points import state_times
 from .train import TrainingResult
 
@@ -23,9 +24,20 @@ from .train import TrainingResult
 EXTENT_MARGIN = 1.0
 
 
+def build_motion(job: FitJob[PaperPreset], surfaces: Sequence[Surface]) -> Motion:
+    """Return the motion of one trajectory. Raises ValueError for cuts outside of its states."""
+    positions = [surface.atoms for surface in surfaces if surface.atoms is not None and len(surface.atoms)]
+    atoms = np.stack(positions) if positions else None
+    times = state_times(surfaces, job.options)
+    states = np.array([surface.state for surface in surfaces], np.float64)
+    breaks = stretch_breaks(job.options, states, times, atoms)
+    return Motion.from_states(times, atoms, align=False, device=job.device, breaks=breaks)
+
+
 def build_field(
     job: FitJob[PaperPreset],
     surfaces: Sequence[Surface],
+    motion: Motion,
     frame: UnitCube,
     network: Network,
     z: torch.Tensor,
@@ -36,9 +48,6 @@ def build_field(
 
     frame: the trajectory's own normalised frame; z: f4[latent]; scale: normalised units of the network per Å.
     """
-    atoms = [surface.atoms for surface in surfaces if surface.atoms is not None and len(surface.atoms)]
-    times = state_times(surfaces, job.options)
-    motion = Motion.from_states(times, np.stack(atoms) if atoms else None, align=False, device=job.device)
     low = np.min([surface.points.min(0) for surface in surfaces], 0)
     high = np.max([surface.points.max(0) for surface in surfaces], 0)
     preset = job.preset
@@ -51,7 +60,7 @@ def build_field(
         "threads": job.threads,
         "seconds": round(time.perf_counter() - job.started, 2),
         "states": [surface.state for surface in surfaces],
-        "atoms": len(atoms[0]) if atoms else 0,
+        "atoms": 0 if motion.atoms is None else motion.atoms.shape[1],
         "area": round(float(np.mean(areas)), 1),
         "samples": sum(len(surface.points) for surface in surfaces),
         "parameters": parameter_count(network) + z.numel(),
@@ -72,6 +81,7 @@ def build_field(
     field = PaperField(network, z, scale, motion, frame, extent, max(map(clearance_of, surfaces)), report)
     field.reach = max(reach_of(surface, job.device) for surface in surfaces)
     field.time_axis = time_axis(job.options, (surface.state for surface in surfaces))
+    report |= breaks_entry(field)
     return field
 
 

@@ -20,7 +20,7 @@ from ..config import PRESETS, PaperPreset
 from ..job import FitJob, Progress
 from .checkpoint import TrainingCheckpoint
 from .points import Clouds, build_clouds
-from .report import build_field, parameter_count
+from .report import build_field, build_motion, parameter_count
 from .state import Stage
 from .train import TrainingResult, tensor_cores, train
 
@@ -113,6 +113,8 @@ def _fit(
     series: surfaces in the order of their states; codes: z f4[trajectories,latent] at the start; scale: normalised
     units per Å of a known network, None for a new one; search: fraction of the training in which only z is trained.
     """
+    # Before the training, which takes hours: it refuses cuts that are outside of the states.
+    motions = [build_motion(job, surfaces) for surfaces in series]
     frames = [UnitCube.of([surface.points for surface in surfaces]) for surfaces in series]
     known = scale is not None
     # The largest trajectory fills the normalised box.
@@ -132,8 +134,8 @@ def _fit(
                 resumed = None
     network.requires_grad_(False)
     return [
-        build_field(job, surfaces, frame, network, code.clone(), scale, result)
-        for surfaces, frame, code in zip(series, frames, codes, strict=True)
+        build_field(job, surfaces, motion, frame, network, code.clone(), scale, result)
+        for surfaces, motion, frame, code in zip(series, motions, frames, codes, strict=True)
     ]
 
 

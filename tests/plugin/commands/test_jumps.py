@@ -1,0 +1,57 @@
+"""Runs that were saved one after the other: said in one line, cut, and told apart in fits, movies and scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pymol_dsr.commands.evaluate import dsr_eval
+from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.commands.movie import dsr_movie
+from pymol_dsr.session import session_of
+from support.paths import CASES
+from support.scene import coordinates
+from support.session import refused
+
+
+@pytest.fixture
+def runs(backend):
+    """`v`: three runs of villin, of 12 states each, turned and moved."""
+    backend.load(str(CASES / "villin.pdb"), "v")
+    backend.load_traj(str(CASES / "runs.xtc"), "v", state=1)
+    assert backend.count_states("v") == 36
+    return backend
+
+
+@pytest.mark.system
+def test_a_fit_of_three_runs_is_cut_between_them(runs, capsys):
+    name = dsr_fit("v", "1-36:2", preset="preview", _self=runs)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "jumps" in line]
+    assert lines == [
+        " v_dsr: the molecule jumps from state 11 to 13, 23 to 25: cut there into 3 runs, between which the nearer "
+        "state is held; breaks=none blends them, breaks=11+23 cuts where you say"
+    ]
+    # Between the fitted states, better than holding the nearest one: also beside the cuts.
+    rows = dsr_eval(name, "2-34:2", baselines="hold", _self=runs)
+    iou = {(row.state, row.method): row.iou for row in rows}
+    field, held = (np.array([iou[state, method] for state in range(2, 35, 2)]) for method in ("field", "hold nearest"))
+    assert field.mean() > held.mean() + 0.02
+    assert np.all(field > held - 0.05)
+    dsr_movie(name, "11-13:0.25", resolution=1.5, triangles=2000, movie=0, _self=runs)
+    shown = [coordinates(runs, f"{name}_atoms", state) for state in range(1, 10)]
+    for state, atoms in enumerate(shown, 1):
+        held_state = shown[0] if state <= 5 else shown[-1]
+        np.testing.assert_allclose(atoms, held_state, atol=1e-3)
+
+
+@pytest.mark.system
+def test_the_user_says_where_to_cut(runs, capsys):
+    line = refused(runs, dsr_fit, "v", "1-12", breaks="12", preset="preview")
+    assert line == (
+        "breaks 12: there is nothing to cut after it in the states 1 to 12; name the last state of a run that another "
+        "one follows"
+    )
+    for breaks, expected in (("12", [12.0]), ("none", None)):
+        name = dsr_fit("v", "9-16", breaks=breaks, preset="preview", budget="1", name="said", _self=runs)
+        assert session_of(runs).jobs.get(name).report.get("breaks") == expected
+    assert "jumps" not in capsys.readouterr().out
