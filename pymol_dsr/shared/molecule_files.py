@@ -16,7 +16,9 @@ STRUCTURES = (
 )
 """Endings of structures and topologies. `.pdb1`, `.pdb2`, … are biological assemblies and read, too."""
 PACKED = ("gz", "bz2")
-"""Endings that may follow that of a structure. PyMOL unpacks no trajectories."""
+"""Endings that may follow one of PACKABLE. PyMOL unpacks no trajectories, and not all structures."""
+PACKABLE = ("pdb", "ent", "cif", "mmcif", "bcif", "mol", "mol2", "sdf", "sd", "xyz")
+"""Endings of structures that PyMOL unpacks."""
 PYMOL_TRAJECTORIES = (
     *("xtc", "trr", "dcd", "dtr", "nc", "trj", "crd", "mdcrd", "rst7", "coor", "binpos"),
     *("pdb", "pqr", "xyz", "vtf"),
@@ -38,10 +40,15 @@ _ASSEMBLY = re.compile(r"pdb[0-9]+")
 def check_structure(path: str | os.PathLike[str]) -> None:
     """Check the ending of a structure or topology for PyMOL. Raises ValueError."""
     ending, packed = _endings(path)
-    if ending not in STRUCTURES and not _ASSEMBLY.fullmatch(ending):
+    is_assembly = bool(_ASSEMBLY.fullmatch(ending))
+    if ending not in STRUCTURES and not is_assembly:
         raise ValueError(
             f"{os.fspath(path)}: a topology can't end in {_shown(ending, packed)}; read are "
-            f".{' .'.join(STRUCTURES)}, also with .{' or .'.join(PACKED)}; {CONVERT_STRUCTURE}"
+            f".{' .'.join(STRUCTURES)}; {CONVERT_STRUCTURE}"
+        )
+    if packed and ending not in PACKABLE and not is_assembly:
+        raise ValueError(
+            f"{os.fspath(path)}: PyMOL does not unpack .{ending}, but .{' .'.join(PACKABLE)}; unpack it yourself"
         )
 
 

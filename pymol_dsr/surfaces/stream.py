@@ -38,7 +38,7 @@ def load(topology: str, trajectory: str, name: str, _self: Any, *, whole: bool =
     reads the trajectory, and ValueError for endings that are not those of molecules.
     """
     molecule_files.check_paths([topology, trajectory])
-    _self.load(topology, name)
+    _load_molecule(topology, name, _self)
     expected = _self.count_atoms(f"%{name}")
     reason = _load_by_pymol(trajectory, name, whole, _self)
     if not reason:
@@ -52,14 +52,25 @@ def load(topology: str, trajectory: str, name: str, _self: Any, *, whole: bool =
 
 
 def load_structure(path: str, name: str, _self: Any) -> None:
-    """Load a structure with all its states as the object `name`. Raises ExtractError where PyMOL misses frames."""
-    _self.load(path, name)
+    """Load a structure with all its states as the object `name`. Raises ExtractError where PyMOL doesn't read it."""
+    _load_molecule(path, name, _self)
     if trajectory_file.suffix_of(path) == ".gro":
         frames, count = len(TrajectoryFile(path)), _self.count_states(f"%{name}")
         if count != frames:
             raise ExtractError(
                 f"{path} has {frames} frames, of which PyMOL reads {count}: end its last line with a line break"
             )
+
+
+def _load_molecule(path: str, name: str, _self: Any) -> None:
+    """Load a structure or topology. Raises ExtractError where PyMOL reads no atoms, which it does without a word."""
+    reason = "PyMOL reads no atoms in it"
+    try:
+        _self.load(path, name)
+    except CmdException as error:
+        reason = f"PyMOL can't load it ({' '.join(str(error).split()).removeprefix('Error: ')})"
+    if name not in _self.get_names("objects") or not _self.count_atoms(f"%{name}"):
+        raise ExtractError(f"{path}: {reason}; see that it is whole, or {molecule_files.CONVERT_STRUCTURE}")
 
 
 def _load_by_pymol(trajectory: str, name: str, whole: bool, _self: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ from pymol_dsr.shared import molecule_files
 from ..runtime.errors import RequestError
 
 SAYS = "pymol_dsr: "
+# Not those by which the system or the user ends a process.
+CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 
 
 def pymol_python() -> str:
@@ -78,6 +81,12 @@ def make_surfaces(
             raise
     if process.returncode == 1 and last.startswith(SAYS):
         raise ValueError(last.removeprefix(SAYS))
+    if -process.returncode in CRASHES:
+        files = " or ".join(map(str, paths))
+        raise ValueError(
+            f"{files}: PyMOL crashed on it (signal {-process.returncode}); see that it is whole, or convert it to .pdb "
+            "or .xtc"
+        )
     if process.returncode:
         raise RequestError(
             "internal",

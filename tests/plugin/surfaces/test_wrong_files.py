@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
+from dsr_backend.surfaces import from_pymol
 
 from pymol_dsr import __main__
 from pymol_dsr.__main__ import main
@@ -75,3 +78,25 @@ def test_a_topology_that_pymol_cannot_read_gets_a_way_to_convert_it(tmp_path, ca
     shutil.copy(HELIX, tmp_path / "x.tpr")
     line = refused([str(tmp_path / "x.tpr"), HELIX], tmp_path, capsys)
     assert "read are .pdb .ent" in line and line.endswith("'gmx editconf' (.tpr) or MDAnalysis")
+
+
+def test_a_packed_structure_that_pymol_does_not_unpack_is_refused(tmp_path, capsys):
+    shutil.copy(HELIX, tmp_path / "x.gro.gz")
+    line = refused([str(tmp_path / "x.gro.gz")], tmp_path, capsys)
+    assert line.startswith(f"pymol_dsr: {tmp_path}/x.gro.gz: PyMOL does not unpack .gro, but .pdb .ent ")
+    assert line.endswith("; unpack it yourself")
+
+
+@pytest.mark.parametrize("name", ["x.gro", "x.psf", "x.prmtop", "x.rst7", "x.mol2"])
+def test_a_structure_in_which_pymol_reads_nothing_is_refused_with_its_name(tmp_path, capsys, name):
+    (tmp_path / name).write_text("no molecule\n" * 5)
+    line = refused([str(tmp_path / name)], tmp_path, capsys)
+    assert line.startswith(f"pymol_dsr: {tmp_path / name}: PyMOL ") and "see that it is whole" in line
+    line = refused([str(tmp_path / name), HELIX], tmp_path, capsys)
+    assert line.startswith(f"pymol_dsr: {tmp_path / name}: PyMOL ")
+
+
+def test_a_file_that_crashes_pymol_is_named(tmp_path):
+    files = pytest.importorskip("MDAnalysisTests.datafiles")
+    with pytest.raises(ValueError, match=rf"{files.PSF_notop}: PyMOL crashed on it \(signal 11\)"):
+        from_pymol.make_surfaces(sys.executable, [Path(files.PSF_notop)], tmp_path / "out.npz")
