@@ -1,11 +1,17 @@
 """The field `fast` put together by hand: modes, band and halo, features, continuity, what lies outside."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from dsr_backend.fields.fast import BAND_MASK, VALUE, LowRankBasis
+from dsr_backend.fields import fast
+from dsr_backend.fields.base import TETRAHEDRON, Family, scene_box
+from dsr_backend.fields.fast import BAND_MASK, VALUE, Decoder, LowRankBasis
+from dsr_backend.motion.time_axis import TimeAxis
 
 from support.fast_field import LATTICE, ball_band, field
+from support.formula_field import SPHERE, Formula, balls
 from support.shapes import cloud
 
 
@@ -245,3 +251,151 @@ def test_tensors_are_all_that_is_learned():
     assert {name for name in tensors if name.startswith("decoder.")} == {
         f"decoder.layers.{layer}.{part}" for layer in (0, 2, 4) for part in ("weight", "bias")
     }
+
+
+def offset(one, time, smooth=None):
+    """The distance in Å by which the surface lies farther outwards than without a level offset."""
+    one.level_offset = 0.0
+    plain = one.at(time, smooth).distance(points(50))
+    one.level_offset = 0.5
+    moved = plain - one.at(time, smooth).distance(points(50))
+    np.testing.assert_allclose(moved, moved[0], atol=1e-5)
+    return float(moved[0])
+
+
+def test_the_level_offset_is_whole_between_averaged_states_and_none_at_them():
+    one = field(states=4, trained=False)
+    one.smooth = one.smooth_beyond = 1.0
+    for time, part in ((2.0, 0.0), (2.25, 0.5), (2.5, 1.0), (4.0, 0.0), (4.25, 0.5), (6.0, 1.0)):
+        assert offset(one, time) == pytest.approx(0.5 * part, abs=1e-5)
+    # Straight lines between states, and states held past the ends, are no averages.
+    assert offset(one, 2.5, smooth=0.0) == 0.0
+    one.smooth_beyond = 0.0
+    assert offset(one, 6.0) == 0.0
+    assert offset(one, 6.0, smooth=2.0) == pytest.approx(0.5, abs=1e-5)
+    # A field that never averages has chosen its offset for straight lines.
+    one.smooth = 0.0
+    assert offset(one, 2.5) == pytest.approx(0.5, abs=1e-5)
+    assert offset(one, 6.0) == 0.0
+
+
+def test_past_the_states_the_modes_have_a_width_of_their_own():
+    one = field(states=5, trained=False)
+    one.smooth, one.smooth_beyond = 0.7, 2.0
+    x = points(50)
+    np.testing.assert_array_equal(one.at(6.5).distance(x), one.at(6.5, smooth=2.0).distance(x))
+    np.testing.assert_array_equal(one.at(4.5).distance(x), one.at(4.5, smooth=0.7).distance(x))
+    assert (one.at(6.5, smooth=0.7).distance(x) - one.at(6.5).distance(x)).abs().max() > 0.1
+
+
+def test_uniform_smoothing_is_one_gap_wide_at_least():
+    one = field(states=5, trained=False)
+    one.motion.kernel = replace(one.motion.kernel, states=2.0 * one.motion.states)
+    for width, wanted in ((0.0, 2.0), (3.0, 3.0)):
+        one.smooth = one.motion.smooth = width
+        smoothed = one.with_uniform_smoothing()
+        assert (smoothed.smooth, smoothed.motion.smooth, smoothed.motion.kernel.uniform) == (wanted, wanted, True)
+        assert (one.smooth, one.motion.kernel.uniform) == (width, False)
+
+
+def test_more_states_than_modes_are_compressed_as_they_come(monkeypatch):
+    """At most twice as many rows as modes are held, and each state is added to them."""
+    held = []
+    compress = vars(fast)["_compress"]
+
+    def counted(rows, coefficients, max_modes):
+        held.append(len(rows))
+        return compress(rows, coefficients, max_modes)
+
+    monkeypatch.setattr(fast, "_compress", counted)
+    for states, counts in ((3, []), (4, [4]), (6, [6]), (7, [6, 4]), (9, [6, 6]), (10, [6, 6, 4])):
+        held.clear()
+        assert LowRankBasis.from_states(torch.randn(states, 40), 3).modes.shape == (3, 40)
+        assert held == counts
+
+
+def test_values_are_in_steps_of_a_256th():
+    assert fast.quantize(torch.tensor([0.0, 1.0, 1 / 256, 0.4 / 256, -1.6 / 256])).tolist() == [
+        0,
+        1,
+        1 / 256,
+        0,
+        -2 / 256,
+    ]
+
+
+def test_a_decoder_gives_nothing_before_it_is_trained():
+    torch.manual_seed(0)
+    decoder = Decoder(7, 16)
+    assert decoder(torch.randn(20, 7)).tolist() == [0.0] * 20
+    shapes = [tuple(parameter.shape) for parameter in decoder.parameters()]
+    assert shapes == [(16, 7), (16,), (16, 16), (16,), (1, 16), (1,)]
+
+
+def test_a_decoder_reads_its_features_and_the_latent_code():
+    """g, its gradient and Laplacian, the static channels and z; not the mask, which multiplies what it says."""
+    one = field(states=1)
+    one.latent = torch.tensor([3.0, -4.0])
+    seen = []
+
+    def decoder(inputs):
+        seen.append(inputs)
+        return torch.full((len(inputs),), 10.0)
+
+    one.decoder = decoder
+    features = torch.arange(16.0).reshape(2, 8)
+    features[:, BAND_MASK] = torch.tensor([0.25, 0.0])
+    assert one.decode(features).tolist() == [0.0 + 2.5, 8.0]
+    assert seen[0].tolist() == [[0, 1, 2, 3, 4, 6, 7, 3, -4], [8, 9, 10, 11, 12, 14, 15, 3, -4]]
+
+
+# Fields in general
+
+
+def test_a_field_goes_by_state_numbers_and_its_motion_by_times():
+    one = field(states=3, trained=False)
+    one.motion.kernel = replace(one.motion.kernel, states=np.array([1.0, 2.0, 5.0]))
+    x = points(50)
+    middle = one.at(3.5).distance(x)
+    one.time_axis = TimeAxis([0.0, 1.0, 4.0])
+    # The median gap of 2 is the unit.
+    one.motion.kernel = replace(one.motion.kernel, states=np.array([1.0, 1.5, 3.0]))
+    assert one.states == [1.0, 2.0, 3.0] and one.time_range == (1.0, 3.0)
+    found = one.at(2.5)
+    assert found.time == 2.5 and not found.extrapolated
+    np.testing.assert_allclose(found.distance(x), middle, atol=1e-5)
+
+
+def test_a_member_is_asked_for_by_its_name():
+    one = field()
+    assert Family({"a": one}, {}).member("a") is one
+    with pytest.raises(ValueError, match=r"there is no trajectory 'b' in this family \(there: a\)"):
+        Family({"a": one}, {}).member("b")
+
+
+def test_reach_is_the_field_s_and_endless_where_it_is_not_known():
+    one = field()
+    assert one.at(1.0).reach == np.inf
+    one.reach = 7.5
+    assert one.at(1.0).reach == 7.5
+
+
+def test_the_gradient_averages_over_its_step():
+    """Of a quadratic function it is exact, as the corners of a tetrahedron lie evenly about the point."""
+    quadratic = Formula(lambda x: (x**2).sum(1), [[-9] * 3, [9] * 3]).at(1.0)
+    for step in (0.1, 2.0):
+        np.testing.assert_allclose(quadratic.gradient(points(20), step), 2 * points(20), atol=2e-3)
+    corners = torch.tensor(TETRAHEDRON)
+    np.testing.assert_allclose(corners @ corners.T, (4 * np.eye(4) - 1) / 3, atol=1e-6)
+
+
+def test_the_box_is_around_the_atoms_or_that_of_all_points():
+    extent = np.array([[-1, -2, -3], [4, 5, 6]], np.float32)
+    assert scene_box(None, 3.0, extent) is extent
+    atoms = np.array([[0, 0, 0], [1, 2, -3]], np.float32)
+    np.testing.assert_array_equal(scene_box(atoms, 3.0, extent), [[-3, -3, -6], [4, 5, 3]])
+
+
+def test_a_field_that_does_not_average_is_its_own_smoothed_one():
+    plain = balls(SPHERE)
+    assert plain.with_uniform_smoothing() is plain
