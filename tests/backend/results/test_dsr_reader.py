@@ -5,12 +5,13 @@ import zlib
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from dsr_backend.fields.fast import FastField
 from dsr_backend.motion.forecast import Forecast
-from dsr_backend.results.dsr_file import from_bytes, to_bytes
+from dsr_backend.results.dsr_file import CheckpointError, from_bytes, to_bytes
 
-from support.dsr_parts import both, coded, drop, forged, lattice, packed, put, recoded, refuse, tensor
+from support.dsr_parts import both, coded, drop, forged, lattice, packed, parts, put, recoded, refuse, tensor
 from support.shapes import fit, peptide
 
 
@@ -330,3 +331,21 @@ def test_a_lattice_that_no_stream_fills(data):
 
     file = forged(data, change)
     assert "can't become 4121204000000" in refuse(file, 20 * len(file))
+
+
+def test_a_digest_of_another_file_is_shown_by_its_first_eighty_characters(data):
+    tensors, metadata = parts(data)
+    right = metadata["digest"]
+    metadata["digest"] = "x" * 79 + "yz"
+    with pytest.raises(CheckpointError, match=f"its digest is {right}, it says {'x' * 79}y$"):
+        from_bytes(safetensors.torch.save(tensors, metadata))
+    del metadata["digest"]
+    with pytest.raises(CheckpointError, match=f"its digest is {right}, it says None$"):
+        from_bytes(safetensors.torch.save(tensors, metadata))
+
+
+def test_a_fault_without_words_of_its_own_is_shown_by_its_first_three_hundred_characters(data):
+    file = forged(data, lambda tensors, about: tensors.update({"decoder." + "x" * 400: torch.zeros(1)}))
+    start = "the file lacks a part of a field, or has a wrong one: "
+    message = refuse(file, 100 * len(data))
+    assert message.startswith(start + "RuntimeError") and len(message) == len(start) + 300
