@@ -229,6 +229,103 @@ def test_arrays_that_are_too_large_together_are_not_sent(monkeypatch: pytest.Mon
         encode(REQUEST, {"a": np.zeros(100), "b": np.zeros(100)})
 
 
+# The last values that are taken
+
+
+def numbered(count: int) -> list[dict[str, Any]]:
+    return [{"name": str(number), "dtype": "|u1", "shape": [0]} for number in range(count)]
+
+
+def test_sixty_four_arrays_are_taken() -> None:
+    assert len(read(raw({**REQUEST, "arrays": numbered(64)}))[1]) == 64
+    with pytest.raises(TooLargeError, match="65 arrays, more than 64"):
+        read(raw({**REQUEST, "arrays": numbered(65)}))
+
+
+def test_a_header_has_a_mebibyte_at_most() -> None:
+    assert MAX_JSON == 2**20
+    text = json.dumps(REQUEST).encode()
+    assert read(raw(text.ljust(MAX_JSON)))[0]["id"] == 7
+    with pytest.raises(TooLargeError, match="1048577 bytes of JSON, more than 1048576"):
+        read(raw(text.ljust(MAX_JSON + 1)))
+    room = MAX_JSON - len(b"".join(encode({**REQUEST, "params": {"a": ""}}))) + 16
+    assert encode({**REQUEST, "params": {"a": "x" * room}})
+    with pytest.raises(TooLargeError, match="the JSON header has 1048577 bytes, more than 1048576"):
+        encode({**REQUEST, "params": {"a": "x" * (room + 1)}})
+
+
+def test_the_arrays_of_a_frame_have_a_gibibyte_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_PAYLOAD == 2**30
+    monkeypatch.setattr(frames, "MAX_PAYLOAD", 16)
+    for count in (15, 16):
+        data = b"".join(encode(REQUEST, {"a": np.zeros(count, np.uint8)}))
+        assert read(data)[1]["a"].shape == (count,)
+    for shape in ([17], [0, 17], [17, 0, 1]):
+        with pytest.raises(TooLargeError, match="of 1 bytes each, more than 16 bytes: send fewer or coarser data"):
+            read(with_array("|u1", shape, payload=b""))
+    with pytest.raises(TooLargeError, match="announces 17 bytes of arrays, more than 16"):
+        read(raw(REQUEST, announced=17))
+    with pytest.raises(TooLargeError, match="have 18 bytes, more than the 16 of one frame"):
+        encode(REQUEST, {"a": np.zeros(9, np.uint8), "b": np.zeros(9, np.uint8)})
+
+
+@pytest.mark.parametrize("number", [0, 1, 2**53 - 1])
+def test_ids_are_below_two_to_the_fifty_third(number: int) -> None:
+    assert read(raw({**REQUEST, "id": number}))[0]["id"] == number
+
+
+@pytest.mark.parametrize(("number", "taken"), [(10**20 - 1, True), (-(10**19) + 1, True), (10**20, False)])
+def test_whole_numbers_have_twenty_digits(number: int, taken: bool) -> None:
+    data = raw({**REQUEST, "params": {"a": number}})
+    if taken:
+        assert read(data)[0]["params"] == {"a": number}
+        return
+    with pytest.raises(HeaderError, match="an integer of 21 digits, more than 20"):
+        read(data)
+
+
+def test_json_may_say_that_numbers_are_none_where_that_is_asked_for() -> None:
+    assert str(frames.parse_json("[NaN, -Infinity, 1.5]", nan=True)) == "[nan, -inf, 1.5]"
+    for text in ("NaN", "1e400", "-Infinity", "1" * 30 + "e400"):
+        with pytest.raises(ValueError, match=f"^{text[:20]} is no finite number; absent values are null$"):
+            frames.parse_json(text)
+    with pytest.raises(ValueError, match="1e400 is no finite number"):
+        frames.parse_json("1e400", nan=True)
+
+
+def test_junk_is_shown_by_its_first_eighty_characters() -> None:
+    with pytest.raises(JunkError, match=f"got '{'y' * 80}'; something else"):
+        read(b"y" * 81)
+    # Of two hundred bytes; what is not printed is a space.
+    with pytest.raises(JunkError, match="got 'x ~ y z'; something else"):
+        read(b"x\x1f~\x7fy\xff" + b"\t" * 193 + b"z" + b"unseen")
+    with pytest.raises(JunkError, match="got '00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f'; something"):
+        read(bytes(range(32)))
+
+
+def test_a_frame_may_come_in_pieces() -> None:
+    """A pipe hands out what there is: a head byte by byte, an array by and by."""
+
+    class Dripping(io.RawIOBase):
+        def __init__(self, data: bytes) -> None:
+            self.left = data
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, target: Any) -> int:
+            size = min(len(target), 5, len(self.left))
+            target[:size], self.left = self.left[:size], self.left[size:]
+            return size
+
+    stream = io.BufferedReader(Dripping(GOLDEN * 2), 8)
+    for _ in range(2):
+        frame = read_frame(stream)
+        assert frame is not None
+        np.testing.assert_array_equal(frame[1]["points"], np.array([[1, 2, -3]], "<f4"))
+    assert read_frame(stream) is None
+
+
 def only_protocol_errors(data: bytes) -> None:
     tracemalloc.start()
     try:
