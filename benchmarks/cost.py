@@ -55,7 +55,7 @@ Found = dict[str, Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = _options(arguments)
+    options = parse_arguments(arguments)
     if options.point:
         measured = {"make": make, "fit": fit, "mesh": mesh}[options.point["what"]](options.point)
         print(json.dumps(measured))
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"written: {options.write}", flush=True)
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--max-minutes", type=float, default=60.0, help="what is not done by then is left out")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")

@@ -208,7 +208,7 @@ def fit(bench: Bench) -> Found:
         together = bench.seconds_a_mesh(field, np.linspace(first, last, 24))
         presets[preset] = {
             "seconds": [taken for _, taken in twice],
-            "two": _compared(*files),
+            "two": compared(*files),
             "bytes": len(files[0]),
             "parameters": field.report["parameters"],
             "mesh": seconds,
@@ -224,7 +224,7 @@ def _file(field: Field) -> bytes:
     return dsr_file.to_bytes(field)
 
 
-def _compared(first: bytes, second: bytes) -> str:
+def compared(first: bytes, second: bytes) -> str:
     """What two .dsr files share: a length, a JSON header and tensors each."""
     if first == second:
         return "the same bytes"

@@ -34,7 +34,7 @@ BATCH, RATE = 8192, 1e-2
 CLAMP, NEAR = 4.0, 0.3
 
 
-class _Lookup(torch.autograd.Function):
+class Lookup(torch.autograd.Function):
     """Σ of weight f4[N,C] · table f4[rows,F] [index i8[N,C]] → f4[N,F]; torch's own way back sorts, which is slow."""
 
     @staticmethod
@@ -105,7 +105,7 @@ class HashGrid(nn.Module):
             start += rows
         corners = indices[0].shape[1]
         index, weight = (torch.stack(parts, 1).view(-1, corners) for parts in (indices, weights))
-        features = _Lookup.apply(self.table, index, weight).view(len(x), -1)
+        features = Lookup.apply(self.table, index, weight).view(len(x), -1)
         return self.mlp(torch.cat([features, share[:, None]], 1))[:, 0]
 
 

@@ -23,7 +23,7 @@ from typing import IO
 from ..shared.text import strip_control_characters
 
 _PROGRAM = "dsr-backend"
-_SSH_ALIVE = ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
+SSH_ALIVE = ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
 # What ssh, shells and Pythons say last, and what helps.
 _REMEDIES = (
     ("Could not resolve hostname", "correct the host in `dsr_set backend, ...`"),
@@ -124,7 +124,7 @@ def _from_setting(setting: str) -> list[str]:
         )
     if os.path.basename(program) in ("ssh", "ssh.exe") and "ServerAlive" not in setting:
         # A line that went silent is else noticed by nobody.
-        words[1:1] = _SSH_ALIVE
+        words[1:1] = SSH_ALIVE
     named = [os.path.basename(word) for word in words]
     if "srun" in named and "--unbuffered" not in words:
         # It else holds back what does not end in a newline, as no frame does; also behind ssh.

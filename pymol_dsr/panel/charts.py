@@ -95,11 +95,11 @@ class _Drawing:
         self.legend = [line for line in self.plot.lines if line.label]
         to_y = math.log10 if self.plot.logarithmic else float
         xs = [x for x, _ in points] + list(self.plot.shaded[:2] if self.plot.shaded else ())
-        self.x_range, self.y_range = _room(xs, 0.015), _room([to_y(y) for _, y in points], 0.06)
+        self.x_range, self.y_range = padded_range(xs, 0.015), padded_range([to_y(y) for _, y in points], 0.06)
         if self.plot.logarithmic:
-            self.y_marks = _decades(*self.y_range)
+            self.y_marks = decades(*self.y_range)
         else:
-            self.y_marks = [(value, _short(value)) for value in _round_values(*self.y_range, 4)]
+            self.y_marks = [(value, _short(value)) for value in round_values(*self.y_range, 4)]
         left = max(self.metrics.horizontalAdvance(label) for _, label in self.y_marks) + 12
         top = self.line_height + 6 if self.plot.y_label or self.legend else 8
         height = chart.height() - top - 2 * self.line_height - 8
@@ -138,7 +138,7 @@ class _Drawing:
             box = QtCore.QRectF(0, at.y() - line, area.left() - 6, 2 * line)
             painter.drawText(box, right | QtCore.Qt.AlignmentFlag.AlignVCenter, label)
         painter.setPen(self.text)
-        for value in _round_values(*self.x_range, max(2, int(area.width() // 45))):
+        for value in round_values(*self.x_range, max(2, int(area.width() // 45))):
             at = self.place(value, self.y_range[0])
             painter.drawText(QtCore.QRectF(at.x() - 60, area.bottom() + 2, 120, line), center, _short(value))
         below = QtCore.QRectF(area.left(), area.bottom() + 2 + line, area.width(), line)
@@ -194,7 +194,8 @@ def _drawable(points: Sequence[Point], logarithmic: bool) -> list[Point]:
     return [point for point in points if all(map(math.isfinite, point)) and (point[1] > 0 or not logarithmic)]
 
 
-def _room(values: Sequence[float], margin: float) -> tuple[float, float]:
+def padded_range(values: Sequence[float], margin: float) -> tuple[float, float]:
+    """Return the range of the values and `margin` of its length to both sides; a single value has 0.5 to both."""
     low, high = min(values), max(values)
     if high == low:
         return low - 0.5, high + 0.5
@@ -202,7 +203,7 @@ def _room(values: Sequence[float], margin: float) -> tuple[float, float]:
     return low - extra, high + extra
 
 
-def _round_values(low: float, high: float, count: int) -> list[float]:
+def round_values(low: float, high: float, count: int) -> list[float]:
     """About `count` values with few digits from low to high."""
     raw = (high - low) / max(count, 1)
     power = 10.0 ** math.floor(math.log10(raw))
@@ -210,10 +211,10 @@ def _round_values(low: float, high: float, count: int) -> list[float]:
     return [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def _decades(low: float, high: float) -> list[tuple[float, str]]:
+def decades(low: float, high: float) -> list[tuple[float, str]]:
     """Marks of a logarithmic axis from 10^low to 10^high, at powers of ten only where it is long."""
     if high - low < 1.0:
-        marks = _round_values(10.0**low, 10.0**high, 4)
+        marks = round_values(10.0**low, 10.0**high, 4)
     else:
         digits = (1, 2, 5) if high - low < 2.0 else (1,)
         marks = [m * 10.0**p for p in range(math.floor(low), math.ceil(high) + 1) for m in digits]

@@ -97,10 +97,10 @@ def test_files_that_differ_in_the_order_of_their_header_alone_have_the_same_cont
         return len(text).to_bytes(8, "little") + text + body
 
     one = file('{"a": 1, "b": 2}', b"xy")
-    assert fast._compared(one, one) == "the same bytes"
-    assert fast._compared(one, file('{"b": 2, "a": 1}', b"xy")) == "the same content"
-    assert fast._compared(one, file('{"b": 2, "a": 1}', b"xz")) == "different content"
-    assert fast._compared(one, file('{"b": 3, "a": 1}', b"xy")) == "different content"
+    assert fast.compared(one, one) == "the same bytes"
+    assert fast.compared(one, file('{"b": 2, "a": 1}', b"xy")) == "the same content"
+    assert fast.compared(one, file('{"b": 2, "a": 1}', b"xz")) == "different content"
+    assert fast.compared(one, file('{"b": 3, "a": 1}', b"xy")) == "different content"
 
 
 # The hash grid -----------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def test_a_lookups_gradient_is_torchs_own():
     index = torch.randint(0, 50, (200, 16), generator=generator)
     weight = torch.rand(200, 16, generator=generator)
     tables = [torch.randn(50, 2, generator=generator.manual_seed(1)).requires_grad_(True) for _ in range(2)]
-    ours = hashgrid._Lookup.apply(tables[0], index, weight)
+    ours = hashgrid.Lookup.apply(tables[0], index, weight)
     theirs = (tables[1][index] * weight[..., None]).sum(1)
     torch.testing.assert_close(ours, theirs)
     for found in (ours, theirs):
@@ -212,7 +212,7 @@ def test_copies_stand_side_by_side_and_do_not_touch():
 
 
 def options(tmp_path, *more):
-    return cost._options(["--folder", str(tmp_path), "--device", "cpu", "--surfaces", str(tmp_path), *more])
+    return cost.parse_arguments(["--folder", str(tmp_path), "--device", "cpu", "--surfaces", str(tmp_path), *more])
 
 
 def test_the_points_of_cost_are_many_states_many_atoms_and_fine_meshes(tmp_path):

@@ -21,7 +21,7 @@ WORDS = {"second": 1, "two": 2, "ten": 10}
 
 def alive(option: str) -> int:
     """The value of one of ssh's options that the plugin sets."""
-    [value] = (word.partition("=")[2] for word in process._SSH_ALIVE if word.startswith(f"{option}="))
+    [value] = (word.partition("=")[2] for word in process.SSH_ALIVE if word.startswith(f"{option}="))
     return int(value)
 
 

@@ -88,7 +88,7 @@ class FitsTab(QtWidgets.QWidget):
 
     def refresh(self) -> None:
         """List them anew where something has changed."""
-        own = [(fit.name, _states_of(fit), _stage(fit)) for fit in self.jobs.fits.values()]
+        own = [(fit.name, states_text(fit), _stage(fit)) for fit in self.jobs.fits.values()]
         # The folder also holds those of this session.
         files = [one for one in stored_fits(self.folder) if one.name not in self.jobs.fits]
         if (own, files) == self._listed:
@@ -166,7 +166,8 @@ class FitsTab(QtWidgets.QWidget):
             )
 
 
-def _states_of(fit: Fit) -> str:
+def states_text(fit: Fit) -> str:
+    """Return the states of a fit as they are written, with the owner of each trajectory."""
     texts = []
     for one in fit.trajectories:
         owner = one.name or one.object

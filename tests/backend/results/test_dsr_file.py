@@ -224,6 +224,17 @@ def test_a_family_comes_back_and_its_members_share_one_network(kind, request, pa
     assert len(names) == len(getattr(given.member(first), attribute).state_dict())
 
 
+def test_a_family_of_networks_keeps_its_report_and_that_of_each_trajectory(paper_family):
+    paper_family.report |= {"area": 1.5, "warning": "none"}
+    back: Any = from_bytes(to_bytes(paper_family))
+    assert isinstance(back, Family) and back.report == paper_family.report
+    assert back.report["trajectories"] == {name: member.report for name, member in paper_family.members.items()}
+    first, second = (one for one in back.members.values() if isinstance(one, PaperField))
+    assert first.network is second.network and not torch.equal(first.z, second.z)
+    for name, member in paper_family.members.items():
+        same(member, back.member(name), (1.5,))
+
+
 def test_trajectories_that_share_no_network_are_no_family():
     with pytest.raises(TypeError, match="do not share one network"):
         to_bytes(family(("a", paper_field()), ("b", paper_field(1))))

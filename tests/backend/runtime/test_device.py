@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import torch
 from dsr_backend.fields import base
+from dsr_backend.geometry import triangle_mesh
+from dsr_backend.geometry.signed_distance import closest_feature
 from dsr_backend.geometry.triangle_mesh import TriangleMesh
 from dsr_backend.runtime.device import retry_with_smaller_chunk
 
@@ -56,13 +58,15 @@ def test_distances_to_a_surface_are_taken_in_smaller_chunks(monkeypatch):
     mesh = TriangleMesh(surface.points, surface.faces, torch.device("cpu"))
     x = torch.randn(300, 3, generator=torch.Generator().manual_seed(0)) * 6.0
     expected = mesh.signed_distance(x)
-    whole = mesh._signed_distance
+    sizes = []
 
-    def short(points):
+    def short(points, *corners):
+        sizes.append(len(points))
         if len(points) > 100:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return whole(points)
+        return closest_feature(points, *corners)
 
-    monkeypatch.setattr(mesh, "_signed_distance", short)
-    monkeypatch.setattr("dsr_backend.geometry.triangle_mesh.CHUNK", 800)
+    monkeypatch.setattr(triangle_mesh, "closest_feature", short)
+    monkeypatch.setattr(triangle_mesh, "CHUNK", 800)
     torch.testing.assert_close(mesh.signed_distance(x), expected)
+    assert sizes == [300, 100, 100, 100]

@@ -202,12 +202,12 @@ def test_quality_is_drawn_beside_what_can_be_had_without_a_fit():
 
 
 def test_marks_are_round():
-    assert charts._round_values(0.0, 100.0, 4) == [0, 50, 100]
-    assert charts._round_values(1.3, 7.9, 5) == [2, 4, 6]
-    assert [label for _, label in charts._decades(-2.0, 1.0)] == ["0.01", "0.1", "1", "10"]
-    short = charts._decades(math.log10(0.031), math.log10(0.039))
+    assert charts.round_values(0.0, 100.0, 4) == [0, 50, 100]
+    assert charts.round_values(1.3, 7.9, 5) == [2, 4, 6]
+    assert [label for _, label in charts.decades(-2.0, 1.0)] == ["0.01", "0.1", "1", "10"]
+    short = charts.decades(math.log10(0.031), math.log10(0.039))
     assert len(short) >= 2 and all(math.log10(0.031) <= at <= math.log10(0.039) for at, _ in short)
-    assert charts._room([3.0], 0.1) == (2.5, 3.5)
+    assert charts.padded_range([3.0], 0.1) == (2.5, 3.5)
 
 
 def test_kept_fits_are_listed_newest_first(tmp_path):
@@ -224,4 +224,4 @@ def test_kept_fits_are_listed_newest_first(tmp_path):
 def test_states_of_a_family_name_their_owners():
     one = Trajectory("up", "up", "up", np.arange(3), [1.0, 3.0, 5.0])
     two = Trajectory("down", "down", "down", np.arange(3), [1.0, 2.0])
-    assert fits._states_of(Fit("a", [one, two])) == "1-5:2 of up, 1+2 of down"
+    assert fits.states_text(Fit("a", [one, two])) == "1-5:2 of up, 1+2 of down"

@@ -318,7 +318,7 @@ def test_a_frame_may_come_in_pieces() -> None:
             target[:size], self.left = self.left[:size], self.left[size:]
             return size
 
-    stream = io.BufferedReader(Dripping(GOLDEN * 2), 8)
+    stream: Any = io.BufferedReader(Dripping(GOLDEN * 2), 8)
     for _ in range(2):
         frame = read_frame(stream)
         assert frame is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from fractions import Fraction
 
 import pytest
@@ -113,6 +114,66 @@ def test_refused_with_one_clear_line(text, message):
         parse(text)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_no_more_states_are_read_than_may_be_asked_for():
+    """Counted before they are read, as many as there are parts; then as many as the ranges have."""
+    assert parse("1+2+3", most=3) == [1, 2, 3] and parse("1-3", most=3) == [1, 2, 3]
+    assert parse("all", last=3, most=3) == [1, 2, 3] and parse("1-9:2..2", most=5) == [1, 3, 5, 7, 9]
+    for text, said in (
+        ("1+2+3+x", "4 states are asked for; 3 is the most at once"),
+        ("1-4", "4 states are asked for; 3 is the most at once"),
+        ("1+3-9:2", "5 states are asked for; 3 is the most at once"),
+        ("1-9:2..2", "more than 3 states are asked for, which is the most at once"),
+        ("1+2-9:2..2", "more than 3 states are asked for, which is the most at once"),
+    ):
+        with pytest.raises(StatesError, match=f": {said}$"):
+            parse(text, most=3)
+    with pytest.raises(StatesError, match=r"^states all: 4 states are asked for; 3 is the most at once$"):
+        parse("all", last=4, most=3)
+
+
+@pytest.mark.parametrize("last", [0, -3])
+def test_all_of_nothing_is_refused(last):
+    with pytest.raises(StatesError, match=f"^states all: pep has {last} states$"):
+        parse("all", last=last, owner="pep")
+
+
+def test_the_largest_state_number():
+    assert parse("1000000000") == [10**9]
+    with pytest.raises(StatesError, match="1000000001 is past 1000000000, the largest state number"):
+        parse("1000000001")
+
+
+def test_a_long_text_is_shown_by_its_start():
+    for length, shown in ((80, "x" * 80), (81, "x" * 77 + "...")):
+        with pytest.raises(StatesError, match=rf"^states {re.escape(shown)}: '{re.escape(shown)}' is not a state"):
+            parse("x" * length)
+
+
+def test_one_state_is_no_plural():
+    with pytest.raises(StatesError, match=r"^states 2: the object has 1 state; 2 is past the end$"):
+        parse("2", last=1)
+
+
+@pytest.mark.parametrize(
+    "text, fractional, message",
+    [
+        ("0.5", True, "states count from 1, and 0.5 is asked for"),
+        ("2.05-1.5", True, "the range runs backwards, from 2.05 to 1.5"),
+        ("1.25+1.25", True, "state 1.25 is given twice"),
+        ("1-1.000", False, "'1-1.000' is not whole; fractions of states are for movies and exports"),
+    ],
+)
+def test_fractions_are_named_as_they_are_written(text, fractional, message):
+    with pytest.raises(StatesError) as error:
+        parse(text, fractional=fractional)
+    assert str(error.value) == f"states {text}: {message}"
+
+
+def test_an_empty_list_has_no_text():
+    with pytest.raises(StatesError, match="no states to write: the list is empty"):
+        states.format([])
 
 
 def test_steps_that_grow_in_fractions_are_refused():
