@@ -43,7 +43,10 @@ class MovieAtoms:
         cmd.set("retain_order", 1)
         try:
             cmd.select_list("_dsr", source.object, [int(index) + 1 for index in atoms], mode="index")
-            cmd.create(self.name, "_dsr", int(min(source.states)), state, zoom=0)
+            # In a discrete object only one state has these atoms.
+            states = (int(min(source.states)), *range(1, cmd.count_states(f"%{source.object}") + 1))
+            shown = next((k for k in states if cmd.count_atoms(f"_dsr and state {k}")), states[0])
+            cmd.create(self.name, "_dsr", shown, state, zoom=0)
         finally:
             cmd.set("retain_order", retain)
             cmd.delete("_dsr")

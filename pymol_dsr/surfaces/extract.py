@@ -14,6 +14,7 @@ import pymol.setting
 
 from ..shared import states
 from .coordinates import check_finite, jump_warnings
+from .discrete import with_shared_atoms
 from .object_session import ObjectSession, read_object_session
 from .remedies import IN_PYMOL, Remedies
 from .selections import selected_object, split_by_object
@@ -86,7 +87,12 @@ def read_source(
     wanted = [int(state) for state in sorted(states.parse(states_text, last=last, owner=f"the object {name}"))]
     _check_surface_type(name, remedies, _self)
     session = read_object_session(name, _self)
-    atoms, warnings = surface_atoms(selection, session, wanted, object=name, remedies=remedies, _self=_self)
+    atom_selection, shown_state, one_session = selection, wanted[0], session
+    if session.is_discrete:
+        session, atom_selection, shown_state = with_shared_atoms(
+            selection, session, wanted, object=name, remedies=remedies, _self=_self
+        )
+    atoms, warnings = surface_atoms(atom_selection, session, wanted, object=name, remedies=remedies, _self=_self)
     coordinates = {state: _coordinates(session, state, atoms, selection, remedies, _self) for state in wanted}
     warnings += [f"{name} has one state to fit: the field will not move"] if len(wanted) == 1 else []
     warnings += jump_warnings(wanted, coordinates, atoms, _self.get_symmetry(name))
@@ -104,7 +110,7 @@ def read_source(
         last=last,
         coordinates=coordinates,
         settings={key: _self.get(key) for key in SURFACE_SETTINGS if key in settings},
-        session=session.with_one_state(wanted[0]),
+        session=one_session.with_one_state(shown_state),
         pymol=str(_self.get_version()[0]),
         closing=_closing(name, remedies, _self),
         warnings=warnings,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from .source import ExtractError
 
 # Places in the list that describes an object, in that of a molecule and in that of a coordinate set.
 NAME, DATA, GROUP = 0, 5, 6
-STATE_COUNT, COORDINATE_SETS = 1, 4
+STATE_COUNT, COORDINATE_SETS, DISCRETE = 1, 4, 8
 POSITIONS, ATOM_INDICES = 2, 3
 # Entries of a session that a worker needs to open it.
 HEADER_KEYS = ("version", "colors", "color_ext", "unique_settings", "partial")
@@ -36,6 +37,25 @@ class ObjectSession:
         """The contents of the object; its layout depends on the object's type."""
         contents: list[Any] = self.entry[DATA]
         return contents
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether each state of the molecule has atoms of its own."""
+        return bool(self.data[DISCRETE])
+
+    def with_owners(self, own_to_shared: Mapping[int, Mapping[int, int]]) -> ObjectSession:
+        """Return the session with the atoms of some states renumbered; by state, new indices by old ones, from 0."""
+        molecule = list(self.data)
+        molecule[COORDINATE_SETS] = sets = list(molecule[COORDINATE_SETS])
+        for state, renumbered in own_to_shared.items():
+            sets[state - 1] = coordinate_set = list(sets[state - 1])
+            owners = np.frombuffer(coordinate_set[ATOM_INDICES], np.int32)
+            coordinate_set[ATOM_INDICES] = np.array(
+                [renumbered.get(owner, owner) for owner in owners.tolist()], np.int32
+            ).tobytes()
+        entry = list(self.entry)
+        entry[DATA] = molecule
+        return ObjectSession(self.header, entry)
 
     def positions(self, state: int, atoms: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
         """Read a state of a molecule; None where it has no coordinates there.

@@ -14,6 +14,10 @@ class Remedies:
         """Take only atoms of a kind out of the selection."""
         return f"add 'and {kind}' to the selection"
 
+    def states(self, text: str) -> str:
+        """Take other states."""
+        return f"give states={text}"
+
     def trajectory(self) -> str:
         """Load the states of an object."""
         return "load a trajectory into it"
@@ -29,6 +33,10 @@ class CommandLineRemedies(Remedies):
     def narrowed(self, selection: str, kind: str) -> str:
         """Take only atoms of a kind out of the selection."""
         return f"""give '--selection "{kind if selection == "all" else f"({selection}) and {kind}"}"'"""
+
+    def states(self, text: str) -> str:
+        """Take other states."""
+        return f"give '--states {text}'"
 
     def trajectory(self) -> str:
         """Give the states of a topology."""
