@@ -62,6 +62,7 @@ def test_backend_version_is_the_protocol_files() -> None:
 
 
 def test_golden_bytes() -> None:
+    assert (frames.PROTOCOL, frames.MAGIC) == (1, b"DSR1")
     stream = io.BytesIO()
     write_frame(stream, REQUEST, {"points": np.array([[1, 2, -3]], "<f4")})
     assert stream.getvalue() == GOLDEN
