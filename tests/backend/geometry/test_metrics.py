@@ -1,5 +1,6 @@
 """Metrics against closed forms, against libigl and brute force, and on what is not a mesh."""
 
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,37 @@ def test_frame_there_and_back_far_from_the_origin():
     frame = UnitCube.of([points])
     assert np.abs(frame.to_unit(points)).max() <= 1 / 1.1 + 1e-9
     np.testing.assert_allclose(frame.to_angstrom(frame.to_unit(points)), points, atol=1e-8)
+
+
+def test_a_frame_keeps_numbers_of_its_own():
+    centre = np.array([1.0, 2.0, 3.0])
+    given: Any = np.float32(0.5)
+    frame = UnitCube(centre, given)
+    centre[:] = 0.0
+    assert frame.centre.tolist() == [1.0, 2.0, 3.0] and type(frame.scale) is float
+    with pytest.raises(FrozenInstanceError):
+        frame.scale = 2.0  # type: ignore[misc]
+    assert replace(frame) != frame
+
+
+@pytest.mark.parametrize("centre", [(0.0, 0.0), (0.0, 0.0, np.nan), ((0.0, 0.0, 0.0),)])
+def test_a_centre_is_three_finite_numbers(centre):
+    with pytest.raises(ValueError, match="frame centre must be 3 finite numbers, got"):
+        UnitCube(np.array(centre), 1.0)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf])
+def test_a_scale_is_a_positive_number(scale):
+    with pytest.raises(ValueError, match=f"frame scale must be a positive number, got {scale}"):
+        UnitCube(np.zeros(3), scale)
+
+
+def test_a_mesh_that_is_not_there_scores_as_badly_as_can_be():
+    assert (NOTHING_PREDICTED.iou, NOTHING_PREDICTED.nc) == (0.0, 0.0)
+    assert NOTHING_PREDICTED.chamfer_l1 == NOTHING_PREDICTED.chamfer_sq == np.inf
+    with pytest.raises(FrozenInstanceError):
+        NOTHING_PREDICTED.iou = 1.0  # type: ignore[misc]
+    assert normal_consistency(np.zeros((1, 3)), np.ones((1, 3)), np.zeros((0, 3)), np.zeros((0, 3))) == 0.0
 
 
 @pytest.mark.parametrize(

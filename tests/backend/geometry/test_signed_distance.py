@@ -7,7 +7,19 @@ import pytest
 import torch
 from dsr_backend.fitting.fast.draw import draw_samples
 from dsr_backend.geometry import triangle_mesh
-from dsr_backend.geometry.triangle_mesh import TriangleMesh
+from dsr_backend.geometry.signed_distance import (
+    AB,
+    BC,
+    CA,
+    FACE,
+    FEATURES,
+    A,
+    B,
+    C,
+    closest_feature,
+    pseudonormals,
+)
+from dsr_backend.geometry.triangle_mesh import TriangleMesh, face_areas
 from scipy.spatial import ConvexHull
 
 from support.shapes import ball, moved, peptide, sphere
@@ -95,6 +107,90 @@ def test_points_on_the_surface_have_distance_zero():
     points, faces = cube()
     x = np.concatenate([points, points[faces].mean(1), 0.5 * (points[faces[:, 0]] + points[faces[:, 1]])])
     np.testing.assert_allclose(distances(points, faces, x), 0.0, atol=1e-6)
+
+
+def nearest_on(p, a, b, c):
+    """The point of triangle abc that is nearest to p, and its feature, by plane, edges and corners in turn."""
+    found = []
+    normal = np.cross(b - a, c - a)
+    plane = p - normal * ((p - a) @ normal) / (normal @ normal)
+    inside = [np.cross(end - start, plane - start) @ normal for start, end in ((a, b), (b, c), (c, a))]
+    if min(inside) > 0:
+        found.append((plane, FACE))
+    for start, end, feature in ((a, b, AB), (b, c, BC), (c, a, CA)):
+        way = (p - start) @ (end - start) / ((end - start) @ (end - start))
+        if 0 < way < 1:
+            found.append((start + way * (end - start), feature))
+    found += [(a, A), (b, B), (c, C)]
+    return min(found, key=lambda one: np.linalg.norm(p - one[0]))
+
+
+def test_the_nearest_point_of_a_triangle_and_the_feature_it_lies_on():
+    rng = np.random.default_rng(6)
+    corners = rng.normal(size=(3, 40, 3))
+    # Thin triangles too, and points far from all.
+    corners[2, 20:] = 0.5 * (corners[0, 20:] + corners[1, 20:]) + 0.05 * corners[2, 20:]
+    p = rng.normal(size=(40, 60, 3)) * rng.choice([0.3, 1.0, 10.0], (40, 60, 1))
+    a, b, c = (torch.tensor(corner)[:, None].expand(40, 60, 3) for corner in corners)
+    vector, feature = closest_feature(torch.tensor(p), a, b, c)
+    for i in range(40):
+        for j in range(60):
+            point, wanted = nearest_on(p[i, j], *corners[:, i])
+            np.testing.assert_allclose(vector[i, j], p[i, j] - point, atol=1e-9)
+            assert feature[i, j] == wanted
+    assert set(feature.reshape(-1).tolist()) == set(FEATURES)
+
+
+def test_points_on_a_triangle_s_own_features():
+    a, b, c = (torch.tensor([corner], dtype=torch.float64) for corner in ([0, 0, 0], [4, 0, 0], [0, 3, 0]))
+    for p, wanted in (
+        ([1, 1, 0], FACE), ([2, 0, 0], AB), ([2, 1.5, 0], BC), ([0, 1, 0], CA), ([0, 0, 0], A), ([4, 0, 0], B),
+        ([0, 3, 0], C), ([-1, 0, 5], A), ([5, 0, 0], B), ([0, 4, 0], C), ([0, -2, 0], A),
+    ):  # fmt: skip
+        vector, feature = closest_feature(torch.tensor([p], dtype=torch.float64), a, b, c)
+        assert feature.item() == wanted
+        inside = np.clip(p, 0, [4, 3, 0])
+        np.testing.assert_allclose(vector[0], p - inside, atol=1e-12)
+
+
+def test_normals_are_sums_over_the_faces_at_an_edge_and_by_angles_at_a_vertex():
+    points, faces = outward_mesh()
+    corners = points[faces]
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    found = pseudonormals(torch.tensor(corners, dtype=torch.float32), torch.tensor(faces).long(), len(points)).numpy()
+    assert found.shape == (len(faces), 7, 3) and found.dtype == np.float32
+    np.testing.assert_allclose(found[:, FACE], normal, atol=1e-6)
+    angle = np.empty((len(faces), 3))
+    for k in range(3):
+        one, two = corners[:, (k + 1) % 3] - corners[:, k], corners[:, (k + 2) % 3] - corners[:, k]
+        cosine = (one * two).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(two, axis=1)
+        angle[:, k] = np.arccos(cosine)
+    for face in range(len(faces)):
+        for k, (edge, vertex) in enumerate(((AB, A), (BC, B), (CA, C))):
+            ends = {faces[face, k], faces[face, (k + 1) % 3]}
+            sharing = [other for other in range(len(faces)) if ends <= set(faces[other])]
+            assert len(sharing) == 2
+            np.testing.assert_allclose(found[face, edge], normal[sharing].sum(0), atol=1e-5)
+            weights = np.where(faces == faces[face, k], angle, 0.0).sum(1)
+            np.testing.assert_allclose(found[face, vertex], weights @ normal, atol=1e-5)
+
+
+def outward_mesh():
+    """A convex polyhedron with faces of many shapes."""
+    rng = np.random.default_rng(7)
+    points = rng.normal(size=(14, 3))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    return points, outward_hull(points)
+
+
+def test_areas_of_faces():
+    points = np.array([[0, 0, 0], [3, 0, 0], [0, 4, 0], [0, 4, 2]], float)
+    faces = np.array([[0, 1, 2], [0, 2, 3], [0, 0, 1]])
+    np.testing.assert_allclose(face_areas(points, faces), [6.0, 4.0, 0.0])
+    mesh = TriangleMesh((points + 1e4).astype(np.float32), faces.astype(np.int32), CPU)
+    np.testing.assert_allclose(mesh.areas, [6.0, 4.0, 0.0], atol=1e-2)
+    np.testing.assert_array_equal(mesh.middle, [1e4 + 1.5, 1e4 + 2, 1e4 + 1])
 
 
 def test_icosphere_in_closed_form():
