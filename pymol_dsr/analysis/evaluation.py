@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
-from typing import Any
 
 import numpy as np
 
 from ..fits.fit import Cancelled, Fit, Say, Trajectory
 from ..fits.jobs import Jobs
-from ..shared import atomic_write, plots
-from ..shared.options import BASELINES, STATES_AFTER
+from ..shared import atomic_write, messages, plots
+from ..shared.options import BASELINES, STATES_AFTER, FieldOptions
 from ..shared.scoring import FIELD, TRAINING, group_of, nearest_fitted
 from ..shared.superpose import rmsd
 from ..shared.tables import csv_bytes
@@ -50,7 +50,7 @@ def default_states(trajectory: Trajectory, last: int) -> list[int]:
 def evaluate(
     jobs: Jobs,
     fit: Fit,
-    which: Mapping[str, Any],
+    field: FieldOptions,
     trajectory: Trajectory,
     source: Source,
     wanted: Sequence[int],
@@ -59,7 +59,7 @@ def evaluate(
 ) -> list[StateScores]:
     """Compare at every wanted state, baselines beside the fit.
 
-    which: the part of a request that names the trajectory. source: holds the states of `needed_states`. Raises
+    field: which surface of the fit. source: holds the states of `needed_states`. Raises
     Cancelled, BackendError and ExtractError.
     """
     fitted = [int(state) for state in trajectory.states]
@@ -86,8 +86,9 @@ def evaluate(
         before = source.coordinates.get(state - 1)
         step = math.nan if before is None else rmsd(before, source.coordinates[state])
         # All methods of a state one after another, so that its truth need not be prepared for each.
-        for method, result in _compare(jobs, fit, which, truth[state], guesses):
-            rows.append(StateScores(state, group_of(state, fitted), method, **result, rmsd=step))
+        for method, result in _compare(jobs, fit, field, truth[state], guesses):
+            scores = {metric: _number(getattr(result, metric)) for metric in METRICS}
+            rows.append(StateScores(state, group_of(state, fitted), method, **scores, rmsd=step))
         fit.stage, fit.fraction = "comparing", done / len(wanted)
         if done % 10 == 0:
             say(f" {fit.name}: compared {done} of {len(wanted)} states")
@@ -95,19 +96,27 @@ def evaluate(
 
 
 def _compare(
-    jobs: Jobs, fit: Fit, which: Mapping[str, Any], truth: Surface, guesses: Mapping[str, Surface]
-) -> list[tuple[str, dict[str, float]]]:
-    """Ask the backend for the metrics of the field, and of each guess by the name of its baseline."""
-    arrays = truth.to_arrays("truth_")
-    replies = [(FIELD, jobs.ask(fit, "compare", {"time": float(truth.state), **which}, arrays)[0])]
+    jobs: Jobs, fit: Fit, field: FieldOptions, truth: Surface, guesses: Mapping[str, Surface]
+) -> list[tuple[str, messages.CompareResult]]:
+    """Ask the backend for the metrics of the field, and of each guess, by the name of the method."""
+    request = messages.Compare(
+        fit=fit.name,
+        field=field,
+        time=float(truth.state),
+        truth_points=truth.points,
+        truth_normals=truth.normals,
+        truth_faces=truth.faces,
+    )
+    results = [(FIELD, jobs.ask(fit, request))]
     for baseline, guess in guesses.items():
-        result, _ = jobs.ask(fit, "compare", dict(which), {**arrays, **guess.to_arrays()})
-        replies.append((BASELINES[baseline], result))
+        guessed = dataclasses.replace(request, time=None, points=guess.points, normals=guess.normals, faces=guess.faces)
+        results.append((BASELINES[baseline], jobs.ask(fit, guessed)))
+    return results
+
+
+def _number(metric: float | None) -> float:
     # The wire has no NaN: a metric that is not defined comes as null.
-    return [
-        (method, {metric: math.nan if result[metric] is None else float(result[metric]) for metric in METRICS})
-        for method, result in replies
-    ]
+    return math.nan if metric is None else metric
 
 
 def _compute_surfaces(

@@ -14,7 +14,7 @@ from pymol import CmdException
 from ..fits.fit import Trajectory
 from ..scene.objects import SceneError
 from ..shared import atomic_write, plots
-from ..shared.frames import Arrays
+from ..shared.messages import MeasureResult
 from ..shared.tables import csv_bytes
 
 # As many times as a summary and a plot need, unless the user names others.
@@ -140,9 +140,9 @@ def selection_mask(trajectory: Trajectory, argument: str, selection: str, _self:
 
 
 def collect(
-    replies: Iterable[tuple[dict[str, Any], Arrays]], fitted: Sequence[float], names: Sequence[ResidueName] | None
+    results: Iterable[MeasureResult], fitted: Sequence[float], names: Sequence[ResidueName] | None
 ) -> Measurement:
-    """Make tables of the backend's replies.
+    """Make tables of the backend's results.
 
     fitted: states. names: the residue of each atom, or None where the object is not in the scene.
     """
@@ -150,12 +150,11 @@ def collect(
     # Sums over the times, f8[A]: Å², and Å² times Å per state.
     areas: NDArray[np.float64] | None = None
     moved_areas: NDArray[np.float64] | None = None
-    for result, arrays in replies:
-        rows.append(
-            StateMeasures(result["time"], fitted=result["time"] in fitted, **{key: result[key] for key in SENT})
-        )
-        area = arrays["area"].astype(np.float64)
-        moved_area = area * arrays["speed"]
+    for result in results:
+        sent = {key: getattr(result, key) for key in SENT}
+        rows.append(StateMeasures(result.time, fitted=result.time in fitted, **sent))
+        area = result.atom_area.astype(np.float64)
+        moved_area = area * result.atom_speed
         areas = area if areas is None else areas + area
         moved_areas = moved_area if moved_areas is None else moved_areas + moved_area
     residues: list[Residue] = []

@@ -14,43 +14,36 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Generic
 
-from ..shared import text
+from ..shared import messages, text
 from ..shared.frames import PROTOCOL, Arrays, Header, ProtocolError, TruncatedError, encode, read_frame
+from ..shared.messages import Event, Request
 from ..shared.text import AnswerError
+from ..shared.values import JsonValue, ValueFault
 from ..shared.version import VERSION
 from . import reply_checks
 from .process import BackendError, Process, is_local
+from .reply_checks import AnyResult
 
-OnEvent = Callable[[str, dict[str, Any], Arrays], None]
-AtomCount = Callable[[dict[str, Any]], "int | None"]
+OnEvent = Callable[[Event], None]
+AtomCount = Callable[[str, str], "int | None"]
 Waiting = Callable[[str], None]
 
 _SLICE = 0.2  # seconds between looks at signals while waiting (Windows interrupts no lock)
 _QUEUED_FRAMES = 8  # frames waiting to be written before submit() waits
 
 
-class Call:
+class Call(Generic[AnyResult]):
     """A request that was sent; its one reply arrives later."""
 
-    def __init__(
-        self,
-        backend: Backend,
-        number: int,
-        method: str,
-        params: dict[str, Any] | None = None,
-        arrays: Arrays | None = None,
-    ) -> None:
+    def __init__(self, backend: Backend, number: int, request: Request[AnyResult]) -> None:
         self.id = number
-        self.method = method
-        self.params = params or {}
-        self.sent = {name: array.shape for name, array in (arrays or {}).items()}
-        """Shapes of the arrays that go with it."""
+        self.request = request
         self.backend = backend
         self._event = threading.Event()
-        self._answer: tuple[dict[str, Any], Arrays] = ({}, {})
+        self._result: AnyResult | None = None
         self._failure: tuple[str, str] | None = None
 
     @property
@@ -58,8 +51,8 @@ class Call:
         """Whether the reply is there, so that result() returns or raises at once."""
         return self._event.is_set()
 
-    def result(self, timeout: float | None = None) -> tuple[dict[str, Any], Arrays]:
-        """Wait for the reply: (result, arrays by name). Raises BackendError; Ctrl-C interrupts the wait only.
+    def result(self, timeout: float | None = None) -> AnyResult:
+        """Wait for the result. Raises BackendError; Ctrl-C interrupts the wait only.
 
         With code `timeout` the request still runs, and result() may be called again.
         """
@@ -68,11 +61,12 @@ class Call:
             if deadline is not None and time.monotonic() >= deadline:
                 raise BackendError(
                     "timeout",
-                    f"no answer to {self.method!r} within {timeout:g} s: it still runs; wait again or cancel",
+                    f"no answer to {self.request.METHOD!r} within {timeout:g} s: it still runs; wait again or cancel",
                 )
         if self._failure is not None:
             raise BackendError(*self._failure)
-        return self._answer
+        assert self._result is not None, "a call that is done has failed or has a result"
+        return self._result
 
     def cancel(self) -> None:
         """Ask the backend to stop this request; it is then answered with code `cancelled`. Does not wait."""
@@ -84,11 +78,19 @@ class Call:
             if not self.done:
                 raise
 
-    def _succeed(self, result: dict[str, Any], arrays: Arrays) -> None:
-        self._answer = (result, arrays)
-        self._event.set()
+    def take_reply(self, values: Mapping[str, JsonValue], arrays: Arrays, atom_count: int | None) -> None:
+        """Take the reply, in the reading thread; one that can't be used is the call's failure."""
+        try:
+            values = text.strip_control_characters(values)
+            self._result = reply_checks.check(self.request, values, arrays, atom_count)
+        except (AnswerError, ValueFault) as fault:
+            answer = f"the backend's answer to {self.request.METHOD!r} can't be used: {fault}; see dsr_doctor"
+            self.fail("protocol", text.one_line(answer))
+        else:
+            self._event.set()
 
-    def _fail(self, code: str, message: str) -> None:
+    def fail(self, code: str, message: str) -> None:
+        """End the wait with a BackendError."""
         self._failure = (code, message)
         self._event.set()
 
@@ -96,30 +98,30 @@ class Call:
 class Backend:
     """A backend process and the connection to it, from start() to close(); it is not started a second time.
 
-    `on_event(name, params, arrays)` is called for each event, in the reading thread: it must return soon and wait for
-    no call. `atom_count(params)` says how many atoms were fitted of what a request is about, or None, for its answer to
-    be held against. `home` is the folder that a backend on this machine keeps its files in, if not its usual one.
+    `on_event(event)` is called for each event, in the reading thread: it must return soon and wait for no call.
+    `atom_count(fit, trajectory)` says how many atoms were fitted, or None where that is not known, for results to be
+    held against. `home` is the folder that a backend on this machine keeps its files in, if not its usual one.
     """
 
     def __init__(
         self,
         command: list[str],
         on_event: OnEvent | None = None,
-        atom_count: AtomCount = lambda params: None,
+        atom_count: AtomCount = lambda fit, trajectory: None,
         home: str = "",
     ) -> None:
         self.command = list(command)
-        self.info: dict[str, Any] = {}
-        """The backend's answer to hello: protocol, version, python, pid."""
-        self.device: dict[str, Any] | None = None
-        """The `device` event's params, or None until torch is imported there."""
+        self.info: messages.HelloResult | None = None
+        """The backend's greeting, once it has come."""
+        self.device: messages.Device | None = None
+        """Its device, or None until torch is imported there."""
         self._on_event = on_event
         self._atom_count = atom_count
         self._home = home
         self._process: Process | None = None
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._pending: dict[int, Call] = {}
+        self._pending: dict[int, Call[Any]] = {}
         self._ended: tuple[str, str] | None = None
         self._closing = False
         self._packs = False
@@ -132,8 +134,8 @@ class Backend:
         """Whether requests can be sent."""
         return self._process is not None and self._ended is None and not self._closing
 
-    def start(self, timeout: float = 20.0, waiting: Waiting = lambda said: None) -> dict[str, Any]:
-        """Start the process and exchange hello within `timeout` seconds; returns the backend's answer.
+    def start(self, timeout: float = 20.0, waiting: Waiting = lambda said: None) -> messages.HelloResult:
+        """Start the process and exchange hello within `timeout` seconds; returns the backend's greeting.
 
         `waiting(last words on stderr)` is called while there is no answer, several times a second; what it raises ends
         the start.
@@ -145,9 +147,9 @@ class Backend:
             self._reader.start()
             self._writer.start()
             packs = not is_local(self.command)
-            hello = self.submit("hello", {"protocol": PROTOCOL, "version": VERSION, "packed": packs})
+            hello = self.submit(messages.Hello(protocol=PROTOCOL, version=VERSION, packed=packs))
             try:
-                self.info = self._greeting(hello, timeout, waiting)
+                info = self._greeting(hello, timeout, waiting)
             except BackendError as exc:
                 if exc.code != "timeout":
                     raise
@@ -159,22 +161,21 @@ class Backend:
                     "wait longer (`dsr_set wait, 3600`), or run the command in a terminal to see what it waits for "
                     "(a password, a queue)",
                 ) from exc
-            theirs = self.info.get("protocol")
-            if theirs != PROTOCOL:
-                older = isinstance(theirs, int) and theirs < PROTOCOL
+            if info.protocol != PROTOCOL:
                 raise BackendError(
                     "version",
-                    f"the backend speaks protocol {theirs!r} (version {str(self.info.get('version'))[:80]}) and "
-                    f"this plugin protocol {PROTOCOL} (version {VERSION}): "
-                    f"upgrade the {'backend' if older else 'plugin'}",
+                    f"the backend speaks protocol {info.protocol} (version {info.version[:80]}) and this plugin "
+                    f"protocol {PROTOCOL} (version {VERSION}): "
+                    f"upgrade the {'backend' if info.protocol < PROTOCOL else 'plugin'}",
                 )
-            self._packs = packs and self.info.get("packed") is True
+            self.info = info
+            self._packs = packs and info.packed
         except BaseException:  # Ctrl-C too: no half-started process stays behind
             self.close(grace=0.0)
             raise
-        return self.info
+        return info
 
-    def _greeting(self, hello: Call, timeout: float, waiting: Waiting) -> dict[str, Any]:
+    def _greeting(self, hello: Call[messages.HelloResult], timeout: float, waiting: Waiting) -> messages.HelloResult:
         """The answer to hello. Raises BackendError and what `waiting` raises."""
         assert self._process is not None
         end = time.monotonic() + timeout
@@ -184,19 +185,20 @@ class Backend:
             if not hello.done:
                 tail = self._process.stderr_tail()
                 waiting(tail[-1] if tail else "")
-        return hello.result(0.0 if not hello.done else None)[0]
+        return hello.result(0.0 if not hello.done else None)
 
-    def submit(self, method: str, params: dict[str, Any] | None = None, arrays: Arrays | None = None) -> Call:
+    def submit(self, request: Request[AnyResult]) -> Call[AnyResult]:
         """Send a request without waiting for its reply.
 
-        The arrays must stay unchanged until it is answered.
+        Its arrays must stay unchanged until it is answered.
         """
-        call = Call(self, next(self._numbers), method, params, arrays)
+        call = Call(self, next(self._numbers), request)
+        params, arrays = request.encode()
         try:
-            header = {"kind": "request", "id": call.id, "method": method, "params": params or {}}
+            header = {"kind": "request", "id": call.id, "method": request.METHOD, "params": params}
             frame = encode(header, arrays, self._packs)
         except ProtocolError as exc:
-            raise BackendError("bad-request", f"{method!r} can't be sent: {exc}") from exc
+            raise BackendError("bad-request", f"{request.METHOD!r} can't be sent: {exc}") from exc
         while arrays and self.alive and self._outbox.qsize() >= _QUEUED_FRAMES:
             time.sleep(0.01)
         with self._lock:
@@ -208,19 +210,13 @@ class Backend:
             self._outbox.put(frame)
         return call
 
-    def call(
-        self,
-        method: str,
-        params: dict[str, Any] | None = None,
-        arrays: Arrays | None = None,
-        timeout: float | None = None,
-    ) -> tuple[dict[str, Any], Arrays]:
-        """Send a request and wait for its reply: (result, arrays by name)."""
-        return self.submit(method, params, arrays).result(timeout)
+    def call(self, request: Request[AnyResult], timeout: float | None = None) -> AnyResult:
+        """Send a request and wait for its result. Raises BackendError."""
+        return self.submit(request).result(timeout)
 
-    def cancel(self, call_id: int) -> Call:
+    def cancel(self, call_id: int) -> Call[messages.CancelResult]:
         """Ask for the end of a request; returns the call of the `cancel` request itself. Does not wait."""
-        return self.submit("cancel", {"target": call_id})
+        return self.submit(messages.Cancel(target=call_id))
 
     def close(self, grace: float = 10.0) -> None:
         """End the backend, waiting up to `grace` seconds for its checkpoint, and a few more to kill it."""
@@ -246,9 +242,9 @@ class Backend:
 
     def _ask(self) -> None:
         with self._lock:
-            call = Call(self, next(self._numbers), "shutdown")
+            call = Call(self, next(self._numbers), messages.Shutdown())
             self._pending[call.id] = call
-        self._outbox.put(encode({"kind": "request", "id": call.id, "method": "shutdown", "params": {}}))
+        self._outbox.put(encode({"kind": "request", "id": call.id, "method": call.request.METHOD, "params": {}}))
 
     def _hang_up(self) -> None:
         # Only the writing thread closes stdin: closing it here would wait for a write that is stuck.
@@ -262,7 +258,7 @@ class Backend:
             pending = list(self._pending.values())
             self._pending.clear()
         for call in pending:
-            call._fail(code, message)
+            call.fail(code, message)
 
     def _lost(self, detail: str = "") -> None:
         process = self._process
@@ -331,19 +327,7 @@ class Backend:
     def _take(self, header: Header, arrays: Arrays) -> None:
         kind = header["kind"]
         if kind == "event":
-            try:
-                params = text.strip_control_characters(header["params"])
-            except AnswerError:
-                # Nothing that a backend tells is so deep.
-                return
-            if header["event"] == "device":
-                self.device = params = reply_checks.device(params)
-            if self._on_event is not None:
-                try:
-                    self._on_event(header["event"], params, arrays)
-                except Exception:
-                    # A fault in showing progress must not cost the fit.
-                    traceback.print_exc(file=sys.stderr)
+            self._take_event(header["event"], header["params"], arrays)
             return
         if kind == "request":
             raise ProtocolError(f"it sent the request {header['method'][:80]!r}, but only the plugin asks")
@@ -355,15 +339,26 @@ class Backend:
                 return
             raise ProtocolError(f"it answered request {header['id']}, which waits for no answer")
         if kind == "error":
-            call._fail(text.one_line(header["code"]), text.one_line(header["message"]))
+            call.fail(text.one_line(header["code"]), text.one_line(header["message"]))
+            return
+        request, atom_count = call.request, None
+        if isinstance(request, messages.FieldRequest):
+            atom_count = self._atom_count(request.fit, request.field.trajectory)
+        call.take_reply(header["result"], arrays, atom_count)
+
+    def _take_event(self, name: str, params: Mapping[str, JsonValue], arrays: Arrays) -> None:
+        event: Event | None
+        try:
+            event = messages.parse_event(name, text.strip_control_characters(params), arrays)
+        except (AnswerError, ValueFault) as fault:
+            line = f"an event {name!r} of the backend can't be used and is left out: {fault}"
+            event = messages.Log(text=text.one_line(line))
+        if isinstance(event, messages.Device):
+            self.device = event
+        if event is None or self._on_event is None:
             return
         try:
-            result = text.strip_control_characters(header["result"])
-            reply_checks.check(call.method, call.params, call.sent, result, arrays, self._atom_count(call.params))
-        except AnswerError as exc:
-            call._fail(
-                "protocol",
-                text.one_line(f"the backend's answer to {call.method!r} can't be used: {exc}; see dsr_doctor"),
-            )
-        else:
-            call._succeed(result, arrays)
+            self._on_event(event)
+        except Exception:
+            # A fault in showing progress must not cost the fit.
+            traceback.print_exc(file=sys.stderr)

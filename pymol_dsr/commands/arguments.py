@@ -30,11 +30,6 @@ def chosen_trajectory(fit: Fit, field: FieldOptions) -> Trajectory:
     return trajectory
 
 
-def field_params(field: FieldOptions) -> dict[str, Any]:
-    """The parameters of a request that say of which field it is; those with their default are left out."""
-    return {key: value for key, value in field.to_json().items() if value not in ("", None, False)}
-
-
 def default_name(fit: Fit, field: FieldOptions) -> str:
     """The name of what is loaded of a field."""
     return "_".join([fit.name, *filter(None, (field.trajectory, field.towards))])

@@ -17,7 +17,7 @@ from ..session import Session, session_of
 from ..shared.options import EvaluationOptions, FieldOptions
 from ..surfaces import extract
 from ..surfaces.source import Source
-from .arguments import chosen_trajectory, field_params, fit_name, format_states, parse_states, table_path
+from .arguments import chosen_trajectory, fit_name, format_states, parse_states, table_path
 from .command import command
 from .running import Runner
 
@@ -121,9 +121,7 @@ def evaluate_fit(
 
     def work() -> list[StateScores]:
         with jobs.releasing(fit):
-            scores = evaluation.evaluate(
-                jobs, fit, field_params(field), trajectory, source, compared, options.baselines, say
-            )
+            scores = evaluation.evaluate(jobs, fit, field, trajectory, source, compared, options.baselines, say)
         for line in evaluation.score_table(scores):
             say(line)
         if path:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from pymol import CmdException, cmd
 
-from ..fits.fit import Activity, Arrays, Say, Trajectory
+from ..fits.fit import Activity, Say
 from ..scene import atoms, placement
 from ..session import Session, session_of
-from ..shared import atomic_write
+from ..shared import atomic_write, messages
 from ..shared.frames import MAX_PAYLOAD
 from ..shared.options import FORMATS, ExportOptions, FieldOptions, MeshOptions
 from ..shared.reading import ReadError, read_file
 from ..surfaces import extract, surfaces_file, workers
-from .arguments import chosen_trajectory, field_params, fit_name, path_to_write, requested_times
+from .arguments import chosen_trajectory, fit_name, path_to_write, requested_times
 from .command import command
 from .running import Runner, count_of_states, reporter
 
@@ -217,8 +219,7 @@ def save_fit(session: Session, name: str, filename: str, say: Say) -> str:
     fit = session.jobs.get(name)
     path = path_to_write(filename, (".dsr",), "filename")
     with session.jobs.busy(fit, Activity.SAVING):
-        _, arrays = session.jobs.ask(fit, "save")
-        data = arrays["file"].tobytes()
+        data = session.jobs.ask(fit, messages.Save(fit=fit.name)).file.tobytes()
         atomic_write.replace(path, data)
     fit.file, fit.digest, fit.fetch = path, hashlib.sha256(data).hexdigest(), None
     say(f" {fit.name}: saved as {path}, {os.path.getsize(path) / 1e6:.1f} MB")
@@ -268,26 +269,26 @@ def export_meshes(
     trajectory = chosen_trajectory(fit, field)
     chosen = requested_times(trajectory, times) if times else [min(trajectory.states)]
     options = ExportOptions(format=os.path.splitext(path)[1][1:].lower(), binary=binary)
-    params: dict[str, Any] = {
-        **field_params(field),
-        "format": options.format,
-        "level": mesh.level,
-        "resolution": mesh.resolution,
-    }
-    if mesh.triangles is not None:
-        params["triangles"] = mesh.triangles
-    if mesh.smooth is not None:
-        params["smooth"] = mesh.smooth
-    if options.binary:
-        params["binary"] = True
-    if options.format == "glb" and len(chosen) > 1 and _self.get_setting_float("movie_fps") > 0:
-        params["fps"] = _self.get_setting_float("movie_fps")
-    arrays = _scene_arrays(trajectory, _self)
+    rate = _self.get_setting_float("movie_fps")
+    request = messages.Export(
+        fit=fit.name,
+        field=field,
+        format=options.format,
+        binary=options.binary,
+        fps=rate if options.format == "glb" and len(chosen) > 1 and rate > 0 else options.fps,
+        mesh=mesh,
+        radii=atoms.atom_radii(trajectory, _self),
+        colors=atoms.atom_colors(trajectory, _self),
+        matrix=placement.object_matrix(trajectory.object, _self).astype(np.float64),
+    )
     written = []
     with jobs.busy(fit, Activity.EXPORT):
-        for target, time in _targets(path, options.format, chosen).items():
-            _, reply = jobs.ask(fit, "export", {**params, **time}, arrays)
-            atomic_write.replace(target, reply["file"].tobytes())
+        for target, times_in_it in _targets(path, options.format, chosen).items():
+            if len(times_in_it) > 1:
+                timed = dataclasses.replace(request, times=tuple(times_in_it))
+            else:
+                timed = dataclasses.replace(request, time=times_in_it[0])
+            atomic_write.replace(target, jobs.ask(fit, timed).file.tobytes())
             written.append(target)
     say(f" {fit.name}: {len(written)} {'file' if len(written) == 1 else 'files'} written, the last is {written[-1]}")
     first, last = min(trajectory.states), max(trajectory.states)
@@ -296,25 +297,11 @@ def export_meshes(
     return written
 
 
-def _targets(path: str, format: str, times: Sequence[float]) -> dict[str, dict[str, Any]]:
-    """The files to write, each with the parameters that say of which times it is."""
-    if len(times) == 1:
-        return {path: {"time": float(times[0])}}
-    if format == "glb":
-        return {path: {"times": [float(time) for time in times]}}
+def _targets(path: str, format: str, times: Sequence[float]) -> dict[str, list[float]]:
+    """The files to write, each with its times: several in a .glb, one in any other."""
+    if len(times) == 1 or format == "glb":
+        return {path: [float(time) for time in times]}
     stem, suffix = os.path.splitext(path)
     # As many digits as tell the times apart.
     digits = max(2, *(len(repr(float(time)).split(".")[1]) for time in times))
-    return {f"{stem}_{time:0{5 + digits}.{digits}f}{suffix}": {"time": float(time)} for time in times}
-
-
-def _scene_arrays(trajectory: Trajectory, _self: Any) -> Arrays:
-    """Place, colours and radii of a molecule in the scene, as `export` takes them."""
-    arrays: Arrays = {"matrix": placement.object_matrix(trajectory.object, _self)}
-    for key, array in (
-        ("colors", atoms.atom_colors(trajectory, _self)),
-        ("radii", atoms.atom_radii(trajectory, _self)),
-    ):
-        if array is not None:
-            arrays[key] = array
-    return arrays
+    return {f"{stem}_{time:0{5 + digits}.{digits}f}{suffix}": [float(time)] for time in times}

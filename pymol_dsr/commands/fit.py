@@ -283,7 +283,7 @@ def preset_of_family(session: Session, name: str) -> str:
     family = session.jobs.get(name)
     if not family.family:
         raise CmdException(f"family {name}: it is a fit of one trajectory; dsr_fit one+two makes a family")
-    return str(family.report.get("preset", FitOptions.preset))
+    return family.report.preset or FitOptions.preset
 
 
 def _run(jobs: Jobs, name: str, request: FitRequest, watch: bool, runner: Runner, _self: Any) -> None:
@@ -291,7 +291,7 @@ def _run(jobs: Jobs, name: str, request: FitRequest, watch: bool, runner: Runner
     fit = jobs.new(name, request.sources)
     preview = Preview(fit, _self) if watch else None
     if preview is not None:
-        fit.preview, fit.show_preview = preview.request, preview
+        fit.preview, fit.radii, fit.show_preview = preview.options, preview.radii, preview
     for source in request.sources:
         runner.say(f" {name}: {len(source.atoms)} atoms, {count_of_states(len(source.states))} of {source.object}")
     runner.run(partial(_fit, jobs, fit, request, preview, runner.say))
@@ -311,18 +311,18 @@ def _fit(jobs: Jobs, fit: Fit, request: FitRequest, preview: Preview | None, say
             f"dsr_status {name} shows how far it is"
         )
         return
-    for member, report in (fit.report.get("trajectories") or {"": fit.report}).items():
-        if report.get("breaks") and request.options.breaks is None:
-            print(f" {member or name}: {jump_line(report['breaks'], report['states'])}")
-        missed = report.get("missed")
-        if isinstance(missed, (int, float)) and missed > POORLY:
+    for member, report in fit.report.members().items():
+        if report.breaks and request.options.breaks is None:
+            print(f" {member or name}: {jump_line(report.breaks, report.states)}")
+        missed = report.held_out_error
+        if missed is not None and missed > POORLY:
             print(
                 f" {member or name}: warning: states that were held out were predicted with {100 * missed:.0f} % of "
                 "the points near their surface on the wrong side: what is shown between states is a guess; fit "
                 "states nearer to each other"
             )
-    seconds = fit.report.get("seconds")
-    duration = f" in {seconds:.0f} s" if isinstance(seconds, (int, float)) else ""
+    seconds = fit.report.seconds
+    duration = f" in {seconds:.0f} s" if seconds is not None else ""
     member = f", trajectory={fit.trajectories[0].name}" if fit.family else ""
     say(
         f" {name}: {count} fitted{duration}, on {fit.device or 'an unnamed device'}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,10 +12,12 @@ from ..fits.fit import Activity
 from ..scene import gui_thread, level_sets, placement
 from ..scene.camera import toward_camera
 from ..scene.objects import switch_off
+from ..scene.replies import mesh_of
 from ..session import Session, session_of
+from ..shared import messages
 from ..shared.mesh import Mesh
 from ..shared.options import FieldOptions, LevelOptions, MeshOptions
-from .arguments import chosen_trajectory, default_name, field_params, fit_name, requested_times
+from .arguments import chosen_trajectory, default_name, fit_name, requested_times
 from .command import command
 from .running import Runner
 
@@ -112,11 +115,9 @@ def show_level_sets(
         raise CmdException(f"state {time}: the levels of one time are shown at once; dsr_movie shows several times")
     group = _self.get_legal_name(object or f"{default_name(fit, field)}_levels")
     level_sets.check_level_names(group, options.levels, _self)
-    params: dict[str, Any] = {**field_params(field), "time": float(times[0])}
-    if options.resolution is None:
-        params.update(resolution=MeshOptions.resolution, triangles=level_sets.MOST_TRIANGLES)
-    else:
-        params["resolution"] = options.resolution
+    fineness = MeshOptions(triangles=level_sets.MOST_TRIANGLES)
+    if options.resolution is not None:
+        fineness = MeshOptions(resolution=options.resolution)
     toward = None
     if options.cut:
         toward = toward_camera(_self.get_view(), placement.object_matrix(trajectory.object, _self))
@@ -129,8 +130,11 @@ def show_level_sets(
         meshes: dict[float, Mesh] = {}
         with session.jobs.releasing(fit):
             for level in options.levels:
-                result, arrays = session.jobs.ask(fit, "mesh", {**params, "level": level})
-                meshes[level] = Mesh.from_arrays(arrays)
+                mesh = dataclasses.replace(fineness, level=level)
+                result = session.jobs.ask(
+                    fit, messages.Mesh(fit=fit.name, field=field, time=float(times[0]), mesh=mesh)
+                )
+                meshes[level] = mesh_of(result)
         loaded = level_sets.show_levels(
             trajectory,
             meshes,
@@ -143,8 +147,8 @@ def show_level_sets(
         movie = default_name(fit, field)
         if gui_thread.in_gui(_self, switch_off, movie, _self):
             print(f" {fit.name}: {movie} is switched off, as it would hide the levels")
-        if result["extrapolated"]:
-            error = result["expected_error"]
+        if result.extrapolated:
+            error = result.expected_error
             expected = "" if error is None else f", expected error {error:.2f} A"
             print(f" {fit.name}: state {times[0]:g} is extrapolated{expected}")
         runner.say(f" {fit.name}: {len(loaded)} levels of state {times[0]:g} loaded as {group}")

@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pymol import CmdException, cmd
 
 from ..analysis import measures
@@ -14,8 +16,9 @@ from ..analysis.measures import Measurement
 from ..fits.fit import Activity, Say
 from ..scene import atoms, gui_thread
 from ..session import Session, session_of
+from ..shared import messages
 from ..shared.options import FieldOptions, MeasureOptions
-from .arguments import chosen_trajectory, field_params, fit_name, requested_times, table_path
+from .arguments import chosen_trajectory, fit_name, requested_times, table_path
 from .command import command
 from .running import Runner, has_window, is_typed, report_states
 
@@ -124,25 +127,30 @@ def measure_fit(
     path = table_path(file)
     if plot and (windows is None or not has_window()):
         raise CmdException("plot 1: PyMOL has no window here; file=NAME.csv writes NAME.png")
-    arrays: dict[str, Any] = {}
+    masks: dict[str, NDArray[np.uint8] | None] = {"selection": None, "pocket": None}
     for argument, selection in (("selection", options.selection), ("pocket", options.pocket)):
         if selection:
-            arrays[argument] = measures.selection_mask(trajectory, argument, selection, _self)
-            say(f" {fit.name}: {argument} of {int(arrays[argument].sum())} fitted atoms")
+            masks[argument] = mask = measures.selection_mask(trajectory, argument, selection, _self)
+            say(f" {fit.name}: {argument} of {int(mask.sum())} fitted atoms")
     radii = atoms.atom_radii(trajectory, _self)
-    if radii is not None:
-        arrays["radii"] = radii
     labels = atoms.atom_residues(trajectory, _self)
-    params = {**field_params(field), "resolution": options.resolution}
     jobs.claim(fit, Activity.MEASUREMENT)
 
     def work() -> Measurement:
-        requests = [{**params, "time": float(time)} for time in measured_times]
-        with (
-            jobs.releasing(fit),
-            contextlib.closing(jobs.stream(fit, "measure", requests, arrays or None)) as answers,
-        ):
-            reported = report_states(fit, answers, len(measured_times), say, "measured")
+        requests = [
+            messages.Measure(
+                fit=fit.name,
+                field=field,
+                time=float(time),
+                resolution=options.resolution,
+                radii=radii,
+                selection=masks["selection"],
+                pocket=masks["pocket"],
+            )
+            for time in measured_times
+        ]
+        with jobs.releasing(fit), contextlib.closing(jobs.stream(fit, requests)) as results:
+            reported = report_states(fit, results, len(measured_times), say, "measured")
             measured = measures.collect(reported, trajectory.states, labels)
         fitted_range = min(trajectory.states), max(trajectory.states)
         title = f"{fit.name}: surface of {trajectory.name or trajectory.object or 'the fit'}"

@@ -22,14 +22,14 @@ from ..scene.kept_movies import KeptMovie
 from ..scene.movie import MovieRecorder
 from ..scene.movie_objects import LoadedMovie
 from ..scene.present_movie import PresentMovie, read_movie
-from ..scene.replies import read_replies
+from ..scene.replies import Reply
 from ..scene.timeline import MovieState, frames_per_second, movie_times
 from ..session import Session, session_of
+from ..shared import messages
 from ..shared.options import FieldOptions, FilmOptions, MeshOptions, MovieOptions
 from .arguments import (
     chosen_trajectory,
     default_name,
-    field_params,
     fit_name,
     format_states,
     path_to_write,
@@ -252,16 +252,21 @@ class _MoviePlan:
         """Whether maps are loaded instead of meshes."""
         return self.options.representation == "map"
 
-    def requests(self) -> list[dict[str, Any]]:
-        """The parameters of `mesh` or `grid` at each time."""
-        params = {**field_params(self.field), "resolution": self.mesh.resolution}
-        if not self.as_map:
-            triangles = self.mesh.triangles or timeline.triangle_budget(len(self.states))
-            # dsr_color takes the blends, and makes no meshes.
-            params.update(level=self.mesh.level, triangles=triangles, blend=True)
-        if self.mesh.smooth is not None:
-            params["smooth"] = self.mesh.smooth
-        return [{**params, "time": float(state.time)} for state in self.states]
+    def requests(self, radii: NDArray[np.float32] | None) -> list[messages.Request[Reply]]:
+        """The request of each time; radii f4[A] in Å of the atoms, where they are known."""
+        times = [float(state.time) for state in self.states]
+        if self.as_map:
+            return [
+                messages.Grid(fit=self.fit.name, field=self.field, time=time, resolution=self.mesh.resolution)
+                for time in times
+            ]
+        triangles = self.mesh.triangles or timeline.triangle_budget(len(self.states))
+        mesh = dataclasses.replace(self.mesh, triangles=triangles)
+        # dsr_color takes the blends, and makes no meshes.
+        return [
+            messages.Mesh(fit=self.fit.name, field=self.field, time=time, mesh=mesh, blend=True, radii=radii)
+            for time in times
+        ]
 
 
 def load_movie(
@@ -374,12 +379,11 @@ def _load_states(
     _self: Any,
 ) -> LoadedMovie:
     fit = plan.fit
-    kept = KeptMovie(plan.object, fit, plan.trajectory, field_params(plan.field))
-    method, arrays = "grid" if plan.as_map else "mesh", None if radii is None else {"radii": radii}
+    kept = KeptMovie(plan.object, fit, plan.trajectory, plan.field)
     try:
         # Closed at once when something fails, so that no answer is computed for nobody.
-        with contextlib.closing(session.jobs.stream(fit, method, plan.requests(), arrays)) as answers:
-            replies = read_replies(report_states(fit, answers, len(plan.states), say))
+        with contextlib.closing(session.jobs.stream(fit, plan.requests(radii))) as answers:
+            replies = report_states(fit, answers, len(plan.states), say)
             return movie_objects.show_movie(
                 plan.trajectory,
                 plan.states,

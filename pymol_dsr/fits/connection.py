@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from ..backend.client import AtomCount, Backend, OnEvent
 from ..runtime.settings import Settings
 from ..runtime.waiting import report_waiting
+from ..shared.messages import Device
 from .fit import Cancelled, Fit, JobError
 
 # Lines of the backend that are printed in so many seconds.
@@ -48,13 +48,14 @@ class Connection:
         return self._backend if self._backend is not None and self._backend.alive else None
 
     @property
-    def device(self) -> dict[str, Any]:
-        """The backend's device: device, name, memory_gb, threads, torch; empty until it has reported it."""
-        return (self._backend.device if self._backend is not None else None) or {}
+    def device(self) -> Device | None:
+        """The backend's device; None until the backend has reported it."""
+        return self._backend.device if self._backend is not None else None
 
     def device_name(self, device: str = "") -> str:
         """A device of the backend in words (its default one if none is named), as far as it is known."""
-        name, default = str(self.device.get("name") or ""), str(self.device.get("device") or "")
+        known = self.device or Device()
+        name, default = known.name, known.device
         device = device or default
         return f"{name} ({device})" if name and device == default != name else device
 

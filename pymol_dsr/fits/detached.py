@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..backend import process
 from ..backend.client import Backend
 from ..backend.process import BackendError, LaunchError
 from ..runtime.folders import fits_folder
 from ..runtime.settings import Settings
+from ..shared import messages
 from .fit import Phase
 
 if TYPE_CHECKING:
@@ -51,35 +51,27 @@ def likely(settings: Settings, name: str = "") -> bool:
     return f"{name}{SUFFIX}" in files if name else any(file.endswith(SUFFIX) for file in files)
 
 
-def statuses(backend: Backend) -> dict[str, dict[str, Any]]:
+def statuses(backend: Backend) -> dict[str, messages.DetachedStatus]:
     """The backend's status of each detached fit, by name. Raises BackendError."""
     try:
-        fits = backend.call("detached", timeout=20)[0].get("fits")
+        return backend.call(messages.Detached(), timeout=20).fits
     except BackendError as error:
         if error.code == "bad-request":
             # It is older than detached fits, so it has none.
             return {}
         raise
-    if not isinstance(fits, dict):
-        raise BackendError("protocol", "the backend's list of detached fits is none; see dsr_doctor")
-    return {str(name): status for name, status in fits.items() if isinstance(status, dict)}
 
 
-def update(fit: Fit, status: Mapping[str, Any]) -> None:
+def update(fit: Fit, status: messages.DetachedStatus) -> None:
     """Enter the backend's status of a detached fit."""
-    fit.detached = process_name(status)
-    fit.fraction = _number(status.get("fraction")) or 0.0
-    fit.loss, fit.seconds_left = _number(status.get("loss")), _number(status.get("seconds_left"))
-    fit.step = _number(status.get("step"))
-    fit.device = str(status.get("device") or "")[:80]
-    fit.error = " ".join(str(status.get("message") or "").split())[:500]
-    fit.phase = PHASES.get(str(status.get("phase")), Phase.FAILED)
+    fit.detached = process_name(status.pid, status.host)
+    fit.fraction, fit.step = status.fraction, status.step
+    fit.loss, fit.seconds_left = status.loss, status.seconds_left
+    fit.device = (status.device or "")[:80]
+    fit.error = " ".join(status.message.split())[:500]
+    fit.phase = PHASES[status.phase]
 
 
-def process_name(status: Mapping[str, Any]) -> str:
+def process_name(pid: int, host: str) -> str:
     """The process that fits it, in words."""
-    return f"process {str(status.get('pid'))[:20]} on {str(status.get('host'))[:80]}"
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    return f"process {pid} on {host[:80]}"

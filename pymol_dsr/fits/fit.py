@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend import reply_checks
 from ..backend.client import Backend
-from ..shared import states
+from ..shared import messages, states
 
 Say = Callable[[str], None]
 Arrays = dict[str, NDArray[Any]]
@@ -51,6 +50,7 @@ class Phase(Enum):
 
 
 ENDED = frozenset({Phase.FAILED, Phase.CANCELLED})
+RUNNING = frozenset({Phase.SURFACES, Phase.SAMPLING, Phase.FIT, Phase.SAVING})
 
 
 class Activity(Enum):
@@ -84,13 +84,11 @@ class Trajectory:
     states: list[float]
 
     @classmethod
-    def of(cls, name: str, report: dict[str, Any], source: dict[str, Any]) -> Trajectory:
-        """A trajectory from a backend's report of a fit and the JSON object that `Source.to_json` wrote."""
-        atoms = None
-        if source.get("atoms"):
-            atoms = reply_checks.atom_indices(source["atoms"]) - 1
-        fitted = [float(state) for state in report["states"]]
-        return cls(name, str(source.get("object") or ""), str(source.get("selection") or ""), atoms, fitted)
+    def of(cls, name: str, report: messages.TrajectoryReport, source: messages.MoleculeSource) -> Trajectory:
+        """A trajectory from a backend's report of a fit. Raises ValueFault for atoms that can't be read."""
+        indices = source.atom_indices()
+        atoms = None if indices is None else indices - 1
+        return cls(name, source.object or "", source.selection or "", atoms, list(report.states))
 
 
 @dataclass
@@ -99,11 +97,11 @@ class Fit:
 
     trajectories: one, or those of a family in their order. step, checkpoint: of the training, and the last one that
     was saved. losses: fraction and loss (Å) of each progress. stage: the step of its activity in a word, for messages;
-    `fraction` counts it. preview: the preview that `open` asks for, with arrays; show_preview: called with each event
-    `preview` in the reading thread. detached: the process of its own that fits it or has fitted it, in words.
-    file: its .dsr where the user has named one. digest, fetch: of a fit that came from a .dsr here, its SHA-256, and
-    the function that reads it again (its path and content). in_folder: whether the backend has it in its folder of
-    fits, too. holder: the backend that has it in memory.
+    `fraction` counts it. preview: the preview that `open` asks for; radii: f4[A] in Å, of its atoms, where they are
+    known; show_preview: called with each event `preview` in the reading thread. detached: the process of its own that
+    fits it or has fitted it, in words. file: its .dsr where the user has named one. digest, fetch: of a fit that came
+    from a .dsr here, its SHA-256, and the function that reads it again (its path and content). in_folder: whether the
+    backend has it in its folder of fits, too. holder: the backend that has it in memory.
     """
 
     name: str
@@ -111,17 +109,18 @@ class Fit:
     phase: Phase = Phase.QUEUED
     fraction: float = 0.0
     loss: float | None = None
-    step: float | None = None
-    checkpoint: float | None = None
+    step: int | None = None
+    checkpoint: int | None = None
     seconds_left: float | None = None
     device: str = ""
-    report: dict[str, Any] = field(default_factory=dict)
+    report: messages.FitReport = field(default_factory=messages.FitReport)
     error: str = ""
     activity: Activity | None = None
     stage: str = ""
     losses: list[tuple[float, float]] = field(default_factory=list)
-    preview: tuple[dict[str, Any], Arrays] | None = None
-    show_preview: Callable[[dict[str, Any], Arrays], None] | None = None
+    preview: messages.PreviewOptions | None = None
+    radii: NDArray[np.float32] | None = None
+    show_preview: Callable[[messages.Preview], None] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     detached: str = ""
     file: str = ""
@@ -154,11 +153,9 @@ class Fit:
                 return trajectory
         raise JobError(f"{argument} {name}: {self.name} does not hold it; choose one of {names}")
 
-    def trajectory_report(self, trajectory: Trajectory) -> dict[str, Any]:
-        """The backend's report of one trajectory."""
-        if not trajectory.name:
-            return self.report
-        return dict((self.report.get("trajectories") or {}).get(trajectory.name) or {})
+    def trajectory_report(self, trajectory: Trajectory) -> messages.TrajectoryReport | None:
+        """The backend's report of one trajectory; None where there is none yet."""
+        return self.report.members().get(trajectory.name) if self.report.whole else None
 
     def add_loss(self, fraction: float, loss: float) -> None:
         """Enter a loss (Å). Of MOST_LOSSES and more, those that lie close together give way to the last one."""

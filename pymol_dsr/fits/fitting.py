@@ -7,13 +7,13 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from ..backend.client import Backend, Call
 from ..backend.process import BackendError
+from ..shared import messages
 from ..surfaces import workers
 from . import detached
-from .fit import Cancelled, Fit, Phase, Say, Trajectory
+from .fit import Cancelled, Fit, Phase, Say
 from .jobs import Jobs
 from .request import FitRequest
 
@@ -73,34 +73,34 @@ class _Run:
             self._send_surfaces(arrived)
             self._warn_of_paper_on_cpu()
             if request.start.detach:
-                status, _ = self.jobs.ask(fit, "detach")
-                fit.phase, fit.fraction, fit.detached = Phase.STARTING, 0.0, detached.process_name(status)
+                process = self.jobs.ask(fit, messages.Detach(fit=fit.name))
+                fit.phase, fit.fraction = Phase.STARTING, 0.0
+                fit.detached = detached.process_name(process.pid, process.host)
             else:
                 self._train()
 
     def _open(self) -> list[set[float]]:
         """Open the fit; the states of each trajectory whose surfaces the backend has from before."""
         fit, sources, start = self.fit, self.request.sources, self.request.start
-        params: dict[str, Any] = {
-            "config": self.request.options.to_json(),
-            "object": sources[0].object,
-            "source": sources[0].to_json(),
-            "resume": start.resume,
-        }
-        if params["config"]["times"] is None:
-            del params["config"]["times"]
-        if start.family:
-            params.update(family=start.family, frozen=start.frozen)
+        names = tuple(trajectory.name for trajectory in fit.trajectories)
+        source = sources[0].molecule().to_json()
         if fit.family:
-            names = [trajectory.name for trajectory in fit.trajectories]
-            described = {name: source.to_json() for name, source in zip(names, sources, strict=True)}
-            params.update(trajectories=names, object=", ".join(names), source={"trajectories": described})
-        params["asked"] = self.request.record()
-        preview, arrays = fit.preview or ({}, {})
-        if preview:
-            params["preview"] = preview
-        result, _ = self.jobs.ask(fit, "open", params, arrays)
-        arrived = [_states_of(result, trajectory) for trajectory in fit.trajectories]
+            source = {"trajectories": {n: one.molecule().to_json() for n, one in zip(names, sources, strict=True)}}
+        request = messages.Open(
+            fit=fit.name,
+            config=self.request.options,
+            object=", ".join(names) if fit.family else sources[0].object,
+            resume=start.resume,
+            source=source,
+            asked=self.request.record().to_json(),
+            trajectories=names if fit.family else None,
+            family=start.family or None,
+            frozen=bool(start.family) and start.frozen,
+            preview=fit.preview,
+            radii=fit.radii,
+        )
+        known = self.jobs.ask(fit, request).states
+        arrived = [set(known.get(one.name, ())) & set(one.states) for one in fit.trajectories]
         count = sum(map(len, arrived))
         if count:
             self.say(f" {fit.name}: {count} of {fit.count} surfaces are there from before")
@@ -110,10 +110,9 @@ class _Run:
         """Compute and send the surfaces that have not arrived, the state of the preview first."""
         fit, count = self.fit, sum(map(len, arrived))
         fit.phase = Phase.SURFACES
-        first = fit.preview[0].get("time") if fit.preview else None
-        calls: deque[Call] = deque()
+        first = fit.preview.time if fit.preview else None
+        calls: deque[Call[messages.SurfaceResult]] = deque()
         for trajectory, source, known in zip(fit.trajectories, self.request.sources, arrived, strict=True):
-            member = {"trajectory": trajectory.name} if trajectory.name else {}
             missing = [state for state in source.states if float(state) not in known]
             missing.sort(key=lambda state: state != first)
             left = dataclasses.replace(source, states=missing)
@@ -122,9 +121,7 @@ class _Run:
                 for line in source.warnings[reported:]:
                     print(f" {fit.name}: warning: {line}")
                 reported = len(source.warnings)
-                params = {"fit": fit.name, "state": surface.state, **member}
-                arrays = {**surface.to_arrays(), "atoms": surface.atoms}
-                calls.append(self.backend.submit("surface", params, arrays))
+                calls.append(self.backend.submit(surface.request(fit.name, trajectory.name)))
                 # A surface that the backend refuses ends the fit now, not after all others are computed.
                 while len(calls) > AHEAD:
                     self.jobs.wait(fit, calls.popleft())
@@ -138,17 +135,17 @@ class _Run:
 
     def _warn_of_paper_on_cpu(self) -> None:
         options = self.request.options
-        device = self.jobs.connection.device.get("device") if options.device == "auto" else options.device
+        known = self.jobs.connection.device
+        device = known.device if known is not None and options.device == "auto" else options.device
         if options.preset == "paper" and options.budget is None and device == "cpu":
             print(f" {self.fit.name}: warning: {PAPER_ON_CPU}")
 
     def _train(self) -> None:
         fit = self.fit
         fit.phase, fit.fraction = Phase.SAMPLING, 0.0
-        result, _ = self.jobs.wait(fit, self.backend.submit("fit", {"fit": fit.name}), self._say_progress)
-        fit.report = dict(result["report"])
-        fit.device = self.jobs.connection.device_name(str(fit.report.get("device") or ""))
-        fit.holder, fit.in_folder = self.backend, bool(fit.report.get("path"))
+        fit.report = self.jobs.wait(fit, self.backend.submit(messages.Fit(fit=fit.name)), self._say_progress).report
+        fit.device = self.jobs.connection.device_name(fit.report.device or "")
+        fit.holder, fit.in_folder = self.backend, bool(fit.report.path)
         fit.phase, fit.fraction = Phase.READY, 1.0
 
     @contextmanager
@@ -158,7 +155,7 @@ class _Run:
             yield
         except BaseException:
             if self.backend.alive:
-                self.backend.submit("drop", {"fit": self.fit.name})
+                self.backend.submit(messages.Drop(fit=self.fit.name))
             raise
 
     def _say_progress(self) -> None:
@@ -166,11 +163,3 @@ class _Run:
         if now >= self._next_line:
             self._next_line = now + PROGRESS_SECONDS
             self.say(f" {self.fit.line()}")
-
-
-def _states_of(result: dict[str, Any], trajectory: Trajectory) -> set[float]:
-    """The states of a trajectory in the answer to `open`."""
-    states = result.get("states") or ()
-    if not states:
-        return set()
-    return {float(state) for state in (states[trajectory.name] if trajectory.name else states)} & set(trajectory.states)

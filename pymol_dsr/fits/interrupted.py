@@ -7,17 +7,16 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from ..backend import reply_checks
 from ..backend.client import Backend
-from ..backend.process import BackendError
 from ..runtime.folders import fits_folder
+from ..shared import messages
 from ..shared.options import FitOptions, StartOptions
 from ..shared.surfaces_format import is_surfaces_path
-from ..shared.text import AnswerError
+from ..shared.values import ValueFault
 from ..surfaces import extract
 from ..surfaces.source import ExtractError, Source
 from .jobs import Jobs
-from .request import FitRequest, digest
+from .request import AskedFit, FitRequest, digest
 
 SUFFIX = ".surfaces"
 
@@ -26,19 +25,17 @@ SUFFIX = ".surfaces"
 class Interrupted:
     """An interrupted fit.
 
-    surfaces: how many are kept. step: that of the checkpoint of its training, or None. record: source, trajectories
-    and request as the backend keeps them, empty where no backend was asked.
+    record: as the backend keeps it; without source and request where no backend was asked.
     """
 
     name: str
-    surfaces: int
-    step: int | None
-    record: dict[str, Any]
+    record: messages.InterruptedFit
 
     def progress(self) -> str:
         """How far it came, as a text."""
-        count = f"{self.surfaces} surface{'' if self.surfaces == 1 else 's'}"
-        return f"{self.name}: interrupted: {count}" + (f", step {self.step}" if self.step is not None else "")
+        count, step = self.record.surfaces, self.record.step
+        surfaces = f"{count} surface{'' if count == 1 else 's'}"
+        return f"{self.name}: interrupted: {surfaces}" + (f", step {step}" if step is not None else "")
 
     def line(self) -> str:
         """How far it came and how it goes on, in one line."""
@@ -57,55 +54,46 @@ def list_interrupted(jobs: Jobs) -> list[Interrupted]:
 
 def ask_interrupted(backend: Backend) -> dict[str, Interrupted]:
     """The interrupted fits that a backend knows, by name; those under way in it are left out. Raises BackendError."""
-    result, _ = backend.call("interrupted", timeout=10)
-    fits = result.get("fits")
-    if not isinstance(fits, dict):
-        raise BackendError("protocol", "the backend's list of interrupted fits is none; see dsr_doctor")
-    return {
-        str(name): Interrupted(str(name), _count(record.get("surfaces")) or 0, _count(record.get("step")), record)
-        for name, record in fits.items()
-        if isinstance(record, dict)
-    }
+    fits = backend.call(messages.Interrupted(), timeout=10).fits
+    return {name: Interrupted(name, record) for name, record in fits.items()}
 
 
 def request_of(fit: Interrupted, _self: Any) -> FitRequest:
-    """The request again, with the molecules from the scene. Raises ExtractError where they are not as they were."""
-    request = _dict(fit.record.get("asked"))
-    family = str(request.get("family") or "")
-    start = StartOptions(resume=True, family=family, frozen=bool(family and request.get("frozen")))
-    return FitRequest(_sources(fit, request, _self), FitOptions.from_json(_dict(request.get("config"))), start)
+    """The request again, with the molecules from the scene.
+
+    Raises ExtractError where they are not as they were, and ValueFault for a record that can't be read.
+    """
+    asked = AskedFit.from_json(fit.record.asked)
+    family = asked.family or ""
+    start = StartOptions(resume=True, family=family, frozen=bool(family) and asked.frozen)
+    return FitRequest(_sources(fit, asked, _self), FitOptions.from_json(asked.config), start)
 
 
-def _sources(fit: Interrupted, request: dict[str, Any], _self: Any) -> list[Source]:
-    source = _dict(fit.record.get("source"))
-    names = fit.record.get("trajectories")
-    if names:
-        by_name = source.get("trajectories")
-        records = [by_name.get(n) for n in names] if isinstance(by_name, dict) and isinstance(names, list) else []
-    else:
-        records = [source]
-    texts, digests = request.get("states"), request.get("coordinates")
-    complete = isinstance(texts, list) and isinstance(digests, list) and len(texts) == len(digests) == len(records)
-    known = [record for record in records if isinstance(record, dict) and record.get("object") and record.get("atoms")]
-    if not known or not complete or len(known) < len(records):
+def _sources(fit: Interrupted, asked: AskedFit, _self: Any) -> list[Source]:
+    names = fit.record.trajectories
+    molecules = messages.molecule_sources(fit.record.source, names)
+    known = [molecules[name] for name in names or ("",) if name in molecules]
+    complete = len(known) == len(names or ("",)) == len(asked.states) == len(asked.coordinates)
+    if not complete or not all(molecule.object and molecule.atoms for molecule in known):
         raise ExtractError(f"{fit.name}: what was fitted is not kept; dsr_fit it with resume=1, name={fit.name}")
     return [
-        _source(fit.name, record, str(text), str(sha), _self)
-        for record, text, sha in zip(known, texts or [], digests or [], strict=True)
+        _source(fit.name, molecule, text, sha, _self)
+        for molecule, text, sha in zip(known, asked.states, asked.coordinates, strict=True)
     ]
 
 
-def _source(name: str, record: dict[str, Any], text: str, sha: str, _self: Any) -> Source:
-    """The source that a record of `Source.to_json` describes. text: its states; sha: the digest of its coordinates."""
-    object, atoms = str(record["object"]), str(record["atoms"])
+def _source(name: str, molecule: messages.MoleculeSource, text: str, sha: str, _self: Any) -> Source:
+    """The source that was fitted, from the scene. text: its states; sha: the digest of its coordinates."""
+    object, atoms = molecule.object, molecule.atoms
     if object not in _self.get_names("objects"):
         raise ExtractError(
             f"{name}: its object {object} is not in the scene; load it under that name, then dsr_resume {name}"
         )
     try:
-        count = len(reply_checks.atom_indices(atoms))
-    except AnswerError as error:
+        indices = molecule.atom_indices()
+    except ValueFault as error:
         raise ExtractError(f"{name}: {error}; dsr_fit it anew") from error
+    count = 0 if indices is None else len(indices)
     # By index: the selection's own words may name objects that are deleted.
     now = extract.read_source(f"%{object} and index {atoms}", text, _self=_self)
     remedy = f"load it as it was, or dsr_fit it anew with name={name}"
@@ -115,12 +103,12 @@ def _source(name: str, record: dict[str, Any], text: str, sha: str, _self: Any) 
         )
     if digest(now) != sha:
         raise ExtractError(f"{name}: the atoms of {object} in states {text} are not where they were; {remedy}")
-    before = _dict(record.get("settings"))
+    before = molecule.settings or {}
     changed = [key for key, value in now.settings.items() if before.get(key) != value]
     if changed:
         were = ", ".join(f"{key} was {before.get(key)}" for key in changed[:3])
         raise ExtractError(f"{name}: other settings of {object} made its surfaces ({were}); set them, or {remedy}")
-    return dataclasses.replace(now, selection=str(record.get("selection") or now.selection))
+    return dataclasses.replace(now, selection=molecule.selection or now.selection)
 
 
 def _in_folder(folder: str) -> dict[str, Interrupted]:
@@ -131,13 +119,5 @@ def _in_folder(folder: str) -> dict[str, Interrupted]:
         if entry.endswith(SUFFIX) and os.path.isfile(os.path.join(path, "about.json")):
             name = entry.removesuffix(SUFFIX)
             count = sum(is_surfaces_path(file) for inner, _, files in os.walk(path) if inner != path for file in files)
-            fits[name] = Interrupted(name, count, None, {})
+            fits[name] = Interrupted(name, messages.InterruptedFit(count))
     return fits
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -10,25 +10,26 @@ import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from ..backend import reply_checks
 from ..backend.client import Call
 from ..backend.process import BackendError
+from ..backend.reply_checks import AnyResult
 from ..runtime.settings import Settings
-from ..shared import text
+from ..shared import messages, text
 from ..shared.frames import MAX_PAYLOAD
+from ..shared.messages import Event, Request
 from ..shared.reading import ReadError, read_file
-from ..shared.text import AnswerError
+from ..shared.values import ValueFault
 from ..surfaces.source import Source
 from . import detached
 from .connection import BackendLog, Connection
-from .fit import ENDED, Activity, Arrays, Cancelled, Fit, JobError, Phase, Say, Trajectory
+from .fit import ENDED, RUNNING, Activity, Cancelled, Fit, JobError, Phase, Say, Trajectory
 
 # Answers of a stream that are asked for at once: as many as the backend works on together.
 AHEAD = 4
@@ -111,16 +112,13 @@ class Jobs:
         if before is not None and before.activity:
             raise JobError(f"{name} is busy with {before.activity}; wait for it, or give another name")
         fit = Fit(name)
-        arrays = {} if data is None else {"file": np.frombuffer(data, np.uint8)}
-        result, _ = self.ask(fit, "load", {}, arrays)
-        fit.report = dict(result["report"])
-        source = fit.report.get("source") or {}
-        reports = fit.report.get("trajectories")
-        if reports is None:
-            fit.trajectories = [Trajectory.of("", fit.report, source)]
-        else:
-            sources = source.get("trajectories") or {}
-            fit.trajectories = [Trajectory.of(n, report, sources.get(n) or {}) for n, report in reports.items()]
+        file = None if data is None else np.frombuffer(data, np.uint8)
+        fit.report = self.ask(fit, messages.Load(fit=name, file=file)).report
+        sources = fit.report.sources()
+        fit.trajectories = [
+            Trajectory.of(member, report, sources.get(member, messages.MoleculeSource()))
+            for member, report in fit.report.members().items()
+        ]
         fit.device = self.connection.device_name()
         fit.holder, fit.in_folder = self.connection.running, data is None
         fit.digest = "" if data is None else hashlib.sha256(data).hexdigest()
@@ -222,7 +220,7 @@ class Jobs:
         running = fit.activity is not None
         fit.stop.set()
         if fit.detached and not running:
-            running = bool(self.connection.backend().call("stop", {"fit": name}, timeout=20)[0].get("stopped"))
+            running = self.connection.backend().call(messages.Stop(fit=name), timeout=20).stopped
             if not running and fit.phase in (Phase.FAILED, Phase.CANCELLED):
                 # Its record went with this answer.
                 del self.fits[name]
@@ -230,8 +228,8 @@ class Jobs:
 
     # Requests
 
-    def wait(self, fit: Fit, call: Call, tick: Callable[[], None] = lambda: None) -> tuple[dict[str, Any], Arrays]:
-        """The answer to a call; `tick` is called many times a second. Raises Cancelled or BackendError."""
+    def wait(self, fit: Fit, call: Call[AnyResult], tick: Callable[[], None] = lambda: None) -> AnyResult:
+        """The result of a call; `tick` is called many times a second. Raises Cancelled or BackendError."""
         cancelled_at: float | None = None
         try:
             while not call.done:
@@ -259,24 +257,17 @@ class Jobs:
             # A scheduler did, at the end of its time.
             raise call.backend.why_ended(ENDING_SECONDS) from error
 
-    def ask(
-        self, fit: Fit, method: str, params: dict[str, Any] | None = None, arrays: Arrays | None = None
-    ) -> tuple[dict[str, Any], Arrays]:
-        """The answer to one request about a fit. Raises Cancelled or BackendError."""
-        backend = self.connection.backend()
-        return self.wait(fit, backend.submit(method, {"fit": fit.name, **(params or {})}, arrays))
+    def ask(self, fit: Fit, request: Request[AnyResult]) -> AnyResult:
+        """The result of one request about a fit. Raises Cancelled or BackendError."""
+        return self.wait(fit, self.connection.backend().submit(request))
 
-    def stream(
-        self, fit: Fit, method: str, requests: Sequence[dict[str, Any]], arrays: Arrays | None = None
-    ) -> Generator[tuple[dict[str, Any], Arrays], None, None]:
-        """The answers to many requests, in order, `arrays` going with each; the next ones are computed while an
-        answer is used.
-        """
+    def stream(self, fit: Fit, requests: Iterable[Request[AnyResult]]) -> Generator[AnyResult, None, None]:
+        """The results of many requests about a fit, in order; the next ones are computed while one is used."""
         backend = self.connection.backend()
-        calls: deque[Call] = deque()
+        calls: deque[Call[AnyResult]] = deque()
         try:
-            for params in requests:
-                calls.append(backend.submit(method, {"fit": fit.name, **params}, arrays))
+            for request in requests:
+                calls.append(backend.submit(request))
                 if len(calls) == AHEAD:
                     yield self.wait(fit, calls.popleft())
             while calls:
@@ -287,35 +278,44 @@ class Jobs:
 
     # Events
 
-    def on_event(self, event: str, params: dict[str, Any], arrays: Arrays) -> None:
+    def on_event(self, event: Event) -> None:
         """Take an event of the backend, in the reading thread."""
-        fit = self.fits.get(str(params.get("fit")))
-        try:
-            if event == "log":
-                self._log.print(text.one_line(params.get("text", "")))
-            elif event == "preview" and fit is not None and fit.show_preview is not None and fit.preview is not None:
-                which = {"fit": fit.name, "trajectory": fit.trajectories[0].name}
-                reply_checks.preview(fit.preview[0], params, arrays, self._atom_count(which))
-                fit.show_preview(params, arrays)
-            elif event == "progress" and fit is not None and fit.phase.value in reply_checks.PHASES:
-                self._take_progress(fit, reply_checks.progress(params))
-        except AnswerError as error:
-            self._log.print(text.one_line(f"an event {event!r} of the backend can't be used and is left out: {error}"))
+        if isinstance(event, messages.Log):
+            self._log.print(text.one_line(event.text))
+        elif isinstance(event, messages.Preview):
+            self._take_preview(event)
+        elif isinstance(event, messages.Progress):
+            self._take_progress(event.fit, event.status)
 
-    def _take_progress(self, fit: Fit, progress: dict[str, Any]) -> None:
-        fit.phase, fit.fraction = Phase(progress["phase"]), progress["fraction"]
-        fit.loss, fit.seconds_left = progress["loss"], progress["seconds_left"]
-        fit.step, fit.checkpoint = progress["step"], progress["checkpoint"]
+    def _take_preview(self, preview: messages.Preview) -> None:
+        fit = self.fits.get(preview.fit)
+        if fit is None or fit.show_preview is None or fit.preview is None:
+            return
+        try:
+            reply_checks.check_preview(fit.preview, preview, self._atom_count(fit.name, fit.trajectories[0].name))
+        except ValueFault as fault:
+            self._log.print(text.one_line(f"a preview of the backend can't be used and is left out: {fault}"))
+        else:
+            fit.show_preview(preview)
+
+    def _take_progress(self, name: str, status: messages.FitStatus) -> None:
+        fit, phase = self.fits.get(name), Phase(status.phase)
+        # The end of a fit is told by the reply to `fit`, not by an event.
+        if fit is None or fit.phase not in RUNNING or phase not in RUNNING:
+            return
+        fit.phase, fit.fraction = phase, min(1.0, max(0.0, status.fraction))
+        fit.loss, fit.seconds_left = status.loss, status.seconds_left
+        fit.step, fit.checkpoint = status.step, status.checkpoint
         if fit.loss is not None:
             fit.add_loss(fit.fraction, fit.loss)
-        fit.device = self.connection.device_name(progress["device"])
+        fit.device = self.connection.device_name((status.device or "")[:80])
 
-    def _atom_count(self, params: dict[str, Any]) -> int | None:
-        """The number of fitted atoms of the trajectory that a request names; None where it is not known."""
-        fit = self.fits.get(str(params.get("fit")))
-        for trajectory in fit.trajectories if fit is not None else ():
-            if trajectory.name == str(params.get("trajectory") or "") and trajectory.atoms is not None:
-                return len(trajectory.atoms)
+    def _atom_count(self, name: str, trajectory: str) -> int | None:
+        """The number of fitted atoms of a trajectory, empty for the only one; None where it is not known."""
+        fit = self.fits.get(name)
+        for known in fit.trajectories if fit is not None else ():
+            if known.name == trajectory and known.atoms is not None:
+                return len(known.atoms)
         return None
 
 

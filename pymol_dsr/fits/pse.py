@@ -156,7 +156,7 @@ class PseReferences:
         # Of a fit that was not loaded, the reference stays what it was, whatever the file is now.
         if fit.phase is Phase.STORED:
             return FitReference(fit.file, fit.digest), "it has no file"
-        path = fit.file or str(fit.report.get("path") or "")
+        path = fit.file or fit.report.path or ""
         if not path:
             return FitReference("", ""), "it has no file"
         path = os.path.abspath(path)

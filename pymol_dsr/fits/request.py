@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 
 from ..shared import states
 from ..shared.options import FitOptions, StartOptions
+from ..shared.values import JsonObject, Record, Value
 from ..surfaces.source import Source
+
+
+@dataclass(frozen=True)
+class SourcesRecord(Record):
+    """The sources of a fit, for the backend to keep with their surfaces: `asked` of `open`."""
+
+    states: Annotated[tuple[str, ...], Value("states of each source, as texts")] = ()
+    coordinates: Annotated[tuple[str, ...], Value("SHA-256 of the coordinates of each source")] = ()
+
+
+@dataclass(frozen=True)
+class AskedFit(SourcesRecord):
+    """The sources with the options of their fit: `asked` of an interrupted fit."""
+
+    config: Annotated[JsonObject, Value("options of the fit")] = dataclasses.field(default_factory=dict)
+    family: Annotated[str | None, Value("fit that it starts from")] = None
+    frozen: Annotated[bool, Value("the network of the family stays as it is")] = False
 
 
 @dataclass(frozen=True)
@@ -22,12 +41,12 @@ class FitRequest:
     options: FitOptions
     start: StartOptions
 
-    def record(self) -> dict[str, Any]:
-        """States as text and a digest of the coordinates of each source, which the backend keeps with the surfaces."""
-        return {
-            "states": [states.format(source.states) for source in self.sources],
-            "coordinates": [digest(source) for source in self.sources],
-        }
+    def record(self) -> SourcesRecord:
+        """States as text and a digest of the coordinates of each source."""
+        return SourcesRecord(
+            tuple(states.format(source.states) for source in self.sources),
+            tuple(digest(source) for source in self.sources),
+        )
 
 
 def digest(source: Source) -> str:

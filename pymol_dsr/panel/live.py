@@ -17,15 +17,16 @@ from pymol.Qt import QtCore
 
 from ..backend.client import Call
 from ..backend.process import BackendError
-from ..commands.arguments import field_params
+from ..backend.reply_checks import AnyResult
 from ..fits.background import Background
-from ..fits.fit import Arrays, Fit, JobError, Trajectory
+from ..fits.fit import Fit, JobError, Trajectory
 from ..fits.jobs import Jobs
 from ..scene import atoms, cgo, color_sources, palettes, placement, preview
 from ..scene.objects import SceneError, switch_off
 from ..scene.palettes import Colors, ColorScale
-from ..scene.replies import MeshReply
-from ..shared.options import FieldOptions
+from ..scene.replies import mesh_of, vertex_colors
+from ..shared import messages
+from ..shared.options import FieldOptions, MeshOptions
 from ..surfaces import selections
 
 # Triangles per Å² of surface and (1 / spacing)², as the mesher makes them.
@@ -98,17 +99,24 @@ class ValueColors:
         """Values of the first and last colour; None before there was a value."""
         return (self._low, self._high) if self._low <= self._high else None
 
-    def paint(self, mesh: Arrays) -> Colors:
-        """Colours f4[N,3] of a mesh's vertices, from the arrays of the reply to `mesh`."""
-        if self.atom_values is not None:
-            values = atoms.blend(self.atom_values, mesh["near"], mesh["shares"])
-        else:
-            values = np.abs(mesh["velocity"]) if self.by == "speed" else mesh["velocity"]
+    def paint(self, mesh: messages.MeshResult) -> Colors:
+        """Colours f4[N,3] of a mesh's vertices. Raises SceneError where it came without what they are made of."""
+        values = self._values(mesh)
         if not len(values):
             return np.zeros((0, 3), np.float32)
         low, high = palettes.value_range([values], None, None, self.by in palettes.SIGNED)
         self._low, self._high = min(low, self._low), max(high, self._high)
         return ColorScale.between(self._low, self._high, self._palette).paint(values)
+
+    def _values(self, mesh: messages.MeshResult) -> NDArray[np.float32]:
+        """The values f4[N] of the vertices."""
+        if self.atom_values is None:
+            if mesh.velocity is None:
+                raise SceneError(f"by {self.by}: the surface came without velocities; choose other colours")
+            return np.abs(mesh.velocity) if self.by == "speed" else mesh.velocity
+        if mesh.neighbor_indices is None or mesh.weights is None:
+            raise SceneError(f"by {self.by}: the surface came without its nearest atoms; choose other colours")
+        return atoms.blend(self.atom_values, mesh.neighbor_indices, mesh.weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +154,7 @@ class LiveMesh:
 
     request: MeshRequest
     appearance: Appearance
-    result: dict[str, Any]
+    result: messages.MeshResult
     floats: list[float]
     triangles: int
     span: tuple[float, float] | None = None
@@ -222,34 +230,31 @@ class Live(QtCore.QObject):
 
     def _mesh(self, request: MeshRequest) -> LiveMesh | None:
         """The mesh; None where a newer request has taken its place."""
-        params: dict[str, Any] = {
-            "fit": request.fit.name,
-            "time": request.time,
-            "level": request.level,
-            "smooth": request.smooth,
-            **field_params(request.field),
-            **self.spacing(request),
-        }
         appearance = self._appearance_of(request)
-        arrays = {} if appearance.radii is None else {"radii": appearance.radii}
         value_colors = None
         if request.by:
             value_colors = self._value_colors_of(request)
             if value_colors is None:
                 return None
-            params["motion" if value_colors.atom_values is None else "blend"] = True
-        answer = self._answer(self._jobs.connection.backend().submit("mesh", params, arrays), request)
-        if answer is None:
+        message = messages.Mesh(
+            fit=request.fit.name,
+            field=request.field,
+            time=request.time,
+            mesh=self.mesh_options(request),
+            blend=value_colors is not None and value_colors.atom_values is not None,
+            motion=value_colors is not None and value_colors.atom_values is None,
+            radii=appearance.radii,
+        )
+        result = self._answer(self._jobs.connection.backend().submit(message), request)
+        if result is None:
             return None
-        result, mesh = answer
-        reply = MeshReply.from_wire(result, mesh)
-        colors = None if request.color else reply.vertex_colors(appearance.colors)
+        colors = None if request.color else vertex_colors(result, appearance.colors)
         if value_colors is not None:
-            colors = value_colors.paint(mesh)
-        if result.get("extrapolated"):
-            colors = palettes.tinted(reply.vertex_colors(None, appearance.rgb) if colors is None else colors)
-        triangles = len(reply.mesh.faces)
-        floats = cgo.cgo_floats(reply.mesh, colors) if triangles else list(cgo.NOTHING)
+            colors = value_colors.paint(result)
+        if result.extrapolated:
+            colors = palettes.tinted(vertex_colors(result, None, appearance.rgb) if colors is None else colors)
+        triangles = len(result.faces)
+        floats = cgo.cgo_floats(mesh_of(result), colors) if triangles else list(cgo.NOTHING)
         return LiveMesh(request, appearance, result, floats, triangles, value_colors.span if value_colors else None)
 
     def _appearance_of(self, request: MeshRequest) -> Appearance:
@@ -264,37 +269,38 @@ class Live(QtCore.QObject):
         if colors is None or not colors.serves(request):
             colors = ValueColors(request, self._self)
         if request.by == "motion" and colors.key != request.field:
-            params = {
-                "fit": request.fit.name,
-                "time": request.trajectory.states[0],
-                **field_params(request.field),
-            }
-            no_points = {"points": np.zeros((0, 3), np.float32)}
-            answer = self._answer(self._jobs.connection.backend().submit("paint", params, no_points), request)
-            if answer is None:
+            message = messages.Paint(
+                fit=request.fit.name,
+                field=request.field,
+                time=request.trajectory.states[0],
+                points=np.zeros((0, 3), np.float32),
+            )
+            result = self._answer(self._jobs.connection.backend().submit(message), request)
+            if result is None:
                 return None
-            if "excursions" not in answer[1]:
+            if result.rmsf is None:
                 raise SceneError(f"by motion: the fit {request.fit.name} holds no atoms")
-            colors.atom_values, colors.key = np.array(answer[1]["excursions"]), request.field
+            colors.atom_values, colors.key = np.array(result.rmsf), request.field
         elif request.by == "b" and colors.key != request.seen:
             colors.atom_values = color_sources.atom_values(request.trajectory, "b", self._self)
             colors.key = request.seen
         self._value_colors = colors
         return colors
 
-    def spacing(self, request: MeshRequest) -> dict[str, Any]:
-        """The parameters of `mesh` that say how fine it is."""
+    def mesh_options(self, request: MeshRequest) -> MeshOptions:
+        """Level and smoothing of a mesh, and how fine it is."""
+        asked = MeshOptions(level=request.level, smooth=request.smooth)
         budget = self.fine if request.fine else self.coarse
         least = request.resolution or FINEST
         if request.fine and request.resolution is not None:
-            return {"resolution": least}
+            return dataclasses.replace(asked, resolution=least)
         if not request.area:
-            return {"resolution": least, "triangles": int(budget.triangles)}
+            return dataclasses.replace(asked, resolution=least, triangles=int(budget.triangles))
         # Not the backend's own limit, which meshes again when a guess was too fine.
         fitting = math.sqrt(TRIANGLES_PER_CELL * request.area / budget.triangles)
-        return {"resolution": min(WIDEST, max(least, fitting))}
+        return dataclasses.replace(asked, resolution=min(WIDEST, max(least, fitting)))
 
-    def _answer(self, call: Call, request: MeshRequest) -> tuple[dict[str, Any], Arrays] | None:
+    def _answer(self, call: Call[AnyResult], request: MeshRequest) -> AnyResult | None:
         """The answer, or None where a newer request has taken its place."""
         cancelling = False
         while True:

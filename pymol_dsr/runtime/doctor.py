@@ -21,11 +21,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..backend.client import Backend
 from ..backend.process import BackendError
+from ..shared import messages
 from ..shared.checkup import CheckFailed, CheckSkipped, check_line, free_gigabytes
+from ..shared.options import FitOptions, MeshOptions
 from ..shared.version import VERSION
 from ..surfaces import extract, workers
 from ..surfaces.coordinates import put_coordinates
@@ -60,12 +61,8 @@ class _Installation:
     source: Source | None = None
     surfaces: list[Surface] = field(default_factory=list)
     backend: Backend | None = None
-    events: queue.SimpleQueue[tuple[str, dict[str, Any]]] = field(default_factory=queue.SimpleQueue)
+    events: queue.SimpleQueue[messages.Event] = field(default_factory=queue.SimpleQueue)
     computes: bool = False
-
-    def take_event(self, event: str, params: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-        """Put an event of the backend into the queue."""
-        self.events.put((event, params))
 
 
 def examine(settings: Settings, say: Callable[[str], None], _self: Any) -> list[str]:
@@ -205,7 +202,7 @@ def _folder(installation: _Installation) -> str:
 
 def _backend(installation: _Installation) -> str:
     command = installation.settings.backend_command()
-    installation.backend = Backend(command, installation.take_event, home=installation.settings.get("folder"))
+    installation.backend = Backend(command, installation.events.put, home=installation.settings.get("folder"))
     try:
         info = installation.backend.start(
             installation.settings.wait, report_waiting(installation.say, installation.settings.wait)
@@ -216,7 +213,7 @@ def _backend(installation: _Installation) -> str:
         remedy = INSTALL if str(error).endswith("start it again") else ""
         raise CheckFailed(str(error), remedy) from error
     how = "set with dsr_set" if installation.settings.get("backend") else "found"
-    return f"{' '.join(command)} ({how}), version {info.get('version')}, Python {info.get('python')}"
+    return f"{' '.join(command)} ({how}), version {info.version}, Python {info.python}"
 
 
 def _device(installation: _Installation) -> str:
@@ -225,7 +222,7 @@ def _device(installation: _Installation) -> str:
     deadline = time.monotonic() + DEVICE_SECONDS
     while True:
         try:
-            event, params = installation.events.get(timeout=0.2)
+            event = installation.events.get(timeout=0.2)
         except queue.Empty:
             if not installation.backend.alive:
                 raise CheckFailed(
@@ -236,24 +233,23 @@ def _device(installation: _Installation) -> str:
                     f"torch was not there after {DEVICE_SECONDS:.0f} s", "see why it loads so slowly"
                 ) from None
             continue
-        if event == "log":
+        if isinstance(event, messages.Log):
             raise CheckFailed(
-                str(params.get("text")).removesuffix("; see dsr_doctor"),
+                event.text.removesuffix("; see dsr_doctor"),
                 'pip install "pymol-dsr[backend]" with the backend\'s Python; for GPUs see https://pytorch.org',
             )
-        if event == "device":
+        if isinstance(event, messages.Device):
             break
-    wanted, device = installation.settings.get("device"), str(params.get("device"))
+    wanted, device = installation.settings.get("device"), event.device
     if wanted.startswith("cuda") and not device.startswith("cuda"):
         raise CheckFailed(
-            f"{wanted} is set and the backend has {device} only (torch {params.get('torch')})",
+            f"{wanted} is set and the backend has {device} only (torch {event.torch})",
             "install a torch made for your GPU and driver (https://pytorch.org), or dsr_set device, auto",
         )
     installation.computes = True
-    threads = params.get("threads")
     return (
-        f"{device}: {params.get('name')}, {params.get('memory_gb')} GB, {threads} thread{'s' * (threads != 1)}, "
-        f"torch {params.get('torch')}"
+        f"{device}: {event.name}, {event.memory_gb} GB, {event.threads} thread{'s' * (event.threads != 1)}, "
+        f"torch {event.torch}"
     )
 
 
@@ -264,19 +260,19 @@ def _round_trip(installation: _Installation) -> str:
     if installation.backend is None or not installation.computes:
         raise CheckSkipped("there is no backend that computes")
     began = time.monotonic()
-    backend, fit = installation.backend, {"fit": NAME}
-    config = {"preset": "preview", "device": installation.settings.get("device")}
+    backend = installation.backend
+    options = FitOptions(preset="preview", device=installation.settings.get("device"))
     try:
-        backend.call("open", {**fit, "config": config}, timeout=FIT_SECONDS)
+        backend.call(messages.Open(fit=NAME, config=options), timeout=FIT_SECONDS)
         for surface in installation.surfaces:
-            arrays = {**surface.to_arrays(), "atoms": surface.atoms}
-            backend.call("surface", {**fit, "state": surface.state}, arrays, timeout=FIT_SECONDS)
-        result, _ = backend.call("fit", fit, timeout=FIT_SECONDS)
+            backend.call(surface.request(NAME), timeout=FIT_SECONDS)
+        report = backend.call(messages.Fit(fit=NAME), timeout=FIT_SECONDS).report
         first = min(installation.surfaces, key=lambda surface: surface.state)
-        _, mesh = backend.call("mesh", {**fit, "time": first.state, "resolution": 0.8}, timeout=FIT_SECONDS)
+        asked = messages.Mesh(fit=NAME, time=first.state, mesh=MeshOptions(resolution=0.8))
+        mesh = backend.call(asked, timeout=FIT_SECONDS)
     except BackendError as error:
         raise CheckFailed(str(error), "dsr_set device, cpu may help; else report these lines") from error
-    points = mesh["points"][:: max(1, len(mesh["points"]) // 500)]
+    points = mesh.points[:: max(1, len(mesh.points) // 500)]
     offsets = points[:, None] - first.points[None]
     nearest = (offsets**2).sum(axis=2).argmin(axis=1)
     height = (offsets[np.arange(len(points)), nearest] * first.normals[nearest]).sum(axis=1)
@@ -285,5 +281,5 @@ def _round_trip(installation: _Installation) -> str:
         raise CheckFailed(
             f"the peptide came back {distance:.2f} A off", "dsr_set device, cpu may help; else report these lines"
         )
-    device = result["report"].get("device")
-    return f"the peptide came back {distance:.2f} A off in {time.monotonic() - began:.1f} s on {device}"
+    seconds = time.monotonic() - began
+    return f"the peptide came back {distance:.2f} A off in {seconds:.1f} s on {report.device}"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..fits.fit import Trajectory
 from ..fits.jobs import Jobs
+from ..shared.messages import Paint, PaintResult
 from . import atoms, placement
 from .kept_movies import KeptMesh, KeptMovie
 from .map_values import read_map
@@ -81,7 +82,10 @@ def _choices() -> str:
 def _motion_values(movie: KeptMovie, by: str, jobs: Jobs) -> Values:
     def values(_: int, mesh: KeptMesh) -> NDArray[np.float32]:
         if mesh.velocity is None:
-            mesh.velocity = np.array(_ask(movie, mesh.state.time, mesh.points, jobs)["velocity"])
+            velocity = _ask(movie, mesh.state.time, mesh.points, jobs).velocity
+            assert velocity is not None, "the reply to `paint` is checked for it"
+            # A copy: the arrays of a frame are one block, and would be kept whole.
+            mesh.velocity = np.array(velocity)
         return np.abs(mesh.velocity) if by == "speed" else mesh.velocity
 
     return values
@@ -90,16 +94,16 @@ def _motion_values(movie: KeptMovie, by: str, jobs: Jobs) -> Values:
 def _rmsf(movie: KeptMovie, jobs: Jobs) -> NDArray[np.float32]:
     if movie.rmsf is None:
         no_points = np.zeros((0, 3), np.float32)
-        # The wire's name for it.
-        movie.rmsf = np.array(_ask(movie, movie.trajectory.states[0], no_points, jobs)["excursions"])
+        rmsf = _ask(movie, movie.trajectory.states[0], no_points, jobs).rmsf
+        assert rmsf is not None, "the reply to `paint` is checked for it, and color_source for atoms"
+        movie.rmsf = np.array(rmsf)
     return movie.rmsf
 
 
-def _ask(movie: KeptMovie, time: float, points: NDArray[np.float32], jobs: Jobs) -> dict[str, NDArray[Any]]:
+def _ask(movie: KeptMovie, time: float, points: NDArray[np.float32], jobs: Jobs) -> PaintResult:
     if jobs.fits.get(movie.fit.name) is not movie.fit:
         raise SceneError(f"the fit {movie.fit.name} has given way to another; run dsr_movie again")
-    _, arrays = jobs.ask(movie.fit, "paint", {**movie.which, "time": float(time)}, {"points": points})
-    return dict(arrays)
+    return jobs.ask(movie.fit, Paint(fit=movie.fit.name, field=movie.field, time=float(time), points=points))
 
 
 def _map_values(movie: KeptMovie, map: str, _self: Any) -> tuple[Values, ColorScale | None]:

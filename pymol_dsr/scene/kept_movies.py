@@ -6,8 +6,9 @@ takes 1.1 GB. Velocities, once asked for, are another 0.1 MB a state.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ from numpy.typing import NDArray
 from ..fits.fit import Fit, Trajectory
 from ..fits.jobs import Jobs
 from ..shared.mesh import Mesh
+from ..shared.messages import MeshResult
+from ..shared.options import FieldOptions
 from . import cgo
 from .atoms import blend
 from .color_bar import remove_bars
 from .objects import SceneError
 from .palettes import Colors
-from .replies import MeshReply, Reply
+from .replies import Reply
 from .timeline import MovieState
 
 NORMAL_STEPS = 32767.0
@@ -52,9 +55,8 @@ class KeptMesh:
     velocity: NDArray[np.float32] | None = None
 
     @classmethod
-    def from_reply(cls, state: MovieState, reply: MeshReply) -> KeptMesh:
+    def from_reply(cls, state: MovieState, reply: MeshResult) -> KeptMesh:
         """Keep a reply that has neighbours and weights."""
-        mesh = reply.mesh
         neighbors, weights = None, None
         if reply.neighbor_indices is not None and reply.weights is not None:
             order = np.argsort(-reply.weights, axis=1, kind="stable")
@@ -63,9 +65,9 @@ class KeptMesh:
         return cls(
             state,
             # A copy: the arrays of a frame are one block, and would be kept whole.
-            np.array(mesh.points),
-            np.rint(mesh.normals * NORMAL_STEPS).astype(np.int16),
-            _shortened(mesh.faces),
+            np.array(reply.points),
+            np.rint(reply.normals * NORMAL_STEPS).astype(np.int16),
+            _shortened(reply.faces),
             neighbors,
             weights,
         )
@@ -96,16 +98,16 @@ class KeptMesh:
 class KeptMovie:
     """A movie in the scene.
 
-    which: the part of a request that names the trajectory. identities: of its objects, by name. rmsf: f4[A] in Å, once
-    it has been asked for.
+    field: which surface of the fit it shows. identities: of its objects, by name. rmsf: f4[A] in Å, once it has been
+    asked for.
     """
 
     name: str
     fit: Fit
     trajectory: Trajectory
-    which: dict[str, Any]
-    meshes: list[KeptMesh] = field(default_factory=list)
-    identities: dict[str, Identity | None] = field(default_factory=dict)
+    field: FieldOptions
+    meshes: list[KeptMesh] = dataclasses.field(default_factory=list)
+    identities: dict[str, Identity | None] = dataclasses.field(default_factory=dict)
     rmsf: NDArray[np.float32] | None = None
 
     @property
@@ -116,7 +118,7 @@ class KeptMovie:
     def watch(self, movie_states: Sequence[MovieState], replies: Iterable[Reply]) -> Iterator[Reply]:
         """Pass the replies on, and keep the meshes that are not empty."""
         for state, reply in zip(movie_states, replies, strict=False):
-            if isinstance(reply, MeshReply) and len(reply.mesh.faces):
+            if isinstance(reply, MeshResult) and len(reply.faces):
                 self.meshes.append(KeptMesh.from_reply(state, reply))
             yield reply
 

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..shared.messages import MeshResult
 from ..shared.options import MovieOptions
 from .camera import follow
 from .objects import SceneError
 from .placement import object_matrix
-from .replies import MeshReply, Reply
+from .replies import Reply, center
 from .time_label import label_text, put_labels
 from .timeline import MovieState, mset_text, play_order
 
@@ -36,10 +37,10 @@ class MovieRecorder:
         """Pass the replies on. Raises SceneError where the camera is to follow atoms that the fit does not know."""
         for state, reply in zip(movie_states, replies, strict=False):
             if self.options.overlay:
-                self._centers[state.time] = reply.center()
+                self._centers[state.time] = center(reply)
                 self._labels[state.time] = label_text(state, reply.expected_error)
             if self.follows:
-                if not isinstance(reply, MeshReply) or reply.atoms is None:
+                if not isinstance(reply, MeshResult) or reply.atoms is None:
                     raise SceneError("camera follow: this fit knows no atoms to follow; leave camera= out")
                 self._atoms[state.time] = reply.atoms
             yield reply

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..fits.fit import Cancelled, Say, Trajectory
 from ..shared import states
+from ..shared.messages import GridResult, MeshResult
 from ..surfaces.selections import ATOMS_TITLE
 from . import cgo, maps, placement
 from .atoms import atom_colors
@@ -20,7 +21,7 @@ from .gui_thread import in_gui
 from .movie_atoms import MovieAtoms
 from .objects import check_names, delete_objects
 from .palettes import GREY, Colors, tinted
-from .replies import GridReply, MeshReply, Reply
+from .replies import Reply, lattice_of, mesh_of, vertex_colors
 from .timeline import MovieState, all_whole
 
 FUTURE_TRANSPARENCY = 0.4
@@ -117,10 +118,10 @@ class _Loader:
         """Load a reply as a state; one without a surface leaves the state empty."""
         if state.future and reply.expected_error is not None:
             self.movie.expected_errors[state.time] = reply.expected_error
-        if isinstance(reply, GridReply):
-            in_gui(self._self, maps.load_map, map_name(state.object), state.state, reply.distances, self._self)
-        elif len(reply.mesh.faces):
-            floats = cgo.cgo_floats(reply.mesh, self._vertex_colors(state, reply))
+        if isinstance(reply, GridResult):
+            in_gui(self._self, maps.load_map, map_name(state.object), state.state, lattice_of(reply), self._self)
+        elif len(reply.faces):
+            floats = cgo.cgo_floats(mesh_of(reply), self._vertex_colors(state, reply))
             in_gui(self._self, self._load_mesh, state, floats)
             if self._movie_atoms is not None and reply.atoms is not None:
                 in_gui(self._self, self._movie_atoms.add, state.state, reply.atoms)
@@ -130,17 +131,17 @@ class _Loader:
         self.movie.states.append(state)
         if state.object not in self.movie.objects:
             self.movie.objects.append(state.object)
-            if isinstance(reply, GridReply):
+            if isinstance(reply, GridResult):
                 self._maps.append(state.object)
             else:
                 in_gui(self._self, self._dress, state)
 
-    def _vertex_colors(self, state: MovieState, reply: MeshReply) -> Colors | None:
+    def _vertex_colors(self, state: MovieState, reply: MeshResult) -> Colors | None:
         """Colours f4[N,3], or None where the object's own colour is enough."""
         if self._color and not state.future:
             return None
         rgb = in_gui(self._self, self._self.get_color_tuple, self._color) if self._color else GREY
-        colors = reply.vertex_colors(self._base, rgb)
+        colors = vertex_colors(reply, self._base, rgb)
         return tinted(colors) if state.future else colors
 
     def _load_mesh(self, state: MovieState, floats: list[float]) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 from ..fits.background import Background
 from ..fits.fit import Fit
-from ..shared.frames import Arrays
+from ..shared import messages
 from . import atoms, cgo, placement
 from .gui_thread import in_gui
 from .objects import switch_off
-from .replies import MeshReply
+from .replies import mesh_of, vertex_colors
 
 # Å between the nodes of the first mesh; the later ones are finer, as far as TRIANGLES lets them.
 RESOLUTION = 1.0
@@ -31,7 +31,7 @@ class Preview:
         self._fit, self._self = fit, _self
         # Of previews that have come; the number of the newest.
         self._count = 0
-        self._newest: MeshReply | None = None
+        self._newest: messages.Preview | None = None
         self._loading = self._shown = self._ended = False
         self._lock = threading.Lock()
         trajectory = fit.trajectories[0]
@@ -39,17 +39,14 @@ class Preview:
         self._ttt = placement.object_ttt(trajectory.object, _self)
         displayed = _self.get_state()
         time = min(trajectory.states, key=lambda state: (abs(state - displayed), state))
-        radii = atoms.atom_radii(trajectory, _self)
-        self.request: tuple[dict[str, Any], Arrays] = (
-            {"time": time, "resolution": RESOLUTION, "triangles": TRIANGLES},
-            {} if radii is None else {"radii": radii},
-        )
+        self.radii = atoms.atom_radii(trajectory, _self)
+        self.options = messages.PreviewOptions(time, RESOLUTION, TRIANGLES)
 
-    def __call__(self, params: dict[str, Any], arrays: Arrays) -> None:
-        """Show an event `preview` soon."""
+    def __call__(self, preview: messages.Preview) -> None:
+        """Show a preview soon."""
         with self._lock:
             self._count += 1
-            self._newest = MeshReply.from_wire(params, arrays)
+            self._newest = preview
             # One thread, however fast they come; those in between are passed over.
             start, self._loading = not self._loading, True
         if start:
@@ -65,18 +62,18 @@ class Preview:
         try:
             while True:
                 with self._lock:
-                    number, reply, self._newest = self._count, self._newest, None
-                    if reply is None:
+                    number, preview, self._newest = self._count, self._newest, None
+                    if preview is None:
                         self._loading = False
                         return
-                self._load(number, reply)
+                self._load(number, preview)
         except BaseException:
             self._loading = False
             raise
 
-    def _load(self, number: int, reply: MeshReply) -> None:
-        if len(reply.mesh.faces):
-            floats = cgo.cgo_floats(reply.mesh, reply.vertex_colors(self._colors))
+    def _load(self, number: int, preview: messages.Preview) -> None:
+        if len(preview.faces):
+            floats = cgo.cgo_floats(mesh_of(preview), vertex_colors(preview, self._colors))
             in_gui(self._self, self._show, number, floats)
 
     def _show(self, number: int, floats: list[float]) -> None:

@@ -155,12 +155,14 @@ class Field:
         if origin is dict:
             if not isinstance(value, dict):
                 raise self._type_fault(value)
-            return {key: self._item(get_args(self.type)[1], one) for key, one in value.items()}
+            item = self._item(get_args(self.type)[1])
+            return {key: item.check(one) for key, one in value.items()}
         if origin is tuple:
             if not isinstance(value, (list, tuple)):
                 raise self._type_fault(value)
+            item = self._item(get_args(self.type)[0])
             try:
-                return tuple(self._item(get_args(self.type)[0], one) for one in value)
+                return tuple(item.check(one) for one in value)
             except TypeFault as fault:
                 raise self._type_fault(value) from fault
         if self.type is float and is_number(value):
@@ -173,9 +175,9 @@ class Field:
             raise self._name_fault(value)
         raise self._type_fault(value)
 
-    def _item(self, kind: Any, value: Any) -> Any:
-        item = dataclasses.replace(self, type=kind, optional=False, default=MISSING)
-        return item._in_range(item._typed(value), value)
+    def _item(self, kind: Any) -> Field:
+        """The field of one item of a list or an object."""
+        return dataclasses.replace(self, type=kind, optional=False, default=MISSING)
 
     def _of_word(self, text: str) -> Any:
         if self.type is float:
@@ -198,7 +200,7 @@ class Field:
                 raise TypeFault(self.name, text, "0 or 1", "it must be 0 or 1")
             return words[text.lower()]
         if get_origin(self.type) is tuple:
-            item = dataclasses.replace(self, type=get_args(self.type)[0], optional=False, default=MISSING)
+            item = self._item(get_args(self.type)[0])
             return tuple(item.parse(word) for word in text.split())
         return text
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..shared import states
+from ..shared import messages, states
 from ..shared.mesh import Mesh
 
 Coordinates = NDArray[np.float32]
@@ -29,6 +28,18 @@ class Surface(Mesh):
     state: float
     atoms: Coordinates
     route: str = "cache"
+
+    def request(self, fit: str, trajectory: str = "") -> messages.Surface:
+        """Write the message that sends it for a fit, or for one trajectory of a family."""
+        return messages.Surface(
+            fit=fit,
+            state=self.state,
+            trajectory=trajectory or None,
+            points=self.points,
+            normals=self.normals,
+            faces=self.faces,
+            atoms=self.atoms,
+        )
 
 
 @dataclass(frozen=True)
@@ -71,11 +82,11 @@ class Source:
     closing: str
     warnings: list[str] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, Any]:
-        """Describe the origin of a fit for its file; the atoms are a states text of indices from 1."""
-        return {
-            "object": self.object,
-            "selection": self.selection,
-            "atoms": states.format((self.atoms + 1).tolist()),
-            "settings": self.settings,
-        }
+    def molecule(self) -> messages.MoleculeSource:
+        """Describe the origin of a fit for its file."""
+        return messages.MoleculeSource(
+            object=self.object,
+            selection=self.selection,
+            atoms=states.format((self.atoms + 1).tolist()),
+            settings=dict(self.settings),
+        )

@@ -67,7 +67,7 @@ def _meta(source: Source) -> dict[str, Any]:
         "selection": source.selection,
         "pymol": source.pymol,
         "settings": source.settings,
-        "source": source.to_json(),
+        "source": source.molecule().to_json(),
     }
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pymol_dsr.shared import messages
 from support.paths import SUPPORT
 
 PROBLEM = [sys.executable, str(SUPPORT / "problem_backend.py")]
@@ -19,12 +21,34 @@ PROBLEM = [sys.executable, str(SUPPORT / "problem_backend.py")]
 class Log(list[tuple[str, dict[str, Any]]]):
     """Events as they come; `arrays` holds those of the last one."""
 
-    def __call__(self, name: str, params: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-        self.append((name, params))
-        self.arrays = arrays
+    def __call__(self, event: messages.Event) -> None:
+        params, self.arrays = event.encode()
+        self.append((event.EVENT, params))
 
     def named(self, name: str) -> list[dict[str, Any]]:
         return [params for other, params in self if other == name]
+
+
+class Reply(messages.Result, tuple[dict[str, Any], dict[str, NDArray[Any]]]):
+    """A reply as its frame holds it: values and arrays, with no check."""
+
+    @classmethod
+    def decode(cls, values: Mapping[str, Any], arrays: Any, letters: Mapping[str, int] | None = None) -> Reply:
+        return cls((dict(values), dict(arrays)))
+
+
+def raw(method: str, params: dict[str, Any] | None = None, arrays: dict[str, Any] | None = None) -> Any:
+    """A request of any method, with parameters and arrays as they are, right or wrong; its result is a Reply."""
+
+    class Raw(messages.Request[Reply]):
+        METHOD = method
+        LANE = messages.Lane.WORKER
+        RESULT = Reply
+
+        def encode(self) -> tuple[dict[str, Any], dict[str, Any]]:
+            return dict(params or {}), dict(arrays or {})
+
+    return Raw()
 
 
 def runs(pid: int) -> bool:

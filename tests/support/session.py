@@ -11,6 +11,7 @@ from pymol import CmdException
 from pymol_dsr import register
 from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.session import close_session, session_of
+from pymol_dsr.shared.messages import FitReport
 from support.paths import ROOT
 
 
@@ -54,5 +55,5 @@ def refused(cmd, function, *args, **kwargs):
 def ready(cmd, name, *trajectories, states=(1.0, 3.0)):
     """A finished fit without a backend."""
     made = [Trajectory(t, t or "pep", f"%{t or 'pep'}", None, list(states)) for t in trajectories]
-    fit = session_of(cmd).jobs.fits[name] = Fit(name, made, phase=Phase.READY, report={"preset": "preview"})
+    fit = session_of(cmd).jobs.fits[name] = Fit(name, made, phase=Phase.READY, report=FitReport(preset="preview"))
     return fit

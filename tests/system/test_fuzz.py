@@ -42,9 +42,11 @@ from pymol_dsr.runtime import settings
 from pymol_dsr.runtime.settings import Settings, SettingsError
 from pymol_dsr.scene import value_table
 from pymol_dsr.scene.objects import SceneError
-from pymol_dsr.shared import frames, states, text
+from pymol_dsr.shared import frames, messages, states, text
+from pymol_dsr.shared.messages.reports import parse_atom_indices
 from pymol_dsr.shared.states import StatesError
 from pymol_dsr.shared.text import AnswerError
+from pymol_dsr.shared.values import ValueFault
 from support.paths import ROOT
 from support.waiting import PATIENCE
 
@@ -240,11 +242,32 @@ def test_json_that_costs_much_is_read_or_refused(text: bytes) -> None:
     read_all(frame_of(text, b""))
 
 
+POINTS = np.zeros((3, 3), np.float32)
+# A request of each method whose answer is held against it.
+ASKED: dict[str, messages.Request[Any]] = {
+    request.METHOD: request
+    for request in (
+        messages.Mesh(fit="a", time=1.0),
+        messages.Grid(fit="a", time=1.0),
+        messages.Paint(fit="a", time=1.0, points=POINTS),
+        messages.Measure(fit="a", time=1.0),
+        messages.Compare(fit="a", truth_points=POINTS, truth_normals=POINTS, truth_faces=np.zeros((0, 3), np.int32)),
+        messages.Save(fit="a"),
+        messages.Open(fit="a"),
+        messages.Fit(fit="a"),
+        messages.Load(fit="a"),
+        messages.Interrupted(),
+        messages.Detached(),
+        messages.Status(),
+    )
+}
+
+
 @fuzzed(90)
 @given(
-    method=st.sampled_from(["mesh", "grid", "paint", "measure", "compare", "save", "open", "fit", "load"]),
+    method=st.sampled_from(sorted(ASKED)),
     result=st.dictionaries(
-        st.sampled_from(["report", "states", "area", "volume", "spacing", "origin", "extrapolated", "time"]),
+        st.sampled_from(["report", "states", "area", "volume", "spacing", "origin", "extrapolated", "time", "fits"]),
         json_values,
     ),
     arrays=st.dictionaries(
@@ -262,10 +285,8 @@ def test_json_that_costs_much_is_read_or_refused(text: bytes) -> None:
     method="load", result={"report": {"trajectories": {"a": {"states": [1]}}, "source": ["x"]}}, arrays={}, atoms=None
 )
 def test_answers_are_taken_or_refused(method: str, result: Any, arrays: Any, atoms: int | None) -> None:
-    with named_errors("answers", AnswerError):
-        reply_checks.check(
-            method, {"time": 1.0}, {"points": (3, 3)}, text.strip_control_characters(result), arrays, atoms
-        )
+    with named_errors("answers", AnswerError, ValueFault):
+        reply_checks.check(ASKED[method], text.strip_control_characters(result), arrays, atoms)
 
 
 @fuzzed(60)
@@ -851,8 +872,8 @@ def test_states_are_read_or_refused(text: str, fractional: bool) -> None:
 @example(text="1-999999999")
 @example(text="+".join(["1-9999999"] * 100))
 def test_atoms_are_read_or_refused(text: str) -> None:
-    with named_errors("atoms", AnswerError):
-        reply_checks.atom_indices(text)
+    with named_errors("atoms", ValueFault):
+        parse_atom_indices(text)
 
 
 @fuzzed(120)

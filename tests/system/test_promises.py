@@ -10,10 +10,11 @@ from dsr_backend.fitting.paper import checkpoint
 from dsr_backend.results import dsr_format, level_set
 from dsr_backend.server import detached_registry, server
 
-from pymol_dsr.backend import process, reply_checks
+from pymol_dsr.backend import process
 from pymol_dsr.fits import connection, fit, jobs
 from pymol_dsr.scene import timeline
 from pymol_dsr.shared import codec, frames, states, text
+from pymol_dsr.shared.messages.reports import MOST_ATOMS
 from support.paths import ROOT
 
 WORDS = {"second": 1, "two": 2, "ten": 10}
@@ -55,7 +56,7 @@ PROMISES: list[tuple[str, str, float]] = [
     ("security.md", "N dimensions", frames.MAX_DIMENSIONS),
     ("security.md", "against the file's size and N MiB", dsr_format.MAX_HEADER / 2**20),
     ("security.md", "at most N times its", codec.MAX_RATIO),
-    ("security.md", "1-999999999` .{0,40}at most N million", reply_checks.MOST_ATOMS / 1e6),
+    ("security.md", "1-999999999` .{0,40}at most N million", MOST_ATOMS / 1e6),
     ("security.md", "N lines of log", connection.LOG_LINES),
     ("security.md", "lines of log in N seconds", connection.LOG_SECONDS),
     ("security.md", "N characters", text.LONGEST_LINE),

@@ -51,11 +51,11 @@ from pymol_dsr.fits import jobs
 from pymol_dsr.fits.background import Background
 from pymol_dsr.fits.fit import MOST_LOSSES, Fit, Phase
 from pymol_dsr.session import close_session, session_of
-from pymol_dsr.shared import atomic_write, frames
+from pymol_dsr.shared import atomic_write, frames, messages
 from pymol_dsr.shared.options import FitOptions
 from pymol_dsr.shared.version import VERSION
 from support.paths import ROOT
-from support.processes import PROBLEM, Log, group_is_gone, runs, sent_ball
+from support.processes import PROBLEM, Log, group_is_gone, raw, runs, sent_ball
 from support.shapes import ball, fit
 from support.waiting import PATIENCE, wait_for
 
@@ -443,28 +443,33 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
+def pid_in(greeting: messages.HelloResult | None) -> int:
+    assert greeting is not None and greeting.pid is not None
+    return greeting.pid
+
+
 class Served:
     """One backend process with small presets."""
 
     def __init__(self) -> None:
         self.log = Log()
         self.backend = Backend([*PROBLEM, "small"], self.log)
-        self.pid = int(self.backend.start(timeout=PATIENCE)["pid"])
+        self.pid = pid_in(self.backend.start(timeout=PATIENCE))
         # Answered when torch is there.
-        self.backend.call("drop", {"fit": "none"}, timeout=PATIENCE)
+        self.backend.call(raw("drop", {"fit": "none"}), timeout=PATIENCE)
 
-    def begin(self, name: str, preset: str, resume: bool = False) -> Call:
+    def begin(self, name: str, preset: str, resume: bool = False) -> Call[Any]:
         """Open a fit of three balls, send the surfaces that are not there, and start it."""
         config = {"preset": preset, "device": "cpu", "smooth": 1.0}
         opened = {"fit": name, "config": config, "source": {"object": "b"}, "resume": resume}
-        there = set(self.backend.call("open", opened, timeout=PATIENCE)[0]["states"])
+        there = set(self.backend.call(raw("open", opened), timeout=PATIENCE)[0]["states"])
         for state in {1.0, 2.0, 3.0} - there:
-            self.backend.submit("surface", {"fit": name, "state": state}, sent_ball(state))
-        return self.backend.submit("fit", {"fit": name})
+            self.backend.submit(raw("surface", {"fit": name, "state": state}, sent_ball(state)))
+        return self.backend.submit(raw("fit", {"fit": name}))
 
     def tensors(self, name: str) -> dict[str, np.ndarray]:
         """Those of a finished fit."""
-        _, files = self.backend.call("save", {"fit": name}, timeout=PATIENCE)
+        _, files = self.backend.call(raw("save", {"fit": name}), timeout=PATIENCE)
         return {k: v.numpy() for k, v in safetensors.torch.load(files["file"].tobytes()).items()}
 
     def kill(self) -> None:
@@ -680,7 +685,7 @@ def interrupt(plugin: Any, how: Callable[[], None], **arguments: Any) -> Fit:
 def kill_backend(cmd: Any) -> None:
     backend = session_of(cmd).jobs.connection.running
     assert backend is not None
-    os.kill(backend.info["pid"], signal.SIGKILL)
+    os.kill(pid_in(backend.info), signal.SIGKILL)
 
 
 def test_a_killed_training_goes_on_in_another_session(
@@ -702,8 +707,8 @@ def test_a_killed_training_goes_on_in_another_session(
     said = capsys.readouterr().out
     step = int(re.search(r"a: interrupted: 3 surfaces, step (\d+)", said)[1])  # type: ignore[index]
     assert f"fit 'a': the training goes on from the checkpoint at step {step}" in said
-    report = jobs.fits["a"].report
-    assert (report["preset"], report["seed"], report["steps"], report["states"]) == ("paper", 3, 600, [1, 2, 3])
+    report = jobs.fits["a"].report.members()[""]
+    assert (report.preset, report.seed, report.steps, report.states) == ("paper", 3, 600, (1, 2, 3))
     assert dsr_status(_self=plugin) == ["a: ready, states 1-3 of pep, on " + jobs.fits["a"].device]
     with pytest.raises(CmdException, match=r"a: there is no interrupted fit of that name \(there: none\)"):
         dsr_resume("a", _self=plugin)
@@ -885,7 +890,7 @@ def test_ten_thousand_questions_during_a_fit(tmp_path: Path) -> None:
     call = served.begin("a", "paper")
     count = 0
     while count < 10_000:
-        asked = [served.backend.submit("status") for _ in range(200)]
+        asked = [served.backend.submit(raw("status")) for _ in range(200)]
         for one in asked:
             assert set(one.result(timeout=PATIENCE)[0]) == {"busy", "fits"}
         count += len(asked)
@@ -951,8 +956,8 @@ def test_eight_hours_of_progress_take_no_memory(plugin: Any) -> None:
     before = resident()
     total = 8 * 3600 * 5
     for number in range(total):
-        told = {"fit": "pep_dsr", "phase": "fit", "fraction": number / total, "loss": 0.1, "step": number}
-        jobs.on_event("progress", told, {})
+        status = messages.FitStatus("fit", number / total, loss=0.1, step=number)
+        jobs.on_event(messages.Progress(fit="pep_dsr", status=status))
     assert 1000 < len(fit.losses) <= 2 * MOST_LOSSES and fit.step == total - 1
     # The curve shows all of it, evenly.
     assert np.diff([fraction for fraction, _ in fit.losses]).max() < 0.002
@@ -969,15 +974,15 @@ def test_a_ceiling_of_memory_is_said_and_costs_the_request_alone() -> None:
     backend.start(timeout=PATIENCE)
     try:
         config = {"preset": "preview", "device": "cpu", "smooth": 1.0, "budget": 0.1}
-        backend.call("open", {"fit": "a", "config": config}, timeout=PATIENCE)
+        backend.call(raw("open", {"fit": "a", "config": config}), timeout=PATIENCE)
         for state in (1.0, 2.0):
-            backend.call("surface", {"fit": "a", "state": state}, sent_ball(state, radius=40.0), timeout=PATIENCE)
-        backend.call("fit", {"fit": "a"}, timeout=PATIENCE)
+            backend.call(raw("surface", {"fit": "a", "state": state}, sent_ball(state, radius=40.0)), timeout=PATIENCE)
+        backend.call(raw("fit", {"fit": "a"}), timeout=PATIENCE)
         with pytest.raises(BackendError) as error:
-            backend.call("grid", {"fit": "a", "time": 1, "resolution": 0.2}, timeout=PATIENCE)
+            backend.call(raw("grid", {"fit": "a", "time": 1, "resolution": 0.2}), timeout=PATIENCE)
         assert error.value.code == "out-of-memory"
         assert str(error.value).startswith("the backend, which may take 0.6 GB (--max-memory), ran out of memory (")
-        assert backend.call("mesh", {"fit": "a", "time": 1, "resolution": 2.0}, timeout=PATIENCE)[0]["volume"] > 0
+        assert backend.call(raw("mesh", {"fit": "a", "time": 1, "resolution": 2.0}), timeout=PATIENCE)[0]["volume"] > 0
     finally:
         backend.close(grace=0.5)
 

@@ -40,7 +40,7 @@ from pymol_dsr.fits.fit import JobError, Phase
 from pymol_dsr.runtime import waiting
 from pymol_dsr.session import close_session, session_of
 from pymol_dsr.shared.frames import encode, read_frame
-from support import shapes, survivors
+from support import processes, shapes, survivors
 from support.paths import ROOT, SUPPORT, TESTS
 from support.waiting import PATIENCE, wait_for
 
@@ -245,7 +245,7 @@ def test_the_whole_way_through_ssh_over_a_line_that_is_cut(plugin, sshd, capsys)
     dsr_fit("pep", name="cut", async_=1, _self=plugin)
     fit = jobs.fits["cut"]
     wait_for(lambda: fit.phase in (Phase.SAMPLING, Phase.FIT))
-    pid = jobs.connection.running.info["pid"]
+    pid = jobs.connection.running.info.pid
     line.cut()
     wait_for(lambda: fit.phase is Phase.FAILED)
     wait_for(lambda: gone(pid))
@@ -260,7 +260,7 @@ def test_the_whole_way_through_ssh_over_a_line_that_is_cut(plugin, sshd, capsys)
     backend = jobs.connection.running
     assert backend._packs and "ServerAliveInterval=5" in backend.command
     assert "cut.dsr" in fits(sshd.home) and not fits(os.environ["DSR_HOME"]), "kept over there"
-    pid = backend.info["pid"]
+    pid = backend.info.pid
     jobs.close()
     wait_for(lambda: gone(pid))
 
@@ -273,7 +273,7 @@ def test_a_node_that_is_preempted(plugin, sshd):
     dsr_fit("pep", name="gone", async_=1, _self=plugin)
     fit = jobs.fits["gone"]
     wait_for(lambda: fit.phase in (Phase.SAMPLING, Phase.FIT))
-    os.kill(jobs.connection.running.info["pid"], 9)
+    os.kill(jobs.connection.running.info.pid, 9)
     wait_for(lambda: fit.phase is Phase.FAILED)
     assert "dsr_resume gone goes on from the surfaces it had" in fit.error
 
@@ -384,7 +384,7 @@ def test_a_fit_that_its_scheduler_ends_is_lost_and_not_cancelled(plugin, tmp_pat
     dsr_fit("pep", name="ended", preset="paper", async_=1, _self=plugin)
     fit = jobs.fits["ended"]
     wait_for(lambda: fit.phase is Phase.FIT)
-    os.kill(jobs.connection.running.info["pid"], signal.SIGTERM)
+    os.kill(jobs.connection.running.info.pid, signal.SIGTERM)
     wait_for(lambda: fit.phase in (Phase.FAILED, Phase.CANCELLED))
     assert "dsr_resume ended goes on" in fit.error
     assert f"ended with exit code 143; its last words: {TIME_LIMIT!r})" in fit.error
@@ -475,7 +475,7 @@ dsr.settings.put("backend", sys.argv[1])
 dsr.settings.put("workers", "1")
 # Long enough that the other session sees it under way.
 dsr_fit("pep", "1+3", name="alone", detach=1, quiet=0, _self=session.cmd)
-print("backend", dsr.jobs.connection.running.info["pid"])
+print("backend", dsr.jobs.connection.running.info.pid)
 close_session(session.cmd)
 """
 
@@ -697,13 +697,13 @@ def test_150_states_of_adk_over_20_megabits(adk, sshd, monkeypatch, tmp_path):
     backend = Backend(process.find_command(sshd.words(*SERVE, port=line.port)))
     backend.start(30)
     try:
-        backend.call("open", {"fit": "adk", "config": {"preset": "paper"}})
+        backend.call(processes.raw("open", {"fit": "adk", "config": {"preset": "paper"}}))
         before = line.carried[0]
         calls = []
         for number in range(150):
             one = made[number % len(made)]
             arrays = {"points": one.points, "normals": one.normals, "faces": one.faces, "atoms": one.atoms}
-            calls.append(backend.submit("surface", {"fit": "adk", "state": float(number + 1)}, arrays))
+            calls.append(backend.submit(processes.raw("surface", {"fit": "adk", "state": float(number + 1)}, arrays)))
         for call in calls:
             call.result(120)
         each = (line.carried[0] - before) / 150

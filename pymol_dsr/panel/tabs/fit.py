@@ -12,7 +12,7 @@ from ...commands.fit import begin_fit
 from ...commands.running import Runner
 from ...fits.fit import ENDED, Activity, Fit, Phase
 from ...fits.jobs import Jobs
-from ...shared import states
+from ...shared import messages, states
 from ...shared.options import PRESETS, FitOptions, StartOptions, check_breaks, parse_breaks
 from ...shared.states import StatesError
 from ...shared.values import ValueFault
@@ -46,7 +46,7 @@ class FitTab(QtWidgets.QWidget):
         self._offered: Any = None
         self._failed: Fit | None = None
         self._starting = False
-        self._device: dict[str, Any] = {}
+        self._device: messages.Device | None = None
         self._make_widgets()
         self._lay_out()
         self._typing = QtCore.QTimer(self)
@@ -181,12 +181,12 @@ class FitTab(QtWidgets.QWidget):
     def show_device(self) -> None:
         """Offer the devices as soon as the backend has reported them."""
         known = self.jobs.connection.device
-        if self.device.count() and known == self._device:
+        if self.device.count() and known is self._device:
             return
         self._device = known
         self.device.clear()
         self.device.addItem(f"auto: {device_text(known)}" if known else "auto", "auto")
-        if str(known.get("device", "")).startswith("cuda"):
+        if known and known.device.startswith("cuda"):
             self.device.addItem("the CPU beside it", "cpu")
 
     # The fit
@@ -301,13 +301,11 @@ def offers(counts: dict[str, int], _self: Any) -> list[str]:
     return out
 
 
-def device_text(known: dict[str, Any]) -> str:
-    """The `device` event in a few words."""
-    kind = str(known.get("device") or "")
-    name = " ".join(str(known.get("name") or kind).replace("(R)", "").replace("(TM)", "").split())
-    memory = known.get("memory_gb")
+def device_text(device: messages.Device) -> str:
+    """The backend's device in a few words."""
+    kind, memory, threads = device.device, device.memory_gb, device.threads
+    name = " ".join((device.name or kind).replace("(R)", "").replace("(TM)", "").split())
     about = "CPU" if kind == "cpu" else kind
-    threads = known.get("threads")
     cores = f", {threads} core{'s' if threads != 1 else ''}" if kind == "cpu" and threads else ""
     return f"{name} ({about}{cores}{f', {memory:.0f} GB' if memory else ''})"
 

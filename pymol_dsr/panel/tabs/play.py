@@ -196,7 +196,8 @@ class PlayTab(QtWidgets.QWidget):
         first, last = min(trajectory.states), max(trajectory.states)
         now = min(max(float(self._cmd.get_state()), first), last)
         self.player.set_range(trajectory.states, min(float(STATES_AFTER), 0.25 * (last - first)), now)
-        self.controls.set_smoothing(trajectory.states, fit.trajectory_report(trajectory).get("smooth"))
+        report = fit.trajectory_report(trajectory)
+        self.controls.set_smoothing(trajectory.states, report.smooth if report else None)
         self.actions.states.setPlaceholderText(f"{first:g}-{last:g}")
         self._read_scene_again()
         self._moved()
@@ -225,7 +226,8 @@ class PlayTab(QtWidgets.QWidget):
         fits = [f for f in self.jobs.fits.values() if f.activity is Activity.FIT and f.phase not in BEFORE_FITTING]
         if fits:
             self.message.setText(f"the backend is at {fits[0].name}; the surface follows when that is done")
-        area = fit.trajectory_report(trajectory).get("area")
+        report = fit.trajectory_report(trajectory)
+        area = report.area if report else None
         coloring = self.controls.coloring
         self.live.request(
             MeshRequest(
@@ -260,14 +262,14 @@ class PlayTab(QtWidgets.QWidget):
 
     def _shown(self, mesh: LiveMesh) -> None:
         request, result = mesh.request, mesh.result
-        if result.get("extrapolated"):
-            error = result.get("expected_error")
+        if result.extrapolated:
+            error = result.expected_error
             expected = f", expected error {error:.2f} Å" if error else ""
             self.message.setText(f"state {request.time:g} is extrapolated{expected}")
         elif not mesh.triangles:
             self.message.setText(f"there is no surface at {request.level:g} Å")
         elif request.fine:
-            self.message.setText(f"{result['volume']:,.0f} Å³, {result['area']:,.0f} Å²{color_text(mesh)}")
+            self.message.setText(f"{result.volume:,.0f} Å³, {result.area:,.0f} Å²{color_text(mesh)}")
         if self.follow.isChecked():
             self._show_state(request)
 

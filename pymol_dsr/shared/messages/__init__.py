@@ -31,7 +31,7 @@ from .control import (
 from .events import Device, Log, Preview, Progress
 from .files import Drop, Load, LoadResult, Save
 from .fitting import Detach, DetachResult, Fit, FitResult, Open, OpenResult, PreviewOptions, Surface, SurfaceResult
-from .reports import FitReport, MoleculeSource, TrajectoryReport
+from .reports import FitReport, MoleculeSource, TrajectoryReport, molecule_sources
 from .results import (
     Compare,
     CompareResult,
@@ -108,6 +108,7 @@ __all__ = [
     "Surface",
     "SurfaceResult",
     "TrajectoryReport",
+    "molecule_sources",
     "parse_event",
     "parse_request",
     "parse_result",
@@ -158,16 +159,16 @@ def parse_request(method: str, params: Mapping[str, Any], arrays: Arrays) -> Req
 
 def parse_result(kind: type[AResult], values: Mapping[str, Any], arrays: Arrays, letters: Mapping[str, int]) -> AResult:
     """The result of a request. letters: numbers that are known, as {"A": atoms}. Raises ValueFault."""
-    return _told(kind, values, arrays, letters)
+    return _decoded(kind, values, arrays, letters)
 
 
 def parse_event(event: str, params: Mapping[str, Any], arrays: Arrays) -> Event | None:
-    """The event of that name; None for one that is not known. Raises ValueFault."""
+    """The event of that name; None for one that this version does not know. Raises ValueFault."""
     kind = EVENTS.get(event)
-    return None if kind is None else _told(kind, params, arrays, {})
+    return None if kind is None else _decoded(kind, params, arrays, {})
 
 
-def _told(kind: type[AMessage], values: Mapping[str, Any], arrays: Arrays, letters: Mapping[str, int]) -> AMessage:
+def _decoded(kind: type[AMessage], values: Mapping[str, Any], arrays: Arrays, letters: Mapping[str, int]) -> AMessage:
     try:
         return kind.decode(values, arrays, letters)
     except ArrayFault as fault:

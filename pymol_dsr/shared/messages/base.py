@@ -105,7 +105,7 @@ class ArrayField:
         return self.array.key or self.name
 
     def take(self, arrays: Arrays, letters: dict[str, int], exact: bool) -> NDArray[Any] | None:
-        """The array of a frame, checked. Raises ValueFault."""
+        """The array of a frame, with its type and shape checked. Raises ValueFault."""
         array = arrays.get(self.key)
         if array is None:
             if self.optional:
@@ -114,7 +114,6 @@ class ArrayField:
         if not self.array.fits(array, letters, exact):
             found = f"{array.dtype.str[1:]} {list(array.shape)}"
             raise ArrayFault(self.key, found, self.array.noun(letters), f"it is not {self.array.noun(letters)}")
-        self.array.check_values(self.key, array, letters)
         return array
 
 
@@ -142,10 +141,16 @@ class Message:
             given[name] = kind.from_json({key: values[key] for key in parts.flat_keys[name] if key in values})
         for name, field in parts.values.items():
             if field.key in values or field.required:
+                if field.optional and field.key not in values:
+                    raise ValueFault(f"{field.key} is missing")
                 given[name] = field.check(values.get(field.key))
         known = dict(letters or {})
         for entry in parts.arrays:
             given[entry.name] = entry.take(arrays, known, cls.EXACT)
+        # Once all letters are known, for indices of what comes in a later array.
+        for entry in parts.arrays:
+            if given[entry.name] is not None:
+                entry.array.check_values(entry.key, given[entry.name], known)
         message = cls(**given)
         message.check_together()
         return message

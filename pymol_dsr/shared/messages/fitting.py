@@ -79,6 +79,13 @@ class Open(Request[OpenResult]):
     detached: Annotated[bool, Value("said by the process of a detached fit itself")] = False
     radii: Radii = None
 
+    def encode(self) -> tuple[JsonObject, Arrays]:
+        """JSON values and arrays of a frame. Options that are None are left out: an older backend may not know them."""
+        values, arrays = super().encode()
+        if isinstance(config := values.get("config"), dict):
+            values["config"] = {key: value for key, value in config.items() if value is not None}
+        return values, arrays
+
     def check_together(self) -> None:
         """Check what is said of families. Raises ValueFault."""
         if self.trajectories is not None:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..names import is_name, rule_against
-from ..values import JsonObject, Record, Value, ValueFault
+from ..values import JsonObject, JsonValue, Record, Value, ValueFault, shown
 
 MOST_STATES = 100_000
 MOST_STATE = 10**9
+MOST_ATOMS = 10_000_000
+
+_INDICES = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,10 @@ class MoleculeSource(Record):
     selection: Annotated[str | None, Value("selection that was fitted")] = None
     atoms: Annotated[str | None, Value("indices of the atoms from 1, as 1-300+310")] = None
     settings: Annotated[JsonObject | None, Value("surface settings of the object")] = None
+
+    def atom_indices(self) -> NDArray[np.int32] | None:
+        """Indices of the atoms, i4[A] from 1; None where it names none. Raises ValueFault."""
+        return parse_atom_indices(self.atoms) if self.atoms else None
 
 
 @dataclass(frozen=True)
@@ -120,17 +131,48 @@ class FitReport(Record):
         return {"": TrajectoryReport.from_json(self.whole)}
 
     def sources(self) -> dict[str, MoleculeSource]:
-        """The molecule of each trajectory by name, as far as it is told. Raises ValueFault."""
-        source = self.source or {}
-        if self.trajectories is None:
-            return {"": MoleculeSource.from_json(source)}
-        told = source.get("trajectories") or {}
-        if not isinstance(told, dict):
-            raise ValueFault("source: its trajectories are not an object")
-        return {name: MoleculeSource.from_json(_object(name, one)) for name, one in told.items()}
+        """The molecule of each trajectory by name, as far as it is known. Raises ValueFault."""
+        return molecule_sources(self.source or {}, tuple(self.trajectories or ()))
 
 
-def _object(name: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value or {}, dict):
-        raise ValueFault(f"source: that of {name[:80]} is not an object")
-    return value or {}
+def molecule_sources(source: Mapping[str, JsonValue], names: Sequence[str]) -> dict[str, MoleculeSource]:
+    """The molecules in the `source` of a fit, by trajectory; that of a single one under the empty name.
+
+    names: the trajectories, none for a single one; those whose molecule is not known are left out. Raises ValueFault.
+    """
+    if not names:
+        return {"": MoleculeSource.from_json(source)}
+    molecules = source.get("trajectories") or {}
+    if not isinstance(molecules, dict):
+        raise ValueFault("source: its trajectories are not an object")
+    sources = {}
+    for name in names:
+        if name in molecules:
+            molecule = molecules[name] or {}
+            if not isinstance(molecule, dict):
+                raise ValueFault(f"source: that of {name[:80]} is not an object")
+            sources[name] = MoleculeSource.from_json(molecule)
+    return sources
+
+
+def parse_atom_indices(text: str) -> NDArray[np.int32]:
+    """Indices from 1 that a states text such as 1-300+310-320:2 names, i4[A]. Raises ValueFault.
+
+    As `states.parse`, in bounded memory: a file of a few bytes can name a thousand million.
+    """
+    ranges, count = [], 0
+    for item in text.split("+"):
+        match = _INDICES.fullmatch(item.strip())
+        if match is None:
+            raise ValueFault(f"its atoms are {shown(repr(item))}, not indices as 1-300+310")
+        first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+        if not 1 <= first <= last or not step:
+            raise ValueFault(f"its atoms are {shown(repr(item))}: they count from 1 and rise")
+        count += (last - first) // step + 1
+        if count > MOST_ATOMS:
+            raise ValueFault(f"its atoms are more than {MOST_ATOMS}")
+        ranges.append(np.arange(first, last + 1, step, dtype=np.int32))
+    indices = np.concatenate(ranges)
+    if len(np.unique(indices)) != count:
+        raise ValueFault("some of its atoms are named twice")
+    return indices

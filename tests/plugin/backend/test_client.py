@@ -23,7 +23,7 @@ from pymol_dsr.backend.process import BackendError, LaunchError, find_command
 from pymol_dsr.shared.frames import PROTOCOL, read_frame, write_frame
 from pymol_dsr.shared.version import VERSION
 from support.paths import ROOT
-from support.processes import PROBLEM, Log, group_is_gone, runs, sent_ball
+from support.processes import PROBLEM, Log, group_is_gone, raw, runs, sent_ball
 from support.waiting import PATIENCE, wait_for
 
 REAL = [sys.executable, "-m", "dsr_backend", "serve"]
@@ -130,17 +130,17 @@ def test_a_command_that_is_not_there(connect: Callable[..., Backend]) -> None:
 def test_junk_after_hello(connect: Callable[..., Backend]) -> None:
     backend = connect("junk")
     backend.start()
-    error = failure(lambda: backend.call("ping", timeout=PATIENCE))
+    error = failure(lambda: backend.call(raw("ping"), timeout=PATIENCE))
     assert error.code == "protocol"
     assert "got 'Segmentation fault (core dumped)'; something else writes into the stream" in error.message
     assert not backend.alive
-    assert failure(lambda: backend.submit("ping")).message == error.message
+    assert failure(lambda: backend.submit(raw("ping"))).message == error.message
 
 
 def test_half_a_frame(connect: Callable[..., Backend]) -> None:
     backend = connect("half")
     backend.start()
-    error = failure(lambda: backend.call("ping", timeout=PATIENCE))
+    error = failure(lambda: backend.call(raw("ping"), timeout=PATIENCE))
     assert error.code == "lost"
     assert "ended with exit code 4; it wrote nothing to stderr" in error.message
     assert "14 of 47 bytes of its JSON header" in error.message
@@ -149,7 +149,7 @@ def test_half_a_frame(connect: Callable[..., Backend]) -> None:
 def test_a_huge_length(connect: Callable[..., Backend]) -> None:
     backend = connect("huge")
     backend.start()
-    error = failure(lambda: backend.call("ping", timeout=PATIENCE))
+    error = failure(lambda: backend.call(raw("ping"), timeout=PATIENCE))
     assert error.code == "protocol"
     assert f"a frame announces {2**62} bytes of arrays, more than {2**30}" in error.message
 
@@ -157,9 +157,9 @@ def test_a_huge_length(connect: Callable[..., Backend]) -> None:
 def test_two_replies_to_one_request(connect: Callable[..., Backend]) -> None:
     backend = connect("twice")
     backend.start()
-    backend.call("ping", timeout=PATIENCE)
+    backend.call(raw("ping"), timeout=PATIENCE)
     wait_for(lambda: not backend.alive)
-    error = failure(lambda: backend.submit("ping"))
+    error = failure(lambda: backend.submit(raw("ping")))
     assert error.code == "protocol"
     assert "it answered request 2, which waits for no answer" in error.message
 
@@ -178,7 +178,7 @@ def test_two_replies_to_one_request(connect: Callable[..., Backend]) -> None:
 def test_all_calls_fail_when_the_backend_dies(connect: Callable[..., Backend], mode: str, words: str) -> None:
     backend = connect(mode)
     backend.start()
-    calls = [backend.submit("mesh", {"time": float(time_)}) for time_ in range(3)]
+    calls = [backend.submit(raw("mesh", {"time": float(time_)})) for time_ in range(3)]
     for call in calls:
         error = failure(lambda call=call: call.result(timeout=PATIENCE))  # type: ignore[misc]
         assert error.code == "lost"
@@ -189,7 +189,7 @@ def test_all_calls_fail_when_the_backend_dies(connect: Callable[..., Backend], m
 def test_a_stubborn_backend_is_killed_with_its_children(connect: Callable[..., Backend]) -> None:
     backend = connect("stubborn")
     backend.start()
-    waiting = backend.submit("mesh")
+    waiting = backend.submit(raw("mesh"))
     wait_for(lambda: log_of(backend).named("log"))
     child = int(log_of(backend).named("log")[0]["text"])
     assert runs(child)
@@ -203,7 +203,7 @@ def test_a_stubborn_backend_is_killed_with_its_children(connect: Callable[..., B
 def test_no_reply(connect: Callable[..., Backend]) -> None:
     backend = connect("mute")
     backend.start()
-    call = backend.submit("mesh")
+    call = backend.submit(raw("mesh"))
     error = failure(lambda: call.result(timeout=0.3))
     assert error.code == "timeout"
     assert error.message == "no answer to 'mesh' within 0.3 s: it still runs; wait again or cancel"
@@ -213,13 +213,14 @@ def test_no_reply(connect: Callable[..., Backend]) -> None:
 INTERRUPTED = """
 import os, sys
 from pymol_dsr.backend.client import Backend
-backend = Backend(sys.argv[2:], lambda *event: None)
+from pymol_dsr.shared import messages
+backend = Backend(sys.argv[2:])
 try:
     if sys.argv[1] == "waiting":
         backend.start()
     print("begins", flush=True)
     if sys.argv[1] == "waiting":
-        backend.submit("mesh").result()
+        backend.submit(messages.Ping()).result()
     else:
         backend.start()
 except KeyboardInterrupt:
@@ -245,7 +246,7 @@ def test_sending_to_a_backend_that_does_not_read_returns(connect: Callable[..., 
     backend = connect("deaf")
     backend.start()
     for _ in range(3):
-        backend.submit("surface", arrays={"points": np.zeros((1_000_000, 3), "<f4")})
+        backend.submit(raw("surface", arrays={"points": np.zeros((1_000_000, 3), "<f4")}))
     backend.close(grace=0.2)
 
 
@@ -253,19 +254,19 @@ def test_a_fault_in_the_event_handler_costs_nothing(
     connect: Callable[..., Backend], capsys: pytest.CaptureFixture[str]
 ) -> None:
     backend = connect("worker")
-    backend._on_event = lambda name, params, arrays: 1 / 0  # type: ignore[assignment]
+    backend._on_event = lambda event: 1 / 0  # type: ignore[assignment]
     backend.start()
-    backend.call("report", timeout=PATIENCE)
+    backend.call(raw("report"), timeout=PATIENCE)
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_what_cannot_be_sent_is_the_callers_error(connect: Callable[..., Backend]) -> None:
     backend = connect("worker")
     backend.start()
-    error = failure(lambda: backend.submit("echo", arrays={"a": np.zeros(3, bool)}))
+    error = failure(lambda: backend.submit(raw("echo", arrays={"a": np.zeros(3, bool)})))
     assert error.code == "bad-request"
     assert "dtype '|b1', not one of" in error.message
-    assert backend.call("ping", timeout=PATIENCE) == ({}, {})
+    assert backend.call(raw("ping"), timeout=PATIENCE) == ({}, {})
 
 
 # The server, with methods of its own in the worker lane
@@ -287,7 +288,7 @@ def test_arrays_go_both_ways(bench: Backend) -> None:
         "points": np.random.default_rng(0).random((2_000_000, 3)).astype("<f4"),
         "none": np.zeros((0, 3), "<i4"),
     }
-    calls = [bench.submit("echo", {"number": number}, sent) for number in range(4)]
+    calls = [bench.submit(raw("echo", {"number": number}, sent)) for number in range(4)]
     for number, call in enumerate(calls):
         result, arrays = call.result(timeout=PATIENCE)
         assert result == {"number": number}
@@ -296,44 +297,44 @@ def test_arrays_go_both_ways(bench: Backend) -> None:
 
 
 def test_control_is_answered_while_work_goes_on(bench: Backend) -> None:
-    work = bench.submit("work")
-    queued = bench.submit("echo", {"queued": True})
+    work = bench.submit(raw("work"))
+    queued = bench.submit(raw("echo", {"queued": True}))
     wait_for(lambda: working(bench))
     for _ in range(5):
-        assert bench.call("ping", timeout=PATIENCE) == ({}, {})
-    status, _ = bench.call("status", timeout=PATIENCE)
+        assert bench.call(raw("ping"), timeout=PATIENCE) == ({}, {})
+    status, _ = bench.call(raw("status"), timeout=PATIENCE)
     assert status["busy"] == "work"
     assert status["fits"]["bench"]["loss"] is None
     assert not work.done and not queued.done
     work.cancel()
     assert queued.result(timeout=PATIENCE)[0] == {"queued": True}
     assert work.done
-    assert bench.call("status", timeout=PATIENCE)[0]["busy"] is None
+    assert bench.call(raw("status"), timeout=PATIENCE)[0]["busy"] is None
 
 
 def test_cancel_running_and_queued(bench: Backend) -> None:
-    running, queued, kept = (bench.submit("work", {"name": name}) for name in "abc")
+    running, queued, kept = (bench.submit(raw("work", {"name": name})) for name in "abc")
     wait_for(lambda: working(bench))
     queued.cancel()
     assert failure(lambda: queued.result(timeout=PATIENCE)).message == "work was cancelled before it began"
     assert not running.done
-    assert bench.cancel(running.id).result(timeout=PATIENCE)[0] == {"cancelled": True}
+    assert bench.cancel(running.id).result(timeout=PATIENCE).cancelled
     error = failure(lambda: running.result(timeout=PATIENCE))
     assert (error.code, error.message) == ("cancelled", "work was cancelled")
     wait_for(lambda: len(log_of(bench).named("log")) == 2)
     assert log_of(bench).named("log")[1]["text"] == "working on c"
-    assert bench.call("status")[0]["fits"]["bench"]["step"] == 1
+    assert bench.call(raw("status"))[0]["fits"]["bench"]["step"] == 1
     kept.cancel()
     assert failure(lambda: kept.result(timeout=PATIENCE)).code == "cancelled"
-    assert bench.cancel(running.id).result(timeout=PATIENCE)[0] == {"cancelled": False}
-    assert bench.cancel(12345).result(timeout=PATIENCE)[0] == {"cancelled": False}
+    assert not bench.cancel(running.id).result(timeout=PATIENCE).cancelled
+    assert not bench.cancel(12345).result(timeout=PATIENCE).cancelled
 
 
 def test_jobs_that_change_nothing_run_two_at_a_time(bench: Backend, tmp_path: Path) -> None:
-    first, second, third = (bench.submit("share", {"name": name, "until": str(tmp_path / name)}) for name in "abc")
+    first, second, third = (bench.submit(raw("share", {"name": name, "until": str(tmp_path / name)})) for name in "abc")
     wait_for(lambda: len(log_of(bench).named("log")) == 2)
     assert not first.done and not second.done
-    assert bench.call("status", timeout=PATIENCE)[0]["busy"] == "share"
+    assert bench.call(raw("status"), timeout=PATIENCE)[0]["busy"] == "share"
     (tmp_path / "b").touch()
     second.result(timeout=PATIENCE)
     wait_for(lambda: len(log_of(bench).named("log")) == 3)
@@ -344,7 +345,7 @@ def test_jobs_that_change_nothing_run_two_at_a_time(bench: Backend, tmp_path: Pa
 
 
 def test_a_job_that_changes_something_is_alone(bench: Backend) -> None:
-    before, alone, after = bench.submit("share"), bench.submit("work"), bench.submit("share")
+    before, alone, after = bench.submit(raw("share")), bench.submit(raw("work")), bench.submit(raw("share"))
     wait_for(lambda: working(bench))
     time.sleep(0.2)
     assert len(log_of(bench).named("log")) == 1
@@ -352,7 +353,7 @@ def test_a_job_that_changes_something_is_alone(bench: Backend) -> None:
     wait_for(lambda: len(log_of(bench).named("log")) == 2)
     time.sleep(0.2)
     assert len(log_of(bench).named("log")) == 2
-    assert bench.call("status", timeout=PATIENCE)[0]["busy"] == "work"
+    assert bench.call(raw("status"), timeout=PATIENCE)[0]["busy"] == "work"
     alone.cancel()
     wait_for(lambda: len(log_of(bench).named("log")) == 3)
     after.cancel()
@@ -362,9 +363,9 @@ def test_a_job_that_changes_something_is_alone(bench: Backend) -> None:
 
 def test_one_of_two_at_a_time_is_cancelled_alone(bench: Backend, tmp_path: Path) -> None:
     end = tmp_path / "end"
-    stays, goes = bench.submit("share", {"name": "stays", "until": str(end)}), bench.submit("share")
+    stays, goes = bench.submit(raw("share", {"name": "stays", "until": str(end)})), bench.submit(raw("share"))
     wait_for(lambda: len(log_of(bench).named("log")) == 2)
-    assert bench.cancel(goes.id).result(timeout=PATIENCE)[0] == {"cancelled": True}
+    assert bench.cancel(goes.id).result(timeout=PATIENCE).cancelled
     assert failure(lambda: goes.result(timeout=PATIENCE)).code == "cancelled"
     assert not stays.done
     end.touch()
@@ -372,22 +373,22 @@ def test_one_of_two_at_a_time_is_cancelled_alone(bench: Backend, tmp_path: Path)
 
 
 def test_close_cancels_those_that_run_at_once(bench: Backend) -> None:
-    calls = [bench.submit("share") for _ in range(3)]
+    calls = [bench.submit(raw("share")) for _ in range(3)]
     wait_for(lambda: len(log_of(bench).named("log")) == 2)
     bench.close(grace=PATIENCE)
     assert {failure(partial(call.result, timeout=PATIENCE)).code for call in calls} == {"cancelled"}
 
 
 def test_a_job_that_finishes_in_spite_of_cancel_is_still_cancelled(bench: Backend) -> None:
-    call = bench.submit("obstinate")
+    call = bench.submit(raw("obstinate"))
     wait_for(lambda: working(bench))
-    assert bench.cancel(call.id).result(timeout=PATIENCE)[0] == {"cancelled": True}
+    assert bench.cancel(call.id).result(timeout=PATIENCE).cancelled
     assert failure(lambda: call.result(timeout=PATIENCE)).code == "cancelled"
 
 
 def test_prints_cannot_corrupt_the_stream(bench: Backend) -> None:
-    assert bench.call("noise", timeout=PATIENCE) == ({"stdin": ""}, {})
-    assert bench.call("ping", timeout=PATIENCE) == ({}, {})
+    assert bench.call(raw("noise"), timeout=PATIENCE) == ({"stdin": ""}, {})
+    assert bench.call(raw("ping"), timeout=PATIENCE) == ({}, {})
     assert bench._process is not None
     process = bench._process
     wanted = {"a print", "a write from C", "a puts from C", "a child's echo"}
@@ -395,7 +396,7 @@ def test_prints_cannot_corrupt_the_stream(bench: Backend) -> None:
 
 
 def test_progress_arrives_as_events(bench: Backend) -> None:
-    bench.call("report", timeout=PATIENCE)
+    bench.call(raw("report"), timeout=PATIENCE)
     events = log_of(bench).named("progress")
     assert [(event["phase"], event["fraction"], event["loss"]) for event in events] == [
         ("fit", 0.5, None),
@@ -414,10 +415,10 @@ def test_progress_arrives_as_events(bench: Backend) -> None:
     ],
 )
 def test_faults_of_methods_are_answered(bench: Backend, kind: str, code: str, words: str) -> None:
-    error = failure(lambda: bench.call("fail", {"kind": kind}, timeout=PATIENCE))
+    error = failure(lambda: bench.call(raw("fail", {"kind": kind}), timeout=PATIENCE))
     assert error.code == code
     assert words in error.message
-    assert bench.call("status", timeout=PATIENCE)[0]["fits"]["bench"]["step"] == 1
+    assert bench.call(raw("status"), timeout=PATIENCE)[0]["fits"]["bench"]["step"] == 1
     assert bench._process is not None
     process = bench._process
     if code == "internal":
@@ -425,14 +426,14 @@ def test_faults_of_methods_are_answered(bench: Backend, kind: str, code: str, wo
 
 
 def test_an_answer_that_is_too_large_is_an_error(bench: Backend) -> None:
-    error = failure(lambda: bench.call("grow", timeout=PATIENCE))
+    error = failure(lambda: bench.call(raw("grow"), timeout=PATIENCE))
     assert error.code == "bad-request"
     assert "the answer can't be sent" in error.message
-    assert bench.call("ping", timeout=PATIENCE) == ({}, {})
+    assert bench.call(raw("ping"), timeout=PATIENCE) == ({}, {})
 
 
 def test_an_unknown_method_names_the_known_ones(bench: Backend) -> None:
-    error = failure(lambda: bench.call("mash", timeout=PATIENCE))
+    error = failure(lambda: bench.call(raw("mash"), timeout=PATIENCE))
     assert error.code == "bad-request"
     known = "hello, ping, status, detached, stop, interrupted, cancel, shutdown, echo"
     assert f"unknown method 'mash'; known: {known}" in error.message
@@ -440,14 +441,14 @@ def test_an_unknown_method_names_the_known_ones(bench: Backend) -> None:
 
 def test_close_cancels_and_ends(bench: Backend, tmp_path: Path) -> None:
     kept = tmp_path / "checkpoint"
-    call = bench.submit("work", {"checkpoint": str(kept)})
+    call = bench.submit(raw("work", {"checkpoint": str(kept)}))
     wait_for(lambda: working(bench))
     bench.close(grace=PATIENCE)
     assert failure(lambda: call.result(timeout=PATIENCE)).code == "cancelled"
     assert kept.read_text() == "kept"
     assert bench._process is not None
     assert bench._process.describe_end().startswith("ended with exit code 0")
-    assert failure(lambda: bench.submit("ping")).message == "the backend was closed"
+    assert failure(lambda: bench.submit(raw("ping"))).message == "the backend was closed"
 
 
 # The server without this client: its pipes, as the plugin's end leaves them
@@ -617,10 +618,10 @@ def test_hello_comes_before_torch(connect: Callable[..., Backend]) -> None:
     info = backend.start()
     # Torch takes seconds to import.
     assert backend.device is None
-    assert info["protocol"] == PROTOCOL and info["version"] == VERSION and info["pid"] == pid_of(backend)
-    assert backend.call("status", timeout=PATIENCE) == ({"busy": None, "fits": {}}, {})
+    assert info.protocol == PROTOCOL and info.version == VERSION and info.pid == pid_of(backend)
+    assert backend.call(raw("status"), timeout=PATIENCE) == ({"busy": None, "fits": {}}, {})
     wait_for(lambda: backend.device)
-    assert backend.device is not None and set(backend.device) >= {"device", "name", "threads", "torch"}
+    assert backend.device is not None and backend.device.name and backend.device.threads and backend.device.torch
 
 
 @pytest.mark.parametrize(
@@ -639,7 +640,7 @@ def test_hello_comes_before_torch(connect: Callable[..., Backend]) -> None:
     ],
 )
 def test_bad_requests_say_what_to_do(real: Backend, method: str, params: dict[str, Any], code: str, words: str) -> None:
-    error = failure(lambda: real.call(method, params, timeout=PATIENCE))
+    error = failure(lambda: real.call(raw(method, params), timeout=PATIENCE))
     assert words in error.message
     assert error.code == code
 
@@ -660,46 +661,46 @@ def test_a_small_fit_from_surfaces_to_files(connect: Callable[..., Backend], tmp
     backend = connect(command=REAL)
     backend.start()
     source = {"object": "adk", "atoms": "1-6"}
-    backend.call(
-        "open", {"fit": "small", "config": {"preset": "preview", "budget": 0.1}, "source": source}, timeout=PATIENCE
-    )
+    opened = {"fit": "small", "config": {"preset": "preview", "budget": 0.1}, "source": source}
+    backend.call(raw("open", opened), timeout=PATIENCE)
     for state in (3, 1, 2):
-        assert backend.call("surface", {"fit": "small", "state": state}, sent_ball(state))[0] == {"points": 482}
-    assert backend.call("status")[0]["fits"]["small"]["phase"] == "surfaces"
-    result, _ = backend.call("fit", {"fit": "small"}, timeout=PATIENCE)
+        assert backend.call(raw("surface", {"fit": "small", "state": state}, sent_ball(state)))[0] == {"points": 482}
+    assert backend.call(raw("status"))[0]["fits"]["small"]["phase"] == "surfaces"
+    result, _ = backend.call(raw("fit", {"fit": "small"}), timeout=PATIENCE)
     report = result["report"]
     assert report["states"] == [1, 2, 3] and report["source"] == source
     kept = tmp_path / "home/fits/small.dsr"
     assert report["path"] == str(kept) and kept.is_file()
     phases = [params["phase"] for params in log_of(backend).named("progress")]
     assert phases[0] == "sampling" and phases[-1] == "saving"
-    assert backend.call("status")[0]["fits"]["small"]["phase"] == "ready"
+    assert backend.call(raw("status"))[0]["fits"]["small"]["phase"] == "ready"
 
-    mesh, arrays = backend.call("mesh", {"fit": "small", "time": 2.5, "resolution": 0.8}, timeout=PATIENCE)
+    mesh, arrays = backend.call(raw("mesh", {"fit": "small", "time": 2.5, "resolution": 0.8}), timeout=PATIENCE)
     assert mesh["extrapolated"] is False
     assert mesh["volume"] == pytest.approx(4 / 3 * np.pi * 125, rel=0.05)
     np.testing.assert_allclose(arrays["points"].mean(0), [2.5, 0, 0], atol=0.3)
     assert arrays["nearest"].shape == (len(arrays["points"]),) and arrays["atoms"].shape == (6, 3)
-    grid, values = backend.call("grid", {"fit": "small", "time": 2, "resolution": 1.0}, timeout=PATIENCE)
+    grid, values = backend.call(raw("grid", {"fit": "small", "time": 2, "resolution": 1.0}), timeout=PATIENCE)
     assert list(values["values"].shape) == grid["shape"]
     truth = {f"truth_{name}": array for name, array in sent_ball(2).items() if name != "atoms"}
-    scores, _ = backend.call("compare", {"fit": "small", "time": 2}, truth, timeout=PATIENCE)
+    scores, _ = backend.call(raw("compare", {"fit": "small", "time": 2}, truth), timeout=PATIENCE)
     assert scores["iou"] > 0.9 and scores["nc"] > 0.9
-    again, _ = backend.call("compare", {"fit": "small"}, {**truth, **sent_ball(2)}, timeout=PATIENCE)
+    again, _ = backend.call(raw("compare", {"fit": "small"}, {**truth, **sent_ball(2)}), timeout=PATIENCE)
     assert again["iou"] == 1
     matrix = np.eye(4, dtype="<f4")
     matrix[2, 3] = 100
     export = {"fit": "small", "time": 2, "resolution": 0.8, "format": "ply"}
-    _, files = backend.call("export", export, {"colors": np.ones((6, 3), "<f4"), "matrix": matrix}, timeout=PATIENCE)
+    painted = {"colors": np.ones((6, 3), "<f4"), "matrix": matrix}
+    _, files = backend.call(raw("export", export, painted), timeout=PATIENCE)
     assert files["file"].tobytes().startswith(b"ply")
-    error = failure(lambda: backend.call("export", export, {"colors": np.ones((5, 3), "<f4")}, timeout=PATIENCE))
+    error = failure(lambda: backend.call(raw("export", export, {"colors": np.ones((5, 3), "<f4")}), timeout=PATIENCE))
     assert "colors have shape [5, 3], but the fit has 6 atoms" in error.message
-    error = failure(lambda: backend.call("export", {**export, "format": "stp"}, timeout=PATIENCE))
+    error = failure(lambda: backend.call(raw("export", {**export, "format": "stp"}), timeout=PATIENCE))
     assert "export needs format as one of ply, obj, stl, glb, npz, got 'stp'" in error.message
-    _, binary = backend.call("export", {**export, "binary": True}, timeout=PATIENCE)
+    _, binary = backend.call(raw("export", {**export, "binary": True}), timeout=PATIENCE)
     assert b"binary_little_endian" in binary["file"].tobytes()[:40]
     movie = {"fit": "small", "times": [1, 1.5, 4], "fps": 10, "resolution": 0.8, "format": "glb"}
-    _, files = backend.call("export", movie, {"colors": np.ones((6, 3), "<f4"), "matrix": matrix}, timeout=PATIENCE)
+    _, files = backend.call(raw("export", movie, painted), timeout=PATIENCE)
     assert files["file"].tobytes().startswith(b"glTF")
     assert all(b'"time":%s}' % time in files["file"].tobytes() for time in (b"1.0", b"1.5", b"4.0"))
     faults: list[tuple[dict[str, Any], str]] = [
@@ -710,26 +711,26 @@ def test_a_small_fit_from_surfaces_to_files(connect: Callable[..., Backend], tmp
         ({"binary": 1}, "export needs binary as true or false, got 1"),
     ]
     for wrong, text in faults:
-        error = failure(partial(backend.call, "export", {**movie, **wrong}, timeout=PATIENCE))
+        error = failure(partial(backend.call, raw("export", {**movie, **wrong}), timeout=PATIENCE))
         assert (error.code, text in error.message) == ("bad-request", True), error.message
-    error = failure(lambda: backend.call("mesh", {"fit": "small", "time": 2, "resolution": 0}, timeout=PATIENCE))
+    error = failure(lambda: backend.call(raw("mesh", {"fit": "small", "time": 2, "resolution": 0}), timeout=PATIENCE))
     assert (error.code, "resolution" in error.message) == ("bad-request", True)
-    _, files = backend.call("save", {"fit": "small"}, timeout=PATIENCE)
+    _, files = backend.call(raw("save", {"fit": "small"}), timeout=PATIENCE)
     backend.close()
 
     # A new process finds the fit in the folder, and takes the saved file under another name.
     backend = connect(command=REAL)
     backend.start()
-    back, _ = backend.call("mesh", {"fit": "small", "time": 2.5, "resolution": 0.8}, timeout=PATIENCE)
+    back, _ = backend.call(raw("mesh", {"fit": "small", "time": 2.5, "resolution": 0.8}), timeout=PATIENCE)
     assert back["volume"] == pytest.approx(mesh["volume"], rel=1e-5)
-    loaded, _ = backend.call("load", {"fit": "other"}, files, timeout=PATIENCE)
+    loaded, _ = backend.call(raw("load", {"fit": "other"}, files), timeout=PATIENCE)
     assert loaded["report"]["source"] == source
-    back, _ = backend.call("mesh", {"fit": "other", "time": 2.5, "resolution": 0.8}, timeout=PATIENCE)
+    back, _ = backend.call(raw("mesh", {"fit": "other", "time": 2.5, "resolution": 0.8}), timeout=PATIENCE)
     assert back["volume"] == pytest.approx(mesh["volume"], rel=1e-5)
-    backend.call("drop", {"fit": "other"})
-    assert failure(lambda: backend.call("save", {"fit": "other"}, timeout=PATIENCE)).code == "no-fit"
+    backend.call(raw("drop", {"fit": "other"}))
+    assert failure(lambda: backend.call(raw("save", {"fit": "other"}), timeout=PATIENCE)).code == "no-fit"
     damaged = {"file": files["file"][:-100].copy()}
-    assert failure(lambda: backend.call("load", {"fit": "x"}, damaged, timeout=PATIENCE)).code == "bad-request"
+    assert failure(lambda: backend.call(raw("load", {"fit": "x"}, damaged), timeout=PATIENCE)).code == "bad-request"
 
 
 @pytest.mark.system
@@ -740,31 +741,31 @@ def test_a_fit_is_kept_in_memory_where_the_folder_cannot_be_written(
     monkeypatch.setenv("DSR_HOME", str(tmp_path / "file"))
     backend = connect(command=REAL)
     backend.start()
-    backend.call("open", {"fit": "small", "config": {"preset": "preview", "budget": 0.1}}, timeout=PATIENCE)
+    backend.call(raw("open", {"fit": "small", "config": {"preset": "preview", "budget": 0.1}}), timeout=PATIENCE)
     said = log_of(backend).named("log")
     assert f"can't be kept in {tmp_path / 'file/fits'}" in said[0]["text"] and "set DSR_HOME" in said[0]["text"]
     for state in (1, 2):
-        backend.call("surface", {"fit": "small", "state": state}, sent_ball(state))
-    result, _ = backend.call("fit", {"fit": "small"}, timeout=PATIENCE)
+        backend.call(raw("surface", {"fit": "small", "state": state}, sent_ball(state)))
+    result, _ = backend.call(raw("fit", {"fit": "small"}), timeout=PATIENCE)
     assert result["report"]["path"] is None
     last = log_of(backend).named("log")[-1]["text"]
     assert f"'small' could not be kept: {tmp_path / 'file/fits/small.dsr'} (" in last
     assert "bytes) can't be written: " in last
-    assert backend.call("mesh", {"fit": "small", "time": 1, "resolution": 1.0}, timeout=PATIENCE)[0]["volume"] > 0
+    assert backend.call(raw("mesh", {"fit": "small", "time": 1, "resolution": 1.0}), timeout=PATIENCE)[0]["volume"] > 0
 
 
 @pytest.mark.system
 def test_a_fit_under_way_is_cancelled(connect: Callable[..., Backend]) -> None:
     backend = connect(command=REAL)
     backend.start()
-    backend.call("open", {"fit": "small"}, timeout=PATIENCE)
+    backend.call(raw("open", {"fit": "small"}), timeout=PATIENCE)
     for state in range(1, 9):
-        backend.call("surface", {"fit": "small", "state": state}, sent_ball(state))
-    call = backend.submit("fit", {"fit": "small"})
+        backend.call(raw("surface", {"fit": "small", "state": state}, sent_ball(state)))
+    call = backend.submit(raw("fit", {"fit": "small"}))
     wait_for(lambda: log_of(backend).named("progress"))
     call.cancel()
     assert failure(lambda: call.result(timeout=PATIENCE)).code == "cancelled"
-    assert backend.call("status")[0] == {"busy": None, "fits": {}}
+    assert backend.call(raw("status"))[0] == {"busy": None, "fits": {}}
 
 
 @pytest.mark.parametrize(
@@ -776,18 +777,18 @@ def test_a_fit_under_way_is_cancelled(connect: Callable[..., Backend]) -> None:
     ],
 )
 def test_surfaces_that_cannot_be_fitted(real: Backend, spoil: dict[str, NDArray[Any]], words: str) -> None:
-    real.call("open", {"fit": "spoilt"}, timeout=PATIENCE)
+    real.call(raw("open", {"fit": "spoilt"}), timeout=PATIENCE)
     calls = [
-        real.submit("surface", {"fit": "spoilt", "state": 1}, sent_ball(1)),
-        real.submit("surface", {"fit": "spoilt", "state": 2}, {**sent_ball(2), **spoil}),
-        real.submit("fit", {"fit": "spoilt"}),
+        real.submit(raw("surface", {"fit": "spoilt", "state": 1}, sent_ball(1))),
+        real.submit(raw("surface", {"fit": "spoilt", "state": 2}, {**sent_ball(2), **spoil})),
+        real.submit(raw("fit", {"fit": "spoilt"})),
     ]
     error = failure(lambda: [call.result(timeout=PATIENCE) for call in calls])
     assert error.code == "bad-request"
     assert words in error.message
     for call in calls:
         call.cancel()
-    real.call("drop", {"fit": "spoilt"}, timeout=PATIENCE)
+    real.call(raw("drop", {"fit": "spoilt"}), timeout=PATIENCE)
 
 
 # Finding the command

@@ -12,7 +12,6 @@ import pytest
 from pymol import CmdException
 
 from pymol_dsr import register
-from pymol_dsr.backend import reply_checks
 from pymol_dsr.backend.process import Process, find_command
 from pymol_dsr.commands.color import dsr_color
 from pymol_dsr.commands.files import dsr_export, dsr_load, dsr_save, dsr_surfaces
@@ -24,10 +23,12 @@ from pymol_dsr.fits.connection import LOG_LINES
 from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.scene.preview import Preview
 from pymol_dsr.session import close_session, session_of
-from pymol_dsr.shared import states, text
-from pymol_dsr.shared.text import AnswerError
+from pymol_dsr.shared import messages, states, text
+from pymol_dsr.shared.messages.reports import parse_atom_indices
+from pymol_dsr.shared.values import ValueFault
 from support.hostile_backend import ATOMS, ESCAPE, FILES, GRID, MEASURE, MESH, PAINT, REPORTS
 from support.paths import ROOT
+from support.processes import raw
 from support.scene import build_peptide
 from support.waiting import PATIENCE, wait_for
 
@@ -72,7 +73,7 @@ def hostile(everyone, tmp_path, monkeypatch):
 
 
 def fault(cmd, name):
-    session_of(cmd).jobs.connection.backend().call("ping", {"fault": name}, timeout=PATIENCE)
+    session_of(cmd).jobs.connection.backend().call(raw("ping", {"fault": name}), timeout=PATIENCE)
 
 
 def refused(function, *args, **kwargs):
@@ -166,7 +167,8 @@ def test_events_that_are_wrong_of_nobody_or_too_many(hostile, capfd):
     fault(hostile, "noise")
     other = Fit("a", [Trajectory("", "pep", "pep", None, [1.0])], phase=Phase.FIT)
     jobs.fits["a"] = other
-    other.preview, other.show_preview = ({"triangles": 100}, {}), lambda params, arrays: pytest.fail("it was shown")
+    other.preview = messages.PreviewOptions(1.0, triangles=100)
+    other.show_preview = lambda preview: pytest.fail("it was shown")
     dsr_movie("fit", "1", movie=0, _self=hostile)
     said, errors = capfd.readouterr()
     lines = said.splitlines()
@@ -176,7 +178,7 @@ def test_events_that_are_wrong_of_nobody_or_too_many(hostile, capfd):
     # None of them has made the fit something that it is not, and the last one was a good one.
     assert (other.phase, other.fraction, other.loss) == (Phase.FIT, 0.5, None) and not other.losses[1:]
     assert jobs.fits["fit"].phase is Phase.READY
-    assert jobs.connection.device["name"].isprintable() and "memory_gb" not in jobs.connection.device
+    assert jobs.connection.device is None, "a device that is a list"
     del jobs.fits["a"]
 
 
@@ -184,10 +186,11 @@ def test_a_flood_of_previews_takes_one_thread(hostile):
     fit = session_of(hostile).jobs.fits["fit"]
     shown = Preview(fit, hostile)
     points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4")
-    mesh = {"points": points, "normals": points, "faces": np.array([[0, 1, 2]], "<i4")}
+    faces = np.array([[0, 1, 2]], "<i4")
+    preview = messages.Preview(fit="fit", time=1.0, points=points, normals=points, faces=faces)
     most = 0
     for _ in range(300):
-        shown({}, mesh)
+        shown(preview)
         most = max(most, sum(thread.name == "dsr-preview" for thread in threading.enumerate()))
     assert most == 1
     wait_for(lambda: shown.name in hostile.get_names())
@@ -217,10 +220,10 @@ def test_errors_of_work_in_the_background_are_printable_and_bounded(capsys):
 
 def test_atoms_are_read_as_the_states_grammar_has_them():
     for line in ("1", "1-5", "1-9:2+20+30-40", "3+1"):
-        np.testing.assert_array_equal(reply_checks.atom_indices(line), states.parse(line))
+        np.testing.assert_array_equal(parse_atom_indices(line), states.parse(line))
     for line in ("", "0", "5-1", "1-5:0", "1-10000001", "1+1", "1.5", "٣", "1-5:1..2"):
-        with pytest.raises(AnswerError):
-            reply_checks.atom_indices(line)
+        with pytest.raises(ValueFault):
+            parse_atom_indices(line)
 
 
 # File names and commands

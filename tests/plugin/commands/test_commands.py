@@ -165,8 +165,9 @@ def test_uneven_times_and_a_loop(backend, monkeypatch, capsys, tmp_path):
     path.write_text("# ns\n0 1 2\n4 8 16")
     dsr_fit("pep", name="uneven", preset="preview", times=str(path), loop=1, _self=backend)
     fit = session_of(backend).jobs.get("uneven")
-    assert fit.report["states"] == [1, 2, 3, 4, 5, 6]
-    assert fit.report["forecast"].startswith("none, the states are a loop of")
+    assert fit.report.members()[""].states == (1, 2, 3, 4, 5, 6)
+    forecast = fit.report.members()[""].forecast
+    assert forecast is not None and forecast.startswith("none, the states are a loop of")
     assert " uneven: warning: states that were held out were predicted with " in capsys.readouterr().out
     dsr_movie("uneven", "1-6", _self=backend)
     assert backend.count_states("uneven") == 6
@@ -354,8 +355,8 @@ def test_the_network_of_the_paper(backend, capsys):
     # A small network of few steps: its work is counted in steps, and the budget is never reached.
     session_of(backend).settings.put("backend", f"{sys.executable} {SUPPORT / 'problem_backend.py'} small 1 300")
     assert dsr_fit("pep", "1-3:2", preset="paper", budget=100_000, _self=backend) == "pep_dsr"
-    assert jobs.get("pep_dsr").report["steps"] == 300
-    assert jobs.get("pep_dsr").report["preset"] == "paper"
+    assert jobs.get("pep_dsr").report.steps == 300
+    assert jobs.get("pep_dsr").report.preset == "paper"
     dsr_movie("pep_dsr", "1-3", resolution=1, _self=backend)
     assert backend.count_states("pep_dsr") == 3
     assert "hours" not in capsys.readouterr().out
@@ -409,7 +410,7 @@ def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_p
     for frozen in (1, 0):
         dsr_fit("pep and resi 1-6", "1-2", name="more", family=name, frozen=frozen, _self=cmd)
         more = jobs.get("more")
-        assert more.report["preset"] == "preview" and not more.family
+        assert more.report.preset == "preview" and not more.family
     assert dsr_movie("more", "1-2", _self=cmd) == "more"
     with pytest.raises(CmdException, match="preset"):
         dsr_fit("pep", "1-2", name="more", family=name, preset="fast", _self=cmd)
@@ -436,12 +437,12 @@ def test_a_killed_family_resumes_with_the_surfaces_it_had(backend, capsys):
     dsr_fit("pep+two", async_=1, **how)
     fit = jobs.fits["fam"]
     wait_for(lambda: fit.fraction > 0.7 or fit.phase is Phase.SAMPLING)
-    os.kill(jobs.connection.running.info["pid"], 9)
+    os.kill(jobs.connection.running.info.pid, 9)
     wait_for(lambda: fit.phase is Phase.FAILED)
     capsys.readouterr()
     dsr_fit("pep+two", resume=1, **how)
     assert "of 10 surfaces are there from before" in capsys.readouterr().out
-    assert jobs.get("fam").report["trajectories"]["two"]["states"] == [1, 2, 3, 4]
+    assert jobs.get("fam").report.members()["two"].states == (1, 2, 3, 4)
 
 
 @pytest.mark.system
@@ -507,7 +508,7 @@ def test_a_killed_backend_fails_the_fit_and_the_next_one_works(backend):
     dsr_fit("pep", "all", name="one", async_=1, _self=backend)
     fit = jobs.fits["one"]
     wait_for(lambda: fit.phase is Phase.SAMPLING or fit.phase is Phase.FIT)
-    os.kill(jobs.connection.running.info["pid"], 9)
+    os.kill(jobs.connection.running.info.pid, 9)
     wait_for(lambda: fit.phase is Phase.FAILED)
     assert "killed by signal 9" in fit.error and "\n" not in fit.error
     assert "; dsr_resume one goes on from the surfaces it had (the backend" in fit.error
@@ -522,13 +523,13 @@ def test_a_killed_fit_resumes_with_the_surfaces_it_had(backend, capsys):
     dsr_fit("pep", "all", name="two", preset="preview", async_=1, _self=backend)
     left = os.path.join(os.environ["DSR_HOME"], "fits", "two.surfaces")
     wait_for(lambda: any(name.endswith(".safetensors") for _, _, names in os.walk(left) for name in names))
-    os.kill(jobs.connection.running.info["pid"], 9)
+    os.kill(jobs.connection.running.info.pid, 9)
     wait_for(lambda: jobs.fits["two"].phase is Phase.FAILED)
     capsys.readouterr()
     dsr_fit("pep", "all", name="two", preset="preview", resume=1, quiet=0, _self=backend)
     assert "surfaces are there from before" in capsys.readouterr().out
-    report = jobs.fits["two"].report
-    assert report["loss"] == jobs.fits["one"].report["loss"], "not the fit that was interrupted"
+    one, two = (jobs.fits[name].report.members()[""] for name in ("one", "two"))
+    assert two.loss == one.loss, "not the fit that was interrupted"
     assert not os.path.exists(left)
 
 

@@ -51,7 +51,7 @@ def test_the_user_says_where_to_cut(runs, capsys):
         "breaks 12: there is nothing to cut after it in the states 1 to 12; name the last state of a run that another "
         "one follows"
     )
-    for breaks, expected in (("12", [12.0]), ("none", None)):
+    for breaks, expected in (("12", (12.0,)), ("none", None)):
         name = dsr_fit("v", "9-16", breaks=breaks, preset="preview", budget="1", name="said", _self=runs)
-        assert session_of(runs).jobs.get(name).report.get("breaks") == expected
+        assert session_of(runs).jobs.get(name).report.members()[""].breaks == expected
     assert "jumps" not in capsys.readouterr().out

@@ -17,6 +17,7 @@ from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.measure import dsr_measure
 from pymol_dsr.fits.fit import Trajectory
 from pymol_dsr.session import Session, session_of
+from pymol_dsr.shared.messages import MeasureResult
 from pymol_dsr.shared.plots import MEASURES
 from support.scene import build_peptide, coordinates
 from support.session import ready, refused
@@ -84,7 +85,15 @@ def test_the_default_times_are_whole_states_from_the_first_to_the_last():
 def test_residues_are_weighted_by_their_area():
     labels = [("A", "GLY", "1"), ("A", "GLY", "1"), ("A", "ALA", "2"), ("B", "GLY", "1")]
     answers = [
-        ({"time": t, **{key: 0.0 for key in measures.SENT}}, {"area": np.array(a), "speed": np.array(v)})
+        MeasureResult(
+            time=t,
+            area=0.0,
+            volume=0.0,
+            speed=0.0,
+            extrapolated=False,
+            atom_area=np.array(a, np.float32),
+            atom_speed=np.array(v, np.float32),
+        )
         for t, a, v in (
             (2.0, [10.0, 30.0, 4.0, 0.0], [1.0, 2.0, 9.0, 0.0]),
             (1.0, [20.0, 20.0, 6.0, 0.0], [0.5, 0.0, 9.0, 0.0]),

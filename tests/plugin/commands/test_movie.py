@@ -164,14 +164,14 @@ def test_a_steady_movie_is_asked_for_and_still_follows_the_molecule(plugin, monk
     asked = []
     stream = jobs.stream
 
-    def listening(fit, method, requests, arrays):
+    def listening(fit, requests):
         asked.extend(requests)
-        return stream(fit, method, requests, arrays)
+        return stream(fit, requests)
 
     monkeypatch.setattr(jobs, "stream", listening)
     for steady in (0, 1):
         dsr_movie("fit", "2-4", steady=steady, triangles=2000, _self=plugin)
-    assert [request.get("steady") for request in asked] == [None] * 3 + [True] * 3
+    assert [request.field.steady for request in asked] == [False] * 3 + [True] * 3
     assert plugin.count_states("fit") == 4
     assert session_of(plugin).references.movies["fit"].command == "dsr_movie fit, 2-4, triangles=2000, steady=1"
 

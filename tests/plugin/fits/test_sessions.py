@@ -23,6 +23,7 @@ from pymol_dsr.fits import pse
 from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.session import session_of
 from pymol_dsr.shared import reading
+from pymol_dsr.shared.messages import FitReport
 from support.paths import ROOT, TESTS
 from support.scene import build_peptide
 from support.waiting import PATIENCE, wait_for
@@ -189,7 +190,7 @@ def test_a_file_that_moved_with_its_session_is_found_beside_it(plugin, tmp_path)
 def test_a_fit_without_a_file_here_is_told_when_the_session_is_saved(plugin, tmp_path, capsys):
     jobs = session_of(plugin).jobs
     build_peptide(plugin, count=2)
-    jobs.fits["fit"] = Fit("fit", phase=Phase.READY, report={"path": "/far/away/fit.dsr"})
+    jobs.fits["fit"] = Fit("fit", phase=Phase.READY, report=FitReport(path="/far/away/fit.dsr"))
     session_of(plugin).references.add_movie("pep", "fit", ["pep"], "dsr_movie fit")
     plugin.save(str(tmp_path / "scene.pse"))
     out = capsys.readouterr().out
@@ -328,7 +329,7 @@ def test_the_line_that_makes_a_movie_again_says_what_differs():
 def end_backend(cmd):
     """Kill the backend, and wait until the plugin knows."""
     backend = session_of(cmd).jobs.connection.running
-    os.kill(backend.info["pid"], signal.SIGKILL)
+    os.kill(backend.info.pid, signal.SIGKILL)
     wait_for(lambda: not backend.alive)
 
 

@@ -21,8 +21,11 @@ from pymol_dsr.panel.tabs import fit, fits, movie_actions, player, quality
 from pymol_dsr.runtime.settings import Settings
 from pymol_dsr.scene import palettes
 from pymol_dsr.scene.placement import IDENTITY
-from pymol_dsr.shared.options import BASELINES, FieldOptions
+from pymol_dsr.shared.mesh import Mesh
+from pymol_dsr.shared.messages import Device
+from pymol_dsr.shared.options import BASELINES, FieldOptions, MeshOptions
 from pymol_dsr.shared.scoring import FIELD
+from support.meshes import mesh_result
 
 
 @pytest.mark.parametrize(
@@ -91,29 +94,40 @@ def request(**more):
 
 def test_the_resolution_that_keeps_up():
     engine: Any = SimpleNamespace(fine=TriangleBudget(20_000, 1, 1, 10**6), coarse=TriangleBudget(5_000, 1, 1, 10**6))
-    spacing = lambda **more: Live.spacing(engine, request(**more))  # noqa: E731
+    options = lambda **more: Live.mesh_options(engine, request(**more))  # noqa: E731
     # As many triangles as the pace allows, of 2.9 in each square of the spacing.
-    assert spacing()["resolution"] == pytest.approx(math.sqrt(2.9 * 10_000 / 20_000))
-    assert spacing(fine=False)["resolution"] == pytest.approx(math.sqrt(2.9 * 10_000 / 5_000))
-    assert spacing(area=500.0) == {"resolution": 0.5}, "finer than anybody sees"
+    assert options().resolution == pytest.approx(math.sqrt(2.9 * 10_000 / 20_000))
+    assert options(fine=False).resolution == pytest.approx(math.sqrt(2.9 * 10_000 / 5_000))
+    assert options(area=500.0) == MeshOptions(resolution=0.5), "finer than anybody sees"
     # A resolution that was asked for is had at rest, and is the finest one while a control moves.
-    assert spacing(resolution=0.3) == {"resolution": 0.3}
-    assert spacing(resolution=3.0, fine=False) == {"resolution": 3.0}
+    assert options(resolution=0.3) == MeshOptions(resolution=0.3)
+    assert options(resolution=3.0, fine=False) == MeshOptions(resolution=3.0)
     # A fit that does not know its area leaves the choice to the backend.
-    assert spacing(area=None) == {"resolution": 0.5, "triangles": 20_000}
+    assert options(area=None) == MeshOptions(resolution=0.5, triangles=20_000)
+
+
+def flat_mesh(count):
+    """Points without faces."""
+    return Mesh(np.zeros((count, 3), np.float32), np.zeros((count, 3), np.float32), np.zeros((0, 3), np.int32))
+
+
+def moving(velocity):
+    """The result for a mesh that moves so fast at its points."""
+    return mesh_result(flat_mesh(len(velocity)), velocity=velocity)
 
 
 def test_the_scale_of_a_live_surface_grows_with_what_was_seen(cmd):
     speeds = ValueColors(request(by="speed"), cmd)
     low, high = palettes.VIRIDIS[[0, -1]]
     slow, fast = np.linspace(0, 1, 100, dtype=np.float32), np.linspace(-3, 0, 100, dtype=np.float32)
-    np.testing.assert_allclose(speeds.paint({"velocity": slow})[[0, -1]], [low, high], atol=1e-6)
-    np.testing.assert_allclose(speeds.paint({"velocity": fast})[[0, -1]], [high, low], atol=1e-6)
-    assert speeds.paint({"velocity": slow})[-1, 1] < 0.6 * high[1], "1 of 3 is not the last colour any more"
-    assert speeds.paint({"velocity": slow[:0]}).shape == (0, 3)
+    np.testing.assert_allclose(speeds.paint(moving(slow))[[0, -1]], [low, high], atol=1e-6)
+    np.testing.assert_allclose(speeds.paint(moving(fast))[[0, -1]], [high, low], atol=1e-6)
+    assert speeds.paint(moving(slow))[-1, 1] < 0.6 * high[1], "1 of 3 is not the last colour any more"
+    assert speeds.paint(moving(slow[:0])).shape == (0, 3)
     values = ValueColors(request(by="b"), cmd)
     values.atom_values = np.array([0.0, 50.0], np.float32)
-    mesh = {"near": np.array([[0, 1], [1, 0]]), "shares": np.array([[1, 0], [1, 0]], np.float32)}
+    weights = np.array([[1, 0], [1, 0]], np.float32)
+    mesh = mesh_result(flat_mesh(2), neighbor_indices=np.array([[0, 1], [1, 0]], np.int32), weights=weights)
     np.testing.assert_allclose(values.paint(mesh), [low, high], atol=1e-6)
 
 
@@ -121,14 +135,14 @@ def test_what_was_wanted_before_the_movie_is_not_drawn_after_it(cmd):
     engine = Live(None, Jobs(Settings()), None, cmd)
     look = Appearance(None, (1.0, 1.0, 1.0), None, list(IDENTITY))
     floats = [2.0, 4.0, *[5.0, 0.0, 0.0, 1.0, 4.0, 0.0, 0.0, 0.0] * 3, 3.0]
-    before = LiveMesh(request(), look, {}, floats, 1)
+    before = LiveMesh(request(), look, mesh_result(flat_mesh(0)), floats, 1)
     engine.draw(before)
     assert cmd.get_names() == ["a_live"]
     engine.forget("a")
     assert cmd.get_names() == []
     engine.draw(before)
     assert cmd.get_names() == []
-    engine.draw(LiveMesh(request(), look, {}, floats, 1))
+    engine.draw(LiveMesh(request(), look, mesh_result(flat_mesh(0)), floats, 1))
     assert cmd.get_names() == ["a_live"]
 
 
@@ -159,7 +173,7 @@ def test_offers(cmd):
     ],
 )
 def test_devices_are_named_with_their_memory(known, text):
-    assert fit.device_text(known) == text
+    assert fit.device_text(Device(**known)) == text
 
 
 @pytest.mark.parametrize(

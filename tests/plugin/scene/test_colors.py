@@ -16,11 +16,14 @@ from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.scene import movie_objects, palettes, placement, timeline
 from pymol_dsr.scene.kept_movies import KeptMovie
-from pymol_dsr.scene.replies import MeshReply
 from pymol_dsr.session import session_of
+from pymol_dsr.shared import messages
 from pymol_dsr.shared.mesh import Mesh
+from pymol_dsr.shared.options import FieldOptions, MeshOptions
 from pymol_dsr.surfaces.object_session import read_object_session
 from support.maps import linear, put_map
+from support.meshes import mesh_result
+from support.processes import raw
 from support.session import refused
 from support.waiting import wait_for
 
@@ -38,7 +41,7 @@ def movie(cmd):
         cmd.create("mol", "mol", 1, state)
     trajectory = Trajectory("", "mol", "mol", np.array([0, 1]), [1.0, 2.0, 3.0])
     fit = session_of(cmd).jobs.fits["mol_dsr"] = Fit("mol_dsr", [trajectory], phase=Phase.READY)
-    kept = KeptMovie("out", fit, trajectory, {})
+    kept = KeptMovie("out", fit, trajectory, FieldOptions())
     states = timeline.plan(trajectory, TIMES, "out")
 
     def replies():
@@ -47,7 +50,7 @@ def movie(cmd):
             neighbors = np.repeat([[0, 1], [1, 0]], 6, axis=0).astype(np.int32)
             weights = np.tile(np.array([1, 0], np.float32), (12, 1))
             mesh = Mesh(points, np.tile(CORNERS, (2, 1)), np.concatenate([FACES, FACES + 6]))
-            yield MeshReply(mesh, None, nearest=neighbors[:, 0], neighbor_indices=neighbors, weights=weights)
+            yield mesh_result(mesh, nearest=neighbors[:, 0], neighbor_indices=neighbors, weights=weights)
 
     watched = kept.watch(states, replies())
     movie_objects.show_movie(trajectory, states, watched, object="out", say=print, _self=cmd)
@@ -241,9 +244,9 @@ def test_motion_of_a_fit_without_new_meshes(backend, monkeypatch, capfd):
     sent = []
     submit = type(jobs.connection.backend()).submit
 
-    def counted(self, method, *args, **kwargs):
-        sent.append(method)
-        return submit(self, method, *args, **kwargs)
+    def counted(self, request):
+        sent.append(request.METHOD)
+        return submit(self, request)
 
     monkeypatch.setattr(type(jobs.connection.backend()), "submit", counted)
     painted = {}
@@ -266,11 +269,12 @@ def test_motion_of_a_fit_without_new_meshes(backend, monkeypatch, capfd):
     np.testing.assert_allclose([dark, light], palettes.VIRIDIS[[0, -1]], atol=0.02)
 
     # A velocity is the same with a mesh and alone.
-    _, one = jobs.ask(movie.fit, "mesh", {"time": 2.0, "resolution": 1.0, "motion": True})
-    _, alone = jobs.ask(movie.fit, "paint", {"time": 2.0}, {"points": one["points"]})
-    np.testing.assert_allclose(alone["velocity"], one["velocity"], atol=1e-5)
+    asked = messages.Mesh(fit=name, time=2.0, mesh=MeshOptions(resolution=1.0), motion=True)
+    one = jobs.ask(movie.fit, asked)
+    alone = jobs.ask(movie.fit, messages.Paint(fit=name, time=2.0, points=one.points))
+    np.testing.assert_allclose(alone.velocity, one.velocity, atol=1e-5)
     with pytest.raises(BackendError, match=r"paint needs points as f4 \[N, 3\], got f4 \[4, 2\]"):
-        jobs.ask(movie.fit, "paint", {"time": 2.0}, {"points": np.zeros((4, 2), np.float32)})
+        jobs.ask(movie.fit, raw("paint", {"fit": name, "time": 2.0}, {"points": np.zeros((4, 2), np.float32)}))
 
     # Another fit of that name knows nothing of this movie.
     jobs.fits[name] = dataclasses.replace(movie.fit)

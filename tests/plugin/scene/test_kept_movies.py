@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from pymol_dsr.scene.kept_movies import KeptMesh
-from pymol_dsr.scene.replies import MeshReply
 from pymol_dsr.scene.timeline import MovieState
 from pymol_dsr.shared.mesh import Mesh
+from support.meshes import mesh_result
 
 STATE = MovieState(1.0, 1, "out", False)
 
@@ -16,8 +16,8 @@ def kept_mesh(count, faces, neighbors, weights):
     """Keep a reply with `count` random points."""
     points = np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32)
     normals = points / np.linalg.norm(points, axis=1, keepdims=True)
-    reply = MeshReply(Mesh(points, normals, faces), None, neighbor_indices=neighbors, weights=weights)
-    return KeptMesh.from_reply(STATE, reply), reply.mesh
+    mesh = Mesh(points, normals, faces)
+    return KeptMesh.from_reply(STATE, mesh_result(mesh, neighbor_indices=neighbors, weights=weights)), mesh
 
 
 def test_the_nearest_atom_comes_first():

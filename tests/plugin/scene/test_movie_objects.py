@@ -12,13 +12,14 @@ from scipy.spatial import cKDTree
 
 from pymol_dsr.fits.fit import Cancelled, Trajectory
 from pymol_dsr.scene import atoms, cgo, movie_objects, placement, timeline
-from pymol_dsr.scene.maps import Lattice
 from pymol_dsr.scene.movie import set_movie
 from pymol_dsr.scene.objects import SceneError
-from pymol_dsr.scene.replies import GridReply, MeshReply
+from pymol_dsr.scene.replies import mesh_of, vertex_colors
 from pymol_dsr.shared.mesh import Mesh
+from pymol_dsr.shared.messages import GridResult, MeshResult
 from pymol_dsr.surfaces import extract, workers
 from pymol_dsr.surfaces.source import Surface
+from support.meshes import mesh_result
 from support.scene import coordinates, idtf_points
 
 
@@ -29,16 +30,17 @@ class Fitted:
     trajectory: Trajectory
     surfaces: dict[int, Surface]
 
-    def replies(self, times) -> Iterator[MeshReply]:
+    def replies(self, times) -> Iterator[MeshResult]:
         """Yield a reply for each time, with an expected error past state 6."""
         for time in times:
             surface, following = self.surfaces[min(6, int(time))], self.surfaces[min(6, int(time) + 1)]
             fraction = time - int(time)
             atoms = ((1 - fraction) * surface.atoms + fraction * following.atoms).astype(np.float32)
             nearest = cKDTree(surface.atoms).query(surface.points)[1].astype(np.int32)
-            yield MeshReply(surface, 0.5 + 0.1 * (time - 6) if time > 6 else None, atoms, nearest)
+            error = 0.5 + 0.1 * (time - 6) if time > 6 else None
+            yield mesh_result(surface, expected_error=error, atoms=atoms, nearest=nearest)
 
-    def reply(self, time) -> MeshReply:
+    def reply(self, time) -> MeshResult:
         """Return the reply for one time."""
         return next(self.replies([time]))
 
@@ -76,7 +78,7 @@ def test_whole_states_keep_their_numbers(peptide, fitted):
     assert peptide.count_states("out") == 5
     for state in (2, 4, 5):
         points = shown_points(peptide, "out", state)
-        expected = fitted.reply(state).mesh.points
+        expected = fitted.reply(state).points
         assert cKDTree(expected).query(points)[0].max() < 1e-5
     assert len(shown_points(peptide, "out", 3)) == 0
 
@@ -90,7 +92,7 @@ def test_the_result_lies_on_the_molecule_however_it_was_moved(peptide, fitted):
     peptide.show_as("surface", "pep")
     own, ours = shown_points(peptide, "pep", 2), shown_points(peptide, "out", 2)
     assert cKDTree(own).query(ours)[0].max() < 1e-4
-    local = fitted.reply(2).mesh.points
+    local = fitted.reply(2).points
     placed = local @ placement.object_matrix("pep", peptide)[:3, :3].T + placement.object_matrix("pep", peptide)[:3, 3]
     assert cKDTree(own).query(placed)[0].max() < 1e-4
 
@@ -110,8 +112,8 @@ def test_colours_are_those_of_the_nearest_atoms(peptide, fitted):
     assert len(blue) == peptide.count_atoms("pep and resi 5")
     show(peptide, fitted, [1])
     reply = fitted.reply(1)
-    points, faces = reply.mesh.points, reply.mesh.faces
-    numbers = np.array(cgo.cgo_floats(reply.mesh, reply.vertex_colors(colors)))
+    points, faces = reply.points, reply.faces
+    numbers = np.array(cgo.cgo_floats(mesh_of(reply), vertex_colors(reply, colors)))
     assert len(numbers) == 3 + 36 * len(faces)
     assert numbers[:2].tolist() == [2, 4] and numbers[-1] == 3
     corner = numbers[2:14]
@@ -121,7 +123,7 @@ def test_colours_are_those_of_the_nearest_atoms(peptide, fitted):
 
 
 def test_no_numpy_numbers_reach_pymol(fitted):
-    mesh = fitted.reply(1).mesh
+    mesh = mesh_of(fitted.reply(1))
     for colors in (None, np.ones_like(mesh.points)):
         assert {type(number) for number in cgo.cgo_floats(mesh, colors)} == {float}
 
@@ -228,7 +230,7 @@ def test_an_empty_level_is_said_and_the_rest_loads(peptide, fitted):
 
     def with_gap():
         yield fitted.reply(1)
-        yield MeshReply(nothing, None, fitted.reply(2).atoms, np.zeros(0, "i4"))
+        yield mesh_result(nothing, atoms=fitted.reply(2).atoms, nearest=np.zeros(0, "i4"))
         yield fitted.reply(3)
 
     loaded = show(peptide, fitted, [1, 2, 3], replies=with_gap())
@@ -252,7 +254,7 @@ def sphere_replies(times, origin=(3.11, -4.23, 5.0), spacing=0.7, count=30):
     centre = np.array(origin) + 15 * spacing
     for time in times:
         values = np.linalg.norm(nodes - centre, axis=-1) - (6 + time / 10)
-        yield GridReply(Lattice(values.astype(np.float32), origin, spacing), None)
+        yield GridResult(origin=origin, spacing=spacing, extrapolated=False, values=values.astype(np.float32))
 
 
 def test_maps_lie_where_the_field_is_whatever_their_origin(peptide, fitted):

@@ -19,11 +19,12 @@ from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.scene import cgo, placement
 from pymol_dsr.scene.preview import Preview
-from pymol_dsr.scene.replies import MeshReply
+from pymol_dsr.scene.replies import mesh_of, vertex_colors
 from pymol_dsr.session import session_of
 from pymol_dsr.shared import messages
 from pymol_dsr.shared.mesh import Mesh
 from pymol_dsr.surfaces import workers
+from support.meshes import mesh_result
 from support.paths import ROOT
 from support.scene import coordinates
 from support.shapes import ball, cloud
@@ -190,7 +191,7 @@ def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plu
     plugin.translate([0, 0, 30], object="pep")
     dsr_fit("pep", "1-5:2", preset="preview", watch=1, async_=1, _self=plugin)
     fit = session_of(plugin).jobs.fits["pep_dsr"]
-    assert fit.preview is not None and fit.preview[0]["time"] == 3, "the fitted state nearest to the one in view"
+    assert fit.preview is not None and fit.preview.time == 3, "the fitted state nearest to the one in view"
     wait_for(lambda: "pep_dsr_preview" in plugin.get_names())
     assert fit.phase in (Phase.SURFACES, Phase.SAMPLING, Phase.FIT), fit.phase
     assert order == [3, 1, 5], "the surface of that state was not made first"
@@ -230,7 +231,8 @@ def entered(cmd, name="a"):
 def triangle(shift=0.0, count=3):
     points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32) + np.float32(shift)
     faces = np.array([[0, 1, 2]], np.int32)[: count // 3]
-    return {"points": points, "normals": np.ones((3, 3), np.float32), "faces": faces, "nearest": np.zeros(3, np.int32)}
+    normals, nearest = np.ones((3, 3), np.float32), np.zeros(3, np.int32)
+    return messages.Preview(fit="a", time=1.0, points=points, normals=normals, faces=faces, nearest=nearest)
 
 
 def loaded(shown, cmd, name="a_preview"):
@@ -241,15 +243,15 @@ def loaded(shown, cmd, name="a_preview"):
 def test_only_the_newest_is_loaded(peptide):
     shown = entered(peptide)
     for shift in (0.0, 10.0, 20.0):
-        shown({"final": False}, triangle(shift))
+        shown(triangle(shift))
     wait_for(lambda: loaded(shown, peptide).max() == pytest.approx(21.0))
     # One that was overtaken on the way comes too late.
     late = triangle(50.0)
-    shown._show(1, cgo.cgo_floats(Mesh.from_arrays(late), None))
+    shown._show(1, cgo.cgo_floats(mesh_of(late), None))
     assert loaded(shown, peptide).max() == pytest.approx(21.0)
     shown.end()
     assert "a_preview" not in peptide.get_names()
-    shown({"final": True}, triangle())
+    shown(triangle())
     time.sleep(0.2)
     assert "a_preview" not in peptide.get_names()
 
@@ -257,7 +259,7 @@ def test_only_the_newest_is_loaded(peptide):
 def test_what_has_its_name_stays(peptide):
     peptide.create("a_preview", "pep", 1, 1)
     shown = entered(peptide)
-    shown({"final": False}, triangle())
+    shown(triangle())
     time.sleep(0.2)
     shown.end()
     assert peptide.get_type("a_preview") == "object:molecule"
@@ -265,7 +267,7 @@ def test_what_has_its_name_stays(peptide):
 
 def test_an_empty_surface_shows_nothing(peptide):
     shown = entered(peptide)
-    shown({"final": False}, triangle(count=0))
+    shown(triangle(count=0))
     time.sleep(0.2)
     assert "a_preview" not in peptide.get_names()
 
@@ -274,7 +276,7 @@ def test_an_earlier_movie_of_the_name_is_switched_off(peptide):
     peptide.load_cgo([0.0], "a", 1)
     peptide.load_cgo([0.0], "a_live", 1)
     shown = entered(peptide)
-    shown({"final": False}, triangle())
+    shown(triangle())
     loaded(shown, peptide)
     assert "a" not in peptide.get_names(enabled_only=1) and "a_live" not in peptide.get_names()
 
@@ -282,9 +284,10 @@ def test_an_earlier_movie_of_the_name_is_switched_off(peptide):
 def test_unfinished_surfaces_have_the_atoms_colours():
     colors = np.eye(3, dtype=np.float32)
     points = np.zeros((2, 3), np.float32)
-    reply = MeshReply(Mesh(points, points, np.zeros((0, 3), np.int32)), None, nearest=np.array([2, 0], np.int32))
-    np.testing.assert_array_equal(reply.vertex_colors(colors), [[0, 0, 1], [1, 0, 0]])
-    np.testing.assert_allclose(reply.vertex_colors(None), np.full((2, 3), 0.8))
+    mesh = Mesh(points, points, np.zeros((0, 3), np.int32))
+    result = mesh_result(mesh, nearest=np.array([2, 0], np.int32))
+    np.testing.assert_array_equal(vertex_colors(result, colors), [[0, 0, 1], [1, 0, 0]])
+    np.testing.assert_allclose(vertex_colors(result, None), np.full((2, 3), 0.8))
 
 
 def test_the_trainer_is_watched_with_a_field_that_can_be_meshed(wire):

@@ -396,7 +396,7 @@ def test_a_surfaces_file_holds_the_surfaces_by_rising_state(extracted, tmp_path,
     assert texts["format"] == format
     meta = json.loads(texts["meta"])
     assert meta["object"] == "pep" and meta["settings"]["surface_quality"] == "0"
-    assert meta["source"] == json.loads(json.dumps(source.to_json()))
+    assert meta["source"] == source.molecule().to_json()
     expected = {
         "states": np.array([1.0, 3.0, 5.0]),
         "point_counts": np.array([len(surface.points) for surface in surfaces[::-1]]),

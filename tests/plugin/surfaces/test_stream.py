@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -205,7 +204,7 @@ def test_surfaces_that_arrive_in_any_order_are_read_by_rising_state(loaded, tmp_
     write(str(path), source, iter([extracted[2], extracted[0], extracted[1]]))
     assert os.listdir(tmp_path) == [path.name]
     file = SurfaceFile(path)
-    assert file.states == [1, 2, 3] and file.meta["source"] == json.loads(json.dumps(source.to_json()))
+    assert file.states == [1, 2, 3] and file.meta["source"] == source.molecule().to_json()
     series = surfaces_file.read_surfaces_file(path)[0]
     assert [surface.state for surface in series] == [1, 2, 3]
     for k, surface in enumerate(series):

@@ -1,0 +1,154 @@
+"""Messages as dataclasses: what a frame holds of them, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pymol_dsr.shared import messages
+from pymol_dsr.shared.messages.reports import parse_atom_indices
+from pymol_dsr.shared.options import FieldOptions, FitOptions, MeshOptions
+from pymol_dsr.shared.values import ValueFault
+
+POINTS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4")
+FACES = np.array([[0, 1, 2]], "<i4")
+REPORT = {"states": [1, 2.5], "device": "cpu", "path": None, "missed": 0.25, "lift": -0.5, "unheard of": {"a": 1}}
+
+
+def test_a_request_leaves_out_what_has_its_default() -> None:
+    field = FieldOptions(trajectory="a", towards="b", share=0.25)
+    request = messages.Mesh(fit="f", field=field, time=2.0, mesh=MeshOptions(resolution=1.0), blend=True)
+    values, arrays = request.encode()
+    assert values == {
+        "fit": "f", "time": 2.0, "trajectory": "a", "towards": "b", "share": 0.25, "resolution": 1.0, "blend": True,
+    }  # fmt: skip
+    assert arrays == {}
+    assert messages.parse_request("mesh", values, arrays).encode() == (values, arrays)
+
+
+def test_arrays_are_sent_in_the_type_of_the_schema() -> None:
+    values, arrays = messages.Paint(fit="f", time=1.0, points=POINTS.astype(np.float64)).encode()
+    assert values == {"fit": "f", "time": 1.0} and arrays["points"].dtype.str == "<f4"
+
+
+def test_options_that_an_older_backend_may_not_know_are_sent_where_they_are_given() -> None:
+    values, _ = messages.Open(fit="f", config=FitOptions(seed=3)).encode()
+    assert values == {
+        "fit": "f", "config": {"preset": "fast", "seed": 3, "device": "auto", "align": True, "loop": False},
+    }  # fmt: skip
+    values, _ = messages.Open(fit="f", config=FitOptions(times=(0.0, 1.0))).encode()
+    assert isinstance(values["config"], dict) and values["config"]["times"] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("kind", messages.REQUESTS.values())
+def test_every_request_says_its_method_its_lane_and_its_result(kind: Any) -> None:
+    assert messages.REQUESTS[kind.METHOD] is kind
+    assert isinstance(kind.LANE, messages.Lane) and issubclass(kind.RESULT, messages.Result)
+
+
+def test_a_result_has_letters_for_lengths() -> None:
+    values = {"area": 1.0, "volume": 2, "extrapolated": False}
+    arrays = {"points": POINTS, "normals": POINTS, "faces": FACES, "nearest": np.array([0, 1, 1], "<i4")}
+    result = messages.parse_result(messages.MeshResult, values, arrays, {"A": 2})
+    assert result.volume == 2.0 and isinstance(result.volume, float)
+    with pytest.raises(ValueFault, match=r"nearest has indices from 0 to 1, of 1 that there are"):
+        messages.parse_result(messages.MeshResult, values, arrays, {"A": 1})
+    with pytest.raises(ValueFault, match=r"^normals is f4 \[2, 3\], not f4 \[3, 3\]$"):
+        messages.parse_result(messages.MeshResult, values, {**arrays, "normals": POINTS[:2]}, {})
+    with pytest.raises(ValueFault, match=r"^points is f8 \[3, 3\], not f4 \[N, 3\]$"):
+        messages.parse_result(messages.MeshResult, values, {**arrays, "points": POINTS.astype("<f8")}, {})
+
+
+def test_events_are_known_by_name() -> None:
+    told = {"fit": "f", "phase": "fit", "fraction": 0.5, "loss": None, "step": 3, "from a later version": 1}
+    event = messages.parse_event("progress", told, {})
+    assert isinstance(event, messages.Progress)
+    assert event.fit == "f" and event.status == messages.FitStatus("fit", 0.5, step=3)
+    preview = messages.parse_event(
+        "preview", {"fit": "f", "time": 1}, {"points": POINTS, "normals": POINTS, "faces": FACES}
+    )
+    assert isinstance(preview, messages.Preview) and not preview.final and preview.nearest is None
+    assert messages.parse_event("no such event", {}, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "words"),
+    [
+        ("progress", {"fit": None, "phase": "fit", "fraction": 0.5}, "fit is None, not a text"),
+        ("progress", {"fit": "f", "phase": "rest", "fraction": 0.5}, "phase is 'rest', not one of surfaces, sampling"),
+        ("progress", {"fit": "f", "phase": "fit", "fraction": "half"}, "fraction is 'half', not a finite number"),
+        ("progress", {"fit": "f", "phase": "fit", "fraction": 0.5, "step": 1.5}, "step is 1.5, not a whole number"),
+        ("log", {"text": {"a": 1}}, "text is {'a': 1}, not a text"),
+        ("device", {"threads": True}, "threads is True, not a whole number"),
+        ("preview", {"fit": "f", "time": 1}, "the array points is missing"),
+    ],
+)
+def test_events_that_are_none_are_refused(name: str, params: Any, words: str) -> None:
+    with pytest.raises(ValueFault) as caught:
+        messages.parse_event(name, params, {})
+    assert str(caught.value).startswith(words)
+
+
+# Reports
+
+
+def test_a_report_of_one_trajectory() -> None:
+    report = messages.FitReport.from_json({**REPORT, "source": {"object": "pep", "atoms": "1-3+7"}})
+    assert report.to_json()["unheard of"] == {"a": 1}
+    assert list(report.members()) == list(report.sources()) == [""]
+    member, source = report.members()[""], report.sources()[""]
+    assert (member.states, member.held_out_error, member.level_offset) == ((1.0, 2.5), 0.25, -0.5)
+    assert source.object == "pep" and source.selection is None
+    indices = source.atom_indices()
+    assert indices is not None and indices.tolist() == [1, 2, 3, 7]
+    assert messages.FitReport.from_json(REPORT).sources()[""].atom_indices() is None
+
+
+def test_a_report_of_a_family() -> None:
+    sources = {"trajectories": {"one": {"object": "pep", "atoms": "1-2"}, "of no trajectory": 7}}
+    report = messages.FitReport.from_json(
+        {"trajectories": {"one": REPORT, "two": {**REPORT, "states": [3]}}, "source": sources}
+    )
+    assert {name: member.states for name, member in report.members().items()} == {"one": (1.0, 2.5), "two": (3.0,)}
+    assert {name: source.object for name, source in report.sources().items()} == {"one": "pep"}
+
+
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        ({}, "states None: it is not a list of numbers"),
+        ({"states": []}, "there are 0, not 1 to 100000"),
+        ({"states": [2, 1]}, "1 comes after 2, so they do not rise"),
+        ({"states": [0, 1]}, "they are 0 to 1, not above 0"),
+        ({"states": [1], "path": 7}, "path 7: it is not a text"),
+        ({"trajectories": {}}, "trajectories: there are none"),
+        ({"trajectories": {"../x": REPORT}}, "a trajectory can't be named '../x'"),
+        ({"trajectories": {"a": "b"}}, "trajectories b: it is not an object"),
+        ({"states": [1], "source": {"object": 1}}, "object 1: it is not a text"),
+        ({"trajectories": {"a": REPORT}, "source": {"trajectories": []}}, None),
+        ({"trajectories": {"a": REPORT}, "source": {"trajectories": [1]}}, "its trajectories are not an object"),
+        ({"trajectories": {"a": REPORT}, "source": {"trajectories": {"a": "b"}}}, "that of a is not an object"),
+    ],
+)
+def test_reports_that_are_none_are_refused(report: dict[str, Any], words: str | None) -> None:
+    if words is None:
+        messages.FitReport.from_json(report)
+        return
+    with pytest.raises(ValueFault) as caught:
+        messages.FitReport.from_json(report)
+    assert words in str(caught.value)
+
+
+def test_atoms_are_read_in_bounded_memory() -> None:
+    np.testing.assert_array_equal(parse_atom_indices("1-9:2+20"), [1, 3, 5, 7, 9, 20])
+    for text, words in (
+        ("5-1", "they count from 1 and rise"),
+        ("1-5:0", "they count from 1 and rise"),
+        ("1-5+3", "named twice"),
+        ("1-999999999", "more than 10000000"),
+        ("../x", "not indices as 1-300"),
+    ):
+        with pytest.raises(ValueFault, match=words):
+            parse_atom_indices(text)
