@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..shared.extents import gap_fault
 from .source import Coordinates, ExtractError, SelectedAtoms
 
 # Without a unit cell, a step this long (Å) of one atom beyond the whole molecule's is worth a warning.
@@ -17,8 +18,8 @@ JUMP = 20.0
 LEAST_CELL = 2.0
 
 
-def check_finite(xyz: Coordinates, state: int, atoms: SelectedAtoms) -> None:
-    """Raise ExtractError, naming the state and the first atom of f4[A,3] whose position is not finite."""
+def check_positions(xyz: Coordinates, state: int, atoms: SelectedAtoms) -> None:
+    """Raise ExtractError, naming the state, where an atom of f4[A,3] is nowhere or parts lie too far apart."""
     bad = np.flatnonzero(~np.isfinite(xyz).all(axis=1))
     if len(bad):
         x, y, z = xyz[bad[0]]
@@ -26,6 +27,8 @@ def check_finite(xyz: Coordinates, state: int, atoms: SelectedAtoms) -> None:
             f"state {state}: {atoms.label(bad[0])} of {atoms.object} has the coordinates "
             f"{x:g}, {y:g}, {z:g}; leave that state or atom out"
         )
+    if fault := gap_fault(xyz):
+        raise ExtractError(f"state {state} of {atoms.object}: {fault}")
 
 
 def jump_warnings(

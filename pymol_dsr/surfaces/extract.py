@@ -13,7 +13,7 @@ import numpy as np
 import pymol.setting
 
 from ..shared import states
-from .coordinates import check_finite, jump_warnings
+from .coordinates import check_positions, jump_warnings
 from .discrete import with_shared_atoms
 from .object_session import ObjectSession, read_object_session
 from .remedies import IN_PYMOL, Remedies
@@ -155,7 +155,7 @@ def _coordinates(
             f"(first: atom id {atoms.ids[first]}, {atoms.names[first]}); {remedy}"
         )
     xyz = xyz[places]
-    check_finite(xyz, state, atoms)
+    check_positions(xyz, state, atoms)
     if _self.get_setting_int("matrix_mode", name) > 0:
         # Then PyMOL draws each state through a matrix of its own, which is part of the motion.
         matrix = np.array(_self.get_object_matrix(name, state=state, incl_ttt=0)).reshape(4, 4)

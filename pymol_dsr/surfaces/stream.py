@@ -18,7 +18,7 @@ from pymol import CmdException
 
 from ..shared import molecule_files, states
 from . import extract, trajectory_file
-from .coordinates import check_finite, jump_warnings
+from .coordinates import check_positions, jump_warnings
 from .object_session import read_object_session
 from .remedies import IN_PYMOL, Remedies
 from .source import Coordinates, ExtractError, SelectedAtoms, Source
@@ -187,7 +187,7 @@ class StreamedCoordinates(Mapping[int, Coordinates]):
 
     def __getitem__(self, state: int) -> Coordinates:
         xyz = self._file.read(state)[self._places]
-        check_finite(xyz, state, self._atoms)
+        check_positions(xyz, state, self._atoms)
         if self._previous is not None and self._previous[0] < state and not self._jump_named:
             before, previous_xyz = self._previous
             pair = {before: previous_xyz, state: xyz}

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..geometry.lattice import Lattice, gather
+from ..geometry.lattice import Lattice, LatticeLimit, gather
 from ..geometry.unit_cube import UnitCube
 from ..motion.motion import Motion
 from ..motion.warp import Warp
@@ -31,6 +31,12 @@ from .base import Field, FieldAtTime, scene_box
 
 # Nodes of a fine lattice, in the band or not: they take 4 GiB while a band is laid out. A box of 640 Å at 1 Å.
 MAX_NODES = 2**28
+BAND_LIMIT = LatticeLimit(
+    MAX_NODES,
+    16,
+    "all states together",
+    "fit fewer atoms, remove what drifts away, or unwrap jumps through the periodic box (pbc_unwrap)",
+)
 # Node values are multiples of 1/VALUE_STEPS Å.
 VALUE_STEPS = 256
 # Columns of the feature table: g, its gradient (3), its Laplacian, 1 in the band; static channels follow.

@@ -39,11 +39,11 @@ class FitJob(Generic[P]):
         self.parallel_states = min(self.threads, MAX_PARALLEL_STATES) if self.device.type == "cpu" else 1
         self.started = time.perf_counter()
         self.span = (0.0, 1.0)
-        self._progress, self._cancelled = progress, cancelled
+        self._progress, self.cancelled = progress, cancelled
 
     def raise_if_cancelled(self) -> None:
         """Raise Cancelled once the fit was cancelled."""
-        if self._cancelled():
+        if self.cancelled():
             raise Cancelled("the fit was cancelled")
 
     def report_progress(self, phase: str, fraction: float, **fields: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,21 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike
 
-from ..runtime.device import constant
+from ..runtime.device import constant, free_memory
+from ..runtime.errors import Cancelled
+
+
+@dataclass(frozen=True)
+class LatticeLimit:
+    """How large a kind of lattice may be: nodes in all and along one side, and the bytes that each takes at the peak;
+    what such a lattice covers, and what to do where it is too large.
+    """
+
+    nodes: int
+    bytes_per_node: int
+    covers: str
+    remedy: str
+    nodes_per_side: int = 2**31
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,36 @@ class Lattice:
         """The indices (i, j, k) of the last node."""
         x, y, z = self.shape
         return x - 1, y - 1, z - 1
+
+    @property
+    def sides(self) -> str:
+        """The lengths of its sides in Å, in words."""
+        return " × ".join(f"{(count - 1) * self.spacing:.0f}" for count in self.shape)
+
+    def is_within(self, limit: LatticeLimit) -> bool:
+        """Whether it has no more nodes than the limit."""
+        return self.size <= limit.nodes and max(self.shape) <= limit.nodes_per_side
+
+    def ensure_allocatable(
+        self, limit: LatticeLimit, device: torch.device, cancelled: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Check size, cancellation and memory, before anything of this lattice is allocated.
+
+        Raises ValueError for more nodes than the limit, MemoryError where the device has less memory free, and
+        Cancelled once `cancelled()` is true.
+        """
+        if cancelled():
+            raise Cancelled("cancelled before a lattice was laid out")
+        if not self.is_within(limit):
+            raise ValueError(
+                f"{limit.covers} take a box of {self.sides} Å, more than {limit.nodes} nodes {self.spacing:g} Å apart: "
+                f"{limit.remedy}"
+            )
+        needed, free = self.size * limit.bytes_per_node, free_memory(device)
+        if free is not None and needed > free:
+            raise MemoryError(
+                f"a lattice of {self.sides} Å takes {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
+            )
 
     def coarser(self, factor: int) -> Lattice:
         """Return the lattice of every `factor`-th node."""

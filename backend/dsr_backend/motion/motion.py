@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -47,12 +47,14 @@ class Motion:
         loop: bool = False,
         device: torch.device = CPU,
         breaks: Sequence[int] = (),
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> Motion:
         """Superpose all states on the middle one and choose the reference.
 
         states: f8[S] increasing; atoms: f4[S,A,3] Å in the scene, or None; align: take the rigid motion out; loop: the
         first state follows the last one, a gap later; device: where the search for the reference runs; breaks: indices
-        of the states that begin another stretch, none in a loop.
+        of the states that begin another stretch, none in a loop. Raises ValueError and MemoryError for atoms that take
+        too large a box, and Cancelled once `cancelled()` is true.
         """
         count = len(states)
         period = float(states[-1] - states[0] + np.median(np.diff(states))) if loop and count > 1 else None
@@ -63,7 +65,7 @@ class Motion:
         positions = atoms.astype(np.float64)
         poses = Poses.superposed(positions, align)
         aligned = ((poses.apply(positions) * ATOM_STEPS).round() / ATOM_STEPS).astype(np.float32)
-        reference, sigma = least_folding(aligned, device)
+        reference, sigma = least_folding(aligned, device, cancelled)
         poses = replace(poses, width=choose_pose_width(poses, kernel, aligned))
         return cls(kernel, poses, aligned, aligned[reference], sigma)
 

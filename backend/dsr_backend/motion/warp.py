@@ -6,11 +6,14 @@ molecule appears twice.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..geometry.lattice import Lattice
+from ..geometry.lattice import Lattice, LatticeLimit
+from ..runtime.errors import Cancelled
 from .poses import Pose
 
 CPU = torch.device("cpu")
@@ -27,6 +30,15 @@ FOLDING_POINTS = 4_000
 # Lattice of the displacements: distance of its nodes and margin around the atoms, in Å.
 WARP_SPACING = 1.6
 WARP_CLEARANCE = 8.0
+# A cube of 400 Å. On the CPU a lattice of half so many nodes takes 8 s of one core and 0.6 GiB.
+WARP_LIMIT = LatticeLimit(
+    2**24,
+    80,
+    "the atoms of a state",
+    "wrap them into one box (pbc_wrap, pbc_unwrap), or select fewer",
+    # Dense matrices of so many rows and columns, 64 MiB each, blur it.
+    nodes_per_side=2**12,
+)
 # Multiples of the Gaussians' width, each with a weight: wide Gaussians of small weight carry the displacement to places
 # far from all atoms.
 WARP_SCALES = ((1.0, 1.0), (2.0, 1e-2), (4.0, 1e-4), (8.0, 1e-6))
@@ -55,11 +67,14 @@ class Warp:
         return y + lattice.interpolate(u, y)
 
 
-def least_folding(atoms: NDArray[np.float32], device: torch.device) -> tuple[int, float]:
+def least_folding(
+    atoms: NDArray[np.float32], device: torch.device, cancelled: Callable[[], bool] = lambda: False
+) -> tuple[int, float]:
     """Return the index of the best reference among the states f4[S,A,3] (Å), and the narrowest width (Å) without folds.
 
     A gap that opens has no space in a reference in which it is closed: there the warp folds it over the space beside
-    it. A reference with the gap open has space for every state.
+    it. A reference with the gap open has space for every state. Raises ValueError and MemoryError for atoms that take
+    too large a box, and Cancelled.
     """
     count = len(atoms)
     if count == 1:
@@ -68,7 +83,7 @@ def least_folding(atoms: NDArray[np.float32], device: torch.device) -> tuple[int
     best = candidates[0]
     for sigma in WARP_SIGMAS:
         folding = {
-            target: np.mean([_folding(atoms[k], atoms[target], sigma, device) for k in candidates])
+            target: np.mean([_folding(atoms[k], atoms[target], sigma, device, cancelled) for k in candidates])
             for target in candidates
         }
         # Among equals the middle state is taken, which is nearest to all others.
@@ -78,13 +93,19 @@ def least_folding(atoms: NDArray[np.float32], device: torch.device) -> tuple[int
     return best, WARP_SIGMAS[-1]
 
 
-def _folding(atoms: NDArray[np.float32], reference: NDArray[np.float32], sigma: float, device: torch.device) -> float:
+def _folding(
+    atoms: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    sigma: float,
+    device: torch.device,
+    cancelled: Callable[[], bool],
+) -> float:
     """Return the mean of max(0, MIN_DETERMINANT − det ∂ξ/∂x) around atoms warped onto the reference, both f4[A,3] Å."""
     generator = torch.Generator().manual_seed(0)
     centres = torch.as_tensor(atoms)
     picked = torch.randint(len(centres), (FOLDING_POINTS,), generator=generator)
     x = (centres[picked] + WARP_SIGMAS[0] * torch.randn(len(picked), 3, generator=generator)).to(device)
-    lattice, u = splat(atoms, reference, sigma, device)
+    lattice, u = splat(atoms, reference, sigma, device, cancelled)
     steps = 0.1 * torch.eye(3, device=device)
     columns = [(lattice.interpolate(u, x + h) - lattice.interpolate(u, x - h)) / 0.2 for h in steps]
     jacobian = torch.eye(3, device=device) + torch.stack(columns, 2)
@@ -92,10 +113,18 @@ def _folding(atoms: NDArray[np.float32], reference: NDArray[np.float32], sigma: 
 
 
 def splat(
-    atoms: NDArray[np.float32], reference: NDArray[np.float32], sigma: float, device: torch.device
+    atoms: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    sigma: float,
+    device: torch.device,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> tuple[Lattice, torch.Tensor]:
-    """Average the displacements f4[nodes,3] from atoms to reference, both f4[A,3], around the atoms; all in Å."""
-    lattice = Lattice.around(atoms.min(0) - WARP_CLEARANCE, atoms.max(0) + WARP_CLEARANCE, WARP_SPACING)
+    """Average the displacements f4[nodes,3] from atoms to reference, both f4[A,3], around the atoms; all in Å.
+
+    Raises ValueError and MemoryError for a lattice that is too large, and Cancelled.
+    """
+    lattice = warp_lattice(atoms)
+    lattice.ensure_allocatable(WARP_LIMIT, device, cancelled)
     positions = torch.as_tensor(atoms, device=device)
     displacement = torch.as_tensor(reference, device=device) - positions
     index, weight = lattice.corners(positions)
@@ -106,9 +135,17 @@ def splat(
     volume = nodes.T.reshape(4, *lattice.shape)
     total = torch.zeros_like(volume)
     for scale, scale_weight in WARP_SCALES:
+        if cancelled():
+            raise Cancelled("cancelled in the map to material coordinates")
         total += scale_weight * scale**3 * _blur(volume, scale * sigma / WARP_SPACING)
     flat = total.reshape(4, -1)
     return lattice, (flat[:3] / flat[3].clamp_min(1e-30)).T.contiguous()
+
+
+def warp_lattice(atoms: NDArray[np.float32]) -> Lattice:
+    """Return the lattice of the displacements of atoms f4[...,3] (Å), before anything of it is allocated."""
+    flat = atoms.reshape(-1, 3)
+    return Lattice.around(flat.min(0) - WARP_CLEARANCE, flat.max(0) + WARP_CLEARANCE, WARP_SPACING)
 
 
 def _blur(volume: torch.Tensor, sigma: float) -> torch.Tensor:

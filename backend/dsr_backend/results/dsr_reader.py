@@ -27,7 +27,7 @@ from ..motion.kernels import TemporalKernel
 from ..motion.motion import Motion
 from ..motion.poses import Poses
 from ..motion.time_axis import TimeAxis
-from ..motion.warp import WARP_SPACING
+from ..motion.warp import WARP_LIMIT, warp_lattice
 from ..runtime.device import choose_device
 from . import coding
 from .dsr_format import (
@@ -291,10 +291,10 @@ def _read_atoms(record: _FieldRecord, count: int) -> tuple[NDArray[np.float32] |
     atom_count = record.shape("motion.reference")[0]
     reference = record.tensor("motion.reference", torch.float32, (atom_count, 3)).numpy()
     atoms = record.values("motion.atoms", (count, atom_count, 3)).numpy()
-    # The lattice of the warp to material coordinates covers the box of the atoms.
-    nodes = (atoms.max((0, 1)) - atoms.min((0, 1))) / WARP_SPACING + 1.0
-    if nodes.max() > MAX_NODES**0.5 or math.prod(nodes.tolist()) > MAX_NODES:
-        raise CheckpointError(f"its atoms take a box of {' × '.join(f'{n * WARP_SPACING:.0f}' for n in nodes)} Å")
+    # Later the warp to material coordinates would be refused; here it is known what is wrong.
+    for state_atoms in atoms:
+        if not (lattice := warp_lattice(state_atoms)).is_within(WARP_LIMIT):
+            raise CheckpointError(f"its atoms take a box of {lattice.sides} Å")
     return atoms, reference
 
 

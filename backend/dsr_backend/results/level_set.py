@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..fields.base import TETRAHEDRON, FieldAtTime
-from ..geometry.lattice import Lattice
+from ..geometry.lattice import Lattice, LatticeLimit
 from ..geometry.marching_cubes import marching_cubes
 from ..geometry.nearest_points import NearestPoints
 from ..runtime.device import constant
@@ -27,6 +27,7 @@ COARSEST_SPACING = 2.0
 NORMAL_WIDTH = 0.6
 # Nodes of one lattice: 2.2 GiB while it is meshed; 512 along the longest side of any box.
 MAX_NODES = 180_000_000
+MESH_LIMIT = LatticeLimit(MAX_NODES, 13, "the surface and what is around it", "use a coarser resolution")
 # Nodes evaluated between two checks for cancellation.
 CHUNK = 2**20
 
@@ -122,6 +123,7 @@ def level_set(
     """
     coarsest, *finer = _spacing_multiples(resolution)
     finest = box_lattice(snapshot, max(0.0, level), resolution, nested=True)
+    finest.ensure_allocatable(MESH_LIMIT, snapshot.device, cancelled)
     lattice = finest.coarser(coarsest)
     values = torch.empty(lattice.shape, device=snapshot.device)
     evaluate_nodes(snapshot, lattice, None, level, values.view(-1), cancelled, near_atoms_only=near_atoms_only)

@@ -14,7 +14,7 @@ from ..fields.base import Field, FieldAtTime
 from ..geometry.connected_components import connected_components
 from ..geometry.nearest_points import NearestPoints
 from ..runtime.errors import Cancelled
-from .level_set import box_lattice, evaluate_nodes, level_set
+from .level_set import MESH_LIMIT, box_lattice, evaluate_nodes, level_set
 
 # Candidates for the atom whose sphere is nearest to a point of the surface; radii differ by less than 1 Å.
 CANDIDATE_ATOMS = 8
@@ -136,6 +136,7 @@ def distance_grid(
         raise ValueError(f"resolution {resolution} Å must lie between 0.2 and 10 Å")
     snapshot = _snapshot(field, time, smooth)
     lattice = box_lattice(snapshot, clearance, resolution, nested=False)
+    lattice.ensure_allocatable(MESH_LIMIT, snapshot.device, cancelled)
     values = torch.empty(lattice.size, device=snapshot.device)
     evaluate_nodes(snapshot, lattice, None, 0.0, values, cancelled, near_atoms_only=True)
     return Grid(

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from . import distributed
+from . import distributed, memory
 
 T = TypeVar("T")
 
@@ -92,6 +92,14 @@ def constant(values: tuple[Any, ...], dtype: torch.dtype, device: torch.device) 
     A copy from the host to a GPU waits for the work that the GPU is doing.
     """
     return torch.tensor(values, dtype=dtype, device=device)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes that may still be allocated on a device; None where the system does not say."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
+    return memory.free()
 
 
 def describe(device: str = "auto") -> DeviceDescription:

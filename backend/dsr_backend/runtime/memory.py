@@ -20,6 +20,25 @@ def set_limit(gigabytes: float) -> None:
     _limit_gb = gigabytes
 
 
+def free() -> int | None:
+    """Return the bytes that this process may still allocate; None where the system does not say (Linux only)."""
+    try:
+        available = 1024 * _kilobytes("/proc/meminfo", "MemAvailable")
+        used = 1024 * _kilobytes("/proc/self/status", "VmData")
+    except (OSError, ValueError):
+        return None
+    return available if _limit_gb is None else min(available, max(0, int(_limit_gb * 2**30) - used))
+
+
+def _kilobytes(path: str, key: str) -> int:
+    """Raise ValueError where the file has no such line."""
+    with open(path, encoding="ascii") as stream:
+        for line in stream:
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1])
+    raise ValueError(f"{path} has no {key}")
+
+
 def exhausted() -> str:
     """Name the memory that ran out, as the subject of a sentence."""
     if _limit_gb is None:

@@ -137,8 +137,12 @@ class SurfaceStaging:
         return sorted(self._surfaces[index])
 
     def put(self, index: int, surface: Surface) -> None:
-        """Stage a surface. Raises ValueError for another number of atoms than the first surface has."""
+        """Stage a surface.
+
+        Raises ValueError for another number of atoms than the first surface has, and for parts too far apart.
+        """
         self._check_atoms(index, surface)
+        surface.check_together()
         path = self.folder / str(index) / f"{surface.state!r}{SAFETENSORS}"
         size = sum(array.nbytes for array in (surface.points, surface.normals, surface.faces))
         written = self._write(path, size, lambda: surfaces_file.write_surfaces_file(path, [surface], {}))

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pymol_dsr.shared.extents import gap_fault
+
 # A tetrahedron: fewer faces enclose no volume.
 _MIN_FACES = 4
 # Lengths within this of 1, as after float32 or text with four decimals, are corrected; others are refused.
@@ -55,6 +57,11 @@ class Surface:
         if self.atoms is not None:
             object.__setattr__(self, "atoms", check_vectors(state, "atoms", self.atoms))
 
+    def check_together(self) -> None:
+        """Raise ValueError where parts of it are farther apart than any fit takes."""
+        if fault := gap_fault(self.points if self.atoms is None else self.atoms):
+            raise ValueError(f"state {self.state:g}: {fault}")
+
     @property
     def atom_count(self) -> int:
         """Number of atoms; 0 where no atom positions are known."""
@@ -66,10 +73,12 @@ def check_series(surfaces: Sequence[Surface]) -> None:
     if not surfaces:
         raise ValueError("there are no surfaces")
     first = surfaces[0]
+    first.check_together()
     for before, after in itertools.pairwise(surfaces):
         if not before.state < after.state:
             raise ValueError(f"states must rise, got {after.state:g} after {before.state:g}")
         check_atom_count(after, first.state, first.atom_count)
+        after.check_together()
 
 
 def check_atom_count(surface: Surface, first_state: float, first_count: int) -> None:

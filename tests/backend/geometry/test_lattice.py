@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from dsr_backend.geometry.lattice import Lattice, gather
+from dsr_backend.geometry.lattice import Lattice, LatticeLimit, gather
+from dsr_backend.runtime.errors import Cancelled
 
 LATTICE = Lattice((-3.0, 1.5, 4.0), 0.75, (5, 7, 4))
 
@@ -141,3 +142,29 @@ def test_the_fine_lattice_repeats_the_coarse_one_between_its_nodes():
     x = inside(fine)
     sampled = coarse.interpolate(values, all_nodes(fine))
     np.testing.assert_allclose(fine.interpolate(sampled, x), coarse.interpolate(values, x), atol=1e-6)
+
+
+# How large one may be
+
+LIMIT = LatticeLimit(1000, 80, "the atoms", "select fewer", nodes_per_side=100)
+
+
+@pytest.mark.parametrize(
+    ("shape", "sides"), [((10, 10, 11), "14 × 14 × 15"), ((101, 2, 2), "150 × 2 × 2"), ((2**20,) * 3, "1572862 × ")]
+)
+def test_a_lattice_of_too_many_nodes_is_refused_before_anything_is_allocated(shape, sides):
+    with pytest.raises(ValueError, match=rf"^the atoms take a box of {sides}.* Å, more than 1000 nodes 1.5 Å apart: s"):
+        Lattice((0.0, 0.0, 0.0), 1.5, shape).ensure_allocatable(LIMIT, torch.device("cpu"))
+    Lattice((0.0, 0.0, 0.0), 1.5, (10, 10, 10)).ensure_allocatable(LIMIT, torch.device("cpu"))
+
+
+def test_a_lattice_for_which_the_memory_does_not_last_is_refused():
+    """2⁴⁰ nodes of 80 bytes each: more than any machine has."""
+    lattice = Lattice((0.0, 0.0, 0.0), 1.0, (2**14, 2**13, 2**13))
+    with pytest.raises(MemoryError, match=r"takes 81920\.0 GiB, and [\d.]+ GiB are free"):
+        lattice.ensure_allocatable(LatticeLimit(2**50, 80, "the atoms", ""), torch.device("cpu"))
+
+
+def test_a_cancelled_job_allocates_no_lattice():
+    with pytest.raises(Cancelled):
+        Lattice((0.0, 0.0, 0.0), 1.5, (2, 2, 2)).ensure_allocatable(LIMIT, torch.device("cpu"), lambda: True)

@@ -7,6 +7,7 @@ from dsr_backend.geometry.lattice import Lattice
 from dsr_backend.motion import warp
 from dsr_backend.motion.poses import Pose
 from dsr_backend.motion.warp import WARP_SCALES, WARP_SIGMAS, Warp, least_folding, splat
+from dsr_backend.runtime.errors import Cancelled
 
 from support.shapes import cloud, turn
 
@@ -97,20 +98,20 @@ def test_folding_is_what_the_determinant_lacks_of_three_tenths():
     atoms = cloud(2000, 6.0).astype(np.float32)
 
     def folding(factor):
-        return vars(warp)["_folding"](atoms, (atoms * factor).astype(np.float32), 10.0, CPU)
+        return vars(warp)["_folding"](atoms, (atoms * factor).astype(np.float32), 10.0, CPU, lambda: False)
 
     # A wide Gaussian makes the displacement nearly the same everywhere: nothing folds.
     assert folding(0.9) == 0.0
     # Mirrored along one axis, by a narrow one: the determinant is about −1 amid the atoms.
     mirrored = (atoms * [-1, 1, 1]).astype(np.float32)
-    found = vars(warp)["_folding"](atoms, mirrored, 0.5, CPU)
+    found = vars(warp)["_folding"](atoms, mirrored, 0.5, CPU, lambda: False)
     assert 0.3 < found < 1.3 + 0.6
 
 
 def test_the_reference_is_searched_among_five_states_and_the_widths_in_turn(monkeypatch):
     asked = []
 
-    def folding(atoms, reference, sigma, device):
+    def folding(atoms, reference, sigma, device, cancelled):
         state, target = int(atoms[0, 0]), int(reference[0, 0])
         asked.append((state, target, sigma))
         # State 7 folds least, and little enough at the third width.
@@ -135,3 +136,24 @@ def test_differences_below_a_hundred_thousandth_count_as_equal(monkeypatch):
         monkeypatch.setattr(warp, "_folding", lambda a, reference, *_, by=better: 5e-4 - by * (reference[0, 0] == 0))
         states = np.zeros((5, 3, 3), np.float32) + np.arange(5, dtype=np.float32)[:, None, None]
         assert least_folding(states, CPU) == (best, 2.0)
+
+
+def test_a_search_for_the_reference_is_cancelled_between_two_lattices():
+    """Asked before each lattice and between its blurs."""
+    asked = []
+
+    def cancelled():
+        asked.append(1)
+        return len(asked) > 7
+
+    states = np.array([cloud(50) * factor for factor in (1.0, 1.1, 1.2)], np.float32)
+    with pytest.raises(Cancelled):
+        least_folding(states, CPU, cancelled)
+    assert len(asked) == 8
+
+
+def test_atoms_in_a_box_that_no_warp_covers_are_refused_at_once():
+    corners = np.array([[0, 0, 0], [500, 500, 500]], np.float32)
+    states = np.stack([corners, corners + 1])
+    with pytest.raises(ValueError, match=r"take a box of 51\d × 51\d × 51\d Å, .*: wrap them .* or select fewer"):
+        least_folding(states, CPU)

@@ -311,7 +311,7 @@ def test_parts_that_do_not_fit_are_refused_before_much_is_allocated(data, number
         put(extent=[[0, 0, 0], [0, 0, 0]]),
         put(lift=-100.0, sigma=0.1, clearance=0.0, smooth=0.0, reach=1e6),
         put(times=[-1e15, 0.0, 1e15]),
-        recoded("motion.atoms", lambda v: v * [50, 50, 50]),
+        recoded("motion.atoms", lambda v: v * [22, 22, 22]),
     ],
 )
 def test_numbers_at_the_ends_of_their_ranges_are_taken(data, change):

@@ -12,7 +12,7 @@ from contextlib import closing
 import numpy as np
 import torch
 
-from ...fields.fast import MAX_NODES, LowRankBasis, NarrowBand
+from ...fields.fast import BAND_LIMIT, LowRankBasis, NarrowBand
 from ...geometry.lattice import Lattice
 from ...runtime import distributed
 from ...runtime.parallel import ordered_parallel_map
@@ -48,13 +48,7 @@ def narrow_band(preset: Preset, samples: TrajectorySamples, device: torch.device
     low = np.array(distributed.all_reduce(low.tolist(), device, "min"), np.float32)
     high = np.array(distributed.all_reduce(high.tolist(), device, "max"), np.float32)
     lattice = Lattice.around(low, high, preset.spacing, multiple=preset.coarse_factor)
-    if lattice.size > MAX_NODES:
-        size = " × ".join(f"{length:.0f}" for length in high - low)
-        raise ValueError(
-            f"all states together take a box of {size} Å, more than {MAX_NODES} nodes "
-            f"{preset.spacing} Å apart: fit fewer atoms, remove what drifts away, or unwrap jumps through "
-            "the periodic box (pbc_unwrap)"
-        )
+    lattice.ensure_allocatable(BAND_LIMIT, device)
     inside = torch.zeros(lattice.size, dtype=torch.bool, device=device)
     for xi, distance in zip(samples.points, samples.distances, strict=True):
         index, _ = lattice.corners(xi[distance.abs() < preset.band].to(device))

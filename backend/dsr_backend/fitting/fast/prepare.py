@@ -62,7 +62,7 @@ def prepare(
     axis = time_axis(options, states)
     times = states if axis is None else axis(states)
     breaks = stretch_breaks(options, states, times, atoms)
-    motion = Motion.from_states(times, atoms, options.align, options.loop, job.device, breaks)
+    motion = Motion.from_states(times, atoms, options.align, options.loop, job.device, breaks, job.cancelled)
     motion.choose_forecasts()
 
     def take_drawn(state: float) -> Samples | None:

@@ -309,8 +309,25 @@ def test_an_empty_array_of_atoms_is_no_atoms():
 
 
 def test_states_that_drift_too_far_apart_are_refused():
-    with pytest.raises(ValueError, match=r"take a box of 10028 × 10028 × 10028 Å.*pbc_unwrap"):
+    with pytest.raises(ValueError, match=r"take a box of 10032 × 10032 × 10032 Å.*pbc_unwrap"):
         fit([ball(1), ball(2, centre=[1e4] * 3)])
+
+
+@pytest.mark.parametrize("direction", [(1, 0, 0), (1, 1, 1), (0.3, -2, 1)])
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+def test_atoms_far_apart_are_refused_before_anything_is_sampled(direction, preset):
+    """Whichever way one lies from the other."""
+    there = 900 * np.array(direction) / np.linalg.norm(direction)
+    far = ball(2, 2.0, there, subdivisions=1)
+    near = ball(2, 2.0, subdivisions=1)
+    points = np.concatenate([near.points, far.points])
+    faces = np.concatenate([near.faces, far.faces + len(near.points)])
+    normals = np.concatenate([near.normals, far.normals])
+    both = Surface(2, points, normals, faces, np.array([np.zeros(3), there]))
+    reported = []
+    with pytest.raises(ValueError, match=r"^state 2: atoms are 900 Å apart .*: wrap them .*, or select one"):
+        run.fit_trajectory([both], FitOptions(preset=preset), lambda *step: reported.append(step))
+    assert not reported
 
 
 def test_a_loss_that_is_no_number_is_said(monkeypatch):
