@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pymol import CmdException
 
 from ..fits.fit import Fit, Trajectory
-from ..shared import states
+from ..shared import states, text
+from ..shared.names import is_name, rule_against
 from ..shared.options import FieldOptions
 from ..shared.paths import file_to_write
 
@@ -20,6 +21,28 @@ format_states = states.format
 def fit_name(name: Any, _self: Any) -> str:
     """A fit's name as PyMOL writes it, `B_` for `B`: fits are entered under that one."""
     return str(_self.get_legal_name(str(name)))
+
+
+def new_fit_name(fits: Mapping[str, Fit], given: str, argument: str, _self: Any) -> str:
+    """The name of a fit to be entered, as PyMOL writes it. Raises CmdException before anything is started.
+
+    Refused are names that no file may have, those that PyMOL writes like one that is taken, and those that differ from
+    one in case only, which are the same file on Windows and macOS.
+    """
+    if not is_name(given):
+        raise CmdException(text.one_line(f"{argument} {given[:100]}: {rule_against(given)}"))
+    name = fit_name(given, _self)
+    if not is_name(name):
+        raise CmdException(f"{argument} {given}: PyMOL writes it {name}: {rule_against(name)}")
+    if name != given and name in fits:
+        raise CmdException(
+            f"{argument} {given}: PyMOL writes it {name}, which there is; {argument}={name} replaces that fit, any "
+            "other name keeps it"
+        )
+    alike = next((other for other in fits if other != name and other.casefold() == name.casefold()), None)
+    if alike is not None:
+        raise CmdException(f"{argument} {given}: the fit {alike} differs in case only; give another name, or {alike}")
+    return name
 
 
 def chosen_trajectory(fit: Fit, field: FieldOptions) -> Trajectory:

@@ -33,6 +33,13 @@ EXPECTED = (
 )
 
 
+# Arguments that commands turn into numbers themselves, with the words that they take; all others are parsed as options.
+SWITCHES = {
+    **dict.fromkeys(("async_", "plot", "ray", "watch"), ("-1", "0", "1")),
+    **dict.fromkeys(("binary", "quiet"), ("0", "1")),
+}
+
+
 class _Shown:
     """Calls `call`, and looks like `function` to PyMOL's parser.
 
@@ -62,8 +69,11 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             raise CmdException(f"{name}: {error}; see 'help {name}'") from error
         for key, value in bound.arguments.items():
             # Python's own conversions take nan for a number, or fail with a traceback.
-            if isinstance(signature.parameters[key].default, (int, float)) and is_nan(value):
+            default = signature.parameters[key].default
+            if isinstance(default, (int, float)) and is_nan(value):
                 raise CmdException(f"{key} {value}: it is not a number")
+            if isinstance(default, int) and key in SWITCHES and str(value).strip() not in SWITCHES[key]:
+                raise CmdException(text.one_line(f"{key} {str(value)[:80]}: it must be {' or '.join(SWITCHES[key])}"))
         extra = bound.arguments.get("commas")
         if extra:
             raise CmdException(
@@ -72,6 +82,11 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             )
         try:
             return function(*args, **kwargs)
+        except CmdException as error:
+            said = str(error.args[0]) if error.args else ""
+            if said == text.one_line(said):
+                raise
+            raise CmdException(text.one_line(said)) from error
         except EXPECTED as error:
             raise CmdException(text.error_line(error)) from error
 

@@ -19,7 +19,7 @@ from ..shared.frames import MAX_PAYLOAD
 from ..shared.options import FORMATS, ExportOptions, FieldOptions, MeshOptions
 from ..shared.reading import ReadError, read_file
 from ..surfaces import extract, surfaces_file, workers
-from .arguments import chosen_trajectory, fit_name, path_to_write, requested_times
+from .arguments import chosen_trajectory, fit_name, new_fit_name, path_to_write, requested_times
 from .command import command
 from .running import Runner, count_of_states, reporter
 
@@ -236,7 +236,14 @@ def load_fit(session: Session, filename: str, name: str, say: Say, _self: Any) -
     stem = os.path.splitext(os.path.basename(path))[0]
     # The movie takes the fit's name, so that must not be the molecule's; an older movie gives way.
     is_molecule = stem in _self.get_names("objects") and _self.get_type(stem) == "object:molecule"
-    name = str(_self.get_legal_name(name or stem + ("_dsr" if is_molecule else "")))
+    if not name:
+        # A file may have any name; PyMOL's form of it may be that of another file's fit.
+        name = fit_name(stem + ("_dsr" if is_molecule else ""), _self)
+        other = session.jobs.fits.get(name)
+        if name != stem and other is not None and other.file not in ("", os.path.abspath(path)):
+            raise CmdException(f"filename {filename}: PyMOL writes it {name}, as {other.file}; give another name=")
+    else:
+        name = new_fit_name(session.jobs.fits, name, "name", _self)
     fit = session.jobs.load(name, data)
     fit.file = os.path.abspath(path)
     for trajectory in fit.trajectories:

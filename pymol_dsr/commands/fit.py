@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -17,10 +18,11 @@ from ..scene.movie_objects import REPLACEABLE
 from ..scene.objects import object_kind
 from ..scene.preview import Preview
 from ..session import Session, session_of
+from ..shared.names import is_name, rule_against
 from ..shared.options import FitOptions, StartOptions, check_breaks, jump_line, read_times
 from ..surfaces import extract
 from ..surfaces.selections import ATOMS_TITLE
-from .arguments import fit_name
+from .arguments import fit_name, new_fit_name
 from .command import command
 from .running import Runner, count_of_states, is_typed
 
@@ -233,13 +235,23 @@ def begin_fit(
         check_breaks(options.breaks or (), source.states)
         for line in source.warnings:
             print(f" dsr_fit: warning: {line}")
-    is_chosen, name = bool(name), fit_name(name or f"{sources[0].object}_dsr", _self)
+    is_chosen, name = bool(name), new_fit_name(session.jobs.fits, name or f"{sources[0].object}_dsr", "name", _self)
+    _check_trajectory_names([source.object for source in sources] if len(sources) > 1 else [])
     if name == start.family:
         raise CmdException(f"name {name}: the fit would take the place of the family it starts from; give another")
     _check_name_is_free(session, name, is_chosen, _self)
     # Of a detached fit nobody may be there to see it.
     _run(session.jobs, name, FitRequest(sources, options, start), watch and not start.detach, runner, _self)
     return name
+
+
+def _check_trajectory_names(names: Sequence[str]) -> None:
+    """Raise CmdException for objects whose names no trajectories of a family may have."""
+    for name in names:
+        if not is_name(name):
+            raise CmdException(
+                f"a trajectory can't be named {name}: {rule_against(name)}; rename the object with set_name"
+            )
 
 
 def _check_name_is_free(session: Session, name: str, is_chosen: bool, _self: Any) -> None:

@@ -84,7 +84,7 @@ class Jobs:
             fit = self.load(name)
             fit.losses = losses
         if fit.phase is not Phase.READY:
-            raise JobError(f"{fit.line()}; it can be used when it is ready")
+            raise JobError(fit.line() if fit.phase in ENDED else f"{fit.line()}; it can be used when it is ready")
         return fit
 
     def new(self, name: str, sources: Sequence[Source]) -> Fit:

@@ -7,13 +7,14 @@ import re
 import pytest
 from dsr_backend.fitting.fast import sample_store
 from dsr_backend.fitting.paper import checkpoint
+from dsr_backend.motion import warp
 from dsr_backend.results import dsr_format, level_set
 from dsr_backend.server import detached_registry, server
 
 from pymol_dsr.backend import process
 from pymol_dsr.fits import connection, fit, jobs
 from pymol_dsr.scene import timeline
-from pymol_dsr.shared import codec, frames, states, text
+from pymol_dsr.shared import codec, extents, frames, states, text
 from pymol_dsr.shared.messages.reports import MOST_ATOMS
 from support.paths import ROOT
 
@@ -47,6 +48,10 @@ PROMISES: list[tuple[str, str, float]] = [
     ("reliability.md", "N MiB JSON", frames.MAX_JSON / 2**20),
     ("reliability.md", "N GiB arrays", frames.MAX_PAYLOAD / 2**30),
     ("reliability.md", "N million nodes", level_set.MAX_NODES / 1e6),
+    ("reliability.md", r"of what is fitted \| N Å", extents.FARTHEST),
+    ("scale.md", "gaps above N Å", extents.FARTHEST),
+    ("reliability.md", "N nodes along a side", warp.WARP_LIMIT.nodes_per_side),
+    ("reliability.md", r"of a state \| N nodes", warp.WARP_LIMIT.nodes),
     ("reliability.md", r"samples in memory \| N GiB", sample_store.MAX_BYTES / 2**30),
     ("reliability.md", "N million in all", timeline.ALL_TRIANGLES / 1e6),
     ("reliability.md", "with `detach=1`[:,] N MiB each", detached_registry.MOST_LOG / 2**20),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from pymol_dsr.commands.files import dsr_load
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.manage import dsr_cancel, dsr_status
 from pymol_dsr.commands.measure import dsr_measure
 from pymol_dsr.commands.movie import dsr_movie
+from pymol_dsr.fits.fit import Phase
 from pymol_dsr.session import session_of
 from support.session import ready, refused
 
@@ -42,3 +44,49 @@ def test_a_name_of_something_else_is_refused_before_the_fit(plugin, make, kind):
     assert line == f"name taken: the scene has a {kind} of that name; give another with name=, or delete it"
     assert session_of(plugin).jobs.fits == {}
     assert "taken" in plugin.get_names("all")
+
+
+@pytest.mark.parametrize("name", ["*", "a b", "../up", "x" * 81, "con", "NUL.x", "\x1b[2J"])
+def test_names_that_no_file_may_have_are_refused_before_a_backend_starts(plugin, name, tmp_path):
+    (tmp_path / "a.dsr").write_bytes(b"a fit")
+    for make in (
+        lambda: refused(plugin, dsr_fit, "pep", "1-3", name=name, async_=0),
+        lambda: refused(plugin, dsr_load, str(tmp_path / "a.dsr"), name),
+    ):
+        line = make()
+        assert line.startswith("name ") and ("use 1 to 80 letters" in line or "Windows has a device" in line), line
+        assert line.isprintable() and session_of(plugin).jobs.connection.running is None
+    assert session_of(plugin).jobs.fits == {}
+
+
+def test_objects_whose_names_no_trajectory_may_have_are_refused_before_a_backend_starts(plugin):
+    plugin.create("a^1", "pep")
+    line = refused(plugin, dsr_fit, "pep+a^1", "1-3", name="both", async_=0)
+    assert line.startswith("a trajectory can't be named a^1: use 1 to 80 letters")
+    assert session_of(plugin).jobs.connection.running is None
+
+
+def test_two_names_that_pymol_writes_alike_do_not_replace_each_other(plugin):
+    mine = ready(plugin, "B_", "")
+    line = refused(plugin, dsr_fit, "pep", "1-3", name="B", async_=0)
+    assert line == "name B: PyMOL writes it B_, which there is; name=B_ replaces that fit, any other name keeps it"
+    assert session_of(plugin).jobs.fits == {"B_": mine}
+
+
+def test_two_files_whose_names_pymol_writes_alike_do_not_replace_each_other(plugin, tmp_path):
+    ready(plugin, "a_b", "").file = "/elsewhere/a_b.dsr"
+    (tmp_path / "a b.dsr").write_bytes(b"a fit")
+    line = refused(plugin, dsr_load, str(tmp_path / "a b.dsr"))
+    assert line.endswith("a b.dsr: PyMOL writes it a_b, as /elsewhere/a_b.dsr; give another name=")
+
+
+def test_names_that_differ_in_case_only_are_refused(plugin):
+    ready(plugin, "Fit", "")
+    line = refused(plugin, dsr_fit, "pep", "1-3", name="fit", async_=0)
+    assert line == "name fit: the fit Fit differs in case only; give another name, or Fit"
+
+
+def test_a_lost_fit_is_not_waited_for(plugin):
+    fit = ready(plugin, "one", "")
+    fit.phase, fit.error = Phase.FAILED, "lost at step 3; dsr_resume one goes on"
+    assert refused(plugin, dsr_movie, "one") == "one: failed: lost at step 3; dsr_resume one goes on"

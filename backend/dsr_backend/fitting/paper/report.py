@@ -31,7 +31,7 @@ def build_motion(job: FitJob[PaperPreset], surfaces: Sequence[Surface]) -> Motio
     times = state_times(surfaces, job.options)
     states = np.array([surface.state for surface in surfaces], np.float64)
     breaks = stretch_breaks(job.options, states, times, atoms)
-    return Motion.from_states(times, atoms, align=False, device=job.device, breaks=breaks)
+    return Motion.from_states(times, atoms, align=False, device=job.device, breaks=breaks, cancelled=job.cancelled)
 
 
 def build_field(
