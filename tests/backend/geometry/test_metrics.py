@@ -281,6 +281,18 @@ def test_samples_lie_on_the_mesh_in_proportion_to_area():
     np.testing.assert_allclose(first.mean(axis=0), [1 / 3, 1 / 3, 0], atol=0.005)
 
 
+@pytest.mark.parametrize("faces", [[[0, 1, 2]], np.zeros((0, 3), int)])
+def test_a_mesh_without_area_has_no_samples(faces):
+    line = np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0]], float)
+    with pytest.raises(ValueError, match=rf"cannot sample a mesh without area \({len(faces)} faces\)"):
+        sample(line, faces, np.random.default_rng(0))
+
+
+def test_three_hundred_thousand_samples_are_drawn():
+    points = np.eye(3)
+    assert sample(points, [[0, 1, 2]], np.random.default_rng(0)).shape == (300_000, 3)
+
+
 # Normal consistency
 
 
