@@ -352,6 +352,12 @@ def test_a_decoder_reads_its_features_and_the_latent_code():
 # Fields in general
 
 
+def test_distances_keep_no_record_for_gradients():
+    one = field()
+    one.decoder.requires_grad_(True)
+    assert not one.at(1.0).distance(points(20)).requires_grad
+
+
 def test_a_field_goes_by_state_numbers_and_its_motion_by_times():
     one = field(states=3, trained=False)
     one.motion.kernel = replace(one.motion.kernel, states=np.array([1.0, 2.0, 5.0]))

@@ -76,13 +76,15 @@ def test_the_ends_of_the_way_are_the_two_fields_superposed():
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.5, 1.0])
-def test_molecules_of_other_sizes_are_mixed_centre_on_centre(fraction):
-    one, other = pair([cloud(30)] * 2, [cloud(20, seed=1) + np.array([50.0, 0, 0])] * 2)
+@pytest.mark.parametrize("count, others", [(30, 20), (20, 30)])
+def test_molecules_of_other_sizes_are_mixed_centre_on_centre(fraction, count, others):
+    one, other = pair([cloud(count)] * 2, [cloud(others, seed=1) + np.array([50.0, 0, 0])] * 2)
     morph = Morph(one, other, fraction)
     found = morph.at(1.0)
     assert found.atoms is None
     shift = other.motion.origin - one.motion.origin
-    np.testing.assert_allclose(shift, cloud(20, seed=1).mean(0) + np.array([50.0, 0, 0]) - cloud(30).mean(0), atol=1e-6)
+    apart = cloud(others, seed=1).mean(0) + np.array([50.0, 0, 0]) - cloud(count).mean(0)
+    np.testing.assert_allclose(shift, apart, atol=1e-6)
     moved = X + torch.tensor(shift, dtype=torch.float32)
     mixed = (1 - fraction) * one.at(1.0).distance(X) + fraction * other.at(1.0).distance(moved)
     np.testing.assert_allclose(found.distance(X), mixed, atol=5e-3)
