@@ -54,8 +54,8 @@ TESTS = {
     "pymol_dsr.shared.codec": ["plugin/shared/test_codec.py"],
     "pymol_dsr.shared.frames": ["plugin/shared/test_frames.py", "plugin/shared/test_codec.py"],
     "pymol_dsr.shared.states": ["plugin/shared/test_states.py"],
-    "pymol_dsr.shared.messages.base": ["plugin/backend/test_reply_checks.py"],
-    "pymol_dsr.shared.messages.reports": ["plugin/backend/test_reply_checks.py"],
+    "pymol_dsr.shared.messages.base": ["plugin/shared/test_messages.py", "plugin/backend/test_reply_checks.py"],
+    "pymol_dsr.shared.messages.reports": ["plugin/shared/test_messages.py"],
     "pymol_dsr.backend.reply_checks": ["plugin/backend/test_reply_checks.py"],
 }
 """The modules, and the test files that state what they do."""

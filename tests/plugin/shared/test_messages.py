@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from pymol_dsr.shared import messages
+from pymol_dsr.shared.messages import reports
+from pymol_dsr.shared.messages.base import Array
 from pymol_dsr.shared.messages.reports import parse_atom_indices
 from pymol_dsr.shared.options import FieldOptions, FitOptions, MeshOptions
 from pymol_dsr.shared.values import ValueFault
@@ -59,6 +61,54 @@ def test_a_result_has_letters_for_lengths() -> None:
         messages.parse_result(messages.MeshResult, values, {**arrays, "normals": POINTS[:2]}, {})
     with pytest.raises(ValueFault, match=r"^points is f8 \[3, 3\], not f4 \[N, 3\]$"):
         messages.parse_result(messages.MeshResult, values, {**arrays, "points": POINTS.astype("<f8")}, {})
+
+
+def test_letters_get_their_number_from_the_first_array_that_fits() -> None:
+    array = Array("some", "<f4", ("N", "N", 3))
+    letters: dict[str, int] = {}
+    for shape in ((2, 3, 3), (2, 2, 4), (2, 2), (2, 2, 3, 1)):
+        assert not array.fits(np.zeros(shape, "<f4"), letters, True) and letters == {}
+    assert array.fits(np.zeros((2, 2, 3), "<f4"), letters, True) and letters == {"N": 2}
+    assert not array.fits(np.zeros((4, 4, 3), "<f4"), letters, True)
+    assert array.noun(letters) == "f4 [2, 2, 3]" and array.noun({}) == "f4 [N, N, 3]"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "exact", "inexact"),
+    [("<f4", True, True), ("<f8", False, True), (">f4", False, True), ("<i4", False, False)],
+)
+def test_results_have_exactly_the_type_that_is_written_and_requests_one_of_its_kind(
+    dtype: str, exact: bool, inexact: bool
+) -> None:
+    array = Array("some", "<f4", ("N",))
+    assert array.fits(np.zeros(2, dtype), {}, True) is exact
+    assert array.fits(np.zeros(2, dtype), {}, False) is inexact
+
+
+@pytest.mark.parametrize("bad", [10.0, -10.0, np.inf, np.nan])
+def test_values_are_within_their_limit(bad: float) -> None:
+    array = Array("some", "<f4", ("N",), limit=10.0)
+    array.check_values("some", np.array([9.5, -9.5], "<f4"), {})
+    array.check_values("some", np.zeros(0, "<f4"), {})
+    with pytest.raises(ValueFault, match=f"^some has the value {bad:g} in it$"):
+        array.check_values("some", np.array([1.0, bad, 2.0], "<f4"), {})
+
+
+def test_values_that_may_lack_are_not_infinite() -> None:
+    array = Array("some", "<f4", ("N",), finite=False)
+    array.check_values("some", np.array([1e30, np.nan], "<f4"), {})
+    with pytest.raises(ValueFault, match=r"^some has infinite values in it$"):
+        array.check_values("some", np.array([np.nan, -np.inf], "<f4"), {})
+    Array("some", "<f4", ("N",)).check_values("some", np.array([np.inf], "<f4"), {})
+
+
+def test_indices_are_below_the_number_of_what_they_index() -> None:
+    array = Array("some", "<i4", ("N",), indexes="A")
+    array.check_values("some", np.array([0, 4], "<i4"), {"A": 5})
+    array.check_values("some", np.array([0, 4000], "<i4"), {})
+    for values, letters, count in (([0, 5], {"A": 5}, "5"), ([-1, 0], {"A": 5}, "5"), ([-1, 0], {}, "None")):
+        with pytest.raises(ValueFault, match=f"^some has indices from .* to .*, of {count} that there are$"):
+            array.check_values("some", np.array(values, "<i4"), letters)
 
 
 def test_events_are_known_by_name() -> None:
@@ -139,6 +189,31 @@ def test_reports_that_are_none_are_refused(report: dict[str, Any], words: str | 
     with pytest.raises(ValueFault) as caught:
         messages.FitReport.from_json(report)
     assert words in str(caught.value)
+
+
+def test_a_report_has_a_hundred_thousand_states_up_to_a_thousand_million() -> None:
+    states = [float(state) for state in range(1, 100_000)] + [1e9]
+    assert len(messages.FitReport.from_json({"states": states}).members()[""].states) == 100_000
+    with pytest.raises(ValueFault, match="there are 100001, not 1 to 100000"):
+        messages.FitReport.from_json({"states": [0.5, *states]})
+    assert messages.FitReport.from_json({"states": [1e-3]}).members()[""].states == (1e-3,)
+    with pytest.raises(ValueFault, match=r"they are 1 to 1e\+09, not above 0 and at most 1000000000"):
+        messages.FitReport.from_json({"states": [1, 1e9 + 1]})
+    with pytest.raises(ValueFault, match="1 comes after 1, so they do not rise"):
+        messages.FitReport.from_json({"states": [1, 1]})
+
+
+def test_as_many_atoms_are_read_as_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "MOST_ATOMS", 5)
+    for text, indices in (("1-5", [1, 2, 3, 4, 5]), ("1-9:2", [1, 3, 5, 7, 9]), (" 7 + 1-2+4 ", [7, 1, 2, 4])):
+        found = parse_atom_indices(text)
+        assert found.tolist() == indices and found.dtype == np.int32
+    for text in ("1-6", "1-11:2", "1-3+5-7"):
+        with pytest.raises(ValueFault, match=r"^its atoms are more than 5$"):
+            parse_atom_indices(text)
+    with pytest.raises(ValueFault, match=r"'0-3'.*: they count from 1 and rise"):
+        parse_atom_indices("0-3")
+    assert parse_atom_indices("3-3").tolist() == [3]
 
 
 def test_atoms_are_read_in_bounded_memory() -> None:
