@@ -63,7 +63,7 @@ def open_panel() -> None:
 
 
 def __init_plugin__(app: Any = None) -> None:
-    """Called by PyMOL's plugin manager."""
+    """Add the plugin to PyMOL's menu; the plugin manager calls it."""
     from pymol import plugins
 
     # No window, no menu; the commands are there.

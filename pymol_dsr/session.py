@@ -36,7 +36,7 @@ class Session:
 
 
 def session_of(_self: Any) -> Session:
-    """The session of a PyMOL, made at the first call.
+    """Return the session of a PyMOL, made at the first call.
 
     _self: `pymol.cmd`, the `cmd` of a `pymol2.PyMOL`, or the proxy of either that PyMOL hands to commands.
     """

@@ -176,7 +176,7 @@ class Backend:
         return info
 
     def _greeting(self, hello: Call[messages.HelloResult], timeout: float, waiting: Waiting) -> messages.HelloResult:
-        """The answer to hello. Raises BackendError and what `waiting` raises."""
+        """Return the answer to hello. Raises BackendError and what `waiting` raises."""
         assert self._process is not None
         end = time.monotonic() + timeout
         while not hello.done and time.monotonic() < end:

@@ -76,7 +76,7 @@ class LaunchError(BackendError):
 
 
 def find_command(setting: str | None = None) -> list[str]:
-    """The command of a backend.
+    """Return the command of a backend.
 
     The setting, else `dsr-backend` on PATH, else beside PyMOL's Python, else that Python itself.
     `setting` is split as a shell would, but nothing in it is expanded except `~` at the start of the program.
@@ -147,7 +147,7 @@ def _importable(module: str) -> bool:
 
 
 def _python() -> str | None:
-    """The Python that runs PyMOL, as a program.
+    """Return the Python that runs PyMOL, as a program.
 
     In bundled PyMOLs `sys.executable` may be PyMOL's own window program: to run that with `-m` would open a
     second PyMOL. Then the interpreter is looked for beside it and in `sys.prefix`.
@@ -232,7 +232,7 @@ class Process:
         return True
 
     def stderr_tail(self) -> list[str]:
-        """The last lines that the backend wrote to stderr, oldest first."""
+        """Return the last lines that the backend wrote to stderr, oldest first."""
         if not self.running:
             self._drain.join(0.5)
         return list(self._tail)
@@ -252,7 +252,7 @@ class Process:
         return how + (f"; its last words: {said!r}" if said else "; it wrote nothing to stderr")
 
     def remedy(self) -> str:
-        """What to do about how the process ended, as far as its last words say."""
+        """Say what to do about how the process ended, as far as its last words tell."""
         if self._popen.poll() not in (None, 0):
             said = "\n".join(self.stderr_tail()[-3:])
             for words, todo in _REMEDIES:

@@ -19,12 +19,12 @@ format_states = states.format
 
 
 def fit_name(name: Any, _self: Any) -> str:
-    """A fit's name as PyMOL writes it, `B_` for `B`: fits are entered under that one."""
+    """Return a fit's name as PyMOL writes it, `B_` for `B`: fits are entered under that one."""
     return str(_self.get_legal_name(str(name)))
 
 
 def new_fit_name(fits: Mapping[str, Fit], given: str, argument: str, _self: Any) -> str:
-    """The name of a fit to be entered, as PyMOL writes it. Raises CmdException before anything is started.
+    """Return the name of a fit to be entered, as PyMOL writes it. Raises CmdException before anything is started.
 
     Refused are names that no file may have, those that PyMOL writes like one that is taken, and those that differ from
     one in case only, which are the same file on Windows and macOS.
@@ -46,7 +46,7 @@ def new_fit_name(fits: Mapping[str, Fit], given: str, argument: str, _self: Any)
 
 
 def chosen_trajectory(fit: Fit, field: FieldOptions) -> Trajectory:
-    """The trajectory of a fit that the options name. Raises JobError, for one that the fit does not hold."""
+    """Return the trajectory of a fit that the options name. Raises JobError, for one that the fit does not hold."""
     trajectory = fit.trajectory(field.trajectory)
     if field.towards:
         fit.trajectory(field.towards, "towards")
@@ -54,12 +54,12 @@ def chosen_trajectory(fit: Fit, field: FieldOptions) -> Trajectory:
 
 
 def default_name(fit: Fit, field: FieldOptions) -> str:
-    """The name of what is loaded of a field."""
+    """Return the name of what is loaded of a field."""
     return "_".join([fit.name, *filter(None, (field.trajectory, field.towards))])
 
 
 def requested_times(trajectory: Trajectory, times: str | Sequence[float]) -> list[float]:
-    """Times as numbers, from a states text or as they are; all fitted states where the text is empty.
+    """Return times as numbers, from a states text or as they are; all fitted states where the text is empty.
 
     Raises StatesError.
     """
@@ -72,7 +72,7 @@ def requested_times(trajectory: Trajectory, times: str | Sequence[float]) -> lis
 
 
 def path_to_write(path: str, suffixes: Sequence[str], argument: str) -> str:
-    """The whole path of a file to write, with an ending out of `suffixes`. Raises CmdException."""
+    """Return the whole path of a file to write, with an ending out of `suffixes`. Raises CmdException."""
     try:
         return file_to_write(path, suffixes, argument)
     except ValueError as error:
@@ -80,5 +80,5 @@ def path_to_write(path: str, suffixes: Sequence[str], argument: str) -> str:
 
 
 def table_path(path: str) -> str:
-    """The whole path of a table to write; empty where none is asked for. Raises CmdException."""
+    """Return the whole path of a table to write; empty where none is asked for. Raises CmdException."""
     return path_to_write(path, (".csv",), "file") if path else ""

@@ -173,7 +173,7 @@ def check_installation(session: Session, runner: Runner, _self: Any) -> list[str
 
 
 def interrupted_fits(jobs: Jobs) -> list[Interrupted]:
-    """The interrupted fits that are not under way in this session; none where they can't be listed."""
+    """Return the interrupted fits that are not under way in this session; none where they can't be listed."""
     try:
         return list_interrupted(jobs)
     except (BackendError, OSError) as error:

@@ -253,7 +253,7 @@ class _MoviePlan:
         return self.options.representation == "map"
 
     def requests(self, radii: NDArray[np.float32] | None) -> list[messages.Request[Reply]]:
-        """The request of each time; radii f4[A] in Å of the atoms, where they are known."""
+        """Return the request of each time; radii f4[A] in Å of the atoms, where they are known."""
         times = [float(state.time) for state in self.states]
         if self.as_map:
             return [
@@ -338,7 +338,7 @@ def _plan_movie(
 
 
 def _command_line(fit: Fit, times: str, field: FieldOptions, mesh: MeshOptions, options: MovieOptions) -> str:
-    """The line that loads the movie again."""
+    """Return the line that loads the movie again."""
     defaults = {**FieldOptions().to_json(), **MeshOptions().to_json(), **MovieOptions().to_json()}
     defaults["object"] = default_name(fit, field)
     values = {**field.to_json(), **mesh.to_json(), **options.to_json()}

@@ -25,12 +25,12 @@ class Runner:
 
     @classmethod
     def of(cls, title: str, async_: Any, quiet: Any, _self: Any) -> Runner:
-        """The runner that these arguments ask for: in the background where a command is typed, unless they say so."""
+        """Return the runner that these arguments ask for; a command that is typed runs in the background."""
         in_background = int(async_) > 0 or (int(async_) < 0 and is_typed(quiet, _self))
         return cls(title, in_background, reporter(quiet))
 
     def run(self, work: Callable[[], T]) -> T | None:
-        """The result of the work; None where it is begun in the background."""
+        """Run the work and return its result; None where it is begun in the background."""
         if not self.background:
             return work()
 
@@ -53,12 +53,12 @@ def has_window() -> bool:
 
 
 def count_of_states(count: int) -> str:
-    """A number of states in words."""
+    """Return a number of states in words."""
     return "1 state" if count == 1 else f"{count} states"
 
 
 def reporter(quiet: Any) -> Say:
-    """The function that prints a line, or nothing where the command is quiet."""
+    """Return the function that prints a line, or nothing where the command is quiet."""
 
     def silent(text: str) -> None:
         pass

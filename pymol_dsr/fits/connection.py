@@ -26,8 +26,9 @@ class Connection:
         self._starting = threading.Lock()
 
     def backend(self, fit: Fit | None = None) -> Backend:
-        """The running backend, started if there is none. Raises LaunchError or BackendError, and Cancelled where `fit`
-        is stopped while the backend starts.
+        """Return the running backend, started if there is none.
+
+        Raises LaunchError or BackendError, and Cancelled where `fit` is stopped while the backend starts.
         """
         with self._starting:
             self._check_open()
@@ -53,7 +54,7 @@ class Connection:
         return self._backend.device if self._backend is not None else None
 
     def device_name(self, device: str = "") -> str:
-        """A device of the backend in words (its default one if none is named), as far as it is known."""
+        """Return a device of the backend in words (its default one if none is named), as far as it is known."""
         known = self.device or Device()
         name, default = known.name, known.device
         device = device or default
@@ -85,7 +86,7 @@ class Connection:
         threading.Thread(target=backend.close, daemon=True).start()
 
     def _waiting(self, fit: Fit | None) -> Callable[[str], None]:
-        """The function that is called several times a second while a backend starts."""
+        """Return the function that is called several times a second while a backend starts."""
         report = report_waiting(print, self._settings.wait)
 
         def waiting(line: str) -> None:

@@ -126,7 +126,7 @@ class PseReferences:
         return True
 
     def fault(self, reference: FitReference) -> str:
-        """The reason why the file can't be used, or an empty text; nothing of the file is read."""
+        """Return the reason why the file can't be used, or an empty text; nothing of the file is read."""
         try:
             file_state(reference.path, MAX_PAYLOAD)
         except ReadError as error:
@@ -166,7 +166,7 @@ class PseReferences:
             return FitReference(path, ""), f"its file {error}"
 
     def _sha256(self, path: str) -> str:
-        """The SHA-256 of the file of a fit. Raises ReadError."""
+        """Return the SHA-256 of the file of a fit. Raises ReadError."""
         state = file_state(path, MAX_PAYLOAD)
         # PyMOL calls `save` often, also for a single object or state.
         if self._hashes.get(path, (None, ""))[0] != state:
@@ -175,14 +175,14 @@ class PseReferences:
 
 
 def command_line(command: str, arguments: list[Any], named: dict[str, tuple[Any, Any]]) -> str:
-    """The line to type, with those named arguments that differ from their default: {name: (value, default)}."""
+    """Return the line to type, with those named arguments that differ from their default: {name: (value, default)}."""
     words = [str(argument) for argument in arguments if str(argument)]
     words += [f"{name}={value}" for name, (value, default) in named.items() if str(value) != str(default)]
     return f"{command} {', '.join(words)}"
 
 
 def word_of(value: Any) -> str:
-    """A value as a user types it: 0 and 1 for False and True, 25 for 25.0, nothing for None."""
+    """Return a value as a user types it: 0 and 1 for False and True, 25 for 25.0, nothing for None."""
     if value is None:
         return ""
     if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):
@@ -233,14 +233,14 @@ def read_references(value: Any) -> tuple[dict[str, FitReference], dict[str, Movi
 
 
 def _entries(value: Any, noun: str) -> dict[str, Any]:
-    """A dict by printable names. Raises ValueError."""
+    """Return a dict by printable names. Raises ValueError."""
     if not isinstance(value, dict) or len(value) > MOST_ENTRIES:
         raise ValueError(f"{noun} are no table of at most {MOST_ENTRIES}")
     return {_text(name, f"a name among {noun}"): entry for name, entry in value.items()}
 
 
 def _fields(value: Any, noun: str, keys: tuple[str, ...]) -> dict[str, Any]:
-    """A dict with these keys. Raises ValueError."""
+    """Return a dict with these keys. Raises ValueError."""
     if not isinstance(value, dict):
         raise ValueError(f"{noun} is no table")
     if missing := [key for key in keys if key not in value]:
@@ -249,14 +249,14 @@ def _fields(value: Any, noun: str, keys: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _name(value: Any) -> str:
-    """The name of a fit. Raises ValueError."""
+    """Return the name of a fit. Raises ValueError."""
     if not is_name(value):
         raise ValueError(f"a fit can't be named {shown(value)!r}: {rule_against(value)}")
     return str(value)
 
 
 def _text(value: Any, noun: str, longest: int = text.LONGEST_LINE) -> str:
-    """A text, printable and of bounded length. Raises ValueError."""
+    """Return a text, printable and of bounded length. Raises ValueError."""
     if not isinstance(value, str) or len(value) > longest:
         raise ValueError(f"{noun} is no text of at most {longest} characters")
     return str(text.strip_control_characters(value))

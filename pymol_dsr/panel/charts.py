@@ -106,7 +106,7 @@ class _Drawing:
         self.area = QtCore.QRectF(left, top, self.width - left - 12, height)
 
     def place(self, x: float, y: float) -> Any:
-        """The place of a point on the widget."""
+        """Return the place of a point on the widget."""
         (left, right), (bottom, top) = self.x_range, self.y_range
         return QtCore.QPointF(
             self.area.left() + self.area.width() * (x - left) / (right - left),
@@ -186,7 +186,7 @@ class _Drawing:
 
 
 def finite_points(plot: Plot) -> list[Point]:
-    """The points of all lines that can be drawn."""
+    """Return the points of all lines that can be drawn."""
     return [point for line in plot.lines for point in _drawable(line.points, plot.logarithmic)]
 
 
@@ -212,7 +212,7 @@ def round_values(low: float, high: float, count: int) -> list[float]:
 
 
 def decades(low: float, high: float) -> list[tuple[float, str]]:
-    """Marks of a logarithmic axis from 10^low to 10^high, at powers of ten only where it is long."""
+    """Return the marks of a logarithmic axis from 10^low to 10^high, at powers of ten only where it is long."""
     if high - low < 1.0:
         marks = round_values(10.0**low, 10.0**high, 4)
     else:

@@ -109,7 +109,7 @@ class ValueColors:
         return ColorScale.between(self._low, self._high, self._palette).paint(values)
 
     def _values(self, mesh: messages.MeshResult) -> NDArray[np.float32]:
-        """The values f4[N] of the vertices."""
+        """Return the values f4[N] of the vertices."""
         if self.atom_values is None:
             if mesh.velocity is None:
                 raise SceneError(f"by {self.by}: the surface came without velocities; choose other colours")
@@ -229,7 +229,7 @@ class Live(QtCore.QObject):
                 _free_slowly(mesh.floats)
 
     def _mesh(self, request: MeshRequest) -> LiveMesh | None:
-        """The mesh; None where a newer request has taken its place."""
+        """Return the mesh; None where a newer request has taken its place."""
         appearance = self._appearance_of(request)
         value_colors = None
         if request.by:
@@ -264,7 +264,7 @@ class Live(QtCore.QObject):
         return last[1]
 
     def _value_colors_of(self, request: MeshRequest) -> ValueColors | None:
-        """The colours by values, with those of the atoms; None where a newer request has taken its place."""
+        """Return the colours by values, with those of the atoms; None where a newer request has taken its place."""
         colors = self._value_colors
         if colors is None or not colors.serves(request):
             colors = ValueColors(request, self._self)
@@ -301,7 +301,7 @@ class Live(QtCore.QObject):
         return dataclasses.replace(asked, resolution=min(WIDEST, max(least, fitting)))
 
     def _answer(self, call: Call[AnyResult], request: MeshRequest) -> AnyResult | None:
-        """The answer, or None where a newer request has taken its place."""
+        """Return the answer, or None where a newer request has taken its place."""
         cancelling = False
         while True:
             try:

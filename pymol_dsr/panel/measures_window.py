@@ -86,7 +86,7 @@ def plot_of(measured: Measurement, name: str, fitted_range: tuple[float, float])
 
 
 def table_of(measured: Measurement) -> Any:
-    """The residues at the surface, the most moving first."""
+    """Return the residues at the surface, the most moving first."""
     ranked = measured.ranked()
     table = QtWidgets.QTableWidget(len(ranked), len(COLUMNS))
     table.setHorizontalHeaderLabels(COLUMNS)

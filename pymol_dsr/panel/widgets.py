@@ -31,7 +31,7 @@ def offer(combo: Any, names: Sequence[str], chosen: str = "") -> None:
 
 
 def spin(low: float, high: float, step: float, decimals: int, suffix: str = "", special: str = "") -> Any:
-    """A field for a number, at 0 or the nearest to it; with `special`, which stands for the lowest one, at that."""
+    """Return a field for a number, at 0 or the nearest to it; at the lowest one where `special` stands for that."""
     box = QtWidgets.QDoubleSpinBox()
     box.setRange(low, high)
     box.setSingleStep(step)
@@ -45,7 +45,7 @@ def spin(low: float, high: float, step: float, decimals: int, suffix: str = "", 
 
 
 def label(text: str, buddy: Any) -> Any:
-    """A label whose underlined letter leads to `buddy`, for rows that are layouts."""
+    """Return a label whose underlined letter leads to `buddy`, for rows that are layouts."""
     widget = QtWidgets.QLabel(text)
     widget.setBuddy(buddy)
     return widget
@@ -65,7 +65,7 @@ def save_table(parent: Any, name: str, write: Callable[[str], Any]) -> str:
 
 
 def swatch(rgb: Sequence[float]) -> Any:
-    """An icon of one colour."""
+    """Return an icon of one colour."""
     pixmap = QtGui.QPixmap(12, 12)
     pixmap.fill(QtGui.QColor.fromRgbF(*rgb))
     return QtGui.QIcon(pixmap)

@@ -28,21 +28,21 @@ class Setting:
 
 
 def check_backend(value: str) -> str:
-    """The command that starts a backend, if its program is on this machine. Raises LaunchError."""
+    """Return the command that starts a backend, if its program is on this machine. Raises LaunchError."""
     if value.strip():
         process.find_command(value)
     return value.strip()
 
 
 def check_device(value: str) -> str:
-    """The name of a device as torch writes it, or auto. Raises SettingsError."""
+    """Return the name of a device as torch writes it, or auto. Raises SettingsError."""
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", value):
         raise SettingsError(f"device {value}: write auto, cpu, cuda or cuda:1")
     return value
 
 
 def check_folder(value: str) -> str:
-    """The whole path of a folder that can be written to, or nothing. Raises SettingsError."""
+    """Return the whole path of a folder that can be written to, or nothing. Raises SettingsError."""
     if not value:
         return value
     full = os.path.abspath(os.path.expanduser(value))
@@ -54,14 +54,14 @@ def check_folder(value: str) -> str:
 
 
 def check_workers(value: str) -> str:
-    """A number of surface processes. Raises SettingsError."""
+    """Return a number of surface processes. Raises SettingsError."""
     if not re.fullmatch(r"[0-9]{1,2}", value) or int(value) > 64:
         raise SettingsError(f"workers {value}: a whole number from 0 (as many as cores, at most 8) to 64")
     return value
 
 
 def check_wait(value: str) -> str:
-    """A number of seconds, up to a week. Raises SettingsError."""
+    """Return a number of seconds, up to a week. Raises SettingsError."""
     if not re.fullmatch(r"[0-9]{1,6}", value) or not 0 < int(value) <= 604_800:
         raise SettingsError(f"wait {value}: a whole number of seconds from 1 to 604800")
     return value
@@ -83,7 +83,7 @@ class Settings:
         self._values: dict[str, str] = {}
 
     def get(self, key: str) -> str:
-        """The value of a key, its default where nothing was set. Raises SettingsError for an unknown key."""
+        """Return the value of a key, its default where nothing was set. Raises SettingsError for an unknown key."""
         setting = _setting(key)
         if key in self._values:
             return self._values[key]
@@ -118,7 +118,10 @@ class Settings:
         return float(self.get("wait"))
 
     def backend_command(self) -> list[str]:
-        """The command that starts a backend, the one that was set or the one that is installed. Raises LaunchError."""
+        """Return the command that starts a backend, the one that was set or the one that is installed.
+
+        Raises LaunchError.
+        """
         return process.find_command(self.get("backend") or None)
 
 

@@ -10,7 +10,7 @@ QUIET_SECONDS = 3.0
 
 
 def report_waiting(say: Callable[[str], None], longest: float) -> Callable[[str], None]:
-    """A function to call with the last line on the backend's stderr while it starts.
+    """Return a function to call with the last line on the backend's stderr while it starts.
 
     It says each new line after QUIET_SECONDS. longest: seconds after which waiting ends, for the message.
     """

@@ -92,7 +92,7 @@ def write_film(path: str, width: int, height: int, fps: float, ray: bool, say: S
 
 
 def _picture_path(folder: str) -> str:
-    """The pattern of the pictures' paths, to be filled with the number of the frame."""
+    """Return the pattern of the pictures' paths, to be filled with the number of the frame."""
     return os.path.join(folder, "%04d.png")
 
 

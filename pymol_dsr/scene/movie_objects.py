@@ -108,7 +108,7 @@ class _Loader:
     def __init__(
         self, base: Colors | None, color: str, ttt: list[float], movie_atoms: MovieAtoms | None, _self: Any
     ) -> None:
-        """base: f4[A,3], colours of the atoms. ttt: the display matrix of the molecule."""
+        """Begin a movie. base: f4[A,3], colours of the atoms; ttt: the display matrix of the molecule."""
         self.movie = LoadedMovie()
         self._base, self._color, self._ttt = base, color, ttt
         self._movie_atoms, self._self = movie_atoms, _self

@@ -59,5 +59,5 @@ def read_movie(_self: Any) -> PresentMovie | None:
 
 
 def _count(number: int, noun: str) -> str:
-    """A number with its noun; empty for none."""
+    """Return a number with its noun; empty for none."""
     return f"{number} {noun}{'s' * (number != 1)}" if number else ""

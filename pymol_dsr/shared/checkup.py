@@ -24,7 +24,10 @@ class CheckSkipped(Exception):
 
 
 def check_line(name: str, check: Callable[[], str], separator: str = "; ", usual_remedy: str = "") -> str:
-    """The line of one check. separator: between a fault and its remedy. usual_remedy: for faults that name none."""
+    """Return the line of one check.
+
+    separator: between a fault and its remedy. usual_remedy: for faults that name none.
+    """
     try:
         return f"ok   {name}: {check()}"
     except CheckSkipped as reason:

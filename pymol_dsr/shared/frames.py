@@ -88,7 +88,7 @@ class HeaderError(ProtocolError):
 
 
 def encode(header: Header, arrays: Arrays | None = None, packed: bool = False) -> list[memoryview]:
-    """The buffers of one frame, to be written in order.
+    """Return the buffers of one frame, to be written in order.
 
     `packed` says that the line is slow and the peer can unpack. Arrays are not copied: leave them alone until written.
     """
@@ -136,7 +136,7 @@ def write_frame(stream: BinaryIO, header: Header, arrays: Arrays | None = None) 
 
 
 def read_frame(stream: io.BufferedReader, first: bool = False) -> tuple[Header, Arrays] | None:
-    """The next frame as (header, arrays by name), or None where the stream ends between frames.
+    """Return the next frame as (header, arrays by name), or None where the stream ends between frames.
 
     `first` says that nothing was read from this stream before, which changes only the remedy named for junk.
     """
@@ -226,7 +226,7 @@ def _parse(data: bytes) -> Header:
 
 
 def parse_json(text: str, nan: bool = False) -> Any:
-    """The JSON value of a text whose numbers are finite and have at most 20 digits where they are whole.
+    """Return the JSON value of a text whose numbers are finite and have at most 20 digits where they are whole.
 
     nan: also takes NaN and infinities that are written as such. Raises ValueError, and RecursionError where the text
     is too deep.
@@ -307,7 +307,7 @@ def _layout(described: Any) -> list[tuple[str, str, tuple[int, ...], int]]:
 
 
 def _packed_size(entry: dict[str, Any], size: int) -> int:
-    """The bytes that a packed array of `size` bytes has in the frame."""
+    """Return the bytes that a packed array of `size` bytes has in the frame."""
     packed, name = entry["packed"], reprlib.repr(entry["name"])
     if not isinstance(packed, int) or isinstance(packed, bool) or not 0 < packed <= MAX_PAYLOAD:
         raise HeaderError(f"array {name} is packed in {reprlib.repr(packed)} bytes: that is no length")

@@ -77,7 +77,7 @@ def is_read_by_pymol(trajectory: str | os.PathLike[str]) -> bool:
 
 
 def _endings(path: str | os.PathLike[str]) -> tuple[str, str]:
-    """The ending in lower case and that of the packing, both without their dots, by PyMOL's own rule.
+    """Return the ending in lower case and that of the packing, both without their dots, by PyMOL's own rule.
 
     A name without a dot is its own ending there, so `os.path.splitext` would let a packed script named `pml.gz` pass.
     """

@@ -17,7 +17,7 @@ def is_name(value: Any) -> bool:
 
 
 def rule_against(value: Any) -> str:
-    """The rule that a wrong name breaks, in words."""
+    """Return the rule that a wrong name breaks, in words."""
     if isinstance(value, str) and _DEVICE.fullmatch(value):
         return "Windows has a device of that name, and no files; choose another name"
     return RULE

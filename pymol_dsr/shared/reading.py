@@ -38,7 +38,7 @@ def file_state(path: str, most: int) -> tuple[int, int]:
 
 
 def sha256_of(path: str, most: int) -> str:
-    """The SHA-256 of a file, in the memory of one chunk. Raises ReadError."""
+    """Return the SHA-256 of a file, in the memory of one chunk. Raises ReadError."""
     digest = hashlib.sha256()
     for chunk in _chunks(path, most):
         digest.update(chunk)
@@ -46,7 +46,7 @@ def sha256_of(path: str, most: int) -> str:
 
 
 def read_file(path: str, most: int) -> bytes:
-    """The content of a file. Raises ReadError."""
+    """Return the content of a file. Raises ReadError."""
     return b"".join(_chunks(path, most))
 
 

@@ -108,7 +108,7 @@ def _parse_item(item: str, where: str, fractional: bool) -> tuple[Fraction, Frac
 
 
 def format(values: Sequence[float]) -> str:
-    """The shortest text of ranges for `values`; ``parse(format(v), fractional=True) == v``.
+    """Return the shortest text of ranges for `values`; ``parse(format(v), fractional=True) == v``.
 
     Raises StatesError for an empty list.
     """

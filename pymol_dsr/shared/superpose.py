@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def turn_onto(atoms: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rotation f8[3,3] for columns that brings centred atoms f8[A,3] nearest to others f8[A,3] (Å)."""
+    """Return the rotation f8[3,3] for columns that brings centred atoms f8[A,3] nearest to others f8[A,3] (Å)."""
     u, _, vt = np.linalg.svd(atoms.T @ others)
     # A mirror image would be nearer still.
     u[:, -1] *= np.sign(np.linalg.det(u @ vt))

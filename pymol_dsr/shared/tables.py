@@ -9,7 +9,7 @@ from typing import Any
 
 
 def csv_bytes(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    """A table with one line of names, in UTF-8."""
+    """Return a table with one line of names, in UTF-8."""
     table = io.StringIO(newline="")
     out = csv.writer(table)
     out.writerow(names)

@@ -32,14 +32,14 @@ def strip_control_characters(value: Any, depth: int = 0) -> Any:
 
 
 def error_line(error: BaseException) -> str:
-    """An error for the user; one of the system without its number, with the file it is about."""
+    """Return an error for the user; one of the system without its number, with the file it is about."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return one_line(f"{error.filename}: {error.strerror}")
     return one_line(error)
 
 
 def one_line(text: Any) -> str:
-    """A text for the user, of bounded length."""
+    """Return a text for the user, of bounded length."""
     text = str(text)
     line = " ".join(strip_control_characters(text[:LONGEST_LINE]).split())
     return line if len(text) <= LONGEST_LINE else f"{line}…"

@@ -103,7 +103,7 @@ class _Spool:
         self._file.write(np.ascontiguousarray(array, self.dtype).tobytes())
 
     def blocks(self, order: Sequence[int]) -> Iterator[bytes]:
-        """The bytes of each array, in that order of their numbers from 0."""
+        """Return the bytes of each array, in that order of their numbers from 0."""
         row_size = 3 * np.dtype(self.dtype).itemsize
         ends = np.cumsum(self.row_counts) * row_size
         for number in order:
@@ -113,7 +113,7 @@ class _Spool:
 
 
 def _tensors(states: Sequence[float], spools: dict[str, _Spool]) -> list[_Tensor]:
-    """The tensors of the file by rising state, eight-byte types first."""
+    """Return the tensors of the file by rising state, eight-byte types first."""
     order = [int(number) for number in np.argsort(states, kind="stable")]
     tensors = [
         _Tensor.from_array("states", np.array(states, "<f8")[order]),

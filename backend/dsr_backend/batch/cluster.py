@@ -33,7 +33,7 @@ AGAIN_SECONDS = 60.0
 def cluster_client(
     workers: int, threads: int, cluster: str | None, memory: str, folder: Path, say: Callable[[str], None]
 ) -> Iterator[Any]:
-    """A Dask client with `workers` processes, each of which has one of the resource `fit`."""
+    """Return a Dask client with `workers` processes, each of which has one of the resource `fit`."""
     import dask
     from distributed import Client, LocalCluster, Security
 
@@ -71,8 +71,10 @@ def cluster_client(
 
 @contextmanager
 def _not_for_children(number: signal.Signals) -> Iterator[None]:
-    """Processes that are started within ignore that signal: a terminal sends it to them, too, and this one ends
-    them."""
+    """Let processes that are started within ignore a signal.
+
+    A terminal sends it to them, too, and this one ends them.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -112,8 +114,10 @@ def _on_cluster(
 
 
 def _telling(of: type[Any], refused: list[tuple[str, str]]) -> type[Any]:
-    """The class of jobs of a cluster, with the names of those that its queue refuses, and what it says, put into
-    `refused`: Dask would print a traceback for each, and wait for them."""
+    """Return the class of jobs of a cluster, which puts jobs that the queue refuses, and its words, into `refused`.
+
+    Dask would print a traceback for each, and wait for them.
+    """
     from distributed.deploy.spec import ProcessInterface
 
     class Job(of):

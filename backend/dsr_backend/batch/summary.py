@@ -77,7 +77,7 @@ def write_summary(path: Path, rows: Mapping[str, TaskResult], jobs: Sequence[Bat
 
 
 def _quoted(cell: object) -> str:
-    """The cell with ' before a text that a spreadsheet would run as a formula."""
+    """Return the cell with ' before a text that a spreadsheet would run as a formula."""
     text = str(cell)
     return f"'{text}" if text.startswith(FORMULA) and not _is_number(text) else text
 

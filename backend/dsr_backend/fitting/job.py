@@ -31,7 +31,7 @@ class FitJob(Generic[P]):
     """
 
     def __init__(self, options: FitOptions, preset: P, progress: Progress, cancelled: Callable[[], bool]) -> None:
-        """Raises ValueError for a device that torch does not find."""
+        """Raise ValueError for a device that torch does not find."""
         self.options = options
         self.preset: P = preset
         self.device = choose_device(options.device)

@@ -79,7 +79,7 @@ class Lane(Protocol):
         """How many of these; asked once, after `prepare`."""
 
     def enter(self) -> None:
-        """Called first in each thread that runs such jobs."""
+        """Prepare a thread that runs such jobs; each calls it first."""
 
     def prepare(self) -> messages.Device:
         """Import what is slow, in the main thread after hello."""

@@ -192,7 +192,7 @@ class FitTab(QtWidgets.QWidget):
     # The fit
 
     def current(self) -> Fit | None:
-        """The fit that the tab follows."""
+        """Return the fit that the tab follows."""
         return self.jobs.fits.get(self.name)
 
     def busy(self) -> bool:
@@ -275,7 +275,7 @@ class FitTab(QtWidgets.QWidget):
 
 
 def molecules(_self: Any) -> dict[str, int]:
-    """The molecules of the scene with their numbers of states."""
+    """Return the molecules of the scene with their numbers of states."""
     return {
         name: _self.count_states(f"%{name}")
         for name in _self.get_names("public_objects")
@@ -284,7 +284,7 @@ def molecules(_self: Any) -> dict[str, int]:
 
 
 def offers(counts: dict[str, int], _self: Any) -> list[str]:
-    """Selections to offer, of molecules with these numbers of states.
+    """Return selections to offer, of molecules with these numbers of states.
 
     Those that move come first, their polymer where there is solvent, and all of them as a family.
     """
@@ -302,7 +302,7 @@ def offers(counts: dict[str, int], _self: Any) -> list[str]:
 
 
 def device_text(device: messages.Device) -> str:
-    """The backend's device in a few words."""
+    """Return the backend's device in a few words."""
     kind, memory, threads = device.device, device.memory_gb, device.threads
     name = " ".join((device.name or kind).replace("(R)", "").replace("(TM)", "").split())
     about = "CPU" if kind == "cpu" else kind
@@ -311,7 +311,7 @@ def device_text(device: messages.Device) -> str:
 
 
 def progress_text(fit: Fit) -> str:
-    """The progress bar's text: phase, percentage, seconds left."""
+    """Return the progress bar's text: phase, percentage, seconds left."""
     if fit.phase is Phase.READY:
         if not fit.activity:
             return f"{fit.name} is ready"

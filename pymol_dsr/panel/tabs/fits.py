@@ -29,7 +29,7 @@ class StoredFit:
 
 
 def stored_fits(folder: str) -> list[StoredFit]:
-    """The files of fits in a folder, the newest first; none where the folder can't be read."""
+    """Return the files of fits in a folder, the newest first; none where the folder can't be read."""
     out = []
     try:
         with os.scandir(folder) as entries:

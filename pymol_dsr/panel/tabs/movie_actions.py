@@ -73,7 +73,7 @@ class MovieActions:
         self.film_button.clicked.connect(self.save_film)
 
     def movie_row(self) -> Any:
-        """The widgets for the movie and the files beside each other."""
+        """Return the widgets for the movie and the files beside each other."""
         row = QtWidgets.QHBoxLayout()
         row.addWidget(self.states, 1)
         row.addWidget(self.movie_button)
@@ -81,7 +81,7 @@ class MovieActions:
         return row
 
     def film_row(self) -> Any:
-        """The widgets for the film beside each other."""
+        """Return the widgets for the film beside each other."""
         row = QtWidgets.QHBoxLayout()
         for widget in (self.fps, self.camera, self.overlay, self.keep):
             row.addWidget(widget)

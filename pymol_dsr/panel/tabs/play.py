@@ -133,7 +133,7 @@ class PlayTab(QtWidgets.QWidget):
         self.wake()
 
     def wake(self) -> None:
-        """The tab is in view: from now on the surface follows."""
+        """Let the surface follow from now on: the tab is in view."""
         self._active = True
         self._read_scene_again()
         fit = self.current()
@@ -142,7 +142,7 @@ class PlayTab(QtWidgets.QWidget):
             self._moved()
 
     def sleep(self) -> None:
-        """The tab is out of view: the scene stays as it is."""
+        """Leave the scene as it is: the tab is out of view."""
         self._active = False
         self.player.pause()
 
@@ -151,17 +151,17 @@ class PlayTab(QtWidgets.QWidget):
         self.actions.poll()
 
     def current(self) -> Fit | None:
-        """The chosen fit, where it is ready."""
+        """Return the chosen fit, where it is ready."""
         fit = self.jobs.fits.get(self.fit.currentText())
         return fit if fit is not None and fit.phase is Phase.READY else None
 
     def current_trajectory(self) -> Trajectory | None:
-        """The chosen trajectory of the chosen fit."""
+        """Return the chosen trajectory of the chosen fit."""
         fit = self.current()
         return None if fit is None else fit.trajectory(self.trajectory.currentText() if fit.family else "")
 
     def field(self) -> FieldOptions:
-        """The chosen trajectory, or what lies between two, and the smoothing at the states."""
+        """Return the chosen trajectory, or what lies between two, and the smoothing at the states."""
         fit, steady = self.current(), self.controls.steady.isChecked()
         if fit is None or not fit.family:
             return FieldOptions(steady=steady)
@@ -287,7 +287,7 @@ class PlayTab(QtWidgets.QWidget):
 
 
 def color_text(mesh: LiveMesh) -> str:
-    """The values of the first and the last colour, where values give the colours."""
+    """Return the values of the first and the last colour, where values give the colours."""
     if mesh.span is None:
         return ""
     unit = UNITS.get(mesh.request.by, "").replace("A", "Å").replace("_", " ")

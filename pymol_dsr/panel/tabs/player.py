@@ -52,7 +52,7 @@ class Player(QtCore.QObject):
         self._show_icon()
 
     def row(self) -> Any:
-        """The widgets beside each other, without the slider."""
+        """Return the widgets beside each other, without the slider."""
         row = QtWidgets.QHBoxLayout()
         for widget in (self.button, self.state, self.speed, self.mode):
             row.addWidget(widget)
@@ -127,7 +127,10 @@ class Player(QtCore.QObject):
 
 
 def advance(at: float, first: float, last: float, direction: float, mode: str) -> tuple[float, float, bool]:
-    """A time that went past the ends brought back as `mode` says; the direction from there; whether it goes on."""
+    """Bring a time that went past the ends back as `mode` says.
+
+    Returns the time, the direction from there, and whether it goes on.
+    """
     if first <= at <= last:
         return at, direction, True
     if last <= first or mode == "once":

@@ -102,7 +102,7 @@ class QualityTab(QtWidgets.QWidget):
         self.fit.setCurrentIndex(self.fit.findText(name))
 
     def current(self) -> Fit | None:
-        """The chosen fit."""
+        """Return the chosen fit."""
         return self.jobs.fits.get(self.fit.currentText())
 
     def poll(self) -> None:

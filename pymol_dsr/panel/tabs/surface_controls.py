@@ -63,7 +63,7 @@ class SurfaceControls(QtCore.QObject):
         self.color.activated.connect(self._choose_color)
 
     def smoothing_row(self) -> Any:
-        """The widgets of the smoothing beside each other."""
+        """Return the widgets of the smoothing beside each other."""
         row = QtWidgets.QHBoxLayout()
         row.addWidget(self.smooth_slider, 1)
         row.addWidget(self.smooth)

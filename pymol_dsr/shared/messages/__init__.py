@@ -144,7 +144,7 @@ EVENTS: dict[str, type[Event]] = {kind.EVENT: kind for kind in (Progress, Device
 
 
 def parse_request(method: str, params: Mapping[str, Any], arrays: Arrays) -> Request[Any]:
-    """The request of a known method. Raises ValueFault with the method and the parameter."""
+    """Return the request of a known method. Raises ValueFault with the method and the parameter."""
     try:
         return REQUESTS[method].decode(params, arrays)
     except ArrayFault as fault:
@@ -158,12 +158,12 @@ def parse_request(method: str, params: Mapping[str, Any], arrays: Arrays) -> Req
 
 
 def parse_result(kind: type[AResult], values: Mapping[str, Any], arrays: Arrays, letters: Mapping[str, int]) -> AResult:
-    """The result of a request. letters: numbers that are known, as {"A": atoms}. Raises ValueFault."""
+    """Return the result of a request. letters: numbers that are known, as {"A": atoms}. Raises ValueFault."""
     return _decoded(kind, values, arrays, letters)
 
 
 def parse_event(event: str, params: Mapping[str, Any], arrays: Arrays) -> Event | None:
-    """The event of that name; None for one that this version does not know. Raises ValueFault."""
+    """Return the event of that name; None for one that this version does not know. Raises ValueFault."""
     kind = EVENTS.get(event)
     return None if kind is None else _decoded(kind, params, arrays, {})
 

@@ -41,7 +41,7 @@ class OpenResult(Result):
 
     @classmethod
     def decode(cls, values: Mapping[str, Any], arrays: Arrays, letters: Mapping[str, int] | None = None) -> OpenResult:
-        """The result that a frame holds. Raises ValueFault."""
+        """Return the result that a frame holds. Raises ValueFault."""
         states = values.get("states") or {}
         return super().decode({"states": {"": states} if isinstance(states, list) else states}, arrays, letters)
 

@@ -85,7 +85,7 @@ class BackgroundSampler:
     """Draws the samples of surfaces in a thread of its own, while other surfaces still arrive."""
 
     def __init__(self, options: FitOptions) -> None:
-        """Raises ValueError for a device that torch does not find, and for a preset without such samples."""
+        """Raise ValueError for a device that torch does not find, and for a preset without such samples."""
         if not isinstance(PRESETS[options.preset], Preset):
             raise ValueError(f"preset {options.preset} draws no samples beforehand")
         self._preset, self._seed, self._device = PRESETS[options.preset], options.seed, choose_device(options.device)

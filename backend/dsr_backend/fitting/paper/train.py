@@ -37,7 +37,7 @@ class StageClock:
     """The fraction of a stage that is done, by steps or by the budget of seconds, whichever is greater."""
 
     def __init__(self, steps: int, budget: float, device: torch.device) -> None:
-        """steps, budget: of the stage; budget in seconds, inf for none."""
+        """Begin a stage of so many steps, with a budget in seconds, inf for none."""
         self.steps, self.budget, self._device = steps, budget, device
         self.fraction = 0.0
         self.started = self._checked = self._now = time.perf_counter()

@@ -15,7 +15,7 @@ from .state import State
 
 
 def save(state: State, job: Job, request: messages.Save) -> messages.FileResult:
-    """A fit as the content of a .dsr file."""
+    """Return a fit as the content of a .dsr file."""
     return messages.FileResult(file=np.frombuffer(dsr_file.to_bytes(state.get(request.fit)), np.uint8))
 
 

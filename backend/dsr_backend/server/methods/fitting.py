@@ -165,7 +165,7 @@ def _warn_unless_writable(job: Job, folder: Path) -> None:
 
 
 def _family(state: State, name: str, preset: str) -> Family:
-    """The family that a new trajectory starts from. Raises RequestError."""
+    """Return the family that a new trajectory starts from. Raises RequestError."""
     family = state.get(name)
     if not isinstance(family, Family):
         raise RequestError("bad-request", f"fit {name!r} is of one trajectory and no family: fit several together")
@@ -204,7 +204,7 @@ def _preview(job: Job, request: messages.Open, options: messages.PreviewOptions)
 
 
 def _trajectory_number(pending: PendingFit, request: messages.Surface) -> int:
-    """The place of the request's trajectory among those of the fit. Raises RequestError."""
+    """Return the place of the request's trajectory among those of the fit. Raises RequestError."""
     names, trajectory = pending.trajectories, request.trajectory
     if names and trajectory not in names:
         raise RequestError(

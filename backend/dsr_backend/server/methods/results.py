@@ -162,7 +162,7 @@ METHODS = {
 
 
 def nearest_of(made: Mesh) -> NDArray[np.int32] | None:
-    """The nearest atom of each point; None where no atoms are known."""
+    """Return the nearest atom of each point; None where no atoms are known."""
     return made.nearest if len(made.atoms) else None
 
 
@@ -181,7 +181,7 @@ def _extract(job: Job, field: Field, time: float, options: MeshOptions, radii: N
 
 
 def _time(job: Job, time: float | None) -> float:
-    """The time of a request that may go without. Raises RequestError."""
+    """Return the time of a request that may go without. Raises RequestError."""
     if time is None:
         raise RequestError("bad-request", f"{job.method} needs time as a finite number, got None")
     return time
