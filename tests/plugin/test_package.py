@@ -58,7 +58,7 @@ def test_every_command_has_pymols_kind_of_help():
 def test_imports_are_relative_and_need_numpy_only():
     everywhere = {"numpy", "pymol", "pymol2", "matplotlib"} | set(sys.stdlib_module_names)
     # Without MDAnalysis long trajectories are loaded whole, and without PIL ffmpeg writes a GIF.
-    optional = {"stream.py": {"MDAnalysis"}, "film.py": {"PIL"}}
+    optional = {"stream.py": {"MDAnalysis"}, "trajectory_file.py": {"MDAnalysis"}, "film.py": {"PIL"}}
     for path in PACKAGE.rglob("*.py"):
         allowed = everywhere | optional.get(path.name, set())
         for node in ast.walk(ast.parse(path.read_text())):

@@ -18,7 +18,7 @@ class TimeAxis:
     """
 
     def __init__(self, times: Sequence[float]) -> None:
-        """Take the times of state 1, 2, 3, …, in any unit. Raises ValueError for fewer than two, or some that fall."""
+        """Take the times of state 1, 2, 3, …, in any unit. Raises ValueError unless two or more rise."""
         self.times = check_times(times)
         values = np.asarray(self.times, np.float64)
         self._marks = 1.0 + (values - values[0]) / np.median(np.diff(values))
