@@ -115,16 +115,18 @@ class Backend:
         """The backend's greeting, once it has come."""
         self.device: messages.Device | None = None
         """Its device, or None until torch is imported there."""
-        self._on_event = on_event
+        self.on_event = on_event
         self._atom_count = atom_count
         self._home = home
-        self._process: Process | None = None
+        self.process: Process | None = None
+        """The process, from start() on."""
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._pending: dict[int, Call[Any]] = {}
         self._ended: tuple[str, str] | None = None
         self._closing = False
-        self._packs = False
+        self.packs = False
+        """Whether large arrays are packed on the way: the line may be slow, and the backend can unpack."""
         self._outbox: queue.Queue[list[memoryview] | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, name="dsr-reader", daemon=True)
         self._writer = threading.Thread(target=self._write, name="dsr-writer", daemon=True)
@@ -132,7 +134,7 @@ class Backend:
     @property
     def alive(self) -> bool:
         """Whether requests can be sent."""
-        return self._process is not None and self._ended is None and not self._closing
+        return self.process is not None and self._ended is None and not self._closing
 
     def start(self, timeout: float = 20.0, waiting: Waiting = lambda said: None) -> messages.HelloResult:
         """Start the process and exchange hello within `timeout` seconds; returns the backend's greeting.
@@ -140,9 +142,9 @@ class Backend:
         `waiting(last words on stderr)` is called while there is no answer, several times a second; what it raises ends
         the start.
         """
-        if self._process is not None:
+        if self.process is not None:
             raise BackendError("bad-request", "this backend was started before: make a new Backend")
-        self._process = Process(self.command, self._home)
+        self.process = Process(self.command, self._home)
         try:
             self._reader.start()
             self._writer.start()
@@ -153,11 +155,11 @@ class Backend:
             except BackendError as exc:
                 if exc.code != "timeout":
                     raise
-                tail = self._process.stderr_tail()
+                tail = self.process.stderr_tail()
                 said = f"its last words: {tail[-1]!r}" if tail else "it wrote nothing to stderr"
                 raise BackendError(
                     "timeout",
-                    f"the backend `{self._process.shown}` did not greet within {timeout:g} s; {said}; "
+                    f"the backend `{self.process.shown}` did not greet within {timeout:g} s; {said}; "
                     "wait longer (`dsr_set wait, 3600`), or run the command in a terminal to see what it waits for "
                     "(a password, a queue)",
                 ) from exc
@@ -169,7 +171,7 @@ class Backend:
                     f"upgrade the {'backend' if info.protocol < PROTOCOL else 'plugin'}",
                 )
             self.info = info
-            self._packs = packs and info.packed
+            self.packs = packs and info.packed
         except BaseException:  # Ctrl-C too: no half-started process stays behind
             self.close(grace=0.0)
             raise
@@ -177,13 +179,13 @@ class Backend:
 
     def _greeting(self, hello: Call[messages.HelloResult], timeout: float, waiting: Waiting) -> messages.HelloResult:
         """Return the answer to hello. Raises BackendError and what `waiting` raises."""
-        assert self._process is not None
+        assert self.process is not None
         end = time.monotonic() + timeout
         while not hello.done and time.monotonic() < end:
             with contextlib.suppress(BackendError):
                 hello.result(min(_SLICE, max(0.0, end - time.monotonic())))
             if not hello.done:
-                tail = self._process.stderr_tail()
+                tail = self.process.stderr_tail()
                 waiting(tail[-1] if tail else "")
         return hello.result(0.0 if not hello.done else None)
 
@@ -196,7 +198,7 @@ class Backend:
         params, arrays = request.encode()
         try:
             header = {"kind": "request", "id": call.id, "method": request.METHOD, "params": params}
-            frame = encode(header, arrays, self._packs)
+            frame = encode(header, arrays, self.packs)
         except ProtocolError as exc:
             raise BackendError("bad-request", f"{request.METHOD!r} can't be sent: {exc}") from exc
         while arrays and self.alive and self._outbox.qsize() >= _QUEUED_FRAMES:
@@ -204,7 +206,7 @@ class Backend:
         with self._lock:
             if self._ended is not None:
                 raise BackendError(*self._ended)
-            if self._process is None or self._closing:
+            if self.process is None or self._closing:
                 raise BackendError("lost", "the backend is not running: start it first")
             self._pending[call.id] = call
             self._outbox.put(frame)
@@ -220,7 +222,7 @@ class Backend:
 
     def close(self, grace: float = 10.0) -> None:
         """End the backend, waiting up to `grace` seconds for its checkpoint, and a few more to kill it."""
-        process = self._process
+        process = self.process
         if process is None:
             return
         with self._lock:
@@ -261,7 +263,7 @@ class Backend:
             call.fail(code, message)
 
     def _lost(self, detail: str = "") -> None:
-        process = self._process
+        process = self.process
         assert process is not None
         if self._closing:
             # close() says so when the process is gone.
@@ -272,15 +274,15 @@ class Backend:
         process.stop(lambda: None, self._hang_up, 0.0)
 
     def _write(self) -> None:
-        assert self._process is not None
-        stream = self._process.stdin
+        assert self.process is not None
+        stream = self.process.stdin
         try:
             while True:
                 try:
                     frame = self._outbox.get(timeout=0.5)
                 except queue.Empty:
                     # The end of its output may never come: children of the backend can hold it open.
-                    if not self._process.running:
+                    if not self.process.running:
                         self._reader.join(0.5)
                         self._lost()
                         return
@@ -297,8 +299,8 @@ class Backend:
                 stream.close()
 
     def _read(self) -> None:
-        assert self._process is not None
-        stream = self._process.stdout
+        assert self.process is not None
+        stream = self.process.stdout
         assert isinstance(stream, io.BufferedReader)
         try:
             frame = read_frame(stream, first=True)
@@ -309,7 +311,7 @@ class Backend:
         except TruncatedError as exc:
             self._lost(f" ({exc})")
         except ProtocolError as exc:
-            self._abandon("protocol", f"the backend `{self._process.shown}` broke the protocol: {exc}")
+            self._abandon("protocol", f"the backend `{self.process.shown}` broke the protocol: {exc}")
         except MemoryError:
             self._abandon("out-of-memory", "PyMOL has no memory left for the backend's answer: ask for coarser data")
         except Exception as exc:
@@ -320,9 +322,9 @@ class Backend:
             stream.close()
 
     def _abandon(self, code: str, message: str) -> None:
-        assert self._process is not None
+        assert self.process is not None
         self._end(code, message)
-        self._process.stop(lambda: None, self._hang_up, 0.0)
+        self.process.stop(lambda: None, self._hang_up, 0.0)
 
     def _take(self, header: Header, arrays: Arrays) -> None:
         kind = header["kind"]
@@ -355,10 +357,10 @@ class Backend:
             event = messages.Log(text=text.one_line(line))
         if isinstance(event, messages.Device):
             self.device = event
-        if event is None or self._on_event is None:
+        if event is None or self.on_event is None:
             return
         try:
-            self._on_event(event)
+            self.on_event(event)
         except Exception:
             # A fault in showing progress must not cost the fit.
             traceback.print_exc(file=sys.stderr)

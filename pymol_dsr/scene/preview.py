@@ -74,9 +74,10 @@ class Preview:
     def _load(self, number: int, preview: messages.Preview) -> None:
         if len(preview.faces):
             floats = cgo.cgo_floats(mesh_of(preview), vertex_colors(preview, self._colors))
-            in_gui(self._self, self._show, number, floats)
+            in_gui(self._self, self.show, number, floats)
 
-    def _show(self, number: int, floats: list[float]) -> None:
+    def show(self, number: int, floats: list[float]) -> None:
+        """Show the mesh with this number, in PyMOL's thread, unless a newer one has come or the fit has failed."""
         # A sharper one may have overtaken this one.
         if self._ended or number < self._count:
             return

@@ -479,7 +479,7 @@ class Served:
 
     def close(self) -> None:
         self.backend.close(grace=0.5)
-        process = self.backend._process
+        process = self.backend.process
         assert process is not None and not runs(process.pid)
         wait_for(lambda: group_is_gone(process.pid))
 

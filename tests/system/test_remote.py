@@ -258,7 +258,7 @@ def test_the_whole_way_through_ssh_over_a_line_that_is_cut(plugin, sshd, capsys)
     plugin.do("dsr_movie cut, 1-2, resolution=1")
     assert plugin.get_type("cut") == "object:cgo" and plugin.count_states("cut") == 2
     backend = jobs.connection.running
-    assert backend._packs and "ServerAliveInterval=5" in backend.command
+    assert backend.packs and "ServerAliveInterval=5" in backend.command
     assert "cut.dsr" in fits(sshd.home) and not fits(os.environ["DSR_HOME"]), "kept over there"
     pid = backend.info.pid
     jobs.close()

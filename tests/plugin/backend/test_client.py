@@ -50,20 +50,20 @@ def connect() -> Iterator[Callable[..., Backend]]:
     yield make
     for backend in made:
         backend.close(grace=0.5)
-        process = backend._process
+        process = backend.process
         assert process is not None
         assert not runs(process.pid)
         wait_for(partial(group_is_gone, process.pid))
 
 
 def log_of(backend: Backend) -> Log:
-    assert isinstance(backend._on_event, Log)
-    return backend._on_event
+    assert isinstance(backend.on_event, Log)
+    return backend.on_event
 
 
 def pid_of(backend: Backend) -> int:
-    assert backend._process is not None
-    return backend._process.pid
+    assert backend.process is not None
+    return backend.process.pid
 
 
 def failure(call: Callable[[], Any]) -> BackendError:
@@ -254,7 +254,7 @@ def test_a_fault_in_the_event_handler_costs_nothing(
     connect: Callable[..., Backend], capsys: pytest.CaptureFixture[str]
 ) -> None:
     backend = connect("worker")
-    backend._on_event = lambda event: 1 / 0  # type: ignore[assignment]
+    backend.on_event = lambda event: 1 / 0  # type: ignore[assignment]
     backend.start()
     backend.call(raw("report"), timeout=PATIENCE)
     assert "ZeroDivisionError" in capsys.readouterr().err
@@ -389,8 +389,8 @@ def test_a_job_that_finishes_in_spite_of_cancel_is_still_cancelled(bench: Backen
 def test_prints_cannot_corrupt_the_stream(bench: Backend) -> None:
     assert bench.call(raw("noise"), timeout=PATIENCE) == ({"stdin": ""}, {})
     assert bench.call(raw("ping"), timeout=PATIENCE) == ({}, {})
-    assert bench._process is not None
-    process = bench._process
+    assert bench.process is not None
+    process = bench.process
     wanted = {"a print", "a write from C", "a puts from C", "a child's echo"}
     wait_for(lambda: wanted <= set(process.stderr_tail()))
 
@@ -419,8 +419,8 @@ def test_faults_of_methods_are_answered(bench: Backend, kind: str, code: str, wo
     assert error.code == code
     assert words in error.message
     assert bench.call(raw("status"), timeout=PATIENCE)[0]["fits"]["bench"]["step"] == 1
-    assert bench._process is not None
-    process = bench._process
+    assert bench.process is not None
+    process = bench.process
     if code == "internal":
         wait_for(lambda: any("a library gave up" in line or "a bug" in line for line in process.stderr_tail()))
 
@@ -446,8 +446,8 @@ def test_close_cancels_and_ends(bench: Backend, tmp_path: Path) -> None:
     bench.close(grace=PATIENCE)
     assert failure(lambda: call.result(timeout=PATIENCE)).code == "cancelled"
     assert kept.read_text() == "kept"
-    assert bench._process is not None
-    assert bench._process.describe_end().startswith("ended with exit code 0")
+    assert bench.process is not None
+    assert bench.process.describe_end().startswith("ended with exit code 0")
     assert failure(lambda: bench.submit(raw("ping"))).message == "the backend was closed"
 
 

@@ -247,7 +247,7 @@ def test_only_the_newest_is_loaded(peptide):
     wait_for(lambda: loaded(shown, peptide).max() == pytest.approx(21.0))
     # One that was overtaken on the way comes too late.
     late = triangle(50.0)
-    shown._show(1, cgo.cgo_floats(mesh_of(late), None))
+    shown.show(1, cgo.cgo_floats(mesh_of(late), None))
     assert loaded(shown, peptide).max() == pytest.approx(21.0)
     shown.end()
     assert "a_preview" not in peptide.get_names()
