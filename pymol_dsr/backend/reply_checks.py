@@ -7,6 +7,7 @@ code would follow blindly are checked here. The messages say themselves which va
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TypeVar, cast
 
@@ -42,6 +43,7 @@ def check(
 
 def check_preview(asked: messages.PreviewOptions, preview: messages.Preview, atom_count: int | None) -> None:
     """Raises ValueFault unless a preview is as it was asked for when the fit was opened."""
+    _check_time(asked.time, preview.time)
     _check_size(preview, asked.triangles)
     nearest = preview.nearest
     if nearest is not None and len(nearest) and atom_count is not None and nearest.max() >= atom_count:
@@ -51,6 +53,12 @@ def check_preview(asked: messages.PreviewOptions, preview: messages.Preview, ato
 def _check_request(request: Request[AnyResult], result: Result, atom_count: int | None) -> None:
     if isinstance(request, messages.Mesh) and isinstance(result, messages.MeshResult):
         _check_size(result, request.mesh.triangles)
+        _check_time(request.time, result.time)
+    elif isinstance(request, messages.Measure) and isinstance(result, messages.MeasureResult):
+        _check_time(request.time, result.time)
+    elif isinstance(request, messages.Grid) and isinstance(result, messages.GridResult):
+        if not _is_same(result.spacing, request.resolution):
+            raise ValueFault(f"spacing is {result.spacing:g} Å, and {request.resolution:g} Å was asked for")
     elif isinstance(request, messages.Paint) and isinstance(result, messages.PaintResult):
         if len(request.points) and result.velocity is None:
             raise ValueFault("the array velocity is missing")
@@ -61,6 +69,15 @@ def _check_request(request: Request[AnyResult], result: Result, atom_count: int 
     elif isinstance(result, (messages.FitResult, messages.LoadResult)):
         for source in result.report.sources().values():
             source.atom_indices()
+
+
+def _check_time(asked: float, time: float | None) -> None:
+    if time is not None and not _is_same(time, asked):
+        raise ValueFault(f"time is {time:g}, and {asked:g} was asked for")
+
+
+def _is_same(number: float, asked: float) -> bool:
+    return math.isclose(number, asked, rel_tol=1e-6, abs_tol=1e-9)
 
 
 def _check_size(mesh: messages.MeshResult | messages.Preview, triangles: int | None) -> None:

@@ -65,7 +65,7 @@ def statuses(backend: Backend) -> dict[str, messages.DetachedStatus]:
 def update(fit: Fit, status: messages.DetachedStatus) -> None:
     """Enter the backend's status of a detached fit."""
     fit.detached = process_name(status.pid, status.host)
-    fit.fraction, fit.step = status.fraction, status.step
+    fit.fraction, fit.step = min(1.0, max(0.0, status.fraction)), status.step
     fit.loss, fit.seconds_left = status.loss, status.seconds_left
     fit.device = (status.device or "")[:80]
     fit.error = " ".join(status.message.split())[:500]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend.client import Backend
-from ..shared import messages, states
+from ..shared import messages, states, text
 
 Say = Callable[[str], None]
 Arrays = dict[str, NDArray[Any]]
@@ -172,7 +172,7 @@ class Fit:
 
     def line(self) -> str:
         """Name and progress in one line."""
-        return f"{self.name}: {self._progress()}" + (f", on {self.device}" if self.device else "")
+        return text.one_line(f"{self.name}: {self._progress()}" + (f", on {self.device}" if self.device else ""))
 
     def _progress(self) -> str:
         if self.phase is Phase.READY:

@@ -10,6 +10,7 @@ from typing import Any
 from ..backend.client import Backend
 from ..runtime.folders import fits_folder
 from ..shared import messages
+from ..shared.names import is_name
 from ..shared.options import FitOptions, StartOptions
 from ..shared.surfaces_format import is_surfaces_path
 from ..shared.values import ValueFault
@@ -118,6 +119,8 @@ def _in_folder(folder: str) -> dict[str, Interrupted]:
         path = os.path.join(folder, entry)
         if entry.endswith(SUFFIX) and os.path.isfile(os.path.join(path, "about.json")):
             name = entry.removesuffix(SUFFIX)
+            if not is_name(name):
+                continue
             count = sum(is_surfaces_path(file) for inner, _, files in os.walk(path) if inner != path for file in files)
             fits[name] = Interrupted(name, messages.InterruptedFit(count))
     return fits

@@ -153,10 +153,7 @@ class Field:
             return value
         origin = get_origin(self.type)
         if origin is dict:
-            if not isinstance(value, dict):
-                raise self._type_fault(value)
-            item = self._item(get_args(self.type)[1])
-            return {key: item.check(one) for key, one in value.items()}
+            return self._typed_items(value)
         if origin is tuple:
             if not isinstance(value, (list, tuple)):
                 raise self._type_fault(value)
@@ -174,6 +171,15 @@ class Field:
         if self.value.names:
             raise self._name_fault(value)
         raise self._type_fault(value)
+
+    def _typed_items(self, value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self._type_fault(value)
+        for key in value if self.value.names else ():
+            if not is_name(key):
+                raise self._name_fault(key)
+        item = self._item(get_args(self.type)[1])
+        return {key: item.check(one) for key, one in value.items()}
 
     def _item(self, kind: Any) -> Field:
         """The field of one item of a list or an object."""

@@ -46,7 +46,9 @@ def good(method: str, params: dict[str, Any], arrays: dict[str, Any]) -> Answer:
     if method == "grid":
         x = np.linspace(-4, 4, 17)
         values = np.sqrt(x[:, None, None] ** 2 + x[:, None] ** 2 + x**2) - 2
-        return {**told, "origin": [-4, -4, -4], "spacing": 0.5}, {"values": values.astype("<f4")}
+        return {**told, "origin": [-4, -4, -4], "spacing": params.get("resolution", 0.5)}, {
+            "values": values.astype("<f4")
+        }
     if method == "paint":
         count = len(arrays["points"])
         return {}, {"velocity": np.ones(count, "<f4")} if count else {"excursions": np.ones(ATOMS, "<f4")}
@@ -123,6 +125,11 @@ MESH = {
     "extrapolated as a text": put("mesh", extrapolated="yes"),
     "expected error as a list": put("mesh", expected_error=[1]),
     "area as a text": put("mesh", area="large"),
+    "area past everything": put("mesh", area=1e308),
+    "area below nothing": put("mesh", area=-1e308),
+    "volume past everything": put("mesh", volume=-1e308),
+    "an expected error below nothing": put("mesh", expected_error=-1.0),
+    "of another time": put("mesh", time=1e6),
 }
 GRID = {
     "no values": put("grid", values=...),
@@ -133,6 +140,7 @@ GRID = {
     "no spacing": put("grid", spacing=0),
     "negative spacing": put("grid", spacing=-1.0),
     "spacing as a text": put("grid", spacing="1"),
+    "a finer grid than asked for": put("grid", spacing=0.25),
     "origin of two": put("grid", origin=[0, 0]),
     "origin as a text": put("grid", origin="here"),
     "origin in another galaxy": put("grid", origin=[1e300, 0, 0]),
@@ -141,12 +149,18 @@ PAINT = {
     "velocity of another length": put("paint", velocity=np.ones(3, "<f4")),
     "no velocity": put("paint", velocity=...),
     "infinite velocity": put("paint", velocity=at(0, np.inf)),
+    "velocity past everything": put("paint", velocity=at(0, 3e38)),
     "velocity as i4": put("paint", velocity=lambda a: a.astype("<i4")),
 }
 MEASURE = {
     "area of other atoms": put("measure", area=np.ones(3, "<f4"), speed=np.ones(3, "<f4")),
     "no area": put("measure", area=...),
     "speed as a text": put("measure", speed="fast"),
+    "an atom's area past everything": put("measure", area=at(0, 3e38)),
+    "an atom's area that is no number": put("measure", area=at(0, np.nan)),
+    "speed past everything": put("measure", speed=1e308),
+    "volume of another galaxy": put("measure", volume=1e300),
+    "measures of another time": put("measure", time=1e6),
     "time that is none": put("measure", time=None),
     "volume of a selection as a list": put("measure", selection_volume=[]),
 }
@@ -164,6 +178,7 @@ REPORTS = {
     "a state past all numbers": told(states=[1, 10**15]),
     "a path that is a number": told(path=7),
     "seconds as a text": told(seconds="soon"),
+    "seconds past everything": told(seconds=1e308),
     "source that is a text": told(source="../../x"),
     "atoms that are a list": told(source={"object": "pep", "atoms": [1, 2]}),
     "a thousand million atoms": told(source={"object": "pep", "atoms": "1-999999999"}),
@@ -173,6 +188,7 @@ REPORTS = {
     "a trajectory with a path for a name": told(trajectories={"../../x": report}),
     "a trajectory that is a text": told(trajectories={"a": "b"}),
 }
+assert not set(MESH) & set(MEASURE), "one name, one fault"
 FAULTS = {**MESH, **GRID, **PAINT, **MEASURE, **FILES, **REPORTS}
 
 

@@ -20,6 +20,7 @@ import filelock
 
 from pymol_dsr.shared import atomic_write
 from pymol_dsr.shared.messages import DetachedStatus, Open
+from pymol_dsr.shared.names import is_name
 from pymol_dsr.shared.values import JsonObject
 
 from ..runtime.errors import RequestError
@@ -75,7 +76,7 @@ def statuses(fits: Path) -> dict[str, DetachedStatus]:
             _children.remove(child)
     found = {}
     for folder in sorted(fits.glob(f"*{SUFFIX}")):
-        status = read_status(folder)
+        status = read_status(folder) if is_name(folder.name[: -len(SUFFIX)]) else None
         if status is not None:
             found[folder.name[: -len(SUFFIX)]] = status
     return found

@@ -18,6 +18,7 @@ from typing import Any
 import filelock
 
 from pymol_dsr.shared import atomic_write
+from pymol_dsr.shared.names import is_name
 from pymol_dsr.shared.surfaces_format import NPZ, SAFETENSORS
 
 from ..runtime.errors import RequestError
@@ -202,7 +203,7 @@ def interrupted_fits(folder: Path) -> dict[str, dict[str, Any]]:
         except (OSError, ValueError):
             # It ended before its first surface, or is not a staging folder.
             continue
-        if _is_open(staged):
+        if not is_name(staged.name.removesuffix(SUFFIX)) or _is_open(staged):
             continue
         count = sum(len(_staged_files(path)) for path in staged.iterdir() if path.is_dir())
         path = staged / TRAINING

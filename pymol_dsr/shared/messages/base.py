@@ -42,8 +42,9 @@ class Array:
     """What an array holds.
 
     dtype: as numpy writes it. shape: numbers and letters. limit: all values are finite and less than this far from 0.
-    finite: False where NaN stands for no value; infinities are refused all the same. indexes: the letter of what its
-    values are indices of, from 0. key: its name in the frame, where it is another than the field's.
+    finite: False where NaN stands for no value; infinities and values past `most` are refused all the same. indexes:
+    the letter of what its values are indices of, from 0. key: its name in the frame, where it is another than the
+    field's.
     """
 
     text: str
@@ -52,6 +53,7 @@ class Array:
     unit: str = ""
     limit: float | None = None
     finite: bool = True
+    most: float | None = None
     indexes: str = ""
     key: str = ""
 
@@ -89,6 +91,8 @@ class Array:
             raise ValueFault(f"{name} has the value {flat[int(np.argmax(~(np.abs(flat) < self.limit)))]:g} in it")
         elif not self.finite and np.isinf(array).any():
             raise ValueFault(f"{name} has infinite values in it")
+        elif not self.finite and self.most is not None and (np.abs(array) > self.most).any():
+            raise ValueFault(f"{name} has the value {np.nanmax(np.abs(array)):g} in it, and {self.most:g} is the most")
 
 
 @dataclass(frozen=True)

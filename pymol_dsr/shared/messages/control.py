@@ -16,10 +16,12 @@ DETACHED_PHASES = ("starting", *PHASES, "failed", "cancelled")
 
 FitName = Annotated[str, Value("name of the fit", names="a fit")]
 Fraction = Annotated[float, Value("how far the fit is, 0 to 1")]
-Step = Annotated[int | None, Value("step of what the phase counts")]
-Steps = Annotated[int | None, Value("steps of the phase in all")]
+Step = Annotated[int | None, Value("step of what the phase counts", least=0, most=10**12)]
+Steps = Annotated[int | None, Value("steps of the phase in all", least=0, most=10**12)]
 Loss = Annotated[float | None, Value("loss of the training", unit="Å")]
-SecondsLeft = Annotated[float | None, Value("estimate of the time to the end of the fit", unit="s")]
+SecondsLeft = Annotated[
+    float | None, Value("estimate of the time to the end of the fit", unit="s", least=-1e10, most=1e10)
+]
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class FitStatus(Record):
     loss: Loss = None
     seconds_left: SecondsLeft = None
     device: Annotated[str | None, Value("device that computes", sparse=True)] = None
-    checkpoint: Annotated[int | None, Value("step of the last checkpoint, of preset `paper`", sparse=True)] = None
+    checkpoint: Annotated[
+        int | None, Value("step of the last checkpoint, of preset `paper`", sparse=True, least=0, most=10**12)
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class DetachedStatus(Record):
     loss: Loss = None
     seconds_left: SecondsLeft = None
     device: Annotated[str | None, Value("device that computes")] = None
-    pid: Annotated[int, Value("id of its process")] = 0
+    pid: Annotated[int, Value("id of its process", least=0, most=2**40)] = 0
     host: Annotated[str, Value("machine of its process")] = ""
     started: Annotated[float, Value("when it started, since 1970", unit="s")] = 0.0
     updated: Annotated[float, Value("when this was written, since 1970", unit="s")] = 0.0
@@ -58,8 +62,8 @@ class DetachedStatus(Record):
 class InterruptedFit(Record):
     """A fit whose surfaces wait in the folder of fits."""
 
-    surfaces: Annotated[int, Value("surfaces that are there", least=0)]
-    step: Annotated[int | None, Value("step of the training's checkpoint")] = None
+    surfaces: Annotated[int, Value("surfaces that are there", least=0, most=10**9)]
+    step: Annotated[int | None, Value("step of the training's checkpoint", least=0, most=10**12)] = None
     source: Annotated[JsonObject, Value("`source` of its `open`")] = dataclasses.field(default_factory=dict)
     trajectories: Annotated[tuple[str, ...], Value("names of its trajectories; none for a single one")] = ()
     asked: Annotated[JsonObject, Value("`asked` of its `open`, with `config`, `family` and `frozen`")] = (
@@ -110,7 +114,9 @@ class StatusResult(Result):
     """The state of the backend."""
 
     busy: Annotated[str | None, Value("method that is under way")] = None
-    fits: Annotated[dict[str, FitStatus], Value("fits in memory, by name")] = dataclasses.field(default_factory=dict)
+    fits: Annotated[dict[str, FitStatus], Value("fits in memory, by name", names="a fit")] = dataclasses.field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -126,7 +132,7 @@ class Status(Request[StatusResult]):
 class DetachedResult(Result):
     """Detached fits in the folder of fits."""
 
-    fits: Annotated[dict[str, DetachedStatus], Value("detached fits by name")]
+    fits: Annotated[dict[str, DetachedStatus], Value("detached fits by name", names="a fit")]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -160,7 +166,7 @@ class Stop(Request[StopResult]):
 class InterruptedResult(Result):
     """Fits that were interrupted and are not under way."""
 
-    fits: Annotated[dict[str, InterruptedFit], Value("interrupted fits by name")]
+    fits: Annotated[dict[str, InterruptedFit], Value("interrupted fits by name", names="a fit")]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -44,7 +44,7 @@ class TrajectoryReport(Record):
     preset: Annotated[str | None, Value("kind of fit")] = None
     device: Annotated[str | None, Value("device that computed")] = None
     threads: Annotated[int | None, Value("threads of the CPU")] = None
-    seconds: Annotated[float | None, Value("time of the fit", unit="s")] = None
+    seconds: Annotated[float | None, Value("time of the fit", unit="s", least=0, most=1e10)] = None
     steps: Annotated[int | None, Value("steps of the training")] = None
     loss: Annotated[float | None, Value("last loss of the training", unit="Å")] = None
     seed: Annotated[int | None, Value("seed of random numbers")] = None
@@ -60,7 +60,7 @@ class TrajectoryReport(Record):
     level_offset: Annotated[float | None, Value("level that stands for the surface", unit="Å", key="lift")] = None
     held_out_error: Annotated[
         float | None,
-        Value("fraction of points near held-out surfaces on the wrong side, 0 to 1", key="missed"),
+        Value("fraction of points near held-out surfaces on the wrong side", key="missed", least=0, most=1),
     ] = None
     breaks: Annotated[
         tuple[float, ...] | None, Value("last states before the cuts, rising; none without cuts", sparse=True)
@@ -90,7 +90,7 @@ class FitReport(Record):
 
     preset: Annotated[str | None, Value("kind of fit")] = None
     device: Annotated[str | None, Value("device that computed")] = None
-    seconds: Annotated[float | None, Value("time of the fit", unit="s")] = None
+    seconds: Annotated[float | None, Value("time of the fit", unit="s", least=0, most=1e10)] = None
     steps: Annotated[int | None, Value("steps of the training")] = None
     parameters: Annotated[int | None, Value("numbers of the field")] = None
     seed: Annotated[int | None, Value("seed of random numbers")] = None

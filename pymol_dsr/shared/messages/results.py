@@ -16,11 +16,17 @@ from .control import FitName
 from .fitting import Radii
 
 MOST_NEIGHBORS = 64
+# Past these, no answer is about a molecule: a cube of 10⁶ Å has fewer.
+MOST_AREA, MOST_VOLUME = 1e12, 1e18
+MOST_SPEED = 1e12
+MOST_SECONDS = 1e10
+MOST_GRID_NODES = 180_000_000
+"""Of a grid: more than that the backend computes for no request."""
 
 Time = Annotated[float, Value("time, as a state number with fractions", unit="states")]
-ExpectedError = Annotated[float | None, Value("expected error of an extrapolated surface", unit="Å")]
+ExpectedError = Annotated[float | None, Value("expected error of an extrapolated surface", unit="Å", least=0, most=FAR)]
 Extrapolated = Annotated[bool, Value("the time lies outside the fitted states")]
-Seconds = Annotated[float | None, Value("time that it took", unit="s")]
+Seconds = Annotated[float | None, Value("time that it took", unit="s", least=0, most=MOST_SECONDS)]
 Mask = Annotated[NDArray[np.uint8] | None, Array("1 for the atoms that are meant, else 0", "|u1", ("A",))]
 Points = Annotated[NDArray[np.float32], Array("points", "<f4", ("N", 3), unit="Å", limit=FAR)]
 Normals = Annotated[NDArray[np.float32], Array("unit normals, outwards", "<f4", ("N", 3), limit=1.01)]
@@ -28,13 +34,20 @@ Faces = Annotated[NDArray[np.int32], Array("corners of the triangles", "<i4", ("
 Nearest = Annotated[NDArray[np.int32] | None, Array("nearest atom of each point, from 0", "<i4", ("N",), indexes="A")]
 Velocity = Annotated[
     NDArray[np.float32] | None,
-    Array("velocity of the surface, outwards: −∂f/∂t / |∇f|", "<f4", ("N",), unit="Å per state", finite=False),
+    Array(
+        "velocity of the surface, outwards: −∂f/∂t / |∇f|",
+        "<f4",
+        ("N",),
+        unit="Å per state",
+        finite=False,
+        most=MOST_SPEED,
+    ),
 ]
 Rmsf = Annotated[
     NDArray[np.float32] | None,
     Array(
         "root mean square fluctuation of each atom over the fitted states", "<f4", ("A",), unit="Å", finite=False,
-        key="excursions",
+        most=FAR, key="excursions",
     ),
 ]  # fmt: skip
 
@@ -52,8 +65,8 @@ class MeshResult(Result):
     """A surface at one time. Without atoms in the fit there are no `nearest`, `atoms` and `near`."""
 
     time: Annotated[float | None, Value("time of the surface", unit="states")] = None
-    area: Annotated[float, Value("area", unit="Å²")]
-    volume: Annotated[float, Value("volume inside", unit="Å³")]
+    area: Annotated[float, Value("area", unit="Å²", least=0, most=MOST_AREA)]
+    volume: Annotated[float, Value("volume inside", unit="Å³", least=-MOST_VOLUME, most=MOST_VOLUME)]
     islands_dropped: Annotated[int | None, Value("pieces too small to be kept")] = None
     expected_error: ExpectedError = None
     extrapolated: Extrapolated
@@ -137,6 +150,8 @@ class GridResult(Result):
         """Check the lattice. Raises ValueFault."""
         if min(self.values.shape) < 2:
             raise ValueFault(f"values has shape {list(self.values.shape)}, less than 2 nodes one way")
+        if self.values.size > MOST_GRID_NODES:
+            raise ValueFault(f"values has {self.values.size} nodes, and {MOST_GRID_NODES} are the most")
         if len(self.origin) != 3 or not all(abs(coordinate) < FAR for coordinate in self.origin):
             raise ValueFault(f"origin {list(self.origin)}: it is not three coordinates")
 
@@ -158,22 +173,28 @@ class MeasureResult(Result):
     """A surface in numbers. The arrays are empty where the fit has no atoms."""
 
     time: Annotated[float, Value("time of the surface", unit="states")]
-    area: Annotated[float, Value("area", unit="Å²")]
-    volume: Annotated[float, Value("volume inside", unit="Å³")]
-    speed: Annotated[float, Value("mean size of the normal velocity over the area", unit="Å per state")]
-    selection_area: Annotated[float | None, Value("area nearest to the selected atoms", unit="Å²")] = None
-    selection_volume: Annotated[float | None, Value("volume nearest to the selected atoms", unit="Å³")] = None
-    pocket_volume: Annotated[float | None, Value("volume of the pocket", unit="Å³")] = None
+    area: Annotated[float, Value("area", unit="Å²", least=0, most=MOST_AREA)]
+    volume: Annotated[float, Value("volume inside", unit="Å³", least=-MOST_VOLUME, most=MOST_VOLUME)]
+    speed: Annotated[
+        float, Value("mean size of the normal velocity over the area", unit="Å per state", least=0, most=MOST_SPEED)
+    ]
+    selection_area: Annotated[
+        float | None, Value("area nearest to the selected atoms", unit="Å²", least=0, most=MOST_AREA)
+    ] = None
+    selection_volume: Annotated[
+        float | None, Value("volume nearest to the selected atoms", unit="Å³", least=0, most=MOST_VOLUME)
+    ] = None
+    pocket_volume: Annotated[float | None, Value("volume of the pocket", unit="Å³", least=0, most=MOST_VOLUME)] = None
     expected_error: ExpectedError = None
     extrapolated: Extrapolated
     seconds: Seconds = None
     atom_area: Annotated[
         NDArray[np.float32],
-        Array("area of the surface nearest to each atom", "<f4", ("A",), unit="Å²", limit=np.inf, key="area"),
+        Array("area of the surface nearest to each atom", "<f4", ("A",), unit="Å²", limit=MOST_AREA, key="area"),
     ]
     atom_speed: Annotated[
         NDArray[np.float32],
-        Array("speed of that surface", "<f4", ("A",), unit="Å per state", limit=np.inf, key="speed"),
+        Array("speed of that surface", "<f4", ("A",), unit="Å per state", limit=MOST_SPEED, key="speed"),
     ]
 
 
@@ -197,10 +218,10 @@ class Measure(FieldRequest[MeasureResult]):
 class CompareResult(Result):
     """The paper's metrics, in its normalised frame; null where one is not defined."""
 
-    iou: Annotated[float | None, Value("volumetric intersection over union")]
-    chamfer_l1: Annotated[float | None, Value("Chamfer distance of Eq. 6 and 7")]
-    chamfer_sq: Annotated[float | None, Value("Chamfer distance of the released code, squared")]
-    nc: Annotated[float | None, Value("normal consistency")]
+    iou: Annotated[float | None, Value("volumetric intersection over union", least=0, most=1.01)]
+    chamfer_l1: Annotated[float | None, Value("Chamfer distance of Eq. 6 and 7", least=0)]
+    chamfer_sq: Annotated[float | None, Value("Chamfer distance of the released code, squared", least=0)]
+    nc: Annotated[float | None, Value("normal consistency", least=-1.01, most=1.01)]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -250,7 +250,8 @@ def test_names_of_files_are_names_and_nothing_else(hostile, stem):
         assert Path(stem + suffix).read_bytes() == b"content"
     dsr_measure("fit", file=f"{stem}.csv", _self=cmd)
     name = dsr_load(f"{stem}.dsr", _self=cmd)
-    assert session_of(hostile).jobs.fits[name].phase is Phase.READY and name == cmd.get_legal_name(name)
+    # The next file's name may be the same one to PyMOL, which would be refused.
+    assert session_of(hostile).jobs.fits.pop(name).phase is Phase.READY and name == cmd.get_legal_name(name)
     expected = {stem + suffix for suffix in (".dsr", ".ply", ".npz", ".csv", ".png", "_residues.csv")} | {"fit.dsr"}
     assert set(os.listdir()) == expected, "a file that nobody named"
 
