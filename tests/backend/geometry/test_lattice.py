@@ -1,5 +1,7 @@
 """Lattices: where nodes are, exactness of trilinear interpolation, nesting of fine and coarse."""
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +38,12 @@ def test_around_covers_the_box_from_multiples_of_the_spacing(spacing, even):
     assert (nodes.amax(0).numpy() < np.array(high) + anchor).all()
     np.testing.assert_allclose(np.array(lattice.origin) / anchor, np.round(np.array(lattice.origin) / anchor))
     assert all((n - 1) % even == 0 for n in lattice.shape)
+
+
+def test_a_lattice_is_a_value():
+    assert LATTICE == Lattice((-3.0, 1.5, 4.0), 0.75, (5, 7, 4)) and LATTICE.size == 140
+    with pytest.raises(FrozenInstanceError):
+        LATTICE.spacing = 1.0  # type: ignore[misc]
 
 
 def test_around_a_point_has_one_cell():

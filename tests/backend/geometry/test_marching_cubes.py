@@ -59,12 +59,13 @@ def test_any_values_give_a_closed_surface_between_inside_and_outside(seed, width
     assert off.max() < 1.1 * NODE_MARGIN
 
 
-@pytest.mark.parametrize("width", [0.7, 1.5])
-def test_no_edge_has_more_than_two_triangles_where_the_values_are_smooth(width):
+@pytest.mark.parametrize("width", [0.0, 0.7, 1.5])
+def test_no_edge_has_more_than_two_triangles(width):
+    """Fans of triangles avoid lines in the faces of a cell, which the next cell may draw, too."""
     _, faces = marching_cubes(noise(1, width, (24, 24, 24)))
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1)
     counts = np.unique(edges, axis=0, return_counts=True)[1]
-    assert (counts == 2).mean() > 0.999
+    assert (counts == 2).all()
 
 
 def test_as_by_scikit_image():

@@ -24,6 +24,7 @@ def spread(count, seed):
 
 def found(points, x, count, device):
     search = NearestPoints(torch.as_tensor(points, device=device))
+    assert (search.tree is None) == (device.type != "cpu")
     distance, index = search(torch.as_tensor(x, device=device), count)
     assert distance.device.type == index.device.type == device.type
     return distance.cpu().numpy(), index.cpu().numpy()
