@@ -41,7 +41,7 @@ def test_around_covers_the_box_from_multiples_of_the_spacing(spacing, even):
 
 
 def test_a_lattice_is_a_value():
-    assert LATTICE == Lattice((-3.0, 1.5, 4.0), 0.75, (5, 7, 4)) and LATTICE.size == 140
+    assert Lattice((-3.0, 1.5, 4.0), 0.75, (5, 7, 4)) == LATTICE and LATTICE.size == 140
     with pytest.raises(FrozenInstanceError):
         LATTICE.spacing = 1.0  # type: ignore[misc]
 
