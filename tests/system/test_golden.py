@@ -42,6 +42,7 @@ import numpy as np
 import pytest
 
 from support.paths import ROOT
+from support.waiting import PATIENCE
 
 VERSION = json.loads((ROOT / "plugin_manifest.json").read_text())["version"]
 GOLDEN = Path(__file__).resolve().parent / "golden"
@@ -398,7 +399,7 @@ def in_pymol(folder: Path, script: str, plugin: bool = True) -> str:
         env=dict(os.environ, HOME=str(folder)),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0 and not done.stderr.strip(), done.stdout + done.stderr
@@ -428,7 +429,7 @@ def test_a_surfaces_file_of_0_2_0_is_read(files, tmp_path):
         assert content["points"].shape == content["normals"].shape == (sum(counts[0]), 3)
     out = str(tmp_path / "again.dsr")
     command = [*BACKEND, "fit", str(files / "pep.npz"), "--preset", "preview", "--device", "cpu", "-o", out]
-    subprocess.run(command, check=True, capture_output=True, timeout=100)
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
     about, tensors, _ = read_dsr(Path(out).read_bytes())
     assert about["report"]["states"] == [1.0, 2.0] and about["report"]["atoms"] == atoms.shape[1]
     # A fit keeps the atoms to 1/1024 Å, without the motion of the whole molecule.
@@ -443,7 +444,7 @@ def test_a_fit_of_0_2_0_is_read_and_meshed(files, tmp_path):
     assert texts["format"] == "dsr 2" and texts["version"] == "0.2.0" and about["kind"] == "fast"
     out = tmp_path / "pep.obj"
     command = [*BACKEND, "mesh", str(files / "pep.dsr"), "--time", "1.5", "--device", "cpu", "-o", str(out)]
-    subprocess.run(command, check=True, capture_output=True, timeout=100)
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
     lines = [line.split() for line in out.read_text().splitlines()]
     points = np.array([line[1:4] for line in lines if line[:1] == ["v"]], float)
     faces = np.array([[part.split("/")[0] for part in line[1:]] for line in lines if line[:1] == ["f"]], int) - 1
@@ -874,7 +875,7 @@ def on_its_own(line: Line) -> None:
         line.ask("surface", arrays_of(surface), fit="alone", state=surface.state)
     line.ask("detach", fit="alone")
     line.ask("open", fit="alone", config=CONFIG)
-    phase, end = "", time.monotonic() + 60
+    phase, end = "", time.monotonic() + PATIENCE
     while phase not in ("ready", "failed"):
         assert time.monotonic() < end, phase
         time.sleep(0.2)
@@ -963,7 +964,7 @@ def help_text(*verb: str) -> str:
         env=dict(os.environ, COLUMNS="100", NO_COLOR="1", PYTHONIOENCODING="utf-8"),
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=PATIENCE,
         check=True,
     )
     assert not done.stderr
@@ -1040,7 +1041,7 @@ def test_the_zip_is_one_package_that_the_plugin_manager_loads(tmp_path):
         "print(sorted(name for name in cmd.keyword if name.startswith('dsr_')))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False,
         env={**os.environ, "PYTHONPATH": "", "PYTHONIOENCODING": "utf-8"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
