@@ -28,6 +28,7 @@ LIMITS = {
     "smooth_atoms": (0.0, 1e7),
     "smooth_pose": (0.0, 1e7),
     "period": (1e-9, 1e7),
+    "breaks": (1, 1e7),
     "times": (-1e15, 1e15),
     "forecasts.rank": (0, 1000),
     "forecasts.window": (0, 1e7),
