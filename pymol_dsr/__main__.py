@@ -56,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="KEY=VALUE",
         help="setting of PyMOL that shapes a surface, as surface_mode=1; may be repeated",
     )
+    parser.add_argument("--unwrap", action="store_true", help="make molecules whole that the periodic box cuts")
     parser.add_argument("--out", required=True, help="file to write, ending in .safetensors or .npz")
     options = parser.parse_args(arguments)
     try:
@@ -87,7 +88,12 @@ def run(options: argparse.Namespace) -> int:
             stream.load(options.topology, options.trajectory, name, cmd)
             _set(options.set, name, cmd)
             source = stream.read_source(
-                options.selection, options.states, options.trajectory, remedies=ON_COMMAND_LINE, _self=cmd
+                options.selection,
+                options.states,
+                options.trajectory,
+                unwrap=options.unwrap,
+                remedies=ON_COMMAND_LINE,
+                _self=cmd,
             )
         else:
             if options.trajectory:
@@ -96,7 +102,9 @@ def run(options: argparse.Namespace) -> int:
             else:
                 stream.load_structure(options.topology, name, cmd)
             _set(options.set, name, cmd)
-            source = extract.read_source(options.selection, options.states, remedies=ON_COMMAND_LINE, _self=cmd)
+            source = extract.read_source(
+                options.selection, options.states, unwrap=options.unwrap, remedies=ON_COMMAND_LINE, _self=cmd
+            )
     finally:
         session.stop()
     surfaces_file.write(options.out, source, _told(source, options.workers))

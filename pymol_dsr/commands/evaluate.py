@@ -139,7 +139,9 @@ def evaluate_fit(
 def _source(fit: Fit, trajectory: Trajectory, compared: Sequence[int], baselines: Sequence[str], _self: Any) -> Source:
     """The atoms in all states that a comparison needs. Raises CmdException where other atoms were fitted."""
     needed = needed_states(compared, [int(state) for state in trajectory.states], baselines)
-    source = extract.read_source(trajectory.selection, format_states(needed), before=True, _self=_self)
+    source = extract.read_source(
+        trajectory.selection, format_states(needed), before=True, unwrap=trajectory.unwrap, _self=_self
+    )
     if trajectory.atoms is not None and not np.array_equal(source.atoms, trajectory.atoms):
         raise CmdException(
             f"{fit.name}: '{trajectory.selection}' is {len(source.atoms)} atoms now and was {len(trajectory.atoms)} "

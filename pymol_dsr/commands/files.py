@@ -16,7 +16,7 @@ from ..scene import atoms, placement
 from ..session import Session, session_of
 from ..shared import atomic_write, messages
 from ..shared.frames import MAX_PAYLOAD
-from ..shared.options import FORMATS, ExportOptions, FieldOptions, MeshOptions
+from ..shared.options import FORMATS, ExportOptions, FieldOptions, MeshOptions, StartOptions
 from ..shared.reading import ReadError, read_file
 from ..surfaces import extract, surfaces_file, workers
 from .arguments import chosen_trajectory, fit_name, new_fit_name, path_to_write, requested_times
@@ -30,6 +30,7 @@ def dsr_surfaces(
     file: str,
     *commas: str,
     states: str = "all",
+    unwrap: int = int(StartOptions.unwrap),
     async_: int = -1,
     quiet: int = 1,
     _self: Any = cmd,
@@ -42,7 +43,7 @@ def dsr_surfaces(
 
     USAGE
 
-        dsr_surfaces selection, file [, states=..., async_=... ]
+        dsr_surfaces selection, file [, states=..., unwrap=..., async_=... ]
 
     ARGUMENTS
 
@@ -51,6 +52,8 @@ def dsr_surfaces(
         file = str: file to write, ending in .safetensors, or in .npz for versions before 0.3
 
         states = str: states, as 1-150, 1-79:2 or 1+5+9 {default: all}
+
+        unwrap = 0/1: make molecules whole that the periodic box of a simulation cuts, as in dsr_fit {default: 0}
 
         async_ = 0/1: work in the background {default: -1, in the background when typed, blocking in scripts}
 
@@ -69,6 +72,7 @@ def dsr_surfaces(
         str(file),
         Runner.of("dsr_surfaces", async_, quiet, _self),
         _self,
+        unwrap=StartOptions.parse(unwrap=unwrap).unwrap,
     )
 
 
@@ -189,16 +193,19 @@ def dsr_export(
     )
 
 
-def write_surfaces(session: Session, selection: str, states: str, file: str, runner: Runner, _self: Any) -> str:
+def write_surfaces(
+    session: Session, selection: str, states: str, file: str, runner: Runner, _self: Any, *, unwrap: bool = False
+) -> str:
     """Write PyMOL's surfaces of a selection as a surfaces file; its whole path.
 
+    unwrap: make molecules whole that the periodic box cuts.
     Raises CmdException, ExtractError or StatesError.
     """
     try:
         path = surfaces_file.check_path(file)
     except ValueError as error:
         raise CmdException(str(error)) from error
-    source = extract.read_source(selection, states, _self=_self)
+    source = extract.read_source(selection, states, unwrap=unwrap, _self=_self)
     reported = len(source.warnings)
     for line in source.warnings:
         print(f" {runner.title}: warning: {line}")

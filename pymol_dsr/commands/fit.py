@@ -50,6 +50,7 @@ def dsr_fit(
     times: str = "",
     loop: int = int(FitOptions.loop),
     breaks: str = "auto",
+    unwrap: int = int(StartOptions.unwrap),
     watch: int = -1,
     detach: int = 0,
     quiet: int = 1,
@@ -72,7 +73,7 @@ def dsr_fit(
 
         dsr_fit selection [, states [, name=..., preset=..., smooth=..., device=..., budget=..., async_=...,
             align=..., seed=..., resume=..., family=..., frozen=..., times=..., loop=..., breaks=...,
-            watch=..., detach=... ]]
+            unwrap=..., watch=..., detach=... ]]
 
     ARGUMENTS
 
@@ -118,6 +119,9 @@ def dsr_fit(
         state is held. auto cuts where the molecule jumps: where a step is far longer than its neighbours and the
         molecule does not come back. A loop has no cuts {default: auto}
 
+        unwrap = 0/1: make molecules whole that the periodic box of a simulation cuts, and let none jump through it
+        from state to state; the object stays as it is. It needs the unit cell {default: 0}
+
         watch = 0/1: show the surface of the state in view as <name>_preview while it is fitted {default: -1, when
         typed}
 
@@ -141,7 +145,7 @@ def dsr_fit(
     """
     session = session_of(_self)
     family = fit_name(family, _self) if str(family) else ""
-    start = StartOptions.parse(family=family, frozen=frozen, resume=resume, detach=detach)
+    start = StartOptions.parse(family=family, frozen=frozen, resume=resume, detach=detach, unwrap=unwrap)
     options = FitOptions.parse(
         preset=str(preset) or preset_of_family(session, start.family),
         smooth=smooth,
@@ -222,7 +226,7 @@ def begin_fit(
         preset_of_family(session, start.family)
     if options.device == "auto":
         options = dataclasses.replace(options, device=session.settings.get("device"))
-    sources = extract.read_sources(selection, states, _self=_self)
+    sources = extract.read_sources(selection, states, unwrap=start.unwrap, _self=_self)
     if start.family and len(sources) > 1:
         listed = ", ".join(source.object for source in sources)
         raise CmdException(f"selection {selection}: a family takes one new trajectory at a time, not {listed}")

@@ -74,7 +74,8 @@ class Trajectory:
     """A molecule whose states were fitted.
 
     name: the backend's name of it, empty where it was fitted alone. atoms: i4[A], indices from 0 in `object` of the
-    fitted atoms, or None where the fit does not know them. states: the fitted state numbers, rising.
+    fitted atoms, or None where the fit does not know them. states: the fitted state numbers, rising. unwrap: whether
+    molecules that the periodic box cuts were made whole.
     """
 
     name: str
@@ -82,13 +83,15 @@ class Trajectory:
     selection: str
     atoms: NDArray[np.int32] | None
     states: list[float]
+    unwrap: bool = False
 
     @classmethod
     def of(cls, name: str, report: messages.TrajectoryReport, source: messages.MoleculeSource) -> Trajectory:
         """A trajectory from a backend's report of a fit. Raises ValueFault for atoms that can't be read."""
         indices = source.atom_indices()
         atoms = None if indices is None else indices - 1
-        return cls(name, source.object or "", source.selection or "", atoms, list(report.states))
+        states = list(report.states)
+        return cls(name, source.object or "", source.selection or "", atoms, states, bool(source.unwrap))
 
 
 @dataclass

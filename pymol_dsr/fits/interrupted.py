@@ -96,7 +96,7 @@ def _source(name: str, molecule: messages.MoleculeSource, text: str, sha: str, _
         raise ExtractError(f"{name}: {error}; dsr_fit it anew") from error
     count = 0 if indices is None else len(indices)
     # By index: the selection's own words may name objects that are deleted.
-    now = extract.read_source(f"%{object} and index {atoms}", text, _self=_self)
+    now = extract.read_source(f"%{object} and index {atoms}", text, unwrap=bool(molecule.unwrap), _self=_self)
     remedy = f"load it as it was, or dsr_fit it anew with name={name}"
     if len(now.atoms) != count:
         raise ExtractError(

@@ -96,7 +96,9 @@ class Jobs:
             )
         together = len(sources) > 1
         trajectories = [
-            Trajectory(s.object if together else "", s.object, s.selection, s.atoms, list(map(float, s.states)))
+            Trajectory(
+                s.object if together else "", s.object, s.selection, s.atoms, list(map(float, s.states)), s.unwrap
+            )
             for s in sources
         ]
         fit = self.fits[name] = Fit(name, trajectories)

@@ -108,6 +108,7 @@ class StartOptions(Options):
     frozen: Annotated[bool, Value("leave the network of the family as it is")] = False
     resume: Annotated[bool, Value("take up the surfaces and the training of an interrupted fit of this name")] = False
     detach: Annotated[bool, Value("fit in a process of its own, which goes on when PyMOL ends")] = False
+    unwrap: Annotated[bool, Value("make molecules whole that the periodic box cuts")] = False
 
     def check_together(self) -> None:
         """Check that `frozen` comes with a family. Raises ValueFault."""

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..shared import states as states_texts
 from ..shared.extents import gap_fault
+from .remedies import Remedies
 from .source import Coordinates, ExtractError, SelectedAtoms
 
 # Without a unit cell, a step this long (Å) of one atom beyond the whole molecule's is worth a warning.
 JUMP = 20.0
-# Å; a shorter edge is PyMOL's placeholder for a unit cell that is not known.
-LEAST_CELL = 2.0
 
 
-def check_positions(xyz: Coordinates, state: int, atoms: SelectedAtoms) -> None:
-    """Raise ExtractError, naming the state, where an atom of f4[A,3] is nowhere or parts lie too far apart."""
+def check_finite(xyz: Coordinates, state: int, atoms: SelectedAtoms) -> None:
+    """Raise ExtractError, naming the state and the first atom of f4[A,3] whose position is not finite."""
     bad = np.flatnonzero(~np.isfinite(xyz).all(axis=1))
     if len(bad):
         x, y, z = xyz[bad[0]]
@@ -27,20 +27,29 @@ def check_positions(xyz: Coordinates, state: int, atoms: SelectedAtoms) -> None:
             f"state {state}: {atoms.label(bad[0])} of {atoms.object} has the coordinates "
             f"{x:g}, {y:g}, {z:g}; leave that state or atom out"
         )
+
+
+def check_positions(xyz: Coordinates, state: int, atoms: SelectedAtoms) -> None:
+    """Raise ExtractError, naming the state, where an atom of f4[A,3] is nowhere or parts lie too far apart."""
+    check_finite(xyz, state, atoms)
     if fault := gap_fault(xyz):
         raise ExtractError(f"state {state} of {atoms.object}: {fault}")
 
 
 def jump_warnings(
-    states: Sequence[int], coordinates: Mapping[int, Coordinates], atoms: SelectedAtoms, symmetry: Any
+    states: Sequence[int],
+    coordinates: Mapping[int, Coordinates],
+    atoms: SelectedAtoms,
+    *,
+    half_edge: float,
+    remedy: str,
 ) -> list[str]:
     """Name the first atom that leaps between two states, as atoms do when a trajectory is wrapped into its box.
 
-    symmetry: of PyMOL's get_symmetry. Returns one line or none.
+    half_edge: half of the shortest edge of the box in Å, inf where it is not known; remedy: what makes molecules whole.
+    Returns one line or none.
     """
-    limit = JUMP
-    if symmetry and min(symmetry[:3]) > LEAST_CELL:
-        limit = 0.5 * min(symmetry[:3])
+    limit = JUMP if np.isinf(half_edge) else half_edge
     for before, after in itertools.pairwise(states):
         step = coordinates[after].astype(np.float64) - coordinates[before]
         length = np.linalg.norm(step - np.median(step, axis=0), axis=1)
@@ -48,9 +57,25 @@ def jump_warnings(
         if length[farthest] > limit:
             return [
                 f"{atoms.label(farthest)} moves {length[farthest]:.1f} A from state {before} to {after}; "
-                "if it crosses the periodic box, run pbc_unwrap first"
+                f"if it crosses the periodic box, {remedy}"
             ]
     return []
+
+
+def copy_warnings(states: Sequence[int], coordinates: Mapping[int, Coordinates], remedies: Remedies) -> list[str]:
+    """Return one line on states whose coordinates are those of another one, or none."""
+    first_of: dict[bytes, int] = {}
+    copies: dict[int, int] = {}
+    for state in states:
+        first = first_of.setdefault(coordinates[state].tobytes(), state)
+        if first != state:
+            copies[state] = first
+    if not copies:
+        return []
+    state, first = next(iter(copies.items()))
+    others = f", and so have {len(copies) - 1} other states those of an earlier one" if len(copies) > 1 else ""
+    rest = states_texts.format([state for state in states if state not in copies])
+    return [f"state {state} has the coordinates of state {first}{others}; to leave copies out, {remedies.states(rest)}"]
 
 
 def put_coordinates(name: str, state: int, xyz: NDArray[np.floating[Any]], _self: Any) -> None:

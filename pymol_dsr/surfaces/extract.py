@@ -13,9 +13,10 @@ import numpy as np
 import pymol.setting
 
 from ..shared import states
-from .coordinates import check_positions, jump_warnings
+from .coordinates import check_finite, check_positions, copy_warnings
 from .discrete import with_shared_atoms
 from .object_session import ObjectSession, read_object_session
+from .periodic import box_warnings, made_whole, molecule_positions, read_cell, read_molecules
 from .remedies import IN_PYMOL, Remedies
 from .selections import selected_object, split_by_object
 from .source import Coordinates, ExtractError, SelectedAtoms, Source
@@ -48,7 +49,7 @@ SURFACE_SETTINGS = (
 NO_TRIANGLES = {1: "dots", 2: "a mesh of lines", 6: "lines"}
 
 
-def read_sources(selection: str, states_text: str = "all", *, _self: Any) -> list[Source]:
+def read_sources(selection: str, states_text: str = "all", *, unwrap: bool = False, _self: Any) -> list[Source]:
     """Read every object of a selection, as `read_source` does.
 
     The objects come in the order written in `one+two+three`, otherwise in the scene's. Raises ExtractError or
@@ -57,7 +58,7 @@ def read_sources(selection: str, states_text: str = "all", *, _self: Any) -> lis
     selection = selection.strip()
     sources: list[Source] = []
     for object_selection in split_by_object(selection, _self):
-        source = read_source(object_selection, states_text, _self=_self)
+        source = read_source(object_selection, states_text, unwrap=unwrap, _self=_self)
         if source.object in [known.object for known in sources]:
             raise ExtractError(
                 f"selection {selection}: the object {source.object} occurs twice; each object is one trajectory"
@@ -71,13 +72,14 @@ def read_source(
     states_text: str = "all",
     *,
     before: bool = False,
+    unwrap: bool = False,
     remedies: Remedies = IN_PYMOL,
     _self: Any,
 ) -> Source:
     """Check a selection of one object and its states, and take coordinates and settings out of the scene.
 
-    before: also take the coordinates of the state before each one, where there are any. remedies: in whose words a
-    message says what to do. Starts no process and changes
+    before: also take the coordinates of the state before each one, where there are any. unwrap: make molecules whole
+    that the periodic box cuts. remedies: in whose words a message says what to do. Starts no process and changes
     nothing. Raises ExtractError or StatesError with one line.
     """
     name = selected_object(selection, _self)
@@ -95,12 +97,28 @@ def read_source(
     atoms, warnings = surface_atoms(atom_selection, session, wanted, object=name, remedies=remedies, _self=_self)
     coordinates = {state: _coordinates(session, state, atoms, selection, remedies, _self) for state in wanted}
     warnings += [f"{name} has one state to fit: the field will not move"] if len(wanted) == 1 else []
-    warnings += jump_warnings(wanted, coordinates, atoms, _self.get_symmetry(name))
     if before:
         for state in {state - 1 for state in wanted} - {0, *wanted}:
             # A state that the user did not name may well be missing.
             with contextlib.suppress(ExtractError):
                 coordinates[state] = _coordinates(session, state, atoms, selection, remedies, _self)
+    molecules = read_molecules(atom_selection, atoms, shown_state, _self)
+    # Unwrapping goes from state to state, so that it does not depend on the states that are wanted.
+    through = range(1, wanted[-1] + 1) if unwrap else sorted({1, *wanted})
+    molecules, positions = molecule_positions(session, molecules, through)
+    cells = {state: read_cell(name, state, _self) for state in positions}
+    if unwrap:
+        coordinates |= {
+            state: xyz
+            for state, xyz in made_whole(molecules, positions, cells, remedies).items()
+            if state in coordinates
+        }
+    else:
+        warnings += box_warnings(molecules, positions, cells, wanted, remedies)
+    coordinates = {state: _in_scene(xyz, name, state, _self) for state, xyz in coordinates.items()}
+    for state in wanted:
+        check_positions(coordinates[state], state, atoms)
+    warnings += copy_warnings(wanted, coordinates, remedies)
     settings = set(pymol.setting.get_name_list())
     return Source(
         object=name,
@@ -113,6 +131,7 @@ def read_source(
         session=one_session.with_one_state(shown_state),
         pymol=str(_self.get_version()[0]),
         closing=_closing(name, remedies, _self),
+        unwrap=unwrap,
         warnings=warnings,
     )
 
@@ -155,7 +174,12 @@ def _coordinates(
             f"(first: atom id {atoms.ids[first]}, {atoms.names[first]}); {remedy}"
         )
     xyz = xyz[places]
-    check_positions(xyz, state, atoms)
+    check_finite(xyz, state, atoms)
+    return xyz
+
+
+def _in_scene(xyz: Coordinates, name: str, state: int, _self: Any) -> Coordinates:
+    """Return atoms f4[A,3] (Å) of a state where PyMOL draws them."""
     if _self.get_setting_int("matrix_mode", name) > 0:
         # Then PyMOL draws each state through a matrix of its own, which is part of the motion.
         matrix = np.array(_self.get_object_matrix(name, state=state, incl_ttt=0)).reshape(4, 4)

@@ -22,6 +22,14 @@ class Remedies:
         """Load the states of an object."""
         return "load a trajectory into it"
 
+    def unwrap(self, object: str, *, by_pymol: bool) -> str:
+        """Make molecules whole that the periodic box cuts. by_pymol: whether PyMOL's own command can."""
+        return "give unwrap=1" + (f", or type 'pbc_unwrap {object}, bymol=0' first" if by_pymol else "")
+
+    def cell(self, object: str) -> str:
+        """Give an object its unit cell."""
+        return f"type 'set_symmetry {object}, a, b, c, 90, 90, 90' with the edges of its box in A"
+
 
 class CommandLineRemedies(Remedies):
     """Options of dsr-backend."""
@@ -41,6 +49,14 @@ class CommandLineRemedies(Remedies):
     def trajectory(self) -> str:
         """Give the states of a topology."""
         return "give its trajectory after it"
+
+    def unwrap(self, object: str, *, by_pymol: bool) -> str:
+        """Make molecules whole that the periodic box cuts."""
+        return "give --unwrap"
+
+    def cell(self, object: str) -> str:
+        """Give a structure with its unit cell."""
+        return "give a structure with its unit cell (CRYST1 in a .pdb, the last line of a .gro)"
 
 
 IN_PYMOL, ON_COMMAND_LINE = Remedies(), CommandLineRemedies()

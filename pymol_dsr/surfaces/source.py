@@ -66,8 +66,8 @@ class Source:
     atoms: i4[A], indices from 0 in the object of the atoms that the surface encloses. states: those to compute, from 1.
     last: number of states of the object. coordinates: f4[A,3] in Å by state, in memory or read on demand. settings:
     PyMOL's settings that shape a surface. session: PyMOL session of one state, as JSON. pymol: its version. closing:
-    how to get closed surfaces, for a message. warnings: lines for the user, more of which may come while surfaces are
-    computed.
+    how to get closed surfaces, for a message. unwrap: whether molecules that the periodic box cuts were made whole.
+    warnings: lines for the user, more of which may come while surfaces are computed.
     """
 
     object: str
@@ -80,6 +80,7 @@ class Source:
     session: bytes
     pymol: str
     closing: str
+    unwrap: bool = False
     warnings: list[str] = field(default_factory=list)
 
     def molecule(self) -> messages.MoleculeSource:
@@ -89,4 +90,5 @@ class Source:
             selection=self.selection,
             atoms=states.format((self.atoms + 1).tolist()),
             settings=dict(self.settings),
+            unwrap=self.unwrap or None,
         )

@@ -6,6 +6,7 @@ holds the topology and the first state; selections, settings and the order of th
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,10 +19,23 @@ from pymol import CmdException
 
 from ..shared import molecule_files, states
 from . import extract, trajectory_file
-from .coordinates import check_positions, jump_warnings
+from .coordinates import check_finite, check_positions, jump_warnings
 from .object_session import read_object_session
+from .periodic import (
+    Cell,
+    Molecules,
+    Unwrapper,
+    break_line,
+    find_break,
+    half_edge_of,
+    molecule_positions,
+    no_cell,
+    read_cell,
+    read_molecules,
+    unwrap_remedy,
+)
 from .remedies import IN_PYMOL, Remedies
-from .source import Coordinates, ExtractError, SelectedAtoms, Source
+from .source import Coordinates, ExtractError, Source
 from .surface_atoms import surface_atoms
 from .trajectory_file import TrajectoryFile
 
@@ -132,7 +146,13 @@ def _mismatch(trajectory: str, count: int, topology: str, expected: int) -> str:
 
 
 def read_source(
-    selection: str, states_text: str, trajectory: str, *, remedies: Remedies = IN_PYMOL, _self: Any
+    selection: str,
+    states_text: str,
+    trajectory: str,
+    *,
+    unwrap: bool = False,
+    remedies: Remedies = IN_PYMOL,
+    _self: Any,
 ) -> Source:
     """Read an object from `load` as extract.read_source does, with the trajectory's states.
 
@@ -157,8 +177,14 @@ def read_source(
             "it to .xtc"
         )
     atoms, warnings = surface_atoms(selection, session, [1], object=first.object, remedies=remedies, _self=_self)
-    coordinates = StreamedCoordinates(file, wanted, places, atoms, _self.get_symmetry(first.object), warnings)
-    return replace(first, states=wanted, last=len(file), coordinates=coordinates, warnings=warnings)
+    molecules = read_molecules(selection, atoms, 1, _self)
+    molecules, _ = molecule_positions(session, molecules, [1])
+    of_molecules = session.positions(1, molecules.atoms.indices)
+    assert of_molecules is not None, "extract.read_source has read this state"
+    places = of_molecules[1]
+    cell = read_cell(first.object, 1, _self)
+    coordinates = StreamedCoordinates(file, wanted, molecules, places, cell, warnings, unwrap=unwrap, remedies=remedies)
+    return replace(first, states=wanted, last=len(file), coordinates=coordinates, unwrap=unwrap, warnings=warnings)
 
 
 class StreamedCoordinates(Mapping[int, Coordinates]):
@@ -168,16 +194,28 @@ class StreamedCoordinates(Mapping[int, Coordinates]):
         self,
         file: TrajectoryFile,
         wanted: list[int],
+        molecules: Molecules,
         places: NDArray[np.int64],
-        atoms: SelectedAtoms,
-        symmetry: Any,
+        cell: Cell | None,
         warnings: list[str],
+        *,
+        unwrap: bool,
+        remedies: Remedies,
     ) -> None:
-        """places: i8[A], of the atoms in the file. warnings: gets the first jump across the box."""
+        """places: i8[N], of the molecules' atoms in the file. cell: for states without one. warnings: gets the first
+        state that the box cuts, or the first jump across it, and the first copy of another state. unwrap: make the
+        molecules whole instead. Raises ExtractError where the first state can't be unwrapped.
+        """
         self._file, self._wanted, self._places = file, wanted, places
-        self._atoms, self._symmetry, self._warnings = atoms, symmetry, warnings
+        self._molecules, self._atoms, self._cell = molecules, molecules.selected(), cell
+        self._warnings, self._remedies = warnings, remedies
+        self._unwrapper = Unwrapper(molecules) if unwrap else None
         self._previous: tuple[int, Coordinates] | None = None
-        self._jump_named = False
+        self._box_named, self._copy_named = unwrap, False
+        self._digests: dict[bytes, int] = {}
+        if unwrap:
+            # Where the molecules are does not depend on the states that are wanted.
+            self._read(1)
 
     def __len__(self) -> int:
         return len(self._wanted)
@@ -186,13 +224,42 @@ class StreamedCoordinates(Mapping[int, Coordinates]):
         return iter(self._wanted)
 
     def __getitem__(self, state: int) -> Coordinates:
-        xyz = self._file.read(state)[self._places]
-        check_positions(xyz, state, self._atoms)
-        if self._previous is not None and self._previous[0] < state and not self._jump_named:
+        xyz = self._read(state)
+        if self._previous is not None and self._previous[0] < state and not self._box_named:
             before, previous_xyz = self._previous
             pair = {before: previous_xyz, state: xyz}
-            lines = jump_warnings([before, state], pair, self._atoms, self._symmetry)
-            self._warnings += lines
-            self._jump_named = bool(lines)
+            half_edge = half_edge_of(self._cell)
+            remedy = self._remedy(self._cell)
+            self._warn(jump_warnings([before, state], pair, self._atoms, half_edge=half_edge, remedy=remedy))
         self._previous = state, xyz
+        first = self._digests.setdefault(hashlib.blake2b(xyz.tobytes(), digest_size=16).digest(), state)
+        if first != state and not self._copy_named:
+            self._warnings.append(f"state {state} has the coordinates of state {first}; leave copies out of the states")
+            self._copy_named = True
         return xyz
+
+    def _read(self, state: int) -> Coordinates:
+        """Read the selected atoms of a state, made whole where that is wanted."""
+        positions = self._file.read(state)[self._places]
+        check_finite(positions[self._molecules.chosen], state, self._atoms)
+        of_state = self._file.cell()
+        self._cell = self._cell if of_state is None else of_state
+        if self._unwrapper is not None:
+            if self._cell is None:
+                raise no_cell(self._atoms.object, state, self._remedies)
+            positions = self._unwrapper(positions, self._cell)
+        elif not self._box_named:
+            broken = find_break(self._molecules, state, positions, self._cell)
+            self._warn(
+                [] if broken is None else [break_line(self._molecules, [broken], remedy=self._remedy(self._cell))]
+            )
+        chosen = positions[self._molecules.chosen]
+        check_positions(chosen, state, self._atoms)
+        return chosen
+
+    def _remedy(self, cell: Cell | None) -> str:
+        return unwrap_remedy(self._atoms.object, cell, first_is_whole=False, remedies=self._remedies)
+
+    def _warn(self, lines: list[str]) -> None:
+        self._warnings += lines
+        self._box_named = self._box_named or bool(lines)

@@ -20,10 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..shared import molecule_files
+from .periodic import LEAST_CELL
 from .source import Coordinates, ExtractError
 
 # Å in a nanometre.
 NANOMETRE = 10.0
+# Angles of a unit cell in degrees are less than this.
+MOST_DEGREES = 180.0
 # Everything that MDAnalysis raises for files that are damaged or hold something else.
 UNREADABLE = (OSError, EOFError, ValueError, LookupError, RuntimeError, TypeError, AttributeError, StopIteration)
 REMEDY = "see that it is whole, or convert it to .xtc"
@@ -36,6 +39,9 @@ class Frames(Protocol):
 
     def read(self, place: int) -> NDArray[np.floating[Any]]:
         """Read f[N,3] (Å) at a place from 0. Raises one of UNREADABLE."""
+
+    def cell(self) -> NDArray[np.floating[Any]] | None:
+        """Return the edges [3,3] (Å) of the unit cell of the state read last; None where it has none."""
 
 
 class TrajectoryFile:
@@ -62,6 +68,13 @@ class TrajectoryFile:
             return np.array(self._frames.read(state - 1), np.float32)
         except UNREADABLE as error:
             raise ExtractError(f"{self._path}: state {state} can't be read: {_line(error)}") from error
+
+    def cell(self) -> NDArray[np.float64] | None:
+        """Return the edges f8[3,3] (Å) of the unit cell of the state read last; None where it has none."""
+        cell = self._frames.cell()
+        if cell is None or not np.linalg.norm(cell, axis=1).min() > LEAST_CELL:
+            return None
+        return np.array(cell, np.float64)
 
 
 def can_stream(path: str) -> bool:
@@ -110,8 +123,16 @@ class _BinaryFrames:
             self._file.seek(place)
         frame = self._file.read()
         self._next = place + 1
+        self._frame = frame
         xyz: NDArray[np.floating[Any]] = frame.xyz if hasattr(frame, "xyz") else frame.x
         return self._scale * xyz
+
+    def cell(self) -> NDArray[np.floating[Any]] | None:
+        """The unit cell of the state read last."""
+        if hasattr(self._frame, "box"):
+            box: NDArray[np.floating[Any]] = self._scale * self._frame.box
+            return box
+        return _charmm_cell(np.asarray(self._frame.unitcell, np.float64))
 
 
 class _ReaderFrames:
@@ -126,6 +147,11 @@ class _ReaderFrames:
     def read(self, place: int) -> NDArray[np.floating[Any]]:
         xyz: NDArray[np.floating[Any]] = self._reader[place].positions
         return xyz
+
+    def cell(self) -> NDArray[np.floating[Any]] | None:
+        """The unit cell of the state read last."""
+        cell: NDArray[np.floating[Any]] | None = self._reader.ts.triclinic_dimensions
+        return cell
 
 
 class _GroFrames:
@@ -148,8 +174,33 @@ class _GroFrames:
         with open(self._path, "rb") as file:
             file.seek(start)
             text = file.read(end - start).decode(errors="replace")
-        xyz: NDArray[np.floating[Any]] = GROReader(NamedStream(io.StringIO(text), "frame.gro")).ts.positions
+        self._state = GROReader(NamedStream(io.StringIO(text), "frame.gro")).ts
+        xyz: NDArray[np.floating[Any]] = self._state.positions
         return xyz
+
+    def cell(self) -> NDArray[np.floating[Any]] | None:
+        """The unit cell of the state read last."""
+        cell: NDArray[np.floating[Any]] | None = self._state.triclinic_dimensions
+        return cell
+
+
+def _charmm_cell(cell: NDArray[np.float64]) -> NDArray[np.floating[Any]] | None:
+    """Return the edges [3,3] (Å) of a .dcd file's cell: A, γ, B, β, α, C, or the matrix of newer CHARMM; None for none.
+
+    The angles are cosines or degrees.
+    """
+    # Optional, and a second to import.
+    from MDAnalysis.lib.mdamath import triclinic_vectors
+
+    lengths, angles = cell[[0, 2, 5]], cell[[4, 3, 1]]
+    if not lengths.all():
+        return None
+    if np.abs(angles).max() <= 1.0:
+        angles = np.degrees(np.arccos(angles))
+    elif angles.min() < 0.0 or angles.max() > MOST_DEGREES:
+        return cell[[[0, 1, 3], [1, 2, 4], [3, 4, 5]]]
+    vectors: NDArray[np.floating[Any]] = triclinic_vectors([*lengths, *angles])
+    return vectors
 
 
 def _gro_spans(path: str) -> Iterator[tuple[int, int]]:

@@ -143,9 +143,10 @@ def _summary(output: str, names: Sequence[str], series: Sequence[Sequence[Surfac
 def _trajectory_names(options: argparse.Namespace, paths: Sequence[Path]) -> list[str]:
     """Return the names of the trajectories in surfaces files. Raises ValueError where the files don't go together."""
     topology = next((text for text, path in zip(options.input, paths, strict=True) if not is_surfaces_path(path)), None)
-    if topology or options.selection or options.set:
+    if topology or options.selection or options.set or options.unwrap:
         raise ValueError(
-            f"{options.input[0]} is a surfaces file: a trajectory, --selection or --set goes with a topology only"
+            f"{options.input[0]} is a surfaces file: a trajectory, --selection, --set or --unwrap goes with a topology "
+            "only"
         )
     texts: dict[str, str] = {}
     for text, path in zip(options.input, paths, strict=True):
@@ -182,6 +183,13 @@ def surfaces_by_pymol(
     """Let PyMOL make the surfaces of a trajectory, in a file in `folder`."""
     path = os.path.join(folder, "surfaces.safetensors")
     from_pymol.make_surfaces(
-        python, paths, path, options.states, options.selection, settings=options.set, say=progress.say
+        python,
+        paths,
+        path,
+        options.states,
+        options.selection,
+        settings=options.set,
+        unwrap=options.unwrap,
+        say=progress.say,
     )
     return surfaces_from(path, "all")

@@ -34,6 +34,7 @@ from .processes import run_fit_detached, run_serve
 from .surfaces import run_surfaces
 
 SETTING = "setting of PyMOL that shapes a topology's surfaces, as surface_mode=1 or solvent_radius=1.6; may be repeated"
+UNWRAP = "make molecules of a topology whole that the periodic box cuts, and let none jump through it"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -142,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         "--resume", action="store_true", help="preset paper: go on with the training kept as OUTPUT.training"
     )
     fit.add_argument("--selection", help="PyMOL selection of a topology's atoms (default: all)")
+    fit.add_argument("--unwrap", action="store_true", help=UNWRAP)
     fit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=SETTING)
     fit.add_argument("--preset", help=f"{' or '.join(PRESETS)} (default: fast, or that of the --family)")
     fit.add_argument("--family", metavar="FILE", help="fit of several trajectories whose network this one starts from")
@@ -180,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     make.add_argument("-o", "--output", required=True, help="surfaces file to write, ending in .safetensors or .npz")
     make.add_argument("--states", default="all", help="states: 1-150, 1-10000:10, 1+5+9 or all (default)")
     make.add_argument("--selection", help="PyMOL selection of the topology's atoms (default: all)")
+    make.add_argument("--unwrap", action="store_true", help=UNWRAP)
     make.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=SETTING)
     make.add_argument("--workers", type=int, default=0, help="processes at once (default: as many as cores, at most 8)")
 

@@ -33,6 +33,7 @@ def run_surfaces(options: argparse.Namespace) -> int:
             options.selection,
             options.workers,
             options.set,
+            options.unwrap,
             progress.say,
         )
     from ..surfaces.surfaces_file import SurfaceFile

@@ -35,7 +35,8 @@ BAND_LIMIT = LatticeLimit(
     MAX_NODES,
     16,
     "all states together",
-    "fit fewer atoms, remove what drifts away, or unwrap jumps through the periodic box (pbc_unwrap)",
+    "fit fewer atoms, remove what drifts away, or unwrap jumps through the periodic box (unwrap=1 of dsr_fit, --unwrap "
+    "of dsr-backend)",
 )
 # Node values are multiples of 1/VALUE_STEPS Å.
 VALUE_STEPS = 256

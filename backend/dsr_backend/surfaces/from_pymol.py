@@ -40,19 +40,22 @@ def make_surfaces(
     selection: str | None = None,
     workers: int = 0,
     settings: Sequence[str] = (),
+    unwrap: bool = False,
     say: Callable[[str, bool], None] = lambda text, stays: None,
 ) -> None:
     """Write the surfaces file `target` of a topology and a trajectory, `paths`, by `python` from `pymol_python`.
 
     selection: of PyMOL; workers: processes at once (0: as many as cores, at most 8); settings: of PyMOL, KEY=VALUE;
-    say: gets progress, and warnings, which stay. Raises ValueError for what PyMOL can't make surfaces of,
-    RequestError where it fails.
+    unwrap: make molecules whole that the periodic box cuts; say: gets progress, and warnings, which stay. Raises
+    ValueError for what PyMOL can't make surfaces of, RequestError where it fails.
     """
     molecule_files.check_paths(paths)
     command = [python, "-m", "pymol_dsr", f"--out={target}", f"--states={states}", f"--workers={workers}"]
     if selection:
         command.append(f"--selection={selection}")
     command += [f"--set={setting}" for setting in settings]
+    if unwrap:
+        command.append("--unwrap")
     command += ["--", *map(str, paths)]
     try:
         process = subprocess.Popen(

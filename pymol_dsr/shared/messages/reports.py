@@ -30,6 +30,7 @@ class MoleculeSource(Record):
     selection: Annotated[str | None, Value("selection that was fitted")] = None
     atoms: Annotated[str | None, Value("indices of the atoms from 1, as 1-300+310")] = None
     settings: Annotated[JsonObject | None, Value("surface settings of the object")] = None
+    unwrap: Annotated[bool | None, Value("molecules that the periodic box cuts were made whole", sparse=True)] = None
 
     def atom_indices(self) -> NDArray[np.int32] | None:
         """Indices of the atoms, i4[A] from 1; None where it names none. Raises ValueFault."""

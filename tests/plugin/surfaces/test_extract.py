@@ -355,14 +355,6 @@ def test_a_gap_in_the_states(peptide):
     assert "state 7: pep has no coordinates there" in refused(peptide, "pep", "1-9")
 
 
-def test_an_atom_that_jumps_across_the_box(peptide):
-    xyz = coordinates(peptide, "pep", 3)
-    xyz[0] += [30, 0, 0]
-    put(peptide, "pep", 3, xyz)
-    (line,) = extract.read_source("pep", "all", _self=peptide).warnings
-    assert "from state 2 to 3" in line and "pbc_unwrap" in line
-
-
 @pytest.fixture
 def extracted(peptide):
     """The source of three states of `pep`, and their surfaces, the last one first."""

@@ -309,7 +309,7 @@ def test_an_empty_array_of_atoms_is_no_atoms():
 
 
 def test_states_that_drift_too_far_apart_are_refused():
-    with pytest.raises(ValueError, match=r"take a box of 10032 × 10032 × 10032 Å.*pbc_unwrap"):
+    with pytest.raises(ValueError, match=r"take a box of 10032 × 10032 × 10032 Å.*unwrap=1 of dsr_fit"):
         fit([ball(1), ball(2, centre=[1e4] * 3)])
 
 

@@ -1,0 +1,243 @@
+"""Molecules that the periodic box cuts: found in each state, said with a remedy that works, made whole on demand."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from MDAnalysis.lib.formats.libmdaxdr import XTCFile
+
+from pymol_dsr.__main__ import main
+from pymol_dsr.commands.evaluate import dsr_eval
+from pymol_dsr.commands.files import dsr_load, dsr_save
+from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.surfaces import extract, periodic, stream
+from pymol_dsr.surfaces.remedies import ON_COMMAND_LINE
+from pymol_dsr.surfaces.source import ExtractError
+from support.paths import CASES
+from support.scene import coordinates, put
+
+EDGE = 30.0
+TRICLINIC = [30.0, 34.0, 32.0, 75.0, 80.0, 65.0]
+
+
+def bonds_of(cmd, name="whole"):
+    """i8[B,2], places of bonded atoms, from the molecule that no box cuts."""
+    if name not in cmd.get_names("objects"):
+        cmd.load(str(CASES / "whole.pdb"), name)
+    # get_bonds counts as iterate_state does, which is not the order of the object's atoms.
+    indices: list[int] = []
+    cmd.iterate_state(1, name, "indices.append(index - 1)", space={"indices": indices})
+    return np.array(indices)[[pair[:2] for pair in cmd.get_bonds(name, 1)]]
+
+
+def longest(cmd, xyz):
+    first, second = bonds_of(cmd).T
+    return float(np.linalg.norm(xyz[first] - xyz[second], axis=1).max())
+
+
+def wrapped(xyz, cell):
+    """Each atom in the box, as GROMACS writes them."""
+    fractions = xyz @ np.linalg.inv(cell)
+    return (fractions - np.floor(fractions)) @ cell
+
+
+def order_in(line):
+    """The command between quotation marks, as a user types it."""
+    found = re.search("'(.*)'", line)
+    assert found is not None
+    return found[1]
+
+
+@pytest.fixture
+def brk(cmd):
+    """`brk`: a peptide of which state 1 is whole, and 2 to 5 are cut by a box of 30 Å."""
+    cmd.load(str(CASES / "whole.pdb"), "brk")
+    cmd.load(str(CASES / "wrapped.pdb"), "brk")
+    assert cmd.count_states("brk") == 5
+    return cmd
+
+
+LINE = (
+    "state 2 and 3 other states: 14 bonds are cut in brk, up to 41.2 A long (atom id {} to atom id {}): the molecule "
+    "is broken by its periodic box; give unwrap=1, or type 'pbc_unwrap brk, bymol=0' first"
+)
+
+
+@pytest.mark.parametrize("states", ["all", "2-5"])
+def test_cut_bonds_are_found_in_each_state_and_the_order_mends_them(brk, states):
+    (line,) = extract.read_source("brk", states, _self=brk).warnings
+    assert re.fullmatch(re.escape(LINE).replace(r"\{\}", r"\d+ \(\w+\)"), line)
+    order = order_in(line)
+    whole = extract.read_source("brk", states, unwrap=True, _self=brk)
+    assert whole.warnings == [] and whole.unwrap
+    brk.do(order)
+    brk.sync()
+    source = extract.read_source("brk", states, _self=brk)
+    assert source.warnings == []
+    for state in source.states:
+        assert longest(brk, whole.coordinates[state]) < 2.5
+        np.testing.assert_allclose(whole.coordinates[state], source.coordinates[state], atol=2e-3)
+
+
+def test_a_first_state_that_is_cut_is_mended_by_unwrap_alone(cmd):
+    # PyMOL finds no bonds across the box there, and its own command goes on from that state.
+    cmd.load(str(CASES / "wrapped.pdb"), "cut")
+    (line,) = extract.read_source("cut", "all", _self=cmd).warnings
+    assert line.endswith("is broken by its periodic box; give unwrap=1") and "pbc_unwrap" not in line
+    whole = extract.read_source("cut", "all", unwrap=True, _self=cmd)
+    assert whole.warnings == []
+    assert max(longest(cmd, xyz) for xyz in whole.coordinates.values()) < 2.5
+
+
+def test_without_a_unit_cell_the_order_sets_it(brk):
+    # As of states from a .dcd without a cell.
+    brk.set_symmetry("brk", 1, 1, 1, 90, 90, 90)
+    for state in range(2, 6):
+        brk.set_symmetry("brk", 1, 1, 1, 90, 90, 90, state=state)
+    (line,) = extract.read_source("brk", "2-5", _self=brk).warnings
+    remedy = "type 'set_symmetry brk, a, b, c, 90, 90, 90' with the edges of its box in A, then give unwrap=1"
+    assert line.endswith(remedy)
+    with pytest.raises(
+        ExtractError, match=r"^unwrap 1: state 1 of brk has no unit cell; type 'set_symmetry brk, a, b, c"
+    ):
+        extract.read_source("brk", "2-5", unwrap=True, _self=brk)
+    brk.do(order_in(line).replace("a, b, c", "30, 30, 30"))
+    brk.sync()
+    whole = extract.read_source("brk", "2-5", unwrap=True, _self=brk)
+    assert max(longest(brk, xyz) for xyz in whole.coordinates.values()) < 2.5
+
+
+def test_a_part_of_a_molecule_is_mended_through_the_whole_of_it(brk):
+    part = extract.read_source("brk and resi 1+14", "all", unwrap=True, _self=brk)
+    every = extract.read_source("brk", "all", unwrap=True, _self=brk)
+    for state in part.states:
+        np.testing.assert_array_equal(part.coordinates[state], every.coordinates[state][part.atoms])
+
+
+@pytest.mark.parametrize("symmetry", [[EDGE, EDGE, EDGE, 90.0, 90.0, 90.0], TRICLINIC])
+def test_molecules_stay_together_and_do_not_jump_from_state_to_state(cmd, symmetry):
+    cmd.load(str(CASES / "whole.pdb"), "one")
+    cmd.create("two", "one", 1, 1)
+    cmd.alter("two", "chain='B'")
+    cmd.translate([0.0, 9.0, 0.0], "two", camera=0)
+    cmd.create("both", "one or two", 1, 1)
+    cmd.delete("one two")
+    start, cell = coordinates(cmd, "both", 1), periodic.cell_of(symmetry)
+    assert cell is not None
+    np.testing.assert_allclose(np.linalg.norm(cell, axis=1), symmetry[:3])
+    truth = {1: start}
+    for state in range(2, 12):
+        # Through the box, and round it.
+        truth[state] = start + np.array([4.0, -3.0, 2.5]) * (state - 1)
+        cmd.create("both", "both", 1, state)
+        put(cmd, "both", state, wrapped(truth[state], cell))
+    cmd.set_symmetry("both", *symmetry, state=0)
+    whole = extract.read_source("both", "all", unwrap=True, _self=cmd)
+    for state, xyz in truth.items():
+        np.testing.assert_allclose(whole.coordinates[state], xyz, atol=2e-3)
+    # Also where states are left out on the way.
+    last = extract.read_source("both", "11", unwrap=True, _self=cmd)
+    np.testing.assert_array_equal(last.coordinates[11], whole.coordinates[11])
+
+
+def test_a_molecule_that_leaps_is_named_where_no_bond_is_cut(cmd):
+    cmd.load(str(CASES / "whole.pdb"), "one")
+    cmd.create("one", "one", 1, 2)
+    cmd.pseudoatom("ion", pos=[0.0, 0.0, 0.0], name="NA", elem="Na")
+    cmd.create("ion", "ion", 1, 2)
+    cmd.create("both", "one or ion", 0, 0)
+    xyz = coordinates(cmd, "both", 2)
+    names: list[str] = []
+    cmd.iterate("both", "names.append(name)", space={"names": names})
+    xyz[names.index("NA")] += [0.9 * EDGE, 0.0, 0.0]
+    put(cmd, "both", 2, xyz)
+    cmd.set_symmetry("both", EDGE, EDGE, EDGE, 90, 90, 90, state=0)
+    (line,) = extract.read_source("both", "all", _self=cmd).warnings
+    assert re.fullmatch(
+        r"atom id \d+ \(NA\) moves 27.0 A from state 1 to 2; if it crosses the periodic box, give unwrap=1, or type "
+        r"'pbc_unwrap both, bymol=0' first",
+        line,
+    )
+    whole = extract.read_source("both", "all", unwrap=True, _self=cmd)
+    assert np.abs(whole.coordinates[2] - whole.coordinates[1]).max() < 4.0
+    cmd.do(order_in(line))
+    cmd.sync()
+    assert extract.read_source("both", "all", _self=cmd).warnings == []
+
+
+def test_long_bonds_of_coarse_beads_are_no_breaks(cmd):
+    for k in range(6):
+        cmd.pseudoatom("cg", pos=[6.5 * k, 0.0, 0.0], name=f"B{k}", resi=str(k + 1))
+        if k:
+            cmd.bond(f"cg and name B{k - 1}", f"cg and name B{k}")
+    assert len(cmd.get_bonds("cg", 1)) == 5
+    assert extract.read_source("cg", "all", _self=cmd).warnings == ["cg has one state to fit: the field will not move"]
+
+
+def test_states_that_are_copies_are_named_with_the_others(peptide):
+    peptide.create("pep", "pep", 2, 7)
+    peptide.create("pep", "pep", 1, 8)
+    (line,) = extract.read_source("pep", "all", _self=peptide).warnings
+    assert line == (
+        "state 7 has the coordinates of state 2, and so have 1 other states those of an earlier one; to leave copies "
+        "out, give states=1-6"
+    )
+    assert extract.read_source("pep", "1-6", _self=peptide).warnings == []
+
+
+# The command line
+
+
+@pytest.fixture
+def trajectory(cmd, tmp_path):
+    """The path of a trajectory whose box cuts the molecule from its second state on, and grows."""
+    cmd.load(str(CASES / "whole.pdb"), "whole")
+    start = coordinates(cmd, "whole", 1)
+    path = tmp_path / "box.xtc"
+    with XTCFile(str(path), "w") as file:
+        for state in range(1, 6):
+            cell = (EDGE + 0.2 * state) * np.eye(3)
+            moved = start + np.array([2.0, 1.0, 0.5]) * state
+            places = moved if state == 1 else wrapped(moved, cell)
+            file.write((places / 10).astype("f4"), (cell / 10).astype("f4"), state, float(state), 1000.0)
+    return path
+
+
+def streamed(cmd, trajectory, states="all", **options):
+    stream.load(str(CASES / "whole.pdb"), str(trajectory), "m", cmd)
+    source = stream.read_source("m", states, str(trajectory), remedies=ON_COMMAND_LINE, _self=cmd, **options)
+    return source, {state: source.coordinates[state] for state in source.states}
+
+
+def test_a_trajectory_that_is_read_state_by_state_is_made_whole_by_its_own_cells(cmd, trajectory):
+    source, cut = streamed(cmd, trajectory)
+    (line,) = source.warnings
+    assert line.startswith("state 2: ") and line.endswith("is broken by its periodic box; give --unwrap")
+    assert longest(cmd, cut[2]) > 10.0
+    cmd.delete("m")
+    source, whole = streamed(cmd, trajectory, unwrap=True)
+    assert source.warnings == [] and source.unwrap
+    start = coordinates(cmd, "whole", 1)
+    for state, xyz in whole.items():
+        np.testing.assert_allclose(xyz, start + np.array([2.0, 1.0, 0.5]) * state, atol=2e-2)
+
+
+def test_the_option_of_the_command_line_mends_what_it_warns_of(trajectory, tmp_path, capsys):
+    topology, target = str(CASES / "whole.pdb"), str(tmp_path / "box.safetensors")
+    assert main([topology, str(trajectory), "--out", target, "--states", "2-4", "--workers", "1"]) == 0
+    assert "warning: state 2: " in capsys.readouterr().err
+    assert main([topology, str(trajectory), "--out", target, "--states", "2-4", "--workers", "1", "--unwrap"]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.system
+def test_a_fit_with_unwrap_is_scored_against_whole_molecules(backend, tmp_path):
+    backend.load(str(CASES / "whole.pdb"), "brk")
+    backend.load(str(CASES / "wrapped.pdb"), "brk")
+    name = dsr_fit("brk", "2-5", unwrap=1, preset="preview", budget="2", _self=backend)
+    again = dsr_load(dsr_save(name, str(tmp_path / "brk.dsr"), _self=backend), "again", _self=backend)
+    for fit in (name, again):
+        rows = dsr_eval(fit, "2+4", baselines="none", _self=backend)
+        assert min(row.iou for row in rows) > 0.9
