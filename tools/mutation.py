@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+MOTION = ["backend/motion/test_motion.py", "backend/motion/test_stretches.py"]
 TESTS = {
     "dsr_backend.geometry.connected_components": ["backend/geometry/test_marching_cubes.py"],
     "dsr_backend.geometry.lattice": ["backend/geometry/test_lattice.py"],
@@ -35,10 +36,11 @@ TESTS = {
     "dsr_backend.geometry.triangle_mesh": ["backend/geometry/test_signed_distance.py"],
     "dsr_backend.geometry.unit_cube": ["backend/geometry/test_metrics.py"],
     "dsr_backend.motion.forecast": ["backend/motion/test_forecast.py", "backend/motion/test_motion.py"],
-    "dsr_backend.motion.kernels": ["backend/motion/test_kernels.py", "backend/motion/test_motion.py"],
-    "dsr_backend.motion.motion": ["backend/motion/test_motion.py"],
-    "dsr_backend.motion.poses": ["backend/motion/test_poses.py", "backend/motion/test_motion.py"],
+    "dsr_backend.motion.kernels": ["backend/motion/test_kernels.py", *MOTION],
+    "dsr_backend.motion.motion": MOTION,
+    "dsr_backend.motion.poses": ["backend/motion/test_poses.py", *MOTION],
     "dsr_backend.motion.rigid_parts": ["backend/motion/test_rigid_parts.py", "backend/motion/test_motion.py"],
+    "dsr_backend.motion.stretches": ["backend/motion/test_stretches.py"],
     "dsr_backend.motion.superpose": ["backend/motion/test_superpose.py"],
     "dsr_backend.motion.time_axis": ["backend/motion/test_time_axis.py"],
     "dsr_backend.motion.warp": ["backend/motion/test_warp.py", "backend/motion/test_motion.py"],
