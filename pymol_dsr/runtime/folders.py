@@ -8,6 +8,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 
+from ..shared import paths
 from .settings import Settings
 
 
@@ -30,12 +31,12 @@ KINDS = {
 
 def fits_home(settings: Settings) -> str:
     """The folder that a backend on this machine keeps its files in."""
-    return os.path.expanduser(settings.get("folder") or os.environ.get("DSR_HOME") or "~/.pymol_dsr")
+    return paths.fits_home(settings.get("folder"))
 
 
 def fits_folder(settings: Settings) -> str:
     """The folder of the fits themselves, inside `fits_home`; it need not exist yet."""
-    return os.path.join(fits_home(settings), "fits")
+    return paths.fits_folder(settings.get("folder"))
 
 
 def written_files(settings: Settings) -> list[WrittenFile]:

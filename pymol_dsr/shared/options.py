@@ -55,6 +55,7 @@ Device = Annotated[
     Value("where to compute", pattern=r"auto|cpu|cuda(:[0-9]{1,3})?", form="auto, cpu, cuda or cuda:1"),
 ]
 Resolution = Annotated[float, Value("distance between the nodes of the mesh", unit="Å", least=0.01, most=10)]
+GridResolution = Annotated[float, Value("distance between nodes", unit="Å", least=0.2, most=10)]
 Triangles = Annotated[
     int | None, Value("most triangles of a state, for which the mesh gets coarser", least=100, absent="none")
 ]
@@ -159,9 +160,15 @@ class MeshOptions(Options):
     level: Annotated[float, Value("level of the surface, outwards", unit="Å")] = 0.0
     resolution: Resolution = 0.5
     triangles: Triangles = None
-    smooth: Annotated[
-        float | None, Value("width of the smoothing over time", unit="states", least=0, absent="auto")
-    ] = None
+    smooth: TemporalWidth = None
+
+
+@dataclass(frozen=True)
+class GridOptions(Options):
+    """How a field is made a lattice of distances. smooth: None for the fit's own width."""
+
+    resolution: GridResolution = MeshOptions.resolution
+    smooth: TemporalWidth = None
 
 
 @dataclass(frozen=True)
@@ -277,9 +284,7 @@ class MeasureOptions(Options):
 
     selection: Annotated[str, Value("atoms whose area and volume are measured")] = ""
     pocket: Annotated[str, Value("atoms that line a pocket, whose volume is measured")] = ""
-    resolution: Annotated[float, Value("spacing of mesh and cells", unit="Å", least=0.01, most=10)] = (
-        MeshOptions.resolution
-    )
+    resolution: Resolution = MeshOptions.resolution
     top: Annotated[int, Value("how many of the most moving residues are named", least=0)] = 10
 
 

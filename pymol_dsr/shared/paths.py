@@ -1,4 +1,4 @@
-"""Paths of files that users name."""
+"""Paths of files that users name, and the folder of fits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .atomic_write import remove_abandoned
+
+
+def fits_home(setting: str = "") -> str:
+    """The folder that a backend on this machine keeps its files in: the setting, `$DSR_HOME` or `~/.pymol_dsr`."""
+    return os.path.expanduser(setting or os.environ.get("DSR_HOME") or "~/.pymol_dsr")
+
+
+def fits_folder(setting: str = "") -> str:
+    """The folder of the fits themselves, inside `fits_home`; it need not exist yet."""
+    return os.path.join(fits_home(setting), "fits")
 
 
 def file_to_write(path: str, suffixes: Sequence[str], argument: str = "") -> str:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from pymol_dsr.shared import molecule_files, states
 from pymol_dsr.shared.names import is_name, rule_against
+from pymol_dsr.shared.options import FitOptions
 from pymol_dsr.shared.surfaces_format import is_surfaces_path
-
-from ..fitting.config import PRESETS
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class BatchTask:
     trajectory: str = ""
     selection: str = ""
     states: str = "all"
-    preset: str = "fast"
+    preset: str = FitOptions.preset
     evaluate: str = ""
 
 
@@ -84,8 +83,7 @@ def check_task(given: dict[str, str], folder: Path) -> BatchTask:
         molecule_files.check_structure(job.input)
     if job.trajectory:
         molecule_files.check_trajectory(job.trajectory)
-    if job.preset not in PRESETS:
-        raise ValueError(f"preset {job.preset!r} is not known; choose one of {', '.join(PRESETS)}")
+    FitOptions(preset=job.preset)
     if job.states.lower() != "all":
         states.parse(job.states)
     elif job.evaluate:

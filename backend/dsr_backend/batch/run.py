@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pymol_dsr.shared.options import FitOptions
 from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
 from ..surfaces import from_pymol
@@ -30,7 +31,7 @@ def run(
     cluster: str | None = None,
     cores: int = 1,
     memory: str = "8 GB",
-    device: str = "auto",
+    device: str = FitOptions.device,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, TaskResult]:
     """Fit all tasks into `folder`, NAME.dsr each; return their rows by name, failed ones too.

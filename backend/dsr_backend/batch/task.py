@@ -29,12 +29,8 @@ if TYPE_CHECKING:
 SCORED = 5
 
 
-# Å, of the meshes that are scored.
-RESOLUTION = 0.5
-
-
 def run_task(
-    job: BatchTask, folder: str, threads: int, device: str, before: TaskResult | None, seed: int = 0
+    job: BatchTask, folder: str, threads: int, device: str, before: TaskResult | None, seed: int = FitOptions.seed
 ) -> tuple[TaskResult, bool]:
     """Fit one trajectory, with `threads` threads, and score it; its row, and whether anything had to be done.
 
@@ -138,7 +134,7 @@ def _score(fitted: Field, truth: Sequence[Surface]) -> tuple[float | str, float 
 
     scores = []
     for true in truth:
-        made = mesh.extract_mesh(fitted, true.state, resolution=RESOLUTION)
+        made = mesh.extract_mesh(fitted, true.state)
         reference = GroundTruth(true.points, true.normals, true.faces, fitted.frame)
         scores.append(reference.score(made.points, made.normals, made.faces))
     if not scores:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pymol_dsr.shared.options import FitOptions
+
 from ..batch import manifest, run, summary
 from .io import input_path, live_progress
+from .options import parse_options
 
 
 def run_batch(options: argparse.Namespace) -> int:
@@ -14,6 +17,7 @@ def run_batch(options: argparse.Namespace) -> int:
     for key in ("workers", "cores"):
         if getattr(options, key) < (0 if key == "workers" else 1):
             raise ValueError(f"--{key} {getattr(options, key)}: it must be at least 1")
+    config = parse_options(FitOptions, options, "device")
     jobs = manifest.read_manifest(input_path(options.manifest))
     folder = Path(options.out).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
@@ -25,7 +29,7 @@ def run_batch(options: argparse.Namespace) -> int:
             options.cluster,
             options.cores,
             options.memory,
-            options.device,
+            config.device,
             lambda text: progress.line(f"dsr-backend: {text}"),
         )
     failed = [row for row in rows.values() if row.failed]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pymol_dsr.shared.checkup import CheckFailed, check_line, free_gigabytes
-from pymol_dsr.shared.options import FitOptions
+from pymol_dsr.shared.options import FieldOptions, FitOptions
 
 from ..fields.select import select_field
 from ..runtime.folders import fits_folder
@@ -100,7 +100,7 @@ def _check_round_trip(device: str) -> str:
     started = time.monotonic()
     fitted = run.fit_trajectory(_spheres(), FitOptions(preset="preview", device=device))
     data = dsr_file.to_bytes(fitted)
-    back = select_field(dsr_file.from_bytes(data, device), None, None, None)
+    back = select_field(dsr_file.from_bytes(data, device), FieldOptions())
     made = mesh.extract_mesh(back, 2.0, resolution=1.0)
     off = float(np.abs(np.linalg.norm(made.points, axis=1) - 7.0).mean()) if len(made.points) else math.inf
     if not off < 0.2:

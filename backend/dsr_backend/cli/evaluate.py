@@ -19,10 +19,10 @@ from .io import (
     input_path,
     live_progress,
     load_field,
-    output_path,
     pick_states,
     plot_path,
     reading,
+    table_path,
     write_table,
 )
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def run_eval(options: argparse.Namespace) -> int:
     """Print, and write where asked, the scores of a fit against true surfaces; return the exit code."""
-    table = output_path(options.csv, ("csv",)) if options.csv else None
+    table = table_path(options)
     plot = plot_path(options)
     truth_path = input_path(options.truth)
     # They load torch.

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from pymol_dsr.shared import states
 from pymol_dsr.shared.names import is_name, rule_against
-from pymol_dsr.shared.options import FitOptions, jump_line, parse_breaks, read_times
+from pymol_dsr.shared.options import FitOptions, jump_line, read_times
+from pymol_dsr.shared.paths import file_to_write
 from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
 from ..surfaces import from_pymol
-from .io import Progress, device_text, input_path, live_progress, output_path, read_fit, surfaces_from
+from .io import Progress, device_text, input_path, live_progress, read_fit, surfaces_from
+from .options import parse_options
 
 if TYPE_CHECKING:
     from ..fields.base import Family, Field
@@ -26,18 +28,12 @@ if TYPE_CHECKING:
 
 def run_fit(options: argparse.Namespace) -> int:
     """Fit surfaces files, or a topology and its trajectory, and write the fit; return the exit code."""
-    target = output_path(options.output, ("dsr",))
-    config = FitOptions(
-        preset=options.preset or "fast",
-        smooth=None if options.smooth == "auto" else smooth_width(options.smooth),
-        seed=options.seed,
-        budget=options.budget,
-        device=options.device,
-        align=options.align,
-        loop=options.loop,
-        times=None if options.times is None else read_times(input_path(options.times)),
-        breaks=parse_breaks(options.breaks),
+    target = Path(file_to_write(options.output, [".dsr"]))
+    config = parse_options(
+        FitOptions, options, "preset", "smooth", "seed", "budget", "device", "align", "loop", "breaks"
     )
+    if options.times is not None:
+        config = replace(config, times=read_times(input_path(options.times)))
     paths = [input_path(text) for text in options.input]
     from_file = is_surfaces_path(paths[0])
     names = _trajectory_names(options, paths) if from_file else []
@@ -167,14 +163,6 @@ def _read_family(options: argparse.Namespace, progress: Progress) -> Family | No
     if not isinstance(family, Family):
         raise ValueError(f"{options.family}: it is of one trajectory and no family; fit several files together")
     return family
-
-
-def smooth_width(text: str) -> float:
-    """Parse a temporal width in states. Raises ValueError."""
-    try:
-        return float(text)
-    except ValueError as error:
-        raise ValueError(f"smooth {text}: it is neither a number of states nor auto") from error
 
 
 def surfaces_by_pymol(

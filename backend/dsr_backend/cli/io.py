@@ -8,7 +8,6 @@ import math
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pymol_dsr.shared import atomic_write, states
+from pymol_dsr.shared.paths import file_to_write
 from pymol_dsr.shared.tables import csv_bytes
 
 from ..fields.select import select_field
+from .options import field_options
 
 if TYPE_CHECKING:
     from ..fields.base import Family, Field
@@ -119,24 +120,6 @@ def device_text(device: str) -> str:
     return f"device {found.device}: {found.name}, {found.memory_gb} GB, {found.threads} threads, torch {found.torch}"
 
 
-def output_path(text: str, suffixes: Sequence[str]) -> Path:
-    """The path to write, once its suffix and its folder are known to be good; ValueError otherwise."""
-    path = Path(text).expanduser()
-    if path.suffix.lower().removeprefix(".") not in suffixes:
-        raise ValueError(f"{text}: it must end in {', '.join('.' + suffix for suffix in suffixes)}")
-    if path.is_dir():
-        raise ValueError(f"{text}: it is a folder")
-    if not path.parent.is_dir():
-        raise ValueError(f"{text}: the folder {path.parent} does not exist")
-    try:
-        # Tried, since permissions say nothing of read-only disks.
-        tempfile.TemporaryFile(dir=path.parent).close()
-        atomic_write.remove_abandoned(path.parent)
-    except OSError as error:
-        raise ValueError(f"{text}: the folder {path.parent} can't be written to: {error.strerror}") from error
-    return path
-
-
 def input_path(text: str) -> Path:
     """Return the path of an input file. Raises ValueError where there is none."""
     path = Path(text).expanduser()
@@ -160,9 +143,10 @@ def reading(path: str) -> Iterator[None]:
 
 def load_field(options: argparse.Namespace, progress: Progress) -> Field:
     """Read the fit that the options name, or a field of the family."""
+    field = field_options(options)
     fitted = read_fit(options.fit, options.device, progress)
     try:
-        return select_field(fitted, options.trajectory, options.towards, options.share)
+        return select_field(fitted, field)
     except ValueError as error:
         raise ValueError(f"{options.fit}: {error}") from error
 
@@ -216,9 +200,14 @@ def angstrom_text(error: float) -> str:
     return f"{error:.2f} Å" if error > 0.0 else "not known"
 
 
+def table_path(options: argparse.Namespace) -> Path | None:
+    """The table to write, if any; ValueError where it cannot be."""
+    return Path(file_to_write(options.csv, [".csv"])) if options.csv else None
+
+
 def plot_path(options: argparse.Namespace) -> Path | None:
     """The picture to write, if any; ValueError where it cannot be."""
-    path = output_path(options.plot, PLOTS) if options.plot else None
+    path = Path(file_to_write(options.plot, [f".{kind}" for kind in PLOTS])) if options.plot else None
     if path and importlib.util.find_spec("matplotlib") is None:
         raise ValueError(f"--plot needs matplotlib: {sys.executable} -m pip install matplotlib, or leave --plot out")
     return path

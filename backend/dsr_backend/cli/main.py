@@ -15,12 +15,19 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from pymol_dsr.shared.options import STATES_AFTER, MeshOptions
+from pymol_dsr.shared.options import (
+    HALFWAY,
+    PRESETS,
+    STATES_AFTER,
+    ExportOptions,
+    FitOptions,
+    MeasureOptions,
+    MeshOptions,
+)
 from pymol_dsr.shared.text import error_line, one_line
 
 from .. import __version__
 from ..batch import cluster
-from ..fitting.config import PRESETS
 from ..runtime import memory
 from ..runtime.errors import RequestError
 from .batch import run_batch
@@ -145,12 +152,12 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--selection", help="PyMOL selection of a topology's atoms (default: all)")
     fit.add_argument("--unwrap", action="store_true", help=UNWRAP)
     fit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=SETTING)
-    fit.add_argument("--preset", help=f"{' or '.join(PRESETS)} (default: fast, or that of the --family)")
+    fit.add_argument("--preset", help=f"{' or '.join(PRESETS)} (default: {FitOptions.preset}, or that of the --family)")
     fit.add_argument("--family", metavar="FILE", help="fit of several trajectories whose network this one starts from")
     fit.add_argument("--frozen", action="store_true", help="leave the network of the --family as it is")
-    fit.add_argument("--smooth", default="auto", help="width in states of the smoothing over time, or auto (default)")
-    fit.add_argument("--seed", type=int, default=0, help="seed of random numbers (default: 0)")
-    fit.add_argument("--budget", type=float, metavar="SECONDS", help="most seconds to train (default: none)")
+    fit.add_argument("--smooth", help="width in states of the smoothing over time, or auto (default)")
+    fit.add_argument("--seed", help=f"seed of random numbers (default: {FitOptions.seed})")
+    fit.add_argument("--budget", metavar="SECONDS", help="most seconds to train (default: none)")
     fit.add_argument(
         "--no-align",
         dest="align",
@@ -160,7 +167,6 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--loop", action="store_true", help="the first state follows the last one again")
     fit.add_argument(
         "--breaks",
-        default="auto",
         help="last states of runs that were saved one after the other, as 12+24, or none: nothing is blended across "
         "(default: auto, where the molecule jumps)",
     )
@@ -216,7 +222,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("fit", help="fit, as .dsr")
     export.add_argument("--times", required=True, help="times: 12.5, 1-79:2, 1-10:0.25 or all")
-    export.add_argument("--fps", type=float, default=30.0, help="times per second of a .glb (default: 30)")
+    export.add_argument("--fps", help=f"times per second of a .glb (default: {ExportOptions.fps:g})")
 
     for one, target in (
         (mesh, "mesh to write, as .ply, .obj, .stl, .glb or .npz"),
@@ -227,13 +233,13 @@ def _parser() -> argparse.ArgumentParser:
         ),
     ):
         one.add_argument("-o", "--output", required=True, help=target)
-        one.add_argument("--level", type=float, default=0.0, help="level in Å, outwards (default: 0)")
+        one.add_argument("--level", help=f"level in Å, outwards (default: {MeshOptions.level:g})")
         nodes = one.add_mutually_exclusive_group()
-        nodes.add_argument("--resolution", type=float, help=f"Å between nodes (default: {MeshOptions.resolution:g})")
+        nodes.add_argument("--resolution", help=f"Å between nodes (default: {MeshOptions.resolution:g})")
         nodes.add_argument(
             "--nodes", type=int, help=f"nodes along the longest side, {NODES[0]} to {NODES[1]}, for any --resolution"
         )
-        one.add_argument("--triangles", type=int, help="most triangles per mesh (default: no limit)")
+        one.add_argument("--triangles", help="most triangles per mesh (default: no limit)")
 
     score = verb(
         "eval",
@@ -261,23 +267,18 @@ def _parser() -> argparse.ArgumentParser:
         "--selection", metavar="ATOMS", help="numbers from 1 of atoms whose share is measured, as 1-50+60"
     )
     gauge.add_argument("--pocket", metavar="ATOMS", help="numbers of atoms that line a pocket to be measured")
-    gauge.add_argument(
-        "--resolution",
-        type=float,
-        default=MeshOptions.resolution,
-        help=f"Å between nodes (default: {MeshOptions.resolution:g})",
-    )
+    gauge.add_argument("--resolution", help=f"Å between nodes (default: {MeasureOptions.resolution:g})")
     gauge.add_argument("--csv", help="also write every row as a .csv table")
     gauge.add_argument("--plot", help=f"also draw it over the states, as .{', .'.join(PLOTS)}")
 
     for one in (mesh, export, score, gauge):
         one.add_argument("--trajectory", metavar="NAME", help="trajectory of a family")
         one.add_argument("--towards", metavar="NAME", help="another trajectory, to go --share of the way to it")
-        one.add_argument("--share", type=float, help="0 (--trajectory) to 1 (--towards)")
+        one.add_argument("--share", help=f"0 (--trajectory) to 1 (--towards) (default: {HALFWAY:g})")
 
     doctor = verb("doctor", run_doctor, "check this installation, with remedies", "doctor --device cuda")
     for one in (fit, many, mesh, export, score, gauge, doctor):
-        one.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
+        one.add_argument("--device", default=FitOptions.device, help="auto (default), cpu, cuda or cuda:1")
 
     alone = verb(
         "fit-detached",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pymol_dsr.shared import atomic_write, plots, states
+from pymol_dsr.shared.options import MeasureOptions
 from pymol_dsr.shared.states import StatesError
 
 from .evaluate import mean
@@ -16,11 +17,12 @@ from .io import (
     device_text,
     live_progress,
     load_field,
-    output_path,
     outside_text,
     plot_path,
+    table_path,
     write_table,
 )
+from .options import parse_options
 
 if TYPE_CHECKING:
     from ..fields.base import Field
@@ -38,8 +40,9 @@ MEASURED = {
 
 def run_measure(options: argparse.Namespace) -> int:
     """Run `dsr-backend measure` and return the exit code."""
-    table = output_path(options.csv, ("csv",)) if options.csv else None
+    table = table_path(options)
     plot = plot_path(options)
+    asked = parse_options(MeasureOptions, options, "selection", "pocket", "resolution")
     if options.states:
         states.parse(options.states, fractional=True)
     from ..results.measure import measure_surface
@@ -49,8 +52,8 @@ def run_measure(options: argparse.Namespace) -> int:
         first, last = fitted.time_range
         times = states.parse(options.states or f"{int(first)}-{int(last)}", fractional=True)
         selection, pocket = (
-            atom_mask(fitted, "selection", options.selection),
-            atom_mask(fitted, "pocket", options.pocket),
+            atom_mask(fitted, "selection", asked.selection),
+            atom_mask(fitted, "pocket", asked.pocket),
         )
         progress.line(device_text(options.device))
         shown = [
@@ -62,7 +65,7 @@ def run_measure(options: argparse.Namespace) -> int:
         print("  ".join([f"{'state':>8}", *map(column_heading, shown)]), flush=True)
         found = []
         for at in times:
-            one = measure_surface(fitted, at, selection=selection, pocket=pocket, resolution=options.resolution)
+            one = measure_surface(fitted, at, selection=selection, pocket=pocket, resolution=asked.resolution)
             found.append(one)
             cells = [f"{getattr(one, key):>{len(column_heading(key))}.{MEASURED[key][2]}f}" for key in shown]
             print("  ".join([f"{at:>8g}", *cells]), flush=True)
@@ -91,7 +94,7 @@ def column_heading(key: str) -> str:
     return f"{title} ({unit})"
 
 
-def atom_mask(fitted: Field, key: str, text: str | None) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+def atom_mask(fitted: Field, key: str, text: str) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
     """Atoms bool[A] by their numbers from 1; ValueError where the fit has not so many."""
     if not text:
         return None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pymol_dsr.shared import atomic_write, states
-from pymol_dsr.shared.options import FORMATS, MeshOptions
+from pymol_dsr.shared.options import FORMATS, ExportOptions, MeshOptions
+from pymol_dsr.shared.paths import file_to_write
 
-from .io import CommandError, angstrom_text, live_progress, load_field, output_path, outside_text
+from .io import CommandError, angstrom_text, live_progress, load_field, outside_text
+from .options import parse_options
 
 if TYPE_CHECKING:
     from ..fields.base import Field
@@ -22,10 +25,10 @@ NODES = (32, 512)
 
 def run_mesh(options: argparse.Namespace) -> int:
     """Run `dsr-backend mesh` and return the exit code."""
-    target = output_path(options.output, FORMATS)
+    target, asked = _target(options), _asked(options)
     with live_progress() as progress:
         fitted = load_field(options, progress)
-        made = _write_mesh(fitted, options.time, options, target)
+        made = _write_mesh(fitted, options.time, asked, target)
     line = (
         f"{options.output}: time {made.time:g}, {len(made.faces)} triangles, "
         f"area {made.area:.0f} Å², volume {made.volume:.0f} Å³"
@@ -41,9 +44,8 @@ def run_export(options: argparse.Namespace) -> int:
     from ..results.export import gltf
     from ..results.export.gltf import AnimationFrame
 
-    target = output_path(options.output, FORMATS)
-    if not 0.0 < options.fps < math.inf:
-        raise ValueError(f"--fps {options.fps:g}: it must be above 0")
+    target, asked = _target(options), _asked(options)
+    rate = parse_options(ExportOptions, options, "fps").fps
     if options.times.strip().lower() != "all":
         states.parse(options.times, fractional=True)
     from ..runtime import distributed
@@ -66,14 +68,14 @@ def run_export(options: argparse.Namespace) -> int:
                 continue
             progress.step(f"mesh {done + 1} of {len(times)}, {100 * done / len(times):.0f} %")
             if together:
-                made = mesh_at(fitted, at, options)
+                made = mesh_at(fitted, at, asked, target)
                 frames.append(AnimationFrame(at, made.points, made.normals, made.faces))
             else:
-                made = _write_mesh(fitted, at, options, path)
+                made = _write_mesh(fitted, at, asked, path)
             if made.extrapolated:
                 errors.append(made.expected_error)
         if together and distributed.rank() == 0:
-            atomic_write.replace(target, gltf.animated_glb(frames, options.fps))
+            atomic_write.replace(target, gltf.animated_glb(frames, rate))
         outside = int(distributed.all_reduce([len(errors)], fitted.device)[0])
         [worst] = distributed.all_reduce([max(errors, default=0.0)], fitted.device, "max")
         if distributed.rank():
@@ -82,45 +84,62 @@ def run_export(options: argparse.Namespace) -> int:
         progress.line(
             f"dsr-backend: {outside} times are {outside_text(fitted)}, expected error up to {angstrom_text(worst)}"
         )
+    shown = Path(options.output).with_name(path.name)
     if together:
-        print(f"{path}: {len(times)} times in 1 file")
+        print(f"{shown}: {len(times)} times in 1 file")
     else:
-        print(f"{path}: the last of {len(times)} files" if len(times) > 1 else f"{path}: 1 file")
+        print(f"{shown}: the last of {len(times)} files" if len(times) > 1 else f"{shown}: 1 file")
     return 0
 
 
-def _write_mesh(fitted: Field, at: float, options: argparse.Namespace, path: Path) -> Mesh:
+@dataclass(frozen=True)
+class _Asked:
+    """The mesh that the arguments ask for. nodes: along the longest side, for a resolution that fits the surface."""
+
+    mesh: MeshOptions
+    nodes: int | None
+
+
+def _asked(options: argparse.Namespace) -> _Asked:
+    mesh = parse_options(MeshOptions, options, "level", "resolution", "triangles")
+    if options.nodes is not None and not NODES[0] <= options.nodes <= NODES[1]:
+        raise ValueError(f"--nodes {options.nodes}: it must lie between {NODES[0]} and {NODES[1]}")
+    return _Asked(mesh, options.nodes)
+
+
+def _target(options: argparse.Namespace) -> Path:
+    return Path(file_to_write(options.output, [f".{kind}" for kind in FORMATS]))
+
+
+def _write_mesh(fitted: Field, at: float, asked: _Asked, path: Path) -> Mesh:
     from ..results.export import write
 
-    made = mesh_at(fitted, at, options)
+    made = mesh_at(fitted, at, asked, path)
     format = path.suffix.lower().removeprefix(".")
     atomic_write.replace(path, write.to_bytes(made.points, made.normals, made.faces, format))
     return made
 
 
-def mesh_at(fitted: Field, at: float, options: argparse.Namespace) -> Mesh:
-    """Return the mesh at one time. Raises CommandError where there is no surface."""
+def mesh_at(fitted: Field, at: float, asked: _Asked, path: Path) -> Mesh:
+    """Return the mesh at one time, for a file. Raises CommandError where there is no surface."""
     from ..results import mesh
 
-    made = mesh.extract_mesh(
-        fitted, at, level=options.level, resolution=_resolution(fitted, at, options), triangles=options.triangles
-    )
+    level, triangles = asked.mesh.level, asked.mesh.triangles
+    made = mesh.extract_mesh(fitted, at, level=level, resolution=_resolution(fitted, at, asked), triangles=triangles)
     if not len(made.faces):
         found = mesh.distance_grid(fitted, at, 2.0).values
         raise CommandError(
-            f"there is no surface at time {at:g} and level {options.level:g} Å, where the distances are "
-            f"{found.min():.1f} to {found.max():.1f} Å; {options.output} is not written"
+            f"there is no surface at time {at:g} and level {level:g} Å, where the distances are "
+            f"{found.min():.1f} to {found.max():.1f} Å; {path} is not written"
         )
     return made
 
 
-def _resolution(fitted: Field, at: float, options: argparse.Namespace) -> float:
+def _resolution(fitted: Field, at: float, asked: _Asked) -> float:
     """Å between nodes, as given or by their number along the longest side of the surface's box."""
-    if options.nodes is None:
-        return MeshOptions.resolution if options.resolution is None else float(options.resolution)
-    if not NODES[0] <= options.nodes <= NODES[1]:
-        raise ValueError(f"--nodes {options.nodes}: it must lie between {NODES[0]} and {NODES[1]}")
+    if asked.nodes is None:
+        return asked.mesh.resolution
     if not math.isfinite(at):
         raise ValueError(f"time {at} must be a finite number")
     low, high = fitted.at(at).box
-    return float((high - low).max() + 2.0 * max(0.0, options.level)) / float(options.nodes - 1)
+    return float((high - low).max() + 2.0 * max(0.0, asked.mesh.level)) / float(asked.nodes - 1)

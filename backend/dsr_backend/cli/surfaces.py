@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from pymol_dsr.shared import states
+from pymol_dsr.shared.paths import file_to_write
 from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
 from ..surfaces import from_pymol
-from .io import input_path, live_progress, output_path, reading
+from .io import input_path, live_progress, reading
 
 
 def run_surfaces(options: argparse.Namespace) -> int:
     """Run `dsr-backend surfaces` and return the exit code."""
-    target = output_path(options.output, ("safetensors", "npz"))
+    target = Path(file_to_write(options.output, [".safetensors", ".npz"]))
     paths = [input_path(text) for text in options.input]
     if len(paths) > 2:
         raise ValueError(f"{options.input[2]}: a topology takes one trajectory")
@@ -28,7 +30,7 @@ def run_surfaces(options: argparse.Namespace) -> int:
         from_pymol.make_surfaces(
             python,
             paths,
-            target.absolute(),
+            target,
             options.states,
             options.selection,
             options.workers,

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError, cKDTree
 
+from pymol_dsr.shared.options import MeasureOptions
+
 from ..fields.base import Field, FieldAtTime
 from ..geometry.lattice import Lattice
 from ..runtime.errors import Cancelled
@@ -59,7 +61,7 @@ def measure_surface(
     *,
     selection: NDArray[np.bool_] | None = None,
     pocket: NDArray[np.bool_] | None = None,
-    resolution: float = 0.5,
+    resolution: float = MeasureOptions.resolution,
     radii: NDArray[np.float32] | None = None,
     smooth: float | None = None,
     cancelled: Callable[[], bool] = lambda: False,

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pymol_dsr.shared.options import GridOptions, MeshOptions
+
 from ..fields.base import Field, FieldAtTime
 from ..geometry.connected_components import connected_components
 from ..geometry.nearest_points import NearestPoints
@@ -69,9 +71,9 @@ class Grid:
 def extract_mesh(
     field: Field,
     time: float,
-    level: float = 0.0,
-    resolution: float = 0.5,
-    triangles: int | None = None,
+    level: float = MeshOptions.level,
+    resolution: float = MeshOptions.resolution,
+    triangles: int | None = MeshOptions.triangles,
     smooth: float | None = None,
     radii: NDArray[np.float32] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -83,7 +85,12 @@ def extract_mesh(
     ValueError for a time, level, resolution or number of triangles that is out of range, and Cancelled once
     `cancelled()` is true.
     """
-    _check_mesh_arguments(level, resolution, triangles)
+    MeshOptions(float(level), float(resolution), triangles, smooth)
+    if level > MAX_LEVEL:
+        raise ValueError(
+            f"level {level:g} Å lies outside the box that a field knows, {MAX_LEVEL:g} Å around the surface; "
+            "give a lower one"
+        )
     started = clock.perf_counter()
     snapshot = _snapshot(field, time, smooth)
     if triangles is not None:
@@ -132,8 +139,7 @@ def distance_grid(
     smooth as in `extract_mesh`. Raises ValueError for a time or resolution out of range, and Cancelled once
     `cancelled()` is true.
     """
-    if not 0.2 <= resolution <= 10.0:
-        raise ValueError(f"resolution {resolution} Å must lie between 0.2 and 10 Å")
+    GridOptions(float(resolution), smooth)
     snapshot = _snapshot(field, time, smooth)
     lattice = box_lattice(snapshot, clearance, resolution, nested=False)
     lattice.ensure_allocatable(MESH_LIMIT, snapshot.device, cancelled)
@@ -148,25 +154,9 @@ def distance_grid(
     )
 
 
-def _check_mesh_arguments(level: float, resolution: float, triangles: int | None) -> None:
-    if not np.isfinite(level):
-        raise ValueError(f"level {level} must be a finite number")
-    if level > MAX_LEVEL:
-        raise ValueError(
-            f"level {level:g} Å lies outside the box that a field knows, {MAX_LEVEL:g} Å around the surface; "
-            "give a lower one"
-        )
-    if not 0.01 <= resolution <= 10.0:
-        raise ValueError(f"resolution {resolution} Å must lie between 0.01 and 10 Å")
-    if triangles is not None and triangles < 100:
-        raise ValueError(f"a budget of {triangles} triangles is below 100")
-
-
 def _snapshot(field: Field, time: float, smooth: float | None) -> FieldAtTime:
     if not np.isfinite(time):
         raise ValueError(f"time {time} must be a finite number")
-    if smooth is not None and not 0.0 <= smooth < np.inf:
-        raise ValueError(f"smooth {smooth} must be 0 states or more")
     return field.at(time, smooth)
 
 

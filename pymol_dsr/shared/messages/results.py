@@ -9,7 +9,16 @@ from typing import Annotated, Generic
 import numpy as np
 from numpy.typing import NDArray
 
-from ..options import FORMATS, ExportOptions, FieldOptions, MeshOptions, Resolution, TemporalWidth
+from ..options import (
+    FORMATS,
+    ExportOptions,
+    FieldOptions,
+    GridOptions,
+    GridResolution,
+    MeshOptions,
+    Resolution,
+    TemporalWidth,
+)
 from ..values import Value, ValueFault
 from .base import FAR, AResult, Array, Flat, Lane, Request, Result
 from .control import FitName
@@ -165,7 +174,7 @@ class Grid(FieldRequest[GridResult]):
     RESULT = GridResult
 
     time: Time
-    resolution: Annotated[float, Value("distance between nodes", unit="Å", least=0.2, most=10)] = MeshOptions.resolution
+    resolution: GridResolution = GridOptions.resolution
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

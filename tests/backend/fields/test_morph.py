@@ -7,6 +7,7 @@ from dsr_backend.fields.base import Family
 from dsr_backend.fields.morph import Morph
 from dsr_backend.fields.select import field_between, select_field
 
+from pymol_dsr.shared.options import FieldOptions
 from support.fast_field import field
 from support.shapes import cloud, turn
 
@@ -118,39 +119,32 @@ def test_a_morph_says_what_its_first_field_says():
 def test_a_field_is_chosen_by_its_names():
     one, other = pair()
     family = Family({"a": one, "b": other}, {})
-    assert select_field(one, None, None, None) is one
-    assert select_field(family, "b", None, None) is other
-    between = select_field(family, "a", "b", 0.25)
+    assert select_field(one, FieldOptions()) is one
+    assert select_field(family, FieldOptions("b")) is other
+    between = select_field(family, FieldOptions("a", "b", 0.25))
     assert isinstance(between, Morph) and (between.first, between.second, between.fraction) == (one, other, 0.25)
     for fraction in (0, 1):
-        assert isinstance(select_field(family, "a", "b", fraction), Morph)
+        assert isinstance(select_field(family, FieldOptions("a", "b", fraction)), Morph)
 
 
 @pytest.mark.parametrize(
     "choice, message",
     [
-        ((None, None, None), "this fit is a family: name a trajectory, one of a, b$"),
-        (("c", None, None), r"there is no trajectory 'c' in this family \(there: a, b\)"),
-        (("a", "b", None), r"from a \(0\) to another trajectory \(1\); got towards 'b', share None"),
-        (("a", None, 0.5), "got towards None, share 0.5"),
-        (("a", "b", True), r"share True must be a number from 0 \(a\) to 1 \(b\)"),
-        (("a", "b", "half"), "share 'half' must be a number"),
-        (("a", "b", 1.01), r"share 1.01 must lie between 0 \(a\) and 1 \(b\)"),
-        (("a", "b", -0.01), "share -0.01 must lie between"),
-        (("a", "b", float("nan")), "share nan must lie between"),
-        (("a", "c", 0.5), "there is no trajectory 'c'"),
+        (FieldOptions(), "this fit is a family: name a trajectory, one of a, b$"),
+        (FieldOptions("c"), r"there is no trajectory 'c' in this family \(there: a, b\)"),
+        (FieldOptions("a", "c", 0.5), "there is no trajectory 'c'"),
     ],
 )
-def test_choices_that_do_not_go_together_are_refused(choice, message):
+def test_choices_that_do_not_go_with_a_family_are_refused(choice, message):
     one, other = pair()
     with pytest.raises(ValueError, match=message):
-        select_field(Family({"a": one, "b": other}, {}), *choice)
+        select_field(Family({"a": one, "b": other}, {}), choice)
 
 
-@pytest.mark.parametrize("choice", [("a", None, None), (None, "b", None), (None, None, 0.5)])
+@pytest.mark.parametrize("choice", [FieldOptions("a"), FieldOptions("", "b", 0.5)])
 def test_a_single_fit_has_no_trajectories(choice):
     with pytest.raises(ValueError, match="this fit is of one trajectory: leave trajectory, towards and share out"):
-        select_field(field(), *choice)
+        select_field(field(), choice)
 
 
 def test_fields_of_two_decoders_have_no_way_between_them():

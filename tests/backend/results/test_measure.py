@@ -156,7 +156,7 @@ def test_what_cannot_be_measured_is_said(pair):
         (pair, {"pocket": two}, "pocket: 2 atoms enclose no space at state 1; choose at least 4"),
         (pair, {"pocket": flat}, "pocket: 4 atoms enclose no space at state 1; .* not lie in a plane"),
         (bare, {"selection": none}, "selection: this fit has no atoms"),
-        (pair, {"resolution": 0.0}, "resolution 0.0 Å must lie between"),
+        (pair, {"resolution": 0.0}, "resolution 0.0: it must lie between"),
         (pair, {"radii": np.ones(3, np.float32)}, r"radii have shape \[3\]"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -272,11 +272,11 @@ def test_a_huge_box_is_refused_before_anything_is_allocated():
     [
         ({"time": np.nan}, "time nan must be a finite number"),
         ({"time": np.inf}, "time inf must be a finite number"),
-        ({"smooth": -1.0}, "smooth -1.0 must be 0 states or more"),
-        ({"smooth": np.nan}, "smooth nan must be"),
-        ({"resolution": 0.005}, "resolution 0.005 Å must lie between"),
-        ({"resolution": 20.0}, "resolution 20.0 Å must lie between"),
-        ({"resolution": np.nan}, "resolution nan Å must lie between"),
+        ({"smooth": -1.0}, "smooth -1.0: it must be at least 0 states"),
+        ({"smooth": np.nan}, "smooth nan: it is neither a finite number nor auto"),
+        ({"resolution": 0.005}, "resolution 0.005: it must lie between"),
+        ({"resolution": 20.0}, "resolution 20.0: it must lie between"),
+        ({"resolution": np.nan}, "resolution nan: it is not a finite number"),
     ],
 )
 def test_meshes_and_grids_refuse(wrong, message):
@@ -288,10 +288,10 @@ def test_meshes_and_grids_refuse(wrong, message):
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"level": np.inf}, "level inf must be a finite number"),
+        ({"level": np.inf}, "level inf: it is not a finite number"),
         ({"level": 8.5}, "level 8.5 Å lies outside the box that a field knows, 8 Å"),
-        ({"triangles": 99}, "a budget of 99 triangles is below 100"),
-        ({"triangles": -1}, "a budget of -1 triangles is below 100"),
+        ({"triangles": 99}, "triangles 99: it must be at least 100"),
+        ({"triangles": -1}, "triangles -1: it must be at least 100"),
     ],
 )
 def test_meshes_refuse(wrong, message):

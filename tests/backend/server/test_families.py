@@ -397,8 +397,8 @@ def test_files_become_a_family_and_a_new_member(preset: str, here: Any, files: P
     for words, message in (
         ((), "family.dsr: this fit is a family: name a trajectory, one of up, down.2"),
         (("--trajectory", "left"), "there is no trajectory 'left' in this family (there: up, down.2)"),
-        (("--trajectory", "up", "--share", "0.5"), "towards and share go together"),
-        (("--trajectory", "up", "--towards", "down.2", "--share", "2"), "share 2.0 must lie between 0 (up)"),
+        (("--trajectory", "up", "--share", "0.5"), "how far towards another trajectory; give --towards too"),
+        (("--trajectory", "up", "--towards", "down.2", "--share", "2"), "--share 2: it must lie between 0 and 1"),
     ):
         out, lines = here("mesh", family, *words, "--time", "1", "-o", tmp_path / "m.ply", code=2)
         assert out == "" and len(lines) == 1 and message in lines[0]
@@ -439,7 +439,7 @@ def test_sources_are_kept_by_trajectory(here: Any, files: Path, tmp_path: Path) 
         ("third.safetensors --family none.dsr", "none.dsr: there is no such file"),
         ("third.safetensors --family up.safetensors", "up.safetensors: this safetensors file holds no field"),
         ("up.safetensors down.2.safetensors --states 1-4", "states 1-4: up.safetensors holds the states 1-3, not 4"),
-        ("up.safetensors down.2.safetensors --selection all", "--selection goes with a topology only"),
+        ("up.safetensors down.2.safetensors --selection all", "--selection or --set goes with a topology only"),
     ],
 )
 def test_files_that_make_no_family(words: str, message: str, here: Any, files: Path, monkeypatch: Any) -> None:

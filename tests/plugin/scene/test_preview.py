@@ -140,7 +140,7 @@ def test_what_keeps_it_from_a_preview_costs_the_fit_nothing(wire):
     report, _ = wire.call("fit", fit="a")
     assert report["report"]["states"] == [1, 2, 3] and not wire.previews
     [text] = wire.said()
-    assert text.startswith("fit 'a': there is no preview: resolution 0.001 Å must lie between")
+    assert text.startswith("fit 'a': there is no preview: resolution 0.001: it must lie between")
 
 
 def test_a_preview_is_cancelled_with_its_request(wire):

@@ -126,7 +126,7 @@ class FittedFields:
         if between is not None and between[:2] == (fitted, options):
             return between[2]
         with callers_fault():
-            field = select_field(fitted, options.trajectory or None, options.towards or None, options.share)
+            field = select_field(fitted, options)
         if options.steady:
             field = field.with_uniform_smoothing()
         if options.towards:
