@@ -140,7 +140,7 @@ def _warn_of_size(trajectory: str) -> None:
 
 
 def _told(source: Source, workers: int) -> Iterator[Surface]:
-    """The surfaces of `source` as they are made, with progress and warnings on stderr."""
+    """Return the surfaces of `source` as they are made, with progress and warnings on stderr."""
     said, warned = time.monotonic(), 0
     for done, surface in enumerate(compute_surfaces(source, workers), 1):
         # A trajectory that is read state by state warns on the way.

@@ -25,7 +25,7 @@ MOST_TRIANGLES = 20_000_000
 def check(
     request: Request[AnyResult], values: Mapping[str, JsonValue], arrays: Arrays, atom_count: int | None
 ) -> AnyResult:
-    """The result in a reply to this request. Raises ValueFault where it is none.
+    """Return the result in a reply to this request. Raises ValueFault where it is none.
 
     atom_count: how many atoms were fitted, or None where that is not known.
     """
@@ -42,7 +42,7 @@ def check(
 
 
 def check_preview(asked: messages.PreviewOptions, preview: messages.Preview, atom_count: int | None) -> None:
-    """Raises ValueFault unless a preview is as it was asked for when the fit was opened."""
+    """Raise ValueFault unless a preview is as it was asked for when the fit was opened."""
     _check_time(asked.time, preview.time)
     _check_size(preview, asked.triangles)
     nearest = preview.nearest

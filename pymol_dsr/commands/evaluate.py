@@ -137,7 +137,7 @@ def evaluate_fit(
 
 
 def _source(fit: Fit, trajectory: Trajectory, compared: Sequence[int], baselines: Sequence[str], _self: Any) -> Source:
-    """The atoms in all states that a comparison needs. Raises CmdException where other atoms were fitted."""
+    """Return the atoms in all states that a comparison needs. Raises CmdException where other atoms were fitted."""
     needed = needed_states(compared, [int(state) for state in trajectory.states], baselines)
     source = extract.read_source(
         trajectory.selection, format_states(needed), before=True, unwrap=trajectory.unwrap, _self=_self

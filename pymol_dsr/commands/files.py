@@ -312,7 +312,7 @@ def export_meshes(
 
 
 def _targets(path: str, format: str, times: Sequence[float]) -> dict[str, list[float]]:
-    """The files to write, each with its times: several in a .glb, one in any other."""
+    """Return the files to write, each with its times: several in a .glb, one in any other."""
     if len(times) == 1 or format == "glb":
         return {path: [float(time) for time in times]}
     stem, suffix = os.path.splitext(path)

@@ -293,7 +293,10 @@ def resume_fit(session: Session, name: str, runner: Runner, _self: Any, *, watch
 
 
 def preset_of_family(session: Session, name: str) -> str:
-    """The preset of a family, or the usual one where the name is empty. Raises CmdException for any other fit."""
+    """Return the preset of a family, or the usual one where the name is empty.
+
+    Raises CmdException for any other fit.
+    """
     if not name:
         return FitOptions.preset
     family = session.jobs.get(name)

@@ -52,7 +52,7 @@ def likely(settings: Settings, name: str = "") -> bool:
 
 
 def statuses(backend: Backend) -> dict[str, messages.DetachedStatus]:
-    """The backend's status of each detached fit, by name. Raises BackendError."""
+    """Return the backend's status of each detached fit, by name. Raises BackendError."""
     try:
         return backend.call(messages.Detached(), timeout=20).fits
     except BackendError as error:
@@ -73,5 +73,5 @@ def update(fit: Fit, status: messages.DetachedStatus) -> None:
 
 
 def process_name(pid: int, host: str) -> str:
-    """The process that fits it, in words."""
+    """Return the process that fits it, in words."""
     return f"process {pid} on {host[:80]}"

@@ -87,7 +87,7 @@ class Trajectory:
 
     @classmethod
     def of(cls, name: str, report: messages.TrajectoryReport, source: messages.MoleculeSource) -> Trajectory:
-        """A trajectory from a backend's report of a fit. Raises ValueFault for atoms that can't be read."""
+        """Return a trajectory from a backend's report of a fit. Raises ValueFault for atoms that can't be read."""
         indices = source.atom_indices()
         atoms = None if indices is None else indices - 1
         states = list(report.states)
@@ -143,7 +143,7 @@ class Fit:
         return sum(len(trajectory.states) for trajectory in self.trajectories)
 
     def trajectory(self, name: str = "", argument: str = "trajectory") -> Trajectory:
-        """The trajectory of that name, or the only one if none is named. Raises JobError."""
+        """Return the trajectory of that name, or the only one if none is named. Raises JobError."""
         if not self.family:
             if name:
                 raise JobError(f"{self.name} is a fit of one trajectory: leave {argument}={name} out")
@@ -157,7 +157,7 @@ class Fit:
         raise JobError(f"{argument} {name}: {self.name} does not hold it; choose one of {names}")
 
     def trajectory_report(self, trajectory: Trajectory) -> messages.TrajectoryReport | None:
-        """The backend's report of one trajectory; None where there is none yet."""
+        """Return the backend's report of one trajectory; None where there is none yet."""
         return self.report.members().get(trajectory.name) if self.report.whole else None
 
     def add_loss(self, fraction: float, loss: float) -> None:
@@ -167,7 +167,7 @@ class Fit:
         self.losses.append((fraction, loss))
 
     def lost(self) -> str:
-        """The message when its backend has ended: how far it was, and how it goes on."""
+        """Return the message when its backend has ended: how far it was, and how it goes on."""
         at = f"at step {self.step:.0f}" if self.step is not None else f"at {100 * self.fraction:.0f} % of its surfaces"
         if self.checkpoint is not None:
             return f"lost {at}; checkpoint at step {self.checkpoint:.0f}; dsr_resume {self.name} goes on"

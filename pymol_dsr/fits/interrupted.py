@@ -44,7 +44,7 @@ class Interrupted:
 
 
 def list_interrupted(jobs: Jobs) -> list[Interrupted]:
-    """The interrupted fits that are not under way here; where no backend runs, from the folder of fits.
+    """Return the interrupted fits that are not under way here; where no backend runs, from the folder of fits.
 
     Raises BackendError or OSError.
     """
@@ -54,13 +54,16 @@ def list_interrupted(jobs: Jobs) -> list[Interrupted]:
 
 
 def ask_interrupted(backend: Backend) -> dict[str, Interrupted]:
-    """The interrupted fits that a backend knows, by name; those under way in it are left out. Raises BackendError."""
+    """Return the interrupted fits that a backend knows, by name; those under way in it are left out.
+
+    Raises BackendError.
+    """
     fits = backend.call(messages.Interrupted(), timeout=10).fits
     return {name: Interrupted(name, record) for name, record in fits.items()}
 
 
 def request_of(fit: Interrupted, _self: Any) -> FitRequest:
-    """The request again, with the molecules from the scene.
+    """Return the request again, with the molecules from the scene.
 
     Raises ExtractError where they are not as they were, and ValueFault for a record that can't be read.
     """
@@ -84,7 +87,7 @@ def _sources(fit: Interrupted, asked: AskedFit, _self: Any) -> list[Source]:
 
 
 def _source(name: str, molecule: messages.MoleculeSource, text: str, sha: str, _self: Any) -> Source:
-    """The source that was fitted, from the scene. text: its states; sha: the digest of its coordinates."""
+    """Return the source that was fitted, from the scene. text: its states; sha: the digest of its coordinates."""
     object, atoms = molecule.object, molecule.atoms
     if object not in _self.get_names("objects"):
         raise ExtractError(

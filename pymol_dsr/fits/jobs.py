@@ -65,7 +65,7 @@ class Jobs:
     # Fits by name
 
     def get(self, name: str) -> Fit:
-        """The fit of that name, ready to be used; a stored one is loaded. Raises JobError."""
+        """Return the fit of that name, ready to be used; a stored one is loaded. Raises JobError."""
         self.unload_lost()
         fit = self.fits.get(name)
         if fit is None or (fit.detached and fit.phase not in (Phase.STORED, Phase.READY)):
@@ -231,7 +231,7 @@ class Jobs:
     # Requests
 
     def wait(self, fit: Fit, call: Call[AnyResult], tick: Callable[[], None] = lambda: None) -> AnyResult:
-        """The result of a call; `tick` is called many times a second. Raises Cancelled or BackendError."""
+        """Return the result of a call; `tick` is called many times a second. Raises Cancelled or BackendError."""
         cancelled_at: float | None = None
         try:
             while not call.done:
@@ -260,11 +260,11 @@ class Jobs:
             raise call.backend.why_ended(ENDING_SECONDS) from error
 
     def ask(self, fit: Fit, request: Request[AnyResult]) -> AnyResult:
-        """The result of one request about a fit. Raises Cancelled or BackendError."""
+        """Return the result of one request about a fit. Raises Cancelled or BackendError."""
         return self.wait(fit, self.connection.backend().submit(request))
 
     def stream(self, fit: Fit, requests: Iterable[Request[AnyResult]]) -> Generator[AnyResult, None, None]:
-        """The results of many requests about a fit, in order; the next ones are computed while one is used."""
+        """Return the results of many requests about a fit, in order; the next ones are computed while one is used."""
         backend = self.connection.backend()
         calls: deque[Call[AnyResult]] = deque()
         try:
@@ -313,7 +313,7 @@ class Jobs:
         fit.device = self.connection.device_name((status.device or "")[:80])
 
     def _atom_count(self, name: str, trajectory: str) -> int | None:
-        """The number of fitted atoms of a trajectory, empty for the only one; None where it is not known."""
+        """Return the number of fitted atoms of a trajectory, empty for the only one; None where it is not known."""
         fit = self.fits.get(name)
         for known in fit.trajectories if fit is not None else ():
             if known.name == trajectory and known.atoms is not None:
@@ -322,7 +322,10 @@ class Jobs:
 
 
 def read_unchanged(name: str, path: str, digest: str) -> tuple[str, bytes]:
-    """The path and content of a fit's file. Raises JobError where its SHA-256 is another one, or it can't be read."""
+    """Return the path and content of a fit's file.
+
+    Raises JobError where its SHA-256 is another one, or it can't be read.
+    """
     try:
         data = read_file(path, MAX_PAYLOAD)
     except ReadError as error:

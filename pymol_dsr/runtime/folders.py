@@ -30,12 +30,12 @@ KINDS = {
 
 
 def fits_home(settings: Settings) -> str:
-    """The folder that a backend on this machine keeps its files in."""
+    """Return the folder that a backend on this machine keeps its files in."""
     return paths.fits_home(settings.get("folder"))
 
 
 def fits_folder(settings: Settings) -> str:
-    """The folder of the fits themselves, inside `fits_home`; it need not exist yet."""
+    """Return the folder of the fits themselves, inside `fits_home`; it need not exist yet."""
     return paths.fits_folder(settings.get("folder"))
 
 

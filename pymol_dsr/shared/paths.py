@@ -11,12 +11,12 @@ from .atomic_write import remove_abandoned
 
 
 def fits_home(setting: str = "") -> str:
-    """The folder that a backend on this machine keeps its files in: the setting, `$DSR_HOME` or `~/.pymol_dsr`."""
+    """Return the folder of a backend's files on this machine: the setting, `$DSR_HOME` or `~/.pymol_dsr`."""
     return os.path.expanduser(setting or os.environ.get("DSR_HOME") or "~/.pymol_dsr")
 
 
 def fits_folder(setting: str = "") -> str:
-    """The folder of the fits themselves, inside `fits_home`; it need not exist yet."""
+    """Return the folder of the fits themselves, inside `fits_home`; it need not exist yet."""
     return os.path.join(fits_home(setting), "fits")
 
 

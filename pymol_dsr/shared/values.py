@@ -71,7 +71,7 @@ class Value:
     sparse: bool = False
 
     def range_text(self) -> str:
-        """The range in words, as `at least 0 Å`; empty where any number will do."""
+        """Return the range in words, as `at least 0 Å`; empty where any number will do."""
         unit = f" {self.unit}" if self.unit else ""
         if self.least is not None and self.most is not None:
             return f"between {_digits(self.least)} and {_digits(self.most)}{unit}"
@@ -109,7 +109,7 @@ class Field:
         return self.default is MISSING
 
     def check(self, value: Any) -> Any:
-        """The value in the field's type: whole numbers as float, lists as tuples and objects as records.
+        """Return the value in the field's type: whole numbers as float, lists as tuples and objects as records.
 
         Raises ValueFault.
         """
@@ -118,7 +118,7 @@ class Field:
         return self._in_range(self._typed(value), value)
 
     def parse(self, word: Any) -> Any:
-        """The value that a user typed: a text, or a number where the caller has one; the default where it is empty.
+        """Return the value that a user typed, or a caller gave as a number; the default where it is empty.
 
         Raises ValueFault.
         """
@@ -130,7 +130,7 @@ class Field:
         return self._in_range(self._of_word(text), text)
 
     def noun(self) -> str:
-        """What the field takes, in words, as `a list of numbers`."""
+        """Say what the field takes, in words, as `a list of numbers`."""
         if self.type is str:
             if self.value.choices:
                 return f"one of {', '.join(word or 'nothing' for word in self.value.choices)}"
@@ -182,7 +182,7 @@ class Field:
         return {key: item.check(one) for key, one in value.items()}
 
     def _item(self, kind: Any) -> Field:
-        """The field of one item of a list or an object."""
+        """Return the field of one item of a list or an object."""
         return dataclasses.replace(self, type=kind, optional=False, default=MISSING)
 
     def _of_word(self, text: str) -> Any:
@@ -242,7 +242,7 @@ class Record:
 
     @classmethod
     def from_json(cls: type[ARecord], data: Mapping[str, Any]) -> ARecord:
-        """The record that a JSON object holds. Raises ValueFault."""
+        """Return the record that a JSON object holds. Raises ValueFault."""
         if not isinstance(data, Mapping):
             raise ValueFault(f"{str(data)[:100]} is not a JSON object")
         given = {
@@ -255,7 +255,7 @@ class Record:
         return record
 
     def to_json(self) -> JsonObject:
-        """The record as a JSON object. Numbers that are not finite are None."""
+        """Return the record as a JSON object. Numbers that are not finite are None."""
         data: JsonObject = {}
         for name, field in fields_of(type(self)).items():
             value = plain(getattr(self, name))
@@ -294,7 +294,7 @@ class Options(Record):
 
 
 def fields_of(kind: type[Any]) -> Mapping[str, Field]:
-    """The fields of a dataclass that have a Value, by name."""
+    """Return the fields of a dataclass that have a Value, by name."""
     # Types are hashable, which mypy does not see of those with a decorator.
     hashable: Any = kind
     return _described(hashable)
@@ -350,7 +350,7 @@ def is_nan(value: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON's types: records as objects, tuples as lists, and numbers that are not finite as None.
+    """Return the value in JSON's types: records as objects, tuples as lists, and numbers that are not finite as None.
 
     Scalars and arrays of numpy become Python's.
     """
@@ -368,7 +368,7 @@ def plain(value: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A wrong value in an error, on one line of bounded length."""
+    """Return a wrong value in an error, on one line of bounded length."""
     text = " ".join(str(value)[: 4 * LONGEST_SHOWN].split())
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
 

@@ -281,7 +281,7 @@ def made_whole(
 
 
 def no_cell(object: str, state: int, remedies: Remedies) -> ExtractError:
-    """The error of a state that can't be unwrapped."""
+    """Return the error of a state that can't be unwrapped."""
     return ExtractError(f"unwrap 1: state {state} of {object} has no unit cell; {remedies.cell(object)}")
 
 

@@ -104,7 +104,7 @@ def count_atoms(path: str) -> int | None:
 
 
 def suffix_of(path: str) -> str:
-    """The ending of a path in lower case, with its dot."""
+    """Return the ending of a path in lower case, with its dot."""
     return os.path.splitext(path)[1].lower()
 
 
@@ -128,7 +128,7 @@ class _BinaryFrames:
         return self._scale * xyz
 
     def cell(self) -> NDArray[np.floating[Any]] | None:
-        """The unit cell of the state read last."""
+        """Return the unit cell of the state read last."""
         if hasattr(self._frame, "box"):
             box: NDArray[np.floating[Any]] = self._scale * self._frame.box
             return box
@@ -149,7 +149,7 @@ class _ReaderFrames:
         return xyz
 
     def cell(self) -> NDArray[np.floating[Any]] | None:
-        """The unit cell of the state read last."""
+        """Return the unit cell of the state read last."""
         cell: NDArray[np.floating[Any]] | None = self._reader.ts.triclinic_dimensions
         return cell
 
@@ -179,7 +179,7 @@ class _GroFrames:
         return xyz
 
     def cell(self) -> NDArray[np.floating[Any]] | None:
-        """The unit cell of the state read last."""
+        """Return the unit cell of the state read last."""
         cell: NDArray[np.floating[Any]] | None = self._state.triclinic_dimensions
         return cell
 

@@ -83,7 +83,7 @@ def statuses(fits: Path) -> dict[str, DetachedStatus]:
 
 
 def ensure_not_running(fits: Path, name: str) -> None:
-    """Raises RequestError where that fit is under way."""
+    """Raise RequestError where that fit is under way."""
     folder = fits / (name + SUFFIX)
     status = read_status(folder)
     if status is None and not _is_locked(folder):

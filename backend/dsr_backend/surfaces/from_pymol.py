@@ -20,7 +20,7 @@ CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 
 
 def pymol_python() -> str:
-    """A Python that has PyMOL: this one, else `$DSR_PYMOL_PYTHON`. Raises ValueError where there is none."""
+    """Return a Python that has PyMOL: this one, else `$DSR_PYMOL_PYTHON`. Raises ValueError where there is none."""
     if all(importlib.util.find_spec(name) for name in ("pymol", "pymol_dsr")):
         return sys.executable
     named = os.environ.get("DSR_PYMOL_PYTHON", "")

@@ -78,7 +78,7 @@ class Array:
         return True
 
     def check_values(self, name: str, array: NDArray[Any], letters: Mapping[str, int]) -> None:
-        """Raises ValueFault for values that the array must not hold."""
+        """Raise ValueFault for values that the array must not hold."""
         if not array.size:
             return
         if self.indexes:
@@ -109,7 +109,7 @@ class ArrayField:
         return self.array.key or self.name
 
     def take(self, arrays: Arrays, letters: dict[str, int], exact: bool) -> NDArray[Any] | None:
-        """The array of a frame, with its type and shape checked. Raises ValueFault."""
+        """Return the array of a frame, with its type and shape checked. Raises ValueFault."""
         array = arrays.get(self.key)
         if array is None:
             if self.optional:
@@ -135,7 +135,7 @@ class Message:
     def decode(
         cls: type[AMessage], values: Mapping[str, Any], arrays: Arrays, letters: Mapping[str, int] | None = None
     ) -> AMessage:
-        """The message that a frame holds. Keys and arrays that are not known are left alone.
+        """Return the message that a frame holds. Keys and arrays that are not known are left alone.
 
         letters: numbers that are known, as that of the atoms. Raises ValueFault.
         """
@@ -228,7 +228,7 @@ class Parts:
 
 
 def parts_of(kind: type[Any]) -> Parts:
-    """The fields of a message."""
+    """Return the fields of a message."""
     hashable: Any = kind
     return _parts(hashable)
 

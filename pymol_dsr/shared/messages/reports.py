@@ -33,7 +33,7 @@ class MoleculeSource(Record):
     unwrap: Annotated[bool | None, Value("molecules that the periodic box cuts were made whole", sparse=True)] = None
 
     def atom_indices(self) -> NDArray[np.int32] | None:
-        """Indices of the atoms, i4[A] from 1; None where it names none. Raises ValueFault."""
+        """Return the indices of the atoms, i4[A] from 1; None where it names none. Raises ValueFault."""
         return parse_atom_indices(self.atoms) if self.atoms else None
 
 
@@ -104,7 +104,7 @@ class FitReport(Record):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> FitReport:
-        """The report that a JSON object holds. Raises ValueFault."""
+        """Return the report that a JSON object holds. Raises ValueFault."""
         report = dataclasses.replace(super().from_json(data), whole=dict(data))
         if report.trajectories is None:
             # For the check of its states.
@@ -112,7 +112,7 @@ class FitReport(Record):
         return report
 
     def to_json(self) -> JsonObject:
-        """The report as the backend has made it."""
+        """Return the report as the backend has made it."""
         return self.whole
 
     def check_together(self) -> None:
@@ -126,18 +126,21 @@ class FitReport(Record):
         self.sources()
 
     def members(self) -> dict[str, TrajectoryReport]:
-        """The report of each trajectory by name; that of a single one under the empty name. Raises ValueFault."""
+        """Return the report of each trajectory by name; that of a single one under the empty name.
+
+        Raises ValueFault.
+        """
         if self.trajectories is not None:
             return self.trajectories
         return {"": TrajectoryReport.from_json(self.whole)}
 
     def sources(self) -> dict[str, MoleculeSource]:
-        """The molecule of each trajectory by name, as far as it is known. Raises ValueFault."""
+        """Return the molecule of each trajectory by name, as far as it is known. Raises ValueFault."""
         return molecule_sources(self.source or {}, tuple(self.trajectories or ()))
 
 
 def molecule_sources(source: Mapping[str, JsonValue], names: Sequence[str]) -> dict[str, MoleculeSource]:
-    """The molecules in the `source` of a fit, by trajectory; that of a single one under the empty name.
+    """Return the molecules in the `source` of a fit, by trajectory; that of a single one under the empty name.
 
     names: the trajectories, none for a single one; those whose molecule is not known are left out. Raises ValueFault.
     """
@@ -157,7 +160,7 @@ def molecule_sources(source: Mapping[str, JsonValue], names: Sequence[str]) -> d
 
 
 def parse_atom_indices(text: str) -> NDArray[np.int32]:
-    """Indices from 1 that a states text such as 1-300+310-320:2 names, i4[A]. Raises ValueFault.
+    """Return the indices from 1 that a states text such as 1-300+310-320:2 names, i4[A]. Raises ValueFault.
 
     As `states.parse`, in bounded memory: a file of a few bytes can name a thousand million.
     """
