@@ -17,7 +17,7 @@ def run_batch(options: argparse.Namespace) -> int:
     for key in ("workers", "cores"):
         if getattr(options, key) < (0 if key == "workers" else 1):
             raise ValueError(f"--{key} {getattr(options, key)}: it must be at least 1")
-    config = parse_options(FitOptions, options, "device")
+    config = parse_options(FitOptions, options)
     jobs = manifest.read_manifest(input_path(options.manifest))
     folder = Path(options.out).expanduser()
     folder.mkdir(parents=True, exist_ok=True)

@@ -29,11 +29,9 @@ if TYPE_CHECKING:
 def run_fit(options: argparse.Namespace) -> int:
     """Fit surfaces files, or a topology and its trajectory, and write the fit; return the exit code."""
     target = Path(file_to_write(options.output, [".dsr"]))
-    config = parse_options(
-        FitOptions, options, "preset", "smooth", "seed", "budget", "device", "align", "loop", "breaks"
-    )
-    if options.times is not None:
-        config = replace(config, times=read_times(input_path(options.times)))
+    config = parse_options(FitOptions, options)
+    if options.times_file is not None:
+        config = replace(config, times=read_times(input_path(options.times_file)))
     paths = [input_path(text) for text in options.input]
     from_file = is_surfaces_path(paths[0])
     names = _trajectory_names(options, paths) if from_file else []

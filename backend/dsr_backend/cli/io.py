@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pymol_dsr.shared import atomic_write, states
+from pymol_dsr.shared.options import FieldOptions
 from pymol_dsr.shared.paths import file_to_write
 from pymol_dsr.shared.tables import csv_bytes
 
 from ..fields.select import select_field
-from .options import field_options
+from .options import parse_options
 
 if TYPE_CHECKING:
     from ..fields.base import Family, Field
@@ -143,7 +144,7 @@ def reading(path: str) -> Iterator[None]:
 
 def load_field(options: argparse.Namespace, progress: Progress) -> Field:
     """Read the fit that the options name, or a field of the family."""
-    field = field_options(options)
+    field = parse_options(FieldOptions, options)
     fitted = read_fit(options.fit, options.device, progress)
     try:
         return select_field(fitted, field)

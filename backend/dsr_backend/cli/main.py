@@ -171,7 +171,10 @@ def _parser() -> argparse.ArgumentParser:
         "(default: auto, where the molecule jumps)",
     )
     fit.add_argument(
-        "--times", metavar="FILE", help="text file with the time of every state, in any unit, where they are uneven"
+        "--times",
+        dest="times_file",
+        metavar="FILE",
+        help="text file with the time of every state, in any unit, where they are uneven",
     )
 
     make = verb(

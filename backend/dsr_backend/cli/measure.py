@@ -42,7 +42,7 @@ def run_measure(options: argparse.Namespace) -> int:
     """Run `dsr-backend measure` and return the exit code."""
     table = table_path(options)
     plot = plot_path(options)
-    asked = parse_options(MeasureOptions, options, "selection", "pocket", "resolution")
+    asked = parse_options(MeasureOptions, options)
     if options.states:
         states.parse(options.states, fractional=True)
     from ..results.measure import measure_surface

@@ -45,7 +45,7 @@ def run_export(options: argparse.Namespace) -> int:
     from ..results.export.gltf import AnimationFrame
 
     target, asked = _target(options), _asked(options)
-    rate = parse_options(ExportOptions, options, "fps").fps
+    rate = parse_options(ExportOptions, options).fps
     if options.times.strip().lower() != "all":
         states.parse(options.times, fractional=True)
     from ..runtime import distributed
@@ -101,7 +101,7 @@ class _Asked:
 
 
 def _asked(options: argparse.Namespace) -> _Asked:
-    mesh = parse_options(MeshOptions, options, "level", "resolution", "triangles")
+    mesh = parse_options(MeshOptions, options)
     if options.nodes is not None and not NODES[0] <= options.nodes <= NODES[1]:
         raise ValueError(f"--nodes {options.nodes}: it must lie between {NODES[0]} and {NODES[1]}")
     return _Asked(mesh, options.nodes)

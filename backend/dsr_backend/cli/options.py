@@ -5,23 +5,17 @@ from __future__ import annotations
 import argparse
 import re
 
-from pymol_dsr.shared.options import FieldOptions
-from pymol_dsr.shared.values import AnOptions, ValueFault
+from pymol_dsr.shared.values import AnOptions, ValueFault, fields_of
 
 
-def parse_options(kind: type[AnOptions], arguments: argparse.Namespace, *names: str) -> AnOptions:
-    """Parse the arguments of these names as options; those that were not given have the options' defaults.
+def parse_options(kind: type[AnOptions], arguments: argparse.Namespace) -> AnOptions:
+    """Parse the arguments that have names of these options; what is not given has its default.
 
     Raises ValueError.
     """
-    words = {name: getattr(arguments, name) for name in names}
+    given = {name: word for name, word in vars(arguments).items() if name in fields_of(kind) and word is not None}
     try:
-        return kind.parse(**{name: word for name, word in words.items() if word is not None})
+        return kind.parse(**given)
     except ValueFault as fault:
         # The options write their names as PyMOL's commands do: `share=`.
         raise ValueError("--" + re.sub(r"\b([a-z]+)=", r"--\1", str(fault))) from fault
-
-
-def field_options(arguments: argparse.Namespace) -> FieldOptions:
-    """Parse the arguments that choose a field of a family. Raises ValueError."""
-    return parse_options(FieldOptions, arguments, "trajectory", "towards", "share")
