@@ -18,8 +18,8 @@ from .names import is_name, rule_against
 from .values import Options, Value, ValueFault, shown
 
 PRESETS = ("fast", "preview", "paper")
-FORMATS = ("ply", "obj", "stl", "glb", "npz")
-"""File formats of meshes."""
+FORMATS = {"ply": "PLY", "obj": "Wavefront", "stl": "STL", "glb": "glTF, also as a movie", "npz": "NumPy"}
+"""File formats of meshes by the ending of their files, with the names that the window gives them."""
 PLAYS = ("once", "loop", "bounce")
 CAMERAS = ("still", "follow")
 REPRESENTATIONS = ("cgo", "map")
@@ -307,7 +307,7 @@ class EvaluationOptions(Options):
 class ExportOptions(Options):
     """The kind of file that meshes are written to. Raises ValueFault for `binary` of a format that has one kind."""
 
-    format: Annotated[str, Value("format of the file", choices=FORMATS)] = "ply"
+    format: Annotated[str, Value("format of the file", choices=tuple(FORMATS))] = "ply"
     binary: Annotated[bool, Value("the binary kind of .ply")] = False
     fps: Annotated[float, Value("times per second of a .glb", above=0)] = 30.0
 

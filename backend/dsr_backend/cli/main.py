@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from pymol_dsr.shared.options import (
+    FORMATS,
     HALFWAY,
     PRESETS,
     STATES_AFTER,
@@ -227,8 +228,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--times", required=True, help="times: 12.5, 1-79:2, 1-10:0.25 or all")
     export.add_argument("--fps", help=f"times per second of a .glb (default: {ExportOptions.fps:g})")
 
+    *endings, last_ending = FORMATS
     for one, target in (
-        (mesh, "mesh to write, as .ply, .obj, .stl, .glb or .npz"),
+        (mesh, f"mesh to write, as .{', .'.join(endings)} or .{last_ending}"),
         (
             export,
             "meshes to write; for several times, surface.ply becomes surface_0001.00.ply, ..., "

@@ -18,14 +18,14 @@ from ...fits.fit import Activity, Fit
 from ...scene.present_movie import PresentMovie
 from ...scene.timeline import frames_per_second
 from ...shared import states
-from ...shared.options import ColorOptions, FieldOptions, FilmOptions, MovieOptions
+from ...shared.options import FORMATS, ColorOptions, FieldOptions, FilmOptions, MovieOptions
 from ...shared.states import StatesError
 from ..widgets import spin
 from .surface_controls import SurfaceControls
 
 AUTO_FPS = 0.0
 FILMS = "MPEG-4 (*.mp4);;GIF (*.gif)"
-FILTERS = "PLY (*.ply);;Wavefront (*.obj);;STL (*.stl);;glTF, also as a movie (*.glb);;NumPy (*.npz)"
+FILTERS = ";;".join(f"{title} (*.{ending})" for ending, title in FORMATS.items())
 
 
 class MovieActions:

@@ -276,7 +276,7 @@ class Export(FieldRequest[FileResult]):
     LANE = Lane.TOGETHER
     RESULT = FileResult
 
-    format: Annotated[str, Value("format of the file", choices=FORMATS)]
+    format: Annotated[str, Value("format of the file", choices=tuple(FORMATS))]
     time: Annotated[float | None, Value("time; needed where there are no `times`", unit="states")] = None
     times: Annotated[tuple[float, ...] | None, Value("times of a .glb", unit="states")] = None
     fps: Annotated[float, Value("times per second of a .glb", above=0)] = ExportOptions.fps
