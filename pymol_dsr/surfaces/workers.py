@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
 import queue
 import subprocess
@@ -33,6 +34,14 @@ TimedCoordinates = tuple[float, Coordinates]
 Result = Surface | ExtractError
 
 
+class WorkerLost(ExtractError):
+    """A worker process that has ended. timed: the coordinates that it had taken, if any."""
+
+    def __init__(self, message: str, timed: TimedCoordinates | None) -> None:
+        super().__init__(message)
+        self.timed = timed
+
+
 def compute_surfaces(
     source: Source, workers: int = 0, cancelled: Callable[[], bool] = lambda: False
 ) -> Iterator[Surface]:
@@ -52,7 +61,8 @@ def compute_surfaces_at(
 
     workers: processes at once; 0 for as many as there are cores, at most 8. Closing the generator or a true
     cancelled() ends the processes; cancelled ends the iteration early, without an error. The first surface with many
-    open edges adds a line to source.warnings.
+    open edges adds a line to source.warnings, and so does a worker that ends, in whose place another one starts, once.
+    A worker that is stopped is named in a line that is printed.
     Raises ExtractError when a worker fails, with the state, and for a surface whose volume is not positive.
     """
     shape = (len(source.atoms), 3)
@@ -98,12 +108,17 @@ class CoordinateQueue:
         with self._lock:
             return next(self._coordinates, None)
 
+    def put_back(self, timed: TimedCoordinates) -> None:
+        """Let the next worker take these again."""
+        with self._lock:
+            self._coordinates = itertools.chain([timed], self._coordinates)
+
 
 class SurfaceWorker:
     """A worker process (see surface_worker.py) and the line to it."""
 
     def __init__(self, source: Source) -> None:
-        self.source = source
+        self.source, self.stop_reported = source, False
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "start_worker.py")
         # The window's own search path: PyMOL may have been started by a wrapper that set it up.
@@ -131,22 +146,30 @@ class SurfaceWorker:
 
     def run(self, coordinates: CoordinateQueue, results: queue.Queue[Result], stop: threading.Event) -> None:
         """Compute a surface of each of the coordinates that this worker takes; an error is the last result."""
-        time: float | None = None
+        timed: TimedCoordinates | None = None
         try:
             self.open()
             while not stop.is_set():
                 timed = coordinates.take()
                 if timed is None:
                     return
-                time, xyz = timed
-                _put(results, self._surface(time, xyz), stop)
+                _put(results, self._surface(*timed), stop)
         except ExtractError as error:
             _put(results, error, stop)
         except (OSError, EOFError, ProtocolError) as error:
-            when = "before its first state" if time is None else f"at state {time:g}"
+            when = "before its first state" if timed is None else f"at state {timed[0]:g}"
             code = self.process.wait()
             reason = self.last_error_line() or error
-            _put(results, ExtractError(f"PyMOL's surface worker ended {when} (exit code {code}): {reason}"), stop)
+            _put(results, WorkerLost(f"PyMOL's surface worker ended {when} (exit code {code}): {reason}", timed), stop)
+
+    def is_stopped(self) -> bool:
+        """Whether a signal or a debugger has stopped the process; False where the system does not say."""
+        if not hasattr(os, "waitid"):
+            return False
+        # Looked at only: the process itself still waits for its end to be asked for.
+        with contextlib.suppress(ChildProcessError):
+            return os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+        return False
 
     def _surface(self, time: float, xyz: Coordinates) -> Surface:
         result, arrays = self.ask("surface", {}, {"atoms": xyz})
@@ -217,14 +240,25 @@ def _run_workers(
     stop = threading.Event()
     workers: list[SurfaceWorker] = []
     threads: list[threading.Thread] = []
-    opening_named = False
+    opening_named = replaced = False
+
+    def start_worker() -> None:
+        workers.append(SurfaceWorker(source))
+        threads.append(threading.Thread(target=workers[-1].run, args=(pending, results, stop), daemon=True))
+        threads[-1].start()
+
     try:
         for _ in range(worker_count):
-            workers.append(SurfaceWorker(source))
-            threads.append(threading.Thread(target=workers[-1].run, args=(pending, results, stop), daemon=True))
-            threads[-1].start()
+            start_worker()
         for _ in range(total):
-            result = _next_result(results, cancelled)
+            result = _next_result(results, workers, cancelled)
+            if isinstance(result, WorkerLost) and not replaced:
+                replaced = True
+                source.warnings.append(f"{result}; another one goes on")
+                if result.timed is not None:
+                    pending.put_back(result.timed)
+                start_worker()
+                result = _next_result(results, workers, cancelled)
             if result is None:
                 return
             if isinstance(result, ExtractError):
@@ -247,11 +281,21 @@ def _run_workers(
             worker.close()
 
 
-def _next_result(results: queue.Queue[Result], cancelled: Callable[[], bool]) -> Result | None:
-    """Wait for the next result; None when cancelled."""
+def _next_result(
+    results: queue.Queue[Result], workers: Sequence[SurfaceWorker], cancelled: Callable[[], bool]
+) -> Result | None:
+    """Wait for the next result, and name workers that are stopped meanwhile; None when cancelled."""
     while not cancelled():
         with contextlib.suppress(queue.Empty):
             return results.get(timeout=POLL_SECONDS)
+        for worker in workers:
+            if not worker.stop_reported and worker.is_stopped():
+                worker.stop_reported = True
+                pid = worker.process.pid
+                print(
+                    f" dsr: PyMOL's surface worker {pid} is stopped by a signal or a debugger, and is waited for: "
+                    f"'kill -CONT {pid}' lets it go on, dsr_cancel ends the fit"
+                )
     return None
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -200,7 +204,34 @@ def test_stopping_early_leaves_no_process(peptide):
     assert all(process.poll() is not None for process in crew)
 
 
-def test_a_worker_that_dies_is_one_error(peptide):
+@pytest.fixture
+def crew(monkeypatch):
+    """The workers that are started, in their order."""
+    started = []
+    start = SurfaceWorker.__init__
+
+    def watched(self, *args):
+        start(self, *args)
+        started.append(self)
+
+    monkeypatch.setattr(SurfaceWorker, "__init__", watched)
+    return started
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_worker_that_dies_is_replaced_and_no_state_is_lost(peptide, crew, count):
+    source = extract.read_source("pep", "all", _self=peptide)
+    made = workers.compute_surfaces(source, count)
+    states = [next(made).state]
+    crew[0].process.kill()
+    states += [surface.state for surface in made]
+    assert sorted(states) == [float(state) for state in source.states]
+    assert len(crew) == count + 1
+    [line] = [line for line in source.warnings if "worker" in line]
+    assert re.fullmatch(r"PyMOL's surface worker ended .* \(exit code -9\): .*; another one goes on", line), line
+
+
+def test_a_second_worker_that_dies_is_an_error(peptide, monkeypatch):
     source = extract.read_source("pep", "all", _self=peptide)
     start = SurfaceWorker.__init__
 
@@ -208,12 +239,26 @@ def test_a_worker_that_dies_is_one_error(peptide):
         start(self, *args)
         self.process.kill()
 
-    SurfaceWorker.__init__ = doomed
-    try:
-        with pytest.raises(ExtractError, match=r"ended before its first state \(exit code -9\)"):
-            list(workers.compute_surfaces(source, 1))
-    finally:
-        SurfaceWorker.__init__ = start
+    monkeypatch.setattr(SurfaceWorker, "__init__", doomed)
+    with pytest.raises(ExtractError, match=r"ended before its first state \(exit code -9\)"):
+        list(workers.compute_surfaces(source, 1))
+    assert len([line for line in source.warnings if "another one goes on" in line]) == 1
+
+
+def test_a_worker_that_is_stopped_is_named_once_and_goes_on(peptide, crew, capfd):
+    source = extract.read_source("pep", "all", _self=peptide)
+    made = workers.compute_surfaces(source, 1)
+    next(made)
+    pid = crew[0].process.pid
+    os.kill(pid, signal.SIGSTOP)
+    # The surfaces that it has made before are waited for by nobody.
+    Timer(3.0, os.kill, (pid, signal.SIGCONT)).start()
+    assert len(list(made)) == len(source.states) - 1
+    said = [line for line in capfd.readouterr().out.splitlines() if "stopped" in line]
+    assert said == [
+        f" dsr: PyMOL's surface worker {pid} is stopped by a signal or a debugger, and is waited for: "
+        f"'kill -CONT {pid}' lets it go on, dsr_cancel ends the fit"
+    ]
 
 
 def refused(cmd, selection, states="all"):
