@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any, NoReturn
 
 from pymol_dsr.shared.options import (
@@ -44,6 +45,9 @@ from .surfaces import run_surfaces
 SETTING = "setting of PyMOL that shapes a topology's surfaces, as surface_mode=1 or solvent_radius=1.6; may be repeated"
 UNWRAP = "make molecules of a topology whole that the periodic box cuts, and let none jump through it"
 
+# The file of Python's own frames while it imports, and seconds between two looks for them.
+IMPORTING, IMPORT_POLL = "<frozen importlib._bootstrap>", 0.05
+
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; its exit code: 0, 1 where the work failed, 2 for bad input, 130 after Ctrl-C."""
@@ -61,6 +65,9 @@ def main(argv: Sequence[str]) -> int:
     if getattr(options, "max_memory", None) is not None:
         memory.set_limit(options.max_memory)
     try:
+        if threading.current_thread() is threading.main_thread():
+            # From here on, Ctrl-C leaves through `finally`, too; before, it ends the process (see __main__).
+            signal.signal(signal.SIGINT, _interrupt)
         return int(options.run(options))
     except KeyboardInterrupt:
         return _refuse("cancelled", 130)
@@ -78,6 +85,21 @@ def main(argv: Sequence[str]) -> int:
             raise
         advice = "use a coarser resolution, fewer states or --device cpu"
         return _refuse(f"{memory.exhausted()} ran out of memory ({error}): {advice}", 1)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, after the end of an import that is under way.
+
+    Half-loaded libraries, such as torch, abort where an exception passes through them.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename == IMPORTING:
+            later = threading.Timer(IMPORT_POLL, signal.raise_signal, (number,))
+            later.daemon = True
+            later.start()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def _refuse(text: str, code: int) -> int:

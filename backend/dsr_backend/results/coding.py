@@ -15,6 +15,8 @@ from pymol_dsr.shared.codec import MAX_RATIO, pack_planes, unpack_planes
 
 # Bytes of one array: the modes of the largest fit take about 2 GB.
 MAX_BYTES = 2**32
+# Largest step of values that are multiples of one; those of fits are below 1.
+MAX_STEP = 1e6
 # Values that are multiples of one of these steps are coded as multiples.
 STEPS = [2.0**-k for k in range(17)]
 # Values that are tested against a step before all values are.
@@ -55,7 +57,7 @@ def decode(data: bytes | memoryview, entry: dict[str, Any], shape: tuple[int, ..
     step, shift, axes = entry["step"], entry["shift"], entry["axes"]
     if entry["shape"] != list(shape):
         raise ValueError(f"it has shape {str(entry['shape'])[:80]}, the rest of the file wants {list(shape)}")
-    if step is not None and not (isinstance(step, float) and 0.0 < step < math.inf):
+    if step is not None and not (isinstance(step, float) and 0.0 < step <= MAX_STEP):
         raise ValueError(f"its step is {step!r}")
     if type(shift) is not int or not 0 <= shift < 32:
         raise ValueError(f"its bits are shifted by {shift!r}")

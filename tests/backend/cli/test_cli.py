@@ -234,6 +234,32 @@ def stopped(words, when, number):
 
 @pytest.mark.system
 @pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize(
+    "module", ["argparse", "dsr_backend.cli.io", "torch._C", "torch.autograd", "torch.nn.functional"]
+)
+def test_ctrl_c_while_a_module_is_imported_is_one_line(made, tmp_path, module):
+    """Where an exception in the middle of an import was a traceback, and in torch's an abort."""
+    words = ("mesh", made / "pep.dsr", "--time", "2", "--resolution", "0.1", "-o", tmp_path / "x.ply")
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", *command(*words)[1:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    for line in process.stderr:
+        if line.rpartition("|")[2].strip() == module:
+            process.send_signal(signal.SIGINT)
+            break
+    out, rest = process.communicate(timeout=PATIENCE)
+    said = [line for line in rest.splitlines() if not line.startswith("import time:")]
+    assert (process.returncode, said, out) == (130, ["dsr-backend: cancelled"], "")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.system
+@pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_ctrl_c_ends_a_fit_and_leaves_the_old_file(made, tmp_path):
     target = tmp_path / "kept.dsr"
     target.write_bytes((made / "pep.dsr").read_bytes())

@@ -145,6 +145,7 @@ def test_any_values_come_back_but_for_the_sign_of_zero(values, columns):
         ({"step": -1.0}, "its step is -1.0"),
         ({"step": 1}, "its step is 1"),
         ({"step": math.inf}, "its step is inf"),
+        ({"step": 1.1e6}, "its step is 1100000.0"),
         ({"shift": 32}, "its bits are shifted by 32"),
         ({"shift": -1}, "its bits are shifted by -1"),
         ({"shift": True}, "its bits are shifted by True"),
