@@ -611,7 +611,7 @@ def test_a_fit_with_a_misbehaving_backend(
     plugin: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mode: str, sentence: str
 ) -> None:
     jobs = session_of(plugin).jobs
-    session_of(plugin).settings.put("wait", "1" if mode == "slow" else str(PATIENCE))
+    session_of(plugin).settings.put("wait", "1" if mode == "slow" else f"{PATIENCE:.0f}")
     use(plugin, *mode.split())
     said = typed(plugin, capsys, "dsr_fit pep, 1-2")
     [line] = [line for line in said.splitlines() if line.startswith(" Error: dsr_fit: ")]

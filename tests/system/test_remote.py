@@ -212,7 +212,7 @@ class Proxy:
 def plugin(peptide, monkeypatch, tmp_path):
     register(peptide)
     session_of(peptide).settings.put("workers", "1")
-    session_of(peptide).settings.put("wait", str(PATIENCE))
+    session_of(peptide).settings.put("wait", f"{PATIENCE:.0f}")
     monkeypatch.setenv("DSR_HOME", str(tmp_path / "near"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "backend"), str(ROOT)]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
