@@ -509,6 +509,8 @@ def with_all(files: Any) -> dict[str, bytes]:
         about.update(times=[1.0, 2.0, 4.0], period=None, forecasts=[held, forecast])
         # A forecast takes two states of its run.
         about["breaks"] = [1] if len(tensors["motion.states"]) == 3 else []
+        if about["breaks"]:
+            tensors["motion.reference"] = torch.stack([tensors["motion.reference"]] * 2)
 
     return {kind: forged(files[kind], change) for kind in ("fast", "dsr 1", "paper")}
 

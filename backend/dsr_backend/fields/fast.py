@@ -220,7 +220,7 @@ class FastField(Field):
             box=scene_box(atoms, self.clearance, self.extent),
             device=self.device,
             field=self,
-            warp=motion.warp_from(aligned, pose, self.device),
+            warp=motion.warp_from(aligned, pose, time, self.device),
             coarse=coarse,
             table=torch.cat([table, self.padded_static()], 1),
             level_offset=self.level_offset * kernel.smoothing_blend(time) if averaged else 0.0,

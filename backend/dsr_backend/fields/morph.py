@@ -68,8 +68,8 @@ class Morph(Field):
             atoms=atoms,
             box=scene_box(atoms, self.clearance, self.extent),
             device=self.device,
-            start=replace(start, warp=first.warp_from(start_atoms, pose, self.device)),
-            end=replace(end, warp=second.warp_from(end_atoms, end_pose, self.device)),
+            start=replace(start, warp=first.warp_from(start_atoms, pose, time, self.device)),
+            end=replace(end, warp=second.warp_from(end_atoms, end_pose, second_time, self.device)),
             fraction=self.fraction,
         )
 

@@ -42,10 +42,11 @@ class Bracket(NamedTuple):
 class Stretch(NamedTuple):
     """The training states between two cuts, at one time.
 
-    first: index of the first of them; kernel: of these states alone; time: the time that was asked for, or that of the
-    state that is held between two stretches.
+    number: of the stretch, from 0; first: index of the first of its states; kernel: of these states alone; time: the
+    time that was asked for, or that of the state that is held between two stretches.
     """
 
+    number: int
     first: int
     kernel: TemporalKernel
     time: float
@@ -79,8 +80,8 @@ class TemporalKernel:
     def stretch(self, time: float) -> Stretch:
         """Return the stretch that a time belongs to: its own, or that of the nearer, else earlier state."""
         if not self.breaks:
-            return Stretch(0, self, time)
-        bounds = (0, *self.breaks, len(self.states))
+            return Stretch(0, 0, self, time)
+        bounds = self.bounds
         number = int(np.searchsorted(self.states[list(self.breaks)], time, "right"))
         if number < len(self.breaks):
             last, following = self.states[bounds[number + 1] - 1], self.states[bounds[number + 1]]
@@ -89,18 +90,27 @@ class TemporalKernel:
             else:
                 time = float(min(time, last))
         first, end = bounds[number], bounds[number + 1]
-        return Stretch(first, TemporalKernel(self.states[first:end], uniform=self.uniform), time)
+        return Stretch(number, first, TemporalKernel(self.states[first:end], uniform=self.uniform), time)
+
+    @property
+    def bounds(self) -> tuple[int, ...]:
+        """The index of the first state of each stretch, and the number of all states."""
+        return 0, *self.breaks, len(self.states)
+
+    def numbers(self, indices: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the number of the stretch, from 0, of each of some training states."""
+        numbers: NDArray[np.intp] = np.searchsorted(self.breaks, indices, "right")
+        return numbers
 
     def subset(self, indices: NDArray[np.intp]) -> TemporalKernel:
         """Return the kernel of some of the training states, cut at the same places."""
-        stretches = np.searchsorted(self.breaks, indices, "right")
+        stretches = self.numbers(indices)
         breaks = tuple(int(k) + 1 for k in np.flatnonzero(np.diff(stretches)))
         return replace(self, states=self.states[indices], breaks=breaks)
 
     def inner_states(self, margin: int, most: int) -> list[int]:
         """Return the indices of at most `most` states, evenly chosen, with `margin` others of their stretch around."""
-        bounds = (0, *self.breaks, len(self.states))
-        inner = [k for first, end in itertools.pairwise(bounds) for k in range(first + margin, end - margin)]
+        inner = [k for first, end in itertools.pairwise(self.bounds) for k in range(first + margin, end - margin)]
         if not inner:
             return []
         offset = inner[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -24,15 +25,15 @@ class Motion:
     """A molecule in time.
 
     kernel: weights of the training states; poses: map the scene to the reference's frame; atoms: f4[S,A,3] Å in that
-    frame, or None; reference: f4[A,3] Å, the state that defines the material coordinates, or None; sigma: width of the
-    warp's Gaussians in Å; smooth: temporal width of the atoms' paths in states; forecasts: before the first state and
-    after the last one.
+    frame, or None; references: f4[R,A,3] Å, for each stretch the state that defines its material coordinates, or None;
+    sigma: width of the warp's Gaussians in Å; smooth: temporal width of the atoms' paths in states; forecasts: before
+    the first state and after the last one.
     """
 
     kernel: TemporalKernel
     poses: Poses
     atoms: NDArray[np.float32] | None = None
-    reference: NDArray[np.float32] | None = None
+    references: NDArray[np.float32] | None = None
     sigma: float = WARP_SIGMAS[0]
     smooth: float = 0.0
     forecasts: tuple[Forecast, Forecast] = field(default_factory=lambda: (Forecast(), Forecast()))
@@ -49,7 +50,7 @@ class Motion:
         breaks: Sequence[int] = (),
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Motion:
-        """Superpose all states on the middle one and choose the reference.
+        """Superpose all states on the middle one and choose a reference for each stretch.
 
         states: f8[S] increasing; atoms: f4[S,A,3] Å in the scene, or None; align: take the rigid motion out; loop: the
         first state follows the last one, a gap later; device: where the search for the reference runs; breaks: indices
@@ -65,9 +66,14 @@ class Motion:
         positions = atoms.astype(np.float64)
         poses = Poses.superposed(positions, align)
         aligned = ((poses.apply(positions) * ATOM_STEPS).round() / ATOM_STEPS).astype(np.float32)
-        reference, sigma = least_folding(aligned, device, cancelled)
+        # A stretch is folded least onto a state of its own.
+        chosen = [
+            (first, *least_folding(aligned[first:end], device, cancelled))
+            for first, end in itertools.pairwise(kernel.bounds)
+        ]
+        references = np.stack([aligned[first + index] for first, index, _ in chosen])
         poses = replace(poses, width=choose_pose_width(poses, kernel, aligned))
-        return cls(kernel, poses, aligned, aligned[reference], sigma)
+        return cls(kernel, poses, aligned, references, max(sigma for _, _, sigma in chosen))
 
     @property
     def states(self) -> NDArray[np.float64]:
@@ -106,7 +112,7 @@ class Motion:
     def _rigid_part_offset(self, time: float) -> NDArray[np.float64] | float:
         """Return the offset f8[A,3] (Å) from the straight lines where parts turn far; 0 where none does."""
         assert self.atoms is not None
-        first, kernel, time = self.kernel.stretch(time)
+        _, first, kernel, time = self.kernel.stretch(time)
         if len(kernel.states) == 1:
             return 0.0
         bracket = kernel.bracket(time)
@@ -142,11 +148,13 @@ class Motion:
 
     def warp(self, time: float, device: torch.device, smooth: float | None = None) -> Warp:
         """Return the map from the scene at `time` to material coordinates."""
-        return self.warp_from(self.aligned_atoms(time, smooth), self.pose(time), device)
+        return self.warp_from(self.aligned_atoms(time, smooth), self.pose(time), time, device)
 
-    def warp_from(self, atoms: NDArray[np.float32] | None, pose: Pose, device: torch.device) -> Warp:
-        """Return the map to material coordinates of atoms f4[A,3] (Å) in the reference's frame, with a pose."""
+    def warp_from(self, atoms: NDArray[np.float32] | None, pose: Pose, time: float, device: torch.device) -> Warp:
+        """Return the map to material coordinates of aligned atoms f4[A,3] (Å) at `time`, with a pose."""
         displacement = None
-        if atoms is not None and self.reference is not None and not np.array_equal(atoms, self.reference):
-            displacement = splat(atoms, self.reference, self.sigma, device)
+        if atoms is not None and self.references is not None:
+            reference = self.references[self.kernel.stretch(time).number]
+            if not np.array_equal(atoms, reference):
+                displacement = splat(atoms, reference, self.sigma, device)
         return Warp(pose, displacement, device)

@@ -130,10 +130,10 @@ def _own_tensors(field: FastField | PaperField) -> tuple[dict[str, torch.Tensor]
     own["motion.states"] = torch.tensor(motion.states)
     own["motion.rotations"] = torch.tensor(motion.poses.rotations)
     own["motion.translations"] = torch.tensor(motion.poses.translations)
-    if motion.atoms is not None and motion.reference is not None:
-        # Copies: the reference is one of the states, and safetensors refuses tensors that share memory.
+    if motion.atoms is not None and motion.references is not None:
+        # Copies: a reference is one of the states, and safetensors refuses tensors that share memory.
         own["motion.atoms"] = torch.tensor(motion.atoms)
-        own["motion.reference"] = torch.tensor(motion.reference)
+        own["motion.reference"] = torch.tensor(motion.references if motion.kernel.breaks else motion.references[0])
     coded = {}
     for name in CODED_TENSORS:
         if name in own:

@@ -260,7 +260,6 @@ def _read_motion(record: _FieldRecord) -> Motion:
     deviation = rotations @ rotations.transpose(0, 2, 1) - np.eye(3)
     if np.abs(deviation).max() > ROTATION_TOLERANCE or (np.linalg.det(rotations) < 0.0).any():
         raise CheckpointError("motion.rotations has matrices that do not turn only: they stretch, skew or mirror")
-    atoms, reference = _read_atoms(record, count)
     period = entries.get("period")
     if period is not None and not states[-1] - states[0] < check_number("period", period):
         raise CheckpointError(f"a loop of {period} states does not go with states {states[0]:g} to {states[-1]:g}")
@@ -273,29 +272,34 @@ def _read_motion(record: _FieldRecord) -> Motion:
         _read_forecast(forecast, kernel.stretch(float(states[end])).kernel)
         for forecast, end in zip(entries["forecasts"], (0, -1), strict=True)
     )
+    atoms, references = _read_atoms(record, count, len(breaks) + 1)
     return Motion(
         kernel,
         Poses(rotations, translations, check_number("smooth_pose", entries.get("smooth_pose", 0.0))),
         atoms,
-        reference,
+        references,
         record.number("sigma"),
         record.number("smooth_atoms"),
         (before, after),
     )
 
 
-def _read_atoms(record: _FieldRecord, count: int) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
-    """Return atoms f4[count,A,3] and reference f4[A,3]; None for a field without atoms."""
+def _read_atoms(
+    record: _FieldRecord, count: int, stretches: int
+) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+    """Return atoms f4[count,A,3] and references f4[stretches,A,3]; None for a field without atoms."""
     if "motion.atoms" not in record:
         return None, None
-    atom_count = record.shape("motion.reference")[0]
-    reference = record.tensor("motion.reference", torch.float32, (atom_count, 3)).numpy()
+    atom_count = record.shape("motion.reference")[-2]
+    # Without cuts the file has the one reference alone.
+    shape = (atom_count, 3) if stretches == 1 else (stretches, atom_count, 3)
+    references = record.tensor("motion.reference", torch.float32, shape).numpy().reshape(stretches, atom_count, 3)
     atoms = record.values("motion.atoms", (count, atom_count, 3)).numpy()
     # Later the warp to material coordinates would be refused; here it is known what is wrong.
     for state_atoms in atoms:
         if not (lattice := warp_lattice(state_atoms)).is_within(WARP_LIMIT):
             raise CheckpointError(f"its atoms take a box of {lattice.sides} Å")
-    return atoms, reference
+    return atoms, references
 
 
 def _read_forecast(entries: dict[str, Any], kernel: TemporalKernel) -> Forecast:

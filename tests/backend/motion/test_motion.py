@@ -225,7 +225,7 @@ def test_between_states_the_pose_is_rigid_at_constant_speed():
         rotation, translation = motion.pose(1 + 4 * share)
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
         assert np.linalg.det(rotation) == pytest.approx(1.0)
-        placed = (motion.reference.astype(float) - translation) @ rotation
+        placed = (motion.references[0].astype(float) - translation) @ rotation
         truth = (base - base.mean(0)) @ turn(80.0 * share).T
         np.testing.assert_allclose(placed - placed.mean(0), truth, atol=2e-3)
         # The centre goes straight.
@@ -273,7 +273,7 @@ def test_atoms_and_what_is_near_them_go_where_they_are_in_the_reference():
     for k in range(3):
         for blob, sign in ((left, -1), (right, 1)):
             offset = np.random.default_rng(k).uniform(-2, 2, blob.shape)
-            home = motion.reference[:150] if sign < 0 else motion.reference[150:]
+            home = motion.references[0, :150] if sign < 0 else motion.references[0, 150:]
             found = warped(motion, k + 1.0, blob + by(sign * k, 0, 0) + offset)
             # σ = 2 Å: an atom of the other blob weighs next to nothing.
             np.testing.assert_allclose(found, home + offset, atol=0.1)
@@ -288,7 +288,7 @@ def test_far_from_all_atoms_material_coordinates_follow_the_nearest_part():
 
 def test_the_reference_s_own_state_is_not_warped():
     motion = of([1, 2, 3], [cloud() * s for s in (1.0, 1.1, 1.2)])
-    own = [k for k in range(3) if np.array_equal(motion.atoms[k], motion.reference)]
+    own = [k for k in range(3) if np.array_equal(motion.atoms[k], motion.references[0])]
     assert len(own) == 1 and motion.warp(own[0] + 1.0, CPU).displacement is None
 
 
@@ -300,7 +300,7 @@ def two_blobs(gap):
 @pytest.mark.parametrize("gaps", [[0, 1, 2, 4, 8], [8, 4, 2, 1, 0], [0, 2, 8, 2, 0]])
 def test_the_reference_is_the_state_with_the_gap_open(gaps):
     motion = of(range(1, 6), [two_blobs(gap) for gap in gaps])
-    assert np.array_equal(motion.reference, motion.atoms[int(np.argmax(gaps))])
+    assert np.array_equal(motion.references[0], motion.atoms[int(np.argmax(gaps))])
 
 
 def test_where_all_references_fold_the_gaussian_is_wider():
@@ -313,7 +313,7 @@ def test_where_all_references_fold_the_gaussian_is_wider():
 
 def test_among_equals_the_middle_state_is_the_reference():
     motion = of(range(1, 8), [cloud() @ turn(30.0 * k).T for k in range(7)])
-    assert np.array_equal(motion.reference, motion.atoms[3])
+    assert np.array_equal(motion.references[0], motion.atoms[3])
 
 
 # Forecast

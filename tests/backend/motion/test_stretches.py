@@ -131,6 +131,20 @@ def test_a_stretch_is_as_if_the_others_were_not_there():
     np.testing.assert_array_equal(scene(both, 9.6), scene(both, 10.0))
 
 
+def test_each_stretch_has_a_reference_of_its_own_states():
+    atoms = np.stack([cloud(seed=k // 4) + 0.01 * k for k in range(8)]).astype(np.float32)
+    motion = Motion.from_states(np.arange(1.0, 9.0), atoms, breaks=[4])
+    assert motion.atoms is not None and motion.references is not None and len(motion.references) == 2
+    for number, own in enumerate((motion.atoms[:4], motion.atoms[4:])):
+        assert any(np.array_equal(state, motion.references[number]) for state in own)
+    # At rest on its reference, nothing is warped: also between the runs, where the nearer state is held.
+    for time in (1.0, 4.4, 4.6, 8.0):
+        aligned = motion.aligned_atoms(time)
+        assert aligned is not None
+        xi = motion.warp_from(aligned, motion.pose(time), time, torch.device("cpu"))(torch.tensor(scene(motion, time)))
+        np.testing.assert_allclose(xi, motion.references[int(time > 4.5)], atol=0.1)
+
+
 @pytest.fixture(scope="module")
 def two_runs():
     """A ball that grows, then another that shrinks, 50 Å away."""

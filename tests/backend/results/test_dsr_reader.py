@@ -93,6 +93,7 @@ FORGED = [
     (lacks("TypeError"), put(lattice=[1, 2, 3])),
     (lacks(r"ValueError\('zip\(\) argument 2 is longer"), put(forecasts=[])),
     (r"^cuts at \(3,\) do not go with 3 states$", put(breaks=[3])),
+    (r"^motion.reference is torch.float32 \[133, 3\], .* wants torch.float32 \[2, 133, 3\]$", put(breaks=[1])),
     (r"^cuts at \(2, 1\) do not go with 3 states$", put(breaks=[2, 1])),
     (r"^cuts at \(1, 1\) do not go with 3 states$", put(breaks=[1, 1])),
     (r"^cuts at \(1,\) in a loop do not go with 3 states$", put(breaks=[1], period=3.0)),
@@ -309,7 +310,7 @@ def test_parts_that_do_not_fit_are_refused_before_much_is_allocated(data, number
     "change",
     [
         put(period=2.0 + 1e-9),
-        both(put(breaks=[1, 2]), forecast(rank=0)),
+        both(put(breaks=[1, 2]), forecast(rank=0), tensor("motion.reference", lambda t: torch.stack([t] * 3))),
         forecast(rank=3),
         forecast(window=2),
         forecast(damping=20.0),

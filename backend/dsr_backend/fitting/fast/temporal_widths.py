@@ -83,7 +83,10 @@ def choose_widths(
 def _known_motion(motion: Motion, states: NDArray[np.intp]) -> Motion:
     """Return the motion known from some training states alone, in the reference's frame."""
     atoms = None if motion.atoms is None else motion.atoms[states]
-    return Motion(motion.kernel.subset(states), Poses.identity(len(states)), atoms, motion.reference, motion.sigma)
+    references = None
+    if motion.references is not None:
+        references = motion.references[np.unique(motion.kernel.numbers(states))]
+    return Motion(motion.kernel.subset(states), Poses.identity(len(states)), atoms, references, motion.sigma)
 
 
 def _errors_by_width(field: FastField, validation: ValidationPoints, k: int) -> NDArray[np.float64]:
