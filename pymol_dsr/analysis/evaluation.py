@@ -21,7 +21,7 @@ from ..surfaces.source import Coordinates, Source, Surface
 from .baselines import baseline_atoms
 
 METRICS = ("iou", "chamfer_l1", "chamfer_sq", "nc")
-METHODS = (FIELD, *BASELINES.values())
+METHODS = (FIELD, *(baseline.method for baseline in BASELINES.values()))
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def evaluate(
     between = [state for state in wanted if group_of(state, fitted) == "between"]
     for baseline in baselines if between else ():
         if baseline != "hold":
-            title = f"surfaces of '{BASELINES[baseline]}'"
+            title = f"surfaces of '{BASELINES[baseline].method}'"
             predicted[baseline] = surfaces(*baseline_atoms(baseline, source, fitted, between), title)
 
     rows: list[StateScores] = []
@@ -110,7 +110,7 @@ def _compare(
     results = [(FIELD, jobs.ask(fit, request))]
     for baseline, guess in guesses.items():
         guessed = dataclasses.replace(request, time=None, points=guess.points, normals=guess.normals, faces=guess.faces)
-        results.append((BASELINES[baseline], jobs.ask(fit, guessed)))
+        results.append((BASELINES[baseline].method, jobs.ask(fit, guessed)))
     return results
 
 

@@ -23,13 +23,40 @@ FORMATS = {"ply": "PLY", "obj": "Wavefront", "stl": "STL", "glb": "glTF, also as
 PLAYS = ("once", "loop", "bounce")
 CAMERAS = ("still", "follow")
 REPRESENTATIONS = ("cgo", "map")
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A way to do without a fit.
+
+    method: its name in tables and plots. label, hint: its check box in the window and the text over it. color, line: of
+    its curve; the line is a style of matplotlib, and anything but - is dashed in the window.
+    """
+
+    method: str
+    label: str
+    hint: str
+    color: str
+    line: str = "-"
+
+
 BASELINES = {
-    "hold": "hold nearest",
-    "linear": "atoms linear",
-    "smooth": "atoms smoothed",
-    "surface3": "surface_type 3",
+    "hold": Baseline("hold nearest", "nearest state held", "The surface of the nearest fitted state", "#2ca02c"),
+    "linear": Baseline(
+        "atoms linear",
+        "atoms in straight lines",
+        "Between fitted states: atoms superposed and moved, then PyMOL's surface",
+        "#ff7f0e",
+    ),
+    "smooth": Baseline("atoms smoothed", "… smoothed by PyMOL", "The same after PyMOL's smooth", "#9467bd", "--"),
+    "surface3": Baseline(
+        "surface_type 3",
+        "… with surface_type 3",
+        "Atoms in straight lines, with PyMOL's smoothest surface",
+        "#d62728",
+        ":",
+    ),
 }
-"""Ways to do without a fit, with the names that tables give them."""
 STATES_AFTER = 20
 """States after the last fitted one that an evaluation compares unless it is given states."""
 MOST_LEVELS = 20

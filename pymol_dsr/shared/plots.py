@@ -49,10 +49,7 @@ RMSD = Quantity("RMSD from the state before (Å)", "#595959", True)
 # Colour and line style of each method of an evaluation; the first is the fit.
 METHODS = {
     FIELD: ("#1f77b4", "-"),
-    BASELINES["hold"]: ("#2ca02c", "-"),
-    BASELINES["linear"]: ("#ff7f0e", "-"),
-    BASELINES["smooth"]: ("#9467bd", "--"),
-    BASELINES["surface3"]: ("#d62728", ":"),
+    **{baseline.method: (baseline.color, baseline.line) for baseline in BASELINES.values()},
 }
 
 

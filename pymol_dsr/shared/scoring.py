@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from .options import BASELINES
 
 FIELD = "field"
-HOLD = BASELINES["hold"]
+HOLD = BASELINES["hold"].method
 TRAINING = "training"
 
 

@@ -20,12 +20,6 @@ from ..charts import Chart, Line, Plot
 from ..widgets import offer, save_table
 
 METRICS = {**{name: quantity.title for name, quantity in plots.METRICS.items()}, "rmsd": plots.RMSD.title}
-BESIDE = {
-    "hold": ("nearest state held", "#2ca02c", False),
-    "linear": ("atoms in straight lines", "#ff7f0e", False),
-    "smooth": ("… smoothed by PyMOL", "#9467bd", True),
-    "surface3": ("… with surface_type 3", "#d62728", True),
-}
 BLUE = "#1f77b4"
 EMPTY = "Measure compares the fit with PyMOL's surfaces of these states"
 
@@ -44,13 +38,10 @@ class QualityTab(QtWidgets.QWidget):
         self.states = QtWidgets.QLineEdit()
         self.states.setPlaceholderText("all within the fitted range and up to 20 after it")
         self.states.setToolTip("States to compare, as 1-100:5; PyMOL's surface of each has to be made")
-        self.beside = {key: QtWidgets.QCheckBox(label) for key, (label, _, _) in BESIDE.items()}
-        for key in ("hold", "linear"):
-            self.beside[key].setChecked(True)
-        self.beside["hold"].setToolTip("The surface of the nearest fitted state")
-        self.beside["linear"].setToolTip("Between fitted states: atoms superposed and moved, then PyMOL's surface")
-        self.beside["smooth"].setToolTip("The same after PyMOL's smooth")
-        self.beside["surface3"].setToolTip("Atoms in straight lines, with PyMOL's smoothest surface")
+        self.beside = {key: QtWidgets.QCheckBox(baseline.label) for key, baseline in BASELINES.items()}
+        for key, box in self.beside.items():
+            box.setChecked(key in EvaluationOptions().baselines)
+            box.setToolTip(BASELINES[key].hint)
         self.button = QtWidgets.QPushButton("Measure")
         self.save = QtWidgets.QPushButton("Save table …")
         self.save.setEnabled(False)
@@ -178,10 +169,10 @@ def plot_of(rows: Sequence[StateScores], metric: str, fitted_range: tuple[float,
     if metric == "rmsd":
         return Plot((Line("", _points(own, metric), BLUE),), "state", METRICS[metric], shaded)
     lines = []
-    for key, (_, color, dashed) in BESIDE.items():
-        part = [r for r in rows if r.method == BASELINES[key]]
-        if part:
-            lines.append(Line(BASELINES[key], _points(part, metric), color, dashed))
+    for baseline in BASELINES.values():
+        chosen = [r for r in rows if r.method == baseline.method]
+        if chosen:
+            lines.append(Line(baseline.method, _points(chosen, metric), baseline.color, baseline.line != "-"))
     others = [r for r in own if r.group != "training"]
     if others:
         lines.append(Line("field", _points(others, metric), BLUE))

@@ -198,7 +198,7 @@ def test_quality_is_drawn_beside_what_can_be_had_without_a_fit():
     rows = [
         row(1, "training", FIELD, 0.99),
         row(2, "between", FIELD, 0.95),
-        row(2, "between", BASELINES["hold"], 0.90),
+        row(2, "between", BASELINES["hold"].method, 0.90),
         row(3, "training", FIELD, 0.97),
         row(5, "future 1-10", FIELD, 0.80),
     ]
