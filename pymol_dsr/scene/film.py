@@ -9,7 +9,6 @@ import itertools
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from pymol import gui
 
 from ..fits.fit import Say
 from ..shared.atomic_write import replace_when_whole
+from ..shared.scratch import ScratchFolder
 from .gui_thread import in_gui
 from .objects import SceneError
 
@@ -75,7 +75,8 @@ def write_film(path: str, width: int, height: int, fps: float, ray: bool, say: S
         raise SceneError(
             f"there is no encoder for {suffix.lower()} here, and the folder {kept_folder} for its pictures is not empty"
         )
-    with tempfile.TemporaryDirectory(prefix="dsr_film_", ignore_cleanup_errors=True) as folder:
+    with ScratchFolder() as scratch:
+        folder = os.fspath(scratch)
         count = _write_pictures(folder, width, height, ray, say, _self)
         if encoder is None:
             _keep_pictures(folder, kept_folder, count, fps, path)

@@ -84,7 +84,7 @@ def remove_abandoned(folder: Path) -> None:
     for draft in folder.glob(DRAFTS):
         with contextlib.suppress(OSError):
             # To either side of now: clocks are set back.
-            if abs(time.time() - draft.lstat().st_mtime) > ABANDONED_SECONDS and _is_free(draft):
+            if abs(time.time() - draft.lstat().st_mtime) > ABANDONED_SECONDS and is_unlocked(draft):
                 draft.unlink()
 
 
@@ -119,10 +119,7 @@ def _draft(folder: Path) -> Iterator[Path]:
 def _created(draft: Path) -> Iterator[BinaryIO]:
     # Not a temporary file of Python's making: those are for their owner alone.
     with open(draft, "xb", opener=_open_new) as stream:
-        if fcntl is not None:
-            # Some file systems have no locks; their drafts stay until somebody removes them.
-            with contextlib.suppress(OSError):
-                fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(stream)
         yield stream
 
 
@@ -135,11 +132,19 @@ def _flush(stream: BinaryIO) -> None:
     os.fsync(stream.fileno())
 
 
-def _is_free(draft: Path) -> bool:
-    """Whether no process has locked a draft. Raises OSError where that can't be said."""
+def lock(stream: BinaryIO) -> None:
+    """Lock an open file until it is closed, or its process ends."""
+    if fcntl is not None:
+        # Some file systems have no locks; what is abandoned on them stays until somebody removes it.
+        with contextlib.suppress(OSError):
+            fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def is_unlocked(path: Path) -> bool:
+    """Whether no process has locked a file, as far as the system knows locks. Raises OSError."""
     if fcntl is None:
         return True
-    opened = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW)
+    opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

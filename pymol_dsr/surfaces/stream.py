@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from pymol import CmdException
 
 from ..shared import molecule_files, states
+from ..shared.scratch import ScratchFolder
 from . import extract, trajectory_file
 from .coordinates import check_finite, check_positions, jump_warnings
 from .object_session import read_object_session
@@ -130,7 +130,7 @@ def _load_first_state(trajectory: str, name: str, _self: Any) -> None:
     from MDAnalysis.lib.formats.libdcd import DCDFile
 
     xyz = TrajectoryFile(trajectory).read(1)
-    with tempfile.TemporaryDirectory(prefix="dsr-") as folder:
+    with ScratchFolder() as folder:
         path = os.path.join(folder, "first.dcd")
         with DCDFile(path, "w") as file:
             file.write_header("", len(xyz), 0, 1, 1.0, 0)

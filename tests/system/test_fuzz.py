@@ -47,7 +47,7 @@ from pymol_dsr.shared.messages.reports import parse_atom_indices
 from pymol_dsr.shared.states import StatesError
 from pymol_dsr.shared.text import AnswerError
 from pymol_dsr.shared.values import ValueFault
-from support.paths import ROOT
+from support.paths import ROOT, SUPPORT
 from support.waiting import PATIENCE
 
 torch = pytest.importorskip("torch")
@@ -588,6 +588,24 @@ def test_a_report_may_have_a_loss_that_is_no_number(files: Any) -> None:
     """A fit that had no time to train says so."""
     read = dsr_file.from_bytes(altered(files, "fast", ("report", "loss"), float("nan")), "cpu")
     assert np.isnan(read.report["loss"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_ten_thousand_forged_fits_end_in_an_error_with_a_name_or_as_a_mesh(files: Any, tmp_path: Path) -> None:
+    """With right digests. Each takes less than 5 s of CPU time, and all together less than 1 GiB more than before."""
+    for kind, data in files.items():
+        (tmp_path / f"{kind}.dsr").write_bytes(data)
+    result = subprocess.run(
+        [sys.executable, str(SUPPORT / "forged_fits.py"), str(tmp_path), str(10_000 * TIMES), "1"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "backend", ROOT / "tests")))},
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    said = json.loads(result.stdout)
+    print("\n" + "\n".join(f"{name} {count}" for name, count in sorted(said["counts"].items())))
+    assert not said["faults"] and sum(said["counts"].values()) == 10_000 * TIMES
 
 
 def bombs(files: dict[str, bytes]) -> dict[str, bytes]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from pymol_dsr.shared.scratch import ScratchFolder
 
 from ..runtime.errors import RequestError
 
@@ -53,7 +54,7 @@ def cluster_client(
                     security=security,
                     env={"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"},
                     silence_logs="CRITICAL",
-                    local_directory=stack.enter_context(tempfile.TemporaryDirectory(prefix="dsr-dask-")),
+                    local_directory=str(stack.enter_context(ScratchFolder())),
                 )
         else:
             refused: list[tuple[str, str]] = []

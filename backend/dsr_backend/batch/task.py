@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,6 +13,7 @@ import numpy as np
 
 from pymol_dsr.shared import states
 from pymol_dsr.shared.options import FitOptions
+from pymol_dsr.shared.scratch import ScratchFolder
 from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
 from ..surfaces import from_pymol
@@ -51,7 +51,7 @@ def run_task(
                 pass
             else:
                 return before, False
-        with tempfile.TemporaryDirectory(prefix="dsr-", ignore_cleanup_errors=True) as own:
+        with ScratchFolder() as own:
             return _fitted(job, target, threads, _device(device), seed, own), True
     except (ValueError, OSError, MemoryError, RuntimeError, CheckpointError) as error:
         return TaskResult(**asdict(job), failed=" ".join(str(error).split()) or type(error).__name__), True
@@ -70,7 +70,7 @@ def _device(asked: str) -> str:
     return f"cuda:{number % torch.cuda.device_count()}" if isinstance(number, int) else asked
 
 
-def _fitted(job: BatchTask, target: Path, threads: int, device: str, seed: int, own: str) -> TaskResult:
+def _fitted(job: BatchTask, target: Path, threads: int, device: str, seed: int, own: Path) -> TaskResult:
     from ..fitting import run
     from ..results import dsr_file
     from ..surfaces.surface import SurfacesError
@@ -80,7 +80,7 @@ def _fitted(job: BatchTask, target: Path, threads: int, device: str, seed: int, 
     path: Path = Path(job.input)
     if not is_surfaces_path(path):
         given = [Path(part) for part in (job.input, job.trajectory) if part]
-        path = Path(own) / "surfaces.safetensors"
+        path = own / "surfaces.safetensors"
         wanted = f"{job.states}+{job.evaluate}" if job.evaluate else job.states
         from_pymol.make_surfaces(from_pymol.pymol_python(), given, path, wanted, job.selection or None, threads)
     try:

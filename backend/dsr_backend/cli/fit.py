@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pymol_dsr.shared import states
 from pymol_dsr.shared.names import is_name, rule_against
 from pymol_dsr.shared.options import FitOptions, jump_line, read_times
 from pymol_dsr.shared.paths import file_to_write
+from pymol_dsr.shared.scratch import ScratchFolder
 from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
 from ..surfaces import from_pymol
@@ -54,7 +54,7 @@ def run_fit(options: argparse.Namespace) -> int:
             series = [surfaces_from(text, options.states) for text in options.input]
         else:
             # The fit reads this folder until its end.
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dsr-", ignore_cleanup_errors=True))
+            folder = stack.enter_context(ScratchFolder())
             series = [surfaces_by_pymol(python, paths, options, progress, folder)]
         fitted = _fit_and_save(options, config, dict(zip(names or [""], series, strict=True)), family, target, progress)
         if distributed.rank():
@@ -164,10 +164,10 @@ def _read_family(options: argparse.Namespace, progress: Progress) -> Family | No
 
 
 def surfaces_by_pymol(
-    python: str, paths: Sequence[Path], options: argparse.Namespace, progress: Progress, folder: str
+    python: str, paths: Sequence[Path], options: argparse.Namespace, progress: Progress, folder: Path
 ) -> tuple[Sequence[Surface], dict[str, Any]]:
     """Let PyMOL make the surfaces of a trajectory, in a file in `folder`."""
-    path = os.path.join(folder, "surfaces.safetensors")
+    path = os.fspath(folder / "surfaces.safetensors")
     from_pymol.make_surfaces(
         python,
         paths,

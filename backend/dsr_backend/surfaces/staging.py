@@ -110,6 +110,9 @@ class SurfaceStaging:
     def _begin(self, about: dict[str, Any]) -> None:
         for index in range(len(self._surfaces)):
             (self.folder / str(index)).mkdir(parents=True, exist_ok=True)
+            atomic_write.remove_abandoned(self.folder / str(index))
+        for folder in (self.folder, self.folder.parent):
+            atomic_write.remove_abandoned(folder)
         owner = {"pid": os.getpid(), "host": socket.gethostname()}
         atomic_write.replace(self.folder / OWNER, json.dumps(owner).encode())
         atomic_write.write(self.folder / ABOUT, json.dumps(about).encode())

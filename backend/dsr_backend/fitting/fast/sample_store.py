@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 
 import torch
+
+from pymol_dsr.shared.scratch import ScratchFolder
 
 # Bytes of samples that stay in memory, for all states together.
 MAX_BYTES = 2 * 2**30
@@ -18,7 +19,7 @@ class SampleStore:
     """
 
     def __init__(self) -> None:
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: ScratchFolder | None = None
         self._bytes, self._files = 0, 0
 
     def store(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -27,9 +28,9 @@ class SampleStore:
         if self._bytes <= MAX_BYTES or not tensor.numel():
             return tensor
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="dsr-", ignore_cleanup_errors=True)
+            self._folder = ScratchFolder()
         self._files += 1
-        path = os.path.join(self._folder.name, f"samples-{self._files}")
+        path = os.fspath(self._folder.path / f"samples-{self._files}")
         # The file is written before it is mapped: a full disk is then an error here, and not a bus error later.
         tensor.cpu().numpy().tofile(path)
         return torch.from_file(path, shared=True, size=tensor.numel(), dtype=tensor.dtype).reshape(tensor.shape)
@@ -37,4 +38,4 @@ class SampleStore:
     def close(self) -> None:
         """Remove the files."""
         if self._folder is not None:
-            self._folder.cleanup()
+            self._folder.close()
