@@ -87,7 +87,7 @@ class Worker:
         busy = {name for name, status in self.detached().items() if status.phase not in detached_registry.ENDED}
         found = {}
         for name, about in interrupted_fits(fits_folder()).items():
-            if name not in self.state.pending and name not in busy:
+            if name not in self.state.pending and name not in self.state.unkept and name not in busy:
                 found[name] = messages.InterruptedFit.from_json(about)
         return found
 

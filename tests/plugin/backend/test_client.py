@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -752,6 +753,49 @@ def test_a_fit_is_kept_in_memory_where_the_folder_cannot_be_written(
     assert f"'small' could not be kept: {tmp_path / 'file/fits/small.dsr'} (" in last
     assert "bytes) can't be written: " in last
     assert backend.call(raw("mesh", {"fit": "small", "time": 1, "resolution": 1.0}), timeout=PATIENCE)[0]["volume"] > 0
+
+
+@pytest.mark.system
+def test_a_finished_fit_that_can_not_be_kept_is_ready_and_not_interrupted(
+    connect: Callable[..., Backend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place of its file is taken, as no disk is full at will; its surfaces can be written beside it."""
+    monkeypatch.setenv("DSR_HOME", str(tmp_path))
+    for name in ("small.dsr", "small.dsr.previous"):
+        (tmp_path / "fits" / name / "taken").mkdir(parents=True)
+    backend = connect(command=REAL)
+    backend.start()
+    backend.call(raw("open", {"fit": "small", "config": {"preset": "preview", "budget": 0.1}}), timeout=PATIENCE)
+    for state in (1, 2):
+        backend.call(raw("surface", {"fit": "small", "state": state}, sent_ball(state)))
+    result, _ = backend.call(raw("fit", {"fit": "small"}), timeout=PATIENCE)
+    assert result["report"]["path"] is None and (tmp_path / "fits" / "small.surfaces").is_dir()
+    assert backend.call(raw("status"))[0]["fits"]["small"]["phase"] == "ready"
+    assert backend.call(raw("interrupted"))[0] == {"fits": {}}
+    # Once there is room, saving it keeps it there, too, and its surfaces go.
+    for name in ("small.dsr", "small.dsr.previous"):
+        shutil.rmtree(tmp_path / "fits" / name)
+    _, files = backend.call(raw("save", {"fit": "small"}), timeout=PATIENCE)
+    # The texts in it have no fixed order.
+    assert (tmp_path / "fits" / "small.dsr").stat().st_size == len(files["file"])
+    assert not (tmp_path / "fits" / "small.surfaces").exists()
+
+
+@pytest.mark.system
+def test_a_fit_that_can_not_be_kept_is_interrupted_when_it_is_dropped(
+    connect: Callable[..., Backend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DSR_HOME", str(tmp_path))
+    for name in ("small.dsr", "small.dsr.previous"):
+        (tmp_path / "fits" / name / "taken").mkdir(parents=True)
+    backend = connect(command=REAL)
+    backend.start()
+    backend.call(raw("open", {"fit": "small", "config": {"preset": "preview", "budget": 0.1}}), timeout=PATIENCE)
+    for state in (1, 2):
+        backend.call(raw("surface", {"fit": "small", "state": state}, sent_ball(state)))
+    backend.call(raw("fit", {"fit": "small"}), timeout=PATIENCE)
+    backend.call(raw("drop", {"fit": "small"}))
+    assert list(backend.call(raw("interrupted"))[0]["fits"]) == ["small"]
 
 
 @pytest.mark.system

@@ -11,11 +11,14 @@ from ...runtime.folders import fits_folder
 from .. import detached_registry
 from ..job import Job
 from ..replies import callers_fault
+from .fitting import keep
 from .state import State
 
 
 def save(state: State, job: Job, request: messages.Save) -> messages.FileResult:
-    """Return a fit as the content of a .dsr file."""
+    """Return a fit as the content of a .dsr file; one that could not be kept before is kept, where it can be now."""
+    if request.fit in state.unkept:
+        keep(state, job, request.fit)
     return messages.FileResult(file=np.frombuffer(dsr_file.to_bytes(state.get(request.fit)), np.uint8))
 
 
@@ -32,6 +35,7 @@ def load(state: State, job: Job, request: messages.Load) -> messages.LoadResult:
     with callers_fault():
         fitted = dsr_file.from_bytes(request.file.tobytes())
     state.fitted.put(name, fitted)
+    state.unkept.pop(name, None)
     state.settle(name)
     return messages.LoadResult(report=messages.FitReport(whole=fitted.report))
 
@@ -40,6 +44,7 @@ def drop(state: State, job: Job, request: messages.Drop) -> messages.Done:
     """Free the memory of a fit."""
     state.pending.drop(request.fit)
     state.fitted.drop(request.fit)
+    state.unkept.pop(request.fit, None)
     state.settle(request.fit)
     return messages.Done()
 

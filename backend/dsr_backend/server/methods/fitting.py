@@ -42,6 +42,7 @@ def open_fit(state: State, job: Job, request: messages.Open) -> messages.OpenRes
     with callers_fault():
         sampler = None if request.config.preset == "paper" else BackgroundSampler(request.config)
     state.pending.drop(name)
+    state.unkept.pop(name, None)
     trajectories = list(request.trajectories or ())
     surfaces = SurfaceStaging(
         folder / f"{name}.surfaces",
@@ -102,9 +103,8 @@ def fit(state: State, job: Job, request: messages.Fit) -> messages.FitResult:
         fitted = _run(pending, series, job, progress, training)
         progress("saving", 1.0, {})
         state.fitted.put(name, fitted)
-        path = _write(job, name, fitted)
-        if path is not None:
-            pending.surfaces.remove()
+        state.unkept[name] = pending.surfaces
+        path = keep(state, job, name)
         if pending.preview is not None:
             pending.preview.show_finished(fitted, job.cancelled)
     except Cancelled:
@@ -258,10 +258,13 @@ def _run(
     return fitted
 
 
-def _write(job: Job, name: str, fitted: Field | Family) -> str | None:
-    """Write a finished fit to the folder of fits: its path, or None where that failed, which costs no fit."""
+def keep(state: State, job: Job, name: str) -> str | None:
+    """Write a finished fit to the folder of fits, and remove its surfaces there; its path.
+
+    None where that failed, which costs no fit: it stays among those that are not kept.
+    """
     path = fits_folder() / f"{name}.dsr"
-    data = dsr_file.to_bytes(fitted)
+    data = dsr_file.to_bytes(state.get(name))
     try:
         with atomic_write.naming_errors(path, len(data)):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -269,4 +272,5 @@ def _write(job: Job, name: str, fitted: Field | Family) -> str | None:
     except OSError as exc:
         job.log(f"fit {name!r} could not be kept: {exc}; it is in memory, dsr_save it")
         return None
+    state.unkept.pop(name).remove()
     return str(path)

@@ -143,6 +143,8 @@ class State:
     fitted: FittedFields = field(default_factory=FittedFields)
     pending: PendingFits = field(default_factory=PendingFits)
     statuses: dict[str, FitStatus] = field(default_factory=dict)
+    unkept: dict[str, SurfaceStaging] = field(default_factory=dict)
+    """The surfaces of finished fits that could not be written to the folder of fits, by name."""
 
     def settle(self, name: str) -> None:
         """Set the status of a fit that is not under way any more."""
