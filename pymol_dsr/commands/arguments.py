@@ -13,6 +13,9 @@ from ..shared.names import is_name, rule_against
 from ..shared.options import FieldOptions
 from ..shared.paths import file_to_write
 
+# Times of one command, and for each fitted state, past which the user is asked whether they are meant.
+MANY_TIMES, MANY_PER_STATE = 10_000, 100
+
 # dsr_* commands have an argument named `states`, which hides the module inside them.
 parse_states = states.parse
 format_states = states.format
@@ -61,14 +64,21 @@ def default_name(fit: Fit, field: FieldOptions) -> str:
 def requested_times(trajectory: Trajectory, times: str | Sequence[float]) -> list[float]:
     """Return times as numbers, from a states text or as they are; all fitted states where the text is empty.
 
-    Raises StatesError.
+    Raises StatesError, and CmdException the first time for so many that they are hardly meant.
     """
     if not isinstance(times, str):
         return list(times)
     first, last = int(min(trajectory.states)), int(max(trajectory.states))
-    if times:
-        return parse_states(times, last=last if times == "all" else None, fractional=True)
-    return list(range(first, last + 1))
+    if not times:
+        return list(range(first, last + 1))
+    parsed = parse_states(times, last=last if times == "all" else None, fractional=True)
+    if len(parsed) > max(MANY_TIMES, MANY_PER_STATE * len(trajectory.states)) and trajectory.many_times != times:
+        trajectory.many_times = times
+        raise CmdException(
+            f"states {times}: they are {len(parsed)} times, and the fit is of {len(trajectory.states)} states; "
+            "give the command again if that is meant"
+        )
+    return parsed
 
 
 def path_to_write(path: str, suffixes: Sequence[str], argument: str) -> str:

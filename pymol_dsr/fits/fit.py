@@ -75,7 +75,8 @@ class Trajectory:
 
     name: the backend's name of it, empty where it was fitted alone. atoms: i4[A], indices from 0 in `object` of the
     fitted atoms, or None where the fit does not know them. states: the fitted state numbers, rising. unwrap: whether
-    molecules that the periodic box cuts were made whole.
+    molecules that the periodic box cuts were made whole. many_times: the states text with very many times that the user
+    was last asked about.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Trajectory:
     atoms: NDArray[np.int32] | None
     states: list[float]
     unwrap: bool = False
+    many_times: str = ""
 
     @classmethod
     def of(cls, name: str, report: messages.TrajectoryReport, source: messages.MoleculeSource) -> Trajectory:
