@@ -146,6 +146,11 @@ def opened(panel):
     write(fit.states, "1-5:2")
     yield from until(lambda: fit.verdict.text() == "3 of 5 states of pep")
     assert fit.fit_button.isEnabled() and "#2e7d32" in fit.verdict.styleSheet()
+    write(fit.breaks, "5")
+    yield from until(lambda: "breaks 5: there is nothing to cut after it in the states 1 to 5" in fit.verdict.text())
+    assert not fit.fit_button.isEnabled()
+    write(fit.breaks, "auto")
+    yield from until(lambda: fit.verdict.text() == "3 of 5 states of pep")
     assert fit.fit_name.placeholderText() == "pep_dsr"
     # The backend is started by then and has said what it computes on.
     yield from until(lambda: "GB)" in fit.device.currentText())

@@ -109,6 +109,27 @@ def test_without_a_unit_cell_the_order_sets_it(brk):
     assert max(longest(brk, xyz) for xyz in whole.coordinates.values()) < 2.5
 
 
+def test_a_simulation_as_gromacs_writes_it_is_made_whole(cmd):
+    """AdK in a rhombic dodecahedron that changes its size: cut in all states, the structure included."""
+    files = pytest.importorskip("MDAnalysisTests.datafiles")
+    cmd.load(files.GRO, "adk")
+    cmd.load_traj(files.XTC, "adk", state=1)
+    (line,) = extract.read_source("adk and polymer", "all", _self=cmd).warnings
+    assert line.startswith("state 1 and 9 other states: 19 bonds are cut in adk, up to 79.9 A long")
+    assert line.endswith("give unwrap=1")
+    whole = extract.read_source("adk and polymer", "all", unwrap=True, _self=cmd)
+    bonds = np.array([pair[:2] for pair in cmd.get_bonds("adk and polymer", 1)])
+    for xyz in whole.coordinates.values():
+        assert np.linalg.norm(xyz[bonds[:, 0]] - xyz[bonds[:, 1]], axis=1).max() < 2.5
+        # As large as it is, in a box with edges of 80 Å.
+        assert np.ptp(xyz, axis=0).max() < 70.0
+    cmd.delete("adk")
+    stream.load(files.GRO, files.XTC, "adk", cmd)
+    streamed_source = stream.read_source("adk and polymer", "all", files.XTC, unwrap=True, _self=cmd)
+    for state, xyz in whole.coordinates.items():
+        np.testing.assert_allclose(streamed_source.coordinates[state], xyz, atol=0.02)
+
+
 def test_a_part_of_a_molecule_is_mended_through_the_whole_of_it(brk):
     part = extract.read_source("brk and resi 1+14", "all", unwrap=True, _self=brk)
     every = extract.read_source("brk", "all", unwrap=True, _self=brk)
