@@ -24,7 +24,16 @@ from ..fields.paper import PaperField
 from ..geometry.lattice import Lattice
 from ..motion.forecast import Forecast
 from . import coding
-from .dsr_format import CODED_TENSORS, FORMAT, SHARED_NETWORKS, CheckpointError, digest
+from .dsr_format import (
+    CODED_TENSORS,
+    FORMAT,
+    RANGES,
+    SHARED_NETWORKS,
+    CheckpointError,
+    check_entries,
+    check_values,
+    digest,
+)
 from .dsr_reader import from_bytes
 
 __all__ = ["CheckpointError", "from_bytes", "load", "save", "to_bytes"]
@@ -61,7 +70,10 @@ def load(path: str | os.PathLike[str], device: str = "auto") -> Field | Family:
 
 
 def to_bytes(fitted: Field | Family) -> bytes:
-    """Return the `.dsr` file of a field or a family. Raises TypeError for a kind of field that has no file format."""
+    """Return the `.dsr` file of a field or a family.
+
+    Raises TypeError for a kind of field that has no file format, and CheckpointError for numbers that no reader takes.
+    """
     tensors: dict[str, torch.Tensor] = {}
     if isinstance(fitted, Family):
         entries: dict[str, Any] = {
@@ -113,14 +125,19 @@ def _add_field(field: Field, tensors: dict[str, torch.Tensor], prefix: str) -> d
         # Files without cuts are as before, and versions that know no cuts read them.
         entries["breaks"] = motion.kernel.breaks
     if isinstance(field, FastField):
-        return entries | {
+        entries |= {
             "lattice": _lattice_entries(field.band.lattice),
             "factor": field.factor,
             "smooth": field.smooth,
             "smooth_beyond": field.smooth_beyond,
             "lift": field.level_offset,
         }
-    return entries | {"scale": field.scale}
+    else:
+        entries |= {"scale": field.scale}
+    check_entries(entries)
+    for name in own.keys() & RANGES.keys() - coded.keys():
+        check_values(name, own[name], name)
+    return entries
 
 
 def _own_tensors(field: FastField | PaperField) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

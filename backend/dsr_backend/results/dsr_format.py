@@ -150,6 +150,21 @@ def check_values(name: str, tensor: torch.Tensor, range_name: str) -> None:
         raise CheckpointError(f"{name} has values that are not within {least:g} and {most:g}, or that are not numbers")
 
 
+def check_entries(entries: Any, path: str = "") -> None:
+    """Raise CheckpointError where a number of a field's JSON entries is outside of its range.
+
+    path: of `entries` in the table, whose lists have no numbers of their own there.
+    """
+    if isinstance(entries, list | tuple):
+        for entry in entries:
+            check_entries(entry, path)
+    elif isinstance(entries, Mapping):
+        for key, entry in entries.items():
+            check_entries(entry, f"{path}.{key}" if path else str(key))
+    elif entries is not None and path in RANGES:
+        check_number(path, entries)
+
+
 def check_number(name: str, value: Any) -> float:
     """Return a number of the JSON. Raises CheckpointError outside of its range."""
     least, most = RANGES[name]

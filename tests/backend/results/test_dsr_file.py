@@ -1,5 +1,6 @@
 """The `.dsr` file: the same field again, and every damage refused before much is allocated."""
 
+import copy
 import json
 import os
 import re
@@ -459,3 +460,21 @@ def test_what_reads_back_otherwise_is_not_taken(field, path, monkeypatch):
 def test_a_folder_that_is_not_there(field, tmp_path):
     with pytest.raises(OSError, match=r"no/pep\.dsr \(\d+ bytes\) can't be written: No such file or directory"):
         save(field, tmp_path / "no" / "pep.dsr")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda field: setattr(field, "clearance", -1.0), "clearance is -1.0, not within 0 and"),
+        (lambda field: setattr(field, "smooth", float("nan")), "smooth is nan, not within 0 and"),
+        (lambda field: setattr(field.motion, "sigma", 0.0), "sigma is 0.0, not within 0.1 and 100"),
+        (lambda field: field.extent.__setitem__((0, 1), 2e6), "extent is -?2000000.0, not within"),
+        (lambda field: field.motion.poses.translations.__setitem__((0, 0), 1e9), "motion.translations has values"),
+    ],
+)
+def test_numbers_that_no_reader_takes_are_not_written(field, change, said):
+    """Reader and writer have one table."""
+    wrong = copy.deepcopy(field)
+    change(wrong)
+    with pytest.raises(CheckpointError, match=said):
+        to_bytes(wrong)

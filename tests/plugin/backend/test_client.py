@@ -756,6 +756,27 @@ def test_a_fit_is_kept_in_memory_where_the_folder_cannot_be_written(
 
 
 @pytest.mark.system
+@pytest.mark.parametrize("kept", ["Small.dsr", "SMALL.surfaces", "sMall.detached"])
+def test_a_name_that_differs_in_case_only_from_a_kept_one_is_refused(
+    connect: Callable[..., Backend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    monkeypatch.setenv("DSR_HOME", str(tmp_path))
+    (tmp_path / "fits" / kept).mkdir(parents=True)
+    backend = connect(command=REAL)
+    backend.start()
+    error = failure(lambda: backend.call(raw("open", {"fit": "small"}), timeout=PATIENCE))
+    name = kept.partition(".")[0]
+    assert (error.code, str(error)) == (
+        "bad-request",
+        f"fit 'small': {tmp_path / 'fits'} has {name!r}, which differs in case only; give another name",
+    )
+    # One that is there by that very name may be fitted again, whatever is beside it.
+    (tmp_path / "fits" / "small.dsr.previous").touch()
+    (tmp_path / "fits" / "small.dsr").touch()
+    backend.call(raw("open", {"fit": "small"}), timeout=PATIENCE)
+
+
+@pytest.mark.system
 def test_a_finished_fit_that_can_not_be_kept_is_ready_and_not_interrupted(
     connect: Callable[..., Backend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,9 @@ def save(state: State, job: Job, request: messages.Save) -> messages.FileResult:
     """Return a fit as the content of a .dsr file; one that could not be kept before is kept, where it can be now."""
     if request.fit in state.unkept:
         keep(state, job, request.fit)
-    return messages.FileResult(file=np.frombuffer(dsr_file.to_bytes(state.get(request.fit)), np.uint8))
+    with callers_fault():
+        data = dsr_file.to_bytes(state.get(request.fit))
+    return messages.FileResult(file=np.frombuffer(data, np.uint8))
 
 
 def load(state: State, job: Job, request: messages.Load) -> messages.LoadResult:

@@ -21,6 +21,7 @@ from ...results import dsr_file
 from ...results.mesh import Mesh
 from ...runtime.errors import Cancelled, RequestError
 from ...runtime.folders import fits_folder
+from ...surfaces import staging
 from ...surfaces.staging import TRAINING, SurfaceStaging
 from ...surfaces.surface import Surface
 from .. import detached_registry
@@ -29,11 +30,15 @@ from ..replies import callers_fault
 from .results import nearest_of
 from .state import PendingFit, State
 
+# What the folder of fits has of a fit.
+SUFFIXES = (".dsr", staging.SUFFIX, detached_registry.SUFFIX)
+
 
 def open_fit(state: State, job: Job, request: messages.Open) -> messages.OpenResult:
     """Begin a fit, whose surfaces follow."""
     name, folder = request.fit, fits_folder()
     if not request.detached:
+        _ensure_other_letters(folder, name)
         detached_registry.ensure_not_running(folder, name)
         detached_registry.remove_record(folder, name)
     _warn_unless_writable(job, folder)
@@ -154,6 +159,20 @@ METHODS = {
 }
 
 
+def _ensure_other_letters(folder: Path, name: str) -> None:
+    """Raise RequestError for a name that differs in case only from a kept one: elsewhere they are one file."""
+    try:
+        files = [path.name for path in folder.iterdir()]
+    except OSError:
+        return
+    kept = {file.removesuffix(suffix) for file in files for suffix in SUFFIXES if file.endswith(suffix)}
+    alike = sorted(other for other in kept if other.casefold() == name.casefold())
+    if alike and name not in kept:
+        raise RequestError(
+            "bad-request", f"fit {name!r}: {folder} has {alike[0]!r}, which differs in case only; give another name"
+        )
+
+
 def _warn_unless_writable(job: Job, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -264,12 +283,12 @@ def keep(state: State, job: Job, name: str) -> str | None:
     None where that failed, which costs no fit: it stays among those that are not kept.
     """
     path = fits_folder() / f"{name}.dsr"
-    data = dsr_file.to_bytes(state.get(name))
     try:
+        data = dsr_file.to_bytes(state.get(name))
         with atomic_write.naming_errors(path, len(data)):
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic_write.write(path, data)
-    except OSError as exc:
+    except (OSError, dsr_file.CheckpointError) as exc:
         job.log(f"fit {name!r} could not be kept: {exc}; it is in memory, dsr_save it")
         return None
     state.unkept.pop(name).remove()
