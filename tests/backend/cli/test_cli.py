@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 import pymol2
 import pytest
+from dsr_backend.results import dsr_file
 from dsr_backend.runtime.errors import RequestError
+from safetensors import safe_open
 
 from pymol_dsr.commands.files import dsr_export, dsr_load, dsr_surfaces
 from pymol_dsr.session import session_of
-from support.paths import ROOT
+from support.paths import CASES, ROOT
 from support.scene import build_peptide, coordinates
 from support.waiting import PATIENCE, wait_for
 
@@ -643,3 +645,31 @@ def test_the_doctor_names_what_fails_and_the_remedy(tmp_path):
     assert "--device cpu" in failed["FAIL device"]
     assert "set DSR_HOME" in failed["FAIL folder"]
     assert all(" — " in line for line in failed.values())
+
+
+@pytest.mark.system
+def test_runs_in_one_trajectory_are_cut_and_the_orders_of_the_line_work(here, tmp_path):
+    words: list[Any] = ["fit", CASES / "villin.pdb", CASES / "runs.xtc", "--states", "1-36:3"]
+    words += ["--selection", "resi 45-52", "--preset", "preview", "--budget", "1", "-o", tmp_path / "runs.dsr"]
+    _, lines = here(*words)
+    (line,) = [line for line in lines if "jumps" in line]
+    assert "the molecule jumps from state 10 to 13, 22 to 25: cut there into 3 runs" in line
+    blend, cut = re.findall(r"--breaks \S+", line)
+    assert (blend, cut) == ("--breaks none", "--breaks 10+22")
+    for order, breaks in ((blend, ()), (cut, (4, 8))):
+        _, lines = here(*words, *order.split())
+        assert not any("jumps" in line for line in lines)
+        fitted: Any = dsr_file.load(tmp_path / "runs.dsr", "cpu")
+        assert fitted.motion.kernel.breaks == breaks
+
+
+@pytest.mark.system
+def test_molecules_that_the_box_cuts_are_made_whole_by_the_option_that_the_line_names(here, tmp_path):
+    words = ("surfaces", CASES / "wrapped.pdb", "-o", tmp_path / "cut.safetensors")
+    _, lines = here(*words)
+    (line,) = [line for line in lines if "warning" in line]
+    assert "bonds are cut" in line and line.endswith("give --unwrap")
+    _, lines = here(*words, "--unwrap")
+    assert not any("warning" in line for line in lines)
+    with safe_open(tmp_path / "cut.safetensors", "numpy") as file:
+        assert np.ptp(file.get_tensor("atoms"), axis=1).max() < 26.0

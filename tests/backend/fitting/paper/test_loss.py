@@ -359,6 +359,14 @@ def test_distances_are_in_angstrom_about_the_trajectory_s_own_middle():
     torch.testing.assert_close(far.at(2.0).distance(moved), near.at(2.0).distance(exactly), atol=1e-4, rtol=0)
 
 
+def test_between_two_runs_the_nearer_state_is_held():
+    network = some_network(width=48, latent=6).float().requires_grad_(False)
+    field = made(states=(10.0, 20.0, 40.0), network=network)
+    field.motion.kernel = replace(field.motion.kernel, breaks=(2,))
+    for time, t in ((15.0, -2 / 3), (29.0, -1 / 3), (31.0, 1.0), (55.0, 2.0)):
+        assert field.at(time).code[0] == pytest.approx(t)
+
+
 def test_time_goes_on_beyond_the_states_and_nothing_was_tested_there():
     network = some_network(width=48, latent=6).float().requires_grad_(False)
     field = made(states=(10.0, 20.0, 40.0), network=network)
