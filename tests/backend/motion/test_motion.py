@@ -377,6 +377,12 @@ def test_the_forecast_before_the_first_state_is_that_of_the_motion_run_backwards
         assert forth.expected_error(before) == back.expected_error(-before) > 0.0
 
 
+def test_the_expected_error_is_that_of_the_forecast_on_its_side():
+    motion = of([1, 2, 3], [cloud()] * 3)
+    motion.forecasts = (Forecast(leads=(1.0,), errors=(2.0,)), Forecast(leads=(1.0,), errors=(5.0,)))
+    assert [motion.expected_error(time) for time in (0.0, 1.0, 3.0, 4.0)] == [2.0, 0.0, 0.0, 5.0]
+
+
 def test_a_motion_is_straight_and_held_until_more_is_known():
     motion = of([1, 2, 3], [cloud()] * 3)
     assert (motion.smooth, motion.forecasts) == (0.0, (Forecast(), Forecast()))
