@@ -20,6 +20,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .names import is_name, rule_against
+from .text import LONGEST_LINE
 
 LONGEST_SHOWN = 80
 """Characters of a wrong value that an error shows."""
@@ -54,7 +55,8 @@ class Value:
     text: its meaning. unit: Å, s, states, …, empty for none. least, above, most: its range, `above` without the limit
     itself. choices: the words that a text may be. pattern: a regular expression of the whole text, and `form`, what it
     says in words. absent: the word that users write for None. names: what the text is a name of, as `a fit`. key: that
-    of JSON, where it is another than the field's name. sparse: None is left out of JSON.
+    of JSON, where it is another than the field's name. sparse: None is left out of JSON. longest: characters at which
+    a text for people is cut; None for one that is read again.
     """
 
     text: str
@@ -69,6 +71,7 @@ class Value:
     names: str = ""
     key: str = ""
     sparse: bool = False
+    longest: int | None = LONGEST_LINE
 
     def range_text(self) -> str:
         """Return the range in words, as `at least 0 Å`; empty where any number will do."""
@@ -167,10 +170,16 @@ class Field:
         if self.type is int and isinstance(value, int) and not isinstance(value, bool):
             return value
         if self.type in (bool, str) and isinstance(value, self.type):
-            return value
+            return self._cut(value)
         if self.value.names:
             raise self._name_fault(value)
         raise self._type_fault(value)
+
+    def _cut(self, value: Any) -> Any:
+        longest = self.value.longest
+        if not isinstance(value, str) or longest is None or len(value) <= longest:
+            return value
+        return f"{value[: longest - 1]}…"
 
     def _typed_items(self, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):

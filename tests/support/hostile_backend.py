@@ -229,6 +229,10 @@ def main() -> None:
         if asked == "ping":
             name = header["params"]["fault"]
             method, change = FAULTS.get(name, ("", lambda answer: answer))
+        if asked == "mesh" and name == "long device":
+            event(
+                "device", {"device": "cuda", "name": "x" * 100_000, "memory_gb": 1.0, "threads": 1, "torch": "y" * 9999}
+            )
         if asked == "mesh" and name == "error with escape sequences":
             say({"kind": "error", "id": number, "code": ESCAPE, "message": ESCAPE + "x" * 100_000})
         elif asked == "mesh" and name == "answers what nobody asked":

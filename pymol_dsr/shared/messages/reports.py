@@ -27,8 +27,8 @@ class MoleculeSource(Record):
     """The atoms that a trajectory is of: the plugin finds them again in the scene. The backend only keeps it."""
 
     object: Annotated[str | None, Value("object in PyMOL")] = None
-    selection: Annotated[str | None, Value("selection that was fitted")] = None
-    atoms: Annotated[str | None, Value("indices of the atoms from 1, as 1-300+310")] = None
+    selection: Annotated[str | None, Value("selection that was fitted", longest=None)] = None
+    atoms: Annotated[str | None, Value("indices of the atoms from 1, as 1-300+310", longest=None)] = None
     settings: Annotated[JsonObject | None, Value("surface settings of the object")] = None
     unwrap: Annotated[bool | None, Value("molecules that the periodic box cuts were made whole", sparse=True)] = None
 
@@ -67,7 +67,7 @@ class TrajectoryReport(Record):
         tuple[float, ...] | None, Value("last states before the cuts, rising; none without cuts", sparse=True)
     ] = None
     forecast: Annotated[str | None, Value("how motion goes on past the last state, in words")] = None
-    path: Annotated[str | None, Value("file that the backend keeps")] = None
+    path: Annotated[str | None, Value("file that the backend keeps", longest=4096)] = None
 
     def check_together(self) -> None:
         """Check that the states rise and are state numbers. Raises ValueFault."""
@@ -95,7 +95,9 @@ class FitReport(Record):
     steps: Annotated[int | None, Value("steps of the training")] = None
     parameters: Annotated[int | None, Value("numbers of the field")] = None
     seed: Annotated[int | None, Value("seed of random numbers")] = None
-    path: Annotated[str | None, Value("file that the backend keeps; null where it could not be written")] = None
+    path: Annotated[
+        str | None, Value("file that the backend keeps; null where it could not be written", longest=4096)
+    ] = None
     trajectories: Annotated[
         dict[str, TrajectoryReport] | None, Value("of a family: the report of each trajectory, by name")
     ] = None

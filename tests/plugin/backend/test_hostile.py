@@ -182,6 +182,17 @@ def test_events_that_are_wrong_of_nobody_or_too_many(hostile, capfd):
     del jobs.fits["a"]
 
 
+def test_long_texts_of_an_event_are_cut(hostile, capfd):
+    fault(hostile, "long device")
+    dsr_movie("fit", "1", movie=0, _self=hostile)
+    connection = session_of(hostile).jobs.connection
+    assert len(connection.device_name()) <= text.LONGEST_LINE + 10 and connection.device_name().startswith("xxx")
+    dsr_load("fit.dsr", "other", quiet=0, _self=hostile)
+    del session_of(hostile).jobs.fits["other"]
+    lines = capfd.readouterr().out.splitlines()
+    assert lines and all(len(line) < 1_100 for line in lines)
+
+
 def test_a_flood_of_previews_takes_one_thread(hostile):
     fit = session_of(hostile).jobs.fits["fit"]
     shown = Preview(fit, hostile)
