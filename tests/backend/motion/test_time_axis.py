@@ -31,6 +31,7 @@ def test_the_unit_is_the_median_gap_and_the_ends_go_on():
     clock = TimeAxis([10.0, 12.0, 14.0, 20.0])
     np.testing.assert_allclose(clock([1, 2, 3, 4]), [1.0, 2.0, 3.0, 6.0])
     np.testing.assert_allclose(clock([0.0, 1.5, 3.5, 5.0]), [0.0, 1.5, 4.5, 9.0])
+    np.testing.assert_allclose(TimeAxis([0.0, 1.0, 4.0, 10.0])([-2.0, 6.0]), [0.0, 1.0 + 22 / 3], atol=1e-12)
     states = np.linspace(-3.0, 9.0, 50)
     np.testing.assert_allclose(clock.state(clock(states)), states)
 
