@@ -63,6 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
         return run(options)
     except (ExtractError, StatesError, pymol.CmdException, ValueError, OSError) as error:
         text = " ".join(str(error).split()).removeprefix("Error: ")
+        files = [path for path in (options.topology, options.trajectory) if path]
+        if not any(path in text for path in [*files, options.out]):
+            text = f"{' with '.join(files)}: {text}"
         print(f"pymol_dsr: {text}", file=sys.stderr)
         return 1
 

@@ -24,5 +24,5 @@ def gap_fault(atoms: NDArray[np.floating[Any]]) -> str:
         return ""
     return (
         f"atoms are {gap:.0f} Å apart with nothing between them, and a fit takes {FARTHEST:g} Å at most: "
-        "wrap them into one box (pbc_wrap, pbc_unwrap), or select one of the parts"
+        "make the molecule whole across its periodic box, or select one of the parts"
     )

@@ -54,7 +54,7 @@ def load(topology: str, trajectory: str, name: str, _self: Any, *, whole: bool =
     molecule_files.check_paths([topology, trajectory])
     _load_molecule(topology, name, _self)
     expected = _self.count_atoms(f"%{name}")
-    reason = _load_by_pymol(trajectory, name, whole, _self)
+    reason = _load_by_pymol(trajectory, name, whole, expected, _self)
     if not reason:
         return
     count = trajectory_file.count_atoms(trajectory) or _count_atoms(trajectory, _self)
@@ -62,7 +62,7 @@ def load(topology: str, trajectory: str, name: str, _self: Any, *, whole: bool =
         raise ExtractError(_mismatch(trajectory, count, topology, expected))
     if whole or not trajectory_file.can_stream(trajectory):
         raise ExtractError(f"{trajectory}: PyMOL can't load it on {topology} ({expected} atoms): {reason}")
-    _load_first_state(trajectory, name, _self)
+    _load_first_state(trajectory, name, expected, _self)
 
 
 def load_structure(path: str, name: str, _self: Any) -> None:
@@ -72,7 +72,7 @@ def load_structure(path: str, name: str, _self: Any) -> None:
         frames, count = len(TrajectoryFile(path)), _self.count_states(f"%{name}")
         if count != frames:
             raise ExtractError(
-                f"{path} has {frames} frames, of which PyMOL reads {count}: end its last line with a line break"
+                f"{path} has {frames} frames, of which PyMOL reads {count}; end its last line with a line break"
             )
 
 
@@ -87,13 +87,19 @@ def _load_molecule(path: str, name: str, _self: Any) -> None:
         raise ExtractError(f"{path}: {reason}; see that it is whole, or {molecule_files.CONVERT_STRUCTURE}")
 
 
-def _load_by_pymol(trajectory: str, name: str, whole: bool, _self: Any) -> str:
+def _load_by_pymol(trajectory: str, name: str, whole: bool, atom_count: int, _self: Any) -> str:
     """Let PyMOL load the first state or all; the reason why it does not, or nothing."""
     if not molecule_files.is_read_by_pymol(trajectory):
         package = trajectory_file.missing_package(trajectory)
         if package:
             return f"its reader needs {package}: {molecule_files.INSTALL_READERS}, or convert it to .xtc"
         return "PyMOL has no reader of it"
+    if trajectory_file.is_amber_text(trajectory):
+        try:
+            if trajectory_file.has_box_lines(trajectory, atom_count) and whole:
+                return f"PyMOL takes its box for atoms: {molecule_files.INSTALL_READERS}, or convert it to .xtc"
+        except ValueError as error:
+            return f"{error}: give the structure or topology of the same atoms"
     if _self.count_states(f"%{name}"):
         # PyMOL takes some files without a word and reads nothing.
         _self.alter_state(1, f"%{name} and index 1", "x = UNREAD", space={"UNREAD": UNREAD})
@@ -124,12 +130,12 @@ def _count_atoms(trajectory: str, _self: Any) -> int | None:
         _self.delete(name)
 
 
-def _load_first_state(trajectory: str, name: str, _self: Any) -> None:
+def _load_first_state(trajectory: str, name: str, atom_count: int, _self: Any) -> None:
     """Put the first state of a trajectory that PyMOL can't read into the object. Raises ExtractError."""
     # Optional, and a second to import.
     from MDAnalysis.lib.formats.libdcd import DCDFile
 
-    xyz = TrajectoryFile(trajectory).read(1)
+    xyz = TrajectoryFile(trajectory, atom_count).read(1)
     with ScratchFolder() as folder:
         path = os.path.join(folder, "first.dcd")
         with DCDFile(path, "w") as file:
@@ -160,7 +166,7 @@ def read_source(
     and StatesError.
     """
     first = extract.read_source(selection, "1", remedies=remedies, _self=_self)
-    file = TrajectoryFile(trajectory)
+    file = TrajectoryFile(trajectory, _self.count_atoms(f"%{first.object}"))
     owner = f"the trajectory {trajectory}"
     wanted = [int(state) for state in sorted(states.parse(states_text, last=len(file), owner=owner))]
     session = read_object_session(first.object, _self)

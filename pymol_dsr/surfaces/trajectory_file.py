@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import math
 import os
 import sys
 import warnings
@@ -29,6 +30,8 @@ NANOMETRE = 10.0
 MOST_DEGREES = 180.0
 # Everything that MDAnalysis raises for files that are damaged or hold something else.
 UNREADABLE = (OSError, EOFError, ValueError, LookupError, RuntimeError, TypeError, AttributeError, StopIteration)
+AMBER_TEXTS = (".mdcrd", ".crd", ".trj")
+GROMACS_MAGIC = 1993
 REMEDY = "see that it is whole, or convert it to .xtc"
 
 
@@ -47,12 +50,12 @@ class Frames(Protocol):
 class TrajectoryFile:
     """The states of a trajectory."""
 
-    def __init__(self, path: str) -> None:
-        """Open the file. Raises ExtractError where it or its reader can't be read."""
+    def __init__(self, path: str, atom_count: int = 0) -> None:
+        """Open the file. atom_count: of its topology, which AMBER's texts don't say. Raises ExtractError."""
         self._path, reason = path, ""
         with _quiet():
             try:
-                self._frames = READERS[suffix_of(path)](path)
+                self._frames = READERS[suffix_of(path)](path, atom_count)
                 self._count = len(self._frames)
             except UNREADABLE as error:
                 reason = _line(error)
@@ -79,7 +82,8 @@ class TrajectoryFile:
 
 def can_stream(path: str) -> bool:
     """Say whether the trajectory has a format that is read state by state and its readers are installed."""
-    return suffix_of(path) in READERS and not missing_package(path)
+    is_readable = suffix_of(path) not in AMBER_TEXTS or is_amber_text(path)
+    return is_readable and suffix_of(path) in READERS and not missing_package(path)
 
 
 def missing_package(path: str) -> str:
@@ -95,7 +99,7 @@ def count_atoms(path: str) -> int | None:
         with open(path, "rb") as file:
             header = file.read(8)
         return int.from_bytes(header[4:], "big") if len(header) == 8 else None
-    if not can_stream(path):
+    if not can_stream(path) or suffix_of(path) in AMBER_TEXTS:
         return None
     try:
         return len(TrajectoryFile(path).read(1))
@@ -157,7 +161,7 @@ class _ReaderFrames:
 class _GroFrames:
     """The frames of a .gro file, of which MDAnalysis's reader takes only the first."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, atom_count: int) -> None:
         """Find the frames. Raises OSError, or ValueError where a frame is no frame."""
         self._path, self._spans = path, list(_gro_spans(path))
 
@@ -220,21 +224,51 @@ def _gro_spans(path: str) -> Iterator[tuple[int, int]]:
             start = file.tell()
 
 
-def _binary(module: str, name: str, scale: float) -> Callable[[str], Frames]:
-    def open_file(path: str) -> Frames:
+def has_box_lines(path: str, atom_count: int) -> bool:
+    """Say whether a text of AMBER has a line with the box after each frame, which PyMOL takes for an atom's place.
+
+    Raises ValueError for a file of another number of atoms.
+    """
+    lines_per_frame = math.ceil(3 * atom_count / 10)
+    with open(path, "rb") as file:
+        lines = [line.split() for line in file.read().splitlines()[1:]]
+    is_boxed = len(lines) > lines_per_frame and len(lines[lines_per_frame]) == 3 != min(10, 3 * atom_count)
+    if len(lines) % (lines_per_frame + is_boxed):
+        raise ValueError(f"its {len(lines)} lines are not those of {atom_count} atoms")
+    return is_boxed
+
+
+def is_amber_text(path: str) -> bool:
+    """Say whether a trajectory is a text of AMBER; a .trj may be an old one of GROMACS, by its first bytes."""
+    if suffix_of(path) not in AMBER_TEXTS:
+        return False
+    with open(path, "rb") as file:
+        return int.from_bytes(file.read(4), "big") != GROMACS_MAGIC
+
+
+def _amber_text(path: str, atom_count: int) -> Frames:
+    # Optional, and a second to import.
+    from MDAnalysis.coordinates.TRJ import TRJReader
+
+    has_box_lines(path, atom_count)
+    return _ReaderFrames(TRJReader(path, n_atoms=atom_count))
+
+
+def _binary(module: str, name: str, scale: float) -> Callable[[str, int], Frames]:
+    def open_file(path: str, atom_count: int) -> Frames:
         return _BinaryFrames(getattr(importlib.import_module(f"MDAnalysis.lib.formats.{module}"), name)(path), scale)
 
     return open_file
 
 
-def _reader(module: str, name: str) -> Callable[[str], Frames]:
-    def open_file(path: str) -> Frames:
+def _reader(module: str, name: str) -> Callable[[str, int], Frames]:
+    def open_file(path: str, atom_count: int) -> Frames:
         return _ReaderFrames(getattr(importlib.import_module(f"MDAnalysis.coordinates.{module}"), name)(path))
 
     return open_file
 
 
-READERS: dict[str, Callable[[str], Frames]] = {
+READERS: dict[str, Callable[[str, int], Frames]] = {
     ".xtc": _binary("libmdaxdr", "XTCFile", NANOMETRE),
     ".trr": _binary("libmdaxdr", "TRRFile", NANOMETRE),
     ".dcd": _binary("libdcd", "DCDFile", 1.0),
@@ -244,6 +278,7 @@ READERS: dict[str, Callable[[str], Frames]] = {
     **dict.fromkeys((".lammpstrj", ".lammpsdump", ".dump"), _reader("LAMMPS", "DumpReader")),
     ".trc": _reader("TRC", "TRCReader"),
     ".gro": _GroFrames,
+    **dict.fromkeys(AMBER_TEXTS, _amber_text),
 }
 """How MDAnalysis opens a file of each ending."""
 

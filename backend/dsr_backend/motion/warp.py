@@ -35,7 +35,7 @@ WARP_LIMIT = LatticeLimit(
     2**24,
     80,
     "the atoms of a state",
-    "wrap them into one box (pbc_wrap, pbc_unwrap), or select fewer",
+    "make the molecule whole across its periodic box, or select fewer",
     # Dense matrices of so many rows and columns, 64 MiB each, blur it.
     nodes_per_side=2**12,
 )

@@ -22,7 +22,7 @@ def test_two_atoms_900_angstrom_apart_are_named_with_their_distance(cmd: Any, di
     with pytest.raises(ExtractError) as error:
         extract.read_source("two", "1-2", _self=cmd)
     assert str(error.value).startswith("state 2 of two: atoms are 900 Å apart with nothing between them")
-    assert "wrap them into one box (pbc_wrap, pbc_unwrap), or select one of the parts" in str(error.value)
+    assert "make the molecule whole across its periodic box, or select one of the parts" in str(error.value)
 
 
 def test_what_is_long_is_not_far_apart() -> None:

@@ -191,7 +191,7 @@ def test_a_frame_that_pymol_leaves_out_is_said(written, tmp_path, capsys):
     path = written("gro")
     assert __main__.main([path, f"--out={tmp_path / 'out.safetensors'}"]) == 1
     assert capsys.readouterr().err == (
-        f"pymol_dsr: {path} has 3 frames, of which PyMOL reads 2: end its last line with a line break\n"
+        f"pymol_dsr: {path} has 3 frames, of which PyMOL reads 2; end its last line with a line break\n"
     )
 
 
@@ -235,3 +235,29 @@ def test_a_trajectory_that_pymol_takes_and_does_not_read_is_refused(peptide, cmd
     monkeypatch.setattr(molecule_files, "PYMOL_TRAJECTORIES", (*molecule_files.PYMOL_TRAJECTORIES, "gro"))
     with pytest.raises(ExtractError, match="PyMOL reads nothing of it"):
         stream.load(str(peptide[0]), str(path), "m", cmd, whole=True)
+
+
+@pytest.mark.parametrize("ending", ["mdcrd", "crd", "trj"])
+def test_a_text_of_amber_with_its_box_is_read_right(peptide, tmp_path, ending, capsys, monkeypatch):
+    """PyMOL takes the line with the box for the first atom of the next state, without a word."""
+    path, out = tmp_path / f"states.{ending}", tmp_path / "a.safetensors"
+    xyz = peptide[1]
+    with open(path, "w") as file:
+        file.write("three states\n")
+        for frame in xyz:
+            numbers = [f"{x:8.3f}" for x in frame.ravel()]
+            file.writelines("".join(numbers[k : k + 10]) + "\n" for k in range(0, len(numbers), 10))
+            file.write("  90.000  90.000  90.000\n")
+    words = [str(peptide[0]), str(path), f"--out={out}", "--workers=1", "--states=1+3"]
+    assert __main__.main(words) == 0
+    for surface in surfaces_file.read_surfaces_file(out)[0]:
+        assert surface.atoms is not None
+        expected = xyz[int(surface.state) - 1]
+        assert np.linalg.norm(surface.atoms[:, None] - expected[None], axis=2).min(axis=1).max() < 0.02
+    capsys.readouterr()
+    assert __main__.main([PDB, *words[1:]]) == 1
+    assert "lines are not those of 572 atoms" in capsys.readouterr().err
+    # Without MDAnalysis it is refused.
+    monkeypatch.setattr(__main__, "can_stream", lambda path: False)
+    assert __main__.main(words) == 1
+    assert "PyMOL takes its box for atoms: pip install" in capsys.readouterr().err
