@@ -32,6 +32,7 @@ from dsr_backend.geometry.triangle_mesh import CANDIDATES
 from dsr_backend.runtime import device
 from rows import ROWS
 
+from pymol_dsr.shared.messages import FitStatus
 from pymol_dsr.shared.options import FitOptions
 
 # NVIDIA's data sheet of the H200 (SXM): bytes a second, and operations a second in single precision.
@@ -92,8 +93,8 @@ def measured(surfaces: Path, on: str) -> tuple[FastField, dict[str, float]]:
     marks: list[tuple[float, float]] = []
     started = time.perf_counter()
 
-    def progress(phase: str, fraction: float, extra: dict[str, Any]) -> None:
-        marks.append((fraction, time.perf_counter() - started))
+    def progress(status: FitStatus) -> None:
+        marks.append((status.fraction, time.perf_counter() - started))
 
     series = [truth[state] for state in ROWS["dims"].training]
     field = run.fit_trajectory(series, FitOptions(device=on), progress)

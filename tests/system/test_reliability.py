@@ -126,10 +126,10 @@ def test_a_training_killed_between_two_checkpoints_repeats_only_what_came_after(
     monkeypatch.setattr(checkpoint, "INTERVAL_SECONDS", 0.0)
     path, steps = tmp_path / "training.safetensors", []
 
-    def killed(phase: str, fraction: float, extra: dict[str, Any]) -> None:
-        if extra.get("checkpoint"):
-            steps.append(extra["checkpoint"])
-        if extra.get("step", 0) >= 90 and phase == "fit":
+    def killed(status: messages.FitStatus) -> None:
+        if status.checkpoint:
+            steps.append(status.checkpoint)
+        if (status.step or 0) >= 90 and status.phase == "fit":
             # Nothing of the run hears of this one: as SIGKILL leaves it.
             raise KeyboardInterrupt
 

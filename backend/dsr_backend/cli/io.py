@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pymol_dsr.shared import atomic_write, states
+from pymol_dsr.shared.messages import FitStatus
 from pymol_dsr.shared.options import FieldOptions
 from pymol_dsr.shared.paths import file_to_write
 from pymol_dsr.shared.tables import csv_bytes
@@ -79,15 +80,15 @@ class Progress:
             print(f"\r{'':<{self._width}}\r", end="", file=sys.stderr, flush=True)
             self._width = 0
 
-    def fit(self, phase: str, fraction: float, extra: dict[str, Any]) -> None:
+    def fit(self, status: FitStatus) -> None:
         """Report a fit's phase, its fraction done, and its step, loss and seconds left where they are known."""
-        parts = [f"{phase} {100.0 * fraction:.0f} %"]
-        if extra.get("steps"):
-            parts.append(f"step {extra.get('step', 0)} of {extra['steps']}")
-        if extra.get("loss") is not None:
-            parts.append(f"loss {extra['loss']:.4f} Å")
-        if extra.get("seconds_left") is not None:
-            parts.append(f"{extra['seconds_left']:.0f} s left")
+        parts = [f"{status.phase} {100.0 * status.fraction:.0f} %"]
+        if status.steps:
+            parts.append(f"step {status.step or 0} of {status.steps}")
+        if status.loss is not None:
+            parts.append(f"loss {status.loss:.4f} Å")
+        if status.seconds_left is not None:
+            parts.append(f"{status.seconds_left:.0f} s left")
         self.step(", ".join(parts))
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
+from pymol_dsr.shared.messages import FitStatus
 from pymol_dsr.shared.options import FitOptions
 
 from ..runtime.device import choose_device, limit_threads
@@ -14,8 +15,8 @@ from .config import PaperPreset, Preset
 
 P = TypeVar("P", Preset, PaperPreset)
 
-# Gets the phase, the fraction done (0 to 1) and the further fields of the protocol's `progress`.
-Progress = Callable[[str, float, dict[str, Any]], None]
+Progress = Callable[[FitStatus], None]
+"""Function that is told how far a fit is."""
 
 # Each state that is worked on takes some hundred MB for a large molecule.
 MAX_PARALLEL_STATES = 8
@@ -46,11 +47,20 @@ class FitJob(Generic[P]):
         if self.cancelled():
             raise Cancelled("the fit was cancelled")
 
-    def report_progress(self, phase: str, fraction: float, **fields: Any) -> None:
-        """Report that `fraction` (0 to 1) of the running stage is done. Raises Cancelled."""
+    def report_progress(
+        self,
+        phase: str,
+        fraction: float,
+        *,
+        step: int | None = None,
+        steps: int | None = None,
+        loss: float | None = None,
+        checkpoint: int | None = None,
+    ) -> None:
+        """Report that `fraction` (0 to 1) of the running stage is done; the rest as in FitStatus. Raises Cancelled."""
         self.raise_if_cancelled()
         offset, factor = self.span
         fraction = offset + factor * fraction
         seconds = time.perf_counter() - self.started
         remaining = seconds * (1.0 - fraction) / fraction if fraction > MIN_FRACTION else None
-        self._progress(phase, fraction, {"seconds_left": remaining, "device": str(self.device), **fields})
+        self._progress(FitStatus(phase, fraction, step, steps, loss, remaining, str(self.device), checkpoint))

@@ -19,7 +19,7 @@ from .paper.checkpoint import TrainingCheckpoint
 def fit_trajectory(
     surfaces: Sequence[Surface],
     options: FitOptions | None = None,
-    progress: Progress = lambda phase, fraction, fields: None,
+    progress: Progress = lambda status: None,
     cancelled: Callable[[], bool] = lambda: False,
     watch: Callable[[Field], None] | None = None,
     sampler: BackgroundSampler | None = None,
@@ -45,7 +45,7 @@ def fit_trajectory(
 def fit_family(
     trajectories: Mapping[str, Sequence[Surface]],
     options: FitOptions | None = None,
-    progress: Progress = lambda phase, fraction, fields: None,
+    progress: Progress = lambda status: None,
     cancelled: Callable[[], bool] = lambda: False,
     watch: Callable[[Field], None] | None = None,
     sampler: BackgroundSampler | None = None,
@@ -68,7 +68,7 @@ def fit_member(
     family: Family,
     surfaces: Sequence[Surface],
     options: FitOptions | None = None,
-    progress: Progress = lambda phase, fraction, fields: None,
+    progress: Progress = lambda status: None,
     cancelled: Callable[[], bool] = lambda: False,
     frozen: bool = False,
     watch: Callable[[Field], None] | None = None,

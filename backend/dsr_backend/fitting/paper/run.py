@@ -31,7 +31,7 @@ FAMILY_KEYS = ("preset", "device", "threads", "seconds", "steps", "loss", "seed"
 def fit_trajectory(
     surfaces: Sequence[Surface],
     options: FitOptions | None = None,
-    progress: Progress = lambda phase, fraction, fields: None,
+    progress: Progress = lambda status: None,
     cancelled: Callable[[], bool] = lambda: False,
     preset: PaperPreset | None = None,
     checkpoint: TrainingCheckpoint | None = None,
@@ -49,7 +49,7 @@ def fit_trajectory(
 def fit_family(
     trajectories: Mapping[str, Sequence[Surface]],
     options: FitOptions | None = None,
-    progress: Progress = lambda phase, fraction, fields: None,
+    progress: Progress = lambda status: None,
     cancelled: Callable[[], bool] = lambda: False,
     preset: PaperPreset | None = None,
     checkpoint: TrainingCheckpoint | None = None,
@@ -76,7 +76,7 @@ def fit_member(
     family: Family,
     surfaces: Sequence[Surface],
     options: FitOptions | None = None,
-    progress: Progress = lambda phase, fraction, fields: None,
+    progress: Progress = lambda status: None,
     cancelled: Callable[[], bool] = lambda: False,
     frozen: bool = False,
     preset: PaperPreset | None = None,

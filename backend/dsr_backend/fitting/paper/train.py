@@ -168,9 +168,11 @@ def _report(
     mean: float,
     checkpoint: TrainingCheckpoint | None,
 ) -> None:
-    saved = {} if checkpoint is None or checkpoint.step is None else {"checkpoint": checkpoint.step}
+    saved = None if checkpoint is None else checkpoint.step
     total = state.earlier_steps + clock.steps
-    job.report_progress("fit", min(1.0, clock.fraction), step=state.total_steps, steps=total, loss=mean, **saved)
+    job.report_progress(
+        "fit", min(1.0, clock.fraction), step=state.total_steps, steps=total, loss=mean, checkpoint=saved
+    )
 
 
 @contextmanager

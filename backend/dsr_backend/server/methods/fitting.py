@@ -99,14 +99,14 @@ def fit(state: State, job: Job, request: messages.Fit) -> messages.FitResult:
             lambda text: job.log(f"fit {name!r}: {text}"),
         )
 
-    def progress(phase: str, fraction: float, extra: dict[str, Any]) -> None:
-        state.statuses[name] = status = FitStatus(phase, fraction, **extra)
+    def progress(status: FitStatus) -> None:
+        state.statuses[name] = status
         job.progress(messages.Progress(fit=name, status=status))
 
     try:
         _begin_preview(pending, series[0], job)
         fitted = _run(pending, series, job, progress, training)
-        progress("saving", 1.0, {})
+        progress(FitStatus("saving", 1.0))
         state.fitted.put(name, fitted)
         state.unkept[name] = pending.surfaces
         path = keep(state, job, name)

@@ -23,6 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from skimage.measure import marching_cubes
 
 from pymol_dsr.shared import options
+from pymol_dsr.shared.messages import FitStatus
 from pymol_dsr.shared.options import FitOptions
 from support.shapes import QUICK, ball, cloud, fit, moved, peptide, turn
 
@@ -246,14 +247,14 @@ def test_the_report_says_how_it_went(fitted_peptide):
 
 
 def test_progress_rises_to_the_end_through_the_phases():
-    seen = []
-    fit([ball(t) for t in (1, 2)], progress=lambda phase, fraction, extra: seen.append((phase, fraction, extra)))
-    fractions = [fraction for _, fraction, _ in seen]
+    seen: list[FitStatus] = []
+    fit([ball(t) for t in (1, 2)], progress=seen.append)
+    fractions = [status.fraction for status in seen]
     assert fractions == sorted(fractions) and fractions[0] == 0.0 and 0.9 < fractions[-1] <= 1.0
-    phases = [phase for phase, _, _ in seen]
+    phases = [status.phase for status in seen]
     assert phases == sorted(phases, key=["sampling", "fit"].index) and set(phases) == {"sampling", "fit"}
-    assert all(extra["device"] == "cpu" for _, _, extra in seen)
-    assert seen[-1][2]["steps"] == QUICK.decoder_steps and seen[-1][2]["loss"] > 0
+    assert all(status.device == "cpu" for status in seen)
+    assert seen[-1].steps == QUICK.decoder_steps and (seen[-1].loss or 0.0) > 0
 
 
 def test_a_budget_ends_the_training():

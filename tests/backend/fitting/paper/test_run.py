@@ -18,6 +18,7 @@ from dsr_backend.results.mesh import extract_mesh
 from dsr_backend.runtime.errors import Cancelled, RequestError
 from dsr_backend.surfaces.surface import Surface
 
+from pymol_dsr.shared.messages import FitStatus
 from pymol_dsr.shared.options import FitOptions
 from support.shapes import ball, cloud, fit, moved, peptide, sphere, turn
 
@@ -293,15 +294,15 @@ def test_rates_are_halved_over_the_run(monkeypatch):
 
 
 def test_progress_rises_to_the_end():
-    seen = []
+    seen: list[FitStatus] = []
     surfaces = [ball(t, subdivisions=2) for t in (1, 2)]
-    run.fit_trajectory(surfaces, config(), lambda *said: seen.append(said), preset=BRIEF)
-    fractions = [fraction for _, fraction, _ in seen]
+    run.fit_trajectory(surfaces, config(), seen.append, preset=BRIEF)
+    fractions = [status.fraction for status in seen]
     assert fractions == sorted(fractions) and fractions[0] == 0.0 and fractions[-1] == 1.0
-    assert [phase for phase, _, _ in seen] == ["sampling"] * 2 + ["fit"] * 4
-    assert [extra["step"] for _, _, extra in seen[2:]] == [0, 10, 20, 30]
-    assert all(extra["steps"] == 30 for _, _, extra in seen[2:]) and seen[-1][2]["loss"] > 0
-    assert all(extra["device"] == "cpu" for _, _, extra in seen)
+    assert [status.phase for status in seen] == ["sampling"] * 2 + ["fit"] * 4
+    assert [status.step for status in seen[2:]] == [0, 10, 20, 30]
+    assert all(status.steps == 30 for status in seen[2:]) and (seen[-1].loss or 0.0) > 0
+    assert all(status.device == "cpu" for status in seen)
 
 
 def test_the_report_says_how_it_went(parting):
