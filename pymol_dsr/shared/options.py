@@ -344,6 +344,21 @@ class ExportOptions(Options):
             raise ValueFault(f"binary 1: only .ply comes in two kinds, .{self.format} in one")
 
 
+@dataclass(frozen=True)
+class BatchOptions(Options):
+    """How many trajectories are fitted, one fit each.
+
+    workers: 0 for as many as there are cores, or jobs of a cluster. cluster: empty for this machine, whose cores the
+    workers share; else the kind of cluster where each worker is a job of `cores` and `memory`.
+    """
+
+    workers: Annotated[int, Value("fits at once", least=0)] = 0
+    cluster: Annotated[str, Value("kind of cluster")] = ""
+    cores: Annotated[int, Value("cores of a job of the cluster", least=1)] = 4
+    memory: Annotated[str, Value("memory of a job of the cluster")] = "8 GB"
+    device: Device = FitOptions.device
+
+
 def check_name(key: str, name: str) -> str:
     """The name of a fit or a trajectory. Raises ValueFault."""
     if not is_name(name):

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from pymol_dsr.shared.options import BatchOptions
 from pymol_dsr.shared.scratch import ScratchFolder
 
 from ..runtime.errors import RequestError
@@ -32,7 +33,7 @@ AGAIN_SECONDS = 60.0
 
 @contextmanager
 def cluster_client(
-    workers: int, threads: int, cluster: str | None, memory: str, folder: Path, say: Callable[[str], None]
+    workers: int, threads: int, options: BatchOptions, folder: Path, say: Callable[[str], None]
 ) -> Iterator[Any]:
     """Return a Dask client with `workers` processes, each of which has one of the resource `fit`."""
     import dask
@@ -42,7 +43,8 @@ def cluster_client(
     security = Security.temporary()
     # Not what a user has set for other work: nothing is written aside, no process ended for its memory.
     with dask.config.set({"distributed.worker.memory.terminate": False}), ExitStack() as stack:
-        if cluster is None:
+        cluster = options.cluster
+        if not cluster:
             with _not_for_children(signal.SIGINT):
                 made: Any = LocalCluster(
                     n_workers=workers,
@@ -58,9 +60,9 @@ def cluster_client(
                 )
         else:
             refused: list[tuple[str, str]] = []
-            made = _on_cluster(cluster, threads, memory, folder, security, refused)
+            made = _on_cluster(cluster, threads, options.memory, folder, security, refused)
         stack.callback(made.close, timeout=10)
-        if cluster is not None:
+        if cluster:
             made.scale(jobs=workers)
             # Until all are handed in, or refused.
             made.sync(lambda: made)

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pymol_dsr.shared.options import FitOptions
+from pymol_dsr.shared.options import BatchOptions
 from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
 from ..surfaces import from_pymol
@@ -27,20 +27,14 @@ from .task import run_task
 def run(
     jobs: Sequence[BatchTask],
     folder: Path,
-    workers: int = 0,
-    cluster: str | None = None,
-    cores: int = 1,
-    memory: str = "8 GB",
-    device: str = FitOptions.device,
+    options: BatchOptions,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, TaskResult]:
     """Fit all tasks into `folder`, NAME.dsr each; return their rows by name, failed ones too.
 
-    workers: processes at once (0: as many as there are cores or jobs); cluster: None for this machine, where they share
-    its cores, else of CLUSTERS, where each is a job with `cores` and `memory`; say: gets lines. What an earlier run has
-    finished is not done again. Raises ValueError where packages lack.
+    say: gets lines. What an earlier run has finished is not done again. Raises ValueError where packages lack.
     """
-    for package in ("distributed", "cryptography", *(["dask_jobqueue"] if cluster else [])):
+    for package in ("distributed", "cryptography", *(["dask_jobqueue"] if options.cluster else [])):
         if importlib.util.find_spec(package) is None:
             named = "dask-jobqueue" if package == "dask_jobqueue" else "'pymol-dsr[batch]'"
             raise ValueError(f"a batch needs {package}: {sys.executable} -m pip install {named}")
@@ -50,11 +44,11 @@ def run(
     before = read_summary(summary)
     rows = {job.name: before[job.name] for job in jobs if job.name in before and before[job.name].of(job)}
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(workers or (allowed if cluster is None else len(jobs)), len(jobs))
-    threads = max(1, allowed // workers) if cluster is None else cores
+    workers = min(options.workers or (len(jobs) if options.cluster else allowed), len(jobs))
+    threads = options.cores if options.cluster else max(1, allowed // workers)
     began = written = time.monotonic()
     say(f"{len(jobs)} trajectories, {workers} at once, {threads} threads each")
-    with cluster_client(workers, threads, cluster, memory, folder, say) as client:
+    with cluster_client(workers, threads, options, folder, say) as client:
         from distributed import as_completed
 
         waiting = {
@@ -64,7 +58,7 @@ def run(
                 job,
                 str(folder.absolute()),
                 threads,
-                device,
+                options.device,
                 rows.get(job.name),
                 pure=False,
                 resources={"fit": 1},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pymol_dsr.shared.options import FitOptions
+from pymol_dsr.shared.options import BatchOptions
 
 from ..batch import manifest, run, summary
 from .io import input_path, live_progress
@@ -14,10 +14,7 @@ from .options import parse_options
 
 def run_batch(options: argparse.Namespace) -> int:
     """Run `dsr-backend batch` and return the exit code."""
-    for key in ("workers", "cores"):
-        if getattr(options, key) < (0 if key == "workers" else 1):
-            raise ValueError(f"--{key} {getattr(options, key)}: it must be at least 1")
-    config = parse_options(FitOptions, options)
+    asked = parse_options(BatchOptions, options)
     jobs = manifest.read_manifest(input_path(options.manifest))
     folder = Path(options.out).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
@@ -25,11 +22,7 @@ def run_batch(options: argparse.Namespace) -> int:
         rows = run.run(
             jobs,
             folder,
-            options.workers,
-            options.cluster,
-            options.cores,
-            options.memory,
-            config.device,
+            asked,
             lambda text: progress.line(f"dsr-backend: {text}"),
         )
     failed = [row for row in rows.values() if row.failed]

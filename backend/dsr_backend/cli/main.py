@@ -21,6 +21,7 @@ from pymol_dsr.shared.options import (
     HALFWAY,
     PRESETS,
     STATES_AFTER,
+    BatchOptions,
     ExportOptions,
     FitOptions,
     MeasureOptions,
@@ -231,10 +232,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     many.add_argument("manifest", help="list of trajectories, as .csv")
     many.add_argument("--out", required=True, metavar="DIR", help="folder for NAME.dsr and summary.csv")
-    many.add_argument("--workers", type=int, default=0, help="fits at once (default: as many as cores)")
+    many.add_argument("--workers", help="fits at once (default: as many as cores)")
     many.add_argument("--cluster", choices=sorted(cluster.CLUSTERS), help="each worker a job there, by dask-jobqueue")
-    many.add_argument("--cores", type=int, default=4, help="of a job of the --cluster (default: 4)")
-    many.add_argument("--memory", default="8 GB", help="of a job of the --cluster (default: 8 GB)")
+    many.add_argument("--cores", help=f"of a job of the --cluster (default: {BatchOptions.cores})")
+    many.add_argument("--memory", help=f"of a job of the --cluster (default: {BatchOptions.memory})")
 
     mesh = verb("mesh", run_mesh, "write the surface at one time", "mesh adk.dsr --time 12.5 -o surface.ply")
     mesh.add_argument("fit", help="fit, as .dsr")
