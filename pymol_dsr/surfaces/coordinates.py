@@ -40,23 +40,30 @@ def jump_warnings(
     states: Sequence[int],
     coordinates: Mapping[int, Coordinates],
     atoms: SelectedAtoms,
+    owners: NDArray[np.int64],
     *,
     half_edge: float,
     remedy: str,
 ) -> list[str]:
-    """Name the first atom that leaps between two states, as atoms do when a trajectory is wrapped into its box.
+    """Name the first molecule that leaps between two states, as one does when a trajectory is wrapped into its box.
 
-    half_edge: half of the shortest edge of the box in Å, inf where it is not known; remedy: what makes molecules whole.
-    Returns one line or none.
+    owners: i8[A], the molecule of each atom, whose bonds are no longer than they should be; half_edge: half of the
+    shortest edge of the box in Å, inf where it is not known; remedy: what ends the leaps. Returns one line or none.
     """
+    _, first_atoms, numbers = np.unique(owners, return_index=True, return_inverse=True)
+    if len(first_atoms) < 2:
+        return []
+    sizes = np.bincount(numbers)
     limit = JUMP if np.isinf(half_edge) else half_edge
     for before, after in itertools.pairwise(states):
         step = coordinates[after].astype(np.float64) - coordinates[before]
-        length = np.linalg.norm(step - np.median(step, axis=0), axis=1)
+        step -= np.median(step, axis=0)
+        centres = np.stack([np.bincount(numbers, step[:, k]) for k in range(3)], 1) / sizes[:, None]
+        length = np.linalg.norm(centres, axis=1)
         farthest = int(length.argmax())
         if length[farthest] > limit:
             return [
-                f"{atoms.label(farthest)} moves {length[farthest]:.1f} A from state {before} to {after}; "
+                f"{atoms.label(first_atoms[farthest])} moves {length[farthest]:.1f} A from state {before} to {after}; "
                 f"if it crosses the periodic box, {remedy}"
             ]
     return []

@@ -50,6 +50,10 @@ class Molecules:
         """Return the selected atoms."""
         return _taken(self.atoms, self.chosen)
 
+    def owners(self) -> NDArray[np.int64]:
+        """Return the molecule i8[A] of each selected atom."""
+        return _trees(len(self.atoms), self.bonds)[1][self.chosen]
+
 
 def _taken(atoms: SelectedAtoms, places: NDArray[np.int64]) -> SelectedAtoms:
     return SelectedAtoms(
@@ -93,10 +97,11 @@ def read_molecules(selection: str, atoms: SelectedAtoms, state: int, _self: Any)
     indices = np.array([row[0] for row in rows], np.int32)
     bonds = np.array([pair[:2] for pair in _self.get_bonds(whole, state)], np.int32).reshape(-1, 2)
     cell = read_cell(atoms.object, state, _self)
+    xyz, elements = np.array([row[5] for row in rows], np.float64).reshape(-1, 3), [row[3] for row in rows]
     if cell is not None:
-        xyz = np.array([row[5] for row in rows], np.float64).reshape(-1, 3)
-        across = _bonds_across(xyz, cell, [row[3] for row in rows], [row[4] for row in rows])
+        across = _bonds_across(xyz, cell, elements, [row[4] for row in rows])
         bonds = np.unique(np.sort(np.concatenate([bonds, across]), axis=1), axis=0)
+    bonds = _with_bonded_once(bonds, xyz, cell, np.array([element == "H" for element in elements]))
     place = {index: number for number, index in enumerate(indices.tolist())}
     chosen = np.array([place[index] for index in atoms.indices.tolist()], np.int64)
     all_atoms = SelectedAtoms(atoms.object, indices, [row[1] for row in rows], [row[2] for row in rows])
@@ -127,6 +132,26 @@ def _bonds_across(
         pairs.append(np.stack([first[bonded], second[bonded]], 1))
     bonds: NDArray[np.int32] = np.concatenate([np.zeros((0, 2), np.int64), *pairs]).astype(np.int32)
     return bonds
+
+
+def _with_bonded_once(
+    bonds: NDArray[np.int32], xyz: NDArray[np.float64], cell: Cell | None, once: NDArray[np.bool_]
+) -> NDArray[np.int32]:
+    """Drop all bonds but the shortest of atoms that have one only: PyMOL takes close contacts for bonds."""
+    if not (once & (np.bincount(bonds.ravel(), minlength=len(xyz)) > 1)).any():
+        return bonds
+    step = xyz[bonds[:, 0]] - xyz[bonds[:, 1]]
+    if cell is not None:
+        step -= np.round(step @ np.linalg.inv(cell)) @ cell
+    kept = np.zeros(len(bonds), bool)
+    full = np.zeros(len(xyz), bool)
+    for number in np.argsort((step**2).sum(1), kind="stable"):
+        ends = bonds[number]
+        if not full[ends].any():
+            kept[number] = True
+            full[ends] = once[ends]
+    well: NDArray[np.int32] = bonds[kept]
+    return well
 
 
 def _bond_limit(first: str, second: str) -> float:
@@ -305,4 +330,6 @@ def box_warnings(
         return [break_line(molecules, broken, remedy=remedy)]
     chosen = {state: positions[state][molecules.chosen] for state in wanted}
     atoms = molecules.selected()
-    return jump_warnings(wanted, chosen, atoms, half_edge=half_edge_of(cells[wanted[0]]), remedy=remedy)
+    return jump_warnings(
+        wanted, chosen, atoms, molecules.owners(), half_edge=half_edge_of(cells[wanted[0]]), remedy=remedy
+    )

@@ -214,6 +214,7 @@ class StreamedCoordinates(Mapping[int, Coordinates]):
         """
         self._file, self._wanted, self._places = file, wanted, places
         self._molecules, self._atoms, self._cell = molecules, molecules.selected(), cell
+        self._owners = molecules.owners()
         self._warnings, self._remedies = warnings, remedies
         self._unwrapper = Unwrapper(molecules) if unwrap else None
         self._previous: tuple[int, Coordinates] | None = None
@@ -236,7 +237,9 @@ class StreamedCoordinates(Mapping[int, Coordinates]):
             pair = {before: previous_xyz, state: xyz}
             half_edge = half_edge_of(self._cell)
             remedy = self._remedy(self._cell)
-            self._warn(jump_warnings([before, state], pair, self._atoms, half_edge=half_edge, remedy=remedy))
+            self._warn(
+                jump_warnings([before, state], pair, self._atoms, self._owners, half_edge=half_edge, remedy=remedy)
+            )
         self._previous = state, xyz
         first = self._digests.setdefault(hashlib.blake2b(xyz.tobytes(), digest_size=16).digest(), state)
         if first != state and not self._copy_named:

@@ -197,6 +197,28 @@ def test_long_bonds_of_coarse_beads_are_no_breaks(cmd):
     assert extract.read_source("cg", "all", _self=cmd).warnings == ["cg has one state to fit: the field will not move"]
 
 
+def test_a_close_contact_of_a_hydrogen_that_pymol_takes_for_a_bond_is_none(peptide):
+    hydrogen = "resi 6 and name H"
+    ((x, y, z),) = coordinates(peptide, f"pep and {hydrogen}", 1)
+    peptide.pseudoatom("ligand", pos=[x + 1.6, y, z], name="CL", elem="Cl", resn="LIG")
+    peptide.create("both", "pep or ligand", 1, 1)
+    peptide.bond(f"both and {hydrogen}", "both and resn LIG")
+    peptide.create("both", "both", 1, 2)
+    peptide.alter_state(2, "both and resn LIG", "x += 9")
+    assert len(peptide.get_bonds("both", 1)) == len(peptide.get_bonds("pep", 1)) + 1
+    assert extract.read_source("both", "all", _self=peptide).warnings == []
+
+
+def test_an_arm_that_swings_far_is_no_leap(cmd):
+    for k in range(12):
+        cmd.pseudoatom("arm", pos=[6.0 * k, 0.0, 0.0], name=f"B{k}", resi=str(k + 1))
+        if k:
+            cmd.bond(f"arm and name B{k - 1}", f"arm and name B{k}")
+    cmd.create("arm", "arm", 1, 2)
+    cmd.alter_state(2, "arm", "(x, y) = (60 - x, 4) if x > 30 else (x, y)")
+    assert extract.read_source("arm", "all", _self=cmd).warnings == []
+
+
 def test_states_that_are_copies_are_named_with_the_others(peptide):
     peptide.create("pep", "pep", 2, 7)
     peptide.create("pep", "pep", 1, 8)

@@ -56,7 +56,8 @@ def choose_widths(
     held_out = motion.kernel.inner_states(HELD_OUT_MARGIN, MAX_HELD_OUT)
     if not held_out:
         field.level_offset = _volume_preserving_offset(field, report) if count > 1 else 0.0
-        return f"{count} states are too few to hold any out"
+        runs = f" in {len(motion.kernel.breaks) + 1} runs" if motion.kernel.breaks else ""
+        return f"{count} states{runs} are too few to hold any out"
     errors = np.zeros((len(ATOM_CHOICES), len(SHAPE_CHOICES)))
     report(0.0)
 
