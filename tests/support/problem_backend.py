@@ -283,7 +283,7 @@ def play(how: str) -> None:
         mesh["faces"] = np.tile(mesh["faces"], (5000, 1))
     elif how == "no faces":
         del mesh["faces"]
-    about = {"time": 1.0, "area": 1.0, "volume": 1.0, "islands_dropped": 0, "expected_error": None}
+    about = {"area": 1.0, "volume": 1.0, "islands_dropped": 0, "expected_error": None}
     about |= {"extrapolated": False, "seconds": 0.1}
     while (frame := read_frame(requests)) is not None:  # type: ignore[arg-type]
         number, method, params = frame[0]["id"], frame[0]["method"], frame[0]["params"]
@@ -302,7 +302,7 @@ def play(how: str) -> None:
             time.sleep(0.3 if how == "tardy" else 0.0)
             result = {"report": {"states": [1, 2], "device": "cpu", "source": source, "seconds": 0.1}}
         elif method == "mesh":
-            result, arrays = about, mesh
+            result, arrays = {**about, "time": params["time"]}, mesh
         elif method == "shutdown" and how != "stubborn":
             sys.exit(0)
         elif method == "shutdown":
