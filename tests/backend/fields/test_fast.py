@@ -324,6 +324,11 @@ def test_values_are_in_steps_of_a_256th():
     ]
 
 
+def test_nodes_of_a_fine_lattice_take_four_gibibytes_at_most():
+    # Sixteen bytes each while a band is laid out.
+    assert fast.MAX_NODES * 16 == 2**32
+
+
 def test_a_decoder_gives_nothing_before_it_is_trained():
     torch.manual_seed(0)
     decoder = Decoder(7, 16)
