@@ -360,14 +360,14 @@ class BatchOptions(Options):
 
 
 def check_name(key: str, name: str) -> str:
-    """The name of a fit or a trajectory. Raises ValueFault."""
+    """Return the name of a fit or a trajectory. Raises ValueFault."""
     if not is_name(name):
         raise ValueFault(f"{key} {name[:100]}: {rule_against(name)}")
     return name
 
 
 def parse_breaks(words: Any) -> tuple[int, ...] | None:
-    """The last states of runs in 12+24; () for none, None for auto and for nothing. Raises ValueFault."""
+    """Return the last states of runs in 12+24; () for none, None for auto and for nothing. Raises ValueFault."""
     text = str(words).strip().lower()
     if text in ("", "auto"):
         return None
@@ -379,7 +379,7 @@ def parse_breaks(words: Any) -> tuple[int, ...] | None:
 
 
 def format_breaks(breaks: Iterable[float]) -> str:
-    """The last states of runs as `parse_breaks` takes them."""
+    """Return the last states of runs as `parse_breaks` takes them."""
     return "+".join(f"{state:g}" for state in breaks) or "none"
 
 
@@ -407,7 +407,7 @@ def jump_line(breaks: Sequence[float], states: Sequence[float], option: str = "b
 
 
 def check_times(times: Sequence[float]) -> tuple[float, ...]:
-    """The times of state 1, 2, 3, …. Raises ValueFault where they are fewer than two or do not rise."""
+    """Return the times of state 1, 2, 3, …. Raises ValueFault where they are fewer than two or do not rise."""
     if len(times) < 2:
         raise ValueFault(f"times must be of two states at least, got {len(times)}")
     for state, time in enumerate(times, 1):
@@ -432,7 +432,7 @@ def check_times(times: Sequence[float]) -> tuple[float, ...]:
 
 
 def read_times(path: str | os.PathLike[str]) -> tuple[float, ...]:
-    """The numbers in a text file, one time for each state; a # starts a comment.
+    """Return the numbers in a text file, one time for each state; a # starts a comment.
 
     Raises OSError, and ValueFault with the line where a word is not a number or a time does not rise.
     """

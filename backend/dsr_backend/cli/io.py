@@ -166,8 +166,9 @@ def read_fit(text: str, device: str, progress: Progress) -> Field | Family:
 
 
 def surfaces_from(path: str, wanted: str) -> tuple[Sequence[Surface], dict[str, Any]]:
-    """The wanted states of a surfaces file, read as they are looked at, and the `source` with which PyMOL finds the
-    atoms again.
+    """Return the wanted states of a surfaces file, and the `source` with which PyMOL finds the atoms again.
+
+    The surfaces are read as they are used.
     """
     from ..surfaces.surfaces_file import SurfaceFile
 
@@ -180,7 +181,7 @@ def surfaces_from(path: str, wanted: str) -> tuple[Sequence[Surface], dict[str, 
 
 
 def pick_states(there: Collection[float], text: str, path: str) -> list[float]:
-    """The states of a states text, all of which the file must hold; ValueError otherwise."""
+    """Return the states of a states text, all of which the file must hold; ValueError otherwise."""
     if text.strip().lower() == "all":
         return sorted(there)
     wanted = sorted(float(state) for state in states.parse(text, fractional=True))
@@ -203,12 +204,12 @@ def angstrom_text(error: float) -> str:
 
 
 def table_path(options: argparse.Namespace) -> Path | None:
-    """The table to write, if any; ValueError where it cannot be."""
+    """Return the table to write, if any; ValueError where it cannot be."""
     return Path(file_to_write(options.csv, [".csv"])) if options.csv else None
 
 
 def plot_path(options: argparse.Namespace) -> Path | None:
-    """The picture to write, if any; ValueError where it cannot be."""
+    """Return the picture to write, if any; ValueError where it cannot be."""
     path = Path(file_to_write(options.plot, [f".{kind}" for kind in PLOTS])) if options.plot else None
     if path and importlib.util.find_spec("matplotlib") is None:
         raise ValueError(f"--plot needs matplotlib: {sys.executable} -m pip install matplotlib, or leave --plot out")
