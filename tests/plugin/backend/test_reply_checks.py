@@ -150,6 +150,13 @@ def test_surfaces_from_before_are_those_of_the_trajectories(trajectories: Any, s
         assert check(asked, {"states": states}, {}).states == taken
 
 
+def test_states_of_other_trajectories_are_named() -> None:
+    one, two = messages.Open(fit="fit"), messages.Open(fit="fit", trajectories=("a", "b"))
+    assert refusal(one, {"states": {"a": [1]}}, {}) == "states are those of a, not a list of numbers"
+    assert refusal(two, {"states": {"a": [1]}}, {}) == "states are those of a, not those of a, b"
+    assert refusal(two, {"states": [1]}, {}) == "states are those of one trajectory, not those of a, b"
+
+
 def test_a_report_is_taken_with_what_is_not_known_of_it() -> None:
     told = check(ASKED["load"], {"report": {**report, "mark": [1]}}, {}).report
     assert told.device == "cpu" and told.whole["mark"] == [1]

@@ -123,6 +123,15 @@ def test_events_are_known_by_name() -> None:
     assert messages.parse_event("no such event", {}, {}) is None
 
 
+def test_an_event_says_what_it_does_not_know_but_for_what_is_rare() -> None:
+    values, arrays = messages.Progress(fit="f", status=messages.FitStatus("fit", 0.5, loss=float("nan"))).encode()
+    unknown = {"step": None, "steps": None, "loss": None, "seconds_left": None}
+    assert (values, arrays) == ({"fit": "f", "phase": "fit", "fraction": 0.5, **unknown}, {})
+    assert (
+        messages.Progress(fit="f", status=messages.FitStatus("fit", 0.5, checkpoint=2)).encode()[0]["checkpoint"] == 2
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "params", "words"),
     [
