@@ -235,7 +235,7 @@ def test_surfaces_file_by_module(plugin, tmp_path, capfd):
         assert file["states"].tolist() == [1, 5]
     assert main([str(structure), "--states", "1-9", "--out", str(out)]) == 1
     assert capfd.readouterr().err.splitlines()[-1] == (
-        "pymol_dsr: states 1-9: the object pep has 6 states; 9 is past the end"
+        f"pymol_dsr: {structure}: states 1-9: the object pep has 6 states; 9 is past the end"
     )
     assert main([str(tmp_path / "none.pdb"), "--out", str(out)]) == 1
     assert main([str(structure), "--selection", "chain Q", "--out", str(out)]) == 1
