@@ -56,6 +56,12 @@ class _Shown:
         return self._call(*args, **kwargs)
 
 
+def _switch_word(value: Any) -> str:
+    """Return a switch as users type it; scripts write True and 1.0, too."""
+    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return str(int(value)) if is_whole else str(value).strip()
+
+
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make a dsr_* command: expected faults become one CmdException, stray commas are explained."""
     name = function.__name__
@@ -72,7 +78,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             default = signature.parameters[key].default
             if isinstance(default, (int, float)) and is_nan(value):
                 raise CmdException(f"{key} {value}: it is not a number")
-            if isinstance(default, int) and key in SWITCHES and str(value).strip() not in SWITCHES[key]:
+            if isinstance(default, int) and key in SWITCHES and _switch_word(value) not in SWITCHES[key]:
                 raise CmdException(text.one_line(f"{key} {str(value)[:80]}: it must be {' or '.join(SWITCHES[key])}"))
         extra = bound.arguments.get("commas")
         if extra:

@@ -70,3 +70,9 @@ def test_switches_say_which_words_they_take(plugin, key):
     ready(plugin, "fit", "")
     words = "0 or 1" if key == "quiet" else "-1 or 0 or 1"
     assert refused(plugin, COMMANDS["dsr_movie"], "fit", **{key: "xyz"}) == f"{key} xyz: it must be {words}"
+
+
+@pytest.mark.parametrize("value", [True, False, 1, 0, 1.0, "1", " 0 "])
+def test_switches_take_what_scripts_write(plugin, value):
+    ready(plugin, "fit", "")
+    assert COMMANDS["dsr_status"](quiet=value, _self=plugin)
