@@ -229,6 +229,8 @@ def has_box_lines(path: str, atom_count: int) -> bool:
 
     Raises ValueError for a file of another number of atoms.
     """
+    if atom_count < 1:
+        raise ValueError("AMBER's texts don't say how many atoms they are of")
     lines_per_frame = math.ceil(3 * atom_count / 10)
     with open(path, "rb") as file:
         lines = [line.split() for line in file.read().splitlines()[1:]]
