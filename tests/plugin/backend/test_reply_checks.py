@@ -96,6 +96,9 @@ def test_a_mesh_has_no_more_than_was_asked_for() -> None:
     small = messages.Mesh(fit="fit", time=1.0, mesh=MeshOptions(triangles=100))
     check(small, *mesh(faces=np.tile(FACES, (25, 1))))
     assert refusal(small, *mesh(faces=np.tile(FACES, (26, 1)))) == "it has 104 faces, and 100 triangles are the most"
+    # Three points a triangle, where none is shared.
+    soup = np.zeros((300, 3), "<f4")
+    check(small, *mesh(points=soup, normals=soup, nearest=None, near=None, shares=None))
     spread = np.zeros((301, 3), "<f4")
     many = mesh(points=spread, normals=spread, nearest=None, near=None, shares=None)
     assert refusal(small, *many) == "it has 301 points, and 100 triangles are the most"

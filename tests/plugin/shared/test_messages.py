@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import numpy as np
@@ -163,6 +164,12 @@ def test_a_report_of_one_trajectory() -> None:
     indices = source.atom_indices()
     assert indices is not None and indices.tolist() == [1, 2, 3, 7]
     assert messages.FitReport.from_json(REPORT).sources()[""].atom_indices() is None
+
+
+def test_a_report_is_not_changed() -> None:
+    for record in (messages.FitReport.from_json(REPORT), messages.FitReport.from_json(REPORT).members()[""]):
+        with pytest.raises(FrozenInstanceError):
+            record.device = "cuda"  # type: ignore[misc]
 
 
 def test_a_report_of_a_family() -> None:
