@@ -348,15 +348,17 @@ def test_a_training_goes_on_where_it_was(gpu, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter=lambda: 0.0))
     whole = run.fit_trajectory(SURFACES[:4], config(preset="paper"))
     looks = iter(range(100))
+    phases: list[str] = []
     told: list[Any] = []
 
     def interrupted():
-        return next(looks) > 18
+        return "fit" in phases and next(looks) > 12
 
     with pytest.raises(Cancelled):
         run.fit_trajectory(
             SURFACES[:4],
             config(preset="paper"),
+            lambda status: phases.append(status.phase),
             cancelled=interrupted,
             checkpoint=TrainingCheckpoint(tmp_path / "fit.training", resume=False, warn=told.append),
         )
