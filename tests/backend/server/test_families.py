@@ -439,7 +439,10 @@ def test_sources_are_kept_by_trajectory(here: Any, files: Path, tmp_path: Path) 
         ("third.safetensors --family none.dsr", "none.dsr: there is no such file"),
         ("third.safetensors --family up.safetensors", "up.safetensors: this safetensors file holds no field"),
         ("up.safetensors down.2.safetensors --states 1-4", "states 1-4: up.safetensors holds the states 1-3, not 4"),
-        ("up.safetensors down.2.safetensors --selection all", "--selection or --set goes with a topology only"),
+        (
+            "up.safetensors down.2.safetensors --selection all",
+            "--selection, --set or --unwrap goes with a topology only",
+        ),
     ],
 )
 def test_files_that_make_no_family(words: str, message: str, here: Any, files: Path, monkeypatch: Any) -> None:
