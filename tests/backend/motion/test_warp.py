@@ -155,5 +155,5 @@ def test_a_search_for_the_reference_is_cancelled_between_two_lattices():
 def test_atoms_in_a_box_that_no_warp_covers_are_refused_at_once():
     corners = np.array([[0, 0, 0], [500, 500, 500]], np.float32)
     states = np.stack([corners, corners + 1])
-    with pytest.raises(ValueError, match=r"take a box of 51\d × 51\d × 51\d Å, .*: wrap them .* or select fewer"):
+    with pytest.raises(ValueError, match=r"take a box of 51\d × 51\d × 51\d Å, .*: make .* whole .* or select fewer"):
         least_folding(states, CPU)
