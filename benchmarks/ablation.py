@@ -14,13 +14,13 @@ from unittest import mock
 
 import numpy as np
 import torch
-from dsr_backend.fields.fast import FastField, LowRankBasis
+from dsr_backend.fields.fast import BasisBuilder, FastField, LowRankBasis
 from dsr_backend.fitting import run
 from dsr_backend.fitting.config import PRESETS, Preset
-from dsr_backend.fitting.fast import samples
-from dsr_backend.fitting.fast.draw import Samples, draw_samples
+from dsr_backend.fitting.fast import shapes
 from dsr_backend.fitting.paper.points import neighbour_distance
 from dsr_backend.geometry.lattice import gather
+from dsr_backend.geometry.triangle_mesh import TriangleMesh
 from dsr_backend.surfaces.surface import Surface
 from scipy.spatial import cKDTree
 
@@ -49,38 +49,41 @@ def without_motion(task: Task) -> FastField:
     return fit(replace(task, surfaces=bare))
 
 
-def without_mlp(task: Task) -> FastField:
-    # One step of Adam at rate 0: the correction stays 0.
-    return fit(replace(task, preset=replace(task.preset, decoder_steps=1, rate=0.0)))
+def uncorrected(task: Task) -> FastField:
+    return fit(replace(task, preset=replace(task.preset, iterations=0)))
 
 
 def few_modes(task: Task, count: int) -> FastField:
     """The best `count` modes in place of one for each state: those that leave least of the node values' squares."""
-    whole = LowRankBasis.from_states
+    whole = BasisBuilder.basis
 
-    def few(values: Any, most: int) -> LowRankBasis:
-        every = whole(values, most)
+    def few(builder: BasisBuilder) -> LowRankBasis:
+        every = whole(builder)
         u, size, vt = torch.linalg.svd(every.coefficients @ every.modes, full_matrices=False)
         # Modes as large as states are: half precision holds no smaller ones.
-        share = len(u) ** 0.5
-        return LowRankBasis((size[:count, None] * vt[:count] / share).half().float(), share * u[:, :count])
+        factor = len(u) ** 0.5
+        return LowRankBasis((size[:count, None] * vt[:count] / factor).half().float(), factor * u[:, :count])
 
-    with mock.patch.object(LowRankBasis, "from_states", few):
+    with mock.patch.object(BasisBuilder, "basis", few):
         return fit(task)
 
 
 def nearest_vertex(task: Task) -> FastField:
     """Distances to the nearest vertex, on the side that its normal says, in place of exact ones to the triangles."""
 
-    def draw(surface: Surface, **options: Any) -> Samples:
-        found = draw_samples(surface, **options)
-        x = found.points.cpu().numpy()
-        distance, vertex = cKDTree(surface.points).query(x, workers=torch.get_num_threads())
-        outside = ((x - surface.points[vertex]) * surface.normals[vertex]).sum(1) >= 0.0
-        signed = torch.as_tensor(np.where(outside, distance, -distance), dtype=torch.float32)
-        return Samples(found.points, signed.to(found.points.device), found.area)
+    class Vertices(TriangleMesh):
+        def __init__(self, points: Any, faces: Any, device: torch.device) -> None:
+            super().__init__(points, faces, device)
+            [surface] = [surface for surface in task.surfaces if surface.points is points]
+            self.tree, self.surface = cKDTree(points), surface
 
-    with mock.patch.object(samples, "draw_samples", draw):
+        def signed_distance(self, x: torch.Tensor, *_: Any) -> torch.Tensor:
+            distance, vertex = self.tree.query(x.cpu().numpy(), workers=torch.get_num_threads())
+            beside = x.cpu().numpy() - self.surface.points[vertex]
+            outside = (beside * self.surface.normals[vertex]).sum(1) >= 0.0
+            return torch.as_tensor(np.where(outside, distance, -distance), dtype=torch.float32, device=x.device)
+
+    with mock.patch.object(shapes, "TriangleMesh", Vertices):
         return fit(task)
 
 
@@ -109,12 +112,12 @@ class Pool:
 
 def eikonal(task: Task) -> FastField:
     """The same lattices in the same material coordinates, with node values by Adam on the loss of IGR (Eq. 2 and 3 of
-    the paper) in place of least squares on distances, and no MLP.
+    the paper) in place of exact distances.
 
     |f| and |∇f − n| at the surface, (‖∇f‖ − 1)² around it. A state's values are the mean's and its own, trained
     together, so that every step serves all states. f starts as the distance to a sphere.
     """
-    field = without_mlp(task)
+    field = fit(task)
     device, count = field.device, len(task.surfaces)
     rng = np.random.default_rng(0)
     pools = [_pool(field, surface, task.preset.clearance, rng) for surface in task.surfaces]
@@ -192,7 +195,7 @@ VARIANTS: dict[str, Callable[[Task], FastField]] = {
     "8 modes instead of one per state": lambda task: few_modes(task, 8),
     "1 mode: one shape that only moves": lambda task: few_modes(task, 1),
     "without smoothing in time (`smooth=0`)": lambda task: fit(task, smooth=0.0),
-    "without the MLP": without_mlp,
+    "exact distances alone, not corrected by points": uncorrected,
     "nearest vertex instead of exact distances": nearest_vertex,
-    "eikonal loss instead of distances, without the MLP": eikonal,
+    "eikonal loss instead of distances": eikonal,
 }

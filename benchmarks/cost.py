@@ -184,7 +184,7 @@ def fit(point: Found) -> Found:
     field = fit_trajectory(series, FitOptions(device=point["device"]))
     found["fit_seconds"], found["processor_seconds"] = time.perf_counter() - started, time.process_time() - used
     found["fit_memory"] = _peak(point)
-    keys = ("atoms", "area", "samples", "parameters")
+    keys = ("atoms", "area", "parameters")
     found |= {key: field.report[key] for key in keys}
     found |= _meshed(field, 0.5)
     found["memory"] = _peak(point)

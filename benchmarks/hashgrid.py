@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from dsr_backend.fields.base import Field, FieldAtTime, scene_box
 from dsr_backend.fitting.config import PRESETS, Preset
-from dsr_backend.fitting.fast.draw import draw_samples
+from dsr_backend.geometry.triangle_mesh import TriangleMesh
 from dsr_backend.geometry.unit_cube import UnitCube
 from dsr_backend.motion.motion import Motion
 from dsr_backend.runtime.device import choose_device, limit_threads
@@ -32,6 +32,8 @@ TIMES = (8, 40)
 BATCH, RATE = 8192, 1e-2
 # Å: distances beyond say no more than on which side a point is; a distance counts by 1 / (|d| + NEAR).
 CLAMP, NEAR = 4.0, 0.3
+# Samples per Å² of surface, off it by Gaussians of these widths in Å, and samples in the box for each of them.
+DENSITY, WIDTHS, UNIFORM = 9.0, (0.3, 1.0), 0.08
 
 
 class Lookup(torch.autograd.Function):
@@ -159,6 +161,22 @@ class HashSlice(FieldAtTime):
         return self.field.network(x, x.new_full((len(x),), self.share))
 
 
+def samples_of(
+    surface: Surface, clearance: float, seed: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points f4[N,3] (Å) near the surface and in the box around it, and their signed distances f4[N] (Å)."""
+    generator = torch.Generator().manual_seed(seed)
+    mesh = TriangleMesh(surface.points, surface.faces, device)
+    count = max(2_000, int(DENSITY * float(mesh.areas.sum())) // 2 * 2)
+    width = torch.tensor(WIDTHS).repeat(count // 2)[:, None]
+    near = mesh.sample(count, generator)[0] + (width * torch.randn(count, 3, generator=generator)).to(device)
+    low, high = surface.points.min(0) - clearance, surface.points.max(0) + clearance
+    fraction = torch.rand(max(1_000, int(UNIFORM * count)), 3, generator=generator).to(device)
+    spread = torch.as_tensor(low, device=device) + fraction * torch.as_tensor(high - low, device=device)
+    x = torch.cat([near, spread])
+    return x, mesh.signed_distance(x)
+
+
 def fit(
     surfaces: Sequence[Surface],
     parameters: int,
@@ -167,24 +185,16 @@ def fit(
     seed: int = 0,
     most_steps: float = np.inf,
 ) -> HashField:
-    """Train on the samples that preset `fast` takes, for `seconds` in all, sampling counted in, or for `most_steps`."""
+    """Train on samples near the surfaces, for `seconds` in all, sampling counted in, or for `most_steps`."""
     started = time.perf_counter()
     chosen, numbers = choose_device(device), PRESETS["fast"]
     assert isinstance(numbers, Preset)
     threads = limit_threads()
     points, distances = [], []
     for number, surface in enumerate(surfaces):
-        samples = draw_samples(
-            surface,
-            density=numbers.density,
-            sigmas=(numbers.near_sigma, numbers.far_sigma),
-            uniform_share=numbers.uniform_share,
-            clearance=numbers.clearance,
-            seed=number,
-            device=chosen,
-        )
-        points.append(samples.points)
-        distances.append(samples.distance)
+        x, distance = samples_of(surface, numbers.clearance, number, chosen)
+        points.append(x)
+        distances.append(distance)
     states = np.array([surface.state for surface in surfaces])
     shares = (states - states[0]) / (states[-1] - states[0])
     owner = torch.cat([torch.full((len(one),), float(s), device=chosen) for one, s in zip(points, shares, strict=True)])

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -24,22 +25,21 @@ import markdown
 import rows
 import tables
 import torch
-from dsr_backend.fields.fast import TABLE_COLUMNS, FastField
-from dsr_backend.fitting import run
+from dsr_backend.fields.fast import FastField
+from dsr_backend.fitting import job, run
 from dsr_backend.fitting.config import PRESETS
-from dsr_backend.fitting.fast import stages
-from dsr_backend.geometry.triangle_mesh import CANDIDATES
+from dsr_backend.fitting.fast import shapes
+from dsr_backend.geometry.triangle_mesh import TriangleMesh
 from dsr_backend.runtime import device
 from rows import ROWS
 
-from pymol_dsr.shared.messages import FitStatus
 from pymol_dsr.shared.options import FitOptions
 
 # NVIDIA's data sheet of the H200 (SXM): bytes a second, and operations a second in single precision.
 H200 = ("H200, by its data sheet", 4.8e12, 67e12)
-# Operations of a point against a triangle (Ericson 5.1.5), counted in sampling.py.
+# Operations of a point against a triangle (Ericson 5.1.5), counted in signed_distance.py.
 PER_TRIANGLE = 150
-FLOAT, LONG, CORNERS, NEIGHBOURS = 4, 8, 8, 6
+FLOAT, LONG, CORNERS = 4, 8, 8
 # Vectors of all nodes that an iteration of conjugate gradients reads or writes.
 VECTORS = 14
 
@@ -54,61 +54,55 @@ class Part:
     seconds: float
 
 
-def counted(field: FastField, samples: int, seconds: dict[str, float]) -> list[Part]:
-    """The parts of a fit that had `samples` samples in all."""
+def counted(field: FastField, nodes: int, points: int, seconds: dict[str, float]) -> list[Part]:
+    """The parts of a fit with exact distances of `nodes` nodes and `points` points of surfaces, of all states."""
     preset = PRESETS["fast"]
-    states, nodes = len(field.motion.states), field.band.count
-    rows, coarse = len(field.band), field.coarse_lattice.size
-    # Eight candidates each, of which three corners are read.
-    tests = samples * CANDIDATES
-    sampling = Part("distances to the surface", tests * 9 * FLOAT, tests * PER_TRIANGLE, seconds["sampling"])
+    tests = nodes * shapes.FINE_CANDIDATES
+    distances = Part("distances to the surface", tests * 9 * FLOAT, tests * PER_TRIANGLE, seconds["distances"])
     # A v: indices, weights, values; Aᵀ: products written and read, indices again, sums read and written.
-    visits = samples * CORNERS * preset.iterations * 2
-    per_node = NEIGHBOURS * (LONG + FLOAT) + VECTORS * FLOAT
+    visits = points * CORNERS * preset.iterations * 2
     solving = Part(
-        f"lattices, {preset.iterations} iterations of two each",
+        f"correction, {preset.iterations} iterations",
         visits * (LONG + 2 * FLOAT + 2 * FLOAT + LONG + 3 * FLOAT)
-        + states * preset.iterations * (nodes + coarse) * per_node,
-        visits * 4 + states * preset.iterations * (nodes + coarse) * 30,
-        seconds["lattices"],
+        + len(field.motion.states) * preset.iterations * field.band.count * VECTORS * FLOAT,
+        visits * 4 + len(field.motion.states) * preset.iterations * field.band.count * 30,
+        seconds["correction"],
     )
-    channels, hidden = TABLE_COLUMNS + preset.static_channels, preset.hidden
-    network = channels * hidden + hidden * hidden + hidden
-    step_bytes = (
-        (states + 1) * nodes * FLOAT
-        + rows * (NEIGHBOURS * (LONG + FLOAT) + 2 * channels * FLOAT)
-        + preset.batch * CORNERS * (LONG + FLOAT + 3 * channels * FLOAT)
-        + preset.batch * hidden * FLOAT * 12
-        + nodes * preset.static_channels * FLOAT * 7
-    )
-    step_operations = 2 * states * nodes + 3 * 2 * preset.batch * (network + CORNERS * channels)
-    steps = preset.decoder_steps
-    decoding = Part(f"decoder, {steps} steps", steps * step_bytes, steps * step_operations, seconds["decoder"])
-    return [sampling, solving, decoding]
+    return [distances, solving]
 
 
-def measured(surfaces: Path, on: str) -> tuple[FastField, dict[str, float]]:
-    """A fit, and the seconds of its parts."""
+class Stopwatch:
+    """Counts what a function is called with, and its seconds."""
+
+    def __init__(self, work: Callable[..., Any], size: Callable[..., int], on: str) -> None:
+        self.work, self.size, self.on = work, size, on
+        self.seconds, self.total = 0.0, 0
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.total += self.size(*arguments)
+        started = time.perf_counter()
+        result = self.work(*arguments)
+        if self.on == "cuda":
+            torch.cuda.synchronize()
+        self.seconds += time.perf_counter() - started
+        return result
+
+
+def measured(surfaces: Path, on: str) -> tuple[FastField, int, int, dict[str, float]]:
+    """A fit of one state after another, its nodes and points, and the seconds of its parts."""
     truth, _ = tables.read_surfaces(rows.surfaces_path(surfaces, "truth"))
-    marks: list[tuple[float, float]] = []
-    started = time.perf_counter()
-
-    def progress(status: FitStatus) -> None:
-        marks.append((status.fraction, time.perf_counter() - started))
-
     series = [truth[state] for state in ROWS["dims"].training]
-    field = run.fit_trajectory(series, FitOptions(device=on), progress)
+    distance = Stopwatch(TriangleMesh.signed_distance, lambda mesh, x, *_: len(x), on)
+    correction = Stopwatch(shapes.solve, lambda observed, *_: len(observed.target), on)
+    with (
+        mock.patch.object(job, "MAX_PARALLEL_STATES", 1),
+        mock.patch.object(TriangleMesh, "signed_distance", lambda *arguments: distance(*arguments)),
+        mock.patch.object(shapes, "solve", correction),
+    ):
+        field = run.fit_trajectory(series, FitOptions(device=on))
     assert isinstance(field, FastField)
-    whole = time.perf_counter() - started
-
-    def reached(share: float) -> float:
-        return next((at for fraction, at in marks if fraction >= share - 1e-9), whole)
-
-    return field, {
-        "sampling": reached(stages.SAMPLES_END),
-        "lattices": reached(stages.LATTICES_END) - reached(stages.SAMPLES_END),
-        "decoder": whole - reached(stages.WIDTHS_END),
-    }
+    seconds = {"distances": distance.seconds, "correction": correction.seconds}
+    return field, distance.total, correction.total, seconds
 
 
 def limits(on: torch.device) -> tuple[float, float]:
@@ -173,8 +167,7 @@ def lines(parts: list[Part], here: tuple[str, float, float], there: tuple[str, f
         "can exceed 100 % thanks to caches.",
         "",
         f"{there[0]}: {there[1] / 1e12:.1f} TB/s and {there[2] / 1e12:.0f} · 10¹² operations/s, not measured. "
-        "To launch a kernel takes some µs, and a step of the decoder has about fifty. The time of the distances is the "
-        "search for candidates in a k-d tree, which the counts leave out.",
+        "The time of the distances is mostly the search for candidates in a k-d tree, which the counts leave out.",
     ]
 
 
@@ -187,9 +180,9 @@ def main() -> None:
     if not rows.surfaces_path(options.surfaces, "truth").exists():
         raise SystemExit(f"{options.surfaces} holds no surfaces; run benchmarks/fast.py --parts fit first")
     about, on = device.describe(options.device), device.choose_device(options.device)
-    field, seconds = measured(options.surfaces, options.device)
+    field, nodes, points, seconds = measured(options.surfaces, on.type)
     here = (f"{about.name} ({about.device}, {about.threads} threads)", *limits(on))
-    parts = counted(field, field.report["samples"], seconds)
+    parts = counted(field, nodes, points, seconds)
     markdown.put(options.write, f"roofline {on.type}", lines(parts, here, H200))
     print(f"written: {options.write}")
 

@@ -85,15 +85,15 @@ def dsr_fit(
 
         name = str: name of the fit {default: <first object>_dsr}
 
-        preset = fast, preview or paper: kind of fit, preview being coarser and twice as fast, and paper the
-        network of the paper, for comparison, which is slow: without a GPU it takes hours, unless budget= says
-        less {default: fast, or that of the family}
+        preset = fast, fine, preview or paper: kind of fit. fine is sharper and takes twice as long as fast;
+        preview is coarser and faster; paper is the network of the paper, for comparison, which is slow: without a
+        GPU it takes hours, unless budget= says less {default: fast, or that of the family}
 
         smooth = float or auto: width in states of the smoothing over time {default: auto, by held out states}
 
         device = auto, cpu, cuda or cuda:1: where to compute {default: auto, or what dsr_set device says}
 
-        budget = float: most seconds to train {default: none}
+        budget = float: most seconds to train, with preset paper {default: none}
 
         async_ = 0/1: fit in the background {default: -1, in the background when typed, blocking in scripts}
 

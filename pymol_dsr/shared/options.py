@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from .names import is_name, rule_against
 from .values import Options, Value, ValueFault, shown
 
-PRESETS = ("fast", "preview", "paper")
+PRESETS = ("fast", "fine", "preview", "paper")
 FORMATS = {"ply": "PLY", "obj": "Wavefront", "stl": "STL", "glb": "glTF, also as a movie", "npz": "NumPy"}
 """File formats of meshes by the ending of their files, with the names that the window gives them."""
 PLAYS = ("once", "loop", "bounce")

@@ -31,7 +31,7 @@ import rows
 from rows import BETWEEN, FITTED, LATER, NEXT
 
 # As little training as still gives a surface.
-TINY = replace(QUICK, density=4.0, iterations=12, decoder_steps=20)
+TINY = replace(QUICK, density=4.0)
 
 
 def task(series, seconds=2.0):
@@ -83,7 +83,7 @@ def test_roughness_is_the_second_difference_of_the_step():
 
 def test_the_surfaces_speed_and_its_jump_where_growth_ends():
     grown = [ball(state, radius) for state, radius in ((1, 6.0), (3, 7.0), (5, 8.0), (7, 8.0))]
-    field = ablation.without_mlp(task(grown))
+    field = ablation.fit(task(grown))
     found = fast.velocity(field, (1, 3, 5, 7), 0.0)
     # 0.5 Å a state till state 5, nothing after it: 0.5 and 0.25 at the inner states, 0.5, 0.5 and 0 amid the gaps.
     assert found["speed"] == pytest.approx((0.5 + 0.25 + 0.5 + 0.5 + 0.0) / 5, abs=0.03)
@@ -172,15 +172,14 @@ def test_every_variant_is_a_field_whose_surface_is_near_the_truth(bent):
 
 def test_without_a_part_that_part_is_gone(bent):
     assert ablation.without_motion(bent).motion.atoms is None
-    still: Any = ablation.without_mlp(bent)
-    assert float(still.decoder(torch.randn(50, still.decoder.layers[0].in_features)).abs().max()) == 0.0
+    assert ablation.uncorrected(bent).report["loss"] > ablation.fit(bent).report["loss"]
     one = ablation.few_modes(bent, 1)
     assert (one.coarse.modes.shape[0], one.fine.modes.shape[0]) == (1, 1)
     assert one.coarse.coefficients.shape == (len(bent.surfaces), 1)
 
 
 def test_the_modes_that_are_kept_are_the_best(bent):
-    every, few = ablation.without_mlp(bent), ablation.few_modes(bent, 3)
+    every, few = ablation.fit(bent), ablation.few_modes(bent, 3)
     exact = every.coarse.coefficients @ every.coarse.modes
     found = few.coarse.coefficients @ few.coarse.modes
     left = torch.linalg.svdvals(exact)[3:].square().sum().sqrt()
@@ -188,10 +187,10 @@ def test_the_modes_that_are_kept_are_the_best(bent):
 
 
 def test_the_package_is_as_before_after_a_variant(bent):
-    before = dict(ablation.PRESETS), ablation.LowRankBasis.from_states, vars(ablation.samples)["draw_samples"]
+    before = dict(ablation.PRESETS), ablation.BasisBuilder.basis, vars(ablation.shapes)["TriangleMesh"]
     ablation.few_modes(bent, 2)
     ablation.nearest_vertex(bent)
-    assert before == (dict(ablation.PRESETS), ablation.LowRankBasis.from_states, vars(ablation.samples)["draw_samples"])
+    assert before == (dict(ablation.PRESETS), ablation.BasisBuilder.basis, vars(ablation.shapes)["TriangleMesh"])
 
 
 # Cost --------------------------------------------------------------------------------------------------------

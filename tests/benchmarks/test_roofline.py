@@ -19,13 +19,13 @@ def field():
     return fit([ball(k, 5.0, atoms=cloud()) for k in (1, 2)])
 
 
-def test_counts_go_with_the_samples(field):
-    seconds = {"sampling": 1.0, "lattices": 2.0, "decoder": 3.0}
-    once, twice = (counted(field, samples, seconds) for samples in (10_000, 20_000))
-    assert twice[0].bytes == 2 * once[0].bytes and twice[0].operations == 2 * once[0].operations
-    assert once[1].bytes < twice[1].bytes < 2 * once[1].bytes
-    assert twice[2] == once[2]
-    assert [part.seconds for part in once] == [1.0, 2.0, 3.0]
+def test_counts_go_with_nodes_and_points(field):
+    seconds = {"distances": 1.0, "correction": 2.0}
+    once, nodes, points = (counted(field, *counts, seconds) for counts in ((10, 20), (20, 20), (10, 40)))
+    assert nodes[0].bytes == 2 * once[0].bytes and nodes[0].operations == 2 * once[0].operations
+    assert nodes[1] == once[1] and points[0] == once[0]
+    assert once[1].bytes < points[1].bytes < 2 * once[1].bytes
+    assert [part.seconds for part in once] == [1.0, 2.0]
 
 
 def test_the_bound_is_the_slower_of_moving_and_computing():

@@ -8,6 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 from dsr_backend.fields.base import Family
+from dsr_backend.fields.fast import TABLE_COLUMNS, Correction, Decoder, quantize
 from dsr_backend.results import coding, dsr_format
 from dsr_backend.results.dsr_file import CheckpointError, from_bytes
 
@@ -27,6 +28,18 @@ def forged(data, change):
     metadata["field"] = json.dumps(about)
     metadata["digest"] = dsr_format.digest(tensors, metadata)
     return safetensors.torch.save(tensors, metadata)
+
+
+def corrected(field):
+    """The field with a correction, as formats 1 and 2 have one: two static channels, no latent code."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        decoder = Decoder(TABLE_COLUMNS - 1 + 2, 24).requires_grad_(False)
+    field.correction = Correction(
+        decoder, quantize(0.01 * torch.randn(field.band.count, 2, generator=generator)), torch.zeros(0)
+    )
+    return field
 
 
 def old(data):

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from dsr_backend.fields.fast import TABLE_COLUMNS, Decoder, FastField, LowRankBasis, NarrowBand
+from dsr_backend.fields.fast import TABLE_COLUMNS, Correction, Decoder, FastField, LowRankBasis, NarrowBand
 from dsr_backend.geometry.lattice import Lattice
 from dsr_backend.geometry.unit_cube import UnitCube
 from dsr_backend.motion.motion import Motion
@@ -19,7 +19,7 @@ def ball_band(radius=6.0, width=2.0):
 
 
 def field(states=2, seed=0, trained=True, atoms=None, smooth_fine=False):
-    """A field with random values: coarse ±5 Å, fine ±1 Å (or a ball's distances), decoder and static channels."""
+    """A field with random values: coarse ±5 Å, fine ±1 Å (or 0); trained: with a correction, as older files have."""
     generator = torch.Generator().manual_seed(seed)
 
     def random(*shape):
@@ -30,22 +30,21 @@ def field(states=2, seed=0, trained=True, atoms=None, smooth_fine=False):
     motion = Motion.from_states(times, None if atoms is None else np.asarray(atoms, np.float32))
     coarse = LowRankBasis.from_states(5.0 * random(states, LATTICE.coarser(FACTOR).size), 32)
     fine = LowRankBasis.from_states(random(states, band.count) * (0.0 if smooth_fine else 1.0), 32)
+    static = random(band.count, 2)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         decoder: Any = Decoder(TABLE_COLUMNS - 1 + 2, 8)
-        if trained:
-            torch.nn.init.normal_(decoder.layers[-1].weight)
+        torch.nn.init.normal_(decoder.layers[-1].weight)
+        torch.nn.init.zeros_(decoder.layers[-1].bias)
     return FastField(
         motion,
         band,
         FACTOR,
         coarse,
         fine,
-        random(band.count, 2),
-        decoder.requires_grad_(False),
-        torch.zeros(0),
         UnitCube(np.zeros(3), 0.1),
         np.array([[-7.0] * 3, [7.0] * 3], np.float32),
         3.0,
         {},
+        Correction(decoder.requires_grad_(False), static, torch.zeros(0)) if trained else None,
     )

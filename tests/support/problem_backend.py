@@ -322,7 +322,7 @@ def small(seconds: str = "0.05", steps: str = "400") -> None:
     from dsr_backend.server import server
 
     checkpoint.INTERVAL_SECONDS = float(seconds)
-    PRESETS["preview"] = Preset(spacing=1.4, density=4.0, iterations=10, decoder_steps=100, batch=2048)
+    PRESETS["preview"] = Preset(spacing=1.4, density=4.0, iterations=10)
     PRESETS["paper"] = PaperPreset(width=32, layers=4, latent=8, points=64, cpu_points=32, steps=int(steps), halvings=2)
     server.serve(*streams)
 

@@ -15,7 +15,7 @@ from dsr_backend.surfaces import surfaces_file
 from pymol_dsr.shared.options import FitOptions
 
 PAPER = PaperPreset(width=32, layers=3, latent=4, neighbours=10, states=2, cpu_points=64, steps=40)
-FAST = Preset(spacing=1.4, density=5.0, iterations=12, decoder_steps=40, batch=2048)
+FAST = Preset(spacing=1.4, density=5.0)
 
 
 def main(folder: Path) -> None:

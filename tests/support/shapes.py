@@ -16,7 +16,7 @@ from support.scene import coordinates, put
 
 IDENTITY = np.eye(3)
 # As `fast`, with a tenth of the decoder's work.
-QUICK = Preset(spacing=1.0, decoder_steps=100, batch=4096)
+QUICK = Preset(spacing=1.0)
 
 
 def fit(surfaces, progress=lambda *_: None, cancelled=lambda: False, preset=QUICK, **config):

@@ -54,7 +54,7 @@ torch = pytest.importorskip("torch")
 import safetensors.torch  # noqa: E402
 from safetensors import SafetensorError  # noqa: E402
 
-from support.dsr_parts import family, forged, old, parts  # noqa: E402
+from support.dsr_parts import corrected, family, forged, old, parts  # noqa: E402
 from support.shapes import ball, cloud, fit  # noqa: E402
 
 TIMES = int(os.environ.get("DSR_FUZZ", "1"))
@@ -307,7 +307,7 @@ def files() -> dict[str, bytes]:
     from dsr_backend.motion.motion import Motion
 
     atoms = cloud(20)
-    fast = fit([ball(s, 6.0, atoms=atoms + 0.1 * s, subdivisions=3) for s in (1, 2, 3)])
+    fast = corrected(fit([ball(s, 6.0, atoms=atoms + 0.1 * s, subdivisions=3) for s in (1, 2, 3)]))
     torch.manual_seed(0)
     network = Network(width=16, layers=4, latent=3, radius=0.6).requires_grad_(False)
     motion = Motion.from_states(np.array([1.0, 2.0]), np.stack([atoms, atoms + 0.1]).astype(np.float32), align=False)

@@ -124,10 +124,11 @@ def quick_presets():
     """The presets with a tenth of their work."""
     from dsr_backend.fitting.config import PRESETS
 
-    less = {"density": 4.0, "iterations": 8, "decoder_steps": 30, "batch": 1024}
+    less = {"density": 4.0}
     small = {"width": 32, "layers": 4, "latent": 4, "states": 2, "points": 128, "cpu_points": 32, "steps": 12}
     return {
         "fast": replace(PRESETS["fast"], **less),
+        "fine": replace(PRESETS["fine"], **less),
         "preview": replace(PRESETS["preview"], **less),
         "paper": replace(PRESETS["paper"], **small),
     }
@@ -152,6 +153,7 @@ def fits() -> dict[str, Any]:
             "fast, not aligned": run.fit_trajectory(moving, config("fast", align=False)),
             "fast, loop": run.fit_trajectory(balls((4.0, 4.4, 4.8, 4.4), (0, 0, 0)), config("fast", loop=True)),
             "fast, uneven times": run.fit_trajectory(moving, config("fast", times=(0.0, 1.0, 3.0, 7.5))),
+            "fine": run.fit_trajectory(moving, config("fine")),
             "preview": run.fit_trajectory(moving, config("preview")),
             "preview, every second state": run.fit_trajectory(
                 balls((4.0, 4.2, 4.4), (0.3, 0.0, 0.0), states=(1, 3, 5)), config("preview")
@@ -295,6 +297,7 @@ NAMES = (
     "fast, not aligned",
     "fast, loop",
     "fast, uneven times",
+    "fine",
     "preview",
     "preview, every second state",
     "preview, family",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-from dsr_backend.fitting.fast import sample_store
 from dsr_backend.fitting.paper import checkpoint
 from dsr_backend.motion import warp
 from dsr_backend.results import dsr_format, level_set
@@ -52,7 +51,6 @@ PROMISES: list[tuple[str, str, float]] = [
     ("scale.md", "gaps above N Å", extents.FARTHEST),
     ("reliability.md", "N nodes along a side", warp.WARP_LIMIT.nodes_per_side),
     ("reliability.md", r"of a state \| N nodes", warp.WARP_LIMIT.nodes),
-    ("reliability.md", r"samples in memory \| N GiB", sample_store.MAX_BYTES / 2**30),
     ("reliability.md", "N million in all", timeline.ALL_TRIANGLES / 1e6),
     ("reliability.md", "with `detach=1`[:,] N MiB each", detached_registry.MOST_LOG / 2**20),
     ("security.md", "N MiB JSON", frames.MAX_JSON / 2**20),

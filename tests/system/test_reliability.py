@@ -363,7 +363,7 @@ def test_a_fit_on_a_full_disk_costs_no_fit_before_it(
     moved = number == 3 and not on
     assert raised == "" if moved else str(path) in raised and f"({size} bytes)" in raised
     found = dsr_file.load(path)
-    assert any(torch.equal(found.static, field.static) for field in two_fields)  # type: ignore[union-attr]
+    assert any(torch.equal(found.fine.modes, field.fine.modes) for field in two_fields)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("number", "on"), FAULTS)

@@ -87,7 +87,7 @@ def test_a_fit_from_packed_surfaces_is_the_fit_within_noise():
     for surface in exact:
         found = read(wire(arrays_of(surface)))
         packed.append(Surface(surface.state, found["points"], found["normals"], found["faces"], found["atoms"]))
-    coarse = Preset(spacing=1.4, decoder_steps=20, batch=4096)
+    coarse = Preset(spacing=1.4)
     fits = [shapes.fit(exact, preset=coarse), shapes.fit(packed, preset=coarse)]
     whole, other = (mesh.extract_mesh(fitted, 1.0, resolution=0.8) for fitted in fits)
     assert abs(other.volume / whole.volume - 1) < 0.001

@@ -1,13 +1,12 @@
-"""The field `fast`: low-rank narrow-band lattices in material coordinates, and a tiny MLP.
+"""The field `fast`: low-rank narrow-band lattices in material coordinates.
 
-f(x, t) = g(ξ) + m(ξ) · MLP(g, ∇g, Δg, s, z)(ξ), with the material coordinates ξ = ξ(x, t) of `Motion.warp`.
+f(x, t) = g(ξ), with the material coordinates ξ = ξ(x, t) of `Motion.warp`.
 
 g is the sum of trilinear functions on two lattices: a coarse one that fills the box, and a fine one whose nodes exist
 only in a band near the states' surfaces. Its node values at time t are Σ_k c_k(t) · mode_k, where c(t) mixes the
-training states' coefficients by `TemporalKernel.weights`. The MLP, called the decoder, adds shape that a trilinear
-function cannot have; it mostly improves normals. Its inputs are features of g around the point, static channels s, and
-the latent code z. m fades the decoder out at the band's rim. Trajectories fitted together share the decoder and differ
-in their lattices and in z; the z of a single trajectory has length 0.
+training states' coefficients by `TemporalKernel.weights`.
+
+Fields of file formats 1 and 2 have a learned correction too: f = g(ξ) + m(ξ) · MLP(g, ∇g, Δg, s, z)(ξ).
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from ..geometry.lattice import Lattice, LatticeLimit, gather
 from ..geometry.unit_cube import UnitCube
 from ..motion.motion import Motion
 from ..motion.warp import Warp
-from .base import Field, FieldAtTime, scene_box
+from .base import NORMAL_WIDTH, Field, FieldAtTime, scene_box
 
 # Nodes of a fine lattice, in the band or not: they take 4 GiB while a band is laid out. A box of 640 Å at 1 Å.
 MAX_NODES = 2**28
@@ -40,7 +39,10 @@ BAND_LIMIT = LatticeLimit(
 )
 # Node values are multiples of 1/VALUE_STEPS Å.
 VALUE_STEPS = 256
-# Columns of the feature table: g, its gradient (3), its Laplacian, 1 in the band; static channels follow.
+# Width of the differences that normals are: at most this per spacing of the fine lattice, and in Å where shapes are
+# averages over states, whose finer detail is noise.
+NORMAL_WIDTH_PER_SPACING, NORMAL_WIDTH_BETWEEN = 0.8, 0.65
+# Columns of a correction's features: g, its gradient (3), its Laplacian, 1 in the band; static channels follow.
 VALUE, BAND_MASK, TABLE_COLUMNS = 0, 5, 6
 
 
@@ -58,42 +60,52 @@ class LowRankBasis:
 
     @classmethod
     def from_states(cls, values: Iterable[torch.Tensor], max_modes: int) -> LowRankBasis:
-        """Build the basis from the states' values f4[nodes], one after another.
-
-        Up to `max_modes` states are their own modes; more are approximated by about the best `max_modes` modes. At most
-        twice as many states as modes are in memory at a time. The modes are quantised, so that a field and its file are
-        the same function.
-        """
-        rows: list[torch.Tensor] = []
-        coefficients = torch.zeros(0, 0)
+        """Build the basis from the states' values f4[nodes]; see `BasisBuilder`."""
+        builder = BasisBuilder(max_modes)
         for value in values:
-            if len(rows) == 2 * max_modes:
-                rows, coefficients = _compress(rows, coefficients, max_modes)
-            rows.append(value)
-            coefficients = nn.functional.pad(coefficients, (0, 1, 0, 1))
-            coefficients[-1, -1] = 1.0
-        if len(rows) > max_modes:
-            rows, coefficients = _compress(rows, coefficients, max_modes)
-        return cls(quantize(torch.stack(rows)), coefficients.to(rows[0].device))
+            builder.add(value)
+        return builder.basis()
 
     def mix(self, weights: torch.Tensor) -> torch.Tensor:
         """Return the node values f4[nodes] for weights f4[S] of the states."""
         return (weights @ self.coefficients) @ self.modes
 
 
-def _compress(
-    rows: list[torch.Tensor], coefficients: torch.Tensor, max_modes: int
-) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Return the best `max_modes` modes f4[nodes] and the states' coefficients f4[S,modes].
+class BasisBuilder:
+    """Makes a basis from the states' values, one after another.
 
-    The states are coefficients f4[S,rows] times rows f4[nodes].
+    Up to `max_modes` states are their own modes; more are approximated by about the best `max_modes` modes. At most
+    twice as many states as modes are in memory at a time.
     """
-    stacked = torch.stack(rows)
-    # The eigenvectors of the rows' products are the singular vectors; there are many nodes and few rows.
-    _, vectors = torch.linalg.eigh((stacked @ stacked.T).double().cpu())
-    # Contiguous, as after loading a file: rounding depends on the layout.
-    leading = vectors[:, -max_modes:].float().contiguous()
-    return list(leading.T.to(stacked.device) @ stacked), (coefficients @ leading).contiguous()
+
+    def __init__(self, max_modes: int) -> None:
+        self.max_modes = max_modes
+        self._rows: list[torch.Tensor] = []
+        self._coefficients = torch.zeros(0, 0)
+
+    def add(self, values: torch.Tensor) -> None:
+        """Add the values f4[nodes] of the next state."""
+        if len(self._rows) == 2 * self.max_modes:
+            self._compress()
+        self._rows.append(values)
+        self._coefficients = nn.functional.pad(self._coefficients, (0, 1, 0, 1))
+        self._coefficients[-1, -1] = 1.0
+
+    def basis(self) -> LowRankBasis:
+        """Return the basis; its modes are quantised, so that a field and its file are the same function."""
+        if len(self._rows) > self.max_modes:
+            self._compress()
+        return LowRankBasis(quantize(torch.stack(self._rows)), self._coefficients.to(self._rows[0].device))
+
+    def _compress(self) -> None:
+        """Keep the best `max_modes` modes."""
+        stacked = torch.stack(self._rows)
+        # The eigenvectors of the rows' products are the singular vectors; there are many nodes and few rows.
+        _, vectors = torch.linalg.eigh((stacked @ stacked.T).double().cpu())
+        # Contiguous, as after loading a file: rounding depends on the layout.
+        leading = vectors[:, -self.max_modes :].float().contiguous()
+        self._rows = list(leading.T.to(stacked.device) @ stacked)
+        self._coefficients = (self._coefficients @ leading).contiguous()
 
 
 class NarrowBand:
@@ -143,19 +155,30 @@ class NarrowBand:
 
 
 class Decoder(nn.Module):
-    """The tiny MLP from features of g at a point to a correction in Å; its output is 0 before training."""
+    """The tiny MLP from features of g at a point to a correction in Å."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
         first, second, last = nn.Linear(channels, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, 1)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
         self.layers = nn.Sequential(first, nn.SiLU(), second, nn.SiLU(), last)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return corrections f4[N] (Å) for features f4[N,channels]."""
         corrections: torch.Tensor = self.layers(features)[:, 0]
         return corrections
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """The learned correction of file formats 1 and 2, which adds shape that a coarse trilinear function cannot have.
+
+    decoder: the MLP, the same for a whole family; static: channels s f4[band.count,C]; latent: z f4[D], which tells the
+    trajectories of a family apart. The mask m fades it out at the band's rim.
+    """
+
+    decoder: Decoder
+    static: torch.Tensor
+    latent: torch.Tensor
 
 
 class FastField(Field):
@@ -176,25 +199,23 @@ class FastField(Field):
         factor: int,
         coarse: LowRankBasis,
         fine: LowRankBasis,
-        static: torch.Tensor,
-        decoder: Decoder,
-        latent: torch.Tensor,
         frame: UnitCube,
         extent: NDArray[np.float32],
         clearance: float,
         report: dict[str, Any],
+        correction: Correction | None = None,
     ) -> None:
         """factor: fine spacings per coarse spacing; coarse, fine: node values of both lattices, the fine ones as the
-        difference to the coarse lattice; static: f4[band.count,C]; latent: z f4[D]; the others as in `Field`."""
+        difference to the coarse lattice; correction: that of an older file; the others as in `Field`."""
         self.motion, self.band, self.factor = motion, band, factor
         self.coarse_lattice = band.lattice.coarser(factor)
-        self.coarse, self.fine, self.static, self.decoder, self.latent = coarse, fine, static, decoder, latent
+        self.coarse, self.fine, self.correction = coarse, fine, correction
         self.frame, self.extent, self.clearance, self.report = frame, extent, clearance, report
         self.smooth = 0.0
         self.smooth_beyond = 0.0
         self.level_offset = 0.0
         self.held_out_error: float | None = None
-        self.device = static.device
+        self.device = fine.modes.device
         nodes = band.lattice.nodes(band.node_numbers)
         self._coarse_index, self._coarse_weight = self.coarse_lattice.corners(nodes)
 
@@ -210,6 +231,8 @@ class FastField(Field):
         # An offset chosen for averages over many states does not hold for straight lines, nor for a state held past the
         # ends.
         averaged = width > 0.0 or (self.smooth == 0.0 and not extrapolated)
+        blend = kernel.smoothing_blend(time) if averaged else 0.0
+        fitted_width = min(NORMAL_WIDTH, NORMAL_WIDTH_PER_SPACING * self.band.lattice.spacing)
         weights = torch.as_tensor(kernel.weights(time, width), dtype=torch.float32, device=self.device)
         coarse, table = self.table(weights)
         return FastFieldAtTime(
@@ -222,15 +245,21 @@ class FastField(Field):
             field=self,
             warp=motion.warp_from(aligned, pose, time, self.device),
             coarse=coarse,
-            table=torch.cat([table, self.padded_static()], 1),
-            level_offset=self.level_offset * kernel.smoothing_blend(time) if averaged else 0.0,
+            table=table,
+            level_offset=self.level_offset * blend,
+            normal_width=(1.0 - blend) * fitted_width + blend * NORMAL_WIDTH_BETWEEN,
         )
 
     def table(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return coarse values f4[coarse nodes,1] and features f4[rows,TABLE_COLUMNS] for state weights f4[S]."""
+        """Return coarse values f4[coarse nodes,1] and the features f4[rows,F] of the band for state weights f4[S].
+
+        The first feature is g; a correction takes further ones.
+        """
         coarse = self.coarse.mix(weights)[:, None]
         value = gather(coarse, self._coarse_index, self._coarse_weight)[:, 0]
         value[: self.band.count] += self.fine.mix(weights)
+        if self.correction is None:
+            return coarse, value[:, None]
         neighbours = value.index_select(0, self.band.neighbours.view(-1)).view(-1, 6)
         spacing = self.band.lattice.spacing
         gradient = (neighbours[:, 1::2] - neighbours[:, 0::2]) / (2.0 * spacing)
@@ -238,26 +267,23 @@ class FastField(Field):
         laplacian = (neighbours.sum(1) - 6.0 * value) / spacing
         mask = torch.zeros_like(value)
         mask[: self.band.count] = 1.0
-        return coarse, torch.cat([value[:, None], gradient, laplacian[:, None], mask[:, None]], 1)
-
-    def padded_static(self) -> torch.Tensor:
-        """Return the static channels f4[rows,C] for all rows, 0 in the halo."""
-        return nn.functional.pad(self.static, (0, 0, 0, len(self.band) - self.band.count))
+        static = nn.functional.pad(self.correction.static, (0, 0, 0, len(self.band) - self.band.count))
+        return coarse, torch.cat([value[:, None], gradient, laplacian[:, None], mask[:, None], static], 1)
 
     def decode(self, features: torch.Tensor) -> torch.Tensor:
-        """Return f f4[N] (Å) from features f4[N,TABLE_COLUMNS+C] at points."""
-        latent = self.latent.expand(len(features), -1)
+        """Return f f4[N] (Å) from features f4[N,F] at points."""
+        if self.correction is None:
+            return features[:, VALUE]
+        latent = self.correction.latent.expand(len(features), -1)
         inputs = torch.cat([features[:, :BAND_MASK], features[:, TABLE_COLUMNS:], latent], 1)
-        distance: torch.Tensor = features[:, VALUE] + features[:, BAND_MASK] * self.decoder(inputs)
+        distance: torch.Tensor = features[:, VALUE] + features[:, BAND_MASK] * self.correction.decoder(inputs)
         return distance
 
     def material_distance(self, coarse: torch.Tensor, table: torch.Tensor, xi: torch.Tensor) -> torch.Tensor:
         """Return f f4[N] (Å) at material coordinates ξ f4[N,3] (Å).
 
-        coarse, table: the result of `table`, whose features may have the static channels appended.
+        coarse, table: the result of `table`.
         """
-        if table.shape[1] == TABLE_COLUMNS:
-            table = torch.cat([table, self.padded_static()], 1)
         band, lattice = self.band, self.coarse_lattice
         index, weight = band.lattice.corners(xi)
         rows = band.rows(index)
@@ -291,16 +317,17 @@ class FastField(Field):
             "coarse_coefficients": self.coarse.coefficients,
             "fine_modes": self.fine.modes,
             "fine_coefficients": self.fine.coefficients,
-            "static": self.static,
-            "latent": self.latent,
             "band": torch.as_tensor(np.packbits(self.band.inside.cpu().numpy())),
         }
-        return tensors | {f"decoder.{name}": value for name, value in self.decoder.state_dict().items()}
+        if self.correction is None:
+            return tensors
+        tensors |= {"static": self.correction.static, "latent": self.correction.latent}
+        return tensors | {f"decoder.{name}": value for name, value in self.correction.decoder.state_dict().items()}
 
 
 @dataclass(eq=False)
 class FastFieldAtTime(FieldAtTime):
-    """One time of a FastField. coarse: f4[coarse nodes,1] Å; table: f4[rows,TABLE_COLUMNS+C]; level_offset: Å."""
+    """One time of a FastField. coarse: f4[coarse nodes,1] Å; table: f4[rows,F]; level_offset: Å."""
 
     field: FastField
     warp: Warp

@@ -19,29 +19,20 @@ from ..motion.time_axis import TimeAxis
 class Preset:
     """Numbers of the field `fast`. Lengths in Å.
 
-    `spacing` is the distance between nodes of the fine lattice; the coarse one, which fills the whole box, is
-    `coarse_factor` times wider. `density` counts training samples per Å² of surface. `decoder_steps` of Adam
-    train the MLP on `batch` samples each. `latent` numbers tell trajectories apart that are fitted together.
+    `spacing` is the distance between nodes of the fine lattice, which has `margin` nodes beyond the cells that a
+    surface cuts; the coarse lattice is `coarse_factor` times wider and fills the box, `clearance` around all surfaces.
+    Exact distances at the nodes are corrected by `density` points per Å² of surface, in `iterations` of conjugate
+    gradients, with the weight `ridge` for a node to stay as it is. `max_values` limits the modes of each lattice.
     """
 
     spacing: float
+    margin: int = 2
     coarse_factor: int = 4
-    band: float = 2.0
-    density: float = 9.0
-    near_sigma: float = 0.3
-    far_sigma: float = 1.0
-    uniform_share: float = 0.08
     clearance: float = 8.0
-    smoothness: float = 0.05
-    ridge: float = 1e-3
-    iterations: int = 24
+    density: float = 12.0
+    ridge: float = 0.03
+    iterations: int = 8
     max_values: int = 12_000_000
-    static_channels: int = 2
-    latent: int = 8
-    hidden: int = 24
-    decoder_steps: int = 300
-    batch: int = 16_384
-    rate: float = 4e-3
 
 
 @dataclass(frozen=True)
@@ -79,8 +70,9 @@ class PaperPreset:
 
 # `fast` and `preview` are numbers of the field fast, a Preset; `paper` is a PaperPreset.
 PRESETS: dict[str, Any] = {
-    "fast": Preset(spacing=1.0),
-    "preview": Preset(spacing=1.4, density=5.0, iterations=12, decoder_steps=150),
+    "fast": Preset(spacing=0.7),
+    "fine": Preset(spacing=0.5, margin=3, density=20.0),
+    "preview": Preset(spacing=1.0, density=6.0),
     "paper": PaperPreset(),
 }
 

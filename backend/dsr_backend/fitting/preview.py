@@ -1,4 +1,4 @@
-"""Meshes of one time while a fit runs: first of that state alone, then of the unfinished field."""
+"""Meshes of one time of a running fit: first of that state alone, then of the finished field."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from ..results.mesh import Mesh, extract_mesh
 from ..surfaces.surface import Surface
 from . import run
 
-# Seconds of decoder training for the state alone; the lattices carry most of the shape.
-QUICK_FIT_SECONDS = 0.3
-# Node spacings of the later meshes per spacing of the first one: during the fit, and at its end.
-RUNNING_SPACING, FINAL_SPACING = 0.75, 0.5
+# Node spacing of the last mesh per spacing of the first one.
+FINAL_SPACING = 0.5
 
 # Gets a mesh, and whether it is that of the finished field.
 Show = Callable[[Mesh, bool], None]
@@ -56,17 +54,13 @@ class Preview:
     def show_state(self, surface: Surface, options: FitOptions, cancelled: Callable[[], bool]) -> None:
         """Show a quick fit of the surface alone. Raises Cancelled."""
         self.started = True
-        quick = dataclasses.replace(options, preset="preview", budget=QUICK_FIT_SECONDS, smooth=0.0)
+        quick = dataclasses.replace(options, preset="preview", smooth=0.0)
         try:
             field = run.fit_trajectory([surface], quick, cancelled=cancelled)
         except ValueError as error:
             self._fail(error)
             return
         self._show_mesh(field, 1.0, False, cancelled)
-
-    def show_unfinished(self, field: Field, cancelled: Callable[[], bool] = lambda: False) -> None:
-        """Show an unfinished field, as `fit_trajectory` passes it to `watch`. Raises Cancelled."""
-        self._show_mesh(field, RUNNING_SPACING, False, cancelled)
 
     def show_finished(self, fitted: Field | Family, cancelled: Callable[[], bool]) -> None:
         """Show the finished field. Raises Cancelled."""

@@ -10,7 +10,6 @@ from ..fields.base import Family, Field
 from ..surfaces.surface import Surface
 from .config import PRESETS, PaperPreset
 from .fast import run as fast
-from .fast.samples import BackgroundSampler
 from .job import Progress
 from .paper import run as paper
 from .paper.checkpoint import TrainingCheckpoint
@@ -21,16 +20,12 @@ def fit_trajectory(
     options: FitOptions | None = None,
     progress: Progress = lambda status: None,
     cancelled: Callable[[], bool] = lambda: False,
-    watch: Callable[[Field], None] | None = None,
-    sampler: BackgroundSampler | None = None,
     checkpoint: TrainingCheckpoint | None = None,
 ) -> Field:
     """Fit f(x, t) to the surfaces of one molecule's states.
 
-    progress: called with the phase, the fraction done and the further fields of the protocol's `progress`; watch:
-    called with the unfinished field once it can be meshed, and a few times later; sampler: holds samples of these
-    surfaces that were drawn while they arrived; checkpoint: file for the state of the training. `watch` and `sampler`
-    are for the lattices of preset `fast`, `checkpoint` is for preset `paper`.
+    progress: called with the phase, the fraction done and the further fields of the protocol's `progress`; checkpoint:
+    file for the state of the training, for preset `paper`.
 
     On the CPU, the same surfaces, seed and number of threads give the same field. Raises ValueError for surfaces that
     do not go together or need too large a box, RequestError `diverged` when the loss is not finite, and Cancelled once
@@ -39,7 +34,7 @@ def fit_trajectory(
     options = options or FitOptions()
     if _is_paper(options):
         return paper.fit_trajectory(surfaces, options, progress, cancelled, checkpoint=checkpoint)
-    return fast.fit_trajectory(surfaces, options, progress, cancelled, watch, sampler)
+    return fast.fit_trajectory(surfaces, options, progress, cancelled)
 
 
 def fit_family(
@@ -47,21 +42,18 @@ def fit_family(
     options: FitOptions | None = None,
     progress: Progress = lambda status: None,
     cancelled: Callable[[], bool] = lambda: False,
-    watch: Callable[[Field], None] | None = None,
-    sampler: BackgroundSampler | None = None,
     checkpoint: TrainingCheckpoint | None = None,
 ) -> Family:
-    """Fit several trajectories at once, with one network for all.
+    """Fit several trajectories together; with preset `paper`, with one network for all.
 
-    Arguments and errors are those of `fit_trajectory`; `watch` gets the field of the first trajectory. Raises
-    ValueError without trajectories.
+    Arguments and errors are those of `fit_trajectory`. Raises ValueError without trajectories.
     """
     options = options or FitOptions()
     if not trajectories:
         raise ValueError("there are no trajectories")
     if _is_paper(options):
         return paper.fit_family(trajectories, options, progress, cancelled, checkpoint=checkpoint)
-    return fast.fit_family(trajectories, options, progress, cancelled, watch, sampler)
+    return fast.fit_family(trajectories, options, progress, cancelled)
 
 
 def fit_member(
@@ -71,15 +63,13 @@ def fit_member(
     progress: Progress = lambda status: None,
     cancelled: Callable[[], bool] = lambda: False,
     frozen: bool = False,
-    watch: Callable[[Field], None] | None = None,
-    sampler: BackgroundSampler | None = None,
     checkpoint: TrainingCheckpoint | None = None,
 ) -> Field:
     """Fit a new trajectory with the network of a known family, which itself does not change.
 
-    First the latent code is trained with the family's network; then, unless `frozen`, the network is trained too. The
-    other arguments and the errors are those of `fit_trajectory`. Raises ValueError for a preset that is not the
-    family's.
+    With preset `paper`, the latent code is trained first with the family's network; then, unless `frozen`, the network
+    is trained too. Fields of the other presets share no network. The other arguments and the errors are those of
+    `fit_trajectory`. Raises ValueError for a preset that is not the family's.
     """
     options = options or FitOptions()
     if options.preset != family.report["preset"]:
@@ -89,7 +79,7 @@ def fit_member(
         )
     if _is_paper(options):
         return paper.fit_member(family, surfaces, options, progress, cancelled, frozen, checkpoint=checkpoint)
-    return fast.fit_member(family, surfaces, options, progress, cancelled, frozen, watch, sampler)
+    return fast.fit_trajectory(surfaces, options, progress, cancelled)
 
 
 def _is_paper(options: FitOptions) -> bool:

@@ -43,25 +43,29 @@ class TriangleMesh:
         self.normals = pseudonormals(corners, vertex, len(points))
         self.nearest_centres = NearestPoints((self.a + self.b + self.c) / 3.0)
 
-    def signed_distance(self, x: torch.Tensor, check: Callable[[], None] = lambda: None) -> torch.Tensor:
+    def signed_distance(
+        self, x: torch.Tensor, check: Callable[[], None] = lambda: None, candidates: int = CANDIDATES
+    ) -> torch.Tensor:
         """Return the signed distance f4[N] (Å) of points x f4[N,3] (Å), positive outside (Eq. 1 of the DSR paper).
 
         The nearest face, edge or vertex decides the sign, by its angle-weighted normal (Bærentzen and Aanæs 2005).
-        `check` is called before each chunk and may raise to stop.
+        `check` is called before each chunk and may raise to stop; candidates: triangles tried for each point.
         """
 
         def in_chunks(size: int) -> torch.Tensor:
             distance = x.new_empty(len(x))
             for start in range(0, len(x), size):
                 check()
-                distance[start : start + size] = self._signed_distance(x[start : start + size] - self.middle)
+                distance[start : start + size] = self._signed_distance(
+                    x[start : start + size] - self.middle, candidates
+                )
             return distance
 
         return retry_with_smaller_chunk(in_chunks, CHUNK)
 
-    def _signed_distance(self, x: torch.Tensor) -> torch.Tensor:
+    def _signed_distance(self, x: torch.Tensor, candidates: int) -> torch.Tensor:
         """Return the signed distance f4[N] of points x f4[N,3], both relative to the middle."""
-        _, index = self.nearest_centres(x, CANDIDATES)  # [N,candidates]
+        _, index = self.nearest_centres(x, candidates)  # [N,candidates]
         a, b, c = (corner.index_select(0, index.view(-1)).view(*index.shape, 3) for corner in (self.a, self.b, self.c))
         to_point, feature = closest_feature(x[:, None], a, b, c)
         distance = torch.linalg.norm(to_point, dim=2)
@@ -72,8 +76,11 @@ class TriangleMesh:
         signed: torch.Tensor = distance[row, best] * torch.where(inside, -1.0, 1.0)
         return signed
 
-    def sample(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Draw points f4[count,3] (Å), uniform over the area, with a generator on the CPU."""
+    def sample(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Draw points f4[count,3] (Å), uniform over the area, with a generator on the CPU.
+
+        Returns them with the face i8[count] of each and the weights f4[count,3] of that face's corners.
+        """
         cumulative = torch.cumsum(self.areas.double(), 0)
         # The CPU draws the random numbers, so that every device gets the same points from the same seed.
         threshold = torch.rand(count, generator=generator, dtype=torch.float64).to(self.device) * cumulative[-1]
@@ -83,4 +90,4 @@ class TriangleMesh:
         u, v = torch.where(mirrored, 1.0 - u, u), torch.where(mirrored, 1.0 - v, v)
         a = self.a[face]
         points: torch.Tensor = a + u * (self.b[face] - a) + v * (self.c[face] - a)
-        return points + self.middle
+        return points + self.middle, face, torch.cat([1.0 - u - v, u, v], 1)

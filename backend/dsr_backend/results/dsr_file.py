@@ -86,17 +86,19 @@ def to_bytes(fitted: Field | Family) -> bytes:
             raise TypeError("the trajectories of this family do not share one network")
     else:
         first, entries = fitted, _add_field(fitted, tensors, "")
-    weights = _shared_network(first).state_dict()
-    tensors |= {f"{SHARED_NETWORKS[first.kind]}.{name}": value for name, value in weights.items()}
+    if (network := _shared_network(first)) is not None:
+        tensors |= {SHARED_NETWORKS[first.kind] + name: value for name, value in network.state_dict().items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": FORMAT, "version": __version__, "field": json.dumps(entries)}
     metadata["digest"] = digest(tensors, metadata)
     return bytes(safetensors.torch.save(tensors, metadata))
 
 
-def _shared_network(field: Field) -> torch.nn.Module:
-    network: torch.nn.Module = getattr(field, SHARED_NETWORKS[field.kind])
-    return network
+def _shared_network(field: Field) -> torch.nn.Module | None:
+    """Return the network of a field of kind `paper`, or of an older field of kind `fast`; None without one."""
+    if isinstance(field, PaperField):
+        return field.network
+    return field.correction.decoder if isinstance(field, FastField) and field.correction is not None else None
 
 
 def _add_field(field: Field, tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, Any]:
@@ -142,7 +144,7 @@ def _add_field(field: Field, tensors: dict[str, torch.Tensor], prefix: str) -> d
 
 def _own_tensors(field: FastField | PaperField) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Return the tensors that a field does not share, and the entries of those that are coded, by name."""
-    motion, shared = field.motion, f"{SHARED_NETWORKS[field.kind]}."
+    motion, shared = field.motion, SHARED_NETWORKS[field.kind]
     own = {name: value for name, value in field.tensors().items() if not name.startswith(shared)}
     own["motion.states"] = torch.tensor(motion.states)
     own["motion.rotations"] = torch.tensor(motion.poses.rotations)

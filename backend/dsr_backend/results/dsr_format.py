@@ -15,9 +15,10 @@ from pymol_dsr.shared.frames import parse_json
 from ..fields.fast import MAX_NODES, FastField
 from ..fields.paper import PaperField
 
-FORMAT = "dsr 2"
-# Format 1 holds single trajectories of kind `fast` only, and no coded tensors.
-READ_FORMATS = ("dsr 1", FORMAT)
+FORMAT = "dsr 3"
+# Fields of kind `fast` have a learned correction in formats 1 and 2. Format 1 holds single trajectories of kind `fast`
+# only, and no coded tensors.
+READ_FORMATS = ("dsr 1", "dsr 2", FORMAT)
 MAX_HEADER = 8 * 2**20
 """Bytes of the header of a safetensors file."""
 # Levels of lists and objects in the JSON; a report has six.
@@ -67,9 +68,8 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 # Large tensors whose neighbouring values are similar.
 CODED_TENSORS = ("coarse_modes", "fine_modes", "static", "motion.atoms")
-# The network that the trajectories of a family share, by the kind of their fields: its attribute, and the prefix of its
-# tensors.
-SHARED_NETWORKS = {FastField.kind: "decoder", PaperField.kind: "network"}
+# Prefixes of the tensors of the network that the trajectories of a family share, by the kind of their fields.
+SHARED_NETWORKS = {FastField.kind: "decoder.", PaperField.kind: "network."}
 
 
 class CheckpointError(ValueError):

@@ -18,7 +18,7 @@ from pymol_dsr.shared.names import is_name
 
 from .. import __version__
 from ..fields.base import Family, Field
-from ..fields.fast import MAX_NODES, TABLE_COLUMNS, Decoder, FastField, LowRankBasis, NarrowBand
+from ..fields.fast import MAX_NODES, TABLE_COLUMNS, Correction, Decoder, FastField, LowRankBasis, NarrowBand
 from ..fields.paper import SPACE, Network, PaperField
 from ..geometry.lattice import Lattice
 from ..geometry.unit_cube import UnitCube
@@ -128,7 +128,7 @@ def _read_family(tensors: Mapping[str, torch.Tensor], entries: dict[str, Any], d
     if len(kinds) != 1 or not all(map(is_name, member_entries)):
         names = str(list(member_entries))[:200]
         raise CheckpointError(f"{len(member_entries)} trajectories, {names}, of {sorted(kinds)} are no family")
-    network = None
+    network: Decoder | Network | None = None
     members = {}
     for name, member in member_entries.items():
         record = _FieldRecord(tensors, member, f"{name}/")
@@ -139,11 +139,16 @@ def _read_family(tensors: Mapping[str, torch.Tensor], entries: dict[str, Any], d
     return Family(members, {**entries["report"], "trajectories": reports})
 
 
-def _read_network(record: _FieldRecord) -> Decoder | Network:
-    """Return the network that a field shares with its family, on the CPU; its shapes are checked first."""
+def _read_network(record: _FieldRecord) -> Decoder | Network | None:
+    """Return the network that a field shares with its family, on the CPU; its shapes are checked first.
+
+    None for a field without one.
+    """
     kind, tensors = record.entries["kind"], record.tensors
     network: Decoder | Network
     if kind == FastField.kind:
+        if not any(name.startswith(SHARED_NETWORKS[kind]) for name in tensors):
+            return None
         hidden, channels = tensors["decoder.layers.0.weight"].shape
         _check_layers(tensors, "decoder.layers.{}", (0, 2, 4), [channels, hidden, hidden], [hidden, hidden, 1])
         network = Decoder(channels, hidden)
@@ -159,7 +164,7 @@ def _read_network(record: _FieldRecord) -> Decoder | Network:
     else:
         known = ", ".join((*SHARED_NETWORKS, "family"))
         raise CheckpointError(f"a field of kind {kind!r} is not known; this version reads {known}")
-    prefix = f"{SHARED_NETWORKS[kind]}."
+    prefix = SHARED_NETWORKS[kind]
     network.load_state_dict({n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)})
     return network.requires_grad_(False)
 
@@ -176,15 +181,14 @@ def _check_layers(
         check_tensor(tensors, f"{name.format(number)}.bias", torch.float32, (output_count,))
 
 
-def _read_field(record: _FieldRecord, network: Decoder | Network, device: torch.device) -> Field:
+def _read_field(record: _FieldRecord, network: Decoder | Network | None, device: torch.device) -> Field:
     """Return the field; all shapes are checked against one another first."""
     entries = record.entries
     geometry = _read_geometry(record)
-    network = network.to(device)
     field: Field
     if isinstance(network, Network):
         code = record.tensor("z", torch.float32, (network.latent,)).to(device)
-        field = PaperField(network, code, record.number("scale"), *geometry)
+        field = PaperField(network.to(device), code, record.number("scale"), *geometry)
     else:
         field = _read_fast_field(record, network, geometry, device)
     if entries.get("times") is not None:
@@ -212,19 +216,14 @@ def _read_geometry(record: _FieldRecord) -> _Geometry:
     return motion, frame, extent, record.number("clearance"), report
 
 
-def _read_fast_field(record: _FieldRecord, decoder: Decoder, geometry: _Geometry, device: torch.device) -> FastField:
+def _read_fast_field(
+    record: _FieldRecord, decoder: Decoder | None, geometry: _Geometry, device: torch.device
+) -> FastField:
     motion, frame, extent, clearance, report = geometry
     lattice, inside = _read_band(record)
     factor = check_whole("factor", record.entries["factor"])
     if any((n - 1) % factor for n in lattice.shape):
         raise CheckpointError(f"a lattice {factor} times coarser than {lattice.shape} nodes shares no corners")
-    latent = torch.zeros(0)
-    if "latent" in record:
-        latent = record.tensor("latent", torch.float32, (math.prod(record.shape("latent")),))
-    inputs = record.tensors["decoder.layers.0.weight"].shape[1]
-    channels = inputs - (TABLE_COLUMNS - 1) - len(latent)
-    if channels < 0:
-        raise CheckpointError(f"the decoder takes {inputs} numbers, fewer than there are")
     nodes = int(np.count_nonzero(inside))
     if not nodes:
         raise CheckpointError(f"none of the {lattice.size} nodes of its lattice is in the band")
@@ -235,18 +234,28 @@ def _read_fast_field(record: _FieldRecord, decoder: Decoder, geometry: _Geometry
         factor,
         _read_basis(record, "coarse", lattice.coarser(factor).size, states, device),
         _read_basis(record, "fine", nodes, states, device),
-        record.values("static", (nodes, channels)).to(device),
-        decoder,
-        latent.to(device),
         frame,
         extent,
         clearance,
         report,
+        None if decoder is None else _read_correction(record, decoder, nodes, device),
     )
     field.smooth, field.smooth_beyond = record.number("smooth"), record.number("smooth_beyond")
     # Format 1 has no level offset.
     field.level_offset = check_number("lift", record.entries.get("lift", 0.0))
     return field
+
+
+def _read_correction(record: _FieldRecord, decoder: Decoder, nodes: int, device: torch.device) -> Correction:
+    """Return the correction of a field of format 1 or 2."""
+    latent = torch.zeros(0)
+    if "latent" in record:
+        latent = record.tensor("latent", torch.float32, (math.prod(record.shape("latent")),))
+    inputs = record.tensors["decoder.layers.0.weight"].shape[1]
+    channels = inputs - (TABLE_COLUMNS - 1) - len(latent)
+    if channels < 0:
+        raise CheckpointError(f"the decoder takes {inputs} numbers, fewer than there are")
+    return Correction(decoder.to(device), record.values("static", (nodes, channels)).to(device), latent.to(device))
 
 
 def _read_motion(record: _FieldRecord) -> Motion:

@@ -21,10 +21,8 @@ from ..runtime.errors import Cancelled
 
 # Å; no atom, groove or cavity fits between nodes of this spacing.
 COARSEST_SPACING = 2.0
-# Å. PyMOL's normals are averages over its dots: differences of f over about this width, which includes the lattice's
-# own spacing, agree with them best (NC at 0.5 Å spacing 0.9899 and 0.9891 for steps of 0.2 and 0.4 Å; 0.985 for the
-# gradient of f itself over 0.6 Å; AdK, training states).
-NORMAL_WIDTH = 0.6
+# Å; meshes of wider spacing get their normals from differences of f itself.
+MAX_LATTICE_NORMALS = 0.6
 # Nodes of one lattice: 2.2 GiB while it is meshed; 512 along the longest side of any box.
 MAX_NODES = 180_000_000
 MESH_LIMIT = LatticeLimit(MAX_NODES, 13, "the surface and what is around it", "use a coarser resolution")
@@ -139,20 +137,41 @@ def level_set(
     points, faces = marching_cubes(values)
     points *= resolution
     origin = constant(finest.origin, torch.float32, points.device)
-    if resolution <= NORMAL_WIDTH:
-        return points + origin, _lattice_normals(values, points, resolution), faces
-    return *newton_step(snapshot, points + origin, level, resolution), faces
+    if resolution <= MAX_LATTICE_NORMALS:
+        normals = _lattice_normals(values, points, resolution, snapshot.normal_width)
+        points += origin
+    else:
+        points, normals = newton_step(snapshot, points + origin, level, resolution)
+    return points + bulge(points, normals, faces), normals, faces
 
 
-def _lattice_normals(values: torch.Tensor, x: torch.Tensor, resolution: float) -> torch.Tensor:
+def bulge(points: torch.Tensor, normals: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
+    """Return shifts f4[N,3] (Å) along the normals, after which flat triangles enclose the volume of the curved surface.
+
+    On a sphere of radius R, a triangle with the edges a, b, c lies (a² + b² + c²)/(24 R) too deep on average, and the
+    product (nⱼ − nᵢ)·(pⱼ − pᵢ) over an edge is its length squared over R. Each point gets the mean over its triangles,
+    weighted by their areas.
+    """
+    corners, directions = points.index_select(0, faces.view(-1)), normals.index_select(0, faces.view(-1))
+    sides = corners.view(-1, 3, 3).roll(-1, 1) - corners.view(-1, 3, 3)
+    depth = ((directions.view(-1, 3, 3).roll(-1, 1) - directions.view(-1, 3, 3)) * sides).sum((1, 2)) / 24.0
+    area = torch.linalg.norm(torch.linalg.cross(sides[:, 0], sides[:, 1]), dim=1)
+    sums = points.new_zeros(2, len(points))
+    for corner in range(3):
+        sums[0].index_add_(0, faces[:, corner], area * depth)
+        sums[1].index_add_(0, faces[:, corner], area)
+    return (sums[0] / sums[1].clamp_min(1e-12))[:, None] * normals
+
+
+def _lattice_normals(values: torch.Tensor, x: torch.Tensor, resolution: float, width: float) -> torch.Tensor:
     """Return unit normals f4[N,3] at points x f4[N,3] (Å from the first node) on a lattice of values f4[X,Y,Z].
 
     They are differences over a tetrahedron around each point. Its width and the lattice's interpolation add up to
-    NORMAL_WIDTH.
+    `width` (Å).
     """
     x_count, y_count, z_count = values.shape
     lattice = Lattice((0.0, 0.0, 0.0), resolution, (x_count, y_count, z_count))
-    step = float(np.sqrt(max((0.25 * resolution) ** 2, NORMAL_WIDTH**2 - resolution**2)))
+    step = float(np.sqrt(max((0.25 * resolution) ** 2, width**2 - resolution**2)))
     gradient = x.new_zeros(x.shape)
     for corner in constant(TETRAHEDRON, torch.float32, x.device):
         gradient += lattice.interpolate(values.view(-1, 1), x + step * corner) * corner
@@ -166,7 +185,7 @@ def newton_step(
 
     A coarse lattice gives neither precisely enough.
     """
-    gradient = snapshot.gradient(x, NORMAL_WIDTH)
+    gradient = snapshot.gradient(x, snapshot.normal_width)
     step = ((snapshot.distance(x) - level) / (gradient**2).sum(1).clamp_min(0.25))[:, None] * gradient
     limit = 0.25 * resolution
     step *= (limit / torch.linalg.norm(step, dim=1, keepdim=True).clamp_min(1e-9)).clamp_max(1.0)

@@ -26,7 +26,8 @@ TYPING_MS = 250
 AUTO = -0.1
 PRESET_LABELS = {
     "fast": "fast: the usual choice",
-    "preview": "preview: coarser, twice as fast",
+    "fine": "fine: sharper, takes twice as long",
+    "preview": "preview: coarser, faster",
     "paper": "paper: the published network, slow, for comparison",
 }
 NO_LOSS = "the loss appears here while the fit goes on"

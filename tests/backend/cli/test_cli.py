@@ -265,7 +265,7 @@ def test_ctrl_c_while_a_module_is_imported_is_one_line(made, tmp_path, module):
 def test_ctrl_c_ends_a_fit_and_leaves_the_old_file(made, tmp_path):
     target = tmp_path / "kept.dsr"
     target.write_bytes((made / "pep.dsr").read_bytes())
-    code, said = stopped(("fit", made / "pep.safetensors", "-o", target), "sampling", signal.SIGINT)
+    code, said = stopped(("fit", made / "pep.safetensors", "-o", target), "fit", signal.SIGINT)
     assert code == 130 and said.splitlines()[-1] == "dsr-backend: cancelled" and "Traceback" not in said
     assert os.listdir(tmp_path) == ["kept.dsr"]
     assert target.read_bytes() == (made / "pep.dsr").read_bytes()
@@ -513,7 +513,7 @@ def test_what_is_held_is_the_true_surface_of_the_earlier_neighbour(made, here, t
         ("fit pep.safetensors pep.pdb -o x.dsr", "pep.safetensors is a surfaces file"),
         ("fit pep.safetensors --states 1,3 -o x.dsr", "join ranges with +"),
         ("fit pep.safetensors --states 1-9 -o x.dsr", "states 1-9: pep.safetensors holds the states 1-6, not 7"),
-        ("fit pep.safetensors --preset slow -o x.dsr", "preset slow: choose one of fast, preview, paper"),
+        ("fit pep.safetensors --preset slow -o x.dsr", "preset slow: choose one of fast, fine, preview, paper"),
         ("fit pep.safetensors --smooth much -o x.dsr", "--smooth much: it is neither a number nor auto"),
         ("fit pep.safetensors --times pep.dsr -o x.dsr", "pep.dsr: it is no text file; give one number for each state"),
         ("fit pep.safetensors --budget 0 -o x.dsr", "--budget 0: it must be above 0 s, or be none"),

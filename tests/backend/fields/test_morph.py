@@ -9,6 +9,7 @@ from dsr_backend.fields.select import field_between, select_field
 
 from pymol_dsr.shared.options import FieldOptions
 from support.fast_field import field
+from support.formula_field import SPHERE, balls
 from support.shapes import cloud, turn
 
 X = torch.tensor(np.random.default_rng(0).uniform(-8, 8, (300, 3)), dtype=torch.float32)
@@ -17,7 +18,6 @@ X = torch.tensor(np.random.default_rng(0).uniform(-8, 8, (300, 3)), dtype=torch.
 def pair(first=None, second=None, states=(2, 2)):
     """Two fields of one decoder, the second with other values; atoms of the states or None."""
     one, other = field(states[0], 0, atoms=first), field(states[1], 1, atoms=second)
-    other.decoder = one.decoder
     other.clearance, other.extent = 4.0, other.extent * np.array([[2.0], [0.5]], np.float32)
     return one, other
 
@@ -147,6 +147,6 @@ def test_a_single_fit_has_no_trajectories(choice):
         select_field(field(), choice)
 
 
-def test_fields_of_two_decoders_have_no_way_between_them():
+def test_fields_of_two_kinds_have_no_way_between_them():
     with pytest.raises(ValueError, match="were not fitted together: fit them as one family"):
-        field_between(Family({"a": field(), "b": field()}, {}), "a", "b", 0.5)
+        field_between(Family({"a": field(), "b": balls(SPHERE)}, {}), "a", "b", 0.5)

@@ -4,7 +4,6 @@ import copy
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -16,9 +15,6 @@ from dsr_backend.fields.fast import LowRankBasis
 from dsr_backend.fields.select import field_between
 from dsr_backend.fitting import job, run
 from dsr_backend.fitting.config import PRESETS, PaperPreset, Preset
-from dsr_backend.fitting.fast import sample_store, samples
-from dsr_backend.fitting.fast.draw import draw_samples
-from dsr_backend.fitting.fast.samples import BackgroundSampler
 from dsr_backend.fitting.paper import train
 from dsr_backend.fitting.paper.checkpoint import TrainingCheckpoint
 from dsr_backend.geometry.lattice import Lattice
@@ -34,7 +30,7 @@ from support.pretend_gpu import DEVICE, pretend_gpu
 from support.shapes import ball, cloud
 
 CPU = torch.device("cpu")
-FAST = Preset(spacing=1.5, density=3.0, decoder_steps=20, batch=512)
+FAST = Preset(spacing=1.5, density=3.0)
 PAPER = PaperPreset(
     width=32, layers=4, latent=8, states=2, points=64, cpu_points=64, steps=20, rate=2e-3, latent_rate=3e-2
 )
@@ -65,7 +61,6 @@ def cuda():
         pretend_gpu() as gpu,
         mock.patch.object(job, "choose_device", choose),
         mock.patch.object(dsr_reader, "choose_device", choose),
-        mock.patch.object(samples, "choose_device", choose),
         mock.patch.dict(PRESETS, {"fast": FAST, "paper": PAPER}),
     ):
         yield gpu
@@ -189,17 +184,15 @@ def test_constants_are_copied_once(gpu):
 # The same as on the CPU
 
 
-def test_distances_and_samples(gpu):
+def test_distances_and_points_of_a_surface(gpu):
     surface = SURFACES[0]
     here, there = (TriangleMesh(surface.points, surface.faces, device) for device in (CPU, DEVICE))
     torch.testing.assert_close(there.normals.cpu(), here.normals, rtol=0.0, atol=1e-6)
     x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * 5.0
     torch.testing.assert_close(there.signed_distance(x.to(DEVICE)).cpu(), here.signed_distance(x))
-    of: dict[str, Any] = {"density": 3.0, "sigmas": (0.3, 1.0), "uniform_share": 0.1, "clearance": 8.0, "seed": 1}
-    mine, others = draw_samples(surface, **of, device=CPU), draw_samples(surface, **of, device=DEVICE)
-    torch.testing.assert_close(others.points.cpu(), mine.points)
-    torch.testing.assert_close(others.distance.cpu(), mine.distance)
-    assert others.area == pytest.approx(mine.area)
+    mine, others = (mesh.sample(100, torch.Generator().manual_seed(1)) for mesh in (here, there))
+    for one, other in zip(mine, others, strict=True):
+        torch.testing.assert_close(other.cpu(), one)
 
 
 def test_the_best_modes_of_many_states(gpu):
@@ -212,22 +205,9 @@ def test_the_best_modes_of_many_states(gpu):
 
 @pytest.fixture(scope="module")
 def fitted():
-    """Fields of preset `fast`: on the CPU, and on the GPU with surfaces that arrived one by one."""
+    """Fields of preset `fast`: on the CPU, and on the GPU."""
     with cuda():
-        here = run.fit_trajectory(SURFACES, config("cpu"))
-        early = BackgroundSampler(config())
-        for surface in SURFACES:
-            early.add(0, surface.state, partial(lambda one: one, surface))
-        watched = []
-        there = run.fit_trajectory(
-            SURFACES,
-            config(),
-            watch=lambda field: watched.append(extract_mesh(field, 2.5, resolution=1.5).volume),
-            sampler=early,
-        )
-        early.close()
-    assert len(watched) == 1
-    return here, there
+        return run.fit_trajectory(SURFACES, config("cpu")), run.fit_trajectory(SURFACES, config())
 
 
 def agree(here, there, times=(1.0, 3.4, 10.0, 12.0), atol=1e-3):
@@ -252,8 +232,6 @@ def test_a_fit(gpu, fitted):
         "lift",
         "forecast",
         "smooth_chosen_by",
-        "samples",
-        "steps",
     )
     assert {key: there.report[key] for key in told} == {key: here.report[key] for key in told}
     assert "holding out" in here.report["smooth_chosen_by"] and "principal motions" in here.report["forecast"]
@@ -286,21 +264,6 @@ def test_a_file_is_of_no_device(gpu, fitted):
     assert again.device == CPU
     agree(again, there, atol=1e-6)
     agree(here, dsr_file.from_bytes(dsr_file.to_bytes(here), "cuda"), atol=1e-6)
-
-
-@pytest.mark.system
-def test_samples_that_are_too_many_for_the_device(gpu, monkeypatch):
-    """They lie in files, which the host reads: all, only the distances of a state, or those drawn early."""
-    here = run.fit_trajectory(SURFACES[:4], config("cpu", smooth=1.0))
-    of_a_state = here.report["samples"] // 4
-    for most in (0, 14 * of_a_state):
-        monkeypatch.setattr(sample_store, "MAX_BYTES", most)
-        agree(here, run.fit_trajectory(SURFACES[:4], config(smooth=1.0)), times=(3.4,))
-        early = BackgroundSampler(config(smooth=1.0))
-        for surface in SURFACES[:4]:
-            early.add(0, surface.state, partial(lambda one: one, surface))
-        agree(here, run.fit_trajectory(SURFACES[:4], config(smooth=1.0), sampler=early), times=(3.4,))
-        early.close()
 
 
 @pytest.mark.system
@@ -386,13 +349,6 @@ def waits_of_more(work, count):
 def fast_fit(**numbers):
     with mock.patch.dict(PRESETS, {"fast": replace(FAST, **numbers)}):
         run.fit_trajectory(SURFACES[:4], config(smooth=1.0))
-
-
-@pytest.mark.system
-def test_steps_of_the_decoder_wait_for_nothing():
-    """But at every tenth for the loss, when the numbers of the next samples are sent along."""
-    more = waits_of_more(lambda steps: fast_fit(decoder_steps=steps), 30)
-    assert more == {"_local_scalar_dense": 3, "host → device": 3}
 
 
 @pytest.mark.system

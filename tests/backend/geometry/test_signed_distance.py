@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dsr_backend.fitting.fast.draw import draw_samples
 from dsr_backend.geometry import triangle_mesh
 from dsr_backend.geometry.signed_distance import (
     AB,
@@ -65,16 +64,14 @@ def igl_distance(points, faces, x):
     return signed[0]
 
 
-def samples_of(surface, **change):
-    wanted = {
-        "density": 9.0,
-        "sigmas": (0.3, 1.0),
-        "uniform_share": 0.08,
-        "clearance": 8.0,
-        "seed": 0,
-        "device": CPU,
-    }
-    return draw_samples(surface, **{**wanted, **change})
+def around(surface, count=20_000):
+    """Points f4[count,3] near a surface, and a tenth of them within 8 Å of its box."""
+    rng = np.random.default_rng(0)
+    points = surface.points.astype(np.float64)
+    near = points[rng.integers(len(points), size=count - count // 10)]
+    near = near + rng.choice([0.3, 1.0], (len(near), 1)) * rng.normal(size=near.shape)
+    spread = rng.uniform(points.min(0) - 8.0, points.max(0) + 8.0, (count // 10, 3))
+    return torch.as_tensor(np.concatenate([near, spread]).astype(np.float32))
 
 
 # Distances
@@ -213,7 +210,7 @@ def test_a_face_turned_inside_out_turns_the_sign():
 def test_real_surface_against_libigl():
     """As exact as libigl on PyMOL's surface, but for the few distances that eight candidates miss."""
     surface = peptide()[0]
-    x = samples_of(surface).points.numpy()
+    x = around(surface).numpy()
     truth = igl_distance(surface.points, surface.faces, x)
     found = distances(surface.points, surface.faces, x)
     long = np.abs(found) - np.abs(truth)
@@ -225,7 +222,7 @@ def test_real_surface_against_libigl():
 
 def test_far_from_the_origin_distances_keep_their_digits():
     surface = moved(peptide()[0], translation=(1e5, -1e5, 1e5))
-    x = samples_of(surface).points.numpy()
+    x = around(surface).numpy()
     shift = np.array([1e5, -1e5, 1e5])
     truth = igl_distance(surface.points - shift, surface.faces, x - shift)
     error = np.abs(distances(surface.points, surface.faces, x) - truth)
@@ -236,7 +233,7 @@ def test_far_from_the_origin_distances_keep_their_digits():
 def test_brute_force_finds_what_the_tree_finds(shift):
     """The way of the GPU, here on the CPU."""
     surface = moved(peptide()[0], translation=(shift, shift, shift))
-    x = samples_of(surface).points[::4]
+    x = around(surface)[::4]
     mesh = TriangleMesh(surface.points, surface.faces, CPU)
     by_tree = mesh.signed_distance(x)
     mesh.nearest_centres.tree = None
@@ -280,8 +277,10 @@ def test_check_is_called_between_chunks_and_may_stop(monkeypatch):
             raise Stop
 
     monkeypatch.setattr(triangle_mesh, "CHUNK", 100)
+    surface = ball(1)
+    mesh = TriangleMesh(surface.points, surface.faces, CPU)
     with pytest.raises(Stop):
-        samples_of(ball(1), check=check)
+        mesh.signed_distance(torch.zeros(1000, 3), check)
     assert len(calls) == 3
 
 
@@ -291,7 +290,9 @@ def test_check_is_called_between_chunks_and_may_stop(monkeypatch):
 def test_points_on_the_surface_are_on_it_and_uniform_over_its_area():
     points, _, faces = sphere(5.0, (20.0, 0.0, -7.0), subdivisions=3)
     mesh = TriangleMesh(points.astype(np.float32), faces, CPU)
-    x = mesh.sample(40_000, torch.Generator().manual_seed(0))
+    mesh_corners = torch.as_tensor(points.astype(np.float32)[faces])
+    x, face, weight = mesh.sample(40_000, torch.Generator().manual_seed(0))
+    torch.testing.assert_close((mesh_corners[face] * weight[..., None]).sum(1), x)
     assert mesh.signed_distance(x).abs().max() < 1e-5
     direction = (x.numpy() - [20.0, 0.0, -7.0]) / 5.0
     # Every coordinate of a uniform direction is uniform on −1 to 1.
@@ -303,43 +304,6 @@ def test_points_on_the_surface_are_on_it_and_uniform_over_its_area():
 def test_a_large_face_gets_as_many_points_as_its_area_asks_for():
     points = np.array([[0, 0, 0], [9, 0, 0], [0, 2, 0], [0, 0, 0.02]], np.float32)
     mesh = TriangleMesh(points, np.array([[0, 1, 2], [0, 3, 1]], np.int32), CPU)
-    x = mesh.sample(10_000, torch.Generator().manual_seed(0))
+    x, _, _ = mesh.sample(10_000, torch.Generator().manual_seed(0))
     assert (x[:, 1] > 0).float().mean().item() == pytest.approx(9.0 / 9.09, abs=0.003)
     assert (x[:, 0] + 4.5 * x[:, 1]).max() <= 9.0 + 1e-4
-
-
-def test_samples_are_counted_by_area_and_spread_as_asked():
-    samples = samples_of(ball(1, 6.0), density=50.0)
-    count = int(50.0 * samples.area)
-    assert samples.area == pytest.approx(4 * np.pi * 36, rel=0.01)
-    assert len(samples.points) == len(samples.distance) == count + int(0.08 * count)
-    # Offsets are along all axes, so distances spread by sigma, less what the curvature takes.
-    near, far = samples.distance[: count // 2], samples.distance[count // 2 : count]
-    assert near.std().item() == pytest.approx(0.3, rel=0.05)
-    assert far.std().item() == pytest.approx(1.0, rel=0.05)
-    uniform = samples.points[count:]
-    assert (uniform.abs() <= 14.0 + 1e-5).all() and (uniform.abs().amax(0) > 13.0).all()
-
-
-def test_distances_of_samples_are_those_of_their_points():
-    samples = samples_of(ball(1, 6.0, (3, 1, 0), subdivisions=5))
-    truth = np.linalg.norm(samples.points.numpy() - [3, 1, 0], axis=1) - 6.0
-    assert np.abs(samples.distance.numpy() - truth).max() < 0.01
-
-
-def test_a_tiny_surface_still_gets_samples():
-    assert len(samples_of(ball(1, 0.5)).points) >= 3000
-
-
-def test_same_seed_same_samples():
-    first, again, other = (samples_of(ball(1), seed=seed) for seed in (3, 3, 4))
-    assert torch.equal(first.points, again.points) and torch.equal(first.distance, again.distance)
-    assert not torch.equal(first.points, other.points)
-
-
-@pytest.mark.gpu
-def test_the_gpu_draws_the_same_samples():
-    surface = peptide()[0]
-    here, there = samples_of(surface), samples_of(surface, device=torch.device("cuda"))
-    np.testing.assert_allclose(there.points.cpu(), here.points, atol=1e-4)
-    assert np.quantile(np.abs(there.distance.cpu() - here.distance), 0.999) < 1e-4

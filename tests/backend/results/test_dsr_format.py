@@ -181,5 +181,5 @@ def test_the_digest_is_the_sha_256_of_all_texts_and_tensors():
 
 
 def test_what_the_format_calls_its_parts():
-    assert dsr_format.FORMAT == "dsr 2" and dsr_format.READ_FORMATS == ("dsr 1", "dsr 2")
-    assert dsr_format.SHARED_NETWORKS == {"fast": "decoder", "paper": "network"}
+    assert dsr_format.FORMAT == "dsr 3" and dsr_format.READ_FORMATS == ("dsr 1", "dsr 2", "dsr 3")
+    assert dsr_format.SHARED_NETWORKS == {"fast": "decoder.", "paper": "network."}

@@ -11,13 +11,13 @@ from dsr_backend.fields.fast import FastField
 from dsr_backend.motion.forecast import Forecast
 from dsr_backend.results.dsr_file import CheckpointError, from_bytes, to_bytes
 
-from support.dsr_parts import both, coded, drop, forged, lattice, packed, parts, put, recoded, refuse, tensor
+from support.dsr_parts import both, coded, corrected, drop, forged, lattice, packed, parts, put, recoded, refuse, tensor
 from support.shapes import fit, peptide
 
 
 @pytest.fixture(scope="module")
 def field():
-    fitted = fit(peptide()[:3])
+    fitted = corrected(fit(peptide()[:3]))
     # A forecast as a longer fit has one.
     fitted.motion.forecasts = (Forecast(), Forecast(2, 6, 1.5, (1.0, 2.0), (0.25, 1.0 / 3.0)))
     return fitted

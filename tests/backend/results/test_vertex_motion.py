@@ -30,7 +30,7 @@ def test_rigid_motion_taken_out_of_the_fit_is_part_of_the_velocity():
     atoms = cloud()
     field = fit([ball(k, 6.0, (0.6 * k, 0, 0), atoms + np.array([0.6 * k, 0, 0])) for k in (1, 2, 3)], align=True)
     mesh = extract_mesh(field, 2.0)
-    np.testing.assert_allclose(normal_velocity(field, 2.0, mesh.points), 0.6 * mesh.normals[:, 0], atol=0.06)
+    np.testing.assert_allclose(normal_velocity(field, 2.0, mesh.points), 0.6 * mesh.normals[:, 0], atol=0.08)
     assert rmsf(field).max() < 0.01
 
 

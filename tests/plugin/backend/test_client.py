@@ -673,7 +673,7 @@ def test_a_small_fit_from_surfaces_to_files(connect: Callable[..., Backend], tmp
     kept = tmp_path / "home/fits/small.dsr"
     assert report["path"] == str(kept) and kept.is_file()
     phases = [params["phase"] for params in log_of(backend).named("progress")]
-    assert phases[0] == "sampling" and phases[-1] == "saving"
+    assert phases[0] == "fit" and phases[-1] == "saving"
     assert backend.call(raw("status"))[0]["fits"]["small"]["phase"] == "ready"
 
     mesh, arrays = backend.call(raw("mesh", {"fit": "small", "time": 2.5, "resolution": 0.8}), timeout=PATIENCE)

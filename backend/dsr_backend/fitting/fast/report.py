@@ -3,44 +3,43 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from ...fields.fast import FastField
 from ...motion.motion import Motion
-from ...runtime import distributed
 from ..config import Preset
 from ..job import FitJob
 from ..report import breaks_entry
-from .decoder import DecoderResult
-from .prepare import PreparedTrajectory
 
 
-def with_report(job: FitJob[Preset], trajectory: PreparedTrajectory, result: DecoderResult) -> FastField:
-    """Return the trajectory's field with its report, in plain JSON values."""
-    field, motion, samples = trajectory.field, trajectory.field.motion, trajectory.samples
-    sample_count = sum(len(distance) for distance in samples.distances)
-    field.report = {
+def report_of(
+    job: FitJob[Preset], field: FastField, area: float, error: float, widths_chosen_by: str
+) -> dict[str, Any]:
+    """Return the report of a field in plain JSON values.
+
+    area: mean of the surfaces in Å²; error: mean |f| on them in Å; widths_chosen_by: a sentence.
+    """
+    motion = field.motion
+    return {
         "preset": job.options.preset,
         "device": str(job.device),
         "threads": job.threads,
         "seconds": round(time.perf_counter() - job.started, 2),
         "states": field.states,
         "atoms": 0 if motion.atoms is None else motion.atoms.shape[1],
-        "area": round(samples.surfaces.area, 1),
-        "samples": int(distributed.all_reduce([sample_count], job.device)[0]),
+        "area": round(area, 1),
         "parameters": sum(tensor.numel() for name, tensor in field.tensors().items() if name != "band"),
-        "steps": result.steps,
-        "loss": result.loss,
+        "loss": error,
         "smooth": field.smooth,
         "smooth_atoms": motion.smooth,
         "smooth_beyond": field.smooth_beyond,
         "lift": field.level_offset,
         "sigma": motion.sigma,
-        "smooth_chosen_by": trajectory.widths_chosen_by,
+        "smooth_chosen_by": widths_chosen_by,
         "missed": None if field.held_out_error is None else round(field.held_out_error, 4),
         "forecast": _describe_forecast(motion),
         "seed": job.options.seed,
     } | breaks_entry(field)
-    return field
 
 
 def _describe_forecast(motion: Motion) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,7 +20,6 @@ from ...motion.forecast import Forecast
 from ...motion.motion import Motion
 from ...motion.poses import Poses
 from ...runtime.parallel import ordered_parallel_map
-from .samples import ValidationPoints
 
 # Temporal widths to choose from, in gaps between training states.
 SHAPE_CHOICES = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
@@ -35,9 +35,18 @@ CHUNK = 2**20
 # fraction of the width averages over as many states.
 HELD_OUT_FACTOR = 5.0 / 6.0
 # States of its stretch on either side of one that is held out, and most states that are held out.
-HELD_OUT_MARGIN, MAX_HELD_OUT = 2, 8
+HELD_OUT_MARGIN, MAX_HELD_OUT = 2, 16
 # Origins and leads (states) of the back-tests of smoothing past the ends.
 END_ORIGINS, END_LEADS = 5, (1, 3, 5)
+
+
+@dataclass(frozen=True, eq=False)
+class ValidationPoints:
+    """Points near one state's surface, f4[N,3] Å in the reference's frame, and their distances f4[N] Å."""
+
+    points: torch.Tensor
+    distance: torch.Tensor
+
 
 # Reports that a fraction (0 to 1) of the stage is done.
 Report = Callable[[float], None]
@@ -58,7 +67,7 @@ def choose_widths(
         field.level_offset = _volume_preserving_offset(field, report) if count > 1 else 0.0
         runs = f" in {len(motion.kernel.breaks) + 1} runs" if motion.kernel.breaks else ""
         return f"{count} states{runs} are too few to hold any out"
-    errors = np.zeros((len(ATOM_CHOICES), len(SHAPE_CHOICES)))
+    by_state = np.zeros((len(held_out), len(ATOM_CHOICES), len(SHAPE_CHOICES)))
     report(0.0)
 
     def state_errors(index: int) -> NDArray[np.float64]:
@@ -67,18 +76,33 @@ def choose_widths(
 
     with closing(ordered_parallel_map(state_errors, len(held_out), parallel_states)) as errors_of_states:
         for done, errors_of_state in enumerate(errors_of_states, 1):
-            errors += errors_of_state
+            by_state[done - 1] = errors_of_state
             report(done / (len(held_out) + 1))
-    best_atoms, best_shape = np.unravel_index(errors.argmin(), errors.shape)
-    atoms, shape = ATOM_CHOICES[best_atoms], SHAPE_CHOICES[best_shape]
+    row, column = _narrowest_good(by_state)
+    atoms, shape = ATOM_CHOICES[row], SHAPE_CHOICES[column]
     motion.smooth = HELD_OUT_FACTOR * atoms * gap
     field.smooth = HELD_OUT_FACTOR * shape * gap
     offset_errors = sum(_errors_by_offset(field, validation[k], k, atoms, shape) for k in held_out)
     field.level_offset = OFFSET_CHOICES[int(np.argmin(offset_errors))]
     report(len(held_out) / (len(held_out) + 1))
     field.smooth_beyond = field.smooth if smoothing_predicts_ends(field, validation) else 0.0
-    field.held_out_error = float(errors.min()) / len(held_out)
+    field.held_out_error = float(by_state.mean(0)[row, column])
     return f"holding out {len(held_out)} of {count} states"
+
+
+def _narrowest_good(errors: NDArray[np.float64]) -> tuple[int, int]:
+    """Return the atom width and the shape width to take, as indices, for errors f8[states, atom widths, shape widths].
+
+    The atoms' paths are smoothed no more than the held-out states prove: the narrowest width is taken whose error is
+    within one standard error of the best (Breiman et al. 1984), with the best shape width for it.
+    """
+    mean = errors.mean(0)
+    shapes = mean.argmin(1)
+    of_rows = errors[:, np.arange(len(shapes)), shapes]
+    excess = of_rows - of_rows[:, [of_rows.mean(0).argmin()]]
+    standard_error = excess.std(0, ddof=1) / np.sqrt(len(errors)) if len(errors) > 1 else np.zeros(len(shapes))
+    row = int(np.argmax(excess.mean(0) <= standard_error))
+    return row, int(shapes[row])
 
 
 def _known_motion(motion: Motion, states: NDArray[np.intp]) -> Motion:

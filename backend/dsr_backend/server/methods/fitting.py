@@ -6,14 +6,12 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pymol_dsr.shared import atomic_write, messages
 from pymol_dsr.shared.messages import FitStatus
 
 from ...fields.base import Family, Field
 from ...fitting import run
-from ...fitting.fast.samples import BackgroundSampler
 from ...fitting.job import Progress
 from ...fitting.paper.checkpoint import TrainingCheckpoint
 from ...fitting.preview import Preview
@@ -44,8 +42,6 @@ def open_fit(state: State, job: Job, request: messages.Open) -> messages.OpenRes
     _warn_unless_writable(job, folder)
     family = None if request.family is None else _family(state, request.family, request.config.preset)
     preview = None if request.preview is None else _preview(job, request, request.preview)
-    with callers_fault():
-        sampler = None if request.config.preset == "paper" else BackgroundSampler(request.config)
     state.pending.drop(name)
     state.unkept.pop(name, None)
     trajectories = list(request.trajectories or ())
@@ -62,7 +58,7 @@ def open_fit(state: State, job: Job, request: messages.Open) -> messages.OpenRes
             "frozen": request.frozen,
         },
     )
-    state.pending.put(name, PendingFit(request, surfaces, family, preview, sampler))
+    state.pending.put(name, PendingFit(request, surfaces, family, preview))
     state.statuses[name] = FitStatus("surfaces", 0.0)
     return messages.OpenResult(
         states={one: tuple(surfaces.states(number)) for number, one in enumerate(trajectories or [""])}
@@ -76,9 +72,6 @@ def take_surface(state: State, job: Job, request: messages.Surface) -> messages.
     with callers_fault():
         surface = Surface(request.state, request.points, request.normals, request.faces, request.atoms)
         pending.surfaces.put(number, surface)
-    if pending.sampler is not None:
-        # Not the surface itself: those that wait for their turn would pile up in memory.
-        pending.sampler.add(number, request.state, lambda: pending.surfaces.get(number, request.state))
     if pending.preview is not None and pending.preview.starts_with(surface, request.trajectory):
         pending.preview.show_state(surface, pending.request.config, job.cancelled)
     return messages.SurfaceResult(points=len(surface.points))
@@ -255,24 +248,17 @@ def _run(
     training: TrainingCheckpoint | None,
 ) -> Field | Family:
     """Fit a trajectory, a family, or a new trajectory of a family."""
-    preview, config = pending.preview, pending.request.config
-    arguments: dict[str, Any] = {
-        "watch": None if preview is None else lambda field: preview.show_unfinished(field, job.cancelled),
-        "sampler": pending.sampler,
-        "checkpoint": training,
-    }
+    config = pending.request.config
     fitted: Field | Family
     with callers_fault():
         if pending.trajectories:
             named = dict(zip(pending.trajectories, series, strict=True))
-            fitted = run.fit_family(named, config, progress, job.cancelled, **arguments)
+            fitted = run.fit_family(named, config, progress, job.cancelled, training)
         elif pending.family is not None:
             frozen = pending.request.frozen
-            fitted = run.fit_member(
-                pending.family, series[0], config, progress, job.cancelled, frozen=frozen, **arguments
-            )
+            fitted = run.fit_member(pending.family, series[0], config, progress, job.cancelled, frozen, training)
         else:
-            fitted = run.fit_trajectory(series[0], config, progress, job.cancelled, **arguments)
+            fitted = run.fit_trajectory(series[0], config, progress, job.cancelled, training)
     fitted.report["source"] = pending.request.source
     return fitted
 

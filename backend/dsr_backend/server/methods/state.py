@@ -17,7 +17,6 @@ from ..replies import callers_fault
 if TYPE_CHECKING:
     # Not at run time: this module is there before torch is.
     from ...fields.base import Family, Field
-    from ...fitting.fast.samples import BackgroundSampler
     from ...fitting.preview import Preview
     from ...surfaces.staging import SurfaceStaging
 
@@ -26,15 +25,13 @@ if TYPE_CHECKING:
 class PendingFit:
     """A fit that waits for its surfaces.
 
-    request: as it was opened. family: the one to start from. preview: shows one time meanwhile. sampler: draws samples
-    meanwhile; None for preset `paper`.
+    request: as it was opened. family: the one to start from. preview: shows one time meanwhile.
     """
 
     request: Open
     surfaces: SurfaceStaging
     family: Family | None
     preview: Preview | None
-    sampler: BackgroundSampler | None
 
     @property
     def trajectories(self) -> tuple[str, ...]:
@@ -42,9 +39,7 @@ class PendingFit:
         return self.request.trajectories or ()
 
     def close(self) -> None:
-        """Stop sampling, and leave the surfaces to whoever resumes the fit."""
-        if self.sampler is not None:
-            self.sampler.close()
+        """Leave the surfaces to whoever resumes the fit."""
         self.surfaces.close()
 
 

@@ -1,22 +1,16 @@
 """Fits of surfaces whose answers are known: balls that move and breathe, and a peptide of real PyMOL."""
 
-import tempfile
 import time
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from dsr_backend.fields.fast import FastField
 from dsr_backend.fitting import run
 from dsr_backend.fitting.config import PRESETS
-from dsr_backend.fitting.fast import sample_store, samples
-from dsr_backend.fitting.fast.draw import draw_samples
-from dsr_backend.fitting.fast.samples import BackgroundSampler
 from dsr_backend.geometry.metrics import compare
 from dsr_backend.results.mesh import extract_mesh
 from dsr_backend.runtime.device import choose_device
-from dsr_backend.runtime.errors import Cancelled, RequestError
+from dsr_backend.runtime.errors import Cancelled
 from dsr_backend.surfaces.surface import Surface
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
@@ -25,7 +19,7 @@ from skimage.measure import marching_cubes
 from pymol_dsr.shared import options
 from pymol_dsr.shared.messages import FitStatus
 from pymol_dsr.shared.options import FitOptions
-from support.shapes import QUICK, ball, cloud, fit, moved, peptide, turn
+from support.shapes import ball, cloud, fit, moved, peptide, turn
 
 STATES = range(1, 8)
 
@@ -223,7 +217,7 @@ def test_same_seed_same_field_bit_for_bit():
     torch.manual_seed(123)
     for name, tensor in first.tensors().items():
         assert torch.equal(tensor, again.tensors()[name]), name
-    assert not torch.equal(first.tensors()["static"], other.tensors()["static"])
+    assert not torch.equal(first.tensors()["fine_modes"], other.tensors()["fine_modes"])
 
 
 def test_the_caller_s_random_numbers_are_left_alone():
@@ -237,7 +231,7 @@ def test_the_caller_s_random_numbers_are_left_alone():
 def test_the_report_says_how_it_went(fitted_peptide):
     report = fitted_peptide.report
     assert report["states"] == [1, 2, 3, 4, 5, 6]
-    assert report["steps"] == QUICK.decoder_steps and 0 < report["loss"] < 0.1
+    assert 0 < report["loss"] < 0.1
     assert report["device"] == "cpu" and report["seconds"] > 0
     assert report["forecast"] == "the last state is held"
     tensors = fitted_peptide.tensors()
@@ -246,27 +240,22 @@ def test_the_report_says_how_it_went(fitted_peptide):
     assert report["area"] == pytest.approx(area, rel=0.05)
 
 
-def test_progress_rises_to_the_end_through_the_phases():
+def test_progress_rises_to_the_end():
     seen: list[FitStatus] = []
     fit([ball(t) for t in (1, 2)], progress=seen.append)
     fractions = [status.fraction for status in seen]
-    assert fractions == sorted(fractions) and fractions[0] == 0.0 and 0.9 < fractions[-1] <= 1.0
-    phases = [status.phase for status in seen]
-    assert phases == sorted(phases, key=["sampling", "fit"].index) and set(phases) == {"sampling", "fit"}
+    assert fractions == sorted(fractions) and fractions[0] == 0.0 and 0.9 <= fractions[-1] <= 1.0
+    assert {status.phase for status in seen} == {"fit"}
     assert all(status.device == "cpu" for status in seen)
-    assert seen[-1].steps == QUICK.decoder_steps and (seen[-1].loss or 0.0) > 0
-
-
-def test_a_budget_ends_the_training():
-    field = fit([ball(1)], budget=1e-6)
-    assert field.report["steps"] == 10 and np.isfinite(field.report["loss"])
-    assert extract_mesh(field, 1.0).area == pytest.approx(4 * np.pi * 36, rel=0.02)
+    solved = [status for status in seen if status.loss is not None]
+    assert [status.step for status in solved] == [1, 2] and all(status.steps == 2 for status in solved)
+    assert all((status.loss or 0.0) > 0 for status in solved)
 
 
 # Cancelling and errors
 
 
-@pytest.mark.parametrize("polls", [0, 1, 5, 30, 60])
+@pytest.mark.parametrize("polls", [0, 1, 5, 20, 30])
 def test_a_cancelled_fit_stops_at_once(polls):
     left = [polls]
 
@@ -292,7 +281,7 @@ def test_a_fit_is_asked_whether_it_is_cancelled_all_the_time():
 
     fit(peptide(), cancelled=cancelled, preset=PRESETS["fast"])
     looks.append(time.process_time())
-    assert np.diff(looks).max() < 0.125 * (looks[-1] - looks[0])
+    assert np.diff(looks).max() < 0.3 * (looks[-1] - looks[0])
 
 
 def test_surfaces_that_do_not_go_together_are_refused():
@@ -326,17 +315,9 @@ def test_atoms_far_apart_are_refused_before_anything_is_sampled(direction, prese
     normals = np.concatenate([near.normals, far.normals])
     both = Surface(2, points, normals, faces, np.array([np.zeros(3), there]))
     reported = []
-    with pytest.raises(ValueError, match=r"^state 2: atoms are 900 Å apart .*: wrap them .*, or select one"):
+    with pytest.raises(ValueError, match=r"^state 2: atoms are 900 Å apart .*: make .* whole .*, or select one"):
         run.fit_trajectory([both], FitOptions(preset=preset), lambda *step: reported.append(step))
     assert not reported
-
-
-def test_a_loss_that_is_no_number_is_said(monkeypatch):
-    decode = FastField.decode
-    monkeypatch.setattr(FastField, "decode", lambda self, features: decode(self, features) * torch.nan)
-    with pytest.raises(RequestError, match="the loss is nan at step 10") as error:
-        fit([ball(1)])
-    assert error.value.code == "diverged"
 
 
 def test_a_surface_that_reaches_far_beyond_its_atoms_is_not_cut():
@@ -420,76 +401,3 @@ def test_a_contact_that_opens_is_neither_torn_nor_doubled(opening, time):
     off = np.linalg.norm(found.points[:, None] - centres, axis=2).min(1) - 5.0
     # But for the neck, where the surface is sharp, points lie on one ball or the other.
     assert np.quantile(np.abs(off), 0.9) < 0.15
-
-
-# Samples drawn while surfaces arrive, and samples that are too many for memory
-
-
-@pytest.mark.system
-def test_samples_drawn_early_give_the_same_fit(monkeypatch):
-    monkeypatch.setitem(PRESETS, "fast", QUICK)
-    config = FitOptions()
-    states = [ball(k, 5.0 + 0.2 * k, atoms=cloud(seed=1)) for k in (1, 2, 4)]
-    late = run.fit_trajectory(states, config)
-    early = BackgroundSampler(config)
-    # In any order, and not all of them.
-    for surface in (states[2], states[0]):
-        early.add(0, surface.state, partial(lambda one: one, surface))
-    drawn = []
-    monkeypatch.setattr(
-        samples, "draw_samples", lambda surface, **how: drawn.append(surface.state) or draw_samples(surface, **how)
-    )
-    found = run.fit_trajectory(states, config, sampler=early)
-    early.close()
-    assert set(drawn) >= {2.0}
-    for (name, one), two in zip(late.tensors().items(), found.tensors().values(), strict=True):
-        assert torch.equal(one, two), name
-
-
-def test_a_surface_sent_again_replaces_what_was_drawn():
-    early = BackgroundSampler(FitOptions())
-    early.add(0, 1.0, lambda: ball(1, 9.0))
-    early.add(0, 1.0, lambda: ball(1, 4.0))
-    samples = early.take(0, 1.0)
-    assert samples.area == pytest.approx(4 * np.pi * 16, rel=0.01)
-    assert early.take(0, 1.0) is None and early.take(1, 1.0) is None
-    early.close()
-
-
-def test_closing_stops_the_drawing(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(sample_store, "MAX_BYTES", 0)
-    early = BackgroundSampler(FitOptions())
-    early.add(0, 1.0, lambda: ball(1))
-    assert early.take(0, 1.0) is not None and len(list(tmp_path.glob("dsr-*/samples-*"))) == 2
-    drawn: list[int] = []
-
-    def large(state):
-        drawn.append(state)
-        return ball(1, 20.0, subdivisions=5)
-
-    for state in range(2, 40):
-        early.add(0, float(state), partial(large, state))
-    early.close()
-    assert len(drawn) < 38
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("preset", "device", "words"), [("paper", "cpu", "preset paper"), ("fast", "cuda:99", "cuda:99")]
-)
-def test_what_cannot_be_drawn_early_is_said_at_once(preset, device, words):
-    with pytest.raises(ValueError, match=words):
-        BackgroundSampler(FitOptions(preset=preset, device=device))
-
-
-@pytest.mark.system
-def test_samples_on_disk_give_the_same_fit_and_leave_nothing(tmp_path, monkeypatch):
-    states = [ball(k, 5.0 + 0.2 * k) for k in (1, 2)]
-    in_memory = fit(states)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(sample_store, "MAX_BYTES", 0)
-    on_disk = fit(states)
-    for one, two in zip(in_memory.tensors().values(), on_disk.tensors().values(), strict=True):
-        assert torch.equal(one, two)
-    assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from dsr_backend.fitting.fast import temporal_widths
-from dsr_backend.fitting.fast.samples import ValidationPoints
+from dsr_backend.fitting.fast.temporal_widths import ValidationPoints
 from dsr_backend.results.mesh import extract_mesh
 
 from support.shapes import ball, cloud, fit, turn
@@ -33,7 +33,7 @@ def test_a_noisy_shape_is_smoothed_and_a_growing_one_held_at_its_end():
     noise = np.random.default_rng(1).normal(size=COUNT)
     noisy = fit(breathing(7.0 + 0.3 * noise))
     assert noisy.smooth_beyond == noisy.smooth >= 1.0
-    assert "holding out 8 of 13" in noisy.report["smooth_chosen_by"]
+    assert "holding out 9 of 13" in noisy.report["smooth_chosen_by"]
     # However wide the shape were smoothed between the states, the end of steady growth is not set back.
     radii = np.linspace(6.0, 9.0, COUNT)
     growing = fit(breathing(radii))

@@ -1,0 +1,171 @@
+"""The node values of all states: exact distances, corrected by points of the surface.
+
+The nodes near a surface get their exact distance to it. Trilinear interpolation between exact distances is off where
+the surface curves; a few steps of least squares on points of the surface, whose distance is 0, put the level set where
+it belongs. The coarse lattice carries exact distances everywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import torch
+
+from ...fields.fast import BasisBuilder, LowRankBasis, NarrowBand
+from ...geometry.triangle_mesh import TriangleMesh
+from ...motion.motion import Motion
+from ...motion.warp import Warp
+from ...runtime import distributed
+from ...runtime.parallel import ordered_parallel_map
+from ...surfaces.surface import Surface
+from ..config import Preset
+from ..job import FitJob
+from .band import BAND_END, cells_of, nodes_near
+from .least_squares import Observations, solve
+from .temporal_widths import ValidationPoints
+
+# Fraction of a fit at which all states are solved; measured on two cores.
+SHAPES_END = 0.9
+# Points of each state to choose temporal widths with, and their distances from the surface along each axis, in Å.
+VALIDATION_POINTS, VALIDATION_WIDTHS = 8_000, (0.3, 1.0)
+# Candidates for the nearest triangle of a node near the surface, and of a coarse node.
+FINE_CANDIDATES, COARSE_CANDIDATES = 4, 2
+# Å; where the warp folds, its inverse misses a node by more, and the node keeps the coarse lattice's value.
+MAX_MISS = 0.1
+# Å from the surface, of the points off it.
+OFFSET = 0.3
+# Least number of points at a surface.
+MIN_SURFACE_POINTS = 2_000
+# Least number of modes; beyond it, the memory limits them.
+MIN_MODES = 32
+
+
+@dataclass(frozen=True, eq=False)
+class StateShape:
+    """One state. coarse f4[coarse nodes] and fine f4[band.count]: node values in Å, the fine ones as the difference to
+    the coarse lattice; points f4[N,3] and distance f4[N]: validation points in Å, in the reference's frame; error f4[]:
+    mean |f| on the surface in Å.
+    """
+
+    coarse: torch.Tensor
+    fine: torch.Tensor
+    points: torch.Tensor
+    distance: torch.Tensor
+    error: torch.Tensor
+
+    def broadcast(self: StateShape | None, owner: int, device: torch.device) -> StateShape:
+        """Return the shape of the rank `owner` on every rank; the others call it with None."""
+        names = ("coarse", "fine", "points", "distance", "error")
+        tensors = [distributed.broadcast(None if self is None else getattr(self, n), owner, device) for n in names]
+        return StateShape(*tensors)
+
+
+@dataclass(frozen=True, eq=False)
+class Shapes:
+    """Node values of all states on both lattices, validation points of each, and the mean |f| (Å) on the surfaces."""
+
+    coarse: LowRankBasis
+    fine: LowRankBasis
+    validation: list[ValidationPoints]
+    error: float
+
+
+def solve_shapes(job: FitJob[Preset], surfaces: Sequence[Surface], motion: Motion, band: NarrowBand) -> Shapes:
+    """Solve the node values of all states, several at a time. Raises Cancelled."""
+    count, values = len(surfaces), job.preset.max_values
+    own = distributed.own_states(count)
+    coarse_size = band.lattice.coarser(job.preset.coarse_factor).size
+    coarse, fine = (
+        BasisBuilder(max(MIN_MODES, values // coarse_size)),
+        BasisBuilder(max(MIN_MODES, values // band.count)),
+    )
+    validation: list[ValidationPoints] = []
+    error = 0.0
+
+    def solve_own(index: int) -> StateShape:
+        k = own[index]
+        return solve_state(job, surfaces[k], motion, k, band)
+
+    job.report_progress("fit", BAND_END, step=0, steps=count)
+    with closing(ordered_parallel_map(solve_own, len(own), job.parallel_states)) as solved:
+        for k in range(count):
+            owner = distributed.state_owner(k)
+            shape = next(solved) if owner == distributed.rank() else None
+            shape = StateShape.broadcast(shape, owner, job.device)
+            coarse.add(shape.coarse)
+            fine.add(shape.fine)
+            validation.append(ValidationPoints(shape.points, shape.distance))
+            error += float(shape.error) / count
+            fraction = BAND_END + (SHAPES_END - BAND_END) * (k + 1) / count
+            job.report_progress("fit", fraction, step=k + 1, steps=count, loss=error * count / (k + 1))
+    return Shapes(coarse.basis(), fine.basis(), validation, error)
+
+
+def solve_state(job: FitJob[Preset], surface: Surface, motion: Motion, k: int, band: NarrowBand) -> StateShape:
+    """Solve the node values of state number k of the motion."""
+    preset, device, check = job.preset, job.device, job.raise_if_cancelled
+    generator = torch.Generator().manual_seed(_seed(job.options.seed, surface.state))
+    mesh = TriangleMesh(surface.points, surface.faces, device)
+    time = float(motion.states[k])
+    warp = motion.warp(time, device)
+    lattice, coarse_lattice = band.lattice, band.lattice.coarser(preset.coarse_factor)
+    coarse_nodes = coarse_lattice.nodes(torch.arange(coarse_lattice.size, device=device))
+    coarse = mesh.signed_distance(warp.inverse(coarse_nodes), check, COARSE_CANDIDATES)
+
+    numbers = nodes_near(lattice, preset.margin, cells_of(surface, time, motion, preset.spacing, device))
+    nodes = lattice.nodes(numbers)
+    x = warp.inverse(nodes)
+    distance = mesh.signed_distance(x, check, FINE_CANDIDATES)
+    residual = distance - coarse_lattice.interpolate(coarse[:, None], nodes)[:, 0]
+    hit = torch.linalg.norm(warp(x) - nodes, dim=1) < MAX_MISS
+    start = torch.zeros(band.count, device=device)
+    start[band.rows(numbers[hit]).long()] = residual[hit]
+
+    points, wanted = _draw(mesh, surface, preset, generator)
+    xi = warp(points)
+    observed = _observe(band, xi, wanted - coarse_lattice.interpolate(coarse[:, None], xi)[:, 0])
+    fine = solve(observed, start, preset.ridge, preset.iterations, check)
+    error = (observed.predict(fine) - observed.target).abs().mean()
+    beside = _points_beside(mesh, generator)
+    to_reference = Warp(motion.pose(time), None, device)
+    return StateShape(coarse, fine, to_reference(beside), mesh.signed_distance(beside, check), error)
+
+
+def _draw(
+    mesh: TriangleMesh, surface: Surface, preset: Preset, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return random points f4[N,3] (Å) and their distances f4[N] (Å): half on the surface, half off along its normals.
+
+    The surface's own normals are smoother than its triangles, and so is a field that follows them.
+    """
+    count = max(MIN_SURFACE_POINTS, int(preset.density * float(mesh.areas.sum())))
+    points, face, weight = mesh.sample(count, generator)
+    corners = torch.as_tensor(surface.faces, device=mesh.device).index_select(0, face).long()
+    normals = torch.as_tensor(surface.normals, device=mesh.device)
+    normal = torch.nn.functional.normalize((weight[..., None] * normals[corners]).sum(1), dim=1)
+    distance = OFFSET * torch.tensor([0.0, 1.0, 0.0, -1.0], device=mesh.device).repeat(count // 4 + 1)[:count]
+    return points + distance[:, None] * normal, distance
+
+
+def _points_beside(mesh: TriangleMesh, generator: torch.Generator) -> torch.Tensor:
+    """Return validation points f4[VALIDATION_POINTS,3] (Å), off the surface by Gaussians of two widths."""
+    points, _, _ = mesh.sample(VALIDATION_POINTS, generator)
+    offset = torch.randn(VALIDATION_POINTS, 3, generator=generator)
+    width = torch.tensor(VALIDATION_WIDTHS).repeat(VALIDATION_POINTS // len(VALIDATION_WIDTHS))[:, None]
+    return points + (width * offset).to(points.device)
+
+
+def _observe(band: NarrowBand, xi: torch.Tensor, target: torch.Tensor) -> Observations:
+    """Return observations of the fine lattice at material coordinates ξ f4[N,3] (Å), whose values are target f4[N]."""
+    index, weight = band.lattice.corners(xi)
+    index = band.rows(index)
+    # Corners outside the band keep the coarse lattice's value.
+    weight = torch.where((index >= 0) & (index < band.count), weight, 0.0)
+    return Observations(index.clamp(0, band.count - 1), weight, target)
+
+
+def _seed(seed: int, state: float) -> int:
+    """Return the seed of one state, so that its points do not depend on the other states of the fit."""
+    return int((seed * 1_000_003 + round(1024.0 * state)) % 2**63)
