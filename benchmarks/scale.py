@@ -155,37 +155,59 @@ def measured_lines(found: list[Measured], cores: int, shared: bool) -> list[str]
     return lines
 
 
+@dataclass(frozen=True)
+class Costs:
+    """Costs of a trajectory: for each, and for each Å² of each state. Processor seconds, the file in MB.
+
+    score: processor seconds of a scored state; largest: the row of the largest molecule.
+    """
+
+    surfaces: tuple[float, float]
+    fit: tuple[float, float]
+    file: tuple[float, float]
+    score: float
+    largest: dict[str, str]
+
+    @classmethod
+    def of(cls, rows: list[dict[str, str]]) -> Costs:
+        """Fit straight lines through the measured rows."""
+
+        def spent(row: dict[str, str], key: str) -> float:
+            """Seconds of processors for one part, which has the share of its seconds on the clock."""
+            whole = sum(float(row[part]) for part in ("surfaces_seconds", "seconds", "score_seconds"))
+            return float(row["cpu_seconds"]) * float(row[key]) / whole
+
+        sizes = np.array([float(row["area"]) * float(row["fitted"]) for row in rows])
+
+        def straight(values: list[float]) -> tuple[float, float]:
+            """What each costs, and what each Å² of each state does; neither below 0."""
+            slope, each = np.polyfit(sizes, values, 1)
+            if slope < 0.0:
+                return float(np.mean(values)), 0.0
+            return (float(each), float(slope)) if each > 0.0 else (0.0, float((sizes @ values) / (sizes @ sizes)))
+
+        return cls(
+            straight([spent(row, "surfaces_seconds") for row in rows]),
+            straight([spent(row, "seconds") for row in rows]),
+            straight([float(row["mb"]) for row in rows]),
+            sum(spent(row, "score_seconds") for row in rows) / sum(float(row["scored"]) for row in rows),
+            max(rows, key=lambda row: float(row["atoms"])),
+        )
+
+    def hours(self, plan: Plan, size: float) -> list[float]:
+        """Processor hours of COUNT trajectories for surfaces, fits and scores; size: Å² of all states together."""
+        each = (self.surfaces[0] + self.surfaces[1] * size, self.fit[0] + self.fit[1] * size, self.score * plan.scored)
+        return [COUNT * seconds / 3600.0 for seconds in each]
+
+
 def plan_lines(rows: list[dict[str, str]]) -> list[str]:
     """The cost of 10 000 trajectories, from the measured costs per Å² and state, or per scored state."""
-
-    def number(row: dict[str, str], key: str) -> float:
-        return float(row[key])
-
-    def spent(row: dict[str, str], key: str) -> float:
-        """Seconds of processors for one part, which has the share of its seconds on the clock."""
-        whole = sum(number(row, part) for part in ("surfaces_seconds", "seconds", "score_seconds"))
-        return number(row, "cpu_seconds") * number(row, key) / whole
-
-    sizes = np.array([number(row, "area") * number(row, "fitted") for row in rows])
-
-    def straight(values: list[float]) -> tuple[float, float]:
-        """What each costs, and what each Å² of each state does; neither below 0."""
-        slope, each = np.polyfit(sizes, values, 1)
-        if slope < 0.0:
-            return float(np.mean(values)), 0.0
-        return (float(each), float(slope)) if each > 0.0 else (0.0, float((sizes @ values) / (sizes @ sizes)))
-
-    surfaces = straight([spent(row, "surfaces_seconds") for row in rows])
-    fit = straight([spent(row, "seconds") for row in rows])
-    disk = straight([number(row, "mb") for row in rows])
-    score = sum(spent(row, "score_seconds") for row in rows) / sum(number(row, "scored") for row in rows)
-    largest = max(rows, key=lambda row: number(row, "atoms"))
+    costs = Costs.of(rows)
     cells, spans = [], []
     for plan in PLANS:
-        area = number(largest, "area") * (plan.atoms / number(largest, "atoms")) ** POWER
+        area = float(costs.largest["area"]) * (plan.atoms / float(costs.largest["atoms"])) ** POWER
         size = area * plan.states
-        each = (surfaces[0] + surfaces[1] * size, fit[0] + fit[1] * size, score * plan.scored)
-        hours = [COUNT * seconds / 3600.0 for seconds in each]
+        hours = costs.hours(plan, size)
         spans.append(sum(hours) / CORES)
         cells.append(
             [
@@ -195,26 +217,37 @@ def plan_lines(rows: list[dict[str, str]]) -> list[str]:
                 *(f"{part:.0f}" for part in hours),
                 f"{sum(hours):.0f}",
                 f"{spans[-1]:.1f}",
-                f"{COUNT * (disk[0] + disk[1] * size) / 1e3:.0f}",
+                f"{COUNT * (costs.file[0] + costs.file[1] * size) / 1e3:.0f}",
             ]
         )
-    lines = [
+    columns = ["atoms × states", "area, Å²", "surfaces, h", "fits, h", "scores, h", "all, CPU h"]
+    header = [f"{COUNT} trajectories", *columns, f"hours on {CORES} cores", "GB of .dsr"]
+    return [
         f"{COUNT} trajectories of the kinds below would take {min(spans):.1f} to {max(spans):.1f} hours on {CORES} "
         "cores. This is an extrapolation, not a measurement: measure one of your own trajectories before you ask for "
         "the time.",
         "",
+        *cost_lines(costs),
+        *table(header, cells),
+    ]
+
+
+def cost_lines(costs: Costs) -> list[str]:
+    """The costs that the plan uses, and what it assumes."""
+    largest = costs.largest
+    return [
         "It uses these costs, measured above, in seconds of one core:",
         "",
         *table(
             ["part", "for each trajectory", "more for 100 states of 1000 Å²"],
             [
-                ["PyMOL's surfaces", f"{surfaces[0]:.1f} s", f"{1e5 * surfaces[1]:.2f} s"],
-                ["fit", f"{fit[0]:.1f} s", f"{1e5 * fit[1]:.2f} s"],
-                ["file (`.dsr`)", f"{disk[0]:.2f} MB", f"{1e5 * disk[1]:.2f} MB"],
+                ["PyMOL's surfaces", f"{costs.surfaces[0]:.1f} s", f"{1e5 * costs.surfaces[1]:.2f} s"],
+                ["fit", f"{costs.fit[0]:.1f} s", f"{1e5 * costs.fit[1]:.2f} s"],
+                ["file (`.dsr`)", f"{costs.file[0]:.2f} MB", f"{1e5 * costs.file[1]:.2f} MB"],
             ],
         ),
         "",
-        f"A scored state takes {score:.2f} s more.",
+        f"A scored state takes {costs.score:.2f} s more.",
         "",
         "It assumes that",
         "",
@@ -225,21 +258,6 @@ def plan_lines(rows: list[dict[str, str]]) -> list[str]:
         "- each fit has one thread.",
         "",
     ]
-    lines += table(
-        [
-            f"{COUNT} trajectories",
-            "atoms × states",
-            "area, Å²",
-            "surfaces, h",
-            "fits, h",
-            "scores, h",
-            "all, CPU h",
-            f"hours on {CORES} cores",
-            "GB of .dsr",
-        ],
-        cells,
-    )
-    return lines
 
 
 def processor() -> str:

@@ -102,17 +102,15 @@ def read_source(
             # A state that the user did not name may well be missing.
             with contextlib.suppress(ExtractError):
                 coordinates[state] = _coordinates(session, state, atoms, selection, remedies, _self)
-    molecules = read_molecules(atom_selection, atoms, shown_state, _self)
     # Unwrapping goes from state to state, so that it does not depend on the states that are wanted.
     through = range(1, wanted[-1] + 1) if unwrap else sorted({1, *wanted})
-    molecules, positions = molecule_positions(session, molecules, through)
+    molecules, positions = molecule_positions(
+        session, read_molecules(atom_selection, atoms, shown_state, _self), through
+    )
     cells = {state: read_cell(name, state, _self) for state in positions}
     if unwrap:
-        coordinates |= {
-            state: xyz
-            for state, xyz in made_whole(molecules, positions, cells, remedies).items()
-            if state in coordinates
-        }
+        whole = made_whole(molecules, positions, cells, remedies)
+        coordinates |= {state: whole[state] for state in coordinates.keys() & whole.keys()}
     else:
         warnings += box_warnings(molecules, positions, cells, wanted, remedies)
     coordinates = {state: _in_scene(xyz, name, state, _self) for state, xyz in coordinates.items()}
