@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import trajectories
@@ -49,7 +50,7 @@ def made(
     return [Surface(s.state, s.points, s.normals, s.faces, s.atoms) for s in found], seconds
 
 
-def volume_and_area(points: NDArray[np.floating], faces: NDArray[np.integer]) -> tuple[float, float]:
+def volume_and_area(points: NDArray[np.floating[Any]], faces: NDArray[np.integer[Any]]) -> tuple[float, float]:
     """Volume in Å³ (divergence theorem) and area in Å² of a closed mesh: points [N,3] Å, faces [M,3] outward."""
     if not len(faces):
         return 0.0, 0.0
