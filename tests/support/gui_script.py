@@ -185,10 +185,12 @@ def fitted(panel, jobs, entry):
     seen = covered()
     panel.close()
     assert not panel.isVisible()
-    yield from until(lambda: jobs.fits["pep_dsr"].losses)
+    yield from until(lambda: str(jobs.fits["pep_dsr"].phase) in ("fit", "saving", "ready"))
     entry.trigger()
-    yield from until(lambda: len(fit.curve.plot.lines) and "pep_dsr: " in fit.bar.format())
-    assert panel.isVisible() and (fit.bar.value() > 0 or str(jobs.fits["pep_dsr"].phase) == "ready")
+    yield from until(
+        lambda: "pep_dsr: " in fit.bar.format() and (fit.bar.value() > 0 or str(jobs.fits["pep_dsr"].phase) == "ready")
+    )
+    assert panel.isVisible()
     yield from until(lambda: fit.play_button.isEnabled())
     watch()
     yield 300

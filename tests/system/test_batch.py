@@ -82,7 +82,7 @@ def started(data, *words):
         ("a,none.safetensors,,,,,", "line 2: none.safetensors: there is no such file"),
         ("a,balls.safetensors", "line 2: it has not 7 cells"),
         ("a,balls.safetensors,,name CA,,,", "a trajectory or selection goes with a topology only"),
-        ("a,balls.safetensors,,,,best,", "preset best: choose one of fast, preview, paper"),
+        ("a,balls.safetensors,,,,best,", "preset best: choose one of fast, fine, preview, paper"),
         ("a,balls.safetensors,,,1-,,", "states 1-"),
         ("a,balls.safetensors,,,,,2", "name the states to fit, too"),
         ("a,balls.safetensors,,,1-3,,2", "states 2 are to be fitted and held out"),

@@ -30,7 +30,7 @@ PRESET_LABELS = {
     "preview": "preview: coarser, faster",
     "paper": "paper: the published network, slow, for comparison",
 }
-NO_LOSS = "the loss appears here while the fit goes on"
+NO_LOSS = "the loss of preset paper appears here"
 
 
 class FitTab(QtWidgets.QWidget):

@@ -51,7 +51,7 @@ def test_words_of_a_user_become_values(words, expected):
 @pytest.mark.parametrize(
     "words, message",
     [
-        ({"preset": "slow"}, "preset slow: choose one of fast, preview, paper"),
+        ({"preset": "slow"}, "preset slow: choose one of fast, fine, preview, paper"),
         ({"smooth": "-1"}, "smooth -1: it must lie between 0 and 100 states, or be auto"),
         ({"smooth": "wide"}, "smooth wide: it is neither a number nor auto"),
         ({"smooth": "nan"}, "smooth nan: it is neither a number nor auto"),

@@ -17,6 +17,7 @@ from ...fitting.paper.checkpoint import TrainingCheckpoint
 from ...fitting.preview import Preview
 from ...results import dsr_file
 from ...results.mesh import Mesh
+from ...runtime.device import choose_device
 from ...runtime.errors import Cancelled, RequestError
 from ...runtime.folders import fits_folder
 from ...surfaces import staging
@@ -42,6 +43,9 @@ def open_fit(state: State, job: Job, request: messages.Open) -> messages.OpenRes
     _warn_unless_writable(job, folder)
     family = None if request.family is None else _family(state, request.family, request.config.preset)
     preview = None if request.preview is None else _preview(job, request, request.preview)
+    with callers_fault():
+        # A device that is not there is said before surfaces are made.
+        choose_device(request.config.device)
     state.pending.drop(name)
     state.unkept.pop(name, None)
     trajectories = list(request.trajectories or ())
