@@ -137,6 +137,10 @@ class Bench:
         return self.fit("fast")
 
     @functools.cached_property
+    def fine(self) -> tuple[Field, float]:
+        return self.fit("fine")
+
+    @functools.cached_property
     def preview(self) -> tuple[Field, float]:
         return self.fit("preview")
 
@@ -195,10 +199,10 @@ def _parts(surface: Any) -> Points:
 
 
 def fit(bench: Bench) -> Found:
-    """Seconds, quality, repeatability and size of `fast` and `preview`, and seconds a mesh."""
+    """Seconds, quality, repeatability and size of `fast`, `fine` and `preview`, and seconds a mesh."""
     presets = {}
     first, last = bench.row.training[0], bench.row.training[-1]
-    for preset in ("fast", "preview"):
+    for preset in ("fast", "fine", "preview"):
         twice = [bench.fit(preset), bench.fit(preset)]
         setattr(bench, preset, twice[0])
         files = [_file(field) for field, _ in twice]

@@ -165,6 +165,13 @@ def test_one_is_fitted_scored_and_not_fitted_again(data, tmp_path, monkeypatch):
     assert task.run_task(job, str(tmp_path), 1, "cpu", before) == (row, True)
 
 
+def test_what_is_said_of_a_structure_is_in_its_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(task, "SCORED", 1)
+    job = BatchTask("a", str(ROOT / "tests" / "data" / "cases" / "wrapped.pdb"), preset="preview")
+    row, _ = task.run_task(job, str(tmp_path), 1, "cpu", None)
+    assert not row.failed and "--unwrap" in row.warnings and "dsr-backend" not in row.warnings
+
+
 def test_what_fails_is_a_line_in_its_row(data, tmp_path):
     job = BatchTask("a", str(data / "balls.safetensors"), states="1-9")
     row, made = task.run_task(job, str(tmp_path), 1, "cpu", None)

@@ -23,7 +23,7 @@ class TaskResult(BatchTask):
 
     surfaces_seconds, seconds, score_seconds: for PyMOL's surfaces, the fit and the scores; cpu_seconds: of processors,
     for all of it; fitted, scored, atoms: how many; area: mean of the surfaces', Å²; mb: of the .dsr; threads and
-    device: of the fit; failed: why, in a line.
+    device: of the fit; warnings: what the surfaces' making said of the input, in a line; failed: why, in a line.
     """
 
     fitted: int | str = ""
@@ -41,6 +41,7 @@ class TaskResult(BatchTask):
     mb: float | str = ""
     threads: int | str = ""
     device: str = ""
+    warnings: str = ""
     failed: str = ""
 
     def of(self, job: BatchTask) -> bool:

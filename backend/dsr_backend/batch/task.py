@@ -78,11 +78,20 @@ def _fitted(job: BatchTask, target: Path, threads: int, device: str, seed: int, 
 
     began, spent = time.perf_counter(), sum(os.times()[:4])
     path: Path = Path(job.input)
+    warnings: list[str] = []
     if not is_surfaces_path(path):
         given = [Path(part) for part in (job.input, job.trajectory) if part]
         path = own / "surfaces.safetensors"
         wanted = f"{job.states}+{job.evaluate}" if job.evaluate else job.states
-        from_pymol.make_surfaces(from_pymol.pymol_python(), given, path, wanted, job.selection or None, threads)
+        from_pymol.make_surfaces(
+            from_pymol.pymol_python(),
+            given,
+            path,
+            wanted,
+            job.selection or None,
+            threads,
+            say=lambda text, stays: warnings.append(text.removeprefix("dsr-backend: warning: ")) if stays else None,
+        )
     try:
         there = SurfaceFile(path)
         chosen = SurfaceFile(path, _pick(there, job.states, job.input))
@@ -114,6 +123,7 @@ def _fitted(job: BatchTask, target: Path, threads: int, device: str, seed: int, 
         mb=round(target.stat().st_size / 1e6, 3),
         threads=fitted.report["threads"],
         device=fitted.report["device"],
+        warnings="; ".join(warnings),
     )
 
 
