@@ -32,7 +32,7 @@ class Preset:
     density: float = 12.0
     ridge: float = 0.03
     iterations: int = 8
-    max_values: int = 12_000_000
+    max_values: int = 24_000_000
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ it belongs. The coarse lattice carries exact distances everywhere else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -36,6 +36,8 @@ FINE_CANDIDATES, COARSE_CANDIDATES = 4, 2
 MAX_MISS = 0.1
 # Å from the surface, of the points off it.
 OFFSET = 0.3
+# Å; deviation from the surface of points that stand in for nodes that the inverse misses.
+STAND_IN_WIDTH = 1.0
 # Least number of points at a surface.
 MIN_SURFACE_POINTS = 2_000
 # Least number of modes; beyond it, the memory limits them.
@@ -124,6 +126,11 @@ def solve_state(job: FitJob[Preset], surface: Surface, motion: Motion, k: int, b
     start[band.rows(numbers[hit]).long()] = residual[hit]
 
     points, wanted = _draw(mesh, surface, preset, generator)
+    if not bool(hit.all()):
+        missed = torch.zeros(band.count, dtype=torch.bool, device=device)
+        missed[band.rows(numbers[~hit]).long()] = True
+        beside, beside_distance = _stand_ins(mesh, warp, band, missed, len(points), generator, check)
+        points, wanted = torch.cat([points, beside]), torch.cat([wanted, beside_distance])
     xi = warp(points)
     observed = _observe(band, xi, wanted - coarse_lattice.interpolate(coarse[:, None], xi)[:, 0])
     fine = solve(observed, start, preset.ridge, preset.iterations, check)
@@ -147,6 +154,27 @@ def _draw(
     normal = torch.nn.functional.normalize((weight[..., None] * normals[corners]).sum(1), dim=1)
     distance = OFFSET * torch.tensor([0.0, 1.0, 0.0, -1.0], device=mesh.device).repeat(count // 4 + 1)[:count]
     return points + distance[:, None] * normal, distance
+
+
+def _stand_ins(
+    mesh: TriangleMesh,
+    warp: Warp,
+    band: NarrowBand,
+    missed: torch.Tensor,
+    count: int,
+    generator: torch.Generator,
+    check: Callable[[], None],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return points f4[N,3] (Å) in cells of nodes that the inverse misses, and their distances f4[N] (Å).
+
+    missed: bool[band.count]; count: points drawn around the whole surface, of which those in such cells are taken.
+    """
+    points = mesh.sample(count, generator)[0]
+    points = points + STAND_IN_WIDTH * torch.randn(count, 3, generator=generator).to(points.device)
+    rows = band.rows(band.lattice.corners(warp(points))[0])
+    in_band = (rows >= 0) & (rows < band.count)
+    points = points[(in_band & missed[rows.clamp(0, band.count - 1).long()]).any(1)]
+    return points, mesh.signed_distance(points, check, FINE_CANDIDATES)
 
 
 def _points_beside(mesh: TriangleMesh, generator: torch.Generator) -> torch.Tensor:
