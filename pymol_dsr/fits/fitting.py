@@ -142,7 +142,7 @@ class _Run:
 
     def _train(self) -> None:
         fit = self.fit
-        fit.phase, fit.fraction = Phase.SAMPLING, 0.0
+        fit.phase, fit.fraction = Phase.FIT, 0.0
         fit.report = self.jobs.wait(fit, self.backend.submit(messages.Fit(fit=fit.name)), self._say_progress).report
         fit.device = self.jobs.connection.device_name(fit.report.device or "")
         fit.holder, fit.in_folder = self.backend, bool(fit.report.path)

@@ -516,7 +516,8 @@ def test_a_detached_fit_outlives_pymol_and_the_line(plugin, sshd):
     until(plugin, "alone", "alone: fitted, loaded when used")
     dsr_movie("alone", "1-2", resolution=1, _self=plugin)
     assert plugin.count_states("alone") == 2
-    assert not {"alone.detached", "alone.surfaces"} & set(fits(sshd.home)), "fetched, so that it is asked for no more"
+    # Fetched, so that it is asked for no more; its process may still be about to remove its surfaces.
+    wait_for(lambda: not {"alone.detached", "alone.surfaces"} & set(fits(sshd.home)))
     assert dsr_status("alone", _self=plugin)[0].startswith("alone: ready, states 1+3 of pep")
 
 

@@ -283,6 +283,7 @@ def test_a_job_that_a_scheduler_ends_leaves_no_pymol_behind(monkeypatch, tmp_pat
     assert not list(tmp_path.glob("dsr-*"))
 
 
+@pytest.mark.system
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_ctrl_c_does_not_wait_for_a_silent_pymol(made, here, monkeypatch, tmp_path):
     from dsr_backend.surfaces import from_pymol

@@ -257,6 +257,7 @@ def test_meshes_grids_and_velocities(gpu, fitted):
     np.testing.assert_allclose(normal_velocity(there, 3.4, points), normal_velocity(here, 3.4, points), atol=1e-2)
 
 
+@pytest.mark.system
 def test_a_file_is_of_no_device(gpu, fitted):
     here, there = fitted
     data = dsr_file.to_bytes(there)

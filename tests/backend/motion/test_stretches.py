@@ -157,6 +157,7 @@ def two_runs():
     ]
 
 
+@pytest.mark.system
 def test_a_fit_cuts_where_the_molecule_jumps_unless_told_not_to(two_runs):
     fitted = fit(two_runs)
     assert fitted.report["breaks"] == [6.0]

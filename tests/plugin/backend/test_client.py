@@ -78,6 +78,7 @@ def failure(call: Callable[[], Any]) -> BackendError:
 # What does not start
 
 
+@pytest.mark.system
 def test_a_slow_backend_is_given_up_with_its_last_words(connect: Callable[..., Backend]) -> None:
     backend = connect("slow")
     error = failure(lambda: backend.start(timeout=1.0))
@@ -187,6 +188,7 @@ def test_all_calls_fail_when_the_backend_dies(connect: Callable[..., Backend], m
     assert not backend.alive
 
 
+@pytest.mark.system
 def test_a_stubborn_backend_is_killed_with_its_children(connect: Callable[..., Backend]) -> None:
     backend = connect("stubborn")
     backend.start()
@@ -231,6 +233,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("what", "mode", "then"), [("waiting", "mute", "alive"), ("starting", "slow", "ended")])
 def test_ctrl_c_interrupts(what: str, mode: str, then: str) -> None:
     # In a process of its own: this one may be pytest's, which has its own mind about Ctrl-C.

@@ -145,6 +145,7 @@ def test_mistakes_are_one_line(session, monkeypatch, capfd, line, message):
 # In the scene
 
 
+@pytest.mark.system
 def test_a_movie_as_long_as_asked_for_back_and_forth(plugin):
     dsr_movie("fit", seconds=1.4, fps=10, play="bounce", triangles=2000, _self=plugin)
     assert plugin.count_frames() == 14

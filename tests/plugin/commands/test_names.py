@@ -14,6 +14,7 @@ from pymol_dsr.session import session_of
 from support.session import ready, refused
 
 
+@pytest.mark.system
 def test_a_fit_is_found_by_the_name_that_was_given(backend):
     # PyMOL keeps single letters for its selections and writes B_ for B.
     assert dsr_fit("pep", "1-3", name="B", preset="preview", async_=0, _self=backend) == "B_"

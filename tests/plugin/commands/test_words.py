@@ -37,6 +37,7 @@ def test_numbers_with_words_for_none_are_no_nan_either():
         MovieOptions.parse(fps="nan")
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("word", ["xyz", "1.5", "", "9" * 30, "\x1b[2J", "²", "on,"])
 def test_words_in_the_place_of_any_argument_are_one_line_at_most(plugin, word, tmp_path, monkeypatch):
     """No command ends in a traceback, whichever of its arguments has the word."""

@@ -333,6 +333,7 @@ def end_backend(cmd):
     wait_for(lambda: not backend.alive)
 
 
+@pytest.mark.system
 def test_a_loaded_fit_is_fetched_again_after_its_backend_has_ended(plugin, tmp_path):
     """From its own file and not from another fit of that name in the backend's folder."""
     jobs, file = session_of(plugin).jobs, tmp_path / "one.dsr"
@@ -359,6 +360,7 @@ def test_a_loaded_fit_is_fetched_again_after_its_backend_has_ended(plugin, tmp_p
         dsr_movie("one", _self=plugin)
 
 
+@pytest.mark.system
 def test_a_fit_without_a_file_is_lost_with_its_backend_and_says_so(plugin):
     jobs = session_of(plugin).jobs
     jobs.load("one", GOLDEN.read_bytes())
@@ -371,6 +373,7 @@ def test_a_fit_without_a_file_is_lost_with_its_backend_and_says_so(plugin):
         dsr_movie("one", _self=plugin)
 
 
+@pytest.mark.system
 def test_a_fit_in_the_folder_of_fits_is_used_after_its_backend_has_ended(plugin, tmp_path):
     jobs = session_of(plugin).jobs
     (tmp_path / "home" / "fits").mkdir(parents=True)

@@ -109,6 +109,7 @@ def test_typed_into_a_pymol_without_a_window(home, tmp_path):
     assert "\n no fits yet; dsr_fit makes one\n" in done.stdout
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     "command, fault, remedy",
     [

@@ -245,6 +245,7 @@ def test_a_second_worker_that_dies_is_an_error(peptide, monkeypatch):
     assert len([line for line in source.warnings if "another one goes on" in line]) == 1
 
 
+@pytest.mark.system
 def test_a_worker_that_is_stopped_is_named_once_and_goes_on(peptide, crew, capfd):
     source = extract.read_source("pep", "all", _self=peptide)
     made = workers.compute_surfaces(source, 1)
