@@ -436,7 +436,7 @@ def test_a_killed_family_resumes_with_the_surfaces_it_had(backend, capsys):
     how = {"name": "fam", "preset": "preview", "quiet": 0, "_self": backend}
     dsr_fit("pep+two", async_=1, **how)
     fit = jobs.fits["fam"]
-    wait_for(lambda: fit.fraction > 0.7 or fit.phase is Phase.SAMPLING)
+    wait_for(lambda: fit.fraction > 0.7 or fit.phase is Phase.FIT)
     os.kill(jobs.connection.running.info.pid, 9)
     wait_for(lambda: fit.phase is Phase.FAILED)
     capsys.readouterr()
@@ -480,7 +480,7 @@ def test_background_queue_and_cancel(backend, capfd):
     line = refused(backend, dsr_fit, "pep", name="one")
     assert line.startswith("one is busy with its fit; wait for it, dsr_cancel one")
     fits = session_of(backend).jobs.fits
-    wait_for(lambda: fits["one"].phase in (Phase.SAMPLING, Phase.FIT, Phase.READY))
+    wait_for(lambda: fits["one"].phase in (Phase.FIT, Phase.READY))
     dsr_cancel("two", _self=backend)
     wait_for(lambda: fits["two"].phase is Phase.CANCELLED)
     if fits["one"].phase is not Phase.READY:
@@ -507,7 +507,7 @@ def test_a_killed_backend_fails_the_fit_and_the_next_one_works(backend):
     jobs = session_of(backend).jobs
     dsr_fit("pep", "all", name="one", async_=1, _self=backend)
     fit = jobs.fits["one"]
-    wait_for(lambda: fit.phase is Phase.SAMPLING or fit.phase is Phase.FIT)
+    wait_for(lambda: fit.phase is Phase.FIT)
     os.kill(jobs.connection.running.info.pid, 9)
     wait_for(lambda: fit.phase is Phase.FAILED)
     assert "killed by signal 9" in fit.error and "\n" not in fit.error
