@@ -539,6 +539,7 @@ def test_every_request_has_exactly_one_reply(pipes: Callable[..., Pipes]) -> Non
     assert server.process.wait(PATIENCE) == 0
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("method", ["work", "spin"])
 def test_the_end_of_stdin_ends_the_server(pipes: Callable[..., Pipes], tmp_path: Path, method: str) -> None:
     server = pipes(*PROBLEM, "worker", "60" if method == "work" else "1.5")

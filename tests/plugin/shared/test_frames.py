@@ -371,6 +371,7 @@ ODD_ARRAY = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.system
 @given(
     st.fixed_dictionaries(
         {
