@@ -84,6 +84,18 @@ def chosen(*factors):
     return least_folding(np.array([cloud(150) * factor for factor in factors], np.float32), CPU)
 
 
+def test_the_inverse_leads_back_where_the_warp_does_not_fold():
+    lattice = Lattice.around([-8.0] * 3, [8.0] * 3, 1.6)
+    # A gentle wave: its steepest slope is a third.
+    u = torch.sin(lattice.nodes(torch.arange(lattice.size)).roll(1, 1) / 3.0)
+    pose = Pose(turn(40.0), np.array([3.0, -1.0, 2.0]))
+    bent = Warp(pose, (lattice, u), CPU)
+    xi = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) * 8.0 - 4.0
+    torch.testing.assert_close(bent(bent.inverse(xi)), xi, rtol=0.0, atol=1e-3)
+    rigid = Warp(pose, None, CPU)
+    torch.testing.assert_close(rigid(rigid.inverse(xi)), xi, rtol=0.0, atol=1e-5)
+
+
 def test_a_single_state_is_its_own_reference():
     assert chosen(1.0) == (0, WARP_SIGMAS[0])
 

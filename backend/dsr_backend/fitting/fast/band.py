@@ -15,6 +15,7 @@ from ...fields.fast import BAND_LIMIT, MAX_NODES, NarrowBand
 from ...geometry.lattice import Lattice
 from ...geometry.triangle_mesh import face_areas
 from ...motion.motion import Motion
+from ...motion.warp import Warp
 from ...runtime import distributed
 from ...runtime.parallel import ordered_parallel_map
 from ...surfaces.surface import Surface
@@ -52,7 +53,7 @@ def narrow_band(job: FitJob[Preset], surfaces: Sequence[Surface], motion: Motion
         k = own[index]
         surface = surfaces[k]
         areas = face_areas(surface.points.astype(np.float64), surface.faces.astype(np.int64))
-        cut = cells_of(surface, motion.states[k], motion, preset.spacing, job.device)
+        cut = cells_of(surface, motion.warp(float(motion.states[k]), job.device), preset.spacing)
         return surface, cut, reach_of(surface, job.device), float(areas.sum())
 
     job.report_progress("fit", 0.0, step=0, steps=count)
@@ -73,9 +74,12 @@ def narrow_band(job: FitJob[Preset], surfaces: Sequence[Surface], motion: Motion
     return NarrowBand(lattice, distributed.any_rank(inside)), SurfaceSummary(low, high, clearance, reach, area / count)
 
 
-def cells_of(surface: Surface, time: float, motion: Motion, spacing: float, device: torch.device) -> torch.Tensor:
-    """Return the cells i4[N,3], numbered from the origin, that hold points of a surface in material coordinates."""
-    xi = motion.warp(time, device)(torch.as_tensor(surface.points, device=device))
+def cells_of(surface: Surface, warp: Warp, spacing: float) -> torch.Tensor:
+    """Return the cells i4[N,3], numbered from the origin, that hold points of a surface in material coordinates.
+
+    warp: that of the surface's state; spacing: edge of a cell in Å.
+    """
+    xi = warp(torch.as_tensor(surface.points, device=warp.origin.device))
     return _distinct(torch.floor(xi / spacing).int())
 
 

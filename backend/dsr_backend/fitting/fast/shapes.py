@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -57,11 +57,12 @@ class StateShape:
     distance: torch.Tensor
     error: torch.Tensor
 
-    def broadcast(self: StateShape | None, owner: int, device: torch.device) -> StateShape:
-        """Return the shape of the rank `owner` on every rank; the others call it with None."""
-        names = ("coarse", "fine", "points", "distance", "error")
-        tensors = [distributed.broadcast(None if self is None else getattr(self, n), owner, device) for n in names]
-        return StateShape(*tensors)
+    @classmethod
+    def broadcast(cls, shape: StateShape | None, owner: int, device: torch.device) -> StateShape:
+        """Return the shape of the rank `owner` on every rank; the others pass None."""
+        names = [field.name for field in fields(cls)]
+        tensors = (None if shape is None else getattr(shape, name) for name in names)
+        return cls(*(distributed.broadcast(tensor, owner, device) for tensor in tensors))
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +117,7 @@ def solve_state(job: FitJob[Preset], surface: Surface, motion: Motion, k: int, b
     coarse_nodes = coarse_lattice.nodes(torch.arange(coarse_lattice.size, device=device))
     coarse = mesh.signed_distance(warp.inverse(coarse_nodes), check, COARSE_CANDIDATES)
 
-    numbers = nodes_near(lattice, preset.margin, cells_of(surface, time, motion, preset.spacing, device))
+    numbers = nodes_near(lattice, preset.margin, cells_of(surface, warp, preset.spacing))
     nodes = lattice.nodes(numbers)
     x = warp.inverse(nodes)
     distance = mesh.signed_distance(x, check, FINE_CANDIDATES)
@@ -129,15 +130,15 @@ def solve_state(job: FitJob[Preset], surface: Surface, motion: Motion, k: int, b
     if not bool(hit.all()):
         missed = torch.zeros(band.count, dtype=torch.bool, device=device)
         missed[band.rows(numbers[~hit]).long()] = True
-        beside, beside_distance = _stand_ins(mesh, warp, band, missed, len(points), generator, check)
-        points, wanted = torch.cat([points, beside]), torch.cat([wanted, beside_distance])
+        stand_ins, their_distance = _stand_ins(mesh, warp, band, missed, len(points), generator, check)
+        points, wanted = torch.cat([points, stand_ins]), torch.cat([wanted, their_distance])
     xi = warp(points)
     observed = _observe(band, xi, wanted - coarse_lattice.interpolate(coarse[:, None], xi)[:, 0])
     fine = solve(observed, start, preset.ridge, preset.iterations, check)
     error = (observed.predict(fine) - observed.target).abs().mean()
-    beside = _points_beside(mesh, generator)
+    held_out = _validation_points(mesh, generator)
     to_reference = Warp(motion.pose(time), None, device)
-    return StateShape(coarse, fine, to_reference(beside), mesh.signed_distance(beside, check), error)
+    return StateShape(coarse, fine, to_reference(held_out), mesh.signed_distance(held_out, check), error)
 
 
 def _draw(
@@ -177,7 +178,7 @@ def _stand_ins(
     return points, mesh.signed_distance(points, check, FINE_CANDIDATES)
 
 
-def _points_beside(mesh: TriangleMesh, generator: torch.Generator) -> torch.Tensor:
+def _validation_points(mesh: TriangleMesh, generator: torch.Generator) -> torch.Tensor:
     """Return validation points f4[VALIDATION_POINTS,3] (Å), off the surface by Gaussians of two widths."""
     points, _, _ = mesh.sample(VALIDATION_POINTS, generator)
     offset = torch.randn(VALIDATION_POINTS, 3, generator=generator)
