@@ -32,6 +32,8 @@ def check(
     letters = {} if atom_count is None else {"A": atom_count}
     if isinstance(request, messages.Paint):
         letters["N"] = len(request.points)
+    elif isinstance(request, messages.SourceRequest):
+        letters["A"] = len(request.atoms)
     elif isinstance(request, messages.Measure) and "area" in arrays and not len(arrays["area"]):
         # A field without atoms, as it says itself.
         letters.clear()

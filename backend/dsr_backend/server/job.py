@@ -47,7 +47,7 @@ class Job:
         """Send a line for the user."""
         self.event(messages.Log(text=text))
 
-    def progress(self, progress: messages.Progress) -> None:
+    def progress(self, progress: messages.Progress | messages.SourceProgress) -> None:
         """Send progress, at most five times a second; a change of the phase is always sent."""
         sent, phase = self._last_progress
         now = time.monotonic()

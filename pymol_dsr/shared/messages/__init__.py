@@ -47,11 +47,21 @@ from .results import (
     Paint,
     PaintResult,
 )
+from .sources import (
+    BackTestRow,
+    Generate,
+    SourceFrames,
+    SourceProgress,
+    SourceRequest,
+    SourceResult,
+    SourceStatus,
+)
 
 __all__ = [
     "EVENTS",
     "REQUESTS",
     "ArrayFault",
+    "BackTestRow",
     "Cancel",
     "CancelResult",
     "Compare",
@@ -72,6 +82,7 @@ __all__ = [
     "FitReport",
     "FitResult",
     "FitStatus",
+    "Generate",
     "Grid",
     "GridResult",
     "Hello",
@@ -101,6 +112,11 @@ __all__ = [
     "Result",
     "Save",
     "Shutdown",
+    "SourceFrames",
+    "SourceProgress",
+    "SourceRequest",
+    "SourceResult",
+    "SourceStatus",
     "Status",
     "StatusResult",
     "Stop",
@@ -136,10 +152,13 @@ _REQUESTS: tuple[type[Request[Any]], ...] = (
     Save,
     Load,
     Drop,
+    Generate,
 )
 REQUESTS = {kind.METHOD: kind for kind in _REQUESTS}
 """Requests by method."""
-EVENTS: dict[str, type[Event]] = {kind.EVENT: kind for kind in (Progress, Device, Log, Preview)}
+EVENTS: dict[str, type[Event]] = {
+    kind.EVENT: kind for kind in (Progress, Device, Log, Preview, SourceProgress, SourceFrames)
+}
 """Events by name."""
 
 

@@ -1,0 +1,114 @@
+"""Methods of trajectory sources.
+
+`run_source` gives a source its `Report` and `Check`, and makes its result the answer: a further source is a function of
+two lines here, and its line in `METHODS`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pymol_dsr.shared import messages
+from pymol_dsr.shared.values import JsonObject, plain
+from pymol_dsr.shared.version import VERSION
+
+from ...runtime.errors import Cancelled
+from ...sources.contract import Check, Generated, Report, Trajectory
+from ...sources.generate import generate
+from ..job import Job
+from ..replies import callers_fault
+from .state import State
+
+FRAMES_SECONDS = 0.5
+
+
+class JobReport:
+    """Sends the reports of a source as events: states twice a second at most, progress as `Job.progress` does."""
+
+    def __init__(self, job: Job, source: str) -> None:
+        self._job, self._source = job, source
+        self._sent = -FRAMES_SECONDS
+        self._first = 0
+        self._waiting: list[NDArray[np.float32]] = []
+
+    def __call__(self, fraction: float, phase: str, text: str = "", seconds_left: float | None = None) -> None:
+        """Report that `fraction` (0 to 1) is done."""
+        status = messages.SourceStatus(phase, min(1.0, max(0.0, fraction)), text, seconds_left)
+        self._job.progress(messages.SourceProgress(source=self._source, status=status))
+
+    def frames(self, coordinates: NDArray[np.float32]) -> None:
+        """Send states f4[F,A,3] now, or with the next ones."""
+        self._waiting.append(coordinates)
+        now = time.monotonic()
+        if now - self._sent < FRAMES_SECONDS:
+            return
+        self._sent = now
+        states = np.concatenate(self._waiting)
+        self._waiting.clear()
+        self._job.event(messages.SourceFrames(source=self._source, first=self._first, coordinates=states))
+        self._first += len(states)
+
+
+def run_source(
+    job: Job,
+    request: messages.SourceRequest,
+    kind: str,
+    provenance: JsonObject,
+    source: Callable[[list[Trajectory], Report, Check], Generated],
+) -> messages.SourceResult:
+    """Run a source, and return its states as the answer.
+
+    kind: as continue or simulate. provenance: what was asked for. Raises Cancelled, and RequestError for a ValueError.
+    """
+
+    def check() -> None:
+        if job.cancelled():
+            raise Cancelled(f"{request.source} was cancelled")
+
+    trajectories = [
+        Trajectory(np.asarray(coordinates, np.float32), np.asarray(times, np.float64))
+        for coordinates, times in request.trajectories()
+    ]
+    with callers_fault():
+        generated = source(trajectories, JobReport(job, request.source), check)
+    whole = {
+        "kind": kind,
+        "method": generated.method,
+        "version": VERSION,
+        **provenance,
+        **(generated.model or {}),
+        "notes": list(generated.notes),
+        "back_test": [row.to_json() for row in generated.table],
+    }
+    count = len(generated.coordinates)
+    return messages.SourceResult(
+        kind=kind,
+        method=generated.method,
+        titles=generated.titles or tuple(f"{kind}: {generated.method}, {k} of {count}" for k in range(1, count + 1)),
+        notes=generated.notes,
+        table=generated.table,
+        provenance=plain(whole),
+        coordinates=generated.coordinates,
+        times=generated.times,
+    )
+
+
+def generate_states(state: State, job: Job, request: messages.Generate) -> messages.SourceResult:
+    """Continue, fill in or sample states."""
+    with callers_fault():
+        molecule = request.molecule()
+    options = request.options
+    return run_source(
+        job,
+        request,
+        options.task,
+        {"options": options.to_json(), "states": list(request.lengths)},
+        lambda trajectories, report, check: generate(molecule, trajectories, options, report, check),
+    )
+
+
+METHODS = {messages.Generate: generate_states}

@@ -1,0 +1,1 @@
+"""Trajectory sources: they continue, fill in and sample the states of a molecule."""

@@ -1,0 +1,44 @@
+"""Options of trajectory sources: they continue, fill in and sample the states of a molecule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from .values import Options, Value
+
+TASKS = ("continue", "fill", "sample")
+METHODS = (
+    "auto",
+    "hold",
+    "straight",
+    "damped",
+    "dmd",
+    "ar",
+    "ou",
+    "gaussian",
+    "bootstrap",
+    "analog",
+    "minimised",
+    "targeted",
+    "net",
+)
+"""Methods of all tasks. The backend says which of them a task has."""
+
+
+@dataclass(frozen=True)
+class GenerateOptions(Options):
+    """States to generate from those of a molecule.
+
+    method: auto takes the one that predicts held-out states best. frames: of each replica; with `fill`, between each
+    two neighbouring states. ordered: whether the states are a time series; None decides by their autocorrelation.
+    """
+
+    task: Annotated[str, Value("states after the last one, between them, or like them", choices=TASKS)]
+    method: Annotated[str, Value("method that generates the states", choices=METHODS)] = "auto"
+    frames: Annotated[int, Value("states to generate", least=1, most=100_000)] = 20
+    replicas: Annotated[int, Value("independent continuations", least=1, most=1000)] = 1
+    ordered: Annotated[bool | None, Value("the states follow each other in time", absent="auto")] = None
+    sample: Annotated[bool, Value("a path with fluctuations, not the mean path")] = False
+    refine: Annotated[bool, Value("minimise the energy of each state")] = False
+    seed: Annotated[int, Value("seed of random numbers", least=0, most=2**31 - 1)] = 0
