@@ -26,17 +26,34 @@ class Observations:
         return gather(v[:, None], self.index, self.weight)[:, 0]
 
 
+@dataclass(frozen=True, eq=False)
+class Smoothing:
+    """Keeps some nodes near their neighbours. nodes i8[M]; neighbours i8[M,6]; weight of the squared differences."""
+
+    nodes: torch.Tensor
+    neighbours: torch.Tensor
+    weight: float
+
+    def apply(self, v: torch.Tensor) -> torch.Tensor:
+        """Return f4[nodes]: half the gradient of the weighted sum of squared differences at v f4[nodes]."""
+        around = self.neighbours.reshape(-1)
+        difference = v.index_select(0, self.nodes)[:, None] - v.index_select(0, around).view(-1, 6)
+        sums = torch.zeros_like(v).index_add_(0, self.nodes, difference.sum(1))
+        return self.weight * sums.index_add_(0, around, -difference.reshape(-1))
+
+
 def solve(
     observed: Observations,
     prior: torch.Tensor,
     ridge: float,
     iterations: int,
     check: Callable[[], None] = lambda: None,
+    smoothing: Smoothing | None = None,
 ) -> torch.Tensor:
-    """Return the node values v f4[nodes] of least |A v − target|² + ridge·|v − prior|².
+    """Return the node values v f4[nodes] of least |A v − target|² + ridge·|v − prior|² + the smoothing's differences.
 
-    A is the trilinear interpolation. The method is conjugate gradients with Jacobi preconditioning, which start from
-    `prior`. `check` is called before each iteration and may raise to stop.
+    A is the trilinear interpolation. The differences are those of v − prior. The method is conjugate gradients with
+    Jacobi preconditioning, which start from `prior`. `check` is called before each iteration and may raise to stop.
     """
     flat, weight = observed.index.reshape(-1).long(), observed.weight
 
@@ -45,6 +62,8 @@ def solve(
         return torch.zeros_like(prior).scatter_add_(0, flat, (weight * values[:, None]).reshape(-1))
 
     diagonal = torch.zeros_like(prior).scatter_add_(0, flat, (weight**2).reshape(-1))
+    if smoothing is not None:
+        diagonal[smoothing.nodes] += 6.0 * smoothing.weight
     inverse = 1.0 / (diagonal + ridge)
     v = prior.clone()
     # The prior's own term is 0 where the iterations start.
@@ -54,6 +73,8 @@ def solve(
     for _ in range(iterations):
         check()
         applied = transposed(observed.predict(direction)) + ridge * direction
+        if smoothing is not None:
+            applied += smoothing.apply(direction)
         # A product of 0 means an exact solution. The bound keeps it, without waiting for the device's value.
         alpha = product / (direction @ applied).clamp_min(1e-30)
         v += alpha * direction

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from dsr_backend.fitting.fast.least_squares import Observations, solve
+from dsr_backend.fitting.fast.least_squares import Observations, Smoothing, solve
 
 NODES = 12
 
@@ -36,6 +36,24 @@ def test_the_solution_is_that_of_the_normal_equations(observed, ridge):
     right = dense.T @ observed.target.double() + ridge * prior.double()
     wanted = torch.linalg.solve(dense.T @ dense + ridge * torch.eye(NODES, dtype=torch.float64), right)
     torch.testing.assert_close(solve(observed, prior, ridge, 3 * NODES).double(), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_smoothed_nodes_are_drawn_to_their_neighbours(observed):
+    nodes, neighbours = torch.tensor([2, 5]), torch.tensor([[0, 1, 3, 4, 2, 2], [4, 6, 7, 8, 9, 10]])
+    prior = torch.randn(NODES, generator=torch.Generator().manual_seed(2))
+    weight, ridge, dense = 0.7, 0.1, matrix(observed)
+    links = torch.zeros(NODES, NODES, dtype=torch.float64)
+    for node, around in zip(nodes.tolist(), neighbours.tolist(), strict=True):
+        for neighbour in around:
+            difference = torch.zeros(NODES, dtype=torch.float64)
+            difference[node] += 1.0
+            difference[neighbour] -= 1.0
+            links += weight * torch.outer(difference, difference)
+    regular = ridge * torch.eye(NODES, dtype=torch.float64) + links
+    right = dense.T @ observed.target.double() + regular @ prior.double()
+    wanted = torch.linalg.solve(dense.T @ dense + regular, right)
+    solved = solve(observed, prior, ridge, 4 * NODES, smoothing=Smoothing(nodes, neighbours, weight))
+    torch.testing.assert_close(solved.double(), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_without_iterations_the_prior_stays(observed):
