@@ -1,0 +1,375 @@
+"""Metrics that compare a generated ensemble or trajectory with a reference one.
+
+Coordinates are f[S,A,3] in Å, of the same A atoms in both (Cα of a protein, as a rule); every function superposes what
+it compares. `compare_ensembles` computes all of them; `baseline_rows` adds the rows that every table needs beside it:
+states drawn from the training states (bootstrap) and the last training state held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial import cKDTree
+
+from ..motion.superpose import superpose_states
+
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.integer[Any]]
+
+# States of an ensemble that pair tables compare at most, evenly spaced.
+MAX_PAIRED = 300
+# Bins along each of the two principal components, and standard deviations of the reference that they cover.
+BINS = 10
+BIN_RANGE = 3.0
+# Classes along each component for pairs of states in time: (4 · 4)² pairs.
+TRANSITION_CLASSES = 4
+# Cα atoms of two residues in contact, Å, and the residues that lie between them at least.
+CONTACT_DISTANCE = 8.0
+CONTACT_SEPARATION = 3
+# A bond is broken where its length differs from its reference length by more, Å.
+BROKEN_BOND = 0.2
+# Heavy atoms clash below this distance, Å, unless three or fewer bonds join them.
+CLASH_DISTANCE = 2.2
+# A series that varies by less (Å) is constant but for rounding.
+STILL = 1e-9
+
+
+@dataclass(frozen=True)
+class EnsembleScores:
+    """Metrics of one ensemble against a reference; NaN where a metric does not apply.
+
+    rmsf: mean RMSF in Å. rmsf_correlation: Pearson's r of the atoms' RMSF. pairwise_rmsd: mean over pairs of states,
+    Å. pca_w2: 2-Wasserstein distance in the plane of the reference's first two principal components, Å RMSD.
+    js: Jensen–Shannon divergence in that plane, bits. transition_js: the same for pairs of states `lag` apart.
+    contact_jaccard: weighted Jaccard index of contact frequencies. recall: mean RMSD in Å of reference states to the
+    nearest state of the ensemble. autocorrelation: at lag 1. step: mean RMSD of consecutive states, Å.
+    broken: fraction of bonds. clashes: pairs of atoms per state.
+    """
+
+    rmsf: float
+    rmsf_correlation: float
+    pairwise_rmsd: float
+    pca_w2: float
+    js: float
+    transition_js: float
+    contact_jaccard: float
+    recall: float
+    autocorrelation: float
+    step: float
+    broken: float
+    clashes: float
+
+
+def rmsd_to(states: Floats, reference: Floats) -> NDArray[np.float64]:
+    """Return the RMSD f8[S] (Å) of states f[S,A,3] to a reference f[A,3], or to one reference per state f[S,A,3]."""
+    moving, fixed = np.asarray(states, np.float64), np.asarray(reference, np.float64)
+    if fixed.ndim == 2:
+        fixed = np.broadcast_to(fixed, moving.shape)
+    a, b = moving - moving.mean(1, keepdims=True), fixed - fixed.mean(1, keepdims=True)
+    product = np.einsum("sai,saj->sij", a, b)
+    values = np.linalg.svd(product, compute_uv=False)
+    values[:, 2] *= np.sign(np.linalg.det(product))
+    squared = (a**2).sum((1, 2)) + (b**2).sum((1, 2)) - 2.0 * values.sum(1)
+    return np.asarray(np.sqrt(np.maximum(squared, 0.0) / moving.shape[1]))
+
+
+def rmsd_table(first: Floats, second: Floats) -> NDArray[np.float64]:
+    """Return the RMSD f8[S,T] (Å) between all states f[S,A,3] and f[T,A,3], each pair superposed."""
+    return np.stack([rmsd_to(second, state) for state in np.asarray(first, np.float64)])
+
+
+def superposed_on_mean(states: Floats, rounds: int = 5) -> NDArray[np.float64]:
+    """Return states f8[S,A,3] (Å) superposed on their own mean, which is found in a few rounds."""
+    aligned = superpose_states(states, np.asarray(states)[0])
+    for _ in range(rounds):
+        aligned = superpose_states(aligned, aligned.mean(0))
+    return aligned
+
+
+def rmsf(states: Floats) -> NDArray[np.float64]:
+    """Return the RMSF f8[A] (Å) of each atom about the mean of the superposed states f[S,A,3]."""
+    aligned = superposed_on_mean(states)
+    return np.asarray(np.sqrt(((aligned - aligned.mean(0)) ** 2).sum(2).mean(0)))
+
+
+def correlation(first: Floats, second: Floats) -> float:
+    """Return Pearson's r of two series f[N]; NaN where one of them does not vary."""
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    a, b = a - a.mean(), b - b.mean()
+    if min(a.std(), b.std()) <= STILL:
+        return float("nan")
+    return float(a @ b) / float(np.sqrt((a @ a) * (b @ b)))
+
+
+def pairwise_rmsd(states: Floats) -> float:
+    """Return the mean RMSD (Å) over all pairs of states f[S,A,3], of at most 300 evenly spaced ones; NaN for one."""
+    some = evenly_spaced(states, MAX_PAIRED)
+    if len(some) < 2:
+        return float("nan")
+    return float(rmsd_table(some, some)[np.triu_indices(len(some), 1)].mean())
+
+
+def evenly_spaced(states: Floats, count: int) -> Floats:
+    """Return at most `count` evenly spaced states of f[S,...]."""
+    if len(states) <= count:
+        return states
+    some: Floats = states[np.linspace(0, len(states) - 1, count).round().astype(int)]
+    return some
+
+
+@dataclass(frozen=True)
+class PrincipalPlane:
+    """The first principal components of reference states.
+
+    mean: f8[A,3] Å; axes: f8[K,3A], orthonormal; spread: f8[K], standard deviations of the reference in Å.
+    """
+
+    mean: NDArray[np.float64]
+    axes: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, reference: Floats, components: int = 2) -> PrincipalPlane:
+        """Return the plane of reference states f[S,A,3] (Å)."""
+        aligned = superposed_on_mean(reference)
+        mean = aligned.mean(0)
+        flat = (aligned - mean).reshape(len(aligned), -1)
+        _, sizes, axes = np.linalg.svd(flat, full_matrices=False)
+        count = min(components, len(sizes))
+        return cls(mean, axes[:count], sizes[:count] / np.sqrt(len(flat)))
+
+    def project(self, states: Floats) -> NDArray[np.float64]:
+        """Return the components f8[S,K] (Å) of states f[S,A,3]."""
+        aligned = superpose_states(states, self.mean)
+        return np.asarray((aligned - self.mean).reshape(len(aligned), -1) @ self.axes.T)
+
+
+def wasserstein(first: Floats, second: Floats) -> float:
+    """Return the 2-Wasserstein distance between two sets of points f[N,K] and f[M,K], by the best assignment.
+
+    Of unequal sets, evenly spaced points of the larger are compared; of more than 300 points, 300.
+    """
+    count = min(len(first), len(second), MAX_PAIRED)
+    a, b = evenly_spaced(first, count), evenly_spaced(second, count)
+    squared = ((a[:, None] - b[None]) ** 2).sum(2)
+    rows, columns = linear_sum_assignment(squared)
+    return float(np.sqrt(squared[rows, columns].mean()))
+
+
+def jensen_shannon(first: Floats, second: Floats) -> float:
+    """Return the Jensen–Shannon divergence (bits, 0 to 1) of two histograms of the same shape, of any total."""
+    p, q = (np.asarray(h, np.float64).ravel() / np.sum(h) for h in (first, second))
+    middle = 0.5 * (p + q)
+
+    def relative_entropy(distribution: NDArray[np.float64]) -> float:
+        used = distribution > 0.0
+        return float((distribution[used] * np.log2(distribution[used] / middle[used])).sum())
+
+    return 0.5 * relative_entropy(p) + 0.5 * relative_entropy(q)
+
+
+def histogram(components: Floats, plane: PrincipalPlane, bins: int = BINS) -> NDArray[np.float64]:
+    """Return the counts f8[bins, …] of components f[N,K] (Å) over ±3 standard deviations; the outer bins are open."""
+    return np.bincount(_classes(components, plane, bins), minlength=bins ** len(plane.spread)).astype(np.float64)
+
+
+def _classes(components: Floats, plane: PrincipalPlane, bins: int) -> NDArray[np.int64]:
+    """Return the bin i8[N] of each point."""
+    scaled = components / np.where(plane.spread > 0.0, plane.spread, 1.0) / BIN_RANGE
+    cells = np.clip(((scaled + 1.0) * 0.5 * bins).astype(np.int64), 0, bins - 1)
+    return np.asarray(np.ravel_multi_index(tuple(cells.T), (bins,) * cells.shape[1]))
+
+
+def transition_histogram(
+    trajectories: Sequence[Floats], plane: PrincipalPlane, lag: int, classes: int = TRANSITION_CLASSES
+) -> NDArray[np.float64]:
+    """Return the counts f8[C,C] of pairs of states `lag` apart in time, in classes of the plane.
+
+    trajectories: f[S,A,3] each, Å, in order of time.
+    """
+    total = classes ** len(plane.spread)
+    counts = np.zeros((total, total))
+    for states in trajectories:
+        visited = _classes(plane.project(states), plane, classes)
+        np.add.at(counts, (visited[:-lag], visited[lag:]), 1.0)
+    return counts
+
+
+def contact_frequencies(states: Floats) -> NDArray[np.float64]:
+    """Return for each pair of atoms three or more apart in the chain how often they lie within 8 Å, f8[P]."""
+    count = np.asarray(states).shape[1]
+    i, j = np.triu_indices(count, CONTACT_SEPARATION)
+    total = np.zeros(len(i))
+    for state in np.asarray(states, np.float64):
+        total += ((state[i] - state[j]) ** 2).sum(1) < CONTACT_DISTANCE**2
+    return np.asarray(total / len(states))
+
+
+def contact_jaccard(states: Floats, reference: Floats) -> float:
+    """Return Σ min / Σ max of the contact frequencies of two ensembles f[S,A,3]; NaN without contacts."""
+    a, b = contact_frequencies(states), contact_frequencies(reference)
+    union = float(np.maximum(a, b).sum())
+    return float(np.minimum(a, b).sum()) / union if union > 0.0 else float("nan")
+
+
+def recall(states: Floats, reference: Floats) -> float:
+    """Return the mean RMSD (Å) of reference states f[T,A,3] to the nearest of states f[S,A,3]; lower is better."""
+    table = rmsd_table(evenly_spaced(reference, MAX_PAIRED), evenly_spaced(states, MAX_PAIRED))
+    return float(table.min(1).mean())
+
+
+def autocorrelation(trajectories: Sequence[Floats], lags: Sequence[int], components: int = 2) -> NDArray[np.float64]:
+    """Return the autocorrelation f8[L] of the first principal components at each lag (states).
+
+    trajectories: f[S,A,3] each, Å, in order of time; their common mean is taken off. A lag that none reaches gives NaN.
+    """
+    plane = PrincipalPlane.of(np.concatenate([np.asarray(states) for states in trajectories]), components)
+    series = [plane.project(states) for states in trajectories]
+    variance = float(np.mean(np.concatenate([(s**2).sum(1) for s in series])))
+    values = []
+    for lag in lags:
+        products = [(s[:-lag] * s[lag:]).sum(1) if lag else (s**2).sum(1) for s in series if len(s) > lag]
+        values.append(float(np.concatenate(products).mean()) / variance if products and variance > STILL**2 else np.nan)
+    return np.array(values)
+
+
+def step_rmsd(states: Floats) -> float:
+    """Return the mean RMSD (Å) of consecutive states f[S,A,3]; NaN for a single state."""
+    return float(rmsd_to(states[1:], states[:-1]).mean()) if len(states) > 1 else float("nan")
+
+
+def crps(samples: Floats, truth: float) -> float:
+    """Return the continuous ranked probability score of samples f[N] for one true value, in their unit.
+
+    The unbiased estimator E|x − y| − ½ E|x − x'|; for one sample it is the absolute error.
+    """
+    return energy_score(np.asarray(samples, np.float64)[:, None], np.array([truth]))
+
+
+def energy_score(samples: Floats, truth: Floats) -> float:
+    """Return the energy score of samples f[N,K] for a true point f[K], in their unit (the CRPS of many dimensions)."""
+    points = np.asarray(samples, np.float64)
+    error = float(np.linalg.norm(points - truth, axis=1).mean())
+    if len(points) < 2:
+        return error
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
+    return error - 0.5 * float(distances.sum()) / (len(points) * (len(points) - 1))
+
+
+def bond_lengths(states: Floats, bonds: Integers) -> NDArray[np.float64]:
+    """Return the lengths f8[S,B] (Å) of bonds i[B,2] in states f[S,A,3]."""
+    x = np.asarray(states, np.float64)
+    return np.asarray(np.linalg.norm(x[:, bonds[:, 0]] - x[:, bonds[:, 1]], axis=2))
+
+
+def broken_bonds(states: Floats, bonds: Integers, lengths: Floats, tolerance: float = BROKEN_BOND) -> float:
+    """Return the fraction of bonds i[B,2] in states f[S,A,3] off their reference lengths f[B] by more than 0.2 Å."""
+    if not len(bonds):
+        return 0.0
+    return float((np.abs(bond_lengths(states, bonds) - lengths) > tolerance).mean())
+
+
+def bonded_pairs(bonds: Integers, count: int, reach: int = 3) -> set[tuple[int, int]]:
+    """Return the pairs (i < j) of `count` atoms that at most `reach` bonds i[B,2] join."""
+    neighbors: list[set[int]] = [set() for _ in range(count)]
+    for i, j in np.asarray(bonds).tolist():
+        neighbors[i].add(j)
+        neighbors[j].add(i)
+    pairs = set()
+    for start in range(count):
+        shell, seen = {start}, {start}
+        for _ in range(reach):
+            shell = {k for atom in shell for k in neighbors[atom]} - seen
+            seen |= shell
+        pairs |= {(start, k) for k in seen if k > start}
+    return pairs
+
+
+def clashes(states: Floats, bonds: Integers, distance: float = CLASH_DISTANCE) -> float:
+    """Return the mean number of pairs of atoms per state nearer than 2.2 Å, without those three or fewer bonds apart.
+
+    states: f[S,A,3] Å of heavy atoms; bonds: i[B,2] among them.
+    """
+    x = np.asarray(states, np.float64)
+    joined = bonded_pairs(bonds, x.shape[1])
+    total = 0
+    for state in x:
+        total += sum(pair not in joined for pair in cKDTree(state).query_pairs(distance))
+    return total / len(x)
+
+
+def compare_ensembles(
+    states: Floats,
+    reference: Floats,
+    *,
+    bonds: Integers | None = None,
+    lengths: Floats | None = None,
+    ordered: bool = False,
+    lag: int = 1,
+) -> EnsembleScores:
+    """Return the scores of states f[S,A,3] against reference states f[T,A,3] (Å) of the same atoms.
+
+    bonds: i[B,2] among these atoms, with reference lengths f[B] in Å (means of the reference unless given); without
+    them `broken` and `clashes` are NaN. ordered: both are in order of time; `lag` is in states. Raises ValueError where
+    the atoms differ or an ensemble is empty.
+    """
+    first, second = np.asarray(states, np.float64), np.asarray(reference, np.float64)
+    if first.shape[1:] != second.shape[1:] or not len(first) or not len(second):
+        raise ValueError(
+            f"ensembles of the same atoms are compared; there are {first.shape[0]} states of {first.shape[1]} atoms "
+            f"and {second.shape[0]} of {second.shape[1]}; choose atoms that both have"
+        )
+    nan = float("nan")
+    plane = PrincipalPlane.of(second)
+    own, others = plane.project(first), plane.project(second)
+    in_time = ordered and len(first) > lag and len(second) > lag
+    own_rmsf = rmsf(first)
+    if bonds is not None and lengths is None:
+        lengths = bond_lengths(second, bonds).mean(0)
+    return EnsembleScores(
+        rmsf=float(own_rmsf.mean()),
+        rmsf_correlation=correlation(own_rmsf, rmsf(second)),
+        pairwise_rmsd=pairwise_rmsd(first),
+        pca_w2=wasserstein(own, others) / float(np.sqrt(first.shape[1])),
+        js=jensen_shannon(histogram(own, plane), histogram(others, plane)),
+        transition_js=jensen_shannon(
+            transition_histogram([first], plane, lag), transition_histogram([second], plane, lag)
+        )
+        if in_time
+        else nan,
+        contact_jaccard=contact_jaccard(first, second),
+        recall=recall(first, second),
+        autocorrelation=float(autocorrelation([first], [lag])[0]) if in_time else nan,
+        step=step_rmsd(first) if ordered else nan,
+        broken=nan if bonds is None or lengths is None else broken_bonds(first, bonds, lengths),
+        clashes=nan if bonds is None else clashes(first, bonds),
+    )
+
+
+def baseline_rows(
+    training: Floats,
+    reference: Floats,
+    count: int,
+    *,
+    bonds: Integers | None = None,
+    lengths: Floats | None = None,
+    ordered: bool = False,
+    lag: int = 1,
+    seed: int = 0,
+) -> dict[str, EnsembleScores]:
+    """Return the scores of what needs no model: `count` states drawn from the training states, and the last one held.
+
+    training: f[S,A,3] Å in order of time; the rest as in `compare_ensembles`.
+    """
+    known = np.asarray(training, np.float64)
+    drawn = known[np.random.default_rng(seed).integers(len(known), size=count)]
+    held = np.repeat(known[-1:], count, 0)
+    return {
+        name: compare_ensembles(states, reference, bonds=bonds, lengths=lengths, ordered=ordered, lag=lag)
+        for name, states in (("bootstrap", drawn), ("hold", held))
+    }

@@ -1,0 +1,165 @@
+"""Ensemble metrics against closed forms and plain loops."""
+
+import numpy as np
+import pytest
+from dsr_backend.motion.superpose import superpose, superpose_states
+from dsr_backend.results import ensemble_metrics as metrics
+from scipy.spatial.transform import Rotation
+from scipy.special import ndtr
+
+RNG = np.random.default_rng(7)
+CHAIN = np.cumsum(RNG.normal(size=(12, 3)), 0) * 2.0
+
+
+def tumbled(states):
+    """The same states, each turned and shifted at random."""
+    turns = Rotation.random(len(states), random_state=3).as_matrix()
+    return np.einsum("sai,sji->saj", states, turns) + RNG.normal(size=(len(states), 1, 3)) * 5.0
+
+
+def ensemble(count=40, spread=0.4):
+    return CHAIN + spread * RNG.normal(size=(count, 12, 3))
+
+
+def test_states_superpose_as_one_by_one():
+    states = tumbled(ensemble(5))
+    moved = superpose_states(states, CHAIN)
+    for state, after in zip(states, moved, strict=True):
+        rotation, translation = superpose(state, CHAIN)
+        assert after == pytest.approx(state @ rotation.T + translation)
+    chosen = np.array([0, 3, 7, 9])
+    rotation, translation = superpose(states[2][chosen], CHAIN[chosen])
+    assert superpose_states(states, CHAIN, chosen)[2] == pytest.approx(states[2] @ rotation.T + translation)
+
+
+def test_a_mirror_image_is_not_turned_into_the_molecule():
+    mirrored = CHAIN * [1.0, 1.0, -1.0]
+    assert superpose_states(mirrored[None], CHAIN)[0] != pytest.approx(CHAIN, abs=0.5)
+    assert metrics.rmsd_to(mirrored[None], CHAIN)[0] > 1.0
+
+
+def test_rmsd_is_that_of_superposed_atoms():
+    states = tumbled(ensemble(6))
+    slow = np.sqrt(((superpose_states(states, CHAIN) - CHAIN) ** 2).sum(2).mean(1))
+    assert metrics.rmsd_to(states, CHAIN) == pytest.approx(slow)
+    assert metrics.rmsd_to(states[1:], states[:-1]) == pytest.approx(np.diag(metrics.rmsd_table(states, states), 1))
+
+
+def test_rmsf_of_independent_noise_is_its_size_and_tumbling_changes_nothing():
+    states = ensemble(400, 0.1)
+    values = metrics.rmsf(tumbled(states))
+    # Superposition takes six of 36 degrees of freedom.
+    assert values.mean() == pytest.approx(0.1 * np.sqrt(3.0 * 30.0 / 36.0), rel=0.03)
+    assert values == pytest.approx(metrics.rmsf(states), rel=1e-6)
+
+
+def test_correlation_is_one_for_multiples_and_undefined_without_variation():
+    series = np.array([1.0, 3.0, 2.0])
+    assert metrics.correlation(series, 2.0 * series + 1.0) == pytest.approx(1.0)
+    assert metrics.correlation(series, -series) == pytest.approx(-1.0)
+    assert np.isnan(metrics.correlation(series, np.ones(3)))
+
+
+def test_pairwise_rmsd_is_the_mean_of_all_pairs():
+    states = ensemble(4)
+    pairs = [metrics.rmsd_to(states[j][None], states[i])[0] for i in range(4) for j in range(i + 1, 4)]
+    assert metrics.pairwise_rmsd(states) == pytest.approx(np.mean(pairs))
+    assert np.isnan(metrics.pairwise_rmsd(states[:1]))
+
+
+def test_wasserstein_distance_of_a_shifted_set_is_the_shift():
+    points = RNG.normal(size=(50, 2))
+    assert metrics.wasserstein(points, points[::-1] + np.array([3.0, 4.0])) == pytest.approx(5.0)
+
+
+def test_jensen_shannon_is_zero_for_equal_and_one_bit_for_disjoint_histograms():
+    assert metrics.jensen_shannon(np.array([1, 2, 3]), np.array([2, 4, 6])) == pytest.approx(0.0)
+    assert metrics.jensen_shannon(np.array([1, 0]), np.array([0, 5])) == pytest.approx(1.0)
+    # H(3/4) − H(1/2)/2, in bits.
+    entropy = -(0.75 * np.log2(0.75) + 0.25 * np.log2(0.25))
+    assert metrics.jensen_shannon(np.array([1, 0]), np.array([1, 1])) == pytest.approx(entropy - 0.5)
+
+
+def test_histograms_count_every_state_once_and_pairs_stay_within_trajectories():
+    plane = metrics.PrincipalPlane.of(ensemble())
+    assert metrics.histogram(plane.project(ensemble(70)), plane).sum() == 70
+    two = metrics.transition_histogram([ensemble(10), ensemble(6)], plane, lag=4)
+    assert two.sum() == 6 + 2
+
+
+def test_transitions_of_a_cycle_differ_from_those_of_its_states_in_random_order():
+    angle = np.linspace(0.0, 40.0 * np.pi, 400, endpoint=False)
+    first, second = np.zeros((2, 12, 3))
+    first[::2, 0], second[1::2, 1] = 1.0, 1.0
+    cycle = CHAIN + 0.5 * (np.cos(angle)[:, None, None] * first + np.sin(angle)[:, None, None] * second)
+    shuffled = cycle[RNG.permutation(400)]
+    same = metrics.compare_ensembles(cycle[:200], cycle[200:], ordered=True)
+    other = metrics.compare_ensembles(shuffled, cycle, ordered=True)
+    assert same.js < 0.01 and other.js < 0.01
+    assert same.transition_js < 0.02 < 0.2 < other.transition_js
+
+
+def test_contacts_are_counted_as_pairs_within_eight_angstrom():
+    line = np.stack([np.arange(6) * 3.0, np.zeros(6), np.zeros(6)], 1)
+    bent = line.copy()
+    bent[5] = [1.0, 4.0, 0.0]
+    # Straight: all pairs three apart are 9 Å away. Bent: the last atom touches atoms 0, 1 and 2.
+    assert metrics.contact_frequencies(np.stack([line, bent])).tolist() == [0.0, 0.0, 0.5, 0.0, 0.5, 0.5]
+    assert metrics.contact_jaccard(bent[None], np.stack([line, bent])) == pytest.approx(0.5)
+    assert np.isnan(metrics.contact_jaccard(line[None], line[None]))
+
+
+def test_recall_is_the_distance_to_the_nearest_state():
+    states = ensemble(8)
+    assert metrics.recall(states, states[2:4]) == pytest.approx(0.0, abs=1e-6)
+    expected = min(metrics.rmsd_to(states[1:], states[0]))
+    assert metrics.recall(states[1:], states[:1]) == pytest.approx(expected)
+
+
+def test_autocorrelation_of_a_cosine_is_the_cosine_of_the_lag():
+    moved = np.zeros((12, 3))
+    moved[3], moved[8] = [1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]
+    series = CHAIN + 0.05 * np.cos(2 * np.pi * np.arange(200) / 20.0)[:, None, None] * moved
+    values = metrics.autocorrelation([series], [0, 5, 10, 300])
+    assert values[:3] == pytest.approx([1.0, 0.0, -1.0], abs=0.03) and np.isnan(values[3])
+
+
+def test_crps_of_a_normal_distribution_is_its_closed_form():
+    samples = RNG.normal(2.0, 1.5, 1500)
+    z = (3.0 - 2.0) / 1.5
+    density, below = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi), ndtr(z)
+    closed = 1.5 * (z * (2 * below - 1) + 2 * density - 1 / np.sqrt(np.pi))
+    assert metrics.crps(samples, 3.0) == pytest.approx(closed, rel=0.04)
+    assert metrics.crps(np.array([1.0]), 3.0) == pytest.approx(2.0)
+
+
+def test_broken_bonds_are_those_off_by_more_than_the_tolerance():
+    bonds = np.array([[0, 1], [1, 2]])
+    states = np.array([[[0, 0, 0], [1.5, 0, 0], [3.0, 0, 0]], [[0, 0, 0], [1.75, 0, 0], [3.2, 0, 0]]], float)
+    assert metrics.broken_bonds(states, bonds, np.array([1.5, 1.5])) == pytest.approx(0.25)
+
+
+def test_clashes_leave_out_atoms_up_to_three_bonds_apart():
+    bonds = np.array([[0, 1], [1, 2], [2, 3], [3, 4]])
+    assert metrics.bonded_pairs(bonds, 5) == {(i, j) for i in range(5) for j in range(i + 1, 5)} - {(0, 4)}
+    folded = np.zeros((1, 5, 3))
+    folded[0, :, 0] = [0.0, 1.5, 2.0, 1.5, 0.5]
+    assert metrics.clashes(folded, bonds) == 1.0
+
+
+def test_the_reference_against_itself_is_perfect_and_baselines_stand_beside():
+    states = ensemble()
+    bonds = np.stack([np.arange(11), np.arange(1, 12)], 1)
+    own = metrics.compare_ensembles(tumbled(states), states, ordered=True, bonds=bonds)
+    assert own.rmsf_correlation == pytest.approx(1.0) and own.contact_jaccard == pytest.approx(1.0)
+    assert max(own.pca_w2, own.js, own.transition_js, own.recall) == pytest.approx(0.0, abs=1e-6)
+    rows = metrics.baseline_rows(states[:20], states[20:], 100, bonds=bonds, ordered=True)
+    assert set(rows) == {"bootstrap", "hold"}
+    assert rows["hold"].rmsf == pytest.approx(0.0, abs=1e-6) and np.isnan(rows["hold"].rmsf_correlation)
+    assert np.isnan(rows["hold"].autocorrelation)
+    assert rows["bootstrap"].recall > 0.0
+
+
+def test_ensembles_of_other_atoms_are_refused_with_both_numbers():
+    with pytest.raises(ValueError, match="3 states of 12 atoms and 3 of 11"):
+        metrics.compare_ensembles(ensemble(3), ensemble(3)[:, :11])
