@@ -21,7 +21,7 @@ from .runtime.settings import Settings
 from .shared import molecule_files
 from .shared.states import StatesError
 from .surfaces import extract, stream, surfaces_file
-from .surfaces.remedies import ON_COMMAND_LINE
+from .surfaces.remedies import FOR_TERMINALS
 from .surfaces.source import ExtractError, Source, Surface
 from .surfaces.trajectory_file import READERS, can_stream, suffix_of
 from .surfaces.workers import compute_surfaces
@@ -57,6 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="setting of PyMOL that shapes a surface, as surface_mode=1; may be repeated",
     )
     parser.add_argument("--unwrap", action="store_true", help="make molecules whole that the periodic box cuts")
+    parser.add_argument(
+        "--remedies", choices=FOR_TERMINALS, default="options", help="what a message tells to change (default: options)"
+    )
     parser.add_argument("--out", required=True, help="file to write, ending in .safetensors or .npz")
     options = parser.parse_args(arguments)
     try:
@@ -81,6 +84,7 @@ def run(options: argparse.Namespace) -> int:
     for path in paths:
         if not os.path.isfile(path):
             raise ValueError(f"{path}: there is no such file")
+    remedies = FOR_TERMINALS[options.remedies]
     session = pymol2.PyMOL()
     session.start()
     try:
@@ -95,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
                 options.states,
                 options.trajectory,
                 unwrap=options.unwrap,
-                remedies=ON_COMMAND_LINE,
+                remedies=remedies,
                 _self=cmd,
             )
         else:
@@ -106,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
                 stream.load_structure(options.topology, name, cmd)
             _set(options.set, name, cmd)
             source = extract.read_source(
-                options.selection, options.states, unwrap=options.unwrap, remedies=ON_COMMAND_LINE, _self=cmd
+                options.selection, options.states, unwrap=options.unwrap, remedies=remedies, _self=cmd
             )
     finally:
         session.stop()

@@ -1,4 +1,4 @@
-"""Orders that a message about surfaces gives: in PyMOL a command, for dsr-backend an option."""
+"""Orders that a message about surfaces gives: a command in PyMOL, an option of dsr-backend, a cell of a manifest."""
 
 from __future__ import annotations
 
@@ -59,4 +59,30 @@ class CommandLineRemedies(Remedies):
         return "give a structure with its unit cell (CRYST1 in a .pdb, the last line of a .gro)"
 
 
-IN_PYMOL, ON_COMMAND_LINE = Remedies(), CommandLineRemedies()
+class ManifestRemedies(CommandLineRemedies):
+    """Cells of a trajectory's line in the manifest of a batch."""
+
+    def setting(self, key: str, value: str, object: str) -> str:
+        """Set a setting of PyMOL, which no column does."""
+        return f"an input made by 'dsr-backend surfaces' with '--set {key}={value}'"
+
+    def narrowed(self, selection: str, kind: str) -> str:
+        """Take only atoms of a kind out of the selection."""
+        return f"write '{kind if selection == 'all' else f'({selection}) and {kind}'}' in the column selection"
+
+    def states(self, text: str) -> str:
+        """Take other states."""
+        return f"write '{text}' in the column states"
+
+    def trajectory(self) -> str:
+        """Give the states of a topology."""
+        return "write its trajectory in the column trajectory"
+
+    def unwrap(self, object: str, *, by_pymol: bool) -> str:
+        """Make molecules whole that the periodic box cuts."""
+        return "write 1 in the column unwrap"
+
+
+IN_PYMOL = Remedies()
+FOR_TERMINALS = {"options": CommandLineRemedies(), "manifest": ManifestRemedies()}
+"""Orders for who has no PyMOL at hand, by the words of `python -m pymol_dsr --remedies`."""

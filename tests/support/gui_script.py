@@ -162,6 +162,12 @@ def opened(panel):
 
 def cancelled(panel, jobs):
     fit = panel.fit
+    # It reaches the reading of the scene: a molecule without a unit cell can't be unwrapped.
+    click(fit.unwrap)
+    click(fit.fit_button)
+    yield from until(lambda: "unwrap 1: state 1 of pep has no unit cell" in panel.status.text())
+    yield from until(fit.fit_button.isEnabled)
+    click(fit.unwrap)
     watch("fit", lambda: jobs.fits["pep_dsr"].activity)
     click(fit.fit_button)
     yield from until(lambda: fit.fit_button.text() == "Cancel")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -26,7 +28,7 @@ from dsr_backend.fields.base import Field  # noqa: E402
 from dsr_backend.results import dsr_file  # noqa: E402
 from dsr_backend.surfaces import surfaces_file  # noqa: E402
 
-from support.paths import ROOT  # noqa: E402
+from support.paths import CASES, ROOT  # noqa: E402
 from support.shapes import ball, cloud  # noqa: E402
 from support.waiting import PATIENCE, wait_for  # noqa: E402
 
@@ -50,7 +52,9 @@ def data(tmp_path_factory):
 
 def manifest(folder, *lines):
     path = folder / "manifest.csv"
-    path.write_text("\n".join(["name,input,trajectory,selection,states,preset,evaluate", *lines, ""]), encoding="utf-8")
+    path.write_text(
+        "\n".join(["name,input,trajectory,selection,states,preset,evaluate,unwrap", *lines, ""]), encoding="utf-8"
+    )
     return path
 
 
@@ -77,19 +81,21 @@ def started(data, *words):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("a b,balls.safetensors,,,,,", "line 2: a fit can't be named 'a b'"),
-        ("a,,,,,,", "line 2: a has no input"),
-        ("a,none.safetensors,,,,,", "line 2: none.safetensors: there is no such file"),
-        ("a,balls.safetensors", "line 2: it has not 7 cells"),
-        ("a,balls.safetensors,,name CA,,,", "a trajectory or selection goes with a topology only"),
-        ("a,balls.safetensors,,,,best,", "preset best: choose one of fast, fine, preview, paper"),
-        ("a,balls.safetensors,,,1-,,", "states 1-"),
-        ("a,balls.safetensors,,,,,2", "name the states to fit, too"),
-        ("a,balls.safetensors,,,1-3,,2", "states 2 are to be fitted and held out"),
-        ("a,balls.safetensors,,,,,\na,balls.safetensors,,,,,", "line 3: there is a a before it"),
-        ("a,balls.safetensors,,,,,\nA,balls.safetensors,,,,,", "line 3: A differs from a before it in case only"),
-        ("CON,balls.safetensors,,,,,", "line 2: a fit can't be named 'CON'"),
-        ("nul.x,balls.safetensors,,,,,", "Windows has a device of that name"),
+        ("a b,balls.safetensors,,,,,,", "line 2: a fit can't be named 'a b'"),
+        ("a,,,,,,,", "line 2: a has no input"),
+        ("a,none.safetensors,,,,,,", "line 2: none.safetensors: there is no such file"),
+        ("a,balls.safetensors", "line 2: it has not 8 cells"),
+        ("a,balls.safetensors,,name CA,,,,", "a trajectory, selection or unwrap goes with a topology only"),
+        ("a,balls.safetensors,,,,,,1", "a trajectory, selection or unwrap goes with a topology only"),
+        ("a,balls.safetensors,,,,,,maybe", "line 2: unwrap maybe: "),
+        ("a,balls.safetensors,,,,best,,", "preset best: choose one of fast, fine, preview, paper"),
+        ("a,balls.safetensors,,,1-,,,", "states 1-"),
+        ("a,balls.safetensors,,,,,2,", "name the states to fit, too"),
+        ("a,balls.safetensors,,,1-3,,2,", "states 2 are to be fitted and held out"),
+        ("a,balls.safetensors,,,,,,\na,balls.safetensors,,,,,,", "line 3: there is a a before it"),
+        ("a,balls.safetensors,,,,,,\nA,balls.safetensors,,,,,,", "line 3: A differs from a before it in case only"),
+        ("CON,balls.safetensors,,,,,,", "line 2: a fit can't be named 'CON'"),
+        ("nul.x,balls.safetensors,,,,,,", "Windows has a device of that name"),
         ("", "there are no trajectories"),
     ],
 )
@@ -102,16 +108,16 @@ def test_no_cell_of_the_summary_is_a_formula(tmp_path):
     """A spreadsheet that opens it sees texts; the next run reads them as they were."""
     texts = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "'=1", "''", "name CA"]
     named = [(f"{mark}a{number}", text) for number, text in enumerate(texts) for mark in "+-"]
-    jobs = [BatchTask(name, "x.pdb", selection=text) for name, text in named]
-    rows = {job.name: TaskResult(**vars(job), nc_fitted=-0.5, failed="=HYPERLINK(1)") for job in jobs}
+    tasks = [BatchTask(name, "x.pdb", selection=text) for name, text in named]
+    rows = {task.name: TaskResult(**vars(task), nc_fitted=-0.5, failed="=HYPERLINK(1)") for task in tasks}
     for _ in range(2):
-        write_summary(tmp_path / "summary.csv", rows, jobs)
+        write_summary(tmp_path / "summary.csv", rows, tasks)
         with open(tmp_path / "summary.csv", newline="", encoding="utf-8") as stream:
             cells = [cell for row in csv.reader(stream) for cell in row]
-        assert cells.count("-0.5") == len(jobs)
+        assert cells.count("-0.5") == len(tasks)
         assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r")) and cell != "-0.5"]
         back = read_summary(tmp_path / "summary.csv")
-        assert {name: row.selection for name, row in back.items()} == {job.name: job.selection for job in jobs}
+        assert {name: row.selection for name, row in back.items()} == {task.name: task.selection for task in tasks}
         assert {row.failed for row in back.values()} == {"=HYPERLINK(1)"}
         rows = back
 
@@ -124,13 +130,13 @@ def test_columns_must_be_known(data):
 
 
 def test_paths_are_relative_to_the_list(data):
-    [job] = read_manifest(manifest(data, "a,balls.safetensors,,,,,"))
+    [job] = read_manifest(manifest(data, "a,balls.safetensors,,,,,,"))
     assert job == BatchTask("a", str(data / "balls.safetensors"))
 
 
 def test_without_dask_it_is_said_what_to_install(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert main.main(["batch", str(manifest(data, "a,balls.safetensors,,,,,")), "--out", str(tmp_path)]) == 2
+    assert main.main(["batch", str(manifest(data, "a,balls.safetensors,,,,,,")), "--out", str(tmp_path)]) == 2
     assert "-m pip install 'pymol-dsr[batch]'" in capsys.readouterr().err
 
 
@@ -140,11 +146,11 @@ def test_without_dask_it_is_said_what_to_install(data, tmp_path, monkeypatch, ca
 def test_one_is_fitted_scored_and_not_fitted_again(data, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(task, "SCORED", 1)
-    [job] = read_manifest(manifest(data, "a,balls.safetensors,,,1+3,preview,2"))
+    [job] = read_manifest(manifest(data, "a,balls.safetensors,,,1+3,preview,2,"))
     row, made = task.run_task(job, str(tmp_path), 1, "cpu", None)
     assert (
         made
-        and row.of(job)
+        and row.belongs_to(job)
         and (row.fitted, row.scored, row.atoms) == (2, 2, 40)
         and (row.threads, row.device) == (1, "cpu")
     )
@@ -157,7 +163,7 @@ def test_one_is_fitted_scored_and_not_fitted_again(data, tmp_path, monkeypatch):
     write_summary(tmp_path / "summary.csv", {"a": row}, [job])
     before = read_summary(tmp_path / "summary.csv")["a"]
     assert task.run_task(job, str(tmp_path), 1, "cpu", before) == (before, False)
-    assert not before.of(BatchTask(**{**vars(job), "evaluate": ""}))
+    assert not before.belongs_to(BatchTask(**{**vars(job), "evaluate": ""}))
 
     whole = (tmp_path / "a.dsr").read_bytes()
     (tmp_path / "a.dsr").write_bytes(whole[:-100])
@@ -165,17 +171,34 @@ def test_one_is_fitted_scored_and_not_fitted_again(data, tmp_path, monkeypatch):
     assert task.run_task(job, str(tmp_path), 1, "cpu", before) == (row, True)
 
 
-def test_what_is_said_of_a_structure_is_in_its_row(tmp_path, monkeypatch):
+def test_a_warning_about_a_structure_names_the_column_that_ends_it(tmp_path, monkeypatch):
     monkeypatch.setattr(task, "SCORED", 1)
-    job = BatchTask("a", str(ROOT / "tests" / "data" / "cases" / "wrapped.pdb"), preset="preview")
-    row, _ = task.run_task(job, str(tmp_path), 1, "cpu", None)
-    assert not row.failed and "--unwrap" in row.warnings and "dsr-backend" not in row.warnings
+    shutil.copy(CASES / "wrapped.pdb", tmp_path)
+
+    def row(**cells):
+        path = tmp_path / "manifest.csv"
+        columns = {"name": "a", "input": "wrapped.pdb", "states": "1-2", "preset": "preview", **cells}
+        path.write_text(f"{','.join(columns)}\n{','.join(columns.values())}\n", encoding="utf-8")
+        [job] = read_manifest(path)
+        result, _ = task.run_task(job, str(tmp_path), 1, "cpu", None)
+        assert not result.failed
+        return result
+
+    cut = row()
+    order = re.search(r"write (\S+) in the column (\w+)", cut.warnings)
+    assert order and "bonds are cut" in cut.warnings and "dsr-backend: warning" not in cut.warnings, cut.warnings
+    whole = row(**{order[2]: order[1]})
+    assert "bonds are cut" not in whole.warnings
+    # Of one molecule, not of two halves.
+    assert isinstance(cut.area, float) and isinstance(whole.area, float) and whole.area < cut.area
+    assert dsr_file.load(tmp_path / "a.dsr").report["source"]["unwrap"] is True
+    assert not whole.belongs_to(BatchTask(**{field.name: getattr(cut, field.name) for field in fields(BatchTask)}))
 
 
 def test_what_fails_is_a_line_in_its_row(data, tmp_path):
     job = BatchTask("a", str(data / "balls.safetensors"), states="1-9")
     row, made = task.run_task(job, str(tmp_path), 1, "cpu", None)
-    assert made and not row.of(job) and row.failed.endswith("balls.safetensors holds the states 1-3, not 4")
+    assert made and not row.belongs_to(job) and row.failed.endswith("balls.safetensors holds the states 1-3, not 4")
     assert not list(tmp_path.glob("*.dsr"))
 
 
@@ -185,7 +208,7 @@ def test_what_fails_is_a_line_in_its_row(data, tmp_path):
 def test_a_failure_stops_nothing(data, tmp_path):
     shutil.copy(data / "balls.safetensors", data / "cut.safetensors")
     os.truncate(data / "cut.safetensors", 1000)
-    manifest(data, "cut,cut.safetensors,,,,preview,", "whole,balls.safetensors,,,1+3,preview,")
+    manifest(data, "cut,cut.safetensors,,,,preview,,", "whole,balls.safetensors,,,1+3,preview,,")
     process = started(data, "--out", tmp_path / "fits", "--workers", "1", "--device", "cpu")
     out, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, said
@@ -199,10 +222,10 @@ def test_a_failure_stops_nothing(data, tmp_path):
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_ctrl_c_leaves_a_batch_that_goes_on(data, tmp_path):
-    lines = [f"fit{k},balls.safetensors,,,1+3,preview," for k in range(3)]
+    lines = [f"fit{k},balls.safetensors,,,1+3,preview,," for k in range(3)]
     shutil.copy(data / "balls.safetensors", data / "cut.safetensors")
     os.truncate(data / "cut.safetensors", 1000)
-    manifest(data, *lines[:2], "cut,cut.safetensors,,,,preview,", *lines[2:])
+    manifest(data, *lines[:2], "cut,cut.safetensors,,,,preview,,", *lines[2:])
     process = started(data, "--out", tmp_path / "fits", "--workers", "2", "--device", "cpu")
     for line in process.stderr:
         if "fitted in" in line:
@@ -253,7 +276,7 @@ def on_slurm(data, tmp_path, monkeypatch):
     path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(ENVIRONMENT, "PATH", path)
-    manifest(data, *(f"fit{k},balls.safetensors,,,1+3,preview," for k in range(2)))
+    manifest(data, *(f"fit{k},balls.safetensors,,,1+3,preview,," for k in range(2)))
     words = ["--out", tmp_path / "fits", "--cluster", "slurm", "--cores", "1", "--memory", "2 GB", "--device", "cpu"]
     return lambda workers=1: started(data, *words, "--workers", workers)
 

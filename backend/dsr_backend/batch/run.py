@@ -18,14 +18,17 @@ from pymol_dsr.shared.options import BatchOptions
 from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
 from ..surfaces import from_pymol
-from .cluster import SECONDS, cluster_client
+from .cluster import cluster_client
 from .manifest import BatchTask
 from .summary import SUMMARY, TaskResult, read_summary, write_summary
 from .task import run_task
 
+SUMMARY_SECONDS = 2.0
+"""Between two writings of the summary."""
+
 
 def run(
-    jobs: Sequence[BatchTask],
+    tasks: Sequence[BatchTask],
     folder: Path,
     options: BatchOptions,
     say: Callable[[str], None] = lambda text: None,
@@ -36,18 +39,18 @@ def run(
     """
     for package in ("distributed", "cryptography", *(["dask_jobqueue"] if options.cluster else [])):
         if importlib.util.find_spec(package) is None:
-            named = "dask-jobqueue" if package == "dask_jobqueue" else "'pymol-dsr[batch]'"
-            raise ValueError(f"a batch needs {package}: {sys.executable} -m pip install {named}")
-    if not all(is_surfaces_path(job.input) for job in jobs):
+            requirement = "dask-jobqueue" if package == "dask_jobqueue" else "'pymol-dsr[batch]'"
+            raise ValueError(f"a batch needs {package}: {sys.executable} -m pip install {requirement}")
+    if not all(is_surfaces_path(task.input) for task in tasks):
         from_pymol.pymol_python()
     summary = folder / SUMMARY
     before = read_summary(summary)
-    rows = {job.name: before[job.name] for job in jobs if job.name in before and before[job.name].of(job)}
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(options.workers or (len(jobs) if options.cluster else allowed), len(jobs))
-    threads = options.cores if options.cluster else max(1, allowed // workers)
+    rows = {task.name: row for task in tasks if (row := before.get(task.name)) and row.belongs_to(task)}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(options.workers or (len(tasks) if options.cluster else cores), len(tasks))
+    threads = options.cores if options.cluster else max(1, cores // workers)
     began = written = time.monotonic()
-    say(f"{len(jobs)} trajectories, {workers} at once, {threads} threads each")
+    say(f"{len(tasks)} trajectories, {workers} at once, {threads} threads each")
     with cluster_client(workers, threads, options, folder, say) as client:
         from distributed import as_completed
 
@@ -55,40 +58,42 @@ def run(
             # One at a time, whatever threads a worker has.
             client.submit(
                 run_task,
-                job,
+                task,
                 str(folder.absolute()),
                 threads,
                 options.device,
-                rows.get(job.name),
+                rows.get(task.name),
                 pure=False,
                 resources={"fit": 1},
-            ): job
-            for job in jobs
+            ): task
+            for task in tasks
         }
         try:
-            anew = 0
+            fits = 0
             for done, future in enumerate(as_completed(waiting), 1):
-                job = waiting[future]
-                row, made = _outcome(future, job)
-                rows[job.name] = row
-                anew += made
+                task = waiting[future]
+                row, computed = _outcome(future, task)
+                rows[task.name] = row
+                fits += computed
                 text = f"failed: {row.failed}" if row.failed else f"fitted in {row.seconds} s"
-                left = (time.monotonic() - began) / anew * (len(jobs) - done) if anew else 0.0
-                say(f"{done} of {len(jobs)}: {job.name} {text if made else 'is there already'}, {left:.0f} s left")
+                left = (time.monotonic() - began) / fits * (len(tasks) - done) if fits else 0.0
+                say(
+                    f"{done} of {len(tasks)}: {task.name} {text if computed else 'is there already'}, {left:.0f} s left"
+                )
                 # Results stay with the scheduler as long as their futures do.
                 del waiting[future]
-                if time.monotonic() - written > SECONDS:
-                    write_summary(summary, rows, jobs)
+                if time.monotonic() - written > SUMMARY_SECONDS:
+                    write_summary(summary, rows, tasks)
                     written = time.monotonic()
         finally:
-            write_summary(summary, rows, jobs)
+            write_summary(summary, rows, tasks)
     return rows
 
 
-def _outcome(future: Any, job: BatchTask) -> tuple[TaskResult, bool]:
+def _outcome(future: Any, task: BatchTask) -> tuple[TaskResult, bool]:
     if future.status == "finished":
-        found: tuple[TaskResult, bool] = future.result()
-        return found
+        result: tuple[TaskResult, bool] = future.result()
+        return result
     error = future.exception()
     text = f"its process ended: {error}" if type(error).__name__ == "KilledWorker" else f"{error!r}"
-    return TaskResult(**asdict(job), failed=" ".join(text.split())), True
+    return TaskResult(**asdict(task), failed=" ".join(text.split())), True

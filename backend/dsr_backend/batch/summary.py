@@ -44,9 +44,11 @@ class TaskResult(BatchTask):
     warnings: str = ""
     failed: str = ""
 
-    def of(self, job: BatchTask) -> bool:
+    def belongs_to(self, task: BatchTask) -> bool:
         """Whether it is the finished result of exactly this task."""
-        return not self.failed and all(str(getattr(self, f.name)) == getattr(job, f.name) for f in fields(BatchTask))
+        return not self.failed and all(
+            str(getattr(self, field.name)) == str(getattr(task, field.name)) for field in fields(BatchTask)
+        )
 
 
 def read_summary(path: Path) -> dict[str, TaskResult]:
@@ -54,9 +56,8 @@ def read_summary(path: Path) -> dict[str, TaskResult]:
     if not path.is_file():
         return {}
     with open(path, newline="", encoding="utf-8") as stream:
-        known = {field.name for field in fields(TaskResult)}
         table = csv.DictReader(stream)
-        if set(table.fieldnames or []) != known:
+        if set(table.fieldnames or []) != {field.name for field in fields(TaskResult)}:
             return {}
         return {
             row["name"]: TaskResult(**row)
@@ -66,14 +67,14 @@ def read_summary(path: Path) -> dict[str, TaskResult]:
         }
 
 
-def write_summary(path: Path, rows: Mapping[str, TaskResult], jobs: Sequence[BatchTask]) -> None:
+def write_summary(path: Path, rows: Mapping[str, TaskResult], tasks: Sequence[BatchTask]) -> None:
     """Write the results as a CSV table, in the order of the tasks."""
     text = io.StringIO(newline="")
     out = csv.DictWriter(text, [field.name for field in fields(TaskResult)])
     out.writeheader()
-    for job in jobs:
-        if job.name in rows:
-            out.writerow({key: _quoted(cell) for key, cell in asdict(rows[job.name]).items()})
+    for task in tasks:
+        if task.name in rows:
+            out.writerow({key: _quoted(cell) for key, cell in asdict(rows[task.name]).items()})
     atomic_write.write(path, text.getvalue().encode())
 
 

@@ -30,20 +30,20 @@ SCORED = 5
 
 
 def run_task(
-    job: BatchTask, folder: str, threads: int, device: str, before: TaskResult | None, seed: int = FitOptions.seed
+    task: BatchTask, folder: str, threads: int, device: str, before: TaskResult | None, seed: int = FitOptions.seed
 ) -> tuple[TaskResult, bool]:
     """Fit one trajectory, with `threads` threads, and score it; its row, and whether anything had to be done.
 
-    before: its row of an earlier run. What fails is in the row.
+    before: its row of an earlier run. The row of a trajectory that fails says why.
     """
-    # What limit_threads looks at; of PyMOL's workers, too.
+    # The limit of torch's threads here, and of PyMOL's workers.
     os.environ["OMP_NUM_THREADS"] = str(threads)
     from ..results import dsr_file
     from ..results.dsr_file import CheckpointError
 
-    target = Path(folder) / f"{job.name}.dsr"
+    target = Path(folder) / f"{task.name}.dsr"
     try:
-        if before is not None and before.of(job) and target.is_file():
+        if before is not None and before.belongs_to(task) and target.is_file():
             try:
                 dsr_file.from_bytes(target.read_bytes(), "cpu")
             except CheckpointError:
@@ -51,75 +51,78 @@ def run_task(
                 pass
             else:
                 return before, False
-        with ScratchFolder() as own:
-            return _fitted(job, target, threads, _device(device), seed, own), True
+        with ScratchFolder() as scratch:
+            return _fitted(task, target, threads, _device(device), seed, scratch), True
     except (ValueError, OSError, MemoryError, RuntimeError, CheckpointError) as error:
-        return TaskResult(**asdict(job), failed=" ".join(str(error).split()) or type(error).__name__), True
+        return TaskResult(**asdict(task), failed=" ".join(str(error).split()) or type(error).__name__), True
 
 
-def _device(asked: str) -> str:
+def _device(name: str) -> str:
     """Return the device of this worker: one GPU each where there are several and `auto` is asked for."""
     import torch
 
-    if asked != "auto" or torch.cuda.device_count() < 2:
-        return asked
+    if name != "auto" or torch.cuda.device_count() < 2:
+        return name
     from distributed import get_worker
 
     number = get_worker().name
     # A cluster gives its jobs their GPUs, and names them otherwise.
-    return f"cuda:{number % torch.cuda.device_count()}" if isinstance(number, int) else asked
+    return f"cuda:{number % torch.cuda.device_count()}" if isinstance(number, int) else name
 
 
-def _fitted(job: BatchTask, target: Path, threads: int, device: str, seed: int, own: Path) -> TaskResult:
+def _fitted(task: BatchTask, target: Path, threads: int, device: str, seed: int, scratch: Path) -> TaskResult:
     from ..fitting import run
     from ..results import dsr_file
     from ..surfaces.surface import SurfacesError
     from ..surfaces.surfaces_file import SurfaceFile
 
     began, spent = time.perf_counter(), sum(os.times()[:4])
-    path: Path = Path(job.input)
+    path: Path = Path(task.input)
     warnings: list[str] = []
     if not is_surfaces_path(path):
-        given = [Path(part) for part in (job.input, job.trajectory) if part]
-        path = own / "surfaces.safetensors"
-        wanted = f"{job.states}+{job.evaluate}" if job.evaluate else job.states
+        inputs = [Path(name) for name in (task.input, task.trajectory) if name]
+        path = scratch / "surfaces.safetensors"
+        wanted = f"{task.states}+{task.evaluate}" if task.evaluate else task.states
         from_pymol.make_surfaces(
             from_pymol.pymol_python(),
-            given,
+            inputs,
             path,
             wanted,
-            job.selection or None,
+            task.selection or None,
             threads,
+            unwrap=bool(int(task.unwrap)),
+            remedies="manifest",
             say=lambda text, stays: warnings.append(text.removeprefix("dsr-backend: warning: ")) if stays else None,
         )
     try:
-        there = SurfaceFile(path)
-        chosen = SurfaceFile(path, _pick(there, job.states, job.input))
-        held_out = SurfaceFile(path, _pick(there, job.evaluate, job.input) if job.evaluate else [])
+        surfaces = SurfaceFile(path)
+        chosen = SurfaceFile(path, _pick(surfaces, task.states, task.input))
+        held_out = SurfaceFile(path, _pick(surfaces, task.evaluate, task.input) if task.evaluate else [])
     except SurfacesError as error:
         raise ValueError(str(error)) from error
-    made = time.perf_counter()
-    fitted = run.fit_trajectory(chosen, FitOptions(preset=job.preset, device=device, seed=seed))
-    source = there.meta.get("source")
+    with_surfaces = time.perf_counter()
+    fitted = run.fit_trajectory(chosen, FitOptions(preset=task.preset, device=device, seed=seed))
+    source = surfaces.meta.get("source")
     fitted.report["source"] = source if isinstance(source, dict) else {}
     dsr_file.save(fitted, target)
     done = time.perf_counter()
-    some = sorted({round(k) for k in np.linspace(0, len(chosen) - 1, SCORED)})
-    known, predicted = _score(fitted, [chosen[k] for k in some]), _score(fitted, held_out)
+    scored = sorted({round(k) for k in np.linspace(0, len(chosen) - 1, SCORED)})
+    iou_fitted, nc_fitted = _score(fitted, [chosen[k] for k in scored])
+    iou_held_out, nc_held_out = _score(fitted, held_out)
     return TaskResult(
-        **asdict(job),
+        **asdict(task),
         fitted=len(chosen),
-        scored=len(some) + len(held_out),
+        scored=len(scored) + len(held_out),
         atoms=fitted.report["atoms"],
         area=round(float(fitted.report.get("area", np.nan)), 1),
-        surfaces_seconds=round(made - began, 2) if job.input != str(path) else "",
-        seconds=round(done - made, 2),
+        surfaces_seconds=round(with_surfaces - began, 2) if task.input != str(path) else "",
+        seconds=round(done - with_surfaces, 2),
         score_seconds=round(time.perf_counter() - done, 2),
         cpu_seconds=round(sum(os.times()[:4]) - spent, 2),
-        iou_fitted=known[0],
-        nc_fitted=known[1],
-        iou_held_out=predicted[0],
-        nc_held_out=predicted[1],
+        iou_fitted=iou_fitted,
+        nc_fitted=nc_fitted,
+        iou_held_out=iou_held_out,
+        nc_held_out=nc_held_out,
         mb=round(target.stat().st_size / 1e6, 3),
         threads=fitted.report["threads"],
         device=fitted.report["device"],
@@ -127,13 +130,13 @@ def _fitted(job: BatchTask, target: Path, threads: int, device: str, seed: int, 
     )
 
 
-def _pick(there: SurfaceFile, text: str, path: str) -> list[float]:
+def _pick(surfaces: SurfaceFile, text: str, path: str) -> list[float]:
     """Parse a states text. Raises ValueError for a state that is not in the file."""
     if text.lower() == "all":
-        return there.states
+        return surfaces.states
     wanted = sorted(float(state) for state in states.parse(text))
-    if missing := sorted(set(wanted) - set(there.states)):
-        raise ValueError(f"states {text}: {path} holds the states {states.format(there.states)}, not {missing[0]:g}")
+    if missing := sorted(set(wanted) - set(surfaces.states)):
+        raise ValueError(f"states {text}: {path} holds the states {states.format(surfaces.states)}, not {missing[0]:g}")
     return wanted
 
 
@@ -144,9 +147,9 @@ def _score(fitted: Field, truth: Sequence[Surface]) -> tuple[float | str, float 
 
     scores = []
     for true in truth:
-        made = mesh.extract_mesh(fitted, true.state)
+        extracted = mesh.extract_mesh(fitted, true.state)
         reference = GroundTruth(true.points, true.normals, true.faces, fitted.frame)
-        scores.append(reference.score(made.points, made.normals, made.faces))
+        scores.append(reference.score(extracted.points, extracted.normals, extracted.faces))
     if not scores:
         return "", ""
     return round(float(np.mean([s.iou for s in scores])), 4), round(float(np.mean([s.nc for s in scores])), 4)

@@ -14,19 +14,19 @@ from .options import parse_options
 
 def run_batch(options: argparse.Namespace) -> int:
     """Run `dsr-backend batch` and return the exit code."""
-    asked = parse_options(BatchOptions, options)
-    jobs = manifest.read_manifest(input_path(options.manifest))
+    batch_options = parse_options(BatchOptions, options)
+    tasks = manifest.read_manifest(input_path(options.manifest))
     folder = Path(options.out).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     with live_progress() as progress:
         rows = run.run(
-            jobs,
+            tasks,
             folder,
-            asked,
+            batch_options,
             lambda text: progress.line(f"dsr-backend: {text}"),
         )
     failed = [row for row in rows.values() if row.failed]
-    print(f"{folder / summary.SUMMARY}: {len(rows) - len(failed)} of {len(jobs)} fitted")
+    print(f"{folder / summary.SUMMARY}: {len(rows) - len(failed)} of {len(tasks)} fitted")
     for row in failed:
         print(f"failed: {row.name}: {row.failed}")
     return 1 if failed else 0

@@ -225,9 +225,9 @@ def _parser() -> argparse.ArgumentParser:
         "fit and score the trajectories of a list, several at once, here or on a cluster",
         "batch manifest.csv --out fits --workers 8\n\n"
         "manifest.csv (all but name and input may be left out):\n"
-        "  name,input,trajectory,selection,states,preset,evaluate\n"
-        "  a,a.safetensors,,,1-99:2,fast,2-98:2\n"
-        "  b,b.pdb,b.xtc,polymer,1-1000:10,,\n\n"
+        "  name,input,trajectory,selection,states,preset,evaluate,unwrap\n"
+        "  a,a.safetensors,,,1-99:2,fast,2-98:2,\n"
+        "  b,b.pdb,b.xtc,polymer,1-1000:10,,,1\n\n"
         "What is finished is not done again; what failed is listed at the end.",
     )
     many.add_argument("manifest", help="list of trajectories, as .csv")

@@ -42,15 +42,18 @@ def make_surfaces(
     settings: Sequence[str] = (),
     unwrap: bool = False,
     say: Callable[[str, bool], None] = lambda text, stays: None,
+    remedies: str = "options",
 ) -> None:
     """Write the surfaces file `target` of a topology and a trajectory, `paths`, by `python` from `pymol_python`.
 
     selection: of PyMOL; workers: processes at once (0: as many as cores, at most 8); settings: of PyMOL, KEY=VALUE;
-    unwrap: make molecules whole that the periodic box cuts; say: gets progress, and warnings, which stay. Raises
-    ValueError for what PyMOL can't make surfaces of, RequestError where it fails.
+    unwrap: make molecules whole that the periodic box cuts; say: gets progress, and warnings, which stay; remedies:
+    what messages tell to change, `options` or the `manifest` of a batch. Raises ValueError for what PyMOL can't make
+    surfaces of, RequestError where it fails.
     """
     molecule_files.check_paths(paths)
     command = [python, "-m", "pymol_dsr", f"--out={target}", f"--states={states}", f"--workers={workers}"]
+    command.append(f"--remedies={remedies}")
     if selection:
         command.append(f"--selection={selection}")
     command += [f"--set={setting}" for setting in settings]

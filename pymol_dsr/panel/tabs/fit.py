@@ -87,6 +87,12 @@ class FitTab(QtWidgets.QWidget):
             "Runs that were saved one after the other are cut apart, so that nothing is blended from one to the next:\n"
             "auto where the molecule jumps, none nowhere, 12+24 after states 12 and 24"
         )
+        self.unwrap = QtWidgets.QCheckBox("Make molecules whole that the periodic box cuts")
+        self.unwrap.setChecked(StartOptions.unwrap)
+        self.unwrap.setToolTip(
+            "For a periodic box: a molecule that leaves it on one side comes back on the other, and is cut.\n"
+            "The scene stays as it is"
+        )
         self.device = QtWidgets.QComboBox()
         self.device.setToolTip("Where the fit is computed; dsr_set backend takes another machine")
         self.fit_name = QtWidgets.QLineEdit()
@@ -113,6 +119,7 @@ class FitTab(QtWidgets.QWidget):
         form.addRow("&Preset", self.preset)
         form.addRow("S&moothing", self.smooth)
         form.addRow("&Cuts", self.breaks)
+        form.addRow("", self.unwrap)
         form.addRow("&Device", self.device)
         form.addRow("&Name", self.fit_name)
         form.addRow("&Family", self.family)
@@ -218,7 +225,7 @@ class FitTab(QtWidgets.QWidget):
             device=self.device.currentData() or FitOptions.device,
             breaks=parse_breaks(self.breaks.text()),
         )
-        start = StartOptions(family=self.family.currentData() or "")
+        start = StartOptions(family=self.family.currentData() or "", unwrap=self.unwrap.isChecked())
         session, runner = self.panel.session, Runner("dsr_fit")
         self._starting = True
         self._enable()

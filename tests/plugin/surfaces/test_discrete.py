@@ -12,7 +12,7 @@ from pymol_dsr.commands.evaluate import dsr_eval
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.surfaces import extract, workers
-from pymol_dsr.surfaces.remedies import ON_COMMAND_LINE
+from pymol_dsr.surfaces.remedies import FOR_TERMINALS
 from pymol_dsr.surfaces.source import ExtractError
 from support.paths import CASES
 from support.scene import coordinates, idtf_points
@@ -86,7 +86,7 @@ def test_states_of_other_molecules_are_named_with_those_that_go_together(cmd):
     assert str(error.value).endswith("; give states=1+3 for those with the atoms of 1")
     assert extract.read_source("ens", "1+3", _self=cmd).states == [1, 3]
     with pytest.raises(ExtractError, match="give '--states 1\\+3'"):
-        extract.read_source("ens", "all", remedies=ON_COMMAND_LINE, _self=cmd)
+        extract.read_source("ens", "all", remedies=FOR_TERMINALS["options"], _self=cmd)
     with pytest.raises(ExtractError, match="load each of its molecules as an object of its own"):
         extract.read_source("ens", "1-2", _self=cmd)
     # Of the atoms that both molecules have, there is a surface.

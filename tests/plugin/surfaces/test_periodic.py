@@ -13,7 +13,7 @@ from pymol_dsr.commands.evaluate import dsr_eval
 from pymol_dsr.commands.files import dsr_load, dsr_save
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.surfaces import extract, periodic, stream
-from pymol_dsr.surfaces.remedies import ON_COMMAND_LINE
+from pymol_dsr.surfaces.remedies import FOR_TERMINALS
 from pymol_dsr.surfaces.source import ExtractError
 from support.paths import CASES
 from support.scene import coordinates, put
@@ -250,7 +250,7 @@ def trajectory(cmd, tmp_path):
 
 def streamed(cmd, trajectory, states="all", **options):
     stream.load(str(CASES / "whole.pdb"), str(trajectory), "m", cmd)
-    source = stream.read_source("m", states, str(trajectory), remedies=ON_COMMAND_LINE, _self=cmd, **options)
+    source = stream.read_source("m", states, str(trajectory), remedies=FOR_TERMINALS["options"], _self=cmd, **options)
     return source, {state: source.coordinates[state] for state in source.states}
 
 

@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 
 from pymol_dsr import __main__
 from pymol_dsr.surfaces import extract, workers
-from pymol_dsr.surfaces.remedies import ON_COMMAND_LINE
+from pymol_dsr.surfaces.remedies import FOR_TERMINALS
 from pymol_dsr.surfaces.source import ExtractError
 from support.paths import CASES
 from support.scene import idtf_points
@@ -129,7 +129,7 @@ def test_solvent_alone_is_wanted(cmd):
 
 def test_the_command_line_says_it_in_its_own_words(cmd):
     solvated(cmd)
-    left_out, solvent, _ = extract.read_source("all", "all", remedies=ON_COMMAND_LINE, _self=cmd).warnings
+    left_out, solvent, _ = extract.read_source("all", "all", remedies=FOR_TERMINALS["options"], _self=cmd).warnings
     assert left_out.endswith("; '--set surface_mode=1' takes them along")
     assert solvent.endswith("; to leave it out, give '--selection \"polymer\"'")
 
