@@ -291,15 +291,21 @@ class LevelOptions(Options):
 
     def check_together(self) -> None:
         """Sort the levels. Raises ValueFault where there are none, too many, or one twice."""
-        if not self.levels:
-            raise ValueFault("levels are empty: write -2 -1 0 2 4, with spaces")
-        if len(self.levels) > MOST_LEVELS:
-            raise ValueFault(f"levels: {len(self.levels)} levels are asked for; {MOST_LEVELS} is the most at once")
-        twice = [level for level in set(self.levels) if self.levels.count(level) > 1]
-        if twice:
-            raise ValueFault(f"levels: {twice[0]:g} is given twice")
-        # -0 is 0.
-        object.__setattr__(self, "levels", tuple(sorted(level + 0.0 for level in self.levels)))
+        object.__setattr__(self, "levels", rising_levels(self.levels, "-2 -1 0 2 4"))
+
+
+@dataclass(frozen=True)
+class OccupancyOptions(Options):
+    """How the occupancy of an ensemble is computed. Raises ValueFault for levels that are no rising list."""
+
+    levels: Annotated[
+        tuple[float, ...], Value("least percentages of the states that fill the space", above=0, most=100)
+    ] = (10.0, 50.0, 90.0)
+    resolution: Annotated[float, Value("distance between nodes", unit="Å", least=0.2, most=10)] = 0.8
+
+    def check_together(self) -> None:
+        """Sort the levels. Raises ValueFault where there are none, too many, or one twice."""
+        object.__setattr__(self, "levels", rising_levels(self.levels, "10 50 90"))
 
 
 @dataclass(frozen=True)
@@ -357,6 +363,19 @@ class BatchOptions(Options):
     cores: Annotated[int, Value("cores of a job of the cluster", least=1)] = 4
     memory: Annotated[str, Value("memory of a job of the cluster")] = "8 GB"
     device: Device = FitOptions.device
+
+
+def rising_levels(levels: Sequence[float], example: str) -> tuple[float, ...]:
+    """Return levels in rising order. Raises ValueFault where there are none, too many, or one twice."""
+    if not levels:
+        raise ValueFault(f"levels are empty: write {example}, with spaces")
+    if len(levels) > MOST_LEVELS:
+        raise ValueFault(f"levels: {len(levels)} levels are asked for; {MOST_LEVELS} is the most at once")
+    twice = [level for level in set(levels) if list(levels).count(level) > 1]
+    if twice:
+        raise ValueFault(f"levels: {twice[0]:g} is given twice")
+    # -0 is 0.
+    return tuple(sorted(level + 0.0 for level in levels))
 
 
 def check_name(key: str, name: str) -> str:

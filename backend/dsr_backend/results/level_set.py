@@ -106,6 +106,36 @@ def _raised_away_from_atoms(
     return distance.index_put((below,), raised)
 
 
+def nested_values(
+    snapshot: FieldAtTime,
+    finest: Lattice,
+    level: float,
+    cancelled: Callable[[], bool],
+    *,
+    near_atoms_only: bool = False,
+) -> torch.Tensor:
+    """Return f − level f4[X,Y,Z] (Å) on a nested lattice of `box_lattice`: exact near the level set.
+
+    Nodes more than 1.1 spacings from it have the right sign and a value interpolated from coarser lattices.
+    near_atoms_only: as of `evaluate_nodes`. Raises Cancelled.
+    """
+    resolution = finest.spacing
+    coarsest, *finer = _spacing_multiples(resolution)
+    lattice = finest.coarser(coarsest)
+    values = torch.empty(lattice.shape, device=snapshot.device)
+    evaluate_nodes(snapshot, lattice, None, level, values.view(-1), cancelled, near_atoms_only=near_atoms_only)
+    for multiple in finer:
+        lattice = finest.coarser(multiple)
+        values = torch.nn.functional.interpolate(
+            values[None, None], size=lattice.shape, mode="trilinear", align_corners=True
+        )[0, 0]
+        band = (1.1 if multiple == 1 else 1.5 * multiple) * resolution
+        flat = values.view(-1)
+        nodes = torch.nonzero((flat < band) & (flat > -band))[:, 0]
+        evaluate_nodes(snapshot, lattice, nodes, level, flat, cancelled, near_atoms_only=near_atoms_only)
+    return values
+
+
 def level_set(
     snapshot: FieldAtTime,
     level: float,
@@ -119,26 +149,14 @@ def level_set(
     Normals and faces are outward by the right-hand rule. near_atoms_only: as of `evaluate_nodes`. Raises ValueError
     for too many nodes, and Cancelled.
     """
-    coarsest, *finer = _spacing_multiples(resolution)
     finest = box_lattice(snapshot, max(0.0, level), resolution, nested=True)
     finest.ensure_allocatable(MESH_LIMIT, snapshot.device, cancelled)
-    lattice = finest.coarser(coarsest)
-    values = torch.empty(lattice.shape, device=snapshot.device)
-    evaluate_nodes(snapshot, lattice, None, level, values.view(-1), cancelled, near_atoms_only=near_atoms_only)
-    for multiple in finer:
-        lattice = finest.coarser(multiple)
-        values = torch.nn.functional.interpolate(
-            values[None, None], size=lattice.shape, mode="trilinear", align_corners=True
-        )[0, 0]
-        band = (1.1 if multiple == 1 else 1.5 * multiple) * resolution
-        flat = values.view(-1)
-        nodes = torch.nonzero((flat < band) & (flat > -band))[:, 0]
-        evaluate_nodes(snapshot, lattice, nodes, level, flat, cancelled, near_atoms_only=near_atoms_only)
+    values = nested_values(snapshot, finest, level, cancelled, near_atoms_only=near_atoms_only)
     points, faces = marching_cubes(values)
     points *= resolution
     origin = constant(finest.origin, torch.float32, points.device)
     if resolution <= MAX_LATTICE_NORMALS:
-        normals = _lattice_normals(values, points, resolution, snapshot.normal_width)
+        normals = lattice_normals(values, points, resolution, snapshot.normal_width)
         points += origin
     else:
         points, normals = newton_step(snapshot, points + origin, level, resolution)
@@ -163,7 +181,7 @@ def bulge(points: torch.Tensor, normals: torch.Tensor, faces: torch.Tensor) -> t
     return (sums[0] / sums[1].clamp_min(1e-12))[:, None] * normals
 
 
-def _lattice_normals(values: torch.Tensor, x: torch.Tensor, resolution: float, width: float) -> torch.Tensor:
+def lattice_normals(values: torch.Tensor, x: torch.Tensor, resolution: float, width: float) -> torch.Tensor:
     """Return unit normals f4[N,3] at points x f4[N,3] (Å from the first node) on a lattice of values f4[X,Y,Z].
 
     They are differences over a tetrahedron around each point. Its width and the lattice's interpolation add up to

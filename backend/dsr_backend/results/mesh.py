@@ -175,9 +175,9 @@ class _Body:
 def _without_islands(
     snapshot: FieldAtTime, level: float, points: torch.Tensor, normals: torch.Tensor, faces: torch.Tensor
 ) -> _Body:
-    areas, volumes = _areas_and_volumes(points, faces)
+    areas, volumes = areas_and_volumes(points, faces)
     # Inside the molecule a level set may enclose no atom; the surface and the level sets around it always do.
-    kept, dropped = _kept_points(points, faces, volumes, snapshot.atoms if level >= 0.0 else None)
+    kept, dropped = kept_points(points, faces, volumes, snapshot.atoms if level >= 0.0 else None)
     if dropped:
         kept_faces = kept[faces[:, 0]]
         areas, volumes = areas[kept_faces], volumes[kept_faces]
@@ -187,7 +187,7 @@ def _without_islands(
     return _Body(points, normals, faces, area, volume, dropped)
 
 
-def _areas_and_volumes(points: torch.Tensor, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def areas_and_volumes(points: torch.Tensor, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the area f4[M] in Å² of each triangle and its term f4[M] in Å³ of the enclosed volume (Gauss)."""
     # Relative to the mean, so that coordinates far from the origin lose no digits.
     centred = points - points.mean(0, dtype=torch.float64).to(points.dtype)
@@ -196,7 +196,7 @@ def _areas_and_volumes(points: torch.Tensor, faces: torch.Tensor) -> tuple[torch
     return 0.5 * torch.linalg.norm(cross, dim=1), (a * cross).sum(1) / 6.0
 
 
-def _kept_points(
+def kept_points(
     points: torch.Tensor, faces: torch.Tensor, volumes: torch.Tensor, atoms: NDArray[np.float32] | None
 ) -> tuple[torch.Tensor, int]:
     """Return bool[N], the points to keep, and the number of components dropped: those below MIN_VOLUME and those

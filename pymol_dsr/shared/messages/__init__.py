@@ -28,6 +28,7 @@ from .control import (
     Stop,
     StopResult,
 )
+from .ensembles import EnsembleSeries, Occupancy, OccupancyResult, OccupancySurface
 from .events import Device, Log, Preview, Progress
 from .files import Drop, Load, LoadResult, Save
 from .fitting import Detach, DetachResult, Fit, FitResult, Open, OpenResult, PreviewOptions, Surface, SurfaceResult
@@ -74,6 +75,7 @@ __all__ = [
     "Device",
     "Done",
     "Drop",
+    "EnsembleSeries",
     "Event",
     "Export",
     "FieldRequest",
@@ -100,6 +102,9 @@ __all__ = [
     "MeshResult",
     "Message",
     "MoleculeSource",
+    "Occupancy",
+    "OccupancyResult",
+    "OccupancySurface",
     "Open",
     "OpenResult",
     "Paint",
@@ -148,6 +153,7 @@ _REQUESTS: tuple[type[Request[Any]], ...] = (
     Grid,
     Measure,
     Compare,
+    Occupancy,
     Export,
     Save,
     Load,

@@ -77,6 +77,9 @@ class Open(Request[OpenResult]):
     frozen: Annotated[bool, Value("leave the network of the family as it is")] = False
     preview: Annotated[PreviewOptions | None, Value("show the surface of one time meanwhile")] = None
     detached: Annotated[bool, Value("said by the process of a detached fit itself")] = False
+    scratch: Annotated[bool, Value("the surfaces are for an `occupancy`: no fit follows, and they are not kept")] = (
+        False
+    )
     radii: Radii = None
 
     def encode(self) -> tuple[JsonObject, Arrays]:

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pymol_dsr.shared import atomic_write, messages
 from pymol_dsr.shared.messages import FitStatus
@@ -35,6 +36,8 @@ SUFFIXES = (".dsr", staging.SUFFIX, detached_registry.SUFFIX)
 
 def open_fit(state: State, job: Job, request: messages.Open) -> messages.OpenResult:
     """Begin a fit, whose surfaces follow."""
+    if request.scratch:
+        return _open_scratch(state, job, request)
     name, folder = request.fit, fits_folder()
     if not request.detached:
         _ensure_other_letters(folder, name)
@@ -69,6 +72,19 @@ def open_fit(state: State, job: Job, request: messages.Open) -> messages.OpenRes
     )
 
 
+def _open_scratch(state: State, job: Job, request: messages.Open) -> messages.OpenResult:
+    """Take surfaces that are for no fit into a folder of their own, which goes with them."""
+    name, trajectories = request.fit, list(request.trajectories or ())
+    scratch = TemporaryDirectory(prefix="dsr-")
+    count = max(1, len(trajectories))
+    surfaces = SurfaceStaging(
+        Path(scratch.name) / "surfaces", {}, count, False, lambda text: job.log(f"{name!r}: {text}")
+    )
+    state.pending.drop(name)
+    state.pending.put(name, PendingFit(request, surfaces, None, None, scratch))
+    return messages.OpenResult(states={one: () for one in trajectories or [""]})
+
+
 def take_surface(state: State, job: Job, request: messages.Surface) -> messages.SurfaceResult:
     """Keep the surface of a state until all are there."""
     pending = state.pending.get(request.fit)
@@ -84,7 +100,7 @@ def take_surface(state: State, job: Job, request: messages.Surface) -> messages.
 def fit(state: State, job: Job, request: messages.Fit) -> messages.FitResult:
     """Fit the surfaces that were sent."""
     name = request.fit
-    pending = state.pending.get(name)
+    pending = _opened_fit(state, name)
     series = [pending.surfaces.series(k) for k in range(max(1, len(pending.trajectories)))]
     if empty := [one for one, its in zip(pending.trajectories, series, strict=False) if not its]:
         raise RequestError("bad-request", f"there are no surfaces of {', '.join(empty)}: send them before `fit`")
@@ -123,7 +139,7 @@ def fit(state: State, job: Job, request: messages.Fit) -> messages.FitResult:
 def detach(state: State, job: Job, request: messages.Detach) -> messages.DetachResult:
     """Leave a fit whose surfaces are there to a process of its own."""
     name = request.fit
-    pending = state.pending.get(name)
+    pending = _opened_fit(state, name)
     for number, one in enumerate(pending.trajectories or [name]):
         if not pending.surfaces.states(number):
             raise RequestError("bad-request", f"there are no surfaces of {one}: send them before `detach`")
@@ -154,6 +170,14 @@ METHODS = {
     messages.Fit: fit,
     messages.Detach: detach,
 }
+
+
+def _opened_fit(state: State, name: str) -> PendingFit:
+    """Return the surfaces of a fit. Raises RequestError."""
+    pending = state.pending.get(name)
+    if pending.scratch is not None:
+        raise RequestError("bad-request", f"{name!r} was opened with scratch: its surfaces are for no fit")
+    return pending
 
 
 def _ensure_other_letters(folder: Path, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from pymol_dsr.shared.atomic_write import previous_of
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
 class PendingFit:
     """A fit that waits for its surfaces.
 
-    request: as it was opened. family: the one to start from. preview: shows one time meanwhile.
+    request: as it was opened. family: the one to start from. preview: shows one time meanwhile. scratch: the folder of
+    surfaces that no fit will have, which goes with them.
     """
 
     request: Open
     surfaces: SurfaceStaging
     family: Family | None
     preview: Preview | None
+    scratch: TemporaryDirectory[str] | None = None
 
     @property
     def trajectories(self) -> tuple[str, ...]:
@@ -41,6 +44,8 @@ class PendingFit:
     def close(self) -> None:
         """Leave the surfaces to whoever resumes the fit."""
         self.surfaces.close()
+        if self.scratch is not None:
+            self.scratch.cleanup()
 
 
 class PendingFits:
