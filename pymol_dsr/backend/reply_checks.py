@@ -66,11 +66,26 @@ def _check_request(request: Request[AnyResult], result: Result, atom_count: int 
             raise ValueFault("the array velocity is missing")
         if not len(request.points) and result.rmsf is None and atom_count is not None:
             raise ValueFault("the array excursions is missing")
+    elif isinstance(request, messages.Occupancy) and isinstance(result, messages.OccupancyResult):
+        _check_occupancy(request, result)
     elif isinstance(request, messages.Open) and isinstance(result, messages.OpenResult):
         _check_trajectories(request.trajectories or ("",), result)
     elif isinstance(result, (messages.FitResult, messages.LoadResult)):
         for source in result.report.sources().values():
             source.atom_indices()
+
+
+def _check_occupancy(request: messages.Occupancy, result: messages.OccupancyResult) -> None:
+    levels = tuple(surface.level for surface in result.surfaces)
+    if levels != request.options.levels:
+        raise ValueFault(f"its levels are {list(levels)}, and {list(request.options.levels)} were asked for")
+    if not _is_same(result.spacing, request.options.resolution):
+        raise ValueFault(f"spacing is {result.spacing:g} Å, and {request.options.resolution:g} Å was asked for")
+    if request.grid and result.values is None:
+        raise ValueFault("the array values is missing")
+    for name, array, limit in (("points", result.points, 3), ("faces", result.faces, 1)):
+        if len(array) > limit * MOST_TRIANGLES:
+            raise ValueFault(f"it has {len(array)} {name}, and {MOST_TRIANGLES} triangles are the most")
 
 
 def _check_time(asked: float, time: float | None) -> None:

@@ -1,0 +1,115 @@
+"""Occupancies over the wire: of fits, of families, and of surfaces that are sent for it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pymol_dsr.backend import reply_checks
+from pymol_dsr.shared.messages import EnsembleSeries, Occupancy, parse_result
+from pymol_dsr.shared.options import OccupancyOptions
+from pymol_dsr.shared.values import ValueFault
+from support.formula_field import balls
+from support.shapes import ball, cloud
+from support.wire import Wire
+
+
+def sent(wire, trajectories=None, name="ens"):
+    wire.call("open", fit=name, scratch=True, trajectories=trajectories)
+    shell = cloud(30, 3.0)
+    for number, trajectory in enumerate(trajectories or [None]):
+        series = [ball(k, 4.0 + k + number, atoms=shell, subdivisions=3) for k in (1, 2)]
+        wire.send(name, series, **({"trajectory": trajectory} if trajectory else {}))
+
+
+def parsed(result, arrays):
+    return parse_result(Occupancy.RESULT, result, arrays, {})
+
+
+def test_surfaces_that_were_sent_are_an_ensemble_and_go_with_the_answer(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSR_HOME", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    wire = Wire()
+    sent(wire)
+    assert [path.name for path in tmp_path.iterdir()] == [next(tmp_path.glob("dsr-*")).name]
+    assert "its surfaces are for no fit" in wire.refused("fit", fit="ens")
+    result, arrays = wire.call("occupancy", series=[{"fit": "ens"}], levels=[10, 90], resolution=0.6, grid=True)
+    made = parsed(result, arrays)
+    volumes = [surface.volume for surface in made.surfaces]
+    assert volumes == pytest.approx([4 / 3 * np.pi * radius**3 for radius in (6, 5)], rel=0.015)
+    assert made.spread == pytest.approx(0.5, abs=0.02) and made.rmsd == 0.0
+    assert made.values.max() == pytest.approx(1.0) and made.values.min() == 0.0
+    assert made.rmsd_superposed == pytest.approx(0.0, abs=1e-6)
+    # Each level's triangles are its own.
+    first = made.surfaces[0]
+    assert np.linalg.norm(made.points[: first.points], axis=1) == pytest.approx(6.0, abs=0.1)
+    assert made.faces[: first.faces].max() < first.points <= made.faces[first.faces :].min()
+    assert not list(tmp_path.iterdir()) and "ens" not in wire.worker.state.pending
+    assert {event.status.fraction for event in wire.events if hasattr(event, "status")} >= {1.0}
+
+
+def test_replicas_are_pooled_with_their_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSR_HOME", str(tmp_path))
+    wire = Wire()
+    sent(wire, ["a", "b"])
+    series = [{"fit": "ens", "trajectory": name} for name in ("a", "b")]
+    # Radii 5 and 6, then 6 and 7: only the last one counts.
+    made = parsed(*wire.call("occupancy", series=series, weights=[0, 0, 0, 2], levels=[50]))
+    assert made.states == 4 and made.values is None
+    assert made.surfaces[0].volume == pytest.approx(4 / 3 * np.pi * 7**3, rel=0.015)
+
+
+def test_times_of_a_field(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSR_HOME", str(tmp_path))
+    wire = Wire()
+    wire.worker.state.fitted.put("one", balls(((0.0, 0.0, 0.0), 5.0)))
+    made = parsed(*wire.call("occupancy", series=[{"fit": "one"}], levels=[50]))
+    assert made.states == 2 and made.volume == pytest.approx(4 / 3 * np.pi * 125, rel=0.015)
+    assert parsed(*wire.call("occupancy", series=[{"fit": "one", "times": [1.5]}], levels=[50])).states == 1
+
+
+def test_refusals(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSR_HOME", str(tmp_path))
+    wire = Wire()
+    assert "one series of states at least" in wire.refused("occupancy", series=[])
+    sent(wire, ["a", "b"])
+    assert "no surfaces of 'c'; there: a, b" in wire.refused("occupancy", series=[{"fit": "ens", "trajectory": "c"}])
+    assert "weights: 1 are given for 2 states" in wire.refused(
+        "occupancy", series=[{"fit": "ens", "trajectory": "a"}], weights=[1]
+    )
+    # A failed one leaves nothing behind.
+    assert "ens" not in wire.worker.state.pending
+    wire.call("open", fit="other")
+    assert "is under way" in wire.refused("occupancy", series=[{"fit": "other"}])
+    wire.worker.state.pending.close()
+
+
+def test_a_result_that_mixes_levels_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSR_HOME", str(tmp_path))
+    wire = Wire()
+    sent(wire)
+    result, arrays = wire.call("occupancy", series=[{"fit": "ens"}], levels=[10, 90], resolution=1.0)
+    forged = {**arrays, "faces": arrays["faces"].copy()}
+    forged["faces"][0, 0] = len(arrays["points"]) - 1
+    with pytest.raises(ValueFault, match="corners of another level"):
+        parsed(result, forged)
+    with pytest.raises(ValueFault, match="points are"):
+        parsed({**result, "surfaces": result["surfaces"][:1]}, arrays)
+
+
+def test_an_answer_that_was_not_asked_for_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSR_HOME", str(tmp_path))
+    wire = Wire()
+    sent(wire)
+    series = (EnsembleSeries("ens"),)
+    options = OccupancyOptions(levels=(50.0,), resolution=1.0)
+    request = Occupancy(series=series, options=options)
+    result, arrays = wire.call("occupancy", **request.encode()[0])
+    assert reply_checks.check(request, result, arrays, None).states == 2
+    for other, message in (
+        (Occupancy(series=series, options=OccupancyOptions(levels=(10.0,), resolution=1.0)), "levels are"),
+        (Occupancy(series=series, options=OccupancyOptions(levels=(50.0,))), "spacing is 1 Å"),
+        (Occupancy(series=series, options=options, grid=True), "the array values is missing"),
+    ):
+        with pytest.raises(ValueFault, match=message):
+            reply_checks.check(other, result, arrays, None)
