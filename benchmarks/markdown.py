@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,12 @@ def put(path: Path, name: str, lines: Sequence[str]) -> None:
         raise ValueError(f"{path} has {begin!r} without {end!r}; put it back")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([before + begin, "", *lines, "", end + after]))
+
+
+def marked(text: str) -> list[str]:
+    """Return the parts between markers, with their markers, in their order."""
+    pattern = re.compile(r"<!-- ([\w-]+): written by a script -->.*?<!-- \1: end -->", re.DOTALL)
+    return [match.group(0) for match in pattern.finditer(text)]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import markdown
 import numpy as np
 from rows import (
     AHEAD,
@@ -195,6 +196,9 @@ def write(folder: Path, path: Path, failed: dict[str, str]) -> None:
     text += ["", "## Noise (Fig. 5)", "", *_noise(results, regular, path.parent / "noise.png")]
     text += ["", "## Cases where `fast` is not the best", "", *_losses(results)]
     text += ["", "## Hardware and time", "", *_hardware(results)]
+    # Other scripts have their sections on this page, too.
+    for part in markdown.marked(path.read_text()) if path.exists() else []:
+        text += ["", part]
     path.write_text("\n".join(text) + "\n")
 
 

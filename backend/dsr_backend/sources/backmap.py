@@ -1,0 +1,355 @@
+"""Back from Cα or backbone atoms to all atoms: side chains transplanted from known states, then relaxed.
+
+Each residue takes its atoms from the known state (the donor) whose Cα trace around it is most alike. They ride on a
+local frame: Cα(i−1, i, i+1), or N, Cα, C. A short minimisation with the given atoms fixed mends bonds and clashes.
+Hydrogens follow their heavy atoms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.sparse import csr_matrix
+from scipy.spatial import cKDTree
+
+from pymol_dsr.shared.molecule import Molecule
+
+Coordinates = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+ALPHAS = ("CA",)
+BACKBONE = ("N", "CA", "C")
+BACKBONE_WITH_OXYGEN = (*BACKBONE, "O")
+
+RELAX_STEPS = 60
+RESTRAINT = 0.02
+"""Weight of the pull to the transplanted place, beside 1 for a distance of two bonded atoms."""
+CLOSEST, CLOSEST_POLAR = 3.3, 2.7
+"""Å. Nearer, two heavy atoms push each other off; N and O may come as near as a hydrogen bond lets them."""
+CLASH = 2.4
+"""Å. Nearer, two heavy atoms more than three bonds apart count as a clash; states of dynamics have none."""
+WINDOW = 2
+"""Residues before and after one that decide which donor is most alike."""
+ROUNDS = 3
+"""Lists of near atoms that a relaxation makes, one after the other."""
+# A bond that does not turn freely is shorter than these lengths in Å: amides, rings, guanidine.
+_SINGLE_BONDS = {frozenset("C"): 1.46, frozenset("CN"): 1.41}
+
+
+class BackMap:
+    """Builds all atoms from the positions of a few.
+
+    atoms: i8[K], the atoms whose positions `build` takes, in the order of residues and then of `anchors`.
+    """
+
+    def __init__(
+        self, molecule: Molecule, donors: NDArray[np.floating[Any]], anchors: tuple[str, ...] = ALPHAS
+    ) -> None:
+        """donors: [D,A,3] in Å, the states that atoms are taken from. anchors: names of the atoms that are given.
+
+        Raises ValueError for no donor, and where no residue has a local frame.
+        """
+        if not len(donors):
+            raise ValueError("atoms are taken from known states, and there are none: give a state with all atoms")
+        if anchors not in (ALPHAS, BACKBONE, BACKBONE_WITH_OXYGEN):
+            raise ValueError(f"anchors are {anchors}; choose {ALPHAS}, {BACKBONE} or {BACKBONE_WITH_OXYGEN}")
+        self._donors = np.asarray(donors, np.float64)
+        self._residues = residue_indices(molecule)
+        heavy = _heavy(molecule)
+        bonds = np.asarray(molecule.bonds, np.int64)
+        self._chain = _Chain(molecule.names, self._residues, bonds, anchors)
+        self.atoms = self._chain.anchors
+        # Frames and windows of the donors, once for all frames that are built.
+        self._donor_frames = self._chain.frames(self._donors)
+        self._donor_windows = self._chain.windows(self._donors, self._donor_frames)
+        self._terms = _Terms(molecule.elements, bonds, self._donors, heavy, self.atoms)
+        self._hydrogens = _Hydrogens(heavy, bonds)
+
+    def build(
+        self, positions: NDArray[np.floating[Any]], check: Callable[[], None] = lambda: None, relax: bool = True
+    ) -> Iterator[Coordinates]:
+        """Yield all atoms f4[A,3] in Å of each frame. positions: [F,K,3] in Å, of `atoms`.
+
+        check: called before each frame, and may raise. relax: mend bonds and clashes. Raises ValueError for another
+        number of atoms.
+        """
+        if positions.ndim != 3 or positions.shape[1:] != (len(self.atoms), 3):
+            raise ValueError(f"positions are {list(positions.shape)}, expected frames × {len(self.atoms)} atoms × 3")
+        for frame in positions:
+            check()
+            yield self._frame(np.asarray(frame, np.float64), relax)
+
+    def _frame(self, given: Floats, relax: bool) -> Coordinates:
+        built = np.zeros_like(self._donors[0])
+        built[self.atoms] = given
+        frames = self._chain.frames(built[None])
+        windows = self._chain.windows(built[None], frames)
+        donor = ((self._donor_windows - windows) ** 2).sum((-1, -2)).argmin(0)[self._chain.rides_on]
+        atoms = np.arange(len(built))
+        donor_of_atom = donor[self._residues]
+        local = self._donor_frames.inverse(self._donors, donor_of_atom, atoms, self._residues)
+        built = frames.forward(local, self._residues)
+        built[self.atoms] = given
+        if relax:
+            built = self._terms.relaxed(built, donor_of_atom)
+        return self._hydrogens.placed(built, self._donors, donor_of_atom).astype(np.float32)
+
+
+def residue_indices(molecule: Molecule) -> Indices:
+    """Return the number from 0 of each atom's residue, i8[A]."""
+    labels = list(zip(molecule.chains, molecule.residue_numbers, molecule.residue_names, strict=True))
+    begins = [n > 0 and labels[n] != labels[n - 1] for n in range(len(labels))]
+    return np.cumsum(begins).astype(np.int64)
+
+
+def clashes(coordinates: NDArray[np.floating[Any]], molecule: Molecule, closest: float = CLASH) -> int:
+    """Count pairs of heavy atoms of [A,3] in Å that are more than three bonds apart and nearer than `closest` Å."""
+    heavy = np.flatnonzero(_heavy(molecule))
+    pairs = heavy[cKDTree(coordinates[heavy]).query_pairs(closest, output_type="ndarray")]
+    return int(np.count_nonzero(~_Neighbours(len(molecule), molecule.bonds).within_three(pairs)))
+
+
+def _heavy(molecule: Molecule) -> NDArray[np.bool_]:
+    return np.array([element.upper() not in ("H", "D") for element in molecule.elements])
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """Local frames of residues: origins f8[S,R,3], axes f8[S,R,3,3] with the axes in rows."""
+
+    origins: Floats
+    axes: Floats
+
+    def inverse(self, coordinates: Floats, state: Indices, atom: Indices, residue: Indices) -> Floats:
+        """Return positions [.,3] of atoms of states in the local frames of residues."""
+        shifted = coordinates[state, atom] - self.origins[state, residue]
+        local: Floats = np.einsum("nij,nj->ni", self.axes[state, residue], shifted)
+        return local
+
+    def forward(self, local: Floats, residue: Indices) -> Floats:
+        """Return positions [.,3] in Å from those in the local frames of residues of the only state."""
+        placed: Floats = np.einsum("nij,ni->nj", self.axes[0, residue], local) + self.origins[0, residue]
+        return placed
+
+
+class _Chain:
+    """Residues with the given atoms, and the residue whose frame each residue rides on."""
+
+    def __init__(self, names: Sequence[str], residues: Indices, bonds: Indices, anchors: tuple[str, ...]) -> None:
+        count = int(residues[-1]) + 1
+        place = {(int(residue), name): atom for atom, (residue, name) in enumerate(zip(residues, names, strict=True))}
+        rigid = ALPHAS if anchors == ALPHAS else BACKBONE
+        framed = [r for r in range(count) if all((r, name) in place for name in rigid)]
+        self.alphas = np.array([place[r, "CA"] for r in framed], np.int64)
+        self.anchors = np.array([place[r, name] for r in framed for name in anchors if (r, name) in place], np.int64)
+        self._corners = (
+            None if rigid == ALPHAS else np.array([[place[r, n] for n in BACKBONE] for r in framed], np.int64)
+        )
+        # Neighbours along the chain, by a bond between the two residues.
+        linked = {tuple(sorted(pair)) for pair in residues[bonds].tolist()}
+        after = [
+            n + 1 < len(framed) and framed[n + 1] == framed[n] + 1 and (framed[n], framed[n + 1]) in linked
+            for n in range(len(framed))
+        ]
+        self._runs = np.concatenate([[0], np.cumsum(~np.array(after[:-1], bool))]) if framed else np.zeros(0, int)
+        middle = np.arange(len(framed))
+        if self._corners is None:
+            for run in np.unique(self._runs):
+                members = np.flatnonzero(self._runs == run)
+                # The ends turn with their neighbours; a run of one or two residues has no frame.
+                middle[members] = np.clip(members, members[0] + 1, members[-1] - 1) if len(members) > 2 else -1
+        self._middle = middle
+        usable = np.flatnonzero(middle >= 0)
+        if not len(usable):
+            raise ValueError(f"no residue has {' '.join(rigid)} and a frame: three bonded residues are needed")
+        # Others turn with the nearest residue along the sequence, about their own Cα where they have one.
+        self._numbers = np.array(framed)[usable]
+        self.rides_on = np.abs(np.arange(count)[:, None] - self._numbers).argmin(1)
+        self._centres = self.alphas[usable][self.rides_on]
+        self._centres[framed] = self.alphas
+        self._usable = usable
+
+    def frames(self, coordinates: Floats) -> _Frames:
+        """Return a frame for every residue of [S,A,3]."""
+        if self._corners is None:
+            middle = self._middle[self._usable]
+            previous, centre, following = (coordinates[:, self.alphas[middle + k]] for k in (-1, 0, 1))
+            axes = _axes(previous, centre, following)
+        else:
+            axes = _axes(*(coordinates[:, self._corners[self._usable, k]] for k in range(3)))
+        return _Frames(coordinates[:, self._centres], axes[:, self.rides_on])
+
+    def windows(self, coordinates: Floats, frames: _Frames) -> Floats:
+        """Return the Cα of the residues around each one with a frame, seen from it: [S,U,2·WINDOW,3]; 0 past an end."""
+        alphas = coordinates[:, self.alphas]
+        seen = np.zeros((len(coordinates), len(self._usable), 2 * WINDOW, 3))
+        for slot, shift in enumerate(k for k in range(-WINDOW, WINDOW + 1) if k):
+            other = self._usable + shift
+            inside = (other >= 0) & (other < len(self.alphas))
+            inside[inside] &= self._runs[other[inside]] == self._runs[self._usable[inside]]
+            residue = self._numbers[inside]
+            vector = alphas[:, other[inside]] - frames.origins[:, residue]
+            seen[:, inside, slot] = np.einsum("snij,snj->sni", frames.axes[:, residue], vector)
+        return seen
+
+
+class _Neighbours:
+    """Atoms that one to three bonds join."""
+
+    def __init__(self, count: int, bonds: NDArray[np.integer[Any]]) -> None:
+        self._count = count
+        self.bonded: list[list[int]] = [[] for _ in range(count)]
+        for a, b in np.asarray(bonds).tolist():
+            self.bonded[a].append(b)
+            self.bonded[b].append(a)
+        self.angles = np.array(
+            [(a, c, b) for c, ends in enumerate(self.bonded) for n, a in enumerate(ends) for b in ends[n + 1 :]],
+            np.int64,
+        ).reshape(-1, 3)
+        self.torsions = np.array(
+            [
+                (a, b, c, d)
+                for b, c in np.asarray(bonds).tolist()
+                for a in self.bonded[b]
+                for d in self.bonded[c]
+                if a != c and d != b and a != d
+            ],
+            np.int64,
+        ).reshape(-1, 4)
+        near = [np.asarray(bonds, np.int64).reshape(-1, 2), self.angles[:, [0, 2]], self.torsions[:, [0, 3]]]
+        self._keys = np.unique(self._key(np.concatenate(near)))
+
+    def _key(self, pairs: NDArray[np.integer[Any]]) -> Indices:
+        ordered = np.sort(pairs, 1).astype(np.int64)
+        return ordered[:, 0] * self._count + ordered[:, 1]
+
+    def within_three(self, pairs: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """Whether at most three bonds join each pair of [P,2]."""
+        return np.isin(self._key(pairs), self._keys)
+
+
+class _Terms:
+    """What a relaxation minimises: distances of the donor, a hinge for near atoms, and a weak pull to the start."""
+
+    def __init__(
+        self,
+        elements: Sequence[str],
+        bonds: Indices,
+        donors: Floats,
+        heavy: NDArray[np.bool_],
+        fixed: Indices,
+    ) -> None:
+        self._donors = donors
+        self._neighbours = _Neighbours(len(elements), bonds)
+        turns_freely = _turns_freely(elements, donors)
+        pairs = [bonds, self._neighbours.angles[:, [0, 2]]]
+        pairs.append(
+            np.array([(a, d) for a, b, c, d in self._neighbours.torsions.tolist() if not turns_freely(b, c)], np.int64)
+        )
+        whole = np.concatenate([part.reshape(-1, 2) for part in pairs])
+        self._free = heavy.copy()
+        self._free[fixed] = False
+        self._heavy = np.flatnonzero(heavy)
+        self._pairs = whole[heavy[whole].all(1) & self._free[whole].any(1)]
+        self._polar = np.array([element.upper() in ("N", "O") for element in elements])
+
+    def relaxed(self, start: Floats, donor: Indices) -> Floats:
+        """Return the atoms after RELAX_STEPS steps. donor: [A], the state that each atom came from."""
+        first, second = self._pairs.T
+        wanted = np.linalg.norm(self._donors[donor[first], first] - self._donors[donor[first], second], axis=1)
+        built = start.copy()
+        for _ in range(ROUNDS):
+            near, closest = self._near(built)
+            built = self._minimised(built, start, wanted, near, closest)
+        return built
+
+    def _near(self, built: Floats) -> tuple[Indices, Floats]:
+        """Pairs of heavy atoms that may clash, and the distance in Å from which they push each other off."""
+        tree = cKDTree(built[self._heavy])
+        pairs = self._heavy[tree.query_pairs(CLOSEST + 0.5, output_type="ndarray")].reshape(-1, 2)
+        pairs = pairs[self._free[pairs].any(1)]
+        pairs = pairs[~self._neighbours.within_three(pairs)]
+        return pairs, np.where(self._polar[pairs].all(1), CLOSEST_POLAR, CLOSEST)
+
+    def _minimised(self, built: Floats, start: Floats, wanted: Floats, near: Indices, closest: Floats) -> Floats:
+        free = np.flatnonzero(self._free)
+        pairs = np.concatenate([self._pairs, near])
+        first, second = pairs.T
+        distances = np.concatenate([wanted, closest])
+        hinges = np.arange(len(pairs)) >= len(wanted)
+        atoms = built.copy()
+        # From pairs to free atoms: plus for the first, minus for the second.
+        ends = np.concatenate([first, second])
+        signs = np.repeat([1.0, -1.0], len(pairs))
+        spread = csr_matrix((signs, (ends, np.tile(np.arange(len(pairs)), 2))), (len(atoms), len(pairs)))[free]
+
+        def energy(flat: Floats) -> tuple[float, Floats]:
+            atoms[free] = flat.reshape(-1, 3)
+            vector = atoms[first] - atoms[second]
+            length = np.sqrt((vector * vector).sum(1)) + 1e-9
+            excess = length - distances
+            excess[hinges] = np.minimum(excess[hinges], 0.0)
+            pull = atoms[free] - start[free]
+            gradient = spread @ ((2.0 * excess / length)[:, None] * vector)
+            total = float(excess @ excess) + RESTRAINT * float((pull * pull).sum())
+            return total, (gradient + 2.0 * RESTRAINT * pull).ravel()
+
+        steps = {"maxiter": RELAX_STEPS // ROUNDS}
+        atoms[free] = minimize(energy, built[free].ravel(), jac=True, method="L-BFGS-B", options=steps).x.reshape(-1, 3)
+        return atoms
+
+
+class _Hydrogens:
+    """Puts each hydrogen where it is on the frame of its heavy atom in the donor."""
+
+    def __init__(self, heavy: NDArray[np.bool_], bonds: Indices) -> None:
+        bonded = _Neighbours(len(heavy), bonds).bonded
+        frames = []
+        for atom in np.flatnonzero(~heavy).tolist():
+            parents = [other for other in bonded[atom] if heavy[other]]
+            near = [other for other in bonded[parents[0]] if heavy[other]] if parents else []
+            far = [o for n in near for o in bonded[n] if heavy[o] and o != parents[0]] if near else []
+            corners = [*near, *far][:2]
+            if len(corners) == 2:
+                frames.append((atom, parents[0], corners[0], corners[1]))
+        self._frames = np.array(frames, np.int64).reshape(-1, 4)
+
+    def placed(self, built: Floats, donors: Floats, donor: Indices) -> Floats:
+        """Return the atoms with hydrogens on their heavy atoms; one without a frame stays where it was transplanted."""
+        hydrogen, parent, first, second = self._frames.T
+        state = donor[hydrogen]
+        axes = _axes(donors[state, first], donors[state, parent], donors[state, second])
+        local = np.einsum("nij,nj->ni", axes, donors[state, hydrogen] - donors[state, parent])
+        axes = _axes(built[first], built[parent], built[second])
+        built = built.copy()
+        built[hydrogen] = np.einsum("nij,ni->nj", axes, local) + built[parent]
+        return built
+
+
+def _axes(previous: Floats, centre: Floats, following: Floats) -> Floats:
+    """Return right-handed axes [...,3,3] (in rows) of three points each."""
+    x = _unit(following - centre)
+    z = _unit(np.cross(x, previous - centre))
+    return np.stack([x, np.cross(z, x), z], -2)
+
+
+def _unit(vectors: Floats) -> Floats:
+    lengths: Floats = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit: Floats = vectors / np.maximum(lengths, 1e-9)
+    return unit
+
+
+def _turns_freely(elements: Sequence[str], donors: Floats) -> Callable[[int, int], bool]:
+    """Return the test whether groups turn about a bond, by its mean length in the donors."""
+
+    def test(a: int, b: int) -> bool:
+        single = _SINGLE_BONDS.get(frozenset((elements[a].upper(), elements[b].upper())))
+        return single is None or float(np.linalg.norm(donors[:, a] - donors[:, b], axis=1).mean()) > single
+
+    return test

@@ -1,0 +1,169 @@
+"""Back-mapping measured: adenylate kinase's atoms from its Cα or its backbone, with side chains of another state.
+
+    python benchmarks/backmap.py [--data FOLDER] [--out docs/results.md]
+
+State 41 of the DIMS path is built from state 1 and from state 21, and every tenth state from state 1. PyMOL's surface
+of the atoms is compared with that of the true state. Nothing is random, so there are no seeds. About two minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import markdown
+import numpy as np
+import trajectories
+from dsr_backend.geometry.metrics import GroundTruth
+from dsr_backend.geometry.unit_cube import UnitCube
+from dsr_backend.runtime import device
+from dsr_backend.sources.backmap import ALPHAS, BACKBONE, BACKBONE_WITH_OXYGEN, CLASH, BackMap, clashes
+from numpy.typing import NDArray
+
+from pymol_dsr.shared.molecule import COLUMNS, Molecule
+from pymol_dsr.surfaces import extract
+from pymol_dsr.surfaces.source import Source
+from pymol_dsr.surfaces.workers import compute_surfaces_at
+
+TARGET, DONORS = 41, (1, 21)
+ROUTES = {"Cα": ALPHAS, "N, Cα, C": BACKBONE, "N, Cα, C, O": BACKBONE_WITH_OXYGEN}
+REPEATS = 3
+
+
+@dataclass
+class Built:
+    """Atoms that stand for those of a state."""
+
+    label: str
+    state: int
+    atoms: NDArray[np.float32]
+    seconds: float | None = None
+    iou: float = 0.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder with adk.psf and adk_dims2.dcd")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "results.md")
+    options = parser.parse_args()
+    molecule, source = read(options.data)
+    single = [Built("the next true state", TARGET, source.coordinates[TARGET + 1])]
+    single += [
+        built(molecule, source, f"{route}, atoms of state {donor}", TARGET, donor, anchors, relax)
+        for donor in DONORS[::-1]
+        for route, anchors in ROUTES.items()
+        for relax in ((False, True) if donor == 1 else (True,))
+    ]
+    series = {
+        route: [built(molecule, source, route, state, 1, ROUTES[route], True) for state in range(11, source.last, 10)]
+        for route in ("Cα", "N, Cα, C, O")
+    }
+    score(source, [*single, *(one for row in series.values() for one in row)])
+    markdown.put(options.out, "backmap", lines(molecule, source, single, series))
+
+
+def read(data: Path | None) -> tuple[Molecule, Source]:
+    """Read AdK's opening with PyMOL: its topology and its states."""
+    import pymol2
+
+    session = pymol2.PyMOL()
+    session.start()
+    try:
+        cmd: Any = session.cmd
+        cmd.feedback("disable", "all", "everything")
+        with tempfile.TemporaryDirectory() as kept:
+            trajectories.load(cmd, "dims", data, Path(kept))
+        model = cmd.get_model("dims")
+        source = extract.read_source("dims", "all", _self=cmd)
+    finally:
+        session.stop()
+    rows = [(a.name, a.resn, a.resi, a.chain, a.symbol) for a in model.atom]
+    columns: dict[str, Any] = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
+    bonds = np.array([bond.index for bond in model.bond], np.int32)
+    return Molecule(**columns, bonds=bonds, hetatm=np.zeros(len(model.atom), bool)), source
+
+
+def built(
+    molecule: Molecule, source: Source, label: str, state: int, donor: int, anchors: tuple[str, ...], relax: bool
+) -> Built:
+    """Build a state, and time it."""
+    states = source.coordinates
+    backmap = BackMap(molecule, states[donor][None], anchors)
+    given = states[state][None, backmap.atoms]
+    seconds = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        atoms = next(backmap.build(given, relax=relax))
+        seconds.append(time.perf_counter() - started)
+    return Built(label + ("" if relax else ", not relaxed"), state, atoms, min(seconds))
+
+
+def score(source: Source, all_built: list[Built]) -> None:
+    """Fill in the IoU of each one's surface with that of its true state."""
+    states = sorted({one.state for one in all_built})
+    true = {float(state): source.coordinates[state] for state in states}
+    mapped = {1000.0 + n: one.atoms for n, one in enumerate(all_built)}
+    surfaces = {
+        surface.state: surface for surface in compute_surfaces_at(source, list({**true, **mapped}.items()), workers=1)
+    }
+    for state in states:
+        truth = surfaces[float(state)]
+        reference = GroundTruth(truth.points, truth.normals, truth.faces, UnitCube.of([truth.points]))
+        for n, one in enumerate(all_built):
+            if one.state == state:
+                surface = surfaces[1000.0 + n]
+                one.iou = reference.score(surface.points, surface.normals, surface.faces).iou
+
+
+def lines(molecule: Molecule, source: Source, single: list[Built], series: dict[str, list[Built]]) -> list[str]:
+    """Lines of the section."""
+    heavy = np.array([element != "H" for element in molecule.elements])
+
+    def rmsd(one: Built) -> float:
+        shift = one.atoms[heavy] - source.coordinates[one.state][heavy]
+        return float(np.sqrt((shift**2).sum(1).mean()))
+
+    def clashing(one: Built) -> int:
+        return clashes(one.atoms, molecule)
+
+    rows = [
+        [
+            one.label,
+            f"{rmsd(one):.2f}",
+            str(clashing(one)),
+            f"{one.iou:.3f}",
+            "–" if one.seconds is None else f"{one.seconds:.2f}",
+        ]
+        for one in single
+    ]
+    spread = [
+        [
+            route,
+            f"{np.mean([rmsd(one) for one in row]):.2f}, {max(rmsd(one) for one in row):.2f}",
+            f"{np.mean([clashing(one) for one in row]):.1f}, {max(clashing(one) for one in row)}",
+            f"{np.mean([one.iou for one in row]):.3f}, {min(one.iou for one in row):.3f}",
+        ]
+        for route, row in series.items()
+    ]
+    count = len(next(iter(series.values())))
+    return [
+        "## Back to all atoms",
+        "",
+        f"State {TARGET} of adenylate kinase's opening (DIMS, {len(heavy)} atoms), built from the positions of a few",
+        "atoms and the side chains of another state. A clash is two heavy atoms more than three bonds apart and nearer",
+        f"than {CLASH:g} Å. Time: of one state on one core ({device.describe('cpu').name}).",
+        "",
+        *markdown.table(["given", "RMSD of heavy atoms, Å", "clashes", "IoU of the surface", "s"], rows),
+        "",
+        f"{count} states along the path (11, 21, …), all with atoms of state 1: mean, worst.",
+        "",
+        *markdown.table(["given", "RMSD of heavy atoms, Å", "clashes", "IoU of the surface"], spread),
+    ]
+
+
+if __name__ == "__main__":
+    main()
