@@ -9,6 +9,7 @@ from .fits.jobs import Jobs
 from .fits.pse import PseReferences
 from .runtime.settings import Settings
 from .scene.kept_movies import KeptMovies
+from .sources.jobs import Sources
 
 # A copy of the package that PyMOL's plugin manager loaded under another name has a session of its own.
 KEY = __name__
@@ -32,6 +33,7 @@ class Session:
         self.jobs = Jobs(self.settings)
         self.references = PseReferences(self.jobs)
         self.movies = KeptMovies(self.jobs)
+        self.sources = Sources(self.jobs)
         self.windows: Windows | None = None
 
 
@@ -52,6 +54,7 @@ def set_session(session: Session, _self: Any) -> None:
     """Give a PyMOL this session; the one it had before must be closed."""
     vars(_self._pymol)[KEY] = session
     session.references.attach(_self)
+    session.sources.attach(_self)
 
 
 def close_session(_self: Any) -> None:
@@ -59,4 +62,6 @@ def close_session(_self: Any) -> None:
     session = vars(_self._pymol).pop(KEY, None)
     if session is not None:
         session.references.detach(_self)
+        session.sources.detach(_self)
+        session.sources.close()
         session.jobs.close()

@@ -16,6 +16,7 @@ from ..fits.fit import Activity, Fit, Trajectory
 from ..session import Session, session_of
 from ..shared.options import EvaluationOptions, FieldOptions
 from ..surfaces import extract
+from ..surfaces.selections import generated_states
 from ..surfaces.source import Source
 from .arguments import chosen_trajectory, fit_name, format_states, parse_states, table_path
 from .command import command
@@ -116,6 +117,11 @@ def evaluate_fit(
         compared = [int(state) for state in parse_states(states, last=last, owner=f"the object {trajectory.object}")]
     else:
         compared = evaluation.default_states(trajectory, last)
+    if generated := sorted(set(generated_states(trajectory.object, _self)) & set(compared)):
+        raise CmdException(
+            f"{fit.name}: states {format_states(generated)} of {trajectory.object} were generated, so they are no "
+            "truth to compare with; give states= that were not, or fit the molecule that they come from"
+        )
     source = _source(fit, trajectory, compared, options.baselines, _self)
     jobs.claim(fit, Activity.EVALUATION)
 

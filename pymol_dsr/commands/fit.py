@@ -20,6 +20,7 @@ from ..scene.preview import Preview
 from ..session import Session, session_of
 from ..shared.names import is_name, rule_against
 from ..shared.options import FitOptions, StartOptions, check_breaks, jump_line, read_times
+from ..sources import provenance
 from ..surfaces import extract
 from ..surfaces.selections import ATOMS_TITLE
 from .arguments import fit_name, new_fit_name
@@ -230,7 +231,13 @@ def begin_fit(
     if start.family and len(sources) > 1:
         listed = ", ".join(source.object for source in sources)
         raise CmdException(f"selection {selection}: a family takes one new trajectory at a time, not {listed}")
+    sources = [session.sources.provenance.noted(source, _self) for source in sources]
     for source in sources:
+        if source.provenance is not None:
+            print(
+                f" dsr_fit: {source.object}: states {source.provenance['generated']} were generated "
+                f"({provenance.describe(source.provenance)}); their surfaces show what that method says"
+            )
         if options.times is not None and len(options.times) != source.last:
             raise CmdException(
                 f"times: it has {len(options.times)} numbers and {source.object} {count_of_states(source.last)}; "

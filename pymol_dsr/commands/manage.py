@@ -22,7 +22,8 @@ def dsr_status(name: str = "", *, quiet: int = 1, _self: Any = cmd) -> list[str]
     DESCRIPTION
 
         Lists the fits of this session: how far they are, what they are busy with, on which device; and those that were
-        interrupted, in earlier sessions too, with what is there to go on from. Detached fits are asked for at the
+        interrupted, in earlier sessions too, with what is there to go on from; and the commands that generate states,
+        as dsr_continue, while they run. Detached fits are asked for at the
         backend, which is started for it.
 
     USAGE
@@ -45,7 +46,8 @@ def dsr_status(name: str = "", *, quiet: int = 1, _self: Any = cmd) -> list[str]
     except BackendError as error:
         print(f" dsr_status: detached fits can't be asked for: {error}")
     interrupted = interrupted_fits(jobs)
-    if name and name not in fits and name not in [left.name for left in interrupted]:
+    running = [job for key, job in tuple(session_of(_self).sources.running.items()) if name in ("", key)]
+    if name and not running and name not in fits and name not in [left.name for left in interrupted]:
         raise CmdException(f"there is no fit {name} (there: {', '.join(sorted(fits)) or 'none'})")
     lines = []
     for fit in [fit for key, fit in fits.items() if not name or key == name]:
@@ -56,6 +58,7 @@ def dsr_status(name: str = "", *, quiet: int = 1, _self: Any = cmd) -> list[str]
             if fit.family
         ]
     lines += [left.line() for left in interrupted if name in ("", left.name)]
+    lines += [job.line() for job in running]
     say = reporter(quiet)
     for line in lines or ["no fits yet; dsr_fit makes one"]:
         say(f" {line}")
@@ -67,8 +70,9 @@ def dsr_cancel(name: str, *, quiet: int = 1, _self: Any = cmd) -> None:
     """
     DESCRIPTION
 
-        Stops what a fit is busy with: its fitting, detached or not, a movie or an evaluation. States that are
-        loaded stay. A detached fit that has failed is no longer listed; dsr_resume goes on from its surfaces.
+        Stops what a fit is busy with: its fitting, detached or not, a movie or an evaluation; or a command that
+        generates states, as dsr_continue, by the name of its object. States that are loaded stay. A detached fit
+        that has failed is no longer listed; dsr_resume goes on from its surfaces.
 
     USAGE
 
@@ -76,13 +80,14 @@ def dsr_cancel(name: str, *, quiet: int = 1, _self: Any = cmd) -> None:
 
     ARGUMENTS
 
-        name = str: name of a fit
+        name = str: name of a fit, or of the object that states are generated for
 
     SEE ALSO
 
         dsr_fit, dsr_status
     """
-    running = session_of(_self).jobs.cancel(fit_name(name, _self))
+    session, stopped = session_of(_self), fit_name(name, _self)
+    running = session.sources.cancel(stopped) or session.jobs.cancel(stopped)
     reporter(quiet)(f" {name}: {'stopping' if running else 'nothing to stop'}")
 
 

@@ -10,7 +10,7 @@ from pymol.shortcut import Shortcut
 from ..runtime import settings
 from ..scene import color_sources
 from ..session import Session
-from . import color, evaluate, files, fit, levels, manage, measure, movie  # noqa: F401 (each makes its commands)
+from . import color, evaluate, files, fit, generate, levels, manage, measure, movie  # noqa: F401 (each makes its commands)
 from .command import COMMANDS
 from .manage import interrupted_fits
 
@@ -26,11 +26,13 @@ def register_commands(_self: Any, session: Session) -> None:
         for command in commands:
             _self.auto_arg[position][command] = [lambda: Shortcut(list(words())), kind, end]
 
-    for name in ("dsr_fit", "dsr_surfaces"):
+    for name in ("dsr_fit", "dsr_surfaces", "dsr_continue", "dsr_fill", "dsr_sample"):
         _self.auto_arg[0][name] = _self.auto_arg[0]["zoom"]
     of_a_fit = ("dsr_movie", "dsr_color", "dsr_levels", "dsr_measure", "dsr_eval", "dsr_export", "dsr_save")
     complete(0, of_a_fit, lambda: session.jobs.fits, "fit", ", ")
-    complete(0, ("dsr_status", "dsr_cancel"), lambda: session.jobs.fits, "fit", "")
+    complete(
+        0, ("dsr_status", "dsr_cancel"), lambda: [*session.jobs.fits, *session.sources.running], "fit or source", ""
+    )
     complete(0, ["dsr_resume"], lambda: [left.name for left in interrupted_fits(session.jobs)], "interrupted fit", "")
     complete(0, ["dsr_set"], lambda: settings.KEYS, "setting", ", ")
     complete(1, ["dsr_color"], lambda: color_sources.KINDS, "by", "")

@@ -10,7 +10,7 @@ from ..backend.client import AtomCount, Backend, OnEvent
 from ..runtime.settings import Settings
 from ..runtime.waiting import report_waiting
 from ..shared.messages import Device
-from .fit import Cancelled, Fit, JobError
+from .fit import Cancelled, JobError, Task
 
 # Lines of the backend that are printed in so many seconds.
 LOG_LINES, LOG_SECONDS = 100, 10.0
@@ -25,7 +25,7 @@ class Connection:
         self._closed = False
         self._starting = threading.Lock()
 
-    def backend(self, fit: Fit | None = None) -> Backend:
+    def backend(self, fit: Task | None = None) -> Backend:
         """Return the running backend, started if there is none.
 
         Raises LaunchError or BackendError, and Cancelled where `fit` is stopped while the backend starts.
@@ -85,7 +85,7 @@ class Connection:
         # It may take its time to end.
         threading.Thread(target=backend.close, daemon=True).start()
 
-    def _waiting(self, fit: Fit | None) -> Callable[[str], None]:
+    def _waiting(self, fit: Task | None) -> Callable[[str], None]:
         """Return the function that is called several times a second while a backend starts."""
         report = report_waiting(print, self._settings.wait)
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,13 @@ class Activity(Enum):
 
     def __str__(self) -> str:
         return self.value
+
+
+class Task(Protocol):
+    """Work in the backend that has a name and can be stopped: a fit, or a trajectory source."""
+
+    name: str
+    stop: threading.Event
 
 
 @dataclass

@@ -29,7 +29,7 @@ from ..shared.values import ValueFault
 from ..surfaces.source import Source
 from . import detached
 from .connection import BackendLog, Connection
-from .fit import ENDED, RUNNING, Activity, Cancelled, Fit, JobError, Phase, Say, Trajectory
+from .fit import ENDED, RUNNING, Activity, Cancelled, Fit, JobError, Phase, Say, Task, Trajectory
 
 # Answers of a stream that are asked for at once: as many as the backend works on together.
 AHEAD = 4
@@ -47,6 +47,8 @@ class Jobs:
         self.fits: dict[str, Fit] = {}
         self.connection = Connection(settings, self.on_event, self._atom_count)
         self._log = BackendLog()
+        self.on_source: Callable[[messages.SourceProgress | messages.SourceFrames], None] = lambda event: None
+        """Takes the events of trajectory sources, in the reading thread."""
         self._claiming = threading.Lock()
         self._turn = threading.Lock()
 
@@ -198,7 +200,7 @@ class Jobs:
             self.release(fit)
 
     @contextmanager
-    def turn(self, fit: Fit, say: Say) -> Iterator[None]:
+    def turn(self, fit: Task, say: Say) -> Iterator[None]:
         """Wait until no other fit is under way. Raises Cancelled."""
         if not self._turn.acquire(blocking=False):
             say(f" {fit.name}: waits for the fit before it; dsr_status shows both")
@@ -230,7 +232,7 @@ class Jobs:
 
     # Requests
 
-    def wait(self, fit: Fit, call: Call[AnyResult], tick: Callable[[], None] = lambda: None) -> AnyResult:
+    def wait(self, fit: Task, call: Call[AnyResult], tick: Callable[[], None] = lambda: None) -> AnyResult:
         """Return the result of a call; `tick` is called many times a second. Raises Cancelled or BackendError."""
         cancelled_at: float | None = None
         try:
@@ -288,6 +290,8 @@ class Jobs:
             self._take_preview(event)
         elif isinstance(event, messages.Progress):
             self._take_progress(event.fit, event.status)
+        elif isinstance(event, (messages.SourceProgress, messages.SourceFrames)):
+            self.on_source(event)
 
     def _take_preview(self, preview: messages.Preview) -> None:
         fit = self.fits.get(preview.fit)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..fits.fit import Trajectory
 from ..surfaces.coordinates import put_coordinates
 from ..surfaces.selections import ATOMS_TITLE
+from .molecule_copy import copy_atoms
 
 
 class MovieAtoms:
@@ -18,6 +19,7 @@ class MovieAtoms:
     def __init__(self, source: Trajectory, name: str, _self: Any) -> None:
         self.source, self.name, self._self = source, name, _self
         self._first_state: int | None = None
+        self._order = np.zeros(0, np.int64)
 
     @property
     def exists(self) -> bool:
@@ -30,26 +32,11 @@ class MovieAtoms:
         if source.atoms is None or len(atoms) != len(source.atoms) or source.object not in cmd.get_names("objects"):
             return
         if self._first_state is None:
-            self._create(state, source.atoms)
+            self._order = copy_atoms(source.object, source.atoms, self.name, int(min(source.states)), state, cmd)
             self._first_state = state
         else:
             cmd.create(self.name, self.name, self._first_state, state, zoom=0)
-        put_coordinates(self.name, state, atoms, cmd)
-
-    def _create(self, state: int, atoms: NDArray[np.int32]) -> None:
-        cmd, source = self._self, self.source
-        # Without this PyMOL may sort the atoms anew, away from the order of the fit.
-        retain = cmd.get("retain_order")
-        cmd.set("retain_order", 1)
-        try:
-            cmd.select_list("_dsr", source.object, [int(index) + 1 for index in atoms], mode="index")
-            # In a discrete object only one state has these atoms.
-            states = (int(min(source.states)), *range(1, cmd.count_states(f"%{source.object}") + 1))
-            shown = next((k for k in states if cmd.count_atoms(f"_dsr and state {k}")), states[0])
-            cmd.create(self.name, "_dsr", shown, state, zoom=0)
-        finally:
-            cmd.set("retain_order", retain)
-            cmd.delete("_dsr")
+        put_coordinates(self.name, state, atoms[self._order], cmd)
 
     def finish(self, ttt: list[float]) -> None:
         """Place the molecule by a display matrix, and switch the source off."""

@@ -95,13 +95,13 @@ def read_source(
             selection, session, wanted, object=name, remedies=remedies, _self=_self
         )
     atoms, warnings = surface_atoms(atom_selection, session, wanted, object=name, remedies=remedies, _self=_self)
-    coordinates = {state: _coordinates(session, state, atoms, selection, remedies, _self) for state in wanted}
+    coordinates = {state: state_coordinates(session, state, atoms, selection, remedies) for state in wanted}
     warnings += [f"{name} has one state to fit: the field will not move"] if len(wanted) == 1 else []
     if before:
         for state in {state - 1 for state in wanted} - {0, *wanted}:
             # A state that the user did not name may well be missing.
             with contextlib.suppress(ExtractError):
-                coordinates[state] = _coordinates(session, state, atoms, selection, remedies, _self)
+                coordinates[state] = state_coordinates(session, state, atoms, selection, remedies)
     # Unwrapping goes from state to state, so that it does not depend on the states that are wanted.
     through = range(1, wanted[-1] + 1) if unwrap else sorted({1, *wanted})
     molecules, positions = molecule_positions(
@@ -113,7 +113,7 @@ def read_source(
         coordinates |= {state: whole[state] for state in coordinates.keys() & whole.keys()}
     else:
         warnings += box_warnings(molecules, positions, cells, wanted, remedies)
-    coordinates = {state: _in_scene(xyz, name, state, _self) for state, xyz in coordinates.items()}
+    coordinates = {state: in_scene(xyz, name, state, _self) for state, xyz in coordinates.items()}
     for state in wanted:
         check_positions(coordinates[state], state, atoms)
     warnings += copy_warnings(wanted, coordinates, remedies)
@@ -152,8 +152,8 @@ def _closing(name: str, remedies: Remedies, _self: Any) -> str:
     return f"{key} is {value:g}; {remedies.setting(key, better, name)} gives closed surfaces"
 
 
-def _coordinates(
-    session: ObjectSession, state: int, atoms: SelectedAtoms, selection: str, remedies: Remedies, _self: Any
+def state_coordinates(
+    session: ObjectSession, state: int, atoms: SelectedAtoms, selection: str, remedies: Remedies = IN_PYMOL
 ) -> Coordinates:
     """Read the atoms f4[A,3] of a state. Raises ExtractError where one is missing or not finite."""
     name = atoms.object
@@ -176,7 +176,7 @@ def _coordinates(
     return xyz
 
 
-def _in_scene(xyz: Coordinates, name: str, state: int, _self: Any) -> Coordinates:
+def in_scene(xyz: Coordinates, name: str, state: int, _self: Any) -> Coordinates:
     """Return atoms f4[A,3] (Å) of a state where PyMOL draws them."""
     if _self.get_setting_int("matrix_mode", name) > 0:
         # Then PyMOL draws each state through a matrix of its own, which is part of the motion.

@@ -11,6 +11,8 @@ from .source import ExtractError
 
 # Title of the molecules that dsr_movie makes.
 ATOMS_TITLE = "dsr atoms"
+# First words of the titles of states that a trajectory source has generated.
+GENERATED_TITLE = "dsr generated: "
 # Names as in one+two+three.
 NAME_LIST = re.compile(r"[\w.^%-]+(?:\+[\w.^%-]+)+", re.ASCII)
 
@@ -23,8 +25,9 @@ def split_by_object(selection: str, _self: Any) -> list[str]:
     objects = selected_objects(selection, _self)
     if len(objects) == 1:
         return [selection]
-    # The atoms that dsr_movie has put beside its surfaces are no data.
+    # The atoms that dsr_movie has put beside its surfaces are no data; generated ones are where they are named.
     data = [name for name in objects if _self.get_title(name, 1) != ATOMS_TITLE] or objects
+    data = [name for name in data if not generated_states(name, _self)] or data
     return [f"({selection}) and %{name}" for name in data]
 
 
@@ -50,3 +53,11 @@ def selected_objects(selection: str, _self: Any) -> list[str]:
     if not names:
         raise ExtractError(f"selection {selection}: it holds no atoms")
     return names
+
+
+def generated_states(name: str, _self: Any) -> list[int]:
+    """Return the states of a molecule that a trajectory source has generated, from 1."""
+    count = _self.count_states(f"%{name}")
+    # An empty state has no title.
+    titles = {state: str(_self.get_title(name, state) or "") for state in range(1, count + 1)}
+    return [state for state, title in titles.items() if title.startswith(GENERATED_TITLE)]

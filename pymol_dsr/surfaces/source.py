@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..shared import messages, states
 from ..shared.mesh import Mesh
+from ..shared.values import JsonObject
 
 Coordinates = NDArray[np.float32]
 
@@ -67,7 +68,8 @@ class Source:
     last: number of states of the object. coordinates: f4[A,3] in Å by state, in memory or read on demand. settings:
     PyMOL's settings that shape a surface. session: PyMOL session of one state, as JSON. pymol: its version. closing:
     how to get closed surfaces, for a message. unwrap: whether molecules that the periodic box cuts were made whole.
-    warnings: lines for the user, more of which may come while surfaces are computed.
+    provenance: origin of its states, where some of them were generated. warnings: lines for the user, more of which may
+    come while surfaces are computed.
     """
 
     object: str
@@ -81,6 +83,7 @@ class Source:
     pymol: str
     closing: str
     unwrap: bool = False
+    provenance: JsonObject | None = None
     warnings: list[str] = field(default_factory=list)
 
     def molecule(self) -> messages.MoleculeSource:
@@ -91,4 +94,5 @@ class Source:
             atoms=states.format((self.atoms + 1).tolist()),
             settings=dict(self.settings),
             unwrap=self.unwrap or None,
+            provenance=self.provenance,
         )

@@ -31,6 +31,9 @@ class MoleculeSource(Record):
     atoms: Annotated[str | None, Value("indices of the atoms from 1, as 1-300+310", longest=None)] = None
     settings: Annotated[JsonObject | None, Value("surface settings of the object")] = None
     unwrap: Annotated[bool | None, Value("molecules that the periodic box cuts were made whole", sparse=True)] = None
+    provenance: Annotated[
+        JsonObject | None, Value("origin of the states, where some of them were generated", sparse=True)
+    ] = None
 
     def atom_indices(self) -> NDArray[np.int32] | None:
         """Return the indices of the atoms, i4[A] from 1; None where it names none. Raises ValueFault."""

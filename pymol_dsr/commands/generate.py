@@ -1,0 +1,294 @@
+"""dsr_continue, dsr_fill and dsr_sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from pymol import CmdException, cmd
+
+from ..session import Session, session_of
+from ..shared import messages
+from ..shared.source_options import GenerateOptions
+from ..sources.atoms import MoleculeStates, further_trajectories, read_states
+from ..sources.loader import GivenState, StatePlace, check_generated_names
+from ..sources.run import SourceWork, fill_places, run_source
+from .arguments import new_fit_name
+from .command import command
+from .running import Runner, count_of_states
+
+# With these, other trajectories of the molecule are sent along.
+FROM_OTHERS = ("auto", "analog", "net")
+
+
+@command
+def dsr_continue(
+    selection: str,
+    frames: int = 20,
+    *commas: str,
+    replicas: int = 1,
+    method: str = GenerateOptions.method,
+    ordered: str = "auto",
+    states: str = "all",
+    name: str = "",
+    refine: int = int(GenerateOptions.refine),
+    seed: int = GenerateOptions.seed,
+    async_: int = -1,
+    quiet: int = 1,
+    _self: Any = cmd,
+) -> str:
+    """
+    DESCRIPTION
+
+        Continues a trajectory: states of all selected atoms after the last one, as an object of its own. A
+        back-test comes first: the last fifth of the states is held out, each method predicts it from the others,
+        and the table of their errors is printed and kept with the object. Holding the last state is in every
+        table; with method=auto the best one is taken.
+
+        States that are no time series, as models of NMR or docked poses, have nothing to continue: see
+        dsr_sample. Other loaded trajectories of the same molecule are used where a method can (analog).
+
+        The carbons of the object are orange, and the title of each state says that it was generated. dsr_fit
+        takes the object as any other; dsr_eval refuses it as truth.
+
+    USAGE
+
+        dsr_continue selection [, frames [, replicas=..., method=..., ordered=..., states=..., name=...,
+            refine=..., seed=..., async_=... ]]
+
+    ARGUMENTS
+
+        selection = str: atoms of one object
+
+        frames = int: states to generate {default: 20}
+
+        replicas = int: independent continuations, an object each in a group {default: 1}
+
+        method = str: auto, hold, straight, damped, dmd, ar, ou, analog, ...: how to continue {default: auto}
+
+        ordered = 1, 0 or auto: whether the states are a time series {default: auto, by their autocorrelation}
+
+        states = str: states to continue from, as 1-80 {default: all}
+
+        name = str: name of the object {default: <object>_next}
+
+        refine = 0/1: minimise the energy of each state, where OpenMM is installed {default: 0}
+
+        seed = int: seed of random numbers {default: 0}
+
+        async_ = 0/1: work in the background {default: -1, in the background when typed, blocking in scripts}
+
+    EXAMPLE
+
+        load_traj adk_dims.dcd, adk
+        dsr_continue adk, 20
+        dsr_fit adk_next
+
+    SEE ALSO
+
+        dsr_fill, dsr_sample, dsr_cancel
+    """
+    options = GenerateOptions.parse(
+        task="continue",
+        frames=frames,
+        replicas=replicas,
+        method=method,
+        ordered=ordered,
+        refine=refine,
+        seed=seed,
+    )
+    runner = Runner.of("dsr_continue", async_, quiet, _self)
+    return generate_states(session_of(_self), str(selection), str(states), str(name), options, runner, _self)
+
+
+@command
+def dsr_fill(
+    selection: str,
+    states: str = "all",
+    frames: int = 10,
+    *commas: str,
+    sample: int = int(GenerateOptions.sample),
+    method: str = GenerateOptions.method,
+    name: str = "",
+    refine: int = int(GenerateOptions.refine),
+    seed: int = GenerateOptions.seed,
+    async_: int = -1,
+    quiet: int = 1,
+    _self: Any = cmd,
+) -> str:
+    """
+    DESCRIPTION
+
+        Fills in states between those that are given, as an all-atom object of its own: the given states and the
+        generated ones in their order. A back-test holds out states, fills them in by each method, and prints the
+        table of the errors.
+
+        The path is a likely one, not the one that the molecule takes: nothing in two states says which of many
+        it is.
+
+    USAGE
+
+        dsr_fill selection [, states [, frames [, sample=..., method=..., name=..., refine=..., seed=...,
+            async_=... ]]]
+
+    ARGUMENTS
+
+        selection = str: atoms of one object
+
+        states = str: states to fill between, as 1+50 or 1-100:10 {default: all}
+
+        frames = int: states to generate between each two of them {default: 10}
+
+        sample = 0/1: a path with fluctuations in place of the mean path {default: 0}
+
+        method = str: auto, hold, straight, ...: how to fill in {default: auto, by the back-test}
+
+        name = str: name of the object {default: <object>_fill}
+
+        refine = 0/1: minimise the energy of each state, where OpenMM is installed {default: 0}
+
+        seed = int: seed of random numbers {default: 0}
+
+        async_ = 0/1: work in the background {default: -1, in the background when typed, blocking in scripts}
+
+    EXAMPLE
+
+        dsr_fill adk, 1-101:20, 19
+        dsr_fit adk_fill
+
+    SEE ALSO
+
+        dsr_continue, dsr_sample
+    """
+    options = GenerateOptions.parse(task="fill", frames=frames, sample=sample, method=method, refine=refine, seed=seed)
+    runner = Runner.of("dsr_fill", async_, quiet, _self)
+    return generate_states(session_of(_self), str(selection), str(states), str(name), options, runner, _self)
+
+
+@command
+def dsr_sample(
+    selection: str,
+    frames: int = 50,
+    *commas: str,
+    method: str = GenerateOptions.method,
+    states: str = "all",
+    name: str = "",
+    refine: int = int(GenerateOptions.refine),
+    seed: int = GenerateOptions.seed,
+    async_: int = -1,
+    quiet: int = 1,
+    _self: Any = cmd,
+) -> str:
+    """
+    DESCRIPTION
+
+        Generates more states like those of an ensemble, in no order: for models of NMR, docked poses, or states
+        of a trajectory whose order does not matter. A table compares the generated states with held-out ones, by
+        each method; drawing from the given states again is in every table.
+
+        The states fluctuate as the given ones do. Conformations that no given state is near to do not come up.
+
+    USAGE
+
+        dsr_sample selection [, frames [, method=..., states=..., name=..., refine=..., seed=..., async_=... ]]
+
+    ARGUMENTS
+
+        selection = str: atoms of one object
+
+        frames = int: states to generate {default: 50}
+
+        method = str: auto, bootstrap, gaussian, ...: how to sample {default: auto, by the back-test}
+
+        states = str: states to learn from {default: all}
+
+        name = str: name of the object {default: <object>_sample}
+
+        refine = 0/1: minimise the energy of each state, where OpenMM is installed {default: 0}
+
+        seed = int: seed of random numbers {default: 0}
+
+        async_ = 0/1: work in the background {default: -1, in the background when typed, blocking in scripts}
+
+    EXAMPLE
+
+        fetch 1d3z
+        dsr_sample 1d3z, 50
+
+    SEE ALSO
+
+        dsr_continue, dsr_fill, dsr_fit
+    """
+    options = GenerateOptions.parse(task="sample", frames=frames, method=method, refine=refine, seed=seed)
+    runner = Runner.of("dsr_sample", async_, quiet, _self)
+    return generate_states(session_of(_self), str(selection), str(states), str(name), options, runner, _self)
+
+
+SUFFIXES = {"continue": "next", "fill": "fill", "sample": "sample"}
+
+
+def generate_states(
+    session: Session, selection: str, states: str, name: str, options: GenerateOptions, runner: Runner, _self: Any
+) -> str:
+    """Continue, fill in or sample the states of a selection; the name of the object or group of the new states.
+
+    states: a states text. name: empty for that of the object with a suffix. Raises CmdException, JobError,
+    ExtractError, SceneError, StatesError or BackendError.
+    """
+    atoms = read_states(selection, states, _self)
+    _report_left_out(atoms, runner.title)
+    if options.task == "fill" and len(atoms.states) < 2:
+        raise CmdException(f"states {states}: {atoms.object} has one state there; give two to fill between, as 1+50")
+    name = new_fit_name({}, name or f"{atoms.object}_{SUFFIXES[options.task]}", "name", _self)
+    trajectories = [(atoms.coordinates, atoms.times)]
+    if options.method in FROM_OTHERS:
+        others = further_trajectories(atoms, _self)
+        trajectories += [(other.coordinates, other.times) for other in others]
+        if others:
+            runner.say(f" {runner.title}: also uses {', '.join(other.object for other in others)}, of the same atoms")
+    work = _plan(session, name, atoms, options, trajectories, runner.title, _self)
+    runner.say(f" {name}: {len(atoms)} atoms, {work.subject}")
+    runner.run(partial(run_source, session.sources, work, runner.say, _self))
+    return name
+
+
+def _plan(
+    session: Session,
+    name: str,
+    atoms: MoleculeStates,
+    options: GenerateOptions,
+    trajectories: Sequence[Any],
+    title: str,
+    _self: Any,
+) -> SourceWork:
+    """Check names, and enter the job."""
+    request = messages.Generate(
+        source=name, options=options, **messages.SourceRequest.contents(atoms.molecule, trajectories)
+    )
+    given: list[GivenState] = []
+    if options.task == "fill":
+        places, given = fill_places(name, atoms, options.frames)
+        expected = options.frames * (len(atoms.states) - 1)
+        subject = f"{count_of_states(expected)} between {len(atoms.states)} of {atoms.object}"
+    else:
+        replicas = options.replicas if options.task == "continue" else 1
+        places, expected = partial(_replica_places, name, replicas), options.frames * replicas
+        after = f"after state {atoms.states[-1]}" if options.task == "continue" else f"like {len(atoms.states)}"
+        subject = f"{count_of_states(options.frames)} {after} of {atoms.object}"
+    group = name if options.replicas > 1 else ""
+    check_generated_names(sorted({name, *(place.object for place in places(expected))}), _self)
+    job = session.sources.new(name, title, len(atoms))
+    return SourceWork(job, request, atoms, places, expected, subject, given, group)
+
+
+def _replica_places(name: str, replicas: int, count: int) -> list[StatePlace]:
+    if replicas == 1:
+        return [StatePlace(name, number + 1) for number in range(count)]
+    each = max(1, count // replicas)
+    return [StatePlace(f"{name}_{number // each + 1:02d}", number % each + 1) for number in range(count)]
+
+
+def _report_left_out(atoms: MoleculeStates, title: str) -> None:
+    if atoms.left_out:
+        print(f" {title}: {atoms.object}: left out: {atoms.left_out} atoms that are alternate locations")

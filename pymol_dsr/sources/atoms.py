@@ -1,0 +1,166 @@
+"""Reads the atoms of a selection for a trajectory source: topology and coordinates of its states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..shared import states
+from ..shared.molecule import COLUMNS, Molecule
+from ..surfaces.coordinates import check_finite
+from ..surfaces.discrete import with_shared_atoms
+from ..surfaces.extract import in_scene, state_coordinates
+from ..surfaces.object_session import read_object_session
+from ..surfaces.remedies import IN_PYMOL
+from ..surfaces.selections import generated_states, selected_object
+from ..surfaces.source import Coordinates, SelectedAtoms
+
+AtomKey = tuple[str, str, str, str]
+"""Chain (or segment), residue number, residue name and atom name."""
+
+_TEMPORARY = "_dsr_source"
+_Row = tuple[int, int, str, str, str, str, str, str, bool]
+
+
+@dataclass(frozen=True, eq=False)
+class MoleculeStates:
+    """Atoms of one object with the coordinates of some of its states.
+
+    indices: i4[A], the atoms from 0 in the object. states: their numbers from 1, rising. coordinates: f4[S,A,3] in Å.
+    left_out: atoms that are second places of another one (alternate locations).
+    """
+
+    object: str
+    selection: str
+    indices: NDArray[np.int32]
+    molecule: Molecule
+    states: tuple[int, ...]
+    coordinates: NDArray[np.float32]
+    left_out: int = 0
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """State numbers as times, f8[S]."""
+        return np.array(self.states, np.float64)
+
+    def atom_keys(self) -> list[AtomKey]:
+        """Return what names each atom."""
+        m = self.molecule
+        return list(zip(m.chains, m.residue_numbers, m.residue_names, m.names, strict=True))
+
+
+def read_states(selection: str, states_text: str, _self: Any) -> MoleculeStates:
+    """Read all atoms of a selection of one object in the given states (a states text).
+
+    Of atoms with alternate locations the first one is taken. Raises ExtractError or StatesError.
+    """
+    name = selected_object(selection, _self)
+    last = _self.count_states(f"%{name}")
+    wanted = [int(state) for state in sorted(states.parse(states_text, last=last, owner=f"the object {name}"))]
+    session = read_object_session(name, _self)
+    chosen, shown = selection, wanted[0]
+    if session.is_discrete:
+        session, chosen, shown = with_shared_atoms(
+            selection, session, wanted, object=name, remedies=IN_PYMOL, _self=_self
+        )
+    rows: list[_Row] = []
+    _self.iterate(
+        f"({chosen})",
+        "rows.append((index, ID, name, resn, resi, chain or segi, elem, alt, type == 'HETATM'))",
+        space={"rows": rows},
+    )
+    kept = _first_locations(rows)
+    atoms = SelectedAtoms(
+        name, np.array([row[0] - 1 for row in kept], np.int32), [row[1] for row in kept], [row[2] for row in kept]
+    )
+    positions: list[Coordinates] = []
+    for state in wanted:
+        xyz = in_scene(state_coordinates(session, state, atoms, selection), name, state, _self)
+        check_finite(xyz, state, atoms)
+        positions.append(xyz)
+    return MoleculeStates(
+        name,
+        selection,
+        atoms.indices,
+        _molecule(kept, _bonds(name, atoms.indices, shown, _self)),
+        tuple(wanted),
+        np.stack(positions),
+        len(rows) - len(kept),
+    )
+
+
+def further_trajectories(of: MoleculeStates, _self: Any) -> list[MoleculeStates]:
+    """Return the other loaded trajectories that have all atoms of `of`, in its order of atoms.
+
+    Atoms are the same where chain, residue and name are. Objects of one state and generated ones are no trajectories.
+    """
+    found = []
+    keys = of.atom_keys()
+    if len(set(keys)) < len(keys):
+        return []
+    for name in _self.get_names("objects"):
+        if name == of.object or _self.get_type(name) != "object:molecule" or _self.count_states(f"%{name}") < 2:
+            continue
+        if _self.count_atoms(f"%{name}") < len(of) or generated_states(name, _self):
+            continue
+        if read_object_session(name, _self).is_discrete:
+            continue
+        trajectory = read_states(f"%{name}", "all", _self)
+        places = {key: place for place, key in enumerate(trajectory.atom_keys())}
+        if all(key in places for key in keys):
+            found.append(subset(trajectory, [places[key] for key in keys]))
+    return found
+
+
+def subset(atoms: MoleculeStates, places: Sequence[int]) -> MoleculeStates:
+    """Return some of the atoms, in the order of `places` (from 0)."""
+    kept = np.array(places, np.int64)
+    new = np.full(len(atoms), -1, np.int64)
+    new[kept] = np.arange(len(kept))
+    bonds = new[atoms.molecule.bonds]
+    columns = {column: tuple(getattr(atoms.molecule, column)[place] for place in places) for column in COLUMNS}
+    molecule = Molecule(
+        **columns,
+        bonds=bonds[(bonds >= 0).all(axis=1)].astype(np.int32),
+        hetatm=atoms.molecule.hetatm[kept],
+    )
+    return MoleculeStates(
+        atoms.object, atoms.selection, atoms.indices[kept], molecule, atoms.states, atoms.coordinates[:, kept]
+    )
+
+
+def _first_locations(rows: Sequence[_Row]) -> list[_Row]:
+    """Leave out atoms that are another location of one before them."""
+    seen: set[tuple[str, ...]] = set()
+    kept = []
+    for row in rows:
+        _, _, name, resn, resi, chain, _, alt, _ = row
+        key = (chain, resi, resn, name)
+        if alt and key in seen:
+            continue
+        if alt:
+            seen.add(key)
+        kept.append(row)
+    return kept
+
+
+def _bonds(name: str, indices: NDArray[np.int32], state: int, _self: Any) -> NDArray[np.int32]:
+    """Return the bonds among these atoms, i4[B,2] from 0."""
+    _self.select_list(_TEMPORARY, name, [int(index) + 1 for index in indices], mode="index")
+    try:
+        pairs = _self.get_bonds(_TEMPORARY, state)
+    finally:
+        _self.delete(_TEMPORARY)
+    return np.array([pair[:2] for pair in pairs], np.int32).reshape(-1, 2)
+
+
+def _molecule(rows: Sequence[_Row], bonds: NDArray[np.int32]) -> Molecule:
+    _, _, names, residue_names, residue_numbers, chains, elements, _, hetatm = zip(*rows, strict=True)
+    return Molecule(names, residue_names, residue_numbers, chains, elements, bonds, np.array(hetatm, bool))

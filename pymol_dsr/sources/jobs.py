@@ -1,0 +1,131 @@
+"""Trajectory sources that run in the backend, by the name of the object that their states become.
+
+A command builds a `messages.SourceRequest`, enters a `SourceJob` with `Sources.new`, and calls `Sources.run` in the
+runner of the command. `run` hands states that arrive to `take`, in the job's thread, and returns the result.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..fits.fit import Cancelled, JobError, Say
+from ..fits.jobs import Jobs
+from ..shared import messages, text
+from .provenance import Provenance
+
+PROGRESS_SECONDS = 2.0
+
+TakeFrames = Callable[[int, NDArray[np.float32]], None]
+"""Takes states f4[F,A,3] of the result that have arrived; the first argument is the place of the first, from 0."""
+
+
+@dataclass
+class SourceJob:
+    """A source under way. name: that of its object; command: who began it; atoms: how many its states have."""
+
+    name: str
+    command: str
+    atoms: int
+    stop: threading.Event = field(default_factory=threading.Event)
+    status: messages.SourceStatus | None = None
+    frames: deque[messages.SourceFrames] = field(default_factory=deque)
+
+    def line(self) -> str:
+        """Name and progress in one line."""
+        if self.status is None:
+            return f"{self.name}: {self.command} waits"
+        line = f"{self.name}: {self.command}, {self.status.phase} {100 * self.status.fraction:.0f} %"
+        if self.status.text:
+            line += f", {self.status.text}"
+        if self.status.seconds_left is not None:
+            line += f", {self.status.seconds_left:.0f} s left"
+        return text.one_line(line)
+
+
+class Sources:
+    """All sources of a session, and the provenance of what they have generated."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self.running: dict[str, SourceJob] = {}
+        self.provenance = Provenance()
+        self._entering = threading.Lock()
+        jobs.on_source = self._on_event
+
+    def new(self, name: str, command: str, atoms: int) -> SourceJob:
+        """Enter a source. Raises JobError where one of that name runs, or a fit has that name."""
+        with self._entering:
+            if name in self.running:
+                raise JobError(f"{name} is busy with {self.running[name].command}; wait for it, or dsr_cancel {name}")
+            if name in self._jobs.fits:
+                raise JobError(f"{name} is the name of a fit; give another name with name=")
+            job = self.running[name] = SourceJob(name, command, atoms)
+        return job
+
+    def cancel(self, name: str) -> bool:
+        """Ask a source to stop; whether one of that name runs."""
+        job = self.running.get(name)
+        if job is not None:
+            job.stop.set()
+        return job is not None
+
+    def close(self) -> None:
+        """Stop all sources."""
+        for job in tuple(self.running.values()):
+            job.stop.set()
+
+    def run(self, job: SourceJob, request: messages.SourceRequest, take: TakeFrames, say: Say) -> messages.SourceResult:
+        """Return the result of a source that was entered, when it is its turn, and remove it from those that run.
+
+        Raises Cancelled or BackendError.
+        """
+        next_line = 0.0
+
+        def tick() -> None:
+            nonlocal next_line
+            while job.frames:
+                frames = job.frames.popleft()
+                take(frames.first, frames.coordinates)
+            now = time.monotonic()
+            if job.status is not None and now >= next_line:
+                next_line = now + PROGRESS_SECONDS
+                say(f" {job.line()}")
+
+        try:
+            with self._jobs.turn(job, say):
+                backend = self._jobs.connection.backend(job)
+                if job.stop.is_set():
+                    raise Cancelled(f"{job.name}: cancelled")
+                return self._jobs.wait(job, backend.submit(request), tick)
+        finally:
+            self.running.pop(job.name, None)
+
+    def discard(self, job: SourceJob) -> None:
+        """Remove a source that was entered and is not run."""
+        self.running.pop(job.name, None)
+
+    def _on_event(self, event: messages.SourceProgress | messages.SourceFrames) -> None:
+        """Take an event in the reading thread."""
+        job = self.running.get(event.source)
+        if job is None:
+            return
+        if isinstance(event, messages.SourceProgress):
+            job.status = event.status
+        elif event.coordinates.shape[1] == job.atoms:
+            job.frames.append(event)
+
+    def attach(self, _self: Any) -> None:
+        """Have PyMOL keep the provenance in its session files."""
+        self.provenance.attach(_self)
+
+    def detach(self, _self: Any) -> None:
+        """Undo `attach`."""
+        self.provenance.detach(_self)

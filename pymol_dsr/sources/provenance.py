@@ -1,0 +1,116 @@
+"""The origin of generated states: kept with their objects, in PyMOL's session files too.
+
+The title of each generated state begins with `GENERATED_TITLE`; PyMOL keeps titles in copies and in session files. The
+whole provenance is kept by the name of the object.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from ..shared import states
+from ..shared.text import AnswerError, strip_control_characters
+from ..shared.values import JsonObject, plain
+from ..surfaces.selections import GENERATED_TITLE, generated_states
+from ..surfaces.source import Source
+
+# The name under which PyMOL keeps them, among the values that it saves and restores for scripts.
+KEY = "dsr_sources"
+# Of a session file that anybody may have written.
+MOST_OBJECTS, LONGEST = 1_000, 1_000_000
+
+
+class Provenance:
+    """The provenance of generated objects, by name."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, JsonObject] = {}
+
+    def put(self, name: str, provenance: JsonObject) -> None:
+        """Keep the provenance of an object."""
+        self._objects[name] = plain(provenance)
+
+    def get(self, name: str, _self: Any) -> JsonObject | None:
+        """Return the provenance of an object; that of its titles where no other is known, None where it has none."""
+        generated = generated_states(name, _self)
+        if not generated:
+            return None
+        return self._objects.get(name) or {"title": title_of(name, generated[0], _self)}
+
+    def noted(self, source: Source, _self: Any) -> Source:
+        """Return the source of a fit with the origin of its states, where some were generated."""
+        generated = sorted(set(generated_states(source.object, _self)) & set(source.states))
+        if not generated:
+            return source
+        origin = {"generated": states.format(generated), **(self.get(source.object, _self) or {})}
+        return dataclasses.replace(source, provenance=origin)
+
+    def attach(self, _self: Any) -> None:
+        """Have PyMOL call `save` and `restore` with its session files."""
+        _self._pymol._session_save_tasks.append(self.save)
+        _self._pymol._session_restore_tasks.append(self.restore)
+
+    def detach(self, _self: Any) -> None:
+        """Undo `attach`."""
+        _self._pymol._session_save_tasks.remove(self.save)
+        _self._pymol._session_restore_tasks.remove(self.restore)
+
+    def save(self, session: dict[str, Any], *, _self: Any) -> bool:
+        """Add the provenance of the objects in `session`, which PyMOL is about to write."""
+        values = session.get("session")
+        if values is not None:
+            saved = {entry[0] for entry in session.get("names") or () if entry}
+            kept = {name: origin for name, origin in self._objects.items() if name in saved}
+            if kept:
+                setattr(values, KEY, kept)
+            else:
+                vars(values).pop(KEY, None)
+        return True
+
+    def restore(self, session: dict[str, Any], *, _self: Any) -> bool:
+        """Enter what an opened session file says."""
+        value = getattr(_self._pymol.session, KEY, None)
+        if value is None:
+            return True
+        try:
+            self._objects.update(read_provenance(value))
+        except ValueError as error:
+            print(f" dsr: the origin of generated states can't be read from this session: {error}")
+        return True
+
+
+def read_provenance(value: Any) -> dict[str, JsonObject]:
+    """Return provenance by object, from the value in a session file, which anybody may have written.
+
+    Raises ValueError for what is no table of JSON objects, or too long.
+    """
+    if not isinstance(value, dict) or len(value) > MOST_OBJECTS:
+        raise ValueError(f"it is no table of at most {MOST_OBJECTS} objects")
+    for name, origin in value.items():
+        if not isinstance(name, str) or not isinstance(origin, dict):
+            raise ValueError("an object's is no table")
+    try:
+        written = json.dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"it holds what no JSON has ({type(error).__name__})") from error
+    if len(written) > LONGEST:
+        raise ValueError(f"it has {len(written)} characters, and {LONGEST} are the most")
+    try:
+        restored: dict[str, JsonObject] = strip_control_characters(json.loads(written))
+    except AnswerError as error:
+        raise ValueError(str(error)) from error
+    return restored
+
+
+def title_of(name: str, state: int, _self: Any) -> str:
+    """Return the title of a generated state without the mark."""
+    return str(strip_control_characters(str(_self.get_title(name, state)).removeprefix(GENERATED_TITLE)))
+
+
+def describe(origin: JsonObject) -> str:
+    """Say in a few words where states come from, as `continue by hold`."""
+    if "kind" in origin and "method" in origin:
+        return f"{origin['kind']} by {origin['method']}"
+    return str(origin.get("title") or "an unknown source")

@@ -1,0 +1,70 @@
+"""Atoms of a selection as trajectory sources take them, in a real PyMOL."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pymol_dsr.sources.atoms import further_trajectories, read_states, subset
+from pymol_dsr.surfaces.source import ExtractError
+from support.scene import coordinates
+
+ALTERNATE = """\
+ATOM      1  N   SER A   1      11.000  10.000  10.000  1.00 20.00           N
+ATOM      2  CA  SER A   1      12.450  10.000  10.000  1.00 20.00           C
+ATOM      3  CB ASER A   1      13.000  11.400  10.000  0.60 20.00           C
+ATOM      4  CB BSER A   1      13.000   8.600  10.000  0.40 20.00           C
+ATOM      5  OG ASER A   1      14.400  11.400  10.000  0.60 20.00           O
+ATOM      6  OG BSER A   1      14.400   8.600  10.000  0.40 20.00           O
+HETATM    7  O   HOH A   2      18.000  10.000  10.000  1.00 20.00           O
+"""
+
+
+def test_names_bonds_and_coordinates_are_those_of_the_selection(peptide):
+    atoms = read_states("pep and resi 2-3", "2+4", peptide)
+    rows: list[tuple[int, str, str, str]] = []
+    peptide.iterate("pep and resi 2-3", "rows.append((index - 1, name, resn, resi))", space={"rows": rows})
+    assert atoms.indices.tolist() == [row[0] for row in rows]
+    assert list(atoms.molecule.names) == [row[1] for row in rows]
+    assert atoms.states == (2, 4)
+    for number, state in enumerate(atoms.states):
+        assert (atoms.coordinates[number] == coordinates(peptide, "pep and resi 2-3", state)).all()
+    lengths = np.linalg.norm(np.diff(atoms.coordinates[0][atoms.molecule.bonds], axis=1), axis=2)
+    assert len(atoms.molecule.bonds) >= len(atoms) - 1
+    assert lengths.max() < 2.0, "bonded atoms are neighbours"
+
+
+def test_of_alternate_locations_the_first_is_taken(cmd):
+    cmd.read_pdbstr(ALTERNATE, "ser")
+    atoms = read_states("ser", "all", cmd)
+    assert atoms.molecule.names == ("N", "CA", "CB", "OG", "O")
+    assert atoms.left_out == 2
+    assert atoms.molecule.hetatm.tolist() == [False] * 4 + [True]
+    assert atoms.coordinates[0, 2].tolist() == pytest.approx([13.0, 11.4, 10.0])
+
+
+def test_further_trajectories_have_the_same_atoms_in_any_order(peptide):
+    peptide.create("turned", "pep")
+    peptide.create("single", "pep", 1, 1)
+    peptide.create("shorter", "pep and not resi 1")
+    peptide.alter("turned and name CA", "ID = 10000 + ID")
+    atoms = read_states("pep and name CA+N", "all", peptide)
+    found = further_trajectories(atoms, peptide)
+    assert [trajectory.object for trajectory in found] == ["turned"]
+    assert found[0].atom_keys() == atoms.atom_keys()
+    assert (found[0].coordinates == atoms.coordinates).all()
+
+
+def test_a_subset_keeps_the_bonds_among_its_atoms(peptide):
+    atoms = read_states("pep and resi 2", "1", peptide)
+    names = list(atoms.molecule.names)
+    places = [names.index("CA"), names.index("N"), names.index("O")]
+    chosen = subset(atoms, places)
+    assert chosen.molecule.names == ("CA", "N", "O")
+    assert sorted(chosen.molecule.bonds[0].tolist()) == [0, 1] and len(chosen.molecule.bonds) == 1
+
+
+def test_several_objects_are_refused(peptide):
+    peptide.create("two", "pep")
+    with pytest.raises(ExtractError, match="take one at a time"):
+        read_states("pep or two", "1", peptide)

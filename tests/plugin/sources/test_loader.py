@@ -1,0 +1,103 @@
+"""Generated states as objects of the scene: atoms, colours, titles, provenance, in a real PyMOL."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pymol_dsr.scene.objects import SceneError
+from pymol_dsr.session import session_of
+from pymol_dsr.shared.values import JsonObject
+from pymol_dsr.sources.atoms import read_states
+from pymol_dsr.sources.loader import GeneratedObjects, GivenState, StatePlace, check_generated_names
+from pymol_dsr.sources.provenance import describe, read_provenance
+from pymol_dsr.surfaces.extract import read_sources
+from pymol_dsr.surfaces.selections import generated_states
+from support.scene import coordinates
+
+PROVENANCE: JsonObject = {"kind": "continue", "method": "hold", "seed": 0}
+
+
+def load(cmd, selection="pep", name="pep_next", count=3):
+    atoms = read_states(selection, "all", cmd)
+    objects = GeneratedObjects(atoms.object, atoms.indices, [StatePlace(name, k + 1) for k in range(count)], cmd)
+    new = np.stack([atoms.coordinates[-1] + np.float32(k + 1) for k in range(count)])
+    objects.add(0, new[:1])
+    objects.finish(new, [f"state {k + 7}" for k in range(count)])
+    session_of(cmd).sources.provenance.put(name, PROVENANCE)
+    return atoms, new
+
+
+def test_generated_states_are_an_object_with_all_atoms_orange_carbons_and_titles(plugin):
+    atoms, new = load(plugin, "pep and resi 2-4")
+    assert plugin.count_states("pep_next") == 3
+    assert plugin.count_atoms("pep_next") == len(atoms)
+    # PyMOL may have sorted them anew.
+    copied = read_states("pep_next", "all", plugin)
+    order = [copied.atom_keys().index(key) for key in atoms.atom_keys()]
+    assert np.abs(copied.coordinates[:, order] - new).max() < 1e-5
+    colors: set[int] = set()
+    plugin.iterate("pep_next and elem C", "colors.add(color)", space={"colors": colors})
+    assert colors == {plugin.get_color_index("orange")}
+    assert plugin.get_title("pep_next", 2) == "dsr generated: state 8"
+    assert len(plugin.get_bonds("pep_next", 1)) == len(atoms.molecule.bonds)
+    assert "pep" not in plugin.get_names("objects", enabled_only=1)
+
+
+def test_given_states_stand_among_generated_ones_without_the_mark(plugin):
+    atoms = read_states("pep", "1+6", plugin)
+    given = [GivenState(StatePlace("way", 1), atoms.coordinates[0], "state 1 of pep")]
+    objects = GeneratedObjects("pep", atoms.indices, [StatePlace("way", 3)], plugin, given)
+    objects.finish(atoms.coordinates[1:], ["between"])
+    assert plugin.get_title("way", 1) == "state 1 of pep"
+    assert generated_states("way", plugin) == [3]
+    assert (coordinates(plugin, "way", 1) == atoms.coordinates[0]).all()
+
+
+def test_the_mark_survives_copies_names_and_session_files(plugin, tmp_path):
+    load(plugin)
+    plugin.create("copy", "pep_next and name CA")
+    plugin.save(str(tmp_path / "scene.pse"))
+    session_of(plugin).sources.provenance.put("pep_next", {})
+    plugin.delete("all")
+    plugin.load(str(tmp_path / "scene.pse"))
+    assert generated_states("pep_next", plugin) == generated_states("copy", plugin) == [1, 2, 3]
+    kept = session_of(plugin).sources.provenance
+    assert kept.get("pep_next", plugin) == PROVENANCE
+    assert describe(kept.get("pep_next", plugin) or {}) == "continue by hold"
+    assert describe(kept.get("copy", plugin) or {}) == "state 7"
+    assert kept.get("pep", plugin) is None
+
+
+@pytest.mark.parametrize(
+    "value", [[], {"a": 1}, {"a": {"b": {1, 2}}}, {"a": {"b": "c" * 2_000_000}}, {k: {} for k in map(str, range(2000))}]
+)
+def test_provenance_of_a_hostile_session_file_is_refused(value):
+    with pytest.raises(ValueError, match=r"table|JSON|characters"):
+        read_provenance(value)
+
+
+def test_only_what_a_source_has_made_is_replaced(plugin):
+    load(plugin, count=3)
+    load(plugin, count=2)
+    assert plugin.count_states("pep_next") == 2
+    with pytest.raises(SceneError, match="the name pep is taken by a molecule"):
+        check_generated_names(["pep"], plugin)
+    plugin.pseudoatom("pep_fill")
+    with pytest.raises(SceneError, match="pep_fill"):
+        load(plugin, name="pep_fill")
+
+
+def test_a_fit_knows_the_origin_of_its_states(plugin):
+    load(plugin)
+    noted = session_of(plugin).sources.provenance.noted
+    [source] = read_sources("pep_next", "1+3", _self=plugin)
+    assert noted(source, plugin).molecule().provenance == {"generated": "1+3", **PROVENANCE}
+    [true] = read_sources("pep", _self=plugin)
+    assert noted(true, plugin).molecule().to_json().get("provenance") is None
+
+
+def test_generated_atoms_are_no_data_unless_they_are_named(plugin):
+    load(plugin)
+    assert [source.object for source in read_sources("all", _self=plugin)] == ["pep"]
+    assert [source.object for source in read_sources("pep+pep_next", _self=plugin)] == ["pep", "pep_next"]
