@@ -10,7 +10,18 @@ from pymol.shortcut import Shortcut
 from ..runtime import settings
 from ..scene import color_sources
 from ..session import Session
-from . import color, evaluate, files, fit, generate, levels, manage, measure, movie  # noqa: F401 (each makes its commands)
+from . import (  # noqa: F401 (each makes its commands)
+    color,
+    ensemble,
+    evaluate,
+    files,
+    fit,
+    generate,
+    levels,
+    manage,
+    measure,
+    movie,
+)
 from .command import COMMANDS
 from .manage import interrupted_fits
 
@@ -30,6 +41,7 @@ def register_commands(_self: Any, session: Session) -> None:
         _self.auto_arg[0][name] = _self.auto_arg[0]["zoom"]
     of_a_fit = ("dsr_movie", "dsr_color", "dsr_levels", "dsr_measure", "dsr_eval", "dsr_export", "dsr_save")
     complete(0, of_a_fit, lambda: session.jobs.fits, "fit", ", ")
+    complete(0, ["dsr_occupancy"], lambda: [*session.jobs.fits, *_self.get_names("objects")], "fit or object", ", ")
     complete(
         0, ("dsr_status", "dsr_cancel"), lambda: [*session.jobs.fits, *session.sources.running], "fit or source", ""
     )

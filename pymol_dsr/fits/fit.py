@@ -62,6 +62,7 @@ class Activity(Enum):
     LEVELS = "level sets"
     MEASUREMENT = "its measures"
     EVALUATION = "an evaluation"
+    OCCUPANCY = "its occupancy"
     EXPORT = "an export"
     SAVING = "saving"
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from ..backend.client import Backend, Call
 from ..backend.process import BackendError
 from ..shared import messages
 from ..surfaces import workers
+from ..surfaces.source import Source
 from . import detached
 from .fit import Cancelled, Fit, Phase, Say
 from .jobs import Jobs
@@ -35,6 +36,45 @@ def run_fit(jobs: Jobs, fit: Fit, request: FitRequest, say: Say) -> None:
     """
     with jobs.releasing(fit), _recording_end(fit), jobs.turn(fit, say):
         _Run(jobs, jobs.connection.backend(fit), fit, request, say).run()
+
+
+def send_surfaces(
+    jobs: Jobs,
+    backend: Backend,
+    fit: Fit,
+    sources: Sequence[Source],
+    arrived: Sequence[Collection[float]],
+    tick: Callable[[], None] = lambda: None,
+) -> None:
+    """Compute the surfaces of a fit's trajectories and send them, the state of its preview first.
+
+    sources, arrived: the source of each trajectory, and its states that the backend has. tick: called after each
+    surface. Raises Cancelled, BackendError or ExtractError.
+    """
+    count = sum(map(len, arrived))
+    fit.phase = Phase.SURFACES
+    first = fit.preview.time if fit.preview else None
+    calls: deque[Call[messages.SurfaceResult]] = deque()
+    for trajectory, source, known in zip(fit.trajectories, sources, arrived, strict=True):
+        missing = [state for state in source.states if float(state) not in known]
+        missing.sort(key=lambda state: state != first)
+        left = dataclasses.replace(source, states=missing)
+        reported = len(source.warnings)
+        for surface in workers.compute_surfaces(left, jobs.settings.workers, fit.stop.is_set):
+            for line in source.warnings[reported:]:
+                print(f" {fit.name}: warning: {line}")
+            reported = len(source.warnings)
+            calls.append(backend.submit(surface.request(fit.name, trajectory.name)))
+            # A surface that the backend refuses ends the fit now, not after all others are computed.
+            while len(calls) > AHEAD:
+                jobs.wait(fit, calls.popleft())
+            count += 1
+            fit.phase, fit.fraction = Phase.SURFACES, count / fit.count
+            tick()
+        if fit.stop.is_set():
+            raise Cancelled(f"{fit.name}: cancelled")
+    while calls:
+        jobs.wait(fit, calls.popleft())
 
 
 @contextmanager
@@ -70,7 +110,7 @@ class _Run:
         fit.device = self.jobs.connection.device_name()
         arrived = self._open()
         with self._dropped_unless_done():
-            self._send_surfaces(arrived)
+            send_surfaces(self.jobs, self.backend, fit, request.sources, arrived, self._say_progress)
             self._warn_of_paper_on_cpu()
             if request.start.detach:
                 process = self.jobs.ask(fit, messages.Detach(fit=fit.name))
@@ -105,33 +145,6 @@ class _Run:
         if count:
             self.say(f" {fit.name}: {count} of {fit.count} surfaces are there from before")
         return arrived
-
-    def _send_surfaces(self, arrived: list[set[float]]) -> None:
-        """Compute and send the surfaces that have not arrived, the state of the preview first."""
-        fit, count = self.fit, sum(map(len, arrived))
-        fit.phase = Phase.SURFACES
-        first = fit.preview.time if fit.preview else None
-        calls: deque[Call[messages.SurfaceResult]] = deque()
-        for trajectory, source, known in zip(fit.trajectories, self.request.sources, arrived, strict=True):
-            missing = [state for state in source.states if float(state) not in known]
-            missing.sort(key=lambda state: state != first)
-            left = dataclasses.replace(source, states=missing)
-            reported = len(source.warnings)
-            for surface in workers.compute_surfaces(left, self.jobs.settings.workers, fit.stop.is_set):
-                for line in source.warnings[reported:]:
-                    print(f" {fit.name}: warning: {line}")
-                reported = len(source.warnings)
-                calls.append(self.backend.submit(surface.request(fit.name, trajectory.name)))
-                # A surface that the backend refuses ends the fit now, not after all others are computed.
-                while len(calls) > AHEAD:
-                    self.jobs.wait(fit, calls.popleft())
-                count += 1
-                fit.phase, fit.fraction = Phase.SURFACES, count / fit.count
-                self._say_progress()
-            if fit.stop.is_set():
-                raise Cancelled(f"{fit.name}: cancelled")
-        while calls:
-            self.jobs.wait(fit, calls.popleft())
 
     def _warn_of_paper_on_cpu(self) -> None:
         options = self.request.options

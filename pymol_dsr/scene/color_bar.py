@@ -7,7 +7,14 @@ from typing import Any
 from .palettes import ColorScale, hexadecimal
 
 # Units of values, as parts of a bar's name.
-UNITS = {"motion": "A", "speed": "A_per_state", "velocity": "A_per_state", "vdw": "A", "elec_radius": "A"}
+UNITS = {
+    "motion": "A",
+    "speed": "A_per_state",
+    "velocity": "A_per_state",
+    "spread": "A",
+    "vdw": "A",
+    "elec_radius": "A",
+}
 
 
 def unit_text(by: str) -> str:

@@ -82,7 +82,7 @@ def show_levels(
         color, clear = level_color(level, farthest), transparency if number else 0.0
         in_gui(_self, _load, names[level], floats, ttt, color, clear, _self)
     in_gui(_self, _self.group, object, " ".join(names.values()))
-    if transparency and len(names) > 1 and in_gui(_self, _draw_all_layers, _self):
+    if transparency and len(names) > 1 and in_gui(_self, draw_all_layers, _self):
         say("transparency_mode is 1 now, for ray to show each level through the others")
     return list(names.values())
 
@@ -95,7 +95,7 @@ def _load(name: str, floats: list[float], ttt: list[float], color: str, transpar
     _self.set("cgo_transparency", transparency, name)
 
 
-def _draw_all_layers(_self: Any) -> bool:
+def draw_all_layers(_self: Any) -> bool:
     """Let ray draw every transparent layer; returns whether that was a change."""
     if _self.get_setting_int("transparency_mode") != FOREMOST_LAYER:
         return False

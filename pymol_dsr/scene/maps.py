@@ -44,32 +44,41 @@ class Lattice:
 
 def load_map(name: str, state: int, distances: Lattice, _self: Any) -> None:
     """Load distances, positive outside, as a state of the map `name`; earlier states that are missing become empty."""
-    existing = _self.count_states(name) if name in _self.get_names("objects") else 0
-    empty = Lattice(NOTHING, distances.origin, distances.spacing)
     # PyMOL's inside is where a map is high.
-    inside_out = Lattice(-distances.values, distances.origin, distances.spacing)
+    load_values(name, state, Lattice(-distances.values, distances.origin, distances.spacing), _self)
+
+
+def load_values(name: str, state: int, values: Lattice, _self: Any) -> None:
+    """Load values, higher inside, as a state of the map `name`; earlier states that are missing become empty."""
+    existing = _self.count_states(name) if name in _self.get_names("objects") else 0
+    empty = Lattice(NOTHING, values.origin, values.spacing)
     normalize = _self.get("normalize_ccp4_maps")
     _self.set("normalize_ccp4_maps", 0)
     try:
         # An isosurface of states that have no map breaks PyMOL's session; a map without an inside has no surface.
         for gap in range(existing + 1, state):
             _self.load_raw(empty.to_mrc(), "mrc", name, gap, zoom=0)
-        _self.load_raw(inside_out.to_mrc(), "mrc", name, state, zoom=0)
+        _self.load_raw(values.to_mrc(), "mrc", name, state, zoom=0)
     finally:
         _self.set("normalize_ccp4_maps", normalize)
 
 
 def show_isosurface(name: str, map_name: str, level: float, ttt: list[float], _self: Any) -> None:
     """Show the level (Å, outwards) of a loaded map as the isosurface `name`, both with this display matrix."""
+    show_isovalue(name, map_name, -level, ttt, _self)
+
+
+def show_isovalue(name: str, map_name: str, value: float, ttt: list[float], _self: Any) -> None:
+    """Show the surface around the higher values of a loaded map as `name`, both with this display matrix."""
     before = {setting: _self.get(setting) for setting in ("isosurface_algorithm", "auto_zoom")}
     # The other algorithms are not in every build and complain at each state.
     _self.set("isosurface_algorithm", 1)
     _self.set("auto_zoom", 0)
     try:
-        _self.isosurface(name, map_name, -level)
+        _self.isosurface(name, map_name, value)
         for object in (name, map_name):
             _self.set_object_ttt(object, ttt)
         _self.disable(map_name)
     finally:
-        for setting, value in before.items():
-            _self.set(setting, value)
+        for setting, was in before.items():
+            _self.set(setting, was)

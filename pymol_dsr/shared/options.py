@@ -296,7 +296,7 @@ class LevelOptions(Options):
 
 @dataclass(frozen=True)
 class OccupancyOptions(Options):
-    """How the occupancy of an ensemble is computed. Raises ValueFault for levels that are no rising list."""
+    """How the occupancy of an ensemble is computed. Raises ValueFault where levels are none, too many, or twice."""
 
     levels: Annotated[
         tuple[float, ...], Value("least percentages of the states that fill the space", above=0, most=100)
@@ -306,6 +306,21 @@ class OccupancyOptions(Options):
     def check_together(self) -> None:
         """Sort the levels. Raises ValueFault where there are none, too many, or one twice."""
         object.__setattr__(self, "levels", rising_levels(self.levels, "10 50 90"))
+
+
+@dataclass(frozen=True)
+class OccupancyShow(Options):
+    """How an occupancy is shown.
+
+    object: empty for the usual name. color: `spread`, or a colour. transparency: of all levels but the innermost.
+    """
+
+    object: Annotated[str, Value("name of the result")] = ""
+    color: Annotated[str, Value("the spread of the surface, or one colour")] = "spread"
+    representation: Annotated[
+        str, Value("meshes, or a map with isosurfaces", choices=("surface", "map"), key="as_")
+    ] = "surface"
+    transparency: Annotated[float, Value("of all levels but the innermost", least=0, most=1)] = 0.7
 
 
 @dataclass(frozen=True)

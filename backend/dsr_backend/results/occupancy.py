@@ -140,10 +140,11 @@ class LevelSurface:
     """The surface around the space that at least `level` % of the states fill.
 
     points f4[N,3] Å; normals f4[N,3], outward, unit; faces i4[M,3]; spread f4[N]: standard deviation of f over the
-    states, in Å, at the nearest point of the surface of 50 %; volume Å³.
+    states, in Å, at the nearest point of the surface of 50 %; volume Å³. value: the occupancy at this surface.
     """
 
     level: float
+    value: float
     points: NDArray[np.float32]
     normals: NDArray[np.float32]
     faces: NDArray[np.int32]
@@ -320,7 +321,8 @@ def _first_index(lattice: Lattice) -> NDArray[np.int64]:
 def _level_surface(total: _Sum, level: float, count: float) -> LevelSurface:
     """Return the surface of one level without spread; without points where no place reaches the level."""
     spacing = total.lattice.spacing
-    values = iso_value(level, count) - total.values
+    value = iso_value(level, count)
+    values = value - total.values
     points, faces = marching_cubes(values)
     if len(points):
         # A ramp one spacing wide has no smooth gradient of its own.
@@ -335,7 +337,7 @@ def _level_surface(total: _Sum, level: float, count: float) -> LevelSurface:
     volume = float(areas_and_volumes(points, faces)[1].sum(dtype=torch.float64)) if len(points) else 0.0
     placed = points + torch.tensor(total.lattice.origin, dtype=torch.float32)
     none = np.zeros(0, np.float32)
-    return LevelSurface(level, placed.numpy(), normals.numpy(), faces.int().numpy(), none, volume)
+    return LevelSurface(level, value, placed.numpy(), normals.numpy(), faces.int().numpy(), none, volume)
 
 
 def _spread(

@@ -30,6 +30,7 @@ class OccupancySurface(Record):
     """One level among the arrays of its result, where its points and faces follow those of the level before."""
 
     level: Annotated[float, Value("least percentage of the states that fill the space", above=0, most=100)]
+    value: Annotated[float, Value("occupancy at this surface", least=0, most=1)]
     points: Annotated[int, Value("number of its points", least=0)]
     faces: Annotated[int, Value("number of its triangles", least=0)]
     volume: Annotated[float, Value("volume inside", unit="Å³", least=-MOST_VOLUME, most=MOST_VOLUME)]

@@ -53,7 +53,8 @@ def occupancy(state: State, job: Job, request: messages.Occupancy) -> messages.O
         origin=tuple(float(coordinate) for coordinate in made.origin),
         spacing=made.spacing,
         surfaces=tuple(
-            messages.OccupancySurface(one.level, len(one.points), len(one.faces), one.volume) for one in made.surfaces
+            messages.OccupancySurface(one.level, one.value, len(one.points), len(one.faces), one.volume)
+            for one in made.surfaces
         ),
         points=np.concatenate([one.points for one in made.surfaces]),
         normals=np.concatenate([one.normals for one in made.surfaces]),

@@ -1,0 +1,267 @@
+"""dsr_occupancy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pymol import CmdException, cmd
+
+from ..fits import ensemble
+from ..fits.fit import Activity, Fit, Say, Trajectory
+from ..fits.jobs import Jobs
+from ..scene import occupancy as shown_occupancy
+from ..scene import placement
+from ..scene.color_sources import is_color
+from ..scene.gui_thread import in_gui
+from ..session import Session, session_of
+from ..shared.messages import Occupancy, OccupancyResult
+from ..shared.names import is_name, rule_against
+from ..shared.options import FieldOptions, OccupancyOptions, OccupancyShow
+from ..shared.reading import read_file
+from ..surfaces import extract
+from .arguments import default_name, fit_name, requested_times
+from .command import command
+from .running import Runner, count_of_states
+
+# States are not superposed where they lie so many times farther apart than after superposition, and so far (Å).
+APART_RATIO, APART = 1.5, 1.0
+# Of a file of weights.
+MOST_BYTES = 1 << 24
+
+
+@command
+def dsr_occupancy(
+    name: str,
+    states: str = "",
+    *commas: str,
+    levels: str = " ".join(f"{level:g}" for level in OccupancyOptions.levels),
+    resolution: float = OccupancyOptions.resolution,
+    weights: str = "",
+    color: str = OccupancyShow.color,
+    as_: str = OccupancyShow.representation,
+    object: str = "",
+    transparency: float = OccupancyShow.transparency,
+    trajectory: str = "",
+    async_: int = -1,
+    quiet: int = 1,
+    _self: Any = cmd,
+) -> str:
+    """
+    DESCRIPTION
+
+        Shows the space that an ensemble fills, as nested surfaces: inside the one of 90 lies the space that at
+        least 90 % of the states fill, inside the one of 50 that which half of them fill. The volumes are printed.
+
+        The colour is the spread: how far the surface of a state lies from that of 50 % (standard deviation over
+        the states, Angstrom). The bar <object>_bar_spread_A shows which colour stands for which.
+
+        The states need no order in time and are not smoothed: docked poses, the models of an NMR structure and
+        several runs of a simulation are ensembles, too. They must be superposed, as by intra_fit or extra_fit.
+
+    USAGE
+
+        dsr_occupancy name [, states [, levels=..., resolution=..., weights=..., color=..., as_=...,
+            object=..., transparency=..., trajectory=..., async_=... ]]
+
+    ARGUMENTS
+
+        name = str: name of a fit, whose surfaces are there already; or a selection, whose surfaces are made now,
+        one+two for several objects
+
+        states = str: states, of each object {default: every fitted state, or every state of the selection}
+
+        levels = str: least percentages of the states, with spaces between {default: 10 50 90}
+
+        resolution = float: spacing of the lattice in Angstrom {default: 0.8}
+
+        weights = str: a weight for each state, with spaces between, or a text file of them; they need not add
+        up to 1 {default: all alike}
+
+        color = spread, or a colour {default: spread}
+
+        as_ = surface or map: meshes, or a map of the fraction of the states (0 to 1) with isosurfaces, whose
+        level can be changed with isolevel {default: surface}
+
+        object = str: name of the group {default: <fit>_occupancy or <object>_occupancy}
+
+        transparency = float: of all levels but the innermost, 0 to 1 {default: 0.7}
+
+        trajectory = str: only this one, of a fit of several
+
+        async_ = 0/1: compute in the background {default: -1, in the background when typed, blocking in scripts}
+
+    EXAMPLE
+
+        fetch 2k39, type=pdb
+        intra_fit 2k39 and name CA
+        dsr_occupancy 2k39 and polymer
+
+        dsr_occupancy adk_dsr, 1-100, levels=5 50 95
+        dsr_occupancy run1+run2+run3, as_=map
+
+    SEE ALSO
+
+        dsr_levels, dsr_color, intra_fit, isolevel
+    """
+    return occupy(
+        session_of(_self),
+        str(name),
+        str(states),
+        str(trajectory),
+        OccupancyOptions.parse(levels=levels, resolution=resolution),
+        parse_weights(weights),
+        OccupancyShow.parse(object=object, color=color, representation=as_, transparency=transparency),
+        Runner.of("dsr_occupancy", async_, quiet, _self),
+        _self,
+    )
+
+
+def occupy(
+    session: Session,
+    name: str,
+    states: str,
+    trajectory: str,
+    options: OccupancyOptions,
+    weights: tuple[float, ...] | None,
+    show: OccupancyShow,
+    runner: Runner,
+    _self: Any,
+) -> str:
+    """Show the occupancy of a fit or a selection as a group of objects; the name of the group.
+
+    states: a states text. trajectory: of a family, empty for all of them. weights: one for each state, or None. Raises
+    CmdException, JobError, ExtractError, SceneError, StatesError or BackendError.
+    """
+    if show.color != shown_occupancy.SPREAD and not is_color(show.color, _self):
+        raise CmdException(f"color {show.color}: it must be spread or a colour of PyMOL")
+    known = fit_name(name, _self)
+    if known in session.jobs.fits:
+        plan = _plan_of_fit(session.jobs, known, states, trajectory)
+    elif trajectory:
+        raise CmdException(f"trajectory {trajectory}: {name} is no fit; name objects as one+two instead")
+    else:
+        plan = _plan_of_selection(session.jobs, name, states, runner.say, _self)
+    count = sum(map(len, plan.times))
+    if count < 2:
+        raise CmdException(f"{name}: an ensemble has two states at least, and here is one; name more states or objects")
+    if weights is not None and len(weights) != count:
+        raise CmdException(f"weights: there are {len(weights)} for {count_of_states(count)}; give one for each")
+    group = str(_self.get_legal_name(show.object or f"{plan.name}_occupancy"))
+    shown_occupancy.check_occupancy_names(group, options.levels, _self)
+    fit, trajectories, ask = plan.begin(group)
+    request = Occupancy(
+        series=ensemble.series_of(fit, trajectories, plan.times),
+        weights=weights,
+        grid=show.representation == "map",
+        options=options,
+    )
+
+    def work() -> None:
+        result = ask(request)
+        ttt = in_gui(_self, placement.object_ttt, plan.object, _self)
+        loaded = shown_occupancy.show_occupancy(
+            result, group, show, ttt, lambda text: print(f" {group}: {text}"), _self
+        )
+        for line in summary(result):
+            runner.say(f" {group}: {line}")
+        if (apart := apart_line(result)) is not None:
+            print(f" {group}: warning: {apart}")
+        runner.say(f" {group}: {len(loaded)} levels of {count_of_states(result.states)} loaded")
+
+    runner.run(work)
+    return group
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The states of an ensemble. name: that of the fit or the first object. object: whose place in the scene it takes.
+
+    times: of each trajectory. begin: claims or enters the fit, and returns it with these trajectories and the function
+    that asks; called with the name of the result once all else is checked.
+    """
+
+    name: str
+    object: str
+    times: Sequence[Sequence[float]]
+    begin: Callable[[str], tuple[Fit, Sequence[Trajectory], Callable[[Occupancy], OccupancyResult]]]
+
+
+def _plan_of_fit(jobs: Jobs, name: str, states: str, trajectory: str) -> _Plan:
+    """Return the plan for one trajectory of a fit, or for all of them. Raises JobError, StatesError or CmdException."""
+    fit = jobs.get(name)
+    chosen = [fit.trajectory(trajectory)] if trajectory or not fit.family else fit.trajectories
+    times = [requested_times(one, states) if states else list(one.states) for one in chosen]
+
+    def ask(request: Occupancy) -> OccupancyResult:
+        with jobs.releasing(fit):
+            return jobs.ask(fit, request)
+
+    def begin(group: str) -> tuple[Fit, Sequence[Trajectory], Callable[[Occupancy], OccupancyResult]]:
+        jobs.claim(fit, Activity.OCCUPANCY)
+        return fit, chosen, ask
+
+    return _Plan(default_name(fit, FieldOptions(trajectory)), chosen[0].object, times, begin)
+
+
+def _plan_of_selection(jobs: Jobs, selection: str, states: str, say: Say, _self: Any) -> _Plan:
+    """Return the plan for the surfaces of a selection. Raises ExtractError, StatesError or CmdException."""
+    sources = extract.read_sources(selection, states or "all", _self=_self)
+    for source in sources:
+        for line in source.warnings:
+            say(f" dsr_occupancy: warning: {line}")
+        if len(sources) > 1 and not is_name(source.object):
+            raise CmdException(f"an object named {source.object}: {rule_against(source.object)}; rename it")
+
+    def begin(group: str) -> tuple[Fit, Sequence[Trajectory], Callable[[Occupancy], OccupancyResult]]:
+        if not is_name(group):
+            raise CmdException(f"object {group[:80]}: {rule_against(group)}")
+        if group in jobs.fits:
+            raise CmdException(f"object {group}: a fit has that name; give another one")
+        fit = jobs.new(group, sources)
+        return fit, fit.trajectories, lambda request: ensemble.surfaces_occupancy(jobs, fit, sources, request, say)
+
+    times = [[float(state) for state in source.states] for source in sources]
+    return _Plan(sources[0].object, sources[0].object, times, begin)
+
+
+def summary(result: OccupancyResult) -> list[str]:
+    """Return volumes and spread as lines for the user."""
+    volumes = ", ".join(f"{surface.level:g} %: {surface.volume:.0f}" for surface in result.surfaces)
+    lines = [f"volume of a state {result.volume:.0f} A^3 on average; of the levels {volumes}"]
+    if len(result.spread):
+        median, high = np.percentile(result.spread, (50, 98))
+        lines.append(f"spread {median:.2f} A in the middle, 98 % of the surface below {high:.2f} A")
+    return lines
+
+
+def apart_line(result: OccupancyResult) -> str | None:
+    """Return a warning where the states are not superposed, else None."""
+    raw, superposed = result.rmsd, result.rmsd_superposed
+    if raw is None or superposed is None or raw - superposed < APART or raw < APART_RATIO * superposed:
+        return None
+    return (
+        f"the states are not superposed: their atoms lie {raw:.1f} A from the first state, and {superposed:.1f} A "
+        "after superposition; the levels show how the molecule tumbles. intra_fit superposes states, extra_fit objects"
+    )
+
+
+def parse_weights(words: Any) -> tuple[float, ...] | None:
+    """Return weights from numbers with spaces between or from a text file; None for none. Raises CmdException."""
+    text = str(words).strip()
+    if not text:
+        return None
+    path, content = os.path.expanduser(text), text
+    try:
+        if os.path.isfile(path):
+            content = read_file(path, MOST_BYTES).decode("utf-8")
+        lines = (line.partition("#")[0].replace(",", " ") for line in content.splitlines())
+        weights = tuple(float(word) for line in lines for word in line.split())
+    except ValueError as error:
+        raise CmdException(f"weights {text[:80]}: they are neither numbers nor a text file of numbers") from error
+    if not all(np.isfinite(weight) and weight >= 0.0 for weight in weights) or not sum(weights) > 0.0:
+        raise CmdException(f"weights {text[:80]}: they must be 0 or more, and not all 0")
+    return weights
