@@ -1,0 +1,239 @@
+"""Prepares a molecule for molecular dynamics: checks it, adds missing atoms, terminal oxygens and hydrogens.
+
+OpenMM and pdbfixer are optional packages, which `openmm_modules` imports.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pymol_dsr.shared.molecule import COLUMNS, Molecule
+from pymol_dsr.shared.values import ValueFault
+
+from ..backmap import residue_indices
+
+Coordinates = NDArray[np.float32]
+
+INSTALL = 'pip install "pymol-dsr[simulate]"'
+FORCE_FIELD_FILES = {"amber99sbildn+obc": ("amber99sbildn.xml", "amber99_obc.xml")}
+PEPTIDE_BOND = 2.0
+"""Å. A longer distance of C and the next N is a gap."""
+PH = 7.0
+AMINO_ACIDS = frozenset(
+    (
+        *("ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE"),
+        *("LEU", "LYS", "MET", "PHE", "PRO", "SER", "THR", "TRP", "TYR", "VAL"),
+        *("ACE", "NME", "NMA", "NH2"),
+        *("HID", "HIE", "HIP", "HSD", "HSE", "HSP", "CYX", "CYM", "ASH", "GLH", "LYN"),
+    )
+)
+"""Residue names that the force field has, with caps and the names of protonation states."""
+CAPS = frozenset(("NME", "NMA", "NH2"))
+_WATER = frozenset(["HOH", "WAT", "DOD", "TIP", "TIP3", "TIP4", "SPC", "SOL"])
+_NUCLEIC = frozenset(["A", "C", "G", "U", "I", "DA", "DC", "DG", "DT", "DU", "DI"])
+MOST_NAMED = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A molecule that can be simulated.
+
+    molecule: its M atoms, with those that were added; coordinates: f4[M,3] in Å; added: lines for the user; topology:
+    OpenMM's.
+    """
+
+    molecule: Molecule
+    coordinates: Coordinates
+    added: tuple[str, ...]
+    topology: Any
+
+
+def openmm_modules() -> SimpleNamespace:
+    """Return `openmm`, `app`, `unit` and `pdbfixer`. Raises ValueFault with the pip command where one is missing."""
+    try:
+        # Optional, and slow to import.
+        import openmm
+        import pdbfixer
+        from openmm import app, unit
+    except ImportError as error:
+        raise ValueFault(f"dsr_simulate needs OpenMM, which is not installed ({error}): {INSTALL}") from error
+    return SimpleNamespace(openmm=openmm, app=app, unit=unit, pdbfixer=pdbfixer)
+
+
+def prepare(molecule: Molecule, coordinates: Coordinates, forcefield: str, gaps: bool) -> Prepared:
+    """Return the molecule with all its atoms. coordinates: f4[A,3] in Å.
+
+    Atoms that the force field takes as they are stay so, in their order. Raises ValueFault for residues that the force
+    field does not have, and for gaps where they are not allowed.
+    """
+    omm = openmm_modules()
+    check_residues(molecule)
+    chains = chain_numbers(molecule, coordinates, gaps)
+    fixer = omm.pdbfixer.PDBFixer(pdbfile=io.StringIO(_pdb_text(molecule, coordinates, chains)))
+    force_field = omm.app.ForceField(*FORCE_FIELD_FILES[forcefield])
+    if not force_field.getUnmatchedResidues(fixer.topology):
+        return Prepared(molecule, coordinates, (), fixer.topology)
+    before = _atoms_of(fixer.topology)
+    fixer.missingResidues = {}
+    fixer.findMissingAtoms()
+    _leave_caps_alone(fixer)
+    fixer.addMissingAtoms(seed=0)
+    modeller = omm.app.Modeller(fixer.topology, fixer.positions)
+    modeller.delete([atom for atom in modeller.topology.atoms() if atom.element is omm.app.element.hydrogen])
+    modeller.addHydrogens(force_field, pH=PH)
+    unmatched = force_field.getUnmatchedResidues(modeller.topology)
+    if unmatched:
+        named = ", ".join(f"{residue.name} {residue.id}" for residue in unmatched[:MOST_NAMED])
+        raise ValueFault(
+            f"{forcefield} has no residue like {named}: its atoms or bonds differ from those of an amino acid; leave "
+            "it out, or mutate it to a standard one (Wizard > Mutagenesis)"
+        )
+    whole, positions = _molecule_of(modeller, molecule, omm)
+    return Prepared(whole, positions, _added(before, modeller.topology, molecule), modeller.topology)
+
+
+def check_residues(molecule: Molecule) -> None:
+    """Raise ValueFault with the residues that are no amino acids of the force field, and what works."""
+    others: dict[str, list[str]] = {}
+    labels = dict.fromkeys(zip(molecule.residue_names, molecule.residue_numbers, molecule.chains, strict=True))
+    for name, number, chain in labels:
+        if name not in AMINO_ACIDS:
+            others.setdefault(_kind(name), []).append(f"{name} {chain}/{number}".replace(" /", " "))
+    if not others:
+        return
+    text = "; ".join(f"{kind}: {_first_few(residues)}" for kind, residues in others.items())
+    raise ValueFault(
+        f"only proteins of standard amino acids can be simulated here ({text}); leave the others out, as in "
+        "dsr_simulate NAME and polymer.protein, and mutate modified residues to standard ones (Wizard > Mutagenesis)"
+    )
+
+
+def _first_few(texts: list[str]) -> str:
+    """Join at most MOST_NAMED texts, and say how many more there are."""
+    more = len(texts) - MOST_NAMED
+    return ", ".join(texts[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _kind(name: str) -> str:
+    if name in _WATER:
+        return "water, which the implicit solvent replaces"
+    if name in _NUCLEIC:
+        return "nucleic acid"
+    return "ligands, lipids, ions or modified residues"
+
+
+def chain_numbers(molecule: Molecule, coordinates: Coordinates, gaps: bool) -> NDArray[np.int64]:
+    """Return the number from 0 of each residue's chain; both sides of a gap are chains of their own.
+
+    Raises ValueFault for a gap where `gaps` is false.
+    """
+    residues = residue_indices(molecule)
+    count = int(residues[-1]) + 1
+    place = {(int(r), name): atom for atom, (r, name) in enumerate(zip(residues, molecule.names, strict=True))}
+    first = [int(np.searchsorted(residues, r)) for r in range(count)]
+    breaks = np.zeros(count, np.int64)
+    found = []
+    for r in range(1, count):
+        same = molecule.chains[first[r]] == molecule.chains[first[r - 1]]
+        end, start = place.get((r - 1, "C")), place.get((r, "N"))
+        if end is None or start is None:
+            # Caps have other names there; a residue without its backbone is no link of a chain.
+            joined = same and _any_bond(molecule, residues, r)
+        else:
+            joined = bool(same and np.linalg.norm(coordinates[end] - coordinates[start]) < PEPTIDE_BOND)
+        breaks[r] = not joined
+        if same and not joined:
+            numbers = molecule.residue_numbers
+            found.append(
+                f"{numbers[first[r - 1]]} and {numbers[first[r]]} of chain {molecule.chains[first[r]] or '(none)'}"
+            )
+    if found and not gaps:
+        raise ValueFault(
+            f"chains have gaps between residues {_first_few(found)}: gaps=1 takes both sides of a gap as ends of "
+            "chains; or model the missing residues first"
+        )
+    return np.cumsum(breaks)
+
+
+def _any_bond(molecule: Molecule, residues: NDArray[np.int64], r: int) -> bool:
+    ends = residues[molecule.bonds]
+    return bool(((ends == (r - 1, r)).all(1) | (ends == (r, r - 1)).all(1)).any())
+
+
+def _pdb_text(molecule: Molecule, coordinates: Coordinates, chains: NDArray[np.int64]) -> str:
+    """Return the molecule as PDB, from which OpenMM takes names, bonds and disulfides; its chains are numbered anew."""
+    residues = residue_indices(molecule)
+    lines, last = [], 0
+    for atom, (residue, (x, y, z)) in enumerate(zip(residues.tolist(), coordinates.tolist(), strict=True)):
+        chain = int(chains[residue])
+        if chain != last:
+            lines.append("TER")
+            last = chain
+        name, element = molecule.names[atom], molecule.elements[atom].upper()
+        lines.append(
+            f"ATOM  {(atom + 1) % 100000:5d} {name if len(name) > 3 else ' ' + name:<4.4s} "
+            f"{molecule.residue_names[atom]:>3.3s} {chr(65 + chain % 26)}{(residue + 1) % 10000:4d}    "
+            f"{x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00          {element:>2.2s}"
+        )
+    return "\n".join([*lines, "TER", "END"]) + "\n"
+
+
+def _leave_caps_alone(fixer: Any) -> None:
+    """Take terminal oxygens off the list for residues that are caps."""
+    fixer.missingTerminals = {
+        residue: names for residue, names in fixer.missingTerminals.items() if residue.name not in CAPS
+    }
+
+
+def _atoms_of(topology: Any) -> dict[int, set[str]]:
+    return {residue.index: {atom.name for atom in residue.atoms()} for residue in topology.residues()}
+
+
+def _added(before: dict[int, set[str]], topology: Any, molecule: Molecule) -> tuple[str, ...]:
+    """Lines that list the atoms that were added, by residue, and count the hydrogens."""
+    labels = _labels(molecule)
+    lines, hydrogens, old = [], 0, 0
+    for residue in topology.residues():
+        names = [atom.name for atom in residue.atoms() if atom.element.symbol != "H"]
+        hydrogens += sum(atom.element.symbol == "H" for atom in residue.atoms())
+        old += sum(name[:1] == "H" or name[:1].isdigit() for name in before[residue.index])
+        new = [name for name in names if name not in before[residue.index]]
+        if new:
+            chain, number, name = labels[residue.index]
+            lines.append(f"{name} {chain}/{number}".replace(" /", " ") + f": {' '.join(new)}")
+    listed = [f"added {line}" for line in lines]
+    replaced = f", in place of {old}" if old else ""
+    return (*listed, f"added {hydrogens} hydrogens for pH {PH:g}{replaced}")
+
+
+def _labels(molecule: Molecule) -> list[tuple[str, str, str]]:
+    """Chain, number and name of each residue."""
+    rows = zip(
+        residue_indices(molecule).tolist(),
+        molecule.chains,
+        molecule.residue_numbers,
+        molecule.residue_names,
+        strict=True,
+    )
+    labels = {residue: (chain, number, name) for residue, chain, number, name in rows}
+    return [labels[residue] for residue in range(len(labels))]
+
+
+def _molecule_of(modeller: Any, original: Molecule, omm: SimpleNamespace) -> tuple[Molecule, Coordinates]:
+    """Return Modeller's atoms with the chains and residue numbers of the original molecule."""
+    labels = _labels(original)
+    rows = []
+    for atom in modeller.topology.atoms():
+        chain, number, name = labels[atom.residue.index]
+        rows.append((atom.name, name, number, chain, atom.element.symbol))
+    columns: dict[str, Any] = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
+    bonds = [(first.index, second.index) for first, second in modeller.topology.bonds()]
+    whole = Molecule(**columns, bonds=np.array(bonds, np.int32).reshape(-1, 2), hetatm=np.zeros(len(rows), bool))
+    positions = np.array(modeller.positions.value_in_unit(omm.unit.angstrom), np.float32)
+    return whole, positions
