@@ -34,8 +34,11 @@ from .mesh import areas_and_volumes, kept_points
 
 MIDDLE = 50.0
 """Level in % whose surface the spread is measured on."""
-# Cells on either side of a triangle's own in which signed distances are exact.
-BAND_CELLS = 2
+# No point of a triangle lies farther from its corners and the middles of its sides than this fraction of its longest
+# side, unless its angles are very blunt.
+TO_SAMPLES = 0.3
+# Triangles tried for each node near a surface: of AdK's, one in 700 is 0.02 to 0.16 Å off, and none has the wrong sign.
+NEAR_CANDIDATES = 4
 # Normals are differences of the occupancy over so many spacings.
 NORMAL_SPACINGS = 1.5
 Progress = Callable[[float], None]
@@ -92,10 +95,13 @@ class SurfaceShape(Shape):
 
     def lattice_values(self, spacing: float, cancelled: Callable[[], bool]) -> tuple[Lattice, torch.Tensor]:
         """Compute exact distances in a band around the triangles; beyond it only the side of the surface is known."""
-        reach = (BAND_CELLS + 1) * spacing
+        sides = self.points[self.faces] - self.points[np.roll(self.faces, -1, 1)]
+        # A node within half a spacing of a triangle is so many cells from the node nearest to one of its samples.
+        cells = int(1.0 + TO_SAMPLES * float(np.linalg.norm(sides, axis=2).max()) / spacing)
+        reach = (cells + 1) * spacing
         lattice = Lattice.around(self.box[0] - reach, self.box[1] + reach, spacing)
         lattice.ensure_allocatable(MESH_LIMIT, torch.device("cpu"), cancelled)
-        band = self._band(lattice)
+        band = self._band(lattice, cells)
         nodes = torch.nonzero(band.view(-1))[:, 0]
 
         def check() -> None:
@@ -103,19 +109,19 @@ class SurfaceShape(Shape):
                 raise Cancelled("cancelled while an occupancy was computed")
 
         values = torch.full((lattice.size,), math.nan)
-        values[nodes] = self._mesh.signed_distance(lattice.nodes(nodes), check)
+        values[nodes] = self._mesh.signed_distance(lattice.nodes(nodes), check, NEAR_CANDIDATES)
         return lattice, _with_sides(values.view(lattice.shape), spacing)
 
-    def _band(self, lattice: Lattice) -> torch.Tensor:
-        """Return bool[X,Y,Z], the nodes within BAND_CELLS cells of a triangle's corners or the middles of its sides."""
+    def _band(self, lattice: Lattice, cells: int) -> torch.Tensor:
+        """Return bool[X,Y,Z], the nodes within so many cells of a triangle's corners or the middles of its sides."""
         corners = torch.as_tensor(self.points)[torch.as_tensor(self.faces)]
         samples = torch.cat([corners, 0.5 * (corners + corners.roll(-1, 1))], 1).view(-1, 3)
         ijk = torch.round((samples - torch.tensor(lattice.origin, dtype=torch.float32)) / lattice.spacing).long()
         _, y_count, z_count = lattice.shape
         near = torch.zeros(lattice.size)
         near[(ijk[:, 0] * y_count + ijk[:, 1]) * z_count + ijk[:, 2]] = 1.0
-        width = 2 * BAND_CELLS + 1
-        spread = torch.nn.functional.max_pool3d(near.view(1, 1, *lattice.shape), width, stride=1, padding=BAND_CELLS)
+        width = 2 * cells + 1
+        spread = torch.nn.functional.max_pool3d(near.view(1, 1, *lattice.shape), width, stride=1, padding=cells)
         return spread[0, 0] > 0.0
 
     def distance(self, x: torch.Tensor) -> torch.Tensor:

@@ -72,6 +72,14 @@ def test_fields_and_triangles_give_the_same_lattice():
     assert np.abs(field.values - np.mean(exact, 0)).max() < 1e-5
 
 
+@pytest.mark.parametrize("subdivisions, resolution", [(1, 0.3), (2, 0.3), (2, 1.5)])
+def test_large_triangles_on_a_fine_lattice_leave_no_hole(subdivisions, resolution):
+    rough = ball(1, RADIUS, subdivisions=subdivisions)
+    [surface] = occupancy(surface_shapes([rough]), OccupancyOptions(levels=(50,), resolution=resolution)).surfaces
+    a, b, c = (rough.points[rough.faces[:, k]].astype(float) for k in range(3))
+    assert surface.volume == pytest.approx(np.einsum("ij,ij->", a, np.cross(b, c)) / 6, rel=0.02)
+
+
 def test_weights_choose_between_the_states():
     options = OccupancyOptions(levels=(50, 90), resolution=0.5)
     heavy = occupancy(two_fields(), options, weights=[3.0, 1.0])
