@@ -48,8 +48,8 @@ def main() -> None:
         "## Ensembles",
         "",
         f"The occupancy of {len(surfaces)} states ({trajectories.TRAJECTORIES[arguments.row].about}; superposed on the",
-        "Cα): the surface of 50 % is a better mean surface than that of the mean atoms, which shrinks. The IoU is the mean",
-        "over the states.",
+        "Cα): the surface of 50 % is a better mean surface than that of the mean atoms, which shrinks. The IoU is the",
+        "mean over the states.",
         "",
         *compare(surfaces, mean_atoms, threads),
     ]
