@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..fits.fit import Cancelled, JobError, Say
 from ..fits.jobs import Jobs
 from ..shared import messages, text
+from ..shared.messages import AResult, Request
 from .provenance import Provenance
 
 PROGRESS_SECONDS = 2.0
@@ -87,6 +88,18 @@ class Sources:
 
         Raises Cancelled or BackendError.
         """
+        try:
+            return self.ask(job, request, say, take)
+        finally:
+            self.running.pop(job.name, None)
+
+    def ask(
+        self, job: SourceJob, request: Request[AResult], say: Say, take: TakeFrames = lambda first, xyz: None
+    ) -> AResult:
+        """Return the answer to one request of a source that goes on, when it is its turn.
+
+        Raises Cancelled or BackendError.
+        """
         next_line = 0.0
 
         def tick() -> None:
@@ -99,14 +112,11 @@ class Sources:
                 next_line = now + PROGRESS_SECONDS
                 say(f" {job.line()}")
 
-        try:
-            with self._jobs.turn(job, say):
-                backend = self._jobs.connection.backend(job)
-                if job.stop.is_set():
-                    raise Cancelled(f"{job.name}: cancelled")
-                return self._jobs.wait(job, backend.submit(request), tick)
-        finally:
-            self.running.pop(job.name, None)
+        with self._jobs.turn(job, say):
+            backend = self._jobs.connection.backend(job)
+            if job.stop.is_set():
+                raise Cancelled(f"{job.name}: cancelled")
+            return self._jobs.wait(job, backend.submit(request), tick)
 
     def discard(self, job: SourceJob) -> None:
         """Remove a source that was entered and is not run."""

@@ -85,11 +85,11 @@ class Worker:
         from ..surfaces.staging import interrupted_fits
 
         busy = {name for name, status in self.detached().items() if status.phase not in detached_registry.ENDED}
-        found = {}
+        fits = {}
         for name, about in interrupted_fits(fits_folder()).items():
             if name not in self.state.pending and name not in self.state.unkept and name not in busy:
-                found[name] = messages.InterruptedFit.from_json(about)
-        return found
+                fits[name] = messages.InterruptedFit.from_json(about)
+        return fits
 
     def release(self) -> None:
         """Give back the memory of a job that failed or was cancelled."""
@@ -107,6 +107,6 @@ class Worker:
 def loaded_methods() -> dict[type[messages.Request[Any]], TypedMethod]:
     """Return the methods by the request that each answers. Imports torch and scipy."""
     methods: dict[type[messages.Request[Any]], TypedMethod] = {}
-    for topic in ("fitting", "results", "ensembles", "files", "sources"):
+    for topic in ("fitting", "results", "ensembles", "files", "sources", "simulation"):
         methods.update(importlib.import_module(f"{__package__}.methods.{topic}").METHODS)
     return methods

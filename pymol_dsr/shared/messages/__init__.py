@@ -48,9 +48,11 @@ from .results import (
     Paint,
     PaintResult,
 )
+from .simulation import Prepare, PreparedMolecule, Simulate
 from .sources import (
     BackTestRow,
     Generate,
+    MoleculeRequest,
     SourceFrames,
     SourceProgress,
     SourceRequest,
@@ -61,6 +63,7 @@ from .sources import (
 __all__ = [
     "EVENTS",
     "REQUESTS",
+    "AResult",
     "ArrayFault",
     "BackTestRow",
     "Cancel",
@@ -101,6 +104,7 @@ __all__ = [
     "Mesh",
     "MeshResult",
     "Message",
+    "MoleculeRequest",
     "MoleculeSource",
     "Occupancy",
     "OccupancyResult",
@@ -110,6 +114,8 @@ __all__ = [
     "Paint",
     "PaintResult",
     "Ping",
+    "Prepare",
+    "PreparedMolecule",
     "Preview",
     "PreviewOptions",
     "Progress",
@@ -117,6 +123,7 @@ __all__ = [
     "Result",
     "Save",
     "Shutdown",
+    "Simulate",
     "SourceFrames",
     "SourceProgress",
     "SourceRequest",
@@ -159,6 +166,8 @@ _REQUESTS: tuple[type[Request[Any]], ...] = (
     Load,
     Drop,
     Generate,
+    Prepare,
+    Simulate,
 )
 REQUESTS = {kind.METHOD: kind for kind in _REQUESTS}
 """Requests by method."""

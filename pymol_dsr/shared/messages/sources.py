@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..molecule import COLUMNS, Molecule
 from ..source_options import GenerateOptions
 from ..values import JsonObject, Record, Value, ValueFault
-from .base import FAR, Array, Event, Flat, Lane, Request, Result
+from .base import FAR, AResult, Array, Event, Flat, Lane, Request, Result
 
 SourceName = Annotated[str, Value("name of the source's job, that of its object", names="a source")]
 MOST_TIME = 1e30
@@ -70,11 +70,10 @@ class SourceResult(Result):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SourceRequest(Request[SourceResult]):
-    """Base of requests to a source: the topology of a molecule, and the states of one or several trajectories."""
+class MoleculeRequest(Request[AResult]):
+    """Base of requests about a molecule: its topology, and the states of one or several trajectories."""
 
     LANE = Lane.WORKER
-    RESULT = SourceResult
 
     source: SourceName
     texts: Annotated[tuple[str, ...], Value("different texts among names, residues, chains and elements")]
@@ -138,6 +137,13 @@ class SourceRequest(Request[SourceResult]):
         for _, times in self.trajectories():
             if (np.diff(times) <= 0).any():
                 raise ValueFault("times of a trajectory do not rise")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SourceRequest(MoleculeRequest[SourceResult]):
+    """Base of requests to a source, which are answered with states."""
+
+    RESULT = SourceResult
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

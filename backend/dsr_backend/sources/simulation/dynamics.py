@@ -253,7 +253,9 @@ class _Run:
         if checkpoint is None:
             raise ValueFault(f"there is no checkpoint in {self._store.folder}; simulate without resume=1")
         earlier = self._store.start()[2]
-        for key in ("temperature", "every", "forcefield", "seed"):
+        # Replicas that have ended are not made longer.
+        fixed = ("temperature", "every", "forcefield", "seed", "replicas", *(["ns"] if earlier.replicas > 1 else []))
+        for key in fixed:
             if getattr(earlier, key) != getattr(self._options, key):
                 raise ValueFault(
                     f"{key} {getattr(self._options, key)}: the run that goes on has {getattr(earlier, key)}; give the "
@@ -298,10 +300,8 @@ class _Run:
             self._tell(kelvin)
             if options.budget is not None and time.monotonic() - self._started > options.budget:
                 self._stopped = f"ended by budget={options.budget:g}"
-            # A replica that has ended begins the next one.
-            place = (number + 1, 0) if step >= each * options.states else (number, step)
             blob, places, velocities = self._dynamics.checkpoint()
-            self._last = Checkpoint(*place, self._count, self._dynamics.platform, blob, places, velocities)
+            self._last = Checkpoint(number, step, self._count, self._dynamics.platform, blob, places, velocities)
             self._write()
 
     def _advance(self, steps: int) -> None:

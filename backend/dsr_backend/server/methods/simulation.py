@@ -1,0 +1,80 @@
+"""Methods that prepare and simulate a molecule."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pymol_dsr.shared import messages
+
+from ...runtime.errors import Cancelled
+from ...sources.simulation.dynamics import Dynamics, Speed, estimate, simulate
+from ...sources.simulation.prepare import Prepared, prepare
+from ...sources.simulation.store import SimulationStore
+from ..job import Job
+from ..replies import callers_fault
+from .sources import JobReport, run_source
+from .state import State
+
+
+def prepare_molecule(state: State, job: Job, request: messages.Prepare) -> messages.PreparedMolecule:
+    """Add what a simulation needs, or find the molecule of an earlier one, and time a few steps."""
+
+    def check() -> None:
+        if job.cancelled():
+            raise Cancelled(f"{request.source} was cancelled")
+
+    options = request.options
+    JobReport(job, request.source)(0.0, "preparing")
+    with callers_fault():
+        if options.resume:
+            prepared, coordinates, speed, kept = _kept(request)
+        else:
+            prepared, coordinates, speed = estimate(request.molecule(), request.coordinates[0], options, check)
+            kept = 0
+    texts, table = prepared.molecule.table()
+    return messages.PreparedMolecule(
+        texts=texts,
+        added=prepared.added,
+        ns_a_day=speed.ns_a_day,
+        platform=speed.platform,
+        states_kept=kept,
+        atoms=table,
+        bonds=prepared.molecule.bonds,
+        coordinates=coordinates,
+    )
+
+
+def _kept(request: messages.Prepare) -> tuple[Prepared, np.ndarray[tuple[int, int], np.dtype[np.float32]], Speed, int]:
+    """Return the molecule of the earlier run, its first coordinates, its speed, and how many states it has."""
+    store = SimulationStore(request.source)
+    molecule, coordinates, options = store.start()
+    checkpoint = store.checkpoint()
+    prepared = prepare(molecule, coordinates, options.forcefield, True)
+    dynamics = Dynamics(prepared, request.options)
+    dynamics.begin(coordinates, 0, minimise=False)
+    return prepared, coordinates, dynamics.speed(), checkpoint.states if checkpoint else 0
+
+
+def simulate_molecule(state: State, job: Job, request: messages.Simulate) -> messages.SourceResult:
+    """Simulate a molecule that has all its atoms."""
+    with callers_fault():
+        molecule = request.molecule()
+    options = request.options
+    return run_source(
+        job,
+        request,
+        "simulate",
+        {"options": options.to_json(), "states": list(request.lengths)},
+        lambda trajectories, report, check: simulate(
+            molecule,
+            trajectories[0].coordinates[0],
+            options,
+            SimulationStore(request.source),
+            report,
+            check,
+            lambda text: job.log(f"{request.source}: {text}"),
+        ),
+    )
+
+
+METHODS = {messages.Prepare: prepare_molecule, messages.Simulate: simulate_molecule}

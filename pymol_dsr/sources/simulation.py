@@ -1,0 +1,150 @@
+"""Runs a simulation: the molecule is prepared, becomes an object of its own, and is then simulated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from chempy import Atom, Bond
+from chempy.models import Indexed
+
+from ..fits.fit import Say
+from ..scene import placement
+from ..scene.gui_thread import in_gui
+from ..scene.objects import delete_objects
+from ..shared import messages
+from ..shared.simulation_options import SimulationOptions
+from ..surfaces.selections import GENERATED_TITLE
+from .atoms import MoleculeStates, read_states
+from .jobs import SourceJob, Sources
+from .loader import StatePlace
+from .run import SourceWork, run_source
+
+SECONDS_IN_WORDS = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"), (0.0, "s"))
+
+
+@dataclass(frozen=True, eq=False)
+class SimulationWork:
+    """A simulation that is checked and can run. atoms: the molecule as it is in the scene, with one state."""
+
+    job: SourceJob
+    atoms: MoleculeStates
+    options: SimulationOptions
+
+    @property
+    def start(self) -> str:
+        """Name of the object with the molecule as it is simulated."""
+        return start_name(self.job.name)
+
+
+def start_name(name: str) -> str:
+    """Return the name of the object that a simulation of this name starts from."""
+    return f"{name}_start"
+
+
+def object_names(name: str, options: SimulationOptions) -> list[str]:
+    """Return the names of all objects that a simulation makes."""
+    return [name, start_name(name), *dict.fromkeys(place.object for place in _places(name, options))]
+
+
+def run_simulation(sources: Sources, work: SimulationWork, say: Say, _self: Any) -> messages.SourceResult:
+    """Prepare a molecule, say how long its simulation takes, and simulate it; its states are loaded as they arrive.
+
+    Raises Cancelled, SceneError and BackendError.
+    """
+    job, options = work.job, work.options
+    contents = messages.SourceRequest.contents(work.atoms.molecule, [(work.atoms.coordinates, work.atoms.times)])
+    try:
+        prepared = sources.ask(job, messages.Prepare(source=job.name, options=options, **contents), say)
+        for line in prepared.added:
+            say(f" {job.name}: {line}")
+        start = in_gui(_self, _load_start, work, prepared, _self)
+    except BaseException:
+        sources.discard(job)
+        raise
+    job.atoms = len(start)
+    seconds = _seconds(prepared, options)
+    kept = f", {prepared.states_kept} states are there from before" if prepared.states_kept else ""
+    say(
+        f" {job.name}: {len(start)} atoms, {options.ns:g} ns{_times(options.replicas)} take about {in_words(seconds)} "
+        f"here ({prepared.ns_a_day:.3g} ns/day on {prepared.platform}){kept}; dsr_cancel {job.name} ends it and keeps "
+        "its states"
+    )
+    expected = options.states * options.replicas
+    request = messages.Simulate(
+        source=job.name,
+        options=options,
+        **messages.SourceRequest.contents(start.molecule, [(start.coordinates, start.times)]),
+    )
+
+    def places(count: int) -> list[StatePlace]:
+        return _places(job.name, options)[:count]
+
+    group = job.name if options.replicas > 1 else ""
+    subject = f"{options.ns:g} ns of {work.atoms.object}"
+    return run_source(sources, SourceWork(job, request, start, places, expected, subject, group=group), say, _self)
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration in its largest unit, as 4 min."""
+    size, unit = next((size, unit) for size, unit in SECONDS_IN_WORDS if seconds >= size)
+    return f"{max(1.0, seconds / (size or 1.0)):.2g} {unit}"
+
+
+def _seconds(prepared: messages.PreparedMolecule, options: SimulationOptions) -> float:
+    """Seconds that the states which are not there yet take."""
+    every_ns = 1e-3 * options.every
+    left = max(0, options.states * options.replicas - prepared.states_kept) * every_ns
+    seconds = 86400.0 * left / prepared.ns_a_day
+    return min(seconds, options.budget) if options.budget is not None else seconds
+
+
+def _times(replicas: int) -> str:
+    return f" in {replicas} replicas each" if replicas > 1 else ""
+
+
+def _places(name: str, options: SimulationOptions) -> list[StatePlace]:
+    if options.replicas == 1:
+        return [StatePlace(name, state) for state in range(1, options.states + 1)]
+    return [
+        StatePlace(f"{name}_{replica:02d}", state)
+        for replica in range(1, options.replicas + 1)
+        for state in range(1, options.states + 1)
+    ]
+
+
+def _load_start(work: SimulationWork, prepared: messages.PreparedMolecule, _self: Any) -> MoleculeStates:
+    """Load the prepared molecule, and read it as PyMOL orders its atoms."""
+    cmd, name = _self, work.start
+    delete_objects([name], cmd)
+    cmd.load_model(_chempy_model(prepared), name, zoom=0)
+    cmd.set_title(name, 1, GENERATED_TITLE + "start of a simulation")
+    cmd.set_object_ttt(name, placement.object_ttt(work.atoms.object, cmd))
+    # The simulation takes its place.
+    cmd.disable(name)
+    cmd.disable(work.atoms.object)
+    return read_states(f"%{name}", "1", cmd)
+
+
+def _chempy_model(prepared: messages.PreparedMolecule) -> Indexed:
+    molecule = prepared.molecule()
+    model = Indexed()
+    columns = (
+        molecule.names,
+        molecule.residue_names,
+        molecule.residue_numbers,
+        molecule.chains,
+        molecule.elements,
+        np.asarray(prepared.coordinates, float).tolist(),
+    )
+    for name, residue_name, number, chain, element, position in zip(*columns, strict=True):
+        atom = Atom()
+        atom.name, atom.resn, atom.resi, atom.chain, atom.symbol = name, residue_name, number, chain, element
+        atom.coord = position
+        model.add_atom(atom)
+    for pair in molecule.bonds.tolist():
+        bond = Bond()
+        bond.index, bond.order = pair, 1
+        model.add_bond(bond)
+    return model

@@ -1,0 +1,60 @@
+"""dsr_simulate with a real PyMOL, a real backend and OpenMM."""
+
+import numpy as np
+import pytest
+
+from pymol_dsr.commands.simulate import dsr_simulate
+from pymol_dsr.session import session_of
+from pymol_dsr.sources.simulation import in_words
+from pymol_dsr.surfaces.selections import generated_states
+from support.scene import coordinates
+from support.session import refused
+
+
+@pytest.mark.system
+def test_a_peptide_is_completed_and_simulated_into_an_object_of_its_own(backend, capsys):
+    cmd = backend
+    pep = cmd.count_atoms("pep")
+    assert dsr_simulate("pep", 0.002, every=0.5, platform="Reference", quiet=0, async_=0, _self=cmd) == "pep_md"
+    lines = capsys.readouterr().out
+    assert "OXT" in lines and "hydrogens for pH 7" in lines
+    assert "0.002 ns take about" in lines and "ns/day on Reference" in lines
+    assert cmd.count_states("pep_md") == 4 and cmd.count_atoms("pep_md") > pep
+    assert generated_states("pep_md", cmd) == [1, 2, 3, 4]
+    assert cmd.get_title("pep_md", 4).endswith("simulated at 300 K, 2 ps")
+    origin = session_of(cmd).sources.provenance.get("pep_md", cmd) or {}
+    assert origin["simulation"] == "pep_md" and origin["temperature"] == 300 and origin["method"] == "amber99sbildn+obc"
+    # Bonds of the new object are whole in every state.
+    pairs = np.array([pair[:2] for pair in cmd.get_bonds("pep_md", 1)])
+    for state in (1, 4):
+        xyz = coordinates(cmd, "pep_md", state)
+        assert np.linalg.norm(xyz[pairs[:, 0]] - xyz[pairs[:, 1]], axis=1).max() < 2.2
+
+    before = coordinates(cmd, "pep_md", 4)
+    dsr_simulate("pep", 0.003, every=0.5, platform="Reference", resume=1, quiet=0, async_=0, _self=cmd)
+    assert "4 states are there from before" in capsys.readouterr().out
+    assert cmd.count_states("pep_md") == 6
+    assert np.array_equal(coordinates(cmd, "pep_md", 4), before)
+
+
+@pytest.mark.system
+def test_what_cannot_be_simulated_is_named_and_leaves_nothing_behind(backend):
+    cmd = backend
+    cmd.alter("pep and resi 2", "resn='HEM'")
+    line = refused(cmd, dsr_simulate, "pep", 0.002)
+    assert "HEM" in line and "dsr_simulate NAME and polymer.protein" in line
+    assert "pep_md" not in cmd.get_names("all") and not session_of(cmd).sources.running
+
+
+def test_faults_are_refused_before_a_backend_is_started(plugin):
+    cmd = plugin
+    assert "shorter than every=1 ps" in refused(cmd, dsr_simulate, "pep", 0.0001)
+    assert "choose one of" in refused(cmd, dsr_simulate, "pep", forcefield="charmm")
+    cmd.pseudoatom("pep_md_start")
+    assert "pep_md_start is taken by a molecule" in refused(cmd, dsr_simulate, "pep")
+    assert session_of(cmd).jobs.connection.running is None
+    assert not session_of(cmd).sources.running
+
+
+def test_durations_are_in_their_largest_unit():
+    assert [in_words(s) for s in (0.2, 45, 240, 5400, 2e5)] == ["1 s", "45 s", "4 min", "1.5 h", "2.3 days"]
