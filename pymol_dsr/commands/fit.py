@@ -20,6 +20,7 @@ from ..scene.preview import Preview
 from ..session import Session, session_of
 from ..shared.names import is_name, rule_against
 from ..shared.options import FitOptions, StartOptions, check_breaks, jump_line, read_times
+from ..shared.states import PastEndError
 from ..sources import provenance
 from ..surfaces import extract
 from ..surfaces.selections import ATOMS_TITLE
@@ -227,7 +228,10 @@ def begin_fit(
         preset_of_family(session, start.family)
     if options.device == "auto":
         options = dataclasses.replace(options, device=session.settings.get("device"))
-    sources = extract.read_sources(selection, states, unwrap=start.unwrap, _self=_self)
+    try:
+        sources = extract.read_sources(selection, states, unwrap=start.unwrap, _self=_self)
+    except PastEndError as error:
+        raise PastEndError(f"{error}; dsr_continue makes states after the last one") from error
     if start.family and len(sources) > 1:
         listed = ", ".join(source.object for source in sources)
         raise CmdException(f"selection {selection}: a family takes one new trajectory at a time, not {listed}")

@@ -27,6 +27,7 @@ from ..scene.timeline import MovieState, frames_per_second, movie_times
 from ..session import Session, session_of
 from ..shared import messages
 from ..shared.options import FieldOptions, FilmOptions, MeshOptions, MovieOptions
+from ..sources import provenance
 from .arguments import (
     chosen_trajectory,
     default_name,
@@ -349,7 +350,8 @@ def _command_line(fit: Fit, times: str, field: FieldOptions, mesh: MeshOptions, 
 def _load(session: Session, plan: _MoviePlan, radii: NDArray[np.float32] | None, say: Say, _self: Any) -> None:
     """Load the surfaces of a plan, and set up the movie."""
     fit, object, source = plan.fit, plan.object, plan.trajectory.object
-    recorder = MovieRecorder(plan.options)
+    generated = provenance.describe_fit(fit.report, plan.trajectory.name)
+    recorder = MovieRecorder(plan.options, generated)
     with session.jobs.releasing(fit):
         loaded = _load_states(session, plan, recorder, radii, say, _self)
     in_gui(_self, preview.remove_both, fit.name, _self)
@@ -364,6 +366,10 @@ def _load(session: Session, plan: _MoviePlan, radii: NDArray[np.float32] | None,
     session.references.add_movie(object, fit.name, loaded.objects, plan.command)
     for line in movie_objects.describe(plan.trajectory, loaded):
         print(f" {fit.name}: {line}")
+    if generated:
+        print(f" {fit.name}: its states are {generated}, not measured ones")
+    elif any(state.future for state in loaded.states):
+        say(f" {fit.name}: 'dsr_continue {source}' continues the atoms instead, and tests on known states how well")
     say(
         f" {fit.name}: {count_of_states(len(loaded.states))} loaded as {', '.join(loaded.objects) or 'nothing'}"
         + ("; mplay plays them" if plan.options.movie and loaded.states else "")

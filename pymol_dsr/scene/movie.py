@@ -21,8 +21,9 @@ from .timeline import MovieState, mset_text, play_order
 class MovieRecorder:
     """Keeps of the replies, while they are loaded, what the camera and the time label need."""
 
-    def __init__(self, options: MovieOptions) -> None:
-        self.options = options
+    def __init__(self, options: MovieOptions, generated: str = "") -> None:
+        """Keep for a movie. generated: the origin of the fitted states where they were generated, else empty."""
+        self.options, self._generated = options, generated
         # By time: f4[A,3] in the object's frame, the centre f8[3] of the surface, and the text of the label.
         self._atoms: dict[float, NDArray[np.float32]] = {}
         self._centers: dict[float, NDArray[np.float64]] = {}
@@ -38,7 +39,7 @@ class MovieRecorder:
         for state, reply in zip(movie_states, replies, strict=False):
             if self.options.overlay:
                 self._centers[state.time] = center(reply)
-                self._labels[state.time] = label_text(state, reply.expected_error)
+                self._labels[state.time] = label_text(state, reply.expected_error, self._generated)
             if self.follows:
                 if not isinstance(reply, MeshResult) or reply.atoms is None:
                     raise SceneError("camera follow: this fit knows no atoms to follow; leave camera= out")

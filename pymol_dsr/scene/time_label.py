@@ -18,11 +18,14 @@ SIZE = 18
 PLACE = (-0.95, 0.9, -0.9)
 
 
-def label_text(state: MovieState, expected_error: float | None) -> str:
-    """Write the time, and the expected error (Å) of an extrapolated one."""
+def label_text(state: MovieState, expected_error: float | None, generated: str = "") -> str:
+    """Write the time, and the expected error (Å) of an extrapolated one.
+
+    generated: the origin of the fitted states where they were generated, in a few words.
+    """
     text = f"state {states.format([state.time])}"
     if not state.future:
-        return text
+        return f"{text} · {generated}" if generated else text
     return f"{text} · extrapolated" if expected_error is None else f"{text} · expected error {expected_error:.1f} Å"
 
 

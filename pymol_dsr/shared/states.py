@@ -26,6 +26,10 @@ class StatesError(ValueError):
     """A states text that can't be read, or that asks for more than there is. One line for the user."""
 
 
+class PastEndError(StatesError):
+    """States after the last one that there is."""
+
+
 def parse(
     text: str,
     last: int | None = None,
@@ -71,7 +75,7 @@ def parse(
 
     if last is not None and max(exact) > last:
         plural = "state" if last == 1 else "states"
-        raise StatesError(f"{where}: {owner} has {last} {plural}; {_text(max(exact))} is past the end")
+        raise PastEndError(f"{where}: {owner} has {last} {plural}; {_text(max(exact))} is past the end")
     seen: set[Fraction] = set()
     for value in exact:
         if value in seen:

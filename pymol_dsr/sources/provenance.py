@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from ..shared import states
+from ..shared.messages import FitReport
 from ..shared.text import AnswerError, strip_control_characters
 from ..shared.values import JsonObject, plain
 from ..surfaces.selections import GENERATED_TITLE, generated_states
@@ -114,3 +115,12 @@ def describe(origin: JsonObject) -> str:
     if "kind" in origin and "method" in origin:
         return f"{origin['kind']} by {origin['method']}"
     return str(origin.get("title") or "an unknown source")
+
+
+def describe_fit(report: FitReport, trajectory: str) -> str:
+    """Return the origin of the states of one trajectory of a fit, as `generated: fill by hold`; empty for true ones.
+
+    trajectory: its name, empty for a single one.
+    """
+    source = report.sources().get(trajectory)
+    return f"generated: {describe(source.provenance)}" if source is not None and source.provenance else ""

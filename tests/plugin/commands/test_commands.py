@@ -35,7 +35,10 @@ from support.waiting import wait_for
         ("dsr_fit pep, sates=1", "unexpected keyword argument 'sates'"),
         ("dsr_fit pepp", 'selection pepp: Invalid selection name "pepp"'),
         ("dsr_fit none", "selection none: it holds no atoms"),
-        ("dsr_fit pep, 1-9", "states 1-9: the object pep has 6 states; 9 is past the end"),
+        (
+            "dsr_fit pep, 1-9",
+            "states 1-9: the object pep has 6 states; 9 is past the end; dsr_continue makes states after the last one",
+        ),
         ("dsr_fit pep, 1-3:0.5", "not whole"),
         ("dsr_fit pep, preset=slow", "preset slow: choose one of fast, fine, preview, paper"),
         ("dsr_fit pep, device=tpu", "device tpu"),

@@ -8,6 +8,7 @@ from pymol_dsr.commands.evaluate import dsr_eval
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.generate import dsr_continue, dsr_fill, dsr_sample
 from pymol_dsr.commands.manage import dsr_cancel, dsr_status
+from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import JobError
 from pymol_dsr.session import session_of
 from pymol_dsr.shared.messages import BackTestRow
@@ -37,8 +38,19 @@ def test_held_states_come_back_as_objects_and_their_fit_names_its_origin(backend
     report = session_of(cmd).jobs.get(name).report
     origin = report.sources()[""].provenance or {}
     assert origin["method"] == "hold" and origin["generated"] == "1+2" and origin["object"] == "pep"
+    capsys.readouterr()
+    dsr_movie(name, quiet=0, async_=0, _self=cmd)
+    said = capsys.readouterr().out
+    assert "its states are generated: continue by hold, not measured ones" in said and "dsr_continue" not in said
     line = refused(cmd, dsr_eval, name)
     assert "states 1-4 of pep_next were generated" in line
+
+
+@pytest.mark.system
+def test_a_movie_past_the_last_state_offers_to_continue_the_atoms(backend, capsys):
+    name = dsr_fit("pep", "1-3", preset="preview", _self=backend)
+    dsr_movie(name, "2-4", quiet=0, async_=0, _self=backend)
+    assert "'dsr_continue pep' continues the atoms" in capsys.readouterr().out
 
 
 @pytest.mark.system

@@ -55,5 +55,6 @@ def test_back_and_forth_shows_no_state_twice_running():
 def test_labels_name_the_expected_error_of_what_is_extrapolated():
     inside, past = MovieState(12.25, 1, "m", False), MovieState(85, 2, "m_future", True)
     assert label_text(inside, None) == "state 12.25"
+    assert label_text(inside, None, "generated: fill by hold") == "state 12.25 · generated: fill by hold"
     assert label_text(past, 1.43) == "state 85 · expected error 1.4 Å"
     assert label_text(past, None) == "state 85 · extrapolated"
