@@ -224,6 +224,16 @@ def begin_fit(
     states: a states text. name: empty for that of the first object with _dsr. watch: show the surface of the state in
     view meanwhile. Raises CmdException, JobError, ExtractError, StatesError or BackendError.
     """
+    name, request = prepare_fit(session, selection, states, name, options, start, _self)
+    # Of a detached fit nobody may be there to see it.
+    run_request(session.jobs, name, request, watch and not start.detach, runner, _self)
+    return name
+
+
+def prepare_fit(
+    session: Session, selection: str, states: str, name: str, options: FitOptions, start: StartOptions, _self: Any
+) -> tuple[str, FitRequest]:
+    """Read the scene for a fit; the name of the fit, and its request. Arguments and errors as of `begin_fit`."""
     if start.family:
         preset_of_family(session, start.family)
     if options.device == "auto":
@@ -254,10 +264,8 @@ def begin_fit(
     _check_trajectory_names([source.object for source in sources] if len(sources) > 1 else [])
     if name == start.family:
         raise CmdException(f"name {name}: the fit would take the place of the family it starts from; give another")
-    _check_name_is_free(session, name, is_chosen, _self)
-    # Of a detached fit nobody may be there to see it.
-    _run(session.jobs, name, FitRequest(sources, options, start), watch and not start.detach, runner, _self)
-    return name
+    check_name_is_free(session, name, is_chosen, _self)
+    return name, FitRequest(sources, options, start)
 
 
 def _check_trajectory_names(names: Sequence[str]) -> None:
@@ -269,7 +277,7 @@ def _check_trajectory_names(names: Sequence[str]) -> None:
             )
 
 
-def _check_name_is_free(session: Session, name: str, is_chosen: bool, _self: Any) -> None:
+def check_name_is_free(session: Session, name: str, is_chosen: bool, _self: Any) -> None:
     """Raise CmdException where the scene has something of that name that no movie of a fit may replace.
 
     is_chosen: whether the user chose the name; the usual one may be that of a movie from an earlier session.
@@ -299,7 +307,7 @@ def resume_fit(session: Session, name: str, runner: Runner, _self: Any, *, watch
         raise CmdException(f"{name}: there is no interrupted fit of that name (there: {names}); dsr_fit makes a fit")
     request = interrupted.request_of(fits[name], _self)
     runner.say(f" {fits[name].progress()}")
-    _run(jobs, name, request, watch, runner, _self)
+    run_request(jobs, name, request, watch, runner, _self)
     return name
 
 
@@ -316,7 +324,7 @@ def preset_of_family(session: Session, name: str) -> str:
     return family.report.preset or FitOptions.preset
 
 
-def _run(jobs: Jobs, name: str, request: FitRequest, watch: bool, runner: Runner, _self: Any) -> None:
+def run_request(jobs: Jobs, name: str, request: FitRequest, watch: bool, runner: Runner, _self: Any) -> None:
     """Enter a fit and run it."""
     fit = jobs.new(name, request.sources)
     preview = Preview(fit, _self) if watch else None

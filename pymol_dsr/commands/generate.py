@@ -87,7 +87,7 @@ def dsr_continue(
 
     SEE ALSO
 
-        dsr_fill, dsr_sample, dsr_cancel
+        dsr_fill, dsr_sample, dsr_morph, dsr_cancel
     """
     options = GenerateOptions.parse(
         task="continue",
@@ -134,7 +134,7 @@ def dsr_fill(
 
     ARGUMENTS
 
-        selection = str: atoms of one object
+        selection = str: atoms of one object; dsr_morph takes structures in several objects, and of unlike atoms
 
         states = str: states to fill between, as 1+50 or 1-100:10 {default: all}
 
@@ -159,7 +159,7 @@ def dsr_fill(
 
     SEE ALSO
 
-        dsr_continue, dsr_sample
+        dsr_morph, dsr_continue, dsr_sample
     """
     options = GenerateOptions.parse(task="fill", frames=frames, sample=sample, method=method, refine=refine, seed=seed)
     runner = Runner.of("dsr_fill", async_, quiet, _self)

@@ -20,6 +20,7 @@ from . import (  # noqa: F401 (each makes its commands)
     levels,
     manage,
     measure,
+    morph,
     movie,
     simulate,
 )
@@ -38,7 +39,7 @@ def register_commands(_self: Any, session: Session) -> None:
         for command in commands:
             _self.auto_arg[position][command] = [lambda: Shortcut(list(words())), kind, end]
 
-    for name in ("dsr_fit", "dsr_surfaces", "dsr_continue", "dsr_fill", "dsr_sample", "dsr_simulate"):
+    for name in ("dsr_fit", "dsr_surfaces", "dsr_continue", "dsr_fill", "dsr_sample", "dsr_morph", "dsr_simulate"):
         _self.auto_arg[0][name] = _self.auto_arg[0]["zoom"]
     of_a_fit = ("dsr_movie", "dsr_color", "dsr_levels", "dsr_measure", "dsr_eval", "dsr_export", "dsr_save")
     complete(0, of_a_fit, lambda: session.jobs.fits, "fit", ", ")
@@ -48,4 +49,5 @@ def register_commands(_self: Any, session: Session) -> None:
     )
     complete(0, ["dsr_resume"], lambda: [left.name for left in interrupted_fits(session.jobs)], "interrupted fit", "")
     complete(0, ["dsr_set"], lambda: settings.KEYS, "setting", ", ")
+    _self.auto_arg[1]["dsr_morph"] = _self.auto_arg[0]["zoom"]
     complete(1, ["dsr_color"], lambda: color_sources.KINDS, "by", "")

@@ -42,3 +42,15 @@ class GenerateOptions(Options):
     sample: Annotated[bool, Value("a path with fluctuations, not the mean path")] = False
     refine: Annotated[bool, Value("minimise the energy of each state")] = False
     seed: Annotated[int, Value("seed of random numbers", least=0, most=2**31 - 1)] = 0
+
+
+@dataclass(frozen=True)
+class MorphOptions(Options):
+    """A morph from structure to structure.
+
+    frames: from each structure to the next, both counted.
+    """
+
+    frames: Annotated[int, Value("states from each structure to the next, both counted", least=3, most=10_000)] = 30
+    align: Annotated[bool, Value("superpose the structures on the part that moves least")] = True
+    surface: Annotated[bool, Value("also fit the surface, and load its movie")] = True

@@ -43,10 +43,10 @@ class JobReport:
     def frames(self, coordinates: NDArray[np.float32]) -> None:
         """Send states f4[F,A,3] now, or with the next ones."""
         self._waiting.append(coordinates)
-        moment = time.monotonic()
-        if moment - self._sent < FRAMES_SECONDS:
+        now = time.monotonic()
+        if now - self._sent < FRAMES_SECONDS:
             return
-        self._sent = moment
+        self._sent = now
         states = np.concatenate(self._waiting)
         self._waiting.clear()
         self._job.event(messages.SourceFrames(source=self._source, first=self._first, coordinates=states))

@@ -1,0 +1,227 @@
+"""dsr_morph."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from pymol import CmdException, cmd
+
+from ..fits.fit import Say
+from ..scene.gui_thread import in_gui
+from ..session import Session, session_of
+from ..shared import messages
+from ..shared import states as states_texts
+from ..shared.options import FieldOptions, FitOptions, MeshOptions, MovieOptions, StartOptions
+from ..shared.source_options import GenerateOptions, MorphOptions
+from ..sources.alignment import PymolAlignment
+from ..sources.atoms import MoleculeStates, read_states
+from ..sources.common import CommonStates, common_states
+from ..sources.loader import GivenState, check_generated_names
+from ..sources.run import SourceWork, fill_places, run_source
+from ..surfaces.selections import split_by_object
+from .arguments import new_fit_name
+from .command import command
+from .fit import check_name_is_free, prepare_fit, run_request
+from .movie import load_movie
+from .running import Runner, count_of_states
+
+# So that the atoms are seen in their surface.
+TRANSPARENCY = 0.6
+
+
+@command
+def dsr_morph(
+    first: str,
+    second: str = "",
+    frames: int = MorphOptions.frames,
+    *commas: str,
+    states: str = "",
+    method: str = GenerateOptions.method,
+    align: int = int(MorphOptions.align),
+    surface: int = int(MorphOptions.surface),
+    preset: str = FitOptions.preset,
+    name: str = "",
+    refine: int = int(GenerateOptions.refine),
+    seed: int = GenerateOptions.seed,
+    async_: int = -1,
+    quiet: int = 1,
+    _self: Any = cmd,
+) -> str:
+    """
+    DESCRIPTION
+
+        Morphs one structure into another, or through several: atoms and surface as one movie. The structures may
+        differ in residues, ligands, hydrogens, names of chains and order of atoms. The morph has the atoms that
+        all of them have; a line says which ones were left out.
+
+        Residues are paired by chain and number, or by aligned sequences where the numbers do not agree (PyMOL's
+        align, and super for sequences that are too unlike). Each structure is superposed on the first by the
+        atoms that move least, so that the largest rigid part stands still.
+
+        The path between two structures is a likely one, not the one that the molecule takes. All states but the
+        given ones are marked as generated: orange carbons, and titles.
+
+    USAGE
+
+        dsr_morph first [, second [, frames [, states=..., method=..., align=..., surface=..., preset=...,
+            name=..., refine=..., seed=..., async_=... ]]]
+
+    ARGUMENTS
+
+        first, second = str: atoms of an object each. With first alone: one object whose states are morphed, or
+        several as closed+middle+open
+
+        frames = int: states from each structure to the next, both of them counted {default: 30}
+
+        states = str: of one object, the states to morph through, as 1+102 {default: the first and the last}; of
+        several, a state of each, as 1+3 {default: 1 of each}
+
+        method = str: auto, straight, ...: how the path is made, as in dsr_fill {default: auto, by a back-test}
+
+        align = 0/1: superpose the structures; 0 leaves them where they are {default: 1}
+
+        surface = 0/1: also fit the surface and load the movie; 0 makes the atoms alone {default: 1}
+
+        preset = fast, fine, preview or paper: as in dsr_fit {default: fast}
+
+        name = str: name of the object; the surface is named <name>_dsr {default: <first object>_morph}
+
+        refine = 0/1: minimise the energy of each state, where OpenMM is installed {default: 0}
+
+        seed = int: seed of random numbers {default: 0}
+
+        async_ = 0/1: work in the background {default: -1, in the background when typed, blocking in scripts}
+
+    EXAMPLE
+
+        fetch 1ake 4ake
+        dsr_morph 1ake and chain A, 4ake and chain A
+        mplay
+
+        dsr_morph adk, states=1+102, frames=60
+
+    SEE ALSO
+
+        dsr_fill, dsr_fit, dsr_movie, dsr_film, align
+    """
+    options = MorphOptions.parse(frames=frames, align=align, surface=surface)
+    fill = GenerateOptions.parse(task="fill", frames=options.frames - 2, method=method, refine=refine, seed=seed)
+    selections = [str(first), *filter(None, [str(second)])]
+    structures = read_structures(selections, str(states), _self)
+    return morph_structures(
+        session_of(_self),
+        structures,
+        options,
+        fill,
+        # A path has no jumps; a step of it may be longer than its neighbours.
+        FitOptions.parse(preset=preset, breaks="none"),
+        Runner.of("dsr_morph", async_, quiet, _self),
+        _self,
+        name=str(name),
+    )
+
+
+def read_structures(selections: list[str], states: str, _self: Any) -> list[MoleculeStates]:
+    """Read the structures of a morph, of one state each: of one object by its states, of several an object each.
+
+    states: a states text, empty for the first and the last of one object, and for the first of each of several. Raises
+    CmdException, ExtractError or StatesError.
+    """
+    parts = [part for selection in selections for part in split_by_object(selection, _self)]
+    if len(parts) == 1:
+        [part] = parts
+        last = _self.count_states(f"({part})")
+        text = states or f"1+{last}"
+        if last < 2:
+            raise CmdException(f"first {part}: it has one state; name a second structure, or give it another state")
+        numbers = [int(number) for number in states_texts.parse(text, last=last, owner=part)]
+        if len(numbers) < 2:
+            raise CmdException(f"states {text}: give at least two to morph through, as 1+{last}")
+        return [read_states(part, str(number), _self) for number in numbers]
+    numbers = [int(number) for number in states_texts.parse(states)] if states else [1] * len(parts)
+    if len(numbers) != len(parts):
+        raise CmdException(f"states {states}: they are {len(numbers)}, and {len(parts)} structures; give one for each")
+    return [read_states(part, str(number), _self) for part, number in zip(parts, numbers, strict=True)]
+
+
+def morph_structures(
+    session: Session,
+    structures: list[MoleculeStates],
+    options: MorphOptions,
+    fill: GenerateOptions,
+    fit: FitOptions,
+    runner: Runner,
+    _self: Any,
+    *,
+    name: str = "",
+) -> str:
+    """Morph structures of one state each into one another; the name of the object.
+
+    fill: how the path is made. fit: how its surface is fitted. name: empty for that of the first object with _morph.
+    Raises CmdException, JobError, ExtractError, SceneError or BackendError.
+    """
+    title = runner.title
+    name = new_fit_name({}, name or f"{structures[0].object}_morph", "name", _self)
+    check_generated_names([name], _self)
+    if options.surface:
+        check_name_is_free(session, f"{name}_dsr", True, _self)
+    common = common_states(structures, PymolAlignment(_self), options.align)
+    for line in common.lines:
+        print(f" {title}: {line}")
+    places, _ = fill_places(name, common.atoms, fill.frames)
+    given = _given_states(name, structures, common, fill.frames)
+    request = messages.Generate(
+        source=name,
+        options=fill,
+        **messages.SourceRequest.contents(common.atoms.molecule, [(common.atoms.coordinates, common.atoms.times)]),
+    )
+    expected = fill.frames * (len(structures) - 1)
+    work = SourceWork(
+        session.sources.new(name, title, len(common.atoms)), request, common.atoms, places, expected, "", given
+    )
+    others = [structure.object for structure in structures]
+    runner.say(f" {name}: {len(common.atoms)} atoms, {count_of_states(expected)} between {len(structures)} structures")
+    runner.run(partial(_morph, session, work, fit if options.surface else None, others, title, runner.say, _self))
+    return name
+
+
+def _given_states(name: str, structures: list[MoleculeStates], common: CommonStates, frames: int) -> list[GivenState]:
+    _, given = fill_places(name, common.atoms, frames)
+    return [
+        GivenState(state.place, state.coordinates, f"state {structure.states[0]} of {structure.object}")
+        for state, structure in zip(given, structures, strict=True)
+    ]
+
+
+def _morph(
+    session: Session,
+    work: SourceWork,
+    fit: FitOptions | None,
+    objects: list[str],
+    title: str,
+    say: Say,
+    _self: Any,
+) -> None:
+    """Generate the path, and make its surface a movie."""
+    run_source(session.sources, work, say, _self)
+    name = work.job.name
+    for structure in dict.fromkeys(objects):
+        in_gui(_self, _self.disable, structure)
+    if fit is None:
+        return
+    blocking = Runner(title, False, say)
+    fit_name, request = in_gui(
+        _self, prepare_fit, session, f"%{name}", "all", f"{name}_dsr", fit, StartOptions(), _self
+    )
+    run_request(session.jobs, fit_name, request, False, blocking, _self)
+    loaded = load_movie(
+        session, fit_name, "", FieldOptions(), MeshOptions(), MovieOptions(play="bounce"), blocking, _self
+    )
+    in_gui(_self, _show_both, name, loaded, _self)
+
+
+def _show_both(name: str, surface: str, _self: Any) -> None:
+    """Show the atoms in their surface."""
+    _self.enable(name)
+    _self.set("cgo_transparency", TRANSPARENCY, surface)

@@ -1,0 +1,298 @@
+"""Atoms that two structures have in common: by residue numbers where these agree, else by aligned sequences.
+
+Residues of a polymer are paired by chain and number where most names agree, and otherwise chain by chain by PyMOL's
+`align`, or `super` where sequences are too unlike. Atoms of paired residues are paired by name. Ligands are paired by
+name, and by place where there are several; solvent has no identity and is left out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..shared.superpose import rmsd, superpose
+from .atoms import MoleculeStates
+from .residues import Residue, chains_of, residues_of
+
+SAME_NUMBERING = 0.8
+"""Fraction of the smaller structure's residues that must have the same chain, number and name in the other one."""
+ALIKE = 0.3
+"""Fraction of equal names below which chains are aligned by structure, where that pairs more residues."""
+TIED = 0.9
+"""Fraction of the most equal names from which chains are taken for copies of each other."""
+MOST_BEGINS = 64
+FEWEST_ATOMS = 3
+MOST_NAMED = 3
+HYDROGENS = ("H", "D")
+BACKBONE = frozenset(
+    ("N", "CA", "C", "O", "CB", "P", "O1P", "O2P", "O5'", "C5'", "C4'", "C3'", "O3'", "C2'", "C1'", "O4'")
+)
+"""Atoms that residues of different names share."""
+SWAPPED = {
+    "ASP": (("OD1", "OD2"),),
+    "GLU": (("OE1", "OE2"),),
+    "PHE": (("CD1", "CD2"), ("CE1", "CE2"), ("HD1", "HD2"), ("HE1", "HE2")),
+    "TYR": (("CD1", "CD2"), ("CE1", "CE2"), ("HD1", "HD2"), ("HE1", "HE2")),
+    "ARG": (("NH1", "NH2"), ("HH11", "HH21"), ("HH12", "HH22")),
+}
+"""Atoms that may change their names without a change of the residue."""
+UNSWAPPED = ("N", "CA", "C", "CB", "CG", "CD", "NE", "CZ")
+
+ResiduePair = tuple[Residue, Residue]
+AlignChains = Callable[[MoleculeStates, Sequence[Residue], MoleculeStates, Sequence[Residue]], list[ResiduePair]]
+"""Pairs residues of two chains by sequence or structure."""
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Paired atoms of two structures: places in both, i8[M] each, rising in the first.
+
+    how: by what residues were paired, in words. left_out: lines about what only one of them has. paired: number of
+    paired residues of polymers; different_names: number of those with different names. smaller: number of residues of
+    polymers in the smaller structure.
+    """
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    how: str
+    left_out: tuple[str, ...]
+    paired: int
+    different_names: int
+    smaller: int
+
+
+def match_atoms(first: MoleculeStates, second: MoleculeStates, align: AlignChains) -> Matching:
+    """Pair the atoms of two structures of one state each; none where they have no residue in common."""
+    residues, others = residues_of(first), residues_of(second)
+    pairs, how = _numbered_pairs(residues, others), "by residue numbers"
+    if pairs is None:
+        pairs, how = _aligned_pairs(first, residues, second, others, align), "by their aligned sequences"
+    places = [pair for one, other in pairs for pair in _atom_pairs(one, other)]
+    places = _renamed(first, second, pairs, places)
+    ligands = _ligand_pairs(first, residues, second, others, places, pairs)
+    places += [pair for one, other in ligands for pair in _atom_pairs(one, other)]
+    matched = np.array(sorted(places), np.int64).reshape(-1, 2)
+    pairs += ligands
+    left_out = (
+        *_left_out(first, residues, [one for one, _ in pairs], matched[:, 0]),
+        *_left_out(second, others, [other for _, other in pairs], matched[:, 1]),
+    )
+    polymers = [(one, other) for one, other in pairs if one.is_polymer]
+    different = sum(one.name != other.name for one, other in polymers)
+    smaller = min(sum(one.is_polymer for one in these) for these in (residues, others))
+    return Matching(matched[:, 0], matched[:, 1], how, left_out, len(polymers), different, smaller)
+
+
+def _numbered_pairs(residues: Sequence[Residue], others: Sequence[Residue]) -> list[ResiduePair] | None:
+    """Pair residues of polymers with equal chains and numbers; None where too few names agree."""
+    by_number = {(one.chain, one.number): one for one in others if one.is_polymer}
+    polymer = [one for one in residues if one.is_polymer]
+    pairs = [(one, by_number[one.chain, one.number]) for one in polymer if (one.chain, one.number) in by_number]
+    same = sum(one.name == other.name for one, other in pairs)
+    if not polymer or not by_number:
+        return []
+    return pairs if same >= SAME_NUMBERING * min(len(polymer), len(by_number)) else None
+
+
+def _aligned_pairs(
+    first: MoleculeStates,
+    residues: Sequence[Residue],
+    second: MoleculeStates,
+    others: Sequence[Residue],
+    align: AlignChains,
+) -> list[ResiduePair]:
+    """Pair chains, those with most equal residues first, then the residues in them.
+
+    Of chains that are alike, as those of a dimer, each may be the first to be paired; the pairing that superposes best
+    is taken.
+    """
+    chains, other_chains = chains_of(residues), chains_of(others)
+    aligned = {
+        (chain, other): align(first, chains[chain], second, other_chains[other])
+        for chain in chains
+        for other in other_chains
+    }
+    best = max(map(_equal_names, aligned.values()), default=0)
+    begins = [key for key, pairs in aligned.items() if pairs and _equal_names(pairs) >= TIED * best]
+    pairings = [_paired_chains(first, second, aligned, begin) for begin in begins[:MOST_BEGINS]]
+    return min(pairings, key=lambda pairs: (-len(pairs), _misfit(first, second, pairs)), default=[])
+
+
+def _paired_chains(
+    first: MoleculeStates,
+    second: MoleculeStates,
+    aligned: Mapping[tuple[str, str], Sequence[ResiduePair]],
+    begin: tuple[str, str],
+) -> list[ResiduePair]:
+    """Pair all chains, `begin` first, then by equal residues and by how near they come when paired ones coincide."""
+    pairs = list(aligned[begin])
+    used, other_used = {begin[0]}, {begin[1]}
+    while True:
+        free = {
+            key: found for key, found in aligned.items() if found and key[0] not in used and key[1] not in other_used
+        }
+        if not free:
+            return pairs
+        best = max(map(_equal_names, free.values()))
+        tied = [key for key, found in free.items() if _equal_names(found) >= TIED * best]
+        chain, other = min(tied, key=lambda key: _misfit(first, second, [*pairs, *free[key]]))
+        pairs += free[chain, other]
+        used.add(chain)
+        other_used.add(other)
+
+
+def _equal_names(pairs: Iterable[ResiduePair]) -> int:
+    return sum(one.name == other.name for one, other in pairs)
+
+
+def _misfit(first: MoleculeStates, second: MoleculeStates, pairs: Sequence[ResiduePair]) -> float:
+    """Return the RMSD (Å) of one atom of each pair of residues, superposed."""
+    moving, fixed = _guides(second, first, [(other, one) for one, other in pairs])
+    return rmsd(moving, fixed) if len(moving) >= FEWEST_ATOMS else 0.0
+
+
+def _guides(
+    moving: MoleculeStates, fixed: MoleculeStates, pairs: Iterable[ResiduePair]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return positions f8[R,3] (Å) of the first common atom of each pair of residues, CA where there is one."""
+    rows = []
+    for one, other in pairs:
+        common = [name for name in one.atoms if name in other.atoms]
+        if common:
+            name = "CA" if "CA" in common else common[0]
+            rows.append((moving.coordinates[0][one.atoms[name]], fixed.coordinates[0][other.atoms[name]]))
+    both = np.array(rows, np.float64).reshape(-1, 2, 3)
+    return both[:, 0], both[:, 1]
+
+
+def _atom_pairs(one: Residue, other: Residue) -> list[tuple[int, int]]:
+    """Pair the atoms of two residues by name; of residues of different names, those of the backbone."""
+    names = one.atoms.keys() & other.atoms.keys()
+    if one.name != other.name:
+        names &= BACKBONE
+    return [(one.atoms[name], other.atoms[name]) for name in sorted(names)]
+
+
+def _renamed(
+    first: MoleculeStates,
+    second: MoleculeStates,
+    pairs: Sequence[ResiduePair],
+    places: Sequence[tuple[int, int]],
+) -> list[tuple[int, int]]:
+    """Exchange atoms of equal meaning (as OD1 and OD2) where the side chain has to turn less then."""
+    mapped = dict(places)
+    for one, other in pairs:
+        swaps = SWAPPED.get(one.name, ()) if one.name == other.name else ()
+        frame = [
+            name for name in ("N", "CA", "C", "CB", "CG", "CD", "CZ", "NE") if name in one.atoms and name in other.atoms
+        ]
+        known = [(a, b) for a, b in swaps if {a, b} <= one.atoms.keys() and {a, b} <= other.atoms.keys()]
+        if not known or len(frame) < FEWEST_ATOMS:
+            continue
+        a = first.coordinates[0][[one.atoms[name] for name in frame]]
+        b = second.coordinates[0][[other.atoms[name] for name in frame]]
+        rotation, shift = superpose(b, a)
+        names = [name for pair in known for name in pair]
+        exchanged = [name for x, y in known for name in (y, x)]
+        fixed = first.coordinates[0][[one.atoms[name] for name in names]]
+        moved = second.coordinates[0] @ rotation.T + shift
+        kept = np.sum((moved[[other.atoms[name] for name in names]] - fixed) ** 2)
+        turned = np.sum((moved[[other.atoms[name] for name in exchanged]] - fixed) ** 2)
+        if turned < kept:
+            for name, swapped in zip(names, exchanged, strict=True):
+                mapped[one.atoms[name]] = other.atoms[swapped]
+    return list(mapped.items())
+
+
+def _ligand_pairs(
+    first: MoleculeStates,
+    residues: Sequence[Residue],
+    second: MoleculeStates,
+    others: Sequence[Residue],
+    places: Sequence[tuple[int, int]],
+    pairs: Sequence[ResiduePair],
+) -> list[ResiduePair]:
+    """Pair ligands of one name, the nearest ones once the polymers are superposed."""
+    ligands = [one for one in residues if not one.is_polymer and not one.is_solvent]
+    other_ligands = [one for one in others if not one.is_polymer and not one.is_solvent]
+    if len(places) >= FEWEST_ATOMS:
+        matched = np.array(places)
+        rotation, shift = superpose(second.coordinates[0][matched[:, 1]], first.coordinates[0][matched[:, 0]])
+    else:
+        rotation, shift = np.eye(3), np.zeros(3)
+    distances: list[tuple[float, int, Residue, Residue]] = []
+    for one, other in itertools.product(ligands, other_ligands):
+        if one.name != other.name or not one.atoms.keys() & other.atoms.keys():
+            continue
+        here = first.coordinates[0][list(one.atoms.values())].mean(axis=0)
+        there = second.coordinates[0][list(other.atoms.values())].mean(axis=0) @ rotation.T + shift
+        distances.append((float(np.linalg.norm(here - there)), len(distances), one, other))
+    paired: list[ResiduePair] = []
+    used: set[int] = set()
+    for _, _, one, other in sorted(distances, key=lambda row: row[:2]):
+        if id(one) not in used and id(other) not in used:
+            used |= {id(one), id(other)}
+            paired.append((one, other))
+    return paired
+
+
+def _left_out(
+    of: MoleculeStates, residues: Sequence[Residue], paired: Sequence[Residue], places: NDArray[np.int64]
+) -> list[str]:
+    """Write one line on the atoms that are not among the matched `places`; no line where all are."""
+    known, taken = {id(one) for one in paired}, set(places.tolist())
+    missing: list[Residue] = []
+    ligands: list[Residue] = []
+    solvent, hydrogens, heavy = 0, 0, 0
+    for one in residues:
+        if id(one) in known:
+            rest = [of.molecule.elements[place].upper() for place in one.places if place not in taken]
+            hydrogens += sum(element in HYDROGENS for element in rest)
+            heavy += sum(element not in HYDROGENS for element in rest)
+        elif one.is_solvent:
+            solvent += one.size
+        else:
+            (missing if one.is_polymer else ligands).append(one)
+    parts = []
+    if missing:
+        parts.append(f"{_count(len(missing), 'residue')} ({_runs(missing)})")
+    if ligands:
+        named = ", ".join(one.label() for one in ligands[:MOST_NAMED]) + (", ..." if len(ligands) > MOST_NAMED else "")
+        parts.append(f"{_count(len(ligands), 'ligand or ion', 'ligands and ions')} ({named})")
+    if solvent:
+        parts.append(_count(solvent, "atom of solvent", "atoms of solvent"))
+    if hydrogens:
+        parts.append(_count(hydrogens, "hydrogen"))
+    if heavy:
+        parts.append(f"{_count(heavy, 'atom')} in paired residues")
+    return [f"{of.object}: left out: {', '.join(parts)}"] if parts else []
+
+
+def _count(count: int, noun: str, nouns: str = "") -> str:
+    return f"1 {noun}" if count == 1 else f"{count} {nouns or noun + 's'}"
+
+
+def _runs(residues: Sequence[Residue]) -> str:
+    """Write residues that follow each other as A/50-60."""
+    runs: list[list[Residue]] = []
+    for residue in residues:
+        last = runs[-1][-1] if runs else None
+        follows = (
+            last is not None
+            and last.chain == residue.chain
+            and last.number.lstrip("-").isdigit()
+            and residue.number == str(int(last.number) + 1)
+        )
+        if follows:
+            runs[-1].append(residue)
+        else:
+            runs.append([residue])
+    texts = []
+    for run in runs[:MOST_NAMED]:
+        chain = f"{run[0].chain}/" if run[0].chain else ""
+        texts.append(f"{chain}{run[0].number}" + (f"-{run[-1].number}" if len(run) > 1 else ""))
+    return ", ".join(texts) + (", ..." if len(runs) > MOST_NAMED else "")

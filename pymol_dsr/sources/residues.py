@@ -1,0 +1,100 @@
+"""Residues of a molecule, with names of residues and atoms as the Protein Data Bank writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .atoms import MoleculeStates
+
+RESIDUE_ALIASES = {
+    **dict.fromkeys(("HSD", "HSE", "HSP", "HID", "HIE", "HIP", "HISA", "HISB", "HISH"), "HIS"),
+    **dict.fromkeys(("CYX", "CYM", "CYS2", "CYSH"), "CYS"),
+    **{"MSE": "MET", "ASH": "ASP", "ASPH": "ASP", "GLH": "GLU", "GLUH": "GLU", "LYN": "LYS", "LYSH": "LYS"},
+}
+"""Names of force fields and of selenomethionine, by which a residue is the same."""
+ATOM_ALIASES = {
+    **{"OT1": "O", "OT2": "OXT", "OC1": "O", "OC2": "OXT", "O1": "O", "O2": "OXT", "HN": "H", "OP1": "O1P"},
+    **{"OP2": "O2P"},
+}
+RESIDUE_ATOM_ALIASES = {("ILE", "CD"): "CD1", ("MET", "SE"): "SD"}
+SOLVENT = frozenset(("HOH", "WAT", "H2O", "DOD", "SOL", "TIP", "TIP3", "TIP3P", "TIP4", "TIP4P", "SPC", "T3P"))
+
+BACKBONES = (("N", "CA", "C"), ("P", "C4'"), ("O5'", "C4'"))
+"""Atoms that make a residue one of a protein or a nucleic acid; of the last two, one is enough."""
+
+
+@dataclass
+class Residue:
+    """A residue: its name in the Protein Data Bank and as written, and places of its atoms (from 0).
+
+    atoms: by name, of the names that it has once. first, size: the places of all its atoms.
+    """
+
+    chain: str
+    number: str
+    name: str
+    written: str
+    first: int
+    atoms: dict[str, int] = field(default_factory=dict)
+    size: int = 0
+
+    @property
+    def is_polymer(self) -> bool:
+        """Whether it has the backbone of a protein or a nucleic acid."""
+        return any(all(name in self.atoms for name in names) for names in BACKBONES)
+
+    @property
+    def is_solvent(self) -> bool:
+        """Whether it is water."""
+        return self.name in SOLVENT
+
+    @property
+    def places(self) -> range:
+        """Places of all its atoms."""
+        return range(self.first, self.first + self.size)
+
+    def label(self) -> str:
+        """Return its name for a message, as AP5 A/215."""
+        return f"{self.written} {self.chain}/{self.number}" if self.chain else f"{self.written} {self.number}"
+
+
+def residues_of(molecule: MoleculeStates) -> list[Residue]:
+    """Return the residues in their order; atoms that belong together follow each other."""
+    m = molecule.molecule
+    residues: list[Residue] = []
+    key: tuple[str, ...] = ()
+    twice: set[str] = set()
+    for place, name in enumerate(m.names):
+        found = (m.chains[place], m.residue_numbers[place], m.residue_names[place])
+        if found != key or not residues:
+            key, twice = found, set()
+            chain, number, written = found
+            residues.append(Residue(chain, number, RESIDUE_ALIASES.get(written, written), written, place))
+        residue = residues[-1]
+        residue.size += 1
+        standard = standard_atom_name(residue.name, name)
+        if standard in twice or residue.atoms.pop(standard, None) is not None:
+            # Which of two is meant, nothing says.
+            twice.add(standard)
+        else:
+            residue.atoms[standard] = place
+    return residues
+
+
+def standard_atom_name(residue: str, name: str) -> str:
+    """Return an atom's name without the differences between force fields: 2HB as HB2, OT1 as O, C5* as C5'."""
+    standard = name.strip().replace("*", "'")
+    if standard[:1].isdigit() and standard[1:2] == "H":
+        standard = standard[1:] + standard[0]
+    standard = ATOM_ALIASES.get(standard, standard)
+    return RESIDUE_ATOM_ALIASES.get((residue, standard), standard)
+
+
+def chains_of(residues: Sequence[Residue]) -> dict[str, list[Residue]]:
+    """Return the residues of polymers by chain, in their order."""
+    chains: dict[str, list[Residue]] = {}
+    for residue in residues:
+        if residue.is_polymer:
+            chains.setdefault(residue.chain, []).append(residue)
+    return chains

@@ -1,0 +1,189 @@
+"""Structures that differ in residues, names, order, hydrogens and ligands, as states of their common atoms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pymol_dsr.sources.alignment import PymolAlignment
+from pymol_dsr.sources.atoms import read_states
+from pymol_dsr.sources.common import common_states, superpose_on_core
+from pymol_dsr.sources.matching import match_atoms
+from pymol_dsr.sources.residues import residues_of, standard_atom_name
+from pymol_dsr.surfaces.source import ExtractError
+from support.scene import coordinates, put
+
+SEQUENCE = "ACDEFGHIKLMNPQRSTVWY"
+
+
+@pytest.fixture
+def pair(cmd):
+    """`closed` and `open`: one chain of 20 residues, whose second half turns about the middle."""
+    cmd.fab(SEQUENCE, "closed", ss=1)
+    cmd.alter("closed", "chain = 'A'")
+    cmd.create("open", "closed")
+    xyz = coordinates(cmd, "open", 1)
+    rows: list[bool] = []
+    cmd.iterate("open", "rows.append(int(resi) > 12)", space={"rows": rows})
+    moving = np.array(rows)
+    pivot = xyz[moving][0]
+    turn = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
+    xyz[moving] = (xyz[moving] - pivot) @ turn.T + pivot
+    put(cmd, "open", 1, xyz)
+    return cmd
+
+
+def matched(cmd, first="closed", second="open"):
+    a, b = read_states(first, "1", cmd), read_states(second, "1", cmd)
+    matching = match_atoms(a, b, PymolAlignment(cmd))
+    return a, b, matching
+
+
+def named(structure, places):
+    keys = structure.atom_keys()
+    return [keys[place] for place in places]
+
+
+def test_all_atoms_of_equal_structures_are_paired(pair):
+    a, b, matching = matched(pair)
+    assert named(a, matching.first) == named(b, matching.second)
+    assert len(matching.first) == len(a) and not matching.left_out
+    assert matching.how == "by residue numbers"
+
+
+def test_chains_and_numbers_may_differ_and_residues_may_be_missing(pair):
+    pair.alter("open", "chain, resi = 'X', str(int(resi) + 100)")
+    pair.remove("open and resi 105-106+120")
+    present = pair.get_names("all")
+    a, b, matching = matched(pair)
+    assert pair.get_names("all") == present, "nothing of the alignment is left"
+    assert matching.how == "by their aligned sequences"
+    assert [(name, resn) for _, _, resn, name in named(a, matching.first)] == [
+        (name, resn) for _, _, resn, name in named(b, matching.second)
+    ]
+    numbers = {key[1] for key in named(a, matching.first)}
+    assert numbers == {str(number) for number in range(1, 20)} - {"5", "6"}
+    assert matching.left_out == ("closed: left out: 3 residues (A/5-6, A/20)",)
+
+
+def test_hydrogens_of_one_are_left_out_and_names_of_force_fields_are_the_same(pair):
+    pair.remove("open and hydro")
+    pair.alter("open and resn HIS", "resn = 'HSD'")
+    pair.alter("open and resn ILE and name CD1", "name = 'CD'")
+    a, _, matching = matched(pair)
+    heavy = [place for place, element in enumerate(a.molecule.elements) if element != "H"]
+    assert matching.first.tolist() == heavy
+    assert matching.left_out == (f"closed: left out: {len(a) - len(heavy)} hydrogens",)
+
+
+@pytest.mark.parametrize(
+    "residue, name, standard",
+    [("ALA", "2HB", "HB2"), ("GLY", "OT1", "O"), ("DA", "C5*", "C5'"), ("ILE", "CD", "CD1"), ("LYS", "CD", "CD")],
+)
+def test_names_of_atoms_are_those_of_the_protein_data_bank(residue, name, standard):
+    assert standard_atom_name(residue, name) == standard
+
+
+def test_of_a_mutated_residue_the_backbone_is_common(pair):
+    pair.alter("open and resi 5", "resn = 'LEU'")
+    a, _, matching = matched(pair)
+    common = {key[3] for key in named(a, matching.first) if key[1] == "5"}
+    assert common == {"N", "CA", "C", "O", "CB"}
+    assert matching.different_names == 1
+
+
+def test_atoms_of_equal_meaning_take_the_nearer_name(pair):
+    pair.remove("hydro")
+    before = matched(pair)[2].second
+    for one, other in (("OD1", "OD2"), ("CD1", "CD2"), ("CE1", "CE2")):
+        pair.alter(f"open and resn ASP+PHE+TYR and name {one}", "name = 'tmp'")
+        pair.alter(f"open and resn ASP+PHE+TYR and name {other}", f"name = '{one}'")
+        pair.alter("open and name tmp", f"name = '{other}'")
+    a, b, matching = matched(pair)
+    pairs = list(zip(matching.first, matching.second, strict=True))
+    swapped = {a.molecule.names[i] for i, j in pairs if a.molecule.names[i] != b.molecule.names[j]}
+    assert swapped == {"OD1", "OD2", "CD1", "CD2", "CE1", "CE2"}
+    assert (matching.second == before).all(), "the same atoms are paired as before their names were exchanged"
+
+
+def test_ligands_are_paired_by_name_and_place_and_solvent_is_left_out(pair):
+    for owner in ("closed", "open"):
+        center = coordinates(pair, f"{owner} and resi 1 and name CA", 1)[0]
+        for number, shift in ((301, 4.0), (302, -4.0)):
+            # The open one numbers them the other way round.
+            resi = number if owner == "closed" else 603 - number
+            pair.pseudoatom(owner, resn="ZN", resi=resi, name="ZN", elem="Zn", hetatm=1, chain="A",
+                            pos=(center + np.array([shift, 0, 0])).tolist())  # fmt: skip
+        pair.pseudoatom(owner, resn="HOH", resi=900, name="O", elem="O", hetatm=1, chain="A", pos=[9.0, 9.0, 9.0])
+    pair.pseudoatom("closed", resn="AP5", resi=400, name="PA", elem="P", hetatm=1, chain="A", pos=[5.0, 5.0, 5.0])
+    a, b, matching = matched(pair)
+    zinc = [(a.molecule.residue_numbers[i], b.molecule.residue_numbers[j])
+            for i, j in zip(matching.first, matching.second, strict=True) if a.molecule.names[i] == "ZN"]  # fmt: skip
+    assert sorted(zinc) == [("301", "302"), ("302", "301")]
+    assert matching.left_out == (
+        "closed: left out: 1 ligand or ion (AP5 A/400), 1 atom of solvent",
+        "open: left out: 1 atom of solvent",
+    )
+
+
+def test_chains_of_a_dimer_are_paired_by_their_places(pair):
+    for owner, second in (("closed", "B"), ("open", "D")):
+        pair.create("half", owner)
+        pair.alter("half", f"chain = '{second}'")
+        put(pair, "half", 1, coordinates(pair, "half", 1) + np.array([0.0, 0.0, 40.0]))
+        pair.create(f"{owner}2", f"{owner} or half")
+        pair.delete("half")
+    pair.alter("open2 and chain A", "chain = 'C'")
+    # In the file, D comes before C.
+    pair.alter("open2 and chain C", "chain = 'Z'")
+    pair.sort("open2")
+    a, b, matching = matched(pair, "closed2", "open2")
+    assert len(matching.first) == len(a)
+    chains = {
+        (a.molecule.chains[i], b.molecule.chains[j]) for i, j in zip(matching.first, matching.second, strict=True)
+    }
+    assert len(chains) == 2
+    common = common_states([a, b], PymolAlignment(pair), True)
+    apart = np.linalg.norm(common.atoms.coordinates[1] - common.atoms.coordinates[0], axis=1)
+    assert np.median(apart) < 10.0, "chains that are 40 A apart are not exchanged"
+
+
+def test_the_part_that_moves_least_stands_still(pair):
+    pair.rotate("z", 70, "open", camera=0, object=None)
+    pair.translate([30, 5, -8], "open", camera=0, object=None)
+    common = common_states([read_states(name, "1", pair) for name in ("closed", "open")], PymolAlignment(pair), True)
+    numbers = np.array([int(number) for number in common.atoms.molecule.residue_numbers])
+    apart = np.linalg.norm(common.atoms.coordinates[1] - common.atoms.coordinates[0], axis=1)
+    assert apart[numbers <= 12].max() < 0.6
+    assert apart[numbers > 12].max() > 3.0
+
+
+def test_a_core_is_met_through_a_large_turn():
+    rng = np.random.default_rng(5)
+    fixed = rng.normal(size=(60, 3)).astype(np.float32) * 10
+    moved = fixed.copy()
+    moved[40:, 0] += 25
+    both = superpose_on_core(np.stack([fixed, moved + np.float32(7.0)]), np.arange(60))
+    assert np.abs(both[1, :40] - fixed[:40]).max() < 0.05
+
+
+def test_other_molecules_and_cut_ones_are_named(pair):
+    pair.fab("GGGGSGGGGSGGGGS", "loop", ss=3)
+    with pytest.raises(ExtractError, match="structures of one molecule, or of like ones"):
+        common_states([read_states(name, "1", pair) for name in ("closed", "loop")], PymolAlignment(pair), True)
+    xyz = coordinates(pair, "open", 1)
+    xyz[-30:] += 60.0
+    put(pair, "open", 1, xyz)
+    lines = common_states(
+        [read_states(name, "1", pair) for name in ("closed", "open")], PymolAlignment(pair), True
+    ).lines
+    assert any("bonded atoms" in line and "pbc_unwrap open" in line for line in lines)
+
+
+def test_three_structures_have_the_atoms_of_all(pair):
+    pair.create("middle", "open and not resi 20")
+    pair.remove("open and resi 1")
+    structures = [read_states(name, "1", pair) for name in ("closed", "middle", "open")]
+    common = common_states(structures, PymolAlignment(pair), True)
+    assert {one.number for one in residues_of(common.atoms)} == {str(number) for number in range(2, 20)}
+    assert common.atoms.coordinates.shape[0] == 3 and common.atoms.states == (1, 2, 3)
