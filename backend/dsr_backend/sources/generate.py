@@ -1,16 +1,36 @@
-"""Generates states of a molecule from its other states."""
+"""Generates states of a molecule from its other states: continues them, fills in between them, samples more of them."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pymol_dsr.shared.messages import BackTestRow
 from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.source_options import GenerateOptions
 from pymol_dsr.shared.values import ValueFault
 
+from ..results import ensemble_metrics as metrics
+from . import continuation, filling, gate, sampling
+from .continuation import History, States
 from .contract import Check, Generated, Report, Trajectory
+from .projection import BondProjection
+from .topology import Topology
+
+CONTINUE_METHODS = ("auto", *continuation.METHODS)
+FILL_METHODS = ("auto", "hold", "straight", "elastic", "analog")
+SAMPLE_METHODS = ("auto", *sampling.SAMPLERS)
+# Fraction by which gaps between times may differ in an even series.
+UNEVEN = 0.01
+# The longest work comes first; what is left is the projection.
+TESTED = 0.5
+# Known states in the middle of gaps that filling methods are tested at.
+FILL_TESTS = 6
+# States below which two far states have no others to test with.
+FILL_STATES = 5
 
 
 def generate(
@@ -20,17 +40,239 @@ def generate(
 
     Raises ValueFault for what can't be generated, and Cancelled.
     """
-    if options.method not in ("auto", "hold"):
-        raise ValueFault(f"method {options.method}: choose auto or hold")
-    coordinates, times = trajectories[0].coordinates, trajectories[0].times
-    step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
-    if options.task == "fill":
-        fractions = np.arange(1, options.frames + 1) / (options.frames + 1)
-        new_times = (times[:-1, None] + np.diff(times)[:, None] * fractions).ravel()
-        nearest = (np.arange(len(times) - 1)[:, None] + (fractions > 0.5)).ravel()
+    tasks = {"continue": (continue_states, CONTINUE_METHODS), "fill": (fill_states, FILL_METHODS)}
+    task, methods = tasks.get(options.task, (sample_states, SAMPLE_METHODS))
+    if options.method not in methods:
+        raise ValueFault(f"method {options.method} can't {options.task}: choose {', '.join(methods)}")
+    if options.method == "analog" and len(trajectories) < 2:
+        raise ValueFault(
+            "method analog follows other trajectories of the same atoms, and there is none: load one, or choose auto"
+        )
+    return task(Topology.of(molecule), trajectories, options, report, check)
+
+
+# Continuing --------------------------------------------------------------------------------------------------
+
+
+def continue_states(
+    topology: Topology, trajectories: Sequence[Trajectory], options: GenerateOptions, report: Report, check: Check
+) -> Generated:
+    """Return states after the last one."""
+    own = trajectories[0]
+    if len(own) < 2:
+        raise ValueFault(f"a trajectory is continued, and there is {len(own)} state: give two states or more")
+    gap = float(np.median(np.diff(own.times)))
+    states = _even(own, gap)
+    _ensure_time_series(states, topology, options)
+    others = [_even(other, gap) for other in trajectories[1:] if len(other) > 1]
+    history = History.of(states, topology.trace, others)
+    table: tuple[BackTestRow, ...] = ()
+    notes: tuple[str, ...] = ()
+    if options.method == "auto":
+        _ensure_tested(options.frames, [len(states), *map(len, others)])
+        report(0.0, "testing methods")
+        of_trace = History.of(
+            states[:, topology.trace], np.arange(len(topology.trace)), [x[:, topology.trace] for x in others]
+        )
+        verdict = gate.choose_continuation(
+            of_trace, options.frames, options.seed, check, lambda f: report(TESTED * f, "testing methods")
+        )
+        name, method, table, notes = verdict.name, verdict.method, verdict.table, _verdict_notes(verdict)
     else:
-        new_times = np.tile(times[-1] + step * np.arange(1, options.frames + 1), options.replicas)
-        nearest = np.full(len(new_times), len(times) - 1)
+        name, method = options.method, continuation.METHODS[options.method]
+    projection = BondProjection.of(topology.bonds, topology.heavy, states)
+    made = []
+    for replica in range(options.replicas):
+        check()
+        report(TESTED + (1.0 - TESTED) * replica / options.replicas, "generating")
+        rng = np.random.default_rng([options.seed, replica])
+        ahead = method(history, options.frames, rng)
+        made.append(ahead if name in ("hold", "bootstrap") else projection(ahead))
+        report.frames(made[-1].astype(np.float32))
+    times = own.times[-1] + gap * np.arange(1, options.frames + 1)
+    if options.replicas > 1 and name not in gate.STOCHASTIC:
+        notes = (*notes, f"{name} draws no random numbers: all {options.replicas} replicas are the same")
+    return Generated(np.concatenate(made).astype(np.float32), np.tile(times, options.replicas), name, table, notes)
+
+
+def _even(trajectory: Trajectory, gap: float) -> States:
+    """Return the states f8[S,A,3] at even times, on straight lines between them where their times are uneven."""
+    x, times = np.asarray(trajectory.coordinates, np.float64), trajectory.times
+    if np.abs(np.diff(times) - gap).max() <= UNEVEN * gap:
+        return x
+    wanted = np.arange(times[-1], times[0] - UNEVEN * gap, -gap)[::-1]
+    after = np.clip(np.searchsorted(times, wanted), 1, len(times) - 1)
+    part = ((wanted - times[after - 1]) / (times[after] - times[after - 1]))[:, None, None]
+    return np.asarray((1.0 - part) * x[after - 1] + part * x[after])
+
+
+def _ensure_time_series(states: States, topology: Topology, options: GenerateOptions) -> None:
+    """Raise ValueFault where the states do not follow each other in time."""
+    if options.ordered:
+        return
+    memory = gate.memory(states, topology.trace)
+    if options.ordered is False or memory < gate.UNORDERED:
+        because = (
+            "ordered=0 says so"
+            if options.ordered is False
+            else f"the autocorrelation from state to state is {memory:.2f}"
+        )
+        raise ValueFault(
+            f"these {len(states)} states are not a time series ({because}), so nothing comes after the last one: "
+            f"dsr_sample generates more states like them; ordered=1 continues them all the same"
+        )
+
+
+def _ensure_tested(frames: int, lengths: list[int]) -> None:
+    """Raise ValueFault for more frames than methods could be tested for."""
+    most = gate.allowed_horizon(lengths)
+    if frames > most >= 1:
+        raise ValueFault(
+            f"frames={frames}: {lengths[0]} states can test a forecast {gate.tested_horizon(lengths)} states ahead at "
+            f"most; ask for frames={most} or fewer, or name a method yourself, as method=straight"
+        )
+
+
+def _verdict_notes(verdict: gate.Verdict) -> tuple[str, ...]:
+    kind = "a transition: scored by RMSD" if verdict.transition else "stationary: scored by the energy score"
+    return (f"the states are {kind} of the held-out last fifth; {verdict.name} was taken", *verdict.notes)
+
+
+# Filling in --------------------------------------------------------------------------------------------------
+
+
+def fill_states(
+    topology: Topology, trajectories: Sequence[Trajectory], options: GenerateOptions, report: Report, check: Check
+) -> Generated:
+    """Return states between each two states of the first trajectory."""
+    own = trajectories[0]
+    if len(own) < 2:
+        raise ValueFault(f"states are filled in between two, and there is {len(own)}: give two states or more")
+    states = np.asarray(own.coordinates, np.float64)
+    others = [np.asarray(other.coordinates, np.float64) for other in trajectories[1:] if len(other) > 1]
+    fractions = np.arange(1, options.frames + 1) / (options.frames + 1)
+    name = options.method
+    table: tuple[BackTestRow, ...] = ()
+    notes: tuple[str, ...] = ()
+    if name == "auto":
+        report(0.0, "testing methods")
+        name, table, notes = choose_filling(states, own.times, others, topology, check)
+    known = np.concatenate([states, *others])
+    projection = BondProjection.of(topology.bonds, topology.heavy, known)
+    library, step = None, 0.0
+    if options.sample:
+        library, step = _library(own, trajectories[1:], topology, options.frames)
+        notes = (*notes, f"fluctuations: steps of {step:.2f} A, drawn from the known ones")
+    made, rng = [], np.random.default_rng(options.seed)
+    for k in range(len(states) - 1):
+        check()
+        report(TESTED + (1.0 - TESTED) * k / (len(states) - 1), "filling in")
+        gap = filling.Gap.of(states[k], states[k + 1], topology, others)
+        path = projection(_fill(name, gap, fractions, check))
+        if library is not None:
+            path = filling.bridge(gap, path, library, projection, rng, step)
+        if name == "hold":
+            path = np.where(fractions[:, None, None] > 0.5, states[k + 1], states[k])
+        else:
+            path = filling.in_scene(path, gap, states[k + 1], fractions)
+        made.append(path)
+        report.frames(made[-1].astype(np.float32))
+    times = (own.times[:-1, None] + np.diff(own.times)[:, None] * fractions).ravel()
+    return Generated(np.concatenate(made).astype(np.float32), times, name, table, notes)
+
+
+def _fill(name: str, gap: filling.Gap, fractions: NDArray[np.float64], check: Check) -> States:
+    """Return the path of a method; straight lines where no other trajectory comes near to both ends."""
+    if name == "hold":
+        return filling.hold(gap, fractions)
+    if name == "elastic":
+        return filling.elastic(gap, fractions, check)
+    found = filling.analog(gap, fractions) if name == "analog" else None
+    return filling.straight(gap, fractions) if found is None else found
+
+
+def choose_filling(
+    states: States, times: NDArray[np.float64], others: Sequence[States], topology: Topology, check: Check
+) -> tuple[str, tuple[BackTestRow, ...], tuple[str, ...]]:
+    """Return the filling method, the table of its test, and notes.
+
+    Known states in the middle are held out and filled in between their neighbours. From two to four states nothing can
+    be held out: other trajectories are followed where they come near to both ends, far states are joined by the elastic
+    path, and near ones by straight lines.
+    """
+    far = max(filling.Gap.of(a, b, topology).rmsd for a, b in itertools.pairwise(states)) > filling.FAR
+    names = ["hold", "straight", *(["elastic"] if far else []), *(["analog"] if others else [])]
+    if len(states) < FILL_STATES:
+        gap = filling.Gap.of(states[0], states[1], topology, others)
+        reached = bool(others) and filling.analog(gap, np.array([0.5])) is not None
+        name = "analog" if reached else "elastic" if far else "straight"
+        note = f"{len(states)} states leave none to hold out: {name} was taken untested"
+        return name, (BackTestRow(name, {}, chosen=True, note="untested: too few states"),), (note,)
+    middles = np.unique(np.linspace(1, len(states) - 2, FILL_TESTS).round().astype(int))
+    errors: dict[str, list[float]] = {name: [] for name in names}
+    for k in middles:
+        gap = filling.Gap.of(states[k - 1], states[k + 1], topology, others)
+        fraction = np.array([(times[k] - times[k - 1]) / (times[k + 1] - times[k - 1])])
+        for name in names:
+            check()
+            path = _fill(name, gap, fraction, check)[:, topology.trace]
+            errors[name].append(float(metrics.rmsd_to(path, states[k][topology.trace])[0]))
+    means = {name: float(np.mean(values)) for name, values in errors.items()}
+    chosen = min(means, key=lambda name: means[name] * (1.0 if name == "straight" else 1.0 / gate.REQUIRED_GAIN))
+    rows = tuple(
+        BackTestRow(
+            name,
+            {"RMSD (A)": means[name]},
+            chosen=name == chosen,
+            note=f"{len(middles)} held-out states, gaps twice as wide" if name == chosen else "",
+        )
+        for name in names
+    )
+    return chosen, rows, ()
+
+
+def _library(
+    own: Trajectory, others: Sequence[Trajectory], topology: Topology, frames: int
+) -> tuple[filling.StepLibrary, float]:
+    """Return the steps that fluctuations are drawn from, and the size in Å that the steps of the path shall have.
+
+    Raises ValueFault where nothing is known about steps.
+    """
+    sources = [other for other in others if len(other) > 2] or ([own] if len(own) > 3 else [])
+    library = filling.StepLibrary.of([source.coordinates for source in sources], topology)
+    if library is None:
+        raise ValueFault(
+            f"sample=1 draws fluctuations from the steps of known states, and {len(own)} states are too few: load a "
+            f"trajectory of the same atoms, or leave sample=0"
+        )
+    known_gap = float(np.median(np.concatenate([np.diff(source.times) for source in sources])))
+    wanted_gap = float(np.median(np.diff(own.times))) / (frames + 1)
+    # A random walk: steps grow as the square root of their time.
+    return library, library.size * float(np.sqrt(wanted_gap / known_gap))
+
+
+# Sampling ----------------------------------------------------------------------------------------------------
+
+
+def sample_states(
+    topology: Topology, trajectories: Sequence[Trajectory], options: GenerateOptions, report: Report, check: Check
+) -> Generated:
+    """Return more states like those of the first trajectory."""
+    own = trajectories[0]
+    if len(own) < 3:
+        raise ValueFault(f"states are sampled like known ones, and there are {len(own)}: give three states or more")
+    states = sampling.mean_superposed(np.asarray(own.coordinates, np.float64), topology)
+    projection = BondProjection.of(topology.bonds, topology.heavy, states)
+    name = options.method
+    table: tuple[BackTestRow, ...] = ()
+    if name == "auto":
+        report(0.0, "testing methods")
+        name, table = sampling.choose_sampler(states, topology, projection, options.seed, check)
     check()
-    report(1.0, "generating")
-    return Generated(coordinates[nearest], new_times, "hold")
+    report(TESTED, "generating")
+    drawn = sampling.sample(name, states, options.frames, np.random.default_rng(options.seed))
+    if name != "bootstrap":
+        drawn = projection(drawn)
+    report.frames(drawn.astype(np.float32))
+    gap = float(np.median(np.diff(own.times)))
+    return Generated(drawn.astype(np.float32), gap * np.arange(1, options.frames + 1), name, table)

@@ -1,0 +1,237 @@
+"""The gate: which method may continue, fill in or sample a user's states, decided on states that are held out.
+
+Continuing: each method predicts the last fifth of the states from those before. A *transition* (the states drift by
+more than twice their fluctuation) is scored by RMSD at two leads; a *stationary* trajectory by the energy score of
+several continuations at these leads. Holding the last state is in every table, and is taken unless another method is
+better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pymol_dsr.shared.messages import BackTestRow
+
+from ..motion.superpose import superpose_states
+from ..results import ensemble_metrics as metrics
+from . import continuation
+from .continuation import History, Method, States
+
+HELD_OUT = 0.2
+"""Fraction of the states, the last ones, that methods are tested on."""
+LEADS = (10, 20)
+"""States ahead that decide, where there are so many."""
+LONG_LEAD = 40
+TARGETS = 6
+"""Held-out states that a lead is tested at, at most."""
+MIN_HISTORY = 3
+"""Known states before an origin of a test, at least."""
+HORIZON_SLACK = 1.2
+"""Factor by which a request may go beyond the longest tested lead."""
+FEW_STATES = 20
+"""States below which only holding and straight lines are tested."""
+DRIFT = 2.0
+"""Drift over fluctuation from which the states are a transition."""
+UNORDERED = 0.2
+"""Autocorrelation at one gap below which states are no time series."""
+REQUIRED_GAIN = 0.98
+"""Factor of the score of holding that another method must reach."""
+WORST_LOSS = 1.05
+"""Factor of the score of holding that another method may reach at one of the leads."""
+ENSEMBLE = 12
+"""Continuations of a method that draws, in a test."""
+LINEAR_MODEL_STATES = 40
+"""States below which dmd and ar are not tested: from 21 states of a DIMS path dmd passed, and then lost by 27 %."""
+TREND_RANKS = (1, 3)
+TREND_DAMPINGS = (10.0, 20.0)
+"""Gaps. Chosen, with the ranks, on AdK's first DIMS path and FRODA: 5 gaps stop too early, straight lines too late."""
+STOCHASTIC = ("ou", "gaussian", "bootstrap")
+STILL = 1e-4
+"""Å. Motion below it is rounding."""
+WITHOUT_MEMORY = ("gaussian", "bootstrap")
+"""Methods that jump away from the last state: in the table, but no continuation that the gate takes."""
+PLANE = 3
+"""Principal components that energy scores are computed in."""
+
+SAMPLERS = ("bootstrap", "gaussian", "ou")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The decision of the gate: the method with its name, the table, and the longest lead that it was tested at."""
+
+    name: str
+    method: Method
+    table: tuple[BackTestRow, ...]
+    horizon: int
+    transition: bool
+    notes: tuple[str, ...] = ()
+
+
+def drift_ratio(states: States, trace: NDArray[np.int64]) -> float:
+    """Return how far states f[S,A,3] drift over how much they fluctuate.
+
+    Drift: RMSD between the means of the first and the last fifth. Fluctuation: RMSD of states from the mean of their
+    fifth, as a mean over fifths. Infinite without fluctuation.
+    """
+    aligned = superpose_states(states, states[-1], trace)[:, trace]
+    fifths = np.array_split(aligned, min(5, len(aligned)))
+    means = [part.mean(0) for part in fifths]
+    drift = float(metrics.rmsd_to(means[-1][None], means[0])[0])
+    apart = np.mean([np.sqrt(((part - mean) ** 2).sum(2).mean()) for part, mean in zip(fifths, means, strict=True)])
+    if drift <= STILL:
+        return 0.0
+    return drift / float(apart) if apart > STILL else float("inf")
+
+
+def memory(states: States, trace: NDArray[np.int64]) -> float:
+    """Return the autocorrelation of states f[S,A,3] at one gap; 1 where they do not vary, NaN for fewer than 4."""
+    if len(states) < 4:
+        return float("nan")
+    value = float(metrics.autocorrelation([states[:, trace]], [1])[0])
+    return 1.0 if np.isnan(value) else value
+
+
+def tested_horizon(lengths: Sequence[int]) -> int:
+    """Return the longest lead that trajectories of these numbers of states can be tested at."""
+    return max(0, max(lengths) - MIN_HISTORY)
+
+
+def allowed_horizon(lengths: Sequence[int]) -> int:
+    """Return how many states ahead may be asked for."""
+    return int(HORIZON_SLACK * tested_horizon(lengths))
+
+
+def candidates(history: History, transition: bool) -> dict[str, Method]:
+    """Return the methods to test on a history, by their names in the table.
+
+    Those that draw are left out of a transition, which does not return to the mean that they know.
+    """
+    enough = len(history.states) >= FEW_STATES
+    names = ["hold", "straight"]
+    if enough:
+        names += ["damped", *(() if transition else STOCHASTIC)]
+    if len(history.states) >= LINEAR_MODEL_STATES:
+        names += ["dmd", "ar"]
+    if history.others:
+        names.append("analog")
+    methods = {name: continuation.METHODS[name] for name in names}
+    if enough:
+        for rank in TREND_RANKS:
+            for damping in TREND_DAMPINGS:
+                methods[f"trend {rank}/{damping:.0f}"] = _trend(rank, damping)
+    return methods
+
+
+def _trend(rank: int, damping: float) -> Method:
+    return lambda history, frames, rng: continuation.trend(history, frames, rank, damping)
+
+
+def choose_continuation(
+    history: History, frames: int, seed: int, check: Callable[[], None], progress: Callable[[float], None]
+) -> Verdict:
+    """Return the verdict on continuing a history by `frames` states.
+
+    check: called between tests, may raise. progress: called with a fraction of 1.
+    """
+    count = len(history.states)
+    transition = drift_ratio(history.states, history.trace) > DRIFT
+    methods = candidates(history, transition)
+    leads = _leads(count, frames)
+    if not leads:
+        row = BackTestRow("hold", {}, chosen=True, note="too few states for a test")
+        return Verdict("hold", continuation.METHODS["hold"], (row,), 0, transition)
+    tests = {lead: _origins(count, lead) for lead in leads}
+    longest = max(leads)
+    origins = sorted({origin for values in tests.values() for origin in values})
+    scores: dict[str, dict[int, list[float]]] = {name: {lead: [] for lead in leads} for name in methods}
+    steps: dict[str, list[float]] = {name: [] for name in methods}
+    for number, origin in enumerate(origins):
+        known = history.until(origin + 1)
+        plane = metrics.PrincipalPlane.of(known.states[:, known.trace], PLANE)
+        for name, method in methods.items():
+            check()
+            drawn = _continuations(method, known, longest, name in STOCHASTIC, seed)
+            steps[name].append(metrics.step_rmsd(np.concatenate([known.states[-1:], drawn[0]])[:, known.trace]))
+            for lead in leads:
+                if origin in tests[lead]:
+                    truth = history.states[origin + lead][history.trace]
+                    ahead = drawn[:, lead - 1][:, known.trace]
+                    score = _rmsd(ahead, truth) if transition else _energy(ahead, truth, plane)
+                    scores[name][lead].append(score)
+        progress((number + 1) / len(origins))
+    means = {name: {lead: float(np.mean(values)) for lead, values in by.items()} for name, by in scores.items()}
+    deciding = [lead for lead in leads if lead != LONG_LEAD] or leads
+    chosen = _best(means, {name: {k: scores[name][k] for k in deciding} for name in scores}, deciding)
+    unit = "RMSD" if transition else "energy score"
+    table = tuple(
+        BackTestRow(
+            name,
+            {
+                **{f"{unit} +{lead} (A)": means[name][lead] for lead in leads},
+                "step (A)": float(np.mean(steps[name])),
+            },
+            chosen=name == chosen,
+            note=f"{len(origins)} origins" if name == chosen else "",
+        )
+        for name in methods
+    )
+    return Verdict(chosen, methods[chosen], table, tested_horizon([count, *map(len, history.others)]), transition)
+
+
+def _leads(count: int, frames: int) -> list[int]:
+    """Return the leads to test `count` states at, for a request of `frames` states."""
+    most = count - MIN_HISTORY
+    wanted = [lead for lead in (*LEADS, LONG_LEAD) if lead <= min(most, max(frames, LEADS[0]))]
+    if not wanted and most >= 1:
+        wanted = [most]
+    return wanted
+
+
+def _origins(count: int, lead: int) -> list[int]:
+    """Return the states, from 0, from which held-out states `lead` ahead are predicted."""
+    held = max(1, round(HELD_OUT * count))
+    first = max(count - held, MIN_HISTORY - 1 + lead)
+    targets = np.unique(np.linspace(first, count - 1, TARGETS).round().astype(int))
+    return [int(target) - lead for target in targets]
+
+
+def _continuations(method: Method, known: History, frames: int, drawn: bool, seed: int) -> NDArray[np.float64]:
+    """Return continuations f8[N,F,A,3] of a method: several where it draws, otherwise its mean alone."""
+    if not drawn:
+        return method(known, frames, None)[None]
+    return np.stack([method(known, frames, np.random.default_rng([seed, k])) for k in range(ENSEMBLE)])
+
+
+def _rmsd(ahead: States, truth: States) -> float:
+    return float(metrics.rmsd_to(ahead, truth).mean())
+
+
+def _energy(ahead: States, truth: States, plane: metrics.PrincipalPlane) -> float:
+    """Return the energy score (Å RMSD) of states f8[N,K,3] for a true one in the plane."""
+    score = metrics.energy_score(plane.project(ahead), plane.project(truth[None])[0])
+    return score / float(np.sqrt(truth.shape[0]))
+
+
+def _best(
+    means: Mapping[str, Mapping[int, float]], tests: Mapping[str, Mapping[int, list[float]]], leads: Sequence[int]
+) -> str:
+    """Return the method of the least mean ratio to holding, if it gains enough and loses at no lead.
+
+    Its mean gain must also be larger than one standard error over the tests.
+    """
+    held = means["hold"]
+    best, least = "hold", REQUIRED_GAIN
+    for name, by_lead in means.items():
+        if name == "hold" or name in WITHOUT_MEMORY:
+            continue
+        ratios = [by_lead[lead] / max(held[lead], metrics.STILL) for lead in leads]
+        gains = np.concatenate([np.subtract(tests["hold"][lead], tests[name][lead]) for lead in leads])
+        certain = gains.mean() > gains.std() / np.sqrt(len(gains))
+        if certain and max(ratios) <= WORST_LOSS and float(np.mean(ratios)) < least:
+            best, least = name, float(np.mean(ratios))
+    return best

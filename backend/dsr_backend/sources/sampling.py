@@ -1,0 +1,95 @@
+"""Methods that generate more states like those of an ensemble, in no order of time, and the choice between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pymol_dsr.shared.messages import BackTestRow
+
+from ..motion.superpose import superpose_states
+from ..results import ensemble_metrics as metrics
+from .continuation import States, ou_coefficients
+from .modes import Modes
+from .projection import BondProjection
+from .topology import Topology
+
+SAMPLERS = ("bootstrap", "gaussian", "ou")
+# States of the first four fifths that are compared with the last fifth, at least.
+MIN_STATES = 10
+HELD_OUT = 0.2
+# The RMSF of a sampler may be off by this fraction, and this fraction of its bonds may be broken.
+RMSF_LOSS = 0.10
+BROKEN = 0.02
+
+
+def sample(method: str, states: States, frames: int, rng: np.random.Generator) -> States:
+    """Return `frames` states f8[F,A,3] (Å) like the superposed states f8[S,A,3].
+
+    bootstrap draws them again; gaussian draws from the normal distribution of their principal motions; ou lets these
+    fluctuate with the memory that they have in the given order.
+    """
+    if method == "bootstrap" or len(states) < 3:
+        return np.asarray(states[rng.integers(len(states), size=frames)])
+    modes = Modes.of(states)
+    sizes = np.sqrt((modes.coefficients**2).mean(0))
+    drawn = rng.normal(size=(frames, len(sizes))) * sizes
+    if method == "ou":
+        drawn = ou_coefficients(modes.coefficients, drawn[0], frames, rng)
+    return modes.states(drawn)
+
+
+def mean_superposed(states: States, topology: Topology) -> States:
+    """Return states f8[S,A,3] (Å) superposed by the trace on its mean, in the frame of the first state."""
+    aligned = superpose_states(states, states[0], topology.trace)
+    for _ in range(3):
+        aligned = superpose_states(aligned, aligned.mean(0), topology.trace)
+    return aligned
+
+
+def choose_sampler(
+    states: States, topology: Topology, projection: BondProjection, seed: int, check: Callable[[], None]
+) -> tuple[str, tuple[BackTestRow, ...]]:
+    """Return the sampler that comes nearest to held-out states, and the table of all.
+
+    states: f8[S,A,3] Å, superposed. The last fifth is held out. The bootstrap is taken unless another sampler has a
+    lower recall and divergence together, with the fluctuation and the bonds of the known states.
+    """
+    count = len(states)
+    held = max(2, round(HELD_OUT * count))
+    if count - held < MIN_STATES:
+        return "bootstrap", (BackTestRow("bootstrap", {}, chosen=True, note="too few states for a test"),)
+    known, truth = states[:-held], states[-held:]
+    trace, bonds = topology.trace, topology.heavy_bonds
+    lengths = metrics.bond_lengths(known, bonds).mean(0)
+    scores: dict[str, dict[str, float]] = {}
+    for method in SAMPLERS:
+        check()
+        drawn = sample(method, known, max(50, held), np.random.default_rng(seed))
+        if method != "bootstrap":
+            drawn = projection(drawn)
+        found = metrics.compare_ensembles(drawn[:, trace], truth[:, trace])
+        scores[method] = {
+            "JS (bit)": found.js,
+            "recall (A)": found.recall,
+            "RMSF (A)": found.rmsf,
+            "RMSF r": found.rmsf_correlation,
+            "broken (%)": 100.0 * metrics.broken_bonds(drawn, bonds, lengths),
+        }
+    own = float(metrics.rmsf(known[:, trace]).mean())
+    base = scores["bootstrap"]
+
+    def loss(method: str) -> float:
+        row = scores[method]
+        return row["JS (bit)"] / max(base["JS (bit)"], 1e-9) + row["recall (A)"] / max(base["recall (A)"], 1e-9)
+
+    fit = [
+        method
+        for method in SAMPLERS
+        if method == "bootstrap"
+        or (abs(scores[method]["RMSF (A)"] - own) <= RMSF_LOSS * own and scores[method]["broken (%)"] <= 100.0 * BROKEN)
+    ]
+    chosen = min(fit, key=loss)
+    rows = tuple(BackTestRow(method, scores[method], chosen=method == chosen) for method in SAMPLERS)
+    return chosen, rows

@@ -1,0 +1,87 @@
+"""What trajectory sources derive from a molecule's topology: atoms to superpose by, residues, local frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pymol_dsr.shared.molecule import Molecule
+
+Floats = NDArray[np.floating[Any]]
+Indices = NDArray[np.int64]
+
+BACKBONE = ("N", "CA", "C")
+# Fewer atoms than this do not hold a superposition.
+MIN_TRACE = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Topology:
+    """Index arrays of a molecule of A atoms.
+
+    trace: i8[K], the atoms that superpositions and RMSDs use: Cα of a protein, P of nucleic acids, otherwise the heavy
+    atoms. heavy: bool[A]. bonds: i8[B,2]. residue: i8[A], numbers from 0 in order. corners: i8[R,3], atoms N, CA and C
+    of each residue, -1 where one is missing. chain_next: i8[N,2], trace atoms that follow each other in a chain.
+    """
+
+    trace: Indices
+    heavy: NDArray[np.bool_]
+    bonds: Indices
+    residue: Indices
+    corners: Indices
+    chain_next: Indices
+
+    @classmethod
+    def of(cls, molecule: Molecule) -> Topology:
+        """Return the arrays of a molecule."""
+        names = np.array(molecule.names)
+        heavy = np.array([element.upper() not in ("H", "D") for element in molecule.elements])
+        labels = list(zip(molecule.chains, molecule.residue_numbers, molecule.residue_names, strict=True))
+        begins = np.array([k > 0 and labels[k] != labels[k - 1] for k in range(len(labels))])
+        residue = np.cumsum(begins).astype(np.int64)
+        corners = np.full((int(residue[-1]) + 1, 3), -1, np.int64)
+        polymer = ~np.asarray(molecule.hetatm)
+        for place, name in enumerate(BACKBONE):
+            atoms = np.flatnonzero((names == name) & polymer)
+            corners[residue[atoms], place] = atoms
+        trace = heavy.nonzero()[0]
+        for name in ("CA", "P"):
+            atoms = np.flatnonzero((names == name) & polymer & heavy)
+            if len(atoms) >= MIN_TRACE:
+                trace = atoms
+                break
+        if len(trace) < MIN_TRACE:
+            trace = np.arange(len(names))
+        same_chain = np.array(molecule.chains)[trace]
+        follows = np.flatnonzero(same_chain[1:] == same_chain[:-1])
+        bonds = np.asarray(molecule.bonds, np.int64).reshape(-1, 2)
+        return cls(trace, heavy, bonds, residue, corners, np.stack([trace[follows], trace[follows + 1]], 1))
+
+    @property
+    def heavy_bonds(self) -> Indices:
+        """The bonds i8[B,2] between heavy atoms."""
+        return np.asarray(self.bonds[self.heavy[self.bonds].all(1)])
+
+    def frames(self, states: Floats) -> NDArray[np.float64]:
+        """Return a rotation f8[S,A,3,3] for each atom of states f[S,A,3]: the axes (columns) of its residue's N, CA, C.
+
+        Atoms of residues without these three turn with the nearest residue in order; without any the axes are those of
+        the scene.
+        """
+        x = np.asarray(states, np.float64)
+        whole = np.flatnonzero((self.corners >= 0).all(1))
+        if not len(whole):
+            return np.broadcast_to(np.eye(3), (*x.shape[:2], 3, 3))
+        n, alpha, c = (x[:, self.corners[whole, place]] for place in range(3))
+        first = _unit(c - alpha)
+        third = _unit(np.cross(first, n - alpha))
+        axes = np.stack([first, np.cross(third, first), third], -1)
+        nearest = np.abs(np.arange(len(self.corners))[:, None] - whole).argmin(1)
+        return np.asarray(axes[:, nearest[self.residue]])
+
+
+def _unit(vectors: Floats) -> NDArray[np.float64]:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9))

@@ -1,0 +1,108 @@
+"""Closed forms that continue a trajectory, against motions whose continuation is known."""
+
+import numpy as np
+import pytest
+from dsr_backend.motion.forecast import extrapolate_atoms, fit_forecast
+from dsr_backend.results.ensemble_metrics import PrincipalPlane, autocorrelation, rmsd_to
+from dsr_backend.sources import continuation
+from dsr_backend.sources.continuation import METHODS, History
+from dsr_backend.sources.modes import Modes
+
+from support.molecules import helix
+
+RNG = np.random.default_rng(5)
+BODY = helix(8)
+TRACE = np.arange(len(BODY))
+# A stretch that neither turns nor shifts the body.
+STRETCH = 0.01 * (BODY - BODY.mean(0))
+
+
+def steady(count):
+    return BODY + np.arange(count)[:, None, None] * STRETCH
+
+
+def fluctuating(count, memory=0.8, size=0.3):
+    """Two independent motions with a memory, and faint noise of all atoms."""
+    axes = np.linalg.qr(RNG.normal(size=(BODY.size, 2)))[0].T
+    c = np.zeros((count, 2))
+    for k in range(1, count):
+        c[k] = memory * c[k - 1] + np.sqrt(1 - memory**2) * RNG.normal(size=2) * size * np.sqrt(BODY.size)
+    return BODY + (c @ axes).reshape(count, *BODY.shape) + 0.01 * RNG.normal(size=(count, *BODY.shape))
+
+
+def test_modes_give_the_states_again_and_are_those_of_the_singular_values():
+    states = fluctuating(12)
+    modes = Modes.of(states)
+    assert modes.states(modes.coefficients) == pytest.approx(states)
+    assert modes.axes @ modes.axes.T == pytest.approx(np.eye(11), abs=1e-9)
+    assert modes.project(states) == pytest.approx(modes.coefficients)
+    sizes = np.linalg.svd((states - states.mean(0)).reshape(12, -1), compute_uv=False)
+    assert np.linalg.norm(modes.coefficients, axis=0) == pytest.approx(sizes[:11])
+    assert Modes.of(states, 3).coefficients.shape == (12, 3)
+
+
+@pytest.mark.parametrize("method", ["straight", "dmd", "ar"])
+def test_steady_motion_goes_on(method):
+    history = History.of(steady(30), TRACE)
+    ahead = METHODS[method](history, 5, None)
+    assert rmsd_to(ahead, steady(35)[30:]) == pytest.approx(0.0, abs=0.03)
+
+
+def test_a_trend_covers_the_damped_part_of_a_steady_motion():
+    ahead = continuation.trend(History.of(steady(30), TRACE), 5, 1, 10.0)
+    gone = 10.0 * (1.0 - np.exp(-np.arange(1, 6) / 10.0))
+    assert ahead == pytest.approx(steady(30)[-1] + gone[:, None, None] * STRETCH, abs=1e-6)
+
+
+def test_damped_is_the_rule_of_the_fields():
+    states = History.of(fluctuating(40), TRACE).states
+    forecast = fit_forecast(states.astype(np.float32), np.arange(40.0))
+    expected = extrapolate_atoms(states.astype(np.float32), np.arange(40.0), forecast, 3.0)
+    assert METHODS["damped"](History.of(states, TRACE), 3, None)[-1] == pytest.approx(expected, abs=1e-4)
+
+
+def test_an_oscillation_is_continued_by_linear_models():
+    phase = np.arange(80) * 2 * np.pi / 16
+    wave = 0.3 * np.cos(phase)[:, None, None] * STRETCH * 100 + 0.3 * np.sin(phase)[:, None, None] * STRETCH[::-1] * 100
+    states = BODY + 0.02 * wave
+    for method in ("dmd", "ar"):
+        ahead = METHODS[method](History.of(states[:60], TRACE), 8, None)
+        held = rmsd_to(states[60:68], states[59])
+        assert (rmsd_to(ahead, states[60:68])[2:] < 0.5 * held[2:]).all(), method
+
+
+def test_ou_keeps_memory_and_spread_and_relaxes_to_the_mean():
+    history = History.of(fluctuating(1500), TRACE)
+    drawn = METHODS["ou"](history, 1500, np.random.default_rng(2))
+    plane = PrincipalPlane.of(history.states)
+    known, new = plane.project(history.states), plane.project(drawn)
+    assert new.std(0) == pytest.approx(known.std(0), rel=0.2)
+    assert autocorrelation([drawn], [1])[0] == pytest.approx(autocorrelation([history.states], [1])[0], abs=0.05)
+    relaxed = METHODS["ou"](history, 200, None)
+    assert rmsd_to(relaxed[-1:], history.states.mean(0))[0] < 0.05
+
+
+def test_coefficients_of_white_noise_have_no_memory():
+    known = RNG.normal(size=(4000, 1))
+    drawn = continuation.ou_coefficients(known, np.array([9.0]), 1, None)
+    assert abs(drawn[0, 0]) < 0.5
+
+
+def test_analogs_follow_another_trajectory_from_the_nearest_state():
+    bent = BODY + np.sin(np.arange(60) / 20)[:, None, None] * 60 * STRETCH
+    offset = np.zeros_like(BODY)
+    offset[3] = [0.0, 0.0, 1.0]
+    history = History.of(bent[:30] + offset, TRACE, [bent])
+    ahead = METHODS["analog"](history, 20, None)
+    assert rmsd_to(ahead, bent[30:50]).max() < 0.25
+    # The last state's own difference fades.
+    assert np.linalg.norm(ahead[0, 3] - bent[30, 3]) == pytest.approx(np.exp(-1 / 20), abs=0.1)
+    assert np.linalg.norm(ahead[-1, 3] - bent[49, 3]) < 0.5
+    assert rmsd_to(ahead, bent[29]).max() > 1.0
+
+
+def test_the_last_state_is_kept_to_the_last_bit():
+    states = fluctuating(10)
+    history = History.of(states, TRACE)
+    assert (METHODS["hold"](history, 2, None) == states[-1]).all()
+    assert (history.until(4).states[-1] == history.states[3]).all()

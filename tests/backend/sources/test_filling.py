@@ -1,0 +1,102 @@
+"""States between two others: ends, paths, fluctuations."""
+
+import numpy as np
+import pytest
+from dsr_backend.motion.superpose import superpose_states
+from dsr_backend.results import ensemble_metrics as metrics
+from dsr_backend.sources import filling
+from dsr_backend.sources.elastic_path import elastic_path
+from dsr_backend.sources.projection import BondProjection
+from dsr_backend.sources.topology import Topology
+from scipy.spatial.transform import Rotation
+
+from support.molecules import backbone_molecule, bent_helix, helix
+
+MOLECULE = backbone_molecule(10)
+TOPOLOGY = Topology.of(MOLECULE)
+FIRST = helix(10)
+FRACTIONS = np.arange(1, 10) / 10
+
+
+def bent(angle):
+    return bent_helix(10, angle)
+
+
+LAST = bent(0.8)
+
+
+def moved(state):
+    return state @ Rotation.from_rotvec([0.3, -0.2, 0.9]).as_matrix().T + np.array([5.0, -3.0, 2.0])
+
+
+@pytest.mark.parametrize("method", [filling.straight, filling.elastic])
+def test_a_path_begins_and_ends_at_the_states_and_advances(method):
+    gap = filling.Gap.of(FIRST, moved(LAST), TOPOLOGY)
+    path = method(gap, np.concatenate([[0.0], FRACTIONS, [1.0]]))
+    assert path[0] == pytest.approx(gap.first, abs=1e-6) and path[-1] == pytest.approx(gap.last, abs=1e-3)
+    left = metrics.rmsd_to(path, gap.last)
+    assert (np.diff(left) < 0).all()
+
+
+def test_a_path_in_the_scene_ends_at_the_pose_of_the_last_state():
+    gap = filling.Gap.of(FIRST, moved(LAST), TOPOLOGY)
+    path = filling.in_scene(filling.straight(gap, np.array([1.0])), gap, moved(LAST), np.array([1.0]))
+    assert path[0] == pytest.approx(moved(LAST), abs=1e-6)
+
+
+def test_the_pulled_path_moves_what_hangs_on_few_contacts_first():
+    # Two rods lie beside the middle one; one of them is held by contacts, the other is not.
+    rod = np.stack([np.zeros(12), np.zeros(12), 3.8 * np.arange(12)], 1)
+    held, free = rod + np.array([5.0, 0.0, 0.0]), rod + np.array([0.0, 12.0, 0.0])
+    first = np.concatenate([rod, held, free])
+    last = first.copy()
+    last[12:24, 0] += 6.0
+    last[24:, 1] += 6.0
+    number = np.concatenate([np.arange(12), 1000 + np.arange(12), 2000 + np.arange(12)])
+    last = superpose_states(last[None], first)[0]
+    middle = elastic_path(first, last, number, np.array([0.5]))[0]
+    gone = [
+        np.linalg.norm(middle[part].mean(0) - middle[:12].mean(0) - (first[part].mean(0) - first[:12].mean(0)))
+        for part in (slice(12, 24), slice(24, 36))
+    ]
+    assert gone[1] > 1.3 * gone[0]
+
+
+def test_carried_residues_keep_their_shape_where_the_trace_turns_as_a_body():
+    turn = Rotation.from_rotvec([0.0, 0.7, 0.0]).as_matrix()
+    turned = FIRST @ turn.T
+    gap = filling.Gap(FIRST, FIRST.copy(), TOPOLOGY)
+    assert filling.carried(gap, turned[TOPOLOGY.trace][None], np.array([0.3]))[0] == pytest.approx(turned, abs=1e-6)
+
+
+def test_analogs_follow_another_trajectory_backward_too_and_need_one_that_is_near():
+    angles = 0.8 * np.linspace(0, 1, 41) ** 2
+    other = np.stack([moved(bent(angle)) for angle in angles])
+    gap = filling.Gap.of(FIRST, LAST, TOPOLOGY, [other])
+    truth = np.stack([bent(angle) for angle in 0.8 * FRACTIONS**2])
+    path = filling.analog(gap, FRACTIONS)
+    assert path is not None
+    assert metrics.rmsd_to(path, truth).max() < 0.5 * metrics.rmsd_to(filling.straight(gap, FRACTIONS), truth).max()
+    back = filling.Gap.of(FIRST, LAST, TOPOLOGY, [other[::-1]])
+    assert filling.analog(back, FRACTIONS) == pytest.approx(path, abs=0.2)
+    far = filling.Gap.of(FIRST, LAST, TOPOLOGY, [other + 4.0 * np.random.default_rng(0).normal(size=(1, 30, 3))])
+    assert filling.analog(far, FRACTIONS) is None
+
+
+def test_a_bridge_meets_its_ends_with_steps_of_the_known_size():
+    rng = np.random.default_rng(4)
+    projection = BondProjection.of(TOPOLOGY.bonds, TOPOLOGY.heavy, np.stack([FIRST, LAST]))
+    walk = [FIRST]
+    for _ in range(200):
+        walk.append(projection((0.97 * (walk[-1] - FIRST) + FIRST + 0.25 * rng.normal(size=FIRST.shape))[None])[0])
+    library = filling.StepLibrary.of([np.stack(walk)], TOPOLOGY)
+    assert library is not None
+    gap = filling.Gap.of(FIRST, LAST, TOPOLOGY)
+    path = filling.bridge(gap, filling.straight(gap, FRACTIONS), library, projection, rng, library.size)
+    whole = np.concatenate([gap.first[None], path, gap.last[None]])
+    steps = metrics.rmsd_to(whole[1:, TOPOLOGY.trace], whole[:-1, TOPOLOGY.trace])
+    assert steps.mean() == pytest.approx(library.size, rel=0.15)
+    # The last step is one among others: the end is met without a jump.
+    assert steps[-1] < 2.0 * library.size
+    lengths = metrics.bond_lengths(np.stack([FIRST, LAST]), TOPOLOGY.bonds).mean(0)
+    assert metrics.broken_bonds(path, TOPOLOGY.bonds, lengths) < 0.02

@@ -1,0 +1,93 @@
+"""The gate: what is a transition, what is no time series, and which method it takes."""
+
+import numpy as np
+import pytest
+from dsr_backend.sources import gate
+from dsr_backend.sources.continuation import History
+
+from support.molecules import helix
+
+BODY = helix(8)
+TRACE = np.arange(len(BODY))
+STRETCH = 0.01 * (BODY - BODY.mean(0))
+
+
+def noise(count, size, seed=3):
+    return size * np.random.default_rng(seed).normal(size=(count, *BODY.shape))
+
+
+def opening(count, size=0.05):
+    return BODY + np.arange(count)[:, None, None] * STRETCH + noise(count, size)
+
+
+def walk(count, seed):
+    return BODY + np.cumsum(noise(count, 0.05, seed), 0)
+
+
+def verdict(states, frames=20, others=()):
+    return gate.choose_continuation(History.of(states, TRACE, others), frames, 0, lambda: None, lambda fraction: None)
+
+
+def test_drift_over_fluctuation_tells_a_transition_from_noise():
+    assert gate.drift_ratio(opening(50), TRACE) > 2 * gate.DRIFT
+    assert gate.drift_ratio(BODY + noise(50, 0.3), TRACE) < 0.5 * gate.DRIFT
+    assert gate.drift_ratio(np.repeat(BODY[None], 5, 0), TRACE) == 0.0
+
+
+def test_memory_tells_a_time_series_from_models():
+    assert gate.memory(opening(50), TRACE) > 0.9
+    assert abs(gate.memory(BODY + noise(200, 0.3), TRACE)) < gate.UNORDERED
+    assert gate.memory(np.repeat(BODY[None], 5, 0), TRACE) == 1.0
+    assert np.isnan(gate.memory(opening(3), TRACE))
+
+
+def test_a_steady_opening_is_not_held():
+    found = verdict(opening(60))
+    assert found.transition and found.name != "hold"
+    rows = {row.method: row.scores for row in found.table}
+    assert rows[found.name]["RMSD +20 (A)"] < 0.5 * rows["hold"]["RMSD +20 (A)"]
+    assert [row.method for row in found.table if row.chosen] == [found.name]
+
+
+def test_an_opening_that_ends_in_the_known_states_is_held():
+    states = np.concatenate([opening(50, 0.0), np.repeat(opening(50, 0.0)[-1:], 30, 0)]) + noise(80, 0.02)
+    assert verdict(states).name in ("hold", "damped")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_walks_are_held(seed):
+    assert verdict(walk(60, seed)).name in ("hold", "damped")
+
+
+def test_a_stationary_trajectory_is_scored_as_an_ensemble_and_not_continued_without_memory():
+    found = verdict(BODY + noise(80, 0.3))
+    assert not found.transition
+    rows = {row.method: row.scores for row in found.table}
+    assert rows["bootstrap"]["energy score +10 (A)"] < rows["hold"]["energy score +10 (A)"]
+    assert found.name not in gate.WITHOUT_MEMORY
+
+
+def test_few_states_are_held_or_continued_straight():
+    assert {row.method for row in verdict(opening(gate.FEW_STATES - 1), 5).table} == {"hold", "straight"}
+    assert verdict(opening(2), 1).name == "hold"
+
+
+def test_only_states_before_the_origin_are_known_to_a_method(monkeypatch):
+    seen = []
+
+    def peek(history, frames, rng):
+        seen.append(len(history.states))
+        return np.repeat(history.states[-1:], frames, 0)
+
+    monkeypatch.setattr(gate, "candidates", lambda history, transition: {"hold": peek})
+    verdict(opening(50))
+    # Held out are the last ten; 20 and 10 ahead of the origins.
+    assert min(seen) == 40 - 20 + 1 and max(seen) == 49 - 10 + 1
+
+
+def test_other_trajectories_offer_analogs_and_a_longer_horizon():
+    long = opening(90, 0.01)
+    found = verdict(opening(30), 20, [long])
+    assert "analog" in {row.method for row in found.table}
+    assert found.horizon == 90 - gate.MIN_HISTORY and verdict(opening(30)).horizon == 30 - gate.MIN_HISTORY
+    assert gate.allowed_horizon([20]) == 20
