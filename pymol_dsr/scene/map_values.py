@@ -23,6 +23,7 @@ RAMP_KIND, RAMP_LEVELS, RAMP_COLORS, RAMP_MAP = 1, 3, 4, 6
 MAP_RAMP = 1
 # Cells; a vertex on the border may lie a rounding outside.
 BORDER = 1e-3
+MAKE_MAP = "'load x.dx' or map_new make one"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +64,13 @@ def read_map(name: str, _self: Any) -> tuple[list[MapGrid | None], ColorScale | 
     if type_name != "object:map":
         noun = type_name.split(":")[-1]
         fault = f"it is a {noun}, not a map" if noun else "there is no such object"
-        raise SceneError(f"map {name}: {fault}; 'load x.dx' or map_new make one")
+        raise SceneError(f"map {name}: {fault}; {MAKE_MAP}")
     contents = read_object_session(name, _self).data
     header = contents[HEADER]
     display_matrix = ttt_matrix(header[TTT]) if header[HAS_TTT] else np.eye(4)
     grids = [_read_grid(state, display_matrix) if state and state[FILLED] else None for state in contents[STATES]]
     if not any(grids):
-        raise SceneError(f"map {name}: it is empty")
+        raise SceneError(f"map {name}: it is empty; {MAKE_MAP}")
     return grids, scale
 
 

@@ -72,7 +72,10 @@ def movie_times(first: float, last: float, seconds: float, fps: float, play: str
     # There and back, without showing the ends twice.
     meshes = count // 2 + 1 if play == "bounce" else count
     if meshes < 2:
-        raise SceneError(f"seconds {seconds:g}: at {fps:g} frames a second that is {meshes} state; at least 2 can move")
+        raise SceneError(
+            f"seconds {seconds:g}: at {fps:g} frames a second that is {meshes} state, and at least 2 can move; "
+            "take more seconds, or a larger fps"
+        )
     if meshes > MOST_MESHES:
         raise SceneError(
             f"seconds {seconds:g}: at {fps:g} frames a second that is {meshes} surfaces, and {MOST_MESHES} is the "

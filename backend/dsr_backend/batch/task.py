@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pymol_dsr.shared import states
 from pymol_dsr.shared.options import FitOptions
 from pymol_dsr.shared.scratch import ScratchFolder
 from pymol_dsr.shared.surfaces_format import is_surfaces_path
@@ -23,7 +22,6 @@ from .summary import TaskResult
 if TYPE_CHECKING:
     from ..fields.base import Field
     from ..surfaces.surface import Surface
-    from ..surfaces.surfaces_file import SurfaceFile
 
 # Fitted states that are scored, evenly chosen: a score takes as long as the fit of some ten states.
 SCORED = 5
@@ -74,7 +72,7 @@ def _fitted(task: BatchTask, target: Path, threads: int, device: str, seed: int,
     from ..fitting import run
     from ..results import dsr_file
     from ..surfaces.surface import SurfacesError
-    from ..surfaces.surfaces_file import SurfaceFile
+    from ..surfaces.surfaces_file import SurfaceFile, chosen_states
 
     began, spent = time.perf_counter(), sum(os.times()[:4])
     path: Path = Path(task.input)
@@ -96,8 +94,8 @@ def _fitted(task: BatchTask, target: Path, threads: int, device: str, seed: int,
         )
     try:
         surfaces = SurfaceFile(path)
-        chosen = SurfaceFile(path, _pick(surfaces, task.states, task.input))
-        held_out = SurfaceFile(path, _pick(surfaces, task.evaluate, task.input) if task.evaluate else [])
+        chosen = SurfaceFile(path, chosen_states(surfaces.states, task.states, task.input))
+        held_out = SurfaceFile(path, chosen_states(surfaces.states, task.evaluate, task.input) if task.evaluate else [])
     except SurfacesError as error:
         raise ValueError(str(error)) from error
     with_surfaces = time.perf_counter()
@@ -128,16 +126,6 @@ def _fitted(task: BatchTask, target: Path, threads: int, device: str, seed: int,
         device=fitted.report["device"],
         warnings="; ".join(warnings),
     )
-
-
-def _pick(surfaces: SurfaceFile, text: str, path: str) -> list[float]:
-    """Parse a states text. Raises ValueError for a state that is not in the file."""
-    if text.lower() == "all":
-        return surfaces.states
-    wanted = sorted(float(state) for state in states.parse(text))
-    if missing := sorted(set(wanted) - set(surfaces.states)):
-        raise ValueError(f"states {text}: {path} holds the states {states.format(surfaces.states)}, not {missing[0]:g}")
-    return wanted
 
 
 def _score(fitted: Field, truth: Sequence[Surface]) -> tuple[float | str, float | str]:

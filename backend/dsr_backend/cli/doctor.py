@@ -60,9 +60,9 @@ def _package(module: str, name: str) -> str:
         raise CheckFailed(str(error), f"{sys.executable} -m pip install {name}{where}") from error
 
 
-def _check_device(wanted: str) -> str:
+def _check_device(device: str) -> str:
     try:
-        return device_text(wanted).removeprefix("device ")
+        return device_text(device).removeprefix("device ")
     except ValueError as error:
         raise CheckFailed(str(error), "install a torch made for your GPU and driver, or take --device cpu") from error
 
@@ -82,14 +82,14 @@ def _check_pymol() -> str:
     code = "import pymol2, pymol_dsr; from pymol import cmd; print('PyMOL', cmd.get_version()[0])"
     remedy = f"install PyMOL and pymol-dsr for {python}, or set DSR_PYMOL_PYTHON to a Python that has both"
     try:
-        done = subprocess.run(
+        outcome = subprocess.run(
             [python, "-c", code], capture_output=True, text=True, errors="replace", timeout=60, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CheckFailed(f"{python} can't be run: {error}", remedy) from error
-    if done.returncode:
-        raise CheckFailed((done.stderr.strip().splitlines() or ["no message"])[-1], remedy)
-    return f"{done.stdout.strip().splitlines()[-1]}, {python}"
+    if outcome.returncode:
+        raise CheckFailed((outcome.stderr.strip().splitlines() or ["no message"])[-1], remedy)
+    return f"{outcome.stdout.strip().splitlines()[-1]}, {python}"
 
 
 def _check_round_trip(device: str) -> str:
@@ -100,12 +100,14 @@ def _check_round_trip(device: str) -> str:
     started = time.monotonic()
     fitted = run.fit_trajectory(_spheres(), FitOptions(preset="preview", device=device))
     data = dsr_file.to_bytes(fitted)
-    back = select_field(dsr_file.from_bytes(data, device), FieldOptions())
-    made = mesh.extract_mesh(back, 2.0, resolution=1.0)
-    off = float(np.abs(np.linalg.norm(made.points, axis=1) - 7.0).mean()) if len(made.points) else math.inf
-    if not off < 0.2:
-        raise CheckFailed(f"a sphere came back {off:.2f} Å off", "try --device cpu, and report it with this output")
-    return f"a sphere came back {off:.3f} Å off in {time.monotonic() - started:.1f} s on {fitted.device}"
+    loaded = select_field(dsr_file.from_bytes(data, device), FieldOptions())
+    sphere = mesh.extract_mesh(loaded, 2.0, resolution=1.0)
+    deviation = float(np.abs(np.linalg.norm(sphere.points, axis=1) - 7.0).mean()) if len(sphere.points) else math.inf
+    if not deviation < 0.2:
+        raise CheckFailed(
+            f"a sphere came back {deviation:.2f} Å off", "try --device cpu, and report it with this output"
+        )
+    return f"a sphere came back {deviation:.3f} Å off in {time.monotonic() - started:.1f} s on {fitted.device}"
 
 
 def _spheres() -> list[Surface]:

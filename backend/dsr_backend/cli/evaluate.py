@@ -19,7 +19,6 @@ from .io import (
     input_path,
     live_progress,
     load_field,
-    pick_states,
     plot_path,
     reading,
     table_path,
@@ -45,17 +44,17 @@ def run_eval(options: argparse.Namespace) -> int:
         with reading(options.truth):
             surfaces, _ = surfaces_file.read_surfaces_file(truth_path)
         truth = {surface.state: surface for surface in surfaces}
-        wanted = _states_to_compare(options, truth, fitted)
+        compared = _states_to_compare(options, truth, fitted)
         progress.line(device_text(options.device))
         print(_HEAD, flush=True)
         rows: list[ScoreRow] = []
         rmsds = step_rmsds(surfaces)
-        for state in wanted:
+        for state in compared:
             for row in score_state(fitted, state, truth, MeshOptions.resolution, rmsds.get(state)):
                 rows.append(row)
                 print(_table_line(f"{state:g}", row.group, row.method, [row]), flush=True)
     _print_means(rows)
-    _warn_of_missing_states(options, rows, truth, wanted, progress)
+    _warn_of_missing_states(options, rows, truth, compared, progress)
     if table:
         values = ((f"{row.state:.17g}", *astuple(row)[1:]) for row in rows)
         write_table(table, [field.name for field in fields(ScoreRow)], values)
@@ -68,14 +67,17 @@ def run_eval(options: argparse.Namespace) -> int:
 def _states_to_compare(options: argparse.Namespace, truth: Collection[float], fitted: Field) -> list[float]:
     """Return the states asked for, or those of `truth` in the fitted range and STATES_AFTER after it."""
     if options.states:
-        return pick_states(truth, options.states, options.truth)
-    wanted = [state for state in sorted(truth) if fitted.states[0] <= state <= fitted.states[-1] + STATES_AFTER]
-    if not wanted:
+        # It loads torch.
+        from ..surfaces.surfaces_file import chosen_states
+
+        return chosen_states(truth, options.states, options.truth)
+    compared = [state for state in sorted(truth) if fitted.states[0] <= state <= fitted.states[-1] + STATES_AFTER]
+    if not compared:
         raise ValueError(
             f"{options.truth} holds the states {states.format(sorted(truth))}, the fit is of "
             f"{states.format(fitted.states)}: name the --states to compare"
         )
-    return wanted
+    return compared
 
 
 def _print_means(rows: Sequence[ScoreRow]) -> None:
@@ -92,18 +94,18 @@ def _warn_of_missing_states(
     options: argparse.Namespace,
     rows: Sequence[ScoreRow],
     truth: Collection[float],
-    wanted: Collection[float],
+    compared: Collection[float],
     progress: Progress,
 ) -> None:
     held = {row.state for row in rows if row.group == TRAINING or row.method == HOLD}
-    if missing := sorted(set(wanted) - held):
+    if missing := sorted(set(compared) - held):
         progress.line(
             f"dsr-backend: nothing is held at {states.format(missing)}: {options.truth} lacks the nearest fitted states"
         )
-    rest = sorted(set(truth) - set(wanted))
-    if rest and not options.states:
+    uncompared = sorted(set(truth) - set(compared))
+    if uncompared and not options.states:
         progress.line(
-            f"dsr-backend: left out: states {states.format(rest)}, away from the fitted range and the "
+            f"dsr-backend: left out: states {states.format(uncompared)}, away from the fitted range and the "
             f"{STATES_AFTER} states after it"
         )
 

@@ -9,12 +9,12 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pymol_dsr.shared import atomic_write, states
+from pymol_dsr.shared import atomic_write
 from pymol_dsr.shared.messages import FitStatus
 from pymol_dsr.shared.options import FieldOptions
 from pymol_dsr.shared.paths import file_to_write
@@ -46,15 +46,15 @@ class Progress:
     def __init__(self, heading: str = "") -> None:
         self._heading = heading
         self._live = sys.stderr.isatty()
-        self._said = -math.inf
+        self._shown_at = -math.inf
         self._width = 0
 
     def step(self, text: str) -> None:
         """Show the latest step in place of the one before, in a file every PLAIN_SECONDS."""
-        now = time.monotonic()
-        if now - self._said < (LIVE_SECONDS if self._live else PLAIN_SECONDS):
+        moment = time.monotonic()
+        if moment - self._shown_at < (LIVE_SECONDS if self._live else PLAIN_SECONDS):
             return
-        self._said = now
+        self._shown_at = moment
         if self._heading:
             self.line(self._heading)
             self._heading = ""
@@ -118,8 +118,11 @@ def device_text(device: str) -> str:
     """Describe the device. Raises ValueError where it does not exist."""
     from ..runtime.device import describe
 
-    found = describe(device)
-    return f"device {found.device}: {found.name}, {found.memory_gb} GB, {found.threads} threads, torch {found.torch}"
+    description = describe(device)
+    return (
+        f"device {description.device}: {description.name}, {description.memory_gb} GB, {description.threads} threads, "
+        f"torch {description.torch}"
+    )
 
 
 def input_path(text: str) -> Path:
@@ -150,7 +153,7 @@ def load_field(options: argparse.Namespace, progress: Progress) -> Field:
     try:
         return select_field(fitted, field)
     except ValueError as error:
-        raise ValueError(f"{options.fit}: {error}") from error
+        raise ValueError(f"{options.fit}: {error} (--trajectory, --towards, --share)") from error
 
 
 def read_fit(text: str, device: str, progress: Progress) -> Field | Family:
@@ -165,30 +168,19 @@ def read_fit(text: str, device: str, progress: Progress) -> Field | Family:
     return fitted
 
 
-def surfaces_from(path: str, wanted: str) -> tuple[Sequence[Surface], dict[str, Any]]:
+def surfaces_from(path: str, states_text: str) -> tuple[Sequence[Surface], dict[str, Any]]:
     """Return the wanted states of a surfaces file, and the `source` with which PyMOL finds the atoms again.
 
     The surfaces are read as they are used.
     """
-    from ..surfaces.surfaces_file import SurfaceFile
+    from ..surfaces.surfaces_file import SurfaceFile, chosen_states
 
     with reading(path):
-        found = SurfaceFile(Path(path).expanduser())
-        source = found.meta.get("source")
-        if wanted.strip().lower() != "all":
-            found = SurfaceFile(Path(path).expanduser(), pick_states(found.states, wanted, path))
-    return found, source if isinstance(source, dict) else {}
-
-
-def pick_states(there: Collection[float], text: str, path: str) -> list[float]:
-    """Return the states of a states text, all of which the file must hold; ValueError otherwise."""
-    if text.strip().lower() == "all":
-        return sorted(there)
-    wanted = sorted(float(state) for state in states.parse(text, fractional=True))
-    for state in wanted:
-        if state not in there:
-            raise ValueError(f"states {text}: {path} holds the states {states.format(sorted(there))}, not {state:g}")
-    return wanted
+        surfaces = SurfaceFile(Path(path).expanduser())
+        source = surfaces.meta.get("source")
+        if states_text.strip().lower() != "all":
+            surfaces = SurfaceFile(Path(path).expanduser(), chosen_states(surfaces.states, states_text, path))
+    return surfaces, source if isinstance(source, dict) else {}
 
 
 def outside_text(fitted: Field) -> str:

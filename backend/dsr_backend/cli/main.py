@@ -40,6 +40,7 @@ from .fit import run_fit
 from .io import PLOTS, CommandError
 from .measure import run_measure
 from .mesh import NODES, run_export, run_mesh
+from .options import on_command_line
 from .processes import run_fit_detached, run_serve
 from .surfaces import run_surfaces
 
@@ -104,7 +105,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _refuse(text: str, code: int) -> int:
-    print(f"dsr-backend: {one_line(text)}", file=sys.stderr)
+    print(f"dsr-backend: {on_command_line(one_line(text))}", file=sys.stderr)
     return code
 
 
@@ -143,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
     def verb(name: str, run: Callable[[argparse.Namespace], int], text: str, example: str) -> Any:
-        made = verbs.add_parser(
+        subparser = verbs.add_parser(
             name,
             help=text,
             description=f"{text[0].upper()}{text[1:]}.",
@@ -151,8 +152,8 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=shape,
             allow_abbrev=False,
         )
-        made.set_defaults(run=run)
-        return made
+        subparser.set_defaults(run=run)
+        return subparser
 
     fit = verb(
         "fit",
@@ -252,7 +253,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--fps", help=f"times per second of a .glb (default: {ExportOptions.fps:g})")
 
     *endings, last_ending = FORMATS
-    for one, target in (
+    for writer, target in (
         (mesh, f"mesh to write, as .{', .'.join(endings)} or .{last_ending}"),
         (
             export,
@@ -260,14 +261,14 @@ def _parser() -> argparse.ArgumentParser:
             "and surface.glb is one file that plays them",
         ),
     ):
-        one.add_argument("-o", "--output", required=True, help=target)
-        one.add_argument("--level", help=f"level in Å, outwards (default: {MeshOptions.level:g})")
-        nodes = one.add_mutually_exclusive_group()
+        writer.add_argument("-o", "--output", required=True, help=target)
+        writer.add_argument("--level", help=f"level in Å, outwards (default: {MeshOptions.level:g})")
+        nodes = writer.add_mutually_exclusive_group()
         nodes.add_argument("--resolution", help=f"Å between nodes (default: {MeshOptions.resolution:g})")
         nodes.add_argument(
             "--nodes", type=int, help=f"nodes along the longest side, {NODES[0]} to {NODES[1]}, for any --resolution"
         )
-        one.add_argument("--triangles", help="most triangles per mesh (default: no limit)")
+        writer.add_argument("--triangles", help="most triangles per mesh (default: no limit)")
 
     score = verb(
         "eval",
@@ -299,14 +300,14 @@ def _parser() -> argparse.ArgumentParser:
     gauge.add_argument("--csv", help="also write every row as a .csv table")
     gauge.add_argument("--plot", help=f"also draw it over the states, as .{', .'.join(PLOTS)}")
 
-    for one in (mesh, export, score, gauge):
-        one.add_argument("--trajectory", metavar="NAME", help="trajectory of a family")
-        one.add_argument("--towards", metavar="NAME", help="another trajectory, to go --share of the way to it")
-        one.add_argument("--share", help=f"0 (--trajectory) to 1 (--towards) (default: {HALFWAY:g})")
+    for reader in (mesh, export, score, gauge):
+        reader.add_argument("--trajectory", metavar="NAME", help="trajectory of a family")
+        reader.add_argument("--towards", metavar="NAME", help="another trajectory, to go --share of the way to it")
+        reader.add_argument("--share", help=f"0 (--trajectory) to 1 (--towards) (default: {HALFWAY:g})")
 
     doctor = verb("doctor", run_doctor, "check this installation, with remedies", "doctor --device cuda")
-    for one in (fit, many, mesh, export, score, gauge, doctor):
-        one.add_argument("--device", default=FitOptions.device, help="auto (default), cpu, cuda or cuda:1")
+    for subparser in (fit, many, mesh, export, score, gauge, doctor):
+        subparser.add_argument("--device", default=FitOptions.device, help="auto (default), cpu, cuda or cuda:1")
 
     alone = verb(
         "fit-detached",
@@ -322,8 +323,8 @@ def _parser() -> argparse.ArgumentParser:
         "answer PyMOL on stdin and stdout",
         "serve\n\nin PyMOL:\n  dsr_set backend, ssh -T gpu01 dsr-backend serve",
     )
-    for one in (fit, alone, server):
-        one.add_argument(
+    for subparser in (fit, alone, server):
+        subparser.add_argument(
             memory.OPTION, type=_gigabytes, metavar="GB", help="fail rather than take more memory (Linux only)"
         )
     return parser

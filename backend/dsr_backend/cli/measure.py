@@ -35,14 +35,14 @@ MEASURED = {
     "selection_volume": ("volume of the selection", "Å³", 0),
     "pocket_volume": ("volume of the pocket", "Å³", 0),
 }
-"""What `measure` says of a time: title, unit and digits."""
+"""Measures of one time: title, unit and digits."""
 
 
 def run_measure(options: argparse.Namespace) -> int:
     """Run `dsr-backend measure` and return the exit code."""
     table = table_path(options)
     plot = plot_path(options)
-    asked = parse_options(MeasureOptions, options)
+    settings = parse_options(MeasureOptions, options)
     if options.states:
         states.parse(options.states, fractional=True)
     from ..results.measure import measure_surface
@@ -52,8 +52,8 @@ def run_measure(options: argparse.Namespace) -> int:
         first, last = fitted.time_range
         times = states.parse(options.states or f"{int(first)}-{int(last)}", fractional=True)
         selection, pocket = (
-            atom_mask(fitted, "selection", asked.selection),
-            atom_mask(fitted, "pocket", asked.pocket),
+            atom_mask(fitted, "selection", settings.selection),
+            atom_mask(fitted, "pocket", settings.pocket),
         )
         progress.line(device_text(options.device))
         shown = [
@@ -63,27 +63,27 @@ def run_measure(options: argparse.Namespace) -> int:
             and (pocket is not None or not key.startswith("pocket"))
         ]
         print("  ".join([f"{'state':>8}", *map(column_heading, shown)]), flush=True)
-        found = []
+        measures = []
         for at in times:
-            one = measure_surface(fitted, at, selection=selection, pocket=pocket, resolution=asked.resolution)
-            found.append(one)
-            cells = [f"{getattr(one, key):>{len(column_heading(key))}.{MEASURED[key][2]}f}" for key in shown]
+            measure = measure_surface(fitted, at, selection=selection, pocket=pocket, resolution=settings.resolution)
+            measures.append(measure)
+            cells = [f"{getattr(measure, key):>{len(column_heading(key))}.{MEASURED[key][2]}f}" for key in shown]
             print("  ".join([f"{at:>8g}", *cells]), flush=True)
     print()
     for key in shown:
-        print(f"{column_heading(key)}: {mean([getattr(one, key) for one in found], MEASURED[key][2])}")
-    if errors := [one.expected_error for one in found if one.extrapolated]:
+        print(f"{column_heading(key)}: {mean([getattr(measure, key) for measure in measures], MEASURED[key][2])}")
+    if errors := [measure.expected_error for measure in measures if measure.extrapolated]:
         progress.line(
             f"dsr-backend: {len(errors)} times are {outside_text(fitted)}, "
             f"expected error up to {angstrom_text(max(errors))}"
         )
     if table:
         names = [*shown, "extrapolated", "expected_error"]
-        rows = [(f"{one.time:.17g}", *(getattr(one, key) for key in names)) for one in found]
+        rows = [(f"{measure.time:.17g}", *(getattr(measure, key) for key in names)) for measure in measures]
         write_table(table, ["state", *names], rows)
     if plot:
-        columns = {key: [getattr(one, key) for one in found] for key in shown}
-        panels = plots.measure_panels([one.time for one in found], columns, fitted.states)
+        columns = {key: [getattr(measure, key) for measure in measures] for key in shown}
+        panels = plots.measure_panels([measure.time for measure in measures], columns, fitted.states)
         atomic_write.replace(plot, plots.render(panels, fitted_range=fitted.time_range, format=plot.suffix[1:].lower()))
     return 0
 

@@ -25,16 +25,16 @@ NODES = (32, 512)
 
 def run_mesh(options: argparse.Namespace) -> int:
     """Run `dsr-backend mesh` and return the exit code."""
-    target, asked = _target(options), _asked(options)
+    target, request = _target(options), _mesh_request(options)
     with live_progress() as progress:
         fitted = load_field(options, progress)
-        made = _write_mesh(fitted, options.time, asked, target)
+        extracted = _write_mesh(fitted, options.time, request, target)
     line = (
-        f"{options.output}: time {made.time:g}, {len(made.faces)} triangles, "
-        f"area {made.area:.0f} Å², volume {made.volume:.0f} Å³"
+        f"{options.output}: time {extracted.time:g}, {len(extracted.faces)} triangles, "
+        f"area {extracted.area:.0f} Å², volume {extracted.volume:.0f} Å³"
     )
-    if made.extrapolated:
-        line += f", {outside_text(fitted)}, expected error {angstrom_text(made.expected_error)}"
+    if extracted.extrapolated:
+        line += f", {outside_text(fitted)}, expected error {angstrom_text(extracted.expected_error)}"
     print(line)
     return 0
 
@@ -44,7 +44,7 @@ def run_export(options: argparse.Namespace) -> int:
     from ..results.export import gltf
     from ..results.export.gltf import AnimationFrame
 
-    target, asked = _target(options), _asked(options)
+    target, request = _target(options), _mesh_request(options)
     rate = parse_options(ExportOptions, options).fps
     if options.times.strip().lower() != "all":
         states.parse(options.times, fractional=True)
@@ -60,20 +60,20 @@ def run_export(options: argparse.Namespace) -> int:
         errors = []
         frames = []
         path = target
-        for done, at in enumerate(times):
+        for number, at in enumerate(times):
             if len(times) > 1 and not together:
                 path = target.with_name(f"{target.stem}_{at:0{5 + digits}.{digits}f}{target.suffix}")
             # One file that plays is for one process, of many each takes its own.
-            if distributed.rank() != (0 if together else distributed.state_owner(done)):
+            if distributed.rank() != (0 if together else distributed.state_owner(number)):
                 continue
-            progress.step(f"mesh {done + 1} of {len(times)}, {100 * done / len(times):.0f} %")
+            progress.step(f"mesh {number + 1} of {len(times)}, {100 * number / len(times):.0f} %")
             if together:
-                made = mesh_at(fitted, at, asked, target)
-                frames.append(AnimationFrame(at, made.points, made.normals, made.faces))
+                extracted = mesh_at(fitted, at, request, target)
+                frames.append(AnimationFrame(at, extracted.points, extracted.normals, extracted.faces))
             else:
-                made = _write_mesh(fitted, at, asked, path)
-            if made.extrapolated:
-                errors.append(made.expected_error)
+                extracted = _write_mesh(fitted, at, request, path)
+            if extracted.extrapolated:
+                errors.append(extracted.expected_error)
         if together and distributed.rank() == 0:
             atomic_write.replace(target, gltf.animated_glb(frames, rate))
         outside = int(distributed.all_reduce([len(errors)], fitted.device)[0])
@@ -93,53 +93,55 @@ def run_export(options: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """The mesh that the arguments ask for. nodes: along the longest side, for a resolution that fits the surface."""
+class _MeshRequest:
+    """A mesh as the arguments describe it. nodes: along the longest side, for a resolution that fits the surface."""
 
     mesh: MeshOptions
     nodes: int | None
 
 
-def _asked(options: argparse.Namespace) -> _Asked:
+def _mesh_request(options: argparse.Namespace) -> _MeshRequest:
     mesh = parse_options(MeshOptions, options)
     if options.nodes is not None and not NODES[0] <= options.nodes <= NODES[1]:
         raise ValueError(f"--nodes {options.nodes}: it must lie between {NODES[0]} and {NODES[1]}")
-    return _Asked(mesh, options.nodes)
+    return _MeshRequest(mesh, options.nodes)
 
 
 def _target(options: argparse.Namespace) -> Path:
     return Path(file_to_write(options.output, [f".{kind}" for kind in FORMATS]))
 
 
-def _write_mesh(fitted: Field, at: float, asked: _Asked, path: Path) -> Mesh:
+def _write_mesh(fitted: Field, at: float, request: _MeshRequest, path: Path) -> Mesh:
     from ..results.export import write
 
-    made = mesh_at(fitted, at, asked, path)
+    extracted = mesh_at(fitted, at, request, path)
     format = path.suffix.lower().removeprefix(".")
-    atomic_write.replace(path, write.to_bytes(made.points, made.normals, made.faces, format))
-    return made
+    atomic_write.replace(path, write.to_bytes(extracted.points, extracted.normals, extracted.faces, format))
+    return extracted
 
 
-def mesh_at(fitted: Field, at: float, asked: _Asked, path: Path) -> Mesh:
+def mesh_at(fitted: Field, at: float, request: _MeshRequest, path: Path) -> Mesh:
     """Return the mesh at one time, for a file. Raises CommandError where there is no surface."""
     from ..results import mesh
 
-    level, triangles = asked.mesh.level, asked.mesh.triangles
-    made = mesh.extract_mesh(fitted, at, level=level, resolution=_resolution(fitted, at, asked), triangles=triangles)
-    if not len(made.faces):
-        found = mesh.distance_grid(fitted, at, 2.0).values
+    level, triangles = request.mesh.level, request.mesh.triangles
+    extracted = mesh.extract_mesh(
+        fitted, at, level=level, resolution=_resolution(fitted, at, request), triangles=triangles
+    )
+    if not len(extracted.faces):
+        distances = mesh.distance_grid(fitted, at, 2.0).values
         raise CommandError(
             f"there is no surface at time {at:g} and level {level:g} Å, where the distances are "
-            f"{found.min():.1f} to {found.max():.1f} Å; {path} is not written"
+            f"{distances.min():.1f} to {distances.max():.1f} Å; {path} is not written"
         )
-    return made
+    return extracted
 
 
-def _resolution(fitted: Field, at: float, asked: _Asked) -> float:
+def _resolution(fitted: Field, at: float, request: _MeshRequest) -> float:
     """Å between nodes, as given or by their number along the longest side of the surface's box."""
-    if asked.nodes is None:
-        return asked.mesh.resolution
+    if request.nodes is None:
+        return request.mesh.resolution
     if not math.isfinite(at):
         raise ValueError(f"time {at} must be a finite number")
     low, high = fitted.at(at).box
-    return float((high - low).max() + 2.0 * max(0.0, asked.mesh.level)) / float(asked.nodes - 1)
+    return float((high - low).max() + 2.0 * max(0.0, request.mesh.level)) / float(request.nodes - 1)

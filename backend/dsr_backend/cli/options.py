@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
+from pymol_dsr.shared.options import FitOptions
 from pymol_dsr.shared.values import AnOptions, ValueFault, fields_of
 
 
@@ -13,9 +14,14 @@ def parse_options(kind: type[AnOptions], arguments: argparse.Namespace) -> AnOpt
 
     Raises ValueError.
     """
-    given = {name: word for name, word in vars(arguments).items() if name in fields_of(kind) and word is not None}
+    words = {name: word for name, word in vars(arguments).items() if name in fields_of(kind) and word is not None}
     try:
-        return kind.parse(**given)
+        return kind.parse(**words)
     except ValueFault as fault:
         # The options write their names as PyMOL's commands do: `share=`.
         raise ValueError("--" + re.sub(r"\b([a-z]+)=", r"--\1", str(fault))) from fault
+
+
+def on_command_line(text: str) -> str:
+    """Return a message of a fit with its options as they are typed here, `--preset fast` for `preset=fast`."""
+    return re.sub(rf"\b({'|'.join(fields_of(FitOptions))})=", r"--\1 ", text)

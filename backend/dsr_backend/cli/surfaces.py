@@ -41,6 +41,6 @@ def run_surfaces(options: argparse.Namespace) -> int:
     from ..surfaces.surfaces_file import SurfaceFile
 
     with reading(options.output):
-        made = SurfaceFile(target)
-    print(f"{options.output}: states {states.format(made.states)}, {target.stat().st_size / 1e6:.1f} MB")
+        surfaces = SurfaceFile(target)
+    print(f"{options.output}: states {states.format(surfaces.states)}, {target.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -62,7 +62,7 @@ def start_detached(fits: Path, name: str, opened: Open) -> DetachedStatus:
             start_new_session=True,
         )
     _children.append(child)
-    status = first(child.pid)
+    status = starting_status(child.pid)
     # The process may have written its own by now.
     if not (folder / STATUS).exists():
         write_json(folder / STATUS, status.to_json())
@@ -74,12 +74,12 @@ def statuses(fits: Path) -> dict[str, DetachedStatus]:
     for child in list(_children):
         if child.poll() is not None:
             _children.remove(child)
-    found = {}
+    by_name = {}
     for folder in sorted(fits.glob(f"*{SUFFIX}")):
         status = read_status(folder) if is_name(folder.name[: -len(SUFFIX)]) else None
         if status is not None:
-            found[folder.name[: -len(SUFFIX)]] = status
-    return found
+            by_name[folder.name[: -len(SUFFIX)]] = status
+    return by_name
 
 
 def ensure_not_running(fits: Path, name: str) -> None:
@@ -116,10 +116,10 @@ def remove_record(fits: Path, name: str) -> None:
     shutil.rmtree(fits / (name + SUFFIX), ignore_errors=True)
 
 
-def first(pid: int) -> DetachedStatus:
+def starting_status(pid: int) -> DetachedStatus:
     """Return the status of a process that starts now."""
-    now = time.time()
-    return DetachedStatus("starting", 0.0, pid=pid, host=socket.gethostname(), started=now, updated=now)
+    started = time.time()
+    return DetachedStatus("starting", 0.0, pid=pid, host=socket.gethostname(), started=started, updated=started)
 
 
 def write_json(path: Path, value: JsonObject) -> None:
@@ -135,26 +135,26 @@ def read_status(folder: Path) -> DetachedStatus | None:
     except (OSError, ValueError, TypeError, RecursionError):
         return None
     age = time.time() - status.updated
-    if status.phase not in ENDED and _gone(folder, status, age):
-        said = _last_words(folder / LOG)
+    if status.phase not in ENDED and _is_gone(folder, status, age):
+        last_words = _last_words(folder / LOG)
         message = (
             f"its process ({status.pid} on {status.host}) is gone without a word"
             f"{f', {age:.0f} s ago' if age >= 0 else ''}"
-            f"{f'; its last words: {said!r}' if said else ''}; dsr_resume goes on from its surfaces"
+            f"{f'; its last words: {last_words!r}' if last_words else ''}; dsr_resume goes on from its surfaces"
         )
         return dataclasses.replace(status, phase="failed", message=message)
     return status
 
 
-def _gone(folder: Path, status: DetachedStatus, age: float) -> bool:
+def _is_gone(folder: Path, status: DetachedStatus, age: float) -> bool:
     child = next((child for child in _children if child.pid == status.pid), None)
     if child is not None and status.host == socket.gethostname():
         return child.poll() is not None
     if _is_locked(folder):
         return False
-    seen = status.host == socket.gethostname() and status.phase != "starting"
+    is_observed = status.host == socket.gethostname() and status.phase != "starting"
     # A clock that was set back makes it older than nothing.
-    return abs(age) > (LATE if seen else SILENT)
+    return abs(age) > (LATE if is_observed else SILENT)
 
 
 def _is_locked(folder: Path) -> bool:

@@ -29,8 +29,8 @@ from .detached_registry import (
     STATUS,
     STOP,
     SUFFIX,
-    first,
     read_status,
+    starting_status,
     write_json,
 )
 from .job import Job
@@ -58,13 +58,13 @@ def run_detached(fits: Path, name: str) -> int:
 
 def _fit(folder: Path, name: str) -> int:
     try:
-        asked = json.loads((folder / ASKED).read_text(encoding="utf-8"))
+        params_of_open = json.loads((folder / ASKED).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder} says nothing of a fit to make ({error}); dsr_fit with detach=1 does") from error
     worker = Worker()
     with _Record(folder) as record:
         try:
-            for method, params in (("open", {**asked, "resume": True}), ("fit", {"fit": name})):
+            for method, params in (("open", {**params_of_open, "resume": True}), ("fit", {"fit": name})):
                 job = Job(0, method, params, {}, record)
                 record.job = job
                 if record.stopped:
@@ -82,13 +82,13 @@ def _fit(folder: Path, name: str) -> int:
 
 
 class _Record:
-    """What the process says of itself, written once a second, and where it hears that it shall end."""
+    """The status of the process, written once a second, and its ear for orders to end."""
 
     def __init__(self, folder: Path) -> None:
         self.job: Job | None = None
         self.stopped = False
         self._folder = folder
-        self._status = first(os.getpid())
+        self._status = starting_status(os.getpid())
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="dsr-status", daemon=True)
 
@@ -110,16 +110,16 @@ class _Record:
     def send_event(self, event: messages.Event) -> None:
         """Write progress into the status and lines into the log."""
         if isinstance(event, messages.Progress):
-            told = event.status
+            status = event.status
             self._status = dataclasses.replace(
                 self._status,
-                phase=told.phase,
-                fraction=told.fraction,
-                step=told.step,
-                steps=told.steps,
-                loss=told.loss,
-                seconds_left=told.seconds_left,
-                device=told.device or self._status.device,
+                phase=status.phase,
+                fraction=status.fraction,
+                step=status.step,
+                steps=status.steps,
+                loss=status.loss,
+                seconds_left=status.seconds_left,
+                device=status.device or self._status.device,
             )
         elif isinstance(event, messages.Log):
             print(event.text, file=sys.stderr, flush=True)
@@ -130,7 +130,7 @@ class _Record:
         self._thread.join()
         fraction = 1.0 if phase == "ready" else self._status.fraction
         self._status = dataclasses.replace(self._status, phase=phase, fraction=fraction, message=message)
-        self._say()
+        self._write()
 
     def _cancel(self) -> None:
         self.stopped = True
@@ -141,12 +141,12 @@ class _Record:
         while not self._over.is_set():
             # A full disk costs the status, not the fit.
             with contextlib.suppress(OSError):
-                self._say()
+                self._write()
                 if (self._folder / STOP).exists():
                     self._cancel()
                 if (self._folder / LOG).stat().st_size > MOST_LOG:
                     os.truncate(self._folder / LOG, 0)
             self._over.wait(BEAT)
 
-    def _say(self) -> None:
+    def _write(self) -> None:
         write_json(self._folder / STATUS, dataclasses.replace(self._status, updated=time.time()).to_json())

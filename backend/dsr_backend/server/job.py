@@ -50,9 +50,9 @@ class Job:
     def progress(self, progress: messages.Progress | messages.SourceProgress) -> None:
         """Send progress, at most five times a second; a change of the phase is always sent."""
         sent, phase = self._last_progress
-        now = time.monotonic()
-        if now - sent >= PROGRESS_SECONDS or progress.status.phase != phase:
-            self._last_progress = (now, progress.status.phase)
+        moment = time.monotonic()
+        if moment - sent >= PROGRESS_SECONDS or progress.status.phase != phase:
+            self._last_progress = (moment, progress.status.phase)
             self.event(progress)
 
     def cancel(self) -> None:

@@ -103,7 +103,7 @@ class Server:
         try:
             self.send_event(self._lane.prepare())
         except Exception as exc:
-            _say(traceback.print_exc)
+            _print_where_read(traceback.print_exc)
             self.send_event(messages.Log(text=f"the backend can't compute: {error_line(exc)}; see dsr_doctor"))
 
     def _next(self, at_once: int) -> Job | None:
@@ -132,7 +132,7 @@ class Server:
         except (Exception, SystemExit) as exc:
             failure = classify(exc)
             if failure[0] in ("internal", "out-of-memory") or exc.__cause__ is not None:
-                _say(traceback.print_exc)
+                _print_where_read(traceback.print_exc)
         if failure is not None:
             # Only now: within the handler above, the exception held the frames and their tensors.
             self._lane.release()
@@ -154,19 +154,19 @@ class Server:
         try:
             while (frame := read_frame(self._requests)) is not None:
                 header, arrays = frame
-                self._take(header, arrays)
+                self._dispatch(header, arrays)
             exit_code = 0
         except (ProtocolError, MemoryError, OSError) as exc:
             exit_code = 2
             line = f"dsr-backend: closing the connection: {error_line(exc)}"
-            _say(lambda: print(line, file=sys.stderr, flush=True))
+            _print_where_read(lambda: print(line, file=sys.stderr, flush=True))
         except Exception:
-            _say(traceback.print_exc)
+            _print_where_read(traceback.print_exc)
         finally:
             # Whatever ended the reader: a process that reads no requests would stay for ever and lock its fits.
             self._stop_without_plugin(exit_code)
 
-    def _take(self, header: Header, arrays: Arrays) -> None:
+    def _dispatch(self, header: Header, arrays: Arrays) -> None:
         if header["kind"] != "request":
             raise ProtocolError(f"the plugin sent a frame of kind {header['kind']!r}, but it only asks")
         number, method, params = header["id"], header["method"], header["params"]
@@ -188,12 +188,12 @@ class Server:
                 self.stop()
         else:
             control = [method for method, kind in messages.REQUESTS.items() if kind.LANE is messages.Lane.CONTROL]
-            known = [*control, *self._lane.methods]
-            self._send_error(number, "bad-request", f"unknown method {method[:80]!r}; known: {', '.join(known)}")
+            methods = [*control, *self._lane.methods]
+            self._send_error(number, "bad-request", f"unknown method {method[:80]!r}; known: {', '.join(methods)}")
 
     def _queue(self, job: Job) -> None:
         with self._changed:
-            if any(other.id == job.id for other in (*self._running, *self._waiting)):
+            if any(queued.id == job.id for queued in (*self._running, *self._waiting)):
                 raise ProtocolError(f"request {job.id} ({job.method!r}) has the id of a request not answered yet")
             stopping = self._stopping
             if not stopping:
@@ -278,7 +278,7 @@ class Server:
             self._stop_without_plugin(0)
 
 
-def _say(write: Callable[[], object]) -> None:
+def _print_where_read(write: Callable[[], object]) -> None:
     """Call `write`, which prints to stderr; nobody may read that any more, and then it is left out."""
     with suppress(OSError):
         write()
@@ -298,6 +298,6 @@ def serve(requests: io.BufferedReader, replies: io.BufferedWriter, lane: Lane | 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     code = server.run()
-    _say(sys.stderr.flush)
+    _print_where_read(sys.stderr.flush)
     # Not sys.exit(): the reading thread sits in a read, and joining native threads can hang.
     os._exit(code)

@@ -85,11 +85,11 @@ class Worker:
         from ..surfaces.staging import interrupted_fits
 
         busy = {name for name, status in self.detached().items() if status.phase not in detached_registry.ENDED}
-        found = {}
+        fits = {}
         for name, about in interrupted_fits(fits_folder()).items():
             if name not in self.state.pending and name not in self.state.unkept and name not in busy:
-                found[name] = messages.InterruptedFit.from_json(about)
-        return found
+                fits[name] = messages.InterruptedFit.from_json(about)
+        return fits
 
     def release(self) -> None:
         """Give back the memory of a job that failed or was cancelled."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from pymol_dsr.shared import atomic_write
+from pymol_dsr.shared import states as states_texts
 from pymol_dsr.shared.surfaces_format import DTYPES, FORMATS, SAFETENSORS, suffix_of
 
 from .sequence import LazySurfaces
@@ -160,3 +161,14 @@ def _read_states(tensors: TensorFile) -> list[float]:
         if not before < after:
             raise ValueError(f"states must rise, got {after:g} after {before:g}")
     return [float(state) for state in states]
+
+
+def chosen_states(available: Collection[float], text: str, path: str) -> list[float]:
+    """Return the states of a states text, all of which the file `path` must hold. Raises ValueError."""
+    if text.strip().lower() == "all":
+        return sorted(available)
+    chosen = sorted(float(state) for state in states_texts.parse(text, fractional=True))
+    if missing := sorted(set(chosen) - set(available)):
+        held = states_texts.format(sorted(available))
+        raise ValueError(f"states {text}: {path} holds the states {held}, not {missing[0]:g}")
+    return chosen

@@ -405,7 +405,7 @@ def test_files_become_a_family_and_a_new_member(preset: str, here: Any, files: P
         assert out == "" and len(lines) == 1 and message in lines[0]
     other = "fast" if preset == "paper" else "paper"
     _, lines = here("fit", files / "third.safetensors", "--family", family, "--preset", other, "-o", third, code=2)
-    assert f"fitted with preset {preset}" in lines[-1] and f"preset={preset}" in lines[-1]
+    assert f"fitted with preset {preset}" in lines[-1] and f"--preset {preset}" in lines[-1]
 
 
 def test_sources_are_kept_by_trajectory(here: Any, files: Path, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def open_fit(state: State, job: Job, request: messages.Open) -> messages.OpenRes
     state.pending.put(name, PendingFit(request, surfaces, family, preview))
     state.statuses[name] = FitStatus("surfaces", 0.0)
     return messages.OpenResult(
-        states={one: tuple(surfaces.states(number)) for number, one in enumerate(trajectories or [""])}
+        states={member: tuple(surfaces.states(number)) for number, member in enumerate(trajectories or [""])}
     )
 
 
@@ -102,7 +102,7 @@ def fit(state: State, job: Job, request: messages.Fit) -> messages.FitResult:
     name = request.fit
     pending = _opened_fit(state, name)
     series = [pending.surfaces.series(k) for k in range(max(1, len(pending.trajectories)))]
-    if empty := [one for one, its in zip(pending.trajectories, series, strict=False) if not its]:
+    if empty := [member for member, surfaces in zip(pending.trajectories, series, strict=False) if not surfaces]:
         raise RequestError("bad-request", f"there are no surfaces of {', '.join(empty)}: send them before `fit`")
     training = None
     if pending.request.config.preset == "paper":
@@ -140,9 +140,9 @@ def detach(state: State, job: Job, request: messages.Detach) -> messages.DetachR
     """Leave a fit whose surfaces are there to a process of its own."""
     name = request.fit
     pending = _opened_fit(state, name)
-    for number, one in enumerate(pending.trajectories or [name]):
+    for number, member in enumerate(pending.trajectories or [name]):
         if not pending.surfaces.states(number):
-            raise RequestError("bad-request", f"there are no surfaces of {one}: send them before `detach`")
+            raise RequestError("bad-request", f"there are no surfaces of {member}: send them before `detach`")
     if not pending.surfaces.whole:
         raise RequestError(
             "bad-request",
@@ -186,9 +186,9 @@ def _ensure_other_letters(folder: Path, name: str) -> None:
         files = [path.name for path in folder.iterdir()]
     except OSError:
         return
-    kept = {file.removesuffix(suffix) for file in files for suffix in SUFFIXES if file.endswith(suffix)}
-    alike = sorted(other for other in kept if other.casefold() == name.casefold())
-    if alike and name not in kept:
+    names = {file.removesuffix(suffix) for file in files for suffix in SUFFIXES if file.endswith(suffix)}
+    alike = sorted(saved for saved in names if saved.casefold() == name.casefold())
+    if alike and name not in names:
         raise RequestError(
             "bad-request", f"fit {name!r}: {folder} has {alike[0]!r}, which differs in case only; give another name"
         )

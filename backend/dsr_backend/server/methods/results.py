@@ -29,27 +29,27 @@ ARequest = TypeVar("ARequest", bound="messages.FieldRequest[Any]")
 def mesh(state: State, job: Job, request: messages.Mesh) -> messages.MeshResult:
     """Mesh the surface at one time."""
     field = state.field(request.fit, request.field)
-    made = _extract(job, field, request.time, request.mesh, request.radii)
+    extracted = _extract(job, field, request.time, request.mesh, request.radii)
     result = messages.MeshResult(
-        time=made.time,
-        area=made.area,
-        volume=made.volume,
-        islands_dropped=made.islands_dropped,
-        expected_error=made.expected_error,
-        extrapolated=made.extrapolated,
-        seconds=made.seconds,
-        points=made.points,
-        normals=made.normals,
-        faces=made.faces,
-        nearest=nearest_of(made),
-        atoms=made.atoms if len(made.atoms) else None,
+        time=extracted.time,
+        area=extracted.area,
+        volume=extracted.volume,
+        islands_dropped=extracted.islands_dropped,
+        expected_error=extracted.expected_error,
+        extrapolated=extracted.extrapolated,
+        seconds=extracted.seconds,
+        points=extracted.points,
+        normals=extracted.normals,
+        faces=extracted.faces,
+        nearest=nearest_of(extracted),
+        atoms=extracted.atoms if len(extracted.atoms) else None,
     )
-    if request.blend and len(made.atoms):
+    if request.blend and len(extracted.atoms):
         with callers_fault():
-            indices, weights = vertex_motion.atom_weights(made.points, made.atoms, request.radii)
+            indices, weights = vertex_motion.atom_weights(extracted.points, extracted.atoms, request.radii)
         result = dataclasses.replace(result, neighbor_indices=indices, weights=weights)
     if request.motion:
-        velocity = vertex_motion.normal_velocity(field, made.time, made.points, request.mesh.smooth)
+        velocity = vertex_motion.normal_velocity(field, extracted.time, extracted.points, request.mesh.smooth)
         result = dataclasses.replace(result, velocity=velocity, rmsf=vertex_motion.rmsf(field))
     return result
 
@@ -68,14 +68,14 @@ def grid(state: State, job: Job, request: messages.Grid) -> messages.GridResult:
     """Signed distances on a lattice around the surface."""
     field = state.field(request.fit, request.field)
     with callers_fault():
-        made = distance_grid(field, request.time, request.resolution, cancelled=job.cancelled)
+        grid = distance_grid(field, request.time, request.resolution, cancelled=job.cancelled)
     return messages.GridResult(
-        origin=tuple(float(coordinate) for coordinate in made.origin),
-        spacing=made.spacing,
-        shape=made.values.shape,
-        extrapolated=made.extrapolated,
-        expected_error=made.expected_error,
-        values=made.values,
+        origin=tuple(float(coordinate) for coordinate in grid.origin),
+        spacing=grid.spacing,
+        shape=grid.values.shape,
+        extrapolated=grid.extrapolated,
+        expected_error=grid.expected_error,
+        values=grid.values,
     )
 
 
@@ -83,7 +83,7 @@ def measure(state: State, job: Job, request: messages.Measure) -> messages.Measu
     """Measure the surface at one time."""
     field = state.field(request.fit, request.field)
     with callers_fault():
-        made = measures.measure_surface(
+        measured = measures.measure_surface(
             field,
             request.time,
             selection=_mask(request.selection),
@@ -94,18 +94,18 @@ def measure(state: State, job: Job, request: messages.Measure) -> messages.Measu
             cancelled=job.cancelled,
         )
     return messages.MeasureResult(
-        time=made.time,
-        area=made.area,
-        volume=made.volume,
-        speed=made.speed,
-        selection_area=made.selection_area,
-        selection_volume=made.selection_volume,
-        pocket_volume=made.pocket_volume,
-        expected_error=made.expected_error,
-        extrapolated=made.extrapolated,
-        seconds=made.seconds,
-        atom_area=made.atom_area,
-        atom_speed=made.atom_speed,
+        time=measured.time,
+        area=measured.area,
+        volume=measured.volume,
+        speed=measured.speed,
+        selection_area=measured.selection_area,
+        selection_volume=measured.selection_volume,
+        pocket_volume=measured.pocket_volume,
+        expected_error=measured.expected_error,
+        extrapolated=measured.extrapolated,
+        seconds=measured.seconds,
+        atom_area=measured.atom_area,
+        atom_speed=measured.atom_speed,
     )
 
 
@@ -116,8 +116,8 @@ def compare(state: State, job: Job, request: messages.Compare) -> messages.Compa
         if request.points is not None and request.normals is not None and request.faces is not None:
             compared = request.points, request.normals, request.faces
         else:
-            made = _extract(job, field, _time(job, request.time), MeshOptions(), None)
-            compared = made.points, made.normals, made.faces
+            extracted = _extract(job, field, _time(job, request.time), MeshOptions(), None)
+            compared = extracted.points, extracted.normals, extracted.faces
         scores = metrics.compare(
             *compared, request.truth_points, request.truth_normals, request.truth_faces, field.frame
         )
@@ -131,9 +131,9 @@ def export(state: State, job: Job, request: messages.Export) -> messages.FileRes
     field = state.field(request.fit, request.field)
     frames = []
     for time in [_time(job, request.time)] if request.times is None else request.times:
-        made = _extract(job, field, time, request.mesh, request.radii)
-        colors = None if request.colors is None else _per_vertex(request.colors, made)
-        frames.append(AnimationFrame(time, made.points, made.normals, made.faces, colors))
+        extracted = _extract(job, field, time, request.mesh, request.radii)
+        colors = None if request.colors is None else _per_vertex(request.colors, extracted)
+        frames.append(AnimationFrame(time, extracted.points, extracted.normals, extracted.faces, colors))
     with callers_fault():
         if request.times is not None:
             data = gltf.animated_glb(frames, request.fps, request.matrix)
@@ -161,9 +161,9 @@ METHODS = {
 }
 
 
-def nearest_of(made: Mesh) -> NDArray[np.int32] | None:
+def nearest_of(extracted: Mesh) -> NDArray[np.int32] | None:
     """Return the nearest atom of each point; None where no atoms are known."""
-    return made.nearest if len(made.atoms) else None
+    return extracted.nearest if len(extracted.atoms) else None
 
 
 def _extract(job: Job, field: Field, time: float, options: MeshOptions, radii: NDArray[np.float32] | None) -> Mesh:
@@ -191,13 +191,13 @@ def _mask(mask: NDArray[np.uint8] | None) -> NDArray[np.bool_] | None:
     return None if mask is None else mask != 0
 
 
-def _per_vertex(colors: NDArray[np.float32], made: Mesh) -> NDArray[np.float32]:
+def _per_vertex(colors: NDArray[np.float32], mesh: Mesh) -> NDArray[np.float32]:
     """Colours of atoms f4[A,3] as colours of the mesh's points f4[N,3]. Raises RequestError."""
-    if not len(made.atoms):
+    if not len(mesh.atoms):
         raise RequestError("bad-request", "colors were sent, but this fit has no atoms: export without colours")
-    if len(colors) != len(made.atoms):
+    if len(colors) != len(mesh.atoms):
         raise RequestError(
             "bad-request",
-            f"colors have shape {list(colors.shape)}, but the fit has {len(made.atoms)} atoms: send one row per atom",
+            f"colors have shape {list(colors.shape)}, but the fit has {len(mesh.atoms)} atoms: send one row per atom",
         )
-    return np.asarray(colors[made.nearest])
+    return np.asarray(colors[mesh.nearest])

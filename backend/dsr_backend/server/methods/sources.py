@@ -43,10 +43,10 @@ class JobReport:
     def frames(self, coordinates: NDArray[np.float32]) -> None:
         """Send states f4[F,A,3] now, or with the next ones."""
         self._waiting.append(coordinates)
-        now = time.monotonic()
-        if now - self._sent < FRAMES_SECONDS:
+        moment = time.monotonic()
+        if moment - self._sent < FRAMES_SECONDS:
             return
-        self._sent = now
+        self._sent = moment
         states = np.concatenate(self._waiting)
         self._waiting.clear()
         self._job.event(messages.SourceFrames(source=self._source, first=self._first, coordinates=states))

@@ -104,10 +104,10 @@ class FittedFields:
         if name not in self._fitted:
             path = fits_folder() / f"{name}.dsr"
             if not (path.is_file() or previous_of(path).is_file()):
-                known = ", ".join(sorted(self._fitted)) or "none"
+                names = ", ".join(sorted(self._fitted)) or "none"
                 raise RequestError(
                     "no-fit",
-                    f"there is no fit {name!r}, neither in memory (there: {known}) nor as {path}: "
+                    f"there is no fit {name!r}, neither in memory (there: {names}) nor as {path}: "
                     "fit it with dsr_fit, or dsr_load its file",
                 )
             # Heavy: it brings torch.
@@ -155,9 +155,9 @@ class State:
 
     def get(self, name: str) -> Field | Family:
         """Return the fit of that name, and note that it is ready. Raises RequestError `no-fit`."""
-        known = name in self.fitted
+        is_loaded = name in self.fitted
         fitted = self.fitted.get(name)
-        if not known:
+        if not is_loaded:
             self.settle(name)
         return fitted
 
