@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pymol.setting
+from numpy.typing import NDArray
 
 from ..shared import states
 from .coordinates import check_finite, check_positions, copy_warnings
@@ -122,6 +123,7 @@ def read_source(
         object=name,
         selection=selection,
         atoms=atoms.indices,
+        radii=_radii(atom_selection, atoms, _self),
         states=wanted,
         last=last,
         coordinates=coordinates,
@@ -144,12 +146,22 @@ def _check_surface_type(name: str, remedies: Remedies, _self: Any) -> None:
 
 
 def _closing(name: str, remedies: Remedies, _self: Any) -> str:
-    """Name the setting that may open the surfaces of an object or turn them inside out, and its remedy."""
-    key, better = "solvent_radius", "1.4"
-    if _self.get_setting_int("surface_cavity_mode", name):
-        key, better = "surface_cavity_mode", "0"
-    value = float(_self.get(key, name))
-    return f"{key} is {value:g}; {remedies.setting(key, better, name)} gives closed surfaces"
+    """Name the settings that may open the surfaces of an object or turn them inside out, and the remedy."""
+    usual = {"solvent_radius": 1.4, "surface_quality": 0.0, "surface_cavity_mode": 0.0}
+    values = {key: float(_self.get(key, name)) for key in usual}
+    changed = [key for key in usual if values[key] != usual[key] and (key != "surface_quality" or values[key] < 0.0)]
+    if not changed:
+        return "'show surface' shows where"
+    named = ", ".join(f"{key} is {values[key]:g}" for key in changed)
+    orders = " and ".join(remedies.setting(key, f"{usual[key]:g}", name) for key in changed)
+    return f"{named}; {orders} {'give' if len(changed) > 1 else 'gives'} closed surfaces"
+
+
+def _radii(selection: str, atoms: SelectedAtoms, _self: Any) -> NDArray[np.float32]:
+    """Return the van der Waals radii of atoms of a selection, f4[A] in Å."""
+    radii: dict[int, float] = {}
+    _self.iterate(f"({selection})", "radii[index - 1] = vdw", space={"radii": radii})
+    return np.array([radii[index] for index in atoms.indices.tolist()], np.float32)
 
 
 def state_coordinates(

@@ -64,7 +64,8 @@ class SelectedAtoms:
 class Source:
     """Everything that the surfaces of one object need, taken out of the scene.
 
-    atoms: i4[A], indices from 0 in the object of the atoms that the surface encloses. states: those to compute, from 1.
+    atoms: i4[A], indices from 0 in the object of the atoms that the surface encloses; radii: f4[A], their van der Waals
+    radii in Å. states: those to compute, from 1.
     last: number of states of the object. coordinates: f4[A,3] in Å by state, in memory or read on demand. settings:
     PyMOL's settings that shape a surface. session: PyMOL session of one state, as JSON. pymol: its version. closing:
     how to get closed surfaces, for a message. unwrap: whether molecules that the periodic box cuts were made whole.
@@ -75,6 +76,7 @@ class Source:
     object: str
     selection: str
     atoms: NDArray[np.int32]
+    radii: NDArray[np.float32]
     states: list[int]
     last: int
     coordinates: Mapping[int, Coordinates]

@@ -20,12 +20,16 @@ from ..shared import frames
 from ..shared.frames import Arrays, ProtocolError
 from ..shared.mesh import Mesh
 from .source import Coordinates, ExtractError, Source, Surface
+from .sphere_volume import sphere_volume
 
 MOST_WORKERS = 8
 # Surfaces that wait for the reader, per worker.
 QUEUED_SURFACES = 2
 # Fraction of open edges from which on a surface has no certain inside. PyMOL's usual ones have none.
 MOST_OPEN_EDGES = 0.01
+# Fraction of the volume of its atoms' spheres below which a surface does not enclose them. PyMOL's usual surfaces have
+# 0.85 (single atoms) to 1.5.
+LEAST_FILLING = 0.75
 # Seconds between two looks at whether the user has cancelled.
 POLL_SECONDS = 0.1
 
@@ -250,7 +254,7 @@ def _run_workers(
     try:
         for _ in range(worker_count):
             start_worker()
-        for _ in range(total):
+        for number in range(total):
             result = _next_result(results, workers, cancelled)
             if isinstance(result, WorkerLost) and not replaced:
                 replaced = True
@@ -263,11 +267,10 @@ def _run_workers(
                 return
             if isinstance(result, ExtractError):
                 raise result
-            if not opening_named and (fraction := result.open_edges()) > MOST_OPEN_EDGES:
+            if not opening_named and (fault := _opening(source, result, is_first=number == 0)):
                 opening_named = True
                 source.warnings.append(
-                    f"state {result.state:g}: {100 * fraction:.0f} % of the edges of PyMOL's surface of "
-                    f"{source.selection} are open, so that its inside is uncertain ({source.closing})"
+                    f"state {result.state:g}: {fault}, so that its inside is uncertain ({source.closing})"
                 )
             yield result
     finally:
@@ -279,6 +282,24 @@ def _run_workers(
             thread.join()
         for worker in workers:
             worker.close()
+
+
+def _opening(source: Source, surface: Surface, *, is_first: bool) -> str:
+    """Say that a surface is open or does not enclose its atoms; empty for one that does.
+
+    The volume of the atoms' spheres takes up to a second, and is that of the first surface alone.
+    """
+    fraction = surface.open_edges()
+    if fraction > MOST_OPEN_EDGES:
+        return f"{100 * fraction:.0f} % of the edges of PyMOL's surface of {source.selection} are open"
+    if is_first:
+        volume, spheres = surface.signed_volume(), sphere_volume(surface.atoms, source.radii)
+        if volume < LEAST_FILLING * spheres:
+            percentage = 100.0 * volume / spheres
+            return (
+                f"PyMOL's surface of {source.selection} encloses {percentage:.0f} % of the volume of its atoms' spheres"
+            )
+    return ""
 
 
 def _next_result(

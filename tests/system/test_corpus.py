@@ -51,8 +51,7 @@ def test_a_file_ends_in_a_line_with_its_name_and_a_remedy(cases, name, tmp_path)
 def test_the_page_has_a_row_for_every_case(cases):
     page = corpus.PAGE.read_text(encoding="utf-8")
     rows = page[page.index(corpus.BEGIN) : page.index(corpus.END)]
-    # The largest takes half an hour on a busy machine, and may be left out of a run.
-    assert [name for name in cases if f"| `{name}`" not in rows and not name.startswith("large")] == []
+    assert [name for name in cases if f"| `{name}`" not in rows] == []
 
 
 def test_every_trajectory_of_the_package_is_a_case_or_named_as_left_out(cases):

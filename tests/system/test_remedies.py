@@ -113,6 +113,7 @@ FAULTS = {
     "lacking atoms": Fault("selected atoms of mol are not in it", lacking_atoms),
     "inside out": Fault("and has no inside", with_setting("helix.pdb", ("solvent_radius", 0.0))),
     "open": Fault("are open", with_setting("helix.pdb", ("solvent_radius", 0.1))),
+    "without atoms": Fault("of its atoms' spheres", with_setting("helix.pdb", ("surface_quality", -1))),
     "dots": Fault("which draws dots", with_setting("complex.pdb", ("surface_type", 1))),
     "lines": Fault("which draws a mesh of lines", with_setting("complex.pdb", ("surface_type", 2))),
     "cut by the box, mended by PyMOL": Fault(
@@ -478,6 +479,9 @@ COMMAND_LINE_FAULTS = {
     "solvent": CommandLineFault("are solvent", "x.pdb", solvated, option),
     "inside out": CommandLineFault(
         "has no inside", "x.pdb", copy(CASES / "helix.pdb"), option, ("--set", "solvent_radius=0")
+    ),
+    "without atoms": CommandLineFault(
+        "of its atoms' spheres", "x.pdb", copy(CASES / "helix.pdb"), option, ("--set", "solvent_radius=0.4")
     ),
     "dots": CommandLineFault(
         "which draws dots", "x.pdb", copy(CASES / "helix.pdb"), option, ("--set", "surface_type=1")

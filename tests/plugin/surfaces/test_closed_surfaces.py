@@ -55,6 +55,33 @@ def test_an_open_surface_is_one_warning(helix):
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"solvent_radius": 0.2}, "solvent_radius is 0.2; 'set solvent_radius, 1.4, hlx' gives"),
+        ({"surface_quality": -1}, "surface_quality is -1; 'set surface_quality, 0, hlx' gives"),
+        (
+            {"solvent_radius": 0.8, "surface_quality": -1},
+            "solvent_radius is 0.8, surface_quality is -1; "
+            "'set solvent_radius, 1.4, hlx' and 'set surface_quality, 0, hlx' give",
+        ),
+    ],
+)
+def test_a_closed_surface_that_leaves_atoms_out_is_one_warning(helix, settings, named):
+    for key, value in settings.items():
+        helix.set(key, value)
+    (line,) = warnings_of_surfaces(helix)
+    assert re.fullmatch(
+        r"state \d: PyMOL's surface of hlx encloses \d\d % of the volume of its atoms' spheres, so that its inside is "
+        rf"uncertain \({re.escape(named)} closed surfaces\)",
+        line,
+    )
+    for order in re.findall(r"'(set [^']*)'", line):
+        helix.do(order)
+    helix.sync()
+    assert warnings_of_surfaces(helix) == []
+
+
 def test_pymols_usual_surfaces_are_closed(helix):
     assert warnings_of_surfaces(helix) == []
 

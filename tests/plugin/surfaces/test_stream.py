@@ -156,7 +156,7 @@ def states():
         points = rng.normal(size=(12000, 3)).astype(np.float32)
         faces = rng.integers(0, 12000, (24000, 3)).astype(np.int32)
         yield Surface(points, unit, faces, float(state), points[:500])
-source = Source("m", "all", np.arange(500), [], count, {}, {}, b"", "3", "")
+source = Source("m", "all", np.arange(500), np.ones(500, "f4"), [], count, {}, {}, b"", "3", "")
 surfaces_file.write(path, source, states())
 between = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 check_series(SurfaceFile(path))
