@@ -17,6 +17,7 @@ from . import (  # noqa: F401 (each makes its commands)
     files,
     fit,
     generate,
+    landscape,
     levels,
     manage,
     measure,
@@ -43,6 +44,7 @@ def register_commands(_self: Any, session: Session) -> None:
         _self.auto_arg[0][name] = _self.auto_arg[0]["zoom"]
     of_a_fit = ("dsr_movie", "dsr_color", "dsr_levels", "dsr_measure", "dsr_eval", "dsr_export", "dsr_save")
     complete(0, of_a_fit, lambda: session.jobs.fits, "fit", ", ")
+    _self.auto_arg[0]["dsr_ensemble"] = _self.auto_arg[0]["zoom"]
     complete(0, ["dsr_occupancy"], lambda: [*session.jobs.fits, *_self.get_names("objects")], "fit or object", ", ")
     complete(
         0, ("dsr_status", "dsr_cancel"), lambda: [*session.jobs.fits, *session.sources.running], "fit or source", ""

@@ -309,6 +309,15 @@ class OccupancyOptions(Options):
 
 
 @dataclass(frozen=True)
+class LandscapeOptions(Options):
+    """How the landscape of an ensemble is computed. lag: None for one that the states choose."""
+
+    lag: Annotated[int | None, Value("lag of the Markov model", unit="states", least=1, absent="auto")] = None
+    states: Annotated[int, Value("number of macrostates", least=2, most=20)] = 4
+    ordered: Annotated[str, Value("whether the states are in order of time", choices=("auto", "0", "1"))] = "auto"
+
+
+@dataclass(frozen=True)
 class OccupancyShow(Options):
     """How an occupancy is shown.
 

@@ -28,7 +28,16 @@ from .control import (
     Stop,
     StopResult,
 )
-from .ensembles import EnsembleSeries, Occupancy, OccupancyResult, OccupancySurface
+from .ensembles import (
+    EnsembleRow,
+    EnsembleSeries,
+    Landscape,
+    LandscapeResult,
+    Macrostate,
+    Occupancy,
+    OccupancyResult,
+    OccupancySurface,
+)
 from .events import Device, Log, Preview, Progress
 from .files import Drop, Load, LoadResult, Save
 from .fitting import Detach, DetachResult, Fit, FitResult, Open, OpenResult, PreviewOptions, Surface, SurfaceResult
@@ -78,6 +87,7 @@ __all__ = [
     "Device",
     "Done",
     "Drop",
+    "EnsembleRow",
     "EnsembleSeries",
     "Event",
     "Export",
@@ -95,10 +105,13 @@ __all__ = [
     "Interrupted",
     "InterruptedFit",
     "InterruptedResult",
+    "Landscape",
+    "LandscapeResult",
     "Lane",
     "Load",
     "LoadResult",
     "Log",
+    "Macrostate",
     "Measure",
     "MeasureResult",
     "Mesh",
@@ -161,6 +174,7 @@ _REQUESTS: tuple[type[Request[Any]], ...] = (
     Measure,
     Compare,
     Occupancy,
+    Landscape,
     Export,
     Save,
     Load,

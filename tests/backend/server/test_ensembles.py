@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 
 from pymol_dsr.backend import reply_checks
-from pymol_dsr.shared.messages import EnsembleSeries, Occupancy, Progress, parse_result
-from pymol_dsr.shared.options import OccupancyOptions
+from pymol_dsr.shared.messages import (
+    EnsembleSeries,
+    Landscape,
+    LandscapeResult,
+    Macrostate,
+    Occupancy,
+    Progress,
+    parse_result,
+)
+from pymol_dsr.shared.options import LandscapeOptions, OccupancyOptions
 from pymol_dsr.shared.values import ValueFault
 from support.formula_field import balls
 from support.shapes import ball, cloud
@@ -113,3 +121,59 @@ def test_an_answer_that_was_not_asked_for_is_refused(tmp_path, monkeypatch):
     ):
         with pytest.raises(ValueFault, match=message):
             reply_checks.check(other, result, arrays, None)
+
+
+def test_the_landscape_of_an_ensemble_and_its_reference():
+    pytest.importorskip("deeptime", reason="extra simulate")
+    rng = np.random.default_rng(0)
+    chain = 3.8 * np.arange(8)[:, None] * [1.0, 0.0, 0.0]
+    # A breathing chain, as N, CA, C and O of its residues.
+    breath = 1.0 + 0.1 * np.sin(0.3 * np.arange(120))
+    calpha = breath[:, None, None] * chain + 0.1 * rng.normal(size=(120, 8, 3))
+    states = (calpha[:, :, None] + np.array([[-1.2, 0.8, 0], [0, 0, 0], [1.2, 0.8, 0], [1.2, 2.0, 0]])).astype("f4")
+    request = Landscape(
+        lengths=(60, 40),
+        reference_lengths=(20,),
+        options=LandscapeOptions(states=2, lag=2),
+        coordinates=states[:100],
+        reference=states[100:],
+        follows=np.array([0, *[1] * 7], np.uint8),
+    )
+    params, arrays = request.encode()
+    result = reply_checks.check(request, *Wire().call("landscape", arrays, **params), None)
+    assert result.reference_axes is not None and result.helix is not None
+    assert result.kind == "TICA" and result.axes.shape == (100, 2) and result.reference_axes.shape == (20, 2)
+    assert [row.method for row in result.rows] == ["ensemble", "bootstrap", "hold"] and result.js is not None
+    # A score that does not apply is left out.
+    assert "transition_js" not in result.rows[0].scores and "rmsf" in result.rows[0].scores
+    assert result.helix.shape == (8,) == result.rmsf.shape
+    assert "lengths are [1], and 100 states came" in Wire().refused("landscape", arrays, **{**params, "lengths": [1]})
+
+
+def test_a_forged_landscape_is_refused():
+    def forged(**wrong):
+        values = {
+            "kind": "PCA",
+            "lag": 1,
+            "macrostates": (Macrostate(1.0, 0),),
+            "axes": np.zeros((2, 2)),
+            "edges": np.zeros((2, 3)),
+            "free_energy": np.zeros((2, 2)),
+            "macrostate": np.zeros(2, np.int32),
+            "timescales": np.zeros((0, 3)),
+            "rmsd": np.zeros(2, np.float32),
+            "rmsf": np.zeros(4, np.float32),
+        }
+        result = LandscapeResult(**{**values, **wrong})
+        return parse_result(LandscapeResult, *result.encode(), {})
+
+    assert forged().kind == "PCA"
+    for wrong, message in (
+        ({"edges": np.zeros((2, 9))}, "edges are 9, of 2 bins"),
+        ({"macrostate": np.array([0, 7], np.int32)}, "numbers up to 7, of 1"),
+        ({"macrostates": (Macrostate(1.0, 5),)}, "past the 2 states"),
+        ({"lags": (1, 2)}, "timescales are 0 rows, of 2 lags"),
+        ({"rmsd": np.zeros(3, np.float32)}, "rmsd"),
+    ):
+        with pytest.raises(ValueFault, match=message):
+            forged(**wrong)

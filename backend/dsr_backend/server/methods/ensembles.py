@@ -1,13 +1,19 @@
-"""Methods about ensembles: occupancy."""
+"""Methods about ensembles: occupancy, landscape."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from pymol_dsr.shared import messages
 from pymol_dsr.shared.messages import EnsembleSeries
 from pymol_dsr.shared.options import FieldOptions
 
+from ...results import landscape as landscapes
 from ...results import occupancy as occupancies
 from ...results.occupancy import OpenShape, field_shapes, surface_shapes
 from ...runtime.device import limit_threads
@@ -64,7 +70,52 @@ def occupancy(state: State, job: Job, request: messages.Occupancy) -> messages.O
     )
 
 
-METHODS = {messages.Occupancy: occupancy}
+def landscape(state: State, job: Job, request: messages.Landscape) -> messages.LandscapeResult:
+    """Compute the landscape of an ensemble."""
+    with callers_fault():
+        made = landscapes.landscape(
+            _split(request.coordinates, request.lengths),
+            request.options,
+            () if request.reference is None else _split(request.reference, request.reference_lengths),
+            request.native,
+            None if request.follows is None else request.follows != 0,
+            job.cancelled,
+        )
+    rows = tuple(
+        messages.EnsembleRow(
+            method, {key: score for key, score in dataclasses.asdict(scores).items() if math.isfinite(score)}
+        )
+        for method, scores in made.scores.items()
+    )
+    return messages.LandscapeResult(
+        kind=made.kind,
+        lag=made.lag,
+        macrostates=tuple(messages.Macrostate(one.population, one.place) for one in made.macrostates),
+        lags=tuple(made.lags.tolist()),
+        rows=rows,
+        js=made.js if math.isfinite(made.js) else None,
+        floor=made.floor if math.isfinite(made.floor) else None,
+        notes=made.notes,
+        axes=made.axes,
+        edges=made.edges,
+        free_energy=made.free_energy,
+        macrostate=made.macrostate.astype(np.int32),
+        timescales=made.timescales,
+        rmsd=made.rmsd.astype(np.float32),
+        rmsf=made.rmsf.astype(np.float32),
+        helix=None if made.helix is None else made.helix.astype(np.float32),
+        strand=None if made.strand is None else made.strand.astype(np.float32),
+        reference_axes=made.reference_axes if len(made.reference_axes) else None,
+        reference_rmsf=None if made.reference_rmsf is None else made.reference_rmsf.astype(np.float32),
+    )
+
+
+METHODS = {messages.Occupancy: occupancy, messages.Landscape: landscape}
+
+
+def _split(states: NDArray[np.float32], lengths: Sequence[int]) -> list[NDArray[np.float32]]:
+    """Return the series of states f4[S,L,K,3], by the number of states of each."""
+    return np.split(states, np.cumsum(lengths)[:-1])
 
 
 def _shapes(state: State, series: EnsembleSeries) -> list[OpenShape]:

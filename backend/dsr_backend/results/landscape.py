@@ -1,0 +1,399 @@
+"""The landscape of an ensemble: slow axes, free energy, Markov model, macrostates, and the comparison with a reference.
+
+Distances between Cα atoms describe a state. Where the states are in order of time, TICA finds the slowest axes, k-means
+divides them into microstates, and a Markov model counts the transitions; PCCA+ joins microstates that exchange fast to
+macrostates. States without an order have the principal components of their distances as axes, and macrostates of
+k-means. deeptime and MDAnalysis are optional packages, which `landscape_modules` imports.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pymol_dsr.shared.options import LandscapeOptions
+
+from ..runtime.errors import Cancelled
+from .ensemble_metrics import (
+    EnsembleScores,
+    autocorrelation,
+    baseline_rows,
+    compare_ensembles,
+    evenly_spaced,
+    jensen_shannon,
+    rmsd_to,
+    rmsf,
+)
+
+Floats = NDArray[np.floating[Any]]
+
+INSTALL = 'pip install "pymol-dsr[simulate]"'
+# Residues whose distances are used, evenly spaced along the chain; more distances say little more.
+MOST_RESIDUES = 40
+# Components of the distances that TICA gets, and states for each of them.
+MOST_COMPONENTS, STATES_PER_COMPONENT = 20, 10
+# Slow axes that microstates are of, and microstates.
+MOST_AXES, MOST_MICROSTATES = 4, 100
+# With a lower autocorrelation from one state to the next, the states are no time series.
+IN_ORDER = 0.2
+# Fraction of the states that the Markov model must hold for its populations to count.
+CONNECTED = 0.8
+# Lags at which the implied time scales are computed, and how many of these.
+LAGS, SCALES = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200), 3
+# Bins along each axis of the free energy, at least and at most.
+FEWEST_BINS, MOST_BINS = 10, 40
+# Bins along each axis of a Jensen–Shannon divergence: of finer ones many would hold no state.
+COMPARED_BINS = 10
+# States whose secondary structure is assigned.
+MOST_ASSIGNED = 300
+CALPHA, BACKBONE = 1, 4
+HELIX, STRAND = "H", "E"
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Macrostate:
+    """A macrostate. population: 0 to 1; place: the state (from 0, over all series) nearest to its middle."""
+
+    population: float
+    place: int
+
+
+@dataclass(frozen=True, eq=False)
+class Landscape:
+    """The landscape of S states of L residues.
+
+    kind: `TICA` or `PCA`; lag: of TICA and the Markov model, in states. axes: f8[S,2], the states on the first two
+    axes; edges: f8[2,B+1] of the bins; free_energy: f8[B,B] in kT, NaN where no state is. macrostate: i8[S] from 0,
+    −1 for a state outside the Markov model; macrostates by falling population. lags: i8[K] and timescales f8[K,M],
+    in states, NaN where there is none; none without a Markov model. rmsd: f8[S] Å to the native state. rmsf: f8[L] Å.
+    helix, strand: f8[L], fractions of the states; None where only Cα atoms are known. reference: the same
+    figures of the reference. scores: rows by method against the reference. floor: Jensen–Shannon divergence (bits)
+    between the halves of the reference, or of the ensemble. notes: lines for the user.
+    """
+
+    kind: str
+    lag: int
+    axes: NDArray[np.float64]
+    edges: NDArray[np.float64]
+    free_energy: NDArray[np.float64]
+    macrostate: NDArray[np.int64]
+    macrostates: tuple[Macrostate, ...]
+    lags: NDArray[np.int64]
+    timescales: NDArray[np.float64]
+    rmsd: NDArray[np.float64]
+    rmsf: NDArray[np.float64]
+    helix: NDArray[np.float64] | None
+    strand: NDArray[np.float64] | None
+    reference_axes: NDArray[np.float64]
+    reference_rmsf: NDArray[np.float64] | None
+    scores: dict[str, EnsembleScores]
+    js: float
+    floor: float
+    notes: tuple[str, ...]
+
+
+def landscape_modules() -> SimpleNamespace:
+    """Return what is needed of deeptime and MDAnalysis. Raises ValueError with the pip command where one is missing."""
+    try:
+        # Optional, and slow to import.
+        from deeptime.clustering import KMeans
+        from deeptime.decomposition import TICA
+        from deeptime.markov import TransitionCountEstimator
+        from deeptime.markov.msm import MaximumLikelihoodMSM
+        from MDAnalysis.analysis.dssp.pydssp_numpy import assign
+    except ImportError as error:
+        raise ValueError(f"a landscape needs {error.name or 'deeptime'}, where the backend runs: {INSTALL}") from error
+    return SimpleNamespace(
+        KMeans=KMeans, TICA=TICA, Counts=TransitionCountEstimator, Markov=MaximumLikelihoodMSM, assign=assign
+    )
+
+
+def landscape(
+    series: Sequence[Floats],
+    options: LandscapeOptions,
+    reference: Sequence[Floats] = (),
+    native: Floats | None = None,
+    follows: NDArray[np.bool_] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Landscape:
+    """Return the landscape of series of states f[S,L,K,3] (Å), one for each trajectory.
+
+    K: 1 for Cα, or 4 for N, Cα, C, O. reference: series of the same residues, whose axes are taken. native: Cα f[L,3],
+    the first state unless it is given. follows: bool[L], whether a residue is bonded to the one before. Raises
+    ValueError for too few states or residues, or where packages are missing, and Cancelled.
+    """
+    modules = landscape_modules()
+    own, others = [_calpha(states) for states in series], [_calpha(states) for states in reference]
+    count, residues = sum(map(len, own)), own[0].shape[1]
+    if residues < 4 or count < 10:
+        raise ValueError(
+            f"a landscape takes 4 residues and 10 states at least, and here are {residues} and {count}; "
+            "choose more, or use dsr_occupancy"
+        )
+    notes: list[str] = []
+    axes_of = others or own
+    shortest = min(map(len, own))
+    ordered = options.ordered == "1" or (options.ordered == "auto" and _is_in_order(axes_of))
+    if not ordered:
+        notes.append("the states are not taken as a time series: principal components, and no Markov model")
+    lag = _lag(options.lag, min(map(len, axes_of)), shortest, ordered)
+    pairs = _pairs(residues)
+    projection = _Projection.of([_distances(x, pairs) for x in axes_of], lag if ordered else 0, modules)
+    placed = [projection(_distances(x, pairs)) for x in own]
+    others_placed = [projection(_distances(x, pairs)) for x in others]
+    _check(cancelled)
+    model = _markov(placed, lag, options.states, modules, notes) if ordered and shortest > 2 * lag else None
+    if model is None:
+        model = _clusters(placed, options.states, modules)
+    _check(cancelled)
+    plane = np.concatenate(placed)[:, :2]
+    together = np.concatenate([plane, *(x[:, :2] for x in others_placed)])
+    edges = _edges(together, int(np.clip(math.sqrt(count / 4.0), FEWEST_BINS, MOST_BINS)))
+    coarse = _edges(together, COMPARED_BINS)
+    weighted = _histogram(plane, edges, model.weights)
+    with np.errstate(divide="ignore"):
+        energy = -np.log(weighted / weighted.max())
+    halves = [_half_histograms(x, coarse) for x in (others_placed or placed)]
+    first_half, second_half = (np.sum([half[k] for half in halves], 0) for k in (0, 1))
+    every = np.concatenate(own)
+    scores: dict[str, EnsembleScores] = {}
+    js = math.nan
+    if others:
+        known = np.concatenate(others)
+        js = jensen_shannon(_histogram(plane, coarse), _histogram(np.concatenate(others_placed)[:, :2], coarse))
+        bonds = None if follows is None else np.stack([np.flatnonzero(follows) - 1, np.flatnonzero(follows)], 1)
+        in_time = ordered and len(own) == 1 and len(others) == 1
+        scores["ensemble"] = compare_ensembles(every, known, bonds=bonds, ordered=in_time, lag=lag)
+        _check(cancelled)
+        scores |= baseline_rows(known, known, count, bonds=bonds, ordered=in_time, lag=lag, seed=SEED)
+    helix, strand = _secondary_structure(series, modules)
+    return Landscape(
+        kind="TICA" if ordered else "PCA",
+        lag=lag,
+        axes=plane,
+        edges=edges,
+        free_energy=np.where(np.isfinite(energy), energy, np.nan),
+        macrostate=model.assignment,
+        macrostates=_macrostates(plane, model),
+        lags=np.array(model.lags, np.int64),
+        timescales=np.array(model.timescales, np.float64).reshape(len(model.lags), SCALES),
+        rmsd=rmsd_to(every, every[0] if native is None else native),
+        rmsf=rmsf(every),
+        helix=helix,
+        strand=strand,
+        reference_axes=np.concatenate(others_placed)[:, :2] if others else np.zeros((0, 2)),
+        reference_rmsf=rmsf(np.concatenate(others)) if others else None,
+        scores=scores,
+        js=js,
+        floor=jensen_shannon(first_half, second_half),
+        notes=tuple(notes),
+    )
+
+
+def _check(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise Cancelled("cancelled while a landscape was computed")
+
+
+def _calpha(states: Floats) -> NDArray[np.float64]:
+    """Return the Cα atoms f8[S,L,3] of states f[S,L,K,3]."""
+    return np.asarray(states[:, :, 1 if states.shape[2] == BACKBONE else 0], np.float64)
+
+
+def _is_in_order(series: Sequence[NDArray[np.float64]]) -> bool:
+    """Whether states resemble the one before more than any other."""
+    return bool(autocorrelation(series, [1])[0] >= IN_ORDER)
+
+
+def _lag(asked: int | None, axes_states: int, shortest: int, ordered: bool) -> int:
+    """Return the lag in states. Raises ValueError where a series is too short for the one that is asked for."""
+    if asked is None:
+        return max(1, min(20, min(axes_states, shortest) // 50))
+    if ordered and 2 * asked >= min(axes_states, shortest):
+        raise ValueError(
+            f"lag {asked}: the shortest series has {min(axes_states, shortest)} states, and more than twice the lag "
+            "are needed"
+        )
+    return asked
+
+
+def _pairs(residues: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the residues (i, j) whose distances are used: two apart or more, of at most MOST_RESIDUES."""
+    chosen = np.unique(np.linspace(0, residues - 1, min(residues, MOST_RESIDUES)).round().astype(np.int64))
+    i, j = np.triu_indices(len(chosen), 1)
+    apart = chosen[j] - chosen[i] > 1
+    return chosen[i][apart], chosen[j][apart]
+
+
+def _distances(states: NDArray[np.float64], pairs: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Floats:
+    """Return the distances f8[S,P] (Å) of Cα atoms f8[S,L,3]."""
+    i, j = pairs
+    lengths: Floats = np.linalg.norm(states[:, i] - states[:, j], axis=2)
+    return lengths
+
+
+@dataclass(frozen=True, eq=False)
+class _Projection:
+    """From distances f[S,P] to slow axes or principal components f8[S,D].
+
+    mean: f8[P]; components: f8[P,C]; model: deeptime's TICA of the components, or None.
+    """
+
+    mean: Floats
+    components: Floats
+    model: Any
+
+    @classmethod
+    def of(cls, series: Sequence[Floats], lag: int, modules: SimpleNamespace) -> _Projection:
+        """Return the principal components of all distances, and with a lag their slow combinations."""
+        every = np.concatenate(series)
+        mean = every.mean(0)
+        _, sizes, axes = np.linalg.svd(every - mean, full_matrices=False)
+        most = min(MOST_COMPONENTS, max(2, len(every) // STATES_PER_COMPONENT), int((sizes > 1e-6 * sizes[0]).sum()))
+        components = axes[:most].T
+        if not lag:
+            return cls(mean, components[:, :MOST_AXES], None)
+        covariance = modules.TICA.covariance_estimator(lagtime=lag)
+        for states in series:
+            x = (states - mean) @ components
+            if len(x) > lag:
+                covariance.partial_fit((x[:-lag], x[lag:]))
+        model = modules.TICA(dim=min(MOST_AXES, most), scaling="kinetic_map").fit(covariance).fetch_model()
+        return cls(mean, components, model)
+
+    def __call__(self, distances: Floats) -> NDArray[np.float64]:
+        x = (distances - self.mean) @ self.components
+        return np.asarray(x if self.model is None else self.model.transform(x), np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """Macrostates of S states. assignment: i8[S]; weights: f8[S], of the states, which add up to 1."""
+
+    assignment: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    lags: tuple[int, ...] = ()
+    timescales: tuple[tuple[float, ...], ...] = ()
+
+
+def _kmeans(placed: Floats, count: int, modules: SimpleNamespace) -> Any:
+    estimator = modules.KMeans(
+        n_clusters=count, init_strategy="kmeans++", max_iter=500, fixed_seed=SEED, n_jobs=1, progress=None
+    )
+    return estimator.fit(placed).fetch_model()
+
+
+def _markov(
+    placed: Sequence[NDArray[np.float64]], lag: int, states: int, modules: SimpleNamespace, notes: list[str]
+) -> _Model | None:
+    """Return the macrostates of a Markov model; None, with a note, where the states are not connected enough."""
+    every = np.concatenate(placed)
+    count = int(min(MOST_MICROSTATES, max(states, math.sqrt(len(every)))))
+    clusters = _kmeans(every, count, modules)
+    paths = [np.asarray(clusters.transform(x), np.int64) for x in placed]
+    counts = modules.Counts(lagtime=lag, count_mode="sliding").fit(paths).fetch_model()
+    connected = counts.submodel_largest()
+    visited = np.concatenate(paths)
+    active = np.isin(visited, connected.state_symbols)
+    if active.mean() < CONNECTED or connected.n_states <= states:
+        notes.append(
+            f"the states do not return: {100 * active.mean():.0f} % of them are connected both ways at a lag of "
+            f"{lag}; no Markov model, and the populations are those of the states as they are"
+        )
+        return None
+    model = modules.Markov(reversible=True).fit(connected).fetch_model()
+    groups = model.pcca(states).assignments
+    place_of = {int(symbol): place for place, symbol in enumerate(connected.state_symbols)}
+    places = np.array([place_of.get(int(one), -1) for one in visited])
+    assignment = np.where(places >= 0, groups[places], -1)
+    visits = np.bincount(places[places >= 0], minlength=connected.n_states)
+    weights = np.where(places >= 0, (model.stationary_distribution / np.maximum(visits, 1))[places], 0.0)
+    lags, scales = _timescales(paths, min(map(len, placed)), modules)
+    return _Model(assignment.astype(np.int64), weights / weights.sum(), lags, scales)
+
+
+def _timescales(
+    paths: Sequence[NDArray[np.int64]], shortest: int, modules: SimpleNamespace
+) -> tuple[tuple[int, ...], tuple[tuple[float, ...], ...]]:
+    """Return lags and the implied time scales (states) at each, SCALES of them, NaN where there are fewer."""
+    lags = tuple(lag for lag in LAGS if 4 * lag <= shortest)
+    rows = []
+    for lag in lags:
+        counts = modules.Counts(lagtime=lag, count_mode="sliding").fit(list(paths)).fetch_model().submodel_largest()
+        scales = [math.nan] * SCALES
+        if counts.n_states > 1:
+            found = modules.Markov(reversible=True).fit(counts).fetch_model().timescales(k=SCALES)
+            for place, scale in enumerate(np.asarray(found, np.float64)[:SCALES]):
+                scales[place] = float(scale) if np.isfinite(scale) else math.nan
+        rows.append(tuple(scales))
+    return lags, tuple(rows)
+
+
+def _clusters(placed: Sequence[NDArray[np.float64]], states: int, modules: SimpleNamespace) -> _Model:
+    """Return macrostates of k-means, all states alike."""
+    every = np.concatenate(placed)
+    assignment = np.asarray(_kmeans(every, min(states, len(every)), modules).transform(every), np.int64)
+    return _Model(assignment, np.full(len(every), 1.0 / len(every)))
+
+
+def _macrostates(plane: NDArray[np.float64], model: _Model) -> tuple[Macrostate, ...]:
+    """Return the macrostates by falling population, and number the assignment so."""
+    populations = {
+        int(number): float(model.weights[model.assignment == number].sum())
+        for number in np.unique(model.assignment[model.assignment >= 0])
+    }
+    order = sorted(populations, key=lambda number: -populations[number])
+    numbered = np.full_like(model.assignment, -1)
+    macrostates = []
+    for place, number in enumerate(order):
+        members = np.flatnonzero(model.assignment == number)
+        numbered[members] = place
+        middle = np.average(plane[members], axis=0, weights=model.weights[members] + 1e-12)
+        nearest = members[int(np.argmin(((plane[members] - middle) ** 2).sum(1)))]
+        macrostates.append(Macrostate(populations[number], int(nearest)))
+    model.assignment[:] = numbered
+    return tuple(macrostates)
+
+
+def _edges(plane: Floats, bins: int) -> NDArray[np.float64]:
+    """Return the edges f8[2,B+1] of bins over all points f[N,2]."""
+    low, high = plane.min(0), plane.max(0)
+    margin = np.maximum(1e-6, 0.02 * (high - low))
+    return np.stack([np.linspace(low[k] - margin[k], high[k] + margin[k], bins + 1) for k in (0, 1)])
+
+
+def _histogram(
+    plane: Floats, edges: NDArray[np.float64], weights: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    counts: NDArray[np.float64] = np.histogram2d(plane[:, 0], plane[:, 1], bins=[*edges], weights=weights)[0]
+    return counts
+
+
+def _half_histograms(placed: Floats, edges: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the histograms of the first and of the second half of a series."""
+    half = len(placed) // 2
+    return _histogram(placed[:half, :2], edges), _histogram(placed[half:, :2], edges)
+
+
+def _secondary_structure(
+    series: Sequence[Floats], modules: SimpleNamespace
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """Return how often each residue is helix and strand, f8[L] each, by DSSP; None where only Cα atoms are known."""
+    if series[0].shape[2] != BACKBONE:
+        return None, None
+    states = evenly_spaced(np.concatenate(list(series)), MOST_ASSIGNED)
+    letters = np.stack([_letters(modules.assign(np.asarray(state, np.float64))) for state in states])
+    return (letters == HELIX).mean(0), (letters == STRAND).mean(0)
+
+
+def _letters(assigned: NDArray[Any]) -> NDArray[np.str_]:
+    """Return the letters [L] of DSSP's one-hot table [L,3] of loop, helix and strand."""
+    letters: NDArray[np.str_] = np.array(["-", HELIX, STRAND])[np.argmax(assigned, axis=-1)]
+    return letters

@@ -1,0 +1,168 @@
+"""dsr_ensemble."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymol import cmd
+
+from ..analysis import landscape as landscapes
+from ..analysis.landscape import EnsembleLandscape, ResidueStates
+from ..fits.ensemble import entered
+from ..scene.gui_thread import in_gui
+from ..scene.objects import check_names, delete_objects
+from ..session import Session, session_of
+from ..shared.options import LandscapeOptions
+from ..sources.atoms import read_states
+from ..surfaces.selections import split_by_object
+from .arguments import new_fit_name, table_path
+from .command import command
+from .running import Runner
+
+
+@command
+def dsr_ensemble(
+    objects: str,
+    *commas: str,
+    reference: str = "",
+    lag: str = "",
+    states: int = LandscapeOptions.states,
+    ordered: str = LandscapeOptions.ordered,
+    only: str = "all",
+    file: str = "",
+    split: int = 0,
+    async_: int = -1,
+    quiet: int = 1,
+    _self: Any = cmd,
+) -> EnsembleLandscape | None:
+    """
+    DESCRIPTION
+
+        Describes the landscape of an ensemble of a protein: the slow axes of its motion (TICA of the distances
+        between CA atoms), its free energy on them, macrostates and implied time scales of a Markov model, RMSD,
+        RMSF and secondary structure. Several objects are several runs: time does not go on from one to the next.
+
+        With a reference ensemble, all of it is on the reference's axes, and a table tells how alike both are,
+        with two rows for comparison: states drawn from the reference (bootstrap) and its last one (hold). The
+        divergence between the halves of the reference shows how small a divergence can be.
+
+        States that are no time series, as models of NMR or docked poses, get principal components and no Markov
+        model. It needs deeptime where the backend runs: pip install "pymol-dsr[simulate]".
+
+    USAGE
+
+        dsr_ensemble objects [, reference=..., lag=..., states=..., ordered=..., only=..., file=..., split=...,
+            async_=... ]
+
+    ARGUMENTS
+
+        objects = str: a selection, or one+two for several objects, of the same residues
+
+        reference = str: the same of a reference; of one state it is the native state of the RMSD
+        {default: none, and the first state is the native one}
+
+        lag = int: lag of TICA and the Markov model in states {default: a 50th of the shortest run, 20 at most}
+
+        states = int: number of macrostates {default: 4}
+
+        ordered = 1, 0 or auto: whether the states are in order of time {default: auto, by their autocorrelation}
+
+        only = str: states to take, of each object {default: all}
+
+        file = str: also write tables (.csv: states, _residues, _timescales, _scores), and a picture (.png) where
+        matplotlib is there
+
+        split = 0/1: also make an object of each macrostate, <object>_macro1 and so on, for dsr_fit or
+        dsr_occupancy {default: 0}
+
+        async_ = 0/1: work in the background {default: -1, in the background when typed, blocking in scripts}
+
+    EXAMPLE
+
+        dsr_ensemble run1+run2+run3, file=landscape.csv
+        dsr_ensemble generated, reference=md, states=3
+        dsr_ensemble md, split=1
+        dsr_occupancy md_macro1
+
+    SEE ALSO
+
+        dsr_occupancy, dsr_sample, intra_rms_cur
+    """
+    options = LandscapeOptions.parse(lag=lag, states=states, ordered=ordered)
+    return describe_ensemble(
+        session_of(_self),
+        str(objects),
+        str(reference),
+        str(only),
+        options,
+        Runner.of("dsr_ensemble", async_, quiet, _self),
+        _self,
+        file=str(file),
+        split=bool(int(split)),
+    )
+
+
+def describe_ensemble(
+    session: Session,
+    objects: str,
+    reference: str,
+    states: str,
+    options: LandscapeOptions,
+    runner: Runner,
+    _self: Any,
+    *,
+    file: str = "",
+    split: bool = False,
+) -> EnsembleLandscape | None:
+    """Compute the landscape of an ensemble; None where that is begun in the background.
+
+    states: a states text for each object. file: also write tables (.csv) and a picture. split: also make an object of
+    each macrostate. Raises CmdException, JobError, ExtractError, SceneError, StatesError or BackendError.
+    """
+    path = table_path(file)
+    own = [_read(selection, states, _self) for selection in split_by_object(objects.strip(), _self)]
+    known = [_read(selection, "all", _self) for selection in split_by_object(reference, _self)] if reference else []
+    matched, line = landscapes.in_common([*own, *known])
+    own, known = matched[: len(own)], matched[len(own) :]
+    request = landscapes.request_of(own, known, options)
+    first = own[0].atoms.object
+    macro_names = [f"{first}_macro{number + 1}" for number in range(options.states)]
+    if split:
+        check_names(macro_names, (), _self)
+    jobs = session.jobs
+    fit = jobs.new(new_fit_name(jobs.fits, f"{first}_ensemble", "objects", _self), ())
+    if line:
+        runner.say(f" dsr_ensemble: {line}")
+
+    def work() -> EnsembleLandscape:
+        with entered(jobs, fit):
+            landscape = EnsembleLandscape.of(own, known, jobs.ask(fit, request))
+        for text in landscapes.summary(landscape):
+            runner.say(f" {first}: {text}")
+        if path:
+            written = landscapes.write_landscape(path, landscape, f"{objects}: {len(landscape.states)} states")
+            missing = "" if written[-1].endswith(".png") else "; no picture without matplotlib"
+            runner.say(f" {first}: written to {', '.join(written)}{missing}")
+        if split:
+            for number, name in enumerate(macro_names[: len(landscape.result.macrostates)]):
+                in_gui(_self, _make_object, name, landscape.members(number), _self)
+            runner.say(f" {first}: {', '.join(macro_names)} hold the states of each macrostate")
+        return landscape
+
+    return runner.run(work)
+
+
+def _read(selection: str, states: str, _self: Any) -> ResidueStates:
+    """Read the backbone of one object. Raises ExtractError or StatesError."""
+    atoms = read_states(f"({selection}) and name N+CA+C+O+OXT+OT1+OT2+O1 and not elem Ca", states, _self)
+    return ResidueStates.of(atoms)
+
+
+def _make_object(name: str, members: dict[str, list[int]], _self: Any) -> None:
+    """Make an object of some states of others, with all their atoms."""
+    delete_objects([name], _self)
+    place = 0
+    for owner, states in members.items():
+        for state in states:
+            place += 1
+            _self.create(name, f"%{owner}", state, place, zoom=0)
