@@ -28,7 +28,7 @@ SCORES = {
     "rmsf_correlation": "RMSF r",
     "pairwise_rmsd": "pair RMSD",
     "pca_w2": "PCA W2",
-    "js": "JS",
+    "js": "PCA JS",
     "transition_js": "trans. JS",
     "contact_jaccard": "contacts",
     "recall": "recall",

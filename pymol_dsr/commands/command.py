@@ -36,7 +36,7 @@ EXPECTED = (
 # Arguments that commands turn into numbers themselves, with the words that they take; all others are parsed as options.
 SWITCHES = {
     **dict.fromkeys(("async_", "plot", "ray", "watch"), ("-1", "0", "1")),
-    **dict.fromkeys(("binary", "quiet"), ("0", "1")),
+    **dict.fromkeys(("binary", "quiet", "split"), ("0", "1")),
 }
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pymol import cmd
+from pymol import CmdException, cmd
 
 from ..analysis import landscape as landscapes
 from ..analysis.landscape import EnsembleLandscape, ResidueStates
 from ..fits.ensemble import entered
 from ..scene.gui_thread import in_gui
-from ..scene.objects import check_names, delete_objects
 from ..session import Session, session_of
 from ..shared.options import LandscapeOptions
 from ..sources.atoms import read_states
@@ -127,8 +126,9 @@ def describe_ensemble(
     request = landscapes.request_of(own, known, options)
     first = own[0].atoms.object
     macro_names = [f"{first}_macro{number + 1}" for number in range(options.states)]
-    if split:
-        check_names(macro_names, (), _self)
+    taken = sorted(set(macro_names) & set(_self.get_names("all"))) if split else []
+    if taken:
+        raise CmdException(f"split 1: the scene has {', '.join(taken)} already; delete {first}_macro* first")
     jobs = session.jobs
     fit = jobs.new(new_fit_name(jobs.fits, f"{first}_ensemble", "objects", _self), ())
     if line:
@@ -160,7 +160,6 @@ def _read(selection: str, states: str, _self: Any) -> ResidueStates:
 
 def _make_object(name: str, members: dict[str, list[int]], _self: Any) -> None:
     """Make an object of some states of others, with all their atoms."""
-    delete_objects([name], _self)
     place = 0
     for owner, states in members.items():
         for state in states:

@@ -1,0 +1,145 @@
+"""dsr_ensemble in real PyMOL: residues that objects have in common, what it says, returns, writes and refuses."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+from pymol_dsr.analysis.landscape import EnsembleLandscape, ResidueStates, in_common, request_of
+from pymol_dsr.commands.landscape import dsr_ensemble
+from pymol_dsr.session import session_of
+from pymol_dsr.shared.options import LandscapeOptions
+from pymol_dsr.sources.atoms import read_states
+from pymol_dsr.surfaces.source import ExtractError
+from support.paths import ROOT
+from support.scene import build_peptide
+from support.session import ready
+
+
+def residues(cmd, selection, states="all"):
+    return ResidueStates.of(read_states(selection, states, cmd))
+
+
+# Residues
+
+
+def test_residues_are_their_backbone(peptide):
+    one = residues(peptide, "pep", "1-2")
+    assert len(one.keys) == 9 and one.keys[0][2] == "ALA" and (one.places >= 0).all()
+    backbone = one.coordinates(True)
+    assert backbone.shape == (2, 9, 4, 3)
+    # N to CA, CA to C, C to O.
+    assert np.linalg.norm(np.diff(backbone, axis=2), axis=3) == pytest.approx(1.4, abs=0.2)
+    assert np.array_equal(one.coordinates(False)[:, :, 0], backbone[:, :, 1])
+
+
+def test_objects_of_one_sequence_correspond_whatever_their_numbers_are(peptide):
+    peptide.create("copy", "pep")
+    peptide.alter("copy", "resi = str(int(resi) + 100); chain = 'Z'")
+    matched, line = in_common([residues(peptide, "pep"), residues(peptide, "copy")])
+    assert [len(one.keys) for one in matched] == [9, 9] and not line
+
+
+def test_objects_with_missing_residues_share_the_others(peptide):
+    peptide.create("short", "pep and not resi 3+9")
+    matched, line = in_common([residues(peptide, "pep"), residues(peptide, "short")])
+    assert [len(one.keys) for one in matched] == [7, 7] and matched[0].keys == matched[1].keys
+    assert line == "7 residues are in all of pep, short; up to 2 others are left out"
+    places = [one.coordinates(False)[0] for one in matched]
+    assert np.array_equal(*places)
+    peptide.alter("short", "chain = 'Z'")
+    with pytest.raises(ExtractError, match="have 0 residues in common"):
+        in_common([residues(peptide, "pep"), residues(peptide, "short")])
+
+
+def test_a_gap_is_no_bond_and_calpha_alone_is_enough(peptide):
+    peptide.remove("resi 4")
+    one = residues(peptide, "pep")
+    request = request_of([one], [], LandscapeOptions())
+    assert request.follows.tolist() == [0, 1, 1, 0, 1, 1, 1, 1] and request.coordinates.shape == (6, 8, 4, 3)
+    peptide.remove("not name CA")
+    assert request_of([residues(peptide, "pep")], [], LandscapeOptions()).coordinates.shape == (6, 8, 1, 3)
+
+
+def test_a_reference_of_one_state_is_the_native_one(peptide):
+    one = residues(peptide, "pep")
+    request = request_of([one], [residues(peptide, "pep", "3")], LandscapeOptions())
+    assert request.reference is None and not request.reference_lengths
+    assert np.array_equal(request.native, one.coordinates(False)[2, :, 0])
+    request = request_of([one, one], [one], LandscapeOptions())
+    assert request.lengths == (6, 6) and request.reference_lengths == (6,) and len(request.reference) == 6
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    "rest, message",
+    [
+        ("nope", 'selection nope: Invalid selection name "nope"'),
+        ("pep and resi 1-3", "it has 3 residues with a CA atom, and a landscape takes 4 or more"),
+        ("pep, lag=0", "lag 0: it must be at least 1 states"),
+        ("pep, states=1", "states 1: it must lie between 2 and 20"),
+        ("pep, ordered=2", "ordered 2: choose one of auto, 0, 1"),
+        ("pep, only=1-9", "9 is past the end"),
+        ("pep, file=x.png", "file x.png: it must end in .csv"),
+        ("pep, reference=nope", 'selection nope: Invalid selection name "nope"'),
+        ("pep, split=1, states=2", "split 1: the scene has pep_macro2 already; delete pep_macro* first"),
+        ("pep, split=2", "split 2: it must be 0 or 1"),
+    ],
+)
+def test_mistakes_are_one_line_and_start_nothing(plugin, capfd, rest, message):
+    jobs = session_of(plugin).jobs
+    build_peptide(plugin, "pep_macro2", 1)
+    ready(plugin, "one", "")
+    plugin.do(f"dsr_ensemble {rest}")
+    errors = [text for text in capfd.readouterr().out.splitlines() if text.startswith(" Error: ")]
+    assert len(errors) == 1 and message in errors[0], errors
+    assert jobs.connection.running is None and list(jobs.fits) == ["one"]
+
+
+# With the backend
+
+
+@pytest.fixture
+def trpcage(backend):
+    """`warm` at 300 K and `hot` at 450 K: the same peptide of 20 residues, 170 and 160 states."""
+    folder = ROOT / "benchmarks" / "data"
+    for name, file in (("warm", "trpcage_300k"), ("hot", "trpcage_450k")):
+        backend.load(str(folder / f"{file}.pdb"), name)
+        backend.load_traj(str(folder / f"{file}.xtc"), name, state=1)
+    return backend
+
+
+@pytest.mark.system
+def test_a_landscape_against_a_reference(trpcage, tmp_path, capfd):
+    pytest.importorskip("deeptime", reason="extra simulate")
+    cmd = trpcage
+    file = tmp_path / "hot.csv"
+    landscape = dsr_ensemble("hot", reference="warm", states=3, split=1, file=str(file), quiet=0, async_=0, _self=cmd)
+    assert isinstance(landscape, EnsembleLandscape)
+    said = capfd.readouterr().out
+    result = landscape.result
+    assert result.kind == "TICA" and landscape.states[-1] == ("hot", 160) and len(landscape.residues) == 20
+    assert "TICA of the distances between CA atoms, 160 states, lag 3" in said
+    assert "Jensen-Shannon divergence from warm" in said and "bootstrap" in said and "hold" in said
+    # The hot one moves more, and is farther from the first state of the reference.
+    assert result.reference_rmsf is not None and result.rmsf.mean() > 1.3 * result.reference_rmsf.mean()
+    assert result.helix is not None and 0.2 < result.helix.mean() < 0.7
+    # Macrostates are objects, of all atoms, with all states of the Markov model.
+    counts = [cmd.count_states(f"hot_macro{number}") for number in (1, 2, 3)]
+    assert sum(counts) == int((result.macrostate >= 0).sum()) and cmd.count_atoms("hot_macro1") == 304
+    assert counts == [sum(map(len, landscape.members(number).values())) for number in range(3)]
+    # A place on the map is a state.
+    place = result.axes[41]
+    assert landscape.nearest(*place) == ("hot", 42)
+    with open(file, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 160 and rows[41]["state"] == "42"
+    assert float(rows[41]["axis_1"]) == pytest.approx(place[0]) and int(rows[41]["macrostate"]) in (0, 1, 2, 3)
+    names = {path.name for path in tmp_path.iterdir()} - {"home"}
+    assert names >= {"hot.csv", "hot_residues.csv", "hot_timescales.csv", "hot_scores.csv"}
+    assert file.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
+    assert not session_of(cmd).jobs.fits
