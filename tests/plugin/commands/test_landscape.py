@@ -58,7 +58,11 @@ def test_a_gap_is_no_bond_and_calpha_alone_is_enough(peptide):
     peptide.remove("resi 4")
     one = residues(peptide, "pep")
     request = request_of([one], [], LandscapeOptions())
-    assert request.follows.tolist() == [0, 1, 1, 0, 1, 1, 1, 1] and request.coordinates.shape == (6, 8, 4, 3)
+    assert (
+        request.follows is not None
+        and request.follows.tolist() == [0, 1, 1, 0, 1, 1, 1, 1]
+        and request.coordinates.shape == (6, 8, 4, 3)
+    )
     peptide.remove("not name CA")
     assert request_of([residues(peptide, "pep")], [], LandscapeOptions()).coordinates.shape == (6, 8, 1, 3)
 
@@ -67,9 +71,10 @@ def test_a_reference_of_one_state_is_the_native_one(peptide):
     one = residues(peptide, "pep")
     request = request_of([one], [residues(peptide, "pep", "3")], LandscapeOptions())
     assert request.reference is None and not request.reference_lengths
-    assert np.array_equal(request.native, one.coordinates(False)[2, :, 0])
+    assert request.native is not None and np.array_equal(request.native, one.coordinates(False)[2, :, 0])
     request = request_of([one, one], [one], LandscapeOptions())
-    assert request.lengths == (6, 6) and request.reference_lengths == (6,) and len(request.reference) == 6
+    assert request.lengths == (6, 6) and request.reference_lengths == (6,)
+    assert request.reference is not None and len(request.reference) == 6
 
 
 # Refusals
