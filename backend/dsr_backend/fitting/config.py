@@ -20,18 +20,20 @@ class Preset:
     """Numbers of the field `fast`. Lengths in Å.
 
     `spacing` is the distance between nodes of the fine lattice, which has `margin` nodes beyond the cells that a
-    surface cuts; the coarse lattice is `coarse_factor` times wider and fills the box, `clearance` around all surfaces.
-    Exact distances at the nodes are corrected by `density` points per Å² of surface, in `iterations` of conjugate
-    gradients, with the weight `ridge` for a node to stay as it is. `max_values` limits the modes of each lattice.
+    surface cuts; a state gives distances to `own_margin` nodes beyond its own cells. The coarse lattice is
+    `coarse_factor` times wider and fills the box, `clearance` around all surfaces. The distances at the nodes are
+    corrected by `density` points per Å² of surface, in `iterations` of conjugate gradients, with the weight `ridge` for
+    a node to stay as it is. `max_values` limits the modes of each lattice.
     """
 
     spacing: float
     margin: int = 2
+    own_margin: int = 1
     coarse_factor: int = 4
     clearance: float = 8.0
     density: float = 12.0
     ridge: float = 0.03
-    iterations: int = 8
+    iterations: int = 6
     max_values: int = 24_000_000
 
 
@@ -71,7 +73,7 @@ class PaperPreset:
 # `fast` and `preview` are numbers of the field fast, a Preset; `paper` is a PaperPreset.
 PRESETS: dict[str, Any] = {
     "fast": Preset(spacing=0.7),
-    "fine": Preset(spacing=0.5, margin=3, density=20.0),
+    "fine": Preset(spacing=0.5, margin=3, own_margin=2, density=20.0),
     "preview": Preset(spacing=1.0, density=6.0),
     "paper": PaperPreset(),
 }

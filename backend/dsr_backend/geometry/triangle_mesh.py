@@ -77,13 +77,17 @@ class TriangleMesh:
         return signed
 
     def sample(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Draw points f4[count,3] (Å), uniform over the area, with a generator on the CPU.
+        """Draw points f4[count,3] (Å), one from each of `count` equal areas, with a generator on the CPU.
 
-        Returns them with the face i8[count] of each and the weights f4[count,3] of that face's corners.
+        Returns them, in the order of the faces, with the face i8[count] of each and the weights f4[count,3] of its
+        corners.
         """
         cumulative = torch.cumsum(self.areas.double(), 0)
         # The CPU draws the random numbers, so that every device gets the same points from the same seed.
-        threshold = torch.rand(count, generator=generator, dtype=torch.float64).to(self.device) * cumulative[-1]
+        position = torch.arange(count, dtype=torch.float64) + torch.rand(
+            count, generator=generator, dtype=torch.float64
+        )
+        threshold = (position / count).to(self.device) * cumulative[-1]
         face = torch.searchsorted(cumulative, threshold).clamp_max(len(cumulative) - 1)
         u, v = torch.rand(2, count, 1, generator=generator).to(self.device)
         mirrored = u + v > 1.0

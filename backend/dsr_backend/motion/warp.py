@@ -27,9 +27,10 @@ MIN_DETERMINANT = 0.3
 # States that are tried as the reference, and points around the atoms of each at which the folding is measured.
 CANDIDATES = 5
 FOLDING_POINTS = 4_000
-# Steps of the inverse. On AdK's most distant state they miss a sixth of the nodes, which no scene point reaches; three
-# steps miss half.
-INVERSE_STEPS = 10
+# Steps of the inverse for all points, and further ones for points that miss by more than INVERSE_TOLERANCE (Å) after
+# them. On AdK's most distant state ten steps miss a sixth of the nodes, which no scene point reaches; three miss half.
+INVERSE_STEPS, FURTHER_STEPS = 3, 7
+INVERSE_TOLERANCE = 0.02
 # Lattice of the displacements: distance of its nodes and margin around the atoms, in Å.
 WARP_SPACING = 1.6
 WARP_CLEARANCE = 8.0
@@ -69,17 +70,25 @@ class Warp:
         lattice, u = self.displacement
         return y + lattice.interpolate(u, y)
 
-    def inverse(self, xi: torch.Tensor) -> torch.Tensor:
-        """Return scene points f4[N,3] whose material coordinates are about ξ f4[N,3], both in Å.
+    def inverse(self, xi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return scene points f4[N,3] whose material coordinates are about ξ f4[N,3], and by how much they miss f4[N].
 
-        The fixed-point iteration y ← ξ − u(y) misses where the warp folds.
+        All in Å. The fixed-point iteration y ← ξ − u(y) misses where the warp folds.
         """
-        y = xi
+        y, miss = xi, torch.zeros_like(xi[:, 0])
         if self.displacement is not None:
-            lattice, u = self.displacement
-            for _ in range(INVERSE_STEPS):
-                y = xi - lattice.interpolate(u, y)
-        return ((y @ self.rotation).double() + self.origin).float()
+            y, miss = self._iterate(xi, y, INVERSE_STEPS)
+            moving = torch.nonzero(miss > INVERSE_TOLERANCE)[:, 0]
+            y[moving], miss[moving] = self._iterate(xi[moving], y[moving], FURTHER_STEPS)
+        return ((y @ self.rotation).double() + self.origin).float(), miss
+
+    def _iterate(self, xi: torch.Tensor, y: torch.Tensor, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the points f4[N,3] after some steps of the inverse, and by how much they miss ξ f4[N]."""
+        assert self.displacement is not None
+        lattice, u = self.displacement
+        for _ in range(steps):
+            y = xi - lattice.interpolate(u, y)
+        return y, torch.linalg.norm(y + lattice.interpolate(u, y) - xi, dim=1)
 
 
 def least_folding(
