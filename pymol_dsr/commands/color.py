@@ -38,7 +38,7 @@ def dsr_color(
         surface moves, by any number of the atoms, by a map or in one colour. A bar named
         <object>_bar_<what>_<unit> shows which colour stands for which value.
 
-        Extrapolated parts stay transparent and tinted orange. Vertices without a value are grey.
+        Extrapolated states stay transparent and tinted orange. Vertices without a value are grey.
 
     USAGE
 
@@ -47,14 +47,14 @@ def dsr_color(
 
     ARGUMENTS
 
-        name = str: an object that dsr_movie made; a fit for all its movies, where none of them has its name
+        name = str: an object that dsr_movie made; or a fit, for all its movies, if no object has its name
 
         by = atoms: the atoms' present colours, so that "color", "spectrum" and "util.cbc" work on the surface
 
-        by = motion: how far the atoms below go over the trajectory (root mean square, Angstrom)
+        by = motion: how far the nearest atoms move from their mean place over all states (RMSF, Angstrom)
 
         by = speed or velocity: how fast the surface moves at that time, along its normal (Angstrom per state);
-        velocity is below 0 inwards, above 0 outwards. The first time it takes a third of a mesh for each state
+        velocity is below 0 inwards, above 0 outwards. The first use takes a third of the time of the meshes
 
         by = b, q, partial_charge, vdw, ...: any number of the atoms that "iterate" knows
 
@@ -70,8 +70,8 @@ def dsr_color(
         minimum, maximum = float: values of the first and the last colour {default: the 2nd and 98th percentile
         over all states; around 0 for velocity, charges and maps}
 
-        file = str: .csv with the columns state,index,value; index is PyMOL's (from 1). Values go in straight lines
-        from one given state to the next and stay as they are before the first and after the last
+        file = str: .csv with the columns state,index,value; index is PyMOL's (from 1). Between two states in the
+        file, values change in straight lines; before the first and after the last, they stay as they are
 
         map = str: a map object, or a ramp of one, whose colours are taken then
 

@@ -38,11 +38,12 @@ def dsr_eval(
     """
     DESCRIPTION
 
-        Measures a fit against PyMOL's own surfaces: volumetric IoU, Chamfer distance (both readings) and
-        normal consistency, for the states it was fitted to, those between and those after, as mean and standard
-        deviation. With them stands how much the atoms move: the RMSD from the state before, superposed.
+        Compares a fit with PyMOL's own surfaces: volumetric IoU, Chamfer distance (mean, and mean squared)
+        and normal consistency, as mean and standard deviation over the fitted states, those between and those
+        after. It also prints how much the atoms move: their RMSD from the state before, superposed.
 
-        Beside the fit stand ways to do without one, made of the fitted states only.
+        For comparison, it does the same for simple methods without a fit, the baselines. They use the fitted states
+        only.
 
     USAGE
 
@@ -54,15 +55,14 @@ def dsr_eval(
 
         states = str: states to compare {default: all of the fitted range and up to 20 after it}
 
-        file = str: also write a table per state (.csv), and a plot beside it (.png) where matplotlib is there
+        file = str: also write a table of all states (.csv), and, with matplotlib, a plot (.png)
 
-        baselines = str: any of these, with spaces between, or none {default: hold linear}
-            hold: the surface of the nearest fitted state
-            linear: between two fitted states, atoms superposed and moved in straight lines, with PyMOL's surface
-            smooth: the same after PyMOL's "smooth"
-            surface3: atoms as in linear, with surface_type 3
+        baselines = str: any of these, with spaces between, or none. hold is the surface of the nearest fitted
+        state; linear is PyMOL's surface of atoms that are superposed and moved in straight lines between two fitted
+        states; smooth is the same after PyMOL's "smooth"; surface3 is linear with surface_type 3
+        {default: hold linear}
 
-        trajectory = str: which one, of a fit of several
+        trajectory = str: the trajectory to compare, of a family
 
         async_ = 0/1: compare in the background {default: -1, in the background when typed, blocking in
         scripts}

@@ -38,8 +38,8 @@ def dsr_surfaces(
     """
     DESCRIPTION
 
-        Writes PyMOL's surfaces of all states (points, normals, triangles, atoms) as one file, which
-        "dsr-backend fit" takes on a machine without PyMOL.
+        Writes PyMOL's surfaces of all states (points, normals, triangles, atoms) as one file. "dsr-backend fit"
+        fits it in a terminal, also on a machine without PyMOL.
 
     USAGE
 
@@ -81,7 +81,7 @@ def dsr_save(name: str, filename: str, *, quiet: int = 1, _self: Any = cmd) -> s
     """
     DESCRIPTION
 
-        Saves a fit as one file, which dsr_load and "dsr-backend mesh" take.
+        Saves a fit as one file. dsr_load loads it, and the verbs of dsr-backend read it.
 
     USAGE
 
@@ -144,8 +144,8 @@ def dsr_export(
     """
     DESCRIPTION
 
-        Writes the surface at one or more times as mesh files in Angstrom (.glb too: one unit is 1 Angstrom), in
-        the frame of the scene and with the colours of the atoms, which .stl has no place for.
+        Writes the surface at one or more times as mesh files, in the coordinates of the scene (Angstrom, also in
+        .glb) and with the colours of the atoms. An .stl file has no colours.
 
     USAGE
 
@@ -157,7 +157,7 @@ def dsr_export(
         name = str: name of a fit
 
         filename = str: .ply, .obj, .stl, .glb or .npz; for several states, surface.ply becomes
-        surface_0001.00.ply, ..., and surface.glb is one file that plays them, movie_fps of them a second
+        surface_0001.00.ply, ..., and surface.glb is one file that plays them, movie_fps states per second
 
         states = str: times, as 40, 1-79:2 or 1-10:0.25 {default: the first fitted state}
 
@@ -167,7 +167,7 @@ def dsr_export(
 
         triangles = int: most triangles per state {default: no limit}
 
-        binary = 0/1: .ply in its binary kind, 0.6 of the size, which PyMOL itself does not load {default: 0}
+        binary = 0/1: write the binary kind of .ply. It is smaller, but PyMOL itself does not load it {default: 0}
 
         trajectory, towards, share, steady: as in dsr_movie
 

@@ -64,12 +64,14 @@ def dsr_fit(
         Fits a dynamical surface: one continuous function of space and time that holds PyMOL's surfaces of all
         states of a molecule. dsr_movie shows it at any time, also between the states and after the last one.
 
-        The surfaces are computed beside PyMOL, with the surface settings of the object (surface_quality,
-        solvent_radius, ...) and for the atoms that "show surface" takes: with surface_mode 0, the default, atoms
-        flagged "ignore" (mostly solvent and ligands) are left out unless all are; surface_mode 1 takes them along.
+        First, PyMOL makes the surface of each state, in processes beside the one that you work with. They have the
+        surface settings of the object (surface_quality, solvent_radius, ...) and the atoms that "show surface"
+        takes. With surface_mode 0, the default, atoms flagged "ignore" (mostly solvent and ligands) are left out,
+        unless all are flagged; surface_mode 1 takes them along. Then another process, the backend, does the fit.
 
-        Several objects become a family: one network for all, and a trajectory of each, named like the object.
-        dsr_movie shows one of them, or what lies between two. A family helps to fit another molecule like these.
+        Several objects become a family: one fit with a trajectory of each object, named like it. dsr_movie shows
+        one trajectory, or what lies between two. With preset=paper, they have one network, from which the fit of
+        another molecule like these can start (family=).
 
     USAGE
 
@@ -81,38 +83,40 @@ def dsr_fit(
 
         selection = str: atoms of one object, or of several, as one+two+three or polymer
 
-        states = str: states to fit, as 1-150, 1-79:2, 1+5+9, 1-40+60-80:2 or all; in 1-300:1..10 the interval
-        grows from 1 to 10, each step being what a straight line from 1 at state 1 to 10 at state 300 says,
-        rounded. Of several objects the same ones are taken {default: all}
+        states = str: states to fit, as 1-150, 1-79:2 (every second), 1+5+9, 1-40+60-80:2 or all. In 1-300:1..10,
+        the step grows evenly, from 1 at state 1 to 10 at state 300. With several objects, these states of each
+        {default: all}
 
         name = str: name of the fit {default: <first object>_dsr}
 
         preset = fast, fine, preview or paper: kind of fit. fine is sharper and takes twice as long as fast;
-        preview is coarser and faster; paper is the network of the paper, for comparison, which is slow: without a
-        GPU it takes hours, unless budget= says less {default: fast, or that of the family}
+        preview is coarser and faster; paper is the neural network of the DSR paper, for comparison. It is slow:
+        without a GPU it takes hours, unless budget= ends it earlier {default: fast, or that of the family}
 
-        smooth = float or auto: width in states of the smoothing over time {default: auto, by held out states}
+        smooth = float or auto: width in states of the smoothing over time. auto takes the width that predicts
+        states best that it holds out {default: auto}
 
         device = auto, cpu, cuda or cuda:1: where to compute {default: auto, or what dsr_set device says}
 
-        budget = float: most seconds to train, with preset paper {default: none}
+        budget = float: most seconds of training, with preset=paper {default: none}
 
         async_ = 0/1: fit in the background {default: -1, in the background when typed, blocking in scripts}
 
-        align = 0/1: take the motion of the whole molecule out of the fit {default: 1}
+        align = 0/1: superpose the states for the fit, and put the motion of the whole molecule back after it
+        {default: 1}
 
         seed = int: seed of random numbers {default: 0}
 
-        resume = 0/1: take up the surfaces of an interrupted fit of this name {default: 0}
+        resume = 0/1: use the surfaces that an interrupted fit of this name has made {default: 0}
 
-        family = str: fit of several trajectories whose network this one starts from {default: none}
+        family = str: name of a family; with preset=paper, the fit starts from its network {default: none}
 
         frozen = 0/1: keep the network of the family as it is, and fit only what belongs to this trajectory
         {default: 0}
 
-        times = str: text file with the time of every state of the object, one number each in any unit, where
-        they were saved at uneven times; motion is then smooth in time, and states keep their numbers
-        {default: states are even}
+        times = str: text file with the time of each state of the object, one number for each, in any unit. Give it
+        for states that were saved at uneven times: the motion is then smooth in time. States keep their numbers
+        {default: the times are even}
 
         loop = 0/1: the first state follows the last one again {default: 0}
 
@@ -122,14 +126,14 @@ def dsr_fit(
         molecule does not come back. A loop has no cuts {default: auto}
 
         unwrap = 0/1: make molecules whole that the periodic box of a simulation cuts, and let none jump through it
-        from state to state; the object stays as it is. It needs the unit cell {default: 0}
+        from state to state. The object needs a unit cell, and stays as it is {default: 0}
 
-        watch = 0/1: show the surface of the state in view as <name>_preview while it is fitted {default: -1, when
+        watch = 0/1: show the surface of the state in view as <name>_preview during the fit {default: -1, when
         typed}
 
-        detach = 0/1: once the surfaces are made, leave the fit to a process of its own on the backend's machine,
-        which goes on when PyMOL or the connection ends; dsr_status shows it, later sessions' too, and
-        dsr_movie takes it when it is ready {default: 0}
+        detach = 0/1: when the surfaces are made, leave the fit to a process of its own on the backend's machine. It
+        goes on when PyMOL or the connection ends. dsr_status shows it, also in a later session, and dsr_movie
+        takes it when it is ready {default: 0}
 
     EXAMPLE
 
@@ -178,9 +182,9 @@ def dsr_resume(name: str = "", *, watch: int = -1, async_: int = -1, quiet: int 
     """
     DESCRIPTION
 
-        Goes on with a fit that was interrupted, in this session or in an earlier one: with the surfaces that were made
-        and, of preset paper, from the last checkpoint of its training. Everything is as it was asked then; the molecule
-        must be in the scene under its name, as it was.
+        Goes on with a fit that was interrupted, in this session or in an earlier one. It uses the surfaces that were
+        made and, with preset paper, the last checkpoint of the training. The options are those of the interrupted
+        fit. The molecule must be in the scene under its name, as it was then.
 
     USAGE
 

@@ -42,9 +42,9 @@ def dsr_levels(
     """
     DESCRIPTION
 
-        Shows the field at one time as nested surfaces, each as far from the molecule's own as its level says:
-        outside red, inside blue, the surface itself white, darker the farther. They come as one object for each
-        level, in a group.
+        Shows nested surfaces at one time. Each level is a distance from the molecule's surface. Levels outside are
+        red, levels inside are blue, and the farther the darker; the surface itself is white. Each level is an
+        object, and all of them are in one group.
 
     USAGE
 
@@ -57,11 +57,11 @@ def dsr_levels(
 
         state = float: the time, as 40 or 40.5
 
-        levels = str: distances in Angstrom with spaces between, outside positive {default: -2 -1 0 2 4}
+        levels = str: distances in Angstrom with spaces between, positive outside {default: -2 -1 0 2 4}
 
         object = str: name of the group {default: <fit>_levels, or <fit>_<trajectory>_levels}
 
-        resolution = float: spacing of the meshes in Angstrom {default: 0.5, wider where a level would take more
+        resolution = float: spacing of the meshes in Angstrom {default: 0.5, more where a level would have more
         than 200000 triangles}
 
         cut = 0/1: cut away the half that faces you now, for a view of all levels {default: 0}

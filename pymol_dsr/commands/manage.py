@@ -21,10 +21,9 @@ def dsr_status(name: str = "", *, quiet: int = 1, _self: Any = cmd) -> list[str]
     """
     DESCRIPTION
 
-        Lists the fits of this session: how far they are, what they are busy with, on which device; and those that were
-        interrupted, in earlier sessions too, with what is there to go on from; and the commands that generate states,
-        as dsr_continue, while they run. Detached fits are asked for at the
-        backend, which is started for it.
+        Lists the fits of this session: how far they are, what they are busy with, and on which device. It also lists
+        fits that were interrupted, in earlier sessions too, and commands that generate states, as dsr_continue, while
+        they run. It asks the backend for detached fits, and starts it for that.
 
     USAGE
 
@@ -96,7 +95,7 @@ def dsr_set(key: str = "", value: str | None = None, *, quiet: int = 1, _self: A
     """
     DESCRIPTION
 
-        Sets what holds for all fits; without a value, shows it.
+        Sets an option of all fits; without a value, shows it.
 
     USAGE
 
@@ -104,18 +103,18 @@ def dsr_set(key: str = "", value: str | None = None, *, quiet: int = 1, _self: A
 
     ARGUMENTS
 
-        key = backend: command that starts a backend, also a remote one, as
-            ssh -T gpu01 dsr-backend serve {default: looked for}
+        key = backend: command that starts the backend, here or on another machine, as
+            ssh -T gpu01 dsr-backend serve {default: the one that is installed}
 
-        key = device: where a fit runs unless dsr_fit says: auto, cpu, cuda, cuda:1 {default: auto}
+        key = device: where a fit runs, unless dsr_fit has device=: auto, cpu, cuda or cuda:1 {default: auto}
 
         key = folder: folder of finished fits {default: ~/.pymol_dsr}
 
-        key = workers: surface processes at once {default: 0, as many as cores, at most 8}
+        key = workers: processes that make surfaces at once {default: 0, as many as cores, at most 8}
 
         key = wait: most seconds for a backend to start, its place in a queue included {default: 60}
 
-        value = default goes back to the default. backend and folder count from the next start of a backend.
+        value = default goes back to the default. backend and folder take effect at the next start of the backend.
 
     EXAMPLE
 
@@ -145,8 +144,8 @@ def dsr_doctor(*, async_: int = -1, quiet: int = 1, _self: Any = cmd) -> list[st
     """
     DESCRIPTION
 
-        Checks all that a fit needs, down to fitting a small peptide, and says what to do about what is
-        missing. Takes some seconds; the scene stays as it is. Send its lines along when you report a fault.
+        Checks everything that a fit needs, fits a small peptide, and says what to do about each fault. It takes some
+        seconds, and the scene stays as it is. Send its lines along when you report a fault.
 
     USAGE
 

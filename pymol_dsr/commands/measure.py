@@ -42,15 +42,15 @@ def dsr_measure(
     """
     DESCRIPTION
 
-        Measures a fitted surface over time: its volume and its area, how fast it moves and where, residue by
-        residue, and on request the share of some atoms and the volume of a pocket.
+        Measures a fitted surface over time: its volume, its area, and its speed, also residue by residue. If you
+        name atoms, it measures their part of the area and of the volume, and the volume of a pocket.
 
-        The speed is that of the surface along its normal, in Angstrom per state, its mean over the area without
-        regard to the sign; the motion of the whole molecule is part of it. A residue has the surface that is nearest
-        to its atoms' spheres, as in colours; residues with less than 10 A^2 are left out of the ranking.
+        The speed is that of the surface along its normal, in Angstrom per state, without its sign, as a mean over
+        the area. The motion of the whole molecule counts, too. The surface of a residue is that which is nearest to
+        its atoms' spheres, as in colours; residues with less than 10 A^2 are not ranked.
 
-        The pocket is the space outside the surface within the convex hull of the centres of the atoms that line
-        it, at each time. It need not be closed, nor open.
+        A pocket is the space outside the surface and inside the convex hull of the centres of the atoms that line
+        it, at each time. It may be open or closed.
 
     USAGE
 
@@ -63,18 +63,18 @@ def dsr_measure(
 
         states = str: times, as 1-79 or 1-102:0.25 {default: every state of the fitted range, 100 of them at most}
 
-        file = str: also write a table per time (.csv), beside it one per residue (_residues.csv), and a plot
-        (.png) where matplotlib is there
+        file = str: also write a table of all times (.csv), one of all residues (_residues.csv), and, with
+        matplotlib, a plot (.png)
 
-        selection = str: atoms whose share of area and volume is measured, too
+        selection = str: atoms whose part of area and volume is measured
 
-        pocket = str: atoms that line a pocket, whose volume is measured, too
+        pocket = str: atoms that line a pocket, whose volume is measured
 
         resolution = float: spacing of mesh and cells in Angstrom {default: 0.5}
 
-        top = int: how many of the most moving residues are named {default: 10}
+        top = int: how many of the fastest residues are named {default: 10}
 
-        trajectory = str: which one, of a fit of several
+        trajectory = str: the trajectory to measure, of a family
 
         plot = 0/1: show it in a window {default: -1, when typed}
 

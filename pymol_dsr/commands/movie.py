@@ -88,13 +88,13 @@ def dsr_movie(
     """
     DESCRIPTION
 
-        Loads a fitted surface at any times as one multi-state object, coloured like the nearest atoms, and
-        makes the movie that plays it.
+        Loads a fitted surface at any times as one object with a state for each time, coloured like the nearest
+        atoms, and makes the movie that plays it.
 
-        Whole states keep their number and play beside the molecule. With fractions of states, state 1 is the
-        first time, state 2 the second, and the atoms at these times come along as the molecule
-        <object>_atoms. Times past the fitted states are extrapolated: they come as <object>_future, tinted
-        orange, and the expected error is printed.
+        Whole states keep their number and play beside the molecule. With fractions of states, state 1 of the object
+        is the first time, state 2 the second, and so on. The atoms at these times are loaded, too, as the molecule
+        <object>_atoms. Times past the fitted states are extrapolated: they are in the object <object>_future,
+        tinted orange, and the expected error is printed.
 
     USAGE
 
@@ -122,30 +122,30 @@ def dsr_movie(
         movie = 0/1: set up the movie (mset), in place of the one that PyMOL has; 0 keeps that with its camera keys
         {default: 1}
 
-        as_ = cgo or map: meshes, or maps with a multi-state isosurface: smaller sessions, a level that can be
-        changed with isolevel, no colours of atoms {default: cgo}
+        as_ = cgo or map: meshes, or maps with an isosurface. Maps make smaller sessions, and isolevel changes their
+        level, but they do not show the colours of atoms {default: cgo}
 
-        trajectory = str: which one, of a fit of several
+        trajectory = str: the trajectory to show, of a family
 
         towards = str: another trajectory, to show what lies between the two, in the colours of the first
 
-        share = float: how far towards it, 0 to 1 {default: 0.5}
+        share = float: how far towards it, from 0 to 1 {default: 0.5}
 
-        steady = 0/1: average over time at the states too, as it is done between them, so that the noise of
-        single states does not come and go; the states are then no longer met exactly {default: 0}
+        steady = 0/1: average over time at the fitted states, too, as between them. The noise of single states then
+        does not come and go, but the surface no longer meets the states exactly {default: 0}
 
         fps = float: frames per second (sets movie_fps) {default: PyMOL's movie_fps}
 
-        seconds = float: how long the movie is: seconds x fps frames, at times spread evenly from the first to the
-        last of states, which then have whole numbers; at most 600 surfaces {default: a frame for each of states}
+        seconds = float: length of the movie. It has seconds x fps frames, at times spread evenly from the first to
+        the last of states (whole numbers here), and at most 600 surfaces {default: a frame for each of states}
 
         play = once, loop or bounce: stop at the end, start over, or go back and forth {default: PyMOL's movie_loop}
 
-        camera = still or follow: with follow, the camera goes along with the molecule as a rigid body, so that it
-        stays in its place and unturned, from the view as it is now {default: still}
+        camera = still or follow: with follow, the camera moves and turns with the molecule as a whole, which then
+        keeps its place in the picture {default: still}
 
-        overlay = 0/1: write the time, and the expected error where it is extrapolated, into the corner of the
-        picture, as the object <object>_time {default: 0}
+        overlay = 0/1: write the time into the corner of the picture, with the expected error where it is
+        extrapolated, as the object <object>_time {default: 0}
 
         async_ = 0/1: load in the background {default: -1, in the background when typed, blocking in scripts}
 
@@ -202,9 +202,9 @@ def dsr_film(
     """
     DESCRIPTION
 
-        Writes the movie that is loaded as a film, a picture for each of its frames. Takes ffmpeg, or for .gif
-        the Python package PIL; without them the pictures stay in the folder <filename>_frames, and the command
-        that makes the film is printed. The window can be used meanwhile, but what it shows gets into the film.
+        Writes PyMOL's movie as a film, with a picture for each of its frames. This needs ffmpeg, or the Python
+        package PIL for .gif. Without them, the pictures stay in the folder <filename>_frames, and the command that
+        makes the film is printed. You can use the window meanwhile, but changes there are seen in the film.
 
     USAGE
 
@@ -214,7 +214,7 @@ def dsr_film(
 
         filename = str: file to write, ending in .mp4 or .gif
 
-        width, height = int: size in pixels; of one alone, the other follows {default: those of the view}
+        width, height = int: size in pixels; if you give one, the other follows {default: those of the view}
 
         fps = float: frames per second {default: movie_fps, which dsr_movie fps= sets}
 

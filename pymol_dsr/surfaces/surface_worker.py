@@ -44,15 +44,20 @@ class SurfaceScene:
         self._cmd.feedback("disable", "all", "everything")
         self._object = self._route = ""
 
-    def open(self, params: Mapping[str, Any], arrays: Arrays) -> None:
-        """Set the scene up: one object with the kept atoms only."""
-        cmd, name = self._cmd, params["object"]
-        self._object, self._route = name, params["route"]
-        cmd.set_session(read_json_session(arrays["session"].tobytes()), partial=1, quiet=1)
-        for key, value in params["settings"].items():
+    def open(
+        self, name: str, session: bytes, atoms: NDArray[np.int32], settings: Mapping[str, str], route: str
+    ) -> None:
+        """Set the scene up: the object `name` of a PyMOL session, with the atoms i4[A] (indices from 0) only.
+
+        settings: PyMOL's, by name. route: how triangles are read from PyMOL, `cache` or `idtf`.
+        """
+        cmd = self._cmd
+        self._object, self._route = name, route
+        cmd.set_session(read_json_session(session), partial=1, quiet=1)
+        for key, value in settings.items():
             cmd.set(key, value)
         # create() would lose the settings of the object, so the atoms that are not wanted go instead.
-        cmd.select_list("_dsr", name, [int(index) + 1 for index in arrays["atoms"]], mode="index")
+        cmd.select_list("_dsr", name, [int(index) + 1 for index in atoms], mode="index")
         cmd.remove(f"{name} and not _dsr")
         cmd.delete("_dsr")
         cmd.flag("exfoliate", name, "clear")
@@ -155,7 +160,8 @@ def _idtf_block(text: str, block: str, dtype: type[Any]) -> NDArray[Any]:
 def answer(scene: SurfaceScene, request: Header, arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
     """Carry a request out; returns the result and the arrays of the reply."""
     if request["method"] == "session":
-        scene.open(request["params"], arrays)
+        params = request["params"]
+        scene.open(params["object"], arrays["session"].tobytes(), arrays["atoms"], params["settings"], params["route"])
         return {}, {}
     if request["method"] == "smooth":
         return {}, {"atoms": scene.smooth(arrays["atoms"])}
