@@ -22,13 +22,12 @@ from ..shared.messages import Occupancy, OccupancyResult
 from ..shared.names import is_name, rule_against
 from ..shared.options import FieldOptions, OccupancyOptions, OccupancyShow
 from ..shared.reading import read_file
+from ..shared.superpose import is_apart
 from ..surfaces import extract
 from .arguments import default_name, fit_name, requested_times
 from .command import command
 from .running import Runner, count_of_states
 
-# States are not superposed where they lie so many times farther apart than after superposition, and so far (Å).
-APART_RATIO, APART = 1.5, 1.0
 # Of a file of weights.
 MOST_BYTES = 1 << 24
 
@@ -241,7 +240,7 @@ def summary(result: OccupancyResult) -> list[str]:
 def apart_line(result: OccupancyResult) -> str | None:
     """Return a warning where the states are not superposed, else None."""
     raw, superposed = result.rmsd, result.rmsd_superposed
-    if raw is None or superposed is None or raw - superposed < APART or raw < APART_RATIO * superposed:
+    if raw is None or superposed is None or not is_apart(raw, superposed):
         return None
     return (
         f"the states are not superposed: their atoms lie {raw:.1f} A from the first state, and {superposed:.1f} A "

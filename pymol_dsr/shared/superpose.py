@@ -7,6 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# States are not superposed where they lie so many times farther apart than after superposition, and so far (Å).
+APART_RATIO, APART = 1.5, 1.0
+
+
+def is_apart(raw: float, superposed: float) -> bool:
+    """Whether states are not superposed, by their mean RMSD (Å) as they lie and after superposition."""
+    return raw - superposed >= APART and raw >= APART_RATIO * superposed
+
 
 def turn_onto(atoms: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the rotation f8[3,3] for columns that brings centred atoms f8[A,3] nearest to others f8[A,3] (Å)."""

@@ -26,6 +26,7 @@ from pymol_dsr.shared.options import (
     FitOptions,
     MeasureOptions,
     MeshOptions,
+    OccupancyOptions,
 )
 from pymol_dsr.shared.text import error_line, one_line
 
@@ -40,6 +41,7 @@ from .fit import run_fit
 from .io import PLOTS, CommandError
 from .measure import run_measure
 from .mesh import NODES, run_export, run_mesh
+from .occupancy import run_occupancy
 from .options import on_command_line
 from .processes import run_fit_detached, run_serve
 from .surfaces import run_surfaces
@@ -300,13 +302,28 @@ def _parser() -> argparse.ArgumentParser:
     gauge.add_argument("--csv", help="also write every row as a .csv table")
     gauge.add_argument("--plot", help=f"also draw it over the states, as .{', .'.join(PLOTS)}")
 
-    for reader in (mesh, export, score, gauge):
+    filled = verb(
+        "occupancy",
+        run_occupancy,
+        "show the space that the states of an ensemble fill, as nested surfaces",
+        'occupancy adk.dsr --states 1-79 --levels "10 50 90" -o adk.ply\n'
+        "  dsr-backend occupancy run1.safetensors run2.safetensors",
+    )
+    filled.add_argument("input", nargs="+", help="fit (.dsr) or surfaces file; of several, all states together")
+    filled.add_argument("--states", help="states of each (default: the fitted ones, or all of a surfaces file)")
+    levels = " ".join(f"{level:g}" for level in OccupancyOptions.levels)
+    filled.add_argument("--levels", help=f"least percentages of the states that fill the space (default: {levels})")
+    filled.add_argument("--resolution", help=f"Å between nodes (default: {OccupancyOptions.resolution:g})")
+    filled.add_argument("--weights", metavar="FILE", help="text file with a weight for each state (default: all alike)")
+    filled.add_argument("-o", "--output", help="meshes to write: adk.ply becomes adk_10.ply, adk_50.ply, ...")
+
+    for reader in (mesh, export, score, gauge, filled):
         reader.add_argument("--trajectory", metavar="NAME", help="trajectory of a family")
         reader.add_argument("--towards", metavar="NAME", help="another trajectory, to go --share of the way to it")
         reader.add_argument("--share", help=f"0 (--trajectory) to 1 (--towards) (default: {HALFWAY:g})")
 
     doctor = verb("doctor", run_doctor, "check this installation, with remedies", "doctor --device cuda")
-    for subparser in (fit, many, mesh, export, score, gauge, doctor):
+    for subparser in (fit, many, mesh, export, score, gauge, filled, doctor):
         subparser.add_argument("--device", default=FitOptions.device, help="auto (default), cpu, cuda or cuda:1")
 
     alone = verb(

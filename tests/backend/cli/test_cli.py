@@ -478,6 +478,30 @@ def test_measures_over_time(made, here, tmp_path):
 
 
 @pytest.mark.system
+def test_the_occupancy_of_a_fit_and_of_surfaces(made, here, tmp_path):
+    def volumes(out):
+        return [float(volume) for volume in re.findall(r"%: volume (\d+)", out)]
+
+    surfaces = ["occupancy", made / "pep.safetensors", "--states", "1-5:2"]
+    out, lines = here(*surfaces, "-o", tmp_path / "pep.ply", "--levels", "90 10")
+    assert re.match(r"3 states, volume \d+ Å³ on average\n10 %: volume .* written to .*pep_10.ply\n90 %:", out), out
+    assert all(line.startswith("occupancy ") for line in lines)
+    assert {path.name for path in tmp_path.iterdir()} == {"pep_10.ply", "pep_90.ply"}
+    inner, outer = volumes(out)[::-1]
+    assert inner < outer
+    fitted, _ = here("occupancy", made / "pep.dsr", "--levels", "90 10")
+    assert volumes(fitted) == pytest.approx([outer, inner], rel=0.05)
+    # Two files are one ensemble; the weights leave only the first of six states.
+    (tmp_path / "weights.txt").write_text("# first\n1\n0 0, 0 0 0\n")
+    only, _ = here(*surfaces, made / "pep.dsr", "--weights", tmp_path / "weights.txt", "--levels", "10 90")
+    assert "6 states" in only and volumes(only)[0] == volumes(only)[1]
+    _, [line] = here("occupancy", made / "pep.dsr", "--levels", "0", code=2)
+    assert "--levels 0: it must be above 0 and at most 100" in line
+    _, [line] = here("occupancy", made / "pep.safetensors", "--states", "7", code=2)
+    assert "holds the states 1-6, not 7" in line
+
+
+@pytest.mark.system
 def test_what_is_held_is_the_true_surface_of_the_earlier_neighbour(made, here, tmp_path):
     """Truth with state 1 in the place of state 2: holding it must be perfect."""
     from dsr_backend.surfaces import surfaces_file
@@ -608,7 +632,7 @@ def test_a_refusal_is_quick_and_without_torch(made):
     subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=True, stderr=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("verb", ["fit", "mesh", "export", "eval", "measure", "doctor", "serve"])
+@pytest.mark.parametrize("verb", ["fit", "mesh", "export", "eval", "measure", "occupancy", "doctor", "serve"])
 def test_help_has_an_example(verb, capsys):
     from dsr_backend import __version__
     from dsr_backend.cli import main

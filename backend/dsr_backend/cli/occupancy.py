@@ -1,0 +1,88 @@
+"""The verb `occupancy` of dsr-backend."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pymol_dsr.shared import atomic_write, states
+from pymol_dsr.shared.options import FORMATS, FieldOptions, OccupancyOptions
+from pymol_dsr.shared.paths import file_to_write
+from pymol_dsr.shared.superpose import is_apart
+
+from ..fields.select import select_field
+from .io import Progress, input_path, live_progress, read_fit, surfaces_from
+from .options import parse_options
+
+if TYPE_CHECKING:
+    from ..results.occupancy import OpenShape
+
+FIT = ".dsr"
+
+
+def run_occupancy(options: argparse.Namespace) -> int:
+    """Run `dsr-backend occupancy` and return the exit code."""
+    asked = parse_options(OccupancyOptions, options)
+    target = Path(file_to_write(options.output, [f".{kind}" for kind in FORMATS])) if options.output else None
+    wanted = (options.states or "all").strip().lower()
+    if wanted != "all":
+        states.parse(wanted, fractional=True)
+    weights = _weights(options.weights) if options.weights else None
+    for path in options.input:
+        input_path(path)
+    from ..results.export import write
+    from ..results.occupancy import occupancy
+    from ..runtime.device import limit_threads
+
+    with live_progress() as progress:
+        shapes: list[OpenShape] = []
+        for path in options.input:
+            shapes += _shapes(path, wanted, options, progress)
+        made = occupancy(
+            shapes, asked, weights, limit_threads(), lambda fraction: progress.step(f"occupancy {100 * fraction:.0f} %")
+        )
+    print(f"{made.states} states, volume {made.volume:.0f} Å³ on average")
+    for surface in made.surfaces:
+        if not len(surface.faces):
+            print(f"{surface.level:g} %: empty")
+            continue
+        middle, high = np.percentile(surface.spread, (50, 98))
+        line = f"{surface.level:g} %: volume {surface.volume:.0f} Å³, spread {middle:.2f} Å, 98 % below {high:.2f} Å"
+        if target:
+            path = target.with_name(f"{target.stem}_{surface.level:g}{target.suffix}")
+            format = path.suffix.lower().removeprefix(".")
+            atomic_write.replace(path, write.to_bytes(surface.points, surface.normals, surface.faces, format))
+            line += f", written to {Path(options.output).with_name(path.name)}"
+        print(line)
+    if made.rmsd is not None and made.rmsd_superposed is not None:
+        print(f"atoms {made.rmsd:.2f} Å from the first state, {made.rmsd_superposed:.2f} Å after superposition")
+        if is_apart(made.rmsd, made.rmsd_superposed):
+            progress.line("dsr-backend: warning: the states are not superposed, so this is how the molecule tumbles")
+    return 0
+
+
+def _shapes(path: str, wanted: str, options: argparse.Namespace, progress: Progress) -> list[OpenShape]:
+    """Return the wanted states of a fit or of a surfaces file."""
+    from ..results.occupancy import field_shapes, surface_shapes
+
+    if not path.lower().endswith(FIT):
+        surfaces, _ = surfaces_from(path, wanted)
+        return surface_shapes(surfaces)
+    try:
+        field = select_field(read_fit(path, options.device, progress), parse_options(FieldOptions, options))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return field_shapes(field, field.states if wanted == "all" else states.parse(wanted, fractional=True))
+
+
+def _weights(path: str) -> list[float]:
+    """Return the numbers in a text file. Raises ValueError."""
+    try:
+        text = input_path(path).read_text(encoding="utf-8")
+        lines = (line.partition("#")[0].replace(",", " ") for line in text.splitlines())
+        return [float(word) for line in lines for word in line.split()]
+    except ValueError as error:
+        raise ValueError(f"--weights {path}: it must be a text file of numbers ({error})") from error
