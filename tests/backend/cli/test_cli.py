@@ -493,7 +493,8 @@ def test_the_occupancy_of_a_fit_and_of_surfaces(made, here, tmp_path):
     assert volumes(fitted) == pytest.approx([outer, inner], rel=0.05)
     # Two files are one ensemble; the weights leave only the first of six states.
     (tmp_path / "weights.txt").write_text("# first\n1\n0 0, 0 0 0\n")
-    only, _ = here(*surfaces, made / "pep.dsr", "--weights", tmp_path / "weights.txt", "--levels", "10 90")
+    both = made / "pep.safetensors", made / "pep.dsr", "--states", "1-5:2"
+    only, _ = here("occupancy", *both, "--weights", tmp_path / "weights.txt", "--levels", "10 90")
     assert "6 states" in only and volumes(only)[0] == volumes(only)[1]
     _, [line] = here("occupancy", made / "pep.dsr", "--levels", "0", code=2)
     assert "--levels 0: it must be above 0 and at most 100" in line
