@@ -249,7 +249,7 @@ def generate_states(
             runner.say(f" {runner.title}: also uses {', '.join(other.object for other in others)}, of the same atoms")
     work = _plan(session, name, atoms, options, trajectories, runner.title, _self)
     runner.say(f" {name}: {len(atoms)} atoms, {work.subject}")
-    runner.run(partial(run_source, session.sources, work, runner.say, _self))
+    runner.run(partial(run_source, session.sources, work, runner.say, _self, runner.progress))
     return name
 
 

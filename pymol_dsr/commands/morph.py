@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from pymol import CmdException, cmd
 
-from ..fits.fit import Say
 from ..scene.gui_thread import in_gui
 from ..session import Session, session_of
 from ..shared import messages
@@ -182,7 +182,7 @@ def morph_structures(
     )
     others = [structure.object for structure in structures]
     runner.say(f" {name}: {len(common.atoms)} atoms, {count_of_states(expected)} between {len(structures)} structures")
-    runner.run(partial(_morph, session, work, fit if options.surface else None, others, title, runner.say, _self))
+    runner.run(partial(_morph, session, work, fit if options.surface else None, others, runner, _self))
     return name
 
 
@@ -199,18 +199,17 @@ def _morph(
     work: SourceWork,
     fit: FitOptions | None,
     objects: list[str],
-    title: str,
-    say: Say,
+    runner: Runner,
     _self: Any,
 ) -> None:
     """Generate the path, and make its surface a movie."""
-    run_source(session.sources, work, say, _self)
+    run_source(session.sources, work, runner.say, _self, runner.progress)
     name = work.job.name
     for structure in dict.fromkeys(objects):
         in_gui(_self, _self.disable, structure)
     if fit is None:
         return
-    blocking = Runner(title, False, say)
+    blocking = replace(runner, background=False)
     fit_name, request = in_gui(
         _self, prepare_fit, session, f"%{name}", "all", f"{name}_dsr", fit, StartOptions(), _self
     )

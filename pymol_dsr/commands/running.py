@@ -17,11 +17,12 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Runner:
-    """How a command runs its work. say: prints the lines that a quiet command leaves out."""
+    """How a command runs its work. say: prints the lines that a quiet command leaves out; progress: those that pass."""
 
     title: str
     background: bool = False
     say: Say = print
+    progress: Say | None = None
 
     @classmethod
     def of(cls, title: str, async_: Any, quiet: Any, _self: Any) -> Runner:

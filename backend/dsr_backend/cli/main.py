@@ -28,6 +28,7 @@ from pymol_dsr.shared.options import (
     MeshOptions,
     OccupancyOptions,
 )
+from pymol_dsr.shared.source_options import GenerateOptions, MorphOptions
 from pymol_dsr.shared.text import error_line, one_line
 
 from .. import __version__
@@ -38,6 +39,7 @@ from .batch import run_batch
 from .doctor import run_doctor
 from .evaluate import run_eval
 from .fit import run_fit
+from .generate import run_generate, run_morph
 from .io import PLOTS, CommandError
 from .measure import run_measure
 from .mesh import NODES, run_export, run_mesh
@@ -221,6 +223,64 @@ def _parser() -> argparse.ArgumentParser:
     make.add_argument("--unwrap", action="store_true", help=UNWRAP)
     make.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=SETTING)
     make.add_argument("--workers", type=int, default=0, help="processes at once (default: as many as cores, at most 8)")
+
+    for name, run, text, example in (
+        (
+            "continue",
+            run_generate,
+            "generate states after the last one of a trajectory, where there is a PyMOL",
+            "continue top.psf traj.dcd --frames 20 -o next.pdb",
+        ),
+        (
+            "fill",
+            run_generate,
+            "generate states between those of a trajectory, where there is a PyMOL",
+            "fill top.psf traj.dcd --states 1-101:20 --frames 19 -o path.pdb",
+        ),
+        (
+            "sample",
+            run_generate,
+            "generate states like those of an ensemble, where there is a PyMOL",
+            "sample models.pdb --frames 50 -o more.pdb",
+        ),
+        (
+            "morph",
+            run_morph,
+            "generate the way from one structure to another, of the atoms that both have, where there is a PyMOL",
+            "morph closed.pdb open.pdb --frames 30 -o morph.pdb",
+        ),
+    ):
+        source = verb(name, run, text, example)
+        source.set_defaults(task="fill" if name == "morph" else name)
+        is_morph = name == "morph"
+        source.add_argument(
+            "input",
+            nargs="+",
+            help="structures, at least two, or one with several states" if is_morph else "topology and trajectory",
+        )
+        source.add_argument("-o", "--output", required=True, help="states to write, ending in .pdb or .cif")
+        source.add_argument(
+            "--states",
+            default="" if is_morph else "all",
+            help="of one file, its states to morph through; of several, one of each"
+            if is_morph
+            else "states to start from: 1-150, 1-101:20, 1+5+9 or all (default)",
+        )
+        source.add_argument("--selection", help="PyMOL selection of the atoms (default: all)")
+        source.add_argument(
+            "--frames", help=f"states (default: {MorphOptions.frames if is_morph else GenerateOptions.frames})"
+        )
+        source.add_argument("--method", help=f"how, or auto by a back-test (default: {GenerateOptions.method})")
+        source.add_argument("--seed", help=f"seed of random numbers (default: {GenerateOptions.seed})")
+        if name == "continue":
+            source.add_argument("--replicas", help="independent continuations, a file each (default: 1)")
+            source.add_argument("--ordered", help="1 or 0: whether the states are a time series (default: auto)")
+        if name == "fill":
+            source.add_argument("--sample", action="store_true", help="a path with fluctuations, not the mean path")
+        if is_morph:
+            source.add_argument(
+                "--no-align", dest="align", action="store_false", help="leave the structures where they are"
+            )
 
     many = verb(
         "batch",

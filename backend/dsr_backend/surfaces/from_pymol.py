@@ -1,9 +1,10 @@
-"""PyMOL's surfaces of a trajectory, made by the plugin in a process that has PyMOL."""
+"""Work of the plugin in a process that has PyMOL: surfaces of a trajectory, and generated states as a file."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -60,6 +61,45 @@ def make_surfaces(
     if unwrap:
         command.append("--unwrap")
     command += ["--", *map(str, paths)]
+
+    def take(text: str) -> None:
+        if text.startswith("surfaces "):
+            say(text, False)
+        elif text.startswith("warning: "):
+            say(f"dsr-backend: {text}", True)
+
+    run_in_pymol(command, paths, take, "surfaces")
+
+
+def generate_states(
+    python: str,
+    paths: Sequence[Path],
+    target: str | os.PathLike[str],
+    arguments: Sequence[str],
+    say: Callable[[str, bool], None],
+) -> None:
+    """Write generated states of a structure and its trajectory, or of the structures of a morph, `paths`.
+
+    python: from `pymol_python`. arguments: of `python -m pymol_dsr.generate`. say: gets progress, and results, which
+    stay. Raises ValueError for what can't be generated, RequestError where PyMOL fails.
+    """
+    command = [python, "-m", "pymol_dsr.generate", f"--out={target}", *arguments]
+    command += [f"--backend={shlex.join([sys.executable, '-m', 'dsr_backend', 'serve'])}", "--", *map(str, paths)]
+
+    def take(text: str) -> None:
+        kind, _, line = text.partition(" ")
+        if kind in ("progress", "result", "warning:"):
+            say(line.strip() if kind == "progress" else line, kind != "progress")
+
+    run_in_pymol(command, paths, take, "states")
+
+
+def run_in_pymol(command: Sequence[str], paths: Sequence[Path], take: Callable[[str], None], noun: str) -> None:
+    """Run a command that has PyMOL, and hand on the lines that it says. noun: what it makes of `paths`.
+
+    Raises ValueError for what PyMOL can't use, RequestError where it fails.
+    """
+    python = command[0]
     try:
         process = subprocess.Popen(
             command,
@@ -71,17 +111,14 @@ def make_surfaces(
             errors="replace",
         )
     except OSError as error:
-        raise RequestError("internal", f"{python} can't be started for the surfaces: {error.strerror}") from error
+        raise RequestError("internal", f"{python} can't be started for the {noun}: {error.strerror}") from error
     last = ""
     with process:
         try:
             assert process.stdout is not None
-            for line in filter(None, map(str.strip, process.stdout)):
-                last, text = line, line.removeprefix(SAYS)
-                if text.startswith("surfaces "):
-                    say(text, False)
-                elif text.startswith("warning: "):
-                    say(f"dsr-backend: {text}", True)
+            for line in filter(None, map(str.rstrip, process.stdout)):
+                last = line
+                take(line.removeprefix(SAYS))
         except BaseException:
             process.terminate()
             raise
@@ -96,5 +133,5 @@ def make_surfaces(
     if process.returncode:
         raise RequestError(
             "internal",
-            f"{python} made no surfaces (exit code {process.returncode}): {last}; it needs PyMOL and pymol-dsr",
+            f"{python} made no {noun} (exit code {process.returncode}): {last}; it needs PyMOL and pymol-dsr",
         )

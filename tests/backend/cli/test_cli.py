@@ -633,7 +633,9 @@ def test_a_refusal_is_quick_and_without_torch(made):
     subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=True, stderr=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("verb", ["fit", "mesh", "export", "eval", "measure", "occupancy", "doctor", "serve"])
+@pytest.mark.parametrize(
+    "verb", ["fit", "continue", "morph", "mesh", "export", "eval", "measure", "occupancy", "doctor", "serve"]
+)
 def test_help_has_an_example(verb, capsys):
     from dsr_backend import __version__
     from dsr_backend.cli import main
