@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from ..motion.forecast import extrapolate_atoms, fit_forecast
 from ..motion.superpose import superpose, superpose_states
+from ..results.ensemble_metrics import rmsd_to
 from .modes import Modes
 
 Floats = NDArray[np.floating[Any]]
@@ -35,6 +36,9 @@ MAX_FACTOR = 0.995
 ANALOG_SMOOTHING = 2.5
 ANALOG_FADING = 20.0
 ANALOG_RANGE = 1.0
+# States that a drawn analog is one of, and the states in which the distance from it fades.
+ANALOG_NEIGHBORS = 10
+ANALOG_DRAWN_FADING = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,12 +177,46 @@ def bootstrap(history: History, frames: int, rng: np.random.Generator | None = N
     return np.asarray(history.states[rng.integers(len(history.states), size=frames)])
 
 
-def analog(history: History, frames: int) -> States:
-    """Follow other trajectories from their states nearest to the last one.
+def analog(history: History, frames: int, rng: np.random.Generator | None = None) -> States:
+    """Follow known trajectories from their states nearest to the last one.
 
-    Each other trajectory is smoothed over time. What the last state differs by from it is added, and fades within some
-    20 states. Nearer trajectories weigh more.
+    Without a generator the mean of such ways: each other trajectory is smoothed over time, what the last state differs
+    by from it is added and fades within some 20 states, and nearer trajectories weigh more. With a generator one way is
+    drawn: that from one of the nearest states of all known ones.
     """
+    return _mean_analog(history, frames) if rng is None else _drawn_analog(history, frames, rng)
+
+
+def _drawn_analog(history: History, frames: int, rng: np.random.Generator) -> States:
+    """Return the states after one of the ten nearest states; where its trajectory ends, another one is drawn there."""
+    trace = history.trace
+    library = [np.asarray(states) for states in (*history.others, history.states) if len(states) > 1]
+    starts = np.concatenate([states[:-1, trace] for states in library])
+    owner = np.repeat(np.arange(len(library)), [len(states) - 1 for states in library])
+    place = np.concatenate([np.arange(len(states) - 1) for states in library])
+    current, ahead = history.states[-1], np.zeros((0, *history.states[-1].shape))
+    while len(ahead) < frames:
+        distance = rmsd_to(starts, current[trace])
+        chosen = int(rng.choice(np.argsort(distance)[:ANALOG_NEIGHBORS]))
+        states, begin = library[owner[chosen]], int(place[chosen])
+        rotation, translation = superpose(states[begin][trace], current[trace])
+        # Each state on the one before, so that the molecule does not drift away with a tumbling one.
+        way = _chained(states[begin : begin + 1 + frames - len(ahead)], trace) @ rotation.T + translation
+        fading = np.exp(-np.arange(1.0, len(way)) / ANALOG_DRAWN_FADING)[:, None, None]
+        ahead = np.concatenate([ahead, way[1:] + fading * (current - way[0])])
+        current = ahead[-1]
+    return ahead
+
+
+def _chained(states: Floats, trace: NDArray[np.int64]) -> States:
+    """Return states f8[S,A,3] (Å), each superposed on the one before."""
+    chain = [np.asarray(states[0], np.float64)]
+    for state in states[1:]:
+        chain.append(superpose_states(np.asarray(state)[None], chain[-1], trace)[0])
+    return np.stack(chain)
+
+
+def _mean_analog(history: History, frames: int) -> States:
     last = history.states[-1]
     leads = np.arange(1.0, frames + 1.0)
     predictions, distances = [], []
@@ -226,9 +264,9 @@ METHODS: dict[str, Method] = {
     "trend": _plain(lambda history, frames: trend(history, frames, 1, 10.0)),
     "dmd": _plain(dmd),
     "ar": _plain(autoregressive),
-    "analog": _plain(analog),
+    "analog": analog,
     "ou": ornstein_uhlenbeck,
     "gaussian": gaussian,
     "bootstrap": bootstrap,
 }
-"""Methods by the names of options. The last three draw random numbers, and are states like the known ones."""
+"""Methods by the names of options. The last four draw random numbers where they get a generator."""

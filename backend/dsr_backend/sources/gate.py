@@ -49,7 +49,7 @@ LINEAR_MODEL_STATES = 40
 TREND_RANKS = (1, 3)
 TREND_DAMPINGS = (10.0, 20.0)
 """Gaps. Chosen, with the ranks, on AdK's first DIMS path and FRODA: 5 gaps stop too early, straight lines too late."""
-STOCHASTIC = ("ou", "gaussian", "bootstrap")
+STOCHASTIC = ("analog", "ou", "gaussian", "bootstrap")
 STILL = 1e-4
 """Å. Motion below it is rounding."""
 WITHOUT_MEMORY = ("gaussian", "bootstrap")
@@ -117,7 +117,7 @@ def candidates(history: History, transition: bool) -> dict[str, Method]:
         names += ["damped", *(() if transition else STOCHASTIC)]
     if len(history.states) >= LINEAR_MODEL_STATES:
         names += ["dmd", "ar"]
-    if history.others:
+    if history.others and "analog" not in names:
         names.append("analog")
     methods = {name: continuation.METHODS[name] for name in names}
     if enough:
@@ -155,7 +155,7 @@ def choose_continuation(
         plane = metrics.PrincipalPlane.of(known.states[:, known.trace], PLANE)
         for name, method in methods.items():
             check()
-            drawn = _continuations(method, known, longest, name in STOCHASTIC, seed)
+            drawn = _continuations(method, known, longest, name in STOCHASTIC and not transition, seed)
             steps[name].append(metrics.step_rmsd(np.concatenate([known.states[-1:], drawn[0]])[:, known.trace]))
             for lead in leads:
                 if origin in tests[lead]:

@@ -27,6 +27,8 @@ SAMPLE_METHODS = ("auto", *sampling.SAMPLERS)
 UNEVEN = 0.01
 # The longest work comes first; what is left is the projection.
 TESTED = 0.5
+# States from which a trajectory holds analogs of its own last state.
+OWN_ANALOGS = 100
 # Known states in the middle of gaps that filling methods are tested at.
 FILL_TESTS = 6
 # States below which two far states have no others to test with.
@@ -44,9 +46,14 @@ def generate(
     task, methods = tasks.get(options.task, (sample_states, SAMPLE_METHODS))
     if options.method not in methods:
         raise ValueFault(f"method {options.method} can't {options.task}: choose {', '.join(methods)}")
-    if options.method == "analog" and len(trajectories) < 2:
+    if (
+        options.method == "analog"
+        and len(trajectories) < 2
+        and (options.task == "fill" or len(trajectories[0]) < OWN_ANALOGS)
+    ):
         raise ValueFault(
-            "method analog follows other trajectories of the same atoms, and there is none: load one, or choose auto"
+            f"method analog follows other trajectories of the same atoms, and there is none (of {OWN_ANALOGS} states "
+            f"on, a trajectory continues by its own): load one, or choose auto"
         )
     return task(Topology.of(molecule), trajectories, options, report, check)
 
@@ -78,19 +85,22 @@ def continue_states(
             of_trace, options.frames, options.seed, check, lambda f: report(TESTED * f, "testing methods")
         )
         name, method, table, notes = verdict.name, verdict.method, verdict.table, _verdict_notes(verdict)
+        transition = verdict.transition
     else:
         name, method = options.method, continuation.METHODS[options.method]
+        transition = gate.drift_ratio(states, topology.trace) > gate.DRIFT
+    drawn = name in gate.STOCHASTIC and not (name == "analog" and transition)
     projection = BondProjection.of(topology.bonds, topology.heavy, states)
     made = []
     for replica in range(options.replicas):
         check()
         report(TESTED + (1.0 - TESTED) * replica / options.replicas, "generating")
-        rng = np.random.default_rng([options.seed, replica])
+        rng = np.random.default_rng([options.seed, replica]) if drawn else None
         ahead = method(history, options.frames, rng)
         made.append(ahead if name in ("hold", "bootstrap") else projection(ahead))
         report.frames(made[-1].astype(np.float32))
     times = own.times[-1] + gap * np.arange(1, options.frames + 1)
-    if options.replicas > 1 and name not in gate.STOCHASTIC:
+    if options.replicas > 1 and not drawn:
         notes = (*notes, f"{name} draws no random numbers: all {options.replicas} replicas are the same")
     return Generated(np.concatenate(made).astype(np.float32), np.tile(times, options.replicas), name, table, notes)
 

@@ -16,7 +16,7 @@ from .projection import BondProjection
 from .topology import Topology
 
 SAMPLERS = ("bootstrap", "gaussian", "ou")
-# States of the first four fifths that are compared with the last fifth, at least.
+# States of the first four fifths that are compared with the last fifth, and drawn states whose spread is set, at least.
 MIN_STATES = 10
 HELD_OUT = 0.2
 # The RMSF of a sampler may be off by this fraction, and this fraction of its bonds may be broken.
@@ -28,7 +28,8 @@ def sample(method: str, states: States, frames: int, rng: np.random.Generator) -
     """Return `frames` states f8[F,A,3] (Å) like the superposed states f8[S,A,3].
 
     bootstrap draws them again; gaussian draws from the normal distribution of their principal motions; ou lets these
-    fluctuate with the memory that they have in the given order.
+    fluctuate with the memory that they have in the given order. The last two get the known mean and spread of each
+    motion exactly: by chance alone a slow motion would cover less in a short series.
     """
     if method == "bootstrap" or len(states) < 3:
         return np.asarray(states[rng.integers(len(states), size=frames)])
@@ -37,6 +38,9 @@ def sample(method: str, states: States, frames: int, rng: np.random.Generator) -
     drawn = rng.normal(size=(frames, len(sizes))) * sizes
     if method == "ou":
         drawn = ou_coefficients(modes.coefficients, drawn[0], frames, rng)
+    if frames >= MIN_STATES:
+        drawn -= drawn.mean(0)
+        drawn *= sizes / np.maximum(np.sqrt((drawn**2).mean(0)), 1e-9)
     return modes.states(drawn)
 
 

@@ -1,0 +1,582 @@
+"""Trajectory sources on open data: continue, fill in and sample, all methods, with losses: writes docs/results.md.
+
+    python benchmarks/generate.py [--parts continue fill surfaces fluctuations peptide equilibrium] [--data FOLDER]
+
+AdK's two DIMS paths come from MDAnalysisTests; --data is a folder with ala10_backbone_1ps.npz and the trajectories of
+`trajectories.py`. Results of each part stay in --folder as JSON; --parts none only writes the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import markdown
+import numpy as np
+import trajectories
+from dsr_backend.results import ensemble_metrics as metrics
+from dsr_backend.sources import continuation, filling, gate
+from dsr_backend.sources.continuation import History
+from dsr_backend.sources.contract import Trajectory
+from dsr_backend.sources.generate import generate
+from dsr_backend.sources.projection import BondProjection
+from dsr_backend.sources.topology import Topology
+from numpy.typing import NDArray
+
+from pymol_dsr.shared.molecule import Molecule
+from pymol_dsr.shared.source_options import GenerateOptions
+
+ROOT = Path(__file__).resolve().parent.parent
+States = NDArray[np.float64]
+Row = dict[str, Any]
+ORIGINS = (20, 50, 80)
+AHEAD = 40
+NO_REPORT: Any = type("Silent", (), {"__call__": lambda *_: None, "frames": lambda *_: None})()
+
+
+class Protein:
+    """A molecule with its topology and states f8[S,A,3] in Å."""
+
+    def __init__(self, molecule: Molecule, states: States) -> None:
+        self.molecule, self.states, self.topology = molecule, states, Topology.of(molecule)
+
+    @classmethod
+    def read(cls, topology: Path, frames: Path, selection: str = "all") -> Protein:
+        import MDAnalysis
+        from MDAnalysis.topology.guessers import guess_bonds
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            universe = MDAnalysis.Universe(str(topology), str(frames))
+            atoms = universe.select_atoms(selection)
+            states = np.stack([atoms.positions.astype(np.float64) for _ in universe.trajectory])
+            universe.trajectory[0]
+            known = hasattr(universe, "bonds") and str(topology).endswith(".psf")
+            bonds = atoms.bonds.indices if known else np.array(guess_bonds(atoms, atoms.positions))
+        names = [str(name) for name in atoms.names]
+        count = len(names)
+        molecule = Molecule(
+            tuple(names),
+            tuple(map(str, atoms.resnames)),
+            tuple(map(str, atoms.resids)),
+            ("A",) * count,
+            tuple(name.lstrip("0123456789")[0] for name in names),
+            np.asarray(bonds, np.int32).reshape(-1, 2),
+            np.zeros(count, bool),
+        )
+        return cls(molecule, states)
+
+    def scores(self, path: States, truth: States, lengths: NDArray[np.float64]) -> Row:
+        """Mean and largest Cα RMSD in Å of a path from the truth, and broken bonds in per cent."""
+        trace = self.topology.trace
+        error = metrics.rmsd_to(path[:, trace], truth[:, trace])
+        broken = metrics.broken_bonds(path, self.topology.heavy_bonds, lengths)
+        return {"mean": float(error.mean()), "max": float(error.max()), "broken": 100.0 * broken}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", nargs="+", choices=[*PARTS, "none"], default=list(PARTS))
+    parser.add_argument("--data", type=Path, help="a folder with trajectories")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "generate", help="results stay there")
+    parser.add_argument("--write", type=Path, default=ROOT / "docs" / "results.md")
+    options = parser.parse_args(arguments)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for part in options.parts:
+        if part == "none":
+            continue
+        started = time.perf_counter()
+        try:
+            found = PARTS[part](options)
+        except (trajectories.NotHadError, FileNotFoundError) as error:
+            print(f"{part}: left out: {error}", flush=True)
+            continue
+        (options.folder / f"{part}.json").write_text(json.dumps(found))
+        print(f"{part}: {time.perf_counter() - started:.0f} s", flush=True)
+    markdown.put(options.write, "sources", report(options.folder))
+
+
+def adk() -> tuple[Protein, Protein]:
+    """AdK's second DIMS path, which is scored, and the first, which is the other known trajectory."""
+    from MDAnalysisTests import datafiles
+
+    psf = Path(datafiles.PSF)
+    return Protein.read(psf, Path(datafiles.DCD2)), Protein.read(psf, Path(datafiles.DCD))
+
+
+def timed(function: Callable[[], Any]) -> tuple[Any, float]:
+    """The result of a function and the processor seconds that it took."""
+    started = time.process_time()
+    return function(), time.process_time() - started
+
+
+# Parts -------------------------------------------------------------------------------------------------------
+
+
+def continue_dims(options: argparse.Namespace) -> list[Row]:
+    protein, other = adk()
+    trace, lengths = protein.topology.trace, metrics.bond_lengths(protein.states, protein.topology.heavy_bonds).mean(0)
+    rows = []
+    for origin in ORIGINS:
+        known = protein.states[: origin + 1]
+        truth = protein.states[origin + 1 : origin + 1 + AHEAD]
+        projection = BondProjection.of(protein.topology.bonds, protein.topology.heavy, known)
+
+        def predicted(
+            method: Any, others: Sequence[States], known: Any = known, projection: Any = projection
+        ) -> States:
+            return projection(method(History.of(known, trace, others), AHEAD, None))
+
+        cases: list[tuple[str, str, Callable[[], States]]] = [
+            (name, "no", lambda name=name: predicted(continuation.METHODS[name], ()))
+            for name in ("hold", "straight", "damped", "trend", "dmd", "ar")
+        ]
+        cases.append(("analog", "yes", lambda: predicted(continuation.METHODS["analog"], [other.states])))
+        for others in ((), (other.states,)):
+            verdict = gate.choose_continuation(
+                History.of(known[:, trace], np.arange(len(trace)), [x[:, trace] for x in others]),
+                20,
+                0,
+                lambda: None,
+                lambda fraction: None,
+            )
+            label = f"auto: {verdict.name}"
+            cases.append((label, "yes" if others else "no", lambda v=verdict, o=others: predicted(v.method, o)))
+        for name, others_known, run in cases:
+            path, seconds = timed(run)
+            error = metrics.rmsd_to(path[: len(truth), trace], truth[:, trace])
+            row = {f"+{lead}": float(error[lead - 1]) for lead in (10, 20, 40) if lead <= len(truth)}
+            row |= {"1-10": float(error[:10].mean()), "11-20": float(error[10:20].mean())}
+            broken = 100.0 * metrics.broken_bonds(path[:20], protein.topology.heavy_bonds, lengths)
+            rows.append({"from": origin, "method": name, "others": others_known, **row, "broken": broken, "s": seconds})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def fill_dims(options: argparse.Namespace) -> list[Row]:
+    protein, other = adk()
+    lengths = metrics.bond_lengths(protein.states, protein.topology.heavy_bonds).mean(0)
+    last = len(protein.states) - 1
+    rows = []
+    for label, knots in (
+        ("every 5th", range(0, last, 5)),
+        ("every 20th", range(0, last, 20)),
+        ("every 50th", range(0, last, 50)),
+        ("ends", (0, last)),
+    ):
+        knots = list(knots)
+        between = [k for k in range(knots[0], knots[-1]) if k not in knots]
+        projection = BondProjection.of(protein.topology.bonds, protein.topology.heavy, protein.states[knots])
+        for name in ("hold", "straight", "elastic", "analog"):
+            if name == "elastic" and len(knots) > 6:
+                continue
+
+            def run(name: str = name, knots: Any = knots, projection: Any = projection) -> States:
+                paths = []
+                for a, b in itertools.pairwise(knots):
+                    fractions = np.arange(1, b - a) / (b - a)
+                    gap = filling.Gap.of(protein.states[a], protein.states[b], protein.topology, [other.states])
+                    path = getattr(filling, name)(gap, fractions)
+                    paths.append(filling.straight(gap, fractions) if path is None else path)
+                whole = np.concatenate(paths)
+                return whole if name == "hold" else projection(whole)
+
+            path, seconds = timed(run)
+            rows.append(
+                {"known": label, "method": name, **protein.scores(path, protein.states[between], lengths), "s": seconds}
+            )
+            print(rows[-1], flush=True)
+    return rows
+
+
+def surfaces(options: argparse.Namespace) -> list[Row]:
+    """IoU with PyMOL's true surfaces at a quarter, half and three quarters of the way from DIMS' state 1 to 79."""
+    import pymol2
+    from dsr_backend.fitting import run
+    from dsr_backend.geometry.metrics import GroundTruth
+    from dsr_backend.geometry.unit_cube import UnitCube
+    from dsr_backend.results.mesh import extract_mesh
+    from dsr_backend.surfaces.surface import Surface
+
+    from pymol_dsr.shared.options import FitOptions
+    from pymol_dsr.surfaces import extract
+    from pymol_dsr.surfaces.workers import compute_surfaces_at
+
+    ends, middles = (1, 79), (21, 40, 59)
+    session = pymol2.PyMOL()
+    session.start()
+    try:
+        session.cmd.feedback("disable", "all", "everything")
+        trajectories.load(session.cmd, "dims", options.data, options.folder)
+        source = extract.read_source("dims", "+".join(map(str, (*ends, *middles))), _self=session.cmd)
+    finally:
+        session.stop()
+    protein, other = adk()
+    known = np.stack([source.coordinates[state] for state in ends]).astype(np.float64)
+    between = 12
+    fractions = {
+        "path": np.arange(1, between + 1) / (between + 1),
+        "middle": np.array([(state - ends[0]) / (ends[1] - ends[0]) for state in middles]),
+    }
+    frames = [(float(state), source.coordinates[state].astype(np.float32)) for state in (*ends, *middles)]
+    methods = ("straight", "elastic", "analog")
+    projection = BondProjection.of(protein.topology.bonds, protein.topology.heavy, known)
+    for number, name in enumerate(methods, 1):
+        gap = filling.Gap.of(known[0], known[1], protein.topology, [other.states])
+        for kind, at in fractions.items():
+            path = getattr(filling, name)(gap, at)
+            path = filling.in_scene(projection(path), gap, known[1], at)
+            offset = 1000.0 * number + (500.0 if kind == "middle" else 0.0)
+            frames += [
+                (offset + float(ends[0] + fraction * (ends[1] - ends[0])), atoms.astype(np.float32))
+                for fraction, atoms in zip(at, path, strict=True)
+            ]
+    found = {
+        s.state: Surface(s.state, s.points, s.normals, s.faces, s.atoms) for s in compute_surfaces_at(source, frames, 2)
+    }
+    frame = UnitCube.of([found[float(state)].points for state in ends])
+    references = {
+        state: GroundTruth(s.points, s.normals, s.faces, frame) for state in middles for s in [found[float(state)]]
+    }
+
+    def iou(state: int, mesh: Any) -> float:
+        return references[state].score(mesh.points, mesh.normals, mesh.faces).iou
+
+    rows: list[Row] = []
+    for number, name in enumerate((None, *methods)):
+        extra = [
+            Surface(state - 1000.0 * number, s.points, s.normals, s.faces, s.atoms)
+            for state, s in found.items()
+            if number and 1000.0 * number <= state < 1000.0 * number + 500.0
+        ]
+        trained = sorted([*(found[float(state)] for state in ends), *extra], key=lambda s: s.state)
+        field = run.fit_trajectory(trained, FitOptions(preset="fast", device="cpu"))
+        values = [iou(state, extract_mesh(field, float(state), resolution=0.5)) for state in middles]
+        rows.append({"method": f"field, {name} path" if name else "field of the two states", "iou": values})
+        if name:
+            direct = [iou(state, found[1000.0 * number + 500.0 + state]) for state in middles]
+            rows.append({"method": f"PyMOL's surfaces, {name} path", "iou": direct})
+        print(rows[-2:], flush=True)
+    return rows
+
+
+def fluctuations(options: argparse.Namespace) -> list[Row]:
+    """Filling in with fluctuations: the mean path beside it."""
+    protein, other = adk()
+    rows = []
+    cases: list[tuple[str, Protein, list[States], list[tuple[int, int]]]] = [
+        ("AdK, DIMS, 10 states apart", protein, [other.states], [(k, k + 10) for k in (5, 45, 85)])
+    ]
+    try:
+        peptide, train, test = ala10(options)
+        starts = np.linspace(50, len(test) - 61, 16).astype(int)
+        cases.append(("Ala10, 10 ps apart", Protein(peptide, test), train, [(int(k), int(k) + 10) for k in starts]))
+    except FileNotFoundError as error:
+        print(f"Ala10: left out: {error}")
+    for label, molecule, known, gaps in cases:
+        topology, trace = molecule.topology, molecule.topology.trace
+        library = filling.StepLibrary.of(known, topology)
+        assert library is not None
+        projection = BondProjection.of(topology.bonds, topology.heavy, np.concatenate(known))
+        lengths = metrics.bond_lengths(np.concatenate(known), topology.heavy_bonds).mean(0)
+        found: dict[str, list[list[float]]] = {"straight": [], "bridge": []}
+        true, seconds = [], 0.0
+        for a, b in gaps:
+            fractions = np.arange(1, b - a) / (b - a)
+            gap = filling.Gap.of(molecule.states[a], molecule.states[b], topology)
+            straight = filling.straight(gap, fractions)
+            rng = np.random.default_rng(a)
+            size = library.size
+            bridge, spent = timed(
+                lambda g=gap, m=straight, p=projection, li=library, r=rng, z=size: filling.bridge(g, p(m), li, p, r, z)
+            )
+            seconds += spent
+            truth = molecule.states[a + 1 : b]
+            true.append(metrics.step_rmsd(molecule.states[a : b + 1, trace]))
+            for name, path in (("straight", straight), ("bridge", bridge)):
+                whole = np.concatenate([gap.first[None], path, gap.last[None]])[:, trace]
+                steps = metrics.rmsd_to(whole[1:], whole[:-1])
+                error = float(metrics.rmsd_to(path[:, trace], truth[:, trace]).mean())
+                broken = 100.0 * metrics.broken_bonds(path, topology.heavy_bonds, lengths)
+                found[name].append([error, float(steps.mean()), float(steps[-1]), broken])
+        for name, values in found.items():
+            mean = np.mean(values, 0).tolist()
+            rows.append(
+                {"case": label, "method": name, "rmsd": mean[0], "step": mean[1], "last": mean[2], "broken": mean[3]}
+                | {"true": float(np.mean(true)), "s": seconds / len(gaps) if name == "bridge" else 0.0}
+            )
+            print(rows[-1], flush=True)
+    return rows
+
+
+def ala10(options: argparse.Namespace) -> tuple[Molecule, list[States], States]:
+    """Ala10's backbone: the molecule, four training runs f8[S,30,3] of 1 ps, and the unseen fifth run."""
+    path = (options.data or ROOT / "shared" / "data") / "ala10_backbone_1ps.npz"
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: give the folder with --data")
+    with np.load(path) as file:
+        states, seeds = 0.001 * file["ncac"].astype(np.float64), file["seed"]
+    runs = [states[seeds == seed] for seed in np.unique(seeds)]
+    count = states.shape[1]
+    molecule = Molecule(
+        ("N", "CA", "C") * (count // 3),
+        ("ALA",) * count,
+        tuple(str(1 + k // 3) for k in range(count)),
+        ("A",) * count,
+        ("N", "C", "C") * (count // 3),
+        np.stack([np.arange(count - 1), np.arange(1, count)], 1).astype(np.int32),
+        np.zeros(count, bool),
+    )
+    return molecule, runs[:-1], runs[-1]
+
+
+PEPTIDE_STARTS, PEPTIDE_AHEAD, PEPTIDE_KNOWN, PEPTIDE_DRAWN = 48, 60, 51, 16
+
+
+def peptide(options: argparse.Namespace) -> list[Row]:
+    """Ala10, an unseen run: 48 starts, 60 ps ahead; 16 continuations each for the CRPS."""
+    molecule, train, test = ala10(options)
+    topology = Topology.of(molecule)
+    trace = topology.trace
+    projection = BondProjection.of(topology.bonds, topology.heavy, np.concatenate(train))
+    starts = np.linspace(PEPTIDE_KNOWN - 1, len(test) - PEPTIDE_AHEAD - 1, PEPTIDE_STARTS).astype(int)
+    return [
+        peptide_row(name, method, draws, topology, projection, train, test, starts)
+        for name, method, draws in (
+            ("hold", continuation.METHODS["hold"], False),
+            ("bootstrap", _of_training(train, trace), True),
+            ("ar", continuation.METHODS["ar"], False),
+            ("analog", continuation.METHODS["analog"], True),
+            ("ou", continuation.METHODS["ou"], True),
+            ("gaussian", continuation.METHODS["gaussian"], True),
+        )
+    ]
+
+
+def _of_training(train: list[States], trace: NDArray[np.int64]) -> Any:
+    """A method that draws training states, whatever came before."""
+    known = History.of(np.concatenate(train)[::3], trace)
+    return lambda history, frames, rng: continuation.bootstrap(known, frames, rng)
+
+
+def peptide_row(
+    name: str,
+    method: Any,
+    draws: bool,
+    topology: Topology,
+    projection: BondProjection,
+    train: list[States],
+    test: States,
+    starts: NDArray[np.int64],
+) -> Row:
+    trace = topology.trace
+    plane = metrics.PrincipalPlane.of(np.concatenate(train)[::4][:, trace])
+    lengths = metrics.bond_lengths(np.concatenate(train), topology.bonds).mean(0)
+    ends = [int(trace[0]), int(trace[-1])]
+
+    def length(states: States) -> NDArray[np.float64]:
+        return np.asarray(np.linalg.norm(states[..., ends[0], :] - states[..., ends[1], :], axis=-1))
+
+    paths, crps = [], {5: [], 20: []}
+    started = time.process_time()
+    for start in starts:
+        history = History.of(test[max(0, start - PEPTIDE_KNOWN + 1) : start + 1], trace, train)
+        drawn = np.stack(
+            [
+                method(history, PEPTIDE_AHEAD, np.random.default_rng([int(start), k]))
+                for k in range(PEPTIDE_DRAWN if draws else 1)
+            ]
+        )
+        if name not in ("hold", "bootstrap"):
+            drawn = projection(drawn.reshape(-1, *drawn.shape[2:])).reshape(drawn.shape)
+        paths.append(drawn[0])
+        for lead, values in crps.items():
+            values.append(metrics.crps(length(drawn[:, lead - 1]), float(length(test[start + lead]))))
+    seconds = time.process_time() - started
+    late = np.concatenate([path[PEPTIDE_AHEAD // 2 :] for path in paths])[:, trace]
+    truth = np.concatenate([test[start + PEPTIDE_AHEAD // 2 + 1 : start + PEPTIDE_AHEAD + 1] for start in starts])
+    row = {
+        "method": name,
+        "late JS": metrics.jensen_shannon(
+            metrics.histogram(plane.project(late), plane), metrics.histogram(plane.project(truth[:, trace]), plane)
+        ),
+        "transition JS": metrics.jensen_shannon(
+            metrics.transition_histogram([path[:, trace] for path in paths], plane, 10),
+            metrics.transition_histogram([test[:, trace]], plane, 10),
+        ),
+        "autocorrelation": metrics.autocorrelation([path[:, trace] for path in paths], [1, 5, 10, 20]).tolist(),
+        "true autocorrelation": metrics.autocorrelation([test[:, trace]], [1, 5, 10, 20]).tolist(),
+        "CRPS 5": float(np.mean(crps[5])),
+        "CRPS 20": float(np.mean(crps[20])),
+        "step": float(np.mean([metrics.step_rmsd(path[:, trace]) for path in paths])),
+        "true step": metrics.step_rmsd(test[:, trace]),
+        "broken": 100.0 * metrics.broken_bonds(np.concatenate(paths), topology.bonds, lengths),
+        "s": seconds,
+    }
+    print(row, flush=True)
+    return row
+
+
+def equilibrium(options: argparse.Namespace) -> list[Row]:
+    """States like those of the first half of equilibrium trajectories, against the second half."""
+    rows = []
+    for name in ("trpcage", "villin", "rhodopsin", "gpcr"):
+        try:
+            topology_file, frames_file = trajectories.find(name, options.data, options.folder)
+        except trajectories.NotHadError as error:
+            print(error)
+            continue
+        protein = Protein.read(topology_file, frames_file, "protein")
+        half = len(protein.states) // 2
+        trace, bonds = protein.topology.trace, protein.topology.heavy_bonds
+        known, truth = protein.states[:half], protein.states[half:]
+        lengths = metrics.bond_lengths(known, bonds).mean(0)
+        own = metrics.compare_ensembles(known[:, trace], truth[:, trace], ordered=True)
+        times = np.arange(1.0, half + 1.0)
+        for method in ("bootstrap", "gaussian", "ou", "auto"):
+            asked = GenerateOptions(task="sample", method=method, frames=100)
+            result, seconds = timed(
+                lambda a=asked, k=known, t=times, p=protein: generate(
+                    p.molecule, [Trajectory(k.astype(np.float32), t)], a, NO_REPORT, lambda: None
+                )
+            )
+            drawn = result.coordinates.astype(np.float64)
+            found = metrics.compare_ensembles(drawn[:, trace], truth[:, trace], ordered=True)
+            rows.append(
+                {
+                    "trajectory": name,
+                    "method": f"auto: {result.method}" if method == "auto" else method,
+                    "JS": found.js,
+                    "W2": found.pca_w2,
+                    "RMSF r": found.rmsf_correlation,
+                    "RMSF": found.rmsf / own.rmsf,
+                    "step": found.step / own.step,
+                    "recall": found.recall,
+                    "contacts": found.contact_jaccard,
+                    "broken": 100.0 * metrics.broken_bonds(drawn, bonds, lengths),
+                    "s": seconds,
+                }
+            )
+            print(rows[-1], flush=True)
+    return rows
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
+    "continue": continue_dims,
+    "fill": fill_dims,
+    "surfaces": surfaces,
+    "fluctuations": fluctuations,
+    "peptide": peptide,
+    "equilibrium": equilibrium,
+}
+
+
+# Tables ------------------------------------------------------------------------------------------------------
+
+
+def report(folder: Path) -> list[str]:
+    """The lines of all parts that have results."""
+    lines = [
+        "## Trajectory sources",
+        "",
+        "Written by `benchmarks/generate.py`. Seconds are of one processor. The second of AdK's DIMS paths is scored; "
+        "constants were chosen on the first one and on FRODA. `broken`: heavy-atom bonds off by more than 0.2 Å.",
+    ]
+    for part, tabulate in TABLES.items():
+        path = folder / f"{part}.json"
+        if path.exists():
+            lines += ["", *tabulate(json.loads(path.read_text()))]
+    return lines
+
+
+def _number(value: Any, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _continue_table(rows: list[Row]) -> list[str]:
+    header = ["from state", "method", "other path known", "+10", "+20", "+40", "1–10", "11–20", "broken, %", "s"]
+    body = [
+        [
+            str(row["from"]),
+            row["method"],
+            row["others"],
+            *(_number(row.get(key)) for key in ("+10", "+20", "+40", "1-10", "11-20")),
+            _number(row["broken"]),
+            _number(row["s"], 1),
+        ]
+        for row in rows
+    ]
+    return ["Continuing DIMS: Cα RMSD in Å, superposed.", "", *markdown.table(header, body)]
+
+
+def _fill_table(rows: list[Row]) -> list[str]:
+    header = ["known states", "method", "mean", "largest", "broken, %", "s"]
+    body = [
+        [row["known"], row["method"], *(_number(row[key]) for key in ("mean", "max", "broken")), _number(row["s"], 1)]
+        for row in rows
+    ]
+    note = "Filling in DIMS: Cα RMSD in Å of the states between; `analog` knows the other path."
+    return [note, "", *markdown.table(header, body)]
+
+
+def _surface_table(rows: list[Row]) -> list[str]:
+    body = [[row["method"], *(_number(v, 4) for v in row["iou"]), _number(np.mean(row["iou"]), 4)] for row in rows]
+    note = "From DIMS' states 1 and 79 alone: IoU with the true surfaces at states 21, 40 and 59."
+    return [note, "", *markdown.table(["surfaces", "21", "40", "59", "mean"], body)]
+
+
+def _fluctuation_table(rows: list[Row]) -> list[str]:
+    header = ["gaps", "path", "RMSD, Å", "step, Å", "true step, Å", "last step, Å", "broken, %", "s a gap"]
+    keys = ("rmsd", "step", "true", "last", "broken")
+    body = [[row["case"], row["method"], *(_number(row[key]) for key in keys), _number(row["s"], 1)] for row in rows]
+    return ["Filling in with fluctuations (`sample=1`), beside straight lines.", "", *markdown.table(header, body)]
+
+
+def _peptide_table(rows: list[Row]) -> list[str]:
+    truth = " ".join(_number(value) for value in rows[0]["true autocorrelation"])
+    header = ["method", "late JS", "transition JS", f"autocorrelation ({truth})", "CRPS 5 ps", "CRPS 20 ps"]
+    header += [f"step ({_number(rows[0]['true step'])})", "broken, %", "s"]
+    body = [
+        [
+            row["method"],
+            _number(row["late JS"], 3),
+            _number(row["transition JS"], 3),
+            " ".join(_number(value) for value in row["autocorrelation"]),
+            *(_number(row[key]) for key in ("CRPS 5", "CRPS 20", "step", "broken")),
+            _number(row["s"], 1),
+        ]
+        for row in rows
+    ]
+    note = "Ala10, an unseen run, 48 starts of 60 ps; true values in brackets, CRPS of the end-to-end distance in Å."
+    return [note, "", *markdown.table(header, body)]
+
+
+def _equilibrium_table(rows: list[Row]) -> list[str]:
+    header = ["trajectory", "method", "JS", "W2, Å", "RMSF r", "RMSF / training", "step / training", "recall, Å"]
+    header += ["contacts", "broken, %", "s"]
+    keys = ("JS", "W2", "RMSF r", "RMSF", "step", "recall", "contacts", "broken")
+    body = [
+        [row["trajectory"], row["method"], *(_number(row[key]) for key in keys), _number(row["s"], 1)] for row in rows
+    ]
+    note = "100 states like those of the first half of an equilibrium trajectory, against the second half."
+    return [note, "", *markdown.table(header, body)]
+
+
+TABLES: dict[str, Callable[[list[Row]], list[str]]] = {
+    "continue": _continue_table,
+    "fill": _fill_table,
+    "surfaces": _surface_table,
+    "fluctuations": _fluctuation_table,
+    "peptide": _peptide_table,
+    "equilibrium": _equilibrium_table,
+}
+
+
+if __name__ == "__main__":
+    main()
