@@ -56,7 +56,7 @@ def test_every_command_has_pymols_kind_of_help():
 
 
 def test_imports_are_relative_and_need_numpy_only():
-    everywhere = {"numpy", "pymol", "pymol2", "matplotlib"} | set(sys.stdlib_module_names)
+    everywhere = {"numpy", "pymol", "pymol2", "chempy", "matplotlib"} | set(sys.stdlib_module_names)
     # Without MDAnalysis long trajectories are loaded whole, and without PIL ffmpeg writes a GIF.
     optional = {"stream.py": {"MDAnalysis"}, "trajectory_file.py": {"MDAnalysis"}, "film.py": {"PIL"}}
     for path in PACKAGE.rglob("*.py"):

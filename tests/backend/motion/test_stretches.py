@@ -50,6 +50,7 @@ def test_runs_one_after_the_other_are_told_apart():
     assert jumps(superposed(runs)) == [12, 24]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("step", [1, 2, 3])
 @pytest.mark.parametrize("name", ["trpcage_300k", "trpcage_450k", "villin_300k", "villin_450k"])
 def test_a_simulation_is_one_stretch(name, step):
@@ -173,6 +174,7 @@ def test_a_fit_cuts_where_the_molecule_jumps_unless_told_not_to(two_runs):
         fit(two_runs, breaks=(12,))
 
 
+@pytest.mark.system
 def test_the_speed_of_a_surface_does_not_see_the_next_run(two_runs):
     fitted = fit(two_runs)
     for time in (6.0, 6.2, 7.0):

@@ -105,6 +105,7 @@ def test_the_file_has_a_line_for_each_state_and_method(tmp_path):
     assert len(table) == len(rows()) and math.isnan(float(table[0]["rmsd"])) and float(table[1]["rmsd"]) == 0.6
 
 
+@pytest.mark.system
 def test_the_plot_takes_metrics_that_are_not_defined(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     path = tmp_path / "t.png"

@@ -89,6 +89,7 @@ def test_a_slow_backend_is_given_up_with_its_last_words(connect: Callable[..., B
     assert not runs(pid_of(backend))
 
 
+@pytest.mark.system
 def test_a_login_banner_is_shown(connect: Callable[..., Backend]) -> None:
     backend = connect("banner")
     error = failure(backend.start)
@@ -104,6 +105,7 @@ def test_a_backend_that_dies_at_once_says_why(connect: Callable[..., Backend]) -
     assert "its last words: \"ModuleNotFoundError: No module named 'torch'\"" in error.message
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("mode", "theirs", "side"), [("newer", 2, "plugin"), ("older", 0, "backend")])
 def test_versions_must_match(connect: Callable[..., Backend], mode: str, theirs: int, side: str) -> None:
     error = failure(connect(mode).start)
@@ -114,6 +116,7 @@ def test_versions_must_match(connect: Callable[..., Backend], mode: str, theirs:
     )
 
 
+@pytest.mark.system
 def test_a_backend_may_refuse_the_version_itself(connect: Callable[..., Backend]) -> None:
     error = failure(connect("refuses").start)
     assert (error.code, error.message) == ("version", "upgrade the plugin")
@@ -156,6 +159,7 @@ def test_a_huge_length(connect: Callable[..., Backend]) -> None:
     assert f"a frame announces {2**62} bytes of arrays, more than {2**30}" in error.message
 
 
+@pytest.mark.system
 def test_two_replies_to_one_request(connect: Callable[..., Backend]) -> None:
     backend = connect("twice")
     backend.start()
@@ -166,6 +170,7 @@ def test_two_replies_to_one_request(connect: Callable[..., Backend]) -> None:
     assert "it answered request 2, which waits for no answer" in error.message
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("mode", "words"),
     [
@@ -203,6 +208,7 @@ def test_a_stubborn_backend_is_killed_with_its_children(connect: Callable[..., B
     assert (error.code, error.message) == ("lost", "the backend was closed")
 
 
+@pytest.mark.system
 def test_no_reply(connect: Callable[..., Backend]) -> None:
     backend = connect("mute")
     backend.start()
@@ -246,6 +252,7 @@ def test_ctrl_c_interrupts(what: str, mode: str, then: str) -> None:
     assert process.wait(PATIENCE) == 0
 
 
+@pytest.mark.system
 def test_sending_to_a_backend_that_does_not_read_returns(connect: Callable[..., Backend]) -> None:
     backend = connect("deaf")
     backend.start()
@@ -287,6 +294,7 @@ def working(backend: Backend) -> bool:
     return bool(log_of(backend).named("log"))
 
 
+@pytest.mark.system
 def test_arrays_go_both_ways(bench: Backend) -> None:
     sent = {
         "points": np.random.default_rng(0).random((2_000_000, 3)).astype("<f4"),
@@ -594,6 +602,7 @@ def test_the_server_closes_on_a_malformed_frame(pipes: Callable[..., Pipes]) -> 
     assert b"closing the connection: JunkError: expected a frame beginning with 'DSR1'" in server.process.stderr.read()
 
 
+@pytest.mark.system
 def test_nothing_is_prepared_before_hello(pipes: Callable[..., Pipes]) -> None:
     server = pipes(*PROBLEM, "worker", "60")
     time.sleep(1)
@@ -629,6 +638,7 @@ def test_hello_comes_before_torch(connect: Callable[..., Backend]) -> None:
     assert backend.device is not None and backend.device.name and backend.device.threads and backend.device.torch
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("method", "params", "code", "words"),
     [
@@ -837,6 +847,7 @@ def test_a_fit_under_way_is_cancelled(connect: Callable[..., Backend]) -> None:
     assert backend.call(raw("status"))[0] == {"busy": None, "fits": {}}
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [

@@ -177,6 +177,7 @@ def test_a_steady_movie_is_asked_for_and_still_follows_the_molecule(plugin, monk
     assert session_of(plugin).references.movies["fit"].command == "dsr_movie fit, 2-4, triangles=2000, steady=1"
 
 
+@pytest.mark.system
 def test_the_camera_follows_a_tumbling_molecule(plugin, tmp_path):
     # Moved in the scene, as by dragging it: the camera has to know.
     plugin.set_object_ttt("pep", [0.8, -0.6, 0, 3, 0.6, 0.8, 0, 1, 0, 0, 1, 2, 0, 0, 0, 1.0])

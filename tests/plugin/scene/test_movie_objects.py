@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pymol2
 import pytest
 from scipy.spatial import cKDTree
 
@@ -20,7 +21,7 @@ from pymol_dsr.shared.messages import GridResult, MeshResult
 from pymol_dsr.surfaces import extract, workers
 from pymol_dsr.surfaces.source import Surface
 from support.meshes import mesh_result
-from support.scene import coordinates, idtf_points
+from support.scene import build_peptide, coordinates, idtf_points
 
 
 @dataclass
@@ -45,10 +46,19 @@ class Fitted:
         return next(self.replies([time]))
 
 
+@pytest.fixture(scope="module")
+def own_surfaces():
+    """The source of `pep`, and its surfaces by state."""
+    with pymol2.PyMOL() as session:
+        session.cmd.feedback("disable", "all", "everything")
+        build_peptide(session.cmd)
+        source = extract.read_source("pep", "all", _self=session.cmd)
+        return source, {int(surface.state): surface for surface in workers.compute_surfaces(source, 2)}
+
+
 @pytest.fixture
-def fitted(peptide):
-    source = extract.read_source("pep", "all", _self=peptide)
-    surfaces = {int(surface.state): surface for surface in workers.compute_surfaces(source, 2)}
+def fitted(own_surfaces, peptide):
+    source, surfaces = own_surfaces
     return Fitted(Trajectory("", "pep", "pep", source.atoms, list(map(float, source.states))), surfaces)
 
 

@@ -10,6 +10,7 @@ from threading import Timer
 from typing import Any
 
 import numpy as np
+import pymol2
 import pytest
 from scipy.spatial import cKDTree
 
@@ -49,6 +50,7 @@ def test_same_surface_as_the_scene(peptide):
         assert_shown(peptide, one(peptide, "pep", state), "pep", state)
 
 
+@pytest.mark.system
 def test_same_surface_as_the_scene_for_a_protein(adk):
     surface = one(adk, "adk", 50)
     assert surface.atoms.shape == (3341, 3)
@@ -401,11 +403,14 @@ def test_a_gap_in_the_states(peptide):
     assert "state 7: pep has no coordinates there" in refused(peptide, "pep", "1-9")
 
 
-@pytest.fixture
-def extracted(peptide):
+@pytest.fixture(scope="module")
+def extracted():
     """The source of three states of `pep`, and their surfaces, the last one first."""
-    source = extract.read_source("pep", "1-5:2", _self=peptide)
-    return source, sorted(workers.compute_surfaces(source, 2), key=lambda surface: -surface.state)
+    with pymol2.PyMOL() as session:
+        session.cmd.feedback("disable", "all", "everything")
+        build_peptide(session.cmd)
+        source = extract.read_source("pep", "1-5:2", _self=session.cmd)
+        return source, sorted(workers.compute_surfaces(source, 2), key=lambda surface: -surface.state)
 
 
 def read_npz(path):

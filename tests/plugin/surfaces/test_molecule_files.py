@@ -90,6 +90,7 @@ def test_pymol_itself_runs_such_files(tmp_path, ending):
     assert marker.exists()
 
 
+@pytest.mark.system
 def test_no_file_that_pymol_runs_gets_to_it(tmp_path, structure, capsys):
     folder, marker = tmp_path / "harmful", tmp_path / "marker"
     folder.mkdir()

@@ -109,6 +109,7 @@ def test_without_a_unit_cell_the_order_sets_it(brk):
     assert max(longest(brk, xyz) for xyz in whole.coordinates.values()) < 2.5
 
 
+@pytest.mark.system
 def test_a_simulation_as_gromacs_writes_it_is_made_whole(cmd):
     """AdK in a rhombic dodecahedron that changes its size: cut in all states, the structure included."""
     files = pytest.importorskip("MDAnalysisTests.datafiles")
@@ -267,6 +268,7 @@ def test_a_trajectory_that_is_read_state_by_state_is_made_whole_by_its_own_cells
         np.testing.assert_allclose(xyz, start + np.array([2.0, 1.0, 0.5]) * state, atol=2e-2)
 
 
+@pytest.mark.system
 def test_the_option_of_the_command_line_mends_what_it_warns_of(trajectory, tmp_path, capsys):
     topology, target = str(CASES / "whole.pdb"), str(tmp_path / "box.safetensors")
     assert main([topology, str(trajectory), "--out", target, "--states", "2-4", "--workers", "1"]) == 0

@@ -55,6 +55,7 @@ def written(path, states, monkeypatch=None):
     return surfaces_file.read_surfaces_file(path)
 
 
+@pytest.mark.system
 def test_it_is_what_pymol_makes_of_the_whole_trajectory(tmp_path, monkeypatch):
     streamed, about = written(tmp_path / "a.npz", "2+150-158:4")
     whole, of_whole = written(tmp_path / "b.npz", "2+150-158:4", monkeypatch)

@@ -163,6 +163,7 @@ def test_one_network_and_a_code_for_each(family):
         assert errors(large, t, from_ball(7.0, (60, 0, 0)), [52, -8, -8], [68, 8, 8]).mean() < 0.08
 
 
+@pytest.mark.system
 def test_the_report_of_a_family(family):
     report = family.report
     assert list(family.members) == list(report["trajectories"]) == ["small", "large"]
@@ -190,6 +191,7 @@ def test_between_two_trajectories(family):
     assert sizes[0] < found.volume < sizes[1]
 
 
+@pytest.mark.system
 def test_a_new_trajectory_with_the_network_frozen(family):
     """Only z is looked for: θ is the family's to the last bit, and f becomes what is asked as far as θ can show it."""
     before = {name: copy.deepcopy(field.tensors()) for name, field in family.members.items()}
@@ -305,6 +307,7 @@ def test_progress_rises_to_the_end():
     assert all(status.device == "cpu" for status in seen)
 
 
+@pytest.mark.system
 def test_the_report_says_how_it_went(parting):
     report = parting.report
     assert report["states"] == [1, 2, 3, 4, 5] and report["steps"] == SMALL.steps
