@@ -58,8 +58,8 @@ def few_modes(task: Task, count: int) -> FastField:
     whole = BasisBuilder.basis
 
     def few(builder: BasisBuilder) -> LowRankBasis:
-        every = whole(builder)
-        u, size, vt = torch.linalg.svd(every.coefficients @ every.modes, full_matrices=False)
+        full = whole(builder)
+        u, size, vt = torch.linalg.svd(full.coefficients @ full.modes, full_matrices=False)
         # Modes as large as states are: half precision holds no smaller ones.
         factor = len(u) ** 0.5
         return LowRankBasis((size[:count, None] * vt[:count] / factor).half().float(), factor * u[:, :count])
@@ -131,22 +131,22 @@ def eikonal(task: Task) -> FastField:
         return torch.zeros(size, device=device, requires_grad=True)
 
     mean = ((torch.linalg.norm(nodes - middle, dim=1) - radius).requires_grad_(True), zeros(band.count))
-    own = [(zeros(lattice.size), zeros(band.count)) for _ in pools]
-    parameters = [tensor for pair in (mean, *own) for tensor in pair]
+    offsets = [(zeros(lattice.size), zeros(band.count)) for _ in pools]
+    parameters = [tensor for pair in (mean, *offsets) for tensor in pair]
     optimiser = torch.optim.Adam(parameters, lr=RATE)
     started = time.perf_counter()
-    while (share := (time.perf_counter() - started) / task.seconds) < 1.0:
+    while (progress := (time.perf_counter() - started) / task.seconds) < 1.0:
         for group in optimiser.param_groups:
-            group["lr"] = RATE * 0.5 * (1.0 + np.cos(np.pi * share))
+            group["lr"] = RATE * 0.5 * (1.0 + np.cos(np.pi * progress))
         k = int(rng.integers(count))
-        coarse, fine = (a + b for a, b in zip(mean, own[k], strict=True))
+        coarse, fine = (a + b for a, b in zip(mean, offsets[k], strict=True))
         optimiser.zero_grad(set_to_none=True)
         _loss(field, pools[k], coarse, fine, rng).backward()
         optimiser.step()
     with torch.no_grad():
         one_each = torch.eye(count, device=device)
-        for name, part in (("coarse", 0), ("fine", 1)):
-            values = torch.stack([mean[part] + pair[part] for pair in own])
+        for name, index in (("coarse", 0), ("fine", 1)):
+            values = torch.stack([mean[index] + pair[index] for pair in offsets])
             setattr(field, name, LowRankBasis(values.half().float(), one_each))
     return field
 
@@ -154,9 +154,9 @@ def eikonal(task: Task) -> FastField:
 def _pool(field: FastField, surface: Surface, room: float, rng: np.random.Generator) -> Pool:
     """All vertices of a state's surface, IGR's points around them, and its points in the box that has `room` Å more."""
     points = surface.points.astype(np.float64)
-    near = points + neighbour_distance(points, NEIGHBOURS)[:, None] * rng.normal(size=points.shape)
+    near_surface = points + neighbour_distance(points, NEIGHBOURS)[:, None] * rng.normal(size=points.shape)
     spread = rng.uniform(points.min(0) - room, points.max(0) + room, (int(UNIFORM * len(points)), 3))
-    x = np.concatenate([points, near, spread])
+    x = np.concatenate([points, near_surface, spread])
     steps = STEP * np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)])
     around = torch.as_tensor((x + steps[:, None]).reshape(-1, 3), dtype=torch.float32, device=field.device)
     xi = field.motion.warp(surface.state, field.device)(around)

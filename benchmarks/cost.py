@@ -66,11 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         path = options.folder / f"{name}.json"
         if path.exists() and not options.again:
             continue
-        left = end - time.perf_counter()
-        if left <= 0.0:
+        remaining = end - time.perf_counter()
+        if remaining <= 0.0:
             print(f"{name}: no time left; run again for it", flush=True)
             continue
-        measure(name, point, path, left)
+        measure(name, point, path, remaining)
     write(options.folder, options.write, device.choose_device(options.device).type)
     print(f"written: {options.write}", flush=True)
 
@@ -100,24 +100,24 @@ def points(options: argparse.Namespace) -> dict[str, Found]:
     data = None if options.data is None else str(options.data)
     states, sizes, resolutions = QUICK if options.quick else (STATES, SIZES, RESOLUTIONS)
     meshed = "trpcage" if options.quick else "dims"
-    kept = str(options.folder / "mesh.dsr")
-    found: dict[str, Found] = {}
+    mesh_fit = str(options.folder / "mesh.dsr")
+    results: dict[str, Found] = {}
 
     def add(name: str, trajectory: str, count: int, **point: Any) -> None:
         path = rows.surfaces_path(options.surfaces, f"{trajectory}-{count}")
-        made = {"trajectory": trajectory, "count": count, "path": str(path)}
-        found[name] = {"what": "fit", "device": options.device, "copies": 1, "data": data, **made, **point}
+        meshes = {"trajectory": trajectory, "count": count, "path": str(path)}
+        results[name] = {"what": "fit", "device": options.device, "copies": 1, "data": data, **meshes, **point}
 
     for count in states:
         add(f"states-{count}", "trpcage", count)
     for trajectory, copies in sizes:
-        keep = {"keep": kept} if (trajectory, copies) == (meshed, 1) else {}
+        keep = {"keep": mesh_fit} if (trajectory, copies) == (meshed, 1) else {}
         add(f"atoms-{trajectory}-{copies}", trajectory, FEW, copies=copies, **keep)
-    found = dict(sorted(found.items(), key=lambda item: _atoms(item[1])))
+    results = dict(sorted(results.items(), key=lambda item: _atoms(item[1])))
     for resolution in resolutions:
-        point = {"what": "mesh", "device": options.device, "trajectory": meshed, "fit": kept}
-        found[f"mesh-{resolution}"] = {**point, "resolution": resolution}
-    return found
+        point = {"what": "mesh", "device": options.device, "trajectory": meshed, "fit": mesh_fit}
+        results[f"mesh-{resolution}"] = {**point, "resolution": resolution}
+    return results
 
 
 def _atoms(point: Found) -> float:
@@ -129,12 +129,17 @@ def measure(name: str, point: Found, path: Path, seconds: float) -> None:
     """Have one point measured by a process of its own and keep what it found; say why where there is nothing."""
     if point["what"] == "fit" and not Path(point["path"]).exists():
         run(f"{name}, PyMOL's surfaces", {**point, "what": "make"}, None)
-    found = run(name, point, seconds)
-    if found is None:
+    results = run(name, point, seconds)
+    if results is None:
         return
-    kept = {"point": point, "found": found, "hardware": asdict(device.describe(point["device"])), "code": tables.code()}
+    record = {
+        "point": point,
+        "found": results,
+        "hardware": asdict(device.describe(point["device"])),
+        "code": tables.code(),
+    }
     draft = path.with_name(path.name + ".part")
-    draft.write_text(json.dumps(kept))
+    draft.write_text(json.dumps(record))
     os.replace(draft, path)
 
 
@@ -143,16 +148,16 @@ def run(name: str, point: Found, seconds: float | None) -> Found | None:
     started = time.perf_counter()
     command = [sys.executable, __file__, "--point", json.dumps(point)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         print(f"{name}: stopped, its minutes were over", flush=True)
         return None
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        print(f"{name}: failed (exit code {done.returncode}): {last}", flush=True)
+    if process.returncode:
+        last = (process.stderr.strip().splitlines() or ["no message"])[-1]
+        print(f"{name}: failed (exit code {process.returncode}): {last}", flush=True)
         return None
     print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return dict(json.loads(process.stdout.splitlines()[-1]))
 
 
 # In the process of a point -----------------------------------------------------------------------------------
@@ -163,11 +168,11 @@ def make(point: Found) -> Found:
     trajectory, count = TRAJECTORIES[point["trajectory"]], point["count"]
     states = list(range(1, trajectory.states + 1))
     times = states[:count] if count <= len(states) else np.linspace(1, len(states), count).tolist()
-    given = None if point["data"] is None else Path(point["data"])
-    kept = ROOT / "build" / "tables" / "trajectories"
-    found, seconds = frames.made(point["trajectory"], states, times, given, kept, device.limit_threads())
+    data = None if point["data"] is None else Path(point["data"])
+    cache = ROOT / "build" / "tables" / "trajectories"
+    results, seconds = frames.pymol_surfaces(point["trajectory"], states, times, data, cache, device.limit_threads())
     numbered = [
-        Surface(float(number), s.points, s.normals, s.faces, s.atoms) for number, s in enumerate(found, 1)
+        Surface(float(number), s.points, s.normals, s.faces, s.atoms) for number, s in enumerate(results, 1)
     ]  # fmt: skip
     path = Path(point["path"])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -179,20 +184,20 @@ def fit(point: Found) -> Found:
     """Fit the point's states, mesh a few times; seconds, and memory in MiB (the process's peak till then)."""
     series, meta = surfaces_file.read_surfaces_file(point["path"])
     series = copied(series, point["copies"])
-    found: Found = {"states": len(series), "between": meta["between"], "loaded": _peak(point)}
+    results: Found = {"states": len(series), "between": meta["between"], "loaded": _peak(point)}
     started, used = time.perf_counter(), time.process_time()
     field = fit_trajectory(series, FitOptions(device=point["device"]))
-    found["fit_seconds"], found["processor_seconds"] = time.perf_counter() - started, time.process_time() - used
-    found["fit_memory"] = _peak(point)
+    results["fit_seconds"], results["processor_seconds"] = time.perf_counter() - started, time.process_time() - used
+    results["fit_memory"] = _peak(point)
     keys = ("atoms", "area", "parameters")
-    found |= {key: field.report[key] for key in keys}
-    found |= _meshed(field, 0.5)
-    found["memory"] = _peak(point)
+    results |= {key: field.report[key] for key in keys}
+    results |= _meshed(field, 0.5)
+    results["memory"] = _peak(point)
     file = dsr_file.to_bytes(field)
-    found["bytes"] = len(file)
+    results["bytes"] = len(file)
     if "keep" in point:
         Path(point["keep"]).write_bytes(file)
-    return found
+    return results
 
 
 def mesh(point: Found) -> Found:
@@ -204,15 +209,18 @@ def mesh(point: Found) -> Found:
 def _meshed(field: Any, resolution: float) -> Found:
     first, last = field.time_range
     times = np.linspace(first, last, MESHES + 3)[1:-1]
-    made = [extract_mesh(field, float(at), resolution=resolution) for at in times]
+    meshes = [extract_mesh(field, float(at), resolution=resolution) for at in times]
     # The first one also lays things out.
-    return {"mesh_seconds": float(np.median([one.seconds for one in made[1:]])), "triangles": len(made[-1].faces)}
+    return {
+        "mesh_seconds": float(np.median([entry.seconds for entry in meshes[1:]])),
+        "triangles": len(meshes[-1].faces),
+    }
 
 
 def copied(series: Sequence[Surface], copies: int) -> list[Surface]:
     """Each state as that many copies of itself, side by side."""
-    every = np.concatenate([surface.points for surface in series])
-    size = every.max(0) - every.min(0) + APART
+    points = np.concatenate([surface.points for surface in series])
+    size = points.max(0) - points.min(0) + APART
     side = math.ceil(copies ** (1 / 3) - 1e-9)
     places = np.array([(k // side**2, k // side % side, k % side) for k in range(copies)]) * size
     return [_side_by_side(surface, places.astype(np.float32)) for surface in series]
@@ -241,42 +249,42 @@ def _peak(point: Found) -> Found:
 
 def write(folder: Path, path: Path, kind: str) -> None:
     """Put together all points that are in the folder, as the part of the file that is named after the device."""
-    kept = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
-    if not kept:
+    records = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
+    if not records:
         raise SystemExit(f"{folder} holds no results; give more minutes")
-    of_states, of_atoms, of_mesh = series = _sorted(kept)
-    machines = {"{name} ({device}, {threads} threads, torch {torch})".format(**one["hardware"]) for one in kept}
-    codes = sorted({one["code"] for one in kept})
+    of_states, of_atoms, of_mesh = series = _sorted(records)
+    machines = {"{name} ({device}, {threads} threads, torch {torch})".format(**entry["hardware"]) for entry in records}
+    codes = sorted({entry["code"] for entry in records})
     lines = [f"#### Cost on {'; '.join(sorted(machines))}, Python {platform.python_version()}"]
-    between = [one["found"]["states"] for one in of_states if one["found"]["between"]]
+    between = [entry["found"]["states"] for entry in of_states if entry["found"]["between"]]
     note = ""
     if between:
         note = f" The points {', '.join(map(str, between))} have atoms on straight lines between its states."
     header = ["fit, s", "a state, s", "mesh, s", "memory of the fit", "of all", "`.dsr`"]
     if of_states:
         lines += ["", f"**By states.**{_growth(of_states, 'states')} The molecule is Trp-cage, 304 atoms.{note}", ""]
-        body = [[str(one["found"]["states"]), *_cells(one["found"])] for one in of_states]
+        body = [[str(entry["found"]["states"]), *_cells(entry["found"])] for entry in of_states]
         lines += markdown.table(["states", *header], body)
     if of_atoms:
         growth = _growth(of_atoms, "atoms")
         lines += ["", f"**By atoms.**{growth} Each fit has {FEW} states; × means copies side by side.", ""]
         body = []
-        for one in of_atoms:
-            found, copies = one["found"], one["point"]["copies"]
-            name = one["point"]["trajectory"] + (f" × {copies}" if copies > 1 else "")
-            body.append([name, str(found["atoms"]), f"{found['area']:.0f}", *_cells(found)])
+        for entry in of_atoms:
+            results, copies = entry["found"], entry["point"]["copies"]
+            name = entry["point"]["trajectory"] + (f" × {copies}" if copies > 1 else "")
+            body.append([name, str(results["atoms"]), f"{results['area']:.0f}", *_cells(results)])
         lines += markdown.table(["", "atoms", "area, Å²", *header], body)
     if of_mesh:
         name = of_mesh[0]["point"]["trajectory"]
         lines += ["", f"**By mesh resolution.** The meshes are of {name}, from its fit in the table above.", ""]
         body = [
             [
-                str(one["point"]["resolution"]),
-                str(one["found"]["triangles"]),
-                f"{one['found']['mesh_seconds']:.2f}",
-                _memory(one["found"]["memory"]),
+                str(entry["point"]["resolution"]),
+                str(entry["found"]["triangles"]),
+                f"{entry['found']['mesh_seconds']:.2f}",
+                _memory(entry["found"]["memory"]),
             ]
-            for one in of_mesh
+            for entry in of_mesh
         ]
         lines += markdown.table(["resolution, Å", "triangles", "mesh, s", "memory"], body)
     lines += [
@@ -291,27 +299,27 @@ def write(folder: Path, path: Path, kind: str) -> None:
     markdown.put(path, f"cost {kind}", lines)
 
 
-def _sorted(kept: Sequence[Found]) -> tuple[list[Found], list[Found], list[Found]]:
+def _sorted(records: Sequence[Found]) -> tuple[list[Found], list[Found], list[Found]]:
     """The points by states, by atoms and by resolution, each in rising order of cost."""
-    fits = [one for one in kept if one["point"]["what"] == "fit"]
-    meshes = [one for one in kept if one["point"]["what"] == "mesh"]
-    of_states = [one for one in fits if one["point"]["count"] != FEW]
-    of_atoms = [one for one in fits if one["point"]["count"] == FEW]
+    fits = [entry for entry in records if entry["point"]["what"] == "fit"]
+    meshes = [entry for entry in records if entry["point"]["what"] == "mesh"]
+    of_states = [entry for entry in fits if entry["point"]["count"] != FEW]
+    of_atoms = [entry for entry in fits if entry["point"]["count"] == FEW]
     return (
-        sorted(of_states, key=lambda one: one["found"]["states"]),
-        sorted(of_atoms, key=lambda one: one["found"]["atoms"]),
-        sorted(meshes, key=lambda one: -one["point"]["resolution"]),
+        sorted(of_states, key=lambda entry: entry["found"]["states"]),
+        sorted(of_atoms, key=lambda entry: entry["found"]["atoms"]),
+        sorted(meshes, key=lambda entry: -entry["point"]["resolution"]),
     )
 
 
-def _cells(found: Found) -> list[str]:
+def _cells(results: Found) -> list[str]:
     return [
-        f"{found['fit_seconds']:.0f}",
-        f"{found['fit_seconds'] / found['states']:.2f}",
-        f"{found['mesh_seconds']:.2f}",
-        _memory(found["fit_memory"]),
-        _memory(found["memory"]),
-        f"{found['bytes'] / 1e6:.1f} MB",
+        f"{results['fit_seconds']:.0f}",
+        f"{results['fit_seconds'] / results['states']:.2f}",
+        f"{results['mesh_seconds']:.2f}",
+        _memory(results["fit_memory"]),
+        _memory(results["memory"]),
+        f"{results['bytes'] / 1e6:.1f} MB",
     ]
 
 
@@ -321,10 +329,10 @@ def _memory(peak: Found) -> str:
 
 def _growth(of: Sequence[Found], key: str) -> str:
     """How the seconds of the fit grow over the last three points, as a power."""
-    last = [one["found"] for one in of[-3:]]
+    last = [entry["found"] for entry in of[-3:]]
     if len(last) < 2:
         return ""
-    slope = np.polyfit(*(np.log([one[name] for one in last]) for name in (key, "fit_seconds")), 1)[0]
+    slope = np.polyfit(*(np.log([entry[name] for entry in last]) for name in (key, "fit_seconds")), 1)[0]
     return f" Over the last {len(last)} points the fit's seconds grow as {key} to the power {slope:.2f}."
 
 
@@ -342,11 +350,11 @@ def _plot(series: Sequence[Sequence[Found]], picture: Path) -> None:
             axis.set_axis_off()
             continue
         key = title.partition(" ")[0]
-        x = [one["found"].get(key, one["point"].get("resolution")) for one in of]
+        x = [entry["found"].get(key, entry["point"].get("resolution")) for entry in of]
         if "fit_seconds" in of[0]["found"]:
-            axis.plot(x, [one["found"]["fit_seconds"] for one in of], "C0o-", label="fit, s")
-        axis.plot(x, [one["found"]["mesh_seconds"] for one in of], "C2s-", label="mesh, s")
-        axis.plot(x, [one["found"]["memory"]["host"] / 2**10 for one in of], "C1^--", label="peak memory, GiB")
+            axis.plot(x, [entry["found"]["fit_seconds"] for entry in of], "C0o-", label="fit, s")
+        axis.plot(x, [entry["found"]["mesh_seconds"] for entry in of], "C2s-", label="mesh, s")
+        axis.plot(x, [entry["found"]["memory"]["host"] / 2**10 for entry in of], "C1^--", label="peak memory, GiB")
         axis.set(xscale="log", yscale="log", xlabel=title)
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=8)

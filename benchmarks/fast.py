@@ -43,7 +43,7 @@ from dsr_backend.runtime import device
 from dsr_backend.runtime.parallel import ordered_parallel_map
 from dsr_backend.server import worker
 from numpy.typing import NDArray
-from rows import BETWEEN, FITTED, ROWS, SUPERPOSED, Row, some
+from rows import BETWEEN, FITTED, ROWS, SUPERPOSED, Row, spread_states
 
 from pymol_dsr.shared.options import FitOptions
 
@@ -68,9 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parts = {"fit": fit, "movie": movie, "peers": peers, "ablation": ablate, "jitter": jitter}
     for name in options.parts:
         started = time.perf_counter()
-        found = parts[name](bench)
+        results = parts[name](bench)
         about = {"hardware": asdict(device.describe(options.device)), "code": tables.code(), "quick": options.quick}
-        (options.folder / f"{name}.json").write_text(json.dumps({**about, "found": found}))
+        (options.folder / f"{name}.json").write_text(json.dumps({**about, "found": results}))
         print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
     fast_report.write(options.folder, options.write, device.choose_device(options.device).type)
     print(f"written: {options.write}", flush=True)
@@ -99,7 +99,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 # What there is to measure against ----------------------------------------------------------------------------
 
 
-def prepare(row: Row, folder: Path, given: Path | None) -> None:
+def prepare(row: Row, folder: Path, data: Path | None) -> None:
     """Volume and area of PyMOL's surfaces every STEP states, and its seconds a surface, as movie.json in the folder.
 
     Of atoms on straight lines between the fitted states, by one process and by two.
@@ -108,13 +108,13 @@ def prepare(row: Row, folder: Path, given: Path | None) -> None:
     times = np.arange(row.training[0], row.training[-1] + 0.5 * STEP, STEP).tolist()
     if path.exists() and json.loads(path.read_text())["times"] == times:
         return
-    kept = ROOT / "build" / "tables" / "trajectories"
-    made, two = frames.made(row.trajectory, row.training, times, given, kept, 2)
-    measured = [frames.volume_and_area(surface.points, surface.faces) for surface in made]
+    cache = ROOT / "build" / "tables" / "trajectories"
+    surfaces, two = frames.pymol_surfaces(row.trajectory, row.training, times, data, cache, 2)
+    measured = [frames.volume_and_area(surface.points, surface.faces) for surface in surfaces]
     few = times[:: max(1, len(times) // 40)]
-    _, one = frames.made(row.trajectory, row.training, few, given, kept, 1)
+    _, score = frames.pymol_surfaces(row.trajectory, row.training, few, data, cache, 1)
     volumes, areas = zip(*measured, strict=True)
-    seconds = {"1": one / len(few), "2": two / len(times), "on": device.describe("cpu").name}
+    seconds = {"1": score / len(few), "2": two / len(times), "on": device.describe("cpu").name}
     path.write_text(json.dumps({"times": times, "volume": volumes, "area": areas, "seconds": seconds}))
 
 
@@ -151,12 +151,12 @@ class Bench:
         self.wait()
         return field, time.perf_counter() - started
 
-    def seconds_a_mesh(self, field: Field, times: Sequence[float], **how: Any) -> float:
+    def seconds_a_mesh(self, field: Field, times: Sequence[float], **mesh_options: Any) -> float:
         """Seconds of each of many meshes, as many made at once as the backend makes for a movie."""
         at_once = min(worker.MESHES_AT_ONCE, device.limit_threads()) if self.on_cpu else 1
         started = time.perf_counter()
         for _ in ordered_parallel_map(
-            lambda number: mesh.extract_mesh(field, float(times[number]), **how), len(times), at_once
+            lambda number: mesh.extract_mesh(field, float(times[number]), **mesh_options), len(times), at_once
         ):
             pass
         return (time.perf_counter() - started) / len(times)
@@ -171,24 +171,24 @@ class Bench:
             self.references[state] = GroundTruth(surface.points, surface.normals, surface.faces, self.frame)
         return self.references[state]
 
-    def scores(self, predict: Callable[[int], Points], groups: Sequence[str], most: int = 1000) -> Found:
+    def scores(self, predict: Callable[[int], Points], groups: Sequence[str], most_states: int = 1000) -> Found:
         """Mean IoU and NC by group, over `most` states of each, evenly spread."""
-        found = {}
+        results = {}
         for group in groups:
-            states = some(self.row.groups[group], most)
+            states = spread_states(self.row.groups[group], most_states)
             each = [self.reference(state).score(*predict(state)) for state in states]
-            iou, nc = (float(np.mean([getattr(one, metric) for one in each])) for metric in ("iou", "nc"))
-            found[group] = {"iou": iou, "nc": nc, "states": len(states)}
-        return found
+            iou, nc = (float(np.mean([getattr(score, metric) for score in each])) for metric in ("iou", "nc"))
+            results[group] = {"iou": iou, "nc": nc, "states": len(states)}
+        return results
 
-    def by_pymol(self, most: int = 1000) -> Found:
+    def by_pymol(self, most_states: int = 1000) -> Found:
         """Scores between the states of what PyMOL makes of atoms on straight lines."""
-        return self.scores(lambda state: _parts(self.linear[state]), [BETWEEN], most)
+        return self.scores(lambda state: _parts(self.linear[state]), [BETWEEN], most_states)
 
 
-def meshed(field: Field, **how: Any) -> Callable[[int], Points]:
+def meshed(field: Field, **mesh_options: Any) -> Callable[[int], Points]:
     """What a field predicts at a state."""
-    return lambda state: _parts(mesh.extract_mesh(field, float(state), **how))
+    return lambda state: _parts(mesh.extract_mesh(field, float(state), **mesh_options))
 
 
 def _parts(surface: Any) -> Points:
@@ -211,7 +211,7 @@ def fit(bench: Bench) -> Found:
         seconds = [mesh.extract_mesh(field, float(at)).seconds for at in np.linspace(first, last, 12)]
         together = bench.seconds_a_mesh(field, np.linspace(first, last, 24))
         presets[preset] = {
-            "seconds": [taken for _, taken in twice],
+            "seconds": [seconds for _, seconds in twice],
             "two": compared(*files),
             "bytes": len(files[0]),
             "parameters": field.report["parameters"],
@@ -258,8 +258,8 @@ print(json.dumps([after - before for before, after in zip(marks, marks[1:])]))
         path = os.path.join(folder, "fit.dsr")
         dsr_file.save(bench.fast[0], path)
         command = [sys.executable, "-c", code, path, bench.device, str(bench.row.training[0] + 0.5)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return dict(zip(("imports", "load", "first", "second"), json.loads(done.stdout.splitlines()[-1]), strict=True))
+        process = subprocess.run(command, capture_output=True, text=True, check=True)
+    return dict(zip(("imports", "load", "first", "second"), json.loads(process.stdout.splitlines()[-1]), strict=True))
 
 
 # movie -------------------------------------------------------------------------------------------------------
@@ -274,13 +274,13 @@ def movie(bench: Bench) -> Found:
     for preset in ("fast", "preview"):
         field, seconds = getattr(bench, preset)
         mesh.extract_mesh(field, float(times[1]))
-        for fineness, how in (("0.5 Å", {}), (f"{triangles} triangles", {"triangles": triangles})):
+        for fineness, mesh_options in (("0.5 Å", {}), (f"{triangles} triangles", {"triangles": triangles})):
             ways.append(
                 {
                     "name": f"`{preset}`, {fineness}",
                     "fit": seconds,
-                    "mesh": bench.seconds_a_mesh(field, sample, **how),
-                    "scores": bench.scores(meshed(field, **how), [BETWEEN]),
+                    "mesh": bench.seconds_a_mesh(field, sample, **mesh_options),
+                    "scores": bench.scores(meshed(field, **mesh_options), [BETWEEN]),
                 }
             )
     return {
@@ -301,37 +301,37 @@ def peers(bench: Bench) -> list[Found]:
     fast, seconds = bench.fast
     groups = [FITTED, BETWEEN]
     # The paper's network takes long to mesh on a CPU.
-    most, coarse = (2 if bench.quick else 4, 1.0) if bench.on_cpu else (1000, 0.5)
+    most_states, coarse = (2 if bench.quick else 4, 1.0) if bench.on_cpu else (1000, 0.5)
     parameters = fast.report["parameters"]
     lines = [
         {
             "name": "`fast`",
             "seconds": seconds,
             "parameters": parameters,
-            "scores": bench.scores(meshed(fast), groups, most),
+            "scores": bench.scores(meshed(fast), groups, most_states),
         },
-        {"name": SUPERPOSED, "seconds": None, "parameters": None, "scores": bench.by_pymol(most)},
+        {"name": SUPERPOSED, "seconds": None, "parameters": None, "scores": bench.by_pymol(most_states)},
     ]
     for budget in (0.25 * bench.peer_seconds, bench.peer_seconds):
         started = time.perf_counter()
         plain = hashgrid.fit(bench.training, parameters, budget, bench.device)
-        taken = time.perf_counter() - started
+        seconds = time.perf_counter() - started
         lines.append(
             {
                 "name": "hash grid in (x, y, z, t)",
-                "seconds": taken,
+                "seconds": seconds,
                 "parameters": plain.report["parameters"],
-                "scores": bench.scores(meshed(plain), groups, most),
+                "scores": bench.scores(meshed(plain), groups, most_states),
             }
         )
     for budget in (0.25 * bench.peer_seconds, bench.peer_seconds):
-        paper, taken = bench.fit("paper", budget=budget)
+        paper, seconds = bench.fit("paper", budget=budget)
         lines.append(
             {
                 "name": "`paper`" + (f", meshed at {coarse} Å" if coarse > 0.5 else ""),
-                "seconds": taken,
+                "seconds": seconds,
                 "parameters": paper.report["parameters"],
-                "scores": bench.scores(meshed(paper, resolution=coarse), groups, most),
+                "scores": bench.scores(meshed(paper, resolution=coarse), groups, most_states),
             }
         )
     return lines
@@ -347,16 +347,16 @@ def ablate(bench: Bench) -> list[Found]:
     for name, variant in ablation.VARIANTS.items():
         started = time.perf_counter()
         field = variant(task)
-        taken = time.perf_counter() - started
+        seconds = time.perf_counter() - started
         lines.append(
             {
                 "name": name,
-                "seconds": taken,
+                "seconds": seconds,
                 "parameters": sum(tensor.numel() for key, tensor in field.tensors().items() if key != "band"),
                 "scores": bench.scores(meshed(field), [FITTED, BETWEEN], 2 if bench.quick else 8),
             }
         )
-        print(f"  {name}: {taken:.0f} s", flush=True)
+        print(f"  {name}: {seconds:.0f} s", flush=True)
     return lines
 
 
@@ -374,8 +374,10 @@ def jitter(bench: Bench) -> Found:
         volume, area = zip(*((mesh.volume, mesh.area) for mesh in meshes), strict=True)
         return {"volume": list(volume), "area": list(area)}
 
-    known = [state for state in sorted(bench.truth) if state <= bench.row.training[-1]]
-    true = {state: frames.volume_and_area(bench.truth[state].points, bench.truth[state].faces) for state in known}
+    scored_states = [state for state in sorted(bench.truth) if state <= bench.row.training[-1]]
+    true = {
+        state: frames.volume_and_area(bench.truth[state].points, bench.truth[state].faces) for state in scored_states
+    }
     widths: dict[str, float | None] = {"as fitted": None, "`smooth=0`": 0.0}
     return {
         "step": STEP,
@@ -409,11 +411,11 @@ def _velocities(field: Field, at: float, smooth: float | None) -> tuple[torch.Te
     """Normal velocities f4[N] of the vertices at one time, from the time just before and just after it."""
     mesh = extract_mesh(field, at, smooth=smooth)
     x = torch.as_tensor(mesh.points, device=field.device)
-    here = field.at(at, smooth)
-    steep = torch.linalg.norm(here.gradient(x, 0.1), dim=1).clamp_min(0.1)
-    now = here.distance(x)
+    snapshot = field.at(at, smooth)
+    steep = torch.linalg.norm(snapshot.gradient(x, 0.1), dim=1).clamp_min(0.1)
+    distances = snapshot.distance(x)
     past, next_ = (field.at(at + shift, smooth).distance(x) for shift in (-INSTANT, INSTANT))
-    return (past - now) / INSTANT / steep, (now - next_) / INSTANT / steep
+    return (past - distances) / INSTANT / steep, (distances - next_) / INSTANT / steep
 
 
 if __name__ == "__main__":

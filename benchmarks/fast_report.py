@@ -24,11 +24,11 @@ def write(folder: Path, path: Path, kind: str) -> None:
     for name, section in sections.items():
         if not (folder / f"{name}.json").exists():
             continue
-        kept = json.loads((folder / f"{name}.json").read_text())
-        machines.add("{name} ({device}, {threads} threads, torch {torch})".format(**kept["hardware"]))
-        codes.add(kept["code"])
-        lines += [*section(kept["found"], path), ""]
-        quick = quick or kept["quick"]
+        record = json.loads((folder / f"{name}.json").read_text())
+        machines.add("{name} ({device}, {threads} threads, torch {torch})".format(**record["hardware"]))
+        codes.add(record["code"])
+        lines += [*section(record["found"], path), ""]
+        quick = quick or record["quick"]
     if not lines:
         raise SystemExit(f"{folder} holds no results; run with --parts")
     about = f"{'; '.join(sorted(machines))}, Python {platform.python_version()}; backend {', '.join(sorted(codes))}."
@@ -41,25 +41,25 @@ def _pair(scores: Found, group: str) -> str:
     return f"{scores[group]['iou']:.4f} / {scores[group]['nc']:.4f}" if group in scores else ""
 
 
-def _fit(found: Found, path: Path) -> list[str]:
+def _fit(results: Found, path: Path) -> list[str]:
     groups = (FITTED, BETWEEN, NEXT, LATER)
-    some_scores = found["presets"]["fast"]["scores"]
+    some_scores = results["presets"]["fast"]["scores"]
     counts = ", ".join(f"{some_scores[group]['states']} {group}" for group in groups if group in some_scores)
     body = []
-    for preset, one in found["presets"].items():
+    for preset, entry in results["presets"].items():
         body.append(
             [
                 f"`{preset}`",
-                " and ".join(f"{seconds:.1f}" for seconds in one["seconds"]),
-                *(_pair(one["scores"], group) for group in groups),
-                f"{one['parameters'] / 1e6:.2f} M",
-                f"{one['bytes'] / 1e6:.1f} MB",
-                f"{np.median(one['mesh']):.3f}",
-                f"{one['together']:.3f}",
+                " and ".join(f"{seconds:.1f}" for seconds in entry["seconds"]),
+                *(_pair(entry["scores"], group) for group in groups),
+                f"{entry['parameters'] / 1e6:.2f} M",
+                f"{entry['bytes'] / 1e6:.1f} MB",
+                f"{np.median(entry['mesh']):.3f}",
+                f"{entry['together']:.3f}",
             ]
         )
-    same = " and ".join(f"{one['two']} (`{preset}`)" for preset, one in found["presets"].items())
-    start, mesh, pymol = found["start"], found["presets"]["fast"]["together"], found["pymol"]
+    comparisons = " and ".join(f"{entry['two']} (`{preset}`)" for preset, entry in results["presets"].items())
+    start, mesh, pymol = results["start"], results["presets"]["fast"]["together"], results["pymol"]
     scored = (f"{group}, IoU / NC" for group in groups)
     header = ["preset", "two fits, s", *scored, "parameters", "`.dsr`", "mesh, s", "one of many, s"]
     return [
@@ -72,29 +72,29 @@ def _fit(found: Found, path: Path) -> list[str]:
         *markdown.table(header, body),
         "",
         f"- The scores are of {counts} states.",
-        f"- Two fits with one seed give files of {same}, apart from the seconds that are noted in them.",
-        f"- *mesh, s* is the median of {len(found['presets']['fast']['mesh'])} meshes at 0.5 Å over the whole range, "
+        f"- Two fits with one seed give files of {comparisons}, apart from the seconds that are noted in them.",
+        f"- *mesh, s* is the median of {len(results['presets']['fast']['mesh'])} meshes at 0.5 Å over the whole range, "
         "each made alone. *One of many* is the time of a mesh when many are made at once, as for a movie.",
         f"- In a new process, the first mesh takes {start['first']:.2f} s and the second {start['second']:.2f} s, "
         f"after {start['imports']:.1f} s of imports and {start['load']:.2f} s to load the file.",
     ]
 
 
-def _movie(found: Found, path: Path) -> list[str]:
-    count, per_surface = found["frames"], found["pymol"]
+def _movie(results: Found, path: Path) -> list[str]:
+    count, per_surface = results["frames"], results["pymol"]
     best = count * per_surface["2"]
     body = []
-    for way in found["ways"]:
+    for way in results["ways"]:
         meshes = count * way["mesh"]
         whole = way["fit"] + meshes
         quality = _pair(way["scores"], BETWEEN)
         body.append([way["name"], f"{way['fit']:.0f} + {meshes:.0f}", f"{whole:.0f}", f"{whole / best:.2f}", quality])
     for processes, name in (("1", "one process"), ("2", "two processes")):
         seconds = count * per_surface[processes]
-        quality = _pair(found["pymol_scores"], BETWEEN)
+        quality = _pair(results["pymol_scores"], BETWEEN)
         body.append([f"{SUPERPOSED}, {name}", "", f"{seconds:.0f}", f"{seconds / best:.2f}", quality])
     header = ["", "fit + meshes, s", "seconds", "relative to two PyMOLs", "between the states, IoU / NC"]
-    first = found["ways"][0]
+    first = results["ways"][0]
     return [
         f"#### A movie of {count} frames",
         "",
@@ -104,7 +104,7 @@ def _movie(found: Found, path: Path) -> list[str]:
         *markdown.table(header, body),
         "",
         "Both ways start from the fitted states, whose surfaces exist already. The seconds of each way are the mean of "
-        f"some frames ({found['measured']} meshes), times {count}. A surface by PyMOL has {found['triangles']} "
+        f"some frames ({results['measured']} meshes), times {count}. A surface by PyMOL has {results['triangles']} "
         f"triangles here. PyMOL, on {per_surface['on']}, makes surfaces in one process by itself.",
     ]
 
@@ -112,27 +112,27 @@ def _movie(found: Found, path: Path) -> list[str]:
 LINES = ["", "seconds", "parameters", "fitted, IoU / NC", "between, IoU / NC"]
 
 
-def _lines(found: Sequence[Found]) -> list[list[str]]:
+def _lines(results: Sequence[Found]) -> list[list[str]]:
     body = []
-    for line in found:
+    for line in results:
         seconds = "" if line["seconds"] is None else f"{line['seconds']:.0f}"
         numbers = "" if line["parameters"] is None else f"{line['parameters'] / 1e6:.2f} M"
         body.append([line["name"], seconds, numbers, *(_pair(line["scores"], group) for group in (FITTED, BETWEEN))])
     return body
 
 
-def _peers(found: Sequence[Found], path: Path) -> list[str]:
-    states = found[0]["scores"][FITTED]["states"]
-    fast, *others = (line for line in found if line["seconds"] is not None)
-    other = max(others, key=lambda line: line["scores"][BETWEEN]["iou"])
+def _peers(results: Sequence[Found], path: Path) -> list[str]:
+    states = results[0]["scores"][FITTED]["states"]
+    fast, *peers = (line for line in results if line["seconds"] is not None)
+    best_peer = max(peers, key=lambda line: line["scores"][BETWEEN]["iou"])
     return [
         "#### Other fields",
         "",
         f"Between the states, {fast['name']} has an IoU of {fast['scores'][BETWEEN]['iou']:.4f} after "
-        f"{fast['seconds']:.0f} s. The best other field has {other['scores'][BETWEEN]['iou']:.4f} after "
-        f"{other['seconds']:.0f} s ({other['name']}).",
+        f"{fast['seconds']:.0f} s. The best other field has {best_peer['scores'][BETWEEN]['iou']:.4f} after "
+        f"{best_peer['seconds']:.0f} s ({best_peer['name']}).",
         "",
-        *markdown.table(LINES, _lines(found)),
+        *markdown.table(LINES, _lines(results)),
         "",
         f"All ran on the same threads and surfaces, one after another, and are scored at {states} states each. The "
         "hash grid (Instant-NGP, `benchmarks/hashgrid.py`) is trained on the samples of `fast` and has as many "
@@ -141,17 +141,17 @@ def _peers(found: Sequence[Found], path: Path) -> list[str]:
     ]
 
 
-def _ablation(found: Sequence[Found], path: Path) -> list[str]:
-    states = found[0]["scores"][FITTED]["states"]
-    whole = found[0]["scores"][BETWEEN]["iou"]
-    worst = min(found, key=lambda line: line["scores"][BETWEEN]["iou"])
+def _ablation(results: Sequence[Found], path: Path) -> list[str]:
+    states = results[0]["scores"][FITTED]["states"]
+    whole = results[0]["scores"][BETWEEN]["iou"]
+    worst = min(results, key=lambda line: line["scores"][BETWEEN]["iou"])
     return [
         "#### Value of each part",
         "",
         f"The line with the lowest IoU between the states is *{worst['name']}*: "
         f"{worst['scores'][BETWEEN]['iou']:.4f}, against {whole:.4f} with all parts.",
         "",
-        *markdown.table(LINES, _lines(found)),
+        *markdown.table(LINES, _lines(results)),
         "",
         "Each line below the first lacks one part of `fast`, or has a plainer part in its place. All are scored at "
         f"{states} states each. `fast` averages over states by a Gaussian whose width it chooses. The eikonal loss "
@@ -159,31 +159,31 @@ def _ablation(found: Sequence[Found], path: Path) -> list[str]:
     ]
 
 
-def _jitter(found: Found, path: Path) -> list[str]:
-    times, step = found["times"], found["step"]
-    true = {float(state): values for state, values in found["true"].items()}
+def _jitter(results: Found, path: Path) -> list[str]:
+    times, step = results["times"], results["step"]
+    true = {float(state): values for state, values in results["true"].items()}
     whole = {state for state in true if {state - 1.0, state + 1.0} <= true.keys()}
     body = []
     for number, (name, unit) in enumerate((("volume", "Å³"), ("area", "Å²"))):
         of_true = roughness(list(true), [values[number] for values in true.values()], 1.0, whole)
         ways = (("`fast`", "field"), ("`fast`, `steady=1`", "steady"), (SUPERPOSED, "pymol"))
-        for label, values in ((label, found[way][name]) for label, way in ways):
+        for label, values in ((label, results[way][name]) for label, way in ways):
             fine, coarse = roughness(times, values, step), roughness(times, values, 1.0, whole)
             body.append([f"{name}, {unit}", label, f"{fine:.1f}", f"{coarse:.1f}"])
         body.append([f"{name}, {unit}", "true states + PyMOL", "", f"{of_true:.1f}"])
     motion = [
         [
             name,
-            f"{one['speed']:.3f}",
-            f"{one['jump']:.3f}",
-            f"{one['largest']:.3f}",
-            f"{one['jump'] / one['speed']:.2f}",
-            f"{one['largest'] / one['speed']:.2f}",
+            f"{entry['speed']:.3f}",
+            f"{entry['jump']:.3f}",
+            f"{entry['largest']:.3f}",
+            f"{entry['jump'] / entry['speed']:.2f}",
+            f"{entry['largest'] / entry['speed']:.2f}",
         ]
-        for name, one in found["motion"].items()
+        for name, entry in results["motion"].items()
     ]
     picture = path.with_name("jitter.png")
-    plain, calm = (roughness(times, found[way]["volume"], step) for way in ("field", "steady"))
+    plain, calm = (roughness(times, results[way]["volume"], step) for way in ("field", "steady"))
     lines = [
         "#### Jitter",
         "",
@@ -194,7 +194,7 @@ def _jitter(found: Found, path: Path) -> list[str]:
         *markdown.table(["", "surface", f"steps of {step} states", "steps of 1 state"], body),
         "",
         "`steady=1` of `dsr_movie` averages over time at the fitted states, too. Its IoU / NC are "
-        f"{_pair(found['scores'], FITTED)} at the fitted states and {_pair(found['scores'], BETWEEN)} between. The "
+        f"{_pair(results['scores'], FITTED)} at the fitted states and {_pair(results['scores'], BETWEEN)} between. The "
         f"steps of 1 state are taken at the {len(whole)} states that have true surfaces on both sides.",
         "",
         "The next table has the normal velocity of the field's vertices in Å per state, and its jump at a fitted "
@@ -203,24 +203,28 @@ def _jitter(found: Found, path: Path) -> list[str]:
         *markdown.table(["", "size", "mean jump", "largest jump", "mean jump / size", "largest jump / size"], motion),
     ]
     if importlib.util.find_spec("matplotlib"):
-        _plot(found, true, picture)
+        _plot(results, true, picture)
         lines += ["", f"![Volume over time]({picture.name})"]
     return lines
 
 
-def _plot(found: Found, true: dict[float, Any], picture: Path) -> None:
+def _plot(results: Found, true: dict[float, Any], picture: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    step = found["step"]
+    step = results["step"]
     figure, axis = pyplot.subplots(figsize=(10, 4), layout="constrained")
     axis.plot(
-        found["times"], found["pymol"]["volume"], color="0.6", linewidth=1, label=f"{SUPERPOSED}, every {step} states"
+        results["times"],
+        results["pymol"]["volume"],
+        color="0.6",
+        linewidth=1,
+        label=f"{SUPERPOSED}, every {step} states",
     )
-    axis.plot(found["times"], found["field"]["volume"], color="C0", linewidth=1.5, label="fast, the same times")
-    axis.plot(found["times"], found["steady"]["volume"], color="C1", linewidth=1.5, label="fast, steady=1")
+    axis.plot(results["times"], results["field"]["volume"], color="C0", linewidth=1.5, label="fast, the same times")
+    axis.plot(results["times"], results["steady"]["volume"], color="C1", linewidth=1.5, label="fast, steady=1")
     axis.plot(list(true), [values[0] for values in true.values()], "k.", markersize=4, label="PyMOL, true states")
     axis.set(xlabel="state", ylabel="enclosed volume (Å³)")
     axis.legend(fontsize=8)
@@ -230,6 +234,6 @@ def _plot(found: Found, true: dict[float, Any], picture: Path) -> None:
 
 def roughness(times: Sequence[float], values: Sequence[float], step: float, only: set[float] | None = None) -> float:
     """Mean |v(t − step) − 2 v(t) + v(t + step)| over the times t, or `only` some, at which all three are known."""
-    known = dict(zip(times, values, strict=True))
-    inner = [at for at in times if {at - step, at + step} <= known.keys() and (only is None or at in only)]
-    return float(np.mean([abs(known[at - step] - 2.0 * known[at] + known[at + step]) for at in inner]))
+    value_at = dict(zip(times, values, strict=True))
+    inner = [at for at in times if {at - step, at + step} <= value_at.keys() and (only is None or at in only)]
+    return float(np.mean([abs(value_at[at - step] - 2.0 * value_at[at] + value_at[at + step]) for at in inner]))

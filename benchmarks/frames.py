@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 def atoms_at(motion: Motion, times: Sequence[float]) -> list[NDArray[np.float32]]:
     """Atoms f4[A,3] in Å at each time: neighbouring states superposed, mixed linearly, and the turn put back."""
     motion.poses = replace(motion.poses, width=0.0)
-    found = [motion.scene_atoms(float(at), 0.0) for at in times]
-    return [atoms for atoms in found if atoms is not None]
+    atoms_at_times = [motion.scene_atoms(float(at), 0.0) for at in times]
+    return [atoms for atoms in atoms_at_times if atoms is not None]
 
 
-def made(
-    name: str, states: Sequence[int], times: Sequence[float], given: Path | None, kept: Path, workers: int
+def pymol_surfaces(
+    name: str, states: Sequence[int], times: Sequence[float], data: Path | None, cache: Path, workers: int
 ) -> tuple[list[Surface], float]:
     """Surfaces by PyMOL at these times between the states given, in their order, and the seconds that PyMOL took.
 
-    name: of the trajectory; given, kept: as in `trajectories.load`; workers: PyMOL processes at once.
+    name: of the trajectory; data, cache: as in `trajectories.load`; workers: PyMOL processes at once.
     """
     import pymol2
 
@@ -38,16 +38,16 @@ def made(
     session.start()
     try:
         session.cmd.feedback("disable", "all", "everything")
-        trajectories.load(session.cmd, name, given, kept)
+        trajectories.load(session.cmd, name, data, cache)
         source = extract.read_source(name, "+".join(map(str, states)), _self=session.cmd)
     finally:
         session.stop()
     motion = Motion.from_states(np.array(states, np.float64), np.stack([source.coordinates[state] for state in states]))
     frames = list(zip(map(float, times), atoms_at(motion, times), strict=True))
     started = time.perf_counter()
-    found = sorted(compute_surfaces_at(source, frames, workers), key=lambda surface: surface.state)
+    atoms_at_times = sorted(compute_surfaces_at(source, frames, workers), key=lambda surface: surface.state)
     seconds = time.perf_counter() - started
-    return [Surface(s.state, s.points, s.normals, s.faces, s.atoms) for s in found], seconds
+    return [Surface(s.state, s.points, s.normals, s.faces, s.atoms) for s in atoms_at_times], seconds
 
 
 def volume_and_area(points: NDArray[np.floating[Any]], faces: NDArray[np.integer[Any]]) -> tuple[float, float]:

@@ -65,8 +65,8 @@ class HashGrid(nn.Module):
         self.register_buffer("low", low)
         self.register_buffer("extent", high - low)
         shares = np.linspace(0.0, 1.0, LEVELS)
-        self.spacings = [SPACINGS[0] * (SPACINGS[1] / SPACINGS[0]) ** share for share in shares]
-        self.slots = [max(1, round(TIMES[0] * (TIMES[1] / TIMES[0]) ** share)) for share in shares]
+        self.spacings = [SPACINGS[0] * (SPACINGS[1] / SPACINGS[0]) ** fraction for fraction in shares]
+        self.slots = [max(1, round(TIMES[0] * (TIMES[1] / TIMES[0]) ** fraction)) for fraction in shares]
         self.shapes = [
             [*(int(length / spacing) + 2 for length in (high - low).tolist()), slots + 1]
             for spacing, slots in zip(self.spacings, self.slots, strict=True)
@@ -81,15 +81,15 @@ class HashGrid(nn.Module):
         self.rows = [min(size, longest) for size in sizes]
         self.table = nn.Parameter(1e-4 * (2.0 * torch.rand(sum(self.rows), FEATURES) - 1.0))
 
-    def forward(self, x: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, fraction: torch.Tensor) -> torch.Tensor:
         """f f4[N] Å at x f4[N,3] Å and times f4[N] from 0 (first training state) to 1 (last)."""
         inside = torch.minimum((x - self.low).clamp_min(0.0), self.extent)
         indices, weights = [], []
         start = 0
         for spacing, slots, shape, rows in zip(self.spacings, self.slots, self.shapes, self.rows, strict=True):
-            place = torch.cat([inside / spacing, share[:, None] * slots], 1)
+            place = torch.cat([inside / spacing, fraction[:, None] * slots], 1)
             cell = torch.minimum(place.long(), torch.tensor(shape, device=x.device) - 2)
-            part = place - cell
+            offset = place - cell
             index = x.new_zeros((len(x), 1), dtype=torch.int64)
             weight = x.new_ones(len(x), 1)
             hashed, stride = rows < np.prod(shape), 1
@@ -100,15 +100,15 @@ class HashGrid(nn.Module):
                 else:
                     index = (index[:, :, None] + ends * stride).view(len(x), -1)
                 stride *= length
-                both = torch.stack([1.0 - part[:, axis], part[:, axis]], 1)[:, None]
-                weight = (weight[:, :, None] * both).view(len(x), -1)
+                corner_weights = torch.stack([1.0 - offset[:, axis], offset[:, axis]], 1)[:, None]
+                weight = (weight[:, :, None] * corner_weights).view(len(x), -1)
             indices.append(start + (index % rows if hashed else index))
             weights.append(weight)
             start += rows
         corners = indices[0].shape[1]
         index, weight = (torch.stack(parts, 1).view(-1, corners) for parts in (indices, weights))
         features = Lookup.apply(self.table, index, weight).view(len(x), -1)
-        return self.mlp(torch.cat([features, share[:, None]], 1))[:, 0]
+        return self.mlp(torch.cat([features, fraction[:, None]], 1))[:, 0]
 
 
 def _longest(sizes: Sequence[int], room: int) -> int:
@@ -143,7 +143,7 @@ class HashField(Field):
             box=scene_box(atoms, self.clearance, self.extent),
             device=self.device,
             field=self,
-            share=float(np.clip((time - first) / (last - first), 0.0, 1.0)),
+            fraction=float(np.clip((time - first) / (last - first), 0.0, 1.0)),
         )
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -155,10 +155,10 @@ class HashSlice(FieldAtTime):
     """One time of a HashField. share: 0 at the first training state, 1 at the last."""
 
     field: HashField
-    share: float
+    fraction: float
 
     def evaluate(self, x: torch.Tensor) -> torch.Tensor:
-        return self.field.network(x, x.new_full((len(x),), self.share))
+        return self.field.network(x, x.new_full((len(x),), self.fraction))
 
 
 def samples_of(
@@ -169,11 +169,11 @@ def samples_of(
     mesh = TriangleMesh(surface.points, surface.faces, device)
     count = max(2_000, int(DENSITY * float(mesh.areas.sum())) // 2 * 2)
     width = torch.tensor(WIDTHS).repeat(count // 2)[:, None]
-    near = mesh.sample(count, generator)[0] + (width * torch.randn(count, 3, generator=generator)).to(device)
+    near_surface = mesh.sample(count, generator)[0] + (width * torch.randn(count, 3, generator=generator)).to(device)
     low, high = surface.points.min(0) - clearance, surface.points.max(0) + clearance
     fraction = torch.rand(max(1_000, int(UNIFORM * count)), 3, generator=generator).to(device)
     spread = torch.as_tensor(low, device=device) + fraction * torch.as_tensor(high - low, device=device)
-    x = torch.cat([near, spread])
+    x = torch.cat([near_surface, spread])
     return x, mesh.signed_distance(x)
 
 
@@ -197,7 +197,9 @@ def fit(
         distances.append(distance)
     states = np.array([surface.state for surface in surfaces])
     shares = (states - states[0]) / (states[-1] - states[0])
-    owner = torch.cat([torch.full((len(one),), float(s), device=chosen) for one, s in zip(points, shares, strict=True)])
+    owner = torch.cat(
+        [torch.full((len(sample),), float(s), device=chosen) for sample, s in zip(points, shares, strict=True)]
+    )
     x, distance = torch.cat(points), torch.cat(distances)
     torch.manual_seed(seed)
     network = HashGrid(x.amin(0).cpu(), x.amax(0).cpu(), parameters).to(chosen)
@@ -206,9 +208,9 @@ def fit(
         [{"params": [network.table]}, {"params": network.mlp.parameters()}], betas=(0.9, 0.99), eps=1e-12, fused=True
     )
     steps = 0
-    while (done := max((time.perf_counter() - started) / seconds, steps / most_steps)) < 1.0 or not steps:
+    while (progress := max((time.perf_counter() - started) / seconds, steps / most_steps)) < 1.0 or not steps:
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
-            group["lr"] = rate * 0.5 * (1.0 + np.cos(np.pi * min(1.0, done)))
+            group["lr"] = rate * 0.5 * (1.0 + np.cos(np.pi * min(1.0, progress)))
         picked = torch.randint(len(x), (BATCH,), device=chosen)
         truth = distance[picked]
         error = (network(x[picked], owner[picked]) - truth.clamp(-CLAMP, CLAMP)).abs()
@@ -217,8 +219,8 @@ def fit(
         optimiser.step()
         steps += 1
     network.requires_grad_(False)
-    given = [surface.atoms for surface in surfaces if surface.atoms is not None]
-    motion = Motion.from_states(states, np.stack(given) if given else None, align=False)
+    atoms = [surface.atoms for surface in surfaces if surface.atoms is not None]
+    motion = Motion.from_states(states, np.stack(atoms) if atoms else None, align=False)
     low = np.min([surface.points.min(0) for surface in surfaces], 0)
     high = np.max([surface.points.max(0) for surface in surfaces], 0)
     report = {

@@ -13,9 +13,9 @@ def put(path: Path, name: str, lines: Sequence[str]) -> None:
     text = path.read_text() if path.exists() else ""
     if begin not in text:
         text += ("\n" if text else "") + f"{begin}\n{end}\n"
-    before, _, rest = text.partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
+    before, _, remainder = text.partition(begin)
+    _, end_mark, after = remainder.partition(end)
+    if not end_mark:
         raise ValueError(f"{path} has {begin!r} without {end!r}; put it back")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([before + begin, "", *lines, "", end + after]))

@@ -17,12 +17,12 @@ from dsr_backend.geometry.unit_cube import UnitCube
 from dsr_backend.surfaces import surfaces_file
 
 
-def fastest(part: Callable[[], object], repeats: int) -> float:
+def fastest(step: Callable[[], object], repeats: int) -> float:
     """Seconds of the fastest of some calls."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
-        part()
+        step()
         seconds.append(time.perf_counter() - start)
     return min(seconds)
 
@@ -58,7 +58,7 @@ def main() -> None:
             reference.points, reference.normals, unit, prediction.normals
         ),
     }
-    seconds = {name: fastest(part, arguments.repeats) for name, part in parts.items()}
+    seconds = {name: fastest(step, arguments.repeats) for name, step in parts.items()}
     for name, value in seconds.items():
         print(f"{name:<24}{value:9.4f} s{value / seconds['score, whole']:8.1%}")
     print(reference.score(prediction.points, prediction.normals, prediction.faces))

@@ -61,8 +61,8 @@ def villin() -> tuple[Any, Any]:
             f"ATOM  {len(lines) + 1:5d}  {name:<3s} {kind} A{int(line[:5]):4d}    "
             f"{x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00          {name[0]:>2s}"
         )
-    found = app.PDBFile(io.StringIO("\n".join([*lines, "END"])))
-    whole = app.Modeller(found.topology, found.positions)
+    structure = app.PDBFile(io.StringIO("\n".join([*lines, "END"])))
+    whole = app.Modeller(structure.topology, structure.positions)
     whole.addHydrogens(force_field(), pH=7.0)
     return whole.topology, whole.positions
 

@@ -63,7 +63,7 @@ class Line:
         """From the scores by state."""
         values = {}
         for name, _, _ in METRICS:
-            column = np.array([found[name] for found in scores.values()])
+            column = np.array([score[name] for score in scores.values()])
             with np.errstate(invalid="ignore"):
                 values[name] = (float(column.mean()), float(column.std()))
         return cls(method, values, len(scores), seconds)
@@ -73,33 +73,33 @@ class Results:
     """All that a folder holds: `found[row][method]` is a JSON file's content."""
 
     def __init__(self, folder: Path) -> None:
-        self.found: dict[str, dict[str, Found]] = {}
+        self.measured: dict[str, dict[str, Found]] = {}
         for name in ROWS:
             for method in METHODS:
                 path = folder / name / f"{method}.json"
                 if path.exists():
-                    self.found.setdefault(name, {})[method] = json.loads(path.read_text())
+                    self.measured.setdefault(name, {})[method] = json.loads(path.read_text())
 
     @property
     def rows(self) -> list[str]:
         """The rows whose baselines are there: without them nothing is known about the trajectory."""
-        return [name for name in self.found if BASELINES in self.found[name]]
+        return [name for name in self.measured if BASELINES in self.measured[name]]
 
     def about(self, row: str) -> Found:
-        return dict(self.found[row][BASELINES]["about"])
+        return dict(self.measured[row][BASELINES]["about"])
 
     def lines(self, row: str, group: str) -> list[Line]:
         """All methods that have scores there: fields first, the paper's own figures last."""
         lines = []
         for method in (FAST, PAPER, BASELINES):
-            found = self.found[row].get(method)
-            if found is None:
+            record = self.measured[row].get(method)
+            if record is None:
                 continue
-            seconds = f"{found['fit_seconds']:.0f}" if method != BASELINES else ""
-            for label, scores in found["scores"].get(group, {}).items():
+            seconds = f"{record['fit_seconds']:.0f}" if method != BASELINES else ""
+            for label, scores in record["scores"].get(group, {}).items():
                 lines.append(Line.of(label, scores, seconds))
         printed = AS_PRINTED.get((row, group))
-        if printed and self.found[row][BASELINES]["asked"]["training"] == list(ROWS[row].training):
+        if printed and self.measured[row][BASELINES]["asked"]["training"] == list(ROWS[row].training):
             lines.append(Line(PRINTED, dict(zip(("iou", "chamfer_sq", "nc"), printed, strict=True))))
         return lines
 
@@ -197,8 +197,8 @@ def write(folder: Path, path: Path, failed: dict[str, str]) -> None:
     text += ["", "## Cases where `fast` is not the best", "", *_losses(results)]
     text += ["", "## Hardware and time", "", *_hardware(results)]
     # Other scripts have their sections on this page, too.
-    for part in markdown.marked(path.read_text()) if path.exists() else []:
-        text += ["", part]
+    for block in markdown.marked(path.read_text()) if path.exists() else []:
+        text += ["", block]
     path.write_text("\n".join(text) + "\n")
 
 
@@ -339,12 +339,12 @@ def _glance(results: Results) -> list[str]:
     for row in results.rows:
         columns = []
         for group in groups:
-            found = results.lines(row, group)
-            ours = [line for line in found if line.method == f"`{FAST}`"]
-            others = [line for line in found if line.method not in (f"`{FAST}`", f"`{PAPER}`", PRINTED)]
+            lines_of_group = results.lines(row, group)
+            ours = [line for line in lines_of_group if line.method == f"`{FAST}`"]
+            rivals = [line for line in lines_of_group if line.method not in (f"`{FAST}`", f"`{PAPER}`", PRINTED)]
             text = pair(ours[0]) if ours else ""
-            if others:
-                text += f" ({pair(max(others, key=lambda line: line.values['iou'][0]))})"
+            if rivals:
+                text += f" ({pair(max(rivals, key=lambda line: line.values['iou'][0]))})"
             columns.append(text)
         lines.append(f"| {row} | {results.about(row)['step_rmsd']:.2f} | {' | '.join(columns)} |")
     return lines
@@ -359,15 +359,15 @@ def _noise(results: Results, rows: Sequence[str], picture: Path) -> list[str]:
                 if line.method in (f"`{FAST}`", f"`{PAPER}`", PRINTED):
                     points.setdefault((line.method, group), []).append((results.about(row)["step_rmsd"], row, line))
     lead, body = [], []
-    for (method, group), found in points.items():
-        if len(found) >= 5:
-            rmsd = [point[0] for point in found]
+    for (method, group), method_points in points.items():
+        if len(method_points) >= 5:
+            rmsd = [point[0] for point in method_points]
             correlations = [
-                float(spearmanr(rmsd, [point[2].values[metric][0] for point in found]).statistic)
+                float(spearmanr(rmsd, [point[2].values[metric][0] for point in method_points]).statistic)
                 for metric in ("iou", "chamfer_sq", "nc")
             ]
-            columns = " | ".join(f"{one:+.2f}" for one in correlations)
-            body.append(f"| {method} | {group} | {len(found)} | {columns} |")
+            columns = " | ".join(f"{entry:+.2f}" for entry in correlations)
+            body.append(f"| {method} | {group} | {len(method_points)} | {columns} |")
             if (method, group) == (f"`{FAST}`", BETWEEN):
                 trend = "lower" if correlations[0] < 0 else "higher"
                 lead = [
@@ -404,12 +404,12 @@ def _plot(points: dict[tuple[str, str], list[tuple[float, str, Line]]], picture:
     }
     figure, axes = pyplot.subplots(1, 3, figsize=(12, 4), layout="constrained")
     for axis, (metric, title) in zip(axes, (("iou", "IoU"), ("chamfer_sq", "Chamfer sq"), ("nc", "NC")), strict=True):
-        for (method, group), found in points.items():
-            x, y = [point[0] for point in found], [point[2].values[metric][0] for point in found]
+        for (method, group), method_points in points.items():
+            x, y = [point[0] for point in method_points], [point[2].values[metric][0] for point in method_points]
             style = {**styles[method], **({"markerfacecolor": "none"} if group == BETWEEN else {})}
             axis.plot(x, y, linestyle="", label=f"{method.strip('`')}, {group}", **style)
             if method == f"`{FAST}`" and group == BETWEEN:
-                for a, b, point in zip(x, y, found, strict=True):
+                for a, b, point in zip(x, y, method_points, strict=True):
                     axis.annotate(point[1], (a, b), textcoords="offset points", xytext=(3, 4), fontsize=7)
         axis.set(xlabel="RMSD between consecutive states, Cα (Å)", ylabel=title)
         if metric == "chamfer_sq":
@@ -423,58 +423,58 @@ def _losses(results: Results) -> list[str]:
     """Every row, group and metric at which another method has a better mean than `fast`, by how much."""
     lines, least, contests = [], {}, 0
     for row in results.rows:
-        if FAST not in results.found[row]:
+        if FAST not in results.measured[row]:
             continue
         for group in (FITTED, BETWEEN, NEXT, LATER):
-            found = results.lines(row, group)
-            ours = next((line for line in found if line.method == f"`{FAST}`"), None)
+            lines_of_group = results.lines(row, group)
+            ours = next((line for line in lines_of_group if line.method == f"`{FAST}`"), None)
             if ours is None:
                 continue
             if group == FITTED and ROWS[row].noisy:
                 least[row] = ours.values["iou"][0]
             for metric, title, digits in METRICS:
-                mine, top = round(ours.values[metric][0], digits), best(found, metric)
+                mine, top = round(ours.values[metric][0], digits), best(lines_of_group, metric)
                 contests += top is not None
                 if top is not None and mine != top:
                     winner = next(
                         line.method
-                        for line in found
+                        for line in lines_of_group
                         if metric in line.values and round(line.values[metric][0], digits) == top
                     )
                     lines.append(f"| {row} | {group} | {title} | {mine:.{digits}f} | {top:.{digits}f} | {winner} |")
-    said = [f"`{FAST}` is not the best in {len(lines)} of {contests} comparisons of means on this page."]
+    sentences = [f"`{FAST}` is not the best in {len(lines)} of {contests} comparisons of means on this page."]
     if least:
         worst = min(least, key=lambda row: least[row])
-        said.append(f"Its lowest mean IoU at the fitted states of a noisy row is {least[worst]:.4f} ({worst}).")
+        sentences.append(f"Its lowest mean IoU at the fitted states of a noisy row is {least[worst]:.4f} ({worst}).")
     if not lines:
-        return [" ".join(said)]
+        return [" ".join(sentences)]
     header = ["| row | states | metric | `fast` | best | best method |", "|---|---|---|---|---|---|"]
-    return [" ".join(said), "", *header, *lines]
+    return [" ".join(sentences), "", *header, *lines]
 
 
 def _hardware(results: Results) -> list[str]:
     lines = []
     for method in METHODS:
-        found = [results.found[row][method] for row in results.rows if method in results.found[row]]
-        if not found:
+        records = [results.measured[row][method] for row in results.rows if method in results.measured[row]]
+        if not records:
             continue
         machines = sorted(
-            {"{name} ({device}, {threads} threads, torch {torch})".format(**one["hardware"]) for one in found}
+            {"{name} ({device}, {threads} threads, torch {torch})".format(**entry["hardware"]) for entry in records}
         )
         line = f"- `{method}`" if method != BASELINES else "- Methods without a field"
         line += f": {'; '.join(machines)}"
         if method != BASELINES:
-            mesh = [one["mesh_seconds"] for one in found]
-            line += f"; a mesh at {found[0]['asked']['resolution']} Å takes {min(mesh):.2f} to {max(mesh):.2f} s"
-        if any(one["asked"].get("seconds") for one in found):
+            mesh = [entry["mesh_seconds"] for entry in records]
+            line += f"; a mesh at {records[0]['asked']['resolution']} Å takes {min(mesh):.2f} to {max(mesh):.2f} s"
+        if any(entry["asked"].get("seconds") for entry in records):
             line += (
-                f". **Cut short**: it was trained for {found[0]['asked']['seconds']:.0f} s on a CPU, where the full "
-                f"training takes many hours. It was scored at {found[0]['asked']['most']} states of a group at most. "
+                f". **Cut short**: it was trained for {records[0]['asked']['seconds']:.0f} s on a CPU, where the full "
+                f"training takes many hours. It was scored at {records[0]['asked']['most']} states of a group at most. "
                 f"These figures say nothing about the fully trained network"
             )
         lines.append(line + ".")
-    fits = [found for row in results.rows for method, found in results.found[row].items() if method != BASELINES]
-    codes = sorted({found["code"] for found in fits})
+    fits = [fit for row in results.rows for method, fit in results.measured[row].items() if method != BASELINES]
+    codes = sorted({fit["code"] for fit in fits})
     lines.append(f"- Python {platform.python_version()}; digest of the backend's sources: {', '.join(codes)}.")
     if len(codes) > 1:
         lines.append("- **Not all of these figures come from the same sources.** `--again` measures them again.")

@@ -122,20 +122,20 @@ def _best(work: Callable[[], Any], on: torch.device) -> float:
     return min(seconds)
 
 
-def lines(parts: list[Part], here: tuple[str, float, float], there: tuple[str, float, float]) -> list[str]:
+def lines(parts: list[Part], machine: tuple[str, float, float], reference: tuple[str, float, float]) -> list[str]:
     """The table: each part's counts, and the least seconds that either machine needs for them."""
     body = []
-    for part in parts:
-        bounds = [max(part.bytes / speed, part.operations / rate) for _, speed, rate in (here, there)]
+    for cost in parts:
+        bounds = [max(cost.bytes / speed, cost.operations / rate) for _, speed, rate in (machine, reference)]
         body.append(
             [
-                part.name,
-                f"{part.bytes / 1e9:.1f}",
-                f"{part.operations / 1e9:.1f}",
-                f"{part.operations / part.bytes:.2f}",
-                f"{part.seconds:.1f}",
+                cost.name,
+                f"{cost.bytes / 1e9:.1f}",
+                f"{cost.operations / 1e9:.1f}",
+                f"{cost.operations / cost.bytes:.2f}",
+                f"{cost.seconds:.1f}",
                 f"{bounds[0]:.1f}",
-                f"{100 * bounds[0] / part.seconds:.0f} %",
+                f"{100 * bounds[0] / cost.seconds:.0f} %",
                 f"{1e3 * bounds[1]:.0f}",
             ]
         )
@@ -150,24 +150,25 @@ def lines(parts: list[Part], here: tuple[str, float, float], there: tuple[str, f
         "least on H200, ms",
     ]
     lead = []
-    if all(part.operations / part.bytes < here[2] / here[1] for part in parts):
+    if all(cost.operations / cost.bytes < machine[2] / machine[1] for cost in parts):
         lead = [
             "Every part does fewer operations per byte than this machine can: fewer bytes would save time, more "
             "arithmetic would cost nothing.",
             "",
         ]
     return [
-        f"#### Roofline on {here[0]}",
+        f"#### Roofline on {machine[0]}",
         "",
         *lead,
         *markdown.table(header, body),
         "",
-        f"*least s* is the time at the limits of this machine, measured here: {here[1] / 1e9:.1f} GB/s (copies of "
-        f"256 MB) or {here[2] / 1e9:.0f} · 10⁹ operations/s (products of matrices), whichever takes longer. *reached* "
-        "can exceed 100 % thanks to caches.",
+        f"*least s* is the time at the limits of this machine, measured here: {machine[1] / 1e9:.1f} GB/s (copies of "
+        f"256 MB) or {machine[2] / 1e9:.0f} · 10⁹ operations/s (products of matrices), whichever takes longer. "
+        "*reached* can exceed 100 % thanks to caches.",
         "",
-        f"{there[0]}: {there[1] / 1e12:.1f} TB/s and {there[2] / 1e12:.0f} · 10¹² operations/s, not measured. "
-        "The time of the distances is mostly the search for candidates in a k-d tree, which the counts leave out.",
+        f"{reference[0]}: {reference[1] / 1e12:.1f} TB/s and {reference[2] / 1e12:.0f} · 10¹² operations/s, not "
+        "measured. The time of the distances is mostly the search for candidates in a k-d tree, which the counts leave "
+        "out.",
     ]
 
 
@@ -181,9 +182,9 @@ def main() -> None:
         raise SystemExit(f"{options.surfaces} holds no surfaces; run benchmarks/fast.py --parts fit first")
     about, on = device.describe(options.device), device.choose_device(options.device)
     field, nodes, points, seconds = measured(options.surfaces, on.type)
-    here = (f"{about.name} ({about.device}, {about.threads} threads)", *limits(on))
+    machine = (f"{about.name} ({about.device}, {about.threads} threads)", *limits(on))
     parts = counted(field, nodes, points, seconds)
-    markdown.put(options.write, f"roofline {on.type}", lines(parts, here, H200))
+    markdown.put(options.write, f"roofline {on.type}", lines(parts, machine, H200))
     print(f"written: {options.write}")
 
 

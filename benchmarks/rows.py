@@ -66,14 +66,14 @@ class Row:
     noisy: bool = False
 
 
-def some(states: Sequence[int], most: int) -> tuple[int, ...]:
+def spread_states(states: Sequence[int], most_states: int) -> tuple[int, ...]:
     """At most `most` of the states, evenly spread."""
-    if len(states) <= most:
+    if len(states) <= most_states:
         return tuple(states)
-    return tuple(states[round(k)] for k in np.linspace(0, len(states) - 1, most))
+    return tuple(states[round(k)] for k in np.linspace(0, len(states) - 1, most_states))
 
 
-def every(name: str, step: int, last: int, most: int, noisy: bool = False) -> Row:
+def every_nth(name: str, step: int, last: int, most_states: int, noisy: bool = False) -> Row:
     """States 1, 1 + step, … up to `last` fitted; scored there, between them and in the 20 states after `last`.
 
     At most `most` states are scored of the fitted ones and of those between, and half of that in either ten after them.
@@ -89,14 +89,18 @@ def every(name: str, step: int, last: int, most: int, noisy: bool = False) -> Ro
     }
     ordinal = {2: "second", 3: "third"}[step]
     ahead = (NEXT, LATER)
-    scored = {k: some(states, most // 2 if k in ahead else most) for k, states in groups.items() if states}
+    scored = {
+        k: spread_states(states, most_states // 2 if k in ahead else most_states)
+        for k, states in groups.items()
+        if states
+    }
     return Row(name, name, f"every {ordinal} of {last}", training, scored, noisy)
 
 
 def gaps(name: str, trajectory: str, training: Sequence[int]) -> Row:
     """Few states fitted; scored there and at a quarter, half and three quarters of every gap."""
     pairs = list(itertools.pairwise(training))
-    between = tuple(a + round(share * (b - a)) for a, b in pairs for share in (0.25, 0.5, 0.75))
+    between = tuple(a + round(fraction * (b - a)) for a, b in pairs for fraction in (0.25, 0.5, 0.75))
     listed = ", ".join(map(str, training)) if len(training) < 5 else f"{training[0]}, {training[1]}, …, {training[-1]}"
     return Row(name, trajectory, f"states {listed}", tuple(training), {FITTED: tuple(training), BETWEEN: between})
 
@@ -104,15 +108,15 @@ def gaps(name: str, trajectory: str, training: Sequence[int]) -> Row:
 ROWS = {
     row.name: row
     for row in (
-        every("dims", 2, 80, MOST),
-        every("froda", 3, 120, MOST),
-        every("rhodopsin", 2, 40, MOST // 2),
-        every("gpcr", 2, 80, MOST // 2, noisy=True),
-        every("trpcage", 2, 150, MOST // 2, noisy=True),
-        every("trpcage450", 2, 140, MOST // 2, noisy=True),
-        every("villin", 2, 140, MOST // 2, noisy=True),
-        every("villin450", 2, 140, MOST // 2, noisy=True),
-        every("trpzip2", 2, 80, MOST // 2, noisy=True),
+        every_nth("dims", 2, 80, MOST),
+        every_nth("froda", 3, 120, MOST),
+        every_nth("rhodopsin", 2, 40, MOST // 2),
+        every_nth("gpcr", 2, 80, MOST // 2, noisy=True),
+        every_nth("trpcage", 2, 150, MOST // 2, noisy=True),
+        every_nth("trpcage450", 2, 140, MOST // 2, noisy=True),
+        every_nth("villin", 2, 140, MOST // 2, noisy=True),
+        every_nth("villin450", 2, 140, MOST // 2, noisy=True),
+        every_nth("trpzip2", 2, 80, MOST // 2, noisy=True),
         gaps("dims12", "dims", range(1, 80, 12)),
         gaps("dims26", "dims", range(1, 80, 26)),
         gaps("dims78", "dims", (1, 79)),
@@ -123,20 +127,20 @@ ROWS = {
 def quick(row: Row) -> Row:
     """A small row of the same kind: to see that all works, not to read figures off."""
     if row.name not in trajectories.TRAJECTORIES:
-        return replace(row, groups={group: some(states, 2) for group, states in row.groups.items()})
+        return replace(row, groups={group: spread_states(states, 2) for group, states in row.groups.items()})
     step = row.training[1] - row.training[0]
-    return every(row.name, step, 8 * step, 4, row.noisy)
+    return every_nth(row.name, step, 8 * step, 4, row.noisy)
 
 
 def nearest(state: int, training: Sequence[int]) -> int:
     """The fitted state that is held at `state`: the nearest, the earlier of two."""
-    return min(training, key=lambda known: (abs(known - state), known))
+    return min(training, key=lambda fitted_state: (abs(fitted_state - state), fitted_state))
 
 
 def neighbours(state: int, training: Sequence[int]) -> tuple[int, int, float]:
     """The fitted states before and after `state`, and how far it is between them, 0 to 1."""
-    before = max(known for known in training if known < state)
-    after = min(known for known in training if known > state)
+    before = max(fitted_state for fitted_state in training if fitted_state < state)
+    after = min(fitted_state for fitted_state in training if fitted_state > state)
     return before, after, (state - before) / (after - before)
 
 
@@ -149,23 +153,23 @@ def surfaces_path(folder: Path, name: str) -> Path:
     return old if old.exists() and not path.exists() else path
 
 
-def prepare(row: Row, folder: Path, given: Path | None, kept: Path) -> None:
+def prepare(row: Row, folder: Path, data: Path | None, cache: Path) -> None:
     """PyMOL's surfaces of the row's states, and of the atoms that the baselines put between and after them.
 
-    Written into `folder` as surfaces files; those that hold these states already stay. given, kept: as in
+    Written into `folder` as surfaces files; those that hold these states already stay. data, cache: as in
     `trajectories.load`.
     """
     between = row.groups[BETWEEN]
     ahead = [*row.groups.get(NEXT, ()), *row.groups.get(LATER, ())]
-    wanted: dict[str, Sequence[int]] = dict.fromkeys(("straight", "superposed", "type3"), between)
-    wanted["truth"] = sorted({*row.training, *between, *ahead})
+    states_by_name: dict[str, Sequence[int]] = dict.fromkeys(("straight", "superposed", "type3"), between)
+    states_by_name["truth"] = sorted({*row.training, *between, *ahead})
     if len(row.training) >= SMOOTHED_FROM:
-        wanted["smoothed"] = between
+        states_by_name["smoothed"] = between
     if ahead:
-        wanted["line"] = ahead
+        states_by_name["line"] = ahead
     note = folder / "made.json"
-    made: dict[str, list[int]] = json.loads(note.read_text()) if note.exists() else {}
-    missing = [name for name, states in wanted.items() if made.get(name) != list(states)]
+    recorded: dict[str, list[int]] = json.loads(note.read_text()) if note.exists() else {}
+    missing = [name for name, states in states_by_name.items() if recorded.get(name) != list(states)]
     if not missing:
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -178,8 +182,8 @@ def prepare(row: Row, folder: Path, given: Path | None, kept: Path) -> None:
     session.start()
     try:
         session.cmd.feedback("disable", "all", "everything")
-        trajectories.load(session.cmd, row.trajectory, given, kept)
-        source = extract.read_source(row.trajectory, f"1-{wanted['truth'][-1]}", _self=session.cmd)
+        trajectories.load(session.cmd, row.trajectory, data, cache)
+        source = extract.read_source(row.trajectory, f"1-{states_by_name['truth'][-1]}", _self=session.cmd)
         atoms = {state: xyz.astype(np.float64) for state, xyz in source.coordinates.items()}
         carbons: list[int] = []
         session.cmd.iterate(f"{row.trajectory} and name CA", "found.append(index)", space={"found": carbons})
@@ -196,46 +200,46 @@ def prepare(row: Row, folder: Path, given: Path | None, kept: Path) -> None:
     }
     threads = device.limit_threads()
     for name in missing:
-        other = {"surface_type": "3"} if name == "type3" else {}
-        shown = replace(source, settings={**source.settings, **other})
-        frames = [(float(state), place[name](state).astype(np.float32)) for state in wanted[name]]
+        settings = {"surface_type": "3"} if name == "type3" else {}
+        shown = replace(source, settings={**source.settings, **settings})
+        frames = [(float(state), place[name](state).astype(np.float32)) for state in states_by_name[name]]
         started = time.perf_counter()
-        found = sorted(compute_surfaces_at(shown, frames, threads), key=lambda surface: surface.state)
-        seconds = (time.perf_counter() - started) * min(threads, len(found)) / len(found)
+        results = sorted(compute_surfaces_at(shown, frames, threads), key=lambda surface: surface.state)
+        seconds = (time.perf_counter() - started) * min(threads, len(results)) / len(results)
         meta: dict[str, Any] = {"object": row.trajectory, "pymol_seconds": seconds}
         if name == "truth":
             meta |= {"atoms": len(source.atoms), "step_rmsd": step_rmsd(atoms, np.array(carbons) - 1)}
         surfaces_file.write_surfaces_file(
             folder / f"{name}.safetensors",
-            [Surface(s.state, s.points, s.normals, s.faces, s.atoms) for s in found],
+            [Surface(s.state, s.points, s.normals, s.faces, s.atoms) for s in results],
             meta,
         )
-        made[name] = list(wanted[name])
-        note.write_text(json.dumps(made))
+        recorded[name] = list(states_by_name[name])
+        note.write_text(json.dumps(recorded))
 
 
 def step_rmsd(atoms: dict[int, NDArray[np.float64]], chosen: NDArray[np.integer]) -> float:
     """Mean RMSD in Å between consecutive states f8[A,3] after superposition, over the chosen atoms i[N]."""
-    found = []
+    results = []
     for state in sorted(atoms)[:-1]:
-        here, following = atoms[state][chosen], atoms[state + 1][chosen]
-        rotation, translation = superpose(following, here)
-        found.append(np.sqrt(((following @ rotation.T + translation - here) ** 2).sum(1).mean()))
-    return float(np.mean(found))
+        present, following = atoms[state][chosen], atoms[state + 1][chosen]
+        rotation, translation = superpose(following, present)
+        results.append(np.sqrt(((following @ rotation.T + translation - present) ** 2).sum(1).mean()))
+    return float(np.mean(results))
 
 
 def straight_atoms(row: Row, atoms: dict[int, NDArray[np.float64]], state: int) -> NDArray[np.float64]:
     """Atoms f8[A,3] on straight lines, in the scene, between the fitted states before and after."""
-    before, after, share = neighbours(state, row.training)
-    return (1.0 - share) * atoms[before] + share * atoms[after]
+    before, after, fraction = neighbours(state, row.training)
+    return (1.0 - fraction) * atoms[before] + fraction * atoms[after]
 
 
 def superposed_atoms(row: Row, atoms: dict[int, NDArray[np.float64]], state: int) -> NDArray[np.float64]:
     """The same after superposing the two fitted states; the molecule's own turn is then put back at its share."""
-    before, after, share = neighbours(state, row.training)
+    before, after, fraction = neighbours(state, row.training)
     turns, superposed = _superposed([atoms[before], atoms[after]], atoms[before])
-    mixed = (1.0 - share) * superposed[0] + share * superposed[1]
-    return _back(mixed, turns, share) + straight_atoms(row, atoms, state).mean(0)
+    mixed = (1.0 - fraction) * superposed[0] + fraction * superposed[1]
+    return _back(mixed, turns, fraction) + straight_atoms(row, atoms, state).mean(0)
 
 
 def smoothed_atoms(cmd: Any, row: Row, atoms: dict[int, NDArray[np.float64]]) -> dict[int, NDArray[np.float64]]:
@@ -252,14 +256,14 @@ def smoothed_atoms(cmd: Any, row: Row, atoms: dict[int, NDArray[np.float64]]) ->
     cmd.smooth("_fitted", pbc=0)
     smooth = extract.read_source("_fitted", _self=cmd).coordinates
     cmd.delete("_fitted")
-    found = {}
+    results = {}
     for state in row.groups[BETWEEN]:
-        before, after, share = neighbours(state, row.training)
+        before, after, fraction = neighbours(state, row.training)
         pair = [row.training.index(before), row.training.index(after)]
         first, second = (smooth[k + 1].astype(np.float64) for k in pair)
-        mixed = (1.0 - share) * first + share * second
-        found[state] = _back(mixed, turns[pair], share) + straight_atoms(row, atoms, state).mean(0)
-    return found
+        mixed = (1.0 - fraction) * first + fraction * second
+        results[state] = _back(mixed, turns[pair], fraction) + straight_atoms(row, atoms, state).mean(0)
+    return results
 
 
 def _superposed(
@@ -271,17 +275,17 @@ def _superposed(
     return turns, np.einsum("sai,sji->saj", centred, turns)
 
 
-def _back(superposed: NDArray[np.float64], turns: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+def _back(superposed: NDArray[np.float64], turns: NDArray[np.float64], fraction: float) -> NDArray[np.float64]:
     """Superposed atoms f8[A,3] turned back into the scene, at a share of the way between two turns f8[2,3,3]."""
     way = Rotation.from_matrix(turns[1] @ turns[0].T).as_rotvec()
-    return superposed @ (Rotation.from_rotvec(share * way).as_matrix() @ turns[0])
+    return superposed @ (Rotation.from_rotvec(fraction * way).as_matrix() @ turns[0])
 
 
 def atoms_ahead(row: Row, atoms: dict[int, NDArray[np.float64]], state: int) -> NDArray[np.float64]:
     """Atoms f8[A,3] that go straight on from the last fitted state, at the speed of the last few, superposed on it."""
     recent = np.array(row.training[-LINE:], np.float64)
     last = atoms[row.training[-1]]
-    _, superposed = _superposed([atoms[int(known)] for known in recent], last)
+    _, superposed = _superposed([atoms[int(fitted_state)] for fitted_state in recent], last)
     times = recent - recent.mean()
     speed = np.einsum("s,sai->ai", times, superposed) / (times @ times)
     return last + (state - recent[-1]) * speed
@@ -290,7 +294,7 @@ def atoms_ahead(row: Row, atoms: dict[int, NDArray[np.float64]], state: int) -> 
 # Distance grids ----------------------------------------------------------------------------------------------
 
 
-def blended(first: TriangleMesh, second: TriangleMesh, share: float, frame: UnitCube) -> Points:
+def blended(first: TriangleMesh, second: TriangleMesh, fraction: float, frame: UnitCube) -> Points:
     """Where a linear blend of two surfaces' signed distances is 0, on 96³ nodes over [-1, 1]³: points, normals, faces.
 
     The distances at the nodes are exact wherever the blend may be near 0, and interpolated from a coarser grid
@@ -301,14 +305,14 @@ def blended(first: TriangleMesh, second: TriangleMesh, share: float, frame: Unit
 
     def blend(nodes: NDArray[np.integer]) -> torch.Tensor:
         x = torch.as_tensor(low + spacing * nodes, dtype=torch.float32)
-        return (1.0 - share) * first.signed_distance(x) + share * second.signed_distance(x)
+        return (1.0 - fraction) * first.signed_distance(x) + fraction * second.signed_distance(x)
 
     coarse = np.stack(np.meshgrid(*[np.arange(0, GRID_NODES, COARSE_STEP)] * 3, indexing="ij"), 3)
     values = blend(coarse.reshape(-1, 3)).reshape(1, 1, *coarse.shape[:3])
     size = (GRID_NODES,) * 3
     fine = torch.nn.functional.interpolate(values, size=size, mode="trilinear", align_corners=True)[0, 0]
-    near = torch.nonzero(fine.abs() < COARSE_STEP * spacing)
-    fine[tuple(near.T)] = blend(near.numpy())
+    near_zero = torch.nonzero(fine.abs() < COARSE_STEP * spacing)
+    fine[tuple(near_zero.T)] = blend(near_zero.numpy())
     volume = fine.numpy()
     if not volume.min() < 0.0 < volume.max():
         return np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3), np.int64)

@@ -68,9 +68,9 @@ def main() -> int:
     parser.add_argument("--doc", type=Path, default=DOC, help="file to write the parts of")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dsr-scale-") as folder:
-        found = [batch(Path(folder), workers, options.pieces, options.states) for workers in options.workers]
-    put(options.doc, "measured", measured_lines(found, cores, options.shared))
-    put(options.doc, "plan", plan_lines([row for one in found for row in one.rows]))
+        runs = [batch(Path(folder), workers, options.pieces, options.states) for workers in options.workers]
+    put(options.doc, "measured", measured_lines(runs, cores, options.shared))
+    put(options.doc, "plan", plan_lines([row for run in runs for row in run.rows]))
     print(options.doc)
     return 0
 
@@ -100,12 +100,12 @@ def batch(folder: Path, workers: int, pieces: int, states: int) -> Measured:
         return Measured(workers, seconds, list(csv.DictReader(stream)))
 
 
-def measured_lines(found: list[Measured], cores: int, shared: bool) -> list[str]:
-    alone, most = found[0], found[-1]
+def measured_lines(runs: list[Measured], cores: int, shared: bool) -> list[str]:
+    alone, largest = runs[0], runs[-1]
     lead = ""
-    if len(found) > 1:
-        gain = alone.seconds / most.seconds
-        lead = f"{most.workers} workers do {gain:.2f} times as many fits in an hour as {alone.workers}. "
+    if len(runs) > 1:
+        gain = alone.seconds / largest.seconds
+        lead = f"{largest.workers} workers do {gain:.2f} times as many fits in an hour as {alone.workers}. "
     lines = [
         f"{lead}The test fitted {len(alone.rows)} pieces of Trp-cage (304 atoms) and villin HP35 (572 atoms) with "
         f"preset `fast`. The times include PyMOL's surfaces and {alone.rows[0]['scored']} scored states of each. "
@@ -136,15 +136,15 @@ def measured_lines(found: list[Measured], cores: int, shared: bool) -> list[str]
         ),
     ]
     rows = []
-    for one in found:
-        gain = alone.seconds / one.seconds
+    for run in runs:
+        gain = alone.seconds / run.seconds
         rows.append(
             [
-                str(one.workers),
-                f"{one.seconds:.0f}",
-                f"{3600.0 * len(one.rows) / one.seconds:.0f}",
+                str(run.workers),
+                f"{run.seconds:.0f}",
+                f"{3600.0 * len(run.rows) / run.seconds:.0f}",
                 f"{gain:.2f}",
-                f"{gain * alone.workers / one.workers:.0%}",
+                f"{gain * alone.workers / run.workers:.0%}",
             ]
         )
     lines += ["", *table(["processes", "seconds", "trajectories an hour", "speed-up", "efficiency"], rows)]
@@ -174,7 +174,7 @@ class Costs:
 
         def spent(row: dict[str, str], key: str) -> float:
             """Seconds of processors for one part, which has the share of its seconds on the clock."""
-            whole = sum(float(row[part]) for part in ("surfaces_seconds", "seconds", "score_seconds"))
+            whole = sum(float(row[phase]) for phase in ("surfaces_seconds", "seconds", "score_seconds"))
             return float(row["cpu_seconds"]) * float(row[key]) / whole
 
         sizes = np.array([float(row["area"]) * float(row["fitted"]) for row in rows])
@@ -214,7 +214,7 @@ def plan_lines(rows: list[dict[str, str]]) -> list[str]:
                 plan.kind,
                 f"{plan.atoms} × {plan.states}",
                 f"{area:.0f}",
-                *(f"{part:.0f}" for part in hours),
+                *(f"{phase:.0f}" for phase in hours),
                 f"{sum(hours):.0f}",
                 f"{spans[-1]:.1f}",
                 f"{COUNT * (costs.file[0] + costs.file[1] * size) / 1e3:.0f}",

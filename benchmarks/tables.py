@@ -52,13 +52,13 @@ CPU_SECONDS, CPU_RESOLUTION, CPU_MOST = 120.0, 1.0, 4
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
-    wanted = [rows.quick(ROWS[name]) if options.quick else ROWS[name] for name in options.rows]
+    chosen_rows = [rows.quick(ROWS[name]) if options.quick else ROWS[name] for name in options.rows]
     failed = {}
-    for row in wanted if options.only != "tables" else []:
+    for row in chosen_rows if options.only != "tables" else []:
         folder = options.folder / row.name
         try:
             with timed(f"{row.name}: PyMOL's surfaces"):
-                rows.prepare(row, folder, options.data, options.kept)
+                rows.prepare(row, folder, options.data, options.cache)
         except NotHadError as error:
             failed[row.name] = str(error)
             print(error, flush=True)
@@ -87,7 +87,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--only", choices=("surfaces", "tables"), help="stop before the fits; or only put the tables together"
     )
     options = parser.parse_args(arguments)
-    options.kept = options.folder / "trajectories"
+    options.cache = options.folder / "trajectories"
     if options.quick:
         options.folder = options.folder / "quick"
     options.rows = options.rows or list(QUICK if options.quick else ROWS)
@@ -96,11 +96,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 @contextmanager
-def timed(what: str) -> Iterator[None]:
+def timed(title: str) -> Iterator[None]:
     """Print how many seconds a part took."""
     started = time.perf_counter()
     yield
-    print(f"{what}: {time.perf_counter() - started:.0f} s", flush=True)
+    print(f"{title}: {time.perf_counter() - started:.0f} s", flush=True)
 
 
 # Scores ------------------------------------------------------------------------------------------------------
@@ -108,24 +108,24 @@ def timed(what: str) -> Iterator[None]:
 
 def score(row: Row, method: str, folder: Path, options: argparse.Namespace) -> None:
     """Find the scores of one method at one row and keep them, unless those that are there answer the same question."""
-    asked: Found = {"training": row.training, "groups": row.groups}
+    request: Found = {"training": row.training, "groups": row.groups}
     if method != BASELINES:
         chosen = device.choose_device(options.device)
-        asked |= {"device": chosen.type, "seconds": None, "resolution": 0.5, "most": 1000}
+        request |= {"device": chosen.type, "seconds": None, "resolution": 0.5, "most": 1000}
         if method == PAPER and chosen.type == "cpu":
             seconds = 3.0 if options.quick else CPU_SECONDS
-            asked |= {"seconds": seconds, "resolution": CPU_RESOLUTION, "most": CPU_MOST}
-    asked = json.loads(json.dumps(asked))
-    kept = folder / f"{method}.json"
-    if kept.exists() and method not in options.again and json.loads(kept.read_text())["asked"] == asked:
-        print(f"{row.name}, {method}: from {kept}", flush=True)
+            request |= {"seconds": seconds, "resolution": CPU_RESOLUTION, "most": CPU_MOST}
+    request = json.loads(json.dumps(request))
+    path = folder / f"{method}.json"
+    if path.exists() and method not in options.again and json.loads(path.read_text())["asked"] == request:
+        print(f"{row.name}, {method}: from {path}", flush=True)
         return
 
     with timed(f"{row.name}, {method}"):
-        found = baselines(row, folder) if method == BASELINES else fit(row, method, folder, asked, options.device)
-    draft = kept.with_name(kept.name + ".part")
-    draft.write_text(json.dumps({"row": row.name, "method": method, "asked": asked, **found}))
-    os.replace(draft, kept)
+        scores = baselines(row, folder) if method == BASELINES else fit(row, method, folder, request, options.device)
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(json.dumps({"row": row.name, "method": method, "asked": request, **scores}))
+    os.replace(draft, path)
 
 
 def code() -> str:
@@ -145,9 +145,9 @@ def read_surfaces(path: Path) -> tuple[dict[int, Surface], Found]:
 def baselines(row: Row, folder: Path) -> Found:
     """Scores by group, method and state of all that needs no field, and what there is to say about the trajectory."""
     truth, about = read_surfaces(rows.surfaces_path(folder, "truth"))
-    made = json.loads((folder / "made.json").read_text())
+    recorded = json.loads((folder / "made.json").read_text())
     by_pymol = {
-        label: read_surfaces(rows.surfaces_path(folder, name))[0] for label, name in MADE.items() if name in made
+        label: read_surfaces(rows.surfaces_path(folder, name))[0] for label, name in MADE.items() if name in recorded
     }
     frame = UnitCube.of([truth[state].points for state in row.training])
     meshes: dict[int, TriangleMesh] = {}
@@ -166,34 +166,38 @@ def baselines(row: Row, folder: Path) -> Found:
             held = truth[rows.nearest(state, row.training)]
             label = HOLD if group == BETWEEN else HOLD_LAST
             predicted: dict[str, rows.Points] = {label: (held.points, held.normals, held.faces)}
-            for label, found in by_pymol.items():
-                if state in found:
-                    predicted[label] = (found[state].points, found[state].normals, found[state].faces)
+            for label, by_state in by_pymol.items():
+                if state in by_state:
+                    predicted[label] = (
+                        by_state[state].points,
+                        by_state[state].normals,
+                        by_state[state].faces,
+                    )
             if group == BETWEEN:
-                before, after, share = rows.neighbours(state, row.training)
-                predicted[rows.BLENDED] = rows.blended(mesh_of(before), mesh_of(after), share, frame)
+                before, after, fraction = rows.neighbours(state, row.training)
+                predicted[rows.BLENDED] = rows.blended(mesh_of(before), mesh_of(after), fraction, frame)
             for label, mesh in predicted.items():
                 scores.setdefault(group, {}).setdefault(label, {})[state] = asdict(reference.score(*mesh))
     about["fitted"] = f"{len(row.training)}: {row.about}"
     return {"about": about, "scores": scores, "hardware": asdict(device.describe("cpu"))}
 
 
-def fit(row: Row, preset: str, folder: Path, asked: Found, on: str) -> Found:
+def fit(row: Row, preset: str, folder: Path, request: Found, on: str) -> Found:
     """Fit the row's states with a preset, and score the field's meshes: by group, method and state."""
     sources = code()
     truth, _ = read_surfaces(rows.surfaces_path(folder, "truth"))
-    config = FitOptions(preset=preset, device=on, budget=asked["seconds"])
+    config = FitOptions(preset=preset, device=on, budget=request["seconds"])
     started = time.perf_counter()
     field = run.fit_trajectory([truth[state] for state in row.training], config)
     fit_seconds = time.perf_counter() - started
     scores: dict[str, dict[str, dict[int, Found]]] = {}
     mesh_seconds = []
     for group, states in row.groups.items():
-        for state in states[:: math.ceil(len(states) / asked["most"])]:
-            mesh = extract_mesh(field, float(state), resolution=asked["resolution"])
+        for state in states[:: math.ceil(len(states) / request["most"])]:
+            mesh = extract_mesh(field, float(state), resolution=request["resolution"])
             mesh_seconds.append(mesh.seconds)
-            found = _reference(truth[state], field.frame).score(mesh.points, mesh.normals, mesh.faces)
-            scores.setdefault(group, {}).setdefault(f"`{preset}`", {})[state] = asdict(found)
+            score = _reference(truth[state], field.frame).score(mesh.points, mesh.normals, mesh.faces)
+            scores.setdefault(group, {}).setdefault(f"`{preset}`", {})[state] = asdict(score)
     return {
         "scores": scores,
         "code": sources,

