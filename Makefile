@@ -8,7 +8,7 @@ FITTING := python3.11 python3.12 python3.10 python3.13 python3.14 python3 python
 PYTHON ?= $(firstword $(foreach name,$(FITTING),$(shell $(name) -c \
     'import sys, venv; (3, 10) <= sys.version_info[:2] <= (3, 14) and print("$(name)")' 2>/dev/null)))
 
-.PHONY: demo test unit system newest slow lint types format zip clean
+.PHONY: demo test unit system newest slow lint types format zip gpu-kit clean
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.14 found; set one: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -54,6 +54,9 @@ format: $(READY)
 
 zip:  ## the plugin for PyMOL's Plugin Manager: build/pymol_dsr.zip
 	$(or $(PYTHON),python3) tools/plugin_zip.py
+
+gpu-kit: $(READY)  ## what benchmarks/gpu.py needs on a bare machine with a GPU: build/gpu-kit.tar.xz
+	$(BIN)/python tools/gpu_kit.py
 
 clean:
 	rm -rf $(VENV) $(NEWEST) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from dsr_backend.fitting.config import PRESETS
 from dsr_backend.fitting.fast import shapes
 from dsr_backend.geometry.triangle_mesh import TriangleMesh
 from dsr_backend.runtime import device
+from dsr_backend.surfaces.surface import Surface
 from rows import ROWS
 
 from pymol_dsr.shared.options import FitOptions
@@ -88,10 +89,8 @@ class Stopwatch:
         return result
 
 
-def measured(surfaces: Path, on: str) -> tuple[FastField, int, int, dict[str, float]]:
+def measured(series: Sequence[Surface], on: str) -> tuple[FastField, int, int, dict[str, float]]:
     """A fit of one state after another, its nodes and points, and the seconds of its parts."""
-    truth, _ = tables.read_surfaces(rows.surfaces_path(surfaces, "truth"))
-    series = [truth[state] for state in ROWS["dims"].training]
     distance = Stopwatch(TriangleMesh.signed_distance, lambda mesh, x, *_: len(x), on)
     correction = Stopwatch(shapes.solve, lambda observed, *_: len(observed.target), on)
     with (
@@ -181,7 +180,8 @@ def main() -> None:
     if not rows.surfaces_path(options.surfaces, "truth").exists():
         raise SystemExit(f"{options.surfaces} holds no surfaces; run benchmarks/fast.py --parts fit first")
     about, on = device.describe(options.device), device.choose_device(options.device)
-    field, nodes, points, seconds = measured(options.surfaces, on.type)
+    truth, _ = tables.read_surfaces(rows.surfaces_path(options.surfaces, "truth"))
+    field, nodes, points, seconds = measured([truth[state] for state in ROWS["dims"].training], on.type)
     machine = (f"{about.name} ({about.device}, {about.threads} threads)", *limits(on))
     parts = counted(field, nodes, points, seconds)
     markdown.put(options.write, f"roofline {on.type}", lines(parts, machine, H200))

@@ -25,7 +25,6 @@ from dsr_backend.surfaces import surfaces_file
 from dsr_backend.surfaces.surface import Surface
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
-from skimage.measure import marching_cubes
 
 FITTED, BETWEEN, NEXT, LATER = "fitted", "between", "future 1–10", "future 11–20"
 # States scored at the most; rows that the paper has none of get half.
@@ -300,6 +299,9 @@ def blended(first: TriangleMesh, second: TriangleMesh, fraction: float, frame: U
     The distances at the nodes are exact wherever the blend may be near 0, and interpolated from a coarser grid
     elsewhere, which leaves the blend's surface as it is.
     """
+    # A bare machine with a GPU, which only reads surfaces, may lack it.
+    from skimage.measure import marching_cubes
+
     spacing = 2.0 / (GRID_NODES - 1) / frame.scale
     low = frame.centre - 1.0 / frame.scale
 

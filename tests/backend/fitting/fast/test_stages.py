@@ -349,15 +349,6 @@ def test_the_preset_fast_on_the_peptide():
         assert found.iou > 0.97 and found.nc > 0.98
 
 
-@pytest.mark.gpu
-def test_the_gpu_fits_as_well():
-    surfaces = peptide()
-    field = fit(surfaces, device="cuda")
-    assert field.report["device"] == "cuda"
-    for surface in surfaces[::2]:
-        assert scores(field, surface).iou > 0.96
-
-
 # Contacts that open
 
 

@@ -386,30 +386,3 @@ def test_one_loss_that_is_no_number_is_got_over(bad, monkeypatch):
     assert all(torch.isfinite(tensor).all() for tensor in field.tensors().values())
     back = 10 * -(-bad // 10)
     np.testing.assert_allclose(rates, [BRIEF.rate] * back + [BRIEF.rate / 2] * (30 - back))
-
-
-@pytest.mark.gpu
-def test_the_gpu_fits_as_well():
-    surfaces = [two(t) for t in range(1, 6)]
-    before = torch.get_float32_matmul_precision()
-    field = run.fit_trajectory(surfaces, FitOptions(preset="paper", device="cuda"), preset=replace(SMALL, steps=600))
-    assert field.report["device"] == "cuda" and torch.get_float32_matmul_precision() == before
-    on_gpu = field.at(2.5)
-    x = np.random.default_rng(0).uniform([-12, -6, -6], [12, 6, 6], (6000, 3))
-    truth = np.min([from_ball(4.0, c)(x) for c in middles(2.5)], 0)
-    near = np.abs(truth) < 1.0
-    found = on_gpu.distance(torch.tensor(x[near], dtype=torch.float32, device="cuda")).cpu().numpy()
-    assert np.abs(found - truth[near]).mean() < 0.08
-
-
-@pytest.mark.gpu
-def test_the_whole_preset_on_the_gpu():
-    """A few hundred steps at full size, batch and all."""
-    surfaces = peptide()
-    field = run.fit_trajectory(
-        surfaces, FitOptions(preset="paper", device="cuda"), preset=replace(PaperPreset(), steps=500)
-    )
-    truth = surfaces[2]
-    found = extract_mesh(field, 3.0)
-    scores = compare(found.points, found.normals, found.faces, truth.points, truth.normals, truth.faces, field.frame)
-    assert scores.iou > 0.9
