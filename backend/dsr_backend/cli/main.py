@@ -331,6 +331,7 @@ def _parser() -> argparse.ArgumentParser:
             "--nodes", type=int, help=f"nodes along the longest side, {NODES[0]} to {NODES[1]}, for any --resolution"
         )
         writer.add_argument("--triangles", help="most triangles per mesh (default: no limit)")
+        writer.add_argument("--text", action="store_true", help="write .ply as text, which PyMOL loads; not binary")
 
     score = verb(
         "eval",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from pymol_dsr.shared import atomic_write, states
 from pymol_dsr.shared.options import FORMATS, ExportOptions, MeshOptions
 from pymol_dsr.shared.paths import file_to_write
 
+from ..server.worker import MESHES_AT_ONCE
 from .io import CommandError, angstrom_text, live_progress, load_field, outside_text
 from .options import parse_options
 
@@ -49,6 +51,8 @@ def run_export(options: argparse.Namespace) -> int:
     if options.times.strip().lower() != "all":
         states.parse(options.times, fractional=True)
     from ..runtime import distributed
+    from ..runtime.device import limit_threads
+    from ..runtime.parallel import ordered_parallel_map
 
     with distributed.process_group(options.device), live_progress() as progress:
         fitted = load_field(options, progress)
@@ -57,23 +61,32 @@ def run_export(options: argparse.Namespace) -> int:
         # As many digits as tell the times apart.
         digits = max(2, *(len(repr(float(at)).split(".")[1]) for at in times))
         together = len(times) > 1 and target.suffix.lower() == ".glb"
+        paths = [target] * len(times)
+        if len(times) > 1 and not together:
+            paths = [target.with_name(f"{target.stem}_{at:0{5 + digits}.{digits}f}{target.suffix}") for at in times]
+        # One file that plays is for one process, of many each takes its own.
+        own = [
+            number
+            for number in range(len(times))
+            if distributed.rank() == (0 if together else distributed.state_owner(number))
+        ]
+
+        def one_mesh(index: int) -> Mesh:
+            at, path = times[own[index]], paths[own[index]]
+            return mesh_at(fitted, at, request, path) if together else _write_mesh(fitted, at, request, path)
+
         errors = []
         frames = []
-        path = target
-        for number, at in enumerate(times):
-            if len(times) > 1 and not together:
-                path = target.with_name(f"{target.stem}_{at:0{5 + digits}.{digits}f}{target.suffix}")
-            # One file that plays is for one process, of many each takes its own.
-            if distributed.rank() != (0 if together else distributed.state_owner(number)):
-                continue
-            progress.step(f"mesh {number + 1} of {len(times)}, {100 * number / len(times):.0f} %")
-            if together:
-                extracted = mesh_at(fitted, at, request, target)
-                frames.append(AnimationFrame(at, extracted.points, extracted.normals, extracted.faces))
-            else:
-                extracted = _write_mesh(fitted, at, request, path)
-            if extracted.extrapolated:
-                errors.append(extracted.expected_error)
+        on_cpu = fitted.device.type == "cpu"
+        at_once = min(MESHES_AT_ONCE, limit_threads()) if on_cpu and len(own) > 1 else 1
+        with closing(ordered_parallel_map(one_mesh, len(own), at_once)) as meshes:
+            progress.step(f"mesh 1 of {len(times)}, 0 %")
+            for number, extracted in zip(own, meshes, strict=True):
+                progress.step(f"mesh {number + 1} of {len(times)}, {100 * (number + 1) / len(times):.0f} %")
+                if together:
+                    frames.append(AnimationFrame(times[number], extracted.points, extracted.normals, extracted.faces))
+                if extracted.extrapolated:
+                    errors.append(extracted.expected_error)
         if together and distributed.rank() == 0:
             atomic_write.replace(target, gltf.animated_glb(frames, rate))
         outside = int(distributed.all_reduce([len(errors)], fitted.device)[0])
@@ -84,7 +97,7 @@ def run_export(options: argparse.Namespace) -> int:
         progress.line(
             f"dsr-backend: {outside} times are {outside_text(fitted)}, expected error up to {angstrom_text(worst)}"
         )
-    shown = Path(options.output).with_name(path.name)
+    shown = Path(options.output).with_name(paths[-1].name)
     if together:
         print(f"{shown}: {len(times)} times in 1 file")
     else:
@@ -94,17 +107,24 @@ def run_export(options: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class _MeshRequest:
-    """A mesh as the arguments describe it. nodes: along the longest side, for a resolution that fits the surface."""
+    """A mesh as the arguments describe it.
+
+    nodes: along the longest side, for a resolution that fits the surface; text: the kind of .ply that PyMOL loads.
+    """
 
     mesh: MeshOptions
     nodes: int | None
+    text: bool
 
 
 def _mesh_request(options: argparse.Namespace) -> _MeshRequest:
     mesh = parse_options(MeshOptions, options)
     if options.nodes is not None and not NODES[0] <= options.nodes <= NODES[1]:
         raise ValueError(f"--nodes {options.nodes}: it must lie between {NODES[0]} and {NODES[1]}")
-    return _MeshRequest(mesh, options.nodes)
+    kind = Path(options.output).suffix
+    if options.text and kind.lower() != ".ply":
+        raise ValueError(f"--text: only .ply comes in two kinds, {kind} in one; leave --text out")
+    return _MeshRequest(mesh, options.nodes, options.text)
 
 
 def _target(options: argparse.Namespace) -> Path:
@@ -116,7 +136,10 @@ def _write_mesh(fitted: Field, at: float, request: _MeshRequest, path: Path) -> 
 
     extracted = mesh_at(fitted, at, request, path)
     format = path.suffix.lower().removeprefix(".")
-    atomic_write.replace(path, write.to_bytes(extracted.points, extracted.normals, extracted.faces, format))
+    binary = format == "ply" and not request.text
+    atomic_write.replace(
+        path, write.to_bytes(extracted.points, extracted.normals, extracted.faces, format, binary=binary)
+    )
     return extracted
 
 

@@ -347,6 +347,18 @@ def test_exports_are_named_by_their_time(made, here, tmp_path):
     assert target.is_file()
 
 
+@pytest.mark.parametrize("verb", [("mesh", "--time"), ("export", "--times")])
+def test_a_ply_is_binary_unless_text_is_asked_for(made, here, tmp_path, verb):
+    target = tmp_path / "pep.ply"
+    which = (verb[0], made / "pep.dsr", verb[1], "3", "--resolution", "2", "-o", target)
+    here(*which)
+    assert b"format binary_little_endian 1.0" in target.read_bytes()[:100]
+    here(*which, "--text")
+    assert b"format ascii 1.0" in target.read_bytes()[:100]
+    out, lines = here(verb[0], made / "pep.dsr", verb[1], "3", "--text", "-o", tmp_path / "pep.stl", code=2)
+    assert not out and len(lines) == 1 and "--text: only .ply comes in two kinds, .stl in one" in lines[0]
+
+
 def test_several_times_as_glb_are_one_file(made, here, tmp_path):
     target = tmp_path / "pep.glb"
     out, _ = here("export", made / "pep.dsr", "--times", "1-3", "--resolution", "2", "--fps", "10", "-o", target)
