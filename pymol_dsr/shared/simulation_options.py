@@ -8,13 +8,14 @@ from typing import Annotated
 from .values import Options, Value, ValueFault
 
 FORCE_FIELDS = ("amber99sbildn+obc",)
+ALL_ATOMS = "allatom"
 PICOSECONDS_A_STEP = 0.004
 MOST_STATES = 100_000
 
 
 @dataclass(frozen=True)
 class SimulationOptions(Options):
-    """Molecular dynamics of all atoms, in implicit solvent.
+    """Molecular dynamics of all atoms in implicit solvent, or of beads by a learned potential.
 
     budget: None for no limit. gaps: else a gap in a chain is refused. Raises ValueFault for no or too many states.
     """
@@ -28,6 +29,7 @@ class SimulationOptions(Options):
     budget: Annotated[float | None, Value("most seconds to simulate", unit="s", above=0, absent="none")] = None
     resume: Annotated[bool, Value("go on from the checkpoint of an earlier run of this name")] = False
     seed: Annotated[int, Value("seed of random numbers", least=0, most=2**31 - 1)] = 0
+    model: Annotated[str, Value("allatom, or the name of a learned potential")] = ALL_ATOMS
     platform: Annotated[
         str, Value("OpenMM's platform", choices=("auto", "CPU", "Reference", "CUDA", "OpenCL", "HIP"))
     ] = "auto"

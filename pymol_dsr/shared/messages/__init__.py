@@ -57,6 +57,7 @@ from .results import (
     Paint,
     PaintResult,
 )
+from .learning import Learn, LearnedProtein, LearnResult
 from .simulation import Prepare, PreparedMolecule, Simulate
 from .sources import (
     BackTestRow,
@@ -108,6 +109,9 @@ __all__ = [
     "Landscape",
     "LandscapeResult",
     "Lane",
+    "Learn",
+    "LearnResult",
+    "LearnedProtein",
     "Load",
     "LoadResult",
     "Log",
@@ -182,6 +186,7 @@ _REQUESTS: tuple[type[Request[Any]], ...] = (
     Generate,
     Prepare,
     Simulate,
+    Learn,
 )
 REQUESTS = {kind.METHOD: kind for kind in _REQUESTS}
 """Requests by method."""

@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from pymol_dsr.shared import messages
+from pymol_dsr.shared.simulation_options import ALL_ATOMS
 
-from ...runtime.errors import Cancelled
+from ...runtime.errors import Cancelled, RequestError
+from ...sources.potential.learn import LearningData, learn, of_frames, simulated
+from ...sources.potential.beads import Protein
+from ...sources.potential.model_file import model_path, save
+from ...sources.potential.simulate import simulate_beads
 from ...sources.simulation.dynamics import Dynamics, Speed, estimate, simulate
 from ...sources.simulation.prepare import Prepared, prepare
 from ...sources.simulation.store import SimulationStore
@@ -60,11 +65,20 @@ def simulate_molecule(state: State, job: Job, request: messages.Simulate) -> mes
     with callers_fault():
         molecule = request.molecule()
     options = request.options
+    asked = {"options": options.to_json(), "states": list(request.lengths)}
+    if options.model != ALL_ATOMS:
+        return run_source(
+            job,
+            request,
+            "simulate",
+            asked,
+            lambda trajectories, report, check: simulate_beads(molecule, trajectories[0], options, report, check),
+        )
     return run_source(
         job,
         request,
         "simulate",
-        {"options": options.to_json(), "states": list(request.lengths)},
+        asked,
         lambda trajectories, report, check: simulate(
             molecule,
             trajectories[0].coordinates[0],
@@ -77,4 +91,33 @@ def simulate_molecule(state: State, job: Job, request: messages.Simulate) -> mes
     )
 
 
-METHODS = {messages.Prepare: prepare_molecule, messages.Simulate: simulate_molecule}
+def learn_potential(state: State, job: Job, request: messages.Learn) -> messages.LearnResult:
+    """Learn a potential and write it to the folder of models."""
+
+    def check() -> None:
+        if job.cancelled():
+            raise Cancelled(f"{request.model} was cancelled")
+
+    with callers_fault():
+        data = [_learning_data(request, number) for number in range(len(request.proteins))]
+        potential, report, lines = learn(data, request.options, JobReport(job, request.model), check)
+        path = model_path(request.model)
+        try:
+            save(path, potential, report)
+        except OSError as error:
+            raise RequestError("internal", f"the potential can't be kept: {error}") from error
+    return messages.LearnResult(path=str(path), notes=lines, report=report)
+
+
+def _learning_data(request: messages.Learn, number: int) -> LearningData:
+    one = request.proteins[number]
+    if one.simulation is not None:
+        return simulated(one.simulation, one.name, request.options.forces)
+    return of_frames(one.name, Protein(one.residues, one.chains), request.frames(number), request.options)
+
+
+METHODS = {
+    messages.Prepare: prepare_molecule,
+    messages.Simulate: simulate_molecule,
+    messages.Learn: learn_potential,
+}

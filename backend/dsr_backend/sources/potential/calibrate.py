@@ -1,0 +1,105 @@
+"""Calibration of a potential by relative entropy: its ensemble is made to have the averages of the data.
+
+Force matching on some thousand frames leaves the free energy undetermined. So the energy gets a weighted sum of
+features, and the weights are moved until replicas under way show the features' averages of the data.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..contract import Check
+from .langevin import Langevin
+from .potential import Potential, features
+from .train import Frames
+
+REPLICAS = 32
+BLOCK = 50
+"""Steps between two updates."""
+SAMPLED = 10
+"""Steps between two samples of the features."""
+SETTLE = 500
+"""Steps before the first update, in which the replicas leave the data for the potential's own ensemble."""
+RATE = 0.1
+AVERAGED = 0.4
+"""Last fraction of the updates whose weights are averaged."""
+LEAST_DEVIATION = 0.1
+"""Deviations of features below this count as this."""
+MOST_UPDATES = 400
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Outcome of a calibration. gaps: root mean square of the features' differences from the data, in deviations, of
+    each update. flown_apart: replicas that were started anew.
+    """
+
+    gaps: tuple[float, ...]
+    flown_apart: int
+
+
+def feature_statistics(frames: Frames) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return means and deviations of the features, f8[K] each."""
+    x = torch.as_tensor(frames.beads)
+    values = torch.cat([features(part, frames.protein) for part in torch.split(x, 2048)]).double()
+    return values.mean(0).numpy(), values.std(0, correction=0).clamp_min(LEAST_DEVIATION).numpy()
+
+
+def calibrate(
+    potential: Potential,
+    frames: Frames,
+    seed: int,
+    seconds: float,
+    report: Callable[[float, float], None],
+    check: Check,
+) -> tuple[NDArray[np.float64], Calibration]:
+    """Return the offsets f8[K] of the protein's features, after so many seconds at most.
+
+    report: takes the fraction that is done and the gap, after each update.
+    """
+    protein, generator = frames.protein, torch.Generator().manual_seed(seed)
+    means, deviations = feature_statistics(frames)
+    bonds = torch.as_tensor(protein.runs(2))
+    wanted, scale = torch.as_tensor(means), potential.thermal / torch.as_tensor(deviations) ** 2
+    offsets = torch.zeros(len(means), dtype=torch.float64)
+    chosen = np.random.default_rng(seed).integers(len(frames.beads), size=REPLICAS)
+    starts = torch.as_tensor(frames.beads[chosen])
+
+    def force(x: torch.Tensor) -> torch.Tensor:
+        return potential.forces(x, protein, offsets)
+
+    dynamics = Langevin(force, starts, potential.temperature, generator)
+    for _ in range(SETTLE // SAMPLED):
+        check()
+        dynamics.run(SAMPLED)
+    kept: list[torch.Tensor] = []
+    gaps: list[float] = []
+    flown_apart = 0
+    started = time.monotonic()
+    for number in range(1, MOST_UPDATES + 1):
+        sampled = []
+        for _ in range(BLOCK // SAMPLED):
+            check()
+            dynamics.run(SAMPLED)
+            sampled.append(features(dynamics.x, protein).double().mean(0))
+        lost = dynamics.flown_apart(bonds)
+        if bool(lost.any()):
+            flown_apart += int(lost.sum())
+            dynamics.restart(lost, starts[lost])
+            continue
+        difference = torch.stack(sampled).mean(0) - wanted
+        gaps.append(float((difference / torch.as_tensor(deviations)).square().mean().sqrt()))
+        offsets += RATE * scale * difference
+        kept.append(offsets.clone())
+        spent = time.monotonic() - started
+        report(min(1.0, max(spent / seconds, number / MOST_UPDATES)), gaps[-1])
+        if spent > seconds:
+            break
+    averaged = torch.stack(kept[-max(1, int(AVERAGED * len(kept))) :]).mean(0) if kept else offsets
+    return averaged.numpy(), Calibration(tuple(gaps), flown_apart)

@@ -1,0 +1,172 @@
+"""Learns a potential from frames of one or several proteins, with forces where their simulations have kept them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pymol_dsr.shared.learn_options import LearnOptions
+from pymol_dsr.shared.values import JsonObject, ValueFault
+
+from ..contract import Check, Report
+from ..simulation.store import SimulationStore
+from .beads import ForceMap, Protein, beads_of, k_centres, nearest_distance
+from .calibrate import calibrate, feature_statistics
+from .network import GraphNetwork
+from .potential import Potential, Trained
+from .priors import Priors
+from .train import Frames, Training, train
+
+LEAST_FRAMES = 100
+CENTRES = 64
+QUERIES = 500
+"""Frames whose distances to the centres give the spacing of the data."""
+TRAINING_FRACTION = 0.55
+"""Of the seconds; calibration has the others."""
+CHUNK = 200
+
+
+@dataclass(frozen=True, eq=False)
+class LearningData:
+    """Frames of a protein. force_noise: rms force on beads in kcal/mol/Å before and after its map, where known."""
+
+    name: str
+    frames: Frames
+    temperature: float
+    force_noise: tuple[float, float] | None = None
+
+
+def simulated(name: str, label: str, forces: bool | None) -> LearningData:
+    """Return the frames that a simulation has kept. Raises ValueFault."""
+    store = SimulationStore(name)
+    molecule, _, options = store.start()
+    states = store.states()
+    protein, atoms = beads_of(molecule, states.coordinates[0])
+    beads = states.coordinates[:, atoms]
+    mapped, noise = None, None
+    if forces is not False:
+        rows = range(0, len(states), CHUNK)
+        force_map = ForceMap(molecule, atoms, (states.forces[k : k + CHUNK] for k in rows))
+        mapped = np.concatenate([force_map(states.forces[k : k + CHUNK]) for k in rows]).astype(np.float32)
+        noise = float(np.sqrt((states.forces[:, atoms] ** 2).mean())), float(np.sqrt((mapped**2).mean()))
+    frames = Frames(protein, beads, mapped, states.replicas.astype(np.int64))
+    return LearningData(label, frames, options.temperature, noise)
+
+
+def of_frames(name: str, protein: Protein, beads: NDArray[np.float32], options: LearnOptions) -> LearningData:
+    """Return frames [F,N,3] in Å without forces. Raises ValueFault where forces are wanted."""
+    if options.forces:
+        raise ValueFault(f"forces 1: none are known of {name}; only dsr_simulate keeps them: leave forces= out")
+    return LearningData(name, Frames(protein, beads, None, np.zeros(len(beads), np.int64)), options.temperature)
+
+
+def learn(
+    data: Sequence[LearningData], options: LearnOptions, report: Report, check: Check
+) -> tuple[Potential, JsonObject, tuple[str, ...]]:
+    """Return a potential, the report of its training, and lines for the user. Raises ValueFault and Cancelled."""
+    _check(data)
+    torch.manual_seed(options.seed)
+    check()
+    report(0.0, "priors")
+    temperature = data[0].temperature
+    frames = [one.frames for one in data]
+    potential = Potential(
+        Priors.fitted([(one.protein, one.beads) for one in frames], temperature), GraphNetwork(), temperature
+    )
+    fraction = TRAINING_FRACTION if options.calibrate else 1.0
+    seconds = options.budget * fraction
+
+    def trained(done: float, training: Training) -> None:
+        last = training.epochs[-1]
+        text = f"epoch {len(training.epochs)}: {last.training:.3f}, held out {last.held_out:.3f}, "
+        text += f"priors {training.prior:.3f} kcal/mol/Å"
+        report(done * fraction, "training", text, (1.0 - done) * seconds + (1.0 - fraction) * options.budget)
+
+    training = train(potential, frames, options.seed, seconds, trained, check)
+    gaps: dict[str, list[float]] = {}
+    flown_apart = 0
+    seconds_each = options.budget * (1.0 - fraction) / len(data)
+    for number, one in enumerate(data):
+        means, deviations = feature_statistics(one.frames)
+        offsets = np.zeros(len(means))
+        if options.calibrate:
+
+            def calibrated(done: float, gap: float, number: int = number, label: str = one.name) -> None:
+                whole = (number + done) / len(data)
+                text = f"{label}: gap of the averages {gap:.2f} deviations"
+                left = (1.0 - whole) * options.budget * (1.0 - fraction)
+                report(fraction + whole * (1.0 - fraction), "calibration", text, left)
+
+            offsets, outcome = calibrate(potential, one.frames, options.seed, seconds_each, calibrated, check)
+            gaps[one.name] = [round(gap, 4) for gap in outcome.gaps]
+            flown_apart += outcome.flown_apart
+        centres = one.frames.beads[k_centres(one.frames.beads, CENTRES, options.seed)]
+        potential.proteins.append(
+            Trained(one.name, one.frames.protein, offsets, means, deviations, centres, _spacing(one.frames, centres))
+        )
+    whole: JsonObject = {
+        "kind": options.kind,
+        "options": options.to_json(),
+        "training": [[round(epoch.training, 4), round(epoch.held_out, 4)] for epoch in training.epochs],
+        "prior": round(training.prior, 4),
+        "best": training.best,
+        "gaps": {name: list(values) for name, values in gaps.items()},
+        "frames": {one.name: len(one.frames.beads) for one in data},
+        "forces": {one.name: one.frames.forces is not None for one in data},
+    }
+    return potential, whole, tuple(_lines(data, training, gaps, flown_apart))
+
+
+def _check(data: Sequence[LearningData]) -> None:
+    for one in data:
+        if len(one.frames.beads) < LEAST_FRAMES:
+            raise ValueFault(
+                f"{one.name}: {len(one.frames.beads)} frames are too few to learn from; {LEAST_FRAMES} are the least, "
+                "and some thousand are better"
+            )
+    kelvins = sorted({one.temperature for one in data})
+    if len(kelvins) > 1:
+        named = ", ".join(f"{one.name} {one.temperature:g} K" for one in data)
+        raise ValueFault(f"the temperatures differ ({named}): a potential is of one temperature")
+
+
+def _spacing(frames: Frames, centres: NDArray[np.float32]) -> float:
+    chosen = np.unique(np.linspace(0, len(frames.beads) - 1, QUERIES).astype(np.int64))
+    return float(np.median(nearest_distance(frames.beads[chosen], centres)))
+
+
+def _lines(
+    data: Sequence[LearningData], training: Training, gaps: dict[str, list[float]], flown_apart: int
+) -> list[str]:
+    lines = [
+        f"{one.name}: {len(one.frames.beads)} frames of {len(one.frames.protein)} beads"
+        + (
+            f"; the force map lowers the rms force from {one.force_noise[0]:.1f} to {one.force_noise[1]:.1f} kcal/mol/Å"
+            if one.force_noise
+            else "; without forces, from the frames alone"
+        )
+        for one in data
+    ]
+    if training.best:
+        best = training.epochs[training.best - 1].held_out
+        lines.append(
+            f"held-out force error {best:.3f} kcal/mol/Å after epoch {training.best}; {training.prior:.3f} by the priors"
+        )
+    else:
+        lines.append("the network lowers no held-out error: the priors stay alone")
+    for name, values in gaps.items():
+        if values:
+            last = float(np.mean(values[-5:]))
+            lines.append(
+                f"{name}: calibrated with the averages of its frames; their gap fell from {values[0]:.2f} to {last:.2f} "
+                "deviations"
+            )
+    if not gaps:
+        lines.append("not calibrated: the populations of its states are those of force matching, which may be far off")
+    if flown_apart:
+        lines.append(f"{flown_apart} replicas flew apart in the calibration and were started anew")
+    return lines

@@ -1,0 +1,79 @@
+"""A learned potential: priors, network and calibration, for one or several proteins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from .beads import Protein
+from .network import GraphNetwork
+from .priors import BOLTZMANN, Priors, harmonics, torsions
+
+CONTACT, SOFTNESS = 7.0, 0.7
+"""Å: two beads nearer than the first are in contact, within a few times the second."""
+CONTACT_SEPARATIONS = (3, 4)
+DIHEDRAL_WAVES = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A protein that a potential was trained on.
+
+    name: for people. offsets: f8[K], of its features, which the calibration adds to the energy. means, deviations:
+    f8[K] of the features in the data. centres: f4[C,N,3] in Å, frames that lie far apart; spacing: Å, the median distance
+    of a frame of the data to the nearest of them.
+    """
+
+    name: str
+    protein: Protein
+    offsets: NDArray[np.float64]
+    means: NDArray[np.float64]
+    deviations: NDArray[np.float64]
+    centres: NDArray[np.float32]
+    spacing: float
+
+
+@dataclass(eq=False)
+class Potential:
+    """Energies of beads, in kcal/mol. temperature: K, of the data."""
+
+    priors: Priors
+    network: GraphNetwork
+    temperature: float
+    proteins: list[Trained] = field(default_factory=list)
+
+    @property
+    def thermal(self) -> float:
+        """Thermal energy kT in kcal/mol."""
+        return BOLTZMANN * self.temperature
+
+    def energy(self, x: torch.Tensor, protein: Protein, offsets: torch.Tensor | None = None) -> torch.Tensor:
+        """Return energies [R] of beads [R,N,3]. offsets: [K] of the calibration."""
+        types, pairs = torch.as_tensor(protein.types), torch.as_tensor(protein.pairs)
+        total: torch.Tensor = self.priors.energy(x, protein) + self.network(x, types, pairs)
+        return total if offsets is None else total + features(x, protein) @ offsets.to(x.dtype)
+
+    def forces(self, x: torch.Tensor, protein: Protein, offsets: torch.Tensor | None = None) -> torch.Tensor:
+        """Return forces [R,N,3] in kcal/mol/Å."""
+        x = x.detach().requires_grad_(True)
+        return -torch.autograd.grad(self.energy(x, protein, offsets).sum(), x)[0]
+
+    def module(self) -> nn.ModuleDict:
+        """Return all tensors as a module."""
+        return nn.ModuleDict({"priors": self.priors, "network": self.network})
+
+
+def features(x: torch.Tensor, protein: Protein) -> torch.Tensor:
+    """Return the features [R,K] that a calibration weighs: waves of dihedrals, and soft contacts along the chain."""
+    runs = protein.runs(4)
+    waves = harmonics(*torsions(x, runs), DIHEDRAL_WAVES).flatten(1)
+    contacts = []
+    for apart in CONTACT_SEPARATIONS:
+        pairs = protein.runs(apart + 1)[:, [0, -1]]
+        distance = ((x[:, pairs[:, 0]] - x[:, pairs[:, 1]]).square().sum(-1) + 1e-12).sqrt()
+        contacts.append(torch.sigmoid((CONTACT - distance) / SOFTNESS))
+    return torch.cat([waves, *contacts], 1)

@@ -1,0 +1,219 @@
+"""Coarse-grained potentials: forces, invariances, dynamics, training and calibration on short runs of ten alanines."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from dsr_backend.sources.potential import calibrate, train
+from dsr_backend.sources.potential.beads import ForceMap, Protein, beads_of, k_centres
+from dsr_backend.sources.potential.langevin import Langevin
+from dsr_backend.sources.potential.network import GraphNetwork
+from dsr_backend.sources.potential.potential import Potential, features
+from dsr_backend.sources.potential.priors import BOLTZMANN, Priors
+from dsr_backend.sources.potential.train import Frames
+from scipy.spatial.transform import Rotation
+
+from pymol_dsr.shared.molecule import Molecule
+from pymol_dsr.shared.values import ValueFault
+from support.paths import ROOT
+
+pytestmark = pytest.mark.system
+
+ALANINES = Protein(("ALA",) * 10, (0,) * 10)
+TEMPERATURE = 350.0
+
+
+def nothing(*_: Any) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def frames() -> Frames:
+    """Frames of ten alanines, every fifth of 4.7 ns, with mapped forces."""
+    with np.load(ROOT / "benchmarks" / "data" / "ala10_350k.npz") as data:
+        return Frames(ALANINES, data["ca"], data["forces"].astype(np.float32), data["run"].astype(np.int64))
+
+
+@pytest.fixture(scope="module")
+def priors(frames) -> Priors:
+    return Priors.fitted([(ALANINES, frames.beads)], TEMPERATURE)
+
+
+@pytest.fixture
+def potential(priors) -> Potential:
+    """Priors, and a network with random weights."""
+    torch.manual_seed(1)
+    network = GraphNetwork()
+    torch.nn.init.normal_(network.last.weight)
+    return Potential(priors, network, TEMPERATURE)
+
+
+def double(potential: Potential, frames: Frames, count: int = 2) -> torch.Tensor:
+    potential.module().double()
+    return torch.as_tensor(frames.beads[:count], dtype=torch.float64)
+
+
+def test_forces_are_the_slope_of_the_energy(potential, frames) -> None:
+    x = double(potential, frames)
+    offsets = torch.linspace(-1, 1, features(x, ALANINES).shape[1], dtype=torch.float64)
+    forces = potential.forces(x, ALANINES, offsets)
+    for bead, axis in ((0, 0), (4, 1), (9, 2)):
+        shift = torch.zeros_like(x)
+        shift[:, bead, axis] = 1e-4
+        ends = [potential.energy(x + sign * shift, ALANINES, offsets).detach() for sign in (1, -1)]
+        torch.testing.assert_close(forces[:, bead, axis], (ends[1] - ends[0]) / 2e-4, rtol=1e-4, atol=1e-4)
+
+
+def test_the_energy_is_that_of_the_turned_molecule_and_not_of_its_mirror_image(potential, frames) -> None:
+    x = double(potential, frames)
+    turn = torch.as_tensor(Rotation.from_euler("xyz", [0.3, -2.0, 1.0]).as_matrix())
+    energy = potential.energy(x, ALANINES)
+    torch.testing.assert_close(potential.energy(x @ turn.T + 7.0, ALANINES), energy)
+    mirrored = x * torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)
+    pairs, types = torch.as_tensor(ALANINES.pairs), torch.as_tensor(ALANINES.types)
+    torch.testing.assert_close(potential.network(mirrored, types, pairs), potential.network(x, types, pairs))
+    assert (potential.energy(mirrored, ALANINES) - energy).abs().min() > 1e-3
+
+
+def test_equal_beads_may_be_renumbered_in_the_network_and_types_matter(potential, frames) -> None:
+    x = double(potential, frames)
+    pairs, types = torch.as_tensor(ALANINES.pairs), torch.as_tensor(ALANINES.types)
+    order = torch.randperm(10)
+    torch.testing.assert_close(potential.network(x[:, order], types, pairs), potential.network(x, types, pairs))
+    other = types.clone()
+    other[3] += 1
+    assert (potential.network(x, other, pairs) - potential.network(x, types, pairs)).abs().max() > 1e-3
+
+
+def test_without_friction_the_energy_stays(potential, frames) -> None:
+    x = double(potential, frames, 4)
+
+    def drift(step: float, steps: int) -> float:
+        generator = torch.Generator().manual_seed(0)
+        dynamics = Langevin(
+            lambda at: potential.forces(at, ALANINES), x, TEMPERATURE, generator, step=step, friction=0.0
+        )
+
+        def total() -> torch.Tensor:
+            return potential.energy(dynamics.x, ALANINES).detach() + 6.0 * dynamics.v.square().sum((1, 2))
+
+        first = total()
+        dynamics.run(steps)
+        return float((total() - first).abs().max())
+
+    # The error of the integrator falls with the square of its step.
+    assert drift(0.5, 400) < 0.05
+    assert drift(0.5, 400) < 0.3 * drift(2.0, 100)
+
+
+def test_the_prior_alone_has_the_temperature_and_the_bonds_of_the_data(priors, frames) -> None:
+    potential = Potential(priors, GraphNetwork(), TEMPERATURE)
+
+    def force(x: torch.Tensor) -> torch.Tensor:
+        x = x.detach().requires_grad_(True)
+        return -torch.autograd.grad(priors.energy(x, ALANINES).sum(), x)[0]
+
+    starts = torch.as_tensor(frames.beads[k_centres(frames.beads, 64, 0)])
+    dynamics = Langevin(force, starts, TEMPERATURE, torch.Generator().manual_seed(0), step=3.0)
+    bonds = torch.as_tensor(ALANINES.runs(2))
+    lengths, temperatures = [], []
+    dynamics.run(300)
+    for _ in range(60):
+        dynamics.run(10)
+        lengths.append((dynamics.x[:, bonds[:, 0]] - dynamics.x[:, bonds[:, 1]]).norm(dim=-1))
+        temperatures.append(dynamics.temperature())
+    measured = np.linalg.norm(np.diff(frames.beads, axis=1), axis=2)
+    assert np.mean(temperatures) == pytest.approx(TEMPERATURE, rel=0.05)
+    assert float(torch.cat(lengths).mean()) == pytest.approx(measured.mean(), abs=0.02)
+    assert float(torch.cat(lengths).std()) == pytest.approx(measured.std(), rel=0.15)
+    assert not dynamics.flown_apart(bonds).any() and potential.thermal == BOLTZMANN * TEMPERATURE
+
+
+def test_training_lowers_the_held_out_error_and_keeps_the_best_epoch(priors, frames, monkeypatch) -> None:
+    torch.manual_seed(0)
+    potential = Potential(priors, GraphNetwork(1, 24), TEMPERATURE)
+    monkeypatch.setattr(train, "MOST_EPOCHS", 4)
+    told: list[train.Training] = []
+    outcome = train.train(potential, [frames], 0, 60.0, lambda _, so_far: told.append(so_far), nothing)
+    assert [len(one.epochs) for one in told] == [1, 2, 3, 4]
+    assert outcome.epochs[outcome.best - 1].held_out == min(one.held_out for one in outcome.epochs) < outcome.prior
+
+    # A rate that makes the error worse and worse: the weights are those from before.
+    before = {name: tensor.clone() for name, tensor in potential.network.state_dict().items()}
+    monkeypatch.setattr(train, "RATE", 3.0)
+    again = train.train(potential, [frames], 0, 60.0, nothing, nothing)
+    best = again.best
+    assert best == 0 or again.epochs[best - 1].held_out < again.prior
+    if best == 0:
+        for name, tensor in potential.network.state_dict().items():
+            assert torch.equal(tensor, before[name])
+
+
+def test_held_out_frames_are_whole_blocks_of_each_run(frames) -> None:
+    held_out = train.split(frames)
+    assert 0.15 < held_out.mean() < 0.25
+    changes = np.flatnonzero(np.diff(held_out.astype(int)))
+    assert len(changes) <= 10 * len(np.unique(frames.runs))
+
+
+def test_frames_without_forces_are_learned_from_their_noise(priors, frames, monkeypatch) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setattr(train, "MOST_EPOCHS", 3)
+    potential = Potential(priors, GraphNetwork(1, 24), TEMPERATURE)
+    alone = Frames(ALANINES, frames.beads, None, frames.runs)
+    outcome = train.train(potential, [alone], 0, 60.0, nothing, nothing)
+    assert outcome.epochs[outcome.best - 1].held_out < outcome.prior
+
+
+def test_a_calibration_halves_the_gap_of_the_features(priors, frames, monkeypatch) -> None:
+    monkeypatch.setattr(calibrate, "MOST_UPDATES", 24)
+    potential = Potential(priors, GraphNetwork(1, 8), TEMPERATURE)
+    offsets, outcome = calibrate.calibrate(potential, frames, 0, 60.0, nothing, nothing)
+    assert np.mean(outcome.gaps[-5:]) < 0.5 * outcome.gaps[0]
+    assert offsets.shape == (7 * 4 + 7 + 6,)
+
+
+def test_the_force_map_takes_off_noise_and_keeps_whole_forces() -> None:
+    rng = np.random.default_rng(0)
+    names = ("N", "CA", "HA", "C") * 4
+    elements = ("N", "C", "H", "C") * 4
+    bonds = [(4 * r, 4 * r + 1) for r in range(4)] + [(4 * r + 1, 4 * r + k) for r in range(4) for k in (2, 3)]
+    bonds += [(4 * r + 3, 4 * r + 4) for r in range(3)]
+    residues = tuple(str(r) for r in range(4) for _ in range(4))
+    molecule = Molecule(
+        names, ("ALA",) * 16, residues, ("A",) * 16, elements, np.array(bonds, np.int32), np.zeros(16, bool)
+    )
+    coordinates = np.cumsum(np.full((16, 3), 0.5), 0)
+    protein, atoms = beads_of(molecule, coordinates)
+    assert protein == Protein(("ALA",) * 4, (0,) * 4) and atoms.tolist() == [1, 5, 9, 13]
+    # Each C pulls at its Cα: a spring, whose force is noise for the bead.
+    spring = rng.normal(0, 20, (500, 4, 3))
+    wanted = rng.normal(0, 1, (500, 4, 3))
+    forces = np.zeros((500, 16, 3))
+    forces[:, 1::4] = wanted + spring
+    forces[:, 3::4] = -spring
+    mapped = ForceMap(molecule, atoms, iter([forces[:250], forces[250:]]))(forces)
+    assert np.abs(mapped - wanted).mean() < 0.2
+    # The force on a hydrogen is its heavy atom's.
+    forces = np.zeros((1, 16, 3))
+    forces[0, 2] = 1.0
+    np.testing.assert_allclose(ForceMap(molecule, atoms, iter([forces]))(forces)[0, 0], 1.0)
+
+
+def test_chains_end_at_gaps_and_small_molecules_are_refused() -> None:
+    protein = Protein(("ALA", "GLY", "HIE", "MSE", "ALA"), (0, 0, 0, 1, 1))
+    assert protein.runs(2).tolist() == [[0, 1], [1, 2], [3, 4]] and protein.runs(3).tolist() == [[0, 1, 2]]
+    assert protein.types.tolist() == [0, 7, 8, 20, 0]
+    with pytest.raises(ValueFault, match="3 residues: a potential can be of 4 to 150"):
+        Protein(("ALA",) * 3, (0,) * 3)
+
+
+def test_centres_lie_apart(frames) -> None:
+    chosen = frames.beads[k_centres(frames.beads, 8, 0)]
+    ends = np.linalg.norm(chosen[:, 0] - chosen[:, -1], axis=1)
+    every = np.linalg.norm(frames.beads[:, 0] - frames.beads[:, -1], axis=1)
+    assert ends.std() > every.std() and not math.isclose(ends.min(), ends.max())
