@@ -18,6 +18,7 @@ from . import (  # noqa: F401 (each makes its commands)
     fit,
     generate,
     landscape,
+    learn,
     levels,
     manage,
     measure,

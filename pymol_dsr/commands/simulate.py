@@ -8,7 +8,7 @@ from typing import Any
 from pymol import cmd
 
 from ..session import session_of
-from ..shared.simulation_options import SimulationOptions
+from ..shared.simulation_options import ALL_ATOMS, SimulationOptions
 from ..sources.atoms import read_states
 from ..sources.loader import check_generated_names
 from ..sources.simulation import SimulationWork, object_names, run_simulation
@@ -22,6 +22,7 @@ def dsr_simulate(
     selection: str,
     ns: float = SimulationOptions.ns,
     *commas: str,
+    model: str = SimulationOptions.model,
     temperature: float = SimulationOptions.temperature,
     replicas: int = SimulationOptions.replicas,
     every: float = SimulationOptions.every,
@@ -55,8 +56,8 @@ def dsr_simulate(
 
     USAGE
 
-        dsr_simulate selection [, ns [, temperature=..., replicas=..., every=..., forcefield=..., gaps=...,
-            state=..., name=..., budget=..., resume=..., seed=..., platform=..., async_=... ]]
+        dsr_simulate selection [, ns [, model=..., temperature=..., replicas=..., every=..., forcefield=...,
+            gaps=..., state=..., name=..., budget=..., resume=..., seed=..., platform=..., async_=... ]]
 
     ARGUMENTS
 
@@ -64,9 +65,13 @@ def dsr_simulate(
 
         ns = float: length of the simulation in nanoseconds {default: 0.1}
 
+        model = str: allatom, or the name of a potential that dsr_learn has made. Then replicas run side by side,
+            at the temperature of the training, and side chains come from the states of the selection; forcefield,
+            gaps, state, resume and platform do not matter {default: allatom}
+
         temperature = float: in K {default: 300}
 
-        replicas = int: independent runs, one after the other, an object each in a group {default: 1}
+        replicas = int: independent runs, an object each in a group {default: 1}
 
         every = float: time between two states in picoseconds {default: 1}
 
@@ -98,10 +103,11 @@ def dsr_simulate(
 
     SEE ALSO
 
-        dsr_fit, dsr_continue, dsr_sample, dsr_status, dsr_cancel
+        dsr_learn, dsr_fit, dsr_continue, dsr_sample, dsr_status, dsr_cancel
     """
     options = SimulationOptions.parse(
         ns=ns,
+        model=model,
         temperature=temperature,
         replicas=replicas,
         every=every,
@@ -114,10 +120,12 @@ def dsr_simulate(
     )
     runner = Runner.of("dsr_simulate", async_, quiet, _self)
     session = session_of(_self)
-    atoms = read_states(str(selection), str(int(state)), _self)
+    states = str(int(state)) if options.model == ALL_ATOMS else "all"
+    atoms = read_states(str(selection), states, _self)
     if atoms.left_out:
         print(f" {runner.title}: {atoms.object}: left out: {atoms.left_out} atoms that are alternate locations")
-    name = new_fit_name({}, str(name) or f"{atoms.object}_md", "name", _self)
+    suffix = "md" if options.model == ALL_ATOMS else "cg"
+    name = new_fit_name({}, str(name) or f"{atoms.object}_{suffix}", "name", _self)
     check_generated_names(object_names(name, options), _self)
     job = session.sources.new(name, runner.title, len(atoms))
     work = SimulationWork(job, atoms, options)

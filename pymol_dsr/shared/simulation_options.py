@@ -29,7 +29,7 @@ class SimulationOptions(Options):
     budget: Annotated[float | None, Value("most seconds to simulate", unit="s", above=0, absent="none")] = None
     resume: Annotated[bool, Value("go on from the checkpoint of an earlier run of this name")] = False
     seed: Annotated[int, Value("seed of random numbers", least=0, most=2**31 - 1)] = 0
-    model: Annotated[str, Value("allatom, or the name of a learned potential")] = ALL_ATOMS
+    model: Annotated[str, Value("allatom, or the name of a learned potential", names="a potential")] = ALL_ATOMS
     platform: Annotated[
         str, Value("OpenMM's platform", choices=("auto", "CPU", "Reference", "CUDA", "OpenCL", "HIP"))
     ] = "auto"

@@ -14,7 +14,7 @@ from ..scene import placement
 from ..scene.gui_thread import in_gui
 from ..scene.objects import delete_objects
 from ..shared import messages
-from ..shared.simulation_options import SimulationOptions
+from ..shared.simulation_options import ALL_ATOMS, SimulationOptions
 from ..surfaces.selections import GENERATED_TITLE
 from .atoms import MoleculeStates, read_states
 from .jobs import SourceJob, Sources
@@ -54,6 +54,9 @@ def run_simulation(sources: Sources, work: SimulationWork, say: Say, _self: Any)
     Raises Cancelled, SceneError and BackendError.
     """
     job, options = work.job, work.options
+    if options.model != ALL_ATOMS:
+        subject = f"{options.ns:g} ns by {options.model}"
+        return run_source(sources, _source_work(work, work.atoms, subject), say, _self)
     contents = messages.SourceRequest.contents(work.atoms.molecule, [(work.atoms.coordinates, work.atoms.times)])
     try:
         prepared = sources.ask(job, messages.Prepare(source=job.name, options=options, **contents), say)
@@ -71,19 +74,22 @@ def run_simulation(sources: Sources, work: SimulationWork, say: Say, _self: Any)
         f"here ({prepared.ns_a_day:.3g} ns/day on {prepared.platform}){kept}; dsr_cancel {job.name} ends it and keeps "
         "its states"
     )
-    expected = options.states * options.replicas
+    return run_source(sources, _source_work(work, start, f"{options.ns:g} ns of {work.atoms.object}"), say, _self)
+
+
+def _source_work(work: SimulationWork, atoms: MoleculeStates, subject: str) -> SourceWork:
+    job, options = work.job, work.options
     request = messages.Simulate(
         source=job.name,
         options=options,
-        **messages.SourceRequest.contents(start.molecule, [(start.coordinates, start.times)]),
+        **messages.SourceRequest.contents(atoms.molecule, [(atoms.coordinates, atoms.times)]),
     )
 
     def places(count: int) -> list[StatePlace]:
         return _places(job.name, options)[:count]
 
     group = job.name if options.replicas > 1 else ""
-    subject = f"{options.ns:g} ns of {work.atoms.object}"
-    return run_source(sources, SourceWork(job, request, start, places, expected, subject, group=group), say, _self)
+    return SourceWork(job, request, atoms, places, options.states * options.replicas, subject, group=group)
 
 
 def in_words(seconds: float) -> str:
@@ -107,11 +113,11 @@ def _times(replicas: int) -> str:
 def _places(name: str, options: SimulationOptions) -> list[StatePlace]:
     if options.replicas == 1:
         return [StatePlace(name, state) for state in range(1, options.states + 1)]
-    return [
-        StatePlace(f"{name}_{replica:02d}", state)
-        for replica in range(1, options.replicas + 1)
-        for state in range(1, options.states + 1)
-    ]
+    replicas, states = range(1, options.replicas + 1), range(1, options.states + 1)
+    if options.model != ALL_ATOMS:
+        # They run side by side.
+        return [StatePlace(f"{name}_{replica:02d}", state) for state in states for replica in replicas]
+    return [StatePlace(f"{name}_{replica:02d}", state) for replica in replicas for state in states]
 
 
 def _load_start(work: SimulationWork, prepared: messages.PreparedMolecule, _self: Any) -> MoleculeStates:

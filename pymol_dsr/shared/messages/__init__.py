@@ -41,6 +41,7 @@ from .ensembles import (
 from .events import Device, Log, Preview, Progress
 from .files import Drop, Load, LoadResult, Save
 from .fitting import Detach, DetachResult, Fit, FitResult, Open, OpenResult, PreviewOptions, Surface, SurfaceResult
+from .learning import Learn, LearnedProtein, LearnResult
 from .reports import FitReport, MoleculeSource, TrajectoryReport, molecule_sources
 from .results import (
     Compare,
@@ -57,7 +58,6 @@ from .results import (
     Paint,
     PaintResult,
 )
-from .learning import Learn, LearnedProtein, LearnResult
 from .simulation import Prepare, PreparedMolecule, Simulate
 from .sources import (
     BackTestRow,

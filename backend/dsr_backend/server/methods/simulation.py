@@ -6,10 +6,11 @@ import numpy as np
 
 from pymol_dsr.shared import messages
 from pymol_dsr.shared.simulation_options import ALL_ATOMS
+from pymol_dsr.shared.values import JsonObject
 
 from ...runtime.errors import Cancelled, RequestError
-from ...sources.potential.learn import LearningData, learn, of_frames, simulated
 from ...sources.potential.beads import Protein
+from ...sources.potential.learn import LearningData, learn, of_frames, simulated
 from ...sources.potential.model_file import model_path, save
 from ...sources.potential.simulate import simulate_beads
 from ...sources.simulation.dynamics import Dynamics, Speed, estimate, simulate
@@ -65,7 +66,7 @@ def simulate_molecule(state: State, job: Job, request: messages.Simulate) -> mes
     with callers_fault():
         molecule = request.molecule()
     options = request.options
-    asked = {"options": options.to_json(), "states": list(request.lengths)}
+    asked: JsonObject = {"options": options.to_json(), "states": list(request.lengths)}
     if options.model != ALL_ATOMS:
         return run_source(
             job,

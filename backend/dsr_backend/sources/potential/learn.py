@@ -143,30 +143,28 @@ def _lines(
     data: Sequence[LearningData], training: Training, gaps: dict[str, list[float]], flown_apart: int
 ) -> list[str]:
     lines = [
-        f"{one.name}: {len(one.frames.beads)} frames of {len(one.frames.protein)} beads"
-        + (
-            f"; the force map lowers the rms force from {one.force_noise[0]:.1f} to {one.force_noise[1]:.1f} kcal/mol/Å"
-            if one.force_noise
-            else "; without forces, from the frames alone"
-        )
-        for one in data
+        f"{one.name}: {len(one.frames.beads)} frames of {len(one.frames.protein)} beads{_forces(one)}" for one in data
     ]
     if training.best:
         best = training.epochs[training.best - 1].held_out
         lines.append(
-            f"held-out force error {best:.3f} kcal/mol/Å after epoch {training.best}; {training.prior:.3f} by the priors"
+            f"held-out force error {best:.3f} kcal/mol/Å after epoch {training.best}, {training.prior:.3f} by priors"
         )
     else:
         lines.append("the network lowers no held-out error: the priors stay alone")
     for name, values in gaps.items():
         if values:
-            last = float(np.mean(values[-5:]))
-            lines.append(
-                f"{name}: calibrated with the averages of its frames; their gap fell from {values[0]:.2f} to {last:.2f} "
-                "deviations"
-            )
+            ends = f"from {values[0]:.2f} to {float(np.mean(values[-5:])):.2f} deviations"
+            lines.append(f"{name}: calibrated with the averages of its frames; their gap fell {ends}")
     if not gaps:
         lines.append("not calibrated: the populations of its states are those of force matching, which may be far off")
     if flown_apart:
         lines.append(f"{flown_apart} replicas flew apart in the calibration and were started anew")
     return lines
+
+
+def _forces(one: LearningData) -> str:
+    if one.force_noise is None:
+        return "; without forces, from the frames alone"
+    before, after = one.force_noise
+    return f"; the force map lowers the rms force from {before:.1f} to {after:.1f} kcal/mol/Å"

@@ -33,7 +33,7 @@ class GraphNetwork(nn.Module):
             nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)) for _ in range(layers)
         )
         self.last = nn.Linear(width // 2, 1)
-        self.energies = nn.Sequential(nn.Linear(width, width // 2), nn.SiLU(), self.last)
+        self.energies = nn.Sequential(nn.Linear(width, width // 2), nn.SiLU())
         # It starts with no energy, at the priors.
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
@@ -60,5 +60,5 @@ class GraphNetwork(nn.Module):
             received = torch.zeros_like(h).index_add(1, first, weight * sent[:, second])
             received = received.index_add(1, second, weight * sent[:, first])
             h = h + update(received)
-        energies: torch.Tensor = self.energies(h)
+        energies: torch.Tensor = self.last(self.energies(h))
         return energies.sum((1, 2))

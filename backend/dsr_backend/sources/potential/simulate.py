@@ -136,12 +136,15 @@ def _superposed(frames: NDArray[np.float32], onto: NDArray[np.float32]) -> NDArr
     for frame in frames:
         rotation, shift = superpose(frame, onto)
         moved.append(frame @ rotation.T + shift)
-    return np.stack(moved).astype(np.float32)
+    stacked: NDArray[np.float32] = np.stack(moved).astype(np.float32)
+    return stacked
 
 
 def _donors(trajectory: Trajectory) -> NDArray[np.float32]:
     count = len(trajectory)
-    return trajectory.coordinates[np.unique(np.linspace(0, count - 1, min(count, MOST_DONORS)).astype(np.int64))]
+    chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_DONORS)).astype(np.int64))
+    donors: NDArray[np.float32] = trajectory.coordinates[chosen]
+    return donors
 
 
 def _notes(far: list[bool], flown_apart: int, replicas: int, stopped: str) -> list[str]:
@@ -161,7 +164,6 @@ def _titles(options: SimulationOptions, potential: Potential, times: list[float]
     for number, moment in enumerate(times):
         replica = f"replica {number % options.replicas + 1}, " if options.replicas > 1 else ""
         away = ", far from the training data" if far and far[number] else ""
-        titles.append(
-            f"coarse-grained by {options.model} at {potential.temperature:g} K, {replica}{moment:g} ps of the model{away}"
-        )
+        kelvin = f"{potential.temperature:g} K"
+        titles.append(f"coarse-grained by {options.model} at {kelvin}, {replica}{moment:g} ps of the model{away}")
     return titles

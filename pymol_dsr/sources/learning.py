@@ -1,0 +1,69 @@
+"""Collects what a potential is learned from: simulations that the backend has kept, or the Cα of objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..fits.fit import Say
+from ..shared import messages
+from ..shared.learn_options import LearnOptions
+from .atoms import MoleculeStates, read_states
+from .jobs import SourceJob, Sources
+
+GAP = 5.5
+"""Å. Two Cα farther apart are no neighbours of a chain."""
+
+
+def learning_request(
+    name: str, objects: Sequence[str], states: str, options: LearnOptions, sources: Sources, _self: Any
+) -> messages.Learn:
+    """Return the request that learns from objects. states: a states text, of those that no simulation has kept.
+
+    Raises ExtractError or StatesError.
+    """
+    proteins: list[messages.LearnedProtein] = []
+    beads: list[NDArray[np.float32]] = []
+    for one in objects:
+        origin = sources.provenance.get(one, _self) or {}
+        simulation = origin.get("simulation")
+        if isinstance(simulation, str):
+            if simulation not in [protein.simulation for protein in proteins]:
+                proteins.append(messages.LearnedProtein(name=one, simulation=simulation))
+            continue
+        residues, chains, frames = _beads(read_states(f"%{one}", states, _self))
+        proteins.append(messages.LearnedProtein(one, residues, chains, len(frames)))
+        beads.append(frames.reshape(-1, 3))
+    whole = np.concatenate(beads) if beads else np.zeros((0, 3), np.float32)
+    return messages.Learn(model=name, options=options, proteins=tuple(proteins), beads=whole)
+
+
+def run_learning(sources: Sources, job: SourceJob, request: messages.Learn, say: Say) -> messages.LearnResult:
+    """Learn a potential. Raises Cancelled or BackendError."""
+    try:
+        result = sources.ask(job, request, say)
+    finally:
+        sources.discard(job)
+    for note in result.notes:
+        say(f" {job.name}: {note}")
+    say(f" {job.name}: learned, in {result.path}; dsr_simulate SELECTION, model={job.name} uses it")
+    return result
+
+
+def _beads(atoms: MoleculeStates) -> tuple[tuple[str, ...], tuple[int, ...], NDArray[np.float32]]:
+    """Return residue names, chain numbers and frames f4[S,N,3] (Å) of the Cα."""
+    molecule = atoms.molecule
+    places = [
+        place
+        for place, (name, element) in enumerate(zip(molecule.names, molecule.elements, strict=True))
+        if name == "CA" and element.upper() == "C"
+    ]
+    frames = np.ascontiguousarray(atoms.coordinates[:, places])
+    labels = [molecule.chains[place] for place in places]
+    chains = [0] * min(1, len(places))
+    for number, step in enumerate(np.linalg.norm(np.diff(frames[0], axis=0), axis=1).tolist()):
+        chains.append(chains[-1] + (step > GAP or labels[number] != labels[number + 1]))
+    return tuple(molecule.residue_names[place] for place in places), tuple(chains), frames

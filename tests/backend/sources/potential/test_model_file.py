@@ -1,0 +1,129 @@
+"""Files of potentials: what is written comes back, and what somebody else has written is not trusted."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from dsr_backend.sources.potential import model_file
+from dsr_backend.sources.potential.beads import Protein
+from dsr_backend.sources.potential.model_file import ModelError, from_bytes, load, model_path, save, to_bytes
+from dsr_backend.sources.potential.network import GraphNetwork
+from dsr_backend.sources.potential.potential import Potential, Trained
+from dsr_backend.sources.potential.priors import Priors
+
+PROTEIN = Protein(("ALA", "GLY", "ALA", "VAL", "ALA"), (0,) * 5)
+
+
+@pytest.fixture(scope="module")
+def potential() -> Potential:
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    beads = np.cumsum(rng.normal(0, 2.2, (300, 5, 3)), 1).astype(np.float32)
+    network = GraphNetwork(1, 8)
+    torch.nn.init.normal_(network.last.weight)
+    one = Potential(Priors.fitted([(PROTEIN, beads)], 300.0), network, 300.0)
+    count = 2 * 4 + 2 + 1
+    one.proteins.append(
+        Trained("five", PROTEIN, rng.normal(size=count), np.zeros(count), np.ones(count), beads[:9], 1.5)
+    )
+    return one
+
+
+def changed(data: bytes, about=None, tensors=None) -> bytes:
+    """The file with other values in its description, or other tensors."""
+    length = int.from_bytes(data[:8], "little")
+    texts = json.loads(data[8 : 8 + length])["__metadata__"]
+    described = {**json.loads(texts["potential"]), **(about or {})}
+    whole = {**safetensors.torch.load(data), **(tensors or {})}
+    kept = {name: tensor for name, tensor in whole.items() if tensor is not None}
+    return safetensors.torch.save(kept, {**texts, "potential": json.dumps(described)})
+
+
+def test_a_potential_comes_back_as_it_was(potential, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DSR_HOME", str(tmp_path))
+    save(model_path("five"), potential, {"best": 3})
+    again, report = load("five")
+    x = torch.as_tensor(potential.proteins[0].centres)
+    offsets = torch.as_tensor(potential.proteins[0].offsets)
+    assert torch.equal(again.energy(x, PROTEIN, offsets), potential.energy(x, PROTEIN, offsets))
+    assert again.proteins[0].protein == PROTEIN and again.proteins[0].spacing == 1.5 and again.temperature == 300
+    assert report == {"best": 3}
+    with pytest.raises(ModelError, match=r"there is no potential six .* known are five: dsr_learn makes one"):
+        load("six")
+
+
+class Bomb:
+    def __reduce__(self):
+        return (pytest.fail, ("it was unpickled",))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff" * 64,
+        pickle.dumps(Bomb()),
+        (2**62).to_bytes(8, "little") + b"{}",
+        (100_000).to_bytes(8, "little") + b"[" * 100_000,
+        safetensors.torch.save({"weights": torch.zeros(3)}),
+    ],
+)
+def test_files_of_something_else_are_refused_unread(data) -> None:
+    with pytest.raises(ModelError):
+        from_bytes(data)
+
+
+def test_a_pickle_of_torch_is_refused_unread(tmp_path) -> None:
+    torch.save({"weights": Bomb()}, tmp_path / "bomb")
+    with pytest.raises(ModelError, match="no file of a potential"):
+        from_bytes((tmp_path / "bomb").read_bytes())
+
+
+@pytest.mark.parametrize(
+    "about, message",
+    [
+        ({"layers": 10**9}, "layers is 1000000000, not within 1 and 8"),
+        ({"width": 1.5}, "width is 1.5, not a whole number"),
+        ({"temperature": -1}, "temperature is -1"),
+        ({"proteins": []}, "proteins are no list"),
+        ({"proteins": [{"name": "x", "residues": ["ALA"] * 10_000, "chains": [0] * 10_000}]}, "10000 residues"),
+        ({"proteins": [{"name": "x", "residues": 3, "chains": []}]}, "no short texts"),
+        ({"proteins": ["x"]}, "no JSON object"),
+        ({"width": 9}, "is needed"),
+    ],
+)
+def test_descriptions_that_do_not_fit_are_refused(potential, about, message) -> None:
+    with pytest.raises(ModelError, match=message):
+        from_bytes(changed(to_bytes(potential, {}), about))
+
+
+@pytest.mark.parametrize(
+    "tensors, message",
+    [
+        ({"priors.bonds": torch.full((21, 21, 2), float("nan"))}, "priors.bonds has numbers that are not within"),
+        ({"priors.bonds": torch.full((21, 21, 2), 1e30)}, "not within"),
+        ({"priors.bonds": torch.zeros(21, 21, 3)}, "is needed"),
+        ({"priors.bonds": torch.zeros(21, 21, 2, dtype=torch.int64)}, "is needed"),
+        ({"network.last.bias": None}, "lacks the tensor network.last.bias"),
+        ({"extra": torch.zeros(1)}, "extra"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(potential, tensors, message) -> None:
+    with pytest.raises(ModelError, match=message):
+        from_bytes(changed(to_bytes(potential, {}), tensors=tensors))
+
+
+def test_a_cut_or_huge_file_is_refused(potential, tmp_path, monkeypatch) -> None:
+    data = to_bytes(potential, {})
+    with pytest.raises(ModelError, match="whole file"):
+        from_bytes(data[:-1])
+    monkeypatch.setenv("DSR_HOME", str(tmp_path))
+    monkeypatch.setattr(model_file, "MAX_BYTES", 100)
+    save(model_path("five"), potential, {})
+    with pytest.raises(ModelError, match="100 are the most"):
+        load("five")
