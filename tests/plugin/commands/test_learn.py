@@ -52,4 +52,3 @@ def test_faults_are_refused_before_a_backend_is_started(plugin):
     assert "a potential" in refused(cmd, dsr_simulate, "pep", model="../x")
     assert session_of(cmd).jobs.connection.running is None
     assert not session_of(cmd).sources.running
-

@@ -15,13 +15,13 @@ from support.session import refused
 def test_a_peptide_is_completed_and_simulated_into_an_object_of_its_own(backend, capsys):
     cmd = backend
     pep = cmd.count_atoms("pep")
-    assert dsr_simulate("pep", 0.001, every=0.25, platform="Reference", quiet=0, async_=0, _self=cmd) == "pep_md"
+    assert dsr_simulate("pep", 0.0008, every=0.2, platform="Reference", quiet=0, async_=0, _self=cmd) == "pep_md"
     lines = capsys.readouterr().out
     assert "OXT" in lines and "hydrogens for pH 7" in lines
-    assert "0.001 ns take about" in lines and "ns/day on Reference" in lines
+    assert "0.0008 ns take about" in lines and "ns/day on Reference" in lines
     assert cmd.count_states("pep_md") == 4 and cmd.count_atoms("pep_md") > pep
     assert generated_states("pep_md", cmd) == [1, 2, 3, 4]
-    assert cmd.get_title("pep_md", 4).endswith("simulated at 300 K, 1 ps")
+    assert cmd.get_title("pep_md", 4).endswith("simulated at 300 K, 0.8 ps")
     origin = session_of(cmd).sources.provenance.get("pep_md", cmd) or {}
     assert origin["simulation"] == "pep_md" and origin["temperature"] == 300 and origin["method"] == "amber99sbildn+obc"
     # Bonds of the new object are whole in every state.
@@ -31,7 +31,7 @@ def test_a_peptide_is_completed_and_simulated_into_an_object_of_its_own(backend,
         assert np.linalg.norm(xyz[pairs[:, 0]] - xyz[pairs[:, 1]], axis=1).max() < 2.2
 
     before = coordinates(cmd, "pep_md", 4)
-    dsr_simulate("pep", 0.0015, every=0.25, platform="Reference", resume=1, quiet=0, async_=0, _self=cmd)
+    dsr_simulate("pep", 0.0012, every=0.2, platform="Reference", resume=1, quiet=0, async_=0, _self=cmd)
     assert "4 states are there from before" in capsys.readouterr().out
     assert cmd.count_states("pep_md") == 6
     assert np.array_equal(coordinates(cmd, "pep_md", 4), before)

@@ -33,6 +33,16 @@ def nothing(*_: Any) -> None:
     pass
 
 
+class Silent:
+    """A report that nobody reads."""
+
+    def __call__(self, fraction: float, phase: str, text: str = "", seconds_left: float | None = None) -> None:
+        pass
+
+    def frames(self, coordinates: Any) -> None:
+        pass
+
+
 @pytest.fixture(scope="module")
 def frames() -> Frames:
     """Frames of ten alanines, every fifth of 4.7 ns, with mapped forces."""
@@ -211,10 +221,10 @@ def test_a_potential_is_not_learned_from_too_few_frames_or_two_temperatures(fram
     few = Frames(ALANINES, frames.beads[:6], None, frames.runs[:6])
     options = LearnOptions()
     with pytest.raises(ValueFault, match="pep: 6 frames are too few to learn from; 100 are the least"):
-        learn([LearningData("pep", few, 300.0)], options, nothing, nothing)
+        learn([LearningData("pep", few, 300.0)], options, Silent(), nothing)
     both = [LearningData("one", frames, 300.0), LearningData("two", frames, 350.0)]
     with pytest.raises(ValueFault, match="one 300 K, two 350 K"):
-        learn(both, options, nothing, nothing)
+        learn(both, options, Silent(), nothing)
 
 
 def test_chains_end_at_gaps_and_small_molecules_are_refused() -> None:
