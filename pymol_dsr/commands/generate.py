@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pymol import CmdException, cmd
 
 from ..session import Session, session_of
@@ -65,7 +67,8 @@ def dsr_continue(
 
         replicas = int: independent continuations, an object each in a group {default: 1}
 
-        method = str: auto, hold, straight, damped, dmd, ar, ou, analog, ...: how to continue {default: auto}
+        method = str: auto, hold, straight, damped, trend, dmd, ar, analog, ou, gaussian or bootstrap: how to
+        continue {default: auto, by the back-test}
 
         ordered = 1, 0 or auto: whether the states are a time series {default: auto, by their autocorrelation}
 
@@ -142,7 +145,7 @@ def dsr_fill(
 
         sample = 0/1: a path with fluctuations in place of the mean path {default: 0}
 
-        method = str: auto, hold, straight, ...: how to fill in {default: auto, by the back-test}
+        method = str: auto, hold, straight, elastic or analog: how to fill in {default: auto, by the back-test}
 
         name = str: name of the object {default: <object>_fill}
 
@@ -199,7 +202,7 @@ def dsr_sample(
 
         frames = int: states to generate {default: 50}
 
-        method = str: auto, bootstrap, gaussian, ...: how to sample {default: auto, by the back-test}
+        method = str: auto, bootstrap, gaussian or ou: how to sample {default: auto, by the back-test}
 
         states = str: states to learn from {default: all}
 
@@ -241,12 +244,7 @@ def generate_states(
     if options.task == "fill" and len(atoms.states) < 2:
         raise CmdException(f"states {states}: {atoms.object} has one state there; give two to fill between, as 1+50")
     name = new_fit_name({}, name or f"{atoms.object}_{SUFFIXES[options.task]}", "name", _self)
-    trajectories = [(atoms.coordinates, atoms.times)]
-    if options.method in FROM_OTHERS:
-        others = further_trajectories(atoms, _self)
-        trajectories += [(other.coordinates, other.times) for other in others]
-        if others:
-            runner.say(f" {runner.title}: also uses {', '.join(other.object for other in others)}, of the same atoms")
+    trajectories = trajectories_of(atoms, options, runner, _self)
     work = _plan(session, name, atoms, options, trajectories, runner.title, _self)
     runner.say(f" {name}: {len(atoms)} atoms, {work.subject}")
     runner.run(partial(run_source, session.sources, work, runner.say, _self, runner.progress))
@@ -287,6 +285,19 @@ def _replica_places(name: str, replicas: int, count: int) -> list[StatePlace]:
         return [StatePlace(name, number + 1) for number in range(count)]
     each = max(1, count // replicas)
     return [StatePlace(f"{name}_{number // each + 1:02d}", number % each + 1) for number in range(count)]
+
+
+def trajectories_of(
+    atoms: MoleculeStates, options: GenerateOptions, runner: Runner, _self: Any
+) -> list[tuple[NDArray[np.float32], NDArray[np.float64]]]:
+    """Return the coordinates f4[S,A,3] (Å) and times f8[S] that a method needs: of these atoms and of others like them.
+
+    The other loaded trajectories of the same atoms are named to the user.
+    """
+    others = further_trajectories(atoms, _self) if options.method in FROM_OTHERS else []
+    if others:
+        runner.say(f" {runner.title}: also uses {', '.join(other.object for other in others)}, of the same atoms")
+    return [(one.coordinates, one.times) for one in (atoms, *others)]
 
 
 def _report_left_out(atoms: MoleculeStates, title: str) -> None:

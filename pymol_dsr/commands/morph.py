@@ -23,6 +23,7 @@ from ..surfaces.selections import split_by_object
 from .arguments import new_fit_name
 from .command import command
 from .fit import check_name_is_free, prepare_fit, run_request
+from .generate import trajectories_of
 from .movie import load_movie
 from .running import Runner, count_of_states
 
@@ -77,7 +78,7 @@ def dsr_morph(
         states = str: of one object, the states to morph through, as 1+102 {default: the first and the last}; of
         several, a state of each, as 1+3 {default: 1 of each}
 
-        method = str: auto, straight, ...: how the path is made, as in dsr_fill {default: auto, by a back-test}
+        method = str: auto, straight, elastic or analog: how the path is made, as in dsr_fill {default: auto}
 
         align = 0/1: superpose the structures; 0 leaves them where they are {default: 1}
 
@@ -174,7 +175,7 @@ def morph_structures(
     request = messages.Generate(
         source=name,
         options=fill,
-        **messages.SourceRequest.contents(common.atoms.molecule, [(common.atoms.coordinates, common.atoms.times)]),
+        **messages.SourceRequest.contents(common.atoms.molecule, trajectories_of(common.atoms, fill, runner, _self)),
     )
     expected = fill.frames * (len(structures) - 1)
     work = SourceWork(

@@ -65,7 +65,9 @@ def common_states(structures: Sequence[MoleculeStates], align: AlignChains, supe
         ]
     )
     atoms = subset(first, kept)
-    lines += _long_bonds(atoms, coordinates, structures)
+    bonds = [atoms.molecule.bonds]
+    bonds += [subset(other, [one[p] for p in kept]).molecule.bonds for other, one in zip(others, places, strict=True)]
+    lines += _long_bonds(np.concatenate(bonds), coordinates, structures)
     if superposed:
         coordinates = superpose_on_core(coordinates, guide_places(atoms))
     states = tuple(range(1, len(structures) + 1))
@@ -74,11 +76,10 @@ def common_states(structures: Sequence[MoleculeStates], align: AlignChains, supe
 
 
 def _long_bonds(
-    atoms: MoleculeStates, coordinates: NDArray[np.float32], structures: Sequence[MoleculeStates]
+    bonds: NDArray[np.int32], coordinates: NDArray[np.float32], structures: Sequence[MoleculeStates]
 ) -> list[str]:
-    """Return a line on each structure f4[S,A,3] (Å) in which bonded atoms of the first lie far apart."""
+    """Return a line on each structure f4[S,A,3] (Å) in which atoms lie far apart that are bonded in any of them."""
     lines = []
-    bonds = atoms.molecule.bonds
     for structure, xyz in zip(structures, coordinates, strict=True):
         longest = float(np.linalg.norm(xyz[bonds[:, 0]] - xyz[bonds[:, 1]], axis=1).max(initial=0.0))
         if longest > LONGEST_BOND:

@@ -100,17 +100,17 @@ class Sources:
 
         Raises Cancelled or BackendError.
         """
-        next_line = 0.0
+        next_line, last_line = 0.0, ""
 
         def tick() -> None:
-            nonlocal next_line
+            nonlocal next_line, last_line
             while job.frames:
                 frames = job.frames.popleft()
                 take(frames.first, frames.coordinates)
             now = time.monotonic()
-            if job.status is not None and now >= next_line:
-                next_line = now + PROGRESS_SECONDS
-                say(f" {job.line()}")
+            if job.status is not None and now >= next_line and (line := job.line()) != last_line:
+                next_line, last_line = now + PROGRESS_SECONDS, line
+                say(f" {line}")
 
         with self._jobs.turn(job, say):
             backend = self._jobs.connection.backend(job)
