@@ -167,15 +167,16 @@ def morph_structures(
     check_generated_names([name], _self)
     if options.surface:
         check_name_is_free(session, f"{name}_dsr", True, _self)
-    common = common_states(structures, PymolAlignment(_self), options.align)
+    common = in_gui(_self, common_states, structures, PymolAlignment(_self), options.align)
     for line in common.lines:
-        print(f" {title}: {line}")
+        runner.note(f" {title}: {line}")
     places, _ = fill_places(name, common.atoms, fill.frames)
     given = _given_states(name, structures, common, fill.frames)
+    trajectories = in_gui(_self, trajectories_of, common.atoms, fill, runner, _self)
     request = messages.Generate(
         source=name,
         options=fill,
-        **messages.SourceRequest.contents(common.atoms.molecule, trajectories_of(common.atoms, fill, runner, _self)),
+        **messages.SourceRequest.contents(common.atoms.molecule, trajectories),
     )
     expected = fill.frames * (len(structures) - 1)
     work = SourceWork(

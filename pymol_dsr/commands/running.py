@@ -17,12 +17,16 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Runner:
-    """How a command runs its work. say: prints the lines that a quiet command leaves out; progress: those that pass."""
+    """How a command runs its work. say: prints the lines that a quiet command leaves out; progress: those that pass.
+
+    note: prints the lines that a quiet command prints, too.
+    """
 
     title: str
     background: bool = False
     say: Say = print
     progress: Say | None = None
+    note: Say = print
 
     @classmethod
     def of(cls, title: str, async_: Any, quiet: Any, _self: Any) -> Runner:

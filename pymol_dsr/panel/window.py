@@ -18,6 +18,7 @@ from ..session import Session
 from ..shared.text import error_line, one_line
 from .tabs.fit import BAD, FitTab
 from .tabs.fits import FitsTab
+from .tabs.morph import MorphTab
 from .tabs.play import PlayTab
 from .tabs.quality import QualityTab
 
@@ -27,7 +28,7 @@ SELDOM = 5
 
 
 class Panel(QtWidgets.QDialog):
-    """Four tabs and a line of text. Closing it stops nothing; it is the same one when it is opened again."""
+    """Five tabs and a line of text. Closing it stops nothing; it is the same one when it is opened again."""
 
     _finished = QtCore.Signal(object, object)
     _failed = QtCore.Signal(str)
@@ -41,8 +42,10 @@ class Panel(QtWidgets.QDialog):
         self.play = PlayTab(self, getattr(parent, "pymolwidget", None))
         self.quality = QualityTab(self)
         self.fits = FitsTab(self)
+        self.morph = MorphTab(self)
         self.tabs = QtWidgets.QTabWidget()
-        for tab, name in ((self.fit, "Fit"), (self.play, "Play"), (self.quality, "Quality"), (self.fits, "Fits")):
+        named = {"Fit": self.fit, "Play": self.play, "Quality": self.quality, "Morph": self.morph, "Fits": self.fits}
+        for name, tab in named.items():
             self.tabs.addTab(tab, name)
         self.status = QtWidgets.QLabel()
         self.status.setWordWrap(True)
@@ -63,6 +66,7 @@ class Panel(QtWidgets.QDialog):
         self._failed.connect(self.complain)
         self.fit.play.connect(self.show_play)
         self.fits.play.connect(self.show_play)
+        self.morph.play.connect(self.show_play)
         self.tabs.currentChanged.connect(self._changed_tab)
         self._timer = QtCore.QTimer(self)
         self._timer.setInterval(POLL_MS)
@@ -100,6 +104,7 @@ class Panel(QtWidgets.QDialog):
             self.run("the backend", jobs.connection.backend, lambda _: self.say(""))
         self.fit.poll()
         self.quality.poll()
+        self.morph.poll()
         if self._ticks % SELDOM == 0:
             jobs.unload_lost()
             if self.tabs.currentWidget() is self.fit and not self.fit.busy():
@@ -108,6 +113,8 @@ class Panel(QtWidgets.QDialog):
             self.quality.refresh()
             if self.tabs.currentWidget() is self.fits:
                 self.fits.refresh()
+            if self.tabs.currentWidget() is self.morph:
+                self.morph.refresh()
         self._ticks += 1
         self.play.poll()
 

@@ -16,7 +16,7 @@ from ..surfaces.discrete import with_shared_atoms
 from ..surfaces.extract import in_scene, state_coordinates
 from ..surfaces.object_session import read_object_session
 from ..surfaces.remedies import IN_PYMOL
-from ..surfaces.selections import generated_states, selected_object
+from ..surfaces.selections import ATOMS_TITLE, generated_states, selected_object
 from ..surfaces.source import Coordinates, SelectedAtoms
 
 AtomKey = tuple[str, str, str, str]
@@ -109,6 +109,9 @@ def further_trajectories(of: MoleculeStates, _self: Any) -> list[MoleculeStates]
         if name == of.object or _self.get_type(name) != "object:molecule" or _self.count_states(f"%{name}") < 2:
             continue
         if _self.count_atoms(f"%{name}") < len(of) or generated_states(name, _self):
+            continue
+        # The atoms beside a movie are interpolated.
+        if _self.get_title(name, 1) == ATOMS_TITLE:
             continue
         if read_object_session(name, _self).is_discrete:
             continue

@@ -125,6 +125,7 @@ def steps():
     yield from reloaded(panel, jobs)
     yield from typed_in(panel, jobs)
     yield from in_a_family(panel, jobs)
+    yield from morphed(panel)
     assert fit.isHidden() or play.isHidden()
     yield 1200
     report["log"] = window().browser.toPlainText()
@@ -436,6 +437,25 @@ def in_a_family(panel, jobs):
     yield from until(lambda: seen and seen[-1].request.field.share == 0.5)
     picture("family.png")
     report["steps"].append("family")
+
+
+def morphed(panel):
+    """Two objects chosen in the tab Morph; the slider of their surface appears by itself."""
+    cmd.create("bent", "pep and not resi 1", 5, 1)
+    morph, play = panel.morph, panel.play
+    panel.tabs.setCurrentWidget(morph)
+    yield from until(lambda: morph.second.findText("bent") >= 0)
+    write(morph.first.lineEdit(), "pep")
+    write(morph.second.lineEdit(), "bent")
+    morph.frames.setValue(4)
+    click(morph.button)
+    yield from until(lambda: morph.button.text() == "Cancel")
+    yield from until(lambda: panel.tabs.currentWidget() is play and play.fit.currentText() == "pep_morph_dsr")
+    assert "pep: left out: 1 residue (1)" in morph.report.toPlainText()
+    assert cmd.count_states("pep_morph") == 4 and cmd.get_title("pep_morph", 4) == "state 1 of bent"
+    assert play.player.state.minimum() == 1.0 and play.player.state.maximum() >= 4.0
+    picture("morph.png")
+    report["steps"].append("morph")
 
 
 def run(generator):

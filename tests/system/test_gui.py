@@ -44,7 +44,18 @@ def test_a_user_at_the_window(display, tmp_path):
     assert path.exists(), (tmp_path / "output.txt").read_text()[-3000:]
     report = json.loads(path.read_text())
     assert not report["error"], report["error"] + report.get("log", "")
-    assert report["steps"] == ["panel", "cancel", "fit", "play", "movie", "quality", "reload", "typed", "family"]
+    assert report["steps"] == [
+        "panel",
+        "cancel",
+        "fit",
+        "play",
+        "movie",
+        "quality",
+        "reload",
+        "typed",
+        "family",
+        "morph",
+    ]
     told = report["told"]
     # Long before the fit: nothing but surfaces were made by then, or are being sampled.
     assert told["phase at preview"] in ("surfaces", "fit"), told
@@ -59,5 +70,5 @@ def test_a_user_at_the_window(display, tmp_path):
     assert report["typed_returns_at_once"]
     assert "Error: dsr_fit: a comma ends an argument" in report["log"]
     assert "typed_atoms holds the atoms at these times" in report["log"]
-    for name in ("panel", "fitted", "live", "movie", "quality", "family"):
+    for name in ("panel", "fitted", "live", "movie", "quality", "family", "morph"):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000, name

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pymol_dsr.sources.atoms import further_trajectories, read_states, subset
+from pymol_dsr.surfaces.selections import ATOMS_TITLE, GENERATED_TITLE
 from pymol_dsr.surfaces.source import ExtractError
 from support.scene import coordinates
 
@@ -47,6 +48,9 @@ def test_further_trajectories_have_the_same_atoms_in_any_order(peptide):
     peptide.create("turned", "pep")
     peptide.create("single", "pep", 1, 1)
     peptide.create("shorter", "pep and not resi 1")
+    for name, title in (("movie", ATOMS_TITLE), ("made", GENERATED_TITLE)):
+        peptide.create(name, "pep")
+        peptide.set_title(name, 1, title)
     peptide.alter("turned and name CA", "ID = 10000 + ID")
     atoms = read_states("pep and name CA+N", "all", peptide)
     found = further_trajectories(atoms, peptide)

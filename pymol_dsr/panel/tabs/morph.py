@@ -1,0 +1,145 @@
+"""The tab Morph: the way from one structure to another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymol.Qt import QtCore, QtWidgets
+
+from ...commands.morph import morph_structures, read_structures
+from ...commands.running import Runner
+from ...fits.fit import Phase
+from ...fits.jobs import Jobs
+from ...scene.gui_thread import in_gui
+from ...shared.options import FitOptions
+from ...shared.source_options import GenerateOptions, MorphOptions
+from ..widgets import quietly
+from .fit import molecules
+
+EMPTY = "Which atoms both have, and how the path was tested, stands here"
+MOST_FRAMES = 300
+
+
+class MorphTab(QtWidgets.QWidget):
+    """Makes morphs of two objects. play: emitted with the name of the surface's fit, to show it."""
+
+    play = QtCore.Signal(str)
+    _said = QtCore.Signal(str)
+
+    def __init__(self, panel: Any) -> None:
+        super().__init__()
+        self.panel = panel
+        self.jobs: Jobs = panel.session.jobs
+        self.name = ""
+        """Name of the morph under way, or of the last one."""
+        self._offered: list[str] = []
+        self._running = False
+        self.first, self.second = QtWidgets.QComboBox(), QtWidgets.QComboBox()
+        for combo, hint in (
+            (self.first, "The structure to begin with, or a selection of its atoms"),
+            (self.second, "The structure to end with; empty for the first and the last state of one object"),
+        ):
+            combo.setEditable(True)
+            combo.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
+            combo.setToolTip(hint)
+        self.frames = QtWidgets.QSpinBox()
+        self.frames.setRange(3, MOST_FRAMES)
+        self.frames.setValue(MorphOptions.frames)
+        self.frames.setToolTip("States from one structure to the other, both counted")
+        self.superpose = QtWidgets.QCheckBox("Superpose them on the part that moves least")
+        self.superpose.setChecked(MorphOptions.align)
+        self.surface = QtWidgets.QCheckBox("Make their surface, too")
+        self.surface.setChecked(MorphOptions.surface)
+        self.button = QtWidgets.QPushButton("Morph")
+        self.bar = QtWidgets.QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.bar.setFormat("")
+        self.report = QtWidgets.QPlainTextEdit()
+        self.report.setReadOnly(True)
+        self.report.setPlaceholderText(EMPTY)
+        form = QtWidgets.QFormLayout()
+        form.addRow("F&rom", self.first)
+        form.addRow("&To", self.second)
+        form.addRow("&Frames", self.frames)
+        form.addRow("", self.superpose)
+        form.addRow("", self.surface)
+        form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addWidget(self.button)
+        layout.addWidget(self.bar)
+        layout.addWidget(self.report, 1)
+        self.button.clicked.connect(self.morph_or_cancel)
+        self._said.connect(self.report.appendPlainText)
+
+    def refresh(self) -> None:
+        """Offer the molecules of the scene, where these have changed."""
+        offered = list(molecules(self.panel.cmd))
+        if offered == self._offered:
+            return
+        self._offered = offered
+        for combo, usual in ((self.first, 0), (self.second, 1)):
+            typed = combo.currentText()
+            with quietly(combo):
+                combo.clear()
+                combo.addItems(offered)
+                combo.setEditText(typed or (offered[usual] if len(offered) > usual else ""))
+
+    def morph_or_cancel(self) -> None:
+        """Begin a morph, or cancel the one that is under way."""
+        session, cmd = self.panel.session, self.panel.cmd
+        if self._running:
+            if not session.sources.cancel(self.name) and self._fit_name() in self.jobs.fits:
+                self.jobs.cancel(self._fit_name())
+            self.panel.say(f"{self.name}: stopping")
+            return
+        selections = list(filter(None, (combo.currentText().strip() for combo in (self.first, self.second))))
+        morph = MorphOptions(
+            frames=self.frames.value(), align=self.superpose.isChecked(), surface=self.surface.isChecked()
+        )
+        fill = GenerateOptions(task="fill", frames=morph.frames - 2)
+        # A path has no jumps.
+        fit = FitOptions(breaks=())
+        runner = Runner("dsr_morph", False, self._tell, lambda line: None, self._tell)
+        self.report.clear()
+        self.panel.say("")
+        self._running, self.name = True, ""
+
+        def work() -> str:
+            structures = in_gui(cmd, read_structures, selections, "", cmd)
+            self.name = f"{structures[0].object}_morph"
+            return morph_structures(session, structures, morph, fill, fit, runner, cmd)
+
+        self.panel.run("dsr_morph", work, self._finished, self._ended)
+
+    def poll(self) -> None:
+        """Show how far the morph is."""
+        self.button.setText("Cancel" if self._running else "Morph")
+        if not self._running:
+            return
+        job, fit = self.panel.session.sources.running.get(self.name), self.jobs.fits.get(self._fit_name())
+        halves = 2 if self.surface.isChecked() else 1
+        if job is not None:
+            self.bar.setValue(int(1000 * (job.status.fraction if job.status else 0.0) / halves))
+        elif fit is not None and fit.activity:
+            self.bar.setValue(int(500 + 500 * fit.fraction))
+
+    def _fit_name(self) -> str:
+        return f"{self.name}_dsr"
+
+    def _tell(self, line: str) -> None:
+        print(line)
+        self._said.emit(line.strip())
+
+    def _finished(self, name: str) -> None:
+        self._ended(None)
+        self.name = name
+        self.bar.setValue(1000)
+        fit = self.jobs.fits.get(self._fit_name())
+        if self.surface.isChecked() and fit is not None and fit.phase is Phase.READY:
+            self.play.emit(fit.name)
+
+    def _ended(self, _: Any) -> None:
+        self._running = False
+        self.bar.setValue(0)
+        self.poll()
