@@ -91,6 +91,18 @@ def steps():
     yield from until(quality.save.isEnabled, 400)
     yield 500
     picture(panel, "quality")
+    ensembles = panel.ensembles
+    cmd.disable("adk_dsr_live")
+    panel.tabs.setCurrentWidget(ensembles)
+    yield from until(lambda: ensembles.ensemble.findText("adk_dsr") >= 0, 30)
+    ensembles.ensemble.setEditText("adk_dsr")
+    ensembles.occupancy_button.click()
+    yield from until(lambda: "adk_dsr_occupancy_50" in cmd.get_names("all"), 200)
+    ensembles.landscape_button.click()
+    yield from until(lambda: ensembles.map.landscape is not None, 200)
+    ensembles.show_nearest(*ensembles.map.landscape.result.axes[40])
+    yield 500
+    picture(panel, "ensembles")
     jobs.close()
 
 

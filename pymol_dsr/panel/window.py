@@ -16,6 +16,7 @@ from ..fits.background import Background
 from ..fits.fit import Cancelled
 from ..session import Session
 from ..shared.text import error_line, one_line
+from .tabs.ensembles import EnsemblesTab
 from .tabs.fit import BAD, FitTab
 from .tabs.fits import FitsTab
 from .tabs.morph import MorphTab
@@ -28,7 +29,7 @@ SELDOM = 5
 
 
 class Panel(QtWidgets.QDialog):
-    """Five tabs and a line of text. Closing it stops nothing; it is the same one when it is opened again."""
+    """Several tabs and a line of text. Closing it stops nothing; it is the same one when it is opened again."""
 
     _finished = QtCore.Signal(object, object)
     _failed = QtCore.Signal(str)
@@ -41,10 +42,18 @@ class Panel(QtWidgets.QDialog):
         self.fit = FitTab(self)
         self.play = PlayTab(self, getattr(parent, "pymolwidget", None))
         self.quality = QualityTab(self)
+        self.ensembles = EnsemblesTab(self)
         self.fits = FitsTab(self)
         self.morph = MorphTab(self)
         self.tabs = QtWidgets.QTabWidget()
-        named = {"Fit": self.fit, "Play": self.play, "Quality": self.quality, "Morph": self.morph, "Fits": self.fits}
+        named = {
+            "Fit": self.fit,
+            "Play": self.play,
+            "Quality": self.quality,
+            "Ensembles": self.ensembles,
+            "Morph": self.morph,
+            "Fits": self.fits,
+        }
         for name, tab in named.items():
             self.tabs.addTab(tab, name)
         self.status = QtWidgets.QLabel()
@@ -105,12 +114,15 @@ class Panel(QtWidgets.QDialog):
         self.fit.poll()
         self.quality.poll()
         self.morph.poll()
+        self.ensembles.poll()
         if self._ticks % SELDOM == 0:
             jobs.unload_lost()
             if self.tabs.currentWidget() is self.fit and not self.fit.busy():
                 self.fit.refresh()
             self.play.refresh()
             self.quality.refresh()
+            if self.tabs.currentWidget() is self.ensembles:
+                self.ensembles.refresh()
             if self.tabs.currentWidget() is self.fits:
                 self.fits.refresh()
             if self.tabs.currentWidget() is self.morph:

@@ -122,6 +122,7 @@ def steps():
     yield from played(panel, jobs)
     yield from filmed(panel, jobs)
     yield from measured(panel, jobs)
+    yield from as_an_ensemble(panel, jobs)
     yield from reloaded(panel, jobs)
     yield from typed_in(panel, jobs)
     yield from in_a_family(panel, jobs)
@@ -376,6 +377,40 @@ def measured(panel, jobs):
     assert quality.chart.plot.y_label == "normal consistency"
     picture("quality.png")
     report["steps"].append("quality")
+
+
+def as_an_ensemble(panel, jobs):
+    """The occupancy of a fit; the landscape of a molecule, on whose map a click shows the nearest state."""
+    tab = panel.ensembles
+    panel.tabs.setCurrentWidget(tab)
+    yield from until(lambda: tab.ensemble.findText("pep_dsr") >= 0 and tab.ensemble.findText("pep") >= 0)
+    tab.ensemble.setEditText("pep_dsr")
+    write(tab.levels, "50 101")
+    click(tab.occupancy_button)
+    assert "levels 101: it must be above 0 and at most 100" in panel.status.text()
+    write(tab.levels, "50 90")
+    click(tab.occupancy_button)
+    yield from until(lambda: panel.status.text() == "pep_dsr_occupancy is in the scene")
+    assert "pep_dsr_occupancy_90" in cmd.get_names("all") and "volume of a state" in tab.told.text()
+    assert tab.occupancy_button.text() == "Show occupancy" or not jobs.fits["pep_dsr"].activity
+    tab.ensemble.setEditText("pep")
+    click(tab.landscape_button)
+    yield from until(lambda: "4 residues and 10 states at least, and here are 9 and 5" in panel.status.text())
+    yield from until(lambda: tab.landscape_button.isEnabled())
+    cmd.create("many", "pep", 1, 1)
+    for state in range(2, 13):
+        cmd.create("many", "pep", 1, state)
+        cmd.translate([0, 3 * (state % 2), 0.1 * state], "%many and resi 1-3", state, camera=0)
+    tab.ensemble.setEditText("many")
+    click(tab.landscape_button)
+    yield from until(lambda: tab.map.landscape is not None and tab.save.isEnabled())
+    picture("ensembles.png")
+    place = tab.map.place(*tab.map.landscape.result.axes[6]).toPoint()
+    QTEST.mouseClick(tab.map, QtCore.Qt.MouseButton.LeftButton, pos=place)
+    assert "of many: macrostate" in panel.status.text() and cmd.get_frame() % 2 == 1, panel.status.text()
+    cmd.delete("many")
+    cmd.delete("pep_dsr_occupancy")
+    report["steps"].append("ensembles")
 
 
 def reloaded(panel, jobs):

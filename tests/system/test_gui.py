@@ -51,6 +51,7 @@ def test_a_user_at_the_window(display, tmp_path):
         "play",
         "movie",
         "quality",
+        "ensembles",
         "reload",
         "typed",
         "family",

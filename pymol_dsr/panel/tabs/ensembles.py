@@ -1,0 +1,246 @@
+"""The tab Ensembles: the space that states fill, and their landscape, on whose map a click shows the nearest state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymol.Qt import QtWidgets
+
+from ...analysis import landscape as landscapes
+from ...analysis.landscape import EnsembleLandscape
+from ...commands.ensemble import occupy
+from ...commands.landscape import describe_ensemble
+from ...commands.running import Runner
+from ...fits.fit import Fit, Phase
+from ...fits.jobs import Jobs
+from ...scene.occupancy import SPREAD
+from ...shared.options import LandscapeOptions, OccupancyOptions, OccupancyShow
+from ...shared.values import ValueFault
+from ..landscape_map import LandscapeMap
+from ..widgets import offer, quietly, save_table, spin
+from .fit import molecules, offers
+
+NO_REFERENCE = "none"
+SPREAD_LABEL = "spread"
+COLORS = (SPREAD_LABEL, "white", "marine", "orange", "lime")
+
+
+class EnsemblesTab(QtWidgets.QWidget):
+    """Shows occupancies and landscapes of what is in the scene or fitted."""
+
+    def __init__(self, panel: Any) -> None:
+        super().__init__()
+        self.panel = panel
+        self.jobs: Jobs = panel.session.jobs
+        self.landscape: EnsembleLandscape | None = None
+        self._offered: Any = None
+        self._running: set[str] = set()
+        self._make_widgets()
+        self._lay_out()
+        self.occupancy_button.clicked.connect(self.show_occupancy)
+        self.landscape_button.clicked.connect(self.show_landscape)
+        self.split_button.clicked.connect(lambda: self.show_landscape(split=True))
+        self.save.clicked.connect(self.save_tables)
+        self.map.clicked.connect(self.show_nearest)
+
+    def _make_widgets(self) -> None:
+        self.ensemble = QtWidgets.QComboBox()
+        self.ensemble.setEditable(True)
+        self.ensemble.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
+        self.ensemble.setToolTip(
+            "A fit, whose surfaces are there already; a molecule or any selection; or several molecules joined with +"
+        )
+        self.states = QtWidgets.QLineEdit()
+        self.states.setPlaceholderText("all")
+        self.states.setToolTip("States of the ensemble: 1-150, 1-79:2, 1+5+9, or all; they need no order in time")
+        self.levels = QtWidgets.QLineEdit(" ".join(f"{level:g}" for level in OccupancyOptions().levels))
+        self.levels.setToolTip("Least percentages of the states that fill the space inside each surface")
+        self.resolution = spin(0.2, 10.0, 0.1, 1, " Å")
+        self.resolution.setValue(OccupancyOptions.resolution)
+        self.color = QtWidgets.QComboBox()
+        self.color.addItems(COLORS)
+        self.color.setToolTip("The spread of the surface over the states, or one colour")
+        self.as_map = QtWidgets.QCheckBox("as a map with isosurfaces")
+        self.occupancy_button = QtWidgets.QPushButton("Show occupancy")
+        self.reference = QtWidgets.QComboBox()
+        self.reference.setToolTip("An ensemble to compare with, on whose axes the landscape is shown")
+        self.macrostates = QtWidgets.QSpinBox()
+        self.macrostates.setRange(2, 20)
+        self.macrostates.setValue(LandscapeOptions.states)
+        self.macrostates.setToolTip("Number of groups of states that change into one another fast")
+        self.landscape_button = QtWidgets.QPushButton("Landscape")
+        self.landscape_button.setToolTip("Slow axes, free energy and macrostates of a protein's CA atoms")
+        self.split_button = QtWidgets.QPushButton("Make objects")
+        self.split_button.setToolTip("An object of the states of each macrostate, for dsr_fit or an occupancy")
+        self.save = QtWidgets.QPushButton("Save table …")
+        self.map = LandscapeMap(190)
+        self.told = QtWidgets.QLabel()
+        self.told.setWordWrap(True)
+        for button in (self.split_button, self.save):
+            button.setEnabled(False)
+
+    def _lay_out(self) -> None:
+        form = QtWidgets.QFormLayout()
+        form.addRow("&Ensemble", self.ensemble)
+        form.addRow("&States", self.states)
+        form.addRow("&Levels (%)", self.levels)
+        form.addRow("&Resolution", self.resolution)
+        form.addRow("&Colour", self.color)
+        form.addRow("", self.as_map)
+        form.addRow("", self.occupancy_button)
+        form.addRow("Re&ference", self.reference)
+        form.addRow("&Macrostates", self.macrostates)
+        form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        row = QtWidgets.QHBoxLayout()
+        for button in (self.landscape_button, self.split_button, self.save):
+            row.addWidget(button)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addLayout(row)
+        layout.addWidget(self.map, 1)
+        layout.addWidget(self.told)
+
+    def refresh(self) -> None:
+        """Offer the fits that are ready and the molecules of the scene, where these have changed."""
+        fits = [name for name, fit in self.jobs.fits.items() if fit.phase is Phase.READY]
+        counts = molecules(self.panel.cmd)
+        if (fits, counts) == self._offered:
+            return
+        self._offered = fits, counts
+        several = offers({name: count for name, count in counts.items() if count > 1}, self.panel.cmd)
+        typed, known = self.ensemble.currentText(), [*fits, *several]
+        with quietly(self.ensemble):
+            self.ensemble.clear()
+            self.ensemble.addItems(known)
+            self.ensemble.setEditText(typed or (known[0] if known else ""))
+        offer(self.reference, [NO_REFERENCE, *several], self.reference.currentText() or NO_REFERENCE)
+
+    def poll(self) -> None:
+        """Show what is under way."""
+        busy = next((fit for fit in map(self.jobs.fits.get, self._running) if fit is not None), None)
+        for button, text in ((self.occupancy_button, "Show occupancy"), (self.landscape_button, "Landscape")):
+            button.setText("Cancel" if busy else text)
+        self.occupancy_button.setEnabled(bool(self.ensemble.currentText().strip()))
+        self.landscape_button.setEnabled(not busy and bool(self.ensemble.currentText().strip()))
+        if busy is not None:
+            self.panel.say(_progress(busy))
+
+    def show_occupancy(self) -> None:
+        """Show the occupancy of the ensemble, or cancel what is under way."""
+        if self._cancelled():
+            return
+        name, states = self.ensemble.currentText().strip(), self.states.text().strip()
+        session, cmd = self.panel.session, self.panel.cmd
+        color = self.color.currentText()
+        try:
+            options = OccupancyOptions.parse(levels=self.levels.text(), resolution=self.resolution.value())
+            representation = "map" if self.as_map.isChecked() else "surface"
+            show = OccupancyShow(color=SPREAD if color == SPREAD_LABEL else color, representation=representation)
+        except ValueFault as fault:
+            self.panel.complain(str(fault))
+            return
+        lines: list[str] = []
+        runner = Runner("dsr_occupancy", say=lines.append)
+        self._running = {name, f"{name}_occupancy", *(f"{one}_occupancy" for one in molecules(cmd))}
+
+        def done(group: str) -> None:
+            self._ended()
+            self.told.setText("\n".join(line.strip() for line in lines[:2]))
+            self.panel.say(f"{group} is in the scene")
+
+        self.panel.run(
+            "dsr_occupancy",
+            lambda: occupy(session, name, states, "", options, None, show, runner, cmd),
+            done,
+            self._ended,
+        )
+
+    def show_landscape(self, *_: Any, split: bool = False) -> None:
+        """Compute the landscape of the ensemble; with `split`, make objects of its macrostates, too."""
+        name, states = self._molecules(), self.states.text().strip() or "all"
+        reference = self.reference.currentText()
+        session, cmd = self.panel.session, self.panel.cmd
+        options = LandscapeOptions(states=self.macrostates.value())
+        lines: list[str] = []
+        runner = Runner("dsr_ensemble", say=lines.append)
+        self._running = {f"{one}_ensemble" for one in molecules(cmd)}
+
+        def done(landscape: EnsembleLandscape) -> None:
+            self._ended()
+            self.landscape = landscape
+            self.map.show_landscape(landscape)
+            for button in (self.split_button, self.save):
+                button.setEnabled(True)
+            told = [line.split(": ", 1)[-1] for line in lines if ": macrostate" not in line]
+            self.told.setText("\n".join(told[:4]))
+            self.panel.say(f"{len(landscape.states)} states, {len(landscape.result.macrostates)} macrostates")
+
+        self.panel.run(
+            "dsr_ensemble",
+            lambda: describe_ensemble(
+                session,
+                name,
+                "" if reference == NO_REFERENCE else reference,
+                states,
+                options,
+                runner,
+                cmd,
+                split=split,
+            ),
+            done,
+            self._ended,
+        )
+
+    def show_nearest(self, first: float, second: float) -> None:
+        """Show the state nearest to a place of the map."""
+        if self.landscape is None:
+            return
+        name, state = self.landscape.nearest(first, second)
+        row = self.landscape.states.index((name, state))
+        self.map.mark(*map(float, self.landscape.result.axes[row]))
+        cmd = self.panel.cmd
+        if name in cmd.get_names("objects"):
+            cmd.enable(name)
+            cmd.frame(state)
+        number = int(self.landscape.result.macrostate[row])
+        of = f"macrostate {number + 1}" if number >= 0 else "no macrostate"
+        self.panel.say(f"state {state} of {name}: {of}, RMSD {self.landscape.result.rmsd[row]:.2f} Å")
+
+    def save_tables(self) -> None:
+        """Ask for a file, and write the tables and the picture."""
+        landscape, written = self.landscape, list[str]()
+        if landscape is None:
+            return
+        title = f"{len(landscape.states)} states of {landscape.states[0][0]}"
+        try:
+            save_table(
+                self,
+                "landscape.csv",
+                lambda path: written.extend(landscapes.write_landscape(path, landscape, title)),
+            )
+        except (OSError, ValueError) as error:
+            self.panel.complain(str(error))
+            return
+        if written:
+            self.panel.say(f"written: {', '.join(written)}")
+
+    def _molecules(self) -> str:
+        """Return the ensemble as a selection: of a fit, the objects that were fitted."""
+        text = self.ensemble.currentText().strip()
+        fit = self.jobs.fits.get(text)
+        return "+".join(trajectory.object for trajectory in fit.trajectories) if fit is not None else text
+
+    def _cancelled(self) -> bool:
+        """Cancel what is under way; whether there was something."""
+        busy = [name for name in self._running if name in self.jobs.fits]
+        for name in busy:
+            self.jobs.cancel(name)
+        return bool(busy)
+
+    def _ended(self, *_: Any) -> None:
+        self._running = set()
+        self.poll()
+
+
+def _progress(fit: Fit) -> str:
+    return fit.line() if fit.phase is not Phase.READY else f"{fit.name}: occupancy"
