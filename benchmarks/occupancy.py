@@ -75,8 +75,8 @@ def superposed_surfaces(name: str, every: int, given: Path | None, kept: Path) -
     states = sorted(source.coordinates)
     mean = np.mean([source.coordinates[state] for state in states], 0, dtype=np.float64).astype(np.float32)
     timed = [*((float(state), source.coordinates[state]) for state in states), (0.0, mean)]
-    made = sorted(compute_surfaces_at(source, timed), key=lambda surface: surface.state)
-    whole = [Surface(one.state, one.points, one.normals, one.faces, one.atoms) for one in made]
+    ordered = sorted(compute_surfaces_at(source, timed), key=lambda surface: surface.state)
+    whole = [Surface(one.state, one.points, one.normals, one.faces, one.atoms) for one in ordered]
     return whole[1:], whole[0]
 
 
@@ -86,9 +86,9 @@ def compare(surfaces: list[Surface], mean_atoms: Surface, threads: int) -> list[
     filled = [metrics.occupancy(frame.to_unit(one.points), one.faces) for one in surfaces]
     volumes = [volume_and_area(one.points, one.faces)[0] for one in surfaces]
     started = time.perf_counter()
-    made = occupancy(surface_shapes(surfaces), OccupancyOptions(levels=(50,)), threads=threads)
+    result = occupancy(surface_shapes(surfaces), OccupancyOptions(levels=(50,)), threads=threads)
     seconds = time.perf_counter() - started
-    [half] = made.surfaces
+    [half] = result.surfaces
 
     def row(title: str, points: Any, faces: Any) -> tuple[str, ...]:
         own = metrics.occupancy(frame.to_unit(points), faces)
@@ -109,10 +109,12 @@ def time_of_fit(path: Path, threads: int) -> str:
     field = dsr_file.load(path, "cpu")
     first, last = field.time_range
     wall, cpu = time.perf_counter(), time.process_time()
-    made = occupancy(field_shapes(field, np.linspace(first, last, TIMES).tolist()), OccupancyOptions(), threads=threads)
+    result = occupancy(
+        field_shapes(field, np.linspace(first, last, TIMES).tolist()), OccupancyOptions(), threads=threads
+    )
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return (
-        f"The occupancy of {made.states} times of the fit {path.name} at {made.spacing:g} Å took {wall:.1f} s, "
+        f"The occupancy of {result.states} times of the fit {path.name} at {result.spacing:g} Å took {wall:.1f} s, "
         f"{cpu:.1f} s of CPU ({threads} threads, torch {torch.__version__})."
     )
 

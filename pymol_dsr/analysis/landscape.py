@@ -53,12 +53,12 @@ class ResidueStates:
     @classmethod
     def of(cls, atoms: MoleculeStates) -> ResidueStates:
         """Return the residues that have a Cα. Raises ExtractError for fewer than four."""
-        found: dict[ResidueKey, dict[str, int]] = {}
+        atoms_of_residue: dict[ResidueKey, dict[str, int]] = {}
         for place, (chain, number, residue, name) in enumerate(atoms.atom_keys()):
-            found.setdefault((chain, number, residue), {}).setdefault(name, place)
+            atoms_of_residue.setdefault((chain, number, residue), {}).setdefault(name, place)
         rows = {
             key: [names.get("N", -1), names[CALPHA], names.get("C", -1), _oxygen(names)]
-            for key, names in found.items()
+            for key, names in atoms_of_residue.items()
             if CALPHA in names
         }
         if len(rows) < LEAST_RESIDUES:

@@ -391,7 +391,7 @@ def as_an_ensemble(panel, jobs):
     write(tab.levels, "50 90")
     click(tab.occupancy_button)
     yield from until(lambda: panel.status.text() == "pep_dsr_occupancy is in the scene")
-    assert "pep_dsr_occupancy_90" in cmd.get_names("all") and "volume of a state" in tab.told.text()
+    assert "pep_dsr_occupancy_90" in cmd.get_names("all") and "volume of a state" in tab.figures.text()
     assert tab.occupancy_button.text() == "Show occupancy" or not jobs.fits["pep_dsr"].activity
     tab.ensemble.setEditText("pep")
     click(tab.landscape_button)
@@ -407,7 +407,8 @@ def as_an_ensemble(panel, jobs):
     picture("ensembles.png")
     place = tab.map.place(*tab.map.landscape.result.axes[6]).toPoint()
     QTEST.mouseClick(tab.map, QtCore.Qt.MouseButton.LeftButton, pos=place)
-    assert "of many: macrostate" in panel.status.text() and cmd.get_frame() % 2 == 1, panel.status.text()
+    status = panel.status.text()
+    assert "of many: macrostate" in status and int(status.split()[1]) == cmd.get_state() and cmd.get_state() % 2, status
     cmd.delete("many")
     cmd.delete("pep_dsr_occupancy")
     report["steps"].append("ensembles")

@@ -41,11 +41,11 @@ def run_occupancy(options: argparse.Namespace) -> int:
         shapes: list[OpenShape] = []
         for path in options.input:
             shapes += _shapes(path, wanted, options, progress)
-        made = occupancy(
+        result = occupancy(
             shapes, asked, weights, limit_threads(), lambda fraction: progress.step(f"occupancy {100 * fraction:.0f} %")
         )
-    print(f"{made.states} states, volume {made.volume:.0f} Å³ on average")
-    for surface in made.surfaces:
+    print(f"{result.states} states, volume {result.volume:.0f} Å³ on average")
+    for surface in result.surfaces:
         if not len(surface.faces):
             print(f"{surface.level:g} %: empty")
             continue
@@ -57,9 +57,9 @@ def run_occupancy(options: argparse.Namespace) -> int:
             atomic_write.replace(path, write.to_bytes(surface.points, surface.normals, surface.faces, format))
             line += f", written to {Path(options.output).with_name(path.name)}"
         print(line)
-    if made.rmsd is not None and made.rmsd_superposed is not None:
-        print(f"atoms {made.rmsd:.2f} Å from the first state, {made.rmsd_superposed:.2f} Å after superposition")
-        if is_apart(made.rmsd, made.rmsd_superposed):
+    if result.rmsd is not None and result.rmsd_superposed is not None:
+        print(f"atoms {result.rmsd:.2f} Å from the first state, {result.rmsd_superposed:.2f} Å after superposition")
+        if is_apart(result.rmsd, result.rmsd_superposed):
             progress.line("dsr-backend: warning: the states are not superposed, so this is how the molecule tumbles")
     return 0
 

@@ -329,8 +329,8 @@ def _timescales(
         counts = modules.Counts(lagtime=lag, count_mode="sliding").fit(list(paths)).fetch_model().submodel_largest()
         scales = [math.nan] * SCALES
         if counts.n_states > 1:
-            found = modules.Markov(reversible=True).fit(counts).fetch_model().timescales(k=SCALES)
-            for place, scale in enumerate(np.asarray(found, np.float64)[:SCALES]):
+            computed = modules.Markov(reversible=True).fit(counts).fetch_model().timescales(k=SCALES)
+            for place, scale in enumerate(np.asarray(computed, np.float64)[:SCALES]):
                 scales[place] = float(scale) if np.isfinite(scale) else math.nan
         rows.append(tuple(scales))
     return lags, tuple(rows)

@@ -74,8 +74,8 @@ class EnsemblesTab(QtWidgets.QWidget):
         self.split_button.setToolTip("An object of the states of each macrostate, for dsr_fit or an occupancy")
         self.save = QtWidgets.QPushButton("Save table …")
         self.map = LandscapeMap(190)
-        self.told = QtWidgets.QLabel()
-        self.told.setWordWrap(True)
+        self.figures = QtWidgets.QLabel()
+        self.figures.setWordWrap(True)
         for button in (self.split_button, self.save):
             button.setEnabled(False)
 
@@ -98,7 +98,7 @@ class EnsemblesTab(QtWidgets.QWidget):
         layout.addLayout(form)
         layout.addLayout(row)
         layout.addWidget(self.map, 1)
-        layout.addWidget(self.told)
+        layout.addWidget(self.figures)
 
     def refresh(self) -> None:
         """Offer the fits that are ready and the molecules of the scene, where these have changed."""
@@ -114,6 +114,7 @@ class EnsemblesTab(QtWidgets.QWidget):
             self.ensemble.addItems(known)
             self.ensemble.setEditText(typed or (known[0] if known else ""))
         offer(self.reference, [NO_REFERENCE, *several], self.reference.currentText() or NO_REFERENCE)
+        self.poll()
 
     def poll(self) -> None:
         """Show what is under way."""
@@ -145,7 +146,7 @@ class EnsemblesTab(QtWidgets.QWidget):
 
         def done(group: str) -> None:
             self._ended()
-            self.told.setText("\n".join(line.strip() for line in lines[:2]))
+            self.figures.setText("\n".join(line.strip() for line in lines[:2]))
             self.panel.say(f"{group} is in the scene")
 
         self.panel.run(
@@ -171,8 +172,8 @@ class EnsemblesTab(QtWidgets.QWidget):
             self.map.show_landscape(landscape)
             for button in (self.split_button, self.save):
                 button.setEnabled(True)
-            told = [line.split(": ", 1)[-1] for line in lines if ": macrostate" not in line]
-            self.told.setText("\n".join(told[:4]))
+            figures = [line.split(": ", 1)[-1] for line in lines if ": macrostate" not in line]
+            self.figures.setText("\n".join(figures[:4]))
             self.panel.say(f"{len(landscape.states)} states, {len(landscape.result.macrostates)} macrostates")
 
         self.panel.run(
@@ -201,7 +202,11 @@ class EnsemblesTab(QtWidgets.QWidget):
         cmd = self.panel.cmd
         if name in cmd.get_names("objects"):
             cmd.enable(name)
-            cmd.frame(state)
+            if cmd.get_movie_length() > 0:
+                # The frames of a movie are of other states.
+                cmd.set("state", state)
+            else:
+                cmd.frame(state)
         number = int(self.landscape.result.macrostate[row])
         of = f"macrostate {number + 1}" if number >= 0 else "no macrostate"
         self.panel.say(f"state {state} of {name}: {of}, RMSD {self.landscape.result.rmsd[row]:.2f} Å")

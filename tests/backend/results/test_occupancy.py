@@ -130,12 +130,12 @@ def test_the_number_of_threads_changes_nothing():
 
 
 def test_it_stops_when_it_is_cancelled_and_says_how_far_it_is():
-    told: list[float] = []
+    reported: list[float] = []
     with pytest.raises(Cancelled):
-        occupancy(two_fields(), OccupancyOptions(), progress=told.append, cancelled=lambda: len(told) > 0)
-    assert len(told) == 1
-    occupancy(two_fields(), OccupancyOptions(), progress=told.append)
-    assert told[-1] == 1.0 and told[1:] == sorted(told[1:])
+        occupancy(two_fields(), OccupancyOptions(), progress=reported.append, cancelled=lambda: len(reported) > 0)
+    assert len(reported) == 1
+    occupancy(two_fields(), OccupancyOptions(), progress=reported.append)
+    assert reported[-1] == 1.0 and reported[1:] == sorted(reported[1:])
 
 
 @pytest.mark.parametrize(

@@ -41,17 +41,16 @@ def test_surfaces_that_were_sent_are_an_ensemble_and_go_with_the_answer(tmp_path
     sent(wire)
     assert [path.name for path in tmp_path.iterdir()] == [next(tmp_path.glob("dsr-*")).name]
     assert "its surfaces are for no fit" in wire.refused("fit", fit="ens")
-    result, arrays = wire.call("occupancy", series=[{"fit": "ens"}], levels=[10, 90], resolution=0.6, grid=True)
-    made = parsed(result, arrays)
-    volumes = [surface.volume for surface in made.surfaces]
+    result = parsed(*wire.call("occupancy", series=[{"fit": "ens"}], levels=[10, 90], resolution=0.6, grid=True))
+    volumes = [surface.volume for surface in result.surfaces]
     assert volumes == pytest.approx([4 / 3 * np.pi * radius**3 for radius in (6, 5)], rel=0.015)
-    assert made.spread == pytest.approx(0.5, abs=0.02) and made.rmsd == 0.0
-    assert made.values.max() == pytest.approx(1.0) and made.values.min() == 0.0
-    assert made.rmsd_superposed == pytest.approx(0.0, abs=1e-6)
+    assert result.spread == pytest.approx(0.5, abs=0.02) and result.rmsd == 0.0
+    assert result.values.max() == pytest.approx(1.0) and result.values.min() == 0.0
+    assert result.rmsd_superposed == pytest.approx(0.0, abs=1e-6)
     # Each level's triangles are its own.
-    first = made.surfaces[0]
-    assert np.linalg.norm(made.points[: first.points], axis=1) == pytest.approx(6.0, abs=0.1)
-    assert made.faces[: first.faces].max() < first.points <= made.faces[first.faces :].min()
+    first = result.surfaces[0]
+    assert np.linalg.norm(result.points[: first.points], axis=1) == pytest.approx(6.0, abs=0.1)
+    assert result.faces[: first.faces].max() < first.points <= result.faces[first.faces :].min()
     assert not list(tmp_path.iterdir()) and "ens" not in wire.worker.state.pending
     assert [event.fit for event in wire.events if isinstance(event, Progress)][:1] == ["ens"]
 
@@ -62,17 +61,17 @@ def test_replicas_are_pooled_with_their_weights(tmp_path, monkeypatch):
     sent(wire, ["a", "b"])
     series = [{"fit": "ens", "trajectory": name} for name in ("a", "b")]
     # Radii 5 and 6, then 6 and 7: only the last one counts.
-    made = parsed(*wire.call("occupancy", series=series, weights=[0, 0, 0, 2], levels=[50]))
-    assert made.states == 4 and made.values is None
-    assert made.surfaces[0].volume == pytest.approx(4 / 3 * np.pi * 7**3, rel=0.015)
+    result = parsed(*wire.call("occupancy", series=series, weights=[0, 0, 0, 2], levels=[50]))
+    assert result.states == 4 and result.values is None
+    assert result.surfaces[0].volume == pytest.approx(4 / 3 * np.pi * 7**3, rel=0.015)
 
 
 def test_times_of_a_field(tmp_path, monkeypatch):
     monkeypatch.setenv("DSR_HOME", str(tmp_path))
     wire = Wire()
     wire.worker.state.fitted.put("one", balls(((0.0, 0.0, 0.0), 5.0)))
-    made = parsed(*wire.call("occupancy", series=[{"fit": "one"}], levels=[50]))
-    assert made.states == 2 and made.volume == pytest.approx(4 / 3 * np.pi * 125, rel=0.015)
+    result = parsed(*wire.call("occupancy", series=[{"fit": "one"}], levels=[50]))
+    assert result.states == 2 and result.volume == pytest.approx(4 / 3 * np.pi * 125, rel=0.015)
     assert parsed(*wire.call("occupancy", series=[{"fit": "one", "times": [1.5]}], levels=[50])).states == 1
 
 

@@ -39,7 +39,7 @@ def occupancy(state: State, job: Job, request: messages.Occupancy) -> messages.O
 
     try:
         with callers_fault():
-            made = occupancies.occupancy(
+            result = occupancies.occupancy(
                 shapes,
                 request.options,
                 request.weights,
@@ -50,30 +50,32 @@ def occupancy(state: State, job: Job, request: messages.Occupancy) -> messages.O
     finally:
         for name in opened:
             state.pending.drop(name)
-    firsts = np.cumsum([0, *(len(surface.points) for surface in made.surfaces)])
+    firsts = np.cumsum([0, *(len(surface.points) for surface in result.surfaces)])
     return messages.OccupancyResult(
-        states=made.states,
-        volume=made.volume,
-        rmsd=made.rmsd,
-        rmsd_superposed=made.rmsd_superposed,
-        origin=tuple(float(coordinate) for coordinate in made.origin),
-        spacing=made.spacing,
+        states=result.states,
+        volume=result.volume,
+        rmsd=result.rmsd,
+        rmsd_superposed=result.rmsd_superposed,
+        origin=tuple(float(coordinate) for coordinate in result.origin),
+        spacing=result.spacing,
         surfaces=tuple(
             messages.OccupancySurface(one.level, one.value, len(one.points), len(one.faces), one.volume)
-            for one in made.surfaces
+            for one in result.surfaces
         ),
-        points=np.concatenate([one.points for one in made.surfaces]),
-        normals=np.concatenate([one.normals for one in made.surfaces]),
-        faces=np.concatenate([one.faces + np.int32(first) for one, first in zip(made.surfaces, firsts, strict=False)]),
-        spread=np.concatenate([one.spread for one in made.surfaces]),
-        values=made.values if request.grid else None,
+        points=np.concatenate([one.points for one in result.surfaces]),
+        normals=np.concatenate([one.normals for one in result.surfaces]),
+        faces=np.concatenate(
+            [one.faces + np.int32(first) for one, first in zip(result.surfaces, firsts, strict=False)]
+        ),
+        spread=np.concatenate([one.spread for one in result.surfaces]),
+        values=result.values if request.grid else None,
     )
 
 
 def landscape(state: State, job: Job, request: messages.Landscape) -> messages.LandscapeResult:
     """Compute the landscape of an ensemble."""
     with callers_fault():
-        made = landscapes.landscape(
+        result = landscapes.landscape(
             _split(request.coordinates, request.lengths),
             request.options,
             () if request.reference is None else _split(request.reference, request.reference_lengths),
@@ -85,28 +87,28 @@ def landscape(state: State, job: Job, request: messages.Landscape) -> messages.L
         messages.EnsembleRow(
             method, {key: score for key, score in dataclasses.asdict(scores).items() if math.isfinite(score)}
         )
-        for method, scores in made.scores.items()
+        for method, scores in result.scores.items()
     )
     return messages.LandscapeResult(
-        kind=made.kind,
-        lag=made.lag,
-        macrostates=tuple(messages.Macrostate(one.population, one.place) for one in made.macrostates),
-        lags=tuple(made.lags.tolist()),
+        kind=result.kind,
+        lag=result.lag,
+        macrostates=tuple(messages.Macrostate(one.population, one.place) for one in result.macrostates),
+        lags=tuple(result.lags.tolist()),
         rows=rows,
-        js=made.js if math.isfinite(made.js) else None,
-        floor=made.floor if math.isfinite(made.floor) else None,
-        notes=made.notes,
-        axes=made.axes,
-        edges=made.edges,
-        free_energy=made.free_energy,
-        macrostate=made.macrostate.astype(np.int32),
-        timescales=made.timescales,
-        rmsd=made.rmsd.astype(np.float32),
-        rmsf=made.rmsf.astype(np.float32),
-        helix=None if made.helix is None else made.helix.astype(np.float32),
-        strand=None if made.strand is None else made.strand.astype(np.float32),
-        reference_axes=made.reference_axes if len(made.reference_axes) else None,
-        reference_rmsf=None if made.reference_rmsf is None else made.reference_rmsf.astype(np.float32),
+        js=result.js if math.isfinite(result.js) else None,
+        floor=result.floor if math.isfinite(result.floor) else None,
+        notes=result.notes,
+        axes=result.axes,
+        edges=result.edges,
+        free_energy=result.free_energy,
+        macrostate=result.macrostate.astype(np.int32),
+        timescales=result.timescales,
+        rmsd=result.rmsd.astype(np.float32),
+        rmsf=result.rmsf.astype(np.float32),
+        helix=None if result.helix is None else result.helix.astype(np.float32),
+        strand=None if result.strand is None else result.strand.astype(np.float32),
+        reference_axes=result.reference_axes if len(result.reference_axes) else None,
+        reference_rmsf=None if result.reference_rmsf is None else result.reference_rmsf.astype(np.float32),
     )
 
 
