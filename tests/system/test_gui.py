@@ -71,5 +71,5 @@ def test_a_user_at_the_window(display, tmp_path):
     assert report["typed_returns_at_once"]
     assert "Error: dsr_fit: a comma ends an argument" in report["log"]
     assert "typed_atoms holds the atoms at these times" in report["log"]
-    for name in ("panel", "fitted", "live", "movie", "quality", "family", "morph"):
+    for name in ("panel", "fitted", "live", "movie", "quality", "ensembles", "family", "morph"):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000, name
