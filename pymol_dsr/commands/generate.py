@@ -15,7 +15,8 @@ from ..shared import messages
 from ..shared.source_options import GenerateOptions
 from ..sources.atoms import MoleculeStates, further_trajectories, read_states
 from ..sources.loader import GivenState, StatePlace, check_generated_names
-from ..sources.run import SourceWork, fill_places, run_source
+from ..sources.run import SourceWork, check_size, fill_places, run_source
+from ..surfaces.selections import split_by_object
 from .arguments import new_fit_name
 from .command import command
 from .running import Runner, count_of_states
@@ -165,6 +166,12 @@ def dsr_fill(
         dsr_morph, dsr_continue, dsr_sample
     """
     options = GenerateOptions.parse(task="fill", frames=frames, sample=sample, method=method, refine=refine, seed=seed)
+    parts = split_by_object(str(selection), _self)
+    if len(parts) > 1:
+        raise CmdException(
+            f"selection {selection}: it spans {len(parts)} objects; dsr_morph makes the way through several, and with "
+            "surface=0 the atoms alone"
+        )
     runner = Runner.of("dsr_fill", async_, quiet, _self)
     return generate_states(session_of(_self), str(selection), str(states), str(name), options, runner, _self)
 
@@ -274,6 +281,7 @@ def _plan(
         places, expected = partial(_replica_places, name, replicas), options.frames * replicas
         after = f"after state {atoms.states[-1]}" if options.task == "continue" else f"like {len(atoms.states)}"
         subject = f"{count_of_states(options.frames)} {after} of {atoms.object}"
+    check_size(expected, len(atoms))
     group = name if options.replicas > 1 else ""
     check_generated_names(sorted({name, *(place.object for place in places(expected))}), _self)
     job = session.sources.new(name, title, len(atoms))

@@ -18,7 +18,7 @@ from ..sources.alignment import PymolAlignment
 from ..sources.atoms import MoleculeStates, read_states
 from ..sources.common import CommonStates, common_states
 from ..sources.loader import GivenState, check_generated_names
-from ..sources.run import SourceWork, fill_places, run_source
+from ..sources.run import SourceWork, check_size, fill_places, run_source
 from ..surfaces.selections import split_by_object
 from .arguments import new_fit_name
 from .command import command
@@ -179,6 +179,7 @@ def morph_structures(
         **messages.SourceRequest.contents(common.atoms.molecule, trajectories),
     )
     expected = fill.frames * (len(structures) - 1)
+    check_size(expected, len(common.atoms))
     work = SourceWork(
         session.sources.new(name, title, len(common.atoms)), request, common.atoms, places, expected, "", given
     )

@@ -112,7 +112,7 @@ def _source(name: str, molecule: messages.MoleculeSource, text: str, sha: str, _
     if changed:
         were = ", ".join(f"{key} was {before.get(key)}" for key in changed[:3])
         raise ExtractError(f"{name}: other settings of {object} made its surfaces ({were}); set them, or {remedy}")
-    return dataclasses.replace(now, selection=molecule.selection or now.selection)
+    return dataclasses.replace(now, selection=molecule.selection or now.selection, provenance=molecule.provenance)
 
 
 def _in_folder(folder: str) -> dict[str, Interrupted]:

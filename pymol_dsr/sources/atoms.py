@@ -158,7 +158,7 @@ def _bonds(name: str, indices: NDArray[np.int32], state: int, _self: Any) -> NDA
     """Return the bonds among these atoms, i4[B,2] from 0."""
     _self.select_list(_TEMPORARY, name, [int(index) + 1 for index in indices], mode="index")
     try:
-        pairs = _self.get_bonds(_TEMPORARY, state)
+        pairs = _self.get_bonds(_TEMPORARY, state) or []
     finally:
         _self.delete(_TEMPORARY)
     return np.array([pair[:2] for pair in pairs], np.int32).reshape(-1, 2)

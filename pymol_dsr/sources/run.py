@@ -11,12 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..fits.fit import Cancelled, Say
+from ..fits.fit import Cancelled, JobError, Say
 from ..shared import messages
+from ..shared.frames import MAX_PAYLOAD
 from .atoms import MoleculeStates
 from .back_test import table_lines
 from .jobs import SourceJob, Sources
 from .loader import GeneratedObjects, GivenState, StatePlace
+
+COORDINATE_BYTES = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +56,15 @@ def fill_places(
     return places, given
 
 
+def check_size(states: int, atoms: int) -> None:
+    """Raise JobError for more states of so many atoms than one answer of the backend holds."""
+    most = MAX_PAYLOAD // (atoms * COORDINATE_BYTES)
+    if states > most:
+        raise JobError(
+            f"{states} states of {atoms} atoms are asked for, and {most} are the most at once; ask for fewer"
+        )
+
+
 def run_source(
     sources: Sources, work: SourceWork, say: Say, _self: Any, progress: Say | None = None
 ) -> messages.SourceResult:
@@ -83,7 +95,7 @@ def run_source(
         if loaded.loaded:
             loaded.remove()
         loaded = objects(len(result.coordinates))
-    loaded.finish(result.coordinates, result.titles)
+    loaded.finish(result.coordinates, [result.title(place) for place in range(len(result.coordinates))])
     for name in loaded.objects:
         sources.provenance.put(name, {**result.provenance, "object": atoms.object})
     for line in table_lines(result.table):

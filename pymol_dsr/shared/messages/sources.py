@@ -51,7 +51,7 @@ class SourceResult(Result):
 
     kind: Annotated[str, Value("what they are, as continue, fill, sample or simulate", longest=80)]
     method: Annotated[str, Value("method that generated them", longest=80)]
-    titles: Annotated[tuple[str, ...], Value("a title for each state")]
+    titles: Annotated[tuple[str, ...], Value("a title for each state; none for titles of kind, method and number")] = ()
     notes: Annotated[tuple[str, ...], Value("lines for the user")] = ()
     table: Annotated[tuple[BackTestRow, ...], Value("the back-test")] = ()
     provenance: Annotated[
@@ -63,9 +63,15 @@ class SourceResult(Result):
         NDArray[np.float64], Array("their times, in the unit of the request's", "<f8", ("F",), limit=MOST_TIME)
     ]
 
+    def title(self, place: int) -> str:
+        """Return the title of the state at a place, from 0."""
+        if self.titles:
+            return self.titles[place]
+        return f"{self.kind}: {self.method}, {place + 1} of {len(self.coordinates)}"
+
     def check_together(self) -> None:
-        """Check that there is a title for each state. Raises ValueFault."""
-        if len(self.titles) != len(self.coordinates):
+        """Check that there is a title for each state, or none. Raises ValueFault."""
+        if self.titles and len(self.titles) != len(self.coordinates):
             raise ValueFault(f"{len(self.titles)} titles for {len(self.coordinates)} states")
 
 

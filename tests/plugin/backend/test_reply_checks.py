@@ -9,7 +9,9 @@ import pytest
 
 from pymol_dsr.backend import reply_checks
 from pymol_dsr.shared import messages
+from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.options import MeshOptions
+from pymol_dsr.shared.source_options import GenerateOptions
 from pymol_dsr.shared.values import ValueFault
 from support.hostile_backend import ATOMS, FACES, FAULTS, POINTS, good, report
 
@@ -181,3 +183,18 @@ def test_a_preview_is_no_larger_than_asked_for_and_of_the_fitted_atoms() -> None
         reply_checks.check_preview(asked, preview(nearest=nearest), 5)
     with pytest.raises(ValueFault, match="it has 4 faces, and 3 triangles are the most"):
         reply_checks.check_preview(messages.PreviewOptions(1.0, triangles=3), preview(), None)
+
+
+def test_generated_states_have_the_atoms_of_their_request():
+    molecule = Molecule(("CA",), ("GLY",), ("1",), ("A",), ("C",), np.zeros((0, 2), np.int32), np.zeros(1, bool))
+    asked = messages.Generate(
+        source="gly_next",
+        options=GenerateOptions(task="continue"),
+        **messages.SourceRequest.contents(molecule, [(np.zeros((2, 1, 3), np.float32), np.array([1.0, 2.0]))]),
+    )
+    values = {"kind": "continue", "method": "hold"}
+    arrays = {"coordinates": np.ones((4, 1, 3), np.float32), "times": np.arange(4.0)}
+    assert check(asked, values, arrays, None).title(3) == "continue: hold, 4 of 4"
+    assert "coordinates" in refusal(asked, values, {**arrays, "coordinates": np.ones((4, 2, 3), np.float32)}, None)
+    assert "coordinates" in refusal(asked, values, {**arrays, "coordinates": arrays["coordinates"] * np.nan}, None)
+    assert "titles" in refusal(asked, {**values, "titles": ["one"]}, arrays, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from pymol_dsr.commands.evaluate import dsr_eval
@@ -11,11 +12,12 @@ from pymol_dsr.commands.manage import dsr_cancel, dsr_status
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import JobError
 from pymol_dsr.session import session_of
-from pymol_dsr.shared.messages import BackTestRow
+from pymol_dsr.shared.messages import BackTestRow, SourceFrames, SourceProgress, SourceStatus
 from pymol_dsr.sources.back_test import table_lines
 from pymol_dsr.surfaces.selections import generated_states
 from support.scene import coordinates
 from support.session import refused
+from support.waiting import wait_for
 
 
 @pytest.mark.system
@@ -57,6 +59,9 @@ def test_faults_are_refused_before_a_backend_is_started(plugin):
     cmd.pseudoatom("pep_next")
     assert "taken by a molecule" in refused(cmd, dsr_continue, "pep")
     assert "frames 0" in refused(cmd, dsr_continue, "pep", 0)
+    assert "are the most at once" in refused(cmd, dsr_continue, "pep", 100_000, replicas=10, name="x")
+    cmd.create("two", "pep")
+    assert "dsr_morph" in refused(cmd, dsr_fill, "pep+two")
     assert "choose one of" in refused(cmd, dsr_sample, "pep", method="magic")
     assert "two to fill between" in refused(cmd, dsr_fill, "pep", "3")
     assert "ordered" in refused(cmd, dsr_continue, "pep", ordered="maybe", name="x")
@@ -72,6 +77,27 @@ def test_sources_are_listed_and_cancelled_by_name(plugin):
         sources.new("pep_next", "dsr_continue", 5)
     dsr_cancel("pep_next", _self=plugin)
     assert job.stop.is_set()
+
+
+def test_states_that_arrive_wait_for_the_job_and_other_atoms_are_dropped(plugin):
+    session = session_of(plugin)
+    job = session.sources.new("pep_next", "dsr_continue", 5)
+    for name, atoms in (("pep_next", 5), ("pep_next", 6), ("other", 5)):
+        session.jobs.on_event(SourceFrames(source=name, first=0, coordinates=np.zeros((1, atoms, 3), np.float32)))
+    session.jobs.on_event(SourceProgress(source="pep_next", status=SourceStatus("generating", 0.25, "3 of 12", 9.0)))
+    assert [frames.coordinates.shape for frames in job.frames] == [(1, 5, 3)]
+    assert dsr_status("pep_next", _self=plugin) == ["pep_next: dsr_continue, generating 25 %, 3 of 12, 9 s left"]
+
+
+@pytest.mark.system
+def test_a_source_that_is_cancelled_ends_and_says_so(backend, capsys):
+    cmd = backend
+    dsr_fill("pep", "1+6", 2000, async_=1, quiet=0, _self=cmd)
+    wait_for(lambda: session_of(cmd).sources.running["pep_fill"].status is not None)
+    dsr_cancel("pep_fill", _self=cmd)
+    wait_for(lambda: not session_of(cmd).sources.running)
+    wait_for(lambda: "pep_fill: cancelled" in capsys.readouterr().out)
+    assert "pep_fill" not in cmd.get_names("objects")
 
 
 def test_a_table_of_a_back_test_has_a_line_for_each_method():

@@ -84,11 +84,10 @@ def run_source(
         "notes": list(generated.notes),
         "back_test": [row.to_json() for row in generated.table],
     }
-    count = len(generated.coordinates)
     return messages.SourceResult(
         kind=kind,
         method=generated.method,
-        titles=generated.titles or tuple(f"{kind}: {generated.method}, {k} of {count}" for k in range(1, count + 1)),
+        titles=generated.titles,
         notes=generated.notes,
         table=generated.table,
         provenance=plain(whole),
