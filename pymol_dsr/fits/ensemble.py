@@ -20,7 +20,7 @@ def entered(jobs: Jobs, fit: Fit) -> Iterator[None]:
         with jobs.releasing(fit):
             yield
     finally:
-        jobs.fits.pop(fit.name, None)
+        jobs.leave(fit)
 
 
 def surfaces_occupancy(
@@ -39,7 +39,7 @@ def surfaces_occupancy(
             return jobs.ask(fit, request)
         except BaseException:
             if backend.alive:
-                backend.submit(messages.Drop(fit=fit.name))
+                backend.submit(messages.Drop(fit=fit.name, opened=True))
             raise
 
 

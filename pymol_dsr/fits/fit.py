@@ -115,7 +115,8 @@ class Fit:
     known; show_preview: called with each event `preview` in the reading thread. detached: the process of its own that
     fits it or has fitted it, in words. file: its .dsr where the user has named one. digest, fetch: of a fit that came
     from a .dsr here, its SHA-256, and the function that reads it again (its path and content). in_folder: whether the
-    backend has it in its folder of fits, too. holder: the backend that has it in memory.
+    backend has it in its folder of fits, too. holder: the backend that has it in memory. replaces: the finished fit of
+    its name, which is kept until this one is ready. note: how the last fit ended that was to replace this one.
     """
 
     name: str
@@ -142,6 +143,13 @@ class Fit:
     fetch: Callable[[], tuple[str, bytes]] | None = None
     in_folder: bool = False
     holder: Backend | None = None
+    replaces: Fit | None = None
+    note: str = ""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it can be used, at once or after it is loaded."""
+        return self.phase in (Phase.READY, Phase.STORED)
 
     @property
     def family(self) -> bool:
@@ -186,7 +194,8 @@ class Fit:
 
     def line(self) -> str:
         """Name and progress in one line."""
-        return text.one_line(f"{self.name}: {self._progress()}" + (f", on {self.device}" if self.device else ""))
+        line = f"{self.name}: {self._progress()}" + (f", on {self.device}" if self.device else "")
+        return text.one_line(line + (f"; {self.note}" if self.note else ""))
 
     def _progress(self) -> str:
         if self.phase is Phase.READY:

@@ -34,7 +34,7 @@ def run_fit(jobs: Jobs, fit: Fit, request: FitRequest, say: Say) -> None:
 
     Raises Cancelled, BackendError or ExtractError.
     """
-    with jobs.releasing(fit), _recording_end(fit), jobs.turn(fit, say):
+    with jobs.releasing(fit), jobs.replacing(fit), _recording_end(fit), jobs.turn(fit, say):
         _Run(jobs, jobs.connection.backend(fit), fit, request, say).run()
 
 
@@ -163,12 +163,12 @@ class _Run:
 
     @contextmanager
     def _dropped_unless_done(self) -> Iterator[None]:
-        """Free the backend's memory of a fit that does not come to its end."""
+        """Free the backend's memory of the surfaces of a fit that does not come to its end."""
         try:
             yield
         except BaseException:
             if self.backend.alive:
-                self.backend.submit(messages.Drop(fit=self.fit.name))
+                self.backend.submit(messages.Drop(fit=self.fit.name, opened=True))
             raise
 
     def _say_progress(self) -> None:

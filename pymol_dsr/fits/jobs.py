@@ -90,7 +90,10 @@ class Jobs:
         return fit
 
     def new(self, name: str, sources: Sequence[Source]) -> Fit:
-        """Enter a fit, queued and claimed; one of that name that is not busy gives way. Raises JobError."""
+        """Enter a fit, queued and claimed; raises JobError where one of that name is busy.
+
+        A finished one of that name is kept as `replaces`, until `replacing` or `leave`.
+        """
         before = self.fits.get(name)
         if before is not None and before.activity:
             raise JobError(
@@ -103,9 +106,40 @@ class Jobs:
             )
             for s in sources
         ]
-        fit = self.fits[name] = Fit(name, trajectories)
+        replaces = before if before is not None and before.is_finished else None
+        fit = self.fits[name] = Fit(name, trajectories, replaces=replaces)
         self.claim(fit, Activity.FIT)
         return fit
+
+    @contextmanager
+    def replacing(self, fit: Fit) -> Iterator[None]:
+        """Put the fit in the place of the one before it where it is ready at the end, and else take that one back."""
+        try:
+            yield
+        finally:
+            if fit.phase in ENDED:
+                self._restore_replaced(fit)
+            elif fit.phase is Phase.READY:
+                fit.replaces = None
+
+    def leave(self, fit: Fit) -> None:
+        """Take out a fit that is over, for the one before it where there was one."""
+        if self.fits.get(fit.name) is fit:
+            del self.fits[fit.name]
+            if fit.replaces is not None:
+                self.fits[fit.name] = fit.replaces
+
+    def _restore_replaced(self, fit: Fit) -> None:
+        """Take back the finished fit that an ended one was to replace, with a note of how that one ended."""
+        before = fit.replaces
+        if before is None or self.fits.get(fit.name) is not fit:
+            return
+        how = "was cancelled" if fit.phase is Phase.CANCELLED else f"failed: {fit.error}"
+        before.note = f"the fit that was to replace it {how}"
+        if before.detached:
+            # A record of a detached fit is of the one that has ended now.
+            before.detached, before.in_folder = "", True
+        self.fits[fit.name] = before
 
     def load(self, name: str, data: bytes | None = None) -> Fit:
         """Enter a fit from the content of a `.dsr`, or from the backend's own folder.
@@ -169,6 +203,12 @@ class Jobs:
                 # It is newer than the detached one.
                 continue
             detached.update(fit, status)
+            if fit.phase in ENDED and fit.replaces is not None:
+                self._restore_replaced(fit)
+                # Its record goes with the answer.
+                backend.submit(messages.Stop(fit=listed))
+            elif fit.is_finished:
+                fit.replaces = None
 
     # Activities
 

@@ -124,6 +124,7 @@ def steps():
     yield from measured(panel, jobs)
     yield from as_an_ensemble(panel, jobs)
     yield from reloaded(panel, jobs)
+    yield from kept(panel, jobs)
     yield from typed_in(panel, jobs)
     yield from in_a_family(panel, jobs)
     yield from morphed(panel)
@@ -438,6 +439,33 @@ def reloaded(panel, jobs):
     yield from until(lambda: drawn[-1].request.fit is fit and drawn[-1].request.fine)
     panel.play.controls.color.setCurrentIndex(0)
     report["steps"].append("reload")
+
+
+def kept(panel, jobs):
+    """A fit under the name of a finished one asks first, and a cancelled one leaves the finished one as it was."""
+    fit, fits, first = panel.fit, panel.fits, jobs.fits["pep_dsr"]
+    panel.tabs.setCurrentWidget(fit)
+    click(fit.fit_button)
+    yield from until(fit.question.isVisible)
+    assert fit.question_text.text() == "There is a finished fit pep_dsr." and not first.activity
+    picture("question.png")
+    click(fit.replace_button)
+    yield from until(lambda: fit.fit_button.text() == "Cancel" and str(jobs.fits["pep_dsr"].phase) != "queued")
+    panel.tabs.setCurrentWidget(fits)
+    yield from until(lambda: fits.list.topLevelItemCount() == 2)
+    assert [fits.list.topLevelItem(k).text(4) for k in (0, 1)] == ["being fitted", "in the folder"]
+    panel.tabs.setCurrentWidget(fit)
+    click(fit.fit_button)
+    yield from until(lambda: jobs.fits["pep_dsr"] is first and panel.status.text() == "pep_dsr: cancelled")
+    yield from until(lambda: fit.fit_button.text() == "Fit" and fit.play_button.isEnabled())
+    assert not fit.question.isVisible()
+    click(fit.fit_button)
+    yield from until(fit.question.isVisible)
+    click(fit.keep_button)
+    yield from until(lambda: "pep_dsr_2" in jobs.fits and str(jobs.fits["pep_dsr_2"].phase) == "ready")
+    assert jobs.fits["pep_dsr"] is first and first.is_finished
+    fit.fit_name.setText("")
+    report["steps"].append("kept")
 
 
 def typed_in(panel, jobs):

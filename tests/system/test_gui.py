@@ -53,6 +53,7 @@ def test_a_user_at_the_window(display, tmp_path):
         "quality",
         "ensembles",
         "reload",
+        "kept",
         "typed",
         "family",
         "morph",

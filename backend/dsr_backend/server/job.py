@@ -11,6 +11,8 @@ from pymol_dsr.shared import messages
 from pymol_dsr.shared.frames import Arrays
 from pymol_dsr.shared.values import JsonObject
 
+from ..runtime.errors import Cancelled
+
 PROGRESS_SECONDS = 0.2
 
 Answer = tuple[JsonObject, Arrays]
@@ -33,6 +35,8 @@ class Job:
         self.arrays = arrays
         self._events = events
         self._stop = threading.Event()
+        self._committing = threading.Lock()
+        self._committed = False
         self._last_progress = (-PROGRESS_SECONDS, "")
 
     def cancelled(self) -> bool:
@@ -55,9 +59,19 @@ class Job:
             self._last_progress = (moment, progress.status.phase)
             self.event(progress)
 
-    def cancel(self) -> None:
-        """Ask the method to stop."""
-        self._stop.set()
+    def cancel(self) -> bool:
+        """Ask the method to stop; whether it can."""
+        with self._committing:
+            if not self._committed:
+                self._stop.set()
+            return not self._committed
+
+    def commit(self) -> None:
+        """Come to the end from here on, whatever is asked. Raises Cancelled where it was asked to stop before."""
+        with self._committing:
+            if self._stop.is_set():
+                raise Cancelled(f"{self.method} was cancelled")
+            self._committed = True
 
 
 Method = Callable[[Job], Answer]

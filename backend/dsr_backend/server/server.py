@@ -237,8 +237,7 @@ class Server:
             running = next((job for job in self._running if job.id == target), None)
             if running is not None:
                 # Its own reply comes from its own thread, when it has stopped.
-                running.cancel()
-                return True
+                return running.cancel()
             job = next((job for job in self._waiting if job.id == target), None)
             if job is None:
                 return False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +14,7 @@ from ...commands.fit import begin_fit
 from ...commands.running import Runner
 from ...fits.fit import ENDED, Activity, Fit, Phase
 from ...fits.jobs import Jobs
+from ...runtime.folders import fits_folder
 from ...shared import messages, states
 from ...shared.options import PRESETS, FitOptions, StartOptions, check_breaks, parse_breaks
 from ...shared.states import StatesError
@@ -57,7 +60,10 @@ class FitTab(QtWidgets.QWidget):
         self.states.textChanged.connect(self._typing.start)
         self.breaks.textChanged.connect(self._typing.start)
         self.selection.editTextChanged.connect(self._typing.start)
+        self.fit_name.textChanged.connect(self.question.hide)
         self.fit_button.clicked.connect(self.fit_or_cancel)
+        self.replace_button.clicked.connect(lambda: self._begin(self.new_name()))
+        self.keep_button.clicked.connect(self._begin_beside)
         self.play_button.clicked.connect(lambda: self.play.emit(self.name))
 
     def _make_widgets(self) -> None:
@@ -103,6 +109,14 @@ class FitTab(QtWidgets.QWidget):
         self.watch.setChecked(True)
         self.fit_button = QtWidgets.QPushButton("Fit")
         self.fit_button.setDefault(True)
+        self.question = QtWidgets.QWidget()
+        self.question_text = QtWidgets.QLabel()
+        self.question_text.setWordWrap(True)
+        self.replace_button = QtWidgets.QPushButton("Replace")
+        self.replace_button.setToolTip("The fit of this name is kept until the new one is ready")
+        self.keep_button = QtWidgets.QPushButton("Keep both")
+        self.keep_button.setToolTip("The new fit takes a name of its own")
+        self.question.hide()
         self.play_button = QtWidgets.QPushButton("Play")
         self.play_button.setToolTip("Look at the fit at any time")
         self.play_button.setEnabled(False)
@@ -132,6 +146,12 @@ class FitTab(QtWidgets.QWidget):
         layout = QtWidgets.QVBoxLayout(self)
         layout.addLayout(form)
         layout.addLayout(buttons)
+        question = QtWidgets.QHBoxLayout(self.question)
+        question.setContentsMargins(0, 0, 0, 0)
+        question.addWidget(self.question_text, 1)
+        question.addWidget(self.replace_button)
+        question.addWidget(self.keep_button)
+        layout.addWidget(self.question)
         layout.addWidget(self.bar)
         layout.addWidget(self.curve, 1)
 
@@ -166,6 +186,7 @@ class FitTab(QtWidgets.QWidget):
         """Say whether the states of the selection can be fitted."""
         # Typing it further would only start this again.
         self._typing.stop()
+        self.question.hide()
         text = self.selection.currentText().strip()
         cmd, problem, counts, name = self.panel.cmd, "", [], ""
         try:
@@ -208,8 +229,18 @@ class FitTab(QtWidgets.QWidget):
         fit = self.current()
         return fit is not None and bool(fit.activity)
 
+    def new_name(self) -> str:
+        """Return the name that a fit begun now would have."""
+        return str(self.fit_name.text().strip() or self.fit_name.placeholderText())
+
+    def is_taken(self, name: str) -> bool:
+        """Whether a finished fit has that name, in this session or in the folder of fits."""
+        fit = self.jobs.fits.get(name)
+        file = os.path.join(fits_folder(self.jobs.settings), f"{name}.dsr")
+        return (fit is not None and fit.is_finished) or os.path.isfile(file)
+
     def fit_or_cancel(self) -> None:
-        """Begin a fit, or cancel the one that is under way."""
+        """Begin a fit, or cancel the one that is under way; ask first where its name is that of a finished one."""
         if self.busy():
             self.jobs.cancel(self.name)
             self.panel.say(f"{self.name}: stopping")
@@ -217,8 +248,26 @@ class FitTab(QtWidgets.QWidget):
         self.validate()
         if self._problem:
             return
+        name = self.new_name()
+        if self.is_taken(name):
+            self.question_text.setText(f"There is a finished fit {name}.")
+            self.question.show()
+        else:
+            self._begin(self.fit_name.text().strip())
+
+    def _begin_beside(self) -> None:
+        """Begin a fit under the first free name like the one that is taken."""
+        name, taken = self.new_name(), set(self.panel.cmd.get_names("all"))
+        numbered = (f"{name}_{number}" for number in itertools.count(2))
+        free = next(one for one in numbered if not (self.is_taken(one) or one in self.jobs.fits or one in taken))
+        self.fit_name.setText(free)
+        self._begin(free)
+
+    def _begin(self, name: str) -> None:
+        """Begin a fit of that name, empty for the usual one."""
+        self.question.hide()
         selection, text = self.selection.currentText(), self.states.text()
-        name, watch = self.fit_name.text().strip(), self.watch.isChecked()
+        watch = self.watch.isChecked()
         options = FitOptions(
             preset=self.preset.currentData(),
             smooth=None if self.smooth.value() < 0 else round(self.smooth.value(), 1),

@@ -89,8 +89,13 @@ class FitsTab(QtWidgets.QWidget):
     def refresh(self) -> None:
         """List them anew where something has changed."""
         own = [(fit.name, states_text(fit), _stage(fit)) for fit in self.jobs.fits.values()]
-        # The folder also holds those of this session.
-        files = [one for one in stored_fits(self.folder) if one.name not in self.jobs.fits]
+        # The file of a fit that is ready is in its own line.
+        finished = [fit for fit in self.jobs.fits.values() if fit.is_finished]
+        names = {fit.name for fit in finished if fit.in_folder or fit.detached}
+        paths = {os.path.abspath(fit.file) for fit in finished if fit.file}
+        files = [
+            one for one in stored_fits(self.folder) if one.name not in names and os.path.abspath(one.path) not in paths
+        ]
         if (own, files) == self._listed:
             return
         self._listed = own, files

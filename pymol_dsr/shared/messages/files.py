@@ -54,3 +54,4 @@ class Drop(Request[Done]):
     RESULT = Done
 
     fit: FitName
+    opened: Annotated[bool, Value("only the surfaces that wait for their fit; the finished one stays")] = False

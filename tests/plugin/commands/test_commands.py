@@ -6,6 +6,7 @@ import csv
 import itertools
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -517,6 +518,56 @@ def test_a_killed_backend_fails_the_fit_and_the_next_one_works(backend):
     assert "; dsr_resume one goes on from the surfaces it had (the backend" in fit.error
     dsr_fit("pep", "1+3", name="two", preset="preview", _self=backend)
     assert jobs.fits["two"].phase is Phase.READY
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("end", ["cancelled", "killed"])
+def test_a_finished_fit_is_kept_until_the_next_of_its_name_is_ready(backend, capsys, end):
+    jobs = session_of(backend).jobs
+    dsr_fit("pep", "1+3", name="one", preset="preview", _self=backend)
+    first, path = jobs.get("one"), Path(os.environ["DSR_HOME"], "fits", "one.dsr")
+    content = path.read_bytes()
+    dsr_fit("pep", "all", name="one", async_=1, quiet=0, _self=backend)
+    second = jobs.fits["one"]
+    assert second.replaces is first
+    assert "one: the fit of this name is kept until the new one is ready" in capsys.readouterr().out
+    wait_for(lambda: second.phase in (Phase.SURFACES, Phase.FIT))
+    if end == "cancelled":
+        dsr_cancel("one", _self=backend)
+    else:
+        os.kill(jobs.connection.running.info.pid, 9)
+    wait_for(lambda: not second.activity)
+    assert second.phase is (Phase.CANCELLED if end == "cancelled" else Phase.FAILED)
+    how = "was cancelled" if end == "cancelled" else "failed: lost"
+    assert f"the fit that was to replace it {how}" in dsr_status("one", _self=backend)[0]
+    assert path.read_bytes() == content
+    dsr_movie("one", "1+3", _self=backend)
+    assert jobs.get("one").trajectory().states == [1, 3] and backend.count_states("one") == 3
+
+
+@pytest.mark.system
+def test_a_fit_takes_the_place_of_the_one_before_when_it_is_ready(backend):
+    jobs = session_of(backend).jobs
+    dsr_fit("pep", "1+3", name="one", preset="preview", _self=backend)
+    dsr_fit("pep", "1+2+3", name="one", preset="preview", _self=backend)
+    assert jobs.get("one").trajectory().states == [1, 2, 3] and jobs.get("one").replaces is None
+
+
+@pytest.mark.system
+def test_a_loaded_fit_outlives_a_cancelled_one_of_its_name(backend, tmp_path):
+    jobs, file = session_of(backend).jobs, str(tmp_path / "kept.dsr")
+    dsr_fit("pep", "1+3", name="one", preset="preview", _self=backend)
+    dsr_save("one", file, _self=backend)
+    dsr_load(file, "loaded", _self=backend)
+    os.remove(file)
+    # The folder has no file of that name, only the backend's memory has the fit.
+    dsr_fit("pep", "all", name="loaded", async_=1, _self=backend)
+    second = jobs.fits["loaded"]
+    wait_for(lambda: second.phase is Phase.FIT)
+    dsr_cancel("loaded", _self=backend)
+    wait_for(lambda: not second.activity)
+    dsr_movie("loaded", "1+3", _self=backend)
+    assert second.phase is Phase.CANCELLED and jobs.get("loaded").trajectory().states == [1, 3]
 
 
 @pytest.mark.system

@@ -28,7 +28,8 @@ def load(state: State, job: Job, request: messages.Load) -> messages.LoadResult:
     """Take a fit from a file that was sent, or from the folder of fits."""
     name, folder = request.fit, fits_folder()
     if request.file is None:
-        if name in detached_registry.statuses(folder):
+        detached = detached_registry.statuses(folder).get(name)
+        if detached is not None and detached.phase == "ready":
             # In memory is an older fit of this name.
             state.fitted.drop(name)
         report = state.get(name).report
@@ -43,10 +44,11 @@ def load(state: State, job: Job, request: messages.Load) -> messages.LoadResult:
 
 
 def drop(state: State, job: Job, request: messages.Drop) -> messages.Done:
-    """Free the memory of a fit."""
+    """Free the memory of a fit, or only of the surfaces that wait for it."""
     state.pending.drop(request.fit)
-    state.fitted.drop(request.fit)
-    state.unkept.pop(request.fit, None)
+    if not request.opened:
+        state.fitted.drop(request.fit)
+        state.unkept.pop(request.fit, None)
     state.settle(request.fit)
     return messages.Done()
 

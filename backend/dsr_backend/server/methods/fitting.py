@@ -120,6 +120,8 @@ def fit(state: State, job: Job, request: messages.Fit) -> messages.FitResult:
         _begin_preview(pending, series[0], job)
         fitted = _run(pending, series, job, progress, training)
         progress(FitStatus("saving", 1.0))
+        # From here on, the new fit takes the place of an older one, on disk too.
+        job.commit()
         state.fitted.put(name, fitted)
         state.unkept[name] = pending.surfaces
         path = keep(state, job, name)
@@ -159,7 +161,6 @@ def detach(state: State, job: Job, request: messages.Detach) -> messages.DetachR
     except OSError as exc:
         raise RequestError("internal", f"fit {name!r} can't be started on its own: {exc}") from exc
     state.pending.drop(name)
-    state.fitted.drop(name)
     state.settle(name)
     return messages.DetachResult(pid=status.pid, host=status.host)
 
