@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from ..motion.rigid_parts import RigidPartInterpolation
+from ..motion.rigid_parts import MIN_ANGLE, RigidPartInterpolation
 from ..motion.superpose import superpose, superpose_states
 from ..results import ensemble_metrics as metrics
 from .continuation import smoothed_path
@@ -245,14 +245,21 @@ def _walk(
 
 
 def in_scene(path: States, gap: Gap, last: Floats, fractions: Floats) -> States:
-    """Return a path f8[F,A,3] in the frame of the first state with the turn and shift to `last` f[A,3] put back."""
+    """Return a path f8[F,A,3] in the frame of the first state in the scene, where the last one is at `last` f[A,3].
+
+    Each state is put onto straight lines of the trace in the scene. A molecule that turns by more than 60° turns about
+    one axis at constant speed.
+    """
     trace = gap.topology.trace
-    rotation, _ = superpose(gap.last[trace], np.asarray(last, np.float64)[trace])
+    end = np.asarray(last, np.float64)
+    rotation, _ = superpose(gap.last[trace], end[trace])
     turn = Rotation.from_matrix(rotation).as_rotvec()
-    centre = gap.first[trace].mean(0)
-    shift = np.asarray(last, np.float64)[trace].mean(0) - centre
-    turned = [
-        (state - centre) @ Rotation.from_rotvec(fraction * turn).as_matrix().T + centre + fraction * shift
-        for state, fraction in zip(path, fractions, strict=True)
-    ]
-    return np.stack(turned)
+    placed = []
+    for state, fraction in zip(path, fractions, strict=True):
+        straight = (1.0 - fraction) * gap.first[trace] + fraction * end[trace]
+        if np.linalg.norm(turn) > MIN_ANGLE:
+            centred = state[trace] - state[trace].mean(0)
+            straight = centred @ Rotation.from_rotvec(fraction * turn).as_matrix().T + straight.mean(0)
+        matrix, shift = superpose(state[trace], straight)
+        placed.append(state @ matrix.T + shift)
+    return np.stack(placed)

@@ -17,16 +17,18 @@ from ..results import ensemble_metrics as metrics
 from . import continuation, filling, gate, sampling
 from .continuation import History, States
 from .contract import Check, Generated, Report, Trajectory
+from .net import HELPS, Net, backbone_of, ensure_learnable
 from .projection import BondProjection
 from .topology import Topology
 
-CONTINUE_METHODS = ("auto", *continuation.METHODS)
-FILL_METHODS = ("auto", "hold", "straight", "elastic", "analog")
-SAMPLE_METHODS = ("auto", *sampling.SAMPLERS)
+CONTINUE_METHODS = ("auto", *continuation.METHODS, "net")
+FILL_METHODS = ("auto", "hold", "straight", "elastic", "analog", "net")
+SAMPLE_METHODS = ("auto", *sampling.SAMPLERS, "net")
 # Fraction by which gaps between times may differ in an even series.
 UNEVEN = 0.01
 # The longest work comes first; what is left is the projection.
 TESTED = 0.5
+TRAINED = 0.8
 # States from which a trajectory holds analogs of its own last state.
 OWN_ANALOGS = 100
 # Known states in the middle of gaps that filling methods are tested at.
@@ -55,7 +57,10 @@ def generate(
             f"method analog follows other trajectories of the same atoms, and there is none (of {OWN_ANALOGS} states "
             f"on, a trajectory continues by its own): load one, or choose auto"
         )
-    return task(Topology.of(molecule), trajectories, options, report, check)
+    topology = Topology.of(molecule)
+    if options.method == "net":
+        return generate_by_net(molecule, topology, trajectories, options, report, check)
+    return task(topology, trajectories, options, report, check)
 
 
 # Continuing --------------------------------------------------------------------------------------------------
@@ -286,3 +291,52 @@ def sample_states(
     report.frames(drawn.astype(np.float32))
     gap = float(np.median(np.diff(own.times)))
     return Generated(drawn.astype(np.float32), gap * np.arange(1, options.frames + 1), name, table)
+
+
+# The trained net ---------------------------------------------------------------------------------------------
+
+
+def generate_by_net(
+    molecule: Molecule,
+    topology: Topology,
+    trajectories: Sequence[Trajectory],
+    options: GenerateOptions,
+    report: Report,
+    check: Check,
+) -> Generated:
+    """Train a net on the trajectories, and generate states of any task by it."""
+    own = trajectories[0]
+    if len(own) < 2:
+        raise ValueFault(f"method net learns from trajectories, and there is {len(own)} state: choose auto")
+    learned = trajectories[1:] if options.task == "fill" else trajectories
+    learned = [trajectory for trajectory in learned if len(trajectory) > 2]
+    backbone = backbone_of(molecule, topology)
+    ensure_learnable(len(backbone), [len(trajectory) for trajectory in learned])
+    gap = float(np.median(np.diff(learned[0].times)))
+    even = [_even(trajectory, gap) for trajectory in learned]
+    if options.task == "continue":
+        _ensure_time_series(even[0], topology, options)
+
+    def trained_so_far(fraction: float, ratio: float) -> None:
+        report(TRAINED * fraction, "training", f"held-out loss {ratio:.3f} of the prior's")
+
+    net = Net.train(molecule, topology, even, gap, options.seed, check, trained_so_far)
+    report(TRAINED, "generating")
+    count, ratio = options.frames, net.trained.ratio
+    if options.task == "continue":
+        made = net.continued(even[0], count, options.replicas, options.seed, check)
+        times = np.tile(own.times[-1] + gap * np.arange(1, count + 1), options.replicas)
+    elif options.task == "fill":
+        pairs = list(itertools.pairwise(np.asarray(own.coordinates, np.float64)))
+        made = np.concatenate([net.filled(a, b, count, options.seed + k, check) for k, (a, b) in enumerate(pairs)])
+        fractions = np.arange(1, count + 1) / (count + 1)
+        times = (own.times[:-1, None] + np.diff(own.times)[:, None] * fractions).ravel()
+    else:
+        made = net.sampled(count, options.seed, check)
+        times = gap * np.arange(1, count + 1)
+    report.frames(made.astype(np.float32))
+    note = f"trained {net.trained.steps} steps in {net.trained.seconds:.0f} s: held-out loss {ratio:.3f} of the prior's"
+    if ratio >= HELPS:
+        note += "; the net adds nothing to its closed-form prior here, and other methods do as well"
+    row = BackTestRow("net", {"held-out loss / prior": ratio}, chosen=True)
+    return Generated(made.astype(np.float32), times, "net", (row,), (note,))

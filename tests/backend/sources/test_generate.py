@@ -1,8 +1,11 @@
 """The entry point of the generator: tasks, methods, refusals."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from dsr_backend.results import ensemble_metrics as metrics
+from dsr_backend.sources import net
 from dsr_backend.sources.contract import Trajectory
 from dsr_backend.sources.generate import generate
 from dsr_backend.sources.topology import Topology
@@ -145,16 +148,50 @@ def test_a_path_with_fluctuations_has_their_steps_and_needs_known_ones():
     "states, options, fault",
     [
         (30, {"task": "continue", "method": "analog"}, r"there is none .*load one"),
-        (30, {"task": "sample", "method": "dmd"}, "can't sample: choose auto, bootstrap"),
-        (30, {"task": "fill", "method": "dmd"}, "can't fill: choose auto, hold, straight, elastic, analog"),
+        (30, {"task": "sample", "method": "dmd"}, "can't sample: choose auto, bootstrap, gaussian, ou, net"),
+        (30, {"task": "fill", "method": "dmd"}, "can't fill: choose auto, hold, straight, elastic, analog, net"),
         (1, {"task": "continue"}, "there is 1 state"),
         (1, {"task": "fill"}, "there is 1"),
         (2, {"task": "sample"}, "there are 2"),
+        (30, {"task": "continue", "method": "net"}, "400 steps from state to state or more, and there are 29"),
     ],
 )
 def test_what_can_not_be_generated_is_refused_with_what_can(states, options, fault):
     with pytest.raises(ValueFault, match=fault):
         run(trajectory(states), **options)
+
+
+@pytest.mark.system
+def test_a_net_is_trained_and_generates_by_all_tasks(monkeypatch):
+    monkeypatch.setattr(net, "SECONDS", 0.0)
+    noise = np.zeros((420, *BODY.shape))
+    for k in range(1, 420):
+        noise[k] = 0.9 * noise[k - 1] + 0.05 * np.random.default_rng(k).normal(size=BODY.shape)
+    known = Trajectory((BODY + noise).astype(np.float32), np.arange(420.0))
+    lengths = metrics.bond_lengths(known.coordinates, TOPOLOGY.bonds).mean(0)
+    own = metrics.broken_bonds(known.coordinates, TOPOLOGY.bonds, lengths)
+    ends = Trajectory(known.coordinates[[10, 14]], known.times[[10, 14]])
+    for trajectories, options, count in (
+        ([known], {"task": "continue", "frames": 4, "replicas": 2}, 8),
+        ([ends, known], {"task": "fill", "frames": 3}, 3),
+        ([known], {"task": "sample", "frames": 5}, 5),
+    ):
+        result = run(*trajectories, method="net", **options)
+        assert result.method == "net" and len(result.coordinates) == count == len(result.times)
+        assert np.isfinite(result.coordinates).all()
+        assert metrics.broken_bonds(result.coordinates, TOPOLOGY.bonds, lengths) <= own
+        assert "adds nothing" in result.notes[0] and result.table[0].scores["held-out loss / prior"] == 1.0
+
+
+def test_a_molecule_without_backbone_or_of_too_many_residues_is_refused_by_the_net():
+    bare = dataclasses.replace(MOLECULE, names=("P", *MOLECULE.names[1:]))
+    with pytest.raises(ValueFault, match="N, CA and C of every residue, and 1 lack some, the first one ALA 1"):
+        net.backbone_of(bare, Topology.of(bare))
+    none = dataclasses.replace(MOLECULE, names=("P",) * len(MOLECULE))
+    with pytest.raises(ValueFault, match="none"):
+        net.backbone_of(none, Topology.of(none))
+    with pytest.raises(ValueFault, match="up to 400 residues, and there are 401"):
+        net.ensure_learnable(401, [1000])
 
 
 def test_a_cancelled_source_stops():

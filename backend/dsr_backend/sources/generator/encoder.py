@@ -1,0 +1,77 @@
+"""The encoder: a vector for each residue of a state, from its kind and the poses of its nearest residues."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .frames import Frames, rotation_vectors
+
+NEIGHBORS = 9
+RADIAL = 8
+LONGEST = 20.0
+"""Å. Distances up to here have radial functions of their own."""
+SEPARATIONS = 9
+"""Kinds of separations along the chain: −4 to 4, farther ones at the ends."""
+POSE = RADIAL + 6
+"""Numbers that describe the pose of a neighbour."""
+
+
+def neighbors(frames: Frames, count: int = NEIGHBORS) -> Tensor:
+    """Return the nearest residues i8[B,R,N] of frames [B,R], without the residue itself."""
+    distance = torch.cdist(frames.origins, frames.origins)
+    size = distance.shape[-1]
+    distance = distance + 1e6 * torch.eye(size)
+    return distance.topk(min(count, size - 1), largest=False).indices
+
+
+def gather(values: Tensor, index: Tensor) -> Tensor:
+    """Return values f[B,R,...] at residues i8[B,R,N]: f[B,R,N,...]."""
+    rows = torch.arange(len(values))[:, None, None]
+    return values[rows, index]
+
+
+def poses(frames: Frames, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the poses f[B,R,N,14] of neighbours in own frames, and rotations f[B,R,N,3,3] from their axes to own."""
+    back = frames.rotations.transpose(-1, -2)[:, :, None]
+    shift = (back @ (gather(frames.origins, index) - frames.origins[:, :, None])[..., None])[..., 0]
+    turn = back @ gather(frames.rotations, index)
+    distance = shift.norm(dim=-1, keepdim=True)
+    centres = torch.linspace(3.0, LONGEST, RADIAL)
+    width = (LONGEST - 3.0) / RADIAL
+    radial = torch.exp(-(((distance - centres) / width) ** 2))
+    return torch.cat([radial, shift / distance.clamp_min(1e-3), rotation_vectors(turn)], -1), turn
+
+
+class Encoder(nn.Module):
+    """Encodes states: residue kinds i8[R], places along the chain i8[R]."""
+
+    kinds: Tensor
+    places: Tensor
+
+    def __init__(self, kinds: Tensor, places: Tensor, kind_count: int, size: int) -> None:
+        super().__init__()
+        self.register_buffer("kinds", kinds)
+        self.register_buffer("places", places)
+        self.kind = nn.Embedding(kind_count, size)
+        self.separation = nn.Embedding(SEPARATIONS, size)
+        self.pose = nn.Sequential(nn.Linear(POSE, size), nn.SiLU(), nn.Linear(size, size))
+        self.mix = nn.Sequential(nn.Linear(2 * size, size), nn.SiLU(), nn.Linear(size, size))
+        self.norm = nn.LayerNorm(size)
+        # Poses, not kinds, tell states apart: at the start they must not drown.
+        nn.init.normal_(self.kind.weight, std=0.1)
+        nn.init.normal_(self.separation.weight, std=0.3)
+
+    def separations(self, index: Tensor) -> Tensor:
+        """Return the vectors f[B,R,N,H] of the separations of neighbours i8[B,R,N] along the chain."""
+        half = SEPARATIONS // 2
+        apart = self.places[index] - self.places[None, :, None]
+        vectors: Tensor = self.separation(apart.clamp(-half, half) + half)
+        return vectors
+
+    def forward(self, frames: Frames, index: Tensor) -> Tensor:
+        """Return a vector f[B,R,H] for each residue of frames [B,R] with neighbours i8[B,R,N]."""
+        near = self.pose(poses(frames, index)[0]) + self.separations(index) + self.kind(self.kinds)[index]
+        own = self.kind(self.kinds).expand(len(index), -1, -1)
+        vectors: Tensor = self.norm(own + self.mix(torch.cat([own, torch.nn.functional.silu(near).mean(2)], -1)))
+        return vectors

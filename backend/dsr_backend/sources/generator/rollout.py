@@ -1,0 +1,64 @@
+"""States from a trained generator, one after the other: continued, filled in, or drawn alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from . import sampler
+from .frames import Frames, atoms_of, frames_of
+from .model import HISTORY, Generator
+
+Mend = Callable[[Tensor], Tensor]
+"""Projection of backbone atoms f[B,R,3,3] (residue, atom N CA C, axis; Å) onto known bond lengths."""
+
+
+def continue_states(
+    model: Generator,
+    history: list[Frames],
+    frames: int,
+    local: Tensor,
+    mend: Mend,
+    generator: torch.Generator,
+    steps: int = sampler.STEPS,
+    check: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """Return backbone atoms f[B,F,R,3,3] (Å) of states after a history of frames [B,R], one gap apart."""
+    known, made = list(history[-HISTORY:]), []
+    for _ in range(frames):
+        check()
+        atoms = mend(atoms_of(model.draw(model.after(known), generator, steps), local))
+        made.append(atoms)
+        known = [*known[-HISTORY + 1 :], frames_of(atoms)]
+    return torch.stack(made, 1)
+
+
+def fill_states(
+    model: Generator,
+    first: Frames,
+    last: Frames,
+    frames: int,
+    local: Tensor,
+    mend: Mend,
+    generator: torch.Generator,
+    steps: int = sampler.STEPS,
+    check: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """Return backbone atoms f[B,F,R,3,3] (Å) of states between first and last frames [B,R], which are known first."""
+    known, made = [first], []
+    for k in range(frames):
+        check()
+        context = model.after(known, last, frames + 1 - k)
+        atoms = mend(atoms_of(model.draw(context, generator, steps), local))
+        made.append(atoms)
+        known = [*known[-HISTORY + 1 :], frames_of(atoms)]
+    return torch.stack(made, 1)
+
+
+def sample_states(
+    model: Generator, count: int, local: Tensor, mend: Mend, generator: torch.Generator, steps: int = sampler.STEPS
+) -> Tensor:
+    """Return backbone atoms f[count,R,3,3] (Å) of states of the ensemble, each drawn alone."""
+    return mend(atoms_of(model.draw(model.alone(count), generator, steps), local))

@@ -1,0 +1,274 @@
+"""The parts of the trained generator, each against a slow or exact one."""
+
+import numpy as np
+import pytest
+import torch
+from dsr_backend.sources.generator import sampler, training
+from dsr_backend.sources.generator.decoder import denoised
+from dsr_backend.sources.generator.encoder import Encoder, neighbors, poses
+from dsr_backend.sources.generator.frames import (
+    Frames,
+    atoms_of,
+    frames_of,
+    increments,
+    local_atoms,
+    moved,
+    rotation_vectors,
+    rotations_of,
+    superposed,
+)
+from dsr_backend.sources.generator.losses import geometry, network_target
+from dsr_backend.sources.generator.model import Generator
+from dsr_backend.sources.generator.prior import Normal, Prior
+from dsr_backend.sources.generator.rollout import continue_states, fill_states, sample_states
+from dsr_backend.sources.generator.temporal import Temporal, rotary
+from scipy.spatial.transform import Rotation
+
+from support.molecules import helix
+
+RESIDUES = 6
+GENERATOR = torch.Generator().manual_seed(0)
+KINDS, PLACES = torch.zeros(RESIDUES, dtype=torch.long), torch.arange(RESIDUES)
+LINKED = torch.ones(RESIDUES - 1, dtype=torch.bool)
+BODY = torch.tensor(helix(RESIDUES).reshape(RESIDUES, 3, 3), dtype=torch.float32)
+LOCAL = local_atoms(frames_of(BODY), BODY)
+
+
+def noise(*shape, size=1.0):
+    return size * torch.randn(shape, generator=GENERATOR)
+
+
+def fluctuating(count=120, memory=0.9, size=0.15):
+    """Frames [count,R] that relax to the body with a memory."""
+    by, states = torch.zeros(RESIDUES, 6), []
+    for _ in range(count):
+        by = memory * by + (1 - memory**2) ** 0.5 * noise(RESIDUES, 6, size=size)
+        states.append(moved(frames_of(BODY), by))
+    return Frames.stack(states, 0)
+
+
+TRAJECTORY = fluctuating()
+PRIOR = Prior.fit([TRAJECTORY], 1.0)
+
+
+def model(seed=0, trained=False):
+    torch.manual_seed(seed)
+    net = Generator(PRIOR, KINDS, PLACES, size=16)
+    if trained:
+        with torch.no_grad():
+            net.decoder.leave.weight.normal_(0.0, 0.3)
+    return net
+
+
+def turned(frames, rotation, shift):
+    return Frames(rotation @ frames.rotations, frames.origins @ rotation.T + shift)
+
+
+def test_rotation_vectors_are_those_of_scipy():
+    vectors = Rotation.random(50, random_state=1).as_rotvec() * 0.95
+    matrices = torch.tensor(Rotation.from_rotvec(vectors).as_matrix())
+    assert rotation_vectors(matrices).numpy() == pytest.approx(vectors, abs=1e-9)
+    assert rotations_of(torch.tensor(vectors)).numpy() == pytest.approx(matrices.numpy(), abs=1e-9)
+    assert rotations_of(torch.zeros(3)).numpy() == pytest.approx(np.eye(3))
+    assert rotation_vectors(torch.eye(3)).numpy() == pytest.approx(np.zeros(3))
+
+
+def test_increments_lead_from_frames_to_others_and_atoms_follow():
+    first, second = TRAJECTORY[3], TRAJECTORY[40]
+    after = moved(first, increments(first, second))
+    assert after.rotations.numpy() == pytest.approx(second.rotations.numpy(), abs=1e-5)
+    assert after.origins.numpy() == pytest.approx(second.origins.numpy(), abs=1e-5)
+    assert atoms_of(frames_of(BODY), LOCAL).numpy() == pytest.approx(BODY.numpy(), abs=1e-5)
+
+
+def test_superposed_frames_lie_on_the_others_whatever_their_pose():
+    rotation = torch.tensor(Rotation.random(random_state=2).as_matrix(), dtype=torch.float32)
+    back = superposed(turned(TRAJECTORY[5], rotation, torch.tensor([3.0, 1.0, -2.0])), TRAJECTORY[5])
+    assert back.origins.numpy() == pytest.approx(TRAJECTORY[5].origins.numpy(), abs=1e-4)
+    assert back.rotations.numpy() == pytest.approx(TRAJECTORY[5].rotations.numpy(), abs=1e-4)
+
+
+def test_the_prior_of_a_relaxing_process_knows_its_memory_and_its_noise():
+    long = fluctuating(3000, 0.8, 0.2)
+    prior = Prior.fit([long], 1.0)
+    current, following = long[1:-1], superposed(long[2:], long[1:-1])
+    by = increments(current, following)
+    error = ((by - prior.forward_mean(superposed(long[:-2], current), current)) ** 2).mean()
+    # Of the change to the next state, (1 − m)² s² + (1 − m²) s², only the second part is noise.
+    assert float(error) < 0.97 * float((by**2).mean())
+    innovations = float((prior.step.root @ prior.step.root).diagonal().mean())
+    assert innovations == pytest.approx(float(error), rel=0.1)
+
+
+def test_roots_of_a_covariance_multiply_to_it():
+    samples = noise(4000, 5) @ noise(5, 5)
+    normal = Normal.of(samples)
+    assert (normal.root @ normal.root).numpy() == pytest.approx(
+        (samples.T @ samples / 4000).numpy(), rel=0.02, abs=0.02
+    )
+    assert (normal.root @ normal.inverse).numpy() == pytest.approx(np.eye(5), abs=1e-3)
+
+
+@pytest.mark.parametrize("steps", [5, 10])
+def test_without_the_net_the_sampler_draws_the_normal_distribution(steps):
+    drawn = sampler.sample(lambda x, a: denoised(x, a, torch.zeros_like(x)), (60_000, 1, 6), GENERATOR, steps)
+    assert drawn.mean((0, 1)).numpy() == pytest.approx(np.zeros(6), abs=0.02)
+    assert drawn.var((0, 1)).numpy() == pytest.approx(np.ones(6), rel=0.02)
+
+
+def test_the_sampler_draws_a_narrower_distribution_where_the_net_knows_it():
+    # Data of N(0.7, 0.4²): the exact F is known.
+    mean, spread = 0.7, 0.4
+
+    def exact(x, level):
+        a = level[:, None, None]
+        clean = (spread**2 * x + a**2 * mean) / (spread**2 + a**2)
+        network = (clean - x / (1.0 + a**2)) * (1.0 + a**2).sqrt() / a
+        return denoised(x, level, network)
+
+    drawn = sampler.sample(exact, (40_000, 1, 1), GENERATOR, 10)
+    assert float(drawn.mean()) == pytest.approx(mean, abs=0.02)
+    # The steps add the noise of a normal distribution of size 1, at the last level 0.15 too.
+    assert spread < float(drawn.std()) < 0.48
+
+
+def test_the_target_of_the_net_gives_the_clean_increments_again():
+    white, level = noise(7, RESIDUES, 6), torch.linspace(0.1, 5.0, 7)
+    noisy = white + level[:, None, None] * noise(7, RESIDUES, 6)
+    again = denoised(noisy, level, network_target(white, noisy, level))
+    assert again.numpy() == pytest.approx(white.numpy(), abs=1e-4)
+
+
+def test_at_its_start_the_generator_is_the_prior():
+    net = model()
+    context = net.after([TRAJECTORY[:4]])
+    vectors, index = net.encode(context)
+    x = noise(4, RESIDUES, 6)
+    assert (net.network(x, torch.ones(4), context, vectors, index) == 0.0).all()
+    many = net.after([Frames(*(p.expand(3000, *p.shape) for p in (TRAJECTORY[9].rotations, TRAJECTORY[9].origins)))])
+    by = increments(many.anchor, net.draw(many, GENERATOR, 5)) - many.mean
+    covariance = (by.flatten(1).T @ by.flatten(1) / len(by)).diagonal()
+    assert covariance.numpy() == pytest.approx((PRIOR.step.root @ PRIOR.step.root).diagonal().numpy(), rel=0.15)
+
+
+def test_whitened_increments_come_back():
+    net = model()
+    context = net.after([TRAJECTORY[:4], TRAJECTORY[1:5]])
+    by = noise(4, RESIDUES, 6, size=0.2)
+    again = context.mean + net.coloured(net.whitened(by, context), context)
+    assert again.numpy() == pytest.approx(by.numpy(), abs=1e-3)
+
+
+def test_turning_the_input_turns_the_output():
+    net = model(trained=True)
+    rotation = torch.tensor(Rotation.random(random_state=5).as_matrix(), dtype=torch.float32)
+    shift = torch.tensor([4.0, -7.0, 1.0])
+    history = [TRAJECTORY[k : k + 3] for k in range(4)]
+    plain = net.draw(net.after(history), torch.Generator().manual_seed(3))
+    moved_too = net.draw(net.after([turned(s, rotation, shift) for s in history]), torch.Generator().manual_seed(3))
+    expected = turned(plain, rotation, shift)
+    assert moved_too.origins.numpy() == pytest.approx(expected.origins.numpy(), abs=2e-3)
+    assert moved_too.rotations.numpy() == pytest.approx(expected.rotations.numpy(), abs=2e-3)
+    other = net.draw(net.after(history[::-1]), torch.Generator().manual_seed(3))
+    assert other.origins.numpy() != pytest.approx(plain.origins.numpy(), abs=2e-3)
+
+
+def test_poses_of_neighbours_are_those_of_a_plain_loop():
+    frames = TRAJECTORY[:1]
+    index = neighbors(frames, 3)
+    described, turn = poses(frames, index)
+    for residue in range(RESIDUES):
+        distance = (frames.origins[0] - frames.origins[0, residue]).norm(dim=-1)
+        assert index[0, residue].tolist() == distance.argsort()[1:4].tolist()
+        for place, other in enumerate(index[0, residue].tolist()):
+            back = frames.rotations[0, residue].T
+            shift = back @ (frames.origins[0, other] - frames.origins[0, residue])
+            assert described[0, residue, place, 8:11].numpy() == pytest.approx((shift / shift.norm()).numpy(), abs=1e-5)
+            relative = back @ frames.rotations[0, other]
+            assert turn[0, residue, place].numpy() == pytest.approx(relative.numpy(), abs=1e-5)
+
+
+def test_the_encoder_sees_shape_and_not_pose():
+    torch.manual_seed(1)
+    encoder = Encoder(KINDS, PLACES, 1, 16)
+    frames = TRAJECTORY[:2]
+    rotation = torch.tensor(Rotation.random(random_state=8).as_matrix(), dtype=torch.float32)
+    index = neighbors(frames)
+    same = encoder(turned(frames, rotation, torch.ones(3)), index)
+    assert same.detach().numpy() == pytest.approx(encoder(frames, index).detach().numpy(), abs=1e-4)
+    # Another shape: the last residue is 3 Å away from where it was.
+    other = Frames(frames.rotations, frames.origins.clone())
+    other.origins[:, -1] += 3.0
+    assert encoder(other, index).detach().numpy() != pytest.approx(same.detach().numpy(), abs=1e-2)
+
+
+def test_rotary_products_depend_on_time_differences_alone():
+    a, b = noise(1, 8), noise(1, 8)
+
+    def product(first, second):
+        return float((rotary(a, torch.tensor([first])) * rotary(b, torch.tensor([second]))).sum())
+
+    assert product(2.0, 5.5) == pytest.approx(product(-1.0, 2.5), abs=1e-5)
+    assert product(2.0, 5.5) != pytest.approx(product(2.0, 4.5), abs=1e-3)
+
+
+def test_the_context_leaves_out_what_is_not_known_and_feels_times():
+    torch.manual_seed(2)
+    temporal = Temporal(16)
+    encoded, times = noise(1, 3, RESIDUES, 16), torch.tensor([[-3.0, -2.0, -1.0]])
+    known = torch.tensor([[False, True, True]])
+    plain = temporal(encoded, times, known)
+    other = encoded.clone()
+    other[:, 0] += 1.0
+    assert temporal(other, times, known).detach().numpy() == pytest.approx(plain.detach().numpy(), abs=1e-6)
+    assert temporal(other, times, known | True).detach().numpy() != pytest.approx(plain.detach().numpy(), abs=1e-3)
+    uneven = torch.tensor([[-3.0, -2.5, -1.0]])
+    assert temporal(encoded, uneven, known).detach().numpy() != pytest.approx(plain.detach().numpy(), abs=1e-4)
+    nothing = temporal(encoded, times, torch.zeros(1, 3, dtype=torch.bool))
+    assert torch.isfinite(nothing).all()
+
+
+def test_right_increments_have_no_geometric_loss():
+    net = model()
+    context = net.after([TRAJECTORY[:3]])
+    by = noise(3, RESIDUES, 6, size=0.1)
+    assert geometry(net, context, by, by, LOCAL, LINKED).tolist() == [0.0] * 3
+    assert (geometry(net, context, by + 0.5, by, LOCAL, LINKED) > 0).all()
+    assert (geometry(net, context, by + 0.5, by, LOCAL, LINKED & False) == 0).all()
+
+
+def test_windows_stay_within_their_trajectory():
+    windows = training.Windows.of([TRAJECTORY[:10], TRAJECTORY[10:25]])
+    assert windows.starts(1).tolist() == [*range(1, 9), *range(11, 24)]
+    for task, _ in training.TASKS:
+        context, by = windows.context(model(), task, 5, GENERATOR)
+        assert by.shape == context.mean.shape == (5, RESIDUES, 6) and torch.isfinite(by).all()
+
+
+def test_one_model_continues_fills_in_and_samples():
+    net = model()
+    first, last = TRAJECTORY[:2], TRAJECTORY[30:32]
+    whole = {
+        "continue": continue_states(net, [first], 3, LOCAL, lambda atoms: atoms, GENERATOR),
+        "fill": fill_states(net, first, last, 5, LOCAL, lambda atoms: atoms, GENERATOR),
+    }
+    assert whole["continue"].shape == (2, 3, RESIDUES, 3, 3) and whole["fill"].shape == (2, 5, RESIDUES, 3, 3)
+    assert sample_states(net, 4, LOCAL, lambda atoms: atoms, GENERATOR).shape == (4, RESIDUES, 3, 3)
+    # The bridge comes as near to the end as one step is long.
+    met = superposed(frames_of(whole["fill"][:, -1]), last)
+    step = float((TRAJECTORY.origins[1:] - TRAJECTORY.origins[:-1]).norm(dim=-1).mean())
+    assert float((met.origins - last.origins).norm(dim=-1).mean()) < 1.5 * step
+
+
+@pytest.mark.system
+def test_training_lowers_the_held_out_loss_where_the_prior_is_wrong():
+    # The next state depends on the sign of the one before: no linear rule.
+    direction, by, states = noise(RESIDUES, 6, size=0.25), torch.tensor(1.0), []
+    for _ in range(500):
+        by = 0.2 * noise(1)[0] + (2.0 * by**2 - 1.0).clamp(-1, 1)
+        states.append(moved(frames_of(BODY), by * direction))
+    trajectory = Frames.stack(states, 0)
+    trained = training.train(
+        [trajectory], KINDS, PLACES, LOCAL, LINKED, gap=1.0, seconds=1e9, most_steps=120, progress=lambda f, r: None
+    )
+    assert trained.ratio < 0.97 and trained.steps == 120 and trained.ratios[0] == 1.0
