@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from pymol import cmd
+from pymol import CmdException, cmd
 
 from ..session import session_of
 from ..shared.simulation_options import ALL_ATOMS, SimulationOptions
@@ -120,8 +120,9 @@ def dsr_simulate(
     )
     runner = Runner.of("dsr_simulate", async_, quiet, _self)
     session = session_of(_self)
-    states = str(int(state)) if options.model == ALL_ATOMS else "all"
-    atoms = read_states(str(selection), states, _self)
+    atoms = read_states(str(selection), str(state) if options.model == ALL_ATOMS else "all", _self)
+    if options.model == ALL_ATOMS and len(atoms.states) != 1:
+        raise CmdException(f"state {state}: a simulation begins at one state, and these are {len(atoms.states)}")
     if atoms.left_out:
         print(f" {runner.title}: {atoms.object}: left out: {atoms.left_out} atoms that are alternate locations")
     suffix = "md" if options.model == ALL_ATOMS else "cg"
