@@ -90,7 +90,7 @@ def show_levels(
 def _load(name: str, floats: list[float], ttt: list[float], color: str, transparency: float, _self: Any) -> None:
     # One state of one object is shown at every state of the scene.
     _self.load_cgo(floats, name, 1, zoom=0)
-    _self.set_object_ttt(name, ttt)
+    placement.place(name, ttt, _self)
     _self.color(color, name)
     _self.set("cgo_transparency", transparency, name)
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import placement
+
 # A map without an inside. PyMOL's marching cubes read past the end of much smaller ones, and draw that.
 NOTHING = np.full((16, 16, 16), -100.0, np.float32)
 # Of the MRC format: 32-bit floats, byte order of this machine.
@@ -77,7 +79,7 @@ def show_isovalue(name: str, map_name: str, value: float, ttt: list[float], _sel
     try:
         _self.isosurface(name, map_name, value)
         for object in (name, map_name):
-            _self.set_object_ttt(object, ttt)
+            placement.place(object, ttt, _self)
         _self.disable(map_name)
     finally:
         for setting, was in before.items():

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import placement
+
 _TEMPORARY = "_dsr"
 _ROW = "rows.append((ID, name, resi, resn, chain, segi, alt))"
 
@@ -31,7 +33,8 @@ def copy_atoms(
         places: dict[tuple[Any, ...], deque[int]] = defaultdict(deque)
         for place, row in zip(ascending.tolist(), _rows(_TEMPORARY, cmd), strict=True):
             places[row].append(place)
-        cmd.create(name, _TEMPORARY, shown, state, zoom=0)
+        with placement.without_keys(cmd):
+            cmd.create(name, _TEMPORARY, shown, state, zoom=0)
     finally:
         cmd.delete(_TEMPORARY)
     return np.array([places[row].popleft() for row in _rows(f"%{name}", cmd)], np.int64)

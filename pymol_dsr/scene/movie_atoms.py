@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..fits.fit import Trajectory
 from ..surfaces.coordinates import put_coordinates
 from ..surfaces.selections import ATOMS_TITLE
+from . import placement
 from .molecule_copy import copy_atoms
 
 
@@ -35,13 +36,14 @@ class MovieAtoms:
             self._order = copy_atoms(source.object, source.atoms, self.name, int(min(source.states)), state, cmd)
             self._first_state = state
         else:
-            cmd.create(self.name, self.name, self._first_state, state, zoom=0)
+            with placement.without_keys(cmd):
+                cmd.create(self.name, self.name, self._first_state, state, zoom=0)
         put_coordinates(self.name, state, atoms[self._order], cmd)
 
     def finish(self, ttt: list[float]) -> None:
         """Place the molecule by a display matrix, and switch the source off."""
         cmd = self._self
-        cmd.set_object_ttt(self.name, ttt)
+        placement.place(self.name, ttt, cmd)
         cmd.set_title(self.name, 1, ATOMS_TITLE)
         # Its states are not the movie's, so it would play beside its own surface.
         cmd.disable(self.source.object)

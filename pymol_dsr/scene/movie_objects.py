@@ -153,7 +153,7 @@ class _Loader:
         cmd.load_cgo(floats, name, state.state, zoom=0)
 
     def _dress(self, state: MovieState) -> None:
-        self._self.set_object_ttt(state.object, self._ttt)
+        placement.place(state.object, self._ttt, self._self)
         if state.future:
             self._self.set("cgo_transparency", FUTURE_TRANSPARENCY, state.object)
         elif self._color:

@@ -12,7 +12,7 @@ from ..fits.fit import Say
 from ..shared.mesh import Mesh
 from ..shared.messages import OccupancyResult
 from ..shared.options import OccupancyShow
-from . import cgo, maps
+from . import cgo, maps, placement
 from .color_bar import bar_name, remove_bars, show_bar
 from .gui_thread import in_gui
 from .level_sets import draw_all_layers
@@ -101,7 +101,7 @@ def _shade(level: float) -> str:
 def _load(name: str, floats: list[float], ttt: list[float], color: str, transparency: float, _self: Any) -> None:
     # One state of one object is shown at every state of the scene.
     _self.load_cgo(floats, name, 1, zoom=0)
-    _self.set_object_ttt(name, ttt)
+    placement.place(name, ttt, _self)
     _self.color(color, name)
     _self.set("cgo_transparency", transparency, name)
 

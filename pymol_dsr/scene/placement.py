@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,23 @@ def object_ttt(name: str, _self: Any) -> list[float]:
             placed = np.reshape(displayed, (4, 4)) @ np.linalg.inv(np.reshape(history, (4, 4)))
             return [float(number) for number in placed.ravel()]
     return list(IDENTITY)
+
+
+@contextmanager
+def without_keys(_self: Any) -> Iterator[None]:
+    """Keep PyMOL from storing a key in its movie for each object that is placed, or created from a placed one."""
+    stores_keys = _self.get_setting_int("movie_auto_store")
+    _self.set("movie_auto_store", 0)
+    try:
+        yield
+    finally:
+        _self.set("movie_auto_store", stores_keys)
+
+
+def place(name: str, ttt: Sequence[float], _self: Any) -> None:
+    """Give an object a display matrix (TTT)."""
+    with without_keys(_self):
+        _self.set_object_ttt(name, list(ttt))
 
 
 def object_matrix(name: str, _self: Any) -> NDArray[np.float32]:

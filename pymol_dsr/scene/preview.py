@@ -122,5 +122,5 @@ def put_mesh(name: str, floats: list[float], ttt: Sequence[float], color: str, _
     if color:
         _self.color(color, name)
     _self.load_cgo(floats, name, 1, zoom=0)
-    _self.set_object_ttt(name, list(ttt))
+    placement.place(name, ttt, _self)
     return True

@@ -58,4 +58,4 @@ def put_labels(
     ):
         _self.set(setting, value, name)
     _self.set_title(name, 1, ATOMS_TITLE)
-    _self.set_object_ttt(name, placement.object_ttt(source, _self))
+    placement.place(name, placement.object_ttt(source, _self), _self)

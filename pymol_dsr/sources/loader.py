@@ -115,7 +115,8 @@ class GeneratedObjects:
             template = next(
                 k for k in range(1, cmd.count_states(f"%{name}") + 1) if cmd.count_atoms(f"%{name} and state {k}")
             )
-            cmd.create(name, f"%{name}", template, place.state, zoom=0)
+            with placement.without_keys(cmd):
+                cmd.create(name, f"%{name}", template, place.state, zoom=0)
         put_coordinates(name, place.state, xyz[self._order], cmd)
         cmd.set_title(name, place.state, title)
 
@@ -124,7 +125,7 @@ class GeneratedObjects:
         self._order = copy_atoms(self._molecule, self._indices, name, 1, state, cmd)
         self._first_states[name] = state
         cmd.color(CARBONS, f"%{name} and elem C")
-        cmd.set_object_ttt(name, placement.object_ttt(self._molecule, cmd))
+        placement.place(name, placement.object_ttt(self._molecule, cmd), cmd)
 
     def _end(self) -> None:
         cmd = self._self

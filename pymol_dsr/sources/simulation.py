@@ -126,7 +126,7 @@ def _load_start(work: SimulationWork, prepared: messages.PreparedMolecule, _self
     delete_objects([name], cmd)
     cmd.load_model(_chempy_model(prepared), name, zoom=0)
     cmd.set_title(name, 1, GENERATED_TITLE + "start of a simulation")
-    cmd.set_object_ttt(name, placement.object_ttt(work.atoms.object, cmd))
+    placement.place(name, placement.object_ttt(work.atoms.object, cmd), cmd)
     # The simulation takes its place.
     cmd.disable(name)
     cmd.disable(work.atoms.object)

@@ -448,6 +448,7 @@ def kept(panel, jobs):
     click(fit.fit_button)
     yield from until(fit.question.isVisible)
     assert fit.question_text.text() == "There is a finished fit pep_dsr." and not first.activity
+    yield 200
     picture("question.png")
     click(fit.replace_button)
     yield from until(lambda: fit.fit_button.text() == "Cancel" and str(jobs.fits["pep_dsr"].phase) != "queued")

@@ -37,3 +37,11 @@ def idtf_points(cmd) -> np.ndarray:
         blocks.append(np.array(text[start : text.index("}", start)].split(), float).reshape(-1, 3))
         at = text.find("MODEL_POSITION_LIST {", start)
     return np.concatenate(blocks) if blocks else np.zeros((0, 3))
+
+
+def timeline_rows(cmd):
+    """Return the objects with a row in the timeline of PyMOL's movie, which have keys of their motion."""
+    session = cmd.get_session(partial=0, binary=1, cache=0, compress=0, version=0)
+    # The header of an object, in which the number of its frames precedes their views.
+    headers = [entry[5][0] for entry in session["names"] if entry and entry[1] == 0 and isinstance(entry[5][0], list)]
+    return [header[1] for header in headers if len(header) > 12 and header[12]]

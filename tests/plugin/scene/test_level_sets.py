@@ -14,7 +14,7 @@ from pymol_dsr.shared.mesh import Mesh
 from pymol_dsr.shared.options import LevelOptions
 from pymol_dsr.shared.values import ValueFault
 from support.meshes import sphere
-from support.scene import idtf_points
+from support.scene import idtf_points, timeline_rows
 
 NOTHING = Mesh(np.zeros((0, 3), "f4"), np.zeros((0, 3), "f4"), np.zeros((0, 3), "i4"))
 
@@ -95,6 +95,16 @@ def test_they_are_seen_at_every_state_where_the_molecule_is(peptide, molecule):
     for state in (1, 5):
         peptide.set("state", state)
         assert np.linalg.norm(idtf_points(peptide) - centre, axis=1) == pytest.approx(4.0, abs=1e-3)
+
+
+def test_they_make_no_keys_in_a_movie(peptide, molecule):
+    peptide.translate([4, -3, 8], object="pep", camera=0)
+    peptide.mset("1 x10")
+    peptide.set("movie_auto_store", 1)
+    show(peptide, molecule, {0.0: sphere(4), 2.0: sphere(6)})
+    assert timeline_rows(peptide) == [] and peptide.get_setting_int("movie_auto_store") == 1
+    peptide.translate([1, 0, 0], object="nest_0", camera=0)
+    assert timeline_rows(peptide) == ["nest_0"]
 
 
 def test_cut_through_the_middle_of_them_all(peptide, molecule):

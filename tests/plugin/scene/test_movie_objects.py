@@ -21,7 +21,7 @@ from pymol_dsr.shared.messages import GridResult, MeshResult
 from pymol_dsr.surfaces import extract, workers
 from pymol_dsr.surfaces.source import Surface
 from support.meshes import mesh_result
-from support.scene import build_peptide, coordinates, idtf_points
+from support.scene import build_peptide, coordinates, idtf_points, timeline_rows
 
 
 @dataclass
@@ -265,6 +265,14 @@ def sphere_replies(times, origin=(3.11, -4.23, 5.0), spacing=0.7, count=30):
     for time in times:
         values = np.linalg.norm(nodes - centre, axis=-1) - (6 + time / 10)
         yield GridResult(origin=origin, spacing=spacing, extrapolated=False, values=values.astype(np.float32))
+
+
+@pytest.mark.parametrize("as_map", [False, True])
+def test_a_movie_makes_no_keys_of_its_objects(peptide, fitted, as_map):
+    peptide.translate([4, -3, 8], object="pep", camera=0)
+    peptide.mset("1 x10")
+    show(peptide, fitted, [1.5, 2.5], as_map=as_map, replies=sphere_replies([1.5, 2.5]) if as_map else None)
+    assert timeline_rows(peptide) == []
 
 
 def test_maps_lie_where_the_field_is_whatever_their_origin(peptide, fitted):
