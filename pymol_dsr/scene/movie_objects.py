@@ -25,6 +25,8 @@ from .replies import Reply, lattice_of, mesh_of, vertex_colors
 from .timeline import MovieState, all_whole
 
 FUTURE_TRANSPARENCY = 0.4
+# Of a number of a mesh in a session file, which is a pickle.
+FLOAT_BYTES = 9
 # Kinds of objects that an earlier movie may have left under the names of this one.
 REPLACEABLE = ("cgo", "group", "surface", "map", ATOMS_TITLE)
 
@@ -33,13 +35,14 @@ REPLACEABLE = ("cgo", "group", "surface", "map", ATOMS_TITLE)
 class LoadedMovie:
     """The movie in the scene: names of its objects, loaded states, times without a surface, expected errors by time.
 
-    Errors are in Å.
+    Errors are in Å. floats: the numbers of all meshes.
     """
 
     objects: list[str] = field(default_factory=list)
     states: list[MovieState] = field(default_factory=list)
     empty: list[float] = field(default_factory=list)
     expected_errors: dict[float, float] = field(default_factory=dict)
+    floats: int = 0
 
 
 def movie_names(movie_states: Sequence[MovieState], object: str) -> set[str]:
@@ -123,6 +126,7 @@ class _Loader:
         elif len(reply.faces):
             floats = cgo.cgo_floats(mesh_of(reply), self._vertex_colors(state, reply))
             in_gui(self._self, self._load_mesh, state, floats)
+            self.movie.floats += len(floats)
             if self._movie_atoms is not None and reply.atoms is not None:
                 in_gui(self._self, self._movie_atoms.add, state.state, reply.atoms)
         else:
@@ -175,6 +179,11 @@ class _Loader:
         if self._movie_atoms is not None and self._movie_atoms.exists:
             self._movie_atoms.finish(self._ttt)
             movie.objects.append(self._movie_atoms.name)
+
+
+def session_megabytes(movie: LoadedMovie) -> float:
+    """Return the size of the meshes of a movie in a session file, in MB."""
+    return 1e-6 * FLOAT_BYTES * movie.floats
 
 
 def describe(trajectory: Trajectory, movie: LoadedMovie) -> list[str]:

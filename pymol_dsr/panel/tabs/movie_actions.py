@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 from collections.abc import Callable
@@ -17,9 +16,7 @@ from ...commands.running import Runner
 from ...fits.fit import Activity, Fit
 from ...scene.present_movie import PresentMovie
 from ...scene.timeline import frames_per_second
-from ...shared import states
 from ...shared.options import FORMATS, ColorOptions, FieldOptions, FilmOptions, MovieOptions
-from ...shared.states import StatesError
 from ..widgets import spin
 from .surface_controls import SurfaceControls
 
@@ -118,7 +115,7 @@ class MovieActions:
             return
         self._on_load(name)
         times, field, coloring = self._movie_times(), self._field(), self._controls.coloring
-        mesh = self._controls.mesh_options(self._triangles(times))
+        mesh = self._controls.mesh_options()
         options = MovieOptions(color=coloring.color, overlay=self.overlay.isChecked(), movie=not self.keep.isChecked())
         if options.movie:
             options = dataclasses.replace(
@@ -167,12 +164,6 @@ class MovieActions:
     def _movie_times(self) -> str:
         return str(self.states.text().strip() or self.states.placeholderText())
 
-    def _triangles(self, times: str) -> int | None:
-        # A text that can't be read is refused where the movie is loaded.
-        with contextlib.suppress(StatesError):
-            return movie_triangles(len(states.parse(times, fractional=True)))
-        return None
-
     def _loaded(self, name: str) -> None:
         self._on_loaded(name)
         self._panel.say(f"{name}: the movie is loaded; it plays with PyMOL's own controls")
@@ -180,11 +171,3 @@ class MovieActions:
     def _film_written(self, path: str) -> None:
         written = os.path.exists(path)
         self._panel.say(f"written: {path}" if written else "no encoder: the pictures are kept, see the log")
-
-
-def movie_triangles(count: int) -> int:
-    """Triangles for each of `count` states, such that no state takes the window longer than about 50 ms to load.
-
-    Measured: 0.4 µs a triangle, and 0.034 µs for each triangle of the states before, whose extent PyMOL takes anew.
-    """
-    return int(min(50_000, max(15_000, 0.05 / (0.4e-6 + 0.034e-6 * count))))

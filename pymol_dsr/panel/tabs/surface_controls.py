@@ -93,13 +93,10 @@ class SurfaceControls(QtCore.QObject):
         """The chosen colour."""
         return self.color.currentData() or ColorChoice()
 
-    def mesh_options(self, triangles: int | None = None) -> MeshOptions:
-        """Options of the meshes of movies and files, which have the fit's own smoothing.
-
-        triangles: their limit where the resolution is auto.
-        """
+    def mesh_options(self) -> MeshOptions:
+        """Options of the meshes of movies and files, which have the fit's own smoothing."""
         if self.spacing is None:
-            return MeshOptions(level=self.level.value(), triangles=triangles)
+            return MeshOptions(level=self.level.value())
         return MeshOptions(level=self.level.value(), resolution=self.spacing)
 
     def _changed_smooth(self, value: float) -> None:

@@ -17,7 +17,7 @@ from pymol_dsr.fits.fit import Activity, Fit, Phase, Trajectory
 from pymol_dsr.fits.jobs import Jobs
 from pymol_dsr.panel import charts
 from pymol_dsr.panel.live import Appearance, Live, LiveMesh, MeshRequest, TriangleBudget, ValueColors
-from pymol_dsr.panel.tabs import fit, fits, movie_actions, player, quality
+from pymol_dsr.panel.tabs import fit, fits, player, quality
 from pymol_dsr.runtime.settings import Settings
 from pymol_dsr.scene import palettes
 from pymol_dsr.scene.placement import IDENTITY
@@ -58,12 +58,6 @@ def test_bouncing_goes_on_in_its_direction():
 def test_once_ends_at_the_end():
     assert player.advance(79.2, 1.0, 79.0, 1.0, "once") == (79.0, 1.0, False)
     assert player.advance(3.0, 2.0, 2.0, 1.0, "loop") == (2.0, 1.0, False)
-
-
-def test_movies_have_as_many_triangles_as_keep_the_window_fluent():
-    assert movie_actions.movie_triangles(5) == 50_000
-    assert 15_000 < movie_actions.movie_triangles(79) < 25_000
-    assert movie_actions.movie_triangles(1000) == 15_000
 
 
 def test_pace_learns_from_what_was_drawn():

@@ -267,6 +267,16 @@ def sphere_replies(times, origin=(3.11, -4.23, 5.0), spacing=0.7, count=30):
         yield GridResult(origin=origin, spacing=spacing, extrapolated=False, values=values.astype(np.float32))
 
 
+@pytest.mark.parametrize("color", ["", "white"])
+def test_the_size_of_the_meshes_in_a_session_file_is_known(peptide, fitted, color, tmp_path):
+    sizes = []
+    for path in (tmp_path / "before.pse", tmp_path / "after.pse"):
+        peptide.save(str(path))
+        sizes.append(path.stat().st_size)
+        loaded = show(peptide, fitted, [1, 2, 3, 4], color=color)
+    assert movie_objects.session_megabytes(loaded) == pytest.approx(1e-6 * (sizes[1] - sizes[0]), rel=0.02)
+
+
 @pytest.mark.parametrize("as_map", [False, True])
 def test_a_movie_makes_no_keys_of_its_objects(peptide, fitted, as_map):
     peptide.translate([4, -3, 8], object="pep", camera=0)

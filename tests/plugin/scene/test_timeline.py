@@ -24,6 +24,13 @@ def test_fractional_states_go_on_in_the_future():
     ]
 
 
+def test_movies_have_as_many_triangles_as_load_fluently():
+    assert timeline.fluent_triangles(5) == timeline.fluent_triangles(17) == 50_000
+    assert 15_000 < timeline.fluent_triangles(79) < 17_000
+    assert timeline.fluent_triangles(1000) == timeline.most_triangles(1000) == 10_000
+    assert timeline.most_triangles(79) == 50_000
+
+
 def test_runs_of_states_are_short_in_mset():
     states = [MovieState(number, number, "m", False) for number in (1, 2, 3, 5, 9, 10, 9, 8)]
     assert timeline.mset_text(states) == "1 -3 5 9 -10 9 8"
