@@ -410,6 +410,7 @@ def _load_states(
                 object=plan.object,
                 color=plan.options.color,
                 as_map=plan.as_map,
+                on_view=partial(preview.remove_both, fit.name, _self),
                 level=plan.mesh.level,
                 say=lambda text: say(f" {fit.name}: {text}"),
                 _self=_self,

@@ -195,11 +195,15 @@ class Live(QtCore.QObject):
             self._next = request
             self._changed.notify()
 
-    def forget(self, fit: str) -> None:
-        """Remove the live surface of a fit."""
+    def hold(self, fit: str) -> None:
+        """Leave the live surface of a fit as it is, whatever was asked for before."""
         with self._changed:
             self._next = None
         self._removed[fit] = monotonic()
+
+    def forget(self, fit: str) -> None:
+        """Remove the live surface of a fit."""
+        self.hold(fit)
         preview.remove([preview.live_name(fit, self._self)], self._self)
 
     # In the thread

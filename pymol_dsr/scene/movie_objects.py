@@ -7,7 +7,7 @@ stays alive.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,14 +71,16 @@ def show_movie(
     color: str = "",
     as_map: bool = False,
     level: float = 0.0,
+    on_view: Callable[[], None] = lambda: None,
     say: Say,
     _self: Any,
 ) -> LoadedMovie:
     """Load the replies to `mesh`, or to `grid` for maps, as the planned states.
 
-    trajectory: its atoms give the colours. color: one for all, else empty. level: of the isosurface of maps, in Å. An
-    error takes everything away again; a cancelled movie keeps its finished states and says so. Raises SceneError,
-    Cancelled, and the errors of the replies.
+    trajectory: its atoms give the colours. color: one for all, else empty. level: of the isosurface of maps, in Å.
+    on_view: called in the window's thread when the mesh of the state in view is loaded. An error takes everything away
+    again; a cancelled movie keeps its finished states and says so. Raises SceneError, Cancelled, and the errors of the
+    replies.
     """
     base = None if color else in_gui(_self, atom_colors, trajectory, _self)
     if base is None and not color and not as_map:
@@ -88,7 +90,7 @@ def show_movie(
     movie_atoms = None if whole else MovieAtoms(trajectory, f"{object}_atoms", _self)
     in_gui(_self, check_movie_names, movie_states, object, _self)
     in_gui(_self, delete_objects, movie_names(movie_states, object), _self)
-    loader = _Loader(base, color, ttt, movie_atoms, _self)
+    loader = _Loader(base, color, ttt, movie_atoms, on_view, _self)
     cancelled: Cancelled | None = None
     try:
         for state, reply in zip(movie_states, replies, strict=False):
@@ -109,12 +111,18 @@ class _Loader:
     """Loads one state after another."""
 
     def __init__(
-        self, base: Colors | None, color: str, ttt: list[float], movie_atoms: MovieAtoms | None, _self: Any
+        self,
+        base: Colors | None,
+        color: str,
+        ttt: list[float],
+        movie_atoms: MovieAtoms | None,
+        on_view: Callable[[], None],
+        _self: Any,
     ) -> None:
         """Begin a movie. base: f4[A,3], colours of the atoms; ttt: the display matrix of the molecule."""
         self.movie = LoadedMovie()
         self._base, self._color, self._ttt = base, color, ttt
-        self._movie_atoms, self._self = movie_atoms, _self
+        self._movie_atoms, self._on_view, self._self = movie_atoms, on_view, _self
         self._maps: list[str] = []
 
     def add(self, state: MovieState, reply: Reply) -> None:
@@ -155,6 +163,8 @@ class _Loader:
         for number in range(existing + 1, state.state):
             cmd.load_cgo(cgo.NOTHING, name, number, zoom=0)
         cmd.load_cgo(floats, name, state.state, zoom=0)
+        if state.state == cmd.get_state():
+            self._on_view()
 
     def _dress(self, state: MovieState) -> None:
         placement.place(state.object, self._ttt, self._self)

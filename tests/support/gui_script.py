@@ -305,8 +305,12 @@ def filmed(panel, jobs):
     click(play.actions.movie_button)
     assert "PyMOL has a movie of 30 frames with 1 camera key: click again" in panel.status.text(), panel.status.text()
     play.actions.keep.setChecked(True)
+    gaps = []
     click(play.actions.movie_button)
-    yield from until(lambda: "the movie is loaded" in panel.status.text())
+    while "the movie is loaded" not in panel.status.text():
+        gaps.append(not {"pep_dsr", "pep_dsr_live"} & set(cmd.get_names("all", enabled_only=1)))
+        yield 5
+    assert gaps and not any(gaps)
     assert cmd.count_frames() == 30 and cmd.count_states("pep_dsr") == 5
     play.actions.keep.setChecked(False)
     watch("movie", lambda: jobs.fits["pep_dsr"].activity)

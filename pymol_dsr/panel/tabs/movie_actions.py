@@ -28,8 +28,8 @@ FILTERS = ";;".join(f"{title} (*.{ending})" for ending, title in FORMATS.items()
 class MovieActions:
     """Widgets for the movie and its files, and what they do.
 
-    fit, field, time: functions that say what is chosen. on_load: called before a movie is loaded, and on_loaded with
-    the fit's name after it: the live surface would lie in the same place.
+    fit, field, time: functions that say what is chosen. on_load, on_loaded: called with the fit's name before and after
+    a movie is loaded: the live surface would lie in the same place.
     """
 
     def __init__(

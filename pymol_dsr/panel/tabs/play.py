@@ -257,7 +257,8 @@ class PlayTab(QtWidgets.QWidget):
     def _before_movie(self, name: str) -> None:
         self.player.pause()
         self._rest.stop()
-        self.live.forget(name)
+        # The movie takes its place, a state at a time.
+        self.live.hold(name)
         self.message.setText("")
 
     def _shown(self, mesh: LiveMesh) -> None:

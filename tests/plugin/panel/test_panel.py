@@ -132,6 +132,11 @@ def test_what_was_wanted_before_the_movie_is_not_drawn_after_it(cmd):
     before = LiveMesh(request(), look, mesh_result(flat_mesh(0)), floats, 1)
     engine.draw(before)
     assert cmd.get_names() == ["a_live"]
+    engine.hold("a")
+    cmd.delete("a_live")
+    engine.draw(before)
+    assert cmd.get_names() == []
+    engine.draw(LiveMesh(request(), look, mesh_result(flat_mesh(0)), floats, 1))
     engine.forget("a")
     assert cmd.get_names() == []
     engine.draw(before)

@@ -267,6 +267,20 @@ def sphere_replies(times, origin=(3.11, -4.23, 5.0), spacing=0.7, count=30):
         yield GridResult(origin=origin, spacing=spacing, extrapolated=False, values=values.astype(np.float32))
 
 
+def test_the_surface_before_stays_until_the_state_in_view_is_loaded(peptide, fitted):
+    peptide.frame(3)
+    seen = []
+
+    def replies():
+        for time in (2, 3, 4):
+            seen.append("live" in peptide.get_names())
+            yield fitted.reply(time)
+
+    peptide.load_cgo(cgo.cgo_floats(mesh_of(fitted.reply(3)), None), "live", 1)
+    show(peptide, fitted, [2, 3, 4], replies=replies(), on_view=lambda: peptide.delete("live"))
+    assert seen == [True, True, False]
+
+
 @pytest.mark.parametrize("color", ["", "white"])
 def test_the_size_of_the_meshes_in_a_session_file_is_known(peptide, fitted, color, tmp_path):
     sizes = []
