@@ -39,6 +39,12 @@ def remove_bars(movie: str, _self: Any) -> None:
         _self.delete(name)
 
 
+def rename_bars(movie: str, name: str, _self: Any) -> None:
+    """Name the bars of a movie after its other name."""
+    for bar in bars_of(movie, _self):
+        _self.set_name(bar, name + bar.removeprefix(movie))
+
+
 def disable_bars(movie: str, _self: Any) -> None:
     """Switch the bars of a movie off; PyMOL draws all bars in one place."""
     for name in bars_of(movie, _self):

@@ -21,7 +21,7 @@ from ..shared.messages import MeshResult
 from ..shared.options import FieldOptions
 from . import cgo
 from .atoms import blend
-from .color_bar import remove_bars
+from .color_bar import remove_bars, rename_bars
 from .objects import SceneError
 from .palettes import Colors
 from .replies import Reply
@@ -115,6 +115,15 @@ class KeptMovie:
         """Whether the fit knows atoms and all meshes do."""
         return self.trajectory.atoms is not None and all(mesh.has_atoms for mesh in self.meshes)
 
+    def rename(self, object: str, name: str) -> None:
+        """Follow one of its objects to another name."""
+        self.identities[name] = self.identities.pop(object)
+        for mesh in self.meshes:
+            if mesh.state.object == object:
+                mesh.state = dataclasses.replace(mesh.state, object=name)
+        if self.name == object:
+            self.name = name
+
     def watch(self, movie_states: Sequence[MovieState], replies: Iterable[Reply]) -> Iterator[Reply]:
         """Pass the replies on, and keep the meshes that are not empty."""
         for state, reply in zip(movie_states, replies, strict=False):
@@ -139,8 +148,12 @@ class KeptMovies:
             self.by_name[movie.name] = movie
 
     def prune(self, _self: Any) -> None:
-        """Drop the movies and objects of movies that were deleted, and movies of which an object was replaced."""
+        """Drop the movies and objects of movies that were deleted, and movies of which an object was replaced.
+
+        Objects that have another name now (`set_name`) are followed.
+        """
         objects = set(_self.get_names("objects"))
+        self._follow_names(objects, _self)
         for name, movie in list(self.by_name.items()):
             movie.identities = {object: known for object, known in movie.identities.items() if object in objects}
             movie.meshes = [mesh for mesh in movie.meshes if mesh.state.object in objects]
@@ -148,6 +161,20 @@ class KeptMovies:
             if not movie.identities or not same:
                 del self.by_name[name]
                 remove_bars(movie.name, _self)
+
+    def _follow_names(self, objects: set[str], _self: Any) -> None:
+        """Give objects that are not there the names of those that are as they were and belong to no movie."""
+        known = {object for movie in self.by_name.values() for object in movie.identities}
+        free = {name: _identity(name, _self) for name in sorted(objects - known)} if known - objects else {}
+        for movie in list(self.by_name.values()):
+            for object in set(movie.identities) - objects:
+                name = next((new for new, identity in free.items() if identity == movie.identities[object]), None)
+                if name is not None:
+                    del free[name]
+                    if object == movie.name:
+                        rename_bars(object, name, _self)
+                    movie.rename(object, name)
+        self.by_name = {movie.name: movie for movie in self.by_name.values()}
 
     def find(self, name: str, _self: Any) -> list[KeptMovie]:
         """Return the movies of a fit, or the one that an object belongs to. Raises SceneError."""

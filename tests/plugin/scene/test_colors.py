@@ -215,6 +215,18 @@ def test_what_is_kept_goes_with_the_object(cmd, movie):
     assert "no movie of it is loaded; dsr_movie mol_dsr makes one" in refused(cmd, dsr_color, "mol_dsr")
 
 
+def test_an_object_is_followed_to_another_name(cmd, movie):
+    color(cmd, "out", "b")
+    cmd.set_name("out", "kept")
+    cmd.copy("like_it", "kept")
+    cmd.color("yellow", "name A0")
+    color(cmd, "kept", "vdw")
+    assert bars(cmd) == ["kept_bar_vdw_A"]
+    color(cmd, "mol_dsr")
+    assert halves(cmd, name="kept") == [(1, 1, 0), (0, 0, 1)]
+    assert bars(cmd) == [] and "out" not in cmd.get_names("all")
+
+
 def test_a_part_may_be_deleted(cmd, movie):
     cmd.delete("out_future")
     cmd.color("yellow", "mol")
