@@ -1,7 +1,7 @@
 """`python tools/plugin_zip.py [FILE]`: the plugin alone as a zip for PyMOL's Plugin Manager.
 
-One package with its LICENSE, since PyMOL refuses an archive of two; the backend is installed on its own. The same
-sources give the same bytes.
+One package with its examples and its LICENSE, since PyMOL refuses an archive of two; the backend is installed on its
+own. The same sources give the same bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ PACKAGE = "pymol_dsr"
 
 def write(target: Path) -> int:
     """Write the zip; how many files it holds."""
-    files = {path.relative_to(ROOT).as_posix(): path for path in sorted((ROOT / PACKAGE).rglob("*.py"))}
+    package = ROOT / PACKAGE
+    paths = sorted([*package.rglob("*.py"), *(package / "examples").glob("*.pdb.gz")])
+    files = {path.relative_to(ROOT).as_posix(): path for path in paths}
     files[f"{PACKAGE}/LICENSE"] = ROOT / "LICENSE"
     target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -14,6 +14,7 @@ from . import (  # noqa: F401 (each makes its commands)
     color,
     ensemble,
     evaluate,
+    example,
     files,
     fit,
     generate,
@@ -51,6 +52,7 @@ def register_commands(_self: Any, session: Session) -> None:
         0, ("dsr_status", "dsr_cancel"), lambda: [*session.jobs.fits, *session.sources.running], "fit or source", ""
     )
     complete(0, ["dsr_resume"], lambda: [left.name for left in interrupted_fits(session.jobs)], "interrupted fit", "")
+    complete(0, ["dsr_example"], lambda: ("trajectory", "morph"), "example", "")
     complete(0, ["dsr_set"], lambda: settings.KEYS, "setting", ", ")
     _self.auto_arg[1]["dsr_morph"] = _self.auto_arg[0]["zoom"]
     complete(1, ["dsr_color"], lambda: color_sources.KINDS, "by", "")

@@ -16,6 +16,7 @@ from ..fits.background import Background
 from ..fits.fit import Cancelled
 from ..session import Session
 from ..shared.text import error_line, one_line
+from .first_steps import FirstSteps
 from .tabs.ensembles import EnsemblesTab
 from .tabs.fit import BAD, FitTab
 from .tabs.fits import FitsTab
@@ -59,7 +60,9 @@ class Panel(QtWidgets.QDialog):
         self.status = QtWidgets.QLabel()
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.first_steps = FirstSteps(self)
         layout = QtWidgets.QVBoxLayout(self)
+        layout.addWidget(self.first_steps)
         layout.addWidget(self.tabs, 1)
         layout.addWidget(self.status)
         self.setMinimumWidth(self.fontMetrics().horizontalAdvance("M") * 34)
@@ -117,6 +120,7 @@ class Panel(QtWidgets.QDialog):
         self.ensembles.poll()
         if self._ticks % SELDOM == 0:
             jobs.unload_lost()
+            self.first_steps.refresh()
             if self.tabs.currentWidget() is self.fit and not self.fit.busy():
                 self.fit.refresh()
             self.play.refresh()

@@ -14,9 +14,8 @@ from support.paths import ROOT
 pytestmark = [pytest.mark.gui, pytest.mark.timeout(600)]
 
 
-def test_a_user_at_the_window(display, tmp_path):
-    pytest.importorskip("PyQt5")
-    pytest.importorskip("torch")
+def run_in_window(name, display, tmp_path):
+    """What a script of tests/support reports of a PyMOL with a window."""
     (tmp_path / ".pymolrc.py").write_text("import pymol_dsr\n")
     env = dict(
         os.environ,
@@ -29,7 +28,7 @@ def test_a_user_at_the_window(display, tmp_path):
         QT_API="pyqt5",
         PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "backend"), os.environ.get("PYTHONPATH", "")]),
     )
-    script = str(ROOT / "tests/support/gui_script.py")
+    script = str(ROOT / "tests/support" / name)
     with open(tmp_path / "output.txt", "w") as output:
         subprocess.run(
             [sys.executable, "-m", "pymol", "-W", "640", "-H", "480", script],
@@ -44,6 +43,13 @@ def test_a_user_at_the_window(display, tmp_path):
     assert path.exists(), (tmp_path / "output.txt").read_text()[-3000:]
     report = json.loads(path.read_text())
     assert not report["error"], report["error"] + report.get("log", "")
+    return report
+
+
+def test_a_user_at_the_window(display, tmp_path):
+    pytest.importorskip("PyQt5")
+    pytest.importorskip("torch")
+    report = run_in_window("gui_script.py", display, tmp_path)
     assert report["steps"] == [
         "panel",
         "cancel",
@@ -74,3 +80,12 @@ def test_a_user_at_the_window(display, tmp_path):
     assert "typed_atoms holds the atoms at these times" in report["log"]
     for name in ("panel", "fitted", "live", "movie", "quality", "ensembles", "family", "morph"):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000, name
+
+
+def test_the_first_start_shows_the_example(display, tmp_path):
+    """Nothing is loaded: one click, and a surface moves."""
+    pytest.importorskip("PyQt5")
+    pytest.importorskip("torch")
+    report = run_in_window("first_start_script.py", display, tmp_path)
+    assert report["steps"] == ["offered", "moving"]
+    assert report["states"] == {"trpcage": 20, "trpcage_dsr": 77, "trpcage_dsr_atoms": 77}

@@ -102,9 +102,9 @@ def test_the_zip_is_the_plugin_alone(archive, tmp_path):
         assert content.testzip() is None
         for name in names:
             assert content.read(name) == (ROOT / name.replace("pymol_dsr/LICENSE", "LICENSE")).read_bytes()
-    assert sorted(names) == sorted(
-        [str(path.relative_to(ROOT)) for path in (ROOT / "pymol_dsr").rglob("*.py")] + ["pymol_dsr/LICENSE"]
-    )
+    package = ROOT / "pymol_dsr"
+    paths = [*package.rglob("*.py"), package / "examples/trpcage.pdb.gz", package / "examples/trpcage_open.pdb.gz"]
+    assert sorted(names) == sorted([str(path.relative_to(ROOT)) for path in paths] + ["pymol_dsr/LICENSE"])
     again = tmp_path / "again" / "pymol_dsr.zip"
     subprocess.run([sys.executable, ROOT / "tools/plugin_zip.py", again], stdout=subprocess.DEVNULL, check=True)
     assert again.read_bytes() == archive.read_bytes()
@@ -207,8 +207,9 @@ def test_the_wheel_in_an_environment_of_its_own(tmp_path):
     subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "-w", tmp_path, source], check=True)
     (wheel,) = tmp_path.glob("pymol_dsr-*-py3-none-any.whl")
     with zipfile.ZipFile(wheel) as content:
-        inside = {name for name in content.namelist() if name.endswith(".py")}
+        inside = {name for name in content.namelist() if name.endswith((".py", ".gz"))}
     packages = {path.relative_to(ROOT) for path in (ROOT / "pymol_dsr").rglob("*.py")}
+    packages |= {path.relative_to(ROOT) for path in (ROOT / "pymol_dsr/examples").iterdir()}
     packages |= {path.relative_to(ROOT / "backend") for path in (ROOT / "backend").rglob("*.py")}
     assert inside == {str(path) for path in packages}
 

@@ -1,0 +1,77 @@
+"""Runs inside a real PyMOL window in which nothing is loaded (see test_gui.py): *Try it* is clicked."""
+
+import json
+import os
+import time
+import traceback
+from typing import Any
+
+from pymol import cmd
+from pymol.Qt import QtCore
+from PyQt5 import QtTest
+
+# PyQt5's stubs take its static methods for others.
+QTEST: Any = QtTest.QTest
+OUT = os.environ["DSR_GUI_OUT"]
+report: dict[str, Any] = {"steps": [], "error": ""}
+
+
+def until(condition):
+    end = time.monotonic() + 150
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        yield 50
+
+
+def steps():
+    import pymol.gui
+
+    import pymol_dsr
+    from pymol_dsr.session import session_of
+
+    pymol_dsr.open_panel()
+    yield 100
+    session: Any = session_of(cmd)
+    panel = session.windows.panel
+    card = panel.first_steps
+    assert card.isVisible() and card.try_button.isVisible()
+    cmd.pseudoatom("other")
+    yield from until(lambda: not card.isVisible())
+    cmd.delete("other")
+    yield from until(card.isVisible)
+    report["steps"].append("offered")
+    QTEST.mouseClick(card.try_button, QtCore.Qt.MouseButton.LeftButton)
+    assert not card.try_button.isEnabled()
+    yield from until(lambda: "plays" in panel.status.text())
+    assert not card.isVisible()
+    names = cmd.get_names("public_objects")
+    report["states"] = {name: cmd.count_states(name) for name in names}
+    frames = set()
+    for _ in range(40):
+        frames.add(cmd.get_frame())
+        yield 50
+    assert len(frames) > 3, frames
+    pymol.gui.get_qtwindow().grab().save(os.path.join(OUT, "example.png"))
+    report["steps"].append("moving")
+    session.jobs.close()
+
+
+def run(generator):
+    try:
+        wait = next(generator)
+    except StopIteration:
+        finish()
+    except BaseException:  # noqa: BLE001 - whatever it is, the test reports it
+        report["error"] = traceback.format_exc()
+        finish()
+    else:
+        QtCore.QTimer.singleShot(wait, lambda: run(generator))
+
+
+def finish():
+    with open(os.path.join(OUT, "report.json"), "w") as stream:
+        json.dump(report, stream)
+    cmd.quit()
+
+
+QtCore.QTimer.singleShot(1500, lambda: run(steps()))
