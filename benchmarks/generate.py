@@ -86,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, help="a folder with trajectories")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "generate", help="results stay there")
     parser.add_argument("--write", type=Path, default=ROOT / "docs" / "results.md")
+    parser.add_argument("--seconds", type=float, default=300.0, help="of the net's training")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     for part in options.parts:
@@ -195,6 +196,9 @@ def fill_dims(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
+SURFACE_CASES = (("straight", 2), ("elastic", 1), ("elastic", 2), ("elastic", 3), ("elastic", 12), ("analog", 2))
+
+
 def surfaces(options: argparse.Namespace) -> list[Row]:
     """IoU with PyMOL's true surfaces at a quarter, half and three quarters of the way from DIMS' state 1 to 79."""
     import pymol2
@@ -219,50 +223,44 @@ def surfaces(options: argparse.Namespace) -> list[Row]:
         session.stop()
     protein, other = adk()
     known = np.stack([source.coordinates[state] for state in ends]).astype(np.float64)
-    between = 12
-    fractions = {
-        "path": np.arange(1, between + 1) / (between + 1),
-        "middle": np.array([(state - ends[0]) / (ends[1] - ends[0]) for state in middles]),
-    }
-    frames = [(float(state), source.coordinates[state].astype(np.float32)) for state in (*ends, *middles)]
-    methods = ("straight", "elastic", "analog")
     projection = BondProjection.of(protein.topology.bonds, protein.topology.heavy, known)
-    for number, name in enumerate(methods, 1):
-        gap = filling.Gap.of(known[0], known[1], protein.topology, [other.states])
-        for kind, at in fractions.items():
-            path = getattr(filling, name)(gap, at)
-            path = filling.in_scene(projection(path), gap, known[1], at)
-            offset = 1000.0 * number + (500.0 if kind == "middle" else 0.0)
-            frames += [
-                (offset + float(ends[0] + fraction * (ends[1] - ends[0])), atoms.astype(np.float32))
-                for fraction, atoms in zip(at, path, strict=True)
-            ]
-    found = {
-        s.state: Surface(s.state, s.points, s.normals, s.faces, s.atoms) for s in compute_surfaces_at(source, frames, 2)
-    }
-    frame = UnitCube.of([found[float(state)].points for state in ends])
+    gap = filling.Gap.of(known[0], known[1], protein.topology, [other.states])
+    at_middles = np.array([(state - ends[0]) / (ends[1] - ends[0]) for state in middles])
+    # Method, and fractions of the way; the surfaces of the last one are compared as they are.
+    cases = [(name, np.arange(1, n + 1) / (n + 1)) for name, n in SURFACE_CASES]
+    cases += [(name, at_middles) for name in ("straight", "elastic", "analog")]
+    frames = [(float(state), source.coordinates[state].astype(np.float32)) for state in (*ends, *middles)]
+    for number, (name, at) in enumerate(cases, 1):
+        path = filling.in_scene(projection(getattr(filling, name)(gap, at)), gap, known[1], at)
+        frames += [(1000.0 * number + k, atoms.astype(np.float32)) for k, atoms in enumerate(path)]
+    found = {surface.state: surface for surface in compute_surfaces_at(source, frames, 2)}
+
+    def at_state(key: float, state: float) -> Surface:
+        s = found[key]
+        return Surface(state, s.points, s.normals, s.faces, s.atoms)
+
+    true = {state: at_state(float(state), float(state)) for state in (*ends, *middles)}
+    frame = UnitCube.of([true[state].points for state in ends])
     references = {
-        state: GroundTruth(s.points, s.normals, s.faces, frame) for state in middles for s in [found[float(state)]]
+        state: GroundTruth(true[state].points, true[state].normals, true[state].faces, frame) for state in middles
     }
 
     def iou(state: int, mesh: Any) -> float:
         return references[state].score(mesh.points, mesh.normals, mesh.faces).iou
 
     rows: list[Row] = []
-    for number, name in enumerate((None, *methods)):
-        extra = [
-            Surface(state - 1000.0 * number, s.points, s.normals, s.faces, s.atoms)
-            for state, s in found.items()
-            if number and 1000.0 * number <= state < 1000.0 * number + 500.0
-        ]
-        trained = sorted([*(found[float(state)] for state in ends), *extra], key=lambda s: s.state)
-        field = run.fit_trajectory(trained, FitOptions(preset="fast", device="cpu"))
-        values = [iou(state, extract_mesh(field, float(state), resolution=0.5)) for state in middles]
-        rows.append({"method": f"field, {name} path" if name else "field of the two states", "iou": values})
-        if name:
-            direct = [iou(state, found[1000.0 * number + 500.0 + state]) for state in middles]
-            rows.append({"method": f"PyMOL's surfaces, {name} path", "iou": direct})
-        print(rows[-2:], flush=True)
+    for number, (name, at) in enumerate([("", np.zeros(0)), *cases]):
+        made = [at_state(1000.0 * number + k, ends[0] + (ends[1] - ends[0]) * f) for k, f in enumerate(at)]
+        if at is at_middles:
+            label = f"PyMOL's surfaces, {name} path"
+            values = [iou(state, surface) for state, surface in zip(middles, made, strict=True)]
+        else:
+            label = f"field of the two states and {len(at)} of the {name} path" if name else "field of the two states"
+            trained = sorted([*(true[state] for state in ends), *made], key=lambda surface: surface.state)
+            field = run.fit_trajectory(trained, FitOptions(preset="fast", device="cpu"))
+            values = [iou(state, extract_mesh(field, float(state), resolution=0.5)) for state in middles]
+        rows.append({"method": label, "iou": values})
+        print(rows[-1], flush=True)
     return rows
 
 
@@ -337,6 +335,7 @@ def ala10(options: argparse.Namespace) -> tuple[Molecule, list[States], States]:
 
 
 PEPTIDE_STARTS, PEPTIDE_AHEAD, PEPTIDE_KNOWN, PEPTIDE_DRAWN = 48, 60, 51, 16
+NET_DRAWN = 6
 
 
 def peptide(options: argparse.Namespace) -> list[Row]:
@@ -345,7 +344,7 @@ def peptide(options: argparse.Namespace) -> list[Row]:
     topology = Topology.of(molecule)
     trace = topology.trace
     projection = BondProjection.of(topology.bonds, topology.heavy, np.concatenate(train))
-    starts = np.linspace(PEPTIDE_KNOWN - 1, len(test) - PEPTIDE_AHEAD - 1, PEPTIDE_STARTS).astype(int)
+    starts = _starts(test)
     return [
         peptide_row(name, method, draws, topology, projection, train, test, starts)
         for name, method, draws in (
@@ -357,6 +356,50 @@ def peptide(options: argparse.Namespace) -> list[Row]:
             ("gaussian", continuation.METHODS["gaussian"], True),
         )
     ]
+
+
+def trained_net(options: argparse.Namespace) -> list[Row]:
+    """Train the net on Ala10's training runs, and score it as the other methods."""
+    import torch
+    from dsr_backend.sources.generator.frames import frames_of
+    from dsr_backend.sources.generator.model import HISTORY
+    from dsr_backend.sources.net import Net
+
+    molecule, train, test = ala10(options)
+    topology = Topology.of(molecule)
+    started = time.process_time()
+    net = Net.train(
+        molecule,
+        topology,
+        train,
+        1.0,
+        0,
+        lambda: None,
+        lambda f, r: print(f"{f:.2f} {r:.3f}", flush=True),
+        options.seconds,
+    )
+    spent = time.process_time() - started
+    starts = _starts(test)
+    # All continuations of all starts at once.
+    history = [
+        frames_of(torch.as_tensor(np.repeat(test[starts - back][:, net.backbone], NET_DRAWN, 0), dtype=torch.float32))
+        for back in range(HISTORY - 1, -1, -1)
+    ]
+    begun = time.process_time()
+    made = (
+        net.continued_backbones(history, PEPTIDE_AHEAD, 0, lambda: None)
+        .double()
+        .numpy()
+        .reshape(len(starts), NET_DRAWN, PEPTIDE_AHEAD, -1, 3)
+    )
+    drawn = dict(zip(starts.tolist(), made, strict=True))
+    row = peptide_row("net", drawn, True, topology, net.projection, train, test, starts)
+    row |= {"s": time.process_time() - begun, "ratio": net.trained.ratio, "steps": net.trained.steps}
+    return [{**row, "training s": spent}]
+
+
+def _starts(test: States) -> NDArray[np.int64]:
+    return np.linspace(PEPTIDE_KNOWN - 1, len(test) - PEPTIDE_AHEAD - 1, PEPTIDE_STARTS).astype(int)
 
 
 def _of_training(train: list[States], trace: NDArray[np.int64]) -> Any:
@@ -387,13 +430,16 @@ def peptide_row(
     started = time.process_time()
     for start in starts:
         history = History.of(test[max(0, start - PEPTIDE_KNOWN + 1) : start + 1], trace, train)
-        drawn = np.stack(
-            [
-                method(history, PEPTIDE_AHEAD, np.random.default_rng([int(start), k]))
-                for k in range(PEPTIDE_DRAWN if draws else 1)
-            ]
-        )
-        if name not in ("hold", "bootstrap"):
+        if isinstance(method, dict):
+            drawn = method[int(start)]
+        else:
+            drawn = np.stack(
+                [
+                    method(history, PEPTIDE_AHEAD, np.random.default_rng([int(start), k]))
+                    for k in range(PEPTIDE_DRAWN if draws else 1)
+                ]
+            )
+        if name not in ("hold", "bootstrap", "net"):
             drawn = projection(drawn.reshape(-1, *drawn.shape[2:])).reshape(drawn.shape)
         paths.append(drawn[0])
         for lead, values in crps.items():
@@ -473,6 +519,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "surfaces": surfaces,
     "fluctuations": fluctuations,
     "peptide": peptide,
+    "net": trained_net,
     "equilibrium": equilibrium,
 }
 
@@ -557,6 +604,15 @@ def _peptide_table(rows: list[Row]) -> list[str]:
     return [note, "", *markdown.table(header, body)]
 
 
+def _net_table(rows: list[Row]) -> list[str]:
+    row = rows[0]
+    text = (
+        f"The net on the same: trained for {row['training s']:.0f} processor seconds ({row['steps']} steps), held-out "
+        f"loss {row['ratio']:.3f} of its prior's; {NET_DRAWN} continuations a start."
+    )
+    return [text, "", *_peptide_table(rows)[2:]]
+
+
 def _equilibrium_table(rows: list[Row]) -> list[str]:
     header = ["trajectory", "method", "JS", "W2, Å", "RMSF r", "RMSF / training", "step / training", "recall, Å"]
     header += ["contacts", "broken, %", "s"]
@@ -574,6 +630,7 @@ TABLES: dict[str, Callable[[list[Row]], list[str]]] = {
     "surfaces": _surface_table,
     "fluctuations": _fluctuation_table,
     "peptide": _peptide_table,
+    "net": _net_table,
     "equilibrium": _equilibrium_table,
 }
 

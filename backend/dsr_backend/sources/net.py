@@ -96,10 +96,14 @@ class Net:
     def continued(self, states: States, frames: int, replicas: int, seed: int, check: Callable[[], None]) -> States:
         """Return states f8[replicas × frames,A,3] (Å) after known states f8[S,A,3], replica by replica."""
         history = [self._frames(state, replicas) for state in states[-HISTORY:]]
-        made = continue_states(
+        made = self.continued_backbones(history, frames, seed, check)
+        return self._all_atoms(made.flatten(0, 1), check)
+
+    def continued_backbones(self, history: list[Frames], frames: int, seed: int, check: Callable[[], None]) -> Tensor:
+        """Return backbones f[B,frames,R,3,3] (Å) after a history of frames [B,R], one gap apart."""
+        return continue_states(
             self.trained.model, history, frames, self.local, self._mend, _generator(seed), check=check
         )
-        return self._all_atoms(made.flatten(0, 1), check)
 
     def filled(self, first: States, last: States, frames: int, seed: int, check: Callable[[], None]) -> States:
         """Return states f8[frames,A,3] (Å) between two states f8[A,3]."""

@@ -14,7 +14,7 @@ from .frames import Frames, increments, moved, superposed
 from .prior import Normal, Prior, bridge_mean
 from .temporal import Temporal
 
-HISTORY = 4
+HISTORY = 6
 """Known states before the one to predict, at most."""
 SIZE = 48
 LARGE = 128

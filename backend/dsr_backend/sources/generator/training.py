@@ -15,7 +15,7 @@ from .model import HISTORY, Context, Generator, target
 from .prior import Prior, bridge_mean
 
 BATCH = 48
-RATE = 4e-3
+RATE = 3e-3
 AVERAGE = 0.998
 """Decay of the running mean of the weights that is used in the end."""
 HELD_OUT = 0.15
@@ -26,8 +26,8 @@ LONGEST_FILL = 10
 HISTORY_NOISE = 0.05
 """Å. Noise on the known states, so that the net bears its own errors."""
 TASKS = (("forward", 0.7), ("fill", 0.2), ("alone", 0.1))
-MEASURED = 256
-"""Held-out windows of a measurement."""
+MEASURED = (8, 48)
+"""Draws of a measurement, each with its own number of known states, and held-out windows of each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,11 +178,16 @@ def train(
 def held_out_ratio(model: Generator, unseen: Windows, seed: int) -> float:
     """Return the denoising loss on held-out windows over that of the prior, of the forward task."""
     generator = torch.Generator().manual_seed(seed + 1)
-    context, by = unseen.context(model, "forward", MEASURED, generator)
-    local, linked = torch.zeros(by.shape[1], 3, 3), torch.zeros(by.shape[1] - 1, dtype=torch.bool)
-    _, main = training_loss(model, context, by, local, linked, torch.Generator().manual_seed(seed + 2))
-    base = baseline_loss(model, context, by, torch.Generator().manual_seed(seed + 2))
-    return float(main / base)
+    draws, count = MEASURED
+    reached = base = 0.0
+    for draw in range(draws):
+        context, by = unseen.context(model, "forward", count, generator)
+        local, linked = torch.zeros(by.shape[1], 3, 3), torch.zeros(by.shape[1] - 1, dtype=torch.bool)
+        # The same noise for both.
+        noise = [torch.Generator().manual_seed(seed + 2 + draw) for _ in range(2)]
+        reached += float(training_loss(model, context, by, local, linked, noise[0])[1])
+        base += float(baseline_loss(model, context, by, noise[1]))
+    return reached / base
 
 
 def _load(model: Generator, values: dict[str, Tensor]) -> None:
