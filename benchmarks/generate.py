@@ -559,7 +559,8 @@ def _continue_table(rows: list[Row]) -> list[str]:
         ]
         for row in rows
     ]
-    return ["Continuing DIMS: Cα RMSD in Å, superposed.", "", *markdown.table(header, body)]
+    note = "Continuing DIMS: Cα RMSD in Å, superposed. From state 20, 21 states are known (they count from 0)."
+    return [note, "", *markdown.table(header, body)]
 
 
 def _fill_table(rows: list[Row]) -> list[str]:
