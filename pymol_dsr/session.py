@@ -32,7 +32,8 @@ class Session:
         self.settings = Settings()
         self.jobs = Jobs(self.settings)
         self.references = PseReferences(self.jobs)
-        self.movies = KeptMovies(self.jobs)
+        self.movies = KeptMovies(self.jobs, self.references.rename)
+        self.references.follow_names = self.movies.follow_names
         self.sources = Sources(self.jobs)
         self.windows: Windows | None = None
 

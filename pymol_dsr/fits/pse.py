@@ -7,10 +7,12 @@ keeps and ignores.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +59,8 @@ class PseReferences:
         """By the name of the movie's object."""
         self.own_movie = ""
         """Digest of the movie (mset) that was set up last, which another one may replace."""
+        self.follow_names: Callable[[Any], None] = lambda _self: None
+        """Called before the names of a scene are written, to call `rename` for those that the user has changed."""
         self._hashes: dict[str, tuple[tuple[int, int], str]] = {}
 
     def attach(self, _self: Any) -> None:
@@ -73,9 +77,18 @@ class PseReferences:
         """Enter a movie that was loaded as these objects of the scene."""
         self.movies[object] = MovieReference(fit, list(objects), command)
 
+    def rename(self, object: str, name: str) -> None:
+        """Follow an object of a movie to another name."""
+        for key, movie in list(self.movies.items()):
+            if object in movie.objects:
+                objects = [name if one == object else one for one in movie.objects]
+                del self.movies[key]
+                self.movies[name if key == object else key] = dataclasses.replace(movie, objects=objects)
+
     def save(self, session: dict[str, Any], *, _self: Any) -> bool:
         """Add the fits of the movies in `session`, which PyMOL is about to write."""
         name_deleted_ramps(session.get("color_ext") or [])
+        self.follow_names(_self)
         values = session.get("session")
         if values is None:
             return True

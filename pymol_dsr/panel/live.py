@@ -6,7 +6,7 @@ import dataclasses
 import math
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic, perf_counter, sleep
 from typing import Any
@@ -170,9 +170,17 @@ class Live(QtCore.QObject):
     failed = QtCore.Signal(str)
     _computed = QtCore.Signal(object)
 
-    def __init__(self, parent: Any, jobs: Jobs, canvas: Any, _self: Any) -> None:
-        """canvas: the widget of the scene, drawn at once, or None."""
+    def __init__(
+        self,
+        parent: Any,
+        jobs: Jobs,
+        canvas: Any,
+        _self: Any,
+        objects_at: Callable[[str], list[str]] = lambda molecule: [],
+    ) -> None:
+        """canvas: the widget of the scene, drawn at once, or None. objects_at: the movies' objects of a molecule."""
         super().__init__(parent)
+        self._objects_at = objects_at
         self._jobs, self._canvas, self._self = jobs, canvas, _self
         # While a control moves, there are to be several a second.
         self.coarse = TriangleBudget(8_000, 0.04, 4_000, 20_000)
@@ -332,8 +340,9 @@ class Live(QtCore.QObject):
             began = perf_counter()
             name = preview.live_name(request.fit.name, cmd)
             if name not in cmd.get_names("objects"):
-                # The movie and the preview of the same fit would lie in the same place.
-                for movie in (request.fit.name, "_".join([request.fit.name, *request.members])):
+                # Movies of the same molecule and the preview would lie in the same place.
+                default = "_".join([request.fit.name, *request.members])
+                for movie in (request.fit.name, default, *self._objects_at(request.trajectory.object)):
                     switch_off(movie, cmd)
                     _switch_off_legend(movie, cmd)
                 preview.remove([preview.preview_name(request.fit.name, cmd)], cmd)

@@ -7,7 +7,7 @@ takes 1.1 GB. Velocities, once asked for, are another 0.1 MB a state.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,10 +133,14 @@ class KeptMovie:
 
 
 class KeptMovies:
-    """The movies in the scene, by name. jobs: the fits, for messages that name those that exist."""
+    """The movies in the scene, by name.
 
-    def __init__(self, jobs: Jobs) -> None:
-        self.jobs = jobs
+    jobs: the fits, for messages that name those that exist. on_rename: called with the old and the new name of an
+    object that the user has renamed.
+    """
+
+    def __init__(self, jobs: Jobs, on_rename: Callable[[str, str], None]) -> None:
+        self.jobs, self._on_rename = jobs, on_rename
         self.by_name: dict[str, KeptMovie] = {}
 
     def keep(self, movie: KeptMovie, _self: Any) -> None:
@@ -152,8 +156,8 @@ class KeptMovies:
 
         Objects that have another name now (`set_name`) are followed.
         """
+        self.follow_names(_self)
         objects = set(_self.get_names("objects"))
-        self._follow_names(objects, _self)
         for name, movie in list(self.by_name.items()):
             movie.identities = {object: known for object, known in movie.identities.items() if object in objects}
             movie.meshes = [mesh for mesh in movie.meshes if mesh.state.object in objects]
@@ -162,8 +166,9 @@ class KeptMovies:
                 del self.by_name[name]
                 remove_bars(movie.name, _self)
 
-    def _follow_names(self, objects: set[str], _self: Any) -> None:
+    def follow_names(self, _self: Any) -> None:
         """Give objects that are not there the names of those that are as they were and belong to no movie."""
+        objects = set(_self.get_names("objects"))
         known = {object for movie in self.by_name.values() for object in movie.identities}
         free = {name: _identity(name, _self) for name in sorted(objects - known)} if known - objects else {}
         for movie in list(self.by_name.values()):
@@ -174,7 +179,14 @@ class KeptMovies:
                     if object == movie.name:
                         rename_bars(object, name, _self)
                     movie.rename(object, name)
+                    self._on_rename(object, name)
         self.by_name = {movie.name: movie for movie in self.by_name.values()}
+
+    def objects_at(self, molecule: str, _self: Any) -> list[str]:
+        """Return the objects of all movies of a molecule, which lie in one place."""
+        self.prune(_self)
+        movies = [movie for movie in self.by_name.values() if movie.trajectory.object == molecule]
+        return [object for movie in movies for object in movie.identities]
 
     def find(self, name: str, _self: Any) -> list[KeptMovie]:
         """Return the movies of a fit, or the one that an object belongs to. Raises SceneError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from pymol.Qt import QtCore, QtWidgets
@@ -32,7 +33,8 @@ class PlayTab(QtWidgets.QWidget):
         self.panel = panel
         self.jobs: Jobs = panel.session.jobs
         self._cmd = panel.cmd
-        self.live = Live(self, self.jobs, canvas, panel.cmd)
+        objects_at = partial(panel.session.movies.objects_at, _self=panel.cmd)
+        self.live = Live(self, self.jobs, canvas, panel.cmd, objects_at)
         self.live.shown.connect(self._shown)
         self.live.failed.connect(panel.complain)
         self._seen = 0

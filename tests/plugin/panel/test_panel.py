@@ -125,6 +125,16 @@ def test_the_scale_of_a_live_surface_grows_with_what_was_seen(cmd):
     np.testing.assert_allclose(values.paint(mesh), [low, high], atol=1e-6)
 
 
+def test_other_movies_of_the_molecule_are_switched_off_for_the_live_surface(cmd):
+    asked, floats = request(), [2.0, 4.0, *[5.0, 0.0, 0.0, 1.0, 4.0, 0.0, 0.0, 0.0] * 3, 3.0]
+    for name in ("renamed", "other"):
+        cmd.load_cgo(floats, name, 1)
+    engine = Live(None, Jobs(Settings()), None, cmd, {asked.trajectory.object: ["renamed"]}.__getitem__)
+    look = Appearance(None, (1.0, 1.0, 1.0), None, list(IDENTITY))
+    engine.draw(LiveMesh(asked, look, mesh_result(flat_mesh(0)), floats, 1))
+    assert cmd.get_names(enabled_only=1) == ["other", "a_live"]
+
+
 def test_what_was_wanted_before_the_movie_is_not_drawn_after_it(cmd):
     engine = Live(None, Jobs(Settings()), None, cmd)
     look = Appearance(None, (1.0, 1.0, 1.0), None, list(IDENTITY))

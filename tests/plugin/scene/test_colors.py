@@ -217,8 +217,12 @@ def test_what_is_kept_goes_with_the_object(cmd, movie):
 
 def test_an_object_is_followed_to_another_name(cmd, movie):
     color(cmd, "out", "b")
+    session_of(cmd).references.add_movie("out", "mol_dsr", ["out", "out_future"], "dsr_movie mol_dsr, 1-4")
     cmd.set_name("out", "kept")
     cmd.copy("like_it", "kept")
+    # The session file names the fit of the object, whatever that is called.
+    assert cmd.get_session("kept", partial=1)["session"].dsr["movies"]["kept"]["objects"] == ["kept", "out_future"]
+    assert session_of(cmd).movies.objects_at("mol", cmd) == ["out_future", "kept"]
     cmd.color("yellow", "name A0")
     color(cmd, "kept", "vdw")
     assert bars(cmd) == ["kept_bar_vdw_A"]
