@@ -11,6 +11,7 @@ from ..session import session_of
 from ..shared.simulation_options import ALL_ATOMS, SimulationOptions
 from ..sources.atoms import read_states
 from ..sources.loader import check_generated_names
+from ..sources.run import check_size
 from ..sources.simulation import SimulationWork, object_names, run_simulation
 from .arguments import new_fit_name
 from .command import command
@@ -128,6 +129,7 @@ def dsr_simulate(
     suffix = "md" if options.model == ALL_ATOMS else "cg"
     name = new_fit_name({}, str(name) or f"{atoms.object}_{suffix}", "name", _self)
     check_generated_names(object_names(name, options), _self)
+    check_size(options.states * options.replicas, len(atoms))
     job = session.sources.new(name, runner.title, len(atoms))
     work = SimulationWork(job, atoms, options)
     runner.run(partial(run_simulation, session.sources, work, runner.say, _self))

@@ -19,7 +19,7 @@ from ..surfaces.selections import GENERATED_TITLE
 from .atoms import MoleculeStates, read_states
 from .jobs import SourceJob, Sources
 from .loader import StatePlace
-from .run import SourceWork, run_source
+from .run import SourceWork, check_size, run_source
 
 SECONDS_IN_WORDS = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"), (0.0, "s"))
 
@@ -60,6 +60,7 @@ def run_simulation(sources: Sources, work: SimulationWork, say: Say, _self: Any)
     contents = messages.SourceRequest.contents(work.atoms.molecule, [(work.atoms.coordinates, work.atoms.times)])
     try:
         prepared = sources.ask(job, messages.Prepare(source=job.name, options=options, **contents), say)
+        check_size(options.states * options.replicas, len(prepared.atoms))
         for line in prepared.added:
             say(f" {job.name}: {line}")
         start = in_gui(_self, _load_start, work, prepared, _self)

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from pymol_dsr.shared.messages import BackTestRow
 from pymol_dsr.shared.values import JsonObject
 
+MOST_TITLES = 5000
+"""Titles that a source gives; with more states the answer would outgrow its frame, and titles are numbers."""
+
 Check = Callable[[], None]
 """Function to call often, a few times a second: raises Cancelled once the user has cancelled the source."""
 

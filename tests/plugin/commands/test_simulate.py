@@ -50,6 +50,7 @@ def test_faults_are_refused_before_a_backend_is_started(plugin):
     cmd = plugin
     assert "shorter than every=1 ps" in refused(cmd, dsr_simulate, "pep", 0.0001)
     assert "choose one of" in refused(cmd, dsr_simulate, "pep", forcefield="charmm")
+    assert "are the most at once; ask for fewer" in refused(cmd, dsr_simulate, "pep", 1500, every=15)
     cmd.pseudoatom("pep_md_start")
     assert "pep_md_start is taken by a molecule" in refused(cmd, dsr_simulate, "pep")
     assert session_of(cmd).jobs.connection.running is None

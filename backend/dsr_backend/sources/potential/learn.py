@@ -136,7 +136,7 @@ def _check(data: Sequence[LearningData]) -> None:
 
 def _spacing(frames: Frames, centres: NDArray[np.float32]) -> float:
     chosen = np.unique(np.linspace(0, len(frames.beads) - 1, QUERIES).astype(np.int64))
-    return float(np.median(nearest_distance(frames.beads[chosen], centres)))
+    return float(np.quantile(nearest_distance(frames.beads[chosen], centres), 0.95))
 
 
 def _lines(

@@ -28,8 +28,8 @@ class Trained:
     """A protein that a potential was trained on.
 
     name: for people. offsets: f8[K], of its features, which the calibration adds to the energy. means, deviations:
-    f8[K] of the features in the data. centres: f4[C,N,3] in Å, frames that lie far apart; spacing: Å, the median
-    distance of a frame of the data to the nearest of them.
+    f8[K] of the features in the data. centres: f4[C,N,3] in Å, frames that lie far apart; spacing: Å, the distance
+    to the nearest of them that 95 of 100 frames of the data have at most.
     """
 
     name: str

@@ -15,7 +15,7 @@ from pymol_dsr.shared.values import ValueFault
 
 from ...runtime.errors import Cancelled
 from ..backmap import ALPHAS, BackMap
-from ..contract import Check, Generated, Report, Trajectory
+from ..contract import MOST_TITLES, Check, Generated, Report, Trajectory
 from .beads import TYPES, Protein, beads_of, k_centres, nearest_distance
 from .langevin import STEP, Langevin
 from .model_file import load
@@ -92,7 +92,7 @@ def simulate_beads(
         np.array(times),
         f"potential {options.model}",
         notes=tuple(notes),
-        titles=tuple(_titles(options, potential, times, far)),
+        titles=tuple(_titles(options, potential, times, far)) if len(times) <= MOST_TITLES else (),
         model={
             "model": options.model,
             "temperature": potential.temperature,

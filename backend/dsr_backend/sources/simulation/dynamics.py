@@ -19,7 +19,7 @@ from pymol_dsr.shared.simulation_options import PICOSECONDS_A_STEP, SimulationOp
 from pymol_dsr.shared.values import ValueFault
 
 from ...runtime.errors import Cancelled
-from ..contract import Check, Generated, Report
+from ..contract import MOST_TITLES, Check, Generated, Report
 from .prepare import FORCE_FIELD_FILES, Prepared, openmm_modules, prepare
 from .store import Checkpoint, SimulatedStates, SimulationStore, joined
 
@@ -372,7 +372,7 @@ class _Run:
             states.times,
             options.forcefield,
             notes=tuple(self._notes),
-            titles=titles,
+            titles=titles if len(titles) <= MOST_TITLES else (),
             model={
                 "temperature": options.temperature,
                 "seed": options.seed,
