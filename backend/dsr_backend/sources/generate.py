@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from .continuation import History, States
 from .contract import Check, Generated, Report, Trajectory
 from .net import HELPS, Net, backbone_of, ensure_learnable
 from .projection import BondProjection
+from .refine import minimised
 from .topology import Topology
 
 CONTINUE_METHODS = ("auto", *continuation.METHODS, "net")
@@ -59,8 +61,14 @@ def generate(
         )
     topology = Topology.of(molecule)
     if options.method == "net":
-        return generate_by_net(molecule, topology, trajectories, options, report, check)
-    return task(topology, trajectories, options, report, check)
+        made = generate_by_net(molecule, topology, trajectories, options, report, check)
+    else:
+        made = task(topology, trajectories, options, report, check)
+    if not options.refine:
+        return made
+    report(1.0, "refining")
+    refined = minimised(molecule, made.coordinates.astype(np.float64), check).astype(np.float32)
+    return replace(made, coordinates=refined, notes=(*made.notes, "the energy of each state was minimised (refine=1)"))
 
 
 # Continuing --------------------------------------------------------------------------------------------------
