@@ -68,7 +68,8 @@ class Matching:
 def match_atoms(first: MoleculeStates, second: MoleculeStates, align: AlignChains) -> Matching:
     """Pair the atoms of two structures of one state each; none where they have no residue in common."""
     residues, others = residues_of(first), residues_of(second)
-    pairs, how = _numbered_pairs(residues, others), "by residue numbers"
+    pairs = _numbered_pairs(residues, others)
+    how = "by residue numbers" if pairs else "by the names of ligands"
     if pairs is None:
         pairs, how = _aligned_pairs(first, residues, second, others, align), "by their aligned sequences"
     places = [pair for one, other in pairs for pair in _atom_pairs(one, other)]

@@ -126,6 +126,16 @@ def test_ligands_are_paired_by_name_and_place_and_solvent_is_left_out(pair):
     )
 
 
+def test_a_ligand_alone_is_paired_by_its_name(cmd):
+    cmd.fragment("trp", "bound")
+    cmd.alter("bound", "resn, type, name = 'LIG', 'HETATM', f'X{index}'")
+    cmd.create("free", "bound")
+    a, b, matching = matched(cmd, "bound", "free")
+    assert matching.how == "by the names of ligands"
+    assert named(a, matching.first) == named(b, matching.second)
+    assert len(matching.first) == cmd.count_atoms("bound")
+
+
 def test_chains_of_a_dimer_are_paired_by_their_places(pair):
     for owner, second in (("closed", "B"), ("open", "D")):
         pair.create("half", owner)
