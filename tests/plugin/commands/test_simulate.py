@@ -5,6 +5,7 @@ import pytest
 
 from pymol_dsr.commands.simulate import dsr_simulate
 from pymol_dsr.session import session_of
+from pymol_dsr.sources import run
 from pymol_dsr.sources.simulation import in_words
 from pymol_dsr.surfaces.selections import generated_states
 from support.scene import coordinates
@@ -46,11 +47,13 @@ def test_what_cannot_be_simulated_is_named_and_leaves_nothing_behind(backend):
     assert "pep_md" not in cmd.get_names("all") and not session_of(cmd).sources.running
 
 
-def test_faults_are_refused_before_a_backend_is_started(plugin):
+def test_faults_are_refused_before_a_backend_is_started(plugin, monkeypatch):
     cmd = plugin
     assert "shorter than every=1 ps" in refused(cmd, dsr_simulate, "pep", 0.0001)
     assert "choose one of" in refused(cmd, dsr_simulate, "pep", forcefield="charmm")
-    assert "are the most at once; ask for fewer" in refused(cmd, dsr_simulate, "pep", 1500, every=15)
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "MAX_PAYLOAD", 10_000)
+        assert "are the most at once; ask for fewer" in refused(cmd, dsr_simulate, "pep")
     cmd.pseudoatom("pep_md_start")
     assert "pep_md_start is taken by a molecule" in refused(cmd, dsr_simulate, "pep")
     assert session_of(cmd).jobs.connection.running is None
