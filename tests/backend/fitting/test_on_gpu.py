@@ -21,11 +21,12 @@ from dsr_backend.geometry.lattice import Lattice
 from dsr_backend.geometry.triangle_mesh import TriangleMesh
 from dsr_backend.results import dsr_file, dsr_reader
 from dsr_backend.results.mesh import distance_grid, extract_mesh
+from dsr_backend.results.occupancy import field_shapes, occupancy
 from dsr_backend.results.vertex_motion import normal_velocity
 from dsr_backend.runtime.device import constant
 from dsr_backend.runtime.errors import Cancelled
 
-from pymol_dsr.shared.options import FitOptions
+from pymol_dsr.shared.options import FitOptions, OccupancyOptions
 from support.pretend_gpu import DEVICE, pretend_gpu
 from support.shapes import ball, cloud
 
@@ -255,6 +256,17 @@ def test_meshes_grids_and_velocities(gpu, fitted):
     np.testing.assert_allclose(distance_grid(there, 3.4).values, distance_grid(here, 3.4).values, atol=1e-3)
     points = SURFACES[2].points
     np.testing.assert_allclose(normal_velocity(there, 3.4, points), normal_velocity(here, 3.4, points), atol=1e-2)
+
+
+@pytest.mark.system
+def test_the_occupancy_of_a_field(gpu, fitted):
+    mine, others = (
+        occupancy(field_shapes(field, [1.0, 3.4, 6.0]), OccupancyOptions(resolution=1.0)) for field in fitted
+    )
+    np.testing.assert_allclose(others.values, mine.values, atol=1e-3)
+    for one, other in zip(mine.surfaces, others.surfaces, strict=True):
+        assert other.volume == pytest.approx(one.volume, rel=1e-3)
+        assert other.spread.mean() == pytest.approx(one.spread.mean(), rel=1e-2)
 
 
 @pytest.mark.system
