@@ -165,3 +165,6 @@ def _make_object(name: str, members: dict[str, list[int]], _self: Any) -> None:
         for state in states:
             place += 1
             _self.create(name, f"%{owner}", state, place, zoom=0)
+            # The title says that a state was generated, and `create` drops it.
+            if title := _self.get_title(owner, state):
+                _self.set_title(name, place, title)

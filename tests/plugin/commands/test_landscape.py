@@ -123,6 +123,8 @@ def test_a_landscape_against_a_reference(trpcage, tmp_path, capfd):
     pytest.importorskip("deeptime", reason="extra simulate")
     cmd = trpcage
     file = tmp_path / "hot.csv"
+    for state in range(1, 161):
+        cmd.set_title("hot", state, f"frame {state}")
     landscape = dsr_ensemble("hot", reference="warm", states=3, split=1, file=str(file), quiet=0, async_=0, _self=cmd)
     assert isinstance(landscape, EnsembleLandscape)
     said = capfd.readouterr().out
@@ -137,6 +139,7 @@ def test_a_landscape_against_a_reference(trpcage, tmp_path, capfd):
     counts = [cmd.count_states(f"hot_macro{number}") for number in (1, 2, 3)]
     assert sum(counts) == int((result.macrostate >= 0).sum()) and cmd.count_atoms("hot_macro1") == 304
     assert counts == [sum(map(len, landscape.members(number).values())) for number in range(3)]
+    assert cmd.get_title("hot_macro1", 1) == f"frame {landscape.members(0)['hot'][0]}"
     # A place on the map is a state.
     place = result.axes[41]
     assert landscape.nearest(*place) == ("hot", 42)
