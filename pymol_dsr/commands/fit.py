@@ -331,7 +331,7 @@ def preset_of_family(session: Session, name: str) -> str:
 def run_request(jobs: Jobs, name: str, request: FitRequest, watch: bool, runner: Runner, _self: Any) -> None:
     """Enter a fit and run it."""
     fit = jobs.new(name, request.sources)
-    if fit.replaces is not None:
+    if fit.replaces is not None and fit.replaces.is_finished:
         runner.say(f" {name}: the fit of this name is kept until the new one is ready")
     preview = Preview(fit, _self) if watch else None
     if preview is not None:

@@ -115,8 +115,9 @@ class Fit:
     known; show_preview: called with each event `preview` in the reading thread. detached: the process of its own that
     fits it or has fitted it, in words. file: its .dsr where the user has named one. digest, fetch: of a fit that came
     from a .dsr here, its SHA-256, and the function that reads it again (its path and content). in_folder: whether the
-    backend has it in its folder of fits, too. holder: the backend that has it in memory. replaces: the finished fit of
-    its name, which is kept until this one is ready. note: how the last fit ended that was to replace this one.
+    backend has it in its folder of fits, too. holder: the backend that has it in memory. replaces: the finished or
+    detached fit of its name, which is kept until this one is ready. note: how the last fit ended that was to replace
+    this one.
     """
 
     name: str

@@ -92,7 +92,7 @@ class Jobs:
     def new(self, name: str, sources: Sequence[Source]) -> Fit:
         """Enter a fit, queued and claimed; raises JobError where one of that name is busy.
 
-        A finished one of that name is kept as `replaces`, until `replacing` or `leave`.
+        A finished one of that name, or a detached one, is kept as `replaces`, until `replacing` or `leave`.
         """
         before = self.fits.get(name)
         if before is not None and before.activity:
@@ -106,7 +106,7 @@ class Jobs:
             )
             for s in sources
         ]
-        replaces = before if before is not None and before.is_finished else None
+        replaces = before if before is not None and before.phase not in ENDED else None
         fit = self.fits[name] = Fit(name, trajectories, replaces=replaces)
         self.claim(fit, Activity.FIT)
         return fit
@@ -130,14 +130,14 @@ class Jobs:
                 self.fits[fit.name] = fit.replaces
 
     def _restore_replaced(self, fit: Fit) -> None:
-        """Take back the finished fit that an ended one was to replace, with a note of how that one ended."""
+        """Take back the fit that an ended one was to replace, with a note of how that one ended."""
         before = fit.replaces
         if before is None or self.fits.get(fit.name) is not fit:
             return
         how = "was cancelled" if fit.phase is Phase.CANCELLED else f"failed: {fit.error}"
         before.note = f"the fit that was to replace it {how}"
-        if before.detached:
-            # A record of a detached fit is of the one that has ended now.
+        if fit.detached and before.detached:
+            # The record of a detached fit is of the one that has ended now.
             before.detached, before.in_folder = "", True
         self.fits[fit.name] = before
 

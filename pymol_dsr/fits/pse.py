@@ -164,7 +164,7 @@ class PseReferences:
     def _reference(self, name: str) -> tuple[FitReference, str]:
         """Where the file of a fit is, and why it can't be named where that is so."""
         fit = self._jobs.fits.get(name)
-        if fit is not None and fit.replaces is not None:
+        while fit is not None and fit.replaces is not None:
             # The movie is of the fit before the one that is under way.
             fit = fit.replaces
         if fit is None:

@@ -607,6 +607,22 @@ def test_a_clock_set_back_locks_no_name(local):
         dsr_cancel("alone", _self=local)
 
 
+def test_a_finished_fit_outlives_a_detached_one_of_its_name(local):
+    fits = session_of(local).jobs.fits
+    dsr_fit("pep", "1+3", name="alone", preset="preview", _self=local)
+    first = fits["alone"]
+    dsr_fit("pep", "all", name="alone", preset="paper", detach=1, _self=local)
+    second, pid = fits["alone"], status_of("alone").pid
+    with pytest.raises(CmdException, match="is being fitted, detached"):
+        dsr_fit("pep", name="alone", preset="preview", _self=local)
+    assert fits["alone"] is second and second.replaces is first
+    dsr_cancel("alone", _self=local)
+    until(local, "alone", "the fit that was to replace it was cancelled")
+    wait_for(lambda: gone(pid) and status_of("alone") is None)
+    dsr_movie("alone", "1+3", resolution=1, _self=local)
+    assert fits["alone"] is first and local.count_states("alone") == 3
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_killed_detached_fit_says_so(local):
