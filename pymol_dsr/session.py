@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from .analysis.measures import Measurement
 from .fits.jobs import Jobs
 from .fits.pse import PseReferences
+from .runtime.install import Installer
 from .runtime.settings import Settings
 from .scene.kept_movies import KeptMovies
 from .sources.jobs import Sources
@@ -35,6 +36,7 @@ class Session:
         self.movies = KeptMovies(self.jobs, self.references.rename)
         self.references.follow_names = self.movies.follow_names
         self.sources = Sources(self.jobs)
+        self.installer = Installer()
         self.windows: Windows | None = None
 
 
@@ -65,4 +67,5 @@ def close_session(_self: Any) -> None:
         session.references.detach(_self)
         session.sources.detach(_self)
         session.sources.close()
+        session.installer.cancel()
         session.jobs.close()

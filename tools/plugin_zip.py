@@ -1,7 +1,7 @@
 """`python tools/plugin_zip.py [FILE]`: the plugin alone as a zip for PyMOL's Plugin Manager.
 
-One package with its examples and its LICENSE, since PyMOL refuses an archive of two; the backend is installed on its
-own. The same sources give the same bytes.
+One package, since PyMOL refuses an archive of two, with its examples and its LICENSE; the backend's package is in
+`bundled`, for dsr_install. The same sources give the same bytes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ def write(target: Path) -> int:
     package = ROOT / PACKAGE
     paths = sorted([*package.rglob("*.py"), *(package / "examples").glob("*.pdb.gz")])
     files = {path.relative_to(ROOT).as_posix(): path for path in paths}
+    for path in sorted((ROOT / "backend").rglob("*.py")):
+        files[f"{PACKAGE}/bundled/{path.relative_to(ROOT / 'backend').as_posix()}"] = path
     files[f"{PACKAGE}/LICENSE"] = ROOT / "LICENSE"
     target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -92,14 +92,14 @@ def find_command(setting: str | None = None) -> list[str]:
         program = shutil.which(_PROGRAM, path=os.pathsep.join(places)) if places else None
     if program is not None:
         return [program, "serve"]
-    python = _python()
+    python = python_program()
     if python is not None and _importable("torch") and _importable("dsr_backend"):
         return [python, "-m", "dsr_backend", "serve"]
     raise LaunchError(
         f"no backend found: `{_PROGRAM}` is neither on PATH nor beside {sys.executable or 'PyMOL'}, "
         "and PyMOL's Python does not have torch and dsr_backend; name one with "
         "`dsr_set backend, /path/to/dsr-backend serve`, or install one with "
-        '`pip install "pymol-dsr[backend]"`'
+        "`dsr_install`"
     )
 
 
@@ -120,7 +120,7 @@ def _from_setting(setting: str) -> list[str]:
         raise LaunchError(
             f"the backend setting names the program {wanted!r}, which is not there or can't be run: "
             "correct it with "
-            '`dsr_set backend, ...`, or install one with `pip install "pymol-dsr[backend]"`'
+            "`dsr_set backend, ...`, or install one with `dsr_install`"
         )
     if os.path.basename(program) in ("ssh", "ssh.exe") and "ServerAlive" not in setting:
         # A line that went silent is else noticed by nobody.
@@ -146,7 +146,7 @@ def _importable(module: str) -> bool:
         return False
 
 
-def _python() -> str | None:
+def python_program() -> str | None:
     """Return the Python that runs PyMOL, as a program.
 
     In bundled PyMOLs `sys.executable` may be PyMOL's own window program: to run that with `-m` would open a

@@ -79,7 +79,7 @@ def dsr_cancel(name: str, *, quiet: int = 1, _self: Any = cmd) -> None:
 
     ARGUMENTS
 
-        name = str: name of a fit, or of the object that states are generated for
+        name = str: name of a fit, or of the object that states are generated for, or dsr_install
 
     SEE ALSO
 
@@ -87,6 +87,8 @@ def dsr_cancel(name: str, *, quiet: int = 1, _self: Any = cmd) -> None:
     """
     session, stopped = session_of(_self), fit_name(name, _self)
     running = session.sources.cancel(stopped) or session.jobs.cancel(stopped)
+    if not running and stopped == "dsr_install":
+        running = session.installer.cancel()
     reporter(quiet)(f" {name}: {'stopping' if running else 'nothing to stop'}")
 
 

@@ -18,6 +18,7 @@ from . import (  # noqa: F401 (each makes its commands)
     files,
     fit,
     generate,
+    install,
     landscape,
     learn,
     levels,

@@ -1,4 +1,4 @@
-"""Runs inside a real PyMOL window in which nothing is loaded (see test_gui.py): *Try it* is clicked."""
+"""Runs inside a real PyMOL window in which nothing is loaded (see test_gui.py): the two first buttons are clicked."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import traceback
 from typing import Any
 
 from pymol import cmd
-from pymol.Qt import QtCore
+from pymol.Qt import QtCore, QtWidgets
 from PyQt5 import QtTest
 
 # PyQt5's stubs take its static methods for others.
@@ -24,16 +24,34 @@ def until(condition):
 
 
 def steps():
-    import pymol.gui
-
     import pymol_dsr
     from pymol_dsr.session import session_of
 
+    session: Any = session_of(cmd)
+    program = os.path.join(OUT, "dsr-backend")
+    with open(program, "w") as stream:
+        stream.write("#!/bin/sh\n")
+    os.chmod(program, 0o755)
+    session.settings.put("backend", program)
+    os.remove(program)
     pymol_dsr.open_panel()
     yield 100
-    session: Any = session_of(cmd)
     panel = session.windows.panel
     card = panel.first_steps
+    assert card.install_button.isVisible() and not card.try_button.isVisible()
+    panel.grab().save(os.path.join(OUT, "missing.png"))
+    # pip then has no package to install.
+    os.environ["PIP_CONFIG_FILE"] = os.devnull
+    os.environ["PIP_NO_INDEX"] = "1"
+    os.environ["PIP_FIND_LINKS"] = OUT
+    QTEST.mouseClick(card.install_button, QtCore.Qt.MouseButton.LeftButton)
+    yield from until(lambda: "making the environment" in card.missing.text())
+    assert card.install_button.text() == "Cancel"
+    yield from until(lambda: "installing torch failed" in panel.status.text())
+    assert card.install_button.text() == "Install here"
+    report["steps"].append("missing")
+    session.settings.put("backend", "default")
+    yield from until(lambda: not card.install_button.isVisible())
     assert card.isVisible() and card.try_button.isVisible()
     cmd.pseudoatom("other")
     yield from until(lambda: not card.isVisible())
@@ -51,7 +69,7 @@ def steps():
         frames.add(cmd.get_frame())
         yield 50
     assert len(frames) > 3, frames
-    pymol.gui.get_qtwindow().grab().save(os.path.join(OUT, "example.png"))
+    QtWidgets.QApplication.primaryScreen().grabWindow(0).save(os.path.join(OUT, "example.png"))
     report["steps"].append("moving")
     session.jobs.close()
 

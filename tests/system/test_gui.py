@@ -83,9 +83,9 @@ def test_a_user_at_the_window(display, tmp_path):
 
 
 def test_the_first_start_shows_the_example(display, tmp_path):
-    """Nothing is loaded: one click, and a surface moves."""
+    """Nothing is loaded: one click, and a surface moves. Without a backend, another one installs it."""
     pytest.importorskip("PyQt5")
     pytest.importorskip("torch")
     report = run_in_window("first_start_script.py", display, tmp_path)
-    assert report["steps"] == ["offered", "moving"]
+    assert report["steps"] == ["missing", "offered", "moving"]
     assert report["states"] == {"trpcage": 20, "trpcage_dsr": 77, "trpcage_dsr_atoms": 77}

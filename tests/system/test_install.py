@@ -96,15 +96,18 @@ def program(tmp_path):
     return script
 
 
-def test_the_zip_is_the_plugin_alone(archive, tmp_path):
+def test_the_zip_is_the_plugin_with_the_backend_for_dsr_install(archive, tmp_path):
     with zipfile.ZipFile(archive) as content:
         names = content.namelist()
         assert content.testzip() is None
         for name in names:
-            assert content.read(name) == (ROOT / name.replace("pymol_dsr/LICENSE", "LICENSE")).read_bytes()
+            source = name.replace("pymol_dsr/LICENSE", "LICENSE").replace("pymol_dsr/bundled", "backend")
+            assert content.read(name) == (ROOT / source).read_bytes()
     package = ROOT / "pymol_dsr"
     paths = [*package.rglob("*.py"), package / "examples/trpcage.pdb.gz", package / "examples/trpcage_open.pdb.gz"]
-    assert sorted(names) == sorted([str(path.relative_to(ROOT)) for path in paths] + ["pymol_dsr/LICENSE"])
+    packed = [str(path.relative_to(ROOT)) for path in paths]
+    packed += [f"pymol_dsr/bundled/{path.relative_to(ROOT / 'backend')}" for path in (ROOT / "backend").rglob("*.py")]
+    assert sorted(names) == sorted([*packed, "pymol_dsr/LICENSE"])
     again = tmp_path / "again" / "pymol_dsr.zip"
     subprocess.run([sys.executable, ROOT / "tools/plugin_zip.py", again], stdout=subprocess.DEVNULL, check=True)
     assert again.read_bytes() == archive.read_bytes()
@@ -237,3 +240,28 @@ def test_the_wheel_in_an_environment_of_its_own(tmp_path):
         [tmp_path / "fresh/bin/dsr-backend", "--version"], env=system(), capture_output=True, text=True, check=True
     )
     assert re.fullmatch(r"dsr-backend \d+\.\d+\.\d+\n", told.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_dsr_install_from_the_zip(archive, tmp_path):
+    """Downloads torch, from DSR_TEST_INDEX where that is set, otherwise from pip's own index."""
+    (tmp_path / "startup").mkdir()
+    with zipfile.ZipFile(archive) as content:
+        content.extractall(tmp_path / "startup")
+    index = os.environ.get("DSR_TEST_INDEX", "pip")
+    end = "from pymol_dsr.session import close_session\nclose_session(cmd)\n"
+    (tmp_path / "job.pml").write_text(f"import pymol_dsr\ndsr_install index={index}\ndsr_doctor\n" + FIT + end)
+    pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    env = system(HOME=str(tmp_path), PYTHONPATH=str(tmp_path / "startup"), **pip)
+    done = subprocess.run(
+        [*OURS, "-cq", "job.pml"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=1500, check=False
+    )
+    python = tmp_path / ".pymol_dsr/backend/bin/python"
+    assert f"ok   backend: {python} -I -m dsr_backend serve (set with dsr_set), version {VERSION}" in done.stdout, (
+        done.stdout + done.stderr
+    )
+    assert "dsr_doctor: all is well" in done.stdout and LOADED in done.stdout
+    where = "import dsr_backend, pymol_dsr; print(dsr_backend.__file__, pymol_dsr.__file__)"
+    told = subprocess.run([python, "-I", "-c", where], env=system(), capture_output=True, text=True, check=True)
+    assert all(path.startswith(str(tmp_path / ".pymol_dsr/backend")) for path in told.stdout.split())

@@ -929,7 +929,7 @@ def test_nothing_found(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(error, LaunchError)
     assert "`dsr-backend` is neither on PATH nor beside" in error.message
     assert "`dsr_set backend, /path/to/dsr-backend serve`" in error.message
-    assert '`pip install "pymol-dsr[backend]"`' in error.message
+    assert "`dsr_install`" in error.message
 
 
 def test_settings_that_do_not_work(bare: Path) -> None:
