@@ -302,9 +302,14 @@ def trajectories_of(
 
     The other loaded trajectories of the same atoms are named to the user.
     """
-    others = further_trajectories(atoms, _self) if options.method in FROM_OTHERS else []
+    others = further_trajectories(atoms, _self) if options.method in FROM_OTHERS or options.sample else []
     if others:
         runner.say(f" {runner.title}: also uses {', '.join(other.object for other in others)}, of the same atoms")
+    if options.sample:
+        # The fluctuations are those of all states of the object, not only of the ones to fill between.
+        every = read_states(atoms.selection, "all", _self)
+        if len(every.states) > len(atoms.states):
+            others.append(every)
     return [(one.coordinates, one.times) for one in (atoms, *others)]
 
 

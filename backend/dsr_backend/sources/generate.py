@@ -31,6 +31,8 @@ UNEVEN = 0.01
 # The longest work comes first; what is left is the projection.
 TESTED = 0.5
 TRAINED = 0.8
+# Å. Nearer, two states are the same.
+SAME_STATE = 1e-3
 # States from which a trajectory holds analogs of its own last state.
 OWN_ANALOGS = 100
 # Known states in the middle of gaps that filling methods are tested at.
@@ -111,6 +113,7 @@ def continue_states(
         rng = np.random.default_rng([options.seed, replica]) if drawn else None
         ahead = method(history, options.frames, rng)
         made.append(ahead if name in ("hold", "bootstrap") else projection(ahead))
+        check()
         report.frames(made[-1].astype(np.float32))
     times = own.times[-1] + gap * np.arange(1, options.frames + 1)
     if options.replicas > 1 and not drawn:
@@ -172,7 +175,12 @@ def fill_states(
     if len(own) < 2:
         raise ValueFault(f"states are filled in between two, and there is {len(own)}: give two states or more")
     states = np.asarray(own.coordinates, np.float64)
-    others = [np.asarray(other.coordinates, np.float64) for other in trajectories[1:] if len(other) > 1]
+    # One that holds the first state is the same trajectory: it is known for its steps, not for the way.
+    others = [
+        np.asarray(other.coordinates, np.float64)
+        for other in trajectories[1:]
+        if len(other) > 1 and np.abs(other.coordinates - own.coordinates[0]).max((1, 2)).min() > SAME_STATE
+    ]
     fractions = np.arange(1, options.frames + 1) / (options.frames + 1)
     name = options.method
     table: tuple[BackTestRow, ...] = ()
@@ -199,6 +207,7 @@ def fill_states(
         else:
             path = filling.in_scene(path, gap, states[k + 1], fractions)
         made.append(path)
+        check()
         report.frames(made[-1].astype(np.float32))
     times = (own.times[:-1, None] + np.diff(own.times)[:, None] * fractions).ravel()
     return Generated(np.concatenate(made).astype(np.float32), times, name, table, notes)
@@ -296,6 +305,7 @@ def sample_states(
     drawn = sampling.sample(name, states, options.frames, np.random.default_rng(options.seed))
     if name != "bootstrap":
         drawn = projection(drawn)
+    check()
     report.frames(drawn.astype(np.float32))
     gap = float(np.median(np.diff(own.times)))
     return Generated(drawn.astype(np.float32), gap * np.arange(1, options.frames + 1), name, table)

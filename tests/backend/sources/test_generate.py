@@ -133,6 +133,13 @@ def test_two_far_states_are_joined_elastically_and_near_ones_straight():
     assert run(near, task="fill", frames=4).method == "straight"
 
 
+def test_the_trajectory_itself_is_known_for_its_steps_and_not_for_the_way():
+    known = trajectory(60)
+    ends = Trajectory(known.coordinates[[10, 20]], known.times[[10, 20]])
+    assert run(ends, known, task="fill", frames=9, sample=True).method == "straight"
+    assert run(ends, trajectory(60, seed=3), task="fill", frames=9).method == "analog"
+
+
 def test_a_path_with_fluctuations_has_their_steps_and_needs_known_ones():
     known = trajectory(60, 0.2, seed=8)
     ends = Trajectory(known.coordinates[[10, 20]], known.times[[10, 20]])
