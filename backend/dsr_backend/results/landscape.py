@@ -135,7 +135,7 @@ def landscape(
     if residues < 4 or count < 10:
         raise ValueError(
             f"a landscape takes 4 residues and 10 states at least, and here are {residues} and {count}; "
-            "choose more, or use dsr_occupancy"
+            "choose more; an occupancy takes any number of both"
         )
     notes: list[str] = []
     axes_of = others or own

@@ -325,7 +325,7 @@ def test_a_mesh_is_written_at_a_time_between(made, here, tmp_path):
     out, lines = dsr("mesh", made / "pep.dsr", "--time", "2.5", "-o", tmp_path / "a.ply")
     assert re.fullmatch(r".*a\.ply: time 2\.5, \d+ triangles, area \d+ Å², volume \d+ Å³\n", out) and not lines
     count = int(re.search(r"(\d+) triangles", out)[1])
-    assert f"element face {count}\n" in (tmp_path / "a.ply").read_text()
+    assert f"element face {count}\n".encode() in (tmp_path / "a.ply").read_bytes()
     outer, _ = here(
         "mesh", made / "pep.dsr", "--time", "7", "--level", "1.5", "--triangles", "2000", "-o",
         tmp_path / "b.npz",
