@@ -108,6 +108,7 @@ ROWS = {
     row.name: row
     for row in (
         every_nth("dims", 2, 80, MOST),
+        every_nth("smooth", 2, 79, MOST),
         every_nth("froda", 3, 120, MOST),
         every_nth("rhodopsin", 2, 40, MOST // 2),
         every_nth("gpcr", 2, 80, MOST // 2, noisy=True),

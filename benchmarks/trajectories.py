@@ -34,7 +34,8 @@ class Trajectory:
     about, origin, licence: for the tables. files: topology and trajectory, as they are called in a folder that is
     given or was filled before. sources: what is published under these names, in their order: a URL, or
     `package==version: path in it`; empty for what is installed or ours. remove: what PyMOL takes off first. states
-    and atoms: how many there must be then.
+    and atoms: how many there must be then. ends: states of the file between which the atoms go on straight lines, in
+    as many steps as there are states; None for the file's own states.
     """
 
     about: str
@@ -45,6 +46,7 @@ class Trajectory:
     atoms: int
     sources: tuple[str, ...] = ()
     remove: str = ""
+    ends: tuple[int, int] | None = None
 
 
 TRAJECTORIES = {
@@ -55,6 +57,15 @@ TRAJECTORIES = {
         ("adk.psf", "adk_dims2.dcd"),
         102,
         3341,
+    ),
+    "smooth": Trajectory(
+        "adenylate kinase opening, straight lines between states 1 and 79 of DIMS",
+        "MDAnalysisTests, `PSF` and `DCD2`",
+        "LGPL-2.1",
+        ("adk.psf", "adk_dims2.dcd"),
+        79,
+        3341,
+        ends=(1, 79),
     ),
     "froda": Trajectory(
         "adenylate kinase opening, FRODA, heavy atoms",
@@ -137,12 +148,25 @@ def load(cmd: Any, name: str, data: Path | None, cache: Path) -> None:
     cmd.load_traj(str(frames), name, state=1)
     if trajectory.remove:
         cmd.remove(f"{name} and ({trajectory.remove})")
+    if trajectory.ends is not None:
+        _straighten(cmd, name, trajectory.ends, trajectory.states)
     counts = (cmd.count_states(name), cmd.count_atoms(name))
     if counts != (trajectory.states, trajectory.atoms):
         raise NotHadError(
             f"{frames} holds {counts[0]} states of {counts[1]} atoms, {trajectory.states} of {trajectory.atoms} are "
             f"expected; it should come from {trajectory.origin}"
         )
+
+
+def _straighten(cmd: Any, name: str, ends: tuple[int, int], states: int) -> None:
+    """Replace the states of an object by some on straight lines between two of them."""
+    first, last = (cmd.get_coords(name, state) for state in ends)
+    cmd.create("_straight", name, ends[0], 1)
+    for number in range(states):
+        fraction = number / (states - 1)
+        cmd.load_coordset(((1.0 - fraction) * first + fraction * last).tolist(), "_straight", number + 1)
+    cmd.delete(name)
+    cmd.set_name("_straight", name)
 
 
 def find(name: str, data: Path | None, cache: Path) -> tuple[Path, Path]:
@@ -176,7 +200,7 @@ def find(name: str, data: Path | None, cache: Path) -> tuple[Path, Path]:
 
 
 def _installed(name: str) -> list[Path]:
-    if name != "dims":
+    if name not in ("dims", "smooth"):
         return []
     import MDAnalysisTests.datafiles
 
