@@ -151,6 +151,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         state = {key: results["parts"][name][key] for key in ("failed", "left_out") if key in results["parts"][name]}
         print(f"{name}: {time.perf_counter() - started:.0f} s {state or ''}", flush=True)
     print(f"written: {options.write}", flush=True)
+    if any("failed" in part for part in results["parts"].values()):
+        sys.exit(1)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -187,7 +189,9 @@ def tests(bench: Bench) -> Values:
         command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=max(60.0, bench.seconds_left / 2)
     )
     lines = done.stdout.splitlines()
-    return {"rc": done.returncode, "summary": lines[-1] if lines else done.stderr[-400:], "output": lines[-60:]}
+    summary = lines[-1] if lines else done.stderr[-400:]
+    failed = {"failed": f"pytest ended with {done.returncode}: {summary}"} if done.returncode else {}
+    return {"summary": summary, "output": lines[-60:], **failed}
 
 
 def presets(bench: Bench) -> Values:

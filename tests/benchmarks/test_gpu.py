@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,11 +62,23 @@ def test_parts_that_fail_or_come_too_late_cost_no_other_part(tmp_path, monkeypat
     monkeypatch.setitem(gpu.PARTS, "tests", lambda bench: {"summary": "none"})
     monkeypatch.setitem(gpu.PARTS, "presets", lambda bench: 1 / 0)
     target = tmp_path / "gpu.json"
-    gpu.main(["--device", "cpu", "--parts", "presets", "tests", "--write", str(target)])
+    with pytest.raises(SystemExit, match="1"):
+        gpu.main(["--device", "cpu", "--parts", "presets", "tests", "--write", str(target)])
     parts = json.loads(target.read_text())["parts"]
     assert parts["presets"]["failed"] == "ZeroDivisionError: division by zero" and parts["tests"]["summary"] == "none"
     gpu.main(["--device", "cpu", "--parts", "tests", "--seconds", "5", "--write", str(target)])
     assert json.loads(target.read_text())["parts"]["tests"]["left_out"] == "5 s were over"
+
+
+def test_tests_that_fail_are_a_failed_part(tmp_path, monkeypatch):
+    wrong = tmp_path / "tests" / "cuda" / "test_wrong.py"
+    wrong.parent.mkdir(parents=True)
+    (wrong.parent / "pytest.ini").write_text("[pytest]\nmarkers = gpu: of a GPU\n")
+    wrong.write_text("import pytest\n\n@pytest.mark.gpu\ndef test_wrong():\n    assert False\n")
+    monkeypatch.setattr(gpu, "ROOT", tmp_path)
+    bench: Any = SimpleNamespace(quick=False, seconds_left=100.0)
+    result = gpu.tests(bench)
+    assert result["failed"].startswith("pytest ended with 1: 1 failed")
 
 
 def kit(folder, monkeypatch=None):
