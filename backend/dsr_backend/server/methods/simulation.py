@@ -9,9 +9,10 @@ from pymol_dsr.shared.simulation_options import ALL_ATOMS
 from pymol_dsr.shared.values import JsonObject
 
 from ...runtime.errors import Cancelled, RequestError
+from ...sources.model_file import model_path
 from ...sources.potential.beads import Protein
 from ...sources.potential.learn import LearningData, learn, of_frames, simulated
-from ...sources.potential.model_file import model_path, save
+from ...sources.potential.model_file import save
 from ...sources.potential.simulate import simulate_beads
 from ...sources.simulation.dynamics import Dynamics, Speed, estimate, simulate
 from ...sources.simulation.prepare import Prepared, prepare

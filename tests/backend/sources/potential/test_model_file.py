@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from dsr_backend.sources.potential import model_file
+from dsr_backend.sources import model_file
+from dsr_backend.sources.model_file import ModelError, model_path
 from dsr_backend.sources.potential.beads import Protein
-from dsr_backend.sources.potential.model_file import ModelError, from_bytes, load, model_path, save, to_bytes
+from dsr_backend.sources.potential.model_file import from_bytes, load, save, to_bytes
 from dsr_backend.sources.potential.network import GraphNetwork
 from dsr_backend.sources.potential.potential import Potential, Trained
 from dsr_backend.sources.potential.priors import Priors

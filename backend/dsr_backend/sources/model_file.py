@@ -1,0 +1,175 @@
+"""Files of learned models: models/NAME.dsrm, safetensors with a JSON description. Nothing in them is unpickled or run.
+
+A file may come from anybody: type, shape and range of each tensor and number are checked before they are used.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from pymol_dsr.shared import atomic_write
+from pymol_dsr.shared.frames import parse_json
+from pymol_dsr.shared.values import JsonObject, ValueFault
+
+from ..runtime.folders import fits_folder
+
+SUFFIX = ".dsrm"
+MAX_HEADER = 8 * 2**20
+MAX_BYTES = 256 * 2**20
+LARGEST = 1e5
+"""Of all numbers in the tensors."""
+LONGEST_NAME = 100
+
+Shapes = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
+"""Type and shape of each tensor that a file must have."""
+
+
+class ModelError(ValueFault):
+    """A file of a model that can't be used."""
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """A kind of models. key: that of its description in the file; use: the command that uses such a model."""
+
+    key: str
+    use: str
+
+    @property
+    def format(self) -> str:
+        """Name of its format."""
+        return f"dsr {self.key} 1"
+
+
+POTENTIAL = ModelKind("potential", "dsr_simulate SELECTION, model={name}")
+GENERATOR = ModelKind("generator", "dsr_continue SELECTION, method=net, model={name}")
+KINDS = (POTENTIAL, GENERATOR)
+
+
+def models_folder() -> Path:
+    """Return the folder of models, beside that of fits."""
+    return fits_folder().parent / "models"
+
+
+def model_path(name: str) -> Path:
+    """Return the path of the model of that name."""
+    return models_folder() / f"{name}{SUFFIX}"
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a model. Raises WriteError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write.write(path, data)
+
+
+def to_bytes(kind: ModelKind, tensors: dict[str, torch.Tensor], about: JsonObject) -> bytes:
+    """Return the content of a file."""
+    content: bytes = safetensors.torch.save(tensors, {"format": kind.format, kind.key: json.dumps(about)})
+    return content
+
+
+def read(name: str, kind: ModelKind) -> bytes:
+    """Return the content of the file of that name. Raises ModelError."""
+    path = model_path(name)
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ModelError(f"{path} has {size} bytes, and {MAX_BYTES} are the most")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        known = sorted(file.stem for file in models_folder().glob(f"*{SUFFIX}")) if models_folder().is_dir() else []
+        raise ModelError(
+            f"there is no {kind.key} {name} ({path}); known are {', '.join(known) or 'none'}: dsr_learn makes one"
+        ) from error
+    except OSError as error:
+        raise ModelError(f"{path} can't be read: {error}") from error
+
+
+def parse(data: bytes, kind: ModelKind) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return the description and the tensors of a file, not checked yet. Raises ModelError."""
+    about = _about(data, kind)
+    try:
+        return about, safetensors.torch.load(data)
+    except SafetensorError as error:
+        raise ModelError(f"this is no whole file of a {kind.key}: {error}") from error
+
+
+def _about(data: bytes, kind: ModelKind) -> dict[str, Any]:
+    """Return the description, before any tensor is read."""
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > min(MAX_HEADER, len(data) - 8):
+        raise ModelError(f"this is no file of a {kind.key}, or a cut one")
+    try:
+        header = parse_json(data[8 : 8 + length].decode())
+        texts = header.get("__metadata__") if isinstance(header, dict) else None
+        if not isinstance(texts, dict) or texts.get("format") != kind.format:
+            raise ModelError(_other_format(texts, kind))
+        about = parse_json(texts.get(kind.key, ""))
+    except (ValueError, RecursionError) as error:
+        raise (
+            error if isinstance(error, ModelError) else ModelError(f"this is no file of a {kind.key}: {error}")
+        ) from error
+    if not isinstance(about, dict):
+        raise ModelError("its description is no JSON object")
+    return about
+
+
+def _other_format(texts: Any, kind: ModelKind) -> str:
+    given = texts.get("format") if isinstance(texts, dict) else None
+    for another in KINDS:
+        if given == another.format:
+            return f"this is a {another.key}, not a {kind.key}; {another.use.format(name='NAME')} uses it"
+    return f"this is no file of a {kind.key}: its format is not {kind.format!r}"
+
+
+def shapes_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    """Return the types and shapes of tensors."""
+    return {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+
+
+def check_tensors(tensors: Mapping[str, torch.Tensor], wanted: Shapes) -> None:
+    """Check that tensors are those that are wanted, with numbers of a sane size. Raises ModelError."""
+    if set(tensors) != set(wanted):
+        odd = sorted(set(tensors) ^ set(wanted))
+        raise ModelError(f"it lacks the tensor {odd[0][:LONGEST_NAME]}, or has it without need")
+    for name, (dtype, shape) in wanted.items():
+        tensor = tensors[name]
+        if tensor.dtype != dtype or tuple(tensor.shape) != shape:
+            raise ModelError(f"{name} is {tensor.dtype} {list(tensor.shape)}, and {dtype} {list(shape)} is needed")
+        if not bool(torch.isfinite(tensor).all()) or float(tensor.abs().max() if tensor.numel() else 0.0) > LARGEST:
+            raise ModelError(f"{name} has numbers that are not within ±{LARGEST:g}")
+
+
+def number(about: Mapping[str, Any], key: str, least: float, most: float) -> float:
+    """Return a number of a description. Raises ModelError outside of its range."""
+    value = about.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise ModelError(f"{key} is {str(value)[:40]}, not within {least:g} and {most:g}")
+    return float(value)
+
+
+def whole(about: Mapping[str, Any], key: str, least: int, most: int) -> int:
+    """Return a whole number of a description. Raises ModelError."""
+    value = number(about, key, least, most)
+    if not math.isclose(value, round(value)):
+        raise ModelError(f"{key} is {value:g}, not a whole number")
+    return round(value)
+
+
+def texts(about: Mapping[str, Any], key: str, most: int) -> tuple[str, ...]:
+    """Return a list of 1 to `most` short texts of a description. Raises ModelError."""
+    value = about.get(key)
+    if not isinstance(value, list) or not 1 <= len(value) <= most:
+        raise ModelError(f"{key} are no list of 1 to {most}")
+    if not all(isinstance(one, str) and len(one) <= LONGEST_NAME for one in value):
+        raise ModelError(f"{key} are no short texts")
+    return tuple(value)
