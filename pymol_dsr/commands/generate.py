@@ -246,6 +246,18 @@ def generate_states(
     states: a states text. name: empty for that of the object with a suffix. Raises CmdException, JobError,
     ExtractError, SceneError, StatesError or BackendError.
     """
+    work = plan_states(session, selection, states, name, options, runner, _self)
+    runner.run(partial(run_source, session.sources, work, runner.say, _self, runner.progress))
+    return work.job.name
+
+
+def plan_states(
+    session: Session, selection: str, states: str, name: str, options: GenerateOptions, runner: Runner, _self: Any
+) -> SourceWork:
+    """Read the states to continue, fill in or sample, check names, and enter the job.
+
+    Arguments and errors are those of `generate_states`.
+    """
     atoms = read_states(selection, states, _self)
     _report_left_out(atoms, runner.title)
     if options.task == "fill" and len(atoms.states) < 2:
@@ -254,8 +266,7 @@ def generate_states(
     trajectories = trajectories_of(atoms, options, runner, _self)
     work = _plan(session, name, atoms, options, trajectories, runner.title, _self)
     runner.say(f" {name}: {len(atoms)} atoms, {work.subject}")
-    runner.run(partial(run_source, session.sources, work, runner.say, _self, runner.progress))
-    return name
+    return work
 
 
 def _plan(

@@ -7,7 +7,7 @@ from typing import Any
 
 from pymol import CmdException, cmd
 
-from ..session import session_of
+from ..session import Session, session_of
 from ..shared.simulation_options import ALL_ATOMS, SimulationOptions
 from ..sources.atoms import read_states
 from ..sources.loader import check_generated_names
@@ -121,16 +121,26 @@ def dsr_simulate(
     )
     runner = Runner.of("dsr_simulate", async_, quiet, _self)
     session = session_of(_self)
-    atoms = read_states(str(selection), str(state) if options.model == ALL_ATOMS else "all", _self)
+    work = plan_simulation(session, str(selection), state, str(name), options, runner.title, _self)
+    runner.run(partial(run_simulation, session.sources, work, runner.say, _self))
+    return work.job.name
+
+
+def plan_simulation(
+    session: Session, selection: str, state: int, name: str, options: SimulationOptions, title: str, _self: Any
+) -> SimulationWork:
+    """Read the molecule of a simulation, check its names and enter its job.
+
+    state: to start from. name: of the object; empty for that of the molecule with a suffix. title: the command that
+    began it. Raises CmdException, JobError, ExtractError, SceneError or StatesError.
+    """
+    atoms = read_states(selection, str(state) if options.model == ALL_ATOMS else "all", _self)
     if options.model == ALL_ATOMS and len(atoms.states) != 1:
         raise CmdException(f"state {state}: a simulation begins at one state, and these are {len(atoms.states)}")
     if atoms.left_out:
-        print(f" {runner.title}: {atoms.object}: left out: {atoms.left_out} atoms that are alternate locations")
+        print(f" {title}: {atoms.object}: left out: {atoms.left_out} atoms that are alternate locations")
     suffix = "md" if options.model == ALL_ATOMS else "cg"
-    name = new_fit_name({}, str(name) or f"{atoms.object}_{suffix}", "name", _self)
+    name = new_fit_name({}, name or f"{atoms.object}_{suffix}", "name", _self)
     check_generated_names(object_names(name, options), _self)
     check_size(options.states * options.replicas, len(atoms))
-    job = session.sources.new(name, runner.title, len(atoms))
-    work = SimulationWork(job, atoms, options)
-    runner.run(partial(run_simulation, session.sources, work, runner.say, _self))
-    return name
+    return SimulationWork(session.sources.new(name, title, len(atoms)), atoms, options)

@@ -57,10 +57,8 @@ def run_simulation(sources: Sources, work: SimulationWork, say: Say, _self: Any)
     if options.model != ALL_ATOMS:
         subject = f"{options.ns:g} ns by {options.model}"
         return run_source(sources, _source_work(work, work.atoms, subject), say, _self)
-    contents = messages.SourceRequest.contents(work.atoms.molecule, [(work.atoms.coordinates, work.atoms.times)])
     try:
-        prepared = sources.ask(job, messages.Prepare(source=job.name, options=options, **contents), say)
-        check_size(options.states * options.replicas, len(prepared.atoms))
+        prepared = _prepare(sources, work, say)
         for line in prepared.added:
             say(f" {job.name}: {line}")
         start = in_gui(_self, _load_start, work, prepared, _self)
@@ -68,14 +66,36 @@ def run_simulation(sources: Sources, work: SimulationWork, say: Say, _self: Any)
         sources.discard(job)
         raise
     job.atoms = len(start)
-    seconds = _seconds(prepared, options)
-    kept = f", {prepared.states_kept} states are there from before" if prepared.states_kept else ""
-    say(
-        f" {job.name}: {len(start)} atoms, {options.ns:g} ns{_times(options.replicas)} take about {in_words(seconds)} "
-        f"here ({prepared.ns_a_day:.3g} ns/day on {prepared.platform}){kept}; dsr_cancel {job.name} ends it and keeps "
-        "its states"
-    )
+    say(f" {job.name}: {estimate_text(prepared, options)}; dsr_cancel {job.name} ends it and keeps its states")
     return run_source(sources, _source_work(work, start, f"{options.ns:g} ns of {work.atoms.object}"), say, _self)
+
+
+def time_simulation(sources: Sources, work: SimulationWork, say: Say) -> messages.PreparedMolecule:
+    """Prepare a molecule and time a few steps of its simulation, which is not run.
+
+    Raises Cancelled, JobError and BackendError.
+    """
+    try:
+        return _prepare(sources, work, say)
+    finally:
+        sources.discard(work.job)
+
+
+def estimate_text(prepared: messages.PreparedMolecule, options: SimulationOptions) -> str:
+    """Say how long a simulation takes where the backend runs."""
+    kept = f", {prepared.states_kept} states are there from before" if prepared.states_kept else ""
+    return (
+        f"{len(prepared.atoms)} atoms, {options.ns:g} ns{_times(options.replicas)} take about "
+        f"{in_words(_seconds(prepared, options))} here ({prepared.ns_a_day:.3g} ns/day on {prepared.platform}){kept}"
+    )
+
+
+def _prepare(sources: Sources, work: SimulationWork, say: Say) -> messages.PreparedMolecule:
+    options, atoms = work.options, work.atoms
+    contents = messages.SourceRequest.contents(atoms.molecule, [(atoms.coordinates, atoms.times)])
+    prepared = sources.ask(work.job, messages.Prepare(source=work.job.name, options=options, **contents), say)
+    check_size(options.states * options.replicas, len(prepared.atoms))
+    return prepared
 
 
 def _source_work(work: SimulationWork, atoms: MoleculeStates, subject: str) -> SourceWork:

@@ -26,6 +26,7 @@ from pymol_dsr.shared.values import JsonObject
 from pymol_dsr.shared.version import VERSION
 
 from ..runtime.errors import RequestError
+from ..runtime.packages import installed_packages
 from .job import Job, Lane
 from .replies import callers_fault, classify, error_line
 from .worker import Worker
@@ -230,7 +231,14 @@ class Server:
             )
         self._packed = request.packed
         python = ".".join(map(str, sys.version_info[:3]))
-        return messages.HelloResult(protocol=PROTOCOL, version=VERSION, python=python, pid=os.getpid(), packed=True)
+        return messages.HelloResult(
+            protocol=PROTOCOL,
+            version=VERSION,
+            python=python,
+            pid=os.getpid(),
+            packed=True,
+            packages=installed_packages(),
+        )
 
     def _cancel(self, target: int | None) -> bool:
         with self._changed:

@@ -80,6 +80,7 @@ class HelloResult(Result):
     python: Annotated[str, Value("version of Python")] = ""
     pid: Annotated[int | None, Value("id of the process")] = None
     packed: Annotated[bool, Value("it can unpack arrays")] = False
+    packages: Annotated[tuple[str, ...], Value("optional packages that are installed there")] = ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

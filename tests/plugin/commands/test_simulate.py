@@ -1,12 +1,15 @@
 """dsr_simulate with a real PyMOL, a real backend and OpenMM."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from pymol_dsr.commands.simulate import dsr_simulate
+from pymol_dsr.commands.simulate import dsr_simulate, plan_simulation
 from pymol_dsr.session import session_of
+from pymol_dsr.shared.simulation_options import SimulationOptions
 from pymol_dsr.sources import run
-from pymol_dsr.sources.simulation import in_words
+from pymol_dsr.sources.simulation import estimate_text, in_words, time_simulation
 from pymol_dsr.surfaces.selections import generated_states
 from support.scene import coordinates
 from support.session import refused
@@ -36,6 +39,23 @@ def test_a_peptide_is_completed_and_simulated_into_an_object_of_its_own(backend,
     assert "4 states are there from before" in capsys.readouterr().out
     assert cmd.count_states("pep_md") == 6
     assert np.array_equal(coordinates(cmd, "pep_md", 4), before)
+
+
+@pytest.mark.system
+def test_a_simulation_is_timed_without_being_run(backend):
+    cmd, session = backend, session_of(backend)
+    options = SimulationOptions(ns=0.0008, every=0.2, platform="Reference")
+    work = plan_simulation(session, "pep", 1, "", options, "dsr_simulate", cmd)
+    assert list(session.sources.running) == ["pep_md"]
+    prepared = time_simulation(session.sources, work, print)
+    text = estimate_text(prepared, options)
+    assert f"{len(prepared.atoms)} atoms, 0.0008 ns take about" in text and text.endswith("ns/day on Reference)")
+    assert not session.sources.running and cmd.get_names() == ["pep"]
+    # Twice the length takes twice as long.
+    longer = estimate_text(replace(prepared, ns_a_day=86.4), replace(options, ns=0.0016))
+    assert "take about 1.6 s here" in longer
+    greeting = session.jobs.connection.backend().info
+    assert greeting is not None and {"openmm", "pdbfixer"} <= set(greeting.packages)
 
 
 @pytest.mark.system
