@@ -260,8 +260,9 @@ def played(panel, jobs):
     assert play.controls.smooth.value() == 3.0
     yield from until(lambda: rests() and drawn[-1].request.smooth == 3.0)
     assert drawn[-1].result.volume != volume
-    play.controls.smooth.setValue(play.controls.smooth.minimum())
-    assert play.controls.smooth.text().startswith("auto")
+    assert not play.controls.auto_smooth.isChecked()
+    click(play.controls.auto_smooth)
+    assert play.controls.smooth.text().startswith("auto") and play.controls.width is None
     index = play.controls.color.findText("salmon")
     play.controls.color.setCurrentIndex(index)
     play.controls.color.activated.emit(index)
@@ -278,6 +279,9 @@ def played(panel, jobs):
     play.player.slider.setValue(play.player.slider.maximum())
     yield from until(lambda: rests() and not drawn[-1].request.color)
     assert play.message.text().startswith("state 6 is extrapolated")
+    assert play.player.state.text() == "6.00, predicted"
+    left, right = play.player.slider.shaded_range()
+    assert 0 <= left < 20 and 0.7 < right / play.player.slider.width() < 0.9, (left, right)
     picture("live.png")
 
     drawn.clear()

@@ -22,7 +22,7 @@ REST_MS = 200
 # Phases of a fit in which the backend has time for other requests.
 BEFORE_FITTING = (Phase.QUEUED, Phase.SURFACES)
 NO_TRAJECTORY = "nothing else"
-NO_FIT = "no fit is open: Fit makes one, Fits opens an earlier one"
+NO_FIT = "no surface is open: Make surface makes one, My surfaces opens an earlier one"
 
 
 class PlayTab(QtWidgets.QWidget):
@@ -84,14 +84,14 @@ class PlayTab(QtWidgets.QWidget):
         self.family.setLayout(family)
         family.setContentsMargins(0, 0, 0, 0)
         form = QtWidgets.QFormLayout(self)
-        form.addRow("&Fit", self.fit)
+        form.addRow("Sur&face", self.fit)
         form.addRow("T&rajectory", self.family)
         self._family_label = form.labelForField(self.family)
         form.addRow("&Time", self.player.slider)
         form.addRow("", self.player.row())
         form.addRow("", self.message)
         form.addRow(label("&Smoothing", self.controls.smooth), self.controls.smoothing_row())
-        form.addRow("&Level", self.controls.level)
+        form.addRow("&Offset (Å)", self.controls.level)
         form.addRow("R&esolution", self.controls.resolution)
         form.addRow("&Colour", self.controls.color)
         form.addRow("", self.follow)
@@ -122,8 +122,12 @@ class PlayTab(QtWidgets.QWidget):
         if list(map(id, ready)) == list(map(id, self._listed)):
             return
         before = next((fit for fit in self._listed if fit.name == self.fit.currentText()), None)
+        newest = next((fit for fit in reversed(ready) if id(fit) not in map(id, self._listed)), None)
+        is_looked_at = self._active and before is not None and before.phase is Phase.READY
         self._listed = ready
-        offer(self.fit, [fit.name for fit in ready], before.name if before else "")
+        # A surface that is being looked at stays; the tab opens on the newest.
+        chosen = before if newest is None or is_looked_at else newest
+        offer(self.fit, [fit.name for fit in ready], chosen.name if chosen else "")
         if self.current() is not before or before is None:
             self._choose_fit()
 
@@ -227,7 +231,7 @@ class PlayTab(QtWidgets.QWidget):
             return
         fits = [f for f in self.jobs.fits.values() if f.activity is Activity.FIT and f.phase not in BEFORE_FITTING]
         if fits:
-            self.message.setText(f"the backend is at {fits[0].name}; the surface follows when that is done")
+            self.message.setText(f"the compute program is at {fits[0].name}; the surface follows when that is done")
         report = fit.trajectory_report(trajectory)
         area = report.area if report else None
         coloring = self.controls.coloring

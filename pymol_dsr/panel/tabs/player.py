@@ -14,8 +14,54 @@ from ..widgets import quietly, spin
 # Steps of the time slider per state.
 PER_STATE = 100
 TICK_MS = 33
+PREDICTED = ", predicted"
 # The first one is the usual one.
 MODES = sorted(PLAYS, key=("loop", "bounce", "once").index)
+
+
+class TimeSlider(QtWidgets.QSlider):
+    """The slider of the time, with the range of the fitted states shaded."""
+
+    def __init__(self) -> None:
+        super().__init__(QtCore.Qt.Orientation.Horizontal)
+        self._fitted = 0, 0
+
+    def set_fitted(self, first: int, last: int) -> None:
+        """Shade the range between these values of the slider."""
+        self._fitted = first, last
+        self.update()
+
+    def shaded_range(self) -> tuple[int, int]:
+        """Return the left and the right end of the shaded range, in pixels."""
+        style, option = self.style(), QtWidgets.QStyleOptionSlider()
+        self.initStyleOption(option)
+        parts = QtWidgets.QStyle.SubControl
+        groove, handle = (
+            style.subControlRect(QtWidgets.QStyle.ComplexControl.CC_Slider, option, part, self)
+            for part in (parts.SC_SliderGroove, parts.SC_SliderHandle)
+        )
+        span = groove.width() - handle.width()
+        left, right = (
+            groove.left()
+            + handle.width() // 2
+            + QtWidgets.QStyle.sliderPositionFromValue(self.minimum(), self.maximum(), value, span)
+            for value in self._fitted
+        )
+        return left, right
+
+    def paintEvent(self, event: Any) -> None:
+        """Draw the shade, and the slider over it."""
+        left, right = self.shaded_range()
+        if right > left:
+            painter = QtGui.QPainter(self)
+            color = QtGui.QColor(self.palette().color(self.palette().ColorRole.Highlight))
+            color.setAlpha(70)
+            painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+            painter.setPen(QtCore.Qt.PenStyle.NoPen)
+            painter.setBrush(color)
+            painter.drawRoundedRect(QtCore.QRectF(left, 1, right - left, self.height() - 2), 3, 3)
+            painter.end()
+        super().paintEvent(event)
 
 
 class Player(QtCore.QObject):
@@ -27,10 +73,10 @@ class Player(QtCore.QObject):
 
     def __init__(self, parent: Any) -> None:
         super().__init__(parent)
-        self.slider = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
+        self.slider = TimeSlider()
         self.slider.setSingleStep(PER_STATE // 10)
         self.slider.setPageStep(PER_STATE)
-        self.slider.setToolTip("Time in states; past the last fitted one it is extrapolated")
+        self.slider.setToolTip("Time in states; the fitted range is shaded, and past it the surface is predicted")
         self.state = spin(1.0, 1.0, 0.25, 2)
         self.button = QtWidgets.QToolButton()
         self.button.setToolTip("Play and pause (Ctrl+Space)")
@@ -76,8 +122,12 @@ class Player(QtCore.QObject):
             self.slider.setRange(round(self._first * PER_STATE), round((self._last + ahead) * PER_STATE))
             self.slider.setValue(round(now * PER_STATE))
             self.state.setRange(self._first, self._last + ahead)
-            self.state.setSuffix(f" of {self._last:g}")
             self.state.setValue(now)
+            # So that the row stands still when the words change.
+            self.state.setSuffix(PREDICTED)
+            self.state.setMinimumWidth(self.state.sizeHint().width())
+        self.slider.set_fitted(round(self._first * PER_STATE), round(self._last * PER_STATE))
+        self._show_suffix()
 
     def toggle(self) -> None:
         """Play, or pause."""
@@ -107,9 +157,13 @@ class Player(QtCore.QObject):
         icon = icons.SP_MediaPause if self.playing else icons.SP_MediaPlay
         self.button.setIcon(self.button.style().standardIcon(icon))
 
+    def _show_suffix(self) -> None:
+        self.state.setSuffix(PREDICTED if self.time > self._last else f" of {self._last:g}")
+
     def _slid(self, value: int) -> None:
         with quietly(self.state):
             self.state.setValue(value / PER_STATE)
+        self._show_suffix()
         if value != round(self._position * PER_STATE):
             self._position = value / PER_STATE
         self.moved.emit()

@@ -35,15 +35,18 @@ class SurfaceControls(QtCore.QObject):
     def __init__(self, parent: Any, cmd: Any) -> None:
         super().__init__(parent)
         self._parent = parent
+        self._own: float | None = None
         self.smooth = spin(AUTO_SMOOTH, 100.0, 0.1, 1, " states", "auto")
         self.smooth_slider = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
-        self.smooth_slider.setRange(-1, 100)
-        for widget in (self.smooth, self.smooth_slider):
+        self.smooth_slider.setRange(0, 100)
+        self.auto_smooth = QtWidgets.QCheckBox("auto")
+        self.auto_smooth.setChecked(True)
+        for widget in (self.smooth, self.smooth_slider, self.auto_smooth):
             widget.setToolTip("Width of the smoothing over time between the states; needs no new fit")
-        self.steady = QtWidgets.QCheckBox("Steady")
-        self.steady.setToolTip("Average over time at the states, too: nothing of single states comes and goes")
-        self.level = spin(-10.0, 10.0, 0.1, 2, " Å")
-        self.level.setToolTip("Distance from the molecular surface, outside positive")
+        self.steady = QtWidgets.QCheckBox("Calm")
+        self.steady.setToolTip("Average over time at the states, too, so that no detail comes and goes (steady=1)")
+        self.level = spin(-10.0, 10.0, 0.1, 2)
+        self.level.setToolTip("Distance from the molecular surface in Å, outside positive (level=)")
         self.resolution = spin(AUTO_RESOLUTION, 5.0, 0.1, 2, " Å", "auto")
         self.resolution.setToolTip(
             f"Spacing of the mesh. auto: as fine as keeps this window fluent, and {MeshOptions.resolution} Å in files"
@@ -57,6 +60,7 @@ class SurfaceControls(QtCore.QObject):
         self.color.addItem("another …", None)
         self.smooth.valueChanged.connect(self._changed_smooth)
         self.smooth_slider.valueChanged.connect(lambda tenths: self.smooth.setValue(tenths / 10.0))
+        self.auto_smooth.clicked.connect(self._switch_auto)
         self.steady.toggled.connect(self.moved)
         self.level.valueChanged.connect(self.moved)
         self.resolution.valueChanged.connect(self.moved)
@@ -65,6 +69,7 @@ class SurfaceControls(QtCore.QObject):
     def smoothing_row(self) -> Any:
         """Return the widgets of the smoothing beside each other."""
         row = QtWidgets.QHBoxLayout()
+        row.addWidget(self.auto_smooth)
         row.addWidget(self.smooth_slider, 1)
         row.addWidget(self.smooth)
         row.addWidget(self.steady)
@@ -74,9 +79,12 @@ class SurfaceControls(QtCore.QObject):
         """Take the range of widths for these fitted states. own: the fit's own width, None where it is not known."""
         gap = (max(states) - min(states)) / max(1, len(states) - 1)
         widest = max(4.0 * (own or 0.0), 3.0 * gap, 1.0)
-        self.smooth_slider.setRange(-1, round(10 * widest))
-        self.smooth_slider.setValue(-1)
+        self._own = own
+        with quietly(self.smooth_slider):
+            self.smooth_slider.setRange(0, round(10 * widest))
         self.smooth.setSpecialValueText("auto" if own is None else f"auto ({own:.1f})")
+        self.smooth.setValue(AUTO_SMOOTH)
+        self._show_smooth()
 
     @property
     def width(self) -> float | None:
@@ -99,10 +107,19 @@ class SurfaceControls(QtCore.QObject):
             return MeshOptions(level=self.level.value())
         return MeshOptions(level=self.level.value(), resolution=self.spacing)
 
-    def _changed_smooth(self, value: float) -> None:
-        with quietly(self.smooth_slider):
-            self.smooth_slider.setValue(round(10.0 * value))
+    def _switch_auto(self, auto: bool) -> None:
+        self.smooth.setValue(AUTO_SMOOTH if auto else round(self._own or 0.0, 1))
+
+    def _changed_smooth(self, _: float) -> None:
+        self._show_smooth()
         self.moved.emit()
+
+    def _show_smooth(self) -> None:
+        """Show the width in the slider and the box; on auto, the slider stands at the fit's own."""
+        width = self.width
+        with quietly(self.smooth_slider, self.auto_smooth):
+            self.smooth_slider.setValue(round(10.0 * ((self._own or 0.0) if width is None else width)))
+            self.auto_smooth.setChecked(width is None)
 
     def _choose_color(self, index: int) -> None:
         if self.color.itemData(index) is None:
