@@ -7,8 +7,10 @@ from typing import Any
 
 from pymol import CmdException, cmd
 
-from ..session import session_of
+from ..session import Session, session_of
+from ..shared import messages
 from ..shared.learn_options import LearnOptions
+from ..sources.jobs import SourceJob
 from ..sources.learning import learning_request, run_learning
 from .arguments import new_fit_name
 from .command import command
@@ -87,12 +89,23 @@ def dsr_learn(
     )
     runner = Runner.of("dsr_learn", async_, quiet, _self)
     session = session_of(_self)
-    named = _self.get_object_list(str(objects).replace("+", " "))
+    job, request = plan_learning(session, str(objects), str(states), str(name), options, runner, _self)
+    runner.run(partial(run_learning, session.sources, job, request, runner.say))
+    return job.name
+
+
+def plan_learning(
+    session: Session, objects: str, states: str, name: str, options: LearnOptions, runner: Runner, _self: Any
+) -> tuple[SourceJob, messages.Learn]:
+    """Read the states to learn from, and enter the job; the job and its request.
+
+    objects: separated by spaces or +. states: a states text. name: of the potential; empty for that of the first object
+    with a suffix. Raises CmdException, JobError, ExtractError or StatesError.
+    """
+    named = _self.get_object_list(objects.replace("+", " "))
     if not named:
         raise CmdException(f"objects {objects}: no object has such atoms; name objects with states, as pep_md")
-    name = new_fit_name({}, str(name) or f"{named[0]}_model", "name", _self)
-    request = learning_request(name, named, str(states), options, session.sources, _self)
+    name = new_fit_name({}, name or f"{named[0]}_model", "name", _self)
+    request = learning_request(name, named, states, options, session.sources, _self)
     runner.say(f" {name}: learns from {', '.join(named)} for at most {options.budget:g} s")
-    job = session.sources.new(name, runner.title, 0)
-    runner.run(partial(run_learning, session.sources, job, request, runner.say))
-    return name
+    return session.sources.new(name, runner.title, 0), request
