@@ -44,7 +44,7 @@ def command(*words):
 
 def dsr(*words, code=0, env=None, **options):
     """Run `dsr-backend` with these arguments; its output and its lines on stderr."""
-    done = subprocess.run(
+    finished = subprocess.run(
         command(*words),
         capture_output=True,
         text=True,
@@ -53,12 +53,12 @@ def dsr(*words, code=0, env=None, **options):
         timeout=PATIENCE,
         **options,
     )
-    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
-    return done.stdout, done.stderr.splitlines()
+    assert finished.returncode == code, (finished.returncode, finished.stdout, finished.stderr)
+    return finished.stdout, finished.stderr.splitlines()
 
 
 @pytest.fixture
-def here(monkeypatch, capfd):
+def run_here(monkeypatch, capfd):
     """As `dsr`, in this process, where torch is imported only once."""
     from dsr_backend.cli import main
 
@@ -85,7 +85,7 @@ def refused(*words, code=2, env=None):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def fit_folder(tmp_path_factory):
     """A folder with pep.safetensors (six states, by dsr_surfaces), pep.pdb, and pep.dsr, fitted to states 1, 3, 5."""
     folder = tmp_path_factory.mktemp("cli")
     session = pymol2.PyMOL()
@@ -106,10 +106,11 @@ def made(tmp_path_factory):
 
 
 @pytest.mark.system
-def test_a_fit_says_its_device_its_progress_and_its_result(made):
-    result, device, *progress = (made / "fit.txt").read_text(encoding="utf-8").splitlines()
+def test_a_fit_says_its_device_its_progress_and_its_result(fit_folder):
+    result, device, *progress = (fit_folder / "fit.txt").read_text(encoding="utf-8").splitlines()
     assert re.fullmatch(
-        re.escape(str(made / "pep.dsr")) + r": states 1-5:2 fitted in \d+\.\d s, smooth \S+ states, beyond them .+",
+        re.escape(str(fit_folder / "pep.dsr"))
+        + r": states 1-5:2 fitted in \d+\.\d s, smooth \S+ states, beyond them .+",
         result,
     )
     seconds = float(re.search(r"fitted in (\S+) s", result)[1])
@@ -122,37 +123,37 @@ def test_a_fit_says_its_device_its_progress_and_its_result(made):
 
 
 @pytest.mark.system
-def test_a_terminal_gets_one_rewriting_line(made, tmp_path):
+def test_a_terminal_gets_one_rewriting_line(fit_folder, tmp_path):
     pty = pytest.importorskip("pty")
-    ours, theirs = pty.openpty()
+    controller, terminal = pty.openpty()
     process = subprocess.Popen(
-        command("export", made / "pep.dsr", "--times", "1-6:0.25", "--resolution", "1", "-o", tmp_path / "t.ply"),
+        command("export", fit_folder / "pep.dsr", "--times", "1-6:0.25", "--resolution", "1", "-o", tmp_path / "t.ply"),
         stdout=subprocess.DEVNULL,
-        stderr=theirs,
+        stderr=terminal,
         env=ENVIRONMENT,
     )
-    os.close(theirs)
-    seen = b""
+    os.close(terminal)
+    screen = b""
     while True:
         try:
-            piece = os.read(ours, 65536)
+            piece = os.read(controller, 65536)
         except OSError:  # Linux ends a terminal so
             break
         if not piece:
             break
-        seen += piece
-    os.close(ours)
+        screen += piece
+    os.close(controller)
     assert process.wait() == 0
-    rewritten, _, rest = seen.decode().replace("\r\n", "\n").rpartition("\r")
-    shown = [part.rstrip() for part in rewritten.split("\r")]
-    assert len(shown) > 2 and "\n" not in rewritten
-    assert all(re.fullmatch(r"mesh \d+ of 21, \d+ %|", part) for part in shown), shown
+    rewritten, _, final_line = screen.decode().replace("\r\n", "\n").rpartition("\r")
+    progress_lines = [segment.rstrip() for segment in rewritten.split("\r")]
+    assert len(progress_lines) > 2 and "\n" not in rewritten
+    assert all(re.fullmatch(r"mesh \d+ of 21, \d+ %|", part) for part in progress_lines), progress_lines
     # The line is cleared before what stays.
-    assert shown[-1] == "" and rest.startswith("dsr-backend: 4 times are extrapolated")
+    assert progress_lines[-1] == "" and final_line.startswith("dsr-backend: 4 times are extrapolated")
 
 
 @pytest.mark.system
-def test_a_fit_from_the_command_line_finds_its_atoms_in_pymol(made, cmd, monkeypatch, tmp_path):
+def test_a_fit_from_the_command_line_finds_its_atoms_in_pymol(fit_folder, cmd, monkeypatch, tmp_path):
     build_peptide(cmd)
     for key in ("PYTHONPATH", "OMP_NUM_THREADS"):
         monkeypatch.setenv(key, ENVIRONMENT[key])
@@ -161,10 +162,10 @@ def test_a_fit_from_the_command_line_finds_its_atoms_in_pymol(made, cmd, monkeyp
     cmd.color("blue", "pep")
     cmd.color("red", "pep and resi 5-9")
     cmd.color("green", "pep and resi 1")
-    dsr_load(str(made / "pep.dsr"), "back", _self=cmd)
-    [only] = session_of(cmd).jobs.get("back").trajectories
-    assert (only.object, only.selection, only.states) == ("pep", SELECTION, [1, 3, 5])
-    assert len(only.atoms) == cmd.count_atoms(SELECTION) < cmd.count_atoms("pep")
+    dsr_load(str(fit_folder / "pep.dsr"), "back", _self=cmd)
+    [trajectory] = session_of(cmd).jobs.get("back").trajectories
+    assert (trajectory.object, trajectory.selection, trajectory.states) == ("pep", SELECTION, [1, 3, 5])
+    assert len(trajectory.atoms) == cmd.count_atoms(SELECTION) < cmd.count_atoms("pep")
     path = str(tmp_path / "coloured.npz")
     dsr_export("back", path, states="2.5", resolution=1.0, _self=cmd)
     with np.load(path) as mesh:
@@ -194,10 +195,10 @@ def test_a_trajectory_is_fitted_through_pymol(tmp_path):
 
 
 @pytest.mark.system
-def test_surfaces_through_another_python(made, here, monkeypatch, tmp_path):
+def test_surfaces_through_another_python(fit_folder, run_here, monkeypatch, tmp_path):
     """As where torch and PyMOL live in two Pythons: this one does not see PyMOL."""
     real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "pymol" else real(name, *more))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *args: None if name == "pymol" else real(name, *args))
     monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
     for python, code, message in (
         ("", 2, "set DSR_PYMOL_PYTHON"),
@@ -206,7 +207,7 @@ def test_surfaces_through_another_python(made, here, monkeypatch, tmp_path):
         (sys.executable, 2, "states 1-9: the object pep has 6 states; 9 is past the end"),
     ):
         monkeypatch.setenv("DSR_PYMOL_PYTHON", python)
-        out, lines = here("fit", made / "pep.pdb", "--states", "1-9", "-o", tmp_path / "two.dsr", code=code)
+        out, lines = run_here("fit", fit_folder / "pep.pdb", "--states", "1-9", "-o", tmp_path / "two.dsr", code=code)
         assert out == "" and len(lines) == 1 and message in lines[0]
     assert os.listdir(tmp_path) == []
 
@@ -223,15 +224,15 @@ def stopped(words, when, number):
         # A shell's background jobs, and what they start, ignore Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    seen = ""
-    while when not in seen:
+    errors = ""
+    while when not in errors:
         line = process.stderr.readline()
-        assert line, seen
-        seen += line
+        assert line, errors
+        errors += line
     process.send_signal(number)
-    out, rest = process.communicate(timeout=PATIENCE)
+    out, remaining_errors = process.communicate(timeout=PATIENCE)
     assert out == ""
-    return process.returncode, seen + rest
+    return process.returncode, errors + remaining_errors
 
 
 @pytest.mark.system
@@ -239,9 +240,9 @@ def stopped(words, when, number):
 @pytest.mark.parametrize(
     "module", ["argparse", "dsr_backend.cli.io", "torch._C", "torch.autograd", "torch.nn.functional"]
 )
-def test_ctrl_c_while_a_module_is_imported_is_one_line(made, tmp_path, module):
+def test_ctrl_c_while_a_module_is_imported_is_one_line(fit_folder, tmp_path, module):
     """Where an exception in the middle of an import was a traceback, and in torch's an abort."""
-    words = ("mesh", made / "pep.dsr", "--time", "2", "--resolution", "0.1", "-o", tmp_path / "x.ply")
+    words = ("mesh", fit_folder / "pep.dsr", "--time", "2", "--resolution", "0.1", "-o", tmp_path / "x.ply")
     process = subprocess.Popen(
         [sys.executable, "-X", "importtime", *command(*words)[1:]],
         stdout=subprocess.PIPE,
@@ -254,21 +255,21 @@ def test_ctrl_c_while_a_module_is_imported_is_one_line(made, tmp_path, module):
         if line.rpartition("|")[2].strip() == module:
             process.send_signal(signal.SIGINT)
             break
-    out, rest = process.communicate(timeout=PATIENCE)
-    said = [line for line in rest.splitlines() if not line.startswith("import time:")]
-    assert (process.returncode, said, out) == (130, ["dsr-backend: cancelled"], "")
+    out, errors = process.communicate(timeout=PATIENCE)
+    messages = [line for line in errors.splitlines() if not line.startswith("import time:")]
+    assert (process.returncode, messages, out) == (130, ["dsr-backend: cancelled"], "")
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.system
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_ctrl_c_ends_a_fit_and_leaves_the_old_file(made, tmp_path):
+def test_ctrl_c_ends_a_fit_and_leaves_the_old_file(fit_folder, tmp_path):
     target = tmp_path / "kept.dsr"
-    target.write_bytes((made / "pep.dsr").read_bytes())
-    code, said = stopped(("fit", made / "pep.safetensors", "-o", target), "fit", signal.SIGINT)
-    assert code == 130 and said.splitlines()[-1] == "dsr-backend: cancelled" and "Traceback" not in said
+    target.write_bytes((fit_folder / "pep.dsr").read_bytes())
+    code, errors = stopped(("fit", fit_folder / "pep.safetensors", "-o", target), "fit", signal.SIGINT)
+    assert code == 130 and errors.splitlines()[-1] == "dsr-backend: cancelled" and "Traceback" not in errors
     assert os.listdir(tmp_path) == ["kept.dsr"]
-    assert target.read_bytes() == (made / "pep.dsr").read_bytes()
+    assert target.read_bytes() == (fit_folder / "pep.dsr").read_bytes()
 
 
 @pytest.mark.system
@@ -277,15 +278,15 @@ def test_a_job_that_a_scheduler_ends_leaves_no_pymol_behind(monkeypatch, tmp_pat
     files = pytest.importorskip("MDAnalysisTests.datafiles")
     monkeypatch.setitem(ENVIRONMENT, "TMPDIR", str(tmp_path))
     words = ("fit", files.PSF, files.DCD2, "-o", tmp_path / "x.dsr")
-    code, said = stopped(words, "surfaces ", signal.SIGTERM)
-    assert code == 143 and "Traceback" not in said
+    code, errors = stopped(words, "surfaces ", signal.SIGTERM)
+    assert code == 143 and "Traceback" not in errors
     wait_for(lambda: not running(tmp_path), lambda: running(tmp_path))
     assert not list(tmp_path.glob("dsr-*"))
 
 
 @pytest.mark.system
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_ctrl_c_does_not_wait_for_a_silent_pymol(made, here, monkeypatch, tmp_path):
+def test_ctrl_c_does_not_wait_for_a_silent_pymol(fit_folder, run_here, monkeypatch, tmp_path):
     from dsr_backend.surfaces import from_pymol
 
     silent = tmp_path / "python"
@@ -299,35 +300,35 @@ def test_ctrl_c_does_not_wait_for_a_silent_pymol(made, here, monkeypatch, tmp_pa
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=press).start()
-    assert here("fit", made / "pep.pdb", "-o", tmp_path / "x.dsr", code=130)[1] == ["dsr-backend: cancelled"]
+    assert run_here("fit", fit_folder / "pep.pdb", "-o", tmp_path / "x.dsr", code=130)[1] == ["dsr-backend: cancelled"]
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def running(folder):
     """Processes that were started with this folder for their temporary files."""
-    found = []
+    pids = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{name}/environ", "rb") as stream:
                 if f"TMPDIR={folder}\0".encode() in stream.read():
-                    found.append(name)
+                    pids.append(name)
         except OSError:
             pass
-    return found
+    return pids
 
 
 # Meshes
 
 
 @pytest.mark.system
-def test_a_mesh_is_written_at_a_time_between(made, here, tmp_path):
-    out, lines = dsr("mesh", made / "pep.dsr", "--time", "2.5", "-o", tmp_path / "a.ply")
+def test_a_mesh_is_written_at_a_time_between(fit_folder, run_here, tmp_path):
+    out, lines = dsr("mesh", fit_folder / "pep.dsr", "--time", "2.5", "-o", tmp_path / "a.ply")
     assert re.fullmatch(r".*a\.ply: time 2\.5, \d+ triangles, area \d+ Å², volume \d+ Å³\n", out) and not lines
     count = int(re.search(r"(\d+) triangles", out)[1])
     assert f"element face {count}\n".encode() in (tmp_path / "a.ply").read_bytes()
-    outer, _ = here(
-        "mesh", made / "pep.dsr", "--time", "7", "--level", "1.5", "--triangles", "2000", "-o",
+    outer, _ = run_here(
+        "mesh", fit_folder / "pep.dsr", "--time", "7", "--level", "1.5", "--triangles", "2000", "-o",
         tmp_path / "b.npz",
     )  # fmt: skip
     assert "extrapolated (fitted: 1 to 5), expected error " in outer
@@ -337,45 +338,47 @@ def test_a_mesh_is_written_at_a_time_between(made, here, tmp_path):
 
 
 @pytest.mark.system
-def test_exports_are_named_by_their_time(made, here, tmp_path):
+def test_exports_are_named_by_their_time(fit_folder, run_here, tmp_path):
     target = tmp_path / "pep.obj"
-    out, lines = dsr("export", made / "pep.dsr", "--times", "4.5-6:0.75", "--resolution", "1", "-o", target)
+    out, lines = dsr("export", fit_folder / "pep.dsr", "--times", "4.5-6:0.75", "--resolution", "1", "-o", target)
     assert sorted(os.listdir(tmp_path)) == ["pep_0004.50.obj", "pep_0005.25.obj", "pep_0006.00.obj"]
     assert "pep_0006.00.obj: the last of 3 files" in out
     assert "2 times are extrapolated (fitted: 1 to 5)" in lines[-1]
-    here("export", made / "pep.dsr", "--times", "3", "--resolution", "1", "-o", target)
+    run_here("export", fit_folder / "pep.dsr", "--times", "3", "--resolution", "1", "-o", target)
     assert target.is_file()
 
 
 @pytest.mark.parametrize("verb", [("mesh", "--time"), ("export", "--times")])
-def test_a_ply_is_binary_unless_text_is_asked_for(made, here, tmp_path, verb):
+def test_a_ply_is_binary_unless_text_is_asked_for(fit_folder, run_here, tmp_path, verb):
     target = tmp_path / "pep.ply"
-    which = (verb[0], made / "pep.dsr", verb[1], "3", "--resolution", "2", "-o", target)
-    here(*which)
+    arguments = (verb[0], fit_folder / "pep.dsr", verb[1], "3", "--resolution", "2", "-o", target)
+    run_here(*arguments)
     assert b"format binary_little_endian 1.0" in target.read_bytes()[:100]
-    here(*which, "--text")
+    run_here(*arguments, "--text")
     assert b"format ascii 1.0" in target.read_bytes()[:100]
-    out, lines = here(verb[0], made / "pep.dsr", verb[1], "3", "--text", "-o", tmp_path / "pep.stl", code=2)
+    out, lines = run_here(verb[0], fit_folder / "pep.dsr", verb[1], "3", "--text", "-o", tmp_path / "pep.stl", code=2)
     assert not out and len(lines) == 1 and "--text: only .ply comes in two kinds, .stl in one" in lines[0]
 
 
-def test_several_times_as_glb_are_one_file(made, here, tmp_path):
+def test_several_times_as_glb_are_one_file(fit_folder, run_here, tmp_path):
     target = tmp_path / "pep.glb"
-    out, _ = here("export", made / "pep.dsr", "--times", "1-3", "--resolution", "2", "--fps", "10", "-o", target)
+    out, _ = run_here(
+        "export", fit_folder / "pep.dsr", "--times", "1-3", "--resolution", "2", "--fps", "10", "-o", target
+    )
     assert os.listdir(tmp_path) == ["pep.glb"] and "3 times in 1 file" in out
     assert target.read_bytes().startswith(b"glTF")
 
 
 @pytest.mark.system
-def test_nodes_along_the_longest_side(made, here, tmp_path):
+def test_nodes_along_the_longest_side(fit_folder, run_here, tmp_path):
     """Any resolution, from the coarsest to the finest that the paper shows."""
     from dsr_backend.results import dsr_file
 
-    field: Any = dsr_file.load(made / "pep.dsr")
+    field: Any = dsr_file.load(fit_folder / "pep.dsr")
     low, high = field.at(2.0).box
     counts = []
     for nodes in (32, 64, 256):
-        here("mesh", made / "pep.dsr", "--time", "2", "--nodes", nodes, "-o", tmp_path / "a.npz")
+        run_here("mesh", fit_folder / "pep.dsr", "--time", "2", "--nodes", nodes, "-o", tmp_path / "a.npz")
         with np.load(tmp_path / "a.npz") as mesh:
             corners = mesh["points"][mesh["faces"]]
         # Marching cubes makes triangles whose longest edge is the diagonal of a cell at most.
@@ -386,10 +389,10 @@ def test_nodes_along_the_longest_side(made, here, tmp_path):
     assert counts[0] * 3 < counts[1] and counts[1] * 12 < counts[2]
 
 
-def test_a_level_without_a_surface_writes_nothing(made, here, tmp_path):
+def test_a_level_without_a_surface_writes_nothing(fit_folder, run_here, tmp_path):
     target = tmp_path / "kept.ply"
     target.write_text("before")
-    out, lines = here("mesh", made / "pep.dsr", "--time", "2", "--level", "-30", "-o", target, code=1)
+    out, lines = run_here("mesh", fit_folder / "pep.dsr", "--time", "2", "--level", "-30", "-o", target, code=1)
     assert out == "" and len(lines) == 1
     assert re.search(r"no surface at time 2 and level -30 Å, where the distances are -\d\.\d to \d+\.\d Å; ", lines[0])
     assert target.read_text() == "before"
@@ -399,9 +402,11 @@ def test_a_level_without_a_surface_writes_nothing(made, here, tmp_path):
 
 
 @pytest.mark.system
-def test_scores_beside_the_state_held(made, tmp_path):
+def test_scores_beside_the_state_held(fit_folder, tmp_path):
     table = tmp_path / "pep.csv"
-    out, lines = dsr("eval", made / "pep.dsr", made / "pep.safetensors", "--states", "1+2+5+6", "--csv", table)
+    out, lines = dsr(
+        "eval", fit_folder / "pep.dsr", fit_folder / "pep.safetensors", "--states", "1+2+5+6", "--csv", table
+    )
     with open(table, newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["state"], row["group"], row["method"]) for row in rows] == [
@@ -428,53 +433,55 @@ def test_scores_beside_the_state_held(made, tmp_path):
 
 
 @pytest.mark.system
-def test_scores_beside_the_steps_of_the_atoms(made, here, tmp_path):
+def test_scores_beside_the_steps_of_the_atoms(fit_folder, run_here, tmp_path):
     """How much the molecule moves from the state before: 0 for one that only turned."""
     from dsr_backend.motion.superpose import superpose
     from dsr_backend.surfaces import surfaces_file
 
     from support.shapes import moved, turn
 
-    found, meta = surfaces_file.read_surfaces_file(made / "pep.safetensors")
-    turned = moved(found[1], turn(70.0), (20.0, 0.0, 0.0), state=3)
-    surfaces_file.write_surfaces_file(tmp_path / "truth.safetensors", [found[0], found[1], turned], meta)
+    surfaces, meta = surfaces_file.read_surfaces_file(fit_folder / "pep.safetensors")
+    turned = moved(surfaces[1], turn(70.0), (20.0, 0.0, 0.0), state=3)
+    surfaces_file.write_surfaces_file(tmp_path / "truth.safetensors", [surfaces[0], surfaces[1], turned], meta)
     table = tmp_path / "steps.csv"
-    out, _ = here("eval", made / "pep.dsr", tmp_path / "truth.safetensors", "--csv", table)
+    out, _ = run_here("eval", fit_folder / "pep.dsr", tmp_path / "truth.safetensors", "--csv", table)
     with open(table, newline="") as stream:
         steps = {row["state"]: row["rmsd"] for row in csv.DictReader(stream)}
-    one, two = (surface.atoms.astype(float) for surface in found[:2])
-    rotation, translation = superpose(two, one)
-    expected = np.sqrt(((two @ rotation.T + translation - one) ** 2).sum(1).mean())
+    first, second = (surface.atoms.astype(float) for surface in surfaces[:2])
+    rotation, translation = superpose(second, first)
+    expected = np.sqrt(((second @ rotation.T + translation - first) ** 2).sum(1).mean())
     assert steps["1"] == "" and float(steps["2"]) == pytest.approx(expected, rel=1e-6) and expected > 0.05
     assert float(steps["3"]) < 1e-4
     assert f" {expected:.2f} Å" in next(line for line in out.splitlines() if line.split()[:1] == ["2"])
 
 
 @pytest.mark.system
-def test_scores_as_a_picture(made, here, monkeypatch, tmp_path):
+def test_scores_as_a_picture(fit_folder, run_here, monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
-    words = ("eval", made / "pep.dsr", made / "pep.safetensors", "--states", "1-3", "--plot")
-    here(*words, tmp_path / "pep.svg")
+    words = ("eval", fit_folder / "pep.dsr", fit_folder / "pep.safetensors", "--states", "1-3", "--plot")
+    run_here(*words, tmp_path / "pep.svg")
     picture = (tmp_path / "pep.svg").read_text()
     # Letters are shapes in an SVG, which names them in comments.
     texts = ["IoU", "Chamfer L1", "Chamfer squared", "normal consistency", "RMSD", "state"]
     for text in [*texts, "field, fitted states", "field, other states", "hold nearest", "fitted range"]:
         assert f"<!-- {text}" in picture, text
-    here(*words, tmp_path / "pep.png")
+    run_here(*words, tmp_path / "pep.png")
     assert (tmp_path / "pep.png").read_bytes().startswith(b"\x89PNG")
     real = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *more: (name != "matplotlib" and real(name, *more)) or None
+        importlib.util, "find_spec", lambda name, *args: (name != "matplotlib" and real(name, *args)) or None
     )
-    out, lines = here(*words, tmp_path / "no.png", code=2)
+    out, lines = run_here(*words, tmp_path / "no.png", code=2)
     assert out == "" and len(lines) == 1 and "--plot needs matplotlib" in lines[0] and "pip install" in lines[0]
 
 
 @pytest.mark.system
-def test_measures_over_time(made, here, tmp_path):
+def test_measures_over_time(fit_folder, run_here, tmp_path):
     table, picture = tmp_path / "m.csv", tmp_path / "m.png"
-    asked = ("--selection", "1-60", "--pocket", "1-123", "--resolution", "0.8")
-    out, err = here("measure", made / "pep.dsr", "--states", "1-6:2.5", *asked, "--csv", table, "--plot", picture)
+    options = ("--selection", "1-60", "--pocket", "1-123", "--resolution", "0.8")
+    out, err = run_here(
+        "measure", fit_folder / "pep.dsr", "--states", "1-6:2.5", *options, "--csv", table, "--plot", picture
+    )
     lines = out.splitlines()
     assert [line.split()[0] for line in lines[:4]] == ["state", "1", "3.5", "6"] and "volume of the pocket" in lines[0]
     assert "1 times are extrapolated (fitted: 1 to 5)" in err[-1]
@@ -485,51 +492,51 @@ def test_measures_over_time(made, here, tmp_path):
     for row in rows:
         assert 0 < float(row["selection_volume"]) < float(row["volume"]) and float(row["pocket_volume"]) > 0
     assert picture.read_bytes().startswith(b"\x89PNG")
-    out, _ = here("measure", made / "pep.dsr", "--resolution", "1.0")
+    out, _ = run_here("measure", fit_folder / "pep.dsr", "--resolution", "1.0")
     assert [line.split()[0] for line in out.splitlines()[1:6]] == list("12345") and "pocket" not in out
 
 
 @pytest.mark.system
-def test_the_occupancy_of_a_fit_and_of_surfaces(made, here, tmp_path):
+def test_the_occupancy_of_a_fit_and_of_surfaces(fit_folder, run_here, tmp_path):
     def volumes(out):
         return [float(volume) for volume in re.findall(r"%: volume (\d+)", out)]
 
-    surfaces = ["occupancy", made / "pep.safetensors", "--states", "1-5:2"]
-    out, lines = here(*surfaces, "-o", tmp_path / "pep.ply", "--levels", "90 10")
+    surfaces = ["occupancy", fit_folder / "pep.safetensors", "--states", "1-5:2"]
+    out, lines = run_here(*surfaces, "-o", tmp_path / "pep.ply", "--levels", "90 10")
     assert re.match(r"3 states, volume \d+ Å³ on average\n10 %: volume .* written to .*pep_10.ply\n90 %:", out), out
     assert all(line.startswith("occupancy ") for line in lines)
     assert {path.name for path in tmp_path.iterdir()} == {"pep_10.ply", "pep_90.ply"}
     inner, outer = volumes(out)[::-1]
     assert inner < outer
-    fitted, _ = here("occupancy", made / "pep.dsr", "--levels", "90 10")
+    fitted, _ = run_here("occupancy", fit_folder / "pep.dsr", "--levels", "90 10")
     assert volumes(fitted) == pytest.approx([outer, inner], rel=0.05)
     # Two files are one ensemble; the weights leave only the first of six states.
     (tmp_path / "weights.txt").write_text("# first\n1\n0 0, 0 0 0\n")
-    both = made / "pep.safetensors", made / "pep.dsr", "--states", "1-5:2"
-    only, _ = here("occupancy", *both, "--weights", tmp_path / "weights.txt", "--levels", "10 90")
-    assert "6 states" in only and volumes(only)[0] == volumes(only)[1]
-    _, [line] = here("occupancy", made / "pep.dsr", "--levels", "0", code=2)
+    inputs = fit_folder / "pep.safetensors", fit_folder / "pep.dsr", "--states", "1-5:2"
+    report, _ = run_here("occupancy", *inputs, "--weights", tmp_path / "weights.txt", "--levels", "10 90")
+    assert "6 states" in report and volumes(report)[0] == volumes(report)[1]
+    _, [line] = run_here("occupancy", fit_folder / "pep.dsr", "--levels", "0", code=2)
     assert "--levels 0: it must be above 0 and at most 100" in line
-    _, [line] = here("occupancy", made / "pep.safetensors", "--states", "7", code=2)
+    _, [line] = run_here("occupancy", fit_folder / "pep.safetensors", "--states", "7", code=2)
     assert "holds the states 1-6, not 7" in line
 
 
 @pytest.mark.system
-def test_what_is_held_is_the_true_surface_of_the_earlier_neighbour(made, here, tmp_path):
+def test_what_is_held_is_the_true_surface_of_the_earlier_neighbour(fit_folder, run_here, tmp_path):
     """Truth with state 1 in the place of state 2: holding it must be perfect."""
     from dsr_backend.surfaces import surfaces_file
     from dsr_backend.surfaces.surface import Surface
 
-    found, meta = surfaces_file.read_surfaces_file(made / "pep.safetensors")
-    first, third = found[0], found[2]
-    same = Surface(2, first.points, first.normals, first.faces, first.atoms)
-    surfaces_file.write_surfaces_file(tmp_path / "truth.safetensors", [first, same, third], meta)
-    out, _ = here("eval", made / "pep.dsr", tmp_path / "truth.safetensors", "--states", "2")
+    surfaces, meta = surfaces_file.read_surfaces_file(fit_folder / "pep.safetensors")
+    first, third = surfaces[0], surfaces[2]
+    copied = Surface(2, first.points, first.normals, first.faces, first.atoms)
+    surfaces_file.write_surfaces_file(tmp_path / "truth.safetensors", [first, copied, third], meta)
+    out, _ = run_here("eval", fit_folder / "pep.dsr", tmp_path / "truth.safetensors", "--states", "2")
     hold = out.splitlines()[2].split()
     assert hold[:4] == ["2", "between", "hold", "nearest"] and hold[4] == "1.0000" and hold[7] == "1.0000"
     late = Surface(30, first.points, first.normals, first.faces, first.atoms)
-    surfaces_file.write_surfaces_file(tmp_path / "alone.safetensors", [same, late], meta)
-    out, lines = here("eval", made / "pep.dsr", tmp_path / "alone.safetensors")
+    surfaces_file.write_surfaces_file(tmp_path / "alone.safetensors", [copied, late], meta)
+    out, lines = run_here("eval", fit_folder / "pep.dsr", tmp_path / "alone.safetensors")
     assert "hold" not in out and "nothing is held at 2" in lines[1]
     assert "left out: states 30" in lines[2]
 
@@ -598,13 +605,13 @@ def test_what_is_held_is_the_true_surface_of_the_earlier_neighbour(made, here, t
         ("fit pep.safetensors --family pep.dsr -o x.dsr", "pep.dsr: it is of one trajectory and no family"),
     ],
 )
-def test_bad_input_is_one_line_and_code_2(made, here, monkeypatch, words, message):
-    monkeypatch.chdir(made)
-    before = sorted(os.listdir(made))
-    out, lines = here(*words.split(), code=2)
+def test_bad_input_is_one_line_and_code_2(fit_folder, run_here, monkeypatch, words, message):
+    monkeypatch.chdir(fit_folder)
+    before = sorted(os.listdir(fit_folder))
+    out, lines = run_here(*words.split(), code=2)
     assert out == "" and len(lines) == 1, lines
     assert lines[0].startswith("dsr-backend") and message in lines[0]
-    assert sorted(os.listdir(made)) == before
+    assert sorted(os.listdir(fit_folder)) == before
 
 
 @pytest.mark.parametrize(
@@ -616,27 +623,27 @@ def test_bad_input_is_one_line_and_code_2(made, here, monkeypatch, words, messag
         (OSError(28, "No space left on device", "x.dsr"), 1, "x.dsr: No space left on device"),
     ],
 )
-def test_work_that_fails_is_one_line_too(made, here, monkeypatch, tmp_path, error, code, message):
+def test_work_that_fails_is_one_line_too(fit_folder, run_here, monkeypatch, tmp_path, error, code, message):
     from dsr_backend.fitting import run
 
-    def fail(*args, **more):
+    def fail(*args, **kwargs):
         raise error
 
     monkeypatch.setattr(run, "fit_trajectory", fail)
-    out, lines = here("fit", made / "pep.safetensors", "-o", tmp_path / "x.dsr", code=code)
+    out, lines = run_here("fit", fit_folder / "pep.safetensors", "-o", tmp_path / "x.dsr", code=code)
     assert out == "" and len(lines) == 1 and message in lines[0]
 
 
-def test_a_fault_of_ours_keeps_its_traceback(made, here, monkeypatch, tmp_path):
+def test_a_fault_of_ours_keeps_its_traceback(fit_folder, run_here, monkeypatch, tmp_path):
     from dsr_backend.fitting import run
 
-    monkeypatch.setattr(run, "fit_trajectory", lambda *args, **more: 1 / 0)
+    monkeypatch.setattr(run, "fit_trajectory", lambda *args, **kwargs: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        here("fit", made / "pep.safetensors", "-o", tmp_path / "x.dsr")
+        run_here("fit", fit_folder / "pep.safetensors", "-o", tmp_path / "x.dsr")
 
 
-def test_a_refusal_is_quick_and_without_torch(made):
-    line = refused("fit", made / "pep.safetensors", "-o", made / "pep.txt")
+def test_a_refusal_is_quick_and_without_torch(fit_folder):
+    line = refused("fit", fit_folder / "pep.safetensors", "-o", fit_folder / "pep.txt")
     assert "must end in .dsr" in line
     code = (
         "import sys; from dsr_backend.__main__ import main; "
@@ -662,9 +669,9 @@ def test_help_has_an_example(verb, capsys):
 
 
 @pytest.mark.system
-def test_the_doctor_finds_a_working_installation(here, monkeypatch, tmp_path):
+def test_the_doctor_finds_a_working_installation(run_here, monkeypatch, tmp_path):
     monkeypatch.setenv("DSR_HOME", str(tmp_path / "new" / "home"))
-    out, _ = here("doctor", "--device", "cpu")
+    out, _ = run_here("doctor", "--device", "cpu")
     lines = out.splitlines()
     assert [line.split(":")[0] for line in lines] == [
         f"ok   {name}"
@@ -692,28 +699,28 @@ def test_the_doctor_names_what_fails_and_the_remedy(tmp_path):
 
 
 @pytest.mark.system
-def test_runs_in_one_trajectory_are_cut_and_the_orders_of_the_line_work(here, tmp_path):
+def test_runs_in_one_trajectory_are_cut_and_the_orders_of_the_line_work(run_here, tmp_path):
     words: list[Any] = ["fit", CASES / "villin.pdb", CASES / "runs.xtc", "--states", "1-36:3"]
     words += ["--selection", "resi 45-52", "--preset", "preview", "--budget", "1", "-o", tmp_path / "runs.dsr"]
-    _, lines = here(*words)
+    _, lines = run_here(*words)
     (line,) = [line for line in lines if "jumps" in line]
     assert "the molecule jumps from state 10 to 13, 22 to 25: cut there into 3 runs" in line
     blend, cut = re.findall(r"--breaks \S+", line)
     assert (blend, cut) == ("--breaks none", "--breaks 10+22")
     for order, breaks in ((blend, ()), (cut, (4, 8))):
-        _, lines = here(*words, *order.split())
+        _, lines = run_here(*words, *order.split())
         assert not any("jumps" in line for line in lines)
         fitted: Any = dsr_file.load(tmp_path / "runs.dsr", "cpu")
         assert fitted.motion.kernel.breaks == breaks
 
 
 @pytest.mark.system
-def test_molecules_that_the_box_cuts_are_made_whole_by_the_option_that_the_line_names(here, tmp_path):
+def test_molecules_that_the_box_cuts_are_made_whole_by_the_option_that_the_line_names(run_here, tmp_path):
     words = ("surfaces", CASES / "wrapped.pdb", "-o", tmp_path / "cut.safetensors")
-    _, lines = here(*words)
+    _, lines = run_here(*words)
     (line,) = [line for line in lines if "warning" in line]
     assert "bonds are cut" in line and line.endswith("give --unwrap")
-    _, lines = here(*words, "--unwrap")
+    _, lines = run_here(*words, "--unwrap")
     assert not any("warning" in line for line in lines)
     with safe_open(tmp_path / "cut.safetensors", "numpy") as file:
         assert np.ptp(file.get_tensor("atoms"), axis=1).max() < 26.0

@@ -51,8 +51,8 @@ def test_a_morph_of_two_files_has_their_common_atoms(files, capsys):
     assert (
         main(["morph", "other.pdb", "pep.pdb", "--frames", "4", "--method", "hold", "--no-align", "-o", "way.cif"]) == 0
     )
-    said = capsys.readouterr().out
-    assert "pep: left out: 1 residue (1)" in said
+    output = capsys.readouterr().out
+    assert "pep: left out: 1 residue (1)" in output
     files.load("way.cif")
     assert files.count_states("way") == 4
     ends = coordinates(files, "way", 1), coordinates(files, "way", 4)
@@ -75,5 +75,5 @@ def test_a_morph_of_two_files_has_their_common_atoms(files, capsys):
 def test_bad_input_is_one_line_before_pymol_is_started(files, capsys, monkeypatch, words, message):
     monkeypatch.setattr("dsr_backend.surfaces.from_pymol.run_in_pymol", None)
     assert main(words.split()) == 2
-    said = capsys.readouterr().err
-    assert message in said and said.count("\n") == 1
+    errors = capsys.readouterr().err
+    assert message in errors and errors.count("\n") == 1

@@ -34,8 +34,8 @@ def test_states_that_few_modes_can_show_are_shown():
     values = torch.rand(20, 3) @ torch.rand(3, 500)
     modes = LowRankBasis.from_states(values, 3)
     assert modes.modes.shape == (3, 500) and modes.coefficients.shape == (20, 3)
-    found = torch.stack([modes.mix(weights) for weights in torch.eye(20)])
-    np.testing.assert_allclose(found, values, atol=5e-3)
+    mixed = torch.stack([modes.mix(weights) for weights in torch.eye(20)])
+    np.testing.assert_allclose(mixed, values, atol=5e-3)
 
 
 @pytest.mark.parametrize("states, loss", [(10, 1e-3), (40, 0.05)])
@@ -45,9 +45,9 @@ def test_modes_are_the_best_ones(states, loss):
     values = torch.randn(states, 8, generator=generator) @ torch.randn(8, 400, generator=generator)
     values += 0.3 * torch.randn(states, 400, generator=generator)
     modes = LowRankBasis.from_states(values, 5)
-    found = torch.stack([modes.mix(weights) for weights in torch.eye(states)])
+    mixed = torch.stack([modes.mix(weights) for weights in torch.eye(states)])
     best = torch.linalg.svdvals(values)[5:].norm()
-    assert (found - values).norm().item() == pytest.approx(best.item(), rel=loss)
+    assert (mixed - values).norm().item() == pytest.approx(best.item(), rel=loss)
 
 
 def test_mixing_is_linear_in_the_weights():
@@ -83,16 +83,16 @@ def test_rows_are_the_band_then_a_halo_around_it():
 
 def test_neighbours_are_one_step_away_or_the_row_itself():
     band = ball_band(radius=8.5)
-    place = band.lattice.nodes(band.node_numbers)
+    positions = band.lattice.nodes(band.node_numbers)
     for column, (axis, sign) in enumerate((a, s) for a in range(3) for s in (-1.0, 1.0)):
-        step = place[band.neighbours[:, column]] - place
-        wanted = torch.zeros(3)
-        wanted[axis] = sign
-        none = (step == 0.0).all(1)
-        assert ((step == wanted).all(1) | none).all()
+        step = positions[band.neighbours[:, column]] - positions
+        direction = torch.zeros(3)
+        direction[axis] = sign
+        own_row = (step == 0.0).all(1)
+        assert ((step == direction).all(1) | own_row).all()
         # Rows of the band have all their neighbours but at the lattice's own rim.
-        rim = place[:, axis] == (place.amax(0) if sign > 0 else place.amin(0))[axis]
-        assert not (none[: band.count] & ~rim[: band.count]).any()
+        rim = positions[:, axis] == (positions.amax(0) if sign > 0 else positions.amin(0))[axis]
+        assert not (own_row[: band.count] & ~rim[: band.count]).any()
 
 
 # The function
@@ -100,24 +100,24 @@ def test_neighbours_are_one_step_away_or_the_row_itself():
 
 def test_before_training_f_is_the_trilinear_g():
     untrained = field(trained=False)
-    part = untrained.at(1.0)
+    snapshot = untrained.at(1.0)
     x = points()
     rows = untrained.band.rows(LATTICE.corners(x)[0])
     fine = (rows >= 0).all(1)
     full = torch.zeros(LATTICE.size, 1)
-    full[untrained.band.node_numbers] = part.table[:, :1]
-    np.testing.assert_allclose(part.distance(x[fine]), LATTICE.interpolate(full, x[fine])[:, 0], atol=1e-5)
-    coarse = untrained.coarse_lattice.interpolate(part.coarse, x[~fine])[:, 0]
-    np.testing.assert_allclose(part.distance(x[~fine]), coarse, atol=1e-5)
+    full[untrained.band.node_numbers] = snapshot.table[:, :1]
+    np.testing.assert_allclose(snapshot.distance(x[fine]), LATTICE.interpolate(full, x[fine])[:, 0], atol=1e-5)
+    coarse = untrained.coarse_lattice.interpolate(snapshot.coarse, x[~fine])[:, 0]
+    np.testing.assert_allclose(snapshot.distance(x[~fine]), coarse, atol=1e-5)
     assert fine.sum() > 1000 and (~fine).sum() > 1000
 
 
 def test_f_is_continuous_everywhere_also_across_the_band_s_rim():
-    part = field().at(1.0)
+    snapshot = field().at(1.0)
     # Along lines through the whole box, f changes as little as the step is small.
     start, end = points(100, seed=1), points(100, seed=2)
-    share = torch.linspace(0, 1, 2001)[:, None, None]
-    values = part.distance((start + share * (end - start)).reshape(-1, 3)).reshape(2001, 100)
+    fraction = torch.linspace(0, 1, 2001)[:, None, None]
+    values = snapshot.distance((start + fraction * (end - start)).reshape(-1, 3)).reshape(2001, 100)
     jumps = (values[1:] - values[:-1]).abs() / (end - start).norm(dim=1)
     # Slopes of these rough values reach 10 per Å; a step of 0.1 Å would show as 200.
     assert jumps.max() * 2000 < 40.0
@@ -125,77 +125,81 @@ def test_f_is_continuous_everywhere_also_across_the_band_s_rim():
 
 def test_f_has_no_step_on_the_faces_of_the_rim():
     trained = field()
-    part = trained.at(1.0)
+    snapshot = trained.at(1.0)
     # Points on lattice faces, and a hair to both sides of them.
     x = points(20_000)
     axis = torch.randint(0, 3, (len(x),), generator=torch.Generator().manual_seed(0))
     row = torch.arange(len(x))
     x[row, axis] = x[row, axis].round()
-    off = torch.zeros_like(x)
-    off[row, axis] = 1e-4
-    cells = [(trained.band.rows(LATTICE.corners(p)[0]) >= 0).all(1) for p in (x - off, x + off)]
+    hair = torch.zeros_like(x)
+    hair[row, axis] = 1e-4
+    cells = [(trained.band.rows(LATTICE.corners(p)[0]) >= 0).all(1) for p in (x - hair, x + hair)]
     rim = cells[0] != cells[1]
     assert rim.sum() > 500
-    np.testing.assert_allclose(part.distance((x - off)[rim]), part.distance((x + off)[rim]), atol=5e-3)
+    np.testing.assert_allclose(snapshot.distance((x - hair)[rim]), snapshot.distance((x + hair)[rim]), atol=5e-3)
 
 
 def test_the_correction_is_zero_at_the_rim_and_whole_within():
     """m, interpolated over the band's own nodes, fades the decoder out over the last cell."""
     trained = field(smooth_fine=True)
-    part = trained.at(1.0)
+    snapshot = trained.at(1.0)
     band = trained.band
-    g = trained.coarse_lattice.interpolate(part.coarse, LATTICE.nodes(band.node_numbers))[:, 0]
-    correction = (part.distance(LATTICE.nodes(band.node_numbers)) - g).abs()
+    g = trained.coarse_lattice.interpolate(snapshot.coarse, LATTICE.nodes(band.node_numbers))[:, 0]
+    correction = (snapshot.distance(LATTICE.nodes(band.node_numbers)) - g).abs()
     complete = (band.rows(LATTICE.corners(LATTICE.nodes(band.node_numbers))[0]) >= 0).all(1)
     assert correction[band.count :].max() < 1e-4
     assert correction[: band.count][complete[: band.count]].median() > 0.1
 
 
 def test_beyond_the_box_the_distance_grows_by_the_way_to_it():
-    part = field().at(1.0)
+    snapshot = field().at(1.0)
     rim = torch.tensor([[12.0, 0, 0], [-12.0, -12.0, 12.0]])
     assert torch.equal(LATTICE.clamp(rim), rim)
-    away = torch.tensor([[5.0, 0, 0], [-3.0, -4.0, 12.0]])
-    np.testing.assert_allclose(part.distance(rim + away), part.distance(rim) + torch.tensor([5.0, 13.0]), atol=1e-4)
+    displacement = torch.tensor([[5.0, 0, 0], [-3.0, -4.0, 12.0]])
+    np.testing.assert_allclose(
+        snapshot.distance(rim + displacement), snapshot.distance(rim) + torch.tensor([5.0, 13.0]), atol=1e-4
+    )
 
 
 def test_gradient_of_a_linear_field_is_exact():
     plain = field(trained=False, smooth_fine=True)
     slope = torch.tensor([0.3, -0.8, 0.52])
     nodes = plain.coarse_lattice.nodes(torch.arange(plain.coarse_lattice.size))
-    part = plain.at(1.0)
-    part.coarse = (nodes @ slope)[:, None]
-    part.table[:, VALUE] = plain.coarse_lattice.interpolate(part.coarse, LATTICE.nodes(plain.band.node_numbers))[:, 0]
+    snapshot = plain.at(1.0)
+    snapshot.coarse = (nodes @ slope)[:, None]
+    snapshot.table[:, VALUE] = plain.coarse_lattice.interpolate(
+        snapshot.coarse, LATTICE.nodes(plain.band.node_numbers)
+    )[:, 0]
     x = points(1000, 8.0)
-    np.testing.assert_allclose(part.gradient(x, 0.6), slope.expand(1000, 3), atol=1e-4)
+    np.testing.assert_allclose(snapshot.gradient(x, 0.6), slope.expand(1000, 3), atol=1e-4)
 
 
 def test_features_of_a_quadratic_function():
     """Gradient and Laplacian (times the spacing) of g by central differences."""
     plain = field(states=1)
-    place = LATTICE.nodes(plain.band.node_numbers)
-    quadratic = (place**2 @ torch.tensor([1.0, 0.5, -0.25])) * 0.1
-    coarse_at_nodes = plain.coarse_lattice.interpolate(plain.coarse.mix(torch.ones(1))[:, None], place)[:, 0]
+    positions = LATTICE.nodes(plain.band.node_numbers)
+    quadratic = (positions**2 @ torch.tensor([1.0, 0.5, -0.25])) * 0.1
+    coarse_at_nodes = plain.coarse_lattice.interpolate(plain.coarse.mix(torch.ones(1))[:, None], positions)[:, 0]
     plain.fine = LowRankBasis((quadratic - coarse_at_nodes)[None, : plain.band.count], torch.ones(1, 1))
     _, table = plain.table(torch.ones(1))
-    own = torch.arange(plain.band.count)
+    band_rows = torch.arange(plain.band.count)
     # Rows whose neighbours are all in the band: the halo has the coarse values.
     deep = (plain.band.neighbours[: plain.band.count] < plain.band.count).all(1)
     assert deep.sum() > 100
-    np.testing.assert_allclose(table[own][deep][:, VALUE], quadratic[own][deep], atol=1e-4)
-    wanted = place[own][deep] * torch.tensor([0.2, 0.1, -0.05])
-    np.testing.assert_allclose(table[own][deep][:, 1:4], wanted, atol=1e-3)
-    np.testing.assert_allclose(table[own][deep][:, 4], 0.25, atol=1e-3)
+    np.testing.assert_allclose(table[band_rows][deep][:, VALUE], quadratic[band_rows][deep], atol=1e-4)
+    gradient = positions[band_rows][deep] * torch.tensor([0.2, 0.1, -0.05])
+    np.testing.assert_allclose(table[band_rows][deep][:, 1:4], gradient, atol=1e-3)
+    np.testing.assert_allclose(table[band_rows][deep][:, 4], 0.25, atol=1e-3)
     assert (table[: plain.band.count, BAND_MASK] == 1.0).all() and (table[plain.band.count :, BAND_MASK] == 0.0).all()
 
 
 def test_chunks_change_nothing(monkeypatch):
-    part = field().at(1.0)
+    snapshot = field().at(1.0)
     x = points(1000)
-    whole = part.distance(x)
+    distances = snapshot.distance(x)
     monkeypatch.setattr("dsr_backend.fields.base.CHUNK", 77)
-    np.testing.assert_allclose(part.distance(x), whole, atol=1e-5)
-    assert part.distance(x[:0]).shape == (0,)
+    np.testing.assert_allclose(snapshot.distance(x), distances, atol=1e-5)
+    assert snapshot.distance(x[:0]).shape == (0,)
 
 
 # Time
@@ -249,53 +253,53 @@ def test_tensors_are_all_that_is_learned():
     bits = np.unpackbits(tensors["band"].numpy(), count=LATTICE.size).astype(bool)
     assert np.array_equal(bits, ball_band().inside.numpy())
     assert {name for name in tensors if name.startswith("decoder.")} == {
-        f"decoder.layers.{layer}.{part}" for layer in (0, 2, 4) for part in ("weight", "bias")
+        f"decoder.layers.{layer}.{parameter}" for layer in (0, 2, 4) for parameter in ("weight", "bias")
     }
 
 
-def offset(one, time, smooth=None):
+def offset(fitted, time, smooth=None):
     """The distance in Å by which the surface lies farther outwards than without a level offset."""
-    one.level_offset = 0.0
-    plain = one.at(time, smooth).distance(points(50))
-    one.level_offset = 0.5
-    moved = plain - one.at(time, smooth).distance(points(50))
+    fitted.level_offset = 0.0
+    plain = fitted.at(time, smooth).distance(points(50))
+    fitted.level_offset = 0.5
+    moved = plain - fitted.at(time, smooth).distance(points(50))
     np.testing.assert_allclose(moved, moved[0], atol=1e-5)
     return float(moved[0])
 
 
 def test_the_level_offset_is_whole_between_averaged_states_and_none_at_them():
-    one = field(states=4, trained=False)
-    one.smooth = one.smooth_beyond = 1.0
-    for time, part in ((2.0, 0.0), (2.25, 0.5), (2.5, 1.0), (4.0, 0.0), (4.25, 0.5), (6.0, 1.0)):
-        assert offset(one, time) == pytest.approx(0.5 * part, abs=1e-5)
+    fitted = field(states=4, trained=False)
+    fitted.smooth = fitted.smooth_beyond = 1.0
+    for time, fraction in ((2.0, 0.0), (2.25, 0.5), (2.5, 1.0), (4.0, 0.0), (4.25, 0.5), (6.0, 1.0)):
+        assert offset(fitted, time) == pytest.approx(0.5 * fraction, abs=1e-5)
     # Straight lines between states, and states held past the ends, are no averages.
-    assert offset(one, 2.5, smooth=0.0) == 0.0
-    one.smooth_beyond = 0.0
-    assert offset(one, 6.0) == 0.0
-    assert offset(one, 6.0, smooth=2.0) == pytest.approx(0.5, abs=1e-5)
+    assert offset(fitted, 2.5, smooth=0.0) == 0.0
+    fitted.smooth_beyond = 0.0
+    assert offset(fitted, 6.0) == 0.0
+    assert offset(fitted, 6.0, smooth=2.0) == pytest.approx(0.5, abs=1e-5)
     # A field that never averages has chosen its offset for straight lines.
-    one.smooth = 0.0
-    assert offset(one, 2.5) == pytest.approx(0.5, abs=1e-5)
-    assert offset(one, 6.0) == 0.0
+    fitted.smooth = 0.0
+    assert offset(fitted, 2.5) == pytest.approx(0.5, abs=1e-5)
+    assert offset(fitted, 6.0) == 0.0
 
 
 def test_past_the_states_the_modes_have_a_width_of_their_own():
-    one = field(states=5, trained=False)
-    one.smooth, one.smooth_beyond = 0.7, 2.0
+    fitted = field(states=5, trained=False)
+    fitted.smooth, fitted.smooth_beyond = 0.7, 2.0
     x = points(50)
-    np.testing.assert_array_equal(one.at(6.5).distance(x), one.at(6.5, smooth=2.0).distance(x))
-    np.testing.assert_array_equal(one.at(4.5).distance(x), one.at(4.5, smooth=0.7).distance(x))
-    assert (one.at(6.5, smooth=0.7).distance(x) - one.at(6.5).distance(x)).abs().max() > 0.1
+    np.testing.assert_array_equal(fitted.at(6.5).distance(x), fitted.at(6.5, smooth=2.0).distance(x))
+    np.testing.assert_array_equal(fitted.at(4.5).distance(x), fitted.at(4.5, smooth=0.7).distance(x))
+    assert (fitted.at(6.5, smooth=0.7).distance(x) - fitted.at(6.5).distance(x)).abs().max() > 0.1
 
 
 def test_uniform_smoothing_is_one_gap_wide_at_least():
-    one = field(states=5, trained=False)
-    one.motion.kernel = replace(one.motion.kernel, states=2.0 * one.motion.states)
-    for width, wanted in ((0.0, 2.0), (3.0, 3.0)):
-        one.smooth = one.motion.smooth = width
-        smoothed = one.with_uniform_smoothing()
-        assert (smoothed.smooth, smoothed.motion.smooth, smoothed.motion.kernel.uniform) == (wanted, wanted, True)
-        assert (one.smooth, one.motion.kernel.uniform) == (width, False)
+    fitted = field(states=5, trained=False)
+    fitted.motion.kernel = replace(fitted.motion.kernel, states=2.0 * fitted.motion.states)
+    for width, expected in ((0.0, 2.0), (3.0, 3.0)):
+        fitted.smooth = fitted.motion.smooth = width
+        smoothed = fitted.with_uniform_smoothing()
+        assert (smoothed.smooth, smoothed.motion.smooth, smoothed.motion.kernel.uniform) == (expected, expected, True)
+        assert (fitted.smooth, fitted.motion.kernel.uniform) == (width, False)
 
 
 def test_more_states_than_modes_are_compressed_as_they_come(monkeypatch):
@@ -336,55 +340,55 @@ def test_a_decoder_has_two_hidden_layers():
 
 def test_a_decoder_reads_its_features_and_the_latent_code():
     """g, its gradient and Laplacian, the static channels and z; not the mask, which multiplies what it says."""
-    one = field(states=1)
-    seen = []
+    fitted = field(states=1)
+    decoder_inputs = []
 
     def decoder(inputs):
-        seen.append(inputs)
+        decoder_inputs.append(inputs)
         return torch.full((len(inputs),), 10.0)
 
-    one.correction = replace(one.correction, decoder=decoder, latent=torch.tensor([3.0, -4.0]))
+    fitted.correction = replace(fitted.correction, decoder=decoder, latent=torch.tensor([3.0, -4.0]))
     features = torch.arange(16.0).reshape(2, 8)
     features[:, BAND_MASK] = torch.tensor([0.25, 0.0])
-    assert one.decode(features).tolist() == [0.0 + 2.5, 8.0]
-    assert seen[0].tolist() == [[0, 1, 2, 3, 4, 6, 7, 3, -4], [8, 9, 10, 11, 12, 14, 15, 3, -4]]
+    assert fitted.decode(features).tolist() == [0.0 + 2.5, 8.0]
+    assert decoder_inputs[0].tolist() == [[0, 1, 2, 3, 4, 6, 7, 3, -4], [8, 9, 10, 11, 12, 14, 15, 3, -4]]
 
 
 # Fields in general
 
 
 def test_distances_keep_no_record_for_gradients():
-    one = field()
-    one.correction.decoder.requires_grad_(True)
-    assert not one.at(1.0).distance(points(20)).requires_grad
+    fitted = field()
+    fitted.correction.decoder.requires_grad_(True)
+    assert not fitted.at(1.0).distance(points(20)).requires_grad
 
 
 def test_a_field_goes_by_state_numbers_and_its_motion_by_times():
-    one = field(states=3, trained=False)
-    one.motion.kernel = replace(one.motion.kernel, states=np.array([1.0, 2.0, 5.0]))
+    fitted = field(states=3, trained=False)
+    fitted.motion.kernel = replace(fitted.motion.kernel, states=np.array([1.0, 2.0, 5.0]))
     x = points(50)
-    middle = one.at(3.5).distance(x)
-    one.time_axis = TimeAxis([0.0, 1.0, 4.0])
+    middle = fitted.at(3.5).distance(x)
+    fitted.time_axis = TimeAxis([0.0, 1.0, 4.0])
     # The median gap of 2 is the unit.
-    one.motion.kernel = replace(one.motion.kernel, states=np.array([1.0, 1.5, 3.0]))
-    assert one.states == [1.0, 2.0, 3.0] and one.time_range == (1.0, 3.0)
-    found = one.at(2.5)
-    assert found.time == 2.5 and not found.extrapolated
-    np.testing.assert_allclose(found.distance(x), middle, atol=1e-5)
+    fitted.motion.kernel = replace(fitted.motion.kernel, states=np.array([1.0, 1.5, 3.0]))
+    assert fitted.states == [1.0, 2.0, 3.0] and fitted.time_range == (1.0, 3.0)
+    snapshot = fitted.at(2.5)
+    assert snapshot.time == 2.5 and not snapshot.extrapolated
+    np.testing.assert_allclose(snapshot.distance(x), middle, atol=1e-5)
 
 
 def test_a_member_is_asked_for_by_its_name():
-    one = field()
-    assert Family({"a": one}, {}).member("a") is one
+    fitted = field()
+    assert Family({"a": fitted}, {}).member("a") is fitted
     with pytest.raises(ValueError, match=r"there is no trajectory 'b' in this family \(there: a\)"):
-        Family({"a": one}, {}).member("b")
+        Family({"a": fitted}, {}).member("b")
 
 
 def test_reach_is_the_field_s_and_endless_where_it_is_not_known():
-    one = field()
-    assert one.at(1.0).reach == np.inf
-    one.reach = 7.5
-    assert one.at(1.0).reach == 7.5
+    fitted = field()
+    assert fitted.at(1.0).reach == np.inf
+    fitted.reach = 7.5
+    assert fitted.at(1.0).reach == 7.5
 
 
 def test_the_gradient_averages_over_its_step():

@@ -69,8 +69,8 @@ def cuda():
 
 @pytest.fixture
 def gpu():
-    with cuda() as one:
-        yield one
+    with cuda() as device:
+        yield device
 
 
 def config(device="cuda", **kwargs):
@@ -83,7 +83,7 @@ def config(device="cuda", **kwargs):
 @pytest.mark.parametrize(
     "mixed",
     [
-        lambda here, there: here + there,
+        lambda a, b: a + b,
         lambda here, there: there.add_(here),
         lambda here, there: torch.cat([there, here]),
         lambda here, there: here[there.long()],
@@ -102,22 +102,22 @@ def test_a_number_of_the_host_may_meet_a_tensor_of_the_device(gpu):
     assert float((torch.ones(2, device=DEVICE) * torch.tensor(3.0)).sum()) == 6.0
 
 
-@pytest.mark.parametrize("asked", [lambda x: x.numpy(), np.asarray])
-def test_numpy_gets_no_tensor_of_the_device(gpu, asked):
+@pytest.mark.parametrize("conversion", [lambda x: x.numpy(), np.asarray])
+def test_numpy_gets_no_tensor_of_the_device(gpu, conversion):
     x = torch.ones(2, device=DEVICE)
     with pytest.raises(TypeError, match="can't convert pretend:0 device type tensor to numpy"):
-        asked(x)
-    assert asked(x.cpu()).tolist() == [1.0, 1.0]
+        conversion(x)
+    assert conversion(x.cpu()).tolist() == [1.0, 1.0]
 
 
 def test_a_generator_of_the_other_device_is_refused(gpu):
-    here, there = torch.Generator(), torch.Generator(DEVICE)
+    cpu_generator, gpu_generator = torch.Generator(), torch.Generator(DEVICE)
     with pytest.raises(RuntimeError, match="expected a pretend device type for generator but found cpu"):
-        torch.rand(2, generator=here, device=DEVICE)
+        torch.rand(2, generator=cpu_generator, device=DEVICE)
     with pytest.raises(RuntimeError, match="expected a cpu device type for generator but found pretend"):
-        torch.rand(2, generator=there)
-    torch.rand(2, generator=there.manual_seed(1), device=DEVICE)
-    torch.rand(2, generator=here.manual_seed(1))
+        torch.rand(2, generator=gpu_generator)
+    torch.rand(2, generator=gpu_generator.manual_seed(1), device=DEVICE)
+    torch.rand(2, generator=cpu_generator.manual_seed(1))
 
 
 @pytest.mark.parametrize(
@@ -187,21 +187,21 @@ def test_constants_are_copied_once(gpu):
 
 def test_distances_and_points_of_a_surface(gpu):
     surface = SURFACES[0]
-    here, there = (TriangleMesh(surface.points, surface.faces, device) for device in (CPU, DEVICE))
-    torch.testing.assert_close(there.normals.cpu(), here.normals, rtol=0.0, atol=1e-6)
+    cpu_mesh, gpu_mesh = (TriangleMesh(surface.points, surface.faces, device) for device in (CPU, DEVICE))
+    torch.testing.assert_close(gpu_mesh.normals.cpu(), cpu_mesh.normals, rtol=0.0, atol=1e-6)
     x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * 5.0
-    torch.testing.assert_close(there.signed_distance(x.to(DEVICE)).cpu(), here.signed_distance(x))
-    mine, others = (mesh.sample(100, torch.Generator().manual_seed(1)) for mesh in (here, there))
-    for one, other in zip(mine, others, strict=True):
-        torch.testing.assert_close(other.cpu(), one)
+    torch.testing.assert_close(gpu_mesh.signed_distance(x.to(DEVICE)).cpu(), cpu_mesh.signed_distance(x))
+    cpu_samples, gpu_samples = (mesh.sample(100, torch.Generator().manual_seed(1)) for mesh in (cpu_mesh, gpu_mesh))
+    for cpu_sample, gpu_sample in zip(cpu_samples, gpu_samples, strict=True):
+        torch.testing.assert_close(gpu_sample.cpu(), cpu_sample)
 
 
 def test_the_best_modes_of_many_states(gpu):
     values = torch.randn(9, 200, generator=torch.Generator().manual_seed(0))
     weights = torch.linspace(0.0, 1.0, 9)
-    here, there = LowRankBasis.from_states(values, 3), LowRankBasis.from_states(values.to(DEVICE), 3)
-    assert len(there.modes) == 3
-    torch.testing.assert_close(there.mix(weights.to(DEVICE)).cpu(), here.mix(weights), rtol=0.0, atol=0.01)
+    cpu_basis, gpu_basis = LowRankBasis.from_states(values, 3), LowRankBasis.from_states(values.to(DEVICE), 3)
+    assert len(gpu_basis.modes) == 3
+    torch.testing.assert_close(gpu_basis.mix(weights.to(DEVICE)).cpu(), cpu_basis.mix(weights), rtol=0.0, atol=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -211,21 +211,25 @@ def fitted():
         return run.fit_trajectory(SURFACES, config("cpu")), run.fit_trajectory(SURFACES, config())
 
 
-def agree(here, there, times=(1.0, 3.4, 10.0, 12.0), atol=1e-3):
+def agree(cpu_field, gpu_field, times=(1.0, 3.4, 10.0, 12.0), atol=1e-3):
     """Both fields are the same function, and their surfaces the same, at these times."""
     x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0)) * 6.0 + torch.tensor([2.0, 0.0, 0.0])
     for time in times:
-        mine, others = here.at(time), there.at(time)
-        torch.testing.assert_close(others.distance(x.to(DEVICE)).cpu(), mine.distance(x), rtol=0.0, atol=atol)
-        torch.testing.assert_close(others.gradient(x.to(DEVICE), 0.6).cpu(), mine.gradient(x, 0.6), rtol=0.0, atol=atol)
+        cpu_snapshot, gpu_snapshot = cpu_field.at(time), gpu_field.at(time)
+        torch.testing.assert_close(
+            gpu_snapshot.distance(x.to(DEVICE)).cpu(), cpu_snapshot.distance(x), rtol=0.0, atol=atol
+        )
+        torch.testing.assert_close(
+            gpu_snapshot.gradient(x.to(DEVICE), 0.6).cpu(), cpu_snapshot.gradient(x, 0.6), rtol=0.0, atol=atol
+        )
 
 
 @pytest.mark.system
 def test_a_fit(gpu, fitted):
-    here, there = fitted
-    assert (here.device, there.device) == (CPU, torch.device("pretend", 0))
-    assert there.report["device"] == "pretend"
-    told = (
+    cpu_field, gpu_field = fitted
+    assert (cpu_field.device, gpu_field.device) == (CPU, torch.device("pretend", 0))
+    assert gpu_field.report["device"] == "pretend"
+    report_keys = (
         "sigma",
         "smooth",
         "smooth_atoms",
@@ -234,63 +238,69 @@ def test_a_fit(gpu, fitted):
         "forecast",
         "smooth_chosen_by",
     )
-    assert {key: there.report[key] for key in told} == {key: here.report[key] for key in told}
-    assert "holding out" in here.report["smooth_chosen_by"] and "principal motions" in here.report["forecast"]
-    assert there.report["loss"] == pytest.approx(here.report["loss"], rel=1e-3)
-    assert there.reach == pytest.approx(here.reach, abs=1e-4) and here.reach < 10.0
-    agree(here, there)
+    assert {key: gpu_field.report[key] for key in report_keys} == {key: cpu_field.report[key] for key in report_keys}
+    assert "holding out" in cpu_field.report["smooth_chosen_by"] and "principal motions" in cpu_field.report["forecast"]
+    assert gpu_field.report["loss"] == pytest.approx(cpu_field.report["loss"], rel=1e-3)
+    assert gpu_field.reach == pytest.approx(cpu_field.reach, abs=1e-4) and cpu_field.reach < 10.0
+    agree(cpu_field, gpu_field)
 
 
 @pytest.mark.system
 def test_meshes_grids_and_velocities(gpu, fitted):
-    here, there = fitted
+    cpu_field, gpu_field = fitted
     for time in (1.0, 3.4, 12.0):
-        mine, others = extract_mesh(here, time), extract_mesh(there, time)
-        assert others.volume == pytest.approx(mine.volume, rel=1e-4)
-        assert others.area == pytest.approx(mine.area, rel=1e-4)
-        assert len(others.nearest) == len(others.points)
+        cpu_mesh, gpu_mesh = extract_mesh(cpu_field, time), extract_mesh(gpu_field, time)
+        assert gpu_mesh.volume == pytest.approx(cpu_mesh.volume, rel=1e-4)
+        assert gpu_mesh.area == pytest.approx(cpu_mesh.area, rel=1e-4)
+        assert len(gpu_mesh.nearest) == len(gpu_mesh.points)
     # Coarse ones are settled by the field itself, level sets lie off the surface.
-    for asked in ({"resolution": 1.0}, {"level": 1.0}, {"triangles": 500}):
-        mine, others = extract_mesh(here, 3.4, **asked), extract_mesh(there, 3.4, **asked)
-        assert others.volume == pytest.approx(mine.volume, rel=1e-4)
-    np.testing.assert_allclose(distance_grid(there, 3.4).values, distance_grid(here, 3.4).values, atol=1e-3)
+    for options in ({"resolution": 1.0}, {"level": 1.0}, {"triangles": 500}):
+        cpu_mesh, gpu_mesh = extract_mesh(cpu_field, 3.4, **options), extract_mesh(gpu_field, 3.4, **options)
+        assert gpu_mesh.volume == pytest.approx(cpu_mesh.volume, rel=1e-4)
+    np.testing.assert_allclose(distance_grid(gpu_field, 3.4).values, distance_grid(cpu_field, 3.4).values, atol=1e-3)
     points = SURFACES[2].points
-    np.testing.assert_allclose(normal_velocity(there, 3.4, points), normal_velocity(here, 3.4, points), atol=1e-2)
+    np.testing.assert_allclose(
+        normal_velocity(gpu_field, 3.4, points), normal_velocity(cpu_field, 3.4, points), atol=1e-2
+    )
 
 
 @pytest.mark.system
 def test_the_occupancy_of_a_field(gpu, fitted):
-    mine, others = (
+    cpu_occupancy, gpu_occupancy = (
         occupancy(field_shapes(field, [1.0, 3.4, 6.0]), OccupancyOptions(resolution=1.0)) for field in fitted
     )
-    np.testing.assert_allclose(others.values, mine.values, atol=1e-3)
-    for one, other in zip(mine.surfaces, others.surfaces, strict=True):
-        assert other.volume == pytest.approx(one.volume, rel=1e-3)
-        assert other.spread.mean() == pytest.approx(one.spread.mean(), rel=1e-2)
+    np.testing.assert_allclose(gpu_occupancy.values, cpu_occupancy.values, atol=1e-3)
+    for cpu_surface, gpu_surface in zip(cpu_occupancy.surfaces, gpu_occupancy.surfaces, strict=True):
+        assert gpu_surface.volume == pytest.approx(cpu_surface.volume, rel=1e-3)
+        assert gpu_surface.spread.mean() == pytest.approx(cpu_surface.spread.mean(), rel=1e-2)
 
 
 @pytest.mark.system
 def test_a_file_is_of_no_device(gpu, fitted):
-    here, there = fitted
-    data = dsr_file.to_bytes(there)
-    again: Any = dsr_file.from_bytes(data, "cpu")
-    assert again.device == CPU
-    agree(again, there, atol=1e-6)
-    agree(here, dsr_file.from_bytes(dsr_file.to_bytes(here), "cuda"), atol=1e-6)
+    cpu_field, gpu_field = fitted
+    data = dsr_file.to_bytes(gpu_field)
+    reloaded: Any = dsr_file.from_bytes(data, "cpu")
+    assert reloaded.device == CPU
+    agree(reloaded, gpu_field, atol=1e-6)
+    agree(cpu_field, dsr_file.from_bytes(dsr_file.to_bytes(cpu_field), "cuda"), atol=1e-6)
 
 
 @pytest.mark.system
 def test_families_of_preset_fast(gpu):
-    here, there = (run.fit_family(PARTS, config(device, smooth=1.0)) for device in ("cpu", "cuda"))
-    agree(field_between(here, "first", "last", 0.3), field_between(there, "first", "last", 0.3), times=(1.0, 1.5))
+    cpu_family, gpu_family = (run.fit_family(PARTS, config(device, smooth=1.0)) for device in ("cpu", "cuda"))
+    agree(
+        field_between(cpu_family, "first", "last", 0.3),
+        field_between(gpu_family, "first", "last", 0.3),
+        times=(1.0, 1.5),
+    )
     for frozen in (True, False):
-        mine, others = (
+        cpu_member, gpu_member = (
             run.fit_member(family, SURFACES[6:8], config(device, smooth=1.0), frozen=frozen)
-            for family, device in ((here, "cpu"), (there, "cuda"))
+            for family, device in ((cpu_family, "cpu"), (gpu_family, "cuda"))
         )
-        agree(mine, others, times=(7.5,))
-    again: Any = dsr_file.from_bytes(dsr_file.to_bytes(there), "cuda")
-    agree(here.member("last"), again.member("last"), times=(4.5,))
+        agree(cpu_member, gpu_member, times=(7.5,))
+    reloaded: Any = dsr_file.from_bytes(dsr_file.to_bytes(gpu_family), "cuda")
+    agree(cpu_family.member("last"), reloaded.member("last"), times=(4.5,))
 
 
 # A GPU draws other random numbers for preset `paper`, so that only fits of one device can be compared.
@@ -300,8 +310,8 @@ def test_families_of_preset_fast(gpu):
 def test_preset_paper(gpu):
     field = run.fit_trajectory(SURFACES[:4], config(preset="paper"))
     x = torch.randn(100, 3, device=DEVICE) * 6.0
-    again: Any = dsr_file.from_bytes(dsr_file.to_bytes(field), "cuda")
-    assert torch.equal(again.at(2.5).distance(x), field.at(2.5).distance(x))
+    reloaded: Any = dsr_file.from_bytes(dsr_file.to_bytes(field), "cuda")
+    assert torch.equal(reloaded.at(2.5).distance(x), field.at(2.5).distance(x))
     agree(dsr_file.from_bytes(dsr_file.to_bytes(field), "cpu"), field, times=(2.5, 5.0), atol=1e-4)
     assert extract_mesh(field, 2.0, resolution=1.0).volume > 0.0
 
@@ -309,12 +319,12 @@ def test_preset_paper(gpu):
 @pytest.mark.system
 def test_families_of_preset_paper(gpu):
     family = run.fit_family(PARTS, config(preset="paper"))
-    found: Any = run.fit_member(family, SURFACES[6:9], config(preset="paper"))
+    member: Any = run.fit_member(family, SURFACES[6:9], config(preset="paper"))
     frozen: Any = run.fit_member(family, SURFACES[6:9], config(preset="paper"), frozen=True)
     first: Any = family.member("first")
     known = first.network.state_dict()
     assert all(torch.equal(value, frozen.network.state_dict()[name]) for name, value in known.items())
-    assert not torch.equal(found.z, frozen.z)
+    assert not torch.equal(member.z, frozen.z)
     assert field_between(family, "first", "last", 0.5).at(2.0).distance(torch.zeros(2, 3, device=DEVICE)).shape == (2,)
 
 
@@ -322,13 +332,13 @@ def test_families_of_preset_paper(gpu):
 def test_a_training_goes_on_where_it_was(gpu, tmp_path, monkeypatch):
     # A mean of the loss ends each second.
     monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter=lambda: 0.0))
-    whole = run.fit_trajectory(SURFACES[:4], config(preset="paper"))
-    looks = iter(range(100))
+    uninterrupted = run.fit_trajectory(SURFACES[:4], config(preset="paper"))
+    polls = iter(range(100))
     phases: list[str] = []
-    told: list[Any] = []
+    statuses: list[Any] = []
 
     def interrupted():
-        return "fit" in phases and next(looks) > 12
+        return "fit" in phases and next(polls) > 12
 
     with pytest.raises(Cancelled):
         run.fit_trajectory(
@@ -336,13 +346,13 @@ def test_a_training_goes_on_where_it_was(gpu, tmp_path, monkeypatch):
             config(preset="paper"),
             lambda status: phases.append(status.phase),
             cancelled=interrupted,
-            checkpoint=TrainingCheckpoint(tmp_path / "fit.training", resume=False, warn=told.append),
+            checkpoint=TrainingCheckpoint(tmp_path / "fit.training", resume=False, warn=statuses.append),
         )
-    resumed = TrainingCheckpoint(tmp_path / "fit.training", resume=True, warn=told.append)
+    resumed = TrainingCheckpoint(tmp_path / "fit.training", resume=True, warn=statuses.append)
     field = run.fit_trajectory(SURFACES[:4], config(preset="paper"), checkpoint=resumed)
-    assert len(told) == 1 and told[0].startswith("the training goes on from the checkpoint at step")
-    assert field.report["loss"] == whole.report["loss"]
-    assert all(torch.equal(value, field.tensors()[name]) for name, value in whole.tensors().items())
+    assert len(statuses) == 1 and statuses[0].startswith("the training goes on from the checkpoint at step")
+    assert field.report["loss"] == uninterrupted.report["loss"]
+    assert all(torch.equal(value, field.tensors()[name]) for name, value in uninterrupted.tensors().items())
 
 
 # Waiting for the device
@@ -350,13 +360,13 @@ def test_a_training_goes_on_where_it_was(gpu, tmp_path, monkeypatch):
 
 def waits_of_more(work, count):
     """What the host waits for in work(2 · count) beyond what it does in work(count)."""
-    found = []
+    peaks = []
     for number in (count, 2 * count):
         constant.cache_clear()
         with cuda() as gpu:
             work(number)
-        found.append(gpu.syncs)
-    return found[1] - found[0]
+        peaks.append(gpu.syncs)
+    return peaks[1] - peaks[0]
 
 
 def fast_fit(**numbers):

@@ -69,8 +69,8 @@ def test_boxes_of_lattices_with_one_spacing_share_nodes():
 def test_linear_functions_are_reproduced_exactly():
     slope = torch.tensor([[1.5, -0.25], [0.5, 2.0], [-3.0, 0.125]])
     x = inside(LATTICE)
-    found = LATTICE.interpolate(all_nodes(LATTICE) @ slope + 7.0, x)
-    np.testing.assert_allclose(found, x @ slope + 7.0, atol=2e-5)
+    values = LATTICE.interpolate(all_nodes(LATTICE) @ slope + 7.0, x)
+    np.testing.assert_allclose(values, x @ slope + 7.0, atol=2e-5)
 
 
 def test_trilinear_functions_are_reproduced_exactly():
@@ -125,9 +125,9 @@ def test_gather_sums_weighted_rows_and_passes_gradients():
     values = torch.rand(5, 2, requires_grad=True)
     index = torch.tensor([[0, 0, 1, 1, 2, 2, 3, 3], [4] * 8])
     weight = torch.rand(2, 8)
-    found = gather(values, index, weight)
-    np.testing.assert_allclose(found.detach(), (weight[..., None] * values[index]).sum(1).detach(), atol=1e-6)
-    found.sum().backward()
+    gathered = gather(values, index, weight)
+    np.testing.assert_allclose(gathered.detach(), (weight[..., None] * values[index]).sum(1).detach(), atol=1e-6)
+    gathered.sum().backward()
     assert values.grad is not None and values.grad[4, 0].item() == pytest.approx(weight[1].sum().item())
 
 

@@ -49,14 +49,14 @@ def test_any_values_give_a_closed_surface_between_inside_and_outside(seed, width
     assert is_closed(faces.numpy()) and points.dtype == torch.float32
     assert sorted(set(faces.reshape(-1).tolist())) == list(range(len(points)))
     # A point lies on an edge of the lattice, where the straight line between its ends passes 0.
-    low, share = points.floor().long(), points - points.floor()
-    assert ((share > 0.0).sum(1) == 1).all()
+    low, fraction = points.floor().long(), points - points.floor()
+    assert ((fraction > 0.0).sum(1) == 1).all()
     at = values[tuple(low.T)]
-    ahead = values[tuple((low + (share > 0.0)).T)]
+    ahead = values[tuple((low + (fraction > 0.0)).T)]
     assert (at * ahead <= 0.0).all()
-    t = share.sum(1)
-    off = (at + t * (ahead - at)).abs() / (at - ahead).abs()
-    assert off.max() < 1.1 * NODE_MARGIN
+    t = fraction.sum(1)
+    deviation = (at + t * (ahead - at)).abs() / (at - ahead).abs()
+    assert deviation.max() < 1.1 * NODE_MARGIN
 
 
 @pytest.mark.parametrize("width", [0.0, 0.7, 1.5])
@@ -71,13 +71,13 @@ def test_no_edge_has_more_than_two_triangles(width):
 def test_as_by_scikit_image():
     values = noise(2, 2.0, (40, 30, 35))
     points, faces = marching_cubes(values)
-    theirs, their_faces, _, _ = measure.marching_cubes(values.numpy(), 0.0, gradient_direction="descent")
-    volume = enclosed(torch.tensor(theirs.copy()), torch.tensor(their_faces.copy()))
+    skimage_points, their_faces, _, _ = measure.marching_cubes(values.numpy(), 0.0, gradient_direction="descent")
+    volume = enclosed(torch.tensor(skimage_points.copy()), torch.tensor(their_faces.copy()))
     assert enclosed(points, faces) == pytest.approx(volume, rel=1e-3)
-    assert len(points) == pytest.approx(len(theirs), rel=1e-3)
-    rows = [np.unique(np.round(np.asarray(one, np.float64), 2), axis=0) for one in (points, theirs)]
+    assert len(points) == pytest.approx(len(skimage_points), rel=1e-3)
+    rows = [np.unique(np.round(np.asarray(vertices, np.float64), 2), axis=0) for vertices in (points, skimage_points)]
     shared = set(map(tuple, rows[0])) & set(map(tuple, rows[1]))
-    assert len(shared) > 0.99 * len(theirs)
+    assert len(shared) > 0.99 * len(skimage_points)
 
 
 def test_values_of_nothing_but_one_side_have_no_surface():

@@ -69,8 +69,8 @@ def test_frame_there_and_back_far_from_the_origin():
 
 def test_a_frame_keeps_numbers_of_its_own():
     centre = np.array([1.0, 2.0, 3.0])
-    given: Any = np.float32(0.5)
-    frame = UnitCube(centre, given)
+    scale: Any = np.float32(0.5)
+    frame = UnitCube(centre, scale)
     centre[:] = 0.0
     assert frame.centre.tolist() == [1.0, 2.0, 3.0] and type(frame.scale) is float
     with pytest.raises(FrozenInstanceError):
@@ -151,13 +151,13 @@ def test_boxes_that_share_a_face_through_grid_nodes_share_no_node(axis):
     # 17 nodes are 1/8 apart: every corner and edge below lies exactly on rays.
     cut = np.array([0.5, 0.5, 0.5])
     cut[axis] = 0.125
-    rest = np.array([-0.5, -0.5, -0.5])
-    rest[axis] = 0.125
-    lower, upper = occupancy(*box((-0.5,) * 3, cut), n=17), occupancy(*box(rest, (0.5,) * 3), n=17)
-    whole = occupancy(*box((-0.5,) * 3, (0.5,) * 3), n=17)
-    assert whole.sum() == 8**3
+    inner_corner = np.array([-0.5, -0.5, -0.5])
+    inner_corner[axis] = 0.125
+    lower, upper = occupancy(*box((-0.5,) * 3, cut), n=17), occupancy(*box(inner_corner, (0.5,) * 3), n=17)
+    full = occupancy(*box((-0.5,) * 3, (0.5,) * 3), n=17)
+    assert full.sum() == 8**3
     assert not (lower & upper).any()
-    np.testing.assert_array_equal(lower | upper, whole)
+    np.testing.assert_array_equal(lower | upper, full)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -216,9 +216,9 @@ def test_occupancy_agrees_with_libigl_on_a_real_surface(peptide):
 @pytest.mark.parametrize("hole", [(0, 0, 1), (0, 1, 0), (-1, 0, 0), (1, 1, 1)])
 def test_a_hole_is_outvoted(hole):
     points, _, faces = sphere(0.8, subdivisions=3)
-    whole = occupancy(points, faces)
+    full = occupancy(points, faces)
     facing = np.argmax(points[faces].mean(axis=1) @ np.array(hole))
-    wrong = np.argwhere(occupancy(points, np.delete(faces, facing, axis=0)) != whole)
+    wrong = np.argwhere(occupancy(points, np.delete(faces, facing, axis=0)) != full)
     # Where the rays of two axes pass through the hole: at the hole itself, within its longest edge. Along one
     # axis that faces the hole the wrong nodes reach through the whole sphere; there are 240 to 3400 of them.
     assert len(wrong) <= 50
@@ -336,10 +336,10 @@ def test_nc_takes_normals_as_directions():
 @pytest.mark.system
 def test_scores_do_not_depend_on_where_or_in_which_unit_the_molecule_is(peptide):
     points, normals, faces = peptide
-    here = points.astype(np.float64)
-    there = here * 10 + [500, -2000, 30]
-    a = compare(here + 0.3, normals, faces, here, normals, faces, UnitCube.of([here]))
-    b = compare(there + 3, normals, faces, there, normals, faces, UnitCube.of([there]))
+    scaled_points = points.astype(np.float64)
+    moved_points = scaled_points * 10 + [500, -2000, 30]
+    a = compare(scaled_points + 0.3, normals, faces, scaled_points, normals, faces, UnitCube.of([scaled_points]))
+    b = compare(moved_points + 3, normals, faces, moved_points, normals, faces, UnitCube.of([moved_points]))
     assert 0.7 < a.iou < 1 and 0.7 < a.nc < 1
     # A node that lies on the surface to the last digit may fall to the other side.
     assert b.iou == pytest.approx(a.iou, abs=1e-4)

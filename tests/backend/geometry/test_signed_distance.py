@@ -95,9 +95,9 @@ def test_signs_are_right_at_sharp_tips_and_edges():
     faces = outward_hull(points)
     planes = ConvexHull(points).equations
     x = np.random.default_rng(2).uniform((-2, -2, -2), (2, 2, 12), (20_000, 3))
-    found = distances(points, faces, x)
+    values = distances(points, faces, x)
     outside = (x @ planes[:, :3].T + planes[:, 3]).max(1) > 0
-    assert ((found > 0) == outside).all()
+    assert ((values > 0) == outside).all()
 
 
 def test_points_on_the_surface_have_distance_zero():
@@ -108,18 +108,18 @@ def test_points_on_the_surface_have_distance_zero():
 
 def nearest_on(p, a, b, c):
     """The point of triangle abc that is nearest to p, and its feature, by plane, edges and corners in turn."""
-    found = []
+    candidates = []
     normal = np.cross(b - a, c - a)
     plane = p - normal * ((p - a) @ normal) / (normal @ normal)
     inside = [np.cross(end - start, plane - start) @ normal for start, end in ((a, b), (b, c), (c, a))]
     if min(inside) > 0:
-        found.append((plane, FACE))
+        candidates.append((plane, FACE))
     for start, end, feature in ((a, b, AB), (b, c, BC), (c, a, CA)):
-        way = (p - start) @ (end - start) / ((end - start) @ (end - start))
-        if 0 < way < 1:
-            found.append((start + way * (end - start), feature))
-    found += [(a, A), (b, B), (c, C)]
-    return min(found, key=lambda one: np.linalg.norm(p - one[0]))
+        fraction = (p - start) @ (end - start) / ((end - start) @ (end - start))
+        if 0 < fraction < 1:
+            candidates.append((start + fraction * (end - start), feature))
+    candidates += [(a, A), (b, B), (c, C)]
+    return min(candidates, key=lambda candidate: np.linalg.norm(p - candidate[0]))
 
 
 def test_the_nearest_point_of_a_triangle_and_the_feature_it_lies_on():
@@ -132,20 +132,20 @@ def test_the_nearest_point_of_a_triangle_and_the_feature_it_lies_on():
     vector, feature = closest_feature(torch.tensor(p), a, b, c)
     for i in range(40):
         for j in range(60):
-            point, wanted = nearest_on(p[i, j], *corners[:, i])
+            point, expected = nearest_on(p[i, j], *corners[:, i])
             np.testing.assert_allclose(vector[i, j], p[i, j] - point, atol=1e-9)
-            assert feature[i, j] == wanted
+            assert feature[i, j] == expected
     assert set(feature.reshape(-1).tolist()) == set(FEATURES)
 
 
 def test_points_on_a_triangle_s_own_features():
     a, b, c = (torch.tensor([corner], dtype=torch.float64) for corner in ([0, 0, 0], [4, 0, 0], [0, 3, 0]))
-    for p, wanted in (
+    for p, expected in (
         ([1, 1, 0], FACE), ([2, 0, 0], AB), ([2, 1.5, 0], BC), ([0, 1, 0], CA), ([0, 0, 0], A), ([4, 0, 0], B),
         ([0, 3, 0], C), ([-1, 0, 5], A), ([5, 0, 0], B), ([0, 4, 0], C), ([0, -2, 0], A),
     ):  # fmt: skip
         vector, feature = closest_feature(torch.tensor([p], dtype=torch.float64), a, b, c)
-        assert feature.item() == wanted
+        assert feature.item() == expected
         inside = np.clip(p, 0, [4, 3, 0])
         np.testing.assert_allclose(vector[0], p - inside, atol=1e-12)
 
@@ -155,22 +155,24 @@ def test_normals_are_sums_over_the_faces_at_an_edge_and_by_angles_at_a_vertex():
     corners = points[faces]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    found = pseudonormals(torch.tensor(corners, dtype=torch.float32), torch.tensor(faces).long(), len(points)).numpy()
-    assert found.shape == (len(faces), 7, 3) and found.dtype == np.float32
-    np.testing.assert_allclose(found[:, FACE], normal, atol=1e-6)
+    normals = pseudonormals(torch.tensor(corners, dtype=torch.float32), torch.tensor(faces).long(), len(points)).numpy()
+    assert normals.shape == (len(faces), 7, 3) and normals.dtype == np.float32
+    np.testing.assert_allclose(normals[:, FACE], normal, atol=1e-6)
     angle = np.empty((len(faces), 3))
     for k in range(3):
-        one, two = corners[:, (k + 1) % 3] - corners[:, k], corners[:, (k + 2) % 3] - corners[:, k]
-        cosine = (one * two).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(two, axis=1)
+        first_edge, second_edge = corners[:, (k + 1) % 3] - corners[:, k], corners[:, (k + 2) % 3] - corners[:, k]
+        cosine = (
+            (first_edge * second_edge).sum(1) / np.linalg.norm(first_edge, axis=1) / np.linalg.norm(second_edge, axis=1)
+        )
         angle[:, k] = np.arccos(cosine)
     for face in range(len(faces)):
         for k, (edge, vertex) in enumerate(((AB, A), (BC, B), (CA, C))):
             ends = {faces[face, k], faces[face, (k + 1) % 3]}
-            sharing = [other for other in range(len(faces)) if ends <= set(faces[other])]
+            sharing = [face for face in range(len(faces)) if ends <= set(faces[face])]
             assert len(sharing) == 2
-            np.testing.assert_allclose(found[face, edge], normal[sharing].sum(0), atol=1e-5)
+            np.testing.assert_allclose(normals[face, edge], normal[sharing].sum(0), atol=1e-5)
             weights = np.where(faces == faces[face, k], angle, 0.0).sum(1)
-            np.testing.assert_allclose(found[face, vertex], weights @ normal, atol=1e-5)
+            np.testing.assert_allclose(normals[face, vertex], weights @ normal, atol=1e-5)
 
 
 def outward_mesh():
@@ -197,9 +199,9 @@ def test_icosphere_in_closed_form():
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     radius = rng.uniform(0.5, 12.0, (20_000, 1))
     # The flat faces lie up to 0.006 Å within the sphere.
-    found = distances(points, faces, direction * radius)
-    assert np.abs(found - (radius[:, 0] - 6.0)).max() < 0.01
-    assert (found >= radius[:, 0] - 6.0 - 1e-4).all()
+    values = distances(points, faces, direction * radius)
+    assert np.abs(values - (radius[:, 0] - 6.0)).max() < 0.01
+    assert (values >= radius[:, 0] - 6.0 - 1e-4).all()
 
 
 def test_a_face_turned_inside_out_turns_the_sign():
@@ -212,12 +214,12 @@ def test_real_surface_against_libigl():
     surface = peptide()[0]
     x = around(surface).numpy()
     truth = igl_distance(surface.points, surface.faces, x)
-    found = distances(surface.points, surface.faces, x)
-    long = np.abs(found) - np.abs(truth)
+    values = distances(surface.points, surface.faces, x)
+    long = np.abs(values) - np.abs(truth)
     assert len(x) > 5000
     assert long.min() > -1e-5
     assert (long > 1e-4).mean() < 1e-3 and long.max() < 0.2
-    assert ((found < 0) == (truth < 0)).all()
+    assert ((values < 0) == (truth < 0)).all()
 
 
 def test_far_from_the_origin_distances_keep_their_digits():
@@ -249,16 +251,16 @@ def test_faces_without_area_change_nothing(side, monkeypatch):
     x = np.random.default_rng(4).uniform(-3, 3, (5000, 3))
     # All faces as candidates: the few of a cube are not what the number is chosen for.
     monkeypatch.setattr(triangle_mesh, "CANDIDATES", 30)
-    found = distances(points, np.concatenate([degenerate, faces[:, ::side]]), x)
-    np.testing.assert_allclose(found, side * cube_distance(x), atol=2e-6)
+    values = distances(points, np.concatenate([degenerate, faces[:, ::side]]), x)
+    np.testing.assert_allclose(values, side * cube_distance(x), atol=2e-6)
 
 
 def test_chunks_change_nothing(monkeypatch):
     points, _, faces = sphere(3.0, subdivisions=2)
     x = np.random.default_rng(5).uniform(-4, 4, (1000, 3))
-    whole = distances(points, faces, x)
+    expected = distances(points, faces, x)
     monkeypatch.setattr(triangle_mesh, "CHUNK", 333)
-    np.testing.assert_array_equal(distances(points, faces, x), whole)
+    np.testing.assert_array_equal(distances(points, faces, x), expected)
 
 
 def test_no_points_have_no_distances():

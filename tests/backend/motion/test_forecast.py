@@ -34,20 +34,20 @@ def velocity_of(atoms, times, rank, window):
 def searched(atoms, times):
     """The rule of `fit_forecast`, written out: rank, damping and errors."""
     count = len(atoms)
-    most = min(10, count // 3)
-    first, last = max(6, count // 2), count - 1 - most
+    steps = min(10, count // 3)
+    first, last = max(6, count // 2), count - 1 - steps
     origins = sorted({int(first + (last - first) * k / 5) for k in range(6)})
     gap = np.median(np.diff(times))
     table = {}
     for rank, damping in ((0, 0.0), (1, gap), (1, 2 * gap), (2, gap), (2, 2 * gap)):
-        errors = np.zeros(most)
+        errors = np.zeros(steps)
         for origin in origins:
             velocity = velocity_of(atoms[: origin + 1], times[: origin + 1], rank, 6) if rank else 0.0
-            for step in range(1, most + 1):
+            for step in range(1, steps + 1):
                 lead = times[origin + step] - times[origin]
                 ahead = damping * (1 - math.exp(-lead / damping)) if rank else 0.0
-                off = atoms[origin].astype(float) + ahead * velocity - atoms[origin + step]
-                errors[step - 1] += math.sqrt((off**2).sum(1).mean()) / len(origins)
+                error = atoms[origin].astype(float) + ahead * velocity - atoms[origin + step]
+                errors[step - 1] += math.sqrt((error**2).sum(1).mean()) / len(origins)
         table[rank, damping] = errors
     held = table.pop((0, 0.0))
     best = min(table, key=lambda key: table[key].mean())
@@ -61,8 +61,8 @@ def searched(atoms, times):
 
 @pytest.mark.parametrize("lead", [0.0, 0.5, 2.0, 30.0])
 def test_damped_motion_has_gone_as_far_as_the_integral_of_its_speed(lead):
-    way = quad(lambda step: math.exp(-step / 2.0), 0.0, lead)[0]
-    assert AHEAD.damped_lead(lead) == pytest.approx(way)
+    integral = quad(lambda step: math.exp(-step / 2.0), 0.0, lead)[0]
+    assert AHEAD.damped_lead(lead) == pytest.approx(integral)
     assert Forecast(damping=2.0).damped_lead(lead) == 0.0
 
 
@@ -104,8 +104,8 @@ def moving(count, speed, times=None, bend=0.0):
 @pytest.mark.parametrize("rank", [1, 2])
 def test_even_motion_has_its_own_velocity(times, rank):
     atoms, _ = moving(len(times), 0.5, times)
-    found = principal_velocity(atoms, times, rank, 5)
-    np.testing.assert_allclose(found, np.tile([0.5, 0, 0], (30, 1)), atol=1e-4)
+    velocity = principal_velocity(atoms, times, rank, 5)
+    np.testing.assert_allclose(velocity, np.tile([0.5, 0, 0], (30, 1)), atol=1e-4)
 
 
 @pytest.mark.parametrize("rank, window", [(1, 3), (1, 6), (2, 6), (3, 4)])
@@ -121,9 +121,9 @@ def test_velocity_is_that_of_the_largest_motions_over_the_last_states(rank, wind
 
 def test_atoms_ahead_are_the_last_ones_and_the_damped_velocity():
     atoms, times = moving(8, 0.5)
-    found = extrapolate_atoms(atoms, times, AHEAD, 3.0)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found - atoms[-1], np.tile([0.5 * AHEAD.damped_lead(3.0), 0, 0], (30, 1)), atol=1e-4)
+    predicted = extrapolate_atoms(atoms, times, AHEAD, 3.0)
+    assert predicted.dtype == np.float32
+    np.testing.assert_allclose(predicted - atoms[-1], np.tile([0.5 * AHEAD.damped_lead(3.0), 0, 0], (30, 1)), atol=1e-4)
     np.testing.assert_array_equal(extrapolate_atoms(atoms, times, Forecast(), 3.0), atoms[-1])
 
 
@@ -147,15 +147,15 @@ def test_the_forecast_is_that_of_a_plain_search(count, speed, bend, noise, rank,
     atoms, times = moving(count, speed, bend=bend)
     atoms = (atoms + noise * rng.normal(size=atoms.shape)).astype(np.float32)
     times = times**power
-    found = fit_forecast(atoms, times)
+    chosen = fit_forecast(atoms, times)
     wanted_rank, wanted_damping, errors = searched(atoms, times)
-    assert (found.rank, found.damping) == (wanted_rank, pytest.approx(wanted_damping))
-    assert found.window == (6 if wanted_rank else 0)
-    np.testing.assert_allclose(found.errors, errors, rtol=1e-5)
+    assert (chosen.rank, chosen.damping) == (wanted_rank, pytest.approx(wanted_damping))
+    assert chosen.window == (6 if wanted_rank else 0)
+    np.testing.assert_allclose(chosen.errors, errors, rtol=1e-5)
     gap = np.median(np.diff(times))
-    np.testing.assert_allclose(found.leads, gap * np.arange(1, min(10, count // 3) + 1))
+    np.testing.assert_allclose(chosen.leads, gap * np.arange(1, min(10, count // 3) + 1))
     if rank is not None and power == 1.0:
-        assert found.rank == rank
+        assert chosen.rank == rank
 
 
 @pytest.mark.parametrize("count, tested", [(8, False), (9, False), (10, True), (11, True)])
@@ -168,10 +168,10 @@ def test_states_that_are_too_few_for_a_back_test(count, tested):
 def test_of_many_atoms_some_are_compared(monkeypatch):
     atoms, times = moving(20, 0.5)
     atoms = (atoms + 0.3 * np.random.default_rng(2).normal(size=atoms.shape)).astype(np.float32)
-    some = fit_forecast(atoms[:, ::3], times)
-    assert some != fit_forecast(atoms, times)
+    of_some_atoms = fit_forecast(atoms[:, ::3], times)
+    assert of_some_atoms != fit_forecast(atoms, times)
     monkeypatch.setattr(forecast, "BACKTEST_ATOMS", 10)
-    assert fit_forecast(atoms, times) == some
+    assert fit_forecast(atoms, times) == of_some_atoms
 
 
 def test_a_motion_is_taken_where_it_gains_as_much_as_is_required(monkeypatch):

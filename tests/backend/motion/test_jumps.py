@@ -15,18 +15,18 @@ def rms(offset):
     return math.sqrt((offset**2).sum(1).mean())
 
 
-def moved(one, other):
-    return rms(other - one)
+def moved(first, second):
+    return rms(second - first)
 
 
-def bent(one, other):
-    a, b = one - one.mean(0), other - other.mean(0)
+def bent(first, second):
+    a, b = first - first.mean(0), second - second.mean(0)
     return rms(a - Rotation.align_vectors(a, b)[0].apply(b))
 
 
 def ruled(atoms, times):
     """The rule, written out: the indices of the states after a jump."""
-    count, found = len(atoms), set()
+    count, jumps = len(atoms), set()
     if count < 6:
         return []
     atoms = atoms.astype(float)
@@ -36,16 +36,16 @@ def ruled(atoms, times):
             if steps[k] <= 1.5 * np.quantile(steps, 0.75):
                 continue
             gap = times[k + 1] - times[k]
-            others = [j for j in range(k - 4, k + 5) if j != k and 0 <= j < count - 1]
-            longest = max(steps[j] * max(1.0, gap / (times[j + 1] - times[j])) for j in others)
+            neighbours = [j for j in range(k - 4, k + 5) if j != k and 0 <= j < count - 1]
+            longest = max(steps[j] * max(1.0, gap / (times[j + 1] - times[j])) for j in neighbours)
             sides = [[i for i in range(k - 3, k + 1) if i >= 0], [i for i in range(k + 1, k + 5) if i < count]]
             across = min(distance(atoms[i], atoms[j]) for i in sides[0] for j in sides[1])
             spread = max(distance(atoms[i], atoms[j]) for side in sides for i in side for j in side if i != j)
             span = max(times[side[-1]] - times[side[0]] for side in sides)
             score = steps[k] / longest * across / spread / max(1.0, gap / span)
             if score > (10.0 if k in (0, count - 2) else 2.0):
-                found.add(k + 1)
-    return sorted(found)
+                jumps.add(k + 1)
+    return sorted(jumps)
 
 
 def walk(rng, count, atoms):
@@ -64,10 +64,10 @@ def test_jumps_are_those_of_the_rule(atoms, rounds):
     for _ in range(rounds):
         count = int(rng.integers(6, 16))
         states, times = walk(rng, count, atoms)
-        found = find_jumps(states, times)
-        assert found == ruled(states, times)
-        cuts += len(found)
-        places |= {"first" if k == 1 else "last" if k == count - 1 else "inner" for k in found}
+        jumps = find_jumps(states, times)
+        assert jumps == ruled(states, times)
+        cuts += len(jumps)
+        places |= {"first" if k == 1 else "last" if k == count - 1 else "inner" for k in jumps}
     assert cuts > rounds / 10 and "inner" in places
     assert atoms > 1 or places == {"first", "inner", "last"}
 
@@ -93,8 +93,8 @@ def test_states_that_rest_beside_a_step_make_it_a_jump():
 def test_of_many_atoms_every_so_many_th_is_compared(monkeypatch):
     monkeypatch.setattr(stretches, "MAX_ATOMS", 10)
     rng = np.random.default_rng(0)
-    still = (np.tile(cloud(40), (10, 1, 1)) + 0.1 * rng.normal(size=(10, 40, 3))).astype(np.float32)
-    for atom, found in ((0, [5]), (4, [5]), (1, []), (2, []), (39, [])):
-        atoms = still.copy()
+    steady = (np.tile(cloud(40), (10, 1, 1)) + 0.1 * rng.normal(size=(10, 40, 3))).astype(np.float32)
+    for atom, expected in ((0, [5]), (4, [5]), (1, []), (2, []), (39, [])):
+        atoms = steady.copy()
         atoms[5:, atom] += 30.0
-        assert find_jumps(atoms, np.arange(10.0)) == found
+        assert find_jumps(atoms, np.arange(10.0)) == expected

@@ -56,10 +56,10 @@ def unbiased(states, time, width):
     ],
 )
 def test_the_states_around_a_time(kernel, time, left, right, fraction, gap, nearest):
-    found = kernel.bracket(time)
-    assert (found.left, found.right, found.gap) == (left, right, gap)
-    assert found.fraction == pytest.approx(fraction)
-    assert found.nearest == nearest
+    bracket = kernel.bracket(time)
+    assert (bracket.left, bracket.right, bracket.gap) == (left, right, gap)
+    assert bracket.fraction == pytest.approx(fraction)
+    assert bracket.nearest == nearest
 
 
 def test_the_gap_is_the_median_and_one_for_a_single_state():
@@ -176,11 +176,11 @@ def expected(kernel, time, width):
     gaps = np.diff(states)
     wide = [max(width, 0.25 * max(gaps[max(i - 1, 0)], gaps[min(i, len(gaps) - 1)])) for i in (k, k + 1)]
     local = (1 - fraction) * wide[0] + fraction * wide[1]
-    own = math.cos(math.pi * min(fraction, 1 - fraction)) ** 2
+    own_weight = math.cos(math.pi * min(fraction, 1 - fraction)) ** 2
     return (
         unbiased(states, time, local)
-        + own * np.eye(len(states))[nearest]
-        - own * unbiased(states, min(max(states[nearest], states[0] + 1e-9), states[-1] - 1e-9), local)
+        + own_weight * np.eye(len(states))[nearest]
+        - own_weight * unbiased(states, min(max(states[nearest], states[0] + 1e-9), states[-1] - 1e-9), local)
     )
 
 
@@ -192,9 +192,9 @@ def test_weights_are_the_average_and_what_the_nearest_state_lacks(time, width):
 
 def test_beyond_the_range_the_gaussian_stays_at_the_end_and_the_state_s_own_part_fades():
     average = gauss(UNEVEN.states - 15.0, 3.0)
-    for lead, own in ((0.0, 1.0), (0.625, 0.5), (1.25, 0.0), (8.0, 0.0)):
-        wanted = own * np.eye(5)[-1] + (1 - own) * average
-        np.testing.assert_allclose(UNEVEN.weights(15.0 + lead, 3.0), wanted, atol=1e-12)
+    for lead, own_weight in ((0.0, 1.0), (0.625, 0.5), (1.25, 0.0), (8.0, 0.0)):
+        blended = own_weight * np.eye(5)[-1] + (1 - own_weight) * average
+        np.testing.assert_allclose(UNEVEN.weights(15.0 + lead, 3.0), blended, atol=1e-12)
 
 
 def test_uniform_smoothing_averages_at_the_states_too():

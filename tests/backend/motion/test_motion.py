@@ -58,8 +58,8 @@ def test_far_from_the_origin_atoms_keep_their_digits():
     assert np.abs(motion.aligned_atoms(1.0) - motion.aligned_atoms(2.0)).max() < 0.02
     np.testing.assert_allclose(motion.scene_atoms(1.0), places[0], atol=0.02)
     x = np.asarray(places[0], np.float32)
-    back = warped(motion, 1.0, x)
-    assert np.abs(back - warped(motion, 2.0, np.asarray(places[1], np.float32))).max() < 0.02
+    warped_back = warped(motion, 1.0, x)
+    assert np.abs(warped_back - warped(motion, 2.0, np.asarray(places[1], np.float32))).max() < 0.02
 
 
 def test_without_align_only_a_translation_is_taken_out():
@@ -139,14 +139,16 @@ def test_parts_that_turn_far_turn_as_bodies():
 
     motion = of([1, 9], [opened(0.0), opened(120.0)], align=False)
     far = slice(450, 600)
-    for share in (0.25, 0.5, 0.8):
-        found = motion.scene_atoms(1 + 8 * share)
-        lines = (1 - share) * opened(0.0) + share * opened(120.0)
-        truth = opened(120.0 * share)
+    for fraction in (0.25, 0.5, 0.8):
+        interpolated = motion.scene_atoms(1 + 8 * fraction)
+        lines = (1 - fraction) * opened(0.0) + fraction * opened(120.0)
+        truth = opened(120.0 * fraction)
         # The centre goes straight, so the whole is compared superposed.
-        missed = [rmsd(at @ r.T + t, truth) for at in (found, lines) for r, t in [superpose(at, truth)]]
+        missed = [rmsd(at @ r.T + t, truth) for at in (interpolated, lines) for r, t in [superpose(at, truth)]]
         assert missed[0] < 0.3 * missed[1]
-        length = np.linalg.norm(found[far].max(0) - found[far].min(0)) / np.linalg.norm(np.ptp(arm[150:], axis=0))
+        length = np.linalg.norm(interpolated[far].max(0) - interpolated[far].min(0)) / np.linalg.norm(
+            np.ptp(arm[150:], axis=0)
+        )
         assert length > 0.85
     np.testing.assert_allclose(motion.scene_atoms(1.0), opened(0.0), atol=2e-3)
     np.testing.assert_allclose(motion.scene_atoms(9.0), opened(120.0), atol=2e-3)
@@ -162,8 +164,8 @@ def test_a_molecule_that_only_jitters_is_posed_on_average():
     rng = np.random.default_rng(0)
     jitter = [cloud() @ turn(5.0 * rng.normal()).T + 0.5 * rng.normal(size=3) for _ in range(30)]
     tumbling = [cloud() @ turn(40.0 * k).T for k in range(30)]
-    still, fast = of(np.arange(1.0, 31.0), jitter), of(np.arange(1.0, 31.0), tumbling)
-    assert still.poses.width > 1.5 and fast.poses.width <= 0.75
+    steady, fast = of(np.arange(1.0, 31.0), jitter), of(np.arange(1.0, 31.0), tumbling)
+    assert steady.poses.width > 1.5 and fast.poses.width <= 0.75
     turns = [fast.pose(time)[0] for time in np.arange(5.0, 25.0, 0.25)]
     angles = [np.degrees(Rotation.from_matrix(b @ a.T).magnitude()) for a, b in itertools.pairwise(turns)]
     np.testing.assert_allclose(angles, 10.0, rtol=0.15)
@@ -221,16 +223,16 @@ def test_the_pose_at_states_is_the_superposition():
 def test_between_states_the_pose_is_rigid_at_constant_speed():
     base = cloud()
     motion = of([1, 5], [base + by(0, 0, 10), base @ turn(80.0).T + by(8, 0, 10)])
-    for share in (0.25, 0.5, 0.9):
-        rotation, translation = motion.pose(1 + 4 * share)
+    for fraction in (0.25, 0.5, 0.9):
+        rotation, translation = motion.pose(1 + 4 * fraction)
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
         assert np.linalg.det(rotation) == pytest.approx(1.0)
         placed = (motion.references[0].astype(float) - translation) @ rotation
-        truth = (base - base.mean(0)) @ turn(80.0 * share).T
+        truth = (base - base.mean(0)) @ turn(80.0 * fraction).T
         np.testing.assert_allclose(placed - placed.mean(0), truth, atol=2e-3)
         # The centre goes straight.
         start, end = motion.scene_atoms(1.0).mean(0), motion.scene_atoms(5.0).mean(0)
-        np.testing.assert_allclose(placed.mean(0), (1 - share) * start + share * end, atol=2e-3)
+        np.testing.assert_allclose(placed.mean(0), (1 - fraction) * start + fraction * end, atol=2e-3)
 
 
 def test_a_rigid_body_keeps_its_shape_between_states():
@@ -244,8 +246,8 @@ def test_a_rigid_body_keeps_its_shape_between_states():
 def test_outside_the_range_the_pose_is_held():
     motion = of([1, 2], [cloud(), cloud() @ turn(40.0).T + 3.0])
     for outside, end in ((-5.0, 1.0), (9.0, 2.0)):
-        for found, truth in zip(motion.pose(outside), motion.pose(end), strict=True):
-            np.testing.assert_array_equal(found, truth)
+        for value, truth in zip(motion.pose(outside), motion.pose(end), strict=True):
+            np.testing.assert_array_equal(value, truth)
 
 
 # Material coordinates
@@ -274,9 +276,9 @@ def test_atoms_and_what_is_near_them_go_where_they_are_in_the_reference():
         for blob, sign in ((left, -1), (right, 1)):
             offset = np.random.default_rng(k).uniform(-2, 2, blob.shape)
             home = motion.references[0, :150] if sign < 0 else motion.references[0, 150:]
-            found = warped(motion, k + 1.0, blob + by(sign * k, 0, 0) + offset)
+            displaced = warped(motion, k + 1.0, blob + by(sign * k, 0, 0) + offset)
             # σ = 2 Å: an atom of the other blob weighs next to nothing.
-            np.testing.assert_allclose(found, home + offset, atol=0.1)
+            np.testing.assert_allclose(displaced, home + offset, atol=0.1)
 
 
 def test_far_from_all_atoms_material_coordinates_follow_the_nearest_part():
@@ -288,8 +290,8 @@ def test_far_from_all_atoms_material_coordinates_follow_the_nearest_part():
 
 def test_the_reference_s_own_state_is_not_warped():
     motion = of([1, 2, 3], [cloud() * s for s in (1.0, 1.1, 1.2)])
-    own = [k for k in range(3) if np.array_equal(motion.atoms[k], motion.references[0])]
-    assert len(own) == 1 and motion.warp(own[0] + 1.0, CPU).displacement is None
+    reference_states = [k for k in range(3) if np.array_equal(motion.atoms[k], motion.references[0])]
+    assert len(reference_states) == 1 and motion.warp(reference_states[0] + 1.0, CPU).displacement is None
 
 
 def two_blobs(gap):
@@ -305,10 +307,10 @@ def test_the_reference_is_the_state_with_the_gap_open(gaps):
 
 def test_where_all_references_fold_the_gaussian_is_wider():
     """Atoms that pass through each other: only what follows the whole leaves space in order."""
-    one = cloud(150)
-    motion = of([1, 2], [one, one[::-1] * [-1, 1, 1]], align=False)
+    base = cloud(150)
+    motion = of([1, 2], [base, base[::-1] * [-1, 1, 1]], align=False)
     assert motion.sigma > WARP_SIGMAS[0]
-    assert of([1, 2], [one, 1.2 * one]).sigma == WARP_SIGMAS[0]
+    assert of([1, 2], [base, 1.2 * base]).sigma == WARP_SIGMAS[0]
 
 
 def test_among_equals_the_middle_state_is_the_reference():
@@ -323,9 +325,9 @@ def path(count, speed, stop=None, noise=0.02):
     """States of a hinge that bends by `speed` Å per state until `stop`: f4[count,A,3]."""
     rng = np.random.default_rng(0)
     base = cloud(100)
-    way = np.minimum(np.arange(count), count if stop is None else stop)
+    steps = np.minimum(np.arange(count), count if stop is None else stop)
     bend = np.abs(base[:, :1]) * np.array([0, 1.0, 0]) / 3
-    return np.array([base + speed * w * bend + noise * rng.normal(size=base.shape) for w in way])
+    return np.array([base + speed * w * bend + noise * rng.normal(size=base.shape) for w in steps])
 
 
 def forecast(count, speed, stop=None, noise=0.02):
@@ -367,14 +369,14 @@ def test_before_the_first_state_motion_goes_on_backwards():
 def test_the_forecast_before_the_first_state_is_that_of_the_motion_run_backwards():
     states = np.arange(1.0, 32.0) ** 1.1
     forth = of(states, path(31, 0.5), align=False)
-    back = of(-states[::-1], path(31, 0.5)[::-1], align=False)
+    backward = of(-states[::-1], path(31, 0.5)[::-1], align=False)
     forth.choose_forecasts()
-    back.choose_forecasts()
-    assert forth.forecasts == back.forecasts[::-1] and forth.forecasts[0].rank >= 1
+    backward.choose_forecasts()
+    assert forth.forecasts == backward.forecasts[::-1] and forth.forecasts[0].rank >= 1
     for lead in (0.25, 0.9, 1.0, 1.5, 7.0):
         before = states[0] - lead
-        np.testing.assert_array_equal(forth.aligned_atoms(before), back.aligned_atoms(-before))
-        assert forth.expected_error(before) == back.expected_error(-before) > 0.0
+        np.testing.assert_array_equal(forth.aligned_atoms(before), backward.aligned_atoms(-before))
+        assert forth.expected_error(before) == backward.expected_error(-before) > 0.0
 
 
 def test_the_expected_error_is_that_of_the_forecast_on_its_side():

@@ -16,13 +16,13 @@ CHOICES = (0.5, 0.75, 1.0, 1.5, 2.5)
 STATES = np.array([1.0, 2.0, 4.0, 5.0, 6.0, 9.0])
 
 
-def about(angle, axis=(0, 0, 1)):
+def rotation_by(angle, axis=(0, 0, 1)):
     return Rotation.from_rotvec(np.radians(angle) * np.asarray(axis, float)).as_matrix()
 
 
 def wandering(angles=(0, 10, 25, 30, 50, 80), axis=(0, 0, 1)):
     """Poses of a molecule that turns about one axis, and whose centre goes along x and y in the scene."""
-    rotations = np.array([about(angle, axis) for angle in angles])
+    rotations = np.array([rotation_by(angle, axis) for angle in angles])
     places = np.array([[2.0 * k, 0.5 * k * k, -1.0] for k in range(len(angles))])
     return Poses(rotations, -np.einsum("sij,sj->si", rotations, places)), np.asarray(angles, float), places
 
@@ -39,17 +39,17 @@ def angle_of(rotation):
 def test_a_pose_maps_the_scene_to_the_reference_and_its_inverse_the_atoms_back():
     pose = Pose(turn(70.0), np.array([5.0, -2.0, 1.0]))
     scene = cloud(20)
-    back = pose.to_scene((scene @ pose.rotation.T + pose.translation).astype(np.float32))
-    assert back is not None and back.dtype == np.float32
-    np.testing.assert_allclose(back, scene, atol=1e-5)
+    restored = pose.to_scene((scene @ pose.rotation.T + pose.translation).astype(np.float32))
+    assert restored is not None and restored.dtype == np.float32
+    np.testing.assert_allclose(restored, scene, atol=1e-5)
     assert pose.to_scene(None) is None
 
 
 def test_poses_that_move_nothing():
-    still = Poses.identity(3)
-    assert still.rotations.shape == (3, 3, 3) and still.width == 0.0
+    identity = Poses.identity(3)
+    assert identity.rotations.shape == (3, 3, 3) and identity.width == 0.0
     positions = np.random.default_rng(0).normal(size=(3, 5, 3))
-    np.testing.assert_array_equal(still.apply(positions), positions)
+    np.testing.assert_array_equal(identity.apply(positions), positions)
 
 
 def test_all_states_are_superposed_on_the_centred_middle_one():
@@ -71,16 +71,16 @@ def test_three_atoms_at_least_are_turned(atoms, turned):
 
 def test_the_origin_is_where_the_reference_has_zero():
     poses, _, places = wandering()
-    for k, place in enumerate(places):
-        np.testing.assert_allclose(poses.origin(k), place, atol=1e-12)
-        np.testing.assert_allclose(poses.rotations[k] @ place + poses.translations[k], 0.0, atol=1e-12)
+    for k, position in enumerate(places):
+        np.testing.assert_allclose(poses.origin(k), position, atol=1e-12)
+        np.testing.assert_allclose(poses.rotations[k] @ position + poses.translations[k], 0.0, atol=1e-12)
 
 
 # The way between states
 
 
 @pytest.mark.parametrize(
-    "time, angle, place",
+    "time, angle, origin",
     [
         (1.0, 0.0, (0, 0, -1)),
         (1.25, 2.5, (0.5, 0.125, -1)),
@@ -91,10 +91,10 @@ def test_the_origin_is_where_the_reference_has_zero():
         (12.0, 80.0, (10, 12.5, -1)),
     ],
 )
-def test_without_a_width_the_way_is_direct(time, angle, place):
+def test_without_a_width_the_way_is_direct(time, angle, origin):
     rotation, translation = wandering()[0].at(time, TemporalKernel(STATES))
     assert angle_of(rotation) == pytest.approx(angle)
-    np.testing.assert_allclose(-rotation.T @ translation, place, atol=1e-9)
+    np.testing.assert_allclose(-rotation.T @ translation, origin, atol=1e-9)
 
 
 def test_a_loop_is_closed_directly():
@@ -148,17 +148,17 @@ def left_out(poses, kernel, atoms):
     for choice in CHOICES:
         total = 0.0
         for k in inner:
-            rest = [i for i in range(count) if i != k]
-            known = Poses(poses.rotations[rest], poses.translations[rest], choice * kernel.gap)
-            rotation, translation = known.at(states[k], TemporalKernel(states[rest]))
-            off = (box - translation) @ rotation - (box - poses.translations[k]) @ poses.rotations[k]
-            total += np.sqrt((off**2).sum(1).mean())
+            other_states = [i for i in range(count) if i != k]
+            known = Poses(poses.rotations[other_states], poses.translations[other_states], choice * kernel.gap)
+            rotation, translation = known.at(states[k], TemporalKernel(states[other_states]))
+            displacement = (box - translation) @ rotation - (box - poses.translations[k]) @ poses.rotations[k]
+            total += np.sqrt((displacement**2).sum(1).mean())
         errors.append(total)
     return errors
 
 
 @pytest.mark.parametrize(
-    "count, speed, noise, wanted",
+    "count, speed, noise, expected",
     [
         (5, 8.0, 1.0, 0.5),
         (18, 8.0, 0.5, 1.0),
@@ -170,16 +170,16 @@ def left_out(poses, kernel, atoms):
         (40, 16.0, 0.2, None),
     ],
 )
-def test_the_width_is_that_of_the_least_error_at_states_left_out(count, speed, noise, wanted):
+def test_the_width_is_that_of_the_least_error_at_states_left_out(count, speed, noise, expected):
     """A molecule turns by `speed` degrees a state, and jitters: the steadier it turns, the narrower the average."""
     rng = np.random.default_rng(count)
     kernel = TemporalKernel(np.cumsum(rng.uniform(0.9, 1.1, count)))
     angles = speed * np.arange(count) + noise * rng.normal(size=count)
-    poses = Poses(np.array([about(angle) for angle in angles]), np.zeros((count, 3)))
+    poses = Poses(np.array([rotation_by(angle) for angle in angles]), np.zeros((count, 3)))
     atoms = np.repeat(cloud(30)[None] * [1, 2, 3], count, axis=0).astype(np.float32)
     chosen = choose_pose_width(poses, kernel, atoms) / kernel.gap
     assert chosen == pytest.approx(CHOICES[int(np.argmin(left_out(poses, kernel, atoms)))])
-    assert wanted is None or chosen == pytest.approx(wanted)
+    assert expected is None or chosen == pytest.approx(expected)
 
 
 def test_few_states_are_joined_directly():
@@ -191,7 +191,7 @@ def test_few_states_are_joined_directly():
 
 
 def test_poses_are_not_changed_and_compared_as_one_object():
-    still = Poses.identity(2)
+    identity = Poses.identity(2)
     with pytest.raises(FrozenInstanceError):
-        still.width = 2.0  # type: ignore[misc]
-    assert replace(still) != still
+        identity.width = 2.0  # type: ignore[misc]
+    assert replace(identity) != identity

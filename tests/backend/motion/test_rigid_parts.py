@@ -23,13 +23,13 @@ def test_a_body_that_turns_keeps_its_shape_about_its_centre(degrees, fraction):
     first = body()
     shift = np.array([6.0, 0.0, -2.0])
     second = turned(first, degrees, shift)
-    parts = RigidPartInterpolation.between(first, second)
-    assert parts is not None
+    rigid = RigidPartInterpolation.between(first, second)
+    assert rigid is not None
     centred = first - first.mean(0)
-    found = (1 - fraction) * first + fraction * second + parts.offset(fraction)
+    interpolated = (1 - fraction) * first + fraction * second + rigid.offset(fraction)
     # The centre goes straight, and all turns by the fraction of the angle about it.
     centre = (1 - fraction) * first.mean(0) + fraction * second.mean(0)
-    np.testing.assert_allclose(found, centre + centred @ turn(fraction * degrees).T, atol=1e-3)
+    np.testing.assert_allclose(interpolated, centre + centred @ turn(fraction * degrees).T, atol=1e-3)
 
 
 @pytest.mark.parametrize("degrees, counts", [(55.0, False), (59.0, False), (61.0, True), (90.0, True)])
@@ -56,16 +56,17 @@ def test_three_atoms_are_no_body(count, counts):
     assert (RigidPartInterpolation.between(first, turned(first, 150.0)) is not None) is counts
 
 
-@pytest.mark.parametrize("few, counts", [(4, False), (8, True)])
-def test_one_atom_in_twenty_must_turn(few, counts, monkeypatch):
+@pytest.mark.parametrize("far_count, counts", [(4, False), (8, True)])
+def test_one_atom_in_twenty_must_turn(far_count, counts, monkeypatch):
     """A far group of `few` of 120 atoms turns; the neighbourhoods are as small as the group."""
     monkeypatch.setattr(rigid_parts, "BODY_ATOMS", 4)
     monkeypatch.setattr(rigid_parts, "MIN_RMSD", 0.1)
-    first = body(120 - few)
-    group = cloud(few, 3.0, seed=1) + np.array([60.0, 0, 0])
+    first = body(120 - far_count)
+    group = cloud(far_count, 3.0, seed=1) + np.array([60.0, 0, 0])
     centre = group.mean(0)
     ends = [
-        np.concatenate([first, one]).astype(np.float32) for one in (group, (group - centre) @ turn(150.0).T + centre)
+        np.concatenate([first, coordinates]).astype(np.float32)
+        for coordinates in (group, (group - centre) @ turn(150.0).T + centre)
     ]
     assert (RigidPartInterpolation.between(*ends) is not None) is counts
 
@@ -74,12 +75,12 @@ def test_of_many_atoms_every_so_many_th_is_a_node_and_the_others_go_with_the_nea
     first = body(100)
     second = turned(first, 100.0)
     monkeypatch.setattr(rigid_parts, "MAX_NODES", 40)
-    parts = RigidPartInterpolation.between(first, second)
-    assert parts is not None
-    np.testing.assert_array_equal(parts.first, first[::3].astype(np.float64))
+    rigid = RigidPartInterpolation.between(first, second)
+    assert rigid is not None
+    np.testing.assert_array_equal(rigid.first, first[::3].astype(np.float64))
     nearest = np.linalg.norm(first[:, None] - first[None, ::3], axis=2).argmin(1)
-    np.testing.assert_array_equal(parts.node_of_atom, nearest)
-    offset = parts.offset(0.5)
+    np.testing.assert_array_equal(rigid.node_of_atom, nearest)
+    offset = rigid.offset(0.5)
     np.testing.assert_array_equal(offset, offset[::3][nearest])
 
 
@@ -88,31 +89,31 @@ def test_the_equation_is_that_of_the_neighbours_graph():
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(2, 40, 3)) * 8
     rotations = rng.normal(size=(40, 3))
-    parts = RigidPartInterpolation(first, second, rotations, np.arange(40))
+    rigid = RigidPartInterpolation(first, second, rotations, np.arange(40))
     order = np.linalg.norm(first[:, None] - first[None], axis=2).argsort(1)[:, 1:17]
     linked = np.zeros((40, 40), bool)
     np.put_along_axis(linked, order, True, axis=1)
     linked |= linked.T
     for fraction in (0.2, 0.7):
         forth = Rotation.from_rotvec(fraction * rotations).as_matrix()
-        back = Rotation.from_rotvec(-(1 - fraction) * rotations).as_matrix()
+        inverse = Rotation.from_rotvec(-(1 - fraction) * rotations).as_matrix()
         straight = (1 - fraction) * first + fraction * second
         right = 1e-6 * straight
         for i, j in zip(*np.nonzero(linked), strict=True):
             right[i] += (1 - fraction) * 0.5 * (forth[i] + forth[j]) @ (first[i] - first[j])
-            right[i] += fraction * 0.5 * (back[i] + back[j]) @ (second[i] - second[j])
+            right[i] += fraction * 0.5 * (inverse[i] + inverse[j]) @ (second[i] - second[j])
         matrix = np.diag(linked.sum(1) + 1e-6) - linked
-        np.testing.assert_allclose(parts.offset(fraction), np.linalg.solve(matrix, right) - straight, atol=1e-6)
+        np.testing.assert_allclose(rigid.offset(fraction), np.linalg.solve(matrix, right) - straight, atol=1e-6)
 
 
 def test_atoms_without_links_to_the_rest_stay_in_place():
     """Two bodies far apart: each turns about its own centre, which goes straight."""
-    one, away = body(60).astype(float), np.array([500.0, 0.0, 0.0])
-    first = np.concatenate([one, one + away])
-    second = np.concatenate([one @ turn(90.0).T, one @ turn(90.0).T + away + [0.0, 0.0, 9.0]])
+    body_atoms, separation = body(60).astype(float), np.array([500.0, 0.0, 0.0])
+    first = np.concatenate([body_atoms, body_atoms + separation])
+    second = np.concatenate([body_atoms @ turn(90.0).T, body_atoms @ turn(90.0).T + separation + [0.0, 0.0, 9.0]])
     axis = np.array([1.0, 2.0, 3.0]) / 14**0.5
-    parts = RigidPartInterpolation(first, second, np.tile(axis * np.pi / 2, (120, 1)), np.arange(120))
-    middle = 0.5 * (first + second) + parts.offset(0.5)
-    for part, end in ((slice(0, 60), 0.0), (slice(60, 120), [500.0, 0.0, 4.5])):
-        centre = one.mean(0) + 0.5 * (one.mean(0) @ turn(90.0).T - one.mean(0)) + end
-        np.testing.assert_allclose(middle[part], centre + (one - one.mean(0)) @ turn(45.0).T, atol=1e-3)
+    rigid = RigidPartInterpolation(first, second, np.tile(axis * np.pi / 2, (120, 1)), np.arange(120))
+    middle = 0.5 * (first + second) + rigid.offset(0.5)
+    for atoms, end in ((slice(0, 60), 0.0), (slice(60, 120), [500.0, 0.0, 4.5])):
+        centre = body_atoms.mean(0) + 0.5 * (body_atoms.mean(0) @ turn(90.0).T - body_atoms.mean(0)) + end
+        np.testing.assert_allclose(middle[atoms], centre + (body_atoms - body_atoms.mean(0)) @ turn(45.0).T, atol=1e-3)

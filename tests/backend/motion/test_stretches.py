@@ -104,8 +104,8 @@ def test_no_weight_crosses_a_cut_and_the_nearer_state_is_held():
     kernel = TemporalKernel(np.arange(1.0, 13.0), breaks=(4, 9))
     for time in np.linspace(-2.0, 15.0, 171):
         used = np.flatnonzero(kernel.weights(float(time), 2.5))
-        own = [range(4), range(4, 9), range(9, 12)][int(np.digitize(time, [4.5, 9.5], right=True))]
-        assert set(used) <= set(own)
+        stretch = [range(4), range(4, 9), range(9, 12)][int(np.digitize(time, [4.5, 9.5], right=True))]
+        assert set(used) <= set(stretch)
     for time, held in ((4.4, 3), (4.5, 3), (4.6, 4), (9.3, 8), (9.7, 9)):
         np.testing.assert_array_equal(kernel.weights(time, 2.5), np.eye(12)[held])
         assert kernel.smoothing_blend(time) == 0.0
@@ -116,28 +116,28 @@ def test_a_stretch_is_as_if_the_others_were_not_there():
     runs = [cloud() + rng.normal(size=(9, 1, 3)) + 0.2 * rng.normal(size=(9, 60, 3)) for _ in range(2)]
     runs[1] = runs[1] @ turn(120.0).T + 40.0
     states = np.arange(1.0, 19.0)
-    both = Motion.from_states(states, np.concatenate(runs).astype(np.float32), breaks=[9])
-    both.smooth = 1.5
-    both.choose_forecasts()
+    joined = Motion.from_states(states, np.concatenate(runs).astype(np.float32), breaks=[9])
+    joined.smooth = 1.5
+    joined.choose_forecasts()
     for first, run in enumerate(runs):
-        alone = Motion.from_states(states[9 * first : 9 * first + 9], run.astype(np.float32))
-        alone.poses = type(alone.poses)(alone.poses.rotations, alone.poses.translations, both.poses.width)
-        alone.smooth = 1.5
-        alone.choose_forecasts()
+        single = Motion.from_states(states[9 * first : 9 * first + 9], run.astype(np.float32))
+        single.poses = type(single.poses)(single.poses.rotations, single.poses.translations, joined.poses.width)
+        single.smooth = 1.5
+        single.choose_forecasts()
         ends = (-1.0, 0.5) if first == 0 else (18.5, 21.0)
         for time in (*np.linspace(1.0, 9.0, 17) + 9 * first, *ends):
-            np.testing.assert_allclose(scene(both, time), scene(alone, time), atol=5e-3)
-            assert both.expected_error(time) == pytest.approx(alone.expected_error(time), abs=5e-3, nan_ok=True)
-    np.testing.assert_array_equal(scene(both, 9.4), scene(both, 9.0))
-    np.testing.assert_array_equal(scene(both, 9.6), scene(both, 10.0))
+            np.testing.assert_allclose(scene(joined, time), scene(single, time), atol=5e-3)
+            assert joined.expected_error(time) == pytest.approx(single.expected_error(time), abs=5e-3, nan_ok=True)
+    np.testing.assert_array_equal(scene(joined, 9.4), scene(joined, 9.0))
+    np.testing.assert_array_equal(scene(joined, 9.6), scene(joined, 10.0))
 
 
 def test_each_stretch_has_a_reference_of_its_own_states():
     atoms = np.stack([cloud(seed=k // 4) + 0.01 * k for k in range(8)]).astype(np.float32)
     motion = Motion.from_states(np.arange(1.0, 9.0), atoms, breaks=[4])
     assert motion.atoms is not None and motion.references is not None and len(motion.references) == 2
-    for number, own in enumerate((motion.atoms[:4], motion.atoms[4:])):
-        assert any(np.array_equal(state, motion.references[number]) for state in own)
+    for number, references in enumerate((motion.atoms[:4], motion.atoms[4:])):
+        assert any(np.array_equal(state, motion.references[number]) for state in references)
     # At rest on its reference, nothing is warped: also between the runs, where the nearer state is held.
     for time in (1.0, 4.4, 4.6, 8.0):
         aligned = motion.aligned_atoms(time)
@@ -149,12 +149,12 @@ def test_each_stretch_has_a_reference_of_its_own_states():
 @pytest.fixture(scope="module")
 def two_runs():
     """A ball that grows, then another that shrinks, 50 Å away."""
-    atoms, away = cloud(), np.array([50.0, 0.0, 0.0])
+    atoms, separation = cloud(), np.array([50.0, 0.0, 0.0])
     radii = [*np.linspace(6.0, 7.0, 6), *np.linspace(8.5, 7.5, 6)]
-    places = [np.zeros(3) if k < 6 else away for k in range(12)]
+    places = [np.zeros(3) if k < 6 else separation for k in range(12)]
     return [
-        ball(k + 1.0, radius, place, (atoms * radius / 6.0 + place).astype("f4"), subdivisions=3)
-        for k, (radius, place) in enumerate(zip(radii, places, strict=True))
+        ball(k + 1.0, radius, centre, (atoms * radius / 6.0 + centre).astype("f4"), subdivisions=3)
+        for k, (radius, centre) in enumerate(zip(radii, places, strict=True))
     ]
 
 

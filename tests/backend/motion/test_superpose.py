@@ -11,8 +11,8 @@ def test_superposition_recovers_a_rigid_motion():
     fixed = cloud()
     rotation, translation = turn(140.0), np.array([3.0, -20.0, 7.5])
     # fixed = rotation · moving + translation, solved for moving.
-    found, shift = superpose((fixed - translation) @ rotation, fixed)
-    np.testing.assert_allclose(found, rotation, atol=1e-12)
+    turned, shift = superpose((fixed - translation) @ rotation, fixed)
+    np.testing.assert_allclose(turned, rotation, atol=1e-12)
     np.testing.assert_allclose(shift, translation, atol=1e-10)
 
 

@@ -19,7 +19,7 @@ NANOSECONDS = (0.0, 1.0, 2.0, 4.0, 8.0)
 def sliding():
     atoms = cloud()
     at = [np.array([time, 0.0, 0.0]) for time in NANOSECONDS]
-    return [ball(state, 6.0, place, atoms + place) for state, place in enumerate(at, 1)]
+    return [ball(state, 6.0, centre, atoms + centre) for state, centre in enumerate(at, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +65,14 @@ def test_motion_is_even_in_time_and_states_keep_their_numbers(timed):
     assert timed.states == timed.report["states"] == [1.0, 2.0, 3.0, 4.0, 5.0]
     assert timed.time_range == (1.0, 5.0)
     for state, time in ((2.0, 1.0), (3.5, 3.0), (4.25, 5.0), (5.0, 8.0)):
-        found = extract_mesh(timed, state)
-        assert found.time == state and not found.extrapolated
-        assert found.points.mean(0)[0] == pytest.approx(time, abs=0.05)
+        mesh = extract_mesh(timed, state)
+        assert mesh.time == state and not mesh.extrapolated
+        assert mesh.points.mean(0)[0] == pytest.approx(time, abs=0.05)
 
 
 def test_beyond_the_last_state_time_goes_on_as_between_the_last_two(timed):
-    part = timed.at(5.5)
-    assert part.time == 5.5 and part.extrapolated
+    snapshot = timed.at(5.5)
+    assert snapshot.time == 5.5 and snapshot.extrapolated
     # Half a state there is two nanoseconds; half of the gaps are shorter than 1.5.
     assert timed.motion.kernel.lead(float(timed.time_axis(5.5))) == pytest.approx(2.0 / 1.5)
 
@@ -85,9 +85,9 @@ def test_velocities_are_per_state(timed):
 
 def test_a_file_keeps_the_times(timed, tmp_path):
     dsr_file.save(timed, tmp_path / "timed.dsr")
-    again: Any = dsr_file.load(tmp_path / "timed.dsr")
-    assert again.time_axis.times == NANOSECONDS and again.states == timed.states
-    np.testing.assert_array_equal(extract_mesh(again, 3.5).points, extract_mesh(timed, 3.5).points)
+    reloaded: Any = dsr_file.load(tmp_path / "timed.dsr")
+    assert reloaded.time_axis.times == NANOSECONDS and reloaded.states == timed.states
+    np.testing.assert_array_equal(extract_mesh(reloaded, 3.5).points, extract_mesh(timed, 3.5).points)
     even: Any = dsr_file.from_bytes(dsr_file.to_bytes(fit([ball(1)])))
     assert even.time_axis is None
 

@@ -29,11 +29,11 @@ def summed(atoms, reference, sigma, node):
         cell = np.floor((atom - lattice.origin) / 1.6)
         inside = (atom - lattice.origin) / 1.6 - cell
         for corner in np.ndindex(2, 2, 2):
-            share = np.prod(np.where(corner, inside, 1 - inside))
-            off = (cell + corner) * 1.6 + lattice.origin - node
+            corner_weight = np.prod(np.where(corner, inside, 1 - inside))
+            offset = (cell + corner) * 1.6 + lattice.origin - node
             for scale, weight in WARP_SCALES:
                 # A Gaussian of `scale` times the width, whose integral is not 1 but scale³.
-                kernel = share * weight * np.exp(-(off @ off) / (2 * (scale * sigma) ** 2))
+                kernel = corner_weight * weight * np.exp(-(offset @ offset) / (2 * (scale * sigma) ** 2))
                 top, bottom = top + kernel * (home - atom), bottom + kernel
     return top / bottom
 
@@ -47,8 +47,8 @@ def test_displacements_are_averages_over_all_atoms_by_gaussians(sigma):
     assert lattice == Lattice.around(atoms.min(0) - 8.0, atoms.max(0) + 8.0, 1.6) and u.is_contiguous()
     picked = rng.integers(0, lattice.size, 25)
     nodes = lattice.nodes(torch.as_tensor(picked)).numpy().astype(float)
-    wanted = [summed(atoms, reference, sigma, node) for node in nodes]
-    np.testing.assert_allclose(u[picked], wanted, atol=2e-4)
+    expected = [summed(atoms, reference, sigma, node) for node in nodes]
+    np.testing.assert_allclose(u[picked], expected, atol=2e-4)
 
 
 def test_the_widths_that_are_summed():
@@ -131,24 +131,24 @@ def test_folding_is_what_the_determinant_lacks_of_three_tenths():
     assert folding(0.9) == 0.0
     # Mirrored along one axis, by a narrow one: the determinant is about −1 amid the atoms.
     mirrored = (atoms * [-1, 1, 1]).astype(np.float32)
-    found = vars(warp)["_folding"](atoms, mirrored, 0.5, CPU, lambda: False)
-    assert 0.3 < found < 1.3 + 0.6
+    estimate = vars(warp)["_folding"](atoms, mirrored, 0.5, CPU, lambda: False)
+    assert 0.3 < estimate < 1.3 + 0.6
 
 
 def test_the_reference_is_searched_among_five_states_and_the_widths_in_turn(monkeypatch):
-    asked = []
+    polls = []
 
     def folding(atoms, reference, sigma, device, cancelled):
         state, target = int(atoms[0, 0]), int(reference[0, 0])
-        asked.append((state, target, sigma))
+        polls.append((state, target, sigma))
         # State 7 folds least, and little enough at the third width.
         return {2.0: 1.0, 3.0: 0.5, 4.5: 0.0009}.get(sigma, 0.0) if target == 7 else 2.0
 
     monkeypatch.setattr(warp, "_folding", folding)
     states = np.zeros((10, 3, 3), np.float32) + np.arange(10, dtype=np.float32)[:, None, None]
     assert least_folding(states, CPU) == (7, 4.5)
-    assert [sigma for *_, sigma in asked] == [2.0] * 25 + [3.0] * 25 + [4.5] * 25
-    assert {state for state, *_ in asked} == {target for _, target, _ in asked} == {0, 2, 4, 7, 9}
+    assert [sigma for *_, sigma in polls] == [2.0] * 25 + [3.0] * 25 + [4.5] * 25
+    assert {state for state, *_ in polls} == {target for _, target, _ in polls} == {0, 2, 4, 7, 9}
 
 
 @pytest.mark.parametrize("at_most, sigma", [(0.00099, 2.0), (0.001, 10.0)])
@@ -167,16 +167,16 @@ def test_differences_below_a_hundred_thousandth_count_as_equal(monkeypatch):
 
 def test_a_search_for_the_reference_is_cancelled_between_two_lattices():
     """Asked before each lattice and between its blurs."""
-    asked = []
+    polls = []
 
     def cancelled():
-        asked.append(1)
-        return len(asked) > 7
+        polls.append(1)
+        return len(polls) > 7
 
     states = np.array([cloud(50) * factor for factor in (1.0, 1.1, 1.2)], np.float32)
     with pytest.raises(Cancelled):
         least_folding(states, CPU, cancelled)
-    assert len(asked) == 8
+    assert len(polls) == 8
 
 
 def test_atoms_in_a_box_that_no_warp_covers_are_refused_at_once():

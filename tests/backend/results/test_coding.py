@@ -21,10 +21,10 @@ def packed(values):
     return bytes(n >> 8 * plane & 255 for plane in range(4) for n in folded)
 
 
-def back(values):
+def encode_exactly(values):
     data, entry = encode(values)
-    found = decode(data, entry, values.shape)
-    np.testing.assert_array_equal(found.view(np.int32), np.asarray(values).view(np.int32))
+    decoded = decode(data, entry, values.shape)
+    np.testing.assert_array_equal(decoded.view(np.int32), np.asarray(values).view(np.int32))
     return data, entry
 
 
@@ -32,7 +32,7 @@ def back(values):
 
 
 @pytest.mark.parametrize(
-    "values, step, whole",
+    "values, step, integral",
     [
         (f4(3, -1, 2), 1.0, [3, -1, 2]),
         (f4(0.5, 2.0, -1.0), 0.5, [1, 4, -2]),
@@ -40,11 +40,11 @@ def back(values):
         (f4(0.0, 2.0**31 - 128), 1.0, [0, 2**31 - 128]),
     ],
 )
-def test_multiples_of_a_step_are_coded_as_such(values, step, whole):
+def test_multiples_of_a_step_are_coded_as_such(values, step, integral):
     data, entry = encode(values)
     assert entry == {"shape": [len(values)], "axes": [], "step": step, "shift": 0}
-    assert zlib.decompress(data) == packed(whole)
-    back(values)
+    assert zlib.decompress(data) == packed(integral)
+    encode_exactly(values)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_multiples_of_a_step_are_coded_as_such(values, step, whole):
     ],
 )
 def test_other_values_are_coded_by_their_bits(values, shift):
-    _, entry = back(values)
+    _, entry = encode_exactly(values)
     assert entry["step"] is None and entry["shift"] == shift
 
 
@@ -78,7 +78,7 @@ def test_bits_are_in_the_order_of_the_values():
 def test_a_step_that_fits_a_sample_must_fit_all_values():
     values = np.zeros(5000, np.float32)
     values[4321] = 0.25
-    assert back(values)[1]["step"] == 0.25
+    assert encode_exactly(values)[1]["step"] == 0.25
 
 
 def test_the_sample_is_a_thousand_values_at_most(monkeypatch):
@@ -101,19 +101,22 @@ def test_the_sample_is_a_thousand_values_at_most(monkeypatch):
 
 def test_differences_are_taken_along_the_axes_where_they_are_smaller():
     rows = f4([500, -700, 300], [501, -699, 302], [503, -700, 301])
-    data, entry = back(rows)
+    data, entry = encode_exactly(rows)
     assert entry["axes"] == [0]
     assert zlib.decompress(data) == packed([500, -700, 300, 1, 1, 2, 2, -1, -1])
-    assert back(np.ascontiguousarray(rows.T))[1]["axes"] == [1]
-    assert back(np.add.outer(1000.0 * np.arange(4), 7.0 * np.arange(5)).astype(np.float32))[1]["axes"] == [0, 1]
-    assert back(f4(100, -100, 100, -100))[1]["axes"] == []
+    assert encode_exactly(np.ascontiguousarray(rows.T))[1]["axes"] == [1]
+    assert encode_exactly(np.add.outer(1000.0 * np.arange(4), 7.0 * np.arange(5)).astype(np.float32))[1]["axes"] == [
+        0,
+        1,
+    ]
+    assert encode_exactly(f4(100, -100, 100, -100))[1]["axes"] == []
     # As many bits either way: as it is.
-    assert back(f4(0, 0))[1]["axes"] == []
+    assert encode_exactly(f4(0, 0))[1]["axes"] == []
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)])
 def test_arrays_of_nothing(shape):
-    _, entry = back(np.zeros(shape, np.float32))
+    _, entry = encode_exactly(np.zeros(shape, np.float32))
     assert entry["shape"] == list(shape)
 
 
@@ -129,9 +132,9 @@ def test_arrays_of_nothing(shape):
 def test_any_values_come_back_but_for_the_sign_of_zero(values, columns):
     array = np.array(values * columns, np.float32).reshape(-1, columns)
     data, entry = encode(array)
-    found = decode(data, entry, array.shape)
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, array)
+    decoded = decode(data, entry, array.shape)
+    assert decoded.dtype == np.float32
+    np.testing.assert_array_equal(decoded, array)
 
 
 # What is refused

@@ -51,20 +51,20 @@ def network_of(field):
     return field.network if isinstance(field, PaperField) else field.correction.decoder
 
 
-def equal(one, other):
+def equal(first, second):
     """Whether two files say the same; the order of texts in the header is any."""
-    tensors, metadata = parts(one)
-    others, other_metadata = parts(other)
+    tensors, metadata = parts(first)
+    other_tensors, other_metadata = parts(second)
     return (
         metadata == other_metadata
-        and tensors.keys() == others.keys()
-        and all(torch.equal(value, others[name]) for name, value in tensors.items())
+        and tensors.keys() == other_tensors.keys()
+        and all(torch.equal(value, other_tensors[name]) for name, value in tensors.items())
     )
 
 
-def same(one, other, times=(1.0, 1.5, 3.0, 4.0)):
+def assert_same_field(expected, actual, times=(1.0, 1.5, 3.0, 4.0)):
     for time in times:
-        a, b = extract_mesh(one, time), extract_mesh(other, time)
+        a, b = extract_mesh(expected, time), extract_mesh(actual, time)
         for name in ("points", "normals", "faces", "nearest", "atoms"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
         np.testing.assert_equal(
@@ -77,31 +77,31 @@ def same(one, other, times=(1.0, 1.5, 3.0, 4.0)):
 
 
 def test_a_field_comes_back_bit_for_bit(field, data):
-    back: Any = from_bytes(data)
-    same(field, back)
-    assert back.report == field.report
-    assert (back.smooth, back.smooth_beyond, back.level_offset) == (
+    reloaded: Any = from_bytes(data)
+    assert_same_field(field, reloaded)
+    assert reloaded.report == field.report
+    assert (reloaded.smooth, reloaded.smooth_beyond, reloaded.level_offset) == (
         field.smooth,
         field.smooth_beyond,
         field.level_offset,
     )
     for name in ("smooth", "sigma"):
-        assert getattr(back.motion, name) == getattr(field.motion, name)
-    assert back.motion.poses.width == field.motion.poses.width
-    assert back.motion.kernel.period == field.motion.kernel.period
-    assert back.motion.forecasts == field.motion.forecasts
-    assert back.frame.scale == field.frame.scale and np.array_equal(back.frame.centre, field.frame.centre)
-    assert back.clearance == field.clearance and np.array_equal(back.extent, field.extent)
-    assert equal(to_bytes(back), data)
+        assert getattr(reloaded.motion, name) == getattr(field.motion, name)
+    assert reloaded.motion.poses.width == field.motion.poses.width
+    assert reloaded.motion.kernel.period == field.motion.kernel.period
+    assert reloaded.motion.forecasts == field.motion.forecasts
+    assert reloaded.frame.scale == field.frame.scale and np.array_equal(reloaded.frame.centre, field.frame.centre)
+    assert reloaded.clearance == field.clearance and np.array_equal(reloaded.extent, field.extent)
+    assert equal(to_bytes(reloaded), data)
 
 
 def test_the_caller_s_bytes_are_not_shared_with_the_field(data):
     """A field goes on when the message it came in is gone."""
     message = bytearray(data)
-    back: Any = from_bytes(bytes(message))
-    before = extract_mesh(back, 1.0).points
+    reloaded: Any = from_bytes(bytes(message))
+    before = extract_mesh(reloaded, 1.0).points
     message[:] = bytes(len(message))
-    np.testing.assert_array_equal(extract_mesh(back, 1.0).points, before)
+    np.testing.assert_array_equal(extract_mesh(reloaded, 1.0).points, before)
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -109,22 +109,22 @@ def test_the_caller_s_bytes_are_not_shared_with_the_field(data):
 def test_few_states_with_and_without_atoms(count, atoms):
     surfaces = peptide()[:count] if atoms else [ball(t, 5.0 + t) for t in range(1, count + 1)]
     fitted = fit(surfaces)
-    same(fitted, from_bytes(to_bytes(fitted)), (1.0, 1.5))
+    assert_same_field(fitted, from_bytes(to_bytes(fitted)), (1.0, 1.5))
 
 
 def test_a_loop_stays_one():
     fitted = fit(peptide()[:3], loop=True)
     assert fitted.motion.kernel.period == 3.0
-    same(fitted, from_bytes(to_bytes(fitted)), (1.0, 3.5, 7.2))
+    assert_same_field(fitted, from_bytes(to_bytes(fitted)), (1.0, 3.5, 7.2))
 
 
 def test_cuts_are_kept_and_files_without_them_say_nothing_of_them(data):
     assert '"breaks"' not in parts(data)[1]["field"]
     fitted = fit([ball(t, 5.0 + t) for t in range(1, 5)], breaks=(2,))
-    back: Any = from_bytes(to_bytes(fitted))
-    assert back.motion.kernel.breaks == fitted.motion.kernel.breaks == (2,)
-    assert back.report["breaks"] == [2.0]
-    same(fitted, back, (1.0, 2.4, 2.6, 3.5))
+    reloaded: Any = from_bytes(to_bytes(fitted))
+    assert reloaded.motion.kernel.breaks == fitted.motion.kernel.breaks == (2,)
+    assert reloaded.report["breaks"] == [2.0]
+    assert_same_field(fitted, reloaded, (1.0, 2.4, 2.6, 3.5))
 
 
 @pytest.mark.system
@@ -132,22 +132,22 @@ def test_many_states_in_few_modes():
     preset = replace(QUICK, max_values=1)
     fitted = fit([ball(t, 5.0 + 0.05 * t, subdivisions=2) for t in range(1, 36)], preset=preset)
     assert len(fitted.fine.modes) == 32
-    same(fitted, from_bytes(to_bytes(fitted)), (1.0, 17.5))
+    assert_same_field(fitted, from_bytes(to_bytes(fitted)), (1.0, 17.5))
 
 
 def test_a_file_of_the_first_version_is_read_and_written_anew(field, data):
-    whole = corrected(copy.copy(field))
-    first = old(to_bytes(whole))
-    back: Any = from_bytes(first)
-    assert torch.equal(back.fine.modes, parts(first)[0]["fine_modes"].float())
+    corrected_field = corrected(copy.copy(field))
+    first = old(to_bytes(corrected_field))
+    reloaded: Any = from_bytes(first)
+    assert torch.equal(reloaded.fine.modes, parts(first)[0]["fine_modes"].float())
     # Away from the states it had no lift.
-    np.testing.assert_allclose(extract_mesh(back, 1.0).area, extract_mesh(whole, 1.0).area, rtol=1e-4)
-    same(back, from_bytes(to_bytes(back)))
+    np.testing.assert_allclose(extract_mesh(reloaded, 1.0).area, extract_mesh(corrected_field, 1.0).area, rtol=1e-4)
+    assert_same_field(reloaded, from_bytes(to_bytes(reloaded)))
 
 
 def test_coding_makes_the_file_smaller(field):
-    whole = to_bytes(corrected(copy.copy(field)))
-    assert len(whole) < 0.95 * len(old(whole))
+    content = to_bytes(corrected(copy.copy(field)))
+    assert len(content) < 0.95 * len(old(content))
 
 
 def test_only_what_can_be_written_is(field):
@@ -189,12 +189,12 @@ def fast_family(field):
     decoder: Any = Decoder(2 + 5 + 8, 24).requires_grad_(False)
     decoder.layers[-1].weight.normal_(0.0, 0.05)
     coded: list[Any] = []
-    for one in (field, far):
-        correction = Correction(decoder, torch.randn(one.band.count, 2), torch.randn(8))
+    for base in (field, far):
+        correction = Correction(decoder, torch.randn(base.band.count, 2), torch.randn(8))
         coded.append(
             FastField(
-                one.motion, one.band, one.factor, one.coarse, one.fine, one.frame,
-                one.extent, one.clearance, {**one.report, "mark": len(coded)}, correction,
+                base.motion, base.band, base.factor, base.coarse, base.fine, base.frame,
+                base.extent, base.clearance, {**base.report, "mark": len(coded)}, correction,
             )
         )  # fmt: skip
     return family(("pep", coded[0]), ("far-away.1", coded[1]))
@@ -208,41 +208,43 @@ def paper_family():
 
 @pytest.mark.parametrize("atoms", [True, False])
 def test_a_network_comes_back_bit_for_bit(atoms):
-    one = paper_field(atoms=atoms)
-    back: Any = from_bytes(to_bytes(one))
-    same(one, back)
-    assert isinstance(back, PaperField) and back.scale == one.scale and back.report == one.report
-    assert not any(parameter.requires_grad for parameter in back.network.parameters())
+    original = paper_field(atoms=atoms)
+    reloaded: Any = from_bytes(to_bytes(original))
+    assert_same_field(original, reloaded)
+    assert isinstance(reloaded, PaperField) and reloaded.scale == original.scale and reloaded.report == original.report
+    assert not any(parameter.requires_grad for parameter in reloaded.network.parameters())
 
 
 @pytest.mark.system
 @pytest.mark.parametrize("kind", ["fast_family", "paper_family"])
 def test_a_family_comes_back_and_its_members_share_one_network(kind, request, path):
-    given = request.getfixturevalue(kind)
-    save(given, path)
-    back: Any = load(path)
-    assert isinstance(back, Family) and list(back.members) == list(given.members)
-    assert back.report == given.report
-    for name, member in given.members.items():
-        same(member, back.member(name))
-    first, second = given.members
-    same(field_between(given, first, second, 0.3), field_between(back, first, second, 0.3), (1.0, 2.5))
-    networks = [network_of(member) for member in back.members.values()]
+    original = request.getfixturevalue(kind)
+    save(original, path)
+    reloaded: Any = load(path)
+    assert isinstance(reloaded, Family) and list(reloaded.members) == list(original.members)
+    assert reloaded.report == original.report
+    for name, member in original.members.items():
+        assert_same_field(member, reloaded.member(name))
+    first, second = original.members
+    assert_same_field(
+        field_between(original, first, second, 0.3), field_between(reloaded, first, second, 0.3), (1.0, 2.5)
+    )
+    networks = [network_of(member) for member in reloaded.members.values()]
     assert networks[0] is networks[1]
-    prefix = dsr_format.SHARED_NETWORKS[back.member(first).kind]
+    prefix = dsr_format.SHARED_NETWORKS[reloaded.member(first).kind]
     names = [name for name in parts(path.read_bytes())[0] if name.startswith(prefix)]
-    assert len(names) == len(network_of(given.member(first)).state_dict())
+    assert len(names) == len(network_of(original.member(first)).state_dict())
 
 
 def test_a_family_of_networks_keeps_its_report_and_that_of_each_trajectory(paper_family):
     paper_family.report |= {"area": 1.5, "warning": "none"}
-    back: Any = from_bytes(to_bytes(paper_family))
-    assert isinstance(back, Family) and back.report == paper_family.report
-    assert back.report["trajectories"] == {name: member.report for name, member in paper_family.members.items()}
-    first, second = (one for one in back.members.values() if isinstance(one, PaperField))
+    reloaded: Any = from_bytes(to_bytes(paper_family))
+    assert isinstance(reloaded, Family) and reloaded.report == paper_family.report
+    assert reloaded.report["trajectories"] == {name: member.report for name, member in paper_family.members.items()}
+    first, second = (member for member in reloaded.members.values() if isinstance(member, PaperField))
     assert first.network is second.network and not torch.equal(first.z, second.z)
     for name, member in paper_family.members.items():
-        same(member, back.member(name), (1.5,))
+        assert_same_field(member, reloaded.member(name), (1.5,))
 
 
 def test_trajectories_that_share_no_network_are_no_family():
@@ -271,10 +273,10 @@ def test_flipped_bytes_anywhere(data):
     header = 8 + struct.unpack("<Q", data[:8])[0]
     rng = np.random.default_rng(0)
     places = [*range(10), *rng.integers(8, header, 60), *rng.integers(header, len(data), 30), len(data) - 1]
-    for place in places:
+    for offset in places:
         for flip in (0x01, 0x80):
             damaged = bytearray(data)
-            damaged[place] ^= flip
+            damaged[offset] ^= flip
             with pytest.raises(CheckpointError):
                 from_bytes(bytes(damaged))
 
@@ -385,7 +387,7 @@ def names(path):
 def test_saved_and_loaded(field, data, path):
     save(field, path)
     assert equal(path.read_bytes(), data) and names(path) == ["pep.dsr"]
-    same(field, load(str(path)), (1.5,))
+    assert_same_field(field, load(str(path)), (1.5,))
     assert "loaded_from" not in load(path).report
 
 
@@ -423,9 +425,9 @@ def test_a_damaged_file_falls_back_to_the_one_before_and_says_so(field, data, pa
     save(field, path)
     save(field, path)
     path.write_bytes(data[:-10])
-    back: Any = load(path)
-    same(field, back, (1.5,))
-    assert back.report["loaded_from"].startswith(f"{path}.previous, since {path} is damaged:")
+    reloaded: Any = load(path)
+    assert_same_field(field, reloaded, (1.5,))
+    assert reloaded.report["loaded_from"].startswith(f"{path}.previous, since {path} is damaged:")
 
 
 def test_both_damaged_names_both(path):
@@ -473,7 +475,7 @@ def test_a_folder_that_is_not_there(field, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda field: setattr(field, "clearance", -1.0), "clearance is -1.0, not within 0 and"),
         (lambda field: setattr(field, "smooth", float("nan")), "smooth is nan, not within 0 and"),
@@ -482,9 +484,9 @@ def test_a_folder_that_is_not_there(field, tmp_path):
         (lambda field: field.motion.poses.translations.__setitem__((0, 0), 1e9), "motion.translations has values"),
     ],
 )
-def test_numbers_that_no_reader_takes_are_not_written(field, change, said):
+def test_numbers_that_no_reader_takes_are_not_written(field, change, message):
     """Reader and writer have one table."""
     wrong = copy.deepcopy(field)
     change(wrong)
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         to_bytes(wrong)

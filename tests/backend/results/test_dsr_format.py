@@ -159,10 +159,10 @@ def test_seven_bytes_have_no_header_and_eight_an_empty_one():
 
 def test_a_header_has_eight_mebibytes_at_most():
     start, end = b'{"__metadata__": {"field": "', b'"}}'
-    most = 8 * 2**20
-    fitting = start + b"x" * (most - len(start) - len(end)) + end
-    assert len(read_metadata(file_of(fitting))["field"]) == most - len(start) - len(end)
-    with pytest.raises(CheckpointError, match=rf"would take {most + 1} of {most + 9} bytes$"):
+    limit = 8 * 2**20
+    fitting = start + b"x" * (limit - len(start) - len(end)) + end
+    assert len(read_metadata(file_of(fitting))["field"]) == limit - len(start) - len(end)
+    with pytest.raises(CheckpointError, match=rf"would take {limit + 1} of {limit + 9} bytes$"):
         read_metadata(file_of(fitting + b" "))
 
 

@@ -39,32 +39,32 @@ def entry(name, value):
     """An entry of the JSON, given by its path with dots."""
     *path, last = name.split(".")
 
-    def change(tensors, about):
+    def change(tensors, description):
         for key in path:
-            about = about[int(key) if key.isdigit() else key]
-        about[last] = value
+            description = description[int(key) if key.isdigit() else key]
+        description[last] = value
 
     return change
 
 
-def at(name, place, value):
+def at(name, index, value):
     """One value of a tensor."""
 
     def make(values):
         values = values.clone()
-        values[place] = value
+        values[index] = value
         return values
 
     return tensor(name, make)
 
 
 def turns(make):
-    return tensor("motion.rotations", lambda values: torch.stack([make(one) for one in values]))
+    return tensor("motion.rotations", lambda values: torch.stack([make(matrix) for matrix in values]))
 
 
 def forecast(**values):
-    def change(tensors, about):
-        about["forecasts"][1].update(values)
+    def change(tensors, description):
+        description["forecasts"][1].update(values)
 
     return change
 
@@ -235,7 +235,7 @@ FORGED = [
     ("^motion.translations has values that are not within -2e.06 and 2e", at("motion.translations", (0, 0), 2.1e6)),
     ("^motion.reference has values that are not within -1e.06 and 1e", at("motion.reference", (0, 0), 1.1e6)),
     ("^motion.rotations has values that are not within -1.001 and 1.001", at("motion.rotations", (0, 0, 0), 1.1)),
-    ("^motion.rotations has matrices that do not turn only", turns(lambda one: one * 0.999)),
+    ("^motion.rotations has matrices that do not turn only", turns(lambda matrix: matrix * 0.999)),
     ("^motion.rotations has matrices that do not turn only", turns(lambda one: one * torch.tensor([1.0, 1.0, -1.0]))),
     ("^motion.rotations has matrices that do not turn only", at("motion.rotations", 1, 0.0)),
     (
@@ -331,13 +331,13 @@ def test_numbers_at_the_ends_of_their_ranges_are_taken(data, change):
 def test_a_lattice_that_no_stream_fills(data):
     """A band of 10⁶ nodes and 10⁶ modes of them: 4 TB, which the file's own numbers ask for."""
 
-    def change(tensors, about):
-        about["lattice"]["shape"] = [101, 101, 101]
+    def change(tensors, description):
+        description["lattice"]["shape"] = [101, 101, 101]
         tensors["band"] = torch.full(((101**3 + 7) // 8,), 255, dtype=torch.uint8)
         tensors["coarse_coefficients"] = torch.zeros(3, 3)
-        recoded("coarse_modes", lambda values: np.zeros((3, 26**3), np.float32))(tensors, about)
+        recoded("coarse_modes", lambda values: np.zeros((3, 26**3), np.float32))(tensors, description)
         tensors["fine_coefficients"] = torch.zeros(3, 10**6)
-        coded("fine_modes", shape=[10**6, 101**3])(tensors, about)
+        coded("fine_modes", shape=[10**6, 101**3])(tensors, description)
 
     file = forged(data, change)
     assert "can't become 4121204000000" in refuse(file, 20 * len(file))
@@ -355,7 +355,7 @@ def test_a_digest_of_another_file_is_shown_by_its_first_eighty_characters(data):
 
 
 def test_a_fault_without_words_of_its_own_is_shown_by_its_first_three_hundred_characters(data):
-    file = forged(data, lambda tensors, about: tensors.update({"decoder." + "x" * 400: torch.zeros(1)}))
+    file = forged(data, lambda tensors, description: tensors.update({"decoder." + "x" * 400: torch.zeros(1)}))
     start = "the file lacks a part of a field, or has a wrong one: "
     message = refuse(file, 100 * len(data))
     assert message.startswith(start + "RuntimeError") and len(message) == len(start) + 300

@@ -93,10 +93,10 @@ def test_transitions_of_a_cycle_differ_from_those_of_its_states_in_random_order(
     first[::2, 0], second[1::2, 1] = 1.0, 1.0
     cycle = CHAIN + 0.5 * (np.cos(angle)[:, None, None] * first + np.sin(angle)[:, None, None] * second)
     shuffled = cycle[RNG.permutation(400)]
-    same = metrics.compare_ensembles(cycle[:200], cycle[200:], ordered=True)
-    other = metrics.compare_ensembles(shuffled, cycle, ordered=True)
-    assert same.js < 0.01 and other.js < 0.01
-    assert same.transition_js < 0.02 < 0.2 < other.transition_js
+    halves = metrics.compare_ensembles(cycle[:200], cycle[200:], ordered=True)
+    unordered = metrics.compare_ensembles(shuffled, cycle, ordered=True)
+    assert halves.js < 0.01 and unordered.js < 0.01
+    assert halves.transition_js < 0.02 < 0.2 < unordered.transition_js
 
 
 def test_contacts_are_counted_as_pairs_within_eight_angstrom():
@@ -150,9 +150,9 @@ def test_clashes_leave_out_atoms_up_to_three_bonds_apart():
 def test_the_reference_against_itself_is_perfect_and_baselines_stand_beside():
     states = ensemble()
     bonds = np.stack([np.arange(11), np.arange(1, 12)], 1)
-    own = metrics.compare_ensembles(tumbled(states), states, ordered=True, bonds=bonds)
-    assert own.rmsf_correlation == pytest.approx(1.0) and own.contact_jaccard == pytest.approx(1.0)
-    assert max(own.pca_w2, own.js, own.transition_js, own.recall) == pytest.approx(0.0, abs=1e-6)
+    scores = metrics.compare_ensembles(tumbled(states), states, ordered=True, bonds=bonds)
+    assert scores.rmsf_correlation == pytest.approx(1.0) and scores.contact_jaccard == pytest.approx(1.0)
+    assert max(scores.pca_w2, scores.js, scores.transition_js, scores.recall) == pytest.approx(0.0, abs=1e-6)
     rows = metrics.baseline_rows(states[:20], states[20:], 100, bonds=bonds, ordered=True)
     assert set(rows) == {"bootstrap", "hold"}
     assert rows["hold"].rmsf == pytest.approx(0.0, abs=1e-6) and np.isnan(rows["hold"].rmsf_correlation)

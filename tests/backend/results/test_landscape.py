@@ -34,9 +34,9 @@ def jumping(count=3000, seed=0, noise=0.3):
     """States f4[S,L,1,3] of a chain that jumps between both shapes, and the shape of each."""
     rng = np.random.default_rng(seed)
     path = np.zeros(count, int)
-    for place in range(1, count):
-        leaves = rng.random() < LEAVING[path[place - 1]]
-        path[place] = 1 - path[place - 1] if leaves else path[place - 1]
+    for step in range(1, count):
+        leaves = rng.random() < LEAVING[path[step - 1]]
+        path[step] = 1 - path[step - 1] if leaves else path[step - 1]
     states = shapes()[path] + noise * rng.normal(size=(count, RESIDUES, 3))
     return states[:, :, None].astype(np.float32), path
 
@@ -53,15 +53,17 @@ def test_macrostates_are_the_two_shapes(two_states):
     # The shape that is left less often has the larger population, and the first number.
     assert (result.macrostate == path).mean() > 0.99
     expected = LEAVING[1] / sum(LEAVING)
-    assert [one.population for one in result.macrostates] == pytest.approx([expected, 1 - expected], abs=0.06)
+    assert [macrostate.population for macrostate in result.macrostates] == pytest.approx(
+        [expected, 1 - expected], abs=0.06
+    )
     assert [path[one.place] for one in result.macrostates] == [0, 1]
 
 
 def test_implied_time_scales_are_those_of_the_jumps(two_states):
     result, _ = two_states
     expected = -1.0 / math.log(1.0 - sum(LEAVING))
-    early = result.timescales[result.lags <= 8, 0]
-    assert early == pytest.approx(expected, rel=0.25)
+    slowest = result.timescales[result.lags <= 8, 0]
+    assert slowest == pytest.approx(expected, rel=0.25)
     # There is no other slow motion.
     assert np.nanmax(result.timescales[result.lags <= 3, 1]) < 0.4 * expected
 
@@ -86,8 +88,8 @@ def test_rmsd_and_rmsf(two_states):
     assert result.rmsf.shape == (RESIDUES,) and result.helix is None is result.strand
     native = shapes()[1].astype(np.float32)
     states, path = jumping(200)
-    other = landscape([states], LandscapeOptions(states=2), native=native)
-    assert other.rmsd[path == 1].max() < 1.5 < other.rmsd[path == 0].min()
+    from_native = landscape([states], LandscapeOptions(states=2), native=native)
+    assert from_native.rmsd[path == 1].max() < 1.5 < from_native.rmsd[path == 0].min()
 
 
 def test_a_reference_gives_axes_scores_and_a_floor():
@@ -111,7 +113,7 @@ def test_states_without_an_order_have_no_markov_model():
     shuffled = states[np.random.default_rng(0).permutation(len(states))]
     result = landscape([shuffled], LandscapeOptions(states=2))
     assert result.kind == "PCA" and not len(result.lags) and "not taken as a time series" in result.notes[0]
-    assert [one.population for one in result.macrostates] == pytest.approx(
+    assert [macrostate.population for macrostate in result.macrostates] == pytest.approx(
         [(path == 0).mean(), (path == 1).mean()], abs=0.01
     )
     # The user knows better.
@@ -127,7 +129,7 @@ def test_a_path_that_does_not_return_has_no_populations_of_a_markov_model():
     result = landscape([states[:, :, None].astype(np.float32)], LandscapeOptions(states=3))
     assert result.kind == "TICA" and not len(result.lags)
     assert "the states do not return" in result.notes[0]
-    assert sum(one.population for one in result.macrostates) == pytest.approx(1.0)
+    assert sum(macrostate.population for macrostate in result.macrostates) == pytest.approx(1.0)
 
 
 def test_several_runs_are_not_joined_end_to_start():

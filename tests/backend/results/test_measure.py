@@ -17,12 +17,12 @@ from support.shapes import ball, cloud, fit
 RADIUS, APART = 6.0, 14.0
 
 
-def two_balls(state, apart):
+def two_balls(state, separation):
     """Balls of 6 Å whose centres lie `apart` Å from each other along x, with 60 atoms in each."""
-    balls = [ball(state, RADIUS, (side * apart / 2, 0, 0)) for side in (-1, 1)]
-    atoms = np.concatenate([cloud() + np.array([side * apart / 2, 0, 0]) for side in (-1, 1)])
+    balls = [ball(state, RADIUS, (side * separation / 2, 0, 0)) for side in (-1, 1)]
+    atoms = np.concatenate([cloud() + np.array([side * separation / 2, 0, 0]) for side in (-1, 1)])
     # On the equators, at the corners of squares that face each other.
-    corners = [(side * apart / 2, y, z) for side in (-1, 1) for y in (-4, 4) for z in (-4, 4)]
+    corners = [(side * separation / 2, y, z) for side in (-1, 1) for y in (-4, 4) for z in (-4, 4)]
     return Surface(
         state,
         np.concatenate([b.points for b in balls]),
@@ -38,7 +38,7 @@ def pair():
     return fit([two_balls(k, APART + k - 1) for k in (1, 2, 3)], align=False)
 
 
-def left(field):
+def left_mask(field):
     """The atoms of the ball on the left."""
     return field.motion.atoms[0][:, 0] < 0
 
@@ -50,61 +50,61 @@ def corners(field):
     return mask
 
 
-def box_without_balls(apart):
+def box_without_balls(separation):
     """Å³ of a box from one ball's centre to the other's, 8 Å wide and high, outside both."""
     h = 0.05
     y = np.arange(-4 + h / 2, 4, h)
     # Where both fill less than a half of the box, each takes a cap of its own.
     reach = np.sqrt(np.maximum(0.0, RADIUS**2 - y[:, None] ** 2 - y[None, :] ** 2))
-    assert reach.max() < apart / 2
-    return 64.0 * apart - 2.0 * float(reach.sum()) * h**2
+    assert reach.max() < separation / 2
+    return 64.0 * separation - 2.0 * float(reach.sum()) * h**2
 
 
 @pytest.mark.system
 @pytest.mark.parametrize("time", [1.0, 2.5])
 def test_two_balls_have_the_area_and_the_volume_of_two(pair, time):
-    found = measure_surface(pair, time)
-    assert found.area == pytest.approx(2 * 4 * np.pi * RADIUS**2, rel=0.01)
-    assert found.volume == pytest.approx(2 * 4 / 3 * np.pi * RADIUS**3, rel=0.01)
-    assert not found.extrapolated and found.expected_error == 0.0
-    assert found.selection_area is found.selection_volume is found.pocket_volume is None
+    measured = measure_surface(pair, time)
+    assert measured.area == pytest.approx(2 * 4 * np.pi * RADIUS**2, rel=0.01)
+    assert measured.volume == pytest.approx(2 * 4 / 3 * np.pi * RADIUS**3, rel=0.01)
+    assert not measured.extrapolated and measured.expected_error == 0.0
+    assert measured.selection_area is measured.selection_volume is measured.pocket_volume is None
 
 
 def test_atoms_share_the_whole_area(pair):
-    found = measure_surface(pair, 2.0)
-    assert found.atom_area.sum() == pytest.approx(found.area, rel=1e-4)
-    assert (found.atom_speed[found.atom_area == 0.0] == 0.0).all()
-    assert np.average(found.atom_speed, weights=found.atom_area) == pytest.approx(found.speed, rel=1e-4)
+    measured = measure_surface(pair, 2.0)
+    assert measured.atom_area.sum() == pytest.approx(measured.area, rel=1e-4)
+    assert (measured.atom_speed[measured.atom_area == 0.0] == 0.0).all()
+    assert np.average(measured.atom_speed, weights=measured.atom_area) == pytest.approx(measured.speed, rel=1e-4)
 
 
 def test_parting_balls_move_by_the_mean_of_their_cosine(pair):
     # Each by 0.5 Å a state along x; the mean of |cos| over a sphere is a half.
-    found = measure_surface(pair, 2.0)
-    assert found.speed == pytest.approx(0.25, abs=0.01)
+    measured = measure_surface(pair, 2.0)
+    assert measured.speed == pytest.approx(0.25, abs=0.01)
 
 
 @pytest.mark.parametrize("time", [1.0, 2.5])
 @pytest.mark.parametrize("resolution", [0.5, 1.0])
 def test_a_selection_has_one_ball_for_its_share(pair, time, resolution):
-    found = measure_surface(pair, time, selection=left(pair), resolution=resolution)
-    assert found.selection_area == pytest.approx(4 * np.pi * RADIUS**2, rel=0.01)
-    assert found.selection_volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.01)
+    measured = measure_surface(pair, time, selection=left_mask(pair), resolution=resolution)
+    assert measured.selection_area == pytest.approx(4 * np.pi * RADIUS**2, rel=0.01)
+    assert measured.selection_volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.01)
 
 
 def test_what_is_selected_and_what_is_not_add_up(pair):
-    some = np.arange(pair.motion.atoms.shape[1]) % 3 == 0
-    radii = np.where(some, 1.9, 1.2).astype(np.float32)
-    one, other = (measure_surface(pair, 2.0, selection=mask, radii=radii) for mask in (some, ~some))
-    assert one.selection_area + other.selection_area == pytest.approx(one.area, rel=1e-4)
-    assert one.selection_volume + other.selection_volume == pytest.approx(one.volume, rel=0.01)
+    larger_atoms = np.arange(pair.motion.atoms.shape[1]) % 3 == 0
+    radii = np.where(larger_atoms, 1.9, 1.2).astype(np.float32)
+    inner, outer = (measure_surface(pair, 2.0, selection=mask, radii=radii) for mask in (larger_atoms, ~larger_atoms))
+    assert inner.selection_area + outer.selection_area == pytest.approx(inner.area, rel=1e-4)
+    assert inner.selection_volume + outer.selection_volume == pytest.approx(inner.volume, rel=0.01)
     # Larger spheres have more: they are nearer.
-    assert one.selection_volume > 1.2 * measure_surface(pair, 2.0, selection=some).selection_volume
+    assert inner.selection_volume > 1.2 * measure_surface(pair, 2.0, selection=larger_atoms).selection_volume
 
 
 def test_blocks_that_are_skipped_hold_nothing(pair, monkeypatch):
-    some = np.arange(pair.motion.atoms.shape[1]) % 7 == 0
-    radii = np.where(some, 1.2, 1.9).astype(np.float32)
-    masks = {"selection": some, "pocket": corners(pair), "radii": radii, "resolution": 0.25}
+    smaller_atoms = np.arange(pair.motion.atoms.shape[1]) % 7 == 0
+    radii = np.where(smaller_atoms, 1.2, 1.9).astype(np.float32)
+    masks = {"selection": smaller_atoms, "pocket": corners(pair), "radii": radii, "resolution": 0.25}
     quick = measure_surface(pair, 2.0, **masks)
     monkeypatch.setattr(measure, "BLOCK", 1)
     monkeypatch.setattr(measure, "SLACK", 1e9)
@@ -115,30 +115,30 @@ def test_blocks_that_are_skipped_hold_nothing(pair, monkeypatch):
 
 @pytest.mark.parametrize("time", [1.0, 1.5, 3.0])
 def test_a_pocket_is_what_the_balls_leave_of_the_box_between_its_atoms(pair, time):
-    found = measure_surface(pair, time, pocket=corners(pair))
-    assert found.pocket_volume == pytest.approx(box_without_balls(APART + time - 1), rel=0.02)
+    measured = measure_surface(pair, time, pocket=corners(pair))
+    assert measured.pocket_volume == pytest.approx(box_without_balls(APART + time - 1), rel=0.02)
 
 
 def test_a_pocket_that_is_filled_is_empty(pair):
-    inside = left(pair) & ~corners(pair)
+    inside = left_mask(pair) & ~corners(pair)
     assert measure_surface(pair, 2.0, pocket=inside).pocket_volume < 1.0
 
 
 @pytest.mark.system
 def test_a_growing_ball_moves_as_it_grows_and_one_state_does_not_move():
     growing = fit([ball(k, 5.0 + 0.5 * k) for k in (1, 3, 5)])
-    found = measure_surface(growing, 3.0)
-    assert found.speed == pytest.approx(0.5, abs=0.05)
-    assert found.atom_area.shape == found.atom_speed.shape == (0,)
-    still = fit([ball(1, atoms=cloud())])
-    assert measure_surface(still, 1.0).speed == 0.0
+    measured = measure_surface(growing, 3.0)
+    assert measured.speed == pytest.approx(0.5, abs=0.05)
+    assert measured.atom_area.shape == measured.atom_speed.shape == (0,)
+    resting = fit([ball(1, atoms=cloud())])
+    assert measure_surface(resting, 1.0).speed == 0.0
 
 
 def test_a_surface_that_is_gone_measures_nothing(pair, monkeypatch):
     monkeypatch.setattr(measure, "extract_mesh", lambda *a, **k: extract_mesh(*a, **{**k, "level": -20.0}))
-    found = measure_surface(pair, 2.0, selection=left(pair))
-    assert (found.area, found.volume, found.speed, found.selection_area) == (0.0, 0.0, 0.0, 0.0)
-    assert found.atom_area.sum() == 0.0
+    measured = measure_surface(pair, 2.0, selection=left_mask(pair))
+    assert (measured.area, measured.volume, measured.speed, measured.selection_area) == (0.0, 0.0, 0.0, 0.0)
+    assert measured.atom_area.sum() == 0.0
 
 
 def test_extrapolated_times_say_so(pair):
@@ -147,60 +147,60 @@ def test_extrapolated_times_say_so(pair):
 
 def test_what_cannot_be_measured_is_said(pair):
     count = pair.motion.atoms.shape[1]
-    none, short, two = np.zeros(count, bool), np.ones(3, bool), np.arange(count) < 2
-    flat = corners(pair) & left(pair)
+    no_atoms, wrong_count, two_atoms = np.zeros(count, bool), np.ones(3, bool), np.arange(count) < 2
+    flat = corners(pair) & left_mask(pair)
     bare = fit([ball(1)])
-    for field, asked, message in (
-        (pair, {"selection": none}, f"selection: it holds none of the fit's {count} atoms"),
-        (pair, {"pocket": short}, rf"pocket has shape \[3\], the fit has {count} atoms"),
-        (pair, {"pocket": two}, "pocket: 2 atoms enclose no space at state 1; choose at least 4"),
+    for field, options, message in (
+        (pair, {"selection": no_atoms}, f"selection: it holds none of the fit's {count} atoms"),
+        (pair, {"pocket": wrong_count}, rf"pocket has shape \[3\], the fit has {count} atoms"),
+        (pair, {"pocket": two_atoms}, "pocket: 2 atoms enclose no space at state 1; choose at least 4"),
         (pair, {"pocket": flat}, "pocket: 4 atoms enclose no space at state 1; .* not lie in a plane"),
-        (bare, {"selection": none}, "selection: this fit has no atoms"),
+        (bare, {"selection": no_atoms}, "selection: this fit has no atoms"),
         (pair, {"resolution": 0.0}, "resolution 0.0: it must lie between"),
         (pair, {"radii": np.ones(3, np.float32)}, r"radii have shape \[3\]"),
     ):
         with pytest.raises(ValueError, match=message):
-            measure_surface(field, 1.0, **{"resolution": 1.0, **asked})
+            measure_surface(field, 1.0, **{"resolution": 1.0, **options})
 
 
 @pytest.mark.parametrize("mask", ["selection", "pocket"])
 def test_it_can_be_cancelled_to_the_end(pair, mask):
-    asked = []
+    polls = []
 
     def later(after=np.inf):
-        asked.append(1)
-        return len(asked) > after
+        polls.append(1)
+        return len(polls) > after
 
-    what = {mask: left(pair), "resolution": 1.0}
-    measure_surface(pair, 2.0, **what, cancelled=later)
-    count = len(asked)
+    options = {mask: left_mask(pair), "resolution": 1.0}
+    measure_surface(pair, 2.0, **options, cancelled=later)
+    count = len(polls)
     for after in (0, count - 1):
-        asked.clear()
+        polls.clear()
         with pytest.raises(Cancelled):
-            measure_surface(pair, 2.0, **what, cancelled=partial(later, after))
+            measure_surface(pair, 2.0, **options, cancelled=partial(later, after))
 
 
 def test_the_wire_method_gives_the_same(pair):
     worker = Worker()
     worker.state.fitted.put("pair", pair)
-    mask = left(pair).astype(np.uint8)
+    mask = left_mask(pair).astype(np.uint8)
     params = {"fit": "pair", "time": 2.5, "resolution": 1.0, "smooth": 0.5}
     job = Job(1, "measure", params, {"selection": mask}, None)
     result, arrays = worker.methods["measure"](job)
-    same = measure_surface(pair, 2.5, selection=left(pair), resolution=1.0, smooth=0.5)
+    measured = measure_surface(pair, 2.5, selection=left_mask(pair), resolution=1.0, smooth=0.5)
     assert {k: v for k, v in result.items() if k != "seconds"} == {
         "time": 2.5,
-        "area": same.area,
-        "volume": same.volume,
-        "speed": same.speed,
-        "selection_area": same.selection_area,
-        "selection_volume": same.selection_volume,
+        "area": measured.area,
+        "volume": measured.volume,
+        "speed": measured.speed,
+        "selection_area": measured.selection_area,
+        "selection_volume": measured.selection_volume,
         "pocket_volume": None,
         "expected_error": 0.0,
         "extrapolated": False,
     }
-    np.testing.assert_array_equal(arrays["area"], same.atom_area)
-    np.testing.assert_array_equal(arrays["speed"], same.atom_speed)
+    np.testing.assert_array_equal(arrays["area"], measured.atom_area)
+    np.testing.assert_array_equal(arrays["speed"], measured.atom_speed)
     job.arrays["pocket"] = mask[:5]
     with pytest.raises(RequestError, match=rf"measure needs pocket as u1 \[{len(mask)}\], got u1 \[5\]"):
         worker.methods["measure"](job)

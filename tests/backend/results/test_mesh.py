@@ -27,8 +27,8 @@ def volume_of(points, faces):
 def is_closed(faces):
     """Every edge belongs to two triangles, once in each direction."""
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    there = {tuple(edge) for edge in edges.tolist()}
-    return len(there) == len(edges) and all((b, a) in there for a, b in there)
+    edge_set = {tuple(edge) for edge in edges.tolist()}
+    return len(edge_set) == len(edges) and all((b, a) in edge_set for a, b in edge_set)
 
 
 # A sphere, in closed form
@@ -36,46 +36,46 @@ def is_closed(faces):
 
 @pytest.mark.parametrize("resolution, tolerance", [(0.25, 3e-4), (0.5, 1.1e-3), (1.0, 4e-3), (2.0, 2e-2)])
 def test_sphere_has_its_area_volume_and_normals(resolution, tolerance):
-    found = extract_mesh(balls(SPHERE), 1.0, resolution=resolution)
+    mesh = extract_mesh(balls(SPHERE), 1.0, resolution=resolution)
     # A polyhedron with its vertices on the sphere would be smaller by 0.1, 0.4, 1.6 and 7 %.
-    assert found.volume == pytest.approx(4 / 3 * np.pi * 6**3, rel=tolerance)
-    assert found.area == pytest.approx(4 * np.pi * 6**2, rel=tolerance)
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * 6**3, rel=tolerance)
+    assert mesh.area == pytest.approx(4 * np.pi * 6**2, rel=tolerance)
     # Its vertices stand out instead, by an eighth of an edge's square over the radius.
-    assert np.abs(np.linalg.norm(found.points, axis=1) - 6.0).max() < 0.04 * resolution**2 + 2e-3
-    np.testing.assert_allclose(np.linalg.norm(found.normals, axis=1), 1.0, atol=1e-5)
-    assert (found.normals * found.points / 6.0).sum(1).min() > 0.999
+    assert np.abs(np.linalg.norm(mesh.points, axis=1) - 6.0).max() < 0.04 * resolution**2 + 2e-3
+    np.testing.assert_allclose(np.linalg.norm(mesh.normals, axis=1), 1.0, atol=1e-5)
+    assert (mesh.normals * mesh.points / 6.0).sum(1).min() > 0.999
 
 
 @pytest.mark.parametrize("level", [-2.0, -1.0, 1.0, 2.0, 5.0])
 def test_levels_are_in_angstrom(level):
-    found = extract_mesh(balls(SPHERE), 1.0, level=level)
-    assert np.abs(np.linalg.norm(found.points, axis=1) - 6.0 - level).max() < 0.012
-    assert found.volume == pytest.approx(4 / 3 * np.pi * (6 + level) ** 3, rel=2.5e-3)
+    mesh = extract_mesh(balls(SPHERE), 1.0, level=level)
+    assert np.abs(np.linalg.norm(mesh.points, axis=1) - 6.0 - level).max() < 0.012
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * (6 + level) ** 3, rel=2.5e-3)
     # Beyond the surface's own box, too.
-    assert is_closed(found.faces)
+    assert is_closed(mesh.faces)
 
 
 @pytest.mark.parametrize("resolution", [0.3, 0.5, 0.75, 1.0, 3.0])
 @pytest.mark.parametrize("radius", [6.0, 5.77])
 def test_meshes_are_closed_and_outward(radius, resolution):
     """With radius 6 and resolution 0.5 or 1, nodes lie exactly on the surface."""
-    found = extract_mesh(balls(((0.0, 0.0, 0.0), radius)), 1.0, resolution=resolution)
-    assert is_closed(found.faces)
-    assert found.volume > 0
-    a, b, c = (found.points[found.faces[:, k]] for k in range(3))
+    mesh = extract_mesh(balls(((0.0, 0.0, 0.0), radius)), 1.0, resolution=resolution)
+    assert is_closed(mesh.faces)
+    assert mesh.volume > 0
+    a, b, c = (mesh.points[mesh.faces[:, k]] for k in range(3))
     outward = (np.cross(b - a, c - a) * (a + b + c)).sum(1)
     assert (outward > -1e-4).all()
-    assert found.points.dtype == found.normals.dtype == np.float32 and found.faces.dtype == np.int32
-    assert set(found.faces.ravel().tolist()) == set(range(len(found.points)))
+    assert mesh.points.dtype == mesh.normals.dtype == np.float32 and mesh.faces.dtype == np.int32
+    assert set(mesh.faces.ravel().tolist()) == set(range(len(mesh.points)))
 
 
 def test_far_from_the_origin():
     centre = (1e5, -1e5, 1e5)
-    found = extract_mesh(balls((centre, 6.0)), 1.0)
+    mesh = extract_mesh(balls((centre, 6.0)), 1.0)
     # Coordinates of float32 are 0.008 Å apart there.
-    assert np.abs(np.linalg.norm(found.points.astype(float) - centre, axis=1) - 6.0).max() < 0.03
-    assert found.volume == pytest.approx(4 / 3 * np.pi * 6**3, rel=5e-3)
-    assert is_closed(found.faces)
+    assert np.abs(np.linalg.norm(mesh.points.astype(float) - centre, axis=1) - 6.0).max() < 0.03
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * 6**3, rel=5e-3)
+    assert is_closed(mesh.faces)
 
 
 def test_points_lie_nearer_to_the_level_than_marching_cubes_puts_them(monkeypatch):
@@ -85,41 +85,41 @@ def test_points_lie_nearer_to_the_level_than_marching_cubes_puts_them(monkeypatc
     raw = extract_mesh(field, 1.0, resolution=2.0).points
     monkeypatch.undo()
     settled = extract_mesh(field, 1.0, resolution=2.0).points
-    off = [np.abs(np.linalg.norm(points, axis=1) - 6.0).max() for points in (raw, settled)]
-    assert off[1] < 0.1 * off[0]
+    deviations = [np.abs(np.linalg.norm(points, axis=1) - 6.0).max() for points in (raw, settled)]
+    assert deviations[1] < 0.1 * deviations[0]
 
 
 # A fitted field
 
 
 def test_a_fitted_mesh_is_closed_and_encloses_its_atoms(fitted):
-    found = extract_mesh(fitted, 1.5)
-    edges = np.sort(np.concatenate([found.faces[:, [0, 1]], found.faces[:, [1, 2]], found.faces[:, [2, 0]]]), 1)
+    mesh = extract_mesh(fitted, 1.5)
+    edges = np.sort(np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]]), 1)
     counts = np.unique(edges, axis=0, return_counts=True)[1]
     # Every edge twice; four times where two sheets touch, which marching cubes may leave.
     assert (counts % 2 == 0).all() and (counts == 2).mean() > 0.999
-    inside = fitted.at(1.5).distance(torch.tensor(found.atoms)) < 0
-    assert inside.all() and found.volume > 500
+    inside = fitted.at(1.5).distance(torch.tensor(mesh.atoms)) < 0
+    assert inside.all() and mesh.volume > 500
 
 
 def test_points_are_on_the_level_set_and_normals_along_the_gradient(fitted):
     for level in (0.0, 1.0, -0.5):
-        found = extract_mesh(fitted, 1.5, level=level)
-        part = fitted.at(1.5)
-        x = torch.tensor(found.points)
-        off = (part.distance(x) - level).abs()
-        assert off.mean() < 0.015 and off.quantile(0.99) < 0.08
-        gradient = torch.nn.functional.normalize(part.gradient(x, part.normal_width), dim=1)
-        cosine = (gradient * torch.tensor(found.normals)).sum(1)
+        mesh = extract_mesh(fitted, 1.5, level=level)
+        snapshot = fitted.at(1.5)
+        x = torch.tensor(mesh.points)
+        deviation = (snapshot.distance(x) - level).abs()
+        assert deviation.mean() < 0.015 and deviation.quantile(0.99) < 0.08
+        gradient = torch.nn.functional.normalize(snapshot.gradient(x, snapshot.normal_width), dim=1)
+        cosine = (gradient * torch.tensor(mesh.normals)).sum(1)
         assert cosine.mean() > 0.996
 
 
 @pytest.mark.parametrize("level", [0.0, 0.8, -0.8])
 def test_evaluating_near_the_surface_only_changes_nothing(fitted, level, monkeypatch):
     """Against marching cubes on a grid of all nodes."""
-    whole = distance_grid(fitted, 1.5, 0.5, clearance=2.0)
-    points, faces = (part.numpy() for part in marching_cubes(torch.from_numpy(whole.values) - level))
-    points = points * whole.spacing + whole.origin
+    full_grid = distance_grid(fitted, 1.5, 0.5, clearance=2.0)
+    points, faces = (tensor.numpy() for tensor in marching_cubes(torch.from_numpy(full_grid.values) - level))
+    points = points * full_grid.spacing + full_grid.origin
     monkeypatch.setattr(level_set, "bulge", lambda points, normals, faces: torch.zeros_like(points))
     near, _, near_faces = (array.numpy() for array in level_set.level_set(fitted.at(1.5), level, 0.5, lambda: False))
     assert volume_of(near, near_faces) == pytest.approx(volume_of(points, faces), rel=1e-4)
@@ -136,11 +136,11 @@ def test_what_the_coarse_look_could_miss_is_found():
 
 
 def test_the_nearest_atom_of_every_point(fitted):
-    found = extract_mesh(fitted, 1.5)
-    distance = np.linalg.norm(found.points[:, None] - found.atoms, axis=2)
-    np.testing.assert_allclose(distance.min(1), distance[np.arange(len(distance)), found.nearest], atol=1e-5)
-    np.testing.assert_allclose(found.atoms, fitted.at(1.5).atoms)
-    radii = np.random.default_rng(0).uniform(1.2, 2.0, len(found.atoms)).astype(np.float32)
+    mesh = extract_mesh(fitted, 1.5)
+    distance = np.linalg.norm(mesh.points[:, None] - mesh.atoms, axis=2)
+    np.testing.assert_allclose(distance.min(1), distance[np.arange(len(distance)), mesh.nearest], atol=1e-5)
+    np.testing.assert_allclose(mesh.atoms, fitted.at(1.5).atoms)
+    radii = np.random.default_rng(0).uniform(1.2, 2.0, len(mesh.atoms)).astype(np.float32)
     sphere = extract_mesh(fitted, 1.5, radii=radii).nearest
     np.testing.assert_allclose(
         (distance - radii).min(1), (distance - radii)[np.arange(len(distance)), sphere], atol=1e-5
@@ -155,8 +155,8 @@ def test_the_nearest_atom_of_every_point(fitted):
 @pytest.mark.parametrize("triangles", [100, 1000, 5000, 10**6])
 def test_the_budget_of_triangles_is_kept(fitted, triangles):
     for field in (fitted, balls(SPHERE)):
-        found = extract_mesh(field, 1.0, triangles=triangles)
-        assert 0 < len(found.faces) <= triangles
+        mesh = extract_mesh(field, 1.0, triangles=triangles)
+        assert 0 < len(mesh.faces) <= triangles
     plain = extract_mesh(fitted, 1.0)
     if triangles < len(plain.faces):
         # Not far below the budget either.
@@ -170,10 +170,10 @@ def test_the_budget_of_triangles_is_kept(fitted, triangles):
 
 def test_islands_are_dropped_and_counted():
     """The small ball has 2.1 Å³, less than a molecule's body can have."""
-    found = extract_mesh(balls(SPHERE, ((9.0, 0.0, 0.0), 0.8), ((0.0, 9.0, 0.0), 0.8)), 1.0)
-    assert found.islands_dropped == 2 and found.points[:, 0].max() < 6.1
-    assert is_closed(found.faces)
-    assert found.volume == pytest.approx(4 / 3 * np.pi * 6**3, rel=5e-3)
+    mesh = extract_mesh(balls(SPHERE, ((9.0, 0.0, 0.0), 0.8), ((0.0, 9.0, 0.0), 0.8)), 1.0)
+    assert mesh.islands_dropped == 2 and mesh.points[:, 0].max() < 6.1
+    assert is_closed(mesh.faces)
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * 6**3, rel=5e-3)
 
 
 def test_bodies_and_cavities_are_kept():
@@ -188,12 +188,12 @@ def test_bodies_and_cavities_are_kept():
 
 def test_bodies_without_atoms_are_dropped_where_atoms_are_known():
     spheres = SPHERE, ((20.0, 0.0, 0.0), 3.0)
-    one = np.zeros((1, 3), np.float32)
-    both = np.array([[0, 0, 0], [20, 0, 0]], np.float32)
-    assert extract_mesh(balls(*spheres, atoms=one), 1.0).islands_dropped == 1
-    assert extract_mesh(balls(*spheres, atoms=both), 1.0).islands_dropped == 0
+    one_atom = np.zeros((1, 3), np.float32)
+    two_atoms = np.array([[0, 0, 0], [20, 0, 0]], np.float32)
+    assert extract_mesh(balls(*spheres, atoms=one_atom), 1.0).islands_dropped == 1
+    assert extract_mesh(balls(*spheres, atoms=two_atoms), 1.0).islands_dropped == 0
     # Inside the molecule, a level set may well enclose no atom.
-    assert extract_mesh(balls(*spheres, atoms=one), 1.0, level=-1.0).islands_dropped == 0
+    assert extract_mesh(balls(*spheres, atoms=one_atom), 1.0, level=-1.0).islands_dropped == 0
 
 
 # Nothing there
@@ -201,20 +201,20 @@ def test_bodies_without_atoms_are_dropped_where_atoms_are_known():
 
 @pytest.mark.parametrize("level", [-7.0, -100.0])
 def test_an_empty_level_set_is_an_empty_mesh(level):
-    found = extract_mesh(balls(SPHERE, atoms=np.zeros((1, 3), np.float32)), 1.0, level=level)
-    assert found.points.shape == found.normals.shape == found.faces.shape == (0, 3)
-    assert found.nearest.shape == (0,) and found.atoms.shape == (1, 3)
-    assert (found.area, found.volume, found.islands_dropped) == (0.0, 0.0, 0)
+    mesh = extract_mesh(balls(SPHERE, atoms=np.zeros((1, 3), np.float32)), 1.0, level=level)
+    assert mesh.points.shape == mesh.normals.shape == mesh.faces.shape == (0, 3)
+    assert mesh.nearest.shape == (0,) and mesh.atoms.shape == (1, 3)
+    assert (mesh.area, mesh.volume, mesh.islands_dropped) == (0.0, 0.0, 0)
 
 
 def test_a_mesh_of_nothing_but_islands_is_empty():
-    found = extract_mesh(balls(((0.0, 0.0, 0.0), 0.8)), 1.0)
-    assert len(found.points) == len(found.faces) == 0 and found.islands_dropped == 1
+    mesh = extract_mesh(balls(((0.0, 0.0, 0.0), 0.8)), 1.0)
+    assert len(mesh.points) == len(mesh.faces) == 0 and mesh.islands_dropped == 1
 
 
 def test_without_atoms_there_are_none():
-    found = extract_mesh(balls(SPHERE), 1.0)
-    assert found.nearest.shape == (0,) and found.atoms.shape == (0, 3)
+    mesh = extract_mesh(balls(SPHERE), 1.0)
+    assert mesh.nearest.shape == (0,) and mesh.atoms.shape == (0, 3)
 
 
 def test_extrapolation_is_said():
@@ -229,23 +229,23 @@ def test_extrapolation_is_said():
 
 @pytest.mark.parametrize("resolution", [0.5, 0.7, 1.5])
 def test_a_grid_holds_the_field_s_values(fitted, resolution):
-    found = distance_grid(fitted, 1.5, resolution)
-    assert found.values.dtype == np.float32 and found.spacing == resolution
-    i, j, k = (np.arange(n) for n in found.values.shape)
-    nodes = np.stack(np.meshgrid(i, j, k, indexing="ij"), -1) * resolution + found.origin
-    part = fitted.at(1.5)
-    values = part.distance(torch.tensor(nodes.reshape(-1, 3), dtype=torch.float32)).numpy()
-    np.testing.assert_allclose(found.values.ravel(), values, atol=1e-4)
-    np.testing.assert_allclose(found.origin / resolution, np.round(found.origin / resolution), atol=1e-6)
-    assert (nodes.reshape(-1, 3).min(0) <= part.box[0] - 1.0).all()
-    assert (nodes.reshape(-1, 3).max(0) >= part.box[1] + 1.0).all()
-    assert found.values.max() > 1.0 > -1.0 > found.values.min()
+    grid = distance_grid(fitted, 1.5, resolution)
+    assert grid.values.dtype == np.float32 and grid.spacing == resolution
+    i, j, k = (np.arange(n) for n in grid.values.shape)
+    nodes = np.stack(np.meshgrid(i, j, k, indexing="ij"), -1) * resolution + grid.origin
+    snapshot = fitted.at(1.5)
+    values = snapshot.distance(torch.tensor(nodes.reshape(-1, 3), dtype=torch.float32)).numpy()
+    np.testing.assert_allclose(grid.values.ravel(), values, atol=1e-4)
+    np.testing.assert_allclose(grid.origin / resolution, np.round(grid.origin / resolution), atol=1e-6)
+    assert (nodes.reshape(-1, 3).min(0) <= snapshot.box[0] - 1.0).all()
+    assert (nodes.reshape(-1, 3).max(0) >= snapshot.box[1] + 1.0).all()
+    assert grid.values.max() > 1.0 > -1.0 > grid.values.min()
 
 
 def test_chunks_change_nothing(fitted, monkeypatch):
-    whole, surface = distance_grid(fitted, 1.5), extract_mesh(fitted, 1.5)
+    grid, surface = distance_grid(fitted, 1.5), extract_mesh(fitted, 1.5)
     monkeypatch.setattr(level_set, "CHUNK", 1000)
-    np.testing.assert_allclose(distance_grid(fitted, 1.5).values, whole.values, atol=1e-5)
+    np.testing.assert_allclose(distance_grid(fitted, 1.5).values, grid.values, atol=1e-5)
     np.testing.assert_allclose(extract_mesh(fitted, 1.5).points, surface.points, atol=1e-4)
 
 
@@ -305,15 +305,15 @@ def test_meshes_refuse(wrong, message):
 def test_cancelling_stops_the_mesh_and_the_grid(polls, monkeypatch):
     monkeypatch.setattr(level_set, "CHUNK", 1000)
     for make in (extract_mesh, distance_grid):
-        left = [polls]
+        polls_left = [polls]
 
-        def cancelled(left=left):
-            left[0] -= 1
-            return left[0] < 0
+        def cancelled(polls_left=polls_left):
+            polls_left[0] -= 1
+            return polls_left[0] < 0
 
         with pytest.raises(Cancelled):
             make(balls(SPHERE), 1.0, cancelled=cancelled)
-        assert left[0] == -1
+        assert polls_left[0] == -1
 
 
 # Matter that shows twice, where the way to material coordinates folds
@@ -334,8 +334,8 @@ def test_no_surface_is_farther_from_all_atoms_than_the_training_surfaces(resolut
     free, held = (extract_mesh(with_a_ghost(reach), 1.0, resolution=resolution) for reach in (np.inf, 6.0))
     assert free.points[:, 0].max() > 16.0
     assert held.points[:, 0].max() < 4.0 + 6.0 + resolution
-    away = np.linalg.norm(held.points[:, None] - held.atoms, axis=2).min(1)
-    assert away.max() < 6.0 + resolution
+    atom_distance = np.linalg.norm(held.points[:, None] - held.atoms, axis=2).min(1)
+    assert atom_distance.max() < 6.0 + resolution
     assert is_closed(held.faces) and len(held.nearest) == len(held.points)
     body = held.points[:, 0] < 2.0
     assert np.abs(np.linalg.norm(held.points[body], axis=1) - 6.0).max() < 0.05

@@ -85,9 +85,9 @@ def test_weights_choose_between_the_states():
     heavy = occupancy(two_fields(), options, weights=[3.0, 1.0])
     # Three quarters of the weight fill the first ball, as much as 50 % of it asks for.
     assert heavy.surfaces[0].points[:, 0].max() < RADIUS + SHIFT - 1
-    only = occupancy(two_fields(), options, weights=[1.0, 0.0])
-    assert [surface.volume for surface in only.surfaces] == pytest.approx([BALL, BALL], rel=6e-3)
-    assert only.surfaces[0].spread.max() == 0.0
+    weighted = occupancy(two_fields(), options, weights=[1.0, 0.0])
+    assert [surface.volume for surface in weighted.surfaces] == pytest.approx([BALL, BALL], rel=6e-3)
+    assert weighted.surfaces[0].spread.max() == 0.0
 
 
 @pytest.mark.parametrize(
@@ -115,18 +115,18 @@ def test_states_that_only_tumble_are_told_from_states_that_change():
 
 
 def test_states_without_a_common_place_are_refused():
-    apart = surface_shapes([ball(k, 3.0, (20.0 * k, 0.0, 0.0), subdivisions=3) for k in (1, 2, 3)])
+    disjoint = surface_shapes([ball(k, 3.0, (20.0 * k, 0.0, 0.0), subdivisions=3) for k in (1, 2, 3)])
     with pytest.raises(ValueError, match="no place is filled in half of the 3 states"):
-        occupancy(apart, OccupancyOptions())
+        occupancy(disjoint, OccupancyOptions())
     with pytest.raises(ValueError, match="one state at least"):
         occupancy([], OccupancyOptions())
 
 
 def test_the_number_of_threads_changes_nothing():
     shapes = surface_shapes([ball(k, 5.0 + 0.3 * k, (0.4 * k, 0.0, 0.0), subdivisions=3) for k in range(1, 6)])
-    one, four = (occupancy(shapes, OccupancyOptions(), threads=threads) for threads in (1, 4))
-    assert np.array_equal(one.values, four.values)
-    assert all(np.array_equal(a.points, b.points) for a, b in zip(one.surfaces, four.surfaces, strict=True))
+    serial, parallel = (occupancy(shapes, OccupancyOptions(), threads=threads) for threads in (1, 4))
+    assert np.array_equal(serial.values, parallel.values)
+    assert all(np.array_equal(a.points, b.points) for a, b in zip(serial.surfaces, parallel.surfaces, strict=True))
 
 
 def test_it_stops_when_it_is_cancelled_and_says_how_far_it_is():

@@ -21,9 +21,9 @@ def sliding():
 @pytest.mark.parametrize("time", [1.0, 2.5, 3.0, 5.0])
 def test_a_sliding_ball_moves_by_the_cosine_of_its_normals(sliding, time):
     mesh = extract_mesh(sliding, time)
-    found = normal_velocity(sliding, time, mesh.points)
-    off = np.abs(found - 0.6 * mesh.normals[:, 0])
-    assert off.mean() < 0.02 and off.max() < 0.15
+    velocity = normal_velocity(sliding, time, mesh.points)
+    error = np.abs(velocity - 0.6 * mesh.normals[:, 0])
+    assert error.mean() < 0.02 and error.max() < 0.15
 
 
 def test_rigid_motion_taken_out_of_the_fit_is_part_of_the_velocity():
@@ -41,11 +41,11 @@ def test_a_growing_ball_moves_outwards():
 
 
 def test_one_state_and_an_empty_mesh_do_not_move():
-    still = fit([ball(1, atoms=cloud())])
+    resting = fit([ball(1, atoms=cloud())])
     points = np.array([[6.0, 0.0, 0.0]], np.float32)
-    assert normal_velocity(still, 1.0, points).tolist() == [0.0]
-    assert normal_velocity(still, 1.0, points[:0]).shape == (0,)
-    assert (rmsf(still) == 0.0).all()
+    assert normal_velocity(resting, 1.0, points).tolist() == [0.0]
+    assert normal_velocity(resting, 1.0, points[:0]).shape == (0,)
+    assert (rmsf(resting) == 0.0).all()
 
 
 def test_excursions_are_root_mean_square_distances_from_the_mean_place(sliding):
@@ -61,17 +61,17 @@ def test_a_field_without_atoms_has_no_excursions():
 def test_colours_are_blended_from_the_nearest_spheres():
     atoms = np.array([[0, 0, 0], [3, 0, 0], [20, 0, 0]], np.float32)
     points = np.array([[0, 0, 2], [1.5, 0, 2], [20, 0, 2]], np.float32)
-    near, shares = atom_weights(points, atoms, None)
+    near, weights = atom_weights(points, atoms, None)
     by_atom = np.zeros((3, 3))
-    np.put_along_axis(by_atom, near.astype(int), shares, 1)
+    np.put_along_axis(by_atom, near.astype(int), weights, 1)
     np.testing.assert_allclose(by_atom.sum(1), 1.0, atol=1e-6)
     assert by_atom[0, 0] > 0.8 and by_atom[2, 2] == pytest.approx(1.0)
     assert by_atom[1, 0] == pytest.approx(by_atom[1, 1]) == pytest.approx(0.5, abs=1e-3)
     # The nearest sphere is not always that of the nearest atom.
-    near, shares = atom_weights(
+    near, weights = atom_weights(
         points[:1] + np.array([1.4, 0, 0], np.float32), atoms, np.array([1.0, 2.0, 1.0], np.float32)
     )
-    assert near[0][shares[0].argmax()] == 1
+    assert near[0][weights[0].argmax()] == 1
     with pytest.raises(ValueError, match=r"radii have shape \[2\], the fit has 3 atoms"):
         atom_weights(points, atoms, np.ones(2, np.float32))
     assert atom_weights(points[:0], atoms, None)[0].shape == (0, 3)

@@ -14,11 +14,11 @@ from support.formula_field import SPHERE, balls
 from support.shapes import ball
 
 
-def short_of(limit, taken):
+def short_of(limit, chunks):
     """Work that has memory for chunks up to `limit`."""
 
     def work(size):
-        taken.append(size)
+        chunks.append(size)
         if size > limit:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return size
@@ -27,13 +27,13 @@ def short_of(limit, taken):
 
 
 def test_an_eighth_of_the_chunk_is_tried_once():
-    taken: list[Any] = []
-    assert retry_with_smaller_chunk(short_of(100, taken), 800) == 100
-    assert retry_with_smaller_chunk(short_of(1000, taken), 800) == 800
-    assert taken == [800, 100, 800]
+    chunks: list[Any] = []
+    assert retry_with_smaller_chunk(short_of(100, chunks), 800) == 100
+    assert retry_with_smaller_chunk(short_of(1000, chunks), 800) == 800
+    assert chunks == [800, 100, 800]
     with pytest.raises(torch.OutOfMemoryError):
-        retry_with_smaller_chunk(short_of(99, taken), 800)
-    assert taken[3:] == [800, 100]
+        retry_with_smaller_chunk(short_of(99, chunks), 800)
+    assert chunks[3:] == [800, 100]
 
 
 def test_a_field_is_evaluated_in_smaller_chunks(monkeypatch):

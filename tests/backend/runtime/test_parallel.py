@@ -38,20 +38,20 @@ def test_calls_run_at_a_time_with_one_torch_thread_each():
 
 
 def test_at_most_a_few_results_wait_for_the_consumer():
-    begun: list[Any] = []
-    results = ordered_parallel_map(begun.append, 100, 2)
+    started: list[Any] = []
+    results = ordered_parallel_map(started.append, 100, 2)
     next(results)
     time.sleep(0.05)
-    assert len(begun) <= 4
+    assert len(started) <= 4
     results.close()
-    assert len(begun) <= 5
+    assert len(started) <= 5
 
 
 def test_an_error_of_the_work_ends_the_map():
-    begun = []
+    started = []
 
     def work(number):
-        begun.append(number)
+        started.append(number)
         if number == 2:
             raise ValueError("state 2")
         return number
@@ -60,7 +60,7 @@ def test_an_error_of_the_work_ends_the_map():
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ValueError, match="state 2"):
         next(results)
-    assert len(begun) < 8
+    assert len(started) < 8
 
 
 @pytest.mark.system

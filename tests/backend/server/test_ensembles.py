@@ -113,13 +113,13 @@ def test_an_answer_that_was_not_asked_for_is_refused(tmp_path, monkeypatch):
     request = Occupancy(series=series, options=options)
     result, arrays = wire.call("occupancy", **request.encode()[0])
     assert reply_checks.check(request, result, arrays, None).states == 2
-    for other, message in (
+    for wrong_result, message in (
         (Occupancy(series=series, options=OccupancyOptions(levels=(10.0,), resolution=1.0)), "levels are"),
         (Occupancy(series=series, options=OccupancyOptions(levels=(50.0,))), "spacing is 1 Å"),
         (Occupancy(series=series, options=options, grid=True), "the array values is missing"),
     ):
         with pytest.raises(ValueFault, match=message):
-            reply_checks.check(other, result, arrays, None)
+            reply_checks.check(wrong_result, result, arrays, None)
 
 
 def test_the_landscape_of_an_ensemble_and_its_reference():

@@ -62,9 +62,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 SOURCE = {"trajectories": {"up": {"object": "a"}, "down.2": {"object": "b"}}}
 
 
-def opened(wire: Wire, preset: str, **more: Any) -> dict[str, Any]:
+def opened(wire: Wire, preset: str, **options: Any) -> dict[str, Any]:
     result, _ = wire.call(
-        "open", fit="both", config={"preset": preset}, source=SOURCE, trajectories=["up", "down.2"], **more
+        "open", fit="both", config={"preset": preset}, source=SOURCE, trajectories=["up", "down.2"], **options
     )
     return dict(result)
 
@@ -90,8 +90,8 @@ def digest(wire: Wire) -> str:
     return str(dsr_format.read_metadata(wire.call("save", fit="both")[1]["file"].tobytes())["digest"])
 
 
-def radius(wire: Wire, time: float, **which: Any) -> float:
-    result, _ = wire.call("mesh", **{"fit": "both", "time": time, "resolution": 0.7, **which})
+def radius(wire: Wire, time: float, **target: Any) -> float:
+    result, _ = wire.call("mesh", **{"fit": "both", "time": time, "resolution": 0.7, **target})
     return radius_of(result["volume"])
 
 
@@ -102,7 +102,7 @@ def radius(wire: Wire, time: float, **which: Any) -> float:
 def test_a_family_has_a_report_of_each_trajectory(fitted: tuple[Wire, Any, str]) -> None:
     wire, report, preset = fitted
     assert list(report["trajectories"]) == ["up", "down.2"]
-    assert all(one["states"] == [1, 2, 3] and one["atoms"] == 30 for one in report["trajectories"].values())
+    assert all(entry["states"] == [1, 2, 3] and entry["atoms"] == 30 for entry in report["trajectories"].values())
     assert report["preset"] == preset and report["source"] == SOURCE
     assert Path(report["path"]).is_file() and not Path(report["path"]).with_suffix(".surfaces").exists()
     assert wire.worker.status()["both"].phase == "ready"
@@ -118,9 +118,9 @@ def test_each_trajectory_has_its_own_surface(fitted: tuple[Wire, Any, str]) -> N
 
 def test_the_way_between_two_trajectories(fitted: tuple[Wire, Any, str]) -> None:
     wire, _, _ = fitted
-    one, other = ({"trajectory": "up", "towards": "down.2", "share": share} for share in (0, 1))
-    assert radius(wire, 1, **one) == pytest.approx(radius(wire, 1, trajectory="up"), abs=1e-3)
-    assert radius(wire, 1, **other) == pytest.approx(radius(wire, 1, trajectory="down.2"), abs=0.05)
+    start, end = ({"trajectory": "up", "towards": "down.2", "share": fraction} for fraction in (0, 1))
+    assert radius(wire, 1, **start) == pytest.approx(radius(wire, 1, trajectory="up"), abs=1e-3)
+    assert radius(wire, 1, **end) == pytest.approx(radius(wire, 1, trajectory="down.2"), abs=0.05)
     half = {"trajectory": "up", "towards": "down.2", "share": 0.5}
     assert GROWING[0] + 0.3 < radius(wire, 1, **half) < SHRINKING[0] - 0.3
     # The same is asked of another family, with the names the other way round.
@@ -135,31 +135,31 @@ def test_the_way_between_two_trajectories(fitted: tuple[Wire, Any, str]) -> None
 @pytest.mark.system
 def test_every_result_takes_a_trajectory(fitted: tuple[Wire, Any, str]) -> None:
     wire, _, _ = fitted
-    which = {"fit": "both", "trajectory": "down.2"}
+    target = {"fit": "both", "trajectory": "down.2"}
     truth = balls(SHRINKING)[1]
     arrays = {f"truth_{name}": getattr(truth, name) for name in ("points", "normals", "faces")}
-    scores, _ = wire.call("compare", arrays, time=2, **which)
+    scores, _ = wire.call("compare", arrays, time=2, **target)
     assert scores["iou"] > 0.9
-    _, grid = wire.call("grid", time=2, resolution=1.0, **which)
+    _, grid = wire.call("grid", time=2, resolution=1.0, **target)
     # Å³ inside, since the nodes are 1 Å apart.
     assert radius_of((grid["values"] < 0).sum()) == pytest.approx(SHRINKING[1], abs=0.15)
-    _, out = wire.call("export", time=2, resolution=1.0, format="npz", **which)
+    _, out = wire.call("export", time=2, resolution=1.0, format="npz", **target)
     assert out["file"].tobytes().startswith(b"PK")
-    other = {**which, "towards": "up", "share": 1.0}
-    assert wire.call("compare", arrays, time=2, **other)[0]["iou"] < 0.6
+    at_other_end = {**target, "towards": "up", "share": 1.0}
+    assert wire.call("compare", arrays, time=2, **at_other_end)[0]["iou"] < 0.6
 
 
 def test_a_family_comes_back_from_its_file(fitted: tuple[Wire, Any, str]) -> None:
     wire, report, _ = fitted
     expected = radius(wire, 2.5, trajectory="up")
-    again = Wire()
-    assert radius(again, 2.5, trajectory="up") == pytest.approx(expected, abs=1e-6)
-    loaded, _ = again.call("load", wire.call("save", fit="both")[1], fit="copy")
+    second_wire = Wire()
+    assert radius(second_wire, 2.5, trajectory="up") == pytest.approx(expected, abs=1e-6)
+    loaded, _ = second_wire.call("load", wire.call("save", fit="both")[1], fit="copy")
     assert {**loaded["report"], "path": report["path"]} == json.loads(json.dumps(report))
 
 
 @pytest.mark.parametrize(
-    ("which", "words"),
+    ("target", "words"),
     [
         ({}, "this fit is a family: name a trajectory, one of up, down.2"),
         ({"trajectory": "left"}, "there is no trajectory 'left' in this family (there: up, down.2)"),
@@ -173,9 +173,9 @@ def test_a_family_comes_back_from_its_file(fitted: tuple[Wire, Any, str]) -> Non
         ({"trajectory": "up", "towards": "down.2", "share": True}, "needs share as a finite number, got True"),
     ],
 )
-def test_what_cannot_be_asked_of_a_family(fitted: tuple[Wire, Any, str], which: dict[str, Any], words: str) -> None:
-    for method, more in (("mesh", {}), ("grid", {}), ("export", {"format": "ply"})):
-        assert words in fitted[0].refused(method, fit="both", time=1, **more, **which)
+def test_what_cannot_be_asked_of_a_family(fitted: tuple[Wire, Any, str], target: dict[str, Any], words: str) -> None:
+    for method, options in (("mesh", {}), ("grid", {}), ("export", {"format": "ply"})):
+        assert words in fitted[0].refused(method, fit="both", time=1, **options, **target)
 
 
 @pytest.mark.parametrize(
@@ -208,10 +208,10 @@ def test_surfaces_name_their_trajectory(home: Path) -> None:
     assert f"{words} 'left'" in wire.refused("surface", arrays, fit="both", state=1, trajectory="left")
     wire.call("surface", arrays, fit="both", state=1, trajectory="up")
     assert "there are no surfaces of down.2: send them" in wire.refused("fit", fit="both")
-    other = {**arrays, "atoms": arrays["atoms"][1:]}
-    message = wire.refused("surface", other, fit="both", state=2, trajectory="up")
+    fewer_atoms = {**arrays, "atoms": arrays["atoms"][1:]}
+    message = wire.refused("surface", fewer_atoms, fit="both", state=2, trajectory="up")
     assert message == "state 2 has 29 atoms, state 1 has 30: give each molecule a trajectory of its own"
-    wire.call("surface", other, fit="both", state=1, trajectory="down.2")
+    wire.call("surface", fewer_atoms, fit="both", state=1, trajectory="down.2")
     wire.call("open", fit="one")
     assert "leave trajectory out" in wire.refused("surface", arrays, fit="one", state=1, trajectory="up")
 
@@ -222,9 +222,9 @@ def test_a_plain_fit_takes_no_trajectory(home: Path) -> None:
     wire.send("both", balls(GROWING))
     report = wire.call("fit", fit="both")[0]["report"]
     assert "trajectories" not in report
-    for which in ({"trajectory": "up"}, {"towards": "up", "share": 0.5}):
+    for target in ({"trajectory": "up"}, {"towards": "up", "share": 0.5}):
         assert "this fit is of one trajectory: leave trajectory, towards and share out" in wire.refused(
-            "mesh", fit="both", time=1, **which
+            "mesh", fit="both", time=1, **target
         )
     assert "fit 'both' is of one trajectory and no family" in wire.refused(
         "open", fit="new", family="both", config={"preset": "preview"}
@@ -250,8 +250,8 @@ def test_a_new_trajectory_of_a_known_family(fitted: tuple[Wire, Any, str], froze
     assert isinstance(family, Family)
     fields = wire.worker.state.get("third"), family.member("up")
     if preset == "paper":
-        own, shared = (field.network.state_dict() for field in fields if isinstance(field, PaperField))
-        assert all(np.array_equal(own[name], shared[name]) for name in own) == frozen
+        member_state, shared = (field.network.state_dict() for field in fields if isinstance(field, PaperField))
+        assert all(np.array_equal(member_state[name], shared[name]) for name in member_state) == frozen
 
 
 # Surfaces that wait
@@ -345,13 +345,15 @@ def test_surfaces_stay_in_memory_where_the_folder_cannot_be_written(
 
 
 @pytest.fixture
-def here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, list[str]]]:
+def run_here(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[str, list[str]]]:
     monkeypatch.setattr("signal.signal", lambda *_: None)
 
     def run(*words: Any, code: int = 0) -> tuple[str, list[str]]:
-        found = main.main([*map(str, words)])
+        exit_code = main.main([*map(str, words)])
         out, err = capfd.readouterr()
-        assert found == code, err
+        assert exit_code == code, err
         return out, err.splitlines()
 
     return run
@@ -368,31 +370,31 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.system
 @pytest.mark.parametrize("preset", KINDS)
-def test_files_become_a_family_and_a_new_member(preset: str, here: Any, files: Path, tmp_path: Path) -> None:
+def test_files_become_a_family_and_a_new_member(preset: str, run_here: Any, files: Path, tmp_path: Path) -> None:
     family, third = tmp_path / "family.dsr", tmp_path / "third.dsr"
-    out, _ = here("fit", files / "up.safetensors", files / "down.2.safetensors", "--preset", preset, "-o", family)
+    out, _ = run_here("fit", files / "up.safetensors", files / "down.2.safetensors", "--preset", preset, "-o", family)
     assert out.startswith(f"{family}: up, down.2, 6 states in all, fitted in ")
     before = family.read_bytes()
     # The family's preset is that of its new member.
-    out, _ = here("fit", files / "third.safetensors", "--family", family, "--frozen", "-o", third)
+    out, _ = run_here("fit", files / "third.safetensors", "--family", family, "--frozen", "-o", third)
     assert out.startswith(f"{third}: states 1-3 fitted in ") and family.read_bytes() == before
 
     def area(*words: Any) -> float:
-        line, _ = here("mesh", *words, "--time", "2", "--resolution", "0.7", "-o", tmp_path / "m.ply")
+        line, _ = run_here("mesh", *words, "--time", "2", "--resolution", "0.7", "-o", tmp_path / "m.ply")
         return float(line.split("area ")[1].split()[0])
 
     up, down = (area(family, "--trajectory", name) for name in ("up", "down.2"))
     between = area(family, "--trajectory", "up", "--towards", "down.2", "--share", "0.5")
-    for found, radius in ((up, GROWING[1]), (down, SHRINKING[1])):
-        assert found == pytest.approx(4 * np.pi * radius**2, rel=0.06)
+    for measured, radius in ((up, GROWING[1]), (down, SHRINKING[1])):
+        assert measured == pytest.approx(4 * np.pi * radius**2, rel=0.06)
     assert up * 1.1 < between < down * 0.95
     assert area(third) == pytest.approx(4 * np.pi * THIRD[1] ** 2, rel=0.15)
 
-    out, _ = here(
+    out, _ = run_here(
         "export", family, "--trajectory", "up", "--times", "1-3", "--resolution", "1", "-o", tmp_path / "e.ply"
     )
     assert "the last of 3 files" in out
-    scores, _ = here("eval", family, files / "up.safetensors", "--trajectory", "up", "--states", "2")
+    scores, _ = run_here("eval", family, files / "up.safetensors", "--trajectory", "up", "--states", "2")
     assert float(scores.split("\n\n")[1].split()[3]) > 0.9
 
     for words, message in (
@@ -401,15 +403,17 @@ def test_files_become_a_family_and_a_new_member(preset: str, here: Any, files: P
         (("--trajectory", "up", "--share", "0.5"), "how far towards another trajectory; give --towards too"),
         (("--trajectory", "up", "--towards", "down.2", "--share", "2"), "--share 2: it must lie between 0 and 1"),
     ):
-        out, lines = here("mesh", family, *words, "--time", "1", "-o", tmp_path / "m.ply", code=2)
+        out, lines = run_here("mesh", family, *words, "--time", "1", "-o", tmp_path / "m.ply", code=2)
         assert out == "" and len(lines) == 1 and message in lines[0]
-    other = "fast" if preset == "paper" else "paper"
-    _, lines = here("fit", files / "third.safetensors", "--family", family, "--preset", other, "-o", third, code=2)
+    other_preset = "fast" if preset == "paper" else "paper"
+    _, lines = run_here(
+        "fit", files / "third.safetensors", "--family", family, "--preset", other_preset, "-o", third, code=2
+    )
     assert f"fitted with preset {preset}" in lines[-1] and f"--preset {preset}" in lines[-1]
 
 
-def test_sources_are_kept_by_trajectory(here: Any, files: Path, tmp_path: Path) -> None:
-    here(
+def test_sources_are_kept_by_trajectory(run_here: Any, files: Path, tmp_path: Path) -> None:
+    run_here(
         "fit",
         files / "up.safetensors",
         files / "down.2.safetensors",
@@ -422,7 +426,7 @@ def test_sources_are_kept_by_trajectory(here: Any, files: Path, tmp_path: Path) 
     )
     report = dsr_file.load(tmp_path / "f.dsr").report
     assert report["source"] == {"trajectories": {"up": {"object": "up"}, "down.2": {"object": "down.2"}}}
-    assert all(one["states"] == [1, 3] for one in report["trajectories"].values())
+    assert all(entry["states"] == [1, 3] for entry in report["trajectories"].values())
 
 
 @pytest.mark.parametrize(
@@ -446,13 +450,13 @@ def test_sources_are_kept_by_trajectory(here: Any, files: Path, tmp_path: Path) 
         ),
     ],
 )
-def test_files_that_make_no_family(words: str, message: str, here: Any, files: Path, monkeypatch: Any) -> None:
+def test_files_that_make_no_family(words: str, message: str, run_here: Any, files: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(files)
-    out, lines = here("fit", *words.split(), "-o", "x.dsr", code=2)
+    out, lines = run_here("fit", *words.split(), "-o", "x.dsr", code=2)
     assert out == "" and len(lines) == 1 and message in lines[0]
     assert not (files / "x.dsr").exists()
 
 
-def test_a_file_whose_name_is_no_name(here: Any, files: Path) -> None:
-    _, lines = here("fit", files / "up.safetensors", files / "a b.safetensors", "-o", files / "x.dsr", code=2)
+def test_a_file_whose_name_is_no_name(run_here: Any, files: Path) -> None:
+    _, lines = run_here("fit", files / "up.safetensors", files / "a b.safetensors", "-o", files / "x.dsr", code=2)
     assert "a b.safetensors: a trajectory can't be named 'a b': use 1 to 80 letters, digits and _ . + -" in lines[0]

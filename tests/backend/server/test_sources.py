@@ -37,8 +37,8 @@ def request(**options) -> messages.Generate:
     )
 
 
-def call(wire: Wire, asked: messages.Generate):
-    values, arrays = asked.encode()
+def call(wire: Wire, message: messages.Generate):
+    values, arrays = message.encode()
     values, arrays = wire.call("generate", arrays, **values)
     return messages.parse_result(messages.SourceResult, values, arrays, {"A": 3})
 
@@ -105,8 +105,8 @@ def test_states_are_sent_while_they_are_made_and_none_twice(monkeypatch):
             report.frames(STATES[number : number + 1])
         return Generated(STATES[:3], TIMES[:3], "test", notes=("a line",), model={"temperature": 300})
 
-    asked = request(task="continue")
-    result = sources.run_source(wire.job("generate", {}), asked, "continue", {"seed": 5}, source)
+    continuation = request(task="continue")
+    result = sources.run_source(wire.job("generate", {}), continuation, "continue", {"seed": 5}, source)
     frames = [event for event in wire.events if isinstance(event, messages.SourceFrames)]
     assert [event.first for event in frames] == [0, 1, 2]
     assert (np.concatenate([event.coordinates for event in frames]) == result.coordinates).all()

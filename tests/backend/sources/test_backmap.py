@@ -53,8 +53,8 @@ def rmsd(a, b) -> float:
     return float(np.sqrt(((a - b) ** 2).sum(-1).mean()))
 
 
-def one(backmap: BackMap, coordinates, **how):
-    return next(backmap.build(coordinates[None, backmap.atoms], **how))
+def build_state(backmap: BackMap, coordinates, **options):
+    return next(backmap.build(coordinates[None, backmap.atoms], **options))
 
 
 @pytest.mark.parametrize("anchors", [ALPHAS, BACKBONE, BACKBONE_WITH_OXYGEN])
@@ -62,8 +62,8 @@ def test_a_donor_is_met_again_and_given_atoms_stay_where_they_are(peptides, anch
     folded, _ = peptides
     backmap = folded.map([folded.coordinates], anchors)
     assert [folded.molecule.names[atom] for atom in backmap.atoms[: len(anchors)]] == list(anchors)
-    assert rmsd(one(backmap, folded.coordinates, relax=False), folded.coordinates) < 1e-4
-    relaxed = one(backmap, folded.coordinates)
+    assert rmsd(build_state(backmap, folded.coordinates, relax=False), folded.coordinates) < 1e-4
+    relaxed = build_state(backmap, folded.coordinates)
     assert rmsd(relaxed, folded.coordinates) < 0.2
     np.testing.assert_allclose(relaxed[backmap.atoms], folded.coordinates[backmap.atoms], atol=1e-5)
 
@@ -72,16 +72,16 @@ def test_each_residue_takes_the_donor_that_is_most_alike(peptides) -> None:
     folded, unfolding = peptides
     backmap = folded.map([folded.coordinates, unfolding.coordinates])
     for target in (folded.coordinates, unfolding.coordinates):
-        assert rmsd(one(backmap, target, relax=False), target) < 1e-3
+        assert rmsd(build_state(backmap, target, relax=False), target) < 1e-3
 
 
 def test_the_result_turns_with_the_atoms_that_are_given(peptides) -> None:
     folded, unfolding = peptides
     backmap = folded.map([folded.coordinates])
     turn, shift = Rotation.from_euler("xyz", [0.4, -1.1, 2.0]).as_matrix(), np.array([30.0, -4.0, 9.0])
-    still = one(backmap, unfolding.coordinates, relax=False)
+    unrelaxed = build_state(backmap, unfolding.coordinates, relax=False)
     np.testing.assert_allclose(
-        one(backmap, unfolding.coordinates @ turn.T + shift, relax=False), still @ turn.T + shift, atol=1e-3
+        build_state(backmap, unfolding.coordinates @ turn.T + shift, relax=False), unrelaxed @ turn.T + shift, atol=1e-3
     )
 
 
@@ -89,8 +89,8 @@ def test_the_result_turns_with_the_atoms_that_are_given(peptides) -> None:
 def test_atoms_of_the_unfolding_state_fold_without_clashes_and_with_whole_bonds(peptides, anchors) -> None:
     folded, unfolding = peptides
     backmap = folded.map([unfolding.coordinates], anchors)
-    raw = one(backmap, folded.coordinates, relax=False)
-    relaxed = one(backmap, folded.coordinates)
+    raw = build_state(backmap, folded.coordinates, relax=False)
+    relaxed = build_state(backmap, folded.coordinates)
     assert folded.clashes(relaxed) <= min(1, folded.clashes(raw))
     first, second = folded.molecule.bonds.T
     lengths, true = (np.linalg.norm(x[first] - x[second], axis=1) for x in (relaxed, folded.coordinates))
@@ -100,14 +100,14 @@ def test_atoms_of_the_unfolding_state_fold_without_clashes_and_with_whole_bonds(
 
 def test_amino_acids_keep_their_hand(peptides) -> None:
     folded, unfolding = peptides
-    relaxed = one(folded.map([unfolding.coordinates]), folded.coordinates)
+    relaxed = build_state(folded.map([unfolding.coordinates]), folded.coordinates)
 
     def volumes(x):
         residues = residue_indices(folded.molecule).tolist()
-        place = {(r, n): a for a, (r, n) in enumerate(zip(residues, folded.molecule.names, strict=True))}
-        corners = [[place[r, n] for n in ("CA", "N", "C", "CB")] for r in range(20) if (r, "CB") in place]
-        centre, *others = x[np.array(corners)].transpose(1, 0, 2)
-        return np.linalg.det(np.stack([other - centre for other in others], 1))
+        atom_index = {(r, n): a for a, (r, n) in enumerate(zip(residues, folded.molecule.names, strict=True))}
+        corners = [[atom_index[r, n] for n in ("CA", "N", "C", "CB")] for r in range(20) if (r, "CB") in atom_index]
+        centre, *neighbours = x[np.array(corners)].transpose(1, 0, 2)
+        return np.linalg.det(np.stack([neighbour - centre for neighbour in neighbours], 1))
 
     assert (volumes(folded.coordinates) > 0).all()
     assert (volumes(relaxed) > 1.0).all()
@@ -115,13 +115,13 @@ def test_amino_acids_keep_their_hand(peptides) -> None:
 
 def test_a_residue_without_the_given_atoms_rides_on_its_neighbour(peptides) -> None:
     folded, _ = peptides
-    whole = folded.map([folded.coordinates])
+    complete = folded.map([folded.coordinates])
     names = list(folded.molecule.names)
     names[names.index("CA")] = "CX"
     capped = Peptide(dataclasses.replace(folded.molecule, names=tuple(names)), folded.coordinates)
     backmap = capped.map([folded.coordinates])
-    assert len(backmap.atoms) == len(whole.atoms) - 1
-    built = one(backmap, folded.coordinates, relax=False)
+    assert len(backmap.atoms) == len(complete.atoms) - 1
+    built = build_state(backmap, folded.coordinates, relax=False)
     assert rmsd(built, folded.coordinates) < 1e-3
 
 
@@ -129,9 +129,9 @@ def test_errors_say_what_is_missing(peptides) -> None:
     folded, _ = peptides
     with pytest.raises(ValueError, match="there are none: give a state with all atoms"):
         folded.map(np.zeros((0, len(folded.molecule), 3)))
-    alone = Molecule(("CA",), ("GLY",), ("1",), ("A",), ("C",), np.zeros((0, 2), np.int32), np.zeros(1, bool))
+    single_atom = Molecule(("CA",), ("GLY",), ("1",), ("A",), ("C",), np.zeros((0, 2), np.int32), np.zeros(1, bool))
     with pytest.raises(ValueError, match="no residue has CA and a frame: three bonded residues"):
-        BackMap(alone, np.zeros((1, 1, 3)))
+        BackMap(single_atom, np.zeros((1, 1, 3)))
     with pytest.raises(ValueError, match=r"\[1, 3, 3\], expected frames × 20 atoms × 3"):
         next(folded.map([folded.coordinates]).build(np.zeros((1, 3, 3))))
 

@@ -50,8 +50,8 @@ def test_steady_motion_goes_on(method):
 
 def test_a_trend_covers_the_damped_part_of_a_steady_motion():
     ahead = continuation.trend(History.of(steady(30), TRACE), 5, 1, 10.0)
-    gone = 10.0 * (1.0 - np.exp(-np.arange(1, 6) / 10.0))
-    assert ahead == pytest.approx(steady(30)[-1] + gone[:, None, None] * STRETCH, abs=1e-6)
+    progress = 10.0 * (1.0 - np.exp(-np.arange(1, 6) / 10.0))
+    assert ahead == pytest.approx(steady(30)[-1] + progress[:, None, None] * STRETCH, abs=1e-6)
 
 
 def test_damped_is_the_rule_of_the_fields():

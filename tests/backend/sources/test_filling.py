@@ -34,8 +34,8 @@ def test_a_path_begins_and_ends_at_the_states_and_advances(method):
     gap = filling.Gap.of(FIRST, moved(LAST), TOPOLOGY)
     path = method(gap, np.concatenate([[0.0], FRACTIONS, [1.0]]))
     assert path[0] == pytest.approx(gap.first, abs=1e-6) and path[-1] == pytest.approx(gap.last, abs=1e-3)
-    left = metrics.rmsd_to(path, gap.last)
-    assert (np.diff(left) < 0).all()
+    remaining = metrics.rmsd_to(path, gap.last)
+    assert (np.diff(remaining) < 0).all()
 
 
 def test_a_path_in_the_scene_ends_at_the_pose_of_the_last_state():
@@ -55,11 +55,11 @@ def test_the_pulled_path_moves_what_hangs_on_few_contacts_first():
     number = np.concatenate([np.arange(12), 1000 + np.arange(12), 2000 + np.arange(12)])
     last = superpose_states(last[None], first)[0]
     middle = elastic_path(first, last, number, np.array([0.5]))[0]
-    gone = [
-        np.linalg.norm(middle[part].mean(0) - middle[:12].mean(0) - (first[part].mean(0) - first[:12].mean(0)))
-        for part in (slice(12, 24), slice(24, 36))
+    progress = [
+        np.linalg.norm(middle[segment].mean(0) - middle[:12].mean(0) - (first[segment].mean(0) - first[:12].mean(0)))
+        for segment in (slice(12, 24), slice(24, 36))
     ]
-    assert gone[1] > 1.3 * gone[0]
+    assert progress[1] > 1.3 * progress[0]
 
 
 def test_carried_residues_keep_their_shape_where_the_trace_turns_as_a_body():
@@ -71,15 +71,15 @@ def test_carried_residues_keep_their_shape_where_the_trace_turns_as_a_body():
 
 def test_analogs_follow_another_trajectory_backward_too_and_need_one_that_is_near():
     angles = 0.8 * np.linspace(0, 1, 41) ** 2
-    other = np.stack([moved(bent(angle)) for angle in angles])
-    gap = filling.Gap.of(FIRST, LAST, TOPOLOGY, [other])
+    other_path = np.stack([moved(bent(angle)) for angle in angles])
+    gap = filling.Gap.of(FIRST, LAST, TOPOLOGY, [other_path])
     truth = np.stack([bent(angle) for angle in 0.8 * FRACTIONS**2])
     path = filling.analog(gap, FRACTIONS)
     assert path is not None
     assert metrics.rmsd_to(path, truth).max() < 0.5 * metrics.rmsd_to(filling.straight(gap, FRACTIONS), truth).max()
-    back = filling.Gap.of(FIRST, LAST, TOPOLOGY, [other[::-1]])
-    assert filling.analog(back, FRACTIONS) == pytest.approx(path, abs=0.2)
-    far = filling.Gap.of(FIRST, LAST, TOPOLOGY, [other + 4.0 * np.random.default_rng(0).normal(size=(1, 30, 3))])
+    backward = filling.Gap.of(FIRST, LAST, TOPOLOGY, [other_path[::-1]])
+    assert filling.analog(backward, FRACTIONS) == pytest.approx(path, abs=0.2)
+    far = filling.Gap.of(FIRST, LAST, TOPOLOGY, [other_path + 4.0 * np.random.default_rng(0).normal(size=(1, 30, 3))])
     assert filling.analog(far, FRACTIONS) is None
 
 
@@ -93,8 +93,8 @@ def test_a_bridge_meets_its_ends_with_steps_of_the_known_size():
     assert library is not None
     gap = filling.Gap.of(FIRST, LAST, TOPOLOGY)
     path = filling.bridge(gap, filling.straight(gap, FRACTIONS), library, projection, rng, library.size)
-    whole = np.concatenate([gap.first[None], path, gap.last[None]])
-    steps = metrics.rmsd_to(whole[1:, TOPOLOGY.trace], whole[:-1, TOPOLOGY.trace])
+    full_path = np.concatenate([gap.first[None], path, gap.last[None]])
+    steps = metrics.rmsd_to(full_path[1:, TOPOLOGY.trace], full_path[:-1, TOPOLOGY.trace])
     assert steps.mean() == pytest.approx(library.size, rel=0.15)
     # The last step is one among others: the end is met without a jump.
     assert steps[-1] < 2.0 * library.size

@@ -24,8 +24,10 @@ def walk(count, seed):
     return BODY + np.cumsum(noise(count, 0.05, seed), 0)
 
 
-def verdict(states, frames=20, others=()):
-    return gate.choose_continuation(History.of(states, TRACE, others), frames, 0, lambda: None, lambda fraction: None)
+def verdict(states, frames=20, other_trajectories=()):
+    return gate.choose_continuation(
+        History.of(states, TRACE, other_trajectories), frames, 0, lambda: None, lambda fraction: None
+    )
 
 
 def test_drift_over_fluctuation_tells_a_transition_from_noise():
@@ -42,11 +44,11 @@ def test_memory_tells_a_time_series_from_models():
 
 
 def test_a_steady_opening_is_not_held():
-    found = verdict(opening(60))
-    assert found.transition and found.name != "hold"
-    rows = {row.method: row.scores for row in found.table}
-    assert rows[found.name]["RMSD +20 (A)"] < 0.5 * rows["hold"]["RMSD +20 (A)"]
-    assert [row.method for row in found.table if row.chosen] == [found.name]
+    choice = verdict(opening(60))
+    assert choice.transition and choice.name != "hold"
+    rows = {row.method: row.scores for row in choice.table}
+    assert rows[choice.name]["RMSD +20 (A)"] < 0.5 * rows["hold"]["RMSD +20 (A)"]
+    assert [row.method for row in choice.table if row.chosen] == [choice.name]
 
 
 def test_an_opening_that_ends_in_the_known_states_is_held():
@@ -60,11 +62,11 @@ def test_random_walks_are_held(seed):
 
 
 def test_a_stationary_trajectory_is_scored_as_an_ensemble_and_not_continued_without_memory():
-    found = verdict(BODY + noise(80, 0.3))
-    assert not found.transition
-    rows = {row.method: row.scores for row in found.table}
+    choice = verdict(BODY + noise(80, 0.3))
+    assert not choice.transition
+    rows = {row.method: row.scores for row in choice.table}
     assert rows["bootstrap"]["energy score +10 (A)"] < rows["hold"]["energy score +10 (A)"]
-    assert found.name not in gate.WITHOUT_MEMORY
+    assert choice.name not in gate.WITHOUT_MEMORY
 
 
 def test_few_states_are_held_or_continued_straight():
@@ -73,21 +75,21 @@ def test_few_states_are_held_or_continued_straight():
 
 
 def test_only_states_before_the_origin_are_known_to_a_method(monkeypatch):
-    seen = []
+    known_counts = []
 
     def peek(history, frames, rng):
-        seen.append(len(history.states))
+        known_counts.append(len(history.states))
         return np.repeat(history.states[-1:], frames, 0)
 
     monkeypatch.setattr(gate, "candidates", lambda history, transition: {"hold": peek})
     verdict(opening(50))
     # Held out are the last ten; 20 and 10 ahead of the origins.
-    assert min(seen) == 40 - 20 + 1 and max(seen) == 49 - 10 + 1
+    assert min(known_counts) == 40 - 20 + 1 and max(known_counts) == 49 - 10 + 1
 
 
 def test_other_trajectories_offer_analogs_and_a_longer_horizon():
     long = opening(90, 0.01)
-    found = verdict(opening(30), 20, [long])
-    assert "analog" in {row.method for row in found.table}
-    assert found.horizon == 90 - gate.MIN_HISTORY and verdict(opening(30)).horizon == 30 - gate.MIN_HISTORY
+    choice = verdict(opening(30), 20, [long])
+    assert "analog" in {row.method for row in choice.table}
+    assert choice.horizon == 90 - gate.MIN_HISTORY and verdict(opening(30)).horizon == 30 - gate.MIN_HISTORY
     assert gate.allowed_horizon([20]) == 20

@@ -80,8 +80,8 @@ def test_uneven_times_are_continued_at_the_median_gap():
 
 def test_replicas_of_a_method_that_draws_differ_and_seeds_repeat_them():
     options = {"task": "continue", "method": "ou", "frames": 4, "replicas": 2}
-    first, again = run(trajectory(30), **options), run(trajectory(30), **options)
-    assert (first.coordinates == again.coordinates).all()
+    first, repeated = run(trajectory(30), **options), run(trajectory(30), **options)
+    assert (first.coordinates == repeated.coordinates).all()
     assert (first.coordinates[:4] != first.coordinates[4:]).any()
     assert first.times.tolist() == [31, 32, 33, 34] * 2
     assert "all 2 replicas are the same" in run(trajectory(30), **{**options, "method": "hold"}).notes[-1]
@@ -144,9 +144,11 @@ def test_a_path_with_fluctuations_has_their_steps_and_needs_known_ones():
     known = trajectory(60, 0.2, seed=8)
     ends = Trajectory(known.coordinates[[10, 20]], known.times[[10, 20]])
     drawn = run(ends, known, task="fill", frames=9, sample=True, method="straight", seed=3)
-    whole = np.concatenate([ends.coordinates[:1], drawn.coordinates, ends.coordinates[1:]])
+    full_path = np.concatenate([ends.coordinates[:1], drawn.coordinates, ends.coordinates[1:]])
     trace = TOPOLOGY.trace
-    assert metrics.step_rmsd(whole[:, trace]) == pytest.approx(metrics.step_rmsd(known.coordinates[:, trace]), rel=0.15)
+    assert metrics.step_rmsd(full_path[:, trace]) == pytest.approx(
+        metrics.step_rmsd(known.coordinates[:, trace]), rel=0.15
+    )
     with pytest.raises(ValueFault, match=r"sample=1.*2 states are too few"):
         run(ends, task="fill", frames=9, sample=True)
 
@@ -176,7 +178,7 @@ def test_a_net_is_trained_and_generates_by_all_tasks(monkeypatch):
         noise[k] = 0.9 * noise[k - 1] + 0.05 * np.random.default_rng(k).normal(size=BODY.shape)
     known = Trajectory((BODY + noise).astype(np.float32), np.arange(420.0))
     lengths = metrics.bond_lengths(known.coordinates, TOPOLOGY.bonds).mean(0)
-    own = metrics.broken_bonds(known.coordinates, TOPOLOGY.bonds, lengths)
+    known_breaks = metrics.broken_bonds(known.coordinates, TOPOLOGY.bonds, lengths)
     ends = Trajectory(known.coordinates[[10, 14]], known.times[[10, 14]])
     for trajectories, options, count in (
         ([known], {"task": "continue", "frames": 4, "replicas": 2}, 8),
@@ -186,7 +188,7 @@ def test_a_net_is_trained_and_generates_by_all_tasks(monkeypatch):
         result = run(*trajectories, method="net", **options)
         assert result.method == "net" and len(result.coordinates) == count == len(result.times)
         assert np.isfinite(result.coordinates).all()
-        assert metrics.broken_bonds(result.coordinates, TOPOLOGY.bonds, lengths) <= own
+        assert metrics.broken_bonds(result.coordinates, TOPOLOGY.bonds, lengths) <= known_breaks
         assert "adds nothing" in result.notes[0] and result.table[0].scores["held-out loss / prior"] == 1.0
 
 
@@ -194,9 +196,9 @@ def test_a_molecule_without_backbone_or_of_too_many_residues_is_refused_by_the_n
     bare = dataclasses.replace(MOLECULE, names=("P", *MOLECULE.names[1:]))
     with pytest.raises(ValueFault, match="N, CA and C of every residue, and 1 lack some, the first one ALA 1"):
         net.backbone_of(bare, Topology.of(bare))
-    none = dataclasses.replace(MOLECULE, names=("P",) * len(MOLECULE))
+    no_backbone = dataclasses.replace(MOLECULE, names=("P",) * len(MOLECULE))
     with pytest.raises(ValueFault, match="none"):
-        net.backbone_of(none, Topology.of(none))
+        net.backbone_of(no_backbone, Topology.of(no_backbone))
     with pytest.raises(ValueFault, match="up to 400 residues, and there are 401"):
         net.ensure_learnable(401, [1000])
 

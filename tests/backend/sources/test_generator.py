@@ -83,9 +83,9 @@ def test_increments_lead_from_frames_to_others_and_atoms_follow():
 
 def test_superposed_frames_lie_on_the_others_whatever_their_pose():
     rotation = torch.tensor(Rotation.random(random_state=2).as_matrix(), dtype=torch.float32)
-    back = superposed(turned(TRAJECTORY[5], rotation, torch.tensor([3.0, 1.0, -2.0])), TRAJECTORY[5])
-    assert back.origins.numpy() == pytest.approx(TRAJECTORY[5].origins.numpy(), abs=1e-4)
-    assert back.rotations.numpy() == pytest.approx(TRAJECTORY[5].rotations.numpy(), abs=1e-4)
+    superposed_frames = superposed(turned(TRAJECTORY[5], rotation, torch.tensor([3.0, 1.0, -2.0])), TRAJECTORY[5])
+    assert superposed_frames.origins.numpy() == pytest.approx(TRAJECTORY[5].origins.numpy(), abs=1e-4)
+    assert superposed_frames.rotations.numpy() == pytest.approx(TRAJECTORY[5].rotations.numpy(), abs=1e-4)
 
 
 def test_the_prior_of_a_relaxing_process_knows_its_memory_and_its_noise():
@@ -135,8 +135,8 @@ def test_the_sampler_draws_a_narrower_distribution_where_the_net_knows_it():
 def test_the_target_of_the_net_gives_the_clean_increments_again():
     white, level = noise(7, RESIDUES, 6), torch.linspace(0.1, 5.0, 7)
     noisy = white + level[:, None, None] * noise(7, RESIDUES, 6)
-    again = denoised(noisy, level, network_target(white, noisy, level))
-    assert again.numpy() == pytest.approx(white.numpy(), abs=1e-4)
+    recovered = denoised(noisy, level, network_target(white, noisy, level))
+    assert recovered.numpy() == pytest.approx(white.numpy(), abs=1e-4)
 
 
 def test_at_its_start_the_generator_is_the_prior():
@@ -145,8 +145,10 @@ def test_at_its_start_the_generator_is_the_prior():
     vectors, index = net.encode(context)
     x = noise(4, RESIDUES, 6)
     assert (net.network(x, torch.ones(4), context, vectors, index) == 0.0).all()
-    many = net.after([Frames(*(p.expand(3000, *p.shape) for p in (TRAJECTORY[9].rotations, TRAJECTORY[9].origins)))])
-    by = increments(many.anchor, net.draw(many, GENERATOR, 5)) - many.mean
+    replicated = net.after(
+        [Frames(*(p.expand(3000, *p.shape) for p in (TRAJECTORY[9].rotations, TRAJECTORY[9].origins)))]
+    )
+    by = increments(replicated.anchor, net.draw(replicated, GENERATOR, 5)) - replicated.mean
     covariance = (by.flatten(1).T @ by.flatten(1) / len(by)).diagonal()
     assert covariance.numpy() == pytest.approx((PRIOR.step.root @ PRIOR.step.root).diagonal().numpy(), rel=0.15)
 
@@ -155,8 +157,8 @@ def test_whitened_increments_come_back():
     net = model()
     context = net.after([TRAJECTORY[:4], TRAJECTORY[1:5]])
     by = noise(4, RESIDUES, 6, size=0.2)
-    again = context.mean + net.coloured(net.whitened(by, context), context)
-    assert again.numpy() == pytest.approx(by.numpy(), abs=1e-3)
+    recovered = context.mean + net.coloured(net.whitened(by, context), context)
+    assert recovered.numpy() == pytest.approx(by.numpy(), abs=1e-3)
 
 
 def test_turning_the_input_turns_the_output():
@@ -169,8 +171,8 @@ def test_turning_the_input_turns_the_output():
     expected = turned(plain, rotation, shift)
     assert moved_too.origins.numpy() == pytest.approx(expected.origins.numpy(), abs=2e-3)
     assert moved_too.rotations.numpy() == pytest.approx(expected.rotations.numpy(), abs=2e-3)
-    other = net.draw(net.after(history[::-1]), torch.Generator().manual_seed(3))
-    assert other.origins.numpy() != pytest.approx(plain.origins.numpy(), abs=2e-3)
+    reversed_history = net.draw(net.after(history[::-1]), torch.Generator().manual_seed(3))
+    assert reversed_history.origins.numpy() != pytest.approx(plain.origins.numpy(), abs=2e-3)
 
 
 def test_poses_of_neighbours_are_those_of_a_plain_loop():
@@ -180,12 +182,12 @@ def test_poses_of_neighbours_are_those_of_a_plain_loop():
     for residue in range(RESIDUES):
         distance = (frames.origins[0] - frames.origins[0, residue]).norm(dim=-1)
         assert index[0, residue].tolist() == distance.argsort()[1:4].tolist()
-        for place, other in enumerate(index[0, residue].tolist()):
-            back = frames.rotations[0, residue].T
-            shift = back @ (frames.origins[0, other] - frames.origins[0, residue])
-            assert described[0, residue, place, 8:11].numpy() == pytest.approx((shift / shift.norm()).numpy(), abs=1e-5)
-            relative = back @ frames.rotations[0, other]
-            assert turn[0, residue, place].numpy() == pytest.approx(relative.numpy(), abs=1e-5)
+        for slot, neighbour in enumerate(index[0, residue].tolist()):
+            inverse = frames.rotations[0, residue].T
+            shift = inverse @ (frames.origins[0, neighbour] - frames.origins[0, residue])
+            assert described[0, residue, slot, 8:11].numpy() == pytest.approx((shift / shift.norm()).numpy(), abs=1e-5)
+            relative = inverse @ frames.rotations[0, neighbour]
+            assert turn[0, residue, slot].numpy() == pytest.approx(relative.numpy(), abs=1e-5)
 
 
 def test_the_encoder_sees_shape_and_not_pose():
@@ -194,12 +196,12 @@ def test_the_encoder_sees_shape_and_not_pose():
     frames = TRAJECTORY[:2]
     rotation = torch.tensor(Rotation.random(random_state=8).as_matrix(), dtype=torch.float32)
     index = neighbors(frames)
-    same = encoder(turned(frames, rotation, torch.ones(3)), index)
-    assert same.detach().numpy() == pytest.approx(encoder(frames, index).detach().numpy(), abs=1e-4)
+    turned_code = encoder(turned(frames, rotation, torch.ones(3)), index)
+    assert turned_code.detach().numpy() == pytest.approx(encoder(frames, index).detach().numpy(), abs=1e-4)
     # Another shape: the last residue is 3 Å away from where it was.
-    other = Frames(frames.rotations, frames.origins.clone())
-    other.origins[:, -1] += 3.0
-    assert encoder(other, index).detach().numpy() != pytest.approx(same.detach().numpy(), abs=1e-2)
+    shifted = Frames(frames.rotations, frames.origins.clone())
+    shifted.origins[:, -1] += 3.0
+    assert encoder(shifted, index).detach().numpy() != pytest.approx(turned_code.detach().numpy(), abs=1e-2)
 
 
 def test_rotary_products_depend_on_time_differences_alone():
@@ -218,14 +220,14 @@ def test_the_context_leaves_out_what_is_not_known_and_feels_times():
     encoded, times = noise(1, 3, RESIDUES, 16), torch.tensor([[-3.0, -2.0, -1.0]])
     known = torch.tensor([[False, True, True]])
     plain = temporal(encoded, times, known)
-    other = encoded.clone()
-    other[:, 0] += 1.0
-    assert temporal(other, times, known).detach().numpy() == pytest.approx(plain.detach().numpy(), abs=1e-6)
-    assert temporal(other, times, known | True).detach().numpy() != pytest.approx(plain.detach().numpy(), abs=1e-3)
+    altered = encoded.clone()
+    altered[:, 0] += 1.0
+    assert temporal(altered, times, known).detach().numpy() == pytest.approx(plain.detach().numpy(), abs=1e-6)
+    assert temporal(altered, times, known | True).detach().numpy() != pytest.approx(plain.detach().numpy(), abs=1e-3)
     uneven = torch.tensor([[-3.0, -2.5, -1.0]])
     assert temporal(encoded, uneven, known).detach().numpy() != pytest.approx(plain.detach().numpy(), abs=1e-4)
-    nothing = temporal(encoded, times, torch.zeros(1, 3, dtype=torch.bool))
-    assert torch.isfinite(nothing).all()
+    all_unknown = temporal(encoded, times, torch.zeros(1, 3, dtype=torch.bool))
+    assert torch.isfinite(all_unknown).all()
 
 
 def test_right_increments_have_no_geometric_loss():
@@ -248,14 +250,20 @@ def test_windows_stay_within_their_trajectory():
 def test_one_model_continues_fills_in_and_samples():
     net = model()
     first, last = TRAJECTORY[:2], TRAJECTORY[30:32]
-    whole = {
+    trajectories = {
         "continue": continue_states(net, [first], 3, LOCAL, lambda atoms: atoms, GENERATOR),
         "fill": fill_states(net, first, last, 5, LOCAL, lambda atoms: atoms, GENERATOR),
     }
-    assert whole["continue"].shape == (2, 3, RESIDUES, 3, 3) and whole["fill"].shape == (2, 5, RESIDUES, 3, 3)
+    assert trajectories["continue"].shape == (2, 3, RESIDUES, 3, 3) and trajectories["fill"].shape == (
+        2,
+        5,
+        RESIDUES,
+        3,
+        3,
+    )
     assert sample_states(net, 4, LOCAL, lambda atoms: atoms, GENERATOR).shape == (4, RESIDUES, 3, 3)
     # The bridge comes as near to the end as one step is long.
-    met = superposed(frames_of(whole["fill"][:, -1]), last)
+    met = superposed(frames_of(trajectories["fill"][:, -1]), last)
     step = float((TRAJECTORY.origins[1:] - TRAJECTORY.origins[:-1]).norm(dim=-1).mean())
     assert float((met.origins - last.origins).norm(dim=-1).mean()) < 1.5 * step
 

@@ -18,9 +18,9 @@ def projection():
 
 
 def test_pairs_over_one_and_two_bonds_come_once():
-    one, two = pairs_of(np.array([[0, 1], [1, 2], [2, 0], [2, 3]]), 5)
-    assert one.tolist() == [[0, 1], [0, 2], [1, 2], [2, 3]]
-    assert two.tolist() == [[0, 3], [1, 3]]
+    one_bond, two_bonds = pairs_of(np.array([[0, 1], [1, 2], [2, 0], [2, 3]]), 5)
+    assert one_bond.tolist() == [[0, 1], [0, 2], [1, 2], [2, 3]]
+    assert two_bonds.tolist() == [[0, 3], [1, 3]]
 
 
 def test_groups_hold_every_pair_once_and_no_atom_twice():
@@ -42,16 +42,16 @@ def test_broken_states_get_the_known_lengths():
     mended = projection()(broken)
     assert metrics.broken_bonds(mended, TOPOLOGY.bonds, lengths) == 0.0
     angles = np.concatenate(pairs_of(TOPOLOGY.bonds, len(MOLECULE)))
-    off = metrics.bond_lengths(mended, angles) - metrics.bond_lengths(KNOWN[None], angles)[0]
-    assert np.abs(off).mean() < 0.1
+    deviation = metrics.bond_lengths(mended, angles) - metrics.bond_lengths(KNOWN[None], angles)[0]
+    assert np.abs(deviation).mean() < 0.1
     # Nearest states, not just any with these lengths: they move by less than the noise.
     assert np.sqrt(((mended - broken) ** 2).sum(2).mean()) < 0.5 * np.sqrt(3.0)
 
 
 def test_two_atoms_meet_in_the_middle_and_a_held_one_stays():
     two = BondProjection.of(np.array([[0, 1]]), np.array([True, True]), np.array([[[0, 0, 0], [1.0, 0, 0]]]))
-    apart = np.array([[[0, 0, 0], [2.04, 0, 0]]])
+    two_atoms = np.array([[[0, 0, 0], [2.04, 0, 0]]])
     # One known state: lengths up to 0.04 beyond its own are let pass.
-    assert two(apart)[0, :, 0] == pytest.approx([0.5, 1.54])
-    assert two(apart, held=np.array([0]))[0, :, 0] == pytest.approx([0.0, 1.04])
-    assert two(apart, held=np.array([0, 1]))[0, :, 0] == pytest.approx([0.0, 2.04])
+    assert two(two_atoms)[0, :, 0] == pytest.approx([0.5, 1.54])
+    assert two(two_atoms, held=np.array([0]))[0, :, 0] == pytest.approx([0.0, 1.04])
+    assert two(two_atoms, held=np.array([0, 1]))[0, :, 0] == pytest.approx([0.0, 2.04])

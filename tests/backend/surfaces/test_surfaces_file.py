@@ -49,16 +49,16 @@ def refused(path, message):
 
 def test_a_surface_is_brought_to_the_wire_types():
     wide: Any = np.zeros((2, 3))
-    made = Surface(3, POINTS.tolist(), NORMALS.astype(np.float64), FACES.astype(np.int64), wide)
-    assert (made.state, type(made.state)) == (3.0, float)
-    assert made.points.dtype == made.normals.dtype == made.atoms.dtype == np.float32
-    assert made.faces.dtype == np.int32
+    converted = Surface(3, POINTS.tolist(), NORMALS.astype(np.float64), FACES.astype(np.int64), wide)
+    assert (converted.state, type(converted.state)) == (3.0, float)
+    assert converted.points.dtype == converted.normals.dtype == converted.atoms.dtype == np.float32
+    assert converted.faces.dtype == np.int32
     assert surface(atoms=None).atoms is None
 
 
 def test_nearly_unit_normals_are_mended_and_unit_ones_untouched():
-    made = surface(normals=NORMALS * np.float32(1.005))
-    np.testing.assert_allclose(np.linalg.norm(made.normals, axis=1), 1, atol=2e-7)
+    mended = surface(normals=NORMALS * np.float32(1.005))
+    np.testing.assert_allclose(np.linalg.norm(mended.normals, axis=1), 1, atol=2e-7)
     # Unit to float32 rounding, as PyMOL's are; dividing by their length once more would change some last
     # bits.
     random = np.random.default_rng(0).normal(size=(1000, 3))
@@ -103,12 +103,12 @@ def test_a_state_is_a_number(state):
 
 
 def check_same(surfaces, expected):
-    for one, other in zip(surfaces, expected, strict=True):
+    for actual, reference in zip(surfaces, expected, strict=True):
         for name in ("points", "normals", "faces", "atoms"):
-            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-            assert getattr(one, name).dtype == getattr(other, name).dtype
+            np.testing.assert_array_equal(getattr(actual, name), getattr(reference, name))
+            assert getattr(actual, name).dtype == getattr(reference, name).dtype
             # torch.from_numpy warns of arrays that it may not write to.
-            assert getattr(one, name).flags.writeable
+            assert getattr(actual, name).flags.writeable
 
 
 def test_written_and_read_again_is_the_same(good):
@@ -169,9 +169,9 @@ def test_atoms_may_be_missing(tmp_path, ending, atoms):
     save(path, arrays(atoms=atoms), texts(ending))
     surfaces, _ = read_surfaces_file(path)
     assert [s.atoms for s in surfaces] == [None, None]
-    again = tmp_path / "again.safetensors"
-    write_surfaces_file(again, surfaces, {})
-    assert [s.atoms for s in read_surfaces_file(again)[0]] == [None, None]
+    second_file = tmp_path / "again.safetensors"
+    write_surfaces_file(second_file, surfaces, {})
+    assert [s.atoms for s in read_surfaces_file(second_file)[0]] == [None, None]
 
 
 @pytest.mark.parametrize("ending", [SAFETENSORS, NPZ])
@@ -305,17 +305,17 @@ def test_damaged_bytes_are_an_error_or_harmless(tmp_path, kind):
     else:
         with open(path, "wb") as stream:
             (np.savez if kind == "npz" else np.savez_compressed)(stream, **npz_arrays())
-    whole = bytearray(path.read_bytes())
+    original = bytearray(path.read_bytes())
     rng = np.random.default_rng(0)
-    for length in rng.integers(0, len(whole), 100):
-        path.write_bytes(whole[:length])
+    for length in rng.integers(0, len(original), 100):
+        path.write_bytes(original[:length])
         with pytest.raises(SurfacesError):
             read_surfaces_file(path)
     count = 0
     for _ in range(400):
-        damaged = whole.copy()
-        for place in rng.integers(0, len(whole), rng.integers(1, 4)):
-            damaged[place] = rng.integers(256)
+        damaged = original.copy()
+        for offset in rng.integers(0, len(original), rng.integers(1, 4)):
+            damaged[offset] = rng.integers(256)
         path.write_bytes(damaged)
         try:
             surfaces, _ = read_surfaces_file(path)

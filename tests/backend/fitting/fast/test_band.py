@@ -25,12 +25,12 @@ def rigid(shift=(0.0, 0.0, 0.0)):
 @pytest.mark.parametrize("margin", [0, 1, 3])
 def test_nodes_near_cells_are_their_corners_and_so_many_beyond(margin):
     cells = torch.tensor([[2, -3, 0], [5, 5, 5], [2, -2, 0]], dtype=torch.int32)
-    wanted = set()
+    expected = set()
     for i, j, k in cells.tolist():
         steps = range(-margin, margin + 2)
-        wanted |= {(i + a, j + b, k + c) for a, b, c in itertools.product(steps, repeat=3)}
+        expected |= {(i + a, j + b, k + c) for a, b, c in itertools.product(steps, repeat=3)}
     places = (LATTICE.nodes(nodes_near(LATTICE, margin, cells)) / SPACING).round().int().tolist()
-    assert len(places) == len(wanted) and {tuple(place) for place in places} == wanted
+    assert len(places) == len(expected) and {tuple(cell) for cell in places} == expected
 
 
 def test_no_cells_have_no_nodes_near():
@@ -40,7 +40,7 @@ def test_no_cells_have_no_nodes_near():
 @pytest.mark.parametrize("shift", [(0.0, 0.0, 0.0), (1.3, -2.0, 0.7)])
 def test_cells_are_those_of_the_points_in_material_coordinates(shift):
     surface = ball(1, 4.0, subdivisions=3)
-    wanted = {tuple(np.floor((point + np.float32(shift)) / SPACING).astype(int)) for point in surface.points}
+    expected = {tuple(np.floor((point + np.float32(shift)) / SPACING).astype(int)) for point in surface.points}
     cells = [tuple(cell) for cell in cells_of(surface, rigid(shift), SPACING).tolist()]
     # A point on a cell's face may be rounded to either side of it.
-    assert cells == sorted(set(cells)) and len(set(cells) ^ wanted) <= 0.02 * len(wanted)
+    assert cells == sorted(set(cells)) and len(set(cells) ^ expected) <= 0.02 * len(expected)

@@ -34,8 +34,8 @@ def test_the_solution_is_that_of_the_normal_equations(observed, ridge):
     prior = torch.randn(NODES, generator=torch.Generator().manual_seed(2))
     dense = matrix(observed)
     right = dense.T @ observed.target.double() + ridge * prior.double()
-    wanted = torch.linalg.solve(dense.T @ dense + ridge * torch.eye(NODES, dtype=torch.float64), right)
-    torch.testing.assert_close(solve(observed, prior, ridge, 3 * NODES).double(), wanted, rtol=1e-4, atol=1e-4)
+    expected = torch.linalg.solve(dense.T @ dense + ridge * torch.eye(NODES, dtype=torch.float64), right)
+    torch.testing.assert_close(solve(observed, prior, ridge, 3 * NODES).double(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_smoothed_nodes_are_drawn_to_their_neighbours(observed):
@@ -51,9 +51,9 @@ def test_smoothed_nodes_are_drawn_to_their_neighbours(observed):
             links += weight * torch.outer(difference, difference)
     regular = ridge * torch.eye(NODES, dtype=torch.float64) + links
     right = dense.T @ observed.target.double() + regular @ prior.double()
-    wanted = torch.linalg.solve(dense.T @ dense + regular, right)
+    expected = torch.linalg.solve(dense.T @ dense + regular, right)
     solved = solve(observed, prior, ridge, 4 * NODES, smoothing=Smoothing(nodes, neighbours, weight))
-    torch.testing.assert_close(solved.double(), wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(solved.double(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_without_iterations_the_prior_stays(observed):
@@ -62,6 +62,6 @@ def test_without_iterations_the_prior_stays(observed):
 
 
 def test_it_is_asked_before_each_iteration_whether_to_stop(observed):
-    asked = []
-    solve(observed, torch.zeros(NODES), 0.1, 5, lambda: asked.append(1))
-    assert len(asked) == 5
+    polls = []
+    solve(observed, torch.zeros(NODES), 0.1, 5, lambda: polls.append(1))
+    assert len(polls) == 5

@@ -20,7 +20,7 @@ def test_missed_nodes_continue_a_slope_exactly():
 def test_all_other_values_stay():
     values = torch.randn(LATTICE.size, generator=torch.Generator().manual_seed(0))
     missed = NODES.norm(dim=1) < 2.1
-    given = values.clone()
+    original = values.clone()
     continuation = continued(values, missed, NEIGHBOURS)
-    assert torch.equal(continuation[~missed], given[~missed]) and torch.equal(values, given)
+    assert torch.equal(continuation[~missed], original[~missed]) and torch.equal(values, original)
     assert torch.equal(continued(values, torch.zeros_like(missed), NEIGHBOURS), values)

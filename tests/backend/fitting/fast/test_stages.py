@@ -65,8 +65,8 @@ def probes(centre, r, reach=1.5, count=4000):
 
 
 def scores(field, truth, time=None):
-    found = extract_mesh(field, truth.state if time is None else time)
-    return compare(found.points, found.normals, found.faces, truth.points, truth.normals, truth.faces, field.frame)
+    mesh = extract_mesh(field, truth.state if time is None else time)
+    return compare(mesh.points, mesh.normals, mesh.faces, truth.points, truth.normals, truth.faces, field.frame)
 
 
 # Exact answers
@@ -74,29 +74,29 @@ def scores(field, truth, time=None):
 
 @pytest.mark.system
 @pytest.mark.parametrize("t", [1, 4, 7, 2.5, 4.5, 6.75])
-@pytest.mark.parametrize("which", ["drifting", "creeping"])
-def test_distance_and_normals_at_states_and_between(which, t, request):
-    field = request.getfixturevalue(which)
-    centre = {"drifting": drift, "creeping": creep}[which](t)
+@pytest.mark.parametrize("fixture", ["drifting", "creeping"])
+def test_distance_and_normals_at_states_and_between(fixture, t, request):
+    field = request.getfixturevalue(fixture)
+    centre = {"drifting": drift, "creeping": creep}[fixture](t)
     x, distance, direction = probes(centre, radius(t))
-    part = field.at(t)
-    error = np.abs(part.distance(x).numpy() - distance)
+    snapshot = field.at(t)
+    error = np.abs(snapshot.distance(x).numpy() - distance)
     near = np.abs(distance) < 0.3
     # Measured 0.008 to 0.009 near the surface, where half of it is the icosphere's own, and 0.02 up to 1.5 Å away.
     assert error[near].mean() < 0.015 and error[near].max() < 0.1
     assert error.mean() < 0.03
-    normals = torch.nn.functional.normalize(part.gradient(x[near], 0.6), dim=1).numpy()
+    normals = torch.nn.functional.normalize(snapshot.gradient(x[near], 0.6), dim=1).numpy()
     cosine = (normals * direction[near]).sum(1)
     assert cosine.mean() > 0.998 and cosine.min() > 0.97
 
 
 @pytest.mark.parametrize("t", [1, 7, 3.5])
-@pytest.mark.parametrize("which", ["drifting", "creeping"])
-def test_volume_and_area(which, t, request):
-    found = extract_mesh(request.getfixturevalue(which), t)
+@pytest.mark.parametrize("fixture", ["drifting", "creeping"])
+def test_volume_and_area(fixture, t, request):
+    mesh = extract_mesh(request.getfixturevalue(fixture), t)
     # Measured 0.2 to 0.7 % too small, 0.2 % of it the icosphere's own.
-    assert found.volume == pytest.approx(4 / 3 * np.pi * radius(t) ** 3, rel=0.01)
-    assert found.area == pytest.approx(4 * np.pi * radius(t) ** 2, rel=0.01)
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * radius(t) ** 3, rel=0.01)
+    assert mesh.area == pytest.approx(4 * np.pi * radius(t) ** 2, rel=0.01)
 
 
 def test_the_surface_moves_where_the_atoms_go(drifting):
@@ -107,9 +107,9 @@ def test_the_surface_moves_where_the_atoms_go(drifting):
 @pytest.mark.system
 def test_real_surfaces_at_their_states(fitted_peptide):
     for surface in peptide()[::2]:
-        found = scores(fitted_peptide, surface)
+        score = scores(fitted_peptide, surface)
         # Measured 0.974 to 0.977 and 0.982 to 0.984, with a tenth of the preset's work.
-        assert found.iou > 0.96 and found.nc > 0.97
+        assert score.iou > 0.96 and score.nc > 0.97
 
 
 @pytest.mark.system
@@ -117,8 +117,8 @@ def test_real_surfaces_between_states():
     surfaces = peptide()
     field = fit(surfaces[::2])
     for surface in surfaces[1:-1:2]:
-        found = scores(field, surface)
-        assert found.iou > 0.93 and found.nc > 0.95
+        score = scores(field, surface)
+        assert score.iou > 0.93 and score.nc > 0.95
 
 
 def test_f_is_a_distance_away_from_the_surface_too(drifting):
@@ -135,12 +135,12 @@ def test_f_is_a_distance_away_from_the_surface_too(drifting):
 def test_a_tumbling_molecule_is_fitted_as_well_as_a_resting_one():
     resting = peptide()
     tumbling = [moved(s, turn(50.0 * k, (1, k, 2)), (15.0 * k, -5.0 * k, 0)) for k, s in enumerate(resting)]
-    still, tumbled = fit(resting), fit(tumbling)
+    fit_at_rest, tumbled = fit(resting), fit(tumbling)
     # The same up to where the lattice lies.
-    assert tumbled.band.count == pytest.approx(still.band.count, rel=0.15)
+    assert tumbled.band.count == pytest.approx(fit_at_rest.band.count, rel=0.15)
     for k in (0, 3, 5):
-        one, other = scores(still, resting[k]), scores(tumbled, tumbling[k])
-        assert other.iou > one.iou - 0.01 and other.nc > one.nc - 0.01
+        score_at_rest, tumbled_score = scores(fit_at_rest, resting[k]), scores(tumbled, tumbling[k])
+        assert tumbled_score.iou > score_at_rest.iou - 0.01 and tumbled_score.nc > score_at_rest.nc - 0.01
 
 
 @pytest.mark.system
@@ -155,8 +155,8 @@ def test_without_align_a_tumbling_molecule_stays_where_it_is():
 @pytest.mark.system
 def test_far_from_the_origin_the_fit_is_as_good():
     surfaces = [moved(s, translation=(1e5, -1e5, 1e5)) for s in peptide()[:2]]
-    found = scores(fit(surfaces), surfaces[0])
-    assert found.iou > 0.96 and found.nc > 0.96
+    score = scores(fit(surfaces), surfaces[0])
+    assert score.iou > 0.96 and score.nc > 0.96
 
 
 # Few states
@@ -213,11 +213,11 @@ def test_a_given_width_is_taken():
 @pytest.mark.system
 def test_same_seed_same_field_bit_for_bit():
     surfaces = peptide()[:3]
-    first, again, other = (fit(surfaces, seed=seed) for seed in (5, 5, 6))
+    first, repeated, reseeded = (fit(surfaces, seed=seed) for seed in (5, 5, 6))
     torch.manual_seed(123)
     for name, tensor in first.tensors().items():
-        assert torch.equal(tensor, again.tensors()[name]), name
-    assert not torch.equal(first.tensors()["fine_modes"], other.tensors()["fine_modes"])
+        assert torch.equal(tensor, repeated.tensors()[name]), name
+    assert not torch.equal(first.tensors()["fine_modes"], reseeded.tensors()["fine_modes"])
 
 
 def test_the_caller_s_random_numbers_are_left_alone():
@@ -241,13 +241,13 @@ def test_the_report_says_how_it_went(fitted_peptide):
 
 
 def test_progress_rises_to_the_end():
-    seen: list[FitStatus] = []
-    fit([ball(t) for t in (1, 2)], progress=seen.append)
-    fractions = [status.fraction for status in seen]
+    statuses: list[FitStatus] = []
+    fit([ball(t) for t in (1, 2)], progress=statuses.append)
+    fractions = [status.fraction for status in statuses]
     assert fractions == sorted(fractions) and fractions[0] == 0.0 and 0.9 <= fractions[-1] <= 1.0
-    assert {status.phase for status in seen} == {"fit"}
-    assert all(status.device == "cpu" for status in seen)
-    solved = [status for status in seen if status.loss is not None]
+    assert {status.phase for status in statuses} == {"fit"}
+    assert all(status.device == "cpu" for status in statuses)
+    solved = [status for status in statuses if status.loss is not None]
     assert [status.step for status in solved] == [1, 2] and all(status.steps == 2 for status in solved)
     assert all((status.loss or 0.0) > 0 for status in solved)
 
@@ -257,31 +257,31 @@ def test_progress_rises_to_the_end():
 
 @pytest.mark.parametrize("polls", [0, 1, 5, 15, 25])
 def test_a_cancelled_fit_stops_at_once(polls):
-    left = [polls]
+    polls_left = [polls]
 
     def cancelled():
-        left[0] -= 1
-        return left[0] < 0
+        polls_left[0] -= 1
+        return polls_left[0] < 0
 
     with pytest.raises(Cancelled):
         fit([ball(t) for t in (1, 2)], cancelled=cancelled)
     # Once by each that is at work.
-    assert -3 <= left[0] <= -1
+    assert -3 <= polls_left[0] <= -1
 
 
 def test_a_fit_is_asked_whether_it_is_cancelled_all_the_time():
     """No stretch of computing without a look takes more than an eighth of the fit, on however slow a machine."""
     # The first fit of a process imports the optimiser of torch.
     fit([ball(1)])
-    looks = [time.process_time()]
+    poll_times = [time.process_time()]
 
     def cancelled():
-        looks.append(time.process_time())
+        poll_times.append(time.process_time())
         return False
 
     fit(peptide(), cancelled=cancelled, preset=PRESETS["fast"])
-    looks.append(time.process_time())
-    assert np.diff(looks).max() < 0.3 * (looks[-1] - looks[0])
+    poll_times.append(time.process_time())
+    assert np.diff(poll_times).max() < 0.3 * (poll_times[-1] - poll_times[0])
 
 
 def test_surfaces_that_do_not_go_together_are_refused():
@@ -307,16 +307,16 @@ def test_states_that_drift_too_far_apart_are_refused():
 @pytest.mark.parametrize("preset", ["fast", "paper"])
 def test_atoms_far_apart_are_refused_before_anything_is_sampled(direction, preset):
     """Whichever way one lies from the other."""
-    there = 900 * np.array(direction) / np.linalg.norm(direction)
-    far = ball(2, 2.0, there, subdivisions=1)
+    offset = 900 * np.array(direction) / np.linalg.norm(direction)
+    far = ball(2, 2.0, offset, subdivisions=1)
     near = ball(2, 2.0, subdivisions=1)
     points = np.concatenate([near.points, far.points])
     faces = np.concatenate([near.faces, far.faces + len(near.points)])
     normals = np.concatenate([near.normals, far.normals])
-    both = Surface(2, points, normals, faces, np.array([np.zeros(3), there]))
+    two_bodies = Surface(2, points, normals, faces, np.array([np.zeros(3), offset]))
     reported = []
     with pytest.raises(ValueError, match=r"^state 2: atoms are 900 Å apart .*: make .* whole .*, or select one"):
-        run.fit_trajectory([both], FitOptions(preset=preset), lambda *step: reported.append(step))
+        run.fit_trajectory([two_bodies], FitOptions(preset=preset), lambda *step: reported.append(step))
     assert not reported
 
 
@@ -345,17 +345,17 @@ def test_the_preset_fast_on_the_peptide():
     surfaces = peptide()
     field = fit(surfaces, preset=PRESETS["fast"])
     for surface in surfaces:
-        found = scores(field, surface)
-        assert found.iou > 0.97 and found.nc > 0.98
+        score = scores(field, surface)
+        assert score.iou > 0.97 and score.nc > 0.98
 
 
 # Contacts that open
 
 
-def two_balls(state, apart, radius=5.0):
+def two_balls(state, separation, radius=5.0):
     """Surface of the union of two balls whose centres are `apart` Å apart on x, with atoms in both."""
     nodes = np.stack(np.meshgrid(*[np.arange(-n, n + 0.1, 0.4) for n in (16.0, 6.4, 6.4)], indexing="ij"), -1)
-    centres = np.array([[-0.5 * apart, 0, 0], [0.5 * apart, 0, 0]])
+    centres = np.array([[-0.5 * separation, 0, 0], [0.5 * separation, 0, 0]])
     distance = np.linalg.norm(nodes[..., None, :] - centres, axis=-1).min(-1) - radius
     points, faces, _, _ = marching_cubes(distance, 0.0, gradient_direction="descent", allow_degenerate=False)
     points = points * 0.4 + nodes[0, 0, 0]
@@ -365,8 +365,8 @@ def two_balls(state, apart, radius=5.0):
     return Surface(state, points, normals, faces, atoms)
 
 
-def union_volume(apart, radius=5.0):
-    cap = max(0.0, radius - 0.5 * apart)
+def union_volume(separation, radius=5.0):
+    cap = max(0.0, radius - 0.5 * separation)
     return 2 * (4 / 3 * np.pi * radius**3 - np.pi * cap**2 * (radius - cap / 3))
 
 
@@ -379,16 +379,16 @@ def opening():
 @pytest.mark.system
 @pytest.mark.parametrize("time", [1.0, 2.0, 4.0, 5.0, 6.0, 8.0, 11.0, 18.0, 24.0, 25.0])
 def test_a_contact_that_opens_is_neither_torn_nor_doubled(opening, time):
-    apart = 8.0 + 0.5 * (time - 1)
-    found = extract_mesh(opening, time)
-    assert found.volume == pytest.approx(union_volume(apart), rel=0.03)
-    edges = np.sort(np.concatenate([found.faces[:, [0, 1]], found.faces[:, [1, 2]], found.faces[:, [2, 0]]]), 1)
+    separation = 8.0 + 0.5 * (time - 1)
+    mesh = extract_mesh(opening, time)
+    assert mesh.volume == pytest.approx(union_volume(separation), rel=0.03)
+    edges = np.sort(np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]]), 1)
     assert (np.unique(edges, axis=0, return_counts=True)[1] % 2 == 0).all()
-    links = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), (len(found.points),) * 2)
+    links = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), (len(mesh.points),) * 2)
     pieces = connected_components(links, directed=False)[0]
     # Amid a gap of the states the bridge may open a little sooner or later than the balls part, at 10 Å.
-    assert pieces == (1 if apart < 10.0 else 2) or abs(apart - 10.0) < 0.6
-    centres = np.array([[-0.5 * apart, 0, 0], [0.5 * apart, 0, 0]])
-    off = np.linalg.norm(found.points[:, None] - centres, axis=2).min(1) - 5.0
+    assert pieces == (1 if separation < 10.0 else 2) or abs(separation - 10.0) < 0.6
+    centres = np.array([[-0.5 * separation, 0, 0], [0.5 * separation, 0, 0]])
+    deviation = np.linalg.norm(mesh.points[:, None] - centres, axis=2).min(1) - 5.0
     # But for the neck, where the surface is sharp, points lie on one ball or the other.
-    assert np.quantile(np.abs(off), 0.9) < 0.15
+    assert np.quantile(np.abs(deviation), 0.9) < 0.15

@@ -56,21 +56,21 @@ def test_atoms_that_move_on_are_not_held_back():
 
 
 def test_too_few_states_are_joined_by_straight_lines():
-    few = fit(breathing([6.0, 6.5, 7.0, 7.5]))
-    assert few.smooth == few.smooth_beyond == few.motion.smooth == 0.0
-    assert "too few" in few.report["smooth_chosen_by"] and few.report["missed"] is None
+    short = fit(breathing([6.0, 6.5, 7.0, 7.5]))
+    assert short.smooth == short.smooth_beyond == short.motion.smooth == 0.0
+    assert "too few" in short.report["smooth_chosen_by"] and short.report["missed"] is None
 
 
 def test_amid_two_states_their_volume_is_kept():
     """A ball that moves without atoms to tell: the mean of the two distances is an ellipsoid of less volume."""
     there_and_here = fit([ball(1.0, 6.0, (-1.2, 0.0, 0.0)), ball(2.0, 6.0, (1.2, 0.0, 0.0))])
-    own, amid = (extract_mesh(there_and_here, time).volume for time in (1.0, 1.5))
-    assert abs(amid / own - 1.0) < 5e-3
+    at_state, amid = (extract_mesh(there_and_here, time).volume for time in (1.0, 1.5))
+    assert abs(amid / at_state - 1.0) < 5e-3
     there_and_here.level_offset = 0.0
-    assert extract_mesh(there_and_here, 1.5).volume / own < 0.97
+    assert extract_mesh(there_and_here, 1.5).volume / at_state < 0.97
     # Past the ends a single state is held as it is.
     there_and_here.level_offset = 0.2
-    assert abs(extract_mesh(there_and_here, 2.5).volume / own - 1.0) < 5e-3
+    assert abs(extract_mesh(there_and_here, 2.5).volume / at_state - 1.0) < 5e-3
 
 
 @pytest.mark.system
@@ -102,6 +102,6 @@ def test_a_steady_field_knows_no_states():
 
 
 def test_a_field_of_straight_lines_can_be_steady_too():
-    few = fit(breathing([6.0, 7.0, 6.0]))
-    assert few.smooth == 0.0
-    assert extract_mesh(few, 2.0).volume > 1.1 * extract_mesh(few.with_uniform_smoothing(), 2.0).volume
+    short = fit(breathing([6.0, 7.0, 6.0]))
+    assert short.smooth == 0.0
+    assert extract_mesh(short, 2.0).volume > 1.1 * extract_mesh(short.with_uniform_smoothing(), 2.0).volume

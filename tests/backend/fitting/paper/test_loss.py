@@ -39,11 +39,11 @@ def by_hand(network, x, t, z):
     """f at one point x f8[3], t, z f8[latent]: the joined input, layer by layer."""
     weights = [layer.weight.detach().double().numpy() for layer in network.linears()]
     biases = [layer.bias.detach().double().numpy() for layer in network.linears()]
-    given = np.concatenate([x, [t], z / math.sqrt(len(z))])
-    h = given
+    encoded = np.concatenate([x, [t], z / math.sqrt(len(z))])
+    h = encoded
     for number, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         if number == (len(weights) - 1) // 2:
-            h = np.concatenate([h, given]) / math.sqrt(2)
+            h = np.concatenate([h, encoded]) / math.sqrt(2)
         h = weight @ h + bias
         if number < len(weights) - 1:
             h = softplus(h)
@@ -62,8 +62,8 @@ def loss_by_hand(f, surface, normals, space, zs, tau, lam, alpha):
         at = [abs(f(k, x)) for x in surface[k]]
         if tau:
             pairs = zip(surface[k], normals[k], strict=True)
-            off = [np.sqrt(((differences(lambda y, k=k: f(k, y), x) - n) ** 2).sum()) for x, n in pairs]
-            at = [a + tau * o for a, o in zip(at, off, strict=True)]
+            deviations = [np.sqrt(((differences(lambda y, k=k: f(k, y), x) - n) ** 2).sum()) for x, n in pairs]
+            at = [a + tau * o for a, o in zip(at, deviations, strict=True)]
         steep = [np.sqrt((differences(lambda y, k=k: f(k, y), x) ** 2).sum()) for x in space[k]]
         total += np.mean(at) + lam * np.mean([(s - 1) ** 2 for s in steep]) + alpha * np.sqrt((z**2).sum())
     return total / len(zs)
@@ -91,7 +91,7 @@ def batch(seed=1, times=2, count=5, latent=5):
     ]
 
 
-def ours(network, preset, surface, normals, space, t, z):
+def backend_loss(network, preset, surface, normals, space, t, z):
     code = torch.cat([t[:, None], z], 1)
     return loss.loss(lambda x: network(x, code), surface, normals, space, z, preset)
 
@@ -116,8 +116,8 @@ def test_the_network_is_the_joined_input_layer_by_layer(layers):
     network = some_network(layers=layers)
     x, t, z = np.random.default_rng(2).normal(size=(6, 3)), 0.3, np.linspace(-1, 1, 5)
     code = torch.tensor(np.concatenate([[t], z]))[None]
-    found = network(torch.tensor(x)[None], code)[0].detach().numpy()
-    np.testing.assert_allclose(found, [by_hand(network, p, t, z) for p in x], rtol=0, atol=1e-9)
+    values = network(torch.tensor(x)[None], code)[0].detach().numpy()
+    np.testing.assert_allclose(values, [by_hand(network, p, t, z) for p in x], rtol=0, atol=1e-9)
 
 
 def test_the_network_of_the_paper_is_that_of_igr_with_t_and_z():
@@ -144,13 +144,13 @@ def test_at_the_start_f_is_the_distance_to_a_sphere(radius):
     code = torch.cat([torch.tensor([[-1.0], [0.7]]), torch.randn(2, 192)], 1)
     f = network(x, code)
     (gradient,) = torch.autograd.grad(f.sum(), x)
-    found, norm = f.detach() - (far - radius), torch.linalg.norm(gradient, dim=-1)
+    errors, norm = f.detach() - (far - radius), torch.linalg.norm(gradient, dim=-1)
     # Measured 0.04 to 0.17 too much, as softplus is above 0 everywhere, and not the same everywhere, as units are few.
-    assert 0.0 < found.mean() < 0.25 and found.std() < 0.12
+    assert 0.0 < errors.mean() < 0.25 and errors.std() < 0.12
     assert (norm.mean() - 1).abs() < 0.25 and norm.min() > 0.5 and norm.max() < 1.5
     assert torch.nn.functional.cosine_similarity(gradient, x, dim=-1).min() > 0.85
-    away = (far - radius).abs() > 0.45
-    assert (torch.sign(f) == torch.sign(far - radius))[:, away].all()
+    off_surface = (far - radius).abs() > 0.45
+    assert (torch.sign(f) == torch.sign(far - radius))[:, off_surface].all()
     assert torch.equal(f, network(x, torch.zeros_like(code)))
 
 
@@ -163,22 +163,22 @@ def test_gradient_against_central_differences():
     x = space.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(network(x, torch.cat([t[:, None], z], 1)).sum(), x)
     for k in range(2):
-        for point, found in zip(space[k].numpy(), gradient[k].numpy(), strict=True):
+        for point, gradient_at_point in zip(space[k].numpy(), gradient[k].numpy(), strict=True):
             expected = differences(lambda y, k=k: by_hand(network, y, float(t[k]), z[k].numpy()), point)
-            np.testing.assert_allclose(found, expected, atol=1e-7)
+            np.testing.assert_allclose(gradient_at_point, expected, atol=1e-7)
 
 
 @pytest.mark.parametrize("tau, lam, alpha", [(1.0, 0.1, 1e-3), (0.0, 0.1, 1e-3), (1.0, 0.0, 0.0), (0.5, 2.0, 1.0)])
 def test_loss_against_a_plain_evaluation_of_equations_2_and_3(tau, lam, alpha):
     network = some_network()
     surface, normals, space, t, z = batch()
-    found = ours(network, replace(PRINTED, normals=tau, eikonal=lam, code=alpha), surface, normals, space, t, z)
+    value = backend_loss(network, replace(PRINTED, normals=tau, eikonal=lam, code=alpha), surface, normals, space, t, z)
 
     def f(k, x):
         return by_hand(network, x, float(t[k]), z[k].numpy())
 
     expected = loss_by_hand(f, surface.numpy(), normals.numpy(), space.numpy(), z.numpy(), tau, lam, alpha)
-    assert float(found.detach()) == pytest.approx(expected, abs=1e-7)
+    assert float(value.detach()) == pytest.approx(expected, abs=1e-7)
 
 
 def test_loss_of_closed_forms():
@@ -199,8 +199,8 @@ def test_the_normals_term_is_a_norm_and_not_its_square():
     """As printed in Eq. 3: a gradient that is wrong by 2 costs 2, not 4."""
     normals = torch.tensor([[[1.0, 0.0, 0.0]]])
     zero, z = torch.zeros(1, 1, 3), torch.zeros(1, 1)
-    found = loss.loss(lambda x: -x[..., 0], zero, normals, zero, z, PRINTED)
-    assert float(found.detach()) == pytest.approx(2.0, abs=1e-6)
+    value = loss.loss(lambda x: -x[..., 0], zero, normals, zero, z, PRINTED)
+    assert float(value.detach()) == pytest.approx(2.0, abs=1e-6)
 
 
 def test_gradients_of_the_loss_against_differences_of_it():
@@ -209,20 +209,20 @@ def test_gradients_of_the_loss_against_differences_of_it():
     surface, normals, space, t, z = batch()
     z.requires_grad_()
     linears = network.linears()
-    ours(network, PRINTED, surface, normals, space, t, z).backward()
+    backend_loss(network, PRINTED, surface, normals, space, t, z).backward()
     rng = np.random.default_rng(4)
-    some = [layer.weight for layer in linears] + [layer.bias for layer in linears[:-1]] + [z]
-    for tensor in some:
+    parameters = [layer.weight for layer in linears] + [layer.bias for layer in linears[:-1]] + [z]
+    for tensor in parameters:
         for flat in rng.choice(tensor.numel(), min(4, tensor.numel()), replace=False):
-            place = tuple(int(i) for i in np.unravel_index(flat, tensor.shape))
+            entry = tuple(int(i) for i in np.unravel_index(flat, tensor.shape))
             around = []
             for step in (1e-6, -1e-6):
                 with torch.no_grad():
-                    tensor[place] += step
-                around.append(float(ours(network, PRINTED, surface, normals, space, t, z).detach()))
+                    tensor[entry] += step
+                around.append(float(backend_loss(network, PRINTED, surface, normals, space, t, z).detach()))
                 with torch.no_grad():
-                    tensor[place] -= step
-            assert float(tensor.grad[place]) == pytest.approx((around[0] - around[1]) / 2e-6, rel=1e-4, abs=1e-7)
+                    tensor[entry] -= step
+            assert float(tensor.grad[entry]) == pytest.approx((around[0] - around[1]) / 2e-6, rel=1e-4, abs=1e-7)
 
 
 # The distribution D
@@ -230,12 +230,12 @@ def test_gradients_of_the_loss_against_differences_of_it():
 
 def test_sigma_is_the_distance_to_the_50th_neighbour():
     points = np.random.default_rng(5).normal(size=(300, 3))
-    apart = np.sort(np.linalg.norm(points[:, None] - points, axis=2), axis=1)
+    distances = np.sort(np.linalg.norm(points[:, None] - points, axis=2), axis=1)
     # Column 0 is the point itself.
-    np.testing.assert_allclose(neighbour_distance(points, 50), apart[:, 50], atol=1e-12)
+    np.testing.assert_allclose(neighbour_distance(points, 50), distances[:, 50], atol=1e-12)
     # Where there are fewer, to the farthest.
-    few = np.linalg.norm(points[:20, None] - points[:20], axis=2).max(1)
-    np.testing.assert_allclose(neighbour_distance(points[:20], 50), few, atol=1e-12)
+    spans = np.linalg.norm(points[:20, None] - points[:20], axis=2).max(1)
+    np.testing.assert_allclose(neighbour_distance(points[:20], 50), spans, atol=1e-12)
 
 
 def clouds_of(series, preset=PRINTED):
@@ -255,13 +255,13 @@ def test_points_are_drawn_from_their_own_state_with_their_normals():
     surface, normals, _ = points.draw_points(clouds, picked, 400, 0.125, generator)
     frame = UnitCube.of([s.points for s in surfaces])
     for k, number in enumerate(picked.tolist()):
-        own = frame.to_unit(surfaces[number].points)
-        away, nearest = cKDTree(own).query(surface[k])
-        assert away.max() < 1e-6
+        surface_points = frame.to_unit(surfaces[number].points)
+        distances, nearest = cKDTree(surface_points).query(surface[k])
+        assert distances.max() < 1e-6
         assert np.array_equal(normals[k], surfaces[number].normals[nearest])
         # All of them come up evenly: 42 points get 400 draws.
         if number == 0:
-            counts = np.bincount(nearest, minlength=len(own))
+            counts = np.bincount(nearest, minlength=len(surface_points))
             assert ((counts - 400 / 42) ** 2 / (400 / 42)).sum() < 80
 
 
@@ -285,9 +285,9 @@ def test_shares_and_moments_of_D():
 
 def test_sigma_is_that_of_the_state_s_own_points():
     """Another state that lies among the points does not come near them."""
-    alone = clouds_of([[ball(1, 5.0, subdivisions=2)]])
-    both = clouds_of([[ball(1, 5.0, subdivisions=2), ball(2, 4.9, subdivisions=2)]])
-    assert torch.equal(alone.sigma, both.sigma[: len(alone.sigma)])
+    single = clouds_of([[ball(1, 5.0, subdivisions=2)]])
+    double = clouds_of([[ball(1, 5.0, subdivisions=2), ball(2, 4.9, subdivisions=2)]])
+    assert torch.equal(single.sigma, double.sigma[: len(single.sigma)])
 
 
 def test_all_states_have_their_turn():
@@ -334,7 +334,9 @@ def test_uniform_points_of_a_trajectory_larger_than_its_family_fill_its_own_box(
 # The field
 
 
-def made(seed=0, radius=0.6, states=(1.0, 3.0), atoms=None, centre=(0.0, 0.0, 0.0), z_seed=0, network=None, **report):
+def paper_field(
+    seed=0, radius=0.6, states=(1.0, 3.0), atoms=None, centre=(0.0, 0.0, 0.0), z_seed=0, network=None, **report
+):
     """A field that was not fitted: a sphere of the network's start, or some network."""
     if network is None:
         torch.manual_seed(seed)
@@ -348,20 +350,20 @@ def made(seed=0, radius=0.6, states=(1.0, 3.0), atoms=None, centre=(0.0, 0.0, 0.
 
 def test_distances_are_in_angstrom_about_the_trajectory_s_own_middle():
     """A unit is 10 Å: what the network says at x·0.1 is a tenth of the distance, at 10⁵ Å from the origin too."""
-    there = np.array([1e5 + 0.1234, -1e5, 1e5])
+    centre = np.array([1e5 + 0.1234, -1e5, 1e5])
     x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)) * 6
-    near, far = made(), made(centre=there)
+    near, far = paper_field(), paper_field(centre=centre)
     code = torch.cat([torch.tensor([0.0]), near.z])[None]
     expected = 10 * near.network(0.1 * x[None], code)[0]
     torch.testing.assert_close(near.at(2.0).distance(x), expected, atol=1e-5, rtol=0)
-    moved = (x.double() + torch.tensor(there)).float()
-    exactly = (moved.double() - torch.tensor(there)).float()
+    moved = (x.double() + torch.tensor(centre)).float()
+    exactly = (moved.double() - torch.tensor(centre)).float()
     torch.testing.assert_close(far.at(2.0).distance(moved), near.at(2.0).distance(exactly), atol=1e-4, rtol=0)
 
 
 def test_between_two_runs_the_nearer_state_is_held():
     network = some_network(width=48, latent=6).float().requires_grad_(False)
-    field = made(states=(10.0, 20.0, 40.0), network=network)
+    field = paper_field(states=(10.0, 20.0, 40.0), network=network)
     field.motion.kernel = replace(field.motion.kernel, breaks=(2,))
     for time, t in ((15.0, -2 / 3), (29.0, -1 / 3), (31.0, 1.0), (55.0, 2.0)):
         assert field.at(time).code[0] == pytest.approx(t)
@@ -369,29 +371,29 @@ def test_between_two_runs_the_nearer_state_is_held():
 
 def test_time_goes_on_beyond_the_states_and_nothing_was_tested_there():
     network = some_network(width=48, latent=6).float().requires_grad_(False)
-    field = made(states=(10.0, 20.0, 40.0), network=network)
+    field = paper_field(states=(10.0, 20.0, 40.0), network=network)
     assert field.time_range == (10.0, 40.0)
     x = torch.zeros(1, 3)
     for time, t in ((10.0, -1.0), (20.0, -1 / 3), (40.0, 1.0), (55.0, 2.0), (-5.0, -2.0)):
-        found = field.at(time)
-        assert found.code[0] == pytest.approx(t)
+        snapshot = field.at(time)
+        assert snapshot.code[0] == pytest.approx(t)
         expected = 10 * by_hand(network, np.zeros(3), t, field.z.double().numpy())
-        assert float(found.distance(x)) == pytest.approx(expected, abs=1e-4)
+        assert float(snapshot.distance(x)) == pytest.approx(expected, abs=1e-4)
         outside = time in (55.0, -5.0)
-        assert found.extrapolated is outside
-        assert np.isnan(found.expected_error) if outside else found.expected_error == 0.0
+        assert snapshot.extrapolated is outside
+        assert np.isnan(snapshot.expected_error) if outside else snapshot.expected_error == 0.0
 
 
 def test_smooth_is_ignored():
-    field = made(atoms=[cloud(5), cloud(5) + 1])
-    one, other = field.at(1.4), field.at(1.4, smooth=3.0)
-    assert torch.equal(one.code, other.code) and np.array_equal(one.atoms, other.atoms)
+    field = paper_field(atoms=[cloud(5), cloud(5) + 1])
+    plain, smoothed = field.at(1.4), field.at(1.4, smooth=3.0)
+    assert torch.equal(plain.code, smoothed.code) and np.array_equal(plain.atoms, smoothed.atoms)
     assert field.smooth == 0.0
 
 
 def test_atoms_go_straight_between_states_and_stay_at_the_ends():
     atoms = np.array([cloud(5), cloud(5) + np.array([0.5, 1.0, -0.5])], np.float32) + np.float32(20.0)
-    field = made(atoms=atoms)
+    field = paper_field(atoms=atoms)
     np.testing.assert_allclose(field.at(1.0).atoms, atoms[0], atol=ATOMS)
     np.testing.assert_allclose(field.at(1.5).atoms, 0.75 * atoms[0] + 0.25 * atoms[1], atol=ATOMS)
     np.testing.assert_allclose(field.at(9.0).atoms, atoms[1], atol=ATOMS)
@@ -400,24 +402,24 @@ def test_atoms_go_straight_between_states_and_stay_at_the_ends():
 def test_the_box_holds_the_surface():
     """Around the atoms; past the states, where the atoms stay and the surface may not, around all points too."""
     atoms = [cloud(30, 2.0), cloud(30, 2.0, seed=1)]
-    field = made(atoms=atoms)
+    field = paper_field(atoms=atoms)
     box = field.at(1.0).box
     np.testing.assert_allclose(box, [atoms[0].min(0) - 3, atoms[0].max(0) + 3], atol=ATOMS)
     beyond = field.at(9.0).box
     assert (beyond[0] <= field.extent[0]).all() and (beyond[1] >= field.extent[1]).all()
-    assert np.array_equal(made().at(1.0).box, made().extent)
+    assert np.array_equal(paper_field().at(1.0).box, paper_field().extent)
 
 
 def test_tensors_make_the_field_again():
-    field = made(network=some_network(width=48, latent=6).float())
+    field = paper_field(network=some_network(width=48, latent=6).float())
     tensors = {name: tensor.clone() for name, tensor in field.tensors().items()}
     network = Network(48, 4, 6).requires_grad_(False)
     network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
-    again = PaperField(
+    reloaded = PaperField(
         network, tensors["z"], field.scale, field.motion, field.frame, field.extent, field.clearance, field.report
     )
     x = torch.randn(50, 3) * 5
-    assert torch.equal(field.at(1.7).distance(x), again.at(1.7).distance(x))
+    assert torch.equal(field.at(1.7).distance(x), reloaded.at(1.7).distance(x))
 
 
 # Between trajectories
@@ -431,7 +433,9 @@ def pair(atoms=(8, 8), states=((1.0, 3.0), (5.0, 6.0, 9.0))):
         for k, (n, times) in enumerate(zip(atoms, states, strict=True))
     ]
     return [
-        made(network=network, states=times, atoms=a if n else None, centre=(5.0 * k,) * 3, z_seed=k, area=100.0 + k)
+        paper_field(
+            network=network, states=times, atoms=a if n else None, centre=(5.0 * k,) * 3, z_seed=k, area=100.0 + k
+        )
         for k, (n, times, a) in enumerate(zip(atoms, states, made_up, strict=True))
     ]
 
@@ -441,61 +445,67 @@ X = torch.randn(60, 3, generator=torch.Generator().manual_seed(9)) * 6
 
 @pytest.mark.parametrize("atoms", [(8, 8), (8, 5), (0, 0), (8, 0)])
 def test_the_ends_of_the_way_are_the_members(atoms):
-    one, other = pair(atoms)
-    start, end = interpolate_fields(one, other, 0.0), interpolate_fields(one, other, 1.0)
+    first_field, second_field = pair(atoms)
+    start, end = interpolate_fields(first_field, second_field, 0.0), interpolate_fields(first_field, second_field, 1.0)
     for time in (1.0, 1.5, 2.2, 3.0, 3.5):
         # The other's times are taken at the same place of its range: 1 to 3 is its 5 to 9.
-        others = 5 + 2 * (time - 1)
-        for found, expected in ((start.at(time), one.at(time)), (end.at(time), other.at(others))):
-            torch.testing.assert_close(found.distance(X), expected.distance(X), atol=1e-4, rtol=0)
-            np.testing.assert_allclose(found.box, expected.box, atol=ATOMS)
-            assert (found.atoms is None) == (expected.atoms is None)
-            if found.atoms is not None:
-                np.testing.assert_allclose(found.atoms, expected.atoms, atol=ATOMS)
-    assert start.time_range == end.time_range == one.time_range
+        second_time = 5 + 2 * (time - 1)
+        for actual, expected in ((start.at(time), first_field.at(time)), (end.at(time), second_field.at(second_time))):
+            torch.testing.assert_close(actual.distance(X), expected.distance(X), atol=1e-4, rtol=0)
+            np.testing.assert_allclose(actual.box, expected.box, atol=ATOMS)
+            assert (actual.atoms is None) == (expected.atoms is None)
+            if actual.atoms is not None:
+                np.testing.assert_allclose(actual.atoms, expected.atoms, atol=ATOMS)
+    assert start.time_range == end.time_range == first_field.time_range
 
 
 def test_amid_the_way_z_and_the_place_are_mixed():
-    one, other = pair()
-    half = interpolate_fields(one, other, 0.25)
-    torch.testing.assert_close(half.z, 0.75 * one.z + 0.25 * other.z)
+    first_field, second_field = pair()
+    half = interpolate_fields(first_field, second_field, 0.25)
+    torch.testing.assert_close(half.z, 0.75 * first_field.z + 0.25 * second_field.z)
     np.testing.assert_allclose(half.frame.centre, [1.25] * 3)
     for time in (1.0, 2.4):
-        expected = 0.75 * one.at(time).atoms + 0.25 * other.at(5 + 2 * (time - 1)).atoms
+        expected = 0.75 * first_field.at(time).atoms + 0.25 * second_field.at(5 + 2 * (time - 1)).atoms
         atoms = half.at(time).atoms
         assert atoms is not None
         np.testing.assert_allclose(atoms, expected, atol=ATOMS)
         # Mixed atoms huddle together; what the surfaces take up does not.
-        boxes = [field.extent - field.frame.centre + half.frame.centre for field in (one, other)]
+        boxes = [field.extent - field.frame.centre + half.frame.centre for field in (first_field, second_field)]
         assert (half.at(time).box[0] <= np.min(boxes, 0)[0] + ATOMS).all()
         assert (half.at(time).box[1] >= np.max(boxes, 0)[1] - ATOMS).all()
-    assert half.report["area"] == pytest.approx(100.25) and one.report["area"] == 100.0
+    assert half.report["area"] == pytest.approx(100.25) and first_field.report["area"] == 100.0
 
 
 def test_atoms_that_do_not_correspond_are_left_out_on_the_way():
-    one, other = pair((8, 5))
-    assert interpolate_fields(one, other, 0.5).at(1.0).atoms is None
+    first_field, second_field = pair((8, 5))
+    assert interpolate_fields(first_field, second_field, 0.5).at(1.0).atoms is None
 
 
 def test_one_state_is_amid_the_others_time():
-    one, other = pair(states=((4.0,), (5.0, 6.0, 9.0)))
+    first_field, second_field = pair(states=((4.0,), (5.0, 6.0, 9.0)))
     torch.testing.assert_close(
-        interpolate_fields(one, other, 1.0).at(4.0).distance(X), other.at(7.0).distance(X), atol=1e-4, rtol=0
+        interpolate_fields(first_field, second_field, 1.0).at(4.0).distance(X),
+        second_field.at(7.0).distance(X),
+        atol=1e-4,
+        rtol=0,
     )
     torch.testing.assert_close(
-        interpolate_fields(other, one, 1.0).at(6.0).distance(X), one.at(4.0).distance(X), atol=1e-4, rtol=0
+        interpolate_fields(second_field, first_field, 1.0).at(6.0).distance(X),
+        first_field.at(4.0).distance(X),
+        atol=1e-4,
+        rtol=0,
     )
 
 
 def test_networks_that_differ_have_nothing_between_them():
-    one, other = pair()
+    first_field, second_field = pair()
     with pytest.raises(ValueError, match="not fitted together: their networks differ"):
-        interpolate_fields(one, made(seed=5), 0.5)
+        interpolate_fields(first_field, paper_field(seed=5), 0.5)
     # The same values in another object, as after loading.
-    again = Network(48, 4, 6).requires_grad_(False)
-    again.load_state_dict(other.network.state_dict())
-    other.network = again
-    assert isinstance(interpolate_fields(one, other, 0.5), PaperField)
-    other.scale = 0.2
+    network = Network(48, 4, 6).requires_grad_(False)
+    network.load_state_dict(second_field.network.state_dict())
+    second_field.network = network
+    assert isinstance(interpolate_fields(first_field, second_field, 0.5), PaperField)
+    second_field.scale = 0.2
     with pytest.raises(ValueError, match="not fitted together"):
-        interpolate_fields(one, other, 0.5)
+        interpolate_fields(first_field, second_field, 0.5)

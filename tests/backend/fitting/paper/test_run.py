@@ -70,13 +70,13 @@ def from_ball(radius, centre=(0.0, 0.0, 0.0)):
 def test_a_ball_far_from_the_origin():
     centre = np.array([1e4, -2e4, 5.0])
     field = run.fit_trajectory([ball(1, 6.0, centre, subdivisions=3)], config(), preset=SMALL)
-    found = errors(field, 1.0, from_ball(6.0, centre), centre - 8, centre + 8)
+    deviations = errors(field, 1.0, from_ball(6.0, centre), centre - 8, centre + 8)
     # Measured 0.01 and 0.07 Å, in a box of 13 Å.
-    assert found.mean() < 0.03 and found.max() < 0.2
-    made = extract_mesh(field, 1.0)
-    assert made.volume == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.02)
-    assert made.area == pytest.approx(4 * np.pi * 6**2, rel=0.02)
-    assert not made.extrapolated and extract_mesh(field, 2.0).extrapolated
+    assert deviations.mean() < 0.03 and deviations.max() < 0.2
+    mesh = extract_mesh(field, 1.0)
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.02)
+    assert mesh.area == pytest.approx(4 * np.pi * 6**2, rel=0.02)
+    assert not mesh.extrapolated and extract_mesh(field, 2.0).extrapolated
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +93,9 @@ def test_two_balls_that_part_at_the_states_and_between(parting, time):
     def distance(x):
         return np.min([from_ball(4.0, c)(x) for c in middles(time)], 0)
 
-    found = errors(field, time, distance, [-12, -6, -6], [12, 6, 6])
+    deviations = errors(field, time, distance, [-12, -6, -6], [12, 6, 6])
     # Measured 0.02 to 0.07 Å, 0.3 at most, where a ball moves 0.5 Å a state.
-    assert found.mean() < 0.1 and found.max() < 0.5
+    assert deviations.mean() < 0.1 and deviations.max() < 0.5
 
 
 @pytest.mark.system
@@ -106,8 +106,8 @@ def test_without_normals_points_alone_are_fitted():
     upside_down = replace_normals(upside_down, -upside_down.normals)
     field = run.fit_trajectory([upside_down], config(), preset=preset)
     assert field.report["tau"] == 0.0
-    found = errors(field, 1.0, from_ball(6.0), [-7] * 3, [7] * 3, reach=0.5)
-    assert found.mean() < 0.1
+    deviations = errors(field, 1.0, from_ball(6.0), [-7] * 3, [7] * 3, reach=0.5)
+    assert deviations.mean() < 0.1
 
 
 def replace_normals(surface, normals):
@@ -119,12 +119,12 @@ def test_real_surfaces():
     """A helix of nine residues with a network of 64 units: what the whole preset can is in the benchmark."""
     surfaces = peptide()[:3]
     field = run.fit_trajectory(surfaces, config(), preset=SMALL)
-    found = extract_mesh(field, 2.0, resolution=1.0)
+    mesh = extract_mesh(field, 2.0, resolution=1.0)
     truth = surfaces[1]
-    scores = compare(found.points, found.normals, found.faces, truth.points, truth.normals, truth.faces, field.frame)
+    scores = compare(mesh.points, mesh.normals, mesh.faces, truth.points, truth.normals, truth.faces, field.frame)
     # Measured 0.915 and 0.965.
     assert scores.iou > 0.85 and scores.nc > 0.92
-    assert field.motion.atoms is not None and len(found.nearest) == len(found.points)
+    assert field.motion.atoms is not None and len(mesh.nearest) == len(mesh.points)
 
 
 def test_coordinates_are_taken_as_they_are():
@@ -156,9 +156,9 @@ def test_one_network_and_a_code_for_each(family):
     assert small.scale == large.scale == large.frame.scale < small.frame.scale
     assert not torch.equal(small.z, large.z)
     for t in (1, 2, 3):
-        found = errors(small, t, from_ball(3 + 0.5 * t), [-6] * 3, [6] * 3)
+        deviations = errors(small, t, from_ball(3 + 0.5 * t), [-6] * 3, [6] * 3)
         # Measured 0.01 to 0.03 Å.
-        assert found.mean() < 0.08
+        assert deviations.mean() < 0.08
     for t in (10, 15, 20):
         assert errors(large, t, from_ball(7.0, (60, 0, 0)), [52, -8, -8], [68, 8, 8]).mean() < 0.08
 
@@ -179,16 +179,16 @@ def test_the_report_of_a_family(family):
 def test_between_two_trajectories(family):
     x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0)) * 5
     start, end = field_between(family, "small", "large", 0.0), field_between(family, "small", "large", 1.0)
-    for time, others in ((1.0, 10.0), (2.5, 17.5)):
+    for time, other_time in ((1.0, 10.0), (2.5, 17.5)):
         torch.testing.assert_close(start.at(time).distance(x), family.member("small").at(time).distance(x))
-        away = x + torch.tensor([60.0, 0.0, 0.0])
-        expected = family.member("large").at(others).distance(away)
-        torch.testing.assert_close(end.at(time).distance(away), expected, atol=1e-4, rtol=0)
+        shifted = x + torch.tensor([60.0, 0.0, 0.0])
+        expected = family.member("large").at(other_time).distance(shifted)
+        torch.testing.assert_close(end.at(time).distance(shifted), expected, atol=1e-4, rtol=0)
     half = field_between(family, "small", "large", 0.5)
-    found = extract_mesh(half, 2.0)
-    np.testing.assert_allclose(found.points.mean(0), [30, 0, 0], atol=1.0)
+    mesh = extract_mesh(half, 2.0)
+    np.testing.assert_allclose(mesh.points.mean(0), [30, 0, 0], atol=1.0)
     sizes = [extract_mesh(family.member(name), t).volume for name, t in (("small", 2.0), ("large", 15.0))]
-    assert sizes[0] < found.volume < sizes[1]
+    assert sizes[0] < mesh.volume < sizes[1]
 
 
 @pytest.mark.system
@@ -224,9 +224,9 @@ def test_a_new_trajectory_with_all_of_the_network(family):
 @pytest.mark.system
 def test_a_family_of_another_kind_is_refused(family):
     fast = fit([ball(1, 2.0, subdivisions=1)])
-    other = replace(family, members=family.members | {"fast": fast})
+    mixed_family = replace(family, members=family.members | {"fast": fast})
     with pytest.raises(ValueError, match="the family's fields are of kind fast, paper, not all paper"):
-        run.fit_member(other, [ball(1)], config(), preset=BRIEF)
+        run.fit_member(mixed_family, [ball(1)], config(), preset=BRIEF)
 
 
 def test_surfaces_that_do_not_go_together_are_refused():
@@ -261,51 +261,51 @@ def test_same_seed_same_field_bit_for_bit():
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    first, again, other = (run.fit_trajectory(surfaces, config(seed=seed), preset=BRIEF) for seed in (5, 5, 6))
+    first, repeated, reseeded = (run.fit_trajectory(surfaces, config(seed=seed), preset=BRIEF) for seed in (5, 5, 6))
     assert torch.equal(torch.rand(3), expected)
     for name, tensor in first.tensors().items():
-        assert torch.equal(tensor, again.tensors()[name]), name
-        assert not torch.equal(tensor, other.tensors()[name]), name
+        assert torch.equal(tensor, repeated.tensors()[name]), name
+        assert not torch.equal(tensor, reseeded.tensors()[name]), name
 
 
 def test_the_seed_draws_the_network_and_codes_from_the_standard_normal():
     """Before anything is trained: rates of 0."""
-    still = replace(PaperPreset(), width=200, layers=2, cpu_points=4, states=1, steps=1, rate=0.0, latent_rate=0.0)
+    frozen = replace(PaperPreset(), width=200, layers=2, cpu_points=4, states=1, steps=1, rate=0.0, latent_rate=0.0)
     trajectories = {str(k): [ball(1, subdivisions=1)] for k in range(20)}
-    members: Any = run.fit_family(trajectories, config(), preset=still).members.values()
+    members: Any = run.fit_family(trajectories, config(), preset=frozen).members.values()
     z = torch.stack([field.z for field in members])
     assert z.shape == (20, 192) and z.mean().abs() < 0.06 and abs(z.std() - 1) < 0.05
     assert torch.corrcoef(z).fill_diagonal_(0).abs().max() < 0.35
-    fields = (run.fit_trajectory([ball(1, subdivisions=1)], config(seed=seed), preset=still) for seed in (1, 2))
-    first, other = (field.network.state_dict()["layers.0.weight"] for field in fields)
-    assert not torch.equal(first, other)
+    fields = (run.fit_trajectory([ball(1, subdivisions=1)], config(seed=seed), preset=frozen) for seed in (1, 2))
+    first, second = (field.network.state_dict()["layers.0.weight"] for field in fields)
+    assert not torch.equal(first, second)
 
 
 def test_rates_are_halved_over_the_run(monkeypatch):
-    seen = []
+    rates = []
     step = torch.optim.Adam.step
 
     def record(self, *args):
-        seen.append([group["lr"] for group in self.param_groups])
+        rates.append([group["lr"] for group in self.param_groups])
         return step(self, *args)
 
     monkeypatch.setattr(torch.optim.Adam, "step", record)
     preset = replace(BRIEF, steps=50, halvings=4, rate=1e-3, latent_rate=1e-2)
     run.fit_trajectory([ball(1, subdivisions=1)], config(), preset=preset)
     expected = [[1e-2 * 0.5**k, 1e-3 * 0.5**k] for k in range(5) for _ in range(10)]
-    np.testing.assert_allclose(seen, expected)
+    np.testing.assert_allclose(rates, expected)
 
 
 def test_progress_rises_to_the_end():
-    seen: list[FitStatus] = []
+    statuses: list[FitStatus] = []
     surfaces = [ball(t, subdivisions=2) for t in (1, 2)]
-    run.fit_trajectory(surfaces, config(), seen.append, preset=BRIEF)
-    fractions = [status.fraction for status in seen]
+    run.fit_trajectory(surfaces, config(), statuses.append, preset=BRIEF)
+    fractions = [status.fraction for status in statuses]
     assert fractions == sorted(fractions) and fractions[0] == 0.0 and fractions[-1] == 1.0
-    assert [status.phase for status in seen] == ["sampling"] * 2 + ["fit"] * 4
-    assert [status.step for status in seen[2:]] == [0, 10, 20, 30]
-    assert all(status.steps == 30 for status in seen[2:]) and (seen[-1].loss or 0.0) > 0
-    assert all(status.device == "cpu" for status in seen)
+    assert [status.phase for status in statuses] == ["sampling"] * 2 + ["fit"] * 4
+    assert [status.step for status in statuses[2:]] == [0, 10, 20, 30]
+    assert all(status.steps == 30 for status in statuses[2:]) and (statuses[-1].loss or 0.0) > 0
+    assert all(status.device == "cpu" for status in statuses)
 
 
 @pytest.mark.system
@@ -324,15 +324,15 @@ def test_the_report_says_how_it_went(parting):
 
 @pytest.mark.parametrize("polls", [0, 1, 3, 20])
 def test_a_cancelled_fit_stops_at_once(polls):
-    left = [polls]
+    polls_left = [polls]
 
     def cancelled():
-        left[0] -= 1
-        return left[0] < 0
+        polls_left[0] -= 1
+        return polls_left[0] < 0
 
     with pytest.raises(Cancelled):
         run.fit_trajectory([ball(t, subdivisions=2) for t in (1, 2)], config(), cancelled=cancelled, preset=BRIEF)
-    assert left[0] == -1
+    assert polls_left[0] == -1
 
 
 def test_a_budget_ends_the_training_annealed(monkeypatch):
@@ -384,5 +384,5 @@ def test_one_loss_that_is_no_number_is_got_over(bad, monkeypatch):
     field = run.fit_trajectory([ball(1, subdivisions=2)], config(), preset=replace(BRIEF, halvings=0))
     assert field.report["steps"] == 30 and np.isfinite(field.report["loss"])
     assert all(torch.isfinite(tensor).all() for tensor in field.tensors().values())
-    back = 10 * -(-bad // 10)
-    np.testing.assert_allclose(rates, [BRIEF.rate] * back + [BRIEF.rate / 2] * (30 - back))
+    rollback = 10 * -(-bad // 10)
+    np.testing.assert_allclose(rates, [BRIEF.rate] * rollback + [BRIEF.rate / 2] * (30 - rollback))

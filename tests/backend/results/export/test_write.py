@@ -47,8 +47,8 @@ def validator():
     """The content of a GLB -> the report of Khronos' glTF validator."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("node and npm are not installed")
-    told = subprocess.run(["npm", "root", "-g"], capture_output=True, text=True, check=False).stdout.strip()
-    env = dict(os.environ, NODE_PATH=os.pathsep.join(filter(None, [os.environ.get("NODE_PATH"), told])))
+    module_folder = subprocess.run(["npm", "root", "-g"], capture_output=True, text=True, check=False).stdout.strip()
+    env = dict(os.environ, NODE_PATH=os.pathsep.join(filter(None, [os.environ.get("NODE_PATH"), module_folder])))
     code = """
         const chunks = [];
         process.stdin.on('data', (chunk) => chunks.push(chunk));
@@ -62,8 +62,8 @@ def validator():
         pytest.skip("gltf-validator is not installed (npm install -g gltf-validator)")
 
     def validate(content):
-        done = subprocess.run(["node", "-e", code], input=content, env=env, capture_output=True, check=True)
-        return json.loads(done.stdout)
+        process = subprocess.run(["node", "-e", code], input=content, env=env, capture_output=True, check=True)
+        return json.loads(process.stdout)
 
     return validate
 
@@ -95,12 +95,12 @@ def cgo_values(cgo, operation, size):
     from pymol.cgo import BEGIN, COLOR, END, NORMAL, STOP, VERTEX
 
     lengths = {BEGIN: 1, COLOR: 3, NORMAL: 3, VERTEX: 3, END: 0, STOP: 0}
-    found, at = [], 0
+    operations, at = [], 0
     while at < len(cgo):
         if cgo[at] == operation:
-            found.append(cgo[at + 1 : at + 1 + size])
+            operations.append(cgo[at + 1 : at + 1 + size])
         at += 1 + lengths[cgo[at]]
-    return np.array(found)
+    return np.array(operations)
 
 
 def test_pymol_reads_the_text_ply():
@@ -181,8 +181,8 @@ KINDS = [("ply", False), ("ply", True), ("obj", False), ("stl", False), ("glb", 
 
 @pytest.mark.parametrize("format, binary", KINDS)
 def test_an_empty_mesh_is_a_file_too(format, binary):
-    nothing = np.empty((0, 3))
-    assert to_bytes(nothing, nothing, np.empty((0, 3), int), format, nothing, binary)
+    no_points = np.empty((0, 3))
+    assert to_bytes(no_points, no_points, np.empty((0, 3), int), format, no_points, binary)
 
 
 def test_every_format_is_tested_here():
@@ -274,18 +274,18 @@ def movie(count=4):
 
 def seen_at(document, body, seconds):
     """Which nodes a viewer shows at that moment: those whose scale is not 0."""
-    shown = []
+    shown_at = []
     (animation,) = document["animations"]
     for channel in animation["channels"]:
         assert channel["target"]["path"] == "scale"
         sampler = animation["samplers"][channel["sampler"]]
         assert sampler["interpolation"] == "STEP"
-        keys, scales = (accessor(document, body, sampler[part]) for part in ("input", "output"))
+        keys, scales = (accessor(document, body, sampler[channel_end]) for channel_end in ("input", "output"))
         scale = scales[max(0, np.searchsorted(keys, seconds, side="right") - 1)]
         if scale.any():
             assert scale.tolist() == [1, 1, 1]
-            shown.append(channel["target"]["node"])
-    return shown
+            shown_at.append(channel["target"]["node"])
+    return shown_at
 
 
 def test_an_animated_glb_shows_each_time_in_turn():
@@ -344,7 +344,7 @@ def nothing_at_all():
 def test_khronos_validator_finds_nothing(validator, make):
     report = validator(make())
     # A file without a surface has a node without a mesh: worth a hint (2 and 3), not a warning.
-    assert [told for told in report["issues"]["messages"] if told["severity"] < 2] == []
+    assert [issue for issue in report["issues"]["messages"] if issue["severity"] < 2] == []
     assert report["issues"]["numInfos"] + report["issues"]["numHints"] <= (1 if make is nothing_at_all else 0)
     assert report["info"]["version"] == "2.0"
 

@@ -27,32 +27,34 @@ def potential() -> Potential:
     beads = np.cumsum(rng.normal(0, 2.2, (300, 5, 3)), 1).astype(np.float32)
     network = GraphNetwork(1, 8)
     torch.nn.init.normal_(network.last.weight)
-    one = Potential(Priors.fitted([(PROTEIN, beads)], 300.0), network, 300.0)
+    model = Potential(Priors.fitted([(PROTEIN, beads)], 300.0), network, 300.0)
     count = 2 * 4 + 2 + 1 + 3 * 6
-    one.proteins.append(
+    model.proteins.append(
         Trained("five", PROTEIN, rng.normal(size=count), np.zeros(count), np.ones(count), beads[:9], 1.5)
     )
-    return one
+    return model
 
 
-def changed(data: bytes, about=None, tensors=None) -> bytes:
+def changed(data: bytes, description=None, tensors=None) -> bytes:
     """The file with other values in its description, or other tensors."""
     length = int.from_bytes(data[:8], "little")
     texts = json.loads(data[8 : 8 + length])["__metadata__"]
-    described = {**json.loads(texts["potential"]), **(about or {})}
-    whole = {**safetensors.torch.load(data), **(tensors or {})}
-    kept = {name: tensor for name, tensor in whole.items() if tensor is not None}
-    return safetensors.torch.save(kept, {**texts, "potential": json.dumps(described)})
+    described = {**json.loads(texts["potential"]), **(description or {})}
+    all_tensors = {**safetensors.torch.load(data), **(tensors or {})}
+    remaining = {name: tensor for name, tensor in all_tensors.items() if tensor is not None}
+    return safetensors.torch.save(remaining, {**texts, "potential": json.dumps(described)})
 
 
 def test_a_potential_comes_back_as_it_was(potential, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("DSR_HOME", str(tmp_path))
     save(model_path("five"), potential, {"best": 3})
-    again, report = load("five")
+    reloaded, report = load("five")
     x = torch.as_tensor(potential.proteins[0].centres)
     offsets = torch.as_tensor(potential.proteins[0].offsets)
-    assert torch.equal(again.energy(x, PROTEIN, offsets), potential.energy(x, PROTEIN, offsets))
-    assert again.proteins[0].protein == PROTEIN and again.proteins[0].spacing == 1.5 and again.temperature == 300
+    assert torch.equal(reloaded.energy(x, PROTEIN, offsets), potential.energy(x, PROTEIN, offsets))
+    assert (
+        reloaded.proteins[0].protein == PROTEIN and reloaded.proteins[0].spacing == 1.5 and reloaded.temperature == 300
+    )
     assert report == {"best": 3}
     with pytest.raises(ModelError, match=r"there is no potential six .* known are five: dsr_learn makes one"):
         load("six")
@@ -86,7 +88,7 @@ def test_a_pickle_of_torch_is_refused_unread(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "about, message",
+    "description, message",
     [
         ({"layers": 10**9}, "layers is 1000000000, not within 1 and 8"),
         ({"width": 1.5}, "width is 1.5, not a whole number"),
@@ -98,9 +100,9 @@ def test_a_pickle_of_torch_is_refused_unread(tmp_path) -> None:
         ({"width": 9}, "is needed"),
     ],
 )
-def test_descriptions_that_do_not_fit_are_refused(potential, about, message) -> None:
+def test_descriptions_that_do_not_fit_are_refused(potential, description, message) -> None:
     with pytest.raises(ModelError, match=message):
-        from_bytes(changed(to_bytes(potential, {}), about))
+        from_bytes(changed(to_bytes(potential, {}), description))
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ ALANINES = Protein(("ALA",) * 10, (0,) * 10)
 TEMPERATURE = 350.0
 
 
-def nothing(*_: Any) -> None:
+def ignore(*_: Any) -> None:
     pass
 
 
@@ -96,9 +96,9 @@ def test_equal_beads_may_be_renumbered_in_the_network_and_types_matter(potential
     pairs, types = torch.as_tensor(ALANINES.pairs), torch.as_tensor(ALANINES.types)
     order = torch.randperm(10)
     torch.testing.assert_close(potential.network(x[:, order], types, pairs), potential.network(x, types, pairs))
-    other = types.clone()
-    other[3] += 1
-    assert (potential.network(x, other, pairs) - potential.network(x, types, pairs)).abs().max() > 1e-3
+    changed_types = types.clone()
+    changed_types[3] += 1
+    assert (potential.network(x, changed_types, pairs) - potential.network(x, types, pairs)).abs().max() > 1e-3
 
 
 def test_without_friction_the_energy_stays(potential, frames) -> None:
@@ -149,17 +149,17 @@ def test_training_lowers_the_held_out_error_and_keeps_the_best_epoch(priors, fra
     torch.manual_seed(0)
     potential = Potential(priors, GraphNetwork(1, 24), TEMPERATURE)
     monkeypatch.setattr(train, "MOST_EPOCHS", 3)
-    told: list[train.Training] = []
-    outcome = train.train(potential, [frames], 0, 60.0, lambda _, so_far: told.append(so_far), nothing)
-    assert [len(one.epochs) for one in told] == [1, 2, 3]
+    reports: list[train.Training] = []
+    outcome = train.train(potential, [frames], 0, 60.0, lambda _, so_far: reports.append(so_far), ignore)
+    assert [len(report.epochs) for report in reports] == [1, 2, 3]
     assert outcome.epochs[outcome.best - 1].held_out == min(one.held_out for one in outcome.epochs) < outcome.prior
 
     # A rate that makes the error worse and worse: the weights are those from before.
     before = {name: tensor.clone() for name, tensor in potential.network.state_dict().items()}
     monkeypatch.setattr(train, "RATE", 3.0)
-    again = train.train(potential, [frames], 0, 60.0, nothing, nothing)
-    best = again.best
-    assert best == 0 or again.epochs[best - 1].held_out < again.prior
+    repeated = train.train(potential, [frames], 0, 60.0, ignore, ignore)
+    best = repeated.best
+    assert best == 0 or repeated.epochs[best - 1].held_out < repeated.prior
     if best == 0:
         for name, tensor in potential.network.state_dict().items():
             assert torch.equal(tensor, before[name])
@@ -176,8 +176,8 @@ def test_frames_without_forces_are_learned_from_their_noise(priors, frames, monk
     torch.manual_seed(0)
     monkeypatch.setattr(train, "MOST_EPOCHS", 3)
     potential = Potential(priors, GraphNetwork(1, 24), TEMPERATURE)
-    alone = Frames(ALANINES, frames.beads, None, frames.runs)
-    outcome = train.train(potential, [alone], 0, 60.0, nothing, nothing)
+    coordinates_only = Frames(ALANINES, frames.beads, None, frames.runs)
+    outcome = train.train(potential, [coordinates_only], 0, 60.0, ignore, ignore)
     assert outcome.epochs[outcome.best - 1].held_out < outcome.prior
 
 
@@ -185,7 +185,7 @@ def test_a_calibration_halves_the_gap_of_the_features(priors, frames, monkeypatc
     for name, value in {"REPLICAS": 32, "SETTLE": 300, "BLOCK": 30, "MOST_UPDATES": 14}.items():
         monkeypatch.setattr(calibrate, name, value)
     potential = Potential(priors, GraphNetwork(1, 8), TEMPERATURE)
-    offsets, outcome = calibrate.calibrate(potential, frames, 0, 60.0, nothing, nothing)
+    offsets, outcome = calibrate.calibrate(potential, frames, 0, 60.0, ignore, ignore)
     assert np.mean(outcome.gaps[-5:]) < 0.5 * outcome.gaps[0]
     assert offsets.shape == (7 * 4 + 7 + 6 + 3 * 6,)
 
@@ -205,12 +205,12 @@ def test_the_force_map_takes_off_noise_and_keeps_whole_forces() -> None:
     assert protein == Protein(("ALA",) * 4, (0,) * 4) and atoms.tolist() == [1, 5, 9, 13]
     # Each C pulls at its Cα: a spring, whose force is noise for the bead.
     spring = rng.normal(0, 20, (500, 4, 3))
-    wanted = rng.normal(0, 1, (500, 4, 3))
+    bead_forces = rng.normal(0, 1, (500, 4, 3))
     forces = np.zeros((500, 16, 3))
-    forces[:, 1::4] = wanted + spring
+    forces[:, 1::4] = bead_forces + spring
     forces[:, 3::4] = -spring
     mapped = ForceMap(molecule, atoms, iter([forces[:250], forces[250:]]))(forces)
-    assert np.abs(mapped - wanted).mean() < 0.2
+    assert np.abs(mapped - bead_forces).mean() < 0.2
     # The force on a hydrogen is its heavy atom's.
     forces = np.zeros((1, 16, 3))
     forces[0, 2] = 1.0
@@ -218,13 +218,13 @@ def test_the_force_map_takes_off_noise_and_keeps_whole_forces() -> None:
 
 
 def test_a_potential_is_not_learned_from_too_few_frames_or_two_temperatures(frames) -> None:
-    few = Frames(ALANINES, frames.beads[:6], None, frames.runs[:6])
+    six_frames = Frames(ALANINES, frames.beads[:6], None, frames.runs[:6])
     options = LearnOptions()
     with pytest.raises(ValueFault, match="pep: 6 frames are too few to learn from; 100 are the least"):
-        learn([LearningData("pep", few, 300.0)], options, Silent(), nothing)
-    both = [LearningData("one", frames, 300.0), LearningData("two", frames, 350.0)]
+        learn([LearningData("pep", six_frames, 300.0)], options, Silent(), ignore)
+    two_temperatures = [LearningData("one", frames, 300.0), LearningData("two", frames, 350.0)]
     with pytest.raises(ValueFault, match="one 300 K, two 350 K"):
-        learn(both, options, Silent(), nothing)
+        learn(two_temperatures, options, Silent(), ignore)
 
 
 def test_chains_end_at_gaps_and_small_molecules_are_refused() -> None:
@@ -238,5 +238,5 @@ def test_chains_end_at_gaps_and_small_molecules_are_refused() -> None:
 def test_centres_lie_apart(frames) -> None:
     chosen = frames.beads[k_centres(frames.beads, 8, 0)]
     ends = np.linalg.norm(chosen[:, 0] - chosen[:, -1], axis=1)
-    every = np.linalg.norm(frames.beads[:, 0] - frames.beads[:, -1], axis=1)
-    assert ends.std() > every.std() and not math.isclose(ends.min(), ends.max())
+    end_distances = np.linalg.norm(frames.beads[:, 0] - frames.beads[:, -1], axis=1)
+    assert ends.std() > end_distances.std() and not math.isclose(ends.min(), ends.max())

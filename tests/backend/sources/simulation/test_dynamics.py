@@ -51,10 +51,10 @@ def scene():
 def built(cmd, sequence: str) -> tuple[Molecule, Any]:
     cmd.delete("all")
     cmd.fab(sequence, "pep", ss=1)
-    return taken(cmd)
+    return alanines_in_scene(cmd)
 
 
-def taken(cmd) -> tuple[Molecule, Any]:
+def alanines_in_scene(cmd) -> tuple[Molecule, Any]:
     model = cmd.get_model("pep")
     rows = [(a.name, a.resn, a.resi, a.chain, a.symbol) for a in model.atom]
     columns: dict[str, Any] = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
@@ -92,7 +92,7 @@ def run(alanines, store, options=SHORT, ends_with: Any = None):
 def test_missing_atoms_terminal_oxygens_and_hydrogens_are_added_and_listed(scene) -> None:
     built(scene, "AKA")
     scene.remove("pep and resi 2 and name CE+NZ")
-    prepared = prepare(*taken(scene), FORCE_FIELD, False)
+    prepared = prepare(*alanines_in_scene(scene), FORCE_FIELD, False)
     assert prepared.added[:2] == ("added LYS 2: CE NZ", "added ALA 3: OXT")
     assert "hydrogens for pH 7" in prepared.added[2]
     names = prepared.molecule.names
@@ -105,8 +105,8 @@ def test_a_gap_is_refused_or_makes_two_chains(scene) -> None:
     built(scene, "AAAAAA")
     scene.remove("pep and resi 3")
     with pytest.raises(ValueFault, match=r"gaps between residues 2 and 4 of chain .*: gaps=1 takes both sides"):
-        prepare(*taken(scene), FORCE_FIELD, False)
-    assert prepare(*taken(scene), FORCE_FIELD, True).molecule.names.count("OXT") == 2
+        prepare(*alanines_in_scene(scene), FORCE_FIELD, False)
+    assert prepare(*alanines_in_scene(scene), FORCE_FIELD, True).molecule.names.count("OXT") == 2
 
 
 def test_residues_that_the_force_field_lacks_are_named_with_what_works(scene) -> None:
@@ -116,7 +116,7 @@ def test_residues_that_the_force_field_lacks_are_named_with_what_works(scene) ->
     with pytest.raises(
         ValueFault, match=r"HEM 2; water.*HOH 3\); leave the others out, as in dsr_simulate NAME and polym"
     ):
-        prepare(*taken(scene), FORCE_FIELD, False)
+        prepare(*alanines_in_scene(scene), FORCE_FIELD, False)
 
 
 def test_states_come_with_times_titles_and_forces_near_the_temperature(alanines, store) -> None:
@@ -126,9 +126,12 @@ def test_states_come_with_times_titles_and_forces_near_the_temperature(alanines,
     assert generated.titles[0] == "simulated at 300 K, 0.2 ps"
     assert np.array_equal(np.concatenate(recorder.states), generated.coordinates)
     assert recorder.lines[-1][1] == "simulating" and "ns/day" in recorder.lines[-1][2]
-    kept = store.states()
-    assert np.array_equal(kept.coordinates, generated.coordinates)
-    assert kept.forces.shape == kept.coordinates.shape and 5 < np.sqrt((kept.forces**2).mean()) < 60
+    stored_states = store.states()
+    assert np.array_equal(stored_states.coordinates, generated.coordinates)
+    assert (
+        stored_states.forces.shape == stored_states.coordinates.shape
+        and 5 < np.sqrt((stored_states.forces**2).mean()) < 60
+    )
     assert 100 < float(generated.notes[-1].rpartition(", ")[2].split()[0]) < 500
 
 
@@ -155,23 +158,23 @@ def test_replicas_start_alike_and_part(alanines, store) -> None:
 
 
 def test_a_cancelled_run_keeps_its_states_and_goes_on_bit_for_bit(alanines, store) -> None:
-    whole, _, _ = run(alanines, store, SHORT)
+    uninterrupted, _, _ = run(alanines, store, SHORT)
     cut, _, _ = run(alanines, store, SHORT, Cancelled)
     assert len(cut.coordinates) == 3
     assert "resume=1 goes on" in " ".join(cut.notes)
     resumed, recorder, _ = run(alanines, store, replace(SHORT, resume=True))
-    assert np.array_equal(resumed.coordinates, whole.coordinates)
-    assert np.array_equal(np.concatenate(recorder.states), whole.coordinates)
-    assert np.array_equal(store.states().coordinates, whole.coordinates)
+    assert np.array_equal(resumed.coordinates, uninterrupted.coordinates)
+    assert np.array_equal(np.concatenate(recorder.states), uninterrupted.coordinates)
+    assert np.array_equal(store.states().coordinates, uninterrupted.coordinates)
 
 
 def test_a_run_that_was_killed_goes_on_from_its_checkpoint_and_may_be_longer(alanines, store, monkeypatch) -> None:
     monkeypatch.setattr(dynamics, "CHECKPOINT_SECONDS", 0.0)
-    whole, _, _ = run(alanines, store, SHORT)
+    uninterrupted, _, _ = run(alanines, store, SHORT)
     with pytest.raises(KeyboardInterrupt):
         run(alanines, store, replace(SHORT, ns=0.0008), KeyboardInterrupt)
     resumed, _, _ = run(alanines, store, replace(SHORT, resume=True))
-    assert np.array_equal(resumed.coordinates, whole.coordinates)
+    assert np.array_equal(resumed.coordinates, uninterrupted.coordinates)
 
 
 def test_resume_says_what_does_not_fit(alanines, store) -> None:
