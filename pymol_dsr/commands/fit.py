@@ -336,6 +336,8 @@ def run_request(jobs: Jobs, name: str, request: FitRequest, watch: bool, runner:
     preview = Preview(fit, _self) if watch else None
     if preview is not None:
         fit.preview, fit.radii, fit.show_preview = preview.options, preview.radii, preview
+    # They were printed when the scene was read.
+    fit.warnings += [line for source in request.sources for line in source.warnings]
     for source in request.sources:
         runner.say(f" {name}: {len(source.atoms)} atoms, {count_of_states(len(source.states))} of {source.object}")
     runner.run(partial(_fit, jobs, fit, request, preview, runner.say))
@@ -357,13 +359,15 @@ def _fit(jobs: Jobs, fit: Fit, request: FitRequest, preview: Preview | None, say
         return
     for member, report in fit.report.members().items():
         if report.breaks and request.options.breaks is None:
-            print(f" {member or name}: {jump_line(report.breaks, report.states)}")
+            line = jump_line(report.breaks, report.states)
+            fit.warnings.append(f"{member}: {line}" if member else line)
+            print(f" {member or name}: {line}")
         missed = report.held_out_error
         if missed is not None and missed > POORLY:
-            print(
-                f" {member or name}: warning: states that were held out were predicted with {100 * missed:.0f} % of "
-                "the points near their surface on the wrong side: what is shown between states is a guess; fit "
-                "states nearer to each other"
+            fit.warn(
+                f"states that were held out were predicted with {100 * missed:.0f} % of the points near their surface "
+                "on the wrong side: what is shown between states is a guess; fit states nearer to each other",
+                member,
             )
     seconds = fit.report.seconds
     duration = f" in {seconds:.0f} s" if seconds is not None else ""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..backend.client import Backend
 from ..shared import messages, states, text
+from .timing import FitTiming
 
 Say = Callable[[str], None]
 Arrays = dict[str, NDArray[Any]]
@@ -117,7 +118,8 @@ class Fit:
     from a .dsr here, its SHA-256, and the function that reads it again (its path and content). in_folder: whether the
     backend has it in its folder of fits, too. holder: the backend that has it in memory. replaces: the finished or
     detached fit of its name, which is kept until this one is ready. note: how the last fit ended that was to replace
-    this one.
+    this one. timing: of a fit that this session runs or has run. since: when its activity began, by time.monotonic.
+    warnings: for the user, in their order.
     """
 
     name: str
@@ -146,6 +148,9 @@ class Fit:
     holder: Backend | None = None
     replaces: Fit | None = None
     note: str = ""
+    timing: FitTiming | None = None
+    since: float = 0.0
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def is_finished(self) -> bool:
@@ -179,6 +184,11 @@ class Fit:
     def trajectory_report(self, trajectory: Trajectory) -> messages.TrajectoryReport | None:
         """Return the backend's report of one trajectory; None where there is none yet."""
         return self.report.members().get(trajectory.name) if self.report.whole else None
+
+    def warn(self, line: str, owner: str = "") -> None:
+        """Print a warning, and keep it for the window. owner: the trajectory that it is of, empty for the fit."""
+        self.warnings.append(f"{owner}: {line}" if owner else line)
+        print(f" {owner or self.name}: warning: {line}")
 
     def add_loss(self, fraction: float, loss: float) -> None:
         """Enter a loss (Å). Of MOST_LOSSES and more, those that lie close together give way to the last one."""

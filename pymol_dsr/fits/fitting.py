@@ -17,6 +17,7 @@ from . import detached
 from .fit import Cancelled, Fit, Phase, Say
 from .jobs import Jobs
 from .request import FitRequest
+from .timing import FitTiming, Stage
 
 # Between two lines of progress.
 PROGRESS_SECONDS = 2.0
@@ -34,7 +35,11 @@ def run_fit(jobs: Jobs, fit: Fit, request: FitRequest, say: Say) -> None:
 
     Raises Cancelled, BackendError or ExtractError.
     """
+    size = sum(len(source.atoms) * len(source.states) for source in request.sources)
+    options = request.options
+    timing = fit.timing = FitTiming(size, options.preset, jobs.rates, options.budget)
     with jobs.releasing(fit), jobs.replacing(fit), _recording_end(fit), jobs.turn(fit, say):
+        timing.begin(Stage.SURFACES)
         _Run(jobs, jobs.connection.backend(fit), fit, request, say).run()
 
 
@@ -62,7 +67,7 @@ def send_surfaces(
         reported = len(source.warnings)
         for surface in workers.compute_surfaces(left, jobs.settings.workers, fit.stop.is_set):
             for line in source.warnings[reported:]:
-                print(f" {fit.name}: warning: {line}")
+                fit.warn(line)
             reported = len(source.warnings)
             calls.append(backend.submit(surface.request(fit.name, trajectory.name)))
             # A surface that the backend refuses ends the fit now, not after all others are computed.
@@ -151,14 +156,18 @@ class _Run:
         known = self.jobs.connection.device
         device = known.device if known is not None and options.device == "auto" else options.device
         if options.preset == "paper" and options.budget is None and device == "cpu":
-            print(f" {self.fit.name}: warning: {PAPER_ON_CPU}")
+            self.fit.warn(PAPER_ON_CPU)
 
     def _train(self) -> None:
         fit = self.fit
         fit.phase, fit.fraction = Phase.FIT, 0.0
+        if fit.timing is not None:
+            fit.timing.begin(Stage.FIT)
         fit.report = self.jobs.wait(fit, self.backend.submit(messages.Fit(fit=fit.name)), self._say_progress).report
         fit.device = self.jobs.connection.device_name(fit.report.device or "")
         fit.holder, fit.in_folder = self.backend, bool(fit.report.path)
+        if fit.timing is not None:
+            fit.timing.end()
         fit.phase, fit.fraction = Phase.READY, 1.0
 
     @contextmanager

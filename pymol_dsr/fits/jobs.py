@@ -30,6 +30,7 @@ from ..surfaces.source import Source
 from . import detached
 from .connection import BackendLog, Connection
 from .fit import ENDED, RUNNING, Activity, Cancelled, Fit, JobError, Phase, Say, Task, Trajectory
+from .timing import Rates
 
 # Answers of a stream that are asked for at once: as many as the backend works on together.
 AHEAD = 4
@@ -46,6 +47,7 @@ class Jobs:
         self.settings = settings
         self.fits: dict[str, Fit] = {}
         self.connection = Connection(settings, self.on_event, self._atom_count)
+        self.rates = Rates()
         self._log = BackendLog()
         self.on_source: Callable[[messages.SourceProgress | messages.SourceFrames], None] = lambda event: None
         """Takes the events of trajectory sources, in the reading thread."""
@@ -217,7 +219,7 @@ class Jobs:
         with self._claiming:
             if fit.activity:
                 raise JobError(f"{fit.name} is busy with {fit.activity}; wait for it, or dsr_cancel {fit.name}")
-            fit.activity, fit.stage = activity, ""
+            fit.activity, fit.stage, fit.fraction, fit.since = activity, "", 0.0, time.monotonic()
             fit.stop.clear()
 
     def release(self, fit: Fit) -> None:

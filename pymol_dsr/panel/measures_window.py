@@ -10,8 +10,7 @@ from ..analysis import measures
 from ..analysis.measures import Measurement
 from ..shared import plots
 from .charts import Chart, Line, Plot
-from .tabs.fit import BAD
-from .widgets import save_table
+from .widgets import save_table, tone
 
 COLUMNS = ("residue", "Å per state", "area (Å²)")
 
@@ -60,7 +59,7 @@ class MeasuresWindow(QtWidgets.QDialog):
                 lambda path: written.extend(measures.write_measures(path, self.measured)),
             )
         except (OSError, ValueError) as error:
-            self.say(str(error), BAD)
+            self.say(str(error), tone("bad"))
             return
         if written:
             self.say(f"written: {', '.join(written)}")

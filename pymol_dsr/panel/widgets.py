@@ -6,9 +6,108 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from pymol.Qt import QtGui, QtWidgets
+from pymol.Qt import QtCore, QtGui, QtWidgets
 
 from ..shared.paths import file_to_write
+
+# Colours of texts on a light and on a dark window.
+TONES = {"good": ("#2e7d32", "#81c784"), "bad": ("#c62828", "#ef9a9a"), "warning": ("#9a5b00", "#ffcc80")}
+
+
+def tone(kind: str) -> str:
+    """Return the style of a good or bad text, or of a warning, that is readable on this window's colours."""
+    palette = QtWidgets.QApplication.palette()
+    return f"color: {TONES[kind][palette.color(palette.ColorRole.Window).lightness() < 128]}"
+
+
+class Flow(QtWidgets.QLayout):
+    """Places widgets beside each other, and goes on below where the width ends."""
+
+    def __init__(self, parent: Any = None, spacing: int = 6) -> None:
+        super().__init__(parent)
+        self._items: list[Any] = []
+        self._spacing = spacing
+        self.setContentsMargins(0, 0, 0, 0)
+
+    def addItem(self, item: Any) -> None:
+        """Take an item after the others."""
+        self._items.append(item)
+
+    def count(self) -> int:
+        """Return the number of items."""
+        return len(self._items)
+
+    def itemAt(self, number: int) -> Any:
+        """Return an item, or None."""
+        return self._items[number] if 0 <= number < len(self._items) else None
+
+    def takeAt(self, number: int) -> Any:
+        """Remove an item and return it, or None."""
+        return self._items.pop(number) if 0 <= number < len(self._items) else None
+
+    def expandingDirections(self) -> Any:
+        """Take no more room than the items need."""
+        return QtCore.Qt.Orientations(QtCore.Qt.Orientation.Horizontal)
+
+    def hasHeightForWidth(self) -> bool:
+        """Say that a narrow row is higher."""
+        return True
+
+    def heightForWidth(self, width: int) -> int:
+        """Return the height at this width."""
+        return self._place(QtCore.QRect(0, 0, width, 0), moves=False)
+
+    def setGeometry(self, area: Any) -> None:
+        """Place the items in this area."""
+        super().setGeometry(area)
+        self._place(area, moves=True)
+
+    def sizeHint(self) -> Any:
+        """Return the size of all items in one row."""
+        sizes = [item.sizeHint() for item in self._items if not item.isEmpty()]
+        width = sum(size.width() for size in sizes) + self._spacing * max(0, len(sizes) - 1)
+        return QtCore.QSize(width, max((size.height() for size in sizes), default=0))
+
+    def minimumSize(self) -> Any:
+        """Return the size of the largest item."""
+        size = QtCore.QSize()
+        for item in self._items:
+            size = size.expandedTo(item.minimumSize())
+        return size
+
+    def _place(self, area: Any, moves: bool) -> int:
+        """Place the items row by row; the height that they take."""
+        rows: list[list[Any]] = [[]]
+        x = 0
+        for item in self._items:
+            if item.isEmpty():
+                continue
+            width = item.sizeHint().width()
+            if rows[-1] and x + width > area.width():
+                rows.append([])
+                x = 0
+            rows[-1].append(item)
+            x += width + self._spacing
+        y = 0
+        for row in rows:
+            height = max((item.sizeHint().height() for item in row), default=0)
+            x = 0
+            for item in row:
+                size = item.sizeHint()
+                if moves:
+                    top = area.y() + y + (height - size.height()) // 2
+                    item.setGeometry(QtCore.QRect(area.x() + x, top, min(size.width(), area.width()), size.height()))
+                x += size.width() + self._spacing
+            y += height + self._spacing
+        return max(0, y - self._spacing)
+
+
+def flow(*widgets: Any) -> Any:
+    """Return a row of widgets that wraps where the window is narrow."""
+    row = Flow()
+    for widget in widgets:
+        row.addWidget(widget)
+    return row
 
 
 @contextlib.contextmanager
@@ -28,6 +127,12 @@ def offer(combo: Any, names: Sequence[str], chosen: str = "") -> None:
         combo.clear()
         combo.addItems(names)
         combo.setCurrentIndex(max(0, combo.findText(chosen)) if names else -1)
+
+
+def narrow(combo: Any) -> None:
+    """Let a combo box be narrower than its longest entry."""
+    combo.setSizeAdjustPolicy(QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(8)
 
 
 def spin(low: float, high: float, step: float, decimals: int, suffix: str = "", special: str = "") -> Any:

@@ -17,43 +17,52 @@ from ..fits.fit import Cancelled
 from ..session import Session
 from ..shared.text import error_line, one_line
 from .first_steps import FirstSteps
+from .pages import Pages
+from .progress import ProgressLine
 from .tabs.ensembles import EnsemblesTab
-from .tabs.fit import BAD, FitTab
+from .tabs.fit import FitTab
 from .tabs.fits import FitsTab
 from .tabs.morph import MorphTab
 from .tabs.play import PlayTab
 from .tabs.quality import QualityTab
+from .widgets import tone
 
 POLL_MS = 200
 # Polls between two looks at the scene and the folder.
 SELDOM = 5
+# In pixels of the screen, as Qt counts them: twice as many points at 200 %.
+LEAST_WIDTH, USUAL_WIDTH, USUAL_HEIGHT = 340, 400, 680
 
 
-class Panel(QtWidgets.QDialog):
-    """Several tabs and a line of text. Closing it stops nothing; it is the same one when it is opened again."""
+class Panel(QtWidgets.QDockWidget):
+    """Several pages, a bar for what works, and a line of text, docked beside PyMOL's list of objects.
+
+    Closing it stops nothing; it is the same one when it is opened again.
+    """
 
     _finished = QtCore.Signal(object, object)
     _failed = QtCore.Signal(str)
 
     def __init__(self, session: Session, parent: Any) -> None:
-        super().__init__(parent)
+        super().__init__("Dynamical Surface", parent)
+        self.setObjectName("dsr_panel")
         self.session = session
         self.cmd = cmd
-        self.setWindowTitle("Dynamical Surface")
+        self._tasks: list[str] = []
         self.fit = FitTab(self)
         self.play = PlayTab(self, getattr(parent, "pymolwidget", None))
         self.quality = QualityTab(self)
         self.ensembles = EnsemblesTab(self)
         self.fits = FitsTab(self)
         self.morph = MorphTab(self)
-        self.tabs = QtWidgets.QTabWidget()
+        self.tabs = Pages()
         named = {
-            "Fit": self.fit,
+            "Make surface": self.fit,
             "Play": self.play,
             "Quality": self.quality,
             "Ensembles": self.ensembles,
             "Morph": self.morph,
-            "Fits": self.fits,
+            "My surfaces": self.fits,
         }
         for name, tab in named.items():
             self.tabs.addTab(tab, name)
@@ -61,15 +70,15 @@ class Panel(QtWidgets.QDialog):
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
         self.first_steps = FirstSteps(self)
-        layout = QtWidgets.QVBoxLayout(self)
+        self.progress = ProgressLine()
+        body = QtWidgets.QWidget()
+        layout = QtWidgets.QVBoxLayout(body)
         layout.addWidget(self.first_steps)
         layout.addWidget(self.tabs, 1)
+        layout.addWidget(self.progress)
         layout.addWidget(self.status)
-        self.setMinimumWidth(self.fontMetrics().horizontalAdvance("M") * 34)
-
-        for button in self.findChildren(QtWidgets.QPushButton):
-            # Return in a field of another tab must press nothing.
-            button.setAutoDefault(button is self.fit.fit_button)
+        self.setWidget(body)
+        self.setMinimumWidth(LEAST_WIDTH)
 
         self._ticks = 0
         self._tried: str | None = None
@@ -84,14 +93,28 @@ class Panel(QtWidgets.QDialog):
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self.poll)
 
-    def place_beside(self, window: Any) -> None:
-        """To the right of PyMOL's window, as far as the screen allows, so that the scene stays in view."""
-        self.adjustSize()
-        screen = QtWidgets.QApplication.desktop().availableGeometry(window)
+    def dock(self, window: Any) -> None:
+        """Dock into PyMOL's window, right of its list of objects; the window grows as far as the screen allows."""
+        right = QtCore.Qt.DockWidgetArea.RightDockWidgetArea
+        for corner in (QtCore.Qt.Corner.TopRightCorner, QtCore.Qt.Corner.BottomRightCorner):
+            window.setCorner(corner, right)
+        screen = window.screen().availableGeometry()
+        # The frame of the window manager is around it.
+        frame = window.frameGeometry().size() - window.size()
+        width = min(window.width() + USUAL_WIDTH, screen.width() - frame.width())
+        height = min(max(window.height(), USUAL_HEIGHT), screen.height() - frame.height())
+        window.addDockWidget(right, self)
+        window.resize(width, height)
+        window.resizeDocks([self], [USUAL_WIDTH], QtCore.Qt.Orientation.Horizontal)
         around = window.frameGeometry()
-        left = max(screen.left(), min(around.right() + 8, screen.right() - self.width()))
-        top = max(screen.top(), min(around.top(), screen.bottom() - self.height()))
-        self.move(left, top)
+        left = max(screen.left(), min(around.left(), screen.right() + 1 - width - frame.width()))
+        top = max(screen.top(), min(around.top(), screen.bottom() + 1 - height - frame.height()))
+        if (left, top) != (around.left(), around.top()):
+            window.move(left, top)
+
+    def keyPressEvent(self, event: Any) -> None:
+        """Keep keys that no widget wants from PyMOL, which would type them into its command line."""
+        event.accept()
 
     def showEvent(self, event: Any) -> None:
         """Look at the fits from now on."""
@@ -113,7 +136,7 @@ class Panel(QtWidgets.QDialog):
         if not jobs.connection.device and self._tried != command:
             # It takes seconds to start, and knows the devices.
             self._tried = command
-            self.run("the backend", jobs.connection.backend, lambda _: self.say(""))
+            self.run("starting the compute program", jobs.connection.backend, lambda _: self.say(""))
         self.fit.poll()
         self.quality.poll()
         self.morph.poll()
@@ -133,6 +156,12 @@ class Panel(QtWidgets.QDialog):
                 self.morph.refresh()
         self._ticks += 1
         self.play.poll()
+        self.show_progress()
+
+    def show_progress(self) -> None:
+        """Show what works, and how far it is."""
+        fits, sources = list(self.session.jobs.fits.values()), list(self.session.sources.running.values())
+        self.progress.show_work(fits, sources, self._tasks, self.fit.current())
 
     def _changed_tab(self, *_: Any) -> None:
         if self.tabs.currentWidget() is self.play:
@@ -153,11 +182,14 @@ class Panel(QtWidgets.QDialog):
     def say(self, text: str, bad: bool = False) -> None:
         """Show a line of text; a bad one is red."""
         self.status.setText(text)
-        self.status.setStyleSheet(BAD if bad else "")
+        self.status.setStyleSheet(tone("bad") if bad else "")
 
     def complain(self, text: str) -> None:
         """Show an error."""
         self.say(text, bad=True)
+
+    def _end_task(self, title: str) -> None:
+        self._tasks.remove(title)
 
     def _call(self, then: Callable[[Any], None], result: Any) -> None:
         then(result)
@@ -170,6 +202,8 @@ class Panel(QtWidgets.QDialog):
         otherwise: Callable[[Any], None] = lambda error: None,
     ) -> None:
         """Do the work in the background; here `then` with its result, or `otherwise` with a fault, which is told."""
+
+        self._tasks.append(title)
 
         def guarded() -> None:
             try:
@@ -185,5 +219,7 @@ class Panel(QtWidgets.QDialog):
                     self._failed.emit(text)
             else:
                 self._finished.emit(then, result)
+            finally:
+                self._finished.emit(self._end_task, title)
 
         Background(target=guarded, name=f"dsr-{title}", daemon=True).start()

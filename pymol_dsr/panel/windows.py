@@ -30,7 +30,7 @@ class Windows:
         if self.panel is None:
             window = gui.get_qtwindow()
             self.panel = Panel(self._session, window)
-            self.panel.place_beside(window)
+            self.panel.dock(window)
         self.panel.show()
         self.panel.raise_()
         self.panel.activateWindow()

@@ -128,7 +128,7 @@ def steps():
     yield from typed_in(panel, jobs)
     yield from in_a_family(panel, jobs)
     yield from morphed(panel)
-    assert fit.isHidden() or play.isHidden()
+    assert not (fit.isVisible() and play.isVisible())
     yield 1200
     report["log"] = window().browser.toPlainText()
     jobs.close()
@@ -138,6 +138,13 @@ def opened(panel):
     """The molecule that moves is offered first; states are judged while they are typed."""
     fit = panel.fit
     assert panel.isVisible() and not panel.isModal()
+    # Docked right of PyMOL's own list of objects.
+    scene = window().pymolwidget
+    assert not panel.isFloating() and panel.mapTo(window(), QtCore.QPoint()).x() >= scene.geometry().right()
+    # No page needs more width than the narrowest window has.
+    window().resizeDocks([panel], [375], QtCore.Qt.Orientation.Horizontal)
+    for title, page in zip(panel.tabs.titles(), panel.tabs.pages(), strict=True):
+        assert page.minimumSizeHint().width() <= 345, (title, page.minimumSizeHint().width())
     assert [fit.selection.itemText(k) for k in range(fit.selection.count())] == ["pep", "single"]
     assert fit.selection.currentText() == "pep" and fit.verdict.text() == "5 of 5 states of pep"
     write(fit.states, "1-9")
@@ -149,6 +156,7 @@ def opened(panel):
     write(fit.states, "1-5:2")
     yield from until(lambda: fit.verdict.text() == "3 of 5 states of pep")
     assert fit.fit_button.isEnabled() and "#2e7d32" in fit.verdict.styleSheet()
+    click(fit.advanced)
     write(fit.breaks, "5")
     yield from until(lambda: "breaks 5: there is nothing to cut after it in the states 1 to 5" in fit.verdict.text())
     assert not fit.fit_button.isEnabled()
@@ -174,9 +182,16 @@ def cancelled(panel, jobs):
     watch("fit", lambda: jobs.fits["pep_dsr"].activity)
     click(fit.fit_button)
     yield from until(lambda: fit.fit_button.text() == "Cancel")
+    # Fields are locked, and Return cancels nothing, not even on the button.
+    assert not fit.states.isEnabled() and not fit.selection.isEnabled()
+    fit.fit_button.setFocus()
+    for widget in (fit.fit_button, fit, panel):
+        QTEST.keyClick(widget, QtCore.Qt.Key.Key_Return)
+    assert not jobs.fits["pep_dsr"].stop.is_set()
     yield from until(lambda: str(jobs.fits["pep_dsr"].phase) != "queued")
+    yield from until(lambda: " s left" in panel.progress.text.text() and panel.progress.bar.isVisible())
     click(fit.fit_button)
-    yield from until(lambda: fit.fit_button.text() == "Fit")
+    yield from until(lambda: fit.fit_button.text() == "Make surface")
     assert str(jobs.fits["pep_dsr"].phase) == "cancelled"
     # The button follows the fit; this comes from the thread that worked on it, a moment later.
     yield from until(lambda: panel.status.text() == "pep_dsr: cancelled")
@@ -197,12 +212,19 @@ def fitted(panel, jobs, entry):
     yield from until(lambda: str(jobs.fits["pep_dsr"].phase) in ("fit", "saving", "ready"))
     entry.trigger()
     yield from until(
-        lambda: "pep_dsr: " in fit.bar.format() and (fit.bar.value() > 0 or str(jobs.fits["pep_dsr"].phase) == "ready")
+        lambda: (
+            "pep_dsr" in panel.progress.text.text()
+            and (panel.progress.bar.value() > 0 or str(jobs.fits["pep_dsr"].phase) == "ready")
+        )
     )
     assert panel.isVisible()
     yield from until(lambda: fit.play_button.isEnabled())
     watch()
     yield 300
+    # Return plays what was made of these fields, until one is changed.
+    assert fit.play_button.isDefault() and fit.fields.isEnabled()
+    text = panel.progress.text.text()
+    assert text.startswith("pep_dsr is ready: surfaces ") and ", fit " in text and text.endswith(" s"), text
     # PyMOL's own surface of that state covers the same pixels.
     cmd.disable("pep_dsr_preview")
     cmd.enable("pep")
@@ -383,7 +405,7 @@ def measured(panel, jobs):
     assert [x for x, _ in quality.chart.plot.lines[2].points] == [2.0, 4.0]
     assert all(0.9 < y <= 1 for _, y in quality.chart.plot.lines[3].points)
     quality.metric.setCurrentIndex(1)
-    assert quality.chart.plot.y_label == "normal consistency"
+    assert quality.chart.plot.y_label == "direction (NC)"
     picture("quality.png")
     report["steps"].append("quality")
 
@@ -455,18 +477,18 @@ def kept(panel, jobs):
     panel.tabs.setCurrentWidget(fit)
     click(fit.fit_button)
     yield from until(fit.question.isVisible)
-    assert fit.question_text.text() == "There is a finished fit pep_dsr." and not first.activity
+    assert fit.question_text.text() == "There is a finished surface pep_dsr." and not first.activity
     yield 200
     picture("question.png")
     click(fit.replace_button)
     yield from until(lambda: fit.fit_button.text() == "Cancel" and str(jobs.fits["pep_dsr"].phase) != "queued")
     panel.tabs.setCurrentWidget(fits)
     yield from until(lambda: fits.list.topLevelItemCount() == 2)
-    assert [fits.list.topLevelItem(k).text(4) for k in (0, 1)] == ["being fitted", "in the folder"]
+    assert [fits.list.topLevelItem(k).text(4) for k in (0, 1)] == ["being made", "in the folder"]
     panel.tabs.setCurrentWidget(fit)
     click(fit.fit_button)
     yield from until(lambda: jobs.fits["pep_dsr"] is first and panel.status.text() == "pep_dsr: cancelled")
-    yield from until(lambda: fit.fit_button.text() == "Fit" and fit.play_button.isEnabled())
+    yield from until(lambda: fit.fit_button.text() == "Make surface" and fit.play_button.isEnabled())
     assert not fit.question.isVisible()
     click(fit.fit_button)
     yield from until(fit.question.isVisible)

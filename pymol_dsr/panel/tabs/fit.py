@@ -1,4 +1,4 @@
-"""The tab Fit: the options of a fit, and its progress."""
+"""The page Make surface: the options of a fit, and its warnings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pymol.Qt import QtCore, QtWidgets
 
 from ...commands.fit import begin_fit
 from ...commands.running import Runner
-from ...fits.fit import ENDED, Activity, Fit, Phase
+from ...fits.fit import Activity, Fit, Phase
 from ...fits.jobs import Jobs
 from ...runtime.folders import fits_folder
 from ...shared import messages, states
@@ -22,9 +22,8 @@ from ...shared.values import ValueFault
 from ...surfaces import selections
 from ...surfaces.source import ExtractError
 from ..charts import Chart, Line, Plot
-from ..widgets import quietly, spin
+from ..widgets import narrow, quietly, spin, tone
 
-GOOD, BAD = "color: #2e7d32", "color: #c62828"
 TYPING_MS = 250
 AUTO = -0.1
 PRESET_LABELS = {
@@ -33,7 +32,9 @@ PRESET_LABELS = {
     "preview": "preview: coarser, faster",
     "paper": "paper: the published network, slow, for comparison",
 }
-NO_LOSS = "the loss of preset paper appears here"
+# Of the others, few have a use.
+USUAL_PRESETS = ("fast", "fine")
+MOST_WARNINGS = 6
 
 
 class FitTab(QtWidgets.QWidget):
@@ -50,6 +51,8 @@ class FitTab(QtWidgets.QWidget):
         self._offered: Any = None
         self._failed: Fit | None = None
         self._starting = False
+        self._made = ""
+        """Name of the fit that was begun with these fields; empty once they have changed."""
         self._device: messages.Device | None = None
         self._make_widgets()
         self._lay_out()
@@ -61,6 +64,18 @@ class FitTab(QtWidgets.QWidget):
         self.breaks.textChanged.connect(self._typing.start)
         self.selection.editTextChanged.connect(self._typing.start)
         self.fit_name.textChanged.connect(self.question.hide)
+        self.advanced.toggled.connect(self._show_advanced)
+        for changed in (
+            self.selection.editTextChanged,
+            self.states.textChanged,
+            self.preset.currentIndexChanged,
+            self.smooth.valueChanged,
+            self.breaks.textChanged,
+            self.unwrap.toggled,
+            self.fit_name.textChanged,
+            self.family.currentIndexChanged,
+        ):
+            changed.connect(self._changed)
         self.fit_button.clicked.connect(self.fit_or_cancel)
         self.replace_button.clicked.connect(lambda: self._begin(self.new_name()))
         self.keep_button.clicked.connect(self._begin_beside)
@@ -80,8 +95,11 @@ class FitTab(QtWidgets.QWidget):
         self.verdict = QtWidgets.QLabel()
         self.verdict.setWordWrap(True)
         self.preset = QtWidgets.QComboBox()
-        for key in PRESETS:
-            self.preset.addItem(PRESET_LABELS[key], key)
+        self.advanced = QtWidgets.QToolButton()
+        self.advanced.setText("Advanced")
+        self.advanced.setCheckable(True)
+        self.advanced.setAutoRaise(True)
+        self.advanced.setToolButtonStyle(QtCore.Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.smooth = spin(AUTO, 100.0, 0.1, 1, " states", "auto")
         self.smooth.setToolTip(
             "Width of the smoothing over time, between the states.\n"
@@ -93,67 +111,103 @@ class FitTab(QtWidgets.QWidget):
             "Runs that were saved one after the other are cut apart, so that nothing is blended from one to the next:\n"
             "auto where the molecule jumps, none nowhere, 12+24 after states 12 and 24"
         )
-        self.unwrap = QtWidgets.QCheckBox("Make molecules whole that the periodic box cuts")
+        self.unwrap = QtWidgets.QCheckBox("Make molecules whole (periodic box)")
         self.unwrap.setChecked(StartOptions.unwrap)
         self.unwrap.setToolTip(
             "For a periodic box: a molecule that leaves it on one side comes back on the other, and is cut.\n"
             "The scene stays as it is"
         )
         self.device = QtWidgets.QComboBox()
-        self.device.setToolTip("Where the fit is computed; dsr_set backend takes another machine")
+        self.device.setToolTip("Where it is computed; dsr_set backend takes another machine")
         self.fit_name = QtWidgets.QLineEdit()
-        self.fit_name.setToolTip("Name of the fit; its movie is the object of this name")
+        self.fit_name.setToolTip("Name of the surface; its movie is the object of this name")
         self.family = QtWidgets.QComboBox()
-        self.family.setToolTip("A family whose network this fit starts from")
-        self.watch = QtWidgets.QCheckBox("Show the surface of the state in view meanwhile")
+        self.family.setToolTip("A family whose network this surface starts from")
+        self.watch = QtWidgets.QCheckBox("Show it while it is made")
         self.watch.setChecked(True)
-        self.fit_button = QtWidgets.QPushButton("Fit")
-        self.fit_button.setDefault(True)
+        self.watch.setToolTip("The surface of the state in view, sharper and sharper (watch=1)")
+        self.fit_button = QtWidgets.QPushButton("Make surface")
+        self.fit_button.setToolTip("Fit these states (dsr_fit)")
         self.question = QtWidgets.QWidget()
-        self.question_text = QtWidgets.QLabel()
-        self.question_text.setWordWrap(True)
+        self.question_text = QtWidgets.QLabel(wordWrap=True)
         self.replace_button = QtWidgets.QPushButton("Replace")
-        self.replace_button.setToolTip("The fit of this name is kept until the new one is ready")
+        self.replace_button.setToolTip("The surface of this name is kept until the new one is ready")
         self.keep_button = QtWidgets.QPushButton("Keep both")
-        self.keep_button.setToolTip("The new fit takes a name of its own")
+        self.keep_button.setToolTip("The new surface takes a name of its own")
         self.question.hide()
         self.play_button = QtWidgets.QPushButton("Play")
-        self.play_button.setToolTip("Look at the fit at any time")
+        self.play_button.setToolTip("Look at the surface at any time")
         self.play_button.setEnabled(False)
-        self.bar = QtWidgets.QProgressBar()
-        self.bar.setRange(0, 1000)
-        self.bar.setFormat("")
-        self.curve = Chart(130, NO_LOSS)
+        self.warnings = QtWidgets.QLabel(wordWrap=True)
+        self.warnings.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.warnings.hide()
+        self.curve = Chart(130, "")
+        self.curve.hide()
 
     def _lay_out(self) -> None:
-        form = QtWidgets.QFormLayout()
-        form.addRow("&Atoms", self.selection)
-        form.addRow("&States", self.states)
-        form.addRow("", self.verdict)
-        form.addRow("&Preset", self.preset)
-        form.addRow("S&moothing", self.smooth)
-        form.addRow("&Cuts", self.breaks)
-        form.addRow("", self.unwrap)
-        form.addRow("&Device", self.device)
-        form.addRow("&Name", self.fit_name)
-        form.addRow("&Family", self.family)
-        form.addRow("", self.watch)
-        self._family_label = form.labelForField(self.family)
-        form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        usual, rare = QtWidgets.QFormLayout(), QtWidgets.QFormLayout()
+        usual.addRow("&Atoms", self.selection)
+        usual.addRow("&States", self.states)
+        usual.addRow("", self.verdict)
+        usual.addRow("&Preset", self.preset)
+        usual.addRow("&Name", self.fit_name)
+        usual.addRow("&Family", self.family)
+        usual.addRow("", self.watch)
+        self._family_label = usual.labelForField(self.family)
+        rare.addRow("S&moothing", self.smooth)
+        rare.addRow("&Cuts", self.breaks)
+        rare.addRow("&Device", self.device)
+        rare.addRow(self.unwrap)
+        self.rare = QtWidgets.QWidget()
+        self.rare.setLayout(rare)
+        rare.setContentsMargins(16, 0, 0, 0)
+        for form in (usual, rare):
+            form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for combo in (self.selection, self.preset, self.device, self.family):
+            narrow(combo)
+        self.fields = QtWidgets.QWidget()
+        fields = QtWidgets.QVBoxLayout(self.fields)
+        fields.setContentsMargins(0, 0, 0, 0)
+        fields.addLayout(usual)
+        fields.addWidget(self.advanced)
+        fields.addWidget(self.rare)
         buttons = QtWidgets.QHBoxLayout()
         buttons.addWidget(self.fit_button, 2)
         buttons.addWidget(self.play_button, 1)
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.addLayout(form)
-        layout.addLayout(buttons)
         question = QtWidgets.QHBoxLayout(self.question)
         question.setContentsMargins(0, 0, 0, 0)
         question.addWidget(self.question_text, 1)
         question.addWidget(self.replace_button)
         question.addWidget(self.keep_button)
-        layout.addWidget(self.question)
-        layout.addWidget(self.bar)
+        layout = QtWidgets.QVBoxLayout(self)
+        for widget in (self.fields, buttons, self.question, self.warnings):
+            layout.addLayout(widget) if widget is buttons else layout.addWidget(widget)
         layout.addWidget(self.curve, 1)
+        layout.addStretch()
+        self._show_advanced(False)
+
+    def _show_advanced(self, shown: bool) -> None:
+        """Show or hide the fields that few need, and the presets that few use."""
+        self.rare.setVisible(shown)
+        arrow = QtCore.Qt.ArrowType.DownArrow if shown else QtCore.Qt.ArrowType.RightArrow
+        self.advanced.setArrowType(arrow)
+        chosen = self.preset.currentData() or FitOptions.preset
+        with quietly(self.preset):
+            self.preset.clear()
+            for key in PRESETS:
+                if shown or key in (*USUAL_PRESETS, chosen):
+                    self.preset.addItem(PRESET_LABELS[key], key)
+            self.preset.setCurrentIndex(self.preset.findData(chosen))
+
+    def keyPressEvent(self, event: Any) -> None:
+        """Let Return press the button that stands out: to make the surface, or to play it. It never cancels."""
+        if event.key() not in (QtCore.Qt.Key.Key_Return, QtCore.Qt.Key.Key_Enter):
+            super().keyPressEvent(event)
+            return
+        for button in (self.fit_button, self.play_button):
+            if button.isDefault() and button.isEnabled() and not self.busy():
+                button.click()
+                return
 
     # The scene
 
@@ -173,11 +227,12 @@ class FitTab(QtWidgets.QWidget):
                 self.selection.setEditText(typed or (offered[0] if offered else ""))
         if [self.family.itemData(k) for k in range(1, self.family.count())] != families:
             chosen = self.family.currentData()
-            self.family.clear()
-            self.family.addItem("none", "")
-            for name in families:
-                self.family.addItem(f"start from {name}", name)
-            self.family.setCurrentIndex(max(0, self.family.findData(chosen)))
+            with quietly(self.family):
+                self.family.clear()
+                self.family.addItem("none", "")
+                for name in families:
+                    self.family.addItem(f"start from {name}", name)
+                self.family.setCurrentIndex(max(0, self.family.findData(chosen)))
         for widget in (self.family, self._family_label):
             widget.setVisible(bool(families))
         self.validate()
@@ -203,7 +258,7 @@ class FitTab(QtWidgets.QWidget):
             problem = str(error) if text else "load a molecule with several states first"
         self._problem = problem
         self.verdict.setText(problem or ", ".join(counts))
-        self.verdict.setStyleSheet(BAD if problem else GOOD)
+        self.verdict.setStyleSheet(tone("bad" if problem else "good"))
         self.fit_name.setPlaceholderText(f"{name}_dsr" if name else "")
         self._enable()
 
@@ -250,7 +305,7 @@ class FitTab(QtWidgets.QWidget):
             return
         name = self.new_name()
         if self.is_taken(name):
-            self.question_text.setText(f"There is a finished fit {name}.")
+            self.question_text.setText(f"There is a finished surface {name}.")
             self.question.show()
         else:
             self._begin(self.fit_name.text().strip())
@@ -291,10 +346,22 @@ class FitTab(QtWidgets.QWidget):
         self._starting = False
         self._enable()
 
+    def _changed(self, *_: Any) -> None:
+        """Let Return make the surface: what was made is not of these fields any more."""
+        self._made = ""
+        self._enable()
+
     def _enable(self) -> None:
-        busy = self.busy()
-        self.fit_button.setText("Cancel" if busy else "Fit")
+        busy, fit = self.busy(), self.current()
+        is_playable = fit is not None and fit.phase is Phase.READY
+        self.fit_button.setText("Cancel" if busy else "Make surface")
         self.fit_button.setEnabled(busy or not (self._starting or self._problem))
+        self.play_button.setEnabled(is_playable)
+        self.fields.setEnabled(not (busy or self._starting))
+        plays = is_playable and not busy and fit is not None and self._made == fit.name
+        # A button that Return presses stands out.
+        self.play_button.setDefault(plays)
+        self.fit_button.setDefault(not plays and not busy)
 
     def poll(self) -> None:
         """Show how far the fit is; asks the list of fits only, never PyMOL or the backend."""
@@ -307,28 +374,27 @@ class FitTab(QtWidgets.QWidget):
             if under_way:
                 fit = under_way[0]
                 self.name = fit.name
-        busy = self.busy()
-        if busy:
+        if self.busy():
             self._starting = False
+            self._made = self.name
         self._enable()
-        self.play_button.setEnabled(fit is not None and fit.phase is Phase.READY)
         if fit is None:
             return
-        self.bar.setValue(int(1000 * fit.fraction) if busy or fit.phase is Phase.READY else 0)
-        self.bar.setFormat(progress_text(fit))
-        color = BAD if fit.phase is Phase.FAILED else ""
-        self.bar.setToolTip(fit.error)
         if fit.phase is Phase.FAILED and fit is not self._failed:
             self._failed = fit
             self.panel.say(f"{fit.name}: {fit.error}", bad=True)
-        self.bar.setStyleSheet(color)
+        lines = fit.warnings[:MOST_WARNINGS]
+        if len(fit.warnings) > MOST_WARNINGS:
+            lines.append(f"{len(fit.warnings) - MOST_WARNINGS} more are in PyMOL's text window")
+        self.warnings.setText("\n".join(f"⚠ {line}" for line in lines))
+        self.warnings.setStyleSheet(tone("warning"))
+        self.warnings.setVisible(bool(lines))
         if fit.losses:
             losses = tuple((100.0 * fraction, loss) for fraction, loss in fit.losses)
             self.curve.show_plot(
                 Plot((Line("", losses),), "% of the fit", "mean error of the distance (Å)", logarithmic=True)
             )
-        else:
-            self.curve.show_plot(Plot(empty=NO_LOSS))
+        self.curve.setVisible(bool(fit.losses))
 
 
 def molecules(_self: Any) -> dict[str, int]:
@@ -365,18 +431,6 @@ def device_text(device: messages.Device) -> str:
     about = "CPU" if kind == "cpu" else kind
     cores = f", {threads} core{'s' if threads != 1 else ''}" if kind == "cpu" and threads else ""
     return f"{name} ({about}{cores}{f', {memory:.0f} GB' if memory else ''})"
-
-
-def progress_text(fit: Fit) -> str:
-    """Return the progress bar's text: phase, percentage, seconds left."""
-    if fit.phase is Phase.READY:
-        if not fit.activity:
-            return f"{fit.name} is ready"
-        return f"{fit.name}: {fit.stage or fit.activity} {100 * fit.fraction:.0f} %"
-    if fit.phase in {Phase.QUEUED, *ENDED}:
-        return f"{fit.name}: {fit.phase}"
-    left = "" if fit.seconds_left is None else f", {fit.seconds_left:.0f} s left"
-    return f"{fit.name}: {fit.phase} {100 * fit.fraction:.0f} %{left}"
 
 
 @contextlib.contextmanager

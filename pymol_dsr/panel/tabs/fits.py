@@ -1,4 +1,4 @@
-"""The tab Fits: those of this session and those kept in the folder."""
+"""The page My surfaces: those of this session and those kept in the folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...fits.jobs import Jobs
 from ...runtime.folders import fits_folder
 from ...shared import states
 
-COLUMNS = ("Fit", "States", "When", "Size", "")
+COLUMNS = ("Surface", "States", "When", "Size", "")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class FitsTab(QtWidgets.QWidget):
             header.setSectionResizeMode(column, QtWidgets.QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(1, QtWidgets.QHeaderView.ResizeMode.Stretch)
         self.open_button = QtWidgets.QPushButton("Play")
-        self.open_button.setToolTip("Look at this fit; one from the folder is loaded first")
+        self.open_button.setToolTip("Look at this surface; one from the folder is loaded first")
         self.save_button = QtWidgets.QPushButton("Save as …")
         self.load_button = QtWidgets.QPushButton("Load file …")
         buttons = QtWidgets.QHBoxLayout()
@@ -108,7 +108,7 @@ class FitsTab(QtWidgets.QWidget):
         for one in files:
             when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.written))
             self._add((one.name, "", when, f"{one.size / 1e6:.1f} MB", "in the folder"), (one.name, one.path), chosen)
-        self.where.setText(f"Finished fits are kept in {self.folder}; dsr_set folder takes another place")
+        self.where.setText(f"Finished surfaces are kept in {self.folder}; dsr_set folder takes another place")
         self._choose()
 
     def _add(self, texts: tuple[str, ...], data: tuple[str, str], chosen: tuple[str, str] | None) -> None:
@@ -151,7 +151,7 @@ class FitsTab(QtWidgets.QWidget):
 
     def load(self) -> None:
         """Ask for a file, and load the fit in it."""
-        path, _ = QtWidgets.QFileDialog.getOpenFileName(self, "Load a fit", self.folder, "Fits (*.dsr)")
+        path, _ = QtWidgets.QFileDialog.getOpenFileName(self, "Load a surface", self.folder, "Surfaces (*.dsr)")
         if path:
             self._load(path)
 
@@ -161,7 +161,7 @@ class FitsTab(QtWidgets.QWidget):
         if chosen is None:
             return
         name = chosen[0]
-        path, _ = QtWidgets.QFileDialog.getSaveFileName(self, "Save the fit", f"{name}.dsr", "Fits (*.dsr)")
+        path, _ = QtWidgets.QFileDialog.getSaveFileName(self, "Save the surface", f"{name}.dsr", "Surfaces (*.dsr)")
         if path:
             whole = path if path.endswith(".dsr") else f"{path}.dsr"
             self.panel.run(
@@ -183,4 +183,4 @@ def states_text(fit: Fit) -> str:
 def _stage(fit: Fit) -> str:
     if fit.phase is Phase.STORED:
         return "named by the session"
-    return str(fit.phase) if fit.phase in {Phase.READY, Phase.QUEUED, *ENDED} else "being fitted"
+    return str(fit.phase) if fit.phase in {Phase.READY, Phase.QUEUED, *ENDED} else "being made"

@@ -13,7 +13,7 @@ from ...fits.jobs import Jobs
 from ...scene.gui_thread import in_gui
 from ...shared.options import FitOptions
 from ...shared.source_options import GenerateOptions, MorphOptions
-from ..widgets import quietly
+from ..widgets import narrow, quietly
 from .fit import molecules
 
 EMPTY = "Which atoms both have, and how the path was tested, stands here"
@@ -42,18 +42,16 @@ class MorphTab(QtWidgets.QWidget):
             combo.setEditable(True)
             combo.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
             combo.setToolTip(hint)
+            narrow(combo)
         self.frames = QtWidgets.QSpinBox()
         self.frames.setRange(3, MOST_FRAMES)
         self.frames.setValue(MorphOptions.frames)
         self.frames.setToolTip("States from one structure to the other, both counted")
-        self.superpose = QtWidgets.QCheckBox("Superpose them on the part that moves least")
+        self.superpose = QtWidgets.QCheckBox("Superpose the part that moves least")
         self.superpose.setChecked(MorphOptions.align)
         self.surface = QtWidgets.QCheckBox("Make their surface, too")
         self.surface.setChecked(MorphOptions.surface)
         self.button = QtWidgets.QPushButton("Morph")
-        self.bar = QtWidgets.QProgressBar()
-        self.bar.setRange(0, 1000)
-        self.bar.setFormat("")
         self.report = QtWidgets.QPlainTextEdit()
         self.report.setReadOnly(True)
         self.report.setPlaceholderText(EMPTY)
@@ -67,7 +65,6 @@ class MorphTab(QtWidgets.QWidget):
         layout = QtWidgets.QVBoxLayout(self)
         layout.addLayout(form)
         layout.addWidget(self.button)
-        layout.addWidget(self.bar)
         layout.addWidget(self.report, 1)
         self.button.clicked.connect(self.morph_or_cancel)
         self._said.connect(self.report.appendPlainText)
@@ -113,16 +110,8 @@ class MorphTab(QtWidgets.QWidget):
         self.panel.run("dsr_morph", work, self._finished, self._ended)
 
     def poll(self) -> None:
-        """Show how far the morph is."""
+        """Let the button cancel the morph that is under way."""
         self.button.setText("Cancel" if self._running else "Morph")
-        if not self._running:
-            return
-        job, fit = self.panel.session.sources.running.get(self.name), self.jobs.fits.get(self._fit_name())
-        halves = 2 if self.surface.isChecked() else 1
-        if job is not None:
-            self.bar.setValue(int(1000 * (job.status.fraction if job.status else 0.0) / halves))
-        elif fit is not None and fit.activity:
-            self.bar.setValue(int(500 + 500 * fit.fraction))
 
     def _fit_name(self) -> str:
         return f"{self.name}_dsr"
@@ -134,12 +123,10 @@ class MorphTab(QtWidgets.QWidget):
     def _finished(self, name: str) -> None:
         self._ended(None)
         self.name = name
-        self.bar.setValue(1000)
         fit = self.jobs.fits.get(self._fit_name())
         if self.surface.isChecked() and fit is not None and fit.phase is Phase.READY:
             self.play.emit(fit.name)
 
     def _ended(self, _: Any) -> None:
         self._running = False
-        self.bar.setValue(0)
         self.poll()

@@ -17,7 +17,7 @@ from ...fits.fit import Activity, Fit
 from ...scene.present_movie import PresentMovie
 from ...scene.timeline import frames_per_second
 from ...shared.options import FORMATS, ColorOptions, FieldOptions, FilmOptions, MovieOptions
-from ..widgets import spin
+from ..widgets import flow, spin
 from .surface_controls import SurfaceControls
 
 AUTO_FPS = 0.0
@@ -72,6 +72,7 @@ class MovieActions:
     def movie_row(self) -> Any:
         """Return the widgets for the movie and the files beside each other."""
         row = QtWidgets.QHBoxLayout()
+        self.states.setMinimumWidth(60)
         row.addWidget(self.states, 1)
         row.addWidget(self.movie_button)
         row.addWidget(self.export_button)
@@ -79,12 +80,7 @@ class MovieActions:
 
     def film_row(self) -> Any:
         """Return the widgets for the film beside each other."""
-        row = QtWidgets.QHBoxLayout()
-        for widget in (self.fps, self.camera, self.overlay, self.keep):
-            row.addWidget(widget)
-        row.addStretch(1)
-        row.addWidget(self.film_button)
-        return row
+        return flow(self.fps, self.camera, self.overlay, self.keep, self.film_button)
 
     def set_enabled(self, enabled: bool) -> None:
         """Enable or disable the widgets that need a fit."""

@@ -12,7 +12,7 @@ from ...fits.jobs import Jobs
 from ...scene.color_bar import UNITS
 from ...shared.options import STATES_AFTER, FieldOptions
 from ..live import Live, LiveMesh, MeshRequest
-from ..widgets import label, offer
+from ..widgets import flow, label, narrow, offer
 from .movie_actions import MovieActions
 from .player import Player
 from .surface_controls import SurfaceControls
@@ -51,6 +51,7 @@ class PlayTab(QtWidgets.QWidget):
         self.share.setToolTip("How far towards it")
         self.player = Player(self)
         self.message = QtWidgets.QLabel()
+        self.message.setWordWrap(True)
         self.message.setMinimumHeight(self.message.fontMetrics().height())
         self.controls = SurfaceControls(self, panel.cmd)
         self.follow = QtWidgets.QCheckBox("The molecule follows")
@@ -75,6 +76,8 @@ class PlayTab(QtWidgets.QWidget):
         self._choose_fit()
 
     def _lay_out(self) -> None:
+        for combo in (self.fit, self.trajectory, self.towards):
+            narrow(combo)
         family = QtWidgets.QHBoxLayout()
         family.addWidget(self.trajectory, 2)
         family.addWidget(QtWidgets.QLabel("towards"))
@@ -94,7 +97,7 @@ class PlayTab(QtWidgets.QWidget):
         form.addRow("&Offset (Å)", self.controls.level)
         form.addRow("R&esolution", self.controls.resolution)
         form.addRow("&Colour", self.controls.color)
-        form.addRow("", self.follow)
+        form.addRow("", flow(self.controls.steady, self.follow))
         form.addRow(label("&Movie", self.actions.states), self.actions.movie_row())
         form.addRow("", self.actions.film_row())
         form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)

@@ -9,7 +9,7 @@ from typing import Any
 from pymol.Qt import QtCore, QtGui, QtWidgets
 
 from ...shared.options import PLAYS
-from ..widgets import quietly, spin
+from ..widgets import flow, quietly, spin
 
 # Steps of the time slider per state.
 PER_STATE = 100
@@ -99,11 +99,7 @@ class Player(QtCore.QObject):
 
     def row(self) -> Any:
         """Return the widgets beside each other, without the slider."""
-        row = QtWidgets.QHBoxLayout()
-        for widget in (self.button, self.state, self.speed, self.mode):
-            row.addWidget(widget)
-        row.addStretch(1)
-        return row
+        return flow(self.button, self.state, self.speed, self.mode)
 
     def set_enabled(self, enabled: bool) -> None:
         """Enable or disable the widgets that need a fit."""

@@ -1,4 +1,4 @@
-"""The tab Quality: a fit against PyMOL's own surfaces, state by state."""
+"""The page Quality: a fit against PyMOL's own surfaces, state by state."""
 
 from __future__ import annotations
 
@@ -17,11 +17,17 @@ from ...shared import plots
 from ...shared.options import BASELINES, EvaluationOptions, FieldOptions
 from ...shared.scoring import FIELD
 from ..charts import Chart, Line, Plot
-from ..widgets import offer, save_table
+from ..widgets import flow, narrow, offer, save_table
 
-METRICS = {**{name: quantity.title for name, quantity in plots.METRICS.items()}, "rmsd": plots.RMSD.title}
+WORDS = {"iou": "overlap (IoU)", "nc": "direction (NC)"}
+METRICS = {
+    **{name: WORDS.get(name, quantity.title) for name, quantity in plots.METRICS.items()},
+    "rmsd": plots.RMSD.title,
+}
+# For overlap and direction.
+SCALE = "1 is perfect; 0.99: as PyMOL's own"
 BLUE = "#1f77b4"
-EMPTY = "Measure compares the fit with PyMOL's surfaces of these states"
+EMPTY = "Compare shows how near the surface is to PyMOL's own, state by state"
 
 
 class QualityTab(QtWidgets.QWidget):
@@ -42,7 +48,7 @@ class QualityTab(QtWidgets.QWidget):
         for key, box in self.beside.items():
             box.setChecked(key in EvaluationOptions().baselines)
             box.setToolTip(BASELINES[key].hint)
-        self.button = QtWidgets.QPushButton("Measure")
+        self.button = QtWidgets.QPushButton("Compare")
         self.save = QtWidgets.QPushButton("Save table …")
         self.save.setEnabled(False)
         self.metric = QtWidgets.QComboBox()
@@ -52,20 +58,18 @@ class QualityTab(QtWidgets.QWidget):
         self.means = QtWidgets.QLabel()
         self.means.setWordWrap(True)
 
-        grid = QtWidgets.QGridLayout()
-        grid.setContentsMargins(0, 0, 0, 0)
-        for number, box in enumerate(self.beside.values()):
-            grid.addWidget(box, number // 2, number % 2)
         form = QtWidgets.QFormLayout()
-        form.addRow("&Fit", self.fit)
+        form.addRow("Sur&face", self.fit)
         form.addRow("T&rajectory", self.trajectory)
         self._trajectory_label = form.labelForField(self.trajectory)
         form.addRow("&States", self.states)
-        form.addRow("Beside it", grid)
+        form.addRow("Beside it", flow(*self.beside.values()))
         form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         row = QtWidgets.QHBoxLayout()
         row.addWidget(self.button, 1)
         row.addWidget(self.metric, 1)
+        for combo in (self.fit, self.trajectory, self.metric):
+            narrow(combo)
         row.addWidget(self.save)
         layout = QtWidgets.QVBoxLayout(self)
         layout.addLayout(form)
@@ -101,7 +105,7 @@ class QualityTab(QtWidgets.QWidget):
         fit = self.current()
         measuring = fit is not None and fit.activity is Activity.EVALUATION
         self.button.setEnabled(fit is not None and (measuring or not fit.activity))
-        self.button.setText("Cancel" if measuring else "Measure")
+        self.button.setText("Cancel" if measuring else "Compare")
 
     def measure(self) -> None:
         """Compare the fit with surfaces by PyMOL, or cancel that."""
@@ -147,7 +151,7 @@ class QualityTab(QtWidgets.QWidget):
             self.chart.show_plot(plot_of(rows, metric, (min(fitted), max(fitted))))
         else:
             self.chart.show_plot(Plot(empty=EMPTY))
-        self.means.setText(means_of(rows, metric))
+        self.means.setText(means_of(rows, metric) + (SCALE if rows and metric in WORDS else ""))
 
     def _rows(self) -> list[StateScores]:
         return self.rows.get((id(self.current()), self.trajectory.currentText()), [])

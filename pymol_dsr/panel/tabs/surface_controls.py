@@ -39,6 +39,7 @@ class SurfaceControls(QtCore.QObject):
         self.smooth = spin(AUTO_SMOOTH, 100.0, 0.1, 1, " states", "auto")
         self.smooth_slider = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
         self.smooth_slider.setRange(0, 100)
+        self.smooth_slider.setMinimumWidth(40)
         self.auto_smooth = QtWidgets.QCheckBox("auto")
         self.auto_smooth.setChecked(True)
         for widget in (self.smooth, self.smooth_slider, self.auto_smooth):
@@ -72,7 +73,6 @@ class SurfaceControls(QtCore.QObject):
         row.addWidget(self.auto_smooth)
         row.addWidget(self.smooth_slider, 1)
         row.addWidget(self.smooth)
-        row.addWidget(self.steady)
         return row
 
     def set_smoothing(self, states: Sequence[float], own: float | None) -> None:

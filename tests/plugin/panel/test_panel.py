@@ -15,7 +15,8 @@ pytest.importorskip("pymol.Qt")
 from pymol_dsr.analysis.evaluation import StateScores
 from pymol_dsr.fits.fit import Activity, Fit, Phase, Trajectory
 from pymol_dsr.fits.jobs import Jobs
-from pymol_dsr.panel import charts
+from pymol_dsr.fits.timing import FitTiming, Rates, Stage
+from pymol_dsr.panel import charts, progress
 from pymol_dsr.panel.live import Appearance, Live, LiveMesh, MeshRequest, TriangleBudget, ValueColors
 from pymol_dsr.panel.tabs import fit, fits, player, quality
 from pymol_dsr.runtime.settings import Settings
@@ -188,15 +189,44 @@ def test_devices_are_named_with_their_memory(known, text):
 @pytest.mark.parametrize(
     ("state", "text"),
     [
-        ({"phase": Phase.FIT, "fraction": 0.734, "seconds_left": 12.2}, "a: fit 73 %, 12 s left"),
-        ({"phase": Phase.SURFACES, "fraction": 0.5}, "a: surfaces 50 %"),
+        ({"phase": Phase.QUEUED, "activity": Activity.FIT}, "a: queued"),
         ({"phase": Phase.FAILED, "error": "no"}, "a: failed"),
-        ({"phase": Phase.READY, "fraction": 0.4, "activity": Activity.MOVIE, "stage": "meshes"}, "a: meshes 40 %"),
+        ({"phase": Phase.READY, "fraction": 0.0, "activity": Activity.MOVIE}, "a: a movie, 0 %"),
+        ({"phase": Phase.READY, "fraction": 0.4, "activity": Activity.MOVIE, "stage": "meshes"}, "a: meshes, 40 %"),
         ({"phase": Phase.READY, "fraction": 1.0}, "a is ready"),
     ],
 )
 def test_progress(state, text):
-    assert fit.progress_text(Fit("a", **state)) == text
+    assert progress.progress_text(Fit("a", **state)).split(" %, ")[0].removesuffix(" %") == text.removesuffix(" %")
+
+
+def test_a_fit_has_one_bar_and_one_estimate_from_its_first_second_to_its_end():
+    now = [0.0]
+    timing = FitTiming(100_000, "fast", Rates(), clock=lambda: now[0])
+    one = Fit("a", [Trajectory("", "", "", None, [float(state) for state in range(40)])], timing=timing)
+    one.activity, one.phase = Activity.FIT, Phase.SURFACES
+    timing.begin(Stage.SURFACES)
+    # 1 s and 100 000 times 0.0001 s for the surfaces, 1 s and 9 s for the fit.
+    assert progress.progress_text(one) == "a: surfaces 0 of 40, 0 %, 21 s left"
+    seen: list[float] = []
+    for second in range(1, 21):
+        now[0], one.fraction = float(second), second / 20.0
+        seen.append(progress.progress_fraction(one) or 0.0)
+    # The surfaces take 20 s here.
+    assert progress.progress_text(one) == "a: surfaces 40 of 40, 65 %, 11 s left"
+    timing.begin(Stage.FIT)
+    one.phase, one.fraction = Phase.FIT, 0.0
+    assert progress.progress_text(one) == "a: fit, 67 %, 10 s left"
+    for second in range(1, 6):
+        now[0], one.fraction = 20.0 + second, second / 5.0
+        seen.append(progress.progress_fraction(one) or 0.0)
+    assert seen == sorted(seen) and 0.95 < seen[-1] < 1.0
+    timing.end()
+    one.activity, one.phase, one.fraction = None, Phase.READY, 1.0
+    assert progress.progress_text(one) == "a is ready: surfaces 20 s, fit 5 s"
+    # The next fit of this kind is estimated from this one.
+    later = FitTiming(200_000, "fast", timing.rates)
+    assert later.seconds_left(0.0) == pytest.approx(2 + 2 * (19 + 4))
 
 
 def row(state, group, method, iou):
