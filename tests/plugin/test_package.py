@@ -87,8 +87,8 @@ def test_it_loads_under_the_plugin_managers_name_and_without_a_window():
     )
     code += "assert 'pymol_dsr' not in sys.modules and 'torch' not in sys.modules\nprint(p.__name__)\n"
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=PATIENCE, check=False)
-    assert done.stdout.strip().endswith("pmg_tk.startup.pymol_dsr"), done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=PATIENCE, check=False)
+    assert process.stdout.strip().endswith("pmg_tk.startup.pymol_dsr"), process.stderr
 
 
 LATE = """
@@ -112,5 +112,7 @@ with pymol2.PyMOL() as one, pymol2.PyMOL() as two:
 
 def test_a_script_that_imports_pymol_later_registers_the_commands_itself():
     """Each PyMOL then has a session of its own, found by its `cmd` and by the proxy that commands get."""
-    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(
+        [sys.executable, "-c", LATE], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert process.returncode == 0, process.stderr

@@ -37,10 +37,10 @@ def atoms():
 def test_rmsd_is_that_of_pymols_own_superposition(cmd):
     build_peptide(cmd)
     for state in (2, 6):
-        ours = superpose.rmsd(coordinates(cmd, "pep", state), coordinates(cmd, "pep", 1))
+        rmsd = superpose.rmsd(coordinates(cmd, "pep", state), coordinates(cmd, "pep", 1))
         # intra_rms superposes without moving anything.
-        assert ours == pytest.approx(cmd.intra_rms("pep", 1)[state - 1], abs=1e-4)
-    assert ours > 0.2
+        assert rmsd == pytest.approx(cmd.intra_rms("pep", 1)[state - 1], abs=1e-4)
+    assert rmsd > 0.2
 
 
 def test_rmsd_knows_no_rigid_motion_and_no_mirror(atoms):
@@ -52,40 +52,40 @@ def test_rmsd_knows_no_rigid_motion_and_no_mirror(atoms):
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-5, 1.0, 3.0, math.pi])
-@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_a_rigid_motion_is_done_for_its_share(atoms, angle, share):
+@pytest.mark.parametrize("fraction", [0.0, 0.25, 1.0])
+def test_a_rigid_motion_is_done_for_its_share(atoms, angle, fraction):
     centre = atoms.mean(axis=0)
     after = (atoms - centre) @ turned(angle).T + centre + [4, 0, -8]
-    made = baselines.interpolate(atoms, after, share)
-    assert superpose.rmsd(made, atoms) < 1e-4
-    assert np.allclose(made.mean(axis=0), centre + share * np.array([4, 0, -8]), atol=1e-4)
+    interpolated = baselines.interpolate(atoms, after, fraction)
+    assert superpose.rmsd(interpolated, atoms) < 1e-4
+    assert np.allclose(interpolated.mean(axis=0), centre + fraction * np.array([4, 0, -8]), atol=1e-4)
     if angle < math.pi:
-        expected = (atoms - centre) @ turned(share * angle).T + centre + share * np.array([4, 0, -8])
-        assert np.allclose(made, expected, atol=1e-3)
-    if share == 1.0:
-        assert np.allclose(made, after, atol=1e-3)
+        expected = (atoms - centre) @ turned(fraction * angle).T + centre + fraction * np.array([4, 0, -8])
+        assert np.allclose(interpolated, expected, atol=1e-3)
+    if fraction == 1.0:
+        assert np.allclose(interpolated, after, atol=1e-3)
 
 
 def test_what_is_not_rigid_goes_in_straight_lines(atoms):
     rng = np.random.default_rng(4)
     after = atoms + rng.normal(0, 0.5, atoms.shape)
     turn = turned(2.0)
-    made = baselines.interpolate(atoms, after @ turn.T, 0.5)
-    assert superpose.rmsd(made, 0.5 * (atoms + after)) < 0.05
+    interpolated = baselines.interpolate(atoms, after @ turn.T, 0.5)
+    assert superpose.rmsd(interpolated, 0.5 * (atoms + after)) < 0.05
     assert np.allclose(baselines.interpolate(atoms, after @ turn.T, 0.0), atoms, atol=1e-4)
     assert np.allclose(baselines.interpolate(atoms, after @ turn.T, 1.0), after @ turn.T, atol=1e-3)
 
 
 def rows():
     nan = float("nan")
-    made = [
+    scores = [
         StateScores(1, "training", "field", 0.98, 0.003, 1e-5, 0.97, nan),
         StateScores(3, "training", "field", 0.96, 0.005, 3e-5, 0.99, 0.4),
     ]
     for method, iou in (("field", 0.93), ("hold nearest", 0.90), ("atoms linear", 0.92)):
-        made.append(StateScores(2, "between", method, iou, 0.009, 4e-4, 0.94, 0.6))
-    made.append(StateScores(4, "future 1-10", "field", 0.88, 0.02, 1e-3, nan, 0.5))
-    return sorted(made, key=lambda r: r.state)
+        scores.append(StateScores(2, "between", method, iou, 0.009, 4e-4, 0.94, 0.6))
+    scores.append(StateScores(4, "future 1-10", "field", 0.88, 0.02, 1e-3, nan, 0.5))
+    return sorted(scores, key=lambda r: r.state)
 
 
 def test_the_table_has_means_deviations_and_the_rmsd_of_each_group():

@@ -41,15 +41,15 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def connect() -> Iterator[Callable[..., Backend]]:
     """Makes backends; afterwards none of their processes may run."""
-    made: list[Backend] = []
+    backends: list[Backend] = []
 
     def make(*mode: str, command: list[str] | None = None) -> Backend:
         backend = Backend(command or [*PROBLEM, *mode], Log())
-        made.append(backend)
+        backends.append(backend)
         return backend
 
     yield make
-    for backend in made:
+    for backend in backends:
         backend.close(grace=0.5)
         process = backend.process
         assert process is not None
@@ -106,12 +106,12 @@ def test_a_backend_that_dies_at_once_says_why(connect: Callable[..., Backend]) -
 
 
 @pytest.mark.system
-@pytest.mark.parametrize(("mode", "theirs", "side"), [("newer", 2, "plugin"), ("older", 0, "backend")])
-def test_versions_must_match(connect: Callable[..., Backend], mode: str, theirs: int, side: str) -> None:
+@pytest.mark.parametrize(("mode", "protocol", "side"), [("newer", 2, "plugin"), ("older", 0, "backend")])
+def test_versions_must_match(connect: Callable[..., Backend], mode: str, protocol: int, side: str) -> None:
     error = failure(connect(mode).start)
     assert error.code == "version"
     assert error.message == (
-        f"the backend speaks protocol {theirs} (version 9.9) and this plugin protocol {PROTOCOL} "
+        f"the backend speaks protocol {protocol} (version 9.9) and this plugin protocol {PROTOCOL} "
         f"(version {VERSION}): upgrade the {side}"
     )
 
@@ -240,15 +240,15 @@ os._exit(0)
 
 
 @pytest.mark.system
-@pytest.mark.parametrize(("what", "mode", "then"), [("waiting", "mute", "alive"), ("starting", "slow", "ended")])
-def test_ctrl_c_interrupts(what: str, mode: str, then: str) -> None:
+@pytest.mark.parametrize(("activity", "mode", "report"), [("waiting", "mute", "alive"), ("starting", "slow", "ended")])
+def test_ctrl_c_interrupts(activity: str, mode: str, report: str) -> None:
     # In a process of its own: this one may be pytest's, which has its own mind about Ctrl-C.
-    command = [sys.executable, "-c", INTERRUPTED, what, *PROBLEM, mode]
+    command = [sys.executable, "-c", INTERRUPTED, activity, *PROBLEM, mode]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None and process.stdout.readline() == "begins\n"
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
-    assert process.stdout.readline() == f"interrupted {then}\n"
+    assert process.stdout.readline() == f"interrupted {report}\n"
     assert process.wait(PATIENCE) == 0
 
 
@@ -325,7 +325,7 @@ def test_control_is_answered_while_work_goes_on(bench: Backend) -> None:
 
 
 def test_cancel_running_and_queued(bench: Backend) -> None:
-    running, queued, kept = (bench.submit(raw("work", {"name": name})) for name in "abc")
+    running, queued, third = (bench.submit(raw("work", {"name": name})) for name in "abc")
     wait_for(lambda: working(bench))
     queued.cancel()
     assert failure(lambda: queued.result(timeout=PATIENCE)).message == "work was cancelled before it began"
@@ -336,8 +336,8 @@ def test_cancel_running_and_queued(bench: Backend) -> None:
     wait_for(lambda: len(log_of(bench).named("log")) == 2)
     assert log_of(bench).named("log")[1]["text"] == "working on c"
     assert bench.call(raw("status"))[0]["fits"]["bench"]["step"] == 1
-    kept.cancel()
-    assert failure(lambda: kept.result(timeout=PATIENCE)).code == "cancelled"
+    third.cancel()
+    assert failure(lambda: third.result(timeout=PATIENCE)).code == "cancelled"
     assert not bench.cancel(running.id).result(timeout=PATIENCE).cancelled
     assert not bench.cancel(12345).result(timeout=PATIENCE).cancelled
 
@@ -357,7 +357,7 @@ def test_jobs_that_change_nothing_run_two_at_a_time(bench: Backend, tmp_path: Pa
 
 
 def test_a_job_that_changes_something_is_alone(bench: Backend) -> None:
-    before, alone, after = bench.submit(raw("share")), bench.submit(raw("work")), bench.submit(raw("share"))
+    before, lone_work, after = bench.submit(raw("share")), bench.submit(raw("work")), bench.submit(raw("share"))
     wait_for(lambda: working(bench))
     time.sleep(0.2)
     assert len(log_of(bench).named("log")) == 1
@@ -366,10 +366,10 @@ def test_a_job_that_changes_something_is_alone(bench: Backend) -> None:
     time.sleep(0.2)
     assert len(log_of(bench).named("log")) == 2
     assert bench.call(raw("status"), timeout=PATIENCE)[0]["busy"] == "work"
-    alone.cancel()
+    lone_work.cancel()
     wait_for(lambda: len(log_of(bench).named("log")) == 3)
     after.cancel()
-    for call in (before, alone, after):
+    for call in (before, lone_work, after):
         assert failure(partial(call.result, timeout=PATIENCE)).code == "cancelled"
 
 
@@ -403,8 +403,8 @@ def test_prints_cannot_corrupt_the_stream(bench: Backend) -> None:
     assert bench.call(raw("ping"), timeout=PATIENCE) == ({}, {})
     assert bench.process is not None
     process = bench.process
-    wanted = {"a print", "a write from C", "a puts from C", "a child's echo"}
-    wait_for(lambda: wanted <= set(process.stderr_tail()))
+    expected = {"a print", "a write from C", "a puts from C", "a child's echo"}
+    wait_for(lambda: expected <= set(process.stderr_tail()))
 
 
 def test_progress_arrives_as_events(bench: Backend) -> None:
@@ -452,12 +452,12 @@ def test_an_unknown_method_names_the_known_ones(bench: Backend) -> None:
 
 
 def test_close_cancels_and_ends(bench: Backend, tmp_path: Path) -> None:
-    kept = tmp_path / "checkpoint"
-    call = bench.submit(raw("work", {"checkpoint": str(kept)}))
+    checkpoint = tmp_path / "checkpoint"
+    call = bench.submit(raw("work", {"checkpoint": str(checkpoint)}))
     wait_for(lambda: working(bench))
     bench.close(grace=PATIENCE)
     assert failure(lambda: call.result(timeout=PATIENCE)).code == "cancelled"
-    assert kept.read_text() == "kept"
+    assert checkpoint.read_text() == "kept"
     assert bench.process is not None
     assert bench.process.describe_end().startswith("ended with exit code 0")
     assert failure(lambda: bench.submit(raw("ping"))).message == "the backend was closed"
@@ -493,7 +493,7 @@ class Pipes:
     def hello(self) -> None:
         self.send(1, "hello", protocol=PROTOCOL, version=VERSION)
 
-    def until(self, event: str) -> dict[str, Any]:
+    def read_until(self, event: str) -> dict[str, Any]:
         while True:
             header = self.receive()
             assert header is not None
@@ -503,17 +503,17 @@ class Pipes:
 
 @pytest.fixture
 def pipes() -> Iterator[Callable[..., Pipes]]:
-    made: list[Pipes] = []
+    all_pipes: list[Pipes] = []
 
     def make(*command: str) -> Pipes:
-        made.append(Pipes(*command))
-        return made[-1]
+        all_pipes.append(Pipes(*command))
+        return all_pipes[-1]
 
     yield make
-    for each in made:
-        each.process.kill()
-        each.process.wait()
-        for stream in (each.process.stdin, each.process.stdout, each.process.stderr):
+    for opened in all_pipes:
+        opened.process.kill()
+        opened.process.wait()
+        for stream in (opened.process.stdin, opened.process.stdout, opened.process.stderr):
             assert stream is not None
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
@@ -525,7 +525,7 @@ def test_every_request_has_exactly_one_reply(pipes: Callable[..., Pipes]) -> Non
     server.send(2, "work")
     server.send(3, "work")
     server.send(4, "fail", kind="bug")
-    server.until("log")
+    server.read_until("log")
     server.send(5, "cancel", target=3)
     server.send(6, "cancel", target=2)
     server.send(7, "cancel", target=3)
@@ -552,15 +552,15 @@ def test_every_request_has_exactly_one_reply(pipes: Callable[..., Pipes]) -> Non
 def test_the_end_of_stdin_ends_the_server(pipes: Callable[..., Pipes], tmp_path: Path, method: str) -> None:
     server = pipes(*PROBLEM, "worker", "60" if method == "work" else "1.5")
     server.hello()
-    kept = tmp_path / "checkpoint"
-    server.send(2, method, checkpoint=str(kept))
-    server.until("log")
+    checkpoint = tmp_path / "checkpoint"
+    server.send(2, method, checkpoint=str(checkpoint))
+    server.read_until("log")
     assert server.process.stdin is not None and server.process.stderr is not None
     server.process.stderr.close()
     server.process.stdin.close()
     # A busy thread is not waited for; one that polls leaves its checkpoint first, though it prints.
     assert server.process.wait(PATIENCE) == (0 if method == "work" else 1)
-    assert kept.exists() == (method == "work")
+    assert checkpoint.exists() == (method == "work")
 
 
 def test_a_stuck_server_is_left_less_than_ten_seconds() -> None:
@@ -572,7 +572,7 @@ def test_a_stuck_server_is_left_less_than_ten_seconds() -> None:
 def test_a_broken_stdout_ends_the_server(pipes: Callable[..., Pipes]) -> None:
     server = pipes(*PROBLEM, "worker", "60")
     server.hello()
-    server.until("device")
+    server.read_until("device")
     assert server.process.stdout is not None
     server.process.stdout.close()
     server.send(2, "work")
@@ -582,18 +582,18 @@ def test_a_broken_stdout_ends_the_server(pipes: Callable[..., Pipes]) -> None:
 def test_sigterm_ends_the_server_after_its_checkpoint(pipes: Callable[..., Pipes], tmp_path: Path) -> None:
     server = pipes(*PROBLEM, "worker", "60")
     server.hello()
-    kept = tmp_path / "checkpoint"
-    server.send(2, "work", checkpoint=str(kept))
-    server.until("log")
+    checkpoint = tmp_path / "checkpoint"
+    server.send(2, "work", checkpoint=str(checkpoint))
+    server.read_until("log")
     server.process.terminate()
     assert server.process.wait(PATIENCE) == 128 + signal.SIGTERM
-    assert kept.exists()
+    assert checkpoint.exists()
 
 
 def test_the_server_closes_on_a_malformed_frame(pipes: Callable[..., Pipes]) -> None:
     server = pipes(*PROBLEM, "worker", "60")
     server.hello()
-    server.until("device")
+    server.read_until("device")
     assert server.process.stdin is not None
     server.process.stdin.write(b"GET / HTTP/1.1\r\n\r\n")
     server.process.stdin.flush()
@@ -684,8 +684,8 @@ def test_a_small_fit_from_surfaces_to_files(connect: Callable[..., Backend], tmp
     result, _ = backend.call(raw("fit", {"fit": "small"}), timeout=PATIENCE)
     report = result["report"]
     assert report["states"] == [1, 2, 3] and report["source"] == source
-    kept = tmp_path / "home/fits/small.dsr"
-    assert report["path"] == str(kept) and kept.is_file()
+    fit_file = tmp_path / "home/fits/small.dsr"
+    assert report["path"] == str(fit_file) and fit_file.is_file()
     phases = [params["phase"] for params in log_of(backend).named("progress")]
     assert phases[0] == "fit" and phases[-1] == "saving"
     assert backend.call(raw("status"))[0]["fits"]["small"]["phase"] == "ready"
@@ -700,8 +700,8 @@ def test_a_small_fit_from_surfaces_to_files(connect: Callable[..., Backend], tmp
     truth = {f"truth_{name}": array for name, array in sent_ball(2).items() if name != "atoms"}
     scores, _ = backend.call(raw("compare", {"fit": "small", "time": 2}, truth), timeout=PATIENCE)
     assert scores["iou"] > 0.9 and scores["nc"] > 0.9
-    again, _ = backend.call(raw("compare", {"fit": "small"}, {**truth, **sent_ball(2)}), timeout=PATIENCE)
-    assert again["iou"] == 1
+    rescored, _ = backend.call(raw("compare", {"fit": "small"}, {**truth, **sent_ball(2)}), timeout=PATIENCE)
+    assert rescored["iou"] == 1
     matrix = np.eye(4, dtype="<f4")
     matrix[2, 3] = 100
     export = {"fit": "small", "time": 2, "resolution": 0.8, "format": "ply"}
@@ -736,12 +736,12 @@ def test_a_small_fit_from_surfaces_to_files(connect: Callable[..., Backend], tmp
     # A new process finds the fit in the folder, and takes the saved file under another name.
     backend = connect(command=REAL)
     backend.start()
-    back, _ = backend.call(raw("mesh", {"fit": "small", "time": 2.5, "resolution": 0.8}), timeout=PATIENCE)
-    assert back["volume"] == pytest.approx(mesh["volume"], rel=1e-5)
+    reloaded, _ = backend.call(raw("mesh", {"fit": "small", "time": 2.5, "resolution": 0.8}), timeout=PATIENCE)
+    assert reloaded["volume"] == pytest.approx(mesh["volume"], rel=1e-5)
     loaded, _ = backend.call(raw("load", {"fit": "other"}, files), timeout=PATIENCE)
     assert loaded["report"]["source"] == source
-    back, _ = backend.call(raw("mesh", {"fit": "other", "time": 2.5, "resolution": 0.8}), timeout=PATIENCE)
-    assert back["volume"] == pytest.approx(mesh["volume"], rel=1e-5)
+    reloaded, _ = backend.call(raw("mesh", {"fit": "other", "time": 2.5, "resolution": 0.8}), timeout=PATIENCE)
+    assert reloaded["volume"] == pytest.approx(mesh["volume"], rel=1e-5)
     backend.call(raw("drop", {"fit": "other"}))
     assert failure(lambda: backend.call(raw("save", {"fit": "other"}), timeout=PATIENCE)).code == "no-fit"
     damaged = {"file": files["file"][:-100].copy()}
@@ -757,8 +757,8 @@ def test_a_fit_is_kept_in_memory_where_the_folder_cannot_be_written(
     backend = connect(command=REAL)
     backend.start()
     backend.call(raw("open", {"fit": "small", "config": {"preset": "preview", "budget": 0.1}}), timeout=PATIENCE)
-    said = log_of(backend).named("log")
-    assert f"can't be kept in {tmp_path / 'file/fits'}" in said[0]["text"] and "set DSR_HOME" in said[0]["text"]
+    messages = log_of(backend).named("log")
+    assert f"can't be kept in {tmp_path / 'file/fits'}" in messages[0]["text"] and "set DSR_HOME" in messages[0]["text"]
     for state in (1, 2):
         backend.call(raw("surface", {"fit": "small", "state": state}, sent_ball(state)))
     result, _ = backend.call(raw("fit", {"fit": "small"}), timeout=PATIENCE)
@@ -770,16 +770,16 @@ def test_a_fit_is_kept_in_memory_where_the_folder_cannot_be_written(
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("kept", ["Small.dsr", "SMALL.surfaces", "sMall.detached"])
+@pytest.mark.parametrize("checkpoint_folder", ["Small.dsr", "SMALL.surfaces", "sMall.detached"])
 def test_a_name_that_differs_in_case_only_from_a_kept_one_is_refused(
-    connect: Callable[..., Backend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+    connect: Callable[..., Backend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint_folder: str
 ) -> None:
     monkeypatch.setenv("DSR_HOME", str(tmp_path))
-    (tmp_path / "fits" / kept).mkdir(parents=True)
+    (tmp_path / "fits" / checkpoint_folder).mkdir(parents=True)
     backend = connect(command=REAL)
     backend.start()
     error = failure(lambda: backend.call(raw("open", {"fit": "small"}), timeout=PATIENCE))
-    name = kept.partition(".")[0]
+    name = checkpoint_folder.partition(".")[0]
     assert (error.code, str(error)) == (
         "bad-request",
         f"fit 'small': {tmp_path / 'fits'} has {name!r}, which differs in case only; give another name",
@@ -895,17 +895,17 @@ def test_the_setting_comes_first(bare: Path, monkeypatch: pytest.MonkeyPatch) ->
     program(bare / "dsr-backend")
     ssh = program(bare / "ssh")
     srun = program(bare / "srun")
-    own = [str(srun), "--unbuffered", "-n", "1", "dsr-backend", "serve"]
-    assert find_command("srun -n 1 'dsr-backend' serve") == own
+    unbuffered = [str(srun), "--unbuffered", "-n", "1", "dsr-backend", "serve"]
+    assert find_command("srun -n 1 'dsr-backend' serve") == unbuffered
     assert find_command("srun /opt/dsr-backend") == [str(srun), "--unbuffered", "/opt/dsr-backend", "serve"]
-    theirs = "srun -n 1 --unbuffered dsr-backend serve"
-    assert find_command(theirs) == [str(srun), *theirs.split()[1:]]
+    given_command = "srun -n 1 --unbuffered dsr-backend serve"
+    assert find_command(given_command) == [str(srun), *given_command.split()[1:]]
     alive = ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
     assert find_command("ssh -T gpu01 dsr-backend") == [str(ssh), *alive, "-T", "gpu01", "dsr-backend", "serve"]
     beyond = "ssh -T login srun python -u -m dsr_backend serve"
     assert find_command(beyond)[-7:] == ["srun", "--unbuffered", "python", "-u", "-m", "dsr_backend", "serve"]
-    theirs = "ssh -o ServerAliveInterval=60 gpu01 dsr-backend serve"
-    assert find_command(theirs) == [str(ssh), *theirs.split()[1:]]
+    given_command = "ssh -o ServerAliveInterval=60 gpu01 dsr-backend serve"
+    assert find_command(given_command) == [str(ssh), *given_command.split()[1:]]
     assert find_command("srun 'a b' $HOME;ls") == [str(srun), "--unbuffered", "a b", "$HOME;ls"]
     monkeypatch.setenv("HOME", str(bare))
     assert find_command("~/srun gpu01") == [str(srun), "--unbuffered", "gpu01"]

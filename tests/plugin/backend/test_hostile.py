@@ -48,7 +48,7 @@ def scene_of_all():
 
 
 @pytest.fixture(scope="module")
-def everyone(scene_of_all, tmp_path_factory):
+def shared_scene(scene_of_all, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         register(scene_of_all)
         patch.setenv("DSR_HOME", str(tmp_path_factory.mktemp("home")))
@@ -60,16 +60,16 @@ def everyone(scene_of_all, tmp_path_factory):
 
 
 @pytest.fixture
-def hostile(everyone, tmp_path, monkeypatch):
+def hostile(shared_scene, tmp_path, monkeypatch):
     """PyMOL with the fit `fit` of a backend that does what the fault named last says; works in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    fault(everyone, "")
+    fault(shared_scene, "")
     (tmp_path / "fit.dsr").write_bytes(b"what the backend makes of it")
-    dsr_load("fit.dsr", _self=everyone)
-    yield everyone
-    for name in everyone.get_names("all"):
+    dsr_load("fit.dsr", _self=shared_scene)
+    yield shared_scene
+    for name in shared_scene.get_names("all"):
         if name != "pep":
-            everyone.delete(name)
+            shared_scene.delete(name)
 
 
 def fault(cmd, name):
@@ -165,18 +165,22 @@ def test_a_backend_out_of_turn_is_given_up(hostile, name):
 def test_events_that_are_wrong_of_nobody_or_too_many(hostile, capfd):
     jobs = session_of(hostile).jobs
     fault(hostile, "noise")
-    other = Fit("a", [Trajectory("", "pep", "pep", None, [1.0])], phase=Phase.FIT)
-    jobs.fits["a"] = other
-    other.preview = messages.PreviewOptions(1.0, triangles=100)
-    other.show_preview = lambda preview: pytest.fail("it was shown")
+    running_fit = Fit("a", [Trajectory("", "pep", "pep", None, [1.0])], phase=Phase.FIT)
+    jobs.fits["a"] = running_fit
+    running_fit.preview = messages.PreviewOptions(1.0, triangles=100)
+    running_fit.show_preview = lambda preview: pytest.fail("it was shown")
     dsr_movie("fit", "1", movie=0, _self=hostile)
-    said, errors = capfd.readouterr()
-    lines = said.splitlines()
+    output, errors = capfd.readouterr()
+    lines = output.splitlines()
     assert not errors and len(lines) <= LOG_LINES + 5
     assert all(line.isprintable() and len(line) < 1_100 for line in lines)
-    assert "the backend says more than can be read" in said
+    assert "the backend says more than can be read" in output
     # None of them has made the fit something that it is not, and the last one was a good one.
-    assert (other.phase, other.fraction, other.loss) == (Phase.FIT, 0.5, None) and not other.losses[1:]
+    assert (running_fit.phase, running_fit.fraction, running_fit.loss) == (
+        Phase.FIT,
+        0.5,
+        None,
+    ) and not running_fit.losses[1:]
     assert jobs.fits["fit"].phase is Phase.READY
     assert jobs.connection.device is None, "a device that is a list"
     del jobs.fits["a"]
@@ -195,16 +199,16 @@ def test_long_texts_of_an_event_are_cut(hostile, capfd):
 
 def test_a_flood_of_previews_takes_one_thread(hostile):
     fit = session_of(hostile).jobs.fits["fit"]
-    shown = Preview(fit, hostile)
+    show_preview = Preview(fit, hostile)
     points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4")
     faces = np.array([[0, 1, 2]], "<i4")
     preview = messages.Preview(fit="fit", time=1.0, points=points, normals=points, faces=faces)
-    most = 0
+    peak = 0
     for _ in range(300):
-        shown(preview)
-        most = max(most, sum(thread.name == "dsr-preview" for thread in threading.enumerate()))
-    assert most == 1
-    wait_for(lambda: shown.name in hostile.get_names())
+        show_preview(preview)
+        peak = max(peak, sum(thread.name == "dsr-preview" for thread in threading.enumerate()))
+    assert peak == 1
+    wait_for(lambda: show_preview.name in hostile.get_names())
 
 
 # Texts
@@ -300,13 +304,13 @@ def test_nothing_in_the_sources_runs_what_it_reads():
     import ast
 
     banned_modules = {"pickle", "cPickle", "marshal", "shelve", "dill", "joblib", "cloudpickle"}
-    found = []
+    imports = []
     for path in [*(ROOT / "pymol_dsr").rglob("*.py"), *(ROOT / "backend/dsr_backend").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
-            where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+            location = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.Import | ast.ImportFrom):
                 modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
-                found += [f"{where} import {m}" for m in modules if m.split(".")[0] in banned_modules]
+                imports += [f"{location} import {m}" for m in modules if m.split(".")[0] in banned_modules]
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
                 if called in (
@@ -319,11 +323,11 @@ def test_nothing_in_the_sources_runs_what_it_reads():
                     "numpy.load",
                     "torch.load",
                 ):
-                    found.append(f"{where} {called}")
+                    imports.append(f"{location} {called}")
                 for keyword in node.keywords:
                     if keyword.arg in ("shell", "allow_pickle") and ast.unparse(keyword.value) != "False":
-                        found.append(f"{where} {keyword.arg}={ast.unparse(keyword.value)}")
-    assert not found
+                        imports.append(f"{location} {keyword.arg}={ast.unparse(keyword.value)}")
+    assert not imports
 
 
 def test_colours_come_from_values_only(hostile):

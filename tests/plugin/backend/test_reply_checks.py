@@ -102,8 +102,8 @@ def test_a_mesh_has_no_more_than_was_asked_for() -> None:
     soup = np.zeros((300, 3), "<f4")
     check(small, *mesh(points=soup, normals=soup, nearest=None, near=None, shares=None))
     spread = np.zeros((301, 3), "<f4")
-    many = mesh(points=spread, normals=spread, nearest=None, near=None, shares=None)
-    assert refusal(small, *many) == "it has 301 points, and 100 triangles are the most"
+    spread_mesh = mesh(points=spread, normals=spread, nearest=None, near=None, shares=None)
+    assert refusal(small, *spread_mesh) == "it has 301 points, and 100 triangles are the most"
 
 
 def test_velocities_are_of_the_points_that_were_sent() -> None:
@@ -119,22 +119,25 @@ def test_velocities_are_of_the_points_that_were_sent() -> None:
 
 def test_measures_of_a_field_without_atoms_have_empty_arrays() -> None:
     values, arrays = answer("measure")
-    none = {name: np.zeros(0, "<f4") for name in arrays}
-    assert len(check(ASKED["measure"], values, none).atom_area) == 0
-    assert refusal(ASKED["measure"], values, {**none, "speed": arrays["speed"]}) == f"speed is f4 [{ATOMS}], not f4 [0]"
+    no_values = {name: np.zeros(0, "<f4") for name in arrays}
+    assert len(check(ASKED["measure"], values, no_values).atom_area) == 0
+    assert (
+        refusal(ASKED["measure"], values, {**no_values, "speed": arrays["speed"]})
+        == f"speed is f4 [{ATOMS}], not f4 [0]"
+    )
 
 
 def test_every_metric_is_there_be_it_null() -> None:
     empty = np.zeros((0, 3), np.int32)
-    asked = messages.Compare(fit="fit", truth_points=POINTS, truth_normals=POINTS, truth_faces=empty)
+    request = messages.Compare(fit="fit", truth_points=POINTS, truth_normals=POINTS, truth_faces=empty)
     metrics = {"iou": 0.9, "chamfer_l1": 0.01, "chamfer_sq": None, "nc": 0.8}
-    assert check(asked, metrics, {}).chamfer_sq is None
+    assert check(request, metrics, {}).chamfer_sq is None
     del metrics["chamfer_sq"]
-    assert refusal(asked, metrics, {}) == "chamfer_sq is missing"
+    assert refusal(request, metrics, {}) == "chamfer_sq is missing"
 
 
 @pytest.mark.parametrize(
-    ("trajectories", "states", "taken"),
+    ("trajectories", "states", "accepted"),
     [
         (None, [], {}),
         (None, [1, 2], {"": (1.0, 2.0)}),
@@ -147,54 +150,54 @@ def test_every_metric_is_there_be_it_null() -> None:
         (("a", "b"), {"a": 1, "b": []}, None),
     ],
 )
-def test_surfaces_from_before_are_those_of_the_trajectories(trajectories: Any, states: Any, taken: Any) -> None:
-    asked = messages.Open(fit="fit", trajectories=trajectories)
-    if taken is None:
-        assert "states" in refusal(asked, {"states": states}, {})
+def test_surfaces_from_before_are_those_of_the_trajectories(trajectories: Any, states: Any, accepted: Any) -> None:
+    request = messages.Open(fit="fit", trajectories=trajectories)
+    if accepted is None:
+        assert "states" in refusal(request, {"states": states}, {})
     else:
-        assert check(asked, {"states": states}, {}).states == taken
+        assert check(request, {"states": states}, {}).states == accepted
 
 
 def test_states_of_other_trajectories_are_named() -> None:
-    one, two = messages.Open(fit="fit"), messages.Open(fit="fit", trajectories=("a", "b"))
-    assert refusal(one, {"states": {"a": [1]}}, {}) == "states are those of a, not a list of numbers"
-    assert refusal(two, {"states": {"a": [1]}}, {}) == "states are those of a, not those of a, b"
-    assert refusal(two, {"states": [1]}, {}) == "states are those of one trajectory, not those of a, b"
+    plain, family = messages.Open(fit="fit"), messages.Open(fit="fit", trajectories=("a", "b"))
+    assert refusal(plain, {"states": {"a": [1]}}, {}) == "states are those of a, not a list of numbers"
+    assert refusal(family, {"states": {"a": [1]}}, {}) == "states are those of a, not those of a, b"
+    assert refusal(family, {"states": [1]}, {}) == "states are those of one trajectory, not those of a, b"
 
 
 def test_a_report_is_taken_with_what_is_not_known_of_it() -> None:
-    told = check(ASKED["load"], {"report": {**report, "mark": [1]}}, {}).report
-    assert told.device == "cpu" and told.whole["mark"] == [1]
-    assert told.members()[""].states == (1.0, 2.0, 3.0)
-    np.testing.assert_array_equal(told.sources()[""].atom_indices(), np.arange(1, ATOMS + 1))
+    report_sent = check(ASKED["load"], {"report": {**report, "mark": [1]}}, {}).report
+    assert report_sent.device == "cpu" and report_sent.whole["mark"] == [1]
+    assert report_sent.members()[""].states == (1.0, 2.0, 3.0)
+    np.testing.assert_array_equal(report_sent.sources()[""].atom_indices(), np.arange(1, ATOMS + 1))
 
 
-def preview(**more: Any) -> messages.Preview:
+def preview(**options: Any) -> messages.Preview:
     normals = np.zeros_like(POINTS)
-    return messages.Preview(fit="fit", time=1.0, points=POINTS, normals=normals, faces=FACES, **more)
+    return messages.Preview(fit="fit", time=1.0, points=POINTS, normals=normals, faces=FACES, **options)
 
 
 def test_a_preview_is_no_larger_than_asked_for_and_of_the_fitted_atoms() -> None:
-    asked = messages.PreviewOptions(1.0, triangles=4)
+    options = messages.PreviewOptions(1.0, triangles=4)
     nearest = np.array([0, 1, 2, 5], "<i4")
-    reply_checks.check_preview(asked, preview(nearest=nearest), 6)
-    reply_checks.check_preview(asked, preview(nearest=nearest), None)
+    reply_checks.check_preview(options, preview(nearest=nearest), 6)
+    reply_checks.check_preview(options, preview(nearest=nearest), None)
     with pytest.raises(ValueFault, match="nearest has the index 5, of 5 atoms that there are"):
-        reply_checks.check_preview(asked, preview(nearest=nearest), 5)
+        reply_checks.check_preview(options, preview(nearest=nearest), 5)
     with pytest.raises(ValueFault, match="it has 4 faces, and 3 triangles are the most"):
         reply_checks.check_preview(messages.PreviewOptions(1.0, triangles=3), preview(), None)
 
 
 def test_generated_states_have_the_atoms_of_their_request():
     molecule = Molecule(("CA",), ("GLY",), ("1",), ("A",), ("C",), np.zeros((0, 2), np.int32), np.zeros(1, bool))
-    asked = messages.Generate(
+    request = messages.Generate(
         source="gly_next",
         options=GenerateOptions(task="continue"),
         **messages.SourceRequest.contents(molecule, [(np.zeros((2, 1, 3), np.float32), np.array([1.0, 2.0]))]),
     )
     values = {"kind": "continue", "method": "hold"}
     arrays = {"coordinates": np.ones((4, 1, 3), np.float32), "times": np.arange(4.0)}
-    assert check(asked, values, arrays, None).title(3) == "continue: hold, 4 of 4"
-    assert "coordinates" in refusal(asked, values, {**arrays, "coordinates": np.ones((4, 2, 3), np.float32)}, None)
-    assert "coordinates" in refusal(asked, values, {**arrays, "coordinates": arrays["coordinates"] * np.nan}, None)
-    assert "titles" in refusal(asked, {**values, "titles": ["one"]}, arrays, None)
+    assert check(request, values, arrays, None).title(3) == "continue: hold, 4 of 4"
+    assert "coordinates" in refusal(request, values, {**arrays, "coordinates": np.ones((4, 2, 3), np.float32)}, None)
+    assert "coordinates" in refusal(request, values, {**arrays, "coordinates": arrays["coordinates"] * np.nan}, None)
+    assert "titles" in refusal(request, {**values, "titles": ["one"]}, arrays, None)

@@ -99,7 +99,7 @@ def test_a_fit_that_is_not_ready_is_not_used(plugin):
 
 @pytest.mark.parametrize("command", ["dsr_movie fam, 1", "dsr_levels fam, 1", "dsr_eval fam", "dsr_export fam, x.ply"])
 @pytest.mark.parametrize(
-    "rest, message",
+    "arguments, message",
     [
         ("", "fam holds several trajectories: choose one with trajectory= (pep, two)"),
         ("trajectory=three", "trajectory three: fam does not hold it; choose one of pep, two"),
@@ -110,11 +110,11 @@ def test_a_fit_that_is_not_ready_is_not_used(plugin):
         ("trajectory=pep, share=0.5", "share 0.5: it says how far towards another trajectory; give towards= too"),
     ],
 )
-def test_which_trajectory_is_said_clearly(plugin, capfd, command, rest, message):
+def test_which_trajectory_is_said_clearly(plugin, capfd, command, arguments, message):
     ready(plugin, "fam", "pep", "two")
-    if command.startswith("dsr_eval") and ("towards" in rest or "share" in rest):
+    if command.startswith("dsr_eval") and ("towards" in arguments or "share" in arguments):
         message = "unexpected keyword argument"
-    plugin.do(command + (f", {rest}" if rest else ""))
+    plugin.do(command + (f", {arguments}" if arguments else ""))
     assert message in capfd.readouterr().out
     assert session_of(plugin).jobs.connection.running is None
 
@@ -254,8 +254,8 @@ def test_from_trajectory_to_movie(backend, monkeypatch, capfd, tmp_path):
     cmd.rotate("y", 30, object="pep", camera=0)
     name = dsr_fit("pep", "1-5:2", preset="preview", quiet=0, _self=cmd)
     assert name == "pep_dsr"
-    said = capfd.readouterr().out
-    assert "pep_dsr: 3 states fitted" in said and "cpu" in said.lower()
+    output = capfd.readouterr().out
+    assert "pep_dsr: 3 states fitted" in output and "cpu" in output.lower()
     assert dsr_status(_self=cmd)[0].startswith("pep_dsr: ready, states 1-5:2 of pep")
 
     assert dsr_movie(name, _self=cmd) == "pep_dsr"
@@ -266,14 +266,14 @@ def test_from_trajectory_to_movie(backend, monkeypatch, capfd, tmp_path):
     from scipy.spatial import cKDTree
 
     for state in (1, 2, 5):
-        shown = []
+        volumes = []
         for shape in ("pep", "pep_dsr"):
             cmd.disable("all")
             cmd.enable(shape)
             cmd.set("state", state)
-            shown.append(idtf_points(cmd))
-        assert len(shown[1]) > 200
-        distance = cKDTree(shown[0]).query(shown[1])[0]
+            volumes.append(idtf_points(cmd))
+        assert len(volumes[1]) > 200
+        distance = cKDTree(volumes[0]).query(volumes[1])[0]
         assert np.median(distance) < 0.6, (state, np.median(distance))
 
     # Past the end, between states, as a map
@@ -296,14 +296,14 @@ def test_from_trajectory_to_movie(backend, monkeypatch, capfd, tmp_path):
     assert np.median(cKDTree(idtf_points(cmd)).query(exported)[0]) < 0.3
     dsr_export(name, path, states="3", steady=1, _self=cmd)
     with np.load(path) as mesh:
-        away = cKDTree(exported).query(mesh["points"])[0]
+        distances = cKDTree(exported).query(mesh["points"])[0]
     # State 3 averaged with its neighbours: another surface, of the same molecule.
-    assert 0.01 < np.median(away) < 0.6
-    many = dsr_export(name, str(tmp_path / "m.ply"), states="1-2:0.25", resolution=1.0, _self=cmd)
-    assert [os.path.basename(p) for p in many] == [
+    assert 0.01 < np.median(distances) < 0.6
+    paths = dsr_export(name, str(tmp_path / "m.ply"), states="1-2:0.25", resolution=1.0, _self=cmd)
+    assert [os.path.basename(p) for p in paths] == [
         f"m_{t}.ply" for t in ("0001.00", "0001.25", "0001.50", "0001.75", "0002.00")
     ]
-    assert all(os.path.getsize(p) > 1000 for p in many)
+    assert all(os.path.getsize(p) > 1000 for p in paths)
     film = str(tmp_path / "m.glb")
     cmd.set("movie_fps", 5)
     assert dsr_export(name, film, states="1-2:0.25", resolution=1.0, _self=cmd) == [film]
@@ -320,9 +320,14 @@ def test_from_trajectory_to_movie(backend, monkeypatch, capfd, tmp_path):
     begin_another_session(cmd)
     assert dsr_load(saved, "again", _self=cmd) == "again"
     fit = session_of(cmd).jobs.get("again")
-    (only,) = fit.trajectories
-    assert (only.name, only.object, only.selection, only.states) == ("", "pep", "pep", [1, 3, 5])
-    assert only.atoms.tolist() == list(range(cmd.count_atoms("pep")))
+    (trajectory,) = fit.trajectories
+    assert (trajectory.name, trajectory.object, trajectory.selection, trajectory.states) == (
+        "",
+        "pep",
+        "pep",
+        [1, 3, 5],
+    )
+    assert trajectory.atoms.tolist() == list(range(cmd.count_atoms("pep")))
     dsr_movie("again", "2", _self=cmd)
     assert cmd.count_states("again") == 2
 
@@ -337,8 +342,8 @@ def test_evaluation_beside_the_baselines(backend, capfd, tmp_path):
     assert all(0 < r.iou <= 1 and 0 < r.nc <= 1 and r.chamfer_l1 > 0 for r in rows)
     assert min(r.iou for r in rows if r.group == "training") > 0.8
     for row in rows:
-        own = float("nan") if row.state == 1 else backend.intra_rms("pep", row.state - 1)[row.state - 1]
-        assert row.rmsd == pytest.approx(own, abs=1e-4, nan_ok=True)
+        expected = float("nan") if row.state == 1 else backend.intra_rms("pep", row.state - 1)[row.state - 1]
+        assert row.rmsd == pytest.approx(expected, abs=1e-4, nan_ok=True)
     out = capfd.readouterr().out
     assert "training" in out and "future 1-10" in out and "±" in out
     with open(tmp_path / "pep.csv", newline="") as stream:
@@ -389,16 +394,16 @@ def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_p
     cmd.set("defer_builds_mode", 3)
     from scipy.spatial import cKDTree
 
-    for which in ("pep", "two"):
-        assert dsr_movie(name, "1-3", trajectory=which, _self=cmd) == f"two_dsr_{which}"
-        cmd.show_as("surface", which)
-        shown = []
-        for shape in (which, f"two_dsr_{which}"):
+    for trajectory in ("pep", "two"):
+        assert dsr_movie(name, "1-3", trajectory=trajectory, _self=cmd) == f"two_dsr_{trajectory}"
+        cmd.show_as("surface", trajectory)
+        shapes_shown = []
+        for shape in (trajectory, f"two_dsr_{trajectory}"):
             cmd.disable("all")
             cmd.enable(shape)
             cmd.set("state", 2)
-            shown.append(idtf_points(cmd))
-        assert len(shown[1]) > 200 and np.median(cKDTree(shown[0]).query(shown[1])[0]) < 0.6
+            shapes_shown.append(idtf_points(cmd))
+        assert len(shapes_shown[1]) > 200 and np.median(cKDTree(shapes_shown[0]).query(shapes_shown[1])[0]) < 0.6
     assert dsr_movie(name, "1-2", trajectory="pep", towards="two", share=0.25, _self=cmd) == "two_dsr_pep_two"
     path = str(tmp_path / "pep.npz")
     dsr_export(name, path, states="2", trajectory="two", _self=cmd)
@@ -413,8 +418,8 @@ def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_p
     # Another molecule like these, from the network of the family; the preset is the family's.
     for frozen in (1, 0):
         dsr_fit("pep and resi 1-6", "1-2", name="more", family=name, frozen=frozen, _self=cmd)
-        more = jobs.get("more")
-        assert more.report.preset == "preview" and not more.family
+        third_fit = jobs.get("more")
+        assert third_fit.report.preset == "preview" and not third_fit.family
     assert dsr_movie("more", "1-2", _self=cmd) == "more"
     with pytest.raises(CmdException, match="preset"):
         dsr_fit("pep", "1-2", name="more", family=name, preset="fast", _self=cmd)
@@ -423,8 +428,8 @@ def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_p
     saved = dsr_save(name, str(tmp_path / "both.dsr"), _self=cmd)
     begin_another_session(cmd)
     assert dsr_load(saved, "again", _self=cmd) == "again"
-    again = session_of(cmd).jobs.get("again")
-    for old, new in zip(fit.trajectories, again.trajectories, strict=True):
+    reloaded = session_of(cmd).jobs.get("again")
+    for old, new in zip(fit.trajectories, reloaded.trajectories, strict=True):
         assert (old.name, old.object, old.selection, old.states) == (new.name, new.object, new.selection, new.states)
         assert np.array_equal(old.atoms, new.atoms)
     assert dsr_movie("again", "2", trajectory="two", object="loaded", _self=cmd) == "loaded"
@@ -437,14 +442,14 @@ def test_a_family_from_the_scene_to_the_scene(backend, monkeypatch, capfd, tmp_p
 def test_a_killed_family_resumes_with_the_surfaces_it_had(backend, capsys):
     jobs = session_of(backend).jobs
     build_peptide(backend, "two", 4)
-    how = {"name": "fam", "preset": "preview", "quiet": 0, "_self": backend}
-    dsr_fit("pep+two", async_=1, **how)
+    options = {"name": "fam", "preset": "preview", "quiet": 0, "_self": backend}
+    dsr_fit("pep+two", async_=1, **options)
     fit = jobs.fits["fam"]
     wait_for(lambda: fit.fraction > 0.7 or fit.phase is Phase.FIT)
     os.kill(jobs.connection.running.info.pid, 9)
     wait_for(lambda: fit.phase is Phase.FAILED)
     capsys.readouterr()
-    dsr_fit("pep+two", resume=1, **how)
+    dsr_fit("pep+two", resume=1, **options)
     assert "of 10 surfaces are there from before" in capsys.readouterr().out
     assert jobs.get("fam").report.members()["two"].states == (1, 2, 3, 4)
 
@@ -456,9 +461,9 @@ def test_levels_at_one_time(backend, capsys):
     dsr_movie(name, "1-3", _self=cmd)
     capsys.readouterr()
     assert dsr_levels(name, "2.5", quiet=0, _self=cmd) == "pep_dsr_levels"
-    said = capsys.readouterr().out
-    assert "pep_dsr is switched off, as it would hide the levels" in said
-    assert "5 levels of state 2.5 loaded as pep_dsr_levels" in said or "is empty at this time" in said
+    output = capsys.readouterr().out
+    assert "pep_dsr is switched off, as it would hide the levels" in output
+    assert "5 levels of state 2.5 loaded as pep_dsr_levels" in output or "is empty at this time" in output
     names = [n for n in cmd.get_names("all") if n.startswith("pep_dsr_levels_")]
     assert {"pep_dsr_levels_-1", "pep_dsr_levels_0", "pep_dsr_levels_+2", "pep_dsr_levels_+4"} <= set(names)
     extents = [np.array(cmd.get_extent(f"pep_dsr_levels_{level}")) for level in ("0", "+2", "+4")]
@@ -466,8 +471,8 @@ def test_levels_at_one_time(backend, capsys):
         assert (outer[0] < inner[0] - 0.5).all() and (outer[1] > inner[1] + 0.5).all()
 
     dsr_levels(name, "5", "-40 0 1", object="nest", cut=1, resolution=1.0, _self=cmd)
-    said = capsys.readouterr().out
-    assert "level -40 is empty at this time" in said and "state 5 is extrapolated" in said
+    output = capsys.readouterr().out
+    assert "level -40 is empty at this time" in output and "state 5 is extrapolated" in output
     assert [n for n in cmd.get_names("all") if n.startswith("nest")] == ["nest_0", "nest_+1", "nest"]
     with pytest.raises(CmdException, match="levels -40 are empty"):
         dsr_levels(name, "2", "-40", _self=cmd)
@@ -478,9 +483,9 @@ def test_levels_at_one_time(backend, capsys):
 
 @pytest.mark.system
 def test_background_queue_and_cancel(backend, capfd):
-    one = dsr_fit("pep", "all", name="one", async_=1, quiet=0, _self=backend)
-    two = dsr_fit("pep", "all", name="two", async_=1, quiet=0, _self=backend)
-    assert (one, two) == ("one", "two")
+    first = dsr_fit("pep", "all", name="one", async_=1, quiet=0, _self=backend)
+    second = dsr_fit("pep", "all", name="two", async_=1, quiet=0, _self=backend)
+    assert (first, second) == ("one", "two")
     line = refused(backend, dsr_fit, "pep", name="one")
     assert line.startswith("one is busy with its fit; wait for it, dsr_cancel one")
     fits = session_of(backend).jobs.fits
@@ -538,8 +543,8 @@ def test_a_finished_fit_is_kept_until_the_next_of_its_name_is_ready(backend, cap
         os.kill(jobs.connection.running.info.pid, 9)
     wait_for(lambda: not second.activity)
     assert second.phase is (Phase.CANCELLED if end == "cancelled" else Phase.FAILED)
-    how = "was cancelled" if end == "cancelled" else "failed: lost"
-    assert f"the fit that was to replace it {how}" in dsr_status("one", _self=backend)[0]
+    outcome = "was cancelled" if end == "cancelled" else "failed: lost"
+    assert f"the fit that was to replace it {outcome}" in dsr_status("one", _self=backend)[0]
     assert path.read_bytes() == content
     dsr_movie("one", "1+3", _self=backend)
     assert jobs.get("one").trajectory().states == [1, 3] and backend.count_states("one") == 3
@@ -575,16 +580,16 @@ def test_a_killed_fit_resumes_with_the_surfaces_it_had(backend, capsys):
     jobs = session_of(backend).jobs
     dsr_fit("pep", "all", name="one", preset="preview", _self=backend)
     dsr_fit("pep", "all", name="two", preset="preview", async_=1, _self=backend)
-    left = os.path.join(os.environ["DSR_HOME"], "fits", "two.surfaces")
-    wait_for(lambda: any(name.endswith(".safetensors") for _, _, names in os.walk(left) for name in names))
+    surfaces_folder = os.path.join(os.environ["DSR_HOME"], "fits", "two.surfaces")
+    wait_for(lambda: any(name.endswith(".safetensors") for _, _, names in os.walk(surfaces_folder) for name in names))
     os.kill(jobs.connection.running.info.pid, 9)
     wait_for(lambda: jobs.fits["two"].phase is Phase.FAILED)
     capsys.readouterr()
     dsr_fit("pep", "all", name="two", preset="preview", resume=1, quiet=0, _self=backend)
     assert "surfaces are there from before" in capsys.readouterr().out
-    one, two = (jobs.fits[name].report.members()[""] for name in ("one", "two"))
-    assert two.loss == one.loss, "not the fit that was interrupted"
-    assert not os.path.exists(left)
+    first, second = (jobs.fits[name].report.members()[""] for name in ("one", "two"))
+    assert second.loss == first.loss, "not the fit that was interrupted"
+    assert not os.path.exists(surfaces_folder)
 
 
 @pytest.mark.system

@@ -46,8 +46,8 @@ def test_held_states_come_back_as_objects_and_their_fit_names_its_origin(backend
     assert origin["method"] == "hold" and origin["generated"] == "1+2" and origin["object"] == "pep"
     capsys.readouterr()
     dsr_movie(name, quiet=0, async_=0, _self=cmd)
-    said = capsys.readouterr().out
-    assert "its states are generated: continue by hold, not measured ones" in said and "dsr_continue" not in said
+    output = capsys.readouterr().out
+    assert "its states are generated: continue by hold, not measured ones" in output and "dsr_continue" not in output
     dsr_movie(dsr_fit("pep", "1-3", preset="preview", _self=cmd), "2-4", quiet=0, async_=0, _self=cmd)
     assert "'dsr_continue pep' continues the atoms" in capsys.readouterr().out, "a movie past the last state"
     line = refused(cmd, dsr_eval, name)

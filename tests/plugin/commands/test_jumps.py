@@ -38,9 +38,9 @@ def test_a_fit_of_three_runs_is_cut_between_them(runs, capsys):
     assert field.mean() > held.mean() + 0.02
     assert np.all(field > held - 0.05)
     dsr_movie(name, "11-13:0.25", resolution=1.5, triangles=2000, movie=0, _self=runs)
-    shown = [coordinates(runs, f"{name}_atoms", state) for state in range(1, 10)]
-    for state, atoms in enumerate(shown, 1):
-        held_state = shown[0] if state <= 5 else shown[-1]
+    frames = [coordinates(runs, f"{name}_atoms", state) for state in range(1, 10)]
+    for state, atoms in enumerate(frames, 1):
+        held_state = frames[0] if state <= 5 else frames[-1]
         np.testing.assert_allclose(atoms, held_state, atol=1e-3)
 
 

@@ -26,26 +26,26 @@ def residues(cmd, selection, states="all"):
 
 
 def test_residues_are_their_backbone(peptide):
-    one = residues(peptide, "pep", "1-2")
-    assert len(one.keys) == 9 and one.keys[0][2] == "ALA" and (one.places >= 0).all()
-    backbone = one.coordinates(True)
+    listed = residues(peptide, "pep", "1-2")
+    assert len(listed.keys) == 9 and listed.keys[0][2] == "ALA" and (listed.places >= 0).all()
+    backbone = listed.coordinates(True)
     assert backbone.shape == (2, 9, 4, 3)
     # N to CA, CA to C, C to O.
     assert np.linalg.norm(np.diff(backbone, axis=2), axis=3) == pytest.approx(1.4, abs=0.2)
-    assert np.array_equal(one.coordinates(False)[:, :, 0], backbone[:, :, 1])
+    assert np.array_equal(listed.coordinates(False)[:, :, 0], backbone[:, :, 1])
 
 
 def test_objects_of_one_sequence_correspond_whatever_their_numbers_are(peptide):
     peptide.create("copy", "pep")
     peptide.alter("copy", "resi = str(int(resi) + 100); chain = 'Z'")
     matched, line = in_common([residues(peptide, "pep"), residues(peptide, "copy")])
-    assert [len(one.keys) for one in matched] == [9, 9] and not line
+    assert [len(group.keys) for group in matched] == [9, 9] and not line
 
 
 def test_objects_with_missing_residues_share_the_others(peptide):
     peptide.create("short", "pep and not resi 3+9")
     matched, line = in_common([residues(peptide, "pep"), residues(peptide, "short")])
-    assert [len(one.keys) for one in matched] == [7, 7] and matched[0].keys == matched[1].keys
+    assert [len(group.keys) for group in matched] == [7, 7] and matched[0].keys == matched[1].keys
     assert line == "7 residues are in all of pep, short; up to 2 others are left out"
     places = [one.coordinates(False)[0] for one in matched]
     assert np.array_equal(*places)
@@ -56,8 +56,8 @@ def test_objects_with_missing_residues_share_the_others(peptide):
 
 def test_a_gap_is_no_bond_and_calpha_alone_is_enough(peptide):
     peptide.remove("resi 4")
-    one = residues(peptide, "pep")
-    request = request_of([one], [], LandscapeOptions())
+    listed = residues(peptide, "pep")
+    request = request_of([listed], [], LandscapeOptions())
     assert (
         request.follows is not None
         and request.follows.tolist() == [0, 1, 1, 0, 1, 1, 1, 1]
@@ -68,11 +68,11 @@ def test_a_gap_is_no_bond_and_calpha_alone_is_enough(peptide):
 
 
 def test_a_reference_of_one_state_is_the_native_one(peptide):
-    one = residues(peptide, "pep")
-    request = request_of([one], [residues(peptide, "pep", "3")], LandscapeOptions())
+    listed = residues(peptide, "pep")
+    request = request_of([listed], [residues(peptide, "pep", "3")], LandscapeOptions())
     assert request.reference is None and not request.reference_lengths
-    assert request.native is not None and np.array_equal(request.native, one.coordinates(False)[2, :, 0])
-    request = request_of([one, one], [one], LandscapeOptions())
+    assert request.native is not None and np.array_equal(request.native, listed.coordinates(False)[2, :, 0])
+    request = request_of([listed, listed], [listed], LandscapeOptions())
     assert request.lengths == (6, 6) and request.reference_lengths == (6,)
     assert request.reference is not None and len(request.reference) == 6
 
@@ -81,7 +81,7 @@ def test_a_reference_of_one_state_is_the_native_one(peptide):
 
 
 @pytest.mark.parametrize(
-    "rest, message",
+    "arguments, message",
     [
         ("nope", 'selection nope: Invalid selection name "nope"'),
         ("pep and resi 1-3", "it has 3 residues with a CA atom, and a landscape takes 4 or more"),
@@ -95,11 +95,11 @@ def test_a_reference_of_one_state_is_the_native_one(peptide):
         ("pep, split=2", "split 2: it must be 0 or 1"),
     ],
 )
-def test_mistakes_are_one_line_and_start_nothing(plugin, capfd, rest, message):
+def test_mistakes_are_one_line_and_start_nothing(plugin, capfd, arguments, message):
     jobs = session_of(plugin).jobs
     build_peptide(plugin, "pep_macro2", 1)
     ready(plugin, "one", "")
-    plugin.do(f"dsr_ensemble {rest}")
+    plugin.do(f"dsr_ensemble {arguments}")
     errors = [text for text in capfd.readouterr().out.splitlines() if text.startswith(" Error: ")]
     assert len(errors) == 1 and message in errors[0], errors
     assert jobs.connection.running is None and list(jobs.fits) == ["one"]
@@ -127,11 +127,11 @@ def test_a_landscape_against_a_reference(trpcage, tmp_path, capfd):
         cmd.set_title("hot", state, f"frame {state}")
     landscape = dsr_ensemble("hot", reference="warm", states=3, split=1, file=str(file), quiet=0, async_=0, _self=cmd)
     assert isinstance(landscape, EnsembleLandscape)
-    said = capfd.readouterr().out
+    output = capfd.readouterr().out
     result = landscape.result
     assert result.kind == "TICA" and landscape.states[-1] == ("hot", 160) and len(landscape.residues) == 20
-    assert "TICA of the distances between CA atoms, 160 states, lag 3" in said
-    assert "Jensen-Shannon divergence from warm" in said and "bootstrap" in said and "hold" in said
+    assert "TICA of the distances between CA atoms, 160 states, lag 3" in output
+    assert "Jensen-Shannon divergence from warm" in output and "bootstrap" in output and "hold" in output
     # The hot one moves more, and is farther from the first state of the reference.
     assert result.reference_rmsf is not None and result.rmsf.mean() > 1.3 * result.reference_rmsf.mean()
     assert result.helix is not None and 0.2 < result.helix.mean() < 0.7
@@ -141,12 +141,12 @@ def test_a_landscape_against_a_reference(trpcage, tmp_path, capfd):
     assert counts == [sum(map(len, landscape.members(number).values())) for number in range(3)]
     assert cmd.get_title("hot_macro1", 1) == f"frame {landscape.members(0)['hot'][0]}"
     # A place on the map is a state.
-    place = result.axes[41]
-    assert landscape.nearest(*place) == ("hot", 42)
+    axes_point = result.axes[41]
+    assert landscape.nearest(*axes_point) == ("hot", 42)
     with open(file, newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 160 and rows[41]["state"] == "42"
-    assert float(rows[41]["axis_1"]) == pytest.approx(place[0]) and int(rows[41]["macrostate"]) in (0, 1, 2, 3)
+    assert float(rows[41]["axis_1"]) == pytest.approx(axes_point[0]) and int(rows[41]["macrostate"]) in (0, 1, 2, 3)
     names = {path.name for path in tmp_path.iterdir()} - {"home"}
     assert names >= {"hot.csv", "hot_residues.csv", "hot_timescales.csv", "hot_scores.csv"}
     assert file.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"

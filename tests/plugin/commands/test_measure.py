@@ -25,15 +25,15 @@ from support.session import ready, refused
 
 def row(state, **values):
     usual = {"area": 100.0, "volume": 300.0, "speed": 0.5, "fitted": True, "extrapolated": False, "expected_error": 0.0}
-    rest = {"selection_area": None, "selection_volume": None, "pocket_volume": None}
-    return StateMeasures(float(state), **{**usual, **rest, **values})
+    unmeasured = {"selection_area": None, "selection_volume": None, "pocket_volume": None}
+    return StateMeasures(float(state), **{**usual, **unmeasured, **values})
 
 
 # Refusals
 
 
 @pytest.mark.parametrize(
-    "rest, message",
+    "arguments, message",
     [
         ("5-1", "states 5-1: the range runs backwards"),
         ("file=x.txt", "file x.txt: it must end in .csv"),
@@ -49,11 +49,11 @@ def row(state, **values):
         ("selection=resi 1, pocket=other", "pocket other: none of its 133 atoms"),
     ],
 )
-def test_mistakes_are_one_line_and_leave_the_fit_free(plugin, capfd, rest, message):
+def test_mistakes_are_one_line_and_leave_the_fit_free(plugin, capfd, arguments, message):
     jobs = session_of(plugin).jobs
     build_peptide(plugin, "other", 1)
     ready(plugin, "one", "").trajectories[0].atoms = np.arange(40, dtype=np.int32)
-    plugin.do(f"dsr_measure one, {rest}")
+    plugin.do(f"dsr_measure one, {arguments}")
     errors = [text for text in capfd.readouterr().out.splitlines() if text.startswith(" Error: ")]
     assert len(errors) == 1 and message in errors[0], errors
     assert jobs.connection.running is None and not jobs.fits["one"].activity
@@ -77,9 +77,9 @@ def test_the_default_times_are_whole_states_from_the_first_to_the_last():
 
     assert times(3.0, 5.0, 7.0) == [3, 4, 5, 6, 7]
     assert times(4.0) == [4]
-    many = times(1.0, 1000.0)
-    assert len(many) == 100 and many[0] == 1 and many[-1] == 1000
-    assert all(t.is_integer() for t in many) and set(np.diff(many)) <= {10, 11}
+    thousand_times = times(1.0, 1000.0)
+    assert len(thousand_times) == 100 and thousand_times[0] == 1 and thousand_times[-1] == 1000
+    assert all(t.is_integer() for t in thousand_times) and set(np.diff(thousand_times)) <= {10, 11}
 
 
 def test_residues_are_weighted_by_their_area():
@@ -99,15 +99,15 @@ def test_residues_are_weighted_by_their_area():
             (1.0, [20.0, 20.0, 6.0, 0.0], [0.5, 0.0, 9.0, 0.0]),
         )
     ]
-    found = measures.collect(answers, [1.0], labels)
-    assert [(r.state, r.fitted) for r in found.rows] == [(1.0, True), (2.0, False)]
-    assert found.residues == [
+    measurement = measures.collect(answers, [1.0], labels)
+    assert [(r.state, r.fitted) for r in measurement.rows] == [(1.0, True), (2.0, False)]
+    assert measurement.residues == [
         Residue("A", "GLY", "1", 40.0, (10 + 60 + 10 + 0) / 80),
         Residue("A", "ALA", "2", 5.0, 9.0),
         Residue("B", "GLY", "1", 0.0, 0.0),
     ]
     # Five square Angstrom of a residue are not enough to tell how fast it is.
-    assert found.ranked() == found.residues[:1]
+    assert measurement.ranked() == measurement.residues[:1]
     assert measures.collect(answers, [1.0], None).residues == []
 
 
@@ -132,8 +132,8 @@ def test_the_summary_of_extrapolated_states_warns():
     rows = [row(79), row(90, extrapolated=True, expected_error=1.3), row(95, extrapolated=True, expected_error=None)]
     lines = measures.summary(Measurement(rows, []), (1, 79), 10)
     assert lines[-1] == (" warning: 2 of 3 states are extrapolated (fitted: 1 to 79), expected error up to 1.30 A")
-    (alone,) = [line for line in measures.summary(Measurement(rows[:1], []), (1, 79), 10) if "volume" in line]
-    assert alone.split() == ["volume", "300", "A^3"]
+    (volume_line,) = [line for line in measures.summary(Measurement(rows[:1], []), (1, 79), 10) if "volume" in line]
+    assert volume_line.split() == ["volume", "300", "A^3"]
 
 
 def test_a_plot_is_written_where_matplotlib_is_installed(monkeypatch, tmp_path):
@@ -159,7 +159,7 @@ def test_a_bending_peptide_is_measured(backend, capfd, tmp_path):
     name = dsr_fit("pep", "1-5:2", preset="preview", _self=cmd)
     capfd.readouterr()
     path = tmp_path / "pep.csv"
-    found = dsr_measure(
+    measurement = dsr_measure(
         name,
         "1-6:0.5",
         file=str(path),
@@ -170,12 +170,14 @@ def test_a_bending_peptide_is_measured(backend, capfd, tmp_path):
         quiet=0,
         _self=cmd,
     )
-    said = capfd.readouterr().out
-    assert f"selection of {cmd.count_atoms('resi 1-4')} fitted atoms" in said and "pocket of 133 fitted atoms" in said
-    assert "warning: 2 of 11 states are extrapolated (fitted: 1 to 5)" in said
+    output = capfd.readouterr().out
+    assert (
+        f"selection of {cmd.count_atoms('resi 1-4')} fitted atoms" in output and "pocket of 133 fitted atoms" in output
+    )
+    assert "warning: 2 of 11 states are extrapolated (fitted: 1 to 5)" in output
     assert not jobs.fits[name].activity
 
-    rows, residues = found.rows, found.residues
+    rows, residues = measurement.rows, measurement.residues
     assert [r.state for r in rows] == [1 + 0.5 * k for k in range(11)]
     assert [r.state for r in rows if r.fitted] == [1, 3, 5]
     assert [r.state for r in rows if r.extrapolated] == [5.5, 6]
@@ -241,24 +243,24 @@ def test_a_window_shows_it(monkeypatch, tmp_path):
     rows = [row(k, pocket_volume=40.0 * k, fitted=k % 2 == 1, extrapolated=k > 8) for k in range(1, 11)]
     windows = Windows(Session())
     windows.show_measurement(Measurement(rows, residues), (1, 8), "pep_dsr: surface of pep", "pep_dsr")
-    [made] = windows.measures
-    plots = [chart.plot for chart in made.findChildren(Chart)]
-    shown = ["volume", "area", "speed", "pocket_volume"]
-    assert [plot.y_label for plot in plots] == [MEASURES[name].title for name in shown]
+    [window] = windows.measures
+    plots = [chart.plot for chart in window.findChildren(Chart)]
+    quantities = ["volume", "area", "speed", "pocket_volume"]
+    assert [plot.y_label for plot in plots] == [MEASURES[name].title for name in quantities]
     ends, line, dots = plots[-1].lines
     assert line.points == tuple((float(k), 40.0 * k) for k in range(1, 11)) and ends.points[0][1] == 0.0
     assert [x for x, _ in dots.points] == [1, 3, 5, 7, 9] and plots[-1].shaded == (1, 8, "fitted range")
-    table = made.findChild(QtWidgets.QTableWidget)
+    table = window.findChild(QtWidgets.QTableWidget)
     assert table.rowCount() == 29 and table.item(0, 0).text() == "A/GLY`29" and table.item(0, 1).text() == "0.290"
 
     target = tmp_path / "table"
     monkeypatch.setattr(QtWidgets.QFileDialog, "getSaveFileName", lambda *a: (str(target), ""))
-    made.save_table()
+    window.save_table()
     assert (tmp_path / "table.csv").exists() and (tmp_path / "table_residues.csv").exists()
     monkeypatch.setattr(QtWidgets.QFileDialog, "getSaveFileName", lambda *a: ("/no/such/table.csv", ""))
-    made.save_table()
-    assert "the folder /no/such does not exist" in made.status.text()
+    window.save_table()
+    assert "the folder /no/such does not exist" in window.status.text()
     app.processEvents()
-    assert not made.grab().isNull()
-    made.close()
+    assert not window.grab().isNull()
+    window.close()
     assert windows.measures == [], "Qt deletes it"

@@ -20,13 +20,13 @@ def test_atoms_and_surface_of_a_morph_are_one_movie(backend, capsys):
     assert (
         dsr_morph("closed", "open", 5, method="hold", preset="preview", quiet=0, async_=0, _self=cmd) == "closed_morph"
     )
-    said = capsys.readouterr().out
-    assert "closed: left out: 1 residue" in said
+    output = capsys.readouterr().out
+    assert "closed: left out: 1 residue" in output
     assert cmd.count_states("closed_morph") == 5
     assert generated_states("closed_morph", cmd) == [2, 3, 4]
     assert cmd.get_title("closed_morph", 5) == "state 1 of open"
-    kept = coordinates(cmd, "closed and not resi 1", 1)
-    assert coordinates(cmd, "closed_morph", 1) == pytest.approx(kept, abs=1e-4)
+    start_atoms = coordinates(cmd, "closed and not resi 1", 1)
+    assert coordinates(cmd, "closed_morph", 1) == pytest.approx(start_atoms, abs=1e-4)
     assert cmd.count_states("closed_morph_dsr") == 5
     assert set(cmd.get_names("objects", enabled_only=1)) >= {"closed_morph", "closed_morph_dsr"}
     assert not {"closed", "open"} & set(cmd.get_names("objects", enabled_only=1))

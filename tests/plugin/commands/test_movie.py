@@ -134,8 +134,8 @@ def test_superposition_finds_the_rigid_motion():
 def test_mistakes_are_one_line(session, monkeypatch, capfd, line, message):
     register(session.cmd)
     jobs = session_of(session.cmd).jobs
-    only = Trajectory("", "pep", "%pep", None, [1.0, 5.0])
-    jobs.fits["fit"] = Fit("fit", [only], phase=Phase.READY)
+    trajectory = Trajectory("", "pep", "%pep", None, [1.0, 5.0])
+    jobs.fits["fit"] = Fit("fit", [trajectory], phase=Phase.READY)
     session.cmd.do(line)
     errors = [text for text in capfd.readouterr().out.splitlines() if "Error" in text]
     assert len(errors) == 1 and message in errors[0]
@@ -162,17 +162,17 @@ def test_a_movie_as_long_as_asked_for_back_and_forth(plugin):
 
 def test_a_steady_movie_is_asked_for_and_still_follows_the_molecule(plugin, monkeypatch):
     jobs = session_of(plugin).jobs
-    asked = []
+    sent = []
     stream = jobs.stream
 
     def listening(fit, requests):
-        asked.extend(requests)
+        sent.extend(requests)
         return stream(fit, requests)
 
     monkeypatch.setattr(jobs, "stream", listening)
     for steady in (0, 1):
         dsr_movie("fit", "2-4", steady=steady, triangles=2000, _self=plugin)
-    assert [request.field.steady for request in asked] == [False] * 3 + [True] * 3
+    assert [request.field.steady for request in sent] == [False] * 3 + [True] * 3
     assert plugin.count_states("fit") == 4
     assert session_of(plugin).references.movies["fit"].command == "dsr_movie fit, 2-4, triangles=2000, steady=1"
 
@@ -208,13 +208,13 @@ def test_the_time_stands_in_the_corner_and_in_no_selection_of_molecules(plugin, 
     assert labels[-1] == "state 6 · extrapolated"
     assert plugin.get_names("objects") == ["pep", "fit", "fit_future", "fit_time"]
     plugin.disable("fit fit_future")
-    seen = {}
+    images = {}
     for frame in (1, 2, 4):
-        seen[frame] = drawn(plugin, frame, tmp_path)
-        rows, columns = np.nonzero(seen[frame])
+        images[frame] = drawn(plugin, frame, tmp_path)
+        rows, columns = np.nonzero(images[frame])
         assert rows.max() < 30 and 1 < columns.min() < 20, (frame, rows, columns)
-    assert (seen[1] != seen[2]).any()
-    assert seen[4].sum() > 1.5 * seen[1].sum()
+    assert (images[1] != images[2]).any()
+    assert images[4].sum() > 1.5 * images[1].sum()
     # The whole of the scene is still one molecule to fit, and the next movie takes the label away.
     from pymol_dsr.surfaces import extract
 
@@ -326,8 +326,12 @@ def test_an_mp4_has_even_sides(plugin, tmp_path):
     imageio = pytest.importorskip("imageio_ffmpeg")
     dsr_movie("fit", "1-3", triangles=2000, _self=plugin)
     path = dsr_film(str(tmp_path / "pep.mp4"), 91, 61, fps=12, _self=plugin)
-    told = next(imageio.read_frames(path))
-    assert told["source_size"] == (90, 60) and told["fps"] == 12 and told["duration"] == pytest.approx(0.25, abs=0.01)
+    film_header = next(imageio.read_frames(path))
+    assert (
+        film_header["source_size"] == (90, 60)
+        and film_header["fps"] == 12
+        and film_header["duration"] == pytest.approx(0.25, abs=0.01)
+    )
 
 
 def test_without_an_encoder_the_pictures_and_the_command_remain(plugin, tmp_path, monkeypatch, capsys):

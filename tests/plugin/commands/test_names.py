@@ -68,10 +68,10 @@ def test_objects_whose_names_no_trajectory_may_have_are_refused_before_a_backend
 
 
 def test_two_names_that_pymol_writes_alike_do_not_replace_each_other(plugin):
-    mine = ready(plugin, "B_", "")
+    first_fit = ready(plugin, "B_", "")
     line = refused(plugin, dsr_fit, "pep", "1-3", name="B", async_=0)
     assert line == "name B: PyMOL writes it B_, which there is; name=B_ replaces that fit, any other name keeps it"
-    assert session_of(plugin).jobs.fits == {"B_": mine}
+    assert session_of(plugin).jobs.fits == {"B_": first_fit}
 
 
 def test_two_files_whose_names_pymol_writes_alike_do_not_replace_each_other(plugin, tmp_path):

@@ -22,7 +22,7 @@ def colored(peptide):
 
 
 @pytest.mark.parametrize(
-    "rest, message",
+    "arguments, message",
     [
         ("nope", 'selection nope: Invalid selection name "nope"'),
         ("pep, 9", "9 is past the end"),
@@ -41,10 +41,10 @@ def colored(peptide):
         ("one, trajectory=a", "one is a fit of one trajectory"),
     ],
 )
-def test_mistakes_are_one_line_and_start_nothing(plugin, capfd, rest, message):
+def test_mistakes_are_one_line_and_start_nothing(plugin, capfd, arguments, message):
     jobs = session_of(plugin).jobs
     ready(plugin, "one", "")
-    plugin.do(f"dsr_occupancy {rest}")
+    plugin.do(f"dsr_occupancy {arguments}")
     errors = [text for text in capfd.readouterr().out.splitlines() if text.startswith(" Error: ")]
     assert len(errors) == 1 and message in errors[0], errors
     assert jobs.connection.running is None and list(jobs.fits) == ["one"] and not jobs.fits["one"].activity
@@ -58,7 +58,7 @@ def test_weights_come_from_words_or_a_file(tmp_path):
 
 
 def result_of(rmsd, superposed):
-    none = np.zeros((0, 3), np.float32)
+    no_points = np.zeros((0, 3), np.float32)
     return OccupancyResult(
         states=2,
         volume=1.0,
@@ -67,10 +67,10 @@ def result_of(rmsd, superposed):
         origin=(0.0, 0.0, 0.0),
         spacing=1.0,
         surfaces=(),
-        points=none,
-        normals=none,
-        faces=none.astype(np.int32),
-        spread=none[:, 0],
+        points=no_points,
+        normals=no_points,
+        faces=no_points.astype(np.int32),
+        spread=no_points[:, 0],
     )
 
 
@@ -89,7 +89,7 @@ def test_an_ensemble_of_surfaces_then_of_a_fit(backend, capfd):
     cmd = backend
     cmd.translate([30, 0, 0], object="pep", camera=0)
     group = dsr_occupancy("pep", levels="10 50 90", quiet=0, async_=0, _self=cmd)
-    said = capfd.readouterr().out
+    output = capfd.readouterr().out
     names = [f"pep_occupancy_{level}" for level in (90, 50, 10)]
     assert group == "pep_occupancy" and cmd.get_type(group) == "object:group"
     assert [cmd.get_type(name) for name in names] == ["object:cgo"] * 3
@@ -98,22 +98,22 @@ def test_an_ensemble_of_surfaces_then_of_a_fit(backend, capfd):
     # It lies where the molecule is shown, at every state.
     cmd.disable("pep")
     cmd.set("state", 4)
-    shown = idtf_points(cmd)
+    drawn_points = idtf_points(cmd)
     middle = coordinates(cmd, "pep", 1).mean(0) + np.array([30.0, 0.0, 0.0])
-    assert np.linalg.norm(shown.mean(0) - middle) < 3.0
-    volumes = [number_after(said, f"{level} %:") for level in (10, 50, 90)]
-    mean = number_after(said, "volume of a state")
+    assert np.linalg.norm(drawn_points.mean(0) - middle) < 3.0
+    volumes = [number_after(output, f"{level} %:") for level in (10, 50, 90)]
+    mean = number_after(output, "volume of a state")
     assert volumes[0] > volumes[1] > volumes[2] and volumes[0] > mean > volumes[2]
     assert volumes[1] == pytest.approx(mean, rel=0.05)
-    assert "not superposed" not in said
+    assert "not superposed" not in output
     # The ensemble is no fit, and leaves none behind.
     assert not session_of(cmd).jobs.fits
 
     dsr_fit("pep", preset="preview", name="field", async_=0, _self=cmd)
     capfd.readouterr()
     assert dsr_occupancy("field", quiet=0, async_=0, _self=cmd) == "field_occupancy"
-    again = capfd.readouterr().out
-    assert [number_after(again, f"{level} %:") for level in (10, 50, 90)] == pytest.approx(volumes, rel=0.06)
+    fit_output = capfd.readouterr().out
+    assert [number_after(fit_output, f"{level} %:") for level in (10, 50, 90)] == pytest.approx(volumes, rel=0.06)
     assert not session_of(cmd).jobs.fits["field"].activity
 
     # As a map: the fraction of the states, whose isosurfaces are the levels.
@@ -139,8 +139,8 @@ def test_a_cancelled_ensemble_leaves_the_name_free(backend, monkeypatch):
     # One surface, then the user stops it.
     original = jobs.wait
 
-    def wait(fit, call, *rest):
-        result = original(fit, call, *rest)
+    def wait(fit, call, *args):
+        result = original(fit, call, *args)
         fit.stop.set()
         return result
 

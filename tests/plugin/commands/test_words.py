@@ -20,7 +20,11 @@ def test_no_command_takes_nan_for_a_number(cmd):
     tried = 0
     for name, command in COMMANDS.items():
         parameters = inspect.signature(command).parameters.values()
-        required = ["x" for one in parameters if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
+        required = [
+            "x"
+            for parameter in parameters
+            if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        ]
         for one in parameters:
             if not isinstance(one.default, (int, float)):
                 continue
@@ -49,9 +53,9 @@ def test_words_in_the_place_of_any_argument_are_one_line_at_most(plugin, word, t
     for name in sorted(set(COMMANDS) - {"dsr_doctor", "dsr_surfaces"}):
         parameters = inspect.signature(COMMANDS[name]).parameters.values()
         required = {
-            one.name: usual.get(one.name, "1")
-            for one in parameters
-            if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD
+            parameter.name: usual.get(parameter.name, "1")
+            for parameter in parameters
+            if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
         }
         for one in parameters:
             if one.name in ("_self", "commas"):

@@ -47,8 +47,8 @@ def saved(cmd, folder, movie=True):
     jobs = session_of(cmd).jobs
     build_peptide(cmd, count=2)
     (folder / "kept.dsr").write_bytes(b"a fit")
-    only = Trajectory("", "pep", "%pep", None, [1.0, 2.0])
-    jobs.fits["fit"] = Fit("fit", [only], phase=Phase.READY, file=str(folder / "kept.dsr"))
+    trajectory = Trajectory("", "pep", "%pep", None, [1.0, 2.0])
+    jobs.fits["fit"] = Fit("fit", [trajectory], phase=Phase.READY, file=str(folder / "kept.dsr"))
     for state in (1, 2):
         cmd.load_cgo([2.0, 4.0, 4.0, 0.0, 0.0, 0.0, 4.0, 1.0, 0.0, 0.0, 4.0, 0.0, float(state), 0.0, 3.0], "fit", state)
     if movie:
@@ -80,7 +80,7 @@ def fresh(folder, script, plugin):
     """Run a script in a PyMOL of its own; what it printed."""
     lines = "import pymol_dsr\n" if plugin else "import sys\n"
     (folder / "script.py").write_text(f"{lines}from pymol import cmd\n{script}")
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "pymol", "-cqk", str(folder / "script.py")],
         cwd=folder,
         env=dict(os.environ, HOME=str(folder)),
@@ -89,8 +89,8 @@ def fresh(folder, script, plugin):
         timeout=PATIENCE,
         check=False,
     )
-    assert done.returncode == 0 and not done.stderr.strip(), done.stdout + done.stderr
-    return done.stdout
+    assert process.returncode == 0 and not process.stderr.strip(), process.stdout + process.stderr
+    return process.stdout
 
 
 @pytest.mark.system
@@ -119,8 +119,8 @@ jobs.close()
         plugin=True,
     )
     file = tmp_path / "home" / "fits" / "fit.dsr"
-    again = "dsr_movie fit, 1-3:0.5, triangles=2000, overlay=1"
-    assert f" fit: from {file}, loaded when used; made by: {again}\n" in out, out
+    order = "dsr_movie fit, 1-3:0.5, triangles=2000, overlay=1"
+    assert f" fit: from {file}, loaded when used; made by: {order}\n" in out, out
     assert f" fit: from {file}, loaded when used\n" in out
     assert "STATES 5 5 ['pep', 'fit', 'fit_atoms', 'fit_time']" in out and "Error" not in out, out
     out = fresh(
@@ -140,9 +140,12 @@ print("STATES", cmd.count_states("fit"), cmd.count_frames(), cmd.get_idtf()[1].c
 def test_what_is_stored_is_plain(plugin, tmp_path):
     path = saved(plugin, tmp_path)
     plugin.load(path)
-    stored = plugin._pymol.session.dsr
-    assert json.loads(json.dumps(stored)) == stored
-    assert stored["fits"]["fit"]["path"] == str(tmp_path / "kept.dsr") and len(stored["fits"]["fit"]["sha256"]) == 64
+    session_data = plugin._pymol.session.dsr
+    assert json.loads(json.dumps(session_data)) == session_data
+    assert (
+        session_data["fits"]["fit"]["path"] == str(tmp_path / "kept.dsr")
+        and len(session_data["fits"]["fit"]["sha256"]) == 64
+    )
 
 
 def test_a_session_that_passed_through_a_pymol_without_the_plugin_keeps_its_fits(plugin, tmp_path, capsys):
@@ -202,22 +205,22 @@ def test_a_fit_without_a_file_here_is_told_when_the_session_is_saved(plugin, tmp
 def test_a_session_takes_no_fit_of_this_one_away(plugin, tmp_path, capsys):
     jobs = session_of(plugin).jobs
     path = saved(plugin, tmp_path)
-    mine = jobs.fits["fit"] = Fit("fit", phase=Phase.READY)
-    assert opened(plugin, path, capsys) == [] and jobs.fits["fit"] is mine
+    live_fit = jobs.fits["fit"] = Fit("fit", phase=Phase.READY)
+    assert opened(plugin, path, capsys) == [] and jobs.fits["fit"] is live_fit
 
 
 def test_only_what_is_in_a_session_is_named_in_it(plugin, tmp_path, capsys):
     saved(plugin, tmp_path)
     session_of(plugin).references.add_movie("fit", "fit", ["fit"], "dsr_movie fit, 1-2")
-    part = plugin.get_session("pep", partial=1)
-    assert not hasattr(part["session"], "dsr")
+    partial_session = plugin.get_session("pep", partial=1)
+    assert not hasattr(partial_session["session"], "dsr")
     plugin.delete("fit")
     plugin.save(str(tmp_path / "without.pse"))
     assert opened(plugin, str(tmp_path / "without.pse"), capsys) == [] and not session_of(plugin).jobs.fits
 
 
 @pytest.mark.parametrize(
-    "stored",
+    "session_data",
     [
         "text",
         {"format": "dsr session 9", "fits": {}, "movies": {}},
@@ -235,9 +238,9 @@ def test_only_what_is_in_a_session_is_named_in_it(plugin, tmp_path, capsys):
         {"format": "dsr session 1", "fits": {str(n): {"path": "", "sha256": ""} for n in range(5000)}, "movies": {}},
     ],
 )
-def test_what_cannot_be_read_is_one_line(plugin, tmp_path, capsys, stored):
+def test_what_cannot_be_read_is_one_line(plugin, tmp_path, capsys, session_data):
     path = saved(plugin, tmp_path, movie=False)
-    plugin._pymol.session.dsr = stored
+    plugin._pymol.session.dsr = session_data
     session = {"session": plugin._pymol.session}
     capsys.readouterr()
     assert session_of(plugin).references.restore(session, _self=plugin)

@@ -30,7 +30,7 @@ from support.meshes import mesh_result
 
 
 @pytest.mark.parametrize(
-    ("at", "mode", "place", "direction"),
+    ("at", "mode", "expected", "direction"),
     [
         (5.0, "loop", 5.0, 1.0),
         (79.5, "loop", 1.5, 1.0),
@@ -40,9 +40,9 @@ from support.meshes import mesh_result
         (1.0 + 2 * 78 + 3.0, "bounce", 4.0, 1.0),
     ],
 )
-def test_played_times_stay_within_the_fitted_states(at, mode, place, direction):
-    found = player.advance(at, 1.0, 79.0, 1.0, mode)
-    assert found == (pytest.approx(place), direction, True)
+def test_played_times_stay_within_the_fitted_states(at, mode, expected, direction):
+    advanced = player.advance(at, 1.0, 79.0, 1.0, mode)
+    assert advanced == (pytest.approx(expected), direction, True)
 
 
 def test_bouncing_goes_on_in_its_direction():
@@ -72,8 +72,8 @@ def test_pace_learns_from_what_was_drawn():
     assert pace.triangles == 8_000
 
 
-def request(**more):
-    settings = {"area": 10_000.0, "resolution": None, "fine": True, **more}
+def request(**options):
+    settings = {"area": 10_000.0, "resolution": None, "fine": True, **options}
     return MeshRequest(
         Fit("a"),
         Trajectory("", "", "", None, [1.0]),
@@ -89,7 +89,7 @@ def request(**more):
 
 def test_the_resolution_that_keeps_up():
     engine: Any = SimpleNamespace(fine=TriangleBudget(20_000, 1, 1, 10**6), coarse=TriangleBudget(5_000, 1, 1, 10**6))
-    options = lambda **more: Live.mesh_options(engine, request(**more))  # noqa: E731
+    options = lambda **settings: Live.mesh_options(engine, request(**settings))  # noqa: E731
     # As many triangles as the pace allows, of 2.9 in each square of the spacing.
     assert options().resolution == pytest.approx(math.sqrt(2.9 * 10_000 / 20_000))
     assert options(fine=False).resolution == pytest.approx(math.sqrt(2.9 * 10_000 / 5_000))
@@ -127,32 +127,32 @@ def test_the_scale_of_a_live_surface_grows_with_what_was_seen(cmd):
 
 
 def test_other_movies_of_the_molecule_are_switched_off_for_the_live_surface(cmd):
-    asked, floats = request(), [2.0, 4.0, *[5.0, 0.0, 0.0, 1.0, 4.0, 0.0, 0.0, 0.0] * 3, 3.0]
+    mesh_request, floats = request(), [2.0, 4.0, *[5.0, 0.0, 0.0, 1.0, 4.0, 0.0, 0.0, 0.0] * 3, 3.0]
     for name in ("renamed", "other"):
         cmd.load_cgo(floats, name, 1)
-    engine = Live(None, Jobs(Settings()), None, cmd, {asked.trajectory.object: ["renamed"]}.__getitem__)
-    look = Appearance(None, (1.0, 1.0, 1.0), None, list(IDENTITY))
-    engine.draw(LiveMesh(asked, look, mesh_result(flat_mesh(0)), floats, 1))
+    engine = Live(None, Jobs(Settings()), None, cmd, {mesh_request.trajectory.object: ["renamed"]}.__getitem__)
+    appearance = Appearance(None, (1.0, 1.0, 1.0), None, list(IDENTITY))
+    engine.draw(LiveMesh(mesh_request, appearance, mesh_result(flat_mesh(0)), floats, 1))
     assert cmd.get_names(enabled_only=1) == ["other", "a_live"]
 
 
 def test_what_was_wanted_before_the_movie_is_not_drawn_after_it(cmd):
     engine = Live(None, Jobs(Settings()), None, cmd)
-    look = Appearance(None, (1.0, 1.0, 1.0), None, list(IDENTITY))
+    appearance = Appearance(None, (1.0, 1.0, 1.0), None, list(IDENTITY))
     floats = [2.0, 4.0, *[5.0, 0.0, 0.0, 1.0, 4.0, 0.0, 0.0, 0.0] * 3, 3.0]
-    before = LiveMesh(request(), look, mesh_result(flat_mesh(0)), floats, 1)
+    before = LiveMesh(request(), appearance, mesh_result(flat_mesh(0)), floats, 1)
     engine.draw(before)
     assert cmd.get_names() == ["a_live"]
     engine.hold("a")
     cmd.delete("a_live")
     engine.draw(before)
     assert cmd.get_names() == []
-    engine.draw(LiveMesh(request(), look, mesh_result(flat_mesh(0)), floats, 1))
+    engine.draw(LiveMesh(request(), appearance, mesh_result(flat_mesh(0)), floats, 1))
     engine.forget("a")
     assert cmd.get_names() == []
     engine.draw(before)
     assert cmd.get_names() == []
-    engine.draw(LiveMesh(request(), look, mesh_result(flat_mesh(0)), floats, 1))
+    engine.draw(LiveMesh(request(), appearance, mesh_result(flat_mesh(0)), floats, 1))
     assert cmd.get_names() == ["a_live"]
 
 
@@ -271,10 +271,13 @@ def test_kept_fits_are_listed_newest_first(tmp_path):
         path = folder / name
         path.write_bytes(b"x" * age)
         os.utime(path, (1e9 - age, 1e9 - age))
-    assert [(one.name, one.size) for one in fits.stored_fits(str(folder))] == [("new", 100), ("old", 200)]
+    assert [(stored_fit.name, stored_fit.size) for stored_fit in fits.stored_fits(str(folder))] == [
+        ("new", 100),
+        ("old", 200),
+    ]
 
 
 def test_states_of_a_family_name_their_owners():
-    one = Trajectory("up", "up", "up", np.arange(3), [1.0, 3.0, 5.0])
-    two = Trajectory("down", "down", "down", np.arange(3), [1.0, 2.0])
-    assert fits.states_text(Fit("a", [one, two])) == "1-5:2 of up, 1+2 of down"
+    up = Trajectory("up", "up", "up", np.arange(3), [1.0, 3.0, 5.0])
+    down = Trajectory("down", "down", "down", np.arange(3), [1.0, 2.0])
+    assert fits.states_text(Fit("a", [up, down])) == "1-5:2 of up, 1+2 of down"

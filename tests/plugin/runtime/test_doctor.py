@@ -48,9 +48,9 @@ def lines_of(cmd, quiet=1):
     """The lines by the name of their check."""
     lines = dsr_doctor(quiet=quiet, _self=cmd)
     assert all("\n" not in line for line in lines)
-    found = {line[5:].partition(":")[0]: line for line in lines}
-    assert list(found) == NAMES
-    return found
+    line_of_check = {line[5:].partition(":")[0]: line for line in lines}
+    assert list(line_of_check) == NAMES
+    return line_of_check
 
 
 def backend_is(cmd, *words):
@@ -71,8 +71,8 @@ def test_all_is_well_and_nothing_is_left_behind(peptide, home, capsys):
     assert " A off in " in lines["round trip"] and lines["round trip"].endswith(" on cpu")
     assert lines["plugin"].endswith(f", {ROOT / 'pymol_dsr'}")
     assert str(home) in lines["folder"] and "(python -m pymol_dsr --folders lists them)" in lines["folder"]
-    said = capsys.readouterr().out.splitlines()
-    assert said == [f" {line}" for line in lines.values()] + [" dsr_doctor: all is well"]
+    output = capsys.readouterr().out.splitlines()
+    assert output == [f" {line}" for line in lines.values()] + [" dsr_doctor: all is well"]
     assert before == (peptide.get_names("all"), peptide.get_view(), peptide.get_frame(), peptide.get("cache_mode"))
     assert os.listdir(home / "fits") == ["mine.dsr"]
 
@@ -91,7 +91,7 @@ def test_typed_into_a_pymol_without_a_window(home, tmp_path):
         # As `python -m pymol -cq typed.pml`: it returns when the script is done.
         f"import pymol; pymol.launch(['pymol', '-cq', '{script}'])\n"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code],
         env=env,
         cwd=tmp_path,
@@ -100,13 +100,13 @@ def test_typed_into_a_pymol_without_a_window(home, tmp_path):
         timeout=PATIENCE,
         check=False,
     )
-    assert " ok   window: none; the commands work without\n" in done.stdout, done.stdout + done.stderr
-    assert "\n FAIL backend: no backend found: `dsr-backend` is neither on PATH nor beside " in done.stdout
-    assert "dsr_set backend, /path/to/dsr-backend serve" in done.stdout
-    assert "\n --   device: not tried, there is no backend\n" in done.stdout
-    assert "\n dsr_doctor: 1 of 11 needs attention\n" in done.stdout
+    assert " ok   window: none; the commands work without\n" in process.stdout, process.stdout + process.stderr
+    assert "\n FAIL backend: no backend found: `dsr-backend` is neither on PATH nor beside " in process.stdout
+    assert "dsr_set backend, /path/to/dsr-backend serve" in process.stdout
+    assert "\n --   device: not tried, there is no backend\n" in process.stdout
+    assert "\n dsr_doctor: 1 of 11 needs attention\n" in process.stdout
     # It speaks as before.
-    assert "\n no fits yet; dsr_fit makes one\n" in done.stdout
+    assert "\n no fits yet; dsr_fit makes one\n" in process.stdout
 
 
 @pytest.mark.system
@@ -167,11 +167,11 @@ def test_a_program_that_was_deleted(peptide, no_backend, tmp_path):
     assert lines["device"] == "--   device: not tried, there is no backend"
 
 
-@pytest.mark.parametrize("place", ["/dev/null/fits", "/proc/nowhere"])
-def test_a_folder_that_can_not_be_written(peptide, no_backend, monkeypatch, place):
-    monkeypatch.setenv("DSR_HOME", place)
+@pytest.mark.parametrize("folder", ["/dev/null/fits", "/proc/nowhere"])
+def test_a_folder_that_can_not_be_written(peptide, no_backend, monkeypatch, folder):
+    monkeypatch.setenv("DSR_HOME", folder)
     line = lines_of(peptide)["folder"]
-    assert line.startswith(f"FAIL folder: {place} can't be written to: ")
+    assert line.startswith(f"FAIL folder: {folder} can't be written to: ")
     assert line.endswith("; dsr_set folder, /a/folder/of/yours")
 
 

@@ -43,13 +43,16 @@ def test_requirements_are_those_of_the_packages():
 
 @pytest.mark.system
 def test_an_installation_that_fails_leaves_the_earlier_one(earlier):
-    said: list[str] = []
+    messages: list[str] = []
     with pytest.raises(
         InstallError, match=r"installing torch failed: .*torch>=2\.6.*index=pip takes pip's own"
     ) as error:
-        Installer().install(str(earlier), "", said.append)
+        Installer().install(str(earlier), "", messages.append)
     assert not isinstance(error.value, InstallCancelled)
-    assert [line.strip() for line in said] == ["dsr_install: making the environment", "dsr_install: installing torch"]
+    assert [line.strip() for line in messages] == [
+        "dsr_install: making the environment",
+        "dsr_install: installing torch",
+    ]
     assert is_untouched(earlier)
     log = (earlier / "backend_install.log").read_text()
     assert re.findall(r"^\$ .* (\S+)$", log, re.MULTILINE) == [str(earlier / "backend"), "'torch>=2.6'"]
@@ -72,26 +75,26 @@ def test_the_environment_has_copies_of_both_packages_and_starts(earlier, monkeyp
     command = Installer().install(str(earlier), "", print)
     python = str(earlier / "backend/bin/python")
     assert command == f"{python} -I -m dsr_backend serve"
-    where = "import dsr_backend, pymol_dsr; print(dsr_backend.__file__, pymol_dsr.__file__)"
-    told = subprocess.run([python, "-I", "-c", where], capture_output=True, text=True, check=True)
-    assert all(path.startswith(str(earlier / "backend")) for path in told.stdout.split())
+    code = "import dsr_backend, pymol_dsr; print(dsr_backend.__file__, pymol_dsr.__file__)"
+    printed = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert all(path.startswith(str(earlier / "backend")) for path in printed.stdout.split())
     assert not (earlier / "backend/earlier").exists() and not (earlier / "backend.previous").exists()
 
 
 def test_cancel_kills_what_runs_and_leaves_the_earlier_one(earlier):
     installer = Installer()
     raised: list[Exception] = []
-    began = threading.Event()
+    started = threading.Event()
 
     def work():
         try:
-            installer.install(str(earlier), "", lambda line: began.set())
+            installer.install(str(earlier), "", lambda line: started.set())
         except InstallError as error:
             raised.append(error)
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert began.wait(60)
+    assert started.wait(60)
     assert installer.cancel()
     thread.join(60)
     assert isinstance(raised[0], InstallCancelled)

@@ -41,7 +41,7 @@ def movie(cmd):
         cmd.create("mol", "mol", 1, state)
     trajectory = Trajectory("", "mol", "mol", np.array([0, 1]), [1.0, 2.0, 3.0])
     fit = session_of(cmd).jobs.fits["mol_dsr"] = Fit("mol_dsr", [trajectory], phase=Phase.READY)
-    kept = KeptMovie("out", fit, trajectory, FieldOptions())
+    kept_movie = KeptMovie("out", fit, trajectory, FieldOptions())
     states = timeline.plan(trajectory, TIMES, "out")
 
     def replies():
@@ -52,13 +52,13 @@ def movie(cmd):
             mesh = Mesh(points, np.tile(CORNERS, (2, 1)), np.concatenate([FACES, FACES + 6]))
             yield mesh_result(mesh, nearest=neighbors[:, 0], neighbor_indices=neighbors, weights=weights)
 
-    watched = kept.watch(states, replies())
+    watched = kept_movie.watch(states, replies())
     movie_objects.show_movie(trajectory, states, watched, object="out", say=print, _self=cmd)
-    session_of(cmd).movies.keep(kept, cmd)
-    return kept
+    session_of(cmd).movies.keep(kept_movie, cmd)
+    return kept_movie
 
 
-def shown(cmd, name, state):
+def colors_shown(cmd, name, state):
     """Corners of a movie's state as PyMOL has them: f4[M,12], of which 1:4 is the colour and 9: the place."""
     numbers = cmd.get_session(name, partial=1, binary=0, compress=0)["names"][0][5][2][state - 1][0][1]
     return np.array(numbers[2:-1], np.float32).reshape(-1, 12)
@@ -66,9 +66,9 @@ def shown(cmd, name, state):
 
 def halves(cmd, state=1, name="out"):
     """The colours around the first and the second atom, each the only one there."""
-    corners = shown(cmd, name, state)
+    corners = colors_shown(cmd, name, state)
     first = corners[:, 9] < 2.5
-    sides = [np.unique(corners[part, 1:4].round(4), axis=0) for part in (first, ~first)]
+    sides = [np.unique(corners[chosen_corners, 1:4].round(4), axis=0) for chosen_corners in (first, ~first)]
     assert [len(side) for side in sides] == [1, 1], sides
     return [tuple(side[0].tolist()) for side in sides]
 
@@ -83,13 +83,13 @@ def bars(cmd):
 
 def test_the_atoms_colours_are_taken_anew(cmd, movie):
     assert halves(cmd) == [(1, 0, 0), (0, 0, 1)]
-    before = shown(cmd, "out", 2)
+    before = colors_shown(cmd, "out", 2)
     cmd.color("yellow", "name A0")
     cmd.color("white", "name A1")
     color(cmd, "out")
     for state in (1, 2, 3):
         assert halves(cmd, state) == [(1, 1, 0), (1, 1, 1)]
-    after = shown(cmd, "out", 2)
+    after = colors_shown(cmd, "out", 2)
     assert np.array_equal(before[:, 9:], after[:, 9:]), "the surface stays where it is"
     assert abs(before[:, 5:8] - after[:, 5:8]).max() < 1e-4
     assert halves(cmd, 4, "out_future")[0] == tuple(palettes.tinted(np.array([[1.0, 1, 0]])).round(4)[0].tolist())
@@ -162,20 +162,20 @@ def test_a_map_at_the_surface_wherever_both_were_moved(cmd, movie):
     for name in ("mol", "out", "out_future"):
         cmd.set_object_ttt(name, turn)
     color(cmd, "out", "map", map="m", minimum=-40, maximum=40, palette="black_white")
-    corners = shown(cmd, "out", 2)
+    corners = colors_shown(cmd, "out", 2)
     matrix = placement.object_matrix("mol", cmd)
     places = corners[:, 9:] @ matrix[:3, :3].T + matrix[:3, 3]
     np.testing.assert_allclose(corners[:, 1], (linear(*places.T) + 40) / 80, atol=1e-4)
     cmd.ramp_new("r", "m", [-40, 40], ["black", "red"])
     color(cmd, "out", "map", map="r")
-    np.testing.assert_allclose(shown(cmd, "out", 2)[:, 1], corners[:, 1], atol=1e-4)
-    assert shown(cmd, "out", 2)[:, 2].max() == 0 and bars(cmd) == ["r"], "the ramp is the bar"
+    np.testing.assert_allclose(colors_shown(cmd, "out", 2)[:, 1], corners[:, 1], atol=1e-4)
+    assert colors_shown(cmd, "out", 2)[:, 2].max() == 0 and bars(cmd) == ["r"], "the ramp is the bar"
     put_map(cmd, "m", origin=(50.0, 0.0, 0.0))
     assert "no vertex has a value" in refused(cmd, dsr_color, "out", "map", map="m")
 
 
 @pytest.mark.parametrize(
-    ("rest", "message"),
+    ("arguments", "message"),
     [
         (("nope",), "there is no fit or movie nope (there: mol_dsr, out)"),
         (("mol",), "mol is a molecule; dsr_color takes a fit or what dsr_movie made of meshes"),
@@ -194,16 +194,16 @@ def test_a_map_at_the_surface_wherever_both_were_moved(cmd, movie):
         (("out", "red", {"maximum": 1}), "by red: palette, minimum and maximum go with values"),
     ],
 )
-def test_mistakes_are_one_line_and_change_nothing(cmd, movie, rest, message):
-    before = shown(cmd, "out", 1)
-    kwargs = rest[-1] if isinstance(rest[-1], dict) else {}
-    args = rest[:-1] if kwargs else rest
+def test_mistakes_are_one_line_and_change_nothing(cmd, movie, arguments, message):
+    before = colors_shown(cmd, "out", 1)
+    kwargs = arguments[-1] if isinstance(arguments[-1], dict) else {}
+    args = arguments[:-1] if kwargs else arguments
     assert message in refused(cmd, dsr_color, *args, **kwargs)
-    assert np.array_equal(shown(cmd, "out", 1), before) and not movie.fit.activity
+    assert np.array_equal(colors_shown(cmd, "out", 1), before) and not movie.fit.activity
 
 
 def test_what_is_kept_goes_with_the_object(cmd, movie):
-    kept = weakref.ref(session_of(cmd).movies.by_name["out"].meshes[0])
+    mesh_reference = weakref.ref(session_of(cmd).movies.by_name["out"].meshes[0])
     floats = movie.meshes[0].floats(None)
     movie.meshes = []
     cmd.delete("out")
@@ -211,7 +211,7 @@ def test_what_is_kept_goes_with_the_object(cmd, movie):
     line = refused(cmd, dsr_color, "out", "b")
     assert line == "out: what its colours are made of is not in memory any more; run dsr_movie again"
     gc.collect()
-    assert not session_of(cmd).movies.by_name and kept() is None
+    assert not session_of(cmd).movies.by_name and mesh_reference() is None
     assert "no movie of it is loaded; dsr_movie mol_dsr makes one" in refused(cmd, dsr_color, "mol_dsr")
 
 
@@ -269,7 +269,7 @@ def test_motion_of_a_fit_without_new_meshes(backend, monkeypatch, capfd):
     for by, unit in (("motion", "A"), ("speed", "A_per_state"), ("velocity", "A_per_state"), ("motion", "A")):
         color(cmd, name, by, quiet=0)
         assert bars(cmd) == [f"{name}_bar_{by}_{unit}"]
-        painted[by] = shown(cmd, name, 2)[:, 1:4]
+        painted[by] = colors_shown(cmd, name, 2)[:, 1:4]
     # One for the fluctuations, one for the velocities of each state.
     assert sent == ["paint"] * 4
     assert "3 states coloured by motion" in capfd.readouterr().out
@@ -285,10 +285,10 @@ def test_motion_of_a_fit_without_new_meshes(backend, monkeypatch, capfd):
     np.testing.assert_allclose([dark, light], palettes.VIRIDIS[[0, -1]], atol=0.02)
 
     # A velocity is the same with a mesh and alone.
-    asked = messages.Mesh(fit=name, time=2.0, mesh=MeshOptions(resolution=1.0), motion=True)
-    one = jobs.ask(movie.fit, asked)
-    alone = jobs.ask(movie.fit, messages.Paint(fit=name, time=2.0, points=one.points))
-    np.testing.assert_allclose(alone.velocity, one.velocity, atol=1e-5)
+    request = messages.Mesh(fit=name, time=2.0, mesh=MeshOptions(resolution=1.0), motion=True)
+    moving_mesh = jobs.ask(movie.fit, request)
+    paint = jobs.ask(movie.fit, messages.Paint(fit=name, time=2.0, points=moving_mesh.points))
+    np.testing.assert_allclose(paint.velocity, moving_mesh.velocity, atol=1e-5)
     with pytest.raises(BackendError, match=r"paint needs points as f4 \[N, 3\], got f4 \[4, 2\]"):
         jobs.ask(movie.fit, raw("paint", {"fit": name, "time": 2.0}, {"points": np.zeros((4, 2), np.float32)}))
 

@@ -23,26 +23,26 @@ def kept_mesh(count, faces, neighbors, weights):
 def test_the_nearest_atom_comes_first():
     neighbors = np.repeat([[7, 70_000, 9]], 6, 0).astype(np.int32)
     weights = np.repeat([[0.2, 0.3, 0.5]], 6, 0).astype(np.float32)
-    kept, _ = kept_mesh(6, np.zeros((4, 3), np.int32), neighbors, weights)
-    assert kept.neighbor_indices is not None and kept.weights is not None
-    assert kept.neighbor_indices[5].tolist() == [9, 70_000, 7] and kept.weights[5].tolist() == [128, 76, 51]
+    compact, _ = kept_mesh(6, np.zeros((4, 3), np.int32), neighbors, weights)
+    assert compact.neighbor_indices is not None and compact.weights is not None
+    assert compact.neighbor_indices[5].tolist() == [9, 70_000, 7] and compact.weights[5].tolist() == [128, 76, 51]
     colors = np.random.default_rng(1).uniform(size=(70_001, 3)).astype(np.float32)
-    assert np.array_equal(kept.nearest_colors(colors), np.repeat(colors[[9]], 6, 0))
+    assert np.array_equal(compact.nearest_colors(colors), np.repeat(colors[[9]], 6, 0))
 
 
 def test_a_kept_state_is_small_and_the_same_surface():
     rng = np.random.default_rng(0)
     faces = rng.integers(0, 25_000, (50_000, 3)).astype(np.int32)
     neighbors = rng.integers(0, 3341, (25_000, 4)).astype(np.int32)
-    kept, mesh = kept_mesh(25_000, faces, neighbors, np.full((25_000, 4), 0.25, np.float32))
-    arrays = (kept.points, kept.normals, kept.faces, kept.neighbor_indices, kept.weights)
+    compact, mesh = kept_mesh(25_000, faces, neighbors, np.full((25_000, 4), 0.25, np.float32))
+    arrays = (compact.points, compact.normals, compact.faces, compact.neighbor_indices, compact.weights)
     assert sum(array.nbytes for array in arrays if array is not None) <= 1.06e6
-    floats = np.array(kept.floats(np.zeros((25_000, 3), np.float32))[2:-1], np.float32).reshape(-1, 12)
+    floats = np.array(compact.floats(np.zeros((25_000, 3), np.float32))[2:-1], np.float32).reshape(-1, 12)
     assert np.array_equal(floats[:, 9:], mesh.points[faces.ravel()])
     assert abs(floats[:, 5:8] - mesh.normals[faces.ravel()]).max() < 2e-5
 
 
 def test_indices_past_two_bytes_are_kept_whole():
     faces = np.array([[0, 1, 70_000]], np.int32)
-    kept, _ = kept_mesh(70_001, faces, None, None)
-    assert np.array_equal(kept.faces, faces) and not kept.has_atoms
+    compact, _ = kept_mesh(70_001, faces, None, None)
+    assert np.array_equal(compact.faces, faces) and not compact.has_atoms

@@ -24,14 +24,14 @@ def molecule(peptide):
     return Trajectory("", "pep", "pep", None, [1.0, 2.0])
 
 
-def show(cmd, molecule, meshes, said=None, toward=None, transparency=0.7):
+def show(cmd, molecule, meshes, messages=None, toward=None, transparency=0.7):
     return level_sets.show_levels(
         molecule,
         meshes,
         object="nest",
         toward=toward,
         transparency=transparency,
-        say=(said if said is not None else []).append,
+        say=(messages if messages is not None else []).append,
         _self=cmd,
     )
 
@@ -70,16 +70,16 @@ def test_outside_is_red_inside_blue_the_surface_white_and_distance_dark():
 
 
 def test_one_object_a_level_in_a_group_coloured_and_seen_through(peptide, molecule):
-    said: list[Any] = []
+    messages: list[Any] = []
     peptide.set("transparency_mode", 2)
-    names = show(peptide, molecule, {-1.0: sphere(3), 0.0: sphere(4), 2.0: sphere(6)}, said)
+    names = show(peptide, molecule, {-1.0: sphere(3), 0.0: sphere(4), 2.0: sphere(6)}, messages)
     assert names == ["nest_-1", "nest_0", "nest_+2"]
     assert peptide.get_type("nest") == "object:group"
     colors = [peptide.get_color_tuple(peptide.get_object_color_index(name)) for name in names]
     assert colors[0][2] > colors[0][0] and len(set(colors[1])) == 1 and colors[2][0] > colors[2][2]
     assert [peptide.get_setting_float("cgo_transparency", name) for name in names] == pytest.approx([0, 0.7, 0.7])
     assert peptide.get_setting_int("transparency_mode") == 1
-    assert said == ["transparency_mode is 1 now, for ray to show each level through the others"]
+    assert messages == ["transparency_mode is 1 now, for ray to show each level through the others"]
     peptide.delete("nest")
     assert not [name for name in peptide.get_names("all") if name.startswith("nest")]
 
@@ -90,8 +90,8 @@ def test_they_are_seen_at_every_state_where_the_molecule_is(peptide, molecule):
     mesh = sphere(4)
     show(peptide, molecule, {0.0: mesh})
     peptide.disable("pep")
-    place = placement.object_matrix("pep", peptide).astype(float)
-    centre = place[:3, :3] @ [3.0, -2.0, 7.0] + place[:3, 3]
+    matrix = placement.object_matrix("pep", peptide).astype(float)
+    centre = matrix[:3, :3] @ [3.0, -2.0, 7.0] + matrix[:3, 3]
     for state in (1, 5):
         peptide.set("state", state)
         assert np.linalg.norm(idtf_points(peptide) - centre, axis=1) == pytest.approx(4.0, abs=1e-3)
@@ -117,9 +117,9 @@ def test_cut_through_the_middle_of_them_all(peptide, molecule):
 
 
 def test_an_empty_level_is_said_and_the_rest_loads(peptide, molecule):
-    said: list[Any] = []
-    assert show(peptide, molecule, {-9.0: NOTHING, 0.0: sphere(4)}, said) == ["nest_0"]
-    assert said == ["level -9 is empty at this time; the others are there"]
+    messages: list[Any] = []
+    assert show(peptide, molecule, {-9.0: NOTHING, 0.0: sphere(4)}, messages) == ["nest_0"]
+    assert messages == ["level -9 is empty at this time; the others are there"]
     with pytest.raises(SceneError, match="levels -9, 40 are empty"):
         show(peptide, molecule, {-9.0: NOTHING, 40.0: NOTHING})
     assert "nest_0" in peptide.get_names("all")

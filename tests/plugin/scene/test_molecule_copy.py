@@ -19,10 +19,10 @@ def names(cmd, selection):
 def test_each_atom_of_a_copy_is_known(peptide, retain, sorted_later):
     # PyMOL orders the atoms of a built peptide by this setting, also after it was built.
     peptide.set("retain_order", int(sorted_later))
-    wanted = np.array([30, 11, 14, 20, 12], np.int32)
+    indices = np.array([30, 11, 14, 20, 12], np.int32)
     before = names(peptide, "pep")
     peptide.set("retain_order", retain)
     before = names(peptide, "pep") if retain != int(sorted_later) else before
-    order = copy_atoms("pep", wanted, "copy", 1, 1, peptide)
-    assert names(peptide, "copy") == [before[wanted[place]] for place in order]
+    order = copy_atoms("pep", indices, "copy", 1, 1, peptide)
+    assert names(peptide, "copy") == [before[indices[k]] for k in order]
     assert sorted(order.tolist()) == [0, 1, 2, 3, 4]

@@ -100,11 +100,11 @@ def test_the_result_lies_on_the_molecule_however_it_was_moved(peptide, fitted):
     show(peptide, fitted, [1, 2])
     peptide.set("defer_builds_mode", 3)
     peptide.show_as("surface", "pep")
-    own, ours = shown_points(peptide, "pep", 2), shown_points(peptide, "out", 2)
-    assert cKDTree(own).query(ours)[0].max() < 1e-4
+    pymol_points, dsr_points = shown_points(peptide, "pep", 2), shown_points(peptide, "out", 2)
+    assert cKDTree(pymol_points).query(dsr_points)[0].max() < 1e-4
     local = fitted.reply(2).points
     placed = local @ placement.object_matrix("pep", peptide)[:3, :3].T + placement.object_matrix("pep", peptide)[:3, 3]
-    assert cKDTree(own).query(placed)[0].max() < 1e-4
+    assert cKDTree(pymol_points).query(placed)[0].max() < 1e-4
 
 
 def test_moves_that_are_in_the_coordinates_are_not_repeated(peptide):
@@ -149,9 +149,9 @@ def test_fractional_times_bring_the_atoms_along(peptide, fitted):
         assert np.allclose(coordinates(peptide, "out_atoms", state), reply.atoms, atol=1e-5)
     drawn = []
     for name in ("pep", "out_atoms"):
-        found: list[Any] = []
-        peptide.iterate(name, "found.append((name, resi, reps, color))", space={"found": found})
-        drawn.append(found)
+        rows: list[Any] = []
+        peptide.iterate(name, "found.append((name, resi, reps, color))", space={"found": rows})
+        drawn.append(rows)
     assert drawn[0] == drawn[1]
     assert "pep" not in peptide.get_names("objects", enabled_only=1)
     assert "out_atoms holds the atoms" in " ".join(movie_objects.describe(fitted.trajectory, loaded))
@@ -236,11 +236,11 @@ def test_a_cancelled_movie_keeps_what_it_has_and_says_so(peptide, fitted):
 
 
 def test_an_empty_level_is_said_and_the_rest_loads(peptide, fitted):
-    nothing = Mesh(np.zeros((0, 3), "f4"), np.zeros((0, 3), "f4"), np.zeros((0, 3), "i4"))
+    empty_mesh = Mesh(np.zeros((0, 3), "f4"), np.zeros((0, 3), "f4"), np.zeros((0, 3), "i4"))
 
     def with_gap():
         yield fitted.reply(1)
-        yield mesh_result(nothing, atoms=fitted.reply(2).atoms, nearest=np.zeros(0, "i4"))
+        yield mesh_result(empty_mesh, atoms=fitted.reply(2).atoms, nearest=np.zeros(0, "i4"))
         yield fitted.reply(3)
 
     loaded = show(peptide, fitted, [1, 2, 3], replies=with_gap())
@@ -269,16 +269,16 @@ def sphere_replies(times, origin=(3.11, -4.23, 5.0), spacing=0.7, count=30):
 
 def test_the_surface_before_stays_until_the_state_in_view_is_loaded(peptide, fitted):
     peptide.frame(3)
-    seen = []
+    frames = []
 
     def replies():
         for time in (2, 3, 4):
-            seen.append("live" in peptide.get_names())
+            frames.append("live" in peptide.get_names())
             yield fitted.reply(time)
 
     peptide.load_cgo(cgo.cgo_floats(mesh_of(fitted.reply(3)), None), "live", 1)
     show(peptide, fitted, [2, 3, 4], replies=replies(), on_view=lambda: peptide.delete("live"))
-    assert seen == [True, True, False]
+    assert frames == [True, True, False]
 
 
 @pytest.mark.parametrize("color", ["", "white"])
@@ -316,14 +316,14 @@ def test_the_session_plays_without_the_plugin(peptide, fitted, tmp_path):
     loaded = show(peptide, fitted, [1, 2, 3])
     set_movie(loaded.states, peptide)
     peptide.save(str(tmp_path / "movie.pse"))
-    other = pymol2.PyMOL()
-    other.start()
+    second_pymol = pymol2.PyMOL()
+    second_pymol.start()
     try:
-        other.cmd.load(str(tmp_path / "movie.pse"))
-        assert other.cmd.count_states("out") == 3 and other.cmd.count_frames() == 3
-        assert len(shown_points(other.cmd, "out", 2)) == len(shown_points(peptide, "out", 2)) > 100
+        second_pymol.cmd.load(str(tmp_path / "movie.pse"))
+        assert second_pymol.cmd.count_states("out") == 3 and second_pymol.cmd.count_frames() == 3
+        assert len(shown_points(second_pymol.cmd, "out", 2)) == len(shown_points(peptide, "out", 2)) > 100
     finally:
-        other.stop()
+        second_pymol.stop()
 
 
 def test_maps_with_gaps_leave_the_view_alone_and_survive_a_session(peptide, fitted, tmp_path):
@@ -333,11 +333,13 @@ def test_maps_with_gaps_leave_the_view_alone_and_survive_a_session(peptide, fitt
     show(peptide, fitted, [10, 13], as_map=True, level=0.0, replies=sphere_replies([10, 13]))
     assert peptide.get_view() == view
     peptide.save(str(tmp_path / "maps.pse"))
-    other = pymol2.PyMOL()
-    other.start()
+    second_pymol = pymol2.PyMOL()
+    second_pymol.start()
     try:
-        other.cmd.load(str(tmp_path / "maps.pse"))
-        assert len(shown_points(other.cmd, "out_future", 13)) == len(shown_points(peptide, "out_future", 13)) > 100
-        assert len(shown_points(other.cmd, "out_future", 9)) == 0
+        second_pymol.cmd.load(str(tmp_path / "maps.pse"))
+        assert (
+            len(shown_points(second_pymol.cmd, "out_future", 13)) == len(shown_points(peptide, "out_future", 13)) > 100
+        )
+        assert len(shown_points(second_pymol.cmd, "out_future", 9)) == 0
     finally:
-        other.stop()
+        second_pymol.stop()

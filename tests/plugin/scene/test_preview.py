@@ -94,8 +94,8 @@ def test_the_state_alone_then_the_finished_field(wire):
 @pytest.mark.system
 def test_previews_leave_the_field_as_it_is(wire):
     reports = []
-    for name, more in (("a", {}), ("b", {"preview": {"time": 2, "resolution": 1.0}})):
-        wire.call("open", fit=name, **more)
+    for name, options in (("a", {}), ("b", {"preview": {"time": 2, "resolution": 1.0}})):
+        wire.call("open", fit=name, **options)
         wire.send(name, series())
         wire.call("fit", fit=name)
         reports.append(wire.call("mesh", fit=name, time=2.5, resolution=0.8))
@@ -115,8 +115,8 @@ def test_triangles_bound_every_preview(wire):
 def test_a_resumed_fit_finds_the_surface_from_before(wire):
     wire.call("open", fit="a", source={"object": "a"})
     wire.send("a", series())
-    there, _ = wire.call("open", fit="a", source={"object": "a"}, resume=True, preview={"time": 3, "resolution": 1.5})
-    assert there["states"] == [1, 2, 3] and not wire.previews
+    resumed, _ = wire.call("open", fit="a", source={"object": "a"}, resume=True, preview={"time": 3, "resolution": 1.5})
+    assert resumed["states"] == [1, 2, 3] and not wire.previews
     wire.call("fit", fit="a")
     assert wire.phases()[0] == "preview" and radius(wire.previews[0][1]) == pytest.approx(7.0, abs=0.15)
 
@@ -152,7 +152,7 @@ def test_a_preview_is_cancelled_with_its_request(wire):
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("preview", "words"),
     [
         ({"resolution": 1.0}, "preview: time None: it is not a finite number"),
         ({"time": 1, "resolution": "fine"}, "preview: resolution fine: it is not a finite number"),
@@ -160,8 +160,8 @@ def test_a_preview_is_cancelled_with_its_request(wire):
         ([1], "open needs preview as an object, got [1]"),
     ],
 )
-def test_bad_requests(wire, asked, words):
-    assert words in wire.refused("open", fit="a", preview=asked)
+def test_bad_requests(wire, preview, words):
+    assert words in wire.refused("open", fit="a", preview=preview)
 
 
 # In the scene
@@ -183,7 +183,7 @@ def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plu
     order = []
     compute = workers.compute_surfaces
     monkeypatch.setattr(
-        workers, "compute_surfaces", lambda source, *more: order.extend(source.states) or compute(source, *more)
+        workers, "compute_surfaces", lambda source, *args: order.extend(source.states) or compute(source, *args)
     )
     plugin.frame(4)
     plugin.translate([0, 0, 30], object="pep")
@@ -233,39 +233,39 @@ def triangle(shift=0.0, count=3):
     return messages.Preview(fit="a", time=1.0, points=points, normals=normals, faces=faces, nearest=nearest)
 
 
-def loaded(shown, cmd, name="a_preview"):
+def loaded(show_preview, cmd, name="a_preview"):
     wait_for(lambda: name in cmd.get_names())
     return np.array(cmd.get_extent(name))
 
 
 def test_only_the_newest_is_loaded(peptide):
-    shown = entered(peptide)
+    show_preview = entered(peptide)
     for shift in (0.0, 10.0, 20.0):
-        shown(triangle(shift))
-    wait_for(lambda: loaded(shown, peptide).max() == pytest.approx(21.0))
+        show_preview(triangle(shift))
+    wait_for(lambda: loaded(show_preview, peptide).max() == pytest.approx(21.0))
     # One that was overtaken on the way comes too late.
     late = triangle(50.0)
-    shown.show(1, cgo.cgo_floats(mesh_of(late), None))
-    assert loaded(shown, peptide).max() == pytest.approx(21.0)
-    shown.end()
+    show_preview.show(1, cgo.cgo_floats(mesh_of(late), None))
+    assert loaded(show_preview, peptide).max() == pytest.approx(21.0)
+    show_preview.end()
     assert "a_preview" not in peptide.get_names()
-    shown(triangle())
+    show_preview(triangle())
     time.sleep(0.2)
     assert "a_preview" not in peptide.get_names()
 
 
 def test_what_has_its_name_stays(peptide):
     peptide.create("a_preview", "pep", 1, 1)
-    shown = entered(peptide)
-    shown(triangle())
+    show_preview = entered(peptide)
+    show_preview(triangle())
     time.sleep(0.2)
-    shown.end()
+    show_preview.end()
     assert peptide.get_type("a_preview") == "object:molecule"
 
 
 def test_an_empty_surface_shows_nothing(peptide):
-    shown = entered(peptide)
-    shown(triangle(count=0))
+    show_preview = entered(peptide)
+    show_preview(triangle(count=0))
     time.sleep(0.2)
     assert "a_preview" not in peptide.get_names()
 
@@ -273,9 +273,9 @@ def test_an_empty_surface_shows_nothing(peptide):
 def test_an_earlier_movie_of_the_name_is_switched_off(peptide):
     peptide.load_cgo([0.0], "a", 1)
     peptide.load_cgo([0.0], "a_live", 1)
-    shown = entered(peptide)
-    shown(triangle())
-    loaded(shown, peptide)
+    show_preview = entered(peptide)
+    show_preview(triangle())
+    loaded(show_preview, peptide)
     assert "a" not in peptide.get_names(enabled_only=1) and "a_live" not in peptide.get_names()
 
 

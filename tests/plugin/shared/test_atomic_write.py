@@ -31,14 +31,14 @@ def names(folder: Path) -> list[str]:
 def test_neither_a_link_nor_a_file_named_as_drafts_were_is_touched(
     write: Callable[[Path, bytes], None], tmp_path: Path
 ) -> None:
-    target, mine = tmp_path / "a.dsr", tmp_path / "mine.txt"
-    mine.write_text("mine")
+    target, linked_file = tmp_path / "a.dsr", tmp_path / "mine.txt"
+    linked_file.write_text("mine")
     for name in ("a.dsr.part", f"a.dsr.{os.getpid()}.part", f".a.dsr.{os.getpid()}.part"):
-        (tmp_path / name).symlink_to(mine)
+        (tmp_path / name).symlink_to(linked_file)
     (tmp_path / "b.part").write_text("mine, too")
     before = names(tmp_path)
     write(target, b"whole")
-    assert target.read_bytes() == b"whole" and mine.read_text() == "mine"
+    assert target.read_bytes() == b"whole" and linked_file.read_text() == "mine"
     assert names(tmp_path) == sorted([*before, "a.dsr"])
 
 
@@ -47,20 +47,20 @@ def test_a_draft_whose_name_was_guessed_is_not_followed(
     write: Callable[[Path, bytes], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(secrets, "token_hex", lambda size: "0" * 2 * size)
-    mine = tmp_path / "mine.txt"
-    mine.write_text("mine")
-    (tmp_path / f".dsr-{'0' * 16}.part").symlink_to(mine)
+    linked_file = tmp_path / "mine.txt"
+    linked_file.write_text("mine")
+    (tmp_path / f".dsr-{'0' * 16}.part").symlink_to(linked_file)
     with pytest.raises(atomic_write.WriteError, match=r"a\.dsr \(5 bytes\) can't be written: File exists"):
         write(tmp_path / "a.dsr", b"whole")
-    assert mine.read_text() == "mine"
+    assert linked_file.read_text() == "mine"
 
 
 def test_a_link_of_the_files_name_is_replaced_and_its_target_kept(tmp_path: Path) -> None:
-    target, other = tmp_path / "a.csv", tmp_path / "other.csv"
-    other.write_text("other")
-    target.symlink_to(other)
+    target, linked_file = tmp_path / "a.csv", tmp_path / "other.csv"
+    linked_file.write_text("other")
+    target.symlink_to(linked_file)
     atomic_write.replace(target, b"table")
-    assert not target.is_symlink() and target.read_bytes() == b"table" and other.read_text() == "other"
+    assert not target.is_symlink() and target.read_bytes() == b"table" and linked_file.read_text() == "other"
 
 
 def test_an_error_of_the_block_leaves_the_file_and_no_draft(tmp_path: Path) -> None:

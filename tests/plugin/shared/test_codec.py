@@ -42,9 +42,9 @@ def planes_of(values: list[int]) -> bytes:
 def test_positions_normals_and_atoms_become_the_nearest_multiples_of_a_1024th() -> None:
     values = f4(1.0, -1.0, 0.75, 1.4 / 1024, 1.6 / 1024, -1.6 / 1024, 12.34567)
     for name in ("points", "normals", "atoms"):
-        whole = whole_numbers(name, values)
-        assert whole is not None and whole.dtype == np.int32
-        assert whole.tolist() == [1024, -1024, 768, 1, 2, -2, 12642]
+        integers = whole_numbers(name, values)
+        assert integers is not None and integers.dtype == np.int32
+        assert integers.tolist() == [1024, -1024, 768, 1, 2, -2, 12642]
 
 
 def test_indices_are_whole_numbers_as_they_are() -> None:
@@ -72,8 +72,8 @@ def test_other_arrays_have_no_whole_numbers(name: str, array: Any) -> None:
 
 def test_the_largest_positions_that_have_whole_numbers() -> None:
     below = float(np.nextafter(np.float32(2.0**20), np.float32(0)))
-    whole = whole_numbers("points", f4(below, -below))
-    assert whole is not None and whole.tolist() == [2**30 - 64, 64 - 2**30]
+    integers = whole_numbers("points", f4(below, -below))
+    assert integers is not None and integers.tolist() == [2**30 - 64, 64 - 2**30]
 
 
 # Packed bytes
@@ -108,9 +108,9 @@ def test_differences_are_along_the_first_axis() -> None:
     assert_same(unpack(data, entry, "<i4", (3, 3)), i4([100, -100, 7], [101, -102, 7], [104, -102, 6]))
 
 
-def assert_same(found: Any, wanted: Any) -> None:
-    assert found.dtype == wanted.dtype
-    np.testing.assert_array_equal(found, wanted, strict=True)
+def assert_same(actual: Any, expected: Any) -> None:
+    assert actual.dtype == expected.dtype
+    np.testing.assert_array_equal(actual, expected, strict=True)
 
 
 @settings(deadline=None)
@@ -119,11 +119,11 @@ def assert_same(found: Any, wanted: Any) -> None:
     st.sampled_from([1, 2, 3]),
 )
 def test_any_whole_numbers_come_back(values: list[int], columns: int) -> None:
-    whole = i4(*values * columns).reshape(-1, columns)
-    data, entry = pack(whole)
-    assert_same(unpack(data, entry, "<i4", whole.shape), whole)
-    assert_same(unpack_planes(pack_planes(whole), whole.shape), whole)
-    assert zlib.decompress(pack_planes(whole)) == planes_of(whole.reshape(-1).tolist())
+    integers = i4(*values * columns).reshape(-1, columns)
+    data, entry = pack(integers)
+    assert_same(unpack(data, entry, "<i4", integers.shape), integers)
+    assert_same(unpack_planes(pack_planes(integers), integers.shape), integers)
+    assert zlib.decompress(pack_planes(integers)) == planes_of(integers.reshape(-1).tolist())
 
 
 def test_an_array_in_columns_packs_as_the_same_array_in_rows() -> None:
@@ -133,8 +133,8 @@ def test_an_array_in_columns_packs_as_the_same_array_in_rows() -> None:
 
 def test_steps_become_positions_again() -> None:
     data, entry = pack(i4(1024, -1024, 768, 1))
-    found = unpack(data, entry, "<f4", (4,))
-    assert_same(found, f4(1.0, -1.0, 0.75, 2.0**-10))
+    unpacked = unpack(data, entry, "<f4", (4,))
+    assert_same(unpacked, f4(1.0, -1.0, 0.75, 2.0**-10))
 
 
 def test_noise_packs_better_than_by_a_search_for_repetitions() -> None:
@@ -188,7 +188,7 @@ def test_no_stream_of_deflate_unpacks_to_more_than_the_limit_of_frames() -> None
 
 
 def wire(arrays: dict[str, Any]) -> bytes:
-    return b"".join(bytes(part) for part in encode(SURFACE, arrays, packed=True))
+    return b"".join(bytes(chunk) for chunk in encode(SURFACE, arrays, packed=True))
 
 
 def read(data: bytes) -> Any:
@@ -205,8 +205,8 @@ def described(data: bytes) -> dict[str, Any]:
 
 def raw(payload: bytes, **entry: Any) -> bytes:
     """A frame with one array, described as told."""
-    about = {"name": "points", "dtype": "<f4", "differences": False, **entry}
-    text = json.dumps({**SURFACE, "arrays": [about]}).encode()
+    description = {"name": "points", "dtype": "<f4", "differences": False, **entry}
+    text = json.dumps({**SURFACE, "arrays": [description]}).encode()
     return struct.pack("<4sIQ", b"DSR1", len(text), len(payload)) + text + payload
 
 
@@ -237,13 +237,13 @@ def test_arrays_are_packed_in_order_until_the_limit_of_one_frame(monkeypatch: py
     arrays = {name: np.arange(size, dtype="<i4") for name, size in (("a", 2000), ("b", 1501), ("c", 1500))}
     data = wire(arrays)
     assert {name for name, entry in described(data).items() if "packed" in entry} == {"a", "c"}
-    found = read(data)
+    unpacked = read(data)
     for name, array in arrays.items():
-        assert_same(found[name], array)
+        assert_same(unpacked[name], array)
 
 
 def test_frames_of_a_fast_line_are_not_packed() -> None:
-    data = b"".join(bytes(part) for part in encode(SURFACE, {"faces": np.zeros(5000, "<i4")}))
+    data = b"".join(bytes(chunk) for chunk in encode(SURFACE, {"faces": np.zeros(5000, "<i4")}))
     assert described(data)["faces"] == {"name": "faces", "dtype": "<i4", "shape": [5000]}
 
 

@@ -77,9 +77,9 @@ def test_golden_bytes() -> None:
 def test_arrays_survive(dtype: str, shape: tuple[int, ...]) -> None:
     sent = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
     _, arrays = read(b"".join(encode(REQUEST, {"a": sent, "b": sent.T})))
-    for name, wanted in (("a", sent), ("b", sent.T)):
+    for name, expected in (("a", sent), ("b", sent.T)):
         assert arrays[name].dtype == np.dtype(dtype)
-        np.testing.assert_array_equal(arrays[name], wanted, strict=True)
+        np.testing.assert_array_equal(arrays[name], expected, strict=True)
 
 
 def test_frames_follow_each_other_and_end() -> None:
@@ -275,10 +275,10 @@ def test_ids_are_below_two_to_the_fifty_third(number: int) -> None:
     assert read(raw({**REQUEST, "id": number}))[0]["id"] == number
 
 
-@pytest.mark.parametrize(("number", "taken"), [(10**20 - 1, True), (-(10**19) + 1, True), (10**20, False)])
-def test_whole_numbers_have_twenty_digits(number: int, taken: bool) -> None:
+@pytest.mark.parametrize(("number", "accepted"), [(10**20 - 1, True), (-(10**19) + 1, True), (10**20, False)])
+def test_whole_numbers_have_twenty_digits(number: int, accepted: bool) -> None:
     data = raw({**REQUEST, "params": {"a": number}})
-    if taken:
+    if accepted:
         assert read(data)[0]["params"] == {"a": number}
         return
     with pytest.raises(HeaderError, match="an integer of 21 digits, more than 20"):
@@ -352,8 +352,8 @@ def test_random_bytes(data: bytes) -> None:
 @settings(max_examples=500, deadline=None)
 def test_damaged_frames(damage: list[tuple[int, int]]) -> None:
     data = bytearray(GOLDEN)
-    for place, value in damage:
-        data[place] = value
+    for offset, value in damage:
+        data[offset] = value
     only_protocol_errors(bytes(data))
 
 

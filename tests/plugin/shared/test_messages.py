@@ -113,8 +113,8 @@ def test_indices_are_below_the_number_of_what_they_index() -> None:
 
 
 def test_events_are_known_by_name() -> None:
-    told = {"fit": "f", "phase": "fit", "fraction": 0.5, "loss": None, "step": 3, "from a later version": 1}
-    event = messages.parse_event("progress", told, {})
+    parameters = {"fit": "f", "phase": "fit", "fraction": 0.5, "loss": None, "step": 3, "from a later version": 1}
+    event = messages.parse_event("progress", parameters, {})
     assert isinstance(event, messages.Progress)
     assert event.fit == "f" and event.status == messages.FitStatus("fit", 0.5, step=3)
     preview = messages.parse_event(
@@ -222,8 +222,8 @@ def test_a_report_has_a_hundred_thousand_states_up_to_a_thousand_million() -> No
 def test_as_many_atoms_are_read_as_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reports, "MOST_ATOMS", 5)
     for text, indices in (("1-5", [1, 2, 3, 4, 5]), ("1-9:2", [1, 3, 5, 7, 9]), (" 7 + 1-2+4 ", [7, 1, 2, 4])):
-        found = parse_atom_indices(text)
-        assert found.tolist() == indices and found.dtype == np.int32
+        parsed = parse_atom_indices(text)
+        assert parsed.tolist() == indices and parsed.dtype == np.int32
     for text in ("1-6", "1-11:2", "1-3+5-7"):
         with pytest.raises(ValueFault, match=r"^its atoms are more than 5$"):
             parse_atom_indices(text)

@@ -28,10 +28,10 @@ ALL = (
 
 @pytest.mark.parametrize("kind", ALL)
 def test_every_field_has_a_default_that_passes_its_own_check_and_a_meaning(kind):
-    made = kind()
+    defaults = kind()
     for name, field in fields_of(kind).items():
         assert field.value.text
-        assert getattr(made, name) == getattr(kind, name) == field.check(field.default)
+        assert getattr(defaults, name) == getattr(kind, name) == field.check(field.default)
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,11 @@ def test_wrong_values_of_json_are_refused(data, message):
 
 
 def test_options_there_and_back_over_json():
-    given = FitOptions(
+    fit_options = FitOptions(
         preset="preview", smooth=2, seed=2**31 - 1, budget=60, device="cpu", align=False, times=(0, 1, 4)
     )
-    assert FitOptions.from_json(given.to_json()) == given
-    assert given.to_json()["times"] == [0.0, 1.0, 4.0]
+    assert FitOptions.from_json(fit_options.to_json()) == fit_options
+    assert fit_options.to_json()["times"] == [0.0, 1.0, 4.0]
     assert FitOptions.from_json({}) == FitOptions()
 
 

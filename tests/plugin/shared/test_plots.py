@@ -44,7 +44,7 @@ def test_an_axis_does_not_make_a_change_of_a_fluctuation():
 
 def test_residues_are_named_at_round_numbers():
     numbers = [str(number) for number in range(1, 215)]
-    assert [numbers[place] for place in plots.named_places(numbers, 12)] == [str(n) for n in range(20, 215, 20)]
+    assert [numbers[k] for k in plots.named_places(numbers, 12)] == [str(n) for n in range(20, 215, 20)]
     assert 6 <= len(plots.named_places([f"{number}A" for number in range(30)], 12)) <= 12
 
 

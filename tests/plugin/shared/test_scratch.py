@@ -59,8 +59,8 @@ def test_the_folder_of_a_killed_process_is_removed_by_the_next_one(temporary: Pa
 
 
 def test_what_is_nobodys_scratch_folder_is_left_alone(temporary: Path) -> None:
-    mine, linked = temporary / "dsr-mine", temporary / "elsewhere"
-    for folder in (mine, linked):
+    own_folder, linked = temporary / "dsr-mine", temporary / "elsewhere"
+    for folder in (own_folder, linked):
         folder.mkdir()
         (folder / "result.csv").write_text("mine")
     (linked / LOCK).touch()
@@ -71,4 +71,4 @@ def test_what_is_nobodys_scratch_folder_is_left_alone(temporary: Path) -> None:
     (young / LOCK).touch()
     ScratchFolder().close()
     assert sorted(os.listdir(temporary)) == ["dsr-link", "dsr-mine", "dsr-young", "elsewhere"]
-    assert (linked / "result.csv").exists() and (mine / "result.csv").exists()
+    assert (linked / "result.csv").exists() and (own_folder / "result.csv").exists()

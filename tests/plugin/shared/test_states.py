@@ -120,14 +120,14 @@ def test_no_more_states_are_read_than_may_be_asked_for():
     """Counted before they are read, as many as there are parts; then as many as the ranges have."""
     assert parse("1+2+3", most=3) == [1, 2, 3] and parse("1-3", most=3) == [1, 2, 3]
     assert parse("all", last=3, most=3) == [1, 2, 3] and parse("1-9:2..2", most=5) == [1, 3, 5, 7, 9]
-    for text, said in (
+    for text, message in (
         ("1+2+3+x", "4 states are asked for; 3 is the most at once"),
         ("1-4", "4 states are asked for; 3 is the most at once"),
         ("1+3-9:2", "5 states are asked for; 3 is the most at once"),
         ("1-9:2..2", "more than 3 states are asked for, which is the most at once"),
         ("1+2-9:2..2", "more than 3 states are asked for, which is the most at once"),
     ):
-        with pytest.raises(StatesError, match=f": {said}$"):
+        with pytest.raises(StatesError, match=f": {message}$"):
             parse(text, most=3)
     with pytest.raises(StatesError, match=r"^states all: 4 states are asked for; 3 is the most at once$"):
         parse("all", last=4, most=3)
@@ -146,8 +146,8 @@ def test_the_largest_state_number():
 
 
 def test_a_long_text_is_shown_by_its_start():
-    for length, shown in ((80, "x" * 80), (81, "x" * 77 + "...")):
-        with pytest.raises(StatesError, match=rf"^states {re.escape(shown)}: '{re.escape(shown)}' is not a state"):
+    for length, excerpt in ((80, "x" * 80), (81, "x" * 77 + "...")):
+        with pytest.raises(StatesError, match=rf"^states {re.escape(excerpt)}: '{re.escape(excerpt)}' is not a state"):
             parse("x" * length)
 
 
@@ -207,12 +207,12 @@ def test_written_short(values, text):
     assert states.format(values) == text
 
 
-whole = st.integers(1, 10_000)
+integers = st.integers(1, 10_000)
 decimals = st.decimals(1, 10_000, places=3).map(float).map(lambda v: int(v) if v.is_integer() else v)
 
 
 @settings(deadline=None)
-@given(st.lists(st.one_of(whole, decimals), min_size=1, max_size=60, unique=True))
+@given(st.lists(st.one_of(integers, decimals), min_size=1, max_size=60, unique=True))
 def test_round_trip_of_any_list(values):
     assert parse(states.format(values), fractional=True) == values
 
@@ -230,8 +230,8 @@ def test_a_growing_interval_is_what_its_rule_says_and_goes_both_ways(start, leng
     expected, state = [], start
     while state <= start + length:
         expected.append(state)
-        share = Fraction(state - start, length) if length else 0
-        state += math.floor(first + share * (last - first) + Fraction(1, 2))
+        fraction = Fraction(state - start, length) if length else 0
+        state += math.floor(first + fraction * (last - first) + Fraction(1, 2))
     values = parse(f"{start}-{start + length}:{first}..{last}")
     assert values == expected
     assert parse(states.format(values)) == values

@@ -53,10 +53,10 @@ def test_further_trajectories_have_the_same_atoms_in_any_order(peptide):
         peptide.set_title(name, 1, title)
     peptide.alter("turned and name CA", "ID = 10000 + ID")
     atoms = read_states("pep and name CA+N", "all", peptide)
-    found = further_trajectories(atoms, peptide)
-    assert [trajectory.object for trajectory in found] == ["turned"]
-    assert found[0].atom_keys() == atoms.atom_keys()
-    assert (found[0].coordinates == atoms.coordinates).all()
+    further = further_trajectories(atoms, peptide)
+    assert [trajectory.object for trajectory in further] == ["turned"]
+    assert further[0].atom_keys() == atoms.atom_keys()
+    assert (further[0].coordinates == atoms.coordinates).all()
 
 
 def test_a_subset_keeps_the_bonds_among_its_atoms(peptide):

@@ -46,8 +46,8 @@ def test_generated_states_are_an_object_with_all_atoms_orange_carbons_and_titles
 
 def test_given_states_stand_among_generated_ones_without_the_mark(plugin):
     atoms = read_states("pep", "1+6", plugin)
-    given = [GivenState(StatePlace("way", 1), atoms.coordinates[0], "state 1 of pep")]
-    objects = GeneratedObjects("pep", atoms.indices, [StatePlace("way", 3)], plugin, given)
+    anchors = [GivenState(StatePlace("way", 1), atoms.coordinates[0], "state 1 of pep")]
+    objects = GeneratedObjects("pep", atoms.indices, [StatePlace("way", 3)], plugin, anchors)
     objects.finish(atoms.coordinates[1:], ["between"])
     assert plugin.get_title("way", 1) == "state 1 of pep"
     assert generated_states("way", plugin) == [3]
@@ -62,11 +62,11 @@ def test_the_mark_survives_copies_names_and_session_files(plugin, tmp_path):
     plugin.delete("all")
     plugin.load(str(tmp_path / "scene.pse"))
     assert generated_states("pep_next", plugin) == generated_states("copy", plugin) == [1, 2, 3]
-    kept = session_of(plugin).sources.provenance
-    assert kept.get("pep_next", plugin) == PROVENANCE
-    assert describe(kept.get("pep_next", plugin) or {}) == "continue by hold"
-    assert describe(kept.get("copy", plugin) or {}) == "state 7"
-    assert kept.get("pep", plugin) is None
+    provenance = session_of(plugin).sources.provenance
+    assert provenance.get("pep_next", plugin) == PROVENANCE
+    assert describe(provenance.get("pep_next", plugin) or {}) == "continue by hold"
+    assert describe(provenance.get("copy", plugin) or {}) == "state 7"
+    assert provenance.get("pep", plugin) is None
 
 
 @pytest.mark.parametrize(

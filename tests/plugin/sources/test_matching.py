@@ -41,7 +41,7 @@ def matched(cmd, first="closed", second="open"):
 
 def named(structure, places):
     keys = structure.atom_keys()
-    return [keys[place] for place in places]
+    return [keys[k] for k in places]
 
 
 def test_all_atoms_of_equal_structures_are_paired(pair):
@@ -71,7 +71,7 @@ def test_hydrogens_of_one_are_left_out_and_names_of_force_fields_are_the_same(pa
     pair.alter("open and resn HIS", "resn = 'HSD'")
     pair.alter("open and resn ILE and name CD1", "name = 'CD'")
     a, _, matching = matched(pair)
-    heavy = [place for place, element in enumerate(a.molecule.elements) if element != "H"]
+    heavy = [atom for atom, element in enumerate(a.molecule.elements) if element != "H"]
     assert matching.first.tolist() == heavy
     assert matching.left_out == (f"closed: left out: {len(a) - len(heavy)} hydrogens",)
 
@@ -95,10 +95,10 @@ def test_of_a_mutated_residue_the_backbone_is_common(pair):
 def test_atoms_of_equal_meaning_take_the_nearer_name(pair):
     pair.remove("hydro")
     before = matched(pair)[2].second
-    for one, other in (("OD1", "OD2"), ("CD1", "CD2"), ("CE1", "CE2")):
-        pair.alter(f"open and resn ASP+PHE+TYR and name {one}", "name = 'tmp'")
-        pair.alter(f"open and resn ASP+PHE+TYR and name {other}", f"name = '{one}'")
-        pair.alter("open and name tmp", f"name = '{other}'")
+    for first_name, second_name in (("OD1", "OD2"), ("CD1", "CD2"), ("CE1", "CE2")):
+        pair.alter(f"open and resn ASP+PHE+TYR and name {first_name}", "name = 'tmp'")
+        pair.alter(f"open and resn ASP+PHE+TYR and name {second_name}", f"name = '{first_name}'")
+        pair.alter("open and name tmp", f"name = '{second_name}'")
     a, b, matching = matched(pair)
     pairs = list(zip(matching.first, matching.second, strict=True))
     swapped = {a.molecule.names[i] for i, j in pairs if a.molecule.names[i] != b.molecule.names[j]}
@@ -154,8 +154,8 @@ def test_chains_of_a_dimer_are_paired_by_their_places(pair):
     }
     assert len(chains) == 2
     common = common_states([a, b], PymolAlignment(pair), True)
-    apart = np.linalg.norm(common.atoms.coordinates[1] - common.atoms.coordinates[0], axis=1)
-    assert np.median(apart) < 10.0, "chains that are 40 A apart are not exchanged"
+    distances = np.linalg.norm(common.atoms.coordinates[1] - common.atoms.coordinates[0], axis=1)
+    assert np.median(distances) < 10.0, "chains that are 40 A apart are not exchanged"
 
 
 def test_the_part_that_moves_least_stands_still(pair):
@@ -163,9 +163,9 @@ def test_the_part_that_moves_least_stands_still(pair):
     pair.translate([30, 5, -8], "open", camera=0, object=None)
     common = common_states([read_states(name, "1", pair) for name in ("closed", "open")], PymolAlignment(pair), True)
     numbers = np.array([int(number) for number in common.atoms.molecule.residue_numbers])
-    apart = np.linalg.norm(common.atoms.coordinates[1] - common.atoms.coordinates[0], axis=1)
-    assert apart[numbers <= 12].max() < 0.6
-    assert apart[numbers > 12].max() > 3.0
+    distances = np.linalg.norm(common.atoms.coordinates[1] - common.atoms.coordinates[0], axis=1)
+    assert distances[numbers <= 12].max() < 0.6
+    assert distances[numbers > 12].max() > 3.0
 
 
 def test_a_core_is_met_through_a_large_turn():
@@ -173,8 +173,8 @@ def test_a_core_is_met_through_a_large_turn():
     fixed = rng.normal(size=(60, 3)).astype(np.float32) * 10
     moved = fixed.copy()
     moved[40:, 0] += 25
-    both = superpose_on_core(np.stack([fixed, moved + np.float32(7.0)]), np.arange(60))
-    assert np.abs(both[1, :40] - fixed[:40]).max() < 0.05
+    superposed = superpose_on_core(np.stack([fixed, moved + np.float32(7.0)]), np.arange(60))
+    assert np.abs(superposed[1, :40] - fixed[:40]).max() < 0.05
 
 
 def test_other_molecules_and_cut_ones_are_named(pair):
@@ -195,5 +195,5 @@ def test_three_structures_have_the_atoms_of_all(pair):
     pair.remove("open and resi 1")
     structures = [read_states(name, "1", pair) for name in ("closed", "middle", "open")]
     common = common_states(structures, PymolAlignment(pair), True)
-    assert {one.number for one in residues_of(common.atoms)} == {str(number) for number in range(2, 20)}
+    assert {residue.number for residue in residues_of(common.atoms)} == {str(number) for number in range(2, 20)}
     assert common.atoms.coordinates.shape[0] == 3 and common.atoms.states == (1, 2, 3)

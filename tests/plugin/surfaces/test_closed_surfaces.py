@@ -28,8 +28,8 @@ def warnings_of_surfaces(cmd):
     """Surfaces of one state, and the lines that computing them adds."""
     source = extract.read_source("hlx", "1-2", _self=cmd)
     before = len(source.warnings)
-    made = list(workers.compute_surfaces(source, 1))
-    assert len(made) == 2
+    surfaces = list(workers.compute_surfaces(source, 1))
+    assert len(surfaces) == 2
     return source.warnings[before:]
 
 

@@ -56,11 +56,11 @@ def test_the_surface_of_a_conformer_is_the_one_that_pymol_draws(conformers, sele
 
 def test_atoms_named_by_their_indices_are_those_of_all_states(conformers):
     """As dsr_resume names them."""
-    whole = extract.read_source("cfm", "2-4", _self=conformers)
-    again = extract.read_source("%cfm and index 1-22", "2-4", _self=conformers)
-    assert whole.atoms.tolist() == again.atoms.tolist() == list(range(22))
+    all_atoms = extract.read_source("cfm", "2-4", _self=conformers)
+    by_index = extract.read_source("%cfm and index 1-22", "2-4", _self=conformers)
+    assert all_atoms.atoms.tolist() == by_index.atoms.tolist() == list(range(22))
     for state in (2, 3, 4):
-        np.testing.assert_array_equal(whole.coordinates[state], again.coordinates[state])
+        np.testing.assert_array_equal(all_atoms.coordinates[state], by_index.coordinates[state])
 
 
 @pytest.mark.parametrize("ending", ["sdf", "mol2"])
@@ -105,8 +105,8 @@ def test_conformers_are_fitted_shown_and_scored(backend):
     backend.load(str(CASES / "conformers.sdf"), "cfm")
     name = dsr_fit("cfm", "2-4", preset="preview", budget="2", _self=backend)
     dsr_movie(name, "2-4:0.5", resolution=1.0, movie=0, _self=backend)
-    for shown, state in ((1, 2), (3, 3), (5, 4)):
-        atoms = coordinates(backend, f"{name}_atoms", shown)
+    for frame, state in ((1, 2), (3, 3), (5, 4)):
+        atoms = coordinates(backend, f"{name}_atoms", frame)
         np.testing.assert_allclose(atoms, coordinates(backend, "cfm", state), atol=2e-3)
     rows = dsr_eval(name, "2-4", baselines="none", _self=backend)
     assert [row.state for row in rows] == [2, 3, 4] and min(row.iou for row in rows) > 0.9

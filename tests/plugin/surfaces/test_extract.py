@@ -21,11 +21,11 @@ from pymol_dsr.surfaces.workers import SurfaceWorker
 from support.scene import build_peptide, coordinates, idtf_points, put
 
 
-def one(cmd, selection, state):
+def surface_at(cmd, selection, state):
     """The extracted surface of one state."""
     source = extract.read_source(selection, str(state), _self=cmd)
-    (made,) = workers.compute_surfaces(source, 1)
-    return made
+    (surface,) = workers.compute_surfaces(source, 1)
+    return surface
 
 
 def assert_shown(cmd, surface, selection, state, within=2e-6):
@@ -34,10 +34,10 @@ def assert_shown(cmd, surface, selection, state, within=2e-6):
     cmd.frame(state)
     cmd.hide("everything")
     cmd.show("surface", selection)
-    shown = idtf_points(cmd)
-    assert len(shown) > 100
-    assert cKDTree(surface.points).query(shown)[0].max() < within
-    assert cKDTree(shown).query(surface.points)[0].max() < within
+    drawn_points = idtf_points(cmd)
+    assert len(drawn_points) > 100
+    assert cKDTree(surface.points).query(drawn_points)[0].max() < within
+    assert cKDTree(drawn_points).query(surface.points)[0].max() < within
 
 
 def signed_volume(surface):
@@ -47,12 +47,12 @@ def signed_volume(surface):
 
 def test_same_surface_as_the_scene(peptide):
     for state in (1, 4):
-        assert_shown(peptide, one(peptide, "pep", state), "pep", state)
+        assert_shown(peptide, surface_at(peptide, "pep", state), "pep", state)
 
 
 @pytest.mark.system
 def test_same_surface_as_the_scene_for_a_protein(adk):
-    surface = one(adk, "adk", 50)
+    surface = surface_at(adk, "adk", 50)
     assert surface.atoms.shape == (3341, 3)
     assert 13_000 < len(surface.points) < 15_000
     assert 28_000 < signed_volume(surface) < 30_000
@@ -60,7 +60,7 @@ def test_same_surface_as_the_scene_for_a_protein(adk):
 
 
 def test_arrays_are_what_the_contract_says(peptide):
-    surface = one(peptide, "pep", 2)
+    surface = surface_at(peptide, "pep", 2)
     assert surface.points.dtype == surface.normals.dtype == surface.atoms.dtype == np.float32
     assert surface.faces.dtype == np.int32
     assert surface.faces.min() == 0 and surface.faces.max() == len(surface.points) - 1
@@ -75,15 +75,15 @@ def test_arrays_are_what_the_contract_says(peptide):
 @pytest.mark.parametrize("key, value", [("surface_quality", 1), ("solvent_radius", 1.8), ("surface_mode", 2)])
 @pytest.mark.parametrize("owner", ["", "pep"])
 def test_surface_settings_of_the_user_count(peptide, key, value, owner):
-    plain = one(peptide, "pep", 1)
+    plain = surface_at(peptide, "pep", 1)
     peptide.set(key, value, owner)
-    own = one(peptide, "pep", 1)
-    assert len(own.points) != len(plain.points)
-    assert_shown(peptide, own, "pep", 1)
+    changed = surface_at(peptide, "pep", 1)
+    assert len(changed.points) != len(plain.points)
+    assert_shown(peptide, changed, "pep", 1)
 
 
 def test_part_of_an_object_is_a_closed_surface(peptide):
-    surface = one(peptide, "pep and resi 1-4", 1)
+    surface = surface_at(peptide, "pep and resi 1-4", 1)
     edges = np.sort(surface.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
     _, counts = np.unique(edges, axis=0, return_counts=True)
     assert (counts == 2).mean() > 0.999
@@ -94,46 +94,46 @@ def test_ignored_atoms_are_left_out(peptide):
     peptide.flag("ignore", "pep and resi 9", "set")
     source = extract.read_source("pep", "1", _self=peptide)
     assert len(source.atoms) == peptide.count_atoms("pep and not resi 9")
-    (made,) = workers.compute_surfaces(source, 1)
-    assert made.points[:, 2].max() < one(peptide, "pep and resi 1-8", 1).points[:, 2].max() + 1e-4
+    (surface,) = workers.compute_surfaces(source, 1)
+    assert surface.points[:, 2].max() < surface_at(peptide, "pep and resi 1-8", 1).points[:, 2].max() + 1e-4
 
 
 def test_the_display_matrix_is_left_out_and_moved_coordinates_are_not(peptide):
-    plain = one(peptide, "pep", 1)
+    plain = surface_at(peptide, "pep", 1)
     peptide.translate([10, 0, 0], object="pep", camera=0)
     peptide.rotate("y", 40, object="pep", camera=0)
-    assert np.array_equal(one(peptide, "pep", 1).points, plain.points)
+    assert np.array_equal(surface_at(peptide, "pep", 1).points, plain.points)
     peptide.set_object_ttt("pep", [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1])
     peptide.translate([10, 0, 0], "pep", camera=0)
-    moved = one(peptide, "pep", 1).points
+    moved = surface_at(peptide, "pep", 1).points
     assert abs(moved.mean(axis=0) - plain.points.mean(axis=0) - [10, 0, 0]).max() < 0.1
 
 
 def test_state_matrices_are_part_of_the_motion(peptide):
     peptide.set("matrix_mode", 1)
     peptide.transform_object("pep", [1, 0, 0, 7, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1], state=2)
-    surface = one(peptide, "pep", 2)
+    surface = surface_at(peptide, "pep", 2)
     # The scene moves the finished surface, here the atoms move: float32 rounds differently.
     assert_shown(peptide, surface, "pep", 2, within=2e-5)
 
 
 def test_states_come_as_they_are_made_and_all_of_them(peptide):
     source = extract.read_source("pep", "1-5:2", _self=peptide)
-    made = {s.state: s for s in workers.compute_surfaces(source, 2)}
-    assert sorted(made) == [1, 3, 5]
-    for state, surface in made.items():
+    surfaces = {s.state: s for s in workers.compute_surfaces(source, 2)}
+    assert sorted(surfaces) == [1, 3, 5]
+    for state, surface in surfaces.items():
         assert np.allclose(surface.atoms, coordinates(peptide, "pep", state), atol=1e-6)
 
 
 def test_the_text_route_gives_the_same_surface(peptide, monkeypatch):
-    by_cache = one(peptide, "pep", 3)
+    by_cache = surface_at(peptide, "pep", 3)
     ask = SurfaceWorker.ask
 
     def without_cache(self, method, params, arrays):
         return ask(self, method, {**params, "route": "idtf"} if method == "session" else params, arrays)
 
     monkeypatch.setattr(SurfaceWorker, "ask", without_cache)
-    by_text = one(peptide, "pep", 3)
+    by_text = surface_at(peptide, "pep", 3)
     assert (by_cache.route, by_text.route) == ("cache", "idtf")
     assert len(by_text.faces) == len(by_cache.faces)
     distance, at = cKDTree(by_cache.points).query(by_text.points)
@@ -166,13 +166,15 @@ def test_the_scene_is_untouched(peptide):
 def test_surfaces_of_given_coordinates(peptide):
     source = extract.read_source("pep and resi 2-8", "1+3", _self=peptide)
     middle = (0.5 * (source.coordinates[1] + source.coordinates[3])).astype(np.float32)
-    made = {s.state: s for s in workers.compute_surfaces_at(source, [(2.0, middle), (1.0, source.coordinates[1])], 1)}
-    assert np.array_equal(made[1.0].points, one(peptide, "pep and resi 2-8", 1).points)
+    surfaces = {
+        s.state: s for s in workers.compute_surfaces_at(source, [(2.0, middle), (1.0, source.coordinates[1])], 1)
+    }
+    assert np.array_equal(surfaces[1.0].points, surface_at(peptide, "pep and resi 2-8", 1).points)
     put(peptide, "pep and resi 2-8", 2, middle)
     # The same points; PyMOL may number them differently.
-    own = one(peptide, "pep and resi 2-8", 2)
-    assert len(made[2.0].faces) == len(own.faces)
-    assert cKDTree(own.points).query(made[2.0].points)[0].max() < 1e-6
+    expected = surface_at(peptide, "pep and resi 2-8", 2)
+    assert len(surfaces[2.0].faces) == len(expected.faces)
+    assert cKDTree(expected.points).query(surfaces[2.0].points)[0].max() < 1e-6
 
 
 def test_unsorted_atoms_keep_their_coordinates(cmd):
@@ -183,7 +185,7 @@ def test_unsorted_atoms_keep_their_coordinates(cmd):
     cmd.read_pdbstr("\n".join(lines[::-1]), "pep")
     cmd.set("retain_order", 0)
     cmd.remove("resi 9")
-    assert_shown(cmd, one(cmd, "pep", 1), "pep", 1)
+    assert_shown(cmd, surface_at(cmd, "pep", 1), "pep", 1)
 
 
 def test_stopping_early_leaves_no_process(peptide):
@@ -223,10 +225,10 @@ def crew(monkeypatch):
 @pytest.mark.parametrize("count", [1, 2])
 def test_one_worker_that_dies_is_replaced_and_no_state_is_lost(peptide, crew, count):
     source = extract.read_source("pep", "all", _self=peptide)
-    made = workers.compute_surfaces(source, count)
-    states = [next(made).state]
+    surfaces = workers.compute_surfaces(source, count)
+    states = [next(surfaces).state]
     crew[0].process.kill()
-    states += [surface.state for surface in made]
+    states += [surface.state for surface in surfaces]
     assert sorted(states) == [float(state) for state in source.states]
     assert len(crew) == count + 1
     [line] = [line for line in source.warnings if "worker" in line]
@@ -250,15 +252,15 @@ def test_a_second_worker_that_dies_is_an_error(peptide, monkeypatch):
 @pytest.mark.system
 def test_a_worker_that_is_stopped_is_named_once_and_goes_on(peptide, crew, capfd):
     source = extract.read_source("pep", "all", _self=peptide)
-    made = workers.compute_surfaces(source, 1)
-    next(made)
+    surfaces = workers.compute_surfaces(source, 1)
+    next(surfaces)
     pid = crew[0].process.pid
     os.kill(pid, signal.SIGSTOP)
     # The surfaces that it has made before are waited for by nobody.
     Timer(3.0, os.kill, (pid, signal.SIGCONT)).start()
-    assert len(list(made)) == len(source.states) - 1
-    said = [line for line in capfd.readouterr().out.splitlines() if "stopped" in line]
-    assert said == [
+    assert len(list(surfaces)) == len(source.states) - 1
+    messages = [line for line in capfd.readouterr().out.splitlines() if "stopped" in line]
+    assert messages == [
         f" dsr: PyMOL's surface worker {pid} is stopped by a signal or a debugger, and is waited for: "
         f"'kill -CONT {pid}' lets it go on, dsr_cancel ends the fit"
     ]
@@ -290,19 +292,22 @@ def test_several_objects_are_one_source_each_in_the_order_written(peptide):
     build_peptide(peptide, "two", 4)
     build_peptide(peptide, "c-3", 5)
     atoms = peptide.count_atoms("pep")
-    every = [("pep", 6, atoms), ("two", 4, atoms), ("c-3", 5, atoms)]
-    assert families(peptide, "two+pep") == [every[1], every[0]]
-    assert families(peptide, "c-3+two+pep") == every[::-1]
+    all_families = [("pep", 6, atoms), ("two", 4, atoms), ("c-3", 5, atoms)]
+    assert families(peptide, "two+pep") == [all_families[1], all_families[0]]
+    assert families(peptide, "c-3+two+pep") == all_families[::-1]
     # In a selection the scene's order counts.
     for selection in ("all", "polymer", "c-3 or two or pep", "two | pep | c-3", "pep two c-3", "pep + (two) + c-3"):
-        assert families(peptide, selection) == every, selection
-    some = peptide.count_atoms("pep and name CA")
-    assert families(peptide, "(pep or two) and name CA", "1-4") == [("pep", 4, some), ("two", 4, some)]
+        assert families(peptide, selection) == all_families, selection
+    alpha_carbons = peptide.count_atoms("pep and name CA")
+    assert families(peptide, "(pep or two) and name CA", "1-4") == [
+        ("pep", 4, alpha_carbons),
+        ("two", 4, alpha_carbons),
+    ]
     peptide.select("mine", "two and name CA")
-    assert families(peptide, "mine+pep") == [("two", 4, some), ("pep", 6, atoms)]
+    assert families(peptide, "mine+pep") == [("two", 4, alpha_carbons), ("pep", 6, atoms)]
     peptide.set_name("c-3", "pep+two")
     assert families(peptide, "pep+two") == [("pep+two", 5, atoms)]
-    assert families(peptide, "pep") == [every[0]]
+    assert families(peptide, "pep") == [all_families[0]]
 
 
 def test_each_of_several_objects_can_be_read_again_by_its_own_selection(peptide):
@@ -310,8 +315,8 @@ def test_each_of_several_objects_can_be_read_again_by_its_own_selection(peptide)
     sources = extract.read_sources("name CA+CB", _self=peptide)
     assert [source.object for source in sources] == ["pep", "two"]
     for source in sources:
-        again = extract.read_source(source.selection, _self=peptide)
-        assert again.object == source.object and np.array_equal(again.atoms, source.atoms)
+        same_source = extract.read_source(source.selection, _self=peptide)
+        assert same_source.object == source.object and np.array_equal(same_source.atoms, source.atoms)
 
 
 def test_the_atoms_of_a_movie_are_no_data_unless_they_are_named(peptide):
@@ -355,13 +360,13 @@ def test_smoothed_atoms_are_those_of_pymols_smooth(peptide):
     rng = np.random.default_rng(0)
     frames = np.stack([source.coordinates[s] for s in source.states])
     frames = (frames + rng.normal(0, 0.3, frames.shape)).astype("f4")
-    made = workers.smooth_coordinates(source, frames)
+    smoothed = workers.smooth_coordinates(source, frames)
     for state, xyz in enumerate(frames, 1):
         put(peptide, "pep", state, xyz)
     peptide.smooth("pep")
     expected = np.stack([coordinates(peptide, "pep", state) for state in source.states])
-    assert np.allclose(made, expected, atol=1e-5)
-    assert np.abs(made - frames).max() > 0.1
+    assert np.allclose(smoothed, expected, atol=1e-5)
+    assert np.abs(smoothed - frames).max() > 0.1
 
 
 def test_states_past_the_end(peptide):

@@ -14,11 +14,11 @@ from pymol_dsr.surfaces.source import ExtractError
 
 @pytest.mark.parametrize("direction", [(1, 0, 0), (1, 1, 1), (-3, 0.5, 2)])
 def test_two_atoms_900_angstrom_apart_are_named_with_their_distance(cmd: Any, direction: tuple[float, ...]) -> None:
-    there = 900 * np.array(direction) / np.linalg.norm(direction)
+    offset = 900 * np.array(direction) / np.linalg.norm(direction)
     for name in "AB":
         cmd.pseudoatom("two", pos=[0, 0, 0], name=name)
     cmd.create("two", "two", 1, 2)
-    cmd.alter_state(2, "two and name B", "(x, y, z) = place", space={"place": there.tolist()})
+    cmd.alter_state(2, "two and name B", "(x, y, z) = place", space={"place": offset.tolist()})
     with pytest.raises(ExtractError) as error:
         extract.read_source("two", "1-2", _self=cmd)
     assert str(error.value).startswith("state 2 of two: atoms are 900 Å apart with nothing between them")
@@ -34,11 +34,11 @@ def test_what_is_long_is_not_far_apart() -> None:
 def test_parts_may_be_as_far_apart_as_is_said() -> None:
     """Two clouds, one of which is moved and both of which are turned."""
     generator = np.random.default_rng(0)
-    parts = generator.normal(size=(2, 200, 3))
+    clouds = generator.normal(size=(2, 200, 3))
     direction = np.array([2.0, -1.0, 0.5]) / np.linalg.norm([2.0, -1.0, 0.5])
-    reach = np.ptp(parts.reshape(-1, 3) @ direction)
+    reach = np.ptp(clouds.reshape(-1, 3) @ direction)
     for gap, refused in ((FARTHEST - 1, False), (FARTHEST + 2 * reach, True)):
-        parted = np.concatenate([parts[0], parts[1] + gap * direction]).astype(np.float32)
+        parted = np.concatenate([clouds[0], clouds[1] + gap * direction]).astype(np.float32)
         assert bool(gap_fault(parted)) is refused
 
 

@@ -45,9 +45,9 @@ def wrapped(xyz, cell):
 
 def order_in(line):
     """The command between quotation marks, as a user types it."""
-    found = re.search("'(.*)'", line)
-    assert found is not None
-    return found[1]
+    quoted = re.search("'(.*)'", line)
+    assert quoted is not None
+    return quoted[1]
 
 
 @pytest.fixture
@@ -70,15 +70,15 @@ def test_cut_bonds_are_found_in_each_state_and_the_order_mends_them(brk, states)
     (line,) = extract.read_source("brk", states, _self=brk).warnings
     assert re.fullmatch(re.escape(LINE).replace(r"\{\}", r"\d+ \(\w+\)"), line)
     order = order_in(line)
-    whole = extract.read_source("brk", states, unwrap=True, _self=brk)
-    assert whole.warnings == [] and whole.unwrap
+    unwrapped = extract.read_source("brk", states, unwrap=True, _self=brk)
+    assert unwrapped.warnings == [] and unwrapped.unwrap
     brk.do(order)
     brk.sync()
     source = extract.read_source("brk", states, _self=brk)
     assert source.warnings == []
     for state in source.states:
-        assert longest(brk, whole.coordinates[state]) < 2.5
-        np.testing.assert_allclose(whole.coordinates[state], source.coordinates[state], atol=2e-3)
+        assert longest(brk, unwrapped.coordinates[state]) < 2.5
+        np.testing.assert_allclose(unwrapped.coordinates[state], source.coordinates[state], atol=2e-3)
 
 
 def test_a_first_state_that_is_cut_is_mended_by_unwrap_alone(cmd):
@@ -86,9 +86,9 @@ def test_a_first_state_that_is_cut_is_mended_by_unwrap_alone(cmd):
     cmd.load(str(CASES / "wrapped.pdb"), "cut")
     (line,) = extract.read_source("cut", "all", _self=cmd).warnings
     assert line.endswith("is broken by its periodic box; give unwrap=1") and "pbc_unwrap" not in line
-    whole = extract.read_source("cut", "all", unwrap=True, _self=cmd)
-    assert whole.warnings == []
-    assert max(longest(cmd, xyz) for xyz in whole.coordinates.values()) < 2.5
+    source = extract.read_source("cut", "all", unwrap=True, _self=cmd)
+    assert source.warnings == []
+    assert max(longest(cmd, xyz) for xyz in source.coordinates.values()) < 2.5
 
 
 def test_without_a_unit_cell_the_order_sets_it(brk):
@@ -105,8 +105,8 @@ def test_without_a_unit_cell_the_order_sets_it(brk):
         extract.read_source("brk", "2-5", unwrap=True, _self=brk)
     brk.do(order_in(line).replace("a, b, c", "30, 30, 30"))
     brk.sync()
-    whole = extract.read_source("brk", "2-5", unwrap=True, _self=brk)
-    assert max(longest(brk, xyz) for xyz in whole.coordinates.values()) < 2.5
+    source = extract.read_source("brk", "2-5", unwrap=True, _self=brk)
+    assert max(longest(brk, xyz) for xyz in source.coordinates.values()) < 2.5
 
 
 @pytest.mark.system
@@ -118,24 +118,24 @@ def test_a_simulation_as_gromacs_writes_it_is_made_whole(cmd):
     (line,) = extract.read_source("adk and polymer", "all", _self=cmd).warnings
     assert line.startswith("state 1 and 9 other states: 19 bonds are cut in adk, up to 79.9 A long")
     assert line.endswith("give unwrap=1")
-    whole = extract.read_source("adk and polymer", "all", unwrap=True, _self=cmd)
+    source = extract.read_source("adk and polymer", "all", unwrap=True, _self=cmd)
     bonds = np.array([pair[:2] for pair in cmd.get_bonds("adk and polymer", 1)])
-    for xyz in whole.coordinates.values():
+    for xyz in source.coordinates.values():
         assert np.linalg.norm(xyz[bonds[:, 0]] - xyz[bonds[:, 1]], axis=1).max() < 2.5
         # As large as it is, in a box with edges of 80 Å.
         assert np.ptp(xyz, axis=0).max() < 70.0
     cmd.delete("adk")
     stream.load(files.GRO, files.XTC, "adk", cmd)
     streamed_source = stream.read_source("adk and polymer", "all", files.XTC, unwrap=True, _self=cmd)
-    for state, xyz in whole.coordinates.items():
+    for state, xyz in source.coordinates.items():
         np.testing.assert_allclose(streamed_source.coordinates[state], xyz, atol=0.02)
 
 
 def test_a_part_of_a_molecule_is_mended_through_the_whole_of_it(brk):
-    part = extract.read_source("brk and resi 1+14", "all", unwrap=True, _self=brk)
-    every = extract.read_source("brk", "all", unwrap=True, _self=brk)
-    for state in part.states:
-        np.testing.assert_array_equal(part.coordinates[state], every.coordinates[state][part.atoms])
+    two_residues = extract.read_source("brk and resi 1+14", "all", unwrap=True, _self=brk)
+    all_atoms = extract.read_source("brk", "all", unwrap=True, _self=brk)
+    for state in two_residues.states:
+        np.testing.assert_array_equal(two_residues.coordinates[state], all_atoms.coordinates[state][two_residues.atoms])
 
 
 @pytest.mark.parametrize("symmetry", [[EDGE, EDGE, EDGE, 90.0, 90.0, 90.0], TRICLINIC])
@@ -156,12 +156,12 @@ def test_molecules_stay_together_and_do_not_jump_from_state_to_state(cmd, symmet
         cmd.create("both", "both", 1, state)
         put(cmd, "both", state, wrapped(truth[state], cell))
     cmd.set_symmetry("both", *symmetry, state=0)
-    whole = extract.read_source("both", "all", unwrap=True, _self=cmd)
+    source = extract.read_source("both", "all", unwrap=True, _self=cmd)
     for state, xyz in truth.items():
-        np.testing.assert_allclose(whole.coordinates[state], xyz, atol=2e-3)
+        np.testing.assert_allclose(source.coordinates[state], xyz, atol=2e-3)
     # Also where states are left out on the way.
     last = extract.read_source("both", "11", unwrap=True, _self=cmd)
-    np.testing.assert_array_equal(last.coordinates[11], whole.coordinates[11])
+    np.testing.assert_array_equal(last.coordinates[11], source.coordinates[11])
 
 
 def test_a_molecule_that_leaps_is_named_where_no_bond_is_cut(cmd):
@@ -182,8 +182,8 @@ def test_a_molecule_that_leaps_is_named_where_no_bond_is_cut(cmd):
         r"'pbc_unwrap both, bymol=0' first",
         line,
     )
-    whole = extract.read_source("both", "all", unwrap=True, _self=cmd)
-    assert np.abs(whole.coordinates[2] - whole.coordinates[1]).max() < 4.0
+    source = extract.read_source("both", "all", unwrap=True, _self=cmd)
+    assert np.abs(source.coordinates[2] - source.coordinates[1]).max() < 4.0
     cmd.do(order_in(line))
     cmd.sync()
     assert extract.read_source("both", "all", _self=cmd).warnings == []
@@ -261,10 +261,10 @@ def test_a_trajectory_that_is_read_state_by_state_is_made_whole_by_its_own_cells
     assert line.startswith("state 2: ") and line.endswith("is broken by its periodic box; give --unwrap")
     assert longest(cmd, cut[2]) > 10.0
     cmd.delete("m")
-    source, whole = streamed(cmd, trajectory, unwrap=True)
+    source, loaded = streamed(cmd, trajectory, unwrap=True)
     assert source.warnings == [] and source.unwrap
     start = coordinates(cmd, "whole", 1)
-    for state, xyz in whole.items():
+    for state, xyz in loaded.items():
         np.testing.assert_allclose(xyz, start + np.array([2.0, 1.0, 0.5]) * state, atol=2e-2)
 
 
@@ -282,7 +282,7 @@ def test_a_fit_with_unwrap_is_scored_against_whole_molecules(backend, tmp_path):
     backend.load(str(CASES / "whole.pdb"), "brk")
     backend.load(str(CASES / "wrapped.pdb"), "brk")
     name = dsr_fit("brk", "2-5", unwrap=1, preset="preview", budget="2", _self=backend)
-    again = dsr_load(dsr_save(name, str(tmp_path / "brk.dsr"), _self=backend), "again", _self=backend)
-    for fit in (name, again):
+    reloaded = dsr_load(dsr_save(name, str(tmp_path / "brk.dsr"), _self=backend), "again", _self=backend)
+    for fit in (name, reloaded):
         rows = dsr_eval(fit, "2+4", baselines="none", _self=backend)
         assert min(row.iou for row in rows) > 0.9

@@ -57,13 +57,16 @@ def written(path, states, monkeypatch=None):
 
 @pytest.mark.system
 def test_it_is_what_pymol_makes_of_the_whole_trajectory(tmp_path, monkeypatch):
-    streamed, about = written(tmp_path / "a.npz", "2+150-158:4")
-    whole, of_whole = written(tmp_path / "b.npz", "2+150-158:4", monkeypatch)
-    assert about == of_whole and [s.state for s in streamed] == [2, 150, 154, 158]
-    for ours, theirs in zip(streamed, whole, strict=True):
-        assert np.abs(ours.atoms - theirs.atoms).max() < 1e-3
-        assert ours.points.shape == theirs.points.shape and np.abs(ours.points - theirs.points).max() < 1e-3
-        assert (ours.faces == theirs.faces).all()
+    streamed, header = written(tmp_path / "a.npz", "2+150-158:4")
+    loaded_series, of_whole = written(tmp_path / "b.npz", "2+150-158:4", monkeypatch)
+    assert header == of_whole and [s.state for s in streamed] == [2, 150, 154, 158]
+    for streamed_surface, loaded_surface in zip(streamed, loaded_series, strict=True):
+        assert np.abs(streamed_surface.atoms - loaded_surface.atoms).max() < 1e-3
+        assert (
+            streamed_surface.points.shape == loaded_surface.points.shape
+            and np.abs(streamed_surface.points - loaded_surface.points).max() < 1e-3
+        )
+        assert (streamed_surface.faces == loaded_surface.faces).all()
 
 
 def test_atoms_are_those_of_the_selection_in_pymols_order(loaded):
@@ -172,19 +175,19 @@ def test_memory_does_not_grow_with_the_states_written_or_read(tmp_path, ending):
     def peaks(count):
         path = tmp_path / f"{count}{ending}"
         env = {**os.environ, "PYTHONPATH": f"{ROOT / 'backend'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", WRITE_AND_READ, str(path), str(count)],
             capture_output=True,
             text=True,
             env=env,
             check=True,
         )
-        return [int(word) / 1024 for word in done.stdout.split()], path.stat().st_size / 2**20
+        return [int(word) / 1024 for word in process.stdout.split()], path.stat().st_size / 2**20
 
-    few, _ = peaks(10)
-    many, size = peaks(300)
+    short_peak, _ = peaks(10)
+    long_peak, size = peaks(300)
     assert size > 150
-    assert many[0] - few[0] < 20 and many[1] - few[1] < 20, (few, many, size)
+    assert long_peak[0] - short_peak[0] < 20 and long_peak[1] - short_peak[1] < 20, (short_peak, long_peak, size)
 
 
 def test_memory_of_the_trajectory_does_not_grow_either(loaded):

@@ -81,9 +81,11 @@ def write_gro(path, atoms, xyz):
     frames = []
     for step, frame in enumerate(xyz):
         lines = [f"step {step}", f"{len(frame):5d}"]
-        for number, (atom, place) in enumerate(zip(atoms, frame / 10.0, strict=True), 1):
+        for number, (atom, position) in enumerate(zip(atoms, frame / 10.0, strict=True), 1):
             lines.append(
-                "{:5d}{:<5}{:>5}{:5d}{:8.3f}{:8.3f}{:8.3f}".format(atom.resid, atom.resname, atom.name, number, *place)
+                "{:5d}{:<5}{:>5}{:5d}{:8.3f}{:8.3f}{:8.3f}".format(
+                    atom.resid, atom.resname, atom.name, number, *position
+                )
             )
         frames.append("\n".join([*lines, "   9.00000   9.00000   9.00000"]))
     path.write_text("\n".join(frames))
@@ -94,7 +96,7 @@ def write_trc(path, atoms, xyz):
         file.write("TITLE\n  three states\nEND\n")
         for step, frame in enumerate(xyz):
             file.write(f"TIMESTEP\n{step:15d}{float(step):15.9f}\nEND\nPOSITIONRED\n")
-            file.writelines("{:15.9f}{:15.9f}{:15.9f}\n".format(*place) for place in frame / 10.0)
+            file.writelines("{:15.9f}{:15.9f}{:15.9f}\n".format(*position) for position in frame / 10.0)
             file.write("END\nGENBOX\n 0\n" + 4 * "    0.000000000    0.000000000    0.000000000\n" + "END\n")
 
 
@@ -166,11 +168,11 @@ def test_h5md_of_gromacs_positions_are_those_that_pymol_reads_in_its_trr(cmd, tm
 def test_tng_positions_are_those_of_the_same_trajectory_as_dcd(tmp_path):
     pytest.importorskip("pytng")
     file = TrajectoryFile(shutil.copy(files.COORDINATES_TNG, tmp_path))
-    same = TrajectoryFile(files.COORDINATES_DCD)
-    assert len(file) == len(same) == 5 and os.listdir(tmp_path) == ["test.tng"]
+    dcd_file = TrajectoryFile(files.COORDINATES_DCD)
+    assert len(file) == len(dcd_file) == 5 and os.listdir(tmp_path) == ["test.tng"]
     for state in STATES:
-        assert np.abs(same.read(state)).max() > 10
-        assert np.abs(file.read(state) - same.read(state)).max() < 0.02
+        assert np.abs(dcd_file.read(state)).max() > 10
+        assert np.abs(file.read(state) - dcd_file.read(state)).max() < 0.02
 
 
 def test_lammps_box_coordinates_become_angstrom(tmp_path):
