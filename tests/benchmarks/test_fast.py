@@ -61,12 +61,12 @@ def test_volume_and_area_of_a_ball_wherever_it_is():
 
 
 def test_atoms_between_states_are_superposed_mixed_and_turned_back():
-    here = cloud(30)
-    turned = here @ Rotation.from_rotvec([0, 0, 40], degrees=True).as_matrix().T
-    motion = Motion.from_states(np.array([1.0, 3.0]), np.stack([here, turned]).astype(np.float32))
+    atoms = cloud(30)
+    turned = atoms @ Rotation.from_rotvec([0, 0, 40], degrees=True).as_matrix().T
+    motion = Motion.from_states(np.array([1.0, 3.0]), np.stack([atoms, turned]).astype(np.float32))
     first, between = frames.atoms_at(motion, [1.0, 2.0])
-    assert first == pytest.approx(here, abs=1e-3)
-    halfway = here @ Rotation.from_rotvec([0, 0, 20], degrees=True).as_matrix().T
+    assert first == pytest.approx(atoms, abs=1e-3)
+    halfway = atoms @ Rotation.from_rotvec([0, 0, 20], degrees=True).as_matrix().T
     assert between == pytest.approx(halfway, abs=0.05)
 
 
@@ -84,11 +84,11 @@ def test_roughness_is_the_second_difference_of_the_step():
 def test_the_surfaces_speed_and_its_jump_where_growth_ends():
     grown = [ball(state, radius) for state, radius in ((1, 6.0), (3, 7.0), (5, 8.0), (7, 8.0))]
     field = ablation.fit(task(grown))
-    found = fast.velocity(field, (1, 3, 5, 7), 0.0)
+    velocities = fast.velocity(field, (1, 3, 5, 7), 0.0)
     # 0.5 Å a state till state 5, nothing after it: 0.5 and 0.25 at the inner states, 0.5, 0.5 and 0 amid the gaps.
-    assert found["speed"] == pytest.approx((0.5 + 0.25 + 0.5 + 0.5 + 0.0) / 5, abs=0.03)
-    assert found["largest"] == pytest.approx(0.5, abs=0.05)
-    assert found["jump"] == pytest.approx(0.25, abs=0.05)
+    assert velocities["speed"] == pytest.approx((0.5 + 0.25 + 0.5 + 0.5 + 0.0) / 5, abs=0.03)
+    assert velocities["largest"] == pytest.approx(0.5, abs=0.05)
+    assert velocities["jump"] == pytest.approx(0.25, abs=0.05)
 
 
 def test_files_that_differ_in_the_order_of_their_header_alone_have_the_same_content():
@@ -96,11 +96,11 @@ def test_files_that_differ_in_the_order_of_their_header_alone_have_the_same_cont
         text = header.encode()
         return len(text).to_bytes(8, "little") + text + body
 
-    one = file('{"a": 1, "b": 2}', b"xy")
-    assert fast.compared(one, one) == "the same bytes"
-    assert fast.compared(one, file('{"b": 2, "a": 1}', b"xy")) == "the same content"
-    assert fast.compared(one, file('{"b": 2, "a": 1}', b"xz")) == "different content"
-    assert fast.compared(one, file('{"b": 3, "a": 1}', b"xy")) == "different content"
+    file_bytes = file('{"a": 1, "b": 2}', b"xy")
+    assert fast.compared(file_bytes, file_bytes) == "the same bytes"
+    assert fast.compared(file_bytes, file('{"b": 2, "a": 1}', b"xy")) == "the same content"
+    assert fast.compared(file_bytes, file('{"b": 2, "a": 1}', b"xz")) == "different content"
+    assert fast.compared(file_bytes, file('{"b": 3, "a": 1}', b"xy")) == "different content"
 
 
 # The hash grid -----------------------------------------------------------------------------------------------
@@ -108,10 +108,10 @@ def test_files_that_differ_in_the_order_of_their_header_alone_have_the_same_cont
 
 def test_the_hash_grid_has_as_many_parameters_as_there_may_be():
     low, high = torch.zeros(3), torch.tensor([40.0, 50.0, 60.0])
-    for wanted in (50_000, 500_000):
-        network = hashgrid.HashGrid(low, high, wanted)
+    for size in (50_000, 500_000):
+        network = hashgrid.HashGrid(low, high, size)
         count = sum(weight.numel() for weight in network.parameters())
-        assert 0.99 * wanted < count <= wanted
+        assert 0.99 * size < count <= size
     with pytest.raises(ValueError, match="more parameters"):
         hashgrid.HashGrid(low, high, 5_000)
 
@@ -121,11 +121,11 @@ def test_a_lookups_gradient_is_torchs_own():
     index = torch.randint(0, 50, (200, 16), generator=generator)
     weight = torch.rand(200, 16, generator=generator)
     tables = [torch.randn(50, 2, generator=generator.manual_seed(1)).requires_grad_(True) for _ in range(2)]
-    ours = hashgrid.Lookup.apply(tables[0], index, weight)
-    theirs = (tables[1][index] * weight[..., None]).sum(1)
-    torch.testing.assert_close(ours, theirs)
-    for found in (ours, theirs):
-        (found**2).sum().backward()
+    values = hashgrid.Lookup.apply(tables[0], index, weight)
+    expected = (tables[1][index] * weight[..., None]).sum(1)
+    torch.testing.assert_close(values, expected)
+    for result in (values, expected):
+        (result**2).sum().backward()
     torch.testing.assert_close(tables[0].grad, tables[1].grad)
 
 
@@ -135,14 +135,14 @@ def test_the_hash_grid_is_continuous_across_cells_and_depends_on_all_of_x_and_t(
     network.table.normal_()
     # The MLP knows the time too; here the tables alone say it.
     network.mlp[0].weight[:, -1] = 0.0
-    x, share = 30.0 * torch.rand(500, 3), torch.rand(500)
-    here = network(x, share)
-    spread = float(here.std())
+    x, times = 30.0 * torch.rand(500, 3), torch.rand(500)
+    values = network(x, times)
+    spread = float(values.std())
     # 500 points meet many faces of cells; a jump at one of them would be as large as the spread.
-    assert float((network(x + 1e-4, share + 1e-5) - here).abs().max()) < 0.02 * spread
+    assert float((network(x + 1e-4, times + 1e-5) - values).abs().max()) < 0.02 * spread
     for step in torch.eye(3):
-        assert float((network(x + 3.0 * step, share) - here).abs().mean()) > 0.3 * spread
-    assert float((network(x, 1.0 - share) - here).abs().mean()) > 0.3 * spread
+        assert float((network(x + 3.0 * step, times) - values).abs().mean()) > 0.3 * spread
+    assert float((network(x, 1.0 - times) - values).abs().mean()) > 0.3 * spread
 
 
 def test_the_hash_grid_stops_at_its_seconds_or_steps():
@@ -154,8 +154,8 @@ def test_the_hash_grid_stops_at_its_seconds_or_steps():
 def test_the_hash_grid_learns_two_balls():
     field = hashgrid.fit([ball(1, 5.0), ball(3, 7.0)], 100_000, device="cpu", most_steps=100)
     for state, radius in ((1.0, 5.0), (3.0, 7.0)):
-        found = mesh.extract_mesh(field, state)
-        assert found.volume == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.05)
+        surface = mesh.extract_mesh(field, state)
+        assert surface.volume == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.05)
 
 
 # The ablation ------------------------------------------------------------------------------------------------
@@ -165,25 +165,25 @@ def test_every_variant_is_a_field_whose_surface_is_near_the_truth(bent):
     middle = bent.surfaces[2]
     volume, _ = frames.volume_and_area(middle.points, middle.faces)
     for name, variant in ablation.VARIANTS.items():
-        found = mesh.extract_mesh(variant(bent), middle.state, resolution=0.7)
+        surface = mesh.extract_mesh(variant(bent), middle.state, resolution=0.7)
         allowed = 0.15 if "eikonal" in name or "nearest" in name else 0.05
-        assert found.volume == pytest.approx(volume, rel=allowed), name
+        assert surface.volume == pytest.approx(volume, rel=allowed), name
 
 
 def test_without_a_part_that_part_is_gone(bent):
     assert ablation.without_motion(bent).motion.atoms is None
     assert ablation.uncorrected(bent).report["loss"] > ablation.fit(bent).report["loss"]
-    one = ablation.few_modes(bent, 1)
-    assert (one.coarse.modes.shape[0], one.fine.modes.shape[0]) == (1, 1)
-    assert one.coarse.coefficients.shape == (len(bent.surfaces), 1)
+    reduced = ablation.few_modes(bent, 1)
+    assert (reduced.coarse.modes.shape[0], reduced.fine.modes.shape[0]) == (1, 1)
+    assert reduced.coarse.coefficients.shape == (len(bent.surfaces), 1)
 
 
 def test_the_modes_that_are_kept_are_the_best(bent):
-    every, few = ablation.fit(bent), ablation.few_modes(bent, 3)
-    exact = every.coarse.coefficients @ every.coarse.modes
-    found = few.coarse.coefficients @ few.coarse.modes
-    left = torch.linalg.svdvals(exact)[3:].square().sum().sqrt()
-    assert float(torch.linalg.norm(found - exact)) == pytest.approx(float(left), rel=0.05)
+    full, reduced = ablation.fit(bent), ablation.few_modes(bent, 3)
+    exact = full.coarse.coefficients @ full.coarse.modes
+    product = reduced.coarse.coefficients @ reduced.coarse.modes
+    residual = torch.linalg.svdvals(exact)[3:].square().sum().sqrt()
+    assert float(torch.linalg.norm(product - exact)) == pytest.approx(float(residual), rel=0.05)
 
 
 def test_the_package_is_as_before_after_a_variant(bent):
@@ -198,20 +198,20 @@ def test_the_package_is_as_before_after_a_variant(bent):
 
 def test_copies_stand_side_by_side_and_do_not_touch():
     series = truth_at((1, 2))
-    whole = cost.copied(series, 5)[1]
+    copies = cost.copied(series, 5)[1]
     volume, _ = frames.volume_and_area(series[1].points, series[1].faces)
-    assert frames.volume_and_area(whole.points, whole.faces)[0] == pytest.approx(5 * volume, rel=1e-3)
-    parts = whole.points.reshape(5, -1, 3)
+    assert frames.volume_and_area(copies.points, copies.faces)[0] == pytest.approx(5 * volume, rel=1e-3)
+    bodies = copies.points.reshape(5, -1, 3)
     for k in range(5):
-        for other in range(k):
-            apart = np.maximum(parts[k].min(0) - parts[other].max(0), parts[other].min(0) - parts[k].max(0))
-            assert apart.max() > 0.5 * cost.APART
-    assert len(whole.atoms) == 5 * len(series[1].atoms)
-    assert (np.bincount(whole.faces.ravel()) == np.tile(np.bincount(series[1].faces.ravel()), 5)).all()
+        for j in range(k):
+            gap = np.maximum(bodies[k].min(0) - bodies[j].max(0), bodies[j].min(0) - bodies[k].max(0))
+            assert gap.max() > 0.5 * cost.APART
+    assert len(copies.atoms) == 5 * len(series[1].atoms)
+    assert (np.bincount(copies.faces.ravel()) == np.tile(np.bincount(series[1].faces.ravel()), 5)).all()
 
 
-def options(tmp_path, *more):
-    return cost.parse_arguments(["--folder", str(tmp_path), "--device", "cpu", "--surfaces", str(tmp_path), *more])
+def options(tmp_path, *arguments):
+    return cost.parse_arguments(["--folder", str(tmp_path), "--device", "cpu", "--surfaces", str(tmp_path), *arguments])
 
 
 def test_the_points_of_cost_are_many_states_many_atoms_and_fine_meshes(tmp_path):
@@ -221,19 +221,19 @@ def test_the_points_of_cost_are_many_states_many_atoms_and_fine_meshes(tmp_path)
     atoms = {cost.TRAJECTORIES[p["trajectory"]].atoms * p["copies"] for p in fits}
     assert any(50_000 < count < 60_000 for count in atoms) and max(atoms) > 100_000
     assert sum("keep" in point for point in fits) == 1
-    kept = next(point["keep"] for point in fits if "keep" in point)
-    assert all(point["fit"] == kept for point in list(points.values())[-5:])
+    kept_file = next(point["keep"] for point in fits if "keep" in point)
+    assert all(point["fit"] == kept_file for point in list(points.values())[-5:])
 
 
 def test_a_point_is_fitted_kept_and_meshed_again(tmp_path):
-    path, kept = str(tmp_path / "balls.safetensors"), str(tmp_path / "mesh.dsr")
+    path, kept_file = str(tmp_path / "balls.safetensors"), str(tmp_path / "mesh.dsr")
     surfaces_file.write_surfaces_file(path, truth_at((1, 2, 3)), {"object": "balls", "between": False})
-    found = cost.fit({"path": path, "copies": 2, "device": "cpu", "keep": kept})
-    assert (found["states"], found["atoms"]) == (3, 120)
-    assert 50.0 < found["loaded"]["host"] <= found["fit_memory"]["host"] <= found["memory"]["host"]
-    assert found["triangles"] > 1000 and found["fit_seconds"] > 0.0
-    finer = [cost.mesh({"fit": kept, "device": "cpu", "resolution": r})["triangles"] for r in (1.0, 0.5)]
-    assert finer[1] == pytest.approx(found["triangles"], rel=0.1)
+    report = cost.fit({"path": path, "copies": 2, "device": "cpu", "keep": kept_file})
+    assert (report["states"], report["atoms"]) == (3, 120)
+    assert 50.0 < report["loaded"]["host"] <= report["fit_memory"]["host"] <= report["memory"]["host"]
+    assert report["triangles"] > 1000 and report["fit_seconds"] > 0.0
+    finer = [cost.mesh({"fit": kept_file, "device": "cpu", "resolution": r})["triangles"] for r in (1.0, 0.5)]
+    assert finer[1] == pytest.approx(report["triangles"], rel=0.1)
     assert finer[1] > 3 * finer[0]
 
 
@@ -246,10 +246,10 @@ def test_a_point_that_fails_or_takes_too_long_says_so_and_leaves_nothing(tmp_pat
     assert not list(tmp_path.glob("*.json"))
 
 
-def kept_cost(folder, name, point, **found):
+def kept_cost(folder, name, point, **values):
     machine = {"name": "A machine", "device": "cpu", "threads": 2, "torch": "2.13"}
     peak = {"host": 1024.0}
-    measured = {"fit_memory": peak, "memory": peak, "bytes": 2e6, "area": 1e4, "mesh_seconds": 0.25, **found}
+    measured = {"fit_memory": peak, "memory": peak, "bytes": 2e6, "area": 1e4, "mesh_seconds": 0.25, **values}
     content = {"point": point, "found": measured, "hardware": machine, "code": "abc"}
     (folder / f"{name}.json").write_text(json.dumps(content))
 
@@ -257,8 +257,8 @@ def kept_cost(folder, name, point, **found):
 def test_the_table_of_cost_and_how_it_grows(tmp_path):
     for states in (100, 200, 400, 800):
         point: dict[str, Any] = {"what": "fit", "trajectory": "trpcage", "count": states, "copies": 1}
-        many = states > 170
-        kept_cost(tmp_path, f"s{states}", point, states=states, between=many, atoms=304, fit_seconds=0.2 * states)
+        is_last = states > 170
+        kept_cost(tmp_path, f"s{states}", point, states=states, between=is_last, atoms=304, fit_seconds=0.2 * states)
     for copies, seconds in ((1, 3.0), (4, 48.0)):
         point = {"what": "fit", "trajectory": "dims", "count": cost.FEW, "copies": copies}
         atoms = 3341 * copies
@@ -288,17 +288,17 @@ def test_only_the_part_between_its_markers_is_replaced(tmp_path):
     text = path.read_text()
     assert text.startswith("# Performance\n\nBy hand.\n")
     assert "one" not in text and text.index("three\nfour") < text.index("two")
-    again = path.read_text()
+    rewritten = path.read_text()
     markdown.put(path, "a", ["three", "four"])
-    assert path.read_text() == again
+    assert path.read_text() == rewritten
     path.write_text(text.replace("<!-- b: end -->", ""))
     with pytest.raises(ValueError, match="b: end"):
         markdown.put(path, "b", [])
 
 
-def put(folder, name, found):
+def put(folder, name, results):
     machine = {"name": "A machine", "device": "cpu", "threads": 2, "torch": "2.13"}
-    content = {"hardware": machine, "code": "abc", "quick": False, "found": found}
+    content = {"hardware": machine, "code": "abc", "quick": False, "found": results}
     (folder / f"{name}.json").write_text(json.dumps(content))
 
 
@@ -308,8 +308,8 @@ def scores(iou=0.98, nc=0.97):
 
 def test_the_tables_of_speed(tmp_path):
     pymol = {"1": 0.5, "2": 0.3, "on": "A processor"}
-    way = {"name": "`fast`, 0.5 Å", "fit": 20.0, "mesh": 0.1, "scores": scores()}
-    movie = {"frames": 400, "measured": 100, "triangles": 28000, "ways": [way], "pymol": pymol}
+    movie_way = {"name": "`fast`, 0.5 Å", "fit": 20.0, "mesh": 0.1, "scores": scores()}
+    movie = {"frames": 400, "measured": 100, "triangles": 28000, "ways": [movie_way], "pymol": pymol}
     put(tmp_path, "movie", {**movie, "pymol_scores": scores(0.93, 0.94)})
     preset = {
         "seconds": [20.0, 21.0],
@@ -350,8 +350,8 @@ def test_jitter_compares_the_same_states_and_draws(tmp_path):
     motion = {"as fitted": {"speed": 0.2, "jump": 0.05, "largest": 0.1}}
     steady = {"volume": [(k % 2) * 2.0 for k in range(len(times))], "area": [1.0] * len(times)}
     scores = {FITTED: {"iou": 0.95, "nc": 0.97}, BETWEEN: {"iou": 0.93, "nc": 0.94}}
-    found = dict(step=0.25, times=times, field=smooth, steady=steady, scores=scores, pymol=rough, true=true)
-    put(tmp_path, "jitter", found | {"motion": motion})
+    results = dict(step=0.25, times=times, field=smooth, steady=steady, scores=scores, pymol=rough, true=true)
+    put(tmp_path, "jitter", results | {"motion": motion})
     fast_report.write(tmp_path, tmp_path / "performance.md", "cpu")
     text = (tmp_path / "performance.md").read_text()
     assert "| volume, Å³ | `fast` | 0.0 | 0.0 |" in text
@@ -371,8 +371,8 @@ def test_jitter_compares_the_same_states_and_draws(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_all_parts_of_speed_on_a_small_row(tmp_path, monkeypatch):
-    few = {FITTED: (3,), BETWEEN: (2, 4), NEXT: (11,)}
-    row = replace(rows.ROWS["trpcage"], training=(1, 3, 5, 7, 9), groups=few)
+    groups = {FITTED: (3,), BETWEEN: (2, 4), NEXT: (11,)}
+    row = replace(rows.ROWS["trpcage"], training=(1, 3, 5, 7, 9), groups=groups)
     monkeypatch.setattr(rows, "quick", lambda _: row)
     fast.main(["--quick", "--device", "cpu", "--folder", str(tmp_path), "--surfaces", str(tmp_path / "made")])
     text = (tmp_path / "performance.md").read_text()

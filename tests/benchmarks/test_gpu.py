@@ -64,8 +64,10 @@ def test_parts_that_fail_or_come_too_late_cost_no_other_part(tmp_path, monkeypat
     target = tmp_path / "gpu.json"
     with pytest.raises(SystemExit, match="1"):
         gpu.main(["--device", "cpu", "--parts", "presets", "tests", "--write", str(target)])
-    parts = json.loads(target.read_text())["parts"]
-    assert parts["presets"]["failed"] == "ZeroDivisionError: division by zero" and parts["tests"]["summary"] == "none"
+    results = json.loads(target.read_text())["parts"]
+    assert (
+        results["presets"]["failed"] == "ZeroDivisionError: division by zero" and results["tests"]["summary"] == "none"
+    )
     gpu.main(["--device", "cpu", "--parts", "tests", "--seconds", "5", "--write", str(target)])
     assert json.loads(target.read_text())["parts"]["tests"]["left_out"] == "5 s were over"
 
@@ -106,11 +108,11 @@ def test_everything_runs_on_a_bare_machine(tmp_path):
         (tmp_path / "benchmarks" / source.name).write_bytes(source.read_bytes())
     command = [sys.executable, "-c", BARE, "benchmarks/gpu.py", "--quick", "--device", "cpu", "--seconds", "1400"]
     environment = {**os.environ, "PYTHONPATH": ""}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
     results = json.loads((tmp_path / "gpu.json").read_text())
     assert list(results["parts"]) == list(gpu.PARTS)
-    assert not {name: part["failed"] for name, part in results["parts"].items() if "failed" in part}
+    assert not {name: result["failed"] for name, result in results["parts"].items() if "failed" in result}
     fast = results["parts"]["presets"]["presets"]["fast"]
     assert set(fast["stages"]) == set(gpu.STAGES) and fast["scores"]["fitted"]["iou"] > 0.97
     assert results["parts"]["profile"]["fit"]["kernels"] and np.isfinite(results["parts"]["hashgrid"]["seconds"])

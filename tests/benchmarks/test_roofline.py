@@ -25,12 +25,12 @@ def test_counts_go_with_nodes_and_points(field):
     assert nodes[0].bytes == 2 * once[0].bytes and nodes[0].operations == 2 * once[0].operations
     assert nodes[1] == once[1] and points[0] == once[0]
     assert once[1].bytes < points[1].bytes < 2 * once[1].bytes
-    assert [part.seconds for part in once] == [1.0, 2.0]
+    assert [kernel.seconds for kernel in once] == [1.0, 2.0]
 
 
 def test_the_bound_is_the_slower_of_moving_and_computing():
-    parts = [Part("moves", 8e9, 1e9, 4.0), Part("computes", 1e9, 40e9, 5.0)]
-    text = "\n".join(lines(parts, ("here", 4e9, 10e9), ("there", 4e12, 10e12)))
+    kernels = [Part("moves", 8e9, 1e9, 4.0), Part("computes", 1e9, 40e9, 5.0)]
+    text = "\n".join(lines(kernels, ("here", 4e9, 10e9), ("there", 4e12, 10e12)))
     assert "| moves | 8.0 | 1.0 | 0.12 | 4.0 | 2.0 | 50 % | 2 |" in text
     assert "| computes | 1.0 | 40.0 | 40.00 | 5.0 | 4.0 | 80 % | 4 |" in text
 

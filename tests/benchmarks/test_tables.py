@@ -83,8 +83,8 @@ def test_superposed_atoms_of_a_rigid_molecule_are_exact_and_straight_ones_shrink
 def test_atoms_ahead_go_on_at_the_last_speed_without_the_turn_before():
     drift = np.random.default_rng(1).normal(size=(30, 3))
     drift -= drift.mean(0)
-    still = tumbling((1,), 0.0)[1]
-    first, last = still, still + 1e-3 * drift
+    atoms = tumbling((1,), 0.0)[1]
+    first, last = atoms, atoms + 1e-3 * drift
     turned = first @ Rotation.from_rotvec([0, 1.0, 0]).as_matrix().T
     ahead = rows.atoms_ahead(pair((1, 3), 2), {1: turned, 3: last}, 7)
     assert ahead - last == pytest.approx(2e-3 * drift, abs=2e-3)
@@ -92,11 +92,11 @@ def test_atoms_ahead_go_on_at_the_last_speed_without_the_turn_before():
 
 
 def test_atoms_ahead_take_their_speed_from_the_last_eight_fitted_states():
-    still = tumbling((1,), 0.0)[1]
+    resting = tumbling((1,), 0.0)[1]
     # At rest until the last eight, then growing by 1 % a state.
     training = tuple(range(1, 40, 2))
-    atoms = {state: (1.0 + 0.01 * max(0, state - 25)) * still for state in training}
-    assert rows.atoms_ahead(pair(training, 2), atoms, 49) == pytest.approx(1.24 * still, abs=1e-6)
+    atoms = {state: (1.0 + 0.01 * max(0, state - 25)) * resting for state in training}
+    assert rows.atoms_ahead(pair(training, 2), atoms, 49) == pytest.approx(1.24 * resting, abs=1e-6)
 
 
 def test_step_rmsd_leaves_the_turn_out_and_counts_what_moves():
@@ -115,10 +115,10 @@ def test_smoothing_is_pymols_over_the_fitted_states(cmd):
     # A breathing molecule: PyMOL's window of five averages the sizes of five fitted states.
     size = dict(zip(range(1, 16, 2), (1.0, 1.2, 0.9, 1.3, 1.0, 1.1, 0.8, 1.2), strict=True))
     atoms = {state: factor * base for state, factor in size.items()}
-    found = rows.smoothed_atoms(cmd, pair(tuple(size), 8), atoms)[8]
+    smoothed = rows.smoothed_atoms(cmd, pair(tuple(size), 8), atoms)[8]
     sizes = list(size.values())
     expected = 0.5 * (np.mean(sizes[1:6]) + np.mean(sizes[2:7]))
-    assert found == pytest.approx(expected * base, abs=1e-3)
+    assert smoothed == pytest.approx(expected * base, abs=1e-3)
     assert cmd.get_names() == ["dims"]
 
 
@@ -128,8 +128,8 @@ def test_smoothing_is_pymols_over_the_fitted_states(cmd):
 def test_the_blend_of_two_spheres_is_the_sphere_between():
     small, large = (ball(1, radius) for radius in (6.0, 10.0))
     frame = UnitCube.of([small.points, large.points])
-    one, other = (TriangleMesh(s.points, s.faces, torch.device("cpu")) for s in (small, large))
-    points, normals, faces = rows.blended(one, other, 0.25, frame)
+    first_mesh, second_mesh = (TriangleMesh(s.points, s.faces, torch.device("cpu")) for s in (small, large))
+    points, normals, faces = rows.blended(first_mesh, second_mesh, 0.25, frame)
     radius = np.linalg.norm(points, axis=1)
     assert radius == pytest.approx(np.full(len(points), 7.0), abs=0.1)
     assert np.abs((points * normals).sum(1) / radius).min() > 0.99
@@ -139,10 +139,10 @@ def test_the_blend_of_two_spheres_is_the_sphere_between():
 
 
 def test_the_blend_of_bodies_apart_may_be_empty():
-    left, right = (ball(1, 4.0, (x, 0.0, 0.0)) for x in (-12.0, 12.0))
-    frame = UnitCube.of([left.points, right.points])
-    one, other = (TriangleMesh(s.points, s.faces, torch.device("cpu")) for s in (left, right))
-    assert [len(part) for part in rows.blended(one, other, 0.5, frame)] == [0, 0, 0]
+    left_ball, right_ball = (ball(1, 4.0, (x, 0.0, 0.0)) for x in (-12.0, 12.0))
+    frame = UnitCube.of([left_ball.points, right_ball.points])
+    first_mesh, second_mesh = (TriangleMesh(s.points, s.faces, torch.device("cpu")) for s in (left_ball, right_ball))
+    assert [len(array) for array in rows.blended(first_mesh, second_mesh, 0.5, frame)] == [0, 0, 0]
 
 
 # Where the data come from -----------------------------------------------------------------------------------
@@ -156,16 +156,18 @@ def test_our_trajectories_are_in_the_repository_and_what_they_are_said_to_be(cmd
 
 
 def test_a_given_folder_comes_before_fetching(tmp_path):
-    given = tmp_path / "given"
-    given.mkdir()
+    data_folder = tmp_path / "given"
+    data_folder.mkdir()
     for file in trajectories.TRAJECTORIES["froda"].files:
-        (given / file).touch()
-    assert trajectories.find("froda", given, tmp_path)[0] == given / "adk_froda001.pdb"
+        (data_folder / file).touch()
+    assert trajectories.find("froda", data_folder, tmp_path)[0] == data_folder / "adk_froda001.pdb"
 
 
 def test_another_trajectory_under_the_same_name_is_refused(cmd, tmp_path):
-    for ours, file in zip(("trpcage_300k.pdb", "trpcage_300k.xtc"), ("gpcr_5ht1b.pdb", "gpcr_5ht1b.xtc"), strict=True):
-        (tmp_path / file).write_bytes((trajectories.OURS / ours).read_bytes())
+    for own_file, file in zip(
+        ("trpcage_300k.pdb", "trpcage_300k.xtc"), ("gpcr_5ht1b.pdb", "gpcr_5ht1b.xtc"), strict=True
+    ):
+        (tmp_path / file).write_bytes((trajectories.OURS / own_file).read_bytes())
     with pytest.raises(trajectories.NotHadError, match="170 states of 304 atoms, 250 of 4988"):
         trajectories.load(cmd, "gpcr", tmp_path, tmp_path)
 
@@ -186,17 +188,17 @@ def score(iou, chamfer=0.01, nc=0.9):
     return {"iou": iou, "chamfer_l1": chamfer, "chamfer_sq": chamfer**2, "nc": nc}
 
 
-def put(folder, row, method, scores, training=None, **more):
-    asked = {"training": list(training or ROWS[row].training), "groups": {}, "seconds": None, "resolution": 0.5}
+def put(folder, row, method, scores, training=None, **values):
+    conditions = {"training": list(training or ROWS[row].training), "groups": {}, "seconds": None, "resolution": 0.5}
     machine = {"name": "A machine", "device": "cpu", "threads": 2, "torch": "2.13"}
-    found = {"asked": asked, "scores": scores, "hardware": machine, "code": "abc", **more}
+    record = {"asked": conditions, "scores": scores, "hardware": machine, "code": "abc", **values}
     (folder / row).mkdir(exist_ok=True)
-    (folder / row / f"{method}.json").write_text(json.dumps(found))
+    (folder / row / f"{method}.json").write_text(json.dumps(record))
 
 
 @pytest.fixture
 def results(tmp_path):
-    about = {"atoms": 3341, "step_rmsd": 0.4, "pymol_seconds": 0.5, "fitted": "40: every second of 80"}
+    row_facts = {"atoms": 3341, "step_rmsd": 0.4, "pymol_seconds": 0.5, "fitted": "40: every second of 80"}
     baselines = {
         BETWEEN: {rows.HOLD: {"2": score(0.90), "4": score(0.92)}, rows.SUPERPOSED: {"2": score(0.94, 0.005)}},
         NEXT: {rows.HOLD_LAST: {"81": score(0.5)}},
@@ -206,7 +208,7 @@ def results(tmp_path):
         BETWEEN: {"`fast`": {"2": score(0.93, nc=0.95)}},
         NEXT: {"`fast`": {"81": score(float(0), float("inf"), 0.0)}},
     }
-    put(tmp_path, "dims", "baselines", baselines, about=about)
+    put(tmp_path, "dims", "baselines", baselines, about=row_facts)
     put(tmp_path, "dims", "fast", fast, fit_seconds=12.3, mesh_seconds=0.2)
     return tmp_path
 
@@ -264,8 +266,8 @@ def test_figures_of_different_sources_are_pointed_out(results):
 
 
 def test_a_row_from_trajectory_to_table_and_again_from_what_is_kept(tmp_path, monkeypatch, capsys):
-    few = {FITTED: (3,), BETWEEN: (4,), NEXT: (11,)}
-    monkeypatch.setattr(rows, "quick", lambda row: replace(row, training=(1, 3, 5, 7, 9), groups=few))
+    groups = {FITTED: (3,), BETWEEN: (4,), NEXT: (11,)}
+    monkeypatch.setattr(rows, "quick", lambda row: replace(row, training=(1, 3, 5, 7, 9), groups=groups))
     arguments = ["--quick", "--rows", "trpcage", "--methods", "baselines", "fast", "--device", "cpu"]
     arguments += ["--folder", str(tmp_path)]
     tables.main(arguments)

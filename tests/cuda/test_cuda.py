@@ -166,9 +166,9 @@ KERNELS = [
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.__name__)
 def test_a_kernel_gives_the_results_of_the_cpu(kernel):
-    for here, there in zip(kernel(CPU), kernel(GPU), strict=True):
-        assert there.device.type == GPU.type
-        torch.testing.assert_close(there.cpu(), here, rtol=1e-3, atol=1e-4)
+    for cpu_result, gpu_result in zip(kernel(CPU), kernel(GPU), strict=True):
+        assert gpu_result.device.type == GPU.type
+        torch.testing.assert_close(gpu_result.cpu(), cpu_result, rtol=1e-3, atol=1e-4)
 
 
 # Whole fits
@@ -185,52 +185,60 @@ def fitted():
     return fit(SURFACES, "cpu"), fit(SURFACES, GPU.type)
 
 
-def agree(here: Any, there: Any, times=(1.0, 3.4, 10.0, 12.0), atol=2e-3):
+def agree(cpu_field: Any, gpu_field: Any, times=(1.0, 3.4, 10.0, 12.0), atol=2e-3):
     """Assert that both fields are one function, with one gradient, at these times."""
     x = 6.0 * random(400, 3) + torch.tensor([2.0, 0.0, 0.0])
     for time in times:
-        mine, others = here.at(time), there.at(time)
-        on_gpu = x.to(there.device)
-        torch.testing.assert_close(others.distance(on_gpu).cpu(), mine.distance(x), rtol=0.0, atol=atol)
-        torch.testing.assert_close(others.gradient(on_gpu, 0.6).cpu(), mine.gradient(x, 0.6), rtol=0.0, atol=5 * atol)
+        cpu_snapshot, gpu_snapshot = cpu_field.at(time), gpu_field.at(time)
+        on_gpu = x.to(gpu_field.device)
+        torch.testing.assert_close(gpu_snapshot.distance(on_gpu).cpu(), cpu_snapshot.distance(x), rtol=0.0, atol=atol)
+        torch.testing.assert_close(
+            gpu_snapshot.gradient(on_gpu, 0.6).cpu(), cpu_snapshot.gradient(x, 0.6), rtol=0.0, atol=5 * atol
+        )
 
 
 def test_a_fit_is_the_same_function(fitted):
-    here, there = fitted
-    assert there.device.type == there.report["device"].split(":")[0] == GPU.type
+    cpu_field, gpu_field = fitted
+    assert gpu_field.device.type == gpu_field.report["device"].split(":")[0] == GPU.type
     for key in ("sigma", "smooth", "smooth_atoms", "lift", "forecast"):
-        assert there.report[key] == here.report[key]
-    agree(here, there)
+        assert gpu_field.report[key] == cpu_field.report[key]
+    agree(cpu_field, gpu_field)
 
 
 def test_meshes_grids_and_velocities_are_the_same(fitted):
-    here, there = fitted
+    cpu_field, gpu_field = fitted
     for time in (1.0, 3.4, 12.0):
-        mine, others = extract_mesh(here, time), extract_mesh(there, time)
-        assert others.volume == pytest.approx(mine.volume, rel=1e-3)
-        assert others.area == pytest.approx(mine.area, rel=1e-3)
-    np.testing.assert_allclose(distance_grid(there, 3.4).values, distance_grid(here, 3.4).values, atol=2e-3)
+        cpu_mesh, gpu_mesh = extract_mesh(cpu_field, time), extract_mesh(gpu_field, time)
+        assert gpu_mesh.volume == pytest.approx(cpu_mesh.volume, rel=1e-3)
+        assert gpu_mesh.area == pytest.approx(cpu_mesh.area, rel=1e-3)
+    np.testing.assert_allclose(distance_grid(gpu_field, 3.4).values, distance_grid(cpu_field, 3.4).values, atol=2e-3)
     points = SURFACES[2].points
-    np.testing.assert_allclose(normal_velocity(there, 3.4, points), normal_velocity(here, 3.4, points), atol=2e-2)
+    np.testing.assert_allclose(
+        normal_velocity(gpu_field, 3.4, points), normal_velocity(cpu_field, 3.4, points), atol=2e-2
+    )
 
 
 def test_a_file_belongs_to_no_device(fitted):
-    here, there = fitted
-    agree(dsr_file.from_bytes(dsr_file.to_bytes(there), "cpu"), there, atol=1e-4)
-    agree(here, dsr_file.from_bytes(dsr_file.to_bytes(here), GPU.type), atol=1e-4)
+    cpu_field, gpu_field = fitted
+    agree(dsr_file.from_bytes(dsr_file.to_bytes(gpu_field), "cpu"), gpu_field, atol=1e-4)
+    agree(cpu_field, dsr_file.from_bytes(dsr_file.to_bytes(cpu_field), GPU.type), atol=1e-4)
 
 
 def test_a_family_and_a_new_member():
     with mock.patch.dict(PRESETS, {"fast": Preset(spacing=1.0, density=6.0)}):
-        here, there = (
+        cpu_family, gpu_family = (
             run.fit_family(TRAJECTORIES, FitOptions(device=device, smooth=1.0)) for device in ("cpu", GPU.type)
         )
-        agree(field_between(here, "first", "last", 0.3), field_between(there, "first", "last", 0.3), times=(1.0, 1.5))
-        mine, others = (
-            run.fit_member(family, SURFACES[6:8], FitOptions(device=device, smooth=1.0))
-            for family, device in ((here, "cpu"), (there, GPU.type))
+        agree(
+            field_between(cpu_family, "first", "last", 0.3),
+            field_between(gpu_family, "first", "last", 0.3),
+            times=(1.0, 1.5),
         )
-    agree(mine, others, times=(7.5,))
+        cpu_member, gpu_member = (
+            run.fit_member(family, SURFACES[6:8], FitOptions(device=device, smooth=1.0))
+            for family, device in ((cpu_family, "cpu"), (gpu_family, GPU.type))
+        )
+    agree(cpu_member, gpu_member, times=(7.5,))
 
 
 def test_preset_paper_learns_the_surface():
@@ -238,13 +246,13 @@ def test_preset_paper_learns_the_surface():
         SURFACES[:4], FitOptions(preset="paper", device=GPU.type), lambda status: None, lambda: False, SMALL_PAPER
     )
     assert field.report["device"].split(":")[0] == GPU.type and np.isfinite(field.report["loss"])
-    again: Any = dsr_file.from_bytes(dsr_file.to_bytes(field), GPU.type)
+    reloaded: Any = dsr_file.from_bytes(dsr_file.to_bytes(field), GPU.type)
     x = (6.0 * random(100, 3)).to(GPU)
-    assert torch.equal(again.at(2.5).distance(x), field.at(2.5).distance(x))
+    assert torch.equal(reloaded.at(2.5).distance(x), field.at(2.5).distance(x))
 
 
 def test_a_training_goes_on_from_its_checkpoint(tmp_path):
-    path, phases, looks = tmp_path / "fit.training", [], iter(range(1000))
+    path, phases, polls = tmp_path / "fit.training", [], iter(range(1000))
 
     def train(checkpoint=None, cancelled=lambda: False):
         return paper_run.fit_trajectory(
@@ -257,7 +265,7 @@ def test_a_training_goes_on_from_its_checkpoint(tmp_path):
         )
 
     with pytest.raises(Cancelled):
-        train(TrainingCheckpoint(path, resume=False), lambda: "fit" in phases and next(looks) > 30)
+        train(TrainingCheckpoint(path, resume=False), lambda: "fit" in phases and next(polls) > 30)
     notes: list[str] = []
     resumed = train(TrainingCheckpoint(path, resume=True, warn=notes.append))
     assert notes and notes[0].startswith("the training goes on from the checkpoint at step")
@@ -278,11 +286,11 @@ def test_a_cancelled_fit_leaves_no_memory():
     fit(SURFACES[:2], GPU.type)
     before = allocated()
     for polls in (3, 20):
-        looks = [polls]
+        polls_left = [polls]
 
-        def cancelled(left=looks):
-            left[0] -= 1
-            return left[0] < 0
+        def cancelled(polls_left=polls_left):
+            polls_left[0] -= 1
+            return polls_left[0] < 0
 
         with pytest.raises(Cancelled):
             run.fit_trajectory(SURFACES, FitOptions(device=GPU.type), cancelled=cancelled)
@@ -306,7 +314,7 @@ def test_a_gpu_short_of_memory_is_said_and_the_next_fit_works():
 @needs_cuda
 def test_a_search_short_of_memory_goes_on_in_smaller_chunks():
     points, x = random(20_000, 3).to(GPU), random(30_000, 3, seed=1).to(GPU)
-    wanted = NearestPoints(points)(x, 2)
+    expected = NearestPoints(points)(x, 2)
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.empty_cache()
     try:
@@ -314,4 +322,4 @@ def test_a_search_short_of_memory_goes_on_in_smaller_chunks():
         chunked = NearestPoints(points)(x, 2)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    torch.testing.assert_close(chunked, wanted)
+    torch.testing.assert_close(chunked, expected)

@@ -13,7 +13,7 @@ from dsr_backend.results import coding, dsr_format
 from dsr_backend.results.dsr_file import CheckpointError, from_bytes
 
 
-def parts(data):
+def file_parts(data):
     """Tensors and metadata of a file."""
     length = struct.unpack("<Q", data[:8])[0]
     return safetensors.torch.load(data), json.loads(data[8 : 8 + length])["__metadata__"]
@@ -21,11 +21,11 @@ def parts(data):
 
 def forged(data, change):
     """A whole file, digest included, whose tensors and JSON `change` has altered."""
-    tensors, metadata = parts(data)
-    about = json.loads(metadata["field"])
-    change(tensors, about)
+    tensors, metadata = file_parts(data)
+    description = json.loads(metadata["field"])
+    change(tensors, description)
     tensors = {name: value.contiguous() for name, value in tensors.items()}
-    metadata["field"] = json.dumps(about)
+    metadata["field"] = json.dumps(description)
     metadata["digest"] = dsr_format.digest(tensors, metadata)
     return safetensors.torch.save(tensors, metadata)
 
@@ -44,15 +44,15 @@ def corrected(field):
 
 def old(data):
     """The file as the first version wrote it: nothing coded, modes in half precision, no latent code."""
-    tensors, metadata = parts(data)
-    about = json.loads(metadata["field"])
+    tensors, metadata = file_parts(data)
+    description = json.loads(metadata["field"])
     for name in ("smooth_pose", "period", "lift"):
-        del about[name]
-    for name, how in about.pop("coded").items():
-        values = torch.from_numpy(coding.decode(tensors[name].numpy().data, how, tuple(how["shape"])))
+        del description[name]
+    for name, coding_entry in description.pop("coded").items():
+        values = torch.from_numpy(coding.decode(tensors[name].numpy().data, coding_entry, tuple(coding_entry["shape"])))
         tensors[name] = values.half() if name.endswith("_modes") else values
     assert not len(tensors.pop("latent"))
-    metadata |= {"format": "dsr 1", "field": json.dumps(about)}
+    metadata |= {"format": "dsr 1", "field": json.dumps(description)}
     metadata["digest"] = dsr_format.digest(tensors, metadata)
     return safetensors.torch.save(tensors, metadata)
 
@@ -67,10 +67,10 @@ def family(*members):
 def drop(*names):
     """Leaves tensors or entries out."""
 
-    def change(tensors, about):
+    def change(tensors, description):
         for name in names:
             tensors.pop(name, None)
-            about.pop(name, None)
+            description.pop(name, None)
 
     return change
 
@@ -78,8 +78,8 @@ def drop(*names):
 def put(**values):
     """Replaces entries."""
 
-    def change(tensors, about):
-        about.update(values)
+    def change(tensors, description):
+        description.update(values)
 
     return change
 
@@ -87,7 +87,7 @@ def put(**values):
 def tensor(name, make):
     """Replaces a tensor by what `make` makes of it."""
 
-    def change(tensors, about):
+    def change(tensors, description):
         tensors[name] = make(tensors[name])
 
     return change
@@ -96,29 +96,31 @@ def tensor(name, make):
 def lattice(**values):
     """Replaces entries of the lattice."""
 
-    def change(tensors, about):
-        about["lattice"].update(values)
+    def change(tensors, description):
+        description["lattice"].update(values)
 
     return change
 
 
-def coded(name, **how):
+def coded(name, **changes):
     """Replaces what is said of a coded tensor."""
 
-    def change(tensors, about):
-        about["coded"][name].update(how)
+    def change(tensors, description):
+        description["coded"][name].update(changes)
 
     return change
 
 
-def recoded(name, make, **how):
+def recoded(name, make, **changes):
     """Other values, coded as they should be; then `how` replaces what is said of them."""
 
-    def change(tensors, about):
-        values = coding.decode(tensors[name].numpy().data, about["coded"][name], tuple(about["coded"][name]["shape"]))
-        packed, about["coded"][name] = coding.encode(make(values))
+    def change(tensors, description):
+        values = coding.decode(
+            tensors[name].numpy().data, description["coded"][name], tuple(description["coded"][name]["shape"])
+        )
+        packed, description["coded"][name] = coding.encode(make(values))
         tensors[name] = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
-        about["coded"][name].update(how)
+        description["coded"][name].update(changes)
 
     return change
 
@@ -126,18 +128,18 @@ def recoded(name, make, **how):
 def packed(name, make):
     """Other bytes in place of the coded ones."""
 
-    def change(tensors, about):
+    def change(tensors, description):
         tensors[name] = torch.tensor(list(make(tensors[name].numpy().tobytes())), dtype=torch.uint8)
 
     return change
 
 
-def both(*changes):
+def in_sequence(*changes):
     """Several changes, one after another."""
 
-    def change(tensors, about):
-        for one in changes:
-            one(tensors, about)
+    def change(tensors, description):
+        for change_one in changes:
+            change_one(tensors, description)
 
     return change
 

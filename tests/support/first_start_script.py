@@ -16,7 +16,7 @@ OUT = os.environ["DSR_GUI_OUT"]
 report: dict[str, Any] = {"steps": [], "error": ""}
 
 
-def until(condition):
+def wait_until(condition):
     end = time.monotonic() + 150
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -45,22 +45,22 @@ def steps():
     os.environ["PIP_NO_INDEX"] = "1"
     os.environ["PIP_FIND_LINKS"] = OUT
     QTEST.mouseClick(card.install_button, QtCore.Qt.MouseButton.LeftButton)
-    yield from until(lambda: "making the environment" in card.missing.text())
+    yield from wait_until(lambda: "making the environment" in card.missing.text())
     assert card.install_button.text() == "Cancel"
-    yield from until(lambda: "installing torch failed" in panel.status.text())
+    yield from wait_until(lambda: "installing torch failed" in panel.status.text())
     assert card.install_button.text() == "Install here"
     report["steps"].append("missing")
     session.settings.put("backend", "default")
-    yield from until(lambda: not card.install_button.isVisible())
+    yield from wait_until(lambda: not card.install_button.isVisible())
     assert card.isVisible() and card.try_button.isVisible()
     cmd.pseudoatom("other")
-    yield from until(lambda: not card.isVisible())
+    yield from wait_until(lambda: not card.isVisible())
     cmd.delete("other")
-    yield from until(card.isVisible)
+    yield from wait_until(card.isVisible)
     report["steps"].append("offered")
     QTEST.mouseClick(card.try_button, QtCore.Qt.MouseButton.LeftButton)
     assert not card.try_button.isEnabled()
-    yield from until(lambda: "plays" in panel.status.text())
+    yield from wait_until(lambda: "plays" in panel.status.text())
     assert not card.isVisible()
     names = cmd.get_names("public_objects")
     report["states"] = {name: cmd.count_states(name) for name in names}

@@ -45,33 +45,33 @@ TYPES = (torch.float32, torch.float64, torch.float16, torch.uint8, torch.int64)
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Where values stand in JSON."""
-    found = [path] if path else []
-    for key, one in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        found += places(one, (*path, key))
-    return found
+    paths = [path] if path else []
+    for key, child in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        paths += places(child, (*path, key))
+    return paths
 
 
-def put(value: Any, place: tuple[Any, ...], new: Any) -> None:
-    for key in place[:-1]:
+def put(value: Any, path: tuple[Any, ...], new: Any) -> None:
+    for key in path[:-1]:
         value = value[key]
-    value[place[-1]] = new
+    value[path[-1]] = new
 
 
 def number(draw: random.Random, name: str) -> float:
     """A number for that entry of the table: inside its range, at an end, or past it."""
-    least, most = RANGES[name]
+    least, greatest = RANGES[name]
     kind = draw.randrange(5)
     if kind == 0:
-        return draw.choice([least, most, 0.0, 1.0])
+        return draw.choice([least, greatest, 0.0, 1.0])
     if kind == 1:
         return draw.choice([-1.0, 1.0]) * 10 ** draw.uniform(-12, 300)
-    low, high = max(1e-12, abs(least), 1e-9 * abs(most)), max(1e-11, abs(most))
+    low, high = max(1e-12, abs(least), 1e-9 * abs(greatest)), max(1e-11, abs(greatest))
     sign = -1.0 if least < 0 and draw.random() < 0.5 else 1.0
     inside = sign * math.exp(draw.uniform(math.log(low), math.log(max(low * 1.01, high))))
-    return float(round(inside)) if kind == 2 else min(max(inside, least), most)
+    return float(round(inside)) if kind == 2 else min(max(inside, least), greatest)
 
 
-def change_number(draw: random.Random, tensors: dict[str, Any], about: Any) -> None:
+def change_number(draw: random.Random, tensors: dict[str, Any], description: Any) -> None:
     """Another number of the table, in the JSON or in a tensor."""
     name = draw.choice(sorted(RANGES))
     value: Any = number(draw, name)
@@ -86,22 +86,22 @@ def change_number(draw: random.Random, tensors: dict[str, Any], about: Any) -> N
         return
     pattern = name.split(".")
     fitting = [
-        place
-        for place in places(about)
-        if [part for part in place if isinstance(part, str)][-len(pattern) :] == pattern
+        path
+        for path in places(description)
+        if [key for key in path if isinstance(key, str)][-len(pattern) :] == pattern
     ]
     if fitting:
-        put(about, draw.choice(fitting), value)
+        put(description, draw.choice(fitting), value)
 
 
-def change_json(draw: random.Random, tensors: dict[str, Any], about: Any) -> None:
+def change_json(draw: random.Random, tensors: dict[str, Any], description: Any) -> None:
     """Any value in any place of the JSON."""
-    found = places(about)
-    if found:
-        put(about, draw.choice(found), draw.choice(ODD))
+    paths = places(description)
+    if paths:
+        put(description, draw.choice(paths), draw.choice(ODD))
 
 
-def change_tensor(draw: random.Random, tensors: dict[str, Any], about: Any) -> None:
+def change_tensor(draw: random.Random, tensors: dict[str, Any], description: Any) -> None:
     """A tensor that is missing, of another type or shape, of other values, or that of another name."""
     name = draw.choice(sorted(tensors))
     tensor = tensors[name]
@@ -131,13 +131,13 @@ CHANGES: list[Callable[[random.Random, dict[str, Any], Any], None]] = [
 ]
 
 
-def forge(draw: random.Random, whole: bytes) -> bytes:
-    def change(tensors: dict[str, Any], about: Any) -> None:
+def forge(draw: random.Random, content: bytes) -> bytes:
+    def change(tensors: dict[str, Any], description: Any) -> None:
         for _ in range(draw.randint(1, 3)):
             if tensors:
-                draw.choice(CHANGES)(draw, tensors, about)
+                draw.choice(CHANGES)(draw, tensors, description)
 
-    return forged(whole, change)
+    return forged(content, change)
 
 
 def outcome(data: bytes) -> str:
@@ -148,11 +148,11 @@ def outcome(data: bytes) -> str:
         assert str(error), "a refusal says why"
         return "refused with its fault"
     field = next(iter(fitted.members.values())) if isinstance(fitted, Family) else fitted
-    began = time.process_time()
+    start = time.process_time()
     try:
         extract_mesh(
             field, float(field.states[0]), resolution=RESOLUTION,
-            cancelled=lambda: time.process_time() - began > CANCEL_SECONDS,
+            cancelled=lambda: time.process_time() - start > CANCEL_SECONDS,
         )  # fmt: skip
     except ValueError:
         return "read; its mesh refused with the reason"
@@ -166,8 +166,8 @@ def outcome(data: bytes) -> str:
 def main(folder: Path, count: int, seed: int) -> int:
     torch.set_num_threads(1)
     wholes = [path.read_bytes() for path in sorted(folder.glob("*.dsr"))]
-    for whole in wholes:
-        assert outcome(whole) == "read and meshed", "input that nobody changed is taken"
+    for content in wholes:
+        assert outcome(content) == "read and meshed", "input that nobody changed is taken"
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     resource.setrlimit(resource.RLIMIT_DATA, (before + 2 * BYTES,) * 2)
     counts: Counter[str] = Counter()
@@ -181,13 +181,13 @@ def main(folder: Path, count: int, seed: int) -> int:
         except (ValueError, RuntimeError, OverflowError, TypeError, KeyError, AttributeError):
             # Of changes that no file can hold, as a tensor of no number.
             continue
-        began = time.process_time()
+        start = time.process_time()
         try:
             counts[outcome(data)] += 1
         except Exception:  # noqa: BLE001 - an error without a name is what is looked for
             counts["an error without a name"] += 1
             faults.append(f"{seed} {number_}: {traceback.format_exc()}")
-        spent = time.process_time() - began
+        spent = time.process_time() - start
         longest = max(longest, spent)
         if spent > SECONDS:
             faults.append(f"{seed} {number_}: it took {spent:.1f} s")

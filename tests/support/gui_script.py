@@ -43,7 +43,7 @@ def made_by():
     return session_of(cmd).references.movies["pep_dsr"].command
 
 
-def until(condition):
+def wait_until(condition):
     end = time.monotonic() + 120
     while not condition():
         if time.monotonic() > end:
@@ -124,7 +124,7 @@ def steps():
     yield from measured(panel, jobs)
     yield from as_an_ensemble(panel, jobs)
     yield from reloaded(panel, jobs)
-    yield from kept(panel, jobs)
+    yield from replace_or_keep(panel, jobs)
     yield from typed_in(panel, jobs)
     yield from in_a_family(panel, jobs)
     yield from morphed(panel)
@@ -148,23 +148,25 @@ def opened(panel):
     assert [fit.selection.itemText(k) for k in range(fit.selection.count())] == ["pep", "single"]
     assert fit.selection.currentText() == "pep" and fit.verdict.text() == "5 of 5 states of pep"
     write(fit.states, "1-9")
-    yield from until(lambda: "pep has 5 states; 9 is past the end" in fit.verdict.text())
+    yield from wait_until(lambda: "pep has 5 states; 9 is past the end" in fit.verdict.text())
     assert not fit.fit_button.isEnabled() and "#c62828" in fit.verdict.styleSheet()
     write(fit.selection.lineEdit(), "pep and resn")
-    yield from until(lambda: "selection pep and resn: " in fit.verdict.text())
+    yield from wait_until(lambda: "selection pep and resn: " in fit.verdict.text())
     write(fit.selection.lineEdit(), "pep")
     write(fit.states, "1-5:2")
-    yield from until(lambda: fit.verdict.text() == "3 of 5 states of pep")
+    yield from wait_until(lambda: fit.verdict.text() == "3 of 5 states of pep")
     assert fit.fit_button.isEnabled() and "#2e7d32" in fit.verdict.styleSheet()
     click(fit.advanced)
     write(fit.breaks, "5")
-    yield from until(lambda: "breaks 5: there is nothing to cut after it in the states 1 to 5" in fit.verdict.text())
+    yield from wait_until(
+        lambda: "breaks 5: there is nothing to cut after it in the states 1 to 5" in fit.verdict.text()
+    )
     assert not fit.fit_button.isEnabled()
     write(fit.breaks, "auto")
-    yield from until(lambda: fit.verdict.text() == "3 of 5 states of pep")
+    yield from wait_until(lambda: fit.verdict.text() == "3 of 5 states of pep")
     assert fit.fit_name.placeholderText() == "pep_dsr"
     # The backend is started by then and has said what it computes on.
-    yield from until(lambda: "GB)" in fit.device.currentText())
+    yield from wait_until(lambda: "GB)" in fit.device.currentText())
     report["told"]["device"] = fit.device.currentText()
     fit.preset.setCurrentIndex(fit.preset.findData("preview"))
     picture("panel.png")
@@ -176,25 +178,25 @@ def cancelled(panel, jobs):
     # It reaches the reading of the scene: a molecule without a unit cell can't be unwrapped.
     click(fit.unwrap)
     click(fit.fit_button)
-    yield from until(lambda: "unwrap 1: state 1 of pep has no unit cell" in panel.status.text())
-    yield from until(fit.fit_button.isEnabled)
+    yield from wait_until(lambda: "unwrap 1: state 1 of pep has no unit cell" in panel.status.text())
+    yield from wait_until(fit.fit_button.isEnabled)
     click(fit.unwrap)
     watch("fit", lambda: jobs.fits["pep_dsr"].activity)
     click(fit.fit_button)
-    yield from until(lambda: fit.fit_button.text() == "Cancel")
+    yield from wait_until(lambda: fit.fit_button.text() == "Cancel")
     # Fields are locked, and Return cancels nothing, not even on the button.
     assert not fit.states.isEnabled() and not fit.selection.isEnabled()
     fit.fit_button.setFocus()
     for widget in (fit.fit_button, fit, panel):
         QTEST.keyClick(widget, QtCore.Qt.Key.Key_Return)
     assert not jobs.fits["pep_dsr"].stop.is_set()
-    yield from until(lambda: str(jobs.fits["pep_dsr"].phase) != "queued")
-    yield from until(lambda: " s left" in panel.progress.text.text() and panel.progress.bar.isVisible())
+    yield from wait_until(lambda: str(jobs.fits["pep_dsr"].phase) != "queued")
+    yield from wait_until(lambda: " s left" in panel.progress.text.text() and panel.progress.bar.isVisible())
     click(fit.fit_button)
-    yield from until(lambda: fit.fit_button.text() == "Make surface")
+    yield from wait_until(lambda: fit.fit_button.text() == "Make surface")
     assert str(jobs.fits["pep_dsr"].phase) == "cancelled"
     # The button follows the fit; this comes from the thread that worked on it, a moment later.
-    yield from until(lambda: panel.status.text() == "pep_dsr: cancelled")
+    yield from wait_until(lambda: panel.status.text() == "pep_dsr: cancelled")
     assert "pep_dsr_preview" not in cmd.get_names()
     report["steps"].append("cancel")
 
@@ -204,21 +206,21 @@ def fitted(panel, jobs, entry):
     fit = panel.fit
     cmd.disable("pep")
     click(fit.fit_button)
-    yield from until(lambda: "pep_dsr_preview" in cmd.get_names())
+    yield from wait_until(lambda: "pep_dsr_preview" in cmd.get_names())
     report["told"]["phase at preview"] = str(jobs.fits["pep_dsr"].phase)
-    seen = covered()
+    area = covered()
     panel.close()
     assert not panel.isVisible()
-    yield from until(lambda: str(jobs.fits["pep_dsr"].phase) in ("fit", "saving", "ready"))
+    yield from wait_until(lambda: str(jobs.fits["pep_dsr"].phase) in ("fit", "saving", "ready"))
     entry.trigger()
-    yield from until(
+    yield from wait_until(
         lambda: (
             "pep_dsr" in panel.progress.text.text()
             and (panel.progress.bar.value() > 0 or str(jobs.fits["pep_dsr"].phase) == "ready")
         )
     )
     assert panel.isVisible()
-    yield from until(lambda: fit.play_button.isEnabled())
+    yield from wait_until(lambda: fit.play_button.isEnabled())
     watch()
     yield 300
     # Return plays what was made of these fields, until one is changed.
@@ -229,7 +231,7 @@ def fitted(panel, jobs, entry):
     cmd.disable("pep_dsr_preview")
     cmd.enable("pep")
     cmd.show_as("surface", "pep")
-    report["told"]["preview covers"] = alike(seen, covered())
+    report["told"]["preview covers"] = alike(area, covered())
     cmd.show_as("sticks", "pep")
     cmd.enable("pep_dsr_preview")
     picture("fitted.png")
@@ -247,7 +249,7 @@ def played(panel, jobs):
 
     click(panel.fit.play_button)
     assert panel.tabs.currentWidget() is play and play.fit.currentText() == "pep_dsr"
-    yield from until(rests)
+    yield from wait_until(rests)
     assert "pep_dsr_live" in cmd.get_names() and "pep_dsr_preview" not in cmd.get_names()
     assert play.player.slider.value() == 300 and drawn[-1].result.time == 3.0
     cmd.disable("pep")
@@ -260,27 +262,27 @@ def played(panel, jobs):
         play.player.slider.setValue(value)
         if value % 25 == 0:
             yield 10
-    yield from until(lambda: drawn and drawn[-1].request.time == 1.05)
-    assert all(not made.request.fine for made in drawn)
+    yield from wait_until(lambda: drawn and drawn[-1].request.time == 1.05)
+    assert all(not mesh.request.fine for mesh in drawn)
     report["told"]["dragged"] = len(drawn)
     play.player.slider.setSliderDown(False)
     play.player.slider.sliderReleased.emit()
-    yield from until(rests)
+    yield from wait_until(rests)
     assert drawn[-1].triangles > 1.2 * drawn[0].triangles or drawn[-1].triangles > 8000
     assert abs(size("pep_dsr_live") - at_3).max() > 0.2
     assert cmd.get_state() == 1, cmd.get_state()
 
     volume = drawn[-1].result.volume
     play.controls.level.setValue(1.0)
-    yield from until(lambda: rests() and drawn[-1].request.level == 1.0)
+    yield from wait_until(lambda: rests() and drawn[-1].request.level == 1.0)
     assert drawn[-1].result.volume > 1.2 * volume
     play.controls.level.setValue(0.0)
     play.player.slider.setValue(200)
-    yield from until(lambda: rests() and drawn[-1].request.level == 0.0)
+    yield from wait_until(lambda: rests() and drawn[-1].request.level == 0.0)
     volume = drawn[-1].result.volume
     play.controls.smooth_slider.setValue(30)
     assert play.controls.smooth.value() == 3.0
-    yield from until(lambda: rests() and drawn[-1].request.smooth == 3.0)
+    yield from wait_until(lambda: rests() and drawn[-1].request.smooth == 3.0)
     assert drawn[-1].result.volume != volume
     assert not play.controls.auto_smooth.isChecked()
     click(play.controls.auto_smooth)
@@ -288,18 +290,18 @@ def played(panel, jobs):
     index = play.controls.color.findText("salmon")
     play.controls.color.setCurrentIndex(index)
     play.controls.color.activated.emit(index)
-    yield from until(lambda: rests() and drawn[-1].request.color == "salmon")
+    yield from wait_until(lambda: rests() and drawn[-1].request.color == "salmon")
     for text, by in (("by motion", "motion"), ("by velocity", "velocity"), ("by B factor", "b")):
         index = play.controls.color.findText(text)
         play.controls.color.setCurrentIndex(index)
         play.controls.color.activated.emit(index)
-        yield from until(lambda by=by: rests() and drawn[-1].request.by == by)
+        yield from wait_until(lambda by=by: rests() and drawn[-1].request.by == by)
     # All B factors are 0.
     assert play.message.text().endswith("Å² · colours 0 to 1"), play.message.text()
     play.controls.color.setCurrentIndex(0)
     play.controls.color.activated.emit(0)
     play.player.slider.setValue(play.player.slider.maximum())
-    yield from until(lambda: rests() and not drawn[-1].request.color)
+    yield from wait_until(lambda: rests() and not drawn[-1].request.color)
     assert play.message.text().startswith("state 6 is extrapolated")
     assert play.player.state.text() == "6.00, predicted"
     left, right = play.player.slider.shaded_range()
@@ -312,12 +314,12 @@ def played(panel, jobs):
     times: list[float] = []
 
     def went_round():
-        times[:] = [made.request.time for made in drawn]
+        times[:] = [mesh.request.time for mesh in drawn]
         return len(times) > 5 and any(after < before for before, after in itertools.pairwise(times))
 
-    yield from until(went_round)
+    yield from wait_until(went_round)
     click(play.player.button)
-    yield from until(rests)
+    yield from wait_until(rests)
     assert max(times) <= 5.0 and min(times) >= 1.0, times
     report["steps"].append("play")
 
@@ -341,7 +343,7 @@ def filmed(panel, jobs):
     play.actions.keep.setChecked(False)
     watch("movie", lambda: jobs.fits["pep_dsr"].activity)
     click(play.actions.movie_button)
-    yield from until(lambda: "the movie is loaded" in panel.status.text() and cmd.count_frames() == 5)
+    yield from wait_until(lambda: "the movie is loaded" in panel.status.text() and cmd.count_frames() == 5)
     watch()
     assert set(cmd.get_names()) == {"single", "pep", "pep_dsr"}
     assert cmd.count_states("pep_dsr") == 5 and cmd.count_frames() == 5
@@ -352,14 +354,14 @@ def filmed(panel, jobs):
     picture("movie.png")
     play.controls.color.setCurrentIndex(play.controls.color.findText("by B factor"))
     click(play.actions.movie_button)
-    yield from until(lambda: "pep_dsr_bar_b" in cmd.get_names("all") and not jobs.fits["pep_dsr"].activity)
+    yield from wait_until(lambda: "pep_dsr_bar_b" in cmd.get_names("all") and not jobs.fits["pep_dsr"].activity)
     play.controls.color.setCurrentIndex(0)
     # Back to live: the movie's surface and bar are switched off, and the molecule follows although there is a movie.
     play.player.slider.setValue(200)
-    yield from until(lambda: "pep_dsr_live" in cmd.get_names())
+    yield from wait_until(lambda: "pep_dsr_live" in cmd.get_names())
     assert not {"pep_dsr", "pep_dsr_bar_b"} & set(cmd.get_names("all", enabled_only=1))
     cmd.delete("pep_dsr_bar_b")
-    yield from until(lambda: cmd.get_state() == 2)
+    yield from wait_until(lambda: cmd.get_state() == 2)
 
     play.player.mode.setCurrentText("bounce")
     play.actions.fps.setValue(10)
@@ -367,17 +369,17 @@ def filmed(panel, jobs):
     play.actions.overlay.setChecked(True)
     play.controls.steady.setChecked(True)
     click(play.actions.movie_button)
-    yield from until(lambda: cmd.count_frames() == 8 and "steady=1" in made_by())
+    yield from wait_until(lambda: cmd.count_frames() == 8 and "steady=1" in made_by())
     assert cmd.get_setting_float("movie_fps") == 10 and "pep_dsr_time" in cmd.get_names()
     target = os.path.join(OUT, "pep.gif")
     size, picture_before = cmd.get_viewport(), covered()
-    asked = QtWidgets.QFileDialog.getSaveFileName
+    original_dialog = QtWidgets.QFileDialog.getSaveFileName
     QtWidgets.QFileDialog.getSaveFileName = staticmethod(lambda *_: (target[:-4], "GIF (*.gif)"))
     watch("film", lambda: panel.status.text() != f"written: {target}")
     click(play.actions.film_button)
-    yield from until(lambda: panel.status.text() == f"written: {target}")
+    yield from wait_until(lambda: panel.status.text() == f"written: {target}")
     watch()
-    QtWidgets.QFileDialog.getSaveFileName = asked
+    QtWidgets.QFileDialog.getSaveFileName = original_dialog
     assert os.path.getsize(target) > 10_000
     # The window shows what it showed.
     yield 300
@@ -393,7 +395,7 @@ def measured(panel, jobs):
     write(quality.states, "1-4")
     watch("quality", lambda: jobs.fits["pep_dsr"].activity)
     click(quality.button)
-    yield from until(lambda: quality.save.isEnabled())
+    yield from wait_until(lambda: quality.save.isEnabled())
     watch()
     assert quality.chart.plot.shaded == (1.0, 5.0, "fitted range")
     assert [line.label for line in quality.chart.plot.lines] == [
@@ -414,30 +416,30 @@ def as_an_ensemble(panel, jobs):
     """The occupancy of a fit; the landscape of a molecule, on whose map a click shows the nearest state."""
     tab = panel.ensembles
     panel.tabs.setCurrentWidget(tab)
-    yield from until(lambda: tab.ensemble.findText("pep_dsr") >= 0 and tab.ensemble.findText("pep") >= 0)
+    yield from wait_until(lambda: tab.ensemble.findText("pep_dsr") >= 0 and tab.ensemble.findText("pep") >= 0)
     tab.ensemble.setEditText("pep_dsr")
     write(tab.levels, "50 101")
     click(tab.occupancy_button)
     assert "levels 101: it must be above 0 and at most 100" in panel.status.text()
     write(tab.levels, "50 90")
     click(tab.occupancy_button)
-    yield from until(lambda: panel.status.text() == "pep_dsr_occupancy is in the scene")
+    yield from wait_until(lambda: panel.status.text() == "pep_dsr_occupancy is in the scene")
     assert "pep_dsr_occupancy_90" in cmd.get_names("all") and "volume of a state" in tab.figures.text()
     assert tab.occupancy_button.text() == "Show occupancy" or not jobs.fits["pep_dsr"].activity
     tab.ensemble.setEditText("pep")
     click(tab.landscape_button)
-    yield from until(lambda: "4 residues and 10 states at least, and here are 9 and 5" in panel.status.text())
-    yield from until(lambda: tab.landscape_button.isEnabled())
+    yield from wait_until(lambda: "4 residues and 10 states at least, and here are 9 and 5" in panel.status.text())
+    yield from wait_until(lambda: tab.landscape_button.isEnabled())
     cmd.create("many", "pep", 1, 1)
     for state in range(2, 13):
         cmd.create("many", "pep", 1, state)
         cmd.translate([0, 3 * (state % 2), 0.1 * state], "%many and resi 1-3", state, camera=0)
     tab.ensemble.setEditText("many")
     click(tab.landscape_button)
-    yield from until(lambda: tab.map.landscape is not None and tab.save.isEnabled())
+    yield from wait_until(lambda: tab.map.landscape is not None and tab.save.isEnabled())
     picture("ensembles.png")
-    place = tab.map.place(*tab.map.landscape.result.axes[6]).toPoint()
-    QTEST.mouseClick(tab.map, QtCore.Qt.MouseButton.LeftButton, pos=place)
+    position = tab.map.place(*tab.map.landscape.result.axes[6]).toPoint()
+    QTEST.mouseClick(tab.map, QtCore.Qt.MouseButton.LeftButton, pos=position)
     status = panel.status.text()
     assert "of many: macrostate" in status and int(status.split()[1]) == cmd.get_state() and cmd.get_state() % 2, status
     cmd.delete("many")
@@ -454,46 +456,46 @@ def reloaded(panel, jobs):
     panel.play.live.shown.connect(drawn.append)
     panel.play.controls.color.setCurrentIndex(panel.play.controls.color.findText("by motion"))
     panel.play.player.slider.setValue(250)
-    yield from until(lambda: drawn and drawn[-1].request.by == "motion" and drawn[-1].request.fine)
+    yield from wait_until(lambda: drawn and drawn[-1].request.by == "motion" and drawn[-1].request.fine)
     del jobs.fits["pep_dsr"]
     panel.tabs.setCurrentWidget(fits)
-    yield from until(lambda: fits.list.topLevelItemCount() == 1 and fits.list.topLevelItem(0).text(4) != "ready")
+    yield from wait_until(lambda: fits.list.topLevelItemCount() == 1 and fits.list.topLevelItem(0).text(4) != "ready")
     row = fits.list.topLevelItem(0)
     assert row.text(0) == "pep_dsr" and row.text(3).endswith(" MB") and row.text(4) == "in the folder"
     assert row.text(2)[:4] == time.strftime("%Y")
     fits.list.setCurrentItem(row)
     click(fits.open_button)
-    yield from until(lambda: "pep_dsr" in jobs.fits and panel.tabs.currentWidget() is panel.play)
+    yield from wait_until(lambda: "pep_dsr" in jobs.fits and panel.tabs.currentWidget() is panel.play)
     assert panel.play.fit.currentText() == "pep_dsr" and panel.play.player.state.maximum() == 6.0
     fit = jobs.fits["pep_dsr"]
-    yield from until(lambda: drawn[-1].request.fit is fit and drawn[-1].request.fine)
+    yield from wait_until(lambda: drawn[-1].request.fit is fit and drawn[-1].request.fine)
     panel.play.controls.color.setCurrentIndex(0)
     report["steps"].append("reload")
 
 
-def kept(panel, jobs):
+def replace_or_keep(panel, jobs):
     """A fit under the name of a finished one asks first, and a cancelled one leaves the finished one as it was."""
     fit, fits, first = panel.fit, panel.fits, jobs.fits["pep_dsr"]
     panel.tabs.setCurrentWidget(fit)
     click(fit.fit_button)
-    yield from until(fit.question.isVisible)
+    yield from wait_until(fit.question.isVisible)
     assert fit.question_text.text() == "There is a finished surface pep_dsr." and not first.activity
     yield 200
     picture("question.png")
     click(fit.replace_button)
-    yield from until(lambda: fit.fit_button.text() == "Cancel" and str(jobs.fits["pep_dsr"].phase) != "queued")
+    yield from wait_until(lambda: fit.fit_button.text() == "Cancel" and str(jobs.fits["pep_dsr"].phase) != "queued")
     panel.tabs.setCurrentWidget(fits)
-    yield from until(lambda: fits.list.topLevelItemCount() == 2)
+    yield from wait_until(lambda: fits.list.topLevelItemCount() == 2)
     assert [fits.list.topLevelItem(k).text(4) for k in (0, 1)] == ["being made", "in the folder"]
     panel.tabs.setCurrentWidget(fit)
     click(fit.fit_button)
-    yield from until(lambda: jobs.fits["pep_dsr"] is first and panel.status.text() == "pep_dsr: cancelled")
-    yield from until(lambda: fit.fit_button.text() == "Make surface" and fit.play_button.isEnabled())
+    yield from wait_until(lambda: jobs.fits["pep_dsr"] is first and panel.status.text() == "pep_dsr: cancelled")
+    yield from wait_until(lambda: fit.fit_button.text() == "Make surface" and fit.play_button.isEnabled())
     assert not fit.question.isVisible()
     click(fit.fit_button)
-    yield from until(fit.question.isVisible)
+    yield from wait_until(fit.question.isVisible)
     click(fit.keep_button)
-    yield from until(lambda: "pep_dsr_2" in jobs.fits and str(jobs.fits["pep_dsr_2"].phase) == "ready")
+    yield from wait_until(lambda: "pep_dsr_2" in jobs.fits and str(jobs.fits["pep_dsr_2"].phase) == "ready")
     assert jobs.fits["pep_dsr"] is first and first.is_finished
     fit.fit_name.setText("")
     report["steps"].append("kept")
@@ -503,7 +505,7 @@ def typed_in(panel, jobs):
     typed("dsr_fit pep, 1, 5")
     typed("dsr_movie pep_dsr, 1-3:0.5, object=typed")
     report["typed_returns_at_once"] = "typed" not in cmd.get_names()
-    yield from until(lambda: "typed_atoms" in cmd.get_names() and not jobs.fits["pep_dsr"].activity)
+    yield from wait_until(lambda: "typed_atoms" in cmd.get_names() and not jobs.fits["pep_dsr"].activity)
     report["steps"].append("typed")
 
 
@@ -512,24 +514,24 @@ def in_a_family(panel, jobs):
     peptide("two", "ACDEF", 0.5)
     fit, play = panel.fit, panel.play
     panel.tabs.setCurrentWidget(fit)
-    yield from until(lambda: fit.selection.findText("pep+two") >= 0)
+    yield from wait_until(lambda: fit.selection.findText("pep+two") >= 0)
     typed("dsr_fit pep+two, 1-5:2, name=fam, preset=preview")
-    yield from until(lambda: fit.name == "fam" and fit.busy())
-    yield from until(lambda: "fam_preview" in cmd.get_names())
-    yield from until(lambda: fit.play_button.isEnabled() and not fit.busy())
+    yield from wait_until(lambda: fit.name == "fam" and fit.busy())
+    yield from wait_until(lambda: "fam_preview" in cmd.get_names())
+    yield from wait_until(lambda: fit.play_button.isEnabled() and not fit.busy())
     click(fit.play_button)
     assert play.fit.currentText() == "fam" and play.family.isVisible()
     assert [play.trajectory.itemText(k) for k in range(play.trajectory.count())] == ["pep", "two"]
-    yield from until(lambda: "fam_live" in cmd.get_names())
-    whole = size("fam_live")
+    yield from wait_until(lambda: "fam_live" in cmd.get_names())
+    full_size = size("fam_live")
     play.trajectory.setCurrentIndex(1)
     assert [play.towards.itemText(k) for k in range(play.towards.count())] == ["nothing else", "pep"]
-    yield from until(lambda: size("fam_live")[0] < whole[0] - 3.0)
+    yield from wait_until(lambda: size("fam_live")[0] < full_size[0] - 3.0)
     play.towards.setCurrentIndex(1)
     assert play.share.isEnabled()
-    seen: list[Any] = []
-    play.live.shown.connect(seen.append)
-    yield from until(lambda: seen and seen[-1].request.field.share == 0.5)
+    meshes_shown: list[Any] = []
+    play.live.shown.connect(meshes_shown.append)
+    yield from wait_until(lambda: meshes_shown and meshes_shown[-1].request.field.share == 0.5)
     picture("family.png")
     report["steps"].append("family")
 
@@ -539,13 +541,13 @@ def morphed(panel):
     cmd.create("bent", "pep and not resi 1", 5, 1)
     morph, play = panel.morph, panel.play
     panel.tabs.setCurrentWidget(morph)
-    yield from until(lambda: morph.second.findText("bent") >= 0)
+    yield from wait_until(lambda: morph.second.findText("bent") >= 0)
     write(morph.first.lineEdit(), "pep")
     write(morph.second.lineEdit(), "bent")
     morph.frames.setValue(4)
     click(morph.button)
-    yield from until(lambda: morph.button.text() == "Cancel")
-    yield from until(lambda: panel.tabs.currentWidget() is play and play.fit.currentText() == "pep_morph_dsr")
+    yield from wait_until(lambda: morph.button.text() == "Cancel")
+    yield from wait_until(lambda: panel.tabs.currentWidget() is play and play.fit.currentText() == "pep_morph_dsr")
     assert "pep: left out: 1 residue (1)" in morph.report.toPlainText()
     assert cmd.count_states("pep_morph") == 4 and cmd.get_title("pep_morph", 4) == "state 1 of bent"
     assert play.player.state.minimum() == 1.0 and play.player.state.maximum() >= 4.0

@@ -32,9 +32,15 @@ def good(method: str, params: dict[str, Any], arrays: dict[str, Any]) -> Answer:
         return {"protocol": frames.PROTOCOL, "version": VERSION, "python": "3", "pid": 1}, {}
     if method in ("fit", "load"):
         return {"report": report}, {}
-    told = {"extrapolated": False, "expected_error": None, "area": 10.0, "volume": 2.0, "time": params.get("time")}
+    mesh_report = {
+        "extrapolated": False,
+        "expected_error": None,
+        "area": 10.0,
+        "volume": 2.0,
+        "time": params.get("time"),
+    }
     if method == "mesh":
-        return told, {
+        return mesh_report, {
             "points": POINTS,
             "normals": POINTS / np.float32(3**0.5),
             "faces": FACES,
@@ -46,16 +52,16 @@ def good(method: str, params: dict[str, Any], arrays: dict[str, Any]) -> Answer:
     if method == "grid":
         x = np.linspace(-4, 4, 17)
         values = np.sqrt(x[:, None, None] ** 2 + x[:, None] ** 2 + x**2) - 2
-        return {**told, "origin": [-4, -4, -4], "spacing": params.get("resolution", 0.5)}, {
+        return {**mesh_report, "origin": [-4, -4, -4], "spacing": params.get("resolution", 0.5)}, {
             "values": values.astype("<f4")
         }
     if method == "paint":
         count = len(arrays["points"])
         return {}, {"velocity": np.ones(count, "<f4")} if count else {"excursions": np.ones(ATOMS, "<f4")}
     if method == "measure":
-        none = {"selection_area": None, "selection_volume": None, "pocket_volume": None}
-        each = np.ones(ATOMS, "<f4")
-        return {**told, **none, "speed": 0.1}, {"area": each, "speed": each}
+        unmeasured = {"selection_area": None, "selection_volume": None, "pocket_volume": None}
+        ones_of_atoms = np.ones(ATOMS, "<f4")
+        return {**mesh_report, **unmeasured, "speed": 0.1}, {"area": ones_of_atoms, "speed": ones_of_atoms}
     if method in ("save", "export"):
         return {}, {"file": np.frombuffer(b"content", np.uint8)}
     return {"states": []} if method == "open" else {}, {}
@@ -67,26 +73,26 @@ def put(method: str, **change: Any) -> tuple[str, Callable[[Answer], Answer]]:
     def altered(answer: Answer) -> Answer:
         result, arrays = dict(answer[0]), dict(answer[1])
         for name, value in change.items():
-            told = name in result and not callable(value) and not isinstance(value, np.ndarray)
-            part = arrays if not told and (name in arrays or isinstance(value, np.ndarray)) else result
+            in_result = name in result and not callable(value) and not isinstance(value, np.ndarray)
+            target = arrays if not in_result and (name in arrays or isinstance(value, np.ndarray)) else result
             if value is ...:
-                del part[name]
+                del target[name]
             else:
-                part[name] = value(part[name]) if callable(value) else value
+                target[name] = value(target[name]) if callable(value) else value
         return result, arrays
 
     return method, altered
 
 
-def told(**change: Any) -> tuple[str, Callable[[Answer], Answer]]:
+def fit_report(**change: Any) -> tuple[str, Callable[[Answer], Answer]]:
     """A fault of the report of a fit."""
     return "load", lambda answer: ({"report": {**report, **change}}, {})
 
 
-def at(place: Any, value: float) -> Callable[[Any], Any]:
+def at(index: Any, value: float) -> Callable[[Any], Any]:
     def changed(array: Any) -> Any:
         array = array.copy()
-        array[place] = value
+        array[index] = value
         return array
 
     return changed
@@ -172,21 +178,21 @@ FILES = {
 REPORTS = {
     "no report": ("load", lambda answer: ({}, {})),
     "a report that is a text": ("load", lambda answer: ({"report": "fine"}, {})),
-    "states as texts": told(states=["1"]),
-    "no states": told(states=[]),
-    "states that fall": told(states=[3, 2, 1]),
-    "a state past all numbers": told(states=[1, 10**15]),
-    "a path that is a number": told(path=7),
-    "seconds as a text": told(seconds="soon"),
-    "seconds past everything": told(seconds=1e308),
-    "source that is a text": told(source="../../x"),
-    "atoms that are a list": told(source={"object": "pep", "atoms": [1, 2]}),
-    "a thousand million atoms": told(source={"object": "pep", "atoms": "1-999999999"}),
-    "atoms that are no indices": told(source={"object": "pep", "atoms": "../../x"}),
-    "atoms twice": told(source={"object": "pep", "atoms": "1-5+3"}),
-    "trajectories as a list": told(trajectories=["a"]),
-    "a trajectory with a path for a name": told(trajectories={"../../x": report}),
-    "a trajectory that is a text": told(trajectories={"a": "b"}),
+    "states as texts": fit_report(states=["1"]),
+    "no states": fit_report(states=[]),
+    "states that fall": fit_report(states=[3, 2, 1]),
+    "a state past all numbers": fit_report(states=[1, 10**15]),
+    "a path that is a number": fit_report(path=7),
+    "seconds as a text": fit_report(seconds="soon"),
+    "seconds past everything": fit_report(seconds=1e308),
+    "source that is a text": fit_report(source="../../x"),
+    "atoms that are a list": fit_report(source={"object": "pep", "atoms": [1, 2]}),
+    "a thousand million atoms": fit_report(source={"object": "pep", "atoms": "1-999999999"}),
+    "atoms that are no indices": fit_report(source={"object": "pep", "atoms": "../../x"}),
+    "atoms twice": fit_report(source={"object": "pep", "atoms": "1-5+3"}),
+    "trajectories as a list": fit_report(trajectories=["a"]),
+    "a trajectory with a path for a name": fit_report(trajectories={"../../x": report}),
+    "a trajectory that is a text": fit_report(trajectories={"a": "b"}),
 }
 assert not set(MESH) & set(MEASURE), "one name, one fault"
 FAULTS = {**MESH, **GRID, **PAINT, **MEASURE, **FILES, **REPORTS}
@@ -225,27 +231,27 @@ def main() -> None:
     name, method, change = "", "", lambda answer: answer
     while (frame := read_frame(requests)) is not None:  # type: ignore[arg-type]
         header, arrays = frame
-        asked, number = header["method"], header["id"]
-        if asked == "ping":
+        requested, number = header["method"], header["id"]
+        if requested == "ping":
             name = header["params"]["fault"]
             method, change = FAULTS.get(name, ("", lambda answer: answer))
-        if asked == "mesh" and name == "long device":
+        if requested == "mesh" and name == "long device":
             event(
                 "device", {"device": "cuda", "name": "x" * 100_000, "memory_gb": 1.0, "threads": 1, "torch": "y" * 9999}
             )
-        if asked == "mesh" and name == "error with escape sequences":
+        if requested == "mesh" and name == "error with escape sequences":
             say({"kind": "error", "id": number, "code": ESCAPE, "message": ESCAPE + "x" * 100_000})
-        elif asked == "mesh" and name == "answers what nobody asked":
+        elif requested == "mesh" and name == "answers what nobody asked":
             say({"kind": "reply", "id": 999_999, "result": {}})
-        elif asked == "mesh" and name == "asks itself":
+        elif requested == "mesh" and name == "asks itself":
             say({"kind": "request", "id": number, "method": ESCAPE, "params": {}})
         else:
-            if asked == "mesh" and name == "noise":
+            if requested == "mesh" and name == "noise":
                 noise()
-            answer = good(asked, header["params"], arrays)
-            result, made = change(answer) if asked == method else answer
-            say({"kind": "reply", "id": number, "result": result}, made)
-        if asked == "shutdown":
+            answer = good(requested, header["params"], arrays)
+            result, result_arrays = change(answer) if requested == method else answer
+            say({"kind": "reply", "id": number, "result": result}, result_arrays)
+        if requested == "shutdown":
             return
 
 

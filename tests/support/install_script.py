@@ -27,7 +27,7 @@ def window():
     return pymol.gui.get_qtwindow()
 
 
-def until(condition):
+def wait_until(condition):
     end = time.monotonic() + 120
     while not condition():
         if time.monotonic() > end:
@@ -55,8 +55,8 @@ def answer_boxes():
 
     boxes = report["boxes"] = []
     for name, answer in {"showinfo": None, "showerror": None, "askyesno": True, "askokcancel": True}.items():
-        told = lambda title, text, answer=answer, **_: boxes.append([title, text]) or answer  # noqa: E731
-        setattr(legacysupport.tkMessageBox, name, staticmethod(told))
+        answer_box = lambda title, text, answer=answer, **_: boxes.append([title, text]) or answer  # noqa: E731
+        setattr(legacysupport.tkMessageBox, name, staticmethod(answer_box))
 
 
 def install():
@@ -98,20 +98,22 @@ def use():
 
     jobs = session_of(cmd).jobs
 
-    shown = [w for w in QtWidgets.QApplication.allWidgets() if w.windowTitle() == "Dynamical Surface" and w.isVisible()]
-    assert len(shown) == 1, shown
+    windows = [
+        w for w in QtWidgets.QApplication.allWidgets() if w.windowTitle() == "Dynamical Surface" and w.isVisible()
+    ]
+    assert len(windows) == 1, windows
     typed(f"dsr_set backend, {os.environ['DSR_BACKEND']}")
     yield 300
     picture("panel.png")
     report["steps"].append("panel")
     typed("dsr_fit pep, preset=preview")
     assert jobs.fits["pep_dsr"].activity
-    yield from until(lambda: not jobs.fits["pep_dsr"].activity)
+    yield from wait_until(lambda: not jobs.fits["pep_dsr"].activity)
     assert str(jobs.fits["pep_dsr"].phase) == "ready", jobs.fits["pep_dsr"].line()
     report["steps"].append("fit")
     typed("dsr_movie pep_dsr, 2-4")
     report["typed_returns_at_once"] = "pep_dsr" not in cmd.get_names()
-    yield from until(lambda: "pep_dsr" in cmd.get_names() and not jobs.fits["pep_dsr"].activity)
+    yield from wait_until(lambda: "pep_dsr" in cmd.get_names() and not jobs.fits["pep_dsr"].activity)
     yield 500
     # State 1 was not asked for.
     assert cmd.count_states("pep_dsr") == 4
@@ -121,7 +123,7 @@ def use():
     picture("movie.png")
     report["steps"].append("movie")
     typed("dsr_doctor")
-    yield from until(lambda: "dsr_doctor: " in window().browser.toPlainText().replace("PyMOL>dsr_doctor", ""))
+    yield from wait_until(lambda: "dsr_doctor: " in window().browser.toPlainText().replace("PyMOL>dsr_doctor", ""))
     picture("doctor.png")
     report["steps"].append("doctor")
     report["log"] = window().browser.toPlainText()

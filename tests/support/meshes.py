@@ -24,7 +24,7 @@ def sphere(radius, centre=(3.0, -2.0, 7.0), count=24) -> Mesh:
     return Mesh((radius * normals + centre).astype("f4"), normals.astype("f4"), faces.astype("i4"))
 
 
-def mesh_result(mesh: Mesh, **more: Any) -> MeshResult:
+def mesh_result(mesh: Mesh, **options: Any) -> MeshResult:
     """The backend's result with these triangles; more: its other values and arrays."""
-    values = {"area": 1.0, "volume": 1.0, "extrapolated": more.get("expected_error") is not None, **more}
+    values = {"area": 1.0, "volume": 1.0, "extrapolated": options.get("expected_error") is not None, **options}
     return MeshResult(points=mesh.points, normals=mesh.normals, faces=mesh.faces, **values)

@@ -160,7 +160,7 @@ class _Tensor(torch.Tensor):
 def _mapped(change, value):
     """`change` of what is in tuples and lists, which is how operations take and give more than one tensor."""
     if isinstance(value, list | tuple):
-        return type(value)([_mapped(change, one) for one in value])
+        return type(value)([_mapped(change, item) for item in value])
     return change(value)
 
 
@@ -231,9 +231,9 @@ class _Generator(torch.Generator):
     def __new__(cls, device="cpu"):
         if torch.device(device).type != NAME:
             return torch._C.Generator(device)
-        made = super().__new__(cls)
-        cls.known[made._cdata] = made
-        return made
+        tensor = super().__new__(cls)
+        cls.known[tensor._cdata] = tensor
+        return tensor
 
     def __init__(self, device="cpu"):
         pass

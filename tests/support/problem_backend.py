@@ -70,7 +70,7 @@ def junk() -> None:
 
 def half() -> None:
     greet()
-    frame = b"".join(bytes(part) for part in frames.encode({"kind": "reply", "id": next_id(), "result": {}}))
+    frame = b"".join(bytes(chunk) for chunk in frames.encode({"kind": "reply", "id": next_id(), "result": {}}))
     out.write(frame[:30])
     out.flush()
     sys.exit(4)
@@ -257,34 +257,34 @@ def worker(patience: str = "1") -> None:
     server.serve(*streams, Bench())
 
 
-def play(how: str) -> None:
+def play(fault: str) -> None:
     """Fits of the states 1 and 2 of one object, with surfaces of before and a mesh of a tetrahedron; `how` breaks it.
 
     dies: at step 7. deaf: ignores that a fit is cancelled. stubborn: that, shutdown, the end of stdin and SIGTERM.
     Others are what is wrong with a mesh.
     """
-    if how == "stubborn":
+    if fault == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     greet()
     points = np.array([[0, 0, 0], [3, 0, 0], [0, 3, 0], [0, 0, 3]], "<f4")
     mesh = {"points": points, "normals": np.tile(np.array([[0, 0, 1]], "<f4"), (4, 1))}
     mesh["faces"] = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], "<i4")
-    if how == "nan points":
+    if fault == "nan points":
         mesh["points"] = np.where(points == 3, np.nan, points).astype("<f4")
-    elif how == "infinite normals":
+    elif fault == "infinite normals":
         mesh["normals"] = mesh["normals"] * np.float32("inf")
-    elif how == "faces past the end":
+    elif fault == "faces past the end":
         mesh["faces"] = mesh["faces"] + 1
-    elif how == "negative faces":
+    elif fault == "negative faces":
         mesh["faces"] = mesh["faces"] - 1
-    elif how == "normals of another size":
+    elif fault == "normals of another size":
         mesh["normals"] = mesh["normals"][:3]
-    elif how == "large":
+    elif fault == "large":
         mesh["faces"] = np.tile(mesh["faces"], (5000, 1))
-    elif how == "no faces":
+    elif fault == "no faces":
         del mesh["faces"]
-    about = {"area": 1.0, "volume": 1.0, "islands_dropped": 0, "expected_error": None}
-    about |= {"extrapolated": False, "seconds": 0.1}
+    mesh_report = {"area": 1.0, "volume": 1.0, "islands_dropped": 0, "expected_error": None}
+    mesh_report |= {"extrapolated": False, "seconds": 0.1}
     while (frame := read_frame(requests)) is not None:  # type: ignore[arg-type]
         number, method, params = frame[0]["id"], frame[0]["method"], frame[0]["params"]
         result: dict[str, Any] = {}
@@ -292,23 +292,23 @@ def play(how: str) -> None:
         if method == "open":
             source = params["source"]
             result = {"states": [1, 2]}
-        elif method == "fit" and how in ("dies", "deaf", "stubborn"):
+        elif method == "fit" and fault in ("dies", "deaf", "stubborn"):
             progress = {"fit": params["fit"], "phase": "fit", "fraction": 0.5, "step": 7, "checkpoint": 5, "loss": 0.1}
             say({"kind": "event", "event": "progress", "params": progress})
-            if how == "dies":
+            if fault == "dies":
                 os.kill(os.getpid(), signal.SIGKILL)
             continue
         elif method == "fit":
-            time.sleep(0.3 if how == "tardy" else 0.0)
+            time.sleep(0.3 if fault == "tardy" else 0.0)
             result = {"report": {"states": [1, 2], "device": "cpu", "source": source, "seconds": 0.1}}
         elif method == "mesh":
-            result, arrays = {**about, "time": params["time"]}, mesh
-        elif method == "shutdown" and how != "stubborn":
+            result, arrays = {**mesh_report, "time": params["time"]}, mesh
+        elif method == "shutdown" and fault != "stubborn":
             sys.exit(0)
         elif method == "shutdown":
             continue
         write_frame(out, {"kind": "reply", "id": number, "result": result}, arrays)
-    if how == "stubborn":
+    if fault == "stubborn":
         linger()
 
 

@@ -26,7 +26,7 @@ class Log(list[tuple[str, dict[str, Any]]]):
         self.append((event.EVENT, params))
 
     def named(self, name: str) -> list[dict[str, Any]]:
-        return [params for other, params in self if other == name]
+        return [params for event_name, params in self if event_name == name]
 
 
 class Reply(messages.Result, tuple[dict[str, Any], dict[str, NDArray[Any]]]):
@@ -90,7 +90,7 @@ def sent_ball(centre: float, radius: float = 5.0) -> dict[str, NDArray[Any]]:
         np.stack([np.full(longitude, north), at[0], right[0]], -1),
         np.stack([np.full(longitude, south), right[-1], at[-1]], -1),
     ]
-    faces = np.concatenate([part.reshape(-1, 3) for part in sides + caps])
+    faces = np.concatenate([faces_of_part.reshape(-1, 3) for faces_of_part in sides + caps])
     shift = np.array([centre, 0, 0])
     atoms = np.concatenate([np.eye(3), -np.eye(3)]) * 2 + shift
     return {

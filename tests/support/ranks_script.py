@@ -23,8 +23,8 @@ def main(folder: Path) -> None:
     with distributed.process_group("cpu"):
         run("fit", folder / "balls.safetensors", "--preset", "preview", "-o", folder / "fast.dsr")
         run("export", folder / "fast.dsr", "--times", "1-5:2", "--resolution", "1", "-o", folder / "mesh.ply")
-        found = surfaces_file.read_surfaces_file(folder / "balls.safetensors")[0]
-        field = fit_trajectory(found, FitOptions(preset="paper", device="cpu"), preset=PAPER)
+        surfaces = surfaces_file.read_surfaces_file(folder / "balls.safetensors")[0]
+        field = fit_trajectory(surfaces, FitOptions(preset="paper", device="cpu"), preset=PAPER)
         if distributed.rank() == 0:
             dsr_file.save(field, folder / "paper.dsr")
 

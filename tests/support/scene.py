@@ -16,9 +16,9 @@ def build_peptide(cmd, name="pep", count=6):
 
 def coordinates(cmd, selection, state) -> np.ndarray:
     """f8[A,3] by iterate_state, which works on every PyMOL."""
-    found: list[tuple[float, float, float]] = []
-    cmd.iterate_state(state, selection, "found.append((x, y, z))", space={"found": found})
-    return np.array(found)
+    xyz: list[tuple[float, float, float]] = []
+    cmd.iterate_state(state, selection, "found.append((x, y, z))", space={"found": xyz})
+    return np.array(xyz)
 
 
 def put(cmd, selection, state, xyz) -> None:

@@ -54,6 +54,6 @@ def refused(cmd, function, *args, **kwargs):
 
 def ready(cmd, name, *trajectories, states=(1.0, 3.0)):
     """A finished fit without a backend."""
-    made = [Trajectory(t, t or "pep", f"%{t or 'pep'}", None, list(states)) for t in trajectories]
-    fit = session_of(cmd).jobs.fits[name] = Fit(name, made, phase=Phase.READY, report=FitReport(preset="preview"))
+    listed = [Trajectory(t, t or "pep", f"%{t or 'pep'}", None, list(states)) for t in trajectories]
+    fit = session_of(cmd).jobs.fits[name] = Fit(name, listed, phase=Phase.READY, report=FitReport(preset="preview"))
     return fit

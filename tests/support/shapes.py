@@ -33,8 +33,8 @@ def sphere(radius=1.0, centre=(0.0, 0.0, 0.0), subdivisions=5) -> tuple[Any, Any
     faces[inward] = faces[inward, ::-1]
     for _ in range(subdivisions):
         edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
-        edges, where = np.unique(edges, axis=0, return_inverse=True)
-        middle = where.reshape(-1, 3) + len(points)
+        edges, edge_index = np.unique(edges, axis=0, return_inverse=True)
+        middle = edge_index.reshape(-1, 3) + len(points)
         points = np.concatenate([points, points[edges].mean(axis=1)])
         (a, b, c), (ab, bc, ca) = faces.T, middle.T
         faces = np.concatenate([np.stack(t, 1) for t in ((a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca))])

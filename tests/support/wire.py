@@ -38,11 +38,11 @@ class Wire:
         result, out = self.worker.methods[method](self.job(method, params, arrays))
         return result, out
 
-    def send(self, fit: str, series: list[Surface], **which: str) -> None:
+    def send(self, fit: str, series: list[Surface], **target: str) -> None:
         for surface in series:
             arrays = {name: getattr(surface, name) for name in ("points", "normals", "faces", "atoms")}
             self.call(
-                "surface", {k: v for k, v in arrays.items() if v is not None}, fit=fit, state=surface.state, **which
+                "surface", {k: v for k, v in arrays.items() if v is not None}, fit=fit, state=surface.state, **target
             )
 
     def refused(self, method: str, arrays: Any = None, **params: Any) -> str:
@@ -51,5 +51,5 @@ class Wire:
         assert caught.value.code == "bad-request" and "\n" not in str(caught.value)
         return str(caught.value)
 
-    def said(self) -> list[str]:
+    def logged(self) -> list[str]:
         return [event.text for event in self.events if isinstance(event, messages.Log)]

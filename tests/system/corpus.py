@@ -230,8 +230,8 @@ def made_cases(folder: Path) -> list[Case]:
     def beads(cmd) -> None:
         for number in range(30):
             angle = 0.6 * number
-            place = [6 * np.cos(angle), 6 * np.sin(angle), 1.5 * number]
-            cmd.pseudoatom("m", name="BB", resn="ALA", resi=number + 1, elem="", vdw=2.6, pos=place)
+            position = [6 * np.cos(angle), 6 * np.sin(angle), 1.5 * number]
+            cmd.pseudoatom("m", name="BB", resn="ALA", resi=number + 1, elem="", vdw=2.6, pos=position)
 
     def large(cmd) -> None:
         cmd.load(f"{VILLIN}.pdb", "one")
@@ -241,8 +241,8 @@ def made_cases(folder: Path) -> list[Case]:
             shift = np.array([number % 6, number // 6 % 6, number // 36]) * 60.0
             chain = chr(65 + number % 26)
             for line in lines:
-                place = np.array([line[30:38], line[38:46], line[46:54]], float) + shift
-                copies.append(f"{line[:21]}{chain}{line[22:30]}{''.join(f'{x:8.3f}' for x in place)}{line[54:]}")
+                position = np.array([line[30:38], line[38:46], line[46:54]], float) + shift
+                copies.append(f"{line[:21]}{chain}{line[22:30]}{''.join(f'{x:8.3f}' for x in position)}{line[54:]}")
         cmd.set("pdb_retain_ids", 1)
         cmd.read_pdbstr("\n".join(copies), "m")
 
@@ -353,10 +353,10 @@ def main(words: list[str]) -> int:
         for case in all_cases(Path(folder)):
             if words and not any(word in f"{case.name} {case.kind}" for word in words):
                 continue
-            own = Path(folder) / "own"
-            own.mkdir()
-            outcomes.append(run(case, own))
-            shutil.rmtree(own)
+            case_folder = Path(folder) / "own"
+            case_folder.mkdir()
+            outcomes.append(run(case, case_folder))
+            shutil.rmtree(case_folder)
             print(outcomes[-1].row(), outcomes[-1].fault() and f"FAULT: {outcomes[-1].fault()}", flush=True)
     if not words:
         page = PAGE.read_text(encoding="utf-8")

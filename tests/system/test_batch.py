@@ -116,10 +116,10 @@ def test_no_cell_of_the_summary_is_a_formula(tmp_path):
             cells = [cell for row in csv.reader(stream) for cell in row]
         assert cells.count("-0.5") == len(tasks)
         assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r")) and cell != "-0.5"]
-        back = read_summary(tmp_path / "summary.csv")
-        assert {name: row.selection for name, row in back.items()} == {task.name: task.selection for task in tasks}
-        assert {row.failed for row in back.values()} == {"=HYPERLINK(1)"}
-        rows = back
+        rows_read = read_summary(tmp_path / "summary.csv")
+        assert {name: row.selection for name, row in rows_read.items()} == {task.name: task.selection for task in tasks}
+        assert {row.failed for row in rows_read.values()} == {"=HYPERLINK(1)"}
+        rows = rows_read
 
 
 def test_columns_must_be_known(data):
@@ -147,9 +147,9 @@ def test_one_is_fitted_scored_and_not_fitted_again(data, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(task, "SCORED", 1)
     [job] = read_manifest(manifest(data, "a,balls.safetensors,,,1+3,preview,2,"))
-    row, made = task.run_task(job, str(tmp_path), 1, "cpu", None)
+    row, is_new = task.run_task(job, str(tmp_path), 1, "cpu", None)
     assert (
-        made
+        is_new
         and row.belongs_to(job)
         and (row.fitted, row.scored, row.atoms) == (2, 2, 40)
         and (row.threads, row.device) == (1, "cpu")
@@ -165,8 +165,8 @@ def test_one_is_fitted_scored_and_not_fitted_again(data, tmp_path, monkeypatch):
     assert task.run_task(job, str(tmp_path), 1, "cpu", before) == (before, False)
     assert not before.belongs_to(BatchTask(**{**vars(job), "evaluate": ""}))
 
-    whole = (tmp_path / "a.dsr").read_bytes()
-    (tmp_path / "a.dsr").write_bytes(whole[:-100])
+    content = (tmp_path / "a.dsr").read_bytes()
+    (tmp_path / "a.dsr").write_bytes(content[:-100])
     monkeypatch.setattr(task, "_fitted", lambda *_: row)
     assert task.run_task(job, str(tmp_path), 1, "cpu", before) == (row, True)
 
@@ -187,18 +187,18 @@ def test_a_warning_about_a_structure_names_the_column_that_ends_it(tmp_path, mon
     cut = row()
     order = re.search(r"write (\S+) in the column (\w+)", cut.warnings)
     assert order and "bonds are cut" in cut.warnings and "dsr-backend: warning" not in cut.warnings, cut.warnings
-    whole = row(**{order[2]: order[1]})
-    assert "bonds are cut" not in whole.warnings
+    unwrapped = row(**{order[2]: order[1]})
+    assert "bonds are cut" not in unwrapped.warnings
     # Of one molecule, not of two halves.
-    assert isinstance(cut.area, float) and isinstance(whole.area, float) and whole.area < cut.area
+    assert isinstance(cut.area, float) and isinstance(unwrapped.area, float) and unwrapped.area < cut.area
     assert dsr_file.load(tmp_path / "a.dsr").report["source"]["unwrap"] is True
-    assert not whole.belongs_to(BatchTask(**{field.name: getattr(cut, field.name) for field in fields(BatchTask)}))
+    assert not unwrapped.belongs_to(BatchTask(**{field.name: getattr(cut, field.name) for field in fields(BatchTask)}))
 
 
 def test_what_fails_is_a_line_in_its_row(data, tmp_path):
     job = BatchTask("a", str(data / "balls.safetensors"), states="1-9")
-    row, made = task.run_task(job, str(tmp_path), 1, "cpu", None)
-    assert made and not row.belongs_to(job) and row.failed.endswith("balls.safetensors holds the states 1-3, not 4")
+    row, is_new = task.run_task(job, str(tmp_path), 1, "cpu", None)
+    assert is_new and not row.belongs_to(job) and row.failed.endswith("balls.safetensors holds the states 1-3, not 4")
     assert not list(tmp_path.glob("*.dsr"))
 
 
@@ -210,8 +210,8 @@ def test_a_failure_stops_nothing(data, tmp_path):
     os.truncate(data / "cut.safetensors", 1000)
     manifest(data, "cut,cut.safetensors,,,,preview,,", "whole,balls.safetensors,,,1+3,preview,,")
     process = started(data, "--out", tmp_path / "fits", "--workers", "1", "--device", "cpu")
-    out, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 1, said
+    out, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1, errors
     assert "summary.csv: 1 of 2 fitted\nfailed: cut: " in out and "is not a whole .safetensors file" in out
     rows = summary(tmp_path / "fits")
     assert list(rows) == ["cut", "whole"] and rows["whole"]["threads"] == str(threads_each(1))
@@ -232,8 +232,10 @@ def test_ctrl_c_leaves_a_batch_that_goes_on(data, tmp_path):
             break
     # As a terminal does it, to all of them.
     os.killpg(process.pid, signal.SIGINT)
-    out, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130 and "Traceback" not in said and said.endswith("dsr-backend: cancelled\n"), said
+    out, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130 and "Traceback" not in errors and errors.endswith("dsr-backend: cancelled\n"), (
+        errors
+    )
     wait_for(lambda: not running(process.pid))
     rows = summary(tmp_path / "fits")
     finished = {name for name, row in rows.items() if not row["failed"]}
@@ -241,10 +243,10 @@ def test_ctrl_c_leaves_a_batch_that_goes_on(data, tmp_path):
     assert not list((tmp_path / "fits").glob("*.part"))
 
     process = started(data, "--out", tmp_path / "fits", "--workers", "2", "--device", "cpu")
-    out, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 1, said
+    out, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1, errors
     assert "summary.csv: 3 of 4 fitted" in out and "failed: cut: " in out and "is not a whole .safetensors file" in out
-    assert all(f"{name} is there already" in said for name in finished)
+    assert all(f"{name} is there already" in errors for name in finished)
     rows = summary(tmp_path / "fits")
     assert list(rows) == ["fit0", "fit1", "cut", "fit2"]
     assert [row["threads"] for row in rows.values() if not row["failed"]] == [str(threads_each(2))] * 3
@@ -284,12 +286,12 @@ def on_slurm(data, tmp_path, monkeypatch):
 @pytest.mark.skipif(os.name == "nt", reason="no /bin/sh")
 def test_jobs_that_a_cluster_refuses_are_said_at_once(on_slurm, tmp_path):
     (tmp_path / "refuse").touch()
-    _, said = on_slurm().communicate(timeout=PATIENCE)
-    assert said.splitlines()[-1] == (
+    _, errors = on_slurm().communicate(timeout=PATIENCE)
+    assert errors.splitlines()[-1] == (
         "dsr-backend: slurm takes no such jobs: sbatch: error: Batch job submission failed: Invalid partition name "
         "specified; see --workers, --cores, --memory and ~/.config/dask/jobqueue.yaml (queue, account)"
     )
-    assert "Traceback" not in said
+    assert "Traceback" not in errors
 
 
 @pytest.mark.slow
@@ -298,8 +300,8 @@ def test_jobs_that_a_cluster_refuses_are_said_at_once(on_slurm, tmp_path):
 def test_a_batch_goes_on_with_the_jobs_that_it_got(on_slurm, tmp_path):
     (tmp_path / "one").touch()
     process = on_slurm(2)
-    _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0 and "takes no further job for now: sbatch: error" in said
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0 and "takes no further job for now: sbatch: error" in errors
     assert {row["failed"] for row in summary(tmp_path / "fits").values()} == {""}
 
 
@@ -307,8 +309,8 @@ def test_a_batch_goes_on_with_the_jobs_that_it_got(on_slurm, tmp_path):
 def test_ctrl_c_ends_the_waiting_for_a_cluster(on_slurm, tmp_path):
     (tmp_path / "full").touch()
     process = on_slurm()
-    said = [process.stderr.readline(), process.stderr.readline()]
-    assert said[1].startswith("dsr-backend: 0 of 1 jobs of slurm run; the others wait in the queue")
+    first_lines = [process.stderr.readline(), process.stderr.readline()]
+    assert first_lines[1].startswith("dsr-backend: 0 of 1 jobs of slurm run; the others wait in the queue")
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=PATIENCE)[1].endswith("dsr-backend: cancelled\n") and process.returncode == 130
 
@@ -324,8 +326,10 @@ def test_a_job_that_is_ended_is_asked_for_again(on_slurm, tmp_path):
         if "fitted in" in line and len((tmp_path / "jobs").read_text().split()) == 1:
             subprocess.run(["pkill", "-9", "-P", (tmp_path / "jobs").read_text().split()[0]], check=True)
     assert process.wait(timeout=PATIENCE) == 0
-    said = "".join(lines)
-    assert "0 of 1 jobs of slurm run; the others wait in the queue (squeue or qstat), or ended: see the logs" in said
+    messages = "".join(lines)
+    assert (
+        "0 of 1 jobs of slurm run; the others wait in the queue (squeue or qstat), or ended: see the logs" in messages
+    )
     assert len((tmp_path / "jobs").read_text().split()) == 2
     assert {row["failed"] for row in summary(tmp_path / "fits").values()} == {""}
 
@@ -346,6 +350,6 @@ def running(group):
 
 def fitted(path):
     """The field in a file, which is no family's."""
-    found = dsr_file.load(path)
-    assert isinstance(found, Field)
-    return found
+    fit = dsr_file.load(path)
+    assert isinstance(fit, Field)
+    return fit

@@ -54,7 +54,7 @@ torch = pytest.importorskip("torch")
 import safetensors.torch  # noqa: E402
 from safetensors import SafetensorError  # noqa: E402
 
-from support.dsr_parts import corrected, family, forged, old, parts  # noqa: E402
+from support.dsr_parts import corrected, family, file_parts, forged, old  # noqa: E402
 from support.shapes import ball, cloud, fit  # noqa: E402
 
 TIMES = int(os.environ.get("DSR_FUZZ", "1"))
@@ -75,20 +75,20 @@ def fuzzed(examples: int) -> Any:
 
 
 @contextlib.contextmanager
-def named_errors(what: str, *errors: type[Exception], megabytes: float = 100.0) -> Any:
+def named_errors(label: str, *errors: type[Exception], megabytes: float = 100.0) -> Any:
     """Within, only these errors; in SECONDS and so much of Python's and numpy's memory (not looked at: 0)."""
     if megabytes:
         tracemalloc.start()
-    began = time.process_time()
+    start = time.process_time()
     try:
         yield
-        counts[f"{what}: taken"] += 1
+        counts[f"{label}: taken"] += 1
     except errors:
-        counts[f"{what}: refused"] += 1
+        counts[f"{label}: refused"] += 1
     finally:
         peak = tracemalloc.get_traced_memory()[1] if megabytes else -1
         tracemalloc.stop()
-    assert time.process_time() - began < SECONDS, "it took too long"
+    assert time.process_time() - start < SECONDS, "it took too long"
     assert peak < megabytes * 1e6, f"it took {peak} bytes"
 
 
@@ -115,29 +115,29 @@ flips = st.lists(st.tuples(st.integers(0, 10**7), st.integers(0, 255)), max_size
 
 def mutated(data: bytes, flips: list[tuple[int, int]], cut: int | None) -> bytes:
     out = bytearray(data)
-    for place, value in flips:
-        out[place % len(out)] = value
+    for offset, value in flips:
+        out[offset % len(out)] = value
     return bytes(out if cut is None else out[: cut % len(out)])
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Where values stand in JSON."""
-    found = [path] if path else []
-    for key, one in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        found += places(one, (*path, key))
-    return found
+    paths = [path] if path else []
+    for key, child in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        paths += places(child, (*path, key))
+    return paths
 
 
-def with_value(value: Any, place: tuple[Any, ...], new: Any) -> Any:
+def with_value(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     """JSON with another value in one place; ... takes it away."""
     value = copy.deepcopy(value)
-    part = value
-    for key in place[:-1]:
-        part = part[key]
+    container = value
+    for key in path[:-1]:
+        container = container[key]
     if new is ...:
-        del part[place[-1]]
+        del container[path[-1]]
     else:
-        part[place[-1]] = new
+        container[path[-1]] = new
     return value
 
 
@@ -176,20 +176,20 @@ def test_bytes_are_a_frame_or_refused(data: bytes, magic: bool) -> None:
 
 
 @fuzzed(60)
-@given(whole=st.sampled_from([FRAME, PACKED]), flips=flips, cut=cuts, times=st.integers(1, 3))
-def test_damaged_frames_are_read_or_refused(whole: bytes, flips: Any, cut: int | None, times: int) -> None:
-    read_all(mutated(whole * times, flips, cut))
+@given(frame=st.sampled_from([FRAME, PACKED]), flips=flips, cut=cuts, times=st.integers(1, 3))
+def test_damaged_frames_are_read_or_refused(frame: bytes, flips: Any, cut: int | None, times: int) -> None:
+    read_all(mutated(frame * times, flips, cut))
 
 
 @fuzzed(60)
-@given(place=st.sampled_from(places(PACKED_HEADER["arrays"])), value=json_values, flips=flips)
-@example(place=(0, "shape"), value=[2**20, 3], flips=[])
-@example(place=(0, "shape"), value=[0, 3], flips=[])
-@example(place=(1, "packed"), value=1, flips=[])
-@example(place=(0, "dtype"), value="<f8", flips=[])
-@example(place=(0, "differences"), value="yes", flips=[])
-def test_packed_arrays_are_read_or_refused(place: Any, value: Any, flips: Any) -> None:
-    header = {**PACKED_HEADER, "arrays": with_value(PACKED_HEADER["arrays"], place, value)}
+@given(path=st.sampled_from(places(PACKED_HEADER["arrays"])), value=json_values, flips=flips)
+@example(path=(0, "shape"), value=[2**20, 3], flips=[])
+@example(path=(0, "shape"), value=[0, 3], flips=[])
+@example(path=(1, "packed"), value=1, flips=[])
+@example(path=(0, "dtype"), value="<f8", flips=[])
+@example(path=(0, "differences"), value="yes", flips=[])
+def test_packed_arrays_are_read_or_refused(path: Any, value: Any, flips: Any) -> None:
+    header = {**PACKED_HEADER, "arrays": with_value(PACKED_HEADER["arrays"], path, value)}
     text = json.dumps(header).encode("utf-8", "surrogatepass")
     read_all(frame_of(text, mutated(PACKED_BYTES, flips, None)))
 
@@ -204,14 +204,14 @@ def test_a_packed_bomb_stops_at_its_shape() -> None:
 
 
 @fuzzed(80)
-@given(place=st.sampled_from(places(HEADER)), value=json_values, payload=st.integers(0, 200))
-@example(place=("arrays", 0, "shape"), value=[2**33, 2**33], payload=72)
-@example(place=("arrays", 0, "shape"), value=[0, 2**63], payload=24)
-@example(place=("arrays", 0, "dtype"), value="|O", payload=72)
-@example(place=("arrays", 1, "name"), value="points", payload=72)
-@example(place=("arrays",), value=[{"name": str(n), "dtype": "|u1", "shape": [0]} for n in range(10_000)], payload=0)
-def test_headers_with_other_values_are_read_or_refused(place: Any, value: Any, payload: int) -> None:
-    text = json.dumps(with_value(HEADER, place, value)).encode("utf-8", "surrogatepass")
+@given(path=st.sampled_from(places(HEADER)), value=json_values, payload=st.integers(0, 200))
+@example(path=("arrays", 0, "shape"), value=[2**33, 2**33], payload=72)
+@example(path=("arrays", 0, "shape"), value=[0, 2**63], payload=24)
+@example(path=("arrays", 0, "dtype"), value="|O", payload=72)
+@example(path=("arrays", 1, "name"), value="points", payload=72)
+@example(path=("arrays",), value=[{"name": str(n), "dtype": "|u1", "shape": [0]} for n in range(10_000)], payload=0)
+def test_headers_with_other_values_are_read_or_refused(path: Any, value: Any, payload: int) -> None:
+    text = json.dumps(with_value(HEADER, path, value)).encode("utf-8", "surrogatepass")
     read_all(frame_of(text, bytes(payload)))
 
 
@@ -312,7 +312,7 @@ def files() -> dict[str, bytes]:
     network = Network(width=16, layers=4, latent=3, radius=0.6).requires_grad_(False)
     motion = Motion.from_states(np.array([1.0, 2.0]), np.stack([atoms, atoms + 0.1]).astype(np.float32), align=False)
     extent = np.array([[-9, -9, -9], [9, 9, 9]], np.float32)
-    made = [
+    fields = [
         PaperField(network, torch.randn(3), 0.1, motion, UnitCube(np.zeros(3), 0.09), extent, 3.0, {"preset": "paper"})
         for _ in range(2)
     ]
@@ -320,8 +320,8 @@ def files() -> dict[str, bytes]:
     return {
         "fast": data,
         "dsr 1": old(data),
-        "paper": dsr_file.to_bytes(made[0]),
-        "family": dsr_file.to_bytes(family(("one", made[0]), ("two", made[1]))),
+        "paper": dsr_file.to_bytes(fields[0]),
+        "family": dsr_file.to_bytes(family(("one", fields[0]), ("two", fields[1]))),
     }
 
 
@@ -341,7 +341,7 @@ def load(data: bytes) -> None:
 def redigested(data: bytes) -> bytes:
     """The file with the digest that its tensors have; as it is where safetensors itself refuses it."""
     try:
-        tensors, metadata = parts(data)
+        tensors, metadata = file_parts(data)
         # Metadata that are no texts are refused by the reader, too.
         metadata["digest"] = dsr_format.digest(tensors, metadata)
     except (SafetensorError, struct.error, LookupError, TypeError, ValueError, AttributeError):
@@ -352,7 +352,7 @@ def redigested(data: bytes) -> bytes:
 @pytest.mark.parametrize("kind", ["fast", "dsr 1", "paper", "family"])
 def test_damage_with_its_own_digest_gets_past_the_digest(files: Any, kind: str) -> None:
     """The other tests of fits lean on this one."""
-    tensors, metadata = parts(files[kind])
+    tensors, metadata = file_parts(files[kind])
     name = next(name for name in sorted(tensors) if name.endswith("motion.states"))
     tensors[name] = tensors[name].flip(0)
     damaged = safetensors.torch.save(tensors, metadata)
@@ -378,19 +378,19 @@ def test_fits_with_other_headers_are_read_or_refused(files: Any, kind: str, pick
     data = files[kind]
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
-    where = places(header)
-    text = json.dumps(with_value(header, where[pick % len(where)], value)).encode("utf-8", "surrogatepass")
+    paths = places(header)
+    text = json.dumps(with_value(header, paths[pick % len(paths)], value)).encode("utf-8", "surrogatepass")
     load(redigested(struct.pack("<Q", len(text)) + text + data[8 + length :]))
 
 
 @fuzzed(120)
 @given(kind=kinds, pick=st.integers(0, 10**6), value=json_values | st.just(...))
 def test_fits_that_say_something_else_are_read_or_refused(files: Any, kind: str, pick: int, value: Any) -> None:
-    def change(tensors: Any, about: Any) -> None:
-        where = places(about)
-        changed = with_value(about, where[pick % len(where)], value)
-        about.clear()
-        about.update(changed)
+    def change(tensors: Any, description: Any) -> None:
+        paths = places(description)
+        changed = with_value(description, paths[pick % len(paths)], value)
+        description.clear()
+        description.update(changed)
 
     load(forged(files[kind], change))
 
@@ -409,16 +409,16 @@ TENSORS = [
 
 
 @fuzzed(90)
-@given(kind=kinds, pick=st.integers(0, 10**6), other=st.none() | st.sampled_from(TENSORS), flips=flips, cut=cuts)
+@given(kind=kinds, pick=st.integers(0, 10**6), replacement=st.none() | st.sampled_from(TENSORS), flips=flips, cut=cuts)
 def test_fits_with_other_tensors_are_read_or_refused(
-    files: Any, kind: str, pick: int, other: Any, flips: Any, cut: int | None
+    files: Any, kind: str, pick: int, replacement: Any, flips: Any, cut: int | None
 ) -> None:
     """Among them coded streams, whose bytes are flipped and cut."""
 
-    def change(tensors: Any, about: Any) -> None:
+    def change(tensors: Any, description: Any) -> None:
         name = sorted(tensors)[pick % len(tensors)]
-        if other is not None:
-            tensors[name] = other
+        if replacement is not None:
+            tensors[name] = replacement
         elif tensors[name].dtype == torch.uint8 and tensors[name].dim() == 1 and len(tensors[name]):
             damaged = mutated(tensors[name].numpy().tobytes(), flips, cut)
             tensors[name] = torch.frombuffer(bytearray(damaged or b"\0"), dtype=torch.uint8)
@@ -429,7 +429,7 @@ def test_fits_with_other_tensors_are_read_or_refused(
 
 
 @pytest.mark.parametrize(
-    ("place", "value"),
+    ("path", "value"),
     [
         (("factor",), float("inf")),
         (("lattice", "shape", 0), 1e308),
@@ -449,33 +449,33 @@ def test_fits_with_other_tensors_are_read_or_refused(
     ],
     ids=str,
 )
-def test_numbers_that_no_fit_has_are_refused(files: Any, place: Any, value: Any) -> None:
+def test_numbers_that_no_fit_has_are_refused(files: Any, path: Any, value: Any) -> None:
     """They would go on as indices and sizes of lattices."""
 
-    def change(tensors: Any, about: Any) -> None:
-        if isinstance(place, str):
-            tensors[place] = tensors[place].clone()
-            tensors[place].view(-1)[0] = value
+    def change(tensors: Any, description: Any) -> None:
+        if isinstance(path, str):
+            tensors[path] = tensors[path].clone()
+            tensors[path].view(-1)[0] = value
         else:
-            changed = with_value(about, place, value)
-            about.clear()
-            about.update(changed)
+            changed = with_value(description, path, value)
+            description.clear()
+            description.update(changed)
 
     with pytest.raises(CheckpointError):
         dsr_file.from_bytes(forged(files["fast"], change), "cpu")
 
 
-def altered(files: Any, kind: str, place: tuple[Any, ...], value: Any) -> bytes:
+def altered(files: Any, kind: str, path: tuple[Any, ...], value: Any) -> bytes:
     """The file, digest included, with another number in one place of its JSON or first in one of its tensors."""
 
-    def change(tensors: Any, about: Any) -> None:
-        if place[0] in tensors:
-            tensors[place[0]] = tensors[place[0]].clone()
-            tensors[place[0]].view(-1)[0] = value
+    def change(tensors: Any, description: Any) -> None:
+        if path[0] in tensors:
+            tensors[path[0]] = tensors[path[0]].clone()
+            tensors[path[0]].view(-1)[0] = value
         else:
-            changed = with_value(about, place, value)
-            about.clear()
-            about.update(changed)
+            changed = with_value(description, path, value)
+            description.clear()
+            description.update(changed)
 
     return forged(files[kind], change)
 
@@ -503,13 +503,13 @@ PLACES: dict[str, tuple[Any, ...]] = {
 def with_all(files: Any) -> dict[str, bytes]:
     """Files whose JSON has all numbers that there may be."""
 
-    def change(tensors: Any, about: Any) -> None:
+    def change(tensors: Any, description: Any) -> None:
         forecast = {"rank": 1, "window": 3, "damping": 1.5, "leads": [1.0, 2.0], "errors": [0.25, 0.5]}
         held = {"rank": 0, "window": 0, "damping": 0.0, "leads": [], "errors": []}
-        about.update(times=[1.0, 2.0, 4.0], period=None, forecasts=[held, forecast])
+        description.update(times=[1.0, 2.0, 4.0], period=None, forecasts=[held, forecast])
         # A forecast takes two states of its run.
-        about["breaks"] = [1] if len(tensors["motion.states"]) == 3 else []
-        if about["breaks"]:
+        description["breaks"] = [1] if len(tensors["motion.states"]) == 3 else []
+        if description["breaks"]:
             tensors["motion.reference"] = torch.stack([tensors["motion.reference"]] * 2)
 
     return {kind: forged(files[kind], change) for kind in ("fast", "dsr 1", "paper")}
@@ -524,8 +524,8 @@ def test_the_table_is_of_all_numbers(with_all: Any) -> None:
 @pytest.mark.parametrize("name", PLACES)
 def test_each_number_is_held_against_its_range(with_all: Any, name: str) -> None:
     """Just past either end, and far past, and as what no number is; in files of each format and kind."""
-    least, most = dsr_format.RANGES[name]
-    beyond: list[Any] = [least - max(1e-3 * abs(least), 1e-12), most + 1e-3 * abs(most), -1e30, 1e30]
+    least, greatest = dsr_format.RANGES[name]
+    beyond: list[Any] = [least - max(1e-3 * abs(least), 1e-12), greatest + 1e-3 * abs(greatest), -1e30, 1e30]
     beyond += [float("nan"), float("inf"), -float("inf")]
     if not name.startswith("motion."):
         beyond += [int("9" * 401), -int("9" * 30), True, "1", [1], {}]
@@ -536,7 +536,7 @@ def test_each_number_is_held_against_its_range(with_all: Any, name: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "said"),
+    ("path", "value", "message"),
     [
         (("sigma",), 0.0, "sigma is 0.0, not within 0.1 and 100"),
         (("reach",), -1e300, "reach is -1e[+]300, not within 0 and"),
@@ -559,13 +559,13 @@ def test_each_number_is_held_against_its_range(with_all: Any, name: str) -> None
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_numbers_that_go_wrong_later_are_refused(with_all: Any, place: Any, value: Any, said: str) -> None:
-    with pytest.raises(CheckpointError, match=said):
-        dsr_file.from_bytes(altered(with_all, "fast", place, value), "cpu")
+def test_numbers_that_go_wrong_later_are_refused(with_all: Any, path: Any, value: Any, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        dsr_file.from_bytes(altered(with_all, "fast", path, value), "cpu")
 
 
 def test_mirrors_are_no_rotations(files: Any) -> None:
-    def change(tensors: Any, about: Any) -> None:
+    def change(tensors: Any, description: Any) -> None:
         tensors["motion.rotations"] = -tensors["motion.rotations"]
 
     with pytest.raises(CheckpointError, match="they stretch, skew or mirror"):
@@ -575,7 +575,7 @@ def test_mirrors_are_no_rotations(files: Any) -> None:
 def test_atoms_far_apart_are_refused(files: Any) -> None:
     """The map to material coordinates would take a lattice of 10¹⁶ nodes."""
 
-    def change(tensors: Any, about: Any) -> None:
+    def change(tensors: Any, description: Any) -> None:
         for name in ("motion.atoms", "motion.reference"):
             tensors[name] = tensors[name].clone()
             tensors[name].view(-1, 3)[0] = 4e5
@@ -603,9 +603,9 @@ def test_ten_thousand_forged_fits_end_in_an_error_with_a_name_or_as_a_mesh(files
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "backend", ROOT / "tests")))},
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    said = json.loads(result.stdout)
-    print("\n" + "\n".join(f"{name} {count}" for name, count in sorted(said["counts"].items())))
-    assert not said["faults"] and sum(said["counts"].values()) == 10_000 * TIMES
+    outcome_counts = json.loads(result.stdout)
+    print("\n" + "\n".join(f"{name} {count}" for name, count in sorted(outcome_counts["counts"].items())))
+    assert not outcome_counts["faults"] and sum(outcome_counts["counts"].values()) == 10_000 * TIMES
 
 
 def bombs(files: dict[str, bytes]) -> dict[str, bytes]:
@@ -614,18 +614,18 @@ def bombs(files: dict[str, bytes]) -> dict[str, bytes]:
     def of(change: Any) -> bytes:
         return forged(files["fast"], change)
 
-    def stream(tensors: Any, about: Any) -> None:
+    def stream(tensors: Any, description: Any) -> None:
         # Honest about its size, and only zeros.
         packed = zlib.compress(bytes(2**27), 1)
         tensors["motion.atoms"] = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
 
-    def claims(tensors: Any, about: Any) -> None:
-        about["coded"]["static"]["shape"] = [2**20, 2**20]
+    def claims(tensors: Any, description: Any) -> None:
+        description["coded"]["static"]["shape"] = [2**20, 2**20]
 
-    def lattice(tensors: Any, about: Any) -> None:
-        about["lattice"]["shape"] = [2**20, 2**20, 2**20]
+    def lattice(tensors: Any, description: Any) -> None:
+        description["lattice"]["shape"] = [2**20, 2**20, 2**20]
 
-    def name(tensors: Any, about: Any) -> None:
+    def name(tensors: Any, description: Any) -> None:
         tensors["../../../tmp/owned"] = torch.zeros(3)
 
     text = json.dumps(
@@ -669,14 +669,14 @@ def npy(dtype: str, shape: tuple[int, ...]) -> bytes:
 
 def archive(path: Path, arrays: dict[str, Any], **raw: tuple[bytes, int]) -> None:
     """A surfaces file; raw: in the place of an array its header and a count of zeros after it."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as made:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as zip_file:
         for name, value in arrays.items():
             if name not in raw:
                 buffer = io.BytesIO()
                 np.lib.format.write_array(buffer, np.asarray(value))
-                made.writestr(f"{name}.npy", buffer.getvalue())
+                zip_file.writestr(f"{name}.npy", buffer.getvalue())
         for name, (head, zeros) in raw.items():
-            with made.open(f"{name}.npy", "w", force_zip64=True) as stream:
+            with zip_file.open(f"{name}.npy", "w", force_zip64=True) as stream:
                 stream.write(head)
                 for _ in range(zeros // 2**20):
                     stream.write(bytes(2**20))
@@ -827,26 +827,26 @@ def test_a_pickled_object_is_never_loaded(surfaces_file: Path, tmp_path: Path) -
 
 @fuzzed(40)
 @given(
-    about=st.none() | st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode()),
+    description=st.none() | st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode()),
     flips=flips,
     cut=cuts,
     name=st.sampled_from([f"0/{stem}.{end}" for stem in ("1.0", "2.5", "x", ".") for end in ("npz", "safetensors")]),
 )
-@example(about=b"[" * 100_000, flips=[], cut=None, name="0/1.0.safetensors")
+@example(description=b"[" * 100_000, flips=[], cut=None, name="0/1.0.safetensors")
 def test_a_folder_of_surfaces_is_taken_up_or_begun_anew(
-    surfaces_file: Path, about: bytes | None, flips: Any, cut: int | None, name: str
+    surfaces_file: Path, description: bytes | None, flips: Any, cut: int | None, name: str
 ) -> None:
     folder = surfaces_file.parent / "staged.surfaces"
-    said: list[str] = []
+    warnings: list[str] = []
     with named_errors("staging"):
-        one = read_surfaces_file(surfaces_file)[0][0]
-        staged = SurfaceStaging(folder, {"a": 1}, 1, False, said.append)
-        staged.put(0, one)
+        surface = read_surfaces_file(surfaces_file)[0][0]
+        staged = SurfaceStaging(folder, {"a": 1}, 1, False, warnings.append)
+        staged.put(0, surface)
         staged.close()
         (folder / name).write_bytes(mutated((folder / "0/1.0.safetensors").read_bytes(), flips, cut))
-        if about is not None:
-            (folder / "about.json").write_bytes(about)
-        staged = SurfaceStaging(folder, {"a": 1}, 1, True, said.append)
+        if description is not None:
+            (folder / "about.json").write_bytes(description)
+        staged = SurfaceStaging(folder, {"a": 1}, 1, True, warnings.append)
         assert set(staged.states(0)) <= {1.0}
         assert all(surface.state == 1.0 for surface in staged.series(0))
         staged.remove()
@@ -880,11 +880,11 @@ def test_states_are_read_or_refused(text: str, fractional: bool) -> None:
     # The trace would take longer than the work; how many numbers there are says how much they take.
     with named_errors("states", StatesError, megabytes=0):
         try:
-            found = states.parse(text, fractional=fractional)
+            parsed = states.parse(text, fractional=fractional)
         except StatesError as error:
             assert len(str(error)) < 500
             raise
-        assert 0 < len(found) <= states.MAX_STATES and len(set(found)) == len(found)
+        assert 0 < len(parsed) <= states.MAX_STATES and len(set(parsed)) == len(parsed)
 
 
 @fuzzed(100)
@@ -925,8 +925,8 @@ STORED = {
 
 def test_input_that_nobody_changed_is_taken(files: Any, surfaces_file: Path) -> None:
     """So the tests around refuse for what was changed."""
-    for whole in (FRAME, PACKED):
-        header, arrays = frames.read_frame(io.BufferedReader(cast(io.RawIOBase, io.BytesIO(whole)))) or ({}, {})
+    for frame in (FRAME, PACKED):
+        header, arrays = frames.read_frame(io.BufferedReader(cast(io.RawIOBase, io.BytesIO(frame)))) or ({}, {})
         assert header["kind"] == "reply" and list(arrays) == ["points", "faces"]
     for kind, data in files.items():
         assert dsr_file.from_bytes(redigested(data), "cpu").report, kind
@@ -935,11 +935,11 @@ def test_input_that_nobody_changed_is_taken(files: Any, surfaces_file: Path) -> 
 
 
 @fuzzed(120)
-@given(place=st.sampled_from(places(STORED)), value=json_values)
-def test_what_a_session_says_is_read_or_refused(place: Any, value: Any) -> None:
+@given(path=st.sampled_from(places(STORED)), value=json_values)
+def test_what_a_session_says_is_read_or_refused(path: Any, value: Any) -> None:
     fits: dict[str, FitReference] = {}
     with named_errors("pse", ValueError):
-        fits = pse.read_references(with_value(STORED, place, value))[0]
+        fits = pse.read_references(with_value(STORED, path, value))[0]
     references = PseReferences(Jobs(Settings()))
     for name, reference in fits.items():
         assert isinstance(name, str) and isinstance(references.fault(reference), str)
@@ -960,6 +960,6 @@ def test_settings_are_taken_or_refused(key: str, value: str) -> None:
     values = Settings()
     with named_errors("settings", SettingsError, LaunchError):
         values.put(key, value)
-        kept = values.get(key)
-        assert key != "workers" or 0 <= int(kept) <= 64
-        assert key != "device" or kept.isascii()
+        setting = values.get(key)
+        assert key != "workers" or 0 <= int(setting) <= 64
+        assert key != "device" or setting.isascii()

@@ -79,18 +79,18 @@ def environment(monkeypatch, tmp_path):
 def machine() -> str:
     """The kind of machine: what decides the last digits of a fit."""
     info = Path("/proc/cpuinfo")
-    found = re.search(r"^model name\s*: (.*)$", info.read_text(), re.MULTILINE) if info.exists() else None
-    parts = [
+    model = re.search(r"^model name\s*: (.*)$", info.read_text(), re.MULTILINE) if info.exists() else None
+    fields = [
         platform.machine(),
-        found.group(1).strip() if found else platform.processor(),
+        model.group(1).strip() if model else platform.processor(),
         torch.backends.cpu.get_cpu_capability(),
         f"torch {torch.__version__}",
         f"numpy {np.__version__}",
         f"{torch.get_num_threads()} threads",
     ]
     # Overrides of the kernels are another kind of machine.
-    parts += [f"{key}={os.environ[key]}" for key in ("ATEN_CPU_CAPABILITY", "OPENBLAS_CORETYPE") if key in os.environ]
-    return ", ".join(parts)
+    fields += [f"{key}={os.environ[key]}" for key in ("ATEN_CPU_CAPABILITY", "OPENBLAS_CORETYPE") if key in os.environ]
+    return ", ".join(fields)
 
 
 def balls(radii, step, atoms=20, states=None):
@@ -98,26 +98,26 @@ def balls(radii, step, atoms=20, states=None):
     from support.shapes import ball, cloud
 
     shell = cloud(atoms, 3.0) if atoms else None
-    made = []
-    for place, radius in enumerate(radii):
-        state = place + 1 if states is None else states[place]
+    surfaces = []
+    for k, radius in enumerate(radii):
+        state = k + 1 if states is None else states[k]
         centre = np.asarray(step, float) * state
         inside = None if shell is None else shell * radius / 4.5 + centre
-        made.append(ball(state, radius, centre, inside, subdivisions=2))
-    return made
+        surfaces.append(ball(state, radius, centre, inside, subdivisions=2))
+    return surfaces
 
 
 def ellipsoids(count):
     """Ellipsoids that grow longer along x by 0.4 Å a state; no atoms are known."""
     from support.shapes import ball
 
-    made = []
+    surfaces = []
     for surface in (ball(state, 1.0, subdivisions=2) for state in range(1, count + 1)):
         axes = np.array([3.5 + 0.4 * surface.state, 4.0, 3.0])
         normals = surface.points / axes
         normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-        made.append(replace(surface, points=surface.points * axes, normals=normals))
-    return made
+        surfaces.append(replace(surface, points=surface.points * axes, normals=normals))
+    return surfaces
 
 
 def quick_presets():
@@ -147,7 +147,7 @@ def fits() -> dict[str, Any]:
 
     moving = balls((4.0, 4.2, 4.4, 4.6), (0.6, 0.2, 0.0))
     with mock.patch.dict(PRESETS, quick_presets()):
-        made: dict[str, Any] = {
+        fitted: dict[str, Any] = {
             "fast": run.fit_trajectory(balls((4.0, 4.1, 4.3, 4.2, 4.4, 4.5, 4.4), (0.6, 0.2, 0.0)), config("fast")),
             "fast, no atoms, smooth given": run.fit_trajectory(ellipsoids(4), config("fast", smooth=0.5)),
             "fast, not aligned": run.fit_trajectory(moving, config("fast", align=False)),
@@ -164,10 +164,13 @@ def fits() -> dict[str, Any]:
             pair = {"grows": moving[:3], "shrinks": balls((4.6, 4.3, 4.0), (0.0, 0.3, 0.0))}
             family = run.fit_family(pair, config(preset))
             third = balls((4.2, 4.4), (0.0, 0.0, 0.5))
-            made[f"{preset}, family"], made[f"{preset}, member"] = family, run.fit_member(family, third, config(preset))
+            fitted[f"{preset}, family"], fitted[f"{preset}, member"] = (
+                family,
+                run.fit_member(family, third, config(preset)),
+            )
             if preset == "preview":
-                made["preview, frozen member"] = run.fit_member(family, third, config(preset), frozen=True)
-    return made
+                fitted["preview, frozen member"] = run.fit_member(family, third, config(preset), frozen=True)
+    return fitted
 
 
 @functools.cache
@@ -190,27 +193,29 @@ def read_dsr(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[s
     return json.loads(texts.pop("field")), tensors, texts
 
 
-def decoded(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def decoded(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The tensors, the packed ones unpacked."""
     values = dict(tensors)
-    members = about.get("members")
-    for prefix, one in {f"{name}/": one for name, one in members.items()}.items() if members else [("", about)]:
-        for name, how in one["coded"].items():
-            values[prefix + name] = unpacked(tensors[prefix + name], how)
+    members = description.get("members")
+    for prefix, entry in (
+        {f"{name}/": entry for name, entry in members.items()}.items() if members else [("", description)]
+    ):
+        for name, coding in entry["coded"].items():
+            values[prefix + name] = unpacked(tensors[prefix + name], coding)
     return values
 
 
-def unpacked(data: np.ndarray, how: dict[str, Any]) -> np.ndarray:
+def unpacked(data: np.ndarray, coding: dict[str, Any]) -> np.ndarray:
     """Values f4: deflated planes of bytes, of folded differences of whole steps or of ordered bits."""
     planes = np.frombuffer(zlib.decompress(data.tobytes()), np.uint8).reshape(4, -1)
-    folded = np.ascontiguousarray(planes.T).view("<u4").reshape(how["shape"])
-    whole = (folded >> np.uint32(1)).astype(np.int32) ^ -(folded & np.uint32(1)).astype(np.int32)
-    for axis in how["axes"]:
-        np.cumsum(whole, axis=axis, dtype=np.int32, out=whole)
-    if how["step"] is not None:
-        return whole.astype(np.float32) * np.float32(how["step"])
-    bits = whole ^ ((whole >> np.int32(31)) & np.int32(0x7FFFFFFF >> how["shift"]))
-    return (bits << np.int32(how["shift"])).view(np.float32)
+    folded = np.ascontiguousarray(planes.T).view("<u4").reshape(coding["shape"])
+    integers = (folded >> np.uint32(1)).astype(np.int32) ^ -(folded & np.uint32(1)).astype(np.int32)
+    for axis in coding["axes"]:
+        np.cumsum(integers, axis=axis, dtype=np.int32, out=integers)
+    if coding["step"] is not None:
+        return integers.astype(np.float32) * np.float32(coding["step"])
+    bits = integers ^ ((integers >> np.int32(31)) & np.int32(0x7FFFFFFF >> coding["shift"]))
+    return (bits << np.int32(coding["shift"])).view(np.float32)
 
 
 def without_clock(value: Any) -> Any:
@@ -224,18 +229,18 @@ def without_clock(value: Any) -> Any:
 
 
 def exact_digest(name: str) -> str:
-    about, tensors, texts = contents()[name]
-    found = hashlib.sha256(texts["format"].encode())
-    found.update(json.dumps(without_clock(about), sort_keys=True).encode())
+    description, tensors, texts = contents()[name]
+    digest = hashlib.sha256(texts["format"].encode())
+    digest.update(json.dumps(without_clock(description), sort_keys=True).encode())
     for key in sorted(tensors):
-        found.update(f"{key} {tensors[key].dtype.str} {tensors[key].shape}".encode())
-        found.update(tensors[key].tobytes())
-    return found.hexdigest()
+        digest.update(f"{key} {tensors[key].dtype.str} {tensors[key].shape}".encode())
+        digest.update(tensors[key].tobytes())
+    return digest.hexdigest()
 
 
 def tensor_figures(name: str) -> dict[str, Any]:
-    about, tensors, _ = contents()[name]
-    values = decoded(about, tensors)
+    description, tensors, _ = contents()[name]
+    values = decoded(description, tensors)
     return {
         key: {
             "written as": tensors[key].dtype.str,
@@ -258,37 +263,37 @@ def distances(name: str) -> dict[str, list[float]]:
         first, second = fields
         fields["half way"] = field_between(fitted, first, second, 0.5)
     points = torch.tensor(np.random.default_rng(3).uniform(-5.5, 5.5, (50, 3)), dtype=torch.float32)
-    found = {}
+    values = {}
     for member, field in fields.items():
         for moment in (1.0, 1.5, field.time_range[1] + 0.5):
-            found[f"{member} {moment}"] = [round(float(d), 5) for d in field.at(moment).distance(points)]
-    return found
+            values[f"{member} {moment}"] = [round(float(d), 5) for d in field.at(moment).distance(points)]
+    return values
 
 
 def figures(name: str) -> dict[str, Any]:
-    about, _, texts = contents()[name]
+    description, _, texts = contents()[name]
     return {
         "texts": {key: value if key == "format" else len(value) for key, value in texts.items()},
-        "about": without_clock(about),
+        "about": without_clock(description),
         "tensors": tensor_figures(name),
         "distances": distances(name),
     }
 
 
-def assert_close(now: Any, then: Any, where: str) -> None:
+def assert_close(actual: Any, golden: Any, path: str) -> None:
     """Same keys, types and texts; numbers to 1e-3 of their size."""
-    if isinstance(then, dict):
-        assert isinstance(now, dict) and list(sorted(now)) == list(sorted(then)), where
-        for key in then:
-            assert_close(now[key], then[key], f"{where}.{key}")
-    elif isinstance(then, list):
-        assert isinstance(now, list) and len(now) == len(then), where
-        for place, (one, other) in enumerate(zip(now, then, strict=True)):
-            assert_close(one, other, f"{where}[{place}]")
-    elif isinstance(then, float):
-        assert isinstance(now, float) and now == pytest.approx(then, rel=1e-3, abs=1e-4), where
+    if isinstance(golden, dict):
+        assert isinstance(actual, dict) and list(sorted(actual)) == list(sorted(golden)), path
+        for key in golden:
+            assert_close(actual[key], golden[key], f"{path}.{key}")
+    elif isinstance(golden, list):
+        assert isinstance(actual, list) and len(actual) == len(golden), path
+        for k, (item, golden_item) in enumerate(zip(actual, golden, strict=True)):
+            assert_close(item, golden_item, f"{path}[{k}]")
+    elif isinstance(golden, float):
+        assert isinstance(actual, float) and actual == pytest.approx(golden, rel=1e-3, abs=1e-4), path
     else:
-        assert (type(now), now) == (type(then), then), where
+        assert (type(actual), actual) == (type(golden), golden), path
 
 
 NAMES = (
@@ -349,22 +354,22 @@ def test_fits_are_recorded():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_fit_has_the_recorded_figures(name):
-    now, then = json.loads(json.dumps(figures(name))), recorded("fits.json")["figures"][name]
-    assert now["texts"] == then["texts"]
-    assert_close(without_packing(now["about"]), without_packing(then["about"]), "about")
-    assert sorted(now["tensors"]) == sorted(then["tensors"])
-    for key, tensor in then["tensors"].items():
-        other = now["tensors"][key]
-        assert [other["written as"], other["shape"]] == [tensor["written as"], tensor["shape"]], key
+    actual, golden = json.loads(json.dumps(figures(name))), recorded("fits.json")["figures"][name]
+    assert actual["texts"] == golden["texts"]
+    assert_close(without_packing(actual["about"]), without_packing(golden["about"]), "about")
+    assert sorted(actual["tensors"]) == sorted(golden["tensors"])
+    for key, tensor in golden["tensors"].items():
+        actual_tensor = actual["tensors"][key]
+        assert [actual_tensor["written as"], actual_tensor["shape"]] == [tensor["written as"], tensor["shape"]], key
         if key.split("/")[-1].startswith(TRAINED):
             continue
         # A mean of values of both signs may be next to nothing: it is held against their size.
         size = tensor["abs sum"] / max(1, np.prod(tensor["shape"]))
-        assert other["mean"] == pytest.approx(tensor["mean"], abs=5e-3 * size), key
-        assert other["abs sum"] == pytest.approx(tensor["abs sum"], rel=1e-3), key
-    assert sorted(now["distances"]) == sorted(then["distances"])
-    for key, values in then["distances"].items():
-        assert now["distances"][key] == pytest.approx(values, rel=0, abs=1e-2), key
+        assert actual_tensor["mean"] == pytest.approx(tensor["mean"], abs=5e-3 * size), key
+        assert actual_tensor["abs sum"] == pytest.approx(tensor["abs sum"], rel=1e-3), key
+    assert sorted(actual["distances"]) == sorted(golden["distances"])
+    for key, values in golden["distances"].items():
+        assert actual["distances"][key] == pytest.approx(values, rel=0, abs=1e-2), key
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -396,7 +401,7 @@ cmd.save("pep.pse")
 def in_pymol(folder: Path, script: str, plugin: bool = True) -> str:
     """What a script prints in a headless PyMOL of its own."""
     (folder / "script.py").write_text(("import pymol_dsr\n" if plugin else "") + script)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "pymol", "-cqk", "script.py"],
         cwd=folder,
         env=dict(os.environ, HOME=str(folder)),
@@ -405,8 +410,8 @@ def in_pymol(folder: Path, script: str, plugin: bool = True) -> str:
         timeout=PATIENCE,
         check=False,
     )
-    assert done.returncode == 0 and not done.stderr.strip(), done.stdout + done.stderr
-    return done.stdout
+    assert process.returncode == 0 and not process.stderr.strip(), process.stdout + process.stderr
+    return process.stdout
 
 
 @pytest.fixture(scope="module")
@@ -433,24 +438,24 @@ def test_a_surfaces_file_of_0_2_0_is_read(files, tmp_path):
     out = str(tmp_path / "again.dsr")
     command = [*BACKEND, "fit", str(files / "pep.npz"), "--preset", "preview", "--device", "cpu", "-o", out]
     subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
-    about, tensors, _ = read_dsr(Path(out).read_bytes())
-    assert about["report"]["states"] == [1.0, 2.0] and about["report"]["atoms"] == atoms.shape[1]
+    description, tensors, _ = read_dsr(Path(out).read_bytes())
+    assert description["report"]["states"] == [1.0, 2.0] and description["report"]["atoms"] == atoms.shape[1]
     # A fit keeps the atoms to 1/1024 Å, without the motion of the whole molecule.
-    kept = decoded(about, tensors)["motion.atoms"]
-    apart = [np.linalg.norm(some[:, :, None] - some[:, None], axis=-1) for some in (kept, atoms)]
-    assert np.abs(apart[0] - apart[1]).max() < 0.005
-    assert about["report"]["source"] == read_dsr((files / "pep.dsr").read_bytes())[0]["report"]["source"]
+    fitted_atoms = decoded(description, tensors)["motion.atoms"]
+    atom_distances = [np.linalg.norm(xyz[:, :, None] - xyz[:, None], axis=-1) for xyz in (fitted_atoms, atoms)]
+    assert np.abs(atom_distances[0] - atom_distances[1]).max() < 0.005
+    assert description["report"]["source"] == read_dsr((files / "pep.dsr").read_bytes())[0]["report"]["source"]
 
 
 def test_a_fit_of_0_2_0_is_read_and_meshed(files, tmp_path):
-    about, tensors, texts = read_dsr((files / "pep.dsr").read_bytes())
-    assert texts["format"] == "dsr 2" and texts["version"] == "0.2.0" and about["kind"] == "fast"
+    description, tensors, texts = read_dsr((files / "pep.dsr").read_bytes())
+    assert texts["format"] == "dsr 2" and texts["version"] == "0.2.0" and description["kind"] == "fast"
     out = tmp_path / "pep.obj"
     command = [*BACKEND, "mesh", str(files / "pep.dsr"), "--time", "1.5", "--device", "cpu", "-o", str(out)]
     subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
     lines = [line.split() for line in out.read_text().splitlines()]
     points = np.array([line[1:4] for line in lines if line[:1] == ["v"]], float)
-    faces = np.array([[part.split("/")[0] for part in line[1:]] for line in lines if line[:1] == ["f"]], int) - 1
+    faces = np.array([[corner.split("/")[0] for corner in line[1:]] for line in lines if line[:1] == ["f"]], int) - 1
     a, b, c = (points[faces[:, k]] for k in range(3))
     golden = recorded("files.json") if (GOLDEN / "files.json").exists() else {}
     volume = float(np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6.0)
@@ -577,11 +582,11 @@ class Line:
         return header, payload
 
     def note(self, method: str, params: Any, arrays: dict[str, np.ndarray] | None, header: dict[str, Any]) -> None:
-        shown = json.dumps(params, sort_keys=True, ensure_ascii=False)
-        asked = f"{method} {shown if len(shown) < 200 else hashlib.sha256(shown.encode()).hexdigest()}"
+        arguments = json.dumps(params, sort_keys=True, ensure_ascii=False)
+        request = f"{method} {arguments if len(arguments) < 200 else hashlib.sha256(arguments.encode()).hexdigest()}"
         self.steps.append(
             {
-                "asked": asked + (f" with {', '.join(sorted(arrays))}" if arrays else ""),
+                "asked": request + (f" with {', '.join(sorted(arrays))}" if arrays else ""),
                 "answer": self.structure(header),
                 "events": self.happened(),
             }
@@ -589,17 +594,17 @@ class Line:
 
     def happened(self) -> list[Any]:
         """The events since the last answer; of those of progress, how often they come is not on record."""
-        told: list[Any] = []
+        events: list[Any] = []
         for header in self.events:
             if header["event"] == "progress":
                 params = header["params"]
-                one = {"event": "progress", "phase": params["phase"], "keys": sorted(params)}
+                entry = {"event": "progress", "phase": params["phase"], "keys": sorted(params)}
             else:
-                one = {"event": header["event"], "params": self.plain(header["params"])}
-            if one not in told:
-                told.append(one)
+                entry = {"event": header["event"], "params": self.plain(header["params"])}
+            if entry not in events:
+                events.append(entry)
         self.events.clear()
-        return told
+        return events
 
     def plain(self, value: Any) -> Any:
         """Texts without the folder and the processes of this run."""
@@ -610,18 +615,18 @@ class Line:
         return re.sub(r"process \d+ on \S+\)", "process PID on HOST)", value.replace(self.home, "$DSR_HOME"))
 
     def structure(self, header: dict[str, Any]) -> dict[str, Any]:
-        found = {key: value for key, value in header.items() if key in ("kind", "id", "code", "event")}
+        structure = {key: value for key, value in header.items() if key in ("kind", "id", "code", "event")}
         if "message" in header:
-            found["message"] = self.plain(header["message"]).replace(f"(version {VERSION})", "(version VERSION)")
+            structure["message"] = self.plain(header["message"]).replace(f"(version {VERSION})", "(version VERSION)")
         for key in ("result", "params"):
             if key in header:
-                found[key] = types(header[key])
-        found["arrays"] = [
+                structure[key] = types(header[key])
+        structure["arrays"] = [
             [entry["name"], entry["dtype"], len(entry["shape"]), sorted(set(entry) - {"name", "dtype", "shape"})]
             for entry in header["arrays"]
         ]
         assert set(header) <= {"kind", "id", "code", "event", "message", "result", "params", "arrays"}
-        return found
+        return structure
 
     def close(self) -> int:
         assert self.process.stdin is not None and self.process.stdout is not None
@@ -631,7 +636,7 @@ class Line:
         self.process.stdout.close()
         return code
 
-    def said(self) -> list[str]:
+    def logged(self) -> list[str]:
         """The backend's own lines on stderr."""
         self.stderr.seek(0)
         lines = self.stderr.read().decode().splitlines()
@@ -643,22 +648,22 @@ def types(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: types(item) for key, item in value.items()}
     if isinstance(value, list):
-        told = [types(item) for item in value]
-        return [f"{len(told)} times", told[0]] if told and all(one == told[0] for one in told) else told
+        kinds = [types(item) for item in value]
+        return [f"{len(kinds)} times", kinds[0]] if kinds and all(kind == kinds[0] for kind in kinds) else kinds
     return value if value is None or isinstance(value, bool) else type(value).__name__
 
 
 @pytest.fixture
 def lines(tmp_path) -> Iterator[Any]:
     """Starts backends; afterwards none of them runs."""
-    made: list[Line] = []
+    opened: list[Line] = []
 
     def start() -> Line:
-        made.append(Line(tmp_path / "home"))
-        return made[-1]
+        opened.append(Line(tmp_path / "home"))
+        return opened[-1]
 
     yield start
-    for line in made:
+    for line in opened:
         if line.process.poll() is None:
             line.process.kill()
             line.process.wait()
@@ -666,8 +671,8 @@ def lines(tmp_path) -> Iterator[Any]:
 
 
 def arrays_of(surface) -> dict[str, np.ndarray]:
-    found = {name: getattr(surface, name) for name in ("points", "normals", "faces", "atoms")}
-    return {name: array for name, array in found.items() if array is not None}
+    arrays = {name: getattr(surface, name) for name in ("points", "normals", "faces", "atoms")}
+    return {name: array for name, array in arrays.items() if array is not None}
 
 
 HELLO = {"protocol": 1, "version": "0.2.0"}
@@ -859,10 +864,10 @@ def cancelled(line: Line) -> None:
     while not any(event["event"] == "progress" for event in line.events):
         line.read()
     waiting = line.send("mesh", {"fit": "one", "time": 1})
-    asked = [(method, params, line.send(method, params)) for method, params in (
+    requests = [(method, params, line.send(method, params)) for method, params in (
         ("status", {}), ("cancel", {"target": waiting}), ("cancel", {"target": fit})
     )]  # fmt: skip
-    for method, params, number in [("mesh", {}, waiting), *asked, ("fit", {}, fit)]:
+    for method, params, number in [("mesh", {}, waiting), *requests, ("fit", {}, fit)]:
         header, _ = line.answer(number)
         line.events.clear()
         if method == "status":
@@ -896,15 +901,15 @@ def on_its_own(line: Line) -> None:
 
 def test_frames_are_the_recorded_ones(lines):
     line = lines()
-    told: dict[str, Any] = {}
-    for part in (good_session, families, bad_requests, cancelled, on_its_own):
-        part(line)
-        told[part.__name__], line.steps, line.number = line.steps, [], line.number // 1000 * 1000 + 1000
+    dialogues: dict[str, Any] = {}
+    for dialogue in (good_session, families, bad_requests, cancelled, on_its_own):
+        dialogue(line)
+        dialogues[dialogue.__name__], line.steps, line.number = line.steps, [], line.number // 1000 * 1000 + 1000
     line.ask("shutdown")
-    told["the end"] = line.steps
-    told["exit code"] = line.close()
-    told["device"] = line.device
-    told["previews"] = sorted({json.dumps(one, sort_keys=True) for one in line.previews})
+    dialogues["the end"] = line.steps
+    dialogues["exit code"] = line.close()
+    dialogues["device"] = line.device
+    dialogues["previews"] = sorted({json.dumps(preview, sort_keys=True) for preview in line.previews})
 
     packed = lines()
     packed.ask("hello", **HELLO, packed=True)
@@ -912,8 +917,8 @@ def test_frames_are_the_recorded_ones(lines):
     packed.ask("load", {"file": saved}, fit="packed")
     packed.ask("mesh", fit="packed", time=1)
     packed.ask("grid", fit="packed", time=1, resolution=1.0)
-    told["packed"] = packed.steps
-    told["exit code at the end of the stream"] = packed.close()
+    dialogues["packed"] = packed.steps
+    dialogues["exit code at the end of the stream"] = packed.close()
 
     for name, header in (
         ("a reply is no question", {"kind": "reply", "id": 1, "result": {}}),
@@ -925,18 +930,18 @@ def test_frames_are_the_recorded_ones(lines):
         broken.write(header)
         while broken.read() is not None:
             pass
-        told[name] = {"code": broken.close(), "stderr": broken.said()}
+        dialogues[name] = {"code": broken.close(), "stderr": broken.logged()}
 
     if RECORDING:
-        record("wire.json", told)
+        record("wire.json", dialogues)
     golden = recorded("wire.json")
-    assert sorted(told) == sorted(golden)
-    for part, then in golden.items():
-        now = json.loads(json.dumps(told[part]))
-        if isinstance(then, list):
-            for one, other in zip(now, then, strict=False):
-                assert one == other, part
-        assert now == then, part
+    assert sorted(dialogues) == sorted(golden)
+    for dialogue, expected in golden.items():
+        actual = json.loads(json.dumps(dialogues[dialogue]))
+        if isinstance(expected, list):
+            for step, expected_step in zip(actual, expected, strict=False):
+                assert step == expected_step, dialogue
+        assert actual == expected, dialogue
 
 
 # Commands, command line and package ------------------------------------------------------------------------------
@@ -949,9 +954,13 @@ def test_commands_and_their_arguments_are_the_recorded_ones():
     # Names, order and defaults are what users type; annotations are for developers.
     arguments = {
         name: [
-            [one.name, one.kind.description, "needed" if one.default is inspect.Parameter.empty else repr(one.default)]
-            for one in inspect.signature(entry[0]).parameters.values()
-            if one.name != "_self"
+            [
+                parameter.name,
+                parameter.kind.description,
+                "needed" if parameter.default is inspect.Parameter.empty else repr(parameter.default),
+            ]
+            for parameter in inspect.signature(entry[0]).parameters.values()
+            if parameter.name != "_self"
         ]
         for name, entry in pymol.cmd.keyword.items()
         if name.startswith("dsr_")
@@ -962,7 +971,7 @@ def test_commands_and_their_arguments_are_the_recorded_ones():
 
 
 def help_text(*verb: str) -> str:
-    done = subprocess.run(
+    process = subprocess.run(
         [*BACKEND, *verb, "--help"],
         env=dict(os.environ, COLUMNS="100", NO_COLOR="1", PYTHONIOENCODING="utf-8"),
         capture_output=True,
@@ -970,15 +979,15 @@ def help_text(*verb: str) -> str:
         timeout=PATIENCE,
         check=True,
     )
-    assert not done.stderr
-    return done.stdout
+    assert not process.stderr
+    return process.stdout
 
 
 def test_help_of_every_verb_is_the_recorded_one():
-    whole = help_text()
+    output = help_text()
     # Names stand four blanks in, what they do behind them or on the next line.
-    verbs = re.findall(r"^ {4}([a-z-]+)(?: {2,}|$)", whole.split("options:")[0], re.MULTILINE)
-    texts = {"dsr-backend": whole, **{verb: help_text(verb) for verb in verbs}}
+    verbs = re.findall(r"^ {4}([a-z-]+)(?: {2,}|$)", output.split("options:")[0], re.MULTILINE)
+    texts = {"dsr-backend": output, **{verb: help_text(verb) for verb in verbs}}
     folder = GOLDEN / "help"
     if RECORDING:
         for path in folder.glob("*.txt"):
@@ -991,13 +1000,13 @@ def test_help_of_every_verb_is_the_recorded_one():
     golden = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.txt")}
     version = golden.pop("python")
     assert sorted(texts) == sorted(golden)
-    for name, then in golden.items():
-        now = texts[name]
+    for name, expected in golden.items():
+        actual = texts[name]
         if version.strip() != "{}.{}".format(*sys.version_info[:2]):
             # Other versions of Python break lines and name arguments elsewhere.
-            assert words(now) == words(then), name
+            assert words(actual) == words(expected), name
         else:
-            assert now == then, name
+            assert actual == expected, name
 
 
 def words(text: str) -> set[str]:
@@ -1021,8 +1030,8 @@ def test_the_zip_is_one_package_that_the_plugin_manager_loads(tmp_path):
         names = content.namelist()
         content.extractall(tmp_path / "startup")
         # The backend's sources travel along, for an installation; PyMOL does not import them.
-        own = [name for name in names if name.endswith(".py") and not name.startswith("pymol_dsr/bundled/")]
-        texts = {name: content.read(name).decode() for name in own}
+        plugin_files = [name for name in names if name.endswith(".py") and not name.startswith("pymol_dsr/bundled/")]
+        texts = {name: content.read(name).decode() for name in plugin_files}
     assert {name.split("/")[0] for name in names} == {"pymol_dsr"}
     assert "pymol_dsr/__init__.py" in names and "pymol_dsr/LICENSE" in names
     version = json.loads((ROOT / "plugin_manifest.json").read_text())["version"]
@@ -1045,12 +1054,12 @@ def test_the_zip_is_one_package_that_the_plugin_manager_loads(tmp_path):
         "print(plugin.__file__, plugin.__version__, plugin.MENU, callable(plugin.__init_plugin__))\n"
         "print(sorted(name for name in cmd.keyword if name.startswith('dsr_')))\n"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False,
         env={**os.environ, "PYTHONPATH": "", "PYTHONIOENCODING": "utf-8"},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    first, second = done.stdout.splitlines()[-2:]
-    where = tmp_path / "startup" / "pymol_dsr" / "__init__.py"
-    assert first == f"{where} {version} Dynamical Surface… True"
+    assert process.returncode == 0, process.stderr
+    first, second = process.stdout.splitlines()[-2:]
+    location = tmp_path / "startup" / "pymol_dsr" / "__init__.py"
+    assert first == f"{location} {version} Dynamical Surface… True"
     assert second == str(sorted(recorded("commands.json")))

@@ -64,14 +64,14 @@ def test_a_user_at_the_window(display, tmp_path):
         "family",
         "morph",
     ]
-    told = report["told"]
+    notes = report["told"]
     # Long before the fit: nothing but surfaces were made by then, or are being sampled.
-    assert told["phase at preview"] in ("surfaces", "fit"), told
+    assert notes["phase at preview"] in ("surfaces", "fit"), notes
     # The picture: the preview covers what PyMOL's own surface covers.
-    assert told["preview covers"] > 0.93, told
-    assert 0.05 < told["live covers"] < 0.9, told
+    assert notes["preview covers"] > 0.93, notes
+    assert 0.05 < notes["live covers"] < 0.9, notes
     # Of the forty times that were dragged past in eight turns, some were shown and most were not waited for.
-    assert 2 <= told["dragged"] <= 20, told
+    assert 2 <= notes["dragged"] <= 20, notes
     # A window that waited for one of these would answer in no turn of the event loop until it was done.
     assert set(report["turns"]) == {"fit", "movie", "film", "quality"}
     assert min(report["turns"].values()) > 2, report["turns"]

@@ -54,13 +54,15 @@ def debian() -> str:
     if not os.path.exists(DEBIAN):
         return ""
     code = "import pymol; print(pymol.cmd.get_version()[0])"
-    done = subprocess.run(["/usr/bin/python3", "-c", code], capture_output=True, text=True, check=False, env=system())
-    return done.stdout.strip()
+    process = subprocess.run(
+        ["/usr/bin/python3", "-c", code], capture_output=True, text=True, check=False, env=system()
+    )
+    return process.stdout.strip()
 
 
-def system(**more: str) -> dict[str, str]:
+def system(**variables: str) -> dict[str, str]:
     """An environment in which nothing of this checkout or its Python is found."""
-    return {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", **more}
+    return {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", **variables}
 
 
 PYMOLS = [
@@ -77,10 +79,10 @@ PYMOLS = [
 def archive(tmp_path):
     """The zip as `make zip` makes it."""
     path = tmp_path / "pymol_dsr.zip"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, ROOT / "tools/plugin_zip.py", path], capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith(f"{path}: ")
+    assert process.stdout.startswith(f"{path}: ")
     return path
 
 
@@ -108,16 +110,16 @@ def test_the_zip_is_the_plugin_with_the_backend_for_dsr_install(archive, tmp_pat
     packed = [str(path.relative_to(ROOT)) for path in paths]
     packed += [f"pymol_dsr/bundled/{path.relative_to(ROOT / 'backend')}" for path in (ROOT / "backend").rglob("*.py")]
     assert sorted(names) == sorted([*packed, "pymol_dsr/LICENSE"])
-    again = tmp_path / "again" / "pymol_dsr.zip"
-    subprocess.run([sys.executable, ROOT / "tools/plugin_zip.py", again], stdout=subprocess.DEVNULL, check=True)
-    assert again.read_bytes() == archive.read_bytes()
+    second_zip = tmp_path / "again" / "pymol_dsr.zip"
+    subprocess.run([sys.executable, ROOT / "tools/plugin_zip.py", second_zip], stdout=subprocess.DEVNULL, check=True)
+    assert second_zip.read_bytes() == archive.read_bytes()
 
 
 def test_make_zip_makes_it():
     # Within another make its flags would come along, and its talk of folders.
     env = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
-    done = subprocess.run(["make", "-n", "zip"], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.split()[1:] == ["tools/plugin_zip.py"]
+    process = subprocess.run(["make", "-n", "zip"], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert process.stdout.split()[1:] == ["tools/plugin_zip.py"]
 
 
 # An installation, and a fit within it.
@@ -132,15 +134,15 @@ def test_the_zip_without_a_window_and_a_backend_on_path(archive, program, tmp_pa
     )
     env = system(HOME=str(tmp_path), DSR_ZIP=str(archive), DSR_STARTUP=str(startup))
     env["PATH"] = f"{program.parent}:{env['PATH']}"
-    done = subprocess.run(
+    process = subprocess.run(
         [*pymol, "-cq", "job.pml"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False
     )
-    said = done.stdout
-    assert 'BOX Success Plugin "pymol_dsr" has been installed.' in said, said + done.stderr
-    assert f"by ['{program}', 'serve']" in said
+    output = process.stdout
+    assert 'BOX Success Plugin "pymol_dsr" has been installed.' in output, output + process.stderr
+    assert f"by ['{program}', 'serve']" in output
     assert os.path.isfile(startup / "pymol_dsr" / "__init__.py")
-    assert "only available" not in said
-    assert "pep_dsr: 2 states fitted" in said and LOADED in said
+    assert "only available" not in output
+    assert "pep_dsr: 2 states fitted" in output and LOADED in output
     assert (tmp_path / "pep.glb").read_bytes()[:4] == b"glTF"
     # The next PyMOL with a window finds it, and is the only thing that was told so.
     assert str(startup) in (tmp_path / ".pymolpluginsrc.py").read_text()
@@ -153,7 +155,7 @@ def test_the_zip_without_a_window_and_a_backend_on_path(archive, program, tmp_pa
 @pytest.mark.parametrize("pymol", PYMOLS)
 def test_the_zip_at_the_window(archive, program, display, tmp_path, pymol):
     """Installed and installed over itself; after a new start menu, panel, fit, movie, doctor; uninstalled."""
-    told = {}
+    reports = {}
     for step in ("install", "use"):
         env = system(
             HOME=str(tmp_path),
@@ -178,20 +180,20 @@ def test_the_zip_at_the_window(archive, program, display, tmp_path, pymol):
             )
         path = tmp_path / f"{step}.json"
         assert path.exists(), (tmp_path / "output.txt").read_text()[-3000:]
-        told[step] = json.loads(path.read_text())
-        assert not told[step]["error"], told[step]["error"] + told[step].get("log", "")
-    assert told["install"]["steps"] == ["installed", "again"]
-    assert told["install"]["boxes"] == [
+        reports[step] = json.loads(path.read_text())
+        assert not reports[step]["error"], reports[step]["error"] + reports[step].get("log", "")
+    assert reports["install"]["steps"] == ["installed", "again"]
+    assert reports["install"]["boxes"] == [
         ["Success", 'Plugin "pymol_dsr" has been installed.'],
         ["Confirm", "Plugin already installed. Reinstall?"],
         ["Success", 'Plugin "pymol_dsr" has been installed.'],
     ]
-    assert told["use"]["steps"] == ["panel", "fit", "movie", "doctor", "uninstalled"]
-    assert told["use"]["file"] == str(tmp_path / "startup/pymol_dsr/__init__.py")
-    assert told["use"]["typed_returns_at_once"]
-    assert "dsr_doctor: all is well" in told["use"]["log"]
-    assert told["use"]["left"] == []
-    assert told["use"]["pymol"] == (debian() if pymol == [DEBIAN] else told["use"]["pymol"])
+    assert reports["use"]["steps"] == ["panel", "fit", "movie", "doctor", "uninstalled"]
+    assert reports["use"]["file"] == str(tmp_path / "startup/pymol_dsr/__init__.py")
+    assert reports["use"]["typed_returns_at_once"]
+    assert "dsr_doctor: all is well" in reports["use"]["log"]
+    assert reports["use"]["left"] == []
+    assert reports["use"]["pymol"] == (debian() if pymol == [DEBIAN] else reports["use"]["pymol"])
 
 
 @pytest.mark.slow
@@ -224,7 +226,7 @@ def test_the_wheel_in_an_environment_of_its_own(tmp_path):
     (tmp_path / ".pymolrc.py").write_text("import pymol_dsr\n")
     end = "from pymol_dsr.session import close_session\nclose_session(cmd)\n"
     (tmp_path / "job.pml").write_text("dsr_doctor\n" + FIT + end)
-    done = subprocess.run(
+    process = subprocess.run(
         [python, "-m", "pymol", "-cq", "job.pml"],
         cwd=tmp_path,
         env=system(HOME=str(tmp_path)),
@@ -233,13 +235,13 @@ def test_the_wheel_in_an_environment_of_its_own(tmp_path):
         timeout=300,
         check=False,
     )
-    assert f"ok   plugin: {VERSION}, {site}/pymol_dsr" in done.stdout, done.stdout + done.stderr
-    assert f"ok   backend: {tmp_path}/fresh/bin/dsr-backend serve (found), version {VERSION}" in done.stdout
-    assert "dsr_doctor: all is well" in done.stdout and LOADED in done.stdout
-    told = subprocess.run(
+    assert f"ok   plugin: {VERSION}, {site}/pymol_dsr" in process.stdout, process.stdout + process.stderr
+    assert f"ok   backend: {tmp_path}/fresh/bin/dsr-backend serve (found), version {VERSION}" in process.stdout
+    assert "dsr_doctor: all is well" in process.stdout and LOADED in process.stdout
+    version_process = subprocess.run(
         [tmp_path / "fresh/bin/dsr-backend", "--version"], env=system(), capture_output=True, text=True, check=True
     )
-    assert re.fullmatch(r"dsr-backend \d+\.\d+\.\d+\n", told.stdout)
+    assert re.fullmatch(r"dsr-backend \d+\.\d+\.\d+\n", version_process.stdout)
 
 
 @pytest.mark.slow
@@ -254,14 +256,16 @@ def test_dsr_install_from_the_zip(archive, tmp_path):
     (tmp_path / "job.pml").write_text(f"import pymol_dsr\ndsr_install index={index}\ndsr_doctor\n" + FIT + end)
     pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
     env = system(HOME=str(tmp_path), PYTHONPATH=str(tmp_path / "startup"), **pip)
-    done = subprocess.run(
+    process = subprocess.run(
         [*OURS, "-cq", "job.pml"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=1500, check=False
     )
     python = tmp_path / ".pymol_dsr/backend/bin/python"
-    assert f"ok   backend: {python} -I -m dsr_backend serve (set with dsr_set), version {VERSION}" in done.stdout, (
-        done.stdout + done.stderr
+    assert f"ok   backend: {python} -I -m dsr_backend serve (set with dsr_set), version {VERSION}" in process.stdout, (
+        process.stdout + process.stderr
     )
-    assert "dsr_doctor: all is well" in done.stdout and LOADED in done.stdout
-    where = "import dsr_backend, pymol_dsr; print(dsr_backend.__file__, pymol_dsr.__file__)"
-    told = subprocess.run([python, "-I", "-c", where], env=system(), capture_output=True, text=True, check=True)
-    assert all(path.startswith(str(tmp_path / ".pymol_dsr/backend")) for path in told.stdout.split())
+    assert "dsr_doctor: all is well" in process.stdout and LOADED in process.stdout
+    code = "import dsr_backend, pymol_dsr; print(dsr_backend.__file__, pymol_dsr.__file__)"
+    import_process = subprocess.run(
+        [python, "-I", "-c", code], env=system(), capture_output=True, text=True, check=True
+    )
+    assert all(path.startswith(str(tmp_path / ".pymol_dsr/backend")) for path in import_process.stdout.split())

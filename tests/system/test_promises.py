@@ -74,8 +74,8 @@ def test_the_code_keeps_the_numbers_of_the_pages(page: str, words: str, number: 
     [path] = (ROOT / "docs").rglob(page)
     text = " ".join(path.read_text(encoding="utf-8").split())
     pattern = words.replace("N", rf"(\d[\d ]*(?:\.\d+)?|{'|'.join(WORDS)})", 1)
-    said = {WORDS.get(hit) or float(hit.replace(" ", "")) for hit in re.findall(pattern, text)}
-    assert said == {number}, f"{page} and the code differ, or no sentence there has these words"
+    numbers = {WORDS.get(hit) or float(hit.replace(" ", "")) for hit in re.findall(pattern, text)}
+    assert numbers == {number}, f"{page} and the code differ, or no sentence there has these words"
 
 
 @pytest.mark.parametrize("name", ["MAX_JSON", "MAX_PAYLOAD", "MAX_ARRAYS", "MAX_DIMENSIONS", "MAX_UNPACKED"])

@@ -31,7 +31,7 @@ ENVIRONMENT = {
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def one_process(tmp_path_factory):
     """A folder with five states of a ball that grows and moves, and what one process makes of them."""
     folder = tmp_path_factory.mktemp("alone")
     atoms = cloud(40)
@@ -47,51 +47,51 @@ def alone(tmp_path_factory):
 def torchrun(count, *words):
     """What several processes say on both streams."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, *map(str, words)], capture_output=True, text=True, env=ENVIRONMENT, timeout=300, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout, done.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout, process.stderr
 
 
-def assert_same(one, other, within):
+def assert_same(expected, actual, within):
     """Two folders that the script has filled hold the same fields; within, Å: by name, for what training adds up."""
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(3000, 3, generator=generator)
     near = direction / direction.norm(dim=1, keepdim=True) * (5.9 + 0.5 * torch.randn(3000, 1, generator=generator))
     near[:, 0] += 1.5
     for name in ("fast.dsr", "paper.dsr"):
-        a: Any = dsr_file.load(one / name)
-        b: Any = dsr_file.load(other / name)
+        a: Any = dsr_file.load(expected / name)
+        b: Any = dsr_file.load(actual / name)
         assert a.states == b.states == [1, 2, 3, 4, 5]
         for time in (1.0, 2.5, 5.0, 6.0):
-            off = (a.at(time).distance(near) - b.at(time).distance(near)).abs()
-            assert off.max() < within[name], (name, time, off.max())
+            deviation = (a.at(time).distance(near) - b.at(time).distance(near)).abs()
+            assert deviation.max() < within[name], (name, time, deviation.max())
         assert b.report["loss"] == pytest.approx(a.report["loss"], rel=0.01 + within[name])
     assert a.report["steps"] == b.report["steps"] == ranks_script.PAPER.steps
-    meshes = sorted(path.name for path in one.glob("*.ply"))
-    assert meshes == sorted(path.name for path in other.glob("*.ply")) and len(meshes) == 3
+    meshes = sorted(path.name for path in expected.glob("*.ply"))
+    assert meshes == sorted(path.name for path in actual.glob("*.ply")) and len(meshes) == 3
 
 
-def filled_by(count, alone, tmp_path):
-    shutil.copy(alone / "balls.safetensors", tmp_path)
-    said, _ = torchrun(count, ROOT / "tests/support/ranks_script.py", tmp_path)
+def filled_by(count, one_process, tmp_path):
+    shutil.copy(one_process / "balls.safetensors", tmp_path)
+    output, _ = torchrun(count, ROOT / "tests/support/ranks_script.py", tmp_path)
     # The first one speaks for all.
-    assert said.count("states 1-5 fitted in") == 1 and said.count("the last of 3 files") == 1
+    assert output.count("states 1-5 fitted in") == 1 and output.count("the last of 3 files") == 1
     # Parts of unequal size weigh a point of `paper` a little differently.
     even = ranks_script.PAPER.cpu_points % count == 0
-    assert_same(alone, tmp_path, {"fast.dsr": 1e-3, "paper.dsr": 1e-3 if even else 0.2})
+    assert_same(one_process, tmp_path, {"fast.dsr": 1e-3, "paper.dsr": 1e-3 if even else 0.2})
 
 
-def test_two_processes_give_the_field_of_one(alone, tmp_path):
-    filled_by(2, alone, tmp_path)
+def test_two_processes_give_the_field_of_one(one_process, tmp_path):
+    filled_by(2, one_process, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("count", [3, 4, 7])
-def test_so_do_more_even_where_some_have_no_state(alone, tmp_path, count):
-    filled_by(count, alone, tmp_path)
+def test_so_do_more_even_where_some_have_no_state(one_process, tmp_path, count):
+    filled_by(count, one_process, tmp_path)
 
 
 def test_one_process_does_nothing_together():

@@ -94,12 +94,12 @@ def straight() -> Any:
     return run.fit_trajectory(balls(), PAPER, preset=TINY)
 
 
-def same(one: Any, other: Any) -> None:
+def assert_same_field(expected: Any, actual: Any) -> None:
     """Both fields have the same tensors to the last bit."""
-    found = other.tensors()
-    assert found and found.keys() == one.tensors().keys()
-    for name, tensor in one.tensors().items():
-        assert torch.equal(tensor, found[name]), name
+    tensors = actual.tensors()
+    assert tensors and tensors.keys() == expected.tensors().keys()
+    for name, tensor in expected.tensors().items():
+        assert torch.equal(tensor, tensors[name]), name
 
 
 @pytest.mark.parametrize("step", [1, 100, 153])
@@ -113,10 +113,10 @@ def test_a_cancelled_training_goes_on_as_if_it_had_not_been(
             balls(), PAPER, cancelled=Stop(step, patch), preset=TINY, checkpoint=TrainingCheckpoint(path, False)
         )
     assert checkpoint.read(path).values["step"] == step
-    said: list[str] = []
-    resumed = run.fit_trajectory(balls(), PAPER, preset=TINY, checkpoint=TrainingCheckpoint(path, True, said.append))
-    assert said == [f"the training goes on from the checkpoint at step {step}"]
-    same(straight, resumed)
+    texts: list[str] = []
+    resumed = run.fit_trajectory(balls(), PAPER, preset=TINY, checkpoint=TrainingCheckpoint(path, True, texts.append))
+    assert texts == [f"the training goes on from the checkpoint at step {step}"]
+    assert_same_field(straight, resumed)
     assert resumed.report["steps"] == 200 and resumed.report["loss"] == pytest.approx(straight.report["loss"], rel=0.2)
 
 
@@ -136,7 +136,9 @@ def test_a_training_killed_between_two_checkpoints_repeats_only_what_came_after(
     with pytest.raises(KeyboardInterrupt):
         run.fit_trajectory(balls(), PAPER, killed, preset=TINY, checkpoint=TrainingCheckpoint(path, False))
     assert steps == sorted(steps) and steps[-1] == 90 and len(steps) > 4
-    same(straight, run.fit_trajectory(balls(), PAPER, preset=TINY, checkpoint=TrainingCheckpoint(path, True)))
+    assert_same_field(
+        straight, run.fit_trajectory(balls(), PAPER, preset=TINY, checkpoint=TrainingCheckpoint(path, True))
+    )
 
 
 @pytest.mark.parametrize("step", [20, 120])
@@ -146,30 +148,32 @@ def test_a_new_trajectory_of_a_family_goes_on_in_the_part_it_was_in(
     """Its code alone is trained for the first quarter of the steps, 50 of 200; then all of the network is."""
     family = run.fit_family({"a": balls()}, PAPER, preset=replace(TINY, steps=20))
     new = [ball(1, 5.0, subdivisions=2), ball(2, 6.0, subdivisions=2)]
-    whole = run.fit_member(family, new, PAPER, preset=TINY)
+    uninterrupted = run.fit_member(family, new, PAPER, preset=TINY)
     path = tmp_path / "training.safetensors"
     with monkeypatch.context() as patch, pytest.raises(Cancelled):
         run.fit_member(
             family, new, PAPER, cancelled=Stop(step, patch), preset=TINY, checkpoint=TrainingCheckpoint(path, False)
         )
-    same(whole, run.fit_member(family, new, PAPER, preset=TINY, checkpoint=TrainingCheckpoint(path, True)))
+    assert_same_field(
+        uninterrupted, run.fit_member(family, new, PAPER, preset=TINY, checkpoint=TrainingCheckpoint(path, True))
+    )
 
 
 def test_a_checkpoint_of_something_else_is_not_gone_on_from(
     straight: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "training.safetensors"
-    other = FitOptions(preset="paper", device="cpu", seed=1)
+    other_seed = FitOptions(preset="paper", device="cpu", seed=1)
     with monkeypatch.context() as patch, pytest.raises(Cancelled):
         run.fit_trajectory(
-            balls(), other, cancelled=Stop(20, patch), preset=TINY, checkpoint=TrainingCheckpoint(path, False)
+            balls(), other_seed, cancelled=Stop(20, patch), preset=TINY, checkpoint=TrainingCheckpoint(path, False)
         )
-    said: list[str] = []
-    same(
+    texts: list[str] = []
+    assert_same_field(
         straight,
-        run.fit_trajectory(balls(), PAPER, preset=TINY, checkpoint=TrainingCheckpoint(path, True, said.append)),
+        run.fit_trajectory(balls(), PAPER, preset=TINY, checkpoint=TrainingCheckpoint(path, True, texts.append)),
     )
-    assert said == ["the training begins anew: the checkpoint is of other surfaces or settings"]
+    assert texts == ["the training begins anew: the checkpoint is of other surfaces or settings"]
 
 
 def test_without_resume_a_checkpoint_is_not_looked_at(tmp_path: Path) -> None:
@@ -182,10 +186,10 @@ def test_without_resume_a_checkpoint_is_not_looked_at(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "foreign", "gone"])
 def test_the_checkpoint_before_takes_the_place_of_a_damaged_one(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "training.safetensors"
-    said: list[str] = []
-    kept = TrainingCheckpoint(path, False)
+    texts: list[str] = []
+    checkpoints = TrainingCheckpoint(path, False)
     for step in (10, 20):
-        kept.save({"z": torch.full((50,), float(step))}, {"step": step, "about": {"of": "this"}})
+        checkpoints.save({"z": torch.full((50,), float(step))}, {"step": step, "about": {"of": "this"}})
     data = path.read_bytes()
     if damage == "gone":
         path.unlink()
@@ -194,12 +198,15 @@ def test_the_checkpoint_before_takes_the_place_of_a_damaged_one(damage: str, tmp
         flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
         foreign = safetensors.torch.save({"z": torch.zeros(3)})
         path.write_bytes({"cut": data[:-100], "empty": b"", "flipped": flipped, "foreign": foreign}[damage])
-    found = TrainingCheckpoint(path, True, said.append).load({"of": "this"})
-    assert found is not None and found.values["step"] == 10 and (found.tensors["z"] == 10).all()
-    assert said[-2:] == [f"{path}.previous is used in its place", "the training goes on from the checkpoint at step 10"]
-    assert damage == "gone" or said[0].startswith(f"{path} can't be used: ")
+    loaded = TrainingCheckpoint(path, True, texts.append).load({"of": "this"})
+    assert loaded is not None and loaded.values["step"] == 10 and (loaded.tensors["z"] == 10).all()
+    assert texts[-2:] == [
+        f"{path}.previous is used in its place",
+        "the training goes on from the checkpoint at step 10",
+    ]
+    assert damage == "gone" or texts[0].startswith(f"{path} can't be used: ")
     atomic_write.previous_of(path).write_bytes(b"no")
-    assert TrainingCheckpoint(path, True, said.append).load({"of": "this"}) is None or damage == "gone"
+    assert TrainingCheckpoint(path, True, texts.append).load({"of": "this"}) is None or damage == "gone"
 
 
 def test_a_training_on_the_command_line_goes_on(
@@ -227,7 +234,7 @@ def test_a_training_on_the_command_line_goes_on(
     capsys.readouterr()
     assert main.main([*fit, str(tmp_path / "a.dsr"), "--resume"]) == 0
     assert "the training goes on from the checkpoint at step " in capsys.readouterr().err
-    same(dsr_file.load(tmp_path / "whole.dsr"), dsr_file.load(tmp_path / "a.dsr"))
+    assert_same_field(dsr_file.load(tmp_path / "whole.dsr"), dsr_file.load(tmp_path / "a.dsr"))
     assert [p.name for p in tmp_path.glob("a.*")] == ["a.dsr"]
 
 
@@ -245,8 +252,8 @@ class Failing:
         self.left, self.on, self.hit = number, on, 0
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(os, name)
-        return self._counted(found) if name in self.CHANGES else found
+        function = getattr(os, name)
+        return self._counted(function) if name in self.CHANGES else function
 
     def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -327,9 +334,9 @@ def test_a_full_disk_leaves_the_file_before_whole(
     else:
         refused = re.escape(f"{path} (500 bytes) can't be written: No space left on device")
         assert re.fullmatch(rf"{refused}; \d+ bytes are free there", raised)
-        whole = [p.read_bytes() for p in (path, atomic_write.previous_of(path)) if p.is_file()]
-        assert b"second" * 100 in whole
-        assert set(whole) <= {b"first" * 100, b"second" * 100, b"third" * 100}
+        versions = [p.read_bytes() for p in (path, atomic_write.previous_of(path)) if p.is_file()]
+        assert b"second" * 100 in versions
+        assert set(versions) <= {b"first" * 100, b"second" * 100, b"third" * 100}
     assert not list(tmp_path.glob(".*.part"))
 
 
@@ -362,8 +369,8 @@ def test_a_fit_on_a_full_disk_costs_no_fit_before_it(
     # Without links the file is moved.
     moved = number == 3 and not on
     assert raised == "" if moved else str(path) in raised and f"({size} bytes)" in raised
-    found = dsr_file.load(path)
-    assert any(torch.equal(found.fine.modes, field.fine.modes) for field in two_fields)  # type: ignore[union-attr]
+    loaded = dsr_file.load(path)
+    assert any(torch.equal(loaded.fine.modes, field.fine.modes) for field in two_fields)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("number", "on"), FAULTS)
@@ -376,21 +383,21 @@ def test_a_training_goes_on_with_the_disk_full(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = tmp_path / "training.safetensors"
-    said: list[str] = []
+    texts: list[str] = []
     tensors = {"z": torch.zeros(3)}
-    kept = TrainingCheckpoint(path, False, said.append)
-    kept.save(tensors, {"step": 10, "about": {}})
+    checkpoints = TrainingCheckpoint(path, False, texts.append)
+    checkpoints.save(tensors, {"step": 10, "about": {}})
     full(number, on)
-    kept.save(tensors, {"step": 20, "about": {}})
-    kept.save(tensors, {"step": 30, "about": {}})
-    told = [line for line in said if "can't be written" in line]
+    checkpoints.save(tensors, {"step": 20, "about": {}})
+    checkpoints.save(tensors, {"step": 30, "about": {}})
+    write_errors = [line for line in texts if "can't be written" in line]
     # Without links the file is moved.
-    assert bool(told) == (on or number != 3)
-    if told:
-        assert told[0].startswith(f"no checkpoint at step 20, the one at step 10 stays: {path} (")
-        assert "bytes) can't be written: No space left on device" in told[0] and len(told) == 1
-    found = TrainingCheckpoint(path, True).load({})
-    assert found is not None and found.values["step"] in ((10, 20) if on else (30,))
+    assert bool(write_errors) == (on or number != 3)
+    if write_errors:
+        assert write_errors[0].startswith(f"no checkpoint at step 20, the one at step 10 stays: {path} (")
+        assert "bytes) can't be written: No space left on device" in write_errors[0] and len(write_errors) == 1
+    loaded = TrainingCheckpoint(path, True).load({})
+    assert loaded is not None and loaded.values["step"] in ((10, 20) if on else (30,))
 
 
 def test_a_whole_training_without_a_single_checkpoint_is_the_same(
@@ -398,18 +405,18 @@ def test_a_whole_training_without_a_single_checkpoint_is_the_same(
 ) -> None:
     monkeypatch.setattr(checkpoint, "INTERVAL_SECONDS", 0.0)
     full(1, True)
-    said: list[str] = []
-    kept = TrainingCheckpoint(tmp_path / "training.safetensors", False, said.append)
-    same(straight, run.fit_trajectory(balls(), PAPER, preset=TINY, checkpoint=kept))
-    assert len(said) == 1 and "there is none" in said[0]
+    texts: list[str] = []
+    checkpoints = TrainingCheckpoint(tmp_path / "training.safetensors", False, texts.append)
+    assert_same_field(straight, run.fit_trajectory(balls(), PAPER, preset=TINY, checkpoint=checkpoints))
+    assert len(texts) == 1 and "there is none" in texts[0]
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_surfaces_stay_in_memory_from_where_the_disk_is_full(
     at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
-    waiting = SurfaceStaging(tmp_path / "a.surfaces", {"source": {}}, 1, False, said.append)
+    texts: list[str] = []
+    waiting = SurfaceStaging(tmp_path / "a.surfaces", {"source": {}}, 1, False, texts.append)
     replaced, count = os.replace, [0]
 
     def failing(source: Any, target: Any) -> None:
@@ -424,13 +431,13 @@ def test_surfaces_stay_in_memory_from_where_the_disk_is_full(
     monkeypatch.undo()
     assert [surface.state for surface in waiting.series(0)] == [1, 2, 3]
     assert (
-        len(said) == 1
-        and f"{float(at + 1)!r}.safetensors" in said[0]
-        and " bytes) can't be written: No space" in said[0]
+        len(texts) == 1
+        and f"{float(at + 1)!r}.safetensors" in texts[0]
+        and " bytes) can't be written: No space" in texts[0]
     )
     waiting.close()
-    again = SurfaceStaging(tmp_path / "a.surfaces", {"source": {}}, 1, True, said.append)
-    assert again.states(0) == [1, 2, 3][:at]
+    reopened = SurfaceStaging(tmp_path / "a.surfaces", {"source": {}}, 1, True, texts.append)
+    assert reopened.states(0) == [1, 2, 3][:at]
 
 
 # Kills
@@ -462,8 +469,8 @@ class Served:
         """Open a fit of three balls, send the surfaces that are not there, and start it."""
         config = {"preset": preset, "device": "cpu", "smooth": 1.0}
         opened = {"fit": name, "config": config, "source": {"object": "b"}, "resume": resume}
-        there = set(self.backend.call(raw("open", opened), timeout=PATIENCE)[0]["states"])
-        for state in {1.0, 2.0, 3.0} - there:
+        staged = set(self.backend.call(raw("open", opened), timeout=PATIENCE)[0]["states"])
+        for state in {1.0, 2.0, 3.0} - staged:
             self.backend.submit(raw("surface", {"fit": name, "state": state}, sent_ball(state)))
         return self.backend.submit(raw("fit", {"fit": name}))
 
@@ -490,10 +497,10 @@ def kill_and_resume(presets: list[str], seed: int, home: Path) -> list[str]:
     served = Served()
     expected, took = {}, {}
     for preset in dict.fromkeys(presets):
-        began = time.monotonic()
+        start = time.monotonic()
         served.begin(preset, preset).result(timeout=PATIENCE)
-        took[preset], expected[preset] = time.monotonic() - began, served.tensors(preset)
-    said = []
+        took[preset], expected[preset] = time.monotonic() - start, served.tensors(preset)
+    report_lines = []
     for number, preset in enumerate(presets):
         name = f"killed{number}"
         moment = chance.uniform(0.0, took[preset])
@@ -504,24 +511,26 @@ def kill_and_resume(presets: list[str], seed: int, home: Path) -> list[str]:
         except BackendError as error:
             assert error.code == "lost", error
         stop.join()
-        done = (fits / f"{name}.dsr").is_file() and not (fits / f"{name}.surfaces").exists()
+        complete = (fits / f"{name}.dsr").is_file() and not (fits / f"{name}.surfaces").exists()
         for path in fits.glob("*.dsr"):
             # Whatever has its name is whole.
             dsr_file.load(path)
         served = Served()
-        if not done:
+        if not complete:
             served.begin(name, preset, resume=True).result(timeout=PATIENCE)
-        found = served.tensors(name)
-        assert found.keys() == expected[preset].keys()
+        tensors = served.tensors(name)
+        assert tensors.keys() == expected[preset].keys()
         for key, tensor in expected[preset].items():
-            assert np.array_equal(tensor, found[key]), f"{name} of {preset}, killed after {moment:.2f} s: {key} differs"
+            assert np.array_equal(tensor, tensors[key]), (
+                f"{name} of {preset}, killed after {moment:.2f} s: {key} differs"
+            )
         assert (fits / f"{name}.dsr").is_file() and not (fits / f"{name}.surfaces").exists()
         texts = "; ".join(params["text"] for params in served.log.named("log"))
-        said.append(
-            f"{preset} after {moment:.2f} of {took[preset]:.2f} s: {'was done' if done else texts or 'resumed'}"
+        report_lines.append(
+            f"{preset} after {moment:.2f} of {took[preset]:.2f} s: {'was done' if complete else texts or 'resumed'}"
         )
     served.close()
-    return said
+    return report_lines
 
 
 def test_killed_fits_are_resumed_to_the_same_field(tmp_path: Path) -> None:
@@ -531,9 +540,9 @@ def test_killed_fits_are_resumed_to_the_same_field(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_thirty_killed_fits_are_resumed_to_the_same_field(tmp_path: Path) -> None:
-    said = kill_and_resume(["paper", "preview"] * 15, 11, tmp_path / "home")
-    print("\n".join(said))
-    assert sum("goes on from the checkpoint" in line for line in said) >= 5
+    report_lines = kill_and_resume(["paper", "preview"] * 15, 11, tmp_path / "home")
+    print("\n".join(report_lines))
+    assert sum("goes on from the checkpoint" in line for line in report_lines) >= 5
 
 
 # Backends that misbehave, met with the real commands
@@ -613,11 +622,11 @@ def test_a_fit_with_a_misbehaving_backend(
     jobs = session_of(plugin).jobs
     session_of(plugin).settings.put("wait", "1" if mode == "slow" else f"{PATIENCE:.0f}")
     use(plugin, *mode.split())
-    said = typed(plugin, capsys, "dsr_fit pep, 1-2")
-    [line] = [line for line in said.splitlines() if line.startswith(" Error: dsr_fit: ")]
+    output = typed(plugin, capsys, "dsr_fit pep, 1-2")
+    [line] = [line for line in output.splitlines() if line.startswith(" Error: dsr_fit: ")]
     assert sentence in line
     assert jobs.fits["pep_dsr"].phase is Phase.FAILED and sentence in jobs.fits["pep_dsr"].line()
-    assert "Traceback" not in said and plugin.get_names() == ["pep"]
+    assert "Traceback" not in output and plugin.get_names() == ["pep"]
 
 
 @pytest.mark.parametrize("mode", ["mute", "play deaf", "play stubborn"])
@@ -628,7 +637,7 @@ def test_a_backend_that_does_not_answer_or_stop_is_ended(
     use(plugin, *mode.split())
     jobs_of_plugin = session_of(plugin).jobs
 
-    def begun() -> bool:
+    def is_fitting() -> bool:
         """The backend has been asked: it was told to fit, or, the mute one, has been started for that."""
         fit = jobs_of_plugin.fits.get("pep_dsr")
         if mode == "mute":
@@ -636,12 +645,12 @@ def test_a_backend_that_does_not_answer_or_stop_is_ended(
         return fit is not None and fit.phase is Phase.FIT
 
     def cancel() -> None:
-        wait_for(begun)
+        wait_for(is_fitting)
         dsr_cancel("pep_dsr", _self=plugin)
 
     threading.Thread(target=cancel).start()
-    said = typed(plugin, capsys, "dsr_fit pep, 1-2")
-    assert "pep_dsr: cancelled; the backend did not stop within 0.5 s and was ended, the next command" in said
+    output = typed(plugin, capsys, "dsr_fit pep, 1-2")
+    assert "pep_dsr: cancelled; the backend did not stop within 0.5 s and was ended, the next command" in output
     assert session_of(plugin).jobs.fits["pep_dsr"].phase is Phase.CANCELLED
     use(plugin, "play", "well")
     dsr_fit("pep", "1-2", _self=plugin)
@@ -650,7 +659,7 @@ def test_a_backend_that_does_not_answer_or_stop_is_ended(
 
 
 @pytest.mark.parametrize(
-    ("how", "sentence"),
+    ("fault", "sentence"),
     [
         ("nan points", "points"),
         ("infinite normals", "normals"),
@@ -660,8 +669,8 @@ def test_a_backend_that_does_not_answer_or_stop_is_ended(
         ("no faces", "faces"),
     ],
 )
-def test_no_broken_mesh_reaches_pymol(plugin: Any, how: str, sentence: str) -> None:
-    use(plugin, "play", how)
+def test_no_broken_mesh_reaches_pymol(plugin: Any, fault: str, sentence: str) -> None:
+    use(plugin, "play", fault)
     dsr_fit("pep", "1-2", _self=plugin)
     with pytest.raises(CmdException) as error:
         dsr_movie("pep_dsr", _self=plugin)
@@ -673,11 +682,11 @@ def test_no_broken_mesh_reaches_pymol(plugin: Any, how: str, sentence: str) -> N
 # What was interrupted goes on
 
 
-def interrupt(plugin: Any, how: Callable[[], None], **arguments: Any) -> Fit:
+def interrupt(plugin: Any, stop: Callable[[], None], **arguments: Any) -> Fit:
     dsr_fit("pep", "1-3", name="a", async_=1, _self=plugin, **arguments)
     fit = session_of(plugin).jobs.fits["a"]
     wait_for(lambda: fit.checkpoint if arguments.get("preset") == "paper" else fit.phase is Phase.FIT)
-    how()
+    stop()
     wait_for(lambda: not fit.activity)
     return fit
 
@@ -695,18 +704,18 @@ def test_a_killed_training_goes_on_in_another_session(
     fit = interrupt(plugin, lambda: kill_backend(plugin), preset="paper", seed=3)
     assert fit.phase is Phase.FAILED
     assert re.match(r"lost at step \d+; checkpoint at step \d+; dsr_resume a goes on \(the .*SIGKILL", fit.error)
-    there = [line for line in dsr_status(_self=plugin) if "interrupted" in line]
-    assert there == ["a: interrupted: 3 surfaces; dsr_resume a"]
+    interrupted = [line for line in dsr_status(_self=plugin) if "interrupted" in line]
+    assert interrupted == ["a: interrupted: 3 surfaces; dsr_resume a"]
     close_session(plugin)
     jobs = session_of(plugin).jobs
-    assert dsr_status(_self=plugin) == there
+    assert dsr_status(_self=plugin) == interrupted
     # The names of selections are of that session.
     capsys.readouterr()
     use(plugin, "small", "1000", "600")
     assert dsr_resume(quiet=0, _self=plugin) == "a"
-    said = capsys.readouterr().out
-    step = int(re.search(r"a: interrupted: 3 surfaces, step (\d+)", said)[1])  # type: ignore[index]
-    assert f"fit 'a': the training goes on from the checkpoint at step {step}" in said
+    output = capsys.readouterr().out
+    step = int(re.search(r"a: interrupted: 3 surfaces, step (\d+)", output)[1])  # type: ignore[index]
+    assert f"fit 'a': the training goes on from the checkpoint at step {step}" in output
     report = jobs.fits["a"].report.members()[""]
     assert (report.preset, report.seed, report.steps, report.states) == ("paper", 3, 600, (1, 2, 3))
     assert dsr_status(_self=plugin) == ["a: ready, states 1-3 of pep, on " + jobs.fits["a"].device]
@@ -722,8 +731,8 @@ def test_a_cancelled_training_is_kept_says_so_and_is_listed(
     use(plugin, "small", "0.05", "100000")
     fit = interrupt(plugin, lambda: dsr_cancel("a", _self=plugin), preset="paper")
     assert fit.phase is Phase.CANCELLED
-    said = capsys.readouterr().out
-    step = int(re.search(r"fit 'a': checkpoint at step (\d+); dsr_resume a goes on from it", said)[1])  # type: ignore[index]
+    output = capsys.readouterr().out
+    step = int(re.search(r"fit 'a': checkpoint at step (\d+); dsr_resume a goes on from it", output)[1])  # type: ignore[index]
     assert dsr_status(_self=plugin)[-1] == f"a: interrupted: 3 surfaces, step {step}; dsr_resume a"
     dsr_fit("pep", "1+3", name="done", preset="preview", _self=plugin)
     session_of(plugin).jobs.close()
@@ -780,9 +789,9 @@ time.sleep(60)
 def test_two_backends_do_not_share_a_fit(tmp_path: Path) -> None:
     """The second is refused while the first lives and has the fit open, and takes it up after that."""
     folder = tmp_path / "a.surfaces"
-    said: list[str] = []
-    about: dict[str, Any] = {"source": {}}
-    first = SurfaceStaging(folder, about, 1, False, said.append)
+    texts: list[str] = []
+    source: dict[str, Any] = {"source": {}}
+    first = SurfaceStaging(folder, source, 1, False, texts.append)
     first.put(0, balls()[0])
     first.close()
     assert staging.interrupted_fits(tmp_path)["a"]["surfaces"] == 1
@@ -791,7 +800,7 @@ def test_two_backends_do_not_share_a_fit(tmp_path: Path) -> None:
         assert holder.stdout is not None and holder.stdout.readline() == "[1.0]\n"
         for resume in (False, True):
             with pytest.raises(RequestError) as error:
-                SurfaceStaging(folder, about, 1, resume, said.append)
+                SurfaceStaging(folder, source, 1, resume, texts.append)
             text = str(error.value)
             assert f"fit 'a' is under way in another backend on this folder (process {holder.pid} on " in text
         assert staging.interrupted_fits(tmp_path) == {}
@@ -802,14 +811,14 @@ def test_two_backends_do_not_share_a_fit(tmp_path: Path) -> None:
     finally:
         holder.kill()
         holder.wait()
-    again = SurfaceStaging(folder, about, 1, True, said.append)
-    assert again.states(0) == [1.0] and not said
+    reopened = SurfaceStaging(folder, source, 1, True, texts.append)
+    assert reopened.states(0) == [1.0] and not texts
     assert staging.interrupted_fits(tmp_path) == {}
-    again.close()
+    reopened.close()
     assert staging.interrupted_fits(tmp_path)["a"]["surfaces"] == 1
-    again = SurfaceStaging(folder, about, 1, False, said.append)
-    assert again.states(0) == []
-    again.remove()
+    reopened = SurfaceStaging(folder, source, 1, False, texts.append)
+    assert reopened.states(0) == []
+    reopened.remove()
     assert not folder.exists()
 
 
@@ -842,9 +851,9 @@ def test_a_backend_ends_when_its_plugin_is_killed_in_the_middle_of_a_frame(close
             while (frame := frames.read_frame(replies)) is not None:
                 if frame[0].get("event") == "progress":
                     break
-        whole = b"".join(map(bytes, frames.encode({"kind": "request", "id": 99, "method": "surface", "params": {}})))
+        request = b"".join(map(bytes, frames.encode({"kind": "request", "id": 99, "method": "surface", "params": {}})))
         errors.close()
-        requests.write(b"junk" if "junk" in closed else whole[: len(whole) // 2])
+        requests.write(b"junk" if "junk" in closed else request[: len(request) // 2])
         requests.flush()
         if closed == "all":
             replies.close()
@@ -863,22 +872,22 @@ def test_surfaces_that_version_0_2_staged_are_taken_up(tmp_path: Path) -> None:
     folder = tmp_path / "a.surfaces"
     (folder / "0").mkdir(parents=True)
     (folder / "about.json").write_text('{"source": {}, "asked": {}}')
-    [one] = balls()[:1]
+    [surface] = balls()[:1]
     np.savez(
         folder / "0" / "1.0.npz",
         format=np.array("dsr-surfaces 1"),
         states=np.array([1.0]),
-        point_counts=np.array([len(one.points)]),
-        face_counts=np.array([len(one.faces)]),
-        points=one.points,
-        normals=one.normals,
-        faces=one.faces,
+        point_counts=np.array([len(surface.points)]),
+        face_counts=np.array([len(surface.faces)]),
+        points=surface.points,
+        normals=surface.normals,
+        faces=surface.faces,
         meta=np.array("{}"),
     )
     assert staging.interrupted_fits(tmp_path)["a"]["surfaces"] == 1
-    again = SurfaceStaging(folder, {"source": {}}, 1, True, pytest.fail)
-    np.testing.assert_array_equal(again.series(0)[0].points, one.points)
-    again.remove()
+    reopened = SurfaceStaging(folder, {"source": {}}, 1, True, pytest.fail)
+    np.testing.assert_array_equal(reopened.series(0)[0].points, surface.points)
+    reopened.remove()
 
 
 # Load
@@ -890,10 +899,10 @@ def test_ten_thousand_questions_during_a_fit(tmp_path: Path) -> None:
     call = served.begin("a", "paper")
     count = 0
     while count < 10_000:
-        asked = [served.backend.submit(raw("status")) for _ in range(200)]
-        for one in asked:
-            assert set(one.result(timeout=PATIENCE)[0]) == {"busy", "fits"}
-        count += len(asked)
+        pending = [served.backend.submit(raw("status")) for _ in range(200)]
+        for answer in pending:
+            assert set(answer.result(timeout=PATIENCE)[0]) == {"busy", "fits"}
+        count += len(pending)
     call.result(timeout=PATIENCE)
     served.close()
 

@@ -206,9 +206,9 @@ def test_orders_about_fits_and_movies(backend, tmp_path, capfd):
 
     # A session whose fit has no file says how it gets one, and one whose file is gone how the fit comes back.
     fit = session_of(cmd).jobs.fits["fit"]
-    kept = Path(fit.file or str(fit.report.path))
-    away = kept.with_name("away.dsr")
-    kept.rename(away)
+    fit_file = Path(fit.file or str(fit.report.path))
+    moved_file = fit_file.with_name("away.dsr")
+    fit_file.rename(moved_file)
     capfd.readouterr()
     cmd.save(str(tmp_path / "x.pse"))
     order = order_in(r"; (dsr_save fit, fit\.dsr), then save again", capfd.readouterr().out)
@@ -521,8 +521,8 @@ def test_an_order_on_the_command_line_ends_the_fault(tmp_path, capfd, name):
     [line] = lines([str(path), *fault.words])
     assert not PYMOL_ORDERS.search(line), line
     out.unlink(missing_ok=True)
-    kept = [word for word in fault.words if not word.endswith(".xtc")]
-    assert lines([*kept, *fault.obey(path, line)]) == []
+    words = [word for word in fault.words if not word.endswith(".xtc")]
+    assert lines([*words, *fault.obey(path, line)]) == []
     assert out.exists()
 
 

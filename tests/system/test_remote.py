@@ -65,35 +65,35 @@ def read(data):
 
 
 def wire(arrays):
-    return b"".join(bytes(part) for part in encode(SURFACE, arrays, packed=True))
+    return b"".join(bytes(chunk) for chunk in encode(SURFACE, arrays, packed=True))
 
 
 def test_packed_surfaces_are_near_and_small():
     arrays = arrays_of(shapes.peptide(1)[0])
     data = wire(arrays)
     assert len(data) < 0.36 * sum(array.nbytes for array in arrays.values())
-    found = read(data)
-    np.testing.assert_array_equal(found["faces"], arrays["faces"])
+    reply = read(data)
+    np.testing.assert_array_equal(reply["faces"], arrays["faces"])
     for name in ("points", "normals", "atoms"):
-        assert found[name].dtype == np.dtype("<f4")
-        np.testing.assert_allclose(found[name], arrays[name], rtol=0, atol=0.0005)
+        assert reply[name].dtype == np.dtype("<f4")
+        np.testing.assert_allclose(reply[name], arrays[name], rtol=0, atol=0.0005)
     # What has been through once is not changed again.
-    assert wire(found) == data
+    assert wire(reply) == data
 
 
 def test_a_fit_from_packed_surfaces_is_the_fit_within_noise():
     exact = shapes.peptide(1)
     packed = []
     for surface in exact:
-        found = read(wire(arrays_of(surface)))
-        packed.append(Surface(surface.state, found["points"], found["normals"], found["faces"], found["atoms"]))
+        reply = read(wire(arrays_of(surface)))
+        packed.append(Surface(surface.state, reply["points"], reply["normals"], reply["faces"], reply["atoms"]))
     coarse = Preset(spacing=1.4)
     fits = [shapes.fit(exact, preset=coarse), shapes.fit(packed, preset=coarse)]
-    whole, other = (mesh.extract_mesh(fitted, 1.0, resolution=0.8) for fitted in fits)
-    assert abs(other.volume / whole.volume - 1) < 0.001
-    assert abs(other.area / whole.area - 1) < 0.002
-    apart, _ = cKDTree(whole.points).query(other.points)
-    assert apart.mean() < 0.02
+    exact_mesh, packed_mesh = (mesh.extract_mesh(fitted, 1.0, resolution=0.8) for fitted in fits)
+    assert abs(packed_mesh.volume / exact_mesh.volume - 1) < 0.001
+    assert abs(packed_mesh.area / exact_mesh.area - 1) < 0.002
+    distances, _ = cKDTree(exact_mesh.points).query(packed_mesh.points)
+    assert distances.mean() < 0.02
 
 
 @pytest.mark.parametrize(
@@ -188,14 +188,14 @@ class Proxy:
                 near, _ = self._listener.accept()
                 far = socket.create_connection(("127.0.0.1", self.target))
                 self._ends += [near, far]
-                for way, (a, b) in enumerate(((near, far), (far, near))):
-                    threading.Thread(target=self._carry, args=(way, a, b), daemon=True).start()
+                for direction, (a, b) in enumerate(((near, far), (far, near))):
+                    threading.Thread(target=self._carry, args=(direction, a, b), daemon=True).start()
 
-    def _carry(self, way, a, b):
+    def _carry(self, direction, a, b):
         with contextlib.suppress(OSError):
             while data := a.recv(16384):
                 time.sleep(self.delay + (len(data) / self.rate if self.rate else 0.0))
-                self.carried[way] += len(data)
+                self.carried[direction] += len(data)
                 b.sendall(data)
         for end in (a, b):
             with contextlib.suppress(OSError):
@@ -226,7 +226,7 @@ def plugin(peptide, monkeypatch, tmp_path):
 SERVE = (PYTHON, "-m", "dsr_backend", "serve")
 
 
-def gone(pid):
+def has_ended(pid):
     """Whether a process has ended, also where nobody has waited for it."""
     stat = Path(f"/proc/{pid}/stat")
     return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
@@ -248,7 +248,7 @@ def test_the_whole_way_through_ssh_over_a_line_that_is_cut(plugin, sshd, capsys)
     pid = jobs.connection.running.info.pid
     line.cut()
     wait_for(lambda: fit.phase is Phase.FAILED)
-    wait_for(lambda: gone(pid))
+    wait_for(lambda: has_ended(pid))
     assert "; dsr_resume cut goes on from the surfaces it had (the backend" in fit.error
     assert "ended with exit code 255; its last words: " in fit.error and "\n" not in fit.error
     plugin.do(f"dsr_set backend, {sshd.words(*SERVE)}")
@@ -262,7 +262,7 @@ def test_the_whole_way_through_ssh_over_a_line_that_is_cut(plugin, sshd, capsys)
     assert "cut.dsr" in fits(sshd.home) and not fits(os.environ["DSR_HOME"]), "kept over there"
     pid = backend.info.pid
     jobs.close()
-    wait_for(lambda: gone(pid))
+    wait_for(lambda: has_ended(pid))
 
 
 @pytest.mark.slow
@@ -290,7 +290,7 @@ PIP = 'install it there: pip install "pymol-dsr[backend]"'
 
 
 @pytest.mark.parametrize(
-    "change, remote, said, remedy",
+    "change, remote, message, remedy",
     [
         (
             {"host": "nowhere.invalid"},
@@ -318,10 +318,10 @@ PIP = 'install it there: pip install "pymol-dsr[backend]"'
     ],
     ids=["host", "key", "unknown-host", "port", "command", "module", "banner", "version"],
 )
-def test_what_does_not_start_says_why_and_what_to_do(plugin, sshd, change, remote, said, remedy):
+def test_what_does_not_start_says_why_and_what_to_do(plugin, sshd, change, remote, message, remedy):
     session_of(plugin).settings.put("backend", sshd.words(*remote, **change))
     text = refused(plugin)
-    assert said.replace("'9.9'", "9.9") in text.replace("'9.9'", "9.9") and remedy in text, text
+    assert message.replace("'9.9'", "9.9") in text.replace("'9.9'", "9.9") and remedy in text, text
 
 
 @pytest.fixture
@@ -391,7 +391,7 @@ def test_a_fit_that_its_scheduler_ends_is_lost_and_not_cancelled(plugin, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "said, remedy",
+    "message, remedy",
     [
         (["srun: error: Invalid generic resource (gres) specification"], "ask srun for what the cluster has (`sinfo"),
         (["srun: error: Unable to allocate resources: Invalid partition name specified"], "ask srun for what"),
@@ -418,11 +418,11 @@ def test_a_fit_that_its_scheduler_ends_is_lost_and_not_cancelled(plugin, tmp_pat
         (["RuntimeError: no", f"{EXITED} 1"], "start it again"),
     ],
 )
-def test_what_srun_does_not_start_says_why_and_what_to_do(plugin, tmp_path, said, remedy):
-    script = srun_that(tmp_path, *[f"echo {shlex.quote(line)} >&2" for line in said], "exit 1")
+def test_what_srun_does_not_start_says_why_and_what_to_do(plugin, tmp_path, message, remedy):
+    script = srun_that(tmp_path, *[f"echo {shlex.quote(line)} >&2" for line in message], "exit 1")
     session_of(plugin).settings.put("backend", f"{script} --gres=gpu:1 dsr-backend serve")
     text = refused(plugin)
-    cause = next(line for line in reversed(said) if not line.startswith(EXITED))
+    cause = next(line for line in reversed(message) if not line.startswith(EXITED))
     assert f"its last words: {cause!r}" in text and f"; {remedy}" in text
     assert "dsr_resume" not in text, "there is nothing to go on from"
 
@@ -483,14 +483,14 @@ close_session(session.cmd)
 def sent_by_another_pymol(words):
     """A PyMOL sends a detached fit and ends; what it printed."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], str(TESTS)])}
-    done = subprocess.run(
+    finished = subprocess.run(
         [PYTHON, "-c", SENDS, words], capture_output=True, text=True, timeout=PATIENCE, env=environment
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
 
 
-def until(plugin, name, words):
+def wait_for_status(plugin, name, words):
     """Ask as a user does, until it says so."""
     lines: list[Any] = []
 
@@ -507,13 +507,13 @@ def test_a_detached_fit_outlives_pymol_and_the_line(plugin, sshd):
     words = sshd.words(*SERVE)
     printed = sent_by_another_pymol(words)
     assert "alone: 2 states sent; it is fitted by process " in printed and "dsr_status alone shows" in printed
-    assert gone(int(printed.split()[-1])), "the backend that started it has ended"
+    assert has_ended(int(printed.split()[-1])), "the backend that started it has ended"
     session_of(plugin).settings.put("backend", words)
     [line] = dsr_status("alone", _self=plugin)
     assert f"detached (process {detached_registry.statuses(sshd.home / 'fits')['alone'].pid} on " in line, line
     with pytest.raises(CmdException, match="it can be used when it is ready"):
         dsr_movie("alone", _self=plugin)
-    until(plugin, "alone", "alone: fitted, loaded when used")
+    wait_for_status(plugin, "alone", "alone: fitted, loaded when used")
     dsr_movie("alone", "1-2", resolution=1, _self=plugin)
     assert plugin.count_states("alone") == 2
     # Fetched, so that it is asked for no more; its process may still be about to remove its surfaces.
@@ -540,8 +540,8 @@ def test_a_detached_fit_is_cancelled_from_another_session(local):
     pid = status_of("alone").pid
     assert os.getsid(pid) == pid, "out of reach of what ends the backend"
     dsr_cancel("alone", _self=local)
-    until(local, "alone", "alone: cancelled: it was stopped")
-    wait_for(lambda: gone(pid))
+    wait_for_status(local, "alone", "alone: cancelled: it was stopped")
+    wait_for(lambda: has_ended(pid))
     lines = dsr_status("alone", _self=local)
     assert lines[1].startswith("alone: interrupted: 2 surfaces") and lines[1].endswith("; dsr_resume alone")
 
@@ -597,7 +597,7 @@ def test_a_clock_set_back_locks_no_name(local):
     close_session(local)
     session_of(local).settings.put("backend", " ".join(SERVE))
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: gone(pid))
+    wait_for(lambda: has_ended(pid))
     (folder / "status.json").write_text(json.dumps(status))
     assert "alone: failed: its process" in dsr_status("alone", _self=local)[0]
     dsr_cancel("alone", _self=local)
@@ -617,8 +617,8 @@ def test_a_finished_fit_outlives_a_detached_one_of_its_name(local):
         dsr_fit("pep", name="alone", preset="preview", _self=local)
     assert fits["alone"] is second and second.replaces is first
     dsr_cancel("alone", _self=local)
-    until(local, "alone", "the fit that was to replace it was cancelled")
-    wait_for(lambda: gone(pid) and status_of("alone") is None)
+    wait_for_status(local, "alone", "the fit that was to replace it was cancelled")
+    wait_for(lambda: has_ended(pid) and status_of("alone") is None)
     dsr_movie("alone", "1+3", resolution=1, _self=local)
     assert fits["alone"] is first and local.count_states("alone") == 3
 
@@ -629,15 +629,15 @@ def test_a_killed_detached_fit_says_so(local):
     dsr_fit("pep", "1+3", name="alone", detach=1, _self=local)
     pid = status_of("alone").pid
     os.kill(pid, 9)
-    lines = until(local, "alone", "alone: failed: its process")
+    lines = wait_for_status(local, "alone", "alone: failed: its process")
     assert f"({pid} on {socket.gethostname()}) is gone without a word" in lines[0]
     assert lines[1] == "alone: interrupted: 2 surfaces; dsr_resume alone"
 
 
 def test_the_log_of_a_detached_fit_has_the_ceiling_that_is_promised(local):
     """A real process, whose log others write to as it does; the ceiling is the documentation's."""
-    [said] = re.findall(r"with `detach=1`[:,] (\d+) MiB each", (ROOT / "docs/reliability.md").read_text("utf-8"))
-    ceiling = int(said) * 2**20
+    [stated] = re.findall(r"with `detach=1`[:,] (\d+) MiB each", (ROOT / "docs/reliability.md").read_text("utf-8"))
+    ceiling = int(stated) * 2**20
     dsr_fit("pep", "1+3", name="alone", preset="paper", detach=1, _self=local)
     log = Path(os.environ["DSR_HOME"], "fits", "alone.detached", "log.txt")
 
@@ -662,14 +662,14 @@ def test_the_log_of_a_detached_fit_has_the_ceiling_that_is_promised(local):
     beats(2)
     assert log.stat().st_size < 1000
     dsr_cancel("alone", _self=local)
-    until(local, "alone", "alone: cancelled: it was stopped")
+    wait_for_status(local, "alone", "alone: cancelled: it was stopped")
 
 
 def test_a_detached_fit_that_fails_says_why(local):
     folder = Path(os.environ["DSR_HOME"], "fits", "alone.detached")
     folder.mkdir(parents=True)
-    asked = {"fit": "alone", "detached": True, "config": {"preset": "preview", "device": "cuda:77"}}
-    (folder / "asked.json").write_text(json.dumps(asked))
+    request = {"fit": "alone", "detached": True, "config": {"preset": "preview", "device": "cuda:77"}}
+    (folder / "asked.json").write_text(json.dumps(request))
     before = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.raises(RequestError):
@@ -709,7 +709,7 @@ def test_150_states_of_adk_over_20_megabits(adk, sshd, monkeypatch, tmp_path):
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     source = extract.read_source("adk", "1-100:25", _self=adk)
-    made = list(workers.compute_surfaces(source, 2))
+    surfaces = list(workers.compute_surfaces(source, 2))
     line = Proxy(sshd.port, rate=20e6 / 8)
     backend = Backend(process.find_command(sshd.words(*SERVE, port=line.port)))
     backend.start(30)
@@ -718,15 +718,20 @@ def test_150_states_of_adk_over_20_megabits(adk, sshd, monkeypatch, tmp_path):
         before = line.carried[0]
         calls = []
         for number in range(150):
-            one = made[number % len(made)]
-            arrays = {"points": one.points, "normals": one.normals, "faces": one.faces, "atoms": one.atoms}
+            surface = surfaces[number % len(surfaces)]
+            arrays = {
+                "points": surface.points,
+                "normals": surface.normals,
+                "faces": surface.faces,
+                "atoms": surface.atoms,
+            }
             calls.append(backend.submit(processes.raw("surface", {"fit": "adk", "state": float(number + 1)}, arrays)))
         for call in calls:
             call.result(120)
-        each = (line.carried[0] - before) / 150
+        bytes_each = (line.carried[0] - before) / 150
     finally:
         backend.close()
-    assert each < 500_000
+    assert bytes_each < 500_000
 
 
 @pytest.mark.parametrize("name, words", [("Dockerfile", "COPY"), ("apptainer.def", "   ")])

@@ -147,7 +147,7 @@ def test_a_terminal_gets_one_rewriting_line(fit_folder, tmp_path):
     rewritten, _, final_line = screen.decode().replace("\r\n", "\n").rpartition("\r")
     progress_lines = [segment.rstrip() for segment in rewritten.split("\r")]
     assert len(progress_lines) > 2 and "\n" not in rewritten
-    assert all(re.fullmatch(r"mesh \d+ of 21, \d+ %|", part) for part in progress_lines), progress_lines
+    assert all(re.fullmatch(r"mesh \d+ of 21, \d+ %|", segment) for segment in progress_lines), progress_lines
     # The line is cleared before what stays.
     assert progress_lines[-1] == "" and final_line.startswith("dsr-backend: 4 times are extrapolated")
 

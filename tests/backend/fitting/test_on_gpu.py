@@ -84,11 +84,11 @@ def config(device="cuda", **kwargs):
     "mixed",
     [
         lambda a, b: a + b,
-        lambda here, there: there.add_(here),
-        lambda here, there: torch.cat([there, here]),
-        lambda here, there: here[there.long()],
-        lambda here, there: there.index_put_((there.long(),), here),
-        lambda here, there: torch.where(there > 0.0, there, here),
+        lambda a, b: b.add_(a),
+        lambda a, b: torch.cat([b, a]),
+        lambda a, b: a[b.long()],
+        lambda a, b: b.index_put_((b.long(),), a),
+        lambda a, b: torch.where(b > 0.0, b, a),
     ],
 )
 def test_tensors_of_two_devices_are_refused(gpu, mixed):

@@ -23,7 +23,7 @@ from dsr_backend.results import dsr_format
 from dsr_backend.results.dsr_file import CheckpointError, from_bytes, load, save, to_bytes
 from dsr_backend.results.mesh import extract_mesh
 
-from support.dsr_parts import corrected, drop, family, forged, old, parts, put, refuse, tensor
+from support.dsr_parts import corrected, drop, family, file_parts, forged, old, put, refuse, tensor
 from support.formula_field import SPHERE, balls
 from support.shapes import QUICK, ball, fit, moved, peptide
 
@@ -53,8 +53,8 @@ def network_of(field):
 
 def equal(first, second):
     """Whether two files say the same; the order of texts in the header is any."""
-    tensors, metadata = parts(first)
-    other_tensors, other_metadata = parts(second)
+    tensors, metadata = file_parts(first)
+    other_tensors, other_metadata = file_parts(second)
     return (
         metadata == other_metadata
         and tensors.keys() == other_tensors.keys()
@@ -119,7 +119,7 @@ def test_a_loop_stays_one():
 
 
 def test_cuts_are_kept_and_files_without_them_say_nothing_of_them(data):
-    assert '"breaks"' not in parts(data)[1]["field"]
+    assert '"breaks"' not in file_parts(data)[1]["field"]
     fitted = fit([ball(t, 5.0 + t) for t in range(1, 5)], breaks=(2,))
     reloaded: Any = from_bytes(to_bytes(fitted))
     assert reloaded.motion.kernel.breaks == fitted.motion.kernel.breaks == (2,)
@@ -139,7 +139,7 @@ def test_a_file_of_the_first_version_is_read_and_written_anew(field, data):
     corrected_field = corrected(copy.copy(field))
     first = old(to_bytes(corrected_field))
     reloaded: Any = from_bytes(first)
-    assert torch.equal(reloaded.fine.modes, parts(first)[0]["fine_modes"].float())
+    assert torch.equal(reloaded.fine.modes, file_parts(first)[0]["fine_modes"].float())
     # Away from the states it had no lift.
     np.testing.assert_allclose(extract_mesh(reloaded, 1.0).area, extract_mesh(corrected_field, 1.0).area, rtol=1e-4)
     assert_same_field(reloaded, from_bytes(to_bytes(reloaded)))
@@ -232,7 +232,7 @@ def test_a_family_comes_back_and_its_members_share_one_network(kind, request, pa
     networks = [network_of(member) for member in reloaded.members.values()]
     assert networks[0] is networks[1]
     prefix = dsr_format.SHARED_NETWORKS[reloaded.member(first).kind]
-    names = [name for name in parts(path.read_bytes())[0] if name.startswith(prefix)]
+    names = [name for name in file_parts(path.read_bytes())[0] if name.startswith(prefix)]
     assert len(names) == len(network_of(original.member(first)).state_dict())
 
 
@@ -318,7 +318,7 @@ def test_a_huge_header_is_refused_before_it_is_read(data, length):
 
 
 def test_another_version_is_named(data):
-    tensors, metadata = parts(data)
+    tensors, metadata = file_parts(data)
     metadata |= {"format": "dsr 4", "version": "7.5.0"}
     with pytest.raises(
         CheckpointError,
@@ -367,7 +367,7 @@ def test_families_that_do_not_fit_are_refused(kind, change, message, request):
 
 def test_nothing_is_unpickled(data, tmp_path):
     """A torch file of the same tensors, which would run code when loaded, is no .dsr file."""
-    torch.save(parts(data)[0], tmp_path / "evil.dsr")
+    torch.save(file_parts(data)[0], tmp_path / "evil.dsr")
     with pytest.raises(CheckpointError, match="this is no"):
         load(tmp_path / "evil.dsr")
 

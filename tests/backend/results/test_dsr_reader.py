@@ -11,7 +11,20 @@ from dsr_backend.fields.fast import FastField
 from dsr_backend.motion.forecast import Forecast
 from dsr_backend.results.dsr_file import CheckpointError, from_bytes, to_bytes
 
-from support.dsr_parts import both, coded, corrected, drop, forged, lattice, packed, parts, put, recoded, refuse, tensor
+from support.dsr_parts import (
+    coded,
+    corrected,
+    drop,
+    file_parts,
+    forged,
+    in_sequence,
+    lattice,
+    packed,
+    put,
+    recoded,
+    refuse,
+    tensor,
+)
 from support.shapes import fit, peptide
 
 
@@ -191,7 +204,9 @@ FORGED = [
     # As much as the coefficients say there is, but no stream holds as much.
     (
         r"^fine_modes: it has shape \[1000000, 0\], the rest of the file wants \[1000000, <n>\]$",
-        both(tensor("fine_coefficients", lambda t: torch.zeros(3, 10**6)), coded("fine_modes", shape=[10**6, 0])),
+        in_sequence(
+            tensor("fine_coefficients", lambda t: torch.zeros(3, 10**6)), coded("fine_modes", shape=[10**6, 0])
+        ),
     ),
     # Tensors
     (r"^fine_modes is torch.uint8 \[1, (\d+)\], .* wants torch.uint8 \[\1\]$", tensor("fine_modes", lambda t: t[None])),
@@ -211,7 +226,7 @@ FORGED = [
     ),
     (
         "^its 0 states do not rise$",
-        both(*(tensor(f"motion.{name}", lambda t: t[:0]) for name in ("states", "rotations", "translations"))),
+        in_sequence(*(tensor(f"motion.{name}", lambda t: t[:0]) for name in ("states", "rotations", "translations"))),
     ),
     ("^its 3 states do not rise$", tensor("motion.states", lambda t: t.flip(0))),
     ("^its 3 states do not rise$", at("motion.states", 1, 1.0 + 5e-10)),
@@ -236,7 +251,10 @@ FORGED = [
     ("^motion.reference has values that are not within -1e.06 and 1e", at("motion.reference", (0, 0), 1.1e6)),
     ("^motion.rotations has values that are not within -1.001 and 1.001", at("motion.rotations", (0, 0, 0), 1.1)),
     ("^motion.rotations has matrices that do not turn only", turns(lambda matrix: matrix * 0.999)),
-    ("^motion.rotations has matrices that do not turn only", turns(lambda one: one * torch.tensor([1.0, 1.0, -1.0]))),
+    (
+        "^motion.rotations has matrices that do not turn only",
+        turns(lambda matrix: matrix * torch.tensor([1.0, 1.0, -1.0])),
+    ),
     ("^motion.rotations has matrices that do not turn only", at("motion.rotations", 1, 0.0)),
     (
         r"^static: it has shape \[<n>, 2\], .* wants \[<n>, 1\]$",
@@ -310,13 +328,13 @@ def test_parts_that_do_not_fit_are_refused_before_much_is_allocated(data, number
     "change",
     [
         put(period=2.0 + 1e-9),
-        both(put(breaks=[1, 2]), forecast(rank=0), tensor("motion.reference", lambda t: torch.stack([t] * 3))),
+        in_sequence(put(breaks=[1, 2]), forecast(rank=0), tensor("motion.reference", lambda t: torch.stack([t] * 3))),
         forecast(rank=3),
         forecast(window=2),
         forecast(damping=20.0),
         forecast(leads=[1e-9, 1.0]),
         at("motion.states", 1, 1.0 + 2e-9),
-        turns(lambda one: one * (1 + 2e-7)),
+        turns(lambda matrix: matrix * (1 + 2e-7)),
         lattice(origin=[1e6, -1e6, 0.0]),
         put(extent=[[0, 0, 0], [0, 0, 0]]),
         put(lift=-100.0, sigma=0.1, clearance=0.0, smooth=0.0, reach=1e6),
@@ -344,7 +362,7 @@ def test_a_lattice_that_no_stream_fills(data):
 
 
 def test_a_digest_of_another_file_is_shown_by_its_first_eighty_characters(data):
-    tensors, metadata = parts(data)
+    tensors, metadata = file_parts(data)
     right = metadata["digest"]
     metadata["digest"] = "x" * 79 + "yz"
     with pytest.raises(CheckpointError, match=f"its digest is {right}, it says {'x' * 79}y$"):

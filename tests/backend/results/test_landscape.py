@@ -56,7 +56,7 @@ def test_macrostates_are_the_two_shapes(two_states):
     assert [macrostate.population for macrostate in result.macrostates] == pytest.approx(
         [expected, 1 - expected], abs=0.06
     )
-    assert [path[one.place] for one in result.macrostates] == [0, 1]
+    assert [path[macrostate.place] for macrostate in result.macrostates] == [0, 1]
 
 
 def test_implied_time_scales_are_those_of_the_jumps(two_states):

@@ -286,7 +286,7 @@ def test_surfaces_of_something_else_are_not_taken_up(home: Path) -> None:
     opened(wire, "preview")
     wire.send("both", balls(GROWING), trajectory="up")
     wire.call("open", fit="both", source=SOURCE, resume=True)
-    assert "it begins anew: the surfaces in" in wire.said()[-1] and "other atoms or settings" in wire.said()[-1]
+    assert "it begins anew: the surfaces in" in wire.logged()[-1] and "other atoms or settings" in wire.logged()[-1]
     assert not list((home / "both.surfaces").rglob("*.safetensors"))
     opened(wire, "preview")
     wire.send("both", balls(GROWING), trajectory="up")
@@ -294,7 +294,7 @@ def test_surfaces_of_something_else_are_not_taken_up(home: Path) -> None:
     assert opened(wire, "preview")["states"] == {"up": [], "down.2": []}
     assert not list((home / "both.surfaces").rglob("*.safetensors"))
     wire.call("open", fit="never", resume=True)
-    assert "it left no surfaces to go on from" in wire.said()[-1]
+    assert "it left no surfaces to go on from" in wire.logged()[-1]
 
 
 def test_a_damaged_surface_is_asked_for_again(home: Path) -> None:
@@ -305,7 +305,7 @@ def test_a_damaged_surface_is_asked_for_again(home: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
     wire = wire.restarted()
     assert opened(wire, "preview", resume=True)["states"] == {"up": [1, 3], "down.2": []}
-    assert "a surface of before is made again: " in wire.said()[-1] and str(path) in wire.said()[-1]
+    assert "a surface of before is made again: " in wire.logged()[-1] and str(path) in wire.logged()[-1]
 
 
 def test_waiting_surfaces_take_disk_and_no_memory(home: Path) -> None:
@@ -336,7 +336,7 @@ def test_surfaces_stay_in_memory_where_the_folder_cannot_be_written(
     opened(wire, "preview", resume=True)
     wire.send("both", balls(GROWING), trajectory="up")
     wire.send("both", balls(SHRINKING), trajectory="down.2")
-    assert sum("it can't be resumed should it be interrupted" in text for text in wire.said()) == 1
+    assert sum("it can't be resumed should it be interrupted" in text for text in wire.logged()) == 1
     assert wire.call("fit", fit="both")[0]["report"]["path"] is None
     assert radius(wire, 2, trajectory="up") == pytest.approx(GROWING[1], abs=0.15)
 

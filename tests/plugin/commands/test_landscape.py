@@ -47,7 +47,7 @@ def test_objects_with_missing_residues_share_the_others(peptide):
     matched, line = in_common([residues(peptide, "pep"), residues(peptide, "short")])
     assert [len(group.keys) for group in matched] == [7, 7] and matched[0].keys == matched[1].keys
     assert line == "7 residues are in all of pep, short; up to 2 others are left out"
-    places = [one.coordinates(False)[0] for one in matched]
+    places = [group.coordinates(False)[0] for group in matched]
     assert np.array_equal(*places)
     peptide.alter("short", "chain = 'Z'")
     with pytest.raises(ExtractError, match="have 0 residues in common"):

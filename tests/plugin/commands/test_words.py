@@ -25,13 +25,13 @@ def test_no_command_takes_nan_for_a_number(cmd):
             for parameter in parameters
             if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
         ]
-        for one in parameters:
-            if not isinstance(one.default, (int, float)):
+        for parameter in parameters:
+            if not isinstance(parameter.default, (int, float)):
                 continue
             for word in ("nan", " NaN", "-nan", float("nan")):
                 with pytest.raises(CmdException) as error:
-                    command(*required, **{one.name: word}, _self=cmd)
-                assert f"{one.name} {word}: it is not a number" in str(error.value), name
+                    command(*required, **{parameter.name: word}, _self=cmd)
+                assert f"{parameter.name} {word}: it is not a number" in str(error.value), name
                 tried += 1
     assert tried > 100
 
@@ -57,15 +57,15 @@ def test_words_in_the_place_of_any_argument_are_one_line_at_most(plugin, word, t
             for parameter in parameters
             if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
         }
-        for one in parameters:
-            if one.name in ("_self", "commas"):
+        for parameter in parameters:
+            if parameter.name in ("_self", "commas"):
                 continue
             session.jobs.fits.clear()
             ready(plugin, "fit", "")
             try:
-                COMMANDS[name](**{**required, one.name: word}, _self=plugin)
+                COMMANDS[name](**{**required, parameter.name: word}, _self=plugin)
             except CmdException as error:
-                assert "\n" not in str(error.args[0]) and str(error.args[0]).isprintable(), (name, one.name)
+                assert "\n" not in str(error.args[0]) and str(error.args[0]).isprintable(), (name, parameter.name)
                 refusals += 1
     assert refusals > 60
 

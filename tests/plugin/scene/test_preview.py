@@ -137,7 +137,7 @@ def test_what_keeps_it_from_a_preview_costs_the_fit_nothing(wire):
     wire.send("a", series())
     report, _ = wire.call("fit", fit="a")
     assert report["report"]["states"] == [1, 2, 3] and not wire.previews
-    [text] = wire.said()
+    [text] = wire.logged()
     assert text.startswith("fit 'a': there is no preview: resolution 0.001: it must lie between")
 
 

@@ -152,7 +152,7 @@ def test_training_lowers_the_held_out_error_and_keeps_the_best_epoch(priors, fra
     reports: list[train.Training] = []
     outcome = train.train(potential, [frames], 0, 60.0, lambda _, so_far: reports.append(so_far), ignore)
     assert [len(report.epochs) for report in reports] == [1, 2, 3]
-    assert outcome.epochs[outcome.best - 1].held_out == min(one.held_out for one in outcome.epochs) < outcome.prior
+    assert outcome.epochs[outcome.best - 1].held_out == min(epoch.held_out for epoch in outcome.epochs) < outcome.prior
 
     # A rate that makes the error worse and worse: the weights are those from before.
     before = {name: tensor.clone() for name, tensor in potential.network.state_dict().items()}
