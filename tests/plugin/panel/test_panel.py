@@ -201,29 +201,29 @@ def test_progress(state, text):
 
 
 def test_a_fit_has_one_bar_and_one_estimate_from_its_first_second_to_its_end():
-    now = [0.0]
-    timing = FitTiming(100_000, "fast", Rates(), clock=lambda: now[0])
-    one = Fit("a", [Trajectory("", "", "", None, [float(state) for state in range(40)])], timing=timing)
-    one.activity, one.phase = Activity.FIT, Phase.SURFACES
+    clock = [0.0]
+    timing = FitTiming(100_000, "fast", Rates(), clock=lambda: clock[0])
+    timed_fit = Fit("a", [Trajectory("", "", "", None, [float(state) for state in range(40)])], timing=timing)
+    timed_fit.activity, timed_fit.phase = Activity.FIT, Phase.SURFACES
     timing.begin(Stage.SURFACES)
     # 1 s and 100 000 times 0.0001 s for the surfaces, 1 s and 9 s for the fit.
-    assert progress.progress_text(one) == "a: surfaces 0 of 40, 0 %, 21 s left"
-    seen: list[float] = []
+    assert progress.progress_text(timed_fit) == "a: surfaces 0 of 40, 0 %, 21 s left"
+    fractions: list[float] = []
     for second in range(1, 21):
-        now[0], one.fraction = float(second), second / 20.0
-        seen.append(progress.progress_fraction(one) or 0.0)
+        clock[0], timed_fit.fraction = float(second), second / 20.0
+        fractions.append(progress.progress_fraction(timed_fit) or 0.0)
     # The surfaces take 20 s here.
-    assert progress.progress_text(one) == "a: surfaces 40 of 40, 65 %, 11 s left"
+    assert progress.progress_text(timed_fit) == "a: surfaces 40 of 40, 65 %, 11 s left"
     timing.begin(Stage.FIT)
-    one.phase, one.fraction = Phase.FIT, 0.0
-    assert progress.progress_text(one) == "a: fit, 67 %, 10 s left"
+    timed_fit.phase, timed_fit.fraction = Phase.FIT, 0.0
+    assert progress.progress_text(timed_fit) == "a: fit, 67 %, 10 s left"
     for second in range(1, 6):
-        now[0], one.fraction = 20.0 + second, second / 5.0
-        seen.append(progress.progress_fraction(one) or 0.0)
-    assert seen == sorted(seen) and 0.95 < seen[-1] < 1.0
+        clock[0], timed_fit.fraction = 20.0 + second, second / 5.0
+        fractions.append(progress.progress_fraction(timed_fit) or 0.0)
+    assert fractions == sorted(fractions) and 0.95 < fractions[-1] < 1.0
     timing.end()
-    one.activity, one.phase, one.fraction = None, Phase.READY, 1.0
-    assert progress.progress_text(one) == "a is ready: surfaces 20 s, fit 5 s"
+    timed_fit.activity, timed_fit.phase, timed_fit.fraction = None, Phase.READY, 1.0
+    assert progress.progress_text(timed_fit) == "a is ready: surfaces 20 s, fit 5 s"
     # The next fit of this kind is estimated from this one.
     later = FitTiming(200_000, "fast", timing.rates)
     assert later.seconds_left(0.0) == pytest.approx(2 + 2 * (19 + 4))
