@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ class LowRankBasis:
         return builder.basis()
 
     def mix(self, weights: torch.Tensor) -> torch.Tensor:
-        """Return the node values f4[nodes] for weights f4[S] of the states."""
+        """Return the node values f4[…,nodes] for weights f4[…,S] of the states."""
         return (weights @ self.coefficients) @ self.modes
 
 
@@ -250,16 +250,22 @@ class FastField(Field):
             normal_width=(1.0 - blend) * fitted_width + blend * NORMAL_WIDTH_BETWEEN,
         )
 
+    def mixtures(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return g of W mixtures of the states: f4[coarse nodes,W] and f4[rows,W] (Å) for weights f4[W,S]."""
+        coarse = self.coarse.mix(weights).T.contiguous()
+        values = gather(coarse, self._coarse_index, self._coarse_weight)
+        values[: self.band.count] += self.fine.mix(weights).T
+        return coarse, values
+
     def table(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return coarse values f4[coarse nodes,1] and the features f4[rows,F] of the band for state weights f4[S].
 
         The first feature is g; a correction takes further ones.
         """
-        coarse = self.coarse.mix(weights)[:, None]
-        value = gather(coarse, self._coarse_index, self._coarse_weight)[:, 0]
-        value[: self.band.count] += self.fine.mix(weights)
+        coarse, values = self.mixtures(weights[None])
         if self.correction is None:
-            return coarse, value[:, None]
+            return coarse, values
+        value = values[:, 0]
         neighbours = value.index_select(0, self.band.neighbours.view(-1)).view(-1, 6)
         spacing = self.band.lattice.spacing
         gradient = (neighbours[:, 1::2] - neighbours[:, 0::2]) / (2.0 * spacing)
@@ -284,6 +290,23 @@ class FastField(Field):
 
         coarse, table: the result of `table`.
         """
+        return self._interpolated(coarse, table, xi, lambda features: self.decode(features)[:, None])[:, 0]
+
+    def mixed_distances(self, coarse: torch.Tensor, values: torch.Tensor, xi: torch.Tensor) -> torch.Tensor:
+        """Return g f4[N,W] (Å) at material coordinates ξ f4[N,3] (Å) of W mixtures, the result of `mixtures`."""
+        return self._interpolated(coarse, values, xi, lambda columns: columns)
+
+    def _interpolated(
+        self,
+        coarse: torch.Tensor,
+        table: torch.Tensor,
+        xi: torch.Tensor,
+        decode: Callable[[torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:
+        """Return the values f4[N,W] (Å) at ξ f4[N,3] (Å) that `decode` makes of the table's columns f4[rows,F] there.
+
+        coarse: f4[coarse nodes,W] Å, what counts beyond the band.
+        """
         band, lattice = self.band, self.coarse_lattice
         index, weight = band.lattice.corners(xi)
         rows = band.rows(index)
@@ -291,11 +314,11 @@ class FastField(Field):
         in_band = (rows.amin(1) >= 0) & (beyond == 0.0)
         near, far = torch.nonzero(in_band)[:, 0], torch.nonzero(~in_band)[:, 0]
         if not len(far):
-            return self.decode(gather(table, rows, weight))
-        distance = xi.new_empty(len(xi))
-        distance[near] = self.decode(gather(table, rows.index_select(0, near), weight.index_select(0, near)))
+            return decode(gather(table, rows, weight))
+        distance = xi.new_empty(len(xi), coarse.shape[1])
+        distance[near] = decode(gather(table, rows.index_select(0, near), weight.index_select(0, near)))
         # Outside the box, f grows by the distance to the box.
-        distance[far] = lattice.interpolate(coarse, xi.index_select(0, far))[:, 0] + beyond.index_select(0, far)
+        distance[far] = lattice.interpolate(coarse, xi.index_select(0, far)) + beyond.index_select(0, far)[:, None]
         return distance
 
     def with_uniform_smoothing(self) -> FastField:

@@ -6,6 +6,7 @@ molecule appears twice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -175,8 +176,11 @@ def warp_lattice(atoms: NDArray[np.float32]) -> Lattice:
 def _blur(volume: torch.Tensor, sigma: float) -> torch.Tensor:
     """Convolve the last three axes of f4[C,X,Y,Z] with a Gaussian of `sigma` nodes; the volume is 0 outside."""
     # One dense matrix per axis is faster than a convolution, because the kernels are as wide as the volume.
+    shape = volume.shape
     for axis in (1, 2, 3):
-        node = torch.arange(volume.shape[axis], device=volume.device, dtype=volume.dtype)
+        node = torch.arange(shape[axis], device=volume.device, dtype=volume.dtype)
         kernel = torch.exp(-0.5 * ((node[:, None] - node) / sigma) ** 2) / (sigma * np.sqrt(2.0 * np.pi))
-        volume = torch.tensordot(volume, kernel, dims=([axis], [0])).movedim(-1, axis)
-    return volume
+        # The axes after this one are columns of the product, so that nothing is copied into another order.
+        columns = volume.reshape(-1, shape[axis], math.prod(shape[axis + 1 :]))
+        volume = columns[..., 0] @ kernel if axis == 3 else kernel @ columns
+    return volume.reshape(shape)

@@ -2,11 +2,13 @@
 
 The nodes near a surface get their exact distance to it. Trilinear interpolation between exact distances is off where
 the surface curves; a few steps of least squares on points of the surface, whose distance is 0, put the level set where
-it belongs. The coarse lattice carries exact distances everywhere else.
+it belongs. The coarse lattice carries the distances everywhere else: exact ones up to the preset's clearance from the
+surface, and beyond it exact ones at every second node.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
@@ -14,6 +16,7 @@ from dataclasses import dataclass, fields
 import torch
 
 from ...fields.fast import BasisBuilder, LowRankBasis, NarrowBand
+from ...geometry.lattice import Lattice
 from ...geometry.triangle_mesh import TriangleMesh
 from ...motion.motion import Motion
 from ...motion.warp import Warp
@@ -136,10 +139,13 @@ def solve_state(
     time = float(motion.states[k])
     warp = motion.warp(time, device)
     lattice, coarse_lattice = band.lattice, band.lattice.coarser(preset.coarse_factor)
-    coarse_nodes = coarse_lattice.nodes(torch.arange(coarse_lattice.size, device=device))
-    x, miss = warp.inverse(coarse_nodes)
-    coarse = mesh.signed_distance(x, check, CANDIDATES)
-    coarse = continued(coarse, miss > MAX_MISS, coarse_neighbours)
+    cells = cells_of(surface, warp, coarse_lattice.spacing)
+    numbers = measured_nodes(coarse_lattice, math.ceil(preset.clearance / coarse_lattice.spacing), cells)
+    x, miss = warp.inverse(coarse_lattice.nodes(numbers))
+    coarse = between_measured_nodes(coarse_lattice, numbers, mesh.signed_distance(x, check, CANDIDATES))
+    missed = torch.zeros(coarse_lattice.size, dtype=torch.bool, device=device)
+    missed[numbers] = miss > MAX_MISS
+    coarse = continued(coarse, missed, coarse_neighbours)
 
     numbers = nodes_near(lattice, preset.own_margin, cells_of(surface, warp, preset.spacing))
     nodes = lattice.nodes(numbers)
@@ -165,7 +171,35 @@ def solve_state(
     error = (observed.predict(fine) - observed.target).abs().mean()
     held_out = _validation_points(mesh, generator)
     to_reference = Warp(motion.pose(time), None, device)
-    return StateShape(coarse, fine, to_reference(held_out), mesh.signed_distance(held_out, check), error)
+    return StateShape(coarse, fine, to_reference(held_out), mesh.signed_distance(held_out, check, CANDIDATES), error)
+
+
+def measured_nodes(lattice: Lattice, margin: int, cells: torch.Tensor) -> torch.Tensor:
+    """Return the numbers i8[M] of nodes whose distance is measured: those up to `margin` steps beyond the corners of
+    cells i4[N,3], and every second node along each axis elsewhere, where distances take the longest to measure.
+    """
+    measured = torch.zeros(lattice.shape, dtype=torch.bool, device=cells.device)
+    measured[::2, ::2, ::2] = True
+    for axis, count in enumerate(lattice.shape):
+        last = measured.narrow(axis, count - 1, 1)
+        last |= measured.narrow(axis, (count - 1) // 2 * 2, 1)
+    flat = measured.view(-1)
+    flat[nodes_near(lattice, margin, cells)] = True
+    return torch.nonzero(flat)[:, 0]
+
+
+def between_measured_nodes(lattice: Lattice, numbers: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Return f4[nodes]: values f4[M] at the nodes `numbers` i8[M], and between every second node their means.
+
+    numbers: at least every second node along each axis, and the last one.
+    """
+    grid = torch.zeros(lattice.size, device=values.device)
+    grid[numbers] = values
+    for axis, count in enumerate(lattice.shape):
+        along = grid.view(lattice.shape).movedim(axis, 0)
+        along[1 : count - 1 : 2] = 0.5 * (along[0 : count - 2 : 2] + along[2:count:2])
+        grid[numbers] = values
+    return grid
 
 
 def continued(values: torch.Tensor, missed: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:

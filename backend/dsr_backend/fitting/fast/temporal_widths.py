@@ -121,11 +121,11 @@ def _errors_by_width(field: FastField, validation: ValidationPoints, k: int) -> 
     rest = np.delete(np.arange(len(motion.states)), k)
     known = _known_motion(motion, rest)
     time = float(motion.states[k])
-    tables = [_table(field, rest, known.kernel.weights(time, width * gap)) for width in SHAPE_CHOICES]
+    mixtures = _mixtures(field, rest, [known.kernel.weights(time, width * gap) for width in SHAPE_CHOICES])
     errors = np.zeros((len(ATOM_CHOICES), len(SHAPE_CHOICES)))
     for row, width in enumerate(ATOM_CHOICES if motion.atoms is not None else (0.0,)):
         xi = known.warp(time, field.device, width * gap)(validation.points)
-        errors[row] = torch.stack([_wrong_side(field, table, xi, validation) for table in tables]).tolist()
+        errors[row] = _wrong_side(field.mixed_distances(*mixtures, xi), validation).tolist()
     # Without atoms, all widths of their paths give the same prediction.
     return errors if motion.atoms is not None else np.tile(errors[:1], (len(ATOM_CHOICES), 1))
 
@@ -140,10 +140,9 @@ def _errors_by_offset(
     known = _known_motion(motion, rest)
     time = float(motion.states[k])
     xi = known.warp(time, field.device, atoms * gap)(validation.points)
-    distance = field.material_distance(*_table(field, rest, known.kernel.weights(time, shape * gap)), xi)
-    inside = validation.distance < 0.0
-    errors = torch.stack([((distance < offset) != inside).float().mean() for offset in OFFSET_CHOICES])
-    return np.array(errors.tolist())
+    mixture = _mixtures(field, rest, [known.kernel.weights(time, shape * gap)])
+    offsets = torch.tensor(OFFSET_CHOICES, device=field.device)
+    return np.array(_wrong_side(field.mixed_distances(*mixture, xi) - offsets, validation).tolist())
 
 
 def _volume_preserving_offset(field: FastField, report: Report) -> float:
@@ -199,24 +198,20 @@ def smoothing_predicts_ends(field: FastField, validation: Sequence[ValidationPoi
             time = float(motion.states[first + origin + lead])
             target = validation[first + origin + lead]
             xi = known.warp(time, field.device)(target.points)
-            for choice, width in enumerate((0.0, field.smooth)):
-                table = _table(field, before, known.kernel.weights(time, width))
-                errors[choice] += float(_wrong_side(field, table, xi, target))
+            mixtures = _mixtures(field, before, [known.kernel.weights(time, width) for width in (0.0, field.smooth)])
+            errors += _wrong_side(field.mixed_distances(*mixtures, xi), target).tolist()
     return bool(errors[1] < errors[0])
 
 
-def _table(
-    field: FastField, states: NDArray[np.intp], weights: NDArray[np.float64]
+def _mixtures(
+    field: FastField, states: NDArray[np.intp], weights: Sequence[NDArray[np.float64]]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the field's coarse values and features for weights f8 of some training states."""
-    all_weights = np.zeros(len(field.motion.states))
-    all_weights[states] = weights
-    return field.table(torch.as_tensor(all_weights, dtype=torch.float32, device=field.device))
+    """Return the field's mixtures of some training states, for W weights f8 of these states."""
+    all_weights = np.zeros((len(weights), len(field.motion.states)))
+    all_weights[:, states] = weights
+    return field.mixtures(torch.as_tensor(all_weights, dtype=torch.float32, device=field.device))
 
 
-def _wrong_side(
-    field: FastField, table: tuple[torch.Tensor, torch.Tensor], xi: torch.Tensor, validation: ValidationPoints
-) -> torch.Tensor:
-    """Return the fraction f4[] of the points, at material coordinates ξ f4[N,3] (Å), on the wrong side."""
-    distance = field.material_distance(*table, xi)
-    return ((distance < 0.0) != (validation.distance < 0.0)).float().mean()
+def _wrong_side(distances: torch.Tensor, validation: ValidationPoints) -> torch.Tensor:
+    """Return the fraction f4[W] of the points that predicted distances f4[N,W] (Å) put on the wrong side."""
+    return ((distances < 0.0) != (validation.distance < 0.0)[:, None]).float().mean(0)
