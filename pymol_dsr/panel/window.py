@@ -25,6 +25,7 @@ from .tabs.fits import FitsTab
 from .tabs.morph import MorphTab
 from .tabs.play import PlayTab
 from .tabs.quality import QualityTab
+from .tabs.simulate import SimulateTab
 from .widgets import tone
 
 POLL_MS = 200
@@ -55,6 +56,7 @@ class Panel(QtWidgets.QDockWidget):
         self.ensembles = EnsemblesTab(self)
         self.fits = FitsTab(self)
         self.morph = MorphTab(self)
+        self.simulate = SimulateTab(self)
         self.tabs = Pages()
         named = {
             "Make surface": self.fit,
@@ -62,6 +64,7 @@ class Panel(QtWidgets.QDockWidget):
             "Quality": self.quality,
             "Ensembles": self.ensembles,
             "Morph": self.morph,
+            "Simulate": self.simulate,
             "My surfaces": self.fits,
         }
         for name, tab in named.items():
@@ -88,6 +91,8 @@ class Panel(QtWidgets.QDockWidget):
         self.fit.play.connect(self.show_play)
         self.fits.play.connect(self.show_play)
         self.morph.play.connect(self.show_play)
+        self.simulate.surface.connect(self.show_fit)
+        self.simulate.landscape.connect(self.show_landscape)
         self.tabs.currentChanged.connect(self._changed_tab)
         self._timer = QtCore.QTimer(self)
         self._timer.setInterval(POLL_MS)
@@ -140,6 +145,7 @@ class Panel(QtWidgets.QDockWidget):
         self.fit.poll()
         self.quality.poll()
         self.morph.poll()
+        self.simulate.poll()
         self.ensembles.poll()
         if self._ticks % SELDOM == 0:
             jobs.unload_lost()
@@ -154,6 +160,8 @@ class Panel(QtWidgets.QDockWidget):
                 self.fits.refresh()
             if self.tabs.currentWidget() is self.morph:
                 self.morph.refresh()
+            if self.tabs.currentWidget() is self.simulate:
+                self.simulate.refresh()
         self._ticks += 1
         self.play.poll()
         self.show_progress()
@@ -178,6 +186,16 @@ class Panel(QtWidgets.QDockWidget):
         self.play.choose(name)
         self.quality.choose(name)
         self.say("")
+
+    def show_fit(self, selection: str) -> None:
+        """Show the page Make surface with a selection of atoms."""
+        self.tabs.setCurrentWidget(self.fit)
+        self.fit.choose(selection)
+
+    def show_landscape(self, ensemble: str, reference: str) -> None:
+        """Show the landscape of an ensemble on the page Ensembles."""
+        self.tabs.setCurrentWidget(self.ensembles)
+        self.ensembles.describe(ensemble, reference)
 
     def say(self, text: str, bad: bool = False) -> None:
         """Show a line of text; a bad one is red."""

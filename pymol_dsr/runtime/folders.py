@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from ..shared import paths
 from .settings import Settings
 
+MODELS, MODEL_SUFFIX = "models", ".dsrm"
+"""Folder of learned potentials beside that of fits, and the ending of their names."""
+
 
 @dataclass(frozen=True)
 class WrittenFile:
@@ -37,6 +40,17 @@ def fits_home(settings: Settings) -> str:
 def fits_folder(settings: Settings) -> str:
     """Return the folder of the fits themselves, inside `fits_home`; it need not exist yet."""
     return paths.fits_folder(settings.get("folder"))
+
+
+def learned_models(settings: Settings) -> list[str]:
+    """Return the names of the learned potentials of a backend on this machine, newest first."""
+    paths_of_models = glob.glob(os.path.join(glob.escape(fits_home(settings)), MODELS, f"*{MODEL_SUFFIX}"))
+    dates = {}
+    for path in paths_of_models:
+        # One may be deleted meanwhile.
+        with contextlib.suppress(OSError):
+            dates[os.path.basename(path).removesuffix(MODEL_SUFFIX)] = os.path.getmtime(path)
+    return sorted(dates, key=lambda name: (-dates[name], name))
 
 
 def written_files(settings: Settings) -> list[WrittenFile]:

@@ -38,6 +38,8 @@ class SourceJob:
     stop: threading.Event = field(default_factory=threading.Event)
     status: messages.SourceStatus | None = None
     frames: deque[messages.SourceFrames] = field(default_factory=deque)
+    arrived: int = 0
+    """States that have come so far."""
 
     def line(self) -> str:
         """Name and progress in one line."""
@@ -107,6 +109,7 @@ class Sources:
             while job.frames:
                 frames = job.frames.popleft()
                 take(frames.first, frames.coordinates)
+                job.arrived = max(job.arrived, frames.first + len(frames.coordinates))
             now = time.monotonic()
             if job.status is not None and now >= next_line and (line := job.line()) != last_line:
                 next_line, last_line = now + PROGRESS_SECONDS, line

@@ -48,17 +48,21 @@ def object_names(name: str, options: SimulationOptions) -> list[str]:
     return [name, start_name(name), *dict.fromkeys(place.object for place in _places(name, options))]
 
 
-def run_simulation(sources: Sources, work: SimulationWork, say: Say, _self: Any) -> messages.SourceResult:
+def run_simulation(
+    sources: Sources, work: SimulationWork, say: Say, _self: Any, progress: Say | None = None
+) -> messages.SourceResult:
     """Prepare a molecule, say how long its simulation takes, and simulate it; its states are loaded as they arrive.
+
+    progress: prints the lines of its progress where nobody watches the scene.
 
     Raises Cancelled, SceneError and BackendError.
     """
     job, options = work.job, work.options
     if options.model != ALL_ATOMS:
         subject = f"{options.ns:g} ns by {options.model}"
-        return run_source(sources, _source_work(work, work.atoms, subject), say, _self)
+        return run_source(sources, _source_work(work, work.atoms, subject), say, _self, progress)
     try:
-        prepared = _prepare(sources, work, say)
+        prepared = _prepare(sources, work, progress or say)
         for line in prepared.added:
             say(f" {job.name}: {line}")
         start = in_gui(_self, _load_start, work, prepared, _self)
@@ -67,7 +71,9 @@ def run_simulation(sources: Sources, work: SimulationWork, say: Say, _self: Any)
         raise
     job.atoms = len(start)
     say(f" {job.name}: {estimate_text(prepared, options)}; dsr_cancel {job.name} ends it and keeps its states")
-    return run_source(sources, _source_work(work, start, f"{options.ns:g} ns of {work.atoms.object}"), say, _self)
+    return run_source(
+        sources, _source_work(work, start, f"{options.ns:g} ns of {work.atoms.object}"), say, _self, progress
+    )
 
 
 def time_simulation(sources: Sources, work: SimulationWork, say: Say) -> messages.PreparedMolecule:

@@ -89,3 +89,22 @@ def test_the_first_start_shows_the_example(display, tmp_path):
     report = run_in_window("first_start_script.py", display, tmp_path)
     assert report["steps"] == ["missing", "offered", "moving"]
     assert report["states"] == {"trpcage": 20, "trpcage_dsr": 77, "trpcage_dsr_atoms": 77}
+
+
+def test_the_page_simulate(display, tmp_path):
+    """A peptide is timed, simulated and cancelled; then its landscape, its surface, and more states like its own."""
+    for package in ("PyQt5", "torch", "openmm", "pdbfixer", "deeptime"):
+        pytest.importorskip(package)
+    report = run_in_window("simulate_script.py", display, tmp_path)
+    assert report["steps"] == [
+        "packages",
+        "estimate",
+        "cancel",
+        "simulated",
+        "landscape",
+        "surface",
+        "sample",
+        "refused",
+    ]
+    assert report["width"] <= 375 and not report["clipped"]
+    assert (tmp_path / "simulate.png").stat().st_size > 10_000

@@ -52,6 +52,8 @@ FEWEST_BINS, MOST_BINS = 10, 40
 COMPARED_BINS = 10
 # States whose secondary structure is assigned.
 MOST_ASSIGNED = 300
+# Residues that MDAnalysis's DSSP takes at least.
+LEAST_ASSIGNED = 6
 CALPHA, BACKBONE = 1, 4
 HELIX, STRAND = "H", "E"
 SEED = 0
@@ -385,8 +387,11 @@ def _half_histograms(placed: Floats, edges: NDArray[np.float64]) -> tuple[NDArra
 def _secondary_structure(
     series: Sequence[Floats], modules: SimpleNamespace
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-    """Return how often each residue is helix and strand, f8[L] each, by DSSP; None where only Cα atoms are known."""
-    if series[0].shape[2] != BACKBONE:
+    """Return how often each residue is helix and strand, f8[L] each, by DSSP.
+
+    None where only Cα atoms are known, or for fewer residues than DSSP takes.
+    """
+    if series[0].shape[2] != BACKBONE or series[0].shape[1] < LEAST_ASSIGNED:
         return None, None
     states = evenly_spaced(np.concatenate(list(series)), MOST_ASSIGNED)
     letters = np.stack([_letters(modules.assign(np.asarray(state, np.float64))) for state in states])

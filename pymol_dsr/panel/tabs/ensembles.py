@@ -192,6 +192,15 @@ class EnsemblesTab(QtWidgets.QWidget):
             self._ended,
         )
 
+    def describe(self, ensemble: str, reference: str) -> None:
+        """Show the landscape of an ensemble, on the axes of a reference unless that is empty."""
+        self.refresh()
+        self.ensemble.setEditText(ensemble)
+        self.states.clear()
+        self.reference.setCurrentIndex(max(0, self.reference.findText(reference or NO_REFERENCE)))
+        if not any(name in self.jobs.fits for name in self._running):
+            self.show_landscape()
+
     def show_nearest(self, first: float, second: float) -> None:
         """Show the state nearest to a place of the map."""
         if self.landscape is None:

@@ -237,6 +237,13 @@ class FitTab(QtWidgets.QWidget):
             widget.setVisible(bool(families))
         self.validate()
 
+    def choose(self, selection: str) -> None:
+        """Take the atoms of a selection, all their states."""
+        self.refresh()
+        self.selection.setEditText(selection)
+        self.states.setText("all")
+        self.validate()
+
     def validate(self) -> None:
         """Say whether the states of the selection can be fitted."""
         # Typing it further would only start this again.

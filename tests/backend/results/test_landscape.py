@@ -108,6 +108,14 @@ def test_a_reference_gives_axes_scores_and_a_floor():
     assert good.reference_rmsf is not None and len(good.reference_axes) == 600
 
 
+def test_chains_that_are_too_short_for_a_secondary_structure_have_none():
+    rng = np.random.default_rng(0)
+    for residues in (5, 6):
+        states = np.cumsum(0.3 * rng.normal(size=(40, residues, 4, 3)), 0) + 3 * rng.normal(size=(residues, 4, 3))
+        result = landscape([states], LandscapeOptions(states=2))
+        assert (result.helix is None) == (residues == 5) == (result.strand is None)
+
+
 def test_states_without_an_order_have_no_markov_model():
     states, path = jumping(400)
     shuffled = states[np.random.default_rng(0).permutation(len(states))]

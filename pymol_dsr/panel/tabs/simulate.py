@@ -1,0 +1,438 @@
+"""The page Simulate: new states, from physics, from a learned potential, or like those that the scene has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pymol.Qt import QtCore, QtWidgets
+
+from ...commands.generate import plan_states
+from ...commands.running import Runner
+from ...commands.simulate import plan_simulation
+from ...fits.jobs import Jobs
+from ...runtime.folders import learned_models
+from ...scene.gui_thread import in_gui
+from ...shared import messages
+from ...shared.simulation_options import ALL_ATOMS, SimulationOptions
+from ...shared.source_options import GenerateOptions
+from ...shared.values import ValueFault
+from ...sources.jobs import SourceJob
+from ...sources.run import SourceWork, run_source
+from ...sources.simulation import SimulationWork, estimate_text, object_names, run_simulation, time_simulation
+from ..widgets import label, narrow, quietly, spin
+from .fit import molecules, offers
+
+EMPTY = "The atoms that are added, the time that it takes, and the back-test of a method stand here"
+PHYSICS = ("openmm", "pdbfixer")
+LANDSCAPE = ("deeptime", "MDAnalysis")
+PIP = 'pip install "pymol-dsr[simulate]"'
+LEAST_LANDSCAPE = 10
+MOST_FRAMES, MOST_REPLICAS, MOST_NS = 10_000, 100, 1000.0
+
+
+@dataclass(frozen=True)
+class SourceKind:
+    """One source of states. command: that does the same; task: of `GenerateOptions`, empty for a simulation.
+
+    frames: label of their number; empty for a length in ns. moving: it takes molecules of several states only.
+    """
+
+    label: str
+    command: str
+    hint: str
+    task: str = ""
+    frames: str = ""
+    has_temperature: bool = False
+    has_model: bool = False
+    has_replicas: bool = True
+    moving: bool = False
+    packages: tuple[str, ...] = ()
+
+
+KINDS = (
+    SourceKind(
+        "All-atom physics",
+        "dsr_simulate",
+        "Molecular dynamics of all atoms of a protein in implicit solvent",
+        has_temperature=True,
+        packages=PHYSICS,
+    ),
+    SourceKind(
+        "A learned potential",
+        "dsr_simulate",
+        "Replicas of Cα beads side by side, at the temperature of the training; all atoms come back from the molecule",
+        has_model=True,
+    ),
+    SourceKind("Continue", "dsr_continue", "States after the last one", "continue", "&Frames", moving=True),
+    SourceKind(
+        "Fill in",
+        "dsr_fill",
+        "States between each two of the molecule's",
+        "fill",
+        "&Frames between",
+        has_replicas=False,
+        moving=True,
+    ),
+    SourceKind(
+        "More like these",
+        "dsr_sample",
+        "States that fluctuate as the molecule's do, in no order",
+        "sample",
+        "&Frames",
+        has_replicas=False,
+        moving=True,
+    ),
+)
+
+
+class SimulateTab(QtWidgets.QWidget):
+    """Generates states. surface: emitted with a selection to fit; landscape: with an ensemble and a reference."""
+
+    surface = QtCore.Signal(str)
+    landscape = QtCore.Signal(str, str)
+    _said = QtCore.Signal(str)
+
+    def __init__(self, panel: Any) -> None:
+        super().__init__()
+        self.panel = panel
+        self.jobs: Jobs = panel.session.jobs
+        self.objects: list[str] = []
+        """Names of the objects that the last run made."""
+        self._reference = ""
+        self._simulated = False
+        self._offered: Any = None
+        self._packages: Sequence[str] | None = None
+        self._running = False
+        self._job: SourceJob | None = None
+        self._timed: tuple[str, messages.PreparedMolecule] | None = None
+        self._make_widgets()
+        self._lay_out()
+        self.source.currentIndexChanged.connect(self._choose_source)
+        for signal in (
+            self.molecule.editTextChanged,
+            self.length.valueChanged,
+            self.replicas.valueChanged,
+            self.temperature.valueChanged,
+        ):
+            signal.connect(self._show_estimate)
+        self.estimate_button.clicked.connect(self.estimate)
+        self.button.clicked.connect(self.start_or_cancel)
+        self.landscape_button.clicked.connect(self.show_landscape)
+        self.surface_button.clicked.connect(self.make_surface)
+        self._said.connect(self.report.appendPlainText)
+        self._choose_source()
+
+    def _make_widgets(self) -> None:
+        self.source = QtWidgets.QComboBox()
+        for number, kind in enumerate(KINDS):
+            self.source.addItem(kind.label)
+            self.source.setItemData(number, f"{kind.hint} ({kind.command})", QtCore.Qt.ItemDataRole.ToolTipRole)
+        self.missing = QtWidgets.QLabel()
+        self.missing.setWordWrap(True)
+        self.missing.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.molecule = QtWidgets.QComboBox()
+        self.molecule.setEditable(True)
+        self.molecule.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
+        self.molecule.setToolTip("A molecule of the scene, or some of its atoms, as in: 1abc and polymer.protein")
+        self.model = QtWidgets.QComboBox()
+        self.model.setEditable(True)
+        self.model.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
+        self.model.lineEdit().setPlaceholderText("dsr_learn makes one; or type its name")
+        for combo in (self.source, self.molecule, self.model):
+            narrow(combo)
+        self.length = spin(0.001, MOST_NS, 0.05, 3, " ns")
+        self.length.setValue(SimulationOptions.ns)
+        self.length.setToolTip("Length of the simulation, a state every ps; of each replica")
+        self.frames = QtWidgets.QSpinBox()
+        self.frames.setRange(1, MOST_FRAMES)
+        self.frames.setValue(20)
+        self.temperature = spin(1.0, 1000.0, 10.0, 0, " K")
+        self.temperature.setValue(SimulationOptions.temperature)
+        self.replicas = QtWidgets.QSpinBox()
+        self.replicas.setRange(1, MOST_REPLICAS)
+        self.replicas.setToolTip("Independent runs, an object each")
+        self.estimated = QtWidgets.QLabel()
+        self.estimated.setWordWrap(True)
+        self.estimate_button = QtWidgets.QPushButton("Estimate")
+        self.estimate_button.setToolTip("Prepares the molecule and times a few steps here; nothing is simulated")
+        self.button = QtWidgets.QPushButton("Start")
+        self.report = QtWidgets.QPlainTextEdit()
+        self.report.setReadOnly(True)
+        self.report.setPlaceholderText(EMPTY)
+        self.report.setMinimumHeight(4 * self.fontMetrics().lineSpacing())
+        self.landscape_button = QtWidgets.QPushButton("Landscape")
+        self.landscape_button.setToolTip("Slow axes, free energy and macrostates of the new states (dsr_ensemble)")
+        self.surface_button = QtWidgets.QPushButton("Make surface")
+        self.surface_button.setToolTip(
+            "Opens the page Make surface with the new states; those of a simulation are superposed first"
+        )
+
+    def _lay_out(self) -> None:
+        self._rows = [
+            (label(text, field), field)
+            for text, field in (
+                ("S&ource", self.source),
+                ("", self.missing),
+                ("&Molecule", self.molecule),
+                ("&Potential", self.model),
+                ("&Length", self.length),
+                ("&Frames", self.frames),
+                ("&Temperature", self.temperature),
+                ("&Replicas", self.replicas),
+            )
+        ]
+        self.form = QtWidgets.QFormLayout()
+        self.form.setHorizontalSpacing(10)
+        self.form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        start = QtWidgets.QHBoxLayout()
+        start.addWidget(self.estimate_button, 1)
+        start.addWidget(self.button, 2)
+        after = QtWidgets.QHBoxLayout()
+        after.addWidget(self.landscape_button)
+        after.addWidget(self.surface_button)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.addLayout(self.form)
+        layout.addWidget(self.estimated)
+        layout.addLayout(start)
+        layout.addWidget(self.report, 1)
+        layout.addLayout(after)
+
+    # What there is to choose
+
+    def kind(self) -> SourceKind:
+        """Return the chosen source."""
+        return KINDS[self.source.currentIndex()]
+
+    def refresh(self) -> None:
+        """Offer the molecules of the scene and the potentials in the folder, where these have changed."""
+        kind, counts = self.kind(), molecules(self.panel.cmd)
+        models = learned_models(self.panel.session.settings)
+        if (kind, counts, models) == self._offered:
+            return
+        self._offered = kind, counts, models
+        chosen = {name: count for name, count in counts.items() if count > 1 or not kind.moving}
+        offered = [one for name, count in chosen.items() for one in offers({name: count}, self.panel.cmd)]
+        for combo, items in ((self.molecule, offered), (self.model, models)):
+            typed, known = combo.currentText(), [combo.itemText(k) for k in range(combo.count())]
+            # One that was offered before and is no more gives way.
+            keeps = typed in items or (typed and typed not in known)
+            with quietly(combo):
+                combo.clear()
+                combo.addItems(items)
+                combo.setEditText(typed if keeps else (items[0] if items else ""))
+        self._show_estimate()
+
+    def _choose_source(self, *_: Any) -> None:
+        """Show the fields of the chosen source."""
+        kind = self.kind()
+        self.estimate_button.setVisible(bool(kind.packages))
+        self.source.setToolTip(f"{kind.hint} ({kind.command})")
+        self._show_rows()
+        self._offered = None
+        self.refresh()
+        self._enable()
+
+    def _show_rows(self) -> None:
+        """Lay out the rows of the chosen source. A row that is only hidden would leave its spacing."""
+        kind = self.kind()
+        is_shown = {
+            self.missing: bool(self.missing.text()),
+            self.model: kind.has_model,
+            self.length: not kind.task,
+            self.frames: bool(kind.task),
+            self.temperature: kind.has_temperature,
+            self.replicas: kind.has_replicas,
+        }
+        while self.form.rowCount():
+            self.form.takeRow(0)
+        for title, field in self._rows:
+            if field is self.frames:
+                title.setText(kind.frames)
+            shown = is_shown.get(field, True)
+            if shown:
+                self.form.addRow(title, field)
+            title.setVisible(shown)
+            field.setVisible(shown)
+
+    def show_packages(self, packages: Sequence[str]) -> None:
+        """Enable the sources whose packages are installed where the backend runs, and say how to get the others."""
+        if packages == self._packages:
+            return
+        self._packages = packages
+        lacking = [kind for kind in KINDS if not set(kind.packages) <= set(packages)]
+        for number, kind in enumerate(KINDS):
+            self.source.model().item(number).setEnabled(kind not in lacking)
+        needs = [f"{kind.label} needs OpenMM" for kind in lacking]
+        if not set(LANDSCAPE) <= set(packages):
+            needs.append("a landscape needs deeptime")
+        text = f"{'; '.join(needs)} where the backend runs: {PIP}" if needs else ""
+        self.missing.setText(text[:1].upper() + text[1:])
+        self._show_rows()
+        if self.kind() in lacking:
+            self.source.setCurrentIndex(next(k for k, kind in enumerate(KINDS) if kind not in lacking))
+
+    def has_packages(self, packages: Sequence[str]) -> bool:
+        """Whether packages are installed where the backend runs, or that is not known yet."""
+        return self._packages is None or set(packages) <= set(self._packages)
+
+    # How long it takes
+
+    def simulation_options(self) -> SimulationOptions:
+        """Return the options of a simulation as they are chosen. Raises ValueFault."""
+        kind = self.kind()
+        return SimulationOptions.parse(
+            ns=round(self.length.value(), 3),
+            temperature=self.temperature.value() if kind.has_temperature else SimulationOptions.temperature,
+            replicas=self.replicas.value(),
+            model=self.model.currentText().strip() if kind.has_model else ALL_ATOMS,
+        )
+
+    def estimate(self) -> None:
+        """Time a few steps of the simulation, in the background."""
+        selection, session, cmd = self.molecule.currentText().strip(), self.panel.session, self.panel.cmd
+        try:
+            options = self.simulation_options()
+        except ValueFault as fault:
+            self.panel.complain(str(fault))
+            return
+        self._begin()
+
+        def work() -> messages.PreparedMolecule:
+            plan = in_gui(cmd, plan_simulation, session, selection, 1, "", options, "dsr_simulate", cmd)
+            self._job = plan.job
+            return time_simulation(session.sources, plan, self._keep_quiet)
+
+        def timed(prepared: messages.PreparedMolecule) -> None:
+            self._ended()
+            self._timed = selection, prepared
+            for line in prepared.added:
+                self._said.emit(line)
+            self._show_estimate()
+            self.panel.say("")
+
+        self.panel.run("dsr_simulate", work, timed, self._ended)
+
+    def _show_estimate(self, *_: Any) -> None:
+        """Show how long the simulation takes, where its molecule has been timed."""
+        text = ""
+        timed = self._timed
+        if self.kind().packages and timed is not None and timed[0] == self.molecule.currentText().strip():
+            try:
+                text = estimate_text(timed[1], self.simulation_options())
+            except ValueFault as fault:
+                text = str(fault)
+        self.estimated.setText(text)
+        self.estimated.setVisible(bool(text))
+
+    # A run
+
+    def start_or_cancel(self) -> None:
+        """Begin to generate states, or cancel that."""
+        session, cmd = self.panel.session, self.panel.cmd
+        if self._running:
+            if self._job is not None:
+                session.sources.cancel(self._job.name)
+                self.panel.say(f"{self._job.name}: stopping")
+            return
+        kind, selection = self.kind(), self.molecule.currentText().strip()
+        runner = Runner(kind.command, False, self._tell, self._keep_quiet, self._tell)
+        try:
+            options = self._generate_options(kind) if kind.task else self.simulation_options()
+        except ValueFault as fault:
+            self.panel.complain(str(fault))
+            return
+        self.report.clear()
+        self._begin()
+
+        def work() -> list[str]:
+            plan: SourceWork | SimulationWork
+            if isinstance(options, GenerateOptions):
+                plan = in_gui(cmd, plan_states, session, selection, "all", "", options, runner, cmd)
+            else:
+                plan = in_gui(cmd, plan_simulation, session, selection, 1, "", options, kind.command, cmd)
+            self._job, self._reference = plan.job, plan.atoms.object
+            self.objects = _objects(plan)
+            if isinstance(plan, SourceWork):
+                run_source(session.sources, plan, self._tell, cmd, self._keep_quiet)
+            else:
+                run_simulation(session.sources, plan, self._tell, cmd, self._keep_quiet)
+            return self.objects
+
+        self._simulated = kind.packages == PHYSICS
+        self.panel.run(kind.command, work, self._finished, self._ended)
+
+    def _generate_options(self, kind: SourceKind) -> GenerateOptions:
+        replicas = self.replicas.value() if kind.has_replicas else 1
+        return GenerateOptions.parse(task=kind.task, frames=self.frames.value(), replicas=replicas)
+
+    def _begin(self) -> None:
+        self._running, self._job, self.objects = True, None, []
+        self.panel.say("")
+        self._enable()
+
+    def poll(self) -> None:
+        """Show how far it is."""
+        backend = self.jobs.connection.running
+        if backend is not None and backend.info is not None:
+            self.show_packages(backend.info.packages)
+        if self._running and self._job is not None and self._job.arrived and self.isVisible():
+            self.panel.say(f"{self._job.name}: {self._job.arrived} states so far")
+        self._enable()
+
+    def _enable(self) -> None:
+        self.button.setText("Cancel" if self._running else "Start")
+        self.estimate_button.setEnabled(not self._running)
+        names = set(self.panel.cmd.get_names("objects")) if self.objects and not self._running else set()
+        counts = [self.panel.cmd.count_states(f"%{name}") for name in self.objects if name in names]
+        self.surface_button.setEnabled(max(counts, default=0) > 1)
+        self.landscape_button.setEnabled(sum(counts) >= LEAST_LANDSCAPE and self.has_packages(LANDSCAPE))
+
+    def _tell(self, line: str) -> None:
+        print(line)
+        self._said.emit(line.strip())
+
+    def _keep_quiet(self, line: str) -> None:
+        """Leave out a line of progress, which the bar shows."""
+
+    def _finished(self, objects: list[str]) -> None:
+        self._ended()
+        self.panel.say(f"{'+'.join(objects[:3])}{' …' if len(objects) > 3 else ''}: ready")
+
+    def _ended(self, *_: Any) -> None:
+        self._running = False
+        self._enable()
+
+    # After a run
+
+    def show_landscape(self) -> None:
+        """Show the landscape of the new states, on the axes of the molecule's where that has enough states."""
+        cmd = self.panel.cmd
+        has_reference = (
+            self._reference in cmd.get_names("objects")
+            and cmd.count_states(f"%{self._reference}") >= LEAST_LANDSCAPE
+            and not self._simulated
+        )
+        self.landscape.emit("+".join(self._present()), self._reference if has_reference else "")
+
+    def make_surface(self) -> None:
+        """Open the page Make surface with the new states; those of a simulation tumble, and are superposed first."""
+        objects = self._present()
+        if self._simulated:
+            for name in objects:
+                self.panel.cmd.intra_fit(f"%{name} and name CA", 1)
+            self._tell(f" {'+'.join(objects)}: states superposed on CA atoms (intra_fit)")
+        self.surface.emit("+".join(objects))
+
+    def _present(self) -> list[str]:
+        names = set(self.panel.cmd.get_names("objects"))
+        return [name for name in self.objects if name in names]
+
+
+def _objects(plan: SourceWork | SimulationWork) -> list[str]:
+    """Return the names of the objects that a run makes of its states."""
+    if isinstance(plan, SourceWork):
+        return list(dict.fromkeys(place.object for place in plan.places(plan.expected)))
+    replicas = [name for name in object_names(plan.job.name, plan.options) if name not in (plan.job.name, plan.start)]
+    return replicas or [plan.job.name]

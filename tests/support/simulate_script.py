@@ -1,0 +1,170 @@
+"""Runs inside a real PyMOL window (see test_gui.py): the page Simulate, from a molecule to its surface."""
+
+import json
+import os
+import time
+import traceback
+from typing import Any
+
+from pymol import cmd
+from pymol.Qt import QtCore, QtWidgets
+from PyQt5 import QtTest
+
+# PyQt5's stubs take its static methods for others.
+QTEST: Any = QtTest.QTest
+OUT = os.environ["DSR_GUI_OUT"]
+WIDTH = 375
+report: dict[str, Any] = {"steps": [], "error": "", "clipped": []}
+
+
+def until(condition):
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        yield 20
+
+
+def window():
+    import pymol.gui
+
+    return pymol.gui.get_qtwindow()
+
+
+def click(widget):
+    assert widget.isVisible() and widget.isEnabled(), widget
+    QTEST.mouseClick(widget, QtCore.Qt.MouseButton.LeftButton)
+
+
+def states(name):
+    return cmd.count_states(name) if name in cmd.get_names() else 0
+
+
+def clipped(page):
+    """Names of visible widgets of a page that are narrower than their text needs, or past its edge."""
+    names = []
+    for widget in page.findChildren(QtWidgets.QWidget):
+        if not widget.isVisible() or widget.parent() not in (page, getattr(page, "body", None)):
+            continue
+        is_line = isinstance(widget, QtWidgets.QLabel) and not widget.wordWrap()
+        right = widget.mapTo(page, QtCore.QPoint(widget.width(), 0)).x()
+        is_button = isinstance(widget, (QtWidgets.QPushButton, QtWidgets.QToolButton))
+        if right > page.width() or ((is_button or is_line) and widget.width() < widget.sizeHint().width()):
+            names.append(f"{type(widget).__name__} {getattr(widget, 'text', str)()}")
+    return names
+
+
+def picture(panel, name):
+    QtWidgets.QApplication.processEvents()
+    panel.grab().save(os.path.join(OUT, name))
+
+
+def steps():
+    import pymol_dsr
+    from pymol_dsr.session import session_of
+
+    cmd.set("bg_rgb", "white")
+    cmd.fab("ACDEF", "pep", ss=1)
+    session: Any = session_of(cmd)
+    pymol_dsr.open_panel()
+    yield 100
+    panel = session.windows.panel
+    page = panel.simulate
+    panel.tabs.setCurrentWidget(page)
+    window().resizeDocks([panel], [WIDTH], QtCore.Qt.Orientation.Horizontal)
+    yield from until(lambda: page.molecule.currentText() == "pep" and session.jobs.connection.running)
+    report["width"] = panel.width()
+    items = page.source.model()
+    assert [items.item(k).isEnabled() for k in range(items.rowCount())] == [True] * 5
+    # A backend without OpenMM: its entry can't be chosen, and the page says how to get it.
+    page.show_packages(())
+    assert not items.item(0).isEnabled() and page.source.currentText() == "A learned potential"
+    assert 'pip install "pymol-dsr[simulate]"' in page.missing.text() and page.missing.isVisible()
+    report["clipped"] += clipped(page)
+    yield from until(lambda: not page.missing.isVisible() and items.item(0).isEnabled())
+    page.source.setCurrentIndex(0)
+    report["steps"].append("packages")
+
+    page.length.setValue(0.03)
+    assert page.temperature.isVisible() and not page.frames.isVisible() and not page.estimated.isVisible()
+    click(page.estimate_button)
+    assert page.button.text() == "Cancel"
+    yield from until(page.estimated.isVisible)
+    assert "atoms, 0.03 ns take about" in page.estimated.text() and "ns/day on" in page.estimated.text()
+    assert cmd.get_names() == ["pep"]
+    page.replicas.setValue(2)
+    assert "0.03 ns in 2 replicas each take about" in page.estimated.text()
+    page.replicas.setValue(1)
+    report["steps"].append("estimate")
+
+    page.length.setValue(10.0)
+    click(page.button)
+    yield from until(lambda: states("pep_md") > 2)
+    assert page.button.text() == "Cancel" and not page.surface_button.isEnabled()
+    yield from until(lambda: " left" in panel.progress.text.text() and "states so far" in panel.status.text())
+    assert "simulating" in panel.progress.text.text() and panel.progress.bar.isVisible()
+    click(page.button)
+    yield from until(lambda: page.button.text() == "Start")
+    # The states so far are of use.
+    assert states("pep_md") > 2 and page.surface_button.isEnabled()
+    report["steps"].append("cancel")
+
+    page.length.setValue(0.03)
+    click(page.button)
+    yield from until(lambda: page.button.text() == "Start")
+    assert panel.status.text() == "pep_md: ready" and cmd.count_states("pep_md") == 30
+    assert "take about" in page.report.toPlainText()
+    report["clipped"] += clipped(page)
+    picture(panel, "simulate.png")
+    report["steps"].append("simulated")
+
+    click(page.landscape_button)
+    tab = panel.ensembles
+    assert panel.tabs.currentWidget() is tab and tab.ensemble.currentText() == "pep_md"
+    yield from until(lambda: tab.map.landscape is not None and len(tab.map.landscape.states) == 30)
+    report["steps"].append("landscape")
+    panel.tabs.setCurrentWidget(page)
+    before = cmd.get_coords("pep_md", 20)
+    click(page.surface_button)
+    assert panel.tabs.currentWidget() is panel.fit and panel.fit.selection.currentText() == "pep_md"
+    # Superposed for the surface.
+    assert abs(cmd.get_coords("pep_md", 20) - before).max() > 0.1
+    yield from until(panel.fit.fit_button.isEnabled)
+    report["steps"].append("surface")
+
+    panel.tabs.setCurrentWidget(page)
+    page.source.setCurrentIndex(4)
+    assert page.frames.isVisible() and not page.replicas.isVisible() and not page.estimate_button.isVisible()
+    page.molecule.setEditText("pep_md")
+    page.frames.setValue(12)
+    click(page.button)
+    yield from until(lambda: panel.status.text() == "pep_md_sample: ready")
+    assert cmd.count_states("pep_md_sample") == 12 and "bootstrap" in page.report.toPlainText()
+    report["steps"].append("sample")
+    page.molecule.setEditText("nothing")
+    click(page.button)
+    yield from until(lambda: "nothing" in panel.status.text() and page.button.text() == "Start")
+    report["steps"].append("refused")
+    session.jobs.close()
+
+
+def run(generator):
+    try:
+        wait = next(generator)
+    except StopIteration:
+        finish()
+    except BaseException:  # noqa: BLE001 - whatever it is, the test reports it
+        report["error"] = traceback.format_exc()
+        finish()
+    else:
+        QtCore.QTimer.singleShot(wait, lambda: run(generator))
+
+
+def finish():
+    if report["error"]:
+        QtWidgets.QApplication.primaryScreen().grabWindow(0).save(os.path.join(OUT, "error.png"))
+    with open(os.path.join(OUT, "report.json"), "w") as stream:
+        json.dump(report, stream)
+    cmd.quit()
+
+
+QtCore.QTimer.singleShot(1500, lambda: run(steps()))
