@@ -1,4 +1,4 @@
-"""Text from a file or the wire, made safe to print."""
+"""Text from a file or the wire, made safe to print; durations in words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 LONGEST_LINE = 1_000
 DEEPEST = 30
+SECONDS_IN_WORDS = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"), (0.0, "s"))
 
 
 class AnswerError(ValueError):
@@ -43,3 +44,9 @@ def one_line(text: Any) -> str:
     text = str(text)
     line = " ".join(strip_control_characters(text[:LONGEST_LINE]).split())
     return line if len(text) <= LONGEST_LINE else f"{line}…"
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration in its largest unit, as 4 min."""
+    size, unit = next((size, unit) for size, unit in SECONDS_IN_WORDS if seconds >= size)
+    return f"{max(1.0, seconds / (size or 1.0)):.2g} {unit}"

@@ -23,9 +23,19 @@ from ..shared.messages import AResult, Request
 from .provenance import Provenance
 
 PROGRESS_SECONDS = 2.0
+MOST_ERRORS = 20_000
 
 TakeFrames = Callable[[int, NDArray[np.float32]], None]
 """Takes states f4[F,A,3] of the result that have arrived; the first argument is the place of the first, from 0."""
+
+
+@dataclass(frozen=True)
+class TrainingErrors:
+    """Errors of a training at one moment: fraction of the work that was done, 0 to 1; held_out: None if not known."""
+
+    fraction: float
+    training: float
+    held_out: float | None
 
 
 @dataclass
@@ -40,6 +50,8 @@ class SourceJob:
     frames: deque[messages.SourceFrames] = field(default_factory=deque)
     arrived: int = 0
     """States that have come so far."""
+    errors: list[TrainingErrors] = field(default_factory=list)
+    """Errors of a training so far."""
 
     def line(self) -> str:
         """Name and progress in one line."""
@@ -49,7 +61,7 @@ class SourceJob:
         if self.status.text:
             line += f", {self.status.text}"
         if self.status.seconds_left is not None:
-            line += f", {self.status.seconds_left:.0f} s left"
+            line += f", {text.in_words(self.status.seconds_left)} left"
         return text.one_line(line)
 
 
@@ -131,7 +143,10 @@ class Sources:
         if job is None:
             return
         if isinstance(event, messages.SourceProgress):
-            job.status = event.status
+            job.status = status = event.status
+            if status.errors and len(job.errors) < MOST_ERRORS:
+                held_out = status.errors[1] if len(status.errors) > 1 else None
+                job.errors.append(TrainingErrors(status.fraction, status.errors[0], held_out))
         elif event.coordinates.shape[1] == job.atoms:
             job.frames.append(event)
 

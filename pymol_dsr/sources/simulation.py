@@ -15,13 +15,12 @@ from ..scene.gui_thread import in_gui
 from ..scene.objects import delete_objects
 from ..shared import messages
 from ..shared.simulation_options import ALL_ATOMS, SimulationOptions
+from ..shared.text import in_words
 from ..surfaces.selections import GENERATED_TITLE
 from .atoms import MoleculeStates, read_states
 from .jobs import SourceJob, Sources
 from .loader import StatePlace
 from .run import SourceWork, check_size, run_source
-
-SECONDS_IN_WORDS = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"), (0.0, "s"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,12 +116,6 @@ def _source_work(work: SimulationWork, atoms: MoleculeStates, subject: str) -> S
 
     group = job.name if options.replicas > 1 else ""
     return SourceWork(job, request, atoms, places, options.states * options.replicas, subject, group=group)
-
-
-def in_words(seconds: float) -> str:
-    """Return a duration in its largest unit, as 4 min."""
-    size, unit = next((size, unit) for size, unit in SECONDS_IN_WORDS if seconds >= size)
-    return f"{max(1.0, seconds / (size or 1.0)):.2g} {unit}"
 
 
 def _seconds(prepared: messages.PreparedMolecule, options: SimulationOptions) -> float:

@@ -121,6 +121,17 @@ def steps():
     tab = panel.ensembles
     assert panel.tabs.currentWidget() is tab and tab.ensemble.currentText() == "pep_md"
     yield from until(lambda: tab.map.landscape is not None and len(tab.map.landscape.states) == 30)
+    point = tab.map.place(*tab.map.landscape.result.axes[20]).toPoint()
+    QTEST.mouseClick(tab.map, QtCore.Qt.MouseButton.LeftButton, pos=point)
+    words = panel.status.text().split()
+    assert words[:1] == ["state"] and int(words[1]) == cmd.get_state() and "of pep_md: " in panel.status.text()
+    click(tab.split_button)
+    yield from until(lambda: "pep_md_macro1" in cmd.get_names() and tab.split_button.isEnabled())
+    # States of a macrostate are fitted as any others.
+    panel.show_fit("pep_md_macro1")
+    count = cmd.count_states("pep_md_macro1")
+    assert count > 1 and panel.fit.verdict.text() == f"{count} of {count} states of pep_md_macro1"
+    assert panel.fit.fit_button.isEnabled()
     report["steps"].append("landscape")
     panel.tabs.setCurrentWidget(page)
     before = cmd.get_coords("pep_md", 20)
@@ -140,11 +151,43 @@ def steps():
     yield from until(lambda: panel.status.text() == "pep_md_sample: ready")
     assert cmd.count_states("pep_md_sample") == 12 and "bootstrap" in page.report.toPlainText()
     report["steps"].append("sample")
+    yield from learned(panel, page)
     page.molecule.setEditText("nothing")
     click(page.button)
     yield from until(lambda: "nothing" in panel.status.text() and page.button.text() == "Start")
     report["steps"].append("refused")
     session.jobs.close()
+
+
+def learned(panel, page):
+    """A potential is learned from the states of a trajectory, and simulated with."""
+    folder = os.path.join(os.environ["DSR_DATA"], "trpcage_300k")
+    cmd.load(f"{folder}.pdb", "warm")
+    cmd.load_traj(f"{folder}.xtc", "warm", state=1)
+    block = page.learn
+    assert not block.body.isVisible()
+    click(block.title)
+    yield from until(lambda: block.objects.findText("warm") >= 0)
+    block.objects.setEditText("warm")
+    block.budget.setValue(5.0)
+    click(block.button)
+    assert block.button.text() == "Cancel"
+    yield from until(lambda: panel.status.text() == "warm_model is learned")
+    report["clipped"] += clipped(page)
+    training, held_out = block.curve.plot.lines
+    assert len(training.points) == len(held_out.points) > 0 and held_out.points[-1][0] <= 100.0
+    assert "held-out force error" in block.notes.text() or "priors stay alone" in block.notes.text()
+    picture(panel, "learned.png")
+    page.source.setCurrentIndex(1)
+    yield from until(lambda: page.model.currentText() == "warm_model")
+    assert not page.temperature.isVisible() and not page.estimate_button.isVisible()
+    page.molecule.setEditText("warm")
+    page.length.setValue(0.002)
+    page.replicas.setValue(2)
+    click(page.button)
+    yield from until(lambda: panel.status.text() == "warm_cg_01+warm_cg_02: ready")
+    assert states("warm_cg_02") == 2 and page.surface_button.isEnabled()
+    report["steps"].append("learned")
 
 
 def run(generator):

@@ -23,6 +23,7 @@ def run_in_window(name, display, tmp_path):
         HOME=str(tmp_path),
         DSR_HOME=str(tmp_path / "dsr"),
         DSR_GUI_OUT=str(tmp_path),
+        DSR_DATA=str(ROOT / "benchmarks/data"),
         LIBGL_ALWAYS_SOFTWARE="1",
         OMP_NUM_THREADS="1",
         QT_API="pyqt5",
@@ -104,6 +105,7 @@ def test_the_page_simulate(display, tmp_path):
         "landscape",
         "surface",
         "sample",
+        "learned",
         "refused",
     ]
     assert report["width"] <= 375 and not report["clipped"]

@@ -60,3 +60,10 @@ class Report(Protocol):
 
     def frames(self, coordinates: NDArray[np.float32]) -> None:
         """Show states f4[F,A,3] (Å) of the result as they are made, in its order; each only once."""
+
+
+class TrainingReport(Report, Protocol):
+    """How a training says how far it is."""
+
+    def errors(self, training: float, held_out: float) -> None:
+        """Set the errors on the data and on held-out states, which go with the next report."""

@@ -21,6 +21,7 @@ from ...shared.values import ValueFault
 from ...sources.jobs import SourceJob
 from ...sources.run import SourceWork, run_source
 from ...sources.simulation import SimulationWork, estimate_text, object_names, run_simulation, time_simulation
+from ..learn_block import LearnBlock
 from ..widgets import label, narrow, quietly, spin
 from .fit import molecules, offers
 
@@ -139,7 +140,7 @@ class SimulateTab(QtWidgets.QWidget):
         self.model = QtWidgets.QComboBox()
         self.model.setEditable(True)
         self.model.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
-        self.model.lineEdit().setPlaceholderText("dsr_learn makes one; or type its name")
+        self.model.lineEdit().setPlaceholderText("learn one below, or type its name")
         for combo in (self.source, self.molecule, self.model):
             narrow(combo)
         self.length = spin(0.001, MOST_NS, 0.05, 3, " ns")
@@ -168,6 +169,8 @@ class SimulateTab(QtWidgets.QWidget):
         self.surface_button.setToolTip(
             "Opens the page Make surface with the new states; those of a simulation are superposed first"
         )
+
+        self.learn = LearnBlock(self.panel)
 
     def _lay_out(self) -> None:
         self._rows = [
@@ -198,6 +201,7 @@ class SimulateTab(QtWidgets.QWidget):
         layout.addLayout(start)
         layout.addWidget(self.report, 1)
         layout.addLayout(after)
+        layout.addWidget(self.learn)
 
     # What there is to choose
 
@@ -209,6 +213,7 @@ class SimulateTab(QtWidgets.QWidget):
         """Offer the molecules of the scene and the potentials in the folder, where these have changed."""
         kind, counts = self.kind(), molecules(self.panel.cmd)
         models = learned_models(self.panel.session.settings)
+        self.learn.refresh(counts)
         if (kind, counts, models) == self._offered:
             return
         self._offered = kind, counts, models
@@ -377,7 +382,10 @@ class SimulateTab(QtWidgets.QWidget):
         backend = self.jobs.connection.running
         if backend is not None and backend.info is not None:
             self.show_packages(backend.info.packages)
-        if self._running and self._job is not None and self._job.arrived and self.isVisible():
+        self.learn.poll()
+        if not self.isVisible():
+            return
+        if self._running and self._job is not None and self._job.arrived:
             self.panel.say(f"{self._job.name}: {self._job.arrived} states so far")
         self._enable()
 

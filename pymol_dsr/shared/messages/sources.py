@@ -33,6 +33,10 @@ class SourceStatus(Record):
     seconds_left: Annotated[
         float | None, Value("estimate of the time to the end", unit="s", least=0, most=1e10, sparse=True)
     ] = None
+    errors: Annotated[
+        tuple[float, ...],
+        Value("of a training: its error, and that on held-out states", sparse=True),
+    ] = ()
 
 
 @dataclass(frozen=True)

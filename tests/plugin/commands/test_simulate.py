@@ -8,8 +8,9 @@ import pytest
 from pymol_dsr.commands.simulate import dsr_simulate, plan_simulation
 from pymol_dsr.session import session_of
 from pymol_dsr.shared.simulation_options import SimulationOptions
+from pymol_dsr.shared.text import in_words
 from pymol_dsr.sources import run
-from pymol_dsr.sources.simulation import estimate_text, in_words, time_simulation
+from pymol_dsr.sources.simulation import estimate_text, time_simulation
 from pymol_dsr.surfaces.selections import generated_states
 from support.scene import coordinates
 from support.session import refused

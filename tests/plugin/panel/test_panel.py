@@ -16,9 +16,10 @@ from pymol_dsr.analysis.evaluation import StateScores
 from pymol_dsr.fits.fit import Activity, Fit, Phase, Trajectory
 from pymol_dsr.fits.jobs import Jobs
 from pymol_dsr.fits.timing import FitTiming, Rates, Stage
-from pymol_dsr.panel import charts, progress
+from pymol_dsr.panel import charts, learn_block, progress
 from pymol_dsr.panel.live import Appearance, Live, LiveMesh, MeshRequest, TriangleBudget, ValueColors
 from pymol_dsr.panel.tabs import fit, fits, player, quality
+from pymol_dsr.runtime.folders import learned_models
 from pymol_dsr.runtime.settings import Settings
 from pymol_dsr.scene import palettes
 from pymol_dsr.scene.placement import IDENTITY
@@ -26,6 +27,7 @@ from pymol_dsr.shared.mesh import Mesh
 from pymol_dsr.shared.messages import Device
 from pymol_dsr.shared.options import BASELINES, FieldOptions, MeshOptions
 from pymol_dsr.shared.scoring import FIELD
+from pymol_dsr.sources.jobs import TrainingErrors
 from support.meshes import mesh_result
 
 
@@ -252,6 +254,24 @@ def test_quality_is_drawn_beside_what_can_be_had_without_a_fit():
     assert "<td>training</td><td align=right>&nbsp;&nbsp;0.9800</td>" in text and "0.9000" in text
     # A metric that is not defined anywhere leaves no number behind.
     assert "nan" not in quality.means_of(rows, "rmsd")
+
+
+def test_a_training_is_drawn_with_its_held_out_error():
+    errors = [TrainingErrors(0.1, 5.0, 6.0), TrainingErrors(0.2, 4.0, None), TrainingErrors(0.5, 3.0, 5.5)]
+    training, held_out = learn_block.plot_of(errors).lines
+    assert list(training.points) == [(10.0, 5.0), (20.0, 4.0), (50.0, 3.0)]
+    assert held_out.label == "held out" and list(held_out.points) == [(10.0, 6.0), (50.0, 5.5)]
+
+
+def test_learned_potentials_are_offered_newest_first(monkeypatch, tmp_path):
+    monkeypatch.setenv("DSR_HOME", str(tmp_path))
+    assert learned_models(Settings()) == []
+    (tmp_path / "models").mkdir()
+    for age, name in ((200, "old.dsrm"), (100, "new.dsrm"), (50, "other.txt")):
+        path = tmp_path / "models" / name
+        path.write_text("")
+        os.utime(path, (1e9 - age, 1e9 - age))
+    assert learned_models(Settings()) == ["new", "old"]
 
 
 def test_marks_are_round():

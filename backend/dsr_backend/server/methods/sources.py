@@ -6,6 +6,7 @@ two lines here, and its line in `METHODS`.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -34,11 +35,17 @@ class JobReport:
         self._sent = -FRAMES_SECONDS
         self._first = 0
         self._waiting: list[NDArray[np.float32]] = []
+        self._errors: tuple[float, ...] = ()
 
     def __call__(self, fraction: float, phase: str, text: str = "", seconds_left: float | None = None) -> None:
         """Report that `fraction` (0 to 1) is done."""
-        status = messages.SourceStatus(phase, min(1.0, max(0.0, fraction)), text, seconds_left)
+        status = messages.SourceStatus(phase, min(1.0, max(0.0, fraction)), text, seconds_left, self._errors)
+        self._errors = ()
         self._job.progress(messages.SourceProgress(source=self._source, status=status))
+
+    def errors(self, training: float, held_out: float) -> None:
+        """Send the errors of a training with the next report, where they are finite."""
+        self._errors = (training, held_out) if math.isfinite(training + held_out) else ()
 
     def frames(self, coordinates: NDArray[np.float32]) -> None:
         """Send states f4[F,A,3] now, or with the next ones."""
@@ -73,12 +80,16 @@ def run_source(
         Trajectory(np.asarray(coordinates, np.float32), np.asarray(times, np.float64))
         for coordinates, times in request.trajectories()
     ]
+    # Of all threads of the backend, where sources and fits take turns.
+    started = time.process_time()
     with callers_fault():
         generated = source(trajectories, JobReport(job, request.source), check)
     whole = {
         "kind": kind,
         "method": generated.method,
         "version": VERSION,
+        "cpu_seconds": round(time.process_time() - started, 3),
+        "generated_states": len(generated.coordinates),
         **provenance,
         **(generated.model or {}),
         "notes": list(generated.notes),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pymol_dsr.shared.learn_options import LearnOptions
 from pymol_dsr.shared.values import JsonObject, ValueFault
 
-from ..contract import Check, Report
+from ..contract import Check, TrainingReport
 from ..simulation.store import SimulationStore
 from .beads import ForceMap, Protein, beads_of, k_centres, nearest_distance
 from .calibrate import calibrate, feature_statistics
@@ -65,7 +65,7 @@ def of_frames(name: str, protein: Protein, beads: NDArray[np.float32], options: 
 
 
 def learn(
-    data: Sequence[LearningData], options: LearnOptions, report: Report, check: Check
+    data: Sequence[LearningData], options: LearnOptions, report: TrainingReport, check: Check
 ) -> tuple[Potential, JsonObject, tuple[str, ...]]:
     """Return a potential, the report of its training, and lines for the user. Raises ValueFault and Cancelled."""
     _check(data)
@@ -84,6 +84,7 @@ def learn(
         last = training.epochs[-1]
         text = f"epoch {len(training.epochs)}: {last.training:.3f}, held out {last.held_out:.3f}, "
         text += f"priors {training.prior:.3f} kcal/mol/Å"
+        report.errors(last.training, last.held_out)
         report(done * fraction, "training", text, (1.0 - done) * seconds + (1.0 - fraction) * options.budget)
 
     training = train(potential, frames, options.seed, seconds, trained, check)

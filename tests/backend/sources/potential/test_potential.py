@@ -42,6 +42,9 @@ class Silent:
     def frames(self, coordinates: Any) -> None:
         pass
 
+    def errors(self, training: float, held_out: float) -> None:
+        pass
+
 
 @pytest.fixture(scope="module")
 def frames() -> Frames:

@@ -1,0 +1,148 @@
+"""The block that learns a model from trajectories, with the curve of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pymol.Qt import QtCore, QtWidgets
+
+from ..commands.learn import plan_learning
+from ..commands.running import Runner
+from ..scene.gui_thread import in_gui
+from ..shared import messages
+from ..shared.learn_options import KINDS, LearnOptions
+from ..sources.jobs import SourceJob, TrainingErrors
+from ..sources.learning import run_learning
+from .charts import Chart, Line, Plot
+from .widgets import narrow, quietly, spin
+
+KIND_LABELS = {"potential": "a potential, to simulate with"}
+EMPTY = "the errors of the training appear here"
+TITLE = "Learn from these trajectories"
+BLUE = "#1f77b4"
+MOST_JOINED = 8
+
+
+class LearnBlock(QtWidgets.QWidget):
+    """Learns from the states of objects. It is folded up until its title is clicked."""
+
+    def __init__(self, panel: Any) -> None:
+        super().__init__()
+        self.panel = panel
+        self._running = False
+        self._job: SourceJob | None = None
+        self._offered: Mapping[str, int] | None = None
+        self.title = QtWidgets.QToolButton()
+        self.title.setText(TITLE)
+        self.title.setCheckable(True)
+        self.title.setAutoRaise(True)
+        self.title.setToolButtonStyle(QtCore.Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.title.toggled.connect(self._unfold)
+        self.objects = QtWidgets.QComboBox()
+        self.objects.setEditable(True)
+        self.objects.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
+        self.objects.setToolTip("Objects with some hundred states or more; several proteins joined with +")
+        narrow(self.objects)
+        self.kind = QtWidgets.QComboBox()
+        for kind in KINDS:
+            self.kind.addItem(KIND_LABELS.get(kind, kind), kind)
+        narrow(self.kind)
+        self.budget = spin(1.0, 1e6, 60.0, 0, " s")
+        self.budget.setValue(LearnOptions.budget)
+        self.budget.setToolTip("Most seconds to learn")
+        self.model_name = QtWidgets.QLineEdit()
+        self.model_name.setPlaceholderText("<object>_model")
+        self.button = QtWidgets.QPushButton("Learn")
+        self.curve = Chart(100, EMPTY)
+        self.notes = QtWidgets.QLabel()
+        self.notes.setWordWrap(True)
+        self.body = QtWidgets.QWidget()
+        self._lay_out()
+        self.button.clicked.connect(self.learn_or_cancel)
+        self._unfold(False)
+
+    def _lay_out(self) -> None:
+        form = QtWidgets.QFormLayout()
+        form.addRow("Ob&jects", self.objects)
+        form.addRow("&Kind", self.kind)
+        form.addRow("&Budget", self.budget)
+        form.addRow("&Name", self.model_name)
+        form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        inside = QtWidgets.QVBoxLayout(self.body)
+        inside.setContentsMargins(0, 0, 0, 0)
+        inside.addLayout(form)
+        for widget in (self.button, self.curve, self.notes):
+            inside.addWidget(widget)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.title)
+        layout.addWidget(self.body)
+
+    def _unfold(self, shown: bool) -> None:
+        arrow = QtCore.Qt.ArrowType.DownArrow if shown else QtCore.Qt.ArrowType.RightArrow
+        self.title.setArrowType(arrow)
+        self.body.setVisible(shown)
+
+    def refresh(self, counts: Mapping[str, int]) -> None:
+        """Offer the molecules with several states; counts: states of all molecules of the scene."""
+        if counts == self._offered:
+            return
+        self._offered = dict(counts)
+        several = [name for name, count in counts.items() if count > 1]
+        if 1 < len(several) <= MOST_JOINED:
+            several.append("+".join(several))
+        typed = self.objects.currentText()
+        with quietly(self.objects):
+            self.objects.clear()
+            self.objects.addItems(several)
+            self.objects.setEditText(typed or (several[0] if several else ""))
+
+    def learn_or_cancel(self) -> None:
+        """Begin to learn, or cancel that."""
+        session, cmd = self.panel.session, self.panel.cmd
+        if self._running:
+            if self._job is not None:
+                session.sources.cancel(self._job.name)
+                self.panel.say(f"{self._job.name}: stopping")
+            return
+        objects, name = self.objects.currentText().strip(), self.model_name.text().strip()
+        options = LearnOptions(kind=self.kind.currentData(), budget=self.budget.value())
+        runner = Runner("dsr_learn")
+        self._running, self._job = True, None
+        self.notes.clear()
+        self.curve.show_plot(Plot(empty=EMPTY))
+        self.panel.say("")
+        self.poll()
+
+        def work() -> messages.LearnResult:
+            job, request = in_gui(cmd, plan_learning, session, objects, "all", name, options, runner, cmd)
+            self._job = job
+            return run_learning(session.sources, job, request, runner.say)
+
+        self.panel.run("dsr_learn", work, self._finished, self._ended)
+
+    def poll(self) -> None:
+        """Draw the errors so far."""
+        self.button.setText("Cancel" if self._running else "Learn")
+        if self._running and self._job is not None and self._job.errors:
+            self.curve.show_plot(plot_of(self._job.errors))
+
+    def _finished(self, result: messages.LearnResult) -> None:
+        self.poll()
+        self._ended()
+        self.notes.setText("\n".join(result.notes))
+        if self._job is not None:
+            self.panel.say(f"{self._job.name} is learned")
+
+    def _ended(self, *_: Any) -> None:
+        self._running = False
+        self.poll()
+
+
+def plot_of(errors: Sequence[TrainingErrors]) -> Plot:
+    """Return the curves of a training, over the percentage of the work."""
+    training = tuple((100.0 * one.fraction, one.training) for one in errors)
+    held_out = tuple((100.0 * one.fraction, one.held_out) for one in errors if one.held_out is not None)
+    lines = [Line("training", training, dashed=True), Line("held out", held_out, BLUE)]
+    return Plot(lines, "% of the time", "error")
