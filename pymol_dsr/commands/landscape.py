@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pymol import CmdException, cmd
@@ -43,7 +44,8 @@ def dsr_ensemble(
 
         With a reference ensemble, all of it is on the reference's axes, and a table tells how alike both are,
         with two rows for comparison: states drawn from the reference (bootstrap) and its last one (hold). The
-        divergence between the halves of the reference shows how small a divergence can be.
+        divergence between the halves of the reference shows how small a divergence can be. Where dsr_simulate has
+        made both, a line says how many independent samples of the slowest axis each gave a CPU second.
 
         States that are no time series, as models of NMR or docked poses, get principal components and no Markov
         model. It needs deeptime where the backend runs: pip install "pymol-dsr[simulate]".
@@ -129,6 +131,7 @@ def describe_ensemble(
     taken = sorted(set(macro_names) & set(_self.get_names("all"))) if split else []
     if taken:
         raise CmdException(f"split 1: the scene has {', '.join(taken)} already; delete {first}_macro* first")
+    costs = _costs(own, known, session, _self) if states == "all" else None
     jobs = session.jobs
     fit = jobs.new(new_fit_name(jobs.fits, f"{first}_ensemble", "objects", _self), ())
     if line:
@@ -136,7 +139,7 @@ def describe_ensemble(
 
     def work() -> EnsembleLandscape:
         with entered(jobs, fit):
-            landscape = EnsembleLandscape.of(own, known, jobs.ask(fit, request))
+            landscape = EnsembleLandscape.of(own, known, jobs.ask(fit, request), costs)
         for text in landscapes.summary(landscape):
             runner.say(f" {first}: {text}")
         if path:
@@ -156,6 +159,23 @@ def _read(selection: str, states: str, _self: Any) -> ResidueStates:
     """Read the backbone of one object. Raises ExtractError or StatesError."""
     atoms = read_states(f"({selection}) and name N+CA+C+O+OXT+OT1+OT2+O1 and not elem Ca", states, _self)
     return ResidueStates.of(atoms)
+
+
+def _costs(
+    objects: Sequence[ResidueStates], reference: Sequence[ResidueStates], session: Session, _self: Any
+) -> tuple[float, float] | None:
+    """Return the CPU seconds that the objects and the reference took to simulate; None where some are not known."""
+    sums = []
+    for group in (objects, reference):
+        seconds = [
+            session.sources.provenance.simulation_seconds(name, _self)
+            for name in dict.fromkeys(one.atoms.object for one in group)
+        ]
+        known = [one for one in seconds if one is not None]
+        if not known or len(known) < len(seconds):
+            return None
+        sums.append(sum(known))
+    return sums[0], sums[1]
 
 
 def _make_object(name: str, members: dict[str, list[int]], _self: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from typing import Any
 
 from ..shared import states
@@ -21,6 +22,7 @@ from ..surfaces.source import Source
 KEY = "dsr_sources"
 # Of a session file that anybody may have written.
 MOST_OBJECTS, LONGEST = 1_000, 1_000_000
+CPU_PLATFORMS = ("CPU", "Reference")
 
 
 class Provenance:
@@ -39,6 +41,20 @@ class Provenance:
         if not generated:
             return None
         return self._objects.get(name) or {"title": title_of(name, generated[0], _self)}
+
+    def simulation_seconds(self, name: str, _self: Any) -> float | None:
+        """Return the CPU seconds that the states of an object took to simulate; None where that is not known.
+
+        Replicas share those of their run by their numbers of states. Runs that were resumed or computed by a GPU have
+        no known ones.
+        """
+        origin = self.get(name, _self) or {}
+        seconds, count = _above_0(origin.get("cpu_seconds")), _above_0(origin.get("generated_states"))
+        if origin.get("kind") != "simulate" or origin.get("resumed") or seconds is None or count is None:
+            return None
+        if origin.get("platform", CPU_PLATFORMS[0]) not in CPU_PLATFORMS:
+            return None
+        return seconds * len(generated_states(name, _self)) / count
 
     def noted(self, source: Source, _self: Any) -> Source:
         """Return the source of a fit with the origin of its states, where some were generated."""
@@ -80,6 +96,11 @@ class Provenance:
         except ValueError as error:
             print(f" dsr: the origin of generated states can't be read from this session: {error}")
         return True
+
+
+def _above_0(value: Any) -> float | None:
+    # It may come from a session file that anybody has written.
+    return float(value) if type(value) in (int, float) and 0 < value < math.inf else None
 
 
 def read_provenance(value: Any) -> dict[str, JsonObject]:

@@ -223,6 +223,28 @@ def recall(states: Floats, reference: Floats) -> float:
     return float(table.min(1).mean())
 
 
+def independent_samples(series: Sequence[Floats]) -> float:
+    """Return the number of independent samples of one quantity in series f8[S] of it; NaN where it does not vary.
+
+    It is the number of states over the statistical inefficiency, 1 plus twice the sum of the autocorrelation up to its
+    first zero. All series have one mean and one autocorrelation.
+    """
+    every = np.concatenate(series)
+    if every.std() <= STILL:
+        return float("nan")
+    centred = [np.asarray(one, np.float64) - every.mean() for one in series]
+    variance = float(every.var())
+    inefficiency = 1.0
+    for lag in range(1, max(map(len, centred))):
+        pairs = [(one[:-lag], one[lag:]) for one in centred if len(one) > lag]
+        count = sum(len(first) for first, _ in pairs)
+        correlation = sum(float(first @ second) for first, second in pairs) / (count * variance)
+        if correlation <= 0.0:
+            break
+        inefficiency += 2.0 * correlation * count / len(every)
+    return len(every) / inefficiency
+
+
 def autocorrelation(trajectories: Sequence[Floats], lags: Sequence[int], components: int = 2) -> NDArray[np.float64]:
     """Return the autocorrelation f8[L] of the first principal components at each lag (states).
 

@@ -26,6 +26,7 @@ from .ensemble_metrics import (
     baseline_rows,
     compare_ensembles,
     evenly_spaced,
+    independent_samples,
     jensen_shannon,
     rmsd_to,
     rmsf,
@@ -77,7 +78,8 @@ class Landscape:
     in states, NaN where there is none; none without a Markov model. rmsd: f8[S] Å to the native state. rmsf: f8[L] Å.
     helix, strand: f8[L], fractions of the states; None where only Cα atoms are known. reference: the same
     figures of the reference. scores: rows by method against the reference. floor: Jensen–Shannon divergence (bits)
-    between the halves of the reference, or of the ensemble. notes: lines for the user.
+    between the halves of the reference, or of the ensemble. samples, reference_samples: independent samples of the
+    slowest axis, NaN where the states are no time series. notes: lines for the user.
     """
 
     kind: str
@@ -98,6 +100,8 @@ class Landscape:
     scores: dict[str, EnsembleScores]
     js: float
     floor: float
+    samples: float
+    reference_samples: float
     notes: tuple[str, ...]
 
 
@@ -195,6 +199,8 @@ def landscape(
         scores=scores,
         js=js,
         floor=jensen_shannon(first_half, second_half),
+        samples=independent_samples([x[:, 0] for x in placed]) if ordered else math.nan,
+        reference_samples=independent_samples([x[:, 0] for x in others_placed]) if ordered and others else math.nan,
         notes=tuple(notes),
     )
 

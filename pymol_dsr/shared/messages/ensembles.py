@@ -144,6 +144,12 @@ class LandscapeResult(Result):
             "that of the halves of the reference or, without one, of the series", unit="bits", least=-0.01, most=1.01
         ),
     ] = None
+    samples: Annotated[
+        float | None, Value("independent samples of the slowest axis", least=0, most=MOST_STATES, sparse=True)
+    ] = None
+    reference_samples: Annotated[
+        float | None, Value("the same of the reference", least=0, most=MOST_STATES, sparse=True)
+    ] = None
     notes: Annotated[tuple[str, ...], Value("lines for the user")] = ()
     axes: Annotated[NDArray[np.float64], Array("the states on the first two axes", "<f8", ("S", 2), limit=FAR)]
     edges: Annotated[NDArray[np.float64], Array("edges of the bins along both", "<f8", (2, "E"), limit=FAR)]

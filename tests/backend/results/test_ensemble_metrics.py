@@ -163,3 +163,18 @@ def test_the_reference_against_itself_is_perfect_and_baselines_stand_beside():
 def test_ensembles_of_other_atoms_are_refused_with_both_numbers():
     with pytest.raises(ValueError, match="3 states of 12 atoms and 3 of 11"):
         metrics.compare_ensembles(ensemble(3), ensemble(3)[:, :11])
+
+
+def test_independent_samples_are_those_of_the_statistical_inefficiency():
+    rng = np.random.default_rng(0)
+    memory, count = 0.8, 40_000
+    series = np.zeros(count)
+    for place in range(1, count):
+        series[place] = memory * series[place - 1] + rng.normal()
+    # (1 - r) / (1 + r) of the states of an autoregressive series.
+    assert metrics.independent_samples([series]) == pytest.approx(count / 9, rel=0.15)
+    assert metrics.independent_samples(np.split(series, 8)) == pytest.approx(count / 9, rel=0.2)
+    assert metrics.independent_samples([rng.normal(size=5000)]) == pytest.approx(5000, rel=0.1)
+    # A slow drift is hardly more than a sample.
+    assert 1.0 <= metrics.independent_samples([np.linspace(0, 1, 500)]) < 6.0
+    assert np.isnan(metrics.independent_samples([np.ones(9)]))

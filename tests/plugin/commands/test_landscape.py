@@ -11,7 +11,9 @@ from pymol_dsr.analysis.landscape import EnsembleLandscape, ResidueStates, in_co
 from pymol_dsr.commands.landscape import dsr_ensemble
 from pymol_dsr.session import session_of
 from pymol_dsr.shared.options import LandscapeOptions
+from pymol_dsr.shared.values import JsonObject
 from pymol_dsr.sources.atoms import read_states
+from pymol_dsr.surfaces.selections import GENERATED_TITLE
 from pymol_dsr.surfaces.source import ExtractError
 from support.paths import ROOT
 from support.scene import build_peptide
@@ -124,7 +126,12 @@ def test_a_landscape_against_a_reference(trpcage, tmp_path, capfd):
     cmd = trpcage
     file = tmp_path / "hot.csv"
     for state in range(1, 161):
-        cmd.set_title("hot", state, f"frame {state}")
+        cmd.set_title("hot", state, f"{GENERATED_TITLE}frame {state}")
+    for state in range(1, 171):
+        cmd.set_title("warm", state, f"{GENERATED_TITLE}frame {state}")
+    for name, seconds, count in (("hot", 8.0, 160), ("warm", 32.0, 170)):
+        origin: JsonObject = {"kind": "simulate", "cpu_seconds": seconds, "generated_states": count}
+        session_of(cmd).sources.provenance.put(name, origin)
     landscape = dsr_ensemble("hot", reference="warm", states=3, split=1, file=str(file), quiet=0, async_=0, _self=cmd)
     assert isinstance(landscape, EnsembleLandscape)
     output = capfd.readouterr().out
@@ -132,6 +139,12 @@ def test_a_landscape_against_a_reference(trpcage, tmp_path, capfd):
     assert result.kind == "TICA" and landscape.states[-1] == ("hot", 160) and len(landscape.residues) == 20
     assert "TICA of the distances between CA atoms, 160 states, lag 3" in output
     assert "Jensen-Shannon divergence from warm" in output and "bootstrap" in output and "hold" in output
+    # As measured: independent samples a CPU second.
+    assert landscape.costs == (8.0, 32.0) and result.samples is not None and result.reference_samples is not None
+    assert 2.0 < result.samples < 160.0 and 1.0 < result.reference_samples < 170.0
+    ratio = (result.samples / 8.0) / (result.reference_samples / 32.0)
+    assert landscape.acceleration == pytest.approx(ratio)
+    assert f"in 8 CPU s, warm: {result.reference_samples:.1f} in 32 CPU s; {ratio:.2g} times as many" in output
     # The hot one moves more, and is farther from the first state of the reference.
     assert result.reference_rmsf is not None and result.rmsf.mean() > 1.3 * result.reference_rmsf.mean()
     assert result.helix is not None and 0.2 < result.helix.mean() < 0.7
@@ -139,7 +152,7 @@ def test_a_landscape_against_a_reference(trpcage, tmp_path, capfd):
     counts = [cmd.count_states(f"hot_macro{number}") for number in (1, 2, 3)]
     assert sum(counts) == int((result.macrostate >= 0).sum()) and cmd.count_atoms("hot_macro1") == 304
     assert counts == [sum(map(len, landscape.members(number).values())) for number in range(3)]
-    assert cmd.get_title("hot_macro1", 1) == f"frame {landscape.members(0)['hot'][0]}"
+    assert cmd.get_title("hot_macro1", 1) == f"{GENERATED_TITLE}frame {landscape.members(0)['hot'][0]}"
     # A place on the map is a state.
     axes_point = result.axes[41]
     assert landscape.nearest(*axes_point) == ("hot", 42)

@@ -101,3 +101,17 @@ def test_generated_atoms_are_no_data_unless_they_are_named(plugin):
     load(plugin)
     assert [source.object for source in read_sources("all", _self=plugin)] == ["pep"]
     assert [source.object for source in read_sources("pep+pep_next", _self=plugin)] == ["pep", "pep_next"]
+
+
+def test_the_cost_of_simulated_states_is_that_of_their_run(plugin):
+    load(plugin, name="one")
+    provenance = session_of(plugin).sources.provenance
+    assert provenance.simulation_seconds("one", plugin) is None
+    run: JsonObject = {"kind": "simulate", "cpu_seconds": 12.0, "generated_states": 6, "platform": "CPU"}
+    provenance.put("one", run)
+    # One of two replicas.
+    assert provenance.simulation_seconds("one", plugin) == pytest.approx(6.0)
+    for change in ({"platform": "CUDA"}, {"resumed": True}, {"cpu_seconds": "12"}, {"generated_states": 0}):
+        provenance.put("one", {**run, **change})
+        assert provenance.simulation_seconds("one", plugin) is None, change
+    assert provenance.simulation_seconds("pep", plugin) is None

@@ -378,5 +378,7 @@ class _Run:
                 "seed": options.seed,
                 "simulation": self._store.folder.name,
                 "picoseconds": float(states.times[-1]),
+                "platform": self._dynamics.platform,
+                "resumed": self._options.resume,
             },
         )
