@@ -2,6 +2,7 @@
 
     python benchmarks/cg.py make ala10.npz [--ns 1]                     # five simulations of all atoms
     python benchmarks/cg.py measure ala10.npz --folder cg [--seeds 0 1 2] [--seconds 90]
+    python benchmarks/cg.py stability ala10.npz --folder cg [--seed 0]  # 10⁵ steps; a call goes on for 300 s
     python benchmarks/cg.py write --folder cg [--out docs/results.md]
 
 `measure` keeps a file for each seed in the folder, so that it can be ended and go on. Four of the five runs are learned
@@ -23,11 +24,12 @@ import numpy as np
 import torch
 from dsr_backend.runtime import device
 from dsr_backend.sources.potential.beads import ForceMap, Protein, beads_of, k_centres
-from dsr_backend.sources.potential.calibrate import calibrate
+from dsr_backend.sources.potential.calibrate import calibrate, feature_statistics
 from dsr_backend.sources.potential.langevin import STEP, Langevin
+from dsr_backend.sources.potential.model_file import from_bytes, save
 from dsr_backend.sources.potential.network import GraphNetwork
-from dsr_backend.sources.potential.potential import Potential
-from dsr_backend.sources.potential.priors import Priors, torsions
+from dsr_backend.sources.potential.potential import Potential, Trained
+from dsr_backend.sources.potential.priors import Priors, cosines, torsions
 from dsr_backend.sources.potential.train import Frames, train
 from dsr_backend.sources.simulation.dynamics import estimate, simulate
 from dsr_backend.sources.simulation.store import SimulationStore
@@ -42,6 +44,7 @@ EVERY = 0.5  # ps between two frames
 RUNS = 5
 REPLICAS = 64
 SETTLE, STEPS, SAMPLED = 2000, 4000, 25
+STABLE_REPLICAS, STABLE_STEPS = 32, 100_000
 # The histogram of end-to-end distance (Å) and helix share, whose divergence is measured.
 ENDS = np.linspace(0.0, 36.0, 8)
 SHARES = np.linspace(-0.001, 1.001, 5)
@@ -77,6 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     one.add_argument("--folder", type=Path, required=True)
     one.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     one.add_argument("--seconds", type=float, default=90.0, help="of the training, and again of the calibration")
+    one = verbs.add_parser("stability")
+    one.add_argument("data", type=Path)
+    one.add_argument("--folder", type=Path, required=True)
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--steps", type=int, default=STABLE_STEPS)
+    one.add_argument("--seconds", type=float, default=300.0, help="of this call; another one goes on")
+    one.add_argument("--learn", type=float, default=90.0, help="seconds of the training, and again of the calibration")
     one = verbs.add_parser("write")
     one.add_argument("--folder", type=Path, required=True)
     one.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "results.md")
@@ -87,6 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif options.verb == "measure":
         options.folder.mkdir(parents=True, exist_ok=True)
         measure(options.data, options.folder, options.seeds, options.seconds)
+    elif options.verb == "stability":
+        options.folder.mkdir(parents=True, exist_ok=True)
+        stability(options.data, options.folder, options.seed, options.steps, options.seconds, options.learn)
     else:
         markdown.put(options.out, "cg", lines(options.folder))
 
@@ -242,6 +255,52 @@ def ensemble(
     }
 
 
+def stability(path: Path, folder: Path, seed: int, steps: int, seconds: float, learn_seconds: float) -> None:
+    """Simulate replicas until `steps`, or for `seconds`, and count those that fly apart. Files in the folder go on."""
+    beads, forces, runs = read(path)
+    seen = runs != RUNS
+    model, state, target = (folder / f"stable-{seed}.{ending}" for ending in ("dsrm", "pt", "json"))
+    if not model.exists():
+        torch.manual_seed(seed)
+        frames = Frames(ALANINES, beads[seen], forces[seen], runs[seen])
+        potential = Potential(Priors.fitted([(ALANINES, frames.beads)], KELVIN), GraphNetwork(), KELVIN)
+        train(potential, [frames], seed, learn_seconds, nothing, nothing)
+        offsets, _ = calibrate(potential, frames, seed, learn_seconds, nothing, nothing)
+        means, deviations = feature_statistics(frames)
+        centres = frames.beads[k_centres(frames.beads, REPLICAS, seed)]
+        potential.proteins.append(Trained("ala10", ALANINES, offsets, means, deviations, centres, 1.0))
+        save(model, potential, {})
+    potential, _ = from_bytes(model.read_bytes())
+    one = potential.proteins[0]
+    offsets = torch.as_tensor(one.offsets)
+    starts = torch.as_tensor(one.centres[:STABLE_REPLICAS])
+    generator = torch.Generator().manual_seed(seed)
+    done: Found = {"steps": 0, "flown_apart": 0, "longest": 0.0, "straightest": 0.0, "seconds": 0.0}
+    velocities = None
+    if state.exists():
+        kept = torch.load(state, weights_only=True)
+        starts, velocities, done = kept["x"], kept["v"], kept["done"]
+        generator.set_state(kept["generator"])
+    dynamics = Langevin(lambda x: potential.forces(x, ALANINES, offsets), starts, KELVIN, generator, v=velocities)
+    bonds, angles = torch.as_tensor(ALANINES.runs(2)), torch.as_tensor(ALANINES.runs(3))
+    started = time.perf_counter()
+    while done["steps"] < steps and time.perf_counter() - started < seconds:
+        spent = time.process_time()
+        dynamics.run(5)
+        done["seconds"] += time.process_time() - spent
+        done["steps"] += 5
+        lengths = (dynamics.x[:, bonds[:, 0]] - dynamics.x[:, bonds[:, 1]]).norm(dim=-1)
+        done["longest"] = max(done["longest"], float(lengths.max()))
+        done["straightest"] = min(done["straightest"], float(cosines(dynamics.x, angles).min()))
+        lost = dynamics.flown_apart(bonds)
+        if bool(lost.any()):
+            done["flown_apart"] += int(lost.sum())
+            dynamics.restart(lost, torch.as_tensor(one.centres[:STABLE_REPLICAS])[lost])
+    torch.save({"x": dynamics.x, "v": dynamics.v, "done": done, "generator": generator.get_state()}, state)
+    target.write_text(json.dumps(done))
+    print(json.dumps(done), flush=True)
+
+
 def lines(folder: Path) -> list[str]:
     """Lines of the section."""
     data = json.loads((folder / "data.json").read_text())
@@ -279,6 +338,7 @@ def lines(folder: Path) -> list[str]:
         f"error falls from {kinds['forces'][0]['error'][0]:.3f} (priors) to {worst:.3f} kcal/mol/Å at worst: most of",
         f"a force on a bead is noise. A step of {REPLICAS} replicas takes {np.mean(steps):.1f} ms.",
         *_acceleration(kinds["forces"], data),
+        *_stability(folder),
     ]
 
 
@@ -292,6 +352,20 @@ def _cells(chosen: Sequence[Found], data: Found) -> list[str]:
         pair([abs(one["helix"] - data["helix"]) for one in chosen]),
         pair([abs(one["negative"] - data["negative"]) for one in chosen]),
         f"{sum(one['lost'] for one in chosen)} of {REPLICAS * len(chosen)}",
+    ]
+
+
+def _stability(folder: Path) -> list[str]:
+    runs = [json.loads(path.read_text()) for path in sorted(folder.glob("stable-*.json"))]
+    if not runs:
+        return []
+    steps = sorted({run["steps"] for run in runs})
+    return [
+        "",
+        f"{STABLE_REPLICAS} replicas over {' and '.join(f'{count} steps' for count in steps)} of {STEP:g} fs, "
+        f"{len(runs)} potentials: {sum(run['flown_apart'] for run in runs)} of {STABLE_REPLICAS * len(runs)} flew",
+        f"apart. The longest bond was {max(run['longest'] for run in runs):.2f} Å, and the angle nearest to a straight",
+        f"line had a cosine of {min(run['straightest'] for run in runs):.4f}.",
     ]
 
 

@@ -11,6 +11,7 @@ from ..session import Session, session_of
 from ..shared.simulation_options import ALL_ATOMS, SimulationOptions
 from ..sources.atoms import read_states
 from ..sources.loader import check_generated_names
+from ..sources.mutation import mutant, parse_mutations
 from ..sources.run import check_size
 from ..sources.simulation import SimulationWork, object_names, run_simulation
 from .arguments import new_fit_name
@@ -35,6 +36,8 @@ def dsr_simulate(
     resume: int = int(SimulationOptions.resume),
     seed: int = SimulationOptions.seed,
     platform: str = SimulationOptions.platform,
+    refine: int = int(SimulationOptions.refine),
+    mutate: str = "none",
     async_: int = -1,
     quiet: int = 1,
     _self: Any = cmd,
@@ -58,7 +61,8 @@ def dsr_simulate(
     USAGE
 
         dsr_simulate selection [, ns [, model=..., temperature=..., replicas=..., every=..., forcefield=...,
-            gaps=..., state=..., name=..., budget=..., resume=..., seed=..., platform=..., async_=... ]]
+            gaps=..., state=..., name=..., budget=..., resume=..., seed=..., platform=..., refine=...,
+            mutate=..., async_=... ]]
 
     ARGUMENTS
 
@@ -94,6 +98,11 @@ def dsr_simulate(
 
         platform = str: auto, CPU, Reference, CUDA, OpenCL or HIP, OpenMM's platform {default: auto}
 
+        refine = 0/1: with model=, minimise the energy of each state with OpenMM once it has all atoms {default: 0}
+
+        mutate = str: with model=, mutations as A5G or A5G+K7R, in all chains that have the residue. The potential
+            must have learned both kinds of residues; what it says of a mutant is a guess {default: none}
+
         async_ = 0/1: work in the background {default: -1, in the background when typed, blocking in scripts}
 
     EXAMPLE
@@ -118,6 +127,8 @@ def dsr_simulate(
         resume=resume,
         seed=seed,
         platform=platform,
+        refine=refine,
+        mutate=mutate,
     )
     runner = Runner.of("dsr_simulate", async_, quiet, _self)
     session = session_of(_self)
@@ -139,6 +150,8 @@ def plan_simulation(
         raise CmdException(f"state {state}: a simulation begins at one state, and these are {len(atoms.states)}")
     if atoms.left_out:
         print(f" {title}: {atoms.object}: left out: {atoms.left_out} atoms that are alternate locations")
+    if options.mutate:
+        atoms = mutant(atoms, parse_mutations(options.mutate), _self)
     suffix = "md" if options.model == ALL_ATOMS else "cg"
     name = new_fit_name({}, name or f"{atoms.object}_{suffix}", "name", _self)
     check_generated_names(object_names(name, options), _self)

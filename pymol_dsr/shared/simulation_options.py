@@ -11,6 +11,8 @@ FORCE_FIELDS = ("amber99sbildn+obc",)
 ALL_ATOMS = "allatom"
 PICOSECONDS_A_STEP = 0.004
 MOST_STATES = 100_000
+MUTATION = r"([A-Z])(-?\d+[A-Z]?)([A-Z])"
+"""A mutation: letters of both residues, and the number between them."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,16 @@ class SimulationOptions(Options):
     platform: Annotated[
         str, Value("OpenMM's platform", choices=("auto", "CPU", "Reference", "CUDA", "OpenCL", "HIP"))
     ] = "auto"
+    refine: Annotated[bool, Value("minimise the energy of each state of a potential, all atoms by OpenMM")] = False
+    mutate: Annotated[
+        str | None,
+        Value(
+            "mutations of the residues that a potential simulates",
+            pattern=rf"{MUTATION}(\+{MUTATION})*",
+            form="mutations as A5G or A5G+K7R",
+            absent="none",
+        ),
+    ] = None
 
     @property
     def steps_a_state(self) -> int:
@@ -45,7 +57,10 @@ class SimulationOptions(Options):
         return int(1000.0 * self.ns / (self.steps_a_state * PICOSECONDS_A_STEP) + 1e-6)
 
     def check_together(self) -> None:
-        """Check the number of states. Raises ValueFault."""
+        """Check the number of states, and what a potential alone can do. Raises ValueFault."""
+        if self.model == ALL_ATOMS and (self.refine or self.mutate):
+            key = "refine=1" if self.refine else f"mutate={self.mutate}"
+            raise ValueFault(f"{key} goes with model=NAME, a potential that dsr_learn has made")
         if not self.states:
             raise ValueFault(f"ns {self.ns:g} is shorter than every={self.every:g} ps: there would be no state")
         if self.states * self.replicas > MOST_STATES:

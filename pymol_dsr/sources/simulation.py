@@ -9,7 +9,7 @@ import numpy as np
 from chempy import Atom, Bond
 from chempy.models import Indexed
 
-from ..fits.fit import Say
+from ..fits.fit import Cancelled, Say
 from ..scene import placement
 from ..scene.gui_thread import in_gui
 from ..scene.objects import delete_objects
@@ -20,6 +20,7 @@ from ..surfaces.selections import GENERATED_TITLE
 from .atoms import MoleculeStates, read_states
 from .jobs import SourceJob, Sources
 from .loader import StatePlace
+from .mutation import load_mutant
 from .run import SourceWork, check_size, run_source
 
 
@@ -58,8 +59,7 @@ def run_simulation(
     """
     job, options = work.job, work.options
     if options.model != ALL_ATOMS:
-        subject = f"{options.ns:g} ns by {options.model}"
-        return run_source(sources, _source_work(work, work.atoms, subject), say, _self, progress)
+        return _run_model(sources, work, say, progress, _self)
     try:
         prepared = _prepare(sources, work, progress or say)
         for line in prepared.added:
@@ -101,6 +101,30 @@ def _prepare(sources: Sources, work: SimulationWork, say: Say) -> messages.Prepa
     prepared = sources.ask(work.job, messages.Prepare(source=work.job.name, options=options, **contents), say)
     check_size(options.states * options.replicas, len(prepared.atoms))
     return prepared
+
+
+def _run_model(
+    sources: Sources, work: SimulationWork, say: Say, progress: Say | None, _self: Any
+) -> messages.SourceResult:
+    """Simulate by a potential, of a mutant from an object of its own."""
+    options, atoms = work.options, work.atoms
+    subject = f"{options.ns:g} ns by {options.model}"
+    if options.mutate is None:
+        return run_source(sources, _source_work(work, atoms, subject), say, _self, progress)
+    try:
+        atoms = in_gui(_self, load_mutant, atoms, work.start, options.mutate, _self)
+        work.job.atoms = len(atoms)
+    except BaseException:
+        sources.discard(work.job)
+        raise
+    say(f" {work.job.name}: {options.mutate}, the mutant as it is simulated is {work.start}")
+    try:
+        return run_source(sources, _source_work(work, atoms, subject), say, _self, progress)
+    except Cancelled:
+        raise
+    except BaseException:
+        in_gui(_self, delete_objects, [work.start], _self)
+        raise
 
 
 def _source_work(work: SimulationWork, atoms: MoleculeStates, subject: str) -> SourceWork:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 
 from pymol_dsr.shared.molecule import Molecule
 
 from .continuation import States
-from .simulation.prepare import FORCE_FIELD_FILES, Prepared, openmm_modules, prepare
+from .simulation.prepare import FORCE_FIELD_FILES, Prepared, check_residues, openmm_modules, prepare
 
 FORCE_FIELD = "amber99sbildn+obc"
 # Steps of the minimisation, and the spring that holds heavy atoms near their places, kJ/mol/nm².
@@ -18,39 +19,74 @@ SPRING = 500.0
 
 
 def minimised(molecule: Molecule, states: States, check: Callable[[], None]) -> States:
-    """Return states f8[F,A,3] (Å) of less energy near the given ones.
+    """Return states f8[F,A,3] (Å) of less energy near the given ones; see `Minimiser`."""
+    return Minimiser(molecule).minimised(states, check)
+
+
+class Minimiser:
+    """Minimises states of one molecule.
 
     Missing atoms and hydrogens are there for the energy alone; hydrogens with names of their own follow their heavy
-    atom. check: called before each state, may raise. Raises ValueFault for what the force field does not have, and
-    where OpenMM is not installed.
+    atom.
     """
-    refined = []
-    for state in states:
-        check()
-        prepared = prepare(molecule, state.astype(np.float32), FORCE_FIELD, True)
-        refined.append(_moved_along(molecule, prepared, state, _minimum(prepared)))
-    return np.stack(refined)
+
+    def __init__(self, molecule: Molecule) -> None:
+        """Check the molecule. Raises ValueFault for residues that the force field does not have, and without OpenMM."""
+        self._omm = openmm_modules()
+        check_residues(molecule)
+        self._molecule = molecule
+        self._kept: _Springs | None = None
+
+    def minimised(self, states: States, check: Callable[[], None]) -> States:
+        """Return states f8[F,A,3] (Å) of less energy near the given ones.
+
+        check: called before each state, may raise. Raises ValueFault where atoms or bonds are not those of amino acids.
+        """
+        refined = []
+        for state in states:
+            check()
+            refined.append(self._state(state))
+        return np.stack(refined)
+
+    def _state(self, state: States) -> States:
+        if self._kept is not None:
+            return self._kept.minimum(state)
+        prepared = prepare(self._molecule, state.astype(np.float32), FORCE_FIELD, True)
+        springs = _Springs(self._omm, prepared)
+        if not prepared.added:
+            # All atoms are there in each state: one system is enough.
+            self._kept = springs
+        minimum = springs.minimum(prepared.coordinates.astype(np.float64))
+        return _moved_along(self._molecule, prepared, state, minimum)
 
 
-def _minimum(prepared: Prepared) -> States:
-    """Return the prepared atoms f8[M,3] (Å) after the minimisation."""
-    omm = openmm_modules()
-    field = omm.app.ForceField(*FORCE_FIELD_FILES[FORCE_FIELD])
-    system = field.createSystem(prepared.topology, nonbondedMethod=omm.app.NoCutoff)
-    springs = omm.openmm.CustomExternalForce(f"{0.5 * SPRING}*((x-x0)^2+(y-y0)^2+(z-z0)^2)")
-    for name in ("x0", "y0", "z0"):
-        springs.addPerParticleParameter(name)
-    places = 0.1 * prepared.coordinates.astype(np.float64)
-    for atom, (element, place) in enumerate(zip(prepared.molecule.elements, places.tolist(), strict=True)):
-        if element.upper() != "H":
-            springs.addParticle(atom, place)
-    system.addForce(springs)
-    platform = omm.openmm.Platform.getPlatformByName("CPU")
-    context = omm.openmm.Context(system, omm.openmm.VerletIntegrator(0.001), platform)
-    context.setPositions(places)
-    omm.openmm.LocalEnergyMinimizer.minimize(context, maxIterations=STEPS)
-    positions = context.getState(getPositions=True).getPositions(asNumpy=True)
-    return np.asarray(positions.value_in_unit(omm.unit.angstrom), np.float64)
+class _Springs:
+    """The energy of a molecule with a spring on each heavy atom."""
+
+    def __init__(self, omm: SimpleNamespace, prepared: Prepared) -> None:
+        self._omm = omm
+        field = omm.app.ForceField(*FORCE_FIELD_FILES[FORCE_FIELD])
+        system = field.createSystem(prepared.topology, nonbondedMethod=omm.app.NoCutoff)
+        self._springs = omm.openmm.CustomExternalForce(f"{0.5 * SPRING}*((x-x0)^2+(y-y0)^2+(z-z0)^2)")
+        for name in ("x0", "y0", "z0"):
+            self._springs.addPerParticleParameter(name)
+        self._heavy = [k for k, element in enumerate(prepared.molecule.elements) if element.upper() != "H"]
+        for atom in self._heavy:
+            self._springs.addParticle(atom, (0.0, 0.0, 0.0))
+        system.addForce(self._springs)
+        platform = omm.openmm.Platform.getPlatformByName("CPU")
+        self._context = omm.openmm.Context(system, omm.openmm.VerletIntegrator(0.001), platform)
+
+    def minimum(self, coordinates: States) -> States:
+        """Return atoms f8[M,3] (Å) of less energy, whose heavy atoms are held near the given ones."""
+        places = 0.1 * coordinates
+        for number, atom in enumerate(self._heavy):
+            self._springs.setParticleParameters(number, atom, places[atom])
+        self._springs.updateParametersInContext(self._context)
+        self._context.setPositions(places)
+        self._omm.openmm.LocalEnergyMinimizer.minimize(self._context, maxIterations=STEPS)
+        positions = self._context.getState(getPositions=True).getPositions(asNumpy=True)
+        return np.asarray(positions.value_in_unit(self._omm.unit.angstrom), np.float64)
 
 
 def _moved_along(molecule: Molecule, prepared: Prepared, state: States, minimum: States) -> States:

@@ -1,5 +1,7 @@
 """dsr_learn and simulations by a potential, with a real PyMOL, a real backend and OpenMM."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -52,3 +54,39 @@ def test_faults_are_refused_before_a_backend_is_started(plugin):
     assert "a potential" in refused(cmd, dsr_simulate, "pep", model="../x")
     assert session_of(cmd).jobs.connection.running is None
     assert not session_of(cmd).sources.running
+
+
+@pytest.mark.system
+def test_a_potential_of_two_proteins_simulates_a_mutant_with_its_own_side_chains(backend, capsys):
+    cmd = backend
+    for name, sequence in (("ala", "AAAAA"), ("gly", "GAGV")):
+        cmd.fab(sequence, name, ss=1)
+        dsr_simulate(name, 0.0105, every=0.1, platform="Reference", _self=cmd)
+    dsr_learn("ala_md gly_md", name="both", calibrate=0, budget=2, quiet=0, async_=0, _self=cmd)
+    lines = capsys.readouterr().out
+    assert "ala_md: 105 frames of 5 beads" in lines and "gly_md: 105 frames of 4 beads" in lines
+
+    # With refine=1, whose bonds are those of the force field.
+    asked = {"model": "both", "every": 0.2, "quiet": 0, "async_": 0, "_self": cmd}
+    name = dsr_simulate("ala_md", 0.0004, mutate="A2G+A4V", refine=1, name="mutant", **asked)
+    lines = capsys.readouterr().out
+    assert re.search(r"mutant: 0.0004 ns take about [0-9.]+ s here \([0-9.]+ ms a step", lines)
+    assert "calibrated for ala_md, not for this sequence (ALA2GLY, ALA4VAL)" in lines and "refine=1" in lines
+    residues: list[str] = []
+    cmd.iterate("mutant and name CA", "residues.append(resn)", space={"residues": residues})
+    assert residues == ["ALA", "GLY", "ALA", "VAL", "ALA"]
+    assert cmd.count_atoms("mutant and resi 2 and name CB") == 0 and cmd.count_atoms("mutant and resi 4") == 16
+    assert "A2G+A4V coarse-grained by both" in cmd.get_title(name, 2)
+    pairs = np.array([pair[:2] for pair in cmd.get_bonds("mutant", 1)])
+    assert len(pairs) == cmd.count_atoms("mutant") - 1
+    xyz = coordinates(cmd, "mutant", 2)
+    assert np.linalg.norm(xyz[pairs[:, 0]] - xyz[pairs[:, 1]], axis=1).max() < 2.0
+
+    assert "has no LYS with the number 2; there is ALA" in refused(
+        cmd, dsr_simulate, "ala_md", mutate="K2G", model="both"
+    )
+    line = refused(cmd, dsr_simulate, "ala_md", 0.0004, mutate="A2W", model="both", every=0.2)
+    assert "has learned no TRP; it knows ALA, GLY, VAL" in line
+    assert "mutate=A2G goes with model=NAME" in refused(cmd, dsr_simulate, "ala", mutate="A2G")
+    line = refused(cmd, dsr_simulate, "ala", mutate="2G", model="both")
+    assert "it is neither mutations as A5G or A5G+K7R nor none" in line

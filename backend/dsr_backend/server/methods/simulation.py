@@ -74,7 +74,14 @@ def simulate_molecule(state: State, job: Job, request: messages.Simulate) -> mes
             request,
             "simulate",
             asked,
-            lambda trajectories, report, check: simulate_beads(molecule, trajectories[0], options, report, check),
+            lambda trajectories, report, check: simulate_beads(
+                molecule,
+                trajectories[0],
+                options,
+                report,
+                check,
+                lambda text: job.log(f"{request.source}: {text}"),
+            ),
         )
     return run_source(
         job,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 
@@ -47,6 +48,13 @@ class Langevin:
 
     def _noise(self) -> torch.Tensor:
         return torch.randn(self.x.shape, generator=self._generator, dtype=self.x.dtype)
+
+    def copy(self) -> Langevin:
+        """Return the same replicas with random numbers of their own: these here stay as they are."""
+        twin = copy.copy(self)
+        twin._generator = torch.Generator().manual_seed(0)
+        twin.x, twin.v, twin._f = self.x.clone(), self.v.clone(), self._f.clone()
+        return twin
 
     def run(self, steps: int) -> None:
         """Advance all replicas."""

@@ -84,7 +84,7 @@ def features(x: torch.Tensor, protein: Protein) -> torch.Tensor:
         pairs = protein.runs(apart + 1)[:, [0, -1]]
         distance = ((x[:, pairs[:, 0]] - x[:, pairs[:, 1]]).square().sum(-1) + 1e-12).sqrt()
         contacts.append(torch.sigmoid((CONTACT - distance) / SOFTNESS))
-    shares = [soft_histogram(part.mean(1), 0.0, 1.0) for part in contacts]
+    shares = [soft_histogram(part.mean(1), 0.0, 1.0) for part in contacts if part.shape[1]]
     centred = x - x.mean(1, keepdim=True)
     radius = (centred.square().sum((1, 2)) / len(protein) + 1e-12).sqrt()
     # From that of a globule to that of a strand.

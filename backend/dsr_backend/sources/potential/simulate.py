@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.simulation_options import SimulationOptions
 from pymol_dsr.shared.superpose import superpose
+from pymol_dsr.shared.text import in_words
 from pymol_dsr.shared.values import ValueFault
 
 from ...runtime.errors import Cancelled
 from ..backmap import ALPHAS, BackMap
 from ..contract import MOST_TITLES, Check, Generated, Report, Trajectory
+from ..refine import Minimiser
 from .beads import TYPES, Protein, beads_of, k_centres, nearest_distance
 from .langevin import STEP, Langevin
 from .model_file import load
@@ -23,83 +26,156 @@ from .potential import Potential, Trained
 
 MOST_DONORS = 50
 STEPS_AT_ONCE = 10
+TIMING_STEPS = 20
 FAR = 1.5
 """Times the spacing of the training data; farther from them, a state is where the potential has not learned."""
 
 
 def simulate_beads(
-    molecule: Molecule, trajectory: Trajectory, options: SimulationOptions, report: Report, check: Check
+    molecule: Molecule,
+    trajectory: Trajectory,
+    options: SimulationOptions,
+    report: Report,
+    check: Check,
+    log: Callable[[str], None],
 ) -> Generated:
     """Simulate a molecule by the potential options.model; its states are the donors of side chains.
 
     States come time by time, and at each time replica by replica. Replicas that fly apart are started anew and counted.
-    Raises ValueFault, and Cancelled where there is no state yet.
+    log: takes a line that says how long it will take. Raises ValueFault, and Cancelled where there is no state yet.
     """
-    potential, training = load(options.model)
-    protein, alphas = beads_of(molecule, trajectory.coordinates[0])
-    trained, notes = _trained(potential, protein)
-    _check_types(potential, protein)
-    own = trajectory.coordinates[:, alphas]
-    starts = trained.centres if trained is not None else own
-    starts = starts[k_centres(starts, options.replicas, options.seed)]
-    backmap = BackMap(molecule, _donors(trajectory), ALPHAS)
-    if len(backmap.atoms) != len(alphas):
-        raise ValueFault(f"{len(alphas) - len(backmap.atoms)} Cα have no residue around them: leave them out")
-    offsets = torch.as_tensor(trained.offsets) if trained is not None else None
-    x = torch.as_tensor(starts, dtype=torch.float32)
-    dynamics = Langevin(
-        lambda at: potential.forces(at, protein, offsets),
-        x,
-        potential.temperature,
-        torch.Generator().manual_seed(options.seed),
-    )
-    bonds = torch.as_tensor(protein.runs(2))
-    steps = max(1, round(1e3 * options.every / STEP))
-    states: list[NDArray[np.float32]] = []
-    times: list[float] = []
-    far: list[bool] = []
-    flown_apart, stopped = 0, ""
-    started = time.monotonic()
-    try:
-        for number in range(1, options.states + 1):
-            for _ in range(-(-steps // STEPS_AT_ONCE)):
-                check()
-                dynamics.run(min(STEPS_AT_ONCE, steps))
-            lost = dynamics.flown_apart(bonds)
-            if bool(lost.any()):
-                flown_apart += int(lost.sum())
-                dynamics.restart(lost, x[lost])
-            beads = _superposed(dynamics.x.numpy(), own[0])
-            atoms = np.stack(list(backmap.build(beads, check)))
-            report.frames(atoms)
-            states.append(atoms)
-            times += [number * steps * STEP * 1e-3] * len(atoms)
-            if trained is not None:
-                far += (nearest_distance(beads, trained.centres) > FAR * trained.spacing).tolist()
-            elapsed = time.monotonic() - started
-            text = f"{1e3 * elapsed / (number * steps):.1f} ms a step of {options.replicas} replicas"
-            report(number / options.states, "simulating", text, elapsed * (options.states / number - 1.0))
-            if options.budget is not None and elapsed > options.budget:
-                stopped = f"ended by budget={options.budget:g}"
-                break
-    except Cancelled:
-        if not states:
-            raise
-        stopped = "cancelled"
-    notes += _notes(far, flown_apart, options.replicas, stopped)
-    return Generated(
-        np.concatenate(states),
-        np.array(times),
-        f"potential {options.model}",
-        notes=tuple(notes),
-        titles=tuple(_titles(options, potential, times, far)) if len(times) <= MOST_TITLES else (),
-        model={
-            "model": options.model,
-            "temperature": potential.temperature,
-            "seed": options.seed,
-            "training": training,
-        },
-    )
+    return _Run(molecule, trajectory, options, report, check, log).run()
+
+
+class _Run:
+    """A simulation under way."""
+
+    def __init__(
+        self,
+        molecule: Molecule,
+        trajectory: Trajectory,
+        options: SimulationOptions,
+        report: Report,
+        check: Check,
+        log: Callable[[str], None],
+    ) -> None:
+        self._options, self._report, self._check, self._log = options, report, check, log
+        self._potential, self._training = load(options.model)
+        self._protein, alphas = beads_of(molecule, trajectory.coordinates[0])
+        self._trained, self._notes = _trained(self._potential, self._protein)
+        _check_types(self._potential, self._protein)
+        self._refiner = Minimiser(molecule) if options.refine else None
+        own = trajectory.coordinates[:, alphas]
+        starts = own if self._trained is None else self._trained.centres
+        self._starts = torch.as_tensor(starts[k_centres(starts, options.replicas, options.seed)], dtype=torch.float32)
+        self._first = own[0]
+        self._backmap = BackMap(molecule, _donors(trajectory), ALPHAS)
+        if len(self._backmap.atoms) != len(alphas):
+            raise ValueFault(f"{len(alphas) - len(self._backmap.atoms)} Cα have no residue around them: leave them out")
+        self._steps = max(1, round(1e3 * options.every / STEP))
+        self._states: list[NDArray[np.float32]] = []
+        self._times: list[float] = []
+        self._far: list[bool] = []
+        self._flown_apart = 0
+        self._stopped = ""
+
+    def run(self) -> Generated:
+        options = self._options
+        dynamics = self._dynamics()
+        bonds = torch.as_tensor(self._protein.runs(2))
+        self._say_how_long(dynamics)
+        started = time.monotonic()
+        try:
+            for number in range(1, options.states + 1):
+                for _ in range(-(-self._steps // STEPS_AT_ONCE)):
+                    self._check()
+                    dynamics.run(min(STEPS_AT_ONCE, self._steps))
+                lost = dynamics.flown_apart(bonds)
+                if bool(lost.any()):
+                    self._flown_apart += int(lost.sum())
+                    dynamics.restart(lost, self._starts[lost])
+                self._keep(number, dynamics.x.numpy())
+                elapsed = time.monotonic() - started
+                text = f"{1e3 * elapsed / (number * self._steps):.1f} ms a step of {options.replicas} replicas"
+                left = elapsed * (options.states / number - 1.0)
+                self._report(number / options.states, "simulating", text, left)
+                if options.budget is not None and elapsed > options.budget:
+                    self._stopped = f"ended by budget={options.budget:g}"
+                    break
+        except Cancelled:
+            if not self._states:
+                raise
+            self._stopped = "cancelled"
+        return self._generated()
+
+    def _dynamics(self) -> Langevin:
+        potential, protein = self._potential, self._protein
+        offsets = None if self._trained is None else torch.as_tensor(self._trained.offsets)
+        return Langevin(
+            lambda x: potential.forces(x, protein, offsets),
+            self._starts,
+            potential.temperature,
+            torch.Generator().manual_seed(self._options.seed),
+        )
+
+    def _say_how_long(self, dynamics: Langevin) -> None:
+        """Time a few steps and the way back to all atoms, and say how long the whole takes."""
+        self._report(0.0, "estimate")
+        started = time.monotonic()
+        copy = dynamics.copy()
+        copy.run(TIMING_STEPS)
+        self._check()
+        step = (time.monotonic() - started) / TIMING_STEPS
+        started = time.monotonic()
+        self._all_atoms(copy.x.numpy()[:1])
+        state = time.monotonic() - started
+        options = self._options
+        seconds = options.states * (self._steps * step + options.replicas * state)
+        if options.budget is not None:
+            seconds = min(seconds, options.budget)
+        replicas = f" of {options.replicas} replicas each" if options.replicas > 1 else ""
+        self._log(
+            f"{options.ns:g} ns{replicas} take about {in_words(seconds)} here ({1e3 * step:.1f} ms a step, "
+            f"{1e3 * state:.0f} ms a state with all atoms)"
+        )
+
+    def _all_atoms(self, beads: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return all atoms f4[R,A,3] of beads [R,N,3]."""
+        atoms = np.stack(list(self._backmap.build(beads, self._check)))
+        if self._refiner is None:
+            return atoms
+        return self._refiner.minimised(atoms.astype(np.float64), self._check).astype(np.float32)
+
+    def _keep(self, number: int, x: NDArray[np.float32]) -> None:
+        beads = _superposed(x, self._first)
+        atoms = self._all_atoms(beads)
+        self._report.frames(atoms)
+        self._states.append(atoms)
+        self._times += [number * self._steps * STEP * 1e-3] * len(atoms)
+        if self._trained is not None:
+            self._far += (nearest_distance(beads, self._trained.centres) > FAR * self._trained.spacing).tolist()
+
+    def _generated(self) -> Generated:
+        options, times = self._options, self._times
+        notes = [*self._notes]
+        if options.refine:
+            notes.append("the energy of each state was minimised (refine=1)")
+        notes += _notes(self._far, self._flown_apart, options.replicas, self._stopped)
+        titles = _titles(options, self._potential, times, self._far) if len(times) <= MOST_TITLES else []
+        return Generated(
+            np.concatenate(self._states),
+            np.array(times),
+            f"potential {options.model}",
+            notes=tuple(notes),
+            titles=tuple(titles),
+            model={
+                "model": options.model,
+                "temperature": self._potential.temperature,
+                "seed": options.seed,
+                **({"mutate": options.mutate} if options.mutate else {}),
+                "training": self._training,
+            },
+        )
 
 
 def _trained(potential: Potential, protein: Protein) -> tuple[Trained | None, list[str]]:
@@ -115,7 +191,8 @@ def _trained(potential: Potential, protein: Protein) -> tuple[Trained | None, li
                 for n, (a, b) in enumerate(zip(one.protein.residues, protein.residues, strict=True), 1)
                 if a != b
             ]
-            return one, [*lines, f"calibrated for {one.name}, not for this sequence ({', '.join(changed[:10])})"]
+            text = f"calibrated for {one.name}, not for this sequence ({', '.join(changed[:10])}): what it says of a "
+            return one, [*lines, text + "mutant is a guess, and no measure of how stable it is"]
     return None, [*lines, "the potential was not trained on this protein, and such potentials carry over badly"]
 
 
@@ -165,5 +242,8 @@ def _titles(options: SimulationOptions, potential: Potential, times: list[float]
         replica = f"replica {number % options.replicas + 1}, " if options.replicas > 1 else ""
         away = ", far from the training data" if far and far[number] else ""
         kelvin = f"{potential.temperature:g} K"
-        titles.append(f"coarse-grained by {options.model} at {kelvin}, {replica}{moment:g} ps of the model{away}")
+        mutant = f"{options.mutate} " if options.mutate else ""
+        titles.append(
+            f"{mutant}coarse-grained by {options.model} at {kelvin}, {replica}{moment:g} ps of the model{away}"
+        )
     return titles

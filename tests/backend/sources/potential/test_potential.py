@@ -94,6 +94,19 @@ def test_the_energy_is_that_of_the_turned_molecule_and_not_of_its_mirror_image(p
     assert (potential.energy(mirrored, ALANINES) - energy).abs().min() > 1e-3
 
 
+def test_dihedrals_change_slowly_where_three_beads_lie_in_a_line(frames) -> None:
+    """A dihedral angle is none there; forces without limit would tear the chain in one step."""
+    x = torch.as_tensor(frames.beads[:1], dtype=torch.float64).repeat(6, 1, 1)
+    along = x[:, 4] - x[:, 3]
+    for row, off in enumerate((1e-6, 1e-4, 1e-3, 1e-2, 0.1, 0.5)):
+        x[row, 5:] += x[row, 4] + along[row] - x[row, 5] + off
+    x.requires_grad_(True)
+    waves = features(x, ALANINES)[:, : 7 * 4]
+    for wave in waves.T:
+        slope = torch.autograd.grad(wave.sum(), x, retain_graph=True)[0]
+        assert slope.abs().max() < 10.0
+
+
 def test_equal_beads_may_be_renumbered_in_the_network_and_types_matter(potential, frames) -> None:
     x = double(potential, frames)
     pairs, types = torch.as_tensor(ALANINES.pairs), torch.as_tensor(ALANINES.types)

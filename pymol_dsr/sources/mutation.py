@@ -1,0 +1,187 @@
+"""Mutants of a molecule: residues get other side chains, in all of its states."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from chempy import Atom, Bond
+from chempy.models import Indexed
+from numpy.typing import NDArray
+
+from ..scene import placement
+from ..scene.objects import delete_objects
+from ..shared.molecule import COLUMNS, Molecule
+from ..shared.simulation_options import MUTATION
+from ..shared.superpose import superpose
+from ..surfaces.selections import GENERATED_TITLE
+from ..surfaces.source import ExtractError
+from .atoms import AtomKey, MoleculeStates, read_states
+from .residues import RESIDUE_ALIASES
+
+LETTERS = {
+    **{"A": "ALA", "R": "ARG", "N": "ASN", "D": "ASP", "C": "CYS", "Q": "GLN", "E": "GLU", "G": "GLY", "H": "HIS"},
+    **{"I": "ILE", "L": "LEU", "K": "LYS", "M": "MET", "F": "PHE", "P": "PRO", "S": "SER", "T": "THR", "W": "TRP"},
+    **{"Y": "TYR", "V": "VAL"},
+}
+FRAME = ("N", "CA", "C")
+_BACKBONE = frozenset((*FRAME, "O", "OXT", "OT1", "OT2", "H", "HN", "H1", "H2", "H3", "1H", "2H", "3H"))
+_AMIDE = frozenset(("H", "HN", "H1"))
+"""Names of the hydrogen that proline's nitrogen lacks."""
+_TEMPORARY = "_dsr_residue"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A mutation of the residues with that number: names of the wild type and of the new residue."""
+
+    wild: str
+    number: str
+    new: str
+
+
+def parse_mutations(text: str) -> tuple[Mutation, ...]:
+    """Return the mutations of a text such as A5G+K7R. Raises ExtractError for letters that are no amino acids."""
+    mutations = []
+    for one in text.split("+"):
+        match = re.fullmatch(MUTATION, one)
+        letters = (match[1], match[3]) if match else ()
+        if match is None or not set(letters) <= set(LETTERS):
+            raise ExtractError(f"mutate {one}: write it as A5G, with letters of amino acids ({''.join(LETTERS)})")
+        mutations.append(Mutation(LETTERS[match[1]], match[2], LETTERS[match[3]]))
+    return tuple(mutations)
+
+
+def mutant(atoms: MoleculeStates, mutations: tuple[Mutation, ...], _self: Any) -> MoleculeStates:
+    """Return the states of a mutant, whose new side chains are those of PyMOL's amino acids on the backbone of each.
+
+    Of several chains, all that have the residue change. Raises ExtractError for a residue that is not there.
+    """
+    for one in mutations:
+        atoms = _mutated(atoms, one, _self)
+    return atoms
+
+
+def load_mutant(mutated: MoleculeStates, name: str, text: str, _self: Any) -> MoleculeStates:
+    """Load the first state of a mutant as an object, and return its states with atoms as PyMOL orders them."""
+    cmd = _self
+    delete_objects([name], cmd)
+    cmd.load_model(_chempy_model(mutated), name, zoom=0)
+    cmd.set_title(name, 1, f"{GENERATED_TITLE}start of a simulation, {text} of {mutated.object}")
+    placement.place(name, placement.object_ttt(mutated.object, cmd), cmd)
+    cmd.disable(name)
+    cmd.disable(mutated.object)
+    loaded = read_states(f"%{name}", "1", cmd)
+    places = {key: place for place, key in enumerate(mutated.atom_keys())}
+    order = [places[key] for key in loaded.atom_keys()]
+    return MoleculeStates(
+        name, loaded.selection, loaded.indices, loaded.molecule, mutated.states, mutated.coordinates[:, order]
+    )
+
+
+def _mutated(atoms: MoleculeStates, mutation: Mutation, _self: Any) -> MoleculeStates:
+    own = atoms.molecule
+    chains = {
+        chain: name
+        for chain, number, name in zip(own.chains, own.residue_numbers, own.residue_names, strict=True)
+        if number == mutation.number
+    }
+    chosen = {chain for chain, name in chains.items() if RESIDUE_ALIASES.get(name, name) == mutation.wild}
+    if not chosen:
+        there = ", ".join(f"{name} {chain}/{mutation.number}" for chain, name in chains.items())
+        raise ExtractError(
+            f"mutate: {atoms.object} has no {mutation.wild} with the number {mutation.number}"
+            + (f"; there is {there}" if there else "")
+        )
+    _self.fragment(mutation.new.lower(), _TEMPORARY)
+    try:
+        fragment = read_states(_TEMPORARY, "1", _self)
+    finally:
+        _self.delete(_TEMPORARY)
+    for chain in sorted(chosen):
+        atoms = _with_side_chain(atoms, chain, mutation, fragment)
+    return atoms
+
+
+def _with_side_chain(atoms: MoleculeStates, chain: str, mutation: Mutation, fragment: MoleculeStates) -> MoleculeStates:
+    """Replace all but the backbone of one residue by a fragment's atoms, which stand on N, CA and C of each state."""
+    own, other = atoms.molecule, fragment.molecule
+    residue = [
+        place
+        for place, (label, number) in enumerate(zip(own.chains, own.residue_numbers, strict=True))
+        if (label, number) == (chain, mutation.number)
+    ]
+    by_name = {own.names[place]: place for place in residue}
+    if missing := [name for name in FRAME if name not in by_name]:
+        raise ExtractError(f"mutate: {mutation.wild} {chain}/{mutation.number} has no atom {', '.join(missing)}")
+    lost = _AMIDE if mutation.new == "PRO" else frozenset[str]()
+    stays = [place for place in residue if own.names[place] in _BACKBONE - lost]
+    hydrogens = any(own.elements[place].upper() == "H" for place in residue)
+    added = [
+        place
+        for place, (name, element) in enumerate(zip(other.names, other.elements, strict=True))
+        if name not in _BACKBONE and (hydrogens or element.upper() != "H")
+    ]
+    frame = fragment.coordinates[0][[other.names.index(name) for name in FRAME]]
+    side_chains = []
+    for state in atoms.coordinates:
+        rotation, shift = superpose(frame, state[[by_name[name] for name in FRAME]])
+        side_chains.append(fragment.coordinates[0][added] @ rotation.T + shift)
+    # The new atoms follow the old ones of their residue, so that residues stay whole.
+    sources: list[tuple[bool, int]] = [(True, place) for place in range(residue[0])]
+    sources += [(True, place) for place in stays] + [(False, place) for place in added]
+    sources += [(True, place) for place in range(residue[-1] + 1, len(own))]
+    whole = np.concatenate([atoms.coordinates, np.array(side_chains, np.float32)], axis=1)
+    numbers = {place: len(own) + number for number, place in enumerate(added)}
+    order = [place if kept else numbers[place] for kept, place in sources]
+    columns: dict[str, Any] = {
+        column: tuple(getattr(own if kept else other, column)[place] for kept, place in sources) for column in COLUMNS
+    }
+    changed = {place for place, (kept, old) in enumerate(sources) if not kept or old in stays}
+    columns["residue_names"] = _replaced(columns["residue_names"], changed, mutation.new)
+    columns["residue_numbers"] = _replaced(columns["residue_numbers"], changed, mutation.number)
+    columns["chains"] = _replaced(columns["chains"], changed, chain)
+    new_place = {source: place for place, source in enumerate(sources)}
+    # Bonds of the fragment to atoms of the backbone, which are the residue's own.
+    ends = {
+        place: new_place.get((False, place), new_place.get((True, by_name.get(name, -1))))
+        for place, name in enumerate(other.names)
+    }
+    bonds = [tuple(new_place.get((True, place)) for place in pair) for pair in own.bonds.tolist()]
+    bonds += [tuple(ends[place] for place in pair) for pair in other.bonds.tolist() if set(pair) & set(added)]
+    known = sorted({(min(a, b), max(a, b)) for a, b in bonds if a is not None and b is not None})
+    molecule = Molecule(
+        **columns,
+        bonds=np.array(known, np.int32).reshape(-1, 2),
+        hetatm=np.zeros(len(order), bool),
+    )
+    return MoleculeStates(
+        atoms.object, atoms.selection, _indices(len(order)), molecule, atoms.states, whole[:, order], atoms.left_out
+    )
+
+
+def _replaced(words: tuple[str, ...], places: set[int], word: str) -> tuple[str, ...]:
+    return tuple(word if place in places else old for place, old in enumerate(words))
+
+
+def _indices(count: int) -> NDArray[np.int32]:
+    return np.arange(count, dtype=np.int32)
+
+
+def _chempy_model(atoms: MoleculeStates) -> Indexed:
+    keys: list[AtomKey] = atoms.atom_keys()
+    model = Indexed()
+    for (chain, number, residue, name), element, position in zip(
+        keys, atoms.molecule.elements, atoms.coordinates[0].astype(float).tolist(), strict=True
+    ):
+        atom = Atom()
+        atom.name, atom.resn, atom.resi, atom.chain, atom.symbol = name, residue, number, chain, element
+        atom.coord = position
+        model.add_atom(atom)
+    for pair in atoms.molecule.bonds.tolist():
+        bond = Bond()
+        bond.index, bond.order = pair, 1
+        model.add_bond(bond)
+    return model
