@@ -1,4 +1,4 @@
-"""dsr_status, dsr_cancel, dsr_set and dsr_doctor."""
+"""dsr_status, dsr_cancel, dsr_delete, dsr_set and dsr_doctor."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pymol import CmdException, cmd
 from ..backend.process import BackendError
 from ..fits.interrupted import Interrupted, list_interrupted
 from ..fits.jobs import Jobs
+from ..fits.removal import remove_fit
 from ..runtime import doctor, settings
 from ..session import Session, session_of
 from .arguments import fit_name, format_states
@@ -83,13 +84,38 @@ def dsr_cancel(name: str, *, quiet: int = 1, _self: Any = cmd) -> None:
 
     SEE ALSO
 
-        dsr_fit, dsr_status
+        dsr_fit, dsr_status, dsr_delete
     """
     session, stopped = session_of(_self), fit_name(name, _self)
     running = session.sources.cancel(stopped) or session.jobs.cancel(stopped)
     if not running and stopped == "dsr_install":
         running = session.installer.cancel()
     reporter(quiet)(f" {name}: {'stopping' if running else 'nothing to stop'}")
+
+
+@command
+def dsr_delete(name: str, *, quiet: int = 1, _self: Any = cmd) -> list[str]:
+    """
+    DESCRIPTION
+
+        Deletes a fit for good: from this session and from the folder of fits, with what an interrupted fit of that
+        name has left there. Surfaces in the scene stay, and so does a file that dsr_save has written elsewhere.
+
+    USAGE
+
+        dsr_delete name
+
+    ARGUMENTS
+
+        name = str: name of a fit
+
+    SEE ALSO
+
+        dsr_status, dsr_cancel, dsr_save
+    """
+    removed = [str(path) for path in remove_fit(session_of(_self).jobs, fit_name(name, _self))]
+    reporter(quiet)(f" {name}: deleted" + (f", with {', '.join(removed)}" if removed else ""))
+    return removed
 
 
 @command

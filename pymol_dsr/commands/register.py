@@ -49,6 +49,7 @@ def register_commands(_self: Any, session: Session) -> None:
     complete(0, of_a_fit, lambda: session.jobs.fits, "fit", ", ")
     _self.auto_arg[0]["dsr_ensemble"] = _self.auto_arg[0]["zoom"]
     complete(0, ["dsr_occupancy"], lambda: [*session.jobs.fits, *_self.get_names("objects")], "fit or object", ", ")
+    complete(0, ["dsr_delete"], lambda: session.jobs.fits, "fit", "")
     complete(
         0, ("dsr_status", "dsr_cancel"), lambda: [*session.jobs.fits, *session.sources.running], "fit or source", ""
     )

@@ -49,7 +49,7 @@ def list_interrupted(jobs: Jobs) -> list[Interrupted]:
     Raises BackendError or OSError.
     """
     backend = jobs.connection.running
-    fits = _in_folder(fits_folder(jobs.settings)) if backend is None else ask_interrupted(backend)
+    fits = interrupted_in(fits_folder(jobs.settings)) if backend is None else ask_interrupted(backend)
     return [fit for name, fit in fits.items() if not (name in jobs.fits and jobs.fits[name].activity)]
 
 
@@ -115,8 +115,8 @@ def _source(name: str, molecule: messages.MoleculeSource, text: str, sha: str, _
     return dataclasses.replace(now, selection=molecule.selection or now.selection, provenance=molecule.provenance)
 
 
-def _in_folder(folder: str) -> dict[str, Interrupted]:
-    """By name, from a folder of fits on this machine."""
+def interrupted_in(folder: str) -> dict[str, Interrupted]:
+    """Return the interrupted fits in a folder of fits on this machine, by name. Raises OSError."""
     fits = {}
     for entry in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         path = os.path.join(folder, entry)

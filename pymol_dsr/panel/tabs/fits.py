@@ -10,10 +10,16 @@ from typing import Any
 from pymol.Qt import QtCore, QtWidgets
 
 from ...commands.files import load_fit, save_fit
-from ...fits.fit import ENDED, Fit, Phase
+from ...commands.fit import resume_fit
+from ...commands.running import Runner
+from ...fits.fit import ENDED, Fit, JobError, Phase
+from ...fits.interrupted import SUFFIX, interrupted_in
 from ...fits.jobs import Jobs
+from ...fits.removal import files_of, remove_fit
 from ...runtime.folders import fits_folder
 from ...shared import states
+from ...shared.text import error_line
+from ..widgets import flow
 
 COLUMNS = ("Surface", "States", "When", "Size", "")
 
@@ -52,6 +58,8 @@ class FitsTab(QtWidgets.QWidget):
         self.panel = panel
         self.jobs: Jobs = panel.session.jobs
         self._listed: Any = None
+        self._asked = ""
+        """Name of the fit that the user was last asked about."""
         self.list = QtWidgets.QTreeWidget()
         self.list.setHeaderLabels(COLUMNS)
         self.list.setRootIsDecorated(False)
@@ -63,20 +71,36 @@ class FitsTab(QtWidgets.QWidget):
         header.setSectionResizeMode(1, QtWidgets.QHeaderView.ResizeMode.Stretch)
         self.open_button = QtWidgets.QPushButton("Play")
         self.open_button.setToolTip("Look at this surface; one from the folder is loaded first")
+        self.resume_button = QtWidgets.QPushButton("Resume")
+        self.resume_button.setToolTip("Go on with an interrupted one; its molecule must be in the scene (dsr_resume)")
+        self.delete_button = QtWidgets.QPushButton("Delete …")
+        self.delete_button.setToolTip("Delete it for good, here and in the folder (dsr_delete)")
         self.save_button = QtWidgets.QPushButton("Save as …")
         self.load_button = QtWidgets.QPushButton("Load file …")
-        buttons = QtWidgets.QHBoxLayout()
-        for button in (self.open_button, self.save_button, self.load_button):
-            buttons.addWidget(button)
+        buttons = flow(self.open_button, self.resume_button, self.delete_button, self.save_button, self.load_button)
+        self.question = QtWidgets.QWidget()
+        self.question_text = QtWidgets.QLabel(wordWrap=True)
+        self.yes_button, self.no_button = QtWidgets.QPushButton("Delete"), QtWidgets.QPushButton("Keep")
+        question = QtWidgets.QHBoxLayout(self.question)
+        question.setContentsMargins(0, 0, 0, 0)
+        question.addWidget(self.question_text, 1)
+        question.addWidget(self.yes_button)
+        question.addWidget(self.no_button)
+        self.question.hide()
         self.where = QtWidgets.QLabel()
         self.where.setWordWrap(True)
         layout = QtWidgets.QVBoxLayout(self)
         layout.addWidget(self.list, 1)
         layout.addWidget(self.where)
+        layout.addWidget(self.question)
         layout.addLayout(buttons)
         self.list.itemSelectionChanged.connect(self._choose)
         self.list.itemDoubleClicked.connect(lambda *_: self.open())
         self.open_button.clicked.connect(self.open)
+        self.resume_button.clicked.connect(self.resume)
+        self.delete_button.clicked.connect(self.ask_to_delete)
+        self.yes_button.clicked.connect(self.delete)
+        self.no_button.clicked.connect(self.question.hide)
         self.save_button.clicked.connect(self.save)
         self.load_button.clicked.connect(self.load)
         self._choose()
@@ -96,11 +120,12 @@ class FitsTab(QtWidgets.QWidget):
         files = [
             one for one in stored_fits(self.folder) if one.name not in names and os.path.abspath(one.path) not in paths
         ]
-        if (own, files) == self._listed:
+        left = self._interrupted()
+        if (own, files, left) == self._listed:
             return
-        self._listed = own, files
+        self._listed = own, files, left
         chosen = self._chosen()
-        if chosen not in [*((name, "") for name, _, _ in own), *((one.name, one.path) for one in files)]:
+        if chosen not in [*((name, "") for name, _, _ in own), *((one.name, one.path) for one in files), *left]:
             chosen = (own[-1][0], "") if own else None
         self.list.clear()
         for name, shown, stage in own:
@@ -108,8 +133,23 @@ class FitsTab(QtWidgets.QWidget):
         for one in files:
             when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.written))
             self._add((one.name, "", when, f"{one.size / 1e6:.1f} MB", "in the folder"), (one.name, one.path), chosen)
+        for name, path in left:
+            self._add((name, left[name, path], "", "", "interrupted"), (name, path), chosen)
         self.where.setText(f"Finished surfaces are kept in {self.folder}; dsr_set folder takes another place")
         self._choose()
+
+    def _interrupted(self) -> dict[tuple[str, str], str]:
+        """Return what interrupted fits have left in the folder: their surfaces, by name and path."""
+        try:
+            left = interrupted_in(self.folder)
+        except OSError:
+            return {}
+        busy = {fit.name for fit in self.jobs.fits.values() if fit.activity}
+        return {
+            (name, os.path.join(self.folder, f"{name}{SUFFIX}")): f"{one.record.surfaces} surfaces"
+            for name, one in left.items()
+            if name not in busy
+        }
 
     def _add(self, texts: tuple[str, ...], data: tuple[str, str], chosen: tuple[str, str] | None) -> None:
         item = QtWidgets.QTreeWidgetItem(list(texts))
@@ -129,8 +169,14 @@ class FitsTab(QtWidgets.QWidget):
         fit = self.jobs.fits.get(chosen[0]) if chosen and not chosen[1] else None
         ready = fit is not None and fit.phase is Phase.READY
         stored = fit is not None and fit.phase is Phase.STORED
-        self.open_button.setEnabled(bool(chosen) and (ready or stored or bool(chosen and chosen[1])))
+        is_left = chosen is not None and chosen[1].endswith(SUFFIX)
+        in_folder = chosen is not None and bool(chosen[1]) and not is_left
+        self.open_button.setEnabled(ready or stored or in_folder)
+        self.resume_button.setEnabled(is_left)
+        self.delete_button.setEnabled(in_folder or is_left or (fit is not None and not fit.activity))
         self.save_button.setEnabled(ready)
+        if chosen is None or chosen[0] != self._asked:
+            self.question.hide()
 
     def open(self) -> None:
         """Show the surface of the chosen fit; a stored one is loaded first."""
@@ -144,6 +190,38 @@ class FitsTab(QtWidgets.QWidget):
             self.panel.run(f"loading {name}", lambda: self.jobs.get(name).name, self.play.emit)
         else:
             self.play.emit(name)
+
+    def resume(self) -> None:
+        """Go on with the chosen interrupted fit."""
+        chosen = self._chosen()
+        if chosen is None:
+            return
+        name, session, cmd = chosen[0], self.panel.session, self.panel.cmd
+        runner = Runner("dsr_resume")
+        self.panel.say("")
+        self.panel.run("dsr_resume", lambda: resume_fit(session, name, runner, cmd, watch=True))
+
+    def ask_to_delete(self) -> None:
+        """Ask whether the chosen fit is to be deleted."""
+        chosen = self._chosen()
+        if chosen is None:
+            return
+        self._asked = chosen[0]
+        paths = files_of(self.jobs.settings, self._asked)
+        files = f" and {', '.join(path.name for path in paths)}" if paths else ""
+        self.question_text.setText(f"Delete {self._asked}{files} for good? Surfaces in the scene stay.")
+        self.question.show()
+
+    def delete(self) -> None:
+        """Delete the fit that was asked about."""
+        self.question.hide()
+        try:
+            remove_fit(self.jobs, self._asked)
+        except (JobError, OSError) as error:
+            self.panel.say(error_line(error), bad=True)
+        else:
+            self.panel.say(f"{self._asked} is deleted")
+        self.refresh()
 
     def _load(self, path: str) -> None:
         session, cmd = self.panel.session, self.panel.cmd

@@ -1,0 +1,53 @@
+"""Deletes fits: from the session, from the backend's memory and from the folder of fits."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from ..runtime.folders import fits_folder
+from ..runtime.settings import Settings
+from ..shared import atomic_write, messages
+from . import detached
+from .fit import JobError
+from .jobs import Jobs
+
+# Of a fit in the folder: it, the one of its name before, and what an interrupted one has left.
+ENDINGS = (".dsr", ".dsr.previous", ".surfaces")
+LOCK = "lock"
+
+
+def files_of(settings: Settings, name: str) -> list[Path]:
+    """Return the files and folders of a fit in the folder of fits on this machine."""
+    folder = Path(fits_folder(settings))
+    return [path for path in (folder / f"{name}{ending}" for ending in ENDINGS) if path.exists()]
+
+
+def remove_fit(jobs: Jobs, name: str) -> list[Path]:
+    """Delete a fit and its files in the folder of fits on this machine; the paths of these.
+
+    A file that the user has named with dsr_save stays. Raises JobError for a fit that is under way, here or elsewhere,
+    and where there is none; OSError where a file can't be deleted.
+    """
+    fit, paths = jobs.fits.get(name), files_of(jobs.settings, name)
+    if fit is None and not paths:
+        raise JobError(f"there is no fit {name} (there: {', '.join(sorted(jobs.fits)) or 'none'})")
+    if fit is not None and fit.activity:
+        raise JobError(f"{name} is busy with {fit.activity}; wait for it, or dsr_cancel {name}")
+    if (Path(fits_folder(jobs.settings)) / f"{name}{detached.SUFFIX}").exists():
+        raise JobError(
+            f"{name} is detached; dsr_cancel {name} stops it, and dsr_movie {name} takes it when it is ready"
+        )
+    for path in paths:
+        lock = path / LOCK
+        if lock.exists() and not atomic_write.is_unlocked(lock):
+            raise JobError(f"{name} is under way in another process; wait for it, or end that")
+    for path in paths:
+        shutil.rmtree(path) if path.is_dir() else os.remove(path)
+    backend = jobs.connection.running
+    if fit is not None:
+        jobs.leave(fit)
+        if backend is not None and fit.holder is backend:
+            backend.submit(messages.Drop(fit=name))
+    return paths
