@@ -22,8 +22,10 @@ class Windows(Protocol):
     def show_panel(self) -> None:
         """Show the window of the menu entry."""
 
-    def show_measurement(self, measured: Measurement, fitted_range: tuple[float, float], title: str, name: str) -> None:
-        """Open a window for a measurement of the fit `name`. fitted_range: its first and last state."""
+    def show_measurement(
+        self, measured: Measurement, fitted_range: tuple[float, float], title: str, name: str, molecule: str = ""
+    ) -> None:
+        """Open a window for a measurement of the fit `name` of a molecule. fitted_range: its first and last state."""
 
 
 class Session:

@@ -86,11 +86,13 @@ class Residue:
 class Measurement:
     """The result of dsr_measure.
 
-    rows: one for each time. residues: in the order of the object, none where it is not in the scene.
+    rows: one for each time. residues: in the order of the object, none where it is not in the scene. dt: ns from state
+    to state, None where it is not known.
     """
 
     rows: list[StateMeasures]
     residues: list[Residue]
+    dt: float | None = None
 
     def ranked(self) -> list[Residue]:
         """Residues at the surface, the most moving first."""
@@ -101,6 +103,15 @@ class Measurement:
     def states(self) -> list[float]:
         """The times."""
         return [row.state for row in self.rows]
+
+    @property
+    def axis(self) -> str:
+        """The label of `time_of` in plots."""
+        return "state" if self.dt is None else "time (ns)"
+
+    def time_of(self, state: float) -> float:
+        """Return the time of a state in ns, 0 at the first one; the state itself where its time is not known."""
+        return state if self.dt is None else (state - 1.0) * self.dt
 
     def columns(self) -> dict[str, list[float]]:
         """Values over time by the names of plots.MEASURES, without quantities that were not measured."""
@@ -140,11 +151,15 @@ def selection_mask(trajectory: Trajectory, argument: str, selection: str, _self:
 
 
 def collect(
-    results: Iterable[MeasureResult], fitted: Sequence[float], names: Sequence[ResidueName] | None
+    results: Iterable[MeasureResult],
+    fitted: Sequence[float],
+    names: Sequence[ResidueName] | None,
+    dt: float | None = None,
 ) -> Measurement:
     """Make tables of the backend's results.
 
-    fitted: states. names: the residue of each atom, or None where the object is not in the scene.
+    fitted: states. names: the residue of each atom, or None where the object is not in the scene. dt: ns from state to
+    state, where it is known.
     """
     rows: list[StateMeasures] = []
     # Sums over the times, f8[A]: Å², and Å² times Å per state.
@@ -160,7 +175,7 @@ def collect(
     residues: list[Residue] = []
     if names is not None and areas is not None and moved_areas is not None and len(areas) == len(names):
         residues = _residues(names, areas, moved_areas, len(rows))
-    return Measurement(sorted(rows, key=lambda row: row.state), residues)
+    return Measurement(sorted(rows, key=lambda row: row.state), residues, dt)
 
 
 def _residues(
@@ -224,7 +239,11 @@ def write_measures(path: str, measured: Measurement) -> list[str]:
     for target, kind, rows in ((path, StateMeasures, measured.rows), (residue_path, Residue, measured.residues)):
         if not rows:
             continue
-        atomic_write.replace(target, csv_bytes([field.name for field in fields(kind)], map(astuple, rows)))
+        header, table = [field.name for field in fields(kind)], [astuple(row) for row in rows]
+        if kind is StateMeasures and measured.dt is not None:
+            header.append("time_ns")
+            table = [(*row, measured.time_of(row[0])) for row in table]
+        atomic_write.replace(target, csv_bytes(header, table))
         written.append(target)
     return written
 
@@ -236,7 +255,8 @@ def write_measure_plot(
 
     Returns False where matplotlib is not installed.
     """
-    fitted = [row.state for row in measured.rows if row.fitted]
+    fitted = [measured.time_of(row.state) for row in measured.rows if row.fitted]
+    shaded = measured.time_of(fitted_range[0]), measured.time_of(fitted_range[1])
     extrapolated = any(row.extrapolated for row in measured.rows)
     chart = None
     if measured.residues:
@@ -249,10 +269,11 @@ def write_measure_plot(
         )
     try:
         picture = plots.render(
-            plots.measure_panels(measured.states, measured.columns(), fitted),
-            fitted_range=fitted_range if extrapolated else None,
+            plots.measure_panels(list(map(measured.time_of, measured.states)), measured.columns(), fitted),
+            fitted_range=shaded if extrapolated else None,
             title=title,
             chart=chart,
+            axis=measured.axis,
         )
     except ImportError:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -34,6 +35,7 @@ def dsr_measure(
     resolution: float = MeasureOptions.resolution,
     top: int = MeasureOptions.top,
     trajectory: str = "",
+    dt: str = "",
     plot: int = -1,
     async_: int = -1,
     quiet: int = 1,
@@ -55,7 +57,7 @@ def dsr_measure(
     USAGE
 
         dsr_measure name [, states [, file=..., selection=..., pocket=..., resolution=..., top=...,
-            trajectory=..., plot=..., async_=... ]]
+            trajectory=..., dt=..., plot=..., async_=... ]]
 
     ARGUMENTS
 
@@ -76,6 +78,9 @@ def dsr_measure(
 
         trajectory = str: the trajectory to measure, of a family
 
+        dt = float: nanoseconds from one state of the trajectory to the next; plots and tables then have times, 0 at
+        state 1 {default: none, states}
+
         plot = 0/1: show it in a window {default: -1, when typed}
 
         async_ = 0/1: measure in the background {default: -1, in the background when typed, blocking in scripts}
@@ -83,7 +88,7 @@ def dsr_measure(
     EXAMPLE
 
         dsr_measure adk_dsr
-        dsr_measure adk_dsr, 1-79:0.5, selection=resi 122-159, file=lid.csv
+        dsr_measure adk_dsr, 1-79:0.5, selection=resi 122-159, file=lid.csv, dt=0.01
         dsr_measure adk_dsr, pocket=resi 9-14+31+36+57-58+84-85+88+92+119+123+156+158+167+200
 
     SEE ALSO
@@ -99,6 +104,7 @@ def dsr_measure(
         Runner.of("dsr_measure", async_, quiet, _self),
         _self,
         file=str(file),
+        dt=_nanoseconds(str(dt)),
         plot=int(plot) > 0 or (int(plot) < 0 and is_typed(quiet, _self)),
     )
 
@@ -113,12 +119,13 @@ def measure_fit(
     _self: Any,
     *,
     file: str = "",
+    dt: float | None = None,
     plot: bool = False,
 ) -> Measurement | None:
     """Measure a fitted surface over time; None where that is begun in the background.
 
-    file: also write a table (.csv) and a plot beside it. plot: also show it in a window. Raises CmdException, JobError,
-    SceneError, StatesError or BackendError.
+    file: also write a table (.csv) and a plot beside it. dt: ns from state to state. plot: also show it in a window.
+    Raises CmdException, JobError, SceneError, StatesError or BackendError.
     """
     jobs, windows, say = session.jobs, session.windows, runner.say
     fit = jobs.get(name)
@@ -151,7 +158,7 @@ def measure_fit(
         ]
         with jobs.releasing(fit), contextlib.closing(jobs.stream(fit, requests)) as results:
             reported = report_states(fit, results, len(measured_times), say, "measured")
-            measured = measures.collect(reported, trajectory.states, labels)
+            measured = measures.collect(reported, trajectory.states, labels, dt)
         fitted_range = min(trajectory.states), max(trajectory.states)
         title = f"{fit.name}: surface of {trajectory.name or trajectory.object or 'the fit'}"
         for line in measures.summary(measured, fitted_range, options.top):
@@ -160,10 +167,24 @@ def measure_fit(
         if path:
             _write(path, measured, fitted_range, options.top, title, fit.name, say)
         if plot and windows is not None:
-            gui_thread.in_gui(_self, windows.show_measurement, measured, fitted_range, title, fit.name)
+            show, molecule = windows.show_measurement, trajectory.object
+            gui_thread.in_gui(_self, show, measured, fitted_range, title, fit.name, molecule)
         return measured
 
     return runner.run(work)
+
+
+def _nanoseconds(word: str) -> float | None:
+    """Return the time from state to state, None for an empty word. Raises CmdException."""
+    if not word:
+        return None
+    try:
+        dt = float(word)
+    except ValueError:
+        raise CmdException(f"dt {word}: it is not a number; give the nanoseconds from state to state") from None
+    if not 0 < dt < math.inf:
+        raise CmdException(f"dt {word}: it must be above 0, in nanoseconds from state to state")
+    return dt
 
 
 def _write(

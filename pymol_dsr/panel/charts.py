@@ -44,6 +44,7 @@ class Chart(QtWidgets.QWidget):
     def __init__(self, height: int, empty: str) -> None:
         super().__init__()
         self.plot = Plot(empty=empty)
+        self.marker: float | None = None
         self.setMinimumHeight(height)
         self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Expanding)
 
@@ -51,6 +52,12 @@ class Chart(QtWidgets.QWidget):
         """Show another plot."""
         if plot != self.plot:
             self.plot = plot
+            self.update()
+
+    def set_marker(self, x: float | None) -> None:
+        """Draw a line at this x, or none."""
+        if x != self.marker:
+            self.marker = x
             self.update()
 
     def paintEvent(self, event: Any) -> None:
@@ -78,6 +85,8 @@ class Chart(QtWidgets.QWidget):
         drawing.draw_axes()
         for line in self.plot.lines:
             drawing.draw_line(line)
+        if self.marker is not None:
+            drawing.draw_marker(self.marker, palette.color(palette.ColorRole.Highlight))
         drawing.draw_legend()
 
 
@@ -123,6 +132,12 @@ class _Drawing:
         self.painter.setPen(self.faint)
         corner = QtCore.Qt.AlignmentFlag.AlignBottom | QtCore.Qt.AlignmentFlag.AlignRight
         self.painter.drawText(shade.adjusted(4, 0, -4, -2), corner, name)
+
+    def draw_marker(self, x: float, color: Any) -> None:
+        """Draw a line from bottom to top, where x is within the axis."""
+        if self.x_range[0] <= x <= self.x_range[1]:
+            self.painter.setPen(QtGui.QPen(color, 1.6))
+            self.painter.drawLine(self.place(x, self.y_range[0]), self.place(x, self.y_range[1]))
 
     def draw_axes(self) -> None:
         """Draw the frame, the grid, the numbers and the labels of both axes."""

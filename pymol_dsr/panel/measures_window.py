@@ -4,34 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
+from pymol import cmd
 from pymol.Qt import QtCore, QtWidgets
 
 from ..analysis import measures
-from ..analysis.measures import Measurement
-from ..shared import plots
-from .charts import Chart, Line, Plot
+from ..analysis.measures import Measurement, Residue
+from .measurement_view import MeasurementView, select_residue
 from .widgets import save_table, tone
-
-COLUMNS = ("residue", "Å per state", "area (Å²)")
 
 
 class MeasuresWindow(QtWidgets.QDialog):
-    """A chart for each quantity, and the residues, the most moving first."""
+    """A measurement of one fit. molecule: the object in the scene that it is of."""
 
     def __init__(
-        self, parent: Any, measured: Measurement, fitted_range: tuple[float, float], title: str, name: str
+        self,
+        parent: Any,
+        measured: Measurement,
+        fitted_range: tuple[float, float],
+        title: str,
+        name: str,
+        molecule: str = "",
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle(title)
         self.setAttribute(QtCore.Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.measured, self.name = measured, name
-        charts = QtWidgets.QGridLayout()
-        shown = measured.columns()
-        for number, quantity in enumerate(shown):
-            chart = Chart(130, "")
-            chart.show_plot(plot_of(measured, quantity, fitted_range))
-            alone = number == len(shown) - 1 and number % 2 == 0
-            charts.addWidget(chart, number // 2, number % 2, 1, 2 if alone else 1)
+        self.measured, self.name, self._molecule = measured, name, molecule
+        self.view = MeasurementView(2, self._show_residue)
+        self.view.show_measurement(measured, fitted_range)
         self.status = QtWidgets.QLabel()
         self.status.setWordWrap(True)
         save = QtWidgets.QPushButton("Save table …")
@@ -40,14 +39,10 @@ class MeasuresWindow(QtWidgets.QDialog):
         row = QtWidgets.QHBoxLayout()
         row.addWidget(self.status, 1)
         row.addWidget(save)
-        left = QtWidgets.QVBoxLayout()
-        left.addLayout(charts, 1)
-        left.addLayout(row)
-        layout = QtWidgets.QHBoxLayout(self)
-        layout.addLayout(left, 1)
-        if measured.residues:
-            layout.addWidget(table_of(measured))
-        self.resize(980, 240 + 190 * ((len(shown) + 1) // 2))
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.addWidget(self.view, 1)
+        layout.addLayout(row)
+        self.resize(980, 240 + 190 * ((len(self.view.charts) + 1) // 2))
 
     def save_table(self) -> None:
         """Ask for a file, and write the tables."""
@@ -69,39 +64,6 @@ class MeasuresWindow(QtWidgets.QDialog):
         self.status.setText(text)
         self.status.setStyleSheet(style)
 
-
-def plot_of(measured: Measurement, name: str, fitted_range: tuple[float, float]) -> Plot:
-    """One of plots.MEASURES over time; the fitted range is shaded where there are other times."""
-    rows = measured.rows
-    shaded = (*fitted_range, "fitted range") if any(r.extrapolated for r in rows) else None
-    quantity, values = plots.MEASURES[name], measured.columns()[name]
-    points = list(zip(measured.states, values, strict=True))
-    # Not to be seen: they give the axis the range it has in the file.
-    low, high = plots.value_limits(values, quantity.from_zero)
-    ends = Line("", ((points[0][0], low), (points[0][0], high)), "transparent")
-    known = tuple(point for point, row in zip(points, rows, strict=True) if row.fitted or len(rows) == 1)
-    lines = ends, Line("", tuple(points), quantity.color), Line("", known, quantity.color, dots=True)
-    return Plot(lines, "state", quantity.title, shaded)
-
-
-def table_of(measured: Measurement) -> Any:
-    """Return the residues at the surface, the most moving first."""
-    ranked = measured.ranked()
-    table = QtWidgets.QTableWidget(len(ranked), len(COLUMNS))
-    table.setHorizontalHeaderLabels(COLUMNS)
-    table.verticalHeader().hide()
-    table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 6)
-    table.setEditTriggers(QtWidgets.QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setSelectionBehavior(QtWidgets.QAbstractItemView.SelectionBehavior.SelectRows)
-    right = QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter
-    for line, residue in enumerate(ranked):
-        texts = (str(residue), f"{residue.speed:.3f}", f"{residue.area:.1f}")
-        for column, text in enumerate(texts):
-            item = QtWidgets.QTableWidgetItem(text)
-            if column:
-                item.setTextAlignment(right)
-            table.setItem(line, column, item)
-    table.resizeColumnsToContents()
-    table.setMinimumWidth(table.horizontalHeader().length() + 28)
-    table.setSizePolicy(QtWidgets.QSizePolicy.Policy.Minimum, QtWidgets.QSizePolicy.Policy.Expanding)
-    return table
+    def _show_residue(self, residue: Residue) -> None:
+        if not select_residue(residue, self._molecule, cmd):
+            self.say(f"{residue}: {self._molecule or 'its molecule'} is not in the scene", tone("bad"))

@@ -22,6 +22,7 @@ from .progress import ProgressLine
 from .tabs.ensembles import EnsemblesTab
 from .tabs.fit import FitTab
 from .tabs.fits import FitsTab
+from .tabs.measure import MeasureTab
 from .tabs.morph import MorphTab
 from .tabs.play import PlayTab
 from .tabs.quality import QualityTab
@@ -52,6 +53,7 @@ class Panel(QtWidgets.QDockWidget):
         self._tasks: list[str] = []
         self.fit = FitTab(self)
         self.play = PlayTab(self, getattr(parent, "pymolwidget", None))
+        self.measure = MeasureTab(self, self.play.player)
         self.quality = QualityTab(self)
         self.ensembles = EnsemblesTab(self)
         self.fits = FitsTab(self)
@@ -61,6 +63,7 @@ class Panel(QtWidgets.QDockWidget):
         named = {
             "Make surface": self.fit,
             "Play": self.play,
+            "Measure": self.measure,
             "Quality": self.quality,
             "Ensembles": self.ensembles,
             "Morph": self.morph,
@@ -143,6 +146,7 @@ class Panel(QtWidgets.QDockWidget):
             self._tried = command
             self.run("starting the compute program", jobs.connection.backend, lambda _: self.say(""))
         self.fit.poll()
+        self.measure.poll()
         self.quality.poll()
         self.morph.poll()
         self.simulate.poll()
@@ -153,6 +157,7 @@ class Panel(QtWidgets.QDockWidget):
             if self.tabs.currentWidget() is self.fit and not self.fit.busy():
                 self.fit.refresh()
             self.play.refresh()
+            self.measure.refresh()
             self.quality.refresh()
             if self.tabs.currentWidget() is self.ensembles:
                 self.ensembles.refresh()
@@ -172,9 +177,10 @@ class Panel(QtWidgets.QDockWidget):
         self.progress.show_work(fits, sources, self._tasks, self.fit.current())
 
     def _changed_tab(self, *_: Any) -> None:
-        if self.tabs.currentWidget() is self.play:
+        if self.tabs.currentWidget() in (self.play, self.measure):
             self.play.refresh()
             self.play.wake()
+            self.measure.follow()
         else:
             self.play.sleep()
         self._ticks = 0
@@ -184,6 +190,7 @@ class Panel(QtWidgets.QDockWidget):
         """Show the surface of the fit of that name in the tab Play."""
         self.tabs.setCurrentWidget(self.play)
         self.play.choose(name)
+        self.measure.choose(name)
         self.quality.choose(name)
         self.say("")
 

@@ -35,12 +35,14 @@ class Windows:
         self.panel.raise_()
         self.panel.activateWindow()
 
-    def show_measurement(self, measured: Measurement, fitted_range: tuple[float, float], title: str, name: str) -> None:
-        """Open a window for a measurement of the fit `name`; others stay open."""
+    def show_measurement(
+        self, measured: Measurement, fitted_range: tuple[float, float], title: str, name: str, molecule: str = ""
+    ) -> None:
+        """Open a window for a measurement of the fit `name` of a molecule; others stay open."""
         # It needs Qt, which a PyMOL without a window may lack.
         from .measures_window import MeasuresWindow
 
-        window = MeasuresWindow(gui.get_qtwindow(), measured, fitted_range, title, name)
+        window = MeasuresWindow(gui.get_qtwindow(), measured, fitted_range, title, name, molecule)
         self.measures.append(window)
         window.finished.connect(lambda _: self.measures.remove(window))
         window.show()

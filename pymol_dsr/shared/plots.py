@@ -205,11 +205,12 @@ def render(
     title: str = "",
     chart: BarChart | None = None,
     format: str = "png",
+    axis: str = "state",
 ) -> bytes:
     """Draw the panels, two in a row, and below them the chart, and return the picture file.
 
-    fitted_range: first and last fitted state, to be shaded. format: png, pdf or svg. Raises ImportError where
-    matplotlib is not installed.
+    fitted_range: first and last fitted state, to be shaded. format: png, pdf or svg. axis: label of the states, which
+    are times where it is another. Raises ImportError where matplotlib is not installed.
     """
     # Optional, and half a second to import. Without pyplot, which would choose a window toolkit beside PyMOL's.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -224,7 +225,7 @@ def render(
         # The last one takes the rest of its line.
         last = number == len(panels) - 1
         columns = slice(number % COLUMNS, None) if last else number % COLUMNS
-        _draw_panel(figure.add_subplot(grid[number // COLUMNS, columns]), panel, fitted_range)
+        _draw_panel(figure.add_subplot(grid[number // COLUMNS, columns]), panel, fitted_range, axis)
     if chart:
         _draw_chart(figure.add_subplot(grid[lines, :]), chart)
     handles, labels = figure.axes[0].get_legend_handles_labels()
@@ -236,7 +237,7 @@ def render(
     return picture.getvalue()
 
 
-def _draw_panel(axes: Any, panel: Panel, fitted_range: tuple[float, float] | None) -> None:
+def _draw_panel(axes: Any, panel: Panel, fitted_range: tuple[float, float] | None, axis: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     if fitted_range:
@@ -249,9 +250,9 @@ def _draw_panel(axes: Any, panel: Panel, fitted_range: tuple[float, float] | Non
         axes.fill_between(first.states, first.values, color=first.color, alpha=0.12, lw=0)
     if panel.limits:
         axes.set_ylim(*panel.limits)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=axis == "state"))
     axes.ticklabel_format(axis="y", scilimits=(-2, 6))
-    axes.set_xlabel("state")
+    axes.set_xlabel(axis)
     _dress(axes, panel.title)
 
 

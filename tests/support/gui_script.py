@@ -122,6 +122,7 @@ def steps():
     yield from played(panel, jobs)
     yield from filmed(panel, jobs)
     yield from measured(panel, jobs)
+    yield from measured_over_time(panel, jobs)
     yield from as_an_ensemble(panel, jobs)
     yield from reloaded(panel, jobs)
     yield from replace_or_keep(panel, jobs)
@@ -412,6 +413,45 @@ def measured(panel, jobs):
     report["steps"].append("quality")
 
 
+def measured_over_time(panel, jobs):
+    """Curves with a line at the time of the slider; a click on a residue shows it in the scene."""
+    tab = panel.measure
+    panel.tabs.setCurrentWidget(tab)
+    yield from until(lambda: tab.fit.currentText() == "pep_dsr" and tab.button.isEnabled())
+    write(tab.pocket, "resi 2+5+8")
+    tab.dt.setValue(0.5)
+    watch("measures", lambda: jobs.fits["pep_dsr"].activity)
+    click(tab.button)
+    yield from until(lambda: tab.save.isEnabled() and tab.button.text() == "Measure")
+    watch()
+    assert [chart.plot.y_label.split(" (")[0] for chart in tab.view.charts] == [
+        "volume",
+        "area",
+        "mean speed of the surface",
+        "volume of the pocket",
+    ]
+    volume = tab.view.charts[0]
+    assert volume.plot.x_label == "time (ns)" and [x for x, _ in volume.plot.lines[1].points] == [0, 0.5, 1, 1.5, 2]
+    tab.slider.setValue(400)
+    assert panel.play.player.time == 4.0 and volume.marker == 1.5
+    assert tab.time.text() == "state 4.00 of 5, 1.5 ns", tab.time.text()
+    yield from until(lambda: cmd.get_state() == 4)
+    ranked = tab.view.measured.ranked()
+    QTEST.mouseClick(
+        tab.view.table.viewport(),
+        QtCore.Qt.MouseButton.LeftButton,
+        pos=tab.view.table.visualItemRect(tab.view.table.item(1, 0)).center(),
+    )
+    residues: list[str] = []
+    cmd.iterate("dsr_residue", "residues.append(resi)", space={"residues": residues})
+    assert set(residues) == {ranked[1].resi}
+    yield 700
+    picture("measures.png")
+    cmd.delete("dsr_residue")
+    cmd.zoom("pep", 4)
+    report["steps"].append("measures")
+
+
 def as_an_ensemble(panel, jobs):
     """The occupancy of a fit; the landscape of a molecule, on whose map a click shows the nearest state."""
     tab = panel.ensembles
@@ -498,6 +538,22 @@ def replace_or_keep(panel, jobs):
     yield from wait_until(lambda: "pep_dsr_2" in jobs.fits and str(jobs.fits["pep_dsr_2"].phase) == "ready")
     assert jobs.fits["pep_dsr"] is first and first.is_finished
     fit.fit_name.setText("")
+    # The list shows what is on disk; Delete asks first.
+    panel.tabs.setCurrentWidget(fits)
+    yield from until(lambda: [fits.list.topLevelItem(k).text(0) for k in range(2)] == ["pep_dsr", "pep_dsr_2"])
+    fits.list.setCurrentItem(fits.list.topLevelItem(1))
+    click(fits.delete_button)
+    assert "Delete pep_dsr_2 and pep_dsr_2.dsr for good?" in fits.question_text.text(), fits.question_text.text()
+    file = os.path.join(fits.folder, "pep_dsr_2.dsr")
+    click(fits.no_button)
+    assert os.path.exists(file) and "pep_dsr_2" in jobs.fits
+    click(fits.delete_button)
+    yield 200
+    picture("list.png")
+    click(fits.yes_button)
+    assert not os.path.exists(file) and "pep_dsr_2" not in jobs.fits
+    yield from until(lambda: fits.list.topLevelItemCount() == 1)
+    panel.tabs.setCurrentWidget(fit)
     report["steps"].append("kept")
 
 

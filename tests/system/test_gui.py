@@ -58,6 +58,7 @@ def test_a_user_at_the_window(display, tmp_path):
         "play",
         "movie",
         "quality",
+        "measures",
         "ensembles",
         "reload",
         "kept",
@@ -74,12 +75,12 @@ def test_a_user_at_the_window(display, tmp_path):
     # Of the forty times that were dragged past in eight turns, some were shown and most were not waited for.
     assert 2 <= notes["dragged"] <= 20, notes
     # A window that waited for one of these would answer in no turn of the event loop until it was done.
-    assert set(report["turns"]) == {"fit", "movie", "film", "quality"}
+    assert set(report["turns"]) == {"fit", "movie", "film", "quality", "measures"}
     assert min(report["turns"].values()) > 2, report["turns"]
     assert report["typed_returns_at_once"]
     assert "Error: dsr_fit: a comma ends an argument" in report["log"]
     assert "typed_atoms holds the atoms at these times" in report["log"]
-    for name in ("panel", "fitted", "live", "movie", "quality", "ensembles", "family", "morph"):
+    for name in ("panel", "fitted", "live", "movie", "quality", "measures", "ensembles", "family", "morph"):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000, name
 
 

@@ -24,11 +24,11 @@ class TimeSlider(QtWidgets.QSlider):
 
     def __init__(self) -> None:
         super().__init__(QtCore.Qt.Orientation.Horizontal)
-        self._fitted = 0, 0
+        self.fitted = 0, 0
 
     def set_fitted(self, first: int, last: int) -> None:
         """Shade the range between these values of the slider."""
-        self._fitted = first, last
+        self.fitted = first, last
         self.update()
 
     def shaded_range(self) -> tuple[int, int]:
@@ -45,7 +45,7 @@ class TimeSlider(QtWidgets.QSlider):
             groove.left()
             + handle.width() // 2
             + QtWidgets.QStyle.sliderPositionFromValue(self.minimum(), self.maximum(), value, span)
-            for value in self._fitted
+            for value in self.fitted
         )
         return left, right
 

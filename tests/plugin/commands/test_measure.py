@@ -122,6 +122,26 @@ def test_the_summary_says_how_much_and_when():
     assert "selection" not in text and "warning" not in text
 
 
+def test_tables_and_plots_have_times_where_dt_says_how_long_a_state_is(tmp_path):
+    measured = Measurement([row(1), row(3), row(3.5)], [], dt=0.2)
+    assert (measured.axis, [round(measured.time_of(s), 9) for s in measured.states]) == ("time (ns)", [0.0, 0.4, 0.5])
+    measures.write_measures(str(tmp_path / "a.csv"), measured)
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert lines[0].startswith("state,") and lines[0].endswith(",time_ns") and lines[3].startswith("3.5,")
+    assert float(lines[3].split(",")[-1]) == pytest.approx(0.5)
+    assert Measurement([row(2)], []).axis == "state" and Measurement([row(2)], []).time_of(2.0) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [("soon", "dt soon: it is not a number"), ("0", "dt 0: it must be above 0"), ("inf", "dt inf: it must be above 0")],
+)
+def test_dt_is_a_time_above_0(cmd, word, message):
+    with pytest.raises(CmdException) as error:
+        dsr_measure("a", dt=word, _self=cmd)
+    assert message in str(error.value)
+
+
 def test_the_speed_of_the_summary_is_that_within_the_fitted_range():
     rows = [row(1, speed=9.0), row(3, speed=0.5), row(5, speed=0.7), row(7, speed=9.0), row(8, speed=0.0)]
     (line,) = [line for line in measures.summary(Measurement(rows, []), (1, 7), 10) if "speed" in line]

@@ -1,0 +1,182 @@
+"""The page Measure: volume, area and pockets over time, and the residues that move most."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymol.Qt import QtWidgets
+
+from ...analysis import measures
+from ...analysis.measures import Measurement, Residue
+from ...commands.measure import measure_fit
+from ...commands.running import Runner
+from ...fits.fit import Activity, Fit, Phase, Trajectory
+from ...fits.jobs import Jobs
+from ...shared.options import FieldOptions, MeasureOptions
+from ..measurement_view import MeasurementView, select_residue
+from ..widgets import flow, label, narrow, offer, quietly, save_table, spin
+from .player import Player, TimeSlider
+
+NO_TIME = 0.0
+
+
+class MeasureTab(QtWidgets.QWidget):
+    """Measures a fit over time. player: that of the page Play, which the slider here moves."""
+
+    def __init__(self, panel: Any, player: Player) -> None:
+        super().__init__()
+        self.panel, self._player = panel, player
+        self.jobs: Jobs = panel.session.jobs
+        self.measured: dict[tuple[int, str], Measurement] = {}
+        self._listed: list[Fit] = []
+        self.fit, self.trajectory = QtWidgets.QComboBox(), QtWidgets.QComboBox()
+        self.states = QtWidgets.QLineEdit()
+        self.states.setPlaceholderText("every state of the fitted range, 100 at most")
+        self.states.setToolTip("Times, as 1-79 or 1-102:0.25")
+        self.selection, self.pocket = QtWidgets.QLineEdit(), QtWidgets.QLineEdit()
+        self.selection.setPlaceholderText("none; as resi 122-159")
+        self.selection.setToolTip("Atoms whose part of the area and of the volume is measured (selection=)")
+        self.pocket.setPlaceholderText("none; the residues around it")
+        self.pocket.setToolTip("Atoms that line a pocket on all sides, whose volume is measured (pocket=)")
+        self.dt = spin(NO_TIME, 1e6, 0.01, 4, " ns", "unknown")
+        self.dt.setToolTip("Nanoseconds from one state of the trajectory to the next; the curves then have times (dt=)")
+        self.button = QtWidgets.QPushButton("Measure")
+        self.save = QtWidgets.QPushButton("Save table …")
+        self.save.setEnabled(False)
+        self.slider = TimeSlider()
+        self.slider.setToolTip("The time of the surface in the scene; the line in the curves stands there")
+        self.time = QtWidgets.QLabel()
+        self.time.setMinimumWidth(self.time.fontMetrics().horizontalAdvance("100.00 of 100, predicted"))
+        self.view = MeasurementView(1, self._show_residue)
+        for combo in (self.fit, self.trajectory):
+            narrow(combo)
+        form = QtWidgets.QFormLayout()
+        form.addRow("Sur&face", self.fit)
+        form.addRow("T&rajectory", self.trajectory)
+        self._trajectory_label = form.labelForField(self.trajectory)
+        form.addRow("&States", self.states)
+        form.addRow("&Part", self.selection)
+        form.addRow("Poc&ket", self.pocket)
+        form.addRow(label("A st&ate is", self.dt), flow(self.dt, self.button, self.save))
+        form.addRow("&Time", self.slider)
+        form.addRow("", self.time)
+        form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addWidget(self.view, 1)
+        layout.addStretch()
+        self.fit.currentIndexChanged.connect(self._choose)
+        self.fit.activated.connect(lambda _: panel.play.choose(self.fit.currentText()))
+        self.trajectory.currentIndexChanged.connect(self.draw)
+        self.button.clicked.connect(self.measure)
+        self.save.clicked.connect(self.save_table)
+        self.slider.valueChanged.connect(player.slider.setValue)
+        player.moved.connect(self.follow)
+
+    def refresh(self) -> None:
+        """Offer the fits that are ready; keep the one that is chosen."""
+        ready = [fit for fit in self.jobs.fits.values() if fit.phase is Phase.READY]
+        if list(map(id, ready)) != list(map(id, self._listed)):
+            self._listed = ready
+            offer(self.fit, [fit.name for fit in ready], self.fit.currentText())
+            self._choose()
+
+    def choose(self, name: str) -> None:
+        """Take the fit of that name."""
+        self.refresh()
+        self.fit.setCurrentIndex(self.fit.findText(name))
+
+    def current(self) -> Fit | None:
+        """Return the chosen fit."""
+        return self.jobs.fits.get(self.fit.currentText())
+
+    def current_trajectory(self) -> Trajectory | None:
+        """Return the chosen trajectory of the chosen fit."""
+        fit = self.current()
+        return None if fit is None else fit.trajectory(self.trajectory.currentText() if fit.family else "")
+
+    def follow(self) -> None:
+        """Show the time of the surface in the scene."""
+        source = self._player.slider
+        with quietly(self.slider):
+            self.slider.setRange(source.minimum(), source.maximum())
+            self.slider.setValue(source.value())
+        self.slider.set_fitted(*source.fitted)
+        self.view.set_state(self._player.time)
+        text, measured = self._player.state.text(), self.view.measured
+        if measured is not None and measured.dt is not None:
+            text += f", {measured.time_of(self._player.time):.4g} ns"
+        self.time.setText(f"state {text}")
+
+    def poll(self) -> None:
+        """Show whether the fit is being measured."""
+        fit = self.current()
+        measuring = fit is not None and fit.activity is Activity.MEASUREMENT
+        self.button.setEnabled(fit is not None and (measuring or not fit.activity))
+        self.button.setText("Cancel" if measuring else "Measure")
+
+    def measure(self) -> None:
+        """Measure the fit, or cancel that."""
+        fit = self.current()
+        if fit is None:
+            return
+        if fit.activity is Activity.MEASUREMENT:
+            self.jobs.cancel(fit.name)
+            return
+        name, key = fit.name, (id(fit), self.trajectory.currentText())
+        field = FieldOptions(trajectory=self.trajectory.currentText())
+        options = MeasureOptions(selection=self.selection.text().strip(), pocket=self.pocket.text().strip())
+        text, dt = self.states.text().strip(), float(self.dt.value()) or None
+        session, cmd, runner = self.panel.session, self.panel.cmd, Runner("dsr_measure")
+        self.panel.say("")
+
+        def work() -> Measurement | None:
+            return measure_fit(session, name, text, field, options, runner, cmd, dt=dt)
+
+        def done(measured: Measurement) -> None:
+            self.measured[key] = measured
+            outside = sum(row.extrapolated for row in measured.rows)
+            if outside:
+                self.panel.say(f"{outside} of {len(measured.rows)} states are predicted, and so are their numbers")
+            self.draw()
+
+        self.panel.run(f"{name}: its measures", work, done)
+
+    def save_table(self) -> None:
+        """Ask for a file, and write the tables."""
+        measured = self.view.measured
+        if measured is None:
+            return
+        written: list[str] = []
+        try:
+            name = f"{self.fit.currentText()}_measures.csv"
+            save_table(self, name, lambda path: written.extend(measures.write_measures(path, measured)))
+        except (OSError, ValueError) as error:
+            self.panel.say(str(error), bad=True)
+            return
+        if written:
+            self.panel.say(f"written: {', '.join(written)}")
+
+    def draw(self) -> None:
+        """Show what was measured of the chosen fit."""
+        measured = self.measured.get((id(self.current()), self.trajectory.currentText()))
+        trajectory = self.current_trajectory()
+        fitted = (min(trajectory.states), max(trajectory.states)) if trajectory is not None else (0.0, 0.0)
+        self.view.show_measurement(measured, fitted)
+        self.save.setEnabled(measured is not None)
+        self.follow()
+
+    def _choose(self) -> None:
+        fit = self.current()
+        names = [t.name for t in fit.trajectories] if fit is not None and fit.family else []
+        offer(self.trajectory, names)
+        for widget in (self.trajectory, self._trajectory_label):
+            widget.setVisible(bool(names))
+        self.poll()
+        self.draw()
+
+    def _show_residue(self, residue: Residue) -> None:
+        trajectory = self.current_trajectory()
+        molecule = trajectory.object if trajectory is not None else ""
+        if not select_residue(residue, molecule, self.panel.cmd):
+            self.panel.say(f"{residue}: {molecule or 'its molecule'} is not in the scene", bad=True)
