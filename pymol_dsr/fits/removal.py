@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..runtime.folders import fits_folder
@@ -13,24 +14,25 @@ from . import detached
 from .fit import JobError
 from .jobs import Jobs
 
-# Of a fit in the folder: it, the one of its name before, and what an interrupted one has left.
-ENDINGS = (".dsr", ".dsr.previous", ".surfaces")
+# Of a finished fit in the folder, with the one of its name before, and of what an interrupted one has left.
+FINISHED, INTERRUPTED = (".dsr", ".dsr.previous"), (".surfaces",)
 LOCK = "lock"
 
 
-def files_of(settings: Settings, name: str) -> list[Path]:
-    """Return the files and folders of a fit in the folder of fits on this machine."""
+def files_of(settings: Settings, name: str, endings: Sequence[str] = (*FINISHED, *INTERRUPTED)) -> list[Path]:
+    """Return the files and folders of a fit in the folder of fits on this machine, with these endings."""
     folder = Path(fits_folder(settings))
-    return [path for path in (folder / f"{name}{ending}" for ending in ENDINGS) if path.exists()]
+    return [path for path in (folder / f"{name}{ending}" for ending in endings) if path.exists()]
 
 
-def remove_fit(jobs: Jobs, name: str) -> list[Path]:
+def remove_fit(jobs: Jobs, name: str, endings: Sequence[str] = (*FINISHED, *INTERRUPTED)) -> list[Path]:
     """Delete a fit and its files in the folder of fits on this machine; the paths of these.
 
-    A file that the user has named with dsr_save stays. Raises JobError for a fit that is under way, here or elsewhere,
-    and where there is none; OSError where a file can't be deleted.
+    endings: of its files; with those of an interrupted fit alone, the finished one of this name stays. A file that the
+    user has named with dsr_save stays. Raises JobError for a fit that is under way, here or elsewhere, and where there
+    is none; OSError where a file can't be deleted.
     """
-    fit, paths = jobs.fits.get(name), files_of(jobs.settings, name)
+    fit, paths = jobs.fits.get(name), files_of(jobs.settings, name, endings)
     if fit is None and not paths:
         raise JobError(f"there is no fit {name} (there: {', '.join(sorted(jobs.fits)) or 'none'})")
     if fit is not None and fit.activity:
@@ -46,7 +48,7 @@ def remove_fit(jobs: Jobs, name: str) -> list[Path]:
     for path in paths:
         shutil.rmtree(path) if path.is_dir() else os.remove(path)
     backend = jobs.connection.running
-    if fit is not None:
+    if fit is not None and endings != INTERRUPTED:
         jobs.leave(fit)
         if backend is not None and fit.holder is backend:
             backend.submit(messages.Drop(fit=name))

@@ -552,7 +552,15 @@ def replace_or_keep(panel, jobs):
     picture("list.png")
     click(fits.yes_button)
     assert not os.path.exists(file) and "pep_dsr_2" not in jobs.fits
+    rows = lambda: [(fits.list.topLevelItem(k).text(0), fits.list.topLevelItem(k).text(4)) for k in range(2)]  # noqa: E731
+    # What the cancelled one has left can be resumed, or deleted without the finished one.
+    yield from until(lambda: rows() == [("pep_dsr", "ready"), ("pep_dsr", "interrupted")])
+    fits.list.setCurrentItem(fits.list.topLevelItem(1))
+    assert fits.resume_button.isEnabled() and not fits.open_button.isEnabled()
+    click(fits.delete_button)
+    click(fits.yes_button)
     yield from until(lambda: fits.list.topLevelItemCount() == 1)
+    assert os.path.exists(os.path.join(fits.folder, "pep_dsr.dsr")) and "pep_dsr" in jobs.fits
     panel.tabs.setCurrentWidget(fit)
     report["steps"].append("kept")
 

@@ -15,7 +15,7 @@ from ...commands.running import Runner
 from ...fits.fit import ENDED, Fit, JobError, Phase
 from ...fits.interrupted import SUFFIX, interrupted_in
 from ...fits.jobs import Jobs
-from ...fits.removal import files_of, remove_fit
+from ...fits.removal import FINISHED, INTERRUPTED, files_of, remove_fit
 from ...runtime.folders import fits_folder
 from ...shared import states
 from ...shared.text import error_line
@@ -60,6 +60,7 @@ class FitsTab(QtWidgets.QWidget):
         self._listed: Any = None
         self._asked = ""
         """Name of the fit that the user was last asked about."""
+        self._endings = FINISHED
         self.list = QtWidgets.QTreeWidget()
         self.list.setHeaderLabels(COLUMNS)
         self.list.setRootIsDecorated(False)
@@ -207,7 +208,8 @@ class FitsTab(QtWidgets.QWidget):
         if chosen is None:
             return
         self._asked = chosen[0]
-        paths = files_of(self.jobs.settings, self._asked)
+        self._endings = INTERRUPTED if chosen[1].endswith(SUFFIX) else FINISHED
+        paths = files_of(self.jobs.settings, self._asked, self._endings)
         files = f" and {', '.join(path.name for path in paths)}" if paths else ""
         self.question_text.setText(f"Delete {self._asked}{files} for good? Surfaces in the scene stay.")
         self.question.show()
@@ -216,7 +218,7 @@ class FitsTab(QtWidgets.QWidget):
         """Delete the fit that was asked about."""
         self.question.hide()
         try:
-            remove_fit(self.jobs, self._asked)
+            remove_fit(self.jobs, self._asked, self._endings)
         except (JobError, OSError) as error:
             self.panel.say(error_line(error), bad=True)
         else:

@@ -6,7 +6,7 @@ import pytest
 
 from pymol_dsr.fits.fit import Activity, Fit, JobError, Phase
 from pymol_dsr.fits.jobs import Jobs
-from pymol_dsr.fits.removal import remove_fit
+from pymol_dsr.fits.removal import INTERRUPTED, remove_fit
 from pymol_dsr.runtime.settings import Settings
 from pymol_dsr.shared import atomic_write
 
@@ -29,6 +29,15 @@ def test_a_fit_goes_with_its_files_in_the_folder_and_no_other(jobs, tmp_path):
     assert jobs.fits == {} and own.exists() and sorted(tmp_path.glob("fits/*")) == [kept]
     with pytest.raises(JobError, match="there is no fit a"):
         remove_fit(jobs, "a")
+
+
+def test_what_an_interrupted_fit_has_left_goes_without_the_finished_one(jobs, tmp_path):
+    finished = tmp_path / "fits" / "a.dsr"
+    finished.write_bytes(b"x")
+    (tmp_path / "fits" / "a.surfaces").mkdir()
+    jobs.fits["a"] = Fit("a", phase=Phase.READY)
+    assert [path.name for path in remove_fit(jobs, "a", INTERRUPTED)] == ["a.surfaces"]
+    assert finished.exists() and "a" in jobs.fits
 
 
 def test_a_fit_of_this_session_without_a_file_goes_too(jobs):
