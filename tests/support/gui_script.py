@@ -417,12 +417,12 @@ def measured_over_time(panel, jobs):
     """Curves with a line at the time of the slider; a click on a residue shows it in the scene."""
     tab = panel.measure
     panel.tabs.setCurrentWidget(tab)
-    yield from until(lambda: tab.fit.currentText() == "pep_dsr" and tab.button.isEnabled())
+    yield from wait_until(lambda: tab.fit.currentText() == "pep_dsr" and tab.button.isEnabled())
     write(tab.pocket, "resi 2+5+8")
     tab.dt.setValue(0.5)
     watch("measures", lambda: jobs.fits["pep_dsr"].activity)
     click(tab.button)
-    yield from until(lambda: tab.save.isEnabled() and tab.button.text() == "Measure")
+    yield from wait_until(lambda: tab.save.isEnabled() and tab.button.text() == "Measure")
     watch()
     assert [chart.plot.y_label.split(" (")[0] for chart in tab.view.charts] == [
         "volume",
@@ -435,7 +435,7 @@ def measured_over_time(panel, jobs):
     tab.slider.setValue(400)
     assert panel.play.player.time == 4.0 and volume.marker == 1.5
     assert tab.time.text() == "state 4.00 of 5, 1.5 ns", tab.time.text()
-    yield from until(lambda: cmd.get_state() == 4)
+    yield from wait_until(lambda: cmd.get_state() == 4)
     ranked = tab.view.measured.ranked()
     QTEST.mouseClick(
         tab.view.table.viewport(),
@@ -540,7 +540,7 @@ def replace_or_keep(panel, jobs):
     fit.fit_name.setText("")
     # The list shows what is on disk; Delete asks first.
     panel.tabs.setCurrentWidget(fits)
-    yield from until(lambda: [fits.list.topLevelItem(k).text(0) for k in range(2)] == ["pep_dsr", "pep_dsr_2"])
+    yield from wait_until(lambda: [fits.list.topLevelItem(k).text(0) for k in range(2)] == ["pep_dsr", "pep_dsr_2"])
     fits.list.setCurrentItem(fits.list.topLevelItem(1))
     click(fits.delete_button)
     assert "Delete pep_dsr_2 and pep_dsr_2.dsr for good?" in fits.question_text.text(), fits.question_text.text()
@@ -554,12 +554,12 @@ def replace_or_keep(panel, jobs):
     assert not os.path.exists(file) and "pep_dsr_2" not in jobs.fits
     rows = lambda: [(fits.list.topLevelItem(k).text(0), fits.list.topLevelItem(k).text(4)) for k in range(2)]  # noqa: E731
     # What the cancelled one has left can be resumed, or deleted without the finished one.
-    yield from until(lambda: rows() == [("pep_dsr", "ready"), ("pep_dsr", "interrupted")])
+    yield from wait_until(lambda: rows() == [("pep_dsr", "ready"), ("pep_dsr", "interrupted")])
     fits.list.setCurrentItem(fits.list.topLevelItem(1))
     assert fits.resume_button.isEnabled() and not fits.open_button.isEnabled()
     click(fits.delete_button)
     click(fits.yes_button)
-    yield from until(lambda: fits.list.topLevelItemCount() == 1)
+    yield from wait_until(lambda: fits.list.topLevelItemCount() == 1)
     assert os.path.exists(os.path.join(fits.folder, "pep_dsr.dsr")) and "pep_dsr" in jobs.fits
     panel.tabs.setCurrentWidget(fit)
     report["steps"].append("kept")

@@ -19,19 +19,19 @@ def jobs(monkeypatch, tmp_path):
 
 
 def test_a_fit_goes_with_its_files_in_the_folder_and_no_other(jobs, tmp_path):
-    own = tmp_path / "a.dsr"
-    kept = tmp_path / "fits" / "ab.dsr"
-    for path in (own, kept, tmp_path / "fits" / "a.dsr", tmp_path / "fits" / "a.dsr.previous"):
+    user_file = tmp_path / "a.dsr"
+    similar = tmp_path / "fits" / "ab.dsr"
+    for path in (user_file, similar, tmp_path / "fits" / "a.dsr", tmp_path / "fits" / "a.dsr.previous"):
         path.write_bytes(b"x")
     (tmp_path / "fits" / "a.surfaces" / "0").mkdir(parents=True)
-    jobs.fits["a"] = Fit("a", phase=Phase.READY, file=str(own))
+    jobs.fits["a"] = Fit("a", phase=Phase.READY, file=str(user_file))
     assert [path.name for path in remove_fit(jobs, "a")] == ["a.dsr", "a.dsr.previous", "a.surfaces"]
-    assert jobs.fits == {} and own.exists() and sorted(tmp_path.glob("fits/*")) == [kept]
+    assert jobs.fits == {} and user_file.exists() and sorted(tmp_path.glob("fits/*")) == [similar]
     with pytest.raises(JobError, match="there is no fit a"):
         remove_fit(jobs, "a")
 
 
-def test_what_an_interrupted_fit_has_left_goes_without_the_finished_one(jobs, tmp_path):
+def test_remains_of_an_interrupted_fit_go_without_the_finished_one(jobs, tmp_path):
     finished = tmp_path / "fits" / "a.dsr"
     finished.write_bytes(b"x")
     (tmp_path / "fits" / "a.surfaces").mkdir()
