@@ -60,7 +60,7 @@ class FitsTab(QtWidgets.QWidget):
         self._listed: Any = None
         self._asked = ""
         """Name of the fit that the user was last asked about."""
-        self._endings = FINISHED
+        self._endings: tuple[str, ...] = FINISHED
         self.list = QtWidgets.QTreeWidget()
         self.list.setHeaderLabels(COLUMNS)
         self.list.setRootIsDecorated(False)
