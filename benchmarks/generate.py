@@ -372,10 +372,9 @@ def trained_net(options: argparse.Namespace) -> list[Row]:
         molecule,
         topology,
         train,
-        1.0,
         0,
         lambda: None,
-        lambda f, r: print(f"{f:.2f} {r:.3f}", flush=True),
+        lambda fraction, training: print(f"{fraction:.2f} {training.best.ratio:.3f}", flush=True),
         options.seconds,
     )
     spent = time.process_time() - started
@@ -394,7 +393,7 @@ def trained_net(options: argparse.Namespace) -> list[Row]:
     )
     drawn = dict(zip(starts.tolist(), made, strict=True))
     row = peptide_row("net", drawn, True, topology, net.projection, train, test, starts)
-    row |= {"s": time.process_time() - begun, "ratio": net.trained.ratio, "steps": net.trained.steps}
+    row |= {"s": time.process_time() - begun, "ratio": net.best.ratio, "steps": net.curve[-1].steps}
     return [{**row, "training s": spent}]
 
 

@@ -32,6 +32,7 @@ def dsr_continue(
     *commas: str,
     replicas: int = 1,
     method: str = GenerateOptions.method,
+    model: str = "",
     ordered: str = "auto",
     states: str = "all",
     name: str = "",
@@ -57,8 +58,8 @@ def dsr_continue(
 
     USAGE
 
-        dsr_continue selection [, frames [, replicas=..., method=..., ordered=..., states=..., name=...,
-            refine=..., seed=..., async_=... ]]
+        dsr_continue selection [, frames [, replicas=..., method=..., model=..., ordered=..., states=...,
+            name=..., refine=..., seed=..., async_=... ]]
 
     ARGUMENTS
 
@@ -68,8 +69,10 @@ def dsr_continue(
 
         replicas = int: independent continuations, an object each in a group {default: 1}
 
-        method = str: auto, hold, straight, damped, trend, dmd, ar, analog, ou, gaussian or bootstrap: how to
+        method = str: auto, hold, straight, damped, trend, dmd, ar, analog, ou, gaussian, bootstrap or net: how to
         continue {default: auto, by the back-test}
+
+        model = str: for method=net, a generator of dsr_learn {default: none, one is trained for five minutes}
 
         ordered = 1, 0 or auto: whether the states are a time series {default: auto, by their autocorrelation}
 
@@ -91,13 +94,14 @@ def dsr_continue(
 
     SEE ALSO
 
-        dsr_fill, dsr_sample, dsr_morph, dsr_cancel
+        dsr_fill, dsr_sample, dsr_morph, dsr_learn, dsr_cancel
     """
     options = GenerateOptions.parse(
         task="continue",
         frames=frames,
         replicas=replicas,
         method=method,
+        model=model,
         ordered=ordered,
         refine=refine,
         seed=seed,
@@ -114,6 +118,7 @@ def dsr_fill(
     *commas: str,
     sample: int = int(GenerateOptions.sample),
     method: str = GenerateOptions.method,
+    model: str = "",
     name: str = "",
     refine: int = int(GenerateOptions.refine),
     seed: int = GenerateOptions.seed,
@@ -133,8 +138,8 @@ def dsr_fill(
 
     USAGE
 
-        dsr_fill selection [, states [, frames [, sample=..., method=..., name=..., refine=..., seed=...,
-            async_=... ]]]
+        dsr_fill selection [, states [, frames [, sample=..., method=..., model=..., name=..., refine=...,
+            seed=..., async_=... ]]]
 
     ARGUMENTS
 
@@ -146,7 +151,10 @@ def dsr_fill(
 
         sample = 0/1: a path with fluctuations in place of the mean path {default: 0}
 
-        method = str: auto, hold, straight, elastic or analog: how to fill in {default: auto, by the back-test}
+        method = str: auto, hold, straight, elastic, analog or net: how to fill in {default: auto, by the
+        back-test}
+
+        model = str: for method=net, a generator of dsr_learn {default: none, one is trained for five minutes}
 
         name = str: name of the object {default: <object>_fill}
 
@@ -163,9 +171,11 @@ def dsr_fill(
 
     SEE ALSO
 
-        dsr_morph, dsr_continue, dsr_sample
+        dsr_morph, dsr_continue, dsr_sample, dsr_learn
     """
-    options = GenerateOptions.parse(task="fill", frames=frames, sample=sample, method=method, refine=refine, seed=seed)
+    options = GenerateOptions.parse(
+        task="fill", frames=frames, sample=sample, method=method, model=model, refine=refine, seed=seed
+    )
     parts = split_by_object(str(selection), _self)
     if len(parts) > 1:
         raise CmdException(
@@ -182,6 +192,7 @@ def dsr_sample(
     frames: int = 50,
     *commas: str,
     method: str = GenerateOptions.method,
+    model: str = "",
     states: str = "all",
     name: str = "",
     refine: int = int(GenerateOptions.refine),
@@ -201,7 +212,8 @@ def dsr_sample(
 
     USAGE
 
-        dsr_sample selection [, frames [, method=..., states=..., name=..., refine=..., seed=..., async_=... ]]
+        dsr_sample selection [, frames [, method=..., model=..., states=..., name=..., refine=..., seed=...,
+            async_=... ]]
 
     ARGUMENTS
 
@@ -209,7 +221,9 @@ def dsr_sample(
 
         frames = int: states to generate {default: 50}
 
-        method = str: auto, bootstrap, gaussian or ou: how to sample {default: auto, by the back-test}
+        method = str: auto, bootstrap, gaussian, ou or net: how to sample {default: auto, by the back-test}
+
+        model = str: for method=net, a generator of dsr_learn {default: none, one is trained for five minutes}
 
         states = str: states to learn from {default: all}
 
@@ -228,9 +242,9 @@ def dsr_sample(
 
     SEE ALSO
 
-        dsr_continue, dsr_fill, dsr_fit
+        dsr_continue, dsr_fill, dsr_learn, dsr_fit
     """
-    options = GenerateOptions.parse(task="sample", frames=frames, method=method, refine=refine, seed=seed)
+    options = GenerateOptions.parse(task="sample", frames=frames, method=method, model=model, refine=refine, seed=seed)
     runner = Runner.of("dsr_sample", async_, quiet, _self)
     return generate_states(session_of(_self), str(selection), str(states), str(name), options, runner, _self)
 
@@ -313,7 +327,8 @@ def trajectories_of(
 
     The other loaded trajectories of the same atoms are named to the user.
     """
-    others = further_trajectories(atoms, _self) if options.method in FROM_OTHERS or options.sample else []
+    from_others = (options.method in FROM_OTHERS and options.model is None) or options.sample
+    others = further_trajectories(atoms, _self) if from_others else []
     if others:
         runner.say(f" {runner.title}: also uses {', '.join(other.object for other in others)}, of the same atoms")
     if options.sample:

@@ -9,12 +9,16 @@ from pymol import CmdException, cmd
 
 from ..session import Session, session_of
 from ..shared import messages
-from ..shared.learn_options import LearnOptions
+from ..shared.learn_options import GeneratorOptions, LearnOptions
+from ..sources.backbones import generator_request
 from ..sources.jobs import SourceJob
 from ..sources.learning import learning_request, run_learning
 from .arguments import new_fit_name
 from .command import command
 from .running import Runner
+
+GENERATOR = "generator"
+KINDS = (LearnOptions.kind, GENERATOR)
 
 
 @command
@@ -27,7 +31,9 @@ def dsr_learn(
     calibrate: int = int(LearnOptions.calibrate),
     temperature: float = LearnOptions.temperature,
     name: str = "",
+    preset: str = GeneratorOptions.preset,
     budget: float = LearnOptions.budget,
+    resume: int = int(GeneratorOptions.resume),
     seed: int = LearnOptions.seed,
     async_: int = -1,
     quiet: int = 1,
@@ -36,38 +42,52 @@ def dsr_learn(
     """
     DESCRIPTION
 
-        Learns a coarse-grained potential of one or several proteins: one bead for each Cα, prior energies, and a
-        graph network. It is learned from the states of objects and, where dsr_simulate has made them, from the
-        forces that were kept with them. dsr_simulate selection, model=<name> simulates with it.
+        Learns a model from the states of objects, and keeps it in a file.
 
-        Forces alone do not fix how often the protein is in each of its shapes. So a calibration follows, which
-        moves the averages of the potential's own ensemble to those of the data.
+        kind=potential: a coarse-grained potential of one or several proteins, with one bead for each Cα, prior
+        energies, and a graph network. It is learned from states and, where dsr_simulate has made them, from the
+        forces that were kept with them. dsr_simulate selection, model=<name> simulates with it. Forces alone do
+        not fix how often the protein is in each of its shapes. So a calibration follows, which moves the
+        averages of the potential's own ensemble to those of the data.
 
-        Such a potential says what its data say. It knows nothing of shapes that the data do not show, it holds
-        for one temperature, and it does not carry over to other proteins.
+        kind=generator: a net that continues trajectories, fills them in and samples states. It learns from
+        trajectories of one or several proteins, of 400 states or more. It starts as a baseline, a linear rule
+        with normal noise. While it learns, its progress shows its error on held-out states over that of the
+        baseline: at 1 it has learned nothing, and below 0.95 it helps. dsr_continue, dsr_fill and dsr_sample
+        use it with method=net, model=<name>. The best net so far is kept when the budget ends, and when
+        dsr_cancel ends it before; resume=1 goes on.
+
+        A model says what its data say. It knows nothing of shapes that the data do not show. A potential holds
+        for one temperature. Neither carries over to other proteins.
 
     USAGE
 
-        dsr_learn objects [, kind [, states=..., forces=..., calibrate=..., temperature=..., name=...,
-            budget=..., seed=..., async_=... ]]
+        dsr_learn objects [, kind [, states=..., name=..., budget=..., seed=..., async_=... ]]
+        dsr_learn objects, potential [, forces=..., calibrate=..., temperature=..., ... ]
+        dsr_learn objects, generator [, preset=..., resume=..., ... ]
 
     ARGUMENTS
 
         objects = str: objects with some thousand states, as pep_md, or pep_md trp_md for several proteins
 
-        kind = str: potential, kind of model {default: potential}
+        kind = str: potential or generator {default: potential}
 
-        states = str: states to learn from, of objects without a simulation {default: all}
+        states = str: states to learn from; for a potential, of objects without a simulation {default: all}
 
-        forces = 1, 0 or auto: learn from forces, or from the states alone {default: auto, where there are any}
+        forces = 1, 0 or auto: learn a potential from forces, or from the states alone {default: auto, where there
+        are any}
 
-        calibrate = 0/1: calibrate the ensemble {default: 1}
+        calibrate = 0/1: calibrate the ensemble of a potential {default: 1}
 
-        temperature = float: in K, of states without a simulation {default: 300}
+        temperature = float: of a potential, in K, of states without a simulation {default: 300}
 
-        name = str: name of the potential {default: <object>_model}
+        name = str: name of the model {default: <object>_model, or <object>_net for a generator}
+
+        preset = small or large: size of a generator; large is for a GPU {default: small}
 
         budget = float: most seconds to learn {default: 300}
+
+        resume = 0/1: go on with the generator of that name, from the same states, for the budget {default: 0}
 
         seed = int: seed of random numbers {default: 0}
 
@@ -79,14 +99,22 @@ def dsr_learn(
         dsr_simulate ala, 5, every=0.5
         dsr_learn ala_md, name=ala10
         dsr_simulate ala, 0.2, model=ala10, replicas=8
+        dsr_learn ala_md, generator, name=ala_net
+        dsr_continue ala_md, 50, method=net, model=ala_net
 
     SEE ALSO
 
-        dsr_simulate, dsr_fit, dsr_status, dsr_cancel
+        dsr_simulate, dsr_continue, dsr_fill, dsr_sample, dsr_fit, dsr_status, dsr_cancel
     """
-    options = LearnOptions.parse(
-        kind=kind, forces=forces, calibrate=calibrate, temperature=temperature, budget=budget, seed=seed
-    )
+    options: LearnOptions | GeneratorOptions
+    if str(kind) not in KINDS:
+        raise CmdException(f"kind {kind}: choose {' or '.join(KINDS)}")
+    if str(kind) == GENERATOR:
+        options = GeneratorOptions.parse(preset=preset, budget=budget, seed=seed, resume=resume)
+    else:
+        options = LearnOptions.parse(
+            kind=kind, forces=forces, calibrate=calibrate, temperature=temperature, budget=budget, seed=seed
+        )
     runner = Runner.of("dsr_learn", async_, quiet, _self)
     session = session_of(_self)
     job, request = plan_learning(session, str(objects), str(states), str(name), options, runner, _self)
@@ -95,17 +123,30 @@ def dsr_learn(
 
 
 def plan_learning(
-    session: Session, objects: str, states: str, name: str, options: LearnOptions, runner: Runner, _self: Any
-) -> tuple[SourceJob, messages.Learn]:
+    session: Session,
+    objects: str,
+    states: str,
+    name: str,
+    options: LearnOptions | GeneratorOptions,
+    runner: Runner,
+    _self: Any,
+) -> tuple[SourceJob, messages.Learn | messages.LearnGenerator]:
     """Read the states to learn from, and enter the job; the job and its request.
 
-    objects: separated by spaces or +. states: a states text. name: of the potential; empty for that of the first object
+    objects: separated by spaces or +. states: a states text. name: of the model; empty for that of the first object
     with a suffix. Raises CmdException, JobError, ExtractError or StatesError.
     """
     named = _self.get_object_list(objects.replace("+", " "))
     if not named:
         raise CmdException(f"objects {objects}: no object has such atoms; name objects with states, as pep_md")
-    name = new_fit_name({}, name or f"{named[0]}_model", "name", _self)
-    request = learning_request(name, named, states, options, session.sources, _self)
+    of_generator = isinstance(options, GeneratorOptions)
+    name = new_fit_name({}, name or f"{named[0]}_{'net' if of_generator else 'model'}", "name", _self)
+    request: messages.Learn | messages.LearnGenerator
+    if isinstance(options, GeneratorOptions):
+        request, lines = generator_request(name, named, states, options, session.sources, _self)
+        for line in lines:
+            runner.say(f" {name}: {line}")
+    else:
+        request = learning_request(name, named, states, options, session.sources, _self)
     runner.say(f" {name}: learns from {', '.join(named)} for at most {options.budget:g} s")
     return session.sources.new(name, runner.title, 0), request

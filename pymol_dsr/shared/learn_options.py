@@ -1,4 +1,4 @@
-"""Options of learning a potential."""
+"""Options of learning a potential, and of learning a generator."""
 
 from __future__ import annotations
 
@@ -26,3 +26,16 @@ class LearnOptions(Options):
     )
     budget: Annotated[float, Value("most seconds to learn", unit="s", above=0, most=1e6)] = 300.0
     seed: Annotated[int, Value("seed of random numbers", least=0, most=2**31 - 1)] = 0
+
+
+PRESETS = ("small", "large")
+
+
+@dataclass(frozen=True)
+class GeneratorOptions(Options):
+    """How a generator is learned. resume: goes on with the generator of that name, for `budget` seconds more."""
+
+    preset: Annotated[str, Value("size of the net; large is for a GPU", choices=PRESETS)] = "small"
+    budget: Annotated[float, Value("most seconds to learn", unit="s", above=0, most=1e6)] = 300.0
+    seed: Annotated[int, Value("seed of random numbers", least=0, most=2**31 - 1)] = 0
+    resume: Annotated[bool, Value("go on where the generator of that name was")] = False

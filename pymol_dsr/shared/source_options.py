@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from .values import Options, Value
+from .values import Options, Value, ValueFault
 
 TASKS = ("continue", "fill", "sample")
 METHODS = (
@@ -32,18 +32,27 @@ METHODS = (
 class GenerateOptions(Options):
     """States to generate from those of a molecule.
 
-    method: auto takes the one that predicts held-out states best. frames: of each replica; with `fill`, between each
+    method: auto takes the one that predicts held-out states best. model: a generator that was learned, for method net;
+    None to train one. frames: of each replica; with `fill`, between each
     two neighbouring states. ordered: whether the states are a time series; None decides by their autocorrelation.
     """
 
     task: Annotated[str, Value("states after the last one, between them, or like them", choices=TASKS)]
     method: Annotated[str, Value("method that generates the states", choices=METHODS)] = "auto"
+    model: Annotated[
+        str | None, Value("learned generator, for method net; none to train one", names="a generator", absent="none")
+    ] = None
     frames: Annotated[int, Value("states to generate", least=1, most=100_000)] = 20
     replicas: Annotated[int, Value("independent continuations", least=1, most=1000)] = 1
     ordered: Annotated[bool | None, Value("the states follow each other in time", absent="auto")] = None
     sample: Annotated[bool, Value("a path with fluctuations, not the mean path")] = False
     refine: Annotated[bool, Value("minimise the energy of each state")] = False
     seed: Annotated[int, Value("seed of random numbers", least=0, most=2**31 - 1)] = 0
+
+    def check_together(self) -> None:
+        """Check that the method uses a model. Raises ValueFault."""
+        if self.model and self.method != "net":
+            raise ValueFault(f"model {self.model}: method {self.method} uses none; say method=net, model={self.model}")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Collects what a potential is learned from: simulations that the backend has kept, or the Cα of objects."""
+"""Learns a model, and collects what a potential is learned from: kept simulations, or the Cα of objects."""
 
 from __future__ import annotations
 
@@ -41,15 +41,19 @@ def learning_request(
     return messages.Learn(model=name, options=options, proteins=tuple(proteins), beads=whole)
 
 
-def run_learning(sources: Sources, job: SourceJob, request: messages.Learn, say: Say) -> messages.LearnResult:
-    """Learn a potential. Raises Cancelled or BackendError."""
+def run_learning(
+    sources: Sources, job: SourceJob, request: messages.Learn | messages.LearnGenerator, say: Say
+) -> messages.LearnResult:
+    """Learn a potential or a generator. Raises Cancelled or BackendError."""
     try:
         result = sources.ask(job, request, say)
     finally:
         sources.discard(job)
     for note in result.notes:
         say(f" {job.name}: {note}")
-    say(f" {job.name}: learned, in {result.path}; dsr_simulate SELECTION, model={job.name} uses it")
+    of_generator = isinstance(request, messages.LearnGenerator)
+    use = "dsr_continue SELECTION, method=net" if of_generator else "dsr_simulate SELECTION"
+    say(f" {job.name}: learned, in {result.path}; {use}, model={job.name} uses it")
     return result
 
 

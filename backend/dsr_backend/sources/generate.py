@@ -18,7 +18,10 @@ from ..results import ensemble_metrics as metrics
 from . import continuation, filling, gate, sampling
 from .continuation import History, States
 from .contract import Check, Generated, Report, Trajectory
-from .net import HELPS, Net, backbone_of, ensure_learnable
+from .generator.learn import HELPS, progress_text, rmsd_steps
+from .generator.model_file import load
+from .generator.training import Training
+from .net import OTHER_STEPS, Net, even_runs
 from .projection import BondProjection
 from .refine import minimised
 from .topology import Topology
@@ -322,39 +325,87 @@ def generate_by_net(
     report: Report,
     check: Check,
 ) -> Generated:
-    """Train a net on the trajectories, and generate states of any task by it."""
+    """Generate states of any task by a net: by one that was learned, or by one that is trained on the trajectories."""
     own = trajectories[0]
-    if len(own) < 2:
-        raise ValueFault(f"method net learns from trajectories, and there is {len(own)} state: choose auto")
-    learned = trajectories[1:] if options.task == "fill" else trajectories
-    learned = [trajectory for trajectory in learned if len(trajectory) > 2]
-    backbone = backbone_of(molecule, topology)
-    ensure_learnable(len(backbone), [len(trajectory) for trajectory in learned])
-    gap = float(np.median(np.diff(learned[0].times)))
-    even = [_even(trajectory, gap) for trajectory in learned]
+    if options.task == "continue" and len(own) > 2:
+        _ensure_time_series(_even(own, float(np.median(np.diff(own.times)))), topology, options)
+    if options.task == "fill" and len(own) < 2:
+        raise ValueFault(f"states are filled in between two, and there is {len(own)}: give two states or more")
+    net, stride, lines = (
+        _learned_net(options.model, molecule, topology, trajectories, report)
+        if options.model
+        else _trained_net(molecule, topology, trajectories, options, report, check)
+    )
+    report(TRAINED if options.model is None else 0.0, "generating")
+    count, ratio = options.frames, net.best.ratio
+    states = np.asarray(own.coordinates, np.float64)
     if options.task == "continue":
-        _ensure_time_series(even[0], topology, options)
-
-    def trained_so_far(fraction: float, ratio: float) -> None:
-        report(TRAINED * fraction, "training", f"held-out loss {ratio:.3f} of the prior's")
-
-    net = Net.train(molecule, topology, even, gap, options.seed, check, trained_so_far)
-    report(TRAINED, "generating")
-    count, ratio = options.frames, net.trained.ratio
-    if options.task == "continue":
-        made = net.continued(even[0], count, options.replicas, options.seed, check)
-        times = np.tile(own.times[-1] + gap * np.arange(1, count + 1), options.replicas)
+        moments = ((own.times - own.times[-1]) / stride).tolist()
+        made = net.continued(states, moments, count, options.replicas, options.seed, check)
+        times = np.tile(own.times[-1] + stride * np.arange(1, count + 1), options.replicas)
     elif options.task == "fill":
-        pairs = list(itertools.pairwise(np.asarray(own.coordinates, np.float64)))
+        pairs = list(itertools.pairwise(states))
         made = np.concatenate([net.filled(a, b, count, options.seed + k, check) for k, (a, b) in enumerate(pairs)])
         fractions = np.arange(1, count + 1) / (count + 1)
         times = (own.times[:-1, None] + np.diff(own.times)[:, None] * fractions).ravel()
     else:
-        made = net.sampled(count, options.seed, check)
-        times = gap * np.arange(1, count + 1)
+        made = net.sampled(count, states[0], options.seed, check)
+        times = stride * np.arange(1, count + 1)
     report.frames(made.astype(np.float32))
-    note = f"trained {net.trained.steps} steps in {net.trained.seconds:.0f} s: held-out loss {ratio:.3f} of the prior's"
     if ratio >= HELPS:
-        note += "; the net adds nothing to its closed-form prior here, and other methods do as well"
+        lines = (*lines, "the net adds nothing to its closed-form baseline here, and other methods do as well")
     row = BackTestRow("net", {"held-out loss / prior": ratio}, chosen=True)
-    return Generated(made.astype(np.float32), times, "net", (row,), (note,))
+    return Generated(made.astype(np.float32), times, "net", (row,), lines)
+
+
+def _trained_net(
+    molecule: Molecule,
+    topology: Topology,
+    trajectories: Sequence[Trajectory],
+    options: GenerateOptions,
+    report: Report,
+    check: Check,
+) -> tuple[Net, float, tuple[str, ...]]:
+    """Return a net that is trained on the trajectories, the gap between its states, and lines for the user."""
+    learned = trajectories[1:] if options.task == "fill" else trajectories
+    learned = [trajectory for trajectory in learned if len(trajectory) > 2]
+    if not learned:
+        raise ValueFault(
+            f"method net learns from trajectories, and there is {len(trajectories[0])} state: choose auto, or name a "
+            "generator that dsr_learn has made, as model=NAME"
+        )
+    gap = float(np.median(np.diff(learned[0].times)))
+    runs = [run for trajectory in learned for run in even_runs(trajectory, gap)]
+
+    def trained_so_far(fraction: float, training: Training) -> None:
+        report(TRAINED * fraction, "training", progress_text(training))
+
+    net = Net.train(molecule, topology, runs, options.seed, check, trained_so_far)
+    last = net.curve[-1]
+    line = f"trained {last.steps} steps in {last.seconds:.0f} s: {net.best.ratio:.3f} of the baseline's held-out error"
+    return net, gap, (line,)
+
+
+def _learned_net(
+    name: str, molecule: Molecule, topology: Topology, trajectories: Sequence[Trajectory], report: Report
+) -> tuple[Net, float, tuple[str, ...]]:
+    """Return the net of a model, the gap between its states in the unit of the trajectories, and lines for the user."""
+    report(0.0, "reading the model")
+    saved = load(name)
+    known = np.concatenate([np.asarray(trajectory.coordinates, np.float64) for trajectory in trajectories])
+    net, protein = Net.of_model(name, saved, molecule, topology, known)
+    apart = f", {saved.picoseconds:g} ps apart" if saved.picoseconds else ""
+    lines = [
+        f"model {name}, learned from {protein.steps} steps of {protein.name}{apart}: {net.best.ratio:.3f} of the "
+        "baseline's held-out error"
+    ]
+    own = trajectories[0]
+    if len(own) > 2:
+        moved = float(rmsd_steps(own.coordinates[:, net.backbone[:, 1]]).mean())
+        even = np.allclose(np.diff(own.times), saved.stride, rtol=0.01)
+        if even and not 1.0 / OTHER_STEPS < moved / max(protein.step, 1e-6) < OTHER_STEPS:
+            lines.append(
+                f"warning: from state to state the selection moves {moved:.2f} A, and {protein.name} moved "
+                f"{protein.step:.2f} A: are its states as far apart in time?"
+            )
+    return net, saved.stride, tuple(lines)

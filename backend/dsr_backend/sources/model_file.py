@@ -94,6 +94,17 @@ def read(name: str, kind: ModelKind) -> bytes:
         raise ModelError(f"{path} can't be read: {error}") from error
 
 
+def ensure_free(path: Path, kind: ModelKind) -> None:
+    """Raise ModelError where a path has a model of another kind, which would be lost."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        start = file.read(8 + MAX_HEADER)
+    for another in KINDS:
+        if another != kind and another.format.encode() in start:
+            raise ModelError(f"{path} holds a {another.key}: give the {kind.key} another name")
+
+
 def parse(data: bytes, kind: ModelKind) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Return the description and the tensors of a file, not checked yet. Raises ModelError."""
     about = _about(data, kind)

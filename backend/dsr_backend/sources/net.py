@@ -13,38 +13,52 @@ from torch import Tensor
 from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.values import ValueFault
 
+from ..runtime.device import choose_device
 from .backmap import BACKBONE, BackMap
 from .continuation import States
-from .generator import training
-from .generator.frames import Frames, frames_of, local_atoms
-from .generator.model import HISTORY
+from .contract import Check, Trajectory
+from .generator import learn
+from .generator.frames import Frames, atoms_of, frames_of, superposed
+from .generator.model import HISTORY, PRESETS, UNEVEN, Generator
+from .generator.model_file import KnownProtein, SavedGenerator
 from .generator.rollout import continue_states, fill_states, sample_states
+from .generator.training import Measurement, Training
 from .projection import BondProjection
 from .topology import Topology
 
-# Steps from state to state below which training has never paid, and the residues above which it takes too long.
-MIN_WINDOWS = 400
-MAX_RESIDUES = 400
-# Seconds of training.
 SECONDS = 300.0
-# Held-out loss over that of the prior from which on the net adds nothing.
-HELPS = 0.95
-# Known states that side chains are taken from, and that tell the lengths of bonds.
+"""Seconds of training."""
 DONORS = 100
-OTHER_CHAIN = 1_000
+"""Known states that side chains are taken from, and that tell the lengths of bonds."""
+LETTERS = {
+    **{"ALA": "A", "ARG": "R", "ASN": "N", "ASP": "D", "CYS": "C", "GLN": "Q", "GLU": "E", "GLY": "G", "HIS": "H"},
+    **{"ILE": "I", "LEU": "L", "LYS": "K", "MET": "M", "PHE": "F", "PRO": "P", "SER": "S", "THR": "T", "TRP": "W"},
+    **{"TYR": "Y", "VAL": "V"},
+}
+LONGEST_SEQUENCE = 30
+OTHER_STEPS = 1.5
+"""Factor between the steps of a selection and those of the training from which on the user is warned."""
 
 
 @dataclass(frozen=True, eq=False)
 class Net:
-    """A trained generator of one molecule: backbone, i8[R,3], atoms N, CA and C; local, f[R,3,3], their places."""
+    """A generator of one molecule: backbone, i8[R,3], atoms N, CA and C.
 
-    trained: training.Trained
+    curve: measurements of its training; best: the one of its weights. donors: known states f8[D,A,3] (Å).
+    """
+
+    generator: Generator
     topology: Topology
     molecule: Molecule
     backbone: NDArray[np.int64]
-    local: Tensor
     projection: BondProjection
     donors: States
+    curve: tuple[Measurement, ...]
+
+    @property
+    def best(self) -> Measurement:
+        """The measurement of its weights."""
+        return min(self.curve, key=lambda one: one.ratio)
 
     @classmethod
     def train(
@@ -52,69 +66,87 @@ class Net:
         molecule: Molecule,
         topology: Topology,
         trajectories: Sequence[States],
-        gap: float,
         seed: int,
-        check: Callable[[], None],
-        progress: Callable[[float, float], None],
+        check: Check,
+        progress: Callable[[float, Training], None],
         seconds: float | None = None,
     ) -> Net:
-        """Return the net of trajectories f8[S,A,3] (Å), evenly spaced by `gap`.
+        """Return the net of trajectories f8[S,A,3] (Å), each evenly spaced in time.
 
         Raises ValueFault for a molecule or a number of states that it can't learn from, with what works instead.
         """
         backbone = backbone_of(molecule, topology)
-        ensure_learnable(len(backbone), [len(states) for states in trajectories])
-        atoms = [torch.as_tensor(states[:, backbone], dtype=torch.float32) for states in trajectories]
-        frames = [frames_of(states) for states in atoms]
-        local = torch.cat([local_atoms(f, a) for f, a in zip(frames, atoms, strict=True)]).mean(0)
-        kinds = {name: k for k, name in enumerate(sorted(set(molecule.residue_names)))}
-        chains = {chain: k for k, chain in enumerate(dict.fromkeys(molecule.chains))}
-        first = backbone[:, 1].tolist()
-        bonded = {(min(i, j), max(i, j)) for i, j in topology.bonds.tolist()}
-        linked = [
-            (min(c, n), max(c, n)) in bonded
-            for c, n in zip(backbone[:-1, 2].tolist(), backbone[1:, 0].tolist(), strict=True)
-        ]
-        trained = training.train(
-            frames,
-            torch.tensor([kinds[molecule.residue_names[atom]] for atom in first]),
-            torch.tensor([k + OTHER_CHAIN * chains[molecule.chains[atom]] for k, atom in enumerate(first)]),
-            local,
-            torch.tensor(linked),
-            gap=gap,
-            seconds=SECONDS if seconds is None else seconds,
-            seed=seed,
-            check=check,
-            progress=progress,
-        )
+        residues, chains = names_of(molecule, topology, backbone)
+        runs = [states[:, backbone].astype(np.float32) for states in trajectories]
+        [protein] = learn.merged([learn.ProteinStates("the molecule", residues, chains, runs)])
+        learn.ensure_learnable([protein])
+        vocabulary = sorted(set(residues))
+        data = learn.protein_runs(protein, vocabulary)
+        training = Training([data], len(vocabulary), PRESETS["small"], seed, choose_device())
+        training.run(SECONDS if seconds is None else seconds, check=check, progress=progress)
         known = np.concatenate(trajectories)
-        donors = known[np.unique(np.linspace(0, len(known) - 1, DONORS).round().astype(int))]
-        return cls(
-            trained, topology, molecule, backbone, local, _backbone_projection(topology, backbone, donors), donors
-        )
+        [generator] = training.generators
+        return cls._of(generator, topology, molecule, backbone, known, training.curve)
 
-    def continued(self, states: States, frames: int, replicas: int, seed: int, check: Callable[[], None]) -> States:
-        """Return states f8[replicas × frames,A,3] (Å) after known states f8[S,A,3], replica by replica."""
+    @classmethod
+    def of_model(
+        cls, name: str, saved: SavedGenerator, molecule: Molecule, topology: Topology, known: States
+    ) -> tuple[Net, KnownProtein]:
+        """Return the net of a saved generator, and the protein that it was learned from.
+
+        known: states f8[S,A,3] (Å) that side chains are taken from. Raises ValueFault for another protein.
+        """
+        backbone = backbone_of(molecule, topology)
+        residues, chains = names_of(molecule, topology, backbone)
+        numbers = [k for k, one in enumerate(saved.proteins) if one.residues == residues]
+        if not numbers:
+            raise ValueFault(_another_protein(name, saved, residues))
+        number = next((k for k in numbers if saved.proteins[k].chains == chains), numbers[0])
+        net = cls._of(saved.generator(number), topology, molecule, backbone, known, saved.curve)
+        return net, saved.proteins[number]
+
+    @classmethod
+    def _of(
+        cls,
+        generator: Generator,
+        topology: Topology,
+        molecule: Molecule,
+        backbone: NDArray[np.int64],
+        known: States,
+        curve: Sequence[Measurement],
+    ) -> Net:
+        donors = known[np.unique(np.linspace(0, len(known) - 1, DONORS).round().astype(int))]
+        projection = _backbone_projection(topology, backbone, donors)
+        return cls(generator, topology, molecule, backbone, projection, donors, tuple(curve))
+
+    def continued(
+        self, states: States, times: Sequence[float], frames: int, replicas: int, seed: int, check: Check
+    ) -> States:
+        """Return states f8[replicas × frames,A,3] (Å) after known states f8[S,A,3], replica by replica.
+
+        times: of the known states, in gaps of the net.
+        """
         history = [self._frames(state, replicas) for state in states[-HISTORY:]]
-        made = self.continued_backbones(history, frames, seed, check)
+        made = self.continued_backbones(history, frames, seed, check, times[-HISTORY:])
         return self._all_atoms(made.flatten(0, 1), check)
 
-    def continued_backbones(self, history: list[Frames], frames: int, seed: int, check: Callable[[], None]) -> Tensor:
-        """Return backbones f[B,frames,R,3,3] (Å) after a history of frames [B,R], one gap apart."""
-        return continue_states(
-            self.trained.model, history, frames, self.local, self._mend, _generator(seed), check=check
-        )
+    def continued_backbones(
+        self, history: list[Frames], frames: int, seed: int, check: Check, times: Sequence[float] = ()
+    ) -> Tensor:
+        """Return backbones f[B,frames,R,3,3] (Å) after a history of frames [B,R]; times: its times in gaps."""
+        return continue_states(self.generator, history, frames, self._mend, _generator(seed), check=check, times=times)
 
-    def filled(self, first: States, last: States, frames: int, seed: int, check: Callable[[], None]) -> States:
+    def filled(self, first: States, last: States, frames: int, seed: int, check: Check) -> States:
         """Return states f8[frames,A,3] (Å) between two states f8[A,3]."""
         ends = (self._frames(first, 1), self._frames(last, 1))
-        made = fill_states(self.trained.model, *ends, frames, self.local, self._mend, _generator(seed), check=check)
+        made = fill_states(self.generator, *ends, frames, self._mend, _generator(seed), check=check)
         return self._all_atoms(made[0], check)
 
-    def sampled(self, count: int, seed: int, check: Callable[[], None]) -> States:
-        """Return states f8[count,A,3] (Å) of the ensemble, each drawn alone."""
-        made = sample_states(self.trained.model, count, self.local, self._mend, _generator(seed))
-        return self._all_atoms(made, check)
+    def sampled(self, count: int, reference: States, seed: int, check: Check) -> States:
+        """Return states f8[count,A,3] (Å) of the ensemble, each drawn alone, superposed on a state f8[A,3]."""
+        made = frames_of(sample_states(self.generator, count, self._mend, _generator(seed)))
+        placed = superposed(made, self._frames(reference, count))
+        return self._all_atoms(atoms_of(placed, self.generator.residues.local), check)
 
     def _frames(self, state: States, count: int) -> Frames:
         return frames_of(torch.as_tensor(state[self.backbone], dtype=torch.float32)).expand(count)
@@ -123,7 +155,7 @@ class Net:
         flat = atoms.reshape(len(atoms), -1, 3).double().numpy()
         return torch.as_tensor(self.projection(flat), dtype=torch.float32).reshape(atoms.shape)
 
-    def _all_atoms(self, backbone: Tensor, check: Callable[[], None]) -> States:
+    def _all_atoms(self, backbone: Tensor, check: Check) -> States:
         """Return all atoms f8[F,A,3] (Å) of backbones f[F,R,3,3]."""
         flat = backbone.reshape(len(backbone), -1, 3).double().numpy()
         if self.backbone.size == len(self.molecule):
@@ -154,16 +186,53 @@ def backbone_of(molecule: Molecule, topology: Topology) -> NDArray[np.int64]:
     return np.asarray(corners)
 
 
-def ensure_learnable(residues: int, lengths: Sequence[int]) -> None:
-    """Raise ValueFault for a molecule of too many residues, or trajectories of too few states."""
-    windows = sum(length - 1 for length in lengths)
-    if residues > MAX_RESIDUES:
-        raise ValueFault(f"method net learns up to {MAX_RESIDUES} residues, and there are {residues}: choose auto")
-    if windows < MIN_WINDOWS:
-        raise ValueFault(
-            f"method net learns from {MIN_WINDOWS} steps from state to state or more, and there are {windows}: choose "
-            f"auto, or load more trajectories of the same atoms"
+def names_of(
+    molecule: Molecule, topology: Topology, backbone: NDArray[np.int64]
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return the names of residues with atoms i8[R,3], and the number of the chain of each, from 0.
+
+    A chain ends where its name changes, and where a residue is not bonded to the next one.
+    """
+    alphas = backbone[:, 1].tolist()
+    bonded = {(min(i, j), max(i, j)) for i, j in topology.bonds.tolist()}
+    chains = [0]
+    for last, c, first, n in zip(
+        alphas[:-1], backbone[:-1, 2].tolist(), alphas[1:], backbone[1:, 0].tolist(), strict=True
+    ):
+        linked = (min(c, n), max(c, n)) in bonded and molecule.chains[last] == molecule.chains[first]
+        chains.append(chains[-1] + (not linked))
+    return tuple(molecule.residue_names[atom] for atom in alphas), tuple(chains)
+
+
+def even_runs(trajectory: Trajectory, gap: float) -> list[States]:
+    """Return the parts f8[S,A,3] of a trajectory whose states are one gap apart."""
+    x = np.asarray(trajectory.coordinates, np.float64)
+    breaks = np.flatnonzero(np.abs(np.diff(trajectory.times) - gap) > UNEVEN * gap) + 1
+    return np.split(x, breaks.tolist())
+
+
+def sequence_text(residues: Sequence[str]) -> str:
+    """Return residues as `10 residues AAAAAAAAAA`."""
+    letters = "".join(LETTERS.get(name, "X") for name in residues)
+    cut = letters if len(letters) <= LONGEST_SEQUENCE else f"{letters[: LONGEST_SEQUENCE - 1]}…"
+    return f"{len(residues)} residues {cut}"
+
+
+def _another_protein(name: str, saved: SavedGenerator, residues: Sequence[str]) -> str:
+    known = "; ".join(f"{one.name}, {sequence_text(one.residues)}" for one in saved.proteins[:3])
+    if len(saved.proteins) > 3:
+        known += f"; and {len(saved.proteins) - 3} others"
+    same = [one for one in saved.proteins if len(one.residues) == len(residues)]
+    where = ""
+    if same:
+        place, mine, learned = next(
+            (k, a, b) for k, (a, b) in enumerate(zip(residues, same[0].residues, strict=True), 1) if a != b
         )
+        where = f"; residue {place} of them is {mine}, not {learned}"
+    return (
+        f"model {name} is of another protein ({known}), and here are {sequence_text(residues)}{where}: select those "
+        "residues, or learn from trajectories of these by dsr_learn OBJECTS, kind=generator"
+    )
 
 
 def _backbone_projection(topology: Topology, backbone: NDArray[np.int64], states: States) -> BondProjection:

@@ -41,6 +41,7 @@ from .ensembles import (
 from .events import Device, Log, Preview, Progress
 from .files import Drop, Load, LoadResult, Save
 from .fitting import Detach, DetachResult, Fit, FitResult, Open, OpenResult, PreviewOptions, Surface, SurfaceResult
+from .generator import LearnedTrajectories, LearnGenerator
 from .learning import Learn, LearnedProtein, LearnResult
 from .reports import FitReport, MoleculeSource, TrajectoryReport, molecule_sources
 from .results import (
@@ -110,8 +111,10 @@ __all__ = [
     "LandscapeResult",
     "Lane",
     "Learn",
+    "LearnGenerator",
     "LearnResult",
     "LearnedProtein",
+    "LearnedTrajectories",
     "Load",
     "LoadResult",
     "Log",
@@ -187,6 +190,7 @@ _REQUESTS: tuple[type[Request[Any]], ...] = (
     Prepare,
     Simulate,
     Learn,
+    LearnGenerator,
 )
 REQUESTS = {kind.METHOD: kind for kind in _REQUESTS}
 """Requests by method."""

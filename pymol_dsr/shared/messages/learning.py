@@ -29,7 +29,7 @@ class LearnedProtein(Record):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LearnResult(Result):
-    """A potential that was learned and is in the backend's folder of models."""
+    """A model that was learned and is in the backend's folder of models."""
 
     path: Annotated[str, Value("its file")]
     notes: Annotated[tuple[str, ...], Value("lines for the user")] = ()

@@ -8,6 +8,7 @@ from dsr_backend.results import ensemble_metrics as metrics
 from dsr_backend.sources import net
 from dsr_backend.sources.contract import Trajectory
 from dsr_backend.sources.generate import generate
+from dsr_backend.sources.generator import learn
 from dsr_backend.sources.topology import Topology
 
 from pymol_dsr.shared.source_options import GenerateOptions
@@ -162,7 +163,7 @@ def test_a_path_with_fluctuations_has_their_steps_and_needs_known_ones():
         (1, {"task": "continue"}, "there is 1 state"),
         (1, {"task": "fill"}, "there is 1"),
         (2, {"task": "sample"}, "there are 2"),
-        (30, {"task": "continue", "method": "net"}, "400 steps from state to state or more, and there are 29"),
+        (30, {"task": "continue", "method": "net"}, "400 steps from state to state or more.*there are 29"),
     ],
 )
 def test_what_can_not_be_generated_is_refused_with_what_can(states, options, fault):
@@ -189,7 +190,15 @@ def test_a_net_is_trained_and_generates_by_all_tasks(monkeypatch):
         assert result.method == "net" and len(result.coordinates) == count == len(result.times)
         assert np.isfinite(result.coordinates).all()
         assert metrics.broken_bonds(result.coordinates, TOPOLOGY.bonds, lengths) <= known_breaks
-        assert "adds nothing" in result.notes[0] and result.table[0].scores["held-out loss / prior"] == 1.0
+        assert "adds nothing" in result.notes[1] and result.table[0].scores["held-out loss / prior"] == 1.0
+
+
+def test_parts_of_a_trajectory_that_are_even_in_time_are_learned_from():
+    times = np.array([0.0, 2.0, 4.0, 9.0, 11.0, 13.01, 20.0])
+    known = Trajectory(np.arange(7 * 24 * 3, dtype=np.float32).reshape(7, 24, 3), times)
+    runs = net.even_runs(known, 2.0)
+    assert [len(run) for run in runs] == [3, 3, 1]
+    assert runs[1] == pytest.approx(known.coordinates[3:6])
 
 
 def test_a_molecule_without_backbone_or_of_too_many_residues_is_refused_by_the_net():
@@ -199,8 +208,9 @@ def test_a_molecule_without_backbone_or_of_too_many_residues_is_refused_by_the_n
     no_backbone = dataclasses.replace(MOLECULE, names=("P",) * len(MOLECULE))
     with pytest.raises(ValueFault, match="none"):
         net.backbone_of(no_backbone, Topology.of(no_backbone))
-    with pytest.raises(ValueFault, match="up to 400 residues, and there are 401"):
-        net.ensure_learnable(401, [1000])
+    long = learn.ProteinStates("long", ("ALA",) * 401, (0,) * 401, [np.zeros((1000, 401, 3, 3), np.float32)])
+    with pytest.raises(ValueFault, match=r"long has 401 residues .* from 4 to 400"):
+        learn.ensure_learnable([long])
 
 
 def test_a_cancelled_source_stops():

@@ -1,5 +1,7 @@
 """The parts of the trained generator, each against a slow or exact one."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ from dsr_backend.sources.generator.frames import (
     superposed,
 )
 from dsr_backend.sources.generator.losses import geometry, network_target
-from dsr_backend.sources.generator.model import Generator
+from dsr_backend.sources.generator.model import PRESETS, Generator, Network, Preset, Residues
 from dsr_backend.sources.generator.prior import Normal, Prior
 from dsr_backend.sources.generator.rollout import continue_states, fill_states, sample_states
 from dsr_backend.sources.generator.temporal import Temporal, rotary
@@ -48,16 +50,18 @@ def fluctuating(count=120, memory=0.9, size=0.15):
 
 
 TRAJECTORY = fluctuating()
-PRIOR = Prior.fit([TRAJECTORY], 1.0)
+PRIOR = Prior.fit([TRAJECTORY])
+RESIDUE_DATA = Residues(KINDS, PLACES, LINKED, LOCAL)
+TINY = Preset(16, 3, 2, 9, 48)
 
 
 def model(seed=0, trained=False):
     torch.manual_seed(seed)
-    net = Generator(PRIOR, KINDS, PLACES, size=16)
+    net = Network(1, TINY)
     if trained:
         with torch.no_grad():
             net.decoder.leave.weight.normal_(0.0, 0.3)
-    return net
+    return Generator(net, PRIOR, RESIDUE_DATA)
 
 
 def turned(frames, rotation, shift):
@@ -90,7 +94,7 @@ def test_superposed_frames_lie_on_the_others_whatever_their_pose():
 
 def test_the_prior_of_a_relaxing_process_knows_its_memory_and_its_noise():
     long = fluctuating(3000, 0.8, 0.2)
-    prior = Prior.fit([long], 1.0)
+    prior = Prior.fit([long])
     current, following = long[1:-1], superposed(long[2:], long[1:-1])
     by = increments(current, following)
     error = ((by - prior.forward_mean(superposed(long[:-2], current), current)) ** 2).mean()
@@ -192,16 +196,20 @@ def test_poses_of_neighbours_are_those_of_a_plain_loop():
 
 def test_the_encoder_sees_shape_and_not_pose():
     torch.manual_seed(1)
-    encoder = Encoder(KINDS, PLACES, 1, 16)
+    encoder = Encoder(1, 16)
     frames = TRAJECTORY[:2]
     rotation = torch.tensor(Rotation.random(random_state=8).as_matrix(), dtype=torch.float32)
     index = neighbors(frames)
-    turned_code = encoder(turned(frames, rotation, torch.ones(3)), index)
-    assert turned_code.detach().numpy() == pytest.approx(encoder(frames, index).detach().numpy(), abs=1e-4)
+    turned_code = encoder(turned(frames, rotation, torch.ones(3)), index, KINDS, PLACES)
+    assert turned_code.detach().numpy() == pytest.approx(
+        encoder(frames, index, KINDS, PLACES).detach().numpy(), abs=1e-4
+    )
     # Another shape: the last residue is 3 Å away from where it was.
     shifted = Frames(frames.rotations, frames.origins.clone())
     shifted.origins[:, -1] += 3.0
-    assert encoder(shifted, index).detach().numpy() != pytest.approx(turned_code.detach().numpy(), abs=1e-2)
+    assert encoder(shifted, index, KINDS, PLACES).detach().numpy() != pytest.approx(
+        turned_code.detach().numpy(), abs=1e-2
+    )
 
 
 def test_rotary_products_depend_on_time_differences_alone():
@@ -216,7 +224,7 @@ def test_rotary_products_depend_on_time_differences_alone():
 
 def test_the_context_leaves_out_what_is_not_known_and_feels_times():
     torch.manual_seed(2)
-    temporal = Temporal(16)
+    temporal = Temporal(16, 2)
     encoded, times = noise(1, 3, RESIDUES, 16), torch.tensor([[-3.0, -2.0, -1.0]])
     known = torch.tensor([[False, True, True]])
     plain = temporal(encoded, times, known)
@@ -230,13 +238,46 @@ def test_the_context_leaves_out_what_is_not_known_and_feels_times():
     assert torch.isfinite(all_unknown).all()
 
 
+def test_of_a_history_with_uneven_times_the_last_increment_is_left_out():
+    net = model(trained=True)
+    history = [TRAJECTORY[k : k + 1] for k in (3, 4, 5)]
+    even, late = net.after(history, times=[-2.0, -1.0, 0.0]), net.after(history, times=[-5.5, -3.0, 0.0])
+    assert torch.equal(even.mean, net.after(history).mean)
+    assert even.times.tolist() == [[-3.0, -2.0, -1.0]] and late.times.tolist() == [[-6.5, -4.0, -1.0]]
+    # The last increment took three gaps, so the prior does as if there were none.
+    from_rest = PRIOR.forward_mean(None, history[-1])
+    assert torch.allclose(late.mean, from_rest, atol=1e-5) and not torch.allclose(even.mean, from_rest, atol=1e-3)
+    vectors = [net.encode(context)[0] for context in (even, late)]
+    assert not torch.allclose(vectors[0], vectors[1], atol=1e-3)
+    with pytest.raises(ValueError, match="3 states of a history have 2 times"):
+        net.after(history, times=[-1.0, 0.0])
+
+
+def test_one_sequence_has_the_begin_token_a_prefix_or_both_ends():
+    net = model(trained=True)
+    first, last = TRAJECTORY[:1], TRAJECTORY[30:31]
+    begin, forward, between = net.alone(1), net.after([first]), net.after([first], last, 5)
+    assert not begin.present.any() and begin.whole
+    assert forward.times.tolist() == [[-1.0]] and between.times.tolist() == [[4.0, -1.0]]
+    # The end comes first in the sequence, as what is known first.
+    assert torch.allclose(between.known.origins[:, 0], superposed(last, first).origins)
+    assert torch.allclose(between.known.origins[:, 1], first.origins, atol=1e-4)
+    vectors = [net.encode(context)[0] for context in (begin, forward, between)]
+    assert not torch.allclose(vectors[0], vectors[1], atol=1e-3)
+    assert not torch.allclose(vectors[1], vectors[2], atol=1e-3)
+    # Another end, or another time to it, is another context.
+    for end, left in ((TRAJECTORY[60:61], 5), (last, 9)):
+        assert not torch.allclose(net.encode(net.after([first], end, left))[0], vectors[2], atol=1e-4)
+
+
 def test_right_increments_have_no_geometric_loss():
     net = model()
     context = net.after([TRAJECTORY[:3]])
     by = noise(3, RESIDUES, 6, size=0.1)
-    assert geometry(net, context, by, by, LOCAL, LINKED).tolist() == [0.0] * 3
-    assert (geometry(net, context, by + 0.5, by, LOCAL, LINKED) > 0).all()
-    assert (geometry(net, context, by + 0.5, by, LOCAL, LINKED & False) == 0).all()
+    assert geometry(net, context, by, by).tolist() == [0.0] * 3
+    assert (geometry(net, context, by + 0.5, by) > 0).all()
+    unlinked = dataclasses.replace(net, residues=dataclasses.replace(RESIDUE_DATA, linked=LINKED & False))
+    assert (geometry(unlinked, context, by + 0.5, by) == 0).all()
 
 
 def test_windows_stay_within_their_trajectory():
@@ -251,8 +292,8 @@ def test_one_model_continues_fills_in_and_samples():
     net = model()
     first, last = TRAJECTORY[:2], TRAJECTORY[30:32]
     trajectories = {
-        "continue": continue_states(net, [first], 3, LOCAL, lambda atoms: atoms, GENERATOR),
-        "fill": fill_states(net, first, last, 5, LOCAL, lambda atoms: atoms, GENERATOR),
+        "continue": continue_states(net, [first], 3, lambda atoms: atoms, GENERATOR),
+        "fill": fill_states(net, first, last, 5, lambda atoms: atoms, GENERATOR),
     }
     assert trajectories["continue"].shape == (2, 3, RESIDUES, 3, 3) and trajectories["fill"].shape == (
         2,
@@ -261,7 +302,7 @@ def test_one_model_continues_fills_in_and_samples():
         3,
         3,
     )
-    assert sample_states(net, 4, LOCAL, lambda atoms: atoms, GENERATOR).shape == (4, RESIDUES, 3, 3)
+    assert sample_states(net, 4, lambda atoms: atoms, GENERATOR).shape == (4, RESIDUES, 3, 3)
     # The bridge comes as near to the end as one step is long.
     met = superposed(frames_of(trajectories["fill"][:, -1]), last)
     step = float((TRAJECTORY.origins[1:] - TRAJECTORY.origins[:-1]).norm(dim=-1).mean())
@@ -276,7 +317,6 @@ def test_training_lowers_the_held_out_loss_where_the_prior_is_wrong():
         by = 0.2 * noise(1)[0] + (2.0 * by**2 - 1.0).clamp(-1, 1)
         states.append(moved(frames_of(BODY), by * direction))
     trajectory = Frames.stack(states, 0)
-    trained = training.train(
-        [trajectory], KINDS, PLACES, LOCAL, LINKED, gap=1.0, seconds=1e9, most_steps=120, progress=lambda f, r: None
-    )
-    assert trained.ratio < 0.97 and trained.steps == 120 and trained.ratios[0] == 1.0
+    lesson = training.Training([training.ProteinRuns(RESIDUE_DATA, [trajectory])], 1, PRESETS["small"])
+    lesson.run(1e9, most_steps=120)
+    assert lesson.best.ratio < 0.97 and lesson.steps == 120 and lesson.curve[0].ratio == 1.0

@@ -1,10 +1,11 @@
-"""dsr_learn and simulations by a potential, with a real PyMOL, a real backend and OpenMM."""
+"""dsr_learn and what uses its models, with a real PyMOL, a real backend and OpenMM."""
 
 import re
 
 import numpy as np
 import pytest
 
+from pymol_dsr.commands.generate import dsr_continue, dsr_fill, dsr_sample
 from pymol_dsr.commands.learn import dsr_learn
 from pymol_dsr.commands.simulate import dsr_simulate
 from pymol_dsr.session import session_of
@@ -47,10 +48,60 @@ def test_a_potential_is_learned_from_a_simulation_and_simulates_all_atoms(backen
     assert "known are ala6, few" in refused(cmd, dsr_simulate, "ala", 0.001, model="nobody")
 
 
+def fluctuating(cmd, name, residues, seed, count=230):
+    """An object whose atoms move about with a memory."""
+    cmd.fab("A" * residues, name, ss=1)
+    rng, body = np.random.default_rng(seed), cmd.get_coordset(name, 1)
+    by = np.zeros(body.shape)
+    for state in range(1, count + 1):
+        cmd.load_coordset(body + by, name, state)
+        by = 0.9 * by + 0.03 * rng.normal(size=body.shape)
+
+
+@pytest.mark.system
+def test_a_generator_is_learned_goes_on_and_generates_without_training(backend, capsys):
+    cmd = backend
+    for number in (1, 2):
+        fluctuating(cmd, f"run{number}", 6, number)
+    assert dsr_learn("run1 run2", "generator", budget=2, quiet=0, async_=0, _self=cmd) == "run1_net"
+    lines = capsys.readouterr().out
+    assert "run1: 458 steps in 2 trajectories of 6 residues" in lines
+    assert "held-out error over the baseline's: 1.000 " in lines and "models/run1_net.dsrm" in lines
+    assert "dsr_continue SELECTION, method=net, model=run1_net uses it" in lines
+    dsr_learn("run1 run2", "generator", name="run1_net", budget=1, resume=1, quiet=0, async_=0, _self=cmd)
+    assert "of them before)" in capsys.readouterr().out
+    assert "learned from other states" in refused(
+        cmd, dsr_learn, "run1 run2", "generator", states="1-225", name="run1_net", resume=1
+    )
+
+    for function, arguments, count in (
+        (dsr_continue, {"frames": 4, "replicas": 2}, 4),
+        (dsr_fill, {"states": "10+20", "frames": 3}, 5),
+        (dsr_sample, {"frames": 6}, 6),
+    ):
+        name = function("run2", method="net", model="run1_net", quiet=0, async_=0, _self=cmd, **arguments)
+        lines = capsys.readouterr().out
+        assert "model run1_net, learned from 458 steps of run1: " in lines and "training" not in lines
+        [first, *_] = cmd.get_object_list(name)
+        assert cmd.count_states(first) == count and cmd.count_atoms(first) == cmd.count_atoms("run2")
+        pairs = np.array([pair[:2] for pair in cmd.get_bonds(first, 1)])
+        xyz = coordinates(cmd, first, count)
+        assert np.linalg.norm(xyz[pairs[:, 0]] - xyz[pairs[:, 1]], axis=1).max() < 2.5
+
+    line = refused(cmd, dsr_continue, "run2 and resi 1-5", method="net", model="run1_net")
+    assert "of another protein (run1, 6 residues AAAAAA), and here are 5 residues AAAAA: select those residues" in line
+    assert "say method=net, model=run1_net" in refused(cmd, dsr_continue, "run2", model="run1_net")
+    assert "known are run1_net: dsr_learn" in refused(cmd, dsr_sample, "run2", method="net", model="nobody")
+    assert "this is a generator, not a potential" in refused(cmd, dsr_simulate, "run2", 0.001, model="run1_net")
+
+
 def test_faults_are_refused_before_a_backend_is_started(plugin):
     cmd = plugin
     assert "nothing" in refused(cmd, dsr_learn, "nothing")
-    assert "choose" in refused(cmd, dsr_learn, "pep", "magic")
+    assert "choose potential or generator" in refused(cmd, dsr_learn, "pep", "magic")
+    assert "choose one of small, large" in refused(cmd, dsr_learn, "pep", "generator", preset="huge")
+    cmd.pseudoatom("water", resn="HOH")
+    assert "no residues with N, CA and C" in refused(cmd, dsr_learn, "water", "generator")
     assert "a potential" in refused(cmd, dsr_simulate, "pep", model="../x")
     assert session_of(cmd).jobs.connection.running is None
     assert not session_of(cmd).sources.running

@@ -9,7 +9,9 @@ from pymol_dsr.shared.simulation_options import ALL_ATOMS
 from pymol_dsr.shared.values import JsonObject
 
 from ...runtime.errors import Cancelled, RequestError
-from ...sources.model_file import model_path
+from ...sources.generator import learn as generator
+from ...sources.generator.learn import ProteinStates, Spacing
+from ...sources.model_file import POTENTIAL, ensure_free, model_path
 from ...sources.potential.beads import Protein
 from ...sources.potential.learn import LearningData, learn, of_frames, simulated
 from ...sources.potential.model_file import save
@@ -107,10 +109,11 @@ def learn_potential(state: State, job: Job, request: messages.Learn) -> messages
         if job.cancelled():
             raise Cancelled(f"{request.model} was cancelled")
 
+    path = model_path(request.model)
     with callers_fault():
+        ensure_free(path, POTENTIAL)
         data = [_learning_data(request, number) for number in range(len(request.proteins))]
         potential, report, lines = learn(data, request.options, JobReport(job, request.model), check)
-        path = model_path(request.model)
         try:
             save(path, potential, report)
         except OSError as error:
@@ -125,8 +128,38 @@ def _learning_data(request: messages.Learn, number: int) -> LearningData:
     return of_frames(one.name, Protein(one.residues, one.chains), request.frames(number), request.options)
 
 
+def learn_generator(state: State, job: Job, request: messages.LearnGenerator) -> messages.LearnResult:
+    """Learn a generator, which is written to the folder of models while it learns."""
+
+    def check() -> None:
+        if job.cancelled():
+            raise Cancelled(f"{request.model} was cancelled")
+
+    path = model_path(request.model)
+    with callers_fault():
+        proteins = [
+            ProteinStates(one.name, one.residues, one.chains, request.trajectories(number))
+            for number, one in enumerate(request.proteins)
+        ]
+        spacing = Spacing(request.stride, request.picoseconds)
+        try:
+            learned = generator.learn(
+                proteins,
+                request.options,
+                spacing,
+                path,
+                JobReport(job, request.model),
+                check,
+                log=lambda text: job.log(f"{request.model}: {text}"),
+            )
+        except OSError as error:
+            raise RequestError("internal", f"the generator can't be kept: {error}") from error
+    return messages.LearnResult(path=str(path), notes=learned.notes, report=learned.report)
+
+
 METHODS = {
     messages.Prepare: prepare_molecule,
     messages.Simulate: simulate_molecule,
     messages.Learn: learn_potential,
+    messages.LearnGenerator: learn_generator,
 }

@@ -9,17 +9,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .encoder import Encoder, gather, poses
+from .encoder import gather, poses
 from .frames import Frames
 
-LAYERS = 3
 LEVELS = 8
 """Numbers that describe a noise level."""
 
 
 def level_features(level: Tensor) -> Tensor:
     """Return the features f[B,8] of noise levels f[B]."""
-    rates = torch.linspace(0.3, 2.0, LEVELS // 2)
+    rates = torch.linspace(0.3, 2.0, LEVELS // 2, device=level.device)
     angle = level.log()[:, None] * rates
     return torch.cat([angle.sin(), angle.cos()], -1)
 
@@ -45,10 +44,10 @@ class MessageLayer(nn.Module):
 class Decoder(nn.Module):
     """F(x, a): the part of the prediction that the prior does not have."""
 
-    def __init__(self, size: int, pose_size: int) -> None:
+    def __init__(self, size: int, pose_size: int, layers: int) -> None:
         super().__init__()
         self.enter = nn.Linear(size + 12 + LEVELS, size)
-        self.layers = nn.ModuleList(MessageLayer(size, pose_size + size + 6) for _ in range(LAYERS))
+        self.layers = nn.ModuleList(MessageLayer(size, pose_size + size + 6) for _ in range(layers))
         self.leave = nn.Linear(size, 6)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
@@ -61,17 +60,18 @@ class Decoder(nn.Module):
         context: Tensor,
         anchor: Frames,
         index: Tensor,
-        encoder: Encoder,
+        separations: Tensor,
     ) -> Tensor:
         """Return F f[B,R,6].
 
         white: noisy increments in the metric of the covariance, scaled to about 1; increments: the same in Å; level:
-        noise f[B]; context: f[B,R,H]; anchor: frames [B,R] that the increments start from, with neighbours i8[B,R,N].
+        noise f[B]; context: f[B,R,H]; anchor: frames [B,R] that the increments start from, with neighbours i8[B,R,N];
+        separations: f[B,R,N,H], of the neighbours along the chain.
         """
         pose, turn = poses(anchor, index)
         near = gather(increments.reshape(*increments.shape[:2], 2, 3), index)
         turned = torch.einsum("brnij,brnkj->brnki", turn, near).flatten(-2)
-        edges = torch.cat([pose, encoder.separations(index), turned], -1)
+        edges = torch.cat([pose, separations, turned], -1)
         levels = level_features(level)[:, None].expand(-1, white.shape[1], -1)
         vectors = self.enter(torch.cat([context, white, increments, levels], -1))
         for layer in self.layers:

@@ -21,13 +21,13 @@ def neighbors(frames: Frames, count: int = NEIGHBORS) -> Tensor:
     """Return the nearest residues i8[B,R,N] of frames [B,R], without the residue itself."""
     distance = torch.cdist(frames.origins, frames.origins)
     size = distance.shape[-1]
-    distance = distance + 1e6 * torch.eye(size)
+    distance = distance + 1e6 * torch.eye(size, device=distance.device)
     return distance.topk(min(count, size - 1), largest=False).indices
 
 
 def gather(values: Tensor, index: Tensor) -> Tensor:
     """Return values f[B,R,...] at residues i8[B,R,N]: f[B,R,N,...]."""
-    rows = torch.arange(len(values))[:, None, None]
+    rows = torch.arange(len(values), device=values.device)[:, None, None]
     return values[rows, index]
 
 
@@ -37,22 +37,17 @@ def poses(frames: Frames, index: Tensor) -> tuple[Tensor, Tensor]:
     shift = (back @ (gather(frames.origins, index) - frames.origins[:, :, None])[..., None])[..., 0]
     turn = back @ gather(frames.rotations, index)
     distance = shift.norm(dim=-1, keepdim=True)
-    centres = torch.linspace(3.0, LONGEST, RADIAL)
+    centres = torch.linspace(3.0, LONGEST, RADIAL, device=distance.device)
     width = (LONGEST - 3.0) / RADIAL
     radial = torch.exp(-(((distance - centres) / width) ** 2))
     return torch.cat([radial, shift / distance.clamp_min(1e-3), rotation_vectors(turn)], -1), turn
 
 
 class Encoder(nn.Module):
-    """Encodes states: residue kinds i8[R], places along the chain i8[R]."""
+    """Encodes states of residues of some kinds."""
 
-    kinds: Tensor
-    places: Tensor
-
-    def __init__(self, kinds: Tensor, places: Tensor, kind_count: int, size: int) -> None:
+    def __init__(self, kind_count: int, size: int) -> None:
         super().__init__()
-        self.register_buffer("kinds", kinds)
-        self.register_buffer("places", places)
         self.kind = nn.Embedding(kind_count, size)
         self.separation = nn.Embedding(SEPARATIONS, size)
         self.pose = nn.Sequential(nn.Linear(POSE, size), nn.SiLU(), nn.Linear(size, size))
@@ -62,16 +57,20 @@ class Encoder(nn.Module):
         nn.init.normal_(self.kind.weight, std=0.1)
         nn.init.normal_(self.separation.weight, std=0.3)
 
-    def separations(self, index: Tensor) -> Tensor:
-        """Return the vectors f[B,R,N,H] of the separations of neighbours i8[B,R,N] along the chain."""
+    def separations(self, index: Tensor, places: Tensor) -> Tensor:
+        """Return the vectors f[B,R,N,H] of the separations of neighbours i8[B,R,N] along the chain (places i8[R])."""
         half = SEPARATIONS // 2
-        apart = self.places[index] - self.places[None, :, None]
+        apart = places[index] - places[None, :, None]
         vectors: Tensor = self.separation(apart.clamp(-half, half) + half)
         return vectors
 
-    def forward(self, frames: Frames, index: Tensor) -> Tensor:
-        """Return a vector f[B,R,H] for each residue of frames [B,R] with neighbours i8[B,R,N]."""
-        near = self.pose(poses(frames, index)[0]) + self.separations(index) + self.kind(self.kinds)[index]
-        own = self.kind(self.kinds).expand(len(index), -1, -1)
+    def forward(self, frames: Frames, index: Tensor, kinds: Tensor, places: Tensor) -> Tensor:
+        """Return a vector f[B,R,H] for each residue of frames [B,R] with neighbours i8[B,R,N].
+
+        kinds, places: i8[R], kinds of the residues and their places along the chain.
+        """
+        kind = self.kind(kinds)
+        near = self.pose(poses(frames, index)[0]) + self.separations(index, places) + kind[index]
+        own = kind.expand(len(index), -1, -1)
         vectors: Tensor = self.norm(own + self.mix(torch.cat([own, torch.nn.functional.silu(near).mean(2)], -1)))
         return vectors

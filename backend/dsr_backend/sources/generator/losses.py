@@ -15,7 +15,7 @@ GEOMETRY = 0.02
 
 def noise_levels(count: int, generator: torch.Generator) -> Tensor:
     """Draw noise levels f[count] of training: log-normal about 0.8."""
-    return (torch.randn(count, generator=generator) - 0.2).exp().clamp(0.05, 15.0)
+    return (torch.randn(count, generator=generator, device=generator.device) - 0.2).exp().clamp(0.05, 15.0)
 
 
 def network_target(white: Tensor, noisy: Tensor, level: Tensor) -> Tensor:
@@ -29,38 +29,33 @@ def denoising(network: Tensor, white: Tensor, noisy: Tensor, level: Tensor) -> T
     return ((network - network_target(white, noisy, level)) ** 2).mean((1, 2))
 
 
-def geometry(
-    model: Generator, context: Context, predicted: Tensor, truth: Tensor, local: Tensor, linked: Tensor
-) -> Tensor:
-    """Return the mean squared error f[B] (Å²) of distances between linked residues.
+def geometry(model: Generator, context: Context, predicted: Tensor, truth: Tensor) -> Tensor:
+    """Return the mean squared error f[B] (Å²) of distances between linked residues: C–N, CA–N, C–CA and CA–CA.
 
-    predicted, truth: increments f[B,R,6]; local: f[R,3,3], N, CA and C in their frames; linked: bool[R-1], residues
-    bonded to the next one. The distances are C–N, CA–N, C–CA and CA–CA.
+    predicted, truth: increments f[B,R,6].
     """
 
     def distances(by: Tensor) -> Tensor:
-        atoms = atoms_of(moved(context.anchor, by), local)
+        atoms = atoms_of(moved(context.anchor, by), model.residues.local)
         first, second = atoms[:, :-1], atoms[:, 1:]
         pairs = ((2, 0), (1, 0), (2, 1), (1, 1))
         return torch.stack([(first[:, :, i] - second[:, :, j]).norm(dim=-1) for i, j in pairs], -1)
 
     squared = (distances(predicted) - distances(truth)) ** 2
-    return (squared * linked[:, None]).mean((1, 2))
+    return (squared * model.residues.linked[:, None]).mean((1, 2))
 
 
-def training_loss(
-    model: Generator, context: Context, by: Tensor, local: Tensor, linked: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def training_loss(model: Generator, context: Context, by: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return the loss to minimise and the denoising loss alone, means f[] over a batch of increments f[B,R,6]."""
     white = model.whitened(by, context)
     level = noise_levels(len(white), generator)
-    noisy = white + level[:, None, None] * torch.randn(white.shape, generator=generator)
+    noisy = white + level[:, None, None] * torch.randn(white.shape, generator=generator, device=white.device)
     vectors, index = model.encode(context)
     network = model.network(noisy, level, context, vectors, index)
     main = denoising(network, white, noisy, level).mean()
     clean = context.mean + model.coloured(denoised(noisy, level, network), context)
     weight = GEOMETRY / (1.0 + 10.0 * level**2)
-    shape = (weight * geometry(model, context, clean, by, local, linked)).mean()
+    shape = (weight * geometry(model, context, clean, by)).mean()
     return main + shape, main
 
 
@@ -68,10 +63,13 @@ def baseline_loss(model: Generator, context: Context, by: Tensor, generator: tor
     """Return the denoising loss f[] of the prior alone (F = 0) on increments f[B,R,6]."""
     white = model.whitened(by, context)
     level = noise_levels(len(white), generator)
-    noisy = white + level[:, None, None] * torch.randn(white.shape, generator=generator)
+    noisy = white + level[:, None, None] * torch.randn(white.shape, generator=generator, device=white.device)
     return denoising(torch.zeros_like(white), white, noisy, level).mean()
 
 
 def superposed_frames(frames: Frames, noise: float, generator: torch.Generator) -> Frames:
     """Return frames with noise (Å) on their origins, as generated states have."""
-    return Frames(frames.rotations, frames.origins + noise * torch.randn(frames.origins.shape, generator=generator))
+    return Frames(
+        frames.rotations,
+        frames.origins + noise * torch.randn(frames.origins.shape, generator=generator, device=frames.origins.device),
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,9 +18,45 @@ from .temporal import Temporal
 
 HISTORY = 6
 """Known states before the one to predict, at most."""
-SIZE = 48
-LARGE = 128
-"""Width of the vectors on a CPU, and of the preset for GPUs."""
+UNEVEN = 0.01
+"""Fraction of a gap by which the last known state may be off one gap after that before it."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Size of a net, and of a step of its training.
+
+    width: of vectors. layers: exchanges of messages in the decoder. blocks: of the temporal module. neighbors: residues
+    that send messages. batch: examples of a step.
+    """
+
+    width: int
+    layers: int
+    blocks: int
+    neighbors: int
+    batch: int
+
+
+PRESETS = {"small": Preset(48, 3, 2, 9, 48), "large": Preset(128, 6, 4, 16, 128)}
+"""small is for a CPU, large for a GPU."""
+
+
+@dataclass(frozen=True, eq=False)
+class Residues:
+    """Residues of one protein.
+
+    kinds: i8[R], of the vocabulary of the net. places: i8[R], rising by 1 along a chain. linked: bool[R-1], bonded to
+    the next one. local: f[R,3,3] in Å, atoms N, CA and C in the frames of their residues.
+    """
+
+    kinds: Tensor
+    places: Tensor
+    linked: Tensor
+    local: Tensor
+
+    def to(self, device: torch.device) -> Residues:
+        """Return them on a device."""
+        return Residues(*(part.to(device) for part in (self.kinds, self.places, self.linked, self.local)))
 
 
 class Context(NamedTuple):
@@ -39,15 +77,33 @@ class Context(NamedTuple):
     whole: bool
 
 
-class Generator(nn.Module):
-    """The net of one molecule on top of its prior. kinds, places: i8[R], residue kinds and places along the chain."""
+class Network(nn.Module):
+    """The trained part of a generator. It knows kinds of residues and no protein, so several proteins may have one."""
 
-    def __init__(self, prior: Prior, kinds: Tensor, places: Tensor, size: int = SIZE) -> None:
+    def __init__(self, kind_count: int, preset: Preset) -> None:
         super().__init__()
-        self.prior = prior
-        self.encoder = Encoder(kinds, places, int(kinds.max()) + 1, size)
-        self.temporal = Temporal(size)
-        self.decoder = Decoder(size, POSE)
+        self.kind_count, self.preset = kind_count, preset
+        self.encoder = Encoder(kind_count, preset.width)
+        self.temporal = Temporal(preset.width, preset.blocks)
+        self.decoder = Decoder(preset.width, POSE, preset.layers)
+
+
+@dataclass(frozen=True, eq=False)
+class Generator:
+    """The generator of one protein: a network on top of the closed-form model of that protein."""
+
+    net: Network
+    prior: Prior
+    residues: Residues
+
+    @property
+    def device(self) -> torch.device:
+        """Its device."""
+        return self.prior.shift.device
+
+    def to(self, device: torch.device) -> Generator:
+        """Return the generator on a device. Its network goes there, too."""
+        return Generator(self.net.to(device), self.prior.to(device), self.residues.to(device))
 
     def metric(self, context: Context) -> Normal:
         """Return the distribution whose spread the increments of a context have."""
@@ -64,18 +120,21 @@ class Generator(nn.Module):
 
     def encode(self, context: Context) -> tuple[Tensor, Tensor]:
         """Return the context vectors f[B,R,H] and the neighbours i8[B,R,N] of the anchor."""
-        index = neighbors(context.anchor)
+        index = neighbors(context.anchor, self.net.preset.neighbors)
         batch, length = context.present.shape
         flat = context.known.map(lambda part: part.flatten(0, 1))
-        encoded = self.encoder(flat, index.repeat_interleave(length, 0))
+        repeated = index.repeat_interleave(length, 0)
+        encoded = self.net.encoder(flat, repeated, self.residues.kinds, self.residues.places)
         encoded = encoded.reshape(batch, length, *encoded.shape[1:])
-        return self.temporal(encoded, context.times, context.present), index
+        vectors: Tensor = self.net.temporal(encoded, context.times, context.present)
+        return vectors, index
 
     def network(self, noisy: Tensor, level: Tensor, context: Context, vectors: Tensor, index: Tensor) -> Tensor:
         """Return F f[B,R,6] of noisy whitened increments f[B,R,6] at noise levels f[B]."""
         scaled = noisy / (1.0 + level**2).sqrt()[:, None, None]
         physical = self.coloured(scaled, context)
-        network: Tensor = self.decoder(scaled, physical, level, vectors, context.anchor, index, self.encoder)
+        separations = self.net.encoder.separations(index, self.residues.places)
+        network: Tensor = self.net.decoder(scaled, physical, level, vectors, context.anchor, index, separations)
         return network
 
     @torch.no_grad()
@@ -89,32 +148,40 @@ class Generator(nn.Module):
         white = sampler.sample(denoise, tuple(context.mean.shape), generator, steps)
         return moved(context.anchor, context.mean + self.coloured(white, context))
 
-    def after(self, history: list[Frames], end: Frames | None = None, left: int = 0) -> Context:
-        """Return the context of the state after a history of frames [B,R], the newest last, one gap apart.
+    def after(
+        self, history: list[Frames], end: Frames | None = None, left: int = 0, times: Sequence[float] = ()
+    ) -> Context:
+        """Return the context of the state one gap after a history of frames [B,R], the newest last.
 
-        end: frames [B,R] that are reached after `left` gaps. Without a history the mean structure is the anchor: a
-        state of the ensemble is drawn.
+        times: of the history, in gaps; without them its states are one gap apart. end: frames [B,R] that are reached
+        after `left` gaps.
         """
         if not history:
             raise ValueError("a history of no states has no batch: use `alone`")
+        moments = list(times) or [float(k) for k in range(len(history))]
+        if len(moments) != len(history):
+            raise ValueError(f"{len(history)} states of a history have {len(moments)} times")
         recent = [superposed(state, history[-1]) for state in history[-HISTORY:]]
         known = list(recent)
-        times = [float(-len(recent) + k) for k in range(len(recent))]
+        before = [moment - moments[-1] - 1.0 for moment in moments[-HISTORY:]]
         if end is not None:
             known.insert(0, superposed(end, history[-1]))
-            times.insert(0, float(left - 1))
+            before.insert(0, float(left - 1))
         batch = len(history[-1].origins)
         stacked = Frames.stack(known, 1)
-        previous = recent[-2] if len(recent) > 1 else None
-        count = torch.full((batch,), float(max(left, 1)))
+        # The prior knows the last increment over one gap, and of no other.
+        even = len(recent) > 1 and abs(moments[-1] - moments[-2] - 1.0) <= UNEVEN
+        previous = recent[-2] if even else None
+        device = history[-1].origins.device
+        count = torch.full((batch,), float(max(left, 1)), device=device)
         mean = (
             self.prior.forward_mean(previous, recent[-1]) if end is None else bridge_mean(recent[-1], known[0], count)
         )
-        spread = torch.ones(batch) if end is None else ((count - 1.0) / count).sqrt()
+        spread = torch.ones(batch, device=device) if end is None else ((count - 1.0) / count).sqrt()
         return Context(
             stacked,
-            torch.tensor(times).expand(batch, -1),
-            torch.ones(batch, len(known), dtype=torch.bool),
+            torch.tensor(before, device=device).expand(batch, -1),
+            torch.ones(batch, len(known), dtype=torch.bool, device=device),
             history[-1],
             mean,
             spread,
@@ -126,8 +193,8 @@ class Generator(nn.Module):
         anchor = self.prior.mean.expand(batch)
         known = anchor.map(lambda part: part[:, None])
         mean = self.prior.shift.reshape(-1, 6).expand(batch, -1, -1)
-        nothing = torch.zeros(batch, 1, dtype=torch.bool)
-        return Context(known, torch.zeros(batch, 1), nothing, anchor, mean, torch.ones(batch), True)
+        at = torch.zeros(batch, 1, device=mean.device)
+        return Context(known, at, at.bool(), anchor, mean, torch.ones(batch, device=mean.device), True)
 
 
 def target(context: Context, following: Frames) -> Tensor:

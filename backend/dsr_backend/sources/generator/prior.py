@@ -43,14 +43,23 @@ class Normal:
         inverse = (vectors / values.clamp_min(FLOOR).sqrt()) @ vectors.T
         return cls(root.float(), inverse.float())
 
+    @classmethod
+    def of_root(cls, root: Tensor) -> Normal:
+        """Return the distribution of the symmetric root f[D,D] of a covariance."""
+        values, vectors = torch.linalg.eigh(root.double())
+        return cls(root, ((vectors / values.clamp_min(FLOOR**0.5)) @ vectors.T).float())
+
+    def to(self, device: torch.device) -> Normal:
+        """Return the distribution on a device."""
+        return Normal(self.root.to(device), self.inverse.to(device))
+
 
 @dataclass(frozen=True)
 class Prior:
     """The closed-form model of one molecule.
 
     mean: frames of the mean structure. centre, axes: features f[D2] and their components f[D2,K]. weights: f[K+1,D].
-    step: innovations of the increments; whole: increments from the mean structure, with mean shift f[D]. gap: time from
-    state to state in training.
+    step: innovations of the increments; whole: increments from the mean structure, with mean shift f[D].
     """
 
     mean: Frames
@@ -60,11 +69,22 @@ class Prior:
     step: Normal
     whole: Normal
     shift: Tensor
-    gap: float
+
+    def to(self, device: torch.device) -> Prior:
+        """Return the model on a device."""
+        return Prior(
+            self.mean.map(lambda part: part.to(device)),
+            self.centre.to(device),
+            self.axes.to(device),
+            self.weights.to(device),
+            self.step.to(device),
+            self.whole.to(device),
+            self.shift.to(device),
+        )
 
     @classmethod
-    def fit(cls, trajectories: Sequence[Frames], gap: float) -> Prior:
-        """Return the model of trajectories of frames [S,R], evenly spaced by `gap`."""
+    def fit(cls, trajectories: Sequence[Frames]) -> Prior:
+        """Return the model of trajectories of frames [S,R], evenly spaced in time."""
         mean = _mean_frames(trajectories)
         inputs, targets = [], []
         for states in trajectories:
@@ -98,12 +118,12 @@ class Prior:
             ]
         )
         shift = whole.mean(0)
-        return cls(mean, centre, axes, weights, Normal.of(residual), Normal.of(whole - shift), shift, gap)
+        return cls(mean, centre, axes, weights, Normal.of(residual), Normal.of(whole - shift), shift)
 
     def forward_mean(self, previous: Frames | None, current: Frames) -> Tensor:
         """Return the mean f[B,R,6] of the next increment of frames [B,R] after the previous ones."""
         x = _features(previous, current, self.mean)
-        design = torch.cat([(x - self.centre) @ self.axes, torch.ones(len(x), 1)], 1)
+        design = torch.cat([(x - self.centre) @ self.axes, x.new_ones(len(x), 1)], 1)
         return (design @ self.weights).reshape(len(design), -1, 6)
 
 

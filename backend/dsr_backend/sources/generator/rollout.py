@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,19 +19,25 @@ def continue_states(
     model: Generator,
     history: list[Frames],
     frames: int,
-    local: Tensor,
     mend: Mend,
     generator: torch.Generator,
     steps: int = sampler.STEPS,
     check: Callable[[], None] = lambda: None,
+    times: Sequence[float] = (),
 ) -> Tensor:
-    """Return backbone atoms f[B,F,R,3,3] (Å) of states after a history of frames [B,R], one gap apart."""
+    """Return backbone atoms f[B,F,R,3,3] (Å) of states after a history of frames [B,R], one gap apart.
+
+    times: of the history, in gaps; without them its states are one gap apart.
+    """
     known, made = list(history[-HISTORY:]), []
+    moments = [*times][-HISTORY:] or [float(k) for k in range(len(known))]
     for _ in range(frames):
         check()
-        atoms = mend(atoms_of(model.draw(model.after(known), generator, steps), local))
+        context = model.after(known, times=moments)
+        atoms = mend(atoms_of(model.draw(context, generator, steps), model.residues.local))
         made.append(atoms)
         known = [*known[-HISTORY + 1 :], frames_of(atoms)]
+        moments = [*moments[-HISTORY + 1 :], moments[-1] + 1.0]
     return torch.stack(made, 1)
 
 
@@ -40,7 +46,6 @@ def fill_states(
     first: Frames,
     last: Frames,
     frames: int,
-    local: Tensor,
     mend: Mend,
     generator: torch.Generator,
     steps: int = sampler.STEPS,
@@ -51,14 +56,14 @@ def fill_states(
     for k in range(frames):
         check()
         context = model.after(known, last, frames + 1 - k)
-        atoms = mend(atoms_of(model.draw(context, generator, steps), local))
+        atoms = mend(atoms_of(model.draw(context, generator, steps), model.residues.local))
         made.append(atoms)
         known = [*known[-HISTORY + 1 :], frames_of(atoms)]
     return torch.stack(made, 1)
 
 
 def sample_states(
-    model: Generator, count: int, local: Tensor, mend: Mend, generator: torch.Generator, steps: int = sampler.STEPS
+    model: Generator, count: int, mend: Mend, generator: torch.Generator, steps: int = sampler.STEPS
 ) -> Tensor:
     """Return backbone atoms f[count,R,3,3] (Å) of states of the ensemble, each drawn alone."""
-    return mend(atoms_of(model.draw(model.alone(count), generator, steps), local))
+    return mend(atoms_of(model.draw(model.alone(count), generator, steps), model.residues.local))

@@ -29,10 +29,10 @@ def sample(
     b² (1 − r) + (1 − r)² a² / (1 + a²).
     """
     schedule = levels(steps)
-    x: Tensor = (1.0 + schedule[0] ** 2) ** 0.5 * torch.randn(shape, generator=generator)
+    x: Tensor = (1.0 + schedule[0] ** 2) ** 0.5 * torch.randn(shape, generator=generator, device=generator.device)
     for a, b in itertools.pairwise(schedule):
-        clean = denoise(x, torch.full((shape[0],), a))
+        clean = denoise(x, x.new_full((shape[0],), a))
         r = (b / a) ** 2
         variance = b**2 * (1.0 - r) + (1.0 - r) ** 2 * a**2 / (1.0 + a**2)
-        x = clean + r * (x - clean) + variance**0.5 * torch.randn(shape, generator=generator)
+        x = clean + r * (x - clean) + variance**0.5 * torch.randn(shape, generator=generator, device=x.device)
     return x

@@ -17,7 +17,7 @@ SLOWEST = 64.0
 def rotary(values: Tensor, times: Tensor) -> Tensor:
     """Return values f[...,T,C] turned by times f[...,T] (gaps): products of two then depend on time differences."""
     half = values.shape[-1] // 2
-    rates = SLOWEST ** -torch.linspace(0.0, 1.0, half)
+    rates = SLOWEST ** -torch.linspace(0.0, 1.0, half, device=values.device)
     angle = times[..., None] * rates
     a, b = values[..., :half], values[..., half:]
     return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1)
@@ -40,8 +40,8 @@ class TemporalBlock(nn.Module):
             for part in self.project(self.first(tokens)).chunk(3, -1)
         )
         at = times[:, None]
-        causal = torch.ones(length, length, dtype=torch.bool).tril()
-        allowed = causal & known[:, None, None, :] | torch.eye(length, dtype=torch.bool)
+        causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
+        allowed = causal & known[:, None, None, :] | torch.eye(length, dtype=torch.bool, device=tokens.device)
         mixed = nn.functional.scaled_dot_product_attention(rotary(q, at), rotary(k, at), v, attn_mask=allowed)
         tokens = tokens + self.out(mixed.transpose(1, 2).reshape(count, length, size))
         result: Tensor = tokens + self.feed(self.second(tokens))
@@ -51,7 +51,7 @@ class TemporalBlock(nn.Module):
 class Temporal(nn.Module):
     """Turns encoded known states into a context for the state to predict."""
 
-    def __init__(self, size: int, layers: int = 2) -> None:
+    def __init__(self, size: int, layers: int) -> None:
         super().__init__()
         self.begin = nn.Parameter(0.1 * torch.randn(size))
         self.query = nn.Parameter(0.1 * torch.randn(size))
@@ -69,8 +69,8 @@ class Temporal(nn.Module):
         tokens = torch.cat([begin, tokens, query], 1)
 
         def per_residue(values: Tensor, begin_value: float) -> Tensor:
-            first = torch.full((batch, 1), begin_value, dtype=values.dtype)
-            last = torch.full((batch, 1), 0 if values.dtype != torch.bool else True, dtype=values.dtype)
+            first = values.new_full((batch, 1), begin_value)
+            last = values.new_full((batch, 1), 0 if values.dtype != torch.bool else True)
             return torch.cat([first, values, last], 1).repeat_interleave(residues, 0)
 
         at, use = per_residue(times, 0.0), per_residue(known, True)

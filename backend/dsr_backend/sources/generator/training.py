@@ -1,33 +1,51 @@
-"""Training of the generator on windows of a user's trajectories, within a budget of time."""
+"""Training of the generator on windows of trajectories of one or several proteins, within a budget of time."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ...runtime.errors import Cancelled
 from .frames import Frames, superposed
 from .losses import baseline_loss, superposed_frames, training_loss
-from .model import HISTORY, Context, Generator, target
+from .model import HISTORY, Context, Generator, Network, Preset, Residues, target
 from .prior import Prior, bridge_mean
 
-BATCH = 48
 RATE = 3e-3
 AVERAGE = 0.998
 """Decay of the running mean of the weights that is used in the end."""
 HELD_OUT = 0.15
 """Last fraction of each trajectory that the ratio is measured on."""
 EVERY = 15.0
-"""Seconds between two measurements of the held-out ratio."""
+"""Seconds between two measurements of the held-out ratio, at most; a budget has ten of them at least."""
+REPORTED = 0.5
+"""Seconds between two reports of progress."""
 LONGEST_FILL = 10
 HISTORY_NOISE = 0.05
 """Å. Noise on the known states, so that the net bears its own errors."""
 TASKS = (("forward", 0.7), ("fill", 0.2), ("alone", 0.1))
+FORGOTTEN = 0.15
+"""Chance that a known state is left out, as where strides are uneven."""
 MEASURED = (8, 48)
 """Draws of a measurement, each with its own number of known states, and held-out windows of each."""
+MOST_PROTEINS_MEASURED = 8
+"""Proteins above which a measurement draws only once of each."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProteinRuns:
+    """A protein to learn from: trajectories of frames [S,R], each evenly spaced in time.
+
+    unseen: learn nothing from it, and measure on it.
+    """
+
+    residues: Residues
+    runs: Sequence[Frames]
+    unseen: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,61 +58,79 @@ class Windows:
     @classmethod
     def of(cls, trajectories: Sequence[Frames]) -> Windows:
         """Return the windows of trajectories of frames [S,R]."""
-        owner = torch.repeat_interleave(
-            torch.arange(len(trajectories)), torch.tensor([len(t.origins) for t in trajectories])
-        )
+        lengths = torch.tensor([len(t.origins) for t in trajectories])
+        owner = torch.repeat_interleave(torch.arange(len(trajectories)), lengths)
         return cls(Frames.cat(trajectories), owner)
+
+    def to(self, device: torch.device) -> Windows:
+        """Return the windows on a device."""
+        return Windows(self.frames.map(lambda part: part.to(device)), self.owner.to(device))
 
     def starts(self, ahead: int) -> Tensor:
         """Return the states i8[M] with one state before and `ahead` states after in the same trajectory."""
-        place = torch.arange(1, len(self.owner) - ahead)
+        place = torch.arange(1, len(self.owner) - ahead, device=self.owner.device)
         same = (self.owner[place - 1] == self.owner[place]) & (self.owner[place + ahead] == self.owner[place])
         return place[same]
 
     def context(self, model: Generator, task: str, count: int, generator: torch.Generator) -> tuple[Context, Tensor]:
         """Draw `count` examples of a task: what is known, and the increments f[count,R,6] to predict."""
+        device = generator.device
         if task == "alone":
             context = model.alone(count)
-            chosen = torch.randint(len(self.owner), (count,), generator=generator)
+            chosen = torch.randint(len(self.owner), (count,), generator=generator, device=device)
             return context, target(context, self.frames[chosen])
-        left = int(torch.randint(2, LONGEST_FILL + 1, (1,), generator=generator)) if task == "fill" else 1
+        left = (
+            int(torch.randint(2, LONGEST_FILL + 1, (1,), generator=generator, device=device)) if task == "fill" else 1
+        )
         starts = self.starts(left)
-        at = starts[torch.randint(len(starts), (count,), generator=generator)]
-        # Some of the states before are not known, as where strides are uneven.
-        known_before = int(torch.randint(1, HISTORY + 1, (1,), generator=generator))
-        offsets = torch.arange(known_before - 1, -1, -1)
+        if not len(starts):
+            left, starts = 1, self.starts(1)
+        at = starts[torch.randint(len(starts), (count,), generator=generator, device=device)]
+        known_before = int(torch.randint(1, HISTORY + 1, (1,), generator=generator, device=device))
+        offsets = torch.arange(known_before - 1, -1, -1, device=device)
         place = (at[:, None] - offsets).clamp_min(0)
         present = self.owner[place] == self.owner[at][:, None]
-        present &= (torch.rand(present.shape, generator=generator) < 0.85) | (offsets < 2)
+        # Of a history with uneven strides some states are not known, or the one before the last.
+        drawn = torch.rand(present.shape, generator=generator, device=device)
+        even = bool(torch.rand(1, generator=generator, device=device) >= FORGOTTEN)
+        present &= (drawn >= FORGOTTEN) | (offsets < 2)
+        present &= (offsets != 1) | even
         anchor = superposed_frames(self.frames[at], HISTORY_NOISE, generator)
         flat = superposed_frames(self.frames[place.flatten()], HISTORY_NOISE, generator)
         repeated = anchor.map(lambda part: part.repeat_interleave(known_before, 0))
         known = superposed(flat, repeated).map(lambda part: part.reshape(*place.shape, *part.shape[1:]))
         known.rotations[:, -1], known.origins[:, -1] = anchor.rotations, anchor.origins
         times = (-1.0 - offsets).expand(count, -1)
-        if task == "fill":
+        if task == "fill" and left > 1:
             end = superposed(self.frames[at + left], anchor)
             known = Frames.cat([end.map(lambda part: part[:, None]), known], 1)
-            times = torch.cat([torch.full((count, 1), left - 1.0), times], 1)
-            present = torch.cat([torch.ones(count, 1, dtype=torch.bool), present], 1)
-            steps = torch.full((count,), float(left))
+            times = torch.cat([times.new_full((count, 1), left - 1.0), times], 1)
+            present = torch.cat([present.new_ones(count, 1), present], 1)
+            steps = times.new_full((count,), float(left))
             mean, spread = bridge_mean(anchor, end, steps), ((steps - 1.0) / steps).sqrt()
         else:
-            previous = superposed(self.frames[at - 1], anchor) if known_before > 1 else None
-            mean, spread = model.prior.forward_mean(previous, anchor), torch.ones(count)
+            previous = superposed(self.frames[at - 1], anchor) if known_before > 1 and even else None
+            mean, spread = model.prior.forward_mean(previous, anchor), times.new_ones(count)
         context = Context(known, times, present, anchor, mean, spread, False)
         return context, target(context, self.frames[at + 1])
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A trained generator: ratio, its held-out loss over that of the prior (1 where training did not help)."""
+class Measurement:
+    """The held-out error over that of the baseline (1: training did not help), after steps and seconds of training."""
 
-    model: Generator
-    ratio: float
-    steps: int
     seconds: float
-    ratios: tuple[float, ...]
+    steps: int
+    ratio: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Lesson:
+    """A protein in training: its generator, and the windows to learn from and to measure on; None for no windows."""
+
+    generator: Generator
+    learned: Windows | None
+    unseen: Windows | None
 
 
 def split(trajectories: Sequence[Frames]) -> tuple[list[Frames], list[Frames]]:
@@ -108,89 +144,189 @@ def split(trajectories: Sequence[Frames]) -> tuple[list[Frames], list[Frames]]:
     return first, last
 
 
-def train(
-    trajectories: Sequence[Frames],
-    kinds: Tensor,
-    places: Tensor,
-    local: Tensor,
-    linked: Tensor,
-    *,
-    gap: float,
-    seconds: float,
-    seed: int = 0,
-    check: Callable[[], None] = lambda: None,
-    progress: Callable[[float, float], None] = lambda fraction, ratio: None,
-    most_steps: int | None = None,
-) -> Trained:
-    """Return the generator of trajectories of frames [S,R], evenly spaced by `gap` (ps).
+class Training:
+    """The training of one network on some proteins. It can be written down, and go on.
 
-    kinds, places: i8[R]; local: f[R,3,3], N, CA and C in their frames, Å; linked: bool[R-1]. seconds: budget of wall
-    time. The weights of the least held-out loss are kept, those of the start among them. progress: gets the fraction of
-    the budget and the held-out ratio.
+    generators: of each protein, with the weights of the least held-out error after `run`. curve: all measurements; the
+    first one is 1, as a net starts as the baseline. priors: on the CPU.
     """
-    learned, held = split(trajectories)
-    prior = Prior.fit(learned, gap)
-    windows, unseen = Windows.of(learned), Windows.of(held)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = Generator(prior, kinds, places)
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=1e-3)
-    averaged = {name: value.detach().clone() for name, value in model.named_parameters()}
-    best, best_ratio = {name: value.clone() for name, value in averaged.items()}, 1.0
-    started, measured, steps, ratios = time.monotonic(), 0.0, 0, [1.0]
-    tasks, chances = [name for name, _ in TASKS], torch.tensor([chance for _, chance in TASKS])
-    while True:
-        check()
-        spent = time.monotonic() - started
-        fraction = spent / max(seconds, 1e-9) if most_steps is None else steps / most_steps
-        if spent - measured > EVERY or fraction >= 1.0:
-            current = {name: value.detach().clone() for name, value in model.named_parameters()}
-            _load(model, averaged)
-            ratio = held_out_ratio(model, unseen, seed)
-            ratios.append(ratio)
-            if ratio < best_ratio:
-                best, best_ratio = {name: value.clone() for name, value in averaged.items()}, ratio
-            _load(model, current)
-            measured = spent
-            progress(min(fraction, 1.0), best_ratio)
-        if fraction >= 1.0:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, (steps + 1) / 100.0) * max(0.02, 1.0 - fraction)
-        task = tasks[int(torch.multinomial(chances, 1, generator=generator))]
-        context, by = windows.context(model, task, BATCH, generator)
-        loss, _ = training_loss(model, context, by, local, linked, generator)
-        optimizer.zero_grad()
+
+    def __init__(
+        self,
+        proteins: Sequence[ProteinRuns],
+        kind_count: int,
+        preset: Preset,
+        seed: int = 0,
+        device: torch.device | None = None,
+        priors: Sequence[Prior] | None = None,
+    ) -> None:
+        """priors: of a training that goes on; without them they are fitted."""
+        self._device = device or torch.device("cpu")
+        self._seed = seed
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.net = Network(kind_count, preset).to(self._device)
+        by_protein = any(one.unseen for one in proteins)
+        parts = [split(one.runs) for one in proteins]
+        self.priors = list(priors) if priors else [Prior.fit(learned) for learned, _ in parts]
+        self._lessons = []
+        for protein, prior, (learned, held) in zip(proteins, self.priors, parts, strict=True):
+            generator = Generator(self.net, prior, protein.residues).to(self._device)
+            measured = protein.unseen or not by_protein
+            self._lessons.append(
+                _Lesson(
+                    generator,
+                    None if protein.unseen else Windows.of(learned).to(self._device),
+                    Windows.of(held).to(self._device) if measured else None,
+                )
+            )
+        self._generator = torch.Generator(device=self._device).manual_seed(seed)
+        self._optimizer = torch.optim.AdamW(self.net.parameters(), RATE, weight_decay=1e-3)
+        self._averaged = _copied(self.net)
+        self._best = _copied(self.net)
+        self.curve = [Measurement(0.0, 0, 1.0)]
+        self.best = self.curve[0]
+        self.steps, self.seconds = 0, 0.0
+        self._loss = torch.ones((), device=self._device)
+
+    @property
+    def generators(self) -> list[Generator]:
+        """The generators on the CPU."""
+        return [lesson.generator.to(torch.device("cpu")) for lesson in self._lessons]
+
+    @property
+    def loss(self) -> float:
+        """Mean denoising loss of the last steps."""
+        return float(self._loss)
+
+    def run(
+        self,
+        seconds: float,
+        *,
+        check: Callable[[], None] = lambda: None,
+        progress: Callable[[float, Training], None] = lambda fraction, training: None,
+        save: Callable[[Training], None] = lambda training: None,
+        most_steps: int | None = None,
+    ) -> None:
+        """Train for some seconds of wall time more, or for `most_steps` more.
+
+        check: may raise Cancelled; what was reached by then is measured and saved before it passes on. progress: gets
+        the fraction of the budget. save: called after each measurement.
+        """
+        every = min(EVERY, seconds / 10.0)
+        started, already, first = time.monotonic(), self.seconds, self.steps
+        measured = reported = 0.0
+        tasks, chances = [name for name, _ in TASKS], torch.tensor([chance for _, chance in TASKS], device=self._device)
+        try:
+            while True:
+                check()
+                spent = time.monotonic() - started
+                self.seconds = already + spent
+                fraction = spent / max(seconds, 1e-9) if most_steps is None else (self.steps - first) / most_steps
+                if spent - measured > every or fraction >= 1.0:
+                    self._measure()
+                    save(self)
+                    measured = spent
+                if spent - reported > REPORTED or fraction >= 1.0:
+                    progress(min(fraction, 1.0), self)
+                    reported = spent
+                if fraction >= 1.0:
+                    break
+                task = tasks[int(torch.multinomial(chances, 1, generator=self._generator))]
+                self._step(task, fraction)
+        except Cancelled:
+            self._measure()
+            save(self)
+            raise
+        finally:
+            _load(self.net, self._best)
+
+    def _step(self, task: str, fraction: float) -> None:
+        """Train on one batch of one protein."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = RATE * min(1.0, (self.steps + 1) / 100.0) * max(0.02, 1.0 - fraction)
+        lessons = [lesson for lesson in self._lessons if lesson.learned is not None]
+        lesson = lessons[self.steps % len(lessons)]
+        assert lesson.learned is not None
+        context, by = lesson.learned.context(lesson.generator, task, self.net.preset.batch, self._generator)
+        loss, denoising = training_loss(lesson.generator, context, by, self._generator)
+        self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        steps += 1
-        decay = min(AVERAGE, (1.0 + steps) / (10.0 + steps))
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self._optimizer.step()
+        self.steps += 1
+        decay = min(AVERAGE, (1.0 + self.steps) / (10.0 + self.steps))
         with torch.no_grad():
-            for name, value in model.named_parameters():
-                averaged[name].lerp_(value, 1.0 - decay)
-    _load(model, best)
-    return Trained(model, best_ratio, steps, time.monotonic() - started, tuple(ratios))
+            for name, value in self.net.named_parameters():
+                self._averaged[name].lerp_(value, 1.0 - decay)
+            self._loss.lerp_(denoising.detach(), max(0.05, 1.0 / self.steps))
+
+    def _measure(self) -> None:
+        """Measure the held-out ratio of the mean weights, and keep them where it is the least."""
+        current = _copied(self.net)
+        _load(self.net, self._averaged)
+        measured = [(lesson.generator, lesson.unseen) for lesson in self._lessons if lesson.unseen is not None]
+        ratio = held_out_ratio(measured, self._seed)
+        self.curve.append(Measurement(self.seconds, self.steps, ratio))
+        if ratio < self.best.ratio:
+            self.best, self._best = self.curve[-1], _copied(self.net)
+        _load(self.net, current)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state of the training: the weights now, their mean, and Adam's moments."""
+        kept = {}
+        for name, value in self.net.named_parameters():
+            state = self._optimizer.state.get(value, {})
+            kept[f"weights.{name}"] = self._best[name]
+            kept[f"now.{name}"] = value.detach()
+            kept[f"mean.{name}"] = self._averaged[name]
+            kept[f"first.{name}"] = state.get("exp_avg", torch.zeros_like(value))
+            kept[f"second.{name}"] = state.get("exp_avg_sq", torch.zeros_like(value))
+        return {name: value.detach().cpu().clone() for name, value in kept.items()}
+
+    def go_on(self, tensors: Mapping[str, Tensor], curve: Sequence[Measurement]) -> None:
+        """Take up the state of an earlier training on the same data."""
+        named = dict(self.net.named_parameters())
+        _load(self.net, {name: tensors[f"now.{name}"] for name in named})
+        for name, value in named.items():
+            self._averaged[name].copy_(tensors[f"mean.{name}"])
+            self._best[name].copy_(tensors[f"weights.{name}"])
+            self._optimizer.state[value] = {
+                "step": torch.tensor(float(curve[-1].steps)),
+                "exp_avg": tensors[f"first.{name}"].to(value),
+                "exp_avg_sq": tensors[f"second.{name}"].to(value),
+            }
+        self.curve = list(curve)
+        self.best = min(curve, key=lambda one: one.ratio)
+        self.steps, self.seconds = curve[-1].steps, curve[-1].seconds
+        # Other windows than those of the first steps.
+        self._generator.manual_seed(self._seed + self.steps)
 
 
 @torch.no_grad()
-def held_out_ratio(model: Generator, unseen: Windows, seed: int) -> float:
-    """Return the denoising loss on held-out windows over that of the prior, of the forward task."""
-    generator = torch.Generator().manual_seed(seed + 1)
-    draws, count = MEASURED
+def held_out_ratio(measured: Sequence[tuple[Generator, Windows]], seed: int) -> float:
+    """Return the denoising loss on held-out windows over that of the prior, of the forward task.
+
+    measured: generators of some proteins, with the windows of each.
+    """
+    draws, count = MEASURED if len(measured) <= MOST_PROTEINS_MEASURED else (1, MEASURED[1])
     reached = base = 0.0
-    for draw in range(draws):
-        context, by = unseen.context(model, "forward", count, generator)
-        local, linked = torch.zeros(by.shape[1], 3, 3), torch.zeros(by.shape[1] - 1, dtype=torch.bool)
-        # The same noise for both.
-        noise = [torch.Generator().manual_seed(seed + 2 + draw) for _ in range(2)]
-        reached += float(training_loss(model, context, by, local, linked, noise[0])[1])
-        base += float(baseline_loss(model, context, by, noise[1]))
+    for model, unseen in measured:
+        generator = torch.Generator(device=model.device).manual_seed(seed + 1)
+        for draw in range(draws):
+            context, by = unseen.context(model, "forward", count, generator)
+            # The same noise for both.
+            noise = [torch.Generator(device=model.device).manual_seed(seed + 2 + draw) for _ in range(2)]
+            reached += float(training_loss(model, context, by, noise[0])[1])
+            base += float(baseline_loss(model, context, by, noise[1]))
     return reached / base
 
 
-def _load(model: Generator, values: dict[str, Tensor]) -> None:
+def _copied(net: Network) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in net.named_parameters()}
+
+
+def _load(net: Network, values: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for name, parameter in net.named_parameters():
             parameter.copy_(values[name])

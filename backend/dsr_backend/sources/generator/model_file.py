@@ -1,0 +1,270 @@
+"""Files of generators: the weights of a net, and the closed-form model of each protein that it was learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pymol_dsr.shared.values import JsonObject, JsonValue
+
+from .. import model_file
+from ..model_file import GENERATOR, ModelError, Shapes
+from .frames import Frames
+from .model import Generator, Network, Preset, Residues
+from .prior import FEATURES, Normal, Prior
+from .training import Measurement, Training
+
+MOST_PROTEINS = 100
+MOST_RESIDUES = 400
+MOST_KINDS = 100
+MOST_MEASUREMENTS = 100_000
+SIZES = {"width": (8, 512), "layers": (1, 24), "blocks": (1, 24), "neighbors": (1, 64), "batch": (1, 4096)}
+STATE = ("weights", "now", "mean", "first", "second")
+"""Tensors of each weight: the best one, and those that training goes on with."""
+OTHER_CHAIN = 1_000
+"""Places along the chain between a residue and one of the next chain."""
+ROTATION_TOLERANCE = 1e-2
+LONGEST_DIGEST = 128
+TIMES = (1e-9, 1e12)
+
+
+@dataclass(frozen=True)
+class KnownProtein:
+    """A protein that a generator was learned from: residue names, and the number of the chain of each, from 0.
+
+    steps: from state to state, that it was learned from. step: their mean length in Å, RMSD of Cα.
+    """
+
+    name: str
+    residues: tuple[str, ...]
+    chains: tuple[int, ...]
+    steps: int
+    step: float
+
+
+@dataclass(frozen=True, eq=False)
+class SavedGenerator:
+    """A generator as its file has it.
+
+    stride: from state to state of the training, in the unit of its times. picoseconds: the same, None where it is not
+    known. digest: of the states that it was learned from. tensors: the state of its training.
+    """
+
+    preset: Preset
+    vocabulary: tuple[str, ...]
+    proteins: tuple[KnownProtein, ...]
+    priors: tuple[Prior, ...]
+    residues: tuple[Residues, ...]
+    stride: float
+    picoseconds: float | None
+    digest: str
+    curve: tuple[Measurement, ...]
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def best(self) -> Measurement:
+        """The least measured ratio: that of the weights."""
+        return min(self.curve, key=lambda one: one.ratio)
+
+    def generator(self, number: int) -> Generator:
+        """Return the generator of the protein with that number, from 0."""
+        with torch.device("meta"):
+            net = Network(len(self.vocabulary), self.preset)
+        net.load_state_dict({name: self.tensors[f"weights.{name}"] for name in net.state_dict()}, assign=True)
+        return Generator(net, self.priors[number], self.residues[number])
+
+
+def save(path: Path, saved: SavedGenerator) -> None:
+    """Write a generator. Raises WriteError, and ModelError for one that is too large for a file."""
+    data = to_bytes(saved)
+    if len(data) > model_file.MAX_BYTES:
+        raise ModelError(
+            f"the file of {len(saved.proteins)} proteins would have {len(data)} bytes, and {model_file.MAX_BYTES} are "
+            "the most: name fewer proteins, or smaller ones"
+        )
+    model_file.write(path, data)
+
+
+def to_bytes(saved: SavedGenerator) -> bytes:
+    """Return the content of a file."""
+    tensors = dict(saved.tensors)
+    proteins: list[JsonValue] = []
+    for number, (known, prior, residues) in enumerate(zip(saved.proteins, saved.priors, saved.residues, strict=True)):
+        for key, tensor in _protein_tensors(prior, residues).items():
+            tensors[f"proteins.{number}.{key}"] = tensor.contiguous()
+        proteins.append(
+            {
+                "name": known.name,
+                "residues": list(known.residues),
+                "chains": list(known.chains),
+                "steps": known.steps,
+                "step": known.step,
+                "features": prior.axes.shape[1],
+            }
+        )
+    about: JsonObject = {
+        **{key: getattr(saved.preset, key) for key in SIZES},
+        "vocabulary": list(saved.vocabulary),
+        "proteins": proteins,
+        "stride": saved.stride,
+        "picoseconds": saved.picoseconds,
+        "digest": saved.digest,
+        "curve": [[one.seconds, one.steps, one.ratio] for one in saved.curve],
+    }
+    return model_file.to_bytes(GENERATOR, tensors, about)
+
+
+def load(name: str) -> SavedGenerator:
+    """Return the generator of that name. Raises ModelError."""
+    data = model_file.read(name, GENERATOR)
+    try:
+        return from_bytes(data)
+    except ModelError as error:
+        raise ModelError(f"{model_file.model_path(name)}: {error}") from error
+
+
+def from_bytes(data: bytes) -> SavedGenerator:
+    """Return the generator that a file holds. Raises ModelError."""
+    about, tensors = model_file.parse(data, GENERATOR)
+    preset = Preset(**{key: model_file.whole(about, key, *limits) for key, limits in SIZES.items()})
+    vocabulary = model_file.texts(about, "vocabulary", MOST_KINDS)
+    if len(set(vocabulary)) < len(vocabulary):
+        raise ModelError("vocabulary has a residue twice")
+    described = about.get("proteins")
+    if not isinstance(described, list) or not 1 <= len(described) <= MOST_PROTEINS:
+        raise ModelError(f"proteins are no list of 1 to {MOST_PROTEINS}")
+    proteins = tuple(_protein(one, vocabulary) for one in described)
+    features = [model_file.whole(one, "features", 1, FEATURES) for one in described]
+    # Takes no memory before the tensors are checked.
+    with torch.device("meta"):
+        of_net = model_file.shapes_of(Network(len(vocabulary), preset).state_dict())
+    wanted = {f"{part}.{name}": like for part in STATE for name, like in of_net.items()}
+    for number, (known, count) in enumerate(zip(proteins, features, strict=True)):
+        shapes = _protein_shapes(len(known.residues), count)
+        wanted |= {f"proteins.{number}.{key}": like for key, like in shapes.items()}
+    model_file.check_tensors(tensors, wanted)
+    parts = [_restored(tensors, number, known, vocabulary) for number, known in enumerate(proteins)]
+    digest = about.get("digest")
+    if not isinstance(digest, str) or len(digest) > LONGEST_DIGEST:
+        raise ModelError("digest is no short text")
+    return SavedGenerator(
+        preset,
+        vocabulary,
+        proteins,
+        tuple(prior for prior, _ in parts),
+        tuple(residues for _, residues in parts),
+        model_file.number(about, "stride", *TIMES),
+        None if about.get("picoseconds") is None else model_file.number(about, "picoseconds", *TIMES),
+        digest,
+        _curve(about.get("curve")),
+        {name: tensor for name, tensor in tensors.items() if not name.startswith("proteins.")},
+    )
+
+
+def resumed(saved: SavedGenerator, training: Training) -> None:
+    """Have a training on the same data go on where a saved one was."""
+    training.go_on(saved.tensors, saved.curve)
+
+
+def residues_of(names: Sequence[str], chains: Sequence[int], vocabulary: Sequence[str], local: Tensor) -> Residues:
+    """Return residues from their names and the numbers of their chains; local: f[R,3,3] in Å.
+
+    Raises ValueError for a name that the vocabulary lacks.
+    """
+    numbers = torch.tensor(chains)
+    # Residues of two chains are as far apart as can be.
+    places = torch.arange(len(names)) + OTHER_CHAIN * numbers
+    return Residues(
+        torch.tensor([vocabulary.index(name) for name in names]), places, numbers[1:] == numbers[:-1], local
+    )
+
+
+def _protein_tensors(prior: Prior, residues: Residues) -> dict[str, Tensor]:
+    return {
+        "rotations": prior.mean.rotations,
+        "origins": prior.mean.origins,
+        "centre": prior.centre,
+        "axes": prior.axes,
+        "weights": prior.weights,
+        "step": prior.step.root,
+        "whole": prior.whole.root,
+        "shift": prior.shift,
+        "local": residues.local,
+    }
+
+
+def _protein_shapes(residues: int, features: int) -> Shapes:
+    size = 6 * residues
+    shapes: dict[str, tuple[int, ...]] = {
+        "rotations": (residues, 3, 3),
+        "origins": (residues, 3),
+        "centre": (2 * size,),
+        "axes": (2 * size, features),
+        "weights": (features + 1, size),
+        "step": (size, size),
+        "whole": (size, size),
+        "shift": (size,),
+        "local": (residues, 3, 3),
+    }
+    return {key: (torch.float32, shape) for key, shape in shapes.items()}
+
+
+def _restored(
+    tensors: Mapping[str, Tensor], number: int, known: KnownProtein, vocabulary: Sequence[str]
+) -> tuple[Prior, Residues]:
+    """Return the closed-form model of a protein. Raises ModelError for rotations or covariances that are none."""
+    parts = {key: tensors[f"proteins.{number}.{key}"] for key in _protein_shapes(1, 1)}
+    rotations = parts["rotations"]
+    off = (rotations.transpose(-1, -2) @ rotations - torch.eye(3)).abs().max()
+    if float(off) > ROTATION_TOLERANCE or bool((torch.linalg.det(rotations) < 0).any()):
+        raise ModelError(f"proteins.{number}.rotations are no rotations")
+    for key in ("step", "whole"):
+        if not torch.allclose(parts[key], parts[key].T, atol=1e-3):
+            raise ModelError(f"proteins.{number}.{key} is not symmetric")
+    prior = Prior(
+        Frames(rotations, parts["origins"]),
+        parts["centre"],
+        parts["axes"],
+        parts["weights"],
+        Normal.of_root(parts["step"]),
+        Normal.of_root(parts["whole"]),
+        parts["shift"],
+    )
+    return prior, residues_of(known.residues, known.chains, vocabulary, parts["local"])
+
+
+def _protein(described: Any, vocabulary: Sequence[str]) -> KnownProtein:
+    if not isinstance(described, dict):
+        raise ModelError("a protein is no JSON object")
+    name, chains = described.get("name"), described.get("chains")
+    if not isinstance(name, str) or len(name) > model_file.LONGEST_NAME:
+        raise ModelError("the name of a protein is no short text")
+    residues = model_file.texts(described, "residues", MOST_RESIDUES)
+    if lacking := sorted(set(residues) - set(vocabulary)):
+        raise ModelError(f"vocabulary lacks {lacking[0]}")
+    if (
+        not isinstance(chains, list)
+        or len(chains) != len(residues)
+        or not all(type(one) is int and 0 <= one < MOST_RESIDUES for one in chains)
+    ):
+        raise ModelError(f"chains of {name} are no {len(residues)} numbers from 0")
+    steps = model_file.whole(described, "steps", 1, 10**9)
+    return KnownProtein(name, residues, tuple(chains), steps, model_file.number(described, "step", 0.0, 1e4))
+
+
+def _curve(described: Any) -> tuple[Measurement, ...]:
+    if not isinstance(described, list) or not 1 <= len(described) <= MOST_MEASUREMENTS:
+        raise ModelError(f"curve is no list of 1 to {MOST_MEASUREMENTS}")
+    curve = []
+    for row in described:
+        if not isinstance(row, list) or len(row) != 3:
+            raise ModelError("curve has a row that is not of seconds, steps and ratio")
+        values = dict(zip(("seconds", "steps", "ratio"), row, strict=True))
+        seconds, steps = model_file.number(values, "seconds", 0.0, 1e10), model_file.whole(values, "steps", 0, 10**9)
+        curve.append(Measurement(seconds, steps, model_file.number(values, "ratio", 0.0, 1e6)))
+    return tuple(curve)

@@ -1,0 +1,116 @@
+"""Collects what a generator is learned from: the backbones of the states of objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..fits.fit import JobError
+from ..shared import messages
+from ..shared.frames import MAX_PAYLOAD
+from ..shared.learn_options import GeneratorOptions
+from ..surfaces.source import ExtractError
+from .atoms import MoleculeStates, read_states
+from .jobs import Sources
+
+NAMES = ("N", "CA", "C")
+LONGEST_LINK = 2.0
+"""Å. Farther apart, C and the next N are of two chains."""
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """The backbone of an object.
+
+    residues: names of those with N, CA and C; chains: number of the chain of each, from 0. runs: f4[S,R,3,3] (state,
+    residue, atom, axis; Å), parts of the trajectory with states `stride` apart. left_out: residues of the polymer that
+    lack atoms, as `ACE 1`.
+    """
+
+    residues: tuple[str, ...]
+    chains: tuple[int, ...]
+    runs: list[NDArray[np.float32]]
+    stride: float
+    left_out: tuple[str, ...]
+
+
+def generator_request(
+    name: str, objects: Sequence[str], states: str, options: GeneratorOptions, sources: Sources, _self: Any
+) -> tuple[messages.LearnGenerator, list[str]]:
+    """Return the request that learns from objects, and lines for the user. states: a states text.
+
+    Raises ExtractError, JobError or StatesError.
+    """
+    proteins, atoms, lines = [], [], []
+    strides: dict[str, float] = {}
+    for one in objects:
+        backbone = backbone_of(read_states(f"%{one}", states, _self))
+        strides[one] = backbone.stride
+        if backbone.left_out:
+            lines.append(
+                f"{one}: left out: {len(backbone.left_out)} residues without N, CA and C, the first one "
+                f"{backbone.left_out[0]}"
+            )
+        if len(backbone.runs) > 1:
+            lines.append(f"{one}: its states are uneven in time: {len(backbone.runs)} parts are learned from")
+        lengths = tuple(len(run) for run in backbone.runs)
+        proteins.append(messages.LearnedTrajectories(one, backbone.residues, backbone.chains, lengths))
+        atoms += [run.reshape(-1, 3, 3) for run in backbone.runs]
+    if len(set(strides.values())) > 1:
+        apart = ", ".join(f"{one} {stride:g}" for one, stride in strides.items())
+        raise ExtractError(f"states {states}: those of the objects are not equally far apart ({apart})")
+    whole = np.concatenate(atoms)
+    if whole.nbytes > MAX_PAYLOAD:
+        raise JobError(
+            f"the backbones of these states are {whole.nbytes / 1e6:.0f} MB, and {MAX_PAYLOAD / 1e6:.0f} MB are the "
+            "most at once; learn from fewer states, as states=1-10000"
+        )
+    stride = next(iter(strides.values()))
+    request = messages.LearnGenerator(
+        model=name,
+        options=options,
+        proteins=tuple(proteins),
+        stride=stride,
+        picoseconds=_picoseconds(objects, stride, sources, _self),
+        backbones=whole,
+    )
+    return request, lines
+
+
+def backbone_of(atoms: MoleculeStates) -> Backbone:
+    """Return the backbone of the states of an object. Raises ExtractError where it has none."""
+    molecule = atoms.molecule
+    places: dict[tuple[str, str, str], dict[str, int]] = {}
+    for place, key in enumerate(zip(molecule.chains, molecule.residue_numbers, molecule.residue_names, strict=True)):
+        if not molecule.hetatm[place]:
+            places.setdefault(key, {}).setdefault(molecule.names[place], place)
+    whole = {key: [found[name] for name in NAMES] for key, found in places.items() if set(NAMES) <= set(found)}
+    if not whole:
+        raise ExtractError(f"{atoms.object} has no residues with N, CA and C, which a generator learns from")
+    corners = np.array(list(whole.values()))
+    frames = np.ascontiguousarray(atoms.coordinates[:, corners], np.float32)
+    links = np.linalg.norm(frames[0, :-1, 2] - frames[0, 1:, 0], axis=1)
+    labels = [chain for chain, _, _ in whole]
+    chains = [0]
+    for number, length in enumerate(links.tolist()):
+        chains.append(chains[-1] + (length > LONGEST_LINK or labels[number] != labels[number + 1]))
+    gaps = np.diff(atoms.states)
+    stride = float(np.median(gaps)) if len(gaps) else 1.0
+    runs = np.split(frames, (np.flatnonzero(gaps != stride) + 1).tolist())
+    left_out = tuple(f"{name} {number}" for chain, number, name in places if (chain, number, name) not in whole)
+    return Backbone(tuple(name for _, _, name in whole), tuple(chains), runs, stride, left_out)
+
+
+def _picoseconds(objects: Sequence[str], stride: float, sources: Sources, _self: Any) -> float | None:
+    """Return the time from state to state where dsr_simulate has made all objects, with one time between states."""
+    times = set()
+    for one in objects:
+        options = (sources.provenance.get(one, _self) or {}).get("options")
+        every = options.get("every") if isinstance(options, dict) else None
+        times.add(float(every) if isinstance(every, int | float) and every > 0 else None)
+    [time, *others] = times
+    return None if others or time is None else stride * time
