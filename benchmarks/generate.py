@@ -133,11 +133,12 @@ def continue_dims(options: argparse.Namespace) -> list[Row]:
         def predicted(
             method: Any, others: Sequence[States], known: Any = known, projection: Any = projection
         ) -> States:
-            return projection(method(History.of(known, trace, others), AHEAD, None))
+            rides_on = protein.topology.rides_on(known[-1])
+            return projection(method(History.of(known, trace, others, rides_on), AHEAD, None))
 
         cases: list[tuple[str, str, Callable[[], States]]] = [
             (name, "no", lambda name=name: predicted(continuation.METHODS[name], ()))
-            for name in ("hold", "straight", "damped", "trend", "dmd", "ar")
+            for name in ("hold", "straight", "damped", "trend", "drift", "dmd", "ar")
         ]
         cases.append(("analog", "yes", lambda: predicted(continuation.METHODS["analog"], [other.states])))
         for others in ((), (other.states,)):

@@ -20,7 +20,7 @@ def report(folder: Path) -> list[str]:
         "## Trajectory sources",
         "",
         "Written by `benchmarks/generate.py`. Seconds are of one processor. The second of AdK's DIMS paths is scored; "
-        "constants were chosen on the first one and on FRODA. `broken`: heavy-atom bonds off by more than 0.2 Å.",
+        "constants were chosen on other DIMS paths and on FRODA. `broken`: heavy-atom bonds off by more than 0.2 Å.",
     ]
     for part, tabulate in TABLES.items():
         path = folder / f"{part}.json"

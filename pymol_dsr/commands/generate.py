@@ -69,8 +69,8 @@ def dsr_continue(
 
         replicas = int: independent continuations, an object each in a group {default: 1}
 
-        method = str: auto, hold, straight, damped, trend, dmd, ar, analog, ou, gaussian, bootstrap or net: how to
-        continue {default: auto, by the back-test}
+        method = str: auto, hold, straight, damped, trend, drift, dmd, ar, analog, ou, gaussian, bootstrap or net:
+        how to continue {default: auto, by the back-test}
 
         model = str: for method=net, a generator of dsr_learn {default: none, one is trained for five minutes}
 

@@ -14,6 +14,7 @@ METHODS = (
     "straight",
     "damped",
     "trend",
+    "drift",
     "dmd",
     "ar",
     "ou",

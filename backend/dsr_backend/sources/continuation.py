@@ -17,7 +17,9 @@ from scipy.ndimage import gaussian_filter1d
 from ..motion.forecast import extrapolate_atoms, fit_forecast
 from ..motion.superpose import superpose, superpose_states
 from ..results.ensemble_metrics import rmsd_to
+from .drift import LEAST_STATES, continued_drift
 from .modes import Modes
+from .topology import nearest_places
 
 Floats = NDArray[np.floating[Any]]
 States = NDArray[np.float64]
@@ -32,9 +34,11 @@ AR_RANK, AR_ORDER, AR_RIDGE = 3, 4, 1e-2
 # Largest factor of a linear model from state to state: a larger one grows without end.
 MAX_FACTOR = 0.995
 # Analogs: standard deviation in states of the smoothing of other trajectories, states in which the distance from them
-# fades, and the distance in Å that their weights fall over. Chosen on AdK's first DIMS path and FRODA.
+# fades, those in which they take over from the molecule's own drift, and the distance in Å that their weights fall
+# over. Chosen on other DIMS paths of AdK than the scored one, and on FRODA.
 ANALOG_SMOOTHING = 2.5
 ANALOG_FADING = 20.0
+ANALOG_OWN = 10.0
 ANALOG_RANGE = 1.0
 # States that a drawn analog is one of, and the states in which the distance from it fades.
 ANALOG_NEIGHBORS = 10
@@ -45,19 +49,31 @@ ANALOG_DRAWN_FADING = 3.0
 class History:
     """The known states of a trajectory, evenly spaced in time.
 
-    states: f8[S,A,3] Å, superposed on the last one by the atoms `trace` i8[K]. others: further trajectories f8[T,A,3]
-    with the same spacing.
+    states: f8[S,A,3] Å, superposed on the last one by the atoms `trace` i8[K]. rides_on: i8[A], the place in the trace
+    that each atom moves with. others: further trajectories f8[T,A,3] with the same spacing.
     """
 
     states: States
     trace: NDArray[np.int64]
+    rides_on: NDArray[np.int64]
     others: tuple[States, ...] = ()
 
     @classmethod
-    def of(cls, states: Floats, trace: NDArray[np.int64], others: Sequence[Floats] = ()) -> History:
-        """Return the history of states f[S,A,3] (Å) in any pose."""
+    def of(
+        cls,
+        states: Floats,
+        trace: NDArray[np.int64],
+        others: Sequence[Floats] = (),
+        rides_on: NDArray[np.int64] | None = None,
+    ) -> History:
+        """Return the history of states f[S,A,3] (Å) in any pose.
+
+        rides_on: i8[A]; without it, each atom moves with the nearest of the trace.
+        """
         x = np.asarray(states, np.float64)
-        return cls(_onto_last(x, trace), trace, tuple(np.asarray(other, np.float64) for other in others))
+        if rides_on is None:
+            rides_on = nearest_places(x[-1], trace, np.arange(x.shape[1]))
+        return cls(_onto_last(x, trace), trace, rides_on, tuple(np.asarray(other, np.float64) for other in others))
 
     def until(self, count: int) -> History:
         """Return the history of the first `count` states."""
@@ -104,6 +120,11 @@ def trend(history: History, frames: int, rank: int, damping: float) -> States:
     velocity = (_slope(modes.coefficients[-TREND_WINDOW:]) @ modes.axes).reshape(states[-1].shape)
     ahead = damping * (1.0 - np.exp(-np.arange(1.0, frames + 1.0) / damping))
     return _moved(states[-1], velocity, ahead)
+
+
+def drift(history: History, frames: int) -> States:
+    """Continue the soft motions by what drifts in their known steps; hold the rest."""
+    return continued_drift(history.states, history.trace, history.rides_on, frames)
 
 
 def dmd(history: History, frames: int) -> States:
@@ -181,8 +202,9 @@ def analog(history: History, frames: int, rng: np.random.Generator | None = None
     """Follow known trajectories from their states nearest to the last one.
 
     Without a generator the mean of such ways: each other trajectory is smoothed over time, what the last state differs
-    by from it is added and fades within some 20 states, and nearer trajectories weigh more. With a generator one way is
-    drawn: that from one of the nearest states of all known ones.
+    by from it is added and fades within some 20 states, and nearer trajectories weigh more. Over the first ten states,
+    the ways take over from the molecule's own drift. With a generator one way is drawn: that from one of the nearest
+    states of all known ones.
     """
     return _mean_analog(history, frames) if rng is None else _drawn_analog(history, frames, rng)
 
@@ -231,7 +253,11 @@ def _mean_analog(history: History, frames: int) -> States:
         predictions.append(ahead + np.exp(-leads / ANALOG_FADING)[:, None, None] * (last - path[nearest]))
         distances.append(distance[nearest])
     weights = np.exp(-(((np.array(distances) - min(distances)) / ANALOG_RANGE) ** 2))
-    return np.asarray(np.einsum("n,nfai->fai", weights / weights.sum(), np.stack(predictions)))
+    ways = np.einsum("n,nfai->fai", weights / weights.sum(), np.stack(predictions))
+    if len(history.states) < LEAST_STATES:
+        return np.asarray(ways)
+    own = np.exp(-leads / ANALOG_OWN)[:, None, None]
+    return np.asarray(own * drift(history, frames) + (1.0 - own) * ways)
 
 
 def smoothed_path(states: Floats, trace: NDArray[np.int64]) -> States:
@@ -262,6 +288,7 @@ METHODS: dict[str, Method] = {
     "straight": _plain(straight),
     "damped": _plain(damped),
     "trend": _plain(lambda history, frames: trend(history, frames, 1, 10.0)),
+    "drift": _plain(drift),
     "dmd": _plain(dmd),
     "ar": _plain(autoregressive),
     "analog": analog,

@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from ..motion.rigid_parts import MIN_ANGLE, RigidPartInterpolation
 from ..motion.superpose import superpose, superpose_states
 from ..results import ensemble_metrics as metrics
+from .carry import carried_along
 from .continuation import smoothed_path
 from .elastic_path import chain_numbers, elastic_path
 from .projection import BondProjection
@@ -24,8 +25,6 @@ from .topology import Topology
 Floats = NDArray[np.floating[Any]]
 States = NDArray[np.float64]
 
-# Trace atoms around one that carry its residue along, to each side.
-CARRY_WINDOW = 3
 # RMSD in Å between two states from which the elastic path is taken untested. Between AdK's end states (6.8 Å) it is
 # nearer to three real paths than straight lines are; on ten stretches of these (2.7 to 7.2 Å) it was worse six times.
 FAR = 5.0
@@ -90,43 +89,13 @@ def carried(gap: Gap, path: Floats, fractions: Floats) -> States:
     Each residue moves rigidly with the trace atoms around it from both end states, whose places are mixed by the
     fraction; the trace itself lies on the path.
     """
-    topology, trace = gap.topology, gap.topology.trace
-    count = len(trace)
-    around = np.arange(count)[:, None] + np.arange(-CARRY_WINDOW, CARRY_WINDOW + 1)
-    around = np.clip(around, 0, count - 1)
-    rides_on = _nearest_trace(gap, trace, topology)
-    states = []
-    for state, fraction in zip(np.asarray(path, np.float64), fractions, strict=True):
-        placed = np.zeros_like(gap.first)
-        for weight, end in ((1.0 - fraction, gap.first), (fraction, gap.last)):
-            rotations = _rotations(end[trace][around], state[around])
-            local = end - end[trace][rides_on]
-            placed += weight * (np.einsum("aij,aj->ai", rotations[rides_on], local) + state[rides_on])
-        placed[trace] = state
-        states.append(placed)
-    return np.stack(states)
-
-
-def _nearest_trace(gap: Gap, trace: NDArray[np.int64], topology: Topology) -> NDArray[np.int64]:
-    """Return for each atom the place in the trace that it moves with: of its residue, else the nearest in space."""
-    of_residue = np.full(len(topology.corners), -1, np.int64)
-    of_residue[topology.residue[trace][::-1]] = np.arange(len(trace))[::-1]
-    place = of_residue[topology.residue]
-    if len(np.unique(topology.residue[trace])) < len(trace):
-        # Heavy atoms are the trace: each other atom goes with the nearest.
-        place[:] = -1
-        place[trace] = np.arange(len(trace))
-    for atom in np.flatnonzero(place < 0):
-        place[atom] = int(((gap.first[trace] - gap.first[atom]) ** 2).sum(1).argmin())
-    return place
-
-
-def _rotations(moving: Floats, fixed: Floats) -> NDArray[np.float64]:
-    """Return the rotations f8[N,3,3] (for columns) that bring sets of points f[N,P,3] nearest to others."""
-    a, b = moving - moving.mean(1, keepdims=True), fixed - fixed.mean(1, keepdims=True)
-    u, _, vt = np.linalg.svd(np.einsum("npi,npj->nij", b, a))
-    u[:, :, 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
-    return np.asarray(u @ vt)
+    trace = gap.topology.trace
+    rides_on = gap.topology.rides_on(gap.first)
+    weights = np.asarray(fractions, np.float64)[:, None, None]
+    first, last = (carried_along(end, trace, rides_on, path) for end in (gap.first, gap.last))
+    placed = (1.0 - weights) * first + weights * last
+    placed[:, trace] = path
+    return np.asarray(placed)
 
 
 def analog(gap: Gap, fractions: Floats) -> States | None:

@@ -90,7 +90,7 @@ def continue_states(
     states = _even(own, gap)
     _ensure_time_series(states, topology, options)
     others = [_even(other, gap) for other in trajectories[1:] if len(other) > 1]
-    history = History.of(states, topology.trace, others)
+    history = History.of(states, topology.trace, others, topology.rides_on(states[-1]))
     table: tuple[BackTestRow, ...] = ()
     notes: tuple[str, ...] = ()
     if options.method == "auto":

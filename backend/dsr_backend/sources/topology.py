@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from pymol_dsr.shared.molecule import Molecule
 
@@ -65,6 +66,22 @@ class Topology:
         """The bonds i8[B,2] between heavy atoms."""
         return np.asarray(self.bonds[self.heavy[self.bonds].all(1)])
 
+    def rides_on(self, state: Floats) -> Indices:
+        """Return for each atom of a state f[A,3] the place i8[A] in the trace that it moves with.
+
+        That is the trace atom of its residue, else the nearest in space.
+        """
+        of_residue = np.full(len(self.corners), -1, np.int64)
+        of_residue[self.residue[self.trace][::-1]] = np.arange(len(self.trace))[::-1]
+        place = of_residue[self.residue]
+        if len(np.unique(self.residue[self.trace])) < len(self.trace):
+            # Heavy atoms are the trace: each other atom goes with the nearest.
+            place[:] = -1
+            place[self.trace] = np.arange(len(self.trace))
+        missing = np.flatnonzero(place < 0)
+        place[missing] = nearest_places(np.asarray(state), self.trace, missing)
+        return np.asarray(place)
+
     def frames(self, states: Floats) -> NDArray[np.float64]:
         """Return a rotation f8[S,A,3,3] for each atom of states f[S,A,3]: the axes (columns) of its residue's N, CA, C.
 
@@ -81,6 +98,11 @@ class Topology:
         axes = np.stack([first, np.cross(third, first), third], -1)
         nearest = np.abs(np.arange(len(self.corners))[:, None] - whole).argmin(1)
         return np.asarray(axes[:, nearest[self.residue]])
+
+
+def nearest_places(state: Floats, trace: Indices, atoms: Indices) -> Indices:
+    """Return the places i8[N] in the trace i8[K] of the trace atoms nearest to atoms i8[N] of a state f[A,3] (Å)."""
+    return np.asarray(cKDTree(state[trace]).query(state[atoms])[1], np.int64)
 
 
 def _unit(vectors: Floats) -> NDArray[np.float64]:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from dsr_backend.motion.forecast import extrapolate_atoms, fit_forecast
 from dsr_backend.results.ensemble_metrics import PrincipalPlane, autocorrelation, rmsd_to
-from dsr_backend.sources import continuation
+from dsr_backend.sources import continuation, drift
 from dsr_backend.sources.continuation import METHODS, History
+from dsr_backend.sources.drift import soft_motions
 from dsr_backend.sources.modes import Modes
 
 from support.molecules import helix
@@ -94,11 +95,14 @@ def test_analogs_follow_another_trajectory_from_the_nearest_state():
     offset[3] = [0.0, 0.0, 1.0]
     history = History.of(bent[:30] + offset, TRACE, [bent])
     ahead = METHODS["analog"](history, 20, None)
-    assert rmsd_to(ahead, bent[30:50]).max() < 0.25
+    # Its own drift does not know of the turn that the other one takes, and counts less and less.
+    own = rmsd_to(METHODS["drift"](history, 20, None), bent[30:50])
+    assert (rmsd_to(ahead, bent[30:50]) < 0.25 + np.exp(-np.arange(1, 21) / continuation.ANALOG_OWN) * own).all()
+    assert rmsd_to(ahead, bent[30:50])[-1] < 0.25 * own[-1]
     # The last state's own difference fades.
     assert np.linalg.norm(ahead[0, 3] - bent[30, 3]) == pytest.approx(np.exp(-1 / 20), abs=0.1)
     assert np.linalg.norm(ahead[-1, 3] - bent[49, 3]) < 0.5
-    assert rmsd_to(ahead, bent[29]).max() > 1.0
+    assert rmsd_to(ahead[-1:], bent[29])[0] > 0.7 * rmsd_to(bent[49:50], bent[29])[0]
 
 
 def test_the_last_state_is_kept_to_the_last_bit():
@@ -106,3 +110,48 @@ def test_the_last_state_is_kept_to_the_last_bit():
     history = History.of(states, TRACE)
     assert (METHODS["hold"](history, 2, None) == states[-1]).all()
     assert (history.until(4).states[-1] == history.states[3]).all()
+
+
+def bending(count, drift, size, seed=1):
+    """Steps of size `size` Å in all directions, and a drift along the softest motion of the body."""
+    rng = np.random.default_rng(seed)
+    axis = soft_motions(BODY)[0].reshape(BODY.shape)
+    steps = drift * axis * np.sqrt(len(BODY)) + size * rng.normal(size=(count, *BODY.shape))
+    return BODY + np.cumsum(steps, 0), axis
+
+
+def test_drift_goes_on_with_a_soft_motion_and_not_with_the_rest():
+    states, axis = bending(60, 0.05, 0.02)
+    history = History.of(states[:40], TRACE)
+    moved = METHODS["drift"](history, 10, None)[-1] - history.states[-1]
+    along = float((moved * axis).sum()) / np.sqrt(len(BODY))
+    assert 0.5 * 0.5 < along < 1.2 * 0.5
+    across = moved - along * np.sqrt(len(BODY)) * axis
+    assert np.sqrt((across**2).sum(1).mean()) < 0.3 * along
+
+
+def test_drift_holds_a_random_walk():
+    states, _ = bending(60, 0.0, 0.05)
+    history = History.of(states, TRACE)
+    held = rmsd_to(METHODS["drift"](history, 20, None)[-1:], states[-1])[0]
+    assert held < 0.1
+    assert METHODS["drift"](History.of(states[:5], TRACE), 3, None) == pytest.approx(
+        METHODS["hold"](History.of(states[:5], TRACE), 3, None)
+    )
+
+
+def test_drift_of_few_nodes_carries_all_atoms(monkeypatch):
+    states, _ = bending(50, 0.05, 0.01)
+    history = History.of(states, TRACE)
+    whole = METHODS["drift"](history, 10, None)[-1]
+    monkeypatch.setattr(drift, "MOST_NODES", 20)
+    thinned = METHODS["drift"](history, 10, None)[-1]
+    assert rmsd_to(thinned[None], whole)[0] < 0.5 * rmsd_to(states[-1][None], whole)[0]
+
+
+def test_soft_motions_are_orthonormal_and_leave_out_rigid_ones():
+    axes = soft_motions(BODY)
+    assert axes @ axes.T == pytest.approx(np.eye(len(axes)), abs=1e-8)
+    assert np.abs(axes.reshape(len(axes), -1, 3).sum(1)).max() < 1e-6
+    turning = np.cross([0.0, 0.0, 1.0], BODY - BODY.mean(0)).ravel()
+    assert np.abs(axes @ turning).max() < 1e-4
