@@ -186,10 +186,7 @@ class EnsembleLandscape:
 def summary(landscape: EnsembleLandscape) -> Iterator[str]:
     """Yield the main results as lines of text."""
     result = landscape.result
-    yield f"{result.kind} of the distances between CA atoms, {len(result.axes)} states" + (
-        f", lag {result.lag}" if result.kind == "TICA" else ""
-    )
-    yield from result.notes
+    yield from heading(landscape)
     for number, macrostate in enumerate(result.macrostates):
         name, state = landscape.states[macrostate.place]
         members = "; ".join(
@@ -200,6 +197,22 @@ def summary(landscape: EnsembleLandscape) -> Iterator[str]:
             f"macrostate {number + 1}: {100 * macrostate.population:.0f} %, in its middle state {state} of {name}; "
             f"states of {members}"
         )
+    yield from figures(landscape)
+    yield from _score_table(result)
+
+
+def heading(landscape: EnsembleLandscape) -> Iterator[str]:
+    """Yield lines on what was computed."""
+    result = landscape.result
+    yield f"{result.kind} of the distances between CA atoms, {len(result.axes)} states" + (
+        f", lag {result.lag}" if result.kind == "TICA" else ""
+    )
+    yield from result.notes
+
+
+def figures(landscape: EnsembleLandscape) -> Iterator[str]:
+    """Yield the figures of the whole ensemble as lines of text."""
+    result = landscape.result
     scales = result.timescales
     if len(scales):
         row = int(np.argmin(np.abs(np.array(result.lags) - result.lag)))
@@ -223,7 +236,6 @@ def summary(landscape: EnsembleLandscape) -> Iterator[str]:
             f"{landscape.reference}: {result.reference_samples:.1f} in {reference_seconds:.3g} CPU s; "
             f"{landscape.acceleration:.2g} times as many a CPU second, without the seconds of a training"
         )
-    yield from _score_table(result)
 
 
 def _short(text: str) -> str:

@@ -7,17 +7,17 @@ from typing import Any
 
 from pymol.Qt import QtCore, QtWidgets
 
-from ..commands.learn import plan_learning
+from ..commands.learn import GENERATOR, KINDS, plan_learning
 from ..commands.running import Runner
 from ..scene.gui_thread import in_gui
 from ..shared import messages
-from ..shared.learn_options import KINDS, LearnOptions
+from ..shared.learn_options import GeneratorOptions, LearnOptions
 from ..sources.jobs import SourceJob, TrainingErrors
 from ..sources.learning import run_learning
 from .charts import Chart, Line, Plot
 from .widgets import narrow, quietly, spin
 
-KIND_LABELS = {"potential": "a potential, to simulate with"}
+KIND_LABELS = {LearnOptions.kind: "a potential, to simulate with", GENERATOR: "a generator, to continue with"}
 EMPTY = "the errors of the training appear here"
 TITLE = "Learn from these trajectories"
 BLUE = "#1f77b4"
@@ -46,13 +46,13 @@ class LearnBlock(QtWidgets.QWidget):
         narrow(self.objects)
         self.kind = QtWidgets.QComboBox()
         for kind in KINDS:
-            self.kind.addItem(KIND_LABELS.get(kind, kind), kind)
+            self.kind.addItem(KIND_LABELS[kind], kind)
         narrow(self.kind)
         self.budget = spin(1.0, 1e6, 60.0, 0, " s")
         self.budget.setValue(LearnOptions.budget)
         self.budget.setToolTip("Most seconds to learn")
         self.model_name = QtWidgets.QLineEdit()
-        self.model_name.setPlaceholderText("<object>_model")
+        self.model_name.setPlaceholderText("<object>_model or <object>_net")
         self.button = QtWidgets.QPushButton("Learn")
         self.curve = Chart(100, EMPTY)
         self.notes = QtWidgets.QLabel()
@@ -107,7 +107,9 @@ class LearnBlock(QtWidgets.QWidget):
                 self.panel.say(f"{self._job.name}: stopping")
             return
         objects, name = self.objects.currentText().strip(), self.model_name.text().strip()
-        options = LearnOptions(kind=self.kind.currentData(), budget=self.budget.value())
+        options: LearnOptions | GeneratorOptions = LearnOptions(budget=self.budget.value())
+        if self.kind.currentData() == GENERATOR:
+            options = GeneratorOptions(budget=self.budget.value())
         runner = Runner("dsr_learn")
         self._running, self._job = True, None
         self.notes.clear()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import os
 import tempfile
 from dataclasses import dataclass
 
-from ..shared import paths
+from ..shared import frames, paths
 from .settings import Settings
 
 MODELS, MODEL_SUFFIX = "models", ".dsrm"
-"""Folder of learned potentials beside that of fits, and the ending of their names."""
+"""Folder of learned models beside that of fits, and the ending of their names."""
+MODEL_FORMATS = {"potential": "dsr potential 1", "generator": "dsr generator 1"}
+LONGEST_HEADER = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -42,15 +45,33 @@ def fits_folder(settings: Settings) -> str:
     return paths.fits_folder(settings.get("folder"))
 
 
-def learned_models(settings: Settings) -> list[str]:
-    """Return the names of the learned potentials of a backend on this machine, newest first."""
-    paths_of_models = glob.glob(os.path.join(glob.escape(fits_home(settings)), MODELS, f"*{MODEL_SUFFIX}"))
+def learned_models(settings: Settings, kind: str) -> list[str]:
+    """Return the names of the learned models of a backend on this machine, newest first.
+
+    kind: one of MODEL_FORMATS.
+    """
     dates = {}
-    for path in paths_of_models:
+    for path in glob.glob(os.path.join(glob.escape(fits_home(settings)), MODELS, f"*{MODEL_SUFFIX}")):
         # One may be deleted meanwhile.
         with contextlib.suppress(OSError):
-            dates[os.path.basename(path).removesuffix(MODEL_SUFFIX)] = os.path.getmtime(path)
+            written = os.path.getmtime(path)
+            if _model_format(path, written) == MODEL_FORMATS[kind]:
+                dates[os.path.basename(path).removesuffix(MODEL_SUFFIX)] = written
     return sorted(dates, key=lambda name: (-dates[name], name))
+
+
+@functools.lru_cache(maxsize=200)
+def _model_format(path: str, written: float) -> str:
+    """Return the format that the header of a file of tensors names, written at that time; empty for no such file."""
+    with open(path, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        text = stream.read(length) if length <= LONGEST_HEADER else b""
+    try:
+        header = frames.parse_json(text.decode())
+    except ValueError:
+        return ""
+    about = header.get("__metadata__") if isinstance(header, dict) else None
+    return str(about.get("format", "")) if isinstance(about, dict) else ""
 
 
 def written_files(settings: Settings) -> list[WrittenFile]:

@@ -8,12 +8,13 @@ than a request of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..fits.fit import Cancelled, JobError, Say
 from ..shared import messages
 from ..shared.frames import MAX_PAYLOAD
+from ..shared.values import JsonObject
 from .atoms import MoleculeStates
 from .back_test import table_lines
 from .jobs import SourceJob, Sources
@@ -27,7 +28,8 @@ class SourceWork:
     """A source that is checked and can run: its job, its request, and the objects that its states become.
 
     places: for the number of states of a result, where each of them goes; given: states of the user's among them.
-    subject: the states that it starts from, for a line.
+    subject: the states that it starts from, for a line. origin: provenance that is known before the result, for the
+    states of a run that is cancelled.
     """
 
     job: SourceJob
@@ -38,6 +40,7 @@ class SourceWork:
     subject: str
     given: Sequence[GivenState] = ()
     group: str = ""
+    origin: JsonObject = field(default_factory=dict)
 
 
 def fill_places(
@@ -85,6 +88,9 @@ def run_source(
         result = sources.run(job, work.request, loaded.add, progress or say)
     except Cancelled:
         if loaded.loaded:
+            if work.origin:
+                for name in loaded.objects:
+                    sources.provenance.put(name, {**work.origin, "cancelled": True, "object": atoms.object})
             say(f" {job.name}: cancelled; the first {_count(loaded.loaded)} are in {', '.join(loaded.objects)}")
         raise
     except BaseException:

@@ -16,6 +16,7 @@ from ..scene.objects import delete_objects
 from ..shared import messages
 from ..shared.simulation_options import ALL_ATOMS, SimulationOptions
 from ..shared.text import in_words
+from ..shared.values import JsonObject
 from ..surfaces.selections import GENERATED_TITLE
 from .atoms import MoleculeStates, read_states
 from .jobs import SourceJob, Sources
@@ -139,7 +140,24 @@ def _source_work(work: SimulationWork, atoms: MoleculeStates, subject: str) -> S
         return _places(job.name, options)[:count]
 
     group = job.name if options.replicas > 1 else ""
-    return SourceWork(job, request, atoms, places, options.states * options.replicas, subject, group=group)
+    return SourceWork(
+        job, request, atoms, places, options.states * options.replicas, subject, group=group, origin=_origin(work)
+    )
+
+
+def _origin(work: SimulationWork) -> JsonObject:
+    """Return what is known of the states of a simulation before its end."""
+    options = work.options
+    origin: JsonObject = {"kind": "simulate", "seed": options.seed, "options": options.to_json()}
+    if options.model != ALL_ATOMS:
+        return {**origin, "method": f"potential {options.model}", "model": options.model}
+    # The backend keeps states with forces under this name, also of a run that is cancelled.
+    simulated: JsonObject = {
+        "method": options.forcefield,
+        "temperature": options.temperature,
+        "simulation": work.job.name,
+    }
+    return {**origin, **simulated}
 
 
 def _seconds(prepared: messages.PreparedMolecule, options: SimulationOptions) -> float:

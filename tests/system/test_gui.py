@@ -101,7 +101,6 @@ def test_the_page_simulate(display, tmp_path):
     assert report["steps"] == [
         "packages",
         "estimate",
-        "cancel",
         "simulated",
         "landscape",
         "surface",

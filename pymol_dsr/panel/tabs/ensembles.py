@@ -162,8 +162,7 @@ class EnsemblesTab(QtWidgets.QWidget):
         reference = self.reference.currentText()
         session, cmd = self.panel.session, self.panel.cmd
         options = LandscapeOptions(states=self.macrostates.value())
-        lines: list[str] = []
-        runner = Runner("dsr_ensemble", say=lines.append)
+        runner = Runner("dsr_ensemble")
         self._running = {f"{one}_ensemble" for one in molecules(cmd)}
 
         def done(landscape: EnsembleLandscape) -> None:
@@ -172,8 +171,8 @@ class EnsemblesTab(QtWidgets.QWidget):
             self.map.show_landscape(landscape)
             for button in (self.split_button, self.save):
                 button.setEnabled(True)
-            figures = [line.split(": ", 1)[-1] for line in lines if ": macrostate" not in line]
-            self.figures.setText("\n".join(figures[:4]))
+            shown = [*landscapes.heading(landscape), *landscapes.figures(landscape)]
+            self.figures.setText("\n".join(shown))
             self.panel.say(f"{len(landscape.states)} states, {len(landscape.result.macrostates)} macrostates")
 
         self.panel.run(

@@ -30,6 +30,8 @@ PHYSICS = ("openmm", "pdbfixer")
 LANDSCAPE = ("deeptime", "MDAnalysis")
 PIP = 'pip install "pymol-dsr[simulate]"'
 LEAST_LANDSCAPE = 10
+GENERATOR_LABEL = "&Generator"
+NO_GENERATOR = "none: the method that tests best"
 MOST_FRAMES, MOST_REPLICAS, MOST_NS = 10_000, 100, 1000.0
 
 
@@ -37,7 +39,8 @@ MOST_FRAMES, MOST_REPLICAS, MOST_NS = 10_000, 100, 1000.0
 class SourceKind:
     """One source of states. command: that does the same; task: of `GenerateOptions`, empty for a simulation.
 
-    frames: label of their number; empty for a length in ns. moving: it takes molecules of several states only.
+    frames: label of their number; empty for a length in ns. model: label of the learned model that it takes.
+    moving: it takes molecules of several states only.
     """
 
     label: str
@@ -46,7 +49,7 @@ class SourceKind:
     task: str = ""
     frames: str = ""
     has_temperature: bool = False
-    has_model: bool = False
+    model: str = ""
     has_replicas: bool = True
     moving: bool = False
     packages: tuple[str, ...] = ()
@@ -64,15 +67,24 @@ KINDS = (
         "A learned potential",
         "dsr_simulate",
         "Replicas of Cα beads side by side, at the temperature of the training; all atoms come back from the molecule",
-        has_model=True,
+        model="&Potential",
     ),
-    SourceKind("Continue", "dsr_continue", "States after the last one", "continue", "&Frames", moving=True),
+    SourceKind(
+        "Continue",
+        "dsr_continue",
+        "States after the last one",
+        "continue",
+        "&Frames",
+        model=GENERATOR_LABEL,
+        moving=True,
+    ),
     SourceKind(
         "Fill in",
         "dsr_fill",
         "States between each two of the molecule's",
         "fill",
         "&Frames between",
+        model=GENERATOR_LABEL,
         has_replicas=False,
         moving=True,
     ),
@@ -82,6 +94,7 @@ KINDS = (
         "States that fluctuate as the molecule's do, in no order",
         "sample",
         "&Frames",
+        model=GENERATOR_LABEL,
         has_replicas=False,
         moving=True,
     ),
@@ -179,7 +192,7 @@ class SimulateTab(QtWidgets.QWidget):
                 ("S&ource", self.source),
                 ("", self.missing),
                 ("&Molecule", self.molecule),
-                ("&Potential", self.model),
+                ("&Model", self.model),
                 ("&Length", self.length),
                 ("&Frames", self.frames),
                 ("&Temperature", self.temperature),
@@ -212,7 +225,12 @@ class SimulateTab(QtWidgets.QWidget):
     def refresh(self) -> None:
         """Offer the molecules of the scene and the potentials in the folder, where these have changed."""
         kind, counts = self.kind(), molecules(self.panel.cmd)
-        models = learned_models(self.panel.session.settings)
+        settings = self.panel.session.settings
+        models = (
+            [NO_GENERATOR, *learned_models(settings, "generator")]
+            if kind.task
+            else learned_models(settings, "potential")
+        )
         self.learn.refresh(counts)
         if (kind, counts, models) == self._offered:
             return
@@ -235,6 +253,8 @@ class SimulateTab(QtWidgets.QWidget):
         self.estimate_button.setVisible(bool(kind.packages))
         self.source.setToolTip(f"{kind.hint} ({kind.command})")
         self._show_rows()
+        # A name of the other kind of models.
+        self.model.clear()
         self._offered = None
         self.refresh()
         self._enable()
@@ -244,7 +264,7 @@ class SimulateTab(QtWidgets.QWidget):
         kind = self.kind()
         is_shown = {
             self.missing: bool(self.missing.text()),
-            self.model: kind.has_model,
+            self.model: bool(kind.model),
             self.length: not kind.task,
             self.frames: bool(kind.task),
             self.temperature: kind.has_temperature,
@@ -253,8 +273,8 @@ class SimulateTab(QtWidgets.QWidget):
         while self.form.rowCount():
             self.form.takeRow(0)
         for title, field in self._rows:
-            if field is self.frames:
-                title.setText(kind.frames)
+            if field in (self.frames, self.model):
+                title.setText(kind.frames if field is self.frames else kind.model)
             shown = is_shown.get(field, True)
             if shown:
                 self.form.addRow(title, field)
@@ -291,7 +311,7 @@ class SimulateTab(QtWidgets.QWidget):
             ns=round(self.length.value(), 3),
             temperature=self.temperature.value() if kind.has_temperature else SimulationOptions.temperature,
             replicas=self.replicas.value(),
-            model=self.model.currentText().strip() if kind.has_model else ALL_ATOMS,
+            model=self.model.currentText().strip() if kind.model else ALL_ATOMS,
         )
 
     def estimate(self) -> None:
@@ -370,7 +390,15 @@ class SimulateTab(QtWidgets.QWidget):
 
     def _generate_options(self, kind: SourceKind) -> GenerateOptions:
         replicas = self.replicas.value() if kind.has_replicas else 1
-        return GenerateOptions.parse(task=kind.task, frames=self.frames.value(), replicas=replicas)
+        model = self.model.currentText().strip()
+        method = GenerateOptions.method if model in ("", NO_GENERATOR) else "net"
+        return GenerateOptions.parse(
+            task=kind.task,
+            frames=self.frames.value(),
+            replicas=replicas,
+            method=method,
+            model=model if method == "net" else "",
+        )
 
     def _begin(self) -> None:
         self._running, self._job, self.objects = True, None, []

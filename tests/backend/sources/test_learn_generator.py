@@ -32,6 +32,9 @@ class Reports(list):
     def __call__(self, fraction, phase, text="", seconds_left=None):
         self.append(text)
 
+    def errors(self, training, held_out):
+        assert training > 0 and held_out > 0
+
     def frames(self, coordinates):
         raise AssertionError("a training makes no states")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from types import SimpleNamespace
@@ -263,15 +264,28 @@ def test_a_training_is_drawn_with_its_held_out_error():
     assert held_out.label == "held out" and list(held_out.points) == [(10.0, 6.0), (50.0, 5.5)]
 
 
-def test_learned_potentials_are_offered_newest_first(monkeypatch, tmp_path):
+def model_file(path, kind, written):
+    """The header of a file of a learned model."""
+    header = json.dumps({"__metadata__": {"format": f"dsr {kind} 1"}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    os.utime(path, (written, written))
+
+
+def test_learned_models_are_offered_by_kind_and_newest_first(monkeypatch, tmp_path):
     monkeypatch.setenv("DSR_HOME", str(tmp_path))
-    assert learned_models(Settings()) == []
-    (tmp_path / "models").mkdir()
-    for age, name in ((200, "old.dsrm"), (100, "new.dsrm"), (50, "other.txt")):
-        path = tmp_path / "models" / name
-        path.write_text("")
-        os.utime(path, (1e9 - age, 1e9 - age))
-    assert learned_models(Settings()) == ["new", "old"]
+    assert learned_models(Settings(), "potential") == []
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for age, (name, kind) in enumerate((("new", "potential"), ("net", "generator"), ("old", "potential"))):
+        model_file(folder / f"{name}.dsrm", kind, 1e9 - age)
+    model_file(folder / "other.txt", "potential", 1e9)
+    (folder / "junk.dsrm").write_bytes(b"\xff" * 20)
+    (folder / "empty.dsrm").touch()
+    assert learned_models(Settings(), "potential") == ["new", "old"]
+    assert learned_models(Settings(), "generator") == ["net"]
+    # One of the other kind takes its name.
+    model_file(folder / "new.dsrm", "generator", 1e9 + 5)
+    assert learned_models(Settings(), "generator") == ["new", "net"]
 
 
 def test_marks_are_round():

@@ -17,7 +17,7 @@ from pymol_dsr.shared.values import JsonObject, ValueFault
 
 from ...runtime.device import choose_device
 from ...runtime.errors import Cancelled
-from ..contract import Check, Report
+from ..contract import Check, TrainingReport
 from ..model_file import GENERATOR, ensure_free
 from .frames import Frames, frames_of, local_atoms
 from .model import PRESETS, Residues
@@ -91,7 +91,7 @@ def learn(
     options: GeneratorOptions,
     spacing: Spacing,
     path: Path,
-    report: Report,
+    report: TrainingReport,
     check: Check,
     device: str = "auto",
     log: Callable[[str], None] = lambda text: None,
@@ -132,6 +132,7 @@ def learn(
         )
 
     def progress(fraction: float, now: Training) -> None:
+        report.errors(now.loss, now.curve[-1].ratio)
         report(fraction, "training", progress_text(now), (1.0 - fraction) * options.budget)
 
     try:
