@@ -21,7 +21,7 @@ from ..backend.reply_checks import AnyResult
 from ..fits.background import Background
 from ..fits.fit import Fit, JobError, Trajectory
 from ..fits.jobs import Jobs
-from ..scene import atoms, cgo, color_sources, palettes, placement, preview
+from ..scene import atoms, cgo, color_bar, color_sources, palettes, placement, preview
 from ..scene.objects import SceneError, switch_off
 from ..scene.palettes import Colors, ColorScale
 from ..scene.replies import mesh_of, vertex_colors
@@ -95,9 +95,9 @@ class ValueColors:
         return same and (self.by, self._request.members) == (request.by, request.members)
 
     @property
-    def span(self) -> tuple[float, float] | None:
-        """Values of the first and last colour; None before there was a value."""
-        return (self._low, self._high) if self._low <= self._high else None
+    def scale(self) -> ColorScale | None:
+        """The values and their colours; None before there was a value."""
+        return ColorScale.between(self._low, self._high, self._palette) if self._low <= self._high else None
 
     def paint(self, mesh: messages.MeshResult) -> Colors:
         """Colours f4[N,3] of a mesh's vertices. Raises SceneError where it came without what they are made of."""
@@ -105,7 +105,7 @@ class ValueColors:
         if not len(values):
             return np.zeros((0, 3), np.float32)
         low, high = palettes.value_range([values], None, None, self.by in palettes.SIGNED)
-        self._low, self._high = min(low, self._low), max(high, self._high)
+        self._low, self._high = palettes.out_to_round_numbers(min(low, self._low), max(high, self._high))
         return ColorScale.between(self._low, self._high, self._palette).paint(values)
 
     def _values(self, mesh: messages.MeshResult) -> NDArray[np.float32]:
@@ -150,14 +150,19 @@ class MeshRequest:
 
 @dataclass(frozen=True, eq=False)
 class LiveMesh:
-    """A mesh for the scene, as CGO floats. span: values of the first and last colour, where values give the colours."""
+    """A mesh for the scene, as CGO floats. scale: the values and their colours, where values give the colours."""
 
     request: MeshRequest
     appearance: Appearance
     result: messages.MeshResult
     floats: list[float]
     triangles: int
-    span: tuple[float, float] | None = None
+    scale: ColorScale | None = None
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """Values of the first and last colour, where values give the colours."""
+        return None if self.scale is None else (float(self.scale.levels[0]), float(self.scale.levels[-1]))
 
 
 class Live(QtCore.QObject):
@@ -193,6 +198,8 @@ class Live(QtCore.QObject):
         self._removed: dict[str, float] = {}
         self._appearance: tuple[MeshRequest, Appearance] | None = None
         self._value_colors: ValueColors | None = None
+        # Surface, kind of values and their range that the bar was made for.
+        self._bar: tuple[str, str, tuple[float, float] | None] | None = None
         self._computed.connect(self.draw)
         self._thread = Background(target=self._work, name="dsr-live", daemon=True)
         self._thread.start()
@@ -263,11 +270,13 @@ class Live(QtCore.QObject):
         colors = None if request.color else vertex_colors(result, appearance.colors)
         if value_colors is not None:
             colors = value_colors.paint(result)
-        if result.extrapolated:
+        if result.extrapolated and value_colors is not None and colors is not None:
+            colors = palettes.paler(colors)
+        elif result.extrapolated:
             colors = palettes.tinted(vertex_colors(result, None, appearance.rgb) if colors is None else colors)
         triangles = len(result.faces)
         floats = cgo.cgo_floats(mesh_of(result), colors) if triangles else list(cgo.NOTHING)
-        return LiveMesh(request, appearance, result, floats, triangles, value_colors.span if value_colors else None)
+        return LiveMesh(request, appearance, result, floats, triangles, value_colors.scale if value_colors else None)
 
     def _appearance_of(self, request: MeshRequest) -> Appearance:
         last = self._appearance
@@ -349,6 +358,7 @@ class Live(QtCore.QObject):
             if not preview.put_mesh(name, mesh.floats, mesh.appearance.ttt, request.color, cmd):
                 self.failed.emit(f"the name {name} is taken by something else; rename or delete that object")
                 return
+            self._show_bar(name, mesh)
             if self._canvas is not None:
                 # Now, so that the whole pause is measured.
                 self._canvas.repaint()
@@ -360,12 +370,23 @@ class Live(QtCore.QObject):
             self._drawn.set()
         self.shown.emit(mesh)
 
+    def _show_bar(self, name: str, mesh: LiveMesh) -> None:
+        """Show the bar of the surface's values as they are now; none where other things colour it."""
+        shown = (name, mesh.request.by, mesh.span)
+        if shown == self._bar and (mesh.scale is None or color_bar.bars_of(name, self._self)):
+            return
+        self._bar = shown
+        wanted = color_bar.bar_name(name, mesh.request.by)
+        for bar in color_bar.bars_of(name, self._self):
+            if mesh.scale is None or bar != wanted:
+                self._self.delete(bar)
+        if mesh.scale is not None:
+            color_bar.show_bar(wanted, mesh.scale, self._self)
+
 
 def _switch_off_legend(movie: str, _self: Any) -> None:
     """Switch off the bar of a movie's colours and its time in the corner: they are not those of the live surface."""
-    for name in _self.get_names("all", enabled_only=1):
-        if name.startswith(f"{movie}_bar_") and _self.get_type(name) == "object:ramp":
-            _self.disable(name)
+    color_bar.disable_bars(movie, _self)
     label = f"{movie}_time"
     if label in _self.get_names("objects") and _self.get_title(label, 1) == selections.ATOMS_TITLE:
         _self.disable(label)

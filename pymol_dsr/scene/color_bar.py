@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from .palettes import ColorScale, hexadecimal
+import numpy as np
+
+from .palettes import ColorScale, hexadecimal, luminance, round_numbers
+
+# Of the bar's length: the width of a line at a round number. Its colours, and the luminance between light and dark.
+LINE = 0.008
+DARK, LIGHT, MIDDLE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 0.2
 
 # Units of values, as parts of a bar's name.
 UNITS = {
@@ -52,7 +58,33 @@ def disable_bars(movie: str, _self: Any) -> None:
 
 
 def show_bar(name: str, scale: ColorScale, _self: Any) -> None:
-    """Show a scale as the bar `name`."""
+    """Show a scale as the bar `name`, with a line at each round number; one that was switched off stays so."""
+    marked = with_lines(scale)
+    off = name in _self.get_names("all") and name not in _self.get_names("all", enabled_only=1)
     # Names and not numbers: PyMOL 3 ends itself on lists of numbers.
-    colors = [hexadecimal(rgb) for rgb in scale.colors]
-    _self.ramp_new(name, "none", [float(level) for level in scale.levels], colors)
+    colors = [hexadecimal(rgb) for rgb in marked.colors]
+    _self.ramp_new(name, "none", [float(level) for level in marked.levels], colors)
+    if off:
+        _self.disable(name)
+
+
+def with_lines(scale: ColorScale) -> ColorScale:
+    """Return a scale with a thin line at each round number between its ends, dark on light colours and light on dark.
+
+    PyMOL writes the numbers at the ends.
+    """
+    low, high = float(scale.levels[0]), float(scale.levels[-1])
+    half = 0.5 * LINE * (high - low)
+    levels = list(map(float, scale.levels))
+    colors = [[float(channel) for channel in rgb] for rgb in scale.colors]
+    for number in round_numbers(low, high):
+        if not low + 2 * half < number < high - 2 * half:
+            continue
+        sides = [[float(channel) for channel in rgb] for rgb in scale.paint(np.array([number - half, number + half]))]
+        ink = list(DARK if luminance(sides[0]) > MIDDLE else LIGHT)
+        inside = [place for place, level in enumerate(levels) if abs(level - number) > half]
+        levels, colors = [levels[place] for place in inside], [colors[place] for place in inside]
+        start = next(place for place, level in enumerate(levels) if level > number)
+        edges = [number - half] * 2 + [number + half] * 2
+        levels[start:start], colors[start:start] = edges, [sides[0], ink, ink, sides[1]]
+    return ColorScale(np.array(levels, np.float32), np.array(colors, np.float32))

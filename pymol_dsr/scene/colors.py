@@ -16,7 +16,7 @@ from .gui_thread import in_gui
 from .kept_movies import KeptMesh, KeptMovie, KeptMovies
 from .movie_objects import FUTURE_TRANSPARENCY
 from .objects import SceneError
-from .palettes import SIGNED, VIRIDIS, Colors, ColorScale, one_color, tinted, value_range
+from .palettes import SIGNED, VIRIDIS, Colors, ColorScale, one_color, paler, tinted, value_range
 
 # From the number of a mesh in its movie, and the mesh, to f4[N,3], or None for the object's own colour.
 Paint = Callable[[int, KeptMesh], Colors | None]
@@ -79,7 +79,7 @@ def _paint_values(movie: KeptMovie, coloring: Coloring, values: Values, movies: 
         scale = ColorScale.between(low, high, coloring.colors)
     in_gui(_self, remove_bars, movie.name, _self)
     painting = scale
-    _load(movie, lambda number, mesh: painting.paint(by_mesh[number]), _self)
+    _load(movie, lambda number, mesh: painting.paint(by_mesh[number]), _self, paler)
     if coloring.scale is None:
         in_gui(_self, _show_only_bar, movie, bar_name(movie.name, coloring.by), scale, movies, _self)
     return scale
@@ -108,13 +108,14 @@ def _paint_plain(movie: KeptMovie, color: str, _self: Any) -> None:
     _load(movie, paint, _self)
 
 
-def _load(movie: KeptMovie, paint: Paint, _self: Any) -> None:
+def _load(movie: KeptMovie, paint: Paint, _self: Any, extrapolated: Callable[[Colors], Colors] = tinted) -> None:
+    """Load the meshes of a movie in new colours. extrapolated: changes the colours of times past the fitted ones."""
     count = len(movie.meshes)
     for number, mesh in enumerate(movie.meshes):
         _report_progress(movie, 0.5 + 0.5 * number / count, f"{number} of {count} states have their new colours")
         colors = paint(number, mesh)
         if colors is not None and mesh.state.future:
-            colors = tinted(colors)
+            colors = extrapolated(colors)
         in_gui(_self, _put, mesh, mesh.floats(colors), _self)
 
 

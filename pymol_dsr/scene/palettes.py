@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +17,12 @@ Colors = NDArray[np.float32]
 
 # Of vertices without a colour of their own, from 0 to 1.
 GREY = (0.8, 0.8, 0.8)
+# Of a colour of values where they are extrapolated; the rest is white.
+PALENESS = 0.6
 ORANGE = np.array([1.0, 0.55, 0.1])
+# Without its first quarter, which is too dark to be seen on a black background: the first colour stands out by 2.8:1.
 VIRIDIS = np.array(
     [
-        (0.267, 0.005, 0.329),
-        (0.282, 0.095, 0.417),
-        (0.279, 0.175, 0.483),
-        (0.259, 0.252, 0.525),
         (0.230, 0.322, 0.546),
         (0.199, 0.388, 0.555),
         (0.173, 0.449, 0.558),
@@ -43,6 +43,11 @@ VIRIDIS = np.array(
 SAMPLES = 21
 # The default range is between these percentiles of all states, so that a few odd vertices do not set it.
 PERCENTILES = 2.0, 98.0
+# Round numbers, times a power of ten; so many steps of one at most are in a range.
+ROUND = (1.0, 2.0, 2.5, 5.0)
+MOST_STEPS = 4
+# Of a step: nearer numbers are alike.
+CLOSE = 1e-6
 # Values with a sign are shown around zero, in PyMOL's colours of charges, or blue inwards and red outwards.
 SIGNED = {
     "velocity": "blue_white_red",
@@ -74,9 +79,9 @@ class ColorScale:
 def value_range(
     values: Sequence[NDArray[np.floating[Any]]], minimum: float | None, maximum: float | None, signed: bool
 ) -> tuple[float, float]:
-    """Choose the range of a scale: the limits of the user, else percentiles of all values; around zero if signed.
+    """Choose the range of a scale: the limits of the user, else percentiles of all values, out to round numbers.
 
-    Raises SceneError where the minimum is not below the maximum.
+    It is around zero if signed. Raises SceneError where the minimum is not below the maximum.
     """
     defined = np.concatenate([array[~np.isnan(array)] for array in values]) if values else np.zeros(0)
     low, high = (float(value) for value in np.percentile(defined, PERCENTILES)) if len(defined) else (0.0, 0.0)
@@ -90,7 +95,39 @@ def value_range(
             raise SceneError(f"minimum {low:g} and maximum {high:g}: the maximum must be the larger one")
         # All values are alike, or all are on one side of the user's limit.
         return (high - 1.0, high) if maximum is not None else (low, low + 1.0)
-    return low, high
+    outer = out_to_round_numbers(low, high)
+    if signed and minimum is None and maximum is None:
+        outer = (-outer[1], outer[1])
+    chosen = minimum if minimum is not None else -maximum if signed and maximum is not None else outer[0]
+    return chosen, maximum if maximum is not None else -minimum if signed and minimum is not None else outer[1]
+
+
+def round_step(low: float, high: float) -> float:
+    """Return the smallest round number of which at most MOST_STEPS reach from `low` to `high`, which is larger."""
+    power = math.floor(math.log10(high - low)) - 1
+    steps = [mantissa * 10.0**exponent for exponent in range(power, power + 4) for mantissa in ROUND]
+    return next(step for step in steps if _ceiling(high / step) - _floor(low / step) <= MOST_STEPS)
+
+
+def out_to_round_numbers(low: float, high: float) -> tuple[float, float]:
+    """Return the next round numbers outside a range."""
+    step = round_step(low, high)
+    return round(step * _floor(low / step), 12) + 0.0, round(step * _ceiling(high / step), 12) + 0.0
+
+
+def round_numbers(low: float, high: float) -> list[float]:
+    """Return the round numbers between two values, both included."""
+    step = round_step(low, high)
+    first, last = _ceiling(low / step), _floor(high / step)
+    return [round(step * number, 12) + 0.0 for number in range(first, last + 1)]
+
+
+def _floor(number: float) -> int:
+    return math.floor(number + CLOSE)
+
+
+def _ceiling(number: float) -> int:
+    return math.ceil(number - CLOSE)
 
 
 def palette(name: str, _self: Any) -> Colors:
@@ -117,9 +154,21 @@ def hexadecimal(rgb: Sequence[float] | Colors) -> str:
     return "0x" + "".join(f"{round(255 * float(channel)):02x}" for channel in rgb)
 
 
+def luminance(rgb: Sequence[float] | Colors) -> float:
+    """Return the brightness of a colour for the eye, from 0 (black) to 1 (white), as WCAG defines it."""
+    channels = np.asarray(rgb, np.float64)
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
 def one_color(count: int, rgb: Sequence[float]) -> Colors:
     """Return one colour for `count` vertices, f4[count,3]."""
     return np.tile(np.array(rgb, np.float32), (count, 1))
+
+
+def paler(colors: Colors) -> Colors:
+    """Mix colours f4[N,3] of values with white, as extrapolated surfaces are shown: their hue can still be read."""
+    return (1.0 - PALENESS + colors * PALENESS).astype(np.float32)
 
 
 def tinted(colors: Colors) -> Colors:

@@ -13,6 +13,7 @@ from ..fits.background import Background
 from ..fits.fit import Fit
 from ..shared import messages
 from . import atoms, cgo, placement
+from .color_bar import remove_bars
 from .gui_thread import in_gui
 from .objects import switch_off
 from .replies import mesh_of, vertex_colors
@@ -105,8 +106,9 @@ def remove_both(fit: str, _self: Any) -> None:
 
 
 def remove(names: Sequence[str], _self: Any) -> None:
-    """Delete objects that are CGOs."""
+    """Delete objects that are CGOs, with the bars of their colours."""
     for name in names:
+        remove_bars(name, _self)
         if name in _self.get_names("objects") and _self.get_type(name) == "object:cgo":
             _self.delete(name)
 

@@ -111,6 +111,12 @@ def test_numbers_of_atoms_and_their_bar(cmd, movie):
     assert bars(cmd) == []
 
 
+def test_extrapolated_values_are_paler_and_keep_their_hue(cmd, movie):
+    color(cmd, "out", "b", palette="blue_red")
+    assert np.allclose(halves(cmd), [(0, 0, 1), (1, 0, 0)], atol=0.01)
+    assert np.allclose(halves(cmd, 4, "out_future"), [(0.4, 0.4, 1), (1, 0.4, 0.4)], atol=0.01)
+
+
 def test_the_bar_is_seen_in_ray(cmd, movie, tmp_path):
     from PIL import Image
 

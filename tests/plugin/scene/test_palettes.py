@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pymol_dsr.scene import palettes
+from pymol_dsr.scene.color_bar import with_lines
 from pymol_dsr.scene.objects import SceneError
 from pymol_dsr.scene.palettes import GREY, ColorScale
 
@@ -21,10 +22,9 @@ def test_scales_are_straight_between_their_colours():
 
 def test_ranges_leave_odd_vertices_out():
     values = [np.append(np.linspace(0, 100, 1001), [1e6, np.nan]).astype(np.float32), np.zeros(0, np.float32)]
-    low, high = palettes.value_range(values, None, None, False)
-    assert low == pytest.approx(2.0, abs=0.1) and high == pytest.approx(98.0, abs=0.3)
-    assert palettes.value_range(values, 10.0, None, False) == (10.0, pytest.approx(high))
-    assert palettes.value_range(values, None, None, True) == (pytest.approx(-high), pytest.approx(high))
+    assert palettes.value_range(values, None, None, False) == (0.0, 100.0), "from 2 to 98, out to round numbers"
+    assert palettes.value_range(values, 10.0, None, False) == (10.0, 100.0)
+    assert palettes.value_range(values, None, None, True) == (-100.0, 100.0)
     assert palettes.value_range(values, None, 0.3, True) == (-0.3, 0.3)
     assert palettes.value_range(values, -1.0, 3.0, True) == (-1.0, 3.0)
     assert palettes.value_range([np.full(9, 7.0)], None, None, False) == (7.0, 8.0), "all alike"
@@ -32,8 +32,41 @@ def test_ranges_leave_odd_vertices_out():
         palettes.value_range(values, 3.0, 3.0, False)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "numbers"),
+    [
+        (0.043, 2.913, [0, 1, 2, 3]),
+        (-0.27, 0.27, [-0.4, -0.2, 0, 0.2, 0.4]),
+        (41, 58, [40, 45, 50, 55, 60]),
+        (1e-4, 7.3e-4, [0, 2e-4, 4e-4, 6e-4, 8e-4]),
+        (-3000, -900, [-3000, -2000, -1000, 0]),
+        (5, 6, [5, 5.25, 5.5, 5.75, 6]),
+    ],
+)
+def test_three_to_five_round_numbers_reach_over_a_range(low, high, numbers):
+    ends = palettes.out_to_round_numbers(low, high)
+    assert ends == (pytest.approx(numbers[0]), pytest.approx(numbers[-1]))
+    assert palettes.round_numbers(*ends) == pytest.approx(numbers, abs=1e-12)
+    assert palettes.out_to_round_numbers(*ends) == ends
+
+
+def test_a_bar_has_a_line_at_each_round_number_that_its_ends_do_not_name():
+    black_to_white = palettes.ColorScale.between(0.0, 3.0, np.array([(0, 0, 0), (1, 1, 1)], np.float32))
+    bar = with_lines(black_to_white)
+    assert (bar.levels[0], bar.levels[-1]) == (0, 3) and (np.diff(bar.levels) >= 0).all()
+    for number, ink in ((1, 1.0), (2, 0.0)):
+        inside = (abs(bar.levels - number) < 0.02) & (abs(bar.levels - number) > 0)
+        # The colours of the scale up to the line, and the ink between.
+        assert bar.colors[inside][:, 0] == pytest.approx([number / 3, ink, ink, number / 3], abs=0.01)
+
+
+def test_the_dark_end_is_seen_on_black(cmd):
+    first, *others = (palettes.luminance(rgb) for rgb in palettes.palette("viridis", cmd))
+    assert (first + 0.05) / 0.05 > 2.5 and sorted(others) == others and first < others[0]
+
+
 def test_palettes(cmd):
-    assert len(palettes.palette("viridis", cmd)) == 17
+    assert len(palettes.palette("viridis", cmd)) == 13
     colors = palettes.palette("blue_white_red", cmd)
     np.testing.assert_allclose(colors[[0, 10, 20]], [(0, 0, 1), (1, 1, 1), (1, 0, 0)], atol=0.02)
     np.testing.assert_allclose(palettes.palette("white_0x0000ff", cmd), [(1, 1, 1), (0, 0, 1)], atol=1e-6)
