@@ -132,3 +132,22 @@ def color_movie(session: Session, name: str, options: ColorOptions, runner: Runn
                 runner.say(f" {movie.name}: {colors.apply_coloring(movie, coloring, session.movies, _self)}")
 
     runner.run(work)
+
+
+def color_or_values(color: str, _self: Any) -> tuple[str, str]:
+    """Tell one colour for all from what colours a surface: the two, of which one is empty, or both for the atoms'.
+
+    Raises CmdException for what is neither, or needs a file or a map.
+    """
+    if color in ("", "atoms"):
+        return "", ""
+    if color in ("values", "map"):
+        option = "file" if color == "values" else "map"
+        raise CmdException(
+            f"color {color}: load the movie first, then name the {option}: dsr_color NAME, {color}, {option}=…"
+        )
+    if color in color_sources.KINDS:
+        return "", color
+    if _self.get_color_index(color) == -1:
+        raise CmdException(f"color {color}: PyMOL has no such colour")
+    return color, ""

@@ -89,8 +89,7 @@ def _show_trajectory(session: Session, runner: Runner, _self: Any) -> str:
         session,
         fit,
         f"1-{STATES}:{STEP}",
-        # Single states of molecular dynamics are noisy.
-        FieldOptions(steady=True),
+        FieldOptions(),
         MeshOptions(resolution=RESOLUTION),
         MovieOptions(play="bounce"),
         runner,

@@ -9,17 +9,27 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pymol import CmdException, cmd
 
-from ..fits.fit import Activity, Say
-from ..scene import atoms, placement
+from ..fits.fit import Activity, Fit, Say, Trajectory
+from ..scene import atoms, color_sources, palettes, placement
 from ..session import Session, session_of
 from ..shared import atomic_write, messages
 from ..shared.frames import MAX_PAYLOAD
-from ..shared.options import FORMATS, ExportOptions, FieldOptions, MeshOptions, StartOptions
+from ..shared.options import (
+    DEFAULT_APPEARANCE,
+    FORMATS,
+    AppearanceOptions,
+    ExportOptions,
+    FieldOptions,
+    MeshOptions,
+    StartOptions,
+)
 from ..shared.reading import ReadError, read_file
 from ..surfaces import extract, surfaces_file, workers
 from .arguments import chosen_trajectory, fit_name, new_fit_name, path_to_write, requested_times
+from .color import color_or_values
 from .command import command
 from .running import Runner, count_of_states, reporter
 
@@ -133,11 +143,13 @@ def dsr_export(
     level: float = MeshOptions.level,
     resolution: float = MeshOptions.resolution,
     triangles: str = "",
+    smooth: str = "",
+    color: str = AppearanceOptions.color,
     binary: int = int(ExportOptions.binary),
     trajectory: str = "",
     towards: str = "",
     share: str = "",
-    steady: int = 0,
+    steady: str = "",
     quiet: int = 1,
     _self: Any = cmd,
 ) -> list[str]:
@@ -149,8 +161,8 @@ def dsr_export(
 
     USAGE
 
-        dsr_export name, filename [, states=..., level=..., resolution=..., triangles=..., binary=...,
-            trajectory=..., towards=..., share=..., steady=... ]
+        dsr_export name, filename [, states=..., level=..., resolution=..., triangles=..., smooth=..., color=...,
+            binary=..., trajectory=..., towards=..., share=..., steady=... ]
 
     ARGUMENTS
 
@@ -167,9 +179,16 @@ def dsr_export(
 
         triangles = int: most triangles per state {default: no limit}
 
+        smooth = float: width of the smoothing over time, in states {default: the fit's own}
+
+        color = str: one colour for all; or motion, b and other numbers of the atoms, as in dsr_color, over the range
+        of all atoms {default: the colours of the nearest atoms}
+
         binary = 0/1: write the binary kind of .ply. It is smaller, but PyMOL itself does not load it {default: 0}
 
         trajectory, towards, share, steady: as in dsr_movie
+
+        Mesh files hold no transparency.
 
     EXAMPLE
 
@@ -185,8 +204,9 @@ def dsr_export(
         fit_name(name, _self),
         str(filename),
         str(states),
-        FieldOptions.parse(trajectory=trajectory, towards=towards, share=share, steady=steady),
-        MeshOptions.parse(level=level, resolution=resolution, triangles=triangles),
+        FieldOptions.parse(trajectory=trajectory, towards=towards, share=share),
+        MeshOptions.parse(level=level, resolution=resolution, triangles=triangles, smooth=smooth),
+        AppearanceOptions.parse(color=color, steady=steady),
         binary=bool(int(binary)),
         say=reporter(quiet),
         _self=_self,
@@ -267,6 +287,7 @@ def export_meshes(
     times: str | Sequence[float],
     field: FieldOptions,
     mesh: MeshOptions,
+    appearance: AppearanceOptions = DEFAULT_APPEARANCE,
     *,
     binary: bool = False,
     say: Say,
@@ -274,8 +295,8 @@ def export_meshes(
 ) -> list[str]:
     """Write the surface at some times as mesh files; their whole paths. The ending of `filename` says the format.
 
-    times: a states text, or numbers; empty for the first fitted state. Raises CmdException, JobError, StatesError,
-    BackendError or OSError.
+    times: a states text, or numbers; empty for the first fitted state. field: its `steady` is that of the appearance.
+    Raises CmdException, JobError, StatesError, SceneError, BackendError or OSError.
     """
     jobs = session.jobs
     fit = jobs.get(name)
@@ -284,6 +305,7 @@ def export_meshes(
     chosen = requested_times(trajectory, times) if times else [min(trajectory.states)]
     options = ExportOptions(format=os.path.splitext(path)[1][1:].lower(), binary=binary)
     rate = _self.get_setting_float("movie_fps")
+    field = dataclasses.replace(field, steady=appearance.is_steady(chosen, trajectory.states))
     request = messages.Export(
         fit=fit.name,
         field=field,
@@ -292,7 +314,7 @@ def export_meshes(
         fps=rate if options.format == "glb" and len(chosen) > 1 and rate > 0 else options.fps,
         mesh=mesh,
         radii=atoms.atom_radii(trajectory, _self),
-        colors=atoms.atom_colors(trajectory, _self),
+        colors=_atom_colors(session, fit, trajectory, field, appearance.color, _self),
         matrix=placement.object_matrix(trajectory.object, _self).astype(np.float64),
     )
     written = []
@@ -309,6 +331,20 @@ def export_meshes(
     if any(not first <= time <= last for time in chosen):
         print(f" {fit.name}: states past the fitted {first:g} to {last:g} are extrapolated")
     return written
+
+
+def _atom_colors(
+    session: Session, fit: Fit, trajectory: Trajectory, field: FieldOptions, color: str, _self: Any
+) -> NDArray[np.float32] | None:
+    """Return the colours f4[A,3] of the fitted atoms that a file takes; None where they are not known."""
+    only, by = color_or_values(color, _self)
+    if by:
+        return color_sources.colors_of_atoms(fit, trajectory, field, by, session.jobs, _self)
+    if not only:
+        return atoms.atom_colors(trajectory, _self)
+    if trajectory.atoms is None:
+        raise CmdException(f"color {only}: the fit {fit.name} holds no atoms, so files of it have no colours")
+    return palettes.one_color(len(trajectory.atoms), _self.get_color_tuple(only))
 
 
 def _targets(path: str, format: str, times: Sequence[float]) -> dict[str, list[float]]:

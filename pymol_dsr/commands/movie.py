@@ -26,7 +26,15 @@ from ..scene.replies import Reply
 from ..scene.timeline import MovieState, frames_per_second, movie_times
 from ..session import Session, session_of
 from ..shared import messages
-from ..shared.options import FieldOptions, FilmOptions, MeshOptions, MovieOptions
+from ..shared.options import (
+    DEFAULT_APPEARANCE,
+    AppearanceOptions,
+    ColorOptions,
+    FieldOptions,
+    FilmOptions,
+    MeshOptions,
+    MovieOptions,
+)
 from ..sources import provenance
 from .arguments import (
     chosen_trajectory,
@@ -36,6 +44,7 @@ from .arguments import (
     path_to_write,
     requested_times,
 )
+from .color import color_movie, color_or_values
 from .command import command
 from .running import Runner, count_of_states, has_window, report_states
 
@@ -45,7 +54,9 @@ COMMAND_ORDER = (
     "level",
     "resolution",
     "triangles",
+    "smooth",
     "color",
+    "transparency",
     "movie",
     "as_",
     "trajectory",
@@ -69,13 +80,15 @@ def dsr_movie(
     level: float = MeshOptions.level,
     resolution: float = MeshOptions.resolution,
     triangles: str = "",
-    color: str = MovieOptions.color,
+    smooth: str = "",
+    color: str = AppearanceOptions.color,
+    transparency: str = "",
     movie: int = int(MovieOptions.movie),
     as_: str = MovieOptions.representation,
     trajectory: str = "",
     towards: str = "",
     share: str = "",
-    steady: int = 0,
+    steady: str = "",
     fps: str = "",
     seconds: str = "",
     play: str = MovieOptions.play,
@@ -98,9 +111,9 @@ def dsr_movie(
 
     USAGE
 
-        dsr_movie name [, states [, object=..., level=..., resolution=..., triangles=..., color=...,
-            movie=..., as_=..., trajectory=..., towards=..., share=..., steady=..., fps=..., seconds=...,
-            play=..., camera=..., overlay=..., async_=... ]]
+        dsr_movie name [, states [, object=..., level=..., resolution=..., triangles=..., smooth=..., color=...,
+            transparency=..., movie=..., as_=..., trajectory=..., towards=..., share=..., steady=..., fps=...,
+            seconds=..., play=..., camera=..., overlay=..., async_=... ]]
 
     ARGUMENTS
 
@@ -118,7 +131,12 @@ def dsr_movie(
         triangles = int: most triangles per state {default: as many as load fluently, 50000 for 17 states and 16000
         for 79. With another resolution than 0.5, 50000, fewer for more than 100 states}
 
-        color = str: one colour for all {default: those of the nearest atoms}
+        smooth = float: width of the smoothing over time, in states {default: the fit's own}
+
+        color = str: one colour for all; or motion, speed, velocity, b and other numbers of the atoms, as in
+        dsr_color {default: the colours of the nearest atoms}
+
+        transparency = float: 0 to 1 {default: 0}
 
         movie = 0/1: set up the movie (mset), in place of the one that PyMOL has; 0 keeps that with its camera keys
         {default: 1}
@@ -133,7 +151,8 @@ def dsr_movie(
         share = float: how far towards it, from 0 to 1 {default: 0.5}
 
         steady = 0/1: average over time at the fitted states, too, as between them. The noise of single states then
-        does not come and go, but the surface no longer meets the states exactly {default: 0}
+        does not come and go, but the surface no longer meets the states exactly {default: 1 where a time between the
+        fitted states is shown, 0 where only fitted states are}
 
         fps = float: frames per second (sets movie_fps) {default: PyMOL's movie_fps}
 
@@ -158,7 +177,7 @@ def dsr_movie(
         dsr_movie adk_dsr, 1-90, seconds=6, fps=25, play=bounce, camera=follow, overlay=1
         dsr_film adk.mp4
 
-        dsr_movie adk_dsr, 1-79:0.25, steady=1
+        dsr_movie adk_dsr, 1-79, color=motion, transparency=0.3
 
         dsr_movie fam, trajectory=one, towards=two, share=0.5
 
@@ -170,11 +189,10 @@ def dsr_movie(
         session_of(_self),
         fit_name(name, _self),
         str(states),
-        FieldOptions.parse(trajectory=trajectory, towards=towards, share=share, steady=steady),
-        MeshOptions.parse(level=level, resolution=resolution, triangles=triangles),
+        FieldOptions.parse(trajectory=trajectory, towards=towards, share=share),
+        MeshOptions.parse(level=level, resolution=resolution, triangles=triangles, smooth=smooth),
         MovieOptions.parse(
             object=object,
-            color=color,
             movie=movie,
             representation=as_,
             fps=fps,
@@ -185,6 +203,7 @@ def dsr_movie(
         ),
         Runner.of("dsr_movie", async_, quiet, _self),
         _self,
+        AppearanceOptions.parse(color=color, transparency=transparency, steady=steady),
     )
 
 
@@ -238,7 +257,11 @@ def dsr_film(
 
 @dataclass(frozen=True)
 class _MoviePlan:
-    """A movie that is checked and can be loaded. command: the line that loads it again."""
+    """A movie that is checked and can be loaded.
+
+    color: one for all, empty for those of the atoms. by: what colours it instead, as dsr_color calls it. command: the
+    line that loads it again.
+    """
 
     fit: Fit
     trajectory: Trajectory
@@ -247,6 +270,9 @@ class _MoviePlan:
     options: MovieOptions
     object: str
     states: list[MovieState]
+    appearance: AppearanceOptions
+    color: str
+    by: str
     command: str
 
     @property
@@ -290,13 +316,15 @@ def load_movie(
     options: MovieOptions,
     runner: Runner,
     _self: Any,
+    appearance: AppearanceOptions = DEFAULT_APPEARANCE,
 ) -> str:
     """Load the movie of a fit into the scene; the name of its object.
 
-    times: a states text, or numbers; empty for every state of the fitted range. Raises CmdException, JobError,
+    times: a states text, or numbers; empty for every state of the fitted range. field: its `steady` is that of the
+    appearance. Raises CmdException, JobError,
     SceneError, StatesError or BackendError.
     """
-    plan = _plan_movie(session.jobs.get(name), times, field, mesh, options, _self)
+    plan = _plan_movie(session.jobs.get(name), times, field, mesh, options, appearance, _self)
     if plan.options.movie and (present := foreign_movie(session, _self)):
         described = present.describe()
         print(
@@ -320,6 +348,7 @@ def _plan_movie(
     field: FieldOptions,
     mesh: MeshOptions,
     options: MovieOptions,
+    appearance: AppearanceOptions,
     _self: Any,
 ) -> _MoviePlan:
     trajectory = chosen_trajectory(fit, field)
@@ -332,8 +361,11 @@ def _plan_movie(
             )
         rate = options.fps or frames_per_second(_self)
         shown = movie_times(min(shown), max(shown), options.seconds, rate, options.play)
-    if options.color and _self.get_color_index(options.color) == -1:
-        raise CmdException(f"color {options.color}: PyMOL has no such colour")
+    color, by = color_or_values(appearance.color, _self)
+    if by and options.representation == "map":
+        raise CmdException(f"color {by}: maps have no colours of vertices; leave as_=map out, or give a colour")
+    if mesh.smooth is not None and options.representation == "map":
+        raise CmdException(f"smooth {mesh.smooth:g}: maps have the fit's own smoothing; leave as_=map or smooth= out")
     if options.movie and len(trajectory.states) == 1:
         member = f", trajectory={trajectory.name}" if trajectory.name else ""
         raise CmdException(
@@ -345,15 +377,24 @@ def _plan_movie(
     movie_objects.check_movie_names(movie_states, object, _self)
     options = dataclasses.replace(options, object=object)
     text = times if isinstance(times, str) else format_states(times)
-    command = _command_line(fit, text, field, mesh, options)
-    return _MoviePlan(fit, trajectory, field, mesh, options, object, movie_states, command)
+    command = _command_line(fit, text, field, mesh, options, appearance)
+    field = dataclasses.replace(field, steady=appearance.is_steady(shown, trajectory.states))
+    return _MoviePlan(fit, trajectory, field, mesh, options, object, movie_states, appearance, color, by, command)
 
 
-def _command_line(fit: Fit, times: str, field: FieldOptions, mesh: MeshOptions, options: MovieOptions) -> str:
+def _command_line(
+    fit: Fit,
+    times: str,
+    field: FieldOptions,
+    mesh: MeshOptions,
+    options: MovieOptions,
+    appearance: AppearanceOptions,
+) -> str:
     """Return the line that loads the movie again."""
-    defaults = {**FieldOptions().to_json(), **MeshOptions().to_json(), **MovieOptions().to_json()}
+    kinds = (FieldOptions(), MeshOptions(), MovieOptions(), AppearanceOptions())
+    defaults = {key: value for kind in kinds for key, value in kind.to_json().items()}
     defaults["object"] = default_name(fit, field)
-    values = {**field.to_json(), **mesh.to_json(), **options.to_json()}
+    values = {**field.to_json(), **mesh.to_json(), **options.to_json(), **appearance.to_json()}
     named = {key: (pse.word_of(values[key]), pse.word_of(defaults[key])) for key in COMMAND_ORDER}
     return pse.command_line("dsr_movie", [fit.name, times], named)
 
@@ -387,6 +428,10 @@ def _load(session: Session, plan: _MoviePlan, radii: NDArray[np.float32] | None,
         f" {fit.name}: {count_of_states(len(loaded.states))} loaded as {', '.join(loaded.objects) or 'nothing'}"
         + ("; mplay plays them" if plan.options.movie and loaded.states else "")
     )
+    if plan.field.steady and plan.appearance.steady is None:
+        say(f" {fit.name}: averaged over time at the fitted states, too, so that it is steady; steady=0 meets them")
+    if plan.by and loaded.states:
+        color_movie(session, object, ColorOptions(by=plan.by), Runner("dsr_color", say=say), _self)
 
 
 def _load_states(
@@ -398,7 +443,7 @@ def _load_states(
     _self: Any,
 ) -> LoadedMovie:
     fit = plan.fit
-    kept = KeptMovie(plan.object, fit, plan.trajectory, plan.field)
+    kept = KeptMovie(plan.object, fit, plan.trajectory, plan.field, plan.mesh.smooth)
     try:
         # Closed at once when something fails, so that no answer is computed for nobody.
         with contextlib.closing(session.jobs.stream(fit, plan.requests(radii))) as answers:
@@ -408,7 +453,8 @@ def _load_states(
                 plan.states,
                 kept.watch(plan.states, recorder.watch(plan.states, replies)),
                 object=plan.object,
-                color=plan.options.color,
+                color=plan.color,
+                transparency=plan.appearance.transparency,
                 as_map=plan.as_map,
                 on_view=partial(preview.remove_both, fit.name, _self),
                 level=plan.mesh.level,

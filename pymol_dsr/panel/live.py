@@ -125,7 +125,7 @@ class MeshRequest:
 
     smooth, resolution: None for the fit's own and for what keeps up. color: one for all, as PyMOL names it, or empty.
     by: what colours it instead, as dsr_color calls it: motion, speed, velocity, b. seen: a number that changes when
-    colours and matrix are to be read again. fine: at rest; otherwise a control is moving.
+    colours and matrix are to be read again. transparency: 0 to 1. fine: at rest; otherwise a control is moving.
     """
 
     fit: Fit
@@ -140,6 +140,7 @@ class MeshRequest:
     seen: int
     fine: bool
     by: str = ""
+    transparency: float = 0.0
     created: float = dataclasses.field(default_factory=monotonic)
 
     @property
@@ -220,6 +221,12 @@ class Live(QtCore.QObject):
         """Remove the live surface of a fit."""
         self.hold(fit)
         preview.remove([preview.live_name(fit, self._self)], self._self)
+
+    def fade(self, fit: str, transparency: float) -> None:
+        """Give the live surface of a fit this transparency, 0 to 1."""
+        name = preview.live_name(fit, self._self)
+        if name in self._self.get_names("objects"):
+            self._self.set("cgo_transparency", transparency, name)
 
     # In the thread
 
@@ -348,7 +355,8 @@ class Live(QtCore.QObject):
                 return
             began = perf_counter()
             name = preview.live_name(request.fit.name, cmd)
-            if name not in cmd.get_names("objects"):
+            fresh = name not in cmd.get_names("objects")
+            if fresh:
                 # Movies of the same molecule and the preview would lie in the same place.
                 default = "_".join([request.fit.name, *request.members])
                 for movie in (request.fit.name, default, *self._objects_at(request.trajectory.object)):
@@ -358,6 +366,8 @@ class Live(QtCore.QObject):
             if not preview.put_mesh(name, mesh.floats, mesh.appearance.ttt, request.color, cmd):
                 self.failed.emit(f"the name {name} is taken by something else; rename or delete that object")
                 return
+            if fresh:
+                cmd.set("cgo_transparency", request.transparency, name)
             self._show_bar(name, mesh)
             if self._canvas is not None:
                 # Now, so that the whole pause is measured.

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..fits.fit import Trajectory
+from ..fits.fit import Fit, Trajectory
 from ..fits.jobs import Jobs
 from ..shared.messages import Paint, PaintResult
+from ..shared.options import FieldOptions
 from . import atoms, placement
 from .kept_movies import KeptMesh, KeptMovie
 from .map_values import read_map
 from .objects import SceneError
-from .palettes import ColorScale
+from .palettes import SIGNED, ColorScale, palette, value_range
 from .value_table import read_values, values_over_time
 
 MOTIONS = ("motion", "speed", "velocity")
@@ -74,6 +75,31 @@ def atom_values(trajectory: Trajectory, name: str, _self: Any) -> NDArray[np.flo
         raise SceneError(f"by {name}: it is not a number (the first atom has '{values[0]}')") from error
 
 
+def colors_of_atoms(
+    fit: Fit, trajectory: Trajectory, field: FieldOptions, by: str, jobs: Jobs, _self: Any
+) -> NDArray[np.float32]:
+    """Return colours f4[A,3] of the fitted atoms by a number of theirs, over the range of all atoms.
+
+    Asks the backend for `motion`. Raises SceneError where the values are those of the surface's motion, or there are no
+    atoms, JobError or BackendError.
+    """
+    if by in ("speed", "velocity"):
+        raise SceneError(
+            f"by {by}: files hold the colours of atoms, and this is the motion of the surface; dsr_movie has it"
+        )
+    if trajectory.atoms is None:
+        raise SceneError(f"by {by}: the fit {fit.name} holds no atoms; give one colour")
+    if by == "motion":
+        no_points = np.zeros((0, 3), np.float32)
+        request = Paint(fit=fit.name, field=field, time=float(trajectory.states[0]), points=no_points)
+        values = jobs.ask(fit, request).rmsf
+        assert values is not None, "the reply to `paint` is checked for it"
+    else:
+        values = atom_values(trajectory, by, _self)
+    low, high = value_range([values], None, None, by in SIGNED)
+    return ColorScale.between(low, high, palette(SIGNED.get(by, "viridis"), _self)).paint(values)
+
+
 def _choices() -> str:
     listed = ", ".join(("atoms", *MOTIONS, "values", "map"))
     return f"choose one of {listed}, a number that iterate knows ({', '.join(PROPERTIES[:4])}, ...) or a colour"
@@ -103,7 +129,8 @@ def _rmsf(movie: KeptMovie, jobs: Jobs) -> NDArray[np.float32]:
 def _ask(movie: KeptMovie, time: float, points: NDArray[np.float32], jobs: Jobs) -> PaintResult:
     if jobs.fits.get(movie.fit.name) is not movie.fit:
         raise SceneError(f"the fit {movie.fit.name} has given way to another; run dsr_movie again")
-    return jobs.ask(movie.fit, Paint(fit=movie.fit.name, field=movie.field, time=float(time), points=points))
+    request = Paint(fit=movie.fit.name, field=movie.field, time=float(time), smooth=movie.smooth, points=points)
+    return jobs.ask(movie.fit, request)
 
 
 def _map_values(movie: KeptMovie, map: str, _self: Any) -> tuple[Values, ColorScale | None]:

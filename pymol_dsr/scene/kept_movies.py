@@ -98,14 +98,15 @@ class KeptMesh:
 class KeptMovie:
     """A movie in the scene.
 
-    field: which surface of the fit it shows. identities: of its objects, by name. rmsf: f4[A] in Å, once it has been
-    asked for.
+    field, smooth: which surface of the fit it shows, and its width of smoothing in states. identities: of its objects,
+    by name. rmsf: f4[A] in Å, once it has been asked for.
     """
 
     name: str
     fit: Fit
     trajectory: Trajectory
     field: FieldOptions
+    smooth: float | None = None
     meshes: list[KeptMesh] = dataclasses.field(default_factory=list)
     identities: dict[str, Identity | None] = dataclasses.field(default_factory=dict)
     rmsf: NDArray[np.float32] | None = None

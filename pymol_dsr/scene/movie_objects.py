@@ -69,6 +69,7 @@ def show_movie(
     *,
     object: str,
     color: str = "",
+    transparency: float | None = None,
     as_map: bool = False,
     level: float = 0.0,
     on_view: Callable[[], None] = lambda: None,
@@ -77,10 +78,10 @@ def show_movie(
 ) -> LoadedMovie:
     """Load the replies to `mesh`, or to `grid` for maps, as the planned states.
 
-    trajectory: its atoms give the colours. color: one for all, else empty. level: of the isosurface of maps, in Å.
-    on_view: called in the window's thread when the mesh of the state in view is loaded. An error takes everything away
-    again; a cancelled movie keeps its finished states and says so. Raises SceneError, Cancelled, and the errors of the
-    replies.
+    trajectory: its atoms give the colours. color: one for all, else empty. transparency: 0 to 1, None for 0. level: of
+    the isosurface of maps, in Å. on_view: called in the window's thread when the mesh of the state in view is loaded.
+    An error takes everything away again; a cancelled movie keeps its finished states and says so. Raises SceneError,
+    Cancelled, and the errors of the replies.
     """
     base = None if color else in_gui(_self, atom_colors, trajectory, _self)
     if base is None and not color and not as_map:
@@ -90,7 +91,7 @@ def show_movie(
     movie_atoms = None if whole else MovieAtoms(trajectory, f"{object}_atoms", _self)
     in_gui(_self, check_movie_names, movie_states, object, _self)
     in_gui(_self, delete_objects, movie_names(movie_states, object), _self)
-    loader = _Loader(base, color, ttt, movie_atoms, on_view, _self)
+    loader = _Loader(base, color, transparency, ttt, movie_atoms, on_view, _self)
     cancelled: Cancelled | None = None
     try:
         for state, reply in zip(movie_states, replies, strict=False):
@@ -114,6 +115,7 @@ class _Loader:
         self,
         base: Colors | None,
         color: str,
+        transparency: float | None,
         ttt: list[float],
         movie_atoms: MovieAtoms | None,
         on_view: Callable[[], None],
@@ -122,6 +124,7 @@ class _Loader:
         """Begin a movie. base: f4[A,3], colours of the atoms; ttt: the display matrix of the molecule."""
         self.movie = LoadedMovie()
         self._base, self._color, self._ttt = base, color, ttt
+        self._transparency = transparency or 0.0
         self._movie_atoms, self._on_view, self._self = movie_atoms, on_view, _self
         self._maps: list[str] = []
 
@@ -168,9 +171,10 @@ class _Loader:
 
     def _dress(self, state: MovieState) -> None:
         placement.place(state.object, self._ttt, self._self)
-        if state.future:
-            self._self.set("cgo_transparency", FUTURE_TRANSPARENCY, state.object)
-        elif self._color:
+        transparency = max(self._transparency, FUTURE_TRANSPARENCY) if state.future else self._transparency
+        if transparency:
+            self._self.set("cgo_transparency", transparency, state.object)
+        if self._color and not state.future:
             self._self.color(self._color, state.object)
 
     def finish(self, object: str, level: float) -> None:
@@ -179,9 +183,14 @@ class _Loader:
         for name in self._maps:
             maps.show_isosurface(name, map_name(name), level, self._ttt, cmd)
             movie.objects.append(map_name(name))
-            if name.startswith(f"{object}_future"):
+            future = name.startswith(f"{object}_future")
+            if future:
                 cmd.color("orange", name)
-                cmd.set("transparency", FUTURE_TRANSPARENCY, name)
+            elif self._color:
+                cmd.color(self._color, name)
+            transparency = max(self._transparency, FUTURE_TRANSPARENCY) if future else self._transparency
+            if transparency:
+                cmd.set("transparency", transparency, name)
         for group in (object, f"{object}_future"):
             members = [name for name in movie.objects if re.fullmatch(rf"{re.escape(group)}_\d+", name)]
             if members:

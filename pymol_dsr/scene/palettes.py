@@ -43,9 +43,9 @@ VIRIDIS = np.array(
 SAMPLES = 21
 # The default range is between these percentiles of all states, so that a few odd vertices do not set it.
 PERCENTILES = 2.0, 98.0
-# Round numbers, times a power of ten; so many steps of one at most are in a range.
+# Round numbers, times a power of ten; so many steps of one are in a range.
 ROUND = (1.0, 2.0, 2.5, 5.0)
-MOST_STEPS = 4
+LEAST_STEPS, MOST_STEPS = 2, 4
 # Of a step: nearer numbers are alike.
 CLOSE = 1e-6
 # Values with a sign are shown around zero, in PyMOL's colours of charges, or blue inwards and red outwards.
@@ -103,10 +103,15 @@ def value_range(
 
 
 def round_step(low: float, high: float) -> float:
-    """Return the smallest round number of which at most MOST_STEPS reach from `low` to `high`, which is larger."""
+    """Return a round number of which few steps reach over a range, with little beyond its ends.
+
+    high: larger than `low`.
+    """
     power = math.floor(math.log10(high - low)) - 1
     steps = [mantissa * 10.0**exponent for exponent in range(power, power + 4) for mantissa in ROUND]
-    return next(step for step in steps if _ceiling(high / step) - _floor(low / step) <= MOST_STEPS)
+    counts = {step: _ceiling(high / step) - _floor(low / step) for step in steps}
+    few = [step for step in steps if LEAST_STEPS <= counts[step] <= MOST_STEPS]
+    return min(few, key=lambda step: (round(counts[step] * step / (high - low), 6), step))
 
 
 def out_to_round_numbers(low: float, high: float) -> tuple[float, float]:

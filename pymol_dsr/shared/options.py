@@ -199,15 +199,41 @@ class GridOptions(Options):
 
 
 @dataclass(frozen=True)
-class MovieOptions(Options):
-    """How a movie is shown and played.
+class AppearanceOptions(Options):
+    """How a surface looks, alike in the live surface, movies, films, stills and mesh files.
 
-    object: empty for the fit's name. color: empty for those of the nearest atoms. fps, play: None and empty for PyMOL's
-    own. seconds: None for a frame of each time. Raises ValueFault for options of the movie where none is made.
+    color: empty for the colours of the nearest atoms, a colour for all, or what colours it as dsr_color calls it.
+    transparency: None leaves it to the surface. steady: None where a time between the fitted states is shown.
+    """
+
+    color: Annotated[str, Value("one colour for all, or what colours it: motion, speed, velocity, b, ...")] = ""
+    transparency: Annotated[float | None, Value("0 (opaque) to 1", least=0, most=1)] = None
+    steady: Annotated[bool | None, Value("smooth over time at the fitted states, too", absent="auto")] = None
+
+    def is_steady(self, times: Iterable[float], states: Sequence[float]) -> bool:
+        """Say whether the surface at these times is smoothed at the fitted states, too.
+
+        Else the detail of single states would come and go as the times pass them.
+        """
+        if self.steady is not None:
+            return self.steady
+        fitted = set(states)
+        first, last = min(fitted), max(fitted)
+        return any(first < time < last and time not in fitted for time in times)
+
+
+DEFAULT_APPEARANCE = AppearanceOptions()
+
+
+@dataclass(frozen=True)
+class MovieOptions(Options):
+    """How a movie is played.
+
+    object: empty for the fit's name. fps, play: None and empty for PyMOL's own. seconds: None for a frame of each time.
+    Raises ValueFault for options of the movie where none is made.
     """
 
     object: Annotated[str, Value("name of the result")] = ""
-    color: Annotated[str, Value("one colour for all")] = ""
     movie: Annotated[bool, Value("set up PyMOL's movie")] = True
     representation: Annotated[str, Value("meshes, or maps with an isosurface", choices=REPRESENTATIONS, key="as_")] = (
         "cgo"

@@ -298,7 +298,12 @@ def played(panel, jobs):
         play.controls.color.activated.emit(index)
         yield from wait_until(lambda by=by: rests() and drawn[-1].request.by == by)
     # All B factors are 0.
-    assert play.message.text().endswith("Å² · colours 0 to 1"), play.message.text()
+    assert play.message.text().endswith("Å² · calm · colours 0 to 1"), play.message.text()
+    assert "pep_dsr_live_bar_b" in cmd.get_names("all")
+    play.controls.transparency.setValue(40)
+    assert abs(cmd.get_setting_float("cgo_transparency", "pep_dsr_live") - 0.4) < 1e-6
+    picture("colours.png")
+    play.controls.transparency.setValue(0)
     play.controls.color.setCurrentIndex(0)
     play.controls.color.activated.emit(0)
     play.player.slider.setValue(play.player.slider.maximum())
@@ -368,7 +373,7 @@ def filmed(panel, jobs):
     play.actions.fps.setValue(10)
     play.actions.camera.setChecked(True)
     play.actions.overlay.setChecked(True)
-    play.controls.steady.setChecked(True)
+    play.controls.steady.setCurrentIndex(play.controls.steady.findData(True))
     click(play.actions.movie_button)
     yield from wait_until(lambda: cmd.count_frames() == 8 and "steady=1" in made_by())
     assert cmd.get_setting_float("movie_fps") == 10 and "pep_dsr_time" in cmd.get_names()

@@ -9,14 +9,13 @@ from typing import Any
 
 from pymol.Qt import QtWidgets
 
-from ...commands.color import color_movie
 from ...commands.files import export_meshes
 from ...commands.movie import foreign_movie, load_movie, write_film
 from ...commands.running import Runner
 from ...fits.fit import Activity, Fit
 from ...scene.present_movie import PresentMovie
 from ...scene.timeline import frames_per_second
-from ...shared.options import FORMATS, ColorOptions, FieldOptions, FilmOptions, MovieOptions
+from ...shared.options import FORMATS, FieldOptions, FilmOptions, MovieOptions
 from ..widgets import flow, spin
 from .surface_controls import SurfaceControls
 
@@ -110,9 +109,9 @@ class MovieActions:
             )
             return
         self._on_load(name)
-        times, field, coloring = self._movie_times(), self._field(), self._controls.coloring
+        times, field, appearance = self._movie_times(), self._field(), self._controls.appearance
         mesh = self._controls.mesh_options()
-        options = MovieOptions(color=coloring.color, overlay=self.overlay.isChecked(), movie=not self.keep.isChecked())
+        options = MovieOptions(overlay=self.overlay.isChecked(), movie=not self.keep.isChecked())
         if options.movie:
             options = dataclasses.replace(
                 options,
@@ -122,9 +121,7 @@ class MovieActions:
             )
 
         def work() -> None:
-            loaded = load_movie(session, name, times, field, mesh, options, Runner("dsr_movie"), cmd)
-            if coloring.by:
-                color_movie(session, loaded, ColorOptions(by=coloring.by), Runner("dsr_color"), cmd)
+            load_movie(session, name, times, field, mesh, options, Runner("dsr_movie"), cmd, appearance)
 
         self._panel.run(f"{name}: its movie", work, lambda _: self._loaded(name))
 
@@ -150,10 +147,10 @@ class MovieActions:
         if not path:
             return
         session, cmd, name = self._panel.session, self._panel.cmd, fit.name
-        field, mesh = self._field(), self._controls.mesh_options()
+        field, mesh, appearance = self._field(), self._controls.mesh_options(), self._controls.appearance
 
         def work() -> list[str]:
-            return export_meshes(session, name, path, times, field, mesh, say=print, _self=cmd)
+            return export_meshes(session, name, path, times, field, mesh, appearance, say=print, _self=cmd)
 
         self._panel.run(f"{name}: its export", work, lambda paths: self._panel.say(f"written: {', '.join(paths)}"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -97,6 +98,7 @@ class PlayTab(QtWidgets.QWidget):
         form.addRow("&Offset (Å)", self.controls.level)
         form.addRow("R&esolution", self.controls.resolution)
         form.addRow("&Colour", self.controls.color)
+        form.addRow("Trans&parency", self.controls.transparency)
         form.addRow("", flow(self.controls.steady, self.follow))
         form.addRow(label("&Movie", self.actions.states), self.actions.movie_row())
         form.addRow("", self.actions.film_row())
@@ -115,6 +117,7 @@ class PlayTab(QtWidgets.QWidget):
             slider.sliderReleased.connect(self._at_rest)
         self.controls.moved.connect(self._moved)
         self.controls.recolored.connect(self._recolor)
+        self.controls.faded.connect(self._fade)
 
     # The chosen fit
 
@@ -170,17 +173,16 @@ class PlayTab(QtWidgets.QWidget):
         return None if fit is None else fit.trajectory(self.trajectory.currentText() if fit.family else "")
 
     def field(self) -> FieldOptions:
-        """Return the chosen trajectory, or what lies between two, and the smoothing at the states."""
-        fit, steady = self.current(), self.controls.steady.isChecked()
+        """Return the chosen trajectory, or what lies between two."""
+        fit = self.current()
         if fit is None or not fit.family:
-            return FieldOptions(steady=steady)
+            return FieldOptions()
         if self.towards.currentIndex() <= 0:
-            return FieldOptions(trajectory=self.trajectory.currentText(), steady=steady)
+            return FieldOptions(trajectory=self.trajectory.currentText())
         return FieldOptions(
             trajectory=self.trajectory.currentText(),
             towards=self.towards.currentText(),
             share=self.share.value() / 100.0,
-            steady=steady,
         )
 
     def _choose_fit(self) -> None:
@@ -237,18 +239,23 @@ class PlayTab(QtWidgets.QWidget):
             self.message.setText(f"the compute program is at {fits[0].name}; the surface follows when that is done")
         report = fit.trajectory_report(trajectory)
         area = report.area if report else None
-        coloring = self.controls.coloring
+        coloring, appearance = self.controls.coloring, self.controls.appearance
+        # Calm throughout while the time moves: a state that it passes would flicker.
+        moving = self.player.playing or self.player.slider.isSliderDown()
+        steady = appearance.is_steady([self.player.time], trajectory.states)
+        steady = steady or (moving and appearance.steady is None)
         self.live.request(
             MeshRequest(
                 fit,
                 trajectory,
-                self.field(),
+                dataclasses.replace(self.field(), steady=steady),
                 area=float(area) if area else None,
                 time=self.player.time,
                 level=self.controls.level.value(),
                 smooth=self.controls.width,
                 resolution=self.controls.spacing,
                 color=coloring.color,
+                transparency=appearance.transparency or 0.0,
                 by=coloring.by,
                 seen=self._seen,
                 fine=fine,
@@ -262,6 +269,12 @@ class PlayTab(QtWidgets.QWidget):
     def _recolor(self) -> None:
         self._read_scene_again()
         self._request(fine=True)
+
+    def _fade(self) -> None:
+        """Give the live surface the chosen transparency, without a new mesh."""
+        fit = self.current()
+        if fit is not None:
+            self.live.fade(fit.name, self.controls.appearance.transparency or 0.0)
 
     def _before_movie(self, name: str) -> None:
         self.player.pause()
@@ -279,7 +292,9 @@ class PlayTab(QtWidgets.QWidget):
         elif not mesh.triangles:
             self.message.setText(f"there is no surface at {request.level:g} Å")
         elif request.fine:
-            self.message.setText(f"{result.volume:,.0f} Å³, {result.area:,.0f} Å²{color_text(mesh)}")
+            word = "calm" if request.field.steady else "exact" if request.time in request.trajectory.states else ""
+            words = [f"{result.volume:,.0f} Å³, {result.area:,.0f} Å²", word, color_text(mesh)]
+            self.message.setText(" · ".join(filter(None, words)))
         if self.follow.isChecked():
             self._show_state(request)
 
@@ -301,4 +316,4 @@ def color_text(mesh: LiveMesh) -> str:
     if mesh.span is None:
         return ""
     unit = UNITS.get(mesh.request.by, "").replace("A", "Å").replace("_", " ")
-    return f" · colours {mesh.span[0]:.2g} to {mesh.span[1]:.2g} {unit}".rstrip()
+    return f"colours {mesh.span[0]:.3g} to {mesh.span[1]:.3g} {unit}".rstrip()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pymol.Qt import QtCore, QtWidgets
 
-from ...shared.options import MeshOptions
+from ...shared.options import AppearanceOptions, MeshOptions
 from ..widgets import quietly, spin, swatch
 
 AUTO_SMOOTH, AUTO_RESOLUTION = -0.1, 0.0
@@ -23,14 +24,17 @@ class ColorChoice:
     by: str = ""
 
 
+# Between the states, and while the time moves, the surface is calm in either of the first two.
+STEADY = {"Calm between the states": None, "Always calm": True, "Exact at the states": False}
 BY = {"by motion": "motion", "by speed": "speed", "by velocity": "velocity", "by B factor": "b"}
 
 
 class SurfaceControls(QtCore.QObject):
-    """Widgets for the look. moved: one has changed; recolored: the colour has."""
+    """Widgets for the look. moved: one has changed; recolored: the colour has; faded: the transparency has."""
 
     moved = QtCore.Signal()
     recolored = QtCore.Signal()
+    faded = QtCore.Signal()
 
     def __init__(self, parent: Any, cmd: Any) -> None:
         super().__init__(parent)
@@ -44,8 +48,16 @@ class SurfaceControls(QtCore.QObject):
         self.auto_smooth.setChecked(True)
         for widget in (self.smooth, self.smooth_slider, self.auto_smooth):
             widget.setToolTip("Width of the smoothing over time between the states; needs no new fit")
-        self.steady = QtWidgets.QCheckBox("Calm")
-        self.steady.setToolTip("Average over time at the states, too, so that no detail comes and goes (steady=1)")
+        self.steady = QtWidgets.QComboBox()
+        for text, steady in STEADY.items():
+            self.steady.addItem(text, steady)
+        self.steady.setToolTip(
+            "Calm: averaged over time, so that no detail of a single state comes and goes (steady=1)\n"
+            "Exact: meets each fitted state as it is (steady=0)"
+        )
+        self.transparency = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
+        self.transparency.setRange(0, 100)
+        self.transparency.setToolTip("Transparency of the surface, here and in the movie (transparency=)")
         self.level = spin(-10.0, 10.0, 0.1, 2)
         self.level.setToolTip("Distance from the molecular surface in Å, outside positive (level=)")
         self.resolution = spin(AUTO_RESOLUTION, 5.0, 0.1, 2, " Å", "auto")
@@ -62,7 +74,8 @@ class SurfaceControls(QtCore.QObject):
         self.smooth.valueChanged.connect(self._changed_smooth)
         self.smooth_slider.valueChanged.connect(lambda tenths: self.smooth.setValue(tenths / 10.0))
         self.auto_smooth.clicked.connect(self._switch_auto)
-        self.steady.toggled.connect(self.moved)
+        self.steady.activated.connect(self.moved)
+        self.transparency.valueChanged.connect(self.faded)
         self.level.valueChanged.connect(self.moved)
         self.resolution.valueChanged.connect(self.moved)
         self.color.activated.connect(self._choose_color)
@@ -101,11 +114,17 @@ class SurfaceControls(QtCore.QObject):
         """The chosen colour."""
         return self.color.currentData() or ColorChoice()
 
+    @property
+    def appearance(self) -> AppearanceOptions:
+        """The chosen colour, transparency and smoothing at the states."""
+        chosen = self.coloring
+        transparency = self.transparency.value() / 100.0 or None
+        return AppearanceOptions(chosen.color or chosen.by, transparency, self.steady.currentData())
+
     def mesh_options(self) -> MeshOptions:
-        """Options of the meshes of movies and files, which have the fit's own smoothing."""
-        if self.spacing is None:
-            return MeshOptions(level=self.level.value())
-        return MeshOptions(level=self.level.value(), resolution=self.spacing)
+        """Return the options of the meshes of movies and files."""
+        options = MeshOptions(level=self.level.value(), smooth=self.width)
+        return options if self.spacing is None else dataclasses.replace(options, resolution=self.spacing)
 
     def _switch_auto(self, auto: bool) -> None:
         self.smooth.setValue(AUTO_SMOOTH if auto else round(self._own or 0.0, 1))

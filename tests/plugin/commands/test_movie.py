@@ -11,6 +11,7 @@ import pytest
 from pymol import CmdException
 
 from pymol_dsr import register
+from pymol_dsr.commands.files import dsr_export
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_film, dsr_movie
 from pymol_dsr.fits.fit import Fit, Phase, Trajectory
@@ -160,21 +161,60 @@ def test_a_movie_as_long_as_asked_for_back_and_forth(plugin):
     assert plugin.get_setting_float("movie_fps") == 10 and not plugin.get_setting_boolean("movie_loop")
 
 
-def test_a_steady_movie_is_asked_for_and_still_follows_the_molecule(plugin, monkeypatch):
-    jobs = session_of(plugin).jobs
-    sent = []
-    stream = jobs.stream
+def listening(session, monkeypatch):
+    """The requests that a movie makes from now on."""
+    sent: list[Any] = []
+    stream = session.jobs.stream
 
-    def listening(fit, requests):
+    def noted(fit, requests):
         sent.extend(requests)
         return stream(fit, requests)
 
-    monkeypatch.setattr(jobs, "stream", listening)
-    for steady in (0, 1):
-        dsr_movie("fit", "2-4", steady=steady, triangles=2000, _self=plugin)
-    assert [request.field.steady for request in sent] == [False] * 3 + [True] * 3
-    assert plugin.count_states("fit") == 4
-    assert session_of(plugin).references.movies["fit"].command == "dsr_movie fit, 2-4, triangles=2000, steady=1"
+    monkeypatch.setattr(session.jobs, "stream", noted)
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("states", "steady", "expected"),
+    [("2-3", "", False), ("2-3:0.5", "", True), ("2-3:0.5", 0, False), ("2-3", 1, True), ("5-6:0.5", "", False)],
+)
+def test_times_between_fitted_states_are_steady_unless_asked_otherwise(plugin, monkeypatch, states, steady, expected):
+    sent = listening(session_of(plugin), monkeypatch)
+    dsr_movie("fit", states, steady=steady, triangles=2000, _self=plugin)
+    assert {request.field.steady for request in sent} == {expected}
+    word = "" if steady == "" else f", steady={steady}"
+    assert session_of(plugin).references.movies["fit"].command == f"dsr_movie fit, {states}, triangles=2000{word}"
+
+
+def test_a_movie_takes_every_look_of_the_window(plugin, monkeypatch):
+    sent = listening(session_of(plugin), monkeypatch)
+    dsr_movie("fit", "1-6:5", color="motion", transparency=0.25, smooth=2, triangles=2000, _self=plugin)
+    assert [request.mesh.smooth for request in sent] == [2, 2]
+    assert plugin.get_setting_float("cgo_transparency", "fit") == pytest.approx(0.25)
+    assert plugin.get_setting_float("cgo_transparency", "fit_future") == pytest.approx(0.4)
+    assert "fit_bar_motion_A" in plugin.get_names("all")
+    line = session_of(plugin).references.movies["fit"].command
+    assert line == "dsr_movie fit, 1-6:5, triangles=2000, smooth=2, color=motion, transparency=0.25"
+    for arguments, message in (
+        ({"color": "nocolour"}, "color nocolour: PyMOL has no such colour"),
+        ({"color": "values"}, "color values: load the movie first, then name the file"),
+        ({"color": "motion", "as_": "map"}, "color motion: maps have no colours of vertices"),
+        ({"smooth": 2, "as_": "map"}, "smooth 2: maps have the fit's own smoothing"),
+    ):
+        with pytest.raises(CmdException, match=message):
+            dsr_movie("fit", "1-2", _self=plugin, **arguments)
+
+
+def test_files_take_the_same_colours(plugin, tmp_path):
+    colors = {}
+    for color in ("salmon", "motion", "index"):
+        (path,) = dsr_export("fit", str(tmp_path / "a.npz"), color=color, triangles=2000, _self=plugin)
+        with np.load(path) as arrays:
+            colors[color] = np.unique(arrays["colors"], axis=0)
+    assert len(colors["motion"]) == 1, "it tumbles as a whole"
+    assert colors["salmon"].tolist() == [[255, 153, 153]] and len(colors["index"]) > 10
+    with pytest.raises(CmdException, match="by speed: files hold the colours of atoms"):
+        dsr_export("fit", str(tmp_path / "a.npz"), color="speed", _self=plugin)
 
 
 @pytest.mark.system

@@ -146,7 +146,7 @@ def test_the_live_surface_has_a_bar_of_its_values(cmd):
     floats = [2.0, 4.0, *[5.0, 0.0, 0.0, 1.0, 4.0, 0.0, 0.0, 0.0] * 3, 3.0]
 
     def drawn(by, *limits):
-        scale = palettes.ColorScale.between(*limits, palettes.VIRIDIS) if limits else None
+        scale = palettes.ColorScale.between(limits[0], limits[1], palettes.VIRIDIS) if limits else None
         engine.draw(LiveMesh(request(by=by), look, mesh_result(flat_mesh(0)), floats, 1, scale))
         bars = [name for name in cmd.get_names("all") if cmd.get_type(name) == "object:ramp"]
         return [(name, read_object_session(name, cmd).data[3][-1]) for name in bars]
