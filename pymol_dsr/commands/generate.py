@@ -151,8 +151,9 @@ def dsr_fill(
 
         sample = 0/1: a path with fluctuations in place of the mean path {default: 0}
 
-        method = str: auto, hold, straight, elastic, analog or net: how to fill in {default: auto, by the
-        back-test}
+        method = str: auto, hold, straight, elastic, analog, minimised, targeted or net: how to fill in. minimised
+        and targeted need OpenMM: states of less energy near the path, or a short simulation that is pulled from
+        one state to the next {default: auto, by the back-test}
 
         model = str: for method=net, a generator of dsr_learn {default: none, one is trained for five minutes}
 

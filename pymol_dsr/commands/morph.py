@@ -78,7 +78,8 @@ def dsr_morph(
         states = str: of one object, the states to morph through, as 1+102 {default: the first and the last}; of
         several, a state of each, as 1+3 {default: 1 of each}
 
-        method = str: auto, straight, elastic or analog: how the path is made, as in dsr_fill {default: auto}
+        method = str: auto, straight, elastic, analog, minimised or targeted: how the path is made, as in dsr_fill
+        {default: auto}
 
         align = 0/1: superpose the structures; 0 leaves them where they are {default: 1}
 

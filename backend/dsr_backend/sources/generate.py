@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from pymol_dsr.shared.source_options import GenerateOptions
 from pymol_dsr.shared.values import ValueFault
 
 from ..results import ensemble_metrics as metrics
-from . import continuation, filling, gate, sampling
+from . import continuation, energy_paths, filling, gate, sampling
 from .continuation import History, States
 from .contract import Check, Generated, Report, Trajectory
 from .generator.learn import HELPS, progress_text, rmsd_steps
@@ -27,7 +28,7 @@ from .refine import minimised
 from .topology import Topology
 
 CONTINUE_METHODS = ("auto", *continuation.METHODS, "net")
-FILL_METHODS = ("auto", "hold", "straight", "elastic", "analog", "net")
+FILL_METHODS = ("auto", "hold", "straight", "elastic", "analog", *energy_paths.METHODS, "net")
 SAMPLE_METHODS = ("auto", *sampling.SAMPLERS, "net")
 # Fraction by which gaps between times may differ in an even series.
 UNEVEN = 0.01
@@ -43,6 +44,8 @@ FILL_TESTS = 6
 # States below which two far states have no others to test with.
 FILL_STATES = 5
 
+Task = Callable[[Topology, Sequence[Trajectory], GenerateOptions, Report, Check], Generated]
+
 
 def generate(
     molecule: Molecule, trajectories: Sequence[Trajectory], options: GenerateOptions, report: Report, check: Check
@@ -51,7 +54,10 @@ def generate(
 
     Raises ValueFault for what can't be generated, and Cancelled.
     """
-    tasks = {"continue": (continue_states, CONTINUE_METHODS), "fill": (fill_states, FILL_METHODS)}
+    tasks: dict[str, tuple[Task, tuple[str, ...]]] = {
+        "continue": (continue_states, CONTINUE_METHODS),
+        "fill": (partial(fill_states, molecule), FILL_METHODS),
+    }
     task, methods = tasks.get(options.task, (sample_states, SAMPLE_METHODS))
     if options.method not in methods:
         raise ValueFault(f"method {options.method} can't {options.task}: choose {', '.join(methods)}")
@@ -156,9 +162,10 @@ def _ensure_tested(frames: int, lengths: list[int]) -> None:
     """Raise ValueFault for more frames than methods could be tested for."""
     most = gate.allowed_horizon(lengths)
     if frames > most >= 1:
+        states = f"{lengths[0]} states" if len(lengths) == 1 else f"trajectories of up to {max(lengths)} states"
         raise ValueFault(
-            f"frames={frames}: {lengths[0]} states can test a forecast {gate.tested_horizon(lengths)} states ahead at "
-            f"most; ask for frames={most} or fewer, or name a method yourself, as method=straight"
+            f"frames={frames}: {states} are enough to test a forecast of {most} frames at most; ask for frames={most} "
+            f"or fewer, or name a method yourself, as method=straight, which is not tested"
         )
 
 
@@ -171,7 +178,12 @@ def _verdict_notes(verdict: gate.Verdict) -> tuple[str, ...]:
 
 
 def fill_states(
-    topology: Topology, trajectories: Sequence[Trajectory], options: GenerateOptions, report: Report, check: Check
+    molecule: Molecule,
+    topology: Topology,
+    trajectories: Sequence[Trajectory],
+    options: GenerateOptions,
+    report: Report,
+    check: Check,
 ) -> Generated:
     """Return states between each two states of the first trajectory."""
     own = trajectories[0]
@@ -193,16 +205,27 @@ def fill_states(
         name, table, notes = choose_filling(states, own.times, others, topology, check)
     known = np.concatenate([states, *others])
     projection = BondProjection.of(topology.bonds, topology.heavy, known)
+    by_energy = None
+    if name in energy_paths.METHODS:
+        by_energy = energy_paths.EnergyPaths(name, molecule, topology, projection, options.seed, check)
     library, step = None, 0.0
     if options.sample:
         library, step = _library(own, trajectories[1:], topology, options.frames)
         notes = (*notes, f"fluctuations: steps of {step:.2f} A, drawn from the known ones")
     made, rng = [], np.random.default_rng(options.seed)
+    begun = TESTED if options.method == "auto" else 0.0
     for k in range(len(states) - 1):
         check()
-        report(TESTED + (1.0 - TESTED) * k / (len(states) - 1), "filling in")
+
+        def filled(fraction: float, text: str = "", k: int = k) -> None:
+            report(begun + (1.0 - begun) * (k + fraction) / (len(states) - 1), "filling in", text)
+
+        filled(0.0)
         gap = filling.Gap.of(states[k], states[k + 1], topology, others)
-        path = projection(_fill(name, gap, fractions, check))
+        if by_energy is None:
+            path = projection(_fill(name, gap, fractions, check))
+        else:
+            path = by_energy.path(gap, fractions, filled)
         if library is not None:
             path = filling.bridge(gap, path, library, projection, rng, step)
         if name == "hold":
@@ -213,6 +236,8 @@ def fill_states(
         check()
         report.frames(made[-1].astype(np.float32))
     times = (own.times[:-1, None] + np.diff(own.times)[:, None] * fractions).ravel()
+    if by_energy is not None:
+        notes = (*notes, *by_energy.notes())
     return Generated(np.concatenate(made).astype(np.float32), times, name, table, notes)
 
 

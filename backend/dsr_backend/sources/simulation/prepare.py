@@ -54,15 +54,18 @@ class Prepared:
     topology: Any
 
 
-def openmm_modules() -> SimpleNamespace:
-    """Return `openmm`, `app`, `unit` and `pdbfixer`. Raises ValueFault with the pip command where one is missing."""
+def openmm_modules(needed_by: str = "dsr_simulate") -> SimpleNamespace:
+    """Return `openmm`, `app`, `unit` and `pdbfixer`. Raises ValueFault with the pip command where one is missing.
+
+    needed_by: the command or option that the fault names.
+    """
     try:
         # Optional, and slow to import.
         import openmm
         import pdbfixer
         from openmm import app, unit
     except ImportError as error:
-        raise ValueFault(f"dsr_simulate needs OpenMM, which is not installed ({error}): {INSTALL}") from error
+        raise ValueFault(f"{needed_by} needs OpenMM, which is not installed ({error}): {INSTALL}") from error
     return SimpleNamespace(openmm=openmm, app=app, unit=unit, pdbfixer=pdbfixer)
 
 
