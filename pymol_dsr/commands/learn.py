@@ -23,7 +23,7 @@ KINDS = (LearnOptions.kind, GENERATOR)
 
 @command
 def dsr_learn(
-    objects: str,
+    objects: str = "",
     kind: str = LearnOptions.kind,
     *commas: str,
     states: str = "all",
@@ -31,9 +31,10 @@ def dsr_learn(
     calibrate: int = int(LearnOptions.calibrate),
     temperature: float = LearnOptions.temperature,
     name: str = "",
-    preset: str = GeneratorOptions.preset,
+    preset: str = LearnOptions.preset,
     budget: float = LearnOptions.budget,
-    resume: int = int(GeneratorOptions.resume),
+    resume: int = int(LearnOptions.resume),
+    folder: str = "",
     seed: int = LearnOptions.seed,
     async_: int = -1,
     quiet: int = 1,
@@ -62,9 +63,10 @@ def dsr_learn(
 
     USAGE
 
-        dsr_learn objects [, kind [, states=..., name=..., budget=..., seed=..., async_=... ]]
-        dsr_learn objects, potential [, forces=..., calibrate=..., temperature=..., ... ]
-        dsr_learn objects, generator [, preset=..., resume=..., ... ]
+        dsr_learn objects [, kind [, states=..., name=..., preset=..., budget=..., resume=..., seed=...,
+            async_=... ]]
+        dsr_learn objects, potential [, forces=..., calibrate=..., temperature=..., folder=..., ... ]
+        dsr_learn folder=..., temperature=..., name=...
 
     ARGUMENTS
 
@@ -79,15 +81,18 @@ def dsr_learn(
 
         calibrate = 0/1: calibrate the ensemble of a potential {default: 1}
 
-        temperature = float: of a potential, in K, of states without a simulation {default: 300}
+        temperature = float: of a potential, in K, of states without a simulation and of the folder {default: 300}
 
         name = str: name of the model {default: <object>_model, or <object>_net for a generator}
 
-        preset = small or large: size of a generator; large is for a GPU {default: small}
+        preset = small or large: size of the network; large is for a GPU {default: small}
 
         budget = float: most seconds to learn {default: 300}
 
-        resume = 0/1: go on with the generator of that name, from the same states, for the budget {default: 0}
+        resume = 0/1: go on with the model of that name, from the same proteins, for the budget {default: 0}
+
+        folder = str: of a potential, a folder with files mdcath_dataset_*.h5, as mdCATH has them, where the
+            backend runs: their proteins are learned from, too, at the given temperature {default: none}
 
         seed = int: seed of random numbers {default: 0}
 
@@ -113,11 +118,18 @@ def dsr_learn(
         options = GeneratorOptions.parse(preset=preset, budget=budget, seed=seed, resume=resume)
     else:
         options = LearnOptions.parse(
-            kind=kind, forces=forces, calibrate=calibrate, temperature=temperature, budget=budget, seed=seed
+            kind=kind,
+            forces=forces,
+            calibrate=calibrate,
+            temperature=temperature,
+            preset=preset,
+            budget=budget,
+            resume=resume,
+            seed=seed,
         )
     runner = Runner.of("dsr_learn", async_, quiet, _self)
     session = session_of(_self)
-    job, request = plan_learning(session, str(objects), str(states), str(name), options, runner, _self)
+    job, request = plan_learning(session, str(objects), str(states), str(name), options, runner, _self, str(folder))
     runner.run(partial(run_learning, session.sources, job, request, runner.say))
     return job.name
 
@@ -130,23 +142,30 @@ def plan_learning(
     options: LearnOptions | GeneratorOptions,
     runner: Runner,
     _self: Any,
+    folder: str = "",
 ) -> tuple[SourceJob, messages.Learn | messages.LearnGenerator]:
     """Read the states to learn from, and enter the job; the job and its request.
 
     objects: separated by spaces or +. states: a states text. name: of the model; empty for that of the first object
-    with a suffix. Raises CmdException, JobError, ExtractError or StatesError.
+    with a suffix. folder: in mdCATH's layout where the backend runs, for a potential; with it, no object is needed.
+    Raises CmdException, JobError, ExtractError or StatesError.
     """
-    named = _self.get_object_list(objects.replace("+", " "))
-    if not named:
-        raise CmdException(f"objects {objects}: no object has such atoms; name objects with states, as pep_md")
     of_generator = isinstance(options, GeneratorOptions)
-    name = new_fit_name({}, name or f"{named[0]}_{'net' if of_generator else 'model'}", "name", _self)
+    if folder and of_generator:
+        raise CmdException(f"folder {folder}: only a potential is learned from a folder, with kind=potential")
+    named = (_self.get_object_list(objects.replace("+", " ")) or []) if objects or not folder else []
+    if not named and (objects or not folder):
+        raise CmdException(f"objects {objects}: no object has such atoms; name objects with states, as pep_md")
+    first = named[0] if named else "mdcath"
+    name = new_fit_name({}, name or f"{first}_{'net' if of_generator else 'model'}", "name", _self)
     request: messages.Learn | messages.LearnGenerator
     if isinstance(options, GeneratorOptions):
         request, lines = generator_request(name, named, states, options, session.sources, _self)
         for line in lines:
             runner.say(f" {name}: {line}")
     else:
-        request = learning_request(name, named, states, options, session.sources, _self)
-    runner.say(f" {name}: learns from {', '.join(named)} for at most {options.budget:g} s")
+        request = learning_request(name, named, states, options, session.sources, _self, folder)
+    runner.say(
+        f" {name}: learns from {', '.join([*named, *([folder] if folder else [])])} for at most {options.budget:g} s"
+    )
     return session.sources.new(name, runner.title, 0), request

@@ -21,6 +21,7 @@ KIND_LABELS = {LearnOptions.kind: "a potential, to simulate with", GENERATOR: "a
 EMPTY = "the errors of the training appear here"
 TITLE = "Learn from these trajectories"
 BLUE = "#1f77b4"
+GREY = "#7f7f7f"
 MOST_JOINED = 8
 
 
@@ -128,7 +129,8 @@ class LearnBlock(QtWidgets.QWidget):
         """Draw the errors so far."""
         self.button.setText("Cancel" if self._running else "Learn")
         if self._running and self._job is not None and self._job.errors:
-            self.curve.show_plot(plot_of(self._job.errors))
+            gaps = self._job.gaps
+            self.curve.show_plot(plot_of_gaps(gaps) if gaps else plot_of(self._job.errors))
 
     def _finished(self, result: messages.LearnResult) -> None:
         self.poll()
@@ -146,5 +148,14 @@ def plot_of(errors: Sequence[TrainingErrors]) -> Plot:
     """Return the curves of a training, over the percentage of the work."""
     training = tuple((100.0 * one.fraction, one.training) for one in errors)
     held_out = tuple((100.0 * one.fraction, one.held_out) for one in errors if one.held_out is not None)
+    baseline = tuple((100.0 * one.fraction, one.baseline) for one in errors if one.baseline is not None)
     lines = [Line("training", training, dashed=True), Line("held out", held_out, BLUE)]
+    if baseline:
+        lines.append(Line("at the start", baseline, GREY))
     return Plot(lines, "% of the time", "error")
+
+
+def plot_of_gaps(gaps: Sequence[tuple[float, float]]) -> Plot:
+    """Return the curve of a calibration, over the percentage of the work."""
+    points = tuple((100.0 * fraction, gap) for fraction, gap in gaps)
+    return Plot([Line("gap of the averages", points, BLUE)], "% of the time", "deviations")

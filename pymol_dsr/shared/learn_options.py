@@ -8,6 +8,7 @@ from typing import Annotated
 from .values import Options, Value
 
 KINDS = ("potential",)
+PRESETS = ("small", "large")
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,8 @@ class LearnOptions(Options):
     )
     budget: Annotated[float, Value("most seconds to learn", unit="s", above=0, most=1e6)] = 300.0
     seed: Annotated[int, Value("seed of random numbers", least=0, most=2**31 - 1)] = 0
-
-
-PRESETS = ("small", "large")
+    preset: Annotated[str, Value("size of the network; large is for a GPU", choices=PRESETS)] = "small"
+    resume: Annotated[bool, Value("go on with the potential of that name")] = False
 
 
 @dataclass(frozen=True)

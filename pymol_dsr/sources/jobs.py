@@ -31,11 +31,15 @@ TakeFrames = Callable[[int, NDArray[np.float32]], None]
 
 @dataclass(frozen=True)
 class TrainingErrors:
-    """Errors of a training at one moment: fraction of the work that was done, 0 to 1; held_out: None if not known."""
+    """Errors of a training at one moment: fraction of the work that was done, 0 to 1.
+
+    held_out, baseline (of what the training starts from, such as priors): None if not known.
+    """
 
     fraction: float
     training: float
     held_out: float | None
+    baseline: float | None = None
 
 
 @dataclass
@@ -52,6 +56,8 @@ class SourceJob:
     """States that have come so far."""
     errors: list[TrainingErrors] = field(default_factory=list)
     """Errors of a training so far."""
+    gaps: list[tuple[float, float]] = field(default_factory=list)
+    """Gaps of a calibration so far, each with the fraction of the work that was done."""
 
     def line(self) -> str:
         """Name and progress in one line."""
@@ -145,8 +151,10 @@ class Sources:
         if isinstance(event, messages.SourceProgress):
             job.status = status = event.status
             if status.errors and len(job.errors) < MOST_ERRORS:
-                held_out = status.errors[1] if len(status.errors) > 1 else None
-                job.errors.append(TrainingErrors(status.fraction, status.errors[0], held_out))
+                held_out, baseline = (status.errors[k] if len(status.errors) > k else None for k in (1, 2))
+                job.errors.append(TrainingErrors(status.fraction, status.errors[0], held_out, baseline))
+            if status.gap is not None and len(job.gaps) < MOST_ERRORS:
+                job.gaps.append((status.fraction, status.gap))
         elif event.coordinates.shape[1] == job.atoms:
             job.frames.append(event)
 

@@ -19,9 +19,17 @@ GAP = 5.5
 
 
 def learning_request(
-    name: str, objects: Sequence[str], states: str, options: LearnOptions, sources: Sources, _self: Any
+    name: str,
+    objects: Sequence[str],
+    states: str,
+    options: LearnOptions,
+    sources: Sources,
+    _self: Any,
+    folder: str = "",
 ) -> messages.Learn:
-    """Return the request that learns from objects. states: a states text, of those that no simulation has kept.
+    """Return the request that learns from objects, and from a folder in mdCATH's layout where the backend runs.
+
+    states: a states text, of those that no simulation has kept.
 
     Raises ExtractError or StatesError.
     """
@@ -38,7 +46,7 @@ def learning_request(
         proteins.append(messages.LearnedProtein(one, residues, chains, len(frames)))
         beads.append(frames.reshape(-1, 3))
     whole = np.concatenate(beads) if beads else np.zeros((0, 3), np.float32)
-    return messages.Learn(model=name, options=options, proteins=tuple(proteins), beads=whole)
+    return messages.Learn(model=name, options=options, proteins=tuple(proteins), beads=whole, folder=folder or None)
 
 
 def run_learning(

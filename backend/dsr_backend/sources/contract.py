@@ -65,5 +65,11 @@ class Report(Protocol):
 class TrainingReport(Report, Protocol):
     """How a training says how far it is."""
 
-    def errors(self, training: float, held_out: float) -> None:
-        """Set the errors on the data and on held-out states, which go with the next report."""
+    def errors(self, training: float, held_out: float, baseline: float | None = None) -> None:
+        """Set the errors on the data and on held-out states, which go with the next report.
+
+        baseline: that of what the training starts from, on the held-out states.
+        """
+
+    def gap(self, deviations: float) -> None:
+        """Set the gap of a calibration in deviations of the data, which goes with the next report."""

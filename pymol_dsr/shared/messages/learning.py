@@ -47,6 +47,9 @@ class Learn(Request[LearnResult]):
     model: Annotated[str, Value("name of the potential", names="a model")]
     options: Annotated[LearnOptions, Value("how to learn")]
     proteins: Annotated[tuple[LearnedProtein, ...], Value("proteins to learn from")]
+    folder: Annotated[
+        str | None, Value("folder in mdCATH's layout, where the backend runs, to learn from, too", longest=4000)
+    ] = None
     beads: Annotated[
         NDArray[np.float32],
         Array("Cα of all frames that come along, protein by protein", "<f4", ("P", 3), unit="Å", limit=FAR),
@@ -54,7 +57,7 @@ class Learn(Request[LearnResult]):
 
     def check_together(self) -> None:
         """Check that the beads are those of the frames. Raises ValueFault."""
-        if not self.proteins:
+        if not self.proteins and self.folder is None:
             raise ValueFault("proteins: there are none to learn from")
         wanted = sum(one.frames * len(one.residues) for one in self.proteins)
         if wanted != len(self.beads):

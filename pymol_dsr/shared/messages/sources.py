@@ -35,8 +35,12 @@ class SourceStatus(Record):
     ] = None
     errors: Annotated[
         tuple[float, ...],
-        Value("of a training: its error, and that on held-out states", sparse=True),
+        Value("of a training: its error, that on held-out states, and that of what it starts from", sparse=True),
     ] = ()
+    gap: Annotated[
+        float | None,
+        Value("of a calibration: the gap of the averages, in deviations of the data", least=0, sparse=True),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -118,8 +118,8 @@ def test_a_potential_of_two_proteins_simulates_a_mutant_with_its_own_side_chains
     assert "ala_md: 105 frames of 5 beads" in lines and "gly_md: 105 frames of 4 beads" in lines
 
     # With refine=1, whose bonds are those of the force field.
-    asked = {"model": "both", "every": 0.2, "quiet": 0, "async_": 0, "_self": cmd}
-    name = dsr_simulate("ala_md", 0.0004, mutate="A2G+A4V", refine=1, name="mutant", **asked)
+    arguments = {"model": "both", "every": 0.2, "quiet": 0, "async_": 0, "_self": cmd}
+    name = dsr_simulate("ala_md", 0.0004, mutate="A2G+A4V", refine=1, name="mutant", **arguments)
     lines = capsys.readouterr().out
     assert re.search(r"mutant: 0.0004 ns take about [0-9.]+ s here \([0-9.]+ ms a step", lines)
     assert "calibrated for ala_md, not for this sequence (ALA2GLY, ALA4VAL)" in lines and "refine=1" in lines

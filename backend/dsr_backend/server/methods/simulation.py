@@ -14,7 +14,8 @@ from ...sources.generator.learn import ProteinStates, Spacing
 from ...sources.model_file import POTENTIAL, ensure_free, model_path
 from ...sources.potential.beads import Protein
 from ...sources.potential.learn import LearningData, learn, of_frames, simulated
-from ...sources.potential.model_file import save
+from ...sources.potential.mdcath import files_of, read_folder
+from ...sources.potential.model_file import load, save
 from ...sources.potential.simulate import simulate_beads
 from ...sources.simulation.dynamics import Dynamics, Speed, estimate, simulate
 from ...sources.simulation.prepare import Prepared, prepare
@@ -113,12 +114,19 @@ def learn_potential(state: State, job: Job, request: messages.Learn) -> messages
     with callers_fault():
         ensure_free(path, POTENTIAL)
         data = [_learning_data(request, number) for number in range(len(request.proteins))]
-        potential, report, lines = learn(data, request.options, JobReport(job, request.model), check)
+        left_out: list[str] = []
+        if request.folder is not None:
+            JobReport(job, request.model)(0.0, "reading")
+            more, skipped = read_folder(files_of(request.folder), request.options, check)
+            data += more
+            left_out = [f"{one.name} is left out: {one.reason}" for one in skipped]
+        earlier = load(request.model) if request.options.resume else None
+        potential, report, lines = learn(data, request.options, JobReport(job, request.model), check, earlier)
         try:
             save(path, potential, report)
         except OSError as error:
             raise RequestError("internal", f"the potential can't be kept: {error}") from error
-    return messages.LearnResult(path=str(path), notes=lines, report=report)
+    return messages.LearnResult(path=str(path), notes=(*left_out, *lines), report=report)
 
 
 def _learning_data(request: messages.Learn, number: int) -> LearningData:

@@ -36,16 +36,22 @@ class JobReport:
         self._first = 0
         self._waiting: list[NDArray[np.float32]] = []
         self._errors: tuple[float, ...] = ()
+        self._gap: float | None = None
 
     def __call__(self, fraction: float, phase: str, text: str = "", seconds_left: float | None = None) -> None:
         """Report that `fraction` (0 to 1) is done."""
-        status = messages.SourceStatus(phase, min(1.0, max(0.0, fraction)), text, seconds_left, self._errors)
-        self._errors = ()
+        status = messages.SourceStatus(phase, min(1.0, max(0.0, fraction)), text, seconds_left, self._errors, self._gap)
+        self._errors, self._gap = (), None
         self._job.progress(messages.SourceProgress(source=self._source, status=status))
 
-    def errors(self, training: float, held_out: float) -> None:
+    def errors(self, training: float, held_out: float, baseline: float | None = None) -> None:
         """Send the errors of a training with the next report, where they are finite."""
-        self._errors = (training, held_out) if math.isfinite(training + held_out) else ()
+        errors = (training, held_out) if baseline is None else (training, held_out, baseline)
+        self._errors = errors if math.isfinite(sum(errors)) else ()
+
+    def gap(self, deviations: float) -> None:
+        """Send the gap of a calibration with the next report, where it is finite."""
+        self._gap = deviations if math.isfinite(deviations) else None
 
     def frames(self, coordinates: NDArray[np.float32]) -> None:
         """Send states f4[F,A,3] now, or with the next ones."""

@@ -59,16 +59,17 @@ def calibrate(
     seconds: float,
     report: Callable[[float, float], None],
     check: Check,
+    start: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], Calibration]:
     """Return the offsets f8[K] of the protein's features, after so many seconds at most.
 
-    report: takes the fraction that is done and the gap, after each update.
+    report: takes the fraction that is done and the gap, after each update. start: offsets to begin with.
     """
     protein, generator = frames.protein, torch.Generator().manual_seed(seed)
     means, deviations = feature_statistics(frames)
     bonds = torch.as_tensor(protein.runs(2))
     wanted, scale = torch.as_tensor(means), potential.thermal / torch.as_tensor(deviations) ** 2
-    offsets = torch.zeros(len(means), dtype=torch.float64)
+    offsets = torch.zeros(len(means), dtype=torch.float64) if start is None else torch.tensor(start)
     chosen = np.random.default_rng(seed).integers(len(frames.beads), size=REPLICAS)
     starts = torch.as_tensor(frames.beads[chosen])
 

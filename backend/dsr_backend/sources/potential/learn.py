@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pymol_dsr.shared.learn_options import LearnOptions
-from pymol_dsr.shared.values import JsonObject, ValueFault
+from pymol_dsr.shared.values import JsonObject, JsonValue, ValueFault
 
 from ..contract import Check, TrainingReport
 from ..simulation.store import SimulationStore
@@ -28,6 +28,9 @@ QUERIES = 500
 TRAINING_FRACTION = 0.55
 """Of the seconds; calibration has the others."""
 CHUNK = 200
+SIZES = {"small": (2, 48), "large": (4, 128)}
+"""Layers and width of the network."""
+MOST_KEPT_EPOCHS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +55,14 @@ def simulated(name: str, label: str, forces: bool | None) -> LearningData:
         rows = range(0, len(states), CHUNK)
         force_map = ForceMap(molecule, atoms, (states.forces[k : k + CHUNK] for k in rows))
         mapped = np.concatenate([force_map(states.forces[k : k + CHUNK]) for k in rows]).astype(np.float32)
-        noise = float(np.sqrt((states.forces[:, atoms] ** 2).mean())), float(np.sqrt((mapped**2).mean()))
+        noise = force_noise(states.forces[:, atoms], mapped)
     frames = Frames(protein, beads, mapped, states.replicas.astype(np.int64))
     return LearningData(label, frames, options.temperature, noise)
+
+
+def force_noise(forces: NDArray[np.float32], mapped: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the rms force on the axis of a Cα in kcal/mol/Å, before and after the map to beads."""
+    return float(np.sqrt((forces**2).mean())), float(np.sqrt((mapped**2).mean()))
 
 
 def of_frames(name: str, protein: Protein, beads: NDArray[np.float32], options: LearnOptions) -> LearningData:
@@ -65,18 +73,33 @@ def of_frames(name: str, protein: Protein, beads: NDArray[np.float32], options: 
 
 
 def learn(
-    data: Sequence[LearningData], options: LearnOptions, report: TrainingReport, check: Check
+    data: Sequence[LearningData],
+    options: LearnOptions,
+    report: TrainingReport,
+    check: Check,
+    earlier: tuple[Potential, JsonObject] | None = None,
 ) -> tuple[Potential, JsonObject, tuple[str, ...]]:
-    """Return a potential, the report of its training, and lines for the user. Raises ValueFault and Cancelled."""
+    """Return a potential, the report of its training, and lines for the user.
+
+    earlier: a potential of the same proteins and the report of its training, to go on with. Raises ValueFault and
+    Cancelled.
+    """
     _check(data)
     torch.manual_seed(options.seed)
     check()
     report(0.0, "priors")
-    temperature = data[0].temperature
     frames = [one.frames for one in data]
-    potential = Potential(
-        Priors.fitted([(one.protein, one.beads) for one in frames], temperature), GraphNetwork(), temperature
-    )
+    starts: list[NDArray[np.float64] | None] = [None] * len(data)
+    before: JsonObject = {}
+    if earlier is None:
+        temperature = data[0].temperature
+        priors = Priors.fitted([(one.protein, one.beads) for one in frames], temperature)
+        potential = Potential(priors, GraphNetwork(*SIZES[options.preset]), temperature)
+    else:
+        potential, before = earlier
+        _check_earlier(potential, data)
+        starts = [*(one.offsets for one in potential.proteins)]
+        potential.proteins.clear()
     fraction = TRAINING_FRACTION if options.calibrate else 1.0
     seconds = options.budget * fraction
 
@@ -84,42 +107,81 @@ def learn(
         last = training.epochs[-1]
         text = f"epoch {len(training.epochs)}: {last.training:.3f}, held out {last.held_out:.3f}, "
         text += f"priors {training.prior:.3f} kcal/mol/Å"
-        report.errors(last.training, last.held_out)
+        report.errors(last.training, last.held_out, training.prior)
         report(done * fraction, "training", text, (1.0 - done) * seconds + (1.0 - fraction) * options.budget)
 
     training = train(potential, frames, options.seed, seconds, trained, check)
     gaps: dict[str, list[float]] = {}
     flown_apart = 0
     seconds_each = options.budget * (1.0 - fraction) / len(data)
-    for number, one in enumerate(data):
+    for number, (one, start) in enumerate(zip(data, starts, strict=True)):
         means, deviations = feature_statistics(one.frames)
-        offsets = np.zeros(len(means))
+        offsets = np.zeros(len(means)) if start is None else start
         if options.calibrate:
 
             def calibrated(done: float, gap: float, number: int = number, label: str = one.name) -> None:
                 whole = (number + done) / len(data)
                 text = f"{label}: gap of the averages {gap:.2f} deviations"
                 left = (1.0 - whole) * options.budget * (1.0 - fraction)
+                report.gap(gap)
                 report(fraction + whole * (1.0 - fraction), "calibration", text, left)
 
-            offsets, outcome = calibrate(potential, one.frames, options.seed, seconds_each, calibrated, check)
+            offsets, outcome = calibrate(potential, one.frames, options.seed, seconds_each, calibrated, check, offsets)
             gaps[one.name] = [round(gap, 4) for gap in outcome.gaps]
             flown_apart += outcome.flown_apart
         centres = one.frames.beads[k_centres(one.frames.beads, CENTRES, options.seed)]
         potential.proteins.append(
             Trained(one.name, one.frames.protein, offsets, means, deviations, centres, _spacing(one.frames, centres))
         )
-    whole: JsonObject = {
+    lines = _lines(data, training, gaps, flown_apart)
+    if earlier is not None:
+        lines.insert(0, f"goes on with the potential of {len(_curve(before))} epochs that was there")
+    return potential, _report(data, options, training, gaps, before), tuple(lines)
+
+
+def _report(
+    data: Sequence[LearningData],
+    options: LearnOptions,
+    training: Training,
+    gaps: dict[str, list[float]],
+    before: JsonObject,
+) -> JsonObject:
+    """Return the curves of a training after those of the earlier one that it goes on with."""
+    curve = _curve(before)
+    epochs: list[JsonValue] = [[round(epoch.training, 4), round(epoch.held_out, 4)] for epoch in training.epochs]
+    best = before.get("best") if curve and not training.best else len(curve) + training.best
+    return {
         "kind": options.kind,
         "options": options.to_json(),
-        "training": [[round(epoch.training, 4), round(epoch.held_out, 4)] for epoch in training.epochs],
+        "training": [*curve, *epochs],
         "prior": round(training.prior, 4),
-        "best": training.best,
+        "best": best,
         "gaps": {name: list(values) for name, values in gaps.items()},
         "frames": {one.name: len(one.frames.beads) for one in data},
         "forces": {one.name: one.frames.forces is not None for one in data},
     }
-    return potential, whole, tuple(_lines(data, training, gaps, flown_apart))
+
+
+def _curve(report: JsonObject) -> list[JsonValue]:
+    """Return the errors of the epochs in a report, which anybody may have written."""
+    curve = report.get("training")
+    return curve[:MOST_KEPT_EPOCHS] if isinstance(curve, list) else []
+
+
+def _check_earlier(potential: Potential, data: Sequence[LearningData]) -> None:
+    """Raise ValueFault where a potential is of other proteins or of another temperature."""
+    before = [one.protein for one in potential.proteins]
+    if before != [one.frames.protein for one in data]:
+        names = ", ".join(one.name for one in potential.proteins)
+        given = ", ".join(one.name for one in data)
+        raise ValueFault(
+            f"resume 1: the potential was learned from {names}, in this order, and these are {given}; name the same "
+            "proteins, or learn anew without resume=1"
+        )
+    if potential.temperature != data[0].temperature:
+        raise ValueFault(
+            f"resume 1: the potential is of {potential.temperature:g} K, and the data of {data[0].temperature:g} K"
+        )
 
 
 def _check(data: Sequence[LearningData]) -> None:
@@ -152,7 +214,7 @@ def _lines(
             f"held-out force error {best:.3f} kcal/mol/Å after epoch {training.best}, {training.prior:.3f} by priors"
         )
     else:
-        lines.append("the network lowers no held-out error: the priors stay alone")
+        lines.append("the network lowers no held-out error: it stays as it was, at first with no energy of its own")
     for name, values in gaps.items():
         if values:
             ends = f"from {values[0]:.2f} to {float(np.mean(values[-5:])):.2f} deviations"

@@ -55,7 +55,10 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Training:
-    """Outcome of a training. prior: held-out error of the priors alone; best: the epoch that is kept, from 1."""
+    """Outcome of a training.
+
+    prior: held-out error of the priors alone. best: the epoch that is kept, from 1; 0 for the weights from before.
+    """
 
     epochs: tuple[Epoch, ...]
     prior: float
@@ -81,7 +84,7 @@ def train(
     report: Callable[[float, Training], None],
     check: Check,
 ) -> Training:
-    """Train the network in place, for so many seconds at most.
+    """Train the network in place, for so many seconds at most, from its weights as they are.
 
     report: takes the fraction that is done and the errors so far, after each epoch. check: called at each step.
     """
@@ -89,10 +92,10 @@ def train(
     training, held_out = zip(*(_targets(potential, frames, generator) for frames in data), strict=True)
     network = potential.network
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
-    prior = _error(potential, held_out)
+    prior = _error_of_priors(held_out)
     epochs: list[Epoch] = []
     best, weights = 0, copy.deepcopy(network.state_dict())
-    least = prior
+    least = _error(potential, held_out)
     started = time.monotonic()
     for number in range(1, MOST_EPOCHS + 1):
         losses, sizes = [], []
@@ -176,6 +179,12 @@ def _batches(parts: Sequence[_Part], generator: torch.Generator) -> list[tuple[_
         for batch in torch.split(torch.randperm(len(part.x), generator=generator), part.frames_at_once)
     ]
     return [batches[k] for k in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def _error_of_priors(parts: Sequence[_Part]) -> float:
+    """Return the root mean square of what the forces of the priors lack."""
+    squares = sum(float(part.targets.square().sum()) for part in parts)
+    return float((squares / max(sum(part.targets.numel() for part in parts), 1)) ** 0.5)
 
 
 def _error(potential: Potential, parts: Sequence[_Part]) -> float:

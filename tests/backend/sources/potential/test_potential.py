@@ -11,7 +11,7 @@ import torch
 from dsr_backend.sources.potential import calibrate, train
 from dsr_backend.sources.potential.beads import ForceMap, Protein, beads_of, k_centres
 from dsr_backend.sources.potential.langevin import Langevin
-from dsr_backend.sources.potential.learn import LearningData, learn
+from dsr_backend.sources.potential.learn import SIZES, LearningData, learn
 from dsr_backend.sources.potential.network import GraphNetwork
 from dsr_backend.sources.potential.potential import Potential, features
 from dsr_backend.sources.potential.priors import BOLTZMANN, Priors
@@ -42,7 +42,10 @@ class Silent:
     def frames(self, coordinates: Any) -> None:
         pass
 
-    def errors(self, training: float, held_out: float) -> None:
+    def errors(self, training: float, held_out: float, baseline: float | None = None) -> None:
+        pass
+
+    def gap(self, deviations: float) -> None:
         pass
 
 
@@ -98,8 +101,8 @@ def test_dihedrals_change_slowly_where_three_beads_lie_in_a_line(frames) -> None
     """A dihedral angle is none there; forces without limit would tear the chain in one step."""
     x = torch.as_tensor(frames.beads[:1], dtype=torch.float64).repeat(6, 1, 1)
     along = x[:, 4] - x[:, 3]
-    for row, off in enumerate((1e-6, 1e-4, 1e-3, 1e-2, 0.1, 0.5)):
-        x[row, 5:] += x[row, 4] + along[row] - x[row, 5] + off
+    for row, shift in enumerate((1e-6, 1e-4, 1e-3, 1e-2, 0.1, 0.5)):
+        x[row, 5:] += x[row, 4] + along[row] - x[row, 5] + shift
     x.requires_grad_(True)
     waves = features(x, ALANINES)[:, : 7 * 4]
     for wave in waves.T:
@@ -241,6 +244,38 @@ def test_a_potential_is_not_learned_from_too_few_frames_or_two_temperatures(fram
     two_temperatures = [LearningData("one", frames, 300.0), LearningData("two", frames, 350.0)]
     with pytest.raises(ValueFault, match="one 300 K, two 350 K"):
         learn(two_temperatures, options, Silent(), ignore)
+
+
+def test_learning_goes_on_with_a_potential_of_the_same_proteins_alone(frames, monkeypatch) -> None:
+    monkeypatch.setattr(train, "MOST_EPOCHS", 3)
+    data = [LearningData("ala", frames, TEMPERATURE)]
+    options = LearnOptions(calibrate=False, budget=60)
+    first, report, _ = learn(data, options, Silent(), ignore)
+    weights = {name: tensor.clone() for name, tensor in first.module().state_dict().items()}
+    longer, whole_report, lines = learn(data, options, Silent(), ignore, (first, report))
+    curve = held_out_errors(whole_report)
+    assert len(curve) == 6 and curve[:3] == held_out_errors(report) and min(curve[3:]) < min(curve[:3])
+    best = whole_report["best"]
+    assert isinstance(best, int) and curve[best - 1] == min(curve)
+    assert lines[0] == "goes on with the potential of 3 epochs that was there" and len(longer.proteins) == 1
+    assert torch.equal(longer.priors.bonds, weights["priors.bonds"])
+    assert not torch.equal(longer.network.last.weight, weights["network.last.weight"])
+
+    glycine = Frames(Protein(("GLY", *("ALA",) * 9), (0,) * 10), frames.beads, None, frames.runs)
+    with pytest.raises(ValueFault, match="learned from ala, in this order, and these are gly"):
+        learn([LearningData("gly", glycine, TEMPERATURE)], options, Silent(), ignore, (longer, whole_report))
+    with pytest.raises(ValueFault, match="the potential is of 350 K, and the data of 300 K"):
+        learn([LearningData("ala", frames, 300.0)], options, Silent(), ignore, (longer, whole_report))
+
+
+def held_out_errors(report: Any) -> list[float]:
+    """The held-out errors of the epochs."""
+    return [held_out for _, held_out in report["training"]]
+
+
+def test_a_large_potential_has_the_size_of_the_literature() -> None:
+    network = GraphNetwork(*SIZES["large"])
+    assert (network.layers, network.width) == (4, 128)
 
 
 def test_chains_end_at_gaps_and_small_molecules_are_refused() -> None:

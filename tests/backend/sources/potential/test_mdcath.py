@@ -1,0 +1,114 @@
+"""Folders in mdCATH's layout: proteins with coordinates and forces, by temperature and replica."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dsr_backend.sources.potential import mdcath
+from dsr_backend.sources.potential.mdcath import files_of, read_folder
+
+from pymol_dsr.shared.learn_options import LearnOptions
+from pymol_dsr.shared.values import ValueFault
+
+h5py = pytest.importorskip("h5py")
+
+RESIDUES = ("GLY", "HSD", "ALA", "VAL", "LEU")
+ATOMS = ("N", "CA", "HA", "C")
+FRAMES, REPLICAS = 60, 2
+
+
+def ignore() -> None:
+    pass
+
+
+def pdb_line(number: int, name: str, residue: str, residue_number: int, xyz) -> str:
+    x, y, z = xyz
+    return (
+        f"ATOM  {number:5d}  {name:<3s} {residue:<4s}0{residue_number:4d}    {x:8.3f}{y:8.3f}{z:8.3f}"
+        f"  1.00  0.00      0    {name[0]:>2s}"
+    )
+
+
+def write_domain(folder: Path, name: str, residues=RESIDUES, forces=True) -> np.ndarray:
+    """Write a file as mdCATH has it, and return the coordinates of its Cα [F,N,3] of all replicas at 320 K."""
+    rng = np.random.default_rng(0)
+    start = np.cumsum(np.tile([3.8, 0.0, 0.0], (len(residues), 1)), 0)[:, None] + np.array(
+        [[-1.2, 0.8, 0.0], [0.0, 0.0, 0.0], [0.0, -1.0, 0.3], [1.2, 0.8, 0.0]]
+    )
+    lines = [
+        pdb_line(1 + 4 * r + k, atom, residue, 1 + r, start[r, k])
+        for r, residue in enumerate(residues)
+        for k, atom in enumerate(ATOMS)
+    ]
+    traces = []
+    with h5py.File(folder / f"mdcath_dataset_{name}.h5", "w") as file:
+        file.attrs["layout"] = "mdcath-only-protein-v1.0"
+        domain = file.create_group(name)
+        domain.create_dataset("pdbProteinAtoms", data="\n".join(lines).encode())
+        domain.create_dataset("z", data=np.tile([7, 6, 1, 6], len(residues)))
+        for temperature in ("320", "450"):
+            for replica in range(REPLICAS):
+                group = domain.create_group(f"{temperature}/{replica}")
+                xyz = start.reshape(1, -1, 3) + rng.normal(0, 0.05, (FRAMES, 4 * len(residues), 3))
+                group.create_dataset("coords", data=xyz.astype(np.float32))
+                group["coords"].attrs["unit"] = "Angstrom"
+                if forces:
+                    group.create_dataset("forces", data=rng.normal(0, 10, xyz.shape).astype(np.float32))
+                if temperature == "320":
+                    traces.append(xyz[:, 1::4])
+    return np.concatenate(traces).astype(np.float32)
+
+
+def test_frames_of_all_replicas_at_one_temperature_come_with_their_forces(tmp_path):
+    trace = write_domain(tmp_path, "1abcA00")
+    [domain], skipped = read_folder(files_of(str(tmp_path)), LearnOptions(temperature=320), ignore)
+    assert not skipped and domain.name == "1abcA00" and domain.temperature == 320
+    assert domain.frames.protein.residues == RESIDUES and set(domain.frames.protein.chains) == {0}
+    np.testing.assert_array_equal(domain.frames.beads, trace)
+    assert domain.frames.runs.tolist() == [0] * FRAMES + [1] * FRAMES
+    assert domain.frames.forces is not None and domain.frames.forces.shape == trace.shape
+    [states_only], _ = read_folder(files_of(str(tmp_path)), LearnOptions(temperature=320, forces=False), ignore)
+    assert states_only.frames.forces is None
+
+
+def test_files_without_forces_are_learned_from_states_unless_forces_are_asked_for(tmp_path):
+    write_domain(tmp_path, "1abcA00", forces=False)
+    [domain], _ = read_folder(files_of(str(tmp_path)), LearnOptions(temperature=450), ignore)
+    assert domain.frames.forces is None
+    with pytest.raises(ValueFault, match="has no forces"):
+        read_folder(files_of(str(tmp_path)), LearnOptions(temperature=450, forces=True), ignore)
+
+
+def test_large_proteins_are_left_out_and_named(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    write_domain(tmp_path / "data", "1abcA00")
+    write_domain(tmp_path / "data", "2xyzB01", residues=RESIDUES * 2)
+    monkeypatch.setattr(mdcath, "MOST_BEADS", 6)
+    [domain], [left_out] = read_folder(files_of(str(tmp_path)), LearnOptions(temperature=320), ignore)
+    assert domain.name == "1abcA00" and left_out.name == "2xyzB01" and "10 residues" in left_out.reason
+
+
+def test_folders_and_files_of_another_layout_are_refused_in_one_line(tmp_path, monkeypatch):
+    options = LearnOptions(temperature=320)
+    with pytest.raises(ValueFault, match="no such folder"):
+        files_of(str(tmp_path / "nowhere"))
+    with pytest.raises(ValueFault, match=r"holds no file mdcath_dataset_\*\.h5"):
+        files_of(str(tmp_path))
+    write_domain(tmp_path, "1abcA00")
+    with pytest.raises(ValueFault, match="no 300 K, but 320, 450: give temperature="):
+        read_folder(files_of(str(tmp_path)), LearnOptions(), ignore)
+    path = tmp_path / "mdcath_dataset_1abcA00.h5"
+    with h5py.File(path, "a") as file:
+        del file["1abcA00/320/1/forces"]
+        file["1abcA00/320/1"].create_dataset("forces", data=np.zeros((3, 4, 3), np.float32))
+    with pytest.raises(ValueFault, match="1abcA00/320/1: coords"):
+        read_folder([path], options, ignore)
+    path.write_bytes(b"no HDF5")
+    with pytest.raises(ValueFault, match=r"can't be read .*expected is mdcath_dataset_DOMAIN\.h5"):
+        read_folder([path], options, ignore)
+    # Without the optional package.
+    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    with pytest.raises(ValueFault, match=r'need h5py.*pip install "pymol-dsr\[formats\]"'):
+        read_folder([path], options, ignore)
