@@ -32,8 +32,11 @@ class Reports(list):
     def __call__(self, fraction, phase, text="", seconds_left=None):
         self.append(text)
 
-    def errors(self, training, held_out):
+    def errors(self, training, held_out, baseline=None):
         assert training > 0 and held_out > 0
+
+    def gap(self, deviations):
+        raise AssertionError("a generator is not calibrated")
 
     def frames(self, coordinates):
         raise AssertionError("a training makes no states")
