@@ -224,11 +224,13 @@ def figures(landscape: EnsembleLandscape) -> Iterator[str]:
     yield f"RMSF {result.rmsf.mean():.2f} A on average, {result.rmsf.max():.2f} at {_most_mobile(landscape)}"
     if result.helix is not None and result.strand is not None:
         yield f"helix {100 * result.helix.mean():.0f} %, strand {100 * result.strand.mean():.0f} % of the residues"
+    runs = "" if result.run_floor is None else f", between its runs, {result.run_floor:.3f}"
     if result.js is not None:
-        floor = "" if result.floor is None else f"; between the halves of the reference, {result.floor:.3f}"
+        floor = "" if result.floor is None else f"; between the halves of the reference, {result.floor:.3f}{runs}"
         yield f"Jensen-Shannon divergence from {landscape.reference}: {result.js:.3f} bits{floor}"
     elif result.floor is not None:
-        yield f"Jensen-Shannon divergence between the halves of the states: {result.floor:.3f} bits"
+        runs = "" if result.run_floor is None else f"; between each run and the others, {result.run_floor:.3f}"
+        yield f"Jensen-Shannon divergence between the halves of the states: {result.floor:.3f} bits{runs}"
     if landscape.acceleration is not None and landscape.costs is not None:
         seconds, reference_seconds = landscape.costs
         yield (
@@ -236,6 +238,24 @@ def figures(landscape: EnsembleLandscape) -> Iterator[str]:
             f"{landscape.reference}: {result.reference_samples:.1f} in {reference_seconds:.3g} CPU s; "
             f"{landscape.acceleration:.2g} times as many a CPU second, without the seconds of a training"
         )
+
+
+def _whole_figures(landscape: EnsembleLandscape) -> Iterator[tuple[str, float]]:
+    """Yield name and value of the figures of the whole ensemble that are known."""
+    result = landscape.result
+    own, known = landscape.costs or (None, None)
+    for name, value in (
+        ("js_bits", result.js),
+        ("js_halves_bits", result.floor),
+        ("js_runs_bits", result.run_floor),
+        ("independent_samples", result.samples),
+        ("reference_independent_samples", result.reference_samples),
+        ("cpu_seconds", own),
+        ("reference_cpu_seconds", known),
+        ("acceleration", landscape.acceleration),
+    ):
+        if value is not None:
+            yield name, value
 
 
 def _short(text: str) -> str:
@@ -292,6 +312,7 @@ def write_landscape(path: str, landscape: EnsembleLandscape, title: str) -> list
             ["method", *SCORES],
             [(row.method, *(row.scores.get(key, "") for key in SCORES)) for row in result.rows],
         ),
+        "figures": (["figure", "value"], list(_whole_figures(landscape))),
     }
     for name, (heading, lines) in tables.items():
         if lines:

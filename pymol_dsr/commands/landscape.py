@@ -70,8 +70,8 @@ def dsr_ensemble(
 
         only = str: states to take, of each object {default: all}
 
-        file = str: also write tables (.csv: states, _residues, _timescales, _scores), and a picture (.png) where
-        matplotlib is there
+        file = str: also write tables (.csv: states, _residues, _timescales, _scores, _figures), and a picture (.png)
+        where matplotlib is there
 
         split = 0/1: also make an object of each macrostate, <object>_macro1 and so on, for dsr_fit or
         dsr_occupancy {default: 0}

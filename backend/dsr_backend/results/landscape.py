@@ -78,8 +78,9 @@ class Landscape:
     in states, NaN where there is none; none without a Markov model. rmsd: f8[S] Å to the native state. rmsf: f8[L] Å.
     helix, strand: f8[L], fractions of the states; None where only Cα atoms are known. reference: the same
     figures of the reference. scores: rows by method against the reference. floor: Jensen–Shannon divergence (bits)
-    between the halves of the reference, or of the ensemble. samples, reference_samples: independent samples of the
-    slowest axis, NaN where the states are no time series. notes: lines for the user.
+    between the halves of the reference, or of the ensemble. run_floor: its mean between each run and the others, NaN
+    for a single run. samples, reference_samples: independent samples of the slowest axis, NaN where the states are no
+    time series. notes: lines for the user.
     """
 
     kind: str
@@ -100,6 +101,7 @@ class Landscape:
     scores: dict[str, EnsembleScores]
     js: float
     floor: float
+    run_floor: float
     samples: float
     reference_samples: float
     notes: tuple[str, ...]
@@ -199,6 +201,7 @@ def landscape(
         scores=scores,
         js=js,
         floor=jensen_shannon(first_half, second_half),
+        run_floor=_run_floor(others_placed or placed, coarse),
         samples=independent_samples([x[:, 0] for x in placed]) if ordered else math.nan,
         reference_samples=independent_samples([x[:, 0] for x in others_placed]) if ordered and others else math.nan,
         notes=tuple(notes),
@@ -388,6 +391,15 @@ def _half_histograms(placed: Floats, edges: NDArray[np.float64]) -> tuple[NDArra
     """Return the histograms of the first and of the second half of a series."""
     half = len(placed) // 2
     return _histogram(placed[:half, :2], edges), _histogram(placed[half:, :2], edges)
+
+
+def _run_floor(placed: Sequence[Floats], edges: NDArray[np.float64]) -> float:
+    """Return the mean divergence (bits) of each run f[S,D] from the others; NaN for a single one."""
+    if len(placed) < 2:
+        return math.nan
+    counts = [_histogram(run[:, :2], edges) for run in placed]
+    every = np.sum(counts, 0)
+    return float(np.mean([jensen_shannon(one, every - one) for one in counts]))
 
 
 def _secondary_structure(

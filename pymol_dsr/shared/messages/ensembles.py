@@ -144,6 +144,16 @@ class LandscapeResult(Result):
             "that of the halves of the reference or, without one, of the series", unit="bits", least=-0.01, most=1.01
         ),
     ] = None
+    run_floor: Annotated[
+        float | None,
+        Value(
+            "mean of that between each of several series and the others",
+            unit="bits",
+            least=-0.01,
+            most=1.01,
+            sparse=True,
+        ),
+    ] = None
     samples: Annotated[
         float | None, Value("independent samples of the slowest axis", least=0, most=MOST_STATES, sparse=True)
     ] = None

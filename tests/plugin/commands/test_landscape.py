@@ -161,6 +161,10 @@ def test_a_landscape_against_a_reference(trpcage, tmp_path, capfd):
     assert len(rows) == 160 and rows[41]["state"] == "42"
     assert float(rows[41]["axis_1"]) == pytest.approx(axes_point[0]) and int(rows[41]["macrostate"]) in (0, 1, 2, 3)
     names = {path.name for path in tmp_path.iterdir()} - {"home"}
-    assert names >= {"hot.csv", "hot_residues.csv", "hot_timescales.csv", "hot_scores.csv"}
+    assert names >= {"hot.csv", "hot_residues.csv", "hot_timescales.csv", "hot_scores.csv", "hot_figures.csv"}
+    with open(tmp_path / "hot_figures.csv", newline="") as stream:
+        figures = {row["figure"]: float(row["value"]) for row in csv.DictReader(stream)}
+    assert figures["js_bits"] == pytest.approx(result.js) and figures["acceleration"] == pytest.approx(ratio)
+    assert "js_runs_bits" not in figures
     assert file.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
     assert not session_of(cmd).jobs.fits

@@ -97,6 +97,7 @@ def landscape(state: State, job: Job, request: messages.Landscape) -> messages.L
         rows=rows,
         js=result.js if math.isfinite(result.js) else None,
         floor=result.floor if math.isfinite(result.floor) else None,
+        run_floor=result.run_floor if math.isfinite(result.run_floor) else None,
         samples=result.samples if math.isfinite(result.samples) else None,
         reference_samples=result.reference_samples if math.isfinite(result.reference_samples) else None,
         notes=result.notes,
