@@ -109,7 +109,7 @@ def test_samples_fluctuate_as_the_known_states_with_whole_bonds(method):
 
 
 def test_no_horizon_is_longer_than_the_tested_one():
-    with pytest.raises(ValueFault, match=r"frames=33.*27 states ahead.*frames=32"):
+    with pytest.raises(ValueFault, match=r"frames=33: 30 states are enough .* 32 frames at most; ask for frames=32"):
         run(trajectory(30), task="continue", frames=33)
     assert len(run(trajectory(30), task="continue", frames=20).coordinates) == 20
     assert len(run(trajectory(30), trajectory(90, seed=4), task="continue", frames=50).coordinates) == 50
@@ -159,7 +159,11 @@ def test_a_path_with_fluctuations_has_their_steps_and_needs_known_ones():
     [
         (30, {"task": "continue", "method": "analog"}, r"there is none .*load one"),
         (30, {"task": "sample", "method": "dmd"}, "can't sample: choose auto, bootstrap, gaussian, ou, net"),
-        (30, {"task": "fill", "method": "dmd"}, "can't fill: choose auto, hold, straight, elastic, analog, net"),
+        (
+            30,
+            {"task": "fill", "method": "dmd"},
+            "can't fill: choose auto, hold, straight, elastic, analog, minimised, targeted, net",
+        ),
         (1, {"task": "continue"}, "there is 1 state"),
         (1, {"task": "fill"}, "there is 1"),
         (2, {"task": "sample"}, "there are 2"),
