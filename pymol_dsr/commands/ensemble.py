@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from pymol import CmdException, cmd
 
+from ..analysis.landscape import EnsembleLandscape
 from ..fits import ensemble
 from ..fits.fit import Activity, Fit, Say, Trajectory
 from ..fits.jobs import Jobs
@@ -18,14 +19,17 @@ from ..scene import placement
 from ..scene.color_sources import is_color
 from ..scene.gui_thread import in_gui
 from ..session import Session, session_of
+from ..shared import states as states_texts
 from ..shared.messages import Occupancy, OccupancyResult
 from ..shared.names import is_name, rule_against
-from ..shared.options import FieldOptions, OccupancyOptions, OccupancyShow
+from ..shared.options import FieldOptions, LandscapeOptions, OccupancyOptions, OccupancyShow
 from ..shared.reading import read_file
 from ..shared.superpose import is_apart
 from ..surfaces import extract
+from ..surfaces.source import Source
 from .arguments import default_name, fit_name, requested_times
 from .command import command
+from .landscape import describe_ensemble
 from .running import Runner, count_of_states
 
 # Of a file of weights.
@@ -42,6 +46,7 @@ def dsr_occupancy(
     weights: str = "",
     color: str = OccupancyShow.color,
     as_: str = OccupancyShow.representation,
+    by: str = OccupancyShow.by,
     object: str = "",
     transparency: float = OccupancyShow.transparency,
     trajectory: str = "",
@@ -63,7 +68,7 @@ def dsr_occupancy(
 
     USAGE
 
-        dsr_occupancy name [, states [, levels=..., resolution=..., weights=..., color=..., as_=...,
+        dsr_occupancy name [, states [, levels=..., resolution=..., weights=..., color=..., as_=..., by=...,
             object=..., transparency=..., trajectory=..., async_=... ]]
 
     ARGUMENTS
@@ -85,6 +90,9 @@ def dsr_occupancy(
         as_ = surface or map: meshes, or a map of the fraction of the states (0 to 1) with isosurfaces, whose
         level can be changed with isolevel {default: surface}
 
+        by = all or macrostate: one occupancy of all states, or a group of its own for each macrostate of
+        dsr_ensemble, <object>_macro1 and so on {default: all}
+
         object = str: name of the group {default: <fit>_occupancy or <object>_occupancy}
 
         transparency = float: of all levels but the innermost, 0 to 1 {default: 0.7}
@@ -101,10 +109,11 @@ def dsr_occupancy(
 
         dsr_occupancy adk_dsr, 1-100, levels=5 50 95
         dsr_occupancy run1+run2+run3, as_=map
+        dsr_occupancy md, by=macrostate
 
     SEE ALSO
 
-        dsr_levels, dsr_color, intra_fit, isolevel
+        dsr_levels, dsr_color, dsr_ensemble, intra_fit, isolevel
     """
     return occupy(
         session_of(_self),
@@ -113,7 +122,7 @@ def dsr_occupancy(
         str(trajectory),
         OccupancyOptions.parse(levels=levels, resolution=resolution),
         parse_weights(weights),
-        OccupancyShow.parse(object=object, color=color, representation=as_, transparency=transparency),
+        OccupancyShow.parse(object=object, color=color, representation=as_, transparency=transparency, by=by),
         Runner.of("dsr_occupancy", async_, quiet, _self),
         _self,
     )
@@ -137,16 +146,77 @@ def occupy(
     """
     if show.color != shown_occupancy.SPREAD and not is_color(show.color, _self):
         raise CmdException(f"color {show.color}: it must be spread or a colour of PyMOL")
+    if show.by == "macrostate":
+        return _occupy_macrostates(session, name, states, trajectory, options, weights, show, runner, _self)
+    group, work = _prepared(
+        session, _plan(session, name, states, trajectory, runner, _self), options, weights, show, runner, _self
+    )
+    runner.run(work)
+    return group
+
+
+def _occupy_macrostates(
+    session: Session,
+    name: str,
+    states: str,
+    trajectory: str,
+    options: OccupancyOptions,
+    weights: tuple[float, ...] | None,
+    show: OccupancyShow,
+    runner: Runner,
+    _self: Any,
+) -> str:
+    """Show the occupancy of each macrostate as a group of objects of its own; what their names begin with."""
+    if weights is not None:
+        raise CmdException("weights: with by=macrostate all states of a macrostate count alike; leave weights out")
+    plan = _plan(session, name, states, trajectory, runner, _self)
+    stem = str(_self.get_legal_name(show.object or f"{plan.name}_occupancy"))
+    landscape_options = LandscapeOptions()
+    groups = [f"{stem}_macro{number + 1}" for number in range(landscape_options.states)]
+    for group in groups:
+        shown_occupancy.check_occupancy_names(group, options.levels, _self)
+
+    def show_each(landscape: EnsembleLandscape) -> None:
+        for number, group in enumerate(groups[: len(landscape.result.macrostates)]):
+            chosen = plan.among(landscape.members(number))
+            if sum(map(len, chosen.times)) < 2:
+                print(f" {group}: macrostate {number + 1} has fewer than two states here, and no occupancy")
+                continue
+            named = replace(show, object=group)
+            _, work = in_gui(_self, _prepared, session, chosen, options, None, named, runner, _self)
+            work()
+
+    describe_ensemble(
+        session, plan.selection, "", states or plan.states, landscape_options, runner, _self, then=show_each
+    )
+    return stem
+
+
+def _plan(session: Session, name: str, states: str, trajectory: str, runner: Runner, _self: Any) -> _Plan:
+    """Return the plan for a fit or a selection. Raises CmdException, JobError, StatesError or ExtractError."""
     known = fit_name(name, _self)
     if known in session.jobs.fits:
-        plan = _plan_of_fit(session.jobs, known, states, trajectory)
-    elif trajectory:
+        return _plan_of_fit(session.jobs, known, states, trajectory)
+    if trajectory:
         raise CmdException(f"trajectory {trajectory}: {name} is no fit; name objects as one+two instead")
-    else:
-        plan = _plan_of_selection(session.jobs, name, states, runner.say, _self)
+    return _plan_of_selection(session.jobs, name, states, runner.say, _self)
+
+
+def _prepared(
+    session: Session,
+    plan: _Plan,
+    options: OccupancyOptions,
+    weights: tuple[float, ...] | None,
+    show: OccupancyShow,
+    runner: Runner,
+    _self: Any,
+) -> tuple[str, Callable[[], None]]:
+    """Check an ensemble and enter it; the name of its group, and the function that computes and shows it."""
     count = sum(map(len, plan.times))
     if count < 2:
-        raise CmdException(f"{name}: an ensemble has two states at least, and here is one; name more states or objects")
+        raise CmdException(
+            f"{plan.name}: an ensemble has two states at least, and here is one; name more states or objects"
+        )
     if weights is not None and len(weights) != count:
         raise CmdException(f"weights: there are {len(weights)} for {count_of_states(count)}; give one for each")
     group = str(_self.get_legal_name(show.object or f"{plan.name}_occupancy"))
@@ -171,21 +241,24 @@ def occupy(
             print(f" {group}: warning: {apart}")
         runner.say(f" {group}: {len(loaded)} levels of {count_of_states(result.states)} loaded")
 
-    runner.run(work)
-    return group
+    return group, work
 
 
 @dataclass(frozen=True)
 class _Plan:
     """The states of an ensemble. name: that of the fit or the first object. object: whose place in the scene it takes.
 
-    times: of each trajectory. begin: claims or enters the fit, and returns it with these trajectories and the function
-    that asks; called with the name of the result once all else is checked.
+    selection: its atoms. states: a states text for each object. times: of each trajectory. begin: claims or enters the
+    fit, and returns it with these trajectories and the function that asks; called with the name of the result once all
+    else is checked. among: the plan for some states of it, by object.
     """
 
     name: str
     object: str
+    selection: str
+    states: str
     times: Sequence[Sequence[float]]
+    among: Callable[[Mapping[str, Sequence[int]]], _Plan]
     begin: Callable[[str], tuple[Fit, Sequence[Trajectory], Callable[[Occupancy], OccupancyResult]]]
 
 
@@ -203,12 +276,25 @@ def _plan_of_fit(jobs: Jobs, name: str, states: str, trajectory: str) -> _Plan:
         jobs.claim(fit, Activity.OCCUPANCY)
         return fit, chosen, ask
 
-    return _Plan(default_name(fit, FieldOptions(trajectory)), chosen[0].object, times, begin)
+    def among(members: Mapping[str, Sequence[int]]) -> _Plan:
+        some = [set(members.get(one.object, ())) for one in chosen]
+        return replace(
+            plan, times=[[time for time in own if time in few] for own, few in zip(times, some, strict=True)]
+        )
+
+    selection = "+".join(f"%{one.object}" for one in chosen)
+    listed = states_texts.format(chosen[0].states) if len(chosen) == 1 else "all"
+    plan = _Plan(default_name(fit, FieldOptions(trajectory)), chosen[0].object, selection, listed, times, among, begin)
+    return plan
 
 
 def _plan_of_selection(jobs: Jobs, selection: str, states: str, say: Say, _self: Any) -> _Plan:
     """Return the plan for the surfaces of a selection. Raises ExtractError, StatesError or CmdException."""
     sources = extract.read_sources(selection, states or "all", _self=_self)
+    return _plan_of_sources(jobs, selection, sources, say)
+
+
+def _plan_of_sources(jobs: Jobs, selection: str, sources: Sequence[Source], say: Say) -> _Plan:
     for source in sources:
         for line in source.warnings:
             say(f" dsr_occupancy: warning: {line}")
@@ -223,8 +309,16 @@ def _plan_of_selection(jobs: Jobs, selection: str, states: str, say: Say, _self:
         fit = jobs.new(group, sources)
         return fit, fit.trajectories, lambda request: ensemble.surfaces_occupancy(jobs, fit, sources, request, say)
 
+    def among(members: Mapping[str, Sequence[int]]) -> _Plan:
+        some = [
+            replace(source, states=list(members[source.object]), warnings=[])
+            for source in sources
+            if source.object in members
+        ]
+        return _plan_of_sources(jobs, selection, some, say)
+
     times = [[float(state) for state in source.states] for source in sources]
-    return _Plan(sources[0].object, sources[0].object, times, begin)
+    return _Plan(sources[0].object, sources[0].object, selection, "all", times, among, begin)
 
 
 def summary(result: OccupancyResult) -> list[str]:

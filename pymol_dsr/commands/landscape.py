@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pymol import CmdException, cmd
@@ -114,11 +114,13 @@ def describe_ensemble(
     *,
     file: str = "",
     split: bool = False,
+    then: Callable[[EnsembleLandscape], None] | None = None,
 ) -> EnsembleLandscape | None:
     """Compute the landscape of an ensemble; None where that is begun in the background.
 
     states: a states text for each object. file: also write tables (.csv) and a picture. split: also make an object of
-    each macrostate. Raises CmdException, JobError, ExtractError, SceneError, StatesError or BackendError.
+    each macrostate. then: called with the landscape at the end of the work. Raises CmdException, JobError,
+    ExtractError, SceneError, StatesError or BackendError.
     """
     path = table_path(file)
     own = [_read(selection, states, _self) for selection in split_by_object(objects.strip(), _self)]
@@ -150,6 +152,8 @@ def describe_ensemble(
             for number, name in enumerate(macro_names[: len(landscape.result.macrostates)]):
                 in_gui(_self, _make_object, name, landscape.members(number), _self)
             runner.say(f" {first}: {', '.join(macro_names)} hold the states of each macrostate")
+        if then is not None:
+            then(landscape)
         return landscape
 
     return runner.run(work)

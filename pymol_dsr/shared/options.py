@@ -347,7 +347,8 @@ class LandscapeOptions(Options):
 class OccupancyShow(Options):
     """How an occupancy is shown.
 
-    object: empty for the usual name. color: `spread`, or a colour. transparency: of all levels but the innermost.
+    object: empty for the usual name. color: `spread`, or a colour. transparency: of all levels but the innermost. by:
+    one occupancy of all states, or of each macrostate.
     """
 
     object: Annotated[str, Value("name of the result")] = ""
@@ -356,6 +357,7 @@ class OccupancyShow(Options):
         str, Value("meshes, or a map with isosurfaces", choices=("surface", "map"), key="as_")
     ] = "surface"
     transparency: Annotated[float, Value("of all levels but the innermost", least=0, most=1)] = 0.7
+    by: Annotated[str, Value("groups of states with an occupancy each", choices=("all", "macrostate"))] = "all"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pymol_dsr.commands.ensemble import apart_line, dsr_occupancy, parse_weights
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.session import session_of
 from pymol_dsr.shared.messages import OccupancyResult
+from support.paths import ROOT
 from support.scene import coordinates, idtf_points, put
 from support.session import ready, refused
 
@@ -35,6 +36,8 @@ def colored(peptide):
         ("pep, weights=0 0 0 0 0 0", "they must be 0 or more, and not all 0"),
         ("pep, color=nocolour", "color nocolour: it must be spread or a colour of PyMOL"),
         ("pep, as_=dots", "as_ dots: choose one of surface, map"),
+        ("pep, by=cluster", "by cluster: choose one of all, macrostate"),
+        ("pep, by=macrostate, weights=1 2 3 4 5 6", "weights: with by=macrostate all states of a macrostate count"),
         ("pep, object=pep", "the name pep is taken by a molecule"),
         ("pep, object=one", "object one: a fit has that name"),
         ("pep, trajectory=a", "trajectory a: pep is no fit"),
@@ -131,6 +134,25 @@ def test_an_ensemble_of_surfaces_then_of_a_fit(backend, capfd):
     dsr_occupancy("pep+other", weights="1 1 1 1 1 1 2", quiet=0, async_=0, _self=cmd)
     pooled = capfd.readouterr().out
     assert "levels of 7 states loaded" in pooled and "warning: the states are not superposed" in pooled
+
+
+@pytest.mark.system
+def test_macrostates_are_groups_of_their_own(backend, capfd):
+    pytest.importorskip("deeptime", reason="extra simulate")
+    cmd = backend
+    folder = ROOT / "benchmarks" / "data"
+    cmd.load(str(folder / "trpcage_300k.pdb"), "cage")
+    cmd.load_traj(str(folder / "trpcage_450k.xtc"), "cage", state=1)
+    cmd.intra_fit("cage and name CA")
+    stem = dsr_occupancy("cage", "1-40", by="macrostate", resolution=2.0, quiet=0, async_=0, _self=cmd)
+    output = capfd.readouterr().out
+    assert stem == "cage_occupancy"
+    counts = [int(count) for count in re.findall(r"3 levels of (\d+) states loaded", output)]
+    groups = [name for name in cmd.get_names("all") if re.fullmatch(r"cage_occupancy_macro\d", name)]
+    assert len(groups) == len(counts) >= 2 and {cmd.get_type(name) for name in groups} == {"object:group"}
+    # Each state belongs to one macrostate at most.
+    assert 25 < sum(counts) <= 40
+    assert not session_of(cmd).jobs.fits
 
 
 @pytest.mark.system
