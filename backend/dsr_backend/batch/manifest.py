@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 from pymol_dsr.shared import molecule_files, states
 from pymol_dsr.shared.names import is_name, rule_against
@@ -13,15 +15,24 @@ from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
 
 @dataclass(frozen=True)
-class BatchTask:
+class Row:
+    """A row of a list: its name, and its first file."""
+
+    name: str
+    input: str
+
+
+ATask = TypeVar("ATask", bound=Row)
+
+
+@dataclass(frozen=True)
+class BatchTask(Row):
     """A row of the manifest: a trajectory to fit, and the name of the fit.
 
     input: a surfaces file, or a topology; trajectory, selection: with a topology; states: to fit; preset; evaluate:
     states held out, to score; unwrap: 1 to make molecules of a topology whole that the periodic box cuts.
     """
 
-    name: str
-    input: str
     trajectory: str = ""
     selection: str = ""
     states: str = "all"
@@ -35,22 +46,31 @@ def read_manifest(path: Path) -> list[BatchTask]:
 
     Raises ValueError, naming the line, for what can't be fitted as written.
     """
+    return read_rows(path, BatchTask, lambda cells: check_task(cells, path.parent), "trajectories")
+
+
+def read_rows(path: Path, kind: type[ATask], check: Callable[[dict[str, str]], ATask], noun: str) -> list[ATask]:
+    """Read the rows of a .csv file whose columns are the fields of a dataclass; `name` and `input` must be there.
+
+    check: makes a row of its filled cells, or raises ValueError. noun: what the rows are, for messages. Raises
+    ValueError, naming the line.
+    """
     with open(path, newline="", encoding="utf-8-sig") as stream:
         table = csv.DictReader(stream)
-        allowed = [field.name for field in fields(BatchTask)]
+        allowed = [field.name for field in fields(kind)]
         columns = table.fieldnames or []
         if not {"name", "input"} <= set(columns) or not set(columns) <= set(allowed):
             raise ValueError(
                 f"{path}: its first line must name columns of {', '.join(allowed)}; it is {','.join(columns)}"
             )
-        tasks: dict[str, BatchTask] = {}
+        tasks: dict[str, ATask] = {}
         for line, cells in enumerate(table, 2):
             where = f"{path}, line {line}"
             if None in cells or None in cells.values():
                 raise ValueError(f"{where}: it has not {len(columns)} cells, as the first line")
             filled = {key: cell.strip() for key, cell in cells.items() if cell.strip()}
             try:
-                task = check_task(filled, path.parent)
+                task = check(filled)
             except ValueError as error:
                 raise ValueError(f"{where}: {error}") from error
             # Files of both are one file where a disk does not tell cases apart.
@@ -60,8 +80,20 @@ def read_manifest(path: Path) -> list[BatchTask]:
             if before is not task:
                 raise ValueError(f"{where}: there is a {task.name} before it")
     if not tasks:
-        raise ValueError(f"{path}: there are no trajectories in it")
+        raise ValueError(f"{path}: there are no {noun} in it")
     return list(tasks.values())
+
+
+def absolute_paths(cells: dict[str, str], folder: Path) -> None:
+    """Make `input` and `trajectory` absolute, relative to `folder`. Raises ValueError for files that are not there."""
+    if "input" not in cells:
+        raise ValueError(f"{cells.get('name', '')} has no input")
+    for key in ("input", "trajectory"):
+        if key in cells:
+            path = folder / Path(cells[key]).expanduser()
+            if not path.is_file():
+                raise ValueError(f"{cells[key]}: there is no such file")
+            cells[key] = str(path.absolute())
 
 
 def check_task(cells: dict[str, str], folder: Path) -> BatchTask:
@@ -69,14 +101,7 @@ def check_task(cells: dict[str, str], folder: Path) -> BatchTask:
     name = cells.get("name", "")
     if not is_name(name):
         raise ValueError(f"a fit can't be named {name!r}: {rule_against(name)}")
-    if "input" not in cells:
-        raise ValueError(f"{name} has no input")
-    for key in ("input", "trajectory"):
-        if key in cells:
-            path = folder / Path(cells[key]).expanduser()
-            if not path.is_file():
-                raise ValueError(f"{cells[key]}: there is no such file")
-            cells[key] = str(path.absolute())
+    absolute_paths(cells, folder)
     unwrap = StartOptions.parse(unwrap=cells.pop("unwrap", StartOptions.unwrap)).unwrap
     task = BatchTask(**cells, unwrap=int(unwrap))
     if is_surfaces_path(task.input) and (task.trajectory or task.selection or unwrap):

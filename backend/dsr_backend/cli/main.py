@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
+from pymol_dsr.shared.learn_options import LearnOptions
 from pymol_dsr.shared.options import (
     FORMATS,
     HALFWAY,
@@ -41,6 +42,7 @@ from .evaluate import run_eval
 from .fit import run_fit
 from .generate import run_generate, run_morph
 from .io import PLOTS, CommandError
+from .learn import MODEL, run_learn
 from .measure import run_measure
 from .mesh import NODES, run_export, run_mesh
 from .occupancy import run_occupancy
@@ -299,6 +301,27 @@ def _parser() -> argparse.ArgumentParser:
     many.add_argument("--cluster", choices=sorted(cluster.CLUSTERS), help="each worker a job there, by dask-jobqueue")
     many.add_argument("--cores", help=f"of a job of the --cluster (default: {BatchOptions.cores})")
     many.add_argument("--memory", help=f"of a job of the --cluster (default: {BatchOptions.memory})")
+
+    teach = verb(
+        "learn",
+        run_learn,
+        "learn a coarse-grained potential from the proteins of a list",
+        "learn manifest.csv --temperature 320 -o broad.dsrm\n\n"
+        "manifest.csv (all but name and input may be left out):\n"
+        "  name,input,trajectory,states\n"
+        "  a,mdcath_dataset_1abcA00.h5,,\n"
+        "  b,b.pdb,b.xtc,1-5000:5\n\n"
+        "Files in mdCATH's layout (.h5) bring forces; others are learned from their states alone.",
+    )
+    teach.add_argument("manifest", help="list of proteins, as .csv")
+    teach.add_argument("-o", "--output", required=True, help=f"potential to write, ending in {MODEL}")
+    teach.add_argument("--temperature", help=f"of the states, in K (default: {LearnOptions.temperature:g})")
+    teach.add_argument("--forces", help="1, 0 or auto: learn from forces, or from states alone (default: auto)")
+    teach.add_argument("--calibrate", help="1 or 0: calibrate the ensemble (default: 1)")
+    teach.add_argument("--preset", help=f"small or large, size of the network (default: {LearnOptions.preset})")
+    teach.add_argument("--budget", metavar="SECONDS", help=f"most seconds to learn (default: {LearnOptions.budget:g})")
+    teach.add_argument("--resume", action="store_true", help="go on with the potential that OUTPUT is")
+    teach.add_argument("--seed", help=f"seed of random numbers (default: {LearnOptions.seed})")
 
     mesh = verb("mesh", run_mesh, "write the surface at one time", "mesh adk.dsr --time 12.5 -o surface.ply")
     mesh.add_argument("fit", help="fit, as .dsr")

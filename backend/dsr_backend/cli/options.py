@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
+from pymol_dsr.shared.learn_options import LearnOptions
 from pymol_dsr.shared.options import FitOptions
 from pymol_dsr.shared.values import AnOptions, ValueFault, fields_of
 
@@ -23,5 +24,6 @@ def parse_options(kind: type[AnOptions], arguments: argparse.Namespace) -> AnOpt
 
 
 def on_command_line(text: str) -> str:
-    """Return a message of a fit with its options as they are typed here, `--preset fast` for `preset=fast`."""
-    return re.sub(rf"\b({'|'.join(fields_of(FitOptions))})=", r"--\1 ", text)
+    """Return a message with options as they are typed here, `--preset fast` for `preset=fast`."""
+    names = {**fields_of(FitOptions), **fields_of(LearnOptions)}
+    return re.sub(rf"\b({'|'.join(names)})=", r"--\1 ", text).rstrip()

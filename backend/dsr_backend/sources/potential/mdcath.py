@@ -7,7 +7,7 @@ In a file, DOMAIN/pdbProteinAtoms is the molecule as PDB, and DOMAIN/TEMPERATURE
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,13 @@ def files_of(folder: str) -> list[Path]:
     return files
 
 
-def read_folder(files: Sequence[Path], options: LearnOptions, check: Check) -> tuple[list[LearningData], list[Skipped]]:
+def read_folder(
+    files: Sequence[Path], options: LearnOptions, check: Check, label: str = ""
+) -> tuple[list[LearningData], list[Skipped]]:
     """Return the frames of all proteins at the temperature of the options, and those that are left out.
 
-    Proteins of too many residues are left out. Raises ValueFault where h5py is missing, or a file has another layout.
+    label: name of the only protein, where it is another than the domain's. Proteins of too many residues are left out.
+    Raises ValueFault where h5py is missing, or a file has another layout.
     """
     try:
         # Optional.
@@ -67,10 +70,10 @@ def read_folder(files: Sequence[Path], options: LearnOptions, check: Check) -> t
     data, skipped = [], []
     for path in files:
         check()
-        name = path.stem.removeprefix(PREFIX)
+        domain = path.stem.removeprefix(PREFIX)
         try:
             with h5py.File(path, "r") as file:
-                one = _protein(file, name, options, check)
+                one = _protein(file[domain] if domain in file else file[next(iter(file))], options, check)
         except ValueFault as fault:
             raise ValueFault(f"{path}: {fault}") from fault
         except (OSError, KeyError, TypeError, ValueError) as error:
@@ -78,14 +81,14 @@ def read_folder(files: Sequence[Path], options: LearnOptions, check: Check) -> t
         if isinstance(one, Skipped):
             skipped.append(one)
         else:
-            data.append(one)
+            data.append(replace(one, name=label) if label else one)
     if not data:
         raise ValueFault("no protein is left: " + "; ".join(f"{one.name}: {one.reason}" for one in skipped[:3]))
     return data, skipped
 
 
-def _protein(file: Any, name: str, options: LearnOptions, check: Check) -> LearningData | Skipped:
-    domain = file[name] if name in file else file[next(iter(file))]
+def _protein(domain: Any, options: LearnOptions, check: Check) -> LearningData | Skipped:
+    name = domain.name.removeprefix("/")
     temperature = f"{options.temperature:g}"
     kelvins = sorted((key for key in domain if key.isdigit()), key=int)
     if temperature not in kelvins:

@@ -1,0 +1,86 @@
+"""The verb `learn` of dsr-backend."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from pymol_dsr.shared.learn_options import LearnOptions
+from pymol_dsr.shared.paths import file_to_write
+
+from ..batch.proteins import read_proteins
+from .io import Progress, input_path, live_progress, reading
+from .options import parse_options
+
+MODEL = ".dsrm"
+LINE_SECONDS = 2.0
+
+
+def run_learn(options: argparse.Namespace) -> int:
+    """Learn a potential from the proteins of a list and write it; return the exit code."""
+    asked = parse_options(LearnOptions, options)
+    tasks = read_proteins(input_path(options.manifest))
+    target = Path(file_to_write(options.output, [MODEL]))
+    earlier_path = input_path(options.output) if asked.resume else None
+    from ..sources.potential.learn import learn
+    from ..sources.potential.mdcath import read_folder
+    from ..sources.potential.model_file import from_bytes, save
+    from ..sources.potential.trajectories import read_trajectory
+
+    with live_progress() as progress:
+        data, left_out = [], []
+        for task in tasks:
+            progress.step(f"reading {task.name}")
+            if task.is_mdcath:
+                proteins, skipped = read_folder([Path(task.input)], asked, _go_on, task.name)
+                data += proteins
+                left_out += skipped
+            else:
+                data.append(read_trajectory(task.name, task.input, task.trajectory, task.states, asked, _go_on))
+        earlier = None
+        if earlier_path is not None:
+            with reading(options.output):
+                earlier = from_bytes(earlier_path.read_bytes())
+        potential, report, lines = learn(data, asked, _Report(progress), _go_on, earlier)
+    save(target, potential, report)
+    for one in left_out:
+        print(f"{one.name} is left out: {one.reason}")
+    for line in lines:
+        print(line)
+    print(
+        f"{options.output}: written; dsr_simulate model={target.stem} finds it in the folder models beside that of fits"
+    )
+    return 0
+
+
+def _go_on() -> None:
+    """Let the work go on; Ctrl-C ends it by itself."""
+
+
+class _Report:
+    """Shows the progress of a training."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._next = 0.0
+        self._phase = ""
+
+    def __call__(self, fraction: float, phase: str, text: str = "", seconds_left: float | None = None) -> None:
+        """Show how far it is."""
+        now = time.monotonic()
+        if phase == self._phase and now < self._next:
+            return
+        self._next, self._phase = now + LINE_SECONDS, phase
+        left = f", {seconds_left:.0f} s left" if seconds_left is not None else ""
+        self._progress.step(f"{phase} {100 * fraction:.0f} %" + (f", {text}" if text else "") + left)
+
+    def frames(self, coordinates: Any) -> None:
+        """Show no states: a training makes none."""
+
+    def errors(self, training: float, held_out: float, baseline: float | None = None) -> None:
+        """Leave the errors to the text of the progress."""
+
+    def gap(self, deviations: float) -> None:
+        """Leave the gap to the text of the progress."""
