@@ -10,6 +10,7 @@ from .fits.pse import PseReferences
 from .runtime.install import Installer
 from .runtime.settings import Settings
 from .scene.kept_movies import KeptMovies
+from .scene.waiting import Waiting
 from .sources.jobs import Sources
 
 # A copy of the package that PyMOL's plugin manager loaded under another name has a session of its own.
@@ -38,6 +39,7 @@ class Session:
         self.movies = KeptMovies(self.jobs, self.references.rename)
         self.references.follow_names = self.movies.follow_names
         self.sources = Sources(self.jobs)
+        self.waiting = Waiting(self.jobs)
         self.installer = Installer()
         self.windows: Windows | None = None
 

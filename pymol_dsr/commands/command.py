@@ -13,10 +13,13 @@ from ..backend.process import BackendError
 from ..fits.fit import Cancelled, JobError
 from ..runtime.settings import SettingsError
 from ..scene.objects import SceneError
+from ..session import session_of
 from ..shared import text
 from ..shared.states import StatesError
 from ..shared.values import ValueFault, is_nan
 from ..surfaces.source import ExtractError
+from .arguments import fit_name
+from .running import is_typed
 
 COMMANDS: dict[str, Callable[..., Any]] = {}
 # What a user can cause or a machine can do; anything else is a fault of ours and keeps its traceback.
@@ -38,6 +41,12 @@ SWITCHES = {
     **dict.fromkeys(("async_", "plot", "ray", "watch"), ("-1", "0", "1")),
     **dict.fromkeys(("binary", "quiet", "split"), ("0", "1")),
 }
+
+
+# Typed commands whose first argument is the name of a fit; they wait for what it is busy with.
+FOLLOWERS = frozenset(
+    f"dsr_{verb}" for verb in ("movie", "color", "levels", "measure", "eval", "export", "save", "occupancy")
+)
 
 
 class _Shown:
@@ -62,10 +71,31 @@ def _switch_word(value: Any) -> str:
     return str(int(value)) if is_whole else str(value).strip()
 
 
+def _is_to_wait(bound: inspect.BoundArguments) -> bool:
+    """Whether a command was typed while its fit is busy or others wait for that; `async_=0` waits for nothing."""
+    _self = bound.arguments.get("_self")
+    if _self is None or not is_typed(bound.arguments.get("quiet", 1), _self):
+        return False
+    if str(bound.arguments.get("async_", -1)).strip() == "0":
+        return False
+    return session_of(_self).waiting.must_wait(fit_name(next(iter(bound.arguments.values())), _self))
+
+
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make a dsr_* command: expected faults become one CmdException, stray commas are explained."""
     name = function.__name__
     signature = inspect.signature(function)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except CmdException as error:
+            said = str(error.args[0]) if error.args else ""
+            if said == text.one_line(said):
+                raise
+            raise CmdException(text.one_line(said)) from error
+        except EXPECTED as error:
+            raise CmdException(text.error_line(error)) from error
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -86,15 +116,13 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
                 f"{name}: a comma ends an argument, so '{extra[0]}' belongs to nothing; join states with + "
                 "as in 1+5+9, and give what follows by name as in preset=fast"
             )
-        try:
-            return function(*args, **kwargs)
-        except CmdException as error:
-            said = str(error.args[0]) if error.args else ""
-            if said == text.one_line(said):
-                raise
-            raise CmdException(text.one_line(said)) from error
-        except EXPECTED as error:
-            raise CmdException(text.error_line(error)) from error
+        if name in FOLLOWERS and _is_to_wait(bound):
+            cmd = bound.arguments["_self"]
+            fit = fit_name(next(iter(bound.arguments.values())), cmd)
+            session_of(cmd).waiting.add(fit, name, functools.partial(call, *args, **kwargs), cmd)
+            print(f" {name}: waits for {fit}")
+            return None
+        return call(*args, **kwargs)
 
     shown = _Shown(wrapper, function)
     # PyMOL prints help as it stands, with the headings at the margin.

@@ -575,6 +575,24 @@ def typed_in(panel, jobs):
     typed("dsr_movie pep_dsr, 1-3:0.5, object=typed")
     report["typed_returns_at_once"] = "typed" not in cmd.get_names()
     yield from wait_until(lambda: "typed_atoms" in cmd.get_names() and not jobs.fits["pep_dsr"].activity)
+    cmd.delete("typed")
+    # Commands that follow a fit wait for it, in the order in which they are typed.
+    typed("dsr_fit pep, 1-3, name=chained, preset=preview, watch=0")
+    typed("dsr_movie chained, 1-3:0.5, movie=0")
+    typed("dsr_color chained, motion")
+    typed("dsr_levels chained, 2, levels=0 2")
+    assert "chained" not in cmd.get_names()
+    yield from wait_until(lambda: "chained_levels" in cmd.get_names("all") and not jobs.fits["chained"].activity)
+    assert any("_motion" in name for name in cmd.get_names("all")) and cmd.count_states("chained") == 5
+    # Those that wait for a fit that is cancelled are not run.
+    typed("dsr_fit pep, 1-3, name=stopped, watch=0")
+    typed("dsr_measure stopped")
+    typed("dsr_cancel stopped")
+    yield from wait_until(lambda: str(jobs.fits["stopped"].phase) == "cancelled")
+    yield 800
+    for name in list(cmd.get_names("all")):
+        if name.startswith("chained"):
+            cmd.delete(name)
     report["steps"].append("typed")
 
 

@@ -79,6 +79,9 @@ def test_a_user_at_the_window(display, tmp_path):
     assert min(report["turns"].values()) > 2, report["turns"]
     assert report["typed_returns_at_once"]
     assert "Error: dsr_fit: a comma ends an argument" in report["log"]
+    waiting = [f" dsr_{verb}: waits for chained" for verb in ("movie", "color", "levels")]
+    assert [line for line in report["log"].splitlines() if "waits for chained" in line] == waiting
+    assert "dsr_measure: not run, since the fit stopped was cancelled" in report["log"]
     assert "typed_atoms holds the atoms at these times" in report["log"]
     for name in ("panel", "fitted", "live", "movie", "quality", "measures", "ensembles", "family", "morph"):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000, name

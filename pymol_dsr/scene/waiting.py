@@ -1,0 +1,65 @@
+"""Typed commands that follow a fit wait for it, in the order in which they were typed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from pymol import CmdException
+
+from ..fits.background import Background
+from ..fits.fit import ENDED, Fit, Phase
+from ..fits.jobs import Jobs
+from ..shared import text
+from .gui_thread import in_gui
+
+POLL_SECONDS = 0.1
+
+Call = Callable[[], Any]
+
+
+class Waiting:
+    """The commands that wait, by the name of their fit."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self._queues: dict[str, deque[tuple[str, Call]]] = {}
+        self._lock = threading.Lock()
+
+    def must_wait(self, name: str) -> bool:
+        """Whether a command about that fit comes after others that are not done."""
+        fit = self._jobs.fits.get(name)
+        return name in self._queues or (fit is not None and fit.activity is not None)
+
+    def add(self, name: str, title: str, call: Call, _self: Any) -> None:
+        """Call `call` in the window's thread when the fit has nothing else to do. title: the command, for messages."""
+        with self._lock:
+            queue = self._queues.get(name)
+            if queue is not None:
+                queue.append((title, call))
+                return
+            self._queues[name] = deque([(title, call)])
+        fit = self._jobs.fits[name]
+        Background(target=self._run, args=(name, fit, _self), name=f"dsr-waiting-{name}", daemon=True).start()
+
+    def _run(self, name: str, fit: Fit, _self: Any) -> None:
+        while True:
+            while fit.activity is not None:
+                time.sleep(POLL_SECONDS)
+            with self._lock:
+                queue = self._queues[name]
+                if not queue or fit.phase in ENDED or self._jobs.fits.get(name) is not fit:
+                    dropped = [title for title, _ in queue]
+                    del self._queues[name]
+                    break
+                title, call = queue.popleft()
+            try:
+                in_gui(_self, call)
+            except CmdException as error:
+                print(f" Error: {title}: {text.one_line(str(error.args[0]) if error.args else str(error))}")
+        if dropped:
+            end = "was cancelled" if fit.phase is Phase.CANCELLED else "has failed"
+            print(f" {', '.join(dropped)}: not run, since the fit {name} {end}")
