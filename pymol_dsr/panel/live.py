@@ -25,6 +25,7 @@ from ..scene import atoms, cgo, color_bar, color_sources, palettes, placement, p
 from ..scene.objects import SceneError, switch_off
 from ..scene.palettes import Colors, ColorScale
 from ..scene.replies import mesh_of, vertex_colors
+from ..scene.tags import LIVE, Tag
 from ..shared import messages
 from ..shared.options import FieldOptions, MeshOptions
 from ..surfaces import selections
@@ -363,7 +364,10 @@ class Live(QtCore.QObject):
                     switch_off(movie, cmd)
                     _switch_off_legend(movie, cmd)
                 preview.remove([preview.preview_name(request.fit.name, cmd)], cmd)
-            if not preview.put_mesh(name, mesh.floats, mesh.appearance.ttt, request.color, cmd):
+            molecule = request.trajectory.object
+            preview.clear_place(molecule, name, cmd)
+            tag = Tag(LIVE, request.fit.name, molecule)
+            if not preview.put_mesh(name, mesh.floats, mesh.appearance.ttt, request.color, tag, cmd):
                 self.failed.emit(f"the name {name} is taken by something else; rename or delete that object")
                 return
             if fresh:

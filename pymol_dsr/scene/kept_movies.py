@@ -25,6 +25,7 @@ from .color_bar import remove_bars, rename_bars
 from .objects import SceneError
 from .palettes import Colors
 from .replies import Reply
+from .tags import MOVIE, Tag, put_tag, tag_of
 from .timeline import MovieState
 
 NORMAL_STEPS = 32767.0
@@ -33,8 +34,8 @@ WEIGHT_STEPS = 255.0
 SHORT_RANGE = 65536
 
 Indices = NDArray[np.uint16] | NDArray[np.int32]
-# Number of states and extent of an object, which tell it from another of its name.
-Identity = tuple[int, Any]
+# Number of states and tag of an object, which tell it from another of its name.
+Identity = tuple[int, Tag]
 
 
 @dataclass(eq=False)
@@ -148,7 +149,10 @@ class KeptMovies:
         """Enter a movie that was loaded, in place of the one of its name."""
         self.prune(_self)
         self.by_name.pop(movie.name, None)
-        movie.identities = {name: _identity(name, _self) for name in {mesh.state.object for mesh in movie.meshes}}
+        names = {mesh.state.object for mesh in movie.meshes} & set(_self.get_names("objects"))
+        for name in names:
+            put_tag(name, Tag.new(MOVIE, movie.fit.name, movie.trajectory.object), _self)
+        movie.identities = {name: _identity(name, _self) for name in names}
         if movie.identities and None not in movie.identities.values():
             self.by_name[movie.name] = movie
 
@@ -209,10 +213,11 @@ class KeptMovies:
 
 
 def _identity(name: str, _self: Any) -> Identity | None:
-    """Describe a CGO object; None for anything else."""
+    """Describe a CGO object with a tag; None for anything else."""
     if name not in _self.get_names("objects") or _self.get_type(name) != "object:cgo":
         return None
-    return _self.count_states(f"%{name}"), _self.get_extent(name)
+    tag = tag_of(name, _self)
+    return None if tag is None else (_self.count_states(f"%{name}"), tag)
 
 
 def _shortened(numbers: NDArray[np.int32]) -> Indices:

@@ -17,6 +17,7 @@ from .color_bar import remove_bars
 from .gui_thread import in_gui
 from .objects import switch_off
 from .replies import mesh_of, vertex_colors
+from .tags import LIVE, MOVIE, PREVIEW, Tag, object_of, put_tag, tagged_objects
 
 # Å between the nodes of the first mesh; the later ones are finer, as far as TRIANGLES lets them.
 RESOLUTION = 1.0
@@ -36,6 +37,7 @@ class Preview:
         self._loading = self._shown = self._ended = False
         self._lock = threading.Lock()
         trajectory = fit.trajectories[0]
+        self._tag = Tag(PREVIEW, fit.name, trajectory.object)
         self._colors = atoms.atom_colors(trajectory, _self)
         self._ttt = placement.object_ttt(trajectory.object, _self)
         displayed = _self.get_state()
@@ -57,7 +59,7 @@ class Preview:
         """Take the preview away: the fit has failed."""
         with self._lock:
             self._ended = True
-        in_gui(self._self, remove, [self.name], self._self)
+        in_gui(self._self, lambda: remove([preview_name(self._fit.name, self._self)], self._self))
 
     def _work(self) -> None:
         try:
@@ -86,18 +88,35 @@ class Preview:
             self._shown = True
             # Objects that an earlier fit of this name has left would hide it.
             switch_off(self._fit.name, self._self)
+            clear_place(self._tag.molecule, self.name, self._self)
             remove([live_name(self._fit.name, self._self)], self._self)
-        put_mesh(self.name, floats, self._ttt, "", self._self)
+        put_mesh(preview_name(self._fit.name, self._self), floats, self._ttt, "", self._tag, self._self)
 
 
 def preview_name(fit: str, _self: Any) -> str:
-    """Name the object of a fit's preview."""
-    return str(_self.get_legal_name(f"{fit}_preview"))
+    """Return the name of the object of a fit's preview, which the user may have renamed."""
+    return object_of(PREVIEW, fit, _self) or str(_self.get_legal_name(f"{fit}_preview"))
 
 
 def live_name(fit: str, _self: Any) -> str:
-    """Name the object of a fit's live surface."""
-    return str(_self.get_legal_name(f"{fit}_live"))
+    """Return the name of the object of a fit's live surface, which the user may have renamed."""
+    return object_of(LIVE, fit, _self) or str(_self.get_legal_name(f"{fit}_live"))
+
+
+def clear_place(molecule: str, name: str, _self: Any) -> None:
+    """Leave `name` as the only surface of a molecule: remove live ones and previews, switch movies off.
+
+    Those of other fits of the molecule would lie in the same place.
+    """
+    if not molecule:
+        return
+    for object, tag in tagged_objects(_self).items():
+        if tag.molecule != molecule or object == name:
+            continue
+        if tag.role == MOVIE:
+            switch_off(object, _self)
+        else:
+            remove([object], _self)
 
 
 def remove_both(fit: str, _self: Any) -> None:
@@ -113,7 +132,7 @@ def remove(names: Sequence[str], _self: Any) -> None:
             _self.delete(name)
 
 
-def put_mesh(name: str, floats: list[float], ttt: Sequence[float], color: str, _self: Any) -> bool:
+def put_mesh(name: str, floats: list[float], ttt: Sequence[float], color: str, tag: Tag, _self: Any) -> bool:
     """Load one mesh as the CGO object `name`, in place of its last one; False where another object has that name."""
     if name in _self.get_names("objects"):
         if _self.get_type(name) != "object:cgo":
@@ -124,5 +143,6 @@ def put_mesh(name: str, floats: list[float], ttt: Sequence[float], color: str, _
     if color:
         _self.color(color, name)
     _self.load_cgo(floats, name, 1, zoom=0)
+    put_tag(name, tag, _self)
     placement.place(name, ttt, _self)
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -162,6 +163,33 @@ def test_the_live_surface_has_a_bar_of_its_values(cmd):
     drawn("b", 0.0, 50.0)
     engine.forget("a")
     assert cmd.get_names("all") == []
+
+
+def test_a_live_surface_is_followed_to_another_name_and_alone_in_the_place_of_its_molecule(cmd):
+    engine = Live(None, Jobs(Settings()), None, cmd)
+    appearance = Appearance(None, (1.0, 1.0, 1.0), None, list(IDENTITY))
+    floats = [2.0, 4.0, *[5.0, 0.0, 0.0, 1.0, 4.0, 0.0, 0.0, 0.0] * 3, 3.0]
+
+    def draw(fit_name, molecule):
+        mesh_request = request()
+        trajectory = Trajectory("", molecule, molecule, None, [1.0])
+        mesh_request = dataclasses.replace(mesh_request, fit=Fit(fit_name), trajectory=trajectory)
+        engine.draw(LiveMesh(mesh_request, appearance, mesh_result(flat_mesh(0)), floats, 1))
+
+    draw("a", "mol")
+    cmd.set_name("a_live", "mine")
+    draw("a", "mol")
+    assert cmd.get_names() == ["mine"]
+    draw("c", "elsewhere")
+    assert cmd.get_names() == ["mine", "c_live"]
+    # Another fit of the molecule: its surface would lie in the same place.
+    draw("b", "mol")
+    assert cmd.get_names() == ["c_live", "b_live"]
+    cmd.reinitialize()
+    draw("b", "mol")
+    assert cmd.get_names() == ["b_live"]
+    engine.forget("b")
+    assert cmd.get_names() == []
 
 
 def test_what_was_wanted_before_the_movie_is_not_drawn_after_it(cmd):
