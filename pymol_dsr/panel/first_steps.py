@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from typing import Any
 
 from pymol.Qt import QtWidgets
@@ -11,7 +13,10 @@ from ..commands.example import ExampleOptions, show_example
 from ..commands.install import install_program
 from ..commands.running import Runner
 from ..runtime.install import torch_index
+from ..runtime.settings import SettingsError
+from ..shared.text import error_line
 from .tabs.fit import molecules
+from .widgets import Flow
 
 
 class FirstSteps(QtWidgets.QWidget):
@@ -24,29 +29,46 @@ class FirstSteps(QtWidgets.QWidget):
         self.missing = QtWidgets.QLabel()
         self.missing.setWordWrap(True)
         self.install_button = QtWidgets.QPushButton("Install here")
+        self.install_button.setToolTip("Into an environment of its own, in the folder of fits (dsr_install)")
         self.install_button.clicked.connect(self.install_or_cancel)
+        self.choose_button = QtWidgets.QPushButton("Choose a program …")
+        self.choose_button.setToolTip("dsr-backend, or a Python that has it (dsr_set backend)")
+        self.choose_button.clicked.connect(self.choose)
+        self.remote_button = QtWidgets.QPushButton("Another computer …")
+        self.remote_button.setToolTip("One that ssh reaches without a password, and that has dsr-backend")
+        self.remote_button.clicked.connect(self.ask_computer)
+        self.places = QtWidgets.QWidget()
+        row = Flow(self.places)
+        for button in (self.install_button, self.choose_button, self.remote_button):
+            row.addWidget(button)
         self.try_button = QtWidgets.QPushButton("Try it: the moving surface of a small protein")
         self.try_button.setToolTip("Loads Trp-cage, which comes with the plugin, and plays its surface (dsr_example)")
         self.try_button.clicked.connect(self.try_it)
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.missing, self.install_button, self.try_button):
+        for widget in (self.missing, self.places, self.try_button):
             layout.addWidget(widget)
 
     def refresh(self) -> None:
         """Show what there is to begin with."""
         session = self._panel.session
-        is_missing = self._is_installing or not self._has_program()
+        failure = self._panel.start_failure
+        has_program = self._has_program()
+        is_missing = self._is_installing or bool(failure) or not has_program
         is_empty = not (session.jobs.fits or molecules(self._panel.cmd))
         self.missing.setText(
             f"Installing: {session.installer.line}"
             if self._is_installing
+            else f"The compute program did not start: {failure}"
+            if has_program
             else "The compute program is not on this machine yet. Installing it takes minutes, and 1.1 GB in the "
-            "folder of fits (several GB with an NVIDIA card). For one that is elsewhere: dsr_set backend"
+            "folder of fits (several GB with an NVIDIA card)."
         )
         self.install_button.setText("Cancel" if self._is_installing else "Install here")
         self.missing.setVisible(is_missing)
-        self.install_button.setVisible(is_missing)
+        self.places.setVisible(is_missing)
+        for button in (self.choose_button, self.remote_button):
+            button.setVisible(not self._is_installing)
         self.try_button.setVisible(self._is_trying or (is_empty and not is_missing))
         self.try_button.setEnabled(not self._is_trying)
         self.setVisible(is_missing or self._is_trying or is_empty)
@@ -76,6 +98,38 @@ class FirstSteps(QtWidgets.QWidget):
             self._installed,
             self._ended,
         )
+
+    def choose(self) -> None:
+        """Ask for a program, and compute with it from now on."""
+        path, _ = QtWidgets.QFileDialog.getOpenFileName(self, "Choose dsr-backend, or a Python that has it")
+        if path:
+            is_python = os.path.basename(path).lower().startswith("python")
+            self._set(shlex.quote(path) + (" -m dsr_backend serve" if is_python else " serve"))
+
+    def ask_computer(self) -> None:
+        """Ask for another computer, and compute there from now on."""
+        text, is_given = QtWidgets.QInputDialog.getText(
+            self, "Another computer", "Its name, as ssh takes it (user@host):"
+        )
+        host = text.strip()
+        if not is_given or not host:
+            return
+        if host.startswith("-") or len(host.split()) > 1:
+            self._panel.complain(f"{host}: this is no name of a computer; write it as user@host")
+            return
+        self._set(f"ssh -T {shlex.quote(host)} dsr-backend serve")
+
+    def _set(self, command: str) -> None:
+        """Take a command that starts a compute program; the window then starts it."""
+        session = self._panel.session
+        try:
+            session.settings.put("backend", command)
+        except (SettingsError, LaunchError) as error:
+            self._panel.complain(error_line(error))
+            return
+        session.jobs.restart_unused()
+        self._panel.say(f"The compute program is now: {command}")
+        self.refresh()
 
     def _installed(self, _: Any) -> None:
         self._ended(None)

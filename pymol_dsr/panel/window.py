@@ -51,6 +51,8 @@ class Panel(QtWidgets.QDockWidget):
         self.session = session
         self.cmd = cmd
         self._tasks: list[str] = []
+        self.start_failure = ""
+        """The reason why the compute program did not start, where that is so."""
         self.fit = FitTab(self)
         self.play = PlayTab(self, getattr(parent, "pymolwidget", None))
         self.measure = MeasureTab(self, self.play.player)
@@ -143,8 +145,8 @@ class Panel(QtWidgets.QDockWidget):
         jobs, command = self.session.jobs, self.session.settings.get("backend")
         if not jobs.connection.device and self._tried != command:
             # It takes seconds to start, and knows the devices.
-            self._tried = command
-            self.run("starting the compute program", jobs.connection.backend, lambda _: self.say(""))
+            self._tried, self.start_failure = command, ""
+            self.run("starting the compute program", jobs.connection.backend, lambda _: self.say(""), self._not_started)
         self.fit.poll()
         self.measure.poll()
         self.quality.poll()
@@ -170,6 +172,10 @@ class Panel(QtWidgets.QDockWidget):
         self._ticks += 1
         self.play.poll()
         self.show_progress()
+
+    def _not_started(self, error: BaseException) -> None:
+        self.start_failure = error_line(error)
+        self.first_steps.refresh()
 
     def show_progress(self) -> None:
         """Show what works, and how far it is."""

@@ -40,6 +40,20 @@ def steps():
     card = panel.first_steps
     assert card.install_button.isVisible() and not card.try_button.isVisible()
     panel.grab().save(os.path.join(OUT, "missing.png"))
+    # A program that is elsewhere: a wrong one says why it does not start, and the three ways stay.
+    QtWidgets.QFileDialog.getOpenFileName = staticmethod(lambda *_: ("/bin/false", ""))
+    QTEST.mouseClick(card.choose_button, QtCore.Qt.MouseButton.LeftButton)
+    assert session.settings.get("backend") == "/bin/false serve"
+    yield from wait_until(lambda: "did not start" in card.missing.text())
+    assert card.choose_button.isVisible() and card.remote_button.isVisible()
+    panel.grab().save(os.path.join(OUT, "failed.png"))
+    QtWidgets.QInputDialog.getText = staticmethod(lambda *_: ("-oProxyCommand=x", True))
+    QTEST.mouseClick(card.remote_button, QtCore.Qt.MouseButton.LeftButton)
+    assert "this is no name of a computer" in panel.status.text()
+    QtWidgets.QInputDialog.getText = staticmethod(lambda *_: ("me@no.such.host.invalid", True))
+    QTEST.mouseClick(card.remote_button, QtCore.Qt.MouseButton.LeftButton)
+    backend = session.settings.get("backend")
+    assert backend == "ssh -T me@no.such.host.invalid dsr-backend serve", (backend, panel.status.text())
     # pip then has no package to install.
     os.environ["PIP_CONFIG_FILE"] = os.devnull
     os.environ["PIP_NO_INDEX"] = "1"
