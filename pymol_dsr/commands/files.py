@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -32,6 +33,13 @@ from .arguments import chosen_trajectory, fit_name, new_fit_name, path_to_write,
 from .color import color_or_values
 from .command import command
 from .running import Runner, count_of_states, reporter
+
+# A moving .glb has at most so many bytes, unless resolution or triangles are given; the least triangles of a time.
+MOVIE_BYTES, LEAST_TRIANGLES = 50e6, 15_000
+# Of a .glb with several times: half a vertex of 20 bytes, and 6 or 12 of indices.
+TRIANGLE_BYTES = 16
+# Triangles per Å² of surface and (1 / spacing)², as the mesher makes them.
+TRIANGLES_PER_CELL = 2.9
 
 
 @command
@@ -177,7 +185,8 @@ def dsr_export(
 
         resolution = float: spacing of the mesh in Angstrom {default: 0.5}
 
-        triangles = int: most triangles per state {default: no limit}
+        triangles = int: most triangles per state {default: no limit; in a .glb with several states, as many as make
+        50 MB, unless you give a resolution}
 
         smooth = float: width of the smoothing over time, in states {default: the fit's own}
 
@@ -304,6 +313,13 @@ def export_meshes(
     trajectory = chosen_trajectory(fit, field)
     chosen = requested_times(trajectory, times) if times else [min(trajectory.states)]
     options = ExportOptions(format=os.path.splitext(path)[1][1:].lower(), binary=binary)
+    if options.format == "glb" and len(chosen) > 1:
+        mesh = _movie_mesh(mesh, len(chosen))
+        report = fit.trajectory_report(trajectory)
+        if report is not None and report.area:
+            triangles = min(TRIANGLES_PER_CELL * report.area / mesh.resolution**2, mesh.triangles or math.inf)
+            size = 1e-6 * TRIANGLE_BYTES * triangles * len(chosen)
+            say(f" {fit.name}: {len(chosen)} times of about {triangles:.0f} triangles, {size:.0f} MB")
     rate = _self.get_setting_float("movie_fps")
     field = dataclasses.replace(field, steady=appearance.is_steady(chosen, trajectory.states))
     request = messages.Export(
@@ -345,6 +361,13 @@ def _atom_colors(
     if trajectory.atoms is None:
         raise CmdException(f"color {only}: the fit {fit.name} holds no atoms, so files of it have no colours")
     return palettes.one_color(len(trajectory.atoms), _self.get_color_tuple(only))
+
+
+def _movie_mesh(mesh: MeshOptions, count: int) -> MeshOptions:
+    """Return the options of the meshes of `count` times in one .glb, which stays small unless more is asked for."""
+    if mesh.triangles is not None or mesh.resolution != MeshOptions.resolution:
+        return mesh
+    return dataclasses.replace(mesh, triangles=int(max(LEAST_TRIANGLES, MOVIE_BYTES / (TRIANGLE_BYTES * count))))
 
 
 def _targets(path: str, format: str, times: Sequence[float]) -> dict[str, list[float]]:

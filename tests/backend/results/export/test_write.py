@@ -86,8 +86,15 @@ def accessor(document, body, number):
     entry = document["accessors"][number]
     view = document["bufferViews"][entry["bufferView"]]
     raw = body[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
-    values = np.frombuffer(raw, {5126: "<f4", 5125: "<u4"}[entry["componentType"]])
-    return values.reshape(entry["count"], -1) if entry["type"] == "VEC3" else values
+    kind = np.dtype({5126: "<f4", 5125: "<u4", 5123: "<u2", 5122: "<i2", 5120: "i1"}[entry["componentType"]])
+    if entry["type"] != "VEC3":
+        return np.frombuffer(raw, kind)
+    row = 3 * kind.itemsize
+    stride = view.get("byteStride", row)
+    assert stride % 4 == 0 and view["byteOffset"] % 4 == 0
+    rows = np.frombuffer(raw, np.uint8).reshape(entry["count"], stride)[:, :row]
+    values = np.frombuffer(rows.tobytes(), kind).reshape(-1, 3)
+    return values / np.iinfo(kind).max if entry.get("normalized") else values
 
 
 def cgo_values(cgo, operation, size):
@@ -283,7 +290,7 @@ def seen_at(document, body, seconds):
         keys, scales = (accessor(document, body, sampler[channel_end]) for channel_end in ("input", "output"))
         scale = scales[max(0, np.searchsorted(keys, seconds, side="right") - 1)]
         if scale.any():
-            assert scale.tolist() == [1, 1, 1]
+            assert scale.tolist() == pytest.approx(document["nodes"][0]["scale"])
             shown_at.append(channel["target"]["node"])
     return shown_at
 
@@ -302,7 +309,31 @@ def test_an_animated_glb_shows_each_time_in_turn():
     assert max(ends) == pytest.approx(0.4)
     # Without its animation, a viewer shows the first time alone.
     scales = [node.get("scale") for node in document["nodes"] if "extras" in node]
-    assert scales == [None, [0, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert scales[0][0] > 0 and scales[1:] == [[0, 0, 0], [0, 0, 0], [0, 0, 0]]
+
+
+def test_the_vertices_of_a_movie_are_few_bytes_and_where_they_were():
+    frames = movie(4)
+    content = animated_glb(frames, fps=10)
+    document, body = pieces(content)
+    assert document["extensionsRequired"] == document["extensionsUsed"] == ["KHR_mesh_quantization"]
+    root = next(node for node in document["nodes"] if node["name"] == "surface")
+    step = document["nodes"][0]["scale"][0]
+    for frame, mesh in zip(frames, document["meshes"], strict=True):
+        [primitive] = mesh["primitives"]
+        values = {key: accessor(document, body, number) for key, number in primitive["attributes"].items()}
+        np.testing.assert_allclose(values["POSITION"] * step + root["translation"], frame.points, atol=0.51 * step)
+        lengths = np.linalg.norm(values["NORMAL"], axis=1)
+        # As near to 1 as the validator wants them in bytes.
+        assert np.abs(lengths - 1).max() < 0.00769
+        assert ((values["NORMAL"] * frame.normals).sum(1) / lengths).min() > 0.9999
+        linear = values["COLOR_0"]
+        screen = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+        np.testing.assert_allclose(screen, frame.colors, atol=0.51 * SCREEN_STEP)
+        np.testing.assert_array_equal(accessor(document, body, primitive["indices"]).reshape(-1, 3), frame.faces)
+    # 20 bytes for each vertex and 6 for each triangle, where numbers of four bytes took 36 and 12.
+    whole = sum(20 * len(frame.points) + 6 * len(frame.faces) for frame in frames)
+    assert len(body) == pytest.approx(whole, rel=0.01)
 
 
 def test_pygltflib_and_trimesh_read_the_movie(tmp_path):
