@@ -9,27 +9,18 @@ import traceback
 from MDAnalysisTests.datafiles import DCD2, PSF
 from PIL import Image
 from pymol import cmd
-from pymol.Qt import QtCore, QtGui, QtWidgets
+from pymol.Qt import QtCore, QtWidgets
 
 import pymol_dsr
 
 
-def picture(panel, name):
-    """PyMOL's window and the panel beside it, in 256 colours."""
+def picture(name):
+    """Save PyMOL's window, in which the panel is docked, in 256 colours."""
     import pymol.gui
-
-    pass
 
     window = pymol.gui.get_qtwindow()
     window.pymolwidget.repaint()
-    screen = QtWidgets.QApplication.primaryScreen().grabWindow(0)
-    one = screen.copy(window.frameGeometry().united(panel.frameGeometry()))
-    painter = QtGui.QPainter(one)
-    # What is beside them is nobody's.
-    beside = QtCore.QRect(window.frameGeometry().right() + 1, 0, one.width(), one.height())
-    painter.setClipRegion(QtGui.QRegion(beside).subtracted(QtGui.QRegion(panel.frameGeometry())))
-    painter.fillRect(beside, QtCore.Qt.GlobalColor.white)
-    painter.end()
+    one = QtWidgets.QApplication.primaryScreen().grabWindow(0).copy(window.frameGeometry())
     # In PyMOL, __file__ is that of PyMOL.
     path = os.path.join(os.path.dirname(os.path.dirname(pymol_dsr.__file__)), "docs", f"panel-{name}.png")
     one.save(path)
@@ -66,7 +57,7 @@ def steps():
     fit.fit_button.click()
     yield from until(lambda: "adk_dsr" in jobs.fits and len(jobs.fits["adk_dsr"].losses) > 8, 400)
     yield 1000
-    picture(panel, "fit")
+    picture("fit")
     yield from until(fit.play_button.isEnabled, 400)
     drawn = []
     play.live.shown.connect(drawn.append)
@@ -80,17 +71,31 @@ def steps():
         drawn.clear()
         yield from until(lambda at=at: drawn and drawn[-1].request.fine and drawn[-1].request.time == at / 100, 30)
     yield 500
-    picture(panel, "play")
+    picture("play")
     play.controls.color.setCurrentIndex(0)
+    measure = panel.measure
+    panel.tabs.setCurrentWidget(measure)
+    measure.states.setText("1-79:4")
+    measure.pocket.setText("resi 9-14+31+36+57-58+84-85+88+92+119+123+156+158+167+200")
+    yield 300
+    measure.button.click()
+    yield from until(measure.save.isEnabled, 200)
+    measure.slider.setValue(4100)
+    measure.view.table.setCurrentCell(0, 0)
+    yield 2500
+    picture("measure")
+    cmd.delete("dsr_residue")
+    cmd.orient("adk")
+    panel.tabs.setCurrentWidget(play)
     play.player.slider.setValue(6000)
     yield 1500
     panel.tabs.setCurrentWidget(quality)
-    quality.states.setText("1-100:3")
+    quality.states.setText("1-100:6")
     yield 300
     quality.button.click()
     yield from until(quality.save.isEnabled, 400)
     yield 500
-    picture(panel, "quality")
+    picture("quality")
     ensembles = panel.ensembles
     cmd.disable("adk_dsr_live")
     panel.tabs.setCurrentWidget(ensembles)
@@ -102,7 +107,7 @@ def steps():
     yield from until(lambda: ensembles.map.landscape is not None, 200)
     ensembles.show_nearest(*ensembles.map.landscape.result.axes[40])
     yield 500
-    picture(panel, "ensembles")
+    picture("ensembles")
     jobs.close()
 
 

@@ -415,9 +415,10 @@ def _load(session: Session, plan: _MoviePlan, radii: NDArray[np.float32] | None,
         in_gui(_self, recorder.set_up, loaded.states, source, _self)
         present = in_gui(_self, read_movie, _self)
         session.references.own_movie = present.digest if present else ""
-    session.references.add_movie(object, fit.name, loaded.objects, plan.command)
+    size = movie_objects.session_megabytes(loaded)
+    session.references.add_movie(object, fit.name, loaded.objects, plan.command, size)
     if loaded.floats:
-        say(f" {fit.name}: in a session file, these meshes take {movie_objects.session_megabytes(loaded):.0f} MB")
+        say(f" {fit.name}: in a session file, these meshes take {size:.0f} MB")
     for line in movie_objects.describe(plan.trajectory, loaded):
         print(f" {fit.name}: {line}")
     if generated:

@@ -27,6 +27,10 @@ from .jobs import Jobs
 FORMAT = "dsr session 1"
 # The name under which PyMOL keeps the references, among the values that it saves and restores for scripts.
 KEY = "dsr"
+# What a session of the whole scene has.
+WHOLE = "settings"
+# MB of meshes that are named when a session is saved.
+LARGE = 20.0
 # Of a session file that anybody may have written.
 MOST_ENTRIES = 1_000
 LONGEST_PATH = 4_096
@@ -57,6 +61,8 @@ class PseReferences:
         self._jobs = jobs
         self.movies: dict[str, MovieReference] = {}
         """By the name of the movie's object."""
+        self.megabytes: dict[str, float] = {}
+        """The size of the meshes of each movie in a session file, where it is known."""
         self.own_movie = ""
         """Digest of the movie (mset) that was set up last, which another one may replace."""
         self.follow_names: Callable[[Any], None] = lambda _self: None
@@ -73,8 +79,9 @@ class PseReferences:
         _self._pymol._session_save_tasks.remove(self.save)
         _self._pymol._session_restore_tasks.remove(self.restore)
 
-    def add_movie(self, object: str, fit: str, objects: list[str], command: str) -> None:
-        """Enter a movie that was loaded as these objects of the scene."""
+    def add_movie(self, object: str, fit: str, objects: list[str], command: str, megabytes: float = 0.0) -> None:
+        """Enter a movie that was loaded as these objects of the scene. megabytes: of its meshes in a session file."""
+        self.megabytes[object] = megabytes
         self.movies[object] = MovieReference(fit, list(objects), command)
 
     def rename(self, object: str, name: str) -> None:
@@ -83,6 +90,8 @@ class PseReferences:
             if object in movie.objects:
                 objects = [name if one == object else one for one in movie.objects]
                 del self.movies[key]
+                if key == object:
+                    self.megabytes[name] = self.megabytes.pop(key, 0.0)
                 self.movies[name if key == object else key] = dataclasses.replace(movie, objects=objects)
 
     def save(self, session: dict[str, Any], *, _self: Any) -> bool:
@@ -105,7 +114,20 @@ class PseReferences:
                 _print(f" {name}: {reason}, so the session can't name it; dsr_save {name}, {name}.dsr, then save again")
         described = {"format": FORMAT, "fits": _as_dicts(fits), "movies": _as_dicts(movies), "movie": self.own_movie}
         setattr(values, KEY, described)
+        # PyMOL calls this for parts of the scene, too, as for a copy of an object.
+        if WHOLE in session:
+            self._say_size(movies)
         return True
+
+    def _say_size(self, movies: dict[str, MovieReference]) -> None:
+        """Print the size of the meshes of movies in the session file that is being written, where it is large."""
+        for name, movie in movies.items():
+            size = self.megabytes.get(name, 0.0)
+            if size >= LARGE:
+                _print(
+                    f" {name}: its meshes take {size:.0f} MB of this session; 'delete {name}' before you save leaves "
+                    f"them out, and '{movie.command}' makes them again"
+                )
 
     def restore(self, session: dict[str, Any], *, _self: Any) -> bool:
         """Enter the fits that an opened session file names; each is loaded when it is used."""

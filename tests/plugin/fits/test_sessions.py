@@ -202,6 +202,24 @@ def test_a_fit_without_a_file_here_is_told_when_the_session_is_saved(plugin, tmp
     assert "names no file of this fit" in "".join(opened(plugin, str(tmp_path / "scene.pse"), capsys))
 
 
+def test_the_size_of_large_meshes_is_said_when_a_session_is_saved(plugin, tmp_path, capsys):
+    saved(plugin, tmp_path)
+    references = session_of(plugin).references
+    for size, line in (
+        (19.0, ""),
+        (205.4, " fit: its meshes take 205 MB of this session; 'delete fit' before you save leaves them out"),
+    ):
+        references.add_movie("fit", "fit", ["fit"], "dsr_movie fit, 1-2", size)
+        capsys.readouterr()
+        # A part of the scene is no session file.
+        plugin.get_session("fit", partial=1)
+        assert "meshes take" not in capsys.readouterr().out
+        plugin.save(str(tmp_path / "scene.pse"))
+        out = capsys.readouterr().out
+        assert line in out and ("meshes take" in out) == bool(line)
+    assert "'dsr_movie fit, 1-2' makes them again" in out
+
+
 def test_a_session_takes_no_fit_of_this_one_away(plugin, tmp_path, capsys):
     jobs = session_of(plugin).jobs
     path = saved(plugin, tmp_path)
