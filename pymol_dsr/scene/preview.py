@@ -117,6 +117,7 @@ def clear_place(molecule: str, name: str, _self: Any) -> None:
             switch_off(object, _self)
         else:
             remove([object], _self)
+            remove_bars(object, _self)
 
 
 def remove_both(fit: str, _self: Any) -> None:
