@@ -71,7 +71,7 @@ class MovieActions:
     def movie_row(self) -> Any:
         """Return the widgets for the movie and the files beside each other."""
         row = QtWidgets.QHBoxLayout()
-        self.states.setMinimumWidth(60)
+        self.states.setMinimumWidth(44)
         row.addWidget(self.states, 1)
         row.addWidget(self.movie_button)
         row.addWidget(self.export_button)
