@@ -128,6 +128,7 @@ class FirstSteps(QtWidgets.QWidget):
             self._panel.complain(error_line(error))
             return
         session.jobs.restart_unused()
+        self._panel.start_failure = ""
         self._panel.say(f"The compute program is now: {command}")
         self.refresh()
 

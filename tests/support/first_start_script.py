@@ -44,8 +44,9 @@ def steps():
     QtWidgets.QFileDialog.getOpenFileName = staticmethod(lambda *_: ("/bin/false", ""))
     QTEST.mouseClick(card.choose_button, QtCore.Qt.MouseButton.LeftButton)
     assert session.settings.get("backend") == "/bin/false serve"
-    yield from wait_until(lambda: "did not start" in card.missing.text())
+    yield from wait_until(lambda: "did not start" in card.missing.text() and "/bin/false" in card.missing.text())
     assert card.choose_button.isVisible() and card.remote_button.isVisible()
+    yield 300
     panel.grab().save(os.path.join(OUT, "failed.png"))
     QtWidgets.QInputDialog.getText = staticmethod(lambda *_: ("-oProxyCommand=x", True))
     QTEST.mouseClick(card.remote_button, QtCore.Qt.MouseButton.LeftButton)

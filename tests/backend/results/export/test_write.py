@@ -329,7 +329,8 @@ def test_the_vertices_of_a_movie_are_few_bytes_and_where_they_were():
         assert ((values["NORMAL"] * frame.normals).sum(1) / lengths).min() > 0.9999
         linear = values["COLOR_0"]
         screen = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-        np.testing.assert_allclose(screen, np.rint(np.asarray(frame.colors) / SCREEN_STEP) * SCREEN_STEP, atol=3e-4)
+        # Meshes have colours of whole steps; linear ones in a byte would be off by five of them near black.
+        np.testing.assert_allclose(screen, frame.colors, atol=1.01 * SCREEN_STEP)
         np.testing.assert_array_equal(accessor(document, body, primitive["indices"]).reshape(-1, 3), frame.faces)
     # 20 bytes for each vertex and 6 for each triangle, where numbers of four bytes took 36 and 12.
     whole = sum(20 * len(frame.points) + 6 * len(frame.faces) for frame in frames)
