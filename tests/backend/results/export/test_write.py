@@ -333,8 +333,8 @@ def test_the_vertices_of_a_movie_are_few_bytes_and_where_they_were():
         np.testing.assert_allclose(screen, frame.colors, atol=1.01 * SCREEN_STEP)
         np.testing.assert_array_equal(accessor(document, body, primitive["indices"]).reshape(-1, 3), frame.faces)
     # 20 bytes for each vertex and 6 for each triangle, where numbers of four bytes took 36 and 12.
-    whole = sum(20 * len(frame.points) + 6 * len(frame.faces) for frame in frames)
-    assert len(body) == pytest.approx(whole, rel=0.01)
+    expected_bytes = sum(20 * len(frame.points) + 6 * len(frame.faces) for frame in frames)
+    assert len(body) == pytest.approx(expected_bytes, rel=0.01)
 
 
 def test_pygltflib_and_trimesh_read_the_movie(tmp_path):
