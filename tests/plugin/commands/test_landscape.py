@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from pymol_dsr.analysis.landscape import EnsembleLandscape, ResidueStates, in_common, request_of
+from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.landscape import dsr_ensemble
+from pymol_dsr.fits.fit import Phase
 from pymol_dsr.session import session_of
 from pymol_dsr.shared.options import LandscapeOptions
 from pymol_dsr.shared.values import JsonObject
@@ -153,6 +155,10 @@ def test_a_landscape_against_a_reference(trpcage, tmp_path, capfd):
     assert sum(counts) == int((result.macrostate >= 0).sum()) and cmd.count_atoms("hot_macro1") == 304
     assert counts == [sum(map(len, landscape.members(number).values())) for number in range(3)]
     assert cmd.get_title("hot_macro1", 1) == f"{GENERATED_TITLE}frame {landscape.members(0)['hot'][0]}"
+    # They are fitted as any others.
+    dsr_fit("hot_macro1 and resi 1-4", "1-2", preset="preview", name="macro", async_=0, _self=cmd)
+    assert session_of(cmd).jobs.fits["macro"].phase is Phase.READY
+    del session_of(cmd).jobs.fits["macro"]
     # A place on the map is a state.
     axes_point = result.axes[41]
     assert landscape.nearest(*axes_point) == ("hot", 42)
