@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import PurePath
 from typing import Any
 
+import numpy as np
 from pymol import CmdException, cmd
 
 from ..session import Session, session_of
@@ -67,6 +69,7 @@ def dsr_learn(
             async_=... ]]
         dsr_learn objects, potential [, forces=..., calibrate=..., temperature=..., folder=..., ... ]
         dsr_learn folder=..., temperature=..., name=...
+        dsr_learn kind=generator, folder=..., name=...
 
     ARGUMENTS
 
@@ -91,8 +94,10 @@ def dsr_learn(
 
         resume = 0/1: go on with the model of that name, from the same proteins, for the budget {default: 0}
 
-        folder = str: of a potential, a folder with files mdcath_dataset_*.h5, as mdCATH has them, where the
-            backend runs: their proteins are learned from, too, at the given temperature {default: none}
+        folder = str: a folder of proteins where the backend runs. For a potential, with files mdcath_dataset_*.h5,
+            as mdCATH has them: their proteins are learned from, too, at the given temperature. For a generator,
+            in place of objects, with NAME/NAME.pdb and NAME/NAME*.xtc, as ATLAS has them: the error is measured
+            on one of five proteins, which is not learned from {default: none}
 
         seed = int: seed of random numbers {default: 0}
 
@@ -106,6 +111,7 @@ def dsr_learn(
         dsr_simulate ala, 0.2, model=ala10, replicas=8
         dsr_learn ala_md, generator, name=ala_net
         dsr_continue ala_md, 50, method=net, model=ala_net
+        dsr_learn kind=generator, folder=~/atlas, states=1-10000:10, name=atlas, preset=large, budget=36000
 
     SEE ALSO
 
@@ -147,12 +153,12 @@ def plan_learning(
     """Read the states to learn from, and enter the job; the job and its request.
 
     objects: separated by spaces or +. states: a states text. name: of the model; empty for that of the first object
-    with a suffix. folder: in mdCATH's layout where the backend runs, for a potential; with it, no object is needed.
-    Raises CmdException, JobError, ExtractError or StatesError.
+    with a suffix. folder: of many proteins where the backend runs, in mdCATH's layout for a potential and in ATLAS's
+    for a generator; with it, no object is needed. Raises CmdException, JobError, ExtractError or StatesError.
     """
     of_generator = isinstance(options, GeneratorOptions)
-    if folder and of_generator:
-        raise CmdException(f"folder {folder}: only a potential is learned from a folder, with kind=potential")
+    if folder and isinstance(options, GeneratorOptions):
+        return _plan_folder(session, folder, objects, states, name, options, runner, _self)
     named = (_self.get_object_list(objects.replace("+", " ")) or []) if objects or not folder else []
     if not named and (objects or not folder):
         raise CmdException(f"objects {objects}: no object has such atoms; name objects with states, as pep_md")
@@ -168,4 +174,31 @@ def plan_learning(
     runner.say(
         f" {name}: learns from {', '.join([*named, *([folder] if folder else [])])} for at most {options.budget:g} s"
     )
+    return session.sources.new(name, runner.title, 0), request
+
+
+def _plan_folder(
+    session: Session,
+    folder: str,
+    objects: str,
+    states: str,
+    name: str,
+    options: GeneratorOptions,
+    runner: Runner,
+    _self: Any,
+) -> tuple[SourceJob, messages.LearnGenerator]:
+    """Enter the job that learns from a folder of many proteins."""
+    if objects:
+        raise CmdException(f"folder {folder}: it stands in place of objects, and {objects} are named: leave one out")
+    name = new_fit_name({}, name or f"{PurePath(folder).name}_net", "name", _self)
+    request = messages.LearnGenerator(
+        model=name,
+        options=options,
+        proteins=(),
+        stride=1.0,
+        folder=folder,
+        states=states,
+        backbones=np.zeros((0, 3, 3), np.float32),
+    )
+    runner.say(f" {name}: learns from the proteins in {folder} for at most {options.budget:g} s")
     return session.sources.new(name, runner.title, 0), request

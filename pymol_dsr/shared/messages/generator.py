@@ -46,6 +46,11 @@ class LearnGenerator(Request[LearnResult]):
     options: Annotated[GeneratorOptions, Value("how to learn")]
     proteins: Annotated[tuple[LearnedTrajectories, ...], Value("proteins to learn from")]
     stride: Annotated[float, Value("time from state to state, in the unit of `generate`'s times", above=0, most=1e12)]
+    folder: Annotated[
+        str | None,
+        Value("folder of more proteins where the backend runs, as ATLAS has it", longest=None, sparse=True),
+    ] = None
+    states: Annotated[str, Value("states of each of its trajectories, as 1-1000:10", longest=None)] = "all"
     picoseconds: Annotated[
         float | None, Value("the same where it is known", unit="ps", above=0, most=1e12, sparse=True)
     ] = None
@@ -56,7 +61,7 @@ class LearnGenerator(Request[LearnResult]):
 
     def check_together(self) -> None:
         """Check that the backbones are those of the trajectories. Raises ValueFault."""
-        if not self.proteins:
+        if not self.proteins and self.folder is None:
             raise ValueFault("proteins: there are none to learn from")
         wanted = sum(sum(one.runs) * len(one.residues) for one in self.proteins)
         if wanted != len(self.backbones):

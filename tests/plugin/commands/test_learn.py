@@ -88,6 +88,8 @@ def test_a_generator_is_learned_goes_on_and_generates_without_training(backend, 
         xyz = coordinates(cmd, first, count)
         assert np.linalg.norm(xyz[pairs[:, 0]] - xyz[pairs[:, 1]], axis=1).max() < 2.5
 
+    line = refused(cmd, dsr_learn, kind="generator", folder="nowhere")
+    assert "folder=nowhere: there is no such folder where the backend runs" in line
     line = refused(cmd, dsr_continue, "run2 and resi 1-5", method="net", model="run1_net")
     assert "of another protein (run1, 6 residues AAAAAA), and here are 5 residues AAAAA: select those residues" in line
     assert "say method=net, model=run1_net" in refused(cmd, dsr_continue, "run2", model="run1_net")
@@ -99,6 +101,7 @@ def test_faults_are_refused_before_a_backend_is_started(plugin):
     cmd = plugin
     assert "nothing" in refused(cmd, dsr_learn, "nothing")
     assert "choose potential or generator" in refused(cmd, dsr_learn, "pep", "magic")
+    assert "leave one out" in refused(cmd, dsr_learn, "pep", "generator", folder="atlas")
     assert "choose one of small, large" in refused(cmd, dsr_learn, "pep", "generator", preset="huge")
     cmd.pseudoatom("water", resn="HOH")
     assert "no residues with N, CA and C" in refused(cmd, dsr_learn, "water", "generator")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from pymol_dsr.shared import messages
@@ -10,6 +12,7 @@ from pymol_dsr.shared.values import JsonObject
 
 from ...runtime.errors import Cancelled, RequestError
 from ...sources.generator import learn as generator
+from ...sources.generator.folder import read_proteins
 from ...sources.generator.learn import ProteinStates, Spacing
 from ...sources.model_file import POTENTIAL, ensure_free, model_path
 from ...sources.potential.beads import Protein
@@ -150,13 +153,21 @@ def learn_generator(state: State, job: Job, request: messages.LearnGenerator) ->
             for number, one in enumerate(request.proteins)
         ]
         spacing = Spacing(request.stride, request.picoseconds)
+        report = JobReport(job, request.model)
+        if request.folder is not None:
+            proteins, spacing = read_proteins(
+                Path(request.folder).expanduser(),
+                request.states,
+                check,
+                lambda fraction, name: report(fraction, "reading", name),
+            )
         try:
             learned = generator.learn(
                 proteins,
                 request.options,
                 spacing,
                 path,
-                JobReport(job, request.model),
+                report,
                 check,
                 log=lambda text: job.log(f"{request.model}: {text}"),
             )

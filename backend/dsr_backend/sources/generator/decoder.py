@@ -28,15 +28,19 @@ class MessageLayer(nn.Module):
 
     def __init__(self, size: int, edge: int) -> None:
         super().__init__()
-        self.message = nn.Sequential(nn.Linear(2 * size + edge, size), nn.SiLU(), nn.Linear(size, size))
+        # One linear layer of own, near and edge values, applied where each of them is: residues are fewer than edges.
+        self.own, self.near = nn.Linear(size, size), nn.Linear(size, size, bias=False)
+        self.edge, self.message = nn.Linear(edge, size, bias=False), nn.Linear(size, size)
         self.update = nn.Sequential(nn.Linear(2 * size, size), nn.SiLU(), nn.Linear(size, size))
         self.norm = nn.LayerNorm(size)
 
-    def forward(self, vectors: Tensor, index: Tensor, edges: Tensor) -> Tensor:
-        """Return vectors f[B,R,H] after messages along edges f[B,R,N,E] from neighbours i8[B,R,N]."""
-        near = gather(vectors, index)
-        own = vectors[:, :, None].expand_as(near)
-        received = self.message(torch.cat([own, near, edges], -1)).mean(2)
+    def forward(self, vectors: Tensor, index: Tensor, edges: Tensor, separations: Tensor) -> Tensor:
+        """Return vectors f[B,R,H] after messages from neighbours i8[B,R,N].
+
+        edges: f[B,R,N,E]; separations: f[B,R,N,H], added to the vectors of the neighbours.
+        """
+        along = self.own(vectors)[:, :, None] + gather(self.near(vectors), index) + self.edge(edges) + separations
+        received = self.message(torch.nn.functional.silu(along).mean(2))
         result: Tensor = self.norm(vectors + self.update(torch.cat([vectors, received], -1)))
         return result
 
@@ -47,7 +51,7 @@ class Decoder(nn.Module):
     def __init__(self, size: int, pose_size: int, layers: int) -> None:
         super().__init__()
         self.enter = nn.Linear(size + 12 + LEVELS, size)
-        self.layers = nn.ModuleList(MessageLayer(size, pose_size + size + 6) for _ in range(layers))
+        self.layers = nn.ModuleList(MessageLayer(size, pose_size + 6) for _ in range(layers))
         self.leave = nn.Linear(size, 6)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
@@ -71,11 +75,11 @@ class Decoder(nn.Module):
         pose, turn = poses(anchor, index)
         near = gather(increments.reshape(*increments.shape[:2], 2, 3), index)
         turned = torch.einsum("brnij,brnkj->brnki", turn, near).flatten(-2)
-        edges = torch.cat([pose, separations, turned], -1)
+        edges = torch.cat([pose, turned], -1)
         levels = level_features(level)[:, None].expand(-1, white.shape[1], -1)
         vectors = self.enter(torch.cat([context, white, increments, levels], -1))
         for layer in self.layers:
-            vectors = layer(vectors, index, edges)
+            vectors = layer(vectors, index, edges, separations)
         result: Tensor = self.leave(vectors)
         return result
 

@@ -50,7 +50,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.kind = nn.Embedding(kind_count, size)
         self.separation = nn.Embedding(SEPARATIONS, size)
-        self.pose = nn.Sequential(nn.Linear(POSE, size), nn.SiLU(), nn.Linear(size, size))
+        self.pose = nn.Linear(POSE, size)
         self.mix = nn.Sequential(nn.Linear(2 * size, size), nn.SiLU(), nn.Linear(size, size))
         self.norm = nn.LayerNorm(size)
         # Poses, not kinds, tell states apart: at the start they must not drown.

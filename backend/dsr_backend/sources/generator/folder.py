@@ -1,0 +1,138 @@
+"""Reads a folder of trajectories of many proteins, in the layout of ATLAS: NAME/NAME.pdb and NAME/NAME*.xtc."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pymol_dsr.shared import states as states_text
+from pymol_dsr.shared.values import ValueFault
+
+from ..contract import Check
+from .learn import ProteinStates, Spacing, hold_out
+
+INSTALL = 'pip install "pymol-dsr[backend,stream]"'
+TRAJECTORIES = (".xtc", ".trr", ".dcd")
+NAMES = ("N", "CA", "C")
+LONGEST_LINK = 2.0
+"""Å. Farther apart, C and the next N are of two chains."""
+MOST_BYTES = 4 * 10**9
+SAME_TIME = 1e-3
+
+
+def read_proteins(
+    folder: Path, states: str, check: Check, progress: Callable[[float, str], None]
+) -> tuple[list[ProteinStates], Spacing]:
+    """Return the proteins of a folder, one of five to measure on, and the time between their states.
+
+    states: a states text, of each trajectory. progress: gets a fraction and a name. Raises ValueFault for a folder of
+    another layout, and where MDAnalysis is missing.
+    """
+    try:
+        # Optional, and slow to import.
+        import MDAnalysis
+    except ImportError as error:
+        raise ValueFault(f"folder={folder} is read by MDAnalysis, where the backend runs: {INSTALL}") from error
+    found = protein_files(folder)
+    held_out = hold_out(list(found))
+    proteins: list[ProteinStates] = []
+    spacings: dict[str, Spacing] = {}
+    size = 0
+    for number, (name, (topology, trajectories)) in enumerate(found.items()):
+        runs = []
+        residues: tuple[str, ...] = ()
+        chains: tuple[int, ...] = ()
+        for path in trajectories:
+            check()
+            progress(number / len(found), f"{name}: {path.name}")
+            universe = MDAnalysis.Universe(str(topology), str(path))
+            wanted = [int(k) for k in states_text.parse(states, last=len(universe.trajectory), owner=path.name)]
+            residues, corners = _corners(universe, topology)
+            size += len(wanted) * corners.size * 12
+            if size > MOST_BYTES:
+                raise ValueFault(
+                    f"folder={folder}: up to {name} the backbones have {size / 1e9:.1f} GB, and {MOST_BYTES / 1e9:g} "
+                    "are the most: take fewer states of each trajectory, as states=1-10000:10"
+                )
+            runs.append(_read(universe, wanted, corners, check))
+            spacings[path.name] = _spacing(wanted, float(universe.trajectory.dt), path)
+            chains = _chains(universe, corners, runs[0][0])
+        proteins.append(ProteinStates(name, residues, chains, runs, name in held_out))
+    return proteins, _one_spacing(spacings)
+
+
+def protein_files(folder: Path) -> dict[str, tuple[Path, list[Path]]]:
+    """Return topology and trajectories by name. Raises ValueFault where there are none."""
+    if not folder.is_dir():
+        raise ValueFault(f"folder={folder}: there is no such folder where the backend runs")
+    found = {}
+    for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
+        topology = inner / f"{inner.name}.pdb"
+        trajectories = sorted(
+            path for path in inner.iterdir() if path.name.startswith(inner.name) and path.suffix in TRAJECTORIES
+        )
+        if topology.is_file() and trajectories:
+            found[inner.name] = (topology, trajectories)
+    if not found:
+        raise ValueFault(
+            f"folder={folder}: no protein in the layout NAME/NAME.pdb with NAME/NAME*.xtc, as ATLAS has it, is in it"
+        )
+    return found
+
+
+def _corners(universe: Any, topology: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return the names of residues with N, CA and C, and these atoms i8[R,3]."""
+    names, corners = [], []
+    for residue in universe.residues:
+        atoms: dict[str, int] = {}
+        for name, index in zip(residue.atoms.names.tolist(), residue.atoms.indices.tolist(), strict=True):
+            atoms.setdefault(name, index)
+        if set(NAMES) <= set(atoms):
+            names.append(str(residue.resname))
+            corners.append([atoms[name] for name in NAMES])
+    if not corners:
+        raise ValueFault(f"{topology} has no residues with N, CA and C")
+    return tuple(names), np.array(corners, np.int64)
+
+
+def _read(universe: Any, wanted: Sequence[int], corners: NDArray[np.int64], check: Check) -> NDArray[np.float32]:
+    """Return the backbones f4[S,R,3,3] (Å) of states, from 1."""
+    run = np.empty((len(wanted), *corners.shape, 3), np.float32)
+    for place, state in enumerate(wanted):
+        if place % 200 == 0:
+            check()
+        universe.trajectory[state - 1]
+        run[place] = universe.atoms.positions[corners]
+    return run
+
+
+def _chains(universe: Any, corners: NDArray[np.int64], first: NDArray[np.float32]) -> tuple[int, ...]:
+    """Return the number of the chain of each residue, from 0; first: a backbone f4[R,3,3] (Å)."""
+    labels = universe.atoms.segids[corners[:, 1]].tolist()
+    links = np.linalg.norm(first[:-1, 2] - first[1:, 0], axis=1)
+    chains = [0]
+    for number, length in enumerate(links.tolist()):
+        chains.append(chains[-1] + (length > LONGEST_LINK or labels[number] != labels[number + 1]))
+    return tuple(chains)
+
+
+def _spacing(wanted: Sequence[int], picoseconds: float, path: Path) -> Spacing:
+    gaps = set(np.diff(wanted).tolist()) or {1}
+    if len(gaps) > 1 or min(gaps) <= 0:
+        raise ValueFault(f"states of {path.name} must be equally far apart, as 1-1000:10")
+    stride = float(gaps.pop())
+    return Spacing(stride, stride * picoseconds if picoseconds > 0 else None)
+
+
+def _one_spacing(spacings: dict[str, Spacing]) -> Spacing:
+    """Return the spacing of all trajectories. Raises ValueFault where they differ."""
+    [(first, spacing), *others] = spacings.items()
+    for name, another in others:
+        mine, theirs = spacing.picoseconds or 0.0, another.picoseconds or 0.0
+        if abs(mine - theirs) > SAME_TIME * max(mine, theirs):
+            raise ValueFault(f"the states of {first} are {mine:g} ps apart, and those of {name} {theirs:g} ps")
+    return spacing
