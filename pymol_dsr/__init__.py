@@ -7,9 +7,9 @@
 Dynamical molecular surfaces: one continuous function of space and time for the surfaces of all states of a
 trajectory.
 
-Commands: dsr_fit, dsr_movie, dsr_color, dsr_film, dsr_levels, dsr_eval, dsr_surfaces, dsr_export, dsr_save, dsr_load,
-dsr_resume, dsr_status, dsr_cancel, dsr_delete, dsr_set, dsr_doctor; "help dsr_fit" is the place to start. The menu
-entry Plugin > Dynamical Surface… opens a small window for them.
+Commands: dsr_fit, dsr_movie, dsr_color, dsr_film, dsr_still, dsr_levels, dsr_eval, dsr_surfaces, dsr_export,
+dsr_save, dsr_load, dsr_resume, dsr_status, dsr_cancel, dsr_delete, dsr_set, dsr_doctor; "help dsr_fit" is the place
+to start. The menu entry Plugin > Dynamical Surface… opens a small window for them.
 
 Fitting runs in a process of its own, the backend, here or on another machine; see dsr_set.
 """

@@ -11,7 +11,17 @@ import sys
 from pathlib import Path
 
 # The order a user meets them in; what is not named follows.
-FIRST = ("dsr_fit", "dsr_movie", "dsr_color", "dsr_film", "dsr_levels", "dsr_measure", "dsr_eval", "dsr_export")
+FIRST = (
+    "dsr_fit",
+    "dsr_movie",
+    "dsr_color",
+    "dsr_film",
+    "dsr_still",
+    "dsr_levels",
+    "dsr_measure",
+    "dsr_eval",
+    "dsr_export",
+)
 SECTIONS = ("DESCRIPTION", "USAGE", "ARGUMENTS", "EXAMPLE", "SEE ALSO", "NOTES")
 AS_TYPED = ("USAGE", "EXAMPLE")
 

@@ -68,6 +68,8 @@ COMMAND_ORDER = (
     "play",
     "camera",
     "overlay",
+    "intro",
+    "intro_seconds",
 )
 
 
@@ -94,6 +96,8 @@ def dsr_movie(
     play: str = MovieOptions.play,
     camera: str = MovieOptions.camera,
     overlay: int = int(MovieOptions.overlay),
+    intro: str = MovieOptions.intro,
+    intro_seconds: float = MovieOptions.intro_seconds,
     async_: int = -1,
     quiet: int = 1,
     _self: Any = cmd,
@@ -113,7 +117,7 @@ def dsr_movie(
 
         dsr_movie name [, states [, object=..., level=..., resolution=..., triangles=..., smooth=..., color=...,
             transparency=..., movie=..., as_=..., trajectory=..., towards=..., share=..., steady=..., fps=...,
-            seconds=..., play=..., camera=..., overlay=..., async_=... ]]
+            seconds=..., play=..., camera=..., overlay=..., intro=..., intro_seconds=..., async_=... ]]
 
     ARGUMENTS
 
@@ -167,6 +171,11 @@ def dsr_movie(
         overlay = 0/1: write the time into the corner of the picture, with the expected error where it is
         extrapolated, as the object <object>_time {default: 0}
 
+        intro = turn or approach: before the states play, the camera goes once around the first one, or comes nearer
+        from three times as far, to the present view {default: none}
+
+        intro_seconds = float: length of the intro {default: 3}
+
         async_ = 0/1: load in the background {default: -1, in the background when typed, blocking in scripts}
 
     EXAMPLE
@@ -200,6 +209,8 @@ def dsr_movie(
             play=play,
             camera=camera,
             overlay=overlay,
+            intro=intro,
+            intro_seconds=intro_seconds,
         ),
         Runner.of("dsr_movie", async_, quiet, _self),
         _self,
@@ -213,8 +224,12 @@ def dsr_film(
     width: str = "",
     height: str = "",
     *commas: str,
+    size: str = "",
     fps: str = "",
+    seconds: str = "",
+    bounce: int = int(FilmOptions.bounce),
     ray: int = -1,
+    supersampling: int = FilmOptions.supersampling,
     async_: int = -1,
     quiet: int = 1,
     _self: Any = cmd,
@@ -228,7 +243,8 @@ def dsr_film(
 
     USAGE
 
-        dsr_film filename [, width [, height [, fps=..., ray=..., async_=... ]]]
+        dsr_film filename [, width [, height [, size=..., fps=..., seconds=..., bounce=..., ray=...,
+            supersampling=..., async_=... ]]]
 
     ARGUMENTS
 
@@ -236,22 +252,40 @@ def dsr_film(
 
         width, height = int: size in pixels; if you give one, the other follows {default: those of the view}
 
+        size = 720p, 1080p or 4K: the size by its name
+
         fps = float: frames per second {default: movie_fps, which dsr_movie fps= sets}
 
+        seconds = float: length of the film, for which its frames are slower or faster {default: that of fps}
+
+        bounce = 0/1: go back again at the end {default: 0}
+
         ray = 0/1: ray-trace the pictures, slow and fine {default: -1, only where there is no window}
+
+        supersampling = 1 to 4: draw the pictures so many times as wide and high, and make them smaller, for smooth
+        edges {default: 1}
 
         async_ = 0/1: write in the background {default: -1, in the background when typed, blocking in scripts}
 
     EXAMPLE
 
         dsr_movie adk_dsr, 1-90, seconds=6, fps=25, overlay=1
-        dsr_film adk.mp4, 1280, 720
+        dsr_film adk.mp4, size=720p, supersampling=2
 
     SEE ALSO
 
-        dsr_movie, mpng, movie.produce
+        dsr_movie, dsr_still, mpng, movie.produce
     """
-    options = FilmOptions.parse(width=width, height=height, fps=fps, ray="" if int(ray) < 0 else ray)
+    options = FilmOptions.parse(
+        width=width,
+        height=height,
+        size=size,
+        fps=fps,
+        seconds=seconds,
+        bounce=bounce,
+        ray="" if int(ray) < 0 else ray,
+        supersampling=supersampling,
+    )
     return write_film(str(filename), options, Runner.of("dsr_film", async_, quiet, _self), _self)
 
 
@@ -469,15 +503,27 @@ def _load_states(
 def write_film(filename: str, options: FilmOptions, runner: Runner, _self: Any) -> str:
     """Write the movie that is loaded as a film; the whole path of the file. Raises CmdException or SceneError."""
     path = path_to_write(filename, [f".{suffix}" for suffix in film.SUFFIXES], "filename")
-    if _self.count_frames() < 2:
-        raise CmdException("there is no movie to write; dsr_movie loads one")
-    rate = options.fps or frames_per_second(_self)
-    traced = not has_window() if options.ray is None else options.ray
+    film_format = plan_film(options, _self)
+    runner.say(f" dsr_film: {film_format.describe(_self.count_frames())}")
 
     def work() -> None:
-        written = film.write_film(path, options.width or 0, options.height or 0, rate, traced, runner.say, _self)
+        written = film.write_film(path, film_format, runner.say, _self)
         if written == path:
             runner.say(f" dsr_film: written {path}, {os.path.getsize(path) / 1e6:.1f} MB")
 
     runner.run(work)
     return path
+
+
+def plan_film(options: FilmOptions, _self: Any) -> film.FilmFormat:
+    """Return the format of a film of the loaded movie. Raises CmdException where there is no movie."""
+    count = _self.count_frames()
+    if count < 2:
+        raise CmdException("there is no movie to write; dsr_movie loads one")
+    width, height = options.pixels(_self.get_viewport())
+    traced = not has_window() if options.ray is None else options.ray
+    rate = options.fps or frames_per_second(_self)
+    planned = film.FilmFormat(width, height, rate, traced, options.supersampling, options.bounce)
+    if options.seconds is None:
+        return planned
+    return dataclasses.replace(planned, fps=len(planned.frames(count)) / options.seconds)

@@ -27,6 +27,7 @@ from . import (  # noqa: F401 (each makes its commands)
     morph,
     movie,
     simulate,
+    still,
 )
 from .command import COMMANDS
 from .manage import interrupted_fits
@@ -45,7 +46,16 @@ def register_commands(_self: Any, session: Session) -> None:
 
     for name in ("dsr_fit", "dsr_surfaces", "dsr_continue", "dsr_fill", "dsr_sample", "dsr_morph", "dsr_simulate"):
         _self.auto_arg[0][name] = _self.auto_arg[0]["zoom"]
-    of_a_fit = ("dsr_movie", "dsr_color", "dsr_levels", "dsr_measure", "dsr_eval", "dsr_export", "dsr_save")
+    of_a_fit = (
+        "dsr_movie",
+        "dsr_color",
+        "dsr_levels",
+        "dsr_measure",
+        "dsr_eval",
+        "dsr_export",
+        "dsr_save",
+        "dsr_still",
+    )
     complete(0, of_a_fit, lambda: session.jobs.fits, "fit", ", ")
     _self.auto_arg[0]["dsr_ensemble"] = _self.auto_arg[0]["zoom"]
     complete(0, ["dsr_occupancy"], lambda: [*session.jobs.fits, *_self.get_names("objects")], "fit or object", ", ")

@@ -53,20 +53,49 @@ def can_import(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def ffmpeg_arguments(program: str, pictures: str, fps: float, target: str) -> list[str]:
+@dataclass(frozen=True)
+class FilmFormat:
+    """The size of a film in pixels, its frames per second, and the drawing of its pictures.
+
+    drawn: how many times as wide and high its pictures are drawn. bounce: they go back again at the end.
+    """
+
+    width: int
+    height: int
+    fps: float
+    ray: bool
+    drawn: int = 1
+    bounce: bool = False
+
+    def frames(self, count: int) -> list[int]:
+        """Return the numbers of the pictures, from 1 to `count`, in the order in which the film shows them."""
+        forth = list(range(1, count + 1))
+        return forth + forth[-2:0:-1] if self.bounce else forth
+
+    def describe(self, count: int) -> str:
+        """Describe the film of a movie of `count` frames."""
+        frames = len(self.frames(count))
+        traced = ", ray-traced" if self.ray else ""
+        return (
+            f"{frames / self.fps:.1f} s, {frames} frames at {self.fps:.4g} a second, "
+            f"{self.width} × {self.height} pixels{traced}"
+        )
+
+
+def ffmpeg_arguments(program: str, pictures: str, film: FilmFormat, target: str) -> list[str]:
     """Return the command that makes a film of numbered pictures (pattern with %04d)."""
-    command = [program, "-v", "error", "-y", "-framerate", f"{fps:g}", "-i", pictures]
+    command = [program, "-v", "error", "-y", "-framerate", f"{film.fps:g}", "-i", pictures]
+    scaled = f"scale={film.width}:{film.height}:flags=area," if film.drawn > 1 else ""
     if target.endswith(".gif"):
-        return [*command, "-vf", "split[a][b];[a]palettegen[p];[b][p]paletteuse", target]
+        return [*command, "-vf", f"{scaled}split[a][b];[a]palettegen[p];[b][p]paletteuse", target]
     # The kind of mp4 that every player shows; its sides must be even.
-    return [*command, "-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2", "-pix_fmt", "yuv420p", "-crf", "18", target]
+    return [*command, "-vf", f"{scaled}crop=trunc(iw/2)*2:trunc(ih/2)*2", "-pix_fmt", "yuv420p", "-crf", "18", target]
 
 
-def write_film(path: str, width: int, height: int, fps: float, ray: bool, say: Say, _self: Any) -> str:
+def write_film(path: str, film: FilmFormat, say: Say, _self: Any) -> str:
     """Write the loaded movie as the film `path` (.mp4 or .gif), or without an encoder as a folder of pictures.
 
-    width, height: pixels, 0 for those of the viewport or in its proportion. Returns the path of film or folder. Raises
-    SceneError.
+    Returns the path of film or folder. Raises SceneError.
     """
     stem, suffix = os.path.splitext(path)
     encoder = find_encoder(suffix[1:].lower())
@@ -77,18 +106,23 @@ def write_film(path: str, width: int, height: int, fps: float, ray: bool, say: S
         )
     with ScratchFolder() as scratch:
         folder = os.fspath(scratch)
-        count = _write_pictures(folder, width, height, ray, say, _self)
+        count = _write_pictures(folder, film, say, _self)
+        order = film.frames(count)
+        # Once more, under the numbers of the way back.
+        for number, picture in enumerate(order[count:], count + 1):
+            shutil.copyfile(_picture_path(folder) % picture, _picture_path(folder) % number)
+        count = len(order)
         if encoder is None:
-            _keep_pictures(folder, kept_folder, count, fps, path)
+            _keep_pictures(folder, kept_folder, count, film, path)
             return kept_folder
         say(f" dsr_film: {count} pictures; writing {path}")
         draft = os.path.join(folder, f"film{suffix.lower()}")
         if encoder.ffmpeg:
-            _encode(ffmpeg_arguments(encoder.ffmpeg, _picture_path(folder), fps, draft))
+            _encode(ffmpeg_arguments(encoder.ffmpeg, _picture_path(folder), film, draft))
         else:
-            _write_gif([_picture_path(folder) % number for number in range(1, count + 1)], fps, draft)
-        with open(draft, "rb") as film, replace_when_whole(path, os.path.getsize(draft)) as stream:
-            shutil.copyfileobj(film, stream)
+            _write_gif([_picture_path(folder) % number for number in range(1, count + 1)], film, draft)
+        with open(draft, "rb") as written, replace_when_whole(path, os.path.getsize(draft)) as stream:
+            shutil.copyfileobj(written, stream)
         return path
 
 
@@ -97,27 +131,27 @@ def _picture_path(folder: str) -> str:
     return os.path.join(folder, "%04d.png")
 
 
-def _keep_pictures(folder: str, kept_folder: str, count: int, fps: float, path: str) -> None:
+def _keep_pictures(folder: str, kept_folder: str, count: int, film: FilmFormat, path: str) -> None:
     """Move the pictures to a folder that stays, and print the command that makes the film."""
     os.makedirs(kept_folder, exist_ok=True)
     for number in range(1, count + 1):
         shutil.move(_picture_path(folder) % number, _picture_path(kept_folder) % number)
-    command = ffmpeg_arguments("ffmpeg", _picture_path(kept_folder), fps, path)
+    command = ffmpeg_arguments("ffmpeg", _picture_path(kept_folder), film, path)
     quoted = " ".join(f'"{word}"' if set(word) & set(" ;[]*()") else word for word in command)
     suffix = os.path.splitext(path)[1].lower()
     print(f" dsr_film: there is no encoder for {suffix} here; the {count} pictures are in {kept_folder}")
     print(f" dsr_film: where there is ffmpeg, this makes the film: {quoted}")
 
 
-def _write_pictures(folder: str, width: int, height: int, ray: bool, say: Say, _self: Any) -> int:
+def _write_pictures(folder: str, film: FilmFormat, say: Say, _self: Any) -> int:
     """Write each frame as a picture 0001.png, …, one short call in the window's thread each; returns their number."""
     count = in_gui(_self, _self.count_frames)
-    scene = in_gui(_self, _prepare, width, height, _self)
+    scene = in_gui(_self, _prepare, film, _self)
     try:
         for number in range(1, count + 1):
             if in_gui(_self, _self.count_frames) != count:
                 raise SceneError("the movie was changed while its pictures were made; start dsr_film again")
-            in_gui(_self, _write_picture, number, _picture_path(folder) % number, scene, ray, _self)
+            in_gui(_self, _write_picture, number, _picture_path(folder) % number, scene, film.ray, _self)
             if number % PROGRESS_FRAMES == 0 and number < count:
                 say(f" dsr_film: {number} of {count} pictures")
     finally:
@@ -142,14 +176,8 @@ class _SceneBefore:
         _self.set_view(self.view)
 
 
-def _prepare(width: int, height: int, _self: Any) -> _SceneBefore:
-    viewport = _self.get_viewport()
-    if width and not height:
-        height = round(width * viewport[1] / viewport[0])
-    elif height and not width:
-        width = round(height * viewport[0] / viewport[1])
-    elif not width:
-        width, height = viewport
+def _prepare(film: FilmFormat, _self: Any) -> _SceneBefore:
+    width, height = film.drawn * film.width, film.drawn * film.height
     scene = _SceneBefore(_self.get_frame(), list(_self.get_view()), _self.get("opaque_background"), width, height)
     _self.mstop()
     # Films know no transparency.
@@ -195,14 +223,15 @@ def _encode(command: list[str]) -> None:
         raise SceneError(f"{command[0]} failed with exit status {process.returncode}: {lines[-1]}")
 
 
-def _write_gif(pictures: Sequence[str], fps: float, target: str) -> None:
+def _write_gif(pictures: Sequence[str], film: FilmFormat, target: str) -> None:
     # Optional.
     from PIL import Image
 
     images = []
     for path in pictures:
         with Image.open(path) as picture:
-            images.append(picture.convert("RGB"))
+            image = picture.convert("RGB")
+        images.append(image if film.drawn == 1 else image.resize((film.width, film.height), Image.Resampling.BOX))
     # One palette for all, of frames from everywhere in the film, so that colours don't flicker.
     samples = images[:: max(1, len(images) // GIF_SAMPLES)]
     sheet = Image.new("RGB", (samples[0].width, samples[0].height * len(samples)))
@@ -211,6 +240,6 @@ def _write_gif(pictures: Sequence[str], fps: float, target: str) -> None:
     palette = sheet.quantize(GIF_COLORS)
     frames = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     # Hundredths of a second are all that GIF knows.
-    ends = [max(LEAST_GIF_DELAY * number, round(100 * number / fps)) for number in range(len(frames) + 1)]
+    ends = [max(LEAST_GIF_DELAY * number, round(100 * number / film.fps)) for number in range(len(frames) + 1)]
     durations = [10 * (after - before) for before, after in itertools.pairwise(ends)]
     frames[0].save(target, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from ..shared.messages import MeshResult
 from ..shared.options import MovieOptions
-from .camera import follow
+from .camera import followed_views, intro_views, store_views
 from .objects import SceneError
 from .placement import object_matrix
 from .replies import Reply, center
 from .time_label import label_text, put_labels
-from .timeline import MovieState, mset_text, play_order
+from .timeline import MovieState, frames_per_second, mset_text, play_order
 
 
 class MovieRecorder:
@@ -53,13 +53,19 @@ class MovieRecorder:
     def set_up(self, movie_states: Sequence[MovieState], source: str, _self: Any) -> None:
         """Set up PyMOL's movie of these states of the molecule `source`, in the window's thread."""
         order = play_order(movie_states, self.options.play)
-        set_movie(order, _self)
         if self.options.fps is not None:
             _self.set("movie_fps", self.options.fps)
         if self.options.play:
             _self.set("movie_loop", int(self.options.play != "once"))
+        intro = self.options.intro
+        before = round(self.options.intro_seconds * frames_per_second(_self)) if intro else 0
+        set_movie([order[0]] * before + order, _self)
+        view = _self.get_view()
+        views = [list(view)] * len(order)
         if self.follows:
-            follow(order, self._atoms, object_matrix(source, _self), _self)
+            views = followed_views(view, order, self._atoms, object_matrix(source, _self))
+        if self.follows or intro:
+            store_views(intro_views(view, intro, before) + views, _self)
         _self.frame(1)
 
 

@@ -381,8 +381,18 @@ def filmed(panel, jobs):
     size, picture_before = cmd.get_viewport(), covered()
     original_dialog = QtWidgets.QFileDialog.getSaveFileName
     QtWidgets.QFileDialog.getSaveFileName = staticmethod(lambda *_: (target[:-4], "GIF (*.gif)"))
-    watch("film", lambda: panel.status.text() != f"written: {target}")
     click(play.actions.film_button)
+    dialog = play.actions.dialog
+    assert dialog.summary.text().startswith("0.8 s, 8 frames at 10 a second, "), dialog.summary.text()
+    dialog.seconds.setValue(2.0)
+    assert dialog.summary.text().startswith("2.0 s, 8 frames at 4 a second, ")
+    dialog.size_name.setCurrentIndex(dialog.size_name.findData("4K"))
+    assert "3840 × 2160 pixels" in dialog.summary.text()
+    yield 100
+    picture("film.png")
+    dialog.size_name.setCurrentIndex(0)
+    watch("film", lambda: panel.status.text() != f"written: {target}")
+    click(dialog.save)
     yield from wait_until(lambda: panel.status.text() == f"written: {target}")
     watch()
     QtWidgets.QFileDialog.getSaveFileName = original_dialog
@@ -390,6 +400,15 @@ def filmed(panel, jobs):
     # The window shows what it showed.
     yield 300
     assert cmd.get_viewport() == size and alike(picture_before, covered()) > 0.95
+    still = os.path.join(OUT, "still.png")
+    QtWidgets.QFileDialog.getSaveFileName = staticmethod(lambda *_: (still[:-4], "PNG (*.png)"))
+    click(play.actions.still_button)
+    assert "pixels, with a mesh of 0.35 Å" in play.actions.dialog.summary.text()
+    yield 100
+    click(play.actions.dialog.save)
+    yield from wait_until(lambda: panel.status.text() == f"written: {still}")
+    QtWidgets.QFileDialog.getSaveFileName = original_dialog
+    assert os.path.getsize(still) > 5_000 and "pep_dsr_still" not in cmd.get_names("all")
     report["steps"].append("movie")
 
 

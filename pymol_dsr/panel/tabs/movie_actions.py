@@ -5,21 +5,34 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pymol.Qt import QtWidgets
 
 from ...commands.files import export_meshes
-from ...commands.movie import foreign_movie, load_movie, write_film
+from ...commands.movie import foreign_movie, load_movie, plan_film, write_film
 from ...commands.running import Runner
+from ...commands.still import write_still
 from ...fits.fit import Activity, Fit
 from ...scene.present_movie import PresentMovie
 from ...scene.timeline import frames_per_second
-from ...shared.options import FORMATS, FieldOptions, FilmOptions, MovieOptions
+from ...shared.options import (
+    FORMATS,
+    STILL_RESOLUTION,
+    FieldOptions,
+    FilmOptions,
+    MeshOptions,
+    MovieOptions,
+    PictureOptions,
+)
+from ..picture_dialogs import FilmDialog, PictureDialog
 from ..widgets import flow, spin
 from .surface_controls import SurfaceControls
 
 AUTO_FPS = 0.0
+INTRO_NAMES = {"Plays at once": "", "Turns around first": "turn", "Comes nearer first": "approach"}
+STILLS = "PNG (*.png)"
 FILMS = "MPEG-4 (*.mp4);;GIF (*.gif)"
 FILTERS = ";;".join(f"{title} (*.{ending})" for ending, title in FORMATS.items())
 
@@ -45,6 +58,7 @@ class MovieActions:
         self._tab, self._panel, self._controls, self._mode = tab, tab.panel, controls, mode
         self._fit, self._field, self._time, self._on_load, self._on_loaded = fit, field, time, on_load, on_loaded
         self._replaceable: PresentMovie | None = None
+        self.dialog: PictureDialog | None = None
         self.states = QtWidgets.QLineEdit()
         self.states.setToolTip("Times of the movie, as 1-79 or 1-79:0.25")
         self.movie_button = QtWidgets.QPushButton("Load movie")
@@ -59,6 +73,12 @@ class MovieActions:
         self.keep.setToolTip("Load the surfaces, and leave the movie that PyMOL has, with its camera keys, as it is")
         self.film_button = QtWidgets.QPushButton("Save film …")
         self.film_button.setToolTip("Write the movie that is loaded as .mp4 or .gif")
+        self.still_button = QtWidgets.QPushButton("Save still …")
+        self.still_button.setToolTip("Write a picture of this time, with a fine mesh and ray-traced")
+        self.intro = QtWidgets.QComboBox()
+        for text, intro in INTRO_NAMES.items():
+            self.intro.addItem(text, intro)
+        self.intro.setToolTip("Motion of the camera before the states of the movie play")
         self.export_button = QtWidgets.QPushButton("Export …")
         self.export_button.setToolTip("Write meshes for other programs")
         menu = QtWidgets.QMenu(self.export_button)
@@ -66,7 +86,8 @@ class MovieActions:
         menu.addAction("The movie's times …", lambda: self.export(self._movie_times()))
         self.export_button.setMenu(menu)
         self.movie_button.clicked.connect(self.load_or_cancel)
-        self.film_button.clicked.connect(self.save_film)
+        self.film_button.clicked.connect(self.ask_for_film)
+        self.still_button.clicked.connect(self.ask_for_still)
 
     def movie_row(self) -> Any:
         """Return the widgets for the movie and the files beside each other."""
@@ -79,11 +100,11 @@ class MovieActions:
 
     def film_row(self) -> Any:
         """Return the widgets for the film beside each other."""
-        return flow(self.fps, self.camera, self.overlay, self.keep, self.film_button)
+        return flow(self.fps, self.camera, self.overlay, self.keep, self.intro, self.film_button, self.still_button)
 
     def set_enabled(self, enabled: bool) -> None:
         """Enable or disable the widgets that need a fit."""
-        for widget in (self.movie_button, self.export_button):
+        for widget in (self.movie_button, self.export_button, self.still_button):
             widget.setEnabled(enabled)
 
     def poll(self) -> None:
@@ -117,6 +138,7 @@ class MovieActions:
                 options,
                 fps=self.fps.value() if self.fps.value() > AUTO_FPS else None,
                 play=self._mode.currentText(),
+                intro=self.intro.currentData(),
                 camera="follow" if self.camera.isChecked() else MovieOptions.camera,
             )
 
@@ -125,7 +147,18 @@ class MovieActions:
 
         self._panel.run(f"{name}: its movie", work, lambda _: self._loaded(name))
 
-    def save_film(self) -> None:
+    def ask_for_film(self) -> None:
+        """Show the dialog for the film of the loaded movie."""
+        cmd = self._panel.cmd
+        if cmd.count_frames() < 2:
+            self._panel.complain("there is no movie to write; Load movie makes one")
+            return
+        self.dialog = FilmDialog(
+            self._tab, lambda options: plan_film(options, cmd).describe(cmd.count_frames()), self._save_film
+        )
+        self.dialog.open_with_summary()
+
+    def _save_film(self, options: FilmOptions) -> None:
         """Ask for a file, and write the loaded movie to it."""
         fit = self._fit()
         name = fit.name if fit is not None else "movie"
@@ -136,7 +169,41 @@ class MovieActions:
             path += ".gif" if "gif" in kind else ".mp4"
         cmd = self._panel.cmd
         runner = Runner("dsr_film")
-        self._panel.run("the film", lambda: write_film(path, FilmOptions(), runner, cmd), self._film_written)
+        self._panel.run("the film", lambda: write_film(path, options, runner, cmd), self._film_written)
+
+    def ask_for_still(self) -> None:
+        """Show the dialog for a still of this time."""
+        cmd, time = self._panel.cmd, self._time()
+
+        def describe(options: PictureOptions) -> str:
+            width, height = options.pixels(cmd.get_viewport())
+            return f"State {time:g}, {width} × {height} pixels, with a mesh of {self._still_mesh().resolution:g} Å"
+
+        self.dialog = PictureDialog(self._tab, "Save a still", describe, partial(self._save_still, time))
+        self.dialog.ray.setChecked(True)
+        self.dialog.open_with_summary()
+
+    def _still_mesh(self) -> MeshOptions:
+        mesh = self._controls.mesh_options()
+        return mesh if self._controls.spacing else dataclasses.replace(mesh, resolution=STILL_RESOLUTION)
+
+    def _save_still(self, time: float, options: PictureOptions) -> None:
+        """Ask for a file, and write a picture of the surface at this time to it."""
+        fit = self._fit()
+        if fit is None:
+            return
+        path, _ = QtWidgets.QFileDialog.getSaveFileName(self._tab, "Save a still", f"{fit.name}_{time:g}.png", STILLS)
+        if not path:
+            return
+        path = path if path.lower().endswith(".png") else f"{path}.png"
+        session, cmd, name = self._panel.session, self._panel.cmd, fit.name
+        field, mesh, appearance = self._field(), self._still_mesh(), self._controls.appearance
+        runner = Runner("dsr_still")
+
+        def work() -> str:
+            return write_still(session, name, path, time, field, mesh, appearance, options, runner, cmd)
+
+        self._panel.run(f"{name}: its still", work, lambda written: self._panel.say(f"written: {written}"))
 
     def export(self, times: str | list[float]) -> None:
         """Ask for a file, and write the meshes of these times to it."""

@@ -10,7 +10,7 @@ from typing import Any
 from pymol.Qt import QtCore, QtWidgets
 
 from ...shared.options import AppearanceOptions, MeshOptions
-from ..widgets import quietly, spin, swatch
+from ..widgets import label, narrow, quietly, spin, swatch
 
 AUTO_SMOOTH, AUTO_RESOLUTION = -0.1, 0.0
 COLORS = ("white", "gray70", "skyblue", "palegreen", "wheat", "salmon")
@@ -66,8 +66,8 @@ class SurfaceControls(QtCore.QObject):
         )
         self.color = QtWidgets.QComboBox()
         self.color.addItem("by atom", ColorChoice())
-        for label, by in BY.items():
-            self.color.addItem(label, ColorChoice(by=by))
+        for text, by in BY.items():
+            self.color.addItem(text, ColorChoice(by=by))
         for name in COLORS:
             self.color.addItem(swatch(cmd.get_color_tuple(name)), name, ColorChoice(name))
         self.color.addItem("another …", None)
@@ -86,6 +86,16 @@ class SurfaceControls(QtCore.QObject):
         row.addWidget(self.auto_smooth)
         row.addWidget(self.smooth_slider, 1)
         row.addWidget(self.smooth)
+        return row
+
+    def color_row(self) -> Any:
+        """Return the widgets of colour and transparency beside each other."""
+        row = QtWidgets.QHBoxLayout()
+        narrow(self.color)
+        self.transparency.setMinimumWidth(40)
+        row.addWidget(self.color, 2)
+        row.addWidget(label("t&ransparent", self.transparency))
+        row.addWidget(self.transparency, 1)
         return row
 
     def set_smoothing(self, states: Sequence[float], own: float | None) -> None:

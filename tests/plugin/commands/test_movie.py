@@ -14,6 +14,7 @@ from pymol_dsr import register
 from pymol_dsr.commands.files import dsr_export
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_film, dsr_movie
+from pymol_dsr.commands.still import dsr_still
 from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.scene import film
 from pymol_dsr.scene.present_movie import read_movie
@@ -122,11 +123,16 @@ def test_superposition_finds_the_rigid_motion():
         ("dsr_movie fit, play=twice", "play twice: choose one of nothing, once, loop, bounce"),
         ("dsr_movie fit, camera=run", "camera run: choose one of still, follow"),
         ("dsr_movie fit, camera=follow, as_=map", "camera follow: maps say nothing of the atoms"),
-        ("dsr_movie fit, movie=0, fps=10", "movie 0: fps, play and camera are the movie's"),
+        ("dsr_movie fit, movie=0, fps=10", "movie 0: fps, play, camera and intro are the movie's"),
         ("dsr_movie fit, 1-5:0.5, seconds=2", "seconds 2: states 1-5:0.5 says the times already"),
         ("dsr_movie fit, 3, seconds=2", "seconds 2: state 3 alone does not move"),
         ("dsr_movie fit, seconds=60, fps=30", "that is 1800 surfaces, and 600 is the most; take at most 20 seconds"),
         ("dsr_movie fit, seconds=0.01, fps=30", "that is 0 state"),
+        ("dsr_movie fit, intro=jump", "intro jump: choose one of nothing, turn, approach"),
+        ("dsr_film x.gif, 80, size=720p", "size 720p: it is width and height already"),
+        ("dsr_film x.gif, fps=3, seconds=2", "seconds 2: it sets the frames per second"),
+        ("dsr_still fit, x.jpg", "filename x.jpg: it must end in .png"),
+        ("dsr_still fit, x.png, 1-3", "state 1-3: a still is of one time"),
         ("dsr_film x.avi", "filename x.avi: it must end in .mp4, .gif"),
         ("dsr_film /no/such/x.gif", "the folder /no/such does not exist"),
         ("dsr_film x.gif", "there is no movie to write; dsr_movie loads one"),
@@ -215,6 +221,18 @@ def test_files_take_the_same_colours(plugin, tmp_path):
     assert colors["salmon"].tolist() == [[255, 153, 153]] and len(colors["index"]) > 10
     with pytest.raises(CmdException, match="by speed: files hold the colours of atoms"):
         dsr_export("fit", str(tmp_path / "a.npz"), color="speed", _self=plugin)
+
+
+@pytest.mark.parametrize("camera", ["still", "follow"])
+def test_the_camera_comes_nearer_before_the_states_play(plugin, tmp_path, camera):
+    view = plugin.get_view()
+    dsr_movie("fit", "2-4", intro="approach", intro_seconds=0.5, fps=10, camera=camera, triangles=2000, _self=plugin)
+    assert states_played(plugin) == [2] * 5 + [2, 3, 4]
+    sizes = [drawn(plugin, frame, tmp_path).mean() for frame in (1, 3, 6)]
+    assert sizes[0] < 0.3 * sizes[2] and sizes[0] < sizes[1] < sizes[2]
+    plugin.frame(6)
+    np.testing.assert_allclose(plugin.get_view(), view, atol=1e-3)
+    assert "intro=approach, intro_seconds=0.5" in session_of(plugin).references.movies["fit"].command
 
 
 @pytest.mark.system
@@ -360,6 +378,46 @@ def test_a_film_shows_every_frame_at_its_time(plugin, tmp_path):
     assert tint[5] > max(tint[:5]) + 25, tint
     assert plugin.get_frame() == 3 and list(plugin.get_view()) == pytest.approx(list(view), abs=1e-4)
     assert not plugin.get_setting_boolean("opaque_background")
+
+
+def test_a_film_goes_back_lasts_as_long_as_asked_and_is_drawn_larger(plugin, tmp_path, capsys):
+    dsr_movie("fit", "1-4", triangles=2000, _self=plugin)
+    path = dsr_film(
+        str(tmp_path / "pep.gif"), 80, 60, seconds=1.2, bounce=1, supersampling=2, quiet=0, async_=0, _self=plugin
+    )
+    assert (
+        " dsr_film: 1.2 s, 6 frames at 5 a second, 80 × 60 pixels, ray-traced" in capsys.readouterr().out.splitlines()
+    )
+    with PIL.open(path) as film:
+        assert film.size == (80, 60) and film.n_frames == 6
+        pictures, duration = [], 0
+        for k in range(6):
+            film.seek(k)
+            duration += film.info["duration"]
+            pictures.append(np.array(film.convert("RGB"), int))
+    assert duration == 1200 and (pictures[1] == pictures[5]).all() and (pictures[2] == pictures[4]).all()
+    assert (pictures[1] != pictures[2]).any()
+
+
+# Stills
+
+
+@pytest.mark.parametrize("state", ["2", "2.5"])
+def test_a_still_is_of_its_time_and_leaves_the_scene_as_it_was(plugin, tmp_path, state):
+    dsr_movie("fit", "1-3", triangles=2000, color="motion", _self=plugin)
+    plugin.show_as("sticks", "pep")
+    before = plugin.get_names("all"), plugin.get_names("all", 1), plugin.get_view(), plugin.get_state()
+    path = dsr_still("fit", str(tmp_path / "a.png"), state, width=160, color="blue", transparency=0.5, _self=plugin)
+    assert (plugin.get_names("all"), plugin.get_names("all", 1), plugin.get_view(), plugin.get_state()) == before
+    assert list(session_of(plugin).references.movies) == ["fit"]
+    with PIL.open(path) as image:
+        assert image.size == (160, 120)
+        pixels = np.array(image.convert("RGB"), int)
+    surface = (pixels < 250).any(axis=2)
+    assert 0.05 < surface.mean() < 0.9 and (pixels[:, :, 2] - pixels[:, :, 0])[surface].mean() > 40, "it is blue"
+    dsr_still("fit", str(tmp_path / "b.png"), "5", width=160, color="blue", _self=plugin)
+    with PIL.open(tmp_path / "b.png") as image:
+        assert alike(surface, (np.array(image.convert("RGB")) < 250).any(axis=2)) < 0.8
 
 
 def test_an_mp4_has_even_sides(plugin, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pymol_dsr.scene import placement
-from pymol_dsr.scene.camera import toward_camera
+from pymol_dsr.scene.camera import FAR, distant_view, intro_views, toward_camera, turned_view
 
 
 def test_toward_the_camera_points_come_nearer(peptide):
@@ -25,3 +25,25 @@ def test_toward_the_camera_points_come_nearer(peptide):
     assert scene_direction @ (camera - np.array(view[12:15])) == pytest.approx(
         np.linalg.norm(camera - np.array(view[12:15])), rel=1e-4
     )
+
+
+def test_a_turned_view_is_that_of_turn(peptide):
+    peptide.turn("x", 33)
+    view = peptide.get_view()
+    peptide.turn("y", 50)
+    np.testing.assert_allclose(turned_view(view, np.radians(50)), peptide.get_view(), atol=1e-4)
+
+
+def test_a_distant_view_is_that_of_move(peptide):
+    view = peptide.get_view()
+    peptide.move("z", view[11])
+    np.testing.assert_allclose(distant_view(view, 2.0), peptide.get_view(), atol=1e-3)
+
+
+@pytest.mark.parametrize("intro", ["turn", "approach"])
+def test_an_intro_begins_and_ends_slowly_and_ends_before_the_view(peptide, intro):
+    view = list(peptide.get_view())
+    views = np.array([*intro_views(view, intro, 20), view])
+    steps = np.abs(np.diff(views, axis=0)).max(axis=1)
+    assert len(views) == 21 and steps[0] < 0.3 * steps.max() and steps[-1] < 0.3 * steps.max()
+    np.testing.assert_allclose(views[0], view if intro == "turn" else distant_view(view, FAR), atol=1e-6)

@@ -112,7 +112,7 @@ def test_options_there_and_back_over_json():
         (lambda: MeshOptions(resolution=0.0), "resolution 0.0: it must lie between 0.01 and 10 Å"),
         (lambda: MeshOptions(triangles=5), "triangles 5: it must be at least 100"),
         (lambda: MovieOptions(camera="follow", representation="map"), "camera follow: maps say nothing of the atoms"),
-        (lambda: MovieOptions(movie=False, fps=3.0), "movie 0: fps, play and camera are the movie's"),
+        (lambda: MovieOptions(movie=False, fps=3.0), "movie 0: fps, play, camera and intro are the movie's"),
         (lambda: ColorOptions(by="map"), "by map: name the map with map="),
         (lambda: ColorOptions(file="a.csv"), "file a.csv: it goes with by=values, not with by=atoms"),
         (lambda: LevelOptions.parse(levels="0 1+2"), "levels 1+2: it is not a number"),

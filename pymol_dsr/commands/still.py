@@ -1,0 +1,203 @@
+"""dsr_still."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+from pymol import CmdException, cmd
+
+from ..fits.fit import Trajectory
+from ..scene import color_bar, preview
+from ..scene.gui_thread import in_gui
+from ..scene.objects import SceneError, delete_objects
+from ..session import Session, session_of
+from ..shared.atomic_write import replace_when_whole
+from ..shared.options import (
+    STILL_RESOLUTION,
+    AppearanceOptions,
+    FieldOptions,
+    MeshOptions,
+    MovieOptions,
+    PictureOptions,
+)
+from ..shared.scratch import ScratchFolder
+from .arguments import chosen_trajectory, fit_name, path_to_write, requested_times
+from .command import command
+from .movie import load_movie
+from .running import Runner, has_window
+
+# Of one mesh, which is deleted again.
+TRIANGLES = 1_000_000
+
+
+@command
+def dsr_still(
+    name: str,
+    filename: str,
+    state: str = "",
+    *commas: str,
+    width: str = "",
+    height: str = "",
+    size: str = "",
+    ray: int = 1,
+    level: float = MeshOptions.level,
+    resolution: float = STILL_RESOLUTION,
+    smooth: str = "",
+    color: str = AppearanceOptions.color,
+    transparency: str = "",
+    trajectory: str = "",
+    towards: str = "",
+    share: str = "",
+    steady: str = "",
+    async_: int = -1,
+    quiet: int = 1,
+    _self: Any = cmd,
+) -> str:
+    """
+    DESCRIPTION
+
+        Writes a picture of the surface at one time, from the present view, with a finer mesh than a movie has and
+        ray-traced. What else is switched on is in the picture, too; movies and the live surface of the same molecule
+        are not.
+
+    USAGE
+
+        dsr_still name, filename [, state [, width=..., height=..., size=..., ray=..., level=..., resolution=...,
+            smooth=..., color=..., transparency=..., trajectory=..., towards=..., share=..., steady=..., async_=... ]]
+
+    ARGUMENTS
+
+        name = str: name of a fit
+
+        filename = str: file to write, ending in .png
+
+        state = float: the time, as 40 or 24.5 {default: the state in view}
+
+        width, height = int: size in pixels; if you give one, the other follows {default: those of the view}
+
+        size = 720p, 1080p or 4K: the size by its name
+
+        ray = 0/1: ray-trace the picture. The window waits for it {default: 1}
+
+        level = float: level of the surface in Angstrom, outwards {default: 0}
+
+        resolution = float: spacing of the mesh in Angstrom {default: 0.35}
+
+        smooth, color, transparency, trajectory, towards, share, steady: as in dsr_movie
+
+        async_ = 0/1: work in the background {default: -1, in the background when typed, blocking in scripts}
+
+    EXAMPLE
+
+        dsr_still adk_dsr, adk.png, 24.5, size=1080p, transparency=0.3
+
+    SEE ALSO
+
+        dsr_movie, dsr_film, dsr_export, png
+    """
+    return write_still(
+        session_of(_self),
+        fit_name(name, _self),
+        str(filename),
+        str(state),
+        FieldOptions.parse(trajectory=trajectory, towards=towards, share=share),
+        MeshOptions.parse(level=level, resolution=resolution, smooth=smooth),
+        AppearanceOptions.parse(color=color, transparency=transparency, steady=steady),
+        PictureOptions.parse(width=width, height=height, size=size, ray=ray),
+        Runner.of("dsr_still", async_, quiet, _self),
+        _self,
+    )
+
+
+def write_still(
+    session: Session,
+    name: str,
+    filename: str,
+    time: str | float,
+    field: FieldOptions,
+    mesh: MeshOptions,
+    appearance: AppearanceOptions,
+    picture: PictureOptions,
+    runner: Runner,
+    _self: Any,
+) -> str:
+    """Write a picture of the surface at one time; the whole path of the file.
+
+    time: a number, or as a user types it; empty for the state in view. Raises CmdException, JobError, StatesError,
+    SceneError, BackendError or OSError.
+    """
+    fit = session.jobs.get(name)
+    trajectory = chosen_trajectory(fit, field)
+    path = path_to_write(filename, (".png",), "filename")
+    times = [float(_self.get_state())] if time == "" else requested_times(trajectory, str(time))
+    if len(times) != 1:
+        raise CmdException(f"state {time}: a still is of one time; dsr_movie and dsr_film show several")
+    ray = not has_window() if picture.ray is None else picture.ray
+    width, height = picture.pixels(_self.get_viewport())
+    object = _self.get_unused_name(f"{fit.name}_still", 0)
+    fine = dataclasses.replace(mesh, triangles=mesh.triangles or TRIANGLES)
+    quiet = Runner("dsr_still", say=lambda _: None)
+
+    def work() -> None:
+        enabled = set(in_gui(_self, _self.get_names, "all", 1))
+        options = MovieOptions(object=object, movie=False)
+        load_movie(session, name, times, field, fine, options, quiet, _self, appearance)
+        drawn = session.references.movies.pop(object).objects
+        runner.say(f" dsr_still: {fit.name} at state {times[0]:g}, {width} × {height} pixels{', ray-traced' * ray}")
+        try:
+            with ScratchFolder() as scratch:
+                draft = os.path.join(os.fspath(scratch), "still.png")
+
+                def draw() -> None:
+                    _self.png(draft, width, height, ray=int(ray), quiet=1)
+
+                in_gui(_self, _drawing_alone, session, trajectory, name, times[0], drawn, enabled, draw, _self)
+                if not os.path.exists(draft):
+                    raise SceneError("PyMOL wrote no picture; try ray=1")
+                with open(draft, "rb") as written, replace_when_whole(path, os.path.getsize(draft)) as stream:
+                    shutil.copyfileobj(written, stream)
+        finally:
+            in_gui(_self, color_bar.remove_bars, object, _self)
+            in_gui(_self, delete_objects, [*drawn, object], _self)
+        runner.say(f" dsr_still: written {path}, {os.path.getsize(path) / 1e6:.1f} MB")
+
+    runner.run(work)
+    return path
+
+
+def _drawing_alone(
+    session: Session,
+    trajectory: Trajectory,
+    fit: str,
+    time: float,
+    drawn: list[str],
+    enabled: set[str],
+    draw: Callable[[], None],
+    _self: Any,
+) -> None:
+    """Draw with these objects of one time in place of the molecule's other surfaces, and show again what was shown.
+
+    enabled: the names that were switched on before the objects were loaded.
+    """
+    live = preview.live_name(fit, _self)
+    surfaces = [name for name in (live, *session.movies.objects_at(trajectory.object, _self)) if name not in drawn]
+    bars = [bar for surface in surfaces for bar in color_bar.bars_of(surface, _self)]
+    source = trajectory.object
+    atoms = [name for name in drawn if name.endswith("_atoms")]
+    for name in [*surfaces, *bars, *(atoms if source not in enabled else [])]:
+        _self.disable(name)
+    state = int(time) if float(time).is_integer() else 1
+    shown = [*drawn, *([] if atoms or source not in enabled else [source])]
+    try:
+        for name in shown:
+            _self.set("state", state, name)
+        draw()
+    finally:
+        if source in enabled:
+            _self.unset("state", source)
+        for name in enabled & set(_self.get_names("all")):
+            _self.enable(name)
