@@ -34,13 +34,13 @@ def chains(monkeypatch):
     monkeypatch.setattr(generate, "AHEAD", 20)
 
 
-def results(tmp_path, *parts):
+def results(tmp_path, *names):
     """Rows of each part, and the page that they become."""
     page = tmp_path / "results.md"
     page.write_text("# Results\n")
     folder = tmp_path / "parts"
-    generate.main(["--parts", *parts, "--data", str(tmp_path), "--folder", str(folder), "--write", str(page)])
-    rows = {part: json.loads((folder / f"{part}.json").read_text()) for part in parts if part != "none"}
+    generate.main(["--parts", *names, "--data", str(tmp_path), "--folder", str(folder), "--write", str(page)])
+    rows = {name: json.loads((folder / f"{name}.json").read_text()) for name in names if name != "none"}
     return rows, page.read_text()
 
 

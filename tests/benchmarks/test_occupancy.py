@@ -44,7 +44,7 @@ def test_a_trajectory_becomes_the_part_of_the_page(tmp_path, monkeypatch, capsys
     page, fit = tmp_path / "results.md", tmp_path / "balls.dsr"
     page.write_text("# Results\n")
     dsr_file.save(run.fit_trajectory([ball(state, 4.0 + state) for state in (1, 2)], FitOptions(preset="preview")), fit)
-    monkeypatch.setattr(trajectories, "load", lambda cmd, name, given, cache: build_peptide(cmd, name))
+    monkeypatch.setattr(trajectories, "load", lambda cmd, name, data, cache: build_peptide(cmd, name))
     monkeypatch.setattr(occupancy, "RESULTS", page)
     monkeypatch.setattr(occupancy, "TIMES", 3)
     monkeypatch.setattr(sys, "argv", ["occupancy.py", "--every", "2", "--fit", str(fit), "--write"])

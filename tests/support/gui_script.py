@@ -400,15 +400,15 @@ def filmed(panel, jobs):
     # The window shows what it showed.
     yield 300
     assert cmd.get_viewport() == size and alike(picture_before, covered()) > 0.95
-    still = os.path.join(OUT, "still.png")
-    QtWidgets.QFileDialog.getSaveFileName = staticmethod(lambda *_: (still[:-4], "PNG (*.png)"))
+    still_path = os.path.join(OUT, "still.png")
+    QtWidgets.QFileDialog.getSaveFileName = staticmethod(lambda *_: (still_path[:-4], "PNG (*.png)"))
     click(play.actions.still_button)
     assert "pixels, with a mesh of 0.35 Å" in play.actions.dialog.summary.text()
     yield 100
     click(play.actions.dialog.save)
-    yield from wait_until(lambda: panel.status.text() == f"written: {still}")
+    yield from wait_until(lambda: panel.status.text() == f"written: {still_path}")
     QtWidgets.QFileDialog.getSaveFileName = original_dialog
-    assert os.path.getsize(still) > 5_000 and "pep_dsr_still" not in cmd.get_names("all")
+    assert os.path.getsize(still_path) > 5_000 and "pep_dsr_still" not in cmd.get_names("all")
     report["steps"].append("movie")
 
 

@@ -17,7 +17,7 @@ WIDTH = 375
 report: dict[str, Any] = {"steps": [], "error": "", "clipped": []}
 
 
-def until(condition):
+def wait_until(condition):
     end = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -71,7 +71,7 @@ def steps():
     page = panel.simulate
     panel.tabs.setCurrentWidget(page)
     window().resizeDocks([panel], [WIDTH], QtCore.Qt.Orientation.Horizontal)
-    yield from until(lambda: page.molecule.currentText() == "pep" and session.jobs.connection.running)
+    yield from wait_until(lambda: page.molecule.currentText() == "pep" and session.jobs.connection.running)
     report["width"] = panel.width()
     items = page.source.model()
     assert [items.item(k).isEnabled() for k in range(items.rowCount())] == [True] * 5
@@ -80,7 +80,7 @@ def steps():
     assert not items.item(0).isEnabled() and page.source.currentText() == "A learned potential"
     assert 'pip install "pymol-dsr[simulate]"' in page.missing.text() and page.missing.isVisible()
     report["clipped"] += clipped(page)
-    yield from until(lambda: not page.missing.isVisible() and items.item(0).isEnabled())
+    yield from wait_until(lambda: not page.missing.isVisible() and items.item(0).isEnabled())
     page.source.setCurrentIndex(0)
     report["steps"].append("packages")
 
@@ -88,7 +88,7 @@ def steps():
     assert page.temperature.isVisible() and not page.frames.isVisible() and not page.estimated.isVisible()
     click(page.estimate_button)
     assert page.button.text() == "Cancel"
-    yield from until(page.estimated.isVisible)
+    yield from wait_until(page.estimated.isVisible)
     assert "atoms, 0.01 ns take about" in page.estimated.text() and "ns/day on" in page.estimated.text()
     assert cmd.get_names() == ["pep"]
     page.replicas.setValue(2)
@@ -98,14 +98,14 @@ def steps():
 
     page.length.setValue(10.0)
     click(page.button)
-    yield from until(lambda: states("pep_md") > 2)
+    yield from wait_until(lambda: states("pep_md") > 2)
     assert page.button.text() == "Cancel" and not page.surface_button.isEnabled()
-    yield from until(lambda: " left" in panel.progress.text.text() and "states so far" in panel.status.text())
+    yield from wait_until(lambda: " left" in panel.progress.text.text() and "states so far" in panel.status.text())
     assert "simulating" in panel.progress.text.text() and panel.progress.bar.isVisible()
     assert "take about" in page.report.toPlainText()
-    yield from until(lambda: states("pep_md") >= 20)
+    yield from wait_until(lambda: states("pep_md") >= 20)
     click(page.button)
-    yield from until(lambda: page.button.text() == "Start")
+    yield from wait_until(lambda: page.button.text() == "Start")
     # The states so far are of use.
     count = states("pep_md")
     assert count >= 20 and page.surface_button.isEnabled()
@@ -118,14 +118,14 @@ def steps():
     click(page.landscape_button)
     tab = panel.ensembles
     assert panel.tabs.currentWidget() is tab and tab.ensemble.currentText() == "pep_md"
-    yield from until(lambda: tab.map.landscape is not None and len(tab.map.landscape.states) == count)
+    yield from wait_until(lambda: tab.map.landscape is not None and len(tab.map.landscape.states) == count)
     assert "divergence between the halves of the states" in tab.figures.text()
     point = tab.map.place(*tab.map.landscape.result.axes[10]).toPoint()
     QTEST.mouseClick(tab.map, QtCore.Qt.MouseButton.LeftButton, pos=point)
     words = panel.status.text().split()
     assert words[:1] == ["state"] and int(words[1]) == cmd.get_state() and "of pep_md: " in panel.status.text()
     click(tab.split_button)
-    yield from until(lambda: "pep_md_macro1" in cmd.get_names() and tab.split_button.isEnabled())
+    yield from wait_until(lambda: "pep_md_macro1" in cmd.get_names() and tab.split_button.isEnabled())
     # States of a macrostate are fitted as any others.
     panel.show_fit("pep_md_macro1")
     members = cmd.count_states("pep_md_macro1")
@@ -138,7 +138,7 @@ def steps():
     assert panel.tabs.currentWidget() is panel.fit and panel.fit.selection.currentText() == "pep_md"
     # Superposed for the surface.
     assert abs(cmd.get_coords("pep_md", count) - before).max() > 0.1
-    yield from until(panel.fit.fit_button.isEnabled)
+    yield from wait_until(panel.fit.fit_button.isEnabled)
     report["steps"].append("surface")
 
     panel.tabs.setCurrentWidget(page)
@@ -147,13 +147,13 @@ def steps():
     page.molecule.setEditText("pep_md")
     page.frames.setValue(12)
     click(page.button)
-    yield from until(lambda: panel.status.text() == "pep_md_sample: ready")
+    yield from wait_until(lambda: panel.status.text() == "pep_md_sample: ready")
     assert cmd.count_states("pep_md_sample") == 12 and "bootstrap" in page.report.toPlainText()
     report["steps"].append("sample")
     yield from learned(panel, page)
     page.molecule.setEditText("nothing")
     click(page.button)
-    yield from until(lambda: "nothing" in panel.status.text() and page.button.text() == "Start")
+    yield from wait_until(lambda: "nothing" in panel.status.text() and page.button.text() == "Start")
     report["steps"].append("refused")
     session.jobs.close()
 
@@ -166,25 +166,25 @@ def learned(panel, page):
     block = page.learn
     assert not block.body.isVisible()
     click(block.title)
-    yield from until(lambda: block.objects.findText("warm") >= 0)
+    yield from wait_until(lambda: block.objects.findText("warm") >= 0)
     block.objects.setEditText("warm")
     block.budget.setValue(2.0)
     click(block.button)
     assert block.button.text() == "Cancel"
-    yield from until(lambda: panel.status.text() == "warm_model is learned")
+    yield from wait_until(lambda: panel.status.text() == "warm_model is learned")
     report["clipped"] += clipped(page)
     lines = block.curve.plot.lines
     assert lines and all(line.points and line.points[-1][0] <= 100.0 for line in lines)
     assert "held-out force error" in block.notes.text() or "priors stay alone" in block.notes.text()
     picture(panel, "learned.png")
     page.source.setCurrentIndex(1)
-    yield from until(lambda: page.model.currentText() == "warm_model")
+    yield from wait_until(lambda: page.model.currentText() == "warm_model")
     assert not page.temperature.isVisible() and not page.estimate_button.isVisible()
     page.molecule.setEditText("warm")
     page.length.setValue(0.002)
     page.replicas.setValue(2)
     click(page.button)
-    yield from until(lambda: panel.status.text() == "warm_cg_01+warm_cg_02: ready")
+    yield from wait_until(lambda: panel.status.text() == "warm_cg_01+warm_cg_02: ready")
     assert states("warm_cg_02") == 2 and page.surface_button.isEnabled()
     report["steps"].append("learned")
 

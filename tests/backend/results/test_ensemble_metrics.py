@@ -169,8 +169,8 @@ def test_independent_samples_are_those_of_the_statistical_inefficiency():
     rng = np.random.default_rng(0)
     memory, count = 0.8, 40_000
     series = np.zeros(count)
-    for place in range(1, count):
-        series[place] = memory * series[place - 1] + rng.normal()
+    for step in range(1, count):
+        series[step] = memory * series[step - 1] + rng.normal()
     # (1 - r) / (1 + r) of the states of an autoregressive series.
     assert metrics.independent_samples([series]) == pytest.approx(count / 9, rel=0.15)
     assert metrics.independent_samples(np.split(series, 8)) == pytest.approx(count / 9, rel=0.2)

@@ -143,12 +143,12 @@ def test_a_path_that_does_not_return_has_no_populations_of_a_markov_model():
 def test_runs_that_differ_have_a_floor_of_their_own():
     alike = [jumping(1500, seed=seed)[0] for seed in (1, 2, 3)]
     options = LandscapeOptions(states=2, lag=3)
-    one, several = landscape(alike[:1], options), landscape(alike, options)
-    assert math.isnan(one.run_floor) and 0.0 <= several.run_floor < 0.1
+    single_run, several = landscape(alike[:1], options), landscape(alike, options)
+    assert math.isnan(single_run.run_floor) and 0.0 <= several.run_floor < 0.1
     # Two runs that never meet.
     shape = shapes()[:, :, None] + 0.3 * np.random.default_rng(0).normal(size=(300, 2, RESIDUES, 1, 3))
-    apart = landscape([shape[:, 0], shape[:, 1]], LandscapeOptions(states=2, ordered="0"))
-    assert apart.run_floor > 0.9 and apart.floor < 0.3
+    disjoint = landscape([shape[:, 0], shape[:, 1]], LandscapeOptions(states=2, ordered="0"))
+    assert disjoint.run_floor > 0.9 and disjoint.floor < 0.3
 
 
 def test_several_runs_are_not_joined_end_to_start():

@@ -34,7 +34,7 @@ def peptide():
         session.cmd.fab("AAAAA", "helix", ss=1)
         session.cmd.fab("AAAAA", "stretched", ss=2)
         read = [read_states(name, "all", session.cmd) for name in ("helix", "stretched")]
-    return read[0].molecule, np.stack([one.coordinates[0] for one in read])
+    return read[0].molecule, np.stack([trajectory.coordinates[0] for trajectory in read])
 
 
 def filled(peptide, method, frames=4):

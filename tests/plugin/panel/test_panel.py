@@ -143,12 +143,12 @@ def test_other_movies_of_the_molecule_are_switched_off_for_the_live_surface(cmd)
 
 def test_the_live_surface_has_a_bar_of_its_values(cmd):
     engine = Live(None, Jobs(Settings()), None, cmd)
-    look = Appearance(None, (1.0, 1.0, 1.0), None, list(IDENTITY))
+    appearance = Appearance(None, (1.0, 1.0, 1.0), None, list(IDENTITY))
     floats = [2.0, 4.0, *[5.0, 0.0, 0.0, 1.0, 4.0, 0.0, 0.0, 0.0] * 3, 3.0]
 
     def drawn(by, *limits):
         scale = palettes.ColorScale.between(limits[0], limits[1], palettes.VIRIDIS) if limits else None
-        engine.draw(LiveMesh(request(by=by), look, mesh_result(flat_mesh(0)), floats, 1, scale))
+        engine.draw(LiveMesh(request(by=by), appearance, mesh_result(flat_mesh(0)), floats, 1, scale))
         bars = [name for name in cmd.get_names("all") if cmd.get_type(name) == "object:ramp"]
         return [(name, read_object_session(name, cmd).data[3][-1]) for name in bars]
 

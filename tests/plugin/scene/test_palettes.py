@@ -62,8 +62,8 @@ def test_a_bar_has_a_line_at_each_round_number_that_its_ends_do_not_name():
 
 
 def test_the_dark_end_is_seen_on_black(cmd):
-    first, *others = (palettes.luminance(rgb) for rgb in palettes.palette("viridis", cmd))
-    assert (first + 0.05) / 0.05 > 2.5 and sorted(others) == others and first < others[0]
+    first, *later = (palettes.luminance(rgb) for rgb in palettes.palette("viridis", cmd))
+    assert (first + 0.05) / 0.05 > 2.5 and sorted(later) == later and first < later[0]
 
 
 def test_palettes(cmd):
