@@ -478,7 +478,7 @@ def _load_states(
     _self: Any,
 ) -> LoadedMovie:
     fit = plan.fit
-    kept = KeptMovie(plan.object, fit, plan.trajectory, plan.field, plan.mesh.smooth)
+    kept = KeptMovie(plan.object, fit, plan.trajectory, plan.field, plan.mesh.smooth, color=plan.color)
     try:
         # Closed at once when something fails, so that no answer is computed for nobody.
         with contextlib.closing(session.jobs.stream(fit, plan.requests(radii))) as answers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -12,6 +13,7 @@ from pymol import CmdException, cmd
 
 from ..fits.fit import Trajectory
 from ..scene import color_bar, preview
+from ..scene.bar_title import titled_bars
 from ..scene.gui_thread import in_gui
 from ..scene.objects import SceneError, delete_objects
 from ..session import Session, session_of
@@ -153,7 +155,8 @@ def write_still(
                 draft = os.path.join(os.fspath(scratch), "still.png")
 
                 def draw() -> None:
-                    _self.png(draft, width, height, ray=int(ray), quiet=1)
+                    with titled_bars(_self) if ray else contextlib.nullcontext():
+                        _self.png(draft, width, height, ray=int(ray), quiet=1)
 
                 in_gui(_self, _drawing_alone, session, trajectory, name, times[0], drawn, enabled, draw, _self)
                 if not os.path.exists(draft):

@@ -6,16 +6,22 @@ The only room that knows Qt. It calls the commands that a user types; what takes
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pymol import CmdException, cmd
 from pymol.Qt import QtCore, QtWidgets
 
+from ..commands.color import color_movie
 from ..commands.command import EXPECTED
+from ..commands.running import Runner
 from ..fits.background import Background
 from ..fits.fit import Cancelled
+from ..scene.user_settings import SettingsWatch
 from ..session import Session
+from ..shared.options import ColorOptions
 from ..shared.text import error_line, one_line
+from .bar_title import BarTitle
 from .first_steps import FirstSteps
 from .pages import Pages
 from .progress import ProgressLine
@@ -89,6 +95,9 @@ class Panel(QtWidgets.QDockWidget):
         self.setMinimumWidth(LEAST_WIDTH)
 
         self._ticks = 0
+        self._watch = SettingsWatch(session.movies)
+        canvas = getattr(parent, "pymolwidget", None)
+        self.bar_title = None if canvas is None else BarTitle(canvas, cmd)
         self._tried: str | None = None
         # Slots of this object, so that they run in its thread.
         self._finished.connect(self._call)
@@ -138,6 +147,8 @@ class Panel(QtWidgets.QDockWidget):
         """Stop looking at the fits."""
         super().hideEvent(event)
         self._timer.stop()
+        if self.bar_title is not None:
+            self.bar_title.hide()
         self.play.sleep()
 
     def poll(self) -> None:
@@ -155,6 +166,9 @@ class Panel(QtWidgets.QDockWidget):
         self.ensembles.poll()
         if self._ticks % SELDOM == 0:
             jobs.unload_lost()
+            self._follow_user_settings()
+            if self.bar_title is not None:
+                self.bar_title.refresh()
             self.first_steps.refresh()
             if self.tabs.currentWidget() is self.fit and not self.fit.busy():
                 self.fit.refresh()
@@ -172,6 +186,16 @@ class Panel(QtWidgets.QDockWidget):
         self._ticks += 1
         self.play.poll()
         self.show_progress()
+
+    def _follow_user_settings(self) -> None:
+        """Give movies the colour and transparency that were set on their objects (`color`, the menu C)."""
+        for request in self._watch.changes(self.cmd):
+            print(f" {request.movie}: coloured {request.color}, as by 'dsr_color {request.movie}, {request.color}'")
+            options, runner = ColorOptions(by=request.color), Runner("dsr_color")
+            self.run(
+                f"{request.movie}: its colours",
+                partial(color_movie, self.session, request.movie, options, runner, self.cmd),
+            )
 
     def _not_started(self, error: BaseException) -> None:
         self.start_failure = error_line(error)

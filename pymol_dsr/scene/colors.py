@@ -46,9 +46,11 @@ def apply_coloring(movie: KeptMovie, coloring: Coloring, movies: KeptMovies, _se
     """
     if coloring.values is None:
         _paint_plain(movie, coloring.color, _self)
+        movie.color = coloring.color
         line = f"{len(movie.meshes)} states coloured {coloring.color or 'like the atoms'}"
     else:
         scale = _paint_values(movie, coloring, coloring.values, movies, _self)
+        movie.color = ""
         low, high = scale.levels[0], scale.levels[-1]
         unit = unit_text(coloring.by)
         line = f"{len(movie.meshes)} states coloured by {coloring.by}, {low:.3g} to {high:.3g}{unit}"

@@ -18,6 +18,7 @@ from pymol import gui
 from ..fits.fit import Say
 from ..shared.atomic_write import replace_when_whole
 from ..shared.scratch import ScratchFolder
+from .bar_title import titled_bars
 from .gui_thread import in_gui
 from .objects import SceneError
 
@@ -194,7 +195,9 @@ def _write_picture(number: int, target: str, scene: _SceneBefore, ray: bool, _se
     _self.feedback("push")
     _self.feedback("disable", "scene", "actions")
     try:
-        _self.png(target, scene.width, scene.height, ray=int(ray), quiet=1)
+        # Software OpenGL draws labels as white boxes; ray-traced, they are right.
+        with titled_bars(_self) if ray else contextlib.nullcontext():
+            _self.png(target, scene.width, scene.height, ray=int(ray), quiet=1)
     finally:
         _self.feedback("pop")
     if not ray:

@@ -100,7 +100,8 @@ class KeptMovie:
     """A movie in the scene.
 
     field, smooth: which surface of the fit it shows, and its width of smoothing in states. identities: of its objects,
-    by name. rmsf: f4[A] in Å, once it has been asked for.
+    by name. rmsf: f4[A] in Å, once it has been asked for. color: the one that all its objects have, empty where their
+    vertices have colours.
     """
 
     name: str
@@ -111,6 +112,7 @@ class KeptMovie:
     meshes: list[KeptMesh] = dataclasses.field(default_factory=list)
     identities: dict[str, Identity | None] = dataclasses.field(default_factory=dict)
     rmsf: NDArray[np.float32] | None = None
+    color: str = ""
 
     @property
     def has_atoms(self) -> bool:

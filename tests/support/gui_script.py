@@ -302,6 +302,8 @@ def played(panel, jobs):
     assert "pep_dsr_live_bar_b" in cmd.get_names("all")
     play.controls.transparency.setValue(40)
     assert abs(cmd.get_setting_float("cgo_transparency", "pep_dsr_live") - 0.4) < 1e-6
+    yield from wait_until(lambda: panel.bar_title.text() == "B factor, a line every 0.25")
+    assert panel.bar_title.isVisible()
     picture("colours.png")
     play.controls.transparency.setValue(0)
     play.controls.color.setCurrentIndex(0)
@@ -367,6 +369,10 @@ def filmed(panel, jobs):
     yield from wait_until(lambda: "pep_dsr_live" in cmd.get_names())
     assert not {"pep_dsr", "pep_dsr_bar_b"} & set(cmd.get_names("all", enabled_only=1))
     cmd.delete("pep_dsr_bar_b")
+    # PyMOL's own command on its object, which has colours of vertices.
+    cmd.color("salmon", "pep_dsr")
+    yield from wait_until(lambda: panel.session.movies.by_name["pep_dsr"].color == "salmon")
+    yield from wait_until(lambda: not jobs.fits["pep_dsr"].activity)
     yield from wait_until(lambda: cmd.get_state() == 2)
 
     play.player.mode.setCurrentText("bounce")

@@ -399,6 +399,13 @@ def test_a_film_goes_back_lasts_as_long_as_asked_and_is_drawn_larger(plugin, tmp
     assert (pictures[1] != pictures[2]).any()
 
 
+def test_pymols_own_export_has_another_picture_for_each_time(plugin, tmp_path):
+    dsr_movie("fit", "1-3:0.5", triangles=2000, _self=plugin)
+    plugin.mpng(str(tmp_path / "frame"), mode=2, width=80, height=60, quiet=1)
+    pictures = {path.read_bytes() for path in tmp_path.glob("frame*.png")}
+    assert len(pictures) == 5
+
+
 # Stills
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import weakref
@@ -15,7 +16,9 @@ from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.scene import movie_objects, palettes, placement, timeline
+from pymol_dsr.scene.bar_title import bar_title, titled_bars
 from pymol_dsr.scene.kept_movies import KeptMovie
+from pymol_dsr.scene.user_settings import ColorRequest, SettingsWatch
 from pymol_dsr.session import session_of
 from pymol_dsr.shared import messages
 from pymol_dsr.shared.mesh import Mesh
@@ -96,6 +99,25 @@ def test_the_atoms_colours_are_taken_anew(cmd, movie):
     assert cmd.get_setting_float("cgo_transparency", "out_future") == pytest.approx(0.4)
 
 
+def test_pymols_color_and_transparency_on_an_object_are_noticed(cmd, movie, capsys):
+    watch = SettingsWatch(session_of(cmd).movies)
+    assert watch.changes(cmd) == []
+    cmd.set("transparency", 0.3, "out")
+    cmd.color("yellow", "out")
+    assert watch.changes(cmd) == [ColorRequest("out", "yellow")]
+    assert cmd.get_setting_float("cgo_transparency", "out") == pytest.approx(0.3)
+    assert " out: transparency 0.3 acts as cgo_transparency" in capsys.readouterr().out.splitlines()
+    color(cmd, "out", "yellow")
+    assert watch.changes(cmd) == []
+    # One colour for all is the object's own, so PyMOL shows the next one by itself.
+    cmd.color("0xff8000", "out")
+    assert watch.changes(cmd) == []
+    color(cmd, "out", "b")
+    watch.changes(cmd)
+    cmd.color("0x102030", "out")
+    assert watch.changes(cmd) == [ColorRequest("out", "0x102030")]
+
+
 def test_numbers_of_atoms_and_their_bar(cmd, movie):
     color(cmd, "mol_dsr", "b", palette="white_red")
     assert halves(cmd) == [(1, 1, 1), (1, 0, 0)]
@@ -133,6 +155,26 @@ def test_the_bar_is_seen_in_ray(cmd, movie, tmp_path):
     bar = pictures[1][below]
     rows, columns = np.nonzero((bar[..., 0] > 200) & (bar[..., 1] > 180) & (bar[..., 2] < 90))
     assert len(rows) > 10 and columns.min() > 200
+
+
+def test_a_bar_has_a_title_in_ray_traced_films_and_stills(cmd, movie, tmp_path):
+    from PIL import Image
+
+    color(cmd, "out", "vdw", minimum=0, maximum=3)
+    assert bar_title("out_bar_vdw_A", cmd) == "van der Waals radius in Å, a line every 1"
+    color(cmd, "out", "b")
+    assert bar_title("out_bar_b", cmd) == "B factor, a line every 2.5"
+    cmd.zoom("out", 3)
+    pictures, names = [], cmd.get_names("all")
+    for title in (contextlib.nullcontext(), titled_bars(cmd)):
+        with title:
+            cmd.png(str(tmp_path / "a.png"), 320, 240, ray=1)
+        with Image.open(tmp_path / "a.png") as image:
+            pictures.append(np.asarray(image.convert("RGB")).astype(int))
+    rows, columns = np.nonzero(np.abs(pictures[1] - pictures[0]).max(axis=2) > 100)
+    # A line of text in the middle, above the bar.
+    assert 185 < rows.min() < rows.max() < 215 and columns.min() < 130 and columns.max() > 190, (rows, columns)
+    assert cmd.get_names("all") == names
 
 
 def test_colouring_in_the_background(cmd, movie):
