@@ -10,6 +10,7 @@ from pymol_dsr.shared.messages import BackTestRow
 
 from ..motion.superpose import superpose_states
 from ..results import ensemble_metrics as metrics
+from . import gate
 from .continuation import States, ou_coefficients
 from .modes import Modes
 from .projection import BondProjection
@@ -22,6 +23,10 @@ HELD_OUT = 0.2
 # The RMSF of a sampler may be off by this fraction, and this fraction of its bonds may be broken.
 RMSF_LOSS = 0.10
 BROKEN = 0.02
+# Where the states are a time series: the steps of a sampler may be off by this fraction, and it is taken if its loss is
+# at most this factor of the best one's. Without memory each step goes anywhere, and a movie of the states jumps.
+STEP_LOSS = 0.15
+STEP_PRICE = 1.1
 
 
 def sample(method: str, states: States, frames: int, rng: np.random.Generator) -> States:
@@ -58,7 +63,8 @@ def choose_sampler(
     """Return the sampler that comes nearest to held-out states, and the table of all.
 
     states: f8[S,A,3] Å, superposed. The last fifth is held out. The bootstrap is taken unless another sampler has a
-    lower recall and divergence together, with the fluctuation and the bonds of the known states.
+    lower recall and divergence together, with the fluctuation and the bonds of the known states. Where these are a
+    time series, a sampler with their steps goes before others that are little better.
     """
     count = len(states)
     held = max(2, round(HELD_OUT * count))
@@ -67,6 +73,7 @@ def choose_sampler(
     known, truth = states[:-held], states[-held:]
     trace, bonds = topology.trace, topology.heavy_bonds
     lengths = metrics.bond_lengths(known, bonds).mean(0)
+    ordered = gate.memory(known, trace) >= gate.UNORDERED
     scores: dict[str, dict[str, float]] = {}
     for method in SAMPLERS:
         check()
@@ -81,6 +88,8 @@ def choose_sampler(
             "RMSF r": found.rmsf_correlation,
             "broken (%)": 100.0 * metrics.broken_bonds(drawn, bonds, lengths),
         }
+        if ordered:
+            scores[method]["step / known"] = metrics.step_rmsd(drawn[:, trace]) / metrics.step_rmsd(known[:, trace])
     own = float(metrics.rmsf(known[:, trace]).mean())
     base = scores["bootstrap"]
 
@@ -95,5 +104,9 @@ def choose_sampler(
         or (abs(scores[method]["RMSF (A)"] - own) <= RMSF_LOSS * own and scores[method]["broken (%)"] <= 100.0 * BROKEN)
     ]
     chosen = min(fit, key=loss)
+    if ordered:
+        limit = STEP_PRICE * loss(chosen)
+        with_steps = [m for m in fit if abs(scores[m]["step / known"] - 1.0) <= STEP_LOSS and loss(m) <= limit]
+        chosen = min(with_steps, key=loss, default=chosen)
     rows = tuple(BackTestRow(method, scores[method], chosen=method == chosen) for method in SAMPLERS)
     return chosen, rows
