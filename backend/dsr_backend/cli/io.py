@@ -19,8 +19,9 @@ from pymol_dsr.shared.messages import FitStatus
 from pymol_dsr.shared.options import FieldOptions
 from pymol_dsr.shared.paths import file_to_write
 from pymol_dsr.shared.tables import csv_bytes
+from pymol_dsr.shared.values import JsonObject
 
-from ..fields.select import select_field
+from ..fields.select import provenance_of, select_field
 from .options import parse_options
 
 if TYPE_CHECKING:
@@ -149,11 +150,21 @@ def reading(path: str) -> Iterator[None]:
 def load_field(options: argparse.Namespace, progress: Progress) -> Field:
     """Read the fit that the options name, or a field of the family."""
     field = parse_options(FieldOptions, options)
+    return _selected(read_fit(options.fit, options.device, progress), field, options.fit)
+
+
+def load_field_and_provenance(options: argparse.Namespace, progress: Progress) -> tuple[Field, JsonObject | None]:
+    """Read such a field, and the origin of its states where some were generated."""
+    field = parse_options(FieldOptions, options)
     fitted = read_fit(options.fit, options.device, progress)
+    return _selected(fitted, field, options.fit), provenance_of(fitted, field.trajectory)
+
+
+def _selected(fitted: Field | Family, field: FieldOptions, path: str) -> Field:
     try:
         return select_field(fitted, field)
     except ValueError as error:
-        raise ValueError(f"{options.fit}: {error} (--trajectory, --towards, --share)") from error
+        raise ValueError(f"{path}: {error} (--trajectory, --towards, --share)") from error
 
 
 def read_fit(text: str, device: str, progress: Progress) -> Field | Family:

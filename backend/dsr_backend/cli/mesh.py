@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from pymol_dsr.shared import atomic_write, states
 from pymol_dsr.shared.options import FORMATS, ExportOptions, MeshOptions
 from pymol_dsr.shared.paths import file_to_write
+from pymol_dsr.shared.values import JsonObject
 
 from ..server.worker import MESHES_AT_ONCE
-from .io import CommandError, angstrom_text, live_progress, load_field, outside_text
+from .io import CommandError, angstrom_text, live_progress, load_field_and_provenance, outside_text
 from .options import parse_options
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ def run_mesh(options: argparse.Namespace) -> int:
     """Run `dsr-backend mesh` and return the exit code."""
     target, request = _target(options), _mesh_request(options)
     with live_progress() as progress:
-        fitted = load_field(options, progress)
-        extracted = _write_mesh(fitted, options.time, request, target)
+        fitted, provenance = load_field_and_provenance(options, progress)
+        extracted = _write_mesh(fitted, options.time, request, target, provenance)
     line = (
         f"{options.output}: time {extracted.time:g}, {len(extracted.faces)} triangles, "
         f"area {extracted.area:.0f} Å², volume {extracted.volume:.0f} Å³"
@@ -55,7 +56,7 @@ def run_export(options: argparse.Namespace) -> int:
     from ..runtime.parallel import ordered_parallel_map
 
     with distributed.process_group(options.device), live_progress() as progress:
-        fitted = load_field(options, progress)
+        fitted, provenance = load_field_and_provenance(options, progress)
         last = int(fitted.time_range[1]) if options.times.strip().lower() == "all" else None
         times = states.parse(options.times, last=last, fractional=True)
         # As many digits as tell the times apart.
@@ -73,7 +74,9 @@ def run_export(options: argparse.Namespace) -> int:
 
         def one_mesh(index: int) -> Mesh:
             at, path = times[own[index]], paths[own[index]]
-            return mesh_at(fitted, at, request, path) if together else _write_mesh(fitted, at, request, path)
+            return (
+                mesh_at(fitted, at, request, path) if together else _write_mesh(fitted, at, request, path, provenance)
+            )
 
         errors = []
         frames = []
@@ -88,7 +91,7 @@ def run_export(options: argparse.Namespace) -> int:
                 if extracted.extrapolated:
                     errors.append(extracted.expected_error)
         if together and distributed.rank() == 0:
-            atomic_write.replace(target, gltf.animated_glb(frames, rate))
+            atomic_write.replace(target, gltf.animated_glb(frames, rate, provenance=provenance))
         outside = int(distributed.all_reduce([len(errors)], fitted.device)[0])
         [worst] = distributed.all_reduce([max(errors, default=0.0)], fitted.device, "max")
         if distributed.rank():
@@ -131,14 +134,17 @@ def _target(options: argparse.Namespace) -> Path:
     return Path(file_to_write(options.output, [f".{kind}" for kind in FORMATS]))
 
 
-def _write_mesh(fitted: Field, at: float, request: _MeshRequest, path: Path) -> Mesh:
+def _write_mesh(fitted: Field, at: float, request: _MeshRequest, path: Path, provenance: JsonObject | None) -> Mesh:
     from ..results.export import write
 
     extracted = mesh_at(fitted, at, request, path)
     format = path.suffix.lower().removeprefix(".")
     binary = format == "ply" and not request.text
     atomic_write.replace(
-        path, write.to_bytes(extracted.points, extracted.normals, extracted.faces, format, binary=binary)
+        path,
+        write.to_bytes(
+            extracted.points, extracted.normals, extracted.faces, format, binary=binary, provenance=provenance
+        ),
     )
     return extracted
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pymol_dsr.shared.messages import molecule_sources
 from pymol_dsr.shared.options import FieldOptions
+from pymol_dsr.shared.values import JsonObject
 
 if TYPE_CHECKING:
     from .base import Family, Field
@@ -30,6 +32,19 @@ def select_field(fitted: Field | Family, options: FieldOptions) -> Field:
     if options.share is None:
         return fitted.member(options.trajectory)
     return field_between(fitted, options.trajectory, options.towards, options.share)
+
+
+def provenance_of(fitted: Field | Family, trajectory: str) -> JsonObject | None:
+    """Return the origin of the states of a trajectory, where some were generated; None for true ones.
+
+    trajectory: its name, empty for a single one. Raises ValueFault where the file does not say it in its own form.
+    """
+    # torch takes seconds to import.
+    from .base import Family
+
+    names = tuple(fitted.members) if isinstance(fitted, Family) else ()
+    molecule = molecule_sources(fitted.report.get("source") or {}, names).get(trajectory if names else "")
+    return None if molecule is None else molecule.provenance
 
 
 def field_between(family: Family, first: str, second: str, fraction: float) -> Field:

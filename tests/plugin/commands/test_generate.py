@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import struct
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from pymol_dsr.commands.evaluate import dsr_eval
+from pymol_dsr.commands.files import dsr_export
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.generate import dsr_continue, dsr_fill, dsr_sample
 from pymol_dsr.commands.manage import dsr_cancel, dsr_status
@@ -21,10 +26,10 @@ from support.waiting import wait_for
 
 
 @pytest.mark.system
-def test_held_states_come_back_as_objects_and_their_fit_names_its_origin(backend, capsys):
+def test_held_states_come_back_as_objects_and_their_fit_names_its_origin(backend, capsys, tmp_path):
     cmd = backend
     # A source that fails leaves nothing behind.
-    assert "net" in refused(cmd, dsr_sample, "pep", 3, method="net")
+    assert "400 steps from state to state" in refused(cmd, dsr_sample, "pep", 3, method="net")
     assert cmd.get_names("objects") == ["pep"] and not session_of(cmd).sources.running
 
     assert dsr_continue("pep", 4, method="hold", quiet=0, async_=0, _self=cmd) == "pep_next"
@@ -50,6 +55,13 @@ def test_held_states_come_back_as_objects_and_their_fit_names_its_origin(backend
     assert "its states are generated: continue by hold, not measured ones" in output and "dsr_continue" not in output
     dsr_movie(dsr_fit("pep", "1-3", preset="preview", _self=cmd), "2-4", quiet=0, async_=0, _self=cmd)
     assert "'dsr_continue pep' continues the atoms" in capsys.readouterr().out, "a movie past the last state"
+    # Files for other programs say it, too, where they have a place for it.
+    for states in ("1", "1-2"):
+        [path] = dsr_export(name, str(tmp_path / "next.glb"), states=states, _self=cmd)
+        content = Path(path).read_bytes()
+        [length] = struct.unpack("<I", content[12:16])
+        extras = json.loads(content[20 : 20 + length])["asset"]["extras"]
+        assert extras["provenance"] == origin and extras["unit"] == "angstrom"
     line = refused(cmd, dsr_eval, name)
     assert "states 1-4 of pep_next were generated" in line
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pymol_dsr.shared.values import JsonObject
+
 from ... import __version__
 from .checks import CheckedMesh, checked_mesh, unit_normals
 
@@ -36,7 +38,12 @@ class AnimationFrame:
     colors: ArrayLike | None = None
 
 
-def animated_glb(frames: Sequence[AnimationFrame], fps: float = FPS, matrix: ArrayLike | None = None) -> bytes:
+def animated_glb(
+    frames: Sequence[AnimationFrame],
+    fps: float = FPS,
+    matrix: ArrayLike | None = None,
+    provenance: JsonObject | None = None,
+) -> bytes:
     """Return the content of one GLB that plays meshes at several times, in the order given.
 
     Every frame is a mesh of its own, since the triangulation changes over time, and is visible for 1/fps seconds: its
@@ -46,8 +53,8 @@ def animated_glb(frames: Sequence[AnimationFrame], fps: float = FPS, matrix: Arr
     Points are written as steps of 1/65534 of the movie's extent, normals in one byte and colours in two (the extension
     KHR_mesh_quantization, which viewers know): half as many bytes as numbers of four bytes take.
 
-    matrix: rigid motion [4,4] or None, as of `export.write.to_bytes`. Raises ValueError for malformed arrays, for no
-    frames and for an fps that is not above 0.
+    matrix: rigid motion [4,4] or None; provenance: origin of generated states; both as of `export.write.to_bytes`.
+    Raises ValueError for malformed arrays, for no frames and for an fps that is not above 0.
     """
     if not frames:
         raise ValueError("an animation needs at least one frame, got none")
@@ -58,7 +65,7 @@ def animated_glb(frames: Sequence[AnimationFrame], fps: float = FPS, matrix: Arr
     centre = 0.5 * (np.min(corners, axis=0) + np.max(corners, axis=0)) if corners else np.zeros(3)
     reach = max((float(np.abs(corner - centre).max()) for corner in corners), default=0.0)
     step = reach / _STEPS or 1.0
-    document = _GlbDocument()
+    document = _GlbDocument(provenance)
     for key in ("extensionsUsed", "extensionsRequired"):
         document.json[key] = [_QUANTIZATION]
     channels: list[dict[str, Any]] = []
@@ -98,9 +105,9 @@ def _visibility_sampler(document: _GlbDocument, index: int, count: int, fps: flo
     }
 
 
-def glb_bytes(mesh: CheckedMesh) -> bytes:
-    """Return the content of a GLB with one mesh."""
-    document = _GlbDocument()
+def glb_bytes(mesh: CheckedMesh, provenance: JsonObject | None = None) -> bytes:
+    """Return the content of a GLB with one mesh; provenance: origin of its states, where they were generated."""
+    document = _GlbDocument(provenance)
     document.json["scenes"] = [{"nodes": [document.add("nodes", document.node("surface", mesh, np.zeros(3)))]}]
     return document.content()
 
@@ -108,12 +115,15 @@ def glb_bytes(mesh: CheckedMesh) -> bytes:
 class _GlbDocument:
     """A binary glTF 2.0 file under construction."""
 
-    def __init__(self) -> None:
+    def __init__(self, provenance: JsonObject | None) -> None:
+        extras: JsonObject = {"unit": "angstrom", "metres_per_unit": 1e-10}
+        if provenance:
+            extras["provenance"] = provenance
         self.json: dict[str, Any] = {
             "asset": {
                 "version": "2.0",
                 "generator": f"pymol-dsr {__version__}",
-                "extras": {"unit": "angstrom", "metres_per_unit": 1e-10},
+                "extras": extras,
             },
             "scene": 0,
         }

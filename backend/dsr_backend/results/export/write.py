@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from pymol_dsr.shared import atomic_write
 from pymol_dsr.shared.options import FORMATS
+from pymol_dsr.shared.values import JsonObject
 
 from .checks import checked_mesh
 from .gltf import glb_bytes
@@ -17,7 +18,7 @@ from .obj import obj_bytes
 from .ply import ply_bytes
 from .stl import stl_bytes
 
-_WRITERS = {"obj": obj_bytes, "stl": stl_bytes, "glb": glb_bytes, "npz": npz_bytes}
+_WRITERS = {"obj": obj_bytes, "stl": stl_bytes, "npz": npz_bytes}
 
 
 def to_bytes(
@@ -28,6 +29,7 @@ def to_bytes(
     colors: ArrayLike | None = None,
     binary: bool = False,
     matrix: ArrayLike | None = None,
+    provenance: JsonObject | None = None,
 ) -> bytes:
     """Return a mesh as the content of a file.
 
@@ -41,7 +43,8 @@ def to_bytes(
     - `obj`: the colour of a vertex as three more numbers, as MeshLab and Blender read them.
     - `stl`: binary; triangles with the normal of each, for printing. STL has no colours and no vertex normals.
     - `glb`: glTF 2.0. One unit is 1 Å, as in the other formats, and `asset.extras` says so: the metres that glTF
-      specifies would make a protein too small for the clipping planes of its viewers.
+      specifies would make a protein too small for the clipping planes of its viewers. `provenance`, the origin of
+      states that were generated, stands there, too; other formats have no place for it.
     - `npz`: arrays points f4, normals f4, faces i4 and, with colours, colors u1.
 
     Raises ValueError, naming the argument, for malformed arrays, an unknown format or a matrix that is not rigid.
@@ -53,6 +56,8 @@ def to_bytes(
         return ply_bytes(mesh, binary)
     if binary:
         raise ValueError(f"binary chooses between the two kinds of ply, and {format!r} has one kind")
+    if format == "glb":
+        return glb_bytes(mesh, provenance)
     return _WRITERS[format](mesh)
 
 

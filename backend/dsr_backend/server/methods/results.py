@@ -12,6 +12,7 @@ from pymol_dsr.shared import messages
 from pymol_dsr.shared.options import MeshOptions
 
 from ...fields.base import Field
+from ...fields.select import provenance_of
 from ...geometry import metrics
 from ...results import measure as measures
 from ...results import vertex_motion
@@ -135,8 +136,9 @@ def export(state: State, job: Job, request: messages.Export) -> messages.FileRes
         colors = None if request.colors is None else _per_vertex(request.colors, extracted)
         frames.append(AnimationFrame(time, extracted.points, extracted.normals, extracted.faces, colors))
     with callers_fault():
+        provenance = provenance_of(state.get(request.fit), request.field.trajectory)
         if request.times is not None:
-            data = gltf.animated_glb(frames, request.fps, request.matrix)
+            data = gltf.animated_glb(frames, request.fps, request.matrix, provenance)
         else:
             [only] = frames
             data = write.to_bytes(
@@ -147,6 +149,7 @@ def export(state: State, job: Job, request: messages.Export) -> messages.FileRes
                 only.colors,
                 request.binary,
                 request.matrix,
+                provenance,
             )
     return messages.FileResult(file=np.frombuffer(data, np.uint8))
 
