@@ -76,7 +76,8 @@ class Chart(QtWidgets.QWidget):
         points = finite_points(self.plot)
         if not points:
             painter.setPen(palette.color(palette.ColorRole.Mid))
-            painter.drawText(self.rect(), QtCore.Qt.AlignmentFlag.AlignCenter, self.plot.empty)
+            wrapped = QtGui.QTextOption(QtCore.Qt.AlignmentFlag.AlignCenter)
+            painter.drawText(QtCore.QRectF(self.rect()).adjusted(8, 4, -8, -4), self.plot.empty, wrapped)
             return
         drawing = _Drawing(painter, self, points)
         if drawing.area.width() < 20 or drawing.area.height() < 20:
