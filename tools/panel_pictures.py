@@ -55,8 +55,8 @@ def steps():
     fit.states.setText("1-79:2")
     yield 500
     fit.fit_button.click()
-    yield from until(lambda: "adk_dsr" in jobs.fits and len(jobs.fits["adk_dsr"].losses) > 8, 400)
-    yield 1000
+    yield from until(lambda: "adk_dsr_preview" in cmd.get_names() and str(jobs.fits["adk_dsr"].phase) == "fit", 400)
+    yield 2000
     picture("fit")
     yield from until(fit.play_button.isEnabled, 400)
     drawn = []
@@ -90,7 +90,7 @@ def steps():
     play.player.slider.setValue(6000)
     yield 1500
     panel.tabs.setCurrentWidget(quality)
-    quality.states.setText("1-100:6")
+    quality.states.setText("1-100:5")
     yield 300
     quality.button.click()
     yield from until(quality.save.isEnabled, 400)

@@ -10,6 +10,8 @@ from typing import Any
 from pymol.Qt import QtCore, QtGui, QtWidgets
 
 Point = tuple[float, float]
+# Of the sign of a line in the legend, with the gaps beside it.
+KEY_WIDTH = 34
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,11 @@ class _Drawing:
         else:
             self.y_marks = [(value, _short(value)) for value in round_values(*self.y_range, 4)]
         left = max(self.metrics.horizontalAdvance(label) for _, label in self.y_marks) + 12
-        top = self.line_height + 6 if self.plot.y_label or self.legend else 8
+        named = self.metrics.horizontalAdvance(self.plot.y_label) + 8
+        keyed = sum(self.metrics.horizontalAdvance(line.label) + KEY_WIDTH for line in self.legend)
+        # Where the chart is narrow, the lines are named below the name of the axis.
+        self.legend_top = 2 + self.line_height * (bool(self.legend) and named + keyed > self.width)
+        top = self.legend_top + self.line_height + 4 if self.plot.y_label or self.legend else 8
         height = chart.height() - top - 2 * self.line_height - 8
         self.area = QtCore.QRectF(left, top, self.width - left - 12, height)
 
@@ -180,11 +186,11 @@ class _Drawing:
 
     def draw_legend(self) -> None:
         """Name the lines above the plot, from the right."""
-        painter, x, middle = self.painter, self.width - 12.0, 2 + self.line_height / 2
+        painter, x, middle = self.painter, self.width - 12.0, self.legend_top + self.line_height / 2
         for line in reversed(self.legend):
             x -= self.metrics.horizontalAdvance(line.label)
             painter.setPen(self.text)
-            painter.drawText(QtCore.QPointF(x, 2 + self.metrics.ascent()), line.label)
+            painter.drawText(QtCore.QPointF(x, self.legend_top + self.metrics.ascent()), line.label)
             x -= 22
             painter.setPen(self._pen(line))
             if line.dots:

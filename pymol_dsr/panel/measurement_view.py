@@ -127,5 +127,5 @@ def select_residue(residue: Residue, object: str, _self: Any) -> bool:
         return False
     _self.select_list(SELECTION, object, indices, mode="index")
     _self.enable(SELECTION)
-    _self.zoom(SELECTION, 8.0, animate=0.5)
+    _self.zoom(SELECTION, 15.0, animate=0.5)
     return True

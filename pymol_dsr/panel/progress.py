@@ -24,6 +24,9 @@ class ProgressLine(QtWidgets.QWidget):
         self.text.setWordWrap(True)
         self.bar = QtWidgets.QProgressBar()
         self.bar.setRange(0, 1000)
+        # The text has the percentage.
+        self.bar.setTextVisible(False)
+        self.bar.setMaximumHeight(self.bar.fontMetrics().height())
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
