@@ -113,11 +113,13 @@ class _Drawing:
         else:
             self.y_marks = [(value, _short(value)) for value in round_values(*self.y_range, 4)]
         left = max(self.metrics.horizontalAdvance(label) for _, label in self.y_marks) + 12
-        named = self.metrics.horizontalAdvance(self.plot.y_label) + 8
-        keyed = sum(self.metrics.horizontalAdvance(line.label) + KEY_WIDTH for line in self.legend)
+        named = self.metrics.horizontalAdvance(self.plot.y_label) + 8 if self.plot.y_label else 0
+        self.legend_rows = self._rows(self.legend, self.width - 12)
         # Where the chart is narrow, the lines are named below the name of the axis.
-        self.legend_top = 2 + self.line_height * (bool(self.legend) and named + keyed > self.width)
-        top = self.legend_top + self.line_height + 4 if self.plot.y_label or self.legend else 8
+        beside = len(self.legend_rows) == 1 and named + sum(map(self._key_width, self.legend)) <= self.width
+        self.legend_top = 2 if beside or not named else 2 + self.line_height
+        lines = max(len(self.legend_rows), bool(named)) + (self.legend_top > 2 and bool(self.legend))
+        top = lines * self.line_height + 6 if lines else 8
         height = chart.height() - top - 2 * self.line_height - 8
         self.area = QtCore.QRectF(left, top, self.width - left - 12, height)
 
@@ -186,19 +188,35 @@ class _Drawing:
 
     def draw_legend(self) -> None:
         """Name the lines above the plot, from the right."""
-        painter, x, middle = self.painter, self.width - 12.0, self.legend_top + self.line_height / 2
-        for line in reversed(self.legend):
-            x -= self.metrics.horizontalAdvance(line.label)
-            painter.setPen(self.text)
-            painter.drawText(QtCore.QPointF(x, self.legend_top + self.metrics.ascent()), line.label)
-            x -= 22
-            painter.setPen(self._pen(line))
-            if line.dots:
-                painter.setBrush(painter.pen().color())
-                painter.drawEllipse(QtCore.QPointF(x + 10, middle), 2.5, 2.5)
+        painter = self.painter
+        for number, row in enumerate(self.legend_rows):
+            top = self.legend_top + number * self.line_height
+            x, middle = self.width - 12.0, top + self.line_height / 2
+            for line in reversed(row):
+                x -= self.metrics.horizontalAdvance(line.label)
+                painter.setPen(self.text)
+                painter.drawText(QtCore.QPointF(x, top + self.metrics.ascent()), line.label)
+                x -= 22
+                painter.setPen(self._pen(line))
+                if line.dots:
+                    painter.setBrush(painter.pen().color())
+                    painter.drawEllipse(QtCore.QPointF(x + 10, middle), 2.5, 2.5)
+                else:
+                    painter.drawLine(QtCore.QPointF(x, middle), QtCore.QPointF(x + 18, middle))
+                x -= 12
+
+    def _key_width(self, line: Line) -> int:
+        return int(self.metrics.horizontalAdvance(line.label)) + KEY_WIDTH
+
+    def _rows(self, lines: Sequence[Line], width: int) -> list[list[Line]]:
+        """Return the lines of the legend in rows that are not wider than this."""
+        rows: list[list[Line]] = []
+        for line in lines:
+            if rows and sum(map(self._key_width, [*rows[-1], line])) <= width:
+                rows[-1].append(line)
             else:
-                painter.drawLine(QtCore.QPointF(x, middle), QtCore.QPointF(x + 18, middle))
-            x -= 12
+                rows.append([line])
+        return rows
 
     def _pen(self, line: Line) -> Any:
         pen = QtGui.QPen(QtGui.QColor(line.color) if line.color else self.text, 1.6)

@@ -127,5 +127,7 @@ def select_residue(residue: Residue, object: str, _self: Any) -> bool:
         return False
     _self.select_list(SELECTION, object, indices, mode="index")
     _self.enable(SELECTION)
-    _self.zoom(SELECTION, 15.0, animate=0.5)
+    _self.zoom(SELECTION, 12.0)
+    # A zoom brings the clipping planes along, which would cut the surface open.
+    _self.clip("atoms", 8, f"%{object}")
     return True
