@@ -209,7 +209,7 @@ def fitted(panel, jobs, entry):
     click(fit.fit_button)
     yield from wait_until(lambda: "pep_dsr_preview" in cmd.get_names())
     report["told"]["phase at preview"] = str(jobs.fits["pep_dsr"].phase)
-    area = covered()
+    report["told"]["early preview"] = covered().mean()
     panel.close()
     assert not panel.isVisible()
     yield from wait_until(lambda: str(jobs.fits["pep_dsr"].phase) in ("fit", "saving", "ready"))
@@ -228,7 +228,9 @@ def fitted(panel, jobs, entry):
     assert fit.play_button.isDefault() and fit.fields.isEnabled()
     text = panel.progress.text.text()
     assert text.startswith("pep_dsr is ready: surfaces ") and ", fit " in text and text.endswith(" s"), text
-    # PyMOL's own surface of that state covers the same pixels.
+    # PyMOL's own surface of that state covers the same pixels. Both pictures are of one window: PyMOL lays out the
+    # space below the scene anew when the window beside it is closed and opened.
+    area = covered()
     cmd.disable("pep_dsr_preview")
     cmd.enable("pep")
     cmd.show_as("surface", "pep")
