@@ -71,6 +71,7 @@ def test_a_user_at_the_window(display, tmp_path):
     assert notes["phase at preview"] in ("surfaces", "fit"), notes
     # The picture: the preview covers what PyMOL's own surface covers.
     assert notes["preview covers"] > 0.93, notes
+    assert 0.05 < notes["early preview"] < 0.9, notes
     assert 0.05 < notes["live covers"] < 0.9, notes
     # Of the forty times that were dragged past in eight turns, some were shown and most were not waited for.
     assert 2 <= notes["dragged"] <= 20, notes
