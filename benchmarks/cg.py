@@ -80,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     one.add_argument("--folder", type=Path, required=True)
     one.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     one.add_argument("--seconds", type=float, default=90.0, help="of the training, and again of the calibration")
+    one.add_argument("--kinds", choices=KINDS, nargs="+", default=KINDS, help="learn by forces, or by frames alone")
     one = verbs.add_parser("stability")
     one.add_argument("data", type=Path)
     one.add_argument("--folder", type=Path, required=True)
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         make(options.data, options.ns)
     elif options.verb == "measure":
         options.folder.mkdir(parents=True, exist_ok=True)
-        measure(options.data, options.folder, options.seeds, options.seconds)
+        measure(options.data, options.folder, options.seeds, options.seconds, options.kinds)
     elif options.verb == "stability":
         options.folder.mkdir(parents=True, exist_ok=True)
         stability(options.data, options.folder, options.seed, options.steps, options.seconds, options.learn)
@@ -181,7 +182,7 @@ def relaxation(values: NDArray[np.float64]) -> float:
     return 2.0 * total
 
 
-def measure(path: Path, folder: Path, seeds: Sequence[int], seconds: float) -> None:
+def measure(path: Path, folder: Path, seeds: Sequence[int], seconds: float, chosen: Sequence[str]) -> None:
     """Learn with each seed from four of the runs, by forces and then by frames alone."""
     beads, forces, runs = read(path)
     seen = runs != RUNS
@@ -196,7 +197,7 @@ def measure(path: Path, folder: Path, seeds: Sequence[int], seconds: float) -> N
         "processor": device.describe("cpu").name,
     }
     (folder / "data.json").write_text(json.dumps(everyday))
-    for kind in KINDS:
+    for kind in chosen:
         for seed in seeds:
             target = folder / f"{kind}-{seed}.json"
             if target.exists():

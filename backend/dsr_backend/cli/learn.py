@@ -24,6 +24,7 @@ def run_learn(options: argparse.Namespace) -> int:
     tasks = read_proteins(input_path(options.manifest))
     target = Path(file_to_write(options.output, [MODEL]))
     earlier_path = input_path(options.output) if asked.resume else None
+    from ..runtime.device import choose_device
     from ..sources.potential.learn import learn
     from ..sources.potential.mdcath import read_folder
     from ..sources.potential.model_file import from_bytes, save
@@ -43,7 +44,7 @@ def run_learn(options: argparse.Namespace) -> int:
         if earlier_path is not None:
             with reading(options.output):
                 earlier = from_bytes(earlier_path.read_bytes())
-        potential, report, lines = learn(data, asked, _Report(progress), _go_on, earlier)
+        potential, report, lines = learn(data, asked, _Report(progress), _go_on, earlier, choose_device(options.device))
     save(target, potential, report)
     for one in left_out:
         print(f"{one.name} is left out: {one.reason}")

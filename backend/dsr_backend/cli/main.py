@@ -407,7 +407,7 @@ def _parser() -> argparse.ArgumentParser:
         reader.add_argument("--share", help=f"0 (--trajectory) to 1 (--towards) (default: {HALFWAY:g})")
 
     doctor = verb("doctor", run_doctor, "check this installation, with remedies", "doctor --device cuda")
-    for subparser in (fit, many, mesh, export, score, gauge, filled, doctor):
+    for subparser in (fit, many, teach, mesh, export, score, gauge, filled, doctor):
         subparser.add_argument("--device", default=FitOptions.device, help="auto (default), cpu, cuda or cuda:1")
 
     alone = verb(

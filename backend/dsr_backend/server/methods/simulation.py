@@ -10,6 +10,7 @@ from pymol_dsr.shared import messages
 from pymol_dsr.shared.simulation_options import ALL_ATOMS
 from pymol_dsr.shared.values import JsonObject
 
+from ...runtime.device import choose_device
 from ...runtime.errors import Cancelled, RequestError
 from ...sources.generator import learn as generator
 from ...sources.generator.folder import read_proteins
@@ -87,6 +88,7 @@ def simulate_molecule(state: State, job: Job, request: messages.Simulate) -> mes
                 report,
                 check,
                 lambda text: job.log(f"{request.source}: {text}"),
+                choose_device(),
             ),
         )
     return run_source(
@@ -124,7 +126,9 @@ def learn_potential(state: State, job: Job, request: messages.Learn) -> messages
             data += more
             left_out = [f"{one.name} is left out: {one.reason}" for one in skipped]
         earlier = load(request.model) if request.options.resume else None
-        potential, report, lines = learn(data, request.options, JobReport(job, request.model), check, earlier)
+        potential, report, lines = learn(
+            data, request.options, JobReport(job, request.model), check, earlier, choose_device()
+        )
         try:
             save(path, potential, report)
         except OSError as error:

@@ -65,13 +65,16 @@ def calibrate(
 
     report: takes the fraction that is done and the gap, after each update. start: offsets to begin with.
     """
-    protein, generator = frames.protein, torch.Generator().manual_seed(seed)
+    device = potential.device
+    protein, generator = frames.protein, torch.Generator(device).manual_seed(seed)
     means, deviations = feature_statistics(frames)
-    bonds = torch.as_tensor(protein.runs(2))
-    wanted, scale = torch.as_tensor(means), potential.thermal / torch.as_tensor(deviations) ** 2
+    bonds = torch.as_tensor(protein.runs(2), device=device)
+    wanted, spread = torch.as_tensor(means, device=device), torch.as_tensor(deviations, device=device)
+    scale = potential.thermal / spread**2
     offsets = torch.zeros(len(means), dtype=torch.float64) if start is None else torch.tensor(start)
+    offsets = offsets.to(device)
     chosen = np.random.default_rng(seed).integers(len(frames.beads), size=REPLICAS)
-    starts = torch.as_tensor(frames.beads[chosen])
+    starts = torch.as_tensor(frames.beads[chosen], device=device)
 
     def force(x: torch.Tensor) -> torch.Tensor:
         return potential.forces(x, protein, offsets)
@@ -96,7 +99,7 @@ def calibrate(
             dynamics.restart(lost, starts[lost])
             continue
         difference = torch.stack(sampled).mean(0) - wanted
-        gaps.append(float((difference / torch.as_tensor(deviations)).square().mean().sqrt()))
+        gaps.append(float((difference / spread).square().mean().sqrt()))
         offsets += RATE * scale * difference
         kept.append(offsets.clone())
         spent = time.monotonic() - started
@@ -104,4 +107,4 @@ def calibrate(
         if spent > seconds:
             break
     averaged = torch.stack(kept[-max(1, int(AVERAGED * len(kept))) :]).mean(0) if kept else offsets
-    return averaged.numpy(), Calibration(tuple(gaps), flown_apart)
+    return averaged.cpu().numpy(), Calibration(tuple(gaps), flown_apart)

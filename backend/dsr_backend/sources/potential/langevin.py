@@ -37,7 +37,10 @@ class Langevin:
         friction: float = FRICTION,
         v: torch.Tensor | None = None,
     ) -> None:
-        """temperature: K; step: fs; friction: per ps, 0 keeps the energy. v: None draws it at the temperature."""
+        """Begin. generator: of the positions' device.
+
+        temperature: K; step: fs; friction: per ps, 0 keeps the energy. v: None draws it at the temperature.
+        """
         self._force, self._generator = force, generator
         self._thermal = BOLTZMANN * temperature
         self._dt = step / TIME_UNIT
@@ -47,12 +50,12 @@ class Langevin:
         self._f = force(self.x)
 
     def _noise(self) -> torch.Tensor:
-        return torch.randn(self.x.shape, generator=self._generator, dtype=self.x.dtype)
+        return torch.randn(self.x.shape, generator=self._generator, dtype=self.x.dtype, device=self.x.device)
 
     def copy(self) -> Langevin:
         """Return the same replicas with random numbers of their own: these here stay as they are."""
         twin = copy.copy(self)
-        twin._generator = torch.Generator().manual_seed(0)
+        twin._generator = torch.Generator(self.x.device).manual_seed(0)
         twin.x, twin.v, twin._f = self.x.clone(), self.v.clone(), self._f.clone()
         return twin
 

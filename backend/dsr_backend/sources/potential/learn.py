@@ -28,6 +28,7 @@ QUERIES = 500
 TRAINING_FRACTION = 0.55
 """Of the seconds; calibration has the others."""
 CHUNK = 200
+CPU = torch.device("cpu")
 SIZES = {"small": (2, 48), "large": (4, 128)}
 """Layers and width of the network."""
 MOST_KEPT_EPOCHS = 10_000
@@ -78,11 +79,12 @@ def learn(
     report: TrainingReport,
     check: Check,
     earlier: tuple[Potential, JsonObject] | None = None,
+    device: torch.device = CPU,
 ) -> tuple[Potential, JsonObject, tuple[str, ...]]:
     """Return a potential, the report of its training, and lines for the user.
 
-    earlier: a potential of the same proteins and the report of its training, to go on with. Raises ValueFault and
-    Cancelled.
+    earlier: a potential of the same proteins and the report of its training, to go on with. device: computes; the
+    potential is on the CPU again afterwards. Raises ValueFault and Cancelled.
     """
     _check(data)
     torch.manual_seed(options.seed)
@@ -100,6 +102,7 @@ def learn(
         _check_earlier(potential, data)
         starts = [*(one.offsets for one in potential.proteins)]
         potential.proteins.clear()
+    potential.to(device)
     fraction = TRAINING_FRACTION if options.calibrate else 1.0
     seconds = options.budget * fraction
 
@@ -133,6 +136,7 @@ def learn(
         potential.proteins.append(
             Trained(one.name, one.frames.protein, offsets, means, deviations, centres, _spacing(one.frames, centres))
         )
+    potential.to(CPU)
     lines = _lines(data, training, gaps, flown_apart)
     if earlier is not None:
         lines.insert(0, f"goes on with the potential of {len(_curve(before))} epochs that was there")

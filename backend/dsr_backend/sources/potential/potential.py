@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, field
 
@@ -57,14 +58,29 @@ class Potential:
 
     def energy(self, x: torch.Tensor, protein: Protein, offsets: torch.Tensor | None = None) -> torch.Tensor:
         """Return energies [R] of beads [R,N,3]. offsets: [K] of the calibration."""
-        types, pairs = torch.as_tensor(protein.types), torch.as_tensor(protein.pairs)
-        total: torch.Tensor = self.priors.energy(x, protein) + self.network(x, types, pairs)
-        return total if offsets is None else total + features(x, protein) @ offsets.to(x.dtype)
+        total = self.priors.energy(x, protein) + self.network_energy(x, protein)
+        return total if offsets is None else total + features(x, protein) @ offsets.to(x)
+
+    def network_energy(self, x: torch.Tensor, protein: Protein) -> torch.Tensor:
+        """Return energies [R] of the network alone."""
+        types, pairs = _network_terms(protein, x.device)
+        energies: torch.Tensor = self.network(x, types, pairs)
+        return energies
 
     def forces(self, x: torch.Tensor, protein: Protein, offsets: torch.Tensor | None = None) -> torch.Tensor:
         """Return forces [R,N,3] in kcal/mol/Å."""
         x = x.detach().requires_grad_(True)
         return -torch.autograd.grad(self.energy(x, protein, offsets).sum(), x)[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Device that its tensors are on."""
+        return self.priors.bonds.device
+
+    def to(self, device: torch.device) -> Potential:
+        """Move its tensors to a device, and return it."""
+        self.module().to(device)
+        return self
 
     def module(self) -> nn.ModuleDict:
         """Return all tensors as a module."""
@@ -77,11 +93,10 @@ def features(x: torch.Tensor, protein: Protein) -> torch.Tensor:
     Waves of dihedrals and soft contacts along the chain, which have averages; and soft histograms of the share of such
     contacts and of the radius of gyration, which tell a chain that is all helix or none from one that is half of it.
     """
-    runs = protein.runs(4)
+    runs, near = _feature_terms(protein, x.device)
     waves = harmonics(*torsions(x, runs), DIHEDRAL_WAVES).flatten(1)
     contacts = []
-    for apart in CONTACT_SEPARATIONS:
-        pairs = protein.runs(apart + 1)[:, [0, -1]]
+    for pairs in near:
         distance = ((x[:, pairs[:, 0]] - x[:, pairs[:, 1]]).square().sum(-1) + 1e-12).sqrt()
         contacts.append(torch.sigmoid((CONTACT - distance) / SOFTNESS))
     shares = [soft_histogram(part.mean(1), 0.0, 1.0) for part in contacts if part.shape[1]]
@@ -92,8 +107,22 @@ def features(x: torch.Tensor, protein: Protein) -> torch.Tensor:
     return torch.cat([waves, *contacts, *shares, soft_histogram(radius, compact, straight)], 1)
 
 
+@functools.lru_cache(maxsize=64)
+def _network_terms(protein: Protein, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return types and pairs of beads, the same tensors at each call."""
+    return torch.as_tensor(protein.types, device=device), torch.as_tensor(protein.pairs, device=device)
+
+
+@functools.lru_cache(maxsize=64)
+def _feature_terms(protein: Protein, device: torch.device) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """Return the beads of dihedrals and of each kind of contacts, the same tensors at each call."""
+    contacts = [protein.runs(apart + 1)[:, [0, -1]] for apart in CONTACT_SEPARATIONS]
+    runs = torch.as_tensor(protein.runs(4), device=device)
+    return runs, tuple(torch.as_tensor(pairs, device=device) for pairs in contacts)
+
+
 def soft_histogram(values: torch.Tensor, low: float, high: float) -> torch.Tensor:
     """Return how near values [R] are to each of HISTOGRAM places from low to high, [R,HISTOGRAM]."""
-    places = torch.linspace(low, high, HISTOGRAM, dtype=values.dtype)
+    places = torch.linspace(low, high, HISTOGRAM, dtype=values.dtype, device=values.device)
     width = (high - low) / (HISTOGRAM - 1)
     return torch.exp(-0.5 * ((values[:, None] - places) / width) ** 2)

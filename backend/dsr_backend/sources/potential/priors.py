@@ -96,7 +96,7 @@ class Priors(torch.nn.Module):
 
     def energy(self, x: torch.Tensor, protein: Protein) -> torch.Tensor:
         """Return energies [R] in kcal/mol of beads [R,N,3]."""
-        terms = _terms(protein)
+        terms = _terms(protein, x.device)
         bonds = self.bonds[terms.bond_types[0], terms.bond_types[1]].to(x.dtype)
         total = 0.5 * (bonds[:, 0] * (_lengths(x, terms.bonds) - bonds[:, 1]) ** 2).sum(1)
         if len(terms.angles):
@@ -129,21 +129,21 @@ class _Samples:
 class _Terms:
     """The atoms of all prior terms of a protein."""
 
-    def __init__(self, protein: Protein) -> None:
-        types = torch.as_tensor(protein.types)
-        self.bonds, self.angles, self.dihedrals = (torch.as_tensor(protein.runs(n)) for n in (2, 3, 4))
+    def __init__(self, protein: Protein, device: torch.device) -> None:
+        types = torch.as_tensor(protein.types, device=device)
+        self.bonds, self.angles, self.dihedrals = (torch.as_tensor(protein.runs(n), device=device) for n in (2, 3, 4))
         self.bond_types = types[self.bonds].T
         self.angle_types = types[self.angles[:, 1]]
         self.dihedral_types = types[self.dihedrals[:, 1:3]].T
         chosen = protein.separations >= 2
-        self.repulsions = torch.as_tensor(protein.pairs[chosen])
-        self.repulsion_kinds = torch.as_tensor(np.minimum(protein.separations[chosen] - 2, 1))
+        self.repulsions = torch.as_tensor(protein.pairs[chosen], device=device)
+        self.repulsion_kinds = torch.as_tensor(np.minimum(protein.separations[chosen] - 2, 1), device=device)
 
 
 @functools.lru_cache(maxsize=64)
-def _terms(protein: Protein) -> _Terms:
+def _terms(protein: Protein, device: torch.device) -> _Terms:
     """Return the terms of a protein, the same ones at each call."""
-    return _Terms(protein)
+    return _Terms(protein, device)
 
 
 def _fourier(angles: NDArray[np.float64], thermal: float) -> NDArray[np.float64]:

@@ -27,6 +27,7 @@ from .potential import Potential, Trained
 MOST_DONORS = 50
 STEPS_AT_ONCE = 10
 TIMING_STEPS = 20
+CPU = torch.device("cpu")
 FAR = 1.5
 """Times the spacing of the training data; farther from them, a state is where the potential has not learned."""
 
@@ -38,13 +39,15 @@ def simulate_beads(
     report: Report,
     check: Check,
     log: Callable[[str], None],
+    device: torch.device = CPU,
 ) -> Generated:
     """Simulate a molecule by the potential options.model; its states are the donors of side chains.
 
     States come time by time, and at each time replica by replica. Replicas that fly apart are started anew and counted.
-    log: takes a line that says how long it will take. Raises ValueFault, and Cancelled where there is no state yet.
+    log: takes a line that says how long it will take. device: computes the forces. Raises ValueFault, and Cancelled
+    where there is no state yet.
     """
-    return _Run(molecule, trajectory, options, report, check, log).run()
+    return _Run(molecule, trajectory, options, report, check, log, device).run()
 
 
 class _Run:
@@ -58,16 +61,21 @@ class _Run:
         report: Report,
         check: Check,
         log: Callable[[str], None],
+        device: torch.device,
     ) -> None:
+        self._device = device
         self._options, self._report, self._check, self._log = options, report, check, log
         self._potential, self._training = load(options.model)
+        self._potential.to(device)
         self._protein, alphas = beads_of(molecule, trajectory.coordinates[0])
         self._trained, self._notes = _trained(self._potential, self._protein)
         _check_types(self._potential, self._protein)
         self._refiner = Minimiser(molecule) if options.refine else None
         own = trajectory.coordinates[:, alphas]
         starts = own if self._trained is None else self._trained.centres
-        self._starts = torch.as_tensor(starts[k_centres(starts, options.replicas, options.seed)], dtype=torch.float32)
+        self._starts = torch.as_tensor(
+            starts[k_centres(starts, options.replicas, options.seed)], dtype=torch.float32, device=device
+        )
         self._first = own[0]
         self._backmap = BackMap(molecule, _donors(trajectory), ALPHAS)
         if len(self._backmap.atoms) != len(alphas):
@@ -82,7 +90,7 @@ class _Run:
     def run(self) -> Generated:
         options = self._options
         dynamics = self._dynamics()
-        bonds = torch.as_tensor(self._protein.runs(2))
+        bonds = torch.as_tensor(self._protein.runs(2), device=self._device)
         self._say_how_long(dynamics)
         started = time.monotonic()
         try:
@@ -94,7 +102,7 @@ class _Run:
                 if bool(lost.any()):
                     self._flown_apart += int(lost.sum())
                     dynamics.restart(lost, self._starts[lost])
-                self._keep(number, dynamics.x.numpy())
+                self._keep(number, dynamics.x.cpu().numpy())
                 elapsed = time.monotonic() - started
                 text = f"{1e3 * elapsed / (number * self._steps):.1f} ms a step of {options.replicas} replicas"
                 left = elapsed * (options.states / number - 1.0)
@@ -110,12 +118,12 @@ class _Run:
 
     def _dynamics(self) -> Langevin:
         potential, protein = self._potential, self._protein
-        offsets = None if self._trained is None else torch.as_tensor(self._trained.offsets)
+        offsets = None if self._trained is None else torch.as_tensor(self._trained.offsets, device=self._device)
         return Langevin(
             lambda x: potential.forces(x, protein, offsets),
             self._starts,
             potential.temperature,
-            torch.Generator().manual_seed(self._options.seed),
+            torch.Generator(self._device).manual_seed(self._options.seed),
         )
 
     def _say_how_long(self, dynamics: Langevin) -> None:
@@ -127,7 +135,7 @@ class _Run:
         self._check()
         step = (time.monotonic() - started) / TIMING_STEPS
         started = time.monotonic()
-        self._all_atoms(copy.x.numpy()[:1])
+        self._all_atoms(copy.x.cpu().numpy()[:1])
         state = time.monotonic() - started
         options = self._options
         seconds = options.states * (self._steps * step + options.replicas * state)

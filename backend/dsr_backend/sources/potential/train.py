@@ -113,7 +113,7 @@ def train(
             if time.monotonic() - started > seconds:
                 break
         spent = time.monotonic() - started
-        mean = float((torch.stack(losses) * torch.tensor(sizes)).sum() / sum(sizes))
+        mean = float((torch.stack(losses).cpu() * torch.tensor(sizes)).sum() / sum(sizes))
         epochs.append(Epoch(mean**0.5, _error(potential, held_out)))
         if epochs[-1].held_out < least:
             best, least, weights = number, epochs[-1].held_out, copy.deepcopy(network.state_dict())
@@ -145,18 +145,18 @@ class _Part:
 def _targets(potential: Potential, frames: Frames, generator: torch.Generator) -> tuple[_Part, _Part]:
     """Return the frames to train on and those held out, with the forces that the priors lack."""
     chosen = split(frames)
-    x = torch.as_tensor(frames.beads, dtype=torch.float32)
+    device = potential.device
+    x = torch.as_tensor(frames.beads, dtype=torch.float32, device=device)
     if frames.forces is None:
         # The score of the data, smoothed by the noise: the force that pulls a frame back to where it was.
-        noise = torch.randn(x.shape, generator=generator)
+        noise = torch.randn(x.shape, generator=generator).to(device)
         x, wanted = x + NOISE * noise, -potential.thermal / NOISE * noise
     else:
-        wanted = torch.as_tensor(frames.forces, dtype=torch.float32)
+        wanted = torch.as_tensor(frames.forces, dtype=torch.float32, device=device)
     chunks = range(0, len(x), BATCH)
     wanted = wanted - torch.cat([_prior_forces(potential, x[k : k + BATCH], frames.protein) for k in chunks])
-    parts = [
-        _Part(frames.protein, x[rows], wanted[rows]) for rows in (~torch.as_tensor(chosen), torch.as_tensor(chosen))
-    ]
+    rows = torch.as_tensor(chosen, device=device)
+    parts = [_Part(frames.protein, x[some], wanted[some]) for some in (~rows, rows)]
     return parts[0], parts[1]
 
 
@@ -166,9 +166,7 @@ def _prior_forces(potential: Potential, x: torch.Tensor, protein: Protein) -> to
 
 
 def _energy(potential: Potential, part: _Part, x: torch.Tensor) -> torch.Tensor:
-    protein = part.protein
-    energies: torch.Tensor = potential.network(x, torch.as_tensor(protein.types), torch.as_tensor(protein.pairs))
-    return energies
+    return potential.network_energy(x, part.protein)
 
 
 def _batches(parts: Sequence[_Part], generator: torch.Generator) -> list[tuple[_Part, torch.Tensor]]:

@@ -22,6 +22,7 @@ from pymol_dsr.shared.learn_options import LearnOptions
 from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.values import ValueFault
 from support.paths import ROOT
+from support.pretend_gpu import DEVICE, pretend_gpu
 
 pytestmark = pytest.mark.system
 
@@ -271,6 +272,21 @@ def test_learning_goes_on_with_a_potential_of_the_same_proteins_alone(frames, mo
 def held_out_errors(report: Any) -> list[float]:
     """The held-out errors of the epochs."""
     return [held_out for _, held_out in report["training"]]
+
+
+def test_a_potential_is_learned_and_computes_on_another_device(priors, frames, monkeypatch) -> None:
+    monkeypatch.setattr(train, "MOST_EPOCHS", 1)
+    for name, value in {"REPLICAS": 4, "SETTLE": 10, "BLOCK": 10, "MOST_UPDATES": 2}.items():
+        monkeypatch.setattr(calibrate, name, value)
+    few = Frames(ALANINES, frames.beads[::8], frames.forces[::8], frames.runs[::8])
+    with pretend_gpu():
+        potential, _, _ = learn([LearningData("ala", few, TEMPERATURE)], LearnOptions(), Silent(), ignore, None, DEVICE)
+        assert potential.device.type == "cpu"
+        starts = torch.as_tensor(few.beads[:4])
+        offsets = torch.as_tensor(potential.proteins[0].offsets)
+        forces = potential.forces(starts, ALANINES, offsets)
+        on_device = potential.to(DEVICE).forces(starts.to(DEVICE), ALANINES, offsets.to(DEVICE))
+        torch.testing.assert_close(on_device.cpu(), forces)
 
 
 def test_a_large_potential_has_the_size_of_the_literature() -> None:
