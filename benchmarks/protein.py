@@ -84,6 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     os.environ["DSR_HOME"] = str(options.folder)
     computing = devices.choose_device(options.device)
+    if computing.type == "cpu":
+        # Threads of so small tensors wait for each other.
+        torch.set_num_threads(1)
     figures: Figures = {"device": devices.describe(str(computing)).name, "sequence": options.sequence}
     started = time.perf_counter()
     copies(options, figures)
@@ -128,11 +131,11 @@ def molecule_of(sequence: str) -> tuple[Molecule, NDArray[np.float32]]:
 
     with pymol2.PyMOL() as session:
         if sequence.lower().endswith(".pdb"):
-            session.cmd.load(sequence, "protein")
+            session.cmd.load(sequence, "peptide")
             session.cmd.remove("not polymer.protein")
         else:
-            session.cmd.fab(sequence, "protein", ss=1)
-        model = session.cmd.get_model("protein")
+            session.cmd.fab(sequence, "peptide", ss=1)
+        model = session.cmd.get_model("peptide")
     rows = [(a.name, a.resn, a.resi, a.chain, a.symbol) for a in model.atom]
     columns: dict[str, Any] = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
     bonds = np.array([bond.index for bond in model.bond], np.int32)
