@@ -138,7 +138,8 @@ def learn(
     try:
         training.run(options.budget, check=check, progress=progress, save=lambda now: save(path, content()))
     except Cancelled:
-        log(f"cancelled after {training.steps} steps of training; {best_text(training.best)}; kept in {path}")
+        reached = f"cancelled after {training.steps} steps of training; {best_text(training.best)}"
+        log(f"{reached}; resume=1 goes on from {path}")
         raise
     whole: JsonObject = {
         "kind": "generator",
