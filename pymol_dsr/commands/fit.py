@@ -335,7 +335,8 @@ def run_request(jobs: Jobs, name: str, request: FitRequest, watch: bool, runner:
         runner.say(f" {name}: the fit of this name is kept until the new one is ready")
     preview = Preview(fit, _self) if watch else None
     if preview is not None:
-        fit.preview, fit.radii, fit.show_preview = preview.options, preview.radii, preview
+        fit.preview, fit.radii = preview.options, preview.radii
+        fit.show_preview, fit.show_surface = preview, preview.show_surface
     # They were printed when the scene was read.
     fit.warnings += [line for source in request.sources for line in source.warnings]
     for source in request.sources:

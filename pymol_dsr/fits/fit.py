@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..backend.client import Backend
 from ..shared import messages, states, text
+from ..surfaces.source import Surface
 from .timing import FitTiming
 
 Say = Callable[[str], None]
@@ -113,7 +114,8 @@ class Fit:
     trajectories: one, or those of a family in their order. step, checkpoint: of the training, and the last one that
     was saved. losses: fraction and loss (Å) of each progress. stage: the step of its activity in a word, for messages;
     `fraction` counts it. preview: the preview that `open` asks for; radii: f4[A] in Å, of its atoms, where they are
-    known; show_preview: called with each event `preview` in the reading thread. detached: the process of its own that
+    known; show_preview: called with each event `preview` in the reading thread; show_surface: called with each of PyMOL's
+    surfaces of the first trajectory, before it is sent. detached: the process of its own that
     fits it or has fitted it, in words. file: its .dsr where the user has named one. digest, fetch: of a fit that came
     from a .dsr here, its SHA-256, and the function that reads it again (its path and content). in_folder: whether the
     backend has it in its folder of fits, too. holder: the backend that has it in memory. replaces: the finished or
@@ -139,6 +141,7 @@ class Fit:
     preview: messages.PreviewOptions | None = None
     radii: NDArray[np.float32] | None = None
     show_preview: Callable[[messages.Preview], None] | None = None
+    show_surface: Callable[[Surface], None] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     detached: str = ""
     file: str = ""

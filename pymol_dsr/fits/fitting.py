@@ -6,14 +6,15 @@ import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ..backend.client import Backend, Call
 from ..backend.process import BackendError
 from ..shared import messages
 from ..surfaces import workers
-from ..surfaces.source import Source
+from ..surfaces.source import ExtractError, Source
 from . import detached
+from .background import Background
 from .fit import Cancelled, Fit, Phase, Say
 from .jobs import Jobs
 from .request import FitRequest
@@ -40,7 +41,24 @@ def run_fit(jobs: Jobs, fit: Fit, request: FitRequest, say: Say) -> None:
     timing = fit.timing = FitTiming(size, options.preset, jobs.rates, options.budget)
     with jobs.releasing(fit), jobs.replacing(fit), _recording_end(fit), jobs.turn(fit, say):
         timing.begin(Stage.SURFACES)
+        if jobs.connection.running is None:
+            _show_first_surface(fit, request.sources[0])
         _Run(jobs, jobs.connection.backend(fit), fit, request, say).run()
+
+
+def _show_first_surface(fit: Fit, source: Source) -> None:
+    """Compute and show PyMOL's surface of the preview's state while the backend starts, which takes seconds."""
+    if fit.preview is None or fit.show_surface is None:
+        return
+    alone, show = dataclasses.replace(source, states=[int(fit.preview.time)], warnings=[]), fit.show_surface
+
+    def work() -> None:
+        # The fit itself meets the same error and reports it.
+        with suppress(ExtractError):
+            for surface in workers.compute_surfaces(alone, 1, fit.stop.is_set):
+                show(surface)
+
+    Background(target=work, name="dsr-first-surface", daemon=True).start()
 
 
 def send_surfaces(
@@ -69,6 +87,8 @@ def send_surfaces(
             for line in source.warnings[reported:]:
                 fit.warn(line)
             reported = len(source.warnings)
+            if fit.show_surface is not None and trajectory is fit.trajectories[0]:
+                fit.show_surface(surface)
             calls.append(backend.submit(surface.request(fit.name, trajectory.name)))
             # A surface that the backend refuses ends the fit now, not after all others are computed.
             while len(calls) > AHEAD:

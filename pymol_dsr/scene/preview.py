@@ -9,9 +9,13 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..fits.background import Background
 from ..fits.fit import Fit
 from ..shared import messages
+from ..surfaces.source import Surface
 from . import atoms, cgo, placement
 from .color_bar import remove_bars
 from .gui_thread import in_gui
@@ -21,8 +25,10 @@ from .tags import LIVE, MOVIE, PREVIEW, Tag, object_of, put_tag, tagged_objects
 
 # Å between the nodes of the first mesh; the later ones are finer, as far as TRIANGLES lets them.
 RESOLUTION = 1.0
-# Loading and first drawing a mesh of this size takes the window about 50 ms.
-TRIANGLES = 20_000
+# Loading and first drawing a mesh of this size takes the window about 75 ms.
+TRIANGLES = 30_000
+# Points compared with all atoms at a time.
+POINTS = 1024
 
 
 class Preview:
@@ -44,6 +50,24 @@ class Preview:
         time = min(trajectory.states, key=lambda state: (abs(state - displayed), state))
         self.radii = atoms.atom_radii(trajectory, _self)
         self.options = messages.PreviewOptions(time, RESOLUTION, TRIANGLES)
+
+    def show_surface(self, surface: Surface) -> None:
+        """Show PyMOL's own surface of the state soon, until the backend's first preview of the field.
+
+        A larger surface would make the window wait; the backend sends a coarser mesh of that one.
+        """
+        if surface.state == self.options.time and len(surface.faces) <= TRIANGLES and not self._count:
+            self(
+                messages.Preview(
+                    fit=self._fit.name,
+                    time=surface.state,
+                    final=False,
+                    points=surface.points,
+                    normals=surface.normals,
+                    faces=surface.faces,
+                    nearest=nearest_spheres(surface.points, surface.atoms, self.radii),
+                )
+            )
 
     def __call__(self, preview: messages.Preview) -> None:
         """Show a preview soon."""
@@ -91,6 +115,25 @@ class Preview:
             clear_place(self._tag.molecule, self.name, self._self)
             remove([live_name(self._fit.name, self._self)], self._self)
         put_mesh(preview_name(self._fit.name, self._self), floats, self._ttt, "", self._tag, self._self)
+
+
+def nearest_spheres(
+    points: NDArray[np.float32], atoms: NDArray[np.float32], radii: NDArray[np.float32] | None
+) -> NDArray[np.int32]:
+    """Return the atom i4[N] whose sphere is nearest to each point f4[N,3] (Å).
+
+    atoms f4[A,3] and radii f4[A] in Å; without radii the nearest centre counts.
+    """
+    # Relative to the middle: squares of coordinates far from the origin would lose the digits that matter.
+    middle = atoms.mean(axis=0)
+    centres = atoms - middle
+    squares = (centres**2).sum(axis=1)
+    nearest = np.empty(len(points), np.int32)
+    for start in range(0, len(points), POINTS):
+        x = points[start : start + POINTS] - middle
+        distances = np.sqrt(np.maximum((x**2).sum(axis=1)[:, None] + squares - 2.0 * x @ centres.T, 0.0))
+        nearest[start : start + POINTS] = (distances if radii is None else distances - radii).argmin(axis=1)
+    return nearest
 
 
 def preview_name(fit: str, _self: Any) -> str:

@@ -51,6 +51,12 @@ class Preview:
         """Return whether this surface is the preview's state, and no mesh was made so far."""
         return not self.started and surface.state == self.time and trajectory == self.trajectory
 
+    def show_sent_state(self, surface: Surface, options: FitOptions, cancelled: Callable[[], bool]) -> None:
+        """Show a surface that the sender has, unless it can show it itself: `triangles` at most. Raises Cancelled."""
+        self.started = True
+        if self.triangles is None or len(surface.faces) > self.triangles:
+            self.show_state(surface, options, cancelled)
+
     def show_state(self, surface: Surface, options: FitOptions, cancelled: Callable[[], bool]) -> None:
         """Show a quick fit of the surface alone. Raises Cancelled."""
         self.started = True

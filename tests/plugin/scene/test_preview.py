@@ -17,7 +17,7 @@ from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.scene import cgo, placement
-from pymol_dsr.scene.preview import Preview
+from pymol_dsr.scene.preview import Preview, nearest_spheres
 from pymol_dsr.scene.replies import mesh_of, vertex_colors
 from pymol_dsr.session import session_of
 from pymol_dsr.shared import messages
@@ -112,6 +112,16 @@ def test_triangles_bound_every_preview(wire):
 
 
 @pytest.mark.system
+def test_the_sender_shows_a_surface_of_few_triangles_itself(wire):
+    wire.call("open", fit="a", preview={"time": 1, "resolution": 1.5, "triangles": 5000})
+    wire.send("a", series())
+    assert all(len(surface.faces) <= 5000 for surface in series()) and not wire.previews
+    wire.call("fit", fit="a")
+    [(params, _)] = wire.previews
+    assert params["final"]
+
+
+@pytest.mark.system
 def test_a_resumed_fit_finds_the_surface_from_before(wire):
     wire.call("open", fit="a", source={"object": "a"})
     wire.send("a", series())
@@ -191,8 +201,8 @@ def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plu
     fit = session_of(plugin).jobs.fits["pep_dsr"]
     assert fit.preview is not None and fit.preview.time == 3, "the fitted state nearest to the one in view"
     wait_for(lambda: "pep_dsr_preview" in plugin.get_names())
-    assert fit.phase in (Phase.SURFACES, Phase.SAMPLING, Phase.FIT), fit.phase
-    assert order == [3, 1, 5], "the surface of that state was not made first"
+    assert fit.phase in (Phase.QUEUED, Phase.SURFACES, Phase.SAMPLING, Phase.FIT), fit.phase
+    assert order[0] == 3, "the surface of that state was not made while the backend starts"
     low, high = map(np.array, plugin.get_extent("pep_dsr_preview"))
     atoms = coordinates(plugin, "pep", 3)
     # About a probe and an atom's radius around the atoms.
@@ -202,6 +212,7 @@ def test_a_fit_that_is_watched_shows_the_state_in_view_until_its_movie_comes(plu
     assert list(plugin.get_object_ttt("pep_dsr_preview")) == placement.object_ttt("pep", plugin) != placement.IDENTITY
     wait_for(lambda: not fit.activity)
     assert fit.phase is Phase.READY
+    assert order[-3:] == [3, 1, 5], "the surface of that state was not sent first"
     assert all(0 < fraction <= 1 and loss > 0 for fraction, loss in fit.losses)
     dsr_movie("pep_dsr", "1-2", resolution=1, _self=plugin)
     assert plugin.get_names() == ["pep", "pep_dsr"]
@@ -277,6 +288,18 @@ def test_an_earlier_movie_of_the_name_is_switched_off(peptide):
     show_preview(triangle())
     loaded(show_preview, peptide)
     assert "a" not in peptide.get_names(enabled_only=1) and "a_live" not in peptide.get_names()
+
+
+def test_a_points_atom_is_the_one_with_the_nearest_sphere():
+    random = np.random.default_rng(0)
+    atoms = (random.normal(size=(300, 3)) * 9.0 + 500.0).astype(np.float32)
+    points = (random.normal(size=(2500, 3)) * 9.0 + 500.0).astype(np.float32)
+    radii = random.uniform(1.0, 2.0, 300).astype(np.float32)
+    distances = np.linalg.norm(points[:, None].astype(float) - atoms, axis=2)
+    for gaps, known in ((distances, None), (distances - radii, radii)):
+        nearest = nearest_spheres(points, atoms, known)
+        assert nearest.dtype == np.int32
+        np.testing.assert_allclose(gaps[np.arange(2500), nearest], gaps.min(1), atol=2e-4)
 
 
 def test_unfinished_surfaces_have_the_atoms_colours():

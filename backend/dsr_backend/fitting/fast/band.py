@@ -119,7 +119,8 @@ def _covering(job: FitJob[Preset], cells: torch.Tensor) -> Lattice:
 
 
 def nodes_near(lattice: Lattice, margin: int, cells: torch.Tensor) -> torch.Tensor:
-    """Return the numbers i8[M] of the corners of cells i4[N,3], and of the nodes up to `margin` steps beyond them.
+    """Return the numbers i8[M] of the corners of cells i4[N,3], and of the nodes up to `margin` steps beyond them, as
+    far as the lattice reaches.
 
     Cells are numbered from the origin; the lattice's own origin is a multiple of its spacing.
     """
@@ -137,8 +138,10 @@ def nodes_near(lattice: Lattice, margin: int, cells: torch.Tensor) -> torch.Tens
             _spread(near, axis, -1)
         for _ in range(margin + 1):
             _spread(near, axis, 1)
-    i, j, k = (torch.nonzero(near) + (first - origin)).T
+    nodes = torch.nonzero(near) + (first - origin)
     _, y_count, z_count = lattice.shape
+    within = ((nodes >= 0) & (nodes < torch.tensor(lattice.shape, device=cells.device))).all(1)
+    i, j, k = nodes[within].T
     numbers: torch.Tensor = (i * y_count + j) * z_count + k
     return numbers
 

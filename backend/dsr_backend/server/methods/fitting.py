@@ -93,7 +93,7 @@ def take_surface(state: State, job: Job, request: messages.Surface) -> messages.
         surface = Surface(request.state, request.points, request.normals, request.faces, request.atoms)
         pending.surfaces.put(number, surface)
     if pending.preview is not None and pending.preview.starts_with(surface, request.trajectory):
-        pending.preview.show_state(surface, pending.request.config, job.cancelled)
+        pending.preview.show_sent_state(surface, pending.request.config, job.cancelled)
     return messages.SurfaceResult(points=len(surface.points))
 
 

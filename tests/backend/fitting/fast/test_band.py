@@ -33,6 +33,14 @@ def test_nodes_near_cells_are_their_corners_and_so_many_beyond(margin):
     assert len(places) == len(expected) and {tuple(cell) for cell in places} == expected
 
 
+def test_nodes_beyond_the_lattice_are_left_out():
+    numbers = nodes_near(LATTICE, 2, torch.tensor([[-12, -12, -12], [19, 19, 19]], dtype=torch.int32))
+    corners = LATTICE.nodes(numbers)
+    assert len(numbers) == 2 * 4**3
+    assert (corners >= -6.0).all() and (corners <= 10.0).all()
+    assert ((corners <= -4.5).all(1) | (corners >= 8.5).all(1)).all()
+
+
 def test_no_cells_have_no_nodes_near():
     assert len(nodes_near(LATTICE, 2, torch.zeros(0, 3, dtype=torch.int32))) == 0
 
