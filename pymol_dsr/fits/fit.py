@@ -114,9 +114,9 @@ class Fit:
     trajectories: one, or those of a family in their order. step, checkpoint: of the training, and the last one that
     was saved. losses: fraction and loss (Å) of each progress. stage: the step of its activity in a word, for messages;
     `fraction` counts it. preview: the preview that `open` asks for; radii: f4[A] in Å, of its atoms, where they are
-    known; show_preview: called with each event `preview` in the reading thread; show_surface: called with each of PyMOL's
-    surfaces of the first trajectory, before it is sent. detached: the process of its own that
-    fits it or has fitted it, in words. file: its .dsr where the user has named one. digest, fetch: of a fit that came
+    known; show_preview: called with each event `preview` in the reading thread; show_surface: called with each
+    surface of the first trajectory, before it is sent. detached: the process of its own that fits it or has fitted it,
+    in words. file: its .dsr where the user has named one. digest, fetch: of a fit that came
     from a .dsr here, its SHA-256, and the function that reads it again (its path and content). in_folder: whether the
     backend has it in its folder of fits, too. holder: the backend that has it in memory. replaces: the finished or
     detached fit of its name, which is kept until this one is ready. note: how the last fit ended that was to replace
