@@ -278,11 +278,13 @@ def test_a_potential_is_learned_and_computes_on_another_device(priors, frames, m
     monkeypatch.setattr(train, "MOST_EPOCHS", 1)
     for name, value in {"REPLICAS": 4, "SETTLE": 10, "BLOCK": 10, "MOST_UPDATES": 2}.items():
         monkeypatch.setattr(calibrate, name, value)
-    few = Frames(ALANINES, frames.beads[::8], frames.forces[::8], frames.runs[::8])
+    every_eighth = Frames(ALANINES, frames.beads[::8], frames.forces[::8], frames.runs[::8])
     with pretend_gpu():
-        potential, _, _ = learn([LearningData("ala", few, TEMPERATURE)], LearnOptions(), Silent(), ignore, None, DEVICE)
+        potential, _, _ = learn(
+            [LearningData("ala", every_eighth, TEMPERATURE)], LearnOptions(), Silent(), ignore, None, DEVICE
+        )
         assert potential.device.type == "cpu"
-        starts = torch.as_tensor(few.beads[:4])
+        starts = torch.as_tensor(every_eighth.beads[:4])
         offsets = torch.as_tensor(potential.proteins[0].offsets)
         forces = potential.forces(starts, ALANINES, offsets)
         on_device = potential.to(DEVICE).forces(starts.to(DEVICE), ALANINES, offsets.to(DEVICE))
