@@ -38,7 +38,7 @@ def dsr_color(
         surface moves, by any number of the atoms, by a map or in one colour. A bar named
         <object>_bar_<what>_<unit> shows which colour stands for which value.
 
-        Extrapolated states stay transparent and tinted orange. Vertices without a value are grey.
+        Extrapolated states stay transparent and become paler. Vertices without a value are grey.
 
     USAGE
 
