@@ -32,10 +32,10 @@ class PymolAlignment:
     ) -> list[ResiduePair]:
         """Return pairs of residues of two chains; none where PyMOL can't align them."""
         pairs = self._aligned(self._self.align, first, residues, second, others)
-        same = sum(one.name == other.name for one, other in pairs)
-        if same < ALIKE * min(len(residues), len(others)):
+        equal_names = sum(residue.name == partner.name for residue, partner in pairs)
+        if equal_names < ALIKE * min(len(residues), len(others)):
             by_structure = self._aligned(self._self.super, first, residues, second, others)
-            if len(by_structure) > len(pairs) or same < ALIKE * len(pairs):
+            if len(by_structure) > len(pairs) or equal_names < ALIKE * len(pairs):
                 self.by_structure = True
                 return by_structure
         return pairs
@@ -53,7 +53,7 @@ class PymolAlignment:
         owners = ({}, {})  # type: tuple[dict[int, Residue], dict[int, Residue]]
         for name, molecule, chain, owner in zip(_CHAINS, (first, second), (residues, others), owners, strict=True):
             for residue in chain:
-                owner.update((int(molecule.indices[place]) + 1, residue) for place in residue.atoms.values())
+                owner.update((int(molecule.indices[index]) + 1, residue) for index in residue.atoms.values())
             cmd.select_list(name, molecule.object, list(owner), mode="index")
         try:
             command(
@@ -87,12 +87,14 @@ def _residue_pairs(
     by_id: dict[int, Residue] = {}
     for column in columns:
         # Both may be of one object.
-        here = next((owners[0][index] for name, index in column if name == first.object and index in owners[0]), None)
-        there = next(
+        residue = next(
+            (owners[0][index] for name, index in column if name == first.object and index in owners[0]), None
+        )
+        partner = next(
             (owners[1][index] for name, index in reversed(column) if name == second.object and index in owners[1]), None
         )
-        if here is not None and there is not None:
-            by_id.update({id(here): here, id(there): there})
-            counted = votes.setdefault(id(here), {})
-            counted[id(there)] = counted.get(id(there), 0) + 1
-    return [(by_id[here], by_id[max(counted, key=lambda k: counted[k])]) for here, counted in votes.items()]
+        if residue is not None and partner is not None:
+            by_id.update({id(residue): residue, id(partner): partner})
+            counted = votes.setdefault(id(residue), {})
+            counted[id(partner)] = counted.get(id(partner), 0) + 1
+    return [(by_id[key], by_id[max(counted, key=lambda k: counted[k])]) for key, counted in votes.items()]

@@ -63,12 +63,12 @@ def read_states(selection: str, states_text: str, _self: Any) -> MoleculeStates:
     """
     name = selected_object(selection, _self)
     last = _self.count_states(f"%{name}")
-    wanted = [int(state) for state in sorted(states.parse(states_text, last=last, owner=f"the object {name}"))]
+    state_numbers = [int(state) for state in sorted(states.parse(states_text, last=last, owner=f"the object {name}"))]
     session = read_object_session(name, _self)
-    chosen, shown = selection, wanted[0]
+    chosen, bond_state = selection, state_numbers[0]
     if session.is_discrete:
-        session, chosen, shown = with_shared_atoms(
-            selection, session, wanted, object=name, remedies=IN_PYMOL, _self=_self
+        session, chosen, bond_state = with_shared_atoms(
+            selection, session, state_numbers, object=name, remedies=IN_PYMOL, _self=_self
         )
     rows: list[_Row] = []
     _self.iterate(
@@ -76,12 +76,15 @@ def read_states(selection: str, states_text: str, _self: Any) -> MoleculeStates:
         "rows.append((index, ID, name, resn, resi, chain or segi, elem, alt, type == 'HETATM'))",
         space={"rows": rows},
     )
-    kept = _first_locations(rows)
+    first_rows = _first_locations(rows)
     atoms = SelectedAtoms(
-        name, np.array([row[0] - 1 for row in kept], np.int32), [row[1] for row in kept], [row[2] for row in kept]
+        name,
+        np.array([row[0] - 1 for row in first_rows], np.int32),
+        [row[1] for row in first_rows],
+        [row[2] for row in first_rows],
     )
     positions: list[Coordinates] = []
-    for state in wanted:
+    for state in state_numbers:
         xyz = in_scene(state_coordinates(session, state, atoms, selection), name, state, _self)
         check_finite(xyz, state, atoms)
         positions.append(xyz)
@@ -89,10 +92,10 @@ def read_states(selection: str, states_text: str, _self: Any) -> MoleculeStates:
         name,
         selection,
         atoms.indices,
-        _molecule(kept, _bonds(name, atoms.indices, shown, _self)),
-        tuple(wanted),
+        _molecule(first_rows, _bonds(name, atoms.indices, bond_state, _self)),
+        tuple(state_numbers),
         np.stack(positions),
-        len(rows) - len(kept),
+        len(rows) - len(first_rows),
     )
 
 
@@ -101,7 +104,7 @@ def further_trajectories(of: MoleculeStates, _self: Any) -> list[MoleculeStates]
 
     Atoms are the same where chain, residue and name are. Objects of one state and generated ones are no trajectories.
     """
-    found = []
+    trajectories = []
     keys = of.atom_keys()
     if len(set(keys)) < len(keys):
         return []
@@ -116,42 +119,42 @@ def further_trajectories(of: MoleculeStates, _self: Any) -> list[MoleculeStates]
         if read_object_session(name, _self).is_discrete:
             continue
         trajectory = read_states(f"%{name}", "all", _self)
-        places = {key: place for place, key in enumerate(trajectory.atom_keys())}
+        places = {key: index for index, key in enumerate(trajectory.atom_keys())}
         if all(key in places for key in keys):
-            found.append(subset(trajectory, [places[key] for key in keys]))
-    return found
+            trajectories.append(subset(trajectory, [places[key] for key in keys]))
+    return trajectories
 
 
 def subset(atoms: MoleculeStates, places: Sequence[int]) -> MoleculeStates:
     """Return some of the atoms, in the order of `places` (from 0)."""
-    kept = np.array(places, np.int64)
+    chosen = np.array(places, np.int64)
     new = np.full(len(atoms), -1, np.int64)
-    new[kept] = np.arange(len(kept))
+    new[chosen] = np.arange(len(chosen))
     bonds = new[atoms.molecule.bonds]
-    columns = {column: tuple(getattr(atoms.molecule, column)[place] for place in places) for column in COLUMNS}
+    columns = {column: tuple(getattr(atoms.molecule, column)[index] for index in places) for column in COLUMNS}
     molecule = Molecule(
         **columns,
         bonds=bonds[(bonds >= 0).all(axis=1)].astype(np.int32),
-        hetatm=atoms.molecule.hetatm[kept],
+        hetatm=atoms.molecule.hetatm[chosen],
     )
     return MoleculeStates(
-        atoms.object, atoms.selection, atoms.indices[kept], molecule, atoms.states, atoms.coordinates[:, kept]
+        atoms.object, atoms.selection, atoms.indices[chosen], molecule, atoms.states, atoms.coordinates[:, chosen]
     )
 
 
 def _first_locations(rows: Sequence[_Row]) -> list[_Row]:
     """Leave out atoms that are another location of one before them."""
-    seen: set[tuple[str, ...]] = set()
-    kept = []
+    known_keys: set[tuple[str, ...]] = set()
+    first_rows = []
     for row in rows:
         _, _, name, resn, resi, chain, _, alt, _ = row
         key = (chain, resi, resn, name)
-        if alt and key in seen:
+        if alt and key in known_keys:
             continue
         if alt:
-            seen.add(key)
-        kept.append(row)
-    return kept
+            known_keys.add(key)
+        first_rows.append(row)
+    return first_rows
 
 
 def _bonds(name: str, indices: NDArray[np.int32], state: int, _self: Any) -> NDArray[np.int32]:

@@ -24,7 +24,7 @@ def table_lines(rows: Sequence[BackTestRow]) -> list[str]:
         ]
         for row in rows
     ]
-    widths = [max(len(line[place]) for line in [head, *body]) for place in range(len(head))]
+    widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
     lines = []
     for line in [head, *body]:
         first, *cells, note = (cell for cell in line)

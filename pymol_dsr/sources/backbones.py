@@ -47,26 +47,26 @@ def generator_request(
     """
     proteins, atoms, lines = [], [], []
     strides: dict[str, float] = {}
-    for one in objects:
-        backbone = backbone_of(read_states(f"%{one}", states, _self))
-        strides[one] = backbone.stride
+    for object_name in objects:
+        backbone = backbone_of(read_states(f"%{object_name}", states, _self))
+        strides[object_name] = backbone.stride
         if backbone.left_out:
             lines.append(
-                f"{one}: left out: {len(backbone.left_out)} residues without N, CA and C, the first one "
+                f"{object_name}: left out: {len(backbone.left_out)} residues without N, CA and C, the first one "
                 f"{backbone.left_out[0]}"
             )
         if len(backbone.runs) > 1:
-            lines.append(f"{one}: its states are uneven in time: {len(backbone.runs)} parts are learned from")
+            lines.append(f"{object_name}: its states are uneven in time: {len(backbone.runs)} parts are learned from")
         lengths = tuple(len(run) for run in backbone.runs)
-        proteins.append(messages.LearnedTrajectories(one, backbone.residues, backbone.chains, lengths))
+        proteins.append(messages.LearnedTrajectories(object_name, backbone.residues, backbone.chains, lengths))
         atoms += [run.reshape(-1, 3, 3) for run in backbone.runs]
     if len(set(strides.values())) > 1:
-        apart = ", ".join(f"{one} {stride:g}" for one, stride in strides.items())
-        raise ExtractError(f"states {states}: those of the objects are not equally far apart ({apart})")
-    whole = np.concatenate(atoms)
-    if whole.nbytes > MAX_PAYLOAD:
+        stride_text = ", ".join(f"{object_name} {stride:g}" for object_name, stride in strides.items())
+        raise ExtractError(f"states {states}: those of the objects are not equally far apart ({stride_text})")
+    joined = np.concatenate(atoms)
+    if joined.nbytes > MAX_PAYLOAD:
         raise JobError(
-            f"the backbones of these states are {whole.nbytes / 1e6:.0f} MB, and {MAX_PAYLOAD / 1e6:.0f} MB are the "
+            f"the backbones of these states are {joined.nbytes / 1e6:.0f} MB, and {MAX_PAYLOAD / 1e6:.0f} MB are the "
             "most at once; learn from fewer states, as states=1-10000"
         )
     stride = next(iter(strides.values()))
@@ -76,7 +76,7 @@ def generator_request(
         proteins=tuple(proteins),
         stride=stride,
         picoseconds=_picoseconds(objects, stride, sources, _self),
-        backbones=whole,
+        backbones=joined,
     )
     return request, lines
 
@@ -85,32 +85,36 @@ def backbone_of(atoms: MoleculeStates) -> Backbone:
     """Return the backbone of the states of an object. Raises ExtractError where it has none."""
     molecule = atoms.molecule
     places: dict[tuple[str, str, str], dict[str, int]] = {}
-    for place, key in enumerate(zip(molecule.chains, molecule.residue_numbers, molecule.residue_names, strict=True)):
-        if not molecule.hetatm[place]:
-            places.setdefault(key, {}).setdefault(molecule.names[place], place)
-    whole = {key: [found[name] for name in NAMES] for key, found in places.items() if set(NAMES) <= set(found)}
-    if not whole:
+    for index, key in enumerate(zip(molecule.chains, molecule.residue_numbers, molecule.residue_names, strict=True)):
+        if not molecule.hetatm[index]:
+            places.setdefault(key, {}).setdefault(molecule.names[index], index)
+    complete = {
+        key: [atom_indices[name] for name in NAMES]
+        for key, atom_indices in places.items()
+        if set(NAMES) <= set(atom_indices)
+    }
+    if not complete:
         raise ExtractError(f"{atoms.object} has no residues with N, CA and C, which a generator learns from")
-    corners = np.array(list(whole.values()))
+    corners = np.array(list(complete.values()))
     frames = np.ascontiguousarray(atoms.coordinates[:, corners], np.float32)
     links = np.linalg.norm(frames[0, :-1, 2] - frames[0, 1:, 0], axis=1)
-    labels = [chain for chain, _, _ in whole]
+    labels = [chain for chain, _, _ in complete]
     chains = [0]
     for number, length in enumerate(links.tolist()):
         chains.append(chains[-1] + (length > LONGEST_LINK or labels[number] != labels[number + 1]))
     gaps = np.diff(atoms.states)
     stride = float(np.median(gaps)) if len(gaps) else 1.0
     runs = np.split(frames, (np.flatnonzero(gaps != stride) + 1).tolist())
-    left_out = tuple(f"{name} {number}" for chain, number, name in places if (chain, number, name) not in whole)
-    return Backbone(tuple(name for _, _, name in whole), tuple(chains), runs, stride, left_out)
+    left_out = tuple(f"{name} {number}" for chain, number, name in places if (chain, number, name) not in complete)
+    return Backbone(tuple(name for _, _, name in complete), tuple(chains), runs, stride, left_out)
 
 
 def _picoseconds(objects: Sequence[str], stride: float, sources: Sources, _self: Any) -> float | None:
     """Return the time from state to state where dsr_simulate has made all objects, with one time between states."""
     times = set()
-    for one in objects:
-        options = (sources.provenance.get(one, _self) or {}).get("options")
-        every = options.get("every") if isinstance(options, dict) else None
-        times.add(float(every) if isinstance(every, int | float) and every > 0 else None)
-    [time, *others] = times
-    return None if others or time is None else stride * time
+    for object_name in objects:
+        options = (sources.provenance.get(object_name, _self) or {}).get("options")
+        interval = options.get("every") if isinstance(options, dict) else None
+        times.add(float(interval) if isinstance(interval, int | float) and interval > 0 else None)
+    [time, *other_times] = times
+    return None if other_times or time is None else stride * time

@@ -39,34 +39,41 @@ def common_states(structures: Sequence[MoleculeStates], align: AlignChains, supe
 
     superposed: move each onto the first, by the atoms that move least. Raises ExtractError where too few are common.
     """
-    first, *others = structures
+    first, *further = structures
     places: list[dict[int, int]] = []
     lines: list[str] = []
-    for other in others:
-        matching = match_atoms(first, other, align)
+    for structure in further:
+        matching = match_atoms(first, structure, align)
         if len(matching.first) < FEWEST_ATOMS or matching.paired < LEAST_PAIRED * matching.smaller:
             raise ExtractError(
-                f"{_label(first)} and {_label(other)} have {len(matching.first)} atoms in common, of {matching.paired} "
-                f"of {matching.smaller} residues; a morph needs structures of one molecule, or of like ones"
+                f"{_label(first)} and {_label(structure)} have {len(matching.first)} atoms in common, of "
+                f"{matching.paired} of {matching.smaller} residues; a morph needs structures of one molecule, "
+                "or of like ones"
             )
         places.append(dict(zip(matching.first.tolist(), matching.second.tolist(), strict=True)))
         lines.append(
-            f"{_label(first)} and {_label(other)}: {len(matching.first)} atoms in common, paired {matching.how}"
+            f"{_label(first)} and {_label(structure)}: {len(matching.first)} atoms in common, paired {matching.how}"
             + (f"; {matching.different_names} residues differ in name" if matching.different_names else "")
         )
         lines += matching.left_out
-    kept = sorted(set.intersection(*(set(one) for one in places)))
-    if len(kept) < FEWEST_ATOMS:
-        raise ExtractError(f"{', '.join(map(_label, structures))} have {len(kept)} atoms in common")
+    common_places = sorted(set.intersection(*(set(mapping) for mapping in places)))
+    if len(common_places) < FEWEST_ATOMS:
+        raise ExtractError(f"{', '.join(map(_label, structures))} have {len(common_places)} atoms in common")
     coordinates = np.concatenate(
         [
-            first.coordinates[:, kept],
-            *(other.coordinates[:, [one[p] for p in kept]] for other, one in zip(others, places, strict=True)),
+            first.coordinates[:, common_places],
+            *(
+                structure.coordinates[:, [mapping[p] for p in common_places]]
+                for structure, mapping in zip(further, places, strict=True)
+            ),
         ]
     )
-    atoms = subset(first, kept)
+    atoms = subset(first, common_places)
     bonds = [atoms.molecule.bonds]
-    bonds += [subset(other, [one[p] for p in kept]).molecule.bonds for other, one in zip(others, places, strict=True)]
+    bonds += [
+        subset(structure, [mapping[p] for p in common_places]).molecule.bonds
+        for structure, mapping in zip(further, places, strict=True)
+    ]
     lines += _long_bonds(np.concatenate(bonds), coordinates, structures)
     if superposed:
         coordinates = superpose_on_core(coordinates, guide_places(atoms))

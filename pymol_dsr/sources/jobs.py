@@ -128,9 +128,9 @@ class Sources:
                 frames = job.frames.popleft()
                 take(frames.first, frames.coordinates)
                 job.arrived = max(job.arrived, frames.first + len(frames.coordinates))
-            now = time.monotonic()
-            if job.status is not None and now >= next_line and (line := job.line()) != last_line:
-                next_line, last_line = now + PROGRESS_SECONDS, line
+            clock = time.monotonic()
+            if job.status is not None and clock >= next_line and (line := job.line()) != last_line:
+                next_line, last_line = clock + PROGRESS_SECONDS, line
                 say(f" {line}")
 
         with self._jobs.turn(job, say):

@@ -35,18 +35,18 @@ def learning_request(
     """
     proteins: list[messages.LearnedProtein] = []
     beads: list[NDArray[np.float32]] = []
-    for one in objects:
-        origin = sources.provenance.get(one, _self) or {}
+    for object_name in objects:
+        origin = sources.provenance.get(object_name, _self) or {}
         simulation = origin.get("simulation")
         if isinstance(simulation, str):
             if simulation not in [protein.simulation for protein in proteins]:
-                proteins.append(messages.LearnedProtein(name=one, simulation=simulation))
+                proteins.append(messages.LearnedProtein(name=object_name, simulation=simulation))
             continue
-        residues, chains, frames = _beads(read_states(f"%{one}", states, _self))
-        proteins.append(messages.LearnedProtein(one, residues, chains, len(frames)))
+        residues, chains, frames = _beads(read_states(f"%{object_name}", states, _self))
+        proteins.append(messages.LearnedProtein(object_name, residues, chains, len(frames)))
         beads.append(frames.reshape(-1, 3))
-    whole = np.concatenate(beads) if beads else np.zeros((0, 3), np.float32)
-    return messages.Learn(model=name, options=options, proteins=tuple(proteins), beads=whole, folder=folder or None)
+    all_beads = np.concatenate(beads) if beads else np.zeros((0, 3), np.float32)
+    return messages.Learn(model=name, options=options, proteins=tuple(proteins), beads=all_beads, folder=folder or None)
 
 
 def run_learning(
@@ -69,13 +69,13 @@ def _beads(atoms: MoleculeStates) -> tuple[tuple[str, ...], tuple[int, ...], NDA
     """Return residue names, chain numbers and frames f4[S,N,3] (Å) of the Cα."""
     molecule = atoms.molecule
     places = [
-        place
-        for place, (name, element) in enumerate(zip(molecule.names, molecule.elements, strict=True))
+        index
+        for index, (name, element) in enumerate(zip(molecule.names, molecule.elements, strict=True))
         if name == "CA" and element.upper() == "C"
     ]
     frames = np.ascontiguousarray(atoms.coordinates[:, places])
-    labels = [molecule.chains[place] for place in places]
+    labels = [molecule.chains[index] for index in places]
     chains = [0] * min(1, len(places))
     for number, step in enumerate(np.linalg.norm(np.diff(frames[0], axis=0), axis=1).tolist()):
         chains.append(chains[-1] + (step > GAP or labels[number] != labels[number + 1]))
-    return tuple(molecule.residue_names[place] for place in places), tuple(chains), frames
+    return tuple(molecule.residue_names[index] for index in places), tuple(chains), frames

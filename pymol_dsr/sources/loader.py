@@ -72,7 +72,7 @@ class GeneratedObjects:
     ) -> None:
         self._molecule, self._indices, self._places = molecule, indices, list(places)
         self._given, self._group, self._self = list(given), group, _self
-        self.objects = list(dict.fromkeys(place.object for place in self._places))
+        self.objects = list(dict.fromkeys(state_place.object for state_place in self._places))
         self._began = False
         self._first_states: dict[str, int] = {}
         self._order = np.zeros(0, np.int64)
@@ -91,8 +91,8 @@ class GeneratedObjects:
     def finish(self, coordinates: NDArray[np.float32], titles: Sequence[str]) -> None:
         """Load all states f4[F,A,3] (Å) of the result with their titles, and group the objects."""
         self.add(0, coordinates)
-        for place, title in zip(self._places, titles, strict=False):
-            in_gui(self._self, self._self.set_title, place.object, place.state, GENERATED_TITLE + title)
+        for state_place, title in zip(self._places, titles, strict=False):
+            in_gui(self._self, self._self.set_title, state_place.object, state_place.state, GENERATED_TITLE + title)
         in_gui(self._self, self._end)
 
     def remove(self) -> None:
@@ -104,21 +104,21 @@ class GeneratedObjects:
         names = [*self.objects, *filter(None, [self._group])]
         check_generated_names(names, cmd)
         delete_objects(names, cmd)
-        for given in self._given:
-            self._put(given.place, given.coordinates, given.title)
+        for given_state in self._given:
+            self._put(given_state.place, given_state.coordinates, given_state.title)
 
-    def _put(self, place: StatePlace, xyz: NDArray[np.float32], title: str) -> None:
-        cmd, name = self._self, place.object
+    def _put(self, state_place: StatePlace, xyz: NDArray[np.float32], title: str) -> None:
+        cmd, name = self._self, state_place.object
         if name not in cmd.get_names("objects"):
-            self._create(name, place.state)
-        elif not cmd.count_atoms(f"%{name} and state {place.state}"):
+            self._create(name, state_place.state)
+        elif not cmd.count_atoms(f"%{name} and state {state_place.state}"):
             template = next(
                 k for k in range(1, cmd.count_states(f"%{name}") + 1) if cmd.count_atoms(f"%{name} and state {k}")
             )
             with placement.without_keys(cmd):
-                cmd.create(name, f"%{name}", template, place.state, zoom=0)
-        put_coordinates(name, place.state, xyz[self._order], cmd)
-        cmd.set_title(name, place.state, title)
+                cmd.create(name, f"%{name}", template, state_place.state, zoom=0)
+        put_coordinates(name, state_place.state, xyz[self._order], cmd)
+        cmd.set_title(name, state_place.state, title)
 
     def _create(self, name: str, state: int) -> None:
         cmd = self._self

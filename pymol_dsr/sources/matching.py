@@ -67,43 +67,47 @@ class Matching:
 
 def match_atoms(first: MoleculeStates, second: MoleculeStates, align: AlignChains) -> Matching:
     """Pair the atoms of two structures of one state each; none where they have no residue in common."""
-    residues, others = residues_of(first), residues_of(second)
-    pairs = _numbered_pairs(residues, others)
-    how = "by residue numbers" if pairs else "by the names of ligands"
+    residues, second_residues = residues_of(first), residues_of(second)
+    pairs = _numbered_pairs(residues, second_residues)
+    method = "by residue numbers" if pairs else "by the names of ligands"
     if pairs is None:
-        pairs, how = _aligned_pairs(first, residues, second, others, align), "by their aligned sequences"
-    places = [pair for one, other in pairs for pair in _atom_pairs(one, other)]
+        pairs, method = _aligned_pairs(first, residues, second, second_residues, align), "by their aligned sequences"
+    places = [pair for residue, partner in pairs for pair in _atom_pairs(residue, partner)]
     places = _renamed(first, second, pairs, places)
-    ligands = _ligand_pairs(first, residues, second, others, places, pairs)
-    places += [pair for one, other in ligands for pair in _atom_pairs(one, other)]
+    ligands = _ligand_pairs(first, residues, second, second_residues, places, pairs)
+    places += [pair for residue, partner in ligands for pair in _atom_pairs(residue, partner)]
     matched = np.array(sorted(places), np.int64).reshape(-1, 2)
     pairs += ligands
     left_out = (
-        *_left_out(first, residues, [one for one, _ in pairs], matched[:, 0]),
-        *_left_out(second, others, [other for _, other in pairs], matched[:, 1]),
+        *_left_out(first, residues, [residue for residue, _ in pairs], matched[:, 0]),
+        *_left_out(second, second_residues, [partner for _, partner in pairs], matched[:, 1]),
     )
-    polymers = [(one, other) for one, other in pairs if one.is_polymer]
-    different = sum(one.name != other.name for one, other in polymers)
-    smaller = min(sum(one.is_polymer for one in these) for these in (residues, others))
-    return Matching(matched[:, 0], matched[:, 1], how, left_out, len(polymers), different, smaller)
+    polymers = [(residue, partner) for residue, partner in pairs if residue.is_polymer]
+    different = sum(residue.name != partner.name for residue, partner in polymers)
+    smaller = min(sum(residue.is_polymer for residue in these) for these in (residues, second_residues))
+    return Matching(matched[:, 0], matched[:, 1], method, left_out, len(polymers), different, smaller)
 
 
-def _numbered_pairs(residues: Sequence[Residue], others: Sequence[Residue]) -> list[ResiduePair] | None:
+def _numbered_pairs(residues: Sequence[Residue], second_residues: Sequence[Residue]) -> list[ResiduePair] | None:
     """Pair residues of polymers with equal chains and numbers; None where too few names agree."""
-    by_number = {(one.chain, one.number): one for one in others if one.is_polymer}
-    polymer = [one for one in residues if one.is_polymer]
-    pairs = [(one, by_number[one.chain, one.number]) for one in polymer if (one.chain, one.number) in by_number]
-    same = sum(one.name == other.name for one, other in pairs)
+    by_number = {(residue.chain, residue.number): residue for residue in second_residues if residue.is_polymer}
+    polymer = [residue for residue in residues if residue.is_polymer]
+    pairs = [
+        (residue, by_number[residue.chain, residue.number])
+        for residue in polymer
+        if (residue.chain, residue.number) in by_number
+    ]
+    equal_names = sum(residue.name == partner.name for residue, partner in pairs)
     if not polymer or not by_number:
         return []
-    return pairs if same >= SAME_NUMBERING * min(len(polymer), len(by_number)) else None
+    return pairs if equal_names >= SAME_NUMBERING * min(len(polymer), len(by_number)) else None
 
 
 def _aligned_pairs(
     first: MoleculeStates,
     residues: Sequence[Residue],
     second: MoleculeStates,
-    others: Sequence[Residue],
+    second_residues: Sequence[Residue],
     align: AlignChains,
 ) -> list[ResiduePair]:
     """Pair chains, those with most equal residues first, then the residues in them.
@@ -111,11 +115,11 @@ def _aligned_pairs(
     Of chains that are alike, as those of a dimer, each may be the first to be paired; the pairing that superposes best
     is taken.
     """
-    chains, other_chains = chains_of(residues), chains_of(others)
+    chains, other_chains = chains_of(residues), chains_of(second_residues)
     aligned = {
-        (chain, other): align(first, chains[chain], second, other_chains[other])
+        (chain, partner): align(first, chains[chain], second, other_chains[partner])
         for chain in chains
-        for other in other_chains
+        for partner in other_chains
     }
     best = max(map(_equal_names, aligned.values()), default=0)
     begins = [key for key, pairs in aligned.items() if pairs and _equal_names(pairs) >= TIED * best]
@@ -134,25 +138,27 @@ def _paired_chains(
     used, other_used = {begin[0]}, {begin[1]}
     while True:
         free = {
-            key: found for key, found in aligned.items() if found and key[0] not in used and key[1] not in other_used
+            key: chain_pairs
+            for key, chain_pairs in aligned.items()
+            if chain_pairs and key[0] not in used and key[1] not in other_used
         }
         if not free:
             return pairs
         best = max(map(_equal_names, free.values()))
-        tied = [key for key, found in free.items() if _equal_names(found) >= TIED * best]
-        chain, other = min(tied, key=lambda key: _misfit(first, second, [*pairs, *free[key]]))
-        pairs += free[chain, other]
+        tied = [key for key, chain_pairs in free.items() if _equal_names(chain_pairs) >= TIED * best]
+        chain, partner = min(tied, key=lambda key: _misfit(first, second, [*pairs, *free[key]]))
+        pairs += free[chain, partner]
         used.add(chain)
-        other_used.add(other)
+        other_used.add(partner)
 
 
 def _equal_names(pairs: Iterable[ResiduePair]) -> int:
-    return sum(one.name == other.name for one, other in pairs)
+    return sum(residue.name == partner.name for residue, partner in pairs)
 
 
 def _misfit(first: MoleculeStates, second: MoleculeStates, pairs: Sequence[ResiduePair]) -> float:
     """Return the RMSD (Å) of one atom of each pair of residues, superposed."""
-    moving, fixed = _guides(second, first, [(other, one) for one, other in pairs])
+    moving, fixed = _guides(second, first, [(partner, residue) for residue, partner in pairs])
     return rmsd(moving, fixed) if len(moving) >= FEWEST_ATOMS else 0.0
 
 
@@ -161,21 +167,21 @@ def _guides(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return positions f8[R,3] (Å) of the first common atom of each pair of residues, CA where there is one."""
     rows = []
-    for one, other in pairs:
-        common = [name for name in one.atoms if name in other.atoms]
+    for residue, partner in pairs:
+        common = [name for name in residue.atoms if name in partner.atoms]
         if common:
             name = "CA" if "CA" in common else common[0]
-            rows.append((moving.coordinates[0][one.atoms[name]], fixed.coordinates[0][other.atoms[name]]))
-    both = np.array(rows, np.float64).reshape(-1, 2, 3)
-    return both[:, 0], both[:, 1]
+            rows.append((moving.coordinates[0][residue.atoms[name]], fixed.coordinates[0][partner.atoms[name]]))
+    positions = np.array(rows, np.float64).reshape(-1, 2, 3)
+    return positions[:, 0], positions[:, 1]
 
 
-def _atom_pairs(one: Residue, other: Residue) -> list[tuple[int, int]]:
+def _atom_pairs(residue: Residue, partner: Residue) -> list[tuple[int, int]]:
     """Pair the atoms of two residues by name; of residues of different names, those of the backbone."""
-    names = one.atoms.keys() & other.atoms.keys()
-    if one.name != other.name:
+    names = residue.atoms.keys() & partner.atoms.keys()
+    if residue.name != partner.name:
         names &= BACKBONE
-    return [(one.atoms[name], other.atoms[name]) for name in sorted(names)]
+    return [(residue.atoms[name], partner.atoms[name]) for name in sorted(names)]
 
 
 def _renamed(
@@ -186,26 +192,28 @@ def _renamed(
 ) -> list[tuple[int, int]]:
     """Exchange atoms of equal meaning (as OD1 and OD2) where the side chain has to turn less then."""
     mapped = dict(places)
-    for one, other in pairs:
-        swaps = SWAPPED.get(one.name, ()) if one.name == other.name else ()
+    for residue, partner in pairs:
+        swaps = SWAPPED.get(residue.name, ()) if residue.name == partner.name else ()
         frame = [
-            name for name in ("N", "CA", "C", "CB", "CG", "CD", "CZ", "NE") if name in one.atoms and name in other.atoms
+            name
+            for name in ("N", "CA", "C", "CB", "CG", "CD", "CZ", "NE")
+            if name in residue.atoms and name in partner.atoms
         ]
-        known = [(a, b) for a, b in swaps if {a, b} <= one.atoms.keys() and {a, b} <= other.atoms.keys()]
+        known = [(a, b) for a, b in swaps if {a, b} <= residue.atoms.keys() and {a, b} <= partner.atoms.keys()]
         if not known or len(frame) < FEWEST_ATOMS:
             continue
-        a = first.coordinates[0][[one.atoms[name] for name in frame]]
-        b = second.coordinates[0][[other.atoms[name] for name in frame]]
+        a = first.coordinates[0][[residue.atoms[name] for name in frame]]
+        b = second.coordinates[0][[partner.atoms[name] for name in frame]]
         rotation, shift = superpose(b, a)
         names = [name for pair in known for name in pair]
         exchanged = [name for x, y in known for name in (y, x)]
-        fixed = first.coordinates[0][[one.atoms[name] for name in names]]
+        fixed = first.coordinates[0][[residue.atoms[name] for name in names]]
         moved = second.coordinates[0] @ rotation.T + shift
-        kept = np.sum((moved[[other.atoms[name] for name in names]] - fixed) ** 2)
-        turned = np.sum((moved[[other.atoms[name] for name in exchanged]] - fixed) ** 2)
-        if turned < kept:
+        unswapped = np.sum((moved[[partner.atoms[name] for name in names]] - fixed) ** 2)
+        turned = np.sum((moved[[partner.atoms[name] for name in exchanged]] - fixed) ** 2)
+        if turned < unswapped:
             for name, swapped in zip(names, exchanged, strict=True):
-                mapped[one.atoms[name]] = other.atoms[swapped]
+                mapped[residue.atoms[name]] = partner.atoms[swapped]
     return list(mapped.items())
 
 
@@ -213,31 +221,31 @@ def _ligand_pairs(
     first: MoleculeStates,
     residues: Sequence[Residue],
     second: MoleculeStates,
-    others: Sequence[Residue],
+    second_residues: Sequence[Residue],
     places: Sequence[tuple[int, int]],
     pairs: Sequence[ResiduePair],
 ) -> list[ResiduePair]:
     """Pair ligands of one name, the nearest ones once the polymers are superposed."""
-    ligands = [one for one in residues if not one.is_polymer and not one.is_solvent]
-    other_ligands = [one for one in others if not one.is_polymer and not one.is_solvent]
+    ligands = [residue for residue in residues if not residue.is_polymer and not residue.is_solvent]
+    other_ligands = [residue for residue in second_residues if not residue.is_polymer and not residue.is_solvent]
     if len(places) >= FEWEST_ATOMS:
         matched = np.array(places)
         rotation, shift = superpose(second.coordinates[0][matched[:, 1]], first.coordinates[0][matched[:, 0]])
     else:
         rotation, shift = np.eye(3), np.zeros(3)
     distances: list[tuple[float, int, Residue, Residue]] = []
-    for one, other in itertools.product(ligands, other_ligands):
-        if one.name != other.name or not one.atoms.keys() & other.atoms.keys():
+    for residue, partner in itertools.product(ligands, other_ligands):
+        if residue.name != partner.name or not residue.atoms.keys() & partner.atoms.keys():
             continue
-        here = first.coordinates[0][list(one.atoms.values())].mean(axis=0)
-        there = second.coordinates[0][list(other.atoms.values())].mean(axis=0) @ rotation.T + shift
-        distances.append((float(np.linalg.norm(here - there)), len(distances), one, other))
+        center = first.coordinates[0][list(residue.atoms.values())].mean(axis=0)
+        partner_center = second.coordinates[0][list(partner.atoms.values())].mean(axis=0) @ rotation.T + shift
+        distances.append((float(np.linalg.norm(center - partner_center)), len(distances), residue, partner))
     paired: list[ResiduePair] = []
     used: set[int] = set()
-    for _, _, one, other in sorted(distances, key=lambda row: row[:2]):
-        if id(one) not in used and id(other) not in used:
-            used |= {id(one), id(other)}
-            paired.append((one, other))
+    for _, _, residue, partner in sorted(distances, key=lambda row: row[:2]):
+        if id(residue) not in used and id(partner) not in used:
+            used |= {id(residue), id(partner)}
+            paired.append((residue, partner))
     return paired
 
 
@@ -245,32 +253,34 @@ def _left_out(
     of: MoleculeStates, residues: Sequence[Residue], paired: Sequence[Residue], places: NDArray[np.int64]
 ) -> list[str]:
     """Write one line on the atoms that are not among the matched `places`; no line where all are."""
-    known, taken = {id(one) for one in paired}, set(places.tolist())
+    known, matched = {id(residue) for residue in paired}, set(places.tolist())
     missing: list[Residue] = []
     ligands: list[Residue] = []
     solvent, hydrogens, heavy = 0, 0, 0
-    for one in residues:
-        if id(one) in known:
-            rest = [of.molecule.elements[place].upper() for place in one.places if place not in taken]
-            hydrogens += sum(element in HYDROGENS for element in rest)
-            heavy += sum(element not in HYDROGENS for element in rest)
-        elif one.is_solvent:
-            solvent += one.size
+    for residue in residues:
+        if id(residue) in known:
+            elements = [of.molecule.elements[index].upper() for index in residue.places if index not in matched]
+            hydrogens += sum(element in HYDROGENS for element in elements)
+            heavy += sum(element not in HYDROGENS for element in elements)
+        elif residue.is_solvent:
+            solvent += residue.size
         else:
-            (missing if one.is_polymer else ligands).append(one)
-    parts = []
+            (missing if residue.is_polymer else ligands).append(residue)
+    clauses = []
     if missing:
-        parts.append(f"{_count(len(missing), 'residue')} ({_runs(missing)})")
+        clauses.append(f"{_count(len(missing), 'residue')} ({_runs(missing)})")
     if ligands:
-        named = ", ".join(one.label() for one in ligands[:MOST_NAMED]) + (", ..." if len(ligands) > MOST_NAMED else "")
-        parts.append(f"{_count(len(ligands), 'ligand or ion', 'ligands and ions')} ({named})")
+        named = ", ".join(ligand.label() for ligand in ligands[:MOST_NAMED]) + (
+            ", ..." if len(ligands) > MOST_NAMED else ""
+        )
+        clauses.append(f"{_count(len(ligands), 'ligand or ion', 'ligands and ions')} ({named})")
     if solvent:
-        parts.append(_count(solvent, "atom of solvent", "atoms of solvent"))
+        clauses.append(_count(solvent, "atom of solvent", "atoms of solvent"))
     if hydrogens:
-        parts.append(_count(hydrogens, "hydrogen"))
+        clauses.append(_count(hydrogens, "hydrogen"))
     if heavy:
-        parts.append(f"{_count(heavy, 'atom')} in paired residues")
-    return [f"{of.object}: left out: {', '.join(parts)}"] if parts else []
+        clauses.append(f"{_count(heavy, 'atom')} in paired residues")
+    return [f"{of.object}: left out: {', '.join(clauses)}"] if clauses else []
 
 
 def _count(count: int, noun: str, nouns: str = "") -> str:

@@ -45,11 +45,11 @@ class Mutation:
 def parse_mutations(text: str) -> tuple[Mutation, ...]:
     """Return the mutations of a text such as A5G+K7R. Raises ExtractError for letters that are no amino acids."""
     mutations = []
-    for one in text.split("+"):
-        match = re.fullmatch(MUTATION, one)
+    for word in text.split("+"):
+        match = re.fullmatch(MUTATION, word)
         letters = (match[1], match[3]) if match else ()
         if match is None or not set(letters) <= set(LETTERS):
-            raise ExtractError(f"mutate {one}: write it as A5G, with letters of amino acids ({''.join(LETTERS)})")
+            raise ExtractError(f"mutate {word}: write it as A5G, with letters of amino acids ({''.join(LETTERS)})")
         mutations.append(Mutation(LETTERS[match[1]], match[2], LETTERS[match[3]]))
     return tuple(mutations)
 
@@ -59,8 +59,8 @@ def mutant(atoms: MoleculeStates, mutations: tuple[Mutation, ...], _self: Any) -
 
     Of several chains, all that have the residue change. Raises ExtractError for a residue that is not there.
     """
-    for one in mutations:
-        atoms = _mutated(atoms, one, _self)
+    for mutation in mutations:
+        atoms = _mutated(atoms, mutation, _self)
     return atoms
 
 
@@ -74,7 +74,7 @@ def load_mutant(mutated: MoleculeStates, name: str, text: str, _self: Any) -> Mo
     cmd.disable(name)
     cmd.disable(mutated.object)
     loaded = read_states(f"%{name}", "1", cmd)
-    places = {key: place for place, key in enumerate(mutated.atom_keys())}
+    places = {key: index for index, key in enumerate(mutated.atom_keys())}
     order = [places[key] for key in loaded.atom_keys()]
     return MoleculeStates(
         name, loaded.selection, loaded.indices, loaded.molecule, mutated.states, mutated.coordinates[:, order]
@@ -82,18 +82,18 @@ def load_mutant(mutated: MoleculeStates, name: str, text: str, _self: Any) -> Mo
 
 
 def _mutated(atoms: MoleculeStates, mutation: Mutation, _self: Any) -> MoleculeStates:
-    own = atoms.molecule
+    original = atoms.molecule
     chains = {
         chain: name
-        for chain, number, name in zip(own.chains, own.residue_numbers, own.residue_names, strict=True)
+        for chain, number, name in zip(original.chains, original.residue_numbers, original.residue_names, strict=True)
         if number == mutation.number
     }
     chosen = {chain for chain, name in chains.items() if RESIDUE_ALIASES.get(name, name) == mutation.wild}
     if not chosen:
-        there = ", ".join(f"{name} {chain}/{mutation.number}" for chain, name in chains.items())
+        residues_text = ", ".join(f"{name} {chain}/{mutation.number}" for chain, name in chains.items())
         raise ExtractError(
             f"mutate: {atoms.object} has no {mutation.wild} with the number {mutation.number}"
-            + (f"; there is {there}" if there else "")
+            + (f"; there is {residues_text}" if residues_text else "")
         )
     _self.fragment(mutation.new.lower(), _TEMPORARY)
     try:
@@ -107,50 +107,55 @@ def _mutated(atoms: MoleculeStates, mutation: Mutation, _self: Any) -> MoleculeS
 
 def _with_side_chain(atoms: MoleculeStates, chain: str, mutation: Mutation, fragment: MoleculeStates) -> MoleculeStates:
     """Replace all but the backbone of one residue by a fragment's atoms, which stand on N, CA and C of each state."""
-    own, other = atoms.molecule, fragment.molecule
+    original, fragment_molecule = atoms.molecule, fragment.molecule
     residue = [
-        place
-        for place, (label, number) in enumerate(zip(own.chains, own.residue_numbers, strict=True))
+        index
+        for index, (label, number) in enumerate(zip(original.chains, original.residue_numbers, strict=True))
         if (label, number) == (chain, mutation.number)
     ]
-    by_name = {own.names[place]: place for place in residue}
+    by_name = {original.names[index]: index for index in residue}
     if missing := [name for name in FRAME if name not in by_name]:
         raise ExtractError(f"mutate: {mutation.wild} {chain}/{mutation.number} has no atom {', '.join(missing)}")
     lost = _AMIDE if mutation.new == "PRO" else frozenset[str]()
-    stays = [place for place in residue if own.names[place] in _BACKBONE - lost]
-    hydrogens = any(own.elements[place].upper() == "H" for place in residue)
+    stays = [index for index in residue if original.names[index] in _BACKBONE - lost]
+    hydrogens = any(original.elements[index].upper() == "H" for index in residue)
     added = [
-        place
-        for place, (name, element) in enumerate(zip(other.names, other.elements, strict=True))
+        index
+        for index, (name, element) in enumerate(zip(fragment_molecule.names, fragment_molecule.elements, strict=True))
         if name not in _BACKBONE and (hydrogens or element.upper() != "H")
     ]
-    frame = fragment.coordinates[0][[other.names.index(name) for name in FRAME]]
+    frame = fragment.coordinates[0][[fragment_molecule.names.index(name) for name in FRAME]]
     side_chains = []
     for state in atoms.coordinates:
         rotation, shift = superpose(frame, state[[by_name[name] for name in FRAME]])
         side_chains.append(fragment.coordinates[0][added] @ rotation.T + shift)
     # The new atoms follow the old ones of their residue, so that residues stay whole.
-    sources: list[tuple[bool, int]] = [(True, place) for place in range(residue[0])]
-    sources += [(True, place) for place in stays] + [(False, place) for place in added]
-    sources += [(True, place) for place in range(residue[-1] + 1, len(own))]
-    whole = np.concatenate([atoms.coordinates, np.array(side_chains, np.float32)], axis=1)
-    numbers = {place: len(own) + number for number, place in enumerate(added)}
-    order = [place if kept else numbers[place] for kept, place in sources]
+    sources: list[tuple[bool, int]] = [(True, index) for index in range(residue[0])]
+    sources += [(True, index) for index in stays] + [(False, index) for index in added]
+    sources += [(True, index) for index in range(residue[-1] + 1, len(original))]
+    coordinates = np.concatenate([atoms.coordinates, np.array(side_chains, np.float32)], axis=1)
+    numbers = {index: len(original) + number for number, index in enumerate(added)}
+    order = [index if is_original else numbers[index] for is_original, index in sources]
     columns: dict[str, Any] = {
-        column: tuple(getattr(own if kept else other, column)[place] for kept, place in sources) for column in COLUMNS
+        column: tuple(
+            getattr(original if is_original else fragment_molecule, column)[index] for is_original, index in sources
+        )
+        for column in COLUMNS
     }
-    changed = {place for place, (kept, old) in enumerate(sources) if not kept or old in stays}
+    changed = {index for index, (is_original, old) in enumerate(sources) if not is_original or old in stays}
     columns["residue_names"] = _replaced(columns["residue_names"], changed, mutation.new)
     columns["residue_numbers"] = _replaced(columns["residue_numbers"], changed, mutation.number)
     columns["chains"] = _replaced(columns["chains"], changed, chain)
-    new_place = {source: place for place, source in enumerate(sources)}
+    new_place = {source: index for index, source in enumerate(sources)}
     # Bonds of the fragment to atoms of the backbone, which are the residue's own.
     ends = {
-        place: new_place.get((False, place), new_place.get((True, by_name.get(name, -1))))
-        for place, name in enumerate(other.names)
+        index: new_place.get((False, index), new_place.get((True, by_name.get(name, -1))))
+        for index, name in enumerate(fragment_molecule.names)
     }
-    bonds = [tuple(new_place.get((True, place)) for place in pair) for pair in own.bonds.tolist()]
-    bonds += [tuple(ends[place] for place in pair) for pair in other.bonds.tolist() if set(pair) & set(added)]
+    bonds = [tuple(new_place.get((True, index)) for index in pair) for pair in original.bonds.tolist()]
+    bonds += [
+        tuple(ends[index] for index in pair) for pair in fragment_molecule.bonds.tolist() if set(pair) & set(added)
+    ]
     known = sorted({(min(a, b), max(a, b)) for a, b in bonds if a is not None and b is not None})
     molecule = Molecule(
         **columns,
@@ -158,12 +163,18 @@ def _with_side_chain(atoms: MoleculeStates, chain: str, mutation: Mutation, frag
         hetatm=np.zeros(len(order), bool),
     )
     return MoleculeStates(
-        atoms.object, atoms.selection, _indices(len(order)), molecule, atoms.states, whole[:, order], atoms.left_out
+        atoms.object,
+        atoms.selection,
+        _indices(len(order)),
+        molecule,
+        atoms.states,
+        coordinates[:, order],
+        atoms.left_out,
     )
 
 
 def _replaced(words: tuple[str, ...], places: set[int], word: str) -> tuple[str, ...]:
-    return tuple(word if place in places else old for place, old in enumerate(words))
+    return tuple(word if index in places else old for index, old in enumerate(words))
 
 
 def _indices(count: int) -> NDArray[np.int32]:

@@ -79,9 +79,9 @@ class Provenance:
         values = session.get("session")
         if values is not None:
             saved = {entry[0] for entry in session.get("names") or () if entry}
-            kept = {name: origin for name, origin in self._objects.items() if name in saved}
-            if kept:
-                setattr(values, KEY, kept)
+            saved_origins = {name: origin for name, origin in self._objects.items() if name in saved}
+            if saved_origins:
+                setattr(values, KEY, saved_origins)
             else:
                 vars(values).pop(KEY, None)
         return True

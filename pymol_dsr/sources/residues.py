@@ -65,12 +65,12 @@ def residues_of(molecule: MoleculeStates) -> list[Residue]:
     residues: list[Residue] = []
     key: tuple[str, ...] = ()
     twice: set[str] = set()
-    for place, name in enumerate(m.names):
-        found = (m.chains[place], m.residue_numbers[place], m.residue_names[place])
-        if found != key or not residues:
-            key, twice = found, set()
-            chain, number, written = found
-            residues.append(Residue(chain, number, RESIDUE_ALIASES.get(written, written), written, place))
+    for index, name in enumerate(m.names):
+        residue_key = (m.chains[index], m.residue_numbers[index], m.residue_names[index])
+        if residue_key != key or not residues:
+            key, twice = residue_key, set()
+            chain, number, written = residue_key
+            residues.append(Residue(chain, number, RESIDUE_ALIASES.get(written, written), written, index))
         residue = residues[-1]
         residue.size += 1
         standard = standard_atom_name(residue.name, name)
@@ -78,7 +78,7 @@ def residues_of(molecule: MoleculeStates) -> list[Residue]:
             # Which of two is meant, nothing says.
             twice.add(standard)
         else:
-            residue.atoms[standard] = place
+            residue.atoms[standard] = index
     return residues
 
 

@@ -48,7 +48,7 @@ def fill_places(
 ) -> tuple[Callable[[int], list[StatePlace]], list[GivenState]]:
     """Return the places of filled-in states, and the given ones: every `frames` + 1 states one of the user's."""
     step = frames + 1
-    given = [
+    given_states = [
         GivenState(StatePlace(name, 1 + number * step), xyz, f"state {state} of {atoms.object}")
         for number, (state, xyz) in enumerate(zip(atoms.states, atoms.coordinates, strict=True))
     ]
@@ -56,15 +56,15 @@ def fill_places(
     def places(count: int) -> list[StatePlace]:
         return [StatePlace(name, 2 + number + number // frames) for number in range(count)]
 
-    return places, given
+    return places, given_states
 
 
 def check_size(states: int, atoms: int) -> None:
     """Raise JobError for more states of so many atoms than one answer of the backend holds."""
-    most = MAX_PAYLOAD // (atoms * COORDINATE_BYTES)
-    if states > most:
+    limit = MAX_PAYLOAD // (atoms * COORDINATE_BYTES)
+    if states > limit:
         raise JobError(
-            f"{states} states of {atoms} atoms are asked for, and {most} are the most at once; ask for fewer"
+            f"{states} states of {atoms} atoms are asked for, and {limit} are the most at once; ask for fewer"
         )
 
 
@@ -101,7 +101,7 @@ def run_source(
         if loaded.loaded:
             loaded.remove()
         loaded = objects(len(result.coordinates))
-    loaded.finish(result.coordinates, [result.title(place) for place in range(len(result.coordinates))])
+    loaded.finish(result.coordinates, [result.title(number) for number in range(len(result.coordinates))])
     for name in loaded.objects:
         sources.provenance.put(name, {**result.provenance, "object": atoms.object})
     for line in table_lines(result.table):

@@ -46,7 +46,7 @@ def start_name(name: str) -> str:
 
 def object_names(name: str, options: SimulationOptions) -> list[str]:
     """Return the names of all objects that a simulation makes."""
-    return [name, start_name(name), *dict.fromkeys(place.object for place in _places(name, options))]
+    return [name, start_name(name), *dict.fromkeys(state_place.object for state_place in _places(name, options))]
 
 
 def run_simulation(
@@ -89,10 +89,10 @@ def time_simulation(sources: Sources, work: SimulationWork, say: Say) -> message
 
 def estimate_text(prepared: messages.PreparedMolecule, options: SimulationOptions) -> str:
     """Say how long a simulation takes where the backend runs."""
-    kept = f", {prepared.states_kept} states are there from before" if prepared.states_kept else ""
+    reused = f", {prepared.states_kept} states are there from before" if prepared.states_kept else ""
     return (
         f"{len(prepared.atoms)} atoms, {options.ns:g} ns{_times(options.replicas)} take about "
-        f"{in_words(_seconds(prepared, options))} here ({prepared.ns_a_day:.3g} ns/day on {prepared.platform}){kept}"
+        f"{in_words(_seconds(prepared, options))} here ({prepared.ns_a_day:.3g} ns/day on {prepared.platform}){reused}"
     )
 
 

@@ -80,9 +80,11 @@ def copy_warnings(states: Sequence[int], coordinates: Mapping[int, Coordinates],
     if not copies:
         return []
     state, first = next(iter(copies.items()))
-    others = f", and so have {len(copies) - 1} other states those of an earlier one" if len(copies) > 1 else ""
-    rest = states_texts.format([state for state in states if state not in copies])
-    return [f"state {state} has the coordinates of state {first}{others}; to leave copies out, {remedies.states(rest)}"]
+    copied = f", and so have {len(copies) - 1} other states those of an earlier one" if len(copies) > 1 else ""
+    distinct = states_texts.format([state for state in states if state not in copies])
+    return [
+        f"state {state} has the coordinates of state {first}{copied}; to leave copies out, {remedies.states(distinct)}"
+    ]
 
 
 def put_coordinates(name: str, state: int, xyz: NDArray[np.floating[Any]], _self: Any) -> None:

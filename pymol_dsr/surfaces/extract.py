@@ -87,44 +87,44 @@ def read_source(
     last = _self.count_states(name)
     if last < 1:
         raise ExtractError(f"selection {selection}: the object {name} holds no coordinates; {remedies.trajectory()}")
-    wanted = [int(state) for state in sorted(states.parse(states_text, last=last, owner=f"the object {name}"))]
+    state_numbers = [int(state) for state in sorted(states.parse(states_text, last=last, owner=f"the object {name}"))]
     _check_surface_type(name, remedies, _self)
     session = read_object_session(name, _self)
-    atom_selection, shown_state, one_session = selection, wanted[0], session
+    atom_selection, shown_state, one_session = selection, state_numbers[0], session
     if session.is_discrete:
         session, atom_selection, shown_state = with_shared_atoms(
-            selection, session, wanted, object=name, remedies=remedies, _self=_self
+            selection, session, state_numbers, object=name, remedies=remedies, _self=_self
         )
-    atoms, warnings = surface_atoms(atom_selection, session, wanted, object=name, remedies=remedies, _self=_self)
-    coordinates = {state: state_coordinates(session, state, atoms, selection, remedies) for state in wanted}
-    warnings += [f"{name} has one state to fit: the field will not move"] if len(wanted) == 1 else []
+    atoms, warnings = surface_atoms(atom_selection, session, state_numbers, object=name, remedies=remedies, _self=_self)
+    coordinates = {state: state_coordinates(session, state, atoms, selection, remedies) for state in state_numbers}
+    warnings += [f"{name} has one state to fit: the field will not move"] if len(state_numbers) == 1 else []
     if before:
-        for state in {state - 1 for state in wanted} - {0, *wanted}:
+        for state in {state - 1 for state in state_numbers} - {0, *state_numbers}:
             # A state that the user did not name may well be missing.
             with contextlib.suppress(ExtractError):
                 coordinates[state] = state_coordinates(session, state, atoms, selection, remedies)
     # Unwrapping goes from state to state, so that it does not depend on the states that are wanted.
-    through = range(1, wanted[-1] + 1) if unwrap else sorted({1, *wanted})
+    through = range(1, state_numbers[-1] + 1) if unwrap else sorted({1, *state_numbers})
     molecules, positions = molecule_positions(
         session, read_molecules(atom_selection, atoms, shown_state, _self), through
     )
     cells = {state: read_cell(name, state, _self) for state in positions}
     if unwrap:
-        whole = made_whole(molecules, positions, cells, remedies)
-        coordinates |= {state: whole[state] for state in coordinates.keys() & whole.keys()}
+        unwrapped = made_whole(molecules, positions, cells, remedies)
+        coordinates |= {state: unwrapped[state] for state in coordinates.keys() & unwrapped.keys()}
     else:
-        warnings += box_warnings(molecules, positions, cells, wanted, remedies)
+        warnings += box_warnings(molecules, positions, cells, state_numbers, remedies)
     coordinates = {state: in_scene(xyz, name, state, _self) for state, xyz in coordinates.items()}
-    for state in wanted:
+    for state in state_numbers:
         check_positions(coordinates[state], state, atoms)
-    warnings += copy_warnings(wanted, coordinates, remedies)
+    warnings += copy_warnings(state_numbers, coordinates, remedies)
     settings = set(pymol.setting.get_name_list())
     return Source(
         object=name,
         selection=selection,
         atoms=atoms.indices,
         radii=_radii(atom_selection, atoms, _self),
-        states=wanted,
+        states=state_numbers,
         last=last,
         coordinates=coordinates,
         settings={key: _self.get(key) for key in SURFACE_SETTINGS if key in settings},

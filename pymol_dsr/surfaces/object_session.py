@@ -67,7 +67,7 @@ class ObjectSession:
         coordinate_set = self.data[COORDINATE_SETS][state - 1]
         if coordinate_set is None:
             return None
-        if not all(isinstance(coordinate_set[place], bytes) for place in (POSITIONS, ATOM_INDICES)):
+        if not all(isinstance(coordinate_set[slot], bytes) for slot in (POSITIONS, ATOM_INDICES)):
             raise ExtractError(
                 "this PyMOL writes its sessions in a way that is not known here; please report its version"
             )

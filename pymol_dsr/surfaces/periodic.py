@@ -43,19 +43,19 @@ class Molecules:
             return self
         places = np.cumsum(kept) - 1
         bonds = self.bonds[kept[self.bonds].all(1)]
-        atoms = _taken(self.atoms, np.flatnonzero(kept))
+        atoms = _subset(self.atoms, np.flatnonzero(kept))
         return Molecules(atoms, places[bonds].astype(np.int32), places[self.chosen])
 
     def selected(self) -> SelectedAtoms:
         """Return the selected atoms."""
-        return _taken(self.atoms, self.chosen)
+        return _subset(self.atoms, self.chosen)
 
     def owners(self) -> NDArray[np.int64]:
         """Return the molecule i8[A] of each selected atom."""
         return _trees(len(self.atoms), self.bonds)[1][self.chosen]
 
 
-def _taken(atoms: SelectedAtoms, places: NDArray[np.int64]) -> SelectedAtoms:
+def _subset(atoms: SelectedAtoms, places: NDArray[np.int64]) -> SelectedAtoms:
     return SelectedAtoms(
         atoms.object, atoms.indices[places], [atoms.ids[k] for k in places], [atoms.names[k] for k in places]
     )
@@ -86,24 +86,24 @@ def read_molecules(selection: str, atoms: SelectedAtoms, state: int, _self: Any)
     neighbours that lie a bond apart by the nearest image are bonded.
     """
     # Atoms without bonds are no molecule to PyMOL.
-    whole = f"(bymolecule ({selection})) or ({selection})"
+    molecule_selection = f"(bymolecule ({selection})) or ({selection})"
     rows: list[tuple[int, int, str, str, tuple[str, str, str], tuple[float, float, float]]] = []
     _self.iterate_state(
         state,
-        whole,
+        molecule_selection,
         "rows.append((index - 1, ID, name, elem, (segi, chain, resi), (x, y, z)))",
         space={"rows": rows},
     )
     indices = np.array([row[0] for row in rows], np.int32)
-    bonds = np.array([pair[:2] for pair in _self.get_bonds(whole, state)], np.int32).reshape(-1, 2)
+    bonds = np.array([pair[:2] for pair in _self.get_bonds(molecule_selection, state)], np.int32).reshape(-1, 2)
     cell = read_cell(atoms.object, state, _self)
     xyz, elements = np.array([row[5] for row in rows], np.float64).reshape(-1, 3), [row[3] for row in rows]
     if cell is not None:
         across = _bonds_across(xyz, cell, elements, [row[4] for row in rows])
         bonds = np.unique(np.sort(np.concatenate([bonds, across]), axis=1), axis=0)
     bonds = _with_bonded_once(bonds, xyz, cell, np.array([element == "H" for element in elements]))
-    place = {index: number for number, index in enumerate(indices.tolist())}
-    chosen = np.array([place[index] for index in atoms.indices.tolist()], np.int64)
+    number_of_index = {index: number for number, index in enumerate(indices.tolist())}
+    chosen = np.array([number_of_index[index] for index in atoms.indices.tolist()], np.int64)
     all_atoms = SelectedAtoms(atoms.object, indices, [row[1] for row in rows], [row[2] for row in rows])
     return Molecules(all_atoms, bonds, chosen)
 
@@ -123,8 +123,8 @@ def _bonds_across(
             continue
         first, second = np.triu_indices(end - start, 1)
         # Pairs within the neighbour come in its own turn.
-        own = first < ends[number] - start
-        first, second = start + first[own], start + second[own]
+        in_residue = first < ends[number] - start
+        first, second = start + first[in_residue], start + second[in_residue]
         step = xyz[second] - xyz[first]
         nearest = step - np.round(step @ inverse) @ cell
         limit = np.array([_bond_limit(elements[i], elements[j]) for i, j in zip(first, second, strict=True)])
@@ -143,14 +143,14 @@ def _with_bonded_once(
     step = xyz[bonds[:, 0]] - xyz[bonds[:, 1]]
     if cell is not None:
         step -= np.round(step @ np.linalg.inv(cell)) @ cell
-    kept = np.zeros(len(bonds), bool)
+    retained = np.zeros(len(bonds), bool)
     full = np.zeros(len(xyz), bool)
     for number in np.argsort((step**2).sum(1), kind="stable"):
         ends = bonds[number]
         if not full[ends].any():
-            kept[number] = True
+            retained[number] = True
             full[ends] = once[ends]
-    well: NDArray[np.int32] = bonds[kept]
+    well: NDArray[np.int32] = bonds[retained]
     return well
 
 
@@ -194,10 +194,10 @@ def find_break(molecules: Molecules, state: int, xyz: NDArray[np.floating[Any]],
 def break_line(molecules: Molecules, breaks: Sequence[Break], *, remedy: str) -> str:
     """One line for the user on states with bonds that are too long."""
     atoms, worst = molecules.atoms, breaks[0]
-    others = f" and {len(breaks) - 1} other states" if len(breaks) > 1 else ""
+    further = f" and {len(breaks) - 1} other states" if len(breaks) > 1 else ""
     bonds = "bond is" if worst.count == 1 else "bonds are"
     return (
-        f"state {worst.state}{others}: {worst.count} {bonds} cut in {atoms.object}, up to {worst.length:.1f} A long "
+        f"state {worst.state}{further}: {worst.count} {bonds} cut in {atoms.object}, up to {worst.length:.1f} A long "
         f"({atoms.label(worst.first)} to {atoms.label(worst.second)}): the molecule is broken by its periodic box; "
         f"{remedy}"
     )
@@ -237,8 +237,8 @@ class Unwrapper:
         if self._centres is not None:
             step = centres - self._centres
             largest = np.round(step[self._largest] @ inverse)
-            others = np.round((step - step[self._largest]) @ inverse)
-            moved = -(largest + others) @ cell
+            relative_images = np.round((step - step[self._largest]) @ inverse)
+            moved = -(largest + relative_images) @ cell
             centres += moved
             places += moved[self._owners]
         self._centres = centres
@@ -260,10 +260,10 @@ def _trees(count: int, bonds: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDA
         parents[root], owners[root] = root, molecule
         waiting = [root]
         for atom in waiting:
-            for other in neighbours[atom]:
-                if parents[other] < 0:
-                    parents[other], owners[other] = atom, molecule
-                    waiting.append(other)
+            for neighbour in neighbours[atom]:
+                if parents[neighbour] < 0:
+                    parents[neighbour], owners[neighbour] = atom, molecule
+                    waiting.append(neighbour)
     return parents, owners
 
 
@@ -281,10 +281,10 @@ def molecule_positions(
         if positions is None:
             continue
         xyz, places = positions
-        there = (places >= 0) & np.isfinite(xyz[places]).all(1)
-        if there[molecules.chosen].all():
+        has_position = (places >= 0) & np.isfinite(xyz[places]).all(1)
+        if has_position[molecules.chosen].all():
             read[state] = positions
-            present &= there
+            present &= has_position
     return molecules.only(present), {state: xyz[places[present]] for state, (xyz, places) in read.items()}
 
 
@@ -296,13 +296,13 @@ def made_whole(
     positions: f4[N,3] Å of the molecules by state, rising. Raises ExtractError where a cell is not known.
     """
     unwrapper = Unwrapper(molecules)
-    whole = {}
+    unwrapped = {}
     for state, xyz in positions.items():
         cell = cells[state]
         if cell is None:
             raise no_cell(molecules.atoms.object, state, remedies)
-        whole[state] = unwrapper(xyz, cell)[molecules.chosen]
-    return whole
+        unwrapped[state] = unwrapper(xyz, cell)[molecules.chosen]
+    return unwrapped
 
 
 def no_cell(object: str, state: int, remedies: Remedies) -> ExtractError:
@@ -325,7 +325,7 @@ def box_warnings(
     breaks = {state: find_break(molecules, state, xyz, cells[state]) for state, xyz in positions.items()}
     first_is_whole = 1 in breaks and breaks[1] is None
     remedy = unwrap_remedy(name, cells[wanted[0]], first_is_whole=first_is_whole, remedies=remedies)
-    broken = [found for state in wanted if (found := breaks[state]) is not None]
+    broken = [state_break for state in wanted if (state_break := breaks[state]) is not None]
     if broken:
         return [break_line(molecules, broken, remedy=remedy)]
     chosen = {state: positions[state][molecules.chosen] for state in wanted}

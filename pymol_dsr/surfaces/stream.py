@@ -87,7 +87,7 @@ def _load_molecule(path: str, name: str, _self: Any) -> None:
         raise ExtractError(f"{path}: {reason}; see that it is whole, or {molecule_files.CONVERT_STRUCTURE}")
 
 
-def _load_by_pymol(trajectory: str, name: str, whole: bool, atom_count: int, _self: Any) -> str:
+def _load_by_pymol(trajectory: str, name: str, all_states: bool, atom_count: int, _self: Any) -> str:
     """Let PyMOL load the first state or all; the reason why it does not, or nothing."""
     if not molecule_files.is_read_by_pymol(trajectory):
         package = trajectory_file.missing_package(trajectory)
@@ -96,7 +96,7 @@ def _load_by_pymol(trajectory: str, name: str, whole: bool, atom_count: int, _se
         return "PyMOL has no reader of it"
     if trajectory_file.is_amber_text(trajectory):
         try:
-            if trajectory_file.has_box_lines(trajectory, atom_count) and whole:
+            if trajectory_file.has_box_lines(trajectory, atom_count) and all_states:
                 return f"PyMOL takes its box for atoms: {molecule_files.INSTALL_READERS}, or convert it to .xtc"
         except ValueError as error:
             return f"{error}: give the structure or topology of the same atoms"
@@ -104,7 +104,7 @@ def _load_by_pymol(trajectory: str, name: str, whole: bool, atom_count: int, _se
         # PyMOL takes some files without a word and reads nothing.
         _self.alter_state(1, f"%{name} and index 1", "x = UNREAD", space={"UNREAD": UNREAD})
     try:
-        _self.load_traj(trajectory, name, state=1, **({} if whole else {"start": 1, "stop": 1}))
+        _self.load_traj(trajectory, name, state=1, **({} if all_states else {"start": 1, "stop": 1}))
     except CmdException as error:
         return f"{' '.join(str(error).split()).removeprefix('Error: ')}; {trajectory_file.REMEDY}"
     if not _self.count_states(f"%{name}"):
@@ -168,7 +168,7 @@ def read_source(
     first = extract.read_source(selection, "1", remedies=remedies, _self=_self)
     file = TrajectoryFile(trajectory, _self.count_atoms(f"%{first.object}"))
     owner = f"the trajectory {trajectory}"
-    wanted = [int(state) for state in sorted(states.parse(states_text, last=len(file), owner=owner))]
+    state_numbers = [int(state) for state in sorted(states.parse(states_text, last=len(file), owner=owner))]
     session = read_object_session(first.object, _self)
     positions = session.positions(1, first.atoms)
     assert positions is not None, "extract.read_source has read this state"
@@ -189,8 +189,12 @@ def read_source(
     assert of_molecules is not None, "extract.read_source has read this state"
     places = of_molecules[1]
     cell = read_cell(first.object, 1, _self)
-    coordinates = StreamedCoordinates(file, wanted, molecules, places, cell, warnings, unwrap=unwrap, remedies=remedies)
-    return replace(first, states=wanted, last=len(file), coordinates=coordinates, unwrap=unwrap, warnings=warnings)
+    coordinates = StreamedCoordinates(
+        file, state_numbers, molecules, places, cell, warnings, unwrap=unwrap, remedies=remedies
+    )
+    return replace(
+        first, states=state_numbers, last=len(file), coordinates=coordinates, unwrap=unwrap, warnings=warnings
+    )
 
 
 class StreamedCoordinates(Mapping[int, Coordinates]):

@@ -44,12 +44,12 @@ def surface_atoms(
         listed = f"state {states[0]}" if len(states) == 1 else "the wanted states"
         raise ExtractError(f"selection {selection}: none of its {len(atoms)} atoms has coordinates in {listed}")
     mode = _self.get_setting_int("surface_mode", object)
-    kept = present.copy()
+    included = present.copy()
     lines: list[str] = []
     reason = ""
     if mode in WITHOUT_HYDROGENS:
-        kept &= ~_matching(f"({selection}) and hydro", atoms, _self)
-        if not kept.any():
+        included &= ~_matching(f"({selection}) and hydro", atoms, _self)
+        if not included.any():
             raise ExtractError(
                 f"selection {selection}: all {present.sum()} atoms are hydrogens, which surface_mode {mode} leaves "
                 f"out; {remedies.setting('surface_mode', '1', object)} takes them along"
@@ -58,24 +58,24 @@ def surface_atoms(
     elif mode == BY_FLAGS:
         ignored = present & _matching(f"({selection}) and flag 25", atoms, _self)
         if ignored.any() and not ignored[present].all():
-            kept &= ~ignored
+            included &= ~ignored
         reason = "flagged ignore"
-    left_out = [residues[place] for place in np.flatnonzero(present & ~kept)]
+    left_out = [residues[index] for index in np.flatnonzero(present & ~included)]
     if left_out:
         lines.append(
             f"{object}: left out: {len(left_out)} atoms {reason} ({_named(left_out)}); "
             f"{remedies.setting('surface_mode', '1', object)} takes them along"
         )
-    solvent = kept & _matching(f"({selection}) and solvent", atoms, _self)
+    solvent = included & _matching(f"({selection}) and solvent", atoms, _self)
     # Solvent alone is what the user wants to see.
     if solvent.any() and _self.count_atoms(f"({selection}) and polymer"):
         lines.append(
-            f"{object}: {solvent.sum()} of {kept.sum()} atoms are solvent "
-            f"({_named([residues[place] for place in np.flatnonzero(solvent)])}); to "
+            f"{object}: {solvent.sum()} of {included.sum()} atoms are solvent "
+            f"({_named([residues[index] for index in np.flatnonzero(solvent)])}); to "
             f"leave it out, {remedies.narrowed(selection, 'polymer')}"
         )
-    places = np.flatnonzero(kept)
-    chosen = SelectedAtoms(object, atoms.indices[places], [ids[place] for place in places], [names[p] for p in places])
+    places = np.flatnonzero(included)
+    chosen = SelectedAtoms(object, atoms.indices[places], [ids[index] for index in places], [names[p] for p in places])
     return chosen, lines
 
 
