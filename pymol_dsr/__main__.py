@@ -114,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
             )
     finally:
         session.stop()
-    surfaces_file.write(options.out, source, _told(source, options.workers))
+    surfaces_file.write(options.out, source, _reported(source, options.workers))
     print(f"pymol_dsr: {len(source.states)} states written to {options.out}", file=sys.stderr)
     return 0
 
@@ -146,17 +146,17 @@ def _warn_of_size(trajectory: str) -> None:
         )
 
 
-def _told(source: Source, workers: int) -> Iterator[Surface]:
+def _reported(source: Source, workers: int) -> Iterator[Surface]:
     """Return the surfaces of `source` as they are made, with progress and warnings on stderr."""
-    said, warned = time.monotonic(), 0
-    for done, surface in enumerate(compute_surfaces(source, workers), 1):
+    last_report, warned = time.monotonic(), 0
+    for count, surface in enumerate(compute_surfaces(source, workers), 1):
         # A trajectory that is read state by state warns on the way.
         for line in source.warnings[warned:]:
             print(f"pymol_dsr: warning: {line}", file=sys.stderr)
         warned = len(source.warnings)
-        if time.monotonic() - said > 2.0:
-            said = time.monotonic()
-            print(f"pymol_dsr: surfaces {done} of {len(source.states)}", file=sys.stderr)
+        if time.monotonic() - last_report > 2.0:
+            last_report = time.monotonic()
+            print(f"pymol_dsr: surfaces {count} of {len(source.states)}", file=sys.stderr)
         yield surface
 
 

@@ -81,7 +81,7 @@ def evaluate(
             predicted[baseline] = surfaces(*baseline_atoms(baseline, source, fitted, between), title)
 
     rows: list[StateScores] = []
-    for done, state in enumerate(wanted, 1):
+    for number, state in enumerate(wanted, 1):
         guesses = {name: surfaces[state] for name, surfaces in predicted.items() if state in surfaces}
         before = source.coordinates.get(state - 1)
         step = math.nan if before is None else rmsd(before, source.coordinates[state])
@@ -89,9 +89,9 @@ def evaluate(
         for method, result in _compare(jobs, fit, field, truth[state], guesses):
             scores = {metric: _number(getattr(result, metric)) for metric in METRICS}
             rows.append(StateScores(state, group_of(state, fitted), method, **scores, rmsd=step))
-        fit.stage, fit.fraction = "comparing", done / len(wanted)
-        if done % 10 == 0:
-            say(f" {fit.name}: compared {done} of {len(wanted)} states")
+        fit.stage, fit.fraction = "comparing", number / len(wanted)
+        if number % 10 == 0:
+            say(f" {fit.name}: compared {number} of {len(wanted)} states")
     return sorted(rows, key=lambda row: (row.state, METHODS.index(row.method)))
 
 

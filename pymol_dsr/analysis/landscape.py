@@ -54,8 +54,8 @@ class ResidueStates:
     def of(cls, atoms: MoleculeStates) -> ResidueStates:
         """Return the residues that have a Cα. Raises ExtractError for fewer than four."""
         atoms_of_residue: dict[ResidueKey, dict[str, int]] = {}
-        for place, (chain, number, residue, name) in enumerate(atoms.atom_keys()):
-            atoms_of_residue.setdefault((chain, number, residue), {}).setdefault(name, place)
+        for index, (chain, number, residue, name) in enumerate(atoms.atom_keys()):
+            atoms_of_residue.setdefault((chain, number, residue), {}).setdefault(name, index)
         rows = {
             key: [names.get("N", -1), names[CALPHA], names.get("C", -1), _oxygen(names)]
             for key, names in atoms_of_residue.items()
@@ -89,19 +89,19 @@ def in_common(objects: Sequence[ResidueStates]) -> tuple[list[ResidueStates], st
     Objects of the same sequence correspond in order, whatever their chains and numbers are. Raises ExtractError for
     fewer than four residues in common.
     """
-    sequences = {tuple(residue for _, _, residue in one.keys) for one in objects}
+    sequences = {tuple(residue for _, _, residue in member.keys) for member in objects}
     if len(sequences) == 1:
         return list(objects), ""
-    shared = set(objects[0].keys).intersection(*(one.keys for one in objects[1:]))
+    shared = set(objects[0].keys).intersection(*(member.keys for member in objects[1:]))
     keys = [key for key in objects[0].keys if key in shared]
-    names = ", ".join(one.atoms.object for one in objects)
+    names = ", ".join(member.atoms.object for member in objects)
     if len(keys) < LEAST_RESIDUES:
         raise ExtractError(
             f"{names} have {len(keys)} residues in common (by chain, number and name), and {LEAST_RESIDUES} are "
             "needed; select the same residues of each, or give them the same chain with alter"
         )
-    left = max(len(one.keys) for one in objects) - len(keys)
-    return [one.chosen(keys) for one in objects], (
+    left = max(len(member.keys) for member in objects) - len(keys)
+    return [member.chosen(keys) for member in objects], (
         f"{len(keys)} residues are in all of {names}; up to {left} others are left out"
     )
 
@@ -111,16 +111,16 @@ def request_of(
 ) -> messages.Landscape:
     """Return the message that asks for a landscape. A reference of one state in all is the native state alone."""
     everything = [*objects, *reference]
-    backbone = all((one.places >= 0).all() for one in everything)
-    is_native = sum(len(one.atoms.states) for one in reference) == 1
+    backbone = all((member.places >= 0).all() for member in everything)
+    is_native = sum(len(member.atoms.states) for member in reference) == 1
     further = [] if is_native else list(reference)
     first_known = reference[0] if reference else None
     return messages.Landscape(
-        lengths=tuple(len(one.atoms.states) for one in objects),
-        reference_lengths=tuple(len(one.atoms.states) for one in further),
+        lengths=tuple(len(member.atoms.states) for member in objects),
+        reference_lengths=tuple(len(member.atoms.states) for member in further),
         options=options,
-        coordinates=np.concatenate([one.coordinates(backbone) for one in objects]),
-        reference=np.concatenate([one.coordinates(backbone) for one in further]) if further else None,
+        coordinates=np.concatenate([member.coordinates(backbone) for member in objects]),
+        reference=np.concatenate([member.coordinates(backbone) for member in further]) if further else None,
         native=None if first_known is None else first_known.coordinates(False)[0, :, 0],
         follows=_follows(objects[0]),
     )
@@ -157,16 +157,16 @@ class EnsembleLandscape:
         costs: tuple[float, float] | None = None,
     ) -> EnsembleLandscape:
         """Return the result with the names of its states and residues."""
-        named = [(one.atoms.object, state) for one in objects for state in one.atoms.states]
-        return cls(named, objects[0].keys, "+".join(one.atoms.object for one in reference), result, costs)
+        named = [(member.atoms.object, state) for member in objects for state in member.atoms.states]
+        return cls(named, objects[0].keys, "+".join(member.atoms.object for member in reference), result, costs)
 
     @property
     def acceleration(self) -> float | None:
         """Independent samples a CPU second, over those of the reference; None where the costs are not known."""
-        own, known = self.result.samples, self.result.reference_samples
-        if self.costs is None or own is None or not known:
+        samples, known = self.result.samples, self.result.reference_samples
+        if self.costs is None or samples is None or not known:
             return None
-        return (own / self.costs[0]) / (known / self.costs[1])
+        return (samples / self.costs[0]) / (known / self.costs[1])
 
     def members(self, macrostate: int) -> dict[str, list[int]]:
         """Return the states of a macrostate (from 0) by object."""
@@ -190,8 +190,8 @@ def summary(landscape: EnsembleLandscape) -> Iterator[str]:
     for number, macrostate in enumerate(result.macrostates):
         name, state = landscape.states[macrostate.place]
         members = "; ".join(
-            f"{owner} {_short(states.format(list(map(float, own))))}"
-            for owner, own in landscape.members(number).items()
+            f"{owner} {_short(states.format(list(map(float, numbers))))}"
+            for owner, numbers in landscape.members(number).items()
         )
         yield (
             f"macrostate {number + 1}: {100 * macrostate.population:.0f} %, in its middle state {state} of {name}; "
@@ -243,14 +243,14 @@ def figures(landscape: EnsembleLandscape) -> Iterator[str]:
 def _whole_figures(landscape: EnsembleLandscape) -> Iterator[tuple[str, float]]:
     """Yield name and value of the figures of the whole ensemble that are known."""
     result = landscape.result
-    own, known = landscape.costs or (None, None)
+    cpu_seconds, known = landscape.costs or (None, None)
     for name, value in (
         ("js_bits", result.js),
         ("js_halves_bits", result.floor),
         ("js_runs_bits", result.run_floor),
         ("independent_samples", result.samples),
         ("reference_independent_samples", result.reference_samples),
-        ("cpu_seconds", own),
+        ("cpu_seconds", cpu_seconds),
         ("reference_cpu_seconds", known),
         ("acceleration", landscape.acceleration),
     ):
@@ -268,12 +268,12 @@ def _most_mobile(landscape: EnsembleLandscape) -> str:
 
 
 def _score_table(result: LandscapeResult) -> Iterator[str]:
-    shown = [key for key in SCORES if any(key in row.scores for row in result.rows)]
-    if not shown:
+    columns = [key for key in SCORES if any(key in row.scores for row in result.rows)]
+    if not columns:
         return
-    yield "  ".join([f"{'':<9}", *(f"{SCORES[key]:>9}" for key in shown)])
+    yield "  ".join([f"{'':<9}", *(f"{SCORES[key]:>9}" for key in columns)])
     for row in result.rows:
-        cells = [f"{row.scores[key]:>9.3f}" if key in row.scores else f"{'-':>9}" for key in shown]
+        cells = [f"{row.scores[key]:>9.3f}" if key in row.scores else f"{'-':>9}" for key in columns]
         yield "  ".join([f"{row.method:<9}", *cells])
 
 

@@ -128,24 +128,24 @@ def default_times(trajectory: Trajectory) -> list[float]:
 
 def selection_mask(trajectory: Trajectory, argument: str, selection: str, _self: Any) -> NDArray[np.uint8]:
     """Mark the fitted atoms that are selected, u1[A]. Raises SceneError, naming the argument, where none of them is."""
-    where = f"{argument} {selection}"
+    label = f"{argument} {selection}"
     if trajectory.object not in _self.get_names("objects"):
-        raise SceneError(f"{where}: the object {trajectory.object} is not in the scene; load it first")
+        raise SceneError(f"{label}: the object {trajectory.object} is not in the scene; load it first")
     if trajectory.atoms is None:
-        raise SceneError(f"{where}: this fit knows no atoms of {trajectory.object}; fit them anew with dsr_fit")
+        raise SceneError(f"{label}: this fit knows no atoms of {trajectory.object}; fit them anew with dsr_fit")
     try:
         count = _self.count_atoms(f"({selection})")
     except CmdException as error:
         reason = str(error.args[0] if error.args else error).splitlines()[0].rstrip(".")
-        raise SceneError(f"{where}: {reason}") from error
+        raise SceneError(f"{label}: {reason}") from error
     if not count:
-        raise SceneError(f"{where}: it holds no atoms")
+        raise SceneError(f"{label}: it holds no atoms")
     indices: set[int] = set()
     _self.iterate(f"%{trajectory.object} and ({selection})", "indices.add(index - 1)", space={"indices": indices})
     mask = np.isin(trajectory.atoms, list(indices))
     if not mask.any():
         raise SceneError(
-            f"{where}: none of its {count} atoms is among the {len(mask)} of {trajectory.object} that were fitted"
+            f"{label}: none of its {count} atoms is among the {len(mask)} of {trajectory.object} that were fitted"
         )
     return mask.astype(np.uint8)
 

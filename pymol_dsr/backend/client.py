@@ -136,7 +136,7 @@ class Backend:
         """Whether requests can be sent."""
         return self.process is not None and self._ended is None and not self._closing
 
-    def start(self, timeout: float = 20.0, waiting: Waiting = lambda said: None) -> messages.HelloResult:
+    def start(self, timeout: float = 20.0, waiting: Waiting = lambda line: None) -> messages.HelloResult:
         """Start the process and exchange hello within `timeout` seconds; returns the backend's greeting.
 
         `waiting(last words on stderr)` is called while there is no answer, several times a second; what it raises ends
@@ -156,10 +156,10 @@ class Backend:
                 if exc.code != "timeout":
                     raise
                 tail = self.process.stderr_tail()
-                said = f"its last words: {tail[-1]!r}" if tail else "it wrote nothing to stderr"
+                last_words = f"its last words: {tail[-1]!r}" if tail else "it wrote nothing to stderr"
                 raise BackendError(
                     "timeout",
-                    f"the backend `{self.process.shown}` did not greet within {timeout:g} s; {said}; "
+                    f"the backend `{self.process.shown}` did not greet within {timeout:g} s; {last_words}; "
                     "wait longer (`dsr_set wait, 3600`), or run the command in a terminal to see what it waits for "
                     "(a password, a queue)",
                 ) from exc

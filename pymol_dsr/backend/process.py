@@ -114,11 +114,11 @@ def _from_setting(setting: str) -> list[str]:
     words = [word.strip('"') for word in words] if os.name == "nt" else words
     if not words:
         raise LaunchError(f"the backend setting {setting!r} names no program: set one with `dsr_set backend, ...`")
-    wanted = os.path.expanduser(words[0])
-    program = shutil.which(wanted)
+    program_name = os.path.expanduser(words[0])
+    program = shutil.which(program_name)
     if program is None:
         raise LaunchError(
-            f"the backend setting names the program {wanted!r}, which is not there or can't be run: "
+            f"the backend setting names the program {program_name!r}, which is not there or can't be run: "
             "correct it with "
             "`dsr_set backend, ...`, or install one with `dsr_install`"
         )
@@ -241,22 +241,22 @@ class Process:
         """How the process ended and its last words, as part of a sentence."""
         code = self._popen.poll()
         if code is None:
-            how = "closed its output but still runs"
+            ending = "closed its output but still runs"
         elif code >= 0:
-            how = f"ended with exit code {code}"
+            ending = f"ended with exit code {code}"
         else:
-            how = f"was killed by signal {-code} ({_signal_name(-code)}"
-            how += ", often sent when memory runs out)" if _signal_name(-code) == "SIGKILL" else ")"
+            ending = f"was killed by signal {-code} ({_signal_name(-code)}"
+            ending += ", often sent when memory runs out)" if _signal_name(-code) == "SIGKILL" else ")"
         tail = self.stderr_tail()
-        said = next((line for line in reversed(tail) if not _OF_EVERY_END.match(line)), tail[-1] if tail else "")
-        return how + (f"; its last words: {said!r}" if said else "; it wrote nothing to stderr")
+        last_words = next((line for line in reversed(tail) if not _OF_EVERY_END.match(line)), tail[-1] if tail else "")
+        return ending + (f"; its last words: {last_words!r}" if last_words else "; it wrote nothing to stderr")
 
     def remedy(self) -> str:
         """Say what to do about how the process ended, as far as its last words tell."""
         if self._popen.poll() not in (None, 0):
-            said = "\n".join(self.stderr_tail()[-3:])
+            last_lines = "\n".join(self.stderr_tail()[-3:])
             for words, todo in _REMEDIES:
-                if re.search(words, said):
+                if re.search(words, last_lines):
                     return todo
         return "start it again"
 

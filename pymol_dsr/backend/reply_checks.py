@@ -88,23 +88,23 @@ def _check_occupancy(request: messages.Occupancy, result: messages.OccupancyResu
             raise ValueFault(f"it has {len(array)} {name}, and {MOST_TRIANGLES} triangles are the most")
 
 
-def _check_time(asked: float, time: float | None) -> None:
-    if time is not None and not _is_same(time, asked):
-        raise ValueFault(f"time is {time:g}, and {asked:g} was asked for")
+def _check_time(requested: float, time: float | None) -> None:
+    if time is not None and not _is_same(time, requested):
+        raise ValueFault(f"time is {time:g}, and {requested:g} was asked for")
 
 
-def _is_same(number: float, asked: float) -> bool:
-    return math.isclose(number, asked, rel_tol=1e-6, abs_tol=1e-9)
+def _is_same(number: float, requested: float) -> bool:
+    return math.isclose(number, requested, rel_tol=1e-6, abs_tol=1e-9)
 
 
 def _check_size(mesh: messages.MeshResult | messages.Preview, triangles: int | None) -> None:
-    most = triangles or MOST_TRIANGLES
-    for name, array, limit in (("points", mesh.points, 3 * most), ("faces", mesh.faces, most)):
+    triangle_limit = triangles or MOST_TRIANGLES
+    for name, array, limit in (("points", mesh.points, 3 * triangle_limit), ("faces", mesh.faces, triangle_limit)):
         if len(array) > limit:
-            raise ValueFault(f"it has {len(array)} {name}, and {most} triangles are the most")
+            raise ValueFault(f"it has {len(array)} {name}, and {triangle_limit} triangles are the most")
 
 
 def _check_trajectories(names: tuple[str, ...], result: messages.OpenResult) -> None:
     if result.states and not set(names) <= set(result.states):
-        wanted = f"those of {', '.join(names)}" if names != ("",) else "a list of numbers"
-        raise ValueFault(f"states are those of {', '.join(result.states)[:80] or 'one trajectory'}, not {wanted}")
+        expected = f"those of {', '.join(names)}" if names != ("",) else "a list of numbers"
+        raise ValueFault(f"states are those of {', '.join(result.states)[:80] or 'one trajectory'}, not {expected}")

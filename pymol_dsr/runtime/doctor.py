@@ -129,7 +129,7 @@ def _window(installation: _Installation) -> str:
         return "none; the commands work without"
     from pymol.Qt import PYQT_NAME, QtCore
 
-    renderer = [str(part) for part in installation._self.get_renderer()[1:] if part]
+    renderer = [str(word) for word in installation._self.get_renderer()[1:] if word]
     if not renderer:
         raise CheckFailed(
             f"{PYQT_NAME} {QtCore.qVersion()} without OpenGL", "update the graphics driver, or set QT_API=pyqt5"
@@ -157,9 +157,9 @@ def _coordinates(installation: _Installation) -> str:
         raise CheckFailed(f"they can't be read: {error}", remedy) from error
     finally:
         private.stop()
-    off = float(np.abs(source.coordinates[2] - xyz).max())
-    if not off < READ_BACK:
-        raise CheckFailed(f"they were read {off:.2g} A off where they were put", remedy)
+    deviation = float(np.abs(source.coordinates[2] - xyz).max())
+    if not deviation < READ_BACK:
+        raise CheckFailed(f"they were read {deviation:.2g} A off where they were put", remedy)
     installation.source = source
     line = f"{len(xyz)} atoms in 2 states, read back as they were put"
     if fails:
@@ -185,19 +185,19 @@ def _surfaces(installation: _Installation) -> str:
     """PyMOL's surfaces of a peptide in two states, through the same worker as a fit's."""
     if installation.source is None:
         raise CheckSkipped("there are no coordinates")
-    began = time.monotonic()
+    started_at = time.monotonic()
     installation.surfaces = list(workers.compute_surfaces(installation.source, 1))
     count = sum(len(surface.points) for surface in installation.surfaces)
-    return f"2 states of a peptide, {count} points in {time.monotonic() - began:.1f} s"
+    return f"2 states of a peptide, {count} points in {time.monotonic() - started_at:.1f} s"
 
 
 def _folder(installation: _Installation) -> str:
     folder, remedy = fits_home(installation.settings), "dsr_set folder, /a/folder/of/yours"
     free = free_gigabytes(folder, "written to", remedy, remedy)
-    kept = sum(file.size for file in written_files(installation.settings)) / 1e9
+    gigabytes = sum(file.size for file in written_files(installation.settings)) / 1e9
     # One that the Plugin Manager installed has another name, under which Python alone does not find it.
-    more = " (python -m pymol_dsr --folders lists them)" if __name__.startswith("pymol_dsr.") else ""
-    return f"{folder}, {free:.1f} GB free, {kept:.2f} GB ours{more}"
+    hint = " (python -m pymol_dsr --folders lists them)" if __name__.startswith("pymol_dsr.") else ""
+    return f"{folder}, {free:.1f} GB free, {gigabytes:.2f} GB ours{hint}"
 
 
 def _backend(installation: _Installation) -> str:
@@ -212,8 +212,8 @@ def _backend(installation: _Installation) -> str:
         # All others say what to do.
         remedy = INSTALL if str(error).endswith("start it again") else ""
         raise CheckFailed(str(error), remedy) from error
-    how = "set with dsr_set" if installation.settings.get("backend") else "found"
-    return f"{' '.join(command)} ({how}), version {info.version}, Python {info.python}"
+    origin = "set with dsr_set" if installation.settings.get("backend") else "found"
+    return f"{' '.join(command)} ({origin}), version {info.version}, Python {info.python}"
 
 
 def _device(installation: _Installation) -> str:
@@ -240,10 +240,10 @@ def _device(installation: _Installation) -> str:
             )
         if isinstance(event, messages.Device):
             break
-    wanted, device = installation.settings.get("device"), event.device
-    if wanted.startswith("cuda") and not device.startswith("cuda"):
+    chosen_device, device = installation.settings.get("device"), event.device
+    if chosen_device.startswith("cuda") and not device.startswith("cuda"):
         raise CheckFailed(
-            f"{wanted} is set and the backend has {device} only (torch {event.torch})",
+            f"{chosen_device} is set and the backend has {device} only (torch {event.torch})",
             "install a torch made for your GPU and driver (https://pytorch.org), or dsr_set device, auto",
         )
     installation.computes = True
@@ -259,7 +259,7 @@ def _round_trip(installation: _Installation) -> str:
         raise CheckSkipped("there are no surfaces")
     if installation.backend is None or not installation.computes:
         raise CheckSkipped("there is no backend that computes")
-    began = time.monotonic()
+    started_at = time.monotonic()
     backend = installation.backend
     options = FitOptions(preset="preview", device=installation.settings.get("device"))
     try:
@@ -268,8 +268,8 @@ def _round_trip(installation: _Installation) -> str:
             backend.call(surface.request(NAME), timeout=FIT_SECONDS)
         report = backend.call(messages.Fit(fit=NAME), timeout=FIT_SECONDS).report
         first = min(installation.surfaces, key=lambda surface: surface.state)
-        asked = messages.Mesh(fit=NAME, time=first.state, mesh=MeshOptions(resolution=0.8))
-        mesh = backend.call(asked, timeout=FIT_SECONDS)
+        request = messages.Mesh(fit=NAME, time=first.state, mesh=MeshOptions(resolution=0.8))
+        mesh = backend.call(request, timeout=FIT_SECONDS)
     except BackendError as error:
         raise CheckFailed(str(error), "dsr_set device, cpu may help; else report these lines") from error
     points = mesh.points[:: max(1, len(mesh.points) // 500)]
@@ -281,5 +281,5 @@ def _round_trip(installation: _Installation) -> str:
         raise CheckFailed(
             f"the peptide came back {distance:.2f} A off", "dsr_set device, cpu may help; else report these lines"
         )
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - started_at
     return f"the peptide came back {distance:.2f} A off in {seconds:.1f} s on {report.device}"

@@ -70,25 +70,25 @@ def _model_format(path: str, written: float) -> str:
         header = frames.parse_json(text.decode())
     except ValueError:
         return ""
-    about = header.get("__metadata__") if isinstance(header, dict) else None
-    return str(about.get("format", "")) if isinstance(about, dict) else ""
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    return str(metadata.get("format", "")) if isinstance(metadata, dict) else ""
 
 
 def written_files(settings: Settings) -> list[WrittenFile]:
     """All that this plugin and a backend on this machine have written and keep."""
-    kept = []
+    files = []
     preferences = os.path.expanduser("~/.pymolpluginsrc.py")
     if os.path.isfile(preferences):
         description = "PyMOL's preferences, of which those named dsr_ are ours"
-        kept.append(WrittenFile(preferences, os.path.getsize(preferences), description))
+        files.append(WrittenFile(preferences, os.path.getsize(preferences), description))
     folder = fits_folder(settings)
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         path = os.path.join(folder, name)
         unknown = "not ours, or left by a write that failed"
-        kept.append(WrittenFile(path, _size(path), next((KINDS[end] for end in KINDS if name.endswith(end)), unknown)))
+        files.append(WrittenFile(path, _size(path), next((KINDS[end] for end in KINDS if name.endswith(end)), unknown)))
     for path in sorted(glob.glob(os.path.join(glob.escape(tempfile.gettempdir()), "dsr-*"))):
-        kept.append(WrittenFile(path, _size(path), "of a fit under way, or of one that was killed and then of no use"))
-    return kept
+        files.append(WrittenFile(path, _size(path), "of a fit under way, or of one that was killed and then of no use"))
+    return files
 
 
 def _size(path: str) -> int:

@@ -145,11 +145,11 @@ class Installer:
             with process.stdout:
                 for line in process.stdout:
                     log(line)
-                    shown = strip_control_characters(line.strip())
-                    if shown.startswith(_SAID):
-                        self._report(f"{step}: {shown[:100]}", say)
-                    if shown:
-                        last.append(shown)
+                    printable = strip_control_characters(line.strip())
+                    if printable.startswith(_SAID):
+                        self._report(f"{step}: {printable[:100]}", say)
+                    if printable:
+                        last.append(printable)
             process.wait()
         with self._lock:
             self._process = None
@@ -157,8 +157,8 @@ class Installer:
             raise InstallCancelled("cancelled; nothing is left of it")
         if process is not None and process.returncode:
             # pip's own summary, where there is one; hints may follow it.
-            said = " ".join([line for line in last if line.startswith("ERROR:")] or last)
-            raise InstallError(f"{step} failed: {said or 'it said nothing'}{_remedy(said)}")
+            summary = " ".join([line for line in last if line.startswith("ERROR:")] or last)
+            raise InstallError(f"{step} failed: {summary or 'it said nothing'}{_remedy(summary)}")
 
     def _report(self, text: str, say: Callable[[str], None]) -> None:
         self.line = text
@@ -186,14 +186,14 @@ def backend_package() -> Path:
 def site_packages(python: str) -> Path:
     """Return the folder that the environment of this Python has its packages in."""
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=120)
-    return Path(done.stdout.strip())
+    completed = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    return Path(completed.stdout.strip())
 
 
-def _remedy(said: str) -> str:
-    if "ensurepip" in said:
+def _remedy(summary: str) -> str:
+    if "ensurepip" in summary:
         return "; on Debian and Ubuntu, apt-get install python3-venv helps"
-    if "No matching distribution" in said or "Could not find a version" in said:
+    if "No matching distribution" in summary or "Could not find a version" in summary:
         return "; dsr_install index=pip takes pip's own index, and index=ADDRESS another one"
     return f"; {LOG} in the folder of fits has all lines"
 

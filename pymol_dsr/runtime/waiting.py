@@ -14,11 +14,11 @@ def report_waiting(say: Callable[[str], None], longest: float) -> Callable[[str]
 
     It says each new line after QUIET_SECONDS. longest: seconds after which waiting ends, for the message.
     """
-    began = time.monotonic()
+    started_at = time.monotonic()
     reported: list[str] = []
 
     def report(line: str) -> None:
-        if time.monotonic() - began >= QUIET_SECONDS and reported[-1:] != [line]:
+        if time.monotonic() - started_at >= QUIET_SECONDS and reported[-1:] != [line]:
             reported.append(line)
             limit = f"{longest:g} s at most (dsr_set wait)"
             say(f" dsr: waits for the backend to start, {limit}; it says {repr(line) if line else 'nothing yet'}")

@@ -33,19 +33,19 @@ def whole_numbers(name: str, array: NDArray[Any]) -> NDArray[np.int32] | None:
 
 def pack(whole: NDArray[np.int32]) -> tuple[bytes, dict[str, Any]]:
     """Return the packed bytes, and the entry that `unpack` needs besides dtype and shape."""
-    rest = np.diff(whole, axis=0, prepend=np.zeros_like(whole[:1]))
-    differences = bool(np.abs(rest, dtype=np.float32).sum() < np.abs(whole, dtype=np.float32).sum())
-    return pack_planes(rest if differences else whole), {"differences": differences}
+    deltas = np.diff(whole, axis=0, prepend=np.zeros_like(whole[:1]))
+    differences = bool(np.abs(deltas, dtype=np.float32).sum() < np.abs(whole, dtype=np.float32).sum())
+    return pack_planes(deltas if differences else whole), {"differences": differences}
 
 
 def unpack(data: bytes, entry: dict[str, Any], dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
     """Return the array of a shape whose size was checked. Raises ValueError."""
-    whole = unpack_planes(data, shape)
+    numbers = unpack_planes(data, shape)
     if entry["differences"]:
-        np.cumsum(whole, axis=0, dtype=np.int32, out=whole)
+        np.cumsum(numbers, axis=0, dtype=np.int32, out=numbers)
     if dtype == "<i4":
-        return whole.astype("<i4", copy=False)
-    return whole.astype("<f4") * np.float32(STEP)
+        return numbers.astype("<i4", copy=False)
+    return numbers.astype("<f4") * np.float32(STEP)
 
 
 def pack_planes(whole: NDArray[np.int32]) -> bytes:

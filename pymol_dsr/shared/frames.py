@@ -101,12 +101,12 @@ def encode(header: Header, arrays: Arrays | None = None, packed: bool = False) -
         left = MAX_UNPACKED
         for entry in described:
             array = contiguous[entry["name"]]
-            whole = whole_numbers(entry["name"], array) if LEAST_PACKED <= array.size <= left // 4 else None
-            if whole is not None:
+            integers = whole_numbers(entry["name"], array) if LEAST_PACKED <= array.size <= left // 4 else None
+            if integers is not None:
                 left -= array.nbytes
-                data, how = pack(whole)
+                data, packing = pack(integers)
                 contiguous[entry["name"]] = np.frombuffer(data, np.uint8)
-                entry.update(how, packed=len(data))
+                entry.update(packing, packed=len(data))
     full = dict(header, arrays=described)
     _check_fields(full)
     payload = sum(size for *_, size in _layout(described))
@@ -196,24 +196,26 @@ def _junk(data: bytes, first: bool) -> JunkError:
     return JunkError(f"expected a frame beginning with {MAGIC.decode()!r}, got {sample!r}; {remedy}")
 
 
-def _exactly(stream: io.BufferedReader, count: int, part: str) -> bytes:
+def _exactly(stream: io.BufferedReader, count: int, section: str) -> bytes:
     data = stream.read(count)
     if len(data) < count:
-        raise _truncated(len(data), count, part)
+        raise _truncated(len(data), count, section)
     return data
 
 
-def _fill(stream: io.BufferedReader, target: memoryview, part: str) -> None:
+def _fill(stream: io.BufferedReader, target: memoryview, section: str) -> None:
     filled = 0
     while filled < len(target):
         count = stream.readinto(target[filled:])
         if not count:
-            raise _truncated(filled, len(target), part)
+            raise _truncated(filled, len(target), section)
         filled += count
 
 
-def _truncated(got: int, wanted: int, part: str) -> TruncatedError:
-    return TruncatedError(f"the stream ended within a frame: {got} of {wanted} bytes of {part}; the peer is gone")
+def _truncated(received: int, expected: int, section: str) -> TruncatedError:
+    return TruncatedError(
+        f"the stream ended within a frame: {received} of {expected} bytes of {section}; the peer is gone"
+    )
 
 
 def _parse(data: bytes) -> Header:
@@ -254,11 +256,13 @@ def _check_fields(header: Any) -> None:
     kind = header.get("kind")
     if not isinstance(kind, str) or kind not in _FIELDS:
         raise HeaderError(f"a frame's kind is {reprlib.repr(kind)}, not one of {', '.join(_FIELDS)}")
-    for name, wanted in _FIELDS[kind].items():
+    for name, expected_type in _FIELDS[kind].items():
         value: Any = header.get(name)
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            raise HeaderError(f"field {name!r} of a {kind} is {reprlib.repr(value)}, not of type {wanted.__name__}")
-        if wanted is int and not 0 <= value < _MAX_ID:
+        if not isinstance(value, expected_type) or isinstance(value, bool):
+            raise HeaderError(
+                f"field {name!r} of a {kind} is {reprlib.repr(value)}, not of type {expected_type.__name__}"
+            )
+        if expected_type is int and not 0 <= value < _MAX_ID:
             raise HeaderError(f"field {name!r} of a {kind} is {reprlib.repr(value)}, not within 0 and {_MAX_ID}")
 
 

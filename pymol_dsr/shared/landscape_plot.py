@@ -53,9 +53,9 @@ def _draw_energy(figure: Any, axes: Any, result: LandscapeResult) -> None:
     if result.reference_axes is not None:
         axes.plot(*result.reference_axes.T, ".", color="k", ms=1.5, alpha=0.3, label="reference")
     for number, macrostate in enumerate(result.macrostates):
-        place = result.axes[macrostate.place]
-        axes.plot(*place, "o", color=macrostate_color(number), mec="w", ms=9)
-        axes.annotate(str(number + 1), place, color="w", ha="center", va="center", fontsize=6)
+        center = result.axes[macrostate.place]
+        axes.plot(*center, "o", color=macrostate_color(number), mec="w", ms=9)
+        axes.annotate(str(number + 1), center, color="w", ha="center", va="center", fontsize=6)
     _dress(axes, "free energy", f"{result.kind} 1", f"{result.kind} 2")
 
 
@@ -128,7 +128,7 @@ def _draw_structure(axes: Any, result: LandscapeResult, residues: Sequence[str])
 
 def _name_residues(axes: Any, residues: Sequence[str]) -> None:
     places = named_places(residues, 8)
-    axes.set_xticks(places, [residues[place] for place in places])
+    axes.set_xticks(places, [residues[index] for index in places])
 
 
 def _dress(axes: Any, title: str, horizontal: str, vertical: str) -> None:

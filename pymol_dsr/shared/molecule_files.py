@@ -43,7 +43,7 @@ def check_structure(path: str | os.PathLike[str]) -> None:
     is_assembly = bool(_ASSEMBLY.fullmatch(ending))
     if ending not in STRUCTURES and not is_assembly:
         raise ValueError(
-            f"{os.fspath(path)}: a topology can't end in {_shown(ending, packed)}; read are "
+            f"{os.fspath(path)}: a topology can't end in {_suffix(ending, packed)}; read are "
             f".{' .'.join(STRUCTURES)}; {CONVERT_STRUCTURE}"
         )
     if packed and ending not in PACKABLE and not is_assembly:
@@ -57,7 +57,7 @@ def check_trajectory(path: str | os.PathLike[str]) -> None:
     ending, packed = _endings(path)
     if packed or ending not in TRAJECTORIES:
         raise ValueError(
-            f"{os.fspath(path)}: a trajectory can't end in {_shown(ending, packed)}; "
+            f"{os.fspath(path)}: a trajectory can't end in {_suffix(ending, packed)}; "
             f"read are .{' .'.join(PYMOL_TRAJECTORIES)}, and with MDAnalysis "
             f".{' .'.join(OTHER_TRAJECTORIES)}; {CONVERT_TRAJECTORY}"
         )
@@ -81,11 +81,11 @@ def _endings(path: str | os.PathLike[str]) -> tuple[str, str]:
 
     A name without a dot is its own ending there, so `os.path.splitext` would let a packed script named `pml.gz` pass.
     """
-    rest, _, ending = os.path.basename(os.fspath(path)).rpartition(".")
+    stem, _, ending = os.path.basename(os.fspath(path)).rpartition(".")
     if ending not in PACKED:
         return ending.lower(), ""
-    return rest.rpartition(".")[2].lower(), ending
+    return stem.rpartition(".")[2].lower(), ending
 
 
-def _shown(ending: str, packed: str) -> str:
+def _suffix(ending: str, packed: str) -> str:
     return f".{ending}.{packed}" if packed else f".{ending}"

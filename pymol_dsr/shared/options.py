@@ -334,11 +334,11 @@ class ColorOptions(Options):
 
     def check_together(self) -> None:
         """Check that files and maps come with `by`, and the other way round. Raises ValueFault."""
-        for key, kind, given in (("file", "values", self.file), ("map", "map", self.map)):
-            if self.by == kind and not given:
+        for key, kind, value in (("file", "values", self.file), ("map", "map", self.map)):
+            if self.by == kind and not value:
                 raise ValueFault(f"by {self.by}: name the {key} with {key}=")
-            if self.by != kind and given:
-                raise ValueFault(f"{key} {given}: it goes with by={kind}, not with by={self.by}")
+            if self.by != kind and value:
+                raise ValueFault(f"{key} {value}: it goes with by={kind}, not with by={self.by}")
 
 
 @dataclass(frozen=True)
@@ -565,18 +565,18 @@ def _times_in(path: str, lines: Iterable[str]) -> tuple[float, ...]:
     times: list[float] = []
     for number, line in enumerate(lines, 1):
         for word in line.partition("#")[0].replace(",", " ").split():
-            where = f"times {path}, line {number}"
+            label = f"times {path}, line {number}"
             try:
                 time = float(word)
             except ValueError:
-                raise ValueFault(f"{where}: {shown(word)!r} is not a number; give one time for each state") from None
+                raise ValueFault(f"{label}: {shown(word)!r} is not a number; give one time for each state") from None
             if math.isnan(time):
-                raise ValueFault(f"{where}: {word} is not a number; give one time for each state")
+                raise ValueFault(f"{label}: {word} is not a number; give one time for each state")
             if not math.isfinite(time):
-                raise ValueFault(f"{where}: {word} is not finite")
+                raise ValueFault(f"{label}: {word} is not finite")
             if abs(time) > LARGEST_TIME:
-                raise ValueFault(f"{where}: {word} must lie within ±{LARGEST_TIME:g}; give the times in another unit")
+                raise ValueFault(f"{label}: {word} must lie within ±{LARGEST_TIME:g}; give the times in another unit")
             if times and not time > times[-1]:
-                raise ValueFault(f"{where}: {time:g} comes after {times[-1]:g}; times must rise from state to state")
+                raise ValueFault(f"{label}: {time:g} comes after {times[-1]:g}; times must rise from state to state")
             times.append(time)
     return check_times(times)

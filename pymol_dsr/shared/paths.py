@@ -28,19 +28,19 @@ def file_to_write(path: str, suffixes: Sequence[str], argument: str = "") -> str
     suffixes: endings to choose from, each with its dot. argument: name of the argument, for messages. Raises ValueError
     for another ending, a folder of that name, and a folder that is missing or can't be written to.
     """
-    where = f"{argument} {path}".strip()
+    label = f"{argument} {path}".strip()
     full = os.path.abspath(os.path.expandvars(os.path.expanduser(path)))
     folder = os.path.dirname(full)
     if os.path.splitext(full)[1].lower() not in suffixes:
-        raise ValueError(f"{where}: it must end in {', '.join(suffixes)}")
+        raise ValueError(f"{label}: it must end in {', '.join(suffixes)}")
     if os.path.isdir(full):
-        raise ValueError(f"{where}: it is a folder")
+        raise ValueError(f"{label}: it is a folder")
     if not os.path.isdir(folder):
-        raise ValueError(f"{where}: the folder {folder} does not exist")
+        raise ValueError(f"{label}: the folder {folder} does not exist")
     try:
         # Tried, since permissions say nothing of read-only disks.
         tempfile.TemporaryFile(dir=folder).close()
         remove_abandoned(Path(folder))
     except OSError as error:
-        raise ValueError(f"{where}: the folder {folder} can't be written to: {error.strerror}") from error
+        raise ValueError(f"{label}: the folder {folder} can't be written to: {error.strerror}") from error
     return full

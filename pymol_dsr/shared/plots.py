@@ -129,9 +129,9 @@ def measure_panels(
             continue
         values = columns[name]
         curves = [Curve("", states, values, quantity.color, marks=False)]
-        places = [place for place, state in enumerate(states) if state in fitted]
+        places = [index for index, state in enumerate(states) if state in fitted]
         if places:
-            known = [states[place] for place in places], [values[place] for place in places]
+            known = [states[index] for index in places], [values[index] for index in places]
             curves.append(Curve("fitted states", *known, quantity.color, line=""))
         panels.append(Panel(quantity.title, curves, value_limits(values, quantity.from_zero), quantity.from_zero))
     return panels
@@ -170,13 +170,13 @@ def speed_chart(names: Sequence[str], speeds: Mapping[int, float], fastest: Sequ
 
     names: of all residues, in their order. speeds: Å per state by place in that order. fastest: places that stand out.
     """
-    slow = [place for place in speeds if place not in fastest]
+    slow = [index for index in speeds if index not in fastest]
     groups = [("", slow, "#999999"), (f"the {len(fastest)} most moving", fastest, "#d62728")]
     return BarChart(
         "mean speed of the surface by residue (Å per state)",
         "residue" if one_chain else "residue, chain after chain",
-        [Bars(label, places, [speeds[place] for place in places], color) for label, places, color in groups if places],
-        {place: names[place] for place in named_places(names, 12)},
+        [Bars(label, places, [speeds[index] for index in places], color) for label, places, color in groups if places],
+        {index: names[index] for index in named_places(names, 12)},
     )
 
 
@@ -184,7 +184,7 @@ def named_places(names: Sequence[str], count: int) -> list[int]:
     """Choose about `count` places to name: those with round numbers, where there are such."""
     step = math.ceil(len(names) / count)
     step = next((size for size in (1, 2, 5, 10, 20, 25, 50, 100, 200, 500) if size >= step), step)
-    rounded = [place for place, name in enumerate(names) if name.isdigit() and int(name) % step == 0]
+    rounded = [index for index, name in enumerate(names) if name.isdigit() and int(name) % step == 0]
     return rounded if 1 < len(rounded) <= 4 * count else list(range(0, len(names), step))
 
 

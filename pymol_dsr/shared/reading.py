@@ -50,8 +50,8 @@ def read_file(path: str, most: int) -> bytes:
     return b"".join(_chunks(path, most))
 
 
-def _chunks(path: str, most: int) -> Iterator[bytes]:
-    (_, size), count = file_state(path, most), 0
+def _chunks(path: str, limit: int) -> Iterator[bytes]:
+    (_, size), count = file_state(path, limit), 0
     try:
         with open(path, "rb") as stream:
             while chunk := stream.read(CHUNK):

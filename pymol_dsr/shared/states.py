@@ -45,7 +45,7 @@ def parse(
     Raises StatesError.
     """
     text = str(text).strip()
-    where = f"states {_short(text)}"
+    label = f"states {_short(text)}"
     if not text:
         raise StatesError(f"states are empty: {_GRAMMAR}")
     if text.lower() == "all":
@@ -53,61 +53,61 @@ def parse(
             raise StatesError("states all: how many states there are is not known here; give a range such as 1-150")
         if last < 1:
             raise StatesError(f"states all: {owner} has {last} states")
-        _check_count(where, last, most)
+        _check_count(label, last, most)
         return list(range(1, last + 1))
     if "," in text:
-        raise StatesError(f"{where}: a comma ends an argument in PyMOL; join ranges with +, as in 1+5+9")
+        raise StatesError(f"{label}: a comma ends an argument in PyMOL; join ranges with +, as in 1+5+9")
 
     # As many as there are parts, at least.
-    _check_count(where, text.count("+") + 1, most)
+    _check_count(label, text.count("+") + 1, most)
     exact: list[Fraction] = []
     for item in map(str.strip, text.split("+")):
-        start, stop, step, last_step = _parse_item(item, where, fractional)
+        start, stop, step, last_step = _parse_item(item, label, fractional)
         if last_step is not None:
             # One more than there may be is enough to refuse them.
             exact.extend(itertools.islice(_growing(start, stop, int(step), int(last_step)), most + 1))
             if len(exact) > most:
-                raise StatesError(f"{where}: more than {most} states are asked for, which is the most at once")
+                raise StatesError(f"{label}: more than {most} states are asked for, which is the most at once")
             continue
         count = (stop - start) // step + 1
-        _check_count(where, len(exact) + int(count), most)
+        _check_count(label, len(exact) + int(count), most)
         exact.extend(start + k * step for k in range(int(count)))
 
     if last is not None and max(exact) > last:
         plural = "state" if last == 1 else "states"
-        raise PastEndError(f"{where}: {owner} has {last} {plural}; {_text(max(exact))} is past the end")
-    seen: set[Fraction] = set()
+        raise PastEndError(f"{label}: {owner} has {last} {plural}; {_text(max(exact))} is past the end")
+    distinct: set[Fraction] = set()
     for value in exact:
-        if value in seen:
-            raise StatesError(f"{where}: state {_text(value)} is given twice")
-        seen.add(value)
+        if value in distinct:
+            raise StatesError(f"{label}: state {_text(value)} is given twice")
+        distinct.add(value)
     return [int(v) if v.denominator == 1 else float(v) for v in exact]
 
 
-def _parse_item(item: str, where: str, fractional: bool) -> tuple[Fraction, Fraction, Fraction, Fraction | None]:
+def _parse_item(item: str, label: str, fractional: bool) -> tuple[Fraction, Fraction, Fraction, Fraction | None]:
     """Return first and last state of a state or a range, its step, and the last step of one that grows.
 
     Raises StatesError.
     """
     match = _ITEM.fullmatch(item)
     if match is None:
-        raise StatesError(f"{where}: '{_short(item)}' is not a state or a range; {_GRAMMAR}")
+        raise StatesError(f"{label}: '{_short(item)}' is not a state or a range; {_GRAMMAR}")
     if not fractional and "." in item.replace("..", ""):
-        raise StatesError(f"{where}: '{item}' is not whole; fractions of states are for movies and exports")
+        raise StatesError(f"{label}: '{item}' is not whole; fractions of states are for movies and exports")
     start = Fraction(match.group(1))
     stop = Fraction(match.group(2) or match.group(1))
     step = Fraction(match.group(3) or 1)
     last_step = None if match.group(4) is None else Fraction(match.group(4))
     if start < 1:
-        raise StatesError(f"{where}: states count from 1, and {_text(start)} is asked for")
+        raise StatesError(f"{label}: states count from 1, and {_text(start)} is asked for")
     if stop < start:
-        raise StatesError(f"{where}: the range runs backwards, from {_text(start)} to {_text(stop)}")
+        raise StatesError(f"{label}: the range runs backwards, from {_text(start)} to {_text(stop)}")
     if stop > MAX_STATE:
-        raise StatesError(f"{where}: {_text(stop)} is past {MAX_STATE}, the largest state number")
+        raise StatesError(f"{label}: {_text(stop)} is past {MAX_STATE}, the largest state number")
     if step == 0 or last_step == 0:
-        raise StatesError(f"{where}: the step of '{item}' is 0; it must be above 0")
+        raise StatesError(f"{label}: the step of '{item}' is 0; it must be above 0")
     if last_step is not None and (step.denominator > 1 or last_step.denominator > 1):
-        raise StatesError(f"{where}: '{item}' has steps that grow in fractions; write whole ones, as in 1..10")
+        raise StatesError(f"{label}: '{item}' has steps that grow in fractions; write whole ones, as in 1..10")
     return start, stop, step, last_step
 
 
@@ -140,14 +140,14 @@ def format(values: Sequence[float]) -> str:
 
 def _growing(start: Fraction, stop: Fraction, first_step: int, last_step: int) -> Iterator[Fraction]:
     """From `start` on, by steps that a straight line from `first_step` there to `last_step` at `stop` says, rounded."""
-    # In whole numbers, as fractions are slow: the range is length / parts, and offset of it lies behind.
-    length, parts = (stop - start).as_integer_ratio()
+    # In whole numbers, as fractions are slow: the range is length / denominator, and offset of it lies behind.
+    length, denominator = (stop - start).as_integer_ratio()
     offset = 0
     yield start
     while length:
-        step = first_step * length + (last_step - first_step) * offset * parts
+        step = first_step * length + (last_step - first_step) * offset * denominator
         offset += (2 * step + length) // (2 * length)
-        if offset * parts > length:
+        if offset * denominator > length:
             return
         yield start + offset
 
@@ -172,6 +172,6 @@ def _short(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _check_count(where: str, count: int, most: int) -> None:
-    if count > most:
-        raise StatesError(f"{where}: {count} states are asked for; {most} is the most at once")
+def _check_count(label: str, count: int, limit: int) -> None:
+    if count > limit:
+        raise StatesError(f"{label}: {count} states are asked for; {limit} is the most at once")

@@ -26,9 +26,9 @@ def strip_control_characters(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
         return value if value.isprintable() else "".join(c if c.isprintable() else " " for c in value)
     if isinstance(value, list):
-        return [strip_control_characters(one, depth + 1) for one in value]
+        return [strip_control_characters(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {strip_control_characters(key): strip_control_characters(one, depth + 1) for key, one in value.items()}
+        return {strip_control_characters(key): strip_control_characters(item, depth + 1) for key, item in value.items()}
     return value
 
 

@@ -162,7 +162,7 @@ class Field:
                 raise self._type_fault(value)
             item = self._item(get_args(self.type)[0])
             try:
-                return tuple(item.check(one) for one in value)
+                return tuple(item.check(element) for element in value)
             except TypeFault as fault:
                 raise self._type_fault(value) from fault
         if self.type is float and is_number(value):
@@ -188,7 +188,7 @@ class Field:
             if not is_name(key):
                 raise self._name_fault(key)
         item = self._item(get_args(self.type)[1])
-        return {key: item.check(one) for key, one in value.items()}
+        return {key: item.check(element) for key, element in value.items()}
 
     def _item(self, kind: Any) -> Field:
         """Return the field of one item of a list or an object."""
@@ -219,18 +219,18 @@ class Field:
             return tuple(item.parse(word) for word in text.split())
         return text
 
-    def _in_range(self, value: Any, given: Any) -> Any:
+    def _in_range(self, value: Any, original: Any) -> Any:
         if isinstance(value, str):
             if self.value.names and not is_name(value):
                 raise self._name_fault(value)
             if (self.value.choices and value not in self.value.choices) or (
                 self.value.pattern and not re.fullmatch(self.value.pattern, value)
             ):
-                raise self._type_fault(given)
+                raise self._type_fault(original)
         elif isinstance(value, (int, float)) and not isinstance(value, bool) and not self.value.contains(value):
             verb = "lie" if self.value.range_text().startswith("between") else "be"
             alternative = f", or be {self.value.absent}" if self.value.absent else ""
-            raise ValueFault(f"{self.key} {shown(given)}: it must {verb} {self.value.range_text()}{alternative}")
+            raise ValueFault(f"{self.key} {shown(original)}: it must {verb} {self.value.range_text()}{alternative}")
         return value
 
     def _type_fault(self, value: Any, noun: str = "") -> TypeFault:
@@ -254,12 +254,12 @@ class Record:
         """Return the record that a JSON object holds. Raises ValueFault."""
         if not isinstance(data, Mapping):
             raise ValueFault(f"{str(data)[:100]} is not a JSON object")
-        given = {
+        arguments = {
             name: field.check(data.get(field.key))
             for name, field in fields_of(cls).items()
             if field.key in data or field.required
         }
-        record = cls(**given)
+        record = cls(**arguments)
         record.check_together()
         return record
 
@@ -331,9 +331,9 @@ def annotated(kind: type[Any]) -> dict[str, tuple[Any, bool, Any, Any]]:
             raise TypeError(f"{kind.__name__}.{entry.name} has no Value in its annotation")
         base, extra = get_args(hint)
         alternatives = get_args(base) if get_origin(base) in (types.UnionType, Union) else (base,)
-        [only] = [alternative for alternative in alternatives if alternative is not type(None)]
+        [base_type] = [alternative for alternative in alternatives if alternative is not type(None)]
         default = entry.default if entry.default_factory is MISSING else entry.default_factory()
-        described[entry.name] = (only, type(None) in alternatives, extra, default)
+        described[entry.name] = (base_type, type(None) in alternatives, extra, default)
     return described
 
 

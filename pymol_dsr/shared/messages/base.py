@@ -67,12 +67,12 @@ class Array:
 
         exact: the same width of numbers, too.
         """
-        same = array.dtype.str == self.dtype if exact else array.dtype.kind == np.dtype(self.dtype).kind
-        if not same or array.ndim != len(self.shape):
+        same_type = array.dtype.str == self.dtype if exact else array.dtype.kind == np.dtype(self.dtype).kind
+        if not same_type or array.ndim != len(self.shape):
             return False
         known = dict(letters)
-        for wanted, length in zip(self.shape, array.shape, strict=True):
-            if (known.setdefault(wanted, length) if isinstance(wanted, str) else wanted) != length:
+        for dimension, length in zip(self.shape, array.shape, strict=True):
+            if (known.setdefault(dimension, length) if isinstance(dimension, str) else dimension) != length:
                 return False
         letters.update(known)
         return True
@@ -116,8 +116,8 @@ class ArrayField:
                 return None
             raise ArrayFault(self.key, None, self.array.noun(letters))
         if not self.array.fits(array, letters, exact):
-            found = f"{array.dtype.str[1:]} {list(array.shape)}"
-            raise ArrayFault(self.key, found, self.array.noun(letters), f"it is not {self.array.noun(letters)}")
+            described = f"{array.dtype.str[1:]} {list(array.shape)}"
+            raise ArrayFault(self.key, described, self.array.noun(letters), f"it is not {self.array.noun(letters)}")
         return array
 
 
@@ -139,43 +139,43 @@ class Message:
 
         letters: numbers that are known, as that of the atoms. Raises ValueFault.
         """
-        parts = parts_of(cls)
-        given: dict[str, Any] = {}
-        for name, kind in parts.flat.items():
-            given[name] = kind.from_json({key: values[key] for key in parts.flat_keys[name] if key in values})
-        for name, field in parts.values.items():
+        schema = parts_of(cls)
+        arguments: dict[str, Any] = {}
+        for name, kind in schema.flat.items():
+            arguments[name] = kind.from_json({key: values[key] for key in schema.flat_keys[name] if key in values})
+        for name, field in schema.values.items():
             if field.key in values or field.required:
                 if field.optional and field.key not in values:
                     raise ValueFault(f"{field.key} is missing")
-                given[name] = field.check(values.get(field.key))
+                arguments[name] = field.check(values.get(field.key))
         known = dict(letters or {})
-        for entry in parts.arrays:
-            given[entry.name] = entry.take(arrays, known, cls.EXACT)
+        for entry in schema.arrays:
+            arguments[entry.name] = entry.take(arrays, known, cls.EXACT)
         # Once all letters are known, for indices of what comes in a later array.
-        for entry in parts.arrays:
-            if given[entry.name] is not None:
-                entry.array.check_values(entry.key, given[entry.name], known)
-        message = cls(**given)
+        for entry in schema.arrays:
+            if arguments[entry.name] is not None:
+                entry.array.check_values(entry.key, arguments[entry.name], known)
+        message = cls(**arguments)
         message.check_together()
         return message
 
     def encode(self) -> tuple[JsonObject, Arrays]:
         """JSON values and arrays of a frame; numbers that are not finite are None."""
-        parts = parts_of(type(self))
+        schema = parts_of(type(self))
         values: JsonObject = {}
-        for name, field in parts.values.items():
+        for name, field in schema.values.items():
             value = getattr(self, name)
             if not self._leaves_out(field, value):
                 values[field.key] = plain(value)
-        for name, kind in parts.flat.items():
+        for name, kind in schema.flat.items():
             record = getattr(self, name)
             for inner, field in fields_of(kind).items():
                 if not self._leaves_out(field, getattr(record, inner)):
                     values[field.key] = plain(getattr(record, inner))
-        arrays = {entry.key: getattr(self, entry.name) for entry in parts.arrays}
+        arrays = {entry.key: getattr(self, entry.name) for entry in schema.arrays}
         return values, {
             entry.key: np.asarray(arrays[entry.key], entry.array.dtype)
-            for entry in parts.arrays
+            for entry in schema.arrays
             if arrays[entry.key] is not None
         }
 
@@ -215,13 +215,13 @@ class Parts:
         self.values: dict[str, Field] = dict(fields_of(kind))
         self.arrays: list[ArrayField] = []
         self.flat: dict[str, type[Record]] = {}
-        for name, (only, optional, extra, default) in annotated(kind).items():
+        for name, (base_type, optional, extra, default) in annotated(kind).items():
             if isinstance(extra, Array):
                 if optional == (default is MISSING):
                     raise TypeError(f"{kind.__name__}.{name}: an array has the default None where it may be None")
                 self.arrays.append(ArrayField(name, optional, extra))
             elif isinstance(extra, Flat):
-                self.flat[name] = only
+                self.flat[name] = base_type
         self.flat_keys = {
             name: [field.key for field in fields_of(record).values()] for name, record in self.flat.items()
         }
@@ -230,9 +230,9 @@ class Parts:
 def parts_of(kind: type[Any]) -> Parts:
     """Return the fields of a message."""
     hashable: Any = kind
-    return _parts(hashable)
+    return _cached_parts(hashable)
 
 
 @functools.cache
-def _parts(kind: type[Any]) -> Parts:
+def _cached_parts(kind: type[Any]) -> Parts:
     return Parts(kind)

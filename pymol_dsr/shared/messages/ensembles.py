@@ -197,7 +197,7 @@ class LandscapeResult(Result):
             raise ValueFault(f"timescales are {len(self.timescales)} rows, of {len(self.lags)} lags")
         if len(self.macrostate) and not -1 <= self.macrostate.min() <= self.macrostate.max() < len(self.macrostates):
             raise ValueFault(f"macrostate has numbers up to {self.macrostate.max()}, of {len(self.macrostates)}")
-        if any(one.place >= len(self.axes) for one in self.macrostates):
+        if any(macrostate.place >= len(self.axes) for macrostate in self.macrostates):
             raise ValueFault(f"macrostates have their middle past the {len(self.axes)} states")
 
 

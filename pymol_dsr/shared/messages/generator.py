@@ -63,13 +63,15 @@ class LearnGenerator(Request[LearnResult]):
         """Check that the backbones are those of the trajectories. Raises ValueFault."""
         if not self.proteins and self.folder is None:
             raise ValueFault("proteins: there are none to learn from")
-        wanted = sum(sum(one.runs) * len(one.residues) for one in self.proteins)
-        if wanted != len(self.backbones):
-            raise ValueFault(f"{len(self.backbones)} residues came, and the trajectories have {wanted} in their states")
+        expected = sum(sum(protein.runs) * len(protein.residues) for protein in self.proteins)
+        if expected != len(self.backbones):
+            raise ValueFault(
+                f"{len(self.backbones)} residues came, and the trajectories have {expected} in their states"
+            )
 
     def trajectories(self, number: int) -> list[NDArray[np.float32]]:
         """Return the trajectories f4[S,R,3,3] in Å of the protein with that number, from 0."""
-        sizes = [sum(one.runs) * len(one.residues) for one in self.proteins]
-        start, one = sum(sizes[:number]), self.proteins[number]
-        states = self.backbones[start : start + sizes[number]].reshape(-1, len(one.residues), 3, 3)
-        return np.split(states, np.cumsum(one.runs)[:-1].tolist())
+        sizes = [sum(protein.runs) * len(protein.residues) for protein in self.proteins]
+        start, protein = sum(sizes[:number]), self.proteins[number]
+        states = self.backbones[start : start + sizes[number]].reshape(-1, len(protein.residues), 3, 3)
+        return np.split(states, np.cumsum(protein.runs)[:-1].tolist())

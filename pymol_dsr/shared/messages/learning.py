@@ -59,13 +59,13 @@ class Learn(Request[LearnResult]):
         """Check that the beads are those of the frames. Raises ValueFault."""
         if not self.proteins and self.folder is None:
             raise ValueFault("proteins: there are none to learn from")
-        wanted = sum(one.frames * len(one.residues) for one in self.proteins)
-        if wanted != len(self.beads):
-            raise ValueFault(f"{len(self.beads)} beads came, and the proteins have {wanted} in their frames")
+        expected = sum(protein.frames * len(protein.residues) for protein in self.proteins)
+        if expected != len(self.beads):
+            raise ValueFault(f"{len(self.beads)} beads came, and the proteins have {expected} in their frames")
 
     def frames(self, number: int) -> NDArray[np.float32]:
         """Return the frames f4[F,N,3] in Å of the protein with that number, from 0."""
-        sizes = [one.frames * len(one.residues) for one in self.proteins]
+        sizes = [protein.frames * len(protein.residues) for protein in self.proteins]
         start = sum(sizes[:number])
-        one = self.proteins[number]
-        return self.beads[start : start + sizes[number]].reshape(one.frames, len(one.residues), 3)
+        protein = self.proteins[number]
+        return self.beads[start : start + sizes[number]].reshape(protein.frames, len(protein.residues), 3)
