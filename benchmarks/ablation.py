@@ -55,16 +55,16 @@ def uncorrected(task: Task) -> FastField:
 
 def few_modes(task: Task, count: int) -> FastField:
     """The best `count` modes in place of one for each state: those that leave least of the node values' squares."""
-    whole = BasisBuilder.basis
+    full_basis = BasisBuilder.basis
 
-    def few(builder: BasisBuilder) -> LowRankBasis:
-        full = whole(builder)
+    def truncated_basis(builder: BasisBuilder) -> LowRankBasis:
+        full = full_basis(builder)
         u, size, vt = torch.linalg.svd(full.coefficients @ full.modes, full_matrices=False)
         # Modes as large as states are: half precision holds no smaller ones.
         factor = len(u) ** 0.5
         return LowRankBasis((size[:count, None] * vt[:count] / factor).half().float(), factor * u[:, :count])
 
-    with mock.patch.object(BasisBuilder, "basis", few):
+    with mock.patch.object(BasisBuilder, "basis", truncated_basis):
         return fit(task)
 
 

@@ -62,7 +62,7 @@ def main() -> None:
         route: [built(molecule, source, route, state, 1, ROUTES[route], True) for state in range(11, source.last, 10)]
         for route in ("Cα", "N, Cα, C, O")
     }
-    score(source, [*single, *(one for row in series.values() for one in row)])
+    score(source, [*single, *(model for row in series.values() for model in row)])
     markdown.put(options.out, "backmap", lines(molecule, source, single, series))
 
 
@@ -75,8 +75,8 @@ def read(data: Path | None) -> tuple[Molecule, Source]:
     try:
         cmd: Any = session.cmd
         cmd.feedback("disable", "all", "everything")
-        with tempfile.TemporaryDirectory() as kept:
-            trajectories.load(cmd, "dims", data, Path(kept))
+        with tempfile.TemporaryDirectory() as cache:
+            trajectories.load(cmd, "dims", data, Path(cache))
         model = cmd.get_model("dims")
         source = extract.read_source("dims", "all", _self=cmd)
     finally:
@@ -93,59 +93,59 @@ def built(
     """Build a state, and time it."""
     states = source.coordinates
     backmap = BackMap(molecule, states[donor][None], anchors)
-    given = states[state][None, backmap.atoms]
+    beads = states[state][None, backmap.atoms]
     seconds = []
     for _ in range(REPEATS):
         started = time.perf_counter()
-        atoms = next(backmap.build(given, relax=relax))
+        atoms = next(backmap.build(beads, relax=relax))
         seconds.append(time.perf_counter() - started)
     return Built(label + ("" if relax else ", not relaxed"), state, atoms, min(seconds))
 
 
 def score(source: Source, all_built: list[Built]) -> None:
     """Fill in the IoU of each one's surface with that of its true state."""
-    states = sorted({one.state for one in all_built})
+    states = sorted({model.state for model in all_built})
     true = {float(state): source.coordinates[state] for state in states}
-    mapped = {1000.0 + n: one.atoms for n, one in enumerate(all_built)}
+    mapped = {1000.0 + n: model.atoms for n, model in enumerate(all_built)}
     surfaces = {
         surface.state: surface for surface in compute_surfaces_at(source, list({**true, **mapped}.items()), workers=1)
     }
     for state in states:
         truth = surfaces[float(state)]
         reference = GroundTruth(truth.points, truth.normals, truth.faces, UnitCube.of([truth.points]))
-        for n, one in enumerate(all_built):
-            if one.state == state:
+        for n, model in enumerate(all_built):
+            if model.state == state:
                 surface = surfaces[1000.0 + n]
-                one.iou = reference.score(surface.points, surface.normals, surface.faces).iou
+                model.iou = reference.score(surface.points, surface.normals, surface.faces).iou
 
 
 def lines(molecule: Molecule, source: Source, single: list[Built], series: dict[str, list[Built]]) -> list[str]:
     """Lines of the section."""
     heavy = np.array([element != "H" for element in molecule.elements])
 
-    def rmsd(one: Built) -> float:
-        shift = one.atoms[heavy] - source.coordinates[one.state][heavy]
+    def rmsd(model: Built) -> float:
+        shift = model.atoms[heavy] - source.coordinates[model.state][heavy]
         return float(np.sqrt((shift**2).sum(1).mean()))
 
-    def clashing(one: Built) -> int:
-        return clashes(one.atoms, molecule)
+    def clashing(model: Built) -> int:
+        return clashes(model.atoms, molecule)
 
     rows = [
         [
-            one.label,
-            f"{rmsd(one):.2f}",
-            str(clashing(one)),
-            f"{one.iou:.3f}",
-            "–" if one.seconds is None else f"{one.seconds:.2f}",
+            model.label,
+            f"{rmsd(model):.2f}",
+            str(clashing(model)),
+            f"{model.iou:.3f}",
+            "–" if model.seconds is None else f"{model.seconds:.2f}",
         ]
-        for one in single
+        for model in single
     ]
     spread = [
         [
             route,
-            f"{np.mean([rmsd(one) for one in row]):.2f}, {max(rmsd(one) for one in row):.2f}",
-            f"{np.mean([clashing(one) for one in row]):.1f}, {max(clashing(one) for one in row)}",
-            f"{np.mean([one.iou for one in row]):.3f}, {min(one.iou for one in row):.3f}",
+            f"{np.mean([rmsd(model) for model in row]):.2f}, {max(rmsd(model) for model in row):.2f}",
+            f"{np.mean([clashing(model) for model in row]):.1f}, {max(clashing(model) for model in row)}",
+            f"{np.mean([model.iou for model in row]):.3f}, {min(model.iou for model in row):.3f}",
         ]
         for route, row in series.items()
     ]

@@ -72,25 +72,25 @@ def nothing(*_: Any) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
-    one = verbs.add_parser("make")
-    one.add_argument("data", type=Path)
-    one.add_argument("--ns", type=float, default=1.0, help="length of each run")
-    one = verbs.add_parser("measure")
-    one.add_argument("data", type=Path)
-    one.add_argument("--folder", type=Path, required=True)
-    one.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    one.add_argument("--seconds", type=float, default=90.0, help="of the training, and again of the calibration")
-    one.add_argument("--kinds", choices=KINDS, nargs="+", default=KINDS, help="learn by forces, or by frames alone")
-    one = verbs.add_parser("stability")
-    one.add_argument("data", type=Path)
-    one.add_argument("--folder", type=Path, required=True)
-    one.add_argument("--seed", type=int, default=0)
-    one.add_argument("--steps", type=int, default=STABLE_STEPS)
-    one.add_argument("--seconds", type=float, default=300.0, help="of this call; another one goes on")
-    one.add_argument("--learn", type=float, default=90.0, help="seconds of the training, and again of the calibration")
-    one = verbs.add_parser("write")
-    one.add_argument("--folder", type=Path, required=True)
-    one.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "results.md")
+    verb = verbs.add_parser("make")
+    verb.add_argument("data", type=Path)
+    verb.add_argument("--ns", type=float, default=1.0, help="length of each run")
+    verb = verbs.add_parser("measure")
+    verb.add_argument("data", type=Path)
+    verb.add_argument("--folder", type=Path, required=True)
+    verb.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    verb.add_argument("--seconds", type=float, default=90.0, help="of the training, and again of the calibration")
+    verb.add_argument("--kinds", choices=KINDS, nargs="+", default=KINDS, help="learn by forces, or by frames alone")
+    verb = verbs.add_parser("stability")
+    verb.add_argument("data", type=Path)
+    verb.add_argument("--folder", type=Path, required=True)
+    verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument("--steps", type=int, default=STABLE_STEPS)
+    verb.add_argument("--seconds", type=float, default=300.0, help="of this call; another one goes on")
+    verb.add_argument("--learn", type=float, default=90.0, help="seconds of the training, and again of the calibration")
+    verb = verbs.add_parser("write")
+    verb.add_argument("--folder", type=Path, required=True)
+    verb.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "results.md")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if options.verb == "make":
@@ -119,27 +119,27 @@ def make(path: Path, ns: float) -> None:
     bonds = np.array([bond.index for bond in model.bond], np.int32)
     molecule = Molecule(**columns, bonds=bonds, hetatm=np.zeros(len(rows), bool))
     coordinates = np.array([atom.coord for atom in model.atom], np.float32)
-    parts = []
+    run_states = []
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DSR_HOME"] = folder
         for run in range(1, RUNS + 1):
-            asked = SimulationOptions(ns=ns, every=EVERY, temperature=KELVIN, seed=run)
-            prepared, relaxed, speed = estimate(molecule, coordinates, asked, nothing)
+            options = SimulationOptions(ns=ns, every=EVERY, temperature=KELVIN, seed=run)
+            prepared, relaxed, speed = estimate(molecule, coordinates, options, nothing)
             store = SimulationStore(f"run{run}")
             started = time.process_time()
-            simulate(prepared.molecule, relaxed, asked, store, Silent(), nothing, print)
-            parts.append(store.states())
+            simulate(prepared.molecule, relaxed, options, store, Silent(), nothing, print)
+            run_states.append(store.states())
             print(f"run {run}: {speed.ns_a_day:.0f} ns/day, {time.process_time() - started:.0f} s of CPU", flush=True)
     _, atoms = beads_of(prepared.molecule, relaxed)
-    force_map = ForceMap(prepared.molecule, atoms, (part.forces for part in parts))
-    forces = [force_map(part.forces) for part in parts]
-    own = np.concatenate([part.forces[:, atoms] for part in parts])
-    print(f"rms force on a bead's axis: {rms(own):.1f}, mapped {rms(np.concatenate(forces)):.1f} kcal/mol/Å")
+    force_map = ForceMap(prepared.molecule, atoms, (states.forces for states in run_states))
+    forces = [force_map(states.forces) for states in run_states]
+    bead_forces = np.concatenate([states.forces[:, atoms] for states in run_states])
+    print(f"rms force on a bead's axis: {rms(bead_forces):.1f}, mapped {rms(np.concatenate(forces)):.1f} kcal/mol/Å")
     np.savez_compressed(
         path,
-        ca=np.concatenate([part.coordinates[:, atoms] for part in parts]).round(3),
+        ca=np.concatenate([states.coordinates[:, atoms] for states in run_states]).round(3),
         forces=np.concatenate(forces).astype(np.float16),
-        run=np.concatenate([np.full(len(part), number + 1) for number, part in enumerate(parts)]),
+        run=np.concatenate([np.full(len(states), number + 1) for number, states in enumerate(run_states)]),
     )
 
 
@@ -185,13 +185,13 @@ def relaxation(values: NDArray[np.float64]) -> float:
 def measure(path: Path, folder: Path, seeds: Sequence[int], seconds: float, chosen: Sequence[str]) -> None:
     """Learn with each seed from four of the runs, by forces and then by frames alone."""
     beads, forces, runs = read(path)
-    seen = runs != RUNS
+    training_rows = runs != RUNS
     everyday = {
         "frames": len(beads),
         "floor": [divergence(beads[runs == a], beads[runs == b]) for a in range(1, RUNS + 1) for b in range(1, a)],
-        "unseen": divergence(beads[seen], beads[~seen]),
-        "helix": float(shape(beads[seen])[1].mean()),
-        "negative": float(shape(beads[seen])[2].mean()),
+        "unseen": divergence(beads[training_rows], beads[~training_rows]),
+        "helix": float(shape(beads[training_rows])[1].mean()),
+        "negative": float(shape(beads[training_rows])[2].mean()),
         "relaxation_ps": EVERY
         * float(np.mean([relaxation(shape(beads[runs == run])[0][:, None]) for run in range(1, RUNS + 1)])),
         "processor": device.describe("cpu").name,
@@ -202,8 +202,12 @@ def measure(path: Path, folder: Path, seeds: Sequence[int], seconds: float, chos
             target = folder / f"{kind}-{seed}.json"
             if target.exists():
                 continue
-            frames = Frames(ALANINES, beads[seen], forces[seen] if kind == "forces" else None, runs[seen])
-            target.write_text(json.dumps(one_seed(frames, beads[~seen], seed, seconds, kind == "forces" and seed == 0)))
+            frames = Frames(
+                ALANINES, beads[training_rows], forces[training_rows] if kind == "forces" else None, runs[training_rows]
+            )
+            target.write_text(
+                json.dumps(one_seed(frames, beads[~training_rows], seed, seconds, kind == "forces" and seed == 0))
+            )
             print(target, flush=True)
 
 
@@ -211,20 +215,23 @@ def one_seed(frames: Frames, unseen: NDArray[np.float32], seed: int, seconds: fl
     """Train, calibrate, and compare ensembles."""
     torch.manual_seed(seed)
     potential = Potential(Priors.fitted([(ALANINES, frames.beads)], KELVIN), GraphNetwork(), KELVIN)
-    found: Found = {"prior": ensemble(potential, frames, unseen, None, seed)} if with_prior else {}
+    results: Found = {"prior": ensemble(potential, frames, unseen, None, seed)} if with_prior else {}
     started, spent = time.perf_counter(), time.process_time()
     training = train(potential, [frames], seed, seconds, nothing, nothing)
-    found["error"] = [training.prior, training.epochs[training.best - 1].held_out if training.best else training.prior]
-    found["training_s"] = time.process_time() - spent
+    results["error"] = [
+        training.prior,
+        training.epochs[training.best - 1].held_out if training.best else training.prior,
+    ]
+    results["training_s"] = time.process_time() - spent
     if with_prior:
-        found["matched"] = ensemble(potential, frames, unseen, None, seed)
+        results["matched"] = ensemble(potential, frames, unseen, None, seed)
     spent = time.process_time()
     offsets, outcome = calibrate(potential, frames, seed, seconds, nothing, nothing)
-    found["calibration_s"] = time.process_time() - spent
-    found["gap"] = [outcome.gaps[0], float(np.mean(outcome.gaps[-5:]))]
-    found["calibrated"] = ensemble(potential, frames, unseen, torch.as_tensor(offsets), seed)
-    found["wall_s"] = time.perf_counter() - started
-    return found
+    results["calibration_s"] = time.process_time() - spent
+    results["gap"] = [outcome.gaps[0], float(np.mean(outcome.gaps[-5:]))]
+    results["calibrated"] = ensemble(potential, frames, unseen, torch.as_tensor(offsets), seed)
+    results["wall_s"] = time.perf_counter() - started
+    return results
 
 
 def ensemble(
@@ -242,13 +249,13 @@ def ensemble(
         dynamics.run(SAMPLED)
         samples.append(dynamics.x.numpy().copy())
     seconds = time.process_time() - started
-    whole = np.concatenate(samples)
-    ends = shape(whole)[0].reshape(len(samples), REPLICAS)
+    sampled = np.concatenate(samples)
+    ends = shape(sampled)[0].reshape(len(samples), REPLICAS)
     return {
-        "js": divergence(whole, frames.beads),
-        "js_unseen": divergence(whole, unseen),
-        "helix": float(shape(whole)[1].mean()),
-        "negative": float(shape(whole)[2].mean()),
+        "js": divergence(sampled, frames.beads),
+        "js_unseen": divergence(sampled, unseen),
+        "helix": float(shape(sampled)[1].mean()),
+        "negative": float(shape(sampled)[2].mean()),
         "lost": int(dynamics.flown_apart(torch.as_tensor(ALANINES.runs(2))).sum()),
         "steps": SETTLE + STEPS,
         "ms_a_step": 1e3 * seconds / (SETTLE + STEPS),
@@ -259,11 +266,11 @@ def ensemble(
 def stability(path: Path, folder: Path, seed: int, steps: int, seconds: float, learn_seconds: float) -> None:
     """Simulate replicas until `steps`, or for `seconds`, and count those that fly apart. Files in the folder go on."""
     beads, forces, runs = read(path)
-    seen = runs != RUNS
+    training_rows = runs != RUNS
     model, state, target = (folder / f"stable-{seed}.{ending}" for ending in ("dsrm", "pt", "json"))
     if not model.exists():
         torch.manual_seed(seed)
-        frames = Frames(ALANINES, beads[seen], forces[seen], runs[seen])
+        frames = Frames(ALANINES, beads[training_rows], forces[training_rows], runs[training_rows])
         potential = Potential(Priors.fitted([(ALANINES, frames.beads)], KELVIN), GraphNetwork(), KELVIN)
         train(potential, [frames], seed, learn_seconds, nothing, nothing)
         offsets, _ = calibrate(potential, frames, seed, learn_seconds, nothing, nothing)
@@ -272,34 +279,34 @@ def stability(path: Path, folder: Path, seed: int, steps: int, seconds: float, l
         potential.proteins.append(Trained("ala10", ALANINES, offsets, means, deviations, centres, 1.0))
         save(model, potential, {})
     potential, _ = from_bytes(model.read_bytes())
-    one = potential.proteins[0]
-    offsets = torch.as_tensor(one.offsets)
-    starts = torch.as_tensor(one.centres[:STABLE_REPLICAS])
+    protein = potential.proteins[0]
+    offsets = torch.as_tensor(protein.offsets)
+    starts = torch.as_tensor(protein.centres[:STABLE_REPLICAS])
     generator = torch.Generator().manual_seed(seed)
-    done: Found = {"steps": 0, "flown_apart": 0, "longest": 0.0, "straightest": 0.0, "seconds": 0.0}
+    record: Found = {"steps": 0, "flown_apart": 0, "longest": 0.0, "straightest": 0.0, "seconds": 0.0}
     velocities = None
     if state.exists():
-        kept = torch.load(state, weights_only=True)
-        starts, velocities, done = kept["x"], kept["v"], kept["done"]
-        generator.set_state(kept["generator"])
+        saved = torch.load(state, weights_only=True)
+        starts, velocities, record = saved["x"], saved["v"], saved["done"]
+        generator.set_state(saved["generator"])
     dynamics = Langevin(lambda x: potential.forces(x, ALANINES, offsets), starts, KELVIN, generator, v=velocities)
     bonds, angles = torch.as_tensor(ALANINES.runs(2)), torch.as_tensor(ALANINES.runs(3))
     started = time.perf_counter()
-    while done["steps"] < steps and time.perf_counter() - started < seconds:
+    while record["steps"] < steps and time.perf_counter() - started < seconds:
         spent = time.process_time()
         dynamics.run(5)
-        done["seconds"] += time.process_time() - spent
-        done["steps"] += 5
+        record["seconds"] += time.process_time() - spent
+        record["steps"] += 5
         lengths = (dynamics.x[:, bonds[:, 0]] - dynamics.x[:, bonds[:, 1]]).norm(dim=-1)
-        done["longest"] = max(done["longest"], float(lengths.max()))
-        done["straightest"] = min(done["straightest"], float(cosines(dynamics.x, angles).min()))
+        record["longest"] = max(record["longest"], float(lengths.max()))
+        record["straightest"] = min(record["straightest"], float(cosines(dynamics.x, angles).min()))
         lost = dynamics.flown_apart(bonds)
         if bool(lost.any()):
-            done["flown_apart"] += int(lost.sum())
-            dynamics.restart(lost, torch.as_tensor(one.centres[:STABLE_REPLICAS])[lost])
-    torch.save({"x": dynamics.x, "v": dynamics.v, "done": done, "generator": generator.get_state()}, state)
-    target.write_text(json.dumps(done))
-    print(json.dumps(done), flush=True)
+            record["flown_apart"] += int(lost.sum())
+            dynamics.restart(lost, torch.as_tensor(protein.centres[:STABLE_REPLICAS])[lost])
+    torch.save({"x": dynamics.x, "v": dynamics.v, "done": record, "generator": generator.get_state()}, state)
+    target.write_text(json.dumps(record))
+    print(json.dumps(record), flush=True)
 
 
 def lines(folder: Path) -> list[str]:
@@ -308,18 +315,18 @@ def lines(folder: Path) -> list[str]:
     kinds = {kind: [json.loads(p.read_text()) for p in sorted(folder.glob(f"{kind}-*.json"))] for kind in KINDS}
     rows = []
     for label, chosen in (
-        ("priors alone", [one["prior"] for one in kinds["forces"] if "prior" in one]),
-        ("forces, not calibrated", [one["matched"] for one in kinds["forces"] if "matched" in one]),
-        ("forces, calibrated", [one["calibrated"] for one in kinds["forces"]]),
-        ("frames alone, calibrated", [one["calibrated"] for one in kinds["frames"]]),
+        ("priors alone", [row["prior"] for row in kinds["forces"] if "prior" in row]),
+        ("forces, not calibrated", [row["matched"] for row in kinds["forces"] if "matched" in row]),
+        ("forces, calibrated", [row["calibrated"] for row in kinds["forces"]]),
+        ("frames alone, calibrated", [row["calibrated"] for row in kinds["frames"]]),
     ):
         if chosen:
             rows.append([label, str(len(chosen)), *_cells(chosen, data)])
     pairs = np.array(data["floor"])
-    every = kinds["forces"] + kinds["frames"]
-    most = max(one["training_s"] + one["calibration_s"] for one in every)
-    worst = max(one["error"][1] for one in kinds["forces"])
-    steps = [one["calibrated"]["ms_a_step"] for one in every]
+    all_rows = kinds["forces"] + kinds["frames"]
+    longest = max(row["training_s"] + row["calibration_s"] for row in all_rows)
+    worst = max(row["error"][1] for row in kinds["forces"])
+    steps = [row["calibrated"]["ms_a_step"] for row in all_rows]
     return [
         "## Learned potentials",
         "",
@@ -335,7 +342,7 @@ def lines(folder: Path) -> list[str]:
             ["potential", "seeds", "JS", "JS, unseen run", "helix share off", "dihedrals < 0 off", "flown apart"], rows
         ),
         "",
-        f"Training and calibration take {most:.0f} s of one core at most ({data['processor']}). The held-out force",
+        f"Training and calibration take {longest:.0f} s of one core at most ({data['processor']}). The held-out force",
         f"error falls from {kinds['forces'][0]['error'][0]:.3f} (priors) to {worst:.3f} kcal/mol/Å at worst: most of",
         f"a force on a bead is noise. A step of {REPLICAS} replicas takes {np.mean(steps):.1f} ms.",
         *_acceleration(kinds["forces"], data),
@@ -348,11 +355,11 @@ def _cells(chosen: Sequence[Found], data: Found) -> list[str]:
         return f"{np.mean(values):.3f}, {max(values):.3f}"
 
     return [
-        pair([one["js"] for one in chosen]),
-        pair([one["js_unseen"] for one in chosen]),
-        pair([abs(one["helix"] - data["helix"]) for one in chosen]),
-        pair([abs(one["negative"] - data["negative"]) for one in chosen]),
-        f"{sum(one['lost'] for one in chosen)} of {REPLICAS * len(chosen)}",
+        pair([row["js"] for row in chosen]),
+        pair([row["js_unseen"] for row in chosen]),
+        pair([abs(row["helix"] - data["helix"]) for row in chosen]),
+        pair([abs(row["negative"] - data["negative"]) for row in chosen]),
+        f"{sum(row['lost'] for row in chosen)} of {REPLICAS * len(chosen)}",
     ]
 
 
@@ -372,7 +379,7 @@ def _stability(folder: Path) -> list[str]:
 
 def _acceleration(seeds: Sequence[Found], data: Found) -> list[str]:
     per_second = [
-        REPLICAS / (one["calibrated"]["relaxation_steps"] * 1e-3 * one["calibrated"]["ms_a_step"]) for one in seeds
+        REPLICAS / (row["calibrated"]["relaxation_steps"] * 1e-3 * row["calibrated"]["ms_a_step"]) for row in seeds
     ]
     all_atom = 1.0 / (data["relaxation_ps"] * 86.4 / ALL_ATOM_NS_A_DAY)
     return [

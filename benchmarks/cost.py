@@ -228,7 +228,7 @@ def copied(series: Sequence[Surface], copies: int) -> list[Surface]:
 
 def _side_by_side(surface: Surface, places: np.ndarray) -> Surface:
     assert surface.atoms is not None
-    points, atoms = (np.concatenate([xyz + place for place in places]) for xyz in (surface.points, surface.atoms))
+    points, atoms = (np.concatenate([xyz + shift for shift in places]) for xyz in (surface.points, surface.atoms))
     faces = np.concatenate([surface.faces + k * len(surface.points) for k in range(len(places))])
     return Surface(surface.state, points, np.tile(surface.normals, (len(places), 1)), faces, atoms)
 
@@ -324,7 +324,7 @@ def _cells(results: Found) -> list[str]:
 
 
 def _memory(peak: Found) -> str:
-    return ", ".join(f"{peak[where] / 2**10:.1f} GiB{' GPU' * (where == 'gpu')}" for where in peak)
+    return ", ".join(f"{peak[memory] / 2**10:.1f} GiB{' GPU' * (memory == 'gpu')}" for memory in peak)
 
 
 def _growth(of: Sequence[Found], key: str) -> str:

@@ -65,12 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare(row, options.surfaces, options.data)
     bench = Bench(row, options)
     options.folder.mkdir(parents=True, exist_ok=True)
-    parts = {"fit": fit, "movie": movie, "peers": peers, "ablation": ablate, "jitter": jitter}
+    benchmarks = {"fit": fit, "movie": movie, "peers": peers, "ablation": ablate, "jitter": jitter}
     for name in options.parts:
         started = time.perf_counter()
-        results = parts[name](bench)
-        about = {"hardware": asdict(device.describe(options.device)), "code": tables.code(), "quick": options.quick}
-        (options.folder / f"{name}.json").write_text(json.dumps({**about, "found": results}))
+        results = benchmarks[name](bench)
+        machine = {"hardware": asdict(device.describe(options.device)), "code": tables.code(), "quick": options.quick}
+        (options.folder / f"{name}.json").write_text(json.dumps({**machine, "found": results}))
         print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
     fast_report.write(options.folder, options.write, device.choose_device(options.device).type)
     print(f"written: {options.write}", flush=True)
@@ -111,10 +111,10 @@ def prepare(row: Row, folder: Path, data: Path | None) -> None:
     cache = ROOT / "build" / "tables" / "trajectories"
     surfaces, two = frames.pymol_surfaces(row.trajectory, row.training, times, data, cache, 2)
     measured = [frames.volume_and_area(surface.points, surface.faces) for surface in surfaces]
-    few = times[:: max(1, len(times) // 40)]
-    _, score = frames.pymol_surfaces(row.trajectory, row.training, few, data, cache, 1)
+    sampled_times = times[:: max(1, len(times) // 40)]
+    _, score = frames.pymol_surfaces(row.trajectory, row.training, sampled_times, data, cache, 1)
     volumes, areas = zip(*measured, strict=True)
-    seconds = {"1": score / len(few), "2": two / len(times), "on": device.describe("cpu").name}
+    seconds = {"1": score / len(sampled_times), "2": two / len(times), "on": device.describe("cpu").name}
     path.write_text(json.dumps({"times": times, "volume": volumes, "area": areas, "seconds": seconds}))
 
 
@@ -176,8 +176,8 @@ class Bench:
         results = {}
         for group in groups:
             states = spread_states(self.row.groups[group], most_states)
-            each = [self.reference(state).score(*predict(state)) for state in states]
-            iou, nc = (float(np.mean([getattr(score, metric) for score in each])) for metric in ("iou", "nc"))
+            state_scores = [self.reference(state).score(*predict(state)) for state in states]
+            iou, nc = (float(np.mean([getattr(score, metric) for score in state_scores])) for metric in ("iou", "nc"))
             results[group] = {"iou": iou, "nc": nc, "states": len(states)}
         return results
 
@@ -232,11 +232,11 @@ def compared(first: bytes, second: bytes) -> str:
     """What two .dsr files share: a length, a JSON header and tensors each."""
     if first == second:
         return "the same bytes"
-    parts = []
+    contents = []
     for file in (first, second):
         end = 8 + int.from_bytes(file[:8], "little")
-        parts.append((json.loads(file[8:end]), file[end:]))
-    return "the same content" if parts[0] == parts[1] else "different content"
+        contents.append((json.loads(file[8:end]), file[end:]))
+    return "the same content" if contents[0] == contents[1] else "different content"
 
 
 def _started(bench: Bench) -> Found:
@@ -270,12 +270,12 @@ def movie(bench: Bench) -> Found:
     times = np.linspace(bench.row.training[0], bench.row.training[-1], MOVIE)
     sample = times[:: MOVIE_STEP * (10 if bench.quick else 1)]
     triangles = int(np.mean([len(surface.faces) for surface in bench.training]))
-    ways = []
+    methods = []
     for preset in ("fast", "preview"):
         field, seconds = getattr(bench, preset)
         mesh.extract_mesh(field, float(times[1]))
         for fineness, mesh_options in (("0.5 Å", {}), (f"{triangles} triangles", {"triangles": triangles})):
-            ways.append(
+            methods.append(
                 {
                     "name": f"`{preset}`, {fineness}",
                     "fit": seconds,
@@ -287,7 +287,7 @@ def movie(bench: Bench) -> Found:
         "frames": MOVIE,
         "measured": len(sample),
         "triangles": triangles,
-        "ways": ways,
+        "ways": methods,
         "pymol": bench.pymol["seconds"],
         "pymol_scores": bench.by_pymol(),
     }

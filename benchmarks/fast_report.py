@@ -31,10 +31,12 @@ def write(folder: Path, path: Path, kind: str) -> None:
         quick = quick or record["quick"]
     if not lines:
         raise SystemExit(f"{folder} holds no results; run with --parts")
-    about = f"{'; '.join(sorted(machines))}, Python {platform.python_version()}; backend {', '.join(sorted(codes))}."
+    machine_text = (
+        f"{'; '.join(sorted(machines))}, Python {platform.python_version()}; backend {', '.join(sorted(codes))}."
+    )
     if quick:
         lines = ["**From few states and seconds (--quick): these figures say nothing.**", "", *lines]
-    markdown.put(path, f"fast {kind}", [f"### On {about}", "", *lines[:-1]])
+    markdown.put(path, f"fast {kind}", [f"### On {machine_text}", "", *lines[:-1]])
 
 
 def _pair(scores: Found, group: str) -> str:
@@ -84,11 +86,13 @@ def _movie(results: Found, path: Path) -> list[str]:
     count, per_surface = results["frames"], results["pymol"]
     best = count * per_surface["2"]
     body = []
-    for way in results["ways"]:
-        meshes = count * way["mesh"]
-        whole = way["fit"] + meshes
-        quality = _pair(way["scores"], BETWEEN)
-        body.append([way["name"], f"{way['fit']:.0f} + {meshes:.0f}", f"{whole:.0f}", f"{whole / best:.2f}", quality])
+    for method in results["ways"]:
+        meshes = count * method["mesh"]
+        total = method["fit"] + meshes
+        quality = _pair(method["scores"], BETWEEN)
+        body.append(
+            [method["name"], f"{method['fit']:.0f} + {meshes:.0f}", f"{total:.0f}", f"{total / best:.2f}", quality]
+        )
     for processes, name in (("1", "one process"), ("2", "two processes")):
         seconds = count * per_surface[processes]
         quality = _pair(results["pymol_scores"], BETWEEN)
@@ -143,13 +147,13 @@ def _peers(results: Sequence[Found], path: Path) -> list[str]:
 
 def _ablation(results: Sequence[Found], path: Path) -> list[str]:
     states = results[0]["scores"][FITTED]["states"]
-    whole = results[0]["scores"][BETWEEN]["iou"]
+    full_iou = results[0]["scores"][BETWEEN]["iou"]
     worst = min(results, key=lambda line: line["scores"][BETWEEN]["iou"])
     return [
         "#### Value of each part",
         "",
         f"The line with the lowest IoU between the states is *{worst['name']}*: "
-        f"{worst['scores'][BETWEEN]['iou']:.4f}, against {whole:.4f} with all parts.",
+        f"{worst['scores'][BETWEEN]['iou']:.4f}, against {full_iou:.4f} with all parts.",
         "",
         *markdown.table(LINES, _lines(results)),
         "",
@@ -162,13 +166,13 @@ def _ablation(results: Sequence[Found], path: Path) -> list[str]:
 def _jitter(results: Found, path: Path) -> list[str]:
     times, step = results["times"], results["step"]
     true = {float(state): values for state, values in results["true"].items()}
-    whole = {state for state in true if {state - 1.0, state + 1.0} <= true.keys()}
+    inner_states = {state for state in true if {state - 1.0, state + 1.0} <= true.keys()}
     body = []
     for number, (name, unit) in enumerate((("volume", "Å³"), ("area", "Å²"))):
-        of_true = roughness(list(true), [values[number] for values in true.values()], 1.0, whole)
-        ways = (("`fast`", "field"), ("`fast`, `steady=1`", "steady"), (SUPERPOSED, "pymol"))
-        for label, values in ((label, results[way][name]) for label, way in ways):
-            fine, coarse = roughness(times, values, step), roughness(times, values, 1.0, whole)
+        of_true = roughness(list(true), [values[number] for values in true.values()], 1.0, inner_states)
+        methods = (("`fast`", "field"), ("`fast`, `steady=1`", "steady"), (SUPERPOSED, "pymol"))
+        for label, values in ((label, results[method][name]) for label, method in methods):
+            fine, coarse = roughness(times, values, step), roughness(times, values, 1.0, inner_states)
             body.append([f"{name}, {unit}", label, f"{fine:.1f}", f"{coarse:.1f}"])
         body.append([f"{name}, {unit}", "true states + PyMOL", "", f"{of_true:.1f}"])
     motion = [
@@ -183,7 +187,7 @@ def _jitter(results: Found, path: Path) -> list[str]:
         for name, entry in results["motion"].items()
     ]
     picture = path.with_name("jitter.png")
-    plain, calm = (roughness(times, results[way]["volume"], step) for way in ("field", "steady"))
+    plain, calm = (roughness(times, results[method]["volume"], step) for method in ("field", "steady"))
     lines = [
         "#### Jitter",
         "",
@@ -195,7 +199,7 @@ def _jitter(results: Found, path: Path) -> list[str]:
         "",
         "`steady=1` of `dsr_movie` averages over time at the fitted states, too. Its IoU / NC are "
         f"{_pair(results['scores'], FITTED)} at the fitted states and {_pair(results['scores'], BETWEEN)} between. The "
-        f"steps of 1 state are taken at the {len(whole)} states that have true surfaces on both sides.",
+        f"steps of 1 state are taken at the {len(inner_states)} states that have true surfaces on both sides.",
         "",
         "The next table has the normal velocity of the field's vertices in Å per state, and its jump at a fitted "
         "state, as means over the vertices:",

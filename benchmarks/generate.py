@@ -90,17 +90,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=300.0, help="of the net's training")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
-    for part in options.parts:
-        if part == "none":
+    for section in options.parts:
+        if section == "none":
             continue
         started = time.perf_counter()
         try:
-            found = PARTS[part](options)
+            rows = PARTS[section](options)
         except (trajectories.NotHadError, FileNotFoundError) as error:
-            print(f"{part}: left out: {error}", flush=True)
+            print(f"{section}: left out: {error}", flush=True)
             continue
-        (options.folder / f"{part}.json").write_text(json.dumps(found))
-        print(f"{part}: {time.perf_counter() - started:.0f} s", flush=True)
+        (options.folder / f"{section}.json").write_text(json.dumps(rows))
+        print(f"{section}: {time.perf_counter() - started:.0f} s", flush=True)
     markdown.put(options.write, "sources", generate_report.report(options.folder))
 
 
@@ -122,7 +122,7 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def continue_dims(options: argparse.Namespace) -> list[Row]:
-    protein, other = adk()
+    protein, other_run = adk()
     trace, lengths = protein.topology.trace, metrics.bond_lengths(protein.states, protein.topology.heavy_bonds).mean(0)
     rows = []
     for origin in ORIGINS:
@@ -131,26 +131,28 @@ def continue_dims(options: argparse.Namespace) -> list[Row]:
         projection = BondProjection.of(protein.topology.bonds, protein.topology.heavy, known)
 
         def predicted(
-            method: Any, others: Sequence[States], known: Any = known, projection: Any = projection
+            method: Any, other_states: Sequence[States], known: Any = known, projection: Any = projection
         ) -> States:
             rides_on = protein.topology.rides_on(known[-1])
-            return projection(method(History.of(known, trace, others, rides_on), AHEAD, None))
+            return projection(method(History.of(known, trace, other_states, rides_on), AHEAD, None))
 
         cases: list[tuple[str, str, Callable[[], States]]] = [
             (name, "no", lambda name=name: predicted(continuation.METHODS[name], ()))
             for name in ("hold", "straight", "damped", "trend", "drift", "dmd", "ar")
         ]
-        cases.append(("analog", "yes", lambda: predicted(continuation.METHODS["analog"], [other.states])))
-        for others in ((), (other.states,)):
+        cases.append(("analog", "yes", lambda: predicted(continuation.METHODS["analog"], [other_run.states])))
+        for other_states in ((), (other_run.states,)):
             verdict = gate.choose_continuation(
-                History.of(known[:, trace], np.arange(len(trace)), [x[:, trace] for x in others]),
+                History.of(known[:, trace], np.arange(len(trace)), [x[:, trace] for x in other_states]),
                 20,
                 0,
                 lambda: None,
                 lambda fraction: None,
             )
             label = f"auto: {verdict.name}"
-            cases.append((label, "yes" if others else "no", lambda v=verdict, o=others: predicted(v.method, o)))
+            cases.append(
+                (label, "yes" if other_states else "no", lambda v=verdict, o=other_states: predicted(v.method, o))
+            )
         for name, others_known, run in cases:
             path, seconds = timed(run)
             error = metrics.rmsd_to(path[: len(truth), trace], truth[:, trace])
@@ -163,7 +165,7 @@ def continue_dims(options: argparse.Namespace) -> list[Row]:
 
 
 def fill_dims(options: argparse.Namespace) -> list[Row]:
-    protein, other = adk()
+    protein, other_run = adk()
     lengths = metrics.bond_lengths(protein.states, protein.topology.heavy_bonds).mean(0)
     last = len(protein.states) - 1
     rows = []
@@ -184,11 +186,11 @@ def fill_dims(options: argparse.Namespace) -> list[Row]:
                 paths = []
                 for a, b in itertools.pairwise(knots):
                     fractions = np.arange(1, b - a) / (b - a)
-                    gap = filling.Gap.of(protein.states[a], protein.states[b], protein.topology, [other.states])
+                    gap = filling.Gap.of(protein.states[a], protein.states[b], protein.topology, [other_run.states])
                     path = getattr(filling, name)(gap, fractions)
                     paths.append(filling.straight(gap, fractions) if path is None else path)
-                whole = np.concatenate(paths)
-                return whole if name == "hold" else projection(whole)
+                full_path = np.concatenate(paths)
+                return full_path if name == "hold" else projection(full_path)
 
             path, seconds = timed(run)
             rows.append(
@@ -223,10 +225,10 @@ def surfaces(options: argparse.Namespace) -> list[Row]:
         source = extract.read_source("dims", "+".join(map(str, (*ends, *middles))), _self=session.cmd)
     finally:
         session.stop()
-    protein, other = adk()
+    protein, other_run = adk()
     known = np.stack([source.coordinates[state] for state in ends]).astype(np.float64)
     projection = BondProjection.of(protein.topology.bonds, protein.topology.heavy, known)
-    gap = filling.Gap.of(known[0], known[1], protein.topology, [other.states])
+    gap = filling.Gap.of(known[0], known[1], protein.topology, [other_run.states])
     at_middles = np.array([(state - ends[0]) / (ends[1] - ends[0]) for state in middles])
     # Method, and fractions of the way; the surfaces of the last one are compared as they are.
     cases = [(name, np.arange(1, n + 1) / (n + 1)) for name, n in SURFACE_CASES]
@@ -235,10 +237,10 @@ def surfaces(options: argparse.Namespace) -> list[Row]:
     for number, (name, at) in enumerate(cases, 1):
         path = filling.in_scene(projection(getattr(filling, name)(gap, at)), gap, known[1], at)
         frames += [(1000.0 * number + k, atoms.astype(np.float32)) for k, atoms in enumerate(path)]
-    found = {surface.state: surface for surface in compute_surfaces_at(source, frames, 2)}
+    by_state = {surface.state: surface for surface in compute_surfaces_at(source, frames, 2)}
 
     def at_state(key: float, state: float) -> Surface:
-        s = found[key]
+        s = by_state[key]
         return Surface(state, s.points, s.normals, s.faces, s.atoms)
 
     true = {state: at_state(float(state), float(state)) for state in (*ends, *middles)}
@@ -252,13 +254,13 @@ def surfaces(options: argparse.Namespace) -> list[Row]:
 
     rows: list[Row] = []
     for number, (name, at) in enumerate([("", np.zeros(0)), *cases]):
-        made = [at_state(1000.0 * number + k, ends[0] + (ends[1] - ends[0]) * f) for k, f in enumerate(at)]
+        generated = [at_state(1000.0 * number + k, ends[0] + (ends[1] - ends[0]) * f) for k, f in enumerate(at)]
         if at is at_middles:
             label = f"PyMOL's surfaces, {name} path"
-            values = [iou(state, surface) for state, surface in zip(middles, made, strict=True)]
+            values = [iou(state, surface) for state, surface in zip(middles, generated, strict=True)]
         else:
             label = f"field of the two states and {len(at)} of the {name} path" if name else "field of the two states"
-            trained = sorted([*(true[state] for state in ends), *made], key=lambda surface: surface.state)
+            trained = sorted([*(true[state] for state in ends), *generated], key=lambda surface: surface.state)
             field = run.fit_trajectory(trained, FitOptions(preset="fast", device="cpu"))
             values = [iou(state, extract_mesh(field, float(state), resolution=0.5)) for state in middles]
         rows.append({"method": label, "iou": values})
@@ -268,10 +270,10 @@ def surfaces(options: argparse.Namespace) -> list[Row]:
 
 def fluctuations(options: argparse.Namespace) -> list[Row]:
     """Filling in with fluctuations: the mean path beside it."""
-    protein, other = adk()
+    protein, other_run = adk()
     rows = []
     cases: list[tuple[str, Protein, list[States], list[tuple[int, int]]]] = [
-        ("AdK, DIMS, 10 states apart", protein, [other.states], [(k, k + 10) for k in (5, 45, 85)])
+        ("AdK, DIMS, 10 states apart", protein, [other_run.states], [(k, k + 10) for k in (5, 45, 85)])
     ]
     try:
         peptide, train, test = ala10(options)
@@ -285,7 +287,7 @@ def fluctuations(options: argparse.Namespace) -> list[Row]:
         assert library is not None
         projection = BondProjection.of(topology.bonds, topology.heavy, np.concatenate(known))
         lengths = metrics.bond_lengths(np.concatenate(known), topology.heavy_bonds).mean(0)
-        found: dict[str, list[list[float]]] = {"straight": [], "bridge": []}
+        errors: dict[str, list[list[float]]] = {"straight": [], "bridge": []}
         true, seconds = [], 0.0
         for a, b in gaps:
             fractions = np.arange(1, b - a) / (b - a)
@@ -300,12 +302,12 @@ def fluctuations(options: argparse.Namespace) -> list[Row]:
             truth = molecule.states[a + 1 : b]
             true.append(metrics.step_rmsd(molecule.states[a : b + 1, trace]))
             for name, path in (("straight", straight), ("bridge", bridge)):
-                whole = np.concatenate([gap.first[None], path, gap.last[None]])[:, trace]
-                steps = metrics.rmsd_to(whole[1:], whole[:-1])
+                full_path = np.concatenate([gap.first[None], path, gap.last[None]])[:, trace]
+                steps = metrics.rmsd_to(full_path[1:], full_path[:-1])
                 error = float(metrics.rmsd_to(path[:, trace], truth[:, trace]).mean())
                 broken = 100.0 * metrics.broken_bonds(path, topology.heavy_bonds, lengths)
-                found[name].append([error, float(steps.mean()), float(steps[-1]), broken])
-        for name, values in found.items():
+                errors[name].append([error, float(steps.mean()), float(steps[-1]), broken])
+        for name, values in errors.items():
             mean = np.mean(values, 0).tolist()
             rows.append(
                 {"case": label, "method": name, "rmsd": mean[0], "step": mean[1], "last": mean[2], "broken": mean[3]}
@@ -382,19 +384,21 @@ def trained_net(options: argparse.Namespace) -> list[Row]:
     starts = _starts(test)
     # All continuations of all starts at once.
     history = [
-        frames_of(torch.as_tensor(np.repeat(test[starts - back][:, net.backbone], NET_DRAWN, 0), dtype=torch.float32))
-        for back in range(HISTORY - 1, -1, -1)
+        frames_of(
+            torch.as_tensor(np.repeat(test[starts - steps_back][:, net.backbone], NET_DRAWN, 0), dtype=torch.float32)
+        )
+        for steps_back in range(HISTORY - 1, -1, -1)
     ]
-    begun = time.process_time()
-    made = (
+    cpu_started = time.process_time()
+    forecasts = (
         net.continued_backbones(history, PEPTIDE_AHEAD, 0, lambda: None)
         .double()
         .numpy()
         .reshape(len(starts), NET_DRAWN, PEPTIDE_AHEAD, -1, 3)
     )
-    drawn = dict(zip(starts.tolist(), made, strict=True))
+    drawn = dict(zip(starts.tolist(), forecasts, strict=True))
     row = peptide_row("net", drawn, True, topology, net.projection, train, test, starts)
-    row |= {"s": time.process_time() - begun, "ratio": net.best.ratio, "steps": net.curve[-1].steps}
+    row |= {"s": time.process_time() - cpu_started, "ratio": net.best.ratio, "steps": net.curve[-1].steps}
     return [{**row, "training s": spent}]
 
 
@@ -483,28 +487,28 @@ def equilibrium(options: argparse.Namespace) -> list[Row]:
         trace, bonds = protein.topology.trace, protein.topology.heavy_bonds
         known, truth = protein.states[:half], protein.states[half:]
         lengths = metrics.bond_lengths(known, bonds).mean(0)
-        own = metrics.compare_ensembles(known[:, trace], truth[:, trace], ordered=True)
+        known_scores = metrics.compare_ensembles(known[:, trace], truth[:, trace], ordered=True)
         times = np.arange(1.0, half + 1.0)
         for method in ("bootstrap", "gaussian", "ou", "auto"):
-            asked = GenerateOptions(task="sample", method=method, frames=100)
+            task = GenerateOptions(task="sample", method=method, frames=100)
             result, seconds = timed(
-                lambda a=asked, k=known, t=times, p=protein: generate(
+                lambda a=task, k=known, t=times, p=protein: generate(
                     p.molecule, [Trajectory(k.astype(np.float32), t)], a, NO_REPORT, lambda: None
                 )
             )
             drawn = result.coordinates.astype(np.float64)
-            found = metrics.compare_ensembles(drawn[:, trace], truth[:, trace], ordered=True)
+            scores = metrics.compare_ensembles(drawn[:, trace], truth[:, trace], ordered=True)
             rows.append(
                 {
                     "trajectory": name,
                     "method": f"auto: {result.method}" if method == "auto" else method,
-                    "JS": found.js,
-                    "W2": found.pca_w2,
-                    "RMSF r": found.rmsf_correlation,
-                    "RMSF": found.rmsf / own.rmsf,
-                    "step": found.step / own.step,
-                    "recall": found.recall,
-                    "contacts": found.contact_jaccard,
+                    "JS": scores.js,
+                    "W2": scores.pca_w2,
+                    "RMSF r": scores.rmsf_correlation,
+                    "RMSF": scores.rmsf / known_scores.rmsf,
+                    "step": scores.step / known_scores.step,
+                    "recall": scores.recall,
+                    "contacts": scores.contact_jaccard,
                     "broken": 100.0 * metrics.broken_bonds(drawn, bonds, lengths),
                     "s": seconds,
                 }

@@ -22,8 +22,8 @@ def report(folder: Path) -> list[str]:
         "Written by `benchmarks/generate.py`. Seconds are of one processor. The second of AdK's DIMS paths is scored; "
         "constants were chosen on other DIMS paths and on FRODA. `broken`: heavy-atom bonds off by more than 0.2 Å.",
     ]
-    for part, tabulate in TABLES.items():
-        path = folder / f"{part}.json"
+    for section, tabulate in TABLES.items():
+        path = folder / f"{section}.json"
         if path.exists():
             lines += ["", *tabulate(json.loads(path.read_text()))]
     return lines

@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         state = {key: results["parts"][name][key] for key in ("failed", "left_out") if key in results["parts"][name]}
         print(f"{name}: {time.perf_counter() - started:.0f} s {state or ''}", flush=True)
     print(f"written: {options.write}", flush=True)
-    if any("failed" in part for part in results["parts"].values()):
+    if any("failed" in section for section in results["parts"].values()):
         sys.exit(1)
 
 
@@ -185,12 +185,12 @@ def tests(bench: Bench) -> Values:
     if bench.quick:
         command += ["-k", "kernel"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "backend")])}
-    done = subprocess.run(
+    finished = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=max(60.0, bench.seconds_left / 2)
     )
-    lines = done.stdout.splitlines()
-    summary = lines[-1] if lines else done.stderr[-400:]
-    failed = {"failed": f"pytest ended with {done.returncode}: {summary}"} if done.returncode else {}
+    lines = finished.stdout.splitlines()
+    summary = lines[-1] if lines else finished.stderr[-400:]
+    failed = {"failed": f"pytest ended with {finished.returncode}: {summary}"} if finished.returncode else {}
     return {"summary": summary, "output": lines[-60:], **failed}
 
 
@@ -285,33 +285,33 @@ def _profile(bench: Bench, work: Callable[[], object]) -> Values:
 
 def paper(bench: Bench) -> Values:
     """Train preset `paper` until its fitted states score as the lowest of `fast`, for longer and longer."""
-    wanted = bench.scores(bench.fast, [FITTED])[FITTED]["iou"]
+    fast_iou = bench.scores(bench.fast, [FITTED])[FITTED]["iou"]
     _, seconds = bench.fit(preset="fast")
     tries = []
     for budget in PAPER_SECONDS[: 1 if bench.quick else None]:
         budget = min(2.0 if bench.quick else budget, bench.seconds_left - LEAST_SECONDS)
         if budget <= 0.0:
             break
-        field, taken = bench.fit(preset="paper", budget=budget)
-        tries.append({"seconds": taken, **bench.scores(field, resolution=1.0 if bench.on == "cpu" else 0.5)})
-        if tries[-1][FITTED]["iou"] >= wanted:
+        field, seconds_spent = bench.fit(preset="paper", budget=budget)
+        tries.append({"seconds": seconds_spent, **bench.scores(field, resolution=1.0 if bench.on == "cpu" else 0.5)})
+        if tries[-1][FITTED]["iou"] >= fast_iou:
             break
-    reached = bool(tries) and tries[-1][FITTED]["iou"] >= wanted
+    reached = bool(tries) and tries[-1][FITTED]["iou"] >= fast_iou
     ratio = tries[-1]["seconds"] / seconds if tries else None
-    return {"fast_iou": wanted, "fast_seconds": seconds, "tries": tries, "reached": reached, "ratio": ratio}
+    return {"fast_iou": fast_iou, "fast_seconds": seconds, "tries": tries, "reached": reached, "ratio": ratio}
 
 
 def limits(bench: Bench) -> Values:
     """Compare the bytes and operations of a fit's parts with the limits of this machine."""
     bandwidth, rate = roofline.limits(torch.device(bench.on))
     field, nodes, points, seconds = roofline.measured(bench.training, bench.on)
-    parts = roofline.counted(field, nodes, points, seconds)
+    costs = roofline.counted(field, nodes, points, seconds)
     return {
         "bytes_a_second": bandwidth,
         "operations_a_second": rate,
         "parts": [
-            dataclasses.asdict(part) | {"least_seconds": max(part.bytes / bandwidth, part.operations / rate)}
-            for part in parts
+            dataclasses.asdict(cost) | {"least_seconds": max(cost.bytes / bandwidth, cost.operations / rate)}
+            for cost in costs
         ],
     }
 
@@ -377,34 +377,34 @@ PARTS: dict[str, Callable[[Bench], Values]] = {
 
 def report(results: Values, page: Path) -> None:
     """Put the results between markers of the page."""
-    machine, parts = results["about"], results["parts"]
+    machine, sections = results["about"], results["parts"]
     lines = [
         f"### On {machine['name']} ({machine['device']}, torch {machine['torch']}, numpy {machine['numpy']}, "
         f"Python {machine['python']})",
         "",
     ]
-    if "summary" in parts.get("tests", {}):
-        lines += [f"Tests of the GPU: {parts['tests']['summary'].strip('= ')}.", ""]
-    if "presets" in parts.get("presets", {}):
-        lines += [*_presets_table(parts["presets"]["presets"]), ""]
-    if "tries" in parts.get("paper", {}) and parts["paper"]["tries"]:
-        last = parts["paper"]["tries"][-1]
-        reached = "reaches" if parts["paper"]["reached"] else "does not reach"
+    if "summary" in sections.get("tests", {}):
+        lines += [f"Tests of the GPU: {sections['tests']['summary'].strip('= ')}.", ""]
+    if "presets" in sections.get("presets", {}):
+        lines += [*_presets_table(sections["presets"]["presets"]), ""]
+    if "tries" in sections.get("paper", {}) and sections["paper"]["tries"]:
+        last = sections["paper"]["tries"][-1]
+        reached = "reaches" if sections["paper"]["reached"] else "does not reach"
         lines += [
-            f"Preset `paper` {reached} the IoU of `fast` at the fitted states, {parts['paper']['fast_iou']:.4f}, in "
-            f"{last['seconds']:.0f} s, {parts['paper']['ratio']:.0f} times the fit of `fast`: "
+            f"Preset `paper` {reached} the IoU of `fast` at the fitted states, {sections['paper']['fast_iou']:.4f}, in "
+            f"{last['seconds']:.0f} s, {sections['paper']['ratio']:.0f} times the fit of `fast`: "
             f"{last[FITTED]['iou']:.4f} / {last[FITTED]['nc']:.4f}.",
             "",
         ]
-    if "kernels" in parts.get("profile", {}).get("fit", {}):
-        fit = parts["profile"]["fit"]
+    if "kernels" in sections.get("profile", {}).get("fit", {}):
+        fit = sections["profile"]["fit"]
         lines += [
             f"A fit of {fit['states']} states launches {fit['launches']} kernels, copies {fit['copies']} times and "
             f"waits {sum(fit['waits'].values())} times. The device works for {fit['device_seconds']:.2f} of "
             f"{fit['seconds']:.2f} s.",
             "",
         ]
-    failed = {name: part["failed"] for name, part in parts.items() if "failed" in part}
+    failed = {name: section["failed"] for name, section in sections.items() if "failed" in section}
     lines += [f"- `{name}` failed: {text}" for name, text in failed.items()]
     kind = machine["device"].split(":")[0]
     markdown.put(page, f"gpu {kind}", lines)

@@ -64,9 +64,9 @@ class HashGrid(nn.Module):
         super().__init__()
         self.register_buffer("low", low)
         self.register_buffer("extent", high - low)
-        shares = np.linspace(0.0, 1.0, LEVELS)
-        self.spacings = [SPACINGS[0] * (SPACINGS[1] / SPACINGS[0]) ** fraction for fraction in shares]
-        self.slots = [max(1, round(TIMES[0] * (TIMES[1] / TIMES[0]) ** fraction)) for fraction in shares]
+        fractions = np.linspace(0.0, 1.0, LEVELS)
+        self.spacings = [SPACINGS[0] * (SPACINGS[1] / SPACINGS[0]) ** fraction for fraction in fractions]
+        self.slots = [max(1, round(TIMES[0] * (TIMES[1] / TIMES[0]) ** fraction)) for fraction in fractions]
         self.shapes = [
             [*(int(length / spacing) + 2 for length in (high - low).tolist()), slots + 1]
             for spacing, slots in zip(self.spacings, self.slots, strict=True)
@@ -87,9 +87,9 @@ class HashGrid(nn.Module):
         indices, weights = [], []
         start = 0
         for spacing, slots, shape, rows in zip(self.spacings, self.slots, self.shapes, self.rows, strict=True):
-            place = torch.cat([inside / spacing, fraction[:, None] * slots], 1)
-            cell = torch.minimum(place.long(), torch.tensor(shape, device=x.device) - 2)
-            offset = place - cell
+            position = torch.cat([inside / spacing, fraction[:, None] * slots], 1)
+            cell = torch.minimum(position.long(), torch.tensor(shape, device=x.device) - 2)
+            offset = position - cell
             index = x.new_zeros((len(x), 1), dtype=torch.int64)
             weight = x.new_ones(len(x), 1)
             hashed, stride = rows < np.prod(shape), 1
@@ -106,7 +106,7 @@ class HashGrid(nn.Module):
             weights.append(weight)
             start += rows
         corners = indices[0].shape[1]
-        index, weight = (torch.stack(parts, 1).view(-1, corners) for parts in (indices, weights))
+        index, weight = (torch.stack(tensors, 1).view(-1, corners) for tensors in (indices, weights))
         features = Lookup.apply(self.table, index, weight).view(len(x), -1)
         return self.mlp(torch.cat([features, fraction[:, None]], 1))[:, 0]
 
@@ -196,9 +196,9 @@ def fit(
         points.append(x)
         distances.append(distance)
     states = np.array([surface.state for surface in surfaces])
-    shares = (states - states[0]) / (states[-1] - states[0])
+    fractions = (states - states[0]) / (states[-1] - states[0])
     owner = torch.cat(
-        [torch.full((len(sample),), float(s), device=chosen) for sample, s in zip(points, shares, strict=True)]
+        [torch.full((len(sample),), float(s), device=chosen) for sample, s in zip(points, fractions, strict=True)]
     )
     x, distance = torch.cat(points), torch.cat(distances)
     torch.manual_seed(seed)

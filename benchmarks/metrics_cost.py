@@ -46,7 +46,7 @@ def main() -> None:
     occupied = metrics.occupancy(unit, prediction.faces)
     samples = metrics.sample(unit, prediction.faces, np.random.default_rng(0))
     sample_tree = metrics.build_tree(samples)
-    parts: dict[str, Callable[[], object]] = {
+    steps: dict[str, Callable[[], object]] = {
         "GroundTruth(truth), once": lambda: GroundTruth(truth.points, truth.normals, truth.faces, frame),
         "score, whole": lambda: reference.score(prediction.points, prediction.normals, prediction.faces),
         "  occupancy": lambda: metrics.occupancy(unit, prediction.faces),
@@ -58,7 +58,7 @@ def main() -> None:
             reference.points, reference.normals, unit, prediction.normals
         ),
     }
-    seconds = {name: fastest(step, arguments.repeats) for name, step in parts.items()}
+    seconds = {name: fastest(step, arguments.repeats) for name, step in steps.items()}
     for name, value in seconds.items():
         print(f"{name:<24}{value:9.4f} s{value / seconds['score, whole']:8.1%}")
     print(reference.score(prediction.points, prediction.normals, prediction.faces))

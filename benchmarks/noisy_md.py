@@ -62,9 +62,9 @@ def villin() -> tuple[Any, Any]:
             f"{x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00          {name[0]:>2s}"
         )
     structure = app.PDBFile(io.StringIO("\n".join([*lines, "END"])))
-    whole = app.Modeller(structure.topology, structure.positions)
-    whole.addHydrogens(force_field(), pH=7.0)
-    return whole.topology, whole.positions
+    modeller = app.Modeller(structure.topology, structure.positions)
+    modeller.addHydrogens(force_field(), pH=7.0)
+    return modeller.topology, modeller.positions
 
 
 def force_field() -> Any:

@@ -76,23 +76,25 @@ def superposed_surfaces(name: str, every: int, given: Path | None, kept: Path) -
     mean = np.mean([source.coordinates[state] for state in states], 0, dtype=np.float64).astype(np.float32)
     timed = [*((float(state), source.coordinates[state]) for state in states), (0.0, mean)]
     ordered = sorted(compute_surfaces_at(source, timed), key=lambda surface: surface.state)
-    whole = [Surface(one.state, one.points, one.normals, one.faces, one.atoms) for one in ordered]
-    return whole[1:], whole[0]
+    surfaces = [
+        Surface(surface.state, surface.points, surface.normals, surface.faces, surface.atoms) for surface in ordered
+    ]
+    return surfaces[1:], surfaces[0]
 
 
 def compare(surfaces: list[Surface], mean_atoms: Surface, threads: int) -> list[str]:
     """A table of volumes and of the mean IoU with the states."""
     frame = UnitCube.of([surface.points for surface in surfaces])
-    filled = [metrics.occupancy(frame.to_unit(one.points), one.faces) for one in surfaces]
-    volumes = [volume_and_area(one.points, one.faces)[0] for one in surfaces]
+    filled = [metrics.occupancy(frame.to_unit(surface.points), surface.faces) for surface in surfaces]
+    volumes = [volume_and_area(surface.points, surface.faces)[0] for surface in surfaces]
     started = time.perf_counter()
     result = occupancy(surface_shapes(surfaces), OccupancyOptions(levels=(50,)), threads=threads)
     seconds = time.perf_counter() - started
     [half] = result.surfaces
 
     def row(title: str, points: Any, faces: Any) -> tuple[str, ...]:
-        own = metrics.occupancy(frame.to_unit(points), faces)
-        mean_iou = float(np.mean([metrics.iou(own, one) for one in filled]))
+        mean_occupied = metrics.occupancy(frame.to_unit(points), faces)
+        mean_iou = float(np.mean([metrics.iou(mean_occupied, occupied) for occupied in filled]))
         return title, f"{volume_and_area(points, faces)[0]:.0f}", f"{mean_iou:.3f}"
 
     rows = [

@@ -102,7 +102,7 @@ def copies(options: argparse.Namespace, figures: Figures) -> None:
     """Simulate the copies with all their atoms; those that are there stay."""
     store = SimulationStore(NAME)
     checkpoint = store.checkpoint()
-    asked = SimulationOptions(
+    simulation_options = SimulationOptions(
         ns=options.ns,
         every=options.every,
         temperature=options.temperature,
@@ -112,16 +112,16 @@ def copies(options: argparse.Namespace, figures: Figures) -> None:
         resume=checkpoint is not None,
     )
     if checkpoint is None:
-        prepared, coordinates, speed = estimate(*molecule_of(options.sequence), asked, go_on)
+        prepared, coordinates, speed = estimate(*molecule_of(options.sequence), simulation_options, go_on)
         molecule = prepared.molecule
         print(f"{len(molecule)} atoms, {speed.ns_a_day:.0f} ns/day on {speed.platform}", flush=True)
         figures["ns_a_day"], figures["platform"] = round(speed.ns_a_day), speed.platform
     else:
         molecule, coordinates, _ = store.start()
-        if checkpoint.states >= asked.states * asked.replicas:
+        if checkpoint.states >= simulation_options.states * simulation_options.replicas:
             return
     started = time.perf_counter()
-    simulate(molecule, coordinates, asked, store, Printed(), go_on, print)
+    simulate(molecule, coordinates, simulation_options, store, Printed(), go_on, print)
     figures["copies_s"] = round(time.perf_counter() - started, 1)
 
 
@@ -148,9 +148,9 @@ def learned(data: LearningData, options: argparse.Namespace, computing: torch.de
     path = model_path(NAME)
     if path.exists():
         return load(NAME)[0]
-    asked = LearnOptions(budget=options.budget, preset=options.preset)
+    learn_options = LearnOptions(budget=options.budget, preset=options.preset)
     started = time.perf_counter()
-    potential, report, lines = learn([data], asked, Printed(), go_on, None, computing)
+    potential, report, lines = learn([data], learn_options, Printed(), go_on, None, computing)
     figures["learning_s"] = round(time.perf_counter() - started, 1)
     figures["learned"] = list(lines)
     save(path, potential, report)
@@ -176,19 +176,22 @@ def compare(
     dynamics.run(min(SETTLE, options.steps // 4))
     for _ in range(max(20, options.steps // SAMPLED)):
         dynamics.run(SAMPLED)
-        apart = dynamics.flown_apart(bonds)
-        lost += int(apart.sum())
-        if bool(apart.any()):
-            dynamics.restart(apart, torch.as_tensor(starts, device=computing)[apart])
+        flown = dynamics.flown_apart(bonds)
+        lost += int(flown.sum())
+        if bool(flown.any()):
+            dynamics.restart(flown, torch.as_tensor(starts, device=computing)[flown])
         samples.append(dynamics.x.cpu().numpy())
     seconds = time.perf_counter() - started
     steps = min(SETTLE, options.steps // 4) + SAMPLED * len(samples)
     replicas = np.stack(samples, 1)[:, :, :, None].astype(np.float64)
     beads = data.frames.beads[:, :, None].astype(np.float64)
     reference = [beads[data.frames.runs == run] for run in np.unique(data.frames.runs)]
-    shown = landscape(list(replicas), LandscapeOptions(ordered="0"), reference)
+    result = landscape(list(replicas), LandscapeOptions(ordered="0"), reference)
     np.savez_compressed(
-        options.folder / "landscape.npz", axes=shown.axes, free_energy=shown.free_energy, reference=shown.reference_axes
+        options.folder / "landscape.npz",
+        axes=result.axes,
+        free_energy=result.free_energy,
+        reference=result.reference_axes,
     )
     figures["potential"] = {
         "replicas": options.replicas,
@@ -196,10 +199,10 @@ def compare(
         "ms_a_step": round(1e3 * seconds / steps, 2),
         "model_ns_a_day": round(options.replicas * steps * STEP * 1e-6 * 86400.0 / seconds),
         "flown_apart": lost,
-        "js": round(shown.js, 4),
-        "floor": round(shown.floor, 4),
-        "run_floor": round(shown.run_floor, 4),
-        "rmsf_off": round(float(np.abs(shown.rmsf - shown.reference_rmsf).mean()), 3),
+        "js": round(result.js, 4),
+        "floor": round(result.floor, 4),
+        "run_floor": round(result.run_floor, 4),
+        "rmsf_off": round(float(np.abs(result.rmsf - result.reference_rmsf).mean()), 3),
     }
 
 

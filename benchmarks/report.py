@@ -261,11 +261,11 @@ def _contests(results: Results, rows: Sequence[str], groups: Sequence[str]) -> d
     for row in rows:
         for group in groups:
             lines = results.lines(row, group)
-            ours = next((line for line in lines if line.method == f"`{FAST}`"), None)
+            fast_line = next((line for line in lines if line.method == f"`{FAST}`"), None)
             for metric, _, digits in METRICS:
                 top = best(lines, metric)
-                if ours is not None and top is not None:
-                    won.setdefault(metric, []).append(round(ours.values[metric][0], digits) == top)
+                if fast_line is not None and top is not None:
+                    won.setdefault(metric, []).append(round(fast_line.values[metric][0], digits) == top)
     return won
 
 
@@ -283,12 +283,12 @@ def _standing(results: Results, rows: Sequence[str], groups: Sequence[str]) -> l
 
 def _ranges(results: Results, rows: Sequence[str]) -> list[str]:
     """A paragraph with the lowest and the highest mean IoU and NC of `fast` at the fitted states."""
-    ours = [line for row in rows for line in results.lines(row, FITTED) if line.method == f"`{FAST}`"]
-    if not ours:
+    fast_lines = [line for row in rows for line in results.lines(row, FITTED) if line.method == f"`{FAST}`"]
+    if not fast_lines:
         return []
     spans = []
     for metric, title in (("iou", "IoU"), ("nc", "NC")):
-        means = [line.values[metric][0] for line in ours]
+        means = [line.values[metric][0] for line in fast_lines]
         spans.append(f"{title} of {min(means):.3f} to {max(means):.3f}")
     return [f"At the fitted states, `{FAST}` has a mean {' and a mean '.join(spans)}.", ""]
 
@@ -296,12 +296,12 @@ def _ranges(results: Results, rows: Sequence[str]) -> list[str]:
 def _lead(results: Results) -> list[str]:
     """A paragraph with the findings of the whole page: IoU and NC between and after the fitted states."""
     sentences = []
-    for groups, where in (([BETWEEN], "Between the fitted states"), ([NEXT, LATER], "After the last fitted state")):
+    for groups, period in (([BETWEEN], "Between the fitted states"), ([NEXT, LATER], "After the last fitted state")):
         won = _contests(results, results.rows, groups)
         if won:
             iou, nc = won["iou"], won["nc"]
             sentences.append(
-                f"{where}, preset `{FAST}` has the best mean IoU in {sum(iou)} of {len(iou)} cases and the best mean "
+                f"{period}, preset `{FAST}` has the best mean IoU in {sum(iou)} of {len(iou)} cases and the best mean "
                 f"NC in {sum(nc)} of {len(nc)}."
             )
     return [" ".join([*sentences, "A case is one row and one group of states."]), ""] if sentences else []
@@ -313,10 +313,10 @@ def _rows(results: Results) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for name in results.rows:
-        about, trajectory = results.about(name), TRAJECTORIES[ROWS[name].trajectory]
+        facts, trajectory = results.about(name), TRAJECTORIES[ROWS[name].trajectory]
         lines.append(
-            f"| {name} | {trajectory.about} | {about['atoms']} | {about['fitted']} | "
-            f"{about['step_rmsd']:.2f} | {about['pymol_seconds']:.2f} | {trajectory.origin}; {trajectory.licence} |"
+            f"| {name} | {trajectory.about} | {facts['atoms']} | {facts['fitted']} | "
+            f"{facts['step_rmsd']:.2f} | {facts['pymol_seconds']:.2f} | {trajectory.origin}; {trajectory.licence} |"
         )
     lines += ["", "*Step RMSD* is the mean RMSD of the Cα atoms between consecutive states, superposed."]
     return lines
@@ -340,9 +340,9 @@ def _glance(results: Results) -> list[str]:
         columns = []
         for group in groups:
             lines_of_group = results.lines(row, group)
-            ours = [line for line in lines_of_group if line.method == f"`{FAST}`"]
+            fast_lines = [line for line in lines_of_group if line.method == f"`{FAST}`"]
             rivals = [line for line in lines_of_group if line.method not in (f"`{FAST}`", f"`{PAPER}`", PRINTED)]
-            text = pair(ours[0]) if ours else ""
+            text = pair(fast_lines[0]) if fast_lines else ""
             if rivals:
                 text += f" ({pair(max(rivals, key=lambda line: line.values['iou'][0]))})"
             columns.append(text)
@@ -427,21 +427,21 @@ def _losses(results: Results) -> list[str]:
             continue
         for group in (FITTED, BETWEEN, NEXT, LATER):
             lines_of_group = results.lines(row, group)
-            ours = next((line for line in lines_of_group if line.method == f"`{FAST}`"), None)
-            if ours is None:
+            fast_line = next((line for line in lines_of_group if line.method == f"`{FAST}`"), None)
+            if fast_line is None:
                 continue
             if group == FITTED and ROWS[row].noisy:
-                least[row] = ours.values["iou"][0]
+                least[row] = fast_line.values["iou"][0]
             for metric, title, digits in METRICS:
-                mine, top = round(ours.values[metric][0], digits), best(lines_of_group, metric)
+                value, top = round(fast_line.values[metric][0], digits), best(lines_of_group, metric)
                 contests += top is not None
-                if top is not None and mine != top:
+                if top is not None and value != top:
                     winner = next(
                         line.method
                         for line in lines_of_group
                         if metric in line.values and round(line.values[metric][0], digits) == top
                     )
-                    lines.append(f"| {row} | {group} | {title} | {mine:.{digits}f} | {top:.{digits}f} | {winner} |")
+                    lines.append(f"| {row} | {group} | {title} | {value:.{digits}f} | {top:.{digits}f} | {winner} |")
     sentences = [f"`{FAST}` is not the best in {len(lines)} of {contests} comparisons of means on this page."]
     if least:
         worst = min(least, key=lambda row: least[row])

@@ -179,12 +179,12 @@ def main() -> None:
     options = parser.parse_args()
     if not rows.surfaces_path(options.surfaces, "truth").exists():
         raise SystemExit(f"{options.surfaces} holds no surfaces; run benchmarks/fast.py --parts fit first")
-    about, on = device.describe(options.device), device.choose_device(options.device)
+    hardware, on = device.describe(options.device), device.choose_device(options.device)
     truth, _ = tables.read_surfaces(rows.surfaces_path(options.surfaces, "truth"))
     field, nodes, points, seconds = measured([truth[state] for state in ROWS["dims"].training], on.type)
-    machine = (f"{about.name} ({about.device}, {about.threads} threads)", *limits(on))
-    parts = counted(field, nodes, points, seconds)
-    markdown.put(options.write, f"roofline {on.type}", lines(parts, machine, H200))
+    machine = (f"{hardware.name} ({hardware.device}, {hardware.threads} threads)", *limits(on))
+    costs = counted(field, nodes, points, seconds)
+    markdown.put(options.write, f"roofline {on.type}", lines(costs, machine, H200))
     print(f"written: {options.write}")
 
 

@@ -190,7 +190,7 @@ def prepare(row: Row, folder: Path, data: Path | None, cache: Path) -> None:
         smooth = smoothed_atoms(session.cmd, row, atoms) if "smoothed" in missing else {}
     finally:
         session.stop()
-    place: dict[str, Callable[[int], NDArray[np.float64]]] = {
+    atoms_at: dict[str, Callable[[int], NDArray[np.float64]]] = {
         "truth": lambda state: atoms[state],
         "straight": lambda state: straight_atoms(row, atoms, state),
         "superposed": lambda state: superposed_atoms(row, atoms, state),
@@ -201,10 +201,10 @@ def prepare(row: Row, folder: Path, data: Path | None, cache: Path) -> None:
     threads = device.limit_threads()
     for name in missing:
         settings = {"surface_type": "3"} if name == "type3" else {}
-        shown = replace(source, settings={**source.settings, **settings})
-        frames = [(float(state), place[name](state).astype(np.float32)) for state in states_by_name[name]]
+        configured = replace(source, settings={**source.settings, **settings})
+        frames = [(float(state), atoms_at[name](state).astype(np.float32)) for state in states_by_name[name]]
         started = time.perf_counter()
-        results = sorted(compute_surfaces_at(shown, frames, threads), key=lambda surface: surface.state)
+        results = sorted(compute_surfaces_at(configured, frames, threads), key=lambda surface: surface.state)
         seconds = (time.perf_counter() - started) * min(threads, len(results)) / len(results)
         meta: dict[str, Any] = {"object": row.trajectory, "pymol_seconds": seconds}
         if name == "truth":
@@ -277,8 +277,8 @@ def _superposed(
 
 def _back(superposed: NDArray[np.float64], turns: NDArray[np.float64], fraction: float) -> NDArray[np.float64]:
     """Superposed atoms f8[A,3] turned back into the scene, at a share of the way between two turns f8[2,3,3]."""
-    way = Rotation.from_matrix(turns[1] @ turns[0].T).as_rotvec()
-    return superposed @ (Rotation.from_rotvec(fraction * way).as_matrix() @ turns[0])
+    rotation_vector = Rotation.from_matrix(turns[1] @ turns[0].T).as_rotvec()
+    return superposed @ (Rotation.from_rotvec(fraction * rotation_vector).as_matrix() @ turns[0])
 
 
 def atoms_ahead(row: Row, atoms: dict[int, NDArray[np.float64]], state: int) -> NDArray[np.float64]:

@@ -93,22 +93,22 @@ def batch(folder: Path, workers: int, pieces: int, states: int) -> Measured:
         "import os, sys; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:int(sys.argv[1])]);"
         "from dsr_backend.__main__ import main; sys.exit(main(sys.argv[2:]))"
     )
-    began = time.perf_counter()
+    started = time.perf_counter()
     subprocess.run([sys.executable, "-c", code, str(workers), *words], check=True)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     with open(out / "summary.csv", newline="", encoding="utf-8") as stream:
         return Measured(workers, seconds, list(csv.DictReader(stream)))
 
 
 def measured_lines(runs: list[Measured], cores: int, shared: bool) -> list[str]:
-    alone, largest = runs[0], runs[-1]
+    smallest, largest = runs[0], runs[-1]
     lead = ""
     if len(runs) > 1:
-        gain = alone.seconds / largest.seconds
-        lead = f"{largest.workers} workers do {gain:.2f} times as many fits in an hour as {alone.workers}. "
+        gain = smallest.seconds / largest.seconds
+        lead = f"{largest.workers} workers do {gain:.2f} times as many fits in an hour as {smallest.workers}. "
     lines = [
-        f"{lead}The test fitted {len(alone.rows)} pieces of Trp-cage (304 atoms) and villin HP35 (572 atoms) with "
-        f"preset `fast`. The times include PyMOL's surfaces and {alone.rows[0]['scored']} scored states of each. "
+        f"{lead}The test fitted {len(smallest.rows)} pieces of Trp-cage (304 atoms) and villin HP35 (572 atoms) with "
+        f"preset `fast`. The times include PyMOL's surfaces and {smallest.rows[0]['scored']} scored states of each. "
         f"The machine was {processor()} with {cores} cores."
     ]
     if shared:
@@ -131,20 +131,20 @@ def measured_lines(runs: list[Measured], cores: int, shared: bool) -> list[str]:
                     row["cpu_seconds"],
                     row["mb"],
                 ]
-                for row in alone.rows
+                for row in smallest.rows
             ],
         ),
     ]
     rows = []
     for run in runs:
-        gain = alone.seconds / run.seconds
+        gain = smallest.seconds / run.seconds
         rows.append(
             [
                 str(run.workers),
                 f"{run.seconds:.0f}",
                 f"{3600.0 * len(run.rows) / run.seconds:.0f}",
                 f"{gain:.2f}",
-                f"{gain * alone.workers / run.workers:.0%}",
+                f"{gain * smallest.workers / run.workers:.0%}",
             ]
         )
     lines += ["", *table(["processes", "seconds", "trajectories an hour", "speed-up", "efficiency"], rows)]
@@ -174,17 +174,17 @@ class Costs:
 
         def spent(row: dict[str, str], key: str) -> float:
             """Seconds of processors for one part, which has the share of its seconds on the clock."""
-            whole = sum(float(row[phase]) for phase in ("surfaces_seconds", "seconds", "score_seconds"))
-            return float(row["cpu_seconds"]) * float(row[key]) / whole
+            total = sum(float(row[phase]) for phase in ("surfaces_seconds", "seconds", "score_seconds"))
+            return float(row["cpu_seconds"]) * float(row[key]) / total
 
         sizes = np.array([float(row["area"]) * float(row["fitted"]) for row in rows])
 
         def straight(values: list[float]) -> tuple[float, float]:
             """What each costs, and what each Å² of each state does; neither below 0."""
-            slope, each = np.polyfit(sizes, values, 1)
+            slope, base = np.polyfit(sizes, values, 1)
             if slope < 0.0:
                 return float(np.mean(values)), 0.0
-            return (float(each), float(slope)) if each > 0.0 else (0.0, float((sizes @ values) / (sizes @ sizes)))
+            return (float(base), float(slope)) if base > 0.0 else (0.0, float((sizes @ values) / (sizes @ sizes)))
 
         return cls(
             straight([spent(row, "surfaces_seconds") for row in rows]),
@@ -196,8 +196,8 @@ class Costs:
 
     def hours(self, plan: Plan, size: float) -> list[float]:
         """Processor hours of COUNT trajectories for surfaces, fits and scores; size: Å² of all states together."""
-        each = (self.surfaces[0] + self.surfaces[1] * size, self.fit[0] + self.fit[1] * size, self.score * plan.scored)
-        return [COUNT * seconds / 3600.0 for seconds in each]
+        costs = (self.surfaces[0] + self.surfaces[1] * size, self.fit[0] + self.fit[1] * size, self.score * plan.scored)
+        return [COUNT * seconds / 3600.0 for seconds in costs]
 
 
 def plan_lines(rows: list[dict[str, str]]) -> list[str]:

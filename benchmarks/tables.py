@@ -144,7 +144,7 @@ def read_surfaces(path: Path) -> tuple[dict[int, Surface], Found]:
 
 def baselines(row: Row, folder: Path) -> Found:
     """Scores by group, method and state of all that needs no field, and what there is to say about the trajectory."""
-    truth, about = read_surfaces(rows.surfaces_path(folder, "truth"))
+    truth, facts = read_surfaces(rows.surfaces_path(folder, "truth"))
     recorded = json.loads((folder / "made.json").read_text())
     by_pymol = {
         label: read_surfaces(rows.surfaces_path(folder, name))[0] for label, name in MADE.items() if name in recorded
@@ -178,8 +178,8 @@ def baselines(row: Row, folder: Path) -> Found:
                 predicted[rows.BLENDED] = rows.blended(mesh_of(before), mesh_of(after), fraction, frame)
             for label, mesh in predicted.items():
                 scores.setdefault(group, {}).setdefault(label, {})[state] = asdict(reference.score(*mesh))
-    about["fitted"] = f"{len(row.training)}: {row.about}"
-    return {"about": about, "scores": scores, "hardware": asdict(device.describe("cpu"))}
+    facts["fitted"] = f"{len(row.training)}: {row.about}"
+    return {"about": facts, "scores": scores, "hardware": asdict(device.describe("cpu"))}
 
 
 def fit(row: Row, preset: str, folder: Path, request: Found, on: str) -> Found:

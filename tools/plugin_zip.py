@@ -34,5 +34,5 @@ def write(target: Path) -> int:
 
 if __name__ == "__main__":
     # The Plugin Manager takes the module's name from the file's.
-    made = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build" / f"{PACKAGE}.zip"
-    print(f"{made}: {write(made)} files")
+    archive = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build" / f"{PACKAGE}.zip"
+    print(f"{archive}: {write(archive)} files")

@@ -42,12 +42,12 @@ def _summary(kind: type[Any]) -> str:
 
 
 def _table(kind: type[Message], title: str) -> list[str]:
-    parts = parts_of(kind)
-    fields = [*parts.values.values()]
-    for record in parts.flat.values():
+    message_parts = parts_of(kind)
+    fields = [*message_parts.values.values()]
+    for record in message_parts.flat.values():
         fields += fields_of(record).values()
     rows = [row for field in fields for row in _rows(field, "")]
-    rows += [_array(entry.key, entry.array, entry.optional) for entry in parts.arrays]
+    rows += [_array(entry.key, entry.array, entry.optional) for entry in message_parts.arrays]
     return [f"| {title} | type | default | meaning |", "|---|---|---|---|", *rows, ""] if rows else []
 
 
@@ -59,7 +59,7 @@ def _rows(field: Field, prefix: str) -> list[str]:
     inner = get_args(field.type)[1] if get_origin(field.type) is dict else field.type
     if is_record(inner):
         below = f"{prefix}{field.key}." + ("NAME." if inner is not field.type else "")
-        rows += [row for one in fields_of(inner).values() for row in _rows(one, below)]
+        rows += [row for inner_field in fields_of(inner).values() for row in _rows(inner_field, below)]
     return rows
 
 

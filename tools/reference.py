@@ -49,24 +49,26 @@ def reference() -> str:
 
 def _page(name: str, text: str, names: list[str]) -> list[str]:
     """One command's sections as Markdown. Raises ValueError where a section has no known heading."""
-    parts: list[tuple[str, list[str]]] = []
+    sections: list[tuple[str, list[str]]] = []
     for line in text.splitlines():
         if line and not line[0].isspace():
             if line not in SECTIONS:
                 raise ValueError(f"{name}: {line!r} is not one of {', '.join(SECTIONS)}")
-            parts.append((line, []))
-        elif parts:
-            parts[-1][1].append(line.removeprefix("    "))
+            sections.append((line, []))
+        elif sections:
+            sections[-1][1].append(line.removeprefix("    "))
     lines: list[str] = []
-    for heading, body in parts:
+    for heading, body in sections:
         body = "\n".join(body).strip("\n").splitlines()
         if heading in AS_TYPED:
             lines += [*([] if heading == "USAGE" else ["Example:", ""]), "```", *body, "```", ""]
         elif heading == "ARGUMENTS":
             lines += [*_arguments(body), ""]
         elif heading == "SEE ALSO":
-            others = [other.strip() for other in " ".join(body).split(",")]
-            linked = ", ".join(f"[{one}](#{one})" if one in names else f"`{one}`" for one in others)
+            commands = [entry.strip() for entry in " ".join(body).split(",")]
+            linked = ", ".join(
+                f"[{command}](#{command})" if command in names else f"`{command}`" for command in commands
+            )
             lines += [f"See also {linked}.", ""]
         else:
             lines += [*map(_plain, body), ""]
@@ -77,9 +79,9 @@ def _arguments(body: list[str]) -> list[str]:
     """Paragraphs `name = kind: text` as a list, with the names as code."""
     items = []
     for paragraph in "\n".join(body).split("\n\n"):
-        told = " ".join(paragraph.split())
-        found = re.match(r"([\w, ]+?) = ([^:]*(?:cuda:1)?[^:]*): (.*)", told)
-        items.append(f"- `{found[1]}` = {_plain(found[2])}: {_plain(found[3])}" if found else f"- {_plain(told)}")
+        sentence = " ".join(paragraph.split())
+        match = re.match(r"([\w, ]+?) = ([^:]*(?:cuda:1)?[^:]*): (.*)", sentence)
+        items.append(f"- `{match[1]}` = {_plain(match[2])}: {_plain(match[3])}" if match else f"- {_plain(sentence)}")
     return items
 
 

@@ -65,20 +65,20 @@ def read_rows(path: Path, kind: type[ATask], check: Callable[[dict[str, str]], A
             )
         tasks: dict[str, ATask] = {}
         for line, cells in enumerate(table, 2):
-            where = f"{path}, line {line}"
+            location = f"{path}, line {line}"
             if None in cells or None in cells.values():
-                raise ValueError(f"{where}: it has not {len(columns)} cells, as the first line")
+                raise ValueError(f"{location}: it has not {len(columns)} cells, as the first line")
             filled = {key: cell.strip() for key, cell in cells.items() if cell.strip()}
             try:
                 task = check(filled)
             except ValueError as error:
-                raise ValueError(f"{where}: {error}") from error
+                raise ValueError(f"{location}: {error}") from error
             # Files of both are one file where a disk does not tell cases apart.
             before = tasks.setdefault(task.name.casefold(), task)
             if before.name != task.name:
-                raise ValueError(f"{where}: {task.name} differs from {before.name} before it in case only")
+                raise ValueError(f"{location}: {task.name} differs from {before.name} before it in case only")
             if before is not task:
-                raise ValueError(f"{where}: there is a {task.name} before it")
+                raise ValueError(f"{location}: there is a {task.name} before it")
     if not tasks:
         raise ValueError(f"{path}: there are no {noun} in it")
     return list(tasks.values())
@@ -117,6 +117,6 @@ def check_task(cells: dict[str, str], folder: Path) -> BatchTask:
         states.parse(task.states)
     elif task.evaluate:
         raise ValueError("states to evaluate are held out: name the states to fit, too")
-    if task.evaluate and (both := set(states.parse(task.states)) & set(states.parse(task.evaluate))):
-        raise ValueError(f"states {states.format(sorted(both))} are to be fitted and held out")
+    if task.evaluate and (overlap := set(states.parse(task.states)) & set(states.parse(task.evaluate))):
+        raise ValueError(f"states {states.format(sorted(overlap))} are to be fitted and held out")
     return task

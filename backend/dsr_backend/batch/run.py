@@ -49,7 +49,7 @@ def run(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(options.workers or (len(tasks) if options.cluster else cores), len(tasks))
     threads = options.cores if options.cluster else max(1, cores // workers)
-    began = written = time.monotonic()
+    started = written = time.monotonic()
     say(f"{len(tasks)} trajectories, {workers} at once, {threads} threads each")
     with cluster_client(workers, threads, options, folder, say) as client:
         from distributed import as_completed
@@ -70,15 +70,16 @@ def run(
         }
         try:
             fits = 0
-            for done, future in enumerate(as_completed(waiting), 1):
+            for finished, future in enumerate(as_completed(waiting), 1):
                 task = waiting[future]
                 row, computed = _outcome(future, task)
                 rows[task.name] = row
                 fits += computed
                 text = f"failed: {row.failed}" if row.failed else f"fitted in {row.seconds} s"
-                left = (time.monotonic() - began) / fits * (len(tasks) - done) if fits else 0.0
+                left = (time.monotonic() - started) / fits * (len(tasks) - finished) if fits else 0.0
                 say(
-                    f"{done} of {len(tasks)}: {task.name} {text if computed else 'is there already'}, {left:.0f} s left"
+                    f"{finished} of {len(tasks)}: {task.name} {text if computed else 'is there already'}, "
+                    f"{left:.0f} s left"
                 )
                 # Results stay with the scheduler as long as their futures do.
                 del waiting[future]

@@ -74,18 +74,18 @@ def _fitted(task: BatchTask, target: Path, threads: int, device: str, seed: int,
     from ..surfaces.surface import SurfacesError
     from ..surfaces.surfaces_file import SurfaceFile, chosen_states
 
-    began, spent = time.perf_counter(), sum(os.times()[:4])
+    started, spent = time.perf_counter(), sum(os.times()[:4])
     path: Path = Path(task.input)
     warnings: list[str] = []
     if not is_surfaces_path(path):
         inputs = [Path(name) for name in (task.input, task.trajectory) if name]
         path = scratch / "surfaces.safetensors"
-        wanted = f"{task.states}+{task.evaluate}" if task.evaluate else task.states
+        states_text = f"{task.states}+{task.evaluate}" if task.evaluate else task.states
         from_pymol.make_surfaces(
             from_pymol.pymol_python(),
             inputs,
             path,
-            wanted,
+            states_text,
             task.selection or None,
             threads,
             unwrap=bool(int(task.unwrap)),
@@ -103,7 +103,7 @@ def _fitted(task: BatchTask, target: Path, threads: int, device: str, seed: int,
     source = surfaces.meta.get("source")
     fitted.report["source"] = source if isinstance(source, dict) else {}
     dsr_file.save(fitted, target)
-    done = time.perf_counter()
+    fit_end = time.perf_counter()
     scored = sorted({round(k) for k in np.linspace(0, len(chosen) - 1, SCORED)})
     iou_fitted, nc_fitted = _score(fitted, [chosen[k] for k in scored])
     iou_held_out, nc_held_out = _score(fitted, held_out)
@@ -113,9 +113,9 @@ def _fitted(task: BatchTask, target: Path, threads: int, device: str, seed: int,
         scored=len(scored) + len(held_out),
         atoms=fitted.report["atoms"],
         area=round(float(fitted.report.get("area", np.nan)), 1),
-        surfaces_seconds=round(with_surfaces - began, 2) if task.input != str(path) else "",
-        seconds=round(done - with_surfaces, 2),
-        score_seconds=round(time.perf_counter() - done, 2),
+        surfaces_seconds=round(with_surfaces - started, 2) if task.input != str(path) else "",
+        seconds=round(fit_end - with_surfaces, 2),
+        score_seconds=round(time.perf_counter() - fit_end, 2),
         cpu_seconds=round(sum(os.times()[:4]) - spent, 2),
         iou_fitted=iou_fitted,
         nc_fitted=nc_fitted,

@@ -56,8 +56,8 @@ def _package(module: str, name: str) -> str:
         return metadata.version(name)
     # Broken libraries of a package are an OSError.
     except (ImportError, OSError) as error:
-        where = "; see https://pytorch.org/get-started for your GPU" if name == "torch" else ""
-        raise CheckFailed(str(error), f"{sys.executable} -m pip install {name}{where}") from error
+        hint = "; see https://pytorch.org/get-started for your GPU" if name == "torch" else ""
+        raise CheckFailed(str(error), f"{sys.executable} -m pip install {name}{hint}") from error
 
 
 def _check_device(device: str) -> str:

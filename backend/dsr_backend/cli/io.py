@@ -83,14 +83,14 @@ class Progress:
 
     def fit(self, status: FitStatus) -> None:
         """Report a fit's phase, its fraction done, and its step, loss and seconds left where they are known."""
-        parts = [f"{status.phase} {100.0 * status.fraction:.0f} %"]
+        phrases = [f"{status.phase} {100.0 * status.fraction:.0f} %"]
         if status.steps:
-            parts.append(f"step {status.step or 0} of {status.steps}")
+            phrases.append(f"step {status.step or 0} of {status.steps}")
         if status.loss is not None:
-            parts.append(f"loss {status.loss:.4f} Å")
+            phrases.append(f"loss {status.loss:.4f} Å")
         if status.seconds_left is not None:
-            parts.append(f"{status.seconds_left:.0f} s left")
-        self.step(", ".join(parts))
+            phrases.append(f"{status.seconds_left:.0f} s left")
+        self.step(", ".join(phrases))
 
 
 class Silence(Progress):

@@ -20,10 +20,10 @@ LINE_SECONDS = 2.0
 
 def run_learn(options: argparse.Namespace) -> int:
     """Learn a potential from the proteins of a list and write it; return the exit code."""
-    asked = parse_options(LearnOptions, options)
+    learn_options = parse_options(LearnOptions, options)
     tasks = read_proteins(input_path(options.manifest))
     target = Path(file_to_write(options.output, [MODEL]))
-    earlier_path = input_path(options.output) if asked.resume else None
+    earlier_path = input_path(options.output) if learn_options.resume else None
     from ..runtime.device import choose_device
     from ..sources.potential.learn import learn
     from ..sources.potential.mdcath import read_folder
@@ -35,19 +35,21 @@ def run_learn(options: argparse.Namespace) -> int:
         for task in tasks:
             progress.step(f"reading {task.name}")
             if task.is_mdcath:
-                proteins, skipped = read_folder([Path(task.input)], asked, _go_on, task.name)
+                proteins, skipped = read_folder([Path(task.input)], learn_options, _go_on, task.name)
                 data += proteins
                 left_out += skipped
             else:
-                data.append(read_trajectory(task.name, task.input, task.trajectory, task.states, asked, _go_on))
+                data.append(read_trajectory(task.name, task.input, task.trajectory, task.states, learn_options, _go_on))
         earlier = None
         if earlier_path is not None:
             with reading(options.output):
                 earlier = from_bytes(earlier_path.read_bytes())
-        potential, report, lines = learn(data, asked, _Report(progress), _go_on, earlier, choose_device(options.device))
+        potential, report, lines = learn(
+            data, learn_options, _Report(progress), _go_on, earlier, choose_device(options.device)
+        )
     save(target, potential, report)
-    for one in left_out:
-        print(f"{one.name} is left out: {one.reason}")
+    for protein in left_out:
+        print(f"{protein.name} is left out: {protein.reason}")
     for line in lines:
         print(line)
     print(
@@ -70,10 +72,10 @@ class _Report:
 
     def __call__(self, fraction: float, phase: str, text: str = "", seconds_left: float | None = None) -> None:
         """Show how far it is."""
-        now = time.monotonic()
-        if phase == self._phase and now < self._next:
+        moment = time.monotonic()
+        if phase == self._phase and moment < self._next:
             return
-        self._next, self._phase = now + LINE_SECONDS, phase
+        self._next, self._phase = moment + LINE_SECONDS, phase
         left = f", {seconds_left:.0f} s left" if seconds_left is not None else ""
         self._progress.step(f"{phase} {100 * fraction:.0f} %" + (f", {text}" if text else "") + left)
 

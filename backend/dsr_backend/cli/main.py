@@ -284,7 +284,7 @@ def _parser() -> argparse.ArgumentParser:
                 "--no-align", dest="align", action="store_false", help="leave the structures where they are"
             )
 
-    many = verb(
+    batch = verb(
         "batch",
         run_batch,
         "fit and score the trajectories of a list, several at once, here or on a cluster",
@@ -295,12 +295,12 @@ def _parser() -> argparse.ArgumentParser:
         "  b,b.pdb,b.xtc,polymer,1-1000:10,,,1\n\n"
         "What is finished is not done again; what failed is listed at the end.",
     )
-    many.add_argument("manifest", help="list of trajectories, as .csv")
-    many.add_argument("--out", required=True, metavar="DIR", help="folder for NAME.dsr and summary.csv")
-    many.add_argument("--workers", help="fits at once (default: as many as cores)")
-    many.add_argument("--cluster", choices=sorted(cluster.CLUSTERS), help="each worker a job there, by dask-jobqueue")
-    many.add_argument("--cores", help=f"of a job of the --cluster (default: {BatchOptions.cores})")
-    many.add_argument("--memory", help=f"of a job of the --cluster (default: {BatchOptions.memory})")
+    batch.add_argument("manifest", help="list of trajectories, as .csv")
+    batch.add_argument("--out", required=True, metavar="DIR", help="folder for NAME.dsr and summary.csv")
+    batch.add_argument("--workers", help="fits at once (default: as many as cores)")
+    batch.add_argument("--cluster", choices=sorted(cluster.CLUSTERS), help="each worker a job there, by dask-jobqueue")
+    batch.add_argument("--cores", help=f"of a job of the --cluster (default: {BatchOptions.cores})")
+    batch.add_argument("--memory", help=f"of a job of the --cluster (default: {BatchOptions.memory})")
 
     teach = verb(
         "learn",
@@ -407,16 +407,16 @@ def _parser() -> argparse.ArgumentParser:
         reader.add_argument("--share", help=f"0 (--trajectory) to 1 (--towards) (default: {HALFWAY:g})")
 
     doctor = verb("doctor", run_doctor, "check this installation, with remedies", "doctor --device cuda")
-    for subparser in (fit, many, teach, mesh, export, score, gauge, filled, doctor):
+    for subparser in (fit, batch, teach, mesh, export, score, gauge, filled, doctor):
         subparser.add_argument("--device", default=FitOptions.device, help="auto (default), cpu, cuda or cuda:1")
 
-    alone = verb(
+    runner = verb(
         "fit-detached",
         run_fit_detached,
         "fit the surfaces that dsr_fit with detach=1 has sent",
         "fit-detached adk_dsr",
     )
-    alone.add_argument("name", help="name of the fit, in $DSR_HOME/fits")
+    runner.add_argument("name", help="name of the fit, in $DSR_HOME/fits")
 
     server = verb(
         "serve",
@@ -424,7 +424,7 @@ def _parser() -> argparse.ArgumentParser:
         "answer PyMOL on stdin and stdout",
         "serve\n\nin PyMOL:\n  dsr_set backend, ssh -T gpu01 dsr-backend serve",
     )
-    for subparser in (fit, alone, server):
+    for subparser in (fit, runner, server):
         subparser.add_argument(
             memory.OPTION, type=_gigabytes, metavar="GB", help="fail rather than take more memory (Linux only)"
         )

@@ -56,21 +56,21 @@ def run_measure(options: argparse.Namespace) -> int:
             atom_mask(fitted, "pocket", settings.pocket),
         )
         progress.line(device_text(options.device))
-        shown = [
+        keys = [
             key
             for key in MEASURED
             if (selection is not None or not key.startswith("selection"))
             and (pocket is not None or not key.startswith("pocket"))
         ]
-        print("  ".join([f"{'state':>8}", *map(column_heading, shown)]), flush=True)
+        print("  ".join([f"{'state':>8}", *map(column_heading, keys)]), flush=True)
         measures = []
         for at in times:
             measure = measure_surface(fitted, at, selection=selection, pocket=pocket, resolution=settings.resolution)
             measures.append(measure)
-            cells = [f"{getattr(measure, key):>{len(column_heading(key))}.{MEASURED[key][2]}f}" for key in shown]
+            cells = [f"{getattr(measure, key):>{len(column_heading(key))}.{MEASURED[key][2]}f}" for key in keys]
             print("  ".join([f"{at:>8g}", *cells]), flush=True)
     print()
-    for key in shown:
+    for key in keys:
         print(f"{column_heading(key)}: {mean([getattr(measure, key) for measure in measures], MEASURED[key][2])}")
     if errors := [measure.expected_error for measure in measures if measure.extrapolated]:
         progress.line(
@@ -78,11 +78,11 @@ def run_measure(options: argparse.Namespace) -> int:
             f"expected error up to {angstrom_text(max(errors))}"
         )
     if table:
-        names = [*shown, "extrapolated", "expected_error"]
+        names = [*keys, "extrapolated", "expected_error"]
         rows = [(f"{measure.time:.17g}", *(getattr(measure, key) for key in names)) for measure in measures]
         write_table(table, ["state", *names], rows)
     if plot:
-        columns = {key: [getattr(measure, key) for measure in measures] for key in shown}
+        columns = {key: [getattr(measure, key) for measure in measures] for key in keys}
         panels = plots.measure_panels([measure.time for measure in measures], columns, fitted.states)
         atomic_write.replace(plot, plots.render(panels, fitted_range=fitted.time_range, format=plot.suffix[1:].lower()))
     return 0

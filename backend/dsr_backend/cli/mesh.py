@@ -66,14 +66,14 @@ def run_export(options: argparse.Namespace) -> int:
         if len(times) > 1 and not together:
             paths = [target.with_name(f"{target.stem}_{at:0{5 + digits}.{digits}f}{target.suffix}") for at in times]
         # One file that plays is for one process, of many each takes its own.
-        own = [
+        indices = [
             number
             for number in range(len(times))
             if distributed.rank() == (0 if together else distributed.state_owner(number))
         ]
 
         def one_mesh(index: int) -> Mesh:
-            at, path = times[own[index]], paths[own[index]]
+            at, path = times[indices[index]], paths[indices[index]]
             return (
                 mesh_at(fitted, at, request, path) if together else _write_mesh(fitted, at, request, path, provenance)
             )
@@ -81,10 +81,10 @@ def run_export(options: argparse.Namespace) -> int:
         errors = []
         frames = []
         on_cpu = fitted.device.type == "cpu"
-        at_once = min(MESHES_AT_ONCE, limit_threads()) if on_cpu and len(own) > 1 else 1
-        with closing(ordered_parallel_map(one_mesh, len(own), at_once)) as meshes:
+        at_once = min(MESHES_AT_ONCE, limit_threads()) if on_cpu and len(indices) > 1 else 1
+        with closing(ordered_parallel_map(one_mesh, len(indices), at_once)) as meshes:
             progress.step(f"mesh 1 of {len(times)}, 0 %")
-            for number, extracted in zip(own, meshes, strict=True):
+            for number, extracted in zip(indices, meshes, strict=True):
                 progress.step(f"mesh {number + 1} of {len(times)}, {100 * (number + 1) / len(times):.0f} %")
                 if together:
                     frames.append(AnimationFrame(times[number], extracted.points, extracted.normals, extracted.faces))
@@ -100,11 +100,11 @@ def run_export(options: argparse.Namespace) -> int:
         progress.line(
             f"dsr-backend: {outside} times are {outside_text(fitted)}, expected error up to {angstrom_text(worst)}"
         )
-    shown = Path(options.output).with_name(paths[-1].name)
+    last_path = Path(options.output).with_name(paths[-1].name)
     if together:
-        print(f"{shown}: {len(times)} times in 1 file")
+        print(f"{last_path}: {len(times)} times in 1 file")
     else:
-        print(f"{shown}: the last of {len(times)} files" if len(times) > 1 else f"{shown}: 1 file")
+        print(f"{last_path}: the last of {len(times)} files" if len(times) > 1 else f"{last_path}: 1 file")
     return 0
 
 

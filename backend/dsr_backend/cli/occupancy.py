@@ -25,11 +25,11 @@ FIT = ".dsr"
 
 def run_occupancy(options: argparse.Namespace) -> int:
     """Run `dsr-backend occupancy` and return the exit code."""
-    asked = parse_options(OccupancyOptions, options)
+    occupancy_options = parse_options(OccupancyOptions, options)
     target = Path(file_to_write(options.output, [f".{kind}" for kind in FORMATS])) if options.output else None
-    wanted = (options.states or "all").strip().lower()
-    if wanted != "all":
-        states.parse(wanted, fractional=True)
+    states_text = (options.states or "all").strip().lower()
+    if states_text != "all":
+        states.parse(states_text, fractional=True)
     weights = _weights(options.weights) if options.weights else None
     for path in options.input:
         input_path(path)
@@ -40,9 +40,13 @@ def run_occupancy(options: argparse.Namespace) -> int:
     with live_progress() as progress:
         shapes: list[OpenShape] = []
         for path in options.input:
-            shapes += _shapes(path, wanted, options, progress)
+            shapes += _shapes(path, states_text, options, progress)
         result = occupancy(
-            shapes, asked, weights, limit_threads(), lambda fraction: progress.step(f"occupancy {100 * fraction:.0f} %")
+            shapes,
+            occupancy_options,
+            weights,
+            limit_threads(),
+            lambda fraction: progress.step(f"occupancy {100 * fraction:.0f} %"),
         )
     print(f"{result.states} states, volume {result.volume:.0f} Å³ on average")
     for surface in result.surfaces:
@@ -64,18 +68,18 @@ def run_occupancy(options: argparse.Namespace) -> int:
     return 0
 
 
-def _shapes(path: str, wanted: str, options: argparse.Namespace, progress: Progress) -> list[OpenShape]:
+def _shapes(path: str, states_text: str, options: argparse.Namespace, progress: Progress) -> list[OpenShape]:
     """Return the wanted states of a fit or of a surfaces file."""
     from ..results.occupancy import field_shapes, surface_shapes
 
     if not path.lower().endswith(FIT):
-        surfaces, _ = surfaces_from(path, wanted)
+        surfaces, _ = surfaces_from(path, states_text)
         return surface_shapes(surfaces)
     try:
         field = select_field(read_fit(path, options.device, progress), parse_options(FieldOptions, options))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return field_shapes(field, field.states if wanted == "all" else states.parse(wanted, fractional=True))
+    return field_shapes(field, field.states if states_text == "all" else states.parse(states_text, fractional=True))
 
 
 def _weights(path: str) -> list[float]:

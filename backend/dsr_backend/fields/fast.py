@@ -122,10 +122,10 @@ class NarrowBand:
         self.inside = inside
         volume = inside.reshape(1, 1, *lattice.shape).float()
         dilated = nn.functional.max_pool3d(volume, 3, stride=1, padding=1).reshape(-1) > 0.0
-        own = torch.nonzero(inside)[:, 0]
+        inside_nodes = torch.nonzero(inside)[:, 0]
         halo = torch.nonzero(dilated & ~inside)[:, 0]
-        self.count = len(own)
-        self.node_numbers = torch.cat([own, halo])
+        self.count = len(inside_nodes)
+        self.node_numbers = torch.cat([inside_nodes, halo])
         self._row_of = torch.full((lattice.size,), -1, dtype=torch.int32, device=inside.device)
         self._row_of[self.node_numbers] = torch.arange(len(self), dtype=torch.int32, device=inside.device)
         self.neighbours = self._neighbours()
@@ -141,7 +141,7 @@ class NarrowBand:
         """Return `neighbours`."""
         x_count, y_count, z_count = self.lattice.shape
         numbers = self.node_numbers
-        own = torch.arange(len(self), device=numbers.device)
+        identity = torch.arange(len(self), device=numbers.device)
         columns = []
         for stride, size, along in (
             (y_count * z_count, x_count, numbers // (y_count * z_count)),
@@ -150,7 +150,7 @@ class NarrowBand:
         ):
             for step, in_lattice in ((-stride, along > 0), (stride, along < size - 1)):
                 row = self.rows((numbers + step).clamp(0, self.lattice.size - 1))
-                columns.append(torch.where(in_lattice & (row >= 0), row, own))
+                columns.append(torch.where(in_lattice & (row >= 0), row, identity))
         return torch.stack(columns, 1)
 
 

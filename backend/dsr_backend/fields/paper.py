@@ -132,14 +132,16 @@ class PaperField(Field):
         """Return the field at one time of its motion; `smooth` is ignored."""
         motion = self.motion
         # Between two stretches the network would blend across the cut.
-        shown = motion.kernel.stretch(time).time
-        atoms = motion.scene_atoms(shown, 0.0)
+        stretch_time = motion.kernel.stretch(time).time
+        atoms = motion.scene_atoms(stretch_time, 0.0)
         box = scene_box(atoms, self.clearance, self.extent)
         extrapolated = motion.kernel.lead(time) != 0.0
         if extrapolated:
             # The surface may move on while the atoms stay at the last state.
             box = np.stack([np.minimum(box[0], self.extent[0]), np.maximum(box[1], self.extent[1])])
-        t = torch.tensor([self.time_factor * self.normalised_time(shown)], dtype=torch.float32, device=self.device)
+        t = torch.tensor(
+            [self.time_factor * self.normalised_time(stretch_time)], dtype=torch.float32, device=self.device
+        )
         return PaperFieldAtTime(
             time=time,
             extrapolated=extrapolated,
@@ -252,7 +254,7 @@ def _same_network(first: Network, second: Network) -> bool:
     """Return whether two networks are one object or have equal weights."""
     if first is second:
         return True
-    weights, others = first.state_dict(), second.state_dict()
-    return weights.keys() == others.keys() and all(
-        torch.equal(weights[name], others[name].to(weights[name].device)) for name in weights
+    weights, second_weights = first.state_dict(), second.state_dict()
+    return weights.keys() == second_weights.keys() and all(
+        torch.equal(weights[name], second_weights[name].to(weights[name].device)) for name in weights
     )

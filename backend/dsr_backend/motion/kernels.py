@@ -115,7 +115,7 @@ class TemporalKernel:
             return []
         offset = inner[0]
         places = np.linspace(offset, offset + len(inner) - 1, min(most, len(inner)))
-        return sorted({inner[int(place) - offset] for place in places})
+        return sorted({inner[int(position) - offset] for position in places})
 
     def lead(self, time: float) -> float:
         """Return the states beyond the training range: positive after the last state, negative before the first.
@@ -175,12 +175,12 @@ class TemporalKernel:
             weights = np.zeros(len(states))
             weights[bracket.left], weights[bracket.right] = 1.0 - bracket.fraction, bracket.fraction
             return weights
-        own = 1.0 - self.smoothing_blend(time)
+        unsmoothed = 1.0 - self.smoothing_blend(time)
         local = self.local_width(bracket, width)
         unbiased = self.lead(time) == 0.0
         weights = self.gaussian(states[bracket.left] + bracket.fraction * bracket.gap, local, unbiased=unbiased)
-        weights -= own * self.gaussian(states[bracket.nearest], local, unbiased=unbiased)
-        weights[bracket.nearest] += own
+        weights -= unsmoothed * self.gaussian(states[bracket.nearest], local, unbiased=unbiased)
+        weights[bracket.nearest] += unsmoothed
         return weights
 
     def local_width(self, bracket: Bracket, width: float) -> float:

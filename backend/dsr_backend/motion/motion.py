@@ -121,8 +121,8 @@ class Motion:
         left, right = first + bracket.left, first + bracket.right
         if left not in self._rigid_parts:
             self._rigid_parts[left] = RigidPartInterpolation.between(self.atoms[left], self.atoms[right])
-        parts = self._rigid_parts[left]
-        return 0.0 if parts is None else parts.offset(bracket.fraction)
+        interpolation = self._rigid_parts[left]
+        return 0.0 if interpolation is None else interpolation.offset(bracket.fraction)
 
     def scene_atoms(self, time: float, smooth: float | None = None) -> NDArray[np.float32] | None:
         """Return atoms f4[A,3] (Å) at `time` in the scene's coordinates; None without atoms."""

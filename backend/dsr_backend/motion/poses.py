@@ -106,13 +106,13 @@ class Poses:
         local = kernel.local_width(bracket, self.width)
         moment = states[bracket.left] + bracket.fraction * bracket.gap
         rotation, origin = self._mean(kernel.gaussian(moment, local, unbiased=True))
-        own = 1.0 - kernel.smoothing_blend(time)
-        if own > 0.0:
+        unsmoothed = 1.0 - kernel.smoothing_blend(time)
+        if unsmoothed > 0.0:
             nearest = bracket.nearest
             mean_rotation, mean_origin = self._mean(kernel.gaussian(states[nearest], local, unbiased=True))
             lacking = Rotation.from_matrix(self.rotations[nearest] @ mean_rotation.T).as_rotvec()
-            rotation = Rotation.from_rotvec(own * lacking).as_matrix() @ rotation
-            origin = origin + own * (self.origin(nearest) - mean_origin)
+            rotation = Rotation.from_rotvec(unsmoothed * lacking).as_matrix() @ rotation
+            origin = origin + unsmoothed * (self.origin(nearest) - mean_origin)
         return Pose(rotation, -rotation @ origin)
 
     def _direct(self, left: int, right: int, fraction: float) -> Pose:
@@ -147,9 +147,9 @@ def choose_pose_width(poses: Poses, kernel: TemporalKernel, atoms: NDArray[np.fl
     def error(width: float) -> float:
         total = 0.0
         for k in held_out:
-            rest = np.delete(np.arange(len(states)), k)
-            known = Poses(poses.rotations[rest], poses.translations[rest], width * kernel.gap)
-            predicted = known.at(float(states[k]), replace(kernel.subset(rest), period=None))
+            remaining = np.delete(np.arange(len(states)), k)
+            known = Poses(poses.rotations[remaining], poses.translations[remaining], width * kernel.gap)
+            predicted = known.at(float(states[k]), replace(kernel.subset(remaining), period=None))
             truth = Pose(poses.rotations[k], poses.translations[k])
             positions = [(corners - pose.translation) @ pose.rotation for pose in (predicted, truth)]
             total += float(np.sqrt(((positions[0] - positions[1]) ** 2).sum(1).mean()))

@@ -46,8 +46,8 @@ class RigidPartInterpolation:
         self.first, self.second, self.rotations, self.node_of_atom = first, second, rotations, node_of_atom
         count = len(first)
         _, neighbor_indices = cKDTree(first).query(first, k=min(NEIGHBORS + 1, count))
-        own = np.repeat(np.arange(count), neighbor_indices.shape[1])
-        links = coo_matrix((np.ones(len(own)), (own, neighbor_indices.ravel())), (count, count)).tocsr()
+        rows = np.repeat(np.arange(count), neighbor_indices.shape[1])
+        links = coo_matrix((np.ones(len(rows)), (rows, neighbor_indices.ravel())), (count, count)).tocsr()
         links = links.maximum(links.T).tocoo()
         proper = links.row != links.col
         self.ends = links.row[proper], links.col[proper]
@@ -77,7 +77,7 @@ class RigidPartInterpolation:
         """Return the offset f8[A,3] (Å) of all atoms from the straight lines, at a fraction 0 to 1 of the way."""
         i, j = self.ends
         forth = Rotation.from_rotvec(fraction * self.rotations).as_matrix()
-        back = Rotation.from_rotvec((fraction - 1.0) * self.rotations).as_matrix()
+        inverse_turns = Rotation.from_rotvec((fraction - 1.0) * self.rotations).as_matrix()
 
         def turned(rotations: NDArray[np.float64], difference: NDArray[np.float64]) -> NDArray[np.float64]:
             mean: NDArray[np.float64] = 0.5 * np.einsum("nxy,ny->nx", rotations[i] + rotations[j], difference)
@@ -85,7 +85,7 @@ class RigidPartInterpolation:
 
         straight = (1.0 - fraction) * self.first + fraction * self.second
         differences = (1.0 - fraction) * turned(forth, self.first[i] - self.first[j])
-        differences += fraction * turned(back, self.second[i] - self.second[j])
+        differences += fraction * turned(inverse_turns, self.second[i] - self.second[j])
         right_side = ANCHOR * straight
         for axis in range(3):
             right_side[:, axis] += np.bincount(i, differences[:, axis], len(straight))

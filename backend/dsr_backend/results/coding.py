@@ -33,20 +33,20 @@ def encode(values: NDArray[np.float32]) -> tuple[bytes, dict[str, Any]]:
     # Nearly all steps that are too wide fail on a few values.
     sample = values.ravel()[:: values.size // SAMPLED_VALUES + 1]
     for step in STEPS:
-        if _multiples(sample, step) is not None and (whole := _multiples(values, step)) is not None:
+        if _multiples(sample, step) is not None and (integers := _multiples(values, step)) is not None:
             entry: dict[str, Any] = {"step": step, "shift": 0}
             break
     else:
         shift = _zero_bits(values)
-        whole = _ordered_bits(values.view(np.int32) >> np.int32(shift), shift)
+        integers = _ordered_bits(values.view(np.int32) >> np.int32(shift), shift)
         entry = {"step": None, "shift": shift}
     axes = []
-    for axis in range(whole.ndim):
-        differences = np.diff(whole, axis=axis, prepend=np.int32(0))
-        if _bit_count(differences) < _bit_count(whole):
-            whole = differences
+    for axis in range(integers.ndim):
+        differences = np.diff(integers, axis=axis, prepend=np.int32(0))
+        if _bit_count(differences) < _bit_count(integers):
+            integers = differences
             axes.append(axis)
-    return pack_planes(whole), {"shape": list(values.shape), "axes": axes, **entry}
+    return pack_planes(integers), {"shape": list(values.shape), "axes": axes, **entry}
 
 
 def decode(data: bytes | memoryview, entry: dict[str, Any], shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -66,12 +66,12 @@ def decode(data: bytes | memoryview, entry: dict[str, Any], shape: tuple[int, ..
     size = 4 * math.prod(shape)
     if size > min(MAX_BYTES, MAX_RATIO * len(data)):
         raise ValueError(f"its {len(data)} bytes can't become {size}, which shape {list(shape)} takes")
-    whole = unpack_planes(data, shape)
+    integers = unpack_planes(data, shape)
     for axis in axes:
-        np.cumsum(whole, axis=axis, dtype=np.int32, out=whole)
+        np.cumsum(integers, axis=axis, dtype=np.int32, out=integers)
     if step is not None:
-        return whole.astype(np.float32) * np.float32(step)
-    return np.asarray(_ordered_bits(whole, shift) << np.int32(shift)).view(np.float32)
+        return integers.astype(np.float32) * np.float32(step)
+    return np.asarray(_ordered_bits(integers, shift) << np.int32(shift)).view(np.float32)
 
 
 def _multiples(values: NDArray[np.float32], step: float) -> NDArray[np.int32] | None:
@@ -80,8 +80,8 @@ def _multiples(values: NDArray[np.float32], step: float) -> NDArray[np.int32] | 
     # No NaN passes the comparison.
     if values.size and not np.abs(count).max() < 2.0**31:
         return None
-    whole = count.astype(np.int32)
-    return whole if np.array_equal(whole.astype(np.float32) * np.float32(step), values) else None
+    integers = count.astype(np.int32)
+    return integers if np.array_equal(integers.astype(np.float32) * np.float32(step), values) else None
 
 
 def _zero_bits(values: NDArray[np.float32]) -> int:
@@ -95,6 +95,6 @@ def _ordered_bits(bits: NDArray[np.int32], shift: int) -> NDArray[np.int32]:
     return np.asarray(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF >> shift)))
 
 
-def _bit_count(whole: NDArray[np.int32]) -> float:
+def _bit_count(integers: NDArray[np.int32]) -> float:
     """Estimate the bits that integers take, in all."""
-    return float(np.log2(1.0 + np.abs(whole.astype(np.float32))).sum(dtype=np.float64))
+    return float(np.log2(1.0 + np.abs(integers.astype(np.float32))).sum(dtype=np.float64))

@@ -105,8 +105,8 @@ def _add_field(field: Field, tensors: dict[str, torch.Tensor], prefix: str) -> d
     """Add a field's own tensors to `tensors`, without those of its shared network; return its JSON entries."""
     if not isinstance(field, FastField | PaperField):
         raise TypeError(f"fields of kind {field.kind!r} have no file format")
-    own, coded = _own_tensors(field)
-    tensors |= {prefix + name: value for name, value in own.items()}
+    field_tensors, coded = _own_tensors(field)
+    tensors |= {prefix + name: value for name, value in field_tensors.items()}
     motion = field.motion
     entries = {
         "kind": field.kind,
@@ -137,28 +137,30 @@ def _add_field(field: Field, tensors: dict[str, torch.Tensor], prefix: str) -> d
     else:
         entries |= {"scale": field.scale}
     check_entries(entries)
-    for name in own.keys() & RANGES.keys() - coded.keys():
-        check_values(name, own[name], name)
+    for name in field_tensors.keys() & RANGES.keys() - coded.keys():
+        check_values(name, field_tensors[name], name)
     return entries
 
 
 def _own_tensors(field: FastField | PaperField) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Return the tensors that a field does not share, and the entries of those that are coded, by name."""
     motion, shared = field.motion, SHARED_NETWORKS[field.kind]
-    own = {name: value for name, value in field.tensors().items() if not name.startswith(shared)}
-    own["motion.states"] = torch.tensor(motion.states)
-    own["motion.rotations"] = torch.tensor(motion.poses.rotations)
-    own["motion.translations"] = torch.tensor(motion.poses.translations)
+    field_tensors = {name: value for name, value in field.tensors().items() if not name.startswith(shared)}
+    field_tensors["motion.states"] = torch.tensor(motion.states)
+    field_tensors["motion.rotations"] = torch.tensor(motion.poses.rotations)
+    field_tensors["motion.translations"] = torch.tensor(motion.poses.translations)
     if motion.atoms is not None and motion.references is not None:
         # Copies: a reference is one of the states, and safetensors refuses tensors that share memory.
-        own["motion.atoms"] = torch.tensor(motion.atoms)
-        own["motion.reference"] = torch.tensor(motion.references if motion.kernel.breaks else motion.references[0])
+        field_tensors["motion.atoms"] = torch.tensor(motion.atoms)
+        field_tensors["motion.reference"] = torch.tensor(
+            motion.references if motion.kernel.breaks else motion.references[0]
+        )
     coded = {}
     for name in CODED_TENSORS:
-        if name in own:
-            data, coded[name] = coding.encode(own[name].detach().float().cpu().numpy())
-            own[name] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    return own, coded
+        if name in field_tensors:
+            data, coded[name] = coding.encode(field_tensors[name].detach().float().cpu().numpy())
+            field_tensors[name] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    return field_tensors, coded
 
 
 def _forecast_entries(forecast: Forecast) -> dict[str, Any]:

@@ -144,10 +144,12 @@ def check_tensor(
 
 def check_values(name: str, tensor: torch.Tensor, range_name: str) -> None:
     """Raise CheckpointError where a value is outside the range of that name, or is not a number."""
-    least, most = RANGES.get(range_name, (-MAX_VALUE, MAX_VALUE))
+    least, greatest = RANGES.get(range_name, (-MAX_VALUE, MAX_VALUE))
     # A NaN is both the least and the largest value of its tensor; aminmax makes no copy.
-    if tensor.numel() and not all(least <= float(end) <= most for end in tensor.aminmax()):
-        raise CheckpointError(f"{name} has values that are not within {least:g} and {most:g}, or that are not numbers")
+    if tensor.numel() and not all(least <= float(end) <= greatest for end in tensor.aminmax()):
+        raise CheckpointError(
+            f"{name} has values that are not within {least:g} and {greatest:g}, or that are not numbers"
+        )
 
 
 def check_entries(entries: Any, path: str = "") -> None:
@@ -167,9 +169,9 @@ def check_entries(entries: Any, path: str = "") -> None:
 
 def check_number(name: str, value: Any) -> float:
     """Return a number of the JSON. Raises CheckpointError outside of its range."""
-    least, most = RANGES[name]
-    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
-        raise CheckpointError(f"{name} is {reprlib.repr(value)}, not within {least:g} and {most:g}")
+    least, greatest = RANGES[name]
+    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= greatest:
+        raise CheckpointError(f"{name} is {reprlib.repr(value)}, not within {least:g} and {greatest:g}")
     return float(value)
 
 

@@ -108,18 +108,18 @@ def correlation(first: Floats, second: Floats) -> float:
 
 def pairwise_rmsd(states: Floats) -> float:
     """Return the mean RMSD (Å) over all pairs of states f[S,A,3], of at most 300 evenly spaced ones; NaN for one."""
-    some = evenly_spaced(states, MAX_PAIRED)
-    if len(some) < 2:
+    subset = evenly_spaced(states, MAX_PAIRED)
+    if len(subset) < 2:
         return float("nan")
-    return float(rmsd_table(some, some)[np.triu_indices(len(some), 1)].mean())
+    return float(rmsd_table(subset, subset)[np.triu_indices(len(subset), 1)].mean())
 
 
 def evenly_spaced(states: Floats, count: int) -> Floats:
     """Return at most `count` evenly spaced states of f[S,...]."""
     if len(states) <= count:
         return states
-    some: Floats = states[np.linspace(0, len(states) - 1, count).round().astype(int)]
-    return some
+    subset: Floats = states[np.linspace(0, len(states) - 1, count).round().astype(int)]
+    return subset
 
 
 @dataclass(frozen=True)
@@ -229,20 +229,20 @@ def independent_samples(series: Sequence[Floats]) -> float:
     It is the number of states over the statistical inefficiency, 1 plus twice the sum of the autocorrelation up to its
     first zero. All series have one mean and one autocorrelation.
     """
-    every = np.concatenate(series)
-    if every.std() <= STILL:
+    pooled = np.concatenate(series)
+    if pooled.std() <= STILL:
         return float("nan")
-    centred = [np.asarray(one, np.float64) - every.mean() for one in series]
-    variance = float(every.var())
+    centred = [np.asarray(values, np.float64) - pooled.mean() for values in series]
+    variance = float(pooled.var())
     inefficiency = 1.0
     for lag in range(1, max(map(len, centred))):
-        pairs = [(one[:-lag], one[lag:]) for one in centred if len(one) > lag]
+        pairs = [(deviations[:-lag], deviations[lag:]) for deviations in centred if len(deviations) > lag]
         count = sum(len(first) for first, _ in pairs)
         correlation = sum(float(first @ second) for first, second in pairs) / (count * variance)
         if correlation <= 0.0:
             break
-        inefficiency += 2.0 * correlation * count / len(every)
-    return len(every) / inefficiency
+        inefficiency += 2.0 * correlation * count / len(pooled)
+    return len(pooled) / inefficiency
 
 
 def autocorrelation(trajectories: Sequence[Floats], lags: Sequence[int], components: int = 2) -> NDArray[np.float64]:
@@ -304,11 +304,11 @@ def bonded_pairs(bonds: Integers, count: int, reach: int = 3) -> set[tuple[int, 
         neighbors[j].add(i)
     pairs = set()
     for start in range(count):
-        shell, seen = {start}, {start}
+        shell, reached = {start}, {start}
         for _ in range(reach):
-            shell = {k for atom in shell for k in neighbors[atom]} - seen
-            seen |= shell
-        pairs |= {(start, k) for k in seen if k > start}
+            shell = {k for atom in shell for k in neighbors[atom]} - reached
+            reached |= shell
+        pairs |= {(start, k) for k in reached if k > start}
     return pairs
 
 
@@ -348,7 +348,7 @@ def compare_ensembles(
         )
     nan = float("nan")
     plane = PrincipalPlane.of(second)
-    own, others = plane.project(first), plane.project(second)
+    first_projected, second_projected = plane.project(first), plane.project(second)
     in_time = ordered and len(first) > lag and len(second) > lag
     own_rmsf = rmsf(first)
     if bonds is not None and lengths is None:
@@ -357,8 +357,8 @@ def compare_ensembles(
         rmsf=float(own_rmsf.mean()),
         rmsf_correlation=correlation(own_rmsf, rmsf(second)),
         pairwise_rmsd=pairwise_rmsd(first),
-        pca_w2=wasserstein(own, others) / float(np.sqrt(first.shape[1])),
-        js=jensen_shannon(histogram(own, plane), histogram(others, plane)),
+        pca_w2=wasserstein(first_projected, second_projected) / float(np.sqrt(first.shape[1])),
+        js=jensen_shannon(histogram(first_projected, plane), histogram(second_projected, plane)),
         transition_js=jensen_shannon(
             transition_histogram([first], plane, lag), transition_histogram([second], plane, lag)
         )

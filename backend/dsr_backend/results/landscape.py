@@ -138,24 +138,24 @@ def landscape(
     ValueError for too few states or residues, or where packages are missing, and Cancelled.
     """
     modules = landscape_modules()
-    own, others = [_calpha(states) for states in series], [_calpha(states) for states in reference]
-    count, residues = sum(map(len, own)), own[0].shape[1]
+    alphas, reference_alphas = [_calpha(states) for states in series], [_calpha(states) for states in reference]
+    count, residues = sum(map(len, alphas)), alphas[0].shape[1]
     if residues < 4 or count < 10:
         raise ValueError(
             f"a landscape takes 4 residues and 10 states at least, and here are {residues} and {count}; "
             "choose more; an occupancy takes any number of both"
         )
     notes: list[str] = []
-    axes_of = others or own
-    shortest = min(map(len, own))
+    axes_of = reference_alphas or alphas
+    shortest = min(map(len, alphas))
     ordered = options.ordered == "1" or (options.ordered == "auto" and _is_in_order(axes_of))
     if not ordered:
         notes.append("the states are not taken as a time series: principal components, and no Markov model")
     lag = _lag(options.lag, min(map(len, axes_of)), shortest, ordered)
     pairs = _pairs(residues)
     projection = _Projection.of([_distances(x, pairs) for x in axes_of], lag if ordered else 0, modules)
-    placed = [projection(_distances(x, pairs)) for x in own]
-    others_placed = [projection(_distances(x, pairs)) for x in others]
+    placed = [projection(_distances(x, pairs)) for x in alphas]
+    others_placed = [projection(_distances(x, pairs)) for x in reference_alphas]
     _check(cancelled)
     model = _markov(placed, lag, options.states, modules, notes) if ordered and shortest > 2 * lag else None
     if model is None:
@@ -170,15 +170,15 @@ def landscape(
         energy = -np.log(weighted / weighted.max())
     halves = [_half_histograms(x, coarse) for x in (others_placed or placed)]
     first_half, second_half = (np.sum([half[k] for half in halves], 0) for k in (0, 1))
-    every = np.concatenate(own)
+    pooled = np.concatenate(alphas)
     scores: dict[str, EnsembleScores] = {}
     js = math.nan
-    if others:
-        known = np.concatenate(others)
+    if reference_alphas:
+        known = np.concatenate(reference_alphas)
         js = jensen_shannon(_histogram(plane, coarse), _histogram(np.concatenate(others_placed)[:, :2], coarse))
         bonds = None if follows is None else np.stack([np.flatnonzero(follows) - 1, np.flatnonzero(follows)], 1)
-        in_time = ordered and len(own) == 1 and len(others) == 1
-        scores["ensemble"] = compare_ensembles(every, known, bonds=bonds, ordered=in_time, lag=lag)
+        in_time = ordered and len(alphas) == 1 and len(reference_alphas) == 1
+        scores["ensemble"] = compare_ensembles(pooled, known, bonds=bonds, ordered=in_time, lag=lag)
         _check(cancelled)
         scores |= baseline_rows(known, known, count, bonds=bonds, ordered=in_time, lag=lag, seed=SEED)
     helix, strand = _secondary_structure(series, modules)
@@ -192,18 +192,20 @@ def landscape(
         macrostates=_macrostates(plane, model),
         lags=np.array(model.lags, np.int64),
         timescales=np.array(model.timescales, np.float64).reshape(len(model.lags), SCALES),
-        rmsd=rmsd_to(every, every[0] if native is None else native),
-        rmsf=rmsf(every),
+        rmsd=rmsd_to(pooled, pooled[0] if native is None else native),
+        rmsf=rmsf(pooled),
         helix=helix,
         strand=strand,
-        reference_axes=np.concatenate(others_placed)[:, :2] if others else np.zeros((0, 2)),
-        reference_rmsf=rmsf(np.concatenate(others)) if others else None,
+        reference_axes=np.concatenate(others_placed)[:, :2] if reference_alphas else np.zeros((0, 2)),
+        reference_rmsf=rmsf(np.concatenate(reference_alphas)) if reference_alphas else None,
         scores=scores,
         js=js,
         floor=jensen_shannon(first_half, second_half),
         run_floor=_run_floor(others_placed or placed, coarse),
         samples=independent_samples([x[:, 0] for x in placed]) if ordered else math.nan,
-        reference_samples=independent_samples([x[:, 0] for x in others_placed]) if ordered and others else math.nan,
+        reference_samples=independent_samples([x[:, 0] for x in others_placed])
+        if ordered and reference_alphas
+        else math.nan,
         notes=tuple(notes),
     )
 
@@ -223,24 +225,24 @@ def _is_in_order(series: Sequence[NDArray[np.float64]]) -> bool:
     return bool(autocorrelation(series, [1])[0] >= IN_ORDER)
 
 
-def _lag(asked: int | None, axes_states: int, shortest: int, ordered: bool) -> int:
+def _lag(lag: int | None, axes_states: int, shortest: int, ordered: bool) -> int:
     """Return the lag in states. Raises ValueError where a series is too short for the one that is asked for."""
-    if asked is None:
+    if lag is None:
         return max(1, min(20, min(axes_states, shortest) // 50))
-    if ordered and 2 * asked >= min(axes_states, shortest):
+    if ordered and 2 * lag >= min(axes_states, shortest):
         raise ValueError(
-            f"lag {asked}: the shortest series has {min(axes_states, shortest)} states, and more than twice the lag "
+            f"lag {lag}: the shortest series has {min(axes_states, shortest)} states, and more than twice the lag "
             "are needed"
         )
-    return asked
+    return lag
 
 
 def _pairs(residues: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the residues (i, j) whose distances are used: two apart or more, of at most MOST_RESIDUES."""
     chosen = np.unique(np.linspace(0, residues - 1, min(residues, MOST_RESIDUES)).round().astype(np.int64))
     i, j = np.triu_indices(len(chosen), 1)
-    apart = chosen[j] - chosen[i] > 1
-    return chosen[i][apart], chosen[j][apart]
+    separated = chosen[j] - chosen[i] > 1
+    return chosen[i][separated], chosen[j][separated]
 
 
 def _distances(states: NDArray[np.float64], pairs: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Floats:
@@ -264,11 +266,11 @@ class _Projection:
     @classmethod
     def of(cls, series: Sequence[Floats], lag: int, modules: SimpleNamespace) -> _Projection:
         """Return the principal components of all distances, and with a lag their slow combinations."""
-        every = np.concatenate(series)
-        mean = every.mean(0)
-        _, sizes, axes = np.linalg.svd(every - mean, full_matrices=False)
-        most = min(MOST_COMPONENTS, max(2, len(every) // STATES_PER_COMPONENT), int((sizes > 1e-6 * sizes[0]).sum()))
-        components = axes[:most].T
+        pooled = np.concatenate(series)
+        mean = pooled.mean(0)
+        _, sizes, axes = np.linalg.svd(pooled - mean, full_matrices=False)
+        rank = min(MOST_COMPONENTS, max(2, len(pooled) // STATES_PER_COMPONENT), int((sizes > 1e-6 * sizes[0]).sum()))
+        components = axes[:rank].T
         if not lag:
             return cls(mean, components[:, :MOST_AXES], None)
         covariance = modules.TICA.covariance_estimator(lagtime=lag)
@@ -276,7 +278,7 @@ class _Projection:
             x = (states - mean) @ components
             if len(x) > lag:
                 covariance.partial_fit((x[:-lag], x[lag:]))
-        model = modules.TICA(dim=min(MOST_AXES, most), scaling="kinetic_map").fit(covariance).fetch_model()
+        model = modules.TICA(dim=min(MOST_AXES, rank), scaling="kinetic_map").fit(covariance).fetch_model()
         return cls(mean, components, model)
 
     def __call__(self, distances: Floats) -> NDArray[np.float64]:
@@ -305,9 +307,9 @@ def _markov(
     placed: Sequence[NDArray[np.float64]], lag: int, states: int, modules: SimpleNamespace, notes: list[str]
 ) -> _Model | None:
     """Return the macrostates of a Markov model; None, with a note, where the states are not connected enough."""
-    every = np.concatenate(placed)
-    count = int(min(MOST_MICROSTATES, max(states, math.sqrt(len(every)))))
-    clusters = _kmeans(every, count, modules)
+    pooled = np.concatenate(placed)
+    count = int(min(MOST_MICROSTATES, max(states, math.sqrt(len(pooled)))))
+    clusters = _kmeans(pooled, count, modules)
     paths = [np.asarray(clusters.transform(x), np.int64) for x in placed]
     counts = modules.Counts(lagtime=lag, count_mode="sliding").fit(paths).fetch_model()
     connected = counts.submodel_largest()
@@ -321,8 +323,8 @@ def _markov(
         return None
     model = modules.Markov(reversible=True).fit(connected).fetch_model()
     groups = model.pcca(states).assignments
-    place_of = {int(symbol): place for place, symbol in enumerate(connected.state_symbols)}
-    places = np.array([place_of.get(int(one), -1) for one in visited])
+    place_of = {int(symbol): index for index, symbol in enumerate(connected.state_symbols)}
+    places = np.array([place_of.get(int(symbol), -1) for symbol in visited])
     assignment = np.where(places >= 0, groups[places], -1)
     visits = np.bincount(places[places >= 0], minlength=connected.n_states)
     weights = np.where(places >= 0, (model.stationary_distribution / np.maximum(visits, 1))[places], 0.0)
@@ -341,17 +343,17 @@ def _timescales(
         scales = [math.nan] * SCALES
         if counts.n_states > 1:
             computed = modules.Markov(reversible=True).fit(counts).fetch_model().timescales(k=SCALES)
-            for place, scale in enumerate(np.asarray(computed, np.float64)[:SCALES]):
-                scales[place] = float(scale) if np.isfinite(scale) else math.nan
+            for index, scale in enumerate(np.asarray(computed, np.float64)[:SCALES]):
+                scales[index] = float(scale) if np.isfinite(scale) else math.nan
         rows.append(tuple(scales))
     return lags, tuple(rows)
 
 
 def _clusters(placed: Sequence[NDArray[np.float64]], states: int, modules: SimpleNamespace) -> _Model:
     """Return macrostates of k-means, all states alike."""
-    every = np.concatenate(placed)
-    assignment = np.asarray(_kmeans(every, min(states, len(every)), modules).transform(every), np.int64)
-    return _Model(assignment, np.full(len(every), 1.0 / len(every)))
+    pooled = np.concatenate(placed)
+    assignment = np.asarray(_kmeans(pooled, min(states, len(pooled)), modules).transform(pooled), np.int64)
+    return _Model(assignment, np.full(len(pooled), 1.0 / len(pooled)))
 
 
 def _macrostates(plane: NDArray[np.float64], model: _Model) -> tuple[Macrostate, ...]:
@@ -363,9 +365,9 @@ def _macrostates(plane: NDArray[np.float64], model: _Model) -> tuple[Macrostate,
     order = sorted(populations, key=lambda number: -populations[number])
     numbered = np.full_like(model.assignment, -1)
     macrostates = []
-    for place, number in enumerate(order):
+    for position, number in enumerate(order):
         members = np.flatnonzero(model.assignment == number)
-        numbered[members] = place
+        numbered[members] = position
         middle = np.average(plane[members], axis=0, weights=model.weights[members] + 1e-12)
         nearest = members[int(np.argmin(((plane[members] - middle) ** 2).sum(1)))]
         macrostates.append(Macrostate(populations[number], int(nearest)))
@@ -398,8 +400,8 @@ def _run_floor(placed: Sequence[Floats], edges: NDArray[np.float64]) -> float:
     if len(placed) < 2:
         return math.nan
     counts = [_histogram(run[:, :2], edges) for run in placed]
-    every = np.sum(counts, 0)
-    return float(np.mean([jensen_shannon(one, every - one) for one in counts]))
+    pooled = np.sum(counts, 0)
+    return float(np.mean([jensen_shannon(run_counts, pooled - run_counts) for run_counts in counts]))
 
 
 def _secondary_structure(

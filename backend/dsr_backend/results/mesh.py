@@ -177,12 +177,12 @@ def _without_islands(
 ) -> _Body:
     areas, volumes = areas_and_volumes(points, faces)
     # Inside the molecule a level set may enclose no atom; the surface and the level sets around it always do.
-    kept, dropped = kept_points(points, faces, volumes, snapshot.atoms if level >= 0.0 else None)
+    vertex_mask, dropped = kept_points(points, faces, volumes, snapshot.atoms if level >= 0.0 else None)
     if dropped:
-        kept_faces = kept[faces[:, 0]]
+        kept_faces = vertex_mask[faces[:, 0]]
         areas, volumes = areas[kept_faces], volumes[kept_faces]
-        number = kept.cumsum(0) - 1
-        points, normals, faces = points[kept], normals[kept], number[faces[kept_faces]]
+        number = vertex_mask.cumsum(0) - 1
+        points, normals, faces = points[vertex_mask], normals[vertex_mask], number[faces[kept_faces]]
     area, volume = (float(values.sum(dtype=torch.float64)) for values in (areas, volumes))
     return _Body(points, normals, faces, area, volume, dropped)
 
@@ -210,12 +210,12 @@ def kept_points(
     count, component = connected_components(len(points), faces)
     enclosed = volumes.new_zeros(count, dtype=torch.float64)
     enclosed.index_add_(0, component.index_select(0, faces[:, 0]), volumes.double())
-    kept = enclosed.abs() >= MIN_VOLUME
+    component_mask = enclosed.abs() >= MIN_VOLUME
     if atoms is not None and (enclosed > 0.0).sum() > 1:
-        has_atom = torch.zeros_like(kept)
+        has_atom = torch.zeros_like(component_mask)
         has_atom[component[NearestPoints(points)(torch.as_tensor(atoms, device=points.device))[1][:, 0]]] = True
-        kept &= has_atom | (enclosed < 0.0)
-    return kept[component], int((~kept).sum())
+        component_mask &= has_atom | (enclosed < 0.0)
+    return component_mask[component], int((~component_mask).sum())
 
 
 def nearest_atoms(
@@ -244,6 +244,6 @@ def nearest_atoms(
         return nearest, distance[:, 0], distance[:, -1] - radius.max() < gap
 
     nearest, distance, undecided = nearest_spheres(FIRST_CANDIDATE_ATOMS, points)
-    rest = torch.nonzero(undecided)[:, 0]
-    nearest[rest] = nearest_spheres(CANDIDATE_ATOMS, points[rest])[0]
+    remaining = torch.nonzero(undecided)[:, 0]
+    nearest[remaining] = nearest_spheres(CANDIDATE_ATOMS, points[remaining])[0]
     return nearest, distance

@@ -135,9 +135,9 @@ def _with_sides(values: torch.Tensor, spacing: float) -> torch.Tensor:
     No line of nodes gets from one side of a surface to the other without a known node; each begins outside.
     """
     known = ~torch.isnan(values)
-    place = torch.where(known, torch.arange(values.shape[2]), -1).cummax(2).values
-    before = torch.gather(values, 2, place.clamp_min(0))
-    side = torch.where((place >= 0) & (before < 0.0), -spacing, spacing)
+    last_known = torch.where(known, torch.arange(values.shape[2]), -1).cummax(2).values
+    before = torch.gather(values, 2, last_known.clamp_min(0))
+    side = torch.where((last_known >= 0) & (before < 0.0), -spacing, spacing)
     return torch.where(known, values, side)
 
 
@@ -335,15 +335,15 @@ def _level_surface(total: _Sum, level: float, count: float) -> LevelSurface:
         smooth = torch.nn.functional.avg_pool3d(values[None], 3, stride=1, padding=1, count_include_pad=False)[0]
         normals = lattice_normals(smooth, points * spacing, spacing, NORMAL_SPACINGS * spacing)
         points = points * spacing + bulge(points * spacing, normals, faces)
-        kept, _ = kept_points(points, faces, areas_and_volumes(points, faces)[1], None)
-        faces = (kept.cumsum(0) - 1)[faces[kept[faces[:, 0]]]]
-        points, normals = points[kept], normals[kept]
+        vertex_mask, _ = kept_points(points, faces, areas_and_volumes(points, faces)[1], None)
+        faces = (vertex_mask.cumsum(0) - 1)[faces[vertex_mask[faces[:, 0]]]]
+        points, normals = points[vertex_mask], normals[vertex_mask]
     else:
         normals = points
     volume = float(areas_and_volumes(points, faces)[1].sum(dtype=torch.float64)) if len(points) else 0.0
     placed = points + torch.tensor(total.lattice.origin, dtype=torch.float32)
-    none = np.zeros(0, np.float32)
-    return LevelSurface(level, value, placed.numpy(), normals.numpy(), faces.int().numpy(), none, volume)
+    no_spread = np.zeros(0, np.float32)
+    return LevelSurface(level, value, placed.numpy(), normals.numpy(), faces.int().numpy(), no_spread, volume)
 
 
 def _spread(

@@ -27,9 +27,10 @@ def classify(exc: BaseException) -> tuple[str, str]:
     # Torch says so on the CPU with a plain RuntimeError.
     on_host = isinstance(exc, MemoryError) or (isinstance(exc, RuntimeError) and "allocate memory" in str(exc))
     if on_device or on_host:
-        where = "the GPU" if on_device else memory.exhausted()
+        resource = "the GPU" if on_device else memory.exhausted()
         return "out-of-memory", (
-            f"{where} ran out of memory ({error_line(exc)}): use a coarser resolution, a smaller budget, or device=cpu"
+            f"{resource} ran out of memory ({error_line(exc)}): use a coarser resolution, a smaller budget, "
+            "or device=cpu"
         )
     return "internal", f"the backend failed: {error_line(exc)}; the traceback is on its stderr"
 

@@ -86,9 +86,9 @@ class Worker:
 
         busy = {name for name, status in self.detached().items() if status.phase not in detached_registry.ENDED}
         fits = {}
-        for name, about in interrupted_fits(fits_folder()).items():
+        for name, description in interrupted_fits(fits_folder()).items():
             if name not in self.state.pending and name not in self.state.unkept and name not in busy:
-                fits[name] = messages.InterruptedFit.from_json(about)
+                fits[name] = messages.InterruptedFit.from_json(description)
         return fits
 
     def release(self) -> None:

@@ -85,9 +85,9 @@ class BackMap:
             check()
             yield self._frame(np.asarray(frame, np.float64), relax)
 
-    def _frame(self, given: Floats, relax: bool) -> Coordinates:
+    def _frame(self, beads: Floats, relax: bool) -> Coordinates:
         built = np.zeros_like(self._donors[0])
-        built[self.atoms] = given
+        built[self.atoms] = beads
         frames = self._chain.frames(built[None])
         windows = self._chain.windows(built[None], frames)
         donor = ((self._donor_windows - windows) ** 2).sum((-1, -2)).argmin(0)[self._chain.rides_on]
@@ -95,7 +95,7 @@ class BackMap:
         donor_of_atom = donor[self._residues]
         local = self._donor_frames.inverse(self._donors, donor_of_atom, atoms, self._residues)
         built = frames.forward(local, self._residues)
-        built[self.atoms] = given
+        built[self.atoms] = beads
         if relax:
             built = self._terms.relaxed(built, donor_of_atom)
         return self._hydrogens.placed(built, self._donors, donor_of_atom).astype(np.float32)
@@ -143,13 +143,15 @@ class _Chain:
 
     def __init__(self, names: Sequence[str], residues: Indices, bonds: Indices, anchors: tuple[str, ...]) -> None:
         count = int(residues[-1]) + 1
-        place = {(int(residue), name): atom for atom, (residue, name) in enumerate(zip(residues, names, strict=True))}
+        atom_of = {(int(residue), name): atom for atom, (residue, name) in enumerate(zip(residues, names, strict=True))}
         rigid = ALPHAS if anchors == ALPHAS else BACKBONE
-        framed = [r for r in range(count) if all((r, name) in place for name in rigid)]
-        self.alphas = np.array([place[r, "CA"] for r in framed], np.int64)
-        self.anchors = np.array([place[r, name] for r in framed for name in anchors if (r, name) in place], np.int64)
+        framed = [r for r in range(count) if all((r, name) in atom_of for name in rigid)]
+        self.alphas = np.array([atom_of[r, "CA"] for r in framed], np.int64)
+        self.anchors = np.array(
+            [atom_of[r, name] for r in framed for name in anchors if (r, name) in atom_of], np.int64
+        )
         self._corners = (
-            None if rigid == ALPHAS else np.array([[place[r, n] for n in BACKBONE] for r in framed], np.int64)
+            None if rigid == ALPHAS else np.array([[atom_of[r, n] for n in BACKBONE] for r in framed], np.int64)
         )
         # Neighbours along the chain, by a bond between the two residues.
         linked = {tuple(sorted(pair)) for pair in residues[bonds].tolist()}
@@ -188,15 +190,15 @@ class _Chain:
     def windows(self, coordinates: Floats, frames: _Frames) -> Floats:
         """Return the Cα of the residues around each one with a frame, seen from it: [S,U,2·WINDOW,3]; 0 past an end."""
         alphas = coordinates[:, self.alphas]
-        seen = np.zeros((len(coordinates), len(self._usable), 2 * WINDOW, 3))
+        windows = np.zeros((len(coordinates), len(self._usable), 2 * WINDOW, 3))
         for slot, shift in enumerate(k for k in range(-WINDOW, WINDOW + 1) if k):
-            other = self._usable + shift
-            inside = (other >= 0) & (other < len(self.alphas))
-            inside[inside] &= self._runs[other[inside]] == self._runs[self._usable[inside]]
+            neighbours = self._usable + shift
+            inside = (neighbours >= 0) & (neighbours < len(self.alphas))
+            inside[inside] &= self._runs[neighbours[inside]] == self._runs[self._usable[inside]]
             residue = self._numbers[inside]
-            vector = alphas[:, other[inside]] - frames.origins[:, residue]
-            seen[:, inside, slot] = np.einsum("snij,snj->sni", frames.axes[:, residue], vector)
-        return seen
+            vector = alphas[:, neighbours[inside]] - frames.origins[:, residue]
+            windows[:, inside, slot] = np.einsum("snij,snj->sni", frames.axes[:, residue], vector)
+        return windows
 
 
 class _Neighbours:
@@ -252,21 +254,21 @@ class _Terms:
         pairs.append(
             np.array([(a, d) for a, b, c, d in self._neighbours.torsions.tolist() if not turns_freely(b, c)], np.int64)
         )
-        whole = np.concatenate([part.reshape(-1, 2) for part in pairs])
+        all_pairs = np.concatenate([pair_list.reshape(-1, 2) for pair_list in pairs])
         self._free = heavy.copy()
         self._free[fixed] = False
         self._heavy = np.flatnonzero(heavy)
-        self._pairs = whole[heavy[whole].all(1) & self._free[whole].any(1)]
+        self._pairs = all_pairs[heavy[all_pairs].all(1) & self._free[all_pairs].any(1)]
         self._polar = np.array([element.upper() in ("N", "O") for element in elements])
 
     def relaxed(self, start: Floats, donor: Indices) -> Floats:
         """Return the atoms after RELAX_STEPS steps. donor: [A], the state that each atom came from."""
         first, second = self._pairs.T
-        wanted = np.linalg.norm(self._donors[donor[first], first] - self._donors[donor[first], second], axis=1)
+        donor_lengths = np.linalg.norm(self._donors[donor[first], first] - self._donors[donor[first], second], axis=1)
         built = start.copy()
         for _ in range(ROUNDS):
             near, closest = self._near(built)
-            built = self._minimised(built, start, wanted, near, closest)
+            built = self._minimised(built, start, donor_lengths, near, closest)
         return built
 
     def _near(self, built: Floats) -> tuple[Indices, Floats]:
@@ -277,12 +279,12 @@ class _Terms:
         pairs = pairs[~self._neighbours.within_three(pairs)]
         return pairs, np.where(self._polar[pairs].all(1), CLOSEST_POLAR, CLOSEST)
 
-    def _minimised(self, built: Floats, start: Floats, wanted: Floats, near: Indices, closest: Floats) -> Floats:
+    def _minimised(self, built: Floats, start: Floats, donor_lengths: Floats, near: Indices, closest: Floats) -> Floats:
         free = np.flatnonzero(self._free)
         pairs = np.concatenate([self._pairs, near])
         first, second = pairs.T
-        distances = np.concatenate([wanted, closest])
-        hinges = np.arange(len(pairs)) >= len(wanted)
+        distances = np.concatenate([donor_lengths, closest])
+        hinges = np.arange(len(pairs)) >= len(donor_lengths)
         atoms = built.copy()
         # From pairs to free atoms: plus for the first, minus for the second.
         ends = np.concatenate([first, second])
@@ -312,8 +314,8 @@ class _Hydrogens:
         bonded = _Neighbours(len(heavy), bonds).bonded
         frames = []
         for atom in np.flatnonzero(~heavy).tolist():
-            parents = [other for other in bonded[atom] if heavy[other]]
-            near = [other for other in bonded[parents[0]] if heavy[other]] if parents else []
+            parents = [neighbour for neighbour in bonded[atom] if heavy[neighbour]]
+            near = [neighbour for neighbour in bonded[parents[0]] if heavy[neighbour]] if parents else []
             far = [o for n in near for o in bonded[n] if heavy[o] and o != parents[0]] if near else []
             corners = [*near, *far][:2]
             if len(corners) == 2:

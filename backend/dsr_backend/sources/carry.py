@@ -22,11 +22,11 @@ def carried_along(state: Floats, trace: Indices, rides_on: Indices, moved: Float
     """
     count = len(trace)
     around = np.clip(np.arange(count)[:, None] + np.arange(-WINDOW, WINDOW + 1), 0, count - 1)
-    begun = np.asarray(state, np.float64)
-    local = begun - begun[trace][rides_on]
+    initial = np.asarray(state, np.float64)
+    local = initial - initial[trace][rides_on]
     states = []
     for places in np.asarray(moved, np.float64):
-        rotations = _rotations(begun[trace][around], places[around])
+        rotations = _rotations(initial[trace][around], places[around])
         placed = np.einsum("aij,aj->ai", rotations[rides_on], local) + places[rides_on]
         placed[trace] = places
         states.append(placed)

@@ -73,7 +73,9 @@ class History:
         x = np.asarray(states, np.float64)
         if rides_on is None:
             rides_on = nearest_places(x[-1], trace, np.arange(x.shape[1]))
-        return cls(_onto_last(x, trace), trace, rides_on, tuple(np.asarray(other, np.float64) for other in others))
+        return cls(
+            _onto_last(x, trace), trace, rides_on, tuple(np.asarray(coordinates, np.float64) for coordinates in others)
+        )
 
     def until(self, count: int) -> History:
         """Return the history of the first `count` states."""
@@ -215,17 +217,17 @@ def _drawn_analog(history: History, frames: int, rng: np.random.Generator) -> St
     library = [np.asarray(states) for states in (*history.others, history.states) if len(states) > 1]
     starts = np.concatenate([states[:-1, trace] for states in library])
     owner = np.repeat(np.arange(len(library)), [len(states) - 1 for states in library])
-    place = np.concatenate([np.arange(len(states) - 1) for states in library])
+    offset = np.concatenate([np.arange(len(states) - 1) for states in library])
     current, ahead = history.states[-1], np.zeros((0, *history.states[-1].shape))
     while len(ahead) < frames:
         distance = rmsd_to(starts, current[trace])
         chosen = int(rng.choice(np.argsort(distance)[:ANALOG_NEIGHBORS]))
-        states, begin = library[owner[chosen]], int(place[chosen])
+        states, begin = library[owner[chosen]], int(offset[chosen])
         rotation, translation = superpose(states[begin][trace], current[trace])
         # Each state on the one before, so that the molecule does not drift away with a tumbling one.
-        way = _chained(states[begin : begin + 1 + frames - len(ahead)], trace) @ rotation.T + translation
-        fading = np.exp(-np.arange(1.0, len(way)) / ANALOG_DRAWN_FADING)[:, None, None]
-        ahead = np.concatenate([ahead, way[1:] + fading * (current - way[0])])
+        segment = _chained(states[begin : begin + 1 + frames - len(ahead)], trace) @ rotation.T + translation
+        fading = np.exp(-np.arange(1.0, len(segment)) / ANALOG_DRAWN_FADING)[:, None, None]
+        ahead = np.concatenate([ahead, segment[1:] + fading * (current - segment[0])])
         current = ahead[-1]
     return ahead
 
@@ -242,8 +244,8 @@ def _mean_analog(history: History, frames: int) -> States:
     last = history.states[-1]
     leads = np.arange(1.0, frames + 1.0)
     predictions, distances = [], []
-    for other in history.others:
-        path = smoothed_path(other, history.trace)
+    for trajectory in history.others:
+        path = smoothed_path(trajectory, history.trace)
         aligned = superpose_states(path, last, history.trace)[:, history.trace]
         distance = np.sqrt(((aligned - last[history.trace]) ** 2).sum(2).mean(1))
         nearest = int(distance.argmin())
@@ -253,11 +255,11 @@ def _mean_analog(history: History, frames: int) -> States:
         predictions.append(ahead + np.exp(-leads / ANALOG_FADING)[:, None, None] * (last - path[nearest]))
         distances.append(distance[nearest])
     weights = np.exp(-(((np.array(distances) - min(distances)) / ANALOG_RANGE) ** 2))
-    ways = np.einsum("n,nfai->fai", weights / weights.sum(), np.stack(predictions))
+    predicted = np.einsum("n,nfai->fai", weights / weights.sum(), np.stack(predictions))
     if len(history.states) < LEAST_STATES:
-        return np.asarray(ways)
-    own = np.exp(-leads / ANALOG_OWN)[:, None, None]
-    return np.asarray(own * drift(history, frames) + (1.0 - own) * ways)
+        return np.asarray(predicted)
+    drift_weight = np.exp(-leads / ANALOG_OWN)[:, None, None]
+    return np.asarray(drift_weight * drift(history, frames) + (1.0 - drift_weight) * predicted)
 
 
 def smoothed_path(states: Floats, trace: NDArray[np.int64]) -> States:

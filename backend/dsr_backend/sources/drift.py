@@ -57,8 +57,8 @@ def continued_drift(states: Floats, trace: Indices, rides_on: Indices, frames: i
     moved = last[nodes] + (ahead @ axes).reshape(frames, len(nodes), 3)
     if len(nodes) == len(last):
         return np.asarray(moved)
-    every = len(trace) / len(nodes)
-    rides_on = np.minimum((rides_on / every + 0.5).astype(np.int64), len(nodes) - 1)
+    spacing = len(trace) / len(nodes)
+    rides_on = np.minimum((rides_on / spacing + 0.5).astype(np.int64), len(nodes) - 1)
     return carried_along(last, nodes, rides_on, moved)
 
 
@@ -73,8 +73,8 @@ def soft_motions(state: Floats) -> NDArray[np.float64]:
     np.fill_diagonal(distance, 1.0)
     direction = (x[:, None] - x[None]) / distance[..., None]
     hessian = -np.einsum("ij,ija,ijb->iajb", distance**-POWER, direction, direction)
-    each = np.arange(count)
-    hessian[each, :, each, :] -= hessian.sum(2)
+    diagonal = np.arange(count)
+    hessian[diagonal, :, diagonal, :] -= hessian.sum(2)
     highest = min(RIGID + BANDS[-1], 3 * count) - 1
     _, vectors = eigh(hessian.reshape(3 * count, 3 * count), subset_by_index=(RIGID, highest))
     return np.asarray(vectors.T)

@@ -76,10 +76,10 @@ def chain_numbers(count: int, chain_next: Indices, trace: Indices) -> Indices:
 
     chain_next: i8[N,2], atoms that follow each other.
     """
-    place = np.full(count, -1, np.int64)
-    place[trace] = np.arange(len(trace))
+    trace_index = np.full(count, -1, np.int64)
+    trace_index[trace] = np.arange(len(trace))
     linked = np.zeros(len(trace), bool)
-    linked[place[chain_next[:, 1]]] = True
+    linked[trace_index[chain_next[:, 1]]] = True
     return np.asarray(np.arange(len(trace)) + OTHER_CHAIN * np.cumsum(~linked))
 
 
@@ -120,8 +120,8 @@ class _Network:
         def total(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             x = flat.reshape(-1, 3)
             energy, gradient = self.energy(x)
-            away = x - end
-            return energy + 0.5 * pull * float((away**2).sum()), (gradient + pull * away).ravel()
+            displacement = x - end
+            return energy + 0.5 * pull * float((displacement**2).sum()), (gradient + pull * displacement).ravel()
 
         options = {"maxiter": STEPS}
         return np.asarray(minimize(total, start.ravel(), jac=True, method="L-BFGS-B", options=options).x).reshape(-1, 3)
@@ -133,6 +133,6 @@ def _at_length(path: NDArray[np.float64], fractions: Floats) -> NDArray[np.float
     length = np.concatenate([[0.0], np.cumsum(pieces)])
     at = np.asarray(fractions, np.float64) * length[-1]
     after = np.clip(np.searchsorted(length, at), 1, len(length) - 1)
-    share = (at - length[after - 1]) / np.maximum(length[after] - length[after - 1], 1e-12)
-    weights = np.clip(share, 0.0, 1.0)[:, None, None]
+    fraction = (at - length[after - 1]) / np.maximum(length[after] - length[after - 1], 1e-12)
+    weights = np.clip(fraction, 0.0, 1.0)[:, None, None]
     return np.asarray((1.0 - weights) * path[after - 1] + weights * path[after])

@@ -86,9 +86,9 @@ class EnergyPaths:
         # The states and the end of the run; hydrogens that the force field names otherwise ride along.
         known = np.full(len(gap.first), -1, np.int64)
         known[run.atoms] = np.arange(len(run.atoms))
-        whole = carried_along(gap.first, trace, self._topology.rides_on(gap.first), run.states[:, known[trace]])
-        whole[:, run.atoms] = run.states
-        whole = superpose_states(whole, gap.first, trace)
-        end = superpose_states(gap.last[None], whole[-1], trace)[0]
-        path = whole[:-1] + np.asarray(fractions)[:, None, None] * (end - whole[-1])
+        all_atoms = carried_along(gap.first, trace, self._topology.rides_on(gap.first), run.states[:, known[trace]])
+        all_atoms[:, run.atoms] = run.states
+        all_atoms = superpose_states(all_atoms, gap.first, trace)
+        end = superpose_states(gap.last[None], all_atoms[-1], trace)[0]
+        path = all_atoms[:-1] + np.asarray(fractions)[:, None, None] * (end - all_atoms[-1])
         return self._projection(path)

@@ -51,7 +51,7 @@ class Gap:
         """Return the gap between two states f[A,3] (Å) in any pose."""
         start = np.asarray(first, np.float64)
         end = superpose_states(np.asarray(last, np.float64)[None], start, topology.trace)[0]
-        return cls(start, end, topology, tuple(np.asarray(other, np.float64) for other in others))
+        return cls(start, end, topology, tuple(np.asarray(coordinates, np.float64) for coordinates in others))
 
     @property
     def rmsd(self) -> float:
@@ -105,8 +105,8 @@ def analog(gap: Gap, fractions: Floats) -> States | None:
     """
     trace = gap.topology.trace
     paths, weights = [], []
-    for other in gap.others:
-        path = smoothed_path(other, trace)
+    for trajectory in gap.others:
+        path = smoothed_path(trajectory, trace)
         distances = [metrics.rmsd_to(path[:, trace], end[trace]) for end in (gap.first, gap.last)]
         begin, end = (int(distance.argmin()) for distance in distances)
         nearness = [float(distance.min()) for distance in distances]
@@ -119,8 +119,8 @@ def analog(gap: Gap, fractions: Floats) -> States | None:
         low = np.minimum(at.astype(int), len(walk) - 2)
         between = (at - low)[:, None, None]
         along = (1.0 - between) * walk[low] + between * walk[low + 1]
-        part = np.asarray(fractions, np.float64)[:, None, None]
-        paths.append(along + (1.0 - part) * (gap.first - walk[0]) + part * (gap.last - walk[-1]))
+        fraction = np.asarray(fractions, np.float64)[:, None, None]
+        paths.append(along + (1.0 - fraction) * (gap.first - walk[0]) + fraction * (gap.last - walk[-1]))
         weights.append(1.0 / max(sum(nearness), 1e-6))
     if not paths:
         return None
@@ -183,8 +183,8 @@ def bridge(
     seed = int(rng.integers(2**31))
     for _ in range(BRIDGE_ROUNDS):
         path = _walk(gap, mean, library, projection, np.random.default_rng(seed), amplitude)
-        whole = np.concatenate([gap.first[None], path, gap.last[None]])
-        size = metrics.step_rmsd(whole[:, trace])
+        full_path = np.concatenate([gap.first[None], path, gap.last[None]])
+        size = metrics.step_rmsd(full_path[:, trace])
         if abs(size - step) < least:
             best, least = path, abs(size - step)
         amplitude *= float(np.clip(step / max(size, 1e-6), 0.3, 3.0))

@@ -80,12 +80,14 @@ def drift_ratio(states: States, trace: NDArray[np.int64]) -> float:
     """
     aligned = superpose_states(states, states[-1], trace)[:, trace]
     fifths = np.array_split(aligned, min(5, len(aligned)))
-    means = [part.mean(0) for part in fifths]
+    means = [fifth.mean(0) for fifth in fifths]
     drift = float(metrics.rmsd_to(means[-1][None], means[0])[0])
-    apart = np.mean([np.sqrt(((part - mean) ** 2).sum(2).mean()) for part, mean in zip(fifths, means, strict=True)])
+    fluctuation = np.mean(
+        [np.sqrt(((fifth - mean) ** 2).sum(2).mean()) for fifth, mean in zip(fifths, means, strict=True)]
+    )
     if drift <= STILL:
         return 0.0
-    return drift / float(apart) if apart > STILL else float("inf")
+    return drift / float(fluctuation) if fluctuation > STILL else float("inf")
 
 
 def memory(states: States, trace: NDArray[np.int64]) -> float:
@@ -176,11 +178,11 @@ def choose_continuation(
 
 def _leads(count: int, frames: int) -> list[int]:
     """Return the leads to test `count` states at, for a request of `frames` states."""
-    most = count - MIN_HISTORY
-    wanted = [lead for lead in (*LEADS, LONG_LEAD) if lead <= min(most, max(frames, LEADS[0]))]
-    if not wanted and most >= 1:
-        wanted = [most]
-    return wanted
+    longest = count - MIN_HISTORY
+    leads = [lead for lead in (*LEADS, LONG_LEAD) if lead <= min(longest, max(frames, LEADS[0]))]
+    if not leads and longest >= 1:
+        leads = [longest]
+    return leads
 
 
 def _origins(count: int, lead: int) -> list[int]:

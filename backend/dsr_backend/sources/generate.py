@@ -72,14 +72,16 @@ def generate(
         )
     topology = Topology.of(molecule)
     if options.method == "net":
-        made = generate_by_net(molecule, topology, trajectories, options, report, check)
+        generated = generate_by_net(molecule, topology, trajectories, options, report, check)
     else:
-        made = task(topology, trajectories, options, report, check)
+        generated = task(topology, trajectories, options, report, check)
     if not options.refine:
-        return made
+        return generated
     report(1.0, "refining")
-    refined = minimised(molecule, made.coordinates.astype(np.float64), check).astype(np.float32)
-    return replace(made, coordinates=refined, notes=(*made.notes, "the energy of each state was minimised (refine=1)"))
+    refined = minimised(molecule, generated.coordinates.astype(np.float64), check).astype(np.float32)
+    return replace(
+        generated, coordinates=refined, notes=(*generated.notes, "the energy of each state was minimised (refine=1)")
+    )
 
 
 # Continuing --------------------------------------------------------------------------------------------------
@@ -89,21 +91,23 @@ def continue_states(
     topology: Topology, trajectories: Sequence[Trajectory], options: GenerateOptions, report: Report, check: Check
 ) -> Generated:
     """Return states after the last one."""
-    own = trajectories[0]
-    if len(own) < 2:
-        raise ValueFault(f"a trajectory is continued, and there is {len(own)} state: give two states or more")
-    gap = float(np.median(np.diff(own.times)))
-    states = _even(own, gap)
+    first_trajectory = trajectories[0]
+    if len(first_trajectory) < 2:
+        raise ValueFault(
+            f"a trajectory is continued, and there is {len(first_trajectory)} state: give two states or more"
+        )
+    gap = float(np.median(np.diff(first_trajectory.times)))
+    states = _even(first_trajectory, gap)
     _ensure_time_series(states, topology, options)
-    others = [_even(other, gap) for other in trajectories[1:] if len(other) > 1]
-    history = History.of(states, topology.trace, others, topology.rides_on(states[-1]))
+    other_states = [_even(trajectory, gap) for trajectory in trajectories[1:] if len(trajectory) > 1]
+    history = History.of(states, topology.trace, other_states, topology.rides_on(states[-1]))
     table: tuple[BackTestRow, ...] = ()
     notes: tuple[str, ...] = ()
     if options.method == "auto":
-        _ensure_tested(options.frames, [len(states), *map(len, others)])
+        _ensure_tested(options.frames, [len(states), *map(len, other_states)])
         report(0.0, "testing methods")
         of_trace = History.of(
-            states[:, topology.trace], np.arange(len(topology.trace)), [x[:, topology.trace] for x in others]
+            states[:, topology.trace], np.arange(len(topology.trace)), [x[:, topology.trace] for x in other_states]
         )
         verdict = gate.choose_continuation(
             of_trace, options.frames, options.seed, check, lambda f: report(TESTED * f, "testing methods")
@@ -115,19 +119,19 @@ def continue_states(
         transition = gate.drift_ratio(states, topology.trace) > gate.DRIFT
     drawn = name in gate.STOCHASTIC and not (name == "analog" and transition)
     projection = BondProjection.of(topology.bonds, topology.heavy, states)
-    made = []
+    forecasts = []
     for replica in range(options.replicas):
         check()
         report(TESTED + (1.0 - TESTED) * replica / options.replicas, "generating")
         rng = np.random.default_rng([options.seed, replica]) if drawn else None
         ahead = method(history, options.frames, rng)
-        made.append(ahead if name in ("hold", "bootstrap") else projection(ahead))
+        forecasts.append(ahead if name in ("hold", "bootstrap") else projection(ahead))
         check()
-        report.frames(made[-1].astype(np.float32))
-    times = own.times[-1] + gap * np.arange(1, options.frames + 1)
+        report.frames(forecasts[-1].astype(np.float32))
+    times = first_trajectory.times[-1] + gap * np.arange(1, options.frames + 1)
     if options.replicas > 1 and not drawn:
         notes = (*notes, f"{name} draws no random numbers: all {options.replicas} replicas are the same")
-    return Generated(np.concatenate(made).astype(np.float32), np.tile(times, options.replicas), name, table, notes)
+    return Generated(np.concatenate(forecasts).astype(np.float32), np.tile(times, options.replicas), name, table, notes)
 
 
 def _even(trajectory: Trajectory, gap: float) -> States:
@@ -135,10 +139,10 @@ def _even(trajectory: Trajectory, gap: float) -> States:
     x, times = np.asarray(trajectory.coordinates, np.float64), trajectory.times
     if np.abs(np.diff(times) - gap).max() <= UNEVEN * gap:
         return x
-    wanted = np.arange(times[-1], times[0] - UNEVEN * gap, -gap)[::-1]
-    after = np.clip(np.searchsorted(times, wanted), 1, len(times) - 1)
-    part = ((wanted - times[after - 1]) / (times[after] - times[after - 1]))[:, None, None]
-    return np.asarray((1.0 - part) * x[after - 1] + part * x[after])
+    even_times = np.arange(times[-1], times[0] - UNEVEN * gap, -gap)[::-1]
+    after = np.clip(np.searchsorted(times, even_times), 1, len(times) - 1)
+    fraction = ((even_times - times[after - 1]) / (times[after] - times[after - 1]))[:, None, None]
+    return np.asarray((1.0 - fraction) * x[after - 1] + fraction * x[after])
 
 
 def _ensure_time_series(states: States, topology: Topology, options: GenerateOptions) -> None:
@@ -160,12 +164,12 @@ def _ensure_time_series(states: States, topology: Topology, options: GenerateOpt
 
 def _ensure_tested(frames: int, lengths: list[int]) -> None:
     """Raise ValueFault for more frames than methods could be tested for."""
-    most = gate.allowed_horizon(lengths)
-    if frames > most >= 1:
+    longest = gate.allowed_horizon(lengths)
+    if frames > longest >= 1:
         states = f"{lengths[0]} states" if len(lengths) == 1 else f"trajectories of up to {max(lengths)} states"
         raise ValueFault(
-            f"frames={frames}: {states} are enough to test a forecast of {most} frames at most; ask for frames={most} "
-            f"or fewer, or name a method yourself, as method=straight, which is not tested"
+            f"frames={frames}: {states} are enough to test a forecast of {longest} frames at most; "
+            f"ask for frames={longest} or fewer, or name a method yourself, as method=straight, which is not tested"
         )
 
 
@@ -186,15 +190,18 @@ def fill_states(
     check: Check,
 ) -> Generated:
     """Return states between each two states of the first trajectory."""
-    own = trajectories[0]
-    if len(own) < 2:
-        raise ValueFault(f"states are filled in between two, and there is {len(own)}: give two states or more")
-    states = np.asarray(own.coordinates, np.float64)
+    first_trajectory = trajectories[0]
+    if len(first_trajectory) < 2:
+        raise ValueFault(
+            f"states are filled in between two, and there is {len(first_trajectory)}: give two states or more"
+        )
+    states = np.asarray(first_trajectory.coordinates, np.float64)
     # One that holds the first state is the same trajectory: it is known for its steps, not for the way.
-    others = [
-        np.asarray(other.coordinates, np.float64)
-        for other in trajectories[1:]
-        if len(other) > 1 and np.abs(other.coordinates - own.coordinates[0]).max((1, 2)).min() > SAME_STATE
+    other_states = [
+        np.asarray(trajectory.coordinates, np.float64)
+        for trajectory in trajectories[1:]
+        if len(trajectory) > 1
+        and np.abs(trajectory.coordinates - first_trajectory.coordinates[0]).max((1, 2)).min() > SAME_STATE
     ]
     fractions = np.arange(1, options.frames + 1) / (options.frames + 1)
     name = options.method
@@ -202,26 +209,26 @@ def fill_states(
     notes: tuple[str, ...] = ()
     if name == "auto":
         report(0.0, "testing methods")
-        name, table, notes = choose_filling(states, own.times, others, topology, check)
-    known = np.concatenate([states, *others])
+        name, table, notes = choose_filling(states, first_trajectory.times, other_states, topology, check)
+    known = np.concatenate([states, *other_states])
     projection = BondProjection.of(topology.bonds, topology.heavy, known)
     by_energy = None
     if name in energy_paths.METHODS:
         by_energy = energy_paths.EnergyPaths(name, molecule, topology, projection, options.seed, check)
     library, step = None, 0.0
     if options.sample:
-        library, step = _library(own, trajectories[1:], topology, options.frames)
+        library, step = _library(first_trajectory, trajectories[1:], topology, options.frames)
         notes = (*notes, f"fluctuations: steps of {step:.2f} A, drawn from the known ones")
-    made, rng = [], np.random.default_rng(options.seed)
-    begun = TESTED if options.method == "auto" else 0.0
+    paths, rng = [], np.random.default_rng(options.seed)
+    tested_fraction = TESTED if options.method == "auto" else 0.0
     for k in range(len(states) - 1):
         check()
 
         def filled(fraction: float, text: str = "", k: int = k) -> None:
-            report(begun + (1.0 - begun) * (k + fraction) / (len(states) - 1), "filling in", text)
+            report(tested_fraction + (1.0 - tested_fraction) * (k + fraction) / (len(states) - 1), "filling in", text)
 
         filled(0.0)
-        gap = filling.Gap.of(states[k], states[k + 1], topology, others)
+        gap = filling.Gap.of(states[k], states[k + 1], topology, other_states)
         if by_energy is None:
             path = projection(_fill(name, gap, fractions, check))
         else:
@@ -232,13 +239,13 @@ def fill_states(
             path = np.where(fractions[:, None, None] > 0.5, states[k + 1], states[k])
         else:
             path = filling.in_scene(path, gap, states[k + 1], fractions)
-        made.append(path)
+        paths.append(path)
         check()
-        report.frames(made[-1].astype(np.float32))
-    times = (own.times[:-1, None] + np.diff(own.times)[:, None] * fractions).ravel()
+        report.frames(paths[-1].astype(np.float32))
+    times = (first_trajectory.times[:-1, None] + np.diff(first_trajectory.times)[:, None] * fractions).ravel()
     if by_energy is not None:
         notes = (*notes, *by_energy.notes())
-    return Generated(np.concatenate(made).astype(np.float32), times, name, table, notes)
+    return Generated(np.concatenate(paths).astype(np.float32), times, name, table, notes)
 
 
 def _fill(name: str, gap: filling.Gap, fractions: NDArray[np.float64], check: Check) -> States:
@@ -247,8 +254,8 @@ def _fill(name: str, gap: filling.Gap, fractions: NDArray[np.float64], check: Ch
         return filling.hold(gap, fractions)
     if name == "elastic":
         return filling.elastic(gap, fractions, check)
-    found = filling.analog(gap, fractions) if name == "analog" else None
-    return filling.straight(gap, fractions) if found is None else found
+    path = filling.analog(gap, fractions) if name == "analog" else None
+    return filling.straight(gap, fractions) if path is None else path
 
 
 def choose_filling(
@@ -292,21 +299,23 @@ def choose_filling(
 
 
 def _library(
-    own: Trajectory, others: Sequence[Trajectory], topology: Topology, frames: int
+    first_trajectory: Trajectory, other_trajectories: Sequence[Trajectory], topology: Topology, frames: int
 ) -> tuple[filling.StepLibrary, float]:
     """Return the steps that fluctuations are drawn from, and the size in Å that the steps of the path shall have.
 
     Raises ValueFault where nothing is known about steps.
     """
-    sources = [other for other in others if len(other) > 2] or ([own] if len(own) > 3 else [])
+    sources = [trajectory for trajectory in other_trajectories if len(trajectory) > 2] or (
+        [first_trajectory] if len(first_trajectory) > 3 else []
+    )
     library = filling.StepLibrary.of([source.coordinates for source in sources], topology)
     if library is None:
         raise ValueFault(
-            f"sample=1 draws fluctuations from the steps of known states, and {len(own)} states are too few: load a "
-            f"trajectory of the same atoms, or leave sample=0"
+            f"sample=1 draws fluctuations from the steps of known states, and {len(first_trajectory)} states are too "
+            f"few: load a trajectory of the same atoms, or leave sample=0"
         )
     known_gap = float(np.median(np.concatenate([np.diff(source.times) for source in sources])))
-    wanted_gap = float(np.median(np.diff(own.times))) / (frames + 1)
+    wanted_gap = float(np.median(np.diff(first_trajectory.times))) / (frames + 1)
     # A random walk: steps grow as the square root of their time.
     return library, library.size * float(np.sqrt(wanted_gap / known_gap))
 
@@ -318,10 +327,12 @@ def sample_states(
     topology: Topology, trajectories: Sequence[Trajectory], options: GenerateOptions, report: Report, check: Check
 ) -> Generated:
     """Return more states like those of the first trajectory."""
-    own = trajectories[0]
-    if len(own) < 3:
-        raise ValueFault(f"states are sampled like known ones, and there are {len(own)}: give three states or more")
-    states = sampling.mean_superposed(np.asarray(own.coordinates, np.float64), topology)
+    first_trajectory = trajectories[0]
+    if len(first_trajectory) < 3:
+        raise ValueFault(
+            f"states are sampled like known ones, and there are {len(first_trajectory)}: give three states or more"
+        )
+    states = sampling.mean_superposed(np.asarray(first_trajectory.coordinates, np.float64), topology)
     projection = BondProjection.of(topology.bonds, topology.heavy, states)
     name = options.method
     table: tuple[BackTestRow, ...] = ()
@@ -335,7 +346,7 @@ def sample_states(
         drawn = projection(drawn)
     check()
     report.frames(drawn.astype(np.float32))
-    gap = float(np.median(np.diff(own.times)))
+    gap = float(np.median(np.diff(first_trajectory.times)))
     return Generated(drawn.astype(np.float32), gap * np.arange(1, options.frames + 1), name, table)
 
 
@@ -351,11 +362,15 @@ def generate_by_net(
     check: Check,
 ) -> Generated:
     """Generate states of any task by a net: by one that was learned, or by one that is trained on the trajectories."""
-    own = trajectories[0]
-    if options.task == "continue" and len(own) > 2:
-        _ensure_time_series(_even(own, float(np.median(np.diff(own.times)))), topology, options)
-    if options.task == "fill" and len(own) < 2:
-        raise ValueFault(f"states are filled in between two, and there is {len(own)}: give two states or more")
+    first_trajectory = trajectories[0]
+    if options.task == "continue" and len(first_trajectory) > 2:
+        _ensure_time_series(
+            _even(first_trajectory, float(np.median(np.diff(first_trajectory.times)))), topology, options
+        )
+    if options.task == "fill" and len(first_trajectory) < 2:
+        raise ValueFault(
+            f"states are filled in between two, and there is {len(first_trajectory)}: give two states or more"
+        )
     net, stride, lines = (
         _learned_net(options.model, molecule, topology, trajectories, report)
         if options.model
@@ -363,24 +378,26 @@ def generate_by_net(
     )
     report(TRAINED if options.model is None else 0.0, "generating")
     count, ratio = options.frames, net.best.ratio
-    states = np.asarray(own.coordinates, np.float64)
+    states = np.asarray(first_trajectory.coordinates, np.float64)
     if options.task == "continue":
-        moments = ((own.times - own.times[-1]) / stride).tolist()
-        made = net.continued(states, moments, count, options.replicas, options.seed, check)
-        times = np.tile(own.times[-1] + stride * np.arange(1, count + 1), options.replicas)
+        moments = ((first_trajectory.times - first_trajectory.times[-1]) / stride).tolist()
+        coordinates = net.continued(states, moments, count, options.replicas, options.seed, check)
+        times = np.tile(first_trajectory.times[-1] + stride * np.arange(1, count + 1), options.replicas)
     elif options.task == "fill":
         pairs = list(itertools.pairwise(states))
-        made = np.concatenate([net.filled(a, b, count, options.seed + k, check) for k, (a, b) in enumerate(pairs)])
+        coordinates = np.concatenate(
+            [net.filled(a, b, count, options.seed + k, check) for k, (a, b) in enumerate(pairs)]
+        )
         fractions = np.arange(1, count + 1) / (count + 1)
-        times = (own.times[:-1, None] + np.diff(own.times)[:, None] * fractions).ravel()
+        times = (first_trajectory.times[:-1, None] + np.diff(first_trajectory.times)[:, None] * fractions).ravel()
     else:
-        made = net.sampled(count, states[0], options.seed, check)
+        coordinates = net.sampled(count, states[0], options.seed, check)
         times = stride * np.arange(1, count + 1)
-    report.frames(made.astype(np.float32))
+    report.frames(coordinates.astype(np.float32))
     if ratio >= HELPS:
         lines = (*lines, "the net adds nothing to its closed-form baseline here, and other methods do as well")
     row = BackTestRow("net", {"held-out loss / prior": ratio}, chosen=True)
-    return Generated(made.astype(np.float32), times, "net", (row,), lines)
+    return Generated(coordinates.astype(np.float32), times, "net", (row,), lines)
 
 
 def _trained_net(
@@ -419,15 +436,15 @@ def _learned_net(
     saved = load(name)
     known = np.concatenate([np.asarray(trajectory.coordinates, np.float64) for trajectory in trajectories])
     net, protein = Net.of_model(name, saved, molecule, topology, known)
-    apart = f", {saved.picoseconds:g} ps apart" if saved.picoseconds else ""
+    spacing = f", {saved.picoseconds:g} ps apart" if saved.picoseconds else ""
     lines = [
-        f"model {name}, learned from {protein.steps} steps of {protein.name}{apart}: {net.best.ratio:.3f} of the "
+        f"model {name}, learned from {protein.steps} steps of {protein.name}{spacing}: {net.best.ratio:.3f} of the "
         "baseline's held-out error"
     ]
-    own = trajectories[0]
-    if len(own) > 2:
-        moved = float(rmsd_steps(own.coordinates[:, net.backbone[:, 1]]).mean())
-        even = np.allclose(np.diff(own.times), saved.stride, rtol=0.01)
+    first_trajectory = trajectories[0]
+    if len(first_trajectory) > 2:
+        moved = float(rmsd_steps(first_trajectory.coordinates[:, net.backbone[:, 1]]).mean())
+        even = np.allclose(np.diff(first_trajectory.times), saved.stride, rtol=0.01)
         if even and not 1.0 / OTHER_STEPS < moved / max(protein.step, 1e-6) < OTHER_STEPS:
             lines.append(
                 f"warning: from state to state the selection moves {moved:.2f} A, and {protein.name} moved "

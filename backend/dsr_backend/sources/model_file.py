@@ -107,9 +107,9 @@ def ensure_free(path: Path, kind: ModelKind) -> None:
 
 def parse(data: bytes, kind: ModelKind) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Return the description and the tensors of a file, not checked yet. Raises ModelError."""
-    about = _about(data, kind)
+    description = _about(data, kind)
     try:
-        return about, safetensors.torch.load(data)
+        return description, safetensors.torch.load(data)
     except SafetensorError as error:
         raise ModelError(f"this is no whole file of a {kind.key}: {error}") from error
 
@@ -124,20 +124,20 @@ def _about(data: bytes, kind: ModelKind) -> dict[str, Any]:
         texts = header.get("__metadata__") if isinstance(header, dict) else None
         if not isinstance(texts, dict) or texts.get("format") != kind.format:
             raise ModelError(_other_format(texts, kind))
-        about = parse_json(texts.get(kind.key, ""))
+        description = parse_json(texts.get(kind.key, ""))
     except (ValueError, RecursionError) as error:
         raise (
             error if isinstance(error, ModelError) else ModelError(f"this is no file of a {kind.key}: {error}")
         ) from error
-    if not isinstance(about, dict):
+    if not isinstance(description, dict):
         raise ModelError("its description is no JSON object")
-    return about
+    return description
 
 
 def _other_format(texts: Any, kind: ModelKind) -> str:
-    given = texts.get("format") if isinstance(texts, dict) else None
+    format_name = texts.get("format") if isinstance(texts, dict) else None
     for another in KINDS:
-        if given == another.format:
+        if format_name == another.format:
             return f"this is a {another.key}, not a {kind.key}; {another.use.format(name='NAME')} uses it"
     return f"this is no file of a {kind.key}: its format is not {kind.format!r}"
 
@@ -181,6 +181,6 @@ def texts(about: Mapping[str, Any], key: str, most: int) -> tuple[str, ...]:
     value = about.get(key)
     if not isinstance(value, list) or not 1 <= len(value) <= most:
         raise ModelError(f"{key} are no list of 1 to {most}")
-    if not all(isinstance(one, str) and len(one) <= LONGEST_NAME for one in value):
+    if not all(isinstance(text, str) and len(text) <= LONGEST_NAME for text in value):
         raise ModelError(f"{key} are no short texts")
     return tuple(value)

@@ -32,11 +32,11 @@ class Modes:
         order = np.argsort(values)[::-1]
         values, vectors = values[order], vectors[:, order]
         # Of S states about their mean at most S − 1 motions are left; the rest is rounding.
-        kept = int((values > 1e-10 * max(values[0], 1e-12)).sum())
-        kept = min(kept, len(x) - 1, kept if rank is None else rank)
-        sizes = np.sqrt(values[:kept])
-        axes = (vectors[:, :kept] / sizes).T @ flat
-        return cls(mean, vectors[:, :kept] * sizes, axes)
+        mode_count = int((values > 1e-10 * max(values[0], 1e-12)).sum())
+        mode_count = min(mode_count, len(x) - 1, mode_count if rank is None else rank)
+        sizes = np.sqrt(values[:mode_count])
+        axes = (vectors[:, :mode_count] / sizes).T @ flat
+        return cls(mean, vectors[:, :mode_count] * sizes, axes)
 
     def states(self, coefficients: Floats) -> NDArray[np.float64]:
         """Return states f8[F,A,3] (Å) of coefficients f[F,K]."""

@@ -58,7 +58,7 @@ class Net:
     @property
     def best(self) -> Measurement:
         """The measurement of its weights."""
-        return min(self.curve, key=lambda one: one.ratio)
+        return min(self.curve, key=lambda measurement: measurement.ratio)
 
     @classmethod
     def train(
@@ -98,7 +98,7 @@ class Net:
         """
         backbone = backbone_of(molecule, topology)
         residues, chains = names_of(molecule, topology, backbone)
-        numbers = [k for k, one in enumerate(saved.proteins) if one.residues == residues]
+        numbers = [k for k, protein in enumerate(saved.proteins) if protein.residues == residues]
         if not numbers:
             raise ValueFault(_another_protein(name, saved, residues))
         number = next((k for k in numbers if saved.proteins[k].chains == chains), numbers[0])
@@ -127,8 +127,8 @@ class Net:
         times: of the known states, in gaps of the net.
         """
         history = [self._frames(state, replicas) for state in states[-HISTORY:]]
-        made = self.continued_backbones(history, frames, seed, check, times[-HISTORY:])
-        return self._all_atoms(made.flatten(0, 1), check)
+        backbones = self.continued_backbones(history, frames, seed, check, times[-HISTORY:])
+        return self._all_atoms(backbones.flatten(0, 1), check)
 
     def continued_backbones(
         self, history: list[Frames], frames: int, seed: int, check: Check, times: Sequence[float] = ()
@@ -139,13 +139,13 @@ class Net:
     def filled(self, first: States, last: States, frames: int, seed: int, check: Check) -> States:
         """Return states f8[frames,A,3] (Å) between two states f8[A,3]."""
         ends = (self._frames(first, 1), self._frames(last, 1))
-        made = fill_states(self.generator, *ends, frames, self._mend, _generator(seed), check=check)
-        return self._all_atoms(made[0], check)
+        backbones = fill_states(self.generator, *ends, frames, self._mend, _generator(seed), check=check)
+        return self._all_atoms(backbones[0], check)
 
     def sampled(self, count: int, reference: States, seed: int, check: Check) -> States:
         """Return states f8[count,A,3] (Å) of the ensemble, each drawn alone, superposed on a state f8[A,3]."""
-        made = frames_of(sample_states(self.generator, count, self._mend, _generator(seed)))
-        placed = superposed(made, self._frames(reference, count))
+        drawn = frames_of(sample_states(self.generator, count, self._mend, _generator(seed)))
+        placed = superposed(drawn, self._frames(reference, count))
         return self._all_atoms(atoms_of(placed, self.generator.residues.local), check)
 
     def _frames(self, state: States, count: int) -> Frames:
@@ -159,9 +159,9 @@ class Net:
         """Return all atoms f8[F,A,3] (Å) of backbones f[F,R,3,3]."""
         flat = backbone.reshape(len(backbone), -1, 3).double().numpy()
         if self.backbone.size == len(self.molecule):
-            whole = np.zeros_like(flat)
-            whole[:, self.backbone.ravel()] = flat
-            return np.asarray(whole)
+            all_atoms = np.zeros_like(flat)
+            all_atoms[:, self.backbone.ravel()] = flat
+            return np.asarray(all_atoms)
         mapping = BackMap(self.molecule, self.donors, BACKBONE)
         return np.stack(list(mapping.build(flat, check))).astype(np.float64)
 
@@ -174,13 +174,13 @@ def backbone_of(molecule: Molecule, topology: Topology) -> NDArray[np.int64]:
     polymer = ~np.asarray(molecule.hetatm)
     residues = np.unique(topology.residue[polymer])
     corners = topology.corners[residues]
-    whole = (corners >= 0).all(1)
-    if not whole.any():
+    complete = (corners >= 0).all(1)
+    if not complete.any():
         raise ValueFault("method net needs residues with N, CA and C, and there are none (nucleic acids?): choose auto")
-    if not whole.all():
-        atom = int(np.flatnonzero(topology.residue == residues[~whole][0])[0])
+    if not complete.all():
+        atom = int(np.flatnonzero(topology.residue == residues[~complete][0])[0])
         raise ValueFault(
-            f"method net needs N, CA and C of every residue, and {int((~whole).sum())} lack some, the first one "
+            f"method net needs N, CA and C of every residue, and {int((~complete).sum())} lack some, the first one "
             f"{molecule.residue_names[atom]} {molecule.residue_numbers[atom]}: select the others, or choose auto"
         )
     return np.asarray(corners)
@@ -219,28 +219,28 @@ def sequence_text(residues: Sequence[str]) -> str:
 
 
 def _another_protein(name: str, saved: SavedGenerator, residues: Sequence[str]) -> str:
-    known = "; ".join(f"{one.name}, {sequence_text(one.residues)}" for one in saved.proteins[:3])
+    known = "; ".join(f"{protein.name}, {sequence_text(protein.residues)}" for protein in saved.proteins[:3])
     if len(saved.proteins) > 3:
         known += f"; and {len(saved.proteins) - 3} others"
-    same = [one for one in saved.proteins if len(one.residues) == len(residues)]
-    where = ""
-    if same:
-        place, mine, learned = next(
-            (k, a, b) for k, (a, b) in enumerate(zip(residues, same[0].residues, strict=True), 1) if a != b
+    same_length = [protein for protein in saved.proteins if len(protein.residues) == len(residues)]
+    difference = ""
+    if same_length:
+        position, residue, learned = next(
+            (k, a, b) for k, (a, b) in enumerate(zip(residues, same_length[0].residues, strict=True), 1) if a != b
         )
-        where = f"; residue {place} of them is {mine}, not {learned}"
+        difference = f"; residue {position} of them is {residue}, not {learned}"
     return (
-        f"model {name} is of another protein ({known}), and here are {sequence_text(residues)}{where}: select those "
-        "residues, or learn from trajectories of these by dsr_learn OBJECTS, kind=generator"
+        f"model {name} is of another protein ({known}), and here are {sequence_text(residues)}{difference}: select "
+        "those residues, or learn from trajectories of these by dsr_learn OBJECTS, kind=generator"
     )
 
 
 def _backbone_projection(topology: Topology, backbone: NDArray[np.int64], states: States) -> BondProjection:
     """Return the projection of backbones i8[R,3], flattened."""
     atoms = backbone.ravel()
-    place = np.full(len(topology.heavy), -1, np.int64)
-    place[atoms] = np.arange(len(atoms))
-    bonds = place[topology.bonds]
+    backbone_index = np.full(len(topology.heavy), -1, np.int64)
+    backbone_index[atoms] = np.arange(len(atoms))
+    bonds = backbone_index[topology.bonds]
     return BondProjection.of(bonds[(bonds >= 0).all(1)], np.ones(len(atoms), bool), states[:, atoms])
 
 

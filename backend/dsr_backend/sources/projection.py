@@ -46,10 +46,10 @@ class BondProjection:
         first, second = pairs_of(bonds, len(heavy))
         pairs = np.concatenate([first, second])
         x = np.asarray(states, np.float64)
-        some = x[np.unique(np.linspace(0, len(x) - 1, 200).round().astype(int))]
-        distances = np.stack([np.linalg.norm(state[pairs[:, 0]] - state[pairs[:, 1]], axis=1) for state in some])
+        sample = x[np.unique(np.linspace(0, len(x) - 1, 200).round().astype(int))]
+        distances = np.stack([np.linalg.norm(state[pairs[:, 0]] - state[pairs[:, 1]], axis=1) for state in sample])
         margin = np.repeat(MARGINS, (len(first), len(second)))
-        if len(some) < ENOUGH_STATES:
+        if len(sample) < ENOUGH_STATES:
             margin = margin * FEW_STATES_FACTOR
         mobility = np.where(heavy, 1.0, HYDROGEN_MOBILITY)
         return cls(pairs, distances.min(0) - margin, distances.max(0) + margin, mobility, disjoint_groups(pairs))
@@ -97,10 +97,10 @@ def disjoint_groups(pairs: Indices) -> tuple[Indices, ...]:
     used: list[set[int]] = []
     groups: list[list[int]] = []
     for number, (i, j) in enumerate(pairs.tolist()):
-        place = next((k for k, atoms in enumerate(used) if i not in atoms and j not in atoms), len(used))
-        if place == len(used):
+        group = next((k for k, atoms in enumerate(used) if i not in atoms and j not in atoms), len(used))
+        if group == len(used):
             groups.append([])
             used.append(set())
-        groups[place].append(number)
-        used[place] |= {i, j}
+        groups[group].append(number)
+        used[group] |= {i, j}
     return tuple(np.array(group, np.int64) for group in groups)

@@ -80,17 +80,17 @@ def choose_sampler(
         drawn = sample(method, known, max(50, held), np.random.default_rng(seed))
         if method != "bootstrap":
             drawn = projection(drawn)
-        found = metrics.compare_ensembles(drawn[:, trace], truth[:, trace])
+        comparison = metrics.compare_ensembles(drawn[:, trace], truth[:, trace])
         scores[method] = {
-            "JS (bit)": found.js,
-            "recall (A)": found.recall,
-            "RMSF (A)": found.rmsf,
-            "RMSF r": found.rmsf_correlation,
+            "JS (bit)": comparison.js,
+            "recall (A)": comparison.recall,
+            "RMSF (A)": comparison.rmsf,
+            "RMSF r": comparison.rmsf_correlation,
             "broken (%)": 100.0 * metrics.broken_bonds(drawn, bonds, lengths),
         }
         if ordered:
             scores[method]["step / known"] = metrics.step_rmsd(drawn[:, trace]) / metrics.step_rmsd(known[:, trace])
-    own = float(metrics.rmsf(known[:, trace]).mean())
+    known_rmsf = float(metrics.rmsf(known[:, trace]).mean())
     base = scores["bootstrap"]
 
     def loss(method: str) -> float:
@@ -101,7 +101,10 @@ def choose_sampler(
         method
         for method in SAMPLERS
         if method == "bootstrap"
-        or (abs(scores[method]["RMSF (A)"] - own) <= RMSF_LOSS * own and scores[method]["broken (%)"] <= 100.0 * BROKEN)
+        or (
+            abs(scores[method]["RMSF (A)"] - known_rmsf) <= RMSF_LOSS * known_rmsf
+            and scores[method]["broken (%)"] <= 100.0 * BROKEN
+        )
     ]
     chosen = min(fit, key=loss)
     if ordered:

@@ -45,9 +45,9 @@ class Topology:
         residue = np.cumsum(begins).astype(np.int64)
         corners = np.full((int(residue[-1]) + 1, 3), -1, np.int64)
         polymer = ~np.asarray(molecule.hetatm)
-        for place, name in enumerate(BACKBONE):
+        for corner, name in enumerate(BACKBONE):
             atoms = np.flatnonzero((names == name) & polymer)
-            corners[residue[atoms], place] = atoms
+            corners[residue[atoms], corner] = atoms
         trace = heavy.nonzero()[0]
         for name in ("CA", "P"):
             atoms = np.flatnonzero((names == name) & polymer & heavy)
@@ -73,14 +73,14 @@ class Topology:
         """
         of_residue = np.full(len(self.corners), -1, np.int64)
         of_residue[self.residue[self.trace][::-1]] = np.arange(len(self.trace))[::-1]
-        place = of_residue[self.residue]
+        trace_index = of_residue[self.residue]
         if len(np.unique(self.residue[self.trace])) < len(self.trace):
             # Heavy atoms are the trace: each other atom goes with the nearest.
-            place[:] = -1
-            place[self.trace] = np.arange(len(self.trace))
-        missing = np.flatnonzero(place < 0)
-        place[missing] = nearest_places(np.asarray(state), self.trace, missing)
-        return np.asarray(place)
+            trace_index[:] = -1
+            trace_index[self.trace] = np.arange(len(self.trace))
+        missing = np.flatnonzero(trace_index < 0)
+        trace_index[missing] = nearest_places(np.asarray(state), self.trace, missing)
+        return np.asarray(trace_index)
 
     def frames(self, states: Floats) -> NDArray[np.float64]:
         """Return a rotation f8[S,A,3,3] for each atom of states f[S,A,3]: the axes (columns) of its residue's N, CA, C.
@@ -89,14 +89,14 @@ class Topology:
         the scene.
         """
         x = np.asarray(states, np.float64)
-        whole = np.flatnonzero((self.corners >= 0).all(1))
-        if not len(whole):
+        complete = np.flatnonzero((self.corners >= 0).all(1))
+        if not len(complete):
             return np.broadcast_to(np.eye(3), (*x.shape[:2], 3, 3))
-        n, alpha, c = (x[:, self.corners[whole, place]] for place in range(3))
+        n, alpha, c = (x[:, self.corners[complete, corner]] for corner in range(3))
         first = _unit(c - alpha)
         third = _unit(np.cross(first, n - alpha))
         axes = np.stack([first, np.cross(third, first), third], -1)
-        nearest = np.abs(np.arange(len(self.corners))[:, None] - whole).argmin(1)
+        nearest = np.abs(np.arange(len(self.corners))[:, None] - complete).argmin(1)
         return np.asarray(axes[:, nearest[self.residue]])
 
 

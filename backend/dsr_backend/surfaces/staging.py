@@ -202,7 +202,7 @@ def interrupted_fits(folder: Path) -> dict[str, dict[str, Any]]:
     fits = {}
     for staged in sorted(folder.glob(f"*{SUFFIX}")):
         try:
-            about = _read_about(staged)
+            description = _read_about(staged)
         except (OSError, ValueError):
             # It ended before its first surface, or is not a staging folder.
             continue
@@ -212,7 +212,7 @@ def interrupted_fits(folder: Path) -> dict[str, dict[str, Any]]:
         path = staged / TRAINING
         step = _training_step(path)
         step = _training_step(atomic_write.previous_of(path)) if step is None else step
-        fits[staged.name.removesuffix(SUFFIX)] = {**about, "surfaces": count, "step": step}
+        fits[staged.name.removesuffix(SUFFIX)] = {**description, "surfaces": count, "step": step}
     return fits
 
 
@@ -223,12 +223,12 @@ def _staged_files(folder: Path) -> list[Path]:
 def _read_about(folder: Path) -> dict[str, Any]:
     """Raise OSError or ValueError where the folder has no description of its surfaces."""
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        description = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except RecursionError as error:
         raise ValueError(f"{folder / ABOUT} is nested too deep") from error
-    if not isinstance(about, dict):
+    if not isinstance(description, dict):
         raise ValueError(f"{folder / ABOUT} is no JSON object")
-    return about
+    return description
 
 
 def _training_step(path: Path) -> int | None:

@@ -45,20 +45,20 @@ def narrow_band(job: FitJob[Preset], surfaces: Sequence[Surface], motion: Motion
     nodes.
     """
     preset, count = job.preset, len(surfaces)
-    own = distributed.own_states(count)
+    state_indices = distributed.own_states(count)
     low, high, clearance, reach, area = np.full(3, np.inf), np.full(3, -np.inf), MIN_CLEARANCE, 0.0, 0.0
     cells = torch.zeros(0, 3, dtype=torch.int32, device=job.device)
 
     def measure(index: int) -> tuple[Surface, torch.Tensor, float, float]:
-        k = own[index]
+        k = state_indices[index]
         surface = surfaces[k]
         areas = face_areas(surface.points.astype(np.float64), surface.faces.astype(np.int64))
         cut = cells_of(surface, motion.warp(float(motion.states[k]), job.device), preset.spacing)
         return surface, cut, reach_of(surface, job.device), float(areas.sum())
 
     job.report_progress("fit", 0.0, step=0, steps=count)
-    with closing(ordered_parallel_map(measure, len(own), job.parallel_states)) as measured:
-        for k, (surface, cut, state_reach, state_area) in zip(own, measured, strict=True):
+    with closing(ordered_parallel_map(measure, len(state_indices), job.parallel_states)) as measured:
+        for k, (surface, cut, state_reach, state_area) in zip(state_indices, measured, strict=True):
             low, high = np.minimum(low, surface.points.min(0)), np.maximum(high, surface.points.max(0))
             clearance, reach = max(clearance, clearance_of(surface)), max(reach, state_reach)
             area += state_area
@@ -91,12 +91,12 @@ def _distinct(cells: torch.Tensor) -> torch.Tensor:
     shape: list[int] = (cells.amax(0) - first + 1).tolist()
     _, y_count, z_count = shape
     if math.prod(shape) > MAX_NODES:
-        few: torch.Tensor = torch.unique(cells, dim=0)
-        return few
+        unique_cells: torch.Tensor = torch.unique(cells, dim=0)
+        return unique_cells
     i, j, k = (cells - first).long().T
-    taken = torch.zeros(math.prod(shape), dtype=torch.bool, device=cells.device)
-    taken[(i * y_count + j) * z_count + k] = True
-    keys = torch.nonzero(taken)[:, 0]
+    occupied = torch.zeros(math.prod(shape), dtype=torch.bool, device=cells.device)
+    occupied[(i * y_count + j) * z_count + k] = True
+    keys = torch.nonzero(occupied)[:, 0]
     cell = torch.stack([keys // (y_count * z_count), keys // z_count % y_count, keys % z_count], 1)
     distinct: torch.Tensor = cell.int() + first
     return distinct

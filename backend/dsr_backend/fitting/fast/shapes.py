@@ -87,7 +87,7 @@ class Shapes:
 def solve_shapes(job: FitJob[Preset], surfaces: Sequence[Surface], motion: Motion, band: NarrowBand) -> Shapes:
     """Solve the node values of all states, several at a time. Raises Cancelled."""
     count, values = len(surfaces), job.preset.max_values
-    own = distributed.own_states(count)
+    state_indices = distributed.own_states(count)
     coarse_lattice = band.lattice.coarser(job.preset.coarse_factor)
     every_node = torch.ones(coarse_lattice.size, dtype=torch.bool, device=job.device)
     coarse_neighbours = NarrowBand(coarse_lattice, every_node).neighbours
@@ -102,11 +102,11 @@ def solve_shapes(job: FitJob[Preset], surfaces: Sequence[Surface], motion: Motio
     error = 0.0
 
     def solve_own(index: int) -> StateShape:
-        k = own[index]
+        k = state_indices[index]
         return solve_state(job, surfaces[k], motion, k, band, coarse_neighbours, band_neighbours)
 
     job.report_progress("fit", BAND_END, step=0, steps=count)
-    with closing(ordered_parallel_map(solve_own, len(own), job.parallel_states)) as solved:
+    with closing(ordered_parallel_map(solve_own, len(state_indices), job.parallel_states)) as solved:
         for k in range(count):
             owner = distributed.state_owner(k)
             shape = next(solved) if owner == distributed.rank() else None
@@ -159,14 +159,14 @@ def solve_state(
     missed[rows[missed_nodes]] = True
     start = continued(_extended(start, rows, band_neighbours), missed, band_neighbours)
 
-    points, wanted = _draw(mesh, surface, preset, generator)
+    points, distances = _draw(mesh, surface, preset, generator)
     if bool(missed.any()):
         stand_ins, their_distance = _stand_ins(mesh, warp, band, missed, len(points), generator, check)
-        points, wanted = torch.cat([points, stand_ins]), torch.cat([wanted, their_distance])
+        points, distances = torch.cat([points, stand_ins]), torch.cat([distances, their_distance])
     xi = warp(points)
-    observed = _observe(band, xi, wanted - coarse_lattice.interpolate(coarse[:, None], xi)[:, 0])
-    where = torch.nonzero(missed)[:, 0]
-    smoothing = Smoothing(where, band_neighbours[where], MISSED_SMOOTHNESS)
+    observed = _observe(band, xi, distances - coarse_lattice.interpolate(coarse[:, None], xi)[:, 0])
+    missed_indices = torch.nonzero(missed)[:, 0]
+    smoothing = Smoothing(missed_indices, band_neighbours[missed_indices], MISSED_SMOOTHNESS)
     fine = solve(observed, start, preset.ridge, preset.iterations, check, smoothing)
     error = (observed.predict(fine) - observed.target).abs().mean()
     held_out = _validation_points(mesh, generator)
@@ -207,12 +207,12 @@ def continued(values: torch.Tensor, missed: torch.Tensor, neighbours: torch.Tens
 
     Each becomes the mean of its neighbours i8[nodes,6], over and over: a harmonic function between the other nodes.
     """
-    where = torch.nonzero(missed)[:, 0]
-    if not len(where):
+    missed_indices = torch.nonzero(missed)[:, 0]
+    if not len(missed_indices):
         return values
-    around, values = neighbours.index_select(0, where).view(-1), values.clone()
+    around, values = neighbours.index_select(0, missed_indices).view(-1), values.clone()
     for _ in range(CONTINUATION_STEPS):
-        values[where] = values.index_select(0, around).view(-1, 6).mean(1)
+        values[missed_indices] = values.index_select(0, around).view(-1, 6).mean(1)
     return values
 
 

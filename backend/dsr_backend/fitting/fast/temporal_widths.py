@@ -75,9 +75,9 @@ def choose_widths(
         return _errors_by_width(field, validation[k], k)
 
     with closing(ordered_parallel_map(state_errors, len(held_out), parallel_states)) as errors_of_states:
-        for done, errors_of_state in enumerate(errors_of_states, 1):
-            by_state[done - 1] = errors_of_state
-            report(done / (len(held_out) + 1))
+        for finished, errors_of_state in enumerate(errors_of_states, 1):
+            by_state[finished - 1] = errors_of_state
+            report(finished / (len(held_out) + 1))
     row, column = _narrowest_good(by_state)
     atoms, shape = ATOM_CHOICES[row], SHAPE_CHOICES[column]
     motion.smooth = HELD_OUT_FACTOR * atoms * gap
@@ -118,10 +118,10 @@ def _errors_by_width(field: FastField, validation: ValidationPoints, k: int) -> 
     """Return the errors f8[atom widths, shape widths] of the other states' predictions of state k."""
     motion = field.motion
     gap = motion.kernel.gap
-    rest = np.delete(np.arange(len(motion.states)), k)
-    known = _known_motion(motion, rest)
+    remaining = np.delete(np.arange(len(motion.states)), k)
+    known = _known_motion(motion, remaining)
     time = float(motion.states[k])
-    mixtures = _mixtures(field, rest, [known.kernel.weights(time, width * gap) for width in SHAPE_CHOICES])
+    mixtures = _mixtures(field, remaining, [known.kernel.weights(time, width * gap) for width in SHAPE_CHOICES])
     errors = np.zeros((len(ATOM_CHOICES), len(SHAPE_CHOICES)))
     for row, width in enumerate(ATOM_CHOICES if motion.atoms is not None else (0.0,)):
         xi = known.warp(time, field.device, width * gap)(validation.points)
@@ -136,11 +136,11 @@ def _errors_by_offset(
     """Return the errors f8[offsets] of the other states' predictions of state k, for given widths in gaps."""
     motion = field.motion
     gap = motion.kernel.gap
-    rest = np.delete(np.arange(len(motion.states)), k)
-    known = _known_motion(motion, rest)
+    remaining = np.delete(np.arange(len(motion.states)), k)
+    known = _known_motion(motion, remaining)
     time = float(motion.states[k])
     xi = known.warp(time, field.device, atoms * gap)(validation.points)
-    mixture = _mixtures(field, rest, [known.kernel.weights(time, shape * gap)])
+    mixture = _mixtures(field, remaining, [known.kernel.weights(time, shape * gap)])
     offsets = torch.tensor(OFFSET_CHOICES, device=field.device)
     return np.array(_wrong_side(field.mixed_distances(*mixture, xi) - offsets, validation).tolist())
 

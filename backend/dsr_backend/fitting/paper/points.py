@@ -75,8 +75,8 @@ def build_clouds(
             unit = space.to_unit(surface.points)
             points.append(unit)
             normals.append(surface.normals)
-            own = distributed.state_owner(k) == distributed.rank()
-            sigma.append(neighbour_distance(unit, job.preset.neighbours, job.threads) if own else None)
+            is_owner = distributed.state_owner(k) == distributed.rank()
+            sigma.append(neighbour_distance(unit, job.preset.neighbours, job.threads) if is_owner else None)
             times.append(normalised_time(time, trajectory_times[0], trajectory_times[-1]))
             owner.append(number)
     count = np.array([len(state) for state in points])
@@ -87,13 +87,13 @@ def build_clouds(
     def integers(values: Any) -> torch.Tensor:
         return torch.as_tensor(np.asarray(values, np.int64), device=job.device)
 
-    def from_owner(k: int, own: NDArray[np.float64] | None) -> torch.Tensor:
-        return distributed.broadcast(None if own is None else reals(own), distributed.state_owner(k), job.device)
+    def from_owner(k: int, values: NDArray[np.float64] | None) -> torch.Tensor:
+        return distributed.broadcast(None if values is None else reals(values), distributed.state_owner(k), job.device)
 
     return Clouds(
         points=reals(np.concatenate(points)),
         normals=reals(np.concatenate(normals)),
-        sigma=torch.cat([from_owner(k, own) for k, own in enumerate(sigma)]),
+        sigma=torch.cat([from_owner(k, distances) for k, distances in enumerate(sigma)]),
         start=integers(np.cumsum(count) - count),
         count=integers(count),
         times=reals(times),

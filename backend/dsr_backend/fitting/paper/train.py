@@ -153,8 +153,8 @@ def _batch_loss(job: FitJob[PaperPreset], state: TrainingState, clouds: Clouds) 
     preset, picked = job.preset, next(state.batches)
     count = preset.cpu_points if job.device.type == "cpu" else preset.points
     surface, normals, space = draw_points(clouds, picked, count, preset.uniform, state.generator)
-    own = distributed.batch_slice(count)
-    surface, normals = surface[:, own], normals[:, own]
+    rank_slice = distributed.batch_slice(count)
+    surface, normals = surface[:, rank_slice], normals[:, rank_slice]
     space = space[:, distributed.batch_slice(space.shape[1])]
     z = state.codes[clouds.owner[picked]]
     code = torch.cat([clouds.times[picked][:, None], z], 1)

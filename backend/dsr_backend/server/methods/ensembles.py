@@ -30,11 +30,11 @@ def occupancy(state: State, job: Job, request: messages.Occupancy) -> messages.O
     """Compute the space that the states of several series fill."""
     if not request.series:
         raise RequestError("bad-request", "occupancy needs one series of states at least, got none")
-    opened = {one.fit for one in request.series if one.fit in state.pending}
-    shapes = [shape for one in request.series for shape in _shapes(state, one)]
+    opened = {series.fit for series in request.series if series.fit in state.pending}
+    shapes = [shape for series in request.series for shape in _shapes(state, series)]
 
     def progress(fraction: float) -> None:
-        for name in {one.fit for one in request.series}:
+        for name in {series.fit for series in request.series}:
             job.progress(messages.Progress(fit=name, status=messages.FitStatus("sampling", fraction)))
 
     try:
@@ -59,15 +59,17 @@ def occupancy(state: State, job: Job, request: messages.Occupancy) -> messages.O
         origin=tuple(float(coordinate) for coordinate in result.origin),
         spacing=result.spacing,
         surfaces=tuple(
-            messages.OccupancySurface(one.level, one.value, len(one.points), len(one.faces), one.volume)
-            for one in result.surfaces
+            messages.OccupancySurface(
+                surface.level, surface.value, len(surface.points), len(surface.faces), surface.volume
+            )
+            for surface in result.surfaces
         ),
-        points=np.concatenate([one.points for one in result.surfaces]),
-        normals=np.concatenate([one.normals for one in result.surfaces]),
+        points=np.concatenate([surface.points for surface in result.surfaces]),
+        normals=np.concatenate([surface.normals for surface in result.surfaces]),
         faces=np.concatenate(
-            [one.faces + np.int32(first) for one, first in zip(result.surfaces, firsts, strict=False)]
+            [surface.faces + np.int32(first) for surface, first in zip(result.surfaces, firsts, strict=False)]
         ),
-        spread=np.concatenate([one.spread for one in result.surfaces]),
+        spread=np.concatenate([surface.spread for surface in result.surfaces]),
         values=result.values if request.grid else None,
     )
 
@@ -92,7 +94,9 @@ def landscape(state: State, job: Job, request: messages.Landscape) -> messages.L
     return messages.LandscapeResult(
         kind=result.kind,
         lag=result.lag,
-        macrostates=tuple(messages.Macrostate(one.population, one.place) for one in result.macrostates),
+        macrostates=tuple(
+            messages.Macrostate(macrostate.population, macrostate.place) for macrostate in result.macrostates
+        ),
         lags=tuple(result.lags.tolist()),
         rows=rows,
         js=result.js if math.isfinite(result.js) else None,
@@ -137,7 +141,7 @@ def _shapes(state: State, series: EnsembleSeries) -> list[OpenShape]:
 
 def _threads(state: State, request: messages.Occupancy) -> int:
     """Return the number of states to work on at once; a GPU takes one after another."""
-    of_fields = [one for one in request.series if one.fit not in state.pending]
+    of_fields = [series for series in request.series if series.fit not in state.pending]
     on_cpu = all(
         state.field(one.fit, FieldOptions(trajectory=one.trajectory)).device.type == "cpu" for one in of_fields
     )

@@ -82,7 +82,7 @@ def _open_scratch(state: State, job: Job, request: messages.Open) -> messages.Op
     )
     state.pending.drop(name)
     state.pending.put(name, PendingFit(request, surfaces, None, None, scratch))
-    return messages.OpenResult(states={one: () for one in trajectories or [""]})
+    return messages.OpenResult(states={trajectory: () for trajectory in trajectories or [""]})
 
 
 def take_surface(state: State, job: Job, request: messages.Surface) -> messages.SurfaceResult:

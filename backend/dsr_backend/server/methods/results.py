@@ -140,13 +140,13 @@ def export(state: State, job: Job, request: messages.Export) -> messages.FileRes
         if request.times is not None:
             data = gltf.animated_glb(frames, request.fps, request.matrix, provenance)
         else:
-            [only] = frames
+            [frame] = frames
             data = write.to_bytes(
-                only.points,
-                only.normals,
-                only.faces,
+                frame.points,
+                frame.normals,
+                frame.faces,
                 request.format,
-                only.colors,
+                frame.colors,
                 request.binary,
                 request.matrix,
                 provenance,

@@ -41,17 +41,17 @@ def prepare_molecule(state: State, job: Job, request: messages.Prepare) -> messa
     JobReport(job, request.source)(0.0, "preparing")
     with callers_fault():
         if options.resume:
-            prepared, coordinates, speed, kept = _kept(request)
+            prepared, coordinates, speed, states_kept = _kept(request)
         else:
             prepared, coordinates, speed = estimate(request.molecule(), request.coordinates[0], options, check)
-            kept = 0
+            states_kept = 0
     texts, table = prepared.molecule.table()
     return messages.PreparedMolecule(
         texts=texts,
         added=prepared.added,
         ns_a_day=speed.ns_a_day,
         platform=speed.platform,
-        states_kept=kept,
+        states_kept=states_kept,
         atoms=table,
         bonds=prepared.molecule.bonds,
         coordinates=coordinates,
@@ -74,13 +74,13 @@ def simulate_molecule(state: State, job: Job, request: messages.Simulate) -> mes
     with callers_fault():
         molecule = request.molecule()
     options = request.options
-    asked: JsonObject = {"options": options.to_json(), "states": list(request.lengths)}
+    description: JsonObject = {"options": options.to_json(), "states": list(request.lengths)}
     if options.model != ALL_ATOMS:
         return run_source(
             job,
             request,
             "simulate",
-            asked,
+            description,
             lambda trajectories, report, check: simulate_beads(
                 molecule,
                 trajectories[0],
@@ -95,7 +95,7 @@ def simulate_molecule(state: State, job: Job, request: messages.Simulate) -> mes
         job,
         request,
         "simulate",
-        asked,
+        description,
         lambda trajectories, report, check: simulate(
             molecule,
             trajectories[0].coordinates[0],
@@ -122,9 +122,9 @@ def learn_potential(state: State, job: Job, request: messages.Learn) -> messages
         left_out: list[str] = []
         if request.folder is not None:
             JobReport(job, request.model)(0.0, "reading")
-            more, skipped = read_folder(files_of(request.folder), request.options, check)
-            data += more
-            left_out = [f"{one.name} is left out: {one.reason}" for one in skipped]
+            folder_data, skipped = read_folder(files_of(request.folder), request.options, check)
+            data += folder_data
+            left_out = [f"{skip.name} is left out: {skip.reason}" for skip in skipped]
         earlier = load(request.model) if request.options.resume else None
         potential, report, lines = learn(
             data, request.options, JobReport(job, request.model), check, earlier, choose_device()
@@ -137,10 +137,10 @@ def learn_potential(state: State, job: Job, request: messages.Learn) -> messages
 
 
 def _learning_data(request: messages.Learn, number: int) -> LearningData:
-    one = request.proteins[number]
-    if one.simulation is not None:
-        return simulated(one.simulation, one.name, request.options.forces)
-    return of_frames(one.name, Protein(one.residues, one.chains), request.frames(number), request.options)
+    protein = request.proteins[number]
+    if protein.simulation is not None:
+        return simulated(protein.simulation, protein.name, request.options.forces)
+    return of_frames(protein.name, Protein(protein.residues, protein.chains), request.frames(number), request.options)
 
 
 def learn_generator(state: State, job: Job, request: messages.LearnGenerator) -> messages.LearnResult:
@@ -153,8 +153,8 @@ def learn_generator(state: State, job: Job, request: messages.LearnGenerator) ->
     path = model_path(request.model)
     with callers_fault():
         proteins = [
-            ProteinStates(one.name, one.residues, one.chains, request.trajectories(number))
-            for number, one in enumerate(request.proteins)
+            ProteinStates(protein.name, protein.residues, protein.chains, request.trajectories(number))
+            for number, protein in enumerate(request.proteins)
         ]
         spacing = Spacing(request.stride, request.picoseconds)
         report = JobReport(job, request.model)

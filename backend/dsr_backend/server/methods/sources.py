@@ -90,7 +90,7 @@ def run_source(
     started = time.process_time()
     with callers_fault():
         generated = source(trajectories, JobReport(job, request.source), check)
-    whole = {
+    record = {
         "kind": kind,
         "method": generated.method,
         "version": VERSION,
@@ -107,7 +107,7 @@ def run_source(
         titles=generated.titles,
         notes=generated.notes,
         table=generated.table,
-        provenance=plain(whole),
+        provenance=plain(record),
         coordinates=generated.coordinates,
         times=generated.times,
     )

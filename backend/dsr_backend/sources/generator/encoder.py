@@ -33,9 +33,9 @@ def gather(values: Tensor, index: Tensor) -> Tensor:
 
 def poses(frames: Frames, index: Tensor) -> tuple[Tensor, Tensor]:
     """Return the poses f[B,R,N,14] of neighbours in own frames, and rotations f[B,R,N,3,3] from their axes to own."""
-    back = frames.rotations.transpose(-1, -2)[:, :, None]
-    shift = (back @ (gather(frames.origins, index) - frames.origins[:, :, None])[..., None])[..., 0]
-    turn = back @ gather(frames.rotations, index)
+    inverse = frames.rotations.transpose(-1, -2)[:, :, None]
+    shift = (inverse @ (gather(frames.origins, index) - frames.origins[:, :, None])[..., None])[..., 0]
+    turn = inverse @ gather(frames.rotations, index)
     distance = shift.norm(dim=-1, keepdim=True)
     centres = torch.linspace(3.0, LONGEST, RADIAL, device=distance.device)
     width = (LONGEST - 3.0) / RADIAL
@@ -60,8 +60,8 @@ class Encoder(nn.Module):
     def separations(self, index: Tensor, places: Tensor) -> Tensor:
         """Return the vectors f[B,R,N,H] of the separations of neighbours i8[B,R,N] along the chain (places i8[R])."""
         half = SEPARATIONS // 2
-        apart = places[index] - places[None, :, None]
-        vectors: Tensor = self.separation(apart.clamp(-half, half) + half)
+        differences = places[index] - places[None, :, None]
+        vectors: Tensor = self.separation(differences.clamp(-half, half) + half)
         return vectors
 
     def forward(self, frames: Frames, index: Tensor, kinds: Tensor, places: Tensor) -> Tensor:
@@ -71,6 +71,8 @@ class Encoder(nn.Module):
         """
         kind = self.kind(kinds)
         near = self.pose(poses(frames, index)[0]) + self.separations(index, places) + kind[index]
-        own = kind.expand(len(index), -1, -1)
-        vectors: Tensor = self.norm(own + self.mix(torch.cat([own, torch.nn.functional.silu(near).mean(2)], -1)))
+        embedded = kind.expand(len(index), -1, -1)
+        vectors: Tensor = self.norm(
+            embedded + self.mix(torch.cat([embedded, torch.nn.functional.silu(near).mean(2)], -1))
+        )
         return vectors

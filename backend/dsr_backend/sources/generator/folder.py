@@ -37,29 +37,29 @@ def read_proteins(
         import MDAnalysis
     except ImportError as error:
         raise ValueFault(f"folder={folder} is read by MDAnalysis, where the backend runs: {INSTALL}") from error
-    found = protein_files(folder)
-    held_out = hold_out(list(found))
+    files_by_protein = protein_files(folder)
+    held_out = hold_out(list(files_by_protein))
     proteins: list[ProteinStates] = []
     spacings: dict[str, Spacing] = {}
     size = 0
-    for number, (name, (topology, trajectories)) in enumerate(found.items()):
+    for number, (name, (topology, trajectories)) in enumerate(files_by_protein.items()):
         runs = []
         residues: tuple[str, ...] = ()
         chains: tuple[int, ...] = ()
         for path in trajectories:
             check()
-            progress(number / len(found), f"{name}: {path.name}")
+            progress(number / len(files_by_protein), f"{name}: {path.name}")
             universe = MDAnalysis.Universe(str(topology), str(path))
-            wanted = [int(k) for k in states_text.parse(states, last=len(universe.trajectory), owner=path.name)]
+            state_numbers = [int(k) for k in states_text.parse(states, last=len(universe.trajectory), owner=path.name)]
             residues, corners = _corners(universe, topology)
-            size += len(wanted) * corners.size * 12
+            size += len(state_numbers) * corners.size * 12
             if size > MOST_BYTES:
                 raise ValueFault(
                     f"folder={folder}: up to {name} the backbones have {size / 1e9:.1f} GB, and {MOST_BYTES / 1e9:g} "
                     "are the most: take fewer states of each trajectory, as states=1-10000:10"
                 )
-            runs.append(_read(universe, wanted, corners, check))
-            spacings[path.name] = _spacing(wanted, float(universe.trajectory.dt), path)
+            runs.append(_read(universe, state_numbers, corners, check))
+            spacings[path.name] = _spacing(state_numbers, float(universe.trajectory.dt), path)
             chains = _chains(universe, corners, runs[0][0])
         proteins.append(ProteinStates(name, residues, chains, runs, name in held_out))
     return proteins, _one_spacing(spacings)
@@ -69,19 +69,19 @@ def protein_files(folder: Path) -> dict[str, tuple[Path, list[Path]]]:
     """Return topology and trajectories by name. Raises ValueFault where there are none."""
     if not folder.is_dir():
         raise ValueFault(f"folder={folder}: there is no such folder where the backend runs")
-    found = {}
+    files_by_protein = {}
     for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
         topology = inner / f"{inner.name}.pdb"
         trajectories = sorted(
             path for path in inner.iterdir() if path.name.startswith(inner.name) and path.suffix in TRAJECTORIES
         )
         if topology.is_file() and trajectories:
-            found[inner.name] = (topology, trajectories)
-    if not found:
+            files_by_protein[inner.name] = (topology, trajectories)
+    if not files_by_protein:
         raise ValueFault(
             f"folder={folder}: no protein in the layout NAME/NAME.pdb with NAME/NAME*.xtc, as ATLAS has it, is in it"
         )
-    return found
+    return files_by_protein
 
 
 def _corners(universe: Any, topology: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:
@@ -99,14 +99,14 @@ def _corners(universe: Any, topology: Path) -> tuple[tuple[str, ...], NDArray[np
     return tuple(names), np.array(corners, np.int64)
 
 
-def _read(universe: Any, wanted: Sequence[int], corners: NDArray[np.int64], check: Check) -> NDArray[np.float32]:
+def _read(universe: Any, state_numbers: Sequence[int], corners: NDArray[np.int64], check: Check) -> NDArray[np.float32]:
     """Return the backbones f4[S,R,3,3] (Å) of states, from 1."""
-    run = np.empty((len(wanted), *corners.shape, 3), np.float32)
-    for place, state in enumerate(wanted):
-        if place % 200 == 0:
+    run = np.empty((len(state_numbers), *corners.shape, 3), np.float32)
+    for row, state in enumerate(state_numbers):
+        if row % 200 == 0:
             check()
         universe.trajectory[state - 1]
-        run[place] = universe.atoms.positions[corners]
+        run[row] = universe.atoms.positions[corners]
     return run
 
 
@@ -120,8 +120,8 @@ def _chains(universe: Any, corners: NDArray[np.int64], first: NDArray[np.float32
     return tuple(chains)
 
 
-def _spacing(wanted: Sequence[int], picoseconds: float, path: Path) -> Spacing:
-    gaps = set(np.diff(wanted).tolist()) or {1}
+def _spacing(state_numbers: Sequence[int], picoseconds: float, path: Path) -> Spacing:
+    gaps = set(np.diff(state_numbers).tolist()) or {1}
     if len(gaps) > 1 or min(gaps) <= 0:
         raise ValueFault(f"states of {path.name} must be equally far apart, as 1-1000:10")
     stride = float(gaps.pop())
@@ -130,9 +130,11 @@ def _spacing(wanted: Sequence[int], picoseconds: float, path: Path) -> Spacing:
 
 def _one_spacing(spacings: dict[str, Spacing]) -> Spacing:
     """Return the spacing of all trajectories. Raises ValueFault where they differ."""
-    [(first, spacing), *others] = spacings.items()
-    for name, another in others:
-        mine, theirs = spacing.picoseconds or 0.0, another.picoseconds or 0.0
-        if abs(mine - theirs) > SAME_TIME * max(mine, theirs):
-            raise ValueFault(f"the states of {first} are {mine:g} ps apart, and those of {name} {theirs:g} ps")
+    [(first, spacing), *remaining] = spacings.items()
+    for name, another in remaining:
+        picoseconds, other_picoseconds = spacing.picoseconds or 0.0, another.picoseconds or 0.0
+        if abs(picoseconds - other_picoseconds) > SAME_TIME * max(picoseconds, other_picoseconds):
+            raise ValueFault(
+                f"the states of {first} are {picoseconds:g} ps apart, and those of {name} {other_picoseconds:g} ps"
+            )
     return spacing

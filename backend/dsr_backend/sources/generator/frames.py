@@ -34,7 +34,7 @@ class Frames:
 
     def expand(self, count: int) -> Frames:
         """Return `count` times the same frames, [count,R] of [R]."""
-        return self.map(lambda part: part.expand(count, *part.shape))
+        return self.map(lambda tensor: tensor.expand(count, *tensor.shape))
 
     @classmethod
     def stack(cls, states: Sequence[Frames], dim: int) -> Frames:
@@ -94,9 +94,9 @@ def rotations_of(vectors: Tensor) -> Tensor:
 
 def increments(first: Frames, second: Frames) -> Tensor:
     """Return the increments f[...,R,6] from frames to others."""
-    back = first.rotations.transpose(-1, -2)
-    shift = (back @ (second.origins - first.origins)[..., None])[..., 0]
-    return torch.cat([shift, ROTATION_LENGTH * rotation_vectors(back @ second.rotations)], -1)
+    inverse = first.rotations.transpose(-1, -2)
+    shift = (inverse @ (second.origins - first.origins)[..., None])[..., 0]
+    return torch.cat([shift, ROTATION_LENGTH * rotation_vectors(inverse @ second.rotations)], -1)
 
 
 def moved(frames: Frames, by: Tensor) -> Frames:

@@ -108,14 +108,17 @@ def learn(
     report(0.0, "baseline")
     digest = _digest(proteins)
     earlier = _earlier(path, digest, options) if options.resume else None
-    vocabulary = tuple(sorted({name for one in proteins for name in one.residues}))
+    vocabulary = tuple(sorted({name for protein in proteins for name in protein.residues}))
     preset = earlier.preset if earlier else PRESETS[options.preset]
-    runs = [protein_runs(one, vocabulary) for one in proteins]
+    runs = [protein_runs(protein, vocabulary) for protein in proteins]
     priors = earlier.priors if earlier else None
     training = Training(runs, len(vocabulary), preset, options.seed, choose_device(device), priors)
     if earlier:
         resumed(earlier, training)
-    known = tuple(KnownProtein(one.name, one.residues, one.chains, one.steps, step_length(one)) for one in proteins)
+    known = tuple(
+        KnownProtein(protein.name, protein.residues, protein.chains, protein.steps, step_length(protein))
+        for protein in proteins
+    )
 
     def content() -> SavedGenerator:
         return SavedGenerator(
@@ -123,7 +126,7 @@ def learn(
             vocabulary,
             known,
             tuple(training.priors),
-            tuple(one.residues for one in runs),
+            tuple(run.residues for run in runs),
             spacing.stride,
             spacing.picoseconds,
             digest,
@@ -131,25 +134,28 @@ def learn(
             training.tensors(),
         )
 
-    def progress(fraction: float, now: Training) -> None:
-        report.errors(now.loss, now.curve[-1].ratio)
-        report(fraction, "training", progress_text(now), (1.0 - fraction) * options.budget)
+    def progress(fraction: float, current: Training) -> None:
+        report.errors(current.loss, current.curve[-1].ratio)
+        report(fraction, "training", progress_text(current), (1.0 - fraction) * options.budget)
 
     try:
-        training.run(options.budget, check=check, progress=progress, save=lambda now: save(path, content()))
+        training.run(options.budget, check=check, progress=progress, save=lambda current: save(path, content()))
     except Cancelled:
         reached = f"cancelled after {training.steps} steps of training; {best_text(training.best)}"
         log(f"{reached}; resume=1 goes on from {path}")
         raise
-    whole: JsonObject = {
+    record: JsonObject = {
         "kind": "generator",
         "options": options.to_json(),
-        "curve": [[round(one.seconds, 1), one.steps, round(one.ratio, 4)] for one in training.curve],
+        "curve": [
+            [round(measurement.seconds, 1), measurement.steps, round(measurement.ratio, 4)]
+            for measurement in training.curve
+        ],
         "ratio": round(training.best.ratio, 4),
-        "steps": {one.name: one.steps for one in proteins},
-        "unseen": [one.name for one in proteins if one.unseen],
+        "steps": {protein.name: protein.steps for protein in proteins},
+        "unseen": [protein.name for protein in proteins if protein.unseen],
     }
-    return Learned(content(), tuple(_lines(proteins, training, earlier)), whole)
+    return Learned(content(), tuple(_lines(proteins, training, earlier)), record)
 
 
 def progress_text(training: Training) -> str:
@@ -162,13 +168,13 @@ def progress_text(training: Training) -> str:
 def merged(given: Sequence[ProteinStates]) -> list[ProteinStates]:
     """Return the proteins, each with all its runs, without runs that are too short."""
     proteins: dict[tuple[tuple[str, ...], tuple[int, ...]], ProteinStates] = {}
-    for one in given:
-        known = proteins.get((one.residues, one.chains))
-        runs = [run for run in one.runs if len(run) >= LEAST_RUN]
+    for protein in given:
+        known = proteins.get((protein.residues, protein.chains))
+        runs = [run for run in protein.runs if len(run) >= LEAST_RUN]
         if known is not None:
             runs = [*known.runs, *runs]
-        name, unseen = (known.name, known.unseen) if known else (one.name, one.unseen)
-        proteins[one.residues, one.chains] = ProteinStates(name, one.residues, one.chains, runs, unseen)
+        name, unseen = (known.name, known.unseen) if known else (protein.name, protein.unseen)
+        proteins[protein.residues, protein.chains] = ProteinStates(name, protein.residues, protein.chains, runs, unseen)
     return list(proteins.values())
 
 
@@ -176,27 +182,27 @@ def ensure_learnable(proteins: Sequence[ProteinStates]) -> None:
     """Raise ValueFault for proteins that a generator can't be learned from, with what would do."""
     if len(proteins) > MOST_PROTEINS:
         raise ValueFault(f"{len(proteins)} proteins are too many for one generator; {MOST_PROTEINS} are the most")
-    for one in proteins:
-        if not FEWEST_RESIDUES <= len(one.residues) <= MOST_RESIDUES:
+    for protein in proteins:
+        if not FEWEST_RESIDUES <= len(protein.residues) <= MOST_RESIDUES:
             raise ValueFault(
-                f"{one.name} has {len(one.residues)} residues with N, CA and C; a generator learns from "
+                f"{protein.name} has {len(protein.residues)} residues with N, CA and C; a generator learns from "
                 f"{FEWEST_RESIDUES} to {MOST_RESIDUES}"
             )
-    kinds = {name for one in proteins for name in one.residues}
+    kinds = {name for protein in proteins for name in protein.residues}
     if len(kinds) > MOST_KINDS:
         raise ValueFault(f"the proteins have {len(kinds)} kinds of residues; {MOST_KINDS} are the most")
-    steps = sum(one.steps for one in proteins if not one.unseen)
+    steps = sum(protein.steps for protein in proteins if not protein.unseen)
     if steps < MIN_WINDOWS:
         raise ValueFault(
             f"a generator learns from {MIN_WINDOWS} steps from state to state or more, in trajectories of {LEAST_RUN} "
             f"states or more, and there are {steps}: name more trajectories, or use dsr_continue and dsr_sample, which "
             "need no training"
         )
-    for one in proteins:
-        if one.steps < LEAST_EACH:
+    for protein in proteins:
+        if protein.steps < LEAST_EACH:
             raise ValueFault(
-                f"{one.name}: {one.steps} steps from state to state are too few; {LEAST_EACH} of each protein are the "
-                "least: leave it out, or name more of its trajectories"
+                f"{protein.name}: {protein.steps} steps from state to state are too few; {LEAST_EACH} of each "
+                "protein are the least: leave it out, or name more of its trajectories"
             )
 
 
@@ -241,9 +247,11 @@ def hold_out(names: Sequence[str]) -> Collection[str]:
 def _digest(proteins: Sequence[ProteinStates]) -> str:
     """Return a digest of all states, by which a training knows its data again."""
     digest = hashlib.sha256()
-    for one in proteins:
-        digest.update(repr((one.residues, one.chains, one.unseen, [run.shape for run in one.runs])).encode())
-        for run in one.runs:
+    for protein in proteins:
+        digest.update(
+            repr((protein.residues, protein.chains, protein.unseen, [run.shape for run in protein.runs])).encode()
+        )
+        for run in protein.runs:
             digest.update(np.ascontiguousarray(run, "<f4").tobytes())
     return digest.hexdigest()
 
@@ -254,7 +262,7 @@ def _earlier(path: Path, digest: str, options: GeneratorOptions) -> SavedGenerat
         raise ValueFault(f"resume 1: there is no generator {path.stem} to go on with ({path}): leave resume out")
     saved = from_bytes(path.read_bytes())
     if saved.digest != digest:
-        learned = ", ".join(f"{one.steps} steps of {one.name}" for one in saved.proteins)
+        learned = ", ".join(f"{protein.steps} steps of {protein.name}" for protein in saved.proteins)
         raise ValueFault(
             f"resume 1: {path.stem} was learned from other states ({learned}): name the same objects and states, or "
             "leave resume out"
@@ -267,11 +275,11 @@ def _earlier(path: Path, digest: str, options: GeneratorOptions) -> SavedGenerat
 
 def _lines(proteins: Sequence[ProteinStates], training: Training, earlier: SavedGenerator | None) -> list[str]:
     lines = []
-    for one in proteins:
-        count = len(one.runs)
+    for protein in proteins:
+        count = len(protein.runs)
         of = "1 trajectory" if count == 1 else f"{count} trajectories"
-        held = "; held out, to measure on" if one.unseen else ""
-        lines.append(f"{one.name}: {one.steps} steps in {of} of {len(one.residues)} residues{held}")
+        held = "; held out, to measure on" if protein.unseen else ""
+        lines.append(f"{protein.name}: {protein.steps} steps in {of} of {len(protein.residues)} residues{held}")
     before = f" ({earlier.curve[-1].steps} of them before)" if earlier else ""
     lines.append(f"{training.steps} steps of training in {training.seconds:.0f} s{before}")
     lines.append(curve_line(training.curve))
@@ -279,8 +287,8 @@ def _lines(proteins: Sequence[ProteinStates], training: Training, earlier: Saved
     if training.best.ratio < HELPS:
         return lines
     lines.append(f"the net adds nothing, as it would below {HELPS:g}: method=auto does as well")
-    enough = PAYS * math.sqrt(max(len(one.residues) for one in proteins) / 10.0)
-    steps = sum(one.steps for one in proteins if not one.unseen)
+    enough = PAYS * math.sqrt(max(len(protein.residues) for protein in proteins) / 10.0)
+    steps = sum(protein.steps for protein in proteins if not protein.unseen)
     if steps < enough:
         lines.append(f"from about {enough:.0f} steps from state to state it may help (a guess); there are {steps}")
     return lines
@@ -294,5 +302,5 @@ def best_text(best: Measurement) -> str:
 def curve_line(curve: Sequence[Measurement]) -> str:
     """Return the measurements of the held-out error in a line."""
     chosen = [curve[k] for k in np.unique(np.linspace(0, len(curve) - 1, SHOWN).round().astype(int))]
-    ratios = " ".join(f"{one.ratio:.3f}" for one in chosen)
-    return f"held-out error over the baseline's: {ratios} (after {' '.join(f'{one.seconds:.0f}' for one in chosen)} s)"
+    ratios = " ".join(f"{row.ratio:.3f}" for row in chosen)
+    return f"held-out error over the baseline's: {ratios} (after {' '.join(f'{row.seconds:.0f}' for row in chosen)} s)"

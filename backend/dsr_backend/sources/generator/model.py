@@ -56,7 +56,7 @@ class Residues:
 
     def to(self, device: torch.device) -> Residues:
         """Return them on a device."""
-        return Residues(*(part.to(device) for part in (self.kinds, self.places, self.linked, self.local)))
+        return Residues(*(tensor.to(device) for tensor in (self.kinds, self.places, self.linked, self.local)))
 
 
 class Context(NamedTuple):
@@ -122,7 +122,7 @@ class Generator:
         """Return the context vectors f[B,R,H] and the neighbours i8[B,R,N] of the anchor."""
         index = neighbors(context.anchor, self.net.preset.neighbors)
         batch, length = context.present.shape
-        flat = context.known.map(lambda part: part.flatten(0, 1))
+        flat = context.known.map(lambda tensor: tensor.flatten(0, 1))
         repeated = index.repeat_interleave(length, 0)
         encoded = self.net.encoder(flat, repeated, self.residues.kinds, self.residues.places)
         encoded = encoded.reshape(batch, length, *encoded.shape[1:])
@@ -191,7 +191,7 @@ class Generator:
     def alone(self, batch: int) -> Context:
         """Return the context of `batch` states about which nothing is known."""
         anchor = self.prior.mean.expand(batch)
-        known = anchor.map(lambda part: part[:, None])
+        known = anchor.map(lambda tensor: tensor[:, None])
         mean = self.prior.shift.reshape(-1, 6).expand(batch, -1, -1)
         at = torch.zeros(batch, 1, device=mean.device)
         return Context(known, at, at.bool(), anchor, mean, torch.ones(batch, device=mean.device), True)

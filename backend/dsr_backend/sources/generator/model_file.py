@@ -69,7 +69,7 @@ class SavedGenerator:
     @property
     def best(self) -> Measurement:
         """The least measured ratio: that of the weights."""
-        return min(self.curve, key=lambda one: one.ratio)
+        return min(self.curve, key=lambda measurement: measurement.ratio)
 
     def generator(self, number: int) -> Generator:
         """Return the generator of the protein with that number, from 0."""
@@ -107,16 +107,16 @@ def to_bytes(saved: SavedGenerator) -> bytes:
                 "features": prior.axes.shape[1],
             }
         )
-    about: JsonObject = {
+    description: JsonObject = {
         **{key: getattr(saved.preset, key) for key in SIZES},
         "vocabulary": list(saved.vocabulary),
         "proteins": proteins,
         "stride": saved.stride,
         "picoseconds": saved.picoseconds,
         "digest": saved.digest,
-        "curve": [[one.seconds, one.steps, one.ratio] for one in saved.curve],
+        "curve": [[measurement.seconds, measurement.steps, measurement.ratio] for measurement in saved.curve],
     }
-    return model_file.to_bytes(GENERATOR, tensors, about)
+    return model_file.to_bytes(GENERATOR, tensors, description)
 
 
 def load(name: str) -> SavedGenerator:
@@ -130,38 +130,38 @@ def load(name: str) -> SavedGenerator:
 
 def from_bytes(data: bytes) -> SavedGenerator:
     """Return the generator that a file holds. Raises ModelError."""
-    about, tensors = model_file.parse(data, GENERATOR)
-    preset = Preset(**{key: model_file.whole(about, key, *limits) for key, limits in SIZES.items()})
-    vocabulary = model_file.texts(about, "vocabulary", MOST_KINDS)
+    description, tensors = model_file.parse(data, GENERATOR)
+    preset = Preset(**{key: model_file.whole(description, key, *limits) for key, limits in SIZES.items()})
+    vocabulary = model_file.texts(description, "vocabulary", MOST_KINDS)
     if len(set(vocabulary)) < len(vocabulary):
         raise ModelError("vocabulary has a residue twice")
-    described = about.get("proteins")
+    described = description.get("proteins")
     if not isinstance(described, list) or not 1 <= len(described) <= MOST_PROTEINS:
         raise ModelError(f"proteins are no list of 1 to {MOST_PROTEINS}")
-    proteins = tuple(_protein(one, vocabulary) for one in described)
-    features = [model_file.whole(one, "features", 1, FEATURES) for one in described]
+    proteins = tuple(_protein(entry, vocabulary) for entry in described)
+    features = [model_file.whole(entry, "features", 1, FEATURES) for entry in described]
     # Takes no memory before the tensors are checked.
     with torch.device("meta"):
         of_net = model_file.shapes_of(Network(len(vocabulary), preset).state_dict())
-    wanted = {f"{part}.{name}": like for part in STATE for name, like in of_net.items()}
+    expected = {f"{prefix}.{name}": like for prefix in STATE for name, like in of_net.items()}
     for number, (known, count) in enumerate(zip(proteins, features, strict=True)):
         shapes = _protein_shapes(len(known.residues), count)
-        wanted |= {f"proteins.{number}.{key}": like for key, like in shapes.items()}
-    model_file.check_tensors(tensors, wanted)
-    parts = [_restored(tensors, number, known, vocabulary) for number, known in enumerate(proteins)]
-    digest = about.get("digest")
+        expected |= {f"proteins.{number}.{key}": like for key, like in shapes.items()}
+    model_file.check_tensors(tensors, expected)
+    restored = [_restored(tensors, number, known, vocabulary) for number, known in enumerate(proteins)]
+    digest = description.get("digest")
     if not isinstance(digest, str) or len(digest) > LONGEST_DIGEST:
         raise ModelError("digest is no short text")
     return SavedGenerator(
         preset,
         vocabulary,
         proteins,
-        tuple(prior for prior, _ in parts),
-        tuple(residues for _, residues in parts),
-        model_file.number(about, "stride", *TIMES),
-        None if about.get("picoseconds") is None else model_file.number(about, "picoseconds", *TIMES),
+        tuple(prior for prior, _ in restored),
+        tuple(residues for _, residues in restored),
+        model_file.number(description, "stride", *TIMES),
+        None if description.get("picoseconds") is None else model_file.number(description, "picoseconds", *TIMES),
         digest,
-        _curve(about.get("curve")),
+        _curve(description.get("curve")),
         {name: tensor for name, tensor in tensors.items() if not name.startswith("proteins.")},
     )
 
@@ -218,24 +218,24 @@ def _restored(
     tensors: Mapping[str, Tensor], number: int, known: KnownProtein, vocabulary: Sequence[str]
 ) -> tuple[Prior, Residues]:
     """Return the closed-form model of a protein. Raises ModelError for rotations or covariances that are none."""
-    parts = {key: tensors[f"proteins.{number}.{key}"] for key in _protein_shapes(1, 1)}
-    rotations = parts["rotations"]
-    off = (rotations.transpose(-1, -2) @ rotations - torch.eye(3)).abs().max()
-    if float(off) > ROTATION_TOLERANCE or bool((torch.linalg.det(rotations) < 0).any()):
+    protein_tensors = {key: tensors[f"proteins.{number}.{key}"] for key in _protein_shapes(1, 1)}
+    rotations = protein_tensors["rotations"]
+    deviation = (rotations.transpose(-1, -2) @ rotations - torch.eye(3)).abs().max()
+    if float(deviation) > ROTATION_TOLERANCE or bool((torch.linalg.det(rotations) < 0).any()):
         raise ModelError(f"proteins.{number}.rotations are no rotations")
     for key in ("step", "whole"):
-        if not torch.allclose(parts[key], parts[key].T, atol=1e-3):
+        if not torch.allclose(protein_tensors[key], protein_tensors[key].T, atol=1e-3):
             raise ModelError(f"proteins.{number}.{key} is not symmetric")
     prior = Prior(
-        Frames(rotations, parts["origins"]),
-        parts["centre"],
-        parts["axes"],
-        parts["weights"],
-        Normal.of_root(parts["step"]),
-        Normal.of_root(parts["whole"]),
-        parts["shift"],
+        Frames(rotations, protein_tensors["origins"]),
+        protein_tensors["centre"],
+        protein_tensors["axes"],
+        protein_tensors["weights"],
+        Normal.of_root(protein_tensors["step"]),
+        Normal.of_root(protein_tensors["whole"]),
+        protein_tensors["shift"],
     )
-    return prior, residues_of(known.residues, known.chains, vocabulary, parts["local"])
+    return prior, residues_of(known.residues, known.chains, vocabulary, protein_tensors["local"])
 
 
 def _protein(described: Any, vocabulary: Sequence[str]) -> KnownProtein:
@@ -250,7 +250,7 @@ def _protein(described: Any, vocabulary: Sequence[str]) -> KnownProtein:
     if (
         not isinstance(chains, list)
         or len(chains) != len(residues)
-        or not all(type(one) is int and 0 <= one < MOST_RESIDUES for one in chains)
+        or not all(type(chain) is int and 0 <= chain < MOST_RESIDUES for chain in chains)
     ):
         raise ModelError(f"chains of {name} are no {len(residues)} numbers from 0")
     steps = model_file.whole(described, "steps", 1, 10**9)

@@ -73,7 +73,7 @@ class Prior:
     def to(self, device: torch.device) -> Prior:
         """Return the model on a device."""
         return Prior(
-            self.mean.map(lambda part: part.to(device)),
+            self.mean.map(lambda tensor: tensor.to(device)),
             self.centre.to(device),
             self.axes.to(device),
             self.weights.to(device),
@@ -107,9 +107,9 @@ class Prior:
         weights = _ridge(design, y, best)
         residual = y - design @ weights
         # Innovations of states that the weights have seen are too small.
-        seen = float(((y[:-held] - design[:-held] @ _ridge(design[:-held], y[:-held], best)) ** 2).mean())
-        residual = residual * max(1.0, error(best) / max(seen, FLOOR)) ** 0.5
-        whole = torch.cat(
+        training_error = float(((y[:-held] - design[:-held] @ _ridge(design[:-held], y[:-held], best)) ** 2).mean())
+        residual = residual * max(1.0, error(best) / max(training_error, FLOOR)) ** 0.5
+        displacements = torch.cat(
             [
                 increments(
                     mean.expand(len(states.origins)), superposed(states, mean.expand(len(states.origins)))
@@ -117,8 +117,8 @@ class Prior:
                 for states in trajectories
             ]
         )
-        shift = whole.mean(0)
-        return cls(mean, centre, axes, weights, Normal.of(residual), Normal.of(whole - shift), shift)
+        shift = displacements.mean(0)
+        return cls(mean, centre, axes, weights, Normal.of(residual), Normal.of(displacements - shift), shift)
 
     def forward_mean(self, previous: Frames | None, current: Frames) -> Tensor:
         """Return the mean f[B,R,6] of the next increment of frames [B,R] after the previous ones."""
@@ -134,9 +134,9 @@ def bridge_mean(current: Frames, end: Frames, left: Tensor) -> Tensor:
 
 def _features(previous: Frames | None, current: Frames, mean: Frames) -> Tensor:
     """Return the features f[B,D2]: the last increment, seen from the current frames, and the way to the mean."""
-    way = increments(current, superposed(mean.expand(len(current.origins)), current))
-    last = torch.zeros_like(way) if previous is None else -increments(current, superposed(previous, current))
-    return torch.cat([last.flatten(1), way.flatten(1)], 1)
+    to_mean = increments(current, superposed(mean.expand(len(current.origins)), current))
+    last = torch.zeros_like(to_mean) if previous is None else -increments(current, superposed(previous, current))
+    return torch.cat([last.flatten(1), to_mean.flatten(1)], 1)
 
 
 def _windows(states: Frames, mean: Frames) -> tuple[Tensor, Tensor]:
@@ -156,11 +156,11 @@ def _ridge(design: Tensor, targets: Tensor, ridge: float) -> Tensor:
 
 def _mean_frames(trajectories: Sequence[Frames]) -> Frames:
     """Return frames that stand for the mean structure: the state nearest to the mean of all origins."""
-    every = Frames.cat(trajectories)
-    every = every[:: max(1, len(every.origins) // 2000)]
-    reference = every[len(every.origins) // 2]
+    pooled = Frames.cat(trajectories)
+    pooled = pooled[:: max(1, len(pooled.origins) // 2000)]
+    reference = pooled[len(pooled.origins) // 2]
     for _ in range(3):
-        aligned = superposed(every, reference.expand(len(every.origins)))
+        aligned = superposed(pooled, reference.expand(len(pooled.origins)))
         centre = aligned.origins.mean(0)
         nearest = int(((aligned.origins - centre) ** 2).sum((1, 2)).argmin())
         reference = aligned[nearest]

@@ -29,16 +29,16 @@ def continue_states(
 
     times: of the history, in gaps; without them its states are one gap apart.
     """
-    known, made = list(history[-HISTORY:]), []
+    known, built = list(history[-HISTORY:]), []
     moments = [*times][-HISTORY:] or [float(k) for k in range(len(known))]
     for _ in range(frames):
         check()
         context = model.after(known, times=moments)
         atoms = mend(atoms_of(model.draw(context, generator, steps), model.residues.local))
-        made.append(atoms)
+        built.append(atoms)
         known = [*known[-HISTORY + 1 :], frames_of(atoms)]
         moments = [*moments[-HISTORY + 1 :], moments[-1] + 1.0]
-    return torch.stack(made, 1)
+    return torch.stack(built, 1)
 
 
 def fill_states(
@@ -52,14 +52,14 @@ def fill_states(
     check: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Return backbone atoms f[B,F,R,3,3] (Å) of states between first and last frames [B,R], which are known first."""
-    known, made = [first], []
+    known, built = [first], []
     for k in range(frames):
         check()
         context = model.after(known, last, frames + 1 - k)
         atoms = mend(atoms_of(model.draw(context, generator, steps), model.residues.local))
-        made.append(atoms)
+        built.append(atoms)
         known = [*known[-HISTORY + 1 :], frames_of(atoms)]
-    return torch.stack(made, 1)
+    return torch.stack(built, 1)
 
 
 def sample_states(

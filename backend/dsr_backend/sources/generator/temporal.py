@@ -36,8 +36,8 @@ class TemporalBlock(nn.Module):
         """Return tokens f[N,T,H] after attending to known ones bool[N,T] that are not later in the sequence."""
         count, length, size = tokens.shape
         q, k, v = (
-            part.reshape(count, length, HEADS, size // HEADS).transpose(1, 2)
-            for part in self.project(self.first(tokens)).chunk(3, -1)
+            tensor.reshape(count, length, HEADS, size // HEADS).transpose(1, 2)
+            for tensor in self.project(self.first(tokens)).chunk(3, -1)
         )
         at = times[:, None]
         causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()

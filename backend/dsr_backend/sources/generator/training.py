@@ -64,13 +64,13 @@ class Windows:
 
     def to(self, device: torch.device) -> Windows:
         """Return the windows on a device."""
-        return Windows(self.frames.map(lambda part: part.to(device)), self.owner.to(device))
+        return Windows(self.frames.map(lambda tensor: tensor.to(device)), self.owner.to(device))
 
     def starts(self, ahead: int) -> Tensor:
         """Return the states i8[M] with one state before and `ahead` states after in the same trajectory."""
-        place = torch.arange(1, len(self.owner) - ahead, device=self.owner.device)
-        same = (self.owner[place - 1] == self.owner[place]) & (self.owner[place + ahead] == self.owner[place])
-        return place[same]
+        starts = torch.arange(1, len(self.owner) - ahead, device=self.owner.device)
+        one_run = (self.owner[starts - 1] == self.owner[starts]) & (self.owner[starts + ahead] == self.owner[starts])
+        return starts[one_run]
 
     def context(self, model: Generator, task: str, count: int, generator: torch.Generator) -> tuple[Context, Tensor]:
         """Draw `count` examples of a task: what is known, and the increments f[count,R,6] to predict."""
@@ -88,22 +88,22 @@ class Windows:
         at = starts[torch.randint(len(starts), (count,), generator=generator, device=device)]
         known_before = int(torch.randint(1, HISTORY + 1, (1,), generator=generator, device=device))
         offsets = torch.arange(known_before - 1, -1, -1, device=device)
-        place = (at[:, None] - offsets).clamp_min(0)
-        present = self.owner[place] == self.owner[at][:, None]
+        history = (at[:, None] - offsets).clamp_min(0)
+        present = self.owner[history] == self.owner[at][:, None]
         # Of a history with uneven strides some states are not known, or the one before the last.
         drawn = torch.rand(present.shape, generator=generator, device=device)
         even = bool(torch.rand(1, generator=generator, device=device) >= FORGOTTEN)
         present &= (drawn >= FORGOTTEN) | (offsets < 2)
         present &= (offsets != 1) | even
         anchor = superposed_frames(self.frames[at], HISTORY_NOISE, generator)
-        flat = superposed_frames(self.frames[place.flatten()], HISTORY_NOISE, generator)
-        repeated = anchor.map(lambda part: part.repeat_interleave(known_before, 0))
-        known = superposed(flat, repeated).map(lambda part: part.reshape(*place.shape, *part.shape[1:]))
+        flat = superposed_frames(self.frames[history.flatten()], HISTORY_NOISE, generator)
+        repeated = anchor.map(lambda tensor: tensor.repeat_interleave(known_before, 0))
+        known = superposed(flat, repeated).map(lambda tensor: tensor.reshape(*history.shape, *tensor.shape[1:]))
         known.rotations[:, -1], known.origins[:, -1] = anchor.rotations, anchor.origins
         times = (-1.0 - offsets).expand(count, -1)
         if task == "fill" and left > 1:
             end = superposed(self.frames[at + left], anchor)
-            known = Frames.cat([end.map(lambda part: part[:, None]), known], 1)
+            known = Frames.cat([end.map(lambda tensor: tensor[:, None]), known], 1)
             times = torch.cat([times.new_full((count, 1), left - 1.0), times], 1)
             present = torch.cat([present.new_ones(count, 1), present], 1)
             steps = times.new_full((count,), float(left))
@@ -166,11 +166,11 @@ class Training:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.net = Network(kind_count, preset).to(self._device)
-        by_protein = any(one.unseen for one in proteins)
-        parts = [split(one.runs) for one in proteins]
-        self.priors = list(priors) if priors else [Prior.fit(learned) for learned, _ in parts]
+        by_protein = any(protein.unseen for protein in proteins)
+        splits = [split(protein.runs) for protein in proteins]
+        self.priors = list(priors) if priors else [Prior.fit(learned) for learned, _ in splits]
         self._lessons = []
-        for protein, prior, (learned, held) in zip(proteins, self.priors, parts, strict=True):
+        for protein, prior, (learned, held) in zip(proteins, self.priors, splits, strict=True):
             generator = Generator(self.net, prior, protein.residues).to(self._device)
             measured = protein.unseen or not by_protein
             self._lessons.append(
@@ -213,7 +213,7 @@ class Training:
         check: may raise Cancelled; what was reached by then is measured and saved before it passes on. progress: gets
         the fraction of the budget. save: called after each measurement.
         """
-        every = min(EVERY, seconds / 10.0)
+        interval = min(EVERY, seconds / 10.0)
         started, already, first = time.monotonic(), self.seconds, self.steps
         measured = reported = 0.0
         tasks, chances = [name for name, _ in TASKS], torch.tensor([chance for _, chance in TASKS], device=self._device)
@@ -223,7 +223,7 @@ class Training:
                 spent = time.monotonic() - started
                 self.seconds = already + spent
                 fraction = spent / max(seconds, 1e-9) if most_steps is None else (self.steps - first) / most_steps
-                if spent - measured > every or fraction >= 1.0:
+                if spent - measured > interval or fraction >= 1.0:
                     self._measure()
                     save(self)
                     measured = spent
@@ -274,15 +274,15 @@ class Training:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state of the training: the weights now, their mean, and Adam's moments."""
-        kept = {}
+        tensors = {}
         for name, value in self.net.named_parameters():
             state = self._optimizer.state.get(value, {})
-            kept[f"weights.{name}"] = self._best[name]
-            kept[f"now.{name}"] = value.detach()
-            kept[f"mean.{name}"] = self._averaged[name]
-            kept[f"first.{name}"] = state.get("exp_avg", torch.zeros_like(value))
-            kept[f"second.{name}"] = state.get("exp_avg_sq", torch.zeros_like(value))
-        return {name: value.detach().cpu().clone() for name, value in kept.items()}
+            tensors[f"weights.{name}"] = self._best[name]
+            tensors[f"now.{name}"] = value.detach()
+            tensors[f"mean.{name}"] = self._averaged[name]
+            tensors[f"first.{name}"] = state.get("exp_avg", torch.zeros_like(value))
+            tensors[f"second.{name}"] = state.get("exp_avg_sq", torch.zeros_like(value))
+        return {name: value.detach().cpu().clone() for name, value in tensors.items()}
 
     def go_on(self, tensors: Mapping[str, Tensor], curve: Sequence[Measurement]) -> None:
         """Take up the state of an earlier training on the same data."""
@@ -297,7 +297,7 @@ class Training:
                 "exp_avg_sq": tensors[f"second.{name}"].to(value),
             }
         self.curve = list(curve)
-        self.best = min(curve, key=lambda one: one.ratio)
+        self.best = min(curve, key=lambda measurement: measurement.ratio)
         self.steps, self.seconds = curve[-1].steps, curve[-1].seconds
         # Other windows than those of the first steps.
         self._generator.manual_seed(self._seed + self.steps)

@@ -71,8 +71,8 @@ class Protein:
     def separations(self) -> Indices:
         """Residues between the beads of each pair along the chain, i8[P]; between two chains more than any."""
         chains = np.array(self.chains)[self.pairs]
-        apart = self.pairs[:, 1] - self.pairs[:, 0]
-        return np.where(chains[:, 0] == chains[:, 1], apart, len(self))
+        separation = self.pairs[:, 1] - self.pairs[:, 0]
+        return np.where(chains[:, 0] == chains[:, 1], separation, len(self))
 
 
 def beads_of(molecule: Molecule, coordinates: NDArray[np.floating[Any]]) -> tuple[Protein, Indices]:
@@ -81,16 +81,18 @@ def beads_of(molecule: Molecule, coordinates: NDArray[np.floating[Any]]) -> tupl
     coordinates: f4[A,3] in Å of one state, which show gaps. Raises ValueFault for too few or too many residues.
     """
     residues = residue_indices(molecule)
-    place: dict[int, int] = {}
+    atom_of: dict[int, int] = {}
     for atom, (residue, name, element) in enumerate(zip(residues, molecule.names, molecule.elements, strict=True)):
         if name == "CA" and element.upper() == "C":
-            place.setdefault(int(residue), atom)
-    atoms = np.array(list(place.values()), np.int64)
+            atom_of.setdefault(int(residue), atom)
+    atoms = np.array(list(atom_of.values()), np.int64)
     if len(atoms) < 4:
         raise ValueFault(f"a potential needs at least four residues with Cα, and there are {len(atoms)}")
     steps = np.linalg.norm(np.diff(coordinates[atoms], axis=0), axis=1)
     labels = [molecule.chains[atom] for atom in atoms]
-    broken = [step > GAP or one != other for step, one, other in zip(steps, labels, labels[1:], strict=False)]
+    broken = [
+        step > GAP or label != next_label for step, label, next_label in zip(steps, labels, labels[1:], strict=False)
+    ]
     chains = tuple(np.concatenate([[0], np.cumsum(broken)]).astype(int).tolist())
     return Protein(tuple(molecule.residue_names[atom] for atom in atoms), chains), atoms
 
@@ -119,16 +121,18 @@ class ForceMap:
         """Find the weights. forces: chunks [F,A,3] of all frames, read once."""
         self._group = constraint_groups(molecule)
         count = int(self._group.max()) + 1
-        own = self._group[beads]
-        others = np.setdiff1d(np.arange(count), own)
+        bead_groups = self._group[beads]
+        other_groups = np.setdiff1d(np.arange(count), bead_groups)
         gram = np.zeros((count, count))
         for chunk in forces:
             grouped = self._grouped(chunk)
             gram += np.einsum("fgx,fhx->gh", grouped, grouped)
         gram[np.diag_indices(count)] += RIDGE * np.trace(gram) / count
         self.weights = np.zeros((len(beads), count))
-        self.weights[np.arange(len(beads)), own] = 1.0
-        self.weights[:, others] = -np.linalg.solve(gram[np.ix_(others, others)], gram[np.ix_(others, own)]).T
+        self.weights[np.arange(len(beads)), bead_groups] = 1.0
+        self.weights[:, other_groups] = -np.linalg.solve(
+            gram[np.ix_(other_groups, other_groups)], gram[np.ix_(other_groups, bead_groups)]
+        ).T
 
     def __call__(self, forces: NDArray[np.floating[Any]]) -> Floats:
         """Return forces [F,N,3] on the beads."""
@@ -153,9 +157,9 @@ def inner_distances(beads: NDArray[np.floating[Any]]) -> Floats:
 
 def nearest_distance(beads: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]) -> Floats:
     """Return how far each frame [F,N,3] is from the most similar of others, f8[F]: Å, rms of their inner distances."""
-    one, other = inner_distances(beads), inner_distances(others)
-    squares = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2.0 * one @ other.T
-    nearest: Floats = np.sqrt(np.maximum(squares.min(1), 0.0) / one.shape[1])
+    distances, other_distances = inner_distances(beads), inner_distances(others)
+    squares = (distances**2).sum(1)[:, None] + (other_distances**2).sum(1)[None] - 2.0 * distances @ other_distances.T
+    nearest: Floats = np.sqrt(np.maximum(squares.min(1), 0.0) / distances.shape[1])
     return nearest
 
 

@@ -48,7 +48,7 @@ class Calibration:
 def feature_statistics(frames: Frames) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return means and deviations of the features, f8[K] each."""
     x = torch.as_tensor(frames.beads)
-    values = torch.cat([features(part, frames.protein) for part in torch.split(x, 2048)]).double()
+    values = torch.cat([features(chunk, frames.protein) for chunk in torch.split(x, 2048)]).double()
     return values.mean(0).numpy(), values.std(0, correction=0).clamp_min(LEAST_DEVIATION).numpy()
 
 
@@ -69,7 +69,7 @@ def calibrate(
     protein, generator = frames.protein, torch.Generator(device).manual_seed(seed)
     means, deviations = feature_statistics(frames)
     bonds = torch.as_tensor(protein.runs(2), device=device)
-    wanted, spread = torch.as_tensor(means, device=device), torch.as_tensor(deviations, device=device)
+    targets, spread = torch.as_tensor(means, device=device), torch.as_tensor(deviations, device=device)
     scale = potential.thermal / spread**2
     offsets = torch.zeros(len(means), dtype=torch.float64) if start is None else torch.tensor(start)
     offsets = offsets.to(device)
@@ -83,7 +83,7 @@ def calibrate(
     for _ in range(SETTLE // SAMPLED):
         check()
         dynamics.run(SAMPLED)
-    kept: list[torch.Tensor] = []
+    history: list[torch.Tensor] = []
     gaps: list[float] = []
     flown_apart = 0
     started = time.monotonic()
@@ -98,13 +98,13 @@ def calibrate(
             flown_apart += int(lost.sum())
             dynamics.restart(lost, starts[lost])
             continue
-        difference = torch.stack(sampled).mean(0) - wanted
+        difference = torch.stack(sampled).mean(0) - targets
         gaps.append(float((difference / spread).square().mean().sqrt()))
         offsets += RATE * scale * difference
-        kept.append(offsets.clone())
+        history.append(offsets.clone())
         spent = time.monotonic() - started
         report(min(1.0, max(spent / seconds, number / MOST_UPDATES)), gaps[-1])
         if spent > seconds:
             break
-    averaged = torch.stack(kept[-max(1, int(AVERAGED * len(kept))) :]).mean(0) if kept else offsets
+    averaged = torch.stack(history[-max(1, int(AVERAGED * len(history))) :]).mean(0) if history else offsets
     return averaged.cpu().numpy(), Calibration(tuple(gaps), flown_apart)

@@ -90,51 +90,53 @@ def learn(
     torch.manual_seed(options.seed)
     check()
     report(0.0, "priors")
-    frames = [one.frames for one in data]
+    frames = [item.frames for item in data]
     starts: list[NDArray[np.float64] | None] = [None] * len(data)
     before: JsonObject = {}
     if earlier is None:
         temperature = data[0].temperature
-        priors = Priors.fitted([(one.protein, one.beads) for one in frames], temperature)
+        priors = Priors.fitted(
+            [(protein_frames.protein, protein_frames.beads) for protein_frames in frames], temperature
+        )
         potential = Potential(priors, GraphNetwork(*SIZES[options.preset]), temperature)
     else:
         potential, before = earlier
         _check_earlier(potential, data)
-        starts = [*(one.offsets for one in potential.proteins)]
+        starts = [*(protein.offsets for protein in potential.proteins)]
         potential.proteins.clear()
     potential.to(device)
     fraction = TRAINING_FRACTION if options.calibrate else 1.0
     seconds = options.budget * fraction
 
-    def trained(done: float, training: Training) -> None:
+    def trained(finished: float, training: Training) -> None:
         last = training.epochs[-1]
         text = f"epoch {len(training.epochs)}: {last.training:.3f}, held out {last.held_out:.3f}, "
         text += f"priors {training.prior:.3f} kcal/mol/Å"
         report.errors(last.training, last.held_out, training.prior)
-        report(done * fraction, "training", text, (1.0 - done) * seconds + (1.0 - fraction) * options.budget)
+        report(finished * fraction, "training", text, (1.0 - finished) * seconds + (1.0 - fraction) * options.budget)
 
     training = train(potential, frames, options.seed, seconds, trained, check)
     gaps: dict[str, list[float]] = {}
     flown_apart = 0
     seconds_each = options.budget * (1.0 - fraction) / len(data)
-    for number, (one, start) in enumerate(zip(data, starts, strict=True)):
-        means, deviations = feature_statistics(one.frames)
+    for number, (item, start) in enumerate(zip(data, starts, strict=True)):
+        means, deviations = feature_statistics(item.frames)
         offsets = np.zeros(len(means)) if start is None else start
         if options.calibrate:
 
-            def calibrated(done: float, gap: float, number: int = number, label: str = one.name) -> None:
-                whole = (number + done) / len(data)
+            def calibrated(finished: float, gap: float, number: int = number, label: str = item.name) -> None:
+                overall = (number + finished) / len(data)
                 text = f"{label}: gap of the averages {gap:.2f} deviations"
-                left = (1.0 - whole) * options.budget * (1.0 - fraction)
+                left = (1.0 - overall) * options.budget * (1.0 - fraction)
                 report.gap(gap)
-                report(fraction + whole * (1.0 - fraction), "calibration", text, left)
+                report(fraction + overall * (1.0 - fraction), "calibration", text, left)
 
-            offsets, outcome = calibrate(potential, one.frames, options.seed, seconds_each, calibrated, check, offsets)
-            gaps[one.name] = [round(gap, 4) for gap in outcome.gaps]
+            offsets, outcome = calibrate(potential, item.frames, options.seed, seconds_each, calibrated, check, offsets)
+            gaps[item.name] = [round(gap, 4) for gap in outcome.gaps]
             flown_apart += outcome.flown_apart
-        centres = one.frames.beads[k_centres(one.frames.beads, CENTRES, options.seed)]
+        centres = item.frames.beads[k_centres(item.frames.beads, CENTRES, options.seed)]
         potential.proteins.append(
-            Trained(one.name, one.frames.protein, offsets, means, deviations, centres, _spacing(one.frames, centres))
+            Trained(item.name, item.frames.protein, offsets, means, deviations, centres, _spacing(item.frames, centres))
         )
     potential.to(CPU)
     lines = _lines(data, training, gaps, flown_apart)
@@ -161,8 +163,8 @@ def _report(
         "prior": round(training.prior, 4),
         "best": best,
         "gaps": {name: list(values) for name, values in gaps.items()},
-        "frames": {one.name: len(one.frames.beads) for one in data},
-        "forces": {one.name: one.frames.forces is not None for one in data},
+        "frames": {item.name: len(item.frames.beads) for item in data},
+        "forces": {item.name: item.frames.forces is not None for item in data},
     }
 
 
@@ -174,13 +176,13 @@ def _curve(report: JsonObject) -> list[JsonValue]:
 
 def _check_earlier(potential: Potential, data: Sequence[LearningData]) -> None:
     """Raise ValueFault where a potential is of other proteins or of another temperature."""
-    before = [one.protein for one in potential.proteins]
-    if before != [one.frames.protein for one in data]:
-        names = ", ".join(one.name for one in potential.proteins)
-        given = ", ".join(one.name for one in data)
+    before = [protein.protein for protein in potential.proteins]
+    if before != [item.frames.protein for item in data]:
+        names = ", ".join(protein.name for protein in potential.proteins)
+        data_names = ", ".join(item.name for item in data)
         raise ValueFault(
-            f"resume 1: the potential was learned from {names}, in this order, and these are {given}; name the same "
-            "proteins, or learn anew without resume=1"
+            f"resume 1: the potential was learned from {names}, in this order, and these are {data_names}; name "
+            "the same proteins, or learn anew without resume=1"
         )
     if potential.temperature != data[0].temperature:
         raise ValueFault(
@@ -189,15 +191,15 @@ def _check_earlier(potential: Potential, data: Sequence[LearningData]) -> None:
 
 
 def _check(data: Sequence[LearningData]) -> None:
-    for one in data:
-        if len(one.frames.beads) < LEAST_FRAMES:
+    for item in data:
+        if len(item.frames.beads) < LEAST_FRAMES:
             raise ValueFault(
-                f"{one.name}: {len(one.frames.beads)} frames are too few to learn from; {LEAST_FRAMES} are the least, "
-                "and some thousand are better"
+                f"{item.name}: {len(item.frames.beads)} frames are too few to learn from; {LEAST_FRAMES} are the "
+                "least, and some thousand are better"
             )
-    kelvins = sorted({one.temperature for one in data})
+    kelvins = sorted({item.temperature for item in data})
     if len(kelvins) > 1:
-        named = ", ".join(f"{one.name} {one.temperature:g} K" for one in data)
+        named = ", ".join(f"{item.name} {item.temperature:g} K" for item in data)
         raise ValueFault(f"the temperatures differ ({named}): a potential is of one temperature")
 
 
@@ -210,7 +212,8 @@ def _lines(
     data: Sequence[LearningData], training: Training, gaps: dict[str, list[float]], flown_apart: int
 ) -> list[str]:
     lines = [
-        f"{one.name}: {len(one.frames.beads)} frames of {len(one.frames.protein)} beads{_forces(one)}" for one in data
+        f"{item.name}: {len(item.frames.beads)} frames of {len(item.frames.protein)} beads{_forces(item)}"
+        for item in data
     ]
     if training.best:
         best = training.epochs[training.best - 1].held_out
@@ -230,8 +233,8 @@ def _lines(
     return lines
 
 
-def _forces(one: LearningData) -> str:
-    if one.force_noise is None:
+def _forces(item: LearningData) -> str:
+    if item.force_noise is None:
         return "; without forces, from the frames alone"
-    before, after = one.force_noise
+    before, after = item.force_noise
     return f"; the force map lowers the rms force from {before:.1f} to {after:.1f} kcal/mol/Å"

@@ -73,17 +73,17 @@ def read_folder(
         domain = path.stem.removeprefix(PREFIX)
         try:
             with h5py.File(path, "r") as file:
-                one = _protein(file[domain] if domain in file else file[next(iter(file))], options, check)
+                protein = _protein(file[domain] if domain in file else file[next(iter(file))], options, check)
         except ValueFault as fault:
             raise ValueFault(f"{path}: {fault}") from fault
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueFault(f"{path} can't be read ({error}); expected is {LAYOUT}") from error
-        if isinstance(one, Skipped):
-            skipped.append(one)
+        if isinstance(protein, Skipped):
+            skipped.append(protein)
         else:
-            data.append(replace(one, name=label) if label else one)
+            data.append(replace(protein, name=label) if label else protein)
     if not data:
-        raise ValueFault("no protein is left: " + "; ".join(f"{one.name}: {one.reason}" for one in skipped[:3]))
+        raise ValueFault("no protein is left: " + "; ".join(f"{skip.name}: {skip.reason}" for skip in skipped[:3]))
     return data, skipped
 
 

@@ -32,27 +32,27 @@ def to_bytes(potential: Potential, report: JsonObject) -> bytes:
     """Return the content of a file."""
     tensors = {name: tensor.detach().contiguous() for name, tensor in potential.module().state_dict().items()}
     proteins: list[JsonValue] = []
-    for number, one in enumerate(potential.proteins):
+    for number, protein in enumerate(potential.proteins):
         for key in ARRAYS:
-            tensors[f"proteins.{number}.{key}"] = torch.as_tensor(getattr(one, key), dtype=torch.float64)
-        tensors[f"proteins.{number}.centres"] = torch.as_tensor(one.centres, dtype=torch.float32)
+            tensors[f"proteins.{number}.{key}"] = torch.as_tensor(getattr(protein, key), dtype=torch.float64)
+        tensors[f"proteins.{number}.centres"] = torch.as_tensor(protein.centres, dtype=torch.float32)
         proteins.append(
             {
-                "name": one.name,
-                "residues": list(one.protein.residues),
-                "chains": list(one.protein.chains),
-                "spacing": one.spacing,
-                "centres": len(one.centres),
+                "name": protein.name,
+                "residues": list(protein.protein.residues),
+                "chains": list(protein.protein.chains),
+                "spacing": protein.spacing,
+                "centres": len(protein.centres),
             }
         )
-    about: JsonObject = {
+    description: JsonObject = {
         "layers": potential.network.layers,
         "width": potential.network.width,
         "temperature": potential.temperature,
         "proteins": proteins,
         "report": report,
     }
-    return model_file.to_bytes(POTENTIAL, tensors, about)
+    return model_file.to_bytes(POTENTIAL, tensors, description)
 
 
 def load(name: str) -> tuple[Potential, JsonObject]:
@@ -66,29 +66,31 @@ def load(name: str) -> tuple[Potential, JsonObject]:
 
 def from_bytes(data: bytes) -> tuple[Potential, JsonObject]:
     """Return the potential that a file holds, and its report. Raises ModelError."""
-    about, tensors = model_file.parse(data, POTENTIAL)
-    layers = model_file.whole(about, "layers", 1, MOST_LAYERS)
-    width = model_file.whole(about, "width", 1, MOST_WIDTH)
-    potential = Potential(Priors(), GraphNetwork(layers, width), model_file.number(about, "temperature", *TEMPERATURES))
-    wanted = model_file.shapes_of(potential.module().state_dict())
-    described = about.get("proteins")
+    description, tensors = model_file.parse(data, POTENTIAL)
+    layers = model_file.whole(description, "layers", 1, MOST_LAYERS)
+    width = model_file.whole(description, "width", 1, MOST_WIDTH)
+    potential = Potential(
+        Priors(), GraphNetwork(layers, width), model_file.number(description, "temperature", *TEMPERATURES)
+    )
+    expected = model_file.shapes_of(potential.module().state_dict())
+    described = description.get("proteins")
     if not isinstance(described, list) or not 1 <= len(described) <= MOST_PROTEINS:
         raise ModelError(f"proteins are no list of 1 to {MOST_PROTEINS}")
-    proteins = [_protein(one) for one in described]
+    proteins = [_protein(entry) for entry in described]
     for number, (_, protein) in enumerate(proteins):
         count = features(torch.zeros(1, len(protein), 3), protein).shape[1]
         for key in ARRAYS:
-            wanted[f"proteins.{number}.{key}"] = (torch.float64, (count,))
+            expected[f"proteins.{number}.{key}"] = (torch.float64, (count,))
         frames = model_file.whole(described[number], "centres", 1, MOST_CENTRES)
-        wanted[f"proteins.{number}.centres"] = (torch.float32, (frames, len(protein), 3))
-    model_file.check_tensors(tensors, wanted)
+        expected[f"proteins.{number}.centres"] = (torch.float32, (frames, len(protein), 3))
+    model_file.check_tensors(tensors, expected)
     potential.module().load_state_dict({name: tensors[name] for name in potential.module().state_dict()})
     for number, (name, protein) in enumerate(proteins):
         offsets, means, deviations = (tensors[f"proteins.{number}.{key}"].numpy() for key in ARRAYS)
         centres = tensors[f"proteins.{number}.centres"].numpy()
         spacing = model_file.number(described[number], "spacing", 0.0, 1e3)
         potential.proteins.append(Trained(name, protein, offsets, means, deviations, centres, spacing))
-    report = about.get("report")
+    report = description.get("report")
     return potential, report if isinstance(report, dict) else {}
 
 
@@ -96,9 +98,11 @@ def _protein(described: Any) -> tuple[str, Protein]:
     if not isinstance(described, dict):
         raise ModelError("a protein is no JSON object")
     name, residues, chains = (described.get(key) for key in ("name", "residues", "chains"))
-    if not isinstance(residues, list) or not all(isinstance(one, str) and len(one) <= 100 for one in [name, *residues]):
+    if not isinstance(residues, list) or not all(
+        isinstance(text, str) and len(text) <= 100 for text in [name, *residues]
+    ):
         raise ModelError("names of a protein or its residues are no short texts")
-    if not isinstance(chains, list) or not all(type(one) is int and 0 <= one < MOST_BEADS for one in chains):
+    if not isinstance(chains, list) or not all(type(chain) is int and 0 <= chain < MOST_BEADS for chain in chains):
         raise ModelError(f"chains of {name} are no numbers from 0")
     try:
         return str(name), Protein(tuple(residues), tuple(chains))

@@ -99,12 +99,12 @@ def features(x: torch.Tensor, protein: Protein) -> torch.Tensor:
     for pairs in near:
         distance = ((x[:, pairs[:, 0]] - x[:, pairs[:, 1]]).square().sum(-1) + 1e-12).sqrt()
         contacts.append(torch.sigmoid((CONTACT - distance) / SOFTNESS))
-    shares = [soft_histogram(part.mean(1), 0.0, 1.0) for part in contacts if part.shape[1]]
+    contact_fractions = [soft_histogram(contact.mean(1), 0.0, 1.0) for contact in contacts if contact.shape[1]]
     centred = x - x.mean(1, keepdim=True)
     radius = (centred.square().sum((1, 2)) / len(protein) + 1e-12).sqrt()
     # From that of a globule to that of a strand.
     compact, straight = 2.0 * len(protein) ** 0.38, STRAND_RISE * len(protein) / math.sqrt(12.0)
-    return torch.cat([waves, *contacts, *shares, soft_histogram(radius, compact, straight)], 1)
+    return torch.cat([waves, *contacts, *contact_fractions, soft_histogram(radius, compact, straight)], 1)
 
 
 @functools.lru_cache(maxsize=64)
@@ -116,7 +116,7 @@ def _network_terms(protein: Protein, device: torch.device) -> tuple[torch.Tensor
 @functools.lru_cache(maxsize=64)
 def _feature_terms(protein: Protein, device: torch.device) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
     """Return the beads of dihedrals and of each kind of contacts, the same tensors at each call."""
-    contacts = [protein.runs(apart + 1)[:, [0, -1]] for apart in CONTACT_SEPARATIONS]
+    contacts = [protein.runs(separation + 1)[:, [0, -1]] for separation in CONTACT_SEPARATIONS]
     runs = torch.as_tensor(protein.runs(4), device=device)
     return runs, tuple(torch.as_tensor(pairs, device=device) for pairs in contacts)
 

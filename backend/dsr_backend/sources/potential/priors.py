@@ -71,15 +71,15 @@ class Priors(torch.nn.Module):
             x = torch.as_tensor(beads, dtype=torch.float64)
             runs = [protein.runs(length) for length in (2, 3, 4)]
             types = [protein.types[run] for run in runs]
-            for n, (one, other) in enumerate(types[0]):
-                bonds.add((min(one, other), max(one, other)), _lengths(x, runs[0][n : n + 1]))
+            for n, (first, second) in enumerate(types[0]):
+                bonds.add((min(first, second), max(first, second)), _lengths(x, runs[0][n : n + 1]))
             for n, run in enumerate(types[1]):
                 angles.add((run[1],), cosines(x, runs[1][n : n + 1]))
             for n, run in enumerate(types[2]):
                 dihedrals.add((run[1], run[2]), torch.atan2(*torsions(x, runs[2][n : n + 1])[::-1]))
             distances = _lengths(x, protein.pairs).numpy()
-            for place, chosen in enumerate((protein.separations == 2, protein.separations > 2)):
-                near[place].append(distances[:, chosen].ravel())
+            for kind, chosen in enumerate((protein.separations == 2, protein.separations > 2)):
+                near[kind].append(distances[:, chosen].ravel())
         for a in range(len(TYPES)):
             values = angles.of((a,))
             priors.angles[a] = torch.tensor([HALF * thermal / max(values.var(), 1e-4), values.mean()])
@@ -88,10 +88,10 @@ class Priors(torch.nn.Module):
                 strength = max(thermal / max(values.var(), 1e-4), SOFTEST_BOND)
                 priors.bonds[a, b] = torch.tensor([strength, values.mean()])
                 priors.dihedrals[a, b] = torch.as_tensor(_fourier(dihedrals.of((a, b)), thermal))
-        for place, parts in enumerate(near):
-            values = np.concatenate(parts)
+        for kind, chunks in enumerate(near):
+            values = np.concatenate(chunks)
             closest = np.quantile(values, CONTACT_QUANTILE) if len(values) else 4.0
-            priors.repulsion[place] = float(closest) * CONTACT_ENERGY ** (1.0 / EXPONENT)
+            priors.repulsion[kind] = float(closest) * CONTACT_ENERGY ** (1.0 / EXPONENT)
         return priors
 
     def energy(self, x: torch.Tensor, protein: Protein) -> torch.Tensor:
@@ -120,10 +120,10 @@ class _Samples:
         self._values.setdefault(tuple(int(k) for k in key), []).append(values.numpy().ravel())
 
     def of(self, key: tuple[int, ...]) -> NDArray[np.float64]:
-        own = self._values.get(key)
-        if own is not None and sum(map(len, own)) >= LEAST_SAMPLES:
-            return np.concatenate(own)
-        return np.concatenate([part for parts in self._values.values() for part in parts])
+        samples = self._values.get(key)
+        if samples is not None and sum(map(len, samples)) >= LEAST_SAMPLES:
+            return np.concatenate(samples)
+        return np.concatenate([chunk for chunks in self._values.values() for chunk in chunks])
 
 
 class _Terms:
@@ -178,10 +178,10 @@ def torsions(x: torch.Tensor, runs: torch.Tensor | NDArray[np.int64]) -> tuple[t
     first = x[:, runs[:, 1]] - x[:, runs[:, 0]]
     middle = x[:, runs[:, 2]] - x[:, runs[:, 1]]
     last = x[:, runs[:, 3]] - x[:, runs[:, 2]]
-    one, other = torch.linalg.cross(first, middle), torch.linalg.cross(middle, last)
-    size = (one.square().sum(-1) * other.square().sum(-1) + STRAIGHT**2).sqrt()
+    first_normal, last_normal = torch.linalg.cross(first, middle), torch.linalg.cross(middle, last)
+    size = (first_normal.square().sum(-1) * last_normal.square().sum(-1) + STRAIGHT**2).sqrt()
     length = (middle.square().sum(-1) + 1e-12).sqrt()
-    return (one * other).sum(-1) / size, length * (first * other).sum(-1) / size
+    return (first_normal * last_normal).sum(-1) / size, length * (first * last_normal).sum(-1) / size
 
 
 def harmonics(cosine: torch.Tensor, sine: torch.Tensor, count: int) -> torch.Tensor:

@@ -71,12 +71,12 @@ class _Run:
         self._trained, self._notes = _trained(self._potential, self._protein)
         _check_types(self._potential, self._protein)
         self._refiner = Minimiser(molecule) if options.refine else None
-        own = trajectory.coordinates[:, alphas]
-        starts = own if self._trained is None else self._trained.centres
+        alpha_coordinates = trajectory.coordinates[:, alphas]
+        starts = alpha_coordinates if self._trained is None else self._trained.centres
         self._starts = torch.as_tensor(
             starts[k_centres(starts, options.replicas, options.seed)], dtype=torch.float32, device=device
         )
-        self._first = own[0]
+        self._first = alpha_coordinates[0]
         self._backmap = BackMap(molecule, _donors(trajectory), ALPHAS)
         if len(self._backmap.atoms) != len(alphas):
             raise ValueFault(f"{len(alphas) - len(self._backmap.atoms)} Cα have no residue around them: leave them out")
@@ -189,24 +189,26 @@ class _Run:
 def _trained(potential: Potential, protein: Protein) -> tuple[Trained | None, list[str]]:
     """Return the protein of the training that is meant, and lines about it."""
     lines = [f"at {potential.temperature:g} K, the temperature of the training; times are not those of real motion"]
-    for one in potential.proteins:
-        if one.protein == protein:
-            return one, lines
-    for one in potential.proteins:
-        if one.protein.chains == protein.chains:
+    for trained in potential.proteins:
+        if trained.protein == protein:
+            return trained, lines
+    for trained in potential.proteins:
+        if trained.protein.chains == protein.chains:
             changed = [
                 f"{a}{n}{b}"
-                for n, (a, b) in enumerate(zip(one.protein.residues, protein.residues, strict=True), 1)
+                for n, (a, b) in enumerate(zip(trained.protein.residues, protein.residues, strict=True), 1)
                 if a != b
             ]
-            text = f"calibrated for {one.name}, not for this sequence ({', '.join(changed[:10])}): what it says of a "
-            return one, [*lines, text + "mutant is a guess, and no measure of how stable it is"]
+            text = (
+                f"calibrated for {trained.name}, not for this sequence ({', '.join(changed[:10])}): what it says of a "
+            )
+            return trained, [*lines, text + "mutant is a guess, and no measure of how stable it is"]
     return None, [*lines, "the potential was not trained on this protein, and such potentials carry over badly"]
 
 
 def _check_types(potential: Potential, protein: Protein) -> None:
     """Raise ValueFault for residues that the training did not have."""
-    known = {int(kind) for one in potential.proteins for kind in one.protein.types}
+    known = {int(kind) for trained in potential.proteins for kind in trained.protein.types}
     unknown = sorted({TYPES[kind] for kind in protein.types.tolist() if kind not in known})
     if unknown:
         raise ValueFault(
@@ -248,10 +250,10 @@ def _titles(options: SimulationOptions, potential: Potential, times: list[float]
     titles = []
     for number, moment in enumerate(times):
         replica = f"replica {number % options.replicas + 1}, " if options.replicas > 1 else ""
-        away = ", far from the training data" if far and far[number] else ""
+        far_note = ", far from the training data" if far and far[number] else ""
         kelvin = f"{potential.temperature:g} K"
         mutant = f"{options.mutate} " if options.mutate else ""
         titles.append(
-            f"{mutant}coarse-grained by {options.model} at {kelvin}, {replica}{moment:g} ps of the model{away}"
+            f"{mutant}coarse-grained by {options.model} at {kelvin}, {replica}{moment:g} ps of the model{far_note}"
         )
     return titles

@@ -99,11 +99,11 @@ def train(
     started = time.monotonic()
     for number in range(1, MOST_EPOCHS + 1):
         losses, sizes = [], []
-        for part, batch in _batches(training, generator):
+        for dataset, batch in _batches(training, generator):
             check()
-            x = part.x[batch].requires_grad_(True)
-            predicted = -torch.autograd.grad(_energy(potential, part, x).sum(), x, create_graph=True)[0]
-            loss = (predicted - part.target(batch)).square().mean()
+            x = dataset.x[batch].requires_grad_(True)
+            predicted = -torch.autograd.grad(_energy(potential, dataset, x).sum(), x, create_graph=True)[0]
+            loss = (predicted - dataset.target(batch)).square().mean()
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(network.parameters(), 100.0)
@@ -150,14 +150,16 @@ def _targets(potential: Potential, frames: Frames, generator: torch.Generator) -
     if frames.forces is None:
         # The score of the data, smoothed by the noise: the force that pulls a frame back to where it was.
         noise = torch.randn(x.shape, generator=generator).to(device)
-        x, wanted = x + NOISE * noise, -potential.thermal / NOISE * noise
+        x, target_forces = x + NOISE * noise, -potential.thermal / NOISE * noise
     else:
-        wanted = torch.as_tensor(frames.forces, dtype=torch.float32, device=device)
+        target_forces = torch.as_tensor(frames.forces, dtype=torch.float32, device=device)
     chunks = range(0, len(x), BATCH)
-    wanted = wanted - torch.cat([_prior_forces(potential, x[k : k + BATCH], frames.protein) for k in chunks])
+    target_forces = target_forces - torch.cat(
+        [_prior_forces(potential, x[k : k + BATCH], frames.protein) for k in chunks]
+    )
     rows = torch.as_tensor(chosen, device=device)
-    parts = [_Part(frames.protein, x[some], wanted[some]) for some in (~rows, rows)]
-    return parts[0], parts[1]
+    datasets = [_Part(frames.protein, x[mask], target_forces[mask]) for mask in (~rows, rows)]
+    return datasets[0], datasets[1]
 
 
 def _prior_forces(potential: Potential, x: torch.Tensor, protein: Protein) -> torch.Tensor:
@@ -165,33 +167,33 @@ def _prior_forces(potential: Potential, x: torch.Tensor, protein: Protein) -> to
     return -torch.autograd.grad(potential.priors.energy(x, protein).sum(), x)[0]
 
 
-def _energy(potential: Potential, part: _Part, x: torch.Tensor) -> torch.Tensor:
-    return potential.network_energy(x, part.protein)
+def _energy(potential: Potential, dataset: _Part, x: torch.Tensor) -> torch.Tensor:
+    return potential.network_energy(x, dataset.protein)
 
 
-def _batches(parts: Sequence[_Part], generator: torch.Generator) -> list[tuple[_Part, torch.Tensor]]:
+def _batches(datasets: Sequence[_Part], generator: torch.Generator) -> list[tuple[_Part, torch.Tensor]]:
     """Return batches of all parts in random order."""
     batches = [
-        (part, batch)
-        for part in parts
-        for batch in torch.split(torch.randperm(len(part.x), generator=generator), part.frames_at_once)
+        (dataset, batch)
+        for dataset in datasets
+        for batch in torch.split(torch.randperm(len(dataset.x), generator=generator), dataset.frames_at_once)
     ]
     return [batches[k] for k in torch.randperm(len(batches), generator=generator).tolist()]
 
 
-def _error_of_priors(parts: Sequence[_Part]) -> float:
+def _error_of_priors(datasets: Sequence[_Part]) -> float:
     """Return the root mean square of what the forces of the priors lack."""
-    squares = sum(float(part.targets.square().sum()) for part in parts)
-    return float((squares / max(sum(part.targets.numel() for part in parts), 1)) ** 0.5)
+    squares = sum(float(dataset.targets.square().sum()) for dataset in datasets)
+    return float((squares / max(sum(dataset.targets.numel() for dataset in datasets), 1)) ** 0.5)
 
 
-def _error(potential: Potential, parts: Sequence[_Part]) -> float:
+def _error(potential: Potential, datasets: Sequence[_Part]) -> float:
     """Return the root mean square of what the network's forces lack, over all parts."""
     total, count = 0.0, 0
-    for part in parts:
-        for batch in torch.split(torch.arange(len(part.x)), part.frames_at_once):
-            x = part.x[batch].requires_grad_(True)
-            predicted = -torch.autograd.grad(_energy(potential, part, x).sum(), x)[0]
-            total += float((predicted.detach() - part.target(batch)).square().sum())
+    for dataset in datasets:
+        for batch in torch.split(torch.arange(len(dataset.x)), dataset.frames_at_once):
+            x = dataset.x[batch].requires_grad_(True)
+            predicted = -torch.autograd.grad(_energy(potential, dataset, x).sum(), x)[0]
+            total += float((predicted.detach() - dataset.target(batch)).square().sum())
             count += predicted.numel()
     return float((total / max(count, 1)) ** 0.5)

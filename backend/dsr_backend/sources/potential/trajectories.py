@@ -33,9 +33,11 @@ def read_trajectory(
             universe = MDAnalysis.Universe(topology, *filter(None, [trajectory]))
             alphas = universe.select_atoms("protein and name CA")
             last = len(universe.trajectory)
-            wanted = range(1, last + 1) if states.lower() == "all" else state_lists.parse(states, last=last, owner=path)
+            state_numbers = (
+                range(1, last + 1) if states.lower() == "all" else state_lists.parse(states, last=last, owner=path)
+            )
             frames = []
-            for state in wanted:
+            for state in state_numbers:
                 check()
                 universe.trajectory[int(state) - 1]
                 frames.append(alphas.positions.copy())

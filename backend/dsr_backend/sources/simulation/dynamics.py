@@ -276,13 +276,13 @@ class _Run:
         return checkpoint.replica, checkpoint.step
 
     def _replica(self, number: int, step: int) -> None:
-        options, each = self._options, self._options.steps_a_state
+        options, interval = self._options, self._options.steps_a_state
         if step == 0:
             self._report(self._count / self._total, "minimising")
             self._dynamics.begin(self._prepared.coordinates, options.seed + number)
-        while step < each * options.states and not self._stopped:
-            self._advance(each)
-            step += each
+        while step < interval * options.states and not self._stopped:
+            self._advance(interval)
+            step += interval
             positions, forces, kelvin = self._dynamics.state()
             if not np.isfinite(positions).all() or kelvin > HOTTEST * options.temperature:
                 raise ValueFault(
@@ -335,8 +335,8 @@ class _Run:
 
     def _tell(self, kelvin: float) -> None:
         elapsed = time.monotonic() - self._started
-        each = elapsed * (self._options.steps_a_state / max(self._steps, 1))
-        left = (self._total - self._count) * each
+        seconds_a_state = elapsed * (self._options.steps_a_state / max(self._steps, 1))
+        left = (self._total - self._count) * seconds_a_state
         if self._options.budget is not None:
             left = min(left, max(0.0, self._options.budget - elapsed))
         text = f"{self._ns_a_day():.3g} ns/day, {kelvin:.0f} K"
@@ -356,10 +356,10 @@ class _Run:
     def _generated(self) -> Generated:
         options, states = self._options, joined(self._kept)
         replica = states.replicas.tolist()
-        where = ["" if options.replicas == 1 else f"replica {number + 1}, " for number in replica]
+        prefixes = ["" if options.replicas == 1 else f"replica {number + 1}, " for number in replica]
         titles = tuple(
-            f"simulated at {options.temperature:g} K, {one}{ps:g} ps"
-            for one, ps in zip(where, states.times.tolist(), strict=True)
+            f"simulated at {options.temperature:g} K, {prefix}{ps:g} ps"
+            for prefix, ps in zip(prefixes, states.times.tolist(), strict=True)
         )
         if self._stopped:
             self._notes.append(f"{self._stopped} after {states.times[-1]:g} ps; resume=1 goes on")

@@ -97,20 +97,20 @@ def prepare(molecule: Molecule, coordinates: Coordinates, forcefield: str, gaps:
             f"{forcefield} has no residue like {named}: its atoms or bonds differ from those of an amino acid; leave "
             "it out, or mutate it to a standard one (Wizard > Mutagenesis)"
         )
-    whole, positions = _molecule_of(modeller, molecule, omm)
-    return Prepared(whole, positions, _added(before, modeller.topology, molecule), modeller.topology)
+    completed, positions = _molecule_of(modeller, molecule, omm)
+    return Prepared(completed, positions, _added(before, modeller.topology, molecule), modeller.topology)
 
 
 def check_residues(molecule: Molecule) -> None:
     """Raise ValueFault with the residues that are no amino acids of the force field, and what works."""
-    others: dict[str, list[str]] = {}
+    residues_by_kind: dict[str, list[str]] = {}
     labels = dict.fromkeys(zip(molecule.residue_names, molecule.residue_numbers, molecule.chains, strict=True))
     for name, number, chain in labels:
         if name not in AMINO_ACIDS:
-            others.setdefault(_kind(name), []).append(f"{name} {chain}/{number}".replace(" /", " "))
-    if not others:
+            residues_by_kind.setdefault(_kind(name), []).append(f"{name} {chain}/{number}".replace(" /", " "))
+    if not residues_by_kind:
         return
-    text = "; ".join(f"{kind}: {_first_few(residues)}" for kind, residues in others.items())
+    text = "; ".join(f"{kind}: {_first_few(residues)}" for kind, residues in residues_by_kind.items())
     raise ValueFault(
         f"only proteins of standard amino acids can be simulated here ({text}); leave the others out, as in "
         "dsr_simulate NAME and polymer.protein, and mutate modified residues to standard ones (Wizard > Mutagenesis)"
@@ -119,8 +119,8 @@ def check_residues(molecule: Molecule) -> None:
 
 def _first_few(texts: list[str]) -> str:
     """Join at most MOST_NAMED texts, and say how many more there are."""
-    more = len(texts) - MOST_NAMED
-    return ", ".join(texts[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    remaining = len(texts) - MOST_NAMED
+    return ", ".join(texts[:MOST_NAMED]) + (f" and {remaining} more" if remaining > 0 else "")
 
 
 def _kind(name: str) -> str:
@@ -138,27 +138,27 @@ def chain_numbers(molecule: Molecule, coordinates: Coordinates, gaps: bool) -> N
     """
     residues = residue_indices(molecule)
     count = int(residues[-1]) + 1
-    place = {(int(r), name): atom for atom, (r, name) in enumerate(zip(residues, molecule.names, strict=True))}
+    atom_of = {(int(r), name): atom for atom, (r, name) in enumerate(zip(residues, molecule.names, strict=True))}
     first = [int(np.searchsorted(residues, r)) for r in range(count)]
     breaks = np.zeros(count, np.int64)
-    found = []
+    gap_texts = []
     for r in range(1, count):
-        same = molecule.chains[first[r]] == molecule.chains[first[r - 1]]
-        end, start = place.get((r - 1, "C")), place.get((r, "N"))
+        same_chain = molecule.chains[first[r]] == molecule.chains[first[r - 1]]
+        end, start = atom_of.get((r - 1, "C")), atom_of.get((r, "N"))
         if end is None or start is None:
             # Caps have other names there; a residue without its backbone is no link of a chain.
-            joined = same and _any_bond(molecule, residues, r)
+            joined = same_chain and _any_bond(molecule, residues, r)
         else:
-            joined = bool(same and np.linalg.norm(coordinates[end] - coordinates[start]) < PEPTIDE_BOND)
+            joined = bool(same_chain and np.linalg.norm(coordinates[end] - coordinates[start]) < PEPTIDE_BOND)
         breaks[r] = not joined
-        if same and not joined:
+        if same_chain and not joined:
             numbers = molecule.residue_numbers
-            found.append(
+            gap_texts.append(
                 f"{numbers[first[r - 1]]} and {numbers[first[r]]} of chain {molecule.chains[first[r]] or '(none)'}"
             )
-    if found and not gaps:
+    if gap_texts and not gaps:
         raise ValueFault(
-            f"chains have gaps between residues {_first_few(found)}: gaps=1 takes both sides of a gap as ends of "
+            f"chains have gaps between residues {_first_few(gap_texts)}: gaps=1 takes both sides of a gap as ends of "
             "chains; or model the missing residues first"
         )
     return np.cumsum(breaks)
@@ -237,6 +237,6 @@ def _molecule_of(modeller: Any, original: Molecule, omm: SimpleNamespace) -> tup
         rows.append((atom.name, name, number, chain, atom.element.symbol))
     columns: dict[str, Any] = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
     bonds = [(first.index, second.index) for first, second in modeller.topology.bonds()]
-    whole = Molecule(**columns, bonds=np.array(bonds, np.int32).reshape(-1, 2), hetatm=np.zeros(len(rows), bool))
+    completed = Molecule(**columns, bonds=np.array(bonds, np.int32).reshape(-1, 2), hetatm=np.zeros(len(rows), bool))
     positions = np.array(modeller.positions.value_in_unit(omm.unit.angstrom), np.float32)
-    return whole, positions
+    return completed, positions

@@ -68,7 +68,7 @@ STATE_KEYS = tuple(field.name for field in fields(SimulatedStates))
 
 def joined(parts: Sequence[SimulatedStates]) -> SimulatedStates:
     """Return the states of all parts. Raises ValueError where there are none, or their atoms differ."""
-    return SimulatedStates(*(np.concatenate([getattr(part, key) for part in parts]) for key in STATE_KEYS))
+    return SimulatedStates(*(np.concatenate([getattr(states, key) for states in parts]) for key in STATE_KEYS))
 
 
 def simulations_folder() -> Path:
@@ -149,9 +149,9 @@ class SimulationStore:
     def states(self) -> SimulatedStates:
         """Return all states up to the checkpoint."""
         files = self._files if self.checkpoint() else 0
-        parts = [self._read(f"states-{k}")[0] for k in range(1, 1 + files)]
+        entries = [self._read(f"states-{k}")[0] for k in range(1, 1 + files)]
         with self._faults("states"):
-            return joined([SimulatedStates(**{key: part[key] for key in STATE_KEYS}) for part in parts])
+            return joined([SimulatedStates(**{key: entry[key] for key in STATE_KEYS}) for entry in entries])
 
     def _write(self, stem: str, tensors: Tensors, texts: dict[str, str]) -> None:
         data = save({name: np.ascontiguousarray(array) for name, array in tensors.items()}, {"format": FORMAT, **texts})

@@ -71,35 +71,35 @@ def pulled(
     openmm_modules("method=targeted")
     start, goal = np.asarray(first, np.float64), np.asarray(last, np.float64)
     prepared = prepare(molecule, start.astype(np.float32), FORCE_FIELD, True)
-    own, places = common_atoms(molecule, prepared)
-    heavy = np.array([molecule.elements[atom].upper() not in ("H", "D") for atom in own])
-    distance = float(rmsd_to(goal[own[heavy]][None], start[own[heavy]])[0])
-    run = _Run(prepared, places[heavy], goal[own[heavy]], distance, seed)
+    common, places = common_atoms(molecule, prepared)
+    heavy = np.array([molecule.elements[atom].upper() not in ("H", "D") for atom in common])
+    distance = float(rmsd_to(goal[common[heavy]][None], start[common[heavy]])[0])
+    run = _Run(prepared, places[heavy], goal[common[heavy]], distance, seed)
     picoseconds = max(LEAST_PICOSECONDS, PICOSECONDS_AN_ANGSTROM * distance)
     pulls = max(frames + 1, round(picoseconds / (PICOSECONDS_A_STEP * STEPS_A_PULL)))
-    kept = np.round(np.arange(1, frames + 2) * pulls / (frames + 1)).astype(int)
+    saved_pulls = np.round(np.arange(1, frames + 2) * pulls / (frames + 1)).astype(int)
     states = []
     for pull in range(1, pulls + 1):
         check()
         run.shorten(distance * (1.0 - pull / pulls))
-        if pull in kept:
+        if pull in saved_pulls:
             states.append(run.positions()[places])
             progress(pull / pulls, distance * (1.0 - pull / pulls))
-    aligned = superpose_states(np.stack(states), start[own], np.flatnonzero(heavy))
-    ended = superpose_states(aligned[-1:], goal[own], np.flatnonzero(heavy))
-    left = float(rmsd_to(ended[:, heavy], goal[own[heavy]])[0])
-    return TargetedRun(own, aligned, pulls * STEPS_A_PULL * PICOSECONDS_A_STEP, left)
+    aligned = superpose_states(np.stack(states), start[common], np.flatnonzero(heavy))
+    ended = superpose_states(aligned[-1:], goal[common], np.flatnonzero(heavy))
+    left = float(rmsd_to(ended[:, heavy], goal[common[heavy]])[0])
+    return TargetedRun(common, aligned, pulls * STEPS_A_PULL * PICOSECONDS_A_STEP, left)
 
 
 def common_atoms(molecule: Molecule, prepared: Prepared) -> tuple[Indices, Indices]:
     """Return the atoms i8[N] of a molecule that its prepared form has by the same name, and their places there."""
-    whole = prepared.molecule
-    keys = zip(whole.chains, whole.residue_numbers, whole.names, strict=True)
-    place = {key: atom for atom, key in enumerate(keys)}
+    prepared_molecule = prepared.molecule
+    keys = zip(prepared_molecule.chains, prepared_molecule.residue_numbers, prepared_molecule.names, strict=True)
+    atom_of = {key: atom for atom, key in enumerate(keys)}
     names = zip(molecule.chains, molecule.residue_numbers, molecule.names, strict=True)
-    pairs = [(atom, place[key]) for atom, key in enumerate(names) if key in place]
-    own, places = np.array(pairs, np.int64).T
-    return own, places
+    pairs = [(atom, atom_of[key]) for atom, key in enumerate(names) if key in atom_of]
+    common, places = np.array(pairs, np.int64).T
+    return common, places
 
 
 class _Run:
