@@ -42,7 +42,7 @@ def new_fit_name(fits: Mapping[str, Fit], given: str, argument: str, _self: Any)
             f"{argument} {given}: PyMOL writes it {name}, which there is; {argument}={name} replaces that fit, any "
             "other name keeps it"
         )
-    alike = next((other for other in fits if other != name and other.casefold() == name.casefold()), None)
+    alike = next((existing for existing in fits if existing != name and existing.casefold() == name.casefold()), None)
     if alike is not None:
         raise CmdException(f"{argument} {given}: the fit {alike} differs in case only; give another name, or {alike}")
     return name

@@ -90,10 +90,10 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*args, **kwargs)
         except CmdException as error:
-            said = str(error.args[0]) if error.args else ""
-            if said == text.one_line(said):
+            message = str(error.args[0]) if error.args else ""
+            if message == text.one_line(message):
                 raise
-            raise CmdException(text.one_line(said)) from error
+            raise CmdException(text.one_line(message)) from error
         except EXPECTED as error:
             raise CmdException(text.error_line(error)) from error
 
@@ -124,8 +124,8 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             return None
         return call(*args, **kwargs)
 
-    shown = _Shown(wrapper, function)
+    entry = _Shown(wrapper, function)
     # PyMOL prints help as it stands, with the headings at the margin.
-    shown.__doc__ = f"\n{inspect.cleandoc(function.__doc__ or '')}\n"
-    COMMANDS[name] = shown
-    return shown
+    entry.__doc__ = f"\n{inspect.cleandoc(function.__doc__ or '')}\n"
+    COMMANDS[name] = entry
+    return entry

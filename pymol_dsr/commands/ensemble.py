@@ -237,8 +237,8 @@ def _prepared(
         )
         for line in summary(result):
             runner.say(f" {group}: {line}")
-        if (apart := apart_line(result)) is not None:
-            print(f" {group}: warning: {apart}")
+        if (warning := apart_line(result)) is not None:
+            print(f" {group}: warning: {warning}")
         runner.say(f" {group}: {len(loaded)} levels of {count_of_states(result.states)} loaded")
 
     return group, work
@@ -266,7 +266,7 @@ def _plan_of_fit(jobs: Jobs, name: str, states: str, trajectory: str) -> _Plan:
     """Return the plan for one trajectory of a fit, or for all of them. Raises JobError, StatesError or CmdException."""
     fit = jobs.get(name)
     chosen = [fit.trajectory(trajectory)] if trajectory or not fit.family else fit.trajectories
-    times = [requested_times(one, states) if states else list(one.states) for one in chosen]
+    times = [requested_times(member, states) if states else list(member.states) for member in chosen]
 
     def ask(request: Occupancy) -> OccupancyResult:
         with jobs.releasing(fit):
@@ -277,12 +277,16 @@ def _plan_of_fit(jobs: Jobs, name: str, states: str, trajectory: str) -> _Plan:
         return fit, chosen, ask
 
     def among(members: Mapping[str, Sequence[int]]) -> _Plan:
-        some = [set(members.get(one.object, ())) for one in chosen]
+        member_states = [set(members.get(member.object, ())) for member in chosen]
         return replace(
-            plan, times=[[time for time in own if time in few] for own, few in zip(times, some, strict=True)]
+            plan,
+            times=[
+                [time for time in series if time in selected]
+                for series, selected in zip(times, member_states, strict=True)
+            ],
         )
 
-    selection = "+".join(f"%{one.object}" for one in chosen)
+    selection = "+".join(f"%{member.object}" for member in chosen)
     listed = states_texts.format(chosen[0].states) if len(chosen) == 1 else "all"
     plan = _Plan(default_name(fit, FieldOptions(trajectory)), chosen[0].object, selection, listed, times, among, begin)
     return plan
@@ -310,12 +314,12 @@ def _plan_of_sources(jobs: Jobs, selection: str, sources: Sequence[Source], say:
         return fit, fit.trajectories, lambda request: ensemble.surfaces_occupancy(jobs, fit, sources, request, say)
 
     def among(members: Mapping[str, Sequence[int]]) -> _Plan:
-        some = [
+        chosen_sources = [
             replace(source, states=list(members[source.object]), warnings=[])
             for source in sources
             if source.object in members
         ]
-        return _plan_of_sources(jobs, selection, some, say)
+        return _plan_of_sources(jobs, selection, chosen_sources, say)
 
     times = [[float(state) for state in source.states] for source in sources]
     return _Plan(sources[0].object, sources[0].object, selection, "all", times, among, begin)

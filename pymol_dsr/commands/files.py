@@ -275,9 +275,9 @@ def load_fit(session: Session, filename: str, name: str, say: Say, _self: Any) -
     if not name:
         # A file may have any name; PyMOL's form of it may be that of another file's fit.
         name = fit_name(stem + ("_dsr" if is_molecule else ""), _self)
-        other = session.jobs.fits.get(name)
-        if name != stem and other is not None and other.file not in ("", os.path.abspath(path)):
-            raise CmdException(f"filename {filename}: PyMOL writes it {name}, as {other.file}; give another name=")
+        namesake = session.jobs.fits.get(name)
+        if name != stem and namesake is not None and namesake.file not in ("", os.path.abspath(path)):
+            raise CmdException(f"filename {filename}: PyMOL writes it {name}, as {namesake.file}; give another name=")
     else:
         name = new_fit_name(session.jobs.fits, name, "name", _self)
     fit = session.jobs.load(name, data)
@@ -353,14 +353,14 @@ def _atom_colors(
     session: Session, fit: Fit, trajectory: Trajectory, field: FieldOptions, color: str, _self: Any
 ) -> NDArray[np.float32] | None:
     """Return the colours f4[A,3] of the fitted atoms that a file takes; None where they are not known."""
-    only, by = color_or_values(color, _self)
+    color_name, by = color_or_values(color, _self)
     if by:
         return color_sources.colors_of_atoms(fit, trajectory, field, by, session.jobs, _self)
-    if not only:
+    if not color_name:
         return atoms.atom_colors(trajectory, _self)
     if trajectory.atoms is None:
-        raise CmdException(f"color {only}: the fit {fit.name} holds no atoms, so files of it have no colours")
-    return palettes.one_color(len(trajectory.atoms), _self.get_color_tuple(only))
+        raise CmdException(f"color {color_name}: the fit {fit.name} holds no atoms, so files of it have no colours")
+    return palettes.one_color(len(trajectory.atoms), _self.get_color_tuple(color_name))
 
 
 def _movie_mesh(mesh: MeshOptions, count: int) -> MeshOptions:

@@ -287,8 +287,8 @@ def check_name_is_free(session: Session, name: str, is_chosen: bool, _self: Any)
     is_chosen: whether the user chose the name; the usual one may be that of a movie from an earlier session.
     """
     kind = object_kind(name, _self)
-    ours = kind == ATOMS_TITLE or name in session.jobs.fits or name in session.movies.by_name
-    if kind and (kind not in REPLACEABLE or (is_chosen and not ours)):
+    is_own_movie = kind == ATOMS_TITLE or name in session.jobs.fits or name in session.movies.by_name
+    if kind and (kind not in REPLACEABLE or (is_chosen and not is_own_movie)):
         raise CmdException(f"name {name}: the scene has a {kind} of that name; give another with name=, or delete it")
 
 

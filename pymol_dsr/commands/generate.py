@@ -177,10 +177,10 @@ def dsr_fill(
     options = GenerateOptions.parse(
         task="fill", frames=frames, sample=sample, method=method, model=model, refine=refine, seed=seed
     )
-    parts = split_by_object(str(selection), _self)
-    if len(parts) > 1:
+    objects = split_by_object(str(selection), _self)
+    if len(objects) > 1:
         raise CmdException(
-            f"selection {selection}: it spans {len(parts)} objects; dsr_morph makes the way through several, and with "
+            f"selection {selection}: it spans {len(objects)} objects; dsr_morph makes the way through several, and with "
             "surface=0 the atoms alone"
         )
     runner = Runner.of("dsr_fill", async_, quiet, _self)
@@ -297,9 +297,9 @@ def _plan(
     request = messages.Generate(
         source=name, options=options, **messages.SourceRequest.contents(atoms.molecule, trajectories)
     )
-    given: list[GivenState] = []
+    given_states: list[GivenState] = []
     if options.task == "fill":
-        places, given = fill_places(name, atoms, options.frames)
+        places, given_states = fill_places(name, atoms, options.frames)
         expected = options.frames * (len(atoms.states) - 1)
         subject = f"{count_of_states(expected)} between {len(atoms.states)} of {atoms.object}"
     else:
@@ -309,16 +309,16 @@ def _plan(
         subject = f"{count_of_states(options.frames)} {after} of {atoms.object}"
     check_size(expected, len(atoms))
     group = name if options.replicas > 1 else ""
-    check_generated_names(sorted({name, *(place.object for place in places(expected))}), _self)
+    check_generated_names(sorted({name, *(state_place.object for state_place in places(expected))}), _self)
     job = session.sources.new(name, title, len(atoms))
-    return SourceWork(job, request, atoms, places, expected, subject, given, group)
+    return SourceWork(job, request, atoms, places, expected, subject, given_states, group)
 
 
 def _replica_places(name: str, replicas: int, count: int) -> list[StatePlace]:
     if replicas == 1:
         return [StatePlace(name, number + 1) for number in range(count)]
-    each = max(1, count // replicas)
-    return [StatePlace(f"{name}_{number // each + 1:02d}", number % each + 1) for number in range(count)]
+    per_replica = max(1, count // replicas)
+    return [StatePlace(f"{name}_{number // per_replica + 1:02d}", number % per_replica + 1) for number in range(count)]
 
 
 def trajectories_of(
@@ -329,15 +329,17 @@ def trajectories_of(
     The other loaded trajectories of the same atoms are named to the user.
     """
     from_others = (options.method in FROM_OTHERS and options.model is None) or options.sample
-    others = further_trajectories(atoms, _self) if from_others else []
-    if others:
-        runner.say(f" {runner.title}: also uses {', '.join(other.object for other in others)}, of the same atoms")
+    similar = further_trajectories(atoms, _self) if from_others else []
+    if similar:
+        runner.say(
+            f" {runner.title}: also uses {', '.join(trajectory.object for trajectory in similar)}, of the same atoms"
+        )
     if options.sample:
         # The fluctuations are those of all states of the object, not only of the ones to fill between.
-        every = read_states(atoms.selection, "all", _self)
-        if len(every.states) > len(atoms.states):
-            others.append(every)
-    return [(one.coordinates, one.times) for one in (atoms, *others)]
+        all_states = read_states(atoms.selection, "all", _self)
+        if len(all_states.states) > len(atoms.states):
+            similar.append(all_states)
+    return [(trajectory.coordinates, trajectory.times) for trajectory in (atoms, *similar)]
 
 
 def _report_left_out(atoms: MoleculeStates, title: str) -> None:

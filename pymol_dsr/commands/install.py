@@ -68,8 +68,8 @@ def install_program(session: Session, index: str, runner: Runner) -> str | None:
             command = session.installer.install(fits_home(session.settings), index, runner.say)
         except InstallCancelled as error:
             raise Cancelled(str(error)) from error
-        kept = session.settings.put("backend", command)
-        later = "" if kept else f", for this session; later: dsr_set backend, {command}"
+        persisted = session.settings.put("backend", command)
+        later = "" if persisted else f", for this session; later: dsr_set backend, {command}"
         runner.say(f" dsr_install: the compute program is in {fits_home(session.settings)}/{FOLDER}{later}")
         return command
 

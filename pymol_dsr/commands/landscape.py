@@ -123,17 +123,17 @@ def describe_ensemble(
     ExtractError, SceneError, StatesError or BackendError.
     """
     path = table_path(file)
-    own = [_read(selection, states, _self) for selection in split_by_object(objects.strip(), _self)]
+    ensemble = [_read(selection, states, _self) for selection in split_by_object(objects.strip(), _self)]
     known = [_read(selection, "all", _self) for selection in split_by_object(reference, _self)] if reference else []
-    matched, line = landscapes.in_common([*own, *known])
-    own, known = matched[: len(own)], matched[len(own) :]
-    request = landscapes.request_of(own, known, options)
-    first = own[0].atoms.object
+    matched, line = landscapes.in_common([*ensemble, *known])
+    ensemble, known = matched[: len(ensemble)], matched[len(ensemble) :]
+    request = landscapes.request_of(ensemble, known, options)
+    first = ensemble[0].atoms.object
     macro_names = [f"{first}_macro{number + 1}" for number in range(options.states)]
-    taken = sorted(set(macro_names) & set(_self.get_names("all"))) if split else []
-    if taken:
-        raise CmdException(f"split 1: the scene has {', '.join(taken)} already; delete {first}_macro* first")
-    costs = _costs(own, known, session, _self) if states == "all" else None
+    occupied = sorted(set(macro_names) & set(_self.get_names("all"))) if split else []
+    if occupied:
+        raise CmdException(f"split 1: the scene has {', '.join(occupied)} already; delete {first}_macro* first")
+    costs = _costs(ensemble, known, session, _self) if states == "all" else None
     jobs = session.jobs
     fit = jobs.new(new_fit_name(jobs.fits, f"{first}_ensemble", "objects", _self), ())
     if line:
@@ -141,7 +141,7 @@ def describe_ensemble(
 
     def work() -> EnsembleLandscape:
         with entered(jobs, fit):
-            landscape = EnsembleLandscape.of(own, known, jobs.ask(fit, request), costs)
+            landscape = EnsembleLandscape.of(ensemble, known, jobs.ask(fit, request), costs)
         for text in landscapes.summary(landscape):
             runner.say(f" {first}: {text}")
         if path:
@@ -173,9 +173,9 @@ def _costs(
     for group in (objects, reference):
         seconds = [
             session.sources.provenance.simulation_seconds(name, _self)
-            for name in dict.fromkeys(one.atoms.object for one in group)
+            for name in dict.fromkeys(member.atoms.object for member in group)
         ]
-        known = [one for one in seconds if one is not None]
+        known = [value for value in seconds if value is not None]
         if not known or len(known) < len(seconds):
             return None
         sums.append(sum(known))
@@ -184,11 +184,11 @@ def _costs(
 
 def _make_object(name: str, members: dict[str, list[int]], _self: Any) -> None:
     """Make an object of some states of others, with all their atoms."""
-    place = 0
+    number = 0
     for owner, states in members.items():
         for state in states:
-            place += 1
-            _self.create(name, f"%{owner}", state, place, zoom=0)
+            number += 1
+            _self.create(name, f"%{owner}", state, number, zoom=0)
             # The title says that a state was generated, and `create` drops it.
             if title := _self.get_title(owner, state):
-                _self.set_title(name, place, title)
+                _self.set_title(name, number, title)

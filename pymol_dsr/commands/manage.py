@@ -156,15 +156,15 @@ def dsr_set(key: str = "", value: str | None = None, *, quiet: int = 1, _self: A
     say, session = reporter(quiet), session_of(_self)
     key = str(key)
     if value is not None:
-        kept = session.settings.put(key, str(value))
+        persisted = session.settings.put(key, str(value))
         if key in ("backend", "folder"):
             session.jobs.restart_unused()
-        say(f" dsr_set: {key} = {session.settings.get(key) or 'default'}" + ("" if kept else ", for this session"))
+        say(f" dsr_set: {key} = {session.settings.get(key) or 'default'}" + ("" if persisted else ", for this session"))
         return {key: session.settings.get(key)}
-    shown = {k: session.settings.get(k) for k in ([key] if key else settings.KEYS)}
-    for k, v in shown.items():
+    values = {k: session.settings.get(k) for k in ([key] if key else settings.KEYS)}
+    for k, v in values.items():
         say(f" {k:<8} = {v or 'default'}  ({settings.KEYS[k].description})")
-    return shown
+    return values
 
 
 @command

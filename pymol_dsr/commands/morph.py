@@ -130,21 +130,30 @@ def read_structures(selections: list[str], states: str, _self: Any) -> list[Mole
     states: a states text, empty for the first and the last of one object, and for the first of each of several. Raises
     CmdException, ExtractError or StatesError.
     """
-    parts = [part for selection in selections for part in split_by_object(selection, _self)]
-    if len(parts) == 1:
-        [part] = parts
-        last = _self.count_states(f"({part})")
+    object_selections = [
+        object_selection for selection in selections for object_selection in split_by_object(selection, _self)
+    ]
+    if len(object_selections) == 1:
+        [object_selection] = object_selections
+        last = _self.count_states(f"({object_selection})")
         text = states or f"1+{last}"
         if last < 2:
-            raise CmdException(f"first {part}: it has one state; name a second structure, or give it another state")
-        numbers = [int(number) for number in states_texts.parse(text, last=last, owner=part)]
+            raise CmdException(
+                f"first {object_selection}: it has one state; name a second structure, or give it another state"
+            )
+        numbers = [int(number) for number in states_texts.parse(text, last=last, owner=object_selection)]
         if len(numbers) < 2:
             raise CmdException(f"states {text}: give at least two to morph through, as 1+{last}")
-        return [read_states(part, str(number), _self) for number in numbers]
-    numbers = [int(number) for number in states_texts.parse(states)] if states else [1] * len(parts)
-    if len(numbers) != len(parts):
-        raise CmdException(f"states {states}: they are {len(numbers)}, and {len(parts)} structures; give one for each")
-    return [read_states(part, str(number), _self) for part, number in zip(parts, numbers, strict=True)]
+        return [read_states(object_selection, str(number), _self) for number in numbers]
+    numbers = [int(number) for number in states_texts.parse(states)] if states else [1] * len(object_selections)
+    if len(numbers) != len(object_selections):
+        raise CmdException(
+            f"states {states}: they are {len(numbers)}, and {len(object_selections)} structures; give one for each"
+        )
+    return [
+        read_states(object_selection, str(number), _self)
+        for object_selection, number in zip(object_selections, numbers, strict=True)
+    ]
 
 
 def morph_structures(
@@ -172,7 +181,7 @@ def morph_structures(
     for line in common.lines:
         runner.note(f" {title}: {line}")
     places, _ = fill_places(name, common.atoms, fill.frames)
-    given = _given_states(name, structures, common, fill.frames)
+    given_states = _given_states(name, structures, common, fill.frames)
     trajectories = in_gui(_self, trajectories_of, common.atoms, fill, runner, _self)
     request = messages.Generate(
         source=name,
@@ -182,19 +191,19 @@ def morph_structures(
     expected = fill.frames * (len(structures) - 1)
     check_size(expected, len(common.atoms))
     work = SourceWork(
-        session.sources.new(name, title, len(common.atoms)), request, common.atoms, places, expected, "", given
+        session.sources.new(name, title, len(common.atoms)), request, common.atoms, places, expected, "", given_states
     )
-    others = [structure.object for structure in structures]
+    object_names = [structure.object for structure in structures]
     runner.say(f" {name}: {len(common.atoms)} atoms, {count_of_states(expected)} between {len(structures)} structures")
-    runner.run(partial(_morph, session, work, fit if options.surface else None, others, runner, _self))
+    runner.run(partial(_morph, session, work, fit if options.surface else None, object_names, runner, _self))
     return name
 
 
 def _given_states(name: str, structures: list[MoleculeStates], common: CommonStates, frames: int) -> list[GivenState]:
-    _, given = fill_places(name, common.atoms, frames)
+    _, given_states = fill_places(name, common.atoms, frames)
     return [
         GivenState(state.place, state.coordinates, f"state {structure.states[0]} of {structure.object}")
-        for state, structure in zip(given, structures, strict=True)
+        for state, structure in zip(given_states, structures, strict=True)
     ]
 
 

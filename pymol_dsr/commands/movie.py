@@ -386,15 +386,15 @@ def _plan_movie(
     _self: Any,
 ) -> _MoviePlan:
     trajectory = chosen_trajectory(fit, field)
-    shown = requested_times(trajectory, times)
+    time_points = requested_times(trajectory, times)
     if options.seconds is not None:
-        if times and not all(float(time).is_integer() for time in shown):
+        if times and not all(float(time).is_integer() for time in time_points):
             text = times if isinstance(times, str) else format_states(times)
             raise CmdException(
                 f"seconds {options.seconds:g}: states {text} says the times already; leave one of them out"
             )
         rate = options.fps or frames_per_second(_self)
-        shown = movie_times(min(shown), max(shown), options.seconds, rate, options.play)
+        time_points = movie_times(min(time_points), max(time_points), options.seconds, rate, options.play)
     color, by = color_or_values(appearance.color, _self)
     if by and options.representation == "map":
         raise CmdException(f"color {by}: maps have no colours of vertices; leave as_=map out, or give a colour")
@@ -407,12 +407,12 @@ def _plan_movie(
             f"'dsr_movie {fit.name}{member}, movie=0' loads its surface"
         )
     object = _self.get_legal_name(options.object or default_name(fit, field))
-    movie_states = timeline.plan(trajectory, shown, object)
+    movie_states = timeline.plan(trajectory, time_points, object)
     movie_objects.check_movie_names(movie_states, object, _self)
     options = dataclasses.replace(options, object=object)
     text = times if isinstance(times, str) else format_states(times)
     command = _command_line(fit, text, field, mesh, options, appearance)
-    field = dataclasses.replace(field, steady=appearance.is_steady(shown, trajectory.states))
+    field = dataclasses.replace(field, steady=appearance.is_steady(time_points, trajectory.states))
     return _MoviePlan(fit, trajectory, field, mesh, options, object, movie_states, appearance, color, by, command)
 
 
@@ -478,7 +478,7 @@ def _load_states(
     _self: Any,
 ) -> LoadedMovie:
     fit = plan.fit
-    kept = KeptMovie(plan.object, fit, plan.trajectory, plan.field, plan.mesh.smooth, color=plan.color)
+    kept_movie = KeptMovie(plan.object, fit, plan.trajectory, plan.field, plan.mesh.smooth, color=plan.color)
     try:
         # Closed at once when something fails, so that no answer is computed for nobody.
         with contextlib.closing(session.jobs.stream(fit, plan.requests(radii))) as answers:
@@ -486,7 +486,7 @@ def _load_states(
             return movie_objects.show_movie(
                 plan.trajectory,
                 plan.states,
-                kept.watch(plan.states, recorder.watch(plan.states, replies)),
+                kept_movie.watch(plan.states, recorder.watch(plan.states, replies)),
                 object=plan.object,
                 color=plan.color,
                 transparency=plan.appearance.transparency,
@@ -497,7 +497,7 @@ def _load_states(
                 _self=_self,
             )
     finally:
-        in_gui(_self, session.movies.keep, kept, _self)
+        in_gui(_self, session.movies.keep, kept_movie, _self)
 
 
 def write_film(filename: str, options: FilmOptions, runner: Runner, _self: Any) -> str:

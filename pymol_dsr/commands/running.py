@@ -73,8 +73,8 @@ def reporter(quiet: Any) -> Say:
 
 def report_states(fit: Fit, answers: Iterable[Answer], count: int, say: Say, verb: str = "loaded") -> Iterator[Answer]:
     """Pass the answers on, and report how many there were."""
-    for done, answer in enumerate(answers, 1):
+    for number, answer in enumerate(answers, 1):
         yield answer
-        fit.stage, fit.fraction = "meshes", done / count
-        if done % 20 == 0 and done < count:
-            say(f" {fit.name}: {done} of {count} states {verb}")
+        fit.stage, fit.fraction = "meshes", number / count
+        if number % 20 == 0 and number < count:
+            say(f" {fit.name}: {number} of {count} states {verb}")

@@ -194,9 +194,9 @@ def _drawing_alone(
     for name in [*surfaces, *bars, *(atoms if source not in enabled else [])]:
         _self.disable(name)
     state = int(time) if float(time).is_integer() else 1
-    shown = [*drawn, *([] if atoms or source not in enabled else [source])]
+    pictured = [*drawn, *([] if atoms or source not in enabled else [source])]
     try:
-        for name in shown:
+        for name in pictured:
             _self.set("state", state, name)
         draw()
     finally:

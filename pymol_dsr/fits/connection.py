@@ -110,9 +110,9 @@ class BackendLog:
 
     def print(self, line: str) -> None:
         """Print one line, or leave it out where there were too many."""
-        now = time.monotonic()
-        if now - self._began >= LOG_SECONDS:
-            self._count, self._began = 0, now
+        clock = time.monotonic()
+        if clock - self._began >= LOG_SECONDS:
+            self._count, self._began = 0, clock
         self._count += 1
         if self._count <= LOG_LINES:
             print(f" dsr: {line}")

@@ -48,6 +48,6 @@ def series_of(
 ) -> tuple[EnsembleSeries, ...]:
     """Return the series of some of a fit's trajectories, at the times of each."""
     return tuple(
-        EnsembleSeries(fit.name, tuple(map(float, own)), trajectory.name)
-        for trajectory, own in zip(trajectories, times, strict=True)
+        EnsembleSeries(fit.name, tuple(map(float, series_times)), trajectory.name)
+        for trajectory, series_times in zip(trajectories, times, strict=True)
     )

@@ -216,12 +216,12 @@ class Fit:
             if self.family:
                 text = f"ready, trajectories {', '.join(trajectory.name for trajectory in self.trajectories)}"
             else:
-                only = self.trajectory()
-                text = f"ready, states {states.format(only.states)} of {only.object}"
+                trajectory = self.trajectory()
+                text = f"ready, states {states.format(trajectory.states)} of {trajectory.object}"
             return text + (f", busy with {self.activity}" if self.activity else "")
         if self.phase is Phase.STORED:
-            stored = "fitted" if self.detached or self.in_folder else f"from {self.file}"
-            return f"{stored}, loaded when used"
+            origin = "fitted" if self.detached or self.in_folder else f"from {self.file}"
+            return f"{origin}, loaded when used"
         if self.phase in ENDED or self.phase is Phase.QUEUED:
             return f"{self.phase}{': ' if self.error else ''}{self.error}"
         text = f"{self.phase} {100 * self.fraction:.0f} %"

@@ -50,12 +50,12 @@ def _show_first_surface(fit: Fit, source: Source) -> None:
     """Compute and show PyMOL's surface of the preview's state while the backend starts, which takes seconds."""
     if fit.preview is None or fit.show_surface is None:
         return
-    alone, show = dataclasses.replace(source, states=[int(fit.preview.time)], warnings=[]), fit.show_surface
+    first_source, show = dataclasses.replace(source, states=[int(fit.preview.time)], warnings=[]), fit.show_surface
 
     def work() -> None:
         # The fit itself meets the same error and reports it.
         with suppress(ExtractError):
-            for surface in workers.compute_surfaces(alone, 1, fit.stop.is_set):
+            for surface in workers.compute_surfaces(first_source, 1, fit.stop.is_set):
                 show(surface)
 
     Background(target=work, name="dsr-first-surface", daemon=True).start()
@@ -150,7 +150,9 @@ class _Run:
         names = tuple(trajectory.name for trajectory in fit.trajectories)
         source = sources[0].molecule().to_json()
         if fit.family:
-            source = {"trajectories": {n: one.molecule().to_json() for n, one in zip(names, sources, strict=True)}}
+            source = {
+                "trajectories": {n: member.molecule().to_json() for n, member in zip(names, sources, strict=True)}
+            }
         request = messages.Open(
             fit=fit.name,
             config=self.request.options,
@@ -165,7 +167,7 @@ class _Run:
             radii=fit.radii,
         )
         known = self.jobs.ask(fit, request).states
-        arrived = [set(known.get(one.name, ())) & set(one.states) for one in fit.trajectories]
+        arrived = [set(known.get(trajectory.name, ())) & set(trajectory.states) for trajectory in fit.trajectories]
         count = sum(map(len, arrived))
         if count:
             self.say(f" {fit.name}: {count} of {fit.count} surfaces are there from before")
@@ -201,7 +203,7 @@ class _Run:
             raise
 
     def _say_progress(self) -> None:
-        now = time.monotonic()
-        if now >= self._next_line:
-            self._next_line = now + PROGRESS_SECONDS
+        clock = time.monotonic()
+        if clock >= self._next_line:
+            self._next_line = clock + PROGRESS_SECONDS
             self.say(f" {self.fit.line()}")

@@ -67,22 +67,22 @@ def request_of(fit: Interrupted, _self: Any) -> FitRequest:
 
     Raises ExtractError where they are not as they were, and ValueFault for a record that can't be read.
     """
-    asked = AskedFit.from_json(fit.record.asked)
-    family = asked.family or ""
-    start = StartOptions(resume=True, family=family, frozen=bool(family) and asked.frozen)
-    return FitRequest(_sources(fit, asked, _self), FitOptions.from_json(asked.config), start)
+    request = AskedFit.from_json(fit.record.asked)
+    family = request.family or ""
+    start = StartOptions(resume=True, family=family, frozen=bool(family) and request.frozen)
+    return FitRequest(_sources(fit, request, _self), FitOptions.from_json(request.config), start)
 
 
-def _sources(fit: Interrupted, asked: AskedFit, _self: Any) -> list[Source]:
+def _sources(fit: Interrupted, request: AskedFit, _self: Any) -> list[Source]:
     names = fit.record.trajectories
     molecules = messages.molecule_sources(fit.record.source, names)
     known = [molecules[name] for name in names or ("",) if name in molecules]
-    complete = len(known) == len(names or ("",)) == len(asked.states) == len(asked.coordinates)
+    complete = len(known) == len(names or ("",)) == len(request.states) == len(request.coordinates)
     if not complete or not all(molecule.object and molecule.atoms for molecule in known):
         raise ExtractError(f"{fit.name}: what was fitted is not kept; dsr_fit it with resume=1, name={fit.name}")
     return [
         _source(fit.name, molecule, text, sha, _self)
-        for molecule, text, sha in zip(known, asked.states, asked.coordinates, strict=True)
+        for molecule, text, sha in zip(known, request.states, request.coordinates, strict=True)
     ]
 
 
@@ -99,20 +99,20 @@ def _source(name: str, molecule: messages.MoleculeSource, text: str, sha: str, _
         raise ExtractError(f"{name}: {error}; dsr_fit it anew") from error
     count = 0 if indices is None else len(indices)
     # By index: the selection's own words may name objects that are deleted.
-    now = extract.read_source(f"%{object} and index {atoms}", text, unwrap=bool(molecule.unwrap), _self=_self)
+    source = extract.read_source(f"%{object} and index {atoms}", text, unwrap=bool(molecule.unwrap), _self=_self)
     remedy = f"load it as it was, or dsr_fit it anew with name={name}"
-    if len(now.atoms) != count:
+    if len(source.atoms) != count:
         raise ExtractError(
-            f"{name}: {count} atoms of {object} were fitted, {len(now.atoms)} of them are there; {remedy}"
+            f"{name}: {count} atoms of {object} were fitted, {len(source.atoms)} of them are there; {remedy}"
         )
-    if digest(now) != sha:
+    if digest(source) != sha:
         raise ExtractError(f"{name}: the atoms of {object} in states {text} are not where they were; {remedy}")
     before = molecule.settings or {}
-    changed = [key for key, value in now.settings.items() if before.get(key) != value]
+    changed = [key for key, value in source.settings.items() if before.get(key) != value]
     if changed:
         were = ", ".join(f"{key} was {before.get(key)}" for key in changed[:3])
         raise ExtractError(f"{name}: other settings of {object} made its surfaces ({were}); set them, or {remedy}")
-    return dataclasses.replace(now, selection=molecule.selection or now.selection, provenance=molecule.provenance)
+    return dataclasses.replace(source, selection=molecule.selection or source.selection, provenance=molecule.provenance)
 
 
 def interrupted_in(folder: str) -> dict[str, Interrupted]:

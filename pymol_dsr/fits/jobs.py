@@ -136,8 +136,8 @@ class Jobs:
         before = fit.replaces
         if before is None or self.fits.get(fit.name) is not fit:
             return
-        how = "was cancelled" if fit.phase is Phase.CANCELLED else f"failed: {fit.error}"
-        before.note = f"the fit that was to replace it {how}"
+        ending = "was cancelled" if fit.phase is Phase.CANCELLED else f"failed: {fit.error}"
+        before.note = f"the fit that was to replace it {ending}"
         if fit.detached and before.detached:
             # The record of a detached fit is of the one that has ended now.
             before.detached, before.in_folder = "", True
@@ -279,11 +279,11 @@ class Jobs:
         cancelled_at: float | None = None
         try:
             while not call.done:
-                now = time.monotonic()
+                clock = time.monotonic()
                 if fit.stop.is_set() and cancelled_at is None:
-                    cancelled_at = now
+                    cancelled_at = clock
                     call.cancel()
-                if cancelled_at is not None and now - cancelled_at > CANCEL_SECONDS:
+                if cancelled_at is not None and clock - cancelled_at > CANCEL_SECONDS:
                     self.connection.end()
                     raise Cancelled(
                         f"{fit.name}: cancelled; the backend did not stop within {CANCEL_SECONDS:g} s and was ended, "

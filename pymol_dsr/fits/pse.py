@@ -88,7 +88,7 @@ class PseReferences:
         """Follow an object of a movie to another name."""
         for key, movie in list(self.movies.items()):
             if object in movie.objects:
-                objects = [name if one == object else one for one in movie.objects]
+                objects = [name if member == object else member for member in movie.objects]
                 del self.movies[key]
                 if key == object:
                     self.megabytes[name] = self.megabytes.pop(key, 0.0)
@@ -233,13 +233,13 @@ def name_deleted_ramps(ramps: list[list[Any]]) -> None:
 
     A movie that was coloured three times leaves two of them behind.
     """
-    taken = {entry[0] for entry in ramps if entry}
+    known_names = {entry[0] for entry in ramps if entry}
     for number, entry in enumerate(ramps):
         if entry and not entry[0]:
             name = f"_gone_{number}"
-            while name in taken:
+            while name in known_names:
                 name += "_"
-            taken.add(name)
+            known_names.add(name)
             entry[0] = name
 
 

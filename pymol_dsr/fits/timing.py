@@ -93,8 +93,8 @@ class FitTiming:
     def fraction(self, fraction: float, known: float | None = None) -> float:
         """Return the fraction of the whole that is over, which never falls. Arguments as of `seconds_left`."""
         elapsed = sum(self.seconds.values()) + (self.clock() - self._began if self.stage is not None else 0.0)
-        whole = elapsed + self.seconds_left(fraction, known)
-        self._largest = max(self._largest, elapsed / whole if whole > 0 else 0.0)
+        total = elapsed + self.seconds_left(fraction, known)
+        self._largest = max(self._largest, elapsed / total if total > 0 else 0.0)
         return self._largest
 
     def summary(self) -> str:
@@ -106,8 +106,8 @@ class FitTiming:
         return seconds if stage is Stage.SURFACES or self.budget is None else min(seconds, self.budget)
 
     def _left(self, stage: Stage, fraction: float) -> float:
-        elapsed, whole = self.clock() - self._began, self._usual(stage)
+        elapsed, total = self.clock() - self._began, self._usual(stage)
         trust = min(1.0, fraction / TRUSTED_FRACTION)
         if fraction > 0:
-            whole = (1.0 - trust) * whole + trust * elapsed / fraction
-        return max(whole - elapsed, 0.05 * whole)
+            total = (1.0 - trust) * total + trust * elapsed / fraction
+        return max(total - elapsed, 0.05 * total)

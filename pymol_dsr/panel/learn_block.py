@@ -80,10 +80,10 @@ class LearnBlock(QtWidgets.QWidget):
         layout.addWidget(self.title)
         layout.addWidget(self.body)
 
-    def _unfold(self, shown: bool) -> None:
-        arrow = QtCore.Qt.ArrowType.DownArrow if shown else QtCore.Qt.ArrowType.RightArrow
+    def _unfold(self, unfolded: bool) -> None:
+        arrow = QtCore.Qt.ArrowType.DownArrow if unfolded else QtCore.Qt.ArrowType.RightArrow
         self.title.setArrowType(arrow)
-        self.body.setVisible(shown)
+        self.body.setVisible(unfolded)
 
     def refresh(self, counts: Mapping[str, int]) -> None:
         """Offer the molecules with several states; counts: states of all molecules of the scene."""
@@ -146,9 +146,9 @@ class LearnBlock(QtWidgets.QWidget):
 
 def plot_of(errors: Sequence[TrainingErrors]) -> Plot:
     """Return the curves of a training, over the percentage of the work."""
-    training = tuple((100.0 * one.fraction, one.training) for one in errors)
-    held_out = tuple((100.0 * one.fraction, one.held_out) for one in errors if one.held_out is not None)
-    baseline = tuple((100.0 * one.fraction, one.baseline) for one in errors if one.baseline is not None)
+    training = tuple((100.0 * entry.fraction, entry.training) for entry in errors)
+    held_out = tuple((100.0 * entry.fraction, entry.held_out) for entry in errors if entry.held_out is not None)
+    baseline = tuple((100.0 * entry.fraction, entry.baseline) for entry in errors if entry.baseline is not None)
     lines = [Line("training", training, dashed=True), Line("held out", held_out, BLUE)]
     if baseline:
         lines.append(Line("at the start", baseline, GREY))

@@ -92,8 +92,8 @@ class ValueColors:
     def serves(self, request: MeshRequest) -> bool:
         """Whether the scale is one for this request, too."""
         # By identity: a fit that was loaded anew has arrays, which know no equality.
-        same = self._request.fit is request.fit and self._request.trajectory is request.trajectory
-        return same and (self.by, self._request.members) == (request.by, request.members)
+        same_fit = self._request.fit is request.fit and self._request.trajectory is request.trajectory
+        return same_fit and (self.by, self._request.members) == (request.by, request.members)
 
     @property
     def scale(self) -> ColorScale | None:
@@ -318,16 +318,16 @@ class Live(QtCore.QObject):
 
     def mesh_options(self, request: MeshRequest) -> MeshOptions:
         """Level and smoothing of a mesh, and how fine it is."""
-        asked = MeshOptions(level=request.level, smooth=request.smooth)
+        options = MeshOptions(level=request.level, smooth=request.smooth)
         budget = self.fine if request.fine else self.coarse
         least = request.resolution or FINEST
         if request.fine and request.resolution is not None:
-            return dataclasses.replace(asked, resolution=least)
+            return dataclasses.replace(options, resolution=least)
         if not request.area:
-            return dataclasses.replace(asked, resolution=least, triangles=int(budget.triangles))
+            return dataclasses.replace(options, resolution=least, triangles=int(budget.triangles))
         # Not the backend's own limit, which meshes again when a guess was too fine.
         fitting = math.sqrt(TRIANGLES_PER_CELL * request.area / budget.triangles)
-        return dataclasses.replace(asked, resolution=min(WIDEST, max(least, fitting)))
+        return dataclasses.replace(options, resolution=min(WIDEST, max(least, fitting)))
 
     def _answer(self, call: Call[AnyResult], request: MeshRequest) -> AnyResult | None:
         """Return the answer, or None where a newer request has taken its place."""
@@ -354,7 +354,7 @@ class Live(QtCore.QObject):
         try:
             if request.created < self._removed.get(request.fit.name, 0.0):
                 return
-            began = perf_counter()
+            started_at = perf_counter()
             name = preview.live_name(request.fit.name, cmd)
             fresh = name not in cmd.get_names("objects")
             if fresh:
@@ -376,7 +376,7 @@ class Live(QtCore.QObject):
             if self._canvas is not None:
                 # Now, so that the whole pause is measured.
                 self._canvas.repaint()
-            seconds = perf_counter() - began
+            seconds = perf_counter() - started_at
             self.longest = max(self.longest, seconds)
             if mesh.triangles:
                 (self.fine if request.fine else self.coarse).learn(mesh.triangles, seconds)
@@ -386,16 +386,16 @@ class Live(QtCore.QObject):
 
     def _show_bar(self, name: str, mesh: LiveMesh) -> None:
         """Show the bar of the surface's values as they are now; none where other things colour it."""
-        shown = (name, mesh.request.by, mesh.span)
-        if shown == self._bar and (mesh.scale is None or color_bar.bars_of(name, self._self)):
+        bar_state = (name, mesh.request.by, mesh.span)
+        if bar_state == self._bar and (mesh.scale is None or color_bar.bars_of(name, self._self)):
             return
-        self._bar = shown
-        wanted = color_bar.bar_name(name, mesh.request.by)
+        self._bar = bar_state
+        current_bar = color_bar.bar_name(name, mesh.request.by)
         for bar in color_bar.bars_of(name, self._self):
-            if mesh.scale is None or bar != wanted:
+            if mesh.scale is None or bar != current_bar:
                 self._self.delete(bar)
         if mesh.scale is not None:
-            color_bar.show_bar(wanted, mesh.scale, self._self)
+            color_bar.show_bar(current_bar, mesh.scale, self._self)
 
 
 def _switch_off_legend(movie: str, _self: Any) -> None:

@@ -52,13 +52,13 @@ class MeasurementView(QtWidgets.QWidget):
             self._grid.removeWidget(chart)
             chart.deleteLater()
         self.charts = []
-        shown = list(measured.columns()) if measured is not None else []
-        for number, quantity in enumerate(shown):
+        quantities = list(measured.columns()) if measured is not None else []
+        for number, quantity in enumerate(quantities):
             chart = Chart(120, "")
             assert measured is not None
             chart.show_plot(plot_of(measured, quantity, fitted_range))
-            alone = number == len(shown) - 1 and number % self._columns == 0
-            span = self._columns if alone else 1
+            fills_row = number == len(quantities) - 1 and number % self._columns == 0
+            span = self._columns if fills_row else 1
             self._grid.addWidget(chart, number // self._columns, number % self._columns, 1, span)
             self.charts.append(chart)
         self._fill_table()

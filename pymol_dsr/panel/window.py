@@ -246,8 +246,8 @@ class Panel(QtWidgets.QDockWidget):
     def _end_task(self, title: str) -> None:
         self._tasks.remove(title)
 
-    def _call(self, then: Callable[[Any], None], result: Any) -> None:
-        then(result)
+    def _call(self, callback: Callable[[Any], None], result: Any) -> None:
+        callback(result)
 
     def run(
         self,

@@ -60,11 +60,11 @@ def disable_bars(movie: str, _self: Any) -> None:
 def show_bar(name: str, scale: ColorScale, _self: Any) -> None:
     """Show a scale as the bar `name`, with a line at each round number; one that was switched off stays so."""
     marked = with_lines(scale)
-    off = name in _self.get_names("all") and name not in _self.get_names("all", enabled_only=1)
+    was_disabled = name in _self.get_names("all") and name not in _self.get_names("all", enabled_only=1)
     # Names and not numbers: PyMOL 3 ends itself on lists of numbers.
     colors = [hexadecimal(rgb) for rgb in marked.colors]
     _self.ramp_new(name, "none", [float(level) for level in marked.levels], colors)
-    if off:
+    if was_disabled:
         _self.disable(name)
 
 
@@ -82,9 +82,9 @@ def with_lines(scale: ColorScale) -> ColorScale:
             continue
         sides = [[float(channel) for channel in rgb] for rgb in scale.paint(np.array([number - half, number + half]))]
         ink = list(DARK if luminance(sides[0]) > MIDDLE else LIGHT)
-        inside = [place for place, level in enumerate(levels) if abs(level - number) > half]
-        levels, colors = [levels[place] for place in inside], [colors[place] for place in inside]
-        start = next(place for place, level in enumerate(levels) if level > number)
+        inside = [index for index, level in enumerate(levels) if abs(level - number) > half]
+        levels, colors = [levels[index] for index in inside], [colors[index] for index in inside]
+        start = next(index for index, level in enumerate(levels) if level > number)
         edges = [number - half] * 2 + [number + half] * 2
         levels[start:start], colors[start:start] = edges, [sides[0], ink, ink, sides[1]]
     return ColorScale(np.array(levels, np.float32), np.array(colors, np.float32))

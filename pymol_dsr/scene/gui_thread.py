@@ -21,7 +21,7 @@ def in_gui(_self: Any, function: Callable[..., T], *args: Any, **kwargs: Any) ->
         return function(*args, **kwargs)
     results: list[T] = []
     errors: list[BaseException] = []
-    done = threading.Event()
+    finished = threading.Event()
 
     def run() -> None:
         try:
@@ -29,12 +29,12 @@ def in_gui(_self: Any, function: Callable[..., T], *args: Any, **kwargs: Any) ->
         except BaseException as error:
             errors.append(error)
         finally:
-            done.set()
+            finished.set()
 
     # PyMOL's caller can miss the moment its function is done when that was quick, and then waits until its
     # next call; it waits in a thread of its own here.
     threading.Thread(target=marshal, args=(run,), daemon=True).start()
-    done.wait()
+    finished.wait()
     if errors:
         raise errors[0]
     return results[0]

@@ -168,8 +168,8 @@ class KeptMovies:
         for name, movie in list(self.by_name.items()):
             movie.identities = {object: known for object, known in movie.identities.items() if object in objects}
             movie.meshes = [mesh for mesh in movie.meshes if mesh.state.object in objects]
-            same = all(_identity(object, _self) == known for object, known in movie.identities.items())
-            if not movie.identities or not same:
+            unchanged = all(_identity(object, _self) == known for object, known in movie.identities.items())
+            if not movie.identities or not unchanged:
                 del self.by_name[name]
                 remove_bars(movie.name, _self)
 

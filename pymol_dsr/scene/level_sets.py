@@ -63,21 +63,21 @@ def show_levels(
     toward: f8[3], the side of the half that is cut away, or None. transparency: of all but the innermost level.
     Raises SceneError where every level is empty.
     """
-    shown = {level: mesh for level, mesh in sorted(meshes.items()) if len(mesh.faces)}
-    empty = ", ".join(f"{level:g}" for level in meshes if level not in shown)
-    if not shown:
+    drawn = {level: mesh for level, mesh in sorted(meshes.items()) if len(mesh.faces)}
+    empty = ", ".join(f"{level:g}" for level in meshes if level not in drawn)
+    if not drawn:
         raise SceneError(f"levels {empty} are empty at this time: nothing lies as far inside or outside")
     if empty:
         say(f"level {empty} is empty at this time; the others are there")
     if toward is not None:
-        corners = np.concatenate([mesh.points for mesh in shown.values()])
+        corners = np.concatenate([mesh.points for mesh in drawn.values()])
         center = 0.5 * (corners.min(axis=0) + corners.max(axis=0))
-        shown = {level: cut_open(mesh, center, toward) for level, mesh in shown.items()}
+        drawn = {level: cut_open(mesh, center, toward) for level, mesh in drawn.items()}
     ttt = in_gui(_self, placement.object_ttt, trajectory.object, _self)
-    farthest = max(map(abs, shown))
-    names = {level: level_name(object, level) for level in shown}
+    farthest = max(map(abs, drawn))
+    names = {level: level_name(object, level) for level in drawn}
     in_gui(_self, delete_objects, [object, *names.values()], _self)
-    for number, (level, mesh) in enumerate(shown.items()):
+    for number, (level, mesh) in enumerate(drawn.items()):
         floats = cgo.cgo_floats(mesh, None)
         color, clear = level_color(level, farthest), transparency if number else 0.0
         in_gui(_self, _load, names[level], floats, ttt, color, clear, _self)

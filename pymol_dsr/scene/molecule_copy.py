@@ -27,14 +27,14 @@ def copy_atoms(
     try:
         # In a discrete object only one state has these atoms.
         states = (source_state, *range(1, cmd.count_states(f"%{object}") + 1))
-        shown = next((k for k in states if cmd.count_atoms(f"{_TEMPORARY} and state {k}")), source_state)
+        atom_state = next((k for k in states if cmd.count_atoms(f"{_TEMPORARY} and state {k}")), source_state)
         # By index: the order in which PyMOL goes through them.
         ascending = np.argsort(indices)
         places: dict[tuple[Any, ...], deque[int]] = defaultdict(deque)
-        for place, row in zip(ascending.tolist(), _rows(_TEMPORARY, cmd), strict=True):
-            places[row].append(place)
+        for index, row in zip(ascending.tolist(), _rows(_TEMPORARY, cmd), strict=True):
+            places[row].append(index)
         with placement.without_keys(cmd):
-            cmd.create(name, _TEMPORARY, shown, state, zoom=0)
+            cmd.create(name, _TEMPORARY, atom_state, state, zoom=0)
     finally:
         cmd.delete(_TEMPORARY)
     return np.array([places[row].popleft() for row in _rows(f"%{name}", cmd)], np.int64)

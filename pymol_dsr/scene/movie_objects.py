@@ -87,8 +87,8 @@ def show_movie(
     if base is None and not color and not as_map:
         say(f"{trajectory.object or 'its molecule'} is not in the scene as it was; one colour is used")
     ttt = in_gui(_self, placement.object_ttt, trajectory.object, _self)
-    whole = all_whole([state.time for state in movie_states])
-    movie_atoms = None if whole else MovieAtoms(trajectory, f"{object}_atoms", _self)
+    are_integers = all_whole([state.time for state in movie_states])
+    movie_atoms = None if are_integers else MovieAtoms(trajectory, f"{object}_atoms", _self)
     in_gui(_self, check_movie_names, movie_states, object, _self)
     in_gui(_self, delete_objects, movie_names(movie_states, object), _self)
     loader = _Loader(base, color, transparency, ttt, movie_atoms, on_view, _self)

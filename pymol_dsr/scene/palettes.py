@@ -110,8 +110,8 @@ def round_step(low: float, high: float) -> float:
     power = math.floor(math.log10(high - low)) - 1
     steps = [mantissa * 10.0**exponent for exponent in range(power, power + 4) for mantissa in ROUND]
     counts = {step: _ceiling(high / step) - _floor(low / step) for step in steps}
-    few = [step for step in steps if LEAST_STEPS <= counts[step] <= MOST_STEPS]
-    return min(few, key=lambda step: (round(counts[step] * step / (high - low), 6), step))
+    admissible = [step for step in steps if LEAST_STEPS <= counts[step] <= MOST_STEPS]
+    return min(admissible, key=lambda step: (round(counts[step] * step / (high - low), 6), step))
 
 
 def out_to_round_numbers(low: float, high: float) -> tuple[float, float]:

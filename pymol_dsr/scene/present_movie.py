@@ -47,7 +47,7 @@ def read_movie(_self: Any) -> PresentMovie | None:
         _self.delete(NOTHING)
     sequence, commands = movie[SEQUENCE] or [], [text for text in movie[COMMANDS] or [] if text]
     keys = [view[SCENE] for view in movie[VIEWS] or [] if view and view[LEVEL] == KEY]
-    places = [place for place, view in enumerate(movie[VIEWS] or []) if view and view[LEVEL] == KEY]
+    places = [index for index, view in enumerate(movie[VIEWS] or []) if view and view[LEVEL] == KEY]
     described = json.dumps([sequence, movie[COMMANDS], places, keys])
     return PresentMovie(
         frames=len(sequence),

@@ -35,8 +35,8 @@ def put_tag(name: str, tag: Tag, _self: Any) -> None:
 
 def tag_of(name: str, _self: Any) -> Tag | None:
     """Return the tag of an object; None for one that has none."""
-    parts = str(_self.get(SETTING, name) or "").split(":")
-    return Tag(*parts[1:]) if len(parts) == PARTS and parts[0] == PREFIX else None
+    fields = str(_self.get(SETTING, name) or "").split(":")
+    return Tag(*fields[1:]) if len(fields) == PARTS and fields[0] == PREFIX else None
 
 
 def tagged_objects(_self: Any) -> dict[str, Tag]:

@@ -38,7 +38,7 @@ def plan(trajectory: Trajectory, times: Sequence[float], object: str) -> list[Mo
     Whole times keep their number, so that the molecule plays along; otherwise states count from 1. Times
     outside the fitted states go into `<object>_future`, whose states go on where the others end.
     """
-    whole = all_whole(times)
+    are_integers = all_whole(times)
     first, last = min(trajectory.states), max(trajectory.states)
     states = []
     counts = {False: 0, True: 0}
@@ -49,7 +49,7 @@ def plan(trajectory: Trajectory, times: Sequence[float], object: str) -> list[Mo
         if totals[future] > STATES_PER_OBJECT:
             name += f"_{counts[future] // STATES_PER_OBJECT + 1:02d}"
         counts[future] += 1
-        states.append(MovieState(time, int(time) if whole else number, name, future))
+        states.append(MovieState(time, int(time) if are_integers else number, name, future))
     return states
 
 

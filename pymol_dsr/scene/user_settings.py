@@ -49,14 +49,14 @@ class SettingsWatch:
             settings = {name: UserSettings.of(name, _self) for name in movie.identities if name in present}
             before = known.get((movie.name, id(movie)), settings)
             self._known[movie.name, id(movie)] = settings
-            for name, now in settings.items():
-                then = before.get(name, now)
-                if now.transparency != then.transparency:
-                    _self.set("cgo_transparency", now.transparency, name)
-                    print(f" {name}: transparency {now.transparency:g} acts as cgo_transparency")
+            for name, current in settings.items():
+                previous = before.get(name, current)
+                if current.transparency != previous.transparency:
+                    _self.set("cgo_transparency", current.transparency, name)
+                    print(f" {name}: transparency {current.transparency:g} acts as cgo_transparency")
                 # One colour for all is the object's own, which PyMOL shows.
-                if now.color != then.color and not movie.color:
-                    requests.append(ColorRequest(movie.name, color_name(now.color, _self)))
+                if current.color != previous.color and not movie.color:
+                    requests.append(ColorRequest(movie.name, color_name(current.color, _self)))
         return requests
 
 

@@ -53,17 +53,17 @@ def _rows(path: str, rows: Any) -> Iterator[tuple[str, list[float]]]:
         line = f"{path}, line {rows.line_num}"
         if len(row) <= max(places):
             raise SceneError(f"{line}: {len(row)} columns, where the first line has {len(names)}")
-        yield line, [_number(line, column, row[place]) for column, place in zip(COLUMNS, places, strict=True)]
+        yield line, [_number(line, column, row[index]) for column, index in zip(COLUMNS, places, strict=True)]
 
 
 def _number(line: str, column: str, cell: str) -> float:
-    where = f"{line}: {column} '{cell[:LONGEST_CELL]}'"
+    label = f"{line}: {column} '{cell[:LONGEST_CELL]}'"
     try:
         number = float(cell)
     except ValueError as error:
-        raise SceneError(f"{where} is not a number") from error
+        raise SceneError(f"{label} is not a number") from error
     if not np.isfinite(number):
-        raise SceneError(f"{where} is not finite")
+        raise SceneError(f"{label} is not finite")
     return number
 
 

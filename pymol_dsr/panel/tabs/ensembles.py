@@ -142,9 +142,9 @@ class EnsemblesTab(QtWidgets.QWidget):
             return
         lines: list[str] = []
         runner = Runner("dsr_occupancy", say=lines.append)
-        self._running = {name, f"{name}_occupancy", *(f"{one}_occupancy" for one in molecules(cmd))}
+        self._running = {name, f"{name}_occupancy", *(f"{molecule}_occupancy" for molecule in molecules(cmd))}
 
-        def done(group: str) -> None:
+        def show_figures(group: str) -> None:
             self._ended()
             self.figures.setText("\n".join(line.strip() for line in lines[:2]))
             self.panel.say(f"{group} is in the scene")
@@ -152,7 +152,7 @@ class EnsemblesTab(QtWidgets.QWidget):
         self.panel.run(
             "dsr_occupancy",
             lambda: occupy(session, name, states, "", options, None, show, runner, cmd),
-            done,
+            show_figures,
             self._ended,
         )
 
@@ -163,16 +163,16 @@ class EnsemblesTab(QtWidgets.QWidget):
         session, cmd = self.panel.session, self.panel.cmd
         options = LandscapeOptions(states=self.macrostates.value())
         runner = Runner("dsr_ensemble")
-        self._running = {f"{one}_ensemble" for one in molecules(cmd)}
+        self._running = {f"{molecule}_ensemble" for molecule in molecules(cmd)}
 
-        def done(landscape: EnsembleLandscape) -> None:
+        def show_result(landscape: EnsembleLandscape) -> None:
             self._ended()
             self.landscape = landscape
             self.map.show_landscape(landscape)
             for button in (self.split_button, self.save):
                 button.setEnabled(True)
-            shown = [*landscapes.heading(landscape), *landscapes.figures(landscape)]
-            self.figures.setText("\n".join(shown))
+            lines = [*landscapes.heading(landscape), *landscapes.figures(landscape)]
+            self.figures.setText("\n".join(lines))
             self.panel.say(f"{len(landscape.states)} states, {len(landscape.result.macrostates)} macrostates")
 
         self.panel.run(
@@ -187,7 +187,7 @@ class EnsemblesTab(QtWidgets.QWidget):
                 cmd,
                 split=split,
             ),
-            done,
+            show_result,
             self._ended,
         )
 

@@ -186,16 +186,16 @@ class FitTab(QtWidgets.QWidget):
         layout.addStretch()
         self._show_advanced(False)
 
-    def _show_advanced(self, shown: bool) -> None:
+    def _show_advanced(self, expanded: bool) -> None:
         """Show or hide the fields that few need, and the presets that few use."""
-        self.rare.setVisible(shown)
-        arrow = QtCore.Qt.ArrowType.DownArrow if shown else QtCore.Qt.ArrowType.RightArrow
+        self.rare.setVisible(expanded)
+        arrow = QtCore.Qt.ArrowType.DownArrow if expanded else QtCore.Qt.ArrowType.RightArrow
         self.advanced.setArrowType(arrow)
         chosen = self.preset.currentData() or FitOptions.preset
         with quietly(self.preset):
             self.preset.clear()
             for key in PRESETS:
-                if shown or key in (*USUAL_PRESETS, chosen):
+                if expanded or key in (*USUAL_PRESETS, chosen):
                     self.preset.addItem(PRESET_LABELS[key], key)
             self.preset.setCurrentIndex(self.preset.findData(chosen))
 
@@ -253,8 +253,8 @@ class FitTab(QtWidgets.QWidget):
         cmd, problem, counts, name = self.panel.cmd, "", [], ""
         try:
             with _without_feedback(cmd):
-                parts = selections.split_by_object(text, cmd)
-                objects = [selections.selected_object(part, cmd) for part in parts]
+                object_selections = selections.split_by_object(text, cmd)
+                objects = [selections.selected_object(object_selection, cmd) for object_selection in object_selections]
             name = objects[0]
             for object in objects:
                 last = cmd.count_states(f"%{object}")
@@ -319,9 +319,13 @@ class FitTab(QtWidgets.QWidget):
 
     def _begin_beside(self) -> None:
         """Begin a fit under the first free name like the one that is taken."""
-        name, taken = self.new_name(), set(self.panel.cmd.get_names("all"))
+        name, scene_names = self.new_name(), set(self.panel.cmd.get_names("all"))
         numbered = (f"{name}_{number}" for number in itertools.count(2))
-        free = next(one for one in numbered if not (self.is_taken(one) or one in self.jobs.fits or one in taken))
+        free = next(
+            candidate
+            for candidate in numbered
+            if not (self.is_taken(candidate) or candidate in self.jobs.fits or candidate in scene_names)
+        )
         self.fit_name.setText(free)
         self._begin(free)
 
@@ -435,9 +439,9 @@ def device_text(device: messages.Device) -> str:
     """Return the backend's device in a few words."""
     kind, memory, threads = device.device, device.memory_gb, device.threads
     name = " ".join((device.name or kind).replace("(R)", "").replace("(TM)", "").split())
-    about = "CPU" if kind == "cpu" else kind
+    processor = "CPU" if kind == "cpu" else kind
     cores = f", {threads} core{'s' if threads != 1 else ''}" if kind == "cpu" and threads else ""
-    return f"{name} ({about}{cores}{f', {memory:.0f} GB' if memory else ''})"
+    return f"{name} ({processor}{cores}{f', {memory:.0f} GB' if memory else ''})"
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ def stored_fits(folder: str) -> list[StoredFit]:
                     out.append(StoredFit(entry.name[:-4], entry.path, status.st_size, status.st_mtime))
     except OSError:
         return []
-    return sorted(out, key=lambda one: -one.written)
+    return sorted(out, key=lambda file: -file.written)
 
 
 class FitsTab(QtWidgets.QWidget):
@@ -113,27 +113,35 @@ class FitsTab(QtWidgets.QWidget):
 
     def refresh(self) -> None:
         """List them anew where something has changed."""
-        own = [(fit.name, states_text(fit), _stage(fit)) for fit in self.jobs.fits.values()]
+        session_fits = [(fit.name, states_text(fit), _stage(fit)) for fit in self.jobs.fits.values()]
         # The file of a fit that is ready is in its own line.
         finished = [fit for fit in self.jobs.fits.values() if fit.is_finished]
         names = {fit.name for fit in finished if fit.in_folder or fit.detached}
         paths = {os.path.abspath(fit.file) for fit in finished if fit.file}
         files = [
-            one for one in stored_fits(self.folder) if one.name not in names and os.path.abspath(one.path) not in paths
+            file
+            for file in stored_fits(self.folder)
+            if file.name not in names and os.path.abspath(file.path) not in paths
         ]
         left = self._interrupted()
-        if (own, files, left) == self._listed:
+        if (session_fits, files, left) == self._listed:
             return
-        self._listed = own, files, left
+        self._listed = session_fits, files, left
         chosen = self._chosen()
-        if chosen not in [*((name, "") for name, _, _ in own), *((one.name, one.path) for one in files), *left]:
-            chosen = (own[-1][0], "") if own else None
+        if chosen not in [
+            *((name, "") for name, _, _ in session_fits),
+            *((file.name, file.path) for file in files),
+            *left,
+        ]:
+            chosen = (session_fits[-1][0], "") if session_fits else None
         self.list.clear()
-        for name, shown, stage in own:
-            self._add((name, shown, "this session", "", stage), (name, ""), chosen)
-        for one in files:
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.written))
-            self._add((one.name, "", when, f"{one.size / 1e6:.1f} MB", "in the folder"), (one.name, one.path), chosen)
+        for name, fitted_states, stage in session_fits:
+            self._add((name, fitted_states, "this session", "", stage), (name, ""), chosen)
+        for file in files:
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(file.written))
+            self._add(
+                (file.name, "", when, f"{file.size / 1e6:.1f} MB", "in the folder"), (file.name, file.path), chosen
+            )
         for name, path in left:
             self._add((name, left[name, path], "", "", "interrupted"), (name, path), chosen)
         self.where.setText(f"Finished surfaces are kept in {self.folder}; dsr_set folder takes another place")
@@ -147,8 +155,8 @@ class FitsTab(QtWidgets.QWidget):
             return {}
         busy = {fit.name for fit in self.jobs.fits.values() if fit.activity}
         return {
-            (name, os.path.join(self.folder, f"{name}{SUFFIX}")): f"{one.record.surfaces} surfaces"
-            for name, one in left.items()
+            (name, os.path.join(self.folder, f"{name}{SUFFIX}")): f"{interrupted.record.surfaces} surfaces"
+            for name, interrupted in left.items()
             if name not in busy
         }
 
@@ -169,10 +177,10 @@ class FitsTab(QtWidgets.QWidget):
         chosen = self._chosen()
         fit = self.jobs.fits.get(chosen[0]) if chosen and not chosen[1] else None
         ready = fit is not None and fit.phase is Phase.READY
-        stored = fit is not None and fit.phase is Phase.STORED
+        is_stored = fit is not None and fit.phase is Phase.STORED
         is_left = chosen is not None and chosen[1].endswith(SUFFIX)
         in_folder = chosen is not None and bool(chosen[1]) and not is_left
-        self.open_button.setEnabled(ready or stored or in_folder)
+        self.open_button.setEnabled(ready or is_stored or in_folder)
         self.resume_button.setEnabled(is_left)
         self.delete_button.setEnabled(in_folder or is_left or (fit is not None and not fit.activity))
         self.save_button.setEnabled(ready)
@@ -243,10 +251,10 @@ class FitsTab(QtWidgets.QWidget):
         name = chosen[0]
         path, _ = QtWidgets.QFileDialog.getSaveFileName(self, "Save the surface", f"{name}.dsr", "Surfaces (*.dsr)")
         if path:
-            whole = path if path.endswith(".dsr") else f"{path}.dsr"
+            filename = path if path.endswith(".dsr") else f"{path}.dsr"
             self.panel.run(
                 f"{name}: saving",
-                lambda: save_fit(self.panel.session, name, whole, print),
+                lambda: save_fit(self.panel.session, name, filename, print),
                 lambda written: self.panel.say(f"written: {written}"),
             )
 
@@ -254,9 +262,9 @@ class FitsTab(QtWidgets.QWidget):
 def states_text(fit: Fit) -> str:
     """Return the states of a fit as they are written, with the owner of each trajectory."""
     texts = []
-    for one in fit.trajectories:
-        owner = one.name or one.object
-        texts.append(f"{states.format(one.states)}{f' of {owner}' if owner else ''}")
+    for trajectory in fit.trajectories:
+        owner = trajectory.name or trajectory.object
+        texts.append(f"{states.format(trajectory.states)}{f' of {owner}' if owner else ''}")
     return ", ".join(texts)
 
 

@@ -133,14 +133,14 @@ class MeasureTab(QtWidgets.QWidget):
         def work() -> Measurement | None:
             return measure_fit(session, name, text, field, options, runner, cmd, dt=dt)
 
-        def done(measured: Measurement) -> None:
+        def show_measures(measured: Measurement) -> None:
             self.measured[key] = measured
             outside = sum(row.extrapolated for row in measured.rows)
             if outside:
                 self.panel.say(f"{outside} of {len(measured.rows)} states are predicted, and so are their numbers")
             self.draw()
 
-        self.panel.run(f"{name}: its measures", work, done)
+        self.panel.run(f"{name}: its measures", work, show_measures)
 
     def save_table(self) -> None:
         """Ask for a file, and write the tables."""

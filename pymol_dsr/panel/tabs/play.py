@@ -200,12 +200,12 @@ class PlayTab(QtWidgets.QWidget):
         fit, trajectory = self.current(), self.current_trajectory()
         if fit is None or trajectory is None:
             return
-        others = [other.name for other in fit.trajectories if other is not trajectory]
-        offer(self.towards, [NO_TRAJECTORY, *others])
+        other_names = [member.name for member in fit.trajectories if member is not trajectory]
+        offer(self.towards, [NO_TRAJECTORY, *other_names])
         self.share.setEnabled(False)
         first, last = min(trajectory.states), max(trajectory.states)
-        now = min(max(float(self._cmd.get_state()), first), last)
-        self.player.set_range(trajectory.states, min(float(STATES_AFTER), 0.25 * (last - first)), now)
+        shown_time = min(max(float(self._cmd.get_state()), first), last)
+        self.player.set_range(trajectory.states, min(float(STATES_AFTER), 0.25 * (last - first)), shown_time)
         report = fit.trajectory_report(trajectory)
         self.controls.set_smoothing(trajectory.states, report.smooth if report else None)
         self.actions.states.setPlaceholderText(f"{first:g}-{last:g}")

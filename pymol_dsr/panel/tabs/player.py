@@ -35,10 +35,10 @@ class TimeSlider(QtWidgets.QSlider):
         """Return the left and the right end of the shaded range, in pixels."""
         style, option = self.style(), QtWidgets.QStyleOptionSlider()
         self.initStyleOption(option)
-        parts = QtWidgets.QStyle.SubControl
+        sub_controls = QtWidgets.QStyle.SubControl
         groove, handle = (
-            style.subControlRect(QtWidgets.QStyle.ComplexControl.CC_Slider, option, part, self)
-            for part in (parts.SC_SliderGroove, parts.SC_SliderHandle)
+            style.subControlRect(QtWidgets.QStyle.ComplexControl.CC_Slider, option, control, self)
+            for control in (sub_controls.SC_SliderGroove, sub_controls.SC_SliderHandle)
         )
         span = groove.width() - handle.width()
         left, right = (
@@ -165,9 +165,9 @@ class Player(QtCore.QObject):
         self.moved.emit()
 
     def _tick(self) -> None:
-        now = time.monotonic()
-        step = self._direction * self.speed.value() * (now - self._last_tick)
-        self._last_tick = now
+        clock = time.monotonic()
+        step = self._direction * self.speed.value() * (clock - self._last_tick)
+        self._last_tick = clock
         self._position, self._direction, goes_on = advance(
             self._position + step, self._first, self._last, self._direction, self.mode.currentText()
         )
@@ -189,5 +189,5 @@ def advance(at: float, first: float, last: float, direction: float, mode: str) -
     if mode == "loop":
         return first + (at - first) % length, direction, True
     # Before the first state is as far after it, on the way back.
-    turns, rest = divmod(abs(at - first), length)
-    return (last - rest, -1.0, True) if turns % 2 else (first + rest, 1.0, True)
+    turns, remainder = divmod(abs(at - first), length)
+    return (last - remainder, -1.0, True) if turns % 2 else (first + remainder, 1.0, True)

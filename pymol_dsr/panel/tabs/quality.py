@@ -123,11 +123,11 @@ class QualityTab(QtWidgets.QWidget):
         def work() -> Any:
             return evaluate_fit(session, name, text, field, options, Runner("dsr_eval"), cmd)
 
-        def done(rows: list[StateScores]) -> None:
+        def show_rows(rows: list[StateScores]) -> None:
             self.rows[id(fit), of] = rows
             self.draw()
 
-        self.panel.run(f"{name}: its evaluation", work, done)
+        self.panel.run(f"{name}: its evaluation", work, show_rows)
 
     def save_table(self) -> None:
         """Ask for a file, and write the scores."""
@@ -169,18 +169,18 @@ class QualityTab(QtWidgets.QWidget):
 def plot_of(rows: Sequence[StateScores], metric: str, fitted_range: tuple[float, float]) -> Plot:
     """One metric over the states: the field, what is beside it, the fitted range shaded."""
     shaded = (*fitted_range, "fitted range")
-    own = [r for r in rows if r.method == FIELD]
+    field_rows = [r for r in rows if r.method == FIELD]
     if metric == "rmsd":
-        return Plot((Line("", _points(own, metric), BLUE),), "state", METRICS[metric], shaded)
+        return Plot((Line("", _points(field_rows, metric), BLUE),), "state", METRICS[metric], shaded)
     lines = []
     for baseline in BASELINES.values():
         chosen = [r for r in rows if r.method == baseline.method]
         if chosen:
             lines.append(Line(baseline.method, _points(chosen, metric), baseline.color, baseline.line != "-"))
-    others = [r for r in own if r.group != "training"]
-    if others:
-        lines.append(Line("field", _points(others, metric), BLUE))
-    fitted = [r for r in own if r.group == "training"]
+    unfitted = [r for r in field_rows if r.group != "training"]
+    if unfitted:
+        lines.append(Line("field", _points(unfitted, metric), BLUE))
+    fitted = [r for r in field_rows if r.group == "training"]
     if fitted:
         lines.append(Line("field, fitted", _points(fitted, metric), dots=True))
     return Plot(tuple(lines), "state", METRICS[metric], shaded)

@@ -236,7 +236,9 @@ class SimulateTab(QtWidgets.QWidget):
             return
         self._offered = kind, counts, models
         chosen = {name: count for name, count in counts.items() if count > 1 or not kind.moving}
-        offered = [one for name, count in chosen.items() for one in offers({name: count}, self.panel.cmd)]
+        offered = [
+            selection_text for name, count in chosen.items() for selection_text in offers({name: count}, self.panel.cmd)
+        ]
         for combo, items in ((self.molecule, offered), (self.model, models)):
             typed, known = combo.currentText(), [combo.itemText(k) for k in range(combo.count())]
             # One that was offered before and is no more gives way.
@@ -275,11 +277,11 @@ class SimulateTab(QtWidgets.QWidget):
         for title, field in self._rows:
             if field in (self.frames, self.model):
                 title.setText(kind.frames if field is self.frames else kind.model)
-            shown = is_shown.get(field, True)
-            if shown:
+            visible = is_shown.get(field, True)
+            if visible:
                 self.form.addRow(title, field)
-            title.setVisible(shown)
-            field.setVisible(shown)
+            title.setVisible(visible)
+            field.setVisible(visible)
 
     def show_packages(self, packages: Sequence[str]) -> None:
         """Enable the sources whose packages are installed where the backend runs, and say how to get the others."""
@@ -469,6 +471,6 @@ class SimulateTab(QtWidgets.QWidget):
 def _objects(plan: SourceWork | SimulationWork) -> list[str]:
     """Return the names of the objects that a run makes of its states."""
     if isinstance(plan, SourceWork):
-        return list(dict.fromkeys(place.object for place in plan.places(plan.expected)))
+        return list(dict.fromkeys(state_place.object for state_place in plan.places(plan.expected)))
     replicas = [name for name in object_names(plan.job.name, plan.options) if name not in (plan.job.name, plan.start)]
     return replicas or [plan.job.name]
