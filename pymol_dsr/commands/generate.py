@@ -180,8 +180,8 @@ def dsr_fill(
     objects = split_by_object(str(selection), _self)
     if len(objects) > 1:
         raise CmdException(
-            f"selection {selection}: it spans {len(objects)} objects; dsr_morph makes the way through several, and with "
-            "surface=0 the atoms alone"
+            f"selection {selection}: it spans {len(objects)} objects; dsr_morph makes the way through several, and "
+            "with surface=0 the atoms alone"
         )
     runner = Runner.of("dsr_fill", async_, quiet, _self)
     return generate_states(session_of(_self), str(selection), str(states), str(name), options, runner, _self)

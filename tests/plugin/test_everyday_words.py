@@ -1,9 +1,11 @@
-"""Names in the tests say what their values are: no everyday word is one."""
+"""Names in the tests and in the plugin say what their values are: no everyday word is one."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+
+import pytest
 
 from support.paths import ROOT
 
@@ -14,6 +16,9 @@ place rest said same seen share shares shown some still stored stuff taken their
 wanted way ways went what where which whole wish
 """
 WORDS = frozenset(TEXT.split())
+# Parameters of public functions and commands, which callers may give by name, have these words in the plugin.
+TEXT_OF_PARAMETERS = "asked done every given kept most now only others own place share shown then wanted whole"
+OF_PARAMETERS = frozenset(TEXT_OF_PARAMETERS.split())
 
 
 def bound_names(node: ast.AST, in_class: bool = False) -> Iterator[tuple[int, str]]:
@@ -31,16 +36,21 @@ def bound_names(node: ast.AST, in_class: bool = False) -> Iterator[tuple[int, st
         yield from bound_names(child, isinstance(child, ast.ClassDef) or (in_class and not is_function))
 
 
-def everyday_words(source: str) -> list[tuple[int, str]]:
-    return sorted({(line, name) for line, name in bound_names(ast.parse(source)) if name.strip("_") in WORDS})
+def everyday_words(source: str, words: frozenset[str] = WORDS) -> list[tuple[int, str]]:
+    return sorted({(line, name) for line, name in bound_names(ast.parse(source)) if name.strip("_") in words})
 
 
-def test_no_name_in_the_tests_is_an_everyday_word():
+@pytest.mark.parametrize(
+    ("folder", "words"), [("tests", WORDS), ("pymol_dsr", WORDS - OF_PARAMETERS)], ids=["tests", "plugin"]
+)
+def test_no_name_is_an_everyday_word(folder, words):
+    paths = sorted((ROOT / folder).rglob("*.py"))
     faults = [
         f"{path.relative_to(ROOT)}:{line}: {name}"
-        for path in sorted((ROOT / "tests").rglob("*.py"))
-        for line, name in everyday_words(path.read_text("utf-8"))
+        for path in paths
+        for line, name in everyday_words(path.read_text("utf-8"), words)
     ]
+    assert paths
     assert not faults, "name these by what their values are (docs/contributing.md): " + "; ".join(faults)
 
 
