@@ -52,7 +52,7 @@ HELIX = (0.35, 1.4)  # dihedral angles of Cα, rad
 KINDS = ("forces", "frames")
 ALL_ATOM_NS_A_DAY = 584.0
 """Of these 103 atoms by OpenMM on one core of this machine."""
-Found = dict[str, Any]
+Values = dict[str, Any]
 
 
 class Silent:
@@ -65,7 +65,7 @@ class Silent:
         pass
 
 
-def nothing(*_: Any) -> None:
+def ignore(*_: Any) -> None:
     pass
 
 
@@ -124,10 +124,10 @@ def make(path: Path, ns: float) -> None:
         os.environ["DSR_HOME"] = folder
         for run in range(1, RUNS + 1):
             options = SimulationOptions(ns=ns, every=EVERY, temperature=KELVIN, seed=run)
-            prepared, relaxed, speed = estimate(molecule, coordinates, options, nothing)
+            prepared, relaxed, speed = estimate(molecule, coordinates, options, ignore)
             store = SimulationStore(f"run{run}")
             started = time.process_time()
-            simulate(prepared.molecule, relaxed, options, store, Silent(), nothing, print)
+            simulate(prepared.molecule, relaxed, options, store, Silent(), ignore, print)
             run_states.append(store.states())
             print(f"run {run}: {speed.ns_a_day:.0f} ns/day, {time.process_time() - started:.0f} s of CPU", flush=True)
     _, atoms = beads_of(prepared.molecule, relaxed)
@@ -162,9 +162,9 @@ def shape(beads: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.f
     return np.linalg.norm(beads[:, 0] - beads[:, -1], axis=1), helix, (angle < 0).mean(1)
 
 
-def divergence(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+def divergence(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     """Jensen–Shannon divergence in bits of the histograms of end-to-end distance and helix share."""
-    p, q = (np.histogram2d(*shape(beads)[:2], bins=(ENDS, SHARES))[0] for beads in (one, other))
+    p, q = (np.histogram2d(*shape(beads)[:2], bins=(ENDS, SHARES))[0] for beads in (first, second))
     p, q = p / p.sum(), q / q.sum()
     middle = 0.5 * (p + q)
     return float(sum(0.5 * (x[x > 0] * np.log2(x[x > 0] / middle[x > 0])).sum() for x in (p, q)))
@@ -211,13 +211,13 @@ def measure(path: Path, folder: Path, seeds: Sequence[int], seconds: float, chos
             print(target, flush=True)
 
 
-def one_seed(frames: Frames, unseen: NDArray[np.float32], seed: int, seconds: float, with_prior: bool) -> Found:
+def one_seed(frames: Frames, unseen: NDArray[np.float32], seed: int, seconds: float, with_prior: bool) -> Values:
     """Train, calibrate, and compare ensembles."""
     torch.manual_seed(seed)
     potential = Potential(Priors.fitted([(ALANINES, frames.beads)], KELVIN), GraphNetwork(), KELVIN)
-    results: Found = {"prior": ensemble(potential, frames, unseen, None, seed)} if with_prior else {}
+    results: Values = {"prior": ensemble(potential, frames, unseen, None, seed)} if with_prior else {}
     started, spent = time.perf_counter(), time.process_time()
-    training = train(potential, [frames], seed, seconds, nothing, nothing)
+    training = train(potential, [frames], seed, seconds, ignore, ignore)
     results["error"] = [
         training.prior,
         training.epochs[training.best - 1].held_out if training.best else training.prior,
@@ -226,7 +226,7 @@ def one_seed(frames: Frames, unseen: NDArray[np.float32], seed: int, seconds: fl
     if with_prior:
         results["matched"] = ensemble(potential, frames, unseen, None, seed)
     spent = time.process_time()
-    offsets, outcome = calibrate(potential, frames, seed, seconds, nothing, nothing)
+    offsets, outcome = calibrate(potential, frames, seed, seconds, ignore, ignore)
     results["calibration_s"] = time.process_time() - spent
     results["gap"] = [outcome.gaps[0], float(np.mean(outcome.gaps[-5:]))]
     results["calibrated"] = ensemble(potential, frames, unseen, torch.as_tensor(offsets), seed)
@@ -236,7 +236,7 @@ def one_seed(frames: Frames, unseen: NDArray[np.float32], seed: int, seconds: fl
 
 def ensemble(
     potential: Potential, frames: Frames, unseen: NDArray[np.float32], offsets: torch.Tensor | None, seed: int
-) -> Found:
+) -> Values:
     """Simulate replicas from states that lie apart, and compare them with the data."""
     starts = torch.as_tensor(frames.beads[k_centres(frames.beads, REPLICAS, seed)])
     dynamics = Langevin(
@@ -272,8 +272,8 @@ def stability(path: Path, folder: Path, seed: int, steps: int, seconds: float, l
         torch.manual_seed(seed)
         frames = Frames(ALANINES, beads[training_rows], forces[training_rows], runs[training_rows])
         potential = Potential(Priors.fitted([(ALANINES, frames.beads)], KELVIN), GraphNetwork(), KELVIN)
-        train(potential, [frames], seed, learn_seconds, nothing, nothing)
-        offsets, _ = calibrate(potential, frames, seed, learn_seconds, nothing, nothing)
+        train(potential, [frames], seed, learn_seconds, ignore, ignore)
+        offsets, _ = calibrate(potential, frames, seed, learn_seconds, ignore, ignore)
         means, deviations = feature_statistics(frames)
         centres = frames.beads[k_centres(frames.beads, REPLICAS, seed)]
         potential.proteins.append(Trained("ala10", ALANINES, offsets, means, deviations, centres, 1.0))
@@ -283,7 +283,7 @@ def stability(path: Path, folder: Path, seed: int, steps: int, seconds: float, l
     offsets = torch.as_tensor(protein.offsets)
     starts = torch.as_tensor(protein.centres[:STABLE_REPLICAS])
     generator = torch.Generator().manual_seed(seed)
-    record: Found = {"steps": 0, "flown_apart": 0, "longest": 0.0, "straightest": 0.0, "seconds": 0.0}
+    record: Values = {"steps": 0, "flown_apart": 0, "longest": 0.0, "straightest": 0.0, "seconds": 0.0}
     velocities = None
     if state.exists():
         saved = torch.load(state, weights_only=True)
@@ -350,7 +350,7 @@ def lines(folder: Path) -> list[str]:
     ]
 
 
-def _cells(chosen: Sequence[Found], data: Found) -> list[str]:
+def _cells(chosen: Sequence[Values], data: Values) -> list[str]:
     def pair(values: Sequence[float]) -> str:
         return f"{np.mean(values):.3f}, {max(values):.3f}"
 
@@ -377,7 +377,7 @@ def _stability(folder: Path) -> list[str]:
     ]
 
 
-def _acceleration(seeds: Sequence[Found], data: Found) -> list[str]:
+def _acceleration(seeds: Sequence[Values], data: Values) -> list[str]:
     per_second = [
         REPLICAS / (row["calibrated"]["relaxation_steps"] * 1e-3 * row["calibrated"]["ms_a_step"]) for row in seeds
     ]

@@ -51,7 +51,7 @@ RESOLUTIONS = (1.0, 0.7, 0.5, 0.35, 0.25)
 MESHES = 3
 QUICK: tuple[Any, Any, Any] = ((6, 12), (("trpcage", 1), ("trpcage", 2)), (1.0, 0.7))
 
-Found = dict[str, Any]
+Values = dict[str, Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -95,13 +95,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def points(options: argparse.Namespace) -> dict[str, Found]:
+def points(options: argparse.Namespace) -> dict[str, Values]:
     """All there is to measure, by name, the cheap ones first."""
     data = None if options.data is None else str(options.data)
     states, sizes, resolutions = QUICK if options.quick else (STATES, SIZES, RESOLUTIONS)
     meshed = "trpcage" if options.quick else "dims"
     mesh_fit = str(options.folder / "mesh.dsr")
-    results: dict[str, Found] = {}
+    results: dict[str, Values] = {}
 
     def add(name: str, trajectory: str, count: int, **point: Any) -> None:
         path = rows.surfaces_path(options.surfaces, f"{trajectory}-{count}")
@@ -120,12 +120,12 @@ def points(options: argparse.Namespace) -> dict[str, Found]:
     return results
 
 
-def _atoms(point: Found) -> float:
+def _atoms(point: Values) -> float:
     """Atoms × states: what a fit costs, more or less."""
     return float(TRAJECTORIES[point["trajectory"]].atoms * point["copies"] * point["count"])
 
 
-def measure(name: str, point: Found, path: Path, seconds: float) -> None:
+def measure(name: str, point: Values, path: Path, seconds: float) -> None:
     """Have one point measured by a process of its own and keep what it found; say why where there is nothing."""
     if point["what"] == "fit" and not Path(point["path"]).exists():
         run(f"{name}, PyMOL's surfaces", {**point, "what": "make"}, None)
@@ -143,7 +143,7 @@ def measure(name: str, point: Found, path: Path, seconds: float) -> None:
     os.replace(draft, path)
 
 
-def run(name: str, point: Found, seconds: float | None) -> Found | None:
+def run(name: str, point: Values, seconds: float | None) -> Values | None:
     """What the process of this point prints; None, and why, where it fails or takes longer than `seconds`."""
     started = time.perf_counter()
     command = [sys.executable, __file__, "--point", json.dumps(point)]
@@ -163,7 +163,7 @@ def run(name: str, point: Found, seconds: float | None) -> Found | None:
 # In the process of a point -----------------------------------------------------------------------------------
 
 
-def make(point: Found) -> Found:
+def make(point: Values) -> Values:
     """PyMOL's surfaces of `count` states, as a surfaces file. Where the trajectory has fewer, of atoms between them."""
     trajectory, count = TRAJECTORIES[point["trajectory"]], point["count"]
     states = list(range(1, trajectory.states + 1))
@@ -180,11 +180,11 @@ def make(point: Found) -> Found:
     return {"pymol_seconds": seconds}
 
 
-def fit(point: Found) -> Found:
+def fit(point: Values) -> Values:
     """Fit the point's states, mesh a few times; seconds, and memory in MiB (the process's peak till then)."""
     series, meta = surfaces_file.read_surfaces_file(point["path"])
     series = copied(series, point["copies"])
-    results: Found = {"states": len(series), "between": meta["between"], "loaded": _peak(point)}
+    results: Values = {"states": len(series), "between": meta["between"], "loaded": _peak(point)}
     started, used = time.perf_counter(), time.process_time()
     field = fit_trajectory(series, FitOptions(device=point["device"]))
     results["fit_seconds"], results["processor_seconds"] = time.perf_counter() - started, time.process_time() - used
@@ -200,13 +200,13 @@ def fit(point: Found) -> Found:
     return results
 
 
-def mesh(point: Found) -> Found:
+def mesh(point: Values) -> Values:
     """Mesh a kept fit at one resolution."""
     field = dsr_file.load(point["fit"], point["device"])
     return {"loaded": _peak(point), **_meshed(field, point["resolution"]), "memory": _peak(point)}
 
 
-def _meshed(field: Any, resolution: float) -> Found:
+def _meshed(field: Any, resolution: float) -> Values:
     first, last = field.time_range
     times = np.linspace(first, last, MESHES + 3)[1:-1]
     meshes = [extract_mesh(field, float(at), resolution=resolution) for at in times]
@@ -233,7 +233,7 @@ def _side_by_side(surface: Surface, places: np.ndarray) -> Surface:
     return Surface(surface.state, points, np.tile(surface.normals, (len(places), 1)), faces, atoms)
 
 
-def _peak(point: Found) -> Found:
+def _peak(point: Values) -> Values:
     """The most memory in MiB that this process has had, and torch on the GPU."""
     import resource
 
@@ -299,7 +299,7 @@ def write(folder: Path, path: Path, kind: str) -> None:
     markdown.put(path, f"cost {kind}", lines)
 
 
-def _sorted(records: Sequence[Found]) -> tuple[list[Found], list[Found], list[Found]]:
+def _sorted(records: Sequence[Values]) -> tuple[list[Values], list[Values], list[Values]]:
     """The points by states, by atoms and by resolution, each in rising order of cost."""
     fits = [entry for entry in records if entry["point"]["what"] == "fit"]
     meshes = [entry for entry in records if entry["point"]["what"] == "mesh"]
@@ -312,7 +312,7 @@ def _sorted(records: Sequence[Found]) -> tuple[list[Found], list[Found], list[Fo
     )
 
 
-def _cells(results: Found) -> list[str]:
+def _cells(results: Values) -> list[str]:
     return [
         f"{results['fit_seconds']:.0f}",
         f"{results['fit_seconds'] / results['states']:.2f}",
@@ -323,11 +323,11 @@ def _cells(results: Found) -> list[str]:
     ]
 
 
-def _memory(peak: Found) -> str:
+def _memory(peak: Values) -> str:
     return ", ".join(f"{peak[memory] / 2**10:.1f} GiB{' GPU' * (memory == 'gpu')}" for memory in peak)
 
 
-def _growth(of: Sequence[Found], key: str) -> str:
+def _growth(of: Sequence[Values], key: str) -> str:
     """How the seconds of the fit grow over the last three points, as a power."""
     last = [entry["found"] for entry in of[-3:]]
     if len(last) < 2:
@@ -336,7 +336,7 @@ def _growth(of: Sequence[Found], key: str) -> str:
     return f" Over the last {len(last)} points the fit's seconds grow as {key} to the power {slope:.2f}."
 
 
-def _plot(series: Sequence[Sequence[Found]], picture: Path) -> None:
+def _plot(series: Sequence[Sequence[Values]], picture: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")

@@ -54,7 +54,7 @@ MOVIE, MOVIE_STEP = 400, 4
 # States: steps of the curves, and of the differences that velocities are taken by.
 STEP, INSTANT = 0.25, 0.01
 
-Found = dict[str, Any]
+Values = dict[str, Any]
 Points = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.integer]]
 
 
@@ -126,7 +126,7 @@ class Bench:
         self.peer_seconds = options.peer_seconds
         self.truth, _ = tables.read_surfaces(rows.surfaces_path(options.surfaces, "truth"))
         self.linear, _ = tables.read_surfaces(rows.surfaces_path(options.surfaces, "superposed"))
-        self.pymol: Found = json.loads((options.surfaces / "movie.json").read_text())
+        self.pymol: Values = json.loads((options.surfaces / "movie.json").read_text())
         self.training = [self.truth[state] for state in row.training]
         self.frame = UnitCube.of([surface.points for surface in self.training])
         self.references: dict[int, GroundTruth] = {}
@@ -171,7 +171,7 @@ class Bench:
             self.references[state] = GroundTruth(surface.points, surface.normals, surface.faces, self.frame)
         return self.references[state]
 
-    def scores(self, predict: Callable[[int], Points], groups: Sequence[str], most_states: int = 1000) -> Found:
+    def scores(self, predict: Callable[[int], Points], groups: Sequence[str], most_states: int = 1000) -> Values:
         """Mean IoU and NC by group, over `most` states of each, evenly spread."""
         results = {}
         for group in groups:
@@ -181,24 +181,24 @@ class Bench:
             results[group] = {"iou": iou, "nc": nc, "states": len(states)}
         return results
 
-    def by_pymol(self, most_states: int = 1000) -> Found:
+    def by_pymol(self, most_states: int = 1000) -> Values:
         """Scores between the states of what PyMOL makes of atoms on straight lines."""
-        return self.scores(lambda state: _parts(self.linear[state]), [BETWEEN], most_states)
+        return self.scores(lambda state: _arrays(self.linear[state]), [BETWEEN], most_states)
 
 
 def meshed(field: Field, **mesh_options: Any) -> Callable[[int], Points]:
     """What a field predicts at a state."""
-    return lambda state: _parts(mesh.extract_mesh(field, float(state), **mesh_options))
+    return lambda state: _arrays(mesh.extract_mesh(field, float(state), **mesh_options))
 
 
-def _parts(surface: Any) -> Points:
+def _arrays(surface: Any) -> Points:
     return surface.points, surface.normals, surface.faces
 
 
 # fit ---------------------------------------------------------------------------------------------------------
 
 
-def fit(bench: Bench) -> Found:
+def fit(bench: Bench) -> Values:
     """Seconds, quality, repeatability and size of `fast`, `fine` and `preview`, and seconds a mesh."""
     presets = {}
     first, last = bench.row.training[0], bench.row.training[-1]
@@ -239,7 +239,7 @@ def compared(first: bytes, second: bytes) -> str:
     return "the same content" if contents[0] == contents[1] else "different content"
 
 
-def _started(bench: Bench) -> Found:
+def _started(bench: Bench) -> Values:
     """Seconds of a process of its own: imports, loading the file, its first mesh and the next."""
     code = """
 import json, sys, time
@@ -265,7 +265,7 @@ print(json.dumps([after - before for before, after in zip(marks, marks[1:])]))
 # movie -------------------------------------------------------------------------------------------------------
 
 
-def movie(bench: Bench) -> Found:
+def movie(bench: Bench) -> Values:
     """A fit and 400 meshes against 400 surfaces by PyMOL, and both in quality between the states."""
     times = np.linspace(bench.row.training[0], bench.row.training[-1], MOVIE)
     sample = times[:: MOVIE_STEP * (10 if bench.quick else 1)]
@@ -296,7 +296,7 @@ def movie(bench: Bench) -> Found:
 # peers -------------------------------------------------------------------------------------------------------
 
 
-def peers(bench: Bench) -> list[Found]:
+def peers(bench: Bench) -> list[Values]:
     """`fast`, PyMOL, and other fields with a time budget each: lines of the table."""
     fast, seconds = bench.fast
     groups = [FITTED, BETWEEN]
@@ -340,7 +340,7 @@ def peers(bench: Bench) -> list[Found]:
 # ablation ----------------------------------------------------------------------------------------------------
 
 
-def ablate(bench: Bench) -> list[Found]:
+def ablate(bench: Bench) -> list[Values]:
     """Every variant of ablation.py: lines of the table."""
     task = ablation.Task(bench.training, bench.device, bench.peer_seconds)
     lines = []
@@ -363,7 +363,7 @@ def ablate(bench: Bench) -> list[Found]:
 # jitter ------------------------------------------------------------------------------------------------------
 
 
-def jitter(bench: Bench) -> Found:
+def jitter(bench: Bench) -> Values:
     """How smoothly volume, area and the surface itself go in time, beside PyMOL's surfaces."""
     field, _ = bench.fast
     steady = field.with_uniform_smoothing()
@@ -391,7 +391,7 @@ def jitter(bench: Bench) -> Found:
     }
 
 
-def velocity(field: Field, training: Sequence[int], smooth: float | None) -> Found:
+def velocity(field: Field, training: Sequence[int], smooth: float | None) -> Values:
     """Normal velocity of the surface's vertices, −∂f/∂t / |∇f| in Å per state, by differences in time.
 
     speed: mean of its size, at the training states and amid the gaps. jump: by how much it changes across a training

@@ -13,7 +13,7 @@ import markdown
 import numpy as np
 from rows import BETWEEN, FITTED, LATER, NEXT, SUPERPOSED
 
-Found = dict[str, Any]
+Values = dict[str, Any]
 
 
 def write(folder: Path, path: Path, kind: str) -> None:
@@ -39,11 +39,11 @@ def write(folder: Path, path: Path, kind: str) -> None:
     markdown.put(path, f"fast {kind}", [f"### On {machine_text}", "", *lines[:-1]])
 
 
-def _pair(scores: Found, group: str) -> str:
+def _pair(scores: Values, group: str) -> str:
     return f"{scores[group]['iou']:.4f} / {scores[group]['nc']:.4f}" if group in scores else ""
 
 
-def _fit(results: Found, path: Path) -> list[str]:
+def _fit(results: Values, path: Path) -> list[str]:
     groups = (FITTED, BETWEEN, NEXT, LATER)
     some_scores = results["presets"]["fast"]["scores"]
     counts = ", ".join(f"{some_scores[group]['states']} {group}" for group in groups if group in some_scores)
@@ -82,7 +82,7 @@ def _fit(results: Found, path: Path) -> list[str]:
     ]
 
 
-def _movie(results: Found, path: Path) -> list[str]:
+def _movie(results: Values, path: Path) -> list[str]:
     count, per_surface = results["frames"], results["pymol"]
     best = count * per_surface["2"]
     body = []
@@ -116,7 +116,7 @@ def _movie(results: Found, path: Path) -> list[str]:
 LINES = ["", "seconds", "parameters", "fitted, IoU / NC", "between, IoU / NC"]
 
 
-def _lines(results: Sequence[Found]) -> list[list[str]]:
+def _lines(results: Sequence[Values]) -> list[list[str]]:
     body = []
     for line in results:
         seconds = "" if line["seconds"] is None else f"{line['seconds']:.0f}"
@@ -125,7 +125,7 @@ def _lines(results: Sequence[Found]) -> list[list[str]]:
     return body
 
 
-def _peers(results: Sequence[Found], path: Path) -> list[str]:
+def _peers(results: Sequence[Values], path: Path) -> list[str]:
     states = results[0]["scores"][FITTED]["states"]
     fast, *peers = (line for line in results if line["seconds"] is not None)
     best_peer = max(peers, key=lambda line: line["scores"][BETWEEN]["iou"])
@@ -145,7 +145,7 @@ def _peers(results: Sequence[Found], path: Path) -> list[str]:
     ]
 
 
-def _ablation(results: Sequence[Found], path: Path) -> list[str]:
+def _ablation(results: Sequence[Values], path: Path) -> list[str]:
     states = results[0]["scores"][FITTED]["states"]
     full_iou = results[0]["scores"][BETWEEN]["iou"]
     worst = min(results, key=lambda line: line["scores"][BETWEEN]["iou"])
@@ -163,7 +163,7 @@ def _ablation(results: Sequence[Found], path: Path) -> list[str]:
     ]
 
 
-def _jitter(results: Found, path: Path) -> list[str]:
+def _jitter(results: Values, path: Path) -> list[str]:
     times, step = results["times"], results["step"]
     true = {float(state): values for state, values in results["true"].items()}
     inner_states = {state for state in true if {state - 1.0, state + 1.0} <= true.keys()}
@@ -212,7 +212,7 @@ def _jitter(results: Found, path: Path) -> list[str]:
     return lines
 
 
-def _plot(results: Found, true: dict[float, Any], picture: Path) -> None:
+def _plot(results: Values, true: dict[float, Any], picture: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -236,8 +236,8 @@ def _plot(results: Found, true: dict[float, Any], picture: Path) -> None:
     pyplot.close(figure)
 
 
-def roughness(times: Sequence[float], values: Sequence[float], step: float, only: set[float] | None = None) -> float:
-    """Mean |v(t − step) − 2 v(t) + v(t + step)| over the times t, or `only` some, at which all three are known."""
+def roughness(times: Sequence[float], values: Sequence[float], step: float, chosen: set[float] | None = None) -> float:
+    """Mean |v(t − step) − 2 v(t) + v(t + step)| over the times t, or `chosen` ones, at which all three are known."""
     value_at = dict(zip(times, values, strict=True))
-    inner = [at for at in times if {at - step, at + step} <= value_at.keys() and (only is None or at in only)]
+    inner = [at for at in times if {at - step, at + step} <= value_at.keys() and (chosen is None or at in chosen)]
     return float(np.mean([abs(value_at[at - step] - 2.0 * value_at[at] + value_at[at + step]) for at in inner]))

@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     on = device.choose_device(options.device).type
     bench = Bench(on, options.quick, time.perf_counter() + options.seconds)
-    results: Values = {"about": about(options.device), "quick": options.quick, "parts": {}}
+    results: Values = {"about": describe_machine(options.device), "quick": options.quick, "parts": {}}
     for name in options.parts:
         started = time.perf_counter()
         if bench.seconds_left < LEAST_SECONDS:
@@ -166,10 +166,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def about(asked: str) -> Values:
+def describe_machine(name: str) -> Values:
     """Describe the machine."""
     versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
-    described = asdict(device.describe(asked)) | versions
+    described = asdict(device.describe(name)) | versions
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         described |= {"multiprocessors": properties.multi_processor_count, "cuda": torch.version.cuda}

@@ -60,7 +60,7 @@ def main() -> None:
         markdown.put(RESULTS, "occupancy", lines)
 
 
-def superposed_surfaces(name: str, every: int, given: Path | None, kept: Path) -> tuple[list[Surface], Surface]:
+def superposed_surfaces(name: str, stride: int, data: Path | None, cache: Path) -> tuple[list[Surface], Surface]:
     """PyMOL's surfaces of every so many states, superposed, and that of their mean atoms."""
     import pymol2
 
@@ -69,9 +69,9 @@ def superposed_surfaces(name: str, every: int, given: Path | None, kept: Path) -
 
     with pymol2.PyMOL() as session:
         session.cmd.feedback("disable", "all", "everything")
-        trajectories.load(session.cmd, name, given, kept)
+        trajectories.load(session.cmd, name, data, cache)
         session.cmd.intra_fit(f"{name} and name CA")
-        source = extract.read_source(name, f"1-{session.cmd.count_states(name)}:{every}", _self=session.cmd)
+        source = extract.read_source(name, f"1-{session.cmd.count_states(name)}:{stride}", _self=session.cmd)
     states = sorted(source.coordinates)
     mean = np.mean([source.coordinates[state] for state in states], 0, dtype=np.float64).astype(np.float32)
     timed = [*((float(state), source.coordinates[state]) for state in states), (0.0, mean)]

@@ -46,7 +46,7 @@ AS_PRINTED: dict[tuple[str, str], tuple[tuple[float, float], ...]] = {
 }
 
 
-Found = dict[str, Any]
+Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Line:
     seconds: str = ""
 
     @classmethod
-    def of(cls, method: str, scores: dict[str, Found], seconds: str = "") -> Line:
+    def of(cls, method: str, scores: dict[str, Values], seconds: str = "") -> Line:
         """From the scores by state."""
         values = {}
         for name, _, _ in METRICS:
@@ -73,7 +73,7 @@ class Results:
     """All that a folder holds: `found[row][method]` is a JSON file's content."""
 
     def __init__(self, folder: Path) -> None:
-        self.measured: dict[str, dict[str, Found]] = {}
+        self.measured: dict[str, dict[str, Values]] = {}
         for name in ROWS:
             for method in METHODS:
                 path = folder / name / f"{method}.json"
@@ -85,7 +85,7 @@ class Results:
         """The rows whose baselines are there: without them nothing is known about the trajectory."""
         return [name for name in self.measured if BASELINES in self.measured[name]]
 
-    def about(self, row: str) -> Found:
+    def about(self, row: str) -> Values:
         return dict(self.measured[row][BASELINES]["about"])
 
     def lines(self, row: str, group: str) -> list[Line]:
@@ -397,7 +397,7 @@ def _plot(points: dict[tuple[str, str], list[tuple[float, str, Line]]], picture:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    styles: dict[str, Found] = {
+    styles: dict[str, Values] = {
         f"`{FAST}`": {"color": "C0", "marker": "o"},
         f"`{PAPER}`": {"color": "C1", "marker": "s"},
         PRINTED: {"color": "0.3", "marker": "x"},

@@ -121,10 +121,10 @@ def _best(work: Callable[[], Any], on: torch.device) -> float:
     return min(seconds)
 
 
-def lines(parts: list[Part], machine: tuple[str, float, float], reference: tuple[str, float, float]) -> list[str]:
+def lines(costs: list[Part], machine: tuple[str, float, float], reference: tuple[str, float, float]) -> list[str]:
     """The table: each part's counts, and the least seconds that either machine needs for them."""
     body = []
-    for cost in parts:
+    for cost in costs:
         bounds = [max(cost.bytes / speed, cost.operations / rate) for _, speed, rate in (machine, reference)]
         body.append(
             [
@@ -149,7 +149,7 @@ def lines(parts: list[Part], machine: tuple[str, float, float], reference: tuple
         "least on H200, ms",
     ]
     lead = []
-    if all(cost.operations / cost.bytes < machine[2] / machine[1] for cost in parts):
+    if all(cost.operations / cost.bytes < machine[2] / machine[1] for cost in costs):
         lead = [
             "Every part does fewer operations per byte than this machine can: fewer bytes would save time, more "
             "arithmetic would cost nothing.",

@@ -239,7 +239,7 @@ def superposed_atoms(row: Row, atoms: dict[int, NDArray[np.float64]], state: int
     before, after, fraction = neighbours(state, row.training)
     turns, superposed = _superposed([atoms[before], atoms[after]], atoms[before])
     mixed = (1.0 - fraction) * superposed[0] + fraction * superposed[1]
-    return _back(mixed, turns, fraction) + straight_atoms(row, atoms, state).mean(0)
+    return _turned_back(mixed, turns, fraction) + straight_atoms(row, atoms, state).mean(0)
 
 
 def smoothed_atoms(cmd: Any, row: Row, atoms: dict[int, NDArray[np.float64]]) -> dict[int, NDArray[np.float64]]:
@@ -262,7 +262,7 @@ def smoothed_atoms(cmd: Any, row: Row, atoms: dict[int, NDArray[np.float64]]) ->
         pair = [row.training.index(before), row.training.index(after)]
         first, second = (smooth[k + 1].astype(np.float64) for k in pair)
         mixed = (1.0 - fraction) * first + fraction * second
-        results[state] = _back(mixed, turns[pair], fraction) + straight_atoms(row, atoms, state).mean(0)
+        results[state] = _turned_back(mixed, turns[pair], fraction) + straight_atoms(row, atoms, state).mean(0)
     return results
 
 
@@ -275,7 +275,7 @@ def _superposed(
     return turns, np.einsum("sai,sji->saj", centred, turns)
 
 
-def _back(superposed: NDArray[np.float64], turns: NDArray[np.float64], fraction: float) -> NDArray[np.float64]:
+def _turned_back(superposed: NDArray[np.float64], turns: NDArray[np.float64], fraction: float) -> NDArray[np.float64]:
     """Superposed atoms f8[A,3] turned back into the scene, at a share of the way between two turns f8[2,3,3]."""
     rotation_vector = Rotation.from_matrix(turns[1] @ turns[0].T).as_rotvec()
     return superposed @ (Rotation.from_rotvec(fraction * rotation_vector).as_matrix() @ turns[0])

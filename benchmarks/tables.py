@@ -35,7 +35,7 @@ from dsr_backend.results.mesh import extract_mesh
 from dsr_backend.runtime import device
 from dsr_backend.surfaces import surfaces_file
 from dsr_backend.surfaces.surface import Surface
-from report import BASELINES, METHODS, PAPER, Found
+from report import BASELINES, METHODS, PAPER, Values
 from rows import BETWEEN, FITTED, HOLD, HOLD_LAST, MADE, ROWS, Row
 from trajectories import NotHadError
 
@@ -108,7 +108,7 @@ def timed(title: str) -> Iterator[None]:
 
 def score(row: Row, method: str, folder: Path, options: argparse.Namespace) -> None:
     """Find the scores of one method at one row and keep them, unless those that are there answer the same question."""
-    request: Found = {"training": row.training, "groups": row.groups}
+    request: Values = {"training": row.training, "groups": row.groups}
     if method != BASELINES:
         chosen = device.choose_device(options.device)
         request |= {"device": chosen.type, "seconds": None, "resolution": 0.5, "most": 1000}
@@ -136,13 +136,13 @@ def code() -> str:
     return digest.hexdigest()[:8]
 
 
-def read_surfaces(path: Path) -> tuple[dict[int, Surface], Found]:
+def read_surfaces(path: Path) -> tuple[dict[int, Surface], Values]:
     """Surfaces by state, and the file's meta."""
     series, meta = surfaces_file.read_surfaces_file(path)
     return {int(surface.state): surface for surface in series}, meta
 
 
-def baselines(row: Row, folder: Path) -> Found:
+def baselines(row: Row, folder: Path) -> Values:
     """Scores by group, method and state of all that needs no field, and what there is to say about the trajectory."""
     truth, facts = read_surfaces(rows.surfaces_path(folder, "truth"))
     recorded = json.loads((folder / "made.json").read_text())
@@ -157,7 +157,7 @@ def baselines(row: Row, folder: Path) -> Found:
             meshes[state] = TriangleMesh(truth[state].points, truth[state].faces, torch.device("cpu"))
         return meshes[state]
 
-    scores: dict[str, dict[str, dict[int, Found]]] = {}
+    scores: dict[str, dict[str, dict[int, Values]]] = {}
     for group, states in row.groups.items():
         if group == FITTED:
             continue
@@ -182,7 +182,7 @@ def baselines(row: Row, folder: Path) -> Found:
     return {"about": facts, "scores": scores, "hardware": asdict(device.describe("cpu"))}
 
 
-def fit(row: Row, preset: str, folder: Path, request: Found, on: str) -> Found:
+def fit(row: Row, preset: str, folder: Path, request: Values, on: str) -> Values:
     """Fit the row's states with a preset, and score the field's meshes: by group, method and state."""
     sources = code()
     truth, _ = read_surfaces(rows.surfaces_path(folder, "truth"))
@@ -190,7 +190,7 @@ def fit(row: Row, preset: str, folder: Path, request: Found, on: str) -> Found:
     started = time.perf_counter()
     field = run.fit_trajectory([truth[state] for state in row.training], config)
     fit_seconds = time.perf_counter() - started
-    scores: dict[str, dict[str, dict[int, Found]]] = {}
+    scores: dict[str, dict[str, dict[int, Values]]] = {}
     mesh_seconds = []
     for group, states in row.groups.items():
         for state in states[:: math.ceil(len(states) / request["most"])]:

@@ -29,7 +29,7 @@ def picture(name):
     fewer.save(path, optimize=True)
 
 
-def until(condition, seconds):
+def wait_until(condition, seconds):
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -51,14 +51,16 @@ def steps():
     session.windows.show_panel()
     jobs, panel = session.jobs, session.windows.panel
     fit, play, quality = panel.fit, panel.play, panel.quality
-    yield from until(lambda: "GB)" in fit.device.currentText(), 60)
+    yield from wait_until(lambda: "GB)" in fit.device.currentText(), 60)
     fit.states.setText("1-79:2")
     yield 500
     fit.fit_button.click()
-    yield from until(lambda: "adk_dsr_preview" in cmd.get_names() and str(jobs.fits["adk_dsr"].phase) == "fit", 400)
+    yield from wait_until(
+        lambda: "adk_dsr_preview" in cmd.get_names() and str(jobs.fits["adk_dsr"].phase) == "fit", 400
+    )
     yield 2000
     picture("fit")
-    yield from until(fit.play_button.isEnabled, 400)
+    yield from wait_until(fit.play_button.isEnabled, 400)
     drawn = []
     play.live.shown.connect(drawn.append)
     fit.play_button.click()
@@ -69,7 +71,7 @@ def steps():
     for at in (100, 7900, 2450):
         play.player.slider.setValue(at)
         drawn.clear()
-        yield from until(lambda at=at: drawn and drawn[-1].request.fine and drawn[-1].request.time == at / 100, 30)
+        yield from wait_until(lambda at=at: drawn and drawn[-1].request.fine and drawn[-1].request.time == at / 100, 30)
     yield 500
     picture("play")
     play.controls.color.setCurrentIndex(0)
@@ -79,7 +81,7 @@ def steps():
     measure.pocket.setText("resi 9-14+31+36+57-58+84-85+88+92+119+123+156+158+167+200")
     yield 300
     measure.button.click()
-    yield from until(measure.save.isEnabled, 200)
+    yield from wait_until(measure.save.isEnabled, 200)
     measure.slider.setValue(4100)
     measure.view.table.setCurrentCell(0, 0)
     yield 2500
@@ -93,18 +95,18 @@ def steps():
     quality.states.setText("1-100:5")
     yield 300
     quality.button.click()
-    yield from until(quality.save.isEnabled, 400)
+    yield from wait_until(quality.save.isEnabled, 400)
     yield 500
     picture("quality")
     ensembles = panel.ensembles
     cmd.disable("adk_dsr_live")
     panel.tabs.setCurrentWidget(ensembles)
-    yield from until(lambda: ensembles.ensemble.findText("adk_dsr") >= 0, 30)
+    yield from wait_until(lambda: ensembles.ensemble.findText("adk_dsr") >= 0, 30)
     ensembles.ensemble.setEditText("adk_dsr")
     ensembles.occupancy_button.click()
-    yield from until(lambda: "adk_dsr_occupancy_50" in cmd.get_names("all"), 200)
+    yield from wait_until(lambda: "adk_dsr_occupancy_50" in cmd.get_names("all"), 200)
     ensembles.landscape_button.click()
-    yield from until(lambda: ensembles.map.landscape is not None, 200)
+    yield from wait_until(lambda: ensembles.map.landscape is not None, 200)
     ensembles.show_nearest(*ensembles.map.landscape.result.axes[40])
     yield 500
     picture("ensembles")

@@ -108,13 +108,13 @@ class TemporalKernel:
         breaks = tuple(int(k) + 1 for k in np.flatnonzero(np.diff(stretches)))
         return replace(self, states=self.states[indices], breaks=breaks)
 
-    def inner_states(self, margin: int, most: int) -> list[int]:
-        """Return the indices of at most `most` states, evenly chosen, with `margin` others of their stretch around."""
+    def inner_states(self, margin: int, limit: int) -> list[int]:
+        """Return the indices of at most `limit` states, evenly chosen, with `margin` others of their stretch around."""
         inner = [k for first, end in itertools.pairwise(self.bounds) for k in range(first + margin, end - margin)]
         if not inner:
             return []
         offset = inner[0]
-        places = np.linspace(offset, offset + len(inner) - 1, min(most, len(inner)))
+        places = np.linspace(offset, offset + len(inner) - 1, min(limit, len(inner)))
         return sorted({inner[int(position) - offset] for position in places})
 
     def lead(self, time: float) -> float:

@@ -92,12 +92,12 @@ def batch_slice(batch: int) -> slice:
 
 
 def gather_in_order(
-    own: Generator[torch.Tensor, None, None], count: int, device: torch.device
+    tensors: Generator[torch.Tensor, None, None], count: int, device: torch.device
 ) -> Iterator[torch.Tensor]:
-    """Yield the tensors of all `count` states in order; `own` yields those of this rank's `own_states`."""
+    """Yield the tensors of all `count` states in order; `tensors` yields those of this rank's `own_states`."""
     for index in range(count):
         owner = state_owner(index)
-        yield broadcast(next(own) if owner == rank() else None, owner, device)
+        yield broadcast(next(tensors) if owner == rank() else None, owner, device)
 
 
 # Collective operations -----------------------------------------------------------------------------------------

@@ -259,7 +259,7 @@ def _fill(name: str, gap: filling.Gap, fractions: NDArray[np.float64], check: Ch
 
 
 def choose_filling(
-    states: States, times: NDArray[np.float64], others: Sequence[States], topology: Topology, check: Check
+    states: States, times: NDArray[np.float64], other_states: Sequence[States], topology: Topology, check: Check
 ) -> tuple[str, tuple[BackTestRow, ...], tuple[str, ...]]:
     """Return the filling method, the table of its test, and notes.
 
@@ -268,17 +268,17 @@ def choose_filling(
     path, and near ones by straight lines.
     """
     far = max(filling.Gap.of(a, b, topology).rmsd for a, b in itertools.pairwise(states)) > filling.FAR
-    names = ["hold", "straight", *(["elastic"] if far else []), *(["analog"] if others else [])]
+    names = ["hold", "straight", *(["elastic"] if far else []), *(["analog"] if other_states else [])]
     if len(states) < FILL_STATES:
-        gap = filling.Gap.of(states[0], states[1], topology, others)
-        reached = bool(others) and filling.analog(gap, np.array([0.5])) is not None
+        gap = filling.Gap.of(states[0], states[1], topology, other_states)
+        reached = bool(other_states) and filling.analog(gap, np.array([0.5])) is not None
         name = "analog" if reached else "elastic" if far else "straight"
         note = f"{len(states)} states leave none to hold out: {name} was taken untested"
         return name, (BackTestRow(name, {}, chosen=True, note="untested: too few states"),), (note,)
     middles = np.unique(np.linspace(1, len(states) - 2, FILL_TESTS).round().astype(int))
     errors: dict[str, list[float]] = {name: [] for name in names}
     for k in middles:
-        gap = filling.Gap.of(states[k - 1], states[k + 1], topology, others)
+        gap = filling.Gap.of(states[k - 1], states[k + 1], topology, other_states)
         fraction = np.array([(times[k] - times[k - 1]) / (times[k + 1] - times[k - 1])])
         for name in names:
             check()

@@ -71,9 +71,9 @@ def write(path: Path, data: bytes) -> None:
     atomic_write.write(path, data)
 
 
-def to_bytes(kind: ModelKind, tensors: dict[str, torch.Tensor], about: JsonObject) -> bytes:
+def to_bytes(kind: ModelKind, tensors: dict[str, torch.Tensor], description: JsonObject) -> bytes:
     """Return the content of a file."""
-    content: bytes = safetensors.torch.save(tensors, {"format": kind.format, kind.key: json.dumps(about)})
+    content: bytes = safetensors.torch.save(tensors, {"format": kind.format, kind.key: json.dumps(description)})
     return content
 
 
@@ -107,14 +107,14 @@ def ensure_free(path: Path, kind: ModelKind) -> None:
 
 def parse(data: bytes, kind: ModelKind) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Return the description and the tensors of a file, not checked yet. Raises ModelError."""
-    description = _about(data, kind)
+    description = _parse_description(data, kind)
     try:
         return description, safetensors.torch.load(data)
     except SafetensorError as error:
         raise ModelError(f"this is no whole file of a {kind.key}: {error}") from error
 
 
-def _about(data: bytes, kind: ModelKind) -> dict[str, Any]:
+def _parse_description(data: bytes, kind: ModelKind) -> dict[str, Any]:
     """Return the description, before any tensor is read."""
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(MAX_HEADER, len(data) - 8):
@@ -147,12 +147,12 @@ def shapes_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.dtyp
     return {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
 
 
-def check_tensors(tensors: Mapping[str, torch.Tensor], wanted: Shapes) -> None:
-    """Check that tensors are those that are wanted, with numbers of a sane size. Raises ModelError."""
-    if set(tensors) != set(wanted):
-        odd = sorted(set(tensors) ^ set(wanted))
+def check_tensors(tensors: Mapping[str, torch.Tensor], expected: Shapes) -> None:
+    """Check that tensors are those that are expected, with numbers of a sane size. Raises ModelError."""
+    if set(tensors) != set(expected):
+        odd = sorted(set(tensors) ^ set(expected))
         raise ModelError(f"it lacks the tensor {odd[0][:LONGEST_NAME]}, or has it without need")
-    for name, (dtype, shape) in wanted.items():
+    for name, (dtype, shape) in expected.items():
         tensor = tensors[name]
         if tensor.dtype != dtype or tuple(tensor.shape) != shape:
             raise ModelError(f"{name} is {tensor.dtype} {list(tensor.shape)}, and {dtype} {list(shape)} is needed")
@@ -160,27 +160,27 @@ def check_tensors(tensors: Mapping[str, torch.Tensor], wanted: Shapes) -> None:
             raise ModelError(f"{name} has numbers that are not within ±{LARGEST:g}")
 
 
-def number(about: Mapping[str, Any], key: str, least: float, most: float) -> float:
+def number(description: Mapping[str, Any], key: str, least: float, greatest: float) -> float:
     """Return a number of a description. Raises ModelError outside of its range."""
-    value = about.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise ModelError(f"{key} is {str(value)[:40]}, not within {least:g} and {most:g}")
+    value = description.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= greatest:
+        raise ModelError(f"{key} is {str(value)[:40]}, not within {least:g} and {greatest:g}")
     return float(value)
 
 
-def whole(about: Mapping[str, Any], key: str, least: int, most: int) -> int:
+def whole(description: Mapping[str, Any], key: str, least: int, greatest: int) -> int:
     """Return a whole number of a description. Raises ModelError."""
-    value = number(about, key, least, most)
+    value = number(description, key, least, greatest)
     if not math.isclose(value, round(value)):
         raise ModelError(f"{key} is {value:g}, not a whole number")
     return round(value)
 
 
-def texts(about: Mapping[str, Any], key: str, most: int) -> tuple[str, ...]:
-    """Return a list of 1 to `most` short texts of a description. Raises ModelError."""
-    value = about.get(key)
-    if not isinstance(value, list) or not 1 <= len(value) <= most:
-        raise ModelError(f"{key} are no list of 1 to {most}")
+def texts(description: Mapping[str, Any], key: str, limit: int) -> tuple[str, ...]:
+    """Return a list of 1 to `limit` short texts of a description. Raises ModelError."""
+    value = description.get(key)
+    if not isinstance(value, list) or not 1 <= len(value) <= limit:
+        raise ModelError(f"{key} are no list of 1 to {limit}")
     if not all(isinstance(text, str) and len(text) <= LONGEST_NAME for text in value):
         raise ModelError(f"{key} are no short texts")
     return tuple(value)

@@ -64,15 +64,15 @@ class SurfaceStaging:
     def __init__(
         self,
         folder: Path,
-        about: dict[str, Any],
+        description: dict[str, Any],
         count: int,
         resume: bool,
         log: Callable[[str], None],
-        asked: dict[str, Any] | None = None,
+        parameters: dict[str, Any] | None = None,
     ) -> None:
         """Open the folder for `count` trajectories; with `resume`, take up the surfaces in it.
 
-        about: JSON object that describes the surfaces; surfaces are taken up only where it is the same. asked: JSON
+        description: JSON object of the surfaces, which are taken up only where it is the same. parameters: JSON
         object with the other parameters of the fit, kept for `interrupted_fits`. Raises RequestError where another
         process has the fit open.
         """
@@ -82,10 +82,10 @@ class SurfaceStaging:
         self._lock = filelock.FileLock(folder / LOCK, thread_local=False)
         self._write(folder / ABOUT, None, self._acquire)
         if resume:
-            self._take_up(about)
+            self._take_up(description)
         if not any(self._surfaces):
             self._clear()
-        self._write(folder / ABOUT, None, lambda: self._begin({**about, "asked": asked or {}}))
+        self._write(folder / ABOUT, None, lambda: self._begin({**description, "asked": parameters or {}}))
 
     def _acquire(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ class SurfaceStaging:
                 elif path.name != LOCK:
                     path.unlink()
 
-    def _begin(self, about: dict[str, Any]) -> None:
+    def _begin(self, description: dict[str, Any]) -> None:
         for index in range(len(self._surfaces)):
             (self.folder / str(index)).mkdir(parents=True, exist_ok=True)
             atomic_write.remove_abandoned(self.folder / str(index))
@@ -115,15 +115,15 @@ class SurfaceStaging:
             atomic_write.remove_abandoned(folder)
         owner = {"pid": os.getpid(), "host": socket.gethostname()}
         atomic_write.replace(self.folder / OWNER, json.dumps(owner).encode())
-        atomic_write.write(self.folder / ABOUT, json.dumps(about).encode())
+        atomic_write.write(self.folder / ABOUT, json.dumps(description).encode())
 
-    def _take_up(self, about: dict[str, Any]) -> None:
+    def _take_up(self, description: dict[str, Any]) -> None:
         try:
             previous = _read_about(self.folder)
         except (OSError, ValueError) as error:
             self._log(f"it begins anew: it left no surfaces to go on from ({error})")
             return
-        if {key: previous.get(key) for key in about} != json.loads(json.dumps(about)):
+        if {key: previous.get(key) for key in description} != json.loads(json.dumps(description)):
             self._log(f"it begins anew: the surfaces in {self.folder} are of other atoms or settings")
             return
         for index in range(len(self._surfaces)):

@@ -143,7 +143,7 @@ def _threads(state: State, request: messages.Occupancy) -> int:
     """Return the number of states to work on at once; a GPU takes one after another."""
     of_fields = [series for series in request.series if series.fit not in state.pending]
     on_cpu = all(
-        state.field(one.fit, FieldOptions(trajectory=one.trajectory)).device.type == "cpu" for one in of_fields
+        state.field(series.fit, FieldOptions(trajectory=series.trajectory)).device.type == "cpu" for series in of_fields
     )
     return min(limit_threads(), MOST_THREADS) if on_cpu else 1
 

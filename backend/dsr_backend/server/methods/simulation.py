@@ -41,7 +41,7 @@ def prepare_molecule(state: State, job: Job, request: messages.Prepare) -> messa
     JobReport(job, request.source)(0.0, "preparing")
     with callers_fault():
         if options.resume:
-            prepared, coordinates, speed, states_kept = _kept(request)
+            prepared, coordinates, speed, states_kept = _resumed(request)
         else:
             prepared, coordinates, speed = estimate(request.molecule(), request.coordinates[0], options, check)
             states_kept = 0
@@ -58,7 +58,9 @@ def prepare_molecule(state: State, job: Job, request: messages.Prepare) -> messa
     )
 
 
-def _kept(request: messages.Prepare) -> tuple[Prepared, np.ndarray[tuple[int, int], np.dtype[np.float32]], Speed, int]:
+def _resumed(
+    request: messages.Prepare,
+) -> tuple[Prepared, np.ndarray[tuple[int, int], np.dtype[np.float32]], Speed, int]:
     """Return the molecule of the earlier run, its first coordinates, its speed, and how many states it has."""
     store = SimulationStore(request.source)
     molecule, coordinates, options = store.start()

@@ -87,7 +87,7 @@ class Learned:
 
 
 def learn(
-    given: Sequence[ProteinStates],
+    protein_states: Sequence[ProteinStates],
     options: GeneratorOptions,
     spacing: Spacing,
     path: Path,
@@ -102,7 +102,7 @@ def learn(
     Raises ValueFault for what can't be learned from, Cancelled once what was learned by then is written, WriteError.
     """
     ensure_free(path, GENERATOR)
-    proteins = merged(given)
+    proteins = merged(protein_states)
     ensure_learnable(proteins)
     check()
     report(0.0, "baseline")
@@ -165,10 +165,10 @@ def progress_text(training: Training) -> str:
     return f"loss {training.loss:.3f}, {last:.3f} of the baseline's error on held-out states{beside}"
 
 
-def merged(given: Sequence[ProteinStates]) -> list[ProteinStates]:
+def merged(protein_states: Sequence[ProteinStates]) -> list[ProteinStates]:
     """Return the proteins, each with all its runs, without runs that are too short."""
     proteins: dict[tuple[tuple[str, ...], tuple[int, ...]], ProteinStates] = {}
-    for protein in given:
+    for protein in protein_states:
         known = proteins.get((protein.residues, protein.chains))
         runs = [run for run in protein.runs if len(run) >= LEAST_RUN]
         if known is not None:

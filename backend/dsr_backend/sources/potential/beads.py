@@ -155,9 +155,9 @@ def inner_distances(beads: NDArray[np.floating[Any]]) -> Floats:
     return distances
 
 
-def nearest_distance(beads: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]) -> Floats:
-    """Return how far each frame [F,N,3] is from the most similar of others, f8[F]: Å, rms of their inner distances."""
-    distances, other_distances = inner_distances(beads), inner_distances(others)
+def nearest_distance(beads: NDArray[np.floating[Any]], references: NDArray[np.floating[Any]]) -> Floats:
+    """Return how far each frame [F,N,3] is from the most similar reference, f8[F]: Å, rms of their inner distances."""
+    distances, other_distances = inner_distances(beads), inner_distances(references)
     squares = (distances**2).sum(1)[:, None] + (other_distances**2).sum(1)[None] - 2.0 * distances @ other_distances.T
     nearest: Floats = np.sqrt(np.maximum(squares.min(1), 0.0) / distances.shape[1])
     return nearest

@@ -81,9 +81,9 @@ class Langevin:
         lost: torch.Tensor = ~(lengths < LONGEST_BOND).all(1)
         return lost
 
-    def restart(self, which: torch.Tensor, x: torch.Tensor) -> None:
+    def restart(self, replicas: torch.Tensor, x: torch.Tensor) -> None:
         """Put replicas bool[R] to positions [M,N,3], with new velocities."""
-        self.x[which] = x
+        self.x[replicas] = x
         fresh = self._noise() * math.sqrt(self._thermal / MASS)
-        self.v[which] = fresh[which]
+        self.v[replicas] = fresh[replicas]
         self._f = self._force(self.x)

@@ -66,9 +66,9 @@ class SimulatedStates:
 STATE_KEYS = tuple(field.name for field in fields(SimulatedStates))
 
 
-def joined(parts: Sequence[SimulatedStates]) -> SimulatedStates:
-    """Return the states of all parts. Raises ValueError where there are none, or their atoms differ."""
-    return SimulatedStates(*(np.concatenate([getattr(states, key) for states in parts]) for key in STATE_KEYS))
+def joined(sequences: Sequence[SimulatedStates]) -> SimulatedStates:
+    """Return the states of all sequences. Raises ValueError where there are none, or their atoms differ."""
+    return SimulatedStates(*(np.concatenate([getattr(states, key) for states in sequences]) for key in STATE_KEYS))
 
 
 def simulations_folder() -> Path:
