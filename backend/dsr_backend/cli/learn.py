@@ -52,9 +52,7 @@ def run_learn(options: argparse.Namespace) -> int:
         print(f"{protein.name} is left out: {protein.reason}")
     for line in lines:
         print(line)
-    print(
-        f"{options.output}: written; dsr_simulate model={target.stem} finds it in the folder models beside that of fits"
-    )
+    print(f"{options.output}: written; in the folder models beside that of fits, simulations know it as {target.stem}")
     return 0
 
 

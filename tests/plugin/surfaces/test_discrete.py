@@ -104,7 +104,7 @@ def test_isomers_whose_names_are_elements_are_told_apart_by_their_bonds(conforme
 def test_conformers_are_fitted_shown_and_scored(backend):
     backend.load(str(CASES / "conformers.sdf"), "cfm")
     name = dsr_fit("cfm", "2-4", preset="preview", budget="2", _self=backend)
-    dsr_movie(name, "2-4:0.5", resolution=1.0, movie=0, _self=backend)
+    dsr_movie(name, "2-4:0.5", resolution=1.0, movie=0, steady=0, _self=backend)
     for frame, state in ((1, 2), (3, 3), (5, 4)):
         atoms = coordinates(backend, f"{name}_atoms", frame)
         np.testing.assert_allclose(atoms, coordinates(backend, "cfm", state), atol=2e-3)
