@@ -17,7 +17,7 @@ from ..commands.command import EXPECTED
 from ..commands.running import Runner
 from ..fits.background import Background
 from ..fits.fit import Cancelled
-from ..scene.user_settings import SettingsWatch
+from ..scene.user_settings import follow_user_settings
 from ..session import Session
 from ..shared.options import ColorOptions
 from ..shared.text import error_line, one_line
@@ -95,7 +95,6 @@ class Panel(QtWidgets.QDockWidget):
         self.setMinimumWidth(LEAST_WIDTH)
 
         self._ticks = 0
-        self._watch = SettingsWatch(session.movies)
         canvas = getattr(parent, "pymolwidget", None)
         self.bar_title = None if canvas is None else BarTitle(canvas, cmd)
         self._tried: str | None = None
@@ -189,7 +188,7 @@ class Panel(QtWidgets.QDockWidget):
 
     def _follow_user_settings(self) -> None:
         """Give movies the colour and transparency that were set on their objects (`color`, the menu C)."""
-        for request in self._watch.changes(self.cmd):
+        for request in follow_user_settings(self.session.movies, self.cmd):
             print(f" {request.movie}: coloured {request.color}, as by 'dsr_color {request.movie}, {request.color}'")
             options, runner = ColorOptions(by=request.color), Runner("dsr_color")
             self.run(

@@ -95,13 +95,26 @@ class KeptMesh:
         return cgo.cgo_floats(Mesh(self.points, normals, self.faces.astype(np.int32)), colors)
 
 
+@dataclass(frozen=True)
+class UserSettings:
+    """The colour of an object, as PyMOL's index, and its setting `transparency`."""
+
+    color: int
+    transparency: float
+
+    @classmethod
+    def of(cls, object: str, _self: Any) -> UserSettings:
+        """Read them."""
+        return cls(_self.get_object_color_index(object), _self.get_setting_float("transparency", object))
+
+
 @dataclass(eq=False)
 class KeptMovie:
     """A movie in the scene.
 
     field, smooth: which surface of the fit it shows, and its width of smoothing in states. identities: of its objects,
-    by name. rmsf: f4[A] in Å, once it has been asked for. color: the one that all its objects have, empty where their
-    vertices have colours.
+    by name; settings: what these objects had when they were last looked at. rmsf: f4[A] in Å, once it has been asked
+    for. color: the one that all its objects have, empty where their vertices have colours.
     """
 
     name: str
@@ -111,6 +124,7 @@ class KeptMovie:
     smooth: float | None = None
     meshes: list[KeptMesh] = dataclasses.field(default_factory=list)
     identities: dict[str, Identity | None] = dataclasses.field(default_factory=dict)
+    settings: dict[str, UserSettings] = dataclasses.field(default_factory=dict)
     rmsf: NDArray[np.float32] | None = None
     color: str = ""
 
@@ -122,6 +136,7 @@ class KeptMovie:
     def rename(self, object: str, name: str) -> None:
         """Follow one of its objects to another name."""
         self.identities[name] = self.identities.pop(object)
+        self.settings[name] = self.settings.pop(object)
         for mesh in self.meshes:
             if mesh.state.object == object:
                 mesh.state = dataclasses.replace(mesh.state, object=name)
@@ -155,6 +170,7 @@ class KeptMovies:
         for name in names:
             put_tag(name, Tag.new(MOVIE, movie.fit.name, movie.trajectory.object), _self)
         movie.identities = {name: _identity(name, _self) for name in names}
+        movie.settings = {name: UserSettings.of(name, _self) for name in names}
         if movie.identities and None not in movie.identities.values():
             self.by_name[movie.name] = movie
 

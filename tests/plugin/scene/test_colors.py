@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import gc
 import weakref
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,11 +15,11 @@ from pymol_dsr.backend.process import BackendError
 from pymol_dsr.commands.color import dsr_color
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_movie
-from pymol_dsr.fits.fit import Fit, Phase, Trajectory
+from pymol_dsr.fits.fit import Activity, Fit, Phase, Trajectory
 from pymol_dsr.scene import movie_objects, palettes, placement, timeline
 from pymol_dsr.scene.bar_title import bar_title, titled_bars
 from pymol_dsr.scene.kept_movies import KeptMovie
-from pymol_dsr.scene.user_settings import ColorRequest, SettingsWatch
+from pymol_dsr.scene.user_settings import ColorRequest, follow_user_settings
 from pymol_dsr.session import session_of
 from pymol_dsr.shared import messages
 from pymol_dsr.shared.mesh import Mesh
@@ -100,22 +101,25 @@ def test_the_atoms_colours_are_taken_anew(cmd, movie):
 
 
 def test_pymols_color_and_transparency_on_an_object_are_noticed(cmd, movie, capsys):
-    watch = SettingsWatch(session_of(cmd).movies)
-    assert watch.changes(cmd) == []
+    watch = partial(follow_user_settings, session_of(cmd).movies, cmd)
+    # Also what is set before anything has looked at the movie.
     cmd.set("transparency", 0.3, "out")
     cmd.color("yellow", "out")
-    assert watch.changes(cmd) == [ColorRequest("out", "yellow")]
+    assert watch() == [ColorRequest("out", "yellow")]
     assert cmd.get_setting_float("cgo_transparency", "out") == pytest.approx(0.3)
     assert " out: transparency 0.3 acts as cgo_transparency" in capsys.readouterr().out.splitlines()
     color(cmd, "out", "yellow")
-    assert watch.changes(cmd) == []
+    assert watch() == []
     # One colour for all is the object's own, so PyMOL shows the next one by itself.
     cmd.color("0xff8000", "out")
-    assert watch.changes(cmd) == []
+    assert watch() == []
     color(cmd, "out", "b")
-    watch.changes(cmd)
+    watch()
     cmd.color("0x102030", "out")
-    assert watch.changes(cmd) == [ColorRequest("out", "0x102030")]
+    fit = session_of(cmd).movies.by_name["out"].fit
+    with session_of(cmd).jobs.busy(fit, Activity.COLORS):
+        assert watch() == [], "it can't be coloured now"
+    assert watch() == [ColorRequest("out", "0x102030")]
 
 
 def test_numbers_of_atoms_and_their_bar(cmd, movie):
