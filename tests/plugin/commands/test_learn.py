@@ -51,7 +51,7 @@ def test_a_potential_is_learned_from_a_simulation_and_simulates_all_atoms(backen
 def fluctuating(cmd, name, residues, seed, count=230):
     """An object whose atoms move about with a memory."""
     cmd.fab("A" * residues, name, ss=1)
-    rng, body = np.random.default_rng(seed), cmd.get_coordset(name, 1)
+    rng, body = np.random.default_rng(seed), coordinates(cmd, name, 1)
     by = np.zeros(body.shape)
     for state in range(1, count + 1):
         cmd.load_coordset(body + by, name, state)
