@@ -9,7 +9,7 @@ from pymol_dsr.commands.generate import dsr_continue, dsr_fill, dsr_sample
 from pymol_dsr.commands.learn import dsr_learn
 from pymol_dsr.commands.simulate import dsr_simulate
 from pymol_dsr.session import session_of
-from support.scene import coordinates
+from support.scene import coordinates, put
 from support.session import refused
 
 
@@ -54,7 +54,8 @@ def fluctuating(cmd, name, residues, seed, count=230):
     rng, body = np.random.default_rng(seed), coordinates(cmd, name, 1)
     by = np.zeros(body.shape)
     for state in range(1, count + 1):
-        cmd.load_coordset(body + by, name, state)
+        cmd.create(name, name, 1, state)
+        put(cmd, name, state, body + by)
         by = 0.9 * by + 0.03 * rng.normal(size=body.shape)
 
 
