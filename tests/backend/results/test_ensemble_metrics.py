@@ -87,6 +87,7 @@ def test_histograms_count_every_state_once_and_pairs_stay_within_trajectories():
     assert two.sum() == 6 + 2
 
 
+@pytest.mark.system
 def test_transitions_of_a_cycle_differ_from_those_of_its_states_in_random_order():
     angle = np.linspace(0.0, 40.0 * np.pi, 400, endpoint=False)
     first, second = np.zeros((2, 12, 3))

@@ -92,6 +92,7 @@ def test_rmsd_and_rmsf(two_states):
     assert from_native.rmsd[path == 1].max() < 1.5 < from_native.rmsd[path == 0].min()
 
 
+@pytest.mark.system
 def test_a_reference_gives_axes_scores_and_a_floor():
     reference, _ = jumping(600, seed=1)
     alike, _ = jumping(600, seed=2)

@@ -83,6 +83,7 @@ def test_analogs_follow_another_trajectory_backward_too_and_need_one_that_is_nea
     assert filling.analog(far, FRACTIONS) is None
 
 
+@pytest.mark.system
 def test_a_bridge_meets_its_ends_with_steps_of_the_known_size():
     rng = np.random.default_rng(4)
     projection = BondProjection.of(TOPOLOGY.bonds, TOPOLOGY.heavy, np.stack([FIRST, LAST]))

@@ -14,6 +14,7 @@ from support.session import ready, refused
 MANY = "1-3:0.00005"
 
 
+@pytest.mark.system
 def test_very_many_times_of_three_states_are_asked_about_once():
     trajectory = Trajectory("", "pep", "pep", None, [1.0, 2.0, 3.0])
     for text in (MANY, "1-3:0.0001"):

@@ -156,6 +156,7 @@ def test_the_summary_of_extrapolated_states_warns():
     assert volume_line.split() == ["volume", "300", "A^3"]
 
 
+@pytest.mark.system
 def test_a_plot_is_written_where_matplotlib_is_installed(monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
     residues = [Residue("A", "GLY", str(k), 20.0, 0.01 * k) for k in range(1, 30)]

@@ -356,6 +356,7 @@ def test_a_movie_of_dsr_movie_in_a_session_file_is_known(plugin, tmp_path, capsy
 # Films
 
 
+@pytest.mark.system
 def test_a_film_shows_every_frame_at_its_time(plugin, tmp_path):
     dsr_movie("fit", "1-6", overlay=1, play="bounce", triangles=2000, fps=8, _self=plugin)
     plugin.frame(3)
@@ -409,6 +410,7 @@ def test_pymols_own_export_has_another_picture_for_each_time(plugin, tmp_path):
 # Stills
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("state", ["2", "2.5"])
 def test_a_still_is_of_its_time_and_leaves_the_scene_as_it_was(plugin, tmp_path, state):
     dsr_movie("fit", "1-3", triangles=2000, color="motion", _self=plugin)
