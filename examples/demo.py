@@ -137,7 +137,7 @@ def main() -> None:
     run(f"dsr_fit adk, states={FIRST}-{LAST_FITTED}:2")
     run("dsr_save adk_dsr, demo/adk.dsr")
     run("dsr_eval adk_dsr, states=1-99, file=demo/adk.csv")
-    # Exact at the fitted states and as fine as PyMOL: the contact sheet shows them with their scores beside its surfaces.
+    # Exact at the fitted states and as fine as PyMOL's: the contact sheet shows them with their scores beside these.
     run(f"dsr_movie adk_dsr, states={FIRST}-{LAST}:{STEP}, steady=0, triangles=30000")
     expect("adk_dsr", "adk_dsr_future", "adk_dsr_atoms")
 
