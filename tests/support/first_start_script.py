@@ -1,26 +1,14 @@
 """Runs inside a real PyMOL window in which nothing is loaded (see test_gui.py): the two first buttons are clicked."""
 
-import json
 import os
-import time
-import traceback
 from typing import Any
 
 from pymol import cmd
 from pymol.Qt import QtCore, QtWidgets
-from PyQt5 import QtTest
 
-# PyQt5's stubs take its static methods for others.
-QTEST: Any = QtTest.QTest
-OUT = os.environ["DSR_GUI_OUT"]
+from support.window_steps import OUT, QTEST, run, wait_until
+
 report: dict[str, Any] = {"steps": [], "error": ""}
-
-
-def wait_until(condition):
-    end = time.monotonic() + 150
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        yield 50
 
 
 def steps():
@@ -89,22 +77,4 @@ def steps():
     session.jobs.close()
 
 
-def run(generator):
-    try:
-        wait = next(generator)
-    except StopIteration:
-        finish()
-    except BaseException:  # noqa: BLE001 - whatever it is, the test reports it
-        report["error"] = traceback.format_exc()
-        finish()
-    else:
-        QtCore.QTimer.singleShot(wait, lambda: run(generator))
-
-
-def finish():
-    with open(os.path.join(OUT, "report.json"), "w") as stream:
-        json.dump(report, stream)
-    cmd.quit()
-
-
-QtCore.QTimer.singleShot(1500, lambda: run(steps()))
+run(steps(), report)

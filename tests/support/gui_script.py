@@ -1,22 +1,17 @@
 """Runs inside a real PyMOL window (see test_gui.py): a user's clicks and keys, one step per turn of the event loop."""
 
 import itertools
-import json
 import os
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from pymol import cmd
 from pymol.Qt import QtCore, QtWidgets
-from PyQt5 import QtTest
 
-# PyQt5's stubs take its static methods for others.
-QTEST: Any = QtTest.QTest
+from support.window_steps import OUT, QTEST, click, run, wait_until, window
 
-OUT = os.environ["DSR_GUI_OUT"]
 report: dict[str, Any] = {"turns": {}, "steps": [], "told": {}}
 watched: list[tuple[str, Callable[[], Any]]] = []
 
@@ -31,29 +26,10 @@ def watch(task="", busy=None):
     watched[:] = [(task, busy)] if busy else []
 
 
-def window():
-    import pymol.gui
-
-    return pymol.gui.get_qtwindow()
-
-
 def made_by():
     from pymol_dsr.session import session_of
 
     return session_of(cmd).references.movies["pep_dsr"].command
-
-
-def wait_until(condition):
-    end = time.monotonic() + 120
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError("waited in vain")
-        yield 20
-
-
-def click(widget):
-    assert widget.isVisible() and widget.isEnabled(), widget
-    QTEST.mouseClick(widget, QtCore.Qt.MouseButton.LeftButton)
 
 
 def write(widget, text):
@@ -669,28 +645,7 @@ def morphed(panel):
     report["steps"].append("morph")
 
 
-def run(generator):
-    try:
-        wait = next(generator)
-    except StopIteration:
-        finish("")
-    except BaseException:  # noqa: BLE001 - whatever it is, the test reports it
-        finish(traceback.format_exc())
-    else:
-        QtCore.QTimer.singleShot(wait, lambda: run(generator))
-
-
-def finish(error):
-    report["error"] = error
-    if error:
-        picture("error.png")
-        report["log"] = window().browser.toPlainText()
-    with open(os.path.join(OUT, "report.json"), "w") as stream:
-        json.dump(report, stream)
-    cmd.quit()
-
-
 ticker = QtCore.QTimer()
 ticker.timeout.connect(tick)
 ticker.start(10)
-QtCore.QTimer.singleShot(1500, lambda: run(steps()))
+run(steps(), report)

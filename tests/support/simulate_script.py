@@ -1,38 +1,15 @@
 """Runs inside a real PyMOL window (see test_gui.py): the page Simulate, from a molecule to its surface."""
 
-import json
 import os
-import time
-import traceback
 from typing import Any
 
 from pymol import cmd
 from pymol.Qt import QtCore, QtWidgets
-from PyQt5 import QtTest
 
-# PyQt5's stubs take its static methods for others.
-QTEST: Any = QtTest.QTest
-OUT = os.environ["DSR_GUI_OUT"]
+from support.window_steps import OUT, QTEST, click, run, wait_until, window
+
 WIDTH = 375
 report: dict[str, Any] = {"steps": [], "error": "", "clipped": []}
-
-
-def wait_until(condition):
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        yield 20
-
-
-def window():
-    import pymol.gui
-
-    return pymol.gui.get_qtwindow()
-
-
-def click(widget):
-    assert widget.isVisible() and widget.isEnabled(), widget
-    QTEST.mouseClick(widget, QtCore.Qt.MouseButton.LeftButton)
 
 
 def states(name):
@@ -189,24 +166,4 @@ def learned(panel, page):
     report["steps"].append("learned")
 
 
-def run(generator):
-    try:
-        wait = next(generator)
-    except StopIteration:
-        finish()
-    except BaseException:  # noqa: BLE001 - whatever it is, the test reports it
-        report["error"] = traceback.format_exc()
-        finish()
-    else:
-        QtCore.QTimer.singleShot(wait, lambda: run(generator))
-
-
-def finish():
-    if report["error"]:
-        QtWidgets.QApplication.primaryScreen().grabWindow(0).save(os.path.join(OUT, "error.png"))
-    with open(os.path.join(OUT, "report.json"), "w") as stream:
-        json.dump(report, stream)
-    cmd.quit()
-
-
-QtCore.QTimer.singleShot(1500, lambda: run(steps()))
+run(steps(), report)

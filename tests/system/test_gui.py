@@ -27,7 +27,9 @@ def run_in_window(name, display, tmp_path):
         LIBGL_ALWAYS_SOFTWARE="1",
         OMP_NUM_THREADS="1",
         QT_API="pyqt5",
-        PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "backend"), os.environ.get("PYTHONPATH", "")]),
+        PYTHONPATH=os.pathsep.join(
+            [str(ROOT), str(ROOT / "backend"), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
+        ),
     )
     script = str(ROOT / "tests/support" / name)
     with open(tmp_path / "output.txt", "w") as output:

@@ -191,10 +191,7 @@ def fill_states(
 ) -> Generated:
     """Return states between each two states of the first trajectory."""
     first_trajectory = trajectories[0]
-    if len(first_trajectory) < 2:
-        raise ValueFault(
-            f"states are filled in between two, and there is {len(first_trajectory)}: give two states or more"
-        )
+    _ensure_two_states(first_trajectory)
     states = np.asarray(first_trajectory.coordinates, np.float64)
     # One that holds the first state is the same trajectory: it is known for its steps, not for the way.
     other_states = [
@@ -350,6 +347,11 @@ def sample_states(
     return Generated(drawn.astype(np.float32), gap * np.arange(1, options.frames + 1), name, table)
 
 
+def _ensure_two_states(trajectory: Trajectory) -> None:
+    if len(trajectory) < 2:
+        raise ValueFault(f"states are filled in between two, and there is {len(trajectory)}: give two states or more")
+
+
 # The trained net ---------------------------------------------------------------------------------------------
 
 
@@ -367,10 +369,8 @@ def generate_by_net(
         _ensure_time_series(
             _even(first_trajectory, float(np.median(np.diff(first_trajectory.times)))), topology, options
         )
-    if options.task == "fill" and len(first_trajectory) < 2:
-        raise ValueFault(
-            f"states are filled in between two, and there is {len(first_trajectory)}: give two states or more"
-        )
+    if options.task == "fill":
+        _ensure_two_states(first_trajectory)
     net, stride, lines = (
         _learned_net(options.model, molecule, topology, trajectories, report)
         if options.model

@@ -10,26 +10,23 @@ from ...analysis import measures
 from ...analysis.measures import Measurement, Residue
 from ...commands.measure import measure_fit
 from ...commands.running import Runner
-from ...fits.fit import Activity, Fit, Phase, Trajectory
-from ...fits.jobs import Jobs
+from ...fits.fit import Activity
 from ...shared.options import FieldOptions, MeasureOptions
 from ..measurement_view import MeasurementView, select_residue
-from ..widgets import flow, label, narrow, offer, quietly, save_table, spin
+from ..widgets import flow, label, quietly, save_table, spin
+from .fit_page import FitPage
 from .player import Player, TimeSlider
 
 NO_TIME = 0.0
 
 
-class MeasureTab(QtWidgets.QWidget):
+class MeasureTab(FitPage):
     """Measures a fit over time. player: that of the page Play, which the slider here moves."""
 
     def __init__(self, panel: Any, player: Player) -> None:
-        super().__init__()
-        self.panel, self._player = panel, player
-        self.jobs: Jobs = panel.session.jobs
+        super().__init__(panel, Activity.MEASUREMENT, "Measure")
+        self._player = player
         self.measured: dict[tuple[int, str], Measurement] = {}
-        self._listed: list[Fit] = []
-        self.fit, self.trajectory = QtWidgets.QComboBox(), QtWidgets.QComboBox()
         self.states = QtWidgets.QLineEdit()
         self.states.setPlaceholderText("every state of the fitted range, 100 at most")
         self.states.setToolTip("Times, as 1-79 or 1-102:0.25")
@@ -40,7 +37,6 @@ class MeasureTab(QtWidgets.QWidget):
         self.pocket.setToolTip("Atoms that line a pocket on all sides, whose volume is measured (pocket=)")
         self.dt = spin(NO_TIME, 1e6, 0.01, 4, " ns", "unknown")
         self.dt.setToolTip("Nanoseconds from one state of the trajectory to the next; the curves then have times (dt=)")
-        self.button = QtWidgets.QPushButton("Measure")
         self.save = QtWidgets.QPushButton("Save table …")
         self.save.setEnabled(False)
         self.slider = TimeSlider()
@@ -48,52 +44,22 @@ class MeasureTab(QtWidgets.QWidget):
         self.time = QtWidgets.QLabel()
         self.time.setMinimumWidth(self.time.fontMetrics().horizontalAdvance("100.00 of 100, predicted"))
         self.view = MeasurementView(1, self._show_residue)
-        for combo in (self.fit, self.trajectory):
-            narrow(combo)
-        form = QtWidgets.QFormLayout()
-        form.addRow("Sur&face", self.fit)
-        form.addRow("T&rajectory", self.trajectory)
-        self._trajectory_label = form.labelForField(self.trajectory)
-        form.addRow("&States", self.states)
-        form.addRow("&Part", self.selection)
-        form.addRow("Poc&ket", self.pocket)
-        form.addRow(label("A st&ate is", self.dt), flow(self.dt, self.button, self.save))
-        form.addRow("&Time", self.slider)
-        form.addRow("", self.time)
-        form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self.form.addRow("&States", self.states)
+        self.form.addRow("&Part", self.selection)
+        self.form.addRow("Poc&ket", self.pocket)
+        self.form.addRow(label("A st&ate is", self.dt), flow(self.dt, self.button, self.save))
+        self.form.addRow("&Time", self.slider)
+        self.form.addRow("", self.time)
         layout = QtWidgets.QVBoxLayout(self)
-        layout.addLayout(form)
+        layout.addLayout(self.form)
         layout.addWidget(self.view, 1)
         layout.addStretch()
-        self.fit.currentIndexChanged.connect(self._choose)
+        self.follow_choices()
         self.fit.activated.connect(lambda _: panel.play.choose(self.fit.currentText()))
-        self.trajectory.currentIndexChanged.connect(self.draw)
         self.button.clicked.connect(self.measure)
         self.save.clicked.connect(self.save_table)
         self.slider.valueChanged.connect(player.slider.setValue)
         player.moved.connect(self.follow)
-
-    def refresh(self) -> None:
-        """Offer the fits that are ready; keep the one that is chosen."""
-        ready = [fit for fit in self.jobs.fits.values() if fit.phase is Phase.READY]
-        if list(map(id, ready)) != list(map(id, self._listed)):
-            self._listed = ready
-            offer(self.fit, [fit.name for fit in ready], self.fit.currentText())
-            self._choose()
-
-    def choose(self, name: str) -> None:
-        """Take the fit of that name."""
-        self.refresh()
-        self.fit.setCurrentIndex(self.fit.findText(name))
-
-    def current(self) -> Fit | None:
-        """Return the chosen fit."""
-        return self.jobs.fits.get(self.fit.currentText())
-
-    def current_trajectory(self) -> Trajectory | None:
-        """Return the chosen trajectory of the chosen fit."""
-        fit = self.current()
-        return None if fit is None else fit.trajectory(self.trajectory.currentText() if fit.family else "")
 
     def follow(self) -> None:
         """Show the time of the surface in the scene."""
@@ -108,20 +74,10 @@ class MeasureTab(QtWidgets.QWidget):
             text += f", {measured.time_of(self._player.time):.4g} ns"
         self.time.setText(f"state {text}")
 
-    def poll(self) -> None:
-        """Show whether the fit is being measured."""
-        fit = self.current()
-        measuring = fit is not None and fit.activity is Activity.MEASUREMENT
-        self.button.setEnabled(fit is not None and (measuring or not fit.activity))
-        self.button.setText("Cancel" if measuring else "Measure")
-
     def measure(self) -> None:
         """Measure the fit, or cancel that."""
-        fit = self.current()
+        fit = self.fit_or_cancel()
         if fit is None:
-            return
-        if fit.activity is Activity.MEASUREMENT:
-            self.jobs.cancel(fit.name)
             return
         name, key = fit.name, (id(fit), self.trajectory.currentText())
         field = FieldOptions(trajectory=self.trajectory.currentText())
@@ -165,15 +121,6 @@ class MeasureTab(QtWidgets.QWidget):
         self.view.show_measurement(measured, fitted)
         self.save.setEnabled(measured is not None)
         self.follow()
-
-    def _choose(self) -> None:
-        fit = self.current()
-        names = [t.name for t in fit.trajectories] if fit is not None and fit.family else []
-        offer(self.trajectory, names)
-        for widget in (self.trajectory, self._trajectory_label):
-            widget.setVisible(bool(names))
-        self.poll()
-        self.draw()
 
     def _show_residue(self, residue: Residue) -> None:
         trajectory = self.current_trajectory()

@@ -11,13 +11,13 @@ from ...analysis import evaluation
 from ...analysis.evaluation import StateScores
 from ...commands.evaluate import evaluate_fit
 from ...commands.running import Runner
-from ...fits.fit import Activity, Fit, Phase
-from ...fits.jobs import Jobs
+from ...fits.fit import Activity
 from ...shared import plots
 from ...shared.options import BASELINES, EvaluationOptions, FieldOptions
 from ...shared.scoring import FIELD
 from ..charts import Chart, Line, Plot
-from ..widgets import flow, narrow, offer, save_table
+from ..widgets import flow, narrow, save_table
+from .fit_page import FitPage
 
 WORDS = {"iou": "overlap (IoU)", "nc": "direction (NC)"}
 METRICS = {
@@ -30,17 +30,12 @@ BLUE = "#1f77b4"
 EMPTY = "Compare shows how near the surface is to PyMOL's own, state by state"
 
 
-class QualityTab(QtWidgets.QWidget):
+class QualityTab(FitPage):
     """Compares a fit with PyMOL's surfaces, and draws the scores."""
 
     def __init__(self, panel: Any) -> None:
-        super().__init__()
-        self.panel = panel
-        self.jobs: Jobs = panel.session.jobs
+        super().__init__(panel, Activity.EVALUATION, "Compare")
         self.rows: dict[tuple[int, str], list[StateScores]] = {}
-        self._listed: list[Fit] = []
-        self.fit = QtWidgets.QComboBox()
-        self.trajectory = QtWidgets.QComboBox()
         self.states = QtWidgets.QLineEdit()
         self.states.setPlaceholderText("all within the fitted range and up to 20 after it")
         self.states.setToolTip("States to compare, as 1-100:5; PyMOL's surface of each has to be made")
@@ -48,7 +43,6 @@ class QualityTab(QtWidgets.QWidget):
         for key, box in self.beside.items():
             box.setChecked(key in EvaluationOptions().baselines)
             box.setToolTip(BASELINES[key].hint)
-        self.button = QtWidgets.QPushButton("Compare")
         self.save = QtWidgets.QPushButton("Save table …")
         self.save.setEnabled(False)
         self.metric = QtWidgets.QComboBox()
@@ -58,62 +52,28 @@ class QualityTab(QtWidgets.QWidget):
         self.means = QtWidgets.QLabel()
         self.means.setWordWrap(True)
 
-        form = QtWidgets.QFormLayout()
-        form.addRow("Sur&face", self.fit)
-        form.addRow("T&rajectory", self.trajectory)
-        self._trajectory_label = form.labelForField(self.trajectory)
-        form.addRow("&States", self.states)
-        form.addRow("Beside it", flow(*self.beside.values()))
-        form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self.form.addRow("&States", self.states)
+        self.form.addRow("Beside it", flow(*self.beside.values()))
         row = QtWidgets.QHBoxLayout()
         row.addWidget(self.button, 1)
         row.addWidget(self.metric, 1)
-        for combo in (self.fit, self.trajectory, self.metric):
-            narrow(combo)
+        narrow(self.metric)
         row.addWidget(self.save)
         layout = QtWidgets.QVBoxLayout(self)
-        layout.addLayout(form)
+        layout.addLayout(self.form)
         layout.addLayout(row)
         layout.addWidget(self.chart, 1)
         layout.addWidget(self.means)
 
-        self.fit.currentIndexChanged.connect(self._choose)
-        self.trajectory.currentIndexChanged.connect(self.draw)
+        self.follow_choices()
         self.metric.currentIndexChanged.connect(self.draw)
         self.button.clicked.connect(self.measure)
         self.save.clicked.connect(self.save_table)
 
-    def refresh(self) -> None:
-        """Offer the fits that are ready; keep the one that is chosen."""
-        ready = [fit for fit in self.jobs.fits.values() if fit.phase is Phase.READY]
-        if list(map(id, ready)) != list(map(id, self._listed)):
-            self._listed = ready
-            offer(self.fit, [fit.name for fit in ready], self.fit.currentText())
-            self._choose()
-
-    def choose(self, name: str) -> None:
-        """Take the fit of that name."""
-        self.refresh()
-        self.fit.setCurrentIndex(self.fit.findText(name))
-
-    def current(self) -> Fit | None:
-        """Return the chosen fit."""
-        return self.jobs.fits.get(self.fit.currentText())
-
-    def poll(self) -> None:
-        """Show whether the fit is being measured."""
-        fit = self.current()
-        measuring = fit is not None and fit.activity is Activity.EVALUATION
-        self.button.setEnabled(fit is not None and (measuring or not fit.activity))
-        self.button.setText("Cancel" if measuring else "Compare")
-
     def measure(self) -> None:
         """Compare the fit with surfaces by PyMOL, or cancel that."""
-        fit = self.current()
+        fit = self.fit_or_cancel()
         if fit is None:
-            return
-        if fit.activity is Activity.EVALUATION:
-            self.jobs.cancel(fit.name)
             return
         name, of = fit.name, self.trajectory.currentText()
         options = EvaluationOptions(tuple(key for key, box in self.beside.items() if box.isChecked()))
@@ -155,15 +115,6 @@ class QualityTab(QtWidgets.QWidget):
 
     def _rows(self) -> list[StateScores]:
         return self.rows.get((id(self.current()), self.trajectory.currentText()), [])
-
-    def _choose(self) -> None:
-        fit = self.current()
-        names = [t.name for t in fit.trajectories] if fit is not None and fit.family else []
-        offer(self.trajectory, names)
-        for widget in (self.trajectory, self._trajectory_label):
-            widget.setVisible(bool(names))
-        self.poll()
-        self.draw()
 
 
 def plot_of(rows: Sequence[StateScores], metric: str, fitted_range: tuple[float, float]) -> Plot:

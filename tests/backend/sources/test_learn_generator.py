@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from dsr_backend.sources.model_file import ModelError
 
 from pymol_dsr.shared.learn_options import GeneratorOptions
 from pymol_dsr.shared.values import ValueFault
+from support.forged_models import NO_MODELS
 from support.molecules import helix
 
 RESIDUES = 5
@@ -105,22 +105,7 @@ def test_a_generator_comes_back_as_it_was(saved, tmp_path):
     assert restored.generator(1).residues.linked.tolist() == [True, True, True, False, True, True]
 
 
-class Bomb:
-    def __reduce__(self):
-        return (pytest.fail, ("it was unpickled",))
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\xff" * 64,
-        pickle.dumps(Bomb()),
-        (2**62).to_bytes(8, "little") + b"{}",
-        (100_000).to_bytes(8, "little") + b"[" * 100_000,
-        safetensors.torch.save({"weights": torch.zeros(3)}),
-    ],
-)
+@pytest.mark.parametrize("data", NO_MODELS)
 def test_files_of_something_else_are_refused_unread(data):
     with pytest.raises(ModelError, match="no file of a generator"):
         model_file.from_bytes(data)

@@ -10,16 +10,9 @@ from dsr_backend.sources.refine import minimised
 
 from pymol_dsr.shared.source_options import GenerateOptions
 from pymol_dsr.shared.values import ValueFault
+from support.silent_report import Silent
 
 pytestmark = pytest.mark.system
-
-
-class Silent:
-    def __call__(self, fraction, phase, text="", seconds_left=None):
-        pass
-
-    def frames(self, coordinates):
-        pass
 
 
 @pytest.fixture(scope="module")

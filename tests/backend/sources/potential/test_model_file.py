@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 
 import numpy as np
 import pytest
@@ -16,6 +15,8 @@ from dsr_backend.sources.potential.model_file import from_bytes, load, save, to_
 from dsr_backend.sources.potential.network import GraphNetwork
 from dsr_backend.sources.potential.potential import Potential, Trained
 from dsr_backend.sources.potential.priors import Priors
+
+from support.forged_models import NO_MODELS, Bomb
 
 PROTEIN = Protein(("ALA", "GLY", "ALA", "VAL", "ALA"), (0,) * 5)
 
@@ -60,22 +61,7 @@ def test_a_potential_comes_back_as_it_was(potential, tmp_path, monkeypatch) -> N
         load("six")
 
 
-class Bomb:
-    def __reduce__(self):
-        return (pytest.fail, ("it was unpickled",))
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\xff" * 64,
-        pickle.dumps(Bomb()),
-        (2**62).to_bytes(8, "little") + b"{}",
-        (100_000).to_bytes(8, "little") + b"[" * 100_000,
-        safetensors.torch.save({"weights": torch.zeros(3)}),
-    ],
-)
+@pytest.mark.parametrize("data", NO_MODELS)
 def test_files_of_something_else_are_refused_unread(data) -> None:
     with pytest.raises(ModelError):
         from_bytes(data)

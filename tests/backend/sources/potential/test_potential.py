@@ -23,6 +23,7 @@ from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.values import ValueFault
 from support.paths import ROOT
 from support.pretend_gpu import DEVICE, pretend_gpu
+from support.silent_report import Silent
 
 pytestmark = pytest.mark.system
 
@@ -32,22 +33,6 @@ TEMPERATURE = 350.0
 
 def ignore(*_: Any) -> None:
     pass
-
-
-class Silent:
-    """A report that nobody reads."""
-
-    def __call__(self, fraction: float, phase: str, text: str = "", seconds_left: float | None = None) -> None:
-        pass
-
-    def frames(self, coordinates: Any) -> None:
-        pass
-
-    def errors(self, training: float, held_out: float, baseline: float | None = None) -> None:
-        pass
-
-    def gap(self, deviations: float) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,65 @@
+"""Steps of a user in a real PyMOL window: generators that yield the milliseconds to wait before they go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+from pymol import cmd
+from pymol.Qt import QtCore, QtWidgets
+from PyQt5 import QtTest
+
+# PyQt5's stubs take its static methods for others.
+QTEST: Any = QtTest.QTest
+OUT = os.environ["DSR_GUI_OUT"]
+# Milliseconds until the window is complete, and between two looks at a condition; seconds to wait for one at most.
+START, LOOK, PATIENCE = 1500, 20, 150
+
+
+def wait_until(condition: Any) -> Iterator[int]:
+    """Wait until condition() is true."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        yield LOOK
+
+
+def click(widget: Any) -> None:
+    assert widget.isVisible() and widget.isEnabled(), widget
+    QTEST.mouseClick(widget, QtCore.Qt.MouseButton.LeftButton)
+
+
+def window() -> Any:
+    import pymol.gui
+
+    return pymol.gui.get_qtwindow()
+
+
+def run(steps: Iterator[int], report: dict[str, Any]) -> None:
+    """Go through the steps, write the report, with the error that ended them, to report.json, and quit PyMOL."""
+    QtCore.QTimer.singleShot(START, lambda: _next_step(steps, report))
+
+
+def _next_step(steps: Iterator[int], report: dict[str, Any]) -> None:
+    try:
+        wait = next(steps)
+    except StopIteration:
+        _finish(report, "")
+    except BaseException:  # noqa: BLE001 - whatever it is, the test reports it
+        _finish(report, traceback.format_exc())
+    else:
+        QtCore.QTimer.singleShot(wait, lambda: _next_step(steps, report))
+
+
+def _finish(report: dict[str, Any], error: str) -> None:
+    report["error"] = error
+    if error:
+        QtWidgets.QApplication.primaryScreen().grabWindow(0).save(os.path.join(OUT, "error.png"))
+        report["log"] = window().browser.toPlainText()
+    with open(os.path.join(OUT, "report.json"), "w") as stream:
+        json.dump(report, stream)
+    cmd.quit()
