@@ -26,7 +26,9 @@ class PreviewOptions(Record):
 
     time: Annotated[float, Value("time of the surface", unit="states")]
     resolution: Annotated[float, Value("distance between the nodes of the first mesh", unit="Å")] = 1.0
-    triangles: Annotated[int | None, Value("most triangles", least=1)] = None
+    triangles: Annotated[
+        int | None, Value("most triangles; the sender itself shows a state whose surface has no more", least=1)
+    ] = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
