@@ -10,6 +10,7 @@ from .fits.pse import PseReferences
 from .runtime.install import Installer
 from .runtime.settings import Settings
 from .scene.kept_movies import KeptMovies
+from .scene.molecules import Molecules
 from .scene.waiting import Waiting
 from .sources.jobs import Sources
 
@@ -38,6 +39,7 @@ class Session:
         self.references = PseReferences(self.jobs)
         self.movies = KeptMovies(self.jobs, self.references.rename)
         self.references.follow_names = self.movies.follow_names
+        self.molecules = Molecules(self.jobs, self.movies)
         self.sources = Sources(self.jobs)
         self.waiting = Waiting(self.jobs)
         self.installer = Installer()
@@ -61,6 +63,7 @@ def set_session(session: Session, _self: Any) -> None:
     """Give a PyMOL this session; the one it had before must be closed."""
     vars(_self._pymol)[KEY] = session
     session.references.attach(_self)
+    session.molecules.attach(_self)
     session.sources.attach(_self)
 
 

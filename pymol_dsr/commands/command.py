@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from pymol import CmdException
+from pymol import CmdException, cmd
 
 from ..backend.process import BackendError
 from ..fits.fit import Cancelled, JobError
@@ -87,7 +87,9 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
     signature = inspect.signature(function)
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        _self = signature.bind(*args, **kwargs).arguments.get("_self", cmd)
         try:
+            session_of(_self).molecules.follow(_self)
             return function(*args, **kwargs)
         except CmdException as error:
             message = str(error.args[0]) if error.args else ""
@@ -117,9 +119,9 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
                 "as in 1+5+9, and give what follows by name as in preset=fast"
             )
         if name in FOLLOWERS and _is_to_wait(bound):
-            cmd = bound.arguments["_self"]
-            fit = fit_name(next(iter(bound.arguments.values())), cmd)
-            session_of(cmd).waiting.add(fit, name, functools.partial(call, *args, **kwargs), cmd)
+            _self = bound.arguments["_self"]
+            fit = fit_name(next(iter(bound.arguments.values())), _self)
+            session_of(_self).waiting.add(fit, name, functools.partial(call, *args, **kwargs), _self)
             print(f" {name}: waits for {fit}")
             return None
         return call(*args, **kwargs)

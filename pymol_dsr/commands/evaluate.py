@@ -146,7 +146,7 @@ def _source(fit: Fit, trajectory: Trajectory, compared: Sequence[int], baselines
     """Return the atoms in all states that a comparison needs. Raises CmdException where other atoms were fitted."""
     needed = needed_states(compared, [int(state) for state in trajectory.states], baselines)
     source = extract.read_source(
-        trajectory.selection, format_states(needed), before=True, unwrap=trajectory.unwrap, _self=_self
+        trajectory.present_selection, format_states(needed), before=True, unwrap=trajectory.unwrap, _self=_self
     )
     if trajectory.atoms is not None and not np.array_equal(source.atoms, trajectory.atoms):
         raise CmdException(

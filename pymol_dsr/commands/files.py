@@ -282,6 +282,7 @@ def load_fit(session: Session, filename: str, name: str, say: Say, _self: Any) -
         name = new_fit_name(session.jobs.fits, name, "name", _self)
     fit = session.jobs.load(name, data)
     fit.file = os.path.abspath(path)
+    session.molecules.claim(fit, _self)
     for trajectory in fit.trajectories:
         if trajectory.object and trajectory.object not in _self.get_names("objects"):
             print(f" {name}: the object {trajectory.object} is not in the scene: its colours and atoms are missing")

@@ -14,6 +14,7 @@ from ..fits.fit import Fit, Say
 from ..fits.fitting import run_fit
 from ..fits.jobs import Jobs
 from ..fits.request import FitRequest
+from ..scene.molecules import claim_molecule, present_name
 from ..scene.movie_objects import REPLACEABLE
 from ..scene.objects import object_kind
 from ..scene.preview import Preview
@@ -309,7 +310,7 @@ def resume_fit(session: Session, name: str, runner: Runner, _self: Any, *, watch
         raise CmdException(f"name: give that of an interrupted fit (there: {names})")
     if name not in fits:
         raise CmdException(f"{name}: there is no interrupted fit of that name (there: {names}); dsr_fit makes a fit")
-    request = interrupted.request_of(fits[name], _self)
+    request = interrupted.request_of(fits[name], lambda molecule: present_name(name, molecule, _self), _self)
     runner.say(f" {fits[name].progress()}")
     run_request(jobs, name, request, watch, runner, _self)
     return name
@@ -331,6 +332,8 @@ def preset_of_family(session: Session, name: str) -> str:
 def run_request(jobs: Jobs, name: str, request: FitRequest, watch: bool, runner: Runner, _self: Any) -> None:
     """Enter a fit and run it."""
     fit = jobs.new(name, request.sources)
+    for trajectory in fit.trajectories:
+        claim_molecule(name, trajectory.object, _self)
     if fit.replaces is not None and fit.replaces.is_finished:
         runner.say(f" {name}: the fit of this name is kept until the new one is ready")
     preview = Preview(fit, _self) if watch else None

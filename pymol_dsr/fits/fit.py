@@ -84,10 +84,10 @@ class Task(Protocol):
 class Trajectory:
     """A molecule whose states were fitted.
 
-    name: the backend's name of it, empty where it was fitted alone. atoms: i4[A], indices from 0 in `object` of the
-    fitted atoms, or None where the fit does not know them. states: the fitted state numbers, rising. unwrap: whether
-    molecules that the periodic box cuts were made whole. many_times: the states text with very many times that the user
-    was last asked about.
+    name: the backend's name of it, empty where it was fitted alone. object: the present name of the molecule. atoms:
+    i4[A], indices from 0 in `object` of the fitted atoms, or None where the fit does not know them. states: the fitted
+    state numbers, rising. unwrap: whether molecules that the periodic box cuts were made whole. many_times: the states
+    text with very many times that the user was last asked about. origin: the name of the molecule when it was fitted.
     """
 
     name: str
@@ -97,6 +97,17 @@ class Trajectory:
     states: list[float]
     unwrap: bool = False
     many_times: str = ""
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        self.origin = self.origin or self.object
+
+    @property
+    def present_selection(self) -> str:
+        """The selection of the fitted atoms; by index where the molecule has another name now, as it may name it."""
+        if self.atoms is None or self.object == self.origin:
+            return self.selection
+        return f"%{self.object} and index {states.format((self.atoms + 1).tolist())}"
 
     @classmethod
     def of(cls, name: str, report: messages.TrajectoryReport, source: messages.MoleculeSource) -> Trajectory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,18 +63,19 @@ def ask_interrupted(backend: Backend) -> dict[str, Interrupted]:
     return {name: Interrupted(name, record) for name, record in fits.items()}
 
 
-def request_of(fit: Interrupted, _self: Any) -> FitRequest:
+def request_of(fit: Interrupted, present_name: Callable[[str], str], _self: Any) -> FitRequest:
     """Return the request again, with the molecules from the scene.
 
-    Raises ExtractError where they are not as they were, and ValueFault for a record that can't be read.
+    present_name: returns the name in the scene of a molecule that had another one when it was fitted. Raises
+    ExtractError where they are not as they were, and ValueFault for a record that can't be read.
     """
     request = AskedFit.from_json(fit.record.asked)
     family = request.family or ""
     start = StartOptions(resume=True, family=family, frozen=bool(family) and request.frozen)
-    return FitRequest(_sources(fit, request, _self), FitOptions.from_json(request.config), start)
+    return FitRequest(_sources(fit, request, present_name, _self), FitOptions.from_json(request.config), start)
 
 
-def _sources(fit: Interrupted, request: AskedFit, _self: Any) -> list[Source]:
+def _sources(fit: Interrupted, request: AskedFit, present_name: Callable[[str], str], _self: Any) -> list[Source]:
     names = fit.record.trajectories
     molecules = messages.molecule_sources(fit.record.source, names)
     known = [molecules[name] for name in names or ("",) if name in molecules]
@@ -81,7 +83,7 @@ def _sources(fit: Interrupted, request: AskedFit, _self: Any) -> list[Source]:
     if not complete or not all(molecule.object and molecule.atoms for molecule in known):
         raise ExtractError(f"{fit.name}: what was fitted is not kept; dsr_fit it with resume=1, name={fit.name}")
     return [
-        _source(fit.name, molecule, text, sha, _self)
+        _source(fit.name, dataclasses.replace(molecule, object=present_name(molecule.object or "")), text, sha, _self)
         for molecule, text, sha in zip(known, request.states, request.coordinates, strict=True)
     ]
 

@@ -51,6 +51,8 @@ class Jobs:
         self._log = BackendLog()
         self.on_source: Callable[[messages.SourceProgress | messages.SourceFrames], None] = lambda event: None
         """Takes the events of trajectory sources, in the reading thread."""
+        self.on_loaded: Callable[[Fit], None] = lambda fit: None
+        """Takes each fit that was loaded because it is used, before it is used."""
         self._claiming = threading.Lock()
         self._turn = threading.Lock()
 
@@ -83,10 +85,12 @@ class Jobs:
             file, data = fetch()
             fit = self.load(name, data)
             fit.file, fit.fetch, fit.losses = file, fetch, losses
+            self.on_loaded(fit)
         elif fit.phase is Phase.STORED:
             losses = fit.losses
             fit = self.load(name)
             fit.losses = losses
+            self.on_loaded(fit)
         if fit.phase is not Phase.READY:
             raise JobError(fit.line() if fit.phase in ENDED else f"{fit.line()}; it can be used when it is ready")
         return fit

@@ -157,6 +157,7 @@ class Panel(QtWidgets.QDockWidget):
             # It takes seconds to start, and knows the devices.
             self._tried, self.start_failure = command, ""
             self.run("starting the compute program", jobs.connection.backend, lambda _: self.say(""), self._not_started)
+        self.session.molecules.follow(self.cmd)
         self.fit.poll()
         self.measure.poll()
         self.quality.poll()

@@ -205,6 +205,11 @@ class KeptMovies:
                     self._on_rename(object, name)
         self.by_name = {movie.name: movie for movie in self.by_name.values()}
 
+    def read_tags(self, _self: Any) -> None:
+        """Know the objects of movies by their present tags, which were changed just now."""
+        for movie in self.by_name.values():
+            movie.identities = {object: _identity(object, _self) for object in movie.identities}
+
     def objects_at(self, molecule: str, _self: Any) -> list[str]:
         """Return the objects of all movies of a molecule, which lie in one place."""
         self.prune(_self)

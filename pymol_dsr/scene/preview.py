@@ -43,7 +43,7 @@ class Preview:
         self._loading = self._shown = self._ended = False
         self._lock = threading.Lock()
         trajectory = fit.trajectories[0]
-        self._tag = Tag(PREVIEW, fit.name, trajectory.object)
+        self._trajectory = trajectory
         self._colors = atoms.atom_colors(trajectory, _self)
         self._ttt = placement.object_ttt(trajectory.object, _self)
         displayed = _self.get_state()
@@ -112,9 +112,10 @@ class Preview:
             self._shown = True
             # Objects that an earlier fit of this name has left would hide it.
             switch_off(self._fit.name, self._self)
-            clear_place(self._tag.molecule, self.name, self._self)
+            clear_place(self._trajectory.object, self.name, self._self)
             remove([live_name(self._fit.name, self._self)], self._self)
-        put_mesh(preview_name(self._fit.name, self._self), floats, self._ttt, "", self._tag, self._self)
+        tag = Tag(PREVIEW, self._fit.name, self._trajectory.object)
+        put_mesh(preview_name(self._fit.name, self._self), floats, self._ttt, "", tag, self._self)
 
 
 def nearest_spheres(

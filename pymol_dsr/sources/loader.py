@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..scene import placement
 from ..scene.gui_thread import in_gui
 from ..scene.molecule_copy import copy_atoms
+from ..scene.molecules import GENERATED, claim_molecule, present_name
 from ..scene.objects import SceneError, delete_objects
 from ..surfaces.coordinates import put_coordinates
 from ..surfaces.selections import GENERATED_TITLE, generated_states
@@ -73,6 +74,8 @@ class GeneratedObjects:
         self._molecule, self._indices, self._places = molecule, indices, list(places)
         self._given, self._group, self._self = list(given), group, _self
         self.objects = list(dict.fromkeys(state_place.object for state_place in self._places))
+        # The user may rename the molecule before the first states come.
+        in_gui(_self, claim_molecule, self.objects[0], molecule, _self)
         self._began = False
         self._first_states: dict[str, int] = {}
         self._order = np.zeros(0, np.int64)
@@ -121,15 +124,21 @@ class GeneratedObjects:
         cmd.set_title(name, state_place.state, title)
 
     def _create(self, name: str, state: int) -> None:
-        cmd = self._self
-        self._order = copy_atoms(self._molecule, self._indices, name, 1, state, cmd)
+        cmd, molecule = self._self, self._present_name()
+        if molecule not in cmd.get_names("objects"):
+            raise SceneError(f"{molecule} was deleted, and {name} takes its atoms; load it again, and start anew")
+        self._order = copy_atoms(molecule, self._indices, name, 1, state, cmd)
+        claim_molecule(GENERATED, name, cmd)
         self._first_states[name] = state
         cmd.color(CARBONS, f"%{name} and elem C")
-        placement.place(name, placement.object_ttt(self._molecule, cmd), cmd)
+        placement.place(name, placement.object_ttt(molecule, cmd), cmd)
 
     def _end(self) -> None:
         cmd = self._self
         if self._group:
             cmd.group(self._group, " ".join(self.objects))
         # Its states are not these, so it would play beside them.
-        cmd.disable(self._molecule)
+        cmd.disable(self._present_name())
+
+    def _present_name(self) -> str:
+        return present_name(self.objects[0], self._molecule, self._self)

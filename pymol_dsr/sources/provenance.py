@@ -11,6 +11,7 @@ import json
 import math
 from typing import Any
 
+from ..scene.molecules import generated_name
 from ..shared import states
 from ..shared.messages import FitReport
 from ..shared.text import AnswerError, strip_control_characters
@@ -40,7 +41,11 @@ class Provenance:
         generated = generated_states(name, _self)
         if not generated:
             return None
-        return self._objects.get(name) or {"title": title_of(name, generated[0], _self)}
+        return self._known(name, _self) or {"title": title_of(name, generated[0], _self)}
+
+    def _known(self, name: str, _self: Any) -> JsonObject | None:
+        """Return what was kept of an object, which may have another name since; session files have that one."""
+        return self._objects.get(generated_name(name, _self)) or self._objects.get(name)
 
     def simulation_seconds(self, name: str, _self: Any) -> float | None:
         """Return the CPU seconds that the states of an object took to simulate; None where that is not known.
@@ -79,7 +84,7 @@ class Provenance:
         values = session.get("session")
         if values is not None:
             saved = {entry[0] for entry in session.get("names") or () if entry}
-            saved_origins = {name: origin for name, origin in self._objects.items() if name in saved}
+            saved_origins = {name: origin for name in sorted(saved) if (origin := self._known(name, _self))}
             if saved_origins:
                 setattr(values, KEY, saved_origins)
             else:

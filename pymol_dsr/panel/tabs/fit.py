@@ -220,7 +220,12 @@ class FitTab(QtWidgets.QWidget):
         self._offered = counts, families
         typed = self.selection.currentText()
         offered = offers(counts, self.panel.cmd)
-        if [self.selection.itemText(k) for k in range(self.selection.count())] != offered:
+        previous = [self.selection.itemText(k) for k in range(self.selection.count())]
+        if previous != offered:
+            lost, added = (set(one) - set(other) for one, other in ((previous, offered), (offered, previous)))
+            if lost == {typed} and len(added) == 1:
+                # The molecule has another name now.
+                [typed] = added
             with quietly(self.selection):
                 self.selection.clear()
                 self.selection.addItems(offered)
