@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -35,3 +37,17 @@ def bent_helix(residues: int, angle: float) -> np.ndarray:
     turn = Rotation.from_rotvec([angle, 0.0, 0.0]).as_matrix()
     state[middle:] = (state[middle:] - state[middle]) @ turn.T + state[middle]
     return state
+
+
+def write_backbones(path: Path, states: np.ndarray) -> None:
+    """Write backbones [S,R,3,3] (Å) of alanines as the states of a PDB file."""
+    with open(path, "w") as file:
+        for number, state in enumerate(states.reshape(len(states), -1, 3), 1):
+            file.write(f"MODEL     {number:4d}\n")
+            for k, (x, y, z) in enumerate(state):
+                name = ("N", "CA", "C")[k % 3]
+                file.write(
+                    f"ATOM  {1 + k:5d}  {name:<3s} ALA A{1 + k // 3:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00"
+                    f"          {name[0]:>2s}\n"
+                )
+            file.write("ENDMDL\n")

@@ -1,4 +1,4 @@
-"""Several processes on one fit, started by torchrun, give the field of one."""
+"""Several processes on one fit, or one training, started by torchrun, give the result of one."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ torch = pytest.importorskip("torch")
 from dsr_backend.cli import main  # noqa: E402
 from dsr_backend.results import dsr_file  # noqa: E402
 from dsr_backend.runtime import distributed  # noqa: E402
+from dsr_backend.sources.generator import model_file, training  # noqa: E402
 from dsr_backend.surfaces import surfaces_file  # noqa: E402
 
-from support import ranks_script  # noqa: E402
+from support import learn_ranks_script, ranks_script  # noqa: E402
+from support.molecules import write_backbones  # noqa: E402
 from support.paths import ROOT  # noqa: E402
 from support.shapes import ball, cloud  # noqa: E402
 
 ENVIRONMENT = {
     **os.environ,
-    "PYTHONPATH": os.pathsep.join([str(ROOT / "backend"), os.environ.get("PYTHONPATH", "")]),
+    "PYTHONPATH": os.pathsep.join([str(ROOT / "backend"), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]),
     "OMP_NUM_THREADS": "1",
     "PYTHONIOENCODING": "utf-8",
 }
@@ -106,3 +108,43 @@ def test_surfaces_are_not_made_by_many(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main.main(["fit", str(tmp_path / "a.pdb"), "-o", str(tmp_path / "a.dsr")]) == 2
     assert "make one first, with dsr-backend surfaces" in capsys.readouterr().err
+
+
+def test_two_processes_add_up_the_gradients_of_their_own_examples(tmp_path, monkeypatch):
+    torchrun(2, ROOT / "tests/support/learn_ranks_script.py", tmp_path)
+    first, second = (np.load(tmp_path / f"{rank}.npz") for rank in range(2))
+    assert np.array_equal(first["weights"], second["weights"])
+    # The same in one process, one rank after the other.
+    monkeypatch.setattr(training, "MEASURED", (1, 2))
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *words: None)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "all_reduce", lambda values, *words: list(values))
+    monkeypatch.setattr(distributed, "sum_gradients", lambda *words: None)
+    alone = []
+    for rank in range(2):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        lesson = learn_ranks_script.new_training()
+        lesson.run(1e9, most_steps=1)
+        alone.append(learn_ranks_script.gradients(lesson))
+    assert first["gradients"] == pytest.approx(alone[0] + alone[1], abs=1e-6)
+    assert np.abs(alone[0] - alone[1]).max() > 1e-3
+
+
+def test_two_processes_learn_a_generator_from_a_list(tmp_path, monkeypatch):
+    write_backbones(tmp_path / "run.pdb", learn_ranks_script.backbones(420))
+    (tmp_path / "list.csv").write_text("name,input\nrun,run.pdb\n")
+    words = ["learn", tmp_path / "list.csv", "--kind", "generator", "--budget", "1", "--device", "cpu"]
+    output, _ = torchrun(2, "-m", "dsr_backend", *words, "-o", tmp_path / "net.dsrm")
+    assert output.count("run: 419 steps in 1 trajectory of 5 residues") == 1
+    assert output.count("net.dsrm: written") == 1
+    saved = model_file.from_bytes((tmp_path / "net.dsrm").read_bytes())
+    assert saved.curve[-1].steps > 0 and saved.proteins[0].residues == ("ALA",) * 5
+
+
+def test_a_potential_is_learned_by_one_process(tmp_path, monkeypatch, capsys):
+    write_backbones(tmp_path / "run.pdb", learn_ranks_script.backbones(12))
+    (tmp_path / "list.csv").write_text("name,input\nrun,run.pdb\n")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main.main(["learn", str(tmp_path / "list.csv"), "-o", str(tmp_path / "x.dsrm")]) == 2
+    assert "leave torchrun out; it goes with --kind generator" in capsys.readouterr().err

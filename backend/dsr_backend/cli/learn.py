@@ -1,4 +1,4 @@
-"""The verb `learn` of dsr-backend."""
+"""The verb `learn` of dsr-backend: potentials, and generators, those by several processes too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pymol_dsr.shared.learn_options import LearnOptions
+from pymol_dsr.shared.learn_options import GeneratorOptions, LearnOptions
 from pymol_dsr.shared.paths import file_to_write
 
 from ..batch.proteins import read_proteins
@@ -18,18 +18,30 @@ MODEL = ".dsrm"
 LINE_SECONDS = 2.0
 
 
+KINDS = ("potential", "generator")
+
+
 def run_learn(options: argparse.Namespace) -> int:
-    """Learn a potential from the proteins of a list and write it; return the exit code."""
+    """Learn a potential or a generator from the proteins of a list and write it; return the exit code."""
+    return _run_generator(options) if options.kind == "generator" else _run_potential(options)
+
+
+def _run_potential(options: argparse.Namespace) -> int:
+    if options.states is not None:
+        raise ValueError("--states is for --kind generator with a folder; a list has a column for it")
     learn_options = parse_options(LearnOptions, options)
     tasks = read_proteins(input_path(options.manifest))
     target = Path(file_to_write(options.output, [MODEL]))
     earlier_path = input_path(options.output) if learn_options.resume else None
+    from ..runtime import distributed
     from ..runtime.device import choose_device
     from ..sources.potential.learn import learn
     from ..sources.potential.mdcath import read_folder
     from ..sources.potential.model_file import from_bytes, save
     from ..sources.potential.trajectories import read_trajectory
 
+    if distributed.launched_by_torchrun():
+        raise ValueError("a potential is learned by one process: leave torchrun out; it goes with --kind generator")
     with live_progress() as progress:
         data, left_out = [], []
         for task in tasks:
@@ -53,6 +65,52 @@ def run_learn(options: argparse.Namespace) -> int:
     for line in lines:
         print(line)
     print(f"{options.output}: written; in the folder models beside that of fits, simulations know it as {target.stem}")
+    return 0
+
+
+def _run_generator(options: argparse.Namespace) -> int:
+    for word in ("temperature", "forces", "calibrate"):
+        if getattr(options, word) is not None:
+            raise ValueError(f"--{word} is for a potential: leave it out, or --kind generator")
+    learn_options = parse_options(GeneratorOptions, options)
+    target = Path(file_to_write(options.output, [MODEL]))
+    manifest = Path(options.manifest).expanduser()
+    tasks = [] if manifest.is_dir() else read_proteins(input_path(options.manifest))
+    if tasks and options.states is not None:
+        raise ValueError("--states goes with a folder; a list has a column for it")
+    if of_forces := next((task for task in tasks if task.is_mdcath), None):
+        raise ValueError(f"{of_forces.input}: a generator learns from a topology and a trajectory")
+    from ..runtime import distributed
+    from ..sources.generator.folder import ProteinFiles, read_folder
+    from ..sources.generator.folder import read_proteins as read_states
+    from ..sources.generator.learn import learn
+
+    with distributed.process_group(options.device), live_progress() as progress:
+
+        def reading_step(fraction: float, name: str) -> None:
+            progress.step(f"reading {name}")
+
+        if tasks:
+            files = [
+                ProteinFiles(
+                    task.name,
+                    Path(task.input),
+                    (Path(task.trajectory),) if task.trajectory else (),
+                    task.states,
+                )
+                for task in tasks
+            ]
+            proteins, spacing = read_states(files, _go_on, reading_step)
+        else:
+            proteins, spacing = read_folder(manifest, options.states or "all", _go_on, reading_step)
+        learned = learn(
+            proteins, learn_options, spacing, target, _Report(progress), _go_on, options.device, progress.line
+        )
+        if distributed.rank():
+            return 0
+    for line in learned.notes:
+        print(line)
+    print(f"{options.output}: written; in the folder models beside that of fits, model={target.stem} names it")
     return 0
 
 

@@ -42,7 +42,7 @@ from .evaluate import run_eval
 from .fit import run_fit
 from .generate import run_generate, run_morph
 from .io import PLOTS, CommandError
-from .learn import MODEL, run_learn
+from .learn import KINDS, MODEL, run_learn
 from .measure import run_measure
 from .mesh import NODES, run_export, run_mesh
 from .occupancy import run_occupancy
@@ -305,22 +305,26 @@ def _parser() -> argparse.ArgumentParser:
     teach = verb(
         "learn",
         run_learn,
-        "learn a coarse-grained potential from the proteins of a list",
-        "learn manifest.csv --temperature 320 -o broad.dsrm\n\n"
+        "learn a coarse-grained potential, or a generator, from the proteins of a list",
+        "learn manifest.csv --temperature 320 -o broad.dsrm\n"
+        "  learn atlas --kind generator --states 1-10000:10 -o net.dsrm\n\n"
         "manifest.csv (all but name and input may be left out):\n"
         "  name,input,trajectory,states\n"
         "  a,mdcath_dataset_1abcA00.h5,,\n"
         "  b,b.pdb,b.xtc,1-5000:5\n\n"
-        "Files in mdCATH's layout (.h5) bring forces; others are learned from their states alone.",
+        "Files in mdCATH's layout (.h5) bring forces; others are learned from their states alone. A generator also\n"
+        "learns from a folder in ATLAS' layout, and by the processes that torchrun starts.",
     )
-    teach.add_argument("manifest", help="list of proteins, as .csv")
-    teach.add_argument("-o", "--output", required=True, help=f"potential to write, ending in {MODEL}")
+    teach.add_argument("manifest", help="list of proteins, as .csv; for a generator, or a folder in ATLAS' layout")
+    teach.add_argument("-o", "--output", required=True, help=f"model to write, ending in {MODEL}")
+    teach.add_argument("--kind", choices=KINDS, default=KINDS[0], help=f"what to learn (default: {KINDS[0]})")
+    teach.add_argument("--states", help="states of each trajectory of a folder, as 1-10000:10 (default: all)")
     teach.add_argument("--temperature", help=f"of the states, in K (default: {LearnOptions.temperature:g})")
     teach.add_argument("--forces", help="1, 0 or auto: learn from forces, or from states alone (default: auto)")
     teach.add_argument("--calibrate", help="1 or 0: calibrate the ensemble (default: 1)")
     teach.add_argument("--preset", help=f"small or large, size of the network (default: {LearnOptions.preset})")
     teach.add_argument("--budget", metavar="SECONDS", help=f"most seconds to learn (default: {LearnOptions.budget:g})")
-    teach.add_argument("--resume", action="store_true", help="go on with the potential that OUTPUT is")
+    teach.add_argument("--resume", action="store_true", help="go on with the model that OUTPUT is")
     teach.add_argument("--seed", help=f"seed of random numbers (default: {LearnOptions.seed})")
 
     mesh = verb("mesh", run_mesh, "write the surface at one time", "mesh adk.dsr --time 12.5 -o surface.ply")

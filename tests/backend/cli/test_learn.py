@@ -1,4 +1,4 @@
-"""dsr-backend learn: a potential from the proteins of a list."""
+"""dsr-backend learn: a potential or a generator from the proteins of a list."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import os
 import numpy as np
 import pytest
 from dsr_backend.cli.main import main
+from dsr_backend.sources.generator import model_file as generator_file
 from dsr_backend.sources.potential.model_file import from_bytes
 
+from support.learn_ranks_script import backbones
 from support.mdcath import pdb_line, write_domain
+from support.molecules import write_backbones
 
 pytestmark = pytest.mark.system
 
@@ -42,6 +45,42 @@ def test_a_potential_is_learned_from_a_list_and_goes_on(folder, capsys):
 
     assert main([*arguments, "--resume"]) == 0
     assert "goes on with the potential of" in capsys.readouterr().out
+
+
+def test_a_generator_is_learned_from_a_list_and_goes_on(folder, capsys):
+    write_backbones(folder / "chain.pdb", backbones(500))
+    (folder / "list.csv").write_text("name,input,states\nchain,chain.pdb,11-500\n")
+    arguments = ["learn", "list.csv", "--kind", "generator", "--budget", "0.1", "-o", "net.dsrm"]
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out
+    assert "chain: 489 steps in 1 trajectory of 5 residues" in lines and "net.dsrm: written" in lines
+    assert main([*arguments, "--resume"]) == 0
+    assert "of them before" in capsys.readouterr().out
+    restored = generator_file.from_bytes((folder / "net.dsrm").read_bytes())
+    # A PDB file does not say how far apart its states are.
+    assert restored.picoseconds is None and restored.proteins[0].residues == ("ALA",) * 5
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--temperature 300", "--temperature is for a potential: leave it out, or --kind generator"),
+        ("--states 1-10", "--states goes with a folder; a list has a column for it"),
+        ("--preset huge", "--preset huge: choose one of small, large"),
+        ("--resume", "there is no generator x to go on with"),
+    ],
+)
+def test_bad_words_for_a_generator_are_one_line(folder, capsys, words, message):
+    (folder / "list.csv").write_text("name,input\nrun,chain.pdb\n")
+    write_backbones(folder / "chain.pdb", backbones(420))
+    assert main(["learn", "list.csv", "--kind", "generator", "-o", "x.dsrm", *words.split()]) == 2
+    output = capsys.readouterr()
+    assert output.out == "" and message in output.err.splitlines()[-1]
+
+
+def test_a_generator_does_not_learn_from_forces(folder, capsys):
+    assert main(["learn", "list.csv", "--kind", "generator", "-o", "x.dsrm"]) == 2
+    assert "a generator learns from a topology and a trajectory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from dsr_backend.sources.generator.folder import INSTALL, protein_files, read_proteins
+from dsr_backend.sources.generator.folder import INSTALL, protein_files, read_folder
 
 from pymol_dsr.shared.states import StatesError
 from pymol_dsr.shared.values import ValueFault
@@ -45,7 +45,7 @@ def write_protein(folder, name, residues, runs=2, picoseconds=10.0):
 
 
 def read(folder, states="all"):
-    return read_proteins(folder, states, lambda: None, lambda fraction, name: None)
+    return read_folder(folder, states, lambda: None, lambda fraction, name: None)
 
 
 def test_proteins_are_read_with_all_runs_and_one_of_five_is_held_out(tmp_path):
@@ -70,7 +70,7 @@ def test_states_and_times_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(StatesError, match="12"):
         read(tmp_path, "1-13")
     write_protein(tmp_path, "2abc_A", 5, picoseconds=100.0)
-    with pytest.raises(ValueFault, match=r"1abc_A_R1.xtc are 10 ps apart, and those of 2abc_A_R1.xtc 100 ps"):
+    with pytest.raises(ValueFault, match=r"1abc_A_R1.xtc are 10 ps apart, and those of 2abc_A: 2abc_A_R1.xtc 100 ps"):
         read(tmp_path)
 
 
@@ -84,7 +84,17 @@ def test_a_folder_of_another_layout_is_refused(tmp_path):
 
 
 def test_without_mdanalysis_a_line_says_how_to_install_it(tmp_path, monkeypatch):
+    (tmp_path / "1abc_A").mkdir()
+    for name in ("1abc_A.pdb", "1abc_A_R1.xtc"):
+        (tmp_path / "1abc_A" / name).write_text("")
     monkeypatch.setitem(sys.modules, "MDAnalysis", None)
     with pytest.raises(ValueFault) as fault:
         read(tmp_path)
     assert INSTALL in str(fault.value) and "\n" not in str(fault.value)
+
+
+def test_a_file_that_is_none_is_one_line(tmp_path):
+    write_protein(tmp_path, "1abc_A", 5)
+    (tmp_path / "1abc_A" / "1abc_A_R2.xtc").write_bytes(b"no trajectory" * 20)
+    with pytest.raises(ValueFault, match=r"1abc_A_R2.xtc with 1abc_A.pdb can't be read"):
+        read(tmp_path)

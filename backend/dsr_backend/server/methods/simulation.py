@@ -13,7 +13,7 @@ from pymol_dsr.shared.values import JsonObject
 from ...runtime.device import choose_device
 from ...runtime.errors import Cancelled, RequestError
 from ...sources.generator import learn as generator
-from ...sources.generator.folder import read_proteins
+from ...sources.generator.folder import read_folder as read_atlas
 from ...sources.generator.learn import ProteinStates, Spacing
 from ...sources.model_file import POTENTIAL, ensure_free, model_path
 from ...sources.potential.beads import Protein
@@ -161,7 +161,7 @@ def learn_generator(state: State, job: Job, request: messages.LearnGenerator) ->
         spacing = Spacing(request.stride, request.picoseconds)
         report = JobReport(job, request.model)
         if request.folder is not None:
-            proteins, spacing = read_proteins(
+            proteins, spacing = read_atlas(
                 Path(request.folder).expanduser(),
                 request.states,
                 check,

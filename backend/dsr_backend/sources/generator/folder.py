@@ -1,8 +1,10 @@
-"""Reads a folder of trajectories of many proteins, in the layout of ATLAS: NAME/NAME.pdb and NAME/NAME*.xtc."""
+"""Reads trajectories of proteins: of a list, or of a folder as ATLAS has it, NAME/NAME.pdb and NAME/NAME*.xtc."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,21 @@ MOST_BYTES = 4 * 10**9
 SAME_TIME = 1e-3
 
 
-def read_proteins(
+@dataclass(frozen=True)
+class ProteinFiles:
+    """Files of a protein: its topology and its trajectories; of none, the topology has the states itself.
+
+    states: a states text, of each trajectory. unseen: measure on it, and learn nothing from it.
+    """
+
+    name: str
+    topology: Path
+    trajectories: tuple[Path, ...]
+    states: str = "all"
+    unseen: bool = False
+
+
+def read_folder(
     folder: Path, states: str, check: Check, progress: Callable[[float, str], None]
 ) -> tuple[list[ProteinStates], Spacing]:
     """Return the proteins of a folder, one of five to measure on, and the time between their states.
@@ -32,37 +48,68 @@ def read_proteins(
     states: a states text, of each trajectory. progress: gets a fraction and a name. Raises ValueFault for a folder of
     another layout, and where MDAnalysis is missing.
     """
+    files_by_protein = protein_files(folder)
+    held_out = hold_out(list(files_by_protein))
+    return read_proteins(
+        [
+            ProteinFiles(name, topology, tuple(trajectories), states, name in held_out)
+            for name, (topology, trajectories) in files_by_protein.items()
+        ],
+        check,
+        progress,
+    )
+
+
+def read_proteins(
+    proteins: Sequence[ProteinFiles], check: Check, progress: Callable[[float, str], None]
+) -> tuple[list[ProteinStates], Spacing]:
+    """Return the states of proteins, and the time between them.
+
+    progress: gets a fraction and a name. Raises ValueFault for files that don't fit, and where MDAnalysis is missing.
+    """
     try:
         # Optional, and slow to import.
         import MDAnalysis
     except ImportError as error:
-        raise ValueFault(f"folder={folder} is read by MDAnalysis, where the backend runs: {INSTALL}") from error
-    files_by_protein = protein_files(folder)
-    held_out = hold_out(list(files_by_protein))
-    proteins: list[ProteinStates] = []
+        raise ValueFault(f"{proteins[0].topology} is read by MDAnalysis, where the backend runs: {INSTALL}") from error
+    protein_states: list[ProteinStates] = []
     spacings: dict[str, Spacing] = {}
     size = 0
-    for number, (name, (topology, trajectories)) in enumerate(files_by_protein.items()):
+    for number, protein in enumerate(proteins):
         runs = []
         residues: tuple[str, ...] = ()
         chains: tuple[int, ...] = ()
-        for path in trajectories:
+        for path in protein.trajectories or (protein.topology,):
             check()
-            progress(number / len(files_by_protein), f"{name}: {path.name}")
-            universe = MDAnalysis.Universe(str(topology), str(path))
-            state_numbers = [int(k) for k in states_text.parse(states, last=len(universe.trajectory), owner=path.name)]
-            residues, corners = _corners(universe, topology)
+            progress(number / len(proteins), f"{protein.name}: {path.name}")
+            universe = _opened(MDAnalysis, protein, path)
+            count = len(universe.trajectory)
+            state_numbers = [int(k) for k in states_text.parse(protein.states, last=count, owner=path.name)]
+            residues, corners = _corners(universe, protein.topology)
             size += len(state_numbers) * corners.size * 12
             if size > MOST_BYTES:
                 raise ValueFault(
-                    f"folder={folder}: up to {name} the backbones have {size / 1e9:.1f} GB, and {MOST_BYTES / 1e9:g} "
-                    "are the most: take fewer states of each trajectory, as states=1-10000:10"
+                    f"up to {protein.name} the backbones have {size / 1e9:.1f} GB, and {MOST_BYTES / 1e9:g} are the "
+                    "most: take fewer states of each trajectory, as states=1-10000:10"
                 )
             runs.append(_read(universe, state_numbers, corners, check))
-            spacings[path.name] = _spacing(state_numbers, float(universe.trajectory.dt), path)
+            known_time = float(universe.trajectory.dt) if protein.trajectories else 0.0
+            spacings[f"{protein.name}: {path.name}"] = _spacing(state_numbers, known_time, path)
             chains = _chains(universe, corners, runs[0][0])
-        proteins.append(ProteinStates(name, residues, chains, runs, name in held_out))
-    return proteins, _one_spacing(spacings)
+        protein_states.append(ProteinStates(protein.name, residues, chains, runs, protein.unseen))
+    return protein_states, _one_spacing(spacings)
+
+
+def _opened(mdanalysis: Any, protein: ProteinFiles, path: Path) -> Any:
+    """Return the universe of a trajectory. Raises ValueFault for a file that can't be read."""
+    try:
+        with warnings.catch_warnings():
+            # Elements and boxes that a file does not say are of no concern here.
+            warnings.simplefilter("ignore")
+            files = [str(protein.topology), *([str(path)] if protein.trajectories else [])]
+            return mdanalysis.Universe(*files)
+    except (OSError, ValueError, EOFError, IndexError, TypeError) as error:
+        raise ValueFault(f"{path} with {protein.topology.name} can't be read: {error}") from error
 
 
 def protein_files(folder: Path) -> dict[str, tuple[Path, list[Path]]]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pymol_dsr.shared.learn_options import GeneratorOptions
 from pymol_dsr.shared.values import JsonObject, ValueFault
 
+from ...runtime import distributed
 from ...runtime.device import choose_device
 from ...runtime.errors import Cancelled
 from ..contract import Check, TrainingReport
@@ -99,7 +100,8 @@ def learn(
     """Learn a generator, written to `path` after each measurement of its held-out error.
 
     log: gets a line where what was learned stays although the training was cancelled.
-    Raises ValueFault for what can't be learned from, Cancelled once what was learned by then is written, WriteError.
+    Of several ranks (`runtime.distributed`), the first one writes it. Raises ValueFault for what can't be learned
+    from, Cancelled once what was learned by then is written, WriteError.
     """
     ensure_free(path, GENERATOR)
     proteins = merged(protein_states)
@@ -138,8 +140,12 @@ def learn(
         report.errors(current.loss, current.curve[-1].ratio)
         report(fraction, "training", progress_text(current), (1.0 - fraction) * options.budget)
 
+    def keep(current: Training) -> None:
+        if distributed.rank() == 0:
+            save(path, content())
+
     try:
-        training.run(options.budget, check=check, progress=progress, save=lambda current: save(path, content()))
+        training.run(options.budget, check=check, progress=progress, save=keep)
     except Cancelled:
         reached = f"cancelled after {training.steps} steps of training; {best_text(training.best)}"
         log(f"{reached}; resume=1 goes on from {path}")

@@ -1,4 +1,7 @@
-"""Training of the generator on windows of trajectories of one or several proteins, within a budget of time."""
+"""Training of the generator on windows of trajectories of one or several proteins, within a budget of time.
+
+Several processes (`runtime.distributed`) divide the examples of a step, and add up their gradients.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...runtime import distributed
 from ...runtime.errors import Cancelled
 from .frames import Frames, superposed
 from .losses import baseline_loss, superposed_frames, training_loss
@@ -32,6 +36,8 @@ FORGOTTEN = 0.15
 """Chance that a known state is left out, as where strides are uneven."""
 MEASURED = (8, 48)
 """Draws of a measurement, each with its own number of known states, and held-out windows of each."""
+OTHER_RANK = 100_000_007
+"""Between the seeds of the examples of two ranks; torch uses the lowest 32 bits of a seed."""
 MOST_PROTEINS_MEASURED = 8
 """Proteins above which a measurement draws only once of each."""
 
@@ -180,7 +186,9 @@ class Training:
                     Windows.of(held).to(self._device) if measured else None,
                 )
             )
-        self._generator = torch.Generator(device=self._device).manual_seed(seed)
+        # The ranks agree on the tasks, and each draws examples of its own.
+        self._tasks = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator(device=self._device).manual_seed(self._own_seed(0))
         self._optimizer = torch.optim.AdamW(self.net.parameters(), RATE, weight_decay=1e-3)
         self._averaged = _copied(self.net)
         self._best = _copied(self.net)
@@ -216,11 +224,11 @@ class Training:
         interval = min(EVERY, seconds / 10.0)
         started, already, first = time.monotonic(), self.seconds, self.steps
         measured = reported = 0.0
-        tasks, chances = [name for name, _ in TASKS], torch.tensor([chance for _, chance in TASKS], device=self._device)
+        tasks, chances = [name for name, _ in TASKS], torch.tensor([chance for _, chance in TASKS])
         try:
             while True:
                 check()
-                spent = time.monotonic() - started
+                spent = self._common(time.monotonic() - started)
                 self.seconds = already + spent
                 fraction = spent / max(seconds, 1e-9) if most_steps is None else (self.steps - first) / most_steps
                 if spent - measured > interval or fraction >= 1.0:
@@ -232,7 +240,7 @@ class Training:
                     reported = spent
                 if fraction >= 1.0:
                     break
-                task = tasks[int(torch.multinomial(chances, 1, generator=self._generator))]
+                task = tasks[int(torch.multinomial(chances, 1, generator=self._tasks))]
                 self._step(task, fraction)
         except Cancelled:
             self._measure()
@@ -241,6 +249,14 @@ class Training:
         finally:
             _load(self.net, self._best)
 
+    def _common(self, seconds: float) -> float:
+        """Return the most seconds that any rank has spent: clocks differ between ranks."""
+        return distributed.all_reduce([seconds], self._device, "max")[0]
+
+    def _own_seed(self, steps: int) -> int:
+        """Return the seed of this rank's examples after some steps."""
+        return self._seed + steps + OTHER_RANK * distributed.rank()
+
     def _step(self, task: str, fraction: float) -> None:
         """Train on one batch of one protein."""
         for group in self._optimizer.param_groups:
@@ -248,10 +264,14 @@ class Training:
         lessons = [lesson for lesson in self._lessons if lesson.learned is not None]
         lesson = lessons[self.steps % len(lessons)]
         assert lesson.learned is not None
-        context, by = lesson.learned.context(lesson.generator, task, self.net.preset.batch, self._generator)
+        ranks = distributed.world_size()
+        own_count = -(-self.net.preset.batch // ranks)
+        context, by = lesson.learned.context(lesson.generator, task, own_count, self._generator)
         loss, denoising = training_loss(lesson.generator, context, by, self._generator)
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss / ranks).backward()  # type: ignore[no-untyped-call]
+        denoising = denoising.detach() / ranks
+        distributed.sum_gradients(self.net.parameters(), denoising)
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self._optimizer.step()
         self.steps += 1
@@ -259,7 +279,7 @@ class Training:
         with torch.no_grad():
             for name, value in self.net.named_parameters():
                 self._averaged[name].lerp_(value, 1.0 - decay)
-            self._loss.lerp_(denoising.detach(), max(0.05, 1.0 / self.steps))
+            self._loss.lerp_(denoising, max(0.05, 1.0 / self.steps))
 
     def _measure(self) -> None:
         """Measure the held-out ratio of the mean weights, and keep them where it is the least."""
@@ -300,7 +320,8 @@ class Training:
         self.best = min(curve, key=lambda measurement: measurement.ratio)
         self.steps, self.seconds = curve[-1].steps, curve[-1].seconds
         # Other windows than those of the first steps.
-        self._generator.manual_seed(self._seed + self.steps)
+        self._tasks.manual_seed(self._seed + self.steps)
+        self._generator.manual_seed(self._own_seed(self.steps))
 
 
 @torch.no_grad()
