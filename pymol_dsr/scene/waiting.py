@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -42,16 +43,16 @@ class Waiting:
                 queue.append((title, call))
                 return
             self._queues[name] = deque([(title, call)])
-        fit = self._jobs.fits[name]
+        fit = self._jobs.fits.get(name)
         Background(target=self._run, args=(name, fit, _self), name=f"dsr-waiting-{name}", daemon=True).start()
 
-    def _run(self, name: str, fit: Fit, _self: Any) -> None:
+    def _run(self, name: str, fit: Fit | None, _self: Any) -> None:
+        """Run the commands of a fit one after another. fit: None where it has left since `must_wait`."""
         while True:
-            while fit.activity is not None:
-                time.sleep(POLL_SECONDS)
+            fit = self._at_rest(name, fit)
             with self._lock:
                 queue = self._queues[name]
-                if not queue or fit.phase in ENDED or self._jobs.fits.get(name) is not fit:
+                if not queue or fit is None or fit.phase in ENDED:
                     dropped = [title for title, _ in queue]
                     del self._queues[name]
                     break
@@ -60,6 +61,30 @@ class Waiting:
                 in_gui(_self, call)
             except CmdException as error:
                 print(f" Error: {title}: {text.one_line(str(error.args[0]) if error.args else str(error))}")
+            except Exception:
+                # The others go on: a fault of ours must not leave them waiting for good.
+                traceback.print_exc()
         if dropped:
-            end = "was cancelled" if fit.phase is Phase.CANCELLED else "has failed"
-            print(f" {', '.join(dropped)}: not run, since the fit {name} {end}")
+            print(f" {', '.join(dropped)}: not run, since the fit {name} {_ending(fit)}")
+
+    def _at_rest(self, name: str, fit: Fit | None) -> Fit | None:
+        """Wait until the fit does nothing and return it, or the one that has taken its place; None where it has left.
+
+        A stored fit becomes another one of its name when a command loads it. One that has failed or was cancelled is
+        returned, whatever has its name now.
+        """
+        while fit is not None:
+            if fit.activity is not None:
+                time.sleep(POLL_SECONDS)
+                continue
+            current = self._jobs.fits.get(name)
+            if fit.phase in ENDED or current is fit:
+                break
+            fit = current
+        return fit
+
+
+def _ending(fit: Fit | None) -> str:
+    if fit is None:
+        return "is not there any more"
+    return "was cancelled" if fit.phase is Phase.CANCELLED else "has failed"

@@ -1,0 +1,88 @@
+"""Commands that wait for a fit: each runs in its turn, whatever becomes of the one before it and of the fit."""
+
+from __future__ import annotations
+
+import pytest
+from pymol import CmdException
+
+from pymol_dsr.fits.fit import Activity, Fit, Phase
+from pymol_dsr.fits.jobs import Jobs
+from pymol_dsr.runtime.settings import Settings
+from pymol_dsr.scene.waiting import Waiting
+from support.waiting import wait_for
+
+
+@pytest.fixture
+def jobs():
+    jobs = Jobs(Settings())
+    jobs.fits["a"] = Fit("a", phase=Phase.READY)
+    jobs.claim(jobs.fits["a"], Activity.MOVIE)
+    return jobs
+
+
+def failing(error):
+    def call():
+        raise error
+
+    return call
+
+
+def all_done(waiting, name="a"):
+    wait_for(lambda: not waiting.must_wait(name))
+
+
+@pytest.mark.parametrize(
+    ("error", "report"),
+    [
+        (CmdException("no such state"), " Error: dsr_movie: no such state"),
+        (RuntimeError("a fault of ours"), "RuntimeError: a fault of ours"),
+    ],
+)
+def test_a_command_that_fails_does_not_hold_up_those_after_it(cmd, jobs, capfd, error, report):
+    waiting, called = Waiting(jobs), []
+    waiting.add("a", "dsr_movie", failing(error), cmd)
+    waiting.add("a", "dsr_color", lambda: called.append("dsr_color"), cmd)
+    assert waiting.must_wait("a") and not called
+    jobs.release(jobs.fits["a"])
+    all_done(waiting)
+    assert called == ["dsr_color"]
+    assert report in "".join(capfd.readouterr())
+
+
+def test_a_fit_that_a_command_loads_anew_is_waited_for_by_those_after_it(cmd, jobs, capfd):
+    waiting, called = Waiting(jobs), []
+
+    def load():
+        jobs.fits["a"] = Fit("a", phase=Phase.READY)
+
+    waiting.add("a", "dsr_movie", load, cmd)
+    waiting.add("a", "dsr_color", lambda: called.append("dsr_color"), cmd)
+    jobs.release(jobs.fits["a"])
+    all_done(waiting)
+    assert called == ["dsr_color"] and "not run" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("phase", "ending"),
+    [(Phase.CANCELLED, "was cancelled"), (Phase.FAILED, "has failed"), (None, "is not there any more")],
+)
+def test_commands_of_a_fit_that_does_not_come_to_its_end_are_named_and_not_run(cmd, jobs, capfd, phase, ending):
+    waiting, called, fit = Waiting(jobs), [], jobs.fits["a"]
+    for verb in ("movie", "color"):
+        waiting.add("a", f"dsr_{verb}", lambda: called.append("called"), cmd)
+    if phase is None:
+        del jobs.fits["a"]
+    else:
+        # The one that it was to replace has its name again.
+        fit.phase, jobs.fits["a"] = phase, Fit("a", phase=Phase.READY)
+    jobs.release(fit)
+    line = f" dsr_movie, dsr_color: not run, since the fit a {ending}\n"
+    printed = []
+    wait_for(lambda: printed.append(capfd.readouterr().out) or line in "".join(printed), lambda: printed)
+    assert not called and not waiting.must_wait("a")
+
+
+def test_a_command_whose_fit_has_left_meanwhile_holds_up_no_other(cmd, jobs):
+    waiting = Waiting(jobs)
+    waiting.add("gone", "dsr_movie", lambda: None, cmd)
+    all_done(waiting, "gone")
