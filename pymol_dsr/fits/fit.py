@@ -118,9 +118,9 @@ class Trajectory:
         return cls(name, source.object or "", source.selection or "", atoms, states, bool(source.unwrap))
 
 
-@dataclass
+@dataclass(eq=False)
 class Fit:
-    """A fit: its trajectories, its progress and its result.
+    """A fit: its trajectories, its progress and its result. Another one of the same contents is another fit.
 
     trajectories: one, or those of a family in their order. step, checkpoint: of the training, and the last one that
     was saved. losses: fraction and loss (Å) of each progress. stage: the step of its activity in a word, for messages;

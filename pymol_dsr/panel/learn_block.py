@@ -12,9 +12,10 @@ from ..commands.running import Runner
 from ..scene.gui_thread import in_gui
 from ..shared import messages
 from ..shared.learn_options import GeneratorOptions, LearnOptions
-from ..sources.jobs import SourceJob, TrainingErrors
+from ..sources.jobs import TrainingErrors
 from ..sources.learning import run_learning
 from .charts import Chart, Line, Plot
+from .source_run import SourceRun
 from .widgets import narrow, quietly, spin
 
 KIND_LABELS = {LearnOptions.kind: "a potential, to simulate with", GENERATOR: "a generator, to continue with"}
@@ -31,8 +32,7 @@ class LearnBlock(QtWidgets.QWidget):
     def __init__(self, panel: Any) -> None:
         super().__init__()
         self.panel = panel
-        self._running = False
-        self._job: SourceJob | None = None
+        self._run = SourceRun(panel)
         self._offered: Mapping[str, int] | None = None
         self.title = QtWidgets.QToolButton()
         self.title.setText(TITLE)
@@ -102,17 +102,15 @@ class LearnBlock(QtWidgets.QWidget):
     def learn_or_cancel(self) -> None:
         """Begin to learn, or cancel that."""
         session, cmd = self.panel.session, self.panel.cmd
-        if self._running:
-            if self._job is not None:
-                session.sources.cancel(self._job.name)
-                self.panel.say(f"{self._job.name}: stopping")
+        if self._run.running:
+            self._run.cancel()
             return
         objects, name = self.objects.currentText().strip(), self.model_name.text().strip()
         options: LearnOptions | GeneratorOptions = LearnOptions(budget=self.budget.value())
         if self.kind.currentData() == GENERATOR:
             options = GeneratorOptions(budget=self.budget.value())
         runner = Runner("dsr_learn")
-        self._running, self._job = True, None
+        self._run.begin()
         self.notes.clear()
         self.curve.show_plot(Plot(empty=EMPTY))
         self.panel.say("")
@@ -120,27 +118,27 @@ class LearnBlock(QtWidgets.QWidget):
 
         def work() -> messages.LearnResult:
             job, request = in_gui(cmd, plan_learning, session, objects, "all", name, options, runner, cmd)
-            self._job = job
+            self._run.enter(job)
             return run_learning(session.sources, job, request, runner.say)
 
         self.panel.run("dsr_learn", work, self._finished, self._ended)
 
     def poll(self) -> None:
         """Draw the errors so far."""
-        self.button.setText("Cancel" if self._running else "Learn")
-        if self._running and self._job is not None and self._job.errors:
-            gaps = self._job.gaps
-            self.curve.show_plot(plot_of_gaps(gaps) if gaps else plot_of(self._job.errors))
+        self.button.setText("Cancel" if self._run.running else "Learn")
+        job = self._run.job
+        if self._run.running and job is not None and job.errors:
+            self.curve.show_plot(plot_of_gaps(job.gaps) if job.gaps else plot_of(job.errors))
 
     def _finished(self, result: messages.LearnResult) -> None:
         self.poll()
         self._ended()
         self.notes.setText("\n".join(result.notes))
-        if self._job is not None:
-            self.panel.say(f"{self._job.name} is learned")
+        if self._run.job is not None:
+            self.panel.say(f"{self._run.job.name} is learned")
 
     def _ended(self, *_: Any) -> None:
-        self._running = False
+        self._run.end()
         self.poll()
 
 

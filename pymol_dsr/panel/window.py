@@ -5,6 +5,7 @@ The only room that knows Qt. It calls the commands that a user types; what takes
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -272,6 +273,11 @@ class Panel(QtWidgets.QDockWidget):
                 else:
                     print(f" Error: {title}: {text}")
                     self._failed.emit(text)
+            except Exception as error:
+                # A fault of ours: the page must not wait for good for the end of its work.
+                traceback.print_exc()
+                self._finished.emit(otherwise, error)
+                self._failed.emit(f"{title} failed: {type(error).__name__}: {one_line(error)}")
             else:
                 self._finished.emit(then, result)
             finally:

@@ -134,9 +134,10 @@ class Sources:
                 say(f" {line}")
 
         with self._jobs.turn(job, say):
-            backend = self._jobs.connection.backend(job)
+            # Before a backend is started for it; `wait` looks at it later.
             if job.stop.is_set():
                 raise Cancelled(f"{job.name}: cancelled")
+            backend = self._jobs.connection.backend(job)
             return self._jobs.wait(job, backend.submit(request), tick)
 
     def discard(self, job: SourceJob) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pymol.Qt import QtWidgets
 
@@ -10,7 +11,7 @@ from ...analysis import measures
 from ...analysis.measures import Measurement, Residue
 from ...commands.measure import measure_fit
 from ...commands.running import Runner
-from ...fits.fit import Activity
+from ...fits.fit import Activity, Fit
 from ...shared.options import FieldOptions, MeasureOptions
 from ..measurement_view import MeasurementView, select_residue
 from ..widgets import flow, label, quietly, save_table, spin
@@ -26,7 +27,8 @@ class MeasureTab(FitPage):
     def __init__(self, panel: Any, player: Player) -> None:
         super().__init__(panel, Activity.MEASUREMENT, "Measure")
         self._player = player
-        self.measured: dict[tuple[int, str], Measurement] = {}
+        self.measured: WeakKeyDictionary[Fit, dict[str, Measurement]] = WeakKeyDictionary()
+        """By fit and name of the trajectory, empty for a single one."""
         self.states = QtWidgets.QLineEdit()
         self.states.setPlaceholderText("every state of the fitted range, 100 at most")
         self.states.setToolTip("Times, as 1-79 or 1-102:0.25")
@@ -79,8 +81,8 @@ class MeasureTab(FitPage):
         fit = self.fit_or_cancel()
         if fit is None:
             return
-        name, key = fit.name, (id(fit), self.trajectory.currentText())
-        field = FieldOptions(trajectory=self.trajectory.currentText())
+        name, trajectory = fit.name, self.trajectory.currentText()
+        field = FieldOptions(trajectory=trajectory)
         options = MeasureOptions(selection=self.selection.text().strip(), pocket=self.pocket.text().strip())
         text, dt = self.states.text().strip(), float(self.dt.value()) or None
         session, cmd, runner = self.panel.session, self.panel.cmd, Runner("dsr_measure")
@@ -90,7 +92,7 @@ class MeasureTab(FitPage):
             return measure_fit(session, name, text, field, options, runner, cmd, dt=dt)
 
         def show_measures(measured: Measurement) -> None:
-            self.measured[key] = measured
+            self.measured.setdefault(fit, {})[trajectory] = measured
             outside = sum(row.extrapolated for row in measured.rows)
             if outside:
                 self.panel.say(f"{outside} of {len(measured.rows)} states are predicted, and so are their numbers")
@@ -115,8 +117,8 @@ class MeasureTab(FitPage):
 
     def draw(self) -> None:
         """Show what was measured of the chosen fit."""
-        measured = self.measured.get((id(self.current()), self.trajectory.currentText()))
-        trajectory = self.current_trajectory()
+        fit, trajectory = self.current(), self.current_trajectory()
+        measured = self.measured.get(fit, {}).get(self.trajectory.currentText()) if fit is not None else None
         fitted = (min(trajectory.states), max(trajectory.states)) if trajectory is not None else (0.0, 0.0)
         self.view.show_measurement(measured, fitted)
         self.save.setEnabled(measured is not None)

@@ -33,7 +33,7 @@ class MorphTab(QtWidgets.QWidget):
         self.name = ""
         """Name of the morph under way, or of the last one."""
         self._offered: list[str] = []
-        self._running = False
+        self._running = self._is_cancelled = False
         self.first, self.second = QtWidgets.QComboBox(), QtWidgets.QComboBox()
         for combo, hint in (
             (self.first, "The structure to begin with, or a selection of its atoms"),
@@ -86,9 +86,9 @@ class MorphTab(QtWidgets.QWidget):
         """Begin a morph, or cancel the one that is under way."""
         session, cmd = self.panel.session, self.panel.cmd
         if self._running:
-            if not session.sources.cancel(self.name) and self._fit_name() in self.jobs.fits:
-                self.jobs.cancel(self._fit_name())
-            self.panel.say(f"{self.name}: stopping")
+            self._is_cancelled = True
+            self.panel.say(f"{self.name}: stopping" if self.name else "stopping")
+            self.poll()
             return
         selections = list(filter(None, (combo.currentText().strip() for combo in (self.first, self.second))))
         morph = MorphOptions(
@@ -100,7 +100,7 @@ class MorphTab(QtWidgets.QWidget):
         runner = Runner("dsr_morph", False, self._tell, lambda line: None, self._tell)
         self.report.clear()
         self.panel.say("")
-        self._running, self.name = True, ""
+        self._running, self._is_cancelled, self.name = True, False, ""
 
         def work() -> str:
             structures = in_gui(cmd, read_structures, selections, "", cmd)
@@ -110,8 +110,13 @@ class MorphTab(QtWidgets.QWidget):
         self.panel.run("dsr_morph", work, self._finished, self._ended)
 
     def poll(self) -> None:
-        """Let the button cancel the morph that is under way."""
+        """Let the button cancel the morph that is under way, and stop one that was cancelled as soon as it can be."""
         self.button.setText("Cancel" if self._running else "Morph")
+        if self._running and self._is_cancelled:
+            # While the structures are read and paired, there is no job to stop yet.
+            fit = self.jobs.fits.get(self._fit_name())
+            if not self.panel.session.sources.cancel(self.name) and fit is not None and fit.activity:
+                self.jobs.cancel(fit.name)
 
     def _fit_name(self) -> str:
         return f"{self.name}_dsr"

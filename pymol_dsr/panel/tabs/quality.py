@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pymol.Qt import QtWidgets
 
@@ -11,7 +12,7 @@ from ...analysis import evaluation
 from ...analysis.evaluation import StateScores
 from ...commands.evaluate import evaluate_fit
 from ...commands.running import Runner
-from ...fits.fit import Activity
+from ...fits.fit import Activity, Fit
 from ...shared import plots
 from ...shared.options import BASELINES, EvaluationOptions, FieldOptions
 from ...shared.scoring import FIELD
@@ -35,7 +36,8 @@ class QualityTab(FitPage):
 
     def __init__(self, panel: Any) -> None:
         super().__init__(panel, Activity.EVALUATION, "Compare")
-        self.rows: dict[tuple[int, str], list[StateScores]] = {}
+        self.rows: WeakKeyDictionary[Fit, dict[str, list[StateScores]]] = WeakKeyDictionary()
+        """By fit and name of the trajectory, empty for a single one."""
         self.states = QtWidgets.QLineEdit()
         self.states.setPlaceholderText("all within the fitted range and up to 20 after it")
         self.states.setToolTip("States to compare, as 1-100:5; PyMOL's surface of each has to be made")
@@ -75,16 +77,16 @@ class QualityTab(FitPage):
         fit = self.fit_or_cancel()
         if fit is None:
             return
-        name, of = fit.name, self.trajectory.currentText()
+        name, trajectory = fit.name, self.trajectory.currentText()
         options = EvaluationOptions(tuple(key for key, box in self.beside.items() if box.isChecked()))
-        field, session, cmd = FieldOptions(trajectory=of), self.panel.session, self.panel.cmd
+        field, session, cmd = FieldOptions(trajectory=trajectory), self.panel.session, self.panel.cmd
         text = self.states.text().strip()
 
         def work() -> Any:
             return evaluate_fit(session, name, text, field, options, Runner("dsr_eval"), cmd)
 
         def show_rows(rows: list[StateScores]) -> None:
-            self.rows[id(fit), of] = rows
+            self.rows.setdefault(fit, {})[trajectory] = rows
             self.draw()
 
         self.panel.run(f"{name}: its evaluation", work, show_rows)
@@ -114,7 +116,8 @@ class QualityTab(FitPage):
         self.means.setText(means_of(rows, metric) + (SCALE if rows and metric in WORDS else ""))
 
     def _rows(self) -> list[StateScores]:
-        return self.rows.get((id(self.current()), self.trajectory.currentText()), [])
+        fit = self.current()
+        return [] if fit is None else self.rows.get(fit, {}).get(self.trajectory.currentText(), [])
 
 
 def plot_of(rows: Sequence[StateScores], metric: str, fitted_range: tuple[float, float]) -> Plot:

@@ -18,10 +18,10 @@ from ...shared import messages
 from ...shared.simulation_options import ALL_ATOMS, SimulationOptions
 from ...shared.source_options import GenerateOptions
 from ...shared.values import ValueFault
-from ...sources.jobs import SourceJob
 from ...sources.run import SourceWork, run_source
 from ...sources.simulation import SimulationWork, estimate_text, object_names, run_simulation, time_simulation
 from ..learn_block import LearnBlock
+from ..source_run import SourceRun
 from ..widgets import label, narrow, quietly, spin
 from .fit import molecules, offers
 
@@ -118,8 +118,7 @@ class SimulateTab(QtWidgets.QWidget):
         self._simulated = False
         self._offered: Any = None
         self._packages: Sequence[str] | None = None
-        self._running = False
-        self._job: SourceJob | None = None
+        self._run = SourceRun(panel)
         self._timed: tuple[str, messages.PreparedMolecule] | None = None
         self._make_widgets()
         self._lay_out()
@@ -328,7 +327,7 @@ class SimulateTab(QtWidgets.QWidget):
 
         def work() -> messages.PreparedMolecule:
             plan = in_gui(cmd, plan_simulation, session, selection, 1, "", options, "dsr_simulate", cmd)
-            self._job = plan.job
+            self._run.enter(plan.job)
             return time_simulation(session.sources, plan, self._keep_quiet)
 
         def timed(prepared: messages.PreparedMolecule) -> None:
@@ -358,10 +357,8 @@ class SimulateTab(QtWidgets.QWidget):
     def start_or_cancel(self) -> None:
         """Begin to generate states, or cancel that."""
         session, cmd = self.panel.session, self.panel.cmd
-        if self._running:
-            if self._job is not None:
-                session.sources.cancel(self._job.name)
-                self.panel.say(f"{self._job.name}: stopping")
+        if self._run.running:
+            self._run.cancel()
             return
         kind, selection = self.kind(), self.molecule.currentText().strip()
         runner = Runner(kind.command, False, self._tell, self._keep_quiet, self._tell)
@@ -379,8 +376,8 @@ class SimulateTab(QtWidgets.QWidget):
                 plan = in_gui(cmd, plan_states, session, selection, "all", "", options, runner, cmd)
             else:
                 plan = in_gui(cmd, plan_simulation, session, selection, 1, "", options, kind.command, cmd)
-            self._job, self._reference = plan.job, plan.atoms.object
-            self.objects = _objects(plan)
+            self._run.enter(plan.job)
+            self._reference, self.objects = plan.atoms.object, _objects(plan)
             if isinstance(plan, SourceWork):
                 run_source(session.sources, plan, self._tell, cmd, self._keep_quiet)
             else:
@@ -403,7 +400,8 @@ class SimulateTab(QtWidgets.QWidget):
         )
 
     def _begin(self) -> None:
-        self._running, self._job, self.objects = True, None, []
+        self._run.begin()
+        self.objects = []
         self.panel.say("")
         self._enable()
 
@@ -415,14 +413,15 @@ class SimulateTab(QtWidgets.QWidget):
         self.learn.poll()
         if not self.isVisible():
             return
-        if self._running and self._job is not None and self._job.arrived:
-            self.panel.say(f"{self._job.name}: {self._job.arrived} states so far")
+        job = self._run.job
+        if self._run.running and job is not None and job.arrived:
+            self.panel.say(f"{job.name}: {job.arrived} states so far")
         self._enable()
 
     def _enable(self) -> None:
-        self.button.setText("Cancel" if self._running else "Start")
-        self.estimate_button.setEnabled(not self._running)
-        names = set(self.panel.cmd.get_names("objects")) if self.objects and not self._running else set()
+        self.button.setText("Cancel" if self._run.running else "Start")
+        self.estimate_button.setEnabled(not self._run.running)
+        names = set(self.panel.cmd.get_names("objects")) if self.objects and not self._run.running else set()
         counts = [self.panel.cmd.count_states(f"%{name}") for name in self.objects if name in names]
         self.surface_button.setEnabled(max(counts, default=0) > 1)
         self.landscape_button.setEnabled(sum(counts) >= LEAST_LANDSCAPE and self.has_packages(LANDSCAPE))
@@ -439,7 +438,7 @@ class SimulateTab(QtWidgets.QWidget):
         self.panel.say(f"{'+'.join(objects[:3])}{' …' if len(objects) > 3 else ''}: ready")
 
     def _ended(self, *_: Any) -> None:
-        self._running = False
+        self._run.end()
         self._enable()
 
     # After a run

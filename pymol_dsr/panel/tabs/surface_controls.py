@@ -40,6 +40,8 @@ class SurfaceControls(QtCore.QObject):
         super().__init__(parent)
         self._parent = parent
         self._own: float | None = None
+        self._color_index = 0
+        """That of the colour that the surface has."""
         self.smooth = spin(AUTO_SMOOTH, 100.0, 0.1, 1, " states", "auto")
         self.smooth_slider = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
         self.smooth_slider.setRange(0, 100)
@@ -154,9 +156,10 @@ class SurfaceControls(QtCore.QObject):
         if self.color.itemData(index) is None:
             picked = QtWidgets.QColorDialog.getColor(parent=self._parent)
             if not picked.isValid():
-                self.color.setCurrentIndex(0)
+                self.color.setCurrentIndex(self._color_index)
                 return
             name = f"0x{picked.red():02x}{picked.green():02x}{picked.blue():02x}"
             self.color.insertItem(index, swatch(picked.getRgbF()[:3]), name, ColorChoice(name))
             self.color.setCurrentIndex(index)
+        self._color_index = index
         self.recolored.emit()

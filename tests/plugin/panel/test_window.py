@@ -1,0 +1,130 @@
+"""The window without a screen: work that fails or is cancelled, results of a fit that gives way."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import pytest
+
+pytest.importorskip("PyQt5")
+from pymol.Qt import QtGui, QtWidgets
+
+from pymol_dsr.analysis.evaluation import StateScores
+from pymol_dsr.analysis.measures import Measurement, StateMeasures
+from pymol_dsr.fits.fit import Fit, Phase, Trajectory
+from pymol_dsr.panel import learn_block, window
+from pymol_dsr.panel.tabs import morph
+from pymol_dsr.session import session_of
+from support.waiting import PATIENCE, wait_for
+
+
+@pytest.fixture
+def panel(plugin, monkeypatch):
+    """The window of the menu entry, in a PyMOL with the molecule `pep`."""
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    app = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+    monkeypatch.setattr(window, "cmd", plugin)
+    parent = QtWidgets.QMainWindow()
+    yield window.Panel(session_of(plugin), parent)
+    app.processEvents()
+    parent.deleteLater()
+
+
+def wait_in_window(condition):
+    """Wait as a window does, which takes what its threads send."""
+    wait_for(lambda: QtWidgets.QApplication.processEvents() or condition())
+
+
+def slowed(function):
+    """The function, which waits for the second event once it has set the first one."""
+    began, may_go_on = threading.Event(), threading.Event()
+
+    def slow(*args, **kwargs):
+        began.set()
+        assert may_go_on.wait(PATIENCE)
+        return function(*args, **kwargs)
+
+    return slow, began, may_go_on
+
+
+def test_a_fault_in_the_work_of_a_page_is_shown_and_ends_the_work(panel, capfd):
+    def work():
+        raise RuntimeError("a fault of ours")
+
+    ended = []
+    panel.run("dsr_learn", work, lambda result: ended.append("result"), ended.append)
+    wait_in_window(lambda: ended and panel.status.text())
+    assert panel.status.text() == "dsr_learn failed: RuntimeError: a fault of ours"
+    assert isinstance(ended[0], RuntimeError) and "Traceback" in capfd.readouterr().err
+
+
+def test_a_click_on_cancel_counts_while_the_states_are_read_that_a_model_learns_from(panel, monkeypatch):
+    slow, began, may_go_on = slowed(learn_block.plan_learning)
+    monkeypatch.setattr(learn_block, "plan_learning", slow)
+    block = panel.simulate.learn
+    block.objects.setEditText("pep")
+    block.button.click()
+    wait_for(began.is_set)
+    block.button.click()
+    assert panel.status.text() == "stopping"
+    may_go_on.set()
+    wait_in_window(lambda: block.button.text() == "Learn")
+    assert panel.status.text() == "pep_model: cancelled"
+    assert not panel.session.sources.running and panel.session.jobs.connection.running is None
+
+
+def test_a_click_on_cancel_counts_while_the_structures_of_a_morph_are_read(panel, monkeypatch):
+    slow, began, may_go_on = slowed(morph.read_structures)
+    monkeypatch.setattr(morph, "read_structures", slow)
+    page = panel.morph
+    page.first.setEditText("pep")
+    page.button.click()
+    wait_for(began.is_set)
+    page.button.click()
+    assert panel.status.text() == "stopping"
+    may_go_on.set()
+    wait_in_window(lambda: page.poll() or page.button.text() == "Morph")
+    assert panel.status.text().startswith("pep_morph: cancelled")
+
+
+MEASURED = StateMeasures(1.0, 100.0, 50.0, 0.1, None, None, None, fitted=True, extrapolated=False, expected_error=None)
+SCORES = StateScores(1, "training", "field", 0.99, 0.01, 0.0001, 0.98, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("page_name", "function", "result", "shown"),
+    [
+        ("measure", "measure_fit", Measurement([MEASURED], []), lambda page: page.view.measured),
+        ("quality", "evaluate_fit", [SCORES], lambda page: page.means.text()),
+    ],
+)
+def test_the_figures_of_a_fit_are_not_those_of_one_that_takes_its_place(
+    panel, monkeypatch, page_name, function, result, shown
+):
+    page, fits = getattr(panel, page_name), panel.session.jobs.fits
+    monkeypatch.setattr(f"pymol_dsr.panel.tabs.{page_name}.{function}", lambda *args, **options: result)
+    trajectories = [Trajectory("", "pep", "%pep", None, [1.0, 2.0])]
+    fits["a"] = Fit("a", trajectories, phase=Phase.READY)
+    page.refresh()
+    page.button.click()
+    wait_in_window(lambda: shown(page) and not any(t.name.startswith("dsr-a:") for t in threading.enumerate()))
+    QtWidgets.QApplication.processEvents()
+    address = id(fits.pop("a"))
+    page.refresh()
+    gc.collect()
+    # Memory that is free is taken again soon: an address alone tells no fit from another.
+    others = [Fit("a", trajectories, phase=Phase.READY) for _ in range(1000)]
+    fits["a"] = next((fit for fit in others if id(fit) == address), others[0])
+    page.refresh()
+    assert not shown(page)
+
+
+def test_a_colour_that_is_not_chosen_leaves_the_one_that_the_surface_has(panel, monkeypatch):
+    controls = panel.play.controls
+    controls.color.setCurrentIndex(controls.color.findText("salmon"))
+    controls.color.activated.emit(controls.color.currentIndex())
+    monkeypatch.setattr(QtWidgets.QColorDialog, "getColor", lambda **_: QtGui.QColor())
+    controls.color.setCurrentIndex(controls.color.count() - 1)
+    controls.color.activated.emit(controls.color.currentIndex())
+    assert controls.color.currentText() == "salmon" and controls.coloring.color == "salmon"
