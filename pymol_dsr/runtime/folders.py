@@ -10,11 +10,14 @@ import tempfile
 from dataclasses import dataclass
 
 from ..shared import frames, paths
+from .install import FOLDER, LOG
 from .settings import Settings
 
 MODELS, MODEL_SUFFIX = "models", ".dsrm"
 """Folder of learned models beside that of fits, and the ending of their names."""
 MODEL_FORMATS = {"potential": "dsr potential 1", "generator": "dsr generator 1"}
+SIMULATIONS = "simulations"
+"""Folder of kept simulations beside that of fits."""
 LONGEST_HEADER = 8 * 2**20
 
 
@@ -81,14 +84,26 @@ def written_files(settings: Settings) -> list[WrittenFile]:
     if os.path.isfile(preferences):
         description = "PyMOL's preferences, of which those named dsr_ are ours"
         files.append(WrittenFile(preferences, os.path.getsize(preferences), description))
-    folder = fits_folder(settings)
-    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
-        path = os.path.join(folder, name)
-        unknown = "not ours, or left by a write that failed"
-        files.append(WrittenFile(path, _size(path), next((KINDS[end] for end in KINDS if name.endswith(end)), unknown)))
+    unknown = "not ours, or left by a write that failed"
+    for path in _entries(fits_folder(settings)):
+        files.append(WrittenFile(path, _size(path), next((KINDS[end] for end in KINDS if path.endswith(end)), unknown)))
+    home = fits_home(settings)
+    for path in _entries(os.path.join(home, MODELS)):
+        files.append(WrittenFile(path, _size(path), "a learned model" if path.endswith(MODEL_SUFFIX) else unknown))
+    for path in _entries(os.path.join(home, SIMULATIONS)):
+        files.append(WrittenFile(path, _size(path), "a simulation: states, forces and its last checkpoint"))
+    for name, description in ((FOLDER, "the compute program of dsr_install"), (LOG, "the log of its installation")):
+        path = os.path.join(home, name)
+        if os.path.exists(path):
+            files.append(WrittenFile(path, _size(path), description))
     for path in sorted(glob.glob(os.path.join(glob.escape(tempfile.gettempdir()), "dsr-*"))):
         files.append(WrittenFile(path, _size(path), "of a fit under way, or of one that was killed and then of no use"))
     return files
+
+
+def _entries(folder: str) -> list[str]:
+    """Return the whole paths of all that lies in a folder; none where it does not exist."""
+    return [os.path.join(folder, name) for name in sorted(os.listdir(folder))] if os.path.isdir(folder) else []
 
 
 def _size(path: str) -> int:
