@@ -51,13 +51,15 @@ class Job:
         """Send a line for the user."""
         self.event(messages.Log(text=text))
 
-    def progress(self, progress: messages.Progress | messages.SourceProgress) -> None:
-        """Send progress, at most five times a second; a change of the phase is always sent."""
+    def progress(self, progress: messages.Progress | messages.SourceProgress) -> bool:
+        """Send progress, at most five times a second; whether it was sent. A change of the phase always is."""
         sent, phase = self._last_progress
         moment = time.monotonic()
-        if moment - sent >= PROGRESS_SECONDS or progress.status.phase != phase:
-            self._last_progress = (moment, progress.status.phase)
-            self.event(progress)
+        if moment - sent < PROGRESS_SECONDS and progress.status.phase == phase:
+            return False
+        self._last_progress = (moment, progress.status.phase)
+        self.event(progress)
+        return True
 
     def cancel(self) -> bool:
         """Ask the method to stop; whether it can."""
@@ -78,7 +80,7 @@ Method = Callable[[Job], Answer]
 
 
 class Lane(Protocol):
-    """What the server needs of a worker; `worker.Worker` is the real one."""
+    """A worker as the server needs it; `worker.Worker` is the real one."""
 
     @property
     def methods(self) -> Mapping[str, Method]:
@@ -90,7 +92,7 @@ class Lane(Protocol):
 
     @property
     def at_once(self) -> int:
-        """How many of these; asked once, after `prepare`."""
+        """The number of these that may run at once; asked once, after `prepare`."""
 
     def enter(self) -> None:
         """Prepare a thread that runs such jobs; each calls it first."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from dsr_backend.runtime.errors import Cancelled, RequestError
+from dsr_backend.server.job import Job
 from dsr_backend.server.methods import sources
 from dsr_backend.sources.contract import Generated
 
@@ -132,3 +134,18 @@ def test_a_source_ends_when_it_is_cancelled_and_says_what_it_refuses():
 
     with pytest.raises(RequestError, match="dsr_sample"):
         sources.run_source(wire.job("generate", {}), request(task="fill"), "fill", {}, refuses)
+
+
+def test_errors_of_a_training_that_come_between_two_events_go_with_the_next_one():
+    events = []
+    report = sources.JobReport(Job(1, "learn", {}, {}, SimpleNamespace(send_event=events.append)), "net")
+    report(0.0, "learning")
+    report.errors(2.0, 1.5, 1.6)
+    report.gap(0.3)
+    # Too soon after the one before to be sent.
+    report(0.1, "learning")
+    report(0.2, "calibrating")
+    assert [event.status.phase for event in events] == ["learning", "calibrating"]
+    assert (events[-1].status.errors, events[-1].status.gap) == ((2.0, 1.5, 1.6), 0.3)
+    report(1.0, "writing")
+    assert (events[-1].status.errors, events[-1].status.gap) == ((), None)

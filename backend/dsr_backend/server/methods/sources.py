@@ -41,8 +41,9 @@ class JobReport:
     def __call__(self, fraction: float, phase: str, text: str = "", seconds_left: float | None = None) -> None:
         """Report that `fraction` (0 to 1) is done."""
         status = messages.SourceStatus(phase, min(1.0, max(0.0, fraction)), text, seconds_left, self._errors, self._gap)
-        self._errors, self._gap = (), None
-        self._job.progress(messages.SourceProgress(source=self._source, status=status))
+        # Errors that come between two events go with the next one.
+        if self._job.progress(messages.SourceProgress(source=self._source, status=status)):
+            self._errors, self._gap = (), None
 
     def errors(self, training: float, held_out: float, baseline: float | None = None) -> None:
         """Send the errors of a training with the next report, where they are finite."""
@@ -86,7 +87,7 @@ def run_source(
         Trajectory(np.asarray(coordinates, np.float32), np.asarray(times, np.float64))
         for coordinates, times in request.trajectories()
     ]
-    # Of all threads of the backend, where sources and fits take turns.
+    # It counts all threads of the backend, where sources and fits take turns.
     started = time.process_time()
     with callers_fault():
         generated = source(trajectories, JobReport(job, request.source), check)
