@@ -12,7 +12,7 @@ from pymol import CmdException, cmd
 
 from ..session import Session, session_of
 from ..shared import messages
-from ..shared.source_options import GenerateOptions
+from ..shared.source_options import FRAMES, GenerateOptions
 from ..sources.atoms import MoleculeStates, further_trajectories, read_states
 from ..sources.loader import GivenState, StatePlace, check_generated_names
 from ..sources.run import SourceWork, check_size, fill_places, run_source
@@ -28,7 +28,7 @@ FROM_OTHERS = ("auto", "analog", "net")
 @command
 def dsr_continue(
     selection: str,
-    frames: int = 20,
+    frames: int = FRAMES["continue"],
     *commas: str,
     replicas: int = 1,
     method: str = GenerateOptions.method,
@@ -114,7 +114,7 @@ def dsr_continue(
 def dsr_fill(
     selection: str,
     states: str = "all",
-    frames: int = 10,
+    frames: int = FRAMES["fill"],
     *commas: str,
     sample: int = int(GenerateOptions.sample),
     method: str = GenerateOptions.method,
@@ -190,7 +190,7 @@ def dsr_fill(
 @command
 def dsr_sample(
     selection: str,
-    frames: int = 50,
+    frames: int = FRAMES["sample"],
     *commas: str,
     method: str = GenerateOptions.method,
     model: str = "",

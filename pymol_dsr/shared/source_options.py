@@ -8,6 +8,8 @@ from typing import Annotated
 from .values import Options, Value, ValueFault
 
 TASKS = ("continue", "fill", "sample")
+FRAMES = {"continue": 20, "fill": 10, "sample": 50}
+"""States that a task generates unless another number is given; with `fill`, between each two."""
 METHODS = (
     "auto",
     "hold",
@@ -34,8 +36,8 @@ class GenerateOptions(Options):
     """States to generate from those of a molecule.
 
     method: auto takes the one that predicts held-out states best. model: a generator that was learned, for method net;
-    None to train one. frames: of each replica; with `fill`, between each
-    two neighbouring states. ordered: whether the states are a time series; None decides by their autocorrelation.
+    None to train one. frames: of each replica; with `fill`, between each two neighbouring states. ordered: whether the
+    states are a time series; None decides by their autocorrelation.
     """
 
     task: Annotated[str, Value("states after the last one, between them, or like them", choices=TASKS)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pymol_dsr.shared import molecule_files, states
 from pymol_dsr.shared.paths import file_to_write
-from pymol_dsr.shared.source_options import GenerateOptions, MorphOptions
+from pymol_dsr.shared.source_options import FRAMES, GenerateOptions, MorphOptions
 
 from ..surfaces import from_pymol
 from .io import input_path, live_progress
@@ -17,6 +17,8 @@ from .options import parse_options
 
 def run_generate(options: argparse.Namespace) -> int:
     """Continue, fill in or sample the states of a trajectory and write them; return the exit code."""
+    if options.frames is None:
+        options.frames = str(FRAMES[options.task])
     generation = parse_options(GenerateOptions, options)
     paths = [input_path(text) for text in options.input]
     if len(paths) > 2:

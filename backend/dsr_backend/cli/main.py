@@ -29,7 +29,7 @@ from pymol_dsr.shared.options import (
     MeshOptions,
     OccupancyOptions,
 )
-from pymol_dsr.shared.source_options import GenerateOptions, MorphOptions
+from pymol_dsr.shared.source_options import FRAMES, GenerateOptions, MorphOptions
 from pymol_dsr.shared.text import error_line, one_line
 
 from .. import __version__
@@ -269,9 +269,9 @@ def _parser() -> argparse.ArgumentParser:
             else "states to start from: 1-150, 1-101:20, 1+5+9 or all (default)",
         )
         source.add_argument("--selection", help="PyMOL selection of the atoms (default: all)")
-        source.add_argument(
-            "--frames", help=f"states (default: {MorphOptions.frames if is_morph else GenerateOptions.frames})"
-        )
+        frames = MorphOptions.frames if is_morph else FRAMES[name]
+        between = ", between each two" if name == "fill" else ""
+        source.add_argument("--frames", help=f"states{between} (default: {frames})")
         source.add_argument("--method", help=f"how, or auto by a back-test (default: {GenerateOptions.method})")
         source.add_argument("--seed", help=f"seed of random numbers (default: {GenerateOptions.seed})")
         if name == "continue":

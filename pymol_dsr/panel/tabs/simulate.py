@@ -16,7 +16,7 @@ from ...runtime.folders import learned_models
 from ...scene.gui_thread import in_gui
 from ...shared import messages
 from ...shared.simulation_options import ALL_ATOMS, SimulationOptions
-from ...shared.source_options import GenerateOptions
+from ...shared.source_options import FRAMES, GenerateOptions
 from ...shared.values import ValueFault
 from ...sources.run import SourceWork, run_source
 from ...sources.simulation import SimulationWork, estimate_text, object_names, run_simulation, time_simulation
@@ -160,7 +160,6 @@ class SimulateTab(QtWidgets.QWidget):
         self.length.setToolTip("Length of the simulation, a state every ps; of each replica")
         self.frames = QtWidgets.QSpinBox()
         self.frames.setRange(1, MOST_FRAMES)
-        self.frames.setValue(20)
         self.temperature = spin(1.0, 1000.0, 10.0, 0, " K")
         self.temperature.setValue(SimulationOptions.temperature)
         self.replicas = QtWidgets.QSpinBox()
@@ -215,7 +214,7 @@ class SimulateTab(QtWidgets.QWidget):
         layout.addLayout(after)
         layout.addWidget(self.learn)
 
-    # What there is to choose
+    # The choices
 
     def kind(self) -> SourceKind:
         """Return the chosen source."""
@@ -253,6 +252,8 @@ class SimulateTab(QtWidgets.QWidget):
         kind = self.kind()
         self.estimate_button.setVisible(bool(kind.packages))
         self.source.setToolTip(f"{kind.hint} ({kind.command})")
+        if kind.task:
+            self.frames.setValue(FRAMES[kind.task])
         self._show_rows()
         # A name of the other kind of models.
         self.model.clear()
@@ -303,7 +304,7 @@ class SimulateTab(QtWidgets.QWidget):
         """Whether packages are installed where the backend runs, or that is not known yet."""
         return self._packages is None or set(packages) <= set(self._packages)
 
-    # How long it takes
+    # The duration
 
     def simulation_options(self) -> SimulationOptions:
         """Return the options of a simulation as they are chosen. Raises ValueFault."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from dsr_backend.cli.main import main
 
+from pymol_dsr.commands import generate as commands
+from pymol_dsr.shared.source_options import FRAMES
 from support.paths import ROOT
 from support.scene import build_peptide, coordinates
 
@@ -77,3 +80,13 @@ def test_bad_input_is_one_line_before_pymol_is_started(files, capsys, monkeypatc
     assert main(words.split()) == 2
     errors = capsys.readouterr().err
     assert message in errors and errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", FRAMES)
+def test_a_verb_generates_as_many_states_as_its_command_in_pymol(files, monkeypatch, verb):
+    calls = []
+    monkeypatch.setattr("dsr_backend.surfaces.from_pymol.generate_states", lambda *arguments: calls.append(arguments))
+    assert main([verb, "pep.pdb", "-o", "new.pdb"]) == 0
+    [[_, _, _, [options, *_], _]] = calls
+    frames = json.loads(options.removeprefix("--options="))["frames"]
+    assert frames == inspect.signature(getattr(commands, f"dsr_{verb}")).parameters["frames"].default

@@ -15,7 +15,9 @@ from pymol_dsr.analysis.measures import Measurement, StateMeasures
 from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.panel import learn_block, window
 from pymol_dsr.panel.tabs import morph
+from pymol_dsr.panel.tabs.simulate import KINDS
 from pymol_dsr.session import session_of
+from pymol_dsr.shared.source_options import FRAMES
 from support.waiting import PATIENCE, wait_for
 
 
@@ -128,3 +130,10 @@ def test_a_colour_that_is_not_chosen_leaves_the_one_that_the_surface_has(panel, 
     controls.color.setCurrentIndex(controls.color.count() - 1)
     controls.color.activated.emit(controls.color.currentIndex())
     assert controls.color.currentText() == "salmon" and controls.coloring.color == "salmon"
+
+
+@pytest.mark.parametrize("task", FRAMES)
+def test_the_page_simulate_offers_as_many_states_as_the_command_makes(panel, task):
+    page = panel.simulate
+    page.source.setCurrentIndex(next(number for number, kind in enumerate(KINDS) if kind.task == task))
+    assert page.frames.value() == FRAMES[task]
