@@ -29,7 +29,7 @@ from pymol_dsr.shared.options import FitOptions
 
 @dataclass(frozen=True)
 class Task:
-    """What every variant is fitted to, and with which numbers. seconds: of training, for those that are trained."""
+    """Data and numbers that every variant is fitted with. seconds: of training, for those that are trained."""
 
     surfaces: Sequence[Surface]
     device: str

@@ -51,7 +51,7 @@ SHARES = np.linspace(-0.001, 1.001, 5)
 HELIX = (0.35, 1.4)  # dihedral angles of Cα, rad
 KINDS = ("forces", "frames")
 ALL_ATOM_NS_A_DAY = 584.0
-"""Of these 103 atoms by OpenMM on one core of this machine."""
+"""Speed of these 103 atoms by OpenMM on one core of this machine."""
 Values = dict[str, Any]
 
 

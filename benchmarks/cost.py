@@ -144,7 +144,7 @@ def measure(name: str, point: Values, path: Path, seconds: float) -> None:
 
 
 def run(name: str, point: Values, seconds: float | None) -> Values | None:
-    """What the process of this point prints; None, and why, where it fails or takes longer than `seconds`."""
+    """Return what the process of this point prints; None, and why, where it fails or takes longer than `seconds`."""
     started = time.perf_counter()
     command = [sys.executable, __file__, "--point", json.dumps(point)]
     try:
@@ -328,7 +328,7 @@ def _memory(peak: Values) -> str:
 
 
 def _growth(of: Sequence[Values], key: str) -> str:
-    """How the seconds of the fit grow over the last three points, as a power."""
+    """Return the power by which the seconds of the fit grow over the last three points."""
     last = [entry["found"] for entry in of[-3:]]
     if len(last) < 2:
         return ""

@@ -1,4 +1,4 @@
-"""How fast preset `fast` is and what makes it so: AdK opening (DIMS), states 1, 3, …, 79, beside PyMOL and its peers.
+"""Speed of preset `fast`, and what it comes from: AdK opening (DIMS), states 1, 3, …, 79, beside PyMOL and its peers.
 
     python benchmarks/fast.py [--device auto] [--parts fit movie peers ablation jitter] [--peer-seconds 120] [--quick]
 
@@ -187,7 +187,7 @@ class Bench:
 
 
 def meshed(field: Field, **mesh_options: Any) -> Callable[[int], Points]:
-    """What a field predicts at a state."""
+    """Prediction of a field at a state."""
     return lambda state: _arrays(mesh.extract_mesh(field, float(state), **mesh_options))
 
 
@@ -229,7 +229,7 @@ def _file(field: Field) -> bytes:
 
 
 def compared(first: bytes, second: bytes) -> str:
-    """What two .dsr files share: a length, a JSON header and tensors each."""
+    """Return what two .dsr files have in common: a length, a JSON header and tensors each."""
     if first == second:
         return "the same bytes"
     contents = []
@@ -364,7 +364,7 @@ def ablate(bench: Bench) -> list[Values]:
 
 
 def jitter(bench: Bench) -> Values:
-    """How smoothly volume, area and the surface itself go in time, beside PyMOL's surfaces."""
+    """Measure how smoothly volume, area and the surface itself go in time, beside PyMOL's surfaces."""
     field, _ = bench.fast
     steady = field.with_uniform_smoothing()
     times = bench.pymol["times"]

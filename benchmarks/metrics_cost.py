@@ -1,4 +1,4 @@
-"""What each part of a comparison costs: the surface of one state against that of the next in a surfaces file.
+"""Cost of each part of a comparison: the surface of one state against that of the next in a surfaces file.
 
     python benchmarks/metrics_cost.py surfaces.safetensors [--repeats 5]
 

@@ -105,7 +105,7 @@ def measured(series: Sequence[Surface], on: str) -> tuple[FastField, int, int, d
 
 
 def limits(on: torch.device) -> tuple[float, float]:
-    """What this machine copies (bytes a second, read and written) and multiplies (operations a second)."""
+    """Return what this machine copies (bytes a second, read and written) and multiplies (operations a second)."""
     large, square = torch.ones(2**26, device=on), torch.ones(2048, 2048, device=on)
     return 2.0 * large.nbytes / _best(large.clone, on), 2.0 * 2048**3 / _best(lambda: square @ square, on)
 

@@ -269,7 +269,7 @@ def smoothed_atoms(cmd: Any, row: Row, atoms: dict[int, NDArray[np.float64]]) ->
 def _superposed(
     states: Sequence[NDArray[np.float64]], fixed: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How each state f8[A,3] is turned onto another, f8[S,3,3], and its atoms then, about their centre, f8[S,A,3]."""
+    """Return the rotations f8[S,3,3] of states onto another one, and their atoms then, about the centre, f8[S,A,3]."""
     turns = np.stack([superpose(xyz, fixed)[0] for xyz in states])
     centred = np.stack([xyz - xyz.mean(0) for xyz in states])
     return turns, np.einsum("sai,sji->saj", centred, turns)

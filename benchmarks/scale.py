@@ -180,7 +180,7 @@ class Costs:
         sizes = np.array([float(row["area"]) * float(row["fitted"]) for row in rows])
 
         def straight(values: list[float]) -> tuple[float, float]:
-            """What each costs, and what each Å² of each state does; neither below 0."""
+            """Return the cost of each, and that of each Å² of each state; neither below 0."""
             slope, base = np.polyfit(sizes, values, 1)
             if slope < 0.0:
                 return float(np.mean(values)), 0.0

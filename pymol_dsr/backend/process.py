@@ -1,4 +1,4 @@
-"""How a backend starts and stops: finding its command, owning its process.
+"""Start and end of a backend: finds its command, owns its process.
 
 The backend is any command that speaks the protocol on its stdin and stdout: a local program, or `ssh -T gpu01
 dsr-backend serve`, `srun --gres=gpu:1 dsr-backend serve`. It is started without a shell.
@@ -24,7 +24,7 @@ from ..shared.text import strip_control_characters
 
 _PROGRAM = "dsr-backend"
 SSH_ALIVE = ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
-# What ssh, shells and Pythons say last, and what helps.
+# The last words of ssh, shells and Pythons, and what helps.
 _REMEDIES = (
     ("Could not resolve hostname", "correct the host in `dsr_set backend, ...`"),
     (r"execve\(\).*Permission denied", "make it executable there: chmod +x"),
@@ -48,7 +48,7 @@ _REMEDIES = (
         "`dsr_set backend, ...`",
     ),
 )
-# What srun says of each job that ends, after its cause.
+# Line of srun for each job that ends, after its cause.
 _OF_EVERY_END = re.compile(
     r"srun: (error: .*: tasks? [0-9,-]+: (Exited|Terminated|Killed)|Job step aborted|Terminating|Force Terminated)"
 )
@@ -238,7 +238,7 @@ class Process:
         return list(self._tail)
 
     def describe_end(self) -> str:
-        """How the process ended and its last words, as part of a sentence."""
+        """Return the end of the process and its last words, as part of a sentence."""
         code = self._popen.poll()
         if code is None:
             ending = "closed its output but still runs"
@@ -274,7 +274,7 @@ class Process:
                     break
                 step()
                 self.wait(patience)
-            # What the backend started itself may have outlived it.
+            # A process that the backend started itself may have outlived it.
             self._kill()
             self._stopped = True
 

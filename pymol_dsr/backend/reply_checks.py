@@ -19,7 +19,7 @@ from ..shared.values import JsonValue, ValueFault
 AnyResult = TypeVar("AnyResult", bound=Result)
 
 MOST_TRIANGLES = 20_000_000
-"""Of one mesh where the request names no number; a movie may hold a quarter of it in all."""
+"""Most triangles of a mesh where the request names no number; a movie may hold a quarter of it in all."""
 
 
 def check(

@@ -1,4 +1,4 @@
-"""What the arguments of several commands mean: a trajectory, times, files to write."""
+"""Meaning of arguments of several commands: a trajectory, times, files to write."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from .arguments import fit_name
 from .running import is_typed
 
 COMMANDS: dict[str, Callable[..., Any]] = {}
-# What a user can cause or a machine can do; anything else is a fault of ours and keeps its traceback.
+# Errors that a user can cause or a machine can make; anything else is a fault of ours and keeps its traceback.
 EXPECTED = (
     StatesError,
     ValueFault,

@@ -32,7 +32,7 @@ from .command import command
 from .landscape import describe_ensemble
 from .running import Runner, count_of_states
 
-# Of a file of weights.
+# Most bytes of a file of weights.
 MOST_BYTES = 1 << 24
 
 

@@ -25,7 +25,7 @@ TRAJECTORY, OPEN = "trpcage", "trpcage_open"
 STATES = 20
 # Between two fitted states of the movie, in states.
 STEP = 0.25
-# Of the meshes, in Å: fine enough for so small a protein, and a third of the memory.
+# Resolution of the meshes in Å: fine enough for so small a protein, and a third of the memory.
 RESOLUTION = 0.8
 
 

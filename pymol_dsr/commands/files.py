@@ -36,7 +36,7 @@ from .running import Runner, count_of_states, reporter
 
 # A moving .glb has at most so many bytes, unless resolution or triangles are given; the least triangles of a time.
 MOVIE_BYTES, LEAST_TRIANGLES = 50e6, 15_000
-# Of a .glb with several times: half a vertex of 20 bytes, and 6 or 12 of indices.
+# Size of a triangle in a .glb with several times: half a vertex of 20 bytes, and 6 or 12 of indices.
 TRIANGLE_BYTES = 16
 # Triangles per Å² of surface and (1 / spacing)², as the mesher makes them.
 TRIANGLES_PER_CELL = 2.9

@@ -230,7 +230,7 @@ def begin_fit(
     view meanwhile. Raises CmdException, JobError, ExtractError, StatesError or BackendError.
     """
     name, request = prepare_fit(session, selection, states, name, options, start, _self)
-    # Of a detached fit nobody may be there to see it.
+    # Nobody may be there to see that of a detached fit.
     run_request(session.jobs, name, request, watch and not start.detach, runner, _self)
     return name
 

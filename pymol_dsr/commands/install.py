@@ -62,7 +62,7 @@ def install_program(session: Session, index: str, runner: Runner) -> str | None:
         raise CmdException(f"{busy[0]} is busy: wait for it, or dsr_cancel {busy[0]}, before the program is replaced")
 
     def work() -> str:
-        # What it has loaded is read from the folder of fits again.
+        # Fits that it has loaded are read from the folder of fits again.
         jobs.connection.end()
         try:
             command = session.installer.install(fits_home(session.settings), index, runner.say)

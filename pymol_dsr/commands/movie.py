@@ -48,7 +48,7 @@ from .color import color_movie, color_or_values
 from .command import command
 from .running import Runner, count_of_states, has_window, report_states
 
-# Of the arguments in the line that loads a movie again.
+# Order of the arguments in the line that loads a movie again.
 COMMAND_ORDER = (
     "object",
     "level",

@@ -17,7 +17,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Runner:
-    """How a command runs its work. say: prints the lines that a quiet command leaves out; progress: those that pass.
+    """Runs the work of a command. say: prints the lines that a quiet command leaves out; progress: those that pass.
 
     note: prints the lines that a quiet command prints, too.
     """

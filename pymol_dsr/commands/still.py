@@ -32,7 +32,7 @@ from .command import command
 from .movie import load_movie
 from .running import Runner, has_window
 
-# Of one mesh, which is deleted again.
+# Most triangles of its mesh, which is deleted again.
 TRIANGLES = 1_000_000
 
 

@@ -31,7 +31,7 @@ class Cancelled(Exception):
 
 
 class Phase(Enum):
-    """How far a fit is. The values are the words of the backend and of messages.
+    """Phase of a fit. The values are the words of the backend and of messages.
 
     STARTING: a detached fit whose process is not up yet. SAMPLING: of preset paper, before its training, and of the
     surfaces of an ensemble. STORED: a finished fit that is loaded when it is used.

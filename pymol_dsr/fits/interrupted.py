@@ -34,13 +34,13 @@ class Interrupted:
     record: messages.InterruptedFit
 
     def progress(self) -> str:
-        """How far it came, as a text."""
+        """Return its progress as a text."""
         count, step = self.record.surfaces, self.record.step
         surfaces = f"{count} surface{'' if count == 1 else 's'}"
         return f"{self.name}: interrupted: {surfaces}" + (f", step {step}" if step is not None else "")
 
     def line(self) -> str:
-        """How far it came and how it goes on, in one line."""
+        """Return its progress and the command that goes on with it, in one line."""
         return f"{self.progress()}; dsr_resume {self.name}"
 
 

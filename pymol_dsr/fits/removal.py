@@ -14,7 +14,7 @@ from . import detached
 from .fit import JobError
 from .jobs import Jobs
 
-# Of a finished fit in the folder, with the one of its name before, and of what an interrupted one has left.
+# Endings of a finished fit in the folder, with the one of its name before, and of the surfaces of an interrupted one.
 FINISHED, INTERRUPTED = (".dsr", ".dsr.previous"), (".surfaces",)
 LOCK = "lock"
 

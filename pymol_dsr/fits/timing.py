@@ -18,9 +18,9 @@ class Stage(Enum):
 # Seconds for an atom in a state, measured with AdK (3341 atoms in 40 states) on two cores.
 SURFACE_SECONDS = 1.0e-4
 FIT_SECONDS = {"fast": 0.9e-4, "fine": 1.65e-4, "preview": 0.5e-4}
-# Of any stage, however small the molecule is.
+# Least seconds of any stage, however small the molecule is.
 LEAST_SECONDS = 1.0
-# Of the 40 000 steps of preset paper on one core, until the backend says how long they take.
+# Seconds of the 40 000 steps of preset paper on one core, until the backend says how long they take.
 PAPER_SECONDS = 14_400.0
 # From here on, the pace of a stage says how long it takes.
 TRUSTED_FRACTION = 0.25

@@ -10,7 +10,7 @@ from typing import Any
 from pymol.Qt import QtCore, QtGui, QtWidgets
 
 Point = tuple[float, float]
-# Of the sign of a line in the legend, with the gaps beside it.
+# Width of the sign of a line in the legend, with the gaps beside it.
 KEY_WIDTH = 34
 
 

@@ -1,4 +1,4 @@
-"""What was measured of a surface over time: a chart for each quantity, and the residues, the most moving first."""
+"""Measures of a surface over time: a chart for each quantity, and the residues, the most moving first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..shared import plots
 from .charts import Chart, Line, Plot
 
 COLUMNS = ("residue", "Å per state", "area (Å²)")
-# Of PyMOL's selection of the residue that was clicked.
+# Name of PyMOL's selection of the residue that was clicked.
 SELECTION = "dsr_residue"
 
 

@@ -30,7 +30,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 FOLDER, LOG = "backend", "backend_install.log"
 # pip's lines that say how far it is.
 _SAID = ("Collecting ", "Downloading ", "Installing collected", "Successfully installed")
-# Of its last lines, those that an error repeats.
+# Number of its last lines that an error repeats.
 _LAST = 5
 
 
@@ -92,7 +92,7 @@ class Installer:
         home.mkdir(parents=True, exist_ok=True)
         target, previous = home / FOLDER, home / f"{FOLDER}.previous"
         if previous.exists():
-            # Of an installation that was killed.
+            # An installation was killed.
             shutil.rmtree(target, ignore_errors=True)
             previous.rename(target)
         if target.exists():

@@ -13,7 +13,7 @@ from . import placement
 
 # A map without an inside. PyMOL's marching cubes read past the end of much smaller ones, and draw that.
 NOTHING = np.full((16, 16, 16), -100.0, np.float32)
-# Of the MRC format: 32-bit floats, byte order of this machine.
+# Numbers of the MRC format: 32-bit floats, byte order of this machine.
 MODE_FLOAT, LITTLE_ENDIAN = 2, 0x00004144
 
 

@@ -25,7 +25,7 @@ from .replies import Reply, lattice_of, mesh_of, vertex_colors
 from .timeline import MovieState, all_whole
 
 FUTURE_TRANSPARENCY = 0.4
-# Of a number of a mesh in a session file, which is a pickle.
+# Bytes of a number of a mesh in a session file, which is a pickle.
 FLOAT_BYTES = 9
 # Kinds of objects that an earlier movie may have left under the names of this one.
 REPLACEABLE = ("cgo", "group", "surface", "map", ATOMS_TITLE)

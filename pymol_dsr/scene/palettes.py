@@ -15,9 +15,9 @@ from .objects import SceneError
 
 Colors = NDArray[np.float32]
 
-# Of vertices without a colour of their own, from 0 to 1.
+# Colour of vertices without one of their own, from 0 to 1.
 GREY = (0.8, 0.8, 0.8)
-# Of a colour of values where they are extrapolated; the rest is white.
+# Fraction of a colour of values where they are extrapolated; the rest is white.
 PALENESS = 0.6
 ORANGE = np.array([1.0, 0.55, 0.1])
 # Without its first quarter, which is too dark to be seen on a black background: the first colour stands out by 2.8:1.
@@ -46,7 +46,7 @@ PERCENTILES = 2.0, 98.0
 # Round numbers, times a power of ten; so many steps of one are in a range.
 ROUND = (1.0, 2.0, 2.5, 5.0)
 LEAST_STEPS, MOST_STEPS = 2, 4
-# Of a step: nearer numbers are alike.
+# Fraction of a step: nearer numbers are alike.
 CLOSE = 1e-6
 # Values with a sign are shown around zero, in PyMOL's colours of charges, or blue inwards and red outwards.
 SIGNED = {

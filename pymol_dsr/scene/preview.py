@@ -37,7 +37,7 @@ class Preview:
     def __init__(self, fit: Fit, _self: Any) -> None:
         self.name = preview_name(fit.name, _self)
         self._fit, self._self = fit, _self
-        # Of previews that have come; the number of the newest.
+        # Number of previews that have come, which is that of the newest.
         self._count = 0
         self._newest: messages.Preview | None = None
         self._loading = self._shown = self._ended = False
@@ -150,7 +150,7 @@ def live_name(fit: str, _self: Any) -> str:
 def clear_place(molecule: str, name: str, _self: Any) -> None:
     """Leave `name` as the only surface of a molecule: remove live ones and previews, switch movies off.
 
-    Those of other fits of the molecule would lie in the same place.
+    Surfaces of other fits of the molecule would lie in the same place.
     """
     if not molecule:
         return

@@ -13,7 +13,7 @@ from .objects import SceneError
 
 # Loading a state takes longer the more states an object has, so long movies go into several objects.
 STATES_PER_OBJECT = 200
-# Of a movie of any length: about 220 bytes of memory per triangle.
+# Most triangles of a movie of any length: about 220 bytes of memory per triangle.
 ALL_TRIANGLES = 5_000_000
 MOST_TRIANGLES, LEAST_TRIANGLES = 50_000, 10_000
 # With the 10 000 triangles that each still has, they take 1.3 GB of memory.

@@ -51,7 +51,7 @@ def unpack(data: bytes, entry: dict[str, Any], dtype: str, shape: tuple[int, ...
 def pack_planes(whole: NDArray[np.int32]) -> bytes:
     """Deflate the four byte planes of whole numbers, lowest bytes first; small numbers of either sign take few bytes.
 
-    What is left after differences is noise without repetitions, of which only some bytes are frequent: deflate that
+    The rest after differences is noise without repetitions, of which only some bytes are frequent: deflate that
     searches for runs only packs such bytes better, and four to ten times as fast.
     """
     # 0, −1, 1, −2, … become 0, 1, 2, 3, …

@@ -1,4 +1,4 @@
-"""How far atoms may lie apart: the lattices of a fit cover all of them and the space between."""
+"""Distances between atoms that a fit allows: the lattices of a fit cover all of them and the space between."""
 
 from __future__ import annotations
 

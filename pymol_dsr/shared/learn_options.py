@@ -13,7 +13,7 @@ PRESETS = ("small", "large")
 
 @dataclass(frozen=True)
 class LearnOptions(Options):
-    """How a potential is learned.
+    """Learning of a potential.
 
     forces: None uses them where they are known. budget: for training and calibration together. temperature: of frames
     whose simulation is not known.
@@ -33,7 +33,7 @@ class LearnOptions(Options):
 
 @dataclass(frozen=True)
 class GeneratorOptions(Options):
-    """How a generator is learned. resume: goes on with the generator of that name, for `budget` seconds more."""
+    """Learning of a generator. resume: goes on with the generator of that name, for `budget` seconds more."""
 
     preset: Annotated[str, Value("size of the net; large is for a GPU", choices=PRESETS)] = "small"
     budget: Annotated[float, Value("most seconds to learn", unit="s", above=0, most=1e6)] = 300.0

@@ -1,4 +1,4 @@
-"""What fits and trajectories may be called: names that are file names, words of a command and keys everywhere."""
+"""Names that fits and trajectories may have: those that are file names, words of a command and keys everywhere."""
 
 from __future__ import annotations
 

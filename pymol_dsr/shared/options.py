@@ -132,7 +132,7 @@ class FitOptions(Options):
 
 @dataclass(frozen=True)
 class StartOptions(Options):
-    """What a fit starts from, and where it runs.
+    """The start of a fit, and the process that runs it.
 
     family: empty for a fit of its own. Raises ValueFault for `frozen` without a family.
     """
@@ -187,7 +187,7 @@ class FieldOptions(Options):
 
 @dataclass(frozen=True)
 class MeshOptions(Options):
-    """How a field is made a mesh. smooth: None for the fit's own width."""
+    """Meshing of a field. smooth: None for the fit's own width."""
 
     level: Annotated[float, Value("level of the surface, outwards", unit="Å")] = 0.0
     resolution: Resolution = 0.5
@@ -197,7 +197,7 @@ class MeshOptions(Options):
 
 @dataclass(frozen=True)
 class GridOptions(Options):
-    """How a field is made a lattice of distances. smooth: None for the fit's own width."""
+    """Sampling of a field on a lattice of distances. smooth: None for the fit's own width."""
 
     resolution: GridResolution = MeshOptions.resolution
     smooth: TemporalWidth = None
@@ -205,7 +205,7 @@ class GridOptions(Options):
 
 @dataclass(frozen=True)
 class AppearanceOptions(Options):
-    """How a surface looks, alike in the live surface, movies, films, stills and mesh files.
+    """Looks of a surface, alike in the live surface, movies, films, stills and mesh files.
 
     color: empty for the colours of the nearest atoms, a colour for all, or what colours it as dsr_color calls it.
     transparency: None leaves it to the surface. steady: None where a time between the fitted states is shown.
@@ -232,7 +232,7 @@ DEFAULT_APPEARANCE = AppearanceOptions()
 
 @dataclass(frozen=True)
 class MovieOptions(Options):
-    """How a movie is played.
+    """Playing of a movie.
 
     object: empty for the fit's name. fps, play: None and empty for PyMOL's own. seconds: None for a frame of each time.
     Raises ValueFault for options of the movie where none is made.
@@ -298,7 +298,7 @@ class PictureOptions(Options):
 
 @dataclass(frozen=True)
 class FilmOptions(PictureOptions):
-    """How the movie is written as a film.
+    """Writing of the movie as a film.
 
     fps: None for PyMOL's own, or for that of `seconds`. Raises ValueFault where both are given.
     """
@@ -318,7 +318,7 @@ class FilmOptions(PictureOptions):
 
 @dataclass(frozen=True)
 class ColorOptions(Options):
-    """How the vertices of a movie are coloured.
+    """Colours of the vertices of a movie.
 
     by: `atoms`, `motion`, `speed`, `velocity`, `values`, `map`, a number of the atoms as `b`, or a colour. palette:
     empty for that of `by`. minimum, maximum: None for percentiles. transparency: None leaves it as it is.
@@ -343,7 +343,7 @@ class ColorOptions(Options):
 
 @dataclass(frozen=True)
 class LevelOptions(Options):
-    """How level sets are shown.
+    """Looks of level sets.
 
     resolution: None for 0.5 Å, and wider where a level takes too many triangles. transparency: None for 0.7, or for 0
     with a cut. Raises ValueFault for levels that are no rising list.
@@ -369,7 +369,7 @@ class LevelOptions(Options):
 
 @dataclass(frozen=True)
 class OccupancyOptions(Options):
-    """How the occupancy of an ensemble is computed. Raises ValueFault where levels are none, too many, or twice."""
+    """Computation of the occupancy of an ensemble. Raises ValueFault where levels are none, too many, or twice."""
 
     levels: Annotated[
         tuple[float, ...], Value("least percentages of the states that fill the space", above=0, most=100)
@@ -383,7 +383,7 @@ class OccupancyOptions(Options):
 
 @dataclass(frozen=True)
 class LandscapeOptions(Options):
-    """How the landscape of an ensemble is computed. lag: None for one that the states choose."""
+    """Computation of the landscape of an ensemble. lag: None for one that the states choose."""
 
     lag: Annotated[int | None, Value("lag of the Markov model", unit="states", least=1, absent="auto")] = None
     states: Annotated[int, Value("number of macrostates", least=2, most=20)] = 4
@@ -392,7 +392,7 @@ class LandscapeOptions(Options):
 
 @dataclass(frozen=True)
 class OccupancyShow(Options):
-    """How an occupancy is shown.
+    """Looks of an occupancy.
 
     object: empty for the usual name. color: `spread`, or a colour. transparency: of all levels but the innermost. by:
     one occupancy of all states, or of each macrostate.
@@ -409,7 +409,7 @@ class OccupancyShow(Options):
 
 @dataclass(frozen=True)
 class MeasureOptions(Options):
-    """What is measured of a surface over time.
+    """Measures of a surface over time.
 
     selection, pocket: a PyMOL selection or numbers of atoms, empty for none.
     """
@@ -422,7 +422,7 @@ class MeasureOptions(Options):
 
 @dataclass(frozen=True)
 class EvaluationOptions(Options):
-    """How a fit is compared with PyMOL's own surfaces."""
+    """Comparison of a fit with PyMOL's own surfaces."""
 
     baselines: Annotated[tuple[str, ...], Value("what stands beside the fit", choices=tuple(BASELINES))] = (
         "hold",
@@ -451,7 +451,7 @@ class ExportOptions(Options):
 
 @dataclass(frozen=True)
 class BatchOptions(Options):
-    """How many trajectories are fitted, one fit each.
+    """Fits of many trajectories, one fit each.
 
     workers: 0 for as many as there are cores, or jobs of a cluster. cluster: empty for this machine, whose cores the
     workers share; else the kind of cluster where each worker is a job of `cores` and `memory`.

@@ -115,7 +115,7 @@ class StateScore(Protocol):
 
     @property
     def rmsd(self) -> float | None:
-        """Of the atoms, in Å; None without atoms."""
+        """RMSD of the atoms in Å; None without atoms."""
         ...
 
 

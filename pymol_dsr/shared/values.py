@@ -50,7 +50,7 @@ class TypeFault(ValueFault):
 
 @dataclass(frozen=True)
 class Value:
-    """What a field holds.
+    """The contents of a field.
 
     text: its meaning. unit: Å, s, states, …, empty for none. least, above, most: its range, `above` without the limit
     itself. choices: the words that a text may be. pattern: a regular expression of the whole text, and `form`, what it
@@ -209,7 +209,7 @@ class Field:
             except ValueError:
                 raise self._type_fault(text) from None
         if self.type is bool:
-            # What PyMOL's own commands take besides 0 and 1.
+            # PyMOL's own commands take them besides 0 and 1.
             words = {"0": False, "1": True, "false": False, "true": True, "off": False, "on": True}
             if text.lower() not in words:
                 raise TypeFault(self.name, text, "0 or 1", "it must be 0 or 1")

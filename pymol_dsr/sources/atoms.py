@@ -59,7 +59,7 @@ class MoleculeStates:
 def read_states(selection: str, states_text: str, _self: Any) -> MoleculeStates:
     """Read all atoms of a selection of one object in the given states (a states text).
 
-    Of atoms with alternate locations the first one is taken. Raises ExtractError or StatesError.
+    The first one of alternate locations is taken. Raises ExtractError or StatesError.
     """
     name = selected_object(selection, _self)
     last = _self.count_states(f"%{name}")

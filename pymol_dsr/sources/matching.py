@@ -112,8 +112,8 @@ def _aligned_pairs(
 ) -> list[ResiduePair]:
     """Pair chains, those with most equal residues first, then the residues in them.
 
-    Of chains that are alike, as those of a dimer, each may be the first to be paired; the pairing that superposes best
-    is taken.
+    Among chains that are alike, as those of a dimer, each may be the first to be paired; the pairing that superposes
+    best is taken.
     """
     chains, other_chains = chains_of(residues), chains_of(second_residues)
     aligned = {

@@ -57,7 +57,7 @@ def parse_mutations(text: str) -> tuple[Mutation, ...]:
 def mutant(atoms: MoleculeStates, mutations: tuple[Mutation, ...], _self: Any) -> MoleculeStates:
     """Return the states of a mutant, whose new side chains are those of PyMOL's amino acids on the backbone of each.
 
-    Of several chains, all that have the residue change. Raises ExtractError for a residue that is not there.
+    All chains that have the residue change. Raises ExtractError for a residue that is not there.
     """
     for mutation in mutations:
         atoms = _mutated(atoms, mutation, _self)

@@ -21,7 +21,7 @@ from ..surfaces.source import Source
 
 # The name under which PyMOL keeps them, among the values that it saves and restores for scripts.
 KEY = "dsr_sources"
-# Of a session file that anybody may have written.
+# Limits of a session file that anybody may have written.
 MOST_OBJECTS, LONGEST = 1_000, 1_000_000
 CPU_PLATFORMS = ("CPU", "Reference")
 

@@ -282,7 +282,7 @@ READERS: dict[str, Callable[[str, int], Frames]] = {
     ".gro": _GroFrames,
     **dict.fromkeys(AMBER_TEXTS, _amber_text),
 }
-"""How MDAnalysis opens a file of each ending."""
+"""Opener of MDAnalysis by the ending of a file."""
 
 
 @contextlib.contextmanager

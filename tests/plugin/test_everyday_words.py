@@ -1,4 +1,4 @@
-"""Names in the tests and in the plugin say what their values are: no everyday word is one."""
+"""Names and docstrings in both packages, the tests and the scripts: no everyday word names, no question word opens."""
 
 from __future__ import annotations
 
@@ -40,8 +40,21 @@ def everyday_words(source: str, words: frozenset[str] = WORDS) -> list[tuple[int
     return sorted({(line, name) for line, name in bound_names(ast.parse(source)) if name.strip("_") in words})
 
 
+# The further trajectories of a source, which its methods take by that name.
+OF_SOURCES = frozenset({"others"})
+
+
+FOLDERS = ("pymol_dsr", "backend", "tests", "benchmarks", "examples", "tools")
+OPENINGS = frozenset(("What", "Those", "Of", "How"))
+
+
 @pytest.mark.parametrize(
-    ("folder", "words"), [("tests", WORDS), ("pymol_dsr", WORDS - OF_PARAMETERS)], ids=["tests", "plugin"]
+    ("folder", "words"),
+    [
+        ("pymol_dsr", WORDS - OF_PARAMETERS),
+        ("backend", WORDS - OF_SOURCES),
+        *((folder, WORDS) for folder in FOLDERS[2:]),
+    ],
 )
 def test_no_name_is_an_everyday_word(folder, words):
     paths = sorted((ROOT / folder).rglob("*.py"))
@@ -52,6 +65,37 @@ def test_no_name_is_an_everyday_word(folder, words):
     ]
     assert paths
     assert not faults, "name these by what their values are (docs/contributing.md): " + "; ".join(faults)
+
+
+def docstrings(source: str) -> list[tuple[int, str]]:
+    """Lines and texts of docstrings, those below an attribute or a constant too."""
+    statements = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Expr)]
+    texts = [(node.lineno, node.value.value) for node in statements if isinstance(node.value, ast.Constant)]
+    return [(line, text) for line, text in texts if isinstance(text, str)]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_docstring_opens_with_a_word_that_makes_it_read_twice(folder):
+    faults = [
+        f"{path.relative_to(ROOT)}:{line}: {text.split()[0]}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for line, text in docstrings(path.read_text("utf-8"))
+        if text.split()[:1] and text.split()[0] in OPENINGS
+    ]
+    assert not faults, "open these with what the thing is or does (docs/contributing.md): " + "; ".join(faults)
+
+
+def test_every_kind_of_docstring_is_seen():
+    source = '''"""What a module is."""
+LIMIT = 3
+"""Of a fit."""
+class Fit:
+    """How it goes."""
+    def run(self):
+        """Those that run."""
+        return "What"
+'''
+    assert [text.split()[0] for _, text in sorted(docstrings(source))] == ["What", "Of", "How", "Those"]
 
 
 def test_every_kind_of_name_is_seen():

@@ -31,7 +31,7 @@ from dsr_backend.runtime.errors import Cancelled
 from support.dsr_parts import forged
 
 SECONDS = 5.0
-"""Of CPU time for one file; its mesh is cancelled after CANCEL_SECONDS."""
+"""Seconds of CPU time for one file; its mesh is cancelled after CANCEL_SECONDS."""
 CANCEL_SECONDS = 2.0
 BYTES = 2**30
 """More than before the first file."""
@@ -141,7 +141,7 @@ def forge(draw: random.Random, content: bytes) -> bytes:
 
 
 def outcome(data: bytes) -> str:
-    """What becomes of a file, in words. Raises what has no name."""
+    """Return the fate of a file in words. Raises errors that have no name."""
     try:
         fitted = from_bytes(data, "cpu")
     except CheckpointError as error:

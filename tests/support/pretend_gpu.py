@@ -174,7 +174,7 @@ def _tensors(values) -> Iterator[torch.Tensor]:
 
 
 def _check(op, packet, args, kwargs) -> None:
-    """What CUDA says to the devices of an operation: raise, or count what it waits for."""
+    """Answer as CUDA does to the devices of an operation: raise, or count what it waits for."""
     tensors = list(_tensors((*args, *kwargs.values())))
     if packet is aten.copy_:
         target, source = args[:2]
@@ -211,7 +211,7 @@ def _empty_strided(size, stride, *, dtype=None, layout=None, device=None, pin_me
 
 
 def _copy_from(source, target, non_blocking=False):
-    """What torch.tensor(..., device=...) does, out of sight of `__torch_dispatch__`."""
+    """Do as torch.tensor(..., device=...), out of sight of `__torch_dispatch__`."""
     _waits("host → device")
     target.inner.copy_(source)
     return target

@@ -181,7 +181,7 @@ def contents() -> dict[str, tuple[dict[str, Any], dict[str, np.ndarray], dict[st
 
 
 def read_dsr(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, str]]:
-    """What a `.dsr` file says of its field, its tensors as they are written, and its other texts."""
+    """Description of the field in a `.dsr` file, its tensors as they are written, and its other texts."""
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
     texts = header.pop("__metadata__")
@@ -399,7 +399,7 @@ cmd.save("pep.pse")
 
 
 def in_pymol(folder: Path, script: str, plugin: bool = True) -> str:
-    """What a script prints in a headless PyMOL of its own."""
+    """Output of a script in a headless PyMOL of its own."""
     (folder / "script.py").write_text(("import pymol_dsr\n" if plugin else "") + script)
     process = subprocess.run(
         [sys.executable, "-m", "pymol", "-cqk", "script.py"],

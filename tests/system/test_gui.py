@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.gui, pytest.mark.timeout(600)]
 
 
 def run_in_window(name, display, tmp_path):
-    """What a script of tests/support reports of a PyMOL with a window."""
+    """Report of a script of tests/support on a PyMOL with a window."""
     (tmp_path / ".pymolrc.py").write_text("import pymol_dsr\n")
     env = dict(
         os.environ,

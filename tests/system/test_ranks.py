@@ -47,7 +47,7 @@ def one_process(tmp_path_factory):
 
 
 def torchrun(count, *words):
-    """What several processes say on both streams."""
+    """Output of several processes on both streams."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     process = subprocess.run(
         [*command, *map(str, words)], capture_output=True, text=True, env=ENVIRONMENT, timeout=300, check=False

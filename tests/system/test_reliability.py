@@ -475,7 +475,7 @@ class Served:
         return self.backend.submit(raw("fit", {"fit": name}))
 
     def tensors(self, name: str) -> dict[str, np.ndarray]:
-        """Those of a finished fit."""
+        """Files of a finished fit."""
         _, files = self.backend.call(raw("save", {"fit": name}), timeout=PATIENCE)
         return {k: v.numpy() for k, v in safetensors.torch.load(files["file"].tobytes()).items()}
 

@@ -326,7 +326,7 @@ def test_what_does_not_start_says_why_and_what_to_do(plugin, sshd, change, remot
 
 @pytest.fixture
 def queue(tmp_path):
-    """What srun does while no node is free."""
+    """A job that waits in the queue, as srun reports it while no node is free."""
     script = tmp_path / "srun"
     script.write_text("#!/bin/sh\necho srun: job 17 queued and waiting for resources >&2\nexec sleep 600\n")
     script.chmod(0o755)

@@ -17,7 +17,7 @@ from ..runtime.errors import Cancelled
 
 @dataclass(frozen=True)
 class LatticeLimit:
-    """How large a kind of lattice may be: nodes in all and along one side, and the bytes that each takes at the peak;
+    """Largest size of a kind of lattice: nodes in all and along one side, and the bytes that each takes at the peak;
     what such a lattice covers, and what to do where it is too large.
     """
 

@@ -152,7 +152,7 @@ class PrincipalPlane:
 def wasserstein(first: Floats, second: Floats) -> float:
     """Return the 2-Wasserstein distance between two sets of points f[N,K] and f[M,K], by the best assignment.
 
-    Of unequal sets, evenly spaced points of the larger are compared; of more than 300 points, 300.
+    For unequal sets, evenly spaced points of the larger are compared; for more than 300 points, 300.
     """
     count = min(len(first), len(second), MAX_PAIRED)
     a, b = evenly_spaced(first, count), evenly_spaced(second, count)

@@ -45,7 +45,7 @@ class Worker:
 
     @property
     def at_once(self) -> int:
-        """How many of the methods `together` may run at once."""
+        """Return the number of methods of `together` that may run at once."""
         return self._at_once
 
     def enter(self) -> None:

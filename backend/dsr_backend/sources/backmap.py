@@ -237,7 +237,7 @@ class _Neighbours:
 
 
 class _Terms:
-    """What a relaxation minimises: distances of the donor, a hinge for near atoms, and a weak pull to the start."""
+    """Terms that a relaxation minimises: distances of the donor, a hinge for near atoms, a weak pull to the start."""
 
     def __init__(
         self,

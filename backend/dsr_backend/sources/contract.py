@@ -53,7 +53,7 @@ class Generated:
 
 
 class Report(Protocol):
-    """How a source says how far it is. The server sends as much of it as the user can read."""
+    """Reports of a source on its progress. The server sends as much of it as the user can read."""
 
     def __call__(self, fraction: float, phase: str, text: str = "", seconds_left: float | None = None) -> None:
         """Report that `fraction` (0 to 1) is done. phase: a word or two; text: its figures."""
@@ -63,7 +63,7 @@ class Report(Protocol):
 
 
 class TrainingReport(Report, Protocol):
-    """How a training says how far it is."""
+    """Reports of a training on its progress."""
 
     def errors(self, training: float, held_out: float, baseline: float | None = None) -> None:
         """Set the errors on the data and on held-out states, which go with the next report.

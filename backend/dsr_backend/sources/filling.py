@@ -101,7 +101,7 @@ def carried(gap: Gap, path: Floats, fractions: Floats) -> States:
 def analog(gap: Gap, fractions: Floats) -> States | None:
     """Follow other trajectories between their states nearest to the ends; None where none comes near to both.
 
-    What the ends differ by from the other trajectory is added, mixed by the fraction.
+    The difference of the ends from the other trajectory is added, mixed by the fraction.
     """
     trace = gap.topology.trace
     paths, weights = [], []

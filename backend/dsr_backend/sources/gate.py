@@ -111,7 +111,7 @@ def allowed_horizon(lengths: Sequence[int]) -> int:
 def candidates(history: History, transition: bool) -> dict[str, Method]:
     """Return the methods to test on a history, by their names in the table.
 
-    Those that draw are left out of a transition, which does not return to the mean that they know.
+    Methods that draw are left out of a transition, which does not return to the mean that they know.
     """
     enough = len(history.states) >= FEW_STATES
     names = ["hold", "straight"]

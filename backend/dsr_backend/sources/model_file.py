@@ -26,7 +26,7 @@ SUFFIX = ".dsrm"
 MAX_HEADER = 8 * 2**20
 MAX_BYTES = 256 * 2**20
 LARGEST = 1e5
-"""Of all numbers in the tensors."""
+"""Largest magnitude of the numbers in the tensors."""
 LONGEST_NAME = 100
 
 Shapes = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
@@ -168,7 +168,7 @@ def number(description: Mapping[str, Any], key: str, least: float, greatest: flo
     return float(value)
 
 
-def whole(description: Mapping[str, Any], key: str, least: int, greatest: int) -> int:
+def whole_number(description: Mapping[str, Any], key: str, least: int, greatest: int) -> int:
     """Return a whole number of a description. Raises ModelError."""
     value = number(description, key, least, greatest)
     if not math.isclose(value, round(value)):

@@ -31,7 +31,7 @@ class Modes:
         values, vectors = np.linalg.eigh(flat @ flat.T)
         order = np.argsort(values)[::-1]
         values, vectors = values[order], vectors[:, order]
-        # Of S states about their mean at most S − 1 motions are left; the rest is rounding.
+        # About the mean of S states at most S − 1 motions are left; the rest is rounding.
         mode_count = int((values > 1e-10 * max(values[0], 1e-12)).sum())
         mode_count = min(mode_count, len(x) - 1, mode_count if rank is None else rank)
         sizes = np.sqrt(values[:mode_count])

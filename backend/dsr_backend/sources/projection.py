@@ -23,7 +23,7 @@ ENOUGH_STATES = 10
 FEW_STATES_FACTOR = 2.0
 # The sweeps end where no distance is farther off than this, Å.
 TOLERANCE = 2e-3
-# How much farther than a heavy atom a hydrogen moves.
+# Factor by which a hydrogen moves farther than a heavy atom.
 HYDROGEN_MOBILITY = 8.0
 
 

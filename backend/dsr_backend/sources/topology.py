@@ -1,4 +1,4 @@
-"""What trajectory sources derive from a molecule's topology: atoms to superpose by, residues, local frames."""
+"""Quantities that sources derive from a molecule's topology: atoms to superpose by, residues, local frames."""
 
 from __future__ import annotations
 

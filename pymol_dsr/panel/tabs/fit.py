@@ -32,7 +32,7 @@ PRESET_LABELS = {
     "preview": "preview: coarser, faster",
     "paper": "paper: the published network, slow, for comparison",
 }
-# Of the others, few have a use.
+# Few have a use for the others.
 USUAL_PRESETS = ("fast", "fine")
 MOST_WARNINGS = 6
 
@@ -425,7 +425,7 @@ def molecules(_self: Any) -> dict[str, int]:
 def offers(counts: dict[str, int], _self: Any) -> list[str]:
     """Return selections to offer, of molecules with these numbers of states.
 
-    Those that move come first, their polymer where there is solvent, and all of them as a family.
+    Moving ones come first, their polymer where there is solvent, and all of them as a family.
     """
     names = sorted(counts, key=lambda n: counts[n] <= 1)
     out = []

@@ -39,7 +39,7 @@ class Lane(enum.Enum):
 
 @dataclass(frozen=True)
 class Array:
-    """What an array holds.
+    """The contents of an array.
 
     dtype: as numpy writes it. shape: numbers and letters. limit: all values are finite and less than this far from 0.
     finite: False where NaN stands for no value; infinities and values past `most` are refused all the same. indexes:

@@ -13,7 +13,7 @@ from .results import Faces, Nearest, Normals, Points
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Progress(Event):
-    """How far a fit is, five times a second at most; a change of phase always."""
+    """Progress of a fit, five times a second at most; a change of phase always."""
 
     EVENT = "progress"
 

@@ -30,7 +30,7 @@ MOST_AREA, MOST_VOLUME = 1e12, 1e18
 MOST_SPEED = 1e12
 MOST_SECONDS = 1e10
 MOST_GRID_NODES = 180_000_000
-"""Of a grid: more than that the backend computes for no request."""
+"""Most nodes of a grid that the backend computes for a request."""
 
 Time = Annotated[float, Value("time, as a state number with fractions", unit="states")]
 ExpectedError = Annotated[float | None, Value("expected error of an extrapolated surface", unit="Å", least=0, most=FAR)]

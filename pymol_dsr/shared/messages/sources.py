@@ -175,7 +175,7 @@ class Generate(SourceRequest):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SourceProgress(Event):
-    """How far a source is, five times a second at most; a change of phase always."""
+    """Progress of a source, five times a second at most; a change of phase always."""
 
     EVENT = "source-progress"
 

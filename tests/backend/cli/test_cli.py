@@ -434,7 +434,7 @@ def test_scores_beside_the_state_held(fit_folder, tmp_path):
 
 @pytest.mark.system
 def test_scores_beside_the_steps_of_the_atoms(fit_folder, run_here, tmp_path):
-    """How much the molecule moves from the state before: 0 for one that only turned."""
+    """The RMSD from the state before is 0 for a molecule that only turned."""
     from dsr_backend.motion.superpose import superpose
     from dsr_backend.surfaces import surfaces_file
 

@@ -392,7 +392,7 @@ def test_reach_is_the_field_s_and_endless_where_it_is_not_known():
 
 
 def test_the_gradient_averages_over_its_step():
-    """Of a quadratic function it is exact, as the corners of a tetrahedron lie evenly about the point."""
+    """For a quadratic function it is exact, as the corners of a tetrahedron lie evenly about the point."""
     quadratic = Formula(lambda x: (x**2).sum(1), [[-9] * 3, [9] * 3]).at(1.0)
     for step in (0.1, 2.0):
         np.testing.assert_allclose(quadratic.gradient(points(20), step), 2 * points(20), atol=2e-3)

@@ -359,7 +359,7 @@ def test_a_training_goes_on_where_it_was(gpu, tmp_path, monkeypatch):
 
 
 def waits_of_more(work, count):
-    """What the host waits for in work(2 · count) beyond what it does in work(count)."""
+    """Waits of the host in work(2 · count) beyond what it does in work(count)."""
     peaks = []
     for number in (count, 2 * count):
         constant.cache_clear()

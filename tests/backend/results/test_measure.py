@@ -1,4 +1,4 @@
-"""What a surface measures: areas, volumes and pockets of balls, whose answers are known."""
+"""Measures of a surface: areas, volumes and pockets of balls, whose answers are known."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""How the surface moves: velocities of balls that are known, excursions of atoms, shares of colours."""
+"""Motion of the surface: velocities of balls that are known, excursions of atoms, shares of colours."""
 
 import numpy as np
 import pytest

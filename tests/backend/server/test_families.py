@@ -86,7 +86,7 @@ def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def digest(wire: Wire) -> str:
-    """Of all that is in the family's file; the order of texts in its header is any."""
+    """Digest of all that is in the family's file; the order of texts in its header is any."""
     return str(dsr_format.read_metadata(wire.call("save", fit="both")[1]["file"].tobytes())["digest"])
 
 

@@ -1,4 +1,4 @@
-"""What a broken or hostile backend, file name or setting can do to PyMOL: nothing but one line."""
+"""A broken or hostile backend, file name or setting can do nothing to PyMOL but print one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the panel works out: times that are played, what it offers, what it draws. Clicks are in gui_script.py."""
+"""Times that the panel plays, its offers and its drawings. Clicks are in gui_script.py."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ FPS = 30.0
 _COMPONENTS = {"<f4": 5126, "<u4": 5125, "<u2": 5123, "<i2": 5122, "|i1": 5120}
 _QUANTIZATION = "KHR_mesh_quantization"
 _STEPS = 32767
-# Of the indices that two bytes hold, the last one ends a strip.
+# The last one of the indices that two bytes hold ends a strip.
 _MOST_SHORT_INDICES = 65535
 _ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
 

@@ -30,7 +30,7 @@ from ..replies import callers_fault
 from .results import nearest_of
 from .state import PendingFit, State
 
-# What the folder of fits has of a fit.
+# Endings of the files of a fit in the folder of fits.
 SUFFIXES = (".dsr", staging.SUFFIX, detached_registry.SUFFIX)
 
 

@@ -60,7 +60,7 @@ class Residues:
 
 
 class Context(NamedTuple):
-    """What is known about the states to predict, of B examples.
+    """Known facts about the states to predict, of B examples.
 
     known: frames [B,T,R], the end of a fill first, then the history; times: f[B,T] in gaps from the state to predict;
     present: bool[B,T]. anchor: frames [B,R] that the increment starts from; mean: f[B,R,6], its prior mean; spread:

@@ -131,7 +131,7 @@ def load(name: str) -> SavedGenerator:
 def from_bytes(data: bytes) -> SavedGenerator:
     """Return the generator that a file holds. Raises ModelError."""
     description, tensors = model_file.parse(data, GENERATOR)
-    preset = Preset(**{key: model_file.whole(description, key, *limits) for key, limits in SIZES.items()})
+    preset = Preset(**{key: model_file.whole_number(description, key, *limits) for key, limits in SIZES.items()})
     vocabulary = model_file.texts(description, "vocabulary", MOST_KINDS)
     if len(set(vocabulary)) < len(vocabulary):
         raise ModelError("vocabulary has a residue twice")
@@ -139,7 +139,7 @@ def from_bytes(data: bytes) -> SavedGenerator:
     if not isinstance(described, list) or not 1 <= len(described) <= MOST_PROTEINS:
         raise ModelError(f"proteins are no list of 1 to {MOST_PROTEINS}")
     proteins = tuple(_protein(entry, vocabulary) for entry in described)
-    features = [model_file.whole(entry, "features", 1, FEATURES) for entry in described]
+    features = [model_file.whole_number(entry, "features", 1, FEATURES) for entry in described]
     # Takes no memory before the tensors are checked.
     with torch.device("meta"):
         of_net = model_file.shapes_of(Network(len(vocabulary), preset).state_dict())
@@ -253,7 +253,7 @@ def _protein(described: Any, vocabulary: Sequence[str]) -> KnownProtein:
         or not all(type(chain) is int and 0 <= chain < MOST_RESIDUES for chain in chains)
     ):
         raise ModelError(f"chains of {name} are no {len(residues)} numbers from 0")
-    steps = model_file.whole(described, "steps", 1, 10**9)
+    steps = model_file.whole_number(described, "steps", 1, 10**9)
     return KnownProtein(name, residues, tuple(chains), steps, model_file.number(described, "step", 0.0, 1e4))
 
 
@@ -265,6 +265,9 @@ def _curve(described: Any) -> tuple[Measurement, ...]:
         if not isinstance(row, list) or len(row) != 3:
             raise ModelError("curve has a row that is not of seconds, steps and ratio")
         values = dict(zip(("seconds", "steps", "ratio"), row, strict=True))
-        seconds, steps = model_file.number(values, "seconds", 0.0, 1e10), model_file.whole(values, "steps", 0, 10**9)
+        seconds, steps = (
+            model_file.number(values, "seconds", 0.0, 1e10),
+            model_file.whole_number(values, "steps", 0, 10**9),
+        )
         curve.append(Measurement(seconds, steps, model_file.number(values, "ratio", 0.0, 1e6)))
     return tuple(curve)

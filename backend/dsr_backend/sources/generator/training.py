@@ -96,7 +96,7 @@ class Windows:
         offsets = torch.arange(known_before - 1, -1, -1, device=device)
         history = (at[:, None] - offsets).clamp_min(0)
         present = self.owner[history] == self.owner[at][:, None]
-        # Of a history with uneven strides some states are not known, or the one before the last.
+        # In a history with uneven strides some states are not known, or the one before the last.
         drawn = torch.rand(present.shape, generator=generator, device=device)
         even = bool(torch.rand(1, generator=generator, device=device) >= FORGOTTEN)
         present &= (drawn >= FORGOTTEN) | (offsets < 2)

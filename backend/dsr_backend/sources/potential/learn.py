@@ -26,7 +26,7 @@ CENTRES = 64
 QUERIES = 500
 """Frames whose distances to the centres give the spacing of the data."""
 TRAINING_FRACTION = 0.55
-"""Of the seconds; calibration has the others."""
+"""Fraction of the seconds; calibration has the others."""
 CHUNK = 200
 CPU = torch.device("cpu")
 SIZES = {"small": (2, 48), "large": (4, 128)}

@@ -67,8 +67,8 @@ def load(name: str) -> tuple[Potential, JsonObject]:
 def from_bytes(data: bytes) -> tuple[Potential, JsonObject]:
     """Return the potential that a file holds, and its report. Raises ModelError."""
     description, tensors = model_file.parse(data, POTENTIAL)
-    layers = model_file.whole(description, "layers", 1, MOST_LAYERS)
-    width = model_file.whole(description, "width", 1, MOST_WIDTH)
+    layers = model_file.whole_number(description, "layers", 1, MOST_LAYERS)
+    width = model_file.whole_number(description, "width", 1, MOST_WIDTH)
     potential = Potential(
         Priors(), GraphNetwork(layers, width), model_file.number(description, "temperature", *TEMPERATURES)
     )
@@ -81,7 +81,7 @@ def from_bytes(data: bytes) -> tuple[Potential, JsonObject]:
         count = features(torch.zeros(1, len(protein), 3), protein).shape[1]
         for key in ARRAYS:
             expected[f"proteins.{number}.{key}"] = (torch.float64, (count,))
-        frames = model_file.whole(described[number], "centres", 1, MOST_CENTRES)
+        frames = model_file.whole_number(described[number], "centres", 1, MOST_CENTRES)
         expected[f"proteins.{number}.centres"] = (torch.float32, (frames, len(protein), 3))
     model_file.check_tensors(tensors, expected)
     potential.module().load_state_dict({name: tensors[name] for name in potential.module().state_dict()})

@@ -43,7 +43,7 @@ MINIMUM_TIMING_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast a molecule is simulated here: ns a day, on the platform of that name."""
+    """Speed of a simulation here: ns a day, on the platform of that name."""
 
     ns_a_day: float
     platform: str
@@ -122,7 +122,7 @@ class Dynamics:
                 self.context.loadCheckpoint(checkpoint.blob)
                 return True
             except self.failure:
-                # Of another version of OpenMM or another number of threads.
+                # It is of another version of OpenMM or another number of threads.
                 pass
         self._set_seed(seed + 1 + checkpoint.step)
         self.context.reinitialize()

@@ -82,7 +82,7 @@ def test_the_volume_is_looked_at_when_the_states_were():
 
 @pytest.mark.system
 def test_a_steady_field_knows_no_states():
-    """What single states have of their own comes and goes with them, or is averaged away at all times."""
+    """Detail of single states comes and goes with them, or is averaged away at all times."""
     radii = 7.0 + 0.3 * np.random.default_rng(1).normal(size=COUNT)
     noisy = fit(breathing(radii))
     steady = noisy.with_uniform_smoothing()

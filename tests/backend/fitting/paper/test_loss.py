@@ -182,7 +182,7 @@ def test_loss_against_a_plain_evaluation_of_equations_2_and_3(tau, lam, alpha):
 
 
 def test_loss_of_closed_forms():
-    """Of the distance itself only α‖z‖ is left; of twice the distance τ · 1 and λ · 1² are added."""
+    """For the distance itself only α‖z‖ is left; for twice the distance τ · 1 and λ · 1² are added."""
     surface = torch.nn.functional.normalize(torch.randn(1, 50, 3, dtype=torch.float64), dim=-1)
     space = torch.randn(1, 60, 3, dtype=torch.float64)
     z = torch.ones(1, 4, dtype=torch.float64)
