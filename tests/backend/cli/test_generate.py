@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ def test_bad_input_is_one_line_before_pymol_is_started(files, capsys, monkeypatc
 
 @pytest.mark.parametrize("verb", FRAMES)
 def test_a_verb_generates_as_many_states_as_its_command_in_pymol(files, monkeypatch, verb):
-    calls = []
+    calls: list[Any] = []
     monkeypatch.setattr("dsr_backend.surfaces.from_pymol.generate_states", lambda *arguments: calls.append(arguments))
     assert main([verb, "pep.pdb", "-o", "new.pdb"]) == 0
     [[_, _, _, [options, *_], _]] = calls

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,8 +138,9 @@ def test_a_source_ends_when_it_is_cancelled_and_says_what_it_refuses():
 
 
 def test_errors_of_a_training_that_come_between_two_events_go_with_the_next_one():
-    events = []
-    report = sources.JobReport(Job(1, "learn", {}, {}, SimpleNamespace(send_event=events.append)), "net")
+    events: list[Any] = []
+    listener: Any = SimpleNamespace(send_event=events.append)
+    report = sources.JobReport(Job(1, "learn", {}, {}, listener), "net")
     report(0.0, "learning")
     report.errors(2.0, 1.5, 1.6)
     report.gap(0.3)

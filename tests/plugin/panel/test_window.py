@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,12 @@ def panel(plugin, monkeypatch):
 
 def wait_in_window(condition):
     """Wait as a window does, which takes what its threads send."""
-    wait_for(lambda: QtWidgets.QApplication.processEvents() or condition())
+
+    def is_met():
+        QtWidgets.QApplication.processEvents()
+        return condition()
+
+    wait_for(is_met)
 
 
 def slowed(function):
@@ -54,7 +60,7 @@ def test_a_fault_in_the_work_of_a_page_is_shown_and_ends_the_work(panel, capfd):
     def work():
         raise RuntimeError("a fault of ours")
 
-    ended = []
+    ended: list[Any] = []
     panel.run("dsr_learn", work, lambda result: ended.append("result"), ended.append)
     wait_in_window(lambda: ended and panel.status.text())
     assert panel.status.text() == "dsr_learn failed: RuntimeError: a fault of ours"
@@ -86,7 +92,12 @@ def test_a_click_on_cancel_counts_while_the_structures_of_a_morph_are_read(panel
     page.button.click()
     assert panel.status.text() == "stopping"
     may_go_on.set()
-    wait_in_window(lambda: page.poll() or page.button.text() == "Morph")
+
+    def has_ended():
+        page.poll()
+        return page.button.text() == "Morph"
+
+    wait_in_window(has_ended)
     assert panel.status.text().startswith("pep_morph: cancelled")
 
 

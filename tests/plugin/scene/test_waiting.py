@@ -39,7 +39,7 @@ def all_done(waiting, name="a"):
     ],
 )
 def test_a_command_that_fails_does_not_hold_up_those_after_it(cmd, jobs, capfd, error, report):
-    waiting, called = Waiting(jobs), []
+    waiting, called = Waiting(jobs), list[str]()
     waiting.add("a", "dsr_movie", failing(error), cmd)
     waiting.add("a", "dsr_color", lambda: called.append("dsr_color"), cmd)
     assert waiting.must_wait("a") and not called
@@ -50,7 +50,7 @@ def test_a_command_that_fails_does_not_hold_up_those_after_it(cmd, jobs, capfd, 
 
 
 def test_a_fit_that_a_command_loads_anew_is_waited_for_by_those_after_it(cmd, jobs, capfd):
-    waiting, called = Waiting(jobs), []
+    waiting, called = Waiting(jobs), list[str]()
 
     def load():
         jobs.fits["a"] = Fit("a", phase=Phase.READY)
@@ -67,7 +67,7 @@ def test_a_fit_that_a_command_loads_anew_is_waited_for_by_those_after_it(cmd, jo
     [(Phase.CANCELLED, "was cancelled"), (Phase.FAILED, "has failed"), (None, "is not there any more")],
 )
 def test_commands_of_a_fit_that_does_not_come_to_its_end_are_named_and_not_run(cmd, jobs, capfd, phase, ending):
-    waiting, called, fit = Waiting(jobs), [], jobs.fits["a"]
+    waiting, called, fit = Waiting(jobs), list[str](), jobs.fits["a"]
     for verb in ("movie", "color"):
         waiting.add("a", f"dsr_{verb}", lambda: called.append("called"), cmd)
     if phase is None:
@@ -77,8 +77,13 @@ def test_commands_of_a_fit_that_does_not_come_to_its_end_are_named_and_not_run(c
         fit.phase, jobs.fits["a"] = phase, Fit("a", phase=Phase.READY)
     jobs.release(fit)
     line = f" dsr_movie, dsr_color: not run, since the fit a {ending}\n"
-    printed = []
-    wait_for(lambda: printed.append(capfd.readouterr().out) or line in "".join(printed), lambda: printed)
+    printed: list[str] = []
+
+    def has_line():
+        printed.append(capfd.readouterr().out)
+        return line in "".join(printed)
+
+    wait_for(has_line, lambda: printed)
     assert not called and not waiting.must_wait("a")
 
 
