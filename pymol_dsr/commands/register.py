@@ -12,7 +12,6 @@ from ..scene import color_sources
 from ..session import Session
 from . import (  # noqa: F401 (each makes its commands)
     color,
-    ensemble,
     evaluate,
     example,
     files,
@@ -26,6 +25,7 @@ from . import (  # noqa: F401 (each makes its commands)
     measure,
     morph,
     movie,
+    occupancy,
     simulate,
     still,
 )

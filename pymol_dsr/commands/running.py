@@ -10,6 +10,7 @@ from pymol import gui
 
 from ..fits import background
 from ..fits.fit import Fit, Say
+from ..shared.text import counted
 
 T = TypeVar("T")
 Answer = TypeVar("Answer")
@@ -59,7 +60,7 @@ def has_window() -> bool:
 
 def count_of_states(count: int) -> str:
     """Return a number of states in words."""
-    return "1 state" if count == 1 else f"{count} states"
+    return counted(count, "state")
 
 
 def reporter(quiet: Any) -> Say:

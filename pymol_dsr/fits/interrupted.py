@@ -14,6 +14,7 @@ from ..shared import messages
 from ..shared.names import is_name
 from ..shared.options import FitOptions, StartOptions
 from ..shared.surfaces_format import is_surfaces_path
+from ..shared.text import counted
 from ..shared.values import ValueFault
 from ..surfaces import extract
 from ..surfaces.source import ExtractError, Source
@@ -36,8 +37,7 @@ class Interrupted:
     def progress(self) -> str:
         """Return its progress as a text."""
         count, step = self.record.surfaces, self.record.step
-        surfaces = f"{count} surface{'' if count == 1 else 's'}"
-        return f"{self.name}: interrupted: {surfaces}" + (f", step {step}" if step is not None else "")
+        return f"{self.name}: interrupted: {counted(count, 'surface')}" + (f", step {step}" if step is not None else "")
 
     def line(self) -> str:
         """Return its progress and the command that goes on with it, in one line."""

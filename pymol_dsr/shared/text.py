@@ -1,4 +1,4 @@
-"""Text from a file or the wire, made safe to print; durations in words."""
+"""Text from a file or the wire, made safe to print; counts and durations in words."""
 
 from __future__ import annotations
 
@@ -50,3 +50,8 @@ def in_words(seconds: float) -> str:
     """Return a duration in its largest unit, as 4 min."""
     size, unit = next((size, unit) for size, unit in SECONDS_IN_WORDS if seconds >= size)
     return f"{max(1.0, seconds / (size or 1.0)):.2g} {unit}"
+
+
+def counted(count: int, noun: str, nouns: str = "") -> str:
+    """Return a count with its noun, as 1 state and 2 states. nouns: the plural where no s makes it."""
+    return f"1 {noun}" if count == 1 else f"{count} {nouns or noun + 's'}"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..shared.superpose import rmsd, superpose
+from ..shared.text import counted
 from .atoms import MoleculeStates
 from .residues import Residue, chains_of, residues_of
 
@@ -268,23 +269,19 @@ def _left_out(
             (missing if residue.is_polymer else ligands).append(residue)
     clauses = []
     if missing:
-        clauses.append(f"{_count(len(missing), 'residue')} ({_runs(missing)})")
+        clauses.append(f"{counted(len(missing), 'residue')} ({_runs(missing)})")
     if ligands:
         named = ", ".join(ligand.label() for ligand in ligands[:MOST_NAMED]) + (
             ", ..." if len(ligands) > MOST_NAMED else ""
         )
-        clauses.append(f"{_count(len(ligands), 'ligand or ion', 'ligands and ions')} ({named})")
+        clauses.append(f"{counted(len(ligands), 'ligand or ion', 'ligands and ions')} ({named})")
     if solvent:
-        clauses.append(_count(solvent, "atom of solvent", "atoms of solvent"))
+        clauses.append(counted(solvent, "atom of solvent", "atoms of solvent"))
     if hydrogens:
-        clauses.append(_count(hydrogens, "hydrogen"))
+        clauses.append(counted(hydrogens, "hydrogen"))
     if heavy:
-        clauses.append(f"{_count(heavy, 'atom')} in paired residues")
+        clauses.append(f"{counted(heavy, 'atom')} in paired residues")
     return [f"{of.object}: left out: {', '.join(clauses)}"] if clauses else []
-
-
-def _count(count: int, noun: str, nouns: str = "") -> str:
-    return f"1 {noun}" if count == 1 else f"{count} {nouns or noun + 's'}"
 
 
 def _runs(residues: Sequence[Residue]) -> str:

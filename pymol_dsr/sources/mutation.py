@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from chempy import Atom, Bond
-from chempy.models import Indexed
 from numpy.typing import NDArray
 
 from ..scene import placement
@@ -18,7 +16,8 @@ from ..shared.simulation_options import MUTATION
 from ..shared.superpose import superpose
 from ..surfaces.selections import GENERATED_TITLE
 from ..surfaces.source import ExtractError
-from .atoms import AtomKey, MoleculeStates, read_states
+from .atoms import MoleculeStates, read_states
+from .chempy_model import chempy_model
 from .residues import RESIDUE_ALIASES
 
 LETTERS = {
@@ -68,7 +67,7 @@ def load_mutant(mutated: MoleculeStates, name: str, text: str, _self: Any) -> Mo
     """Load the first state of a mutant as an object, and return its states with atoms as PyMOL orders them."""
     cmd = _self
     delete_objects([name], cmd)
-    cmd.load_model(_chempy_model(mutated), name, zoom=0)
+    cmd.load_model(chempy_model(mutated.molecule, mutated.coordinates[0]), name, zoom=0)
     cmd.set_title(name, 1, f"{GENERATED_TITLE}start of a simulation, {text} of {mutated.object}")
     placement.place(name, placement.object_ttt(mutated.object, cmd), cmd)
     cmd.disable(name)
@@ -179,20 +178,3 @@ def _replaced(words: tuple[str, ...], places: set[int], word: str) -> tuple[str,
 
 def _indices(count: int) -> NDArray[np.int32]:
     return np.arange(count, dtype=np.int32)
-
-
-def _chempy_model(atoms: MoleculeStates) -> Indexed:
-    keys: list[AtomKey] = atoms.atom_keys()
-    model = Indexed()
-    for (chain, number, residue, name), element, position in zip(
-        keys, atoms.molecule.elements, atoms.coordinates[0].astype(float).tolist(), strict=True
-    ):
-        atom = Atom()
-        atom.name, atom.resn, atom.resi, atom.chain, atom.symbol = name, residue, number, chain, element
-        atom.coord = position
-        model.add_atom(atom)
-    for pair in atoms.molecule.bonds.tolist():
-        bond = Bond()
-        bond.index, bond.order = pair, 1
-        model.add_bond(bond)
-    return model

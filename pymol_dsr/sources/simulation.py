@@ -5,10 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from chempy import Atom, Bond
-from chempy.models import Indexed
-
 from ..fits.fit import Cancelled, Say
 from ..scene import placement
 from ..scene.gui_thread import in_gui
@@ -19,6 +15,7 @@ from ..shared.text import in_words
 from ..shared.values import JsonObject
 from ..surfaces.selections import GENERATED_TITLE
 from .atoms import MoleculeStates, read_states
+from .chempy_model import chempy_model
 from .jobs import SourceJob, Sources
 from .loader import StatePlace
 from .mutation import load_mutant
@@ -186,33 +183,10 @@ def _load_start(work: SimulationWork, prepared: messages.PreparedMolecule, _self
     """Load the prepared molecule, and read it as PyMOL orders its atoms."""
     cmd, name = _self, work.start
     delete_objects([name], cmd)
-    cmd.load_model(_chempy_model(prepared), name, zoom=0)
+    cmd.load_model(chempy_model(prepared.molecule(), prepared.coordinates), name, zoom=0)
     cmd.set_title(name, 1, GENERATED_TITLE + "start of a simulation")
     placement.place(name, placement.object_ttt(work.atoms.object, cmd), cmd)
     # The simulation takes its place.
     cmd.disable(name)
     cmd.disable(work.atoms.object)
     return read_states(f"%{name}", "1", cmd)
-
-
-def _chempy_model(prepared: messages.PreparedMolecule) -> Indexed:
-    molecule = prepared.molecule()
-    model = Indexed()
-    columns = (
-        molecule.names,
-        molecule.residue_names,
-        molecule.residue_numbers,
-        molecule.chains,
-        molecule.elements,
-        np.asarray(prepared.coordinates, float).tolist(),
-    )
-    for name, residue_name, number, chain, element, position in zip(*columns, strict=True):
-        atom = Atom()
-        atom.name, atom.resn, atom.resi, atom.chain, atom.symbol = name, residue_name, number, chain, element
-        atom.coord = position
-        model.add_atom(atom)
-    for pair in molecule.bonds.tolist():
-        bond = Bond()
-        bond.index, bond.order = pair, 1
-        model.add_bond(bond)
-    return model

@@ -8,8 +8,8 @@ from pymol.Qt import QtWidgets
 
 from ...analysis import landscape as landscapes
 from ...analysis.landscape import EnsembleLandscape
-from ...commands.ensemble import occupy
 from ...commands.landscape import describe_ensemble
+from ...commands.occupancy import EnsembleSelection, occupy
 from ...commands.running import Runner
 from ...fits.fit import Fit, Phase
 from ...fits.jobs import Jobs
@@ -151,7 +151,7 @@ class EnsemblesTab(QtWidgets.QWidget):
 
         self.panel.run(
             "dsr_occupancy",
-            lambda: occupy(session, name, states, "", options, None, show, runner, cmd),
+            lambda: occupy(session, EnsembleSelection(name, states), options, show, runner, cmd),
             show_figures,
             self._ended,
         )

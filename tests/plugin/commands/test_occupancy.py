@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from pymol_dsr.commands.ensemble import apart_line, dsr_occupancy, parse_weights
 from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.commands.occupancy import apart_line, dsr_occupancy, parse_weights
 from pymol_dsr.session import session_of
 from pymol_dsr.shared.messages import OccupancyResult
 from support.paths import ROOT

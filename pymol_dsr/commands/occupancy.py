@@ -11,7 +11,7 @@ import numpy as np
 from pymol import CmdException, cmd
 
 from ..analysis.landscape import EnsembleLandscape
-from ..fits import ensemble
+from ..fits.ensemble import series_of, surfaces_occupancy
 from ..fits.fit import Activity, Fit, Say, Trajectory
 from ..fits.jobs import Jobs
 from ..scene import occupancy as shown_occupancy
@@ -117,59 +117,64 @@ def dsr_occupancy(
     """
     return occupy(
         session_of(_self),
-        str(name),
-        str(states),
-        str(trajectory),
+        EnsembleSelection(str(name), str(states), str(trajectory), parse_weights(weights)),
         OccupancyOptions.parse(levels=levels, resolution=resolution),
-        parse_weights(weights),
         OccupancyShow.parse(object=object, color=color, representation=as_, transparency=transparency, by=by),
         Runner.of("dsr_occupancy", async_, quiet, _self),
         _self,
     )
 
 
+@dataclass(frozen=True)
+class EnsembleSelection:
+    """The states of an ensemble, as a user names them.
+
+    name: of a fit, or a selection. states: a states text, empty for all. trajectory: of a family, empty for all of
+    them. weights: one for each state, or None.
+    """
+
+    name: str
+    states: str = ""
+    trajectory: str = ""
+    weights: tuple[float, ...] | None = None
+
+
 def occupy(
     session: Session,
-    name: str,
-    states: str,
-    trajectory: str,
+    selection: EnsembleSelection,
     options: OccupancyOptions,
-    weights: tuple[float, ...] | None,
     show: OccupancyShow,
     runner: Runner,
     _self: Any,
 ) -> str:
     """Show the occupancy of a fit or a selection as a group of objects; the name of the group.
 
-    states: a states text. trajectory: of a family, empty for all of them. weights: one for each state, or None. Raises
-    CmdException, JobError, ExtractError, SceneError, StatesError or BackendError.
+    With macrostates it is a group for each of them; what their names begin with. Raises CmdException, JobError,
+    ExtractError, SceneError, StatesError or BackendError.
     """
     if show.color != shown_occupancy.SPREAD and not is_color(show.color, _self):
         raise CmdException(f"color {show.color}: it must be spread or a colour of PyMOL")
-    if show.by == "macrostate":
-        return _occupy_macrostates(session, name, states, trajectory, options, weights, show, runner, _self)
-    group, work = _prepared(
-        session, _plan(session, name, states, trajectory, runner, _self), options, weights, show, runner, _self
-    )
+    by_macrostate = show.by == "macrostate"
+    if by_macrostate and selection.weights is not None:
+        raise CmdException("weights: with by=macrostate all states of a macrostate count alike; leave weights out")
+    plan = _plan(session, selection, runner, _self)
+    if by_macrostate:
+        return _occupy_macrostates(session, plan, selection.states, options, show, runner, _self)
+    group, work = _prepared(session, plan, options, selection.weights, show, runner, _self)
     runner.run(work)
     return group
 
 
 def _occupy_macrostates(
     session: Session,
-    name: str,
+    plan: _Plan,
     states: str,
-    trajectory: str,
     options: OccupancyOptions,
-    weights: tuple[float, ...] | None,
     show: OccupancyShow,
     runner: Runner,
     _self: Any,
 ) -> str:
     """Show the occupancy of each macrostate as a group of objects of its own; what their names begin with."""
-    if weights is not None:
-        raise CmdException("weights: with by=macrostate all states of a macrostate count alike; leave weights out")
-    plan = _plan(session, name, states, trajectory, runner, _self)
     stem = str(_self.get_legal_name(show.object or f"{plan.name}_occupancy"))
     landscape_options = LandscapeOptions()
     groups = [f"{stem}_macro{number + 1}" for number in range(landscape_options.states)]
@@ -192,14 +197,15 @@ def _occupy_macrostates(
     return stem
 
 
-def _plan(session: Session, name: str, states: str, trajectory: str, runner: Runner, _self: Any) -> _Plan:
+def _plan(session: Session, selection: EnsembleSelection, runner: Runner, _self: Any) -> _Plan:
     """Return the plan for a fit or a selection. Raises CmdException, JobError, StatesError or ExtractError."""
+    name, trajectory = selection.name, selection.trajectory
     known = fit_name(name, _self)
     if known in session.jobs.fits:
-        return _plan_of_fit(session.jobs, known, states, trajectory)
+        return _plan_of_fit(session.jobs, known, selection.states, trajectory)
     if trajectory:
         raise CmdException(f"trajectory {trajectory}: {name} is no fit; name objects as one+two instead")
-    return _plan_of_selection(session.jobs, name, states, runner.say, _self)
+    return _plan_of_selection(session.jobs, name, selection.states, runner.say, _self)
 
 
 def _prepared(
@@ -223,7 +229,7 @@ def _prepared(
     shown_occupancy.check_occupancy_names(group, options.levels, _self)
     fit, trajectories, ask = plan.begin(group)
     request = Occupancy(
-        series=ensemble.series_of(fit, trajectories, plan.times),
+        series=series_of(fit, trajectories, plan.times),
         weights=weights,
         grid=show.representation == "map",
         options=options,
@@ -311,7 +317,7 @@ def _plan_of_sources(jobs: Jobs, selection: str, sources: Sequence[Source], say:
         if group in jobs.fits:
             raise CmdException(f"object {group}: a fit has that name; give another one")
         fit = jobs.new(group, sources)
-        return fit, fit.trajectories, lambda request: ensemble.surfaces_occupancy(jobs, fit, sources, request, say)
+        return fit, fit.trajectories, lambda request: surfaces_occupancy(jobs, fit, sources, request, say)
 
     def among(members: Mapping[str, Sequence[int]]) -> _Plan:
         chosen_sources = [
