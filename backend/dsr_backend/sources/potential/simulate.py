@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -95,9 +95,9 @@ class _Run:
         started = time.monotonic()
         try:
             for number in range(1, options.states + 1):
-                for _ in range(-(-self._steps // STEPS_AT_ONCE)):
+                for count in blocks(self._steps, STEPS_AT_ONCE):
                     self._check()
-                    dynamics.run(min(STEPS_AT_ONCE, self._steps))
+                    dynamics.run(count)
                 lost = dynamics.flown_apart(bonds)
                 if bool(lost.any()):
                     self._flown_apart += int(lost.sum())
@@ -107,7 +107,7 @@ class _Run:
                 text = f"{1e3 * elapsed / (number * self._steps):.1f} ms a step of {options.replicas} replicas"
                 left = elapsed * (options.states / number - 1.0)
                 self._report(number / options.states, "simulating", text, left)
-                if options.budget is not None and elapsed > options.budget:
+                if options.budget is not None and elapsed > options.budget and number < options.states:
                     self._stopped = f"ended by budget={options.budget:g}"
                     break
         except Cancelled:
@@ -184,6 +184,12 @@ class _Run:
                 "training": self._training,
             },
         )
+
+
+def blocks(steps: int, most: int) -> Iterator[int]:
+    """Yield the lengths of blocks of at most `most` steps, which are `steps` together."""
+    for first in range(0, steps, most):
+        yield min(most, steps - first)
 
 
 def _trained(potential: Potential, protein: Protein) -> tuple[Trained | None, list[str]]:

@@ -298,7 +298,8 @@ class _Run:
                 )
             )
             self._tell(kelvin)
-            if options.budget is not None and time.monotonic() - self._started > options.budget:
+            is_late = options.budget is not None and time.monotonic() - self._started > options.budget
+            if is_late and self._count < self._total:
                 self._stopped = f"ended by budget={options.budget:g}"
             blob, places, velocities = self._dynamics.checkpoint()
             self._last = Checkpoint(number, step, self._count, self._dynamics.platform, blob, places, velocities)

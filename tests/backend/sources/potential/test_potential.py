@@ -15,6 +15,7 @@ from dsr_backend.sources.potential.learn import SIZES, LearningData, learn
 from dsr_backend.sources.potential.network import GraphNetwork
 from dsr_backend.sources.potential.potential import Potential, features
 from dsr_backend.sources.potential.priors import BOLTZMANN, Priors
+from dsr_backend.sources.potential.simulate import blocks
 from dsr_backend.sources.potential.train import Frames
 from scipy.spatial.transform import Rotation
 
@@ -294,3 +295,9 @@ def test_centres_lie_apart(frames) -> None:
     ends = np.linalg.norm(chosen[:, 0] - chosen[:, -1], axis=1)
     end_distances = np.linalg.norm(frames.beads[:, 0] - frames.beads[:, -1], axis=1)
     assert ends.std() > end_distances.std() and not math.isclose(ends.min(), ends.max())
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 15, 25, 100])
+def test_a_state_comes_after_as_many_steps_as_its_time_says(steps) -> None:
+    lengths = list(blocks(steps, 10))
+    assert sum(lengths) == steps and max(lengths) <= 10

@@ -201,6 +201,12 @@ def test_a_budget_ends_the_run(alanines, store) -> None:
     assert "ended by budget=0.3" in generated.notes[0]
 
 
+def test_a_run_that_comes_to_its_end_was_not_ended_by_its_budget(alanines, store) -> None:
+    generated, _, _ = run(alanines, store, replace(SHORT, ns=1e-3 * SHORT.every, budget=0.001))
+    assert len(generated.coordinates) == 1
+    assert not any("budget" in note for note in generated.notes)
+
+
 def test_no_states_and_unknown_platforms_are_refused(scene) -> None:
     with pytest.raises(ValueFault, match="shorter than every=1 ps"):
         SimulationOptions(ns=0.0005)
