@@ -127,7 +127,7 @@ def read_source(
         states=state_numbers,
         last=last,
         coordinates=coordinates,
-        settings={key: _self.get(key) for key in SURFACE_SETTINGS if key in settings},
+        settings={key: _self.get(key, name) for key in SURFACE_SETTINGS if key in settings},
         session=one_session.with_one_state(shown_state),
         pymol=str(_self.get_version()[0]),
         closing=_closing(name, remedies, _self),

@@ -67,7 +67,7 @@ class Source:
     atoms: i4[A], indices from 0 in the object of the atoms that the surface encloses; radii: f4[A], their van der Waals
     radii in Å. states: those to compute, from 1.
     last: number of states of the object. coordinates: f4[A,3] in Å by state, in memory or read on demand. settings:
-    PyMOL's settings that shape a surface. session: PyMOL session of one state, as JSON. pymol: its version. closing:
+    those of the object that shape a surface. session: PyMOL session of one state, as JSON. pymol: its version. closing:
     how to get closed surfaces, for a message. unwrap: whether molecules that the periodic box cuts were made whole.
     provenance: origin of its states, where some of them were generated. warnings: lines for the user, more of which may
     come while surfaces are computed.

@@ -49,13 +49,15 @@ class SurfaceScene:
     ) -> None:
         """Set the scene up: the object `name` of a PyMOL session, with the atoms i4[A] (indices from 0) only.
 
-        settings: PyMOL's, by name. route: how triangles are read from PyMOL, `cache` or `idtf`.
+        settings: those of the object, by name. route: how triangles are read from PyMOL, `cache` or `idtf`.
         """
         cmd = self._cmd
         self._object, self._route = name, route
         cmd.set_session(read_json_session(session), partial=1, quiet=1)
         for key, value in settings.items():
             cmd.set(key, value)
+            # One of its own, which came with the session, would hide it.
+            cmd.unset(key, name)
         # create() would lose the settings of the object, so the atoms that are not wanted go instead.
         cmd.select_list("_dsr", name, [int(index) + 1 for index in atoms], mode="index")
         cmd.remove(f"{name} and not _dsr")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+from dataclasses import replace
 from threading import Timer
 from typing import Any
 
@@ -70,6 +71,26 @@ def test_arrays_are_what_the_contract_says(peptide):
     outward = np.einsum("ij,ij->i", surface.normals, surface.points - centre)
     assert (outward > 0).mean() > 0.8
     assert np.allclose(surface.atoms, coordinates(peptide, "pep", 2), atol=1e-6)
+
+
+def test_the_settings_that_are_kept_are_those_of_the_object(peptide):
+    peptide.set("solvent_radius", 1.8, "pep")
+    peptide.set("surface_quality", 1)
+    settings = extract.read_source("pep", "1", _self=peptide).settings
+    assert float(settings["solvent_radius"]) == pytest.approx(1.8) and settings["surface_quality"] == "1"
+
+
+def test_a_setting_of_a_baseline_wins_over_one_of_the_object(peptide):
+    def points(surface_type):
+        source = extract.read_source("pep", "1", _self=peptide)
+        source = replace(source, settings={**source.settings, "surface_type": surface_type})
+        (surface,) = workers.compute_surfaces(source, 1)
+        return surface.points
+
+    plain, marched = points("0"), points("3")
+    peptide.set("surface_type", 0, "pep")
+    np.testing.assert_array_equal(points("3"), marched)
+    assert len(marched) != len(plain)
 
 
 @pytest.mark.parametrize("key, value", [("surface_quality", 1), ("solvent_radius", 1.8), ("surface_mode", 2)])
