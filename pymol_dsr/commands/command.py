@@ -9,31 +9,14 @@ from typing import Any
 
 from pymol import CmdException, cmd
 
-from ..backend.process import BackendError
-from ..fits.fit import Cancelled, JobError
-from ..runtime.settings import SettingsError
-from ..scene.objects import SceneError
 from ..session import session_of
 from ..shared import text
-from ..shared.states import StatesError
-from ..shared.values import ValueFault, is_nan
-from ..surfaces.source import ExtractError
+from ..shared.values import is_nan
 from .arguments import fit_name
+from .expected import EXPECTED
 from .running import is_typed
 
 COMMANDS: dict[str, Callable[..., Any]] = {}
-# Errors that a user can cause or a machine can make; anything else is a fault of ours and keeps its traceback.
-EXPECTED = (
-    StatesError,
-    ValueFault,
-    ExtractError,
-    SceneError,
-    JobError,
-    SettingsError,
-    BackendError,
-    Cancelled,
-    OSError,
-)
 
 
 # Arguments that commands turn into numbers themselves, with the words that they take; all others are parsed as options.

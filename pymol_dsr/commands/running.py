@@ -11,6 +11,7 @@ from pymol import gui
 from ..fits import background
 from ..fits.fit import Fit, Say
 from ..shared.text import counted
+from .expected import EXPECTED
 
 T = TypeVar("T")
 Answer = TypeVar("Answer")
@@ -43,7 +44,7 @@ class Runner:
         def discard_result() -> None:
             work()
 
-        background.in_background(self.title, discard_result)
+        background.in_background(self.title, discard_result, EXPECTED)
         return None
 
 

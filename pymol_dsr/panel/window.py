@@ -14,9 +14,9 @@ from pymol import CmdException, cmd
 from pymol.Qt import QtCore, QtWidgets
 
 from ..commands.color import color_movie
-from ..commands.command import EXPECTED
+from ..commands.expected import EXPECTED
 from ..commands.running import Runner
-from ..fits.background import Background
+from ..fits.background import Background, message_of
 from ..fits.fit import Cancelled
 from ..scene.user_settings import follow_user_settings
 from ..session import Session
@@ -265,7 +265,7 @@ class Panel(QtWidgets.QDockWidget):
             try:
                 result = work()
             except (CmdException, *EXPECTED) as error:
-                text = one_line(error.args[0]) if isinstance(error, CmdException) else error_line(error)
+                text = message_of(error)
                 self._finished.emit(otherwise, error)
                 if isinstance(error, Cancelled):
                     print(f" {title}: {text}")

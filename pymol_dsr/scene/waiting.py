@@ -11,10 +11,9 @@ from typing import Any
 
 from pymol import CmdException
 
-from ..fits.background import Background
+from ..fits.background import Background, message_of
 from ..fits.fit import ENDED, Fit, Phase
 from ..fits.jobs import Jobs
-from ..shared import text
 from .gui_thread import in_gui
 
 POLL_SECONDS = 0.1
@@ -60,7 +59,7 @@ class Waiting:
             try:
                 in_gui(_self, call)
             except CmdException as error:
-                print(f" Error: {title}: {text.one_line(str(error.args[0]) if error.args else str(error))}")
+                print(f" Error: {title}: {message_of(error)}")
             except Exception:
                 # The others go on: a fault of ours must not leave them waiting for good.
                 traceback.print_exc()
