@@ -11,10 +11,11 @@ from typing import Any
 
 from pymol import CmdException, cmd
 
-from ..fits.fit import Trajectory
+from ..fits.fit import Fit, Trajectory
 from ..scene import color_bar, preview
 from ..scene.bar_title import titled_bars
 from ..scene.gui_thread import in_gui
+from ..scene.kept_movies import KeptMovies
 from ..scene.objects import SceneError, delete_objects
 from ..session import Session, session_of
 from ..shared.atomic_write import replace_when_whole
@@ -77,7 +78,7 @@ def dsr_still(
 
         filename = str: file to write, ending in .png
 
-        state = float: the time, as 40 or 24.5 {default: the state in view}
+        state = float: the time, as 40 or 24.5 {default: the time in view}
 
         width, height = int: size in pixels; if you give one, the other follows {default: those of the view}
 
@@ -135,7 +136,7 @@ def write_still(
     fit = session.jobs.get(name)
     trajectory = chosen_trajectory(fit, field)
     path = path_to_write(filename, (".png",), "filename")
-    times = [float(_self.get_state())] if time == "" else requested_times(trajectory, str(time))
+    times = [time_in_view(session.movies, fit, _self)] if time == "" else requested_times(trajectory, str(time))
     if len(times) != 1:
         raise CmdException(f"state {time}: a still is of one time; dsr_movie and dsr_film show several")
     ray = not has_window() if picture.ray is None else picture.ray
@@ -170,6 +171,14 @@ def write_still(
 
     runner.run(work)
     return path
+
+
+def time_in_view(movies: KeptMovies, fit: Fit, _self: Any) -> float:
+    """Return the time of the state in view, which a movie of fractions of states numbers from 1."""
+    state, enabled = int(_self.get_state()), set(_self.get_names("objects", enabled_only=1))
+    shown_states = [mesh.state for movie in movies.by_name.values() if movie.fit is fit for mesh in movie.meshes]
+    times = (shown.time for shown in shown_states if shown.state == state and shown.object in enabled)
+    return float(next(times, state))
 
 
 def _drawing_alone(
