@@ -186,10 +186,10 @@ class _Run:
         )
 
 
-def blocks(steps: int, most: int) -> Iterator[int]:
-    """Yield the lengths of blocks of at most `most` steps, which are `steps` together."""
-    for first in range(0, steps, most):
-        yield min(most, steps - first)
+def blocks(steps: int, longest: int) -> Iterator[int]:
+    """Yield the lengths of blocks of at most `longest` steps, which are `steps` together."""
+    for first in range(0, steps, longest):
+        yield min(longest, steps - first)
 
 
 def _trained(potential: Potential, protein: Protein) -> tuple[Trained | None, list[str]]:
