@@ -120,14 +120,14 @@ def test_two_processes_add_up_the_gradients_of_their_own_examples(tmp_path, monk
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     monkeypatch.setattr(distributed, "all_reduce", lambda values, *words: list(values))
     monkeypatch.setattr(distributed, "sum_gradients", lambda *words: None)
-    alone = []
+    of_each_rank = []
     for rank in range(2):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         lesson = learn_ranks_script.new_training()
         lesson.run(1e9, most_steps=1)
-        alone.append(learn_ranks_script.gradients(lesson))
-    assert first["gradients"] == pytest.approx(alone[0] + alone[1], abs=1e-6)
-    assert np.abs(alone[0] - alone[1]).max() > 1e-3
+        of_each_rank.append(learn_ranks_script.gradients(lesson))
+    assert first["gradients"] == pytest.approx(of_each_rank[0] + of_each_rank[1], abs=1e-6)
+    assert np.abs(of_each_rank[0] - of_each_rank[1]).max() > 1e-3
 
 
 def test_two_processes_learn_a_generator_from_a_list(tmp_path, monkeypatch):

@@ -222,7 +222,7 @@ class FitTab(QtWidgets.QWidget):
         offered = offers(counts, self.panel.cmd)
         previous = [self.selection.itemText(k) for k in range(self.selection.count())]
         if previous != offered:
-            lost, added = (set(one) - set(other) for one, other in ((previous, offered), (offered, previous)))
+            lost, added = set(previous) - set(offered), set(offered) - set(previous)
             if lost == {typed} and len(added) == 1:
                 # The molecule has another name now.
                 [typed] = added

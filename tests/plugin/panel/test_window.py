@@ -46,14 +46,14 @@ def wait_in_window(condition):
 
 def slowed(function):
     """The function, which waits for the second event once it has set the first one."""
-    began, may_go_on = threading.Event(), threading.Event()
+    has_begun, may_go_on = threading.Event(), threading.Event()
 
     def slow(*args, **kwargs):
-        began.set()
+        has_begun.set()
         assert may_go_on.wait(PATIENCE)
         return function(*args, **kwargs)
 
-    return slow, began, may_go_on
+    return slow, has_begun, may_go_on
 
 
 def test_a_fault_in_the_work_of_a_page_is_shown_and_ends_the_work(panel, capfd):
@@ -68,12 +68,12 @@ def test_a_fault_in_the_work_of_a_page_is_shown_and_ends_the_work(panel, capfd):
 
 
 def test_a_click_on_cancel_counts_while_the_states_are_read_that_a_model_learns_from(panel, monkeypatch):
-    slow, began, may_go_on = slowed(learn_block.plan_learning)
+    slow, has_begun, may_go_on = slowed(learn_block.plan_learning)
     monkeypatch.setattr(learn_block, "plan_learning", slow)
     block = panel.simulate.learn
     block.objects.setEditText("pep")
     block.button.click()
-    wait_for(began.is_set)
+    wait_for(has_begun.is_set)
     block.button.click()
     assert panel.status.text() == "stopping"
     may_go_on.set()
@@ -83,12 +83,12 @@ def test_a_click_on_cancel_counts_while_the_states_are_read_that_a_model_learns_
 
 
 def test_a_click_on_cancel_counts_while_the_structures_of_a_morph_are_read(panel, monkeypatch):
-    slow, began, may_go_on = slowed(morph.read_structures)
+    slow, has_begun, may_go_on = slowed(morph.read_structures)
     monkeypatch.setattr(morph, "read_structures", slow)
     page = panel.morph
     page.first.setEditText("pep")
     page.button.click()
-    wait_for(began.is_set)
+    wait_for(has_begun.is_set)
     page.button.click()
     assert panel.status.text() == "stopping"
     may_go_on.set()
@@ -106,14 +106,14 @@ SCORES = StateScores(1, "training", "field", 0.99, 0.01, 0.0001, 0.98, 0.0)
 
 
 @pytest.mark.parametrize(
-    ("page_name", "function", "result", "shown"),
+    ("page_name", "function", "result", "displayed"),
     [
         ("measure", "measure_fit", Measurement([MEASURED], []), lambda page: page.view.measured),
         ("quality", "evaluate_fit", [SCORES], lambda page: page.means.text()),
     ],
 )
 def test_the_figures_of_a_fit_are_not_those_of_one_that_takes_its_place(
-    panel, monkeypatch, page_name, function, result, shown
+    panel, monkeypatch, page_name, function, result, displayed
 ):
     page, fits = getattr(panel, page_name), panel.session.jobs.fits
     monkeypatch.setattr(f"pymol_dsr.panel.tabs.{page_name}.{function}", lambda *args, **options: result)
@@ -121,16 +121,16 @@ def test_the_figures_of_a_fit_are_not_those_of_one_that_takes_its_place(
     fits["a"] = Fit("a", trajectories, phase=Phase.READY)
     page.refresh()
     page.button.click()
-    wait_in_window(lambda: shown(page) and not any(t.name.startswith("dsr-a:") for t in threading.enumerate()))
+    wait_in_window(lambda: displayed(page) and not any(t.name.startswith("dsr-a:") for t in threading.enumerate()))
     QtWidgets.QApplication.processEvents()
     address = id(fits.pop("a"))
     page.refresh()
     gc.collect()
     # Memory that is free is taken again soon: an address alone tells no fit from another.
-    others = [Fit("a", trajectories, phase=Phase.READY) for _ in range(1000)]
-    fits["a"] = next((fit for fit in others if id(fit) == address), others[0])
+    further_fits = [Fit("a", trajectories, phase=Phase.READY) for _ in range(1000)]
+    fits["a"] = next((fit for fit in further_fits if id(fit) == address), further_fits[0])
     page.refresh()
-    assert not shown(page)
+    assert not displayed(page)
 
 
 def test_a_colour_that_is_not_chosen_leaves_the_one_that_the_surface_has(panel, monkeypatch):

@@ -13,7 +13,7 @@ def test_all_that_is_kept_is_listed_with_its_size(monkeypatch, tmp_path):
     monkeypatch.setenv("DSR_HOME", str(home))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    kept = {
+    descriptions = {
         home / "fits/a.dsr": "a fit",
         home / "fits/b.surfaces/0001.safetensors": "of an interrupted fit: surfaces and training; dsr_resume goes on",
         home / "fits/notes.txt": "not ours, or left by a write that failed",
@@ -23,11 +23,11 @@ def test_all_that_is_kept_is_listed_with_its_size(monkeypatch, tmp_path):
         home / "backend_install.log": "the log of its installation",
         temporary / "dsr-1/still.png": "of a fit under way, or of one that was killed and then of no use",
     }
-    for number, path in enumerate(kept, 1):
+    for number, path in enumerate(descriptions, 1):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(number))
     listed = [(file.description, file.size) for file in written_files(Settings())]
-    assert listed == [(description, number) for number, description in enumerate(kept.values(), 1)]
+    assert listed == [(description, number) for number, description in enumerate(descriptions.values(), 1)]
 
 
 def test_nothing_is_listed_where_nothing_was_written(monkeypatch, tmp_path):

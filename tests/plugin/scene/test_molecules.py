@@ -128,13 +128,13 @@ def test_generated_states_come_to_a_molecule_that_was_renamed_meanwhile(plugin):
 def test_an_interrupted_fit_goes_on_with_the_renamed_molecule(plugin):
     [source] = read_sources("pep and resi 2-4", "1-3", _self=plugin)
     sources = FitRequest([source], FitOptions(), StartOptions()).record()
-    asked = AskedFit(sources.states, sources.coordinates, FitOptions().to_json())
-    record = InterruptedFit(1, source=source.molecule().to_json(), asked=asked.to_json())
+    asked_fit = AskedFit(sources.states, sources.coordinates, FitOptions().to_json())
+    record = InterruptedFit(1, source=source.molecule().to_json(), asked=asked_fit.to_json())
     claim_molecule("fit", "pep", plugin)
     plugin.set_name("pep", "other")
     request = request_of(Interrupted("fit", record), lambda name: present_name("fit", name, plugin), plugin)
-    [again] = request.sources
-    assert again.object == "other" and (again.atoms == source.atoms).all()
+    [renamed] = request.sources
+    assert renamed.object == "other" and (renamed.atoms == source.atoms).all()
     plugin.delete("other")
     with pytest.raises(ExtractError, match="its object pep is not in the scene"):
         request_of(Interrupted("fit", record), lambda name: present_name("fit", name, plugin), plugin)
