@@ -13,6 +13,8 @@ from pymol.Qt import QtGui, QtWidgets
 
 from pymol_dsr.analysis.evaluation import StateScores
 from pymol_dsr.analysis.measures import Measurement, StateMeasures
+from pymol_dsr.commands.learn import plan_learning
+from pymol_dsr.commands.morph import read_structures
 from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.panel import learn_block, window
 from pymol_dsr.panel.tabs import morph
@@ -68,7 +70,7 @@ def test_a_fault_in_the_work_of_a_page_is_shown_and_ends_the_work(panel, capfd):
 
 
 def test_a_click_on_cancel_counts_while_the_states_are_read_that_a_model_learns_from(panel, monkeypatch):
-    slow, has_begun, may_go_on = slowed(learn_block.plan_learning)
+    slow, has_begun, may_go_on = slowed(plan_learning)
     monkeypatch.setattr(learn_block, "plan_learning", slow)
     block = panel.simulate.learn
     block.objects.setEditText("pep")
@@ -83,7 +85,7 @@ def test_a_click_on_cancel_counts_while_the_states_are_read_that_a_model_learns_
 
 
 def test_a_click_on_cancel_counts_while_the_structures_of_a_morph_are_read(panel, monkeypatch):
-    slow, has_begun, may_go_on = slowed(morph.read_structures)
+    slow, has_begun, may_go_on = slowed(read_structures)
     monkeypatch.setattr(morph, "read_structures", slow)
     page = panel.morph
     page.first.setEditText("pep")
