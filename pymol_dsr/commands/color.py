@@ -9,6 +9,7 @@ from pymol import CmdException, cmd
 
 from ..fits.fit import Activity
 from ..scene import color_sources, colors, palettes
+from ..scene.kept_movies import KeptMovie
 from ..session import Session, session_of
 from ..shared.options import ColorOptions
 from .arguments import fit_name
@@ -115,14 +116,9 @@ def color_movie(session: Session, name: str, options: ColorOptions, runner: Runn
     limits = (options.minimum, options.maximum)
     if plain and (options.palette or limits != (None, None)):
         raise CmdException(f"by {by}: palette, minimum and maximum go with values, and here are none")
-    shades = palettes.palette(options.palette or palettes.SIGNED.get(by, "viridis"), _self)
     palettes.value_range([], *limits, by in palettes.SIGNED)
-    colorings = []
-    for movie in movies:
-        values, scale = (None, None)
-        if not plain:
-            values, scale = color_sources.color_source(movie, by, options.file, options.map, session.jobs, _self)
-        colorings.append(colors.Coloring(by, color, values, scale, shades, limits, options.transparency))
+    plain_coloring = colors.Coloring(by, color, transparency=options.transparency)
+    colorings = [plain_coloring if plain else value_coloring(session, movie, options, _self) for movie in movies]
     fit = movies[0].fit
     session.jobs.claim(fit, Activity.COLORS)
 
@@ -132,6 +128,18 @@ def color_movie(session: Session, name: str, options: ColorOptions, runner: Runn
                 runner.say(f" {movie.name}: {colors.apply_coloring(movie, coloring, session.movies, _self)}")
 
     runner.run(work)
+
+
+def value_coloring(session: Session, movie: KeptMovie, options: ColorOptions, _self: Any) -> colors.Coloring:
+    """Return the coloring of a movie by values; its meshes may be still to come.
+
+    Raises CmdException, SceneError, JobError, OSError or BackendError.
+    """
+    by = options.by
+    shades = palettes.palette(options.palette or palettes.SIGNED.get(by, "viridis"), _self)
+    values, scale = color_sources.color_source(movie, by, options.file, options.map, session.jobs, _self)
+    limits = (options.minimum, options.maximum)
+    return colors.Coloring(by, "", values, scale, shades, limits, options.transparency)
 
 
 def color_or_values(color: str, _self: Any) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from pymol import CmdException, cmd
 from ..fits import pse
 from ..fits.fit import Activity, Fit, Say, Trajectory
 from ..scene import atoms, film, movie_objects, preview, timeline
+from ..scene.colors import ColoredReplies
 from ..scene.gui_thread import in_gui
 from ..scene.kept_movies import KeptMovie
 from ..scene.movie import MovieRecorder
@@ -44,7 +45,7 @@ from .arguments import (
     path_to_write,
     requested_times,
 )
-from .color import color_movie, color_or_values
+from .color import color_or_values, value_coloring
 from .command import command
 from .running import Runner, count_of_states, has_window, report_states
 
@@ -336,7 +337,15 @@ class _MoviePlan:
         mesh = dataclasses.replace(self.mesh, triangles=self.triangles)
         # dsr_color takes the blends, and makes no meshes.
         return [
-            messages.Mesh(fit=self.fit.name, field=self.field, time=time, mesh=mesh, blend=True, radii=radii)
+            messages.Mesh(
+                fit=self.fit.name,
+                field=self.field,
+                time=time,
+                mesh=mesh,
+                blend=True,
+                motion=self.by in ("speed", "velocity"),
+                radii=radii,
+            )
             for time in times
         ]
 
@@ -438,8 +447,13 @@ def _load(session: Session, plan: _MoviePlan, radii: NDArray[np.float32] | None,
     fit, object, source = plan.fit, plan.object, plan.trajectory.object
     generated = provenance.describe_fit(fit.report, plan.trajectory.name)
     recorder = MovieRecorder(plan.options, generated)
+    kept_movie = KeptMovie(object, fit, plan.trajectory, plan.field, plan.mesh.smooth, color=plan.color)
     with session.jobs.releasing(fit):
-        loaded = _load_states(session, plan, recorder, radii, say, _self)
+        colored = None
+        if plan.by:
+            coloring = in_gui(_self, value_coloring, session, kept_movie, ColorOptions(by=plan.by), _self)
+            colored = ColoredReplies(kept_movie, coloring)
+        loaded = _load_states(session, plan, kept_movie, colored, recorder, radii, say, _self)
     in_gui(_self, preview.remove_both, fit.name, _self)
     # Before the movie, in which placing an object makes a key of its motion.
     if plan.options.overlay and loaded.states:
@@ -465,30 +479,34 @@ def _load(session: Session, plan: _MoviePlan, radii: NDArray[np.float32] | None,
     )
     if plan.field.steady and plan.appearance.steady is None:
         say(f" {fit.name}: averaged over time at the fitted states, too, so that it is steady; steady=0 meets them")
-    if plan.by and loaded.states:
-        color_movie(session, object, ColorOptions(by=plan.by), Runner("dsr_color", say=say), _self)
+    if colored is not None:
+        say(f" {object}: {colored.show_bar(session.movies, _self)}")
 
 
 def _load_states(
     session: Session,
     plan: _MoviePlan,
+    kept_movie: KeptMovie,
+    colored: ColoredReplies | None,
     recorder: MovieRecorder,
     radii: NDArray[np.float32] | None,
     say: Say,
     _self: Any,
 ) -> LoadedMovie:
     fit = plan.fit
-    kept_movie = KeptMovie(plan.object, fit, plan.trajectory, plan.field, plan.mesh.smooth, color=plan.color)
     try:
         # Closed at once when something fails, so that no answer is computed for nobody.
         with contextlib.closing(session.jobs.stream(fit, plan.requests(radii))) as answers:
-            replies = report_states(fit, answers, len(plan.states), say)
+            verb, end = ("computed", 0.5) if colored else ("loaded", 1.0)
+            replies = report_states(fit, answers, len(plan.states), say, verb, end)
+            replies = kept_movie.watch(plan.states, recorder.watch(plan.states, replies))
             return movie_objects.show_movie(
                 plan.trajectory,
                 plan.states,
-                kept_movie.watch(plan.states, recorder.watch(plan.states, replies)),
+                colored.watch(replies) if colored else replies,
                 object=plan.object,
                 color=plan.color,
+                paint=colored.colors if colored else None,
                 transparency=plan.appearance.transparency,
                 as_map=plan.as_map,
                 on_view=partial(preview.remove_both, fit.name, _self),

@@ -73,10 +73,12 @@ def reporter(quiet: Any) -> Say:
     return silent if int(quiet) else print
 
 
-def report_states(fit: Fit, answers: Iterable[Answer], count: int, say: Say, verb: str = "loaded") -> Iterator[Answer]:
-    """Pass the answers on, and report how many there were."""
+def report_states(
+    fit: Fit, answers: Iterable[Answer], count: int, say: Say, verb: str = "loaded", end: float = 1.0
+) -> Iterator[Answer]:
+    """Pass the answers on, and report how many there were. end: the fraction of the work that they are."""
     for number, answer in enumerate(answers, 1):
         yield answer
-        fit.stage, fit.fraction = "meshes", number / count
+        fit.stage, fit.fraction = "meshes", end * number / count
         if number % 20 == 0 and number < count:
             say(f" {fit.name}: {number} of {count} states {verb}")

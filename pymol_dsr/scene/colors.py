@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..fits.fit import Cancelled
+from ..shared.messages import MeshResult
 from .atoms import atom_colors
 from .color_bar import bar_name, disable_bars, remove_bars, show_bar, unit_text
 from .color_sources import Values
-from .gui_thread import in_gui
+from .gui_thread import in_gui, step_in_gui
 from .kept_movies import KeptMesh, KeptMovie, KeptMovies
 from .movie_objects import FUTURE_TRANSPARENCY
 from .objects import SceneError
 from .palettes import SIGNED, VIRIDIS, Colors, ColorScale, one_color, paler, tinted, value_range
+from .replies import Reply
+from .timeline import MovieState
 
 # From the number of a mesh in its movie, and the mesh, to f4[N,3], or None for the object's own colour.
 Paint = Callable[[int, KeptMesh], Colors | None]
@@ -49,11 +54,8 @@ def apply_coloring(movie: KeptMovie, coloring: Coloring, movies: KeptMovies, _se
         movie.color = coloring.color
         line = f"{len(movie.meshes)} states coloured {coloring.color or 'like the atoms'}"
     else:
-        scale = _paint_values(movie, coloring, coloring.values, movies, _self)
+        line = _describe(movie, coloring, _paint_values(movie, coloring, coloring.values, movies, _self))
         movie.color = ""
-        low, high = scale.levels[0], scale.levels[-1]
-        unit = unit_text(coloring.by)
-        line = f"{len(movie.meshes)} states coloured by {coloring.by}, {low:.3g} to {high:.3g}{unit}"
     if coloring.transparency is not None:
         in_gui(_self, set_transparency, movie, coloring.transparency, _self)
     return line
@@ -67,21 +69,110 @@ def set_transparency(movie: KeptMovie, transparency: float, _self: Any) -> None:
         _self.set("cgo_transparency", value, name)
 
 
+class ColoredReplies:
+    """The meshes of a movie that is being loaded, which get their final colours at once.
+
+    The colours depend on the values of all meshes, so the replies wait until the last one has come.
+    """
+
+    def __init__(self, movie: KeptMovie, coloring: Coloring) -> None:
+        """Wait for the meshes of a movie that `KeptMovie.watch` keeps. The coloring must have values."""
+        assert coloring.values is not None
+        self._movie, self._coloring, self._values = movie, coloring, coloring.values
+        self._by_time: dict[float, Colors] = {}
+        self.scale: ColorScale | None = None
+
+    def watch(self, replies: Iterable[Reply]) -> Iterator[Reply]:
+        """Pass the replies on when all have come, or those that have come when the user cancels.
+
+        Raises SceneError where no vertex has a value, Cancelled, and the errors of the values.
+        """
+        movie, waiting, cancelled = self._movie, list[tuple[Reply, KeptMesh | None]](), None
+        by_mesh: list[NDArray[np.float32]] = []
+        try:
+            for reply in replies:
+                mesh = None
+                if isinstance(reply, MeshResult) and len(reply.faces):
+                    mesh = movie.meshes[-1]
+                    by_mesh.append(self._values(len(by_mesh), mesh))
+                waiting.append((_without_arrays(reply), mesh))
+        except Cancelled as error:
+            cancelled = error
+            del movie.meshes[len(by_mesh) :]
+        self.scale = _scale_of(by_mesh, self._coloring) if by_mesh else None
+        values = iter(by_mesh)
+        for number, (reply, mesh) in enumerate(waiting):
+            if cancelled is None:
+                _report_progress(movie, 0.5 + 0.5 * number / len(waiting), f"{number} states are loaded")
+            if mesh is not None and self.scale is not None and isinstance(reply, MeshResult):
+                colors, triangles = self.scale.paint(next(values)), mesh.mesh()
+                self._by_time = {mesh.state.time: paler(colors) if mesh.state.future else colors}
+                yield dataclasses.replace(
+                    reply, points=triangles.points, normals=triangles.normals, faces=triangles.faces
+                )
+            else:
+                yield reply
+        if cancelled is not None:
+            raise cancelled
+
+    def colors(self, state: MovieState) -> Colors:
+        """Return the colours f4[N,3] of the vertices of the reply that was passed on last, which is that of a state."""
+        return self._by_time[state.time]
+
+    def show_bar(self, movies: KeptMovies, _self: Any) -> str:
+        """Show the bar of a movie that is loaded; returns a line that says how it is coloured."""
+        movie, coloring, scale = self._movie, self._coloring, self.scale
+        if scale is None:
+            return "no state has a surface"
+        in_gui(_self, remove_bars, movie.name, _self)
+        if coloring.scale is None:
+            in_gui(_self, _show_only_bar, movie, bar_name(movie.name, coloring.by), scale, movies, _self)
+        return _describe(movie, coloring, scale)
+
+
+def _without_arrays(reply: Reply) -> Reply:
+    """Return a reply without the arrays of its mesh, which are kept in fewer bytes."""
+    if not isinstance(reply, MeshResult):
+        return reply
+    none = np.zeros((0, 3), np.float32)
+    return dataclasses.replace(
+        reply,
+        points=none,
+        normals=none,
+        faces=np.zeros((0, 3), np.int32),
+        nearest=None,
+        neighbor_indices=None,
+        weights=None,
+        velocity=None,
+        # A copy: the arrays of a frame are one block, and would be kept whole.
+        atoms=None if reply.atoms is None else np.array(reply.atoms),
+    )
+
+
+def _scale_of(by_mesh: list[NDArray[np.float32]], coloring: Coloring) -> ColorScale:
+    """Return the scale for the values f4[N] of the vertices of each mesh. Raises SceneError where there are none."""
+    if all(np.isnan(array).all() for array in by_mesh):
+        raise SceneError("no vertex has a value: the map lies elsewhere, or the atoms have none")
+    if coloring.scale is not None:
+        return coloring.scale
+    low, high = value_range(by_mesh, *coloring.limits, coloring.by in SIGNED)
+    return ColorScale.between(low, high, coloring.colors)
+
+
+def _describe(movie: KeptMovie, coloring: Coloring, scale: ColorScale) -> str:
+    low, high = scale.levels[0], scale.levels[-1]
+    return f"{len(movie.meshes)} states coloured by {coloring.by}, {low:.3g} to {high:.3g}{unit_text(coloring.by)}"
+
+
 def _paint_values(movie: KeptMovie, coloring: Coloring, values: Values, movies: KeptMovies, _self: Any) -> ColorScale:
     """Colour a movie by its vertices' values, and show the bar beside it; returns the scale that was used."""
     by_mesh = []
     for number, mesh in enumerate(movie.meshes):
         _report_progress(movie, 0.5 * number / len(movie.meshes))
         by_mesh.append(values(number, mesh))
-    if all(np.isnan(array).all() for array in by_mesh):
-        raise SceneError("no vertex has a value: the map lies elsewhere, or the atoms have none")
-    scale = coloring.scale
-    if scale is None:
-        low, high = value_range(by_mesh, *coloring.limits, coloring.by in SIGNED)
-        scale = ColorScale.between(low, high, coloring.colors)
+    scale = _scale_of(by_mesh, coloring)
     in_gui(_self, remove_bars, movie.name, _self)
-    painting = scale
-    _load(movie, lambda number, mesh: painting.paint(by_mesh[number]), _self, paler)
+    _load(movie, lambda number, mesh: scale.paint(by_mesh[number]), _self, paler)
     if coloring.scale is None:
         in_gui(_self, _show_only_bar, movie, bar_name(movie.name, coloring.by), scale, movies, _self)
     return scale
@@ -118,7 +209,7 @@ def _load(movie: KeptMovie, paint: Paint, _self: Any, extrapolated: Callable[[Co
         colors = paint(number, mesh)
         if colors is not None and mesh.state.future:
             colors = extrapolated(colors)
-        in_gui(_self, _put, mesh, mesh.floats(colors), _self)
+        step_in_gui(_self, _put, mesh, mesh.floats(colors), _self)
 
 
 def _put(mesh: KeptMesh, floats: list[float], _self: Any) -> None:

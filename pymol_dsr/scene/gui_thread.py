@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from time import perf_counter, sleep
 from typing import Any, TypeVar
 
 from ..fits.background import Background
 
 T = TypeVar("T")
+# The longest time in seconds that a background job leaves to the window after a step.
+LONGEST_REST = 0.1
 
 
 def in_gui(_self: Any, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -38,3 +41,21 @@ def in_gui(_self: Any, function: Callable[..., T], *args: Any, **kwargs: Any) ->
     if errors:
         raise errors[0]
     return results[0]
+
+
+def step_in_gui(_self: Any, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Call one of many steps as `in_gui` does, then leave the window as much time to draw and to answer."""
+    if not isinstance(threading.current_thread(), Background):
+        return function(*args, **kwargs)
+    seconds: list[float] = []
+
+    def timed() -> T:
+        started_at = perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            seconds.append(perf_counter() - started_at)
+
+    result = in_gui(_self, timed)
+    sleep(min(LONGEST_REST, seconds[0]))
+    return result

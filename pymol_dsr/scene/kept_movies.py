@@ -71,6 +71,7 @@ class KeptMesh:
             _shortened(reply.faces),
             neighbors,
             weights,
+            None if reply.velocity is None else np.array(reply.velocity),
         )
 
     @property
@@ -89,10 +90,14 @@ class KeptMesh:
         colors: Colors = atom_colors[self.neighbor_indices[:, 0]]
         return colors
 
+    def mesh(self) -> Mesh:
+        """Return the triangles."""
+        normals = (self.normals / np.float32(NORMAL_STEPS)).astype(np.float32)
+        return Mesh(self.points, normals, self.faces.astype(np.int32))
+
     def floats(self, colors: Colors | None) -> list[float]:
         """Write PyMOL's list of CGO numbers, with colors f4[N,3] or none."""
-        normals = (self.normals / np.float32(NORMAL_STEPS)).astype(np.float32)
-        return cgo.cgo_floats(Mesh(self.points, normals, self.faces.astype(np.int32)), colors)
+        return cgo.cgo_floats(self.mesh(), colors)
 
 
 @dataclass(frozen=True)

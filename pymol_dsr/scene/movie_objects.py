@@ -17,7 +17,7 @@ from ..shared.messages import GridResult, MeshResult
 from ..surfaces.selections import ATOMS_TITLE
 from . import cgo, maps, placement
 from .atoms import atom_colors
-from .gui_thread import in_gui
+from .gui_thread import in_gui, step_in_gui
 from .movie_atoms import MovieAtoms
 from .objects import check_names, delete_objects
 from .palettes import GREY, Colors, tinted
@@ -25,6 +25,9 @@ from .replies import Reply, lattice_of, mesh_of, vertex_colors
 from .timeline import MovieState, all_whole
 
 FUTURE_TRANSPARENCY = 0.4
+# PyMOL copies all meshes of an object that needs more room, after 32 states, 64, 128, …: a fourth of a second for 64 of
+# AdK. So larger objects get all their states, still empty, before the first mesh.
+FEW_STATES = 32
 # Bytes of a number of a mesh in a session file, which is a pickle.
 FLOAT_BYTES = 9
 # Kinds of objects that an earlier movie may have left under the names of this one.
@@ -69,6 +72,7 @@ def show_movie(
     *,
     object: str,
     color: str = "",
+    paint: Callable[[MovieState], Colors] | None = None,
     transparency: float | None = None,
     as_map: bool = False,
     level: float = 0.0,
@@ -78,20 +82,22 @@ def show_movie(
 ) -> LoadedMovie:
     """Load the replies to `mesh`, or to `grid` for maps, as the planned states.
 
-    trajectory: its atoms give the colours. color: one for all, else empty. transparency: 0 to 1, None for 0. level: of
+    trajectory: its atoms give the colours. color: one for all, else empty. paint: gives the colours f4[N,3] of the
+    vertices of each state instead, when its reply has come. transparency: 0 to 1, None for 0. level: of
     the isosurface of maps, in Å. on_view: called in the window's thread when the mesh of the state in view is loaded.
     An error takes everything away again; a cancelled movie keeps its finished states and says so. Raises SceneError,
     Cancelled, and the errors of the replies.
     """
-    base = None if color else in_gui(_self, atom_colors, trajectory, _self)
-    if base is None and not color and not as_map:
+    base = None if color or paint else in_gui(_self, atom_colors, trajectory, _self)
+    if base is None and not color and not paint and not as_map:
         say(f"{trajectory.object or 'its molecule'} is not in the scene as it was; one colour is used")
     ttt = in_gui(_self, placement.object_ttt, trajectory.object, _self)
     are_integers = all_whole([state.time for state in movie_states])
     movie_atoms = None if are_integers else MovieAtoms(trajectory, f"{object}_atoms", _self)
     in_gui(_self, check_movie_names, movie_states, object, _self)
     in_gui(_self, delete_objects, movie_names(movie_states, object), _self)
-    loader = _Loader(base, color, transparency, ttt, movie_atoms, on_view, _self)
+    last_states = {state.object: state.state for state in sorted(movie_states, key=lambda state: state.state)}
+    loader = _Loader(base, color, paint, transparency, ttt, movie_atoms, on_view, last_states, _self)
     cancelled: Cancelled | None = None
     try:
         for state, reply in zip(movie_states, replies, strict=False):
@@ -115,16 +121,22 @@ class _Loader:
         self,
         base: Colors | None,
         color: str,
+        paint: Callable[[MovieState], Colors] | None,
         transparency: float | None,
         ttt: list[float],
         movie_atoms: MovieAtoms | None,
         on_view: Callable[[], None],
+        last_states: dict[str, int],
         _self: Any,
     ) -> None:
-        """Begin a movie. base: f4[A,3], colours of the atoms; ttt: the display matrix of the molecule."""
+        """Begin a movie.
+
+        base: f4[A,3], colours of the atoms; ttt: the display matrix of the molecule; last_states: by object.
+        """
         self.movie = LoadedMovie()
-        self._base, self._color, self._ttt = base, color, ttt
+        self._base, self._color, self._paint, self._ttt = base, color, paint, ttt
         self._transparency = transparency or 0.0
+        self._last_states = last_states
         self._movie_atoms, self._on_view, self._self = movie_atoms, on_view, _self
         self._maps: list[str] = []
 
@@ -136,7 +148,7 @@ class _Loader:
             in_gui(self._self, maps.load_map, map_name(state.object), state.state, lattice_of(reply), self._self)
         elif len(reply.faces):
             floats = cgo.cgo_floats(mesh_of(reply), self._vertex_colors(state, reply))
-            in_gui(self._self, self._load_mesh, state, floats)
+            step_in_gui(self._self, self._load_mesh, state, floats)
             self.movie.floats += len(floats)
             if self._movie_atoms is not None and reply.atoms is not None:
                 in_gui(self._self, self._movie_atoms.add, state.state, reply.atoms)
@@ -153,6 +165,8 @@ class _Loader:
 
     def _vertex_colors(self, state: MovieState, reply: MeshResult) -> Colors | None:
         """Colours f4[N,3], or None where the object's own colour is enough."""
+        if self._paint is not None:
+            return self._paint(state)
         if self._color and not state.future:
             return None
         rgb = in_gui(self._self, self._self.get_color_tuple, self._color) if self._color else GREY
@@ -163,7 +177,8 @@ class _Loader:
         # PyMOL 2.5 breaks its memory when a state is skipped, so those before get a mesh without triangles.
         cmd, name = self._self, state.object
         existing = cmd.count_states(f"%{name}") if name in cmd.get_names("objects") else 0
-        for number in range(existing + 1, state.state):
+        last = self._last_states[name]
+        for number in range(existing + 1, last + 1 if last > FEW_STATES else state.state):
             cmd.load_cgo(cgo.NOTHING, name, number, zoom=0)
         cmd.load_cgo(floats, name, state.state, zoom=0)
         if state.state == cmd.get_state():

@@ -11,11 +11,12 @@ import pytest
 from pymol import CmdException
 
 from pymol_dsr import register
+from pymol_dsr.commands.color import dsr_color
 from pymol_dsr.commands.files import dsr_export
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_film, dsr_movie
 from pymol_dsr.commands.still import dsr_still
-from pymol_dsr.fits.fit import Fit, Phase, Trajectory
+from pymol_dsr.fits.fit import Cancelled, Fit, Phase, Trajectory
 from pymol_dsr.scene import film
 from pymol_dsr.scene.present_movie import read_movie
 from pymol_dsr.session import Session, close_session, session_of, set_session
@@ -190,6 +191,55 @@ def test_times_between_fitted_states_are_steady_unless_asked_otherwise(plugin, m
     assert {request.field.steady for request in sent} == {expected}
     word = "" if steady == "" else f", steady={steady}"
     assert session_of(plugin).references.movies["fit"].command == f"dsr_movie fit, {states}, triangles=2000{word}"
+
+
+@pytest.mark.parametrize("by", ["motion", "speed", "b"])
+def test_a_movie_by_values_is_loaded_once_in_its_final_colours(plugin, monkeypatch, by):
+    plugin.alter("pep", "b = resv")
+    loaded: list[tuple[str, int]] = []
+    lists: dict[tuple[str, int], list[float]] = {}
+    load_cgo = plugin.load_cgo
+
+    def counted(floats, name, state, **options):
+        loaded.append((name, state))
+        lists[name, state] = list(floats)
+        return load_cgo(floats, name, state, **options)
+
+    monkeypatch.setattr(plugin, "load_cgo", counted)
+    sent = listening(session_of(plugin), monkeypatch)
+    dsr_movie("fit", "1-6:5", color=by, triangles=2000, _self=plugin)
+    assert [type(request).__name__ for request in sent].count("Mesh") == 2
+    # Before state 6 of the times past the fitted ones, PyMOL gets empty ones.
+    assert [item for item in loaded if len(lists[item]) > 1] == [("fit", 1), ("fit_future", 6)]
+    assert len(set(loaded)) == len(loaded)
+    first = dict(lists)
+    loaded.clear()
+    dsr_color("fit", by, _self=plugin)
+    # The same colours as of a movie that is coloured after it was loaded.
+    assert loaded == [("fit", 1), ("fit_future", 6)]
+    assert all(lists[item] == first[item] for item in loaded)
+    [bar] = [name for name in plugin.get_names("all") if name.startswith("fit_bar_")]
+    assert f"fit_bar_{by}" in bar
+
+
+def test_a_movie_by_values_that_is_cancelled_keeps_its_finished_states_in_their_colours(plugin, monkeypatch):
+    jobs = session_of(plugin).jobs
+    stream = jobs.stream
+
+    def cancelled_after_two(fit, requests):
+        for number, answer in enumerate(stream(fit, requests)):
+            if number == 2:
+                raise Cancelled("fit: cancelled")
+            yield answer
+
+    monkeypatch.setattr(jobs, "stream", cancelled_after_two)
+    with pytest.raises(CmdException, match="cancelled"):
+        dsr_movie("fit", "1-5", color="motion", triangles=2000, _self=plugin)
+    assert plugin.count_states("fit") == 2
+    [movie] = session_of(plugin).movies.by_name.values()
+    assert [mesh.state.time for mesh in movie.meshes] == [1.0, 2.0]
+    with pytest.raises(CmdException, match="by nothing"):
+        dsr_color("fit", "nothing", _self=plugin)
 
 
 def test_a_movie_takes_every_look_of_the_window(plugin, monkeypatch):

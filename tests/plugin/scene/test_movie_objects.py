@@ -185,6 +185,25 @@ def test_long_movies_go_into_several_objects(peptide, fitted, monkeypatch):
     assert not [n for n in peptide.get_names("all") if n.startswith("out_")]
 
 
+def test_a_long_object_has_all_its_states_before_its_first_mesh(peptide, fitted, monkeypatch):
+    """PyMOL copies all meshes of an object that grows; an object that has its states already does not grow."""
+    monkeypatch.setattr(movie_objects, "FEW_STATES", 2)
+    load_cgo, counts = peptide.load_cgo, []
+
+    def noted(floats, name, state, **options):
+        if len(floats) > 1:
+            counts.append((state, peptide.count_states(f"%{name}") if name in peptide.get_names() else 0))
+        return load_cgo(floats, name, state, **options)
+
+    monkeypatch.setattr(peptide, "load_cgo", noted)
+    show(peptide, fitted, [1, 2, 4])
+    assert counts == [(1, 4), (2, 4), (4, 4)]
+    monkeypatch.setattr(movie_objects, "FEW_STATES", 4)
+    counts.clear()
+    show(peptide, fitted, [1, 2, 4])
+    assert counts == [(1, 0), (2, 1), (4, 3)]
+
+
 def test_one_colour(peptide, fitted):
     loaded = show(peptide, fitted, [1], color="marine")
     assert loaded.objects == ["out"]
