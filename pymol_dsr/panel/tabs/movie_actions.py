@@ -90,17 +90,17 @@ class MovieActions:
         self.still_button.clicked.connect(self.ask_for_still)
 
     def movie_row(self) -> Any:
-        """Return the widgets for the movie and the files beside each other."""
+        """Return the widgets for the movie beside each other."""
         row = QtWidgets.QHBoxLayout()
         self.states.setMinimumWidth(44)
         row.addWidget(self.states, 1)
         row.addWidget(self.movie_button)
-        row.addWidget(self.export_button)
         return row
 
     def film_row(self) -> Any:
-        """Return the widgets for the film beside each other."""
-        return flow(self.fps, self.camera, self.overlay, self.keep, self.intro, self.film_button, self.still_button)
+        """Return the widgets for the film and other files beside each other."""
+        buttons = (self.film_button, self.still_button, self.export_button)
+        return flow(self.fps, self.camera, self.overlay, self.keep, self.intro, *buttons)
 
     def set_enabled(self, enabled: bool) -> None:
         """Enable or disable the widgets that need a fit."""

@@ -79,14 +79,8 @@ class PlayTab(QtWidgets.QWidget):
     def _lay_out(self) -> None:
         for combo in (self.fit, self.trajectory, self.towards):
             narrow(combo)
-        family = QtWidgets.QHBoxLayout()
-        family.addWidget(self.trajectory, 2)
-        family.addWidget(QtWidgets.QLabel("towards"))
-        family.addWidget(self.towards, 2)
-        family.addWidget(self.share, 2)
         self.family = QtWidgets.QWidget()
-        self.family.setLayout(family)
-        family.setContentsMargins(0, 0, 0, 0)
+        self.family.setLayout(flow(self.trajectory, QtWidgets.QLabel("towards"), self.towards, self.share))
         form = QtWidgets.QFormLayout(self)
         form.addRow("Sur&face", self.fit)
         form.addRow("T&rajectory", self.family)

@@ -56,14 +56,10 @@ class QualityTab(FitPage):
 
         self.form.addRow("&States", self.states)
         self.form.addRow("Beside it", flow(*self.beside.values()))
-        row = QtWidgets.QHBoxLayout()
-        row.addWidget(self.button, 1)
-        row.addWidget(self.metric, 1)
         narrow(self.metric)
-        row.addWidget(self.save)
         layout = QtWidgets.QVBoxLayout(self)
         layout.addLayout(self.form)
-        layout.addLayout(row)
+        layout.addLayout(flow(self.button, self.metric, self.save))
         layout.addWidget(self.chart, 1)
         layout.addWidget(self.means)
 

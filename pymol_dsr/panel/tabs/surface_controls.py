@@ -10,9 +10,11 @@ from typing import Any
 from pymol.Qt import QtCore, QtWidgets
 
 from ...shared.options import AppearanceOptions, MeshOptions
-from ..widgets import label, narrow, quietly, spin, swatch
+from ..widgets import flow, label, narrow, quietly, spin, swatch
 
 AUTO_SMOOTH, AUTO_RESOLUTION = -0.1, 0.0
+# In points: the arrows and the frame of a field for a number, and the slider of the transparency.
+ARROWS, SLIDER_WIDTH = 26, 60
 COLORS = ("white", "gray70", "skyblue", "palegreen", "wheat", "salmon")
 
 
@@ -85,6 +87,8 @@ class SurfaceControls(QtCore.QObject):
     def smoothing_row(self) -> Any:
         """Return the widgets of the smoothing beside each other."""
         row = QtWidgets.QHBoxLayout()
+        # Narrower than the longest text, which is that of a width that hardly anybody takes.
+        self.smooth.setMinimumWidth(self.smooth.fontMetrics().horizontalAdvance("10.0 states") + ARROWS)
         row.addWidget(self.auto_smooth)
         row.addWidget(self.smooth_slider, 1)
         row.addWidget(self.smooth)
@@ -92,13 +96,15 @@ class SurfaceControls(QtCore.QObject):
 
     def color_row(self) -> Any:
         """Return the widgets of colour and transparency beside each other."""
-        row = QtWidgets.QHBoxLayout()
         narrow(self.color)
-        self.transparency.setMinimumWidth(40)
-        row.addWidget(self.color, 2)
+        self.transparency.setMaximumWidth(SLIDER_WIDTH)
+        # They stay together where the row wraps.
+        fading = QtWidgets.QWidget()
+        row = QtWidgets.QHBoxLayout(fading)
+        row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(label("t&ransparent", self.transparency))
-        row.addWidget(self.transparency, 1)
-        return row
+        row.addWidget(self.transparency)
+        return flow(self.color, fading)
 
     def set_smoothing(self, states: Sequence[float], own: float | None) -> None:
         """Take the range of widths for these fitted states. own: the fit's own width, None where it is not known."""

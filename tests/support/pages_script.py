@@ -1,0 +1,80 @@
+"""Runs inside a real PyMOL window (see test_gui.py): every page of the docked window where it is narrow or low."""
+
+import os
+from typing import Any
+
+from pymol import cmd
+from pymol.Qt import QtCore, QtGui, QtWidgets
+
+from support.window_steps import OUT, run, window
+
+# Of the window in points, with the width of the panel; twice as many pixels at 200 %.
+SIZES = {"640x480": (640, 480, 340), "1280x720": (1280, 720, 375)}
+if os.environ.get("QT_SCALE_FACTOR") == "2":
+    SIZES = {"1280x720 at 200 %": (640, 360, 375)}
+report: dict[str, Any] = {"sideways": [], "clipped": [], "widths": {}}
+
+
+def clipped(page):
+    """Names of visible widgets of a page that are narrower than their text needs, or past its edge."""
+    names = []
+    for widget in page.findChildren(QtWidgets.QWidget):
+        if not widget.isVisible() or widget.parent() not in (page, getattr(page, "body", None)):
+            continue
+        is_line = isinstance(widget, QtWidgets.QLabel) and not widget.wordWrap()
+        right = widget.mapTo(page, QtCore.QPoint(widget.width(), 0)).x()
+        is_button = isinstance(widget, (QtWidgets.QPushButton, QtWidgets.QToolButton, QtWidgets.QCheckBox))
+        if right > page.width() or ((is_button or is_line) and widget.width() < widget.sizeHint().width()):
+            names.append(f"{type(widget).__name__} {getattr(widget, 'text', str)()}")
+    return names
+
+
+def darken():
+    palette = QtGui.QPalette()
+    role = QtGui.QPalette.ColorRole
+    for name, shade in (("Window", "#2b2b2b"), ("Base", "#1e1e1e"), ("Button", "#3a3a3a")):
+        palette.setColor(getattr(role, name), QtGui.QColor(shade))
+    for name in ("WindowText", "Text", "ButtonText"):
+        palette.setColor(getattr(role, name), QtGui.QColor("white"))
+    QtWidgets.QApplication.setStyle("Fusion")
+    QtWidgets.QApplication.setPalette(palette)
+
+
+def steps():
+    import pymol_dsr
+    from pymol_dsr.fits.fit import Fit, Phase, Trajectory
+    from pymol_dsr.session import session_of
+    from pymol_dsr.shared.messages import FitReport
+
+    cmd.fab("ACDEF", "a_peptide_with_a_long_name", ss=1)
+    session: Any = session_of(cmd)
+    names = ["the_first_of_two_runs", "the_second_of_two_runs"]
+    listed = [Trajectory(name, name, f"%{name}", None, [1.0, 1000.0]) for name in names]
+    report_of_fit = FitReport(preset="fast")
+    session.jobs.fits["family_of_two"] = Fit("family_of_two", listed, phase=Phase.READY, report=report_of_fit)
+    pymol_dsr.open_panel()
+    yield 500
+    panel = session.windows.panel
+    for dark in (False, True):
+        if dark:
+            darken()
+        for name, (width, height, panel_width) in SIZES.items():
+            window().resize(width, height)
+            for title, page in zip(panel.tabs.titles(), panel.tabs.pages(), strict=True):
+                panel.tabs.setCurrentWidget(page)
+                panel.poll()
+                window().resizeDocks([panel], [panel_width], QtCore.Qt.Orientation.Horizontal)
+                yield 150
+                area = page.parent().parent()
+                label = f"{title} {name} dark={dark}"
+                needed, there = page.minimumSizeHint().width(), area.viewport().width()
+                report["widths"][label] = (panel.width(), there, needed)
+                if area.horizontalScrollBar().maximum() > 0 or needed > there:
+                    report["sideways"].append(f"{label}: {needed} > {there}")
+                report["clipped"] += [f"{label}: {text}" for text in clipped(page)]
+                panel.grab().save(
+                    os.path.join(OUT, f"page-{title.replace(' ', '-')}-{name.replace(' ', '')}-{dark}.png")
+                )
+
+
+run(steps(), report)
