@@ -134,11 +134,11 @@ def _without_arrays(reply: Reply) -> Reply:
     """Return a reply without the arrays of its mesh, which are kept in fewer bytes."""
     if not isinstance(reply, MeshResult):
         return reply
-    none = np.zeros((0, 3), np.float32)
+    no_points = np.zeros((0, 3), np.float32)
     return dataclasses.replace(
         reply,
-        points=none,
-        normals=none,
+        points=no_points,
+        normals=no_points,
         faces=np.zeros((0, 3), np.int32),
         nearest=None,
         neighbor_indices=None,

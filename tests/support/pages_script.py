@@ -67,10 +67,10 @@ def steps():
                 yield 150
                 area = page.parent().parent()
                 label = f"{title} {name} dark={dark}"
-                needed, there = page.minimumSizeHint().width(), area.viewport().width()
-                report["widths"][label] = (panel.width(), there, needed)
-                if area.horizontalScrollBar().maximum() > 0 or needed > there:
-                    report["sideways"].append(f"{label}: {needed} > {there}")
+                needed, available = page.minimumSizeHint().width(), area.viewport().width()
+                report["widths"][label] = (panel.width(), available, needed)
+                if area.horizontalScrollBar().maximum() > 0 or needed > available:
+                    report["sideways"].append(f"{label}: {needed} > {available}")
                 report["clipped"] += [f"{label}: {text}" for text in clipped(page)]
                 panel.grab().save(
                     os.path.join(OUT, f"page-{title.replace(' ', '-')}-{name.replace(' ', '')}-{dark}.png")
