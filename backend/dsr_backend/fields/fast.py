@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..geometry.lattice import Lattice, LatticeLimit, gather
+from ..geometry.lattice import Lattice, LatticeLimit, gather, refined
 from ..geometry.unit_cube import UnitCube
 from ..motion.motion import Motion
 from ..motion.warp import Warp
@@ -37,11 +37,15 @@ BAND_LIMIT = LatticeLimit(
     "fit fewer atoms, remove what drifts away, or unwrap jumps through the periodic box (unwrap=1 of dsr_fit, --unwrap "
     "of dsr-backend)",
 )
+# Up to so many nodes, f at one time is laid out on the whole fine lattice: 128 MiB, and one interpolation for a point.
+MAX_WHOLE_NODES = 2**25
 # Node values are multiples of 1/VALUE_STEPS Å.
 VALUE_STEPS = 256
 # Width of the differences that normals are: at most this per spacing of the fine lattice, and in Å where shapes are
 # averages over states, whose finer detail is noise.
 NORMAL_WIDTH_PER_SPACING, NORMAL_WIDTH_BETWEEN = 0.8, 0.65
+MaterialDistance = Callable[[torch.Tensor], torch.Tensor]
+"""ξ f4[N,3] (Å) → f f4[N] (Å)."""
 # Columns of a correction's features: g, its gradient (3), its Laplacian, 1 in the band; static channels follow.
 VALUE, BAND_MASK, TABLE_COLUMNS = 0, 5, 6
 
@@ -219,7 +223,7 @@ class FastField(Field):
         nodes = band.lattice.nodes(band.node_numbers)
         self._coarse_index, self._coarse_weight = self.coarse_lattice.corners(nodes)
 
-    def at_motion_time(self, time: float, smooth: float | None) -> FastFieldAtTime:
+    def at_motion_time(self, time: float, smooth: float | None) -> FieldAtTime:
         """Return the field at one time of its motion."""
         motion, kernel = self.motion, self.motion.kernel
         aligned, pose = motion.aligned_atoms(time, smooth), motion.pose(time)
@@ -234,7 +238,7 @@ class FastField(Field):
         blend = kernel.smoothing_blend(time) if averaged else 0.0
         fitted_width = min(NORMAL_WIDTH, NORMAL_WIDTH_PER_SPACING * self.band.lattice.spacing)
         weights = torch.as_tensor(kernel.weights(time, width), dtype=torch.float32, device=self.device)
-        coarse, table = self.table(weights)
+        is_whole = self.correction is None and self.band.lattice.size <= MAX_WHOLE_NODES
         return FastFieldAtTime(
             time=time,
             extrapolated=extrapolated,
@@ -242,13 +246,27 @@ class FastField(Field):
             atoms=atoms,
             box=scene_box(atoms, self.clearance, self.extent),
             device=self.device,
-            field=self,
             warp=motion.warp_from(aligned, pose, time, self.device),
-            coarse=coarse,
-            table=table,
+            material_distance=self._whole(weights) if is_whole else self._banded(weights),
             level_offset=self.level_offset * blend,
             normal_width=(1.0 - blend) * fitted_width + blend * NORMAL_WIDTH_BETWEEN,
         )
+
+    def _whole(self, weights: torch.Tensor) -> MaterialDistance:
+        """Return g as a function of ξ, from values on the whole fine lattice, for state weights f4[S].
+
+        Beyond the band these are the coarse lattice's, which one trilinear function in a coarse cell and in each of its
+        fine ones is.
+        """
+        lattice = self.band.lattice
+        values = refined(self.coarse.mix(weights).view(self.coarse_lattice.shape), self.factor).view(-1)
+        values[self.band.node_numbers[: self.band.count]] += self.fine.mix(weights)
+        return lambda xi: lattice.extrapolate_scalar(values, xi)
+
+    def _banded(self, weights: torch.Tensor) -> MaterialDistance:
+        """Return f as a function of ξ, from values in the band and on the coarse lattice, for state weights f4[S]."""
+        coarse, table = self.table(weights)
+        return lambda xi: self.material_distance(coarse, table, xi)
 
     def mixtures(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return g of W mixtures of the states: f4[coarse nodes,W] and f4[rows,W] (Å) for weights f4[W,S]."""
@@ -350,14 +368,12 @@ class FastField(Field):
 
 @dataclass(eq=False)
 class FastFieldAtTime(FieldAtTime):
-    """One time of a FastField. coarse: f4[coarse nodes,1] Å; table: f4[rows,F]; level_offset: Å."""
+    """One time of a FastField. material_distance: f in material coordinates; level_offset: Å."""
 
-    field: FastField
     warp: Warp
-    coarse: torch.Tensor
-    table: torch.Tensor
+    material_distance: MaterialDistance
     level_offset: float
 
     def evaluate(self, x: torch.Tensor) -> torch.Tensor:
         """Return f f4[N] (Å) at scene points x f4[N,3] (Å)."""
-        return self.field.material_distance(self.coarse, self.table, self.warp(x)) - self.level_offset
+        return self.material_distance(self.warp(x)) - self.level_offset

@@ -15,8 +15,8 @@ def connected_components(count: int, faces: torch.Tensor) -> tuple[int, torch.Te
     if faces.device.type == "cpu":
         # Each face is a node of the graph too, linked to its points: the matrix's rows then need no sorting.
         ends = np.minimum(np.arange(0, 3 * (len(faces) + count) + 1, 3), 3 * len(faces)).astype(np.int32)
-        links = (len(faces) + faces.reshape(-1)).numpy().astype(np.int32)
-        graph = csr_matrix((np.ones(len(links), np.int8), links, ends), (len(faces) + count,) * 2)
+        links = (faces.reshape(-1).int() + len(faces)).numpy()
+        graph = csr_matrix((np.ones(len(links)), links, ends), (len(faces) + count,) * 2)
         number, component = csgraph.connected_components(graph, directed=False)
         return number, torch.as_tensor(component[len(faces) :]).long()
     lowest = lowest_connected_point(count, faces)

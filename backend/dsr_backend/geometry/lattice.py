@@ -137,11 +137,72 @@ class Lattice:
         index, weight = self.corners(x)
         return gather(values, index, weight)
 
+    def interpolate_scalar(self, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Interpolate node values f4[nodes] trilinearly at x f4[N,3] (Å): f4[N], as `interpolate` up to rounding.
+
+        Column by column it takes half of the time.
+        """
+        return self._trilinear(values, self._in_cells(x).clamp_min_(0.0))
+
+    def extrapolate_scalar(self, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Interpolate as `interpolate_scalar`; beyond the lattice's box, values grow by the distance (Å) to it."""
+        q = self._in_cells(x)
+        inside = torch.minimum(q.clamp_min(0.0), constant(self._last, x.dtype, x.device)[:, None])
+        beyond = (q - inside).square_().sum(0).sqrt_()
+        return self._trilinear(values, inside).add_(beyond, alpha=self.spacing)
+
+    def _in_cells(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the coordinates f4[3,N] of points x f4[N,3] (Å) in cells from the first node."""
+        return (x.T.contiguous() - constant(self.origin, x.dtype, x.device)[:, None]) / self.spacing
+
+    def _trilinear(self, values: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        """Interpolate node values f4[nodes] at q f4[3,N] in cells from the first node, none below 0: f4[N]."""
+        last = constant(self._last, torch.int32, q.device)[:, None]
+        q = torch.minimum(q, last.to(q.dtype))
+        cell = torch.minimum(q.int(), last - 1)
+        u, v, w = q - cell
+        _, y_count, z_count = self.shape
+        base = (cell[0] * y_count + cell[1]) * z_count + cell[2]
+
+        def along_z(step: int) -> torch.Tensor:
+            low, high = values[step:].index_select(0, base), values[step + 1 :].index_select(0, base)
+            return torch.lerp(low, high, w)
+
+        def along_y(step: int) -> torch.Tensor:
+            return torch.lerp(along_z(step), along_z(step + z_count), v)
+
+        return torch.lerp(along_y(0), along_y(y_count * z_count), u)
+
     def nodes(self, numbers: torch.Tensor) -> torch.Tensor:
         """Return the positions f4[N,3] (Å) of the nodes with the numbers i8[N]."""
         _, y_count, z_count = self.shape
+        # Divisions of 4 bytes take half of the time.
+        numbers = numbers.int() if self.size < 2**31 else numbers
         ijk = torch.stack([numbers // (y_count * z_count), numbers // z_count % y_count, numbers % z_count], 1)
         return ijk.float() * self.spacing + constant(self.origin, torch.float32, numbers.device)
+
+
+def refined(values: torch.Tensor, factor: int) -> torch.Tensor:
+    """Interpolate node values f4[X,Y,Z] trilinearly on the lattice that is `factor` times finer.
+
+    One axis after another, it takes a fifth of the time of torch's `interpolate`. Where the factor is 2, the numbers
+    are the same to the bit.
+    """
+    for axis in (2, 1, 0):
+        cells = values.shape[axis] - 1
+        shape = list(values.shape)
+        shape[axis] = cells * factor + 1
+        finer = values.new_empty(shape)
+        low, high = values.narrow(axis, 0, cells), values.narrow(axis, 1, cells)
+        # The node numbers of a lattice's axis come first here: a slice of it is a view.
+        rows = finer.movedim(axis, 0)
+        for step in range(factor):
+            target = rows[step : cells * factor : factor].movedim(0, axis)
+            fraction = step / factor
+            torch.mul(low, 1.0 - fraction, out=target).add_(high, alpha=fraction)
+        rows[-1] = values.select(axis, cells)
+        values = finer
+    return values
 
 
 def gather(values: torch.Tensor, index: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

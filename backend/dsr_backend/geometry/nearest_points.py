@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
@@ -21,14 +22,17 @@ class NearestPoints:
         self.points = points
         self.tree = cKDTree(points.numpy()) if points.device.type == "cpu" else None
 
-    def __call__(self, x: torch.Tensor, count: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, x: torch.Tensor, count: int = 1, *, within: float = np.inf) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the distances f[N,count] (Å) and indices i8[N,count] of the points nearest to each x f4[N,3] (Å).
 
-        The nearest comes first. With fewer than `count` points, all points are returned.
+        The nearest comes first. With fewer than `count` points, all points are returned. within: Å; a point farther
+        than this may be left out, with the distance inf and the index M.
         """
         count = min(count, len(self.points))
         if self.tree is not None:
-            distance, index = self.tree.query(x.numpy(), k=count, workers=torch.get_num_threads())
+            distance, index = self.tree.query(
+                x.numpy(), k=count, distance_upper_bound=within, workers=torch.get_num_threads()
+            )
             shape = (len(x), count)
             return torch.as_tensor(distance.reshape(shape)), torch.as_tensor(index.reshape(shape))
         if not len(x):

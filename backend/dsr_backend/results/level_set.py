@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..fields.base import TETRAHEDRON, FieldAtTime
-from ..geometry.lattice import Lattice, LatticeLimit
+from ..geometry.lattice import Lattice, LatticeLimit, refined
 from ..geometry.marching_cubes import marching_cubes
 from ..geometry.nearest_points import NearestPoints
 from ..runtime.device import constant
@@ -85,7 +85,7 @@ def evaluate_nodes(
         distance = snapshot.distance(x)
         if near_atoms_only:
             distance = _raised_away_from_atoms(snapshot, x, distance, max(0.0, level))
-        values[chunk] = distance - level
+        values.index_copy_(0, chunk, distance - level)
 
 
 def _raised_away_from_atoms(
@@ -126,12 +126,10 @@ def nested_values(
     evaluate_nodes(snapshot, lattice, None, level, values.view(-1), cancelled, near_atoms_only=near_atoms_only)
     for multiple in finer:
         lattice = finest.coarser(multiple)
-        values = torch.nn.functional.interpolate(
-            values[None, None], size=lattice.shape, mode="trilinear", align_corners=True
-        )[0, 0]
+        values = refined(values, 2)
         band = (1.1 if multiple == 1 else 1.5 * multiple) * resolution
         flat = values.view(-1)
-        nodes = torch.nonzero((flat < band) & (flat > -band))[:, 0]
+        nodes = torch.nonzero(flat.abs() < band)[:, 0]
         evaluate_nodes(snapshot, lattice, nodes, level, flat, cancelled, near_atoms_only=near_atoms_only)
     return values
 
@@ -170,15 +168,27 @@ def bulge(points: torch.Tensor, normals: torch.Tensor, faces: torch.Tensor) -> t
     product (nⱼ − nᵢ)·(pⱼ − pᵢ) over an edge is its length squared over R. Each point gets the mean over its triangles,
     weighted by their areas.
     """
-    corners, directions = points.index_select(0, faces.view(-1)), normals.index_select(0, faces.view(-1))
-    sides = corners.view(-1, 3, 3).roll(-1, 1) - corners.view(-1, 3, 3)
-    depth = ((directions.view(-1, 3, 3).roll(-1, 1) - directions.view(-1, 3, 3)) * sides).sum((1, 2)) / 24.0
-    area = torch.linalg.norm(torch.linalg.cross(sides[:, 0], sides[:, 1]), dim=1)
+    columns = faces.T.contiguous()
+    corners, directions = face_corners(points, columns), face_corners(normals, columns)
+    sides, turns = corners.roll(-1, 1) - corners, directions.roll(-1, 1) - directions
+    depth = (turns * sides).sum((0, 1)) / 24.0
+    area = cross(sides[:, 0], sides[:, 1]).square_().sum(0).sqrt_()
     sums = points.new_zeros(2, len(points))
-    for corner in range(3):
-        sums[0].index_add_(0, faces[:, corner], area * depth)
-        sums[1].index_add_(0, faces[:, corner], area)
+    for column in columns:
+        sums[0].index_add_(0, column, area * depth)
+        sums[1].index_add_(0, column, area)
     return (sums[0] / sums[1].clamp_min(1e-12))[:, None] * normals
+
+
+def face_corners(vectors: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
+    """Return the vectors f4[N,3] at the corners of faces i8[3,M], contiguous columns: f4[3 axes,3 corners,M]."""
+    # Columns are several times faster than rows of three.
+    return vectors.T.contiguous().index_select(1, faces.view(-1)).view(3, 3, -1)
+
+
+def cross(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return the cross products f4[3,M] of columns f4[3,M]."""
+    return torch.stack([a[k - 2] * b[k - 1] - a[k - 1] * b[k - 2] for k in range(3)])
 
 
 def lattice_normals(values: torch.Tensor, x: torch.Tensor, resolution: float, width: float) -> torch.Tensor:
@@ -190,10 +200,9 @@ def lattice_normals(values: torch.Tensor, x: torch.Tensor, resolution: float, wi
     x_count, y_count, z_count = values.shape
     lattice = Lattice((0.0, 0.0, 0.0), resolution, (x_count, y_count, z_count))
     step = float(np.sqrt(max((0.25 * resolution) ** 2, width**2 - resolution**2)))
-    gradient = x.new_zeros(x.shape)
-    for corner in constant(TETRAHEDRON, torch.float32, x.device):
-        gradient += lattice.interpolate(values.view(-1, 1), x + step * corner) * corner
-    return torch.nn.functional.normalize(gradient, dim=1)
+    corners = constant(TETRAHEDRON, torch.float32, x.device)
+    differences = [lattice.interpolate_scalar(values.view(-1), x + step * corner) for corner in corners]
+    return torch.nn.functional.normalize(torch.stack(differences, 1) @ corners, dim=1)
 
 
 def newton_step(

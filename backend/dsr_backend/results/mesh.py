@@ -16,7 +16,7 @@ from ..fields.base import Field, FieldAtTime
 from ..geometry.connected_components import connected_components
 from ..geometry.nearest_points import NearestPoints
 from ..runtime.errors import Cancelled
-from .level_set import MESH_LIMIT, box_lattice, evaluate_nodes, level_set
+from .level_set import MESH_LIMIT, box_lattice, cross, evaluate_nodes, face_corners, level_set
 
 # Candidates for the atom whose sphere is nearest to a point of the surface; radii differ by less than 1 Å.
 CANDIDATE_ATOMS = 8
@@ -103,8 +103,10 @@ def extract_mesh(
     body = _without_islands(snapshot, level, *arrays)
     nearest = torch.zeros(0)
     if snapshot.atoms is not None and len(body.points):
-        nearest, atom_distance = nearest_atoms(body.points, snapshot.atoms, radii)
-        if atom_distance.max() > snapshot.reach + max(0.0, level) + resolution:
+        # What the field knows beyond the reach of its atoms is no surface.
+        farthest = snapshot.reach + max(0.0, level) + resolution
+        nearest, atom_distance = nearest_atoms(body.points, snapshot.atoms, radii, farthest)
+        if atom_distance.max() > farthest:
             arrays = level_set(snapshot, level, resolution, cancelled, near_atoms_only=True)
             body = _without_islands(snapshot, level, *arrays)
             nearest, _ = nearest_atoms(body.points, snapshot.atoms, radii)
@@ -191,9 +193,9 @@ def areas_and_volumes(points: torch.Tensor, faces: torch.Tensor) -> tuple[torch.
     """Return the area f4[M] in Å² of each triangle and its term f4[M] in Å³ of the enclosed volume (Gauss)."""
     # Relative to the mean, so that coordinates far from the origin lose no digits.
     centred = points - points.mean(0, dtype=torch.float64).to(points.dtype)
-    a, b, c = (centred.index_select(0, faces[:, k]) for k in range(3))
-    cross = torch.linalg.cross(b - a, c - a)
-    return 0.5 * torch.linalg.norm(cross, dim=1), (a * cross).sum(1) / 6.0
+    a, b, c = face_corners(centred, faces.T.contiguous()).unbind(1)
+    normals = cross(b - a, c - a)
+    return 0.5 * normals.square().sum(0).sqrt_(), (a * normals).sum(0) / 6.0
 
 
 def kept_points(
@@ -211,7 +213,7 @@ def kept_points(
     enclosed = volumes.new_zeros(count, dtype=torch.float64)
     enclosed.index_add_(0, component.index_select(0, faces[:, 0]), volumes.double())
     component_mask = enclosed.abs() >= MIN_VOLUME
-    if atoms is not None and (enclosed > 0.0).sum() > 1:
+    if atoms is not None and (enclosed >= MIN_VOLUME).sum() > 1:
         has_atom = torch.zeros_like(component_mask)
         has_atom[component[NearestPoints(points)(torch.as_tensor(atoms, device=points.device))[1][:, 0]]] = True
         component_mask &= has_atom | (enclosed < 0.0)
@@ -219,26 +221,30 @@ def kept_points(
 
 
 def nearest_atoms(
-    points: torch.Tensor, atoms: NDArray[np.float32], radii: NDArray[np.float32] | None
+    points: torch.Tensor, atoms: NDArray[np.float32], radii: NDArray[np.float32] | None, within: float = np.inf
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the index i8[N] of the atom nearest to each point, and the distance f[N] in Å to the nearest centre.
 
     points f4[N,3] and atoms f4[A,3] in Å. With radii f4[A] in Å the nearest sphere decides, else the nearest centre.
-    Raises ValueError for another number of radii.
+    within: Å; for a point without a centre so near, the distance is greater than this, inf too, and the index
+    undefined: the search takes less time. Raises ValueError for another number of radii.
     """
     centres = NearestPoints(torch.as_tensor(atoms, device=points.device))
     if radii is None:
-        distance, nearest = centres(points)
+        distance, nearest = centres(points, within=within)
         return nearest[:, 0], distance[:, 0]
     if radii.shape != (len(atoms),):
         raise ValueError(f"radii have shape {list(radii.shape)}, the fit has {len(atoms)} atoms")
-    radius = torch.as_tensor(radii, device=points.device)
+    # No atom, which stands for the last one's successor, has no radius.
+    radius = torch.nn.functional.pad(torch.as_tensor(radii, device=points.device), (0, 1))
+    # The sphere of an atom farther than this is not the nearest one of a point with a centre `within`.
+    reached = within + float(radii.max() - radii.min())
 
     def nearest_spheres(count: int, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the nearest sphere's atom, the nearest centre's distance, and whether an atom beyond the `count`
         candidates may have a nearer sphere.
         """
-        distance, index = centres(x, count)
+        distance, index = centres(x, count, within=reached)
         gap, column = (distance - radius[index]).min(1)
         nearest = index.gather(1, column[:, None])[:, 0]
         return nearest, distance[:, 0], distance[:, -1] - radius.max() < gap

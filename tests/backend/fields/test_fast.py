@@ -98,18 +98,28 @@ def test_neighbours_are_one_step_away_or_the_row_itself():
 # The function
 
 
-def test_before_training_f_is_the_trilinear_g():
+def test_without_a_correction_f_is_the_trilinear_g():
     untrained = field(trained=False)
     snapshot = untrained.at(1.0)
+    coarse_values, table = untrained.table(torch.tensor([1.0, 0.0]))
     x = points()
     rows = untrained.band.rows(LATTICE.corners(x)[0])
     fine = (rows >= 0).all(1)
     full = torch.zeros(LATTICE.size, 1)
-    full[untrained.band.node_numbers] = snapshot.table[:, :1]
+    full[untrained.band.node_numbers] = table[:, :1]
     np.testing.assert_allclose(snapshot.distance(x[fine]), LATTICE.interpolate(full, x[fine])[:, 0], atol=1e-5)
-    coarse = untrained.coarse_lattice.interpolate(snapshot.coarse, x[~fine])[:, 0]
+    coarse = untrained.coarse_lattice.interpolate(coarse_values, x[~fine])[:, 0]
     np.testing.assert_allclose(snapshot.distance(x[~fine]), coarse, atol=1e-5)
     assert fine.sum() > 1000 and (~fine).sum() > 1000
+
+
+def test_f_is_the_same_from_the_whole_lattice_and_from_the_band(monkeypatch):
+    """Also beyond the box, where it grows by the distance."""
+    untrained = field(trained=False)
+    x = points(reach=20.0)
+    whole = untrained.at(1.0).distance(x)
+    monkeypatch.setattr(fast, "MAX_WHOLE_NODES", 0)
+    np.testing.assert_allclose(untrained.at(1.0).distance(x), whole, atol=1e-5)
 
 
 def test_f_is_continuous_everywhere_also_across_the_band_s_rim():
@@ -144,7 +154,8 @@ def test_the_correction_is_zero_at_the_rim_and_whole_within():
     trained = field(smooth_fine=True)
     snapshot = trained.at(1.0)
     band = trained.band
-    g = trained.coarse_lattice.interpolate(snapshot.coarse, LATTICE.nodes(band.node_numbers))[:, 0]
+    coarse_values, _ = trained.table(torch.tensor([1.0, 0.0]))
+    g = trained.coarse_lattice.interpolate(coarse_values, LATTICE.nodes(band.node_numbers))[:, 0]
     correction = (snapshot.distance(LATTICE.nodes(band.node_numbers)) - g).abs()
     complete = (band.rows(LATTICE.corners(LATTICE.nodes(band.node_numbers))[0]) >= 0).all(1)
     assert correction[band.count :].max() < 1e-4
@@ -165,11 +176,8 @@ def test_gradient_of_a_linear_field_is_exact():
     plain = field(trained=False, smooth_fine=True)
     slope = torch.tensor([0.3, -0.8, 0.52])
     nodes = plain.coarse_lattice.nodes(torch.arange(plain.coarse_lattice.size))
+    plain.coarse = LowRankBasis((nodes @ slope)[None], torch.ones(2, 1))
     snapshot = plain.at(1.0)
-    snapshot.coarse = (nodes @ slope)[:, None]
-    snapshot.table[:, VALUE] = plain.coarse_lattice.interpolate(
-        snapshot.coarse, LATTICE.nodes(plain.band.node_numbers)
-    )[:, 0]
     x = points(1000, 8.0)
     np.testing.assert_allclose(snapshot.gradient(x, 0.6), slope.expand(1000, 3), atol=1e-4)
 

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 import torch
-from dsr_backend.geometry.lattice import Lattice, LatticeLimit, gather
+from dsr_backend.geometry.lattice import Lattice, LatticeLimit, gather, refined
 from dsr_backend.runtime.errors import Cancelled
 
 LATTICE = Lattice((-3.0, 1.5, 4.0), 0.75, (5, 7, 4))
@@ -176,3 +176,34 @@ def test_a_lattice_for_which_the_memory_does_not_last_is_refused():
 def test_a_cancelled_job_allocates_no_lattice():
     with pytest.raises(Cancelled):
         Lattice((0.0, 0.0, 0.0), 1.5, (2, 2, 2)).ensure_allocatable(LIMIT, torch.device("cpu"), lambda: True)
+
+
+# Scalars, and finer lattices
+
+
+def test_scalars_are_interpolated_as_columns_are():
+    values = torch.rand(LATTICE.size)
+    x = torch.cat([inside(LATTICE), inside(LATTICE) + 4.0])
+    expected = LATTICE.interpolate(values[:, None], x)[:, 0]
+    np.testing.assert_allclose(LATTICE.interpolate_scalar(values, x), expected, atol=1e-6)
+
+
+def test_extrapolated_scalars_grow_by_the_distance_to_the_box():
+    values = torch.rand(LATTICE.size)
+    x = torch.cat([inside(LATTICE), inside(LATTICE) + 4.0, inside(LATTICE) - 4.0])
+    distance = (x - LATTICE.clamp(x)).norm(dim=1)
+    assert (distance > 0.0).sum() > 500
+    expected = LATTICE.interpolate(values[:, None], x)[:, 0] + distance
+    np.testing.assert_allclose(LATTICE.extrapolate_scalar(values, x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_refined_values_are_those_of_the_trilinear_function(factor):
+    values = torch.rand(5, 7, 4)
+    shape = [(count - 1) * factor + 1 for count in values.shape]
+    expected = torch.nn.functional.interpolate(values[None, None], size=shape, mode="trilinear", align_corners=True)[
+        0, 0
+    ]
+    np.testing.assert_allclose(refined(values, factor), expected, atol=1e-6)
+    if factor == 2:
+        assert torch.equal(refined(values, 2), expected)
