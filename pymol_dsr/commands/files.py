@@ -26,6 +26,7 @@ from ..shared.options import (
     FieldOptions,
     MeshOptions,
     StartOptions,
+    mesh_resolution,
 )
 from ..shared.reading import ReadError, read_file
 from ..surfaces import extract, surfaces_file, workers
@@ -149,7 +150,7 @@ def dsr_export(
     *commas: str,
     states: str = "",
     level: float = MeshOptions.level,
-    resolution: float = MeshOptions.resolution,
+    resolution: str = "",
     triangles: str = "",
     smooth: str = "",
     color: str = AppearanceOptions.color,
@@ -183,7 +184,7 @@ def dsr_export(
 
         level = float: level of the surface in Angstrom, outwards {default: 0}
 
-        resolution = float: spacing of the mesh in Angstrom {default: 0.5}
+        resolution = float: spacing of the mesh in Angstrom {default: 0.5, 0.35 for a fit of preset fine}
 
         triangles = int: most triangles per state {default: no limit; in a .glb with several states, as many as make
         50 MB, unless you give a resolution}
@@ -318,7 +319,8 @@ def export_meshes(
         mesh = _movie_mesh(mesh, len(chosen))
         report = fit.trajectory_report(trajectory)
         if report is not None and report.area:
-            triangles = min(TRIANGLES_PER_CELL * report.area / mesh.resolution**2, mesh.triangles or math.inf)
+            spacing = mesh.resolution or mesh_resolution(fit.report.preset)
+            triangles = min(TRIANGLES_PER_CELL * report.area / spacing**2, mesh.triangles or math.inf)
             size = 1e-6 * TRIANGLE_BYTES * triangles * len(chosen)
             say(f" {fit.name}: {len(chosen)} times of about {triangles:.0f} triangles, {size:.0f} MB")
     rate = _self.get_setting_float("movie_fps")
@@ -366,7 +368,7 @@ def _atom_colors(
 
 def _movie_mesh(mesh: MeshOptions, count: int) -> MeshOptions:
     """Return the options of the meshes of `count` times in one .glb, which stays small unless more is asked for."""
-    if mesh.triangles is not None or mesh.resolution != MeshOptions.resolution:
+    if mesh.triangles is not None or mesh.resolution is not None:
         return mesh
     return dataclasses.replace(mesh, triangles=int(max(LEAST_TRIANGLES, MOVIE_BYTES / (TRIANGLE_BYTES * count))))
 

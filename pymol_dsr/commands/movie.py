@@ -29,6 +29,7 @@ from ..session import Session, session_of
 from ..shared import messages
 from ..shared.options import (
     DEFAULT_APPEARANCE,
+    RESOLUTION,
     AppearanceOptions,
     ColorOptions,
     FieldOptions,
@@ -81,7 +82,7 @@ def dsr_movie(
     *commas: str,
     object: str = "",
     level: float = MeshOptions.level,
-    resolution: float = MeshOptions.resolution,
+    resolution: str = "",
     triangles: str = "",
     smooth: str = "",
     color: str = AppearanceOptions.color,
@@ -131,10 +132,10 @@ def dsr_movie(
 
         level = float: level of the surface in Angstrom, outwards {default: 0}
 
-        resolution = float: spacing of the mesh in Angstrom {default: 0.5}
+        resolution = float: spacing of the mesh in Angstrom {default: 0.5, 0.35 for a fit of preset fine}
 
         triangles = int: most triangles per state {default: as many as load fluently, 50000 for 17 states and 16000
-        for 79. With another resolution than 0.5, 50000, fewer for more than 100 states}
+        for 79. With a resolution of your own, 50000, fewer for more than 100 states}
 
         smooth = float: width of the smoothing over time, in states {default: the fit's own}
 
@@ -321,9 +322,7 @@ class _MoviePlan:
         if self.mesh.triangles is not None:
             return self.mesh.triangles
         # Who gives a spacing wants to see it.
-        budget = (
-            timeline.fluent_triangles if self.mesh.resolution == MeshOptions.resolution else timeline.most_triangles
-        )
+        budget = timeline.fluent_triangles if self.mesh.resolution is None else timeline.most_triangles
         return budget(len(self.states))
 
     def requests(self, radii: NDArray[np.float32] | None) -> list[messages.Request[Reply]]:
@@ -331,7 +330,9 @@ class _MoviePlan:
         times = [float(state.time) for state in self.states]
         if self.as_map:
             return [
-                messages.Grid(fit=self.fit.name, field=self.field, time=time, resolution=self.mesh.resolution)
+                messages.Grid(
+                    fit=self.fit.name, field=self.field, time=time, resolution=self.mesh.resolution or RESOLUTION
+                )
                 for time in times
             ]
         mesh = dataclasses.replace(self.mesh, triangles=self.triangles)

@@ -27,13 +27,11 @@ from ..scene.palettes import Colors, ColorScale
 from ..scene.replies import mesh_of, vertex_colors
 from ..scene.tags import LIVE, Tag
 from ..shared import messages
-from ..shared.options import FieldOptions, MeshOptions
+from ..shared.options import FieldOptions, MeshOptions, mesh_resolution
 from ..surfaces import selections
 
 # Triangles per Å² of surface and (1 / spacing)², as the mesher makes them.
 TRIANGLES_PER_CELL = 2.9
-# Å. A finer spacing looks the same, and a movie has its own.
-FINEST = 0.5
 # Å. The backend takes no wider spacing.
 WIDEST = 10.0
 # Between two looks at whether a newer request has come.
@@ -320,7 +318,7 @@ class Live(QtCore.QObject):
         """Level and smoothing of a mesh, and how fine it is."""
         options = MeshOptions(level=request.level, smooth=request.smooth)
         budget = self.fine if request.fine else self.coarse
-        least = request.resolution or FINEST
+        least = request.resolution or mesh_resolution(request.fit.report.preset)
         if request.fine and request.resolution is not None:
             return dataclasses.replace(options, resolution=least)
         if not request.area:

@@ -1,7 +1,7 @@
 """Options of fits, meshes, movies, colours, measures, evaluations and files.
 
 Commands, the window, the command line, batches and the messages to the backend hold these. A default stands here and
-nowhere else: `MeshOptions.resolution` is that of every signature and help text.
+nowhere else: `MeshOptions.level` is that of every signature and help text.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ SIZES = {"720p": (1280, 720), "1080p": (1920, 1080), "4K": (3840, 2160)}
 """Width and height of pictures in pixels, by the names that films and stills take."""
 STILL_RESOLUTION = 0.35
 """Å. A finer mesh looks the same in a picture of a whole protein."""
+RESOLUTION, FINE_RESOLUTION = 0.5, 0.35
+"""Å. Spacing of meshes of most fits, and of a fit of preset fine, whose detail a wider one hides."""
 REPRESENTATIONS = ("cgo", "map")
 
 
@@ -87,6 +89,16 @@ Device = Annotated[
     Value("where to compute", pattern=r"auto|cpu|cuda(:[0-9]{1,3})?", form="auto, cpu, cuda or cuda:1"),
 ]
 Resolution = Annotated[float, Value("distance between the nodes of the mesh", unit="Å", least=0.01, most=10)]
+MeshResolution = Annotated[
+    float | None,
+    Value(
+        "distance between the nodes of the mesh; null for 0.35 Å of preset fine, and 0.5 Å of others",
+        unit="Å",
+        least=0.01,
+        most=10,
+        sparse=True,
+    ),
+]
 GridResolution = Annotated[float, Value("distance between nodes", unit="Å", least=0.2, most=10)]
 Triangles = Annotated[
     int | None, Value("most triangles of a state, for which the mesh gets coarser", least=100, absent="none")
@@ -187,19 +199,24 @@ class FieldOptions(Options):
 
 @dataclass(frozen=True)
 class MeshOptions(Options):
-    """Meshing of a field. smooth: None for the fit's own width."""
+    """Meshing of a field. resolution, smooth: None for the fit's own; see `mesh_resolution`."""
 
     level: Annotated[float, Value("level of the surface, outwards", unit="Å")] = 0.0
-    resolution: Resolution = 0.5
+    resolution: MeshResolution = None
     triangles: Triangles = None
     smooth: TemporalWidth = None
+
+
+def mesh_resolution(preset: object) -> float:
+    """Return the spacing (Å) of meshes of a fit of this preset, for which no other is given."""
+    return FINE_RESOLUTION if preset == "fine" else RESOLUTION
 
 
 @dataclass(frozen=True)
 class GridOptions(Options):
     """Sampling of a field on a lattice of distances. smooth: None for the fit's own width."""
 
-    resolution: GridResolution = MeshOptions.resolution
+    resolution: GridResolution = RESOLUTION
     smooth: TemporalWidth = None
 
 
@@ -345,8 +362,8 @@ class ColorOptions(Options):
 class LevelOptions(Options):
     """Looks of level sets.
 
-    resolution: None for 0.5 Å, and wider where a level takes too many triangles. transparency: None for 0.7, or for 0
-    with a cut. Raises ValueFault for levels that are no rising list.
+    resolution: None for the fit's own, and wider where a level takes too many triangles. transparency: None for 0.7, or
+    for 0 with a cut. Raises ValueFault for levels that are no rising list.
     """
 
     levels: Annotated[tuple[float, ...], Value("distances from the surface, outside positive", unit="Å")] = (
@@ -416,7 +433,7 @@ class MeasureOptions(Options):
 
     selection: Annotated[str, Value("atoms whose area and volume are measured")] = ""
     pocket: Annotated[str, Value("atoms that line a pocket, whose volume is measured")] = ""
-    resolution: Resolution = MeshOptions.resolution
+    resolution: Resolution = RESOLUTION
     top: Annotated[int, Value("how many of the most moving residues are named", least=0)] = 10
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pymol_dsr.shared import atomic_write, plots, states
-from pymol_dsr.shared.options import STATES_AFTER, MeshOptions
+from pymol_dsr.shared.options import STATES_AFTER
 from pymol_dsr.shared.scoring import FIELD, HOLD, TRAINING
 
 from .io import (
@@ -50,7 +50,7 @@ def run_eval(options: argparse.Namespace) -> int:
         rows: list[ScoreRow] = []
         rmsds = step_rmsds(surfaces)
         for state in compared:
-            for row in score_state(fitted, state, truth, MeshOptions.resolution, rmsds.get(state)):
+            for row in score_state(fitted, state, truth, rmsds.get(state)):
                 rows.append(row)
                 print(_table_line(f"{state:g}", row.group, row.method, [row]), flush=True)
     _print_means(rows)

@@ -18,9 +18,11 @@ from typing import Any, NoReturn
 
 from pymol_dsr.shared.learn_options import LearnOptions
 from pymol_dsr.shared.options import (
+    FINE_RESOLUTION,
     FORMATS,
     HALFWAY,
     PRESETS,
+    RESOLUTION,
     STATES_AFTER,
     BatchOptions,
     ExportOptions,
@@ -353,7 +355,9 @@ def _parser() -> argparse.ArgumentParser:
         writer.add_argument("-o", "--output", required=True, help=target)
         writer.add_argument("--level", help=f"level in Å, outwards (default: {MeshOptions.level:g})")
         nodes = writer.add_mutually_exclusive_group()
-        nodes.add_argument("--resolution", help=f"Å between nodes (default: {MeshOptions.resolution:g})")
+        nodes.add_argument(
+            "--resolution", help=f"Å between nodes (default: {RESOLUTION:g}, {FINE_RESOLUTION:g} of preset fine)"
+        )
         nodes.add_argument(
             "--nodes", type=int, help=f"nodes along the longest side, {NODES[0]} to {NODES[1]}, for any --resolution"
         )

@@ -166,8 +166,8 @@ def mesh_at(fitted: Field, at: float, request: _MeshRequest, path: Path) -> Mesh
     return extracted
 
 
-def _resolution(fitted: Field, at: float, request: _MeshRequest) -> float:
-    """Å between nodes, as given or by their number along the longest side of the surface's box."""
+def _resolution(fitted: Field, at: float, request: _MeshRequest) -> float | None:
+    """Å between nodes, as given or by their number along the longest side of the surface's box; None for the fit's."""
     if request.nodes is None:
         return request.mesh.resolution
     if not math.isfinite(at):

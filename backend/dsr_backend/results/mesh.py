@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pymol_dsr.shared.options import GridOptions, MeshOptions
+from pymol_dsr.shared.options import GridOptions, MeshOptions, mesh_resolution
 
 from ..fields.base import Field, FieldAtTime
 from ..geometry.connected_components import connected_components
@@ -72,7 +72,7 @@ def extract_mesh(
     field: Field,
     time: float,
     level: float = MeshOptions.level,
-    resolution: float = MeshOptions.resolution,
+    resolution: float | None = MeshOptions.resolution,
     triangles: int | None = MeshOptions.triangles,
     smooth: float | None = None,
     radii: NDArray[np.float32] | None = None,
@@ -80,12 +80,13 @@ def extract_mesh(
 ) -> Mesh:
     """Return the surface f(·, time) = level (Å) on a lattice of `resolution` Å, coarser for at most `triangles`.
 
-    smooth (states) replaces the field's own temporal width. With the atoms' van der Waals radii f4[A] (Å), `nearest` is
-    the atom whose sphere is nearest, as PyMOL colours a surface. An empty level set gives an empty mesh. Raises
-    ValueError for a time, level, resolution or number of triangles that is out of range, and Cancelled once
-    `cancelled()` is true.
+    resolution: None for that of the fit's preset; smooth (states) replaces the field's own temporal width. With the
+    atoms' van der Waals radii f4[A] (Å), `nearest` is the atom whose sphere is nearest, as PyMOL colours a surface. An
+    empty level set gives an empty mesh. Raises ValueError for a time, level, resolution or number of triangles that is
+    out of range, and Cancelled once `cancelled()` is true.
     """
-    MeshOptions(float(level), float(resolution), triangles, smooth)
+    resolution = float(mesh_resolution(field.report.get("preset")) if resolution is None else resolution)
+    MeshOptions(float(level), resolution, triangles, smooth)
     if level > MAX_LEVEL:
         raise ValueError(
             f"level {level:g} Å lies outside the box that a field knows, {MAX_LEVEL:g} Å around the surface; "

@@ -37,16 +37,15 @@ class ScoreRow:
 
 
 def score_state(
-    fitted: Field, state: float, truth: Mapping[float, Surface], resolution: float, step_rmsd: float | None
+    fitted: Field, state: float, truth: Mapping[float, Surface], step_rmsd: float | None
 ) -> Iterator[ScoreRow]:
     """Yield the rows of one state: the field and, except at fitted states, the nearest fitted state held.
 
     truth: true surfaces by state, with that of `state`; without the nearest fitted state there is no row of it.
-    resolution: Å between nodes of the field's mesh.
     """
     surface, group = truth[state], group_of(state, fitted.states)
     reference = GroundTruth(surface.points, surface.normals, surface.faces, fitted.frame)
-    mesh = extract_mesh(fitted, state, resolution=resolution)
+    mesh = extract_mesh(fitted, state)
     score = reference.score(mesh.points, mesh.normals, mesh.faces)
     error = mesh.expected_error if mesh.expected_error > 0.0 else None
     yield ScoreRow(state, group, FIELD, **asdict(score), expected_error=error, rmsd=step_rmsd)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pymol.Qt import QtCore, QtWidgets
 
-from ...shared.options import AppearanceOptions, MeshOptions
+from ...shared.options import FINE_RESOLUTION, RESOLUTION, AppearanceOptions, MeshOptions
 from ..widgets import flow, label, narrow, quietly, spin, swatch
 
 AUTO_SMOOTH, AUTO_RESOLUTION = -0.1, 0.0
@@ -66,7 +66,8 @@ class SurfaceControls(QtCore.QObject):
         self.level.setToolTip("Distance from the molecular surface in Å, outside positive (level=)")
         self.resolution = spin(AUTO_RESOLUTION, 5.0, 0.1, 2, " Å", "auto")
         self.resolution.setToolTip(
-            f"Spacing of the mesh. auto: as fine as keeps this window fluent, and {MeshOptions.resolution} Å in files"
+            f"Spacing of the mesh. auto: as fine as keeps this window fluent, and {RESOLUTION} Å in files, or "
+            f"{FINE_RESOLUTION} Å of a fit of preset fine"
         )
         self.color = QtWidgets.QComboBox()
         self.color.addItem("by atom", ColorChoice())

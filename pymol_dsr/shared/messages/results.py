@@ -15,6 +15,7 @@ from ..options import (
     FieldOptions,
     GridOptions,
     GridResolution,
+    MeasureOptions,
     MeshOptions,
     Resolution,
     TemporalWidth,
@@ -216,7 +217,7 @@ class Measure(FieldRequest[MeasureResult]):
     RESULT = MeasureResult
 
     time: Time
-    resolution: Resolution = MeshOptions.resolution
+    resolution: Resolution = MeasureOptions.resolution
     smooth: TemporalWidth = None
     radii: Radii = None
     selection: Mask = None

@@ -165,6 +165,15 @@ def test_the_budget_of_triangles_is_kept(fitted, triangles):
         np.testing.assert_array_equal(extract_mesh(fitted, 1.0, triangles=triangles).faces, plain.faces)
 
 
+@pytest.mark.parametrize("preset, spacing", [("fine", 0.35), ("fast", 0.5), (None, 0.5)])
+def test_a_mesh_is_as_fine_as_its_fit(preset, spacing):
+    sphere = balls(SPHERE)
+    sphere.report = {} if preset is None else {"preset": preset}
+    np.testing.assert_array_equal(
+        extract_mesh(sphere, 1.0).faces, extract_mesh(balls(SPHERE), 1.0, resolution=spacing).faces
+    )
+
+
 # Islands
 
 

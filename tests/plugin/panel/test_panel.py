@@ -26,7 +26,7 @@ from pymol_dsr.runtime.settings import Settings
 from pymol_dsr.scene import palettes
 from pymol_dsr.scene.placement import IDENTITY
 from pymol_dsr.shared.mesh import Mesh
-from pymol_dsr.shared.messages import Device
+from pymol_dsr.shared.messages import Device, FitReport
 from pymol_dsr.shared.options import BASELINES, FieldOptions, MeshOptions
 from pymol_dsr.shared.scoring import FIELD
 from pymol_dsr.sources.jobs import TrainingErrors
@@ -99,6 +99,9 @@ def test_the_resolution_that_keeps_up():
     assert options().resolution == pytest.approx(math.sqrt(2.9 * 10_000 / 20_000))
     assert options(fine=False).resolution == pytest.approx(math.sqrt(2.9 * 10_000 / 5_000))
     assert options(area=500.0) == MeshOptions(resolution=0.5), "finer than anybody sees"
+    fine = request(area=500.0)
+    fine.fit.report = FitReport(preset="fine")
+    assert Live.mesh_options(engine, fine) == MeshOptions(resolution=0.35), "as sharp as the fit"
     # A resolution that was asked for is had at rest, and is the finest one while a control moves.
     assert options(resolution=0.3) == MeshOptions(resolution=0.3)
     assert options(resolution=3.0, fine=False) == MeshOptions(resolution=3.0)
