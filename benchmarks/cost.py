@@ -1,6 +1,9 @@
-"""The cost of preset `fast`: seconds and memory against states, atoms and mesh resolution. Writes docs/cost.png.
+"""The cost of preset `fast`: seconds and memory against states, atoms and mesh resolution, and that of an export.
 
     python benchmarks/cost.py [--max-minutes 60] [--device auto] [--data FOLDER] [--quick]
+    python benchmarks/cost.py --export FIT.dsr  # prints the cost of `dsr-backend export` for this fit, and ends
+
+It writes docs/cost.png, too.
 
 Every point is measured in a process of its own, so that its peak of memory is its own, and kept as a JSON file in
 --folder: a run that was stopped, or whose minutes were over, goes on where it was. The table stands between markers in
@@ -15,8 +18,10 @@ import json
 import math
 import os
 import platform
+import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -49,6 +54,7 @@ APART = 4.0
 FEW = 5
 RESOLUTIONS = (1.0, 0.7, 0.5, 0.35, 0.25)
 MESHES = 3
+EXPORTED = 40
 QUICK: tuple[Any, Any, Any] = ((6, 12), (("trpcage", 1), ("trpcage", 2)), (1.0, 0.7))
 
 Values = dict[str, Any]
@@ -56,8 +62,11 @@ Values = dict[str, Any]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_arguments(arguments)
+    if options.export:
+        print(export_line(export({"fit": str(options.export), "device": options.device})))
+        return
     if options.point:
-        measured = {"make": make, "fit": fit, "mesh": mesh}[options.point["what"]](options.point)
+        measured = {"make": make, "fit": fit, "mesh": mesh, "export": export}[options.point["what"]](options.point)
         print(json.dumps(measured))
         return
     end = time.perf_counter() + 60.0 * options.max_minutes
@@ -87,6 +96,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--write", type=Path, help="docs/performance.md unless given; with --quick it is in the folder")
     parser.add_argument("--again", action="store_true", help="measure again what is there")
     parser.add_argument("--quick", action="store_true", help="small points only, to see that all works")
+    parser.add_argument("--export", type=Path, help="a .dsr whose export is measured, and nothing else")
     parser.add_argument("--point", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     quick = ["quick"] if options.quick else []
@@ -117,6 +127,7 @@ def points(options: argparse.Namespace) -> dict[str, Values]:
     for resolution in resolutions:
         point = {"what": "mesh", "device": options.device, "trajectory": meshed, "fit": mesh_fit}
         results[f"mesh-{resolution}"] = {**point, "resolution": resolution}
+    results["export"] = {"what": "export", "device": options.device, "trajectory": meshed, "fit": mesh_fit}
     return results
 
 
@@ -206,6 +217,41 @@ def mesh(point: Values) -> Values:
     return {"loaded": _peak(point), **_meshed(field, point["resolution"]), "memory": _peak(point)}
 
 
+def export(point: Values) -> Values:
+    """Export meshes of a kept fit by the command line, many and one; seconds and processor seconds of either.
+
+    One takes as long as many would, without the rest of the meshes: their difference is the cost of a mesh.
+    """
+    first, last = dsr_file.load(point["fit"], point["device"]).time_range
+    times = {"many": "+".join(f"{at:.3f}" for at in np.linspace(first, last, EXPORTED)), "one": f"{first:g}"}
+    return {"meshes": EXPORTED} | {name: _exported(point, text) for name, text in times.items()}
+
+
+def _exported(point: Values, times: str) -> Values:
+    """Wall seconds and processor seconds of one export as binary .ply, from the command's start to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "dsr_backend", "export", point["fit"], "--times", times]
+        command += ["--device", point["device"], "-o", str(Path(folder, "mesh.ply"))]
+        started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds = time.perf_counter() - started
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": seconds, "processor_seconds": used}
+
+
+def export_line(results: Values) -> str:
+    """The cost of an export as a sentence."""
+    many, one, count = results["many"], results["one"], results["meshes"]
+    each = {key: (many[key] - one[key]) / (count - 1) for key in many}
+    return (
+        f"`dsr-backend export` writes {count} meshes at 0.5 Å as binary .ply in {many['seconds']:.1f} s, "
+        f"{many['seconds'] / count:.3f} s a mesh ({many['processor_seconds'] / count:.3f} s of a processor). Its start "
+        f"and the first mesh take {one['seconds']:.1f} s, each further one {each['seconds']:.3f} s "
+        f"({each['processor_seconds']:.3f} s of a processor)."
+    )
+
+
 def _meshed(field: Any, resolution: float) -> Values:
     first, last = field.time_range
     times = np.linspace(first, last, MESHES + 3)[1:-1]
@@ -235,8 +281,6 @@ def _side_by_side(surface: Surface, places: np.ndarray) -> Surface:
 
 def _peak(point: Values) -> Values:
     """The most memory in MiB that this process has had, and torch on the GPU."""
-    import resource
-
     unit = 2**20 if sys.platform == "darwin" else 2**10
     peak = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
     if device.choose_device(point["device"]).type == "cuda":
@@ -287,6 +331,9 @@ def write(folder: Path, path: Path, kind: str) -> None:
             for entry in of_mesh
         ]
         lines += markdown.table(["resolution, Å", "triangles", "mesh, s", "memory"], body)
+    for entry in records:
+        if entry["point"]["what"] == "export":
+            lines += ["", f"**Export.** {export_line(entry['found'])}"]
     lines += [
         "",
         "In the first two tables, meshes are at 0.5 Å. Memory is the peak of the process, with torch itself. Backend "

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ from ..geometry.lattice import Lattice, LatticeLimit, gather, refined
 from ..geometry.unit_cube import UnitCube
 from ..motion.motion import Motion
 from ..motion.warp import Warp
-from .base import NORMAL_WIDTH, Field, FieldAtTime, scene_box
+from .base import CHUNK, NORMAL_WIDTH, Field, FieldAtTime, scene_box
 
 # Nodes of a fine lattice, in the band or not: they take 4 GiB while a band is laid out. A box of 640 Å at 1 Å.
 MAX_NODES = 2**28
@@ -52,7 +53,15 @@ VALUE, BAND_MASK, TABLE_COLUMNS = 0, 5, 6
 
 def quantize(values: torch.Tensor) -> torch.Tensor:
     """Round values f4 (Å) to 1/VALUE_STEPS Å: finer steps enlarge files and change no surface by 0.001 Å."""
-    return (values * VALUE_STEPS).round() / VALUE_STEPS
+    return (values * VALUE_STEPS).round_().div_(VALUE_STEPS)
+
+
+def spread(mask: torch.Tensor, axis: int, step: int) -> None:
+    """Set the neighbour of every true element of a mask bool[X,Y,Z] in place, one step up or down an axis."""
+    size = mask.shape[axis]
+    target = mask.narrow(axis, 1 if step > 0 else 0, size - 1)
+    source = mask.narrow(axis, 0 if step > 0 else 1, size - 1)
+    target |= source.clone()
 
 
 @dataclass(frozen=True)
@@ -116,23 +125,23 @@ class NarrowBand:
     """The nodes of the fine lattice that exist, as rows: first the band's own, then a halo one node wide.
 
     Halo nodes have the coarse lattice's value, so that f is continuous where the band ends. count: number of the band's
-    own rows; node_numbers: i8[rows]; neighbours: i8[rows,6], the row of the neighbour at −x, +x, −y, +y, −z, +z, or the
-    row itself where that neighbour does not exist.
+    own rows; node_numbers: i8[rows].
     """
 
     def __init__(self, lattice: Lattice, inside: torch.Tensor) -> None:
         """inside: bool[nodes], the band's own nodes of the fine lattice."""
         self.lattice = lattice
         self.inside = inside
-        volume = inside.reshape(1, 1, *lattice.shape).float()
-        dilated = nn.functional.max_pool3d(volume, 3, stride=1, padding=1).reshape(-1) > 0.0
+        dilated = inside.reshape(lattice.shape).clone()
+        for axis in range(3):
+            for step in (-1, 1):
+                spread(dilated, axis, step)
         inside_nodes = torch.nonzero(inside)[:, 0]
-        halo = torch.nonzero(dilated & ~inside)[:, 0]
+        halo = torch.nonzero(dilated.view(-1) & ~inside)[:, 0]
         self.count = len(inside_nodes)
         self.node_numbers = torch.cat([inside_nodes, halo])
         self._row_of = torch.full((lattice.size,), -1, dtype=torch.int32, device=inside.device)
         self._row_of[self.node_numbers] = torch.arange(len(self), dtype=torch.int32, device=inside.device)
-        self.neighbours = self._neighbours()
 
     def __len__(self) -> int:
         return len(self.node_numbers)
@@ -141,11 +150,19 @@ class NarrowBand:
         """Return the row i4[…] of each node number, for any shape; −1 for a node that does not exist."""
         return self._row_of.index_select(0, numbers.reshape(-1)).view(numbers.shape)
 
-    def _neighbours(self) -> torch.Tensor:
-        """Return `neighbours`."""
+    @functools.cached_property
+    def neighbours(self) -> torch.Tensor:
+        """The neighbours, as of `neighbour_rows`; kept for corrections, which need them at every time."""
+        return self.neighbour_rows()
+
+    def neighbour_rows(self) -> torch.Tensor:
+        """Return the rows i4[rows,6] of the neighbours at −x, +x, −y, +y, −z, +z; the row itself where there is none.
+
+        Of a large band they take as much memory as all else.
+        """
         x_count, y_count, z_count = self.lattice.shape
         numbers = self.node_numbers
-        identity = torch.arange(len(self), device=numbers.device)
+        identity = torch.arange(len(self), dtype=torch.int32, device=numbers.device)
         columns = []
         for stride, size, along in (
             (y_count * z_count, x_count, numbers // (y_count * z_count)),
@@ -220,10 +237,8 @@ class FastField(Field):
         self.level_offset = 0.0
         self.held_out_error: float | None = None
         self.device = fine.modes.device
-        nodes = band.lattice.nodes(band.node_numbers)
-        self._coarse_index, self._coarse_weight = self.coarse_lattice.corners(nodes)
 
-    def at_motion_time(self, time: float, smooth: float | None) -> FieldAtTime:
+    def at_motion_time(self, time: float, smooth: float | None) -> FastFieldAtTime:
         """Return the field at one time of its motion."""
         motion, kernel = self.motion, self.motion.kernel
         aligned, pose = motion.aligned_atoms(time, smooth), motion.pose(time)
@@ -271,7 +286,8 @@ class FastField(Field):
     def mixtures(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return g of W mixtures of the states: f4[coarse nodes,W] and f4[rows,W] (Å) for weights f4[W,S]."""
         coarse = self.coarse.mix(weights).T.contiguous()
-        values = gather(coarse, self._coarse_index, self._coarse_weight)
+        numbers = torch.split(self.band.node_numbers, CHUNK)
+        values = torch.cat([self.coarse_lattice.interpolate(coarse, self.band.lattice.nodes(part)) for part in numbers])
         values[: self.band.count] += self.fine.mix(weights).T
         return coarse, values
 

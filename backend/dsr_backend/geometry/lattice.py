@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike
 from ..runtime.device import constant, free_memory
 from ..runtime.errors import Cancelled
 
+# Points interpolated at once.
+CHUNK = 2**18
+
 
 @dataclass(frozen=True)
 class LatticeLimit:
@@ -134,8 +137,9 @@ class Lattice:
 
     def interpolate(self, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Interpolate node values f4[nodes,C] trilinearly at x f4[N,3] (Å): f4[N,C]."""
-        index, weight = self.corners(x)
-        return gather(values, index, weight)
+        # Corners and weights of all points at once would take 64 bytes a point.
+        parts = [gather(values, *self.corners(part)) for part in torch.split(x, CHUNK)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def interpolate_scalar(self, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Interpolate node values f4[nodes] trilinearly at x f4[N,3] (Å): f4[N], as `interpolate` up to rounding.

@@ -108,7 +108,9 @@ def least_folding(
     best = candidates[0]
     for sigma in WARP_SIGMAS:
         folding = {
-            target: np.mean([_folding(atoms[k], atoms[target], sigma, device, cancelled) for k in candidates])
+            # No state folds onto itself.
+            target: sum(_folding(atoms[k], atoms[target], sigma, device, cancelled) for k in candidates if k != target)
+            / len(candidates)
             for target in candidates
         }
         # Among equals the middle state is taken, which is nearest to all others.

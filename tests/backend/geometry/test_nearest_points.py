@@ -49,6 +49,16 @@ def test_one_nearest_point_is_one_column(device):
     assert distance.shape == index.shape == (4, 1)
 
 
+def test_points_beyond_a_distance_may_be_left_out():
+    search, x = NearestPoints(torch.as_tensor(spread(40, 0))), torch.as_tensor(2.0 * spread(200, 1))
+    distance, index = search(x, 3)
+    near, kept = search(x, 3, within=1.0)
+    is_near = distance < 1.0
+    assert 0.1 < is_near.double().mean() < 0.9
+    assert torch.equal(near[is_near], distance[is_near]) and torch.equal(kept[is_near], index[is_near])
+    assert torch.isinf(near[~is_near]).all() and (kept[~is_near] == 40).all()
+
+
 def test_no_point_has_no_neighbours(device):
     distance, index = nearest(spread(9, 0), np.zeros((0, 3), np.float32), 2, device)
     assert distance.shape == index.shape == (0, 2) and index.dtype == np.int64

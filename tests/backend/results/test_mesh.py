@@ -7,7 +7,7 @@ import pytest
 import torch
 from dsr_backend.geometry.marching_cubes import marching_cubes
 from dsr_backend.results import level_set
-from dsr_backend.results.mesh import distance_grid, extract_mesh
+from dsr_backend.results.mesh import distance_grid, extract_mesh, nearest_atoms
 from dsr_backend.runtime.errors import Cancelled
 
 from support.formula_field import SPHERE, Formula, balls
@@ -133,6 +133,19 @@ def test_what_the_coarse_look_could_miss_is_found():
     hole = Formula(lambda x: torch.maximum(x.norm(dim=1) - 6.0, 0.9 - x[:, 1:].norm(dim=1)), [[-8] * 3, [8] * 3])
     ring = 4 / 3 * np.pi * (36 - 0.81) ** 1.5
     assert extract_mesh(hole, 1.0).volume == pytest.approx(ring, rel=0.01)
+
+
+def test_atoms_are_the_same_where_only_near_ones_are_searched():
+    random = np.random.default_rng(0)
+    atoms = random.uniform(-6.0, 6.0, (60, 3)).astype(np.float32)
+    points = torch.tensor(random.uniform(-9.0, 9.0, (2000, 3)), dtype=torch.float32)
+    for radii in (None, random.uniform(1.2, 2.0, 60).astype(np.float32)):
+        nearest, distance = nearest_atoms(points, atoms, radii)
+        searched, bounded = nearest_atoms(points, atoms, radii, within=3.0)
+        near = distance < 3.0
+        assert 0.1 < near.double().mean() < 0.9
+        assert torch.equal(nearest[near], searched[near]) and torch.equal(distance[near], bounded[near])
+        assert (bounded[~near] >= 3.0).all()
 
 
 def test_the_nearest_atom_of_every_point(fitted):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...fields.fast import BAND_LIMIT, MAX_NODES, NarrowBand
+from ...fields.fast import BAND_LIMIT, MAX_NODES, NarrowBand, spread
 from ...geometry.lattice import Lattice
 from ...geometry.triangle_mesh import face_areas
 from ...motion.motion import Motion
@@ -135,20 +135,14 @@ def nodes_near(lattice: Lattice, margin: int, cells: torch.Tensor) -> torch.Tens
     for axis in range(3):
         # The first node of each cell, the one after it, and `margin` more on either side.
         for _ in range(margin):
-            _spread(near, axis, -1)
+            spread(near, axis, -1)
         for _ in range(margin + 1):
-            _spread(near, axis, 1)
-    nodes = torch.nonzero(near) + (first - origin)
-    _, y_count, z_count = lattice.shape
-    within = ((nodes >= 0) & (nodes < torch.tensor(lattice.shape, device=cells.device))).all(1)
-    i, j, k = nodes[within].T
-    numbers: torch.Tensor = (i * y_count + j) * z_count + k
+            spread(near, axis, 1)
+    inside = torch.zeros(lattice.shape, dtype=torch.bool, device=cells.device)
+    starts = (first - origin).tolist()
+    ends = [min(count, start + size) for count, start, size in zip(lattice.shape, starts, shape, strict=True)]
+    common = tuple(slice(max(0, start), max(0, end)) for start, end in zip(starts, ends, strict=True))
+    in_near = tuple(slice(max(0, -start), max(0, end - start)) for start, end in zip(starts, ends, strict=True))
+    inside[common] = near[in_near]
+    numbers: torch.Tensor = torch.nonzero(inside.view(-1))[:, 0]
     return numbers
-
-
-def _spread(mask: torch.Tensor, axis: int, step: int) -> None:
-    """Set the neighbour of every true element in place, one step up or down an axis."""
-    size = mask.shape[axis]
-    target = mask.narrow(axis, 1 if step > 0 else 0, size - 1)
-    source = mask.narrow(axis, 0 if step > 0 else 1, size - 1)
-    target |= source.clone()

@@ -28,7 +28,7 @@ class Observations:
 
 @dataclass(frozen=True, eq=False)
 class Smoothing:
-    """Keeps some nodes near their neighbours. nodes i8[M]; neighbours i8[M,6]; weight of the squared differences."""
+    """Keeps some nodes near their neighbours. nodes i8[M]; neighbours i4[M,6]; weight of the squared differences."""
 
     nodes: torch.Tensor
     neighbours: torch.Tensor
@@ -55,13 +55,14 @@ def solve(
     A is the trilinear interpolation. The differences are those of v − prior. The method is conjugate gradients with
     Jacobi preconditioning, which start from `prior`. `check` is called before each iteration and may raise to stop.
     """
-    flat, weight = observed.index.reshape(-1).long(), observed.weight
+    # Numbers of 4 bytes, which `scatter_add_` does not take.
+    flat, weight = observed.index.reshape(-1), observed.weight
 
     def transposed(values: torch.Tensor) -> torch.Tensor:
         """Return Aᵀ values."""
-        return torch.zeros_like(prior).scatter_add_(0, flat, (weight * values[:, None]).reshape(-1))
+        return torch.zeros_like(prior).index_add_(0, flat, (weight * values[:, None]).reshape(-1))
 
-    diagonal = torch.zeros_like(prior).scatter_add_(0, flat, (weight**2).reshape(-1))
+    diagonal = torch.zeros_like(prior).index_add_(0, flat, (weight**2).reshape(-1))
     if smoothing is not None:
         diagonal[smoothing.nodes] += 6.0 * smoothing.weight
     inverse = 1.0 / (diagonal + ridge)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 import torch
 
 from ...fields.fast import BasisBuilder, LowRankBasis, NarrowBand
-from ...geometry.lattice import Lattice
+from ...geometry.lattice import CHUNK, Lattice
 from ...geometry.triangle_mesh import TriangleMesh
 from ...motion.motion import Motion
 from ...motion.warp import Warp
@@ -90,9 +90,9 @@ def solve_shapes(job: FitJob[Preset], surfaces: Sequence[Surface], motion: Motio
     state_indices = distributed.own_states(count)
     coarse_lattice = band.lattice.coarser(job.preset.coarse_factor)
     every_node = torch.ones(coarse_lattice.size, dtype=torch.bool, device=job.device)
-    coarse_neighbours = NarrowBand(coarse_lattice, every_node).neighbours
-    inner = torch.arange(band.count, device=job.device)[:, None]
-    band_neighbours = band.neighbours[: band.count]
+    coarse_neighbours = NarrowBand(coarse_lattice, every_node).neighbour_rows()
+    inner = torch.arange(band.count, dtype=torch.int32, device=job.device)[:, None]
+    band_neighbours = band.neighbour_rows()[: band.count]
     band_neighbours = torch.where(band_neighbours < band.count, band_neighbours, inner)
     coarse, fine = (
         BasisBuilder(max(MIN_MODES, values // coarse_lattice.size)),
@@ -131,7 +131,7 @@ def solve_state(
 ) -> StateShape:
     """Solve the node values of state number k of the motion.
 
-    coarse_neighbours i8[coarse nodes,6], band_neighbours i8[band.count,6]: as of `NarrowBand`, within either lattice.
+    coarse_neighbours i4[coarse nodes,6], band_neighbours i4[band.count,6]: as of `NarrowBand`, within either lattice.
     """
     preset, device, check = job.preset, job.device, job.raise_if_cancelled
     generator = torch.Generator().manual_seed(_seed(job.options.seed, surface.state))
@@ -205,7 +205,7 @@ def between_measured_nodes(lattice: Lattice, numbers: torch.Tensor, values: torc
 def continued(values: torch.Tensor, missed: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
     """Return values f4[nodes] (Å) in which missed nodes bool[nodes] continue those around them.
 
-    Each becomes the mean of its neighbours i8[nodes,6], over and over: a harmonic function between the other nodes.
+    Each becomes the mean of its neighbours i4[nodes,6], over and over: a harmonic function between the other nodes.
     """
     missed_indices = torch.nonzero(missed)[:, 0]
     if not len(missed_indices):
@@ -219,12 +219,13 @@ def continued(values: torch.Tensor, missed: torch.Tensor, neighbours: torch.Tens
 def _extended(values: torch.Tensor, rows: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
     """Return values f4[nodes] (Å) in which nodes next to the nodes `rows` i8[M] have the mean of their values.
 
-    neighbours: i8[nodes,6].
+    neighbours: i4[nodes,6].
     """
-    around = neighbours.index_select(0, rows).view(-1)
     sums, counts = torch.zeros_like(values), torch.zeros_like(values)
-    sums.index_add_(0, around, values.index_select(0, rows).repeat_interleave(6))
-    counts.index_add_(0, around, torch.ones_like(around, dtype=values.dtype))
+    for part in torch.split(rows, CHUNK):
+        around = neighbours.index_select(0, part).view(-1)
+        sums.index_add_(0, around, values.index_select(0, part).repeat_interleave(6))
+        counts.index_add_(0, around, torch.ones_like(around, dtype=values.dtype))
     extended = sums / counts.clamp_min(1.0)
     extended[rows] = values[rows]
     return extended
