@@ -108,9 +108,7 @@ def least_folding(
     best = candidates[0]
     for sigma in WARP_SIGMAS:
         folding = {
-            # No state folds onto itself.
-            target: sum(_folding(atoms[k], atoms[target], sigma, device, cancelled) for k in candidates if k != target)
-            / len(candidates)
+            target: np.mean([_folding(atoms[k], atoms[target], sigma, device, cancelled) for k in candidates])
             for target in candidates
         }
         # Among equals the middle state is taken, which is nearest to all others.
@@ -128,6 +126,9 @@ def _folding(
     cancelled: Callable[[], bool],
 ) -> float:
     """Return the mean of max(0, MIN_DETERMINANT − det ∂ξ/∂x) around atoms warped onto the reference, both f4[A,3] Å."""
+    if np.array_equal(atoms, reference):
+        # No state folds onto itself.
+        return 0.0
     generator = torch.Generator().manual_seed(0)
     centres = torch.as_tensor(atoms)
     picked = torch.randint(len(centres), (FOLDING_POINTS,), generator=generator)
