@@ -439,7 +439,8 @@ def _command_line(
     defaults = {key: value for kind in kinds for key, value in kind.to_json().items()}
     defaults["object"] = default_name(fit, field)
     values = {**field.to_json(), **mesh.to_json(), **options.to_json(), **appearance.to_json()}
-    named = {key: (pse.word_of(values[key]), pse.word_of(defaults[key])) for key in COMMAND_ORDER}
+    # A record leaves out an option that is not set.
+    named = {key: (pse.word_of(values.get(key)), pse.word_of(defaults.get(key))) for key in COMMAND_ORDER}
     return pse.command_line("dsr_movie", [fit.name, times], named)
 
 
