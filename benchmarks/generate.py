@@ -338,6 +338,7 @@ def ala10(options: argparse.Namespace) -> tuple[Molecule, list[States], States]:
     return molecule, runs[:-1], runs[-1]
 
 
+NET_PIECES = 6
 PEPTIDE_STARTS, PEPTIDE_AHEAD, PEPTIDE_KNOWN, PEPTIDE_DRAWN = 48, 60, 51, 16
 
 
@@ -362,44 +363,77 @@ def peptide(options: argparse.Namespace) -> list[Row]:
 
 
 def trained_net(options: argparse.Namespace) -> list[Row]:
-    """Train the net on Ala10's training runs, and score it as the other methods."""
+    """Train the net on Ala10's training runs, and score it as the other methods.
+
+    The net stays in --folder, and so do states of each few starts: a run that was ended goes on there.
+    """
     import torch
     from dsr_backend.sources.generator.frames import frames_of
     from dsr_backend.sources.generator.model import HISTORY
+    from dsr_backend.sources.generator.model_file import from_bytes
     from dsr_backend.sources.net import Net
 
     molecule, train, test = ala10(options)
     topology = Topology.of(molecule)
-    started = time.process_time()
-    net = Net.train(
-        molecule,
-        topology,
-        train,
-        0,
-        lambda: None,
-        lambda fraction, training: print(f"{fraction:.2f} {training.best.ratio:.3f}", flush=True),
-        options.seconds,
-    )
-    spent = time.process_time() - started
+    path, spent_path = options.folder / "net.dsrm", options.folder / "net-seconds.json"
+    if not spent_path.exists():
+        spent_path.write_text(json.dumps(learned_net(path, molecule, topology, train, options.seconds)))
+    spent = float(json.loads(spent_path.read_text()))
+    saved = from_bytes(path.read_bytes())
+    net, _ = Net.of_model("net", saved, molecule, topology, np.concatenate(train))
     starts = _starts(test)
-    # All continuations of all starts at once.
-    history = [
-        frames_of(
-            torch.as_tensor(np.repeat(test[starts - steps_back][:, net.backbone], NET_DRAWN, 0), dtype=torch.float32)
-        )
-        for steps_back in range(HISTORY - 1, -1, -1)
-    ]
-    cpu_started = time.process_time()
-    forecasts = (
-        net.continued_backbones(history, PEPTIDE_AHEAD, 0, lambda: None)
-        .double()
-        .numpy()
-        .reshape(len(starts), NET_DRAWN, PEPTIDE_AHEAD, -1, 3)
-    )
-    drawn = dict(zip(starts.tolist(), forecasts, strict=True))
+    drawn, seconds = {}, 0.0
+    for number, few in enumerate(np.array_split(starts, NET_PIECES)):
+        states_path = options.folder / f"net-states-{number}.npz"
+        if not states_path.exists():
+            history = [
+                frames_of(
+                    torch.as_tensor(
+                        np.repeat(test[few - steps_back][:, net.backbone], NET_DRAWN, 0), dtype=torch.float32
+                    )
+                )
+                for steps_back in range(HISTORY - 1, -1, -1)
+            ]
+            backbones, cpu = timed(
+                lambda h=history, k=number: net.continued_backbones(h, PEPTIDE_AHEAD, k, lambda: None)
+            )
+            np.savez(states_path, states=backbones.numpy(), seconds=cpu)
+        with np.load(states_path) as file:
+            seconds += float(file["seconds"])
+            forecasts = file["states"].astype(np.float64).reshape(len(few), NET_DRAWN, PEPTIDE_AHEAD, -1, 3)
+        drawn |= dict(zip(few.tolist(), forecasts, strict=True))
     row = peptide_row("net", drawn, True, topology, net.projection, train, test, starts)
-    row |= {"s": time.process_time() - cpu_started, "ratio": net.best.ratio, "steps": net.curve[-1].steps}
+    row |= {"s": seconds, "ratio": net.best.ratio, "steps": net.curve[-1].steps, "chart": saved.priors[0].chart.name}
     return [{**row, "training s": spent}]
+
+
+def learned_net(path: Path, molecule: Molecule, topology: Topology, train: list[States], seconds: float) -> float:
+    """Train a net, of seed 0, and return the processor seconds of that."""
+    from dsr_backend.sources.generator import learn
+    from dsr_backend.sources.net import backbone_of, names_of
+
+    from pymol_dsr.shared.learn_options import GeneratorOptions
+
+    backbone = backbone_of(molecule, topology)
+    runs = [states[:, backbone].astype(np.float32) for states in train]
+    protein = learn.ProteinStates("ala10", *names_of(molecule, topology, backbone), runs)
+
+    class Report:
+        """Prints the held-out error."""
+
+        def __call__(self, fraction: float, phase: str, text: str = "", seconds_left: float | None = None) -> None:
+            print(f"{fraction:.2f} {phase} {text}", flush=True)
+
+        def errors(self, training: float, held_out: float, baseline: float | None = None) -> None:
+            """Leave them to the text."""
+
+    learned, spent = timed(
+        lambda: learn.learn(
+            [protein], GeneratorOptions(budget=seconds), learn.Spacing(1.0, 1.0), path, Report(), lambda: None, "cpu"
+        )
+    )
+    print("\n".join(learned.notes), flush=True)
+    return spent
 
 
 def _starts(test: States) -> NDArray[np.int64]:

@@ -96,7 +96,7 @@ def _net_table(rows: list[Row]) -> list[str]:
     row = rows[0]
     text = (
         f"The net on the same: trained for {row['training s']:.0f} processor seconds ({row['steps']} steps), held-out "
-        f"loss {row['ratio']:.3f} of its prior's; {NET_DRAWN} continuations a start."
+        f"loss {row['ratio']:.3f} of its baseline's, {row['chart']} coordinates; {NET_DRAWN} continuations a start."
     )
     return [text, "", *_peptide_table(rows)[2:]]
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from dsr_backend.sources.generator import sampler, training
+from dsr_backend.sources.generator.charts import CHARTS, InternalChart, RigidChart
+from dsr_backend.sources.generator.choice import choose_chart
 from dsr_backend.sources.generator.decoder import denoised
-from dsr_backend.sources.generator.encoder import Encoder, neighbors, poses
+from dsr_backend.sources.generator.encoder import OWN, Encoder, neighbors, poses
 from dsr_backend.sources.generator.frames import (
     Frames,
     atoms_of,
@@ -19,10 +21,13 @@ from dsr_backend.sources.generator.frames import (
     rotations_of,
     superposed,
 )
+from dsr_backend.sources.generator.internal import chained, link_coordinates
 from dsr_backend.sources.generator.losses import geometry, network_target
-from dsr_backend.sources.generator.model import PRESETS, Generator, Network, Preset, Residues
-from dsr_backend.sources.generator.prior import Normal, Prior
+from dsr_backend.sources.generator.model import PRESETS, Generator, Network, Preset
+from dsr_backend.sources.generator.prior import MEMORY, Normal, Prior, past_increments
+from dsr_backend.sources.generator.residues import Residues
 from dsr_backend.sources.generator.rollout import continue_states, fill_states, sample_states
+from dsr_backend.sources.generator.selection import StepRatio, log_steps
 from dsr_backend.sources.generator.temporal import Temporal, rotary
 from scipy.spatial.transform import Rotation
 
@@ -50,18 +55,19 @@ def fluctuating(count=120, memory=0.9, size=0.15):
 
 
 TRAJECTORY = fluctuating()
-PRIOR = Prior.fit([TRAJECTORY])
 RESIDUE_DATA = Residues(KINDS, PLACES, LINKED, LOCAL)
+PRIORS = {name: Prior.fit([TRAJECTORY], chart(RESIDUE_DATA)) for name, chart in CHARTS.items()}
+PRIOR = PRIORS["rigid"]
 TINY = Preset(16, 3, 2, 9, 48)
 
 
-def model(seed=0, trained=False):
+def model(seed=0, trained=False, chart="rigid"):
     torch.manual_seed(seed)
     net = Network(1, TINY)
     if trained:
         with torch.no_grad():
             net.decoder.leave.weight.normal_(0.0, 0.3)
-    return Generator(net, PRIOR, RESIDUE_DATA)
+    return Generator(net, PRIORS[chart], RESIDUE_DATA)
 
 
 def turned(frames, rotation, shift):
@@ -94,10 +100,10 @@ def test_superposed_frames_lie_on_the_others_whatever_their_pose():
 
 def test_the_prior_of_a_relaxing_process_knows_its_memory_and_its_noise():
     long = fluctuating(3000, 0.8, 0.2)
-    prior = Prior.fit([long])
-    current, following = long[1:-1], superposed(long[2:], long[1:-1])
-    by = increments(current, following)
-    error = ((by - prior.forward_mean(superposed(long[:-2], current), current)) ** 2).mean()
+    prior = Prior.fit([long], RigidChart(RESIDUE_DATA))
+    known = [long[back : back - MEMORY - 1] for back in range(MEMORY + 1)]
+    by = prior.chart.increments(known[-1], long[MEMORY + 1 :])
+    error = ((by - prior.forward_mean(past_increments(prior.chart, known), known[-1])) ** 2).mean()
     # Of the change to the next state, (1 − m)² s² + (1 − m²) s², only the second part is noise.
     assert float(error) < 0.97 * float((by**2).mean())
     innovations = float((prior.step.root @ prior.step.root).diagonal().mean())
@@ -143,8 +149,9 @@ def test_the_target_of_the_net_gives_the_clean_increments_again():
     assert recovered.numpy() == pytest.approx(white.numpy(), abs=1e-4)
 
 
-def test_at_its_start_the_generator_is_the_prior():
-    net = model()
+@pytest.mark.parametrize("chart", list(CHARTS))
+def test_at_its_start_the_generator_is_the_prior(chart):
+    net = model(chart=chart)
     context = net.after([TRAJECTORY[:4]])
     vectors, index = net.encode(context)
     x = noise(4, RESIDUES, 6)
@@ -152,9 +159,12 @@ def test_at_its_start_the_generator_is_the_prior():
     replicated = net.after(
         [Frames(*(p.expand(3000, *p.shape) for p in (TRAJECTORY[9].rotations, TRAJECTORY[9].origins)))]
     )
-    by = increments(replicated.anchor, net.draw(replicated, GENERATOR, 5)) - replicated.mean
+    by = net.prior.chart.increments(replicated.anchor, net.draw(replicated, GENERATOR, 5)) - replicated.mean
     covariance = (by.flatten(1).T @ by.flatten(1) / len(by)).diagonal()
-    assert covariance.numpy() == pytest.approx((PRIOR.step.root @ PRIOR.step.root).diagonal().numpy(), rel=0.15)
+    root = net.prior.step.root
+    # Superposed frames have no moves of the whole.
+    rel = 0.15 if chart == "internal" else 0.4
+    assert covariance.numpy() == pytest.approx((root @ root).diagonal().numpy(), rel=rel, abs=2e-4)
 
 
 def test_whitened_increments_come_back():
@@ -165,8 +175,9 @@ def test_whitened_increments_come_back():
     assert recovered.numpy() == pytest.approx(by.numpy(), abs=1e-3)
 
 
-def test_turning_the_input_turns_the_output():
-    net = model(trained=True)
+@pytest.mark.parametrize("chart", list(CHARTS))
+def test_turning_the_input_turns_the_output(chart):
+    net = model(trained=True, chart=chart)
     rotation = torch.tensor(Rotation.random(random_state=5).as_matrix(), dtype=torch.float32)
     shift = torch.tensor([4.0, -7.0, 1.0])
     history = [TRAJECTORY[k : k + 3] for k in range(4)]
@@ -200,14 +211,15 @@ def test_the_encoder_sees_shape_and_not_pose():
     frames = TRAJECTORY[:2]
     rotation = torch.tensor(Rotation.random(random_state=8).as_matrix(), dtype=torch.float32)
     index = neighbors(frames)
-    turned_code = encoder(turned(frames, rotation, torch.ones(3)), index, KINDS, PLACES)
+    own = noise(2, RESIDUES, OWN)
+    turned_code = encoder(turned(frames, rotation, torch.ones(3)), own, index, KINDS, PLACES)
     assert turned_code.detach().numpy() == pytest.approx(
-        encoder(frames, index, KINDS, PLACES).detach().numpy(), abs=1e-4
+        encoder(frames, own, index, KINDS, PLACES).detach().numpy(), abs=1e-4
     )
     # Another shape: the last residue is 3 Å away from where it was.
     shifted = Frames(frames.rotations, frames.origins.clone())
     shifted.origins[:, -1] += 3.0
-    assert encoder(shifted, index, KINDS, PLACES).detach().numpy() != pytest.approx(
+    assert encoder(shifted, own, index, KINDS, PLACES).detach().numpy() != pytest.approx(
         turned_code.detach().numpy(), abs=1e-2
     )
 
@@ -245,7 +257,7 @@ def test_of_a_history_with_uneven_times_the_last_increment_is_left_out():
     assert torch.equal(even.mean, net.after(history).mean)
     assert even.times.tolist() == [[-3.0, -2.0, -1.0]] and late.times.tolist() == [[-6.5, -4.0, -1.0]]
     # The last increment took three gaps, so the prior does as if there were none.
-    from_rest = PRIOR.forward_mean(None, history[-1])
+    from_rest = PRIOR.forward_mean(past_increments(PRIOR.chart, history[-1:]), history[-1])
     assert torch.allclose(late.mean, from_rest, atol=1e-5) and not torch.allclose(even.mean, from_rest, atol=1e-3)
     vectors = [net.encode(context)[0] for context in (even, late)]
     assert not torch.allclose(vectors[0], vectors[1], atol=1e-3)
@@ -320,3 +332,118 @@ def test_training_lowers_the_held_out_loss_where_the_prior_is_wrong():
     lesson = training.Training([training.ProteinRuns(RESIDUE_DATA, [trajectory])], 1, PRESETS["small"])
     lesson.run(1e9, most_steps=120)
     assert lesson.best.ratio < 0.97 and lesson.steps == 120 and lesson.curve[0].ratio == 1.0
+
+
+def shape_of_a_protein(bent=0.0):
+    """Frames [5,R] with dihedrals of all sizes, in poses of their own."""
+    coordinates = link_coordinates(frames_of(BODY).expand(5), RESIDUE_DATA)
+    coordinates[:, :-1, :3] += bent * noise(5, RESIDUES - 1, 3)
+    rotations = torch.tensor(Rotation.random(5, random_state=4).as_matrix(), dtype=torch.float32)
+    frames = chained(coordinates, RESIDUE_DATA)
+    return Frames(rotations[:, None] @ frames.rotations, frames.origins @ rotations.transpose(-1, -2) + 3.0)
+
+
+def test_internal_coordinates_are_those_of_a_plain_loop():
+    frames = shape_of_a_protein(5.0)
+    atoms = atoms_of(frames, LOCAL)[0].double().numpy()
+    described = link_coordinates(frames, RESIDUE_DATA)[0].numpy()
+    for residue in range(RESIDUES - 1):
+        points = atoms[residue : residue + 2].reshape(6, 3)
+        for number in range(3):
+            a, b, c, d = points[number : number + 4]
+            axis = (c - b) / np.linalg.norm(c - b)
+            first, last = (a - b) - ((a - b) @ axis) * axis, (d - c) - ((d - c) @ axis) * axis
+            turn = np.arctan2(np.cross(axis, first) @ last, first @ last)
+            assert described[residue, number] == pytest.approx(3.0 * turn, abs=1e-3)
+        for number, (a, b, c) in enumerate(((1, 2, 3), (2, 3, 4))):
+            first, last = points[a] - points[b], points[c] - points[b]
+            bend = np.arccos(first @ last / np.linalg.norm(first) / np.linalg.norm(last))
+            assert described[residue, 3 + number] == pytest.approx(3.0 * bend, abs=1e-3)
+        assert described[residue, 5] == pytest.approx(np.linalg.norm(points[3] - points[2]), abs=1e-4)
+
+
+@pytest.mark.parametrize("bonded", [True, False])
+def test_a_chain_is_built_again_from_its_internal_coordinates(bonded):
+    linked = LINKED.clone()
+    linked[2] = bonded
+    residues = dataclasses.replace(RESIDUE_DATA, linked=linked)
+    frames = shape_of_a_protein(5.0)
+    built = superposed(chained(link_coordinates(frames, residues), residues), frames)
+    assert built.origins.numpy() == pytest.approx(frames.origins.numpy(), abs=1e-3)
+    assert built.rotations.numpy() == pytest.approx(frames.rotations.numpy(), abs=1e-3)
+
+
+@pytest.mark.parametrize("name", list(CHARTS))
+def test_increments_of_a_chart_lead_from_state_to_state_in_the_pose_of_the_first(name):
+    chart, first, second = CHARTS[name](RESIDUE_DATA), shape_of_a_protein(0.3), shape_of_a_protein(0.3)
+    reached = chart.moved(first, chart.increments(first, second))
+    expected = superposed(second, first)
+    assert reached.origins.numpy() == pytest.approx(expected.origins.numpy(), abs=2e-3)
+    assert reached.rotations.numpy() == pytest.approx(expected.rotations.numpy(), abs=2e-3)
+    assert chart.features(first, first[0]).shape == (5, chart.features_each * RESIDUES)
+
+
+def test_dihedrals_go_the_shorter_way_round_and_bonds_stay_what_they_are():
+    chart = InternalChart(RESIDUE_DATA)
+    coordinates = link_coordinates(frames_of(BODY).expand(2), RESIDUE_DATA)
+    coordinates[0, 2, 0], coordinates[1, 2, 0] = 3.0 * 3.0, -3.0 * 3.0
+    states = chained(coordinates, RESIDUE_DATA)
+    by = chart.increments(states[:1], states[1:])
+    assert float(by[0, 2, 0]) == pytest.approx(3.0 * (2.0 * np.pi - 6.0), abs=1e-3)
+    turns = torch.zeros(1, RESIDUES, 6)
+    turns[..., :3] = noise(1, RESIDUES, 3, size=3.0)
+    atoms = atoms_of(chart.moved(states[:1], turns), LOCAL)
+    lengths = (atoms[:, 1:, 0] - atoms[:, :-1, 2]).norm(dim=-1)
+    assert lengths[0].numpy() == pytest.approx(coordinates[0, :-1, 5].numpy(), abs=1e-3)
+
+
+def test_the_internal_chart_is_taken_for_turning_bonds_and_the_rigid_one_for_residues_in_their_places():
+    turning, by = [], torch.zeros(RESIDUES, 6)
+    start = link_coordinates(frames_of(BODY), RESIDUE_DATA)
+    for _ in range(400):
+        by[:-1, 0] = 0.9 * by[:-1, 0] + noise(RESIDUES - 1, size=1.2)
+        turning.append(chained(start + by, RESIDUE_DATA))
+    for states, expected in ((Frames.stack(turning, 0), "internal"), (fluctuating(400, 0.9, 0.3), "rigid")):
+        priors = {name: Prior.fit([states[:300]], chart(RESIDUE_DATA)) for name, chart in CHARTS.items()}
+        assert choose_chart([priors], [[states[300:]]], 0) == expected
+
+
+def test_past_increments_reach_back_as_far_as_states_are_known_without_a_gap():
+    windows = training.Windows.of([TRAJECTORY[:30]])
+    net = model(chart="internal")
+    known = Frames.stack([TRAJECTORY[k : k + 2] for k in range(6)], 1)
+    present = torch.ones(2, 6, dtype=torch.bool)
+    present[1, 3] = False
+    past = training.known_past(net, known, present)
+    whole = past_increments(net.prior.chart, [TRAJECTORY[k : k + 2] for k in range(6)])
+    assert torch.equal(past[0], whole[0]) and torch.equal(past[1, :1], whole[1, :1]) and not past[1, 1:].any()
+    assert not training.known_past(net, known[:, -1:], present[:, -1:]).any()
+    context, by = windows.context(net, "forward", 4, GENERATOR)
+    assert context.forward and by.shape == (4, RESIDUES, 6)
+
+
+def test_selection_turns_drawn_lengths_into_true_ones():
+    drawn, true = noise(20_000, 16), 0.6 * noise(20_000) - 0.5
+    ratio = StepRatio.of(true, drawn.flatten())
+    chosen = drawn.gather(1, ratio.choose(drawn, GENERATOR)[:, None])[:, 0]
+    assert float(chosen.mean()) == pytest.approx(-0.5, abs=0.05) and float(chosen.std()) == pytest.approx(0.6, abs=0.05)
+    assert not StepRatio().selects and ratio.selects
+    # Without a preference, any candidate comes as often.
+    picks = StepRatio().choose(drawn, GENERATOR).bincount(minlength=16)
+    assert picks.min() > 1000
+
+
+def test_steps_are_as_long_as_true_ones_once_they_were_compared():
+    net = model(chart="internal")
+    windows = training.Windows.of([TRAJECTORY])
+    context, by = windows.context(net, "forward", 100, GENERATOR)
+    true = log_steps(context.anchor, net.prior.chart.moved(context.anchor, by))
+    drawn = log_steps(context.anchor, net.draw(context, GENERATOR))
+    # As if the drawn steps were longer than true ones by a deviation.
+    deviation = float(drawn.std())
+    longer = StepRatio(float(drawn.mean()) - deviation, deviation, float(drawn.mean()), deviation)
+    selected = log_steps(context.anchor, dataclasses.replace(net, steps=longer).draw(context, GENERATOR))
+    assert float(selected.mean() - drawn.mean()) == pytest.approx(-deviation, abs=0.4 * deviation)
+    compared = net.step_ratio(context, by, GENERATOR)
+    assert compared.true_mean == pytest.approx(float(true.mean()), abs=1e-4)
+    assert compared.drawn_mean == pytest.approx(float(drawn.mean()), abs=0.1)

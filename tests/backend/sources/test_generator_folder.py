@@ -6,11 +6,17 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from dsr_backend.cli.main import main
+from dsr_backend.sources.generator import training
 from dsr_backend.sources.generator.folder import INSTALL, protein_files, read_folder
+from dsr_backend.sources.generator.model_file import from_bytes
+from dsr_backend.sources.generator.rollout import sample_states
 
 from pymol_dsr.shared.states import StatesError
 from pymol_dsr.shared.values import ValueFault
 from support.molecules import helix
+from support.paths import ROOT
 
 STATES = 12
 # Of what a file does not say, as of the size of its box.
@@ -98,3 +104,49 @@ def test_a_file_that_is_none_is_one_line(tmp_path):
     (tmp_path / "1abc_A" / "1abc_A_R2.xtc").write_bytes(b"no trajectory" * 20)
     with pytest.raises(ValueFault, match=r"1abc_A_R2.xtc with 1abc_A.pdb can't be read"):
         read(tmp_path)
+
+
+def write_run(folder, name, number, topology, trajectory, selection="protein"):
+    """NAME/NAME.pdb and NAME/NAME_prod_R1_fit.xtc, as ATLAS names them, of a trajectory in another format."""
+    mda = pytest.importorskip("MDAnalysis")
+    universe = mda.Universe(str(topology), str(trajectory))
+    atoms = universe.select_atoms(selection)
+    inner = folder / name
+    inner.mkdir(exist_ok=True)
+    if number == 1:
+        atoms.write(str(inner / f"{name}.pdb"), frames=universe.trajectory[:1])
+        for other in ("README.txt", f"{name}_bfactor.tsv", f"{name}_prod_R1.tpr"):
+            (inner / other).write_bytes(b"not read")
+    with mda.Writer(str(inner / f"{name}_prod_R{number}_fit.xtc"), atoms.n_atoms) as writer:
+        for frame in universe.trajectory:
+            frame.dt, frame.time = 100.0, 100.0 * frame.frame
+            writer.write(atoms)
+
+
+@pytest.mark.system
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_generator_is_learned_from_a_folder_of_real_proteins_and_measured_on_one_that_it_has_not_seen(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(training, "MEASURED", (1, 4))
+    monkeypatch.setattr(training, "STEPS_COMPARED", 8)
+    datafiles = pytest.importorskip("MDAnalysisTests.datafiles")
+    atlas = tmp_path / "atlas"
+    atlas.mkdir()
+    data = ROOT / "benchmarks" / "data"
+    for name, molecule in (("1l2y_A", "trpcage"), ("1vii_A", "villin")):
+        for number, temperature in enumerate((300, 450), 1):
+            stem = f"{molecule}_{temperature}k"
+            write_run(atlas, name, number, data / f"{stem}.pdb", data / f"{stem}.xtc")
+    for number, path in enumerate((datafiles.DCD, datafiles.DCD2), 1):
+        write_run(atlas, "4ake_A", number, datafiles.PSF, path)
+    assert main(["learn", str(atlas), "--kind", "generator", "--budget", "2", "-o", str(tmp_path / "net.dsrm")]) == 0
+    lines = capsys.readouterr().out
+    assert "4ake_A: 198 steps in 2 trajectories of 214 residues; held out, to measure on" in lines
+    assert "1l2y_A: " in lines and "in 2 trajectories of 20 residues\n" in lines
+    saved = from_bytes((tmp_path / "net.dsrm").read_bytes())
+    assert saved.picoseconds == pytest.approx(100.0) and saved.curve[-1].steps > 0
+    drawn = sample_states(saved.generator(1), 4, lambda atoms: atoms, torch.Generator().manual_seed(0))
+    alphas = drawn[:, :, 1]
+    links = (alphas[:, 1:] - alphas[:, :-1]).norm(dim=-1)
+    assert drawn.shape == (4, 35, 3, 3) and float(links.median()) == pytest.approx(3.8, abs=0.2)

@@ -51,6 +51,10 @@ def states(count=260, seed=0, residues=RESIDUES, size=0.1):
     return (body + by).astype(np.float32).reshape(count, residues, 3, 3)
 
 
+PROTEIN = {
+    **{"name": "x", "residues": ["ALA"] * 5, "chains": [0] * 5, "steps": 9, "step": 1.0},
+    **{"chart": "rigid", "features": 9, "lengths": [0, 1, 0, 1]},
+}
 ONE = ProteinStates("five", NAMES, NO_CHAINS, [states(seed=0), states(seed=1)])
 ANOTHER = ProteinStates("seven", ("GLY",) * 7, (0,) * 4 + (1,) * 3, [states(120, 2, 7)])
 
@@ -137,6 +141,10 @@ def test_a_potential_is_no_generator_and_is_not_written_over(tmp_path):
         ({"curve": []}, "curve is no list"),
         ({"curve": [[0, 0, None]]}, "ratio is None"),
         ({"digest": 1}, "digest is no short text"),
+        ({"proteins": [PROTEIN | {"chart": None}]}, "chart is None, not one of rigid, internal: learn"),
+        ({"proteins": [PROTEIN | {"chart": "round"}]}, "chart is round, not one of rigid, internal"),
+        ({"proteins": [PROTEIN | {"lengths": [0, 1, 0]}]}, "lengths are no list of 4 numbers"),
+        ({"proteins": [PROTEIN | {"lengths": [0, -1, 0, 1]}]}, "true_deviation is -1"),
     ],
 )
 def test_descriptions_that_do_not_fit_are_refused(saved, description, message):
@@ -211,7 +219,7 @@ def test_means_moments_and_steps_of_a_training_come_back(brief):
         training.Training([learning.protein_runs(ONE, sorted(set(NAMES)))], 3, PRESETS["small"]) for _ in range(2)
     )
     first.run(1e9, most_steps=3)
-    second.go_on(first.tensors(), first.curve)
+    second.go_on(first.tensors(), first.curve, first.step_ratios)
     written, restored = first.tensors(), second.tensors()
     for name in written:
         assert name.startswith("now.") or torch.equal(written[name], restored[name]), name

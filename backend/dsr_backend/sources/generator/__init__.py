@@ -1,5 +1,6 @@
 """A generator that is trained on a user's trajectory: encoder, temporal module, diffusion decoder, sampler, losses.
 
 At its start it is a closed-form model (`prior`): the net predicts only what differs from it. Coordinates enter and
-leave as rigid frames of residues and their increments in local frames, so turning the input turns the output.
+leave as rigid frames of residues, and their increments are those of a chart (`charts`: rigid bodies, or turning bonds),
+so turning the input turns the output. Of some drawn steps, one as long as true ones is taken (`selection`).
 """

@@ -65,17 +65,19 @@ class Decoder(nn.Module):
         anchor: Frames,
         index: Tensor,
         separations: Tensor,
+        turns: bool,
     ) -> Tensor:
         """Return F f[B,R,6].
 
         white: noisy increments in the metric of the covariance, scaled to about 1; increments: the same in Å; level:
         noise f[B]; context: f[B,R,H]; anchor: frames [B,R] that the increments start from, with neighbours i8[B,R,N];
-        separations: f[B,R,N,H], of the neighbours along the chain.
+        separations: f[B,R,N,H], of the neighbours along the chain. turns: whether increments have directions, which
+        those of neighbours are turned with.
         """
         pose, turn = poses(anchor, index)
         near = gather(increments.reshape(*increments.shape[:2], 2, 3), index)
-        turned = torch.einsum("brnij,brnkj->brnki", turn, near).flatten(-2)
-        edges = torch.cat([pose, turned], -1)
+        seen = torch.einsum("brnij,brnkj->brnki", turn, near) if turns else near
+        edges = torch.cat([pose, seen.flatten(-2)], -1)
         levels = level_features(level)[:, None].expand(-1, white.shape[1], -1)
         vectors = self.enter(torch.cat([context, white, increments, levels], -1))
         for layer in self.layers:

@@ -15,6 +15,8 @@ SEPARATIONS = 9
 """Kinds of separations along the chain: −4 to 4, farther ones at the ends."""
 POSE = RADIAL + 6
 """Numbers that describe the pose of a neighbour."""
+OWN = 6 + 12
+"""Numbers that describe a residue itself: its increment from the last known state, and its dihedrals."""
 
 
 def neighbors(frames: Frames, count: int = NEIGHBORS) -> Tensor:
@@ -50,7 +52,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.kind = nn.Embedding(kind_count, size)
         self.separation = nn.Embedding(SEPARATIONS, size)
-        self.pose = nn.Linear(POSE, size)
+        self.pose, self.own = nn.Linear(POSE, size), nn.Linear(OWN, size)
         self.mix = nn.Sequential(nn.Linear(2 * size, size), nn.SiLU(), nn.Linear(size, size))
         self.norm = nn.LayerNorm(size)
         # Poses, not kinds, tell states apart: at the start they must not drown.
@@ -64,14 +66,15 @@ class Encoder(nn.Module):
         vectors: Tensor = self.separation(differences.clamp(-half, half) + half)
         return vectors
 
-    def forward(self, frames: Frames, index: Tensor, kinds: Tensor, places: Tensor) -> Tensor:
+    def forward(self, frames: Frames, own: Tensor, index: Tensor, kinds: Tensor, places: Tensor) -> Tensor:
         """Return a vector f[B,R,H] for each residue of frames [B,R] with neighbours i8[B,R,N].
 
-        kinds, places: i8[R], kinds of the residues and their places along the chain.
+        own: f[B,R,18], increments and dihedrals of the residues themselves. kinds, places: i8[R], kinds of the residues
+        and their places along the chain.
         """
         kind = self.kind(kinds)
         near = self.pose(poses(frames, index)[0]) + self.separations(index, places) + kind[index]
-        embedded = kind.expand(len(index), -1, -1)
+        embedded = kind.expand(len(index), -1, -1) + self.own(own)
         vectors: Tensor = self.norm(
             embedded + self.mix(torch.cat([embedded, torch.nn.functional.silu(near).mean(2)], -1))
         )

@@ -21,7 +21,7 @@ from ...runtime.errors import Cancelled
 from ..contract import Check, TrainingReport
 from ..model_file import GENERATOR, ensure_free
 from .frames import Frames, frames_of, local_atoms
-from .model import PRESETS, Residues
+from .model import PRESETS
 from .model_file import (
     MOST_KINDS,
     MOST_PROTEINS,
@@ -33,6 +33,7 @@ from .model_file import (
     resumed,
     save,
 )
+from .residues import Residues
 from .training import Measurement, ProteinRuns, Training
 
 MIN_WINDOWS = 400
@@ -46,6 +47,10 @@ LEAST_RUN = 12
 FEWEST_RESIDUES = 4
 HELPS = 0.95
 """Held-out error over that of the baseline from which on the net adds nothing."""
+CHART_LINES = {
+    "rigid": "residues move as rigid bodies: on held-out states this errs less than turning bonds",
+    "internal": "bonds turn: on held-out states this errs less than residues that move as rigid bodies",
+}
 SHOWN = 8
 """Measurements of the curve that the lines for the user show."""
 
@@ -129,6 +134,7 @@ def learn(
             known,
             tuple(training.priors),
             tuple(run.residues for run in runs),
+            tuple(training.step_ratios),
             spacing.stride,
             spacing.picoseconds,
             digest,
@@ -286,6 +292,7 @@ def _lines(proteins: Sequence[ProteinStates], training: Training, earlier: Saved
         of = "1 trajectory" if count == 1 else f"{count} trajectories"
         held = "; held out, to measure on" if protein.unseen else ""
         lines.append(f"{protein.name}: {protein.steps} steps in {of} of {len(protein.residues)} residues{held}")
+    lines.append(CHART_LINES[training.priors[0].chart.name])
     before = f" ({earlier.curve[-1].steps} of them before)" if earlier else ""
     lines.append(f"{training.steps} steps of training in {training.seconds:.0f} s{before}")
     lines.append(curve_line(training.curve))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .decoder import denoised
-from .frames import Frames, atoms_of, moved
+from .frames import Frames, atoms_of
 from .model import Context, Generator
 
 GEOMETRY = 0.02
@@ -36,7 +36,7 @@ def geometry(model: Generator, context: Context, predicted: Tensor, truth: Tenso
     """
 
     def distances(by: Tensor) -> Tensor:
-        atoms = atoms_of(moved(context.anchor, by), model.residues.local)
+        atoms = atoms_of(model.prior.chart.moved(context.anchor, by), model.residues.local)
         first, second = atoms[:, :-1], atoms[:, 1:]
         pairs = ((2, 0), (1, 0), (2, 1), (1, 1))
         return torch.stack([(first[:, :, i] - second[:, :, j]).norm(dim=-1) for i, j in pairs], -1)
@@ -53,6 +53,9 @@ def training_loss(model: Generator, context: Context, by: Tensor, generator: tor
     vectors, index = model.encode(context)
     network = model.network(noisy, level, context, vectors, index)
     main = denoising(network, white, noisy, level).mean()
+    if not model.prior.chart.turns:
+        # Its increments keep bonds as they are.
+        return main, main
     clean = context.mean + model.coloured(denoised(noisy, level, network), context)
     weight = GEOMETRY / (1.0 + 10.0 * level**2)
     shape = (weight * geometry(model, context, clean, by)).mean()
@@ -67,7 +70,7 @@ def baseline_loss(model: Generator, context: Context, by: Tensor, generator: tor
     return denoising(torch.zeros_like(white), white, noisy, level).mean()
 
 
-def superposed_frames(frames: Frames, noise: float, generator: torch.Generator) -> Frames:
+def noisy_frames(frames: Frames, noise: float, generator: torch.Generator) -> Frames:
     """Return frames with noise (Å) on their origins, as generated states have."""
     return Frames(
         frames.rotations,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -12,8 +13,11 @@ from torch import Tensor, nn
 from . import sampler
 from .decoder import Decoder, denoised
 from .encoder import POSE, Encoder, neighbors
-from .frames import Frames, increments, moved, superposed
-from .prior import Normal, Prior, bridge_mean
+from .frames import ROTATION_LENGTH, Frames, superposed
+from .internal import dihedral_features
+from .prior import Normal, Prior, bridge_mean, past_increments
+from .residues import Residues
+from .selection import CANDIDATES, StepRatio, log_steps
 from .temporal import Temporal
 
 HISTORY = 6
@@ -41,31 +45,13 @@ PRESETS = {"small": Preset(48, 3, 2, 9, 48), "large": Preset(128, 6, 4, 16, 128)
 """small is for a CPU, large for a GPU."""
 
 
-@dataclass(frozen=True, eq=False)
-class Residues:
-    """Residues of one protein.
-
-    kinds: i8[R], of the vocabulary of the net. places: i8[R], rising by 1 along a chain. linked: bool[R-1], bonded to
-    the next one. local: f[R,3,3] in Å, atoms N, CA and C in the frames of their residues.
-    """
-
-    kinds: Tensor
-    places: Tensor
-    linked: Tensor
-    local: Tensor
-
-    def to(self, device: torch.device) -> Residues:
-        """Return them on a device."""
-        return Residues(*(tensor.to(device) for tensor in (self.kinds, self.places, self.linked, self.local)))
-
-
 class Context(NamedTuple):
     """Known facts about the states to predict, of B examples.
 
     known: frames [B,T,R], the end of a fill first, then the history; times: f[B,T] in gaps from the state to predict;
     present: bool[B,T]. anchor: frames [B,R] that the increment starts from; mean: f[B,R,6], its prior mean; spread:
-    f[B], the factor of the prior's spread. Where nothing is known (sampling), `whole` is true: the spread is that of
-    the ensemble.
+    f[B], the factor of the prior's spread. forward: a step of one gap with an open end. whole: nothing is known
+    (sampling), and the spread is that of the ensemble.
     """
 
     known: Frames
@@ -74,7 +60,25 @@ class Context(NamedTuple):
     anchor: Frames
     mean: Tensor
     spread: Tensor
+    forward: bool
     whole: bool
+
+    def repeated(self, count: int) -> Context:
+        """Return the context with each example `count` times in a row."""
+
+        def each(tensor: Tensor) -> Tensor:
+            return tensor.repeat_interleave(count, 0)
+
+        return Context(
+            self.known.map(each),
+            each(self.times),
+            each(self.present),
+            self.anchor.map(each),
+            each(self.mean),
+            each(self.spread),
+            self.forward,
+            self.whole,
+        )
 
 
 class Network(nn.Module):
@@ -90,11 +94,15 @@ class Network(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Generator:
-    """The generator of one protein: a network on top of the closed-form model of that protein."""
+    """The generator of one protein: a network on top of the closed-form model of that protein.
+
+    steps: the lengths of its forward steps, and of true ones.
+    """
 
     net: Network
     prior: Prior
     residues: Residues
+    steps: StepRatio = StepRatio()  # noqa: RUF009, a frozen value
 
     @property
     def device(self) -> torch.device:
@@ -103,7 +111,7 @@ class Generator:
 
     def to(self, device: torch.device) -> Generator:
         """Return the generator on a device. Its network goes there, too."""
-        return Generator(self.net.to(device), self.prior.to(device), self.residues.to(device))
+        return Generator(self.net.to(device), self.prior.to(device), self.residues.to(device), self.steps)
 
     def metric(self, context: Context) -> Normal:
         """Return the distribution whose spread the increments of a context have."""
@@ -124,7 +132,10 @@ class Generator:
         batch, length = context.present.shape
         flat = context.known.map(lambda tensor: tensor.flatten(0, 1))
         repeated = index.repeat_interleave(length, 0)
-        encoded = self.net.encoder(flat, repeated, self.residues.kinds, self.residues.places)
+        anchor = context.anchor.map(lambda tensor: tensor.repeat_interleave(length, 0))
+        way = self.prior.chart.increments(anchor, flat) / ROTATION_LENGTH
+        own = torch.cat([way, dihedral_features(flat, self.residues)], -1)
+        encoded = self.net.encoder(flat, own, repeated, self.residues.kinds, self.residues.places)
         encoded = encoded.reshape(batch, length, *encoded.shape[1:])
         vectors: Tensor = self.net.temporal(encoded, context.times, context.present)
         return vectors, index
@@ -134,19 +145,41 @@ class Generator:
         scaled = noisy / (1.0 + level**2).sqrt()[:, None, None]
         physical = self.coloured(scaled, context)
         separations = self.net.encoder.separations(index, self.residues.places)
-        network: Tensor = self.net.decoder(scaled, physical, level, vectors, context.anchor, index, separations)
+        network: Tensor = self.net.decoder(
+            scaled, physical, level, vectors, context.anchor, index, separations, self.prior.chart.turns
+        )
         return network
 
     @torch.no_grad()
     def draw(self, context: Context, generator: torch.Generator, steps: int = sampler.STEPS) -> Frames:
-        """Return frames [B,R] drawn after a context."""
+        """Return frames [B,R] drawn after a context. Of a forward step, the best candidates by `steps` are taken."""
         vectors, index = self.encode(context)
+        if not (context.forward and self.steps.selects):
+            return self._drawn(context, vectors, index, generator, steps)
+        repeated = context.repeated(CANDIDATES)
+        vectors, index = vectors.repeat_interleave(CANDIDATES, 0), index.repeat_interleave(CANDIDATES, 0)
+        candidates = self._drawn(repeated, vectors, index, generator, steps)
+        lengths = log_steps(repeated.anchor, candidates).reshape(-1, CANDIDATES)
+        chosen = self.steps.choose(lengths, generator)
+        rows = torch.arange(len(chosen), device=chosen.device) * CANDIDATES + chosen
+        return candidates[rows]
+
+    def _drawn(
+        self, context: Context, vectors: Tensor, index: Tensor, generator: torch.Generator, steps: int
+    ) -> Frames:
+        """Return one state [B,R] for each example, from its context vectors f[B,R,H] and neighbours i8[B,R,N]."""
 
         def denoise(x: Tensor, level: Tensor) -> Tensor:
             return denoised(x, level, self.network(x, level, context, vectors, index))
 
         white = sampler.sample(denoise, tuple(context.mean.shape), generator, steps)
-        return moved(context.anchor, context.mean + self.coloured(white, context))
+        return self.prior.chart.moved(context.anchor, context.mean + self.coloured(white, context))
+
+    def step_ratio(self, context: Context, following: Tensor, generator: torch.Generator) -> StepRatio:
+        """Return the lengths of true steps, increments f[B,R,6], and of those that it draws without a selection."""
+        true = self.prior.chart.moved(context.anchor, following)
+        drawn = replace(self, steps=StepRatio()).draw(context, generator)
+        return StepRatio.of(log_steps(context.anchor, true), log_steps(context.anchor, drawn))
 
     def after(
         self, history: list[Frames], end: Frames | None = None, left: int = 0, times: Sequence[float] = ()
@@ -161,22 +194,24 @@ class Generator:
         moments = list(times) or [float(k) for k in range(len(history))]
         if len(moments) != len(history):
             raise ValueError(f"{len(history)} states of a history have {len(moments)} times")
-        recent = [superposed(state, history[-1]) for state in history[-HISTORY:]]
-        known = list(recent)
+        recent = history[-HISTORY:]
+        known = [superposed(state, history[-1]) for state in recent]
         before = [moment - moments[-1] - 1.0 for moment in moments[-HISTORY:]]
         if end is not None:
             known.insert(0, superposed(end, history[-1]))
             before.insert(0, float(left - 1))
         batch = len(history[-1].origins)
         stacked = Frames.stack(known, 1)
-        # The prior knows the last increment over one gap, and of no other.
-        even = len(recent) > 1 and abs(moments[-1] - moments[-2] - 1.0) <= UNEVEN
-        previous = recent[-2] if even else None
+        # The prior knows increments over one gap, and no others.
+        gaps = [later - earlier for earlier, later in itertools.pairwise(moments[-HISTORY:])]
+        even = len(list(itertools.takewhile(lambda gap: abs(gap - 1.0) <= UNEVEN, reversed(gaps))))
         device = history[-1].origins.device
         count = torch.full((batch,), float(max(left, 1)), device=device)
-        mean = (
-            self.prior.forward_mean(previous, recent[-1]) if end is None else bridge_mean(recent[-1], known[0], count)
-        )
+        chart = self.prior.chart
+        if end is None:
+            mean = self.prior.forward_mean(past_increments(chart, recent[-1 - even :]), recent[-1])
+        else:
+            mean = bridge_mean(chart, recent[-1], known[0], count)
         spread = torch.ones(batch, device=device) if end is None else ((count - 1.0) / count).sqrt()
         return Context(
             stacked,
@@ -185,6 +220,7 @@ class Generator:
             history[-1],
             mean,
             spread,
+            end is None,
             False,
         )
 
@@ -194,9 +230,4 @@ class Generator:
         known = anchor.map(lambda tensor: tensor[:, None])
         mean = self.prior.shift.reshape(-1, 6).expand(batch, -1, -1)
         at = torch.zeros(batch, 1, device=mean.device)
-        return Context(known, at, at.bool(), anchor, mean, torch.ones(batch, device=mean.device), True)
-
-
-def target(context: Context, following: Frames) -> Tensor:
-    """Return the increments f[B,R,6] from the anchor of a context to the state that follows, superposed."""
-    return increments(context.anchor, superposed(following, context.anchor))
+        return Context(known, at, at.bool(), anchor, mean, torch.ones(batch, device=mean.device), False, True)

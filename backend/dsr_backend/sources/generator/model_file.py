@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ from pymol_dsr.shared.values import JsonObject, JsonValue
 
 from .. import model_file
 from ..model_file import GENERATOR, ModelError, Shapes
+from .charts import CHARTS
 from .frames import Frames
-from .model import Generator, Network, Preset, Residues
-from .prior import FEATURES, Normal, Prior
+from .model import Generator, Network, Preset
+from .prior import FEATURES, MEMORY, Normal, Prior
+from .residues import Residues
+from .selection import StepRatio
 from .training import Measurement, Training
 
 MOST_PROTEINS = 100
@@ -31,6 +34,10 @@ OTHER_CHAIN = 1_000
 ROTATION_TOLERANCE = 1e-2
 LONGEST_DIGEST = 128
 TIMES = (1e-9, 1e12)
+LENGTHS = {
+    **dict.fromkeys(("true_mean", "drawn_mean"), (-20.0, 20.0)),
+    **dict.fromkeys(("true_deviation", "drawn_deviation"), (1e-3, 20.0)),
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,8 @@ class SavedGenerator:
     """A generator as its file has it.
 
     stride: from state to state of the training, in the unit of its times. picoseconds: the same, None where it is not
-    known. digest: of the states that it was learned from. tensors: the state of its training.
+    known. digest: of the states that it was learned from. tensors: the state of its training. step_ratios: of each
+    protein.
     """
 
     preset: Preset
@@ -60,6 +68,7 @@ class SavedGenerator:
     proteins: tuple[KnownProtein, ...]
     priors: tuple[Prior, ...]
     residues: tuple[Residues, ...]
+    step_ratios: tuple[StepRatio, ...]
     stride: float
     picoseconds: float | None
     digest: str
@@ -76,7 +85,7 @@ class SavedGenerator:
         with torch.device("meta"):
             net = Network(len(self.vocabulary), self.preset)
         net.load_state_dict({name: self.tensors[f"weights.{name}"] for name in net.state_dict()}, assign=True)
-        return Generator(net, self.priors[number], self.residues[number])
+        return Generator(net, self.priors[number], self.residues[number], self.step_ratios[number])
 
 
 def save(path: Path, saved: SavedGenerator) -> None:
@@ -94,7 +103,8 @@ def to_bytes(saved: SavedGenerator) -> bytes:
     """Return the content of a file."""
     tensors = dict(saved.tensors)
     proteins: list[JsonValue] = []
-    for number, (known, prior, residues) in enumerate(zip(saved.proteins, saved.priors, saved.residues, strict=True)):
+    rows = zip(saved.proteins, saved.priors, saved.residues, saved.step_ratios, strict=True)
+    for number, (known, prior, residues, steps) in enumerate(rows):
         for key, tensor in _protein_tensors(prior, residues).items():
             tensors[f"proteins.{number}.{key}"] = tensor.contiguous()
         proteins.append(
@@ -104,7 +114,9 @@ def to_bytes(saved: SavedGenerator) -> bytes:
                 "chains": list(known.chains),
                 "steps": known.steps,
                 "step": known.step,
+                "chart": prior.chart.name,
                 "features": prior.axes.shape[1],
+                "lengths": list(astuple(steps)),
             }
         )
     description: JsonObject = {
@@ -139,16 +151,21 @@ def from_bytes(data: bytes) -> SavedGenerator:
     if not isinstance(described, list) or not 1 <= len(described) <= MOST_PROTEINS:
         raise ModelError(f"proteins are no list of 1 to {MOST_PROTEINS}")
     proteins = tuple(_protein(entry, vocabulary) for entry in described)
+    charts = [_chart(entry) for entry in described]
+    step_ratios = tuple(_step_ratio(entry) for entry in described)
     features = [model_file.whole_number(entry, "features", 1, FEATURES) for entry in described]
     # Takes no memory before the tensors are checked.
     with torch.device("meta"):
         of_net = model_file.shapes_of(Network(len(vocabulary), preset).state_dict())
     expected = {f"{prefix}.{name}": like for prefix in STATE for name, like in of_net.items()}
-    for number, (known, count) in enumerate(zip(proteins, features, strict=True)):
-        shapes = _protein_shapes(len(known.residues), count)
+    for number, (known, chart, count) in enumerate(zip(proteins, charts, features, strict=True)):
+        shapes = _protein_shapes(len(known.residues), chart, count)
         expected |= {f"proteins.{number}.{key}": like for key, like in shapes.items()}
     model_file.check_tensors(tensors, expected)
-    restored = [_restored(tensors, number, known, vocabulary) for number, known in enumerate(proteins)]
+    restored = [
+        _restored(tensors, number, known, vocabulary, chart)
+        for number, (known, chart) in enumerate(zip(proteins, charts, strict=True))
+    ]
     digest = description.get("digest")
     if not isinstance(digest, str) or len(digest) > LONGEST_DIGEST:
         raise ModelError("digest is no short text")
@@ -158,6 +175,7 @@ def from_bytes(data: bytes) -> SavedGenerator:
         proteins,
         tuple(prior for prior, _ in restored),
         tuple(residues for _, residues in restored),
+        step_ratios,
         model_file.number(description, "stride", *TIMES),
         None if description.get("picoseconds") is None else model_file.number(description, "picoseconds", *TIMES),
         digest,
@@ -168,7 +186,7 @@ def from_bytes(data: bytes) -> SavedGenerator:
 
 def resumed(saved: SavedGenerator, training: Training) -> None:
     """Have a training on the same data go on where a saved one was."""
-    training.go_on(saved.tensors, saved.curve)
+    training.go_on(saved.tensors, saved.curve, saved.step_ratios)
 
 
 def residues_of(names: Sequence[str], chains: Sequence[int], vocabulary: Sequence[str], local: Tensor) -> Residues:
@@ -198,13 +216,14 @@ def _protein_tensors(prior: Prior, residues: Residues) -> dict[str, Tensor]:
     }
 
 
-def _protein_shapes(residues: int, features: int) -> Shapes:
+def _protein_shapes(residues: int, chart: str, features: int) -> Shapes:
     size = 6 * residues
+    inputs = MEMORY * size + CHARTS[chart].features_each * residues
     shapes: dict[str, tuple[int, ...]] = {
         "rotations": (residues, 3, 3),
         "origins": (residues, 3),
-        "centre": (2 * size,),
-        "axes": (2 * size, features),
+        "centre": (inputs,),
+        "axes": (inputs, features),
         "weights": (features + 1, size),
         "step": (size, size),
         "whole": (size, size),
@@ -215,10 +234,10 @@ def _protein_shapes(residues: int, features: int) -> Shapes:
 
 
 def _restored(
-    tensors: Mapping[str, Tensor], number: int, known: KnownProtein, vocabulary: Sequence[str]
+    tensors: Mapping[str, Tensor], number: int, known: KnownProtein, vocabulary: Sequence[str], chart: str
 ) -> tuple[Prior, Residues]:
     """Return the closed-form model of a protein. Raises ModelError for rotations or covariances that are none."""
-    protein_tensors = {key: tensors[f"proteins.{number}.{key}"] for key in _protein_shapes(1, 1)}
+    protein_tensors = {key: tensors[f"proteins.{number}.{key}"] for key in _protein_shapes(1, chart, 1)}
     rotations = protein_tensors["rotations"]
     deviation = (rotations.transpose(-1, -2) @ rotations - torch.eye(3)).abs().max()
     if float(deviation) > ROTATION_TOLERANCE or bool((torch.linalg.det(rotations) < 0).any()):
@@ -226,7 +245,9 @@ def _restored(
     for key in ("step", "whole"):
         if not torch.allclose(protein_tensors[key], protein_tensors[key].T, atol=1e-3):
             raise ModelError(f"proteins.{number}.{key} is not symmetric")
+    residues = residues_of(known.residues, known.chains, vocabulary, protein_tensors["local"])
     prior = Prior(
+        CHARTS[chart](residues),
         Frames(rotations, protein_tensors["origins"]),
         protein_tensors["centre"],
         protein_tensors["axes"],
@@ -235,7 +256,24 @@ def _restored(
         Normal.of_root(protein_tensors["whole"]),
         protein_tensors["shift"],
     )
-    return prior, residues_of(known.residues, known.chains, vocabulary, protein_tensors["local"])
+    return prior, residues
+
+
+def _chart(described: Any) -> str:
+    name = described.get("chart")
+    if name not in tuple(CHARTS):
+        raise ModelError(f"chart is {str(name)[:20]}, not one of {', '.join(CHARTS)}: learn the generator again")
+    return str(name)
+
+
+def _step_ratio(described: Any) -> StepRatio:
+    """Return the step lengths of a protein. Raises ModelError."""
+    names = [field.name for field in fields(StepRatio)]
+    numbers = described.get("lengths")
+    if not isinstance(numbers, list) or len(numbers) != len(names):
+        raise ModelError(f"lengths are no list of {len(names)} numbers")
+    values = dict(zip(names, numbers, strict=True))
+    return StepRatio(*(model_file.number(values, name, *LENGTHS[name]) for name in names))
 
 
 def _protein(described: Any, vocabulary: Sequence[str]) -> KnownProtein:

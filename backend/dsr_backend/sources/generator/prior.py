@@ -1,7 +1,7 @@
 """The closed-form model that the net starts from: ridge regression of the next increment, and normal innovations.
 
-Forward: the next increment depends linearly on the one before and on the way to the mean structure. Fill: a share of
-the way to the end (a Brownian bridge). Sample: normal increments from the mean structure. All in local frames.
+Forward: the next increment depends linearly on the last four and on features of the state. Fill: a share of the way to
+the end (a Brownian bridge). Sample: normal increments from the mean structure. All in the coordinates of a chart.
 """
 
 from __future__ import annotations
@@ -12,12 +12,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .frames import Frames, increments, superposed
+from .charts import Chart
+from .frames import Frames, superposed
 
-FEATURES = 120
+MEMORY = 4
+"""Increments before a state that the regression knows."""
+FEATURES = 240
 """Principal components of the features that the regression uses at most; a quarter of the windows at most, too."""
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Ridge penalties to choose from, in units of the mean variance of a feature component."""
+FIT_NUMBERS, AXES_NUMBERS = 10**8, 4 * 10**6
+"""Numbers of features that the regression and the components are taken from, about: memory and time have a limit."""
+LEAST_ROWS = 1000
 HELD_OUT = 0.2
 FLOOR = 1e-4
 """Å². Least variance of an increment."""
@@ -58,10 +64,12 @@ class Normal:
 class Prior:
     """The closed-form model of one molecule.
 
-    mean: frames of the mean structure. centre, axes: features f[D2] and their components f[D2,K]. weights: f[K+1,D].
-    step: innovations of the increments; whole: increments from the mean structure, with mean shift f[D].
+    chart: of its increments. mean: frames of the mean structure. centre, axes: features f[D2] and their components
+    f[D2,K]. weights: f[K+1,D]. step: innovations of the increments; whole: increments from the mean structure, with
+    mean shift f[D].
     """
 
+    chart: Chart
     mean: Frames
     centre: Tensor
     axes: Tensor
@@ -73,6 +81,7 @@ class Prior:
     def to(self, device: torch.device) -> Prior:
         """Return the model on a device."""
         return Prior(
+            self.chart.to(device),
             self.mean.map(lambda tensor: tensor.to(device)),
             self.centre.to(device),
             self.axes.to(device),
@@ -83,19 +92,24 @@ class Prior:
         )
 
     @classmethod
-    def fit(cls, trajectories: Sequence[Frames]) -> Prior:
+    def fit(cls, trajectories: Sequence[Frames], chart: Chart) -> Prior:
         """Return the model of trajectories of frames [S,R], evenly spaced in time."""
         mean = _mean_frames(trajectories)
         inputs, targets = [], []
         for states in trajectories:
-            x, y = _windows(states, mean)
+            x, y = _windows(states, mean, chart)
             inputs.append(x)
             targets.append(y)
         x, y = torch.cat(inputs), torch.cat(targets)
+        rows = _evenly(len(x), max(LEAST_ROWS, FIT_NUMBERS // x.shape[1]))
+        x, y = x[rows], y[rows]
         centre = x.mean(0)
+        # Features of all kinds count as much.
+        scale = x.std(0).clamp_min(FLOOR**0.5)
         rank = min(FEATURES, max(1, len(x) // 4), x.shape[1])
-        _, _, vt = torch.linalg.svd(x - centre, full_matrices=False)
-        axes = vt[:rank].T.contiguous()
+        rows = _evenly(len(x), max(LEAST_ROWS, AXES_NUMBERS // x.shape[1]))
+        _, _, vt = torch.linalg.svd((x[rows] - centre) / scale, full_matrices=False)
+        axes = (vt[:rank] / scale).T.contiguous()
         held = max(1, round(HELD_OUT * len(x)))
         design = torch.cat([(x - centre) @ axes, torch.ones(len(x), 1)], 1)
 
@@ -110,40 +124,56 @@ class Prior:
         training_error = float(((y[:-held] - design[:-held] @ _ridge(design[:-held], y[:-held], best)) ** 2).mean())
         residual = residual * max(1.0, error(best) / max(training_error, FLOOR)) ** 0.5
         displacements = torch.cat(
-            [
-                increments(
-                    mean.expand(len(states.origins)), superposed(states, mean.expand(len(states.origins)))
-                ).flatten(1)
-                for states in trajectories
-            ]
+            [chart.increments(mean.expand(len(states.origins)), states).flatten(1) for states in trajectories]
         )
         shift = displacements.mean(0)
-        return cls(mean, centre, axes, weights, Normal.of(residual), Normal.of(displacements - shift), shift)
+        return cls(chart, mean, centre, axes, weights, Normal.of(residual), Normal.of(displacements - shift), shift)
 
-    def forward_mean(self, previous: Frames | None, current: Frames) -> Tensor:
-        """Return the mean f[B,R,6] of the next increment of frames [B,R] after the previous ones."""
-        x = _features(previous, current, self.mean)
+    def forward_mean(self, past: Tensor, current: Frames) -> Tensor:
+        """Return the mean f[B,R,6] of the next increment of frames [B,R].
+
+        past: increments f[B,4,R,6] before it, the newest first; 0 where they are not known.
+        """
+        x = torch.cat([past.flatten(1), self.chart.features(current, self.mean)], 1)
         design = torch.cat([(x - self.centre) @ self.axes, x.new_ones(len(x), 1)], 1)
         return (design @ self.weights).reshape(len(design), -1, 6)
 
+    def drawn(self, past: Tensor, current: Frames, generator: torch.Generator) -> Frames:
+        """Return frames [B,R] of a next state, drawn without a net; past: as for `forward_mean`."""
+        mean = self.forward_mean(past, current)
+        noise = torch.randn(mean.flatten(1).shape, generator=generator, device=mean.device) @ self.step.root
+        return self.chart.moved(current, mean + noise.reshape(mean.shape))
 
-def bridge_mean(current: Frames, end: Frames, left: Tensor) -> Tensor:
+
+def past_increments(chart: Chart, states: Sequence[Frames]) -> Tensor:
+    """Return the increments f[B,4,R,6] of a history of frames [B,R], the newest state last, as `forward_mean` takes it.
+
+    They are seen from the later state of each pair.
+    """
+    newest = states[-1].origins
+    past = newest.new_zeros(len(newest), MEMORY, newest.shape[1], 6)
+    for back in range(min(MEMORY, len(states) - 1)):
+        past[:, back] = -chart.increments(states[-1 - back], states[-2 - back])
+    return past
+
+
+def _evenly(count: int, most: int) -> Tensor:
+    """Return the indices i8[N] of at most `most` of `count` rows, evenly spaced."""
+    return torch.linspace(0, count - 1, min(count, most)).round().long()
+
+
+def bridge_mean(chart: Chart, current: Frames, end: Frames, left: Tensor) -> Tensor:
     """Return the mean f[B,R,6] of the next increment where `left` f[B] steps remain to the end: an equal share."""
-    return increments(current, superposed(end, current)) / left[:, None, None]
+    return chart.increments(current, end) / left[:, None, None]
 
 
-def _features(previous: Frames | None, current: Frames, mean: Frames) -> Tensor:
-    """Return the features f[B,D2]: the last increment, seen from the current frames, and the way to the mean."""
-    to_mean = increments(current, superposed(mean.expand(len(current.origins)), current))
-    last = torch.zeros_like(to_mean) if previous is None else -increments(current, superposed(previous, current))
-    return torch.cat([last.flatten(1), to_mean.flatten(1)], 1)
-
-
-def _windows(states: Frames, mean: Frames) -> tuple[Tensor, Tensor]:
-    """Return features f[S-2,D2] and increments f[S-2,D] of consecutive states."""
-    current = states[1:-1]
-    following = superposed(states[2:], current)
-    return _features(states[:-2], current, mean), increments(current, following).flatten(1)
+def _windows(states: Frames, mean: Frames, chart: Chart) -> tuple[Tensor, Tensor]:
+    """Return features f[W,D2] and increments f[W,D] of consecutive states."""
+    count = len(states.origins)
+    known = [states[back : count - 1 - MEMORY + back] for back in range(MEMORY + 1)]
+    current, following = known[-1], states[MEMORY + 1 :]
+    past = past_increments(chart, known).flatten(1)
+    return torch.cat([past, chart.features(current, mean)], 1), chart.increments(current, following).flatten(1)
 
 
 def _ridge(design: Tensor, targets: Tensor, ridge: float) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-STEPS = 8
+STEPS = 6
 HIGHEST, LOWEST = 12.0, 0.15
 """Noise levels of the first and the last step."""
 

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ...runtime import distributed
 from ...runtime.errors import Cancelled
-from .frames import Frames, superposed
-from .losses import baseline_loss, superposed_frames, training_loss
-from .model import HISTORY, Context, Generator, Network, Preset, Residues, target
-from .prior import Prior, bridge_mean
+from .charts import CHARTS
+from .choice import choose_chart
+from .frames import Frames
+from .losses import baseline_loss, noisy_frames, training_loss
+from .model import HISTORY, Context, Generator, Network, Preset
+from .prior import MEMORY, Prior, bridge_mean, past_increments
+from .residues import Residues
+from .selection import StepRatio
 
-RATE = 3e-3
+RATE = 1e-3
 AVERAGE = 0.998
 """Decay of the running mean of the weights that is used in the end."""
 HELD_OUT = 0.15
@@ -29,8 +33,8 @@ EVERY = 15.0
 REPORTED = 0.5
 """Seconds between two reports of progress."""
 LONGEST_FILL = 10
-HISTORY_NOISE = 0.05
-"""Å. Noise on the known states, so that the net bears its own errors."""
+STEPS_COMPARED = 192
+"""Steps of a protein whose lengths tell which drawn ones to take."""
 TASKS = (("forward", 0.7), ("fill", 0.2), ("alone", 0.1))
 FORGOTTEN = 0.15
 """Chance that a known state is left out, as where strides are uneven."""
@@ -80,11 +84,11 @@ class Windows:
 
     def context(self, model: Generator, task: str, count: int, generator: torch.Generator) -> tuple[Context, Tensor]:
         """Draw `count` examples of a task: what is known, and the increments f[count,R,6] to predict."""
-        device = generator.device
+        device, chart = generator.device, model.prior.chart
         if task == "alone":
             context = model.alone(count)
             chosen = torch.randint(len(self.owner), (count,), generator=generator, device=device)
-            return context, target(context, self.frames[chosen])
+            return context, chart.increments(context.anchor, self.frames[chosen])
         left = (
             int(torch.randint(2, LONGEST_FILL + 1, (1,), generator=generator, device=device)) if task == "fill" else 1
         )
@@ -101,24 +105,32 @@ class Windows:
         even = bool(torch.rand(1, generator=generator, device=device) >= FORGOTTEN)
         present &= (drawn >= FORGOTTEN) | (offsets < 2)
         present &= (offsets != 1) | even
-        anchor = superposed_frames(self.frames[at], HISTORY_NOISE, generator)
-        flat = superposed_frames(self.frames[history.flatten()], HISTORY_NOISE, generator)
-        repeated = anchor.map(lambda tensor: tensor.repeat_interleave(known_before, 0))
-        known = superposed(flat, repeated).map(lambda tensor: tensor.reshape(*history.shape, *tensor.shape[1:]))
-        known.rotations[:, -1], known.origins[:, -1] = anchor.rotations, anchor.origins
+        flat = noisy_frames(self.frames[history.flatten()], chart.history_noise, generator)
+        known = flat.map(lambda tensor: tensor.reshape(*history.shape, *tensor.shape[1:]))
+        anchor = known[:, -1]
         times = (-1.0 - offsets).expand(count, -1)
         if task == "fill" and left > 1:
-            end = superposed(self.frames[at + left], anchor)
+            end = self.frames[at + left]
             known = Frames.cat([end.map(lambda tensor: tensor[:, None]), known], 1)
             times = torch.cat([times.new_full((count, 1), left - 1.0), times], 1)
             present = torch.cat([present.new_ones(count, 1), present], 1)
             steps = times.new_full((count,), float(left))
-            mean, spread = bridge_mean(anchor, end, steps), ((steps - 1.0) / steps).sqrt()
+            mean, spread = bridge_mean(chart, anchor, end, steps), ((steps - 1.0) / steps).sqrt()
         else:
-            previous = superposed(self.frames[at - 1], anchor) if known_before > 1 and even else None
-            mean, spread = model.prior.forward_mean(previous, anchor), times.new_ones(count)
-        context = Context(known, times, present, anchor, mean, spread, False)
-        return context, target(context, self.frames[at + 1])
+            past = known_past(model, known, present)
+            mean, spread = model.prior.forward_mean(past, anchor), times.new_ones(count)
+        context = Context(known, times, present, anchor, mean, spread, task != "fill" or left == 1, False)
+        return context, chart.increments(anchor, self.frames[at + 1])
+
+
+def known_past(model: Generator, known: Frames, present: Tensor) -> Tensor:
+    """Return the increments f[B,4,R,6] before the last of known frames [B,T,R], as far back as all are present."""
+    states = [known[:, k] for k in range(present.shape[1])]
+    past = past_increments(model.prior.chart, states)
+    count = min(MEMORY, len(states) - 1)
+    unbroken = present[:, -1 - count : -1].flip(1).long().cumprod(1)
+    past[:, :count] *= unbroken[:, :, None, None]
+    return past
 
 
 @dataclass(frozen=True)
@@ -139,6 +151,18 @@ class _Lesson:
     unseen: Windows | None
 
 
+def _fitted_priors(
+    proteins: Sequence[ProteinRuns], splits: Sequence[tuple[list[Frames], list[Frames]]], seed: int
+) -> list[Prior]:
+    """Return the closed-form models of proteins, all in the chart that errs least on held-out states."""
+    by_chart = [
+        {name: Prior.fit(learned, chart(protein.residues)) for name, chart in CHARTS.items()}
+        for protein, (learned, _) in zip(proteins, splits, strict=True)
+    ]
+    name = choose_chart(by_chart, [held for _, held in splits], seed)
+    return [priors[name] for priors in by_chart]
+
+
 def split(trajectories: Sequence[Frames]) -> tuple[list[Frames], list[Frames]]:
     """Return the first parts of trajectories, to learn from, and the last 15 % of each, to measure."""
     first, last = [], []
@@ -154,7 +178,8 @@ class Training:
     """The training of one network on some proteins. It can be written down, and go on.
 
     generators: of each protein, with the weights of the least held-out error after `run`. curve: all measurements; the
-    first one is 1, as a net starts as the baseline. priors: on the CPU.
+    first one is 1, as a net starts as the baseline. priors: on the CPU. step_ratios: of each protein, known after
+    `run`.
     """
 
     def __init__(
@@ -174,7 +199,7 @@ class Training:
             self.net = Network(kind_count, preset).to(self._device)
         by_protein = any(protein.unseen for protein in proteins)
         splits = [split(protein.runs) for protein in proteins]
-        self.priors = list(priors) if priors else [Prior.fit(learned) for learned, _ in splits]
+        self.priors = list(priors) if priors else _fitted_priors(proteins, splits, seed)
         self._lessons = []
         for protein, prior, (learned, held) in zip(proteins, self.priors, splits, strict=True):
             generator = Generator(self.net, prior, protein.residues).to(self._device)
@@ -196,11 +221,15 @@ class Training:
         self.best = self.curve[0]
         self.steps, self.seconds = 0, 0.0
         self._loss = torch.ones((), device=self._device)
+        self.step_ratios = [StepRatio()] * len(proteins)
 
     @property
     def generators(self) -> list[Generator]:
         """The generators on the CPU."""
-        return [lesson.generator.to(torch.device("cpu")) for lesson in self._lessons]
+        return [
+            replace(lesson.generator, steps=steps).to(torch.device("cpu"))
+            for lesson, steps in zip(self._lessons, self.step_ratios, strict=True)
+        ]
 
     @property
     def loss(self) -> float:
@@ -231,7 +260,9 @@ class Training:
                 spent = self._common(time.monotonic() - started)
                 self.seconds = already + spent
                 fraction = spent / max(seconds, 1e-9) if most_steps is None else (self.steps - first) / most_steps
-                if spent - measured > interval or fraction >= 1.0:
+                if fraction >= 1.0:
+                    self._finish(save)
+                elif spent - measured > interval:
                     self._measure()
                     save(self)
                     measured = spent
@@ -243,11 +274,26 @@ class Training:
                 task = tasks[int(torch.multinomial(chances, 1, generator=self._tasks))]
                 self._step(task, fraction)
         except Cancelled:
-            self._measure()
-            save(self)
+            self._finish(save)
             raise
         finally:
             _load(self.net, self._best)
+
+    def _finish(self, save: Callable[[Training], None]) -> None:
+        """Measure, compare the steps of the best net with true ones, and save."""
+        self._measure()
+        current = _copied(self.net)
+        _load(self.net, self._best)
+        self.step_ratios = [self._step_ratio(lesson) for lesson in self._lessons]
+        _load(self.net, current)
+        save(self)
+
+    def _step_ratio(self, lesson: _Lesson) -> StepRatio:
+        windows = lesson.learned or lesson.unseen
+        assert windows is not None
+        generator = torch.Generator(device=self._device).manual_seed(self._seed)
+        context, by = windows.context(lesson.generator, "forward", STEPS_COMPARED, generator)
+        return lesson.generator.step_ratio(context, by, generator)
 
     def _common(self, seconds: float) -> float:
         """Return the most seconds that any rank has spent: clocks differ between ranks."""
@@ -304,8 +350,11 @@ class Training:
             tensors[f"second.{name}"] = state.get("exp_avg_sq", torch.zeros_like(value))
         return {name: value.detach().cpu().clone() for name, value in tensors.items()}
 
-    def go_on(self, tensors: Mapping[str, Tensor], curve: Sequence[Measurement]) -> None:
+    def go_on(
+        self, tensors: Mapping[str, Tensor], curve: Sequence[Measurement], step_ratios: Sequence[StepRatio]
+    ) -> None:
         """Take up the state of an earlier training on the same data."""
+        self.step_ratios = list(step_ratios)
         named = dict(self.net.named_parameters())
         _load(self.net, {name: tensors[f"now.{name}"] for name in named})
         for name, value in named.items():
