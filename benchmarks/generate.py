@@ -3,7 +3,8 @@
     python benchmarks/generate.py [--parts continue fill surfaces fluctuations peptide equilibrium] [--data FOLDER]
 
 AdK's two DIMS paths come from MDAnalysisTests; --data is a folder with ala10_backbone_1ps.npz and the trajectories of
-`trajectories.py`. Results of each part stay in --folder as JSON; --parts none only writes the tables.
+`trajectories.py`. Results of each part stay in --folder as JSON, and each part has a block of its own on
+the page; --parts none only writes the tables.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import generate_report
-import markdown
 import numpy as np
 import trajectories
 from dsr_backend.results import ensemble_metrics as metrics
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             continue
         (options.folder / f"{section}.json").write_text(json.dumps(rows))
         print(f"{section}: {time.perf_counter() - started:.0f} s", flush=True)
-    markdown.put(options.write, "sources", generate_report.report(options.folder))
+    generate_report.write(options.write, options.folder)
 
 
 def adk() -> tuple[Protein, Protein]:

@@ -14,19 +14,21 @@ Row = dict[str, Any]
 NET_DRAWN = 6
 
 
-def report(folder: Path) -> list[str]:
-    """The lines of all parts that have results."""
-    lines = [
-        "## Trajectory sources",
-        "",
-        "Written by `benchmarks/generate.py`. Seconds are of one processor. The second of AdK's DIMS paths is scored; "
-        "constants were chosen on other DIMS paths and on FRODA. `broken`: heavy-atom bonds off by more than 0.2 Å.",
-    ]
+def write(page: Path, folder: Path) -> None:
+    """Write each part that has results into a block of its own; the others stay as they are."""
+    markdown.put(page, "sources", HEADING)
     for section, tabulate in TABLES.items():
         path = folder / f"{section}.json"
         if path.exists():
-            lines += ["", *tabulate(json.loads(path.read_text()))]
-    return lines
+            markdown.put(page, f"sources-{section}", tabulate(json.loads(path.read_text())))
+
+
+HEADING = [
+    "## Trajectory sources",
+    "",
+    "Written by `benchmarks/generate.py`. Seconds are of one processor. The second of AdK's DIMS paths is scored; "
+    "constants were chosen on other DIMS paths and on FRODA. `broken`: heavy-atom bonds off by more than 0.2 Å.",
+]
 
 
 def _number(value: Any, digits: int = 2) -> str:

@@ -14,7 +14,9 @@ from support.paths import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import generate
+import generate_report
 import trajectories
+from dsr_backend.sources.generator import training
 
 RESIDUES = 12
 
@@ -101,6 +103,32 @@ def test_data_that_is_not_there_leaves_a_part_out_and_the_page_whole(tmp_path, c
     generate.main(["--parts", "peptide", "--data", str(tmp_path), "--folder", str(tmp_path), "--write", str(page)])
     assert "peptide: left out: " in capsys.readouterr().out and not (tmp_path / "peptide.json").exists()
     assert "## Trajectory sources" in page.read_text() and "Ala10" not in page.read_text()
+
+
+def test_a_part_that_runs_again_leaves_the_others_on_the_page(chains, tmp_path):
+    _, page = results(tmp_path, "fill")
+    (tmp_path / "parts" / "fill.json").unlink()
+    page_path = tmp_path / "results.md"
+    generate.main(["--parts", "none", "--folder", str(tmp_path / "parts"), "--write", str(page_path)])
+    assert page_path.read_text() == page and "| ends | hold |" in page
+
+
+@pytest.mark.system
+def test_the_net_is_trained_scored_and_goes_on_where_a_run_was_ended(peptide_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(generate_report, "NET_DRAWN", 2)
+    monkeypatch.setattr(generate, "NET_DRAWN", 2)
+    monkeypatch.setattr(generate, "NET_PIECES", 2)
+    monkeypatch.setattr(training, "MEASURED", (1, 4))
+    folder, page = tmp_path / "parts", tmp_path / "results.md"
+    words = ["--parts", "net", "--data", str(tmp_path), "--folder", str(folder), "--write", str(page)]
+    generate.main([*words, "--seconds", "0.5"])
+    [row] = json.loads((folder / "net.json").read_text())
+    assert row["steps"] > 0 and row["training s"] > 0 and row["chart"] in ("rigid", "internal")
+    assert f"| net | {row['late JS']:.3f} | {row['transition JS']:.3f} |" in page.read_text()
+    # A second run takes the net and its states as they are.
+    (folder / "net-states-1.npz").unlink()
+    generate.main(words)
+    assert json.loads((folder / "net.json").read_text())[0]["CRPS 5"] == pytest.approx(row["CRPS 5"])
 
 
 def test_equilibrium_states_are_drawn_from_the_first_half(tmp_path, monkeypatch):
