@@ -309,7 +309,7 @@ def _parser() -> argparse.ArgumentParser:
         run_learn,
         "learn a coarse-grained potential, or a generator, from the proteins of a list",
         "learn manifest.csv --temperature 320 -o broad.dsrm\n"
-        "  learn atlas --kind generator --states 1-10000:10 -o net.dsrm\n\n"
+        "  dsr-backend learn atlas --kind generator --states 1-10000:10 -o net.dsrm\n\n"
         "manifest.csv (all but name and input may be left out):\n"
         "  name,input,trajectory,states\n"
         "  a,mdcath_dataset_1abcA00.h5,,\n"
