@@ -244,7 +244,7 @@ def _prepared(
         for line in summary(result):
             runner.say(f" {group}: {line}")
         if (warning := apart_line(result)) is not None:
-            print(f" {group}: warning: {warning}")
+            runner.note(f" {group}: warning: {warning}")
         runner.say(f" {group}: {len(loaded)} levels of {count_of_states(result.states)} loaded")
 
     return group, work

@@ -12,7 +12,7 @@ from typing import Any
 from pymol import CmdException, cmd
 
 from ..fits.fit import Fit, Trajectory
-from ..scene import color_bar, preview
+from ..scene import color_bar, film, preview
 from ..scene.bar_title import titled_bars
 from ..scene.gui_thread import in_gui
 from ..scene.kept_movies import KeptMovies
@@ -158,6 +158,8 @@ def write_still(
                 def draw() -> None:
                     with titled_bars(_self) if ray else contextlib.nullcontext():
                         _self.png(draft, width, height, ray=int(ray), quiet=1)
+                    if not ray:
+                        film.restore_window_size()
 
                 in_gui(_self, _drawing_alone, session, trajectory, name, times[0], drawn, enabled, draw, _self)
                 if not os.path.exists(draft):

@@ -16,7 +16,7 @@ from ..sources.jobs import TrainingErrors
 from ..sources.learning import run_learning
 from .charts import Chart, Line, Plot
 from .source_run import SourceRun
-from .widgets import narrow, quietly, spin
+from .widgets import narrow, offer_beside_typed, spin
 
 KIND_LABELS = {LearnOptions.kind: "a potential, to simulate with", GENERATOR: "a generator, to continue with"}
 EMPTY = "the errors of the training appear here"
@@ -44,6 +44,7 @@ class LearnBlock(QtWidgets.QWidget):
         self.objects.setEditable(True)
         self.objects.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
         self.objects.setToolTip("Objects with some hundred states or more; several proteins joined with +")
+        self.objects.lineEdit().setPlaceholderText("load a molecule with several states first")
         narrow(self.objects)
         self.kind = QtWidgets.QComboBox()
         for kind in KINDS:
@@ -93,11 +94,7 @@ class LearnBlock(QtWidgets.QWidget):
         several = [name for name, count in counts.items() if count > 1]
         if 1 < len(several) <= MOST_JOINED:
             several.append("+".join(several))
-        typed = self.objects.currentText()
-        with quietly(self.objects):
-            self.objects.clear()
-            self.objects.addItems(several)
-            self.objects.setEditText(typed or (several[0] if several else ""))
+        offer_beside_typed(self.objects, several)
 
     def learn_or_cancel(self) -> None:
         """Begin to learn, or cancel that."""
@@ -126,6 +123,7 @@ class LearnBlock(QtWidgets.QWidget):
     def poll(self) -> None:
         """Draw the errors so far."""
         self.button.setText("Cancel" if self._run.running else "Learn")
+        self.button.setEnabled(self._run.running or bool(self.objects.currentText().strip()))
         job = self._run.job
         if self._run.running and job is not None and job.errors:
             self.curve.show_plot(plot_of_gaps(job.gaps) if job.gaps else plot_of(job.errors))

@@ -14,6 +14,8 @@ from .charts import Chart, Line, Plot
 COLUMNS = ("residue", "Å per state", "area (Å²)")
 # Name of PyMOL's selection of the residue that was clicked.
 SELECTION = "dsr_residue"
+# In Å around the residue that is zoomed to: more would show a small protein smaller than before.
+SURROUNDINGS = 7.0
 
 
 class MeasurementView(QtWidgets.QWidget):
@@ -127,7 +129,7 @@ def select_residue(residue: Residue, object: str, _self: Any) -> bool:
         return False
     _self.select_list(SELECTION, object, indices, mode="index")
     _self.enable(SELECTION)
-    _self.zoom(SELECTION, 12.0)
+    _self.zoom(SELECTION, SURROUNDINGS)
     # A zoom brings the clipping planes along, which would cut the surface open.
     _self.clip("atoms", 8, f"%{object}")
     return True

@@ -45,10 +45,13 @@ class ProgressLine(QtWidgets.QWidget):
             text, fraction = progress_text(busy[0]), progress_fraction(busy[0])
         elif sources:
             status = sources[0].status
-            text, fraction = sources[0].line(), None if status is None else status.fraction
+            # Until its first message, the molecule is read and prepared.
+            text = f"{sources[0].name}: preparing …" if status is None else sources[0].line()
+            fraction = None if status is None else status.fraction
         elif tasks:
             text = f"{tasks[0]} …"
-        elif last is not None:
+        # The line below says that it was cancelled.
+        elif last is not None and last.phase is not Phase.CANCELLED:
             text, fraction, bad = progress_text(last), float(last.phase is Phase.READY), last.phase is Phase.FAILED
         else:
             self.hide()
@@ -65,8 +68,10 @@ def progress_fraction(fit: Fit) -> float | None:
     """Return the fraction of the work of a fit that is over; None before it begins."""
     if fit.activity is not Activity.FIT:
         return fit.fraction
-    if fit.phase is Phase.QUEUED or fit.timing is None:
+    if fit.phase is Phase.QUEUED:
         return None
+    if fit.timing is None:
+        return fit.fraction
     return fit.timing.fraction(_stage_fraction(fit), fit.seconds_left)
 
 
@@ -82,7 +87,8 @@ def progress_text(fit: Fit) -> str:
         return f"{fit.name}: {fit.timing.stage.value}{counted}, {100 * fraction:.0f} %, {duration(left)} left"
     if fit.phase in {Phase.QUEUED, *ENDED} or fit.activity is None:
         return f"{fit.name}: {fit.phase}"
-    text = f"{fit.name}: {fit.stage or fit.activity}, {100 * fit.fraction:.0f} %"
+    activity = fit.phase if fit.activity is Activity.FIT else fit.activity
+    text = f"{fit.name}: {fit.stage or activity}, {100 * fit.fraction:.0f} %"
     if fit.fraction >= TRUSTED_FRACTION:
         text += f", {duration((time.monotonic() - fit.since) * (1.0 / fit.fraction - 1.0))} left"
     return text

@@ -129,6 +129,23 @@ def offer(combo: Any, names: Sequence[str], chosen: str = "") -> None:
         combo.setCurrentIndex(max(0, combo.findText(chosen)) if names else -1)
 
 
+def offer_beside_typed(combo: Any, names: Sequence[str], usual: int = 0) -> None:
+    """Fill an editable combo box without a signal. A typed text stays; one that was offered, and is no more, gives way.
+
+    usual: number of the name that is chosen then.
+    """
+    text, known = combo.currentText(), [combo.itemText(number) for number in range(combo.count())]
+    lost, added = set(known) - set(names), set(names) - set(known)
+    if lost == {text} and len(added) == 1:
+        # The molecule has another name now.
+        [text] = added
+    stays = bool(text) and (text in names or text not in known)
+    with quietly(combo):
+        combo.clear()
+        combo.addItems(names)
+        combo.setEditText(text if stays else names[usual] if usual < len(names) else "")
+
+
 def narrow(combo: Any) -> None:
     """Let a combo box be narrower than its longest entry."""
     combo.setSizeAdjustPolicy(QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -146,6 +163,15 @@ def spin(low: float, high: float, step: float, decimals: int, suffix: str = "", 
     box.setValue(low if special else max(low, min(high, 0.0)))
     # A half-typed number must not count.
     box.setKeyboardTracking(False)
+    return box
+
+
+def report_box(empty: str) -> Any:
+    """Return a field for lines and tables, whose columns stand below each other. empty: its text without any."""
+    box = QtWidgets.QPlainTextEdit()
+    box.setReadOnly(True)
+    box.setPlaceholderText(empty)
+    box.document().setDefaultFont(QtGui.QFontDatabase.systemFont(QtGui.QFontDatabase.SystemFont.FixedFont))
     return box
 
 

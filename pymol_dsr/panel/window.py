@@ -46,11 +46,13 @@ LEAST_WIDTH, USUAL_WIDTH, USUAL_HEIGHT = 340, 400, 680
 class Panel(QtWidgets.QDockWidget):
     """Several pages, a bar for what works, and a line of text, docked beside PyMOL's list of objects.
 
+    said: emitted in any thread with a line to show.
     Closing it stops nothing; it is the same one when it is opened again.
     """
 
     _finished = QtCore.Signal(object, object)
     _failed = QtCore.Signal(str)
+    said = QtCore.Signal(str)
 
     def __init__(self, session: Session, parent: Any) -> None:
         super().__init__("Dynamical Surface", parent)
@@ -102,6 +104,7 @@ class Panel(QtWidgets.QDockWidget):
         # Slots of this object, so that they run in its thread.
         self._finished.connect(self._call)
         self._failed.connect(self.complain)
+        self.said.connect(self.say)
         self.fit.play.connect(self.show_play)
         self.fits.play.connect(self.show_play)
         self.morph.play.connect(self.show_play)
@@ -157,7 +160,13 @@ class Panel(QtWidgets.QDockWidget):
         if not jobs.connection.device and self._tried != command:
             # It takes seconds to start, and knows the devices.
             self._tried, self.start_failure = command, ""
-            self.run("starting the compute program", jobs.connection.backend, lambda _: self.say(""), self._not_started)
+            self.run(
+                "starting the compute program",
+                jobs.connection.backend,
+                lambda _: self.say(""),
+                self._not_started,
+                shows_error=False,
+            )
         self.session.molecules.follow(self.cmd)
         self.fit.poll()
         self.measure.poll()
@@ -199,6 +208,7 @@ class Panel(QtWidgets.QDockWidget):
             )
 
     def _not_started(self, error: BaseException) -> None:
+        # The lines above the pages say it, and what to do.
         self.start_failure = error_line(error)
         self.first_steps.refresh()
 
@@ -256,8 +266,13 @@ class Panel(QtWidgets.QDockWidget):
         work: Callable[[], Any],
         then: Callable[[Any], None] = lambda result: None,
         otherwise: Callable[[Any], None] = lambda error: None,
+        *,
+        shows_error: bool = True,
     ) -> None:
-        """Do the work in the background; here `then` with its result, or `otherwise` with a fault, which is told."""
+        """Do the work in the background; here `then` with its result, or `otherwise` with a fault, which is told.
+
+        shows_error: also in the line at the bottom, not only in PyMOL's text window.
+        """
 
         self._tasks.append(title)
 
@@ -272,7 +287,8 @@ class Panel(QtWidgets.QDockWidget):
                     self._finished.emit(self.say, text)
                 else:
                     print(f" Error: {title}: {text}")
-                    self._failed.emit(text)
+                    if shows_error:
+                        self._failed.emit(text)
             except Exception as error:
                 # A fault of ours: the page must not wait for good for the end of its work.
                 traceback.print_exc()

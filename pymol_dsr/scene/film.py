@@ -201,12 +201,12 @@ def _write_picture(number: int, target: str, scene: _SceneBefore, ray: bool, _se
     finally:
         _self.feedback("pop")
     if not ray:
-        _restore_window_size()
+        restore_window_size()
     if not os.path.exists(target):
         raise SceneError(f"PyMOL wrote no picture of frame {number}; try ray=1")
 
 
-def _restore_window_size() -> None:
+def restore_window_size() -> None:
     """Tell PyMOL the size of its window.
 
     PyMOL 3.2 takes the size of a picture for that of its window, which then shows a section of itself, ever larger.

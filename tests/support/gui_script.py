@@ -167,6 +167,10 @@ def cancelled(panel, jobs):
     for widget in (fit.fit_button, fit, panel):
         QTEST.keyClick(widget, QtCore.Qt.Key.Key_Return)
     assert not jobs.fits["pep_dsr"].stop.is_set()
+    # The page Play says what is under way.
+    panel.tabs.setCurrentWidget(panel.play)
+    yield from wait_until(lambda: panel.play.message.text().startswith("pep_dsr is being made"))
+    panel.tabs.setCurrentWidget(fit)
     yield from wait_until(lambda: str(jobs.fits["pep_dsr"].phase) != "queued")
     yield from wait_until(lambda: " s left" in panel.progress.text.text() and panel.progress.bar.isVisible())
     click(fit.fit_button)
@@ -174,6 +178,8 @@ def cancelled(panel, jobs):
     assert str(jobs.fits["pep_dsr"].phase) == "cancelled"
     # The button follows the fit; this comes from the thread that worked on it, a moment later.
     yield from wait_until(lambda: panel.status.text() == "pep_dsr: cancelled")
+    # It is said once.
+    yield from wait_until(lambda: not panel.progress.isVisible())
     assert "pep_dsr_preview" not in cmd.get_names()
     report["steps"].append("cancel")
 
@@ -288,7 +294,7 @@ def played(panel, jobs):
     play.controls.color.activated.emit(0)
     play.player.slider.setValue(play.player.slider.maximum())
     yield from wait_until(lambda: rests() and not drawn[-1].request.color)
-    assert play.message.text().startswith("state 6 is extrapolated")
+    assert play.message.text().startswith("state 6 is predicted")
     assert play.player.state.text() == "6.00, predicted"
     left, right = play.player.slider.shaded_range()
     assert 0 <= left < 20 and 0.7 < right / play.player.slider.width() < 0.9, (left, right)
@@ -387,10 +393,20 @@ def filmed(panel, jobs):
     still_path = os.path.join(OUT, "still.png")
     QtWidgets.QFileDialog.getSaveFileName = staticmethod(lambda *_: (still_path[:-4], "PNG (*.png)"))
     click(play.actions.still_button)
-    assert "pixels, with a mesh of 0.35 Å" in play.actions.dialog.summary.text()
+    dialog = play.actions.dialog
+    assert "pixels, with a mesh of 0.35 Å" in dialog.summary.text() and dialog.ray.isChecked()
+    # A second click brings no second dialog.
+    click(play.actions.still_button)
+    assert play.actions.dialog is not dialog
+    dialog = play.actions.dialog
+    dialog.ray.setChecked(False)
     yield 100
-    click(play.actions.dialog.save)
+    click(dialog.save)
     yield from wait_until(lambda: panel.status.text() == f"written: {still_path}")
+    assert play.actions.dialog is None
+    # OpenGL's picture leaves the window as large as it was.
+    yield 300
+    assert cmd.get_viewport() == size and alike(picture_before, covered()) > 0.95
     QtWidgets.QFileDialog.getSaveFileName = original_dialog
     assert os.path.getsize(still_path) > 5_000 and "pep_dsr_still" not in cmd.get_names("all")
     report["steps"].append("movie")
@@ -415,6 +431,7 @@ def measured(panel, jobs):
     ]
     assert [x for x, _ in quality.chart.plot.lines[2].points] == [2.0, 4.0]
     assert all(0.9 < y <= 1 for _, y in quality.chart.plot.lines[3].points)
+    assert "All of these states were fitted" not in quality.means.text()
     quality.metric.setCurrentIndex(1)
     assert quality.chart.plot.y_label == "direction (NC)"
     picture("quality.png")
@@ -471,6 +488,8 @@ def as_an_ensemble(panel, jobs):
     assert "levels 101: it must be above 0 and at most 100" in panel.status.text()
     write(tab.levels, "50 90")
     click(tab.occupancy_button)
+    yield from wait_until(lambda: tab.occupancy_button.text() == "Cancel")
+    assert tab.landscape_button.text() == "Landscape" and not tab.landscape_button.isEnabled()
     yield from wait_until(lambda: panel.status.text() == "pep_dsr_occupancy is in the scene")
     assert "pep_dsr_occupancy_90" in cmd.get_names("all") and "volume of a state" in tab.figures.text()
     assert tab.occupancy_button.text() == "Show occupancy" or not jobs.fits["pep_dsr"].activity
@@ -549,6 +568,10 @@ def replace_or_keep(panel, jobs):
     # The list shows what is on disk; Delete asks first.
     panel.tabs.setCurrentWidget(fits)
     yield from wait_until(lambda: [fits.list.topLevelItem(k).text(0) for k in range(2)] == ["pep_dsr", "pep_dsr_2"])
+    # Whether each is ready stands beside its name, and is in view.
+    header = fits.list.header()
+    assert header.visualIndex(4) == 1
+    assert header.sectionViewportPosition(4) + header.sectionSize(4) <= fits.list.viewport().width()
     fits.list.setCurrentItem(fits.list.topLevelItem(1))
     click(fits.delete_button)
     assert "Delete pep_dsr_2 and pep_dsr_2.dsr for good?" in fits.question_text.text(), fits.question_text.text()

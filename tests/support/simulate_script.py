@@ -77,7 +77,7 @@ def steps():
     click(page.button)
     yield from wait_until(lambda: states("pep_md") > 2)
     assert page.button.text() == "Cancel" and not page.surface_button.isEnabled()
-    yield from wait_until(lambda: " left" in panel.progress.text.text() and "states so far" in panel.status.text())
+    yield from wait_until(lambda: " left" in panel.progress.text.text() and " so far" in panel.status.text())
     assert "simulating" in panel.progress.text.text() and panel.progress.bar.isVisible()
     assert "take about" in page.report.toPlainText()
     yield from wait_until(lambda: states("pep_md") >= 20)

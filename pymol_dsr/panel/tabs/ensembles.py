@@ -11,13 +11,13 @@ from ...analysis.landscape import EnsembleLandscape
 from ...commands.landscape import describe_ensemble
 from ...commands.occupancy import EnsembleSelection, occupy
 from ...commands.running import Runner
-from ...fits.fit import Fit, Phase
+from ...fits.fit import Phase
 from ...fits.jobs import Jobs
 from ...scene.occupancy import SPREAD
 from ...shared.options import LandscapeOptions, OccupancyOptions, OccupancyShow
 from ...shared.values import ValueFault
 from ..landscape_map import LandscapeMap
-from ..widgets import offer, quietly, save_table, spin
+from ..widgets import offer, offer_beside_typed, save_table, spin
 from .fit import molecules, offers
 
 NO_REFERENCE = "none"
@@ -35,6 +35,8 @@ class EnsemblesTab(QtWidgets.QWidget):
         self.landscape: EnsembleLandscape | None = None
         self._offered: Any = None
         self._running: set[str] = set()
+        self._pressed: Any = None
+        """The button of the work under way, which cancels it."""
         self._make_widgets()
         self._lay_out()
         self.occupancy_button.clicked.connect(self.show_occupancy)
@@ -50,6 +52,7 @@ class EnsemblesTab(QtWidgets.QWidget):
         self.ensemble.setToolTip(
             "A fit, whose surfaces are there already; a molecule or any selection; or several molecules joined with +"
         )
+        self.ensemble.lineEdit().setPlaceholderText("load a molecule with several states first")
         self.states = QtWidgets.QLineEdit()
         self.states.setPlaceholderText("all")
         self.states.setToolTip("States of the ensemble: 1-150, 1-79:2, 1+5+9, or all; they need no order in time")
@@ -108,23 +111,19 @@ class EnsemblesTab(QtWidgets.QWidget):
             return
         self._offered = fits, counts
         several = offers({name: count for name, count in counts.items() if count > 1}, self.panel.cmd)
-        typed, known = self.ensemble.currentText(), [*fits, *several]
-        with quietly(self.ensemble):
-            self.ensemble.clear()
-            self.ensemble.addItems(known)
-            self.ensemble.setEditText(typed or (known[0] if known else ""))
+        offer_beside_typed(self.ensemble, [*fits, *several])
         offer(self.reference, [NO_REFERENCE, *several], self.reference.currentText() or NO_REFERENCE)
         self.poll()
 
     def poll(self) -> None:
         """Show what is under way."""
         busy = next((fit for fit in map(self.jobs.fits.get, self._running) if fit is not None), None)
+        has_ensemble = bool(self.ensemble.currentText().strip())
         for button, text in ((self.occupancy_button, "Show occupancy"), (self.landscape_button, "Landscape")):
-            button.setText("Cancel" if busy else text)
-        self.occupancy_button.setEnabled(bool(self.ensemble.currentText().strip()))
-        self.landscape_button.setEnabled(not busy and bool(self.ensemble.currentText().strip()))
-        if busy is not None:
-            self.panel.say(_progress(busy))
+            cancels = busy is not None and button is self._pressed
+            button.setText("Cancel" if cancels else text)
+            button.setEnabled(cancels or (busy is None and has_ensemble))
+        self.split_button.setEnabled(busy is None and self.landscape is not None)
 
     def show_occupancy(self) -> None:
         """Show the occupancy of the ensemble, or cancel what is under way."""
@@ -141,12 +140,19 @@ class EnsemblesTab(QtWidgets.QWidget):
             self.panel.complain(str(fault))
             return
         lines: list[str] = []
-        runner = Runner("dsr_occupancy", say=lines.append)
+        warnings: list[str] = []
+
+        def warn(line: str) -> None:
+            print(line)
+            warnings.append(line)
+
+        self._pressed = self.occupancy_button
+        runner = Runner("dsr_occupancy", say=lines.append, note=warn)
         self._running = {name, f"{name}_occupancy", *(f"{molecule}_occupancy" for molecule in molecules(cmd))}
 
         def show_figures(group: str) -> None:
             self._ended()
-            self.figures.setText("\n".join(line.strip() for line in lines[:2]))
+            self.figures.setText("\n".join(line.strip() for line in [*warnings, *lines[:2]]))
             self.panel.say(f"{group} is in the scene")
 
         self.panel.run(
@@ -157,7 +163,10 @@ class EnsemblesTab(QtWidgets.QWidget):
         )
 
     def show_landscape(self, *_: Any, split: bool = False) -> None:
-        """Compute the landscape of the ensemble; with `split`, make objects of its macrostates, too."""
+        """Compute the landscape of the ensemble, with `split` also objects of its macrostates, or cancel that."""
+        if self._cancelled():
+            return
+        self._pressed = self.landscape_button
         name, states = self._molecules(), self.states.text().strip() or "all"
         reference = self.reference.currentText()
         session, cmd = self.panel.session, self.panel.cmd
@@ -173,7 +182,12 @@ class EnsemblesTab(QtWidgets.QWidget):
                 button.setEnabled(True)
             lines = [*landscapes.heading(landscape), *landscapes.figures(landscape)]
             self.figures.setText("\n".join(lines))
-            self.panel.say(f"{len(landscape.states)} states, {len(landscape.result.macrostates)} macrostates")
+            count = len(landscape.result.macrostates)
+            self.panel.say(
+                f"{count} objects with the states of one macrostate each are in the scene"
+                if split
+                else f"{len(landscape.states)} states, {count} macrostates"
+            )
 
         self.panel.run(
             "dsr_ensemble",
@@ -253,7 +267,3 @@ class EnsemblesTab(QtWidgets.QWidget):
     def _ended(self, *_: Any) -> None:
         self._running = set()
         self.poll()
-
-
-def _progress(fit: Fit) -> str:
-    return fit.line() if fit.phase is not Phase.READY else f"{fit.name}: occupancy"

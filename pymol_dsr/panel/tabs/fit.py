@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pymol.Qt import QtCore, QtWidgets
@@ -22,7 +23,7 @@ from ...shared.values import ValueFault
 from ...surfaces import selections
 from ...surfaces.source import ExtractError
 from ..charts import Chart, Line, Plot
-from ..widgets import narrow, quietly, spin, tone
+from ..widgets import narrow, offer_beside_typed, quietly, spin, tone
 
 TYPING_MS = 250
 AUTO = -0.1
@@ -35,6 +36,7 @@ PRESET_LABELS = {
 # Few have a use for the others.
 USUAL_PRESETS = ("fast", "fine")
 MOST_WARNINGS = 6
+STANDS_STILL = ": one state does not move. Open its trajectory, or make states with Morph or Simulate"
 
 
 class FitTab(QtWidgets.QWidget):
@@ -218,18 +220,7 @@ class FitTab(QtWidgets.QWidget):
         if (counts, families) == self._offered:
             return
         self._offered = counts, families
-        typed = self.selection.currentText()
-        offered = offers(counts, self.panel.cmd)
-        previous = [self.selection.itemText(k) for k in range(self.selection.count())]
-        if previous != offered:
-            lost, added = set(previous) - set(offered), set(offered) - set(previous)
-            if lost == {typed} and len(added) == 1:
-                # The molecule has another name now.
-                [typed] = added
-            with quietly(self.selection):
-                self.selection.clear()
-                self.selection.addItems(offered)
-                self.selection.setEditText(typed or (offered[0] if offered else ""))
+        offer_beside_typed(self.selection, offers(counts, self.panel.cmd))
         if [self.family.itemData(k) for k in range(1, self.family.count())] != families:
             chosen = self.family.currentData()
             with quietly(self.family):
@@ -255,7 +246,7 @@ class FitTab(QtWidgets.QWidget):
         self._typing.stop()
         self.question.hide()
         text = self.selection.currentText().strip()
-        cmd, problem, counts, name = self.panel.cmd, "", [], ""
+        cmd, problem, counts, name, is_still = self.panel.cmd, "", [], "", False
         try:
             with _without_feedback(cmd):
                 object_selections = selections.split_by_object(text, cmd)
@@ -266,11 +257,13 @@ class FitTab(QtWidgets.QWidget):
                 chosen = sorted(states.parse(self.states.text(), last=last, owner=object))
                 check_breaks(parse_breaks(self.breaks.text()) or (), chosen)
                 counts.append(f"{len(chosen)} of {last} states of {object}")
+                is_still = is_still or len(chosen) == 1
         except (ExtractError, StatesError, ValueFault) as error:
             problem = str(error) if text else "load a molecule with several states first"
         self._problem = problem
-        self.verdict.setText(problem or ", ".join(counts))
-        self.verdict.setStyleSheet(tone("bad" if problem else "good"))
+        self.verdict.setText(problem or ", ".join(counts) + (STANDS_STILL if is_still else ""))
+        # Nothing is wrong before anything is loaded.
+        self.verdict.setStyleSheet(tone("bad" if problem else "warning" if is_still else "good") if text else "")
         self.fit_name.setPlaceholderText(f"{name}_dsr" if name else "")
         self._enable()
 
@@ -373,6 +366,8 @@ class FitTab(QtWidgets.QWidget):
         self.fit_button.setText("Cancel" if busy else "Make surface")
         self.fit_button.setEnabled(busy or not (self._starting or self._problem))
         self.play_button.setEnabled(is_playable)
+        # A surface that was begun elsewhere is not of these fields.
+        self.verdict.setVisible(not (self._problem and busy))
         self.fields.setEnabled(not (busy or self._starting))
         plays = is_playable and not busy and fit is not None and self._made == fit.name
         # A button that Return presses stands out.
@@ -407,10 +402,21 @@ class FitTab(QtWidgets.QWidget):
         self.warnings.setVisible(bool(lines))
         if fit.losses:
             losses = tuple((100.0 * fraction, loss) for fraction, loss in fit.losses)
-            self.curve.show_plot(
-                Plot((Line("", losses),), "% of the fit", "mean error of the distance (Å)", logarithmic=True)
-            )
+            self.curve.show_plot(plot_of_losses(losses))
         self.curve.setVisible(bool(fit.losses))
+
+
+def plot_of_losses(losses: Sequence[tuple[float, float]]) -> Plot:
+    """Return the curve of the loss in Å over the percentage of a fit, on an axis of a factor of two at least.
+
+    A fit that begins near its end would otherwise show its noise as large as the chart.
+    """
+    values = [loss for _, loss in losses if loss > 0]
+    first = losses[0][0]
+    middle = math.sqrt(min(values) * max(values)) if values else 1.0
+    # Not to be seen.
+    ends = Line("", ((first, middle / math.sqrt(2.0)), (first, middle * math.sqrt(2.0))), "transparent")
+    return Plot((ends, Line("", losses)), "% of the fit", "mean error of the distance (Å)", logarithmic=True)
 
 
 def molecules(_self: Any) -> dict[str, int]:

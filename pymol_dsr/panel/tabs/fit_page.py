@@ -10,6 +10,8 @@ from ...fits.fit import Activity, Fit, Phase, Trajectory
 from ...fits.jobs import Jobs
 from ..widgets import narrow, offer
 
+NO_FIT = "no surface is open: Make surface makes one, My surfaces opens an earlier one"
+
 
 class FitPage(QtWidgets.QWidget):
     """A page that works on a fit that is ready, or on one trajectory of a family, with a button that also cancels.
@@ -27,7 +29,10 @@ class FitPage(QtWidgets.QWidget):
             narrow(combo)
         self.button = QtWidgets.QPushButton(verb)
         self.form = QtWidgets.QFormLayout()
+        self.missing = QtWidgets.QLabel(NO_FIT)
+        self.missing.setWordWrap(True)
         self.form.addRow("Sur&face", self.fit)
+        self.form.addRow("", self.missing)
         self.form.addRow("T&rajectory", self.trajectory)
         self._trajectory_label = self.form.labelForField(self.trajectory)
         self.form.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -36,6 +41,7 @@ class FitPage(QtWidgets.QWidget):
         """Show what is chosen from now on; called once the page is complete."""
         self.fit.currentIndexChanged.connect(self._choose)
         self.trajectory.currentIndexChanged.connect(self.draw)
+        self._choose()
 
     def draw(self) -> None:
         """Show the figures of the chosen fit and trajectory."""
@@ -84,5 +90,6 @@ class FitPage(QtWidgets.QWidget):
         offer(self.trajectory, names)
         for widget in (self.trajectory, self._trajectory_label):
             widget.setVisible(bool(names))
+        self.missing.setVisible(fit is None)
         self.poll()
         self.draw()

@@ -34,6 +34,22 @@ class StoredFit:
     written: float
 
 
+def empty_list() -> Any:
+    """Return the widget of the list."""
+    rows = QtWidgets.QTreeWidget()
+    rows.setHeaderLabels(COLUMNS)
+    rows.setRootIsDecorated(False)
+    rows.setAlternatingRowColors(True)
+    header = rows.header()
+    header.setStretchLastSection(False)
+    for column in range(len(COLUMNS)):
+        header.setSectionResizeMode(column, QtWidgets.QHeaderView.ResizeMode.ResizeToContents)
+    header.setSectionResizeMode(1, QtWidgets.QHeaderView.ResizeMode.Stretch)
+    # Whether one is ready stands beside its name, so that a narrow window cuts off the size instead.
+    header.moveSection(4, 1)
+    return rows
+
+
 def stored_fits(folder: str) -> list[StoredFit]:
     """Return the files of fits in a folder, the newest first; none where the folder can't be read."""
     out = []
@@ -61,15 +77,7 @@ class FitsTab(QtWidgets.QWidget):
         self._asked = ""
         """Name of the fit that the user was last asked about."""
         self._endings: tuple[str, ...] = FINISHED
-        self.list = QtWidgets.QTreeWidget()
-        self.list.setHeaderLabels(COLUMNS)
-        self.list.setRootIsDecorated(False)
-        self.list.setAlternatingRowColors(True)
-        header = self.list.header()
-        header.setStretchLastSection(False)
-        for column in range(len(COLUMNS)):
-            header.setSectionResizeMode(column, QtWidgets.QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(1, QtWidgets.QHeaderView.ResizeMode.Stretch)
+        self.list = empty_list()
         self.open_button = QtWidgets.QPushButton("Play")
         self.open_button.setToolTip("Look at this surface; one from the folder is loaded first")
         self.resume_button = QtWidgets.QPushButton("Resume")
@@ -113,7 +121,14 @@ class FitsTab(QtWidgets.QWidget):
 
     def refresh(self) -> None:
         """List them anew where something has changed."""
-        session_fits = [(fit.name, states_text(fit), _stage(fit)) for fit in self.jobs.fits.values()]
+        left = self._interrupted()
+        names_left = {name for name, _ in left}
+        # What a cancelled or failed one has left has a line of its own, which can be resumed.
+        session_fits = [
+            (fit.name, states_text(fit), _stage(fit))
+            for fit in self.jobs.fits.values()
+            if not (fit.phase in ENDED and fit.name in names_left)
+        ]
         # The file of a fit that is ready is in its own line.
         finished = [fit for fit in self.jobs.fits.values() if fit.is_finished]
         names = {fit.name for fit in finished if fit.in_folder or fit.detached}
@@ -123,7 +138,6 @@ class FitsTab(QtWidgets.QWidget):
             for file in stored_fits(self.folder)
             if file.name not in names and os.path.abspath(file.path) not in paths
         ]
-        left = self._interrupted()
         if (session_fits, files, left) == self._listed:
             return
         self._listed = session_fits, files, left
@@ -133,18 +147,23 @@ class FitsTab(QtWidgets.QWidget):
             *((file.name, file.path) for file in files),
             *left,
         ]:
-            chosen = (session_fits[-1][0], "") if session_fits else None
+            same_name = [key for key in left if chosen is not None and key[0] == chosen[0]]
+            chosen = same_name[0] if same_name else (session_fits[-1][0], "") if session_fits else None
         self.list.clear()
         for name, fitted_states, stage in session_fits:
             self._add((name, fitted_states, "this session", "", stage), (name, ""), chosen)
         for file in files:
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(file.written))
+            when = time.strftime("%Y-%m-%d", time.localtime(file.written))
             self._add(
                 (file.name, "", when, f"{file.size / 1e6:.1f} MB", "in the folder"), (file.name, file.path), chosen
             )
         for name, path in left:
             self._add((name, left[name, path], "", "", "interrupted"), (name, path), chosen)
-        self.where.setText(f"Finished surfaces are kept in {self.folder}; dsr_set folder takes another place")
+        is_empty = not (session_fits or files or left)
+        self.where.setText(
+            f"{'None yet: Make surface makes one. ' if is_empty else ''}Finished surfaces are kept in {self.folder}; "
+            "dsr_set folder takes another place"
+        )
         self._choose()
 
     def _interrupted(self) -> dict[tuple[str, str], str]:

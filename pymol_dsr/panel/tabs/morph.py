@@ -13,7 +13,7 @@ from ...fits.jobs import Jobs
 from ...scene.gui_thread import in_gui
 from ...shared.options import FitOptions
 from ...shared.source_options import GenerateOptions, MorphOptions
-from ..widgets import narrow, quietly
+from ..widgets import narrow, offer_beside_typed, report_box
 from .fit import molecules
 
 EMPTY = "Which atoms both have, and how the path was tested, stands here"
@@ -43,6 +43,8 @@ class MorphTab(QtWidgets.QWidget):
             combo.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
             combo.setToolTip(hint)
             narrow(combo)
+        self.first.lineEdit().setPlaceholderText("load a structure first")
+        self.second.lineEdit().setPlaceholderText("the last state of the same one")
         self.frames = QtWidgets.QSpinBox()
         self.frames.setRange(3, MOST_FRAMES)
         self.frames.setValue(MorphOptions.frames)
@@ -52,12 +54,11 @@ class MorphTab(QtWidgets.QWidget):
         self.surface = QtWidgets.QCheckBox("Make their surface, too")
         self.surface.setChecked(MorphOptions.surface)
         self.button = QtWidgets.QPushButton("Morph")
-        self.report = QtWidgets.QPlainTextEdit()
-        self.report.setReadOnly(True)
-        self.report.setPlaceholderText(EMPTY)
+        self.report = report_box(EMPTY)
         form = QtWidgets.QFormLayout()
         form.addRow("F&rom", self.first)
-        form.addRow("&To", self.second)
+        # The space keeps Qt, which places the letters of this word closer for its size, from cutting it off.
+        form.addRow("&To ", self.second)
         form.addRow("&Frames", self.frames)
         form.addRow(self.superpose)
         form.addRow(self.surface)
@@ -76,11 +77,7 @@ class MorphTab(QtWidgets.QWidget):
             return
         self._offered = offered
         for combo, usual in ((self.first, 0), (self.second, 1)):
-            typed = combo.currentText()
-            with quietly(combo):
-                combo.clear()
-                combo.addItems(offered)
-                combo.setEditText(typed or (offered[usual] if len(offered) > usual else ""))
+            offer_beside_typed(combo, offered, usual)
 
     def morph_or_cancel(self) -> None:
         """Begin a morph, or cancel the one that is under way."""
@@ -112,6 +109,7 @@ class MorphTab(QtWidgets.QWidget):
     def poll(self) -> None:
         """Let the button cancel the morph that is under way, and stop one that was cancelled as soon as it can be."""
         self.button.setText("Cancel" if self._running else "Morph")
+        self.button.setEnabled(self._running or bool(self.first.currentText().strip()))
         if self._running and self._is_cancelled:
             # While the structures are read and paired, there is no job to stop yet.
             fit = self.jobs.fits.get(self._fit_name())

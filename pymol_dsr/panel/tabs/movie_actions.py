@@ -150,13 +150,25 @@ class MovieActions:
     def ask_for_film(self) -> None:
         """Show the dialog for the film of the loaded movie."""
         cmd = self._panel.cmd
-        if cmd.count_frames() < 2:
+        # PyMOL counts the states of a molecule as frames, too.
+        if cmd.get_movie_length() < 2:
             self._panel.complain("there is no movie to write; Load movie makes one")
             return
-        self.dialog = FilmDialog(
-            self._tab, lambda options: plan_film(options, cmd).describe(cmd.count_frames()), self._save_film
+        self._open(
+            FilmDialog(self._tab, lambda options: plan_film(options, cmd).describe(cmd.count_frames()), self._save_film)
         )
-        self.dialog.open_with_summary()
+
+    def _open(self, dialog: PictureDialog) -> None:
+        """Show a dialog in place of the one before."""
+        if self.dialog is not None:
+            self.dialog.close()
+        self.dialog = dialog
+        dialog.finished.connect(partial(self._closed, dialog))
+        dialog.open_with_summary()
+
+    def _closed(self, dialog: PictureDialog, _: int) -> None:
+        if self.dialog is dialog:
+            self.dialog = None
 
     def _save_film(self, options: FilmOptions) -> None:
         """Ask for a file, and write the loaded movie to it."""
@@ -168,8 +180,13 @@ class MovieActions:
         if not path.lower().endswith((".mp4", ".gif")):
             path += ".gif" if "gif" in kind else ".mp4"
         cmd = self._panel.cmd
-        runner = Runner("dsr_film")
+        runner = Runner("dsr_film", say=self._tell)
         self._panel.run("the film", lambda: write_film(path, options, runner, cmd), self._film_written)
+
+    def _tell(self, line: str) -> None:
+        """Print a line of a film, and show how far it is; called in the thread that writes it."""
+        print(line)
+        self._panel.said.emit(line.strip())
 
     def ask_for_still(self) -> None:
         """Show the dialog for a still of this time."""
@@ -179,9 +196,9 @@ class MovieActions:
             width, height = options.pixels(cmd.get_viewport())
             return f"State {time:g}, {width} × {height} pixels, with a mesh of {self._still_mesh().resolution:g} Å"
 
-        self.dialog = PictureDialog(self._tab, "Save a still", describe, partial(self._save_still, time))
-        self.dialog.ray.setChecked(True)
-        self.dialog.open_with_summary()
+        dialog = PictureDialog(self._tab, "Save a still", describe, partial(self._save_still, time))
+        dialog.ray.setChecked(True)
+        self._open(dialog)
 
     def _still_mesh(self) -> MeshOptions:
         mesh = self._controls.mesh_options()
@@ -229,5 +246,11 @@ class MovieActions:
         self._panel.say(f"{name}: the movie is loaded; it plays with PyMOL's own controls")
 
     def _film_written(self, path: str) -> None:
-        written = os.path.exists(path)
-        self._panel.say(f"written: {path}" if written else "no encoder: the pictures are kept, see the log")
+        if os.path.exists(path):
+            self._panel.say(f"written: {path}")
+            return
+        stem, suffix = os.path.splitext(path)
+        self._panel.complain(
+            f"nothing here can write {suffix}, so the pictures are in {stem}_frames; PyMOL's text window has the "
+            "ffmpeg command that joins them"
+        )

@@ -14,6 +14,7 @@ from ...scene.color_bar import UNITS
 from ...shared.options import STATES_AFTER, FieldOptions
 from ..live import Live, LiveMesh, MeshRequest
 from ..widgets import flow, label, narrow, offer
+from .fit_page import NO_FIT
 from .movie_actions import MovieActions
 from .player import Player
 from .surface_controls import SurfaceControls
@@ -23,7 +24,7 @@ REST_MS = 200
 # Phases of a fit in which the backend has time for other requests.
 BEFORE_FITTING = (Phase.QUEUED, Phase.SURFACES)
 NO_TRAJECTORY = "nothing else"
-NO_FIT = "no surface is open: Make surface makes one, My surfaces opens an earlier one"
+MOVIE_IN_VIEW = "the movie is in view; move the time to have the live surface instead"
 
 
 class PlayTab(QtWidgets.QWidget):
@@ -145,6 +146,8 @@ class PlayTab(QtWidgets.QWidget):
         # A movie that plays stays until a control is touched.
         if fit is not None and fit.name not in self._cmd.get_names("objects", enabled_only=1):
             self._moved()
+        elif fit is not None:
+            self.message.setText(MOVIE_IN_VIEW)
 
     def sleep(self) -> None:
         """Leave the scene as it is: the tab is out of view."""
@@ -152,8 +155,10 @@ class PlayTab(QtWidgets.QWidget):
         self.player.pause()
 
     def poll(self) -> None:
-        """Show whether a movie is being loaded."""
+        """Show whether a movie is being loaded, and without a surface, how to have one."""
         self.actions.poll()
+        if self.current() is None:
+            self.message.setText(self.no_surface())
 
     def current(self) -> Fit | None:
         """Return the chosen fit, where it is ready."""
@@ -178,10 +183,15 @@ class PlayTab(QtWidgets.QWidget):
             share=self.share.value() / 100.0,
         )
 
+    def no_surface(self) -> str:
+        """Return the reason why there is no surface to show."""
+        under_way = [fit.name for fit in self.jobs.fits.values() if fit.activity is Activity.FIT]
+        return f"{under_way[0]} is being made; it is shown here as soon as it is ready" if under_way else NO_FIT
+
     def _choose_fit(self) -> None:
         self.player.pause()
         fit = self.current()
-        self.message.setText("" if fit is not None else NO_FIT)
+        self.message.setText("" if fit is not None else self.no_surface())
         names = [trajectory.name for trajectory in fit.trajectories] if fit is not None and fit.family else []
         offer(self.trajectory, names)
         for widget in (self.family, self._family_label):
@@ -281,7 +291,7 @@ class PlayTab(QtWidgets.QWidget):
         if result.extrapolated:
             error = result.expected_error
             expected = f", expected error {error:.2f} Å" if error else ""
-            self.message.setText(f"state {request.time:g} is extrapolated{expected}")
+            self.message.setText(f"state {request.time:g} is predicted{expected}")
         elif not mesh.triangles:
             self.message.setText(f"there is no surface at {request.level:g} Å")
         elif request.fine:

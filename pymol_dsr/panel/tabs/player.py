@@ -76,7 +76,10 @@ class Player(QtCore.QObject):
         self.slider = TimeSlider()
         self.slider.setSingleStep(PER_STATE // 10)
         self.slider.setPageStep(PER_STATE)
-        self.slider.setToolTip("Time in states; the fitted range is shaded, and past it the surface is predicted")
+        self.slider.setToolTip(
+            "Time in states; the fitted range is shaded, and past it the surface is predicted.\n"
+            "Continue on the page Simulate makes further states, with atoms"
+        )
         self.state = spin(1.0, 1.0, 0.25, 2)
         self.button = QtWidgets.QToolButton()
         self.button.setToolTip("Play and pause (Ctrl+Space)")

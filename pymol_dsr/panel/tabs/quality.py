@@ -28,6 +28,7 @@ METRICS = {
 # For overlap and direction.
 SCALE = "1 is perfect; 0.99: as PyMOL's own"
 BLUE = "#1f77b4"
+ALL_FITTED = "<br>All of these states were fitted; simple methods stand beside states between and after them"
 EMPTY = "Compare shows how near the surface is to PyMOL's own, state by state"
 
 
@@ -109,7 +110,11 @@ class QualityTab(FitPage):
             self.chart.show_plot(plot_of(rows, metric, (min(fitted), max(fitted))))
         else:
             self.chart.show_plot(Plot(empty=EMPTY))
-        self.means.setText(means_of(rows, metric) + (SCALE if rows and metric in WORDS else ""))
+        scale = SCALE if rows and metric in WORDS else ""
+        lacks = (
+            rows and all(row.method == FIELD for row in rows) and any(box.isChecked() for box in self.beside.values())
+        )
+        self.means.setText(means_of(rows, metric) + scale + (ALL_FITTED if lacks else ""))
 
     def _rows(self) -> list[StateScores]:
         fit = self.current()

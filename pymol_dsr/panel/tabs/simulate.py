@@ -9,7 +9,7 @@ from typing import Any
 from pymol.Qt import QtCore, QtWidgets
 
 from ...commands.generate import plan_states
-from ...commands.running import Runner
+from ...commands.running import Runner, count_of_states
 from ...commands.simulate import plan_simulation
 from ...fits.jobs import Jobs
 from ...runtime.folders import learned_models
@@ -22,7 +22,7 @@ from ...sources.run import SourceWork, run_source
 from ...sources.simulation import SimulationWork, estimate_text, object_names, run_simulation, time_simulation
 from ..learn_block import LearnBlock
 from ..source_run import SourceRun
-from ..widgets import label, narrow, quietly, spin
+from ..widgets import label, narrow, offer_beside_typed, report_box, spin
 from .fit import molecules, offers
 
 EMPTY = "The atoms that are added, the time that it takes, and the back-test of a method stand here"
@@ -31,6 +31,7 @@ LANDSCAPE = ("deeptime", "MDAnalysis")
 PIP = 'pip install "pymol-dsr[simulate]"'
 LEAST_LANDSCAPE = 10
 GENERATOR_LABEL = "&Generator"
+NO_MOLECULE, NO_TRAJECTORY = "load a molecule first", "load a molecule with several states first"
 NO_GENERATOR = "none: the method that tests best"
 MOST_FRAMES, MOST_REPLICAS, MOST_NS = 10_000, 100, 1000.0
 
@@ -170,9 +171,7 @@ class SimulateTab(QtWidgets.QWidget):
         self.estimate_button = QtWidgets.QPushButton("Estimate")
         self.estimate_button.setToolTip("Prepares the molecule and times a few steps here; nothing is simulated")
         self.button = QtWidgets.QPushButton("Start")
-        self.report = QtWidgets.QPlainTextEdit()
-        self.report.setReadOnly(True)
-        self.report.setPlaceholderText(EMPTY)
+        self.report = report_box(EMPTY)
         self.report.setMinimumHeight(4 * self.fontMetrics().lineSpacing())
         self.landscape_button = QtWidgets.QPushButton("Landscape")
         self.landscape_button.setToolTip("Slow axes, free energy and macrostates of the new states (dsr_ensemble)")
@@ -238,13 +237,7 @@ class SimulateTab(QtWidgets.QWidget):
             selection_text for name, count in chosen.items() for selection_text in offers({name: count}, self.panel.cmd)
         ]
         for combo, items in ((self.molecule, offered), (self.model, models)):
-            typed, known = combo.currentText(), [combo.itemText(k) for k in range(combo.count())]
-            # One that was offered before and is no more gives way.
-            keeps = typed in items or (typed and typed not in known)
-            with quietly(combo):
-                combo.clear()
-                combo.addItems(items)
-                combo.setEditText(typed if keeps else (items[0] if items else ""))
+            offer_beside_typed(combo, items)
         self._show_estimate()
 
     def _choose_source(self, *_: Any) -> None:
@@ -254,6 +247,7 @@ class SimulateTab(QtWidgets.QWidget):
         self.source.setToolTip(f"{kind.hint} ({kind.command})")
         if kind.task:
             self.frames.setValue(FRAMES[kind.task])
+        self.molecule.lineEdit().setPlaceholderText(NO_TRAJECTORY if kind.moving else NO_MOLECULE)
         self._show_rows()
         # A name of the other kind of models.
         self.model.clear()
@@ -416,12 +410,14 @@ class SimulateTab(QtWidgets.QWidget):
             return
         job = self._run.job
         if self._run.running and job is not None and job.arrived:
-            self.panel.say(f"{job.name}: {job.arrived} states so far")
+            self.panel.say(f"{job.name}: {count_of_states(job.arrived)} so far")
         self._enable()
 
     def _enable(self) -> None:
+        has_molecule = bool(self.molecule.currentText().strip())
         self.button.setText("Cancel" if self._run.running else "Start")
-        self.estimate_button.setEnabled(not self._run.running)
+        self.button.setEnabled(self._run.running or has_molecule)
+        self.estimate_button.setEnabled(has_molecule and not self._run.running)
         names = set(self.panel.cmd.get_names("objects")) if self.objects and not self._run.running else set()
         counts = [self.panel.cmd.count_states(f"%{name}") for name in self.objects if name in names]
         self.surface_button.setEnabled(max(counts, default=0) > 1)

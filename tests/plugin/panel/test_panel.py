@@ -288,6 +288,21 @@ def test_a_fit_has_one_bar_and_one_estimate_from_its_first_second_to_its_end():
     assert later.seconds_left(0.0) == pytest.approx(2 + 2 * (19 + 4))
 
 
+def test_the_noise_of_a_loss_does_not_fill_the_chart():
+    """A fit that begins near its end changes little."""
+    losses = [(20.0, 0.0165), (50.0, 0.0175), (90.0, 0.016)]
+    ends, curve = fit.plot_of_losses(losses).lines
+    values = [loss for _, loss in ends.points]
+    assert curve.points == losses and values[1] == pytest.approx(2 * values[0])
+    assert values[0] < 0.016 and values[1] > 0.0175
+
+
+def test_what_has_no_estimate_shows_its_phase():
+    occupancy = Fit("a", phase=Phase.SURFACES, activity=Activity.FIT, fraction=0.35)
+    assert progress.progress_text(occupancy).startswith("a: surfaces, 35 %")
+    assert progress.progress_fraction(occupancy) == 0.35
+
+
 def row(state, group, method, iou):
     return StateScores(state, group, method, iou, 0.01, 0.001, 0.9, float("nan"))
 
