@@ -2,7 +2,7 @@
 
 Each act is a PyMOL of its own, with the same new home folder. Mouse and keys are those of the X server (xdotool).
 FOLDER gets a picture of each step, and log.txt, which has the lines that the window showed and its pauses. Needs Xvfb,
-xdotool, PyQt5 and an installed backend, which PyMOL knows only after the user has named it.
+xdotool, PyQt5, MDAnalysisTests and an installed backend, which PyMOL knows only after the user has named it.
 """
 
 from __future__ import annotations
@@ -754,6 +754,23 @@ def act_again() -> Iterator[int]:
     picture("deleted")
 
 
+def act_readme() -> Iterator[int]:
+    """Type the lines of the README one after the other, without waiting."""
+    from pymol import cmd
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = readme.split("With a trajectory of your own, type:")[1].split("```")[1]
+    for line in block.strip().splitlines():
+        yield from command(line)
+    printed = window().browser.toPlainText
+    yield from wait_until(lambda: "Shannon divergence" in printed() and os.path.exists("adk.dsr"), 360)
+    yield from wait_until(lambda: not any(fit.activity for fit in session().jobs.fits.values()), 60)
+    yield 1500
+    picture("done")
+    note(printed())
+    note(f"objects {cmd.get_names('all')}, home {sorted(os.listdir())}")
+
+
 # In PyMOL
 
 
@@ -796,6 +813,10 @@ def prepare(folder: Path) -> None:
     for name in PACKAGES:
         if (site / name).exists():
             (packages / name).symlink_to(site / name)
+    from MDAnalysisTests import datafiles
+
+    shutil.copy(datafiles.PSF, home / "adk.psf")
+    shutil.copy(datafiles.DCD2, home / "adk.dcd")
     # The Plugin Manager may write here.
     shutil.copytree(site / "pmg_tk", packages / "pmg_tk")
 
