@@ -3,6 +3,7 @@
 Each act is a PyMOL of its own, with the same new home folder. Mouse and keys are those of the X server (xdotool).
 FOLDER gets a picture of each step, and log.txt, which has the lines that the window showed and its pauses. Needs Xvfb,
 xdotool, PyQt5, MDAnalysisTests and an installed backend, which PyMOL knows only after the user has named it.
+FIRST_HOUR_ROOT names another checkout to play. `… pairs BEFORE AFTER` writes the pictures of docs/panel.md.
 """
 
 from __future__ import annotations
@@ -24,6 +25,18 @@ PACKAGES = ("pymol", "pymol2", "pmg_qt", "chempy", "numpy", "numpy.libs", "PyQt5
 WIDTH, HEIGHT = 1440, 900
 DATA = ROOT / "benchmarks/data"
 SETTLE, LOOK = 250, 50
+# Of the screen: left, upper, right, lower.
+PANEL, SCENE, ALL = (864, 20, 1256, 692), (0, 190, 860, 690), (0, 0, 1262, 692)
+GAP = 12
+# The picture of a step, its part, and its scale.
+PAIRS = {
+    "program": ("install-no-program", PANEL, 1.0),
+    "simulate": ("install-empty-Simulate", PANEL, 1.0),
+    "list": ("own-left", PANEL, 1.0),
+    "film": ("look-film-without-movie", ALL, 0.45),
+    "still": ("look-slider-after-movie", SCENE, 0.5),
+    "ensembles": ("ensembles-landscape-working", PANEL, 1.0),
+}
 
 
 # The user's hands, inside PyMOL
@@ -823,8 +836,9 @@ def prepare(folder: Path) -> None:
 
 def play(act: str, folder: Path, display: str) -> int:
     """Play one act in a PyMOL of its own; its exit status."""
+    ours = ("DSR_", "FIRST_HOUR_")
     env = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("DSR_")},
+        **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
         "DISPLAY": display,
         "HOME": str(folder / "home"),
         "PATH": os.defpath + ":/usr/local/bin",
@@ -849,7 +863,27 @@ def play(act: str, folder: Path, display: str) -> int:
         ).returncode
 
 
+def write_pairs(before: Path, after: Path) -> None:
+    """Write the pictures of docs/panel.md: each of one step, before on the left and after on the right."""
+    from PIL import Image
+
+    for name, (step, box, scale) in PAIRS.items():
+        sides = []
+        for folder in (before, after):
+            with Image.open(folder / f"{step}.png") as screen:
+                side = screen.convert("RGB").crop(box)
+            sides.append(side.resize((round(scale * side.width), round(scale * side.height)), Image.Resampling.LANCZOS))
+        width, height = sides[0].size
+        pair = Image.new("RGB", (2 * width + GAP, height), "white")
+        for number, side in enumerate(sides):
+            pair.paste(side, (number * (width + GAP), 0))
+        pair.save(ROOT / "docs" / f"first-hour-{name}.png", optimize=True)
+
+
 def main() -> None:
+    if sys.argv[1] == "pairs":
+        write_pairs(Path(sys.argv[2]), Path(sys.argv[3]))
+        return
     folder = Path(sys.argv[1]).resolve()
     acts = sys.argv[2:] or [name[4:] for name in globals() if name.startswith("act_")]
     prepare(folder)

@@ -254,6 +254,9 @@ class FitTab(QtWidgets.QWidget):
             name = objects[0]
             for object in objects:
                 last = cmd.count_states(f"%{object}")
+                if last < 1:
+                    # A topology file, as .psf and .prmtop.
+                    raise StatesError(f"{object} has no states yet: open its trajectory, too")
                 chosen = sorted(states.parse(self.states.text(), last=last, owner=object))
                 check_breaks(parse_breaks(self.breaks.text()) or (), chosen)
                 counts.append(f"{len(chosen)} of {last} states of {object}")
