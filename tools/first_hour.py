@@ -26,16 +26,14 @@ WIDTH, HEIGHT = 1440, 900
 DATA = ROOT / "benchmarks/data"
 SETTLE, LOOK = 250, 50
 # Of the screen: left, upper, right, lower.
-PANEL, SCENE, ALL = (864, 20, 1256, 692), (0, 190, 860, 690), (0, 0, 1262, 692)
+PANEL, CHART = (864, 20, 1256, 692), (864, 352, 1256, 692)
 GAP = 12
 # The picture of a step, its part, and its scale.
 PAIRS = {
     "program": ("install-no-program", PANEL, 1.0),
     "simulate": ("install-empty-Simulate", PANEL, 1.0),
-    "list": ("own-left", PANEL, 1.0),
-    "film": ("look-film-without-movie", ALL, 0.45),
-    "still": ("look-slider-after-movie", SCENE, 0.5),
-    "ensembles": ("ensembles-landscape-working", PANEL, 1.0),
+    "one-state": ("own-one-state", PANEL, 1.0),
+    "curve": ("install-plays", CHART, 1.0),
 }
 
 
