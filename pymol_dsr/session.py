@@ -10,6 +10,7 @@ from .fits.pse import PseReferences
 from .runtime.install import Installer
 from .runtime.settings import Settings
 from .scene.kept_movies import KeptMovies
+from .scene.light_sessions import LightSessions
 from .scene.molecules import Molecules
 from .scene.waiting import Waiting
 from .sources.jobs import Sources
@@ -38,12 +39,17 @@ class Session:
         self.jobs = Jobs(self.settings)
         self.references = PseReferences(self.jobs)
         self.movies = KeptMovies(self.jobs, self.references.rename)
-        self.references.follow_names = self.movies.follow_names
+        self.light = LightSessions(self.references, self.movies, self.settings)
+        self.references.follow_names = self._follow_names
         self.molecules = Molecules(self.jobs, self.movies)
         self.sources = Sources(self.jobs)
         self.waiting = Waiting(self.jobs)
         self.installer = Installer()
         self.windows: Windows | None = None
+
+    def _follow_names(self, _self: Any) -> None:
+        self.movies.follow_names(_self)
+        self.light.prune(_self)
 
 
 def session_of(_self: Any) -> Session:
@@ -63,6 +69,7 @@ def set_session(session: Session, _self: Any) -> None:
     """Give a PyMOL this session; the one it had before must be closed."""
     vars(_self._pymol)[KEY] = session
     session.references.attach(_self)
+    session.light.attach(_self)
     session.molecules.attach(_self)
     session.sources.attach(_self)
 
@@ -72,6 +79,7 @@ def close_session(_self: Any) -> None:
     session = vars(_self._pymol).pop(KEY, None)
     if session is not None:
         session.references.detach(_self)
+        session.light.detach(_self)
         session.sources.detach(_self)
         session.sources.close()
         session.installer.cancel()

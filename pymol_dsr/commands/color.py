@@ -126,6 +126,7 @@ def color_movie(session: Session, name: str, options: ColorOptions, runner: Runn
         with session.jobs.releasing(fit):
             for movie, coloring in zip(movies, colorings, strict=True):
                 runner.say(f" {movie.name}: {colors.apply_coloring(movie, coloring, session.movies, _self)}")
+                movie.coloring = options
 
     runner.run(work)
 

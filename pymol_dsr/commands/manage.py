@@ -140,6 +140,9 @@ def dsr_set(key: str = "", value: str | None = None, *, quiet: int = 1, _self: A
 
         key = workers: processes that make surfaces at once {default: 0, as many as cores, at most 8}
 
+        key = session: light, where session files hold a movie coarsely with its fit, and opening makes its meshes
+            again; or full, where they hold all meshes {default: light}
+
         key = wait: most seconds for a backend to start, its place in a queue included {default: 60}
 
         value = default goes back to the default. backend and folder take effect at the next start of the backend.

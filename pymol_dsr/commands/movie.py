@@ -336,19 +336,27 @@ class _MoviePlan:
                 for time in times
             ]
         mesh = dataclasses.replace(self.mesh, triangles=self.triangles)
-        # dsr_color takes the blends, and makes no meshes.
-        return [
-            messages.Mesh(
-                fit=self.fit.name,
-                field=self.field,
-                time=time,
-                mesh=mesh,
-                blend=True,
-                motion=self.by in ("speed", "velocity"),
-                radii=radii,
-            )
-            for time in times
-        ]
+        return mesh_requests(self.fit.name, self.field, mesh, times, radii, motion=self.by in ("speed", "velocity"))
+
+
+def mesh_requests(
+    fit: str,
+    field: FieldOptions,
+    mesh: MeshOptions,
+    times: Sequence[float],
+    radii: NDArray[np.float32] | None,
+    *,
+    motion: bool = False,
+) -> list[messages.Request[Reply]]:
+    """Return the requests of the meshes of a movie; radii f4[A] in Å of the atoms, where they are known.
+
+    motion: ask for the velocities, too.
+    """
+    # dsr_color takes the blends, and makes no meshes.
+    return [
+        messages.Mesh(fit=fit, field=field, time=time, mesh=mesh, blend=True, motion=motion, radii=radii)
+        for time in times
+    ]
 
 
 def load_movie(
@@ -449,7 +457,10 @@ def _load(session: Session, plan: _MoviePlan, radii: NDArray[np.float32] | None,
     fit, object, source = plan.fit, plan.object, plan.trajectory.object
     generated = provenance.describe_fit(fit.report, plan.trajectory.name)
     recorder = MovieRecorder(plan.options, generated)
-    kept_movie = KeptMovie(object, fit, plan.trajectory, plan.field, plan.mesh.smooth, color=plan.color)
+    mesh = dataclasses.replace(plan.mesh, triangles=plan.triangles)
+    kept_movie = KeptMovie(object, fit, plan.trajectory, plan.field, mesh, color=plan.color)
+    kept_movie.digest = session.references.digest_of(fit)
+    kept_movie.atom_colors = in_gui(_self, atoms.atom_colors, plan.trajectory, _self)
     with session.jobs.releasing(fit):
         colored = None
         if plan.by:
@@ -467,7 +478,7 @@ def _load(session: Session, plan: _MoviePlan, radii: NDArray[np.float32] | None,
         session.references.own_movie = present.digest if present else ""
     size = movie_objects.session_megabytes(loaded)
     session.references.add_movie(object, fit.name, loaded.objects, plan.command, size)
-    if loaded.floats:
+    if loaded.floats and session.settings.get("session") == "full":
         say(f" {fit.name}: in a session file, these meshes take {size:.0f} MB")
     for line in movie_objects.describe(plan.trajectory, loaded):
         print(f" {fit.name}: {line}")
@@ -482,6 +493,7 @@ def _load(session: Session, plan: _MoviePlan, radii: NDArray[np.float32] | None,
     if plan.field.steady and plan.appearance.steady is None:
         say(f" {fit.name}: averaged over time at the fitted states, too, so that it is steady; steady=0 meets them")
     if colored is not None:
+        kept_movie.coloring, kept_movie.scale = ColorOptions(by=plan.by), colored.scale
         say(f" {object}: {colored.show_bar(session.movies, _self)}")
 
 

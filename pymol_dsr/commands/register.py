@@ -26,6 +26,7 @@ from . import (  # noqa: F401 (each makes its commands)
     morph,
     movie,
     occupancy,
+    restore,
     simulate,
     still,
 )
@@ -37,6 +38,8 @@ def register_commands(_self: Any, session: Session) -> None:
     """Make the commands known to PyMOL, with completion of selections and of names of fits."""
     for name, function in COMMANDS.items():
         _self.extend(name, function)
+
+    restore.connect(session)
 
     def complete(
         position: int, commands: Iterable[str], words: Callable[[], Iterable[str]], kind: str, end: str
@@ -59,6 +62,7 @@ def register_commands(_self: Any, session: Session) -> None:
     complete(0, of_a_fit, lambda: session.jobs.fits, "fit", ", ")
     _self.auto_arg[0]["dsr_ensemble"] = _self.auto_arg[0]["zoom"]
     complete(0, ["dsr_occupancy"], lambda: [*session.jobs.fits, *_self.get_names("objects")], "fit or object", ", ")
+    complete(0, ["dsr_restore"], lambda: session.light.coarse, "coarse movie", "")
     complete(0, ["dsr_delete"], lambda: session.jobs.fits, "fit", "")
     complete(
         0, ("dsr_status", "dsr_cancel"), lambda: [*session.jobs.fits, *session.sources.running], "fit or source", ""

@@ -1,8 +1,7 @@
 """References from PyMOL's session files (.pse) to the fits that their movies came from.
 
-A session file holds the loaded surfaces themselves, so they play without the plugin. It names the fit by the path and
-the SHA-256 of its .dsr. The reference is made of dicts, lists, texts and numbers, which a PyMOL without the plugin
-keeps and ignores.
+A session file names the fit by the path and the SHA-256 of its .dsr, and holds its content where the movies are coarse
+(scene.light_sessions). All this is dicts, lists, texts and numbers, which a PyMOL without the plugin keeps and ignores.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..shared import text
+from ..shared import packed_bytes, text
 from ..shared.frames import MAX_PAYLOAD
 from ..shared.names import is_name, rule_against
 from ..shared.reading import ReadError, file_state, read_file, sha256_of
@@ -67,6 +66,8 @@ class PseReferences:
         """Digest of the movie (mset) that was set up last, which another one may replace."""
         self.follow_names: Callable[[Any], None] = lambda _self: None
         """Called before the names of a scene are written, to call `rename` for those that the user has changed."""
+        self.contents: dict[str, str] = {}
+        """Packed contents of fits (shared.packed_bytes), by their SHA-256."""
         self._hashes: dict[str, tuple[tuple[int, int], str]] = {}
 
     def attach(self, _self: Any) -> None:
@@ -109,25 +110,38 @@ class PseReferences:
             return True
         fits = {}
         for name in dict.fromkeys(movie.fit for movie in movies.values()):
-            fits[name], reason = self._reference(name)
+            fits[name], reason = self.reference(name)
             if not fits[name].sha256:
                 _print(f" {name}: {reason}, so the session can't name it; dsr_save {name}, {name}.dsr, then save again")
         described = {"format": FORMAT, "fits": _as_dicts(fits), "movies": _as_dicts(movies), "movie": self.own_movie}
         setattr(values, KEY, described)
-        # PyMOL calls this for parts of the scene, too, as for a copy of an object.
-        if WHOLE in session:
-            self._say_size(movies)
         return True
 
-    def _say_size(self, movies: dict[str, MovieReference]) -> None:
-        """Print the size of the meshes of movies in the session file that is being written, where it is large."""
-        for name, movie in movies.items():
-            size = self.megabytes.get(name, 0.0)
-            if size >= LARGE:
-                _print(
-                    f" {name}: its meshes take {size:.0f} MB of this session; 'delete {name}' before you save leaves "
-                    f"them out, and '{movie.command}' makes them again"
-                )
+    def say_size(self, name: str, reason: str) -> None:
+        """Print the size of a movie's meshes in the session file that is being written, where it is large.
+
+        reason: why they are kept, empty where the user wants it.
+        """
+        size = self.megabytes.get(name, 0.0)
+        if size >= LARGE:
+            _print(
+                f" {name}: its meshes take {size:.0f} MB of this session{', since ' * bool(reason)}{reason}; "
+                f"'delete {name}' before you save leaves them out, and '{self.movies[name].command}' makes them again"
+            )
+
+    def pack(self, digest: str, name: str) -> str:
+        """Return the packed content of a fit with this SHA-256, or an empty text where its file is another one."""
+        if digest not in self.contents:
+            fit = self.fit(name)
+            path = "" if fit is None else fit.file or fit.report.path or ""
+            try:
+                data = read_file(path, MAX_PAYLOAD)
+            except ReadError:
+                return ""
+            if hashlib.sha256(data).hexdigest() != digest:
+                return ""
+            self.contents[digest] = packed_bytes.pack(data)
+        return self.contents[digest]
 
     def restore(self, session: dict[str, Any], *, _self: Any) -> bool:
         """Enter the fits that an opened session file names; each is loaded when it is used."""
@@ -136,6 +150,7 @@ class PseReferences:
             return True
         try:
             fits, movies = read_references(value)
+            self.contents |= read_contents(value)
         except ValueError as error:
             _print(f" dsr: what this session says of its fits can't be read ({error}); dsr_load brings them back")
             return True
@@ -150,15 +165,21 @@ class PseReferences:
                     f" {name}: the session names no file of this fit; its surfaces play, dsr_load brings the fit back"
                 )
                 continue
-            fetch = functools.partial(self._fetch, name, reference, _self)
-            self._jobs.fits[name] = Fit(name, phase=Phase.STORED, file=path, digest=digest, fetch=fetch)
-            fault = self.fault(reference)
+            self.enter(name, reference, _self)
+            is_inside = digest in self.contents
+            fault = "" if is_inside else self.fault(reference)
             if fault:
                 _print(f" {name}: {fault}; its surfaces play, and 'dsr_load FILE, {name}' brings the fit back")
             else:
                 command = next((movie.command for movie in movies.values() if movie.fit == name), "")
-                _print(f" {name}: from {path}, loaded when used" + (f"; made by: {command}" if command else ""))
+                origin = "inside this session" if is_inside else f"from {path}"
+                _print(f" {name}: {origin}, loaded when used" + (f"; made by: {command}" if command else ""))
         return True
+
+    def enter(self, name: str, reference: FitReference, _self: Any) -> None:
+        """Enter a fit that is loaded when it is used."""
+        fetch = functools.partial(self._fetch, name, reference, _self)
+        self._jobs.fits[name] = Fit(name, phase=Phase.STORED, file=reference.path, digest=reference.sha256, fetch=fetch)
 
     def fault(self, reference: FitReference) -> str:
         """Return the reason why the file can't be used, or an empty text; nothing of the file is read."""
@@ -169,7 +190,9 @@ class PseReferences:
         return ""
 
     def _fetch(self, name: str, reference: FitReference, _self: Any) -> tuple[str, bytes]:
-        """Path and content of a fit's file, which may lie beside the session file now. Raises JobError."""
+        """Path and content of a fit, from the session or from its file, maybe beside it now. Raises JobError."""
+        if reference.sha256 in self.contents:
+            return reference.path, self._unpacked(name, reference.sha256)
         folder = os.path.dirname(str(_self.get("session_file")))
         faults = []
         for path in dict.fromkeys([reference.path, os.path.join(folder, os.path.basename(reference.path))]):
@@ -183,16 +206,36 @@ class PseReferences:
             faults.append(f"its file {path} is not what it was when the session was saved (another SHA-256)")
         raise JobError(f"{name}: {faults[0]}; 'dsr_load FILE, {name}' brings the fit back")
 
-    def _reference(self, name: str) -> tuple[FitReference, str]:
-        """Where the file of a fit is, and why it can't be named where that is so."""
+    def _unpacked(self, name: str, digest: str) -> bytes:
+        """Return the content of a fit that came with a session file. Raises JobError."""
+        try:
+            data = packed_bytes.unpack(self.contents[digest], MAX_PAYLOAD)
+        except ValueError as error:
+            raise JobError(f"{name}: its fit in the session file is damaged ({error})") from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise JobError(f"{name}: its fit in the session file is damaged (another SHA-256)")
+        return data
+
+    def fit(self, name: str) -> Fit | None:
+        """Return the fit of that name whose movies are in the scene, not one that is to replace it."""
         fit = self._jobs.fits.get(name)
         while fit is not None and fit.replaces is not None:
             # The movie is of the fit before the one that is under way.
             fit = fit.replaces
-        if fit is None:
-            return FitReference("", ""), "it has no file"
-        # Of a fit that was not loaded, the reference stays what it was, whatever the file is now.
-        if fit.phase is Phase.STORED:
+        return fit
+
+    def digest_of(self, fit: Fit) -> str:
+        """Return the SHA-256 of a fit's file, empty where there is none."""
+        return self._reference_of(fit)[0].sha256
+
+    def reference(self, name: str) -> tuple[FitReference, str]:
+        """Where the file of a fit is, and why it can't be named where that is so."""
+        fit = self.fit(name)
+        return (FitReference("", ""), "it has no file") if fit is None else self._reference_of(fit)
+
+    def _reference_of(self, fit: Fit) -> tuple[FitReference, str]:
+        # Of a fit that was not loaded, or came with a session, the reference stays, whatever the file is now.
+        if fit.phase is Phase.STORED or fit.digest in self.contents:
             return FitReference(fit.file, fit.digest), "it has no file"
         path = fit.file or fit.report.path or ""
         if not path:
@@ -268,6 +311,18 @@ def read_references(value: Any) -> tuple[dict[str, FitReference], dict[str, Movi
         command = _text(fields["command"], f"the command of {name}")
         movies[name] = MovieReference(_name(fields["fit"]), objects, command)
     return fits, movies
+
+
+def read_contents(value: Any) -> dict[str, str]:
+    """Packed contents of fits by SHA-256, from the value in a session file. Raises ValueError."""
+    contents = {}
+    for digest, packed in _entries(value.get("contents", {}), "its contents").items():
+        # PyMOL's pickles for old versions read texts as bytes.
+        words = packed.decode("ascii", "replace") if isinstance(packed, bytes) else packed
+        if not isinstance(words, str) or not digest or not _SHA256.fullmatch(digest):
+            raise ValueError("the content of a fit is no text under a SHA-256")
+        contents[digest] = words
+    return contents
 
 
 def _entries(value: Any, noun: str) -> dict[str, Any]:

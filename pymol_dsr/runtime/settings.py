@@ -1,4 +1,4 @@
-"""Settings that dsr_set keeps: the backend's command, the device, the folder of fits, workers, patience.
+"""Settings that dsr_set keeps: the backend's command, the device, the folder of fits, workers, sessions, patience.
 
 They are kept in PyMOL's plugin preferences, and for the session only where those are not loaded (`pymol -cq`).
 """
@@ -67,11 +67,19 @@ def check_wait(value: str) -> str:
     return value
 
 
+def check_session(value: str) -> str:
+    """Return how session files hold movies. Raises SettingsError."""
+    if value not in ("light", "full"):
+        raise SettingsError(f"session {value}: write light (coarse, made again on opening) or full (every mesh inside)")
+    return value
+
+
 KEYS: dict[str, Setting] = {
     "backend": Setting("", check_backend, "command that starts a backend, or default to look for one"),
     "device": Setting("auto", check_device, "where a fit runs unless dsr_fit says: auto, cpu, cuda, cuda:1"),
     "folder": Setting("", check_folder, "folder of finished fits, or nothing for ~/.pymol_dsr"),
     "workers": Setting("0", check_workers, "surface processes at once, 0 for as many as cores, at most 8"),
+    "session": Setting("light", check_session, "movies in session files: light (made again on opening) or full"),
     "wait": Setting("60", check_wait, "most seconds for a backend to start, its place in a queue included"),
 }
 

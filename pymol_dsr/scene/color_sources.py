@@ -129,7 +129,7 @@ def _rmsf(movie: KeptMovie, jobs: Jobs) -> NDArray[np.float32]:
 def _ask(movie: KeptMovie, time: float, points: NDArray[np.float32], jobs: Jobs) -> PaintResult:
     if jobs.fits.get(movie.fit.name) is not movie.fit:
         raise SceneError(f"the fit {movie.fit.name} has given way to another; run dsr_movie again")
-    request = Paint(fit=movie.fit.name, field=movie.field, time=float(time), smooth=movie.smooth, points=points)
+    request = Paint(fit=movie.fit.name, field=movie.field, time=float(time), smooth=movie.mesh.smooth, points=points)
     return jobs.ask(movie.fit, request)
 
 

@@ -19,12 +19,13 @@ from .gui_thread import in_gui, step_in_gui
 from .kept_movies import KeptMesh, KeptMovie, KeptMovies
 from .movie_objects import FUTURE_TRANSPARENCY
 from .objects import SceneError
-from .palettes import SIGNED, VIRIDIS, Colors, ColorScale, one_color, paler, tinted, value_range
+from .palettes import GREY, SIGNED, VIRIDIS, Colors, ColorScale, one_color, paler, tinted, value_range
 from .replies import Reply
 from .timeline import MovieState
 
 # From the number of a mesh in its movie, and the mesh, to f4[N,3], or None for the object's own colour.
 Paint = Callable[[int, KeptMesh], Colors | None]
+Recolor = Callable[[Colors], Colors]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +52,12 @@ def apply_coloring(movie: KeptMovie, coloring: Coloring, movies: KeptMovies, _se
     """
     if coloring.values is None:
         _paint_plain(movie, coloring.color, _self)
-        movie.color = coloring.color
+        movie.color, movie.scale = coloring.color, None
         line = f"{len(movie.meshes)} states coloured {coloring.color or 'like the atoms'}"
     else:
-        line = _describe(movie, coloring, _paint_values(movie, coloring, coloring.values, movies, _self))
-        movie.color = ""
+        scale = _paint_values(movie, coloring, coloring.values, movies, _self)
+        movie.color, movie.scale = "", scale
+        line = _describe(movie, coloring, scale)
     if coloring.transparency is not None:
         in_gui(_self, set_transparency, movie, coloring.transparency, _self)
     return line
@@ -181,27 +183,44 @@ def _paint_values(movie: KeptMovie, coloring: Coloring, values: Values, movies: 
 def _paint_plain(movie: KeptMovie, color: str, _self: Any) -> None:
     """Give a movie the atoms' present colours, or one colour."""
     if color:
-        rgb = _self.get_color_tuple(color)
         for name in movie.identities:
             in_gui(_self, _self.color, color, name)
-
-        def paint(_: int, mesh: KeptMesh) -> Colors | None:
-            # Without colours in the mesh the object's own counts, which PyMOL's color then changes, too.
-            return one_color(len(mesh.points), rgb) if mesh.state.future else None
     else:
         base = in_gui(_self, atom_colors, movie.trajectory, _self)
         if base is None or not movie.has_atoms:
             missing = movie.trajectory.object or "its molecule"
             raise SceneError(f"by atoms: {missing} is not in the scene as it was fitted; give a colour as by=white")
-
-        def paint(_: int, mesh: KeptMesh) -> Colors | None:
-            return mesh.nearest_colors(base)
-
+        movie.atom_colors = base
     in_gui(_self, remove_bars, movie.name, _self)
+    _load(movie, plain_paint(color, movie.atom_colors, _self), _self)
+
+
+def plain_paint(color: str, base: Colors | None, _self: Any) -> Paint:
+    """Return what paints a movie in one colour, or where that is empty like the atoms, whose colours are f4[A,3]."""
+    rgb = in_gui(_self, _self.get_color_tuple, color) if color else GREY
+
+    def paint(_: int, mesh: KeptMesh) -> Colors | None:
+        if color and not mesh.state.future:
+            # Without colours in the mesh the object's own counts, which PyMOL's color then changes, too.
+            return None
+        if color or base is None or not mesh.has_atoms:
+            return one_color(len(mesh.points), rgb)
+        return mesh.nearest_colors(base)
+
+    return paint
+
+
+def paint_values_again(movie: KeptMovie, values: Values, scale: ColorScale, _self: Any) -> None:
+    """Load the meshes of a movie in the colours that its values have on a scale, whose bar stays as it is."""
+    _load(movie, lambda number, mesh: scale.paint(values(number, mesh)), _self, paler)
+
+
+def paint_again(movie: KeptMovie, paint: Paint, _self: Any) -> None:
+    """Load the meshes of a movie in colours of atoms, or in one, whose bars stay as they are."""
     _load(movie, paint, _self)
 
 
-def _load(movie: KeptMovie, paint: Paint, _self: Any, extrapolated: Callable[[Colors], Colors] = tinted) -> None:
+def _load(movie: KeptMovie, paint: Paint, _self: Any, extrapolated: Recolor = tinted) -> None:
     """Load the meshes of a movie in new colours. extrapolated: changes the colours of times past the fitted ones."""
     count = len(movie.meshes)
     for number, mesh in enumerate(movie.meshes):

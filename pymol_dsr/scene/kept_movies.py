@@ -18,12 +18,12 @@ from ..fits.fit import Fit, Trajectory
 from ..fits.jobs import Jobs
 from ..shared.mesh import Mesh
 from ..shared.messages import MeshResult
-from ..shared.options import FieldOptions
+from ..shared.options import ColorOptions, FieldOptions, MeshOptions
 from . import cgo
 from .atoms import blend
 from .color_bar import remove_bars, rename_bars
 from .objects import SceneError
-from .palettes import Colors
+from .palettes import Colors, ColorScale
 from .replies import Reply
 from .tags import MOVIE, Tag, put_tag, tag_of
 from .timeline import MovieState
@@ -117,21 +117,27 @@ class UserSettings:
 class KeptMovie:
     """A movie in the scene.
 
-    field, smooth: which surface of the fit it shows, and its width of smoothing in states. identities: of its objects,
+    field, mesh: which surface of the fit it shows, and how that is made a mesh. identities: of its objects,
     by name; settings: what these objects had when they were last looked at. rmsf: f4[A] in Å, once it has been asked
-    for. color: the one that all its objects have, empty where their vertices have colours.
+    for. color: the one that all its objects have, empty where their vertices have colours. coloring: what these show;
+    scale: of the values that they show; atom_colors: f4[A,3], of the atoms that they show. digest: the SHA-256 of the
+    fit's file when the movie was loaded, where it had one.
     """
 
     name: str
     fit: Fit
     trajectory: Trajectory
     field: FieldOptions
-    smooth: float | None = None
+    mesh: MeshOptions = dataclasses.field(default_factory=MeshOptions)
     meshes: list[KeptMesh] = dataclasses.field(default_factory=list)
     identities: dict[str, Identity | None] = dataclasses.field(default_factory=dict)
     settings: dict[str, UserSettings] = dataclasses.field(default_factory=dict)
     rmsf: NDArray[np.float32] | None = None
     color: str = ""
+    coloring: ColorOptions = dataclasses.field(default_factory=ColorOptions)
+    scale: ColorScale | None = None
+    atom_colors: Colors | None = None
+    digest: str = ""
 
     @property
     def has_atoms(self) -> bool:

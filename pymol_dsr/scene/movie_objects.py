@@ -167,11 +167,7 @@ class _Loader:
         """Colours f4[N,3], or None where the object's own colour is enough."""
         if self._paint is not None:
             return self._paint(state)
-        if self._color and not state.future:
-            return None
-        rgb = in_gui(self._self, self._self.get_color_tuple, self._color) if self._color else GREY
-        colors = vertex_colors(reply, self._base, rgb)
-        return tinted(colors) if state.future else colors
+        return movie_colors(state, reply, self._base, self._color, self._self)
 
     def _load_mesh(self, state: MovieState, floats: list[float]) -> None:
         # PyMOL 2.5 breaks its memory when a state is skipped, so those before get a mesh without triangles.
@@ -213,6 +209,18 @@ class _Loader:
         if self._movie_atoms is not None and self._movie_atoms.exists:
             self._movie_atoms.finish(self._ttt)
             movie.objects.append(self._movie_atoms.name)
+
+
+def movie_colors(state: MovieState, reply: MeshResult, base: Colors | None, color: str, _self: Any) -> Colors | None:
+    """Return colours f4[N,3] of a state, or None where the object's own colour is enough.
+
+    base: f4[A,3], of the atoms. color: one for all, else empty.
+    """
+    if color and not state.future:
+        return None
+    rgb = in_gui(_self, _self.get_color_tuple, color) if color else GREY
+    colors = vertex_colors(reply, None if color else base, rgb)
+    return tinted(colors) if state.future else colors
 
 
 def session_megabytes(movie: LoadedMovie) -> float:

@@ -27,10 +27,13 @@ class Tag:
         """Return a tag that no other object has."""
         return cls(role, fit, molecule, uuid.uuid4().hex)
 
+    def __str__(self) -> str:
+        return ":".join((PREFIX, self.role, self.fit, self.molecule, self.key))
+
 
 def put_tag(name: str, tag: Tag, _self: Any) -> None:
     """Tag an object."""
-    _self.set(SETTING, ":".join((PREFIX, tag.role, tag.fit, tag.molecule, tag.key)), name)
+    _self.set(SETTING, str(tag), name)
 
 
 def tag_of(name: str, _self: Any) -> Tag | None:

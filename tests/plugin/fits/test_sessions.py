@@ -207,7 +207,10 @@ def test_the_size_of_large_meshes_is_said_when_a_session_is_saved(plugin, tmp_pa
     references = session_of(plugin).references
     for size, line in (
         (19.0, ""),
-        (205.4, " fit: its meshes take 205 MB of this session; 'delete fit' before you save leaves them out"),
+        (
+            205.4,
+            " fit: its meshes take 205 MB of this session, since its fit is not at hand; 'delete fit' before you save",
+        ),
     ):
         references.add_movie("fit", "fit", ["fit"], "dsr_movie fit, 1-2", size)
         capsys.readouterr()
