@@ -182,6 +182,11 @@ def label(text: str, buddy: Any) -> Any:
     return widget
 
 
+def with_ending(path: str, endings: Sequence[str], usual: str = "") -> str:
+    """Return a path with one of these endings, each with its dot; without one it gets `usual`, or the first one."""
+    return path if path.lower().endswith(tuple(endings)) else path + (usual or endings[0])
+
+
 def save_table(parent: Any, name: str, write: Callable[[str], Any]) -> str:
     """Ask where, and `write` a table to that path; the path, or an empty text where the user cancels.
 
@@ -190,7 +195,7 @@ def save_table(parent: Any, name: str, write: Callable[[str], Any]) -> str:
     path: str
     path, _ = QtWidgets.QFileDialog.getSaveFileName(parent, "Save table", name, "Table (*.csv)")
     if path:
-        path = file_to_write(path if path.lower().endswith(".csv") else f"{path}.csv", (".csv",), "file")
+        path = file_to_write(with_ending(path, (".csv",)), (".csv",), "file")
         write(path)
     return path
 

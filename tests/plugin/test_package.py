@@ -36,6 +36,13 @@ def test_commands_are_the_registered_ones():
         assert pymol.cmd.keyword[name][0] is command.COMMANDS[name]
 
 
+def test_the_package_names_all_commands_where_the_plugin_manager_shows_them():
+    import pymol_dsr
+
+    named = re.findall(r"\bdsr_\w+", str(pymol_dsr.__doc__).split("help dsr_fit")[0])
+    assert sorted(named) == MANIFEST["commands"]
+
+
 def test_entry_point_and_menu():
     from pymol_dsr import MENU
 

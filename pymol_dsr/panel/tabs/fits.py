@@ -19,7 +19,7 @@ from ...fits.removal import FINISHED, INTERRUPTED, files_of, remove_fit
 from ...runtime.folders import fits_folder
 from ...shared import states
 from ...shared.text import error_line
-from ..widgets import flow
+from ..widgets import flow, with_ending
 
 COLUMNS = ("Surface", "States", "When", "Size", "")
 
@@ -270,7 +270,7 @@ class FitsTab(QtWidgets.QWidget):
         name = chosen[0]
         path, _ = QtWidgets.QFileDialog.getSaveFileName(self, "Save the surface", f"{name}.dsr", "Surfaces (*.dsr)")
         if path:
-            filename = path if path.endswith(".dsr") else f"{path}.dsr"
+            filename = with_ending(path, (".dsr",))
             self.panel.run(
                 f"{name}: saving",
                 lambda: save_fit(self.panel.session, name, filename, print),

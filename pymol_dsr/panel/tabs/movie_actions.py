@@ -27,14 +27,15 @@ from ...shared.options import (
     PictureOptions,
 )
 from ..picture_dialogs import FilmDialog, PictureDialog
-from ..widgets import flow, spin
+from ..widgets import flow, spin, with_ending
 from .surface_controls import SurfaceControls
 
 AUTO_FPS = 0.0
 INTRO_NAMES = {"Plays at once": "", "Turns around first": "turn", "Comes nearer first": "approach"}
 STILLS = "PNG (*.png)"
-FILMS = "MPEG-4 (*.mp4);;GIF (*.gif)"
-FILTERS = ";;".join(f"{title} (*.{ending})" for ending, title in FORMATS.items())
+# Filters of dialogs for files, and the endings that they stand for.
+FILMS = {"MPEG-4 (*.mp4)": ".mp4", "GIF (*.gif)": ".gif"}
+MESHES = {f"{title} (*.{ending})": f".{ending}" for ending, title in FORMATS.items()}
 
 
 class MovieActions:
@@ -174,11 +175,10 @@ class MovieActions:
         """Ask for a file, and write the loaded movie to it."""
         fit = self._fit()
         name = fit.name if fit is not None else "movie"
-        path, kind = QtWidgets.QFileDialog.getSaveFileName(self._tab, "Save the movie", f"{name}.mp4", FILMS)
+        path, kind = QtWidgets.QFileDialog.getSaveFileName(self._tab, "Save the movie", f"{name}.mp4", ";;".join(FILMS))
         if not path:
             return
-        if not path.lower().endswith((".mp4", ".gif")):
-            path += ".gif" if "gif" in kind else ".mp4"
+        path = with_ending(path, tuple(FILMS.values()), FILMS.get(kind, ""))
         cmd = self._panel.cmd
         runner = Runner("dsr_film", say=self._tell)
         self._panel.run("the film", lambda: write_film(path, options, runner, cmd), self._film_written)
@@ -212,7 +212,7 @@ class MovieActions:
         path, _ = QtWidgets.QFileDialog.getSaveFileName(self._tab, "Save a still", f"{fit.name}_{time:g}.png", STILLS)
         if not path:
             return
-        path = path if path.lower().endswith(".png") else f"{path}.png"
+        path = with_ending(path, (".png",))
         session, cmd, name = self._panel.session, self._panel.cmd, fit.name
         field, mesh, appearance = self._field(), self._still_mesh(), self._controls.appearance
         runner = Runner("dsr_still")
@@ -227,9 +227,12 @@ class MovieActions:
         fit = self._fit()
         if fit is None:
             return
-        path, _ = QtWidgets.QFileDialog.getSaveFileName(self._tab, "Export surfaces", f"{fit.name}.ply", FILTERS)
+        path, kind = QtWidgets.QFileDialog.getSaveFileName(
+            self._tab, "Export surfaces", f"{fit.name}.ply", ";;".join(MESHES)
+        )
         if not path:
             return
+        path = with_ending(path, tuple(MESHES.values()), MESHES.get(kind, ""))
         session, cmd, name = self._panel.session, self._panel.cmd, fit.name
         field, mesh, appearance = self._field(), self._controls.mesh_options(), self._controls.appearance
 

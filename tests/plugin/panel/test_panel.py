@@ -18,7 +18,7 @@ from pymol_dsr.analysis.evaluation import StateScores
 from pymol_dsr.fits.fit import Activity, Fit, Phase, Trajectory
 from pymol_dsr.fits.jobs import Jobs
 from pymol_dsr.fits.timing import FitTiming, Rates, Stage
-from pymol_dsr.panel import charts, learn_block, progress
+from pymol_dsr.panel import charts, learn_block, progress, widgets
 from pymol_dsr.panel.live import Appearance, Live, LiveMesh, MeshRequest, TriangleBudget, ValueColors
 from pymol_dsr.panel.tabs import fit, fits, player, quality
 from pymol_dsr.runtime.folders import learned_models
@@ -213,6 +213,20 @@ def test_what_was_wanted_before_the_movie_is_not_drawn_after_it(cmd):
     assert cmd.get_names() == []
     engine.draw(LiveMesh(request(), appearance, mesh_result(flat_mesh(0)), floats, 1))
     assert cmd.get_names() == ["a_live"]
+
+
+@pytest.mark.parametrize(
+    ("path", "usual", "expected"),
+    [
+        ("a.ply", ".stl", "a.ply"),
+        ("a.PLY", ".stl", "a.PLY"),
+        ("a", ".stl", "a.stl"),
+        ("a.b", ".stl", "a.b.stl"),
+        ("a", "", "a.ply"),
+    ],
+)
+def test_a_file_without_an_ending_gets_that_of_the_filter(path, usual, expected):
+    assert widgets.with_ending(path, (".ply", ".stl"), usual) == expected
 
 
 def test_offers(cmd):
