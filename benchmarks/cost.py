@@ -242,13 +242,13 @@ def _exported(point: Values, times: str) -> Values:
 
 def export_line(results: Values) -> str:
     """The cost of an export as a sentence."""
-    many, one, count = results["many"], results["one"], results["meshes"]
-    each = {key: (many[key] - one[key]) / (count - 1) for key in many}
+    movie, first, count = results["many"], results["one"], results["meshes"]
+    further = {key: (movie[key] - first[key]) / (count - 1) for key in movie}
     return (
-        f"`dsr-backend export` writes {count} meshes at 0.5 Å as binary .ply in {many['seconds']:.1f} s, "
-        f"{many['seconds'] / count:.3f} s a mesh ({many['processor_seconds'] / count:.3f} s of a processor). Its start "
-        f"and the first mesh take {one['seconds']:.1f} s, each further one {each['seconds']:.3f} s "
-        f"({each['processor_seconds']:.3f} s of a processor)."
+        f"`dsr-backend export` writes {count} meshes at 0.5 Å as binary .ply in {movie['seconds']:.1f} s, "
+        f"{movie['seconds'] / count:.3f} s a mesh ({movie['processor_seconds'] / count:.3f} s of a processor). Its "
+        f"start and the first mesh take {first['seconds']:.1f} s, each further one {further['seconds']:.3f} s "
+        f"({further['processor_seconds']:.3f} s of a processor)."
     )
 
 

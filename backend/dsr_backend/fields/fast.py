@@ -287,7 +287,9 @@ class FastField(Field):
         """Return g of W mixtures of the states: f4[coarse nodes,W] and f4[rows,W] (Å) for weights f4[W,S]."""
         coarse = self.coarse.mix(weights).T.contiguous()
         numbers = torch.split(self.band.node_numbers, CHUNK)
-        values = torch.cat([self.coarse_lattice.interpolate(coarse, self.band.lattice.nodes(part)) for part in numbers])
+        values = torch.cat(
+            [self.coarse_lattice.interpolate(coarse, self.band.lattice.nodes(chunk)) for chunk in numbers]
+        )
         values[: self.band.count] += self.fine.mix(weights).T
         return coarse, values
 

@@ -138,8 +138,8 @@ class Lattice:
     def interpolate(self, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Interpolate node values f4[nodes,C] trilinearly at x f4[N,3] (Å): f4[N,C]."""
         # Corners and weights of all points at once would take 64 bytes a point.
-        parts = [gather(values, *self.corners(part)) for part in torch.split(x, CHUNK)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        chunks = [gather(values, *self.corners(points)) for points in torch.split(x, CHUNK)]
+        return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
 
     def interpolate_scalar(self, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Interpolate node values f4[nodes] trilinearly at x f4[N,3] (Å): f4[N], as `interpolate` up to rounding.

@@ -117,9 +117,9 @@ def test_f_is_the_same_from_the_whole_lattice_and_from_the_band(monkeypatch):
     """Also beyond the box, where it grows by the distance."""
     untrained = field(trained=False)
     x = points(reach=20.0)
-    whole = untrained.at(1.0).distance(x)
+    from_lattice = untrained.at(1.0).distance(x)
     monkeypatch.setattr(fast, "MAX_WHOLE_NODES", 0)
-    np.testing.assert_allclose(untrained.at(1.0).distance(x), whole, atol=1e-5)
+    np.testing.assert_allclose(untrained.at(1.0).distance(x), from_lattice, atol=1e-5)
 
 
 def test_f_is_continuous_everywhere_also_across_the_band_s_rim():

@@ -52,11 +52,11 @@ def test_one_nearest_point_is_one_column(device):
 def test_points_beyond_a_distance_may_be_left_out():
     search, x = NearestPoints(torch.as_tensor(spread(40, 0))), torch.as_tensor(2.0 * spread(200, 1))
     distance, index = search(x, 3)
-    near, kept = search(x, 3, within=1.0)
+    near, near_index = search(x, 3, within=1.0)
     is_near = distance < 1.0
     assert 0.1 < is_near.double().mean() < 0.9
-    assert torch.equal(near[is_near], distance[is_near]) and torch.equal(kept[is_near], index[is_near])
-    assert torch.isinf(near[~is_near]).all() and (kept[~is_near] == 40).all()
+    assert torch.equal(near[is_near], distance[is_near]) and torch.equal(near_index[is_near], index[is_near])
+    assert torch.isinf(near[~is_near]).all() and (near_index[~is_near] == 40).all()
 
 
 def test_no_point_has_no_neighbours(device):

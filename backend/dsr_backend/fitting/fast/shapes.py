@@ -222,9 +222,9 @@ def _extended(values: torch.Tensor, rows: torch.Tensor, neighbours: torch.Tensor
     neighbours: i4[nodes,6].
     """
     sums, counts = torch.zeros_like(values), torch.zeros_like(values)
-    for part in torch.split(rows, CHUNK):
-        around = neighbours.index_select(0, part).view(-1)
-        sums.index_add_(0, around, values.index_select(0, part).repeat_interleave(6))
+    for chunk in torch.split(rows, CHUNK):
+        around = neighbours.index_select(0, chunk).view(-1)
+        sums.index_add_(0, around, values.index_select(0, chunk).repeat_interleave(6))
         counts.index_add_(0, around, torch.ones_like(around, dtype=values.dtype))
     extended = sums / counts.clamp_min(1.0)
     extended[rows] = values[rows]
