@@ -11,7 +11,7 @@ import markdown
 import numpy as np
 
 Row = dict[str, Any]
-NET_DRAWN = 6
+NET_DRAWN = 4
 
 
 def write(page: Path, folder: Path) -> None:
