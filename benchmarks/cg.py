@@ -2,16 +2,18 @@
 
     python benchmarks/cg.py make ala10.npz [--ns 1]                     # five simulations of all atoms
     python benchmarks/cg.py measure ala10.npz --folder cg [--seeds 0 1 2] [--seconds 90]
+    python benchmarks/cg.py together ala10.npz --folder cg [--seconds 60]   # three proteins, in one potential and not
     python benchmarks/cg.py stability ala10.npz --folder cg [--seed 0]  # 10⁵ steps; a call goes on for 300 s
     python benchmarks/cg.py write --folder cg [--out docs/results.md]
 
-`measure` keeps a file for each seed in the folder, so that it can be ended and go on. Four of the five runs are learned
-from; the fifth is not seen. A seed takes about five minutes of one core.
+`measure` and `together` keep a file after each stage in the folder, so that they can be ended and go on. Four of the
+five runs are learned from; the fifth is not seen. A seed takes about five minutes of one core.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import tempfile
 import time
@@ -22,19 +24,24 @@ from typing import Any
 import markdown
 import numpy as np
 import torch
+from dsr_backend.results.ensemble_metrics import PrincipalPlane, histogram, jensen_shannon
 from dsr_backend.runtime import device
 from dsr_backend.sources.potential.beads import ForceMap, Protein, beads_of, k_centres
 from dsr_backend.sources.potential.calibrate import calibrate, feature_statistics
+from dsr_backend.sources.potential.forces import ClosedForces
 from dsr_backend.sources.potential.langevin import STEP, Langevin
+from dsr_backend.sources.potential.learn import LearningData, learn
 from dsr_backend.sources.potential.model_file import from_bytes, save
 from dsr_backend.sources.potential.network import GraphNetwork
 from dsr_backend.sources.potential.potential import Potential, Trained
 from dsr_backend.sources.potential.priors import Priors, cosines, torsions
 from dsr_backend.sources.potential.train import Frames, train
+from dsr_backend.sources.potential.trajectories import read_trajectory
 from dsr_backend.sources.simulation.dynamics import estimate, simulate
 from dsr_backend.sources.simulation.store import SimulationStore
 from numpy.typing import NDArray
 
+from pymol_dsr.shared.learn_options import LearnOptions
 from pymol_dsr.shared.molecule import COLUMNS, Molecule
 from pymol_dsr.shared.simulation_options import SimulationOptions
 
@@ -44,6 +51,10 @@ EVERY = 0.5  # ps between two frames
 RUNS = 5
 REPLICAS = 64
 SETTLE, STEPS, SAMPLED = 2000, 4000, 25
+TOGETHER_KELVIN = 300.0
+"""Of two proteins; Ala10 is of 350 K, and without forces, energies are in units of kT."""
+TOGETHER_REPLICAS, TOGETHER_SETTLE, TOGETHER_STEPS = 32, 500, 1500
+DATA = Path(__file__).parent / "data"
 STABLE_REPLICAS, STABLE_STEPS = 32, 100_000
 # The histogram of end-to-end distance (Å) and helix share, whose divergence is measured.
 ENDS = np.linspace(0.0, 36.0, 8)
@@ -64,6 +75,12 @@ class Silent:
     def frames(self, coordinates: NDArray[np.float32]) -> None:
         pass
 
+    def errors(self, training: float, held_out: float, baseline: float | None = None) -> None:
+        pass
+
+    def gap(self, deviations: float) -> None:
+        pass
+
 
 def ignore(*_: Any) -> None:
     pass
@@ -81,6 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     verb.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     verb.add_argument("--seconds", type=float, default=90.0, help="of the training, and again of the calibration")
     verb.add_argument("--kinds", choices=KINDS, nargs="+", default=KINDS, help="learn by forces, or by frames alone")
+    verb = verbs.add_parser("together")
+    verb.add_argument("data", type=Path)
+    verb.add_argument("--folder", type=Path, required=True)
+    verb.add_argument(
+        "--seconds", type=float, default=60.0, help="to learn a protein; three times as many for all three"
+    )
     verb = verbs.add_parser("stability")
     verb.add_argument("data", type=Path)
     verb.add_argument("--folder", type=Path, required=True)
@@ -98,6 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif options.verb == "measure":
         options.folder.mkdir(parents=True, exist_ok=True)
         measure(options.data, options.folder, options.seeds, options.seconds, options.kinds)
+    elif options.verb == "together":
+        options.folder.mkdir(parents=True, exist_ok=True)
+        together(options.data, options.folder, options.seconds)
     elif options.verb == "stability":
         options.folder.mkdir(parents=True, exist_ok=True)
         stability(options.data, options.folder, options.seed, options.steps, options.seconds, options.learn)
@@ -199,39 +225,62 @@ def measure(path: Path, folder: Path, seeds: Sequence[int], seconds: float, chos
     (folder / "data.json").write_text(json.dumps(everyday))
     for kind in chosen:
         for seed in seeds:
-            target = folder / f"{kind}-{seed}.json"
-            if target.exists():
-                continue
             frames = Frames(
                 ALANINES, beads[training_rows], forces[training_rows] if kind == "forces" else None, runs[training_rows]
             )
-            target.write_text(
-                json.dumps(one_seed(frames, beads[~training_rows], seed, seconds, kind == "forces" and seed == 0))
-            )
+            target = folder / f"{kind}-{seed}.json"
+            one_seed(target, frames, beads[~training_rows], seed, seconds, kind == "forces" and seed == 0)
             print(target, flush=True)
 
 
-def one_seed(frames: Frames, unseen: NDArray[np.float32], seed: int, seconds: float, with_prior: bool) -> Values:
-    """Train, calibrate, and compare ensembles."""
+def one_seed(
+    target: Path, frames: Frames, unseen: NDArray[np.float32], seed: int, seconds: float, with_prior: bool
+) -> None:
+    """Train, calibrate, and compare ensembles. Each stage is kept; those in the file are not run again."""
+    results: Values = json.loads(target.read_text()) if target.exists() else {}
+    model = target.with_suffix(".dsrm")
+
+    def keep(**values: Any) -> None:
+        results.update(values)
+        target.write_text(json.dumps(results))
+
     torch.manual_seed(seed)
     potential = Potential(Priors.fitted([(ALANINES, frames.beads)], KELVIN), GraphNetwork(), KELVIN)
-    results: Values = {"prior": ensemble(potential, frames, unseen, None, seed)} if with_prior else {}
-    started, spent = time.perf_counter(), time.process_time()
-    training = train(potential, [frames], seed, seconds, ignore, ignore)
-    results["error"] = [
-        training.prior,
-        training.epochs[training.best - 1].held_out if training.best else training.prior,
-    ]
-    results["training_s"] = time.process_time() - spent
-    if with_prior:
-        results["matched"] = ensemble(potential, frames, unseen, None, seed)
-    spent = time.process_time()
-    offsets, outcome = calibrate(potential, frames, seed, seconds, ignore, ignore)
-    results["calibration_s"] = time.process_time() - spent
-    results["gap"] = [outcome.gaps[0], float(np.mean(outcome.gaps[-5:]))]
-    results["calibrated"] = ensemble(potential, frames, unseen, torch.as_tensor(offsets), seed)
-    results["wall_s"] = time.perf_counter() - started
-    return results
+    if with_prior and "prior" not in results:
+        keep(prior=ensemble(potential, frames, unseen, None, seed))
+    if "error" not in results:
+        spent = time.process_time()
+        training = train(potential, [frames], seed, seconds, ignore, ignore)
+        keep_potential(model, potential, frames, None, seed)
+        best = training.epochs[training.best - 1].held_out if training.best else training.prior
+        keep(error=[training.prior, best], training_s=time.process_time() - spent)
+    potential, _ = from_bytes(model.read_bytes())
+    if with_prior and "matched" not in results:
+        keep(matched=ensemble(potential, frames, unseen, None, seed))
+    if "gap" not in results:
+        spent = time.process_time()
+        offsets, outcome = calibrate(potential, frames, seed, seconds, ignore, ignore)
+        keep_potential(model, potential, frames, offsets, seed)
+        keep(
+            gap=[outcome.gaps[0], float(np.mean(outcome.gaps[-5:]))],
+            updates=len(outcome.gaps),
+            calibration_s=time.process_time() - spent,
+        )
+    if "calibrated" not in results:
+        potential, _ = from_bytes(model.read_bytes())
+        offsets = torch.as_tensor(potential.proteins[0].offsets)
+        keep(calibrated=ensemble(potential, frames, unseen, offsets, seed))
+
+
+def keep_potential(
+    path: Path, potential: Potential, frames: Frames, offsets: NDArray[np.float64] | None, seed: int
+) -> None:
+    """Write the potential of one protein."""
+    means, deviations = feature_statistics(frames)
+    centres = frames.beads[k_centres(frames.beads, REPLICAS, seed)]
+    offsets = np.zeros(len(means)) if offsets is None else offsets
+    potential.proteins[:] = [Trained("ala10", frames.protein, offsets, means, deviations, centres, 1.0)]
+    save(path, potential, {})
 
 
 def ensemble(
@@ -239,9 +288,8 @@ def ensemble(
 ) -> Values:
     """Simulate replicas from states that lie apart, and compare them with the data."""
     starts = torch.as_tensor(frames.beads[k_centres(frames.beads, REPLICAS, seed)])
-    dynamics = Langevin(
-        lambda x: potential.forces(x, ALANINES, offsets), starts, KELVIN, torch.Generator().manual_seed(seed + 1000)
-    )
+    forces = ClosedForces(potential, ALANINES, offsets)
+    dynamics = Langevin(forces, starts, KELVIN, torch.Generator().manual_seed(seed + 1000))
     started = time.process_time()
     dynamics.run(SETTLE)
     samples = []
@@ -263,6 +311,57 @@ def ensemble(
     }
 
 
+def together(path: Path, folder: Path, seconds: float) -> None:
+    """Learn three proteins from frames alone, each by itself and all in one potential, and compare their ensembles."""
+    beads, _, runs = read(path)
+    options = LearnOptions(temperature=TOGETHER_KELVIN, budget=seconds)
+    proteins = [
+        read_trajectory(name, str(DATA / f"{name}_300k.pdb"), str(DATA / f"{name}_300k.xtc"), "all", options, ignore)
+        for name in ("trpcage", "villin")
+    ]
+    proteins.append(LearningData("ala10", Frames(ALANINES, beads, None, runs), TOGETHER_KELVIN))
+    for group in ([protein] for protein in proteins):
+        learned_file(folder / f"own-{group[0].name}.dsrm", group, options)
+    learned_file(folder / "joint.dsrm", proteins, dataclasses.replace(options, budget=seconds * len(proteins)))
+    target = folder / "together.json"
+    results: Values = json.loads(target.read_text()) if target.exists() else {}
+    for number, protein in enumerate(proteins):
+        for file, place in ((f"own-{protein.name}", 0), ("joint", number)):
+            row = results.setdefault(protein.name, {"frames": len(protein.frames.beads)})
+            kind = file.split("-")[0]
+            if kind not in row:
+                potential, _ = from_bytes((folder / f"{file}.dsrm").read_bytes())
+                row[kind] = together_divergence(potential, place, protein.frames)
+                target.write_text(json.dumps(results))
+                print(protein.name, row, flush=True)
+
+
+def learned_file(path: Path, data: Sequence[LearningData], options: LearnOptions) -> None:
+    """Learn a potential, unless it is there."""
+    if not path.exists():
+        potential, report, lines = learn(data, options, Silent(), ignore)
+        save(path, potential, report)
+        print(path, *lines, sep="\n", flush=True)
+
+
+def together_divergence(potential: Potential, place: int, frames: Frames) -> float:
+    """Return the Jensen–Shannon divergence (bits) of an ensemble from the frames, on their principal plane."""
+    trained = potential.proteins[place]
+    forces = ClosedForces(potential, frames.protein, torch.as_tensor(trained.offsets))
+    starts = frames.beads[k_centres(frames.beads, TOGETHER_REPLICAS, 0)]
+    generator = torch.Generator().manual_seed(1)
+    dynamics = Langevin(forces, torch.as_tensor(starts), potential.temperature, generator)
+    dynamics.run(TOGETHER_SETTLE)
+    samples = []
+    for _ in range(TOGETHER_STEPS // SAMPLED):
+        dynamics.run(SAMPLED)
+        samples.append(dynamics.x.numpy().copy())
+    data = frames.beads.astype(np.float64)
+    plane = PrincipalPlane.of(data)
+    histograms = [histogram(plane.project(states), plane) for states in (data, np.concatenate(samples).astype(float))]
+    return jensen_shannon(*histograms)
+
+
 def stability(path: Path, folder: Path, seed: int, steps: int, seconds: float, learn_seconds: float) -> None:
     """Simulate replicas until `steps`, or for `seconds`, and count those that fly apart. Files in the folder go on."""
     beads, forces, runs = read(path)
@@ -274,10 +373,7 @@ def stability(path: Path, folder: Path, seed: int, steps: int, seconds: float, l
         potential = Potential(Priors.fitted([(ALANINES, frames.beads)], KELVIN), GraphNetwork(), KELVIN)
         train(potential, [frames], seed, learn_seconds, ignore, ignore)
         offsets, _ = calibrate(potential, frames, seed, learn_seconds, ignore, ignore)
-        means, deviations = feature_statistics(frames)
-        centres = frames.beads[k_centres(frames.beads, REPLICAS, seed)]
-        potential.proteins.append(Trained("ala10", ALANINES, offsets, means, deviations, centres, 1.0))
-        save(model, potential, {})
+        keep_potential(model, potential, frames, offsets, seed)
     potential, _ = from_bytes(model.read_bytes())
     protein = potential.proteins[0]
     offsets = torch.as_tensor(protein.offsets)
@@ -289,7 +385,7 @@ def stability(path: Path, folder: Path, seed: int, steps: int, seconds: float, l
         saved = torch.load(state, weights_only=True)
         starts, velocities, record = saved["x"], saved["v"], saved["done"]
         generator.set_state(saved["generator"])
-    dynamics = Langevin(lambda x: potential.forces(x, ALANINES, offsets), starts, KELVIN, generator, v=velocities)
+    dynamics = Langevin(ClosedForces(potential, ALANINES, offsets), starts, KELVIN, generator, v=velocities)
     bonds, angles = torch.as_tensor(ALANINES.runs(2)), torch.as_tensor(ALANINES.runs(3))
     started = time.perf_counter()
     while record["steps"] < steps and time.perf_counter() - started < seconds:
@@ -312,7 +408,10 @@ def stability(path: Path, folder: Path, seed: int, steps: int, seconds: float, l
 def lines(folder: Path) -> list[str]:
     """Lines of the section."""
     data = json.loads((folder / "data.json").read_text())
-    kinds = {kind: [json.loads(p.read_text()) for p in sorted(folder.glob(f"{kind}-*.json"))] for kind in KINDS}
+    measured = {
+        kind: [json.loads(path.read_text()) for path in sorted(folder.glob(f"{kind}-*.json"))] for kind in KINDS
+    }
+    kinds = {kind: [row for row in seeds if "calibrated" in row] for kind, seeds in measured.items()}
     rows = []
     for label, chosen in (
         ("priors alone", [row["prior"] for row in kinds["forces"] if "prior" in row]),
@@ -346,6 +445,7 @@ def lines(folder: Path) -> list[str]:
         f"error falls from {kinds['forces'][0]['error'][0]:.3f} (priors) to {worst:.3f} kcal/mol/Å at worst: most of",
         f"a force on a bead is noise. A step of {REPLICAS} replicas takes {np.mean(steps):.1f} ms.",
         *_acceleration(kinds["forces"], data),
+        *_together(folder),
         *_stability(folder),
     ]
 
@@ -360,6 +460,22 @@ def _cells(chosen: Sequence[Values], data: Values) -> list[str]:
         pair([abs(row["helix"] - data["helix"]) for row in chosen]),
         pair([abs(row["negative"] - data["negative"]) for row in chosen]),
         f"{sum(row['lost'] for row in chosen)} of {REPLICAS * len(chosen)}",
+    ]
+
+
+def _together(folder: Path) -> list[str]:
+    path = folder / "together.json"
+    if not path.exists():
+        return []
+    results = {name: row for name, row in json.loads(path.read_text()).items() if {"own", "joint"} <= set(row)}
+    rows = [[name, str(row["frames"]), f"{row['own']:.3f}", f"{row['joint']:.3f}"] for name, row in results.items()]
+    return [
+        "",
+        "One potential of three proteins, from frames alone, and one for each: JS of the ensemble from the frames, on",
+        f"their principal plane (10 × 10 bins; {TOGETHER_REPLICAS} replicas, {TOGETHER_STEPS} steps after"
+        f" {TOGETHER_SETTLE}).",
+        "",
+        *markdown.table(["protein", "frames", "JS, its own potential", "JS, one of all three"], rows),
     ]
 
 

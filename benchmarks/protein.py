@@ -23,6 +23,7 @@ from dsr_backend.results.landscape import landscape
 from dsr_backend.runtime import device as devices
 from dsr_backend.sources.model_file import model_path
 from dsr_backend.sources.potential.beads import k_centres
+from dsr_backend.sources.potential.forces import ClosedForces
 from dsr_backend.sources.potential.langevin import STEP, Langevin
 from dsr_backend.sources.potential.learn import LearningData, learn, simulated
 from dsr_backend.sources.potential.model_file import load, save
@@ -166,7 +167,7 @@ def compare(
     protein, offsets = trained.protein, torch.as_tensor(trained.offsets, device=computing)
     starts = trained.centres[k_centres(trained.centres, options.replicas, 0)]
     dynamics = Langevin(
-        lambda x: potential.forces(x, protein, offsets),
+        ClosedForces(potential, protein, offsets),
         torch.as_tensor(starts, device=computing),
         potential.temperature,
         torch.Generator(computing).manual_seed(0),

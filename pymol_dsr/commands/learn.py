@@ -51,7 +51,8 @@ def dsr_learn(
         energies, and a graph network. It is learned from states and, where dsr_simulate has made them, from the
         forces that were kept with them. dsr_simulate selection, model=<name> simulates with it. Forces alone do
         not fix how often the protein is in each of its shapes. So a calibration follows, which moves the
-        averages of the potential's own ensemble to those of the data.
+        averages of the potential's own ensemble to those of the data. dsr_cancel keeps the best network so far
+        and its calibration; resume=1 goes on.
 
         kind=generator: a net that continues trajectories, fills them in and samples states. It learns from
         trajectories of one or several proteins, of 400 states or more. It starts as a baseline, a linear rule

@@ -56,10 +56,15 @@ def _run_potential(options: argparse.Namespace) -> int:
         if earlier_path is not None:
             with reading(options.output):
                 earlier = from_bytes(earlier_path.read_bytes())
-        potential, report, lines = learn(
-            data, learn_options, _Report(progress), _go_on, earlier, choose_device(options.device)
+        _, _, lines = learn(
+            data,
+            learn_options,
+            _Report(progress),
+            _go_on,
+            earlier,
+            choose_device(options.device),
+            keep=lambda potential, record: save(target, potential, record),
         )
-    save(target, potential, report)
     for protein in left_out:
         print(f"{protein.name} is left out: {protein.reason}")
     for line in lines:

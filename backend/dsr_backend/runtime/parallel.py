@@ -26,7 +26,7 @@ def ordered_parallel_map(work: Callable[[int], T], count: int, threads: int) -> 
     if threads == 1:
         yield from map(work, range(count))
         return
-    with _one_thread_each(), ThreadPoolExecutor(threads, "dsr-state") as pool:
+    with one_thread_each(), ThreadPoolExecutor(threads, "dsr-state") as pool:
         pending: collections.deque[Future[T]] = collections.deque()
         try:
             for index in range(count):
@@ -41,7 +41,7 @@ def ordered_parallel_map(work: Callable[[int], T], count: int, threads: int) -> 
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """Let torch use one thread for the work in each thread inside the block."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -111,7 +111,7 @@ def simulate_molecule(state: State, job: Job, request: messages.Simulate) -> mes
 
 
 def learn_potential(state: State, job: Job, request: messages.Learn) -> messages.LearnResult:
-    """Learn a potential and write it to the folder of models."""
+    """Learn a potential, which is written to the folder of models while it learns."""
 
     def check() -> None:
         if job.cancelled():
@@ -128,11 +128,17 @@ def learn_potential(state: State, job: Job, request: messages.Learn) -> messages
             data += folder_data
             left_out = [f"{skip.name} is left out: {skip.reason}" for skip in skipped]
         earlier = load(request.model) if request.options.resume else None
-        potential, report, lines = learn(
-            data, request.options, JobReport(job, request.model), check, earlier, choose_device()
-        )
         try:
-            save(path, potential, report)
+            _, report, lines = learn(
+                data,
+                request.options,
+                JobReport(job, request.model),
+                check,
+                earlier,
+                choose_device(),
+                keep=lambda potential, record: save(path, potential, record),
+                log=lambda text: job.log(f"{request.model}: {text}"),
+            )
         except OSError as error:
             raise RequestError("internal", f"the potential can't be kept: {error}") from error
     return messages.LearnResult(path=str(path), notes=(*left_out, *lines), report=report)

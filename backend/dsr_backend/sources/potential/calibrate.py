@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...runtime.errors import Cancelled
 from ..contract import Check
+from .forces import ClosedForces
 from .langevin import Langevin
 from .potential import Potential, features
 from .train import Frames
@@ -38,11 +40,12 @@ MOST_UPDATES = 400
 @dataclass(frozen=True)
 class Calibration:
     """Outcome of a calibration. gaps: root mean square of the features' differences from the data, in deviations, of
-    each update. flown_apart: replicas that were started anew.
+    each update. flown_apart: replicas that were started anew. cancelled: `check` ended it before its time.
     """
 
     gaps: tuple[float, ...]
     flown_apart: int
+    cancelled: bool = False
 
 
 def feature_statistics(frames: Frames) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -76,35 +79,40 @@ def calibrate(
     chosen = np.random.default_rng(seed).integers(len(frames.beads), size=REPLICAS)
     starts = torch.as_tensor(frames.beads[chosen], device=device)
 
-    def force(x: torch.Tensor) -> torch.Tensor:
-        return potential.forces(x, protein, offsets)
-
-    dynamics = Langevin(force, starts, potential.temperature, generator)
-    for _ in range(SETTLE // SAMPLED):
-        check()
-        dynamics.run(SAMPLED)
+    forces = ClosedForces(potential, protein, offsets)
+    dynamics = Langevin(forces, starts, potential.temperature, generator)
     history: list[torch.Tensor] = []
     gaps: list[float] = []
-    flown_apart = 0
-    started = time.monotonic()
-    for number in range(1, MOST_UPDATES + 1):
-        sampled = []
-        for _ in range(BLOCK // SAMPLED):
-            check()
-            dynamics.run(SAMPLED)
-            sampled.append(features(dynamics.x, protein).double().mean(0))
-        lost = dynamics.flown_apart(bonds)
-        if bool(lost.any()):
-            flown_apart += int(lost.sum())
-            dynamics.restart(lost, starts[lost])
-            continue
-        difference = torch.stack(sampled).mean(0) - targets
-        gaps.append(float((difference / spread).square().mean().sqrt()))
-        offsets += RATE * scale * difference
-        history.append(offsets.clone())
-        spent = time.monotonic() - started
-        report(min(1.0, max(spent / seconds, number / MOST_UPDATES)), gaps[-1])
-        if spent > seconds:
-            break
+    flown_apart, cancelled = 0, False
+
+    def sampled_features() -> torch.Tensor:
+        check()
+        dynamics.run(SAMPLED)
+        return features(dynamics.x, protein).double().mean(0)
+
+    try:
+        with forces.suitable_threads(REPLICAS):
+            for _ in range(SETTLE // SAMPLED):
+                check()
+                dynamics.run(SAMPLED)
+            started = time.monotonic()
+            for number in range(1, MOST_UPDATES + 1):
+                sampled = [sampled_features() for _ in range(BLOCK // SAMPLED)]
+                lost = dynamics.flown_apart(bonds)
+                if bool(lost.any()):
+                    flown_apart += int(lost.sum())
+                    dynamics.restart(lost, starts[lost])
+                    continue
+                difference = torch.stack(sampled).mean(0) - targets
+                gaps.append(float((difference / spread).square().mean().sqrt()))
+                offsets += RATE * scale * difference
+                forces.set_offsets(offsets)
+                history.append(offsets.clone())
+                spent = time.monotonic() - started
+                report(min(1.0, max(spent / seconds, number / MOST_UPDATES)), gaps[-1])
+                if spent > seconds:
+                    break
+    except Cancelled:
+        cancelled = True
     averaged = torch.stack(history[-max(1, int(AVERAGED * len(history))) :]).mean(0) if history else offsets
-    return averaged.cpu().numpy(), Calibration(tuple(gaps), flown_apart)
+    return averaged.cpu().numpy(), Calibration(tuple(gaps), flown_apart, cancelled)

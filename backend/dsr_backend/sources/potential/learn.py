@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from pymol_dsr.shared.learn_options import LearnOptions
 from pymol_dsr.shared.values import JsonObject, JsonValue, ValueFault
 
+from ...runtime.errors import Cancelled
 from ..contract import Check, TrainingReport
 from ..simulation.store import SimulationStore
 from .beads import ForceMap, Protein, beads_of, k_centres, nearest_distance
@@ -28,6 +31,8 @@ QUERIES = 500
 TRAINING_FRACTION = 0.55
 """Fraction of the seconds; calibration has the others."""
 CHUNK = 200
+KEPT_SECONDS = 60.0
+"""Between two files of a training under way, at least."""
 CPU = torch.device("cpu")
 SIZES = {"small": (2, 48), "large": (4, 128)}
 """Layers and width of the network."""
@@ -80,92 +85,166 @@ def learn(
     check: Check,
     earlier: tuple[Potential, JsonObject] | None = None,
     device: torch.device = CPU,
+    keep: Callable[[Potential, JsonObject], None] = lambda potential, record: None,
+    log: Callable[[str], None] = lambda text: None,
 ) -> tuple[Potential, JsonObject, tuple[str, ...]]:
     """Return a potential, the report of its training, and lines for the user.
 
     earlier: a potential of the same proteins and the report of its training, to go on with. device: computes; the
-    potential is on the CPU again afterwards. Raises ValueFault and Cancelled.
+    potential is on the CPU again afterwards. keep: gets the potential and the report while it learns, every
+    KEPT_SECONDS, at the end, and where it is cancelled after an epoch or an update; log gets a line about that. Raises
+    ValueFault, and Cancelled once what was learned is kept.
     """
     _check(data)
-    torch.manual_seed(options.seed)
     check()
     report(0.0, "priors")
-    frames = [item.frames for item in data]
-    starts: list[NDArray[np.float64] | None] = [None] * len(data)
-    before: JsonObject = {}
-    if earlier is None:
-        temperature = data[0].temperature
-        priors = Priors.fitted(
-            [(protein_frames.protein, protein_frames.beads) for protein_frames in frames], temperature
-        )
-        potential = Potential(priors, GraphNetwork(*SIZES[options.preset]), temperature)
-    else:
-        potential, before = earlier
-        _check_earlier(potential, data)
-        starts = [*(protein.offsets for protein in potential.proteins)]
-        potential.proteins.clear()
-    potential.to(device)
-    fraction = TRAINING_FRACTION if options.calibrate else 1.0
-    seconds = options.budget * fraction
-
-    def trained(finished: float, training: Training) -> None:
-        last = training.epochs[-1]
-        text = f"epoch {len(training.epochs)}: {last.training:.3f}, held out {last.held_out:.3f}, "
-        text += f"priors {training.prior:.3f} kcal/mol/Å"
-        report.errors(last.training, last.held_out, training.prior)
-        report(finished * fraction, "training", text, (1.0 - finished) * seconds + (1.0 - fraction) * options.budget)
-
-    training = train(potential, frames, options.seed, seconds, trained, check)
-    gaps: dict[str, list[float]] = {}
-    flown_apart = 0
-    seconds_each = options.budget * (1.0 - fraction) / len(data)
-    for number, (item, start) in enumerate(zip(data, starts, strict=True)):
-        means, deviations = feature_statistics(item.frames)
-        offsets = np.zeros(len(means)) if start is None else start
+    run = _Run(data, options, report, check, earlier, device, keep)
+    try:
+        run.train()
         if options.calibrate:
+            run.calibrate()
+    except Cancelled:
+        if run.has_learned:
+            run.keep()
+            log(run.cancelled_text())
+        raise
+    run.keep()
+    return run.potential.to(CPU), run.record(), tuple(run.lines())
+
+
+class _Run:
+    """A potential that is being learned."""
+
+    def __init__(
+        self,
+        data: Sequence[LearningData],
+        options: LearnOptions,
+        report: TrainingReport,
+        check: Check,
+        earlier: tuple[Potential, JsonObject] | None,
+        device: torch.device,
+        keep: Callable[[Potential, JsonObject], None],
+    ) -> None:
+        self._data, self._options, self._report, self._check, self._keep = data, options, report, check, keep
+        self._goes_on = earlier is not None
+        torch.manual_seed(options.seed)
+        starts: list[NDArray[np.float64] | None] = [None] * len(data)
+        self._before: JsonObject = {}
+        if earlier is None:
+            temperature = data[0].temperature
+            priors = Priors.fitted([(item.frames.protein, item.frames.beads) for item in data], temperature)
+            self.potential = Potential(priors, GraphNetwork(*SIZES[options.preset]), temperature)
+        else:
+            self.potential, self._before = earlier
+            _check_earlier(self.potential, data)
+            starts = [*(protein.offsets for protein in self.potential.proteins)]
+        self.potential.proteins[:] = [
+            _uncalibrated(item, start, options.seed) for item, start in zip(data, starts, strict=True)
+        ]
+        self.potential.to(device)
+        self._fraction = TRAINING_FRACTION if options.calibrate else 1.0
+        self._training = Training((), 0.0, 0)
+        self._gaps: dict[str, list[float]] = {}
+        self._calibrated: list[str] = []
+        self._flown_apart = 0
+        self._kept = time.monotonic()
+
+    def keep(self) -> None:
+        """Hand over the potential as it is."""
+        self._kept = time.monotonic()
+        self._keep(self.potential, self.record())
+
+    def train(self) -> None:
+        """Train the network. Raises Cancelled."""
+        options = self._options
+        seconds = options.budget * self._fraction
+
+        def trained(finished: float, training: Training) -> None:
+            self._training = training
+            last = training.epochs[-1]
+            text = f"epoch {len(training.epochs)}: {last.training:.3f}, held out {last.held_out:.3f}, "
+            text += f"priors {training.prior:.3f} kcal/mol/Å"
+            left = (1.0 - finished) * seconds + (1.0 - self._fraction) * options.budget
+            self._report.errors(last.training, last.held_out, training.prior)
+            self._report(finished * self._fraction, "training", text, left)
+            if time.monotonic() - self._kept > KEPT_SECONDS:
+                self.keep()
+
+        frames = [item.frames for item in self._data]
+        self._training = train(self.potential, frames, options.seed, seconds, trained, self._check)
+        if self._training.cancelled:
+            raise Cancelled("the training was cancelled")
+
+    def calibrate(self) -> None:
+        """Calibrate the ensemble of each protein. Raises Cancelled."""
+        options, count = self._options, len(self._data)
+        seconds = options.budget * (1.0 - self._fraction)
+        for number, item in enumerate(self._data):
+            self.keep()
 
             def calibrated(finished: float, gap: float, number: int = number, label: str = item.name) -> None:
-                overall = (number + finished) / len(data)
+                overall = (number + finished) / count
                 text = f"{label}: gap of the averages {gap:.2f} deviations"
-                left = (1.0 - overall) * options.budget * (1.0 - fraction)
-                report.gap(gap)
-                report(fraction + overall * (1.0 - fraction), "calibration", text, left)
+                self._report.gap(gap)
+                fraction = self._fraction + overall * (1.0 - self._fraction)
+                self._report(fraction, "calibration", text, (1.0 - overall) * seconds)
 
-            offsets, outcome = calibrate(potential, item.frames, options.seed, seconds_each, calibrated, check, offsets)
-            gaps[item.name] = [round(gap, 4) for gap in outcome.gaps]
-            flown_apart += outcome.flown_apart
-        centres = item.frames.beads[k_centres(item.frames.beads, CENTRES, options.seed)]
-        potential.proteins.append(
-            Trained(item.name, item.frames.protein, offsets, means, deviations, centres, _spacing(item.frames, centres))
-        )
-    potential.to(CPU)
-    lines = _lines(data, training, gaps, flown_apart)
-    if earlier is not None:
-        lines.insert(0, f"goes on with the potential of {len(_curve(before))} epochs that was there")
-    return potential, _report(data, options, training, gaps, before), tuple(lines)
+            trained = self.potential.proteins[number]
+            offsets, outcome = calibrate(
+                self.potential, item.frames, options.seed, seconds / count, calibrated, self._check, trained.offsets
+            )
+            self.potential.proteins[number] = dataclasses.replace(trained, offsets=offsets)
+            self._gaps[item.name] = [round(gap, 4) for gap in outcome.gaps]
+            self._flown_apart += outcome.flown_apart
+            if outcome.cancelled:
+                raise Cancelled("the calibration was cancelled")
+            self._calibrated.append(item.name)
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether there is more than at the start."""
+        return bool(self._training.epochs) or any(self._gaps.values())
+
+    def record(self) -> JsonObject:
+        """Return the curves of the training after those of the earlier one that it goes on with."""
+        training, curve = self._training, _curve(self._before)
+        epochs: list[JsonValue] = [[round(epoch.training, 4), round(epoch.held_out, 4)] for epoch in training.epochs]
+        best = self._before.get("best") if curve and not training.best else len(curve) + training.best
+        return {
+            "kind": self._options.kind,
+            "options": self._options.to_json(),
+            "training": [*curve, *epochs],
+            "prior": round(training.prior, 4),
+            "best": best,
+            "gaps": {name: list(values) for name, values in self._gaps.items()},
+            "calibrated": list(self._calibrated),
+            "frames": {item.name: len(item.frames.beads) for item in self._data},
+            "forces": {item.name: item.frames.forces is not None for item in self._data},
+        }
+
+    def lines(self) -> list[str]:
+        """Return lines for the user."""
+        lines = _lines(self._data, self._training, self._gaps, self._flown_apart)
+        if self._goes_on:
+            lines.insert(0, f"goes on with the potential of {len(_curve(self._before))} epochs that was there")
+        return lines
+
+    def cancelled_text(self) -> str:
+        """Say what a cancelled run has kept."""
+        reached = f"cancelled after {len(self._training.epochs)} epochs; {_error_text(self._training)}"
+        missing = [item.name for item in self._data if item.name not in self._calibrated]
+        calibration = f"not calibrated to the end: {', '.join(missing)}" if missing else "calibrated"
+        return f"{reached}; {calibration}. This much is kept, and resume=1 goes on"
 
 
-def _report(
-    data: Sequence[LearningData],
-    options: LearnOptions,
-    training: Training,
-    gaps: dict[str, list[float]],
-    before: JsonObject,
-) -> JsonObject:
-    """Return the curves of a training after those of the earlier one that it goes on with."""
-    curve = _curve(before)
-    epochs: list[JsonValue] = [[round(epoch.training, 4), round(epoch.held_out, 4)] for epoch in training.epochs]
-    best = before.get("best") if curve and not training.best else len(curve) + training.best
-    return {
-        "kind": options.kind,
-        "options": options.to_json(),
-        "training": [*curve, *epochs],
-        "prior": round(training.prior, 4),
-        "best": best,
-        "gaps": {name: list(values) for name, values in gaps.items()},
-        "frames": {item.name: len(item.frames.beads) for item in data},
-        "forces": {item.name: item.frames.forces is not None for item in data},
-    }
+def _uncalibrated(item: LearningData, offsets: NDArray[np.float64] | None, seed: int) -> Trained:
+    """Return a protein with the offsets that it begins with."""
+    frames = item.frames
+    means, deviations = feature_statistics(frames)
+    centres = frames.beads[k_centres(frames.beads, CENTRES, seed)]
+    if offsets is None:
+        offsets = np.zeros(len(means))
+    return Trained(item.name, frames.protein, offsets, means, deviations, centres, _spacing(frames, centres))
 
 
 def _curve(report: JsonObject) -> list[JsonValue]:
@@ -215,13 +294,7 @@ def _lines(
         f"{item.name}: {len(item.frames.beads)} frames of {len(item.frames.protein)} beads{_forces(item)}"
         for item in data
     ]
-    if training.best:
-        best = training.epochs[training.best - 1].held_out
-        lines.append(
-            f"held-out force error {best:.3f} kcal/mol/Å after epoch {training.best}, {training.prior:.3f} by priors"
-        )
-    else:
-        lines.append("the network lowers no held-out error: it stays as it was, at first with no energy of its own")
+    lines.append(_error_text(training))
     for name, values in gaps.items():
         if values:
             ends = f"from {values[0]:.2f} to {float(np.mean(values[-5:])):.2f} deviations"
@@ -231,6 +304,13 @@ def _lines(
     if flown_apart:
         lines.append(f"{flown_apart} replicas flew apart in the calibration and were started anew")
     return lines
+
+
+def _error_text(training: Training) -> str:
+    if not training.best:
+        return "the network lowers no held-out error: it stays as it was, at first with no energy of its own"
+    best = training.epochs[training.best - 1].held_out
+    return f"held-out force error {best:.3f} kcal/mol/Å after epoch {training.best}, {training.prior:.3f} by priors"
 
 
 def _forces(item: LearningData) -> str:

@@ -13,14 +13,16 @@ from .. import model_file
 from ..model_file import POTENTIAL, ModelError
 from .beads import MOST_BEADS, Protein
 from .network import GraphNetwork
-from .potential import Potential, Trained, features
+from .potential import OptimizerState, Potential, Trained, features
 from .priors import Priors
 
 MOST_PROTEINS = 100
 MOST_CENTRES = 1000
 MOST_LAYERS, MOST_WIDTH = 8, 512
 TEMPERATURES = (1.0, 1000.0)
+MOST_STEPS = 10**9
 ARRAYS = ("offsets", "means", "deviations")
+MOMENTS = ("weights", "first", "second")
 
 
 def save(path: Path, potential: Potential, report: JsonObject) -> None:
@@ -30,7 +32,7 @@ def save(path: Path, potential: Potential, report: JsonObject) -> None:
 
 def to_bytes(potential: Potential, report: JsonObject) -> bytes:
     """Return the content of a file."""
-    tensors = {name: tensor.detach().contiguous() for name, tensor in potential.module().state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in potential.module().state_dict().items()}
     proteins: list[JsonValue] = []
     for number, protein in enumerate(potential.proteins):
         for key in ARRAYS:
@@ -45,12 +47,18 @@ def to_bytes(potential: Potential, report: JsonObject) -> bytes:
                 "centres": len(protein.centres),
             }
         )
+    optimizer = potential.optimizer
+    if optimizer is not None:
+        for key in MOMENTS:
+            for name, tensor in getattr(optimizer, key).items():
+                tensors[f"optimizer.{key}.{name}"] = tensor.detach().cpu().clone()
     description: JsonObject = {
         "layers": potential.network.layers,
         "width": potential.network.width,
         "temperature": potential.temperature,
         "proteins": proteins,
         "report": report,
+        **({"optimizer": {"epochs": optimizer.epochs, "steps": optimizer.steps}} if optimizer else {}),
     }
     return model_file.to_bytes(POTENTIAL, tensors, description)
 
@@ -83,6 +91,10 @@ def from_bytes(data: bytes) -> tuple[Potential, JsonObject]:
             expected[f"proteins.{number}.{key}"] = (torch.float64, (count,))
         frames = model_file.whole_number(described[number], "centres", 1, MOST_CENTRES)
         expected[f"proteins.{number}.centres"] = (torch.float32, (frames, len(protein), 3))
+    optimizer = description.get("optimizer")
+    parameters = model_file.shapes_of(dict(potential.network.named_parameters()))
+    if optimizer is not None:
+        expected |= {f"optimizer.{key}.{name}": shape for key in MOMENTS for name, shape in parameters.items()}
     model_file.check_tensors(tensors, expected)
     potential.module().load_state_dict({name: tensors[name] for name in potential.module().state_dict()})
     for number, (name, protein) in enumerate(proteins):
@@ -90,8 +102,21 @@ def from_bytes(data: bytes) -> tuple[Potential, JsonObject]:
         centres = tensors[f"proteins.{number}.centres"].numpy()
         spacing = model_file.number(described[number], "spacing", 0.0, 1e3)
         potential.proteins.append(Trained(name, protein, offsets, means, deviations, centres, spacing))
+    if optimizer is not None:
+        potential.optimizer = _optimizer(optimizer, tensors, list(parameters))
     report = description.get("report")
     return potential, report if isinstance(report, dict) else {}
+
+
+def _optimizer(described: Any, tensors: dict[str, torch.Tensor], names: list[str]) -> OptimizerState:
+    """Return the state of the training, of tensors whose shapes are checked."""
+    if not isinstance(described, dict):
+        raise ModelError("its optimizer is no JSON object")
+    epochs, steps = (model_file.whole(described, key, 0, MOST_STEPS) for key in ("epochs", "steps"))
+    weights, first, second = ({name: tensors[f"optimizer.{key}.{name}"] for name in names} for key in MOMENTS)
+    if any(bool((tensor < 0).any()) for tensor in second.values()):
+        raise ModelError("a second moment of its optimizer is below 0")
+    return OptimizerState(epochs, steps, weights, first, second)
 
 
 def _protein(described: Any) -> tuple[str, Protein]:

@@ -50,15 +50,21 @@ class GraphNetwork(nn.Module):
             pairs, vectors = pairs[near], vectors[:, near]
         first, second = pairs[:, 0], pairs[:, 1]
         distance = (vectors.square().sum(-1) + 1e-12).sqrt()
-        envelope = torch.where(distance < CUTOFF, 0.5 * (torch.cos(distance * (math.pi / CUTOFF)) + 1.0), 0.0)
-        centres = self.get_buffer("centres").to(x.dtype)
-        basis = torch.exp(-(((distance[..., None] - centres) / self._width) ** 2)) * envelope[..., None]
+        weights = self.filtered(distance)
         h = self.embedding(types).expand(len(x), -1, -1)
-        for message_filter, source, update in zip(self.filters, self.sources, self.updates, strict=True):
-            weight = message_filter(basis) * envelope[..., None]
+        for weight, source, update in zip(weights, self.sources, self.updates, strict=True):
             sent = source(h)
             received = torch.zeros_like(h).index_add(1, first, weight * sent[:, second])
             received = received.index_add(1, second, weight * sent[:, first])
             h = h + update(received)
         energies: torch.Tensor = self.last(self.energies(h))
         return energies.sum((1, 2))
+
+    def filtered(self, distance: torch.Tensor) -> list[torch.Tensor]:
+        """Return the filter [...,width] of each layer at distances in Å."""
+        envelope = torch.where(distance < CUTOFF, 0.5 * (torch.cos(distance * (math.pi / CUTOFF)) + 1.0), 0.0)[
+            ..., None
+        ]
+        centres = self.get_buffer("centres").to(distance.dtype)
+        basis = torch.exp(-(((distance[..., None] - centres) / self._width) ** 2)) * envelope
+        return [message_filter(basis) * envelope for message_filter in self.filters]

@@ -42,14 +42,29 @@ class Trained:
     spacing: float
 
 
+@dataclass(frozen=True, eq=False)
+class OptimizerState:
+    """State of the network's training, with which it can go on: all tensors by the names of the network's parameters.
+
+    weights: as they were last, where the network has the best. first, second: Adam's moments.
+    """
+
+    epochs: int
+    steps: int
+    weights: dict[str, torch.Tensor]
+    first: dict[str, torch.Tensor]
+    second: dict[str, torch.Tensor]
+
+
 @dataclass(eq=False)
 class Potential:
-    """Energies of beads, in kcal/mol. temperature: K, of the data."""
+    """Energies of beads, in kcal/mol. temperature: K, of the data. optimizer: where its training ended, if known."""
 
     priors: Priors
     network: GraphNetwork
     temperature: float
     proteins: list[Trained] = field(default_factory=list)
+    optimizer: OptimizerState | None = None
 
     @property
     def thermal(self) -> float:
@@ -102,9 +117,13 @@ def features(x: torch.Tensor, protein: Protein) -> torch.Tensor:
     contact_fractions = [soft_histogram(contact.mean(1), 0.0, 1.0) for contact in contacts if contact.shape[1]]
     centred = x - x.mean(1, keepdim=True)
     radius = (centred.square().sum((1, 2)) / len(protein) + 1e-12).sqrt()
-    # From that of a globule to that of a strand.
-    compact, straight = 2.0 * len(protein) ** 0.38, STRAND_RISE * len(protein) / math.sqrt(12.0)
-    return torch.cat([waves, *contacts, *contact_fractions, soft_histogram(radius, compact, straight)], 1)
+    radii = soft_histogram(radius, *histogram_range(len(protein)))
+    return torch.cat([waves, *contacts, *contact_fractions, radii], 1)
+
+
+def histogram_range(count: int) -> tuple[float, float]:
+    """Return the radii of gyration in Å of so many beads in a globule and in a strand."""
+    return 2.0 * count**0.38, STRAND_RISE * count / math.sqrt(12.0)
 
 
 @functools.lru_cache(maxsize=64)

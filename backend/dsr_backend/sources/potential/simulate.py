@@ -13,13 +13,14 @@ from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.simulation_options import SimulationOptions
 from pymol_dsr.shared.superpose import superpose
 from pymol_dsr.shared.text import in_words
-from pymol_dsr.shared.values import ValueFault
+from pymol_dsr.shared.values import JsonObject, ValueFault
 
 from ...runtime.errors import Cancelled
 from ..backmap import ALPHAS, BackMap
 from ..contract import MOST_TITLES, Check, Generated, Report, Trajectory
 from ..refine import Minimiser
 from .beads import TYPES, Protein, beads_of, k_centres, nearest_distance
+from .forces import ClosedForces
 from .langevin import STEP, Langevin
 from .model_file import load
 from .potential import Potential, Trained
@@ -68,7 +69,7 @@ class _Run:
         self._potential, self._training = load(options.model)
         self._potential.to(device)
         self._protein, alphas = beads_of(molecule, trajectory.coordinates[0])
-        self._trained, self._notes = _trained(self._potential, self._protein)
+        self._trained, self._notes = _trained(self._potential, self._protein, self._training)
         _check_types(self._potential, self._protein)
         self._refiner = Minimiser(molecule) if options.refine else None
         alpha_coordinates = trajectory.coordinates[:, alphas]
@@ -92,19 +93,17 @@ class _Run:
         dynamics = self._dynamics()
         bonds = torch.as_tensor(self._protein.runs(2), device=self._device)
         self._say_how_long(dynamics)
-        started = time.monotonic()
+        started, stepping = time.monotonic(), 0.0
         try:
             for number in range(1, options.states + 1):
-                for count in blocks(self._steps, STEPS_AT_ONCE):
-                    self._check()
-                    dynamics.run(count)
+                stepping += self._advance(dynamics)
                 lost = dynamics.flown_apart(bonds)
                 if bool(lost.any()):
                     self._flown_apart += int(lost.sum())
                     dynamics.restart(lost, self._starts[lost])
                 self._keep(number, dynamics.x.cpu().numpy())
                 elapsed = time.monotonic() - started
-                text = f"{1e3 * elapsed / (number * self._steps):.1f} ms a step of {options.replicas} replicas"
+                text = f"{1e3 * stepping / (number * self._steps):.1f} ms a step of {options.replicas} replicas"
                 left = elapsed * (options.states / number - 1.0)
                 self._report(number / options.states, "simulating", text, left)
                 if options.budget is not None and elapsed > options.budget and number < options.states:
@@ -116,11 +115,21 @@ class _Run:
             self._stopped = "cancelled"
         return self._generated()
 
+    def _advance(self, dynamics: Langevin) -> float:
+        """Take the steps to the next state; their seconds."""
+        started = time.monotonic()
+        with self._forces.suitable_threads(self._options.replicas):
+            for count in blocks(self._steps, STEPS_AT_ONCE):
+                self._check()
+                dynamics.run(count)
+        return time.monotonic() - started
+
     def _dynamics(self) -> Langevin:
         potential, protein = self._potential, self._protein
         offsets = None if self._trained is None else torch.as_tensor(self._trained.offsets, device=self._device)
+        self._forces = ClosedForces(potential, protein, offsets)
         return Langevin(
-            lambda x: potential.forces(x, protein, offsets),
+            self._forces,
             self._starts,
             potential.temperature,
             torch.Generator(self._device).manual_seed(self._options.seed),
@@ -131,7 +140,8 @@ class _Run:
         self._report(0.0, "estimate")
         started = time.monotonic()
         copy = dynamics.copy()
-        copy.run(TIMING_STEPS)
+        with self._forces.suitable_threads(self._options.replicas):
+            copy.run(TIMING_STEPS)
         self._check()
         step = (time.monotonic() - started) / TIMING_STEPS
         started = time.monotonic()
@@ -192,11 +202,14 @@ def blocks(steps: int, longest: int) -> Iterator[int]:
         yield min(longest, steps - first)
 
 
-def _trained(potential: Potential, protein: Protein) -> tuple[Trained | None, list[str]]:
+def _trained(potential: Potential, protein: Protein, training: JsonObject) -> tuple[Trained | None, list[str]]:
     """Return the protein of the training that is meant, and lines about it."""
     lines = [f"at {potential.temperature:g} K, the temperature of the training; times are not those of real motion"]
+    calibrated = training.get("calibrated")
     for trained in potential.proteins:
         if trained.protein == protein:
+            if isinstance(calibrated, list) and trained.name not in calibrated:
+                lines.append("not calibrated to the end: how often it is in each of its shapes may be far off")
             return trained, lines
     for trained in potential.proteins:
         if trained.protein.chains == protein.chains:

@@ -15,15 +15,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...runtime.errors import Cancelled
 from ..contract import Check
 from .beads import Protein
-from .potential import Potential
+from .potential import OptimizerState, Potential
 
 BLOCKS = 25
 HELD_OUT = 5
 """Every so many blocks one is held out."""
 BATCH = 256
 RATE = 1e-3
+LEAST_RATE = 0.05
+"""Of RATE, which falls by seven percent from epoch to epoch, also where a training goes on."""
 DECAY = 1e-2
 """Weight decay."""
 MOST_EPOCHS = 60
@@ -58,11 +61,13 @@ class Training:
     """Outcome of a training.
 
     prior: held-out error of the priors alone. best: the epoch that is kept, from 1; 0 for the weights from before.
+    cancelled: `check` ended it before its time.
     """
 
     epochs: tuple[Epoch, ...]
     prior: float
     best: int
+    cancelled: bool = False
 
 
 def split(frames: Frames) -> NDArray[np.bool_]:
@@ -84,46 +89,111 @@ def train(
     report: Callable[[float, Training], None],
     check: Check,
 ) -> Training:
-    """Train the network in place, for so many seconds at most, from its weights as they are.
+    """Train the network in place, for so many seconds at most, from where its training ended.
 
-    report: takes the fraction that is done and the errors so far, after each epoch. check: called at each step.
+    report: takes the fraction that is done and the errors so far, after each epoch; the potential has the best weights
+    by then. check: called at each step; where it raises Cancelled, the epoch is the last one.
     """
-    generator = torch.Generator().manual_seed(seed)
-    training, held_out = zip(*(_targets(potential, frames, generator) for frames in data), strict=True)
-    network = potential.network
-    optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
-    prior = _error_of_priors(held_out)
-    epochs: list[Epoch] = []
-    best, weights = 0, copy.deepcopy(network.state_dict())
-    least = _error(potential, held_out)
+    run = _Run(potential, data, seed)
     started = time.monotonic()
     for number in range(1, MOST_EPOCHS + 1):
-        losses, sizes = [], []
-        for dataset, batch in _batches(training, generator):
-            check()
-            x = dataset.x[batch].requires_grad_(True)
-            predicted = -torch.autograd.grad(_energy(potential, dataset, x).sum(), x, create_graph=True)[0]
-            loss = (predicted - dataset.target(batch)).square().mean()
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 100.0)
-            optimizer.step()
-            losses.append(loss.detach())
-            sizes.append(len(batch))
-            if time.monotonic() - started > seconds:
-                break
+        run.epoch(started + seconds, check)
         spent = time.monotonic() - started
-        mean = float((torch.stack(losses).cpu() * torch.tensor(sizes)).sum() / sum(sizes))
-        epochs.append(Epoch(mean**0.5, _error(potential, held_out)))
-        if epochs[-1].held_out < least:
-            best, least, weights = number, epochs[-1].held_out, copy.deepcopy(network.state_dict())
-        report(min(1.0, max(spent / seconds, number / MOST_EPOCHS)), Training(tuple(epochs), prior, best))
-        if number - best >= PATIENCE or spent > seconds:
+        if run.epochs:
+            report(min(1.0, max(spent / seconds, number / MOST_EPOCHS)), run.outcome())
+        if run.cancelled or number - run.best >= PATIENCE or spent > seconds:
             break
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * 0.93**number
-    network.load_state_dict(weights)
-    return Training(tuple(epochs), prior, best)
+    return run.outcome()
+
+
+class _Run:
+    """A training under way. Between two epochs, the potential has the best weights."""
+
+    def __init__(self, potential: Potential, data: Sequence[Frames], seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self._training, self._held_out = zip(*(_targets(potential, frames, generator) for frames in data), strict=True)
+        self._potential, self._network = potential, potential.network
+        self._optimizer = torch.optim.AdamW(self._network.parameters(), RATE, weight_decay=DECAY)
+        self._prior = _error_of_priors(self._held_out)
+        self._least = _error(potential, self._held_out)
+        self._current = self._best_weights = copy.deepcopy(self._network.state_dict())
+        self._epochs_before, self._steps = 0, 0
+        if potential.optimizer is not None:
+            self._go_on(potential.optimizer)
+            # Other batches than those of the first epochs.
+            generator.manual_seed(seed + self._epochs_before)
+        self._generator = generator
+        self.epochs: list[Epoch] = []
+        self.best = 0
+        self.cancelled = False
+
+    def _go_on(self, state: OptimizerState) -> None:
+        """Take up the state of an earlier training."""
+        self._epochs_before, self._steps = state.epochs, state.steps
+        self._current = {**self._current, **state.weights}
+        for name, parameter in self._network.named_parameters():
+            self._optimizer.state[parameter] = {
+                "step": torch.tensor(float(state.steps)),
+                "exp_avg": state.first[name].to(parameter, copy=True),
+                "exp_avg_sq": state.second[name].to(parameter, copy=True),
+            }
+
+    def _state(self) -> OptimizerState:
+        named = dict(self._network.named_parameters())
+        # The last bias has no slope, and so no moments.
+        moments = {
+            key: {
+                name: self._optimizer.state[parameter].get(key, torch.zeros_like(parameter)).detach().clone()
+                for name, parameter in named.items()
+            }
+            for key in ("exp_avg", "exp_avg_sq")
+        }
+        weights = {name: self._current[name] for name in named}
+        epochs = self._epochs_before + len(self.epochs)
+        return OptimizerState(epochs, self._steps, weights, moments["exp_avg"], moments["exp_avg_sq"])
+
+    def epoch(self, end: float, check: Check) -> None:
+        """Train on all batches once, until the moment `end` at most."""
+        self._network.load_state_dict(self._current)
+        rate = max(LEAST_RATE, 0.93 ** (self._epochs_before + len(self.epochs)))
+        for group in self._optimizer.param_groups:
+            group["lr"] = RATE * rate
+        losses, sizes = [], []
+        for dataset, batch in _batches(self._training, self._generator):
+            try:
+                check()
+            except Cancelled:
+                self.cancelled = True
+                break
+            losses.append(self._step(dataset, batch))
+            sizes.append(len(batch))
+            if time.monotonic() > end:
+                break
+        if losses:
+            mean = float((torch.stack(losses).cpu() * torch.tensor(sizes)).sum() / sum(sizes))
+            self.epochs.append(Epoch(mean**0.5, _error(self._potential, self._held_out)))
+            self._current = copy.deepcopy(self._network.state_dict())
+            if self.epochs[-1].held_out < self._least:
+                self.best, self._least = len(self.epochs), self.epochs[-1].held_out
+                self._best_weights = self._current
+            self._potential.optimizer = self._state()
+        self._network.load_state_dict(self._best_weights)
+
+    def _step(self, dataset: _Part, batch: torch.Tensor) -> torch.Tensor:
+        """Train on a batch; its loss."""
+        x = dataset.x[batch].requires_grad_(True)
+        predicted = -torch.autograd.grad(_energy(self._potential, dataset, x).sum(), x, create_graph=True)[0]
+        loss = (predicted - dataset.target(batch)).square().mean()
+        self._optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self._network.parameters(), 100.0)
+        self._optimizer.step()
+        self._steps += 1
+        return loss.detach()
+
+    def outcome(self) -> Training:
+        """Return the errors so far."""
+        return Training(tuple(self.epochs), self._prior, self.best, self.cancelled)
 
 
 @dataclass(eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -13,7 +14,7 @@ from dsr_backend.sources.model_file import ModelError, model_path
 from dsr_backend.sources.potential.beads import Protein
 from dsr_backend.sources.potential.model_file import from_bytes, load, save, to_bytes
 from dsr_backend.sources.potential.network import GraphNetwork
-from dsr_backend.sources.potential.potential import Potential, Trained
+from dsr_backend.sources.potential.potential import OptimizerState, Potential, Trained
 from dsr_backend.sources.potential.priors import Priors
 
 from support.forged_models import NO_MODELS, Bomb
@@ -59,6 +60,24 @@ def test_a_potential_comes_back_as_it_was(potential, tmp_path, monkeypatch) -> N
     assert report == {"best": 3}
     with pytest.raises(ModelError, match=r"there is no potential six .* known are five: dsr_learn makes one"):
         load("six")
+
+
+def test_the_state_of_the_training_comes_back_and_is_checked(potential) -> None:
+    named = {name: tensor.detach() for name, tensor in potential.network.named_parameters()}
+    squares = {name: tensor.square() for name, tensor in named.items()}
+    whole = dataclasses.replace(potential, optimizer=OptimizerState(3, 90, named, named, squares))
+    data = to_bytes(whole, {})
+    state = from_bytes(data)[0].optimizer
+    assert state is not None and (state.epochs, state.steps) == (3, 90)
+    assert all(torch.equal(state.second[name], squares[name]) for name in named)
+    key = "optimizer.second.last.weight"
+    with pytest.raises(ModelError, match="a second moment of its optimizer is below 0"):
+        from_bytes(changed(data, tensors={key: -torch.ones_like(squares["last.weight"])}))
+    for description in ({"optimizer": 3}, {"optimizer": {"epochs": -1, "steps": 0}}):
+        with pytest.raises(ModelError, match=r"no JSON object|epochs is -1"):
+            from_bytes(changed(data, description))
+    with pytest.raises(ModelError, match=f"lacks the tensor {key}"):
+        from_bytes(changed(data, tensors={key: None}))
 
 
 @pytest.mark.parametrize("data", NO_MODELS)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from dsr_backend.runtime.errors import Cancelled
 from dsr_backend.sources.potential import calibrate, train
 from dsr_backend.sources.potential.beads import ForceMap, Protein, beads_of, k_centres
+from dsr_backend.sources.potential.forces import ClosedForces
 from dsr_backend.sources.potential.langevin import Langevin
 from dsr_backend.sources.potential.learn import SIZES, LearningData, learn
+from dsr_backend.sources.potential.model_file import from_bytes, to_bytes
 from dsr_backend.sources.potential.network import GraphNetwork
 from dsr_backend.sources.potential.potential import Potential, features
 from dsr_backend.sources.potential.priors import BOLTZMANN, Priors
@@ -71,6 +75,22 @@ def test_forces_are_the_slope_of_the_energy(potential, frames) -> None:
         shift[:, bead, axis] = 1e-4
         ends = [potential.energy(x + sign * shift, ALANINES, offsets).detach() for sign in (1, -1)]
         torch.testing.assert_close(forces[:, bead, axis], (ends[1] - ends[0]) / 2e-4, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("chains", [(0,) * 10, (0,) * 6 + (1,) * 4])
+def test_forces_in_closed_form_are_the_same(potential, frames, chains) -> None:
+    """Also where two beads do not see each other, and where one replica has them near and another one far."""
+    protein = Protein(("ALA", "GLY", *("ALA",) * 8), chains)
+    potential.network = GraphNetwork(3, 8)
+    torch.nn.init.normal_(potential.network.last.weight)
+    x = double(potential, frames, 8)
+    x[:, 9] += 12.0
+    x[0, :3] += 9.0
+    offsets = torch.linspace(-1, 1, features(x, protein).shape[1], dtype=torch.float64)
+    forces = ClosedForces(potential, protein)
+    for weights in (None, offsets, 2.0 * offsets):
+        forces.set_offsets(weights)
+        torch.testing.assert_close(forces(x), potential.forces(x, protein, weights), rtol=1e-5, atol=1e-4)
 
 
 def test_the_energy_is_that_of_the_turned_molecule_and_not_of_its_mirror_image(potential, frames) -> None:
@@ -253,6 +273,62 @@ def test_learning_goes_on_with_a_potential_of_the_same_proteins_alone(frames, mo
         learn([LearningData("gly", glycine, TEMPERATURE)], options, Silent(), ignore, (longer, whole_report))
     with pytest.raises(ValueFault, match="the potential is of 350 K, and the data of 300 K"):
         learn([LearningData("ala", frames, 300.0)], options, Silent(), ignore, (longer, whole_report))
+
+
+def test_a_cancelled_training_keeps_what_it_learned_and_goes_on_with_its_optimizer(frames, monkeypatch) -> None:
+    monkeypatch.setattr(calibrate, "SETTLE", 10)
+    data = [LearningData("ala", Frames(ALANINES, frames.beads[::4], None, frames.runs[::4]), TEMPERATURE)]
+
+    def cancelled_at(phase: str, earlier: Any = None) -> tuple[Potential, Any, str]:
+        """The potential and the report in the file of a learning that is cancelled in a phase, and what is said."""
+        files: list[bytes] = []
+        reported: list[str] = []
+        said: list[str] = []
+
+        class Watched(Silent):
+            def __call__(self, fraction: float, phase: str, text: str = "", seconds_left: float | None = None) -> None:
+                reported.append(phase)
+
+        def check() -> None:
+            if reported.count(phase) == 2:
+                raise Cancelled
+
+        with pytest.raises(Cancelled):
+            learn(
+                data,
+                LearnOptions(budget=30),
+                Watched(),
+                check,
+                earlier,
+                keep=lambda potential, record: files.append(to_bytes(potential, record)),
+                log=said.append,
+            )
+        return *from_bytes(files[-1]), said[0]
+
+    first, report, text = cancelled_at("training")
+    assert len(report["training"]) == 2 and report["calibrated"] == [] and first.optimizer is not None
+    assert re.match(
+        "cancelled after 2 epochs; held-out force error .* not calibrated to the end: ala. .* resume=1", text
+    )
+    assert first.optimizer.epochs == 2 and first.optimizer.steps == 2 * math.ceil(0.8 * len(data[0].frames.beads) / 256)
+    first_steps = first.optimizer.steps
+    moments = {name: moment.clone() for name, moment in first.optimizer.second.items()}
+
+    monkeypatch.setattr(train, "MOST_EPOCHS", 1)
+    steps_of: list[int] = []
+    adam = torch.optim.AdamW.step
+
+    def step(self: torch.optim.AdamW) -> None:
+        steps_of.extend(int(state["step"]) for state in self.state.values())
+        adam(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    longer, whole_report, text = cancelled_at("calibration", (first, report))
+    assert min(steps_of) >= first_steps
+    assert "not calibrated to the end: ala" in text and len(whole_report["gaps"]["ala"]) == 2
+    assert len(whole_report["training"]) == 3 and longer.optimizer is not None and longer.optimizer.epochs == 3
+    assert longer.proteins[0].offsets.any()
+    assert any(not torch.equal(moments[name], moment) for name, moment in longer.optimizer.second.items())
 
 
 def held_out_errors(report: Any) -> list[float]:
