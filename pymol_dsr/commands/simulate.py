@@ -72,7 +72,7 @@ def dsr_simulate(
 
         model = str: allatom, or the name of a potential that dsr_learn has made. Then replicas run side by side,
             at the temperature of the training, and side chains come from the states of the selection; forcefield,
-            gaps, state, resume and platform do not matter {default: allatom}
+            gaps, state and platform do not matter {default: allatom}
 
         temperature = float: in K {default: 300}
 

@@ -40,6 +40,9 @@ CANCEL_SECONDS = 15.0
 ENDING_SECONDS = 10.0
 
 
+SourceEvent = messages.SourceProgress | messages.SourceFrames | messages.Log
+
+
 class Jobs:
     """All fits of a session by name, and the backend that they share."""
 
@@ -49,7 +52,7 @@ class Jobs:
         self.connection = Connection(settings, self.on_event, self._atom_count)
         self.rates = Rates()
         self._log = BackendLog()
-        self.on_source: Callable[[messages.SourceProgress | messages.SourceFrames], None] = lambda event: None
+        self.on_source: Callable[[SourceEvent], None] = lambda event: None
         """Takes the events of trajectory sources, in the reading thread."""
         self.on_loaded: Callable[[Fit], None] = lambda fit: None
         """Takes each fit that was loaded because it is used, before it is used."""
@@ -332,6 +335,7 @@ class Jobs:
         """Take an event of the backend, in the reading thread."""
         if isinstance(event, messages.Log):
             self._log.print(text.one_line(event.text))
+            self.on_source(event)
         elif isinstance(event, messages.Preview):
             self._take_preview(event)
         elif isinstance(event, messages.Progress):

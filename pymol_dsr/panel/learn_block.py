@@ -137,6 +137,9 @@ class LearnBlock(QtWidgets.QWidget):
 
     def _ended(self, *_: Any) -> None:
         self._run.end()
+        if self._run.job is not None:
+            # A cancelled learning says what it has kept.
+            self.notes.setText("\n".join(self._run.job.lines))
         self.poll()
 
 

@@ -24,6 +24,7 @@ from .provenance import Provenance
 
 PROGRESS_SECONDS = 2.0
 MOST_ERRORS = 20_000
+MOST_LINES = 100
 
 TakeFrames = Callable[[int, NDArray[np.float32]], None]
 """Takes states f4[F,A,3] of the result that have arrived; the first argument is the place of the first, from 0."""
@@ -56,6 +57,8 @@ class SourceJob:
     """States that have come so far."""
     errors: list[TrainingErrors] = field(default_factory=list)
     """Errors of a training so far."""
+    lines: list[str] = field(default_factory=list)
+    """Lines about this source that the backend has sent for the user, without its name."""
     gaps: list[tuple[float, float]] = field(default_factory=list)
     """Gaps of a calibration so far, each with the fraction of the work that was done."""
 
@@ -144,8 +147,14 @@ class Sources:
         """Remove a source that was entered and is not run."""
         self.running.pop(job.name, None)
 
-    def _on_event(self, event: messages.SourceProgress | messages.SourceFrames) -> None:
+    def _on_event(self, event: messages.SourceProgress | messages.SourceFrames | messages.Log) -> None:
         """Take an event in the reading thread."""
+        if isinstance(event, messages.Log):
+            name, _, line = event.text.partition(": ")
+            job = self.running.get(name)
+            if job is not None and len(job.lines) < MOST_LINES:
+                job.lines.append(text.one_line(line))
+            return
         job = self.running.get(event.source)
         if job is None:
             return

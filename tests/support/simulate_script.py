@@ -83,7 +83,12 @@ def steps():
     yield from wait_until(lambda: states("pep_md") >= 20)
     click(page.button)
     yield from wait_until(lambda: page.button.text() == "Start")
-    # The states so far are of use.
+    # It goes on; the states so far are of use.
+    click(page.resume_button)
+    earlier = states("pep_md")
+    yield from wait_until(lambda: states("pep_md") > earlier)
+    click(page.button)
+    yield from wait_until(lambda: page.button.text() == "Start")
     count = states("pep_md")
     assert count >= 20 and page.surface_button.isEnabled()
     origin = session.sources.provenance.get("pep_md", cmd)
@@ -163,6 +168,11 @@ def learned(panel, page):
     click(page.button)
     yield from wait_until(lambda: panel.status.text() == "warm_cg_01+warm_cg_02: ready")
     assert states("warm_cg_02") == 2 and page.surface_button.isEnabled()
+    assert "replicas each take about" in page.report.toPlainText() and "ms a step" in page.report.toPlainText()
+    page.length.setValue(0.004)
+    click(page.resume_button)
+    assert not page.resume_button.isEnabled() and page.button.text() == "Cancel"
+    yield from wait_until(lambda: states("warm_cg_02") == 4 and page.button.text() == "Start")
     report["steps"].append("learned")
 
 

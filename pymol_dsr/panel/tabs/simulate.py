@@ -120,6 +120,7 @@ class SimulateTab(QtWidgets.QWidget):
         self._offered: Any = None
         self._packages: Sequence[str] | None = None
         self._run = SourceRun(panel)
+        self._shown_lines = 0
         self._timed: tuple[str, messages.PreparedMolecule] | None = None
         self._make_widgets()
         self._lay_out()
@@ -133,6 +134,7 @@ class SimulateTab(QtWidgets.QWidget):
             signal.connect(self._show_estimate)
         self.estimate_button.clicked.connect(self.estimate)
         self.button.clicked.connect(self.start_or_cancel)
+        self.resume_button.clicked.connect(self.resume)
         self.landscape_button.clicked.connect(self.show_landscape)
         self.surface_button.clicked.connect(self.make_surface)
         self._said.connect(self.report.appendPlainText)
@@ -171,6 +173,10 @@ class SimulateTab(QtWidgets.QWidget):
         self.estimate_button = QtWidgets.QPushButton("Estimate")
         self.estimate_button.setToolTip("Prepares the molecule and times a few steps here; nothing is simulated")
         self.button = QtWidgets.QPushButton("Start")
+        self.resume_button = QtWidgets.QPushButton("Resume")
+        self.resume_button.setToolTip(
+            "Goes on with this molecule's simulation that was cancelled or ended, up to the length above (resume=1)"
+        )
         self.report = report_box(EMPTY)
         self.report.setMinimumHeight(4 * self.fontMetrics().lineSpacing())
         self.landscape_button = QtWidgets.QPushButton("Landscape")
@@ -202,6 +208,7 @@ class SimulateTab(QtWidgets.QWidget):
         start = QtWidgets.QHBoxLayout()
         start.addWidget(self.estimate_button, 1)
         start.addWidget(self.button, 2)
+        start.addWidget(self.resume_button, 1)
         after = QtWidgets.QHBoxLayout()
         after.addWidget(self.landscape_button)
         after.addWidget(self.surface_button)
@@ -244,6 +251,7 @@ class SimulateTab(QtWidgets.QWidget):
         """Show the fields of the chosen source."""
         kind = self.kind()
         self.estimate_button.setVisible(bool(kind.packages))
+        self.resume_button.setVisible(not kind.task)
         self.source.setToolTip(f"{kind.hint} ({kind.command})")
         if kind.task:
             self.frames.setValue(FRAMES[kind.task])
@@ -300,7 +308,7 @@ class SimulateTab(QtWidgets.QWidget):
 
     # The duration
 
-    def simulation_options(self) -> SimulationOptions:
+    def simulation_options(self, resume: bool = False) -> SimulationOptions:
         """Return the options of a simulation as they are chosen. Raises ValueFault."""
         kind = self.kind()
         return SimulationOptions.parse(
@@ -308,6 +316,7 @@ class SimulateTab(QtWidgets.QWidget):
             temperature=self.temperature.value() if kind.has_temperature else SimulationOptions.temperature,
             replicas=self.replicas.value(),
             model=self.model.currentText().strip() if kind.model else ALL_ATOMS,
+            resume=resume,
         )
 
     def estimate(self) -> None:
@@ -351,14 +360,21 @@ class SimulateTab(QtWidgets.QWidget):
 
     def start_or_cancel(self) -> None:
         """Begin to generate states, or cancel that."""
-        session, cmd = self.panel.session, self.panel.cmd
         if self._run.running:
             self._run.cancel()
             return
+        self._start(resume=False)
+
+    def resume(self) -> None:
+        """Go on with a simulation that was cancelled or ended."""
+        self._start(resume=True)
+
+    def _start(self, resume: bool) -> None:
+        session, cmd = self.panel.session, self.panel.cmd
         kind, selection = self.kind(), self.molecule.currentText().strip()
         runner = Runner(kind.command, False, self._tell, self._keep_quiet, self._tell)
         try:
-            options = self._generate_options(kind) if kind.task else self.simulation_options()
+            options = self._generate_options(kind) if kind.task else self.simulation_options(resume)
         except ValueFault as fault:
             self.panel.complain(str(fault))
             return
@@ -397,6 +413,7 @@ class SimulateTab(QtWidgets.QWidget):
     def _begin(self) -> None:
         self._run.begin()
         self.objects = []
+        self._shown_lines = 0
         self.panel.say("")
         self._enable()
 
@@ -406,6 +423,7 @@ class SimulateTab(QtWidgets.QWidget):
         if backend is not None and backend.info is not None:
             self.show_packages(backend.info.packages)
         self.learn.poll()
+        self._show_lines()
         if not self.isVisible():
             return
         job = self._run.job
@@ -413,11 +431,20 @@ class SimulateTab(QtWidgets.QWidget):
             self.panel.say(f"{job.name}: {count_of_states(job.arrived)} so far")
         self._enable()
 
+    def _show_lines(self) -> None:
+        """Show what the backend has said about the run, such as how long it takes."""
+        job = self._run.job
+        lines = job.lines[self._shown_lines :] if job is not None else []
+        self._shown_lines += len(lines)
+        for line in lines:
+            self.report.appendPlainText(line)
+
     def _enable(self) -> None:
         has_molecule = bool(self.molecule.currentText().strip())
         self.button.setText("Cancel" if self._run.running else "Start")
         self.button.setEnabled(self._run.running or has_molecule)
         self.estimate_button.setEnabled(has_molecule and not self._run.running)
+        self.resume_button.setEnabled(has_molecule and not self._run.running)
         names = set(self.panel.cmd.get_names("objects")) if self.objects and not self._run.running else set()
         counts = [self.panel.cmd.count_states(f"%{name}") for name in self.objects if name in names]
         self.surface_button.setEnabled(max(counts, default=0) > 1)
@@ -436,6 +463,7 @@ class SimulateTab(QtWidgets.QWidget):
 
     def _ended(self, *_: Any) -> None:
         self._run.end()
+        self._show_lines()
         self._enable()
 
     # After a run

@@ -30,7 +30,18 @@ def test_a_potential_is_learned_from_a_simulation_and_simulates_all_atoms(backen
     lines = capsys.readouterr().out
     assert "120 frames of 5 beads; without forces" in lines and "not calibrated" in lines
 
-    name = dsr_simulate("ala_md", 0.0006, model="ala6", every=0.2, replicas=2, quiet=0, async_=0, _self=cmd)
+    run = {"model": "ala6", "every": 0.2, "replicas": 2, "quiet": 0, "async_": 0}
+    assert "there is no checkpoint" in refused(cmd, dsr_simulate, "ala_md", 0.0006, resume=1, **run)
+    # One that ended earlier and goes on is the same as one without a stop.
+    dsr_simulate("ala_md", 0.0004, name="short", _self=cmd, **run)
+    dsr_simulate("ala_md", 0.0006, name="short", resume=1, _self=cmd, **run)
+    assert "the run that goes on has 0" in refused(
+        cmd, dsr_simulate, "ala_md", 1, name="short", seed=1, resume=1, **run
+    )
+    capsys.readouterr()
+    name = dsr_simulate("ala_md", 0.0006, _self=cmd, **run)
+    for state in (1, 3):
+        assert np.array_equal(coordinates(cmd, "short_02", state), coordinates(cmd, "ala_md_cg_02", state))
     assert name == "ala_md_cg" and cmd.get_object_list(name) == ["ala_md_cg_01", "ala_md_cg_02"]
     assert "at 300 K, the temperature of the training" in capsys.readouterr().out
     assert cmd.count_states("ala_md_cg_02") == 3

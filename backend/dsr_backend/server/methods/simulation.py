@@ -91,6 +91,7 @@ def simulate_molecule(state: State, job: Job, request: messages.Simulate) -> mes
                 check,
                 lambda text: job.log(f"{request.source}: {text}"),
                 choose_device(),
+                request.source,
             ),
         )
     return run_source(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 
@@ -16,10 +17,13 @@ from pymol_dsr.shared.text import in_words
 from pymol_dsr.shared.values import JsonObject, ValueFault
 
 from ...runtime.errors import Cancelled
+from .. import model_file
 from ..backmap import ALPHAS, BackMap
 from ..contract import MOST_TITLES, Check, Generated, Report, Trajectory
 from ..refine import Minimiser
 from .beads import TYPES, Protein, beads_of, k_centres, nearest_distance
+from .checkpoint import BeadCheckpoint, checkpoint_path, save
+from .checkpoint import load as load_checkpoint
 from .forces import ClosedForces
 from .langevin import STEP, Langevin
 from .model_file import load
@@ -28,6 +32,7 @@ from .potential import Potential, Trained
 MOST_DONORS = 50
 STEPS_AT_ONCE = 10
 TIMING_STEPS = 20
+CHECKPOINT_SECONDS = 30.0
 CPU = torch.device("cpu")
 FAR = 1.5
 """Times the spacing of the training data; farther from them, a state is where the potential has not learned."""
@@ -41,14 +46,15 @@ def simulate_beads(
     check: Check,
     log: Callable[[str], None],
     device: torch.device = CPU,
+    name: str = "",
 ) -> Generated:
     """Simulate a molecule by the potential options.model; its states are the donors of side chains.
 
     States come time by time, and at each time replica by replica. Replicas that fly apart are started anew and counted.
-    log: takes a line that says how long it will take. device: computes the forces. Raises ValueFault, and Cancelled
-    where there is no state yet.
+    log: takes a line that says how long it will take. device: computes the forces. name: of the checkpoint, which is
+    written every CHECKPOINT_SECONDS; empty for none. Raises ValueFault, and Cancelled where there is no state yet.
     """
-    return _Run(molecule, trajectory, options, report, check, log, device).run()
+    return _Run(molecule, trajectory, options, report, check, log, device, name).run()
 
 
 class _Run:
@@ -63,6 +69,7 @@ class _Run:
         check: Check,
         log: Callable[[str], None],
         device: torch.device,
+        name: str,
     ) -> None:
         self._device = device
         self._options, self._report, self._check, self._log = options, report, check, log
@@ -82,6 +89,10 @@ class _Run:
         if len(self._backmap.atoms) != len(alphas):
             raise ValueFault(f"{len(alphas) - len(self._backmap.atoms)} Cα have no residue around them: leave them out")
         self._steps = max(1, round(1e3 * options.every / STEP))
+        self._checkpoint = checkpoint_path(name) if name else None
+        self._described = _described(options, self._protein)
+        self._beads: list[NDArray[np.float32]] = []
+        self._last: tuple[torch.Tensor, torch.Tensor] | None = None
         self._states: list[NDArray[np.float32]] = []
         self._times: list[float] = []
         self._far: list[bool] = []
@@ -90,21 +101,28 @@ class _Run:
 
     def run(self) -> Generated:
         options = self._options
-        dynamics = self._dynamics()
+        dynamics = self._resumed() if options.resume else self._dynamics(self._starts)
         bonds = torch.as_tensor(self._protein.runs(2), device=self._device)
+        before = len(self._states)
         self._say_how_long(dynamics)
         started, stepping = time.monotonic(), 0.0
+        written = started
         try:
-            for number in range(1, options.states + 1):
+            for number in range(before + 1, options.states + 1):
                 stepping += self._advance(dynamics)
                 lost = dynamics.flown_apart(bonds)
                 if bool(lost.any()):
                     self._flown_apart += int(lost.sum())
                     dynamics.restart(lost, self._starts[lost])
-                self._keep(number, dynamics.x.cpu().numpy())
+                self._keep(number, dynamics.x.cpu().numpy().copy())
+                self._last = dynamics.v.clone(), self._generator.get_state()
                 elapsed = time.monotonic() - started
-                text = f"{1e3 * stepping / (number * self._steps):.1f} ms a step of {options.replicas} replicas"
-                left = elapsed * (options.states / number - 1.0)
+                count = number - before
+                text = f"{1e3 * stepping / (count * self._steps):.1f} ms a step of {options.replicas} replicas"
+                left = elapsed * (options.states - number) / count
+                if time.monotonic() - written > CHECKPOINT_SECONDS:
+                    self._write()
+                    written = time.monotonic()
                 self._report(number / options.states, "simulating", text, left)
                 if options.budget is not None and elapsed > options.budget and number < options.states:
                     self._stopped = f"ended by budget={options.budget:g}"
@@ -113,7 +131,19 @@ class _Run:
             if not self._states:
                 raise
             self._stopped = "cancelled"
+        self._write()
         return self._generated()
+
+    def _write(self) -> None:
+        """Write a checkpoint at the last state of this run."""
+        if self._checkpoint is None or self._last is None:
+            return
+        velocities, random = self._last
+        checkpoint = BeadCheckpoint(np.stack(self._beads), velocities, random, self._device.type, self._flown_apart)
+        try:
+            save(self._checkpoint, checkpoint, self._described)
+        except OSError as error:
+            self._log(f"the checkpoint can't be written: {error}")
 
     def _advance(self, dynamics: Langevin) -> float:
         """Take the steps to the next state; their seconds."""
@@ -124,15 +154,38 @@ class _Run:
                 dynamics.run(count)
         return time.monotonic() - started
 
-    def _dynamics(self) -> Langevin:
+    def _resumed(self) -> Langevin:
+        """Take up the states and the checkpoint of this name."""
+        if self._checkpoint is None:
+            raise ValueFault("resume 1: this run has no name")
+        replicas, count = len(self._starts), len(self._protein)
+        kept = load_checkpoint(self._checkpoint, replicas, count, self._described)
+        self._flown_apart = kept.flown_apart
+        for number, x in enumerate(kept.beads[: self._options.states], 1):
+            self._keep(number, x)
+        last = torch.as_tensor(kept.beads[-1], device=self._device)
+        dynamics = self._dynamics(last, kept.velocities.to(self._device))
+        if kept.device == self._device.type:
+            try:
+                self._generator.set_state(kept.random)
+            except RuntimeError as error:
+                raise ValueFault(f"{self._checkpoint}: {error}; simulate anew without resume=1") from error
+        else:
+            self._generator.manual_seed(self._options.seed + len(kept.beads))
+            self._notes.append("goes on with other random numbers: on another device")
+        return dynamics
+
+    def _dynamics(self, x: torch.Tensor, v: torch.Tensor | None = None) -> Langevin:
         potential, protein = self._potential, self._protein
         offsets = None if self._trained is None else torch.as_tensor(self._trained.offsets, device=self._device)
         self._forces = ClosedForces(potential, protein, offsets)
+        self._generator = torch.Generator(self._device).manual_seed(self._options.seed)
         return Langevin(
             self._forces,
-            self._starts,
+            x,
             potential.temperature,
-            torch.Generator(self._device).manual_seed(self._options.seed),
+            self._generator,
+            v=v,
         )
 
     def _say_how_long(self, dynamics: Langevin) -> None:
@@ -148,7 +201,7 @@ class _Run:
         self._all_atoms(copy.x.cpu().numpy()[:1])
         state = time.monotonic() - started
         options = self._options
-        seconds = options.states * (self._steps * step + options.replicas * state)
+        seconds = (options.states - len(self._states)) * (self._steps * step + options.replicas * state)
         if options.budget is not None:
             seconds = min(seconds, options.budget)
         replicas = f" of {options.replicas} replicas each" if options.replicas > 1 else ""
@@ -168,6 +221,7 @@ class _Run:
         beads = _superposed(x, self._first)
         atoms = self._all_atoms(beads)
         self._report.frames(atoms)
+        self._beads.append(x)
         self._states.append(atoms)
         self._times += [number * self._steps * STEP * 1e-3] * len(atoms)
         if self._trained is not None:
@@ -200,6 +254,20 @@ def blocks(steps: int, longest: int) -> Iterator[int]:
     """Yield the lengths of blocks of at most `longest` steps, which are `steps` together."""
     for first in range(0, steps, longest):
         yield min(longest, steps - first)
+
+
+def _described(options: SimulationOptions, protein: Protein) -> JsonObject:
+    """Say which run this is, for its checkpoint."""
+    content = model_file.read(options.model, model_file.POTENTIAL)
+    return {
+        "model": options.model,
+        "potential": hashlib.sha256(content).hexdigest(),
+        "every": options.every,
+        "seed": options.seed,
+        "replicas": options.replicas,
+        "mutate": options.mutate,
+        "residues": list(protein.residues),
+    }
 
 
 def _trained(potential: Potential, protein: Protein, training: JsonObject) -> tuple[Trained | None, list[str]]:
@@ -254,7 +322,7 @@ def _donors(trajectory: Trajectory) -> NDArray[np.float32]:
 
 
 def _notes(far: list[bool], flown_apart: int, replicas: int, stopped: str) -> list[str]:
-    notes = [f"{stopped}; the states so far are kept"] if stopped else []
+    notes = [f"{stopped}; the states so far are kept, and resume=1 goes on"] if stopped else []
     if flown_apart:
         notes.append(f"replicas flew apart {flown_apart} times and were started anew, of {replicas}")
     if any(far):
