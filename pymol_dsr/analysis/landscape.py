@@ -21,6 +21,8 @@ ResidueKey = tuple[str, str, str]
 CALPHA = "CA"
 # The last residue of a chain has no O of that name in some force fields.
 OXYGENS = ("O", "OT1", "O1", "OXT", "OT2")
+MOST_MUTATED = 0.25
+"""Of the residues of mutants; objects with more that differ are other proteins."""
 LEAST_RESIDUES = 4
 # Characters of a list of states in a line.
 LONGEST_STATES = 60
@@ -86,12 +88,16 @@ def _oxygen(names: Mapping[str, int]) -> int:
 def in_common(objects: Sequence[ResidueStates]) -> tuple[list[ResidueStates], str]:
     """Return the objects with the residues that all of them have, and a line on what was left out, or none.
 
-    Objects of the same sequence correspond in order, whatever their chains and numbers are. Raises ExtractError for
-    fewer than four residues in common.
+    Objects of the same sequence correspond in order, whatever their chains and numbers are. Mutants of few residues
+    correspond by chain and number, with the mutated residues. Raises ExtractError for fewer than four residues in
+    common.
     """
     sequences = {tuple(residue for _, _, residue in member.keys) for member in objects}
     if len(sequences) == 1:
         return list(objects), ""
+    mutated = _mutated(objects)
+    if mutated:
+        return list(objects), f"mutated residues are compared, too, by their CA atoms: {', '.join(mutated)}"
     shared = set(objects[0].keys).intersection(*(member.keys for member in objects[1:]))
     keys = [key for key in objects[0].keys if key in shared]
     names = ", ".join(member.atoms.object for member in objects)
@@ -104,6 +110,18 @@ def in_common(objects: Sequence[ResidueStates]) -> tuple[list[ResidueStates], st
     return [member.chosen(keys) for member in objects], (
         f"{len(keys)} residues are in all of {names}; up to {left} others are left out"
     )
+
+
+def _mutated(objects: Sequence[ResidueStates]) -> list[str]:
+    """Return what differs between mutants of the same residues, as A:5 ALA/GLY; nothing where they are no mutants."""
+    columns = list(zip(*(member.keys for member in objects), strict=False))
+    if any(len(member.keys) != len(columns) for member in objects):
+        return []
+    if any(len({key[:2] for key in column}) > 1 for column in columns):
+        return []
+    names = {column[0][:2]: sorted({key[2] for key in column}) for column in columns}
+    changed = [f"{chain}:{number} {'/'.join(kinds)}" for (chain, number), kinds in names.items() if len(kinds) > 1]
+    return changed if len(changed) <= MOST_MUTATED * len(columns) else []
 
 
 def request_of(

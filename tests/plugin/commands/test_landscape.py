@@ -46,6 +46,18 @@ def test_objects_of_one_sequence_correspond_whatever_their_numbers_are(peptide):
     assert [len(group.keys) for group in matched] == [9, 9] and not line
 
 
+def test_mutants_keep_their_mutated_residues(peptide):
+    peptide.create("mutant", "pep")
+    peptide.alter("mutant and resi 3+5", "resn = 'GLY'")
+    matched, line = in_common([residues(peptide, "pep"), residues(peptide, "mutant")])
+    assert [len(member.keys) for member in matched] == [9, 9]
+    chain = matched[0].keys[0][0]
+    assert line == f"mutated residues are compared, too, by their CA atoms: {chain}:3 ASP/GLY, {chain}:5 GLY/PHE"
+    # With a third of the residues changed, it is another protein.
+    peptide.alter("mutant and resi 8", "resn = 'ALA'")
+    assert "up to 3 others are left out" in in_common([residues(peptide, "pep"), residues(peptide, "mutant")])[1]
+
+
 def test_objects_with_missing_residues_share_the_others(peptide):
     peptide.create("short", "pep and not resi 3+9")
     matched, line = in_common([residues(peptide, "pep"), residues(peptide, "short")])

@@ -78,9 +78,9 @@ def load(path: Path, replicas: int, count: int, run: JsonObject) -> BeadCheckpoi
         for key, value in run.items():
             if kept.get(key) != value:
                 raise ModelError(f"{key} {value}: the run that goes on has {str(kept.get(key))[:100]}")
-        states = model_file.whole(description, "states", 1, MOST_STATES)
-        length = model_file.whole(description, "random", 1, LONGEST_STATE)
-        flown_apart = model_file.whole(description, "flown_apart", 0, 10**9)
+        states = model_file.whole_number(description, "states", 1, MOST_STATES)
+        length = model_file.whole_number(description, "random", 1, LONGEST_STATE)
+        flown_apart = model_file.whole_number(description, "flown_apart", 0, 10**9)
         shapes = {
             "beads": (torch.float32, (states, replicas, count, 3)),
             "velocities": (torch.float32, (replicas, count, 3)),

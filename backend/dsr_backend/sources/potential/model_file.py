@@ -112,7 +112,7 @@ def _optimizer(described: Any, tensors: dict[str, torch.Tensor], names: list[str
     """Return the state of the training, of tensors whose shapes are checked."""
     if not isinstance(described, dict):
         raise ModelError("its optimizer is no JSON object")
-    epochs, steps = (model_file.whole(described, key, 0, MOST_STEPS) for key in ("epochs", "steps"))
+    epochs, steps = (model_file.whole_number(described, key, 0, MOST_STEPS) for key in ("epochs", "steps"))
     weights, first, second = ({name: tensors[f"optimizer.{key}.{name}"] for name in names} for key in MOMENTS)
     if any(bool((tensor < 0).any()) for tensor in second.values()):
         raise ModelError("a second moment of its optimizer is below 0")
