@@ -40,7 +40,7 @@ def test_each_seed_is_measured_once_and_written(short, data, tmp_path):
     measure = ["measure", str(data), "--folder", str(folder), "--seeds", "0", "1", "--seconds", "0.1"]
     cg.main(measure)
     names = ["data.json", "forces-0.json", "forces-1.json", "frames-0.json", "frames-1.json"]
-    assert sorted(path.name for path in folder.iterdir()) == names
+    assert sorted(path.name for path in folder.glob("*.json")) == names
     description = json.loads((folder / "data.json").read_text())
     assert description["frames"] == 200 and len(description["floor"]) == 10
     assert all(0.0 <= value <= 1.0 for value in (*description["floor"], description["unseen"], description["helix"]))
