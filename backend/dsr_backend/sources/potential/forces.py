@@ -247,7 +247,8 @@ class _Network:
 
     def slopes(self, distance: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Return the slopes [P,R] of the energy with the distances of pairs."""
-        place = (distance * ((KNOTS - 1) / CUTOFF)).clamp_max(KNOTS - 1)
+        # The last knot is also for distances that are no number, of a replica that has flown apart.
+        place = torch.where(distance < CUTOFF, distance * ((KNOTS - 1) / CUTOFF), float(KNOTS - 1))
         knot = place.round()
         shift = ((place - knot) * (CUTOFF / (KNOTS - 1)))[..., None]
         rows = self._table.index_select(0, knot.long().flatten())

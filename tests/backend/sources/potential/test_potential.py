@@ -91,6 +91,10 @@ def test_forces_in_closed_form_are_the_same(potential, frames, chains) -> None:
     for weights in (None, offsets, 2.0 * offsets):
         forces.set_offsets(weights)
         torch.testing.assert_close(forces(x), potential.forces(x, protein, weights), rtol=1e-5, atol=1e-4)
+    # A replica that has flown apart does not disturb the others.
+    lost = x.clone()
+    lost[1, 4] = math.nan
+    torch.testing.assert_close(forces(lost)[2:], forces(x)[2:])
 
 
 def test_the_energy_is_that_of_the_turned_molecule_and_not_of_its_mirror_image(potential, frames) -> None:
