@@ -383,13 +383,13 @@ def trained_net(options: argparse.Namespace) -> list[Row]:
     net, _ = Net.of_model("net", saved, molecule, topology, np.concatenate(train))
     starts = _starts(test)
     drawn, seconds = {}, 0.0
-    for number, few in enumerate(np.array_split(starts, NET_PIECES)):
+    for number, piece in enumerate(np.array_split(starts, NET_PIECES)):
         states_path = options.folder / f"net-states-{number}.npz"
         if not states_path.exists():
             history = [
                 frames_of(
                     torch.as_tensor(
-                        np.repeat(test[few - steps_back][:, net.backbone], NET_DRAWN, 0), dtype=torch.float32
+                        np.repeat(test[piece - steps_back][:, net.backbone], NET_DRAWN, 0), dtype=torch.float32
                     )
                 )
                 for steps_back in range(HISTORY - 1, -1, -1)
@@ -400,8 +400,8 @@ def trained_net(options: argparse.Namespace) -> list[Row]:
             np.savez(states_path, states=backbones.numpy(), seconds=cpu)
         with np.load(states_path) as file:
             seconds += float(file["seconds"])
-            forecasts = file["states"].astype(np.float64).reshape(len(few), NET_DRAWN, PEPTIDE_AHEAD, -1, 3)
-        drawn |= dict(zip(few.tolist(), forecasts, strict=True))
+            forecasts = file["states"].astype(np.float64).reshape(len(piece), NET_DRAWN, PEPTIDE_AHEAD, -1, 3)
+        drawn |= dict(zip(piece.tolist(), forecasts, strict=True))
     row = peptide_row("net", drawn, True, topology, net.projection, train, test, starts)
     row |= {"s": seconds, "ratio": net.best.ratio, "steps": net.curve[-1].steps, "chart": saved.priors[0].chart.name}
     return [{**row, "training s": spent}]

@@ -143,8 +143,8 @@ def choose(combo: Any, text: str) -> Iterator[int]:
     yield from click_at(combo.mapToGlobal(QtCore.QPoint(combo.width() - 8, combo.height() // 2)))
     view = combo.view()
     yield from wait_until(view.isVisible, 5)
-    place = view.visualRect(combo.model().index(row, 0)).center()
-    yield from click_at(view.viewport().mapToGlobal(place))
+    position = view.visualRect(combo.model().index(row, 0)).center()
+    yield from click_at(view.viewport().mapToGlobal(position))
 
 
 def page(title: str) -> Iterator[int]:
@@ -156,11 +156,11 @@ def page(title: str) -> Iterator[int]:
 def menu(*titles: str) -> Iterator[int]:
     """Open PyMOL's menus one after the other."""
     bar = window().menuBar()
-    place: Any = bar
+    menu_owner: Any = bar
     for title in titles:
-        (action,) = [action for action in place.actions() if action.text().replace("&", "") == title]
-        yield from click_at(place.mapToGlobal(place.actionGeometry(action).center()))
-        place = action.menu()
+        (action,) = [action for action in menu_owner.actions() if action.text().replace("&", "") == title]
+        yield from click_at(menu_owner.mapToGlobal(menu_owner.actionGeometry(action).center()))
+        menu_owner = action.menu()
 
 
 def button_of(dialog: Any, text: str) -> Any:
@@ -186,10 +186,10 @@ def name_file(path: Any) -> Iterator[int]:
 
     yield from wait_until(lambda: isinstance(dialog(), QtWidgets.QFileDialog), 20)
     yield 300
-    shown = dialog()
-    shown.findChild(QtWidgets.QLineEdit, "fileNameEdit").setText(str(path))
+    file_dialog = dialog()
+    file_dialog.findChild(QtWidgets.QLineEdit, "fileNameEdit").setText(str(path))
     yield 200
-    box = shown.findChild(QtWidgets.QDialogButtonBox)
+    box = file_dialog.findChild(QtWidgets.QDialogButtonBox)
     (accept,) = [b for b in box.buttons() if box.buttonRole(b) == QtWidgets.QDialogButtonBox.ButtonRole.AcceptRole]
     yield from click(accept)
     yield 400
@@ -228,7 +228,7 @@ def idle() -> bool:
 
 def note(text: str) -> None:
     with open(os.path.join(os.environ["FIRST_HOUR_OUT"], "log.txt"), "a") as log:
-        print(f"{time.monotonic() - began:7.1f} {os.environ['FIRST_HOUR_ACT']}: {text}", file=log)
+        print(f"{time.monotonic() - BEGAN:7.1f} {os.environ['FIRST_HOUR_ACT']}: {text}", file=log)
 
 
 def picture(name: str) -> None:
@@ -254,25 +254,27 @@ class Watcher:
         self._timer.start()
 
     def _look(self) -> None:
-        now = time.monotonic()
-        if now - self._last > 0.3:
-            note(f"PAUSE of {now - self._last:.2f} s")
+        moment = time.monotonic()
+        if moment - self._last > 0.3:
+            note(f"PAUSE of {moment - self._last:.2f} s")
         try:
-            shown = panel()
+            window_panel = panel()
         except ValueError:
-            shown = None
-        if shown is not None:
+            window_panel = None
+        if window_panel is not None:
             texts = {
-                "status": shown.status.text(),
-                "progress": shown.progress.text.text() if shown.progress.isVisible() else "",
-                "first steps": shown.first_steps.missing.text() if shown.first_steps.missing.isVisible() else "",
-                "verdict": shown.fit.verdict.text(),
-                "play": shown.play.message.text(),
+                "status": window_panel.status.text(),
+                "progress": window_panel.progress.text.text() if window_panel.progress.isVisible() else "",
+                "first steps": window_panel.first_steps.missing.text()
+                if window_panel.first_steps.missing.isVisible()
+                else "",
+                "verdict": window_panel.fit.verdict.text(),
+                "play": window_panel.play.message.text(),
             }
-            for place, text in texts.items():
-                if self._said.get(place, "") != text:
-                    self._said[place] = text
-                    note(f"{place}: {text}")
+            for label, text in texts.items():
+                if self._said.get(label, "") != text:
+                    self._said[label] = text
+                    note(f"{label}: {text}")
         self._last = time.monotonic()
 
 
@@ -297,10 +299,10 @@ def act_install() -> Iterator[int]:
     for _ in range(4):
         if dialog() is None or dialog() is manager:
             break
-        shown = dialog()
-        texts = [w.text() for w in shown.findChildren(QtWidgets.QLabel)]
-        note(f"dialog {shown.windowTitle()!r}: {texts}")
-        picture(f"manager-{shown.windowTitle() or 'dialog'}")
+        box = dialog()
+        texts = [w.text() for w in box.findChildren(QtWidgets.QLabel)]
+        note(f"dialog {box.windowTitle()!r}: {texts}")
+        picture(f"manager-{box.windowTitle() or 'dialog'}")
         yield from keys("Return")
         yield 500
     manager.close()
@@ -359,11 +361,11 @@ def loaded(structure: Path, trajectory: Path | None = None) -> Iterator[int]:
     yield from menu("File", "Open...")
     yield from name_file(trajectory)
     yield 800
-    shown = dialog()
-    if shown is None:
-        (shown,) = [w for w in QtWidgets.QApplication.topLevelWidgets() if w.isVisible() and w is not window()]
+    box = dialog()
+    if box is None:
+        (box,) = [w for w in QtWidgets.QApplication.topLevelWidgets() if w.isVisible() and w is not window()]
     picture("load-trajectory")
-    yield from click(button_of(shown, "Load"))
+    yield from click(button_of(box, "Load"))
     yield from wait_until(lambda: cmd.count_states() > 1, 60)
 
 
@@ -834,9 +836,9 @@ def prepare(folder: Path) -> None:
 
 def play(act: str, folder: Path, display: str) -> int:
     """Play one act in a PyMOL of its own; its exit status."""
-    ours = ("DSR_", "FIRST_HOUR_")
+    prefixes = ("DSR_", "FIRST_HOUR_")
     env = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
+        **{name: value for name, value in os.environ.items() if not name.startswith(prefixes)},
         "DISPLAY": display,
         "HOME": str(folder / "home"),
         "PATH": os.defpath + ":/usr/local/bin",
@@ -902,7 +904,7 @@ def main() -> None:
         server.terminate()
 
 
-began = time.monotonic()
+BEGAN = time.monotonic()
 if "FIRST_HOUR_ACT" in os.environ:
     from pymol.Qt import QtCore as _QtCore
 

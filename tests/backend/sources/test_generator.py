@@ -101,7 +101,7 @@ def test_superposed_frames_lie_on_the_others_whatever_their_pose():
 def test_the_prior_of_a_relaxing_process_knows_its_memory_and_its_noise():
     long = fluctuating(3000, 0.8, 0.2)
     prior = Prior.fit([long], RigidChart(RESIDUE_DATA))
-    known = [long[back : back - MEMORY - 1] for back in range(MEMORY + 1)]
+    known = [long[lag : lag - MEMORY - 1] for lag in range(MEMORY + 1)]
     by = prior.chart.increments(known[-1], long[MEMORY + 1 :])
     error = ((by - prior.forward_mean(past_increments(prior.chart, known), known[-1])) ** 2).mean()
     # Of the change to the next state, (1 − m)² s² + (1 − m²) s², only the second part is noise.
@@ -211,15 +211,15 @@ def test_the_encoder_sees_shape_and_not_pose():
     frames = TRAJECTORY[:2]
     rotation = torch.tensor(Rotation.random(random_state=8).as_matrix(), dtype=torch.float32)
     index = neighbors(frames)
-    own = noise(2, RESIDUES, OWN)
-    turned_code = encoder(turned(frames, rotation, torch.ones(3)), own, index, KINDS, PLACES)
+    features = noise(2, RESIDUES, OWN)
+    turned_code = encoder(turned(frames, rotation, torch.ones(3)), features, index, KINDS, PLACES)
     assert turned_code.detach().numpy() == pytest.approx(
-        encoder(frames, own, index, KINDS, PLACES).detach().numpy(), abs=1e-4
+        encoder(frames, features, index, KINDS, PLACES).detach().numpy(), abs=1e-4
     )
     # Another shape: the last residue is 3 Å away from where it was.
     shifted = Frames(frames.rotations, frames.origins.clone())
     shifted.origins[:, -1] += 3.0
-    assert encoder(shifted, own, index, KINDS, PLACES).detach().numpy() != pytest.approx(
+    assert encoder(shifted, features, index, KINDS, PLACES).detach().numpy() != pytest.approx(
         turned_code.detach().numpy(), abs=1e-2
     )
 
@@ -415,8 +415,10 @@ def test_past_increments_reach_back_as_far_as_states_are_known_without_a_gap():
     present = torch.ones(2, 6, dtype=torch.bool)
     present[1, 3] = False
     past = training.known_past(net, known, present)
-    whole = past_increments(net.prior.chart, [TRAJECTORY[k : k + 2] for k in range(6)])
-    assert torch.equal(past[0], whole[0]) and torch.equal(past[1, :1], whole[1, :1]) and not past[1, 1:].any()
+    past_of_all = past_increments(net.prior.chart, [TRAJECTORY[k : k + 2] for k in range(6)])
+    assert (
+        torch.equal(past[0], past_of_all[0]) and torch.equal(past[1, :1], past_of_all[1, :1]) and not past[1, 1:].any()
+    )
     assert not training.known_past(net, known[:, -1:], present[:, -1:]).any()
     context, by = windows.context(net, "forward", 4, GENERATOR)
     assert context.forward and by.shape == (4, RESIDUES, 6)

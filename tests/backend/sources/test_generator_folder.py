@@ -115,8 +115,8 @@ def write_run(folder, name, number, topology, trajectory, selection="protein"):
     inner.mkdir(exist_ok=True)
     if number == 1:
         atoms.write(str(inner / f"{name}.pdb"), frames=universe.trajectory[:1])
-        for other in ("README.txt", f"{name}_bfactor.tsv", f"{name}_prod_R1.tpr"):
-            (inner / other).write_bytes(b"not read")
+        for unread in ("README.txt", f"{name}_bfactor.tsv", f"{name}_prod_R1.tpr"):
+            (inner / unread).write_bytes(b"not read")
     with mda.Writer(str(inner / f"{name}_prod_R{number}_fit.xtc"), atoms.n_atoms) as writer:
         for frame in universe.trajectory:
             frame.dt, frame.time = 100.0, 100.0 * frame.frame

@@ -41,10 +41,10 @@ def forecast_error(prior: Prior, trajectories: Sequence[Frames], seed: int) -> f
         return 1.0
     chosen = [cases[k] for k in np.unique(np.linspace(0, len(cases) - 1, STARTS).round().astype(int))]
     known = [
-        Frames.stack([states[start - MEMORY + back] for states, start in chosen], 0).map(
+        Frames.stack([states[start - MEMORY + lag] for states, start in chosen], 0).map(
             lambda tensor: tensor.repeat_interleave(DRAWN, 0)
         )
-        for back in range(MEMORY + 1)
+        for lag in range(MEMORY + 1)
     ]
     generator = torch.Generator().manual_seed(seed)
     for _ in range(AHEAD):

@@ -76,8 +76,8 @@ class Decoder(nn.Module):
         """
         pose, turn = poses(anchor, index)
         near = gather(increments.reshape(*increments.shape[:2], 2, 3), index)
-        seen = torch.einsum("brnij,brnkj->brnki", turn, near) if turns else near
-        edges = torch.cat([pose, seen.flatten(-2)], -1)
+        turned_near = torch.einsum("brnij,brnkj->brnki", turn, near) if turns else near
+        edges = torch.cat([pose, turned_near.flatten(-2)], -1)
         levels = level_features(level)[:, None].expand(-1, white.shape[1], -1)
         vectors = self.enter(torch.cat([context, white, increments, levels], -1))
         for layer in self.layers:

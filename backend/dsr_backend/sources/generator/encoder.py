@@ -66,15 +66,15 @@ class Encoder(nn.Module):
         vectors: Tensor = self.separation(differences.clamp(-half, half) + half)
         return vectors
 
-    def forward(self, frames: Frames, own: Tensor, index: Tensor, kinds: Tensor, places: Tensor) -> Tensor:
+    def forward(self, frames: Frames, features: Tensor, index: Tensor, kinds: Tensor, places: Tensor) -> Tensor:
         """Return a vector f[B,R,H] for each residue of frames [B,R] with neighbours i8[B,R,N].
 
-        own: f[B,R,18], increments and dihedrals of the residues themselves. kinds, places: i8[R], kinds of the residues
-        and their places along the chain.
+        features: f[B,R,18], increments and dihedrals of the residues themselves. kinds, places: i8[R], kinds of the
+        residues and their places along the chain.
         """
         kind = self.kind(kinds)
         near = self.pose(poses(frames, index)[0]) + self.separations(index, places) + kind[index]
-        embedded = kind.expand(len(index), -1, -1) + self.own(own)
+        embedded = kind.expand(len(index), -1, -1) + self.own(features)
         vectors: Tensor = self.norm(
             embedded + self.mix(torch.cat([embedded, torch.nn.functional.silu(near).mean(2)], -1))
         )

@@ -87,9 +87,9 @@ def dihedral_features(frames: Frames, residues: Residues) -> Tensor:
 def dihedral(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
     """Return the dihedrals f[...] (radians) of four points f[...,3] each."""
     first, axis, last = b - a, c - b, d - c
-    normal, other = torch.linalg.cross(first, axis), torch.linalg.cross(axis, last)
-    sine = (first * other).sum(-1) * axis.norm(dim=-1)
-    return torch.atan2(sine, (normal * other).sum(-1))
+    normal, second_normal = torch.linalg.cross(first, axis), torch.linalg.cross(axis, last)
+    sine = (first * second_normal).sum(-1) * axis.norm(dim=-1)
+    return torch.atan2(sine, (normal * second_normal).sum(-1))
 
 
 def angle(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
@@ -121,8 +121,8 @@ def _relative(links: Tensor, residues: Residues) -> Frames:
     inner = angle(own_n, own_alpha, own_c)
     next_c = placed(c, next_n, next_alpha, (own_c - own_alpha).norm(dim=-1), inner, phi)
     bonded = frames_of(torch.stack([next_n, next_alpha, next_c], -2))
-    still = Frames(torch.eye(3, dtype=links.dtype, device=links.device).expand_as(bonded.rotations), 0.0 * alpha)
-    loose = moved(still, links)
+    unbent = Frames(torch.eye(3, dtype=links.dtype, device=links.device).expand_as(bonded.rotations), 0.0 * alpha)
+    loose = moved(unbent, links)
     linked = residues.linked
     return Frames(
         torch.where(linked[:, None, None], bonded.rotations, loose.rotations),

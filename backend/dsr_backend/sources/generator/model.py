@@ -66,16 +66,16 @@ class Context(NamedTuple):
     def repeated(self, count: int) -> Context:
         """Return the context with each example `count` times in a row."""
 
-        def each(tensor: Tensor) -> Tensor:
+        def repeat(tensor: Tensor) -> Tensor:
             return tensor.repeat_interleave(count, 0)
 
         return Context(
-            self.known.map(each),
-            each(self.times),
-            each(self.present),
-            self.anchor.map(each),
-            each(self.mean),
-            each(self.spread),
+            self.known.map(repeat),
+            repeat(self.times),
+            repeat(self.present),
+            self.anchor.map(repeat),
+            repeat(self.mean),
+            repeat(self.spread),
             self.forward,
             self.whole,
         )
@@ -133,9 +133,9 @@ class Generator:
         flat = context.known.map(lambda tensor: tensor.flatten(0, 1))
         repeated = index.repeat_interleave(length, 0)
         anchor = context.anchor.map(lambda tensor: tensor.repeat_interleave(length, 0))
-        way = self.prior.chart.increments(anchor, flat) / ROTATION_LENGTH
-        own = torch.cat([way, dihedral_features(flat, self.residues)], -1)
-        encoded = self.net.encoder(flat, own, repeated, self.residues.kinds, self.residues.places)
+        increments = self.prior.chart.increments(anchor, flat) / ROTATION_LENGTH
+        features = torch.cat([increments, dihedral_features(flat, self.residues)], -1)
+        encoded = self.net.encoder(flat, features, repeated, self.residues.kinds, self.residues.places)
         encoded = encoded.reshape(batch, length, *encoded.shape[1:])
         vectors: Tensor = self.net.temporal(encoded, context.times, context.present)
         return vectors, index

@@ -152,14 +152,14 @@ def past_increments(chart: Chart, states: Sequence[Frames]) -> Tensor:
     """
     newest = states[-1].origins
     past = newest.new_zeros(len(newest), MEMORY, newest.shape[1], 6)
-    for back in range(min(MEMORY, len(states) - 1)):
-        past[:, back] = -chart.increments(states[-1 - back], states[-2 - back])
+    for lag in range(min(MEMORY, len(states) - 1)):
+        past[:, lag] = -chart.increments(states[-1 - lag], states[-2 - lag])
     return past
 
 
-def _evenly(count: int, most: int) -> Tensor:
+def _evenly(count: int, limit: int) -> Tensor:
     """Return the indices i8[N] of at most `most` of `count` rows, evenly spaced."""
-    return torch.linspace(0, count - 1, min(count, most)).round().long()
+    return torch.linspace(0, count - 1, min(count, limit)).round().long()
 
 
 def bridge_mean(chart: Chart, current: Frames, end: Frames, left: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ def bridge_mean(chart: Chart, current: Frames, end: Frames, left: Tensor) -> Ten
 def _windows(states: Frames, mean: Frames, chart: Chart) -> tuple[Tensor, Tensor]:
     """Return features f[W,D2] and increments f[W,D] of consecutive states."""
     count = len(states.origins)
-    known = [states[back : count - 1 - MEMORY + back] for back in range(MEMORY + 1)]
+    known = [states[lag : count - 1 - MEMORY + lag] for lag in range(MEMORY + 1)]
     current, following = known[-1], states[MEMORY + 1 :]
     past = past_increments(chart, known).flatten(1)
     return torch.cat([past, chart.features(current, mean)], 1), chart.increments(current, following).flatten(1)
