@@ -9,8 +9,9 @@ trajectory.
 
 Commands: dsr_example, dsr_fit, dsr_movie, dsr_color, dsr_film, dsr_still, dsr_levels, dsr_measure, dsr_eval,
 dsr_occupancy, dsr_ensemble, dsr_continue, dsr_fill, dsr_sample, dsr_morph, dsr_simulate, dsr_learn, dsr_surfaces,
-dsr_export, dsr_save, dsr_load, dsr_resume, dsr_status, dsr_cancel, dsr_delete, dsr_set, dsr_install, dsr_doctor;
-"help dsr_fit" is the place to start. The menu entry Plugin > Dynamical Surface… opens a small window for them.
+dsr_export, dsr_save, dsr_load, dsr_restore, dsr_resume, dsr_status, dsr_cancel, dsr_delete, dsr_set, dsr_install,
+dsr_doctor; "help dsr_fit" is the place to start. The menu entry Plugin > Dynamical Surface… opens a small window for
+them.
 
 Fitting runs in a process of its own, the backend, here or on another machine; see dsr_set.
 """

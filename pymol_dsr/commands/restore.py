@@ -114,12 +114,12 @@ def _restore(session: Session, coarse: CoarseMovie, runner: Runner, _self: Any) 
             f"its fit is not the fit {coarse.fit} that PyMOL has; 'dsr_delete {coarse.fit}' and open the session again"
         )
     fit = _claimed(session, coarse.fit)
-    began = time.monotonic()
+    started_at = time.monotonic()
     with session.jobs.releasing(fit):
-        kept = _made(session, coarse, fit, runner, _self)
+        kept = _with_meshes(session, coarse, fit, runner, _self)
         in_gui(_self, _finish, session, coarse, kept, _self)
     runner.say(
-        f" {kept.name}: its {len(kept.meshes)} meshes are as they were saved, in {time.monotonic() - began:.0f} s"
+        f" {kept.name}: its {len(kept.meshes)} meshes are as they were saved, in {time.monotonic() - started_at:.0f} s"
     )
 
 
@@ -135,7 +135,7 @@ def _claimed(session: Session, name: str) -> Fit:
         time.sleep(POLL_SECONDS)
 
 
-def _made(session: Session, coarse: CoarseMovie, fit: Fit, runner: Runner, _self: Any) -> KeptMovie:
+def _with_meshes(session: Session, coarse: CoarseMovie, fit: Fit, runner: Runner, _self: Any) -> KeptMovie:
     """Return the movie with its meshes, which are in the scene in their colours. Leaves it coarse where that fails."""
     recipe = coarse.recipe
     trajectory = fit.trajectory(recipe.trajectory)

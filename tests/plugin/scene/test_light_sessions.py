@@ -72,18 +72,18 @@ def meshes_of(cmd, name):
     return [state[0][1] for state in entry[5][2]]
 
 
-def differences(meshes, others):
+def differences(meshes, expected_meshes):
     """The states whose meshes or colours differ, with the number of floats that do and the largest difference."""
-    differing = [(0, len(meshes), float(len(others)))] if len(meshes) != len(others) else []
-    for state, (mesh, other) in enumerate(zip(meshes, others, strict=False), 1):
-        gaps = np.abs(np.subtract(mesh, other)) if len(mesh) == len(other) else np.array([np.inf])
+    differing = [(0, len(meshes), float(len(expected_meshes)))] if len(meshes) != len(expected_meshes) else []
+    for state, (mesh, expected) in enumerate(zip(meshes, expected_meshes, strict=False), 1):
+        gaps = np.abs(np.subtract(mesh, expected)) if len(mesh) == len(expected) else np.array([np.inf])
         if gaps.size and gaps.max() > 1e-4:
             differing.append((state, int((gaps > 1e-4).sum()), float(gaps.max())))
     return differing
 
 
 def appearance(cmd, name):
-    """What the user has set, of an object."""
+    """Settings that the user has made of an object."""
     return (
         cmd.get_names("objects"),
         name in cmd.get_names("objects", enabled_only=1),
@@ -122,8 +122,8 @@ def test_a_light_session_makes_the_same_meshes_again(plugin, tmp_path, capsys):
     pytest.importorskip("torch")
     make_movie(plugin)
     plugin.color("yellow", "pep")  # of the atoms alone; the surface keeps the colours it was made in
-    before, look = {name: meshes_of(plugin, name) for name in ("mine", "fit_future")}, appearance(plugin, "mine")
-    path, again = str(tmp_path / "light.pse"), str(tmp_path / "again.pse")
+    before, settings = {name: meshes_of(plugin, name) for name in ("mine", "fit_future")}, appearance(plugin, "mine")
+    path, second_path = str(tmp_path / "light.pse"), str(tmp_path / "again.pse")
     plugin.save(path)
     assert {name: meshes_of(plugin, name) for name in before} == before, "saving has changed the scene"
     assert " mine: " in capsys.readouterr().out
@@ -141,17 +141,19 @@ def test_a_light_session_makes_the_same_meshes_again(plugin, tmp_path, capsys):
     plugin.load(path)
     out = capsys.readouterr().out
     assert " mine: stays coarse" in out and "'dsr_restore mine' makes" in out, out
-    assert appearance(plugin, "mine") == look
-    few = {name: meshes_of(plugin, name) for name in before}
-    assert all(len(few[name]) == len(before[name]) for name in before)
-    assert 100 < sum(map(len, few["mine"])) < 0.3 * sum(map(len, before["mine"]))
+    assert appearance(plugin, "mine") == settings
+    coarse_meshes = {name: meshes_of(plugin, name) for name in before}
+    assert all(len(coarse_meshes[name]) == len(before[name]) for name in before)
+    assert 100 < sum(map(len, coarse_meshes["mine"])) < 0.3 * sum(map(len, before["mine"]))
 
     # Nothing is lost, and nothing grows, where a session is saved while its movie is coarse.
-    plugin.save(again)
-    assert abs(os.path.getsize(again) - size) < 2000
+    plugin.save(second_path)
+    assert abs(os.path.getsize(second_path) - size) < 2000
     emptied(plugin)
-    plugin.load(again)
-    assert {name: meshes_of(plugin, name) for name in before} == few and appearance(plugin, "mine") == look
+    plugin.load(second_path)
+    assert {name: meshes_of(plugin, name) for name in before} == coarse_meshes and appearance(
+        plugin, "mine"
+    ) == settings
 
     plugin.set_name("mine", "other")
     session_of(plugin).settings.put("backend", SERVE)
@@ -179,26 +181,26 @@ def test_a_cancelled_restoration_leaves_the_coarse_movie(plugin, tmp_path, capsy
     session = session_of(plugin)
     reopened, session.light.reopened = session.light.reopened, lambda names, _self: None
     plugin.load(path)
-    few = meshes_of(plugin, "mine")
+    coarse_meshes = meshes_of(plugin, "mine")
     stream = session.jobs.stream
 
     def cancelled_stream(fit, requests):
         for number, reply in enumerate(stream(fit, requests)):
             if number == 3:
-                assert meshes_of(plugin, "mine") != few
+                assert meshes_of(plugin, "mine") != coarse_meshes
                 plugin.save(str(tmp_path / "meanwhile.pse"))
                 session.jobs.cancel("fit")
             yield reply
 
     monkeypatch.setattr(session.jobs, "stream", cancelled_stream)
     reopened(["mine"], plugin)
-    assert "stays coarse" in capsys.readouterr().out and meshes_of(plugin, "mine") == few
+    assert "stays coarse" in capsys.readouterr().out and meshes_of(plugin, "mine") == coarse_meshes
     assert list(session.light.coarse) == ["mine"]
     monkeypatch.undo()
     # The session that was saved meanwhile has the whole recipe.
     emptied(plugin)
     plugin.load(str(tmp_path / "meanwhile.pse"))
-    assert meshes_of(plugin, "mine") == few
+    assert meshes_of(plugin, "mine") == coarse_meshes
 
 
 @pytest.mark.system
