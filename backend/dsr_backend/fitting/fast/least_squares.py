@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ...geometry.lattice import gather
+from ...geometry.lattice import CHUNK, gather
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +56,18 @@ def solve(
     Jacobi preconditioning, which start from `prior`. `check` is called before each iteration and may raise to stop.
     """
     # Numbers of 4 bytes, which `scatter_add_` does not take.
-    flat, weight = observed.index.reshape(-1), observed.weight
+    parts = list(zip(torch.split(observed.index, CHUNK), torch.split(observed.weight, CHUNK), strict=True))
 
     def transposed(values: torch.Tensor) -> torch.Tensor:
         """Return Aᵀ values."""
-        return torch.zeros_like(prior).index_add_(0, flat, (weight * values[:, None]).reshape(-1))
+        sums = torch.zeros_like(prior)
+        for (index, weight), value in zip(parts, torch.split(values, CHUNK), strict=True):
+            sums.index_add_(0, index.reshape(-1), (weight * value[:, None]).reshape(-1))
+        return sums
 
-    diagonal = torch.zeros_like(prior).index_add_(0, flat, (weight**2).reshape(-1))
+    diagonal = torch.zeros_like(prior)
+    for index, weight in parts:
+        diagonal.index_add_(0, index.reshape(-1), (weight**2).reshape(-1))
     if smoothing is not None:
         diagonal[smoothing.nodes] += 6.0 * smoothing.weight
     inverse = 1.0 / (diagonal + ridge)

@@ -242,7 +242,11 @@ def _draw(
     points, face, weight = mesh.sample(count, generator)
     corners = torch.as_tensor(surface.faces, device=mesh.device).index_select(0, face).long()
     normals = torch.as_tensor(surface.normals, device=mesh.device)
-    normal = torch.nn.functional.normalize((weight[..., None] * normals[corners]).sum(1), dim=1)
+    mixed = [
+        (part[..., None] * normals[corner]).sum(1)
+        for part, corner in zip(torch.split(weight, CHUNK), torch.split(corners, CHUNK), strict=True)
+    ]
+    normal = torch.nn.functional.normalize(torch.cat(mixed), dim=1)
     distance = OFFSET * torch.tensor([0.0, 1.0, 0.0, -1.0], device=mesh.device).repeat(count // 4 + 1)[:count]
     return points + distance[:, None] * normal, distance
 
@@ -262,9 +266,14 @@ def _stand_ins(
     """
     points = mesh.sample(count, generator)[0]
     points = points + STAND_IN_WIDTH * torch.randn(count, 3, generator=generator).to(points.device)
-    rows = band.rows(band.lattice.corners(warp(points))[0])
-    in_band = (rows >= 0) & (rows < band.count)
-    points = points[(in_band & missed[rows.clamp(0, band.count - 1).long()]).any(1)]
+
+    def is_missed(part: torch.Tensor) -> torch.Tensor:
+        """Return bool[N]: whether a node of the cell around each point f4[N,3] is missed."""
+        rows = band.rows(band.lattice.corners(warp(part))[0])
+        in_band = (rows >= 0) & (rows < band.count)
+        return (in_band & missed[rows.clamp(0, band.count - 1).long()]).any(1)
+
+    points = torch.cat([part[is_missed(part)] for part in torch.split(points, CHUNK)])
     return points, mesh.signed_distance(points, check, CANDIDATES)
 
 
@@ -278,11 +287,15 @@ def _validation_points(mesh: TriangleMesh, generator: torch.Generator) -> torch.
 
 def _observe(band: NarrowBand, xi: torch.Tensor, target: torch.Tensor) -> Observations:
     """Return observations of the fine lattice at material coordinates ξ f4[N,3] (Å), whose values are target f4[N]."""
-    index, weight = band.lattice.corners(xi)
-    index = band.rows(index)
-    # Corners outside the band keep the coarse lattice's value.
-    weight = torch.where((index >= 0) & (index < band.count), weight, 0.0)
-    return Observations(index.clamp(0, band.count - 1), weight, target)
+    indices, weights = torch.empty(len(xi), 8, dtype=torch.int32, device=xi.device), xi.new_empty(len(xi), 8)
+    for start in range(0, len(xi), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        index, weight = band.lattice.corners(xi[chunk])
+        index = band.rows(index)
+        # Corners outside the band keep the coarse lattice's value.
+        weights[chunk] = torch.where((index >= 0) & (index < band.count), weight, 0.0)
+        indices[chunk] = index.clamp(0, band.count - 1)
+    return Observations(indices, weights, target)
 
 
 def _seed(seed: int, state: float) -> int:
