@@ -110,14 +110,19 @@ def continue_states(
             states[:, topology.trace], np.arange(len(topology.trace)), [x[:, topology.trace] for x in other_states]
         )
         verdict = gate.choose_continuation(
-            of_trace, options.frames, options.seed, check, lambda f: report(TESTED * f, "testing methods")
+            of_trace,
+            options.frames,
+            options.seed,
+            check,
+            lambda f: report(TESTED * f, "testing methods"),
+            options.replicas,
         )
-        name, method, table, notes = verdict.name, verdict.method, verdict.table, _verdict_notes(verdict)
-        transition = verdict.transition
+        name, method, table, notes = verdict.name, verdict.method, verdict.table, verdict.notes
+        drawn = verdict.draws
     else:
         name, method = options.method, continuation.METHODS[options.method]
         transition = gate.drift_ratio(states, topology.trace) > gate.DRIFT
-    drawn = name in gate.STOCHASTIC and not (name == "analog" and transition)
+        drawn = name in gate.STOCHASTIC and not (name == "analog" and transition)
     projection = BondProjection.of(topology.bonds, topology.heavy, states)
     forecasts = []
     for replica in range(options.replicas):
@@ -171,11 +176,6 @@ def _ensure_tested(frames: int, lengths: list[int]) -> None:
             f"frames={frames}: {states} are enough to test a forecast of {longest} frames at most; "
             f"ask for frames={longest} or fewer, or name a method yourself, as method=straight, which is not tested"
         )
-
-
-def _verdict_notes(verdict: gate.Verdict) -> tuple[str, ...]:
-    kind = "a transition: scored by RMSD" if verdict.transition else "stationary: scored by the energy score"
-    return (f"the states are {kind} of the held-out last fifth; {verdict.name} was taken", *verdict.notes)
 
 
 # Filling in --------------------------------------------------------------------------------------------------

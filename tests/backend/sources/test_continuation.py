@@ -6,7 +6,7 @@ from dsr_backend.motion.forecast import extrapolate_atoms, fit_forecast
 from dsr_backend.results.ensemble_metrics import PrincipalPlane, autocorrelation, rmsd_to
 from dsr_backend.sources import continuation, drift
 from dsr_backend.sources.continuation import METHODS, History
-from dsr_backend.sources.drift import soft_motions
+from dsr_backend.sources.drift import LEAST_STATES, expected_drift, reliable_fraction, soft_motions
 from dsr_backend.sources.modes import Modes
 
 from support.molecules import helix
@@ -140,6 +140,34 @@ def test_drift_holds_a_random_walk():
     assert METHODS["drift"](History.of(states[:5], TRACE), 3, None) == pytest.approx(
         METHODS["hold"](History.of(states[:5], TRACE), 3, None)
     )
+
+
+def along_one(drift, size, seed=1):
+    """Steps of ten motions, each of `size` at random, the first with a drift f[T] per step."""
+    steps = size * np.random.default_rng(seed).normal(size=(len(drift), 10))
+    return steps + np.outer(drift, np.eye(10)[0])
+
+
+def test_steps_that_keep_their_drift_bear_it_out():
+    assert reliable_fraction(along_one(np.full(50, 0.5), 1e-3)) > 0.99
+    assert 0.3 < reliable_fraction(along_one(np.full(50, 0.5), 0.2)) < 1.0
+    assert reliable_fraction(along_one(np.zeros(50), 0.2)) < 0.1
+
+
+def test_a_drift_that_has_ended_goes_no_farther():
+    ended = along_one(np.repeat([0.5, 0.0], [44, 6]), 0.05)
+    assert np.linalg.norm(expected_drift(ended, 10)[-1]) > 1.0, "likelihood over all steps does not notice"
+    assert reliable_fraction(ended) < 0.1
+    states = np.concatenate([bending(44, 0.05, 0.005)[0], np.repeat(bending(44, 0.05, 0.005)[0][-1:], 6, 0)])
+    states[44:] += np.cumsum(0.005 * RNG.normal(size=(6, *BODY.shape)), 0)
+    held = rmsd_to(METHODS["drift"](History.of(states, TRACE), 10, None)[-1:], states[-1])[0]
+    assert held < 0.02 < rmsd_to(METHODS["drift"](History.of(states[:44], TRACE), 10, None)[-1:], states[43])[0]
+
+
+def test_few_steps_bear_out_nothing():
+    steps = along_one(np.full(50, 0.5), 1e-3)
+    enough = LEAST_STATES - 1 + drift.TEST_LEAD + drift.LEAST_ORIGINS - 1
+    assert reliable_fraction(steps[: enough - 1]) == 0.0 < reliable_fraction(steps[:enough])
 
 
 def test_drift_of_few_nodes_carries_all_atoms(monkeypatch):

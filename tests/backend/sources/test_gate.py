@@ -24,9 +24,9 @@ def walk(count, seed):
     return BODY + np.cumsum(noise(count, 0.05, seed), 0)
 
 
-def verdict(states, frames=20, other_trajectories=()):
+def verdict(states, frames=20, other_trajectories=(), replicas=1):
     return gate.choose_continuation(
-        History.of(states, TRACE, other_trajectories), frames, 0, lambda: None, lambda fraction: None
+        History.of(states, TRACE, other_trajectories), frames, 0, lambda: None, lambda fraction: None, replicas
     )
 
 
@@ -61,17 +61,33 @@ def test_random_walks_are_held(seed):
     assert verdict(walk(60, seed)).name in ("hold", "damped")
 
 
-def test_a_stationary_trajectory_is_scored_as_an_ensemble_and_not_continued_without_memory():
+def test_one_continuation_of_a_stationary_trajectory_is_held():
     choice = verdict(BODY + noise(80, 0.3))
+    assert not choice.transition and not choice.draws and choice.name == "hold"
+    assert all(set(row.scores) == {"RMSD +10 (A)", "RMSD +20 (A)", "step (A)"} for row in choice.table)
+
+
+def test_several_are_scored_as_an_ensemble_and_not_drawn_without_memory():
+    choice = verdict(BODY + noise(80, 0.3), replicas=5)
     assert not choice.transition
     rows = {row.method: row.scores for row in choice.table}
     assert rows["bootstrap"]["energy score +10 (A)"] < rows["hold"]["energy score +10 (A)"]
     assert choice.name not in gate.WITHOUT_MEMORY
 
 
-def test_few_states_are_held_or_continued_straight():
-    assert {row.method for row in verdict(opening(gate.FEW_STATES - 1), 5).table} == {"hold", "straight"}
+def test_few_states_are_tested_with_few_methods():
+    assert {row.method for row in verdict(opening(gate.FEW_STATES - 1), 5).table} == {"hold", "straight", "drift"}
     assert verdict(opening(2), 1).name == "hold"
+
+
+def test_a_linear_rule_must_be_far_better_than_the_drift_at_each_lead():
+    def best(straight, drifts=True):
+        scores = {"hold": 2.0, "drift": 1.0, "straight": straight, "damped": 0.1}
+        return gate.best_method({name: {10: [score], 20: [1.5 * score]} for name, score in scores.items()}, drifts, ())
+
+    assert best(0.9 * gate.DRIFT_MARGIN) == "straight"
+    assert best(1.1 * gate.DRIFT_MARGIN) == "drift"
+    assert best(0.1, drifts=False) == "hold"
 
 
 def test_only_states_before_the_origin_are_known_to_a_method(monkeypatch):
@@ -81,7 +97,7 @@ def test_only_states_before_the_origin_are_known_to_a_method(monkeypatch):
         known_counts.append(len(history.states))
         return np.repeat(history.states[-1:], frames, 0)
 
-    monkeypatch.setattr(gate, "candidates", lambda history, transition: {"hold": peek})
+    monkeypatch.setattr(gate, "candidates", lambda history, draws: {"hold": peek, "drift": peek})
     verdict(opening(50))
     # Held out are the last ten; 20 and 10 ahead of the origins.
     assert min(known_counts) == 40 - 20 + 1 and max(known_counts) == 49 - 10 + 1
