@@ -155,8 +155,8 @@ def test_steps_that_keep_their_drift_bear_it_out():
 
 
 def test_a_drift_that_has_ended_goes_no_farther():
-    ended = along_one(np.repeat([0.5, 0.0], [44, 6]), 0.05)
-    assert np.linalg.norm(expected_drift(ended, 10)[-1]) > 1.0, "likelihood over all steps does not notice"
+    ended = along_one(np.repeat([0.5, 0.0], [44, 6]), 0.3)
+    assert np.linalg.norm(expected_drift(ended, 10)[-1]) > 0.3, "likelihood over all steps does not notice"
     assert reliable_fraction(ended) < 0.1
     states = np.concatenate([bending(44, 0.05, 0.005)[0], np.repeat(bending(44, 0.05, 0.005)[0][-1:], 6, 0)])
     states[44:] += np.cumsum(0.005 * RNG.normal(size=(6, *BODY.shape)), 0)
