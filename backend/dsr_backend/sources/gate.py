@@ -253,11 +253,8 @@ def best_method(tests: Mapping[str, Mapping[int, list[float]]], drifts: bool, ot
             continue
         gains = np.concatenate([np.subtract(tests["hold"][lead], tests[name][lead]) for lead in held])
         certain = gains.mean() > gains.std() / np.sqrt(len(gains))
-        ratio = float(np.mean(ratios(name, held)))
-        if (
-            certain
-            and max(ratios(name, held)) <= WORST_LOSS
-            and ratio < min(REQUIRED_GAIN, np.mean(ratios(best, held)))
-        ):
+        loses = max(ratios(name, held)) > WORST_LOSS
+        ratio, limit = float(np.mean(ratios(name, held))), min(REQUIRED_GAIN, float(np.mean(ratios(best, held))))
+        if certain and not loses and ratio < limit:
             best = name
     return best
