@@ -52,7 +52,7 @@ RUNS = 5
 REPLICAS = 64
 SETTLE, STEPS, SAMPLED = 2000, 4000, 25
 TOGETHER_KELVIN = 300.0
-"""Of two proteins; Ala10 is of 350 K, and without forces, energies are in units of kT."""
+"""Temperature of two proteins; Ala10 is of 350 K, and without forces, energies are in units of kT."""
 TOGETHER_REPLICAS, TOGETHER_SETTLE, TOGETHER_STEPS = 32, 500, 1500
 DATA = Path(__file__).parent / "data"
 STABLE_REPLICAS, STABLE_STEPS = 32, 100_000
@@ -326,12 +326,12 @@ def together(path: Path, folder: Path, seconds: float) -> None:
     target = folder / "together.json"
     results: Values = json.loads(target.read_text()) if target.exists() else {}
     for number, protein in enumerate(proteins):
-        for file, place in ((f"own-{protein.name}", 0), ("joint", number)):
+        for file, row_number in ((f"own-{protein.name}", 0), ("joint", number)):
             row = results.setdefault(protein.name, {"frames": len(protein.frames.beads)})
             kind = file.split("-")[0]
             if kind not in row:
                 potential, _ = from_bytes((folder / f"{file}.dsrm").read_bytes())
-                row[kind] = together_divergence(potential, place, protein.frames)
+                row[kind] = together_divergence(potential, row_number, protein.frames)
                 target.write_text(json.dumps(results))
                 print(protein.name, row, flush=True)
 
@@ -344,9 +344,9 @@ def learned_file(path: Path, data: Sequence[LearningData], options: LearnOptions
         print(path, *lines, sep="\n", flush=True)
 
 
-def together_divergence(potential: Potential, place: int, frames: Frames) -> float:
+def together_divergence(potential: Potential, row_number: int, frames: Frames) -> float:
     """Return the Jensen–Shannon divergence (bits) of an ensemble from the frames, on their principal plane."""
-    trained = potential.proteins[place]
+    trained = potential.proteins[row_number]
     forces = ClosedForces(potential, frames.protein, torch.as_tensor(trained.offsets))
     starts = frames.beads[k_centres(frames.beads, TOGETHER_REPLICAS, 0)]
     generator = torch.Generator().manual_seed(1)

@@ -22,7 +22,7 @@ CALPHA = "CA"
 # The last residue of a chain has no O of that name in some force fields.
 OXYGENS = ("O", "OT1", "O1", "OXT", "OT2")
 MOST_MUTATED = 0.25
-"""Of the residues of mutants; objects with more that differ are other proteins."""
+"""Fraction of the residues of mutants; objects with more that differ are other proteins."""
 LEAST_RESIDUES = 4
 # Characters of a list of states in a line.
 LONGEST_STATES = 60

@@ -56,17 +56,17 @@ def solve(
     Jacobi preconditioning, which start from `prior`. `check` is called before each iteration and may raise to stop.
     """
     # Numbers of 4 bytes, which `scatter_add_` does not take.
-    parts = list(zip(torch.split(observed.index, CHUNK), torch.split(observed.weight, CHUNK), strict=True))
+    chunks = list(zip(torch.split(observed.index, CHUNK), torch.split(observed.weight, CHUNK), strict=True))
 
     def transposed(values: torch.Tensor) -> torch.Tensor:
         """Return Aᵀ values."""
         sums = torch.zeros_like(prior)
-        for (index, weight), value in zip(parts, torch.split(values, CHUNK), strict=True):
+        for (index, weight), value in zip(chunks, torch.split(values, CHUNK), strict=True):
             sums.index_add_(0, index.reshape(-1), (weight * value[:, None]).reshape(-1))
         return sums
 
     diagonal = torch.zeros_like(prior)
-    for index, weight in parts:
+    for index, weight in chunks:
         diagonal.index_add_(0, index.reshape(-1), (weight**2).reshape(-1))
     if smoothing is not None:
         diagonal[smoothing.nodes] += 6.0 * smoothing.weight

@@ -243,8 +243,8 @@ def _draw(
     corners = torch.as_tensor(surface.faces, device=mesh.device).index_select(0, face).long()
     normals = torch.as_tensor(surface.normals, device=mesh.device)
     mixed = [
-        (part[..., None] * normals[corner]).sum(1)
-        for part, corner in zip(torch.split(weight, CHUNK), torch.split(corners, CHUNK), strict=True)
+        (chunk[..., None] * normals[corner]).sum(1)
+        for chunk, corner in zip(torch.split(weight, CHUNK), torch.split(corners, CHUNK), strict=True)
     ]
     normal = torch.nn.functional.normalize(torch.cat(mixed), dim=1)
     distance = OFFSET * torch.tensor([0.0, 1.0, 0.0, -1.0], device=mesh.device).repeat(count // 4 + 1)[:count]
@@ -267,13 +267,13 @@ def _stand_ins(
     points = mesh.sample(count, generator)[0]
     points = points + STAND_IN_WIDTH * torch.randn(count, 3, generator=generator).to(points.device)
 
-    def is_missed(part: torch.Tensor) -> torch.Tensor:
+    def is_missed(chunk: torch.Tensor) -> torch.Tensor:
         """Return bool[N]: whether a node of the cell around each point f4[N,3] is missed."""
-        rows = band.rows(band.lattice.corners(warp(part))[0])
+        rows = band.rows(band.lattice.corners(warp(chunk))[0])
         in_band = (rows >= 0) & (rows < band.count)
         return (in_band & missed[rows.clamp(0, band.count - 1).long()]).any(1)
 
-    points = torch.cat([part[is_missed(part)] for part in torch.split(points, CHUNK)])
+    points = torch.cat([chunk[is_missed(chunk)] for chunk in torch.split(points, CHUNK)])
     return points, mesh.signed_distance(points, check, CANDIDATES)
 
 

@@ -72,12 +72,12 @@ def load(path: Path, replicas: int, count: int, run: JsonObject) -> BeadCheckpoi
         raise ValueFault(f"there is no checkpoint {path}; {ANEW}")
     try:
         description, tensors = model_file.parse(path.read_bytes(), KIND)
-        kept = description.get("run")
-        if not isinstance(kept, dict):
+        earlier_run = description.get("run")
+        if not isinstance(earlier_run, dict):
             raise ModelError("it does not say of which run it is")
         for key, value in run.items():
-            if kept.get(key) != value:
-                raise ModelError(f"{key} {value}: the run that goes on has {str(kept.get(key))[:100]}")
+            if earlier_run.get(key) != value:
+                raise ModelError(f"{key} {value}: the run that goes on has {str(earlier_run.get(key))[:100]}")
         states = model_file.whole_number(description, "states", 1, MOST_STATES)
         length = model_file.whole_number(description, "random", 1, LONGEST_STATE)
         flown_apart = model_file.whole_number(description, "flown_apart", 0, 10**9)

@@ -22,7 +22,7 @@ from .potential import CONTACT, CONTACT_SEPARATIONS, DIHEDRAL_WAVES, HISTOGRAM, 
 from .priors import EXPONENT, STRAIGHT
 
 KNOTS = 2048
-"""Of the table of filters. Between two of them, a Taylor series of second order has an error below 1e-6."""
+"""Knots of the table of filters. Between two of them, a Taylor series of second order has an error below 1e-6."""
 TINY = 1e-12
 MANY_DISTANCES = 20_000
 """Distances at a step from which a second thread pays. With fewer, threads wait for each other: on a busy machine,
@@ -199,9 +199,9 @@ class _Pairs:
     def set_contacts(self, offsets: torch.Tensor) -> None:
         """Set the weights of contacts, and then of the histograms of each kind of them."""
         sizes = [len(pairs) for pairs in self._near]
-        parts = torch.split(offsets, [*sizes, *[HISTOGRAM] * len(sizes)])
-        self._contacts = [part[:, None] for part in parts[: len(sizes)]]
-        self._fractions = list(parts[len(sizes) :])
+        groups = torch.split(offsets, [*sizes, *[HISTOGRAM] * len(sizes)])
+        self._contacts = [group[:, None] for group in groups[: len(sizes)]]
+        self._fractions = list(groups[len(sizes) :])
 
     def slopes(self, distance: torch.Tensor) -> torch.Tensor:
         """Return the slopes [P,R] of the energy with the distances."""
@@ -248,15 +248,15 @@ class _Network:
     def slopes(self, distance: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Return the slopes [P,R] of the energy with the distances of pairs."""
         # The last knot is also for distances that are no number, of a replica that has flown apart.
-        place = torch.where(distance < CUTOFF, distance * ((KNOTS - 1) / CUTOFF), float(KNOTS - 1))
-        knot = place.round()
-        shift = ((place - knot) * (CUTOFF / (KNOTS - 1)))[..., None]
+        position = torch.where(distance < CUTOFF, distance * ((KNOTS - 1) / CUTOFF), float(KNOTS - 1))
+        knot = position.round()
+        shift = ((position - knot) * (CUTOFF / (KNOTS - 1)))[..., None]
         rows = self._table.index_select(0, knot.long().flatten())
         value, slope, curvature = rows.view(*knot.shape, 3, -1).unbind(-2)
         filters = torch.addcmul(value, shift, torch.addcmul(slope, shift, curvature, value=0.5))
         filter_slopes = torch.addcmul(slope, shift, curvature)
         h = self._embedding.expand(-1, distance.shape[1], -1)
-        kept = []
+        layers_before = []
         for layer, (weight, source, update) in enumerate(
             zip(torch.split(filters, self._width, -1), self._sources, self._updates, strict=True)
         ):
@@ -266,12 +266,12 @@ class _Network:
             received = h.new_zeros(h.shape).index_add_(0, first, weight * at_second)
             received.index_add_(0, second, weight * at_first)
             hidden = linear(received, update.weight, update.bias)
-            kept.append((weight, at_first, at_second, hidden))
+            layers_before.append((weight, at_first, at_second, hidden))
             h = h + linear(silu(hidden), update.last_weight, update.last_bias)
         by_h = (_silu_slope(linear(h, self._energies, self._energy_bias)) * self._last) @ self._energies
         total = torch.zeros_like(distance)
         for layer in reversed(range(self._layers)):
-            weight, at_first, at_second, hidden = kept[layer]
+            weight, at_first, at_second, hidden = layers_before[layer]
             update = self._updates[layer]
             by_received = (by_h @ update.last_weight * _silu_slope(hidden)) @ update.weight
             by_first, by_second = by_received.index_select(0, first), by_received.index_select(0, second)

@@ -159,19 +159,19 @@ class _Run:
         if self._checkpoint is None:
             raise ValueFault("resume 1: this run has no name")
         replicas, count = len(self._starts), len(self._protein)
-        kept = load_checkpoint(self._checkpoint, replicas, count, self._described)
-        self._flown_apart = kept.flown_apart
-        for number, x in enumerate(kept.beads[: self._options.states], 1):
+        checkpoint = load_checkpoint(self._checkpoint, replicas, count, self._described)
+        self._flown_apart = checkpoint.flown_apart
+        for number, x in enumerate(checkpoint.beads[: self._options.states], 1):
             self._keep(number, x)
-        last = torch.as_tensor(kept.beads[-1], device=self._device)
-        dynamics = self._dynamics(last, kept.velocities.to(self._device))
-        if kept.device == self._device.type:
+        last = torch.as_tensor(checkpoint.beads[-1], device=self._device)
+        dynamics = self._dynamics(last, checkpoint.velocities.to(self._device))
+        if checkpoint.device == self._device.type:
             try:
-                self._generator.set_state(kept.random)
+                self._generator.set_state(checkpoint.random)
             except RuntimeError as error:
                 raise ValueFault(f"{self._checkpoint}: {error}; simulate anew without resume=1") from error
         else:
-            self._generator.manual_seed(self._options.seed + len(kept.beads))
+            self._generator.manual_seed(self._options.seed + len(checkpoint.beads))
             self._notes.append("goes on with other random numbers: on another device")
         return dynamics
 

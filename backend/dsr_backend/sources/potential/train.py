@@ -26,7 +26,7 @@ HELD_OUT = 5
 BATCH = 256
 RATE = 1e-3
 LEAST_RATE = 0.05
-"""Of RATE, which falls by seven percent from epoch to epoch, also where a training goes on."""
+"""Fraction of RATE, which falls by seven percent from epoch to epoch, also where a training goes on."""
 DECAY = 1e-2
 """Weight decay."""
 MOST_EPOCHS = 60

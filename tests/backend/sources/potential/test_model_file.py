@@ -65,8 +65,8 @@ def test_a_potential_comes_back_as_it_was(potential, tmp_path, monkeypatch) -> N
 def test_the_state_of_the_training_comes_back_and_is_checked(potential) -> None:
     named = {name: tensor.detach() for name, tensor in potential.network.named_parameters()}
     squares = {name: tensor.square() for name, tensor in named.items()}
-    whole = dataclasses.replace(potential, optimizer=OptimizerState(3, 90, named, named, squares))
-    data = to_bytes(whole, {})
+    with_optimizer = dataclasses.replace(potential, optimizer=OptimizerState(3, 90, named, named, squares))
+    data = to_bytes(with_optimizer, {})
     state = from_bytes(data)[0].optimizer
     assert state is not None and (state.epochs, state.steps) == (3, 90)
     assert all(torch.equal(state.second[name], squares[name]) for name in named)

@@ -287,7 +287,7 @@ def test_a_cancelled_training_keeps_what_it_learned_and_goes_on_with_its_optimiz
         """The potential and the report in the file of a learning that is cancelled in a phase, and what is said."""
         files: list[bytes] = []
         reported: list[str] = []
-        said: list[str] = []
+        lines: list[str] = []
 
         class Watched(Silent):
             def __call__(self, fraction: float, phase: str, text: str = "", seconds_left: float | None = None) -> None:
@@ -305,9 +305,9 @@ def test_a_cancelled_training_keeps_what_it_learned_and_goes_on_with_its_optimiz
                 check,
                 earlier,
                 keep=lambda potential, record: files.append(to_bytes(potential, record)),
-                log=said.append,
+                log=lines.append,
             )
-        return *from_bytes(files[-1]), said[0]
+        return *from_bytes(files[-1]), lines[0]
 
     first, report, text = cancelled_at("training")
     assert len(report["training"]) == 2 and report["calibrated"] == [] and first.optimizer is not None
