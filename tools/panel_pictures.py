@@ -15,7 +15,7 @@ import pymol_dsr
 
 
 def picture(name):
-    """Save PyMOL's window, in which the panel is docked, in 256 colours."""
+    """Save PyMOL's window, in which the panel is docked; fewer colours would band the surfaces."""
     import pymol.gui
 
     window = pymol.gui.get_qtwindow()
@@ -25,8 +25,8 @@ def picture(name):
     path = os.path.join(os.path.dirname(os.path.dirname(pymol_dsr.__file__)), "docs", f"panel-{name}.png")
     screenshot.save(path)
     with Image.open(path) as full:
-        fewer = full.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    fewer.save(path, optimize=True)
+        pixels = full.convert("RGB")
+    pixels.save(path, optimize=True)
 
 
 def wait_until(condition, seconds):

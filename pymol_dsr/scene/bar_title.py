@@ -1,4 +1,4 @@
-"""Titles of the bars of colours, which are PyMOL's ramps and have none: values, unit, and the step between lines."""
+"""Titles of the bars of colours, which are PyMOL's ramps and have none: values, unit, and the numbers of the lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .palettes import round_numbers
 TITLES = {
     "motion": "motion of the atoms (RMSF)",
     "speed": "speed of the surface",
-    "velocity": "velocity of the surface, outwards above 0",
+    "velocity": "velocity outwards",
     "spread": "spread of the surface",
     "b": "B factor",
     "q": "occupancy",
@@ -41,15 +41,15 @@ def enabled_bars(_self: Any) -> list[str]:
 
 
 def bar_title(bar: str, _self: Any) -> str:
-    """Return the title of a bar, with the unit and the step between its lines."""
+    """Return the title of a bar, with the unit and the round numbers, at which it has lines or ends."""
     kind = bar.rpartition("_bar_")[2]
     by = max((by for by in TITLES if f"{kind}_".startswith(f"{by}_")), key=len, default="")
     title = TITLES.get(by, kind.replace("_", " "))
     unit = UNITS.get(by, "").replace("A", "Å").replace("_", " ")
     levels = read_object_session(bar, _self).data[LEVELS]
-    numbers = round_numbers(float(levels[0]), float(levels[-1]))
-    step = f"a line every {numbers[1] - numbers[0]:.6g}" if len(numbers) > 1 else ""
-    return ", ".join(filter(None, [f"{title} in {unit}" if unit else title, step]))
+    numbers = [f"{number:.6g}" for number in round_numbers(float(levels[0]), float(levels[-1]))]
+    described = f"{title} in {unit}" if unit else title
+    return f"{described}: {', '.join(numbers)}" if len(numbers) > 1 else described
 
 
 @contextmanager
@@ -58,20 +58,24 @@ def titled_bars(_self: Any) -> Iterator[None]:
 
     Not for longer: PyMOL 3.2 ray-traces a label rightly once.
     """
-    titles = [bar_title(bar, _self) for bar in enabled_bars(_self)]
-    if titles:
-        _self.pseudoatom(LABEL, pos=list(_self.get_view()[12:15]), label="; ".join(titles))
-        _self.show_as("labels", LABEL)
-        for setting, value in (
-            ("label_relative_mode", 1),
-            ("label_screen_point", list(PLACE)),
-            ("label_position", [0.0, 0.0, 0.0]),
-            ("label_size", SIZE),
-            ("label_color", "front"),
-        ):
-            _self.set(setting, value, LABEL)
-        _self.set_title(LABEL, 1, ATOMS_TITLE)
+    text = "; ".join(bar_title(bar, _self) for bar in enabled_bars(_self))
+    if text:
+        _put_label(text, _self)
     try:
         yield
     finally:
         _self.delete(LABEL)
+
+
+def _put_label(text: str, _self: Any) -> None:
+    _self.pseudoatom(LABEL, pos=list(_self.get_view()[12:15]), label=text)
+    _self.show_as("labels", LABEL)
+    for setting, value in (
+        ("label_relative_mode", 1),
+        ("label_screen_point", list(PLACE)),
+        ("label_position", [0.0, 0.0, 0.0]),
+        ("label_size", SIZE),
+        ("label_color", "front"),
+    ):
+        _self.set(setting, value, LABEL)
+    _self.set_title(LABEL, 1, ATOMS_TITLE)

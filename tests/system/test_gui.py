@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from support.paths import ROOT
@@ -116,3 +118,29 @@ def test_the_page_simulate(display, tmp_path):
     ]
     assert report["width"] <= 375 and not report["clipped"]
     assert (tmp_path / "simulate.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("scale", ["1", "2"])
+def test_no_page_scrolls_sideways_or_clips_a_text(display, tmp_path, monkeypatch, scale):
+    """Docked, 340 and 375 points wide, in a low window, at 100 and 200 %, light and dark."""
+    pytest.importorskip("PyQt5")
+    monkeypatch.setenv("QT_SCALE_FACTOR", scale)
+    report = run_in_window("pages_script.py", display, tmp_path)
+    assert report["sideways"] == [] and report["clipped"] == []
+    assert len(report["widths"]) == 8 * 2 * (2 if scale == "1" else 1)
+    assert all(width <= 376 for width, _, _ in report["widths"].values()), report["widths"]
+
+
+def test_the_menu_of_pymol_exports_our_movies(display, tmp_path):
+    """File ▸ Export Movie As ▸ PNG Images… and `mpng` write pictures that move."""
+    pytest.importorskip("PyQt5")
+    image = pytest.importorskip("PIL.Image")
+    report = run_in_window("export_script.py", display, tmp_path)
+    for stem in ("menu", "typed"):
+        pictures = [np.array(image.open(path).convert("RGB")) for path in report["pictures"][stem]]
+        assert len(pictures) == 4
+        red = [(picture[:, :, 0] > 100) & (picture[:, :, 2] < 90) for picture in pictures]
+        centers = [np.nonzero(mask)[1].mean() for mask in red]
+        assert all(after > before + 10 for before, after in itertools.pairwise(centers)), "it moves to the right"
+        areas = [mask.sum() for mask in red]
+        assert areas == sorted(areas) and areas[-1] > 4 * areas[0], "it grows"

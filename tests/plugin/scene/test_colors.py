@@ -165,9 +165,9 @@ def test_a_bar_has_a_title_in_ray_traced_films_and_stills(cmd, movie, tmp_path):
     from PIL import Image
 
     color(cmd, "out", "vdw", minimum=0, maximum=3)
-    assert bar_title("out_bar_vdw_A", cmd) == "van der Waals radius in Å, a line every 1"
+    assert bar_title("out_bar_vdw_A", cmd) == "van der Waals radius in Å: 0, 1, 2, 3"
     color(cmd, "out", "b")
-    assert bar_title("out_bar_b", cmd) == "B factor, a line every 2.5"
+    assert bar_title("out_bar_b", cmd) == "B factor: 0, 2.5, 5, 7.5, 10"
     cmd.zoom("out", 3)
     pictures, names = [], cmd.get_names("all")
     for title in (contextlib.nullcontext(), titled_bars(cmd)):
