@@ -24,7 +24,7 @@ from ..shared.text import strip_control_characters
 
 TORCH = "torch>=2.6"
 # pyproject.toml names the same ones as the extra `backend`.
-REQUIREMENTS = ("numpy", "scipy", "safetensors", "filelock>=3.12")
+REQUIREMENTS = ("numpy", "scipy", "pykdtree", "safetensors", "filelock>=3.12")
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PACKAGE = Path(__file__).resolve().parent.parent
 FOLDER, LOG = "backend", "backend_install.log"

@@ -21,9 +21,10 @@ import gpu
 # Refuses all packages that a bare machine lacks.
 BARE = """
 import sys
+LACKING = {"pymol", "pymol2", "MDAnalysis", "skimage", "matplotlib", "filelock", "pykdtree", "PyQt5"}
 class Bare:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"pymol", "pymol2", "MDAnalysis", "skimage", "matplotlib", "filelock", "PyQt5"}:
+        if name.partition(".")[0] in LACKING:
             raise ModuleNotFoundError(f"{name} is not on a bare machine")
 sys.meta_path.insert(0, Bare())
 import runpy

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ..runtime.device import retry_with_smaller_chunk
@@ -11,16 +16,19 @@ from ..runtime.device import retry_with_smaller_chunk
 # Distances that a GPU computes at once: they take half a GiB, and their intermediate values take as much.
 PAIRS = 2**27
 
+Query = Callable[..., tuple[NDArray[Any], NDArray[Any]]]
+"""Function of points f4[N,3], `k` and `distance_upper_bound` that returns the distances and indices of the nearest."""
+
 
 class NearestPoints:
     """Search for the nearest of `points` f4[M,3] (Å), on the device of these points.
 
-    tree: the k-d tree on the CPU, or None where all distances are computed.
+    query: that of the k-d tree on the CPU, or None where all distances are computed.
     """
 
     def __init__(self, points: torch.Tensor) -> None:
         self.points = points
-        self.tree = cKDTree(points.numpy()) if points.device.type == "cpu" else None
+        self.query = _tree_query(points.numpy()) if points.device.type == "cpu" else None
 
     def __call__(self, x: torch.Tensor, count: int = 1, *, within: float = np.inf) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the distances f[N,count] (Å) and indices i8[N,count] of the points nearest to each x f4[N,3] (Å).
@@ -29,12 +37,10 @@ class NearestPoints:
         than this may be left out, with the distance inf and the index M.
         """
         count = min(count, len(self.points))
-        if self.tree is not None:
-            distance, index = self.tree.query(
-                x.numpy(), k=count, distance_upper_bound=within, workers=torch.get_num_threads()
-            )
+        if self.query is not None:
+            distances, indices = self.query(x.contiguous().numpy(), k=count, distance_upper_bound=within)
             shape = (len(x), count)
-            return torch.as_tensor(distance.reshape(shape)), torch.as_tensor(index.reshape(shape))
+            return torch.as_tensor(distances.reshape(shape)), torch.as_tensor(indices.reshape(shape).astype(np.int64))
         if not len(x):
             return x.new_zeros(0, count), x.new_zeros((0, count), dtype=torch.int64)
 
@@ -48,6 +54,16 @@ class NearestPoints:
 
         squares, index = retry_with_smaller_chunk(in_chunks, max(1, PAIRS // len(self.points)))
         return squares.sqrt(), index
+
+
+def _tree_query(points: NDArray[np.float32]) -> Query:
+    """Return the query of a k-d tree of points f4[M,3]."""
+    # A machine for GPU work may have torch and scipy alone. scipy's tree takes twice as long to find the same points.
+    try:
+        from pykdtree.kdtree import KDTree
+    except ImportError:
+        return functools.partial(cKDTree(points).query, workers=torch.get_num_threads())
+    return KDTree(points).query
 
 
 def _squared_distances(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -76,19 +76,29 @@ class TriangleMesh:
         signed: torch.Tensor = distance[row, best] * torch.where(inside, -1.0, 1.0)
         return signed
 
-    def sample(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    @property
+    def centres(self) -> torch.Tensor:
+        """The centres f4[M,3] of the faces, in Å."""
+        return self.nearest_centres.points + self.middle
+
+    def sample(
+        self, count: int, generator: torch.Generator, faces: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Draw points f4[count,3] (Å), one from each of `count` equal areas, with a generator on the CPU.
 
-        Returns them, in the order of the faces, with the face i8[count] of each and the weights f4[count,3] of its
-        corners.
+        faces: i8[F] in rising order, from which alone they are drawn. Returns the points, in the order of the faces,
+        with the face i8[count] of each and the weights f4[count,3] of its corners.
         """
-        cumulative = torch.cumsum(self.areas.double(), 0)
+        areas = self.areas if faces is None else self.areas[faces]
+        cumulative = torch.cumsum(areas.double(), 0)
         # The CPU draws the random numbers, so that every device gets the same points from the same seed.
         position = torch.arange(count, dtype=torch.float64) + torch.rand(
             count, generator=generator, dtype=torch.float64
         )
         threshold = (position / count).to(self.device) * cumulative[-1]
         face = torch.searchsorted(cumulative, threshold).clamp_max(len(cumulative) - 1)
+        if faces is not None:
+            face = faces[face]
         u, v = torch.rand(2, count, 1, generator=generator).to(self.device)
         mirrored = u + v > 1.0
         u, v = torch.where(mirrored, 1.0 - u, u), torch.where(mirrored, 1.0 - v, v)

@@ -1,4 +1,7 @@
-"""Nearest points against a sort of all distances, by the tree of the CPU and by the chunks of a GPU."""
+"""Nearest points against a sort of all distances, by both trees of the CPU and by the chunks of a GPU."""
+
+import functools
+import sys
 
 import numpy as np
 import pytest
@@ -9,9 +12,12 @@ from dsr_backend.geometry.nearest_points import NearestPoints
 from support.pretend_gpu import DEVICE, pretend_gpu
 
 
-@pytest.fixture(params=["cpu", "gpu"])
-def device(request):
-    if request.param == "cpu":
+@pytest.fixture(params=["pykdtree", "scipy", "gpu"])
+def device(request, monkeypatch):
+    if request.param != "gpu":
+        if request.param == "scipy":
+            # Its import fails then, as where it is not installed.
+            monkeypatch.setitem(sys.modules, "pykdtree.kdtree", None)
         yield torch.device("cpu")
         return
     with pretend_gpu():
@@ -24,7 +30,10 @@ def spread(count, seed):
 
 def nearest(points, x, count, device):
     search = NearestPoints(torch.as_tensor(points, device=device))
-    assert (search.tree is None) == (device.type != "cpu")
+    assert (search.query is None) == (device.type != "cpu")
+    if device.type == "cpu":
+        is_scipy = isinstance(search.query, functools.partial)
+        assert is_scipy == (sys.modules["pykdtree.kdtree"] is None)
     distance, index = search(torch.as_tensor(x, device=device), count)
     assert distance.device.type == index.device.type == device.type
     return distance.cpu().numpy(), index.cpu().numpy()

@@ -238,7 +238,7 @@ def test_brute_force_finds_what_the_tree_finds(shift):
     x = around(surface)[::4]
     mesh = TriangleMesh(surface.points, surface.faces, CPU)
     by_tree = mesh.signed_distance(x)
-    mesh.nearest_centres.tree = None
+    mesh.nearest_centres.query = None
     np.testing.assert_allclose(mesh.signed_distance(x), by_tree, atol=1e-5)
 
 
@@ -309,3 +309,14 @@ def test_a_large_face_gets_as_many_points_as_its_area_asks_for():
     x, _, _ = mesh.sample(10_000, torch.Generator().manual_seed(0))
     assert (x[:, 1] > 0).float().mean().item() == pytest.approx(9.0 / 9.09, abs=1e-4)
     assert (x[:, 0] + 4.5 * x[:, 1]).max() <= 9.0 + 1e-4
+
+
+def test_of_some_faces_alone_points_lie_on_those_by_their_areas():
+    points, _, faces = sphere(5.0, subdivisions=2)
+    mesh = TriangleMesh(points.astype(np.float32), faces, CPU)
+    upper = torch.nonzero(mesh.centres[:, 2] > 2.0)[:, 0]
+    x, face, _ = mesh.sample(20_000, torch.Generator().manual_seed(0), upper)
+    counts = torch.bincount(face, minlength=len(faces)).float()
+    assert x[:, 2].min() > 1.0 and counts.sum() == counts[upper].sum()
+    shares = mesh.areas[upper] / mesh.areas[upper].sum()
+    torch.testing.assert_close(counts[upper] / counts.sum(), shares, rtol=0.0, atol=1e-4)

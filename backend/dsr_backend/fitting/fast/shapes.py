@@ -47,6 +47,8 @@ CONTINUATION_STEPS = 60
 MISSED_SMOOTHNESS = 0.03
 # Å; deviation from the surface of points that stand in for nodes that the inverse misses.
 STAND_IN_WIDTH = 1.0
+# Å from a missed node, in material coordinates; surface farther away has practically no points that stand in for it.
+STAND_IN_REACH = 4.0
 # Least number of points at a surface.
 MIN_SURFACE_POINTS = 2_000
 # Least number of modes; beyond it, the memory limits them.
@@ -161,7 +163,7 @@ def solve_state(
 
     points, distances = _draw(mesh, surface, preset, generator)
     if bool(missed.any()):
-        stand_ins, their_distance = _stand_ins(mesh, warp, band, missed, len(points), generator, check)
+        stand_ins, their_distance = _stand_ins(mesh, warp, band, missed, preset.density, generator, check)
         points, distances = torch.cat([points, stand_ins]), torch.cat([distances, their_distance])
     xi = warp(points)
     observed = _observe(band, xi, distances - coarse_lattice.interpolate(coarse[:, None], xi)[:, 0])
@@ -256,20 +258,29 @@ def _stand_ins(
     warp: Warp,
     band: NarrowBand,
     missed: torch.Tensor,
-    count: int,
+    density: float,
     generator: torch.Generator,
     check: Callable[[], None],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return points f4[N,3] (Å) in cells of nodes that the inverse misses, and their distances f4[N] (Å).
 
-    missed: bool[band.count]; count: points drawn around the whole surface, of which those in such cells are taken.
+    missed: bool[band.count]; density: points per Å² drawn around the surface, of which those in such cells are taken.
     """
-    points = mesh.sample(count, generator)[0]
+    lattice = band.lattice
+    missed_nodes = lattice.nodes(band.node_numbers[: band.count][missed])
+    near = torch.zeros(lattice.size, dtype=torch.bool, device=mesh.device)
+    cells = torch.round(missed_nodes / lattice.spacing).int()
+    near[nodes_near(lattice, math.ceil(STAND_IN_REACH / lattice.spacing), cells)] = True
+    faces = torch.nonzero(near[lattice.corners(warp(mesh.centres))[0][:, 0].long()])[:, 0]
+    if not len(faces):
+        return mesh.centres[:0], mesh.areas[:0]
+    count = math.ceil(density * float(mesh.areas[faces].sum()))
+    points = mesh.sample(count, generator, faces)[0]
     points = points + STAND_IN_WIDTH * torch.randn(count, 3, generator=generator).to(points.device)
 
     def is_missed(chunk: torch.Tensor) -> torch.Tensor:
         """Return bool[N]: whether a node of the cell around each point f4[N,3] is missed."""
-        rows = band.rows(band.lattice.corners(warp(chunk))[0])
+        rows = band.rows(lattice.corners(warp(chunk))[0])
         in_band = (rows >= 0) & (rows < band.count)
         return (in_band & missed[rows.clamp(0, band.count - 1).long()]).any(1)
 
