@@ -35,9 +35,10 @@ def _run_potential(options: argparse.Namespace) -> int:
     earlier_path = input_path(options.output) if learn_options.resume else None
     from ..runtime import distributed
     from ..runtime.device import choose_device
+    from ..sources.model_file import ModelWriter
     from ..sources.potential.learn import learn
     from ..sources.potential.mdcath import read_folder
-    from ..sources.potential.model_file import from_bytes, save
+    from ..sources.potential.model_file import from_bytes, to_bytes
     from ..sources.potential.trajectories import read_trajectory
 
     if distributed.launched_by_torchrun():
@@ -56,6 +57,7 @@ def _run_potential(options: argparse.Namespace) -> int:
         if earlier_path is not None:
             with reading(options.output):
                 earlier = from_bytes(earlier_path.read_bytes())
+        writer = ModelWriter(target)
         _, _, lines = learn(
             data,
             learn_options,
@@ -63,7 +65,7 @@ def _run_potential(options: argparse.Namespace) -> int:
             _go_on,
             earlier,
             choose_device(options.device),
-            keep=lambda potential, record: save(target, potential, record),
+            keep=lambda potential, record: writer.write(to_bytes(potential, record)),
         )
     for protein in left_out:
         print(f"{protein.name} is left out: {protein.reason}")

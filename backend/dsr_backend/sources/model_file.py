@@ -71,6 +71,22 @@ def write(path: Path, data: bytes) -> None:
     atomic_write.write(path, data)
 
 
+class ModelWriter:
+    """Writes one model again and again while it learns; the model that was there before stays as `NAME.previous`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._written = False
+
+    def write(self, data: bytes) -> None:
+        """Write the model as it is by now. Raises WriteError."""
+        if self._written:
+            atomic_write.replace(self.path, data)
+        else:
+            write(self.path, data)
+        self._written = True
+
+
 def to_bytes(kind: ModelKind, tensors: dict[str, torch.Tensor], description: JsonObject) -> bytes:
     """Return the content of a file."""
     content: bytes = safetensors.torch.save(tensors, {"format": kind.format, kind.key: json.dumps(description)})

@@ -20,6 +20,9 @@ SAMPLERS = ("bootstrap", "gaussian", "ou")
 # States of the first four fifths that are compared with the last fifth, and drawn states whose spread is set, at least.
 MIN_STATES = 10
 HELD_OUT = 0.2
+# States that each sampler draws for the test: as many as are known, between these. In a shorter series, slow motions
+# are stretched to the spread that is known, and the steps with them.
+FEWEST_DRAWN, MOST_DRAWN = 50, 200
 # The RMSF of a sampler may be off by this fraction, and this fraction of its bonds may be broken.
 RMSF_LOSS = 0.10
 BROKEN = 0.02
@@ -74,10 +77,11 @@ def choose_sampler(
     trace, bonds = topology.trace, topology.heavy_bonds
     lengths = metrics.bond_lengths(known, bonds).mean(0)
     ordered = gate.memory(known, trace) >= gate.UNORDERED
+    drawn_states = min(max(FEWEST_DRAWN, len(known)), MOST_DRAWN)
     scores: dict[str, dict[str, float]] = {}
     for method in SAMPLERS:
         check()
-        drawn = sample(method, known, max(50, held), np.random.default_rng(seed))
+        drawn = sample(method, known, drawn_states, np.random.default_rng(seed))
         if method != "bootstrap":
             drawn = projection(drawn)
         comparison = metrics.compare_ensembles(drawn[:, trace], truth[:, trace])

@@ -14,7 +14,7 @@ from dsr_backend.sources.generator import learn as learning
 from dsr_backend.sources.generator import model_file, training
 from dsr_backend.sources.generator.learn import ProteinStates, Spacing, learn
 from dsr_backend.sources.generator.model import PRESETS
-from dsr_backend.sources.model_file import ModelError
+from dsr_backend.sources.model_file import ModelError, ModelWriter
 
 from pymol_dsr.shared.learn_options import GeneratorOptions
 from pymol_dsr.shared.values import ValueFault
@@ -175,7 +175,7 @@ def test_a_cut_or_huge_file_is_refused(saved, tmp_path, monkeypatch):
         model_file.from_bytes(model_file.to_bytes(saved)[:-1])
     monkeypatch.setattr(shared_file, "MAX_BYTES", 100)
     with pytest.raises(ModelError, match=r"of 2 proteins would have \d+ bytes, and 100 are the most"):
-        model_file.save(tmp_path / "huge.dsrm", saved)
+        model_file.save(ModelWriter(tmp_path / "huge.dsrm"), saved)
 
 
 def test_trajectories_of_one_protein_belong_together_and_each_protein_has_its_baseline(brief, tmp_path):

@@ -15,11 +15,11 @@ from ...runtime.errors import Cancelled, RequestError
 from ...sources.generator import learn as generator
 from ...sources.generator.folder import read_folder as read_atlas
 from ...sources.generator.learn import ProteinStates, Spacing
-from ...sources.model_file import POTENTIAL, ensure_free, model_path
+from ...sources.model_file import POTENTIAL, ModelWriter, ensure_free, model_path
 from ...sources.potential.beads import Protein
 from ...sources.potential.learn import LearningData, learn, of_frames, simulated
 from ...sources.potential.mdcath import files_of, read_folder
-from ...sources.potential.model_file import load, save
+from ...sources.potential.model_file import load, to_bytes
 from ...sources.potential.simulate import simulate_beads
 from ...sources.simulation.dynamics import Dynamics, Speed, estimate, simulate
 from ...sources.simulation.prepare import Prepared, prepare
@@ -129,6 +129,7 @@ def learn_potential(state: State, job: Job, request: messages.Learn) -> messages
             data += folder_data
             left_out = [f"{skip.name} is left out: {skip.reason}" for skip in skipped]
         earlier = load(request.model) if request.options.resume else None
+        writer = ModelWriter(path)
         try:
             _, report, lines = learn(
                 data,
@@ -137,7 +138,7 @@ def learn_potential(state: State, job: Job, request: messages.Learn) -> messages
                 check,
                 earlier,
                 choose_device(),
-                keep=lambda potential, record: save(path, potential, record),
+                keep=lambda potential, record: writer.write(to_bytes(potential, record)),
                 log=lambda text: job.log(f"{request.model}: {text}"),
             )
         except OSError as error:

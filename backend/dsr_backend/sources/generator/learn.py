@@ -19,7 +19,7 @@ from ...runtime import distributed
 from ...runtime.device import choose_device
 from ...runtime.errors import Cancelled
 from ..contract import Check, TrainingReport
-from ..model_file import GENERATOR, ensure_free
+from ..model_file import GENERATOR, ModelWriter, ensure_free
 from .frames import Frames, frames_of, local_atoms
 from .model import PRESETS
 from .model_file import (
@@ -146,9 +146,11 @@ def learn(
         report.errors(current.loss, current.curve[-1].ratio)
         report(fraction, "training", progress_text(current), (1.0 - fraction) * options.budget)
 
+    writer = ModelWriter(path)
+
     def keep(current: Training) -> None:
         if distributed.rank() == 0:
-            save(path, content())
+            save(writer, content())
 
     try:
         training.run(options.budget, check=check, progress=progress, save=keep)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -88,7 +87,7 @@ class SavedGenerator:
         return Generator(net, self.priors[number], self.residues[number], self.step_ratios[number])
 
 
-def save(path: Path, saved: SavedGenerator) -> None:
+def save(writer: model_file.ModelWriter, saved: SavedGenerator) -> None:
     """Write a generator. Raises WriteError, and ModelError for one that is too large for a file."""
     data = to_bytes(saved)
     if len(data) > model_file.MAX_BYTES:
@@ -96,7 +95,7 @@ def save(path: Path, saved: SavedGenerator) -> None:
             f"the file of {len(saved.proteins)} proteins would have {len(data)} bytes, and {model_file.MAX_BYTES} are "
             "the most: name fewer proteins, or smaller ones"
         )
-    model_file.write(path, data)
+    writer.write(data)
 
 
 def to_bytes(saved: SavedGenerator) -> bytes:

@@ -10,13 +10,14 @@ import pytest
 import safetensors.torch
 import torch
 from dsr_backend.sources import model_file
-from dsr_backend.sources.model_file import ModelError, model_path
+from dsr_backend.sources.model_file import ModelError, ModelWriter, model_path
 from dsr_backend.sources.potential.beads import Protein
 from dsr_backend.sources.potential.model_file import from_bytes, load, save, to_bytes
 from dsr_backend.sources.potential.network import GraphNetwork
 from dsr_backend.sources.potential.potential import OptimizerState, Potential, Trained
 from dsr_backend.sources.potential.priors import Priors
 
+from pymol_dsr.shared import atomic_write
 from support.forged_models import NO_MODELS, Bomb
 
 PROTEIN = Protein(("ALA", "GLY", "ALA", "VAL", "ALA"), (0,) * 5)
@@ -45,6 +46,16 @@ def changed(data: bytes, description=None, tensors=None) -> bytes:
     all_tensors = {**safetensors.torch.load(data), **(tensors or {})}
     remaining = {name: tensor for name, tensor in all_tensors.items() if tensor is not None}
     return safetensors.torch.save(remaining, {**texts, "potential": json.dumps(described)})
+
+
+def test_a_model_of_before_stays_however_often_the_new_one_is_written(tmp_path) -> None:
+    path = tmp_path / "five.dsrm"
+    path.write_bytes(b"of last week")
+    writer = ModelWriter(path)
+    for data in (b"after a minute", b"after two", b"finished"):
+        writer.write(data)
+        assert path.read_bytes() == data
+        assert atomic_write.previous_of(path).read_bytes() == b"of last week"
 
 
 def test_a_potential_comes_back_as_it_was(potential, tmp_path, monkeypatch) -> None:
