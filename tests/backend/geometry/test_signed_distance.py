@@ -318,5 +318,5 @@ def test_of_some_faces_alone_points_lie_on_those_by_their_areas():
     x, face, _ = mesh.sample(20_000, torch.Generator().manual_seed(0), upper)
     counts = torch.bincount(face, minlength=len(faces)).float()
     assert x[:, 2].min() > 1.0 and counts.sum() == counts[upper].sum()
-    shares = mesh.areas[upper] / mesh.areas[upper].sum()
-    torch.testing.assert_close(counts[upper] / counts.sum(), shares, rtol=0.0, atol=1e-4)
+    fractions = mesh.areas[upper] / mesh.areas[upper].sum()
+    torch.testing.assert_close(counts[upper] / counts.sum(), fractions, rtol=0.0, atol=1e-4)

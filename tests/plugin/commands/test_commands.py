@@ -206,7 +206,7 @@ def test_settings_are_checked_kept_and_reset(plugin):
     refused(plugin, dsr_set, "workers", "-1")
     assert session_of(plugin).settings.get("workers") == "3"
     assert dsr_set("workers", "default", _self=plugin) == {"workers": "0"}
-    assert set(dsr_set(_self=plugin)) == {"backend", "device", "folder", "workers", "wait"}
+    assert set(dsr_set(_self=plugin)) == {"backend", "device", "folder", "workers", "wait", "session"}
 
 
 def test_preferences_that_were_not_loaded_are_not_overwritten(plugin, monkeypatch):

@@ -60,12 +60,12 @@ def test_mistakes_are_one_line_and_leave_the_fit_free(plugin, capfd, arguments, 
 
 
 def test_atoms_that_are_not_there_cannot_be_chosen(plugin):
-    ready(plugin, "one", "").trajectories[0].object = "gone"
+    ready(plugin, "one", "")
+    assert "this fit knows no atoms of pep" in refused(plugin, dsr_measure, "one", pocket="all")
+    plugin.delete("pep")
     assert refused(plugin, dsr_measure, "one", pocket="all") == (
-        "pocket all: the object gone is not in the scene; load it first"
+        "pocket all: the object pep is not in the scene; load it first"
     )
-    ready(plugin, "two", "")
-    assert "this fit knows no atoms of pep" in refused(plugin, dsr_measure, "two", pocket="all")
 
 
 # What is made of the answers
