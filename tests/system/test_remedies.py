@@ -23,6 +23,7 @@ from dsr_backend.surfaces import surfaces_file
 from pymol_dsr.commands.command import COMMANDS
 from pymol_dsr.commands.files import dsr_load
 from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.commands.manage import dsr_set
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.session import session_of
 from support.paths import CASES, ROOT
@@ -204,7 +205,8 @@ def test_orders_about_fits_and_movies(backend, tmp_path, capfd):
     obeyed("dsr_movie fit, 1-3, movie=0")
     assert cmd.count_frames() == 7
 
-    # A session whose fit has no file says how it gets one, and one whose file is gone how the fit comes back.
+    # A session that holds no fit says how it gets a file, and one whose file is gone how the fit comes back.
+    dsr_set("session", "full", _self=cmd)
     fit = session_of(cmd).jobs.fits["fit"]
     fit_file = Path(fit.file or str(fit.report.path))
     moved_file = fit_file.with_name("away.dsr")
@@ -222,6 +224,7 @@ def test_orders_about_fits_and_movies(backend, tmp_path, capfd):
     order = order_in(r"'(dsr_load FILE, fit)' brings the fit back", capfd.readouterr().out)
     cmd.do(order.replace("FILE", str(tmp_path / "moved.dsr")))
     obeyed("dsr_movie fit, 1-3")
+    dsr_set("session", "default", _self=cmd)
 
 
 @dataclass(frozen=True)
