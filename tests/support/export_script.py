@@ -6,7 +6,7 @@ from typing import Any
 from pymol import cmd
 from pymol.Qt import QtCore, QtWidgets
 
-from support.window_steps import OUT, QTEST, click, run, wait_until, window
+from support.window_steps import OUT, click, run, wait_until, window
 
 COUNT = 4
 report: dict[str, Any] = {"pictures": {}}
@@ -35,6 +35,11 @@ def written(stem):
     return [path for k in range(1, COUNT + 1) if os.path.exists(path := os.path.join(OUT, f"{stem}{k:04d}.png"))]
 
 
+def visible_buttons():
+    """The button that ends the dialog of PyMOL's pictures."""
+    return [w for w in QtWidgets.QApplication.allWidgets() if w.objectName() == "button_ok" and w.isVisible()]
+
+
 def entry_of(menu, text):
     return next(action for action in menu.actions() if action.text().replace("&", "") == text)
 
@@ -44,17 +49,16 @@ def steps():
     yield 500
     export = entry_of(window().menudict["File"], "Export Movie As").menu()
     entry_of(export, "PNG Images...").trigger()
-    yield 300
-    buttons = [w for w in QtWidgets.QApplication.allWidgets() if w.objectName() == "button_ok" and w.isVisible()]
+    yield from wait_until(visible_buttons)
     # Later: the click comes back when the next dialog is closed.
-    QtCore.QTimer.singleShot(0, lambda: click(buttons[0]))
+    QtCore.QTimer.singleShot(0, lambda: click(visible_buttons()[0]))
     yield from wait_until(lambda: isinstance(QtWidgets.QApplication.activeModalWidget(), QtWidgets.QFileDialog))
     dialog = QtWidgets.QApplication.activeModalWidget()
-    name = dialog.findChild(QtWidgets.QLineEdit)
-    name.clear()
-    QTEST.keyClicks(name, os.path.join(OUT, "menu.png"))
-    yield 100
-    QtCore.QTimer.singleShot(0, lambda: QTEST.keyClick(name, QtCore.Qt.Key.Key_Return))
+    # Not key by key: the list of files that completes the name may take Return for itself.
+    dialog.findChild(QtWidgets.QLineEdit).setText(os.path.join(OUT, "menu.png"))
+    save = dialog.findChild(QtWidgets.QDialogButtonBox).button(QtWidgets.QDialogButtonBox.StandardButton.Save)
+    yield from wait_until(save.isEnabled)
+    QtCore.QTimer.singleShot(0, lambda: click(save))
     yield from wait_until(lambda: len(written("menu")) == COUNT)
     yield 500
     cmd.mpng(os.path.join(OUT, "typed"), modal=1)

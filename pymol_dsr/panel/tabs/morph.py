@@ -67,6 +67,7 @@ class MorphTab(QtWidgets.QWidget):
         layout.addLayout(form)
         layout.addWidget(self.button)
         layout.addWidget(self.report, 1)
+        self.first.editTextChanged.connect(lambda _: self.poll())
         self.button.clicked.connect(self.morph_or_cancel)
         self._said.connect(self.report.appendPlainText)
 
