@@ -60,6 +60,8 @@ class Protein:
             universe.trajectory[0]
             known = hasattr(universe, "bonds") and str(topology).endswith(".psf")
             bonds = atoms.bonds.indices if known else np.array(guess_bonds(atoms, atoms.positions))
+            # Their atoms are numbered in the file, which may have others between and before.
+            bonds = np.searchsorted(atoms.indices, bonds)
         names = [str(name) for name in atoms.names]
         count = len(names)
         molecule = Molecule(
