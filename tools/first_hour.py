@@ -25,7 +25,7 @@ PACKAGES = ("pymol", "pymol2", "pmg_qt", "chempy", "numpy", "numpy.libs", "PyQt5
 WIDTH, HEIGHT = 1440, 900
 DATA = ROOT / "benchmarks/data"
 SETTLE, LOOK = 250, 50
-# Of the screen: left, upper, right, lower.
+# Rectangles of the screen: left, upper, right, lower.
 PANEL, CHART = (864, 20, 1256, 692), (864, 352, 1256, 692)
 GAP = 12
 # The picture of a step, its part, and its scale.
@@ -223,7 +223,7 @@ def idle() -> bool:
     return not panel()._tasks and not any(fit.activity for fit in session().jobs.fits.values())
 
 
-# What is kept of it
+# Its records
 
 
 def note(text: str) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..runtime.session_tasks import SessionTasks
 from ..shared import packed_bytes, text
 from ..shared.frames import MAX_PAYLOAD
 from ..shared.names import is_name, rule_against
@@ -53,7 +54,7 @@ class FitReference:
     sha256: str
 
 
-class PseReferences:
+class PseReferences(SessionTasks):
     """Writes the references into session files, and enters the fits of a session file that is opened."""
 
     def __init__(self, jobs: Jobs) -> None:
@@ -69,16 +70,6 @@ class PseReferences:
         self.contents: dict[str, str] = {}
         """Packed contents of fits (shared.packed_bytes), by their SHA-256."""
         self._hashes: dict[str, tuple[tuple[int, int], str]] = {}
-
-    def attach(self, _self: Any) -> None:
-        """Have PyMOL call `save` and `restore` with its session files."""
-        _self._pymol._session_save_tasks.append(self.save)
-        _self._pymol._session_restore_tasks.append(self.restore)
-
-    def detach(self, _self: Any) -> None:
-        """Undo `attach`."""
-        _self._pymol._session_save_tasks.remove(self.save)
-        _self._pymol._session_restore_tasks.remove(self.restore)
 
     def add_movie(self, object: str, fit: str, objects: list[str], command: str, megabytes: float = 0.0) -> None:
         """Enter a movie that was loaded as these objects of the scene. megabytes: of its meshes in a session file."""
@@ -234,7 +225,7 @@ class PseReferences:
         return (FitReference("", ""), "it has no file") if fit is None else self._reference_of(fit)
 
     def _reference_of(self, fit: Fit) -> tuple[FitReference, str]:
-        # Of a fit that was not loaded, or came with a session, the reference stays, whatever the file is now.
+        # A fit that was not loaded, or came with a session, keeps its reference, whatever the file is now.
         if fit.phase is Phase.STORED or fit.digest in self.contents:
             return FitReference(fit.file, fit.digest), "it has no file"
         path = fit.file or fit.report.path or ""

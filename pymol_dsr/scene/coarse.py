@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from .cgo import COLOR
 from .palettes import Colors
 
-# Of a movie in a session file: with fit and trajectory, one of AdK stays under 20 MB.
+# Bytes of the beads of a movie in a session file: with fit and trajectory, one of AdK stays under 20 MB.
 MOVIE_BYTES = 1_300_000
 FLOAT_BYTES = 9
 # PyMOL's code of a sphere, with its centre and radius.
 SPHERE, BEAD_FLOATS = 7.0, 5
 MOST_BEADS, LEAST_BEADS = 1_000, 330
-# Of a cell, the radius of its bead, with which the beads of neighbours overlap.
+# Radius of a bead in widths of its cell, with which the beads of neighbours overlap.
 RADIUS = 0.75
 # Steps of a colour, so that neighbours share one.
 COLOR_STEPS = 8

@@ -8,7 +8,7 @@ import numpy as np
 
 from .palettes import ColorScale, hexadecimal, luminance, round_numbers
 
-# Of the bar's length: the width of a line at a round number. Its colours, and the luminance between light and dark.
+# Width of a line at a round number, as a fraction of the bar's length; its colours; the luminance between both.
 LINE = 0.008
 DARK, LIGHT, MIDDLE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 0.2
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..fits.pse import KEY, WHOLE, PseReferences
+from ..runtime.session_tasks import SessionTasks
 from ..runtime.settings import Settings
 from ..shared import text
 from ..shared.values import ValueFault
@@ -21,7 +22,7 @@ from .objects import SceneError
 from .recipes import MovieRecipe, recipe_of
 from .tags import tagged_objects
 
-# Of the references of a session file, beside those of fits.pse.
+# Keys of the references of a session file, beside those of fits.pse.
 LIGHT = "light"
 # PyMOL's kinds of objects in a session file, and where an entry of one has its kind and its content.
 MOLECULE, CGO, KIND, CONTENT = 1, 6, 4, 5
@@ -70,7 +71,7 @@ class CoarseMovie:
                 _self.load_cgo(floats, names[tag], state, zoom=0)
 
 
-class LightSessions:
+class LightSessions(SessionTasks):
     """Makes session files light when they are written, and knows the coarse movies of those that were opened."""
 
     def __init__(self, references: PseReferences, movies: KeptMovies, settings: Settings) -> None:
@@ -79,16 +80,6 @@ class LightSessions:
         """By the name of the movie."""
         self.reopened: Callable[[list[str], Any], None] = lambda names, _self: None
         """Called with the names of the coarse movies of a session file that was opened."""
-
-    def attach(self, _self: Any) -> None:
-        """Have PyMOL call `save` and `restore` with its session files, after those of the references."""
-        _self._pymol._session_save_tasks.append(self.save)
-        _self._pymol._session_restore_tasks.append(self.restore)
-
-    def detach(self, _self: Any) -> None:
-        """Undo `attach`."""
-        _self._pymol._session_save_tasks.remove(self.save)
-        _self._pymol._session_restore_tasks.remove(self.restore)
 
     def prune(self, _self: Any) -> None:
         """Drop coarse movies of which no object is left, and follow those that the user has renamed."""

@@ -11,6 +11,7 @@ import json
 import math
 from typing import Any
 
+from ..runtime.session_tasks import SessionTasks
 from ..scene.molecules import generated_name
 from ..shared import states
 from ..shared.messages import FitReport
@@ -26,7 +27,7 @@ MOST_OBJECTS, LONGEST = 1_000, 1_000_000
 CPU_PLATFORMS = ("CPU", "Reference")
 
 
-class Provenance:
+class Provenance(SessionTasks):
     """The provenance of generated objects, by name."""
 
     def __init__(self) -> None:
@@ -68,16 +69,6 @@ class Provenance:
             return source
         origin = {"generated": states.format(generated), **(self.get(source.object, _self) or {})}
         return dataclasses.replace(source, provenance=origin)
-
-    def attach(self, _self: Any) -> None:
-        """Have PyMOL call `save` and `restore` with its session files."""
-        _self._pymol._session_save_tasks.append(self.save)
-        _self._pymol._session_restore_tasks.append(self.restore)
-
-    def detach(self, _self: Any) -> None:
-        """Undo `attach`."""
-        _self._pymol._session_save_tasks.remove(self.save)
-        _self._pymol._session_restore_tasks.remove(self.restore)
 
     def save(self, session: dict[str, Any], *, _self: Any) -> bool:
         """Add the provenance of the objects in `session`, which PyMOL is about to write."""

@@ -6,27 +6,13 @@ from typing import Any
 from pymol import cmd
 from pymol.Qt import QtCore, QtGui, QtWidgets
 
-from support.window_steps import OUT, run, window
+from support.window_steps import OUT, clipped, run, window
 
 # Of the window in points, with the width of the panel; twice as many pixels at 200 %.
 SIZES = {"640x480": (640, 480, 340), "1280x720": (1280, 720, 375)}
 if os.environ.get("QT_SCALE_FACTOR") == "2":
     SIZES = {"1280x720 at 200 %": (640, 360, 375)}
 report: dict[str, Any] = {"sideways": [], "clipped": [], "widths": {}}
-
-
-def clipped(page):
-    """Names of visible widgets of a page that are narrower than their text needs, or past its edge."""
-    names = []
-    for widget in page.findChildren(QtWidgets.QWidget):
-        if not widget.isVisible() or widget.parent() not in (page, getattr(page, "body", None)):
-            continue
-        is_line = isinstance(widget, QtWidgets.QLabel) and not widget.wordWrap()
-        right = widget.mapTo(page, QtCore.QPoint(widget.width(), 0)).x()
-        is_button = isinstance(widget, (QtWidgets.QPushButton, QtWidgets.QToolButton, QtWidgets.QCheckBox))
-        if right > page.width() or ((is_button or is_line) and widget.width() < widget.sizeHint().width()):
-            names.append(f"{type(widget).__name__} {getattr(widget, 'text', str)()}")
-    return names
 
 
 def darken():

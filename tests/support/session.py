@@ -34,6 +34,15 @@ def backend(plugin, monkeypatch):
     return plugin
 
 
+def set_up(cmd, monkeypatch, tmp_path):
+    """Give a PyMOL the commands, a folder of fits of its own, and the backend of this checkout with one thread."""
+    register(cmd)
+    monkeypatch.setenv("DSR_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "backend")]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    use_this_backend(cmd)
+
+
 def use_this_backend(cmd):
     session_of(cmd).settings.put("backend", f"{sys.executable} -m dsr_backend serve")
 

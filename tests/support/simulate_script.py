@@ -6,7 +6,7 @@ from typing import Any
 from pymol import cmd
 from pymol.Qt import QtCore, QtWidgets
 
-from support.window_steps import OUT, QTEST, click, run, wait_until, window
+from support.window_steps import OUT, QTEST, click, clipped, run, wait_until, window
 
 WIDTH = 375
 report: dict[str, Any] = {"steps": [], "error": "", "clipped": []}
@@ -14,20 +14,6 @@ report: dict[str, Any] = {"steps": [], "error": "", "clipped": []}
 
 def states(name):
     return cmd.count_states(name) if name in cmd.get_names() else 0
-
-
-def clipped(page):
-    """Names of visible widgets of a page that are narrower than their text needs, or past its edge."""
-    names = []
-    for widget in page.findChildren(QtWidgets.QWidget):
-        if not widget.isVisible() or widget.parent() not in (page, getattr(page, "body", None)):
-            continue
-        is_line = isinstance(widget, QtWidgets.QLabel) and not widget.wordWrap()
-        right = widget.mapTo(page, QtCore.QPoint(widget.width(), 0)).x()
-        is_button = isinstance(widget, (QtWidgets.QPushButton, QtWidgets.QToolButton))
-        if right > page.width() or ((is_button or is_line) and widget.width() < widget.sizeHint().width()):
-            names.append(f"{type(widget).__name__} {getattr(widget, 'text', str)()}")
-    return names
 
 
 def picture(panel, name):

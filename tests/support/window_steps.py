@@ -63,3 +63,17 @@ def _finish(report: dict[str, Any], error: str) -> None:
     with open(os.path.join(OUT, "report.json"), "w") as stream:
         json.dump(report, stream)
     cmd.quit()
+
+
+def clipped(page):
+    """Names of visible widgets of a page that are narrower than their text needs, or past its edge."""
+    names = []
+    for widget in page.findChildren(QtWidgets.QWidget):
+        if not widget.isVisible() or widget.parent() not in (page, getattr(page, "body", None)):
+            continue
+        is_line = isinstance(widget, QtWidgets.QLabel) and not widget.wordWrap()
+        right = widget.mapTo(page, QtCore.QPoint(widget.width(), 0)).x()
+        is_button = isinstance(widget, (QtWidgets.QPushButton, QtWidgets.QToolButton, QtWidgets.QCheckBox))
+        if right > page.width() or ((is_button or is_line) and widget.width() < widget.sizeHint().width()):
+            names.append(f"{type(widget).__name__} {getattr(widget, 'text', str)()}")
+    return names

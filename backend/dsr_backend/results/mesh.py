@@ -104,7 +104,7 @@ def extract_mesh(
     body = _without_islands(snapshot, level, *arrays)
     nearest = torch.zeros(0)
     if snapshot.atoms is not None and len(body.points):
-        # What the field knows beyond the reach of its atoms is no surface.
+        # Beyond the reach of its atoms the field has no surface.
         farthest = snapshot.reach + max(0.0, level) + resolution
         nearest, atom_distance = nearest_atoms(body.points, snapshot.atoms, radii, farthest)
         if atom_distance.max() > farthest:

@@ -161,6 +161,7 @@ class EnsemblesTab(QtWidgets.QWidget):
             show_figures,
             self._ended,
         )
+        self.poll()
 
     def show_landscape(self, *_: Any, split: bool = False) -> None:
         """Compute the landscape of the ensemble, with `split` also objects of its macrostates, or cancel that."""

@@ -123,7 +123,7 @@ class FitsTab(QtWidgets.QWidget):
         """List them anew where something has changed."""
         left = self._interrupted()
         names_left = {name for name, _ in left}
-        # What a cancelled or failed one has left has a line of its own, which can be resumed.
+        # The remains of a cancelled or failed one have a line of their own, which can be resumed.
         session_fits = [
             (fit.name, states_text(fit), _stage(fit))
             for fit in self.jobs.fits.values()

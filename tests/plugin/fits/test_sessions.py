@@ -14,7 +14,6 @@ import sys
 import pytest
 from pymol import CmdException
 
-from pymol_dsr import register
 from pymol_dsr.commands.files import dsr_load, dsr_save
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.manage import dsr_status
@@ -24,8 +23,9 @@ from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.session import session_of
 from pymol_dsr.shared import reading
 from pymol_dsr.shared.messages import FitReport
-from support.paths import ROOT, TESTS
+from support.paths import TESTS
 from support.scene import build_peptide
+from support.session import set_up
 from support.waiting import PATIENCE, wait_for
 
 GOLDEN = TESTS / "system" / "golden" / "pep.dsr"
@@ -34,11 +34,7 @@ GOLDEN = TESTS / "system" / "golden" / "pep.dsr"
 @pytest.fixture
 def plugin(cmd, monkeypatch, tmp_path):
     """A PyMOL with the commands, a folder of fits of its own, and the backend of this checkout."""
-    register(cmd)
-    monkeypatch.setenv("DSR_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "backend")]))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    session_of(cmd).settings.put("backend", f"{sys.executable} -m dsr_backend serve")
+    set_up(cmd, monkeypatch, tmp_path)
     return cmd
 
 

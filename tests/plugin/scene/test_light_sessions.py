@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from pymol import CmdException
 
-from pymol_dsr import register
 from pymol_dsr.commands.color import dsr_color
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.manage import dsr_set
@@ -18,22 +17,16 @@ from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.commands.restore import dsr_restore
 from pymol_dsr.scene import coarse, light_sessions
 from pymol_dsr.session import session_of
-from support.paths import ROOT
 from support.scene import build_peptide
+from support.session import set_up, use_this_backend
 from support.waiting import PATIENCE
-
-SERVE = f"{sys.executable} -m dsr_backend serve"
 
 
 @pytest.fixture
 def plugin(cmd, monkeypatch, tmp_path):
     """A PyMOL with the commands, and a folder of fits of its own; every movie is worth a light session."""
-    register(cmd)
-    monkeypatch.setenv("DSR_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "backend")]))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    set_up(cmd, monkeypatch, tmp_path)
     monkeypatch.setattr(light_sessions, "WORTHWHILE_BYTES", 0)
-    session_of(cmd).settings.put("backend", SERVE)
     return cmd
 
 
@@ -156,7 +149,7 @@ def test_a_light_session_makes_the_same_meshes_again(plugin, tmp_path, capsys):
     ) == settings
 
     plugin.set_name("mine", "other")
-    session_of(plugin).settings.put("backend", SERVE)
+    use_this_backend(plugin)
     assert dsr_restore("other", _self=plugin) == ["other"]
     assert differences(meshes_of(plugin, "other"), before["mine"]) == []
     assert differences(meshes_of(plugin, "fit_future"), before["fit_future"]) == []
