@@ -54,6 +54,12 @@ def test_each_seed_is_measured_once_and_written(short, data, tmp_path):
     cg.main(measure)
     assert [(folder / name).stat().st_mtime_ns for name in names[1:]] == before
 
+    # The replicas of the first seed stay whole; another call adds steps to those of the one before.
+    for steps in (10, 15):
+        cg.main(["stability", "--folder", str(folder), "--steps", str(steps)])
+        record = json.loads((folder / "stable-0.json").read_text())
+        assert record["steps"] == steps and record["flown_apart"] == 0 and 3.5 < record["longest"] < 5.5
+
     cg.main(["write", "--folder", str(folder), "--out", str(page)])
     rows = [line.strip("| ").split(" | ") for line in page.read_text().splitlines() if line.startswith("| ")][2:]
     assert [(row[0], row[1]) for row in rows] == [
@@ -63,6 +69,25 @@ def test_each_seed_is_measured_once_and_written(short, data, tmp_path):
         ("frames alone, calibrated", "2"),
     ]
     assert rows[2][-1].endswith(" of 8") and "200 states of five simulations" in page.read_text()
+
+
+@pytest.mark.slow
+def test_samples_a_second_are_counted_beside_all_atoms(short, data, tmp_path, monkeypatch):
+    pytest.importorskip("openmm")
+    monkeypatch.setenv("DSR_HOME", str(tmp_path))
+    folder, page = tmp_path / "cg", tmp_path / "results.md"
+    cg.main(["measure", str(data), "--folder", str(folder), "--seeds", "0", "--seconds", "0.1", "--kinds", "forces"])
+    cg.main(["pace", str(data), "--folder", str(folder), "--ns", "0.01", "--replicas", "2", "3", "--model-ns", "0.01"])
+    figures = json.loads((folder / "pace.json").read_text())
+    assert [row["replicas"] for row in figures["runs"]] == [2, 3]
+    assert all(row["samples"] > 0 and row["seconds"] > 0 for row in figures["runs"]) and figures["seconds"] > 0
+    before, after = figures["force_noise"]
+    assert after < before, "the map to beads takes off noise"
+    cg.main(["write", "--folder", str(folder), "--out", str(page)])
+    rows = [line.strip("| ").split(" | ") for line in page.read_text().splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows[-3:]] == ["all atoms", "the potential, 2 replicas", "the potential, 3 replicas"]
+    rates = [float(row[4]) for row in rows[-3:]]
+    assert float(rows[-1][5]) == pytest.approx(rates[2] / rates[0], rel=0.2)
 
 
 def test_divergence_is_none_of_an_ensemble_from_itself_and_one_bit_of_strangers(data):

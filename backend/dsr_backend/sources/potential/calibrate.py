@@ -63,10 +63,12 @@ def calibrate(
     report: Callable[[float, float], None],
     check: Check,
     start: NDArray[np.float64] | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> tuple[NDArray[np.float64], Calibration]:
     """Return the offsets f8[K] of the protein's features, after so many seconds at most.
 
-    report: takes the fraction that is done and the gap, after each update. start: offsets to begin with.
+    report: takes the fraction that is done and the gap, after each update. start: offsets to begin with. clock: tells
+    the seconds.
     """
     device = potential.device
     protein, generator = frames.protein, torch.Generator(device).manual_seed(seed)
@@ -95,7 +97,7 @@ def calibrate(
             for _ in range(SETTLE // SAMPLED):
                 check()
                 dynamics.run(SAMPLED)
-            started = time.monotonic()
+            started = clock()
             for number in range(1, MOST_UPDATES + 1):
                 sampled = [sampled_features() for _ in range(BLOCK // SAMPLED)]
                 lost = dynamics.flown_apart(bonds)
@@ -108,7 +110,7 @@ def calibrate(
                 offsets += RATE * scale * difference
                 forces.set_offsets(offsets)
                 history.append(offsets.clone())
-                spent = time.monotonic() - started
+                spent = clock() - started
                 report(min(1.0, max(spent / seconds, number / MOST_UPDATES)), gaps[-1])
                 if spent > seconds:
                     break

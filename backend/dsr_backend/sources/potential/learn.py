@@ -87,18 +87,19 @@ def learn(
     device: torch.device = CPU,
     keep: Callable[[Potential, JsonObject], None] = lambda potential, record: None,
     log: Callable[[str], None] = lambda text: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> tuple[Potential, JsonObject, tuple[str, ...]]:
     """Return a potential, the report of its training, and lines for the user.
 
     earlier: a potential of the same proteins and the report of its training, to go on with. device: computes; the
     potential is on the CPU again afterwards. keep: gets the potential and the report while it learns, every
-    KEPT_SECONDS, at the end, and where it is cancelled after an epoch or an update; log gets a line about that. Raises
-    ValueFault, and Cancelled once what was learned is kept.
+    KEPT_SECONDS, at the end, and where it is cancelled after an epoch or an update; log gets a line about that. clock:
+    tells the seconds of the budget. Raises ValueFault, and Cancelled once what was learned is kept.
     """
     _check(data)
     check()
     report(0.0, "priors")
-    run = _Run(data, options, report, check, earlier, device, keep)
+    run = _Run(data, options, report, check, earlier, device, keep, clock)
     try:
         run.train()
         if options.calibrate:
@@ -124,7 +125,9 @@ class _Run:
         earlier: tuple[Potential, JsonObject] | None,
         device: torch.device,
         keep: Callable[[Potential, JsonObject], None],
+        clock: Callable[[], float],
     ) -> None:
+        self._clock = clock
         self._data, self._options, self._report, self._check, self._keep = data, options, report, check, keep
         self._goes_on = earlier is not None
         torch.manual_seed(options.seed)
@@ -171,7 +174,7 @@ class _Run:
                 self.keep()
 
         frames = [item.frames for item in self._data]
-        self._training = train(self.potential, frames, options.seed, seconds, trained, self._check)
+        self._training = train(self.potential, frames, options.seed, seconds, trained, self._check, self._clock)
         if self._training.cancelled:
             raise Cancelled("the training was cancelled")
 
@@ -191,7 +194,14 @@ class _Run:
 
             trained = self.potential.proteins[number]
             offsets, outcome = calibrate(
-                self.potential, item.frames, options.seed, seconds / count, calibrated, self._check, trained.offsets
+                self.potential,
+                item.frames,
+                options.seed,
+                seconds / count,
+                calibrated,
+                self._check,
+                trained.offsets,
+                self._clock,
             )
             self.potential.proteins[number] = dataclasses.replace(trained, offsets=offsets)
             self._gaps[item.name] = [round(gap, 4) for gap in outcome.gaps]

@@ -88,17 +88,18 @@ def train(
     seconds: float,
     report: Callable[[float, Training], None],
     check: Check,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Training:
     """Train the network in place, for so many seconds at most, from where its training ended.
 
     report: takes the fraction that is done and the errors so far, after each epoch; the potential has the best weights
-    by then. check: called at each step; where it raises Cancelled, the epoch is the last one.
+    by then. check: called at each step; where it raises Cancelled, the epoch is the last one. clock: tells the seconds.
     """
     run = _Run(potential, data, seed)
-    started = time.monotonic()
+    started = clock()
     for number in range(1, MOST_EPOCHS + 1):
-        run.epoch(started + seconds, check)
-        spent = time.monotonic() - started
+        run.epoch(started + seconds, check, clock)
+        spent = clock() - started
         if run.epochs:
             report(min(1.0, max(spent / seconds, number / MOST_EPOCHS)), run.outcome())
         if run.cancelled or number - run.best >= PATIENCE or spent > seconds:
@@ -152,8 +153,8 @@ class _Run:
         epochs = self._epochs_before + len(self.epochs)
         return OptimizerState(epochs, self._steps, weights, moments["exp_avg"], moments["exp_avg_sq"])
 
-    def epoch(self, end: float, check: Check) -> None:
-        """Train on all batches once, until the moment `end` at most."""
+    def epoch(self, end: float, check: Check, clock: Callable[[], float]) -> None:
+        """Train on all batches once, until the moment `end` of the clock at most."""
         self._network.load_state_dict(self._current)
         rate = max(LEAST_RATE, 0.93 ** (self._epochs_before + len(self.epochs)))
         for group in self._optimizer.param_groups:
@@ -167,7 +168,7 @@ class _Run:
                 break
             losses.append(self._step(dataset, batch))
             sizes.append(len(batch))
-            if time.monotonic() > end:
+            if clock() > end:
                 break
         if losses:
             mean = float((torch.stack(losses).cpu() * torch.tensor(sizes)).sum() / sum(sizes))
