@@ -27,7 +27,7 @@ from dsr_backend.runtime.device import limit_threads
 from dsr_backend.surfaces.surface import Surface
 from frames import volume_and_area
 
-from pymol_dsr.shared.options import OccupancyOptions
+from pymol_dsr.shared.ensemble_options import OccupancyOptions
 
 TIMES = 100
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"

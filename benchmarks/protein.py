@@ -32,9 +32,9 @@ from dsr_backend.sources.simulation.dynamics import estimate, simulate
 from dsr_backend.sources.simulation.store import SimulationStore
 from numpy.typing import NDArray
 
+from pymol_dsr.shared.ensemble_options import LandscapeOptions
 from pymol_dsr.shared.learn_options import LearnOptions
 from pymol_dsr.shared.molecule import COLUMNS, Molecule
-from pymol_dsr.shared.options import LandscapeOptions
 from pymol_dsr.shared.simulation_options import SimulationOptions
 
 NAME = "copies"

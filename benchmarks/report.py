@@ -202,17 +202,6 @@ def write(folder: Path, path: Path, failed: dict[str, str]) -> None:
     path.write_text("\n".join(text) + "\n")
 
 
-def _names() -> dict[str, str]:
-    return {
-        "hold": HOLD,
-        "straight": STRAIGHT,
-        "superposed": SUPERPOSED,
-        "type3": TYPE_3,
-        "smoothed": SMOOTHED,
-        "blended": BLENDED,
-    }
-
-
 METHODS_TEXT = f"""## Measures and methods
 
 The truth is PyMOL's own surface of each state. Each figure is the mean ± standard deviation over the scored states. The

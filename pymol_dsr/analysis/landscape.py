@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..shared import atomic_write, landscape_plot, messages, states
+from ..shared.ensemble_options import LandscapeOptions
 from ..shared.messages import LandscapeResult
-from ..shared.options import LandscapeOptions
 from ..shared.tables import csv_bytes
 from ..sources.atoms import MoleculeStates
 from ..surfaces.source import ExtractError

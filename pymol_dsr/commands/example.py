@@ -11,7 +11,7 @@ from pymol import cmd
 
 from ..scene.gui_thread import in_gui
 from ..session import Session, session_of
-from ..shared.options import FieldOptions, FitOptions, MeshOptions, MovieOptions, StartOptions
+from ..shared.options import FitOptions, MeshOptions, MovieOptions, StartOptions, SurfaceOptions
 from ..shared.source_options import GenerateOptions, MorphOptions
 from ..shared.values import Options, Value
 from .command import command
@@ -89,8 +89,7 @@ def _show_trajectory(session: Session, runner: Runner, _self: Any) -> str:
         session,
         fit,
         f"1-{STATES}:{STEP}",
-        FieldOptions(),
-        MeshOptions(resolution=RESOLUTION),
+        SurfaceOptions(mesh=MeshOptions(resolution=RESOLUTION)),
         MovieOptions(play="bounce"),
         runner,
         _self,

@@ -19,13 +19,13 @@ from ..session import Session, session_of
 from ..shared import atomic_write, messages
 from ..shared.frames import MAX_PAYLOAD
 from ..shared.options import (
-    DEFAULT_APPEARANCE,
     FORMATS,
     AppearanceOptions,
     ExportOptions,
     FieldOptions,
     MeshOptions,
     StartOptions,
+    SurfaceOptions,
     mesh_resolution,
 )
 from ..shared.reading import ReadError, read_file
@@ -214,9 +214,11 @@ def dsr_export(
         fit_name(name, _self),
         str(filename),
         str(states),
-        FieldOptions.parse(trajectory=trajectory, towards=towards, share=share),
-        MeshOptions.parse(level=level, resolution=resolution, triangles=triangles, smooth=smooth),
-        AppearanceOptions.parse(color=color, steady=steady),
+        SurfaceOptions(
+            FieldOptions.parse(trajectory=trajectory, towards=towards, share=share),
+            MeshOptions.parse(level=level, resolution=resolution, triangles=triangles, smooth=smooth),
+            AppearanceOptions.parse(color=color, steady=steady),
+        ),
         binary=bool(int(binary)),
         say=reporter(quiet),
         _self=_self,
@@ -296,9 +298,7 @@ def export_meshes(
     name: str,
     filename: str,
     times: str | Sequence[float],
-    field: FieldOptions,
-    mesh: MeshOptions,
-    appearance: AppearanceOptions = DEFAULT_APPEARANCE,
+    surface: SurfaceOptions,
     *,
     binary: bool = False,
     say: Say,
@@ -306,13 +306,13 @@ def export_meshes(
 ) -> list[str]:
     """Write the surface at some times as mesh files; their whole paths. The ending of `filename` says the format.
 
-    times: a states text, or numbers; empty for the first fitted state. field: its `steady` is that of the appearance.
-    Raises CmdException, JobError, StatesError, SceneError, BackendError or OSError.
+    times: a states text, or numbers; empty for the first fitted state. Raises CmdException, JobError, StatesError,
+    SceneError, BackendError or OSError.
     """
     jobs = session.jobs
     fit = jobs.get(name)
     path = path_to_write(filename, [f".{kind}" for kind in FORMATS], "filename")
-    trajectory = chosen_trajectory(fit, field)
+    trajectory, mesh = chosen_trajectory(fit, surface.field), surface.mesh
     chosen = requested_times(trajectory, times) if times else [min(trajectory.states)]
     options = ExportOptions(format=os.path.splitext(path)[1][1:].lower(), binary=binary)
     if options.format == "glb" and len(chosen) > 1:
@@ -324,7 +324,7 @@ def export_meshes(
             size = 1e-6 * TRIANGLE_BYTES * triangles * len(chosen)
             say(f" {fit.name}: {len(chosen)} times of about {triangles:.0f} triangles, {size:.0f} MB")
     rate = _self.get_setting_float("movie_fps")
-    field = dataclasses.replace(field, steady=appearance.is_steady(chosen, trajectory.states))
+    field = surface.field_at(chosen, trajectory.states)
     request = messages.Export(
         fit=fit.name,
         field=field,
@@ -333,7 +333,7 @@ def export_meshes(
         fps=rate if options.format == "glb" and len(chosen) > 1 and rate > 0 else options.fps,
         mesh=mesh,
         radii=atoms.atom_radii(trajectory, _self),
-        colors=_atom_colors(session, fit, trajectory, field, appearance.color, _self),
+        colors=_atom_colors(session, fit, trajectory, field, surface.appearance.color, _self),
         matrix=placement.object_matrix(trajectory.object, _self).astype(np.float64),
     )
     written = []

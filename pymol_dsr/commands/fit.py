@@ -20,14 +20,15 @@ from ..scene.objects import object_kind
 from ..scene.preview import Preview
 from ..session import Session, session_of
 from ..shared.names import is_name, rule_against
-from ..shared.options import FitOptions, StartOptions, check_breaks, jump_line, read_times
+from ..shared.options import FitOptions, StartOptions
+from ..shared.state_times import check_breaks, jump_line, read_times
 from ..shared.states import PastEndError
 from ..sources import provenance
 from ..surfaces import extract
 from ..surfaces.selections import ATOMS_TITLE
 from .arguments import fit_name, new_fit_name
 from .command import command
-from .running import Runner, count_of_states, is_typed
+from .running import Runner, count_of_states
 
 # The user is warned above this fraction of points near held-out surfaces that are predicted on the wrong side. Trp-cage
 # at 300 K has 0.27 (every second of 150 states), trpzip2, which unfolds from state to state, 0.37.
@@ -172,9 +173,8 @@ def dsr_fit(
         str(name),
         options,
         start,
-        Runner.of("dsr_fit", async_, quiet, _self),
+        Runner.of("dsr_fit", async_, quiet, _self, watch=watch),
         _self,
-        watch=_is_watched(watch, quiet, _self),
     )
 
 
@@ -208,8 +208,8 @@ def dsr_resume(name: str = "", *, watch: int = -1, async_: int = -1, quiet: int 
 
         dsr_fit, dsr_status, dsr_cancel
     """
-    runner = Runner.of("dsr_resume", async_, quiet, _self)
-    return resume_fit(session_of(_self), fit_name(name, _self), runner, _self, watch=_is_watched(watch, quiet, _self))
+    runner = Runner.of("dsr_resume", async_, quiet, _self, watch=watch)
+    return resume_fit(session_of(_self), fit_name(name, _self), runner, _self)
 
 
 def begin_fit(
@@ -221,17 +221,17 @@ def begin_fit(
     start: StartOptions,
     runner: Runner,
     _self: Any,
-    *,
-    watch: bool = False,
 ) -> str:
     """Fit the states of a selection; the name of the fit.
 
-    states: a states text. name: empty for that of the first object with _dsr. watch: show the surface of the state in
-    view meanwhile. Raises CmdException, JobError, ExtractError, StatesError or BackendError.
+    states: a states text. name: empty for that of the first object with _dsr. Raises CmdException, JobError,
+    ExtractError, StatesError or BackendError.
     """
     name, request = prepare_fit(session, selection, states, name, options, start, _self)
-    # Nobody may be there to see that of a detached fit.
-    run_request(session.jobs, name, request, watch and not start.detach, runner, _self)
+    if start.detach:
+        # Nobody may be there to see its surface.
+        runner = dataclasses.replace(runner, watch=False)
+    run_request(session.jobs, name, request, runner, _self)
     return name
 
 
@@ -293,7 +293,7 @@ def check_name_is_free(session: Session, name: str, is_chosen: bool, _self: Any)
         raise CmdException(f"name {name}: the scene has a {kind} of that name; give another with name=, or delete it")
 
 
-def resume_fit(session: Session, name: str, runner: Runner, _self: Any, *, watch: bool = False) -> str:
+def resume_fit(session: Session, name: str, runner: Runner, _self: Any) -> str:
     """Go on with an interrupted fit, the only one where the name is empty; its name.
 
     Raises CmdException, JobError, ExtractError or BackendError.
@@ -312,7 +312,7 @@ def resume_fit(session: Session, name: str, runner: Runner, _self: Any, *, watch
         raise CmdException(f"{name}: there is no interrupted fit of that name (there: {names}); dsr_fit makes a fit")
     request = interrupted.request_of(fits[name], lambda molecule: present_name(name, molecule, _self), _self)
     runner.say(f" {fits[name].progress()}")
-    run_request(jobs, name, request, watch, runner, _self)
+    run_request(jobs, name, request, runner, _self)
     return name
 
 
@@ -329,14 +329,14 @@ def preset_of_family(session: Session, name: str) -> str:
     return family.report.preset or FitOptions.preset
 
 
-def run_request(jobs: Jobs, name: str, request: FitRequest, watch: bool, runner: Runner, _self: Any) -> None:
+def run_request(jobs: Jobs, name: str, request: FitRequest, runner: Runner, _self: Any) -> None:
     """Enter a fit and run it."""
     fit = jobs.new(name, request.sources)
     for trajectory in fit.trajectories:
         claim_molecule(name, trajectory.object, _self)
     if fit.replaces is not None and fit.replaces.is_finished:
         runner.say(f" {name}: the fit of this name is kept until the new one is ready")
-    preview = Preview(fit, _self) if watch else None
+    preview = Preview(fit, _self) if runner.watch else None
     if preview is not None:
         fit.preview, fit.radii = preview.options, preview.radii
         fit.show_preview, fit.show_surface = preview, preview.show_surface
@@ -380,7 +380,3 @@ def _fit(jobs: Jobs, fit: Fit, request: FitRequest, preview: Preview | None, say
         f" {name}: {count} fitted{duration}, on {fit.device or 'an unnamed device'}; "
         f"dsr_movie {name}{member} shows them"
     )
-
-
-def _is_watched(watch: Any, quiet: Any, _self: Any) -> bool:
-    return int(watch) > 0 or (int(watch) < 0 and is_typed(quiet, _self))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pymol import CmdException, cmd
@@ -12,7 +13,7 @@ from ..analysis.landscape import EnsembleLandscape, ResidueStates
 from ..fits.ensemble import entered
 from ..scene.gui_thread import in_gui
 from ..session import Session, session_of
-from ..shared.options import LandscapeOptions
+from ..shared.ensemble_options import LandscapeOptions
 from ..sources.atoms import read_states
 from ..surfaces.selections import split_by_object
 from .arguments import new_fit_name, table_path
@@ -92,9 +93,7 @@ def dsr_ensemble(
     options = LandscapeOptions.parse(lag=lag, states=states, ordered=ordered)
     return describe_ensemble(
         session_of(_self),
-        str(objects),
-        str(reference),
-        str(only),
+        EnsembleObjects(str(objects), str(reference), str(only)),
         options,
         Runner.of("dsr_ensemble", async_, quiet, _self),
         _self,
@@ -103,28 +102,55 @@ def dsr_ensemble(
     )
 
 
+@dataclass(frozen=True)
+class EnsembleObjects:
+    """The states of a landscape, as a user names them.
+
+    objects, reference: selections of one object or of several; no reference where it is empty. states: a states text
+    for each object.
+    """
+
+    objects: str
+    reference: str = ""
+    states: str = "all"
+
+
 def describe_ensemble(
     session: Session,
-    objects: str,
-    reference: str,
-    states: str,
+    chosen: EnsembleObjects,
     options: LandscapeOptions,
     runner: Runner,
     _self: Any,
     *,
     file: str = "",
     split: bool = False,
-    then: Callable[[EnsembleLandscape], None] | None = None,
 ) -> EnsembleLandscape | None:
     """Compute the landscape of an ensemble; None where that is begun in the background.
 
-    states: a states text for each object. file: also write tables (.csv) and a picture. split: also make an object of
-    each macrostate. then: called with the landscape at the end of the work. Raises CmdException, JobError,
-    ExtractError, SceneError, StatesError or BackendError.
+    file: also write tables (.csv) and a picture. split: also make an object of each macrostate. Raises CmdException,
+    JobError, ExtractError, SceneError, StatesError or BackendError.
+    """
+    return runner.run(plan_landscape(session, chosen, options, runner, _self, file=file, split=split))
+
+
+def plan_landscape(
+    session: Session,
+    chosen: EnsembleObjects,
+    options: LandscapeOptions,
+    runner: Runner,
+    _self: Any,
+    *,
+    file: str = "",
+    split: bool = False,
+) -> Callable[[], EnsembleLandscape]:
+    """Read the states from the scene; the function that computes their landscape, for any thread.
+
+    Arguments and errors are those of `describe_ensemble`.
     """
     path = table_path(file)
-    ensemble = [_read(selection, states, _self) for selection in split_by_object(objects.strip(), _self)]
-    known = [_read(selection, "all", _self) for selection in split_by_object(reference, _self)] if reference else []
+    ensemble = [_read(selection, chosen.states, _self) for selection in split_by_object(chosen.objects.strip(), _self)]
+    references = split_by_object(chosen.reference, _self) if chosen.reference else []
+    known = [_read(selection, "all", _self) for selection in references]
     matched, line = landscapes.in_common([*ensemble, *known])
     ensemble, known = matched[: len(ensemble)], matched[len(ensemble) :]
     request = landscapes.request_of(ensemble, known, options)
@@ -133,7 +159,7 @@ def describe_ensemble(
     occupied = sorted(set(macro_names) & set(_self.get_names("all"))) if split else []
     if occupied:
         raise CmdException(f"split 1: the scene has {', '.join(occupied)} already; delete {first}_macro* first")
-    costs = _costs(ensemble, known, session, _self) if states == "all" else None
+    costs = _costs(ensemble, known, session, _self) if chosen.states == "all" else None
     jobs = session.jobs
     fit = jobs.new(new_fit_name(jobs.fits, f"{first}_ensemble", "objects", _self), ())
     if line:
@@ -145,18 +171,16 @@ def describe_ensemble(
         for text in landscapes.summary(landscape):
             runner.say(f" {first}: {text}")
         if path:
-            written = landscapes.write_landscape(path, landscape, f"{objects}: {len(landscape.states)} states")
+            written = landscapes.write_landscape(path, landscape, f"{chosen.objects}: {len(landscape.states)} states")
             missing = "" if written[-1].endswith(".png") else "; no picture without matplotlib"
             runner.say(f" {first}: written to {', '.join(written)}{missing}")
         if split:
             for number, name in enumerate(macro_names[: len(landscape.result.macrostates)]):
                 in_gui(_self, _make_object, name, landscape.members(number), _self)
             runner.say(f" {first}: {', '.join(macro_names)} hold the states of each macrostate")
-        if then is not None:
-            then(landscape)
         return landscape
 
-    return runner.run(work)
+    return work
 
 
 def _read(selection: str, states: str, _self: Any) -> ResidueStates:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +20,7 @@ from ..shared import messages
 from ..shared.options import FieldOptions, MeasureOptions
 from .arguments import chosen_trajectory, fit_name, requested_times, table_path
 from .command import command
-from .running import Runner, has_window, is_typed, report_states
+from .running import Runner, has_window, is_switched_on, report_states
 
 
 @command
@@ -100,12 +99,11 @@ def dsr_measure(
         fit_name(name, _self),
         str(states),
         FieldOptions.parse(trajectory=trajectory),
-        MeasureOptions.parse(selection=selection, pocket=pocket, resolution=resolution, top=top),
+        MeasureOptions.parse(selection=selection, pocket=pocket, resolution=resolution, top=top, dt=dt),
         Runner.of("dsr_measure", async_, quiet, _self),
         _self,
         file=str(file),
-        dt=_nanoseconds(str(dt)),
-        plot=int(plot) > 0 or (int(plot) < 0 and is_typed(quiet, _self)),
+        plot=is_switched_on(plot, quiet, _self),
     )
 
 
@@ -119,12 +117,11 @@ def measure_fit(
     _self: Any,
     *,
     file: str = "",
-    dt: float | None = None,
     plot: bool = False,
 ) -> Measurement | None:
     """Measure a fitted surface over time; None where that is begun in the background.
 
-    file: also write a table (.csv) and a plot beside it. dt: ns from state to state. plot: also show it in a window.
+    file: also write a table (.csv) and a plot beside it. plot: also show it in a window.
     Raises CmdException, JobError, SceneError, StatesError or BackendError.
     """
     jobs, windows, say = session.jobs, session.windows, runner.say
@@ -158,7 +155,7 @@ def measure_fit(
         ]
         with jobs.releasing(fit), contextlib.closing(jobs.stream(fit, requests)) as results:
             reported = report_states(fit, results, len(measured_times), say, "measured")
-            measured = measures.collect(reported, trajectory.states, labels, dt)
+            measured = measures.collect(reported, trajectory.states, labels, options.dt)
         fitted_range = min(trajectory.states), max(trajectory.states)
         title = f"{fit.name}: surface of {trajectory.name or trajectory.object or 'the fit'}"
         for line in measures.summary(measured, fitted_range, options.top):
@@ -172,19 +169,6 @@ def measure_fit(
         return measured
 
     return runner.run(work)
-
-
-def _nanoseconds(word: str) -> float | None:
-    """Return the time from state to state, None for an empty word. Raises CmdException."""
-    if not word:
-        return None
-    try:
-        dt = float(word)
-    except ValueError:
-        raise CmdException(f"dt {word}: it is not a number; give the nanoseconds from state to state") from None
-    if not 0 < dt < math.inf:
-        raise CmdException(f"dt {word}: it must be above 0, in nanoseconds from state to state")
-    return dt
 
 
 def _write(

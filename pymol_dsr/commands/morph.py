@@ -12,7 +12,7 @@ from ..scene.gui_thread import in_gui
 from ..session import Session, session_of
 from ..shared import messages
 from ..shared import states as states_texts
-from ..shared.options import FieldOptions, FitOptions, MeshOptions, MovieOptions, StartOptions
+from ..shared.options import FitOptions, MovieOptions, StartOptions, SurfaceOptions
 from ..shared.source_options import GenerateOptions, MorphOptions
 from ..sources.alignment import PymolAlignment
 from ..sources.atoms import MoleculeStates, read_states
@@ -226,10 +226,8 @@ def _morph(
     fit_name, request = in_gui(
         _self, prepare_fit, session, f"%{name}", "all", f"{name}_dsr", fit, StartOptions(), _self
     )
-    run_request(session.jobs, fit_name, request, False, blocking, _self)
-    loaded = load_movie(
-        session, fit_name, "", FieldOptions(), MeshOptions(), MovieOptions(play="bounce"), blocking, _self
-    )
+    run_request(session.jobs, fit_name, request, blocking, _self)
+    loaded = load_movie(session, fit_name, "", SurfaceOptions(), MovieOptions(play="bounce"), blocking, _self)
     in_gui(_self, _show_both, name, loaded, _self)
 
 

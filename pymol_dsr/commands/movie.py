@@ -1,10 +1,9 @@
-"""dsr_movie and dsr_film."""
+"""dsr_movie."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,39 +15,38 @@ from pymol import CmdException, cmd
 
 from ..fits import pse
 from ..fits.fit import Activity, Fit, Say, Trajectory
-from ..scene import atoms, film, movie_objects, preview, timeline
+from ..scene import atoms, movie_objects, preview, timeline
 from ..scene.colors import ColoredReplies
 from ..scene.gui_thread import in_gui
 from ..scene.kept_movies import KeptMovie
 from ..scene.movie import MovieRecorder
-from ..scene.movie_objects import LoadedMovie
+from ..scene.movie_objects import LoadedMovie, MovieAppearance
 from ..scene.present_movie import PresentMovie, read_movie
 from ..scene.replies import Reply
 from ..scene.timeline import MovieState, frames_per_second, movie_times
 from ..session import Session, session_of
 from ..shared import messages
 from ..shared.options import (
-    DEFAULT_APPEARANCE,
     RESOLUTION,
     AppearanceOptions,
     ColorOptions,
     FieldOptions,
-    FilmOptions,
     MeshOptions,
     MovieOptions,
+    SurfaceOptions,
 )
+from ..shared.values import JsonObject
 from ..sources import provenance
 from .arguments import (
     chosen_trajectory,
     default_name,
     fit_name,
     format_states,
-    path_to_write,
     requested_times,
 )
 from .color import color_or_values, value_coloring
 from .command import command
-from .running import Runner, count_of_states, has_window, report_states
+from .running import Runner, count_of_states, report_states
 
 # Order of the arguments in the line that loads a movie again.
 COMMAND_ORDER = (
@@ -200,8 +198,11 @@ def dsr_movie(
         session_of(_self),
         fit_name(name, _self),
         str(states),
-        FieldOptions.parse(trajectory=trajectory, towards=towards, share=share),
-        MeshOptions.parse(level=level, resolution=resolution, triangles=triangles, smooth=smooth),
+        SurfaceOptions(
+            FieldOptions.parse(trajectory=trajectory, towards=towards, share=share),
+            MeshOptions.parse(level=level, resolution=resolution, triangles=triangles, smooth=smooth),
+            AppearanceOptions.parse(color=color, transparency=transparency, steady=steady),
+        ),
         MovieOptions.parse(
             object=object,
             movie=movie,
@@ -216,127 +217,57 @@ def dsr_movie(
         ),
         Runner.of("dsr_movie", async_, quiet, _self),
         _self,
-        AppearanceOptions.parse(color=color, transparency=transparency, steady=steady),
     )
-
-
-@command
-def dsr_film(
-    filename: str,
-    width: str = "",
-    height: str = "",
-    *commas: str,
-    size: str = "",
-    fps: str = "",
-    seconds: str = "",
-    bounce: int = int(FilmOptions.bounce),
-    ray: int = -1,
-    supersampling: int = FilmOptions.supersampling,
-    async_: int = -1,
-    quiet: int = 1,
-    _self: Any = cmd,
-) -> str:
-    """
-    DESCRIPTION
-
-        Writes PyMOL's movie as a film, with a picture for each of its frames. This needs ffmpeg, or the Python
-        package PIL for .gif. Without them, the pictures stay in the folder <filename>_frames, and the command that
-        makes the film is printed. You can use the window meanwhile, but changes there are seen in the film.
-
-    USAGE
-
-        dsr_film filename [, width [, height [, size=..., fps=..., seconds=..., bounce=..., ray=...,
-            supersampling=..., async_=... ]]]
-
-    ARGUMENTS
-
-        filename = str: file to write, ending in .mp4 or .gif
-
-        width, height = int: size in pixels; if you give one, the other follows {default: those of the view}
-
-        size = 720p, 1080p or 4K: the size by its name
-
-        fps = float: frames per second {default: movie_fps, which dsr_movie fps= sets}
-
-        seconds = float: length of the film, for which its frames are slower or faster {default: that of fps}
-
-        bounce = 0/1: go back again at the end {default: 0}
-
-        ray = 0/1: ray-trace the pictures, slow and fine {default: -1, only where there is no window}
-
-        supersampling = 1 to 4: draw the pictures so many times as wide and high, and make them smaller, for smooth
-        edges {default: 1}
-
-        async_ = 0/1: write in the background {default: -1, in the background when typed, blocking in scripts}
-
-    EXAMPLE
-
-        dsr_movie adk_dsr, 1-90, seconds=6, fps=25, overlay=1
-        dsr_film adk.mp4, size=720p, supersampling=2
-
-    SEE ALSO
-
-        dsr_movie, dsr_still, mpng, movie.produce
-    """
-    options = FilmOptions.parse(
-        width=width,
-        height=height,
-        size=size,
-        fps=fps,
-        seconds=seconds,
-        bounce=bounce,
-        ray="" if int(ray) < 0 else ray,
-        supersampling=supersampling,
-    )
-    return write_film(str(filename), options, Runner.of("dsr_film", async_, quiet, _self), _self)
 
 
 @dataclass(frozen=True)
 class _MoviePlan:
     """A movie that is checked and can be loaded.
 
-    color: one for all, empty for those of the atoms. by: what colours it instead, as dsr_color calls it. command: the
-    line that loads it again.
+    surface: the color of its appearance is one for all, or empty. by: the values that colour it instead, as dsr_color
+    calls them. command: the line that loads it again.
     """
 
     fit: Fit
     trajectory: Trajectory
-    field: FieldOptions
-    mesh: MeshOptions
+    surface: SurfaceOptions
     options: MovieOptions
-    object: str
     states: list[MovieState]
-    appearance: AppearanceOptions
-    color: str
     by: str
     command: str
+
+    @property
+    def object(self) -> str:
+        """The name of the result."""
+        return self.options.object
+
+    @property
+    def field(self) -> FieldOptions:
+        """The field, smoothed at the fitted states where the times ask for it."""
+        return self.surface.field_at([state.time for state in self.states], self.trajectory.states)
+
+    @property
+    def mesh(self) -> MeshOptions:
+        """The options of the meshes, with the most triangles of a state."""
+        mesh = self.surface.mesh
+        if mesh.triangles is not None:
+            return mesh
+        # Who gives a spacing wants to see it.
+        budget = timeline.fluent_triangles if mesh.resolution is None else timeline.most_triangles
+        return dataclasses.replace(mesh, triangles=budget(len(self.states)))
 
     @property
     def as_map(self) -> bool:
         """Whether maps are loaded instead of meshes."""
         return self.options.representation == "map"
 
-    @property
-    def triangles(self) -> int:
-        """The most triangles of a state."""
-        if self.mesh.triangles is not None:
-            return self.mesh.triangles
-        # Who gives a spacing wants to see it.
-        budget = timeline.fluent_triangles if self.mesh.resolution is None else timeline.most_triangles
-        return budget(len(self.states))
-
     def requests(self, radii: NDArray[np.float32] | None) -> list[messages.Request[Reply]]:
         """Return the request of each time; radii f4[A] in Å of the atoms, where they are known."""
-        times = [float(state.time) for state in self.states]
+        times, field, mesh = [float(state.time) for state in self.states], self.field, self.mesh
         if self.as_map:
-            return [
-                messages.Grid(
-                    fit=self.fit.name, field=self.field, time=time, resolution=self.mesh.resolution or RESOLUTION
-                )
-                for time in times
-            ]
-        mesh = dataclasses.replace(self.mesh, triangles=self.triangles)
-        return mesh_requests(self.fit.name, self.field, mesh, times, radii, motion=self.by in ("speed", "velocity"))
+            resolution = mesh.resolution or RESOLUTION
+            return [messages.Grid(fit=self.fit.name, field=field, time=time, resolution=resolution) for time in times]
+        return mesh_requests(self.fit.name, field, mesh, times, radii, motion=self.by in ("speed", "velocity"))
 
 
 def mesh_requests(
@@ -363,20 +294,17 @@ def load_movie(
     session: Session,
     name: str,
     times: str | Sequence[float],
-    field: FieldOptions,
-    mesh: MeshOptions,
+    surface: SurfaceOptions,
     options: MovieOptions,
     runner: Runner,
     _self: Any,
-    appearance: AppearanceOptions = DEFAULT_APPEARANCE,
 ) -> str:
     """Load the movie of a fit into the scene; the name of its object.
 
-    times: a states text, or numbers; empty for every state of the fitted range. field: its `steady` is that of the
-    appearance. Raises CmdException, JobError,
+    times: a states text, or numbers; empty for every state of the fitted range. Raises CmdException, JobError,
     SceneError, StatesError or BackendError.
     """
-    plan = _plan_movie(session.jobs.get(name), times, field, mesh, options, appearance, _self)
+    plan = _plan_movie(session.jobs.get(name), times, surface, options, _self)
     if plan.options.movie and (present := foreign_movie(session, _self)):
         described = present.describe()
         print(
@@ -395,14 +323,9 @@ def foreign_movie(session: Session, _self: Any) -> PresentMovie | None:
 
 
 def _plan_movie(
-    fit: Fit,
-    times: str | Sequence[float],
-    field: FieldOptions,
-    mesh: MeshOptions,
-    options: MovieOptions,
-    appearance: AppearanceOptions,
-    _self: Any,
+    fit: Fit, times: str | Sequence[float], surface: SurfaceOptions, options: MovieOptions, _self: Any
 ) -> _MoviePlan:
+    field, smooth = surface.field, surface.mesh.smooth
     trajectory = chosen_trajectory(fit, field)
     time_points = requested_times(trajectory, times)
     if options.seconds is not None:
@@ -413,11 +336,11 @@ def _plan_movie(
             )
         rate = options.fps or frames_per_second(_self)
         time_points = movie_times(min(time_points), max(time_points), options.seconds, rate, options.play)
-    color, by = color_or_values(appearance.color, _self)
+    color, by = color_or_values(surface.appearance.color, _self)
     if by and options.representation == "map":
         raise CmdException(f"color {by}: maps have no colours of vertices; leave as_=map out, or give a colour")
-    if mesh.smooth is not None and options.representation == "map":
-        raise CmdException(f"smooth {mesh.smooth:g}: maps have the fit's own smoothing; leave as_=map or smooth= out")
+    if smooth is not None and options.representation == "map":
+        raise CmdException(f"smooth {smooth:g}: maps have the fit's own smoothing; leave as_=map or smooth= out")
     if options.movie and len(trajectory.states) == 1:
         member = f", trajectory={trajectory.name}" if trajectory.name else ""
         raise CmdException(
@@ -429,27 +352,24 @@ def _plan_movie(
     movie_objects.check_movie_names(movie_states, object, _self)
     options = dataclasses.replace(options, object=object)
     text = times if isinstance(times, str) else format_states(times)
-    command = _command_line(fit, text, field, mesh, options, appearance)
-    field = dataclasses.replace(field, steady=appearance.is_steady(time_points, trajectory.states))
-    return _MoviePlan(fit, trajectory, field, mesh, options, object, movie_states, appearance, color, by, command)
+    command = _command_line(fit, text, surface, options)
+    plain = dataclasses.replace(surface, appearance=dataclasses.replace(surface.appearance, color=color))
+    return _MoviePlan(fit, trajectory, plain, options, movie_states, by, command)
 
 
-def _command_line(
-    fit: Fit,
-    times: str,
-    field: FieldOptions,
-    mesh: MeshOptions,
-    options: MovieOptions,
-    appearance: AppearanceOptions,
-) -> str:
+def _command_line(fit: Fit, times: str, surface: SurfaceOptions, options: MovieOptions) -> str:
     """Return the line that loads the movie again."""
-    kinds = (FieldOptions(), MeshOptions(), MovieOptions(), AppearanceOptions())
-    defaults = {key: value for kind in kinds for key, value in kind.to_json().items()}
-    defaults["object"] = default_name(fit, field)
-    values = {**field.to_json(), **mesh.to_json(), **options.to_json(), **appearance.to_json()}
+    defaults, values = _words(SurfaceOptions(), MovieOptions()), _words(surface, options)
+    defaults["object"] = default_name(fit, surface.field)
     # A record leaves out an option that is not set.
     named = {key: (pse.word_of(values.get(key)), pse.word_of(defaults.get(key))) for key in COMMAND_ORDER}
     return pse.command_line("dsr_movie", [fit.name, times], named)
+
+
+def _words(surface: SurfaceOptions, options: MovieOptions) -> JsonObject:
+    """Return the arguments of dsr_movie by name."""
+    records = (surface.field, surface.mesh, options, surface.appearance)
+    return {key: value for record in records for key, value in record.to_json().items()}
 
 
 def _load(session: Session, plan: _MoviePlan, radii: NDArray[np.float32] | None, say: Say, _self: Any) -> None:
@@ -457,8 +377,8 @@ def _load(session: Session, plan: _MoviePlan, radii: NDArray[np.float32] | None,
     fit, object, source = plan.fit, plan.object, plan.trajectory.object
     generated = provenance.describe_fit(fit.report, plan.trajectory.name)
     recorder = MovieRecorder(plan.options, generated)
-    mesh = dataclasses.replace(plan.mesh, triangles=plan.triangles)
-    kept_movie = KeptMovie(object, fit, plan.trajectory, plan.field, mesh, color=plan.color)
+    color = plan.surface.appearance.color
+    kept_movie = KeptMovie(object, fit, plan.trajectory, plan.field, plan.mesh, color=color)
     kept_movie.digest = session.references.digest_of(fit)
     kept_movie.atom_colors = in_gui(_self, atoms.atom_colors, plan.trajectory, _self)
     with session.jobs.releasing(fit):
@@ -490,7 +410,7 @@ def _load(session: Session, plan: _MoviePlan, radii: NDArray[np.float32] | None,
         f" {fit.name}: {count_of_states(len(loaded.states))} loaded as {', '.join(loaded.objects) or 'nothing'}"
         + ("; mplay plays them" if plan.options.movie and loaded.states else "")
     )
-    if plan.field.steady and plan.appearance.steady is None:
+    if plan.field.steady and plan.surface.appearance.steady is None:
         say(f" {fit.name}: averaged over time at the fitted states, too, so that it is steady; steady=0 meets them")
     if colored is not None:
         kept_movie.coloring, kept_movie.scale = ColorOptions(by=plan.by), colored.scale
@@ -507,7 +427,7 @@ def _load_states(
     say: Say,
     _self: Any,
 ) -> LoadedMovie:
-    fit = plan.fit
+    fit, appearance = plan.fit, plan.surface.appearance
     try:
         # Closed at once when something fails, so that no answer is computed for nobody.
         with contextlib.closing(session.jobs.stream(fit, plan.requests(radii))) as answers:
@@ -519,43 +439,15 @@ def _load_states(
                 plan.states,
                 colored.watch(replies) if colored else replies,
                 object=plan.object,
-                color=plan.color,
-                paint=colored.colors if colored else None,
-                transparency=plan.appearance.transparency,
-                as_map=plan.as_map,
+                appearance=MovieAppearance(
+                    color=appearance.color,
+                    paint=colored.colors if colored else None,
+                    transparency=appearance.transparency or 0.0,
+                    map_level=plan.mesh.level if plan.as_map else None,
+                ),
                 on_view=partial(preview.remove_both, fit.name, _self),
-                level=plan.mesh.level,
                 say=lambda text: say(f" {fit.name}: {text}"),
                 _self=_self,
             )
     finally:
         in_gui(_self, session.movies.keep, kept_movie, _self)
-
-
-def write_film(filename: str, options: FilmOptions, runner: Runner, _self: Any) -> str:
-    """Write the movie that is loaded as a film; the whole path of the file. Raises CmdException or SceneError."""
-    path = path_to_write(filename, [f".{suffix}" for suffix in film.SUFFIXES], "filename")
-    film_format = plan_film(options, _self)
-    runner.say(f" dsr_film: {film_format.describe(_self.count_frames())}")
-
-    def work() -> None:
-        written = film.write_film(path, film_format, runner.say, _self)
-        if written == path:
-            runner.say(f" dsr_film: written {path}, {os.path.getsize(path) / 1e6:.1f} MB")
-
-    runner.run(work)
-    return path
-
-
-def plan_film(options: FilmOptions, _self: Any) -> film.FilmFormat:
-    """Return the format of a film of the loaded movie. Raises CmdException where there is no movie."""
-    count = _self.count_frames()
-    if count < 2:
-        raise CmdException("there is no movie to write; dsr_movie loads one")
-    width, height = options.pixels(_self.get_viewport())
-    traced = not has_window() if options.ray is None else options.ray
-    rate = options.fps or frames_per_second(_self)
-    planned = film.FilmFormat(width, height, rate, traced, options.supersampling, options.bounce)
-    if options.seconds is None:
-        return planned
-    return dataclasses.replace(planned, fps=len(planned.frames(count)) / options.seconds)

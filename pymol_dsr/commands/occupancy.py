@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from pymol import CmdException, cmd
 
-from ..analysis.landscape import EnsembleLandscape
 from ..fits.ensemble import series_of, surfaces_occupancy
 from ..fits.fit import Activity, Fit, Say, Trajectory
 from ..fits.jobs import Jobs
@@ -20,16 +19,17 @@ from ..scene.color_sources import is_color
 from ..scene.gui_thread import in_gui
 from ..session import Session, session_of
 from ..shared import states as states_texts
+from ..shared.ensemble_options import LandscapeOptions, OccupancyOptions, OccupancyShow
 from ..shared.messages import Occupancy, OccupancyResult
 from ..shared.names import is_name, rule_against
-from ..shared.options import FieldOptions, LandscapeOptions, OccupancyOptions, OccupancyShow
+from ..shared.options import FieldOptions
 from ..shared.reading import read_file
 from ..shared.superpose import is_apart
 from ..surfaces import extract
 from ..surfaces.source import Source
 from .arguments import default_name, fit_name, requested_times
 from .command import command
-from .landscape import describe_ensemble
+from .landscape import EnsembleObjects, plan_landscape
 from .running import Runner, count_of_states
 
 # Most bytes of a file of weights.
@@ -181,19 +181,21 @@ def _occupy_macrostates(
     for group in groups:
         shown_occupancy.check_occupancy_names(group, options.levels, _self)
 
-    def show_each(landscape: EnsembleLandscape) -> None:
+    chosen_states = EnsembleObjects(plan.selection, states=states or plan.states)
+    compute_landscape = plan_landscape(session, chosen_states, landscape_options, runner, _self)
+
+    def work() -> None:
+        landscape = compute_landscape()
         for number, group in enumerate(groups[: len(landscape.result.macrostates)]):
             chosen = plan.among(landscape.members(number))
             if sum(map(len, chosen.times)) < 2:
                 print(f" {group}: macrostate {number + 1} has fewer than two states here, and no occupancy")
                 continue
             named = replace(show, object=group)
-            _, work = in_gui(_self, _prepared, session, chosen, options, None, named, runner, _self)
-            work()
+            _, show_group = in_gui(_self, _prepared, session, chosen, options, None, named, runner, _self)
+            show_group()
 
-    describe_ensemble(
-        session, plan.selection, "", states or plan.states, landscape_options, runner, _self, then=show_each
-    )
+    runner.run(work)
     return stem
 
 

@@ -15,6 +15,7 @@ from . import (  # noqa: F401 (each makes its commands)
     evaluate,
     example,
     files,
+    film,
     fit,
     generate,
     install,

@@ -21,7 +21,8 @@ Answer = TypeVar("Answer")
 class Runner:
     """Runs the work of a command. say: prints the lines that a quiet command leaves out; progress: those that pass.
 
-    note: prints the lines that a quiet command prints, too.
+    note: prints the lines that a quiet command prints, too. watch: the surface of the state in view is shown during a
+    fit.
     """
 
     title: str
@@ -29,12 +30,13 @@ class Runner:
     say: Say = print
     progress: Say | None = None
     note: Say = print
+    watch: bool = False
 
     @classmethod
-    def of(cls, title: str, async_: Any, quiet: Any, _self: Any) -> Runner:
+    def of(cls, title: str, async_: Any, quiet: Any, _self: Any, *, watch: Any = 0) -> Runner:
         """Return the runner that these arguments ask for; a command that is typed runs in the background."""
-        in_background = int(async_) > 0 or (int(async_) < 0 and is_typed(quiet, _self))
-        return cls(title, in_background, reporter(quiet))
+        in_background = is_switched_on(async_, quiet, _self)
+        return cls(title, in_background, reporter(quiet), watch=is_switched_on(watch, quiet, _self))
 
     def run(self, work: Callable[[], T]) -> T | None:
         """Run the work and return its result; None where it is begun in the background."""
@@ -46,6 +48,11 @@ class Runner:
 
         background.in_background(self.title, discard_result, EXPECTED)
         return None
+
+
+def is_switched_on(switch: Any, quiet: Any, _self: Any) -> bool:
+    """Whether an argument of 0, 1 or -1 is on; -1 is on where the command was typed."""
+    return int(switch) > 0 or (int(switch) < 0 and is_typed(quiet, _self))
 
 
 def is_typed(quiet: Any, _self: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import shutil
 from collections.abc import Callable
@@ -19,14 +18,8 @@ from ..scene.kept_movies import KeptMovies
 from ..scene.objects import SceneError, delete_objects
 from ..session import Session, session_of
 from ..shared.atomic_write import replace_when_whole
-from ..shared.options import (
-    STILL_RESOLUTION,
-    AppearanceOptions,
-    FieldOptions,
-    MeshOptions,
-    MovieOptions,
-    PictureOptions,
-)
+from ..shared.options import AppearanceOptions, FieldOptions, MeshOptions, MovieOptions, SurfaceOptions
+from ..shared.picture_options import STILL_RESOLUTION, PictureOptions
 from ..shared.scratch import ScratchFolder
 from .arguments import chosen_trajectory, fit_name, path_to_write, requested_times
 from .command import command
@@ -107,9 +100,11 @@ def dsr_still(
         fit_name(name, _self),
         str(filename),
         str(state),
-        FieldOptions.parse(trajectory=trajectory, towards=towards, share=share),
-        MeshOptions.parse(level=level, resolution=resolution, smooth=smooth),
-        AppearanceOptions.parse(color=color, transparency=transparency, steady=steady),
+        SurfaceOptions(
+            FieldOptions.parse(trajectory=trajectory, towards=towards, share=share),
+            MeshOptions.parse(level=level, resolution=resolution, smooth=smooth),
+            AppearanceOptions.parse(color=color, transparency=transparency, steady=steady),
+        ),
         PictureOptions.parse(width=width, height=height, size=size, ray=ray),
         Runner.of("dsr_still", async_, quiet, _self),
         _self,
@@ -121,9 +116,7 @@ def write_still(
     name: str,
     filename: str,
     time: str | float,
-    field: FieldOptions,
-    mesh: MeshOptions,
-    appearance: AppearanceOptions,
+    surface: SurfaceOptions,
     picture: PictureOptions,
     runner: Runner,
     _self: Any,
@@ -134,7 +127,7 @@ def write_still(
     SceneError, BackendError or OSError.
     """
     fit = session.jobs.get(name)
-    trajectory = chosen_trajectory(fit, field)
+    trajectory = chosen_trajectory(fit, surface.field)
     path = path_to_write(filename, (".png",), "filename")
     times = [time_in_view(session.movies, fit, _self)] if time == "" else requested_times(trajectory, str(time))
     if len(times) != 1:
@@ -142,13 +135,13 @@ def write_still(
     ray = not has_window() if picture.ray is None else picture.ray
     width, height = picture.pixels(_self.get_viewport())
     object = _self.get_unused_name(f"{fit.name}_still", 0)
-    fine = dataclasses.replace(mesh, triangles=mesh.triangles or TRIANGLES)
+    fine = surface.with_mesh(triangles=surface.mesh.triangles or TRIANGLES)
     quiet = Runner("dsr_still", say=lambda _: None)
 
     def work() -> None:
         enabled = set(in_gui(_self, _self.get_names, "all", 1))
         options = MovieOptions(object=object, movie=False)
-        load_movie(session, name, times, field, fine, options, quiet, _self, appearance)
+        load_movie(session, name, times, fine, options, quiet, _self)
         drawn = session.references.movies.pop(object).objects
         runner.say(f" dsr_still: {fit.name} at state {times[0]:g}, {width} × {height} pixels{', ray-traced' * ray}")
         try:

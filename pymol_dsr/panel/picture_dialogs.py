@@ -7,7 +7,7 @@ from typing import Any
 
 from pymol.Qt import QtCore, QtWidgets
 
-from ..shared.options import SIZES, FilmOptions, PictureOptions
+from ..shared.picture_options import SIZES, FilmOptions, PictureOptions
 from .widgets import spin
 
 AS_THE_VIEW = "as the view"

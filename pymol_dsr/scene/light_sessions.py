@@ -25,7 +25,7 @@ from .tags import tagged_objects
 # Keys of the references of a session file, beside those of fits.pse.
 LIGHT = "light"
 # PyMOL's kinds of objects in a session file, and where an entry of one has its kind and its content.
-MOLECULE, CGO, KIND, CONTENT = 1, 6, 4, 5
+MOLECULE, KIND, CONTENT = 1, 4, 5
 # Lists of a molecule's state that are as long as its atoms and mostly alike in all states.
 INDEX_LISTS = (3, 4)
 

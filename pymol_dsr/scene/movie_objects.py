@@ -34,6 +34,21 @@ FLOAT_BYTES = 9
 REPLACEABLE = ("cgo", "group", "surface", "map", ATOMS_TITLE)
 
 
+@dataclass(frozen=True)
+class MovieAppearance:
+    """The appearance of a movie in the scene.
+
+    color: one for all, empty for those of the atoms. paint: gives the colours f4[N,3] of the vertices of each state
+    instead, when its reply has come. transparency: 0 to 1. map_level: Å, of the isosurfaces where the replies are maps;
+    None for meshes.
+    """
+
+    color: str = ""
+    paint: Callable[[MovieState], Colors] | None = None
+    transparency: float = 0.0
+    map_level: float | None = None
+
+
 @dataclass
 class LoadedMovie:
     """The movie in the scene: names of its objects, loaded states, times without a surface, expected errors by time.
@@ -71,25 +86,20 @@ def show_movie(
     replies: Iterable[Reply],
     *,
     object: str,
-    color: str = "",
-    paint: Callable[[MovieState], Colors] | None = None,
-    transparency: float | None = None,
-    as_map: bool = False,
-    level: float = 0.0,
+    appearance: MovieAppearance,
     on_view: Callable[[], None] = lambda: None,
     say: Say,
     _self: Any,
 ) -> LoadedMovie:
     """Load the replies to `mesh`, or to `grid` for maps, as the planned states.
 
-    trajectory: its atoms give the colours. color: one for all, else empty. paint: gives the colours f4[N,3] of the
-    vertices of each state instead, when its reply has come. transparency: 0 to 1, None for 0. level: of
-    the isosurface of maps, in Å. on_view: called in the window's thread when the mesh of the state in view is loaded.
-    An error takes everything away again; a cancelled movie keeps its finished states and says so. Raises SceneError,
-    Cancelled, and the errors of the replies.
+    trajectory: its atoms give the colours. on_view: called in the window's thread when the mesh of the state in view is
+    loaded. An error takes everything away again; a cancelled movie keeps its finished states and says so. Raises
+    SceneError, Cancelled, and the errors of the replies.
     """
-    base = None if color or paint else in_gui(_self, atom_colors, trajectory, _self)
-    if base is None and not color and not paint and not as_map:
+    by_atom = not appearance.color and appearance.paint is None
+    base = in_gui(_self, atom_colors, trajectory, _self) if by_atom else None
+    if base is None and by_atom and appearance.map_level is None:
         say(f"{trajectory.object or 'its molecule'} is not in the scene as it was; one colour is used")
     ttt = in_gui(_self, placement.object_ttt, trajectory.object, _self)
     are_integers = all_whole([state.time for state in movie_states])
@@ -97,7 +107,7 @@ def show_movie(
     in_gui(_self, check_movie_names, movie_states, object, _self)
     in_gui(_self, delete_objects, movie_names(movie_states, object), _self)
     last_states = {state.object: state.state for state in sorted(movie_states, key=lambda state: state.state)}
-    loader = _Loader(base, color, paint, transparency, ttt, movie_atoms, on_view, last_states, _self)
+    loader = _Loader(base, appearance, ttt, movie_atoms, on_view, last_states, _self)
     cancelled: Cancelled | None = None
     try:
         for state, reply in zip(movie_states, replies, strict=False):
@@ -107,7 +117,7 @@ def show_movie(
     except BaseException:
         in_gui(_self, delete_objects, movie_names(movie_states, object), _self)
         raise
-    in_gui(_self, loader.finish, object, level)
+    in_gui(_self, loader.finish, object)
     if cancelled is not None:
         say(f"cancelled; the first {len(loader.movie.states)} of {len(movie_states)} states are in {object}")
         raise cancelled
@@ -120,9 +130,7 @@ class _Loader:
     def __init__(
         self,
         base: Colors | None,
-        color: str,
-        paint: Callable[[MovieState], Colors] | None,
-        transparency: float | None,
+        appearance: MovieAppearance,
         ttt: list[float],
         movie_atoms: MovieAtoms | None,
         on_view: Callable[[], None],
@@ -134,8 +142,7 @@ class _Loader:
         base: f4[A,3], colours of the atoms; ttt: the display matrix of the molecule; last_states: by object.
         """
         self.movie = LoadedMovie()
-        self._base, self._color, self._paint, self._ttt = base, color, paint, ttt
-        self._transparency = transparency or 0.0
+        self._base, self._appearance, self._ttt = base, appearance, ttt
         self._last_states = last_states
         self._movie_atoms, self._on_view, self._self = movie_atoms, on_view, _self
         self._maps: list[str] = []
@@ -165,9 +172,9 @@ class _Loader:
 
     def _vertex_colors(self, state: MovieState, reply: MeshResult) -> Colors | None:
         """Colours f4[N,3], or None where the object's own colour is enough."""
-        if self._paint is not None:
-            return self._paint(state)
-        return movie_colors(state, reply, self._base, self._color, self._self)
+        if self._appearance.paint is not None:
+            return self._appearance.paint(state)
+        return movie_colors(state, reply, self._base, self._appearance.color, self._self)
 
     def _load_mesh(self, state: MovieState, floats: list[float]) -> None:
         # PyMOL 2.5 breaks its memory when a state is skipped, so those before get a mesh without triangles.
@@ -182,24 +189,29 @@ class _Loader:
 
     def _dress(self, state: MovieState) -> None:
         placement.place(state.object, self._ttt, self._self)
-        transparency = max(self._transparency, FUTURE_TRANSPARENCY) if state.future else self._transparency
+        transparency = self._transparency(state.future)
         if transparency:
             self._self.set("cgo_transparency", transparency, state.object)
-        if self._color and not state.future:
-            self._self.color(self._color, state.object)
+        if self._appearance.color and not state.future:
+            self._self.color(self._appearance.color, state.object)
 
-    def finish(self, object: str, level: float) -> None:
+    def _transparency(self, future: bool) -> float:
+        """Return the transparency of an object; one of extrapolated states is never opaque."""
+        own = self._appearance.transparency
+        return max(own, FUTURE_TRANSPARENCY) if future else own
+
+    def finish(self, object: str) -> None:
         """Show isosurfaces of the maps, group objects of one movie, and place the atoms."""
-        cmd, movie = self._self, self.movie
+        cmd, movie, color = self._self, self.movie, self._appearance.color
         for name in self._maps:
-            maps.show_isosurface(name, map_name(name), level, self._ttt, cmd)
+            maps.show_isosurface(name, map_name(name), self._appearance.map_level or 0.0, self._ttt, cmd)
             movie.objects.append(map_name(name))
             future = name.startswith(f"{object}_future")
             if future:
                 cmd.color("orange", name)
-            elif self._color:
-                cmd.color(self._color, name)
-            transparency = max(self._transparency, FUTURE_TRANSPARENCY) if future else self._transparency
+            elif color:
+                cmd.color(color, name)
+            transparency = self._transparency(future)
             if transparency:
                 cmd.set("transparency", transparency, name)
         for group in (object, f"{object}_future"):

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..fits.fit import Say
+from ..shared.ensemble_options import OccupancyShow
 from ..shared.mesh import Mesh
 from ..shared.messages import OccupancyResult
-from ..shared.options import OccupancyShow
 from . import cgo, maps, placement
 from .color_bar import bar_name, remove_bars, show_bar
 from .gui_thread import in_gui

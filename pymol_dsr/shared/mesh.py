@@ -23,9 +23,9 @@ class Mesh:
         """Take points, normals and faces out of arrays by name, as a frame of the wire holds them."""
         return Mesh(arrays["points"], arrays["normals"], arrays["faces"])
 
-    def to_arrays(self, prefix: str = "") -> dict[str, NDArray[Any]]:
-        """Give points, normals and faces by name, each name after `prefix`."""
-        return {f"{prefix}points": self.points, f"{prefix}normals": self.normals, f"{prefix}faces": self.faces}
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return points, normals and faces by name."""
+        return {"points": self.points, "normals": self.normals, "faces": self.faces}
 
     def signed_volume(self) -> float:
         """Return the enclosed volume in Å³; negative where the faces turn inward."""

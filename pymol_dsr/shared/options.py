@@ -1,4 +1,4 @@
-"""Options of fits, meshes, movies, colours, measures, evaluations and files.
+"""Options of fits, meshes, movies, colours, level sets, measures, evaluations and files.
 
 Commands, the window, the command line, batches and the messages to the backend hold these. A default stands here and
 nowhere else: `MeshOptions.level` is that of every signature and help text.
@@ -6,16 +6,15 @@ nowhere else: `MeshOptions.level` is that of every signature and help text.
 
 from __future__ import annotations
 
-import itertools
-import math
-import os
-import re
+import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any
 
+from .levels import rising_levels
 from .names import is_name, rule_against
-from .values import Options, Value, ValueFault, shown
+from .state_times import check_times, format_breaks, parse_breaks
+from .values import Options, Value, ValueFault
 
 PRESETS = ("fast", "fine", "preview", "paper")
 FORMATS = {"ply": "PLY", "obj": "Wavefront", "stl": "STL", "glb": "glTF, also as a movie", "npz": "NumPy"}
@@ -23,10 +22,6 @@ FORMATS = {"ply": "PLY", "obj": "Wavefront", "stl": "STL", "glb": "glTF, also as
 PLAYS = ("once", "loop", "bounce")
 CAMERAS = ("still", "follow")
 INTROS = ("", "turn", "approach")
-SIZES = {"720p": (1280, 720), "1080p": (1920, 1080), "4K": (3840, 2160)}
-"""Width and height of pictures in pixels, by the names that films and stills take."""
-STILL_RESOLUTION = 0.35
-"""Å. A finer mesh looks the same in a picture of a whole protein."""
 RESOLUTION, FINE_RESOLUTION = 0.5, 0.35
 """Å. Spacing of meshes of most fits, and of a fit of preset fine, whose detail a wider one hides."""
 REPRESENTATIONS = ("cgo", "map")
@@ -66,14 +61,6 @@ BASELINES = {
 }
 STATES_AFTER = 20
 """States after the last fitted one that an evaluation compares unless it is given states."""
-MOST_LEVELS = 20
-LARGEST_TIME = 1e30
-SHORTEST_GAP = 1e-30
-"""Limits of times in a user's unit, far from those of floats: with times near these, widths and slopes overflow."""
-LARGEST_RATIO = 1e9
-"""Span of all times by the shortest gap; with more, neighbouring states can't be told apart."""
-MOST_JUMPS = 4
-"""Jumps that a message names."""
 HALFWAY = 0.5
 """Default of `share` where a user names two trajectories."""
 
@@ -132,7 +119,7 @@ class FitOptions(Options):
     def parse(cls, **words: Any) -> FitOptions:
         """Options from words that a user typed, `breaks` as 12+24, none or auto. Raises ValueFault."""
         breaks = parse_breaks(words.pop("breaks", ""))
-        return replace(super().parse(**words), breaks=breaks)
+        return dataclasses.replace(super().parse(**words), breaks=breaks)
 
     def check_together(self) -> None:
         """Check that the times rise, and that a loop is not cut. Raises ValueFault."""
@@ -214,10 +201,9 @@ def mesh_resolution(preset: object) -> float:
 
 @dataclass(frozen=True)
 class GridOptions(Options):
-    """Sampling of a field on a lattice of distances. smooth: None for the fit's own width."""
+    """Sampling of a field on a lattice of distances."""
 
     resolution: GridResolution = RESOLUTION
-    smooth: TemporalWidth = None
 
 
 @dataclass(frozen=True)
@@ -244,7 +230,24 @@ class AppearanceOptions(Options):
         return any(first < time < last and time not in fitted for time in times)
 
 
-DEFAULT_APPEARANCE = AppearanceOptions()
+@dataclass(frozen=True)
+class SurfaceOptions:
+    """A surface to load, draw or write: of which field, with which meshes, in which looks.
+
+    field: its `steady` is left to the appearance.
+    """
+
+    field: FieldOptions = dataclasses.field(default_factory=FieldOptions)
+    mesh: MeshOptions = dataclasses.field(default_factory=MeshOptions)
+    appearance: AppearanceOptions = dataclasses.field(default_factory=AppearanceOptions)
+
+    def field_at(self, times: Iterable[float], states: Sequence[float]) -> FieldOptions:
+        """Return the field for these times of a fit of these states, with the `steady` of the appearance."""
+        return dataclasses.replace(self.field, steady=self.appearance.is_steady(times, states))
+
+    def with_mesh(self, **changes: Any) -> SurfaceOptions:
+        """Return it with other options of the meshes, by name. Raises ValueFault."""
+        return dataclasses.replace(self, mesh=dataclasses.replace(self.mesh, **changes))
 
 
 @dataclass(frozen=True)
@@ -279,58 +282,6 @@ class MovieOptions(Options):
             raise ValueFault("camera follow: maps say nothing of the atoms to follow; leave as_=map or camera= out")
         if not self.movie and (self.fps or self.play or follows or self.intro):
             raise ValueFault("movie 0: fps, play, camera and intro are the movie's; leave movie= or these out")
-
-
-@dataclass(frozen=True)
-class PictureOptions(Options):
-    """The size of pictures, and how they are drawn.
-
-    width, height: of one alone, the other follows; None for both is the size of the view. ray: None ray-traces where
-    there is no window. Raises ValueFault for a size that is given twice.
-    """
-
-    width: Annotated[int | None, Value("width of the pictures", unit="pixels", least=16)] = None
-    height: Annotated[int | None, Value("height of the pictures", unit="pixels", least=16)] = None
-    size: Annotated[str, Value("size of the pictures by its name", choices=("", *SIZES))] = ""
-    ray: Annotated[bool | None, Value("ray-trace the pictures")] = None
-    supersampling: Annotated[int, Value("times as wide and high as they are drawn first", least=1, most=4)] = 1
-
-    def check_together(self) -> None:
-        """Check that the size is given once. Raises ValueFault."""
-        if self.size and (self.width or self.height):
-            raise ValueFault(f"size {self.size}: it is width and height already; leave one of them out")
-
-    def pixels(self, view: Sequence[int]) -> tuple[int, int]:
-        """Return width and height of the pictures for a view of this width and height."""
-        if self.size:
-            return SIZES[self.size]
-        if self.width and self.height:
-            return self.width, self.height
-        if self.width:
-            return self.width, round(self.width * view[1] / view[0])
-        if self.height:
-            return round(self.height * view[0] / view[1]), self.height
-        return int(view[0]), int(view[1])
-
-
-@dataclass(frozen=True)
-class FilmOptions(PictureOptions):
-    """Writing of the movie as a film.
-
-    fps: None for PyMOL's own, or for that of `seconds`. Raises ValueFault where both are given.
-    """
-
-    fps: Annotated[float | None, Value("frames per second", above=0)] = None
-    seconds: Annotated[
-        float | None, Value("length of the film, for which the frames are slower or faster", above=0)
-    ] = None
-    bounce: Annotated[bool, Value("go back again at the end")] = False
-
-    def check_together(self) -> None:
-        """Check that size and rate are given once. Raises ValueFault."""
-        super().check_together()
-        if self.fps is not None and self.seconds is not None:
-            raise ValueFault(f"seconds {self.seconds:g}: it sets the frames per second; leave fps= out")
 
 
 @dataclass(frozen=True)
@@ -385,56 +336,17 @@ class LevelOptions(Options):
 
 
 @dataclass(frozen=True)
-class OccupancyOptions(Options):
-    """Computation of the occupancy of an ensemble. Raises ValueFault where levels are none, too many, or twice."""
-
-    levels: Annotated[
-        tuple[float, ...], Value("least percentages of the states that fill the space", above=0, most=100)
-    ] = (10.0, 50.0, 90.0)
-    resolution: Annotated[float, Value("distance between nodes", unit="Å", least=0.2, most=10)] = 0.8
-
-    def check_together(self) -> None:
-        """Sort the levels. Raises ValueFault where there are none, too many, or one twice."""
-        object.__setattr__(self, "levels", rising_levels(self.levels, "10 50 90"))
-
-
-@dataclass(frozen=True)
-class LandscapeOptions(Options):
-    """Computation of the landscape of an ensemble. lag: None for one that the states choose."""
-
-    lag: Annotated[int | None, Value("lag of the Markov model", unit="states", least=1, absent="auto")] = None
-    states: Annotated[int, Value("number of macrostates", least=2, most=20)] = 4
-    ordered: Annotated[str, Value("whether the states are in order of time", choices=("auto", "0", "1"))] = "auto"
-
-
-@dataclass(frozen=True)
-class OccupancyShow(Options):
-    """Looks of an occupancy.
-
-    object: empty for the usual name. color: `spread`, or a colour. transparency: of all levels but the innermost. by:
-    one occupancy of all states, or of each macrostate.
-    """
-
-    object: Annotated[str, Value("name of the result")] = ""
-    color: Annotated[str, Value("the spread of the surface, or one colour")] = "spread"
-    representation: Annotated[
-        str, Value("meshes, or a map with isosurfaces", choices=("surface", "map"), key="as_")
-    ] = "surface"
-    transparency: Annotated[float, Value("of all levels but the innermost", least=0, most=1)] = 0.7
-    by: Annotated[str, Value("groups of states with an occupancy each", choices=("all", "macrostate"))] = "all"
-
-
-@dataclass(frozen=True)
 class MeasureOptions(Options):
     """Measures of a surface over time.
 
-    selection, pocket: a PyMOL selection or numbers of atoms, empty for none.
+    selection, pocket: a PyMOL selection or numbers of atoms, empty for none. dt: None where it is not known.
     """
 
     selection: Annotated[str, Value("atoms whose area and volume are measured")] = ""
     pocket: Annotated[str, Value("atoms that line a pocket, whose volume is measured")] = ""
     resolution: Resolution = RESOLUTION
     top: Annotated[int, Value("how many of the most moving residues are named", least=0)] = 10
+    dt: Annotated[float | None, Value("time from one state to the next", unit="ns", above=0)] = None
 
 
 @dataclass(frozen=True)
@@ -481,119 +393,8 @@ class BatchOptions(Options):
     device: Device = FitOptions.device
 
 
-def rising_levels(levels: Sequence[float], example: str) -> tuple[float, ...]:
-    """Return levels in rising order. Raises ValueFault where there are none, too many, or one twice."""
-    if not levels:
-        raise ValueFault(f"levels are empty: write {example}, with spaces")
-    if len(levels) > MOST_LEVELS:
-        raise ValueFault(f"levels: {len(levels)} levels are asked for; {MOST_LEVELS} is the most at once")
-    twice = [level for level in set(levels) if list(levels).count(level) > 1]
-    if twice:
-        raise ValueFault(f"levels: {twice[0]:g} is given twice")
-    # -0 is 0.
-    return tuple(sorted(level + 0.0 for level in levels))
-
-
 def check_name(key: str, name: str) -> str:
     """Return the name of a fit or a trajectory. Raises ValueFault."""
     if not is_name(name):
         raise ValueFault(f"{key} {name[:100]}: {rule_against(name)}")
     return name
-
-
-def parse_breaks(words: Any) -> tuple[int, ...] | None:
-    """Return the last states of runs in 12+24; () for none, None for auto and for nothing. Raises ValueFault."""
-    text = str(words).strip().lower()
-    if text in ("", "auto"):
-        return None
-    if text == "none":
-        return ()
-    if not re.fullmatch(r"[0-9]{1,9}(\+[0-9]{1,9})*", text.replace(" ", "")):
-        raise ValueFault(f"breaks {shown(words)}: write the last states of runs as 12+24, or none, or auto")
-    return tuple(sorted({int(state) for state in text.split("+")}))
-
-
-def format_breaks(breaks: Iterable[float]) -> str:
-    """Return the last states of runs as `parse_breaks` takes them."""
-    return "+".join(f"{state:g}" for state in breaks) or "none"
-
-
-def check_breaks(breaks: Iterable[float], states: Sequence[float]) -> None:
-    """Check that each cut is between two of the states, which rise. Raises ValueFault."""
-    for last in breaks:
-        if not states[0] <= last < states[-1]:
-            raise ValueFault(
-                f"breaks {last:g}: there is nothing to cut after it in the states {states[0]:g} to {states[-1]:g}; "
-                "name the last state of a run that another one follows"
-            )
-
-
-def jump_line(breaks: Sequence[float], states: Sequence[float], option: str = "breaks=") -> str:
-    """One line for the user on jumps that were found after the states `breaks` among `states`, and cut.
-
-    option: how the user writes the option.
-    """
-    pairs = [(last, min(state for state in states if state > last)) for last in breaks[:MOST_JUMPS]]
-    jumps = ", ".join(f"{last:g} to {first:g}" for last, first in pairs) + (", ..." if len(breaks) > MOST_JUMPS else "")
-    return (
-        f"the molecule jumps from state {jumps}: cut there into {len(breaks) + 1} runs, between which the nearer state "
-        f"is held; {option}none blends them, {option}{format_breaks(breaks[:MOST_JUMPS])} cuts where you say"
-    )
-
-
-def check_times(times: Sequence[float]) -> tuple[float, ...]:
-    """Return the times of state 1, 2, 3, …. Raises ValueFault where they are fewer than two or do not rise."""
-    if len(times) < 2:
-        raise ValueFault(f"times must be of two states at least, got {len(times)}")
-    for state, time in enumerate(times, 1):
-        if not math.isfinite(time):
-            raise ValueFault(f"the time of state {state} is not finite")
-        if abs(time) > LARGEST_TIME:
-            raise ValueFault(f"the time of state {state} is {time:g}; it must lie within ±{LARGEST_TIME:g}")
-    for state, (before, after) in enumerate(itertools.pairwise(times), 1):
-        if not before < after:
-            raise ValueFault(
-                f"times must rise from state to state; state {state} is at {before:g} and "
-                f"state {state + 1} at {after:g}"
-            )
-    shortest = max(SHORTEST_GAP, (times[-1] - times[0]) / LARGEST_RATIO)
-    for state, (before, after) in enumerate(itertools.pairwise(times), 1):
-        if after - before < shortest:
-            raise ValueFault(
-                f"the times of states {state} and {state + 1} are {after - before:g} apart; of these times, from "
-                f"{times[0]:g} to {times[-1]:g}, neighbours must be at least {shortest:g} apart"
-            )
-    return tuple(float(time) for time in times)
-
-
-def read_times(path: str | os.PathLike[str]) -> tuple[float, ...]:
-    """Return the numbers in a text file, one time for each state; a # starts a comment.
-
-    Raises OSError, and ValueFault with the line where a word is not a number or a time does not rise.
-    """
-    with open(os.path.expanduser(path), encoding="utf-8") as stream:
-        try:
-            return _times_in(os.fspath(path), stream)
-        except UnicodeDecodeError:
-            raise ValueFault(f"times {os.fspath(path)}: it is no text file; give one number for each state") from None
-
-
-def _times_in(path: str, lines: Iterable[str]) -> tuple[float, ...]:
-    times: list[float] = []
-    for number, line in enumerate(lines, 1):
-        for word in line.partition("#")[0].replace(",", " ").split():
-            label = f"times {path}, line {number}"
-            try:
-                time = float(word)
-            except ValueError:
-                raise ValueFault(f"{label}: {shown(word)!r} is not a number; give one time for each state") from None
-            if math.isnan(time):
-                raise ValueFault(f"{label}: {word} is not a number; give one time for each state")
-            if not math.isfinite(time):
-                raise ValueFault(f"{label}: {word} is not finite")
-            if abs(time) > LARGEST_TIME:
-                raise ValueFault(f"{label}: {word} must lie within ±{LARGEST_TIME:g}; give the times in another unit")
-            if times and not time > times[-1]:
-                raise ValueFault(f"{label}: {time:g} comes after {times[-1]:g}; times must rise from state to state")
-            times.append(time)
-    return check_times(times)

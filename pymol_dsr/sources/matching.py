@@ -41,7 +41,6 @@ SWAPPED = {
     "ARG": (("NH1", "NH2"), ("HH11", "HH21"), ("HH12", "HH22")),
 }
 """Atoms that may change their names without a change of the residue."""
-UNSWAPPED = ("N", "CA", "C", "CB", "CG", "CD", "NE", "CZ")
 
 ResiduePair = tuple[Residue, Residue]
 AlignChains = Callable[[MoleculeStates, Sequence[Residue], MoleculeStates, Sequence[Residue]], list[ResiduePair]]

@@ -17,7 +17,7 @@ def load_the_movie():
     from pymol_dsr.fits.fit import Trajectory
     from pymol_dsr.scene import timeline
     from pymol_dsr.scene.movie import MovieRecorder
-    from pymol_dsr.scene.movie_objects import show_movie
+    from pymol_dsr.scene.movie_objects import MovieAppearance, show_movie
     from pymol_dsr.shared.options import MovieOptions
     from support.meshes import mesh_result, sphere
 
@@ -26,7 +26,8 @@ def load_the_movie():
     replies = [mesh_result(sphere(2.0 + state, (3.0 * state, 0.0, 0.0))) for state in range(COUNT)]
     recorder = MovieRecorder(MovieOptions())
     watched = recorder.watch(movie_states, replies)
-    show_movie(trajectory, movie_states, watched, object="ball", color="red", say=print, _self=cmd)
+    appearance = MovieAppearance(color="red")
+    show_movie(trajectory, movie_states, watched, object="ball", appearance=appearance, say=print, _self=cmd)
     recorder.set_up(movie_states, "none", cmd)
     cmd.zoom("ball")
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from pymol_dsr.shared import states
 from pymol_dsr.shared.names import is_name, rule_against
-from pymol_dsr.shared.options import FitOptions, jump_line, read_times
+from pymol_dsr.shared.options import FitOptions
 from pymol_dsr.shared.paths import file_to_write
 from pymol_dsr.shared.scratch import ScratchFolder
+from pymol_dsr.shared.state_times import jump_line, read_times
 from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
 from ..surfaces import from_pymol

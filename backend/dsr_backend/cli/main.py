@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
+from pymol_dsr.shared.ensemble_options import OccupancyOptions
 from pymol_dsr.shared.learn_options import LearnOptions
 from pymol_dsr.shared.options import (
     FINE_RESOLUTION,
@@ -29,7 +30,6 @@ from pymol_dsr.shared.options import (
     FitOptions,
     MeasureOptions,
     MeshOptions,
-    OccupancyOptions,
 )
 from pymol_dsr.shared.source_options import FRAMES, GenerateOptions, MorphOptions
 from pymol_dsr.shared.text import error_line, one_line

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pymol_dsr.shared import atomic_write, states
-from pymol_dsr.shared.options import FORMATS, FieldOptions, OccupancyOptions
+from pymol_dsr.shared.ensemble_options import OccupancyOptions
+from pymol_dsr.shared.options import FORMATS, FieldOptions
 from pymol_dsr.shared.paths import file_to_write
 from pymol_dsr.shared.superpose import is_apart
 

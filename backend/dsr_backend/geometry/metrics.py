@@ -77,24 +77,6 @@ class GroundTruth:
         )
 
 
-def compare(
-    pred_points: ArrayLike,
-    pred_normals: ArrayLike,
-    pred_faces: ArrayLike,
-    truth_points: ArrayLike,
-    truth_normals: ArrayLike,
-    truth_faces: ArrayLike,
-    frame: UnitCube,
-    seed: int = 0,
-) -> Scores:
-    """Return the scores of one predicted mesh against one true mesh, all in Å.
-
-    `GroundTruth` scores several meshes against the same truth. Raises ValueError when a mesh is malformed.
-    """
-    truth = GroundTruth(truth_points, truth_normals, truth_faces, frame, seed)
-    return truth.score(pred_points, pred_normals, pred_faces)
-
-
 def occupancy(points: ArrayLike, faces: ArrayLike, n: int = GRID_NODES) -> NDArray[np.bool_]:
     """Decide by ray parity which nodes of a regular grid lie inside a mesh: bool[n,n,n], indexed [x,y,z].
 

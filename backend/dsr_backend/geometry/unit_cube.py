@@ -55,10 +55,6 @@ class UnitCube:
         """Convert points [...,3] in Å to normalised f8[...,3], in float64 so that far-away molecules lose no digits."""
         return (np.asarray(points, dtype=np.float64) - self.centre) * self.scale
 
-    def to_angstrom(self, points: ArrayLike) -> Floats:
-        """Convert normalised points [...,3] to Å, f8[...,3]."""
-        return np.asarray(points, dtype=np.float64) / self.scale + self.centre
-
 
 def rows_of_three(values: ArrayLike, name: str) -> Floats:
     """Return the values as f8[N,3]; raises ValueError, with `name`, for another shape or values not finite."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pymol_dsr.shared.options import check_breaks
+from pymol_dsr.shared.state_times import check_breaks
 
 from .superpose import superpose
 

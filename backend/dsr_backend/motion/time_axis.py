@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pymol_dsr.shared.options import check_times
+from pymol_dsr.shared.state_times import check_times
 
 
 class TimeAxis:

@@ -33,8 +33,11 @@ CONTACT_DISTANCE = 8.0
 CONTACT_SEPARATION = 3
 # A bond is broken where its length differs from its reference length by more, Å.
 BROKEN_BOND = 0.2
-# Heavy atoms clash below this distance, Å, unless three or fewer bonds join them.
+# Heavy atoms clash below this distance, Å, unless so many bonds or fewer join them.
 CLASH_DISTANCE = 2.2
+BONDS_BETWEEN = 3
+# Superpositions of all states, each on the mean of the one before.
+ROUNDS_TO_MEAN = 5
 # A series that varies by less (Å) is constant but for rounding.
 STILL = 1e-9
 
@@ -83,10 +86,10 @@ def rmsd_table(first: Floats, second: Floats) -> NDArray[np.float64]:
     return np.stack([rmsd_to(second, state) for state in np.asarray(first, np.float64)])
 
 
-def superposed_on_mean(states: Floats, rounds: int = 5) -> NDArray[np.float64]:
+def superposed_on_mean(states: Floats) -> NDArray[np.float64]:
     """Return states f8[S,A,3] (Å) superposed on their own mean, which is found in a few rounds."""
     aligned = superpose_states(states, np.asarray(states)[0])
-    for _ in range(rounds):
+    for _ in range(ROUNDS_TO_MEAN):
         aligned = superpose_states(aligned, aligned.mean(0))
     return aligned
 
@@ -185,17 +188,15 @@ def _classes(components: Floats, plane: PrincipalPlane, bins: int) -> NDArray[np
     return np.asarray(np.ravel_multi_index(tuple(cells.T), (bins,) * cells.shape[1]))
 
 
-def transition_histogram(
-    trajectories: Sequence[Floats], plane: PrincipalPlane, lag: int, classes: int = TRANSITION_CLASSES
-) -> NDArray[np.float64]:
+def transition_histogram(trajectories: Sequence[Floats], plane: PrincipalPlane, lag: int) -> NDArray[np.float64]:
     """Return the counts f8[C,C] of pairs of states `lag` apart in time, in classes of the plane.
 
     trajectories: f[S,A,3] each, Å, in order of time.
     """
-    total = classes ** len(plane.spread)
+    total = TRANSITION_CLASSES ** len(plane.spread)
     counts = np.zeros((total, total))
     for states in trajectories:
-        visited = _classes(plane.project(states), plane, classes)
+        visited = _classes(plane.project(states), plane, TRANSITION_CLASSES)
         np.add.at(counts, (visited[:-lag], visited[lag:]), 1.0)
     return counts
 
@@ -289,15 +290,15 @@ def bond_lengths(states: Floats, bonds: Integers) -> NDArray[np.float64]:
     return np.asarray(np.linalg.norm(x[:, bonds[:, 0]] - x[:, bonds[:, 1]], axis=2))
 
 
-def broken_bonds(states: Floats, bonds: Integers, lengths: Floats, tolerance: float = BROKEN_BOND) -> float:
+def broken_bonds(states: Floats, bonds: Integers, lengths: Floats) -> float:
     """Return the fraction of bonds i[B,2] in states f[S,A,3] off their reference lengths f[B] by more than 0.2 Å."""
     if not len(bonds):
         return 0.0
-    return float((np.abs(bond_lengths(states, bonds) - lengths) > tolerance).mean())
+    return float((np.abs(bond_lengths(states, bonds) - lengths) > BROKEN_BOND).mean())
 
 
-def bonded_pairs(bonds: Integers, count: int, reach: int = 3) -> set[tuple[int, int]]:
-    """Return the pairs (i < j) of `count` atoms that at most `reach` bonds i[B,2] join."""
+def bonded_pairs(bonds: Integers, count: int) -> set[tuple[int, int]]:
+    """Return the pairs (i < j) of `count` atoms that at most three bonds i[B,2] join."""
     neighbors: list[set[int]] = [set() for _ in range(count)]
     for i, j in np.asarray(bonds).tolist():
         neighbors[i].add(j)
@@ -305,14 +306,14 @@ def bonded_pairs(bonds: Integers, count: int, reach: int = 3) -> set[tuple[int, 
     pairs = set()
     for start in range(count):
         shell, reached = {start}, {start}
-        for _ in range(reach):
+        for _ in range(BONDS_BETWEEN):
             shell = {k for atom in shell for k in neighbors[atom]} - reached
             reached |= shell
         pairs |= {(start, k) for k in reached if k > start}
     return pairs
 
 
-def clashes(states: Floats, bonds: Integers, distance: float = CLASH_DISTANCE) -> float:
+def clashes(states: Floats, bonds: Integers) -> float:
     """Return the mean number of pairs of atoms per state nearer than 2.2 Å, without those three or fewer bonds apart.
 
     states: f[S,A,3] Å of heavy atoms; bonds: i[B,2] among them.
@@ -321,7 +322,7 @@ def clashes(states: Floats, bonds: Integers, distance: float = CLASH_DISTANCE) -
     joined = bonded_pairs(bonds, x.shape[1])
     total = 0
     for state in x:
-        total += sum(pair not in joined for pair in cKDTree(state).query_pairs(distance))
+        total += sum(pair not in joined for pair in cKDTree(state).query_pairs(CLASH_DISTANCE))
     return total / len(x)
 
 
@@ -330,13 +331,12 @@ def compare_ensembles(
     reference: Floats,
     *,
     bonds: Integers | None = None,
-    lengths: Floats | None = None,
     ordered: bool = False,
     lag: int = 1,
 ) -> EnsembleScores:
     """Return the scores of states f[S,A,3] against reference states f[T,A,3] (Å) of the same atoms.
 
-    bonds: i[B,2] among these atoms, with reference lengths f[B] in Å (means of the reference unless given); without
+    bonds: i[B,2] among these atoms, whose reference lengths are the means of the reference; without
     them `broken` and `clashes` are NaN. ordered: both are in order of time; `lag` is in states. Raises ValueError where
     the atoms differ or an ensemble is empty.
     """
@@ -351,8 +351,6 @@ def compare_ensembles(
     first_projected, second_projected = plane.project(first), plane.project(second)
     in_time = ordered and len(first) > lag and len(second) > lag
     own_rmsf = rmsf(first)
-    if bonds is not None and lengths is None:
-        lengths = bond_lengths(second, bonds).mean(0)
     return EnsembleScores(
         rmsf=float(own_rmsf.mean()),
         rmsf_correlation=correlation(own_rmsf, rmsf(second)),
@@ -368,7 +366,7 @@ def compare_ensembles(
         recall=recall(first, second),
         autocorrelation=float(autocorrelation([first], [lag])[0]) if in_time else nan,
         step=step_rmsd(first) if ordered else nan,
-        broken=nan if bonds is None or lengths is None else broken_bonds(first, bonds, lengths),
+        broken=nan if bonds is None else broken_bonds(first, bonds, bond_lengths(second, bonds).mean(0)),
         clashes=nan if bonds is None else clashes(first, bonds),
     )
 
@@ -379,7 +377,6 @@ def baseline_rows(
     count: int,
     *,
     bonds: Integers | None = None,
-    lengths: Floats | None = None,
     ordered: bool = False,
     lag: int = 1,
     seed: int = 0,
@@ -392,6 +389,6 @@ def baseline_rows(
     drawn = known[np.random.default_rng(seed).integers(len(known), size=count)]
     held = np.repeat(known[-1:], count, 0)
     return {
-        name: compare_ensembles(states, reference, bonds=bonds, lengths=lengths, ordered=ordered, lag=lag)
+        name: compare_ensembles(states, reference, bonds=bonds, ordered=ordered, lag=lag)
         for name, states in (("bootstrap", drawn), ("hold", held))
     }

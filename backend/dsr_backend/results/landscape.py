@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pymol_dsr.shared.options import LandscapeOptions
+from pymol_dsr.shared.ensemble_options import LandscapeOptions
 
 from ..runtime.errors import Cancelled
 from .ensemble_metrics import (

@@ -133,17 +133,16 @@ def distance_grid(
     field: Field,
     time: float,
     resolution: float = 1.0,
-    smooth: float | None = None,
     clearance: float = 1.0,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Grid:
     """Return f at `time` on every node of a lattice of `resolution` Å, `clearance` Å around the surface's box.
 
-    smooth as in `extract_mesh`. Raises ValueError for a time or resolution out of range, and Cancelled once
+    The smoothing is the fit's own. Raises ValueError for a time or resolution out of range, and Cancelled once
     `cancelled()` is true.
     """
-    GridOptions(float(resolution), smooth)
-    snapshot = _snapshot(field, time, smooth)
+    GridOptions(float(resolution))
+    snapshot = _snapshot(field, time, None)
     lattice = box_lattice(snapshot, clearance, resolution, nested=False)
     lattice.ensure_allocatable(MESH_LIMIT, snapshot.device, cancelled)
     values = torch.empty(lattice.size, device=snapshot.device)

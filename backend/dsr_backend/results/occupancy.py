@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pymol_dsr.shared.options import OccupancyOptions
+from pymol_dsr.shared.ensemble_options import OccupancyOptions
 from pymol_dsr.shared.superpose import rmsd
 
 from ..fields.base import Field, FieldAtTime

@@ -8,7 +8,7 @@ function here returns what it was given.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Literal
@@ -91,15 +91,6 @@ def batch_slice(batch: int) -> slice:
     return slice(rank(), batch, world_size())
 
 
-def gather_in_order(
-    tensors: Generator[torch.Tensor, None, None], count: int, device: torch.device
-) -> Iterator[torch.Tensor]:
-    """Yield the tensors of all `count` states in order; `tensors` yields those of this rank's `own_states`."""
-    for index in range(count):
-        owner = state_owner(index)
-        yield broadcast(next(tensors) if owner == rank() else None, owner, device)
-
-
 # Collective operations -----------------------------------------------------------------------------------------
 
 
@@ -140,11 +131,6 @@ def any_rank(mask: torch.Tensor) -> torch.Tensor:
         dist.all_reduce(counts, dist.ReduceOp.MAX)
         mask = counts.bool()
     return mask
-
-
-def agree(decision: bool, device: torch.device) -> bool:
-    """Return the decision of rank 0: clocks differ between ranks."""
-    return bool(broadcast(torch.tensor([decision]), 0, device)[0]) if world_size() > 1 else decision
 
 
 def sum_gradients(parameters: Iterable[torch.Tensor], *tensors: torch.Tensor) -> None:

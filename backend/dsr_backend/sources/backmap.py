@@ -108,10 +108,10 @@ def residue_indices(molecule: Molecule) -> Indices:
     return np.cumsum(begins).astype(np.int64)
 
 
-def clashes(coordinates: NDArray[np.floating[Any]], molecule: Molecule, closest: float = CLASH) -> int:
+def clashes(coordinates: NDArray[np.floating[Any]], molecule: Molecule) -> int:
     """Count pairs of heavy atoms of [A,3] in Å that are more than three bonds apart and nearer than `closest` Å."""
     heavy = np.flatnonzero(_heavy(molecule))
-    pairs = heavy[cKDTree(coordinates[heavy]).query_pairs(closest, output_type="ndarray")]
+    pairs = heavy[cKDTree(coordinates[heavy]).query_pairs(CLASH, output_type="ndarray")]
     return int(np.count_nonzero(~_Neighbours(len(molecule), molecule.bonds).within_three(pairs)))
 
 

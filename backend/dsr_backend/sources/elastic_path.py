@@ -46,7 +46,6 @@ def elastic_path(
     number: Indices,
     fractions: Floats,
     check: Callable[[], None] = lambda: None,
-    progress: Callable[[float], None] = lambda fraction: None,
 ) -> NDArray[np.float64]:
     """Return the path f8[F,K,3] (Å) between two superposed states f[K,3], at fractions f[F] of its length.
 
@@ -56,11 +55,10 @@ def elastic_path(
     start, end = np.asarray(first, np.float64), np.asarray(last, np.float64)
     network = _Network(start, number)
     path, current = [start], start
-    for k, pull in enumerate(PULLS):
+    for pull in PULLS:
         check()
         current = network.pulled(superpose_states(current[None], end)[0], end, float(pull))
         path.append(current)
-        progress((k + 1) / len(PULLS))
     path.append(end)
     # Each state on the one before: the length of the path counts no turning.
     for k in range(1, len(path)):

@@ -8,13 +8,13 @@ from pymol.Qt import QtWidgets
 
 from ...analysis import landscape as landscapes
 from ...analysis.landscape import EnsembleLandscape
-from ...commands.landscape import describe_ensemble
+from ...commands.landscape import EnsembleObjects, describe_ensemble
 from ...commands.occupancy import EnsembleSelection, occupy
 from ...commands.running import Runner
 from ...fits.fit import Phase
 from ...fits.jobs import Jobs
 from ...scene.occupancy import SPREAD
-from ...shared.options import LandscapeOptions, OccupancyOptions, OccupancyShow
+from ...shared.ensemble_options import LandscapeOptions, OccupancyOptions, OccupancyShow
 from ...shared.values import ValueFault
 from ..landscape_map import LandscapeMap
 from ..widgets import offer, offer_beside_typed, save_table, spin
@@ -168,8 +168,10 @@ class EnsemblesTab(QtWidgets.QWidget):
         if self._cancelled():
             return
         self._pressed = self.landscape_button
-        name, states = self._molecules(), self.states.text().strip() or "all"
         reference = self.reference.currentText()
+        chosen = EnsembleObjects(
+            self._molecules(), "" if reference == NO_REFERENCE else reference, self.states.text().strip() or "all"
+        )
         session, cmd = self.panel.session, self.panel.cmd
         options = LandscapeOptions(states=self.macrostates.value())
         runner = Runner("dsr_ensemble")
@@ -192,16 +194,7 @@ class EnsemblesTab(QtWidgets.QWidget):
 
         self.panel.run(
             "dsr_ensemble",
-            lambda: describe_ensemble(
-                session,
-                name,
-                "" if reference == NO_REFERENCE else reference,
-                states,
-                options,
-                runner,
-                cmd,
-                split=split,
-            ),
+            lambda: describe_ensemble(session, chosen, options, runner, cmd, split=split),
             show_result,
             self._ended,
         )

@@ -17,7 +17,8 @@ from ...fits.fit import Activity, Fit, Phase
 from ...fits.jobs import Jobs
 from ...runtime.folders import fits_folder
 from ...shared import messages, states
-from ...shared.options import PRESETS, FitOptions, StartOptions, check_breaks, parse_breaks
+from ...shared.options import PRESETS, FitOptions, StartOptions
+from ...shared.state_times import check_breaks, parse_breaks
 from ...shared.states import StatesError
 from ...shared.values import ValueFault
 from ...surfaces import selections
@@ -334,7 +335,6 @@ class FitTab(QtWidgets.QWidget):
         """Begin a fit of that name, empty for the usual one."""
         self.question.hide()
         selection, text = self.selection.currentText(), self.states.text()
-        watch = self.watch.isChecked()
         options = FitOptions(
             preset=self.preset.currentData(),
             smooth=None if self.smooth.value() < 0 else round(self.smooth.value(), 1),
@@ -342,14 +342,14 @@ class FitTab(QtWidgets.QWidget):
             breaks=parse_breaks(self.breaks.text()),
         )
         start = StartOptions(family=self.family.currentData() or "", unwrap=self.unwrap.isChecked())
-        session, runner = self.panel.session, Runner("dsr_fit")
+        session, runner = self.panel.session, Runner("dsr_fit", watch=self.watch.isChecked())
         self._starting = True
         self._enable()
         self.panel.say("")
         # In the background from the start: reading a long trajectory out of the scene takes a while.
         self.panel.run(
             "dsr_fit",
-            lambda: begin_fit(session, selection, text, name, options, start, runner, self.panel.cmd, watch=watch),
+            lambda: begin_fit(session, selection, text, name, options, start, runner, self.panel.cmd),
             self._ended,
             self._ended,
         )

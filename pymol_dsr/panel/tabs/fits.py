@@ -225,9 +225,9 @@ class FitsTab(QtWidgets.QWidget):
         if chosen is None:
             return
         name, session, cmd = chosen[0], self.panel.session, self.panel.cmd
-        runner = Runner("dsr_resume")
+        runner = Runner("dsr_resume", watch=True)
         self.panel.say("")
-        self.panel.run("dsr_resume", lambda: resume_fit(session, name, runner, cmd, watch=True))
+        self.panel.run("dsr_resume", lambda: resume_fit(session, name, runner, cmd))
 
     def ask_to_delete(self) -> None:
         """Ask whether the chosen fit is to be deleted."""

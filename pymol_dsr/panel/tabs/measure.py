@@ -83,13 +83,17 @@ class MeasureTab(FitPage):
             return
         name, trajectory = fit.name, self.trajectory.currentText()
         field = FieldOptions(trajectory=trajectory)
-        options = MeasureOptions(selection=self.selection.text().strip(), pocket=self.pocket.text().strip())
-        text, dt = self.states.text().strip(), float(self.dt.value()) or None
+        options = MeasureOptions(
+            selection=self.selection.text().strip(),
+            pocket=self.pocket.text().strip(),
+            dt=float(self.dt.value()) or None,
+        )
+        text = self.states.text().strip()
         session, cmd, runner = self.panel.session, self.panel.cmd, Runner("dsr_measure")
         self.panel.say("")
 
         def work() -> Measurement | None:
-            return measure_fit(session, name, text, field, options, runner, cmd, dt=dt)
+            return measure_fit(session, name, text, field, options, runner, cmd)
 
         def show_measures(measured: Measurement) -> None:
             self.measured.setdefault(fit, {})[trajectory] = measured

@@ -11,21 +11,15 @@ from typing import Any
 from pymol.Qt import QtWidgets
 
 from ...commands.files import export_meshes
-from ...commands.movie import foreign_movie, load_movie, plan_film, write_film
+from ...commands.film import plan_film, write_film
+from ...commands.movie import foreign_movie, load_movie
 from ...commands.running import Runner
 from ...commands.still import write_still
 from ...fits.fit import Activity, Fit
 from ...scene.present_movie import PresentMovie
 from ...scene.timeline import frames_per_second
-from ...shared.options import (
-    FORMATS,
-    STILL_RESOLUTION,
-    FieldOptions,
-    FilmOptions,
-    MeshOptions,
-    MovieOptions,
-    PictureOptions,
-)
+from ...shared.options import FORMATS, FieldOptions, MeshOptions, MovieOptions, SurfaceOptions
+from ...shared.picture_options import STILL_RESOLUTION, FilmOptions, PictureOptions
 from ..picture_dialogs import FilmDialog, PictureDialog
 from ..widgets import flow, spin, with_ending
 from .surface_controls import SurfaceControls
@@ -131,8 +125,7 @@ class MovieActions:
             )
             return
         self._on_load(name)
-        times, field, appearance = self._movie_times(), self._field(), self._controls.appearance
-        mesh = self._controls.mesh_options()
+        times, surface = self._movie_times(), self._surface(self._controls.mesh_options())
         options = MovieOptions(overlay=self.overlay.isChecked(), movie=not self.keep.isChecked())
         if options.movie:
             options = dataclasses.replace(
@@ -144,7 +137,7 @@ class MovieActions:
             )
 
         def work() -> None:
-            load_movie(session, name, times, field, mesh, options, Runner("dsr_movie"), cmd, appearance)
+            load_movie(session, name, times, surface, options, Runner("dsr_movie"), cmd)
 
         self._panel.run(f"{name}: its movie", work, lambda _: self._loaded(name))
 
@@ -200,6 +193,9 @@ class MovieActions:
         dialog.ray.setChecked(True)
         self._open(dialog)
 
+    def _surface(self, mesh: MeshOptions) -> SurfaceOptions:
+        return SurfaceOptions(self._field(), mesh, self._controls.appearance)
+
     def _still_mesh(self) -> MeshOptions:
         mesh = self._controls.mesh_options()
         return mesh if self._controls.spacing else dataclasses.replace(mesh, resolution=STILL_RESOLUTION)
@@ -214,11 +210,11 @@ class MovieActions:
             return
         path = with_ending(path, (".png",))
         session, cmd, name = self._panel.session, self._panel.cmd, fit.name
-        field, mesh, appearance = self._field(), self._still_mesh(), self._controls.appearance
+        surface = self._surface(self._still_mesh())
         runner = Runner("dsr_still")
 
         def work() -> str:
-            return write_still(session, name, path, time, field, mesh, appearance, options, runner, cmd)
+            return write_still(session, name, path, time, surface, options, runner, cmd)
 
         self._panel.run(f"{name}: its still", work, lambda written: self._panel.say(f"written: {written}"))
 
@@ -234,10 +230,10 @@ class MovieActions:
             return
         path = with_ending(path, tuple(MESHES.values()), MESHES.get(kind, ""))
         session, cmd, name = self._panel.session, self._panel.cmd, fit.name
-        field, mesh, appearance = self._field(), self._controls.mesh_options(), self._controls.appearance
+        surface = self._surface(self._controls.mesh_options())
 
         def work() -> list[str]:
-            return export_meshes(session, name, path, times, field, mesh, appearance, say=print, _self=cmd)
+            return export_meshes(session, name, path, times, surface, say=print, _self=cmd)
 
         self._panel.run(f"{name}: its export", work, lambda paths: self._panel.say(f"written: {', '.join(paths)}"))
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from ..options import LandscapeOptions, OccupancyOptions
+from ..ensemble_options import LandscapeOptions, OccupancyOptions
 from ..values import Record, Value, ValueFault
 from .base import FAR, Array, Flat, Lane, Request, Result
 from .control import FitName

@@ -26,7 +26,8 @@ from dsr_backend.results.vertex_motion import normal_velocity
 from dsr_backend.runtime.device import constant
 from dsr_backend.runtime.errors import Cancelled
 
-from pymol_dsr.shared.options import FitOptions, OccupancyOptions
+from pymol_dsr.shared.ensemble_options import OccupancyOptions
+from pymol_dsr.shared.options import FitOptions
 from support.pretend_gpu import DEVICE, pretend_gpu
 from support.shapes import ball, cloud
 

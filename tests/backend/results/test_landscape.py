@@ -10,7 +10,7 @@ import pytest
 from dsr_backend.results.landscape import landscape
 from dsr_backend.runtime.errors import Cancelled
 
-from pymol_dsr.shared.options import LandscapeOptions
+from pymol_dsr.shared.ensemble_options import LandscapeOptions
 from pymol_dsr.shared.values import ValueFault
 
 pytest.importorskip("deeptime", reason="extra simulate")

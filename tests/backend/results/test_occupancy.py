@@ -9,7 +9,7 @@ import pytest
 from dsr_backend.results.occupancy import field_shapes, iso_value, occupancy, surface_shapes
 from dsr_backend.runtime.errors import Cancelled
 
-from pymol_dsr.shared.options import OccupancyOptions
+from pymol_dsr.shared.ensemble_options import OccupancyOptions
 from pymol_dsr.shared.values import ValueFault
 from support.formula_field import balls
 from support.shapes import ball, cloud, moved, turn

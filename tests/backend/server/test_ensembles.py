@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pymol_dsr.backend import reply_checks
+from pymol_dsr.shared.ensemble_options import LandscapeOptions, OccupancyOptions
 from pymol_dsr.shared.messages import (
     EnsembleSeries,
     Landscape,
@@ -15,7 +16,6 @@ from pymol_dsr.shared.messages import (
     Progress,
     parse_result,
 )
-from pymol_dsr.shared.options import LandscapeOptions, OccupancyOptions
 from pymol_dsr.shared.values import ValueFault
 from support.formula_field import balls
 from support.shapes import ball, cloud

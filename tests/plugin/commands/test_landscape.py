@@ -12,7 +12,7 @@ from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.landscape import dsr_ensemble
 from pymol_dsr.fits.fit import Phase
 from pymol_dsr.session import session_of
-from pymol_dsr.shared.options import LandscapeOptions
+from pymol_dsr.shared.ensemble_options import LandscapeOptions
 from pymol_dsr.shared.values import JsonObject
 from pymol_dsr.sources.atoms import read_states
 from pymol_dsr.surfaces.selections import GENERATED_TITLE

@@ -134,7 +134,11 @@ def test_tables_and_plots_have_times_where_dt_says_how_long_a_state_is(tmp_path)
 
 @pytest.mark.parametrize(
     ("word", "message"),
-    [("soon", "dt soon: it is not a number"), ("0", "dt 0: it must be above 0"), ("inf", "dt inf: it must be above 0")],
+    [
+        ("soon", "dt soon: it is not a number"),
+        ("0", "dt 0: it must be above 0 ns"),
+        ("inf", "dt inf: it is not a finite number"),
+    ],
 )
 def test_dt_is_a_time_above_0(cmd, word, message):
     with pytest.raises(CmdException) as error:

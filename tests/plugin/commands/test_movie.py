@@ -13,8 +13,9 @@ from pymol import CmdException
 from pymol_dsr import register
 from pymol_dsr.commands.color import dsr_color
 from pymol_dsr.commands.files import dsr_export
+from pymol_dsr.commands.film import dsr_film
 from pymol_dsr.commands.fit import dsr_fit
-from pymol_dsr.commands.movie import dsr_film, dsr_movie
+from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.commands.still import dsr_still
 from pymol_dsr.fits.fit import Cancelled, Fit, Phase, Trajectory
 from pymol_dsr.scene import film

@@ -57,7 +57,8 @@ def movie(cmd):
             yield mesh_result(mesh, nearest=neighbors[:, 0], neighbor_indices=neighbors, weights=weights)
 
     watched = kept_movie.watch(states, replies())
-    movie_objects.show_movie(trajectory, states, watched, object="out", say=print, _self=cmd)
+    appearance = movie_objects.MovieAppearance()
+    movie_objects.show_movie(trajectory, states, watched, object="out", appearance=appearance, say=print, _self=cmd)
     session_of(cmd).movies.keep(kept_movie, cmd)
     return kept_movie
 

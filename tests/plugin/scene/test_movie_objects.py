@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from pymol_dsr.fits.fit import Cancelled, Trajectory
 from pymol_dsr.scene import atoms, cgo, movie_objects, placement, timeline
 from pymol_dsr.scene.movie import set_movie
+from pymol_dsr.scene.movie_objects import MovieAppearance
 from pymol_dsr.scene.objects import SceneError
 from pymol_dsr.scene.replies import mesh_of, vertex_colors
 from pymol_dsr.shared.mesh import Mesh
@@ -62,15 +63,16 @@ def fitted(own_surfaces, peptide):
     return Fitted(Trajectory("", "pep", "pep", source.atoms, list(map(float, source.states))), surfaces)
 
 
-def show(cmd, fitted, times, object="out", lines=None, replies=None, **options):
+def show(cmd, fitted, times, object="out", lines=None, replies=None, on_view=lambda: None, **appearance):
     return movie_objects.show_movie(
         fitted.trajectory,
         timeline.plan(fitted.trajectory, times, object),
         replies or fitted.replies(times),
         object=object,
+        appearance=MovieAppearance(**appearance),
+        on_view=on_view,
         say=(lines if lines is not None else []).append,
         _self=cmd,
-        **options,
     )
 
 
@@ -314,13 +316,19 @@ def test_the_size_of_the_meshes_in_a_session_file_is_known(peptide, fitted, colo
 def test_a_movie_makes_no_keys_of_its_objects(peptide, fitted, as_map):
     peptide.translate([4, -3, 8], object="pep", camera=0)
     peptide.mset("1 x10")
-    show(peptide, fitted, [1.5, 2.5], as_map=as_map, replies=sphere_replies([1.5, 2.5]) if as_map else None)
+    show(
+        peptide,
+        fitted,
+        [1.5, 2.5],
+        map_level=0.0 if as_map else None,
+        replies=sphere_replies([1.5, 2.5]) if as_map else None,
+    )
     assert timeline_rows(peptide) == []
 
 
 def test_maps_lie_where_the_field_is_whatever_their_origin(peptide, fitted):
     peptide.translate([2, 0, 0], object="pep", camera=0)
-    loaded = show(peptide, fitted, [1, 3], as_map=True, level=0.5, replies=sphere_replies([1, 3]))
+    loaded = show(peptide, fitted, [1, 3], map_level=0.5, replies=sphere_replies([1, 3]))
     assert loaded.objects == ["out", "out_map"]
     centre = np.array([3.11 + 2, -4.23, 5.0]) + 15 * 0.7
     for state, radius in ((1, 6.6), (3, 6.8)):
@@ -349,7 +357,7 @@ def test_maps_with_gaps_leave_the_view_alone_and_survive_a_session(peptide, fitt
     import pymol2
 
     view = peptide.get_view()
-    show(peptide, fitted, [10, 13], as_map=True, level=0.0, replies=sphere_replies([10, 13]))
+    show(peptide, fitted, [10, 13], map_level=0.0, replies=sphere_replies([10, 13]))
     assert peptide.get_view() == view
     peptide.save(str(tmp_path / "maps.pse"))
     second_pymol = pymol2.PyMOL()

@@ -16,7 +16,6 @@ from pymol_dsr.shared.options import (
     MeshOptions,
     MovieOptions,
     StartOptions,
-    read_times,
 )
 from pymol_dsr.shared.values import ValueFault, fields_of
 
@@ -141,40 +140,3 @@ def test_baselines_of_a_user():
     assert EvaluationOptions.of_words("none").baselines == ()
     assert EvaluationOptions.of_words("smooth hold").baselines == ("smooth", "hold")
     assert set(EvaluationOptions().baselines) < set(options.BASELINES)
-
-
-def test_times_come_from_a_file_with_comments(tmp_path):
-    file = tmp_path / "times.txt"
-    file.write_text("0 1.5, 2 # ns\n# end\n7\n")
-    assert read_times(file) == (0.0, 1.5, 2.0, 7.0)
-    for text, message in (
-        ("0\nx\n", f"times {file}, line 2: 'x' is not a number; give one time for each state"),
-        ("0 2\n1\n", f"times {file}, line 2: 1 comes after 2; times must rise from state to state"),
-        ("0 inf\n", f"times {file}, line 1: inf is not finite"),
-        ("0\nnan\n", f"times {file}, line 2: nan is not a number; give one time for each state"),
-        ("0 1e300\n", f"times {file}, line 1: 1e300 must lie within ±1e+30; give the times in another unit"),
-        ("5 4 3\n", f"times {file}, line 1: 4 comes after 5; times must rise from state to state"),
-        (
-            "0 5e-324 1e-323\n",
-            "the times of states 1 and 2 are 4.94066e-324 apart; of these times, from 0 to 9.88131e-324, neighbours "
-            "must be at least 1e-30 apart",
-        ),
-        (
-            "0 1e-12 1\n",
-            "the times of states 1 and 2 are 1e-12 apart; of these times, from 0 to 1, neighbours must be at least "
-            "1e-09 apart",
-        ),
-        ("3\n", "times must be of two states at least, got 1"),
-    ):
-        file.write_text(text)
-        with pytest.raises(ValueFault) as error:
-            read_times(file)
-        assert str(error.value) == message
-
-
-def test_a_binary_file_holds_no_times(tmp_path):
-    file = tmp_path / "times.dcd"
-    file.write_bytes(bytes(range(256)))
-    with pytest.raises(ValueFault) as error:
-        read_times(file)
-    assert str(error.value) == f"times {file}: it is no text file; give one number for each state"

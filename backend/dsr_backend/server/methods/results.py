@@ -119,9 +119,8 @@ def compare(state: State, job: Job, request: messages.Compare) -> messages.Compa
         else:
             extracted = _extract(job, field, _time(job, request.time), MeshOptions(), None)
             compared = extracted.points, extracted.normals, extracted.faces
-        scores = metrics.compare(
-            *compared, request.truth_points, request.truth_normals, request.truth_faces, field.frame
-        )
+        truth = request.truth_points, request.truth_normals, request.truth_faces
+        scores = metrics.GroundTruth(*truth, field.frame).score(*compared)
     return messages.CompareResult(
         iou=scores.iou, chamfer_l1=scores.chamfer_l1, chamfer_sq=scores.chamfer_sq, nc=scores.nc
     )

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from . import sampler
 from .frames import Frames, atoms_of, frames_of
 from .model import HISTORY, Generator
 
@@ -21,7 +20,6 @@ def continue_states(
     frames: int,
     mend: Mend,
     generator: torch.Generator,
-    steps: int = sampler.STEPS,
     check: Callable[[], None] = lambda: None,
     times: Sequence[float] = (),
 ) -> Tensor:
@@ -34,7 +32,7 @@ def continue_states(
     for _ in range(frames):
         check()
         context = model.after(known, times=moments)
-        atoms = mend(atoms_of(model.draw(context, generator, steps), model.residues.local))
+        atoms = mend(atoms_of(model.draw(context, generator), model.residues.local))
         built.append(atoms)
         known = [*known[-HISTORY + 1 :], frames_of(atoms)]
         moments = [*moments[-HISTORY + 1 :], moments[-1] + 1.0]
@@ -48,7 +46,6 @@ def fill_states(
     frames: int,
     mend: Mend,
     generator: torch.Generator,
-    steps: int = sampler.STEPS,
     check: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Return backbone atoms f[B,F,R,3,3] (Å) of states between first and last frames [B,R], which are known first."""
@@ -56,14 +53,12 @@ def fill_states(
     for k in range(frames):
         check()
         context = model.after(known, last, frames + 1 - k)
-        atoms = mend(atoms_of(model.draw(context, generator, steps), model.residues.local))
+        atoms = mend(atoms_of(model.draw(context, generator), model.residues.local))
         built.append(atoms)
         known = [*known[-HISTORY + 1 :], frames_of(atoms)]
     return torch.stack(built, 1)
 
 
-def sample_states(
-    model: Generator, count: int, mend: Mend, generator: torch.Generator, steps: int = sampler.STEPS
-) -> Tensor:
+def sample_states(model: Generator, count: int, mend: Mend, generator: torch.Generator) -> Tensor:
     """Return backbone atoms f[count,R,3,3] (Å) of states of the ensemble, each drawn alone."""
-    return mend(atoms_of(model.draw(model.alone(count), generator, steps), model.residues.local))
+    return mend(atoms_of(model.draw(model.alone(count), generator), model.residues.local))

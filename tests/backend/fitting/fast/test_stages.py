@@ -7,7 +7,7 @@ import pytest
 import torch
 from dsr_backend.fitting import run
 from dsr_backend.fitting.config import PRESETS
-from dsr_backend.geometry.metrics import compare
+from dsr_backend.geometry.metrics import GroundTruth
 from dsr_backend.results.mesh import extract_mesh
 from dsr_backend.runtime.device import choose_device
 from dsr_backend.runtime.errors import Cancelled
@@ -66,7 +66,9 @@ def probes(centre, r, reach=1.5, count=4000):
 
 def scores(field, truth, time=None):
     mesh = extract_mesh(field, truth.state if time is None else time)
-    return compare(mesh.points, mesh.normals, mesh.faces, truth.points, truth.normals, truth.faces, field.frame)
+    return GroundTruth(truth.points, truth.normals, truth.faces, field.frame).score(
+        mesh.points, mesh.normals, mesh.faces
+    )
 
 
 # Exact answers

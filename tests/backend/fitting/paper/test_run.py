@@ -13,7 +13,7 @@ from dsr_backend.fields.select import field_between
 from dsr_backend.fitting.config import PRESETS, PaperPreset
 from dsr_backend.fitting.paper import loss, run, train
 from dsr_backend.fitting.run import fit_family, fit_member, fit_trajectory
-from dsr_backend.geometry.metrics import compare
+from dsr_backend.geometry.metrics import GroundTruth
 from dsr_backend.results.mesh import extract_mesh
 from dsr_backend.runtime.errors import Cancelled, RequestError
 from dsr_backend.surfaces.surface import Surface
@@ -121,7 +121,8 @@ def test_real_surfaces():
     field = run.fit_trajectory(surfaces, config(), preset=SMALL)
     mesh = extract_mesh(field, 2.0, resolution=1.0)
     truth = surfaces[1]
-    scores = compare(mesh.points, mesh.normals, mesh.faces, truth.points, truth.normals, truth.faces, field.frame)
+    reference = GroundTruth(truth.points, truth.normals, truth.faces, field.frame)
+    scores = reference.score(mesh.points, mesh.normals, mesh.faces)
     # Measured 0.915 and 0.965.
     assert scores.iou > 0.85 and scores.nc > 0.92
     assert field.motion.atoms is not None and len(mesh.nearest) == len(mesh.points)
