@@ -85,12 +85,10 @@ def _fitted(task: BatchTask, target: Path, threads: int, device: str, seed: int,
             from_pymol.pymol_python(),
             inputs,
             path,
-            states_text,
-            task.selection or None,
-            threads,
-            unwrap=bool(int(task.unwrap)),
-            remedies="manifest",
-            say=lambda text, stays: warnings.append(text.removeprefix("dsr-backend: warning: ")) if stays else None,
+            from_pymol.SurfaceRequest(
+                states_text, task.selection, threads, unwrap=bool(int(task.unwrap)), remedies="manifest"
+            ),
+            lambda text, stays: warnings.append(text.removeprefix("dsr-backend: warning: ")) if stays else None,
         )
     try:
         surfaces = SurfaceFile(path)

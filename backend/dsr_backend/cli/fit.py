@@ -173,10 +173,7 @@ def surfaces_by_pymol(
         python,
         paths,
         path,
-        options.states,
-        options.selection,
-        settings=options.set,
-        unwrap=options.unwrap,
-        say=progress.say,
+        from_pymol.SurfaceRequest(options.states, options.selection or "", settings=options.set, unwrap=options.unwrap),
+        progress.say,
     )
     return surfaces_from(path, "all")

@@ -31,11 +31,9 @@ def run_surfaces(options: argparse.Namespace) -> int:
             python,
             paths,
             target,
-            options.states,
-            options.selection,
-            options.workers,
-            options.set,
-            options.unwrap,
+            from_pymol.SurfaceRequest(
+                options.states, options.selection or "", options.workers, options.set, options.unwrap
+            ),
             progress.say,
         )
     from ..surfaces.surfaces_file import SurfaceFile

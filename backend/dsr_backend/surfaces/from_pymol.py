@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pymol_dsr.shared import molecule_files
@@ -33,32 +34,42 @@ def pymol_python() -> str:
     return os.path.expanduser(named)
 
 
+@dataclass(frozen=True)
+class SurfaceRequest:
+    """The surfaces that PyMOL is to make of a molecule.
+
+    states: a states text. selection: of PyMOL, empty for all. workers: processes at once, 0 for as many as cores, at
+    most 8. settings: of PyMOL, KEY=VALUE. unwrap: make molecules whole that the periodic box cuts. remedies: what
+    messages tell to change, `options` or the `manifest` of a batch.
+    """
+
+    states: str = "all"
+    selection: str = ""
+    workers: int = 0
+    settings: Sequence[str] = ()
+    unwrap: bool = False
+    remedies: str = "options"
+
+
 def make_surfaces(
     python: str,
     paths: Sequence[Path],
     target: str | os.PathLike[str],
-    states: str = "all",
-    selection: str | None = None,
-    workers: int = 0,
-    settings: Sequence[str] = (),
-    unwrap: bool = False,
+    request: SurfaceRequest,
     say: Callable[[str, bool], None] = lambda text, stays: None,
-    remedies: str = "options",
 ) -> None:
     """Write the surfaces file `target` of a topology and a trajectory, `paths`, by `python` from `pymol_python`.
 
-    selection: of PyMOL; workers: processes at once (0: as many as cores, at most 8); settings: of PyMOL, KEY=VALUE;
-    unwrap: make molecules whole that the periodic box cuts; say: gets progress, and warnings, which stay; remedies:
-    what messages tell to change, `options` or the `manifest` of a batch. Raises ValueError for what PyMOL can't make
-    surfaces of, RequestError where it fails.
+    say: gets progress, and warnings, which stay. Raises ValueError for what PyMOL can't make surfaces of, RequestError
+    where it fails.
     """
     molecule_files.check_paths(paths)
-    command = [python, "-m", "pymol_dsr", f"--out={target}", f"--states={states}", f"--workers={workers}"]
-    command.append(f"--remedies={remedies}")
-    if selection:
-        command.append(f"--selection={selection}")
-    command += [f"--set={setting}" for setting in settings]
-    if unwrap:
+    command = [python, "-m", "pymol_dsr", f"--out={target}", f"--states={request.states}"]
+    command += [f"--workers={request.workers}", f"--remedies={request.remedies}"]
+    if request.selection:
+        command.append(f"--selection={request.selection}")
+    command += [f"--set={setting}" for setting in request.settings]
+    if request.unwrap:
         command.append("--unwrap")
     command += ["--", *map(str, paths)]
 

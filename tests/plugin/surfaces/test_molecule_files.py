@@ -104,7 +104,7 @@ def test_no_file_that_pymol_runs_gets_to_it(tmp_path, structure, capsys):
             assert f"; read are .{'pdb' if role == 'a topology' else 'xtc'} " in line
             # An interpreter that isn't there: RequestError, were it started.
             with pytest.raises(ValueError, match=f"{role} can't end in"):
-                from_pymol.make_surfaces("/nowhere/python", words, out)
+                from_pymol.make_surfaces("/nowhere/python", words, out, from_pymol.SurfaceRequest())
         with pytest.raises(ValueError, match="can't end in"):
             stream.load(str(path), str(structure), "m", None)
     assert not marker.exists() and not out.exists()

@@ -99,4 +99,6 @@ def test_a_structure_in_which_pymol_reads_nothing_is_refused_with_its_name(tmp_p
 def test_a_file_that_crashes_pymol_is_named(tmp_path):
     files = pytest.importorskip("MDAnalysisTests.datafiles")
     with pytest.raises(ValueError, match=rf"{files.PSF_notop}: PyMOL crashed on it \(signal 11\)"):
-        from_pymol.make_surfaces(sys.executable, [Path(files.PSF_notop)], tmp_path / "out.npz")
+        from_pymol.make_surfaces(
+            sys.executable, [Path(files.PSF_notop)], tmp_path / "out.npz", from_pymol.SurfaceRequest()
+        )
