@@ -1,9 +1,8 @@
 """The landscape of an ensemble: slow axes, free energy, Markov model, macrostates, and the comparison with a reference.
 
-Distances between Cα atoms describe a state. Where the states are in order of time, TICA finds the slowest axes, k-means
-divides them into microstates, and a Markov model counts the transitions; PCCA+ joins microstates that exchange fast to
-macrostates. States without an order have the principal components of their distances as axes, and macrostates of
-k-means. deeptime and MDAnalysis are optional packages, which `landscape_modules` imports.
+Distances between Cα atoms describe a state. Where the states are in order of time, TICA finds the slowest axes, and a
+Markov model the macrostates; states without an order have the principal components of their distances as axes. deeptime
+and MDAnalysis are optional packages, which `landscape_modules` imports.
 """
 
 from __future__ import annotations
@@ -31,22 +30,25 @@ from .ensemble_metrics import (
     rmsd_to,
     rmsf,
 )
-
-Floats = NDArray[np.floating[Any]]
+from .macrostates import (
+    SCALES,
+    SEED,
+    Floats,
+    Macrostate,
+    clustered_macrostates,
+    markov_macrostates,
+    numbered_macrostates,
+)
 
 INSTALL = 'pip install "pymol-dsr[simulate]"'
 # Residues whose distances are used, evenly spaced along the chain; more distances say little more.
 MOST_RESIDUES = 40
 # Components of the distances that TICA gets, and states for each of them.
 MOST_COMPONENTS, STATES_PER_COMPONENT = 20, 10
-# Slow axes that microstates are of, and microstates.
-MOST_AXES, MOST_MICROSTATES = 4, 100
+# Slow axes that microstates are of.
+MOST_AXES = 4
 # With a lower autocorrelation from one state to the next, the states are no time series.
 IN_ORDER = 0.2
-# Fraction of the states that the Markov model must hold for its populations to count.
-CONNECTED = 0.8
-# Lags at which the implied time scales are computed, and how many of these.
-LAGS, SCALES = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200), 3
 # Bins along each axis of the free energy, at least and at most.
 FEWEST_BINS, MOST_BINS = 10, 40
 # Bins along each axis of a Jensen–Shannon divergence: of finer ones many would hold no state.
@@ -57,15 +59,6 @@ MOST_ASSIGNED = 300
 LEAST_ASSIGNED = 6
 CALPHA, BACKBONE = 1, 4
 HELIX, STRAND = "H", "E"
-SEED = 0
-
-
-@dataclass(frozen=True)
-class Macrostate:
-    """A macrostate. population: 0 to 1; place: the state (from 0, over all series) nearest to its middle."""
-
-    population: float
-    place: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,9 +150,9 @@ def landscape(
     placed = [projection(_distances(x, pairs)) for x in alphas]
     others_placed = [projection(_distances(x, pairs)) for x in reference_alphas]
     _check(cancelled)
-    model = _markov(placed, lag, options.states, modules, notes) if ordered and shortest > 2 * lag else None
+    model = markov_macrostates(placed, lag, options.states, modules, notes) if ordered and shortest > 2 * lag else None
     if model is None:
-        model = _clusters(placed, options.states, modules)
+        model = clustered_macrostates(placed, options.states, modules)
     _check(cancelled)
     plane = np.concatenate(placed)[:, :2]
     together = np.concatenate([plane, *(x[:, :2] for x in others_placed)])
@@ -174,13 +167,8 @@ def landscape(
     scores: dict[str, EnsembleScores] = {}
     js = math.nan
     if reference_alphas:
-        known = np.concatenate(reference_alphas)
         js = jensen_shannon(_histogram(plane, coarse), _histogram(np.concatenate(others_placed)[:, :2], coarse))
-        bonds = None if follows is None else np.stack([np.flatnonzero(follows) - 1, np.flatnonzero(follows)], 1)
-        in_time = ordered and len(alphas) == 1 and len(reference_alphas) == 1
-        scores["ensemble"] = compare_ensembles(pooled, known, bonds=bonds, ordered=in_time, lag=lag)
-        _check(cancelled)
-        scores |= baseline_rows(known, known, count, bonds=bonds, ordered=in_time, lag=lag, seed=SEED)
+        scores = _scores(alphas, reference_alphas, follows, lag if ordered else None, cancelled)
     helix, strand = _secondary_structure(series, modules)
     return Landscape(
         kind="TICA" if ordered else "PCA",
@@ -189,7 +177,7 @@ def landscape(
         edges=edges,
         free_energy=np.where(np.isfinite(energy), energy, np.nan),
         macrostate=model.assignment,
-        macrostates=_macrostates(plane, model),
+        macrostates=numbered_macrostates(plane, model),
         lags=np.array(model.lags, np.int64),
         timescales=np.array(model.timescales, np.float64).reshape(len(model.lags), SCALES),
         rmsd=rmsd_to(pooled, pooled[0] if native is None else native),
@@ -208,6 +196,23 @@ def landscape(
         else math.nan,
         notes=tuple(notes),
     )
+
+
+def _scores(
+    alphas: Sequence[Floats],
+    reference_alphas: Sequence[Floats],
+    follows: NDArray[np.bool_] | None,
+    lag: int | None,
+    cancelled: Callable[[], bool],
+) -> dict[str, EnsembleScores]:
+    """Return the rows of the comparison by method. lag: in states, None for states that are no time series."""
+    pooled, known = np.concatenate(alphas), np.concatenate(reference_alphas)
+    bonds = None if follows is None else np.stack([np.flatnonzero(follows) - 1, np.flatnonzero(follows)], 1)
+    in_time = lag is not None and len(alphas) == 1 and len(reference_alphas) == 1
+    ensemble = compare_ensembles(pooled, known, bonds=bonds, ordered=in_time, lag=lag or 1)
+    _check(cancelled)
+    baselines = baseline_rows(known, known, len(pooled), bonds=bonds, ordered=in_time, lag=lag or 1, seed=SEED)
+    return {"ensemble": ensemble, **baselines}
 
 
 def _check(cancelled: Callable[[], bool]) -> None:
@@ -284,95 +289,6 @@ class _Projection:
     def __call__(self, distances: Floats) -> NDArray[np.float64]:
         x = (distances - self.mean) @ self.components
         return np.asarray(x if self.model is None else self.model.transform(x), np.float64)
-
-
-@dataclass(frozen=True, eq=False)
-class _Model:
-    """Macrostates of S states. assignment: i8[S]; weights: f8[S], of the states, which add up to 1."""
-
-    assignment: NDArray[np.int64]
-    weights: NDArray[np.float64]
-    lags: tuple[int, ...] = ()
-    timescales: tuple[tuple[float, ...], ...] = ()
-
-
-def _kmeans(placed: Floats, count: int, modules: SimpleNamespace) -> Any:
-    estimator = modules.KMeans(
-        n_clusters=count, init_strategy="kmeans++", max_iter=500, fixed_seed=SEED, n_jobs=1, progress=None
-    )
-    return estimator.fit(placed).fetch_model()
-
-
-def _markov(
-    placed: Sequence[NDArray[np.float64]], lag: int, states: int, modules: SimpleNamespace, notes: list[str]
-) -> _Model | None:
-    """Return the macrostates of a Markov model; None, with a note, where the states are not connected enough."""
-    pooled = np.concatenate(placed)
-    count = int(min(MOST_MICROSTATES, max(states, math.sqrt(len(pooled)))))
-    clusters = _kmeans(pooled, count, modules)
-    paths = [np.asarray(clusters.transform(x), np.int64) for x in placed]
-    counts = modules.Counts(lagtime=lag, count_mode="sliding").fit(paths).fetch_model()
-    connected = counts.submodel_largest()
-    visited = np.concatenate(paths)
-    active = np.isin(visited, connected.state_symbols)
-    if active.mean() < CONNECTED or connected.n_states <= states:
-        notes.append(
-            f"the states do not return: {100 * active.mean():.0f} % of them are connected both ways at a lag of "
-            f"{lag}; no Markov model, and the populations are those of the states as they are"
-        )
-        return None
-    model = modules.Markov(reversible=True).fit(connected).fetch_model()
-    groups = model.pcca(states).assignments
-    place_of = {int(symbol): index for index, symbol in enumerate(connected.state_symbols)}
-    places = np.array([place_of.get(int(symbol), -1) for symbol in visited])
-    assignment = np.where(places >= 0, groups[places], -1)
-    visits = np.bincount(places[places >= 0], minlength=connected.n_states)
-    weights = np.where(places >= 0, (model.stationary_distribution / np.maximum(visits, 1))[places], 0.0)
-    lags, scales = _timescales(paths, min(map(len, placed)), modules)
-    return _Model(assignment.astype(np.int64), weights / weights.sum(), lags, scales)
-
-
-def _timescales(
-    paths: Sequence[NDArray[np.int64]], shortest: int, modules: SimpleNamespace
-) -> tuple[tuple[int, ...], tuple[tuple[float, ...], ...]]:
-    """Return lags and the implied time scales (states) at each, SCALES of them, NaN where there are fewer."""
-    lags = tuple(lag for lag in LAGS if 4 * lag <= shortest)
-    rows = []
-    for lag in lags:
-        counts = modules.Counts(lagtime=lag, count_mode="sliding").fit(list(paths)).fetch_model().submodel_largest()
-        scales = [math.nan] * SCALES
-        if counts.n_states > 1:
-            computed = modules.Markov(reversible=True).fit(counts).fetch_model().timescales(k=SCALES)
-            for index, scale in enumerate(np.asarray(computed, np.float64)[:SCALES]):
-                scales[index] = float(scale) if np.isfinite(scale) else math.nan
-        rows.append(tuple(scales))
-    return lags, tuple(rows)
-
-
-def _clusters(placed: Sequence[NDArray[np.float64]], states: int, modules: SimpleNamespace) -> _Model:
-    """Return macrostates of k-means, all states alike."""
-    pooled = np.concatenate(placed)
-    assignment = np.asarray(_kmeans(pooled, min(states, len(pooled)), modules).transform(pooled), np.int64)
-    return _Model(assignment, np.full(len(pooled), 1.0 / len(pooled)))
-
-
-def _macrostates(plane: NDArray[np.float64], model: _Model) -> tuple[Macrostate, ...]:
-    """Return the macrostates by falling population, and number the assignment so."""
-    populations = {
-        int(number): float(model.weights[model.assignment == number].sum())
-        for number in np.unique(model.assignment[model.assignment >= 0])
-    }
-    order = sorted(populations, key=lambda number: -populations[number])
-    numbered = np.full_like(model.assignment, -1)
-    macrostates = []
-    for position, number in enumerate(order):
-        members = np.flatnonzero(model.assignment == number)
-        numbered[members] = position
-        middle = np.average(plane[members], axis=0, weights=model.weights[members] + 1e-12)
-        nearest = members[int(np.argmin(((plane[members] - middle) ** 2).sum(1)))]
-        macrostates.append(Macrostate(populations[number], int(nearest)))
-    model.assignment[:] = numbered
-    return tuple(macrostates)
 
 
 def _edges(plane: Floats, bins: int) -> NDArray[np.float64]:
