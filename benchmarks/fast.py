@@ -96,7 +96,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-# What there is to measure against ----------------------------------------------------------------------------
+# Baselines to measure against -------------------------------------------------------------------------------
 
 
 def prepare(row: Row, folder: Path, data: Path | None) -> None:

@@ -198,7 +198,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/mutants.txt"), help="where survivors are listed")
     options = parser.parse_args()
-    # What all children need is imported once; the packages themselves are not, nor the plugins of pytest.
+    # Packages that all children need are imported once; ours are not, nor the plugins of pytest.
     for name in ("torch", "scipy.spatial", "scipy.sparse.csgraph", "pytest", "pymol2", "safetensors.torch"):
         importlib.import_module(name)
     options.out.parent.mkdir(parents=True, exist_ok=True)

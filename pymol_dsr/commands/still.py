@@ -57,8 +57,8 @@ def dsr_still(
     DESCRIPTION
 
         Writes a picture of the surface at one time, from the present view, with a finer mesh than a movie has and
-        ray-traced. What else is switched on is in the picture, too; movies and the live surface of the same molecule
-        are not.
+        ray-traced. All else that is switched on is in the picture, too, but for movies and the live surface of the
+        same molecule.
 
     USAGE
 

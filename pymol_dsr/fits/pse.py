@@ -27,11 +27,11 @@ from .jobs import Jobs
 FORMAT = "dsr session 1"
 # The name under which PyMOL keeps the references, among the values that it saves and restores for scripts.
 KEY = "dsr"
-# What a session of the whole scene has.
+# A key that sessions of the whole scene have alone.
 WHOLE = "settings"
 # MB of meshes that are named when a session is saved.
 LARGE = 20.0
-# Of a session file that anybody may have written.
+# Limits for a session file, which anybody may have written.
 MOST_ENTRIES = 1_000
 LONGEST_PATH = 4_096
 _SHA256 = re.compile(r"[0-9a-f]{64}|")

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class SessionTasks(ABC):
-    """Base of all that the plugin keeps in session files. Those attached later are called later."""
+    """Base of all that the plugin keeps in session files. They are called in the order in which they were attached."""
 
     @abstractmethod
     def save(self, session: dict[str, Any], *, _self: Any) -> bool:

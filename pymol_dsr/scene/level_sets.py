@@ -22,7 +22,7 @@ BLUE = (0.45, 0.60, 1.0), (0.0, 0.0, 0.55)
 WHITE = (0.95, 0.95, 0.95)
 # Shows five nested levels best, on white and on black.
 TRANSPARENCY = 0.7
-# Of one level, unless the resolution is given.
+# Limit of one level, unless the resolution is given.
 MOST_TRIANGLES = 200_000
 # PyMOL's transparency_mode in which ray draws only the foremost transparent layer, and the one for all layers.
 FOREMOST_LAYER, ALL_LAYERS = 2, 1

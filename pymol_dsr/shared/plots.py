@@ -1,6 +1,6 @@
 """Plots over the states of a trajectory: what they show, and their drawing by matplotlib (optional).
 
-The plugin and the command line draw the same plots of measures and of scores. What they show is data (Panel, BarChart),
+The plugin and the command line draw the same plots of measures and of scores. A plot is data (Panel, BarChart),
 so that the plugin's window, which has no matplotlib, shows the same quantities with the same names.
 """
 

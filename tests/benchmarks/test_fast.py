@@ -48,7 +48,7 @@ def truth_at(states):
     return [ball(state, 5.0 + 0.5 * state, atoms=cloud()) for state in states]
 
 
-# What is measured --------------------------------------------------------------------------------------------
+# Measurements --------------------------------------------------------------------------------------------
 
 
 def test_volume_and_area_of_a_ball_wherever_it_is():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import io
+import tokenize
 from collections.abc import Iterator
 
 import pytest
@@ -83,6 +85,40 @@ def test_no_docstring_opens_with_a_word_that_makes_it_read_twice(folder):
         if text.split()[:1] and text.split()[0] in OPENINGS
     ]
     assert not faults, "open these with what the thing is or does (docs/contributing.md): " + "; ".join(faults)
+
+
+def comments(source: str) -> list[tuple[int, str]]:
+    """Lines and texts of comments; the lines of one that goes on are one text."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    texts: list[tuple[int, str]] = []
+    last = -1
+    for token in tokens:
+        if token.type != tokenize.COMMENT:
+            continue
+        line, text = token.start[0], token.string.lstrip("# ")
+        if last == line - 1:
+            texts[-1] = (texts[-1][0], f"{texts[-1][1]} {text}")
+        else:
+            texts.append((line, text))
+        # A comment after code ends on its line.
+        last = line if token.line.strip().startswith("#") else -1
+    return texts
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_comment_opens_with_a_word_that_makes_it_read_twice(folder):
+    faults = [
+        f"{path.relative_to(ROOT)}:{line}: {text.split()[0]}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for line, text in comments(path.read_text("utf-8"))
+        if text.split()[:1] and text.split()[0] in OPENINGS
+    ]
+    assert not faults, "open these with their subject (docs/contributing.md): " + "; ".join(faults)
+
+
+def test_every_kind_of_comment_is_seen():
+    source = "# What\n# goes on\n\nx = '# Of'  # How\n# Those\n"
+    assert comments(source) == [(1, "What goes on"), (4, "How"), (5, "Those")]
 
 
 def test_every_kind_of_docstring_is_seen():

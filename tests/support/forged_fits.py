@@ -179,7 +179,7 @@ def main(folder: Path, count: int, seed: int) -> int:
         try:
             data = forge(draw, draw.choice(wholes))
         except (ValueError, RuntimeError, OverflowError, TypeError, KeyError, AttributeError):
-            # Of changes that no file can hold, as a tensor of no number.
+            # No file can hold such a change, as a tensor of no number.
             continue
         start = time.process_time()
         try:

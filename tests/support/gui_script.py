@@ -585,7 +585,7 @@ def replace_or_keep(panel, jobs):
     click(fits.yes_button)
     assert not os.path.exists(file) and "pep_dsr_2" not in jobs.fits
     rows = lambda: [(fits.list.topLevelItem(k).text(0), fits.list.topLevelItem(k).text(4)) for k in range(2)]  # noqa: E731
-    # What the cancelled one has left can be resumed, or deleted without the finished one.
+    # The rest of the cancelled one can be resumed, or deleted without the finished one.
     yield from wait_until(lambda: rows() == [("pep_dsr", "ready"), ("pep_dsr", "interrupted")])
     fits.list.setCurrentItem(fits.list.topLevelItem(1))
     assert fits.resume_button.isEnabled() and not fits.open_button.isEnabled()
@@ -611,7 +611,7 @@ def typed_in(panel, jobs):
     assert "chained" not in cmd.get_names()
     yield from wait_until(lambda: "chained_levels" in cmd.get_names("all") and not jobs.fits["chained"].activity)
     assert any("_motion" in name for name in cmd.get_names("all")) and cmd.count_states("chained") == 5
-    # Those that wait for a fit that is cancelled are not run.
+    # Commands that wait for a fit that is cancelled are not run.
     typed("dsr_fit pep, 1-3, name=stopped, watch=0")
     typed("dsr_measure stopped")
     typed("dsr_cancel stopped")

@@ -8,7 +8,7 @@ from pymol.Qt import QtCore, QtGui, QtWidgets
 
 from support.window_steps import OUT, clipped, run, window
 
-# Of the window in points, with the width of the panel; twice as many pixels at 200 %.
+# Sizes of the window in points, with the width of the panel; twice as many pixels at 200 %.
 SIZES = {"640x480": (640, 480, 340), "1280x720": (1280, 720, 375)}
 if os.environ.get("QT_SCALE_FACTOR") == "2":
     SIZES = {"1280x720 at 200 %": (640, 360, 375)}

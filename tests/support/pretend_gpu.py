@@ -54,7 +54,7 @@ DEVICE = torch.device(NAME)
 CPU = torch.device("cpu")
 
 aten = torch.ops.aten
-# What needs a number on the host: a value, or the size of a result.
+# Operations that need a number on the host: a value, or the size of a result.
 WAITING = {
     aten._local_scalar_dense,
     aten.nonzero,
@@ -199,7 +199,7 @@ def _check(op, packet, args, kwargs) -> None:
         raise RuntimeError(f"{op}: expected a {NAME} device type for generator but found {generator.device}")
 
 
-# What torch asks a backend for; all else comes to `__torch_dispatch__`.
+# Functions that torch asks a backend for; all else comes to `__torch_dispatch__`.
 
 
 def _empty(size, *, dtype=None, layout=None, device=None, pin_memory=None, memory_format=None):

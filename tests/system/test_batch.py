@@ -189,7 +189,7 @@ def test_a_warning_about_a_structure_names_the_column_that_ends_it(tmp_path, mon
     assert order and "bonds are cut" in cut.warnings and "dsr-backend: warning" not in cut.warnings, cut.warnings
     unwrapped = row(**{order[2]: order[1]})
     assert "bonds are cut" not in unwrapped.warnings
-    # Of one molecule, not of two halves.
+    # The area is that of one molecule, not of two halves.
     assert isinstance(cut.area, float) and isinstance(unwrapped.area, float) and unwrapped.area < cut.area
     assert dsr_file.load(tmp_path / "a.dsr").report["source"]["unwrap"] is True
     assert not unwrapped.belongs_to(BatchTask(**{field.name: getattr(cut, field.name) for field in fields(BatchTask)}))

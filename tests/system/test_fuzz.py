@@ -58,8 +58,8 @@ from support.dsr_parts import corrected, family, file_parts, forged, old  # noqa
 from support.shapes import ball, cloud, fit  # noqa: E402
 
 TIMES = int(os.environ.get("DSR_FUZZ", "1"))
-# Of the CPU, for one input. Wide, as a busy machine counts waits for its memory as work; work without a bound takes
-# minutes.
+# Seconds of the CPU for one input. The limit is wide, as a busy machine counts waits for its memory as work; work
+# without a bound takes minutes.
 SECONDS = 20.0
 counts: Counter[str] = Counter()
 
@@ -707,7 +707,7 @@ def test_bombs_are_refused_in_little_memory(files: Any, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     *lines, last = result.stdout.splitlines()
     assert len(lines) == 11
-    # What nobody asks for is not looked at, and no name is a path.
+    # Nobody reads a tensor that no one asks for, and no name is a path.
     assert [line for line in lines if " refused: " not in line] == ["a tensor named as a path.dsr taken"]
     assert int(last.split()[1]) < 100, result.stdout
 

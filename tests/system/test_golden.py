@@ -871,7 +871,7 @@ def cancelled(line: Line) -> None:
         header, _ = line.answer(number)
         line.events.clear()
         if method == "status":
-            # How far it is differs from run to run.
+            # Its progress differs from run to run.
             header["result"]["fits"]["long"] = sorted(header["result"]["fits"]["long"])
         line.note(method, params, None, header)
 
@@ -889,7 +889,7 @@ def on_its_own(line: Line) -> None:
         time.sleep(0.2)
         header, _ = line.answer(line.send("detached", {}))
         phase = header["result"]["fits"]["alone"]["phase"]
-    # How often it was asked is not on record.
+    # The number of questions is not on record.
     header["id"] = line.number = line.number // 1000 * 1000 + 500
     # A loss may be there or not when the last status is written.
     header["result"]["fits"]["alone"] = dict.fromkeys(header["result"]["fits"]["alone"], "any")

@@ -77,7 +77,7 @@ def test_a_user_at_the_window(display, tmp_path):
     assert notes["preview covers"] > 0.93, notes
     assert 0.05 < notes["early preview"] < 0.9, notes
     assert 0.05 < notes["live covers"] < 0.9, notes
-    # Of the forty times that were dragged past in eight turns, some were shown and most were not waited for.
+    # Forty times were dragged past in eight turns: some were shown, and most were not waited for.
     assert 2 <= notes["dragged"] <= 20, notes
     # A window that waited for one of these would answer in no turn of the event loop until it was done.
     assert set(report["turns"]) == {"fit", "movie", "film", "quality", "measures"}

@@ -679,7 +679,7 @@ def test_no_broken_mesh_reaches_pymol(plugin: Any, fault: str, sentence: str) ->
     assert plugin.get_names() == ["pep"] and plugin.count_atoms("pep") > 0
 
 
-# What was interrupted goes on
+# Interrupted work goes on
 
 
 def interrupt(plugin: Any, stop: Callable[[], None], **arguments: Any) -> Fit:

@@ -77,7 +77,7 @@ def test_packed_surfaces_are_near_and_small():
     for name in ("points", "normals", "atoms"):
         assert reply[name].dtype == np.dtype("<f4")
         np.testing.assert_allclose(reply[name], arrays[name], rtol=0, atol=0.0005)
-    # What has been through once is not changed again.
+    # A second way through changes nothing.
     assert wire(reply) == data
 
 
@@ -532,7 +532,7 @@ def status_of(name):
 
 
 def test_a_detached_fit_is_cancelled_from_another_session(local):
-    # Of a preset that is not done before it is cancelled.
+    # This preset is not done before it is cancelled.
     dsr_fit("pep", "1+3", name="alone", preset="paper", detach=1, _self=local)
     session_of(local).jobs.fits.clear()  # what another session knows
     with pytest.raises(CmdException, match=r"is being fitted, detached \(process .* stops it; or give another"):

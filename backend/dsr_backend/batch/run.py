@@ -35,7 +35,7 @@ def run(
 ) -> dict[str, TaskResult]:
     """Fit all tasks into `folder`, NAME.dsr each; return their rows by name, failed ones too.
 
-    say: gets lines. What an earlier run has finished is not done again. Raises ValueError where packages lack.
+    say: gets lines. Tasks that an earlier run has finished are left as they are. Raises ValueError where packages lack.
     """
     for package in ("distributed", "cryptography", *(["dask_jobqueue"] if options.cluster else [])):
         if importlib.util.find_spec(package) is None:

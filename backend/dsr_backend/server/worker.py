@@ -24,7 +24,7 @@ from .methods.state import State
 from .replies import callers_fault
 
 MESHES_AT_ONCE = 4
-"""On a CPU with as many cores. What a mesh of a large molecule takes while it is made is 2.2 GiB at most."""
+"""Jobs at once on a CPU with as many cores. The mesh of a large molecule takes 2.2 GiB at most while it is made."""
 
 TypedMethod = Callable[[State, Job, Any], messages.Result]
 

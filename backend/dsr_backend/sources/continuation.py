@@ -1,7 +1,7 @@
 """Methods that continue a trajectory: closed forms, from holding the last state to analogs of other trajectories.
 
 Each takes a `History` and a number of states, and returns states f8[F,A,3] in Å, one gap apart, in the frame of the
-last state. Those that draw random numbers take a generator.
+last state. Methods that draw random numbers take a generator.
 """
 
 from __future__ import annotations

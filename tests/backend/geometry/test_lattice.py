@@ -152,7 +152,7 @@ def test_the_fine_lattice_repeats_the_coarse_one_between_its_nodes():
     np.testing.assert_allclose(fine.interpolate(sampled, x), coarse.interpolate(values, x), atol=1e-6)
 
 
-# How large one may be
+# Largest lattices
 
 LIMIT = LatticeLimit(1000, 80, "the atoms", "select fewer", nodes_per_side=100)
 

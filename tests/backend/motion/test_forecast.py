@@ -56,7 +56,7 @@ def searched(atoms, times):
     return 0, 0.0, held
 
 
-# What a forecast says
+# Forecasts
 
 
 @pytest.mark.parametrize("lead", [0.0, 0.5, 2.0, 30.0])

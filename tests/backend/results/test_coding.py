@@ -137,7 +137,7 @@ def test_any_values_come_back_but_for_the_sign_of_zero(values, columns):
     np.testing.assert_array_equal(decoded, array)
 
 
-# What is refused
+# Refusals
 
 
 @pytest.mark.parametrize(

@@ -271,7 +271,7 @@ def test_chunks_change_nothing(fitted, monkeypatch):
     np.testing.assert_allclose(extract_mesh(fitted, 1.5).points, surface.points, atol=1e-4)
 
 
-# What is refused
+# Refusals
 
 
 @pytest.mark.parametrize("nested", [True, False])

@@ -321,7 +321,7 @@ def test_waiting_surfaces_take_disk_and_no_memory(home: Path) -> None:
     finally:
         tracemalloc.stop()
     size = surface.points.nbytes + surface.normals.nbytes + surface.faces.nbytes
-    # What one takes while its samples are drawn, and less than half of all.
+    # One surface takes so much while its samples are drawn; it is less than half of all.
     assert grown < 45 * size
     assert len(list((home / "long.surfaces").rglob("*.safetensors"))) == 100
 

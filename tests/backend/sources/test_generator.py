@@ -104,7 +104,7 @@ def test_the_prior_of_a_relaxing_process_knows_its_memory_and_its_noise():
     known = [long[lag : lag - MEMORY - 1] for lag in range(MEMORY + 1)]
     by = prior.chart.increments(known[-1], long[MEMORY + 1 :])
     error = ((by - prior.forward_mean(past_increments(prior.chart, known), known[-1])) ** 2).mean()
-    # Of the change to the next state, (1 − m)² s² + (1 − m²) s², only the second part is noise.
+    # The change to the next state is (1 − m)² s² + (1 − m²) s²; only the second term is noise.
     assert float(error) < 0.97 * float((by**2).mean())
     innovations = float((prior.step.root @ prior.step.root).diagonal().mean())
     assert innovations == pytest.approx(float(error), rel=0.1)

@@ -19,7 +19,7 @@ from support.molecules import helix
 from support.paths import ROOT
 
 STATES = 12
-# Of what a file does not say, as of the size of its box.
+# MDAnalysis warns of all that a file does not say, as the size of its box.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 

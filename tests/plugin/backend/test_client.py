@@ -75,7 +75,7 @@ def failure(call: Callable[[], Any]) -> BackendError:
     return caught.value
 
 
-# What does not start
+# Backends that do not start
 
 
 @pytest.mark.system
@@ -129,7 +129,7 @@ def test_a_command_that_is_not_there(connect: Callable[..., Backend]) -> None:
     assert "dsr_set backend" in error.message
 
 
-# What breaks while it works
+# Faults during work
 
 
 def test_junk_after_hello(connect: Callable[..., Backend]) -> None:

@@ -68,7 +68,7 @@ def test_atoms_that_are_not_there_cannot_be_chosen(plugin):
     )
 
 
-# What is made of the answers
+# Tables and plots
 
 
 def test_the_default_times_are_whole_states_from_the_first_to_the_last():

@@ -115,7 +115,7 @@ def test_superposition_finds_the_rigid_motion():
         assert np.linalg.det(superpose.superpose(moving, fixed)[0]) == pytest.approx(1.0)
 
 
-# What is refused
+# Refusals
 
 
 @pytest.mark.parametrize(

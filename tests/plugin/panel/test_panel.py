@@ -239,7 +239,7 @@ def test_offers(cmd):
     cmd.delete("water")
     counts = {"still": 1, "dry": 2, "wet": 2}
     assert fit.molecules(cmd) == counts
-    # What moves first, of it what is no water; then all that moves together.
+    # Molecules that move come first, without their water; then all that move together.
     assert fit.offers(counts, cmd) == ["dry", "wet and polymer", "wet", "still", "dry+wet"]
     assert fit.offers({"still": 1}, cmd) == ["still"]
 

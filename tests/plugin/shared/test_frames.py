@@ -297,7 +297,7 @@ def test_json_may_say_that_numbers_are_none_where_that_is_asked_for() -> None:
 def test_junk_is_shown_by_its_first_eighty_characters() -> None:
     with pytest.raises(JunkError, match=f"got '{'y' * 80}'; something else"):
         read(b"y" * 81)
-    # Of two hundred bytes; what is not printed is a space.
+    # Two hundred bytes are shown; a space stands for each that is not printed.
     with pytest.raises(JunkError, match="got 'x ~ y z'; something else"):
         read(b"x\x1f~\x7fy\xff" + b"\t" * 193 + b"z" + b"unseen")
     with pytest.raises(JunkError, match="got '00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f'; something"):

@@ -89,7 +89,7 @@ def test_states_of_other_molecules_are_named_with_those_that_go_together(cmd):
         extract.read_source("ens", "all", remedies=FOR_TERMINALS["options"], _self=cmd)
     with pytest.raises(ExtractError, match="load each of its molecules as an object of its own"):
         extract.read_source("ens", "1-2", _self=cmd)
-    # Of the atoms that both molecules have, there is a surface.
+    # The atoms that both molecules have make a surface.
     assert extract.read_source("ens and resi 1-3", "all", _self=cmd).states == [1, 2, 3]
 
 

@@ -30,7 +30,7 @@ def test_many_atoms_fill_as_much_of_a_box_as_chance_lets_them():
     centers = np.random.default_rng(0).uniform(0, edge, (count, 3)).astype(np.float32)
     free = np.exp(-count * BALL * radius**3 / edge**3)
     volume = sphere_volume(centers, np.full(count, radius, np.float32))
-    # What sticks out of the box is more.
+    # Spheres that stick out of the box add to it.
     assert edge**3 * (1 - free) < volume < (edge + 2 * radius) ** 3 * (1 - free)
 
 

@@ -2,5 +2,5 @@
 
 At its start it is a closed-form model (`prior`): the net predicts only what differs from it. Coordinates enter and
 leave as rigid frames of residues, and their increments are those of a chart (`charts`: rigid bodies, or turning bonds),
-so turning the input turns the output. Of some drawn steps, one as long as true ones is taken (`selection`).
+so turning the input turns the output. One of some drawn steps, as long as true ones are, is taken (`selection`).
 """

@@ -152,7 +152,7 @@ class Generator:
 
     @torch.no_grad()
     def draw(self, context: Context, generator: torch.Generator, steps: int = sampler.STEPS) -> Frames:
-        """Return frames [B,R] drawn after a context. Of a forward step, the best candidates by `steps` are taken."""
+        """Return frames [B,R] drawn after a context. A forward step takes the best candidates by `steps`."""
         vectors, index = self.encode(context)
         if not (context.forward and self.steps.selects):
             return self._drawn(context, vectors, index, generator, steps)

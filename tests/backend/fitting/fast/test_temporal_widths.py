@@ -37,7 +37,7 @@ def test_a_noisy_shape_is_smoothed_and_a_growing_one_held_at_its_end():
     # However wide the shape were smoothed between the states, the end of steady growth is not set back.
     radii = np.linspace(6.0, 9.0, COUNT)
     growing = fit(breathing(radii))
-    # What goes evenly is predicted, noise is not, and the report says so.
+    # An even motion is predicted, noise is not, and the report says so.
     assert growing.report["missed"] < 0.05 < 0.08 < noisy.report["missed"]
     growing.smooth = 2.0
     assert not temporal_widths.smoothing_predicts_ends(growing, [probes_around(radius) for radius in radii])

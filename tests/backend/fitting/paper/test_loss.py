@@ -96,7 +96,7 @@ def backend_loss(network, preset, surface, normals, space, t, z):
     return loss.loss(lambda x: network(x, code), surface, normals, space, z, preset)
 
 
-# What is printed
+# The printed equations
 
 
 def test_the_preset_has_the_numbers_of_the_paper():

@@ -100,7 +100,7 @@ def test_two_balls_that_part_at_the_states_and_between(parting, time):
 
 @pytest.mark.system
 def test_without_normals_points_alone_are_fitted():
-    """τ = 0. What is inside is what the sphere of the start has there."""
+    """τ = 0: inside and outside are those of the sphere that the network starts as."""
     preset = replace(SMALL, normals=0.0, radius=0.7)
     upside_down = ball(1, 6.0, subdivisions=3)
     upside_down = replace_normals(upside_down, -upside_down.normals)
