@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(export_line(export({"fit": str(options.export), "device": options.device})))
         return
     if options.point:
-        measured = {"make": make, "fit": fit, "mesh": mesh, "export": export}[options.point["what"]](options.point)
+        measured = {"make": make, "fit": fit, "mesh": mesh, "export": export}[options.point["task"]](options.point)
         print(json.dumps(measured))
         return
     end = time.perf_counter() + 60.0 * options.max_minutes
@@ -92,7 +92,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--surfaces", type=Path, default=ROOT / "build" / "cost" / "surfaces", help="PyMOL's stay there"
     )
-    parser.add_argument("--folder", type=Path, help="what is found stays there: build/cost/cpu or /cuda unless given")
+    parser.add_argument("--folder", type=Path, help="results stay there: build/cost/cpu or /cuda unless given")
     parser.add_argument("--write", type=Path, help="docs/performance.md unless given; with --quick it is in the folder")
     parser.add_argument("--again", action="store_true", help="measure again what is there")
     parser.add_argument("--quick", action="store_true", help="small points only, to see that all works")
@@ -116,7 +116,7 @@ def points(options: argparse.Namespace) -> dict[str, Values]:
     def add(name: str, trajectory: str, count: int, **point: Any) -> None:
         path = rows.surfaces_path(options.surfaces, f"{trajectory}-{count}")
         meshes = {"trajectory": trajectory, "count": count, "path": str(path)}
-        results[name] = {"what": "fit", "device": options.device, "copies": 1, "data": data, **meshes, **point}
+        results[name] = {"task": "fit", "device": options.device, "copies": 1, "data": data, **meshes, **point}
 
     for count in states:
         add(f"states-{count}", "trpcage", count)
@@ -125,9 +125,9 @@ def points(options: argparse.Namespace) -> dict[str, Values]:
         add(f"atoms-{trajectory}-{copies}", trajectory, FEW, copies=copies, **keep)
     results = dict(sorted(results.items(), key=lambda item: _atoms(item[1])))
     for resolution in resolutions:
-        point = {"what": "mesh", "device": options.device, "trajectory": meshed, "fit": mesh_fit}
+        point = {"task": "mesh", "device": options.device, "trajectory": meshed, "fit": mesh_fit}
         results[f"mesh-{resolution}"] = {**point, "resolution": resolution}
-    results["export"] = {"what": "export", "device": options.device, "trajectory": meshed, "fit": mesh_fit}
+    results["export"] = {"task": "export", "device": options.device, "trajectory": meshed, "fit": mesh_fit}
     return results
 
 
@@ -137,15 +137,15 @@ def _atoms(point: Values) -> float:
 
 
 def measure(name: str, point: Values, path: Path, seconds: float) -> None:
-    """Have one point measured by a process of its own and keep what it found; say why where there is nothing."""
-    if point["what"] == "fit" and not Path(point["path"]).exists():
-        run(f"{name}, PyMOL's surfaces", {**point, "what": "make"}, None)
+    """Have one point measured by a process of its own, and keep its results; say why where there are none."""
+    if point["task"] == "fit" and not Path(point["path"]).exists():
+        run(f"{name}, PyMOL's surfaces", {**point, "task": "make"}, None)
     results = run(name, point, seconds)
     if results is None:
         return
     record = {
         "point": point,
-        "found": results,
+        "results": results,
         "hardware": asdict(device.describe(point["device"])),
         "code": tables.code(),
     }
@@ -223,7 +223,7 @@ def export(point: Values) -> Values:
     One takes as long as many would, without the rest of the meshes: their difference is the cost of a mesh.
     """
     first, last = dsr_file.load(point["fit"], point["device"]).time_range
-    times = {"many": "+".join(f"{at:.3f}" for at in np.linspace(first, last, EXPORTED)), "one": f"{first:g}"}
+    times = {"movie": "+".join(f"{at:.3f}" for at in np.linspace(first, last, EXPORTED)), "first": f"{first:g}"}
     return {"meshes": EXPORTED} | {name: _exported(point, text) for name, text in times.items()}
 
 
@@ -242,7 +242,7 @@ def _exported(point: Values, times: str) -> Values:
 
 def export_line(results: Values) -> str:
     """The cost of an export as a sentence."""
-    movie, first, count = results["many"], results["one"], results["meshes"]
+    movie, first, count = results["movie"], results["first"], results["meshes"]
     further = {key: (movie[key] - first[key]) / (count - 1) for key in movie}
     return (
         f"`dsr-backend export` writes {count} meshes at 0.5 Å as binary .ply in {movie['seconds']:.1f} s, "
@@ -300,21 +300,21 @@ def write(folder: Path, path: Path, kind: str) -> None:
     machines = {"{name} ({device}, {threads} threads, torch {torch})".format(**entry["hardware"]) for entry in records}
     codes = sorted({entry["code"] for entry in records})
     lines = [f"#### Cost on {'; '.join(sorted(machines))}, Python {platform.python_version()}"]
-    between = [entry["found"]["states"] for entry in of_states if entry["found"]["between"]]
+    between = [entry["results"]["states"] for entry in of_states if entry["results"]["between"]]
     note = ""
     if between:
         note = f" The points {', '.join(map(str, between))} have atoms on straight lines between its states."
     header = ["fit, s", "a state, s", "mesh, s", "memory of the fit", "of all", "`.dsr`"]
     if of_states:
         lines += ["", f"**By states.**{_growth(of_states, 'states')} The molecule is Trp-cage, 304 atoms.{note}", ""]
-        body = [[str(entry["found"]["states"]), *_cells(entry["found"])] for entry in of_states]
+        body = [[str(entry["results"]["states"]), *_cells(entry["results"])] for entry in of_states]
         lines += markdown.table(["states", *header], body)
     if of_atoms:
         growth = _growth(of_atoms, "atoms")
         lines += ["", f"**By atoms.**{growth} Each fit has {FEW} states; × means copies side by side.", ""]
         body = []
         for entry in of_atoms:
-            results, copies = entry["found"], entry["point"]["copies"]
+            results, copies = entry["results"], entry["point"]["copies"]
             name = entry["point"]["trajectory"] + (f" × {copies}" if copies > 1 else "")
             body.append([name, str(results["atoms"]), f"{results['area']:.0f}", *_cells(results)])
         lines += markdown.table(["", "atoms", "area, Å²", *header], body)
@@ -324,16 +324,16 @@ def write(folder: Path, path: Path, kind: str) -> None:
         body = [
             [
                 str(entry["point"]["resolution"]),
-                str(entry["found"]["triangles"]),
-                f"{entry['found']['mesh_seconds']:.2f}",
-                _memory(entry["found"]["memory"]),
+                str(entry["results"]["triangles"]),
+                f"{entry['results']['mesh_seconds']:.2f}",
+                _memory(entry["results"]["memory"]),
             ]
             for entry in of_mesh
         ]
         lines += markdown.table(["resolution, Å", "triangles", "mesh, s", "memory"], body)
     for entry in records:
-        if entry["point"]["what"] == "export":
-            lines += ["", f"**Export.** {export_line(entry['found'])}"]
+        if entry["point"]["task"] == "export":
+            lines += ["", f"**Export.** {export_line(entry['results'])}"]
     lines += [
         "",
         "In the first two tables, meshes are at 0.5 Å. Memory is the peak of the process, with torch itself. Backend "
@@ -348,13 +348,13 @@ def write(folder: Path, path: Path, kind: str) -> None:
 
 def _sorted(records: Sequence[Values]) -> tuple[list[Values], list[Values], list[Values]]:
     """The points by states, by atoms and by resolution, each in rising order of cost."""
-    fits = [entry for entry in records if entry["point"]["what"] == "fit"]
-    meshes = [entry for entry in records if entry["point"]["what"] == "mesh"]
+    fits = [entry for entry in records if entry["point"]["task"] == "fit"]
+    meshes = [entry for entry in records if entry["point"]["task"] == "mesh"]
     of_states = [entry for entry in fits if entry["point"]["count"] != FEW]
     of_atoms = [entry for entry in fits if entry["point"]["count"] == FEW]
     return (
-        sorted(of_states, key=lambda entry: entry["found"]["states"]),
-        sorted(of_atoms, key=lambda entry: entry["found"]["atoms"]),
+        sorted(of_states, key=lambda entry: entry["results"]["states"]),
+        sorted(of_atoms, key=lambda entry: entry["results"]["atoms"]),
         sorted(meshes, key=lambda entry: -entry["point"]["resolution"]),
     )
 
@@ -376,7 +376,7 @@ def _memory(peak: Values) -> str:
 
 def _growth(of: Sequence[Values], key: str) -> str:
     """Return the power by which the seconds of the fit grow over the last three points."""
-    last = [entry["found"] for entry in of[-3:]]
+    last = [entry["results"] for entry in of[-3:]]
     if len(last) < 2:
         return ""
     slope = np.polyfit(*(np.log([entry[name] for entry in last]) for name in (key, "fit_seconds")), 1)[0]
@@ -397,11 +397,11 @@ def _plot(series: Sequence[Sequence[Values]], picture: Path) -> None:
             axis.set_axis_off()
             continue
         key = title.partition(" ")[0]
-        x = [entry["found"].get(key, entry["point"].get("resolution")) for entry in of]
-        if "fit_seconds" in of[0]["found"]:
-            axis.plot(x, [entry["found"]["fit_seconds"] for entry in of], "C0o-", label="fit, s")
-        axis.plot(x, [entry["found"]["mesh_seconds"] for entry in of], "C2s-", label="mesh, s")
-        axis.plot(x, [entry["found"]["memory"]["host"] / 2**10 for entry in of], "C1^--", label="peak memory, GiB")
+        x = [entry["results"].get(key, entry["point"].get("resolution")) for entry in of]
+        if "fit_seconds" in of[0]["results"]:
+            axis.plot(x, [entry["results"]["fit_seconds"] for entry in of], "C0o-", label="fit, s")
+        axis.plot(x, [entry["results"]["mesh_seconds"] for entry in of], "C2s-", label="mesh, s")
+        axis.plot(x, [entry["results"]["memory"]["host"] / 2**10 for entry in of], "C1^--", label="peak memory, GiB")
         axis.set(xscale="log", yscale="log", xlabel=title)
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=8)

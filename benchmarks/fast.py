@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         started = time.perf_counter()
         results = benchmarks[name](bench)
         machine = {"hardware": asdict(device.describe(options.device)), "code": tables.code(), "quick": options.quick}
-        (options.folder / f"{name}.json").write_text(json.dumps({**machine, "found": results}))
+        (options.folder / f"{name}.json").write_text(json.dumps({**machine, "results": results}))
         print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
     fast_report.write(options.folder, options.write, device.choose_device(options.device).type)
     print(f"written: {options.write}", flush=True)
@@ -83,7 +83,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peer-seconds", type=float, default=120.0, help="of training, for the fields beside `fast`")
     parser.add_argument("--data", type=Path, help="a folder with trajectories, instead of those that are installed")
     parser.add_argument("--surfaces", type=Path, help="PyMOL's surfaces: build/tables/dims unless given")
-    parser.add_argument("--folder", type=Path, help="what is found stays there: build/fast/cpu or /cuda unless given")
+    parser.add_argument("--folder", type=Path, help="results stay there: build/fast/cpu or /cuda unless given")
     parser.add_argument("--write", type=Path, help="docs/performance.md unless given; with --quick it is in the folder")
     parser.add_argument("--quick", action="store_true", help="few states and seconds, to see that all works")
     options = parser.parse_args(arguments)
@@ -287,7 +287,7 @@ def movie(bench: Bench) -> Values:
         "frames": MOVIE,
         "measured": len(sample),
         "triangles": triangles,
-        "ways": methods,
+        "methods": methods,
         "pymol": bench.pymol["seconds"],
         "pymol_scores": bench.by_pymol(),
     }

@@ -27,7 +27,7 @@ def write(folder: Path, path: Path, kind: str) -> None:
         record = json.loads((folder / f"{name}.json").read_text())
         machines.add("{name} ({device}, {threads} threads, torch {torch})".format(**record["hardware"]))
         codes.add(record["code"])
-        lines += [*section(record["found"], path), ""]
+        lines += [*section(record["results"], path), ""]
         quick = quick or record["quick"]
     if not lines:
         raise SystemExit(f"{folder} holds no results; run with --parts")
@@ -86,7 +86,7 @@ def _movie(results: Values, path: Path) -> list[str]:
     count, per_surface = results["frames"], results["pymol"]
     best = count * per_surface["2"]
     body = []
-    for method in results["ways"]:
+    for method in results["methods"]:
         meshes = count * method["mesh"]
         total = method["fit"] + meshes
         quality = _pair(method["scores"], BETWEEN)
@@ -98,7 +98,7 @@ def _movie(results: Values, path: Path) -> list[str]:
         quality = _pair(results["pymol_scores"], BETWEEN)
         body.append([f"{SUPERPOSED}, {name}", "", f"{seconds:.0f}", f"{seconds / best:.2f}", quality])
     header = ["", "fit + meshes, s", "seconds", "relative to two PyMOLs", "between the states, IoU / NC"]
-    first = results["ways"][0]
+    first = results["methods"][0]
     return [
         f"#### A movie of {count} frames",
         "",

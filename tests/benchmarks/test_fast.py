@@ -216,7 +216,7 @@ def options(tmp_path, *arguments):
 
 def test_the_points_of_cost_are_many_states_many_atoms_and_fine_meshes(tmp_path):
     points = cost.points(options(tmp_path))
-    fits = [point for point in points.values() if point["what"] == "fit"]
+    fits = [point for point in points.values() if point["task"] == "fit"]
     assert max(point["count"] for point in fits) == 1000
     atoms = {cost.TRAJECTORIES[p["trajectory"]].atoms * p["copies"] for p in fits}
     assert any(50_000 < count < 60_000 for count in atoms) and max(atoms) > 100_000
@@ -238,7 +238,7 @@ def test_a_point_is_fitted_kept_and_meshed_again(tmp_path):
 
 
 def test_a_point_that_fails_or_takes_too_long_says_so_and_leaves_nothing(tmp_path, capsys):
-    point = {"what": "mesh", "device": "cpu", "fit": str(tmp_path / "none.dsr"), "resolution": 1.0}
+    point = {"task": "mesh", "device": "cpu", "fit": str(tmp_path / "none.dsr"), "resolution": 1.0}
     cost.measure("gone", point, tmp_path / "gone.json", 60.0)
     assert "gone: failed (exit code 1): " in capsys.readouterr().out
     cost.measure("long", point, tmp_path / "long.json", 0.01)
@@ -250,20 +250,20 @@ def kept_cost(folder, name, point, **values):
     machine = {"name": "A machine", "device": "cpu", "threads": 2, "torch": "2.13"}
     peak = {"host": 1024.0}
     measured = {"fit_memory": peak, "memory": peak, "bytes": 2e6, "area": 1e4, "mesh_seconds": 0.25, **values}
-    content = {"point": point, "found": measured, "hardware": machine, "code": "abc"}
+    content = {"point": point, "results": measured, "hardware": machine, "code": "abc"}
     (folder / f"{name}.json").write_text(json.dumps(content))
 
 
 def test_the_table_of_cost_and_how_it_grows(tmp_path):
     for states in (100, 200, 400, 800):
-        point: dict[str, Any] = {"what": "fit", "trajectory": "trpcage", "count": states, "copies": 1}
+        point: dict[str, Any] = {"task": "fit", "trajectory": "trpcage", "count": states, "copies": 1}
         is_last = states > 170
         kept_cost(tmp_path, f"s{states}", point, states=states, between=is_last, atoms=304, fit_seconds=0.2 * states)
     for copies, seconds in ((1, 3.0), (4, 48.0)):
-        point = {"what": "fit", "trajectory": "dims", "count": cost.FEW, "copies": copies}
+        point = {"task": "fit", "trajectory": "dims", "count": cost.FEW, "copies": copies}
         atoms = 3341 * copies
         kept_cost(tmp_path, f"a{copies}", point, states=5, between=False, atoms=atoms, fit_seconds=seconds)
-    point = {"what": "mesh", "trajectory": "dims", "resolution": 0.5}
+    point = {"task": "mesh", "trajectory": "dims", "resolution": 0.5}
     kept_cost(tmp_path, "m", point, triangles=1234)
     cost.write(tmp_path, tmp_path / "performance.md", "cpu")
     text = (tmp_path / "performance.md").read_text()
@@ -298,7 +298,7 @@ def test_only_the_part_between_its_markers_is_replaced(tmp_path):
 
 def put(folder, name, results):
     machine = {"name": "A machine", "device": "cpu", "threads": 2, "torch": "2.13"}
-    content = {"hardware": machine, "code": "abc", "quick": False, "found": results}
+    content = {"hardware": machine, "code": "abc", "quick": False, "results": results}
     (folder / f"{name}.json").write_text(json.dumps(content))
 
 
@@ -308,8 +308,8 @@ def scores(iou=0.98, nc=0.97):
 
 def test_the_tables_of_speed(tmp_path):
     pymol = {"1": 0.5, "2": 0.3, "on": "A processor"}
-    movie_way = {"name": "`fast`, 0.5 Å", "fit": 20.0, "mesh": 0.1, "scores": scores()}
-    movie = {"frames": 400, "measured": 100, "triangles": 28000, "ways": [movie_way], "pymol": pymol}
+    movie_method = {"name": "`fast`, 0.5 Å", "fit": 20.0, "mesh": 0.1, "scores": scores()}
+    movie = {"frames": 400, "measured": 100, "triangles": 28000, "methods": [movie_method], "pymol": pymol}
     put(tmp_path, "movie", {**movie, "pymol_scores": scores(0.93, 0.94)})
     preset = {
         "seconds": [20.0, 21.0],
