@@ -62,8 +62,7 @@ def dsr_levels(
         object = str: name of the group {default: <fit>_levels, or <fit>_<trajectory>_levels}
 
         resolution = float: spacing of the meshes in Angstrom {default: 0.5, 0.35 for a fit of preset fine, more where
-        a level would have more
-        than 200000 triangles}
+        a level would have more than 200000 triangles}
 
         cut = 0/1: cut away the half that faces you now, for a view of all levels {default: 0}
 

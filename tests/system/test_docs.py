@@ -1,9 +1,12 @@
 """The documentation: the reference says what the commands say, and what is pointed at is there."""
 
 import importlib.util
+import inspect
 import re
+import shlex
 
 import pytest
+from dsr_backend.cli.verbs import build_parser
 
 from support.paths import ROOT
 
@@ -45,3 +48,42 @@ def test_commands_named_in_the_documentation_exist():
         # The package of the backend and modules of it.
         unknown = named - set(COMMANDS) - {"dsr_backend", "dsr_file", "dsr_format", "dsr_reader"}
         assert not unknown, f"{page.name}: {', '.join(sorted(unknown))}"
+
+
+def code_lines(text: str) -> list[str]:
+    """Lines of code blocks without their comments, and code between backticks."""
+    blocks = re.findall(r"^ *```\w*\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+    lines = [re.split(r"\s#\s", line)[0].strip() for block in blocks for line in block.splitlines()]
+    return lines + [
+        code.strip() for code in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_of_commands_have_the_arguments_of_the_commands(page):
+    from pymol_dsr.commands.command import COMMANDS
+
+    for line in code_lines(page.read_text(encoding="utf-8")):
+        name, _, rest = line.partition(" ")
+        # A line of USAGE has its options in brackets.
+        if name not in COMMANDS or not rest or "[" in rest:
+            continue
+        arguments = [argument.strip() for argument in rest.split(",")]
+        named = {argument.partition("=")[0] for argument in arguments if re.match(r"[a-z_]+=", argument)}
+        parameters = inspect.signature(COMMANDS[name]).parameters
+        assert not named - set(parameters), line
+        in_order = [argument for argument in arguments if not re.match(r"[a-z_]+=|[….]+$", argument)]
+        # An argument behind `commas` or a star is given by name.
+        by_place = [key for key, value in parameters.items() if value.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+        assert len(in_order) <= len(by_place), line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_of_dsr_backend_are_understood(page, capsys):
+    for line in code_lines(page.read_text(encoding="utf-8")):
+        if not re.match(r"dsr-backend [a-z]", line) or re.search(r"…|\.\.\.|\[|\|", line):
+            continue
+        try:
+            build_parser().parse_args(shlex.split(line)[1:])
+        except SystemExit as end:
+            raise AssertionError(f"{line}: {capsys.readouterr().err}") from end
