@@ -86,4 +86,7 @@ def test_lines_of_dsr_backend_are_understood(page, capsys):
         try:
             build_parser().parse_args(shlex.split(line)[1:])
         except SystemExit as end:
-            raise AssertionError(f"{line}: {capsys.readouterr().err}") from end
+            error = capsys.readouterr().err
+            # A sentence names a verb with one of its options.
+            assert "the following arguments are required" in error, f"{line}: {error}"
+            assert end.code == 2
