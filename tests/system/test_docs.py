@@ -64,11 +64,11 @@ def test_lines_of_commands_have_the_arguments_of_the_commands(page):
     from pymol_dsr.commands.command import COMMANDS
 
     for line in code_lines(page.read_text(encoding="utf-8")):
-        name, _, rest = line.partition(" ")
+        name, _, text = line.partition(" ")
         # A line of USAGE has its options in brackets.
-        if name not in COMMANDS or not rest or "[" in rest:
+        if name not in COMMANDS or not text or "[" in text:
             continue
-        arguments = [argument.strip() for argument in rest.split(",")]
+        arguments = [argument.strip() for argument in text.split(",")]
         named = {argument.partition("=")[0] for argument in arguments if re.match(r"[a-z_]+=", argument)}
         parameters = inspect.signature(COMMANDS[name]).parameters
         assert not named - set(parameters), line
