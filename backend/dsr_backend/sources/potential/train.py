@@ -19,6 +19,7 @@ from ...runtime.errors import Cancelled
 from ..contract import Check
 from .beads import Protein
 from .potential import OptimizerState, Potential
+from .priors import Priors
 
 BLOCKS = 25
 HELD_OUT = 5
@@ -35,7 +36,7 @@ PATIENCE = 6
 MOST_PAIRS = 40_000
 """Pairs of beads of a batch, which limit its frames."""
 NOISE = 0.15
-"""Å of the noise that denoising takes off."""
+"""Å of the noise that denoising takes off. The network learns what priors of noisy frames lack."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +113,7 @@ class _Run:
 
     def __init__(self, potential: Potential, data: Sequence[Frames], seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self._training, self._held_out = zip(*(_targets(potential, frames, generator) for frames in data), strict=True)
+        self._training, self._held_out = zip(*_targets(potential, data, generator), strict=True)
         self._potential, self._network = potential, potential.network
         self._optimizer = torch.optim.AdamW(self._network.parameters(), RATE, weight_decay=DECAY)
         self._prior = _error_of_priors(self._held_out)
@@ -213,29 +214,40 @@ class _Part:
         return max(8, min(BATCH, MOST_PAIRS // len(self.protein.pairs)))
 
 
-def _targets(potential: Potential, frames: Frames, generator: torch.Generator) -> tuple[_Part, _Part]:
-    """Return the frames to train on and those held out, with the forces that the priors lack."""
-    chosen = split(frames)
+def _targets(potential: Potential, data: Sequence[Frames], generator: torch.Generator) -> list[tuple[_Part, _Part]]:
+    """Return the frames of each protein to train on and those held out, with the forces that the priors lack."""
     device = potential.device
-    x = torch.as_tensor(frames.beads, dtype=torch.float32, device=device)
-    if frames.forces is None:
-        # The score of the data, smoothed by the noise: the force that pulls a frame back to where it was.
-        noise = torch.randn(x.shape, generator=generator).to(device)
-        x, target_forces = x + NOISE * noise, -potential.thermal / NOISE * noise
-    else:
-        target_forces = torch.as_tensor(frames.forces, dtype=torch.float32, device=device)
-    chunks = range(0, len(x), BATCH)
-    target_forces = target_forces - torch.cat(
-        [_prior_forces(potential, x[k : k + BATCH], frames.protein) for k in chunks]
-    )
-    rows = torch.as_tensor(chosen, device=device)
-    datasets = [_Part(frames.protein, x[mask], target_forces[mask]) for mask in (~rows, rows)]
-    return datasets[0], datasets[1]
+    positions, targets = [], []
+    for frames in data:
+        x = torch.as_tensor(frames.beads, dtype=torch.float32)
+        if frames.forces is None:
+            # The score of the data, smoothed by the noise: the force that pulls a frame back to where it was.
+            noise = torch.randn(x.shape, generator=generator)
+            x, target_forces = x + NOISE * noise, -potential.thermal / NOISE * noise
+        else:
+            target_forces = torch.as_tensor(frames.forces, dtype=torch.float32)
+        positions.append(x.to(device))
+        targets.append(target_forces.to(device))
+    noisy = [
+        (frames.protein, x.cpu().numpy()) for frames, x in zip(data, positions, strict=True) if frames.forces is None
+    ]
+    # Noise loosens bonds, and a network beside the stiff priors would learn to take these back: chains fly apart.
+    noisy_priors = Priors.fitted(noisy, potential.temperature).to(device) if noisy else potential.priors
+    datasets = []
+    for frames, x, target_forces in zip(data, positions, targets, strict=True):
+        priors = noisy_priors if frames.forces is None else potential.priors
+        chunks = range(0, len(x), BATCH)
+        by_priors = torch.cat([_prior_forces(priors, x[k : k + BATCH], frames.protein) for k in chunks])
+        lacking = target_forces - by_priors
+        rows = torch.as_tensor(split(frames), device=device)
+        training, held_out = (_Part(frames.protein, x[mask], lacking[mask]) for mask in (~rows, rows))
+        datasets.append((training, held_out))
+    return datasets
 
 
-def _prior_forces(potential: Potential, x: torch.Tensor, protein: Protein) -> torch.Tensor:
+def _prior_forces(priors: Priors, x: torch.Tensor, protein: Protein) -> torch.Tensor:
     x = x.detach().requires_grad_(True)
-    return -torch.autograd.grad(potential.priors.energy(x, protein).sum(), x)[0]
+    return -torch.autograd.grad(priors.energy(x, protein).sum(), x)[0]
 
 
 def _energy(potential: Potential, dataset: _Part, x: torch.Tensor) -> torch.Tensor:
