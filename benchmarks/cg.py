@@ -49,8 +49,8 @@ from dsr_backend.sources.simulation.store import SimulationStore
 from numpy.typing import NDArray
 from protein import molecule_of
 
+from pymol_dsr.shared.ensemble_options import LandscapeOptions
 from pymol_dsr.shared.learn_options import LearnOptions
-from pymol_dsr.shared.options import LandscapeOptions
 from pymol_dsr.shared.simulation_options import SimulationOptions
 
 ALANINES = Protein(("ALA",) * 10, (0,) * 10)
