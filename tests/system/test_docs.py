@@ -90,3 +90,14 @@ def test_lines_of_dsr_backend_are_understood(page, capsys):
             # A sentence names a verb with one of its options.
             assert "the following arguments are required" in error, f"{line}: {error}"
             assert end.code == 2
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_for_pymol_can_be_pasted(page):
+    """PyMOL takes a comment for one on a line of its own only, and what follows its semicolon for a command."""
+    text = page.read_text(encoding="utf-8")
+    blocks = [block.splitlines() for block in re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
+    typed = [block for block in blocks if any(re.match(r"dsr_[a-z]+ ", line) for line in block)]
+    for line in [line for block in typed for line in block]:
+        is_comment = line.startswith("#")
+        assert (";" not in line) if is_comment else ("#" not in line), line
