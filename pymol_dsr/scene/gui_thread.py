@@ -14,6 +14,28 @@ T = TypeVar("T")
 LONGEST_REST = 0.1
 
 
+class _Call:
+    """A function on its way to the window's thread.
+
+    PyMOL's caller keeps a result for each function that it was given. All calls are one key of these results, so that
+    nothing stays there but the last one.
+    """
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function: Callable[[], None] | None = function
+
+    def __hash__(self) -> int:
+        return hash(_Call)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Call)
+
+    def __call__(self) -> None:
+        function, self._function = self._function, None
+        if function is not None:
+            function()
+
+
 def in_gui(_self: Any, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Call `function` in the thread that may change the scene, and return its result or raise its error.
 
@@ -34,10 +56,14 @@ def in_gui(_self: Any, function: Callable[..., T], *args: Any, **kwargs: Any) ->
         finally:
             finished.set()
 
-    # PyMOL's caller can miss the moment its function is done when that was quick, and then waits until its
-    # next call; it waits in a thread of its own here.
-    threading.Thread(target=marshal, args=(run,), daemon=True).start()
-    finished.wait()
+    # PyMOL's caller itself would wait here, too: it misses the end of a quick function, and prints a line where two
+    # threads wait at once.
+    requested = getattr(marshal, "mainthreadrequested", None)
+    if requested is None:
+        marshal(run)
+    else:
+        requested.emit(_Call(run))
+        finished.wait()
     if errors:
         raise errors[0]
     return results[0]

@@ -26,6 +26,7 @@ def follow_user_settings(movies: KeptMovies, _self: Any) -> list[ColorRequest]:
     because its movies can't be coloured meanwhile.
     """
     requests = []
+    movies.follow_names(_self)
     present = set(_self.get_names("objects"))
     for movie in movies.by_name.values():
         for name in movie.identities.keys() & present if movie.fit.activity is None else ():

@@ -358,6 +358,7 @@ def filmed(panel, jobs):
     yield from wait_until(lambda: panel.session.movies.by_name["pep_dsr"].color == "salmon")
     yield from wait_until(lambda: not jobs.fits["pep_dsr"].activity)
     yield from wait_until(lambda: cmd.get_state() == 2)
+    yield from renamed(panel)
 
     play.player.mode.setCurrentText("bounce")
     play.actions.fps.setValue(10)
@@ -410,6 +411,27 @@ def filmed(panel, jobs):
     QtWidgets.QFileDialog.getSaveFileName = original_dialog
     assert os.path.getsize(still_path) > 5_000 and "pep_dsr_still" not in cmd.get_names("all")
     report["steps"].append("movie")
+
+
+def renamed(panel):
+    """The menu A ▸ rename object asks for the other name in the scene; the movie is followed."""
+    cmd.wizard("renaming", "pep_dsr")
+    yield 100
+    QTEST.keyClicks(window().pymolwidget, "_b")
+    QTEST.keyClick(window().pymolwidget, QtCore.Qt.Key.Key_Return)
+    yield from wait_until(lambda: "pep_dsr_b" in cmd.get_names())
+    # The window follows it within a second, and PyMOL's own transparency acts on it.
+    cmd.set("transparency", 0.5, "pep_dsr_b")
+    yield from wait_until(lambda: "pep_dsr_b" in panel.session.movies.by_name)
+    yield from wait_until(lambda: cmd.get_setting_float("cgo_transparency", "pep_dsr_b") == 0.5)
+    # The live surface lies in its place.
+    cmd.enable("pep_dsr_b")
+    panel.play.player.slider.setValue(300)
+    yield from wait_until(lambda: "pep_dsr_b" not in cmd.get_names("all", enabled_only=1))
+    panel.play.player.slider.setValue(200)
+    yield from wait_until(lambda: cmd.get_state() == 2)
+    cmd.set_name("pep_dsr_b", "pep_dsr")
+    report["steps"].append("rename")
 
 
 def measured(panel, jobs):
@@ -541,8 +563,21 @@ def reloaded(panel, jobs):
     report["steps"].append("reload")
 
 
+def whole_sessions(panel):
+    """A box says how session files hold the movies; dsr_set does the same."""
+    box = panel.fits.whole_sessions
+    panel.tabs.setCurrentWidget(panel.fits)
+    yield 100
+    assert box.text().startswith("Session files hold all meshes") and not box.isChecked()
+    click(box)
+    assert panel.session.settings.get("session") == "full"
+    cmd.do("dsr_set session, light")
+    yield from wait_until(lambda: not box.isChecked())
+
+
 def replace_or_keep(panel, jobs):
     """A fit under the name of a finished one asks first, and a cancelled one leaves the finished one as it was."""
+    yield from whole_sessions(panel)
     fit, fits, first = panel.fit, panel.fits, jobs.fits["pep_dsr"]
     panel.tabs.setCurrentWidget(fit)
     click(fit.fit_button)
@@ -597,7 +632,24 @@ def replace_or_keep(panel, jobs):
     report["steps"].append("kept")
 
 
+def served_together():
+    from pymol_dsr.fits.background import Background
+    from pymol_dsr.scene.gui_thread import in_gui
+
+    counts: list[int] = []
+
+    def work():
+        counts.append(sum(in_gui(cmd, cmd.count_states, "%pep") == 5 for _ in range(40)))
+
+    for _ in range(4):
+        Background(target=work, daemon=True).start()
+    yield from wait_until(lambda: len(counts) == 4)
+    assert counts == [40] * 4
+
+
 def typed_in(panel, jobs):
+    # Jobs that change the scene at the same time are served without a word of PyMOL's.
+    yield from served_together()
     typed("dsr_fit pep, 1, 5")
     typed("dsr_movie pep_dsr, 1-3:0.5, object=typed")
     report["typed_returns_at_once"] = "typed" not in cmd.get_names()

@@ -60,6 +60,7 @@ def test_a_user_at_the_window(display, tmp_path):
         "cancel",
         "fit",
         "play",
+        "rename",
         "movie",
         "quality",
         "measures",
@@ -87,6 +88,7 @@ def test_a_user_at_the_window(display, tmp_path):
     waiting = [f" dsr_{verb}: waits for chained" for verb in ("movie", "color", "levels")]
     assert [line for line in report["log"].splitlines() if "waits for chained" in line] == waiting
     assert "dsr_measure: not run, since the fit stopped was cancelled" in report["log"]
+    assert "result was not ready" not in report["log"]
     assert "typed_atoms holds the atoms at these times" in report["log"]
     for name in ("panel", "fitted", "live", "movie", "quality", "measures", "ensembles", "family", "morph"):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000, name
@@ -126,7 +128,7 @@ def test_no_page_scrolls_sideways_or_clips_a_text(display, tmp_path, monkeypatch
     pytest.importorskip("PyQt5")
     monkeypatch.setenv("QT_SCALE_FACTOR", scale)
     report = run_in_window("pages_script.py", display, tmp_path)
-    assert report["sideways"] == [] and report["clipped"] == []
+    assert report["sideways"] == [] and report["clipped"] == [] and report["squeezed"] == []
     assert len(report["widths"]) == 8 * 2 * (2 if scale == "1" else 1)
     assert all(width <= 376 for width, _, _ in report["widths"].values()), report["widths"]
 

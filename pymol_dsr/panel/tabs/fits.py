@@ -22,6 +22,8 @@ from ...shared.text import error_line
 from ..widgets import flow, with_ending
 
 COLUMNS = ("Surface", "States", "When", "Size", "")
+# A size in MB that is worth naming.
+LEAST_MEGABYTES = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,15 @@ class FitsTab(QtWidgets.QWidget):
         self.question.hide()
         self.where = QtWidgets.QLabel()
         self.where.setWordWrap(True)
+        self.whole_sessions = QtWidgets.QCheckBox()
+        self.whole_sessions.setToolTip(
+            "Without it, a session file (.pse) holds fits and a coarse movie, and opening it makes the meshes again; "
+            "with it, the file is large and needs no compute program (dsr_set session, full)"
+        )
         layout = QtWidgets.QVBoxLayout(self)
         layout.addWidget(self.list, 1)
         layout.addWidget(self.where)
+        layout.addWidget(self.whole_sessions)
         layout.addWidget(self.question)
         layout.addLayout(buttons)
         self.list.itemSelectionChanged.connect(self._choose)
@@ -112,6 +120,8 @@ class FitsTab(QtWidgets.QWidget):
         self.no_button.clicked.connect(self.question.hide)
         self.save_button.clicked.connect(self.save)
         self.load_button.clicked.connect(self.load)
+        self.whole_sessions.clicked.connect(self._choose_sessions)
+        self._show_sessions()
         self._choose()
 
     @property
@@ -121,6 +131,7 @@ class FitsTab(QtWidgets.QWidget):
 
     def refresh(self) -> None:
         """List them anew where something has changed."""
+        self._show_sessions()
         left = self._interrupted()
         names_left = {name for name, _ in left}
         # The remains of a cancelled or failed one have a line of their own, which can be resumed.
@@ -165,6 +176,18 @@ class FitsTab(QtWidgets.QWidget):
             "dsr_set folder takes another place"
         )
         self._choose()
+
+    def _show_sessions(self) -> None:
+        """Show whether session files hold all meshes, and what those of the present movies would take."""
+        references, present = self.panel.session.references, set(self.panel.cmd.get_names("objects"))
+        movies = [name for name, movie in references.movies.items() if present.intersection(movie.objects)]
+        megabytes = sum(references.megabytes.get(name, 0.0) for name in movies)
+        size = f" ({megabytes:.0f} MB now)" if megabytes >= LEAST_MEGABYTES else ""
+        self.whole_sessions.setText(f"Session files hold all meshes{size}")
+        self.whole_sessions.setChecked(self.jobs.settings.get("session") == "full")
+
+    def _choose_sessions(self, whole: bool) -> None:
+        self.jobs.settings.put("session", "full" if whole else "light")
 
     def _interrupted(self) -> dict[tuple[str, str], str]:
         """Return what interrupted fits have left in the folder: their surfaces, by name and path."""
