@@ -16,7 +16,7 @@ from pymol import CmdException, cmd
 from ..fits import pse
 from ..fits.fit import Activity, Fit, Say, Trajectory
 from ..scene import atoms, movie_objects, preview, timeline
-from ..scene.colors import ColoredReplies
+from ..scene.colors import ColoredReplies, floats_of_state
 from ..scene.gui_thread import in_gui
 from ..scene.kept_movies import KeptMovie
 from ..scene.movie import MovieRecorder
@@ -446,6 +446,7 @@ def _load_states(
                     map_level=plan.mesh.level if plan.as_map else None,
                 ),
                 on_view=partial(preview.remove_both, fit.name, _self),
+                floats_again=partial(floats_of_state, kept_movie, colored, _self),
                 say=lambda text: say(f" {fit.name}: {text}"),
                 _self=_self,
             )

@@ -102,13 +102,18 @@ class ColoredReplies:
             cancelled = error
             del movie.meshes[len(by_mesh) :]
         self.scale = _scale_of(by_mesh, self._coloring) if by_mesh else None
-        values = iter(by_mesh)
+        values, count = iter(by_mesh), 0
         for number, (reply, mesh) in enumerate(waiting):
             if cancelled is None:
-                _report_progress(movie, 0.5 + 0.5 * number / len(waiting), f"{number} states are loaded")
+                try:
+                    _report_progress(movie, 0.5 + 0.5 * number / len(waiting), f"{number} states are loaded")
+                except Cancelled:
+                    del movie.meshes[count:]
+                    raise
             if mesh is not None and self.scale is not None and isinstance(reply, MeshResult):
                 colors, triangles = self.scale.paint(next(values)), mesh.mesh()
                 self._by_time = {mesh.state.time: paler(colors) if mesh.state.future else colors}
+                count += 1
                 yield dataclasses.replace(
                     reply, points=triangles.points, normals=triangles.normals, faces=triangles.faces
                 )
@@ -120,6 +125,11 @@ class ColoredReplies:
     def colors(self, state: MovieState) -> Colors:
         """Return the colours f4[N,3] of the vertices of the reply that was passed on last, which is that of a state."""
         return self._by_time[state.time]
+
+    def paint(self, number: int, mesh: KeptMesh) -> Colors:
+        """Return the colours f4[N,3] of a mesh that was passed on, once more."""
+        assert self.scale is not None, "a mesh was passed on"
+        return self.scale.paint(self._values(number, mesh))
 
     def show_bar(self, movies: KeptMovies, _self: Any) -> str:
         """Show the bar of a movie that is loaded; returns a line that says how it is coloured."""
@@ -220,15 +230,29 @@ def paint_again(movie: KeptMovie, paint: Paint, _self: Any) -> None:
     _load(movie, paint, _self)
 
 
+def floats_of_state(movie: KeptMovie, colored: ColoredReplies | None, _self: Any, state: MovieState) -> list[float]:
+    """Return PyMOL's numbers of a state of a movie that was loaded, in the colours that it has.
+
+    colored: what has coloured it by values; None for colours of atoms, or one colour.
+    """
+    number = next(number for number, mesh in enumerate(movie.meshes) if mesh.state == state)
+    if colored is not None:
+        return _painted(movie, number, colored.paint, paler)
+    return _painted(movie, number, plain_paint(movie.color, movie.atom_colors, _self), tinted)
+
+
+def _painted(movie: KeptMovie, number: int, paint: Paint, extrapolated: Recolor) -> list[float]:
+    mesh = movie.meshes[number]
+    colors = paint(number, mesh)
+    return mesh.floats(extrapolated(colors) if colors is not None and mesh.state.future else colors)
+
+
 def _load(movie: KeptMovie, paint: Paint, _self: Any, extrapolated: Recolor = tinted) -> None:
     """Load the meshes of a movie in new colours. extrapolated: changes the colours of times past the fitted ones."""
     count = len(movie.meshes)
     for number, mesh in enumerate(movie.meshes):
         _report_progress(movie, 0.5 + 0.5 * number / count, f"{number} of {count} states have their new colours")
-        colors = paint(number, mesh)
-        if colors is not None and mesh.state.future:
-            colors = extrapolated(colors)
-        step_in_gui(_self, _put, mesh, mesh.floats(colors), _self)
+        step_in_gui(_self, _put, mesh, _painted(movie, number, paint, extrapolated), _self)
 
 
 def _put(mesh: KeptMesh, floats: list[float], _self: Any) -> None:

@@ -28,6 +28,8 @@ FUTURE_TRANSPARENCY = 0.4
 # PyMOL copies all meshes of an object that needs more room, after 32 states, 64, 128, …: a fourth of a second for 64 of
 # AdK. So larger objects get all their states, still empty, before the first mesh.
 FEW_STATES = 32
+# Name of an object that is loaded anew, until that is done.
+FORMER = "_dsr_former"
 # Bytes of a number of a mesh in a session file, which is a pickle.
 FLOAT_BYTES = 9
 # Kinds of objects that an earlier movie may have left under the names of this one.
@@ -88,14 +90,16 @@ def show_movie(
     object: str,
     appearance: MovieAppearance,
     on_view: Callable[[], None] = lambda: None,
+    floats_again: Callable[[MovieState], list[float]] | None = None,
     say: Say,
     _self: Any,
 ) -> LoadedMovie:
     """Load the replies to `mesh`, or to `grid` for maps, as the planned states.
 
     trajectory: its atoms give the colours. on_view: called in the window's thread when the mesh of the state in view is
-    loaded. An error takes everything away again; a cancelled movie keeps its finished states and says so. Raises
-    SceneError, Cancelled, and the errors of the replies.
+    loaded. floats_again: returns the numbers of the mesh of a state that was loaded. An error takes everything away
+    again; a cancelled movie keeps its finished states and says so, and with `floats_again` it ends with the last of
+    them. Raises SceneError, Cancelled, and the errors of the replies.
     """
     by_atom = not appearance.color and appearance.paint is None
     base = in_gui(_self, atom_colors, trajectory, _self) if by_atom else None
@@ -117,6 +121,8 @@ def show_movie(
     except BaseException:
         in_gui(_self, delete_objects, movie_names(movie_states, object), _self)
         raise
+    if cancelled is not None and floats_again is not None:
+        loader.drop_empty_ends(floats_again)
     in_gui(_self, loader.finish, object)
     if cancelled is not None:
         say(f"cancelled; the first {len(loader.movie.states)} of {len(movie_states)} states are in {object}")
@@ -179,13 +185,31 @@ class _Loader:
     def _load_mesh(self, state: MovieState, floats: list[float]) -> None:
         # PyMOL 2.5 breaks its memory when a state is skipped, so those before get a mesh without triangles.
         cmd, name = self._self, state.object
-        existing = cmd.count_states(f"%{name}") if name in cmd.get_names("objects") else 0
+        existing = _count_states(name, cmd)
         last = self._last_states[name]
         for number in range(existing + 1, last + 1 if last > FEW_STATES else state.state):
             cmd.load_cgo(cgo.NOTHING, name, number, zoom=0)
         cmd.load_cgo(floats, name, state.state, zoom=0)
         if state.state == cmd.get_state():
             self._on_view()
+
+    def drop_empty_ends(self, floats_again: Callable[[MovieState], list[float]]) -> None:
+        """Load the objects anew that end with empty states, as PyMOL takes no state off a mesh."""
+        cmd = self._self
+        for name in [object for object in self.movie.objects if object not in self._maps]:
+            states = [state for state in self.movie.states if state.object == name]
+            end = max(state.state for state in states)
+            if in_gui(cmd, _count_states, name, cmd) <= end:
+                continue
+            self._last_states[name] = end
+            # It stays in view until the other one is complete.
+            in_gui(cmd, cmd.set_name, name, FORMER)
+            try:
+                for state in states:
+                    step_in_gui(cmd, self._load_mesh, state, floats_again(state))
+                in_gui(cmd, self._dress, states[0])
+            finally:
+                in_gui(cmd, cmd.delete, FORMER)
 
     def _dress(self, state: MovieState) -> None:
         placement.place(state.object, self._ttt, self._self)
@@ -221,6 +245,11 @@ class _Loader:
         if self._movie_atoms is not None and self._movie_atoms.exists:
             self._movie_atoms.finish(self._ttt)
             movie.objects.append(self._movie_atoms.name)
+
+
+def _count_states(object: str, _self: Any) -> int:
+    """Return the number of states of an object, 0 where there is none of that name."""
+    return int(_self.count_states(f"%{object}")) if object in _self.get_names("objects") else 0
 
 
 def movie_colors(state: MovieState, reply: MeshResult, base: Colors | None, color: str, _self: Any) -> Colors | None:

@@ -18,7 +18,7 @@ from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.commands.still import dsr_still
 from pymol_dsr.fits.fit import Cancelled, Fit, Phase, Trajectory
-from pymol_dsr.scene import film
+from pymol_dsr.scene import film, movie_objects
 from pymol_dsr.scene.present_movie import read_movie
 from pymol_dsr.session import Session, close_session, session_of, set_session
 from pymol_dsr.shared import superpose
@@ -223,9 +223,22 @@ def test_a_movie_by_values_is_loaded_once_in_its_final_colours(plugin, monkeypat
     assert f"fit_bar_{by}" in bar
 
 
-def test_a_movie_by_values_that_is_cancelled_keeps_its_finished_states_in_their_colours(plugin, monkeypatch):
+@pytest.mark.parametrize("few_states", [32, 3])
+def test_a_movie_by_values_that_is_cancelled_keeps_its_finished_states_in_their_colours(
+    plugin, monkeypatch, few_states
+):
     jobs = session_of(plugin).jobs
     stream = jobs.stream
+    # Longer movies get all their states before the first mesh.
+    monkeypatch.setattr(movie_objects, "FEW_STATES", few_states)
+    lists = {}
+    load_cgo = plugin.load_cgo
+
+    def listed(floats, name, state, **options):
+        lists.setdefault((name, state), []).append(list(floats))
+        return load_cgo(floats, name, state, **options)
+
+    monkeypatch.setattr(plugin, "load_cgo", listed)
 
     def cancelled_after_two(fit, requests):
         for number, answer in enumerate(stream(fit, requests)):
@@ -237,6 +250,9 @@ def test_a_movie_by_values_that_is_cancelled_keeps_its_finished_states_in_their_
     with pytest.raises(CmdException, match="cancelled"):
         dsr_movie("fit", "1-5", color="motion", triangles=2000, _self=plugin)
     assert plugin.count_states("fit") == 2
+    first, *again = [floats for floats in lists["fit", 2] if len(floats) > 1]
+    assert len(again) == (few_states == 3)
+    assert all(np.allclose(floats, first, atol=1e-4) for floats in again)
     [movie] = session_of(plugin).movies.by_name.values()
     assert [mesh.state.time for mesh in movie.meshes] == [1.0, 2.0]
     with pytest.raises(CmdException, match="by nothing"):

@@ -63,7 +63,17 @@ def fitted(own_surfaces, peptide):
     return Fitted(Trajectory("", "pep", "pep", source.atoms, list(map(float, source.states))), surfaces)
 
 
-def show(cmd, fitted, times, object="out", lines=None, replies=None, on_view=lambda: None, **appearance):
+def show(
+    cmd,
+    fitted,
+    times,
+    object="out",
+    lines=None,
+    replies=None,
+    on_view=lambda: None,
+    floats_again=None,
+    **appearance,
+):
     return movie_objects.show_movie(
         fitted.trajectory,
         timeline.plan(fitted.trajectory, times, object),
@@ -71,6 +81,7 @@ def show(cmd, fitted, times, object="out", lines=None, replies=None, on_view=lam
         object=object,
         appearance=MovieAppearance(**appearance),
         on_view=on_view,
+        floats_again=floats_again,
         say=(lines if lines is not None else []).append,
         _self=cmd,
     )
@@ -254,6 +265,38 @@ def test_a_cancelled_movie_keeps_what_it_has_and_says_so(peptide, fitted):
         show(peptide, fitted, [1, 2, 3, 4], replies=stopped(), lines=lines)
     assert lines == ["cancelled; the first 2 of 4 states are in out"]
     assert peptide.count_states("out") == 2
+
+
+def test_a_long_movie_that_is_cancelled_ends_with_its_last_mesh(peptide, fitted, monkeypatch):
+    """It gets all its states before the first mesh."""
+    monkeypatch.setattr(movie_objects, "FEW_STATES", 3)
+    counts = []
+
+    def stopped():
+        yield from fitted.replies([1, 2])
+        counts.append(peptide.count_states("%out"))
+        raise Cancelled("pep_dsr: cancelled")
+
+    def floats_again(state):
+        return cgo.cgo_floats(mesh_of(fitted.reply(state.time)), None)
+
+    peptide.translate([4, -3, 8], object="pep", camera=0)
+    with pytest.raises(Cancelled):
+        show(
+            peptide,
+            fitted,
+            [1, 2, 3, 4, 5],
+            replies=stopped(),
+            color="red",
+            transparency=0.3,
+            floats_again=floats_again,
+        )
+    assert counts == [5] and peptide.count_states("out") == 2
+    assert [name for name in peptide.get_names("all") if "former" in name] == []
+    assert peptide.get_setting_float("cgo_transparency", "out") == pytest.approx(0.3)
+    assert peptide.get_object_color_index("out") == peptide.get_color_index("red")
+    placed = fitted.reply(2).points + np.array([4, -3, 8], "f4")
+    assert cKDTree(placed).query(shown_points(peptide, "out", 2))[0].max() < 1e-3
 
 
 def test_an_empty_level_is_said_and_the_rest_loads(peptide, fitted):
