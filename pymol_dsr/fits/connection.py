@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from ..backend.client import AtomCount, Backend, OnEvent
 from ..runtime.settings import Settings
@@ -12,6 +13,8 @@ from ..runtime.waiting import report_waiting
 from ..shared.messages import Device
 from .fit import Cancelled, JobError, Task
 
+# Seconds between two looks at a fit that waits while a backend is started for another.
+LOOK_SECONDS = 0.1
 # Lines of the backend that are printed in so many seconds.
 LOG_LINES, LOG_SECONDS = 100, 10.0
 
@@ -30,7 +33,7 @@ class Connection:
 
         Raises LaunchError or BackendError, and Cancelled where `fit` is stopped while the backend starts.
         """
-        with self._starting:
+        with self._turn(fit):
             self._check_open()
             if self._backend is None or not self._backend.alive:
                 backend = Backend(
@@ -85,14 +88,23 @@ class Connection:
         # It may take its time to end.
         threading.Thread(target=backend.close, daemon=True).start()
 
+    @contextmanager
+    def _turn(self, fit: Task | None) -> Iterator[None]:
+        """Wait until no backend is being started. Raises Cancelled where `fit` is stopped meanwhile."""
+        while not self._starting.acquire(timeout=LOOK_SECONDS):
+            _check_stop(fit)
+        try:
+            yield
+        finally:
+            self._starting.release()
+
     def _waiting(self, fit: Task | None) -> Callable[[str], None]:
         """Return the function that is called several times a second while a backend starts."""
         report = report_waiting(print, self._settings.wait)
 
         def waiting(line: str) -> None:
             self._check_open()
-            if fit is not None and fit.stop.is_set():
-                raise Cancelled(f"{fit.name}: cancelled while the backend started")
+            _check_stop(fit)
             report(line)
 
         return waiting
@@ -100,6 +112,11 @@ class Connection:
     def _check_open(self) -> None:
         if self._closed:
             raise JobError("the fits of this session are closed")
+
+
+def _check_stop(fit: Task | None) -> None:
+    if fit is not None and fit.stop.is_set():
+        raise Cancelled(f"{fit.name}: cancelled while the backend started")
 
 
 class BackendLog:

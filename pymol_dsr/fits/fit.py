@@ -212,7 +212,8 @@ class Fit:
 
     def lost(self) -> str:
         """Return the message when its backend has ended: how far it was, and how it goes on."""
-        at = f"at step {self.step:.0f}" if self.step is not None else f"at {100 * self.fraction:.0f} % of its surfaces"
+        stage = "surfaces" if self.phase in (Phase.QUEUED, Phase.SURFACES) else "fit"
+        at = f"at step {self.step:.0f}" if self.step is not None else f"at {100 * self.fraction:.0f} % of its {stage}"
         if self.checkpoint is not None:
             return f"lost {at}; checkpoint at step {self.checkpoint:.0f}; dsr_resume {self.name} goes on"
         return f"lost {at}; dsr_resume {self.name} goes on from the surfaces it had"

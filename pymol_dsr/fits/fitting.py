@@ -75,7 +75,7 @@ def send_surfaces(
     surface. Raises Cancelled, BackendError or ExtractError.
     """
     count = sum(map(len, arrived))
-    fit.phase = Phase.SURFACES
+    fit.phase, fit.fraction = Phase.SURFACES, count / fit.count
     first = fit.preview.time if fit.preview else None
     calls: deque[Call[messages.SurfaceResult]] = deque()
     for trajectory, source, known in zip(fit.trajectories, sources, arrived, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -279,17 +280,17 @@ def test_a_fit_has_one_bar_and_one_estimate_from_its_first_second_to_its_end():
     timed_fit = Fit("a", [Trajectory("", "", "", None, [float(state) for state in range(40)])], timing=timing)
     timed_fit.activity, timed_fit.phase = Activity.FIT, Phase.SURFACES
     timing.begin(Stage.SURFACES)
-    # 1 s and 100 000 times 0.0001 s for the surfaces, 1 s and 9 s for the fit.
-    assert progress.progress_text(timed_fit) == "a: surfaces 0 of 40, 0 %, 21 s left"
+    # 1.5 s and 100 000 times 0.00006 s for the surfaces, 3 s and 5 s for the fit.
+    assert progress.progress_text(timed_fit) == "a: surfaces 0 of 40, 0 %, 16 s left"
     fractions: list[float] = []
     for second in range(1, 21):
         clock[0], timed_fit.fraction = float(second), second / 20.0
         fractions.append(progress.progress_fraction(timed_fit) or 0.0)
     # The surfaces take 20 s here.
-    assert progress.progress_text(timed_fit) == "a: surfaces 40 of 40, 65 %, 11 s left"
+    assert progress.progress_text(timed_fit) == "a: surfaces 40 of 40, 70 %, 8 s left"
     timing.begin(Stage.FIT)
     timed_fit.phase, timed_fit.fraction = Phase.FIT, 0.0
-    assert progress.progress_text(timed_fit) == "a: fit, 67 %, 10 s left"
+    assert progress.progress_text(timed_fit) == "a: fit, 71 %, 8 s left"
     for second in range(1, 6):
         clock[0], timed_fit.fraction = 20.0 + second, second / 5.0
         fractions.append(progress.progress_fraction(timed_fit) or 0.0)
@@ -299,7 +300,29 @@ def test_a_fit_has_one_bar_and_one_estimate_from_its_first_second_to_its_end():
     assert progress.progress_text(timed_fit) == "a is ready: surfaces 20 s, fit 5 s"
     # The next fit of this kind is estimated from this one.
     later = FitTiming(200_000, "fast", timing.rates)
-    assert later.seconds_left(0.0) == pytest.approx(2 + 2 * (19 + 4))
+    assert later.seconds_left(0.0) == pytest.approx(4.5 + 2 * (18.5 + 2))
+
+
+def test_the_bar_of_a_small_fit_neither_rushes_nor_stands():
+    """The programs start for two seconds, then it goes fast."""
+    clock = [0.0]
+    timing = FitTiming(6_000, "fast", Rates(), clock=lambda: clock[0])
+    timed_fit = Fit("a", timing=timing, activity=Activity.FIT, phase=Phase.SURFACES)
+    fractions: list[float] = []
+
+    def follow(stage, phase, seconds):
+        timing.begin(stage)
+        timed_fit.phase, timed_fit.fraction = phase, 0.0
+        for tenth in range(30):
+            # Nothing in the first two thirds of its time.
+            clock[0], timed_fit.fraction = clock[0] + seconds / 30, max(0.0, (tenth - 19) / 10)
+            fractions.append(progress.progress_fraction(timed_fit) or 0.0)
+
+    follow(Stage.SURFACES, Phase.SURFACES, 3.0)
+    follow(Stage.FIT, Phase.FIT, 4.5)
+    truth = [0.1 * number / 7.5 for number in range(1, 31)] + [(3 + 0.15 * number) / 7.5 for number in range(1, 31)]
+    assert max(abs(shown - true) for shown, true in zip(fractions, truth, strict=True)) < 0.15
+    assert max(after - before for before, after in itertools.pairwise([0.0, *fractions])) < 0.1
 
 
 def test_the_noise_of_a_loss_does_not_fill_the_chart():

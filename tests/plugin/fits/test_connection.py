@@ -1,0 +1,61 @@
+"""The backend that all fits share: who waits for its start, and how far a fit was that lost it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import threading
+
+import pytest
+
+from pymol_dsr.fits.connection import Connection
+from pymol_dsr.fits.fit import Cancelled, Fit, Phase
+from pymol_dsr.runtime.settings import Settings
+from support.paths import ROOT
+from support.waiting import PATIENCE, wait_for
+
+
+def test_a_fit_is_cancelled_while_the_backend_starts_for_another(monkeypatch):
+    """The window starts it when it is opened, and a queue may hold it for long."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    settings = Settings()
+    problem = [sys.executable, str(ROOT / "tests/support/problem_backend.py"), "slow"]
+    settings.put("backend", shlex.join(problem))
+    connection = Connection(settings, lambda event: None, lambda name, trajectory: None)
+    looks, ends = [], {}
+
+    class Watched(threading.Event):
+        def is_set(self):
+            looks.append(self)
+            return super().is_set()
+
+    def start(fit):
+        try:
+            connection.backend(fit)
+        except Cancelled as error:
+            ends[fit.name] = str(error)
+
+    first, second = Fit("first", stop=Watched()), Fit("second")
+    threads = [threading.Thread(target=start, args=(fit,)) for fit in (first, second)]
+    threads[0].start()
+    wait_for(lambda: looks)
+    threads[1].start()
+    second.stop.set()
+    threads[1].join(PATIENCE)
+    assert ends == {"second": "second: cancelled while the backend started"} and threads[0].is_alive()
+    first.stop.set()
+    threads[0].join(PATIENCE)
+    assert ends["first"] == "first: cancelled while the backend started"
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        ({}, "lost at 0 % of its surfaces; dsr_resume a goes on from the surfaces it had"),
+        ({"phase": Phase.SURFACES, "fraction": 0.5}, "lost at 50 % of its surfaces"),
+        ({"phase": Phase.FIT}, "lost at 0 % of its fit; dsr_resume a goes on from the surfaces it had"),
+        ({"phase": Phase.FIT, "fraction": 0.25, "step": 7, "checkpoint": 5}, "lost at step 7; checkpoint at step 5"),
+    ],
+)
+def test_a_fit_that_lost_its_backend_says_how_far_it_was(state, sentence):
+    assert Fit("a", **state).lost().startswith(sentence)
