@@ -1,13 +1,15 @@
 """`python tools/first_hour.py FOLDER [ACT …]`: the first hour of a new user in PyMOL's window, with mouse and keyboard.
 
 Each act is a PyMOL of its own, with the same new home folder. Mouse and keys are those of the X server (xdotool).
-FOLDER gets a picture of each step, and log.txt, which has the lines that the window showed and its pauses. Needs Xvfb,
-xdotool, PyQt5, MDAnalysisTests and an installed backend, which PyMOL knows only after the user has named it.
+FOLDER gets a picture of each step; log.txt, which has the lines that the window showed and its pauses; and pauses.txt,
+which has the Python lines of those of more than a second. Needs Xvfb, xdotool, PyQt5, MDAnalysisTests and an installed
+backend, which PyMOL knows only after the user has named it.
 FIRST_HOUR_ROOT names another checkout to play. `… pairs BEFORE AFTER` writes the pictures of docs/panel.md.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shutil
 import signal
@@ -25,6 +27,8 @@ PACKAGES = ("pymol", "pymol2", "pmg_qt", "chempy", "numpy", "numpy.libs", "PyQt5
 WIDTH, HEIGHT = 1440, 900
 DATA = ROOT / "benchmarks/data"
 SETTLE, LOOK = 250, 50
+# Seconds of a pause after which its place is written down.
+LONG_PAUSE = 1.0
 # Rectangles of the screen: left, upper, right, lower.
 PANEL, CHART = (864, 20, 1256, 692), (864, 352, 1256, 692)
 GAP = 12
@@ -107,6 +111,8 @@ def slide(slider: Any, fraction: float) -> Iterator[int]:
     """Drag the handle of a slider to a fraction of its way."""
     from pymol.Qt import QtCore, QtWidgets
 
+    scroll_to(slider)
+    yield 50
     option = QtWidgets.QStyleOptionSlider()
     slider.initStyleOption(option)
     handle = slider.style().subControlRect(
@@ -248,6 +254,7 @@ class Watcher:
         from pymol.Qt import QtCore
 
         self._last, self._said = time.monotonic(), {}
+        self._pauses = open(os.path.join(os.environ["FIRST_HOUR_OUT"], "pauses.txt"), "a")  # noqa: SIM115
         self._timer = QtCore.QTimer()
         self._timer.setInterval(15)
         self._timer.timeout.connect(self._look)
@@ -255,6 +262,7 @@ class Watcher:
 
     def _look(self) -> None:
         moment = time.monotonic()
+        faulthandler.dump_traceback_later(LONG_PAUSE, file=self._pauses)
         if moment - self._last > 0.3:
             note(f"PAUSE of {moment - self._last:.2f} s")
         try:
@@ -648,7 +656,7 @@ def act_simulate() -> Iterator[int]:
     picture("estimated")
     yield from write(simulate.length, "0.02")
     yield from click(simulate.button)
-    yield from wait_until(lambda: simulate._job is not None and simulate._job.arrived > 3, 120)
+    yield from wait_until(lambda: simulate._run.job is not None and simulate._run.job.arrived > 3, 120)
     yield 300
     picture("simulating")
     yield from wait_until(idle, 200)

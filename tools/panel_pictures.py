@@ -98,19 +98,53 @@ def steps():
     yield from wait_until(quality.save.isEnabled, 400)
     yield 500
     picture("quality")
-    ensembles = panel.ensembles
-    cmd.disable("adk_dsr_live")
-    panel.tabs.setCurrentWidget(ensembles)
-    yield from wait_until(lambda: ensembles.ensemble.findText("adk_dsr") >= 0, 30)
-    ensembles.ensemble.setEditText("adk_dsr")
-    ensembles.occupancy_button.click()
-    yield from wait_until(lambda: "adk_dsr_occupancy_50" in cmd.get_names("all"), 200)
-    ensembles.landscape_button.click()
-    yield from wait_until(lambda: ensembles.map.landscape is not None, 200)
-    ensembles.show_nearest(*ensembles.map.landscape.result.axes[40])
-    yield 500
-    picture("ensembles")
+    yield from ensembles(panel)
+    yield from simulation(panel)
     jobs.close()
+
+
+def ensembles(panel):
+    """Show the occupancy of one run of Trp-cage, and the landscape of another on its axes."""
+    cmd.delete("all")
+    data = os.path.join(os.path.dirname(os.path.dirname(pymol_dsr.__file__)), "benchmarks/data")
+    for name, run in (("warm", "trpcage_300k"), ("hot", "trpcage_450k")):
+        cmd.load(f"{data}/{run}.pdb", name)
+        cmd.load_traj(f"{data}/{run}.xtc", name, state=1)
+    cmd.show_as("cartoon")
+    page = panel.ensembles
+    panel.tabs.setCurrentWidget(page)
+    yield from wait_until(lambda: page.ensemble.findText("warm") >= 0, 30)
+    page.ensemble.setEditText("warm")
+    page.occupancy_button.click()
+    yield from wait_until(
+        lambda: "warm_occupancy_50" in cmd.get_names("all") and page.landscape_button.isEnabled(), 200
+    )
+    page.ensemble.setEditText("hot")
+    page.reference.setCurrentIndex(page.reference.findText("warm"))
+    page.landscape_button.click()
+    yield from wait_until(lambda: page.map.landscape is not None and page.landscape_button.isEnabled(), 200)
+    page.show_nearest(*page.map.landscape.result.axes[97])
+    cmd.disable("warm")
+    cmd.orient("warm_occupancy_10")
+    cmd.zoom("warm_occupancy_10", 5)
+    yield 1500
+    picture("ensembles")
+
+
+def simulation(panel):
+    """Simulate a helix of nine residues."""
+    cmd.delete("all")
+    cmd.fab("ACDEFGHIK", "pep", ss=1)
+    page = panel.simulate
+    panel.tabs.setCurrentWidget(page)
+    yield from wait_until(lambda: page.molecule.currentText() == "pep" and page.button.isEnabled(), 30)
+    page.length.setValue(0.02)
+    page.button.click()
+    yield from wait_until(lambda: panel.status.text() == "pep_md: ready", 200)
+    cmd.show_as("cartoon", "pep_md")
+    cmd.zoom("pep_md", 4)
+    yield 1500
+    picture("simulate")
 
 
 def run(generator):

@@ -44,7 +44,7 @@ class LearnBlock(QtWidgets.QWidget):
         self.objects.setEditable(True)
         self.objects.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
         self.objects.setToolTip("Objects with some hundred states or more; several proteins joined with +")
-        self.objects.lineEdit().setPlaceholderText("load a molecule with several states first")
+        self.objects.lineEdit().setPlaceholderText("load several states first")
         narrow(self.objects)
         self.kind = QtWidgets.QComboBox()
         for kind in KINDS:
@@ -56,12 +56,17 @@ class LearnBlock(QtWidgets.QWidget):
         self.model_name = QtWidgets.QLineEdit()
         self.model_name.setPlaceholderText("<object>_model or <object>_net")
         self.button = QtWidgets.QPushButton("Learn")
+        self.resume_button = QtWidgets.QPushButton("Resume")
+        self.resume_button.setToolTip(
+            "Goes on with the model of this name, from the same objects, for the seconds above (resume=1)"
+        )
         self.curve = Chart(100, EMPTY)
         self.notes = QtWidgets.QLabel()
         self.notes.setWordWrap(True)
         self.body = QtWidgets.QWidget()
         self._lay_out()
         self.button.clicked.connect(self.learn_or_cancel)
+        self.resume_button.clicked.connect(self.resume)
         self._unfold(False)
 
     def _lay_out(self) -> None:
@@ -74,7 +79,11 @@ class LearnBlock(QtWidgets.QWidget):
         inside = QtWidgets.QVBoxLayout(self.body)
         inside.setContentsMargins(0, 0, 0, 0)
         inside.addLayout(form)
-        for widget in (self.button, self.curve, self.notes):
+        start = QtWidgets.QHBoxLayout()
+        start.addWidget(self.button, 2)
+        start.addWidget(self.resume_button, 1)
+        inside.addLayout(start)
+        for widget in (self.curve, self.notes):
             inside.addWidget(widget)
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -98,14 +107,21 @@ class LearnBlock(QtWidgets.QWidget):
 
     def learn_or_cancel(self) -> None:
         """Begin to learn, or cancel that."""
-        session, cmd = self.panel.session, self.panel.cmd
         if self._run.running:
             self._run.cancel()
             return
+        self._start(resume=False)
+
+    def resume(self) -> None:
+        """Go on with a learning that was cancelled or has ended."""
+        self._start(resume=True)
+
+    def _start(self, resume: bool) -> None:
+        session, cmd = self.panel.session, self.panel.cmd
         objects, name = self.objects.currentText().strip(), self.model_name.text().strip()
-        options: LearnOptions | GeneratorOptions = LearnOptions(budget=self.budget.value())
+        options: LearnOptions | GeneratorOptions = LearnOptions(budget=self.budget.value(), resume=resume)
         if self.kind.currentData() == GENERATOR:
-            options = GeneratorOptions(budget=self.budget.value())
+            options = GeneratorOptions(budget=self.budget.value(), resume=resume)
         runner = Runner("dsr_learn")
         self._run.begin()
         self.notes.clear()
@@ -118,12 +134,19 @@ class LearnBlock(QtWidgets.QWidget):
             self._run.enter(job)
             return run_learning(session.sources, job, request, runner.say)
 
-        self.panel.run("dsr_learn", work, self._finished, self._ended)
+        self.panel.run("dsr_learn", work, self._finished, self._ended, next_step=self._next_step)
+
+    def _next_step(self) -> str:
+        """Say how a learning that was cancelled goes on, where it has said that it has kept something."""
+        job = self._run.job
+        return f"it can be used, and {self.resume_button.text()} goes on" if job is not None and job.lines else ""
 
     def poll(self) -> None:
         """Draw the errors so far."""
+        has_objects = bool(self.objects.currentText().strip())
         self.button.setText("Cancel" if self._run.running else "Learn")
-        self.button.setEnabled(self._run.running or bool(self.objects.currentText().strip()))
+        self.button.setEnabled(self._run.running or has_objects)
+        self.resume_button.setEnabled(has_objects and not self._run.running)
         job = self._run.job
         if self._run.running and job is not None and job.errors:
             self.curve.show_plot(plot_of_gaps(job.gaps) if job.gaps else plot_of(job.errors))

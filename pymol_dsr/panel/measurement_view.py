@@ -30,6 +30,8 @@ class MeasurementView(QtWidgets.QWidget):
         self._grid.setContentsMargins(0, 0, 0, 0)
         self.table = QtWidgets.QTableWidget(0, len(COLUMNS))
         self.table.setHorizontalHeaderLabels(COLUMNS)
+        # Bold, the titles of a chosen row's columns would touch.
+        self.table.horizontalHeader().setHighlightSections(False)
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setDefaultSectionSize(self.table.fontMetrics().height() + 6)
         self.table.setEditTriggers(QtWidgets.QAbstractItemView.EditTrigger.NoEditTriggers)

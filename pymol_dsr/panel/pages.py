@@ -15,6 +15,28 @@ STYLE = (
 )
 
 
+class PageArea(QtWidgets.QScrollArea):
+    """A page that scrolls where it is low, as high as the rows that wrap need at its width.
+
+    Where its bar decides whether a row wraps, Qt gives the page the height that it would have without the bar.
+    """
+
+    def __init__(self, page: Any) -> None:
+        super().__init__()
+        self.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
+        self.setWidgetResizable(True)
+        self.setWidget(page)
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        """Take the events of the page, as Qt does, and fit its height where its width or a row has changed."""
+        handled = super().eventFilter(watched, event)
+        if watched is self.widget() and event.type() in (QtCore.QEvent.Type.Resize, QtCore.QEvent.Type.LayoutRequest):
+            needed = max(0, watched.layout().totalHeightForWidth(watched.width()))
+            if watched.minimumHeight() != needed:
+                watched.setMinimumHeight(needed)
+        return bool(handled)
+
+
 class Pages(QtWidgets.QWidget):
     """Shows one of several pages. Qt's tab widget, used alike, hides tabs that a narrow window can't hold."""
 
@@ -48,12 +70,8 @@ class Pages(QtWidgets.QWidget):
         number = len(self._pages)
         self._buttons.addButton(button, number)
         self._flow.addWidget(button)
-        area = QtWidgets.QScrollArea()
-        area.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
-        area.setWidgetResizable(True)
-        area.setWidget(page)
         self._pages.append(page)
-        self._stack.addWidget(area)
+        self._stack.addWidget(PageArea(page))
         button.setChecked(number == 0)
 
     def currentWidget(self) -> Any:

@@ -179,6 +179,8 @@ def label(text: str, buddy: Any) -> Any:
     """Return a label whose underlined letter leads to `buddy`, for rows that are layouts."""
     widget = QtWidgets.QLabel(text)
     widget.setBuddy(buddy)
+    # Qt draws the letter apart from the others, without their kerning, and does not count that.
+    widget.setMinimumWidth(widget.sizeHint().width() + 2)
     return widget
 
 

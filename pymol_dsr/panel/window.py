@@ -268,10 +268,12 @@ class Panel(QtWidgets.QDockWidget):
         otherwise: Callable[[Any], None] = lambda error: None,
         *,
         shows_error: bool = True,
+        next_step: Callable[[], str] = lambda: "",
     ) -> None:
         """Do the work in the background; here `then` with its result, or `otherwise` with a fault, which is told.
 
-        shows_error: also in the line at the bottom, not only in PyMOL's text window.
+        shows_error: also in the line at the bottom, not only in PyMOL's text window. next_step: says how work that was
+        cancelled goes on, where it can.
         """
 
         self._tasks.append(title)
@@ -284,7 +286,7 @@ class Panel(QtWidgets.QDockWidget):
                 self._finished.emit(otherwise, error)
                 if isinstance(error, Cancelled):
                     print(f" {title}: {text}")
-                    self._finished.emit(self.say, text)
+                    self._finished.emit(self.say, "; ".join(filter(None, [text, next_step()])))
                 else:
                     print(f" Error: {title}: {text}")
                     if shows_error:

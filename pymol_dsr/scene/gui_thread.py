@@ -27,8 +27,8 @@ class _Call:
     def __hash__(self) -> int:
         return hash(_Call)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Call)
+    def __eq__(self, key: object) -> bool:
+        return isinstance(key, _Call)
 
     def __call__(self) -> None:
         function, self._function = self._function, None

@@ -6,13 +6,16 @@ from typing import Any
 from pymol import cmd
 from pymol.Qt import QtCore, QtGui, QtWidgets
 
-from support.window_steps import OUT, clipped, run, window
+from support.window_steps import OUT, clipped, run, squeezed, window
 
 # Sizes of the window in points, with the width of the panel; twice as many pixels at 200 %.
 SIZES = {"640x480": (640, 480, 340), "1280x720": (1280, 720, 375)}
 if os.environ.get("QT_SCALE_FACTOR") == "2":
     SIZES = {"1280x720 at 200 %": (640, 360, 375)}
-report: dict[str, Any] = {"sideways": [], "clipped": [], "widths": {}}
+report: dict[str, Any] = {"sideways": [], "clipped": [], "squeezed": [], "widths": {}}
+# Heights of the window in points, among them those in which the bar of a page decides whether its rows wrap.
+HEIGHTS = range(480, 800, 16)
+TEXTS = ("2,479 Å³, 1,368 Å² · exact", "2,497 Å³, 1,303 Å² · calm · colours 0.5 to 2.5 Å per state")
 
 
 def darken():
@@ -61,6 +64,21 @@ def steps():
                 panel.grab().save(
                     os.path.join(OUT, f"page-{title.replace(' ', '-')}-{name.replace(' ', '')}-{dark}.png")
                 )
+
+    yield from at_all_heights(panel)
+
+
+def at_all_heights(panel):
+    """The longest page, whose text changes."""
+    page = panel.play
+    panel.tabs.setCurrentWidget(page)
+    for height in HEIGHTS:
+        window().resize(1280, height)
+        window().resizeDocks([panel], [389], QtCore.Qt.Orientation.Horizontal)
+        for text in TEXTS:
+            page.message.setText(text)
+            yield 60
+            report["squeezed"] += [f"{height} points high: {name}" for name in squeezed(page)]
 
 
 run(steps(), report)

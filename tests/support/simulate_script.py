@@ -69,6 +69,7 @@ def steps():
     yield from wait_until(lambda: states("pep_md") >= 20)
     click(page.button)
     yield from wait_until(lambda: page.button.text() == "Start")
+    yield from wait_until(lambda: panel.status.text() == "pep_md: cancelled; its states stay, and Resume goes on")
     # It goes on; the states so far are of use.
     click(page.resume_button)
     earlier = states("pep_md")
@@ -139,6 +140,18 @@ def learned(panel, page):
     block.budget.setValue(2.0)
     click(block.button)
     assert block.button.text() == "Cancel"
+    yield from wait_until(lambda: panel.status.text() == "warm_model is learned")
+    block.budget.setValue(60.0)
+    click(block.resume_button)
+    assert not block.resume_button.isEnabled()
+    running = panel.session.sources.running
+    yield from wait_until(lambda: "warm_model" in running and len(running["warm_model"].errors) > 1)
+    click(block.button)
+    sentence = "warm_model: cancelled; it can be used, and Resume goes on"
+    yield from wait_until(lambda: panel.status.text() == sentence)
+    assert "resume=1 goes on" in block.notes.text()
+    block.budget.setValue(2.0)
+    click(block.resume_button)
     yield from wait_until(lambda: panel.status.text() == "warm_model is learned")
     report["clipped"] += clipped(page)
     lines = block.curve.plot.lines

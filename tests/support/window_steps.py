@@ -18,6 +18,8 @@ QTEST: Any = QtTest.QTest
 OUT = os.environ["DSR_GUI_OUT"]
 # Milliseconds until the window is complete, and between two looks at a condition; seconds to wait for one at most.
 START, LOOK, PATIENCE = 1500, 20, 150
+# Pixels of a field beside its text.
+FIELD_MARGIN = 8
 
 
 def wait_until(condition: Any) -> Iterator[int]:
@@ -66,8 +68,12 @@ def _finish(report: dict[str, Any], error: str) -> None:
 
 
 def clipped(page):
-    """Names of visible widgets of a page that are narrower than their text needs, or past its edge."""
+    """Names of visible widgets of a page that are narrower than their text or hint needs, or past its edge."""
     names = []
+    for field in page.findChildren(QtWidgets.QLineEdit):
+        hint = field.placeholderText()
+        if hint and field.isVisible() and field.fontMetrics().horizontalAdvance(hint) > field.width() - FIELD_MARGIN:
+            names.append(f"QLineEdit {hint}")
     for widget in page.findChildren(QtWidgets.QWidget):
         if not widget.isVisible() or widget.parent() not in (page, getattr(page, "body", None)):
             continue
@@ -76,4 +82,24 @@ def clipped(page):
         is_button = isinstance(widget, (QtWidgets.QPushButton, QtWidgets.QToolButton, QtWidgets.QCheckBox))
         if right > page.width() or ((is_button or is_line) and widget.width() < widget.sizeHint().width()):
             names.append(f"{type(widget).__name__} {getattr(widget, 'text', str)()}")
+    return names
+
+
+def squeezed(page):
+    """Names of visible fields of a page that lie over one another, or that the page cuts off below."""
+    kinds = (QtWidgets.QAbstractButton, QtWidgets.QComboBox, QtWidgets.QAbstractSpinBox, QtWidgets.QAbstractSlider)
+    fields = [
+        widget
+        for widget in page.findChildren(QtWidgets.QWidget)
+        if isinstance(widget, (*kinds, QtWidgets.QLabel)) and widget.isVisible() and widget.parent() is page
+    ]
+    areas = [(field, field.geometry()) for field in fields]
+    names = [type(field).__name__ for field, area in areas if area.bottom() > page.height()]
+    for number, (field, area) in enumerate(areas):
+        for neighbor, neighbor_area in areas[:number]:
+            common = area.intersected(neighbor_area)
+            if common.width() > 2 and common.height() > 2:
+                names.append(
+                    f"{type(field).__name__} over {type(neighbor).__name__} {getattr(neighbor, 'text', str)()}"
+                )
     return names

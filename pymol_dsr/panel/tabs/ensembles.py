@@ -52,7 +52,7 @@ class EnsemblesTab(QtWidgets.QWidget):
         self.ensemble.setToolTip(
             "A fit, whose surfaces are there already; a molecule or any selection; or several molecules joined with +"
         )
-        self.ensemble.lineEdit().setPlaceholderText("load a molecule with several states first")
+        self.ensemble.lineEdit().setPlaceholderText("load several states first")
         self.states = QtWidgets.QLineEdit()
         self.states.setPlaceholderText("all")
         self.states.setToolTip("States of the ensemble: 1-150, 1-79:2, 1+5+9, or all; they need no order in time")

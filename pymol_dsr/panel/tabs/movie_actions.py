@@ -124,6 +124,7 @@ class MovieActions:
                 f"PyMOL has {present.describe()}: click again to replace it, or tick “{self.keep.text()}” first"
             )
             return
+        self._panel.say("")
         self._on_load(name)
         times, surface = self._movie_times(), self._surface(self._controls.mesh_options())
         options = MovieOptions(overlay=self.overlay.isChecked(), movie=not self.keep.isChecked())

@@ -185,7 +185,9 @@ class PlayTab(QtWidgets.QWidget):
 
     def no_surface(self) -> str:
         """Return the reason why there is no surface to show."""
-        under_way = [fit.name for fit in self.jobs.fits.values() if fit.activity is Activity.FIT]
+        # Without a timing it is an ensemble, which is no surface of this page.
+        fits = [fit for fit in self.jobs.fits.values() if fit.timing is not None]
+        under_way = [fit.name for fit in fits if fit.activity is Activity.FIT]
         return f"{under_way[0]} is being made; it is shown here as soon as it is ready" if under_way else NO_FIT
 
     def _choose_fit(self) -> None:

@@ -40,7 +40,7 @@ class QualityTab(FitPage):
         self.rows: WeakKeyDictionary[Fit, dict[str, list[StateScores]]] = WeakKeyDictionary()
         """By fit and name of the trajectory, empty for a single one."""
         self.states = QtWidgets.QLineEdit()
-        self.states.setPlaceholderText("all within the fitted range and up to 20 after it")
+        self.states.setPlaceholderText("fitted range, and 20 after it")
         self.states.setToolTip("States to compare, as 1-100:5; PyMOL's surface of each has to be made")
         self.beside = {key: QtWidgets.QCheckBox(baseline.label) for key, baseline in BASELINES.items()}
         for key, box in self.beside.items():

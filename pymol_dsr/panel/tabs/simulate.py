@@ -31,7 +31,7 @@ LANDSCAPE = ("deeptime", "MDAnalysis")
 PIP = 'pip install "pymol-dsr[simulate]"'
 LEAST_LANDSCAPE = 10
 GENERATOR_LABEL = "&Generator"
-NO_MOLECULE, NO_TRAJECTORY = "load a molecule first", "load a molecule with several states first"
+NO_MOLECULE, NO_TRAJECTORY = "load a molecule first", "load several states first"
 NO_GENERATOR = "none: the method that tests best"
 MOST_FRAMES, MOST_REPLICAS, MOST_NS = 10_000, 100, 1000.0
 
@@ -155,7 +155,7 @@ class SimulateTab(QtWidgets.QWidget):
         self.model = QtWidgets.QComboBox()
         self.model.setEditable(True)
         self.model.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
-        self.model.lineEdit().setPlaceholderText("learn one below, or type its name")
+        self.model.lineEdit().setPlaceholderText("learn one below, or name it")
         for combo in (self.source, self.molecule, self.model):
             narrow(combo)
         self.length = spin(0.001, MOST_NS, 0.05, 3, " ns")
@@ -396,7 +396,14 @@ class SimulateTab(QtWidgets.QWidget):
             return self.objects
 
         self._simulated = kind.packages == PHYSICS
-        self.panel.run(kind.command, work, self._finished, self._ended)
+        self.panel.run(kind.command, work, self._finished, self._ended, next_step=self._next_step)
+
+    def _next_step(self) -> str:
+        """Say how a simulation that was cancelled goes on."""
+        job = self._run.job
+        if job is None or not job.arrived or job.command != "dsr_simulate":
+            return ""
+        return f"its states stay, and {self.resume_button.text()} goes on"
 
     def _generate_options(self, kind: SourceKind) -> GenerateOptions:
         replicas = self.replicas.value() if kind.has_replicas else 1

@@ -231,7 +231,7 @@ def test_a_movie_by_values_that_is_cancelled_keeps_its_finished_states_in_their_
     stream = jobs.stream
     # Longer movies get all their states before the first mesh.
     monkeypatch.setattr(movie_objects, "FEW_STATES", few_states)
-    lists = {}
+    lists: dict[tuple[str, int], list[list[float]]] = {}
     load_cgo = plugin.load_cgo
 
     def listed(floats, name, state, **options):
@@ -250,9 +250,9 @@ def test_a_movie_by_values_that_is_cancelled_keeps_its_finished_states_in_their_
     with pytest.raises(CmdException, match="cancelled"):
         dsr_movie("fit", "1-5", color="motion", triangles=2000, _self=plugin)
     assert plugin.count_states("fit") == 2
-    first, *again = [floats for floats in lists["fit", 2] if len(floats) > 1]
-    assert len(again) == (few_states == 3)
-    assert all(np.allclose(floats, first, atol=1e-4) for floats in again)
+    first, *later = [floats for floats in lists["fit", 2] if len(floats) > 1]
+    assert len(later) == (few_states == 3)
+    assert all(np.allclose(floats, first, atol=1e-4) for floats in later)
     [movie] = session_of(plugin).movies.by_name.values()
     assert [mesh.state.time for mesh in movie.meshes] == [1.0, 2.0]
     with pytest.raises(CmdException, match="by nothing"):

@@ -22,11 +22,11 @@ def test_a_fit_is_cancelled_while_the_backend_starts_for_another(monkeypatch):
     problem = [sys.executable, str(ROOT / "tests/support/problem_backend.py"), "slow"]
     settings.put("backend", shlex.join(problem))
     connection = Connection(settings, lambda event: None, lambda name, trajectory: None)
-    looks, ends = [], {}
+    questions, ends = [], {}
 
     class Watched(threading.Event):
         def is_set(self):
-            looks.append(self)
+            questions.append(self)
             return super().is_set()
 
     def start(fit):
@@ -38,7 +38,7 @@ def test_a_fit_is_cancelled_while_the_backend_starts_for_another(monkeypatch):
     first, second = Fit("first", stop=Watched()), Fit("second")
     threads = [threading.Thread(target=start, args=(fit,)) for fit in (first, second)]
     threads[0].start()
-    wait_for(lambda: looks)
+    wait_for(lambda: questions)
     threads[1].start()
     second.stop.set()
     threads[1].join(PATIENCE)

@@ -321,7 +321,7 @@ def test_the_bar_of_a_small_fit_neither_rushes_nor_stands():
     follow(Stage.SURFACES, Phase.SURFACES, 3.0)
     follow(Stage.FIT, Phase.FIT, 4.5)
     truth = [0.1 * number / 7.5 for number in range(1, 31)] + [(3 + 0.15 * number) / 7.5 for number in range(1, 31)]
-    assert max(abs(shown - true) for shown, true in zip(fractions, truth, strict=True)) < 0.15
+    assert max(abs(drawn - true) for drawn, true in zip(fractions, truth, strict=True)) < 0.15
     assert max(after - before for before, after in itertools.pairwise([0.0, *fractions])) < 0.1
 
 

@@ -15,7 +15,8 @@ from pymol_dsr.analysis.evaluation import StateScores
 from pymol_dsr.analysis.measures import Measurement, StateMeasures
 from pymol_dsr.commands.learn import plan_learning
 from pymol_dsr.commands.morph import read_structures
-from pymol_dsr.fits.fit import Fit, Phase, Trajectory
+from pymol_dsr.fits.fit import Activity, Fit, Phase, Trajectory
+from pymol_dsr.fits.timing import FitTiming, Rates
 from pymol_dsr.panel import learn_block, window
 from pymol_dsr.panel.tabs import morph
 from pymol_dsr.panel.tabs.simulate import KINDS
@@ -133,6 +134,14 @@ def test_the_figures_of_a_fit_are_not_those_of_one_that_takes_its_place(
     fits["a"] = next((fit for fit in further_fits if id(fit) == address), further_fits[0])
     page.refresh()
     assert not displayed(page)
+
+
+def test_the_page_play_announces_surfaces_and_not_ensembles(panel):
+    fits = panel.session.jobs.fits
+    fits["pep_ensemble"] = Fit("pep_ensemble", activity=Activity.FIT)
+    assert panel.play.no_surface().startswith("no surface is open")
+    fits["pep_dsr"] = Fit("pep_dsr", activity=Activity.FIT, timing=FitTiming(1, "fast", Rates()))
+    assert panel.play.no_surface().startswith("pep_dsr is being made")
 
 
 def test_a_colour_that_is_not_chosen_leaves_the_one_that_the_surface_has(panel, monkeypatch):
