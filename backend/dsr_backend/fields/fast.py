@@ -42,9 +42,8 @@ BAND_LIMIT = LatticeLimit(
 MAX_WHOLE_NODES = 2**25
 # Node values are multiples of 1/VALUE_STEPS Å.
 VALUE_STEPS = 256
-# Width of the differences that normals are: at most this per spacing of the fine lattice, and in Å where shapes are
-# averages over states, whose finer detail is noise.
-NORMAL_WIDTH_PER_SPACING, NORMAL_WIDTH_BETWEEN = 0.8, 0.65
+# Width of the differences that normals are, at most, per spacing of the fine lattice.
+NORMAL_WIDTH_PER_SPACING = 0.8
 MaterialDistance = Callable[[torch.Tensor], torch.Tensor]
 """ξ f4[N,3] (Å) → f f4[N] (Å)."""
 # Columns of a correction's features: g, its gradient (3), its Laplacian, 1 in the band; static channels follow.
@@ -251,7 +250,6 @@ class FastField(Field):
         # ends.
         averaged = width > 0.0 or (self.smooth == 0.0 and not extrapolated)
         blend = kernel.smoothing_blend(time) if averaged else 0.0
-        fitted_width = min(NORMAL_WIDTH, NORMAL_WIDTH_PER_SPACING * self.band.lattice.spacing)
         weights = torch.as_tensor(kernel.weights(time, width), dtype=torch.float32, device=self.device)
         is_whole = self.correction is None and self.band.lattice.size <= MAX_WHOLE_NODES
         return FastFieldAtTime(
@@ -264,7 +262,7 @@ class FastField(Field):
             warp=motion.warp_from(aligned, pose, time, self.device),
             material_distance=self._whole(weights) if is_whole else self._banded(weights),
             level_offset=self.level_offset * blend,
-            normal_width=(1.0 - blend) * fitted_width + blend * NORMAL_WIDTH_BETWEEN,
+            normal_width=min(NORMAL_WIDTH, NORMAL_WIDTH_PER_SPACING * self.band.lattice.spacing),
         )
 
     def _whole(self, weights: torch.Tensor) -> MaterialDistance:

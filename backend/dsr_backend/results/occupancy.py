@@ -334,7 +334,7 @@ def _level_surface(total: _Sum, level: float, count: float) -> LevelSurface:
         # A ramp one spacing wide has no smooth gradient of its own.
         smooth = torch.nn.functional.avg_pool3d(values[None], 3, stride=1, padding=1, count_include_pad=False)[0]
         normals = lattice_normals(smooth, points * spacing, spacing, NORMAL_SPACINGS * spacing)
-        points = points * spacing + bulge(points * spacing, normals, faces)
+        points = points * spacing + bulge(points * spacing, normals, faces.T.contiguous())
         vertex_mask, _ = kept_points(points, faces, areas_and_volumes(points, faces)[1], None)
         faces = (vertex_mask.cumsum(0) - 1)[faces[vertex_mask[faces[:, 0]]]]
         points, normals = points[vertex_mask], normals[vertex_mask]

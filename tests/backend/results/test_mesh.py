@@ -102,7 +102,7 @@ def test_a_fitted_mesh_is_closed_and_encloses_its_atoms(fitted):
     assert inside.all() and mesh.volume > 500
 
 
-def test_points_are_on_the_level_set_and_normals_along_the_gradient(fitted):
+def test_points_are_on_the_level_set_and_normals_along_the_smoothed_gradient(fitted):
     for level in (0.0, 1.0, -0.5):
         mesh = extract_mesh(fitted, 1.5, level=level)
         snapshot = fitted.at(1.5)
@@ -110,8 +110,31 @@ def test_points_are_on_the_level_set_and_normals_along_the_gradient(fitted):
         deviation = (snapshot.distance(x) - level).abs()
         assert deviation.mean() < 0.015 and deviation.quantile(0.99) < 0.08
         gradient = torch.nn.functional.normalize(snapshot.gradient(x, snapshot.normal_width), dim=1)
-        cosine = (gradient * torch.tensor(mesh.normals)).sum(1)
+        expected = level_set.smoothed_normals(gradient, torch.tensor(mesh.faces.T.copy()).long())
+        cosine = (expected * torch.tensor(mesh.normals)).sum(1)
         assert cosine.mean() > 0.996
+
+
+def test_a_normal_is_half_its_own_and_half_the_mean_of_its_neighbours():
+    """An octahedron, whose opposite corners are no neighbours: the four around a corner have a mean of 0."""
+    corners = torch.cat([torch.eye(3), -torch.eye(3)])
+    octants = [(x, y, z) for x in (0, 3) for y in (1, 4) for z in (2, 5)]
+    faces = torch.tensor(octants).T.contiguous()
+    torch.testing.assert_close(level_set.smoothed_normals(corners, faces), corners)
+    turned = corners.clone()
+    turned[1] = turned[0]
+    x = level_set.smoothed_normals(turned, faces)[2]
+    torch.testing.assert_close(x, torch.nn.functional.normalize(torch.tensor([0.25, -0.25, 1.0]), dim=0))
+
+
+def test_smoothed_normals_follow_a_ball_better_than_noisy_ones():
+    mesh = extract_mesh(balls(SPHERE), 1.0)
+    radial = torch.nn.functional.normalize(torch.tensor(mesh.points), dim=1)
+    noise = 0.2 * torch.randn(radial.shape, generator=torch.Generator().manual_seed(0))
+    noisy = torch.nn.functional.normalize(radial + noise, dim=1)
+    smoothed = level_set.smoothed_normals(noisy, torch.tensor(mesh.faces.T.copy()).long())
+    errors = [1.0 - float((normals * radial).sum(1).mean()) for normals in (noisy, smoothed)]
+    assert errors[1] < 0.5 * errors[0]
 
 
 @pytest.mark.parametrize("level", [0.0, 0.8, -0.8])
