@@ -251,6 +251,12 @@ def dsr_sample(
 
 
 SUFFIXES = {"continue": "next", "fill": "fill", "sample": "sample"}
+# States that a task starts from, at least, with the remedy where there are fewer.
+LEAST_STATES = {
+    "continue": (2, "give two or more to continue, as dsr_simulate makes them of one state of a protein"),
+    "fill": (2, "give two to fill between, as 1+50"),
+    "sample": (3, "give three or more to generate states like them"),
+}
 
 
 def generate_states(
@@ -275,8 +281,11 @@ def plan_states(
     """
     atoms = read_states(selection, states, _self)
     _report_left_out(atoms, runner.title)
-    if options.task == "fill" and len(atoms.states) < 2:
-        raise CmdException(f"states {states}: {atoms.object} has one state there; give two to fill between, as 1+50")
+    least, remedy = LEAST_STATES[options.task]
+    # A learned generator continues one state, and samples by itself.
+    if len(atoms.states) < least and (options.task == "fill" or options.model is None):
+        count = "one state" if len(atoms.states) == 1 else count_of_states(len(atoms.states))
+        raise CmdException(f"states {states}: {atoms.object} has {count} there; {remedy}")
     name = new_fit_name({}, name or f"{atoms.object}_{SUFFIXES[options.task]}", "name", _self)
     trajectories = trajectories_of(atoms, options, runner, _self)
     work = _plan(session, name, atoms, options, trajectories, runner.title, _self)

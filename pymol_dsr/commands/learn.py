@@ -122,6 +122,7 @@ def dsr_learn(
     if str(kind) not in KINDS:
         raise CmdException(f"kind {kind}: choose {' or '.join(KINDS)}")
     if str(kind) == GENERATOR:
+        _refuse_potential_options(LearnOptions.parse(forces=forces, calibrate=calibrate, temperature=temperature))
         options = GeneratorOptions.parse(preset=preset, budget=budget, seed=seed, resume=resume)
     else:
         options = LearnOptions.parse(
@@ -160,9 +161,9 @@ def plan_learning(
     of_generator = isinstance(options, GeneratorOptions)
     if folder and isinstance(options, GeneratorOptions):
         return _plan_folder(session, folder, objects, states, name, options, runner, _self)
-    named = (_self.get_object_list(objects.replace("+", " ")) or []) if objects or not folder else []
-    if not named and (objects or not folder):
-        raise CmdException(f"objects {objects}: no object has such atoms; name objects with states, as pep_md")
+    if not objects and not folder:
+        raise CmdException("objects: name objects with states to learn from, as pep_md, or give folder=")
+    named = _object_names(objects, _self) if objects else []
     first = named[0] if named else "mdcath"
     name = new_fit_name({}, name or f"{first}_{'net' if of_generator else 'model'}", "name", _self)
     request: messages.Learn | messages.LearnGenerator
@@ -176,6 +177,25 @@ def plan_learning(
         f" {name}: learns from {', '.join([*named, *([folder] if folder else [])])} for at most {options.budget:g} s"
     )
     return session.sources.new(name, runner.title, 0), request
+
+
+def _object_names(objects: str, _self: Any) -> list[str]:
+    """Return the names of the objects that a user lists. Raises CmdException where there are none."""
+    try:
+        named = _self.get_object_list(objects.replace("+", " ")) or []
+    except CmdException:
+        named = []
+    if not named:
+        raise CmdException(f"objects {objects}: no object has such atoms; name objects with states, as pep_md")
+    return list(named)
+
+
+def _refuse_potential_options(options: LearnOptions) -> None:
+    """Raise CmdException for options of a potential, which a generator does not have."""
+    for key in ("forces", "calibrate", "temperature"):
+        value = getattr(options, key)
+        if value != getattr(LearnOptions, key):
+            raise CmdException(f"{key} {value:g}: it goes with kind=potential; leave it out for a generator")
 
 
 def _plan_folder(

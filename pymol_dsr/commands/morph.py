@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 from pymol import CmdException, cmd
 
 from ..scene.gui_thread import in_gui
@@ -29,6 +31,8 @@ from .running import Runner, count_of_states
 
 # So that the atoms are seen in their surface.
 TRANSPARENCY = 0.6
+# Å. Structures whose atoms lie nearer to each other are the same one.
+SAME_STRUCTURE = 1e-3
 
 
 @command
@@ -180,6 +184,7 @@ def morph_structures(
     common = in_gui(_self, common_states, structures, PymolAlignment(_self), options.align)
     for line in common.lines:
         runner.note(f" {title}: {line}")
+    _refuse_same_structures(structures, common)
     places, _ = fill_places(name, common.atoms, fill.frames)
     given_states = _given_states(name, structures, common, fill.frames)
     trajectories = in_gui(_self, trajectories_of, common.atoms, fill, runner, _self)
@@ -197,6 +202,17 @@ def morph_structures(
     runner.say(f" {name}: {len(common.atoms)} atoms, {count_of_states(expected)} between {len(structures)} structures")
     runner.run(partial(_morph, session, work, fit if options.surface else None, object_names, runner, _self))
     return name
+
+
+def _refuse_same_structures(structures: list[MoleculeStates], common: CommonStates) -> None:
+    """Raise CmdException where one structure follows itself."""
+    moved = np.linalg.norm(np.diff(common.atoms.coordinates, axis=0), axis=2).max(axis=1)
+    for (first, second), distance in zip(itertools.pairwise(structures), moved.tolist(), strict=True):
+        if distance < SAME_STRUCTURE:
+            raise CmdException(
+                f"{first.object} (state {first.states[0]}) and {second.object} (state {second.states[0]}) are the same "
+                f"structure: their atoms lie {distance:.3f} A apart at most; name another structure or state"
+            )
 
 
 def _given_states(name: str, structures: list[MoleculeStates], common: CommonStates, frames: int) -> list[GivenState]:

@@ -56,14 +56,14 @@ def check_folder(value: str) -> str:
 def check_workers(value: str) -> str:
     """Return a number of surface processes. Raises SettingsError."""
     if not re.fullmatch(r"[0-9]{1,2}", value) or int(value) > 64:
-        raise SettingsError(f"workers {value}: a whole number from 0 (as many as cores, at most 8) to 64")
+        raise SettingsError(f"workers {value}: write a whole number from 0 (as many as cores, at most 8) to 64")
     return value
 
 
 def check_wait(value: str) -> str:
     """Return a number of seconds, up to a week. Raises SettingsError."""
     if not re.fullmatch(r"[0-9]{1,6}", value) or not 0 < int(value) <= 604_800:
-        raise SettingsError(f"wait {value}: a whole number of seconds from 1 to 604800")
+        raise SettingsError(f"wait {value}: write a whole number of seconds from 1 to 604800")
     return value
 
 

@@ -212,7 +212,8 @@ class Field:
             # PyMOL's own commands take them besides 0 and 1.
             words = {"0": False, "1": True, "false": False, "true": True, "off": False, "on": True}
             if text.lower() not in words:
-                raise TypeFault(self.name, text, "0 or 1", "it must be 0 or 1")
+                alternative = f", or {self.value.absent}" if self.value.absent else ""
+                raise TypeFault(self.name, text, "0 or 1", f"it must be 0 or 1{alternative}")
             return words[text.lower()]
         if get_origin(self.type) is tuple:
             item = self._item(get_args(self.type)[0])

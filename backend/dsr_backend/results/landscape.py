@@ -234,10 +234,11 @@ def _lag(lag: int | None, axes_states: int, shortest: int, ordered: bool) -> int
     """Return the lag in states. Raises ValueError where a series is too short for the one that is asked for."""
     if lag is None:
         return max(1, min(20, min(axes_states, shortest) // 50))
-    if ordered and 2 * lag >= min(axes_states, shortest):
+    count = min(axes_states, shortest)
+    if ordered and 2 * lag >= count:
         raise ValueError(
-            f"lag {lag}: the shortest series has {min(axes_states, shortest)} states, and more than twice the lag "
-            "are needed"
+            f"lag {lag}: the shortest series has {count} states, and more than twice the lag are needed; give "
+            f"{max(1, (count - 1) // 2)} or less, or more states"
         )
     return lag
 

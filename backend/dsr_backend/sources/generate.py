@@ -327,7 +327,7 @@ def sample_states(
     first_trajectory = trajectories[0]
     if len(first_trajectory) < 3:
         raise ValueFault(
-            f"states are sampled like known ones, and there are {len(first_trajectory)}: give three states or more"
+            f"states are sampled like three known ones or more, not like {len(first_trajectory)}: give more states"
         )
     states = sampling.mean_superposed(np.asarray(first_trajectory.coordinates, np.float64), topology)
     projection = BondProjection.of(topology.bonds, topology.heavy, states)

@@ -76,7 +76,9 @@ def test_faults_are_refused_before_a_backend_is_started(plugin):
     assert "dsr_morph" in refused(cmd, dsr_fill, "pep+two")
     assert "choose one of" in refused(cmd, dsr_sample, "pep", method="magic")
     assert "two to fill between" in refused(cmd, dsr_fill, "pep", "3")
-    assert "ordered" in refused(cmd, dsr_continue, "pep", ordered="maybe", name="x")
+    assert "pep has one state there; give two or more to continue" in refused(cmd, dsr_continue, "pep", states="3")
+    assert "pep has 2 states there; give three or more" in refused(cmd, dsr_sample, "pep", states="2+4")
+    assert "ordered maybe: it must be 0 or 1, or auto" in refused(cmd, dsr_continue, "pep", ordered="maybe", name="x")
     assert session_of(cmd).jobs.connection.running is None
     assert not session_of(cmd).sources.running
 

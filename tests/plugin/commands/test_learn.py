@@ -111,7 +111,11 @@ def test_a_generator_is_learned_goes_on_and_generates_without_training(backend, 
 
 def test_faults_are_refused_before_a_backend_is_started(plugin):
     cmd = plugin
-    assert "nothing" in refused(cmd, dsr_learn, "nothing")
+    assert "objects nothing: no object has such atoms; name" in refused(cmd, dsr_learn, "nothing")
+    assert "objects: name objects with states" in refused(cmd, dsr_learn)
+    for key, value in (("forces", "1"), ("calibrate", 0), ("temperature", 310)):
+        line = refused(cmd, dsr_learn, "pep", "generator", **{key: value})
+        assert line.endswith(f"{key} {value}: it goes with kind=potential; leave it out for a generator")
     assert "choose potential or generator" in refused(cmd, dsr_learn, "pep", "magic")
     assert "leave one out" in refused(cmd, dsr_learn, "pep", "generator", folder="atlas")
     assert "choose one of small, large" in refused(cmd, dsr_learn, "pep", "generator", preset="huge")

@@ -62,6 +62,9 @@ def test_a_simulation_is_timed_without_being_run(backend):
 @pytest.mark.system
 def test_what_cannot_be_simulated_is_named_and_leaves_nothing_behind(backend):
     cmd = backend
+    line = refused(cmd, dsr_simulate, "pep", 0.002, resume=1)
+    assert "resume 1: there is no simulation pep_md in" in line and line.endswith("leave resume=1 out")
+    assert "no residue has an atom N or C" in refused(cmd, dsr_simulate, "pep and name CA", 0.002, name="x")
     cmd.alter("pep and resi 2", "resn='HEM'")
     line = refused(cmd, dsr_simulate, "pep", 0.002)
     assert "HEM" in line and "dsr_simulate NAME and polymer.protein" in line

@@ -6,6 +6,7 @@ import pytest
 
 from pymol_dsr.shared import options
 from pymol_dsr.shared.options import (
+    AppearanceOptions,
     ColorOptions,
     EvaluationOptions,
     ExportOptions,
@@ -121,6 +122,7 @@ def test_options_there_and_back_over_json():
         (lambda: EvaluationOptions.of_words("hold cubic"), "baselines cubic: choose one of hold, linear, smooth"),
         (lambda: ExportOptions("stl", True), "binary 1: only .ply comes in two kinds, .stl in one"),
         (lambda: MeasureOptions.parse(top=-1), "top -1: it must be at least 0"),
+        (lambda: AppearanceOptions.parse(steady="maybe"), "steady maybe: it must be 0 or 1, or auto"),
     ],
 )  # fmt: skip
 def test_options_that_do_not_go_together_are_refused(make, message):

@@ -8,7 +8,7 @@ import numpy as np
 
 from pymol_dsr.shared import messages
 from pymol_dsr.shared.simulation_options import ALL_ATOMS
-from pymol_dsr.shared.values import JsonObject
+from pymol_dsr.shared.values import JsonObject, ValueFault
 
 from ...runtime.device import choose_device
 from ...runtime.errors import Cancelled, RequestError
@@ -63,6 +63,10 @@ def _resumed(
 ) -> tuple[Prepared, np.ndarray[tuple[int, int], np.dtype[np.float32]], Speed, int]:
     """Return the molecule of the earlier run, its first coordinates, its speed, and how many states it has."""
     store = SimulationStore(request.source)
+    if not store.exists:
+        raise ValueFault(
+            f"resume 1: there is no simulation {request.source} in {store.folder.parent}; leave resume=1 out"
+        )
     molecule, coordinates, options = store.start()
     checkpoint = store.checkpoint()
     prepared = prepare(molecule, coordinates, options.forcefield, True)
@@ -150,7 +154,11 @@ def _learning_data(request: messages.Learn, number: int) -> LearningData:
     protein = request.proteins[number]
     if protein.simulation is not None:
         return simulated(protein.simulation, protein.name, request.options.forces)
-    return of_frames(protein.name, Protein(protein.residues, protein.chains), request.frames(number), request.options)
+    try:
+        beads = Protein(protein.residues, protein.chains)
+    except ValueFault as fault:
+        raise ValueFault(f"{protein.name}: {fault}") from fault
+    return of_frames(protein.name, beads, request.frames(number), request.options)
 
 
 def learn_generator(state: State, job: Job, request: messages.LearnGenerator) -> messages.LearnResult:

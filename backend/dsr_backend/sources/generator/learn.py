@@ -209,8 +209,8 @@ def ensure_learnable(proteins: Sequence[ProteinStates]) -> None:
     if steps < MIN_WINDOWS:
         raise ValueFault(
             f"a generator learns from {MIN_WINDOWS} steps from state to state or more, in trajectories of {LEAST_RUN} "
-            f"states or more, and there are {steps}: name more trajectories, or use dsr_continue and dsr_sample, which "
-            "need no training"
+            f"states or more, and there are {steps}: name more trajectories, or continue and sample by another "
+            "method than net, which needs no training"
         )
     for protein in proteins:
         if protein.steps < LEAST_EACH:

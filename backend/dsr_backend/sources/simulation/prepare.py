@@ -77,6 +77,7 @@ def prepare(molecule: Molecule, coordinates: Coordinates, forcefield: str, gaps:
     """
     omm = openmm_modules()
     check_residues(molecule)
+    _check_backbone(molecule)
     chains = chain_numbers(molecule, coordinates, gaps)
     fixer = omm.pdbfixer.PDBFixer(pdbfile=io.StringIO(_pdb_text(molecule, coordinates, chains)))
     force_field = omm.app.ForceField(*FORCE_FIELD_FILES[forcefield])
@@ -115,6 +116,14 @@ def check_residues(molecule: Molecule) -> None:
         f"only proteins of standard amino acids can be simulated here ({text}); leave the others out, as in "
         "dsr_simulate NAME and polymer.protein, and mutate modified residues to standard ones (Wizard > Mutagenesis)"
     )
+
+
+def _check_backbone(molecule: Molecule) -> None:
+    if absent := [name for name in ("N", "CA", "C") if name not in molecule.names]:
+        raise ValueFault(
+            f"no residue has an atom {' or '.join(absent)}: missing side chains and hydrogens are added, backbones are "
+            "not; load the protein with N, CA and C of each residue"
+        )
 
 
 def _first_few(texts: list[str]) -> str:

@@ -86,6 +86,11 @@ class SimulationStore:
     def __contains__(self, file: str) -> bool:
         return (self.folder / file).is_file()
 
+    @property
+    def exists(self) -> bool:
+        """Whether a simulation of this name was begun."""
+        return "start.safetensors" in self
+
     def begin(self, molecule: Molecule, coordinates: NDArray[np.float32], options: SimulationOptions) -> None:
         """Drop an earlier simulation of this name and write what is simulated. Raises WriteError."""
         if self.folder.exists():
