@@ -511,13 +511,13 @@ def _stability(folder: Path) -> list[str]:
     runs = [json.loads(path.read_text()) for path in sorted(folder.glob("stable-*.json"))]
     if not runs:
         return []
-    steps = sorted({run["steps"] for run in runs})
+    steps = " and ".join(str(count) for count in sorted({run["steps"] for run in runs}))
+    lost, count = sum(run["flown_apart"] for run in runs), STABLE_REPLICAS * len(runs)
     return [
         "",
-        f"{STABLE_REPLICAS} replicas over {' and '.join(f'{count} steps' for count in steps)} of {STEP:g} fs, "
-        f"{len(runs)} potentials: {sum(run['flown_apart'] for run in runs)} of {STABLE_REPLICAS * len(runs)} flew",
-        f"apart. The longest bond was {max(run['longest'] for run in runs):.2f} Å, and the angle nearest to a straight",
-        f"line had a cosine of {min(run['straightest'] for run in runs):.4f}.",
+        f"{STABLE_REPLICAS} replicas (seeds: {len(runs)}) over {steps} steps of {STEP:g} fs: {lost} of {count}",
+        f"flew apart. The longest bond was {max(run['longest'] for run in runs):.2f} Å, and the angle nearest to a",
+        f"straight line had a cosine of {min(run['straightest'] for run in runs):.4f}.",
     ]
 
 
