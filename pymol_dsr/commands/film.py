@@ -9,6 +9,7 @@ from typing import Any
 from pymol import CmdException, cmd
 
 from ..scene import film
+from ..scene.bar_title import missing_bars
 from ..scene.timeline import frames_per_second
 from ..shared.picture_options import FilmOptions
 from .arguments import path_to_write
@@ -91,7 +92,7 @@ def write_film(filename: str, options: FilmOptions, runner: Runner, _self: Any) 
     """Write the movie that is loaded as a film; the whole path of the file. Raises CmdException or SceneError."""
     path = path_to_write(filename, [f".{suffix}" for suffix in film.SUFFIXES], "filename")
     film_format = plan_film(options, _self)
-    runner.say(f" dsr_film: {film_format.describe(_self.count_frames())}")
+    runner.say(f" dsr_film: {describe_film(film_format, _self)}")
 
     def work() -> None:
         written = film.write_film(path, film_format, runner.say, _self)
@@ -100,6 +101,11 @@ def write_film(filename: str, options: FilmOptions, runner: Runner, _self: Any) 
 
     runner.run(work)
     return path
+
+
+def describe_film(film_format: film.FilmFormat, _self: Any) -> str:
+    """Describe the film of the loaded movie in a line."""
+    return "; ".join(filter(None, [film_format.describe(_self.count_frames()), missing_bars(film_format.ray, _self)]))
 
 
 def plan_film(options: FilmOptions, _self: Any) -> film.FilmFormat:

@@ -12,7 +12,7 @@ from pymol import CmdException, cmd
 
 from ..fits.fit import Fit, Trajectory
 from ..scene import color_bar, film, preview
-from ..scene.bar_title import titled_bars
+from ..scene.bar_title import missing_bars, titled_bars
 from ..scene.gui_thread import in_gui
 from ..scene.kept_movies import KeptMovies
 from ..scene.objects import SceneError, delete_objects
@@ -143,7 +143,8 @@ def write_still(
         options = MovieOptions(object=object, movie=False)
         load_movie(session, name, times, fine, options, quiet, _self)
         drawn = session.references.movies.pop(object).objects
-        runner.say(f" dsr_still: {fit.name} at state {times[0]:g}, {width} × {height} pixels{', ray-traced' * ray}")
+        line = f" dsr_still: {fit.name} at state {times[0]:g}, {width} × {height} pixels{', ray-traced' * ray}"
+        runner.say("; ".join(filter(None, [line, in_gui(_self, missing_bars, ray, _self)])))
         try:
             with ScratchFolder() as scratch:
                 draft = os.path.join(os.fspath(scratch), "still.png")

@@ -52,6 +52,14 @@ def bar_title(bar: str, _self: Any) -> str:
     return f"{described}: {', '.join(numbers)}" if len(numbers) > 1 else described
 
 
+def missing_bars(ray: bool, _self: Any) -> str:
+    """Say that pictures lack the bar: PyMOL draws no ramp in those of a given size; empty where they have it.
+
+    ray: whether they are ray-traced.
+    """
+    return "" if ray or not enabled_bars(_self) else "no bar of colours, which only ray-traced pictures have"
+
+
 @contextmanager
 def titled_bars(_self: Any) -> Iterator[None]:
     """Show the titles of the bars within the block, as a label above them.

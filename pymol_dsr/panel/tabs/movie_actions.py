@@ -11,11 +11,12 @@ from typing import Any
 from pymol.Qt import QtWidgets
 
 from ...commands.files import export_meshes
-from ...commands.film import plan_film, write_film
+from ...commands.film import describe_film, plan_film, write_film
 from ...commands.movie import foreign_movie, load_movie
 from ...commands.running import Runner
 from ...commands.still import write_still
 from ...fits.fit import Activity, Fit
+from ...scene.bar_title import missing_bars
 from ...scene.present_movie import PresentMovie
 from ...scene.timeline import frames_per_second
 from ...shared.options import FORMATS, FieldOptions, MeshOptions, MovieOptions, SurfaceOptions
@@ -149,9 +150,7 @@ class MovieActions:
         if cmd.get_movie_length() < 2:
             self._panel.complain("there is no movie to write; Load movie makes one")
             return
-        self._open(
-            FilmDialog(self._tab, lambda options: plan_film(options, cmd).describe(cmd.count_frames()), self._save_film)
-        )
+        self._open(FilmDialog(self._tab, lambda options: describe_film(plan_film(options, cmd), cmd), self._save_film))
 
     def _open(self, dialog: PictureDialog) -> None:
         """Show a dialog in place of the one before."""
@@ -188,7 +187,8 @@ class MovieActions:
 
         def describe(options: PictureOptions) -> str:
             width, height = options.pixels(cmd.get_viewport())
-            return f"State {time:g}, {width} × {height} pixels, with a mesh of {self._still_mesh().resolution:g} Å"
+            text = f"State {time:g}, {width} × {height} pixels, with a mesh of {self._still_mesh().resolution:g} Å"
+            return "; ".join(filter(None, [text, missing_bars(bool(options.ray), cmd)]))
 
         dialog = PictureDialog(self._tab, "Save a still", describe, partial(self._save_still, time))
         dialog.ray.setChecked(True)

@@ -17,7 +17,7 @@ from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import Activity, Fit, Phase, Trajectory
 from pymol_dsr.scene import movie_objects, palettes, placement, timeline
-from pymol_dsr.scene.bar_title import bar_title, titled_bars
+from pymol_dsr.scene.bar_title import bar_title, missing_bars, titled_bars
 from pymol_dsr.scene.kept_movies import KeptMovie
 from pymol_dsr.scene.user_settings import ColorRequest, follow_user_settings
 from pymol_dsr.session import session_of
@@ -180,6 +180,14 @@ def test_a_bar_has_a_title_in_ray_traced_films_and_stills(cmd, movie, tmp_path):
     # A line of text in the middle, above the bar.
     assert 185 < rows.min() < rows.max() < 215 and columns.min() < 130 and columns.max() > 190, (rows, columns)
     assert cmd.get_names("all") == names
+
+
+def test_a_line_says_that_drawn_pictures_have_no_bar(cmd, movie):
+    color(cmd, "out", "b")
+    assert missing_bars(False, cmd) == "no bar of colours, which only ray-traced pictures have"
+    assert missing_bars(True, cmd) == ""
+    cmd.disable("out_bar_b")
+    assert missing_bars(False, cmd) == ""
 
 
 def test_colouring_in_the_background(cmd, movie):
