@@ -31,10 +31,21 @@ class PageArea(QtWidgets.QScrollArea):
         """Take the events of the page, as Qt does, and fit its height where its width or a row has changed."""
         handled = super().eventFilter(watched, event)
         if watched is self.widget() and event.type() in (QtCore.QEvent.Type.Resize, QtCore.QEvent.Type.LayoutRequest):
+            # A form keeps the heights of its rows for the width that it was asked about last.
+            forget_sizes(watched.layout())
             needed = max(0, watched.layout().totalHeightForWidth(watched.width()))
             if watched.minimumHeight() != needed:
                 watched.setMinimumHeight(needed)
         return bool(handled)
+
+
+def forget_sizes(layout: Any) -> None:
+    """Have a layout and those in it ask their widgets for their sizes again."""
+    for number in range(layout.count()):
+        inner = layout.itemAt(number).layout()
+        if inner is not None:
+            forget_sizes(inner)
+    layout.invalidate()
 
 
 class Pages(QtWidgets.QWidget):

@@ -95,7 +95,7 @@ class MorphTab(QtWidgets.QWidget):
         fill = GenerateOptions(task="fill", frames=morph.frames - 2)
         # A path has no jumps.
         fit = FitOptions(breaks=())
-        runner = Runner("dsr_morph", False, self._tell, lambda line: None, self._tell)
+        runner = Runner("dsr_morph", False, self.report_line, lambda line: None, self.report_line)
         self.report.clear()
         self.panel.say("")
         self._running, self._is_cancelled, self.name = True, False, ""
@@ -120,9 +120,10 @@ class MorphTab(QtWidgets.QWidget):
     def _fit_name(self) -> str:
         return f"{self.name}_dsr"
 
-    def _tell(self, line: str) -> None:
+    def report_line(self, line: str) -> None:
+        """Print a line, and show it in the report; called in the thread of the work, too."""
         print(line)
-        self._said.emit(line.strip())
+        self._said.emit(line.removeprefix(" "))
 
     def _finished(self, name: str) -> None:
         self._ended(None)

@@ -372,7 +372,7 @@ class SimulateTab(QtWidgets.QWidget):
     def _start(self, resume: bool) -> None:
         session, cmd = self.panel.session, self.panel.cmd
         kind, selection = self.kind(), self.molecule.currentText().strip()
-        runner = Runner(kind.command, False, self._tell, self._keep_quiet, self._tell)
+        runner = Runner(kind.command, False, self.report_line, self._keep_quiet, self.report_line)
         try:
             options = self._generate_options(kind) if kind.task else self.simulation_options(resume)
         except ValueFault as fault:
@@ -390,9 +390,9 @@ class SimulateTab(QtWidgets.QWidget):
             self._run.enter(plan.job)
             self._reference, self.objects = plan.atoms.object, _objects(plan)
             if isinstance(plan, SourceWork):
-                run_source(session.sources, plan, self._tell, cmd, self._keep_quiet)
+                run_source(session.sources, plan, self.report_line, cmd, self._keep_quiet)
             else:
-                run_simulation(session.sources, plan, self._tell, cmd, self._keep_quiet)
+                run_simulation(session.sources, plan, self.report_line, cmd, self._keep_quiet)
             return self.objects
 
         self._simulated = kind.packages == PHYSICS
@@ -457,9 +457,10 @@ class SimulateTab(QtWidgets.QWidget):
         self.surface_button.setEnabled(max(counts, default=0) > 1)
         self.landscape_button.setEnabled(sum(counts) >= LEAST_LANDSCAPE and self.has_packages(LANDSCAPE))
 
-    def _tell(self, line: str) -> None:
+    def report_line(self, line: str) -> None:
+        """Print a line, and show it in the report; called in the thread of the work, too."""
         print(line)
-        self._said.emit(line.strip())
+        self._said.emit(line.removeprefix(" "))
 
     def _keep_quiet(self, line: str) -> None:
         """Leave out a line of progress, which the bar shows."""
@@ -491,7 +492,7 @@ class SimulateTab(QtWidgets.QWidget):
         if self._simulated:
             for name in objects:
                 self.panel.cmd.intra_fit(f"%{name} and name CA", 1)
-            self._tell(f" {'+'.join(objects)}: states superposed on CA atoms (intra_fit)")
+            self.report_line(f" {'+'.join(objects)}: states superposed on CA atoms (intra_fit)")
         self.surface.emit("+".join(objects))
 
     def _present(self) -> list[str]:

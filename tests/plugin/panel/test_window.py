@@ -144,6 +144,14 @@ def test_the_page_play_announces_surfaces_and_not_ensembles(panel):
     assert panel.play.no_surface().startswith("pep_dsr is being made")
 
 
+@pytest.mark.parametrize("page_name", ["simulate", "morph"])
+def test_columns_of_a_back_test_stand_below_each_other(panel, page_name):
+    page = getattr(panel, page_name)
+    for line in (" * hold     1.48", "   straight 2.73"):
+        page.report_line(line)
+    assert page.report.toPlainText() == "* hold     1.48\n  straight 2.73"
+
+
 def test_a_colour_that_is_not_chosen_leaves_the_one_that_the_surface_has(panel, monkeypatch):
     controls = panel.play.controls
     controls.color.setCurrentIndex(controls.color.findText("salmon"))
