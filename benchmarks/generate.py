@@ -180,19 +180,27 @@ def fill_dims(options: argparse.Namespace) -> list[Row]:
         knots = list(knots)
         between = [k for k in range(knots[0], knots[-1]) if k not in knots]
         projection = BondProjection.of(protein.topology.bonds, protein.topology.heavy, protein.states[knots])
+        without_clashes = filling.ClashRemoval(protein.molecule, protein.topology, protein.states[knots])
         for name in ("hold", "straight", "elastic", "analog"):
             if name == "elastic" and len(knots) > 6:
                 continue
 
-            def run(name: str = name, knots: Any = knots, projection: Any = projection) -> States:
+            def run(
+                name: str = name,
+                knots: Any = knots,
+                projection: Any = projection,
+                without_clashes: Any = without_clashes,
+            ) -> States:
                 paths = []
                 for a, b in itertools.pairwise(knots):
                     fractions = np.arange(1, b - a) / (b - a)
                     gap = filling.Gap.of(protein.states[a], protein.states[b], protein.topology, [other_run.states])
                     path = getattr(filling, name)(gap, fractions)
-                    paths.append(filling.straight(gap, fractions) if path is None else path)
-                full_path = np.concatenate(paths)
-                return full_path if name == "hold" else projection(full_path)
+                    path = filling.straight(gap, fractions) if path is None else path
+                    if name != "hold":
+                        path = without_clashes(projection(path), gap, fractions)
+                    paths.append(path)
+                return np.concatenate(paths)
 
             path, seconds = timed(run)
             rows.append(
@@ -230,6 +238,7 @@ def surfaces(options: argparse.Namespace) -> list[Row]:
     protein, other_run = adk()
     known = np.stack([source.coordinates[state] for state in ends]).astype(np.float64)
     projection = BondProjection.of(protein.topology.bonds, protein.topology.heavy, known)
+    without_clashes = filling.ClashRemoval(protein.molecule, protein.topology, known)
     gap = filling.Gap.of(known[0], known[1], protein.topology, [other_run.states])
     at_middles = np.array([(state - ends[0]) / (ends[1] - ends[0]) for state in middles])
     # Method, and fractions of the way; the surfaces of the last one are compared as they are.
@@ -237,7 +246,8 @@ def surfaces(options: argparse.Namespace) -> list[Row]:
     cases += [(name, at_middles) for name in ("straight", "elastic", "analog")]
     frames = [(float(state), source.coordinates[state].astype(np.float32)) for state in (*ends, *middles)]
     for number, (name, at) in enumerate(cases, 1):
-        path = filling.in_scene(projection(getattr(filling, name)(gap, at)), gap, known[1], at)
+        path = without_clashes(projection(getattr(filling, name)(gap, at)), gap, at)
+        path = filling.in_scene(path, gap, known[1], at)
         frames += [(1000.0 * number + k, atoms.astype(np.float32)) for k, atoms in enumerate(path)]
     by_state = {surface.state: surface for surface in compute_surfaces_at(source, frames, 2)}
 

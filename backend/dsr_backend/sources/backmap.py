@@ -7,6 +7,7 @@ Hydrogens follow their heavy atoms.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,8 +69,8 @@ class BackMap:
         # Frames and windows of the donors, once for all frames that are built.
         self._donor_frames = self._chain.frames(self._donors)
         self._donor_windows = self._chain.windows(self._donors, self._donor_frames)
-        self._terms = _Terms(molecule.elements, bonds, self._donors, heavy, self.atoms)
-        self._hydrogens = _Hydrogens(heavy, bonds)
+        self._terms = Relaxation(molecule.elements, bonds, self._donors, heavy, self.atoms)
+        self._hydrogens = Hydrogens(heavy, bonds)
 
     def build(
         self, positions: NDArray[np.floating[Any]], check: Callable[[], None] = lambda: None, relax: bool = True
@@ -236,8 +237,12 @@ class _Neighbours:
         return np.isin(self._key(pairs), self._keys)
 
 
-class _Terms:
-    """Terms that a relaxation minimises: distances of the donor, a hinge for near atoms, a weak pull to the start."""
+class Relaxation:
+    """Moves heavy atoms to the distances of a donor, away from atoms too near, and little from their start.
+
+    donors: f8[D,A,3] Å. heavy: bool[A]. fixed: atoms i8[K] that stay. keep_contacts: atoms may come as near as they are
+    in a donor, for example a metal and what holds it.
+    """
 
     def __init__(
         self,
@@ -246,8 +251,9 @@ class _Terms:
         donors: Floats,
         heavy: NDArray[np.bool_],
         fixed: Indices,
+        keep_contacts: bool = False,
     ) -> None:
-        self._donors = donors
+        self._donors, self._keep_contacts = donors, keep_contacts
         self._neighbours = _Neighbours(len(elements), bonds)
         turns_freely = _turns_freely(elements, donors)
         pairs = [bonds, self._neighbours.angles[:, [0, 2]]]
@@ -261,6 +267,12 @@ class _Terms:
         self._pairs = all_pairs[heavy[all_pairs].all(1) & self._free[all_pairs].any(1)]
         self._polar = np.array([element.upper() in ("N", "O") for element in elements])
 
+    def of(self, donors: Floats) -> Relaxation:
+        """Return the same relaxation with other donors f8[D,A,3] (Å)."""
+        other = copy.copy(self)
+        other._donors = donors
+        return other
+
     def relaxed(self, start: Floats, donor: Indices) -> Floats:
         """Return the atoms after RELAX_STEPS steps. donor: [A], the state that each atom came from."""
         first, second = self._pairs.T
@@ -271,13 +283,29 @@ class _Terms:
             built = self._minimised(built, start, donor_lengths, near, closest)
         return built
 
+    def clashes(self, built: Floats) -> int:
+        """Count pairs of atoms of f8[A,3] (Å) that clash, and in no donor are as near."""
+        pairs = self._pairs_within(built, CLASH)
+        distances = np.linalg.norm(built[pairs[:, 0]] - built[pairs[:, 1]], axis=1)
+        return int(np.count_nonzero(distances < self._known_distances(pairs)))
+
     def _near(self, built: Floats) -> tuple[Indices, Floats]:
         """Pairs of heavy atoms that may clash, and the distance in Å from which they push each other off."""
+        pairs = self._pairs_within(built, CLOSEST + 0.5)
+        closest = np.where(self._polar[pairs].all(1), CLOSEST_POLAR, CLOSEST)
+        return pairs, np.minimum(closest, self._known_distances(pairs)) if self._keep_contacts else closest
+
+    def _pairs_within(self, built: Floats, distance: float) -> Indices:
+        """Return pairs i8[P,2] of heavy atoms, one of them free, that are more than three bonds apart."""
         tree = cKDTree(built[self._heavy])
-        pairs = self._heavy[tree.query_pairs(CLOSEST + 0.5, output_type="ndarray")].reshape(-1, 2)
+        pairs = self._heavy[tree.query_pairs(distance, output_type="ndarray")].reshape(-1, 2)
         pairs = pairs[self._free[pairs].any(1)]
-        pairs = pairs[~self._neighbours.within_three(pairs)]
-        return pairs, np.where(self._polar[pairs].all(1), CLOSEST_POLAR, CLOSEST)
+        return np.asarray(pairs[~self._neighbours.within_three(pairs)])
+
+    def _known_distances(self, pairs: Indices) -> Floats:
+        """Return the least distances f8[P] (Å) of pairs i8[P,2] in the donors."""
+        apart = self._donors[:, pairs[:, 0]] - self._donors[:, pairs[:, 1]]
+        return np.asarray(np.linalg.norm(apart, axis=2).min(0))
 
     def _minimised(self, built: Floats, start: Floats, donor_lengths: Floats, near: Indices, closest: Floats) -> Floats:
         free = np.flatnonzero(self._free)
@@ -307,7 +335,7 @@ class _Terms:
         return atoms
 
 
-class _Hydrogens:
+class Hydrogens:
     """Puts each hydrogen where it is on the frame of its heavy atom in the donor."""
 
     def __init__(self, heavy: NDArray[np.bool_], bonds: Indices) -> None:

@@ -13,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from pymol_dsr.shared.molecule import Molecule
+
 from ..motion.rigid_parts import MIN_ANGLE, RigidPartInterpolation
 from ..motion.superpose import superpose, superpose_states
 from ..results import ensemble_metrics as metrics
+from .backmap import Hydrogens, Relaxation
 from .carry import carried_along
 from .continuation import smoothed_path
 from .elastic_path import chain_numbers, elastic_path
@@ -211,6 +214,34 @@ def _walk(
         current = projection((current + drift + noise)[None])[0]
         states.append(current)
     return np.stack(states)
+
+
+class ClashRemoval:
+    """Pushes apart the heavy atoms of filled states that clash: a side chain halfway may lie in another one."""
+
+    def __init__(self, molecule: Molecule, topology: Topology, states: Floats) -> None:
+        """states: known ones f[S,A,3] (Å), whose bond lengths tell which bonds turn."""
+        bonds, known = topology.bonds, np.asarray(states, np.float64)
+        self._relaxation = Relaxation(
+            molecule.elements, bonds, known[[0, -1]], topology.heavy, topology.trace, keep_contacts=True
+        )
+        self._hydrogens = Hydrogens(topology.heavy, bonds)
+
+    def __call__(self, path: States, gap: Gap, fractions: Floats, check: Callable[[], None] = lambda: None) -> States:
+        """Return a path f8[F,A,3] (Å) without clashes, as it is where it has none. The trace stays where it is.
+
+        check: called for each state, may raise.
+        """
+        ends = np.stack([gap.first, gap.last])
+        relaxation = self._relaxation.of(ends)
+        if not any(relaxation.clashes(state) for state in path):
+            return path
+        states = []
+        for state, fraction in zip(path, fractions, strict=True):
+            check()
+            nearer = np.full(len(state), int(fraction > 0.5))
+            states.append(self._hydrogens.placed(relaxation.relaxed(state, nearer), ends, nearer))
+        return np.stack(states)
 
 
 def in_scene(path: States, gap: Gap, last: Floats, fractions: Floats) -> States:

@@ -209,6 +209,7 @@ def fill_states(
         name, table, notes = choose_filling(states, first_trajectory.times, other_states, topology, check)
     known = np.concatenate([states, *other_states])
     projection = BondProjection.of(topology.bonds, topology.heavy, known)
+    without_clashes = filling.ClashRemoval(molecule, topology, states)
     by_energy = None
     if name in energy_paths.METHODS:
         by_energy = energy_paths.EnergyPaths(name, molecule, topology, projection, options.seed, check)
@@ -228,6 +229,8 @@ def fill_states(
         gap = filling.Gap.of(states[k], states[k + 1], topology, other_states)
         if by_energy is None:
             path = projection(_fill(name, gap, fractions, check))
+            if name != "hold":
+                path = without_clashes(path, gap, fractions, check)
         else:
             path = by_energy.path(gap, fractions, filled)
         if library is not None:

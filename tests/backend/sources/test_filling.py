@@ -10,6 +10,7 @@ from dsr_backend.sources.projection import BondProjection
 from dsr_backend.sources.topology import Topology
 from scipy.spatial.transform import Rotation
 
+from pymol_dsr.shared.molecule import Molecule
 from support.molecules import backbone_molecule, bent_helix, helix
 
 MOLECULE = backbone_molecule(10)
@@ -101,3 +102,31 @@ def test_a_bridge_meets_its_ends_with_steps_of_the_known_size():
     assert steps[-1] < 2.0 * library.size
     lengths = metrics.bond_lengths(np.stack([FIRST, LAST]), TOPOLOGY.bonds).mean(0)
     assert metrics.broken_bonds(path, TOPOLOGY.bonds, lengths) < 0.02
+
+
+def test_side_chains_that_meet_halfway_are_pushed_apart_and_the_trace_stays():
+    # Two strands side by side; a side chain of each moves to where that of the other was.
+    count = 6
+    trace = np.stack([np.zeros(count), np.zeros(count), 3.8 * np.arange(count)], 1)
+    strands = np.concatenate([trace, trace + np.array([6.0, 0.0, 0.0])])
+    tips = np.array([[2.0, 1.6, 9.5], [4.0, -1.6, 9.5]])
+    first, last = (np.concatenate([strands, tips * np.array([1.0, side, 1.0])]) for side in (1.0, -1.0))
+    molecule = Molecule(
+        ("CA",) * (2 * count) + ("CB", "CB"),
+        ("ALA",) * (2 * count + 2),
+        (*map(str, range(1, 2 * count + 1)), "3", "9"),
+        ("A",) * count + ("B",) * count + ("A", "B"),
+        ("C",) * (2 * count + 2),
+        np.array([[2, 12], [8, 13]], np.int32),
+        np.zeros(2 * count + 2, bool),
+    )
+    gap = filling.Gap.of(first, last, Topology.of(molecule))
+    half = np.array([0.5])
+    path = filling.straight(gap, half)
+    without_clashes = filling.ClashRemoval(molecule, gap.topology, np.stack([first, last]))
+    clear = without_clashes(path, gap, half)
+    apart = [np.linalg.norm(states[0, 12] - states[0, 13]) for states in (path, clear)]
+    assert apart[0] < 2.4 < apart[1]
+    assert clear[0, : 2 * count] == pytest.approx(path[0, : 2 * count], abs=1e-9)
+    touching = filling.Gap.of(path[0], path[0], gap.topology)
+    assert without_clashes(path, touching, half) is path, "as near as in a known state is no clash"
