@@ -269,9 +269,9 @@ class Relaxation:
 
     def of(self, donors: Floats) -> Relaxation:
         """Return the same relaxation with other donors f8[D,A,3] (Å)."""
-        other = copy.copy(self)
-        other._donors = donors
-        return other
+        relaxation = copy.copy(self)
+        relaxation._donors = donors
+        return relaxation
 
     def relaxed(self, start: Floats, donor: Indices) -> Floats:
         """Return the atoms after RELAX_STEPS steps. donor: [A], the state that each atom came from."""
@@ -304,8 +304,8 @@ class Relaxation:
 
     def _known_distances(self, pairs: Indices) -> Floats:
         """Return the least distances f8[P] (Å) of pairs i8[P,2] in the donors."""
-        apart = self._donors[:, pairs[:, 0]] - self._donors[:, pairs[:, 1]]
-        return np.asarray(np.linalg.norm(apart, axis=2).min(0))
+        vectors = self._donors[:, pairs[:, 0]] - self._donors[:, pairs[:, 1]]
+        return np.asarray(np.linalg.norm(vectors, axis=2).min(0))
 
     def _minimised(self, built: Floats, start: Floats, donor_lengths: Floats, near: Indices, closest: Floats) -> Floats:
         free = np.flatnonzero(self._free)
