@@ -125,8 +125,8 @@ def test_side_chains_that_meet_halfway_are_pushed_apart_and_the_trace_stays():
     path = filling.straight(gap, half)
     without_clashes = filling.ClashRemoval(molecule, gap.topology, np.stack([first, last]))
     clear = without_clashes(path, gap, half)
-    apart = [np.linalg.norm(states[0, 12] - states[0, 13]) for states in (path, clear)]
-    assert apart[0] < 2.4 < apart[1]
+    distances = [np.linalg.norm(states[0, 12] - states[0, 13]) for states in (path, clear)]
+    assert distances[0] < 2.4 < distances[1]
     assert clear[0, : 2 * count] == pytest.approx(path[0, : 2 * count], abs=1e-9)
     touching = filling.Gap.of(path[0], path[0], gap.topology)
     assert without_clashes(path, touching, half) is path, "as near as in a known state is no clash"
