@@ -41,8 +41,8 @@ class Pose:
     def apply(self, atoms: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return the atoms f4[A,3] (Å) in this pose."""
         centre = atoms.mean(0, dtype=np.float64)
-        moved: NDArray[np.float32] = (self.turn.apply(atoms - centre) + centre + self.shift).astype(np.float32)
-        return moved
+        placed: NDArray[np.float32] = (self.turn.apply(atoms - centre) + centre + self.shift).astype(np.float32)
+        return placed
 
     def back(self, surface: Surface, centre: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return points f4[N,3] (Å) and normals f4[N,3] of a surface in this pose as they were before it."""
@@ -93,9 +93,9 @@ def agreement(source: Source) -> dict[str, NDArray[np.float64]]:
         atoms = source.coordinates[state]
         placed = [atoms, *(pose.apply(atoms) for _, pose in poses)]
         computed = compute_surfaces_at(source, list(zip(map(float, range(len(placed))), placed, strict=True)))
-        own, *others = sorted(computed, key=lambda surface: surface.state)
-        reference = GroundTruth(own.points, own.normals, own.faces, UnitCube.of([own.points]))
-        for (label, pose), surface in zip(poses, others, strict=True):
+        unmoved, *moved = sorted(computed, key=lambda surface: surface.state)
+        reference = GroundTruth(unmoved.points, unmoved.normals, unmoved.faces, UnitCube.of([unmoved.points]))
+        for (label, pose), surface in zip(poses, moved, strict=True):
             points, normals = pose.back(surface, atoms.mean(0, dtype=np.float64))
             score = reference.score(points, normals, surface.faces)
             scores[label].append((score.iou, score.nc))
