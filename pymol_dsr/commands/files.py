@@ -345,7 +345,8 @@ def export_meshes(
                 timed = dataclasses.replace(request, time=times_in_it[0])
             atomic_write.replace(target, jobs.ask(fit, timed).file.tobytes())
             written.append(target)
-    say(f" {fit.name}: {len(written)} {'file' if len(written) == 1 else 'files'} written, the last is {written[-1]}")
+    listed = written[0] if len(written) == 1 else f"{len(written)} files, the last is {written[-1]}"
+    say(f" {fit.name}: written {listed}")
     first, last = min(trajectory.states), max(trajectory.states)
     if any(not first <= time <= last for time in chosen):
         print(f" {fit.name}: states past the fitted {first:g} to {last:g} are extrapolated")

@@ -14,6 +14,7 @@ def test_all_that_is_kept_is_listed_with_its_size(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     descriptions = {
+        tmp_path / ".pymolpluginsrc.py": "PyMOL's preferences, of which those named dsr_ are ours",
         home / "fits/a.dsr": "a fit",
         home / "fits/b.surfaces/0001.safetensors": "of an interrupted fit: surfaces and training; dsr_resume goes on",
         home / "fits/notes.txt": "not ours, or left by a write that failed",

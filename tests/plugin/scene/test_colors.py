@@ -19,6 +19,7 @@ from pymol_dsr.fits.fit import Activity, Fit, Phase, Trajectory
 from pymol_dsr.scene import movie_objects, palettes, placement, timeline
 from pymol_dsr.scene.bar_title import bar_title, missing_bars, titled_bars
 from pymol_dsr.scene.kept_movies import KeptMovie
+from pymol_dsr.scene.objects import SceneError
 from pymol_dsr.scene.user_settings import ColorRequest, follow_user_settings
 from pymol_dsr.session import session_of
 from pymol_dsr.shared import messages
@@ -76,6 +77,13 @@ def halves(cmd, state=1, name="out"):
     sides = [np.unique(corners[chosen_corners, 1:4].round(4), axis=0) for chosen_corners in (first, ~first)]
     assert [len(side) for side in sides] == [1, 1], sides
     return [tuple(side[0].tolist()) for side in sides]
+
+
+def test_a_movie_is_named_by_its_object_and_by_its_fit(cmd, movie):
+    movies = session_of(cmd).movies
+    assert movies.find("out", cmd) == movies.find("mol_dsr", cmd) == movies.find("out_future", cmd) == [movie]
+    with pytest.raises(SceneError, match="mol is a molecule; dsr_color takes a fit"):
+        movies.find("mol", cmd)
 
 
 def color(cmd, *args, **kwargs):

@@ -24,9 +24,13 @@ def test_another_text_is_refused(text, reason):
         packed_bytes.unpack(text, 1000)
 
 
-def test_a_text_that_inflates_to_more_than_is_asked_for_is_refused():
-    text = packed_bytes.pack(bytes(10_000_000))
+@pytest.mark.parametrize("count", [1001, 10_000_000])
+def test_a_text_that_inflates_to_more_than_is_asked_for_is_refused(count):
     with pytest.raises(ValueError, match="more than 1000 bytes"):
-        packed_bytes.unpack(text, 1000)
+        packed_bytes.unpack(packed_bytes.pack(bytes(count)), 1000)
+
+
+def test_a_text_without_its_end_is_refused():
+    text = packed_bytes.pack(bytes(10_000_000))
     with pytest.raises(ValueError, match="end is missing"):
         packed_bytes.unpack(text[:-16], 10_000_000)
