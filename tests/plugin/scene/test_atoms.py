@@ -21,6 +21,7 @@ def test_radii_are_those_of_the_fitted_atoms_while_the_scene_has_them(cmd):
     for number, radius in enumerate((1.2, 1.7, 1.5)):
         cmd.pseudoatom("mol", pos=(4 * number, 0, 0), name=f"A{number}", vdw=radius)
     trajectory = Trajectory("", "mol", "mol", np.array([0, 2]), [1.0])
-    np.testing.assert_allclose(atom_radii(trajectory, cmd), [1.2, 1.5], atol=1e-6)
+    radii = atom_radii(trajectory, cmd)
+    assert radii is not None and np.abs(radii - [1.2, 1.5]).max() < 1e-6
     cmd.delete("mol")
     assert atom_radii(trajectory, cmd) is None
