@@ -136,6 +136,7 @@ def ensembles(panel):
 def simulation(panel):
     """Simulate a helix of nine residues."""
     cmd.delete("all")
+    cmd.frame(1)
     cmd.fab("ACDEFGHIK", "pep", ss=1)
     page = panel.simulate
     panel.tabs.setCurrentWidget(page)

@@ -107,6 +107,9 @@ class GeneratedObjects:
         names = [*self.objects, *filter(None, [self._group])]
         check_generated_names(names, cmd)
         delete_objects(names, cmd)
+        if not cmd.get_movie_length() and cmd.get_state() > max(state_place.state for state_place in self._places):
+            # They are alone in view soon, and none of them has the state in view.
+            cmd.frame(1)
         for given_state in self._given:
             self._put(given_state.place, given_state.coordinates, given_state.title)
 

@@ -44,6 +44,15 @@ def test_generated_states_are_an_object_with_all_atoms_orange_carbons_and_titles
     assert "pep" not in plugin.get_names("objects", enabled_only=1)
 
 
+@pytest.mark.parametrize(("frame", "movie", "in_view"), [(6, "", 1), (2, "", 2), (6, "1 -6", 6)])
+def test_fewer_states_than_the_one_in_view_are_shown_from_the_first(plugin, frame, movie, in_view):
+    if movie:
+        plugin.mset(movie)
+    plugin.frame(frame)
+    load(plugin)
+    assert plugin.get_state() == in_view
+
+
 def test_given_states_stand_among_generated_ones_without_the_mark(plugin):
     atoms = read_states("pep", "1+6", plugin)
     anchors = [GivenState(StatePlace("way", 1), atoms.coordinates[0], "state 1 of pep")]
