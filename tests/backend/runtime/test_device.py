@@ -1,5 +1,6 @@
-"""A GPU whose memory does not last: a smaller chunk once, then the message."""
+"""Devices in words, and a GPU whose memory does not last: a smaller chunk once, then the message."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from dsr_backend.fields import base
 from dsr_backend.geometry import triangle_mesh
 from dsr_backend.geometry.signed_distance import closest_feature
 from dsr_backend.geometry.triangle_mesh import TriangleMesh
-from dsr_backend.runtime.device import retry_with_smaller_chunk
+from dsr_backend.runtime.device import describe, retry_with_smaller_chunk
 
 from support.formula_field import SPHERE, balls
 from support.shapes import ball
@@ -70,3 +71,10 @@ def test_distances_to_a_surface_are_taken_in_smaller_chunks(monkeypatch):
     monkeypatch.setattr(triangle_mesh, "CHUNK", 800)
     torch.testing.assert_close(mesh.signed_distance(x), expected)
     assert sizes == [300, 100, 100, 100]
+
+
+def test_a_processor_is_described_with_the_memory_of_the_machine():
+    described = describe("cpu")
+    [kilobytes] = [line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if "MemTotal" in line]
+    assert described.device == "cpu" and described.name and described.threads >= 1
+    assert described.memory_gb == pytest.approx(int(kilobytes) / 2**20, rel=0.05)
