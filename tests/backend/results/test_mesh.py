@@ -319,8 +319,6 @@ def test_a_huge_box_is_refused_before_anything_is_allocated():
     [
         ({"time": np.nan}, "time nan must be a finite number"),
         ({"time": np.inf}, "time inf must be a finite number"),
-        ({"smooth": -1.0}, "smooth -1.0: it must be at least 0 states"),
-        ({"smooth": np.nan}, "smooth nan: it is neither a finite number nor auto"),
         ({"resolution": 0.005}, "resolution 0.005: it must lie between"),
         ({"resolution": 20.0}, "resolution 20.0: it must lie between"),
         ({"resolution": np.nan}, "resolution nan: it is not a finite number"),
@@ -330,6 +328,18 @@ def test_meshes_and_grids_refuse(wrong, message):
     for make in (extract_mesh, distance_grid):
         with pytest.raises(ValueError, match=message):
             make(balls(SPHERE), **{"time": 1.0, **wrong})
+
+
+@pytest.mark.parametrize(
+    "smooth, message",
+    [
+        (-1.0, "smooth -1.0: it must be at least 0 states"),
+        (np.nan, "smooth nan: it is neither a finite number nor auto"),
+    ],
+)
+def test_a_wrong_width_is_refused(smooth, message):
+    with pytest.raises(ValueError, match=message):
+        extract_mesh(balls(SPHERE), 1.0, smooth=smooth)
 
 
 @pytest.mark.parametrize(

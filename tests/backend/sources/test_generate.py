@@ -166,7 +166,7 @@ def test_a_path_with_fluctuations_has_their_steps_and_needs_known_ones():
         ),
         (1, {"task": "continue"}, "there is 1 state"),
         (1, {"task": "fill"}, "there is 1"),
-        (2, {"task": "sample"}, "there are 2"),
+        (2, {"task": "sample"}, "three known ones or more, not like 2: give more states"),
         (30, {"task": "continue", "method": "net"}, "400 steps from state to state or more.*there are 29"),
     ],
 )
