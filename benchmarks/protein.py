@@ -194,6 +194,7 @@ def compare(
         free_energy=result.free_energy,
         reference=result.reference_axes,
     )
+    assert result.reference_rmsf is not None
     figures["potential"] = {
         "replicas": options.replicas,
         "steps": steps,

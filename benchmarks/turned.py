@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import markdown
 import numpy as np
@@ -38,7 +39,7 @@ class Pose:
     turn: Rotation
     shift: NDArray[np.float64]
 
-    def apply(self, atoms: NDArray[np.floating]) -> NDArray[np.float32]:
+    def apply(self, atoms: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Return the atoms f4[A,3] (Å) in this pose."""
         centre = atoms.mean(0, dtype=np.float64)
         placed: NDArray[np.float32] = (self.turn.apply(atoms - centre) + centre + self.shift).astype(np.float32)
