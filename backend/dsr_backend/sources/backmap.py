@@ -110,7 +110,7 @@ def residue_indices(molecule: Molecule) -> Indices:
 
 
 def clashes(coordinates: NDArray[np.floating[Any]], molecule: Molecule) -> int:
-    """Count pairs of heavy atoms of [A,3] in Å that are more than three bonds apart and nearer than `closest` Å."""
+    """Count pairs of heavy atoms of [A,3] in Å that are more than three bonds apart and nearer than CLASH Å."""
     heavy = np.flatnonzero(_heavy(molecule))
     pairs = heavy[cKDTree(coordinates[heavy]).query_pairs(CLASH, output_type="ndarray")]
     return int(np.count_nonzero(~_Neighbours(len(molecule), molecule.bonds).within_three(pairs)))

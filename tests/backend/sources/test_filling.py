@@ -5,6 +5,7 @@ import pytest
 from dsr_backend.motion.superpose import superpose_states
 from dsr_backend.results import ensemble_metrics as metrics
 from dsr_backend.sources import filling
+from dsr_backend.sources.backmap import Relaxation
 from dsr_backend.sources.elastic_path import elastic_path
 from dsr_backend.sources.projection import BondProjection
 from dsr_backend.sources.topology import Topology
@@ -104,8 +105,8 @@ def test_a_bridge_meets_its_ends_with_steps_of_the_known_size():
     assert metrics.broken_bonds(path, TOPOLOGY.bonds, lengths) < 0.02
 
 
-def test_side_chains_that_meet_halfway_are_pushed_apart_and_the_trace_stays():
-    # Two strands side by side; a side chain of each moves to where that of the other was.
+def meeting_side_chains() -> tuple[Molecule, np.ndarray, np.ndarray]:
+    """Two strands side by side, in two states: a side chain of each moves to where that of the other was."""
     count = 6
     trace = np.stack([np.zeros(count), np.zeros(count), 3.8 * np.arange(count)], 1)
     strands = np.concatenate([trace, trace + np.array([6.0, 0.0, 0.0])])
@@ -120,6 +121,11 @@ def test_side_chains_that_meet_halfway_are_pushed_apart_and_the_trace_stays():
         np.array([[2, 12], [8, 13]], np.int32),
         np.zeros(2 * count + 2, bool),
     )
+    return molecule, first, last
+
+
+def test_side_chains_that_meet_halfway_are_pushed_apart_and_the_trace_stays():
+    molecule, first, last = meeting_side_chains()
     gap = filling.Gap.of(first, last, Topology.of(molecule))
     half = np.array([0.5])
     path = filling.straight(gap, half)
@@ -127,6 +133,21 @@ def test_side_chains_that_meet_halfway_are_pushed_apart_and_the_trace_stays():
     clear = without_clashes(path, gap, half)
     distances = [np.linalg.norm(states[0, 12] - states[0, 13]) for states in (path, clear)]
     assert distances[0] < 2.4 < distances[1]
-    assert clear[0, : 2 * count] == pytest.approx(path[0, : 2 * count], abs=1e-9)
+    trace = gap.topology.trace
+    assert clear[0, trace] == pytest.approx(path[0, trace], abs=1e-9)
     touching = filling.Gap.of(path[0], path[0], gap.topology)
     assert without_clashes(path, touching, half) is path, "as near as in a known state is no clash"
+
+
+def test_atoms_that_are_near_in_a_known_state_stay_near_where_contacts_are_kept():
+    """A metal and its ligands are nearer to each other than atoms that are not bonded."""
+    molecule, first, last = meeting_side_chains()
+    topology, known = Topology.of(molecule), 0.5 * (first + last)
+    distances = []
+    for keep in (True, False):
+        relaxation = Relaxation(
+            molecule.elements, topology.bonds, known[None], topology.heavy, topology.trace, keep_contacts=keep
+        )
+        atoms = relaxation.relaxed(known, np.zeros(len(known), np.int64))
+        distances.append(np.linalg.norm(atoms[-1] - atoms[-2]))
+    assert distances[0] == pytest.approx(np.linalg.norm(known[-1] - known[-2]), abs=0.05) and distances[1] > 2.4
