@@ -27,7 +27,7 @@ from ..geometry.lattice import Lattice, LatticeLimit, gather, refined
 from ..geometry.unit_cube import UnitCube
 from ..motion.motion import Motion
 from ..motion.warp import Warp
-from .base import CHUNK, NORMAL_WIDTH, Field, FieldAtTime, scene_box
+from .base import NORMAL_WIDTH, Field, FieldAtTime, scene_box
 
 # Nodes of a fine lattice, in the band or not: they take 4 GiB while a band is laid out. A box of 640 Å at 1 Å.
 MAX_NODES = 2**28
@@ -274,7 +274,7 @@ class FastField(Field):
         lattice = self.band.lattice
         values = refined(self.coarse.mix(weights).view(self.coarse_lattice.shape), self.factor).view(-1)
         values[self.band.node_numbers[: self.band.count]] += self.fine.mix(weights)
-        return lambda xi: lattice.extrapolate_scalar(values, xi)
+        return lambda xi: lattice.extrapolate_columns(values, xi)
 
     def _banded(self, weights: torch.Tensor) -> MaterialDistance:
         """Return f as a function of ξ, from values in the band and on the coarse lattice, for state weights f4[S]."""
@@ -282,14 +282,21 @@ class FastField(Field):
         return lambda xi: self.material_distance(coarse, table, xi)
 
     def mixtures(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return g of W mixtures of the states: f4[coarse nodes,W] and f4[rows,W] (Å) for weights f4[W,S]."""
-        coarse = self.coarse.mix(weights).T.contiguous()
-        numbers = torch.split(self.band.node_numbers, CHUNK)
-        values = torch.cat(
-            [self.coarse_lattice.interpolate(coarse, self.band.lattice.nodes(chunk)) for chunk in numbers]
-        )
-        values[: self.band.count] += self.fine.mix(weights).T
-        return coarse, values
+        """Return W mixtures of the states: f4[coarse nodes,W] and f4[rows,W] (Å) for weights f4[W,S].
+
+        The fine ones are differences to the coarse lattice, 0 in the halo.
+        """
+        coarse, fine = self.coarse.mix(weights), self.fine.mix(weights)
+        halo = len(self.band) - self.band.count
+        return coarse.T.contiguous(), nn.functional.pad(fine.T, (0, 0, 0, halo))
+
+    def mixed_distances(self, coarse: torch.Tensor, fine: torch.Tensor, xi: torch.Tensor) -> torch.Tensor:
+        """Return g f4[N,W] (Å) at material coordinates ξ f4[N,3] (Å) of W mixtures, the result of `mixtures`."""
+        rows, weight, beyond, in_band = self._cells(xi)
+        # Outside the box, f grows by the distance to the box.
+        distance = self.coarse_lattice.interpolate(coarse, xi) + beyond[:, None]
+        near = torch.nonzero(in_band)[:, 0]
+        return distance.index_add_(0, near, gather(fine, rows.index_select(0, near), weight.index_select(0, near)))
 
     def table(self, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return coarse values f4[coarse nodes,1] and the features f4[rows,F] of the band for state weights f4[S].
@@ -297,6 +304,7 @@ class FastField(Field):
         The first feature is g; a correction takes further ones.
         """
         coarse, values = self.mixtures(weights[None])
+        values += self.coarse_lattice.interpolate(coarse, self.band.lattice.nodes(self.band.node_numbers))
         if self.correction is None:
             return coarse, values
         value = values[:, 0]
@@ -324,36 +332,22 @@ class FastField(Field):
 
         coarse, table: the result of `table`.
         """
-        return self._interpolated(coarse, table, xi, lambda features: self.decode(features)[:, None])[:, 0]
-
-    def mixed_distances(self, coarse: torch.Tensor, values: torch.Tensor, xi: torch.Tensor) -> torch.Tensor:
-        """Return g f4[N,W] (Å) at material coordinates ξ f4[N,3] (Å) of W mixtures, the result of `mixtures`."""
-        return self._interpolated(coarse, values, xi, lambda columns: columns)
-
-    def _interpolated(
-        self,
-        coarse: torch.Tensor,
-        table: torch.Tensor,
-        xi: torch.Tensor,
-        decode: Callable[[torch.Tensor], torch.Tensor],
-    ) -> torch.Tensor:
-        """Return the values f4[N,W] (Å) at ξ f4[N,3] (Å) that `decode` makes of the table's columns f4[rows,F] there.
-
-        coarse: f4[coarse nodes,W] Å, what counts beyond the band.
-        """
-        band, lattice = self.band, self.coarse_lattice
-        index, weight = band.lattice.corners(xi)
-        rows = band.rows(index)
-        beyond = torch.linalg.norm(xi - lattice.clamp(xi), dim=1)
-        in_band = (rows.amin(1) >= 0) & (beyond == 0.0)
+        rows, weight, beyond, in_band = self._cells(xi)
         near, far = torch.nonzero(in_band)[:, 0], torch.nonzero(~in_band)[:, 0]
-        if not len(far):
-            return decode(gather(table, rows, weight))
-        distance = xi.new_empty(len(xi), coarse.shape[1])
-        distance[near] = decode(gather(table, rows.index_select(0, near), weight.index_select(0, near)))
-        # Outside the box, f grows by the distance to the box.
-        distance[far] = lattice.interpolate(coarse, xi.index_select(0, far)) + beyond.index_select(0, far)[:, None]
+        distance = xi.new_empty(len(xi))
+        distance[near] = self.decode(gather(table, rows.index_select(0, near), weight.index_select(0, near)))
+        in_box = self.coarse_lattice.interpolate_columns(coarse[:, 0], xi.index_select(0, far))
+        distance[far] = in_box + beyond.index_select(0, far)
         return distance
+
+    def _cells(self, xi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the band's rows i4[N,8] and trilinear weights f4[N,8] around ξ f4[N,3] (Å), the distance f4[N] (Å)
+        beyond the box, and bool[N]: whether ξ lies in the box, and all of its rows in the band and its halo.
+        """
+        index, weight = self.band.lattice.corners(xi)
+        rows = self.band.rows(index)
+        beyond = torch.linalg.norm(xi - self.coarse_lattice.clamp(xi), dim=1)
+        return rows, weight, beyond, (rows.amin(1) >= 0) & (beyond == 0.0)
 
     def with_uniform_smoothing(self) -> FastField:
         """Return the field smoothed over time at the states as between them, by one gap at least."""

@@ -57,7 +57,7 @@ class Warp:
     """
 
     def __init__(self, pose: Pose, displacement: tuple[Lattice, torch.Tensor] | None, device: torch.device) -> None:
-        """displacement: u f4[nodes,3] (Å) on its lattice; None for u = 0."""
+        """displacement: u f4[3,nodes] (Å) on its lattice; None for u = 0."""
         # x is first taken relative to the reference's origin in the scene, so coordinates of 10⁵ Å keep their digits.
         self.origin = torch.as_tensor(-pose.translation @ pose.rotation, dtype=torch.float64, device=device)
         self.rotation = torch.as_tensor(pose.rotation, dtype=torch.float32, device=device)
@@ -65,11 +65,12 @@ class Warp:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return the material coordinates f4[N,3] of scene points x f4[N,3], both in Å."""
-        y = (x.double() - self.origin).float() @ self.rotation.T
+        # Points are columns here: all that comes after is faster with whole axes.
+        y = (self.rotation @ (x.double() - self.origin).float().T).T
         if self.displacement is None:
             return y
         lattice, u = self.displacement
-        return y + lattice.interpolate(u, y)
+        return y + lattice.interpolate_columns(u, y).T
 
     def inverse(self, xi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return scene points f4[N,3] whose material coordinates are about ξ f4[N,3], and by how much they miss f4[N].
@@ -88,8 +89,8 @@ class Warp:
         assert self.displacement is not None
         lattice, u = self.displacement
         for _ in range(steps):
-            y = xi - lattice.interpolate(u, y)
-        return y, torch.linalg.norm(y + lattice.interpolate(u, y) - xi, dim=1)
+            y = xi - lattice.interpolate_columns(u, y).T
+        return y, torch.linalg.norm(y + lattice.interpolate_columns(u, y).T - xi, dim=1)
 
 
 def least_folding(
@@ -135,7 +136,7 @@ def _folding(
     x = (centres[picked] + WARP_SIGMAS[0] * torch.randn(len(picked), 3, generator=generator)).to(device)
     lattice, u = splat(atoms, reference, sigma, device, cancelled)
     steps = 0.1 * torch.eye(3, device=device)
-    columns = [(lattice.interpolate(u, x + h) - lattice.interpolate(u, x - h)) / 0.2 for h in steps]
+    columns = [(lattice.interpolate_columns(u, x + h) - lattice.interpolate_columns(u, x - h)).T / 0.2 for h in steps]
     jacobian = torch.eye(3, device=device) + torch.stack(columns, 2)
     return float((MIN_DETERMINANT - torch.linalg.det(jacobian)).clamp_min(0.0).mean())
 
@@ -147,7 +148,7 @@ def splat(
     device: torch.device,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> tuple[Lattice, torch.Tensor]:
-    """Average the displacements f4[nodes,3] from atoms to reference, both f4[A,3], around the atoms; all in Å.
+    """Average the displacements f4[3,nodes] from atoms to reference, both f4[A,3], around the atoms; all in Å.
 
     Raises ValueError and MemoryError for a lattice that is too large, and Cancelled.
     """
@@ -156,18 +157,20 @@ def splat(
     positions = torch.as_tensor(atoms, device=device)
     displacement = torch.as_tensor(reference, device=device) - positions
     index, weight = lattice.corners(positions)
-    # The fourth channel sums the weights, by which the sums of displacements are divided at the end.
-    values = torch.cat([displacement, torch.ones_like(displacement[:, :1])], 1)
-    nodes = torch.zeros(lattice.size, 4, device=device)
-    nodes.index_add_(0, index.reshape(-1), (weight[..., None] * values[:, None]).reshape(-1, 4))
-    volume = nodes.T.reshape(4, *lattice.shape)
+    # The fourth row sums the weights, by which the sums of displacements are divided at the end. Row by row, atoms are
+    # added several times faster than four numbers at once.
+    rows = torch.cat([displacement.T, torch.ones_like(displacement[None, :, 0])])
+    nodes = torch.zeros(4, lattice.size, device=device)
+    for sums, row in zip(nodes, rows, strict=True):
+        sums.index_add_(0, index.view(-1), (weight * row[:, None]).view(-1))
+    volume = nodes.view(4, *lattice.shape)
     total = torch.zeros_like(volume)
     for scale, scale_weight in WARP_SCALES:
         if cancelled():
             raise Cancelled("cancelled in the map to material coordinates")
         total += scale_weight * scale**3 * _blur(volume, scale * sigma / WARP_SPACING)
     flat = total.reshape(4, -1)
-    return lattice, (flat[:3] / flat[3].clamp_min(1e-30)).T.contiguous()
+    return lattice, flat[:3] / flat[3].clamp_min(1e-30)
 
 
 def warp_lattice(atoms: NDArray[np.float32]) -> Lattice:

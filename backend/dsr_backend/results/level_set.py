@@ -215,7 +215,7 @@ def lattice_normals(values: torch.Tensor, x: torch.Tensor, resolution: float, wi
     lattice = Lattice((0.0, 0.0, 0.0), resolution, (x_count, y_count, z_count))
     step = float(np.sqrt(max((0.25 * resolution) ** 2, width**2 - resolution**2)))
     corners = constant(TETRAHEDRON, torch.float32, x.device)
-    differences = [lattice.interpolate_scalar(values.view(-1), x + step * corner) for corner in corners]
+    differences = [lattice.interpolate_columns(values.view(-1), x + step * corner) for corner in corners]
     return torch.nn.functional.normalize(torch.stack(differences, 1) @ corners, dim=1)
 
 

@@ -185,7 +185,7 @@ def test_scalars_are_interpolated_as_columns_are():
     values = torch.rand(LATTICE.size)
     x = torch.cat([inside(LATTICE), inside(LATTICE) + 4.0])
     expected = LATTICE.interpolate(values[:, None], x)[:, 0]
-    np.testing.assert_allclose(LATTICE.interpolate_scalar(values, x), expected, atol=1e-6)
+    np.testing.assert_allclose(LATTICE.interpolate_columns(values, x), expected, atol=1e-6)
 
 
 def test_extrapolated_scalars_grow_by_the_distance_to_the_box():
@@ -194,7 +194,7 @@ def test_extrapolated_scalars_grow_by_the_distance_to_the_box():
     distance = (x - LATTICE.clamp(x)).norm(dim=1)
     assert (distance > 0.0).sum() > 500
     expected = LATTICE.interpolate(values[:, None], x)[:, 0] + distance
-    np.testing.assert_allclose(LATTICE.extrapolate_scalar(values, x), expected, atol=1e-5)
+    np.testing.assert_allclose(LATTICE.extrapolate_columns(values, x), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])

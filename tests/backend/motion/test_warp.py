@@ -48,7 +48,7 @@ def test_displacements_are_averages_over_all_atoms_by_gaussians(sigma):
     picked = rng.integers(0, lattice.size, 25)
     nodes = lattice.nodes(torch.as_tensor(picked)).numpy().astype(float)
     expected = [summed(atoms, reference, sigma, node) for node in nodes]
-    np.testing.assert_allclose(u[picked], expected, atol=2e-4)
+    np.testing.assert_allclose(u[:, picked].T, expected, atol=2e-4)
 
 
 def test_the_widths_that_are_summed():
@@ -59,7 +59,7 @@ def test_the_widths_that_are_summed():
 def test_a_shift_of_all_atoms_is_the_displacement_everywhere():
     atoms = cloud(12).astype(np.float32)
     _, u = splat(atoms, atoms + np.array([1.0, -2.0, 0.5], np.float32), 2.0, CPU)
-    np.testing.assert_allclose(u, np.tile([1.0, -2.0, 0.5], (len(u), 1)), atol=1e-5)
+    np.testing.assert_allclose(u.T, np.tile([1.0, -2.0, 0.5], (u.shape[1], 1)), atol=1e-5)
 
 
 # The map
@@ -72,7 +72,7 @@ def test_points_go_to_the_reference_s_frame_and_then_by_their_displacement():
     np.testing.assert_allclose(Warp(pose, None, CPU)(tensor(x)), placed, atol=2e-4)
     lattice = Lattice.around([-5.0] * 3, [5.0] * 3, 1.0)
     slope = np.diag([0.1, 0.2, -0.1])
-    u = lattice.nodes(torch.arange(lattice.size)) @ tensor(slope)
+    u = (lattice.nodes(torch.arange(lattice.size)) @ tensor(slope)).T
     np.testing.assert_allclose(Warp(pose, (lattice, u), CPU)(tensor(x)), placed + placed @ slope, atol=5e-4)
 
 
@@ -87,7 +87,7 @@ def chosen(*factors):
 def test_the_inverse_leads_back_where_the_warp_does_not_fold():
     lattice = Lattice.around([-8.0] * 3, [8.0] * 3, 1.6)
     # A gentle wave: its steepest slope is a third.
-    u = torch.sin(lattice.nodes(torch.arange(lattice.size)).roll(1, 1) / 3.0)
+    u = torch.sin(lattice.nodes(torch.arange(lattice.size)).roll(1, 1) / 3.0).T
     pose = Pose(turn(40.0), np.array([3.0, -1.0, 2.0]))
     bent = Warp(pose, (lattice, u), CPU)
     xi = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) * 8.0 - 4.0
@@ -104,7 +104,7 @@ def test_the_inverse_says_by_how_much_it_misses_where_the_warp_folds():
     lattice = Lattice.around([-8.0] * 3, [8.0] * 3, 0.5)
     nodes = lattice.nodes(torch.arange(lattice.size))
     # All of the sphere's inside is drawn out of it: no point has the material coordinate 0.
-    folding = Warp(Pose(turn(40.0), np.zeros(3)), (lattice, 2.0 * torch.nn.functional.normalize(nodes, dim=1)), CPU)
+    folding = Warp(Pose(turn(40.0), np.zeros(3)), (lattice, 2.0 * torch.nn.functional.normalize(nodes.T, dim=0)), CPU)
     xi = torch.tensor([[0.3, 0.0, 0.0], [5.0, 0.0, 0.0]])
     x, miss = folding.inverse(xi)
     assert miss[0] > 1.0 > 0.02 > miss[1]

@@ -153,7 +153,7 @@ def solve_state(
     nodes = lattice.nodes(numbers)
     x, miss = warp.inverse(nodes)
     distance = mesh.signed_distance(x, check, CANDIDATES)
-    residual = distance - coarse_lattice.interpolate(coarse[:, None], nodes)[:, 0]
+    residual = distance - coarse_lattice.interpolate_columns(coarse, nodes)
     rows, missed_nodes = band.rows(numbers).long(), miss > MAX_MISS
     start = torch.zeros(band.count, device=device)
     start[rows[~missed_nodes]] = residual[~missed_nodes]
@@ -166,7 +166,7 @@ def solve_state(
         stand_ins, their_distance = _stand_ins(mesh, warp, band, missed, preset.density, generator, check)
         points, distances = torch.cat([points, stand_ins]), torch.cat([distances, their_distance])
     xi = warp(points)
-    observed = _observe(band, xi, distances - coarse_lattice.interpolate(coarse[:, None], xi)[:, 0])
+    observed = _observe(band, xi, distances - coarse_lattice.interpolate_columns(coarse, xi))
     missed_indices = torch.nonzero(missed)[:, 0]
     smoothing = Smoothing(missed_indices, band_neighbours[missed_indices], MISSED_SMOOTHNESS)
     fine = solve(observed, start, preset.ridge, preset.iterations, check, smoothing)

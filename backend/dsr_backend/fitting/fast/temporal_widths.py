@@ -67,23 +67,27 @@ def choose_widths(
         field.level_offset = _volume_preserving_offset(field, report) if count > 1 else 0.0
         runs = f" in {len(motion.kernel.breaks) + 1} runs" if motion.kernel.breaks else ""
         return f"{count} states{runs} are too few to hold any out"
-    by_state = np.zeros((len(held_out), len(ATOM_CHOICES), len(SHAPE_CHOICES)))
     report(0.0)
 
-    def state_errors(index: int) -> NDArray[np.float64]:
+    def predict(index: int) -> torch.Tensor:
         k = held_out[index]
-        return _errors_by_width(field, validation[k], k)
+        return _predictions(field, validation[k], k)
 
-    with closing(ordered_parallel_map(state_errors, len(held_out), parallel_states)) as errors_of_states:
-        for finished, errors_of_state in enumerate(errors_of_states, 1):
-            by_state[finished - 1] = errors_of_state
-            report(finished / (len(held_out) + 1))
+    predictions: list[torch.Tensor] = []
+    with closing(ordered_parallel_map(predict, len(held_out), parallel_states)) as predicted:
+        for distances in predicted:
+            predictions.append(distances)
+            report(len(predictions) / (len(held_out) + 1))
+    compared = [(distances, validation[k]) for distances, k in zip(predictions, held_out, strict=True)]
+    by_state = np.array([_wrong_side(distances, points).tolist() for distances, points in compared])
     row, column = _narrowest_good(by_state)
-    atoms, shape = ATOM_CHOICES[row], SHAPE_CHOICES[column]
-    motion.smooth = HELD_OUT_FACTOR * atoms * gap
-    field.smooth = HELD_OUT_FACTOR * shape * gap
-    offset_errors = sum(_errors_by_offset(field, validation[k], k, atoms, shape) for k in held_out)
-    field.level_offset = OFFSET_CHOICES[int(np.argmin(offset_errors))]
+    motion.smooth = HELD_OUT_FACTOR * ATOM_CHOICES[row] * gap
+    field.smooth = HELD_OUT_FACTOR * SHAPE_CHOICES[column] * gap
+    offsets = torch.tensor(OFFSET_CHOICES, device=field.device)
+    offset_errors = torch.stack(
+        [_wrong_side(distances[row, :, column, None] - offsets, points) for distances, points in compared]
+    )
+    field.level_offset = OFFSET_CHOICES[int(offset_errors.mean(0).argmin())]
     report(len(held_out) / (len(held_out) + 1))
     field.smooth_beyond = field.smooth if smoothing_predicts_ends(field, validation) else 0.0
     field.held_out_error = float(by_state.mean(0)[row, column])
@@ -114,35 +118,20 @@ def _known_motion(motion: Motion, states: NDArray[np.intp]) -> Motion:
     return Motion(motion.kernel.subset(states), Poses.identity(len(states)), atoms, references, motion.sigma)
 
 
-def _errors_by_width(field: FastField, validation: ValidationPoints, k: int) -> NDArray[np.float64]:
-    """Return the errors f8[atom widths, shape widths] of the other states' predictions of state k."""
+def _predictions(field: FastField, validation: ValidationPoints, k: int) -> torch.Tensor:
+    """Return the distances f4[atom widths,N,shape widths] (Å) at N points that the other states predict for state k."""
     motion = field.motion
     gap = motion.kernel.gap
     remaining = np.delete(np.arange(len(motion.states)), k)
     known = _known_motion(motion, remaining)
     time = float(motion.states[k])
     mixtures = _mixtures(field, remaining, [known.kernel.weights(time, width * gap) for width in SHAPE_CHOICES])
-    errors = np.zeros((len(ATOM_CHOICES), len(SHAPE_CHOICES)))
-    for row, width in enumerate(ATOM_CHOICES if motion.atoms is not None else (0.0,)):
-        xi = known.warp(time, field.device, width * gap)(validation.points)
-        errors[row] = _wrong_side(field.mixed_distances(*mixtures, xi), validation).tolist()
     # Without atoms, all widths of their paths give the same prediction.
-    return errors if motion.atoms is not None else np.tile(errors[:1], (len(ATOM_CHOICES), 1))
-
-
-def _errors_by_offset(
-    field: FastField, validation: ValidationPoints, k: int, atoms: float, shape: float
-) -> NDArray[np.float64]:
-    """Return the errors f8[offsets] of the other states' predictions of state k, for given widths in gaps."""
-    motion = field.motion
-    gap = motion.kernel.gap
-    remaining = np.delete(np.arange(len(motion.states)), k)
-    known = _known_motion(motion, remaining)
-    time = float(motion.states[k])
-    xi = known.warp(time, field.device, atoms * gap)(validation.points)
-    mixture = _mixtures(field, remaining, [known.kernel.weights(time, shape * gap)])
-    offsets = torch.tensor(OFFSET_CHOICES, device=field.device)
-    return np.array(_wrong_side(field.mixed_distances(*mixture, xi) - offsets, validation).tolist())
+    predictions = [
+        field.mixed_distances(*mixtures, known.warp(time, field.device, width * gap)(validation.points))
+        for width in (ATOM_CHOICES if motion.atoms is not None else ATOM_CHOICES[:1])
+    ]
+    return torch.stack(predictions).expand(len(ATOM_CHOICES), -1, -1)
 
 
 def _volume_preserving_offset(field: FastField, report: Report) -> float:
@@ -213,5 +202,5 @@ def _mixtures(
 
 
 def _wrong_side(distances: torch.Tensor, validation: ValidationPoints) -> torch.Tensor:
-    """Return the fraction f4[W] of the points that predicted distances f4[N,W] (Å) put on the wrong side."""
-    return ((distances < 0.0) != (validation.distance < 0.0)[:, None]).float().mean(0)
+    """Return the fraction f4[…,W] of the points that predicted distances f4[…,N,W] (Å) put on the wrong side."""
+    return ((distances < 0.0) != (validation.distance < 0.0)[:, None]).float().mean(-2)
