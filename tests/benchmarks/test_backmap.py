@@ -41,7 +41,9 @@ def test_a_state_is_built_from_each_route_and_scored(tmp_path, monkeypatch):
     assert single["the next true state"][3] == "–" and float(single["Cα, atoms of state 1"][3]) > 0.0
     # Every tenth state from 11 on is state 11 alone here: its mean is its worst.
     spread = {row[0]: row[1:] for row in rows if len(row) == 4 and row[0] not in ("given", "---")}
-    assert set(spread) == {"Cα", "N, Cα, C, O"}
+    assert set(spread) == {
+        f"{route}, atoms of {donors}" for route in ("Cα", "N, Cα, C, O") for donors in ("state 1", "states 1 to 10")
+    }
     for row in spread.values():
         mean, worst = row[2].split(", ")
         assert mean == worst and 0.5 < float(worst) <= 1.0

@@ -1,8 +1,9 @@
 """Back from Cα or backbone atoms to all atoms: side chains transplanted from known states, then relaxed.
 
-Each residue takes its atoms from the known state (the donor) whose Cα trace around it is most alike. They ride on a
-local frame: Cα(i−1, i, i+1), or N, Cα, C. A short minimisation with the given atoms fixed mends bonds and clashes.
-Hydrogens follow their heavy atoms.
+Each residue takes its atoms from the known state (the donor) whose Cα trace around it is most alike, as means over the
+donors that have the same conformer of it: this takes off their thermal motion. They ride on a local frame:
+Cα(i−1, i, i+1), or N, Cα, C. A short minimisation with the given atoms fixed mends bonds and clashes. Hydrogens follow
+their heavy atoms.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ CLOSEST, CLOSEST_POLAR = 3.3, 2.7
 """Å. Nearer, two heavy atoms push each other off; N and O may come as near as a hydrogen bond lets them."""
 CLASH = 2.4
 """Å. Nearer, two heavy atoms more than three bonds apart count as a clash; states of dynamics have none."""
+SAME_CONFORMER = 2.0
+"""Å. Conformers of a residue are the same where each of its heavy atoms differs by less in the local frame."""
 WINDOW = 2
 """Residues before and after one that decide which donor is most alike."""
 ROUNDS = 3
@@ -66,9 +69,10 @@ class BackMap:
         bonds = np.asarray(molecule.bonds, np.int64)
         self._chain = _Chain(molecule.names, self._residues, bonds, anchors)
         self.atoms = self._chain.anchors
-        # Frames and windows of the donors, once for all frames that are built.
-        self._donor_frames = self._chain.frames(self._donors)
-        self._donor_windows = self._chain.windows(self._donors, self._donor_frames)
+        # Once for all frames that are built.
+        donor_frames = self._chain.frames(self._donors)
+        self._donor_windows = self._chain.windows(self._donors, donor_frames)
+        self._local = _mean_conformers(donor_frames.inverse(self._donors, self._residues), self._residues, heavy)
         self._terms = Relaxation(molecule.elements, bonds, self._donors, heavy, self.atoms)
         self._hydrogens = Hydrogens(heavy, bonds)
 
@@ -92,10 +96,8 @@ class BackMap:
         frames = self._chain.frames(built[None])
         windows = self._chain.windows(built[None], frames)
         donor = ((self._donor_windows - windows) ** 2).sum((-1, -2)).argmin(0)[self._chain.rides_on]
-        atoms = np.arange(len(built))
         donor_of_atom = donor[self._residues]
-        local = self._donor_frames.inverse(self._donors, donor_of_atom, atoms, self._residues)
-        built = frames.forward(local, self._residues)
+        built = frames.forward(self._local[donor_of_atom, np.arange(len(built))], self._residues)
         built[self.atoms] = beads
         if relax:
             built = self._terms.relaxed(built, donor_of_atom)
@@ -120,6 +122,20 @@ def _heavy(molecule: Molecule) -> NDArray[np.bool_]:
     return np.array([element.upper() not in ("H", "D") for element in molecule.elements])
 
 
+def _mean_conformers(local: Floats, residues: Indices, heavy: NDArray[np.bool_]) -> Floats:
+    """Return the atoms of each donor as means over the donors of the same conformer, by residue.
+
+    local: f8[D,A,3] in the local frames.
+    """
+    begins = np.flatnonzero(np.diff(residues, prepend=-1))
+    means = np.empty_like(local)
+    for number, donor in enumerate(local):
+        deviations = np.linalg.norm(local - donor, axis=2) * heavy
+        alike = (np.maximum.reduceat(deviations, begins, axis=1) < SAME_CONFORMER)[:, residues, None]
+        means[number] = (local * alike).sum(0) / alike.sum(0)
+    return means
+
+
 @dataclass(frozen=True)
 class _Frames:
     """Local frames of residues: origins f8[S,R,3], axes f8[S,R,3,3] with the axes in rows."""
@@ -127,10 +143,10 @@ class _Frames:
     origins: Floats
     axes: Floats
 
-    def inverse(self, coordinates: Floats, state: Indices, atom: Indices, residue: Indices) -> Floats:
-        """Return positions [.,3] of atoms of states in the local frames of residues."""
-        shifted = coordinates[state, atom] - self.origins[state, residue]
-        local: Floats = np.einsum("nij,nj->ni", self.axes[state, residue], shifted)
+    def inverse(self, coordinates: Floats, residue: Indices) -> Floats:
+        """Return positions [S,A,3] of the atoms of all states in the local frames of their residues [A]."""
+        shifted = coordinates - self.origins[:, residue]
+        local: Floats = np.einsum("snij,snj->sni", self.axes[:, residue], shifted)
         return local
 
     def forward(self, local: Floats, residue: Indices) -> Floats:

@@ -19,6 +19,7 @@ class Peptide:
 
     def __init__(self, molecule: Molecule, coordinates) -> None:
         self.molecule, self.coordinates = molecule, coordinates
+        self.heavy = np.array([element != "H" for element in molecule.elements])
 
     @classmethod
     def read(cls, cmd, name: str):
@@ -71,8 +72,31 @@ def test_a_donor_is_met_again_and_given_atoms_stay_where_they_are(peptides, anch
 def test_each_residue_takes_the_donor_that_is_most_alike(peptides) -> None:
     folded, unfolding = peptides
     backmap = folded.map([folded.coordinates, unfolding.coordinates])
-    for target in (folded.coordinates, unfolding.coordinates):
-        assert rmsd(build_state(backmap, target, relax=False), target) < 1e-3
+    for target, partner in ((folded.coordinates, unfolding.coordinates), (unfolding.coordinates, folded.coordinates)):
+        exact = folded.map([target])
+        transplanted = build_state(folded.map([partner]), target, relax=False)
+        built = build_state(backmap, target, relax=False)
+        np.testing.assert_allclose(build_state(exact, target, relax=False), target, atol=1e-3)
+        # A residue has the atoms of its own state, or the mean with the same conformer of the other one.
+        differences = np.linalg.norm(built - target, axis=1)
+        halves = 0.5 * np.linalg.norm(transplanted - target, axis=1)
+        nearest = np.minimum(differences, np.abs(differences - halves))
+        np.testing.assert_allclose(nearest[folded.heavy], 0.0, atol=1e-3)
+        assert 0.1 < (differences[folded.heavy] < 1e-3).mean() < 0.9
+
+
+def test_thermal_motion_of_many_donors_averages_out(peptides) -> None:
+    folded, _ = peptides
+    rng = np.random.default_rng(0)
+    donors = folded.coordinates + rng.normal(scale=0.2, size=(10, *folded.coordinates.shape))
+    single_donor, ten_donors = (
+        rmsd(
+            build_state(folded.map(chosen), folded.coordinates, relax=False)[folded.heavy],
+            folded.coordinates[folded.heavy],
+        )
+        for chosen in (donors[:1], donors)
+    )
+    assert ten_donors < 0.7 * single_donor
 
 
 def test_the_result_turns_with_the_atoms_that_are_given(peptides) -> None:
