@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from scipy.spatial import cKDTree
 
+from ..geometry.bond_graph import BondGraph
 from ..motion.superpose import superpose_states
 
 Floats = NDArray[np.floating[Any]]
@@ -33,9 +33,8 @@ CONTACT_DISTANCE = 8.0
 CONTACT_SEPARATION = 3
 # A bond is broken where its length differs from its reference length by more, Å.
 BROKEN_BOND = 0.2
-# Heavy atoms clash below this distance, Å, unless so many bonds or fewer join them.
+# Heavy atoms more than three bonds apart clash below this distance, Å.
 CLASH_DISTANCE = 2.2
-BONDS_BETWEEN = 3
 # Superpositions of all states, each on the mean of the one before.
 ROUNDS_TO_MEAN = 5
 # A series that varies by less (Å) is constant but for rounding.
@@ -297,33 +296,14 @@ def broken_bonds(states: Floats, bonds: Integers, lengths: Floats) -> float:
     return float((np.abs(bond_lengths(states, bonds) - lengths) > BROKEN_BOND).mean())
 
 
-def bonded_pairs(bonds: Integers, count: int) -> set[tuple[int, int]]:
-    """Return the pairs (i < j) of `count` atoms that at most three bonds i[B,2] join."""
-    neighbors: list[set[int]] = [set() for _ in range(count)]
-    for i, j in np.asarray(bonds).tolist():
-        neighbors[i].add(j)
-        neighbors[j].add(i)
-    pairs = set()
-    for start in range(count):
-        shell, reached = {start}, {start}
-        for _ in range(BONDS_BETWEEN):
-            shell = {k for atom in shell for k in neighbors[atom]} - reached
-            reached |= shell
-        pairs |= {(start, k) for k in reached if k > start}
-    return pairs
-
-
 def clashes(states: Floats, bonds: Integers) -> float:
     """Return the mean number of pairs of atoms per state nearer than 2.2 Å, without those three or fewer bonds apart.
 
     states: f[S,A,3] Å of heavy atoms; bonds: i[B,2] among them.
     """
     x = np.asarray(states, np.float64)
-    joined = bonded_pairs(bonds, x.shape[1])
-    total = 0
-    for state in x:
-        total += sum(pair not in joined for pair in cKDTree(state).query_pairs(CLASH_DISTANCE))
-    return total / len(x)
+    graph = BondGraph(x.shape[1], bonds)
+    return sum(len(graph.near_pairs(state, CLASH_DISTANCE)) for state in x) / len(x)
 
 
 def compare_ensembles(

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
-from scipy.spatial import cKDTree
 
 from pymol_dsr.shared.molecule import Molecule
+
+from ..geometry.bond_graph import BondGraph
 
 Coordinates = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -113,9 +114,8 @@ def residue_indices(molecule: Molecule) -> Indices:
 
 def clashes(coordinates: NDArray[np.floating[Any]], molecule: Molecule) -> int:
     """Count pairs of heavy atoms of [A,3] in Å that are more than three bonds apart and nearer than CLASH Å."""
-    heavy = np.flatnonzero(_heavy(molecule))
-    pairs = heavy[cKDTree(coordinates[heavy]).query_pairs(CLASH, output_type="ndarray")]
-    return int(np.count_nonzero(~_Neighbours(len(molecule), molecule.bonds).within_three(pairs)))
+    bonds = BondGraph(len(molecule), molecule.bonds)
+    return len(bonds.near_pairs(coordinates, CLASH, np.flatnonzero(_heavy(molecule))))
 
 
 def _heavy(molecule: Molecule) -> NDArray[np.bool_]:
@@ -218,41 +218,6 @@ class _Chain:
         return windows
 
 
-class _Neighbours:
-    """Atoms that one to three bonds join."""
-
-    def __init__(self, count: int, bonds: NDArray[np.integer[Any]]) -> None:
-        self._count = count
-        self.bonded: list[list[int]] = [[] for _ in range(count)]
-        for a, b in np.asarray(bonds).tolist():
-            self.bonded[a].append(b)
-            self.bonded[b].append(a)
-        self.angles = np.array(
-            [(a, c, b) for c, ends in enumerate(self.bonded) for n, a in enumerate(ends) for b in ends[n + 1 :]],
-            np.int64,
-        ).reshape(-1, 3)
-        self.torsions = np.array(
-            [
-                (a, b, c, d)
-                for b, c in np.asarray(bonds).tolist()
-                for a in self.bonded[b]
-                for d in self.bonded[c]
-                if a != c and d != b and a != d
-            ],
-            np.int64,
-        ).reshape(-1, 4)
-        near = [np.asarray(bonds, np.int64).reshape(-1, 2), self.angles[:, [0, 2]], self.torsions[:, [0, 3]]]
-        self._keys = np.unique(self._key(np.concatenate(near)))
-
-    def _key(self, pairs: NDArray[np.integer[Any]]) -> Indices:
-        ordered = np.sort(pairs, 1).astype(np.int64)
-        return ordered[:, 0] * self._count + ordered[:, 1]
-
-    def within_three(self, pairs: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
-        """Whether at most three bonds join each pair of [P,2]."""
-        return np.isin(self._key(pairs), self._keys)
-
-
 class Relaxation:
     """Moves heavy atoms to the distances of a donor, away from atoms too near, and little from their start.
 
@@ -270,11 +235,11 @@ class Relaxation:
         keep_contacts: bool = False,
     ) -> None:
         self._donors, self._keep_contacts = donors, keep_contacts
-        self._neighbours = _Neighbours(len(elements), bonds)
+        self._graph = BondGraph(len(elements), bonds)
         turns_freely = _turns_freely(elements, donors)
-        pairs = [bonds, self._neighbours.angles[:, [0, 2]]]
+        pairs = [bonds, self._graph.angles[:, [0, 2]]]
         pairs.append(
-            np.array([(a, d) for a, b, c, d in self._neighbours.torsions.tolist() if not turns_freely(b, c)], np.int64)
+            np.array([(a, d) for a, b, c, d in self._graph.torsions.tolist() if not turns_freely(b, c)], np.int64)
         )
         all_pairs = np.concatenate([pair_list.reshape(-1, 2) for pair_list in pairs])
         self._free = heavy.copy()
@@ -313,10 +278,8 @@ class Relaxation:
 
     def _pairs_within(self, built: Floats, distance: float) -> Indices:
         """Return pairs i8[P,2] of heavy atoms, one of them free, that are more than three bonds apart."""
-        tree = cKDTree(built[self._heavy])
-        pairs = self._heavy[tree.query_pairs(distance, output_type="ndarray")].reshape(-1, 2)
-        pairs = pairs[self._free[pairs].any(1)]
-        return np.asarray(pairs[~self._neighbours.within_three(pairs)])
+        pairs = self._graph.near_pairs(built, distance, self._heavy)
+        return np.asarray(pairs[self._free[pairs].any(1)])
 
     def _known_distances(self, pairs: Indices) -> Floats:
         """Return the least distances f8[P] (Å) of pairs i8[P,2] in the donors."""
@@ -355,7 +318,7 @@ class Hydrogens:
     """Puts each hydrogen where it is on the frame of its heavy atom in the donor."""
 
     def __init__(self, heavy: NDArray[np.bool_], bonds: Indices) -> None:
-        bonded = _Neighbours(len(heavy), bonds).bonded
+        bonded = BondGraph(len(heavy), bonds).bonded
         frames = []
         for atom in np.flatnonzero(~heavy).tolist():
             parents = [neighbour for neighbour in bonded[atom] if heavy[neighbour]]
