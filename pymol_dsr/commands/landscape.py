@@ -90,16 +90,17 @@ def dsr_ensemble(
 
         dsr_occupancy, dsr_sample, intra_rms_cur
     """
-    options = LandscapeOptions.parse(lag=lag, states=states, ordered=ordered)
-    return describe_ensemble(
+    runner = Runner.of("dsr_ensemble", async_, quiet, _self)
+    compute_landscape = plan_landscape(
         session_of(_self),
         EnsembleObjects(str(objects), str(reference), str(only)),
-        options,
-        Runner.of("dsr_ensemble", async_, quiet, _self),
+        LandscapeOptions.parse(lag=lag, states=states, ordered=ordered),
+        runner,
         _self,
         file=str(file),
         split=bool(int(split)),
     )
+    return runner.run(compute_landscape)
 
 
 @dataclass(frozen=True)
@@ -115,24 +116,6 @@ class EnsembleObjects:
     states: str = "all"
 
 
-def describe_ensemble(
-    session: Session,
-    chosen: EnsembleObjects,
-    options: LandscapeOptions,
-    runner: Runner,
-    _self: Any,
-    *,
-    file: str = "",
-    split: bool = False,
-) -> EnsembleLandscape | None:
-    """Compute the landscape of an ensemble; None where that is begun in the background.
-
-    file: also write tables (.csv) and a picture. split: also make an object of each macrostate. Raises CmdException,
-    JobError, ExtractError, SceneError, StatesError or BackendError.
-    """
-    return runner.run(plan_landscape(session, chosen, options, runner, _self, file=file, split=split))
-
-
 def plan_landscape(
     session: Session,
     chosen: EnsembleObjects,
@@ -145,7 +128,8 @@ def plan_landscape(
 ) -> Callable[[], EnsembleLandscape]:
     """Read the states from the scene; the function that computes their landscape, for any thread.
 
-    Arguments and errors are those of `describe_ensemble`.
+    file: also write tables (.csv) and a picture. split: also make an object of each macrostate. Raises CmdException,
+    JobError, ExtractError, SceneError, StatesError or BackendError.
     """
     path = table_path(file)
     ensemble = [_read(selection, chosen.states, _self) for selection in split_by_object(chosen.objects.strip(), _self)]

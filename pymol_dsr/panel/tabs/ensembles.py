@@ -8,7 +8,7 @@ from pymol.Qt import QtWidgets
 
 from ...analysis import landscape as landscapes
 from ...analysis.landscape import EnsembleLandscape
-from ...commands.landscape import EnsembleObjects, describe_ensemble
+from ...commands.landscape import EnsembleObjects, plan_landscape
 from ...commands.occupancy import EnsembleSelection, occupy
 from ...commands.running import Runner
 from ...fits.fit import Phase
@@ -194,7 +194,7 @@ class EnsemblesTab(QtWidgets.QWidget):
 
         self.panel.run(
             "dsr_ensemble",
-            lambda: describe_ensemble(session, chosen, options, runner, cmd, split=split),
+            lambda: plan_landscape(session, chosen, options, runner, cmd, split=split)(),
             show_result,
             self._ended,
         )
