@@ -44,9 +44,6 @@ from .occupancy import run_occupancy
 from .processes import run_fit_detached, run_serve
 from .surfaces import run_surfaces
 
-SETTING = "setting of PyMOL that shapes a topology's surfaces, as surface_mode=1 or solvent_radius=1.6; may be repeated"
-UNWRAP = "make molecules of a topology whole that the periodic box cuts, and let none jump through it"
-
 Run: TypeAlias = Callable[[argparse.Namespace], int]
 Verb: TypeAlias = Callable[[str, Run, str, str], Any]
 """Adds a verb by its name, the function that runs it, a sentence about it, and an example; returns its parser."""
@@ -133,6 +130,30 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_topology_options(subparser: Any, atoms: str) -> None:
+    """Add the options of surfaces that a PyMOL makes. atoms: of what, in words."""
+    subparser.add_argument("--selection", help=f"PyMOL selection of {atoms} (default: all)")
+    subparser.add_argument(
+        "--unwrap",
+        action="store_true",
+        help="make molecules of a topology whole that the periodic box cuts, and let none jump through it",
+    )
+    subparser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="setting of PyMOL that shapes a topology's surfaces, as surface_mode=1 or solvent_radius=1.6; "
+        "may be repeated",
+    )
+
+
+def _add_table_options(subparser: Any, drawn: str) -> None:
+    """Add the files that a table over the states goes to. drawn: what the plot shows, in words."""
+    subparser.add_argument("--csv", help="also write every row as a .csv table")
+    subparser.add_argument("--plot", help=f"also draw {drawn} over the states, as .{', .'.join(PLOTS)}")
+
+
 def _add_fit(verb: Verb) -> Any:
     """Add `fit`."""
     fit = verb(
@@ -154,9 +175,7 @@ def _add_fit(verb: Verb) -> Any:
     fit.add_argument(
         "--resume", action="store_true", help="preset paper: go on with the training kept as OUTPUT.training"
     )
-    fit.add_argument("--selection", help="PyMOL selection of a topology's atoms (default: all)")
-    fit.add_argument("--unwrap", action="store_true", help=UNWRAP)
-    fit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=SETTING)
+    _add_topology_options(fit, "a topology's atoms")
     fit.add_argument("--preset", help=f"{' or '.join(PRESETS)} (default: {FitOptions.preset}, or that of the --family)")
     fit.add_argument("--family", metavar="FILE", help="fit of several trajectories whose network this one starts from")
     fit.add_argument("--frozen", action="store_true", help="leave the network of the --family as it is")
@@ -199,9 +218,7 @@ def _add_surfaces(verb: Verb) -> None:
     )
     make.add_argument("-o", "--output", required=True, help="surfaces file to write, ending in .safetensors or .npz")
     make.add_argument("--states", default="all", help="states: 1-150, 1-10000:10, 1+5+9 or all (default)")
-    make.add_argument("--selection", help="PyMOL selection of the topology's atoms (default: all)")
-    make.add_argument("--unwrap", action="store_true", help=UNWRAP)
-    make.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=SETTING)
+    _add_topology_options(make, "the topology's atoms")
     make.add_argument("--workers", type=int, default=0, help="processes at once (default: as many as cores, at most 8)")
 
 
@@ -369,8 +386,7 @@ def _add_eval(verb: Verb) -> Any:
     score.add_argument(
         "--states", help=f"states to compare (default: the fitted range and {STATES_AFTER} states after it)"
     )
-    score.add_argument("--csv", help="also write every row as a .csv table")
-    score.add_argument("--plot", help=f"also draw the scores over the states, as .{', .'.join(PLOTS)}")
+    _add_table_options(score, "the scores")
     return score
 
 
@@ -389,8 +405,7 @@ def _add_measure(verb: Verb) -> Any:
     )
     gauge.add_argument("--pocket", metavar="ATOMS", help="numbers of atoms that line a pocket to be measured")
     gauge.add_argument("--resolution", help=f"Å between nodes (default: {MeasureOptions.resolution:g})")
-    gauge.add_argument("--csv", help="also write every row as a .csv table")
-    gauge.add_argument("--plot", help=f"also draw it over the states, as .{', .'.join(PLOTS)}")
+    _add_table_options(gauge, "it")
     return gauge
 
 
