@@ -38,7 +38,8 @@ def reference() -> str:
         "",
         "Written by `python tools/reference.py` from what `help dsr_fit` says in PyMOL. States are numbered from 1, "
         "lengths are in ångström. A comma ends an argument in PyMOL, so states are joined with `+`: `1+5+9`, `1-79:2`, "
-        "`1-40+60-80:2`, `1-102:0.25` for times between states, `1-300:1..10` for an interval that grows.",
+        "`1-40+60-80:2`, `1-102:0.25` for times between states, `1-300:1..10` for an interval that grows. Objects are "
+        "joined with `+`, too, and the numbers of a list have spaces between them: `levels=10 50`.",
         "",
         " · ".join(f"[{name}](#{name})" for name in names),
     ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from pymol import CmdException, cmd
+from pymol import CmdException, cmd, parsing
 
 from ..session import session_of
 from ..shared import text
@@ -32,6 +33,12 @@ FOLLOWERS = frozenset(
 )
 
 
+COMMA_REMEDY = (
+    "join states with + as in 1+5+9 and objects as in one+two, write spaces between numbers as in levels=10 50, "
+    "and give what follows by name as in preset=fast"
+)
+
+
 class _Shown:
     """Calls `call`, and looks like `function` to PyMOL's parser.
 
@@ -52,6 +59,22 @@ def _switch_word(value: Any) -> str:
     """Return a switch as users type it; scripts write True and 1.0, too."""
     is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     return str(int(value)) if is_whole else str(value).strip()
+
+
+def _refuse_unnamed_after_named(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], _self: Any) -> None:
+    """Raise CmdException for a typed line as `levels=10, 50`: PyMOL would take 50 for the first argument left."""
+    layer = _self._parser.layer.get(_self._parser.nest)
+    if (getattr(layer, "args", None), getattr(layer, "kw_args", None)) != (list(args), kwargs):
+        # A call from Python, which has no such arguments.
+        return
+    for (key, value), (following_key, following) in itertools.pairwise(parsing.parse_arg(layer.com2, _self=_self)):
+        if key is not None and following_key is None:
+            raise CmdException(
+                text.one_line(
+                    f"{name}: a comma ends an argument, so '{following[:80]}' does not belong to {key}={value[:80]}; "
+                    f"{COMMA_REMEDY}"
+                )
+            )
 
 
 def _is_to_wait(bound: inspect.BoundArguments) -> bool:
@@ -84,6 +107,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        _refuse_unnamed_after_named(name, args, kwargs, kwargs.get("_self", cmd))
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -97,10 +121,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
                 raise CmdException(text.one_line(f"{key} {str(value)[:80]}: it must be {' or '.join(SWITCHES[key])}"))
         extra = bound.arguments.get("commas")
         if extra:
-            raise CmdException(
-                f"{name}: a comma ends an argument, so '{extra[0]}' belongs to nothing; join states with + "
-                "as in 1+5+9, and give what follows by name as in preset=fast"
-            )
+            raise CmdException(f"{name}: a comma ends an argument, so '{extra[0]}' belongs to nothing; {COMMA_REMEDY}")
         if name in FOLLOWERS and _is_to_wait(bound):
             _self = bound.arguments["_self"]
             fit = fit_name(next(iter(bound.arguments.values())), _self)

@@ -217,7 +217,8 @@ class Field:
             return words[text.lower()]
         if get_origin(self.type) is tuple:
             item = self._item(get_args(self.type)[0])
-            return tuple(item.parse(word) for word in text.split())
+            # Lists of Python come with brackets and commas.
+            return tuple(item.parse(word) for word in text.strip("[]()").replace(",", " ").split())
         return text
 
     def _in_range(self, value: Any, original: Any) -> Any:

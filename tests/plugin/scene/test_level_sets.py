@@ -36,8 +36,11 @@ def show(cmd, molecule, meshes, messages=None, toward=None, transparency=0.7):
     )
 
 
-def test_levels_are_read_with_spaces_and_come_rising():
-    assert LevelOptions.parse(levels=" 2 -1  0.5 -0 ").levels == (-1.0, 0.0, 0.5, 2.0)
+@pytest.mark.parametrize(
+    "levels", [" 2 -1  0.5 -0 ", "2,-1,0.5,0", "[2, -1, 0.5, 0]", [2, -1, 0.5, 0], (2, -1, 0.5, 0)]
+)
+def test_levels_are_read_with_spaces_or_as_a_list_and_come_rising(levels):
+    assert LevelOptions.parse(levels=levels).levels == (-1.0, 0.0, 0.5, 2.0)
 
 
 @pytest.mark.parametrize(
