@@ -26,8 +26,7 @@ class FirstSteps(QtWidgets.QWidget):
         super().__init__()
         self._panel = panel
         self._is_trying = self._is_installing = False
-        self.missing = QtWidgets.QLabel()
-        self.missing.setWordWrap(True)
+        self.missing = QtWidgets.QLabel(wordWrap=True)
         self.install_button = QtWidgets.QPushButton("Install here")
         self.install_button.setToolTip("Into an environment of its own, in the folder of fits (dsr_install)")
         self.install_button.clicked.connect(self.install_or_cancel)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pymol.Qt import QtCore, QtWidgets
+from pymol.Qt import QtWidgets
 
 from ..commands.learn import GENERATOR, KINDS, plan_learning
 from ..commands.running import Runner
@@ -16,7 +16,7 @@ from ..sources.jobs import TrainingErrors
 from ..sources.learning import run_learning
 from .charts import Chart, Line, Plot
 from .source_run import SourceRun
-from .widgets import narrow, offer_beside_typed, spin
+from .widgets import fold_button, narrow, offer_beside_typed, spin, typed_combo
 
 KIND_LABELS = {LearnOptions.kind: "a potential, to simulate with", GENERATOR: "a generator, to continue with"}
 EMPTY = "the errors of the training appear here"
@@ -34,17 +34,10 @@ class LearnBlock(QtWidgets.QWidget):
         self.panel = panel
         self._run = SourceRun(panel)
         self._offered: Mapping[str, int] | None = None
-        self.title = QtWidgets.QToolButton()
-        self.title.setText(TITLE)
-        self.title.setCheckable(True)
-        self.title.setAutoRaise(True)
-        self.title.setToolButtonStyle(QtCore.Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.title.toggled.connect(self._unfold)
-        self.objects = QtWidgets.QComboBox()
-        self.objects.setEditable(True)
-        self.objects.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
-        self.objects.setToolTip("Objects with some hundred states or more; several proteins joined with +")
-        self.objects.lineEdit().setPlaceholderText("load several states first")
+        self.title = fold_button(TITLE)
+        self.objects = typed_combo(
+            "Objects with some hundred states or more; several proteins joined with +", "load several states first"
+        )
         narrow(self.objects)
         self.kind = QtWidgets.QComboBox()
         for kind in KINDS:
@@ -61,13 +54,13 @@ class LearnBlock(QtWidgets.QWidget):
             "Goes on with the model of this name, from the same objects, for the seconds above (resume=1)"
         )
         self.curve = Chart(100, EMPTY)
-        self.notes = QtWidgets.QLabel()
-        self.notes.setWordWrap(True)
+        self.notes = QtWidgets.QLabel(wordWrap=True)
         self.body = QtWidgets.QWidget()
+        self.body.hide()
         self._lay_out()
+        self.title.toggled.connect(self.body.setVisible)
         self.button.clicked.connect(self.learn_or_cancel)
         self.resume_button.clicked.connect(self.resume)
-        self._unfold(False)
 
     def _lay_out(self) -> None:
         form = QtWidgets.QFormLayout()
@@ -89,11 +82,6 @@ class LearnBlock(QtWidgets.QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.title)
         layout.addWidget(self.body)
-
-    def _unfold(self, unfolded: bool) -> None:
-        arrow = QtCore.Qt.ArrowType.DownArrow if unfolded else QtCore.Qt.ArrowType.RightArrow
-        self.title.setArrowType(arrow)
-        self.body.setVisible(unfolded)
 
     def refresh(self, counts: Mapping[str, int]) -> None:
         """Offer the molecules with several states; counts: states of all molecules of the scene."""

@@ -31,8 +31,7 @@ class MeasuresWindow(QtWidgets.QDialog):
         self.measured, self.name, self._molecule = measured, name, molecule
         self.view = MeasurementView(2, self._show_residue)
         self.view.show_measurement(measured, fitted_range)
-        self.status = QtWidgets.QLabel()
-        self.status.setWordWrap(True)
+        self.status = QtWidgets.QLabel(wordWrap=True)
         save = QtWidgets.QPushButton("Save table …")
         save.setAutoDefault(False)
         save.clicked.connect(self.save_table)
@@ -46,24 +45,15 @@ class MeasuresWindow(QtWidgets.QDialog):
 
     def save_table(self) -> None:
         """Ask for a file, and write the tables."""
-        written: list[str] = []
-        try:
-            save_table(
-                self,
-                f"{self.name}_measures.csv",
-                lambda path: written.extend(measures.write_measures(path, self.measured)),
-            )
-        except (OSError, ValueError) as error:
-            self.say(str(error), tone("bad"))
-            return
-        if written:
-            self.say(f"written: {', '.join(written)}")
+        save_table(
+            self, f"{self.name}_measures.csv", lambda path: measures.write_measures(path, self.measured), self.say
+        )
 
-    def say(self, text: str, style: str = "") -> None:
-        """Show a line of text."""
+    def say(self, text: str, bad: bool = False) -> None:
+        """Show a line of text; a bad one is red."""
         self.status.setText(text)
-        self.status.setStyleSheet(style)
+        self.status.setStyleSheet(tone("bad") if bad else "")
 
     def _show_residue(self, residue: Residue) -> None:
         if not select_residue(residue, self._molecule, cmd):
-            self.say(f"{residue}: {self._molecule or 'its molecule'} is not in the scene", tone("bad"))
+            self.say(f"{residue}: {self._molecule or 'its molecule'} is not in the scene", bad=True)

@@ -29,8 +29,7 @@ class PictureDialog(QtWidgets.QDialog):
         for name, (width, height) in SIZES.items():
             self.size_name.addItem(f"{name} ({width} × {height})", name)
         self.ray = QtWidgets.QCheckBox("Ray-traced: slow and fine; the window waits for each picture")
-        self.summary = QtWidgets.QLabel()
-        self.summary.setWordWrap(True)
+        self.summary = QtWidgets.QLabel(wordWrap=True)
         self.buttons = QtWidgets.QDialogButtonBox()
         self.save = self.buttons.addButton("Save …", QtWidgets.QDialogButtonBox.ButtonRole.AcceptRole)
         self.buttons.addButton(QtWidgets.QDialogButtonBox.StandardButton.Cancel)

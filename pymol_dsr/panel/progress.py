@@ -20,8 +20,7 @@ class ProgressLine(QtWidgets.QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.text = QtWidgets.QLabel()
-        self.text.setWordWrap(True)
+        self.text = QtWidgets.QLabel(wordWrap=True)
         self.bar = QtWidgets.QProgressBar()
         self.bar.setRange(0, 1000)
         # The text has the percentage.

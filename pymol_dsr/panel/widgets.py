@@ -146,6 +146,16 @@ def offer_beside_typed(combo: Any, names: Sequence[str], usual: int = 0) -> None
         combo.setEditText(text if stays else names[usual] if usual < len(names) else "")
 
 
+def typed_combo(hint: str, placeholder: str = "") -> Any:
+    """Return a combo box that a user may also type into."""
+    combo = QtWidgets.QComboBox()
+    combo.setEditable(True)
+    combo.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
+    combo.setToolTip(hint)
+    combo.lineEdit().setPlaceholderText(placeholder)
+    return combo
+
+
 def narrow(combo: Any) -> None:
     """Let a combo box be narrower than its longest entry."""
     combo.setSizeAdjustPolicy(QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -166,12 +176,46 @@ def spin(low: float, high: float, step: float, decimals: int, suffix: str = "", 
     return box
 
 
-def report_box(empty: str) -> Any:
-    """Return a field for lines and tables, whose columns stand below each other. empty: its text without any."""
-    box = QtWidgets.QPlainTextEdit()
-    box.setReadOnly(True)
-    box.setPlaceholderText(empty)
-    box.document().setDefaultFont(QtGui.QFontDatabase.systemFont(QtGui.QFontDatabase.SystemFont.FixedFont))
+class ReportBox(QtWidgets.QPlainTextEdit):
+    """A field for lines and tables, whose columns stand below each other. empty: its text without any."""
+
+    _said = QtCore.Signal(str)
+
+    def __init__(self, empty: str) -> None:
+        super().__init__()
+        self.setReadOnly(True)
+        self.setPlaceholderText(empty)
+        self.document().setDefaultFont(QtGui.QFontDatabase.systemFont(QtGui.QFontDatabase.SystemFont.FixedFont))
+        self._said.connect(self.appendPlainText)
+
+    def print_line(self, line: str) -> None:
+        """Print a line, and show it here; called in any thread."""
+        print(line)
+        self._said.emit(line.removeprefix(" "))
+
+
+def fold_button(title: str) -> Any:
+    """Return a button that folds something out and in, with an arrow that says which."""
+    button = QtWidgets.QToolButton()
+    button.setText(title)
+    button.setCheckable(True)
+    button.setAutoRaise(True)
+    button.setToolButtonStyle(QtCore.Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+    button.setArrowType(QtCore.Qt.ArrowType.RightArrow)
+    arrows = QtCore.Qt.ArrowType.RightArrow, QtCore.Qt.ArrowType.DownArrow
+    button.toggled.connect(lambda unfolded: button.setArrowType(arrows[unfolded]))
+    return button
+
+
+def question_box(text: Any, *answers: Any) -> Any:
+    """Return a hidden row with the label of a question and the buttons that answer it."""
+    box = QtWidgets.QWidget()
+    row = QtWidgets.QHBoxLayout(box)
+    row.setContentsMargins(0, 0, 0, 0)
+    row.addWidget(text, 1)
+    for button in answers:
+        row.addWidget(button)
+    box.hide()
     return box
 
 
@@ -189,17 +233,21 @@ def with_ending(path: str, endings: Sequence[str], usual: str = "") -> str:
     return path if path.lower().endswith(tuple(endings)) else path + (usual or endings[0])
 
 
-def save_table(parent: Any, name: str, write: Callable[[str], Any]) -> str:
-    """Ask where, and `write` a table to that path; the path, or an empty text where the user cancels.
+def save_table(parent: Any, name: str, write: Callable[[str], list[str]], say: Callable[[str, bool], None]) -> None:
+    """Ask where, and write a table to that path.
 
-    Raises OSError, and ValueError where it can't be written there.
+    write: returns the files that it wrote. say: called with a line about them, or with the reason why there are none
+    and True.
     """
-    path: str
     path, _ = QtWidgets.QFileDialog.getSaveFileName(parent, "Save table", name, "Table (*.csv)")
-    if path:
-        path = file_to_write(with_ending(path, (".csv",)), (".csv",), "file")
-        write(path)
-    return path
+    if not path:
+        return
+    try:
+        written = write(file_to_write(with_ending(path, (".csv",)), (".csv",), "file"))
+    except (OSError, ValueError) as error:
+        say(str(error), True)
+    else:
+        say(f"written: {', '.join(written)}", False)
 
 
 def swatch(rgb: Sequence[float]) -> Any:

@@ -83,8 +83,7 @@ class Panel(QtWidgets.QDockWidget):
         }
         for name, tab in named.items():
             self.tabs.addTab(tab, name)
-        self.status = QtWidgets.QLabel()
-        self.status.setWordWrap(True)
+        self.status = QtWidgets.QLabel(wordWrap=True)
         self.status.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
         self.first_steps = FirstSteps(self)
         self.progress = ProgressLine()

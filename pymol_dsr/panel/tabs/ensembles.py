@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from pymol.Qt import QtWidgets
@@ -17,7 +18,7 @@ from ...scene.occupancy import SPREAD
 from ...shared.ensemble_options import LandscapeOptions, OccupancyOptions, OccupancyShow
 from ...shared.values import ValueFault
 from ..landscape_map import LandscapeMap
-from ..widgets import offer, offer_beside_typed, save_table, spin
+from ..widgets import offer, offer_beside_typed, save_table, spin, typed_combo
 from .fit import molecules, offers
 
 NO_REFERENCE = "none"
@@ -46,13 +47,10 @@ class EnsemblesTab(QtWidgets.QWidget):
         self.map.clicked.connect(self.show_nearest)
 
     def _make_widgets(self) -> None:
-        self.ensemble = QtWidgets.QComboBox()
-        self.ensemble.setEditable(True)
-        self.ensemble.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
-        self.ensemble.setToolTip(
-            "A fit, whose surfaces are there already; a molecule or any selection; or several molecules joined with +"
+        self.ensemble = typed_combo(
+            "A fit, whose surfaces are there already; a molecule or any selection; or several molecules joined with +",
+            "load several states first",
         )
-        self.ensemble.lineEdit().setPlaceholderText("load several states first")
         self.states = QtWidgets.QLineEdit()
         self.states.setPlaceholderText("all")
         self.states.setToolTip("States of the ensemble: 1-150, 1-79:2, 1+5+9, or all; they need no order in time")
@@ -77,8 +75,7 @@ class EnsemblesTab(QtWidgets.QWidget):
         self.split_button.setToolTip("An object of the states of each macrostate, for dsr_fit or an occupancy")
         self.save = QtWidgets.QPushButton("Save table …")
         self.map = LandscapeMap(190)
-        self.figures = QtWidgets.QLabel()
-        self.figures.setWordWrap(True)
+        self.figures = QtWidgets.QLabel(wordWrap=True)
         for button in (self.split_button, self.save):
             button.setEnabled(False)
 
@@ -229,21 +226,11 @@ class EnsemblesTab(QtWidgets.QWidget):
 
     def save_tables(self) -> None:
         """Ask for a file, and write the tables and the picture."""
-        landscape, written = self.landscape, list[str]()
-        if landscape is None:
-            return
-        title = f"{len(landscape.states)} states of {landscape.states[0][0]}"
-        try:
-            save_table(
-                self,
-                "landscape.csv",
-                lambda path: written.extend(landscapes.write_landscape(path, landscape, title)),
-            )
-        except (OSError, ValueError) as error:
-            self.panel.complain(str(error))
-            return
-        if written:
-            self.panel.say(f"written: {', '.join(written)}")
+        landscape = self.landscape
+        if landscape is not None:
+            title = f"{len(landscape.states)} states of {landscape.states[0][0]}"
+            write = partial(landscapes.write_landscape, landscape=landscape, title=title)
+            save_table(self, "landscape.csv", write, self.panel.say)
 
     def _molecules(self) -> str:
         """Return the ensemble as a selection: of a fit, the objects that were fitted."""

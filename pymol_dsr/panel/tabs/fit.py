@@ -24,7 +24,7 @@ from ...shared.values import ValueFault
 from ...surfaces import selections
 from ...surfaces.source import ExtractError
 from ..charts import Chart, Line, Plot
-from ..widgets import narrow, offer_beside_typed, quietly, spin, tone
+from ..widgets import fold_button, narrow, offer_beside_typed, question_box, quietly, spin, tone, typed_combo
 
 TYPING_MS = 250
 AUTO = -0.1
@@ -85,24 +85,16 @@ class FitTab(QtWidgets.QWidget):
         self.play_button.clicked.connect(lambda: self.play.emit(self.name))
 
     def _make_widgets(self) -> None:
-        self.selection = QtWidgets.QComboBox()
-        self.selection.setEditable(True)
-        self.selection.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
-        self.selection.setToolTip(
+        self.selection = typed_combo(
             "A molecule or any selection of its atoms, as in: adk and polymer\n"
             "Several molecules joined with + become a family: one network, a trajectory of each"
         )
         self.states = QtWidgets.QLineEdit("all")
         self.states.setPlaceholderText("1-150, 1-79:2, 1+5+9 or all")
         self.states.setToolTip("States to fit: 1-150, 1-79:2 (every second), 1+5+9, or all")
-        self.verdict = QtWidgets.QLabel()
-        self.verdict.setWordWrap(True)
+        self.verdict = QtWidgets.QLabel(wordWrap=True)
         self.preset = QtWidgets.QComboBox()
-        self.advanced = QtWidgets.QToolButton()
-        self.advanced.setText("Advanced")
-        self.advanced.setCheckable(True)
-        self.advanced.setAutoRaise(True)
-        self.advanced.setToolButtonStyle(QtCore.Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.advanced = fold_button("Advanced")
         self.smooth = spin(AUTO, 100.0, 0.1, 1, " states", "auto")
         self.smooth.setToolTip(
             "Width of the smoothing over time, between the states.\n"
@@ -131,13 +123,12 @@ class FitTab(QtWidgets.QWidget):
         self.watch.setToolTip("The surface of the state in view, sharper and sharper (watch=1)")
         self.fit_button = QtWidgets.QPushButton("Make surface")
         self.fit_button.setToolTip("Fit these states (dsr_fit)")
-        self.question = QtWidgets.QWidget()
         self.question_text = QtWidgets.QLabel(wordWrap=True)
         self.replace_button = QtWidgets.QPushButton("Replace")
         self.replace_button.setToolTip("The surface of this name is kept until the new one is ready")
         self.keep_button = QtWidgets.QPushButton("Keep both")
         self.keep_button.setToolTip("The new surface takes a name of its own")
-        self.question.hide()
+        self.question = question_box(self.question_text, self.replace_button, self.keep_button)
         self.play_button = QtWidgets.QPushButton("Play")
         self.play_button.setToolTip("Look at the surface at any time")
         self.play_button.setEnabled(False)
@@ -177,11 +168,6 @@ class FitTab(QtWidgets.QWidget):
         buttons = QtWidgets.QHBoxLayout()
         buttons.addWidget(self.fit_button, 2)
         buttons.addWidget(self.play_button, 1)
-        question = QtWidgets.QHBoxLayout(self.question)
-        question.setContentsMargins(0, 0, 0, 0)
-        question.addWidget(self.question_text, 1)
-        question.addWidget(self.replace_button)
-        question.addWidget(self.keep_button)
         layout = QtWidgets.QVBoxLayout(self)
         for widget in (self.fields, buttons, self.question, self.warnings):
             layout.addLayout(widget) if widget is buttons else layout.addWidget(widget)
@@ -192,8 +178,6 @@ class FitTab(QtWidgets.QWidget):
     def _show_advanced(self, expanded: bool) -> None:
         """Show or hide the fields that few need, and the presets that few use."""
         self.rare.setVisible(expanded)
-        arrow = QtCore.Qt.ArrowType.DownArrow if expanded else QtCore.Qt.ArrowType.RightArrow
-        self.advanced.setArrowType(arrow)
         chosen = self.preset.currentData() or FitOptions.preset
         with quietly(self.preset):
             self.preset.clear()

@@ -19,7 +19,7 @@ from ...fits.removal import FINISHED, INTERRUPTED, files_of, remove_fit
 from ...runtime.folders import fits_folder
 from ...shared import states
 from ...shared.text import error_line
-from ..widgets import flow, with_ending
+from ..widgets import flow, question_box, with_ending
 
 COLUMNS = ("Surface", "States", "When", "Size", "")
 # A size in MB that is worth naming.
@@ -89,17 +89,10 @@ class FitsTab(QtWidgets.QWidget):
         self.save_button = QtWidgets.QPushButton("Save as …")
         self.load_button = QtWidgets.QPushButton("Load file …")
         buttons = flow(self.open_button, self.resume_button, self.delete_button, self.save_button, self.load_button)
-        self.question = QtWidgets.QWidget()
         self.question_text = QtWidgets.QLabel(wordWrap=True)
         self.yes_button, self.no_button = QtWidgets.QPushButton("Delete"), QtWidgets.QPushButton("Keep")
-        question = QtWidgets.QHBoxLayout(self.question)
-        question.setContentsMargins(0, 0, 0, 0)
-        question.addWidget(self.question_text, 1)
-        question.addWidget(self.yes_button)
-        question.addWidget(self.no_button)
-        self.question.hide()
-        self.where = QtWidgets.QLabel()
-        self.where.setWordWrap(True)
+        self.question = question_box(self.question_text, self.yes_button, self.no_button)
+        self.where = QtWidgets.QLabel(wordWrap=True)
         self.whole_sessions = QtWidgets.QCheckBox()
         self.whole_sessions.setToolTip(
             "Without it, a session file (.pse) holds fits and a coarse movie, and opening it makes the meshes again; "

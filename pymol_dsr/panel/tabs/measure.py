@@ -107,17 +107,9 @@ class MeasureTab(FitPage):
     def save_table(self) -> None:
         """Ask for a file, and write the tables."""
         measured = self.view.measured
-        if measured is None:
-            return
-        written: list[str] = []
-        try:
+        if measured is not None:
             name = f"{self.fit.currentText()}_measures.csv"
-            save_table(self, name, lambda path: written.extend(measures.write_measures(path, measured)))
-        except (OSError, ValueError) as error:
-            self.panel.say(str(error), bad=True)
-            return
-        if written:
-            self.panel.say(f"written: {', '.join(written)}")
+            save_table(self, name, lambda path: measures.write_measures(path, measured), self.panel.say)
 
     def draw(self) -> None:
         """Show what was measured of the chosen fit."""

@@ -13,7 +13,7 @@ from ...fits.jobs import Jobs
 from ...scene.gui_thread import in_gui
 from ...shared.options import FitOptions
 from ...shared.source_options import GenerateOptions, MorphOptions
-from ..widgets import narrow, offer_beside_typed, report_box
+from ..widgets import ReportBox, narrow, offer_beside_typed, typed_combo
 from .fit import molecules
 
 EMPTY = "Which atoms both have, and how the path was tested, stands here"
@@ -24,7 +24,6 @@ class MorphTab(QtWidgets.QWidget):
     """Makes morphs of two objects. play: emitted with the name of the surface's fit, to show it."""
 
     play = QtCore.Signal(str)
-    _said = QtCore.Signal(str)
 
     def __init__(self, panel: Any) -> None:
         super().__init__()
@@ -34,17 +33,13 @@ class MorphTab(QtWidgets.QWidget):
         """Name of the morph under way, or of the last one."""
         self._offered: list[str] = []
         self._running = self._is_cancelled = False
-        self.first, self.second = QtWidgets.QComboBox(), QtWidgets.QComboBox()
-        for combo, hint in (
-            (self.first, "The structure to begin with, or a selection of its atoms"),
-            (self.second, "The structure to end with; empty for the first and the last state of one object"),
-        ):
-            combo.setEditable(True)
-            combo.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
-            combo.setToolTip(hint)
+        self.first = typed_combo("The structure to begin with, or a selection of its atoms", "load a structure first")
+        self.second = typed_combo(
+            "The structure to end with; empty for the first and the last state of one object",
+            "the last state of the same one",
+        )
+        for combo in (self.first, self.second):
             narrow(combo)
-        self.first.lineEdit().setPlaceholderText("load a structure first")
-        self.second.lineEdit().setPlaceholderText("the last state of the same one")
         self.frames = QtWidgets.QSpinBox()
         self.frames.setRange(3, MOST_FRAMES)
         self.frames.setValue(MorphOptions.frames)
@@ -54,7 +49,7 @@ class MorphTab(QtWidgets.QWidget):
         self.surface = QtWidgets.QCheckBox("Make their surface, too")
         self.surface.setChecked(MorphOptions.surface)
         self.button = QtWidgets.QPushButton("Morph")
-        self.report = report_box(EMPTY)
+        self.report = ReportBox(EMPTY)
         form = QtWidgets.QFormLayout()
         form.addRow("F&rom", self.first)
         # The space keeps Qt, which places the letters of this word closer for its size, from cutting it off.
@@ -69,7 +64,6 @@ class MorphTab(QtWidgets.QWidget):
         layout.addWidget(self.report, 1)
         self.first.editTextChanged.connect(lambda _: self.poll())
         self.button.clicked.connect(self.morph_or_cancel)
-        self._said.connect(self.report.appendPlainText)
 
     def refresh(self) -> None:
         """Offer the molecules of the scene, where these have changed."""
@@ -95,7 +89,7 @@ class MorphTab(QtWidgets.QWidget):
         fill = GenerateOptions(task="fill", frames=morph.frames - 2)
         # A path has no jumps.
         fit = FitOptions(breaks=())
-        runner = Runner("dsr_morph", False, self.report_line, lambda line: None, self.report_line)
+        runner = Runner("dsr_morph", False, self.report.print_line, lambda line: None, self.report.print_line)
         self.report.clear()
         self.panel.say("")
         self._running, self._is_cancelled, self.name = True, False, ""
@@ -119,11 +113,6 @@ class MorphTab(QtWidgets.QWidget):
 
     def _fit_name(self) -> str:
         return f"{self.name}_dsr"
-
-    def report_line(self, line: str) -> None:
-        """Print a line, and show it in the report; called in the thread of the work, too."""
-        print(line)
-        self._said.emit(line.removeprefix(" "))
 
     def _finished(self, name: str) -> None:
         self._ended(None)

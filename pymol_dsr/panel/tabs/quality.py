@@ -52,8 +52,7 @@ class QualityTab(FitPage):
         for metric, label in METRICS.items():
             self.metric.addItem(label, metric)
         self.chart = Chart(170, EMPTY)
-        self.means = QtWidgets.QLabel()
-        self.means.setWordWrap(True)
+        self.means = QtWidgets.QLabel(wordWrap=True)
 
         self.form.addRow("&States", self.states)
         self.form.addRow("Beside it", flow(*self.beside.values()))
@@ -91,13 +90,12 @@ class QualityTab(FitPage):
     def save_table(self) -> None:
         """Ask for a file, and write the scores."""
         rows = self._rows()
-        try:
-            path = save_table(self, f"{self.fit.currentText()}.csv", lambda path: evaluation.write_scores(path, rows))
-        except (OSError, ValueError) as error:
-            self.panel.say(str(error), bad=True)
-            return
-        if path:
-            self.panel.say(f"written: {path}")
+
+        def write(path: str) -> list[str]:
+            evaluation.write_scores(path, rows)
+            return [path]
+
+        save_table(self, f"{self.fit.currentText()}.csv", write, self.panel.say)
 
     def draw(self) -> None:
         """Show the scores of the chosen fit."""

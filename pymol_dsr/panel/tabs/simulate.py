@@ -22,7 +22,7 @@ from ...sources.run import SourceWork, run_source
 from ...sources.simulation import SimulationWork, estimate_text, object_names, run_simulation, time_simulation
 from ..learn_block import LearnBlock
 from ..source_run import SourceRun
-from ..widgets import label, narrow, offer_beside_typed, report_box, spin
+from ..widgets import ReportBox, label, narrow, offer_beside_typed, spin, typed_combo
 from .fit import molecules, offers
 
 EMPTY = "The atoms that are added, the time that it takes, and the back-test of a method stand here"
@@ -107,7 +107,6 @@ class SimulateTab(QtWidgets.QWidget):
 
     surface = QtCore.Signal(str)
     landscape = QtCore.Signal(str, str)
-    _said = QtCore.Signal(str)
 
     def __init__(self, panel: Any) -> None:
         super().__init__()
@@ -137,7 +136,6 @@ class SimulateTab(QtWidgets.QWidget):
         self.resume_button.clicked.connect(self.resume)
         self.landscape_button.clicked.connect(self.show_landscape)
         self.surface_button.clicked.connect(self.make_surface)
-        self._said.connect(self.report.appendPlainText)
         self._choose_source()
 
     def _make_widgets(self) -> None:
@@ -145,17 +143,10 @@ class SimulateTab(QtWidgets.QWidget):
         for number, kind in enumerate(KINDS):
             self.source.addItem(kind.label)
             self.source.setItemData(number, f"{kind.hint} ({kind.command})", QtCore.Qt.ItemDataRole.ToolTipRole)
-        self.missing = QtWidgets.QLabel()
-        self.missing.setWordWrap(True)
+        self.missing = QtWidgets.QLabel(wordWrap=True)
         self.missing.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.molecule = QtWidgets.QComboBox()
-        self.molecule.setEditable(True)
-        self.molecule.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
-        self.molecule.setToolTip("A molecule of the scene, or some of its atoms, as in: 1abc and polymer.protein")
-        self.model = QtWidgets.QComboBox()
-        self.model.setEditable(True)
-        self.model.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
-        self.model.lineEdit().setPlaceholderText("learn one below, or name it")
+        self.molecule = typed_combo("A molecule of the scene, or some of its atoms, as in: 1abc and polymer.protein")
+        self.model = typed_combo("", "learn one below, or name it")
         for combo in (self.source, self.molecule, self.model):
             narrow(combo)
         self.length = spin(0.001, MOST_NS, 0.05, 3, " ns")
@@ -168,8 +159,7 @@ class SimulateTab(QtWidgets.QWidget):
         self.replicas = QtWidgets.QSpinBox()
         self.replicas.setRange(1, MOST_REPLICAS)
         self.replicas.setToolTip("Independent runs, an object each")
-        self.estimated = QtWidgets.QLabel()
-        self.estimated.setWordWrap(True)
+        self.estimated = QtWidgets.QLabel(wordWrap=True)
         self.estimate_button = QtWidgets.QPushButton("Estimate")
         self.estimate_button.setToolTip("Prepares the molecule and times a few steps here; nothing is simulated")
         self.button = QtWidgets.QPushButton("Start")
@@ -177,7 +167,7 @@ class SimulateTab(QtWidgets.QWidget):
         self.resume_button.setToolTip(
             "Goes on with this molecule's simulation that was cancelled or ended, up to the length above (resume=1)"
         )
-        self.report = report_box(EMPTY)
+        self.report = ReportBox(EMPTY)
         self.report.setMinimumHeight(4 * self.fontMetrics().lineSpacing())
         self.landscape_button = QtWidgets.QPushButton("Landscape")
         self.landscape_button.setToolTip("Slow axes, free energy and macrostates of the new states (dsr_ensemble)")
@@ -338,7 +328,7 @@ class SimulateTab(QtWidgets.QWidget):
             self._ended()
             self._timed = selection, prepared
             for line in prepared.added:
-                self._said.emit(line)
+                self.report.appendPlainText(line)
             self._show_estimate()
             self.panel.say("")
 
@@ -372,7 +362,7 @@ class SimulateTab(QtWidgets.QWidget):
     def _start(self, resume: bool) -> None:
         session, cmd = self.panel.session, self.panel.cmd
         kind, selection = self.kind(), self.molecule.currentText().strip()
-        runner = Runner(kind.command, False, self.report_line, self._keep_quiet, self.report_line)
+        runner = Runner(kind.command, False, self.report.print_line, self._keep_quiet, self.report.print_line)
         try:
             options = self._generate_options(kind) if kind.task else self.simulation_options(resume)
         except ValueFault as fault:
@@ -390,9 +380,9 @@ class SimulateTab(QtWidgets.QWidget):
             self._run.enter(plan.job)
             self._reference, self.objects = plan.atoms.object, _objects(plan)
             if isinstance(plan, SourceWork):
-                run_source(session.sources, plan, self.report_line, cmd, self._keep_quiet)
+                run_source(session.sources, plan, self.report.print_line, cmd, self._keep_quiet)
             else:
-                run_simulation(session.sources, plan, self.report_line, cmd, self._keep_quiet)
+                run_simulation(session.sources, plan, self.report.print_line, cmd, self._keep_quiet)
             return self.objects
 
         self._simulated = kind.packages == PHYSICS
@@ -457,11 +447,6 @@ class SimulateTab(QtWidgets.QWidget):
         self.surface_button.setEnabled(max(counts, default=0) > 1)
         self.landscape_button.setEnabled(sum(counts) >= LEAST_LANDSCAPE and self.has_packages(LANDSCAPE))
 
-    def report_line(self, line: str) -> None:
-        """Print a line, and show it in the report; called in the thread of the work, too."""
-        print(line)
-        self._said.emit(line.removeprefix(" "))
-
     def _keep_quiet(self, line: str) -> None:
         """Leave out a line of progress, which the bar shows."""
 
@@ -492,7 +477,7 @@ class SimulateTab(QtWidgets.QWidget):
         if self._simulated:
             for name in objects:
                 self.panel.cmd.intra_fit(f"%{name} and name CA", 1)
-            self.report_line(f" {'+'.join(objects)}: states superposed on CA atoms (intra_fit)")
+            self.report.print_line(f" {'+'.join(objects)}: states superposed on CA atoms (intra_fit)")
         self.surface.emit("+".join(objects))
 
     def _present(self) -> list[str]:

@@ -148,7 +148,7 @@ def test_the_page_play_announces_surfaces_and_not_ensembles(panel):
 def test_columns_of_a_back_test_stand_below_each_other(panel, page_name):
     page = getattr(panel, page_name)
     for line in (" * hold     1.48", "   straight 2.73"):
-        page.report_line(line)
+        page.report.print_line(line)
     assert page.report.toPlainText() == "* hold     1.48\n  straight 2.73"
 
 
