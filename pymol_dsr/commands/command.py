@@ -77,6 +77,20 @@ def _refuse_unnamed_after_named(name: str, args: tuple[Any, ...], kwargs: Mappin
             )
 
 
+def _check_words(name: str, bound: inspect.BoundArguments) -> None:
+    """Raise CmdException for words that are not the numbers or switches of their arguments, or one too many."""
+    for key, value in bound.arguments.items():
+        # Python's own conversions take nan for a number, or fail with a traceback.
+        default = bound.signature.parameters[key].default
+        if isinstance(default, (int, float)) and is_nan(value):
+            raise CmdException(f"{key} {value}: it is not a number")
+        if isinstance(default, int) and key in SWITCHES and _switch_word(value) not in SWITCHES[key]:
+            raise CmdException(text.one_line(f"{key} {str(value)[:80]}: it must be {' or '.join(SWITCHES[key])}"))
+    extra = bound.arguments.get("commas")
+    if extra:
+        raise CmdException(f"{name}: a comma ends an argument, so '{extra[0]}' belongs to nothing; {COMMA_REMEDY}")
+
+
 def _is_to_wait(bound: inspect.BoundArguments) -> bool:
     """Whether a command was typed while its fit is busy or others wait for that; `async_=0` waits for nothing."""
     _self = bound.arguments.get("_self")
@@ -112,16 +126,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
             raise CmdException(f"{name}: {error}; see 'help {name}'") from error
-        for key, value in bound.arguments.items():
-            # Python's own conversions take nan for a number, or fail with a traceback.
-            default = signature.parameters[key].default
-            if isinstance(default, (int, float)) and is_nan(value):
-                raise CmdException(f"{key} {value}: it is not a number")
-            if isinstance(default, int) and key in SWITCHES and _switch_word(value) not in SWITCHES[key]:
-                raise CmdException(text.one_line(f"{key} {str(value)[:80]}: it must be {' or '.join(SWITCHES[key])}"))
-        extra = bound.arguments.get("commas")
-        if extra:
-            raise CmdException(f"{name}: a comma ends an argument, so '{extra[0]}' belongs to nothing; {COMMA_REMEDY}")
+        _check_words(name, bound)
         if name in FOLLOWERS and _is_to_wait(bound):
             _self = bound.arguments["_self"]
             fit = fit_name(next(iter(bound.arguments.values())), _self)

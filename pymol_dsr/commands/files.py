@@ -20,6 +20,7 @@ from ..shared import atomic_write, messages
 from ..shared.frames import MAX_PAYLOAD
 from ..shared.options import (
     FORMATS,
+    TRIANGLES_PER_CELL,
     AppearanceOptions,
     ExportOptions,
     FieldOptions,
@@ -39,8 +40,6 @@ from .running import Runner, count_of_states, reporter
 MOVIE_BYTES, LEAST_TRIANGLES = 50e6, 15_000
 # Size of a triangle in a .glb with several times: half a vertex of 20 bytes, and 6 or 12 of indices.
 TRIANGLE_BYTES = 16
-# Triangles per Å² of surface and (1 / spacing)², as the mesher makes them.
-TRIANGLES_PER_CELL = 2.9
 
 
 @command

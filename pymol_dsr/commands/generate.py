@@ -280,7 +280,7 @@ def plan_states(
     Arguments and errors are those of `generate_states`.
     """
     atoms = read_states(selection, states, _self)
-    _report_left_out(atoms, runner.title)
+    report_left_out(atoms, runner.title)
     least, remedy = LEAST_STATES[options.task]
     # A learned generator continues one state, and samples by itself.
     if len(atoms.states) < least and (options.task == "fill" or options.model is None):
@@ -351,6 +351,7 @@ def trajectories_of(
     return [(trajectory.coordinates, trajectory.times) for trajectory in (atoms, *similar)]
 
 
-def _report_left_out(atoms: MoleculeStates, title: str) -> None:
+def report_left_out(atoms: MoleculeStates, title: str) -> None:
+    """Print how many atoms were left out, where there are some. title: the command that read them."""
     if atoms.left_out:
         print(f" {title}: {atoms.object}: left out: {atoms.left_out} atoms that are alternate locations")

@@ -16,6 +16,7 @@ from ..sources.run import check_size
 from ..sources.simulation import SimulationWork, object_names, run_simulation
 from .arguments import new_fit_name
 from .command import command
+from .generate import report_left_out
 from .running import Runner
 
 
@@ -148,8 +149,7 @@ def plan_simulation(
     atoms = read_states(selection, str(state) if options.model == ALL_ATOMS else "all", _self)
     if options.model == ALL_ATOMS and len(atoms.states) != 1:
         raise CmdException(f"state {state}: a simulation begins at one state, and these are {len(atoms.states)}")
-    if atoms.left_out:
-        print(f" {title}: {atoms.object}: left out: {atoms.left_out} atoms that are alternate locations")
+    report_left_out(atoms, title)
     if options.mutate:
         atoms = mutant(atoms, parse_mutations(options.mutate), _self)
     suffix = "md" if options.model == ALL_ATOMS else "cg"

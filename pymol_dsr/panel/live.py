@@ -27,11 +27,9 @@ from ..scene.palettes import Colors, ColorScale
 from ..scene.replies import mesh_of, vertex_colors
 from ..scene.tags import LIVE, Tag
 from ..shared import messages
-from ..shared.options import FieldOptions, MeshOptions, mesh_resolution
+from ..shared.options import TRIANGLES_PER_CELL, FieldOptions, MeshOptions, mesh_resolution
 from ..surfaces import selections
 
-# Triangles per Å² of surface and (1 / spacing)², as the mesher makes them.
-TRIANGLES_PER_CELL = 2.9
 # Å. The backend takes no wider spacing.
 WIDEST = 10.0
 # Between two looks at whether a newer request has come.

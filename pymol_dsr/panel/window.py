@@ -62,8 +62,9 @@ class Panel(QtWidgets.QDockWidget):
         self._tasks: list[str] = []
         self.start_failure = ""
         """The reason why the compute program did not start, where that is so."""
+        canvas = getattr(parent, "pymolwidget", None)
         self.fit = FitTab(self)
-        self.play = PlayTab(self, getattr(parent, "pymolwidget", None))
+        self.play = PlayTab(self, canvas)
         self.measure = MeasureTab(self, self.play.player)
         self.quality = QualityTab(self)
         self.ensembles = EnsemblesTab(self)
@@ -87,6 +88,16 @@ class Panel(QtWidgets.QDockWidget):
         self.status.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
         self.first_steps = FirstSteps(self)
         self.progress = ProgressLine()
+        self.setMinimumWidth(LEAST_WIDTH)
+        self._ticks = 0
+        self.bar_title = None if canvas is None else BarTitle(canvas, cmd)
+        self._tried: str | None = None
+        self._timer = QtCore.QTimer(self)
+        self._timer.setInterval(POLL_MS)
+        self._lay_out()
+        self._connect()
+
+    def _lay_out(self) -> None:
         body = QtWidgets.QWidget()
         layout = QtWidgets.QVBoxLayout(body)
         layout.addWidget(self.first_steps)
@@ -94,12 +105,8 @@ class Panel(QtWidgets.QDockWidget):
         layout.addWidget(self.progress)
         layout.addWidget(self.status)
         self.setWidget(body)
-        self.setMinimumWidth(LEAST_WIDTH)
 
-        self._ticks = 0
-        canvas = getattr(parent, "pymolwidget", None)
-        self.bar_title = None if canvas is None else BarTitle(canvas, cmd)
-        self._tried: str | None = None
+    def _connect(self) -> None:
         # Slots of this object, so that they run in its thread.
         self._finished.connect(self._call)
         self._failed.connect(self.complain)
@@ -110,8 +117,6 @@ class Panel(QtWidgets.QDockWidget):
         self.simulate.surface.connect(self.show_fit)
         self.simulate.landscape.connect(self.show_landscape)
         self.tabs.currentChanged.connect(self._changed_tab)
-        self._timer = QtCore.QTimer(self)
-        self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self.poll)
 
     def dock(self, window: Any) -> None:
@@ -167,31 +172,22 @@ class Panel(QtWidgets.QDockWidget):
                 shows_error=False,
             )
         self.session.molecules.follow(self.cmd)
-        self.fit.poll()
-        self.measure.poll()
-        self.quality.poll()
-        self.morph.poll()
-        self.simulate.poll()
-        self.ensembles.poll()
+        for tab in (self.fit, self.measure, self.quality, self.morph, self.simulate, self.ensembles):
+            tab.poll()
         if self._ticks % SELDOM == 0:
             jobs.unload_lost()
             self._follow_user_settings()
             if self.bar_title is not None:
                 self.bar_title.refresh()
             self.first_steps.refresh()
-            if self.tabs.currentWidget() is self.fit and not self.fit.busy():
-                self.fit.refresh()
             self.play.refresh()
             self.measure.refresh()
             self.quality.refresh()
-            if self.tabs.currentWidget() is self.ensembles:
-                self.ensembles.refresh()
-            if self.tabs.currentWidget() is self.fits:
-                self.fits.refresh()
-            if self.tabs.currentWidget() is self.morph:
-                self.morph.refresh()
-            if self.tabs.currentWidget() is self.simulate:
-                self.simulate.refresh()
+            in_view = self.tabs.currentWidget()
+            if in_view in (self.ensembles, self.fits, self.morph, self.simulate):
+                in_view.refresh()
+            elif in_view is self.fit and not self.fit.busy():
+                self.fit.refresh()
         self._ticks += 1
         self.play.poll()
         self.show_progress()

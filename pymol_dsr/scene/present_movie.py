@@ -36,6 +36,14 @@ class PresentMovie:
         return f"a movie of {_count(self.frames, 'frame')}" + (f" with {held}" if held else "")
 
 
+def show_state(state: int, _self: Any) -> None:
+    """Show a state of all objects. A movie stays at its frame, which need not be of that state."""
+    if _self.get_movie_length() > 0:
+        _self.set("state", state)
+    else:
+        _self.frame(state)
+
+
 def read_movie(_self: Any) -> PresentMovie | None:
     """Read PyMOL's movie; None where it has none."""
     if _self.get_movie_length() < 1:

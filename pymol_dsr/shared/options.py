@@ -24,6 +24,8 @@ CAMERAS = ("still", "follow")
 INTROS = ("", "turn", "approach")
 RESOLUTION, FINE_RESOLUTION = 0.5, 0.35
 """Å. Spacing of meshes of most fits, and of a fit of preset fine, whose detail a wider one hides."""
+TRIANGLES_PER_CELL = 2.9
+"""Triangles per Å² of surface and (1 / spacing)², as the mesher makes them."""
 REPRESENTATIONS = ("cgo", "map")
 
 

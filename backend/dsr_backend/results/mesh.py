@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pymol_dsr.shared.options import GridOptions, MeshOptions, mesh_resolution
+from pymol_dsr.shared.options import TRIANGLES_PER_CELL, GridOptions, MeshOptions, mesh_resolution
 
 from ..fields.base import Field, FieldAtTime
 from ..geometry.connected_components import connected_components
@@ -22,8 +22,6 @@ from .level_set import MESH_LIMIT, box_lattice, cross, evaluate_nodes, face_corn
 CANDIDATE_ATOMS = 8
 # Three candidates suffice for 93 % of the points.
 FIRST_CANDIDATE_ATOMS = 3
-# Triangles of marching cubes per spacing² of surface.
-TRIANGLES_PER_CELL = 2.9
 # Å³; less than half a water molecule: no body or cavity of a molecule is smaller.
 MIN_VOLUME = 5.0
 # Å; fits see points up to this far outside.

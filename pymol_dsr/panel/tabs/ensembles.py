@@ -15,6 +15,7 @@ from ...commands.running import Runner
 from ...fits.fit import Phase
 from ...fits.jobs import Jobs
 from ...scene.occupancy import SPREAD
+from ...scene.present_movie import show_state
 from ...shared.ensemble_options import LandscapeOptions, OccupancyOptions, OccupancyShow
 from ...shared.values import ValueFault
 from ..landscape_map import LandscapeMap
@@ -215,11 +216,7 @@ class EnsemblesTab(QtWidgets.QWidget):
         cmd = self.panel.cmd
         if name in cmd.get_names("objects"):
             cmd.enable(name)
-            if cmd.get_movie_length() > 0:
-                # The frames of a movie are of other states.
-                cmd.set("state", state)
-            else:
-                cmd.frame(state)
+            show_state(state, cmd)
         number = int(self.landscape.result.macrostate[row])
         of = f"macrostate {number + 1}" if number >= 0 else "no macrostate"
         self.panel.say(f"state {state} of {name}: {of}, RMSD {self.landscape.result.rmsd[row]:.2f} Å")

@@ -79,6 +79,13 @@ class FitsTab(QtWidgets.QWidget):
         self._asked = ""
         """Name of the fit that the user was last asked about."""
         self._endings: tuple[str, ...] = FINISHED
+        self._make_widgets()
+        self._lay_out()
+        self._connect()
+        self._show_sessions()
+        self._choose()
+
+    def _make_widgets(self) -> None:
         self.list = empty_list()
         self.open_button = QtWidgets.QPushButton("Play")
         self.open_button.setToolTip("Look at this surface; one from the folder is loaded first")
@@ -88,7 +95,6 @@ class FitsTab(QtWidgets.QWidget):
         self.delete_button.setToolTip("Delete it for good, here and in the folder (dsr_delete)")
         self.save_button = QtWidgets.QPushButton("Save as …")
         self.load_button = QtWidgets.QPushButton("Load file …")
-        buttons = flow(self.open_button, self.resume_button, self.delete_button, self.save_button, self.load_button)
         self.question_text = QtWidgets.QLabel(wordWrap=True)
         self.yes_button, self.no_button = QtWidgets.QPushButton("Delete"), QtWidgets.QPushButton("Keep")
         self.question = question_box(self.question_text, self.yes_button, self.no_button)
@@ -98,12 +104,18 @@ class FitsTab(QtWidgets.QWidget):
             "Without it, a session file (.pse) holds fits and a coarse movie, and opening it makes the meshes again; "
             "with it, the file is large and needs no compute program (dsr_set session, full)"
         )
+
+    def _lay_out(self) -> None:
         layout = QtWidgets.QVBoxLayout(self)
         layout.addWidget(self.list, 1)
         layout.addWidget(self.where)
         layout.addWidget(self.whole_sessions)
         layout.addWidget(self.question)
-        layout.addLayout(buttons)
+        layout.addLayout(
+            flow(self.open_button, self.resume_button, self.delete_button, self.save_button, self.load_button)
+        )
+
+    def _connect(self) -> None:
         self.list.itemSelectionChanged.connect(self._choose)
         self.list.itemDoubleClicked.connect(lambda *_: self.open())
         self.open_button.clicked.connect(self.open)
@@ -114,8 +126,6 @@ class FitsTab(QtWidgets.QWidget):
         self.save_button.clicked.connect(self.save)
         self.load_button.clicked.connect(self.load)
         self.whole_sessions.clicked.connect(self._choose_sessions)
-        self._show_sessions()
-        self._choose()
 
     @property
     def folder(self) -> str:

@@ -11,6 +11,7 @@ from pymol.Qt import QtCore, QtWidgets
 from ...fits.fit import Activity, Fit, Phase, Trajectory
 from ...fits.jobs import Jobs
 from ...scene.color_bar import UNITS
+from ...scene.present_movie import show_state
 from ...shared.options import STATES_AFTER, FieldOptions
 from ..live import Live, LiveMesh, MeshRequest
 from ..widgets import flow, label, narrow, offer
@@ -308,11 +309,7 @@ class PlayTab(QtWidgets.QWidget):
             return
         state = min(max(1, round(request.time)), cmd.count_states(f"%{object}"))
         if cmd.get_state() != state:
-            # A movie has frames that need not be the states.
-            if cmd.get_movie_length() > 0:
-                cmd.set("state", state)
-            else:
-                cmd.frame(state)
+            show_state(state, cmd)
 
 
 def color_text(mesh: LiveMesh) -> str:
