@@ -10,6 +10,7 @@ from pymol.Qt import QtCore, QtWidgets
 from ..analysis.measures import Measurement, Residue
 from ..shared import plots
 from .charts import Chart, Line, Plot
+from .widgets import quietly
 
 COLUMNS = ("residue", "Å per state", "area (Å²)")
 # Name of PyMOL's selection of the residue that was clicked.
@@ -77,17 +78,16 @@ class MeasurementView(QtWidgets.QWidget):
         self._ranked = self.measured.ranked() if self.measured is not None else []
         self._shown_row = -1
         right = QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter
-        self.table.blockSignals(True)
-        self.table.setRowCount(len(self._ranked))
-        for line, residue in enumerate(self._ranked):
-            texts = (str(residue), f"{residue.speed:.3f}", f"{residue.area:.1f}")
-            for column, text in enumerate(texts):
-                item = QtWidgets.QTableWidgetItem(text)
-                if column:
-                    item.setTextAlignment(right)
-                self.table.setItem(line, column, item)
-        self.table.setCurrentCell(-1, -1)
-        self.table.blockSignals(False)
+        with quietly(self.table):
+            self.table.setRowCount(len(self._ranked))
+            for line, residue in enumerate(self._ranked):
+                texts = (str(residue), f"{residue.speed:.3f}", f"{residue.area:.1f}")
+                for column, text in enumerate(texts):
+                    item = QtWidgets.QTableWidgetItem(text)
+                    if column:
+                        item.setTextAlignment(right)
+                    self.table.setItem(line, column, item)
+            self.table.setCurrentCell(-1, -1)
         self.table.resizeColumnsToContents()
         self.table.setVisible(bool(self._ranked))
         if self._columns > 1:

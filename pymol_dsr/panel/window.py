@@ -1,6 +1,6 @@
 """The window of the menu entry: fits, their surfaces at any time, movies and quality without typing.
 
-The only room that knows Qt. It calls the commands that a user types; what takes long runs in a background thread.
+It calls the services of the commands that a user types; what takes long runs in a background thread.
 """
 
 from __future__ import annotations

@@ -169,8 +169,10 @@ class FitTab(QtWidgets.QWidget):
         buttons.addWidget(self.fit_button, 2)
         buttons.addWidget(self.play_button, 1)
         layout = QtWidgets.QVBoxLayout(self)
-        for widget in (self.fields, buttons, self.question, self.warnings):
-            layout.addLayout(widget) if widget is buttons else layout.addWidget(widget)
+        layout.addWidget(self.fields)
+        layout.addLayout(buttons)
+        layout.addWidget(self.question)
+        layout.addWidget(self.warnings)
         layout.addWidget(self.curve, 1)
         layout.addStretch()
         self._show_advanced(False)

@@ -89,7 +89,9 @@ class MorphTab(QtWidgets.QWidget):
         fill = GenerateOptions(task="fill", frames=morph.frames - 2)
         # A path has no jumps.
         fit = FitOptions(breaks=())
-        runner = Runner("dsr_morph", False, self.report.print_line, lambda line: None, self.report.print_line)
+        runner = Runner(
+            "dsr_morph", say=self.report.print_line, progress=lambda line: None, note=self.report.print_line
+        )
         self.report.clear()
         self.panel.say("")
         self._running, self._is_cancelled, self.name = True, False, ""

@@ -362,7 +362,9 @@ class SimulateTab(QtWidgets.QWidget):
     def _start(self, resume: bool) -> None:
         session, cmd = self.panel.session, self.panel.cmd
         kind, selection = self.kind(), self.molecule.currentText().strip()
-        runner = Runner(kind.command, False, self.report.print_line, self._keep_quiet, self.report.print_line)
+        runner = Runner(
+            kind.command, say=self.report.print_line, progress=self._keep_quiet, note=self.report.print_line
+        )
         try:
             options = self._generate_options(kind) if kind.task else self.simulation_options(resume)
         except ValueFault as fault:
