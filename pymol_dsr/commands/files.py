@@ -225,7 +225,7 @@ def dsr_export(
 
 
 def write_surfaces(
-    session: Session, selection: str, states: str, file: str, runner: Runner, _self: Any, *, unwrap: bool = False
+    session: Session, selection: str, states: str, file: str, runner: Runner, _self: Any, *, unwrap: bool
 ) -> str:
     """Write PyMOL's surfaces of a selection as a surfaces file; its whole path.
 
@@ -314,7 +314,8 @@ def export_meshes(
     trajectory, mesh = chosen_trajectory(fit, surface.field), surface.mesh
     chosen = requested_times(trajectory, times) if times else [min(trajectory.states)]
     options = ExportOptions(format=os.path.splitext(path)[1][1:].lower(), binary=binary)
-    if options.format == "glb" and len(chosen) > 1:
+    plays = options.format == "glb" and len(chosen) > 1
+    if plays:
         mesh = _movie_mesh(mesh, len(chosen))
         report = fit.trajectory_report(trajectory)
         if report is not None and report.area:
@@ -329,7 +330,7 @@ def export_meshes(
         field=field,
         format=options.format,
         binary=options.binary,
-        fps=rate if options.format == "glb" and len(chosen) > 1 and rate > 0 else options.fps,
+        fps=rate if plays and rate > 0 else options.fps,
         mesh=mesh,
         radii=atoms.atom_radii(trajectory, _self),
         colors=_atom_colors(session, fit, trajectory, field, surface.appearance.color, _self),

@@ -15,7 +15,6 @@ from ..scene.objects import switch_off
 from ..scene.replies import mesh_of
 from ..session import Session, session_of
 from ..shared import messages
-from ..shared.mesh import Mesh
 from ..shared.options import FieldOptions, LevelOptions, MeshOptions
 from .arguments import chosen_trajectory, default_name, fit_name, requested_times
 from .command import command
@@ -127,17 +126,17 @@ def show_level_sets(
     session.jobs.claim(fit, Activity.LEVELS)
 
     def work() -> None:
-        meshes: dict[float, Mesh] = {}
+        requests = {
+            level: messages.Mesh(
+                fit=fit.name, field=field, time=float(times[0]), mesh=dataclasses.replace(fineness, level=level)
+            )
+            for level in options.levels
+        }
         with session.jobs.releasing(fit):
-            for level in options.levels:
-                mesh = dataclasses.replace(fineness, level=level)
-                result = session.jobs.ask(
-                    fit, messages.Mesh(fit=fit.name, field=field, time=float(times[0]), mesh=mesh)
-                )
-                meshes[level] = mesh_of(result)
+            results = {level: session.jobs.ask(fit, request) for level, request in requests.items()}
         loaded = level_sets.show_levels(
             trajectory,
-            meshes,
+            {level: mesh_of(result) for level, result in results.items()},
             object=group,
             toward=toward,
             transparency=transparency,
@@ -147,8 +146,9 @@ def show_level_sets(
         movie = default_name(fit, field)
         if gui_thread.in_gui(_self, switch_off, movie, _self):
             print(f" {fit.name}: {movie} is switched off, as it would hide the levels")
-        if result.extrapolated:
-            error = result.expected_error
+        outermost = results[max(results)]
+        if outermost.extrapolated:
+            error = outermost.expected_error
             expected = "" if error is None else f", expected error {error:.2f} A"
             print(f" {fit.name}: state {times[0]:g} is extrapolated{expected}")
         runner.say(f" {fit.name}: {len(loaded)} levels of state {times[0]:g} loaded as {group}")

@@ -185,8 +185,11 @@ def morph_structures(
     for line in common.lines:
         runner.note(f" {title}: {line}")
     _refuse_same_structures(structures, common)
-    places, _ = fill_places(name, common.atoms, fill.frames)
-    given_states = _given_states(name, structures, common, fill.frames)
+    places, path_states = fill_places(name, common.atoms, fill.frames)
+    given_states = [
+        GivenState(state.place, state.coordinates, f"state {structure.states[0]} of {structure.object}")
+        for state, structure in zip(path_states, structures, strict=True)
+    ]
     trajectories = in_gui(_self, trajectories_of, common.atoms, fill, runner, _self)
     request = messages.Generate(
         source=name,
@@ -213,14 +216,6 @@ def _refuse_same_structures(structures: list[MoleculeStates], common: CommonStat
                 f"{first.object} (state {first.states[0]}) and {second.object} (state {second.states[0]}) are the same "
                 f"structure: their atoms lie {distance:.3f} A apart at most; name another structure or state"
             )
-
-
-def _given_states(name: str, structures: list[MoleculeStates], common: CommonStates, frames: int) -> list[GivenState]:
-    _, given_states = fill_places(name, common.atoms, frames)
-    return [
-        GivenState(state.place, state.coordinates, f"state {structure.states[0]} of {structure.object}")
-        for state, structure in zip(given_states, structures, strict=True)
-    ]
 
 
 def _morph(

@@ -81,7 +81,7 @@ def reporter(quiet: Any) -> Say:
 
 
 def report_states(
-    fit: Fit, answers: Iterable[Answer], count: int, say: Say, verb: str = "loaded", end: float = 1.0
+    fit: Fit, answers: Iterable[Answer], count: int, say: Say, verb: str, end: float = 1.0
 ) -> Iterator[Answer]:
     """Pass the answers on, and report how many there were. end: the fraction of the work that they are."""
     for number, answer in enumerate(answers, 1):

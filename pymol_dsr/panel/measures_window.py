@@ -23,7 +23,7 @@ class MeasuresWindow(QtWidgets.QDialog):
         fitted_range: tuple[float, float],
         title: str,
         name: str,
-        molecule: str = "",
+        molecule: str,
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle(title)
