@@ -23,7 +23,7 @@ from ..shared import text
 from ..shared.messages import MeshResult
 from .command import command
 from .expected import EXPECTED
-from .movie import mesh_requests
+from .movie_plan import mesh_requests
 from .running import Runner, has_window, report_states
 
 POLL_SECONDS = 0.1

@@ -327,6 +327,11 @@ OF_FITS = (
         ("dsr_movie fit, fps=10", "dsr_movie fit, movie=0"),
     ),
     Refusal("dsr_levels fit, 1-3", "; (dsr_movie) shows several times", ("{1} fit, 1-3",)),
+    Refusal(
+        "dsr_levels fit, 2, levels=0, 1",
+        "write spaces between numbers as in levels=",
+        ("dsr_levels fit, 2, levels=0 1",),
+    ),
     Refusal("dsr_measure fit, plot=1", "; file=NAME.csv writes NAME.png", ("dsr_measure fit, file=m.csv",)),
     Refusal(
         "dsr_measure fit, 1, pocket=resi 3 and name CA",

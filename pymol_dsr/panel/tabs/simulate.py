@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pymol.Qt import QtCore, QtWidgets
@@ -21,85 +20,18 @@ from ...shared.values import ValueFault
 from ...sources.run import SourceWork, run_source
 from ...sources.simulation import SimulationWork, estimate_text, object_names, run_simulation, time_simulation
 from ..learn_block import LearnBlock
+from ..source_kinds import KINDS, PHYSICS, SourceKind
 from ..source_run import SourceRun
 from ..widgets import ReportBox, label, narrow, offer_beside_typed, spin, typed_combo
 from .fit import molecules, offers
 
 EMPTY = "The atoms that are added, the time that it takes, and the back-test of a method stand here"
-PHYSICS = ("openmm", "pdbfixer")
 LANDSCAPE = ("deeptime", "MDAnalysis")
 PIP = 'pip install "pymol-dsr[simulate]"'
 LEAST_LANDSCAPE = 10
-GENERATOR_LABEL = "&Generator"
 NO_MOLECULE, NO_TRAJECTORY = "load a molecule first", "load several states first"
 NO_GENERATOR = "none: the method that tests best"
 MOST_FRAMES, MOST_REPLICAS, MOST_NS = 10_000, 100, 1000.0
-
-
-@dataclass(frozen=True)
-class SourceKind:
-    """One source of states. command: that does the same; task: of `GenerateOptions`, empty for a simulation.
-
-    frames: label of their number; empty for a length in ns. model: label of the learned model that it takes.
-    moving: it takes molecules of several states only.
-    """
-
-    label: str
-    command: str
-    hint: str
-    task: str = ""
-    frames: str = ""
-    has_temperature: bool = False
-    model: str = ""
-    has_replicas: bool = True
-    moving: bool = False
-    packages: tuple[str, ...] = ()
-
-
-KINDS = (
-    SourceKind(
-        "All-atom physics",
-        "dsr_simulate",
-        "Molecular dynamics of all atoms of a protein in implicit solvent",
-        has_temperature=True,
-        packages=PHYSICS,
-    ),
-    SourceKind(
-        "A learned potential",
-        "dsr_simulate",
-        "Replicas of Cα beads side by side, at the temperature of the training; all atoms come back from the molecule",
-        model="&Potential",
-    ),
-    SourceKind(
-        "Continue",
-        "dsr_continue",
-        "States after the last one",
-        "continue",
-        "&Frames",
-        model=GENERATOR_LABEL,
-        moving=True,
-    ),
-    SourceKind(
-        "Fill in",
-        "dsr_fill",
-        "States between each two of the molecule's",
-        "fill",
-        "&Frames between",
-        model=GENERATOR_LABEL,
-        has_replicas=False,
-        moving=True,
-    ),
-    SourceKind(
-        "More like these",
-        "dsr_sample",
-        "States that fluctuate as the molecule's do, in no order",
-        "sample",
-        "&Frames",
-        model=GENERATOR_LABEL,
-        has_replicas=False,
-        moving=True,
-    ),
-)
 
 
 class SimulateTab(QtWidgets.QWidget):

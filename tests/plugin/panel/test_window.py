@@ -18,8 +18,8 @@ from pymol_dsr.commands.morph import read_structures
 from pymol_dsr.fits.fit import Activity, Fit, Phase, Trajectory
 from pymol_dsr.fits.timing import FitTiming, Rates
 from pymol_dsr.panel import learn_block, window
+from pymol_dsr.panel.source_kinds import KINDS
 from pymol_dsr.panel.tabs import morph
-from pymol_dsr.panel.tabs.simulate import KINDS
 from pymol_dsr.session import session_of
 from pymol_dsr.shared.source_options import FRAMES
 from support.waiting import PATIENCE, wait_for
