@@ -68,7 +68,7 @@ def _refuse_unnamed_after_named(name: str, args: tuple[Any, ...], kwargs: Mappin
         # A call from Python, which has no such arguments.
         return
     for (key, value), (following_key, following) in itertools.pairwise(parsing.parse_arg(layer.com2, _self=_self)):
-        if key is not None and following_key is None:
+        if key is not None and following_key is None and following is not None:
             raise CmdException(
                 text.one_line(
                     f"{name}: a comma ends an argument, so '{following[:80]}' does not belong to {key}={value[:80]}; "
@@ -101,6 +101,17 @@ def _is_to_wait(bound: inspect.BoundArguments) -> bool:
     return session_of(_self).waiting.must_wait(fit_name(next(iter(bound.arguments.values())), _self))
 
 
+def _fill_in_empty(name: str, bound: inspect.BoundArguments) -> None:
+    """Give arguments that were left empty their defaults: PyMOL's parser has None between two commas.
+
+    Raises CmdException for one that has no default.
+    """
+    for key in [key for key, value in bound.arguments.items() if value is None]:
+        bound.arguments[key] = bound.signature.parameters[key].default
+        if bound.arguments[key] is inspect.Parameter.empty:
+            raise CmdException(f"{name}: {key} is empty; see 'help {name}'")
+
+
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make a dsr_* command: expected faults become one CmdException, stray commas are explained."""
     name = function.__name__
@@ -126,6 +137,8 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
             raise CmdException(f"{name}: {error}; see 'help {name}'") from error
+        _fill_in_empty(name, bound)
+        args, kwargs = bound.args, bound.kwargs
         _check_words(name, bound)
         if name in FOLLOWERS and _is_to_wait(bound):
             _self = bound.arguments["_self"]

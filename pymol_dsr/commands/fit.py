@@ -252,6 +252,12 @@ def prepare_fit(
         raise CmdException(f"selection {selection}: a family takes one new trajectory at a time, not {listed}")
     sources = [session.sources.provenance.noted(source, _self) for source in sources]
     for source in sources:
+        maker = session.sources.maker_of(source.object)
+        if maker is not None:
+            print(
+                f" dsr_fit: warning: {maker.command} still makes states of {source.object}; this fit has "
+                f"{count_of_states(len(source.states))}, and none of those to come"
+            )
         if source.provenance is not None:
             print(
                 f" dsr_fit: {source.object}: states {source.provenance['generated']} were generated "
@@ -376,7 +382,8 @@ def _fit(jobs: Jobs, fit: Fit, request: FitRequest, preview: Preview | None, say
     seconds = fit.report.seconds
     duration = f" in {seconds:.0f} s" if seconds is not None else ""
     member = f", trajectory={fit.trajectories[0].name}" if fit.family else ""
+    one_state = len(fit.trajectories[0].states) == 1
     say(
         f" {name}: {count} fitted{duration}, on {fit.device or 'an unnamed device'}; "
-        f"dsr_movie {name}{member} shows them"
+        f"'dsr_movie {name}{member}{', movie=0' if one_state else ''}' shows {'it' if one_state else 'them'}"
     )

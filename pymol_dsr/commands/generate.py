@@ -17,7 +17,7 @@ from ..sources.atoms import MoleculeStates, further_trajectories, read_states
 from ..sources.loader import GivenState, StatePlace, check_generated_names
 from ..sources.run import SourceWork, check_size, fill_places, run_source
 from ..surfaces.selections import split_by_object
-from .arguments import new_fit_name
+from .arguments import new_fit_name, parse_states
 from .command import command
 from .running import Runner, count_of_states
 
@@ -290,6 +290,8 @@ def plan_states(
     trajectories = trajectories_of(atoms, options, runner, _self)
     work = _plan(session, name, atoms, options, trajectories, runner.title, _self)
     runner.say(f" {name}: {len(atoms)} atoms, {work.subject}")
+    if options.task == "fill" and parse_states(states, last=max(atoms.states)) != list(atoms.states):
+        runner.note(f" {name}: states are filled in as they rise; dsr_morph goes through {states} in that order")
     return work
 
 

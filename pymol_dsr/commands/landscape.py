@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pymol import CmdException, cmd
@@ -132,6 +132,11 @@ def plan_landscape(
     JobError, ExtractError, SceneError, StatesError or BackendError.
     """
     path = table_path(file)
+    for text in (chosen.objects.strip(), chosen.reference.strip()):
+        fit = session.jobs.fits.get(text)
+        if fit is not None and text not in _self.get_names("all"):
+            molecules = "+".join(trajectory.object for trajectory in fit.trajectories if trajectory.object)
+            raise CmdException(f"{text} is a fit, and a landscape is of atoms; name its molecule, {molecules}")
     ensemble = [_read(selection, chosen.states, _self) for selection in split_by_object(chosen.objects.strip(), _self)]
     references = split_by_object(chosen.reference, _self) if chosen.reference else []
     known = [_read(selection, "all", _self) for selection in references]
@@ -159,9 +164,12 @@ def plan_landscape(
             missing = "" if written[-1].endswith(".png") else "; no picture without matplotlib"
             runner.say(f" {first}: written to {', '.join(written)}{missing}")
         if split:
-            for number, name in enumerate(macro_names[: len(landscape.result.macrostates)]):
+            # There may be fewer macrostates than asked for.
+            names = macro_names[: len(landscape.result.macrostates)]
+            for number, name in enumerate(names):
                 in_gui(_self, _make_object, name, landscape.members(number), _self)
-            runner.say(f" {first}: {', '.join(macro_names)} hold the states of each macrostate")
+            verb = "holds" if len(names) == 1 else "hold"
+            runner.say(f" {first}: {', '.join(names)} {verb} the states of each macrostate")
         return landscape
 
     return work
@@ -173,7 +181,8 @@ def _read(selection: str, states: str, _self: Any) -> ResidueStates:
     if not _self.count_atoms(f"({selection}) and name CA and not elem Ca"):
         raise CmdException(f"{name}: a landscape is of a protein's CA atoms, and here are none; try dsr_occupancy")
     atoms = read_states(f"({selection}) and name N+CA+C+O+OXT+OT1+OT2+O1 and not elem Ca", states, _self)
-    return ResidueStates.of(atoms)
+    # Messages name the selection that the user knows.
+    return ResidueStates.of(replace(atoms, selection=selection))
 
 
 def _costs(

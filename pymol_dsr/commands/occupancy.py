@@ -26,6 +26,7 @@ from ..shared.options import FieldOptions
 from ..shared.reading import read_file
 from ..shared.superpose import is_apart
 from ..surfaces import extract
+from ..surfaces.extract import one_state_line
 from ..surfaces.source import Source
 from .arguments import default_name, fit_name, requested_times
 from .command import command
@@ -309,7 +310,9 @@ def _plan_of_selection(jobs: Jobs, selection: str, states: str, say: Say, _self:
 def _plan_of_sources(jobs: Jobs, selection: str, sources: Sequence[Source], say: Say) -> _Plan:
     for source in sources:
         for line in source.warnings:
-            say(f" dsr_occupancy: warning: {line}")
+            # The states of an ensemble may be objects of their own, as docked poses are.
+            if line != one_state_line(source.object):
+                say(f" dsr_occupancy: warning: {line}")
         if len(sources) > 1 and not is_name(source.object):
             raise CmdException(f"an object named {source.object}: {rule_against(source.object)}; rename it")
 

@@ -299,9 +299,6 @@ class Jobs:
                 tick()
                 time.sleep(0.02)
             return call.result()
-        except KeyboardInterrupt:
-            call.cancel()
-            raise
         except BackendError as error:
             if error.code != "cancelled":
                 raise
@@ -309,6 +306,12 @@ class Jobs:
                 raise Cancelled(f"{fit.name}: cancelled") from error
             # A scheduler did, at the end of its time.
             raise call.backend.why_ended(ENDING_SECONDS) from error
+        except Cancelled:
+            raise
+        except BaseException:
+            # Nobody waits for the answer any more, as where `tick` has failed.
+            call.cancel()
+            raise
 
     def ask(self, fit: Fit, request: Request[AnyResult]) -> AnyResult:
         """Return the result of one request about a fit. Raises Cancelled or BackendError."""

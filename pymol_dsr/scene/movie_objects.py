@@ -19,7 +19,7 @@ from . import cgo, maps, placement
 from .atoms import atom_colors
 from .gui_thread import in_gui, step_in_gui
 from .movie_atoms import MovieAtoms
-from .objects import check_names, delete_objects
+from .objects import SceneError, check_names, delete_objects
 from .palettes import GREY, Colors, tinted
 from .replies import Reply, lattice_of, mesh_of, vertex_colors
 from .timeline import MovieState, all_whole
@@ -161,7 +161,7 @@ class _Loader:
             in_gui(self._self, maps.load_map, map_name(state.object), state.state, lattice_of(reply), self._self)
         elif len(reply.faces):
             floats = cgo.cgo_floats(mesh_of(reply), self._vertex_colors(state, reply))
-            step_in_gui(self._self, self._load_mesh, state, floats)
+            step_in_gui(self._self, self._add_mesh, state, floats)
             self.movie.floats += len(floats)
             if self._movie_atoms is not None and reply.atoms is not None:
                 in_gui(self._self, self._movie_atoms.add, state.state, reply.atoms)
@@ -181,6 +181,13 @@ class _Loader:
         if self._appearance.paint is not None:
             return self._appearance.paint(state)
         return movie_colors(state, reply, self._base, self._appearance.color, self._self)
+
+    def _add_mesh(self, state: MovieState, floats: list[float]) -> None:
+        name = state.object
+        if name in self.movie.objects and name not in self._self.get_names("objects"):
+            # Its first states are gone with it, and who deleted it does not want the others.
+            raise SceneError(f"{name} was deleted or renamed while it was loaded, so the rest is not loaded")
+        self._load_mesh(state, floats)
 
     def _load_mesh(self, state: MovieState, floats: list[float]) -> None:
         # PyMOL 2.5 breaks its memory when a state is skipped, so those before get a mesh without triangles.

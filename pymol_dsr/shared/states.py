@@ -101,7 +101,10 @@ def _parse_item(item: str, label: str, fractional: bool) -> tuple[Fraction, Frac
     if start < 1:
         raise StatesError(f"{label}: states count from 1, and {_text(start)} is asked for")
     if stop < start:
-        raise StatesError(f"{label}: the range runs backwards, from {_text(start)} to {_text(stop)}")
+        raise StatesError(
+            f"{label}: the range runs backwards, from {_text(start)} to {_text(stop)}; write "
+            f"{_text(stop)}-{_text(start)}"
+        )
     if stop > MAX_STATE:
         raise StatesError(f"{label}: {_text(stop)} is past {MAX_STATE}, the largest state number")
     if step == 0 or last_step == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -74,12 +75,21 @@ def common_states(structures: Sequence[MoleculeStates], align: AlignChains, supe
         subset(structure, [mapping[p] for p in common_places]).molecule.bonds
         for structure, mapping in zip(further, places, strict=True)
     ]
-    lines += _long_bonds(np.concatenate(bonds), coordinates, structures)
+    lines += _long_bonds(_bonds_along_chain(np.concatenate(bonds), atoms), coordinates, structures)
     if superposed:
         coordinates = superpose_on_core(coordinates, guide_places(atoms))
     states = tuple(range(1, len(structures) + 1))
     # Lines on one structure come once.
     return CommonStates(replace(atoms, coordinates=coordinates, states=states), tuple(dict.fromkeys(lines)))
+
+
+def _bonds_along_chain(bonds: NDArray[np.int32], atoms: MoleculeStates) -> NDArray[np.int32]:
+    """Leave out bonds i4[B,2] between residues that do not follow each other.
+
+    PyMOL bonds atoms that lie close: such a contact, or a disulfide, may be in one of two structures only.
+    """
+    residues = np.cumsum([0, *(before[:3] != key[:3] for before, key in itertools.pairwise(atoms.atom_keys()))])
+    return bonds[np.abs(np.diff(residues[bonds], axis=1)[:, 0]) <= 1]
 
 
 def _long_bonds(

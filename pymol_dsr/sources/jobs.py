@@ -6,6 +6,7 @@ runner of the command. `run` hands states that arrive to `take`, in the job's th
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
@@ -93,6 +94,11 @@ class Sources:
                 raise JobError(f"{name} is the name of a fit; give another name with name=")
             job = self.running[name] = SourceJob(name, command, atoms)
         return job
+
+    def maker_of(self, object: str) -> SourceJob | None:
+        """Return the source that makes states of an object, or of a replica, at present; None where none does."""
+        jobs = [job for name, job in tuple(self.running.items()) if re.fullmatch(rf"{re.escape(name)}(_\d+)?", object)]
+        return jobs[0] if jobs else None
 
     def cancel(self, name: str) -> bool:
         """Ask a source to stop; whether one of that name runs."""

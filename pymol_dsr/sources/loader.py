@@ -116,6 +116,9 @@ class GeneratedObjects:
     def _put(self, state_place: StatePlace, xyz: NDArray[np.float32], title: str) -> None:
         cmd, name = self._self, state_place.object
         if name not in cmd.get_names("objects"):
+            if name in self._first_states:
+                # Its first states are gone with it, and who deleted it does not want the others.
+                raise SceneError(f"{name} was deleted or renamed while its states came, so no more are generated")
             self._create(name, state_place.state)
         elif not cmd.count_atoms(f"%{name} and state {state_place.state}"):
             template = next(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..fits.fit import Cancelled, JobError, Say
+from ..scene.objects import SceneError
 from ..shared import messages
 from ..shared.frames import MAX_PAYLOAD
 from ..shared.text import counted
@@ -75,8 +76,8 @@ def run_source(
     """Run a source, load its states while they arrive, and print the table of its back-test.
 
     progress: prints the lines of its progress where nobody watches the scene; the last line does not speak of it then.
-    An error takes the object away again; of a cancelled source the states that were loaded stay. Raises Cancelled,
-    SceneError and BackendError.
+    An error takes the object away again; of a source that was cancelled, or whose object the user deleted, the states
+    that were loaded stay. Raises Cancelled, SceneError and BackendError.
     """
     job, atoms = work.job, work.atoms
 
@@ -87,13 +88,14 @@ def run_source(
     loaded = objects(work.expected)
     try:
         result = sources.run(job, work.request, loaded.add, progress or say)
-    except Cancelled:
+    except (Cancelled, SceneError) as error:
         if loaded.loaded:
             if work.origin:
                 for name in loaded.objects:
                     sources.provenance.put(name, {**work.origin, "cancelled": True, "object": atoms.object})
             states = counted(loaded.loaded, "state")
-            say(f" {job.name}: cancelled; the first {states} are in {', '.join(loaded.objects)}")
+            if isinstance(error, Cancelled):
+                say(f" {job.name}: cancelled; the first {states} are in {', '.join(loaded.objects)}")
         raise
     except BaseException:
         if loaded.loaded:

@@ -50,6 +50,11 @@ SURFACE_SETTINGS = (
 NO_TRIANGLES = {1: "dots", 2: "a mesh of lines", 6: "lines"}
 
 
+def one_state_line(name: str) -> str:
+    """Return the warning on an object of which one state is fitted."""
+    return f"{name} has one state to fit: the field will not move"
+
+
 def read_sources(selection: str, states_text: str = "all", *, unwrap: bool = False, _self: Any) -> list[Source]:
     """Read every object of a selection, as `read_source` does.
 
@@ -97,7 +102,7 @@ def read_source(
         )
     atoms, warnings = surface_atoms(atom_selection, session, state_numbers, object=name, remedies=remedies, _self=_self)
     coordinates = {state: state_coordinates(session, state, atoms, selection, remedies) for state in state_numbers}
-    warnings += [f"{name} has one state to fit: the field will not move"] if len(state_numbers) == 1 else []
+    warnings += [one_state_line(name)] if len(state_numbers) == 1 else []
     if before:
         for state in {state - 1 for state in state_numbers} - {0, *state_numbers}:
             # A state that the user did not name may well be missing.

@@ -20,7 +20,7 @@ NAME_LIST = re.compile(r"[\w.^%-]+(?:\+[\w.^%-]+)+", re.ASCII)
 def split_by_object(selection: str, _self: Any) -> list[str]:
     """Split a selection into selections of one object each. Raises ExtractError."""
     # PyMOL takes a + between names without spaces for part of a name, and none in a selection.
-    if NAME_LIST.fullmatch(selection) and selection not in _self.get_names("all"):
+    if NAME_LIST.fullmatch(selection) and selection.removeprefix("%") not in _self.get_names("all"):
         return selection.split("+")
     objects = selected_objects(selection, _self)
     if len(objects) == 1:

@@ -64,10 +64,12 @@ def markov_macrostates(
     visited = np.concatenate(paths)
     active = np.isin(visited, connected.state_symbols)
     if active.mean() < CONNECTED or connected.n_states <= states:
-        notes.append(
-            f"the states do not return: {100 * active.mean():.0f} % of them are connected both ways at a lag of "
-            f"{lag}; no Markov model, and the populations are those of the states as they are"
+        reason = (
+            f"the states do not return: {100 * active.mean():.0f} % of them are connected both ways at a lag of {lag}"
+            if active.mean() < CONNECTED
+            else f"the states are too few for {states} macrostates: they make {connected.n_states} microstates"
         )
+        notes.append(f"{reason}; no Markov model, and the populations are those of the states as they are")
         return None
     model = modules.Markov(reversible=True).fit(connected).fetch_model()
     groups = model.pcca(states).assignments

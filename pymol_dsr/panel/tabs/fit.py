@@ -87,7 +87,7 @@ class FitTab(QtWidgets.QWidget):
     def _make_widgets(self) -> None:
         self.selection = typed_combo(
             "A molecule or any selection of its atoms, as in: adk and polymer\n"
-            "Several molecules joined with + become a family: one network, a trajectory of each"
+            "Several molecules joined with + become a family: one fit, a trajectory of each"
         )
         self.states = QtWidgets.QLineEdit("all")
         self.states.setPlaceholderText("1-150, 1-79:2, 1+5+9 or all")

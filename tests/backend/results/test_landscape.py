@@ -141,6 +141,16 @@ def test_a_path_that_does_not_return_has_no_populations_of_a_markov_model():
     assert sum(macrostate.population for macrostate in result.macrostates) == pytest.approx(1.0)
 
 
+def test_too_few_states_for_so_many_macrostates_are_said_as_that():
+    states, _ = jumping(30)
+    result = landscape([states], LandscapeOptions(states=8, lag=1, ordered="1"))
+    assert not len(result.lags)
+    assert (
+        "the states are too few for 8 macrostates: they make" in result.notes[0]
+        and "do not return" not in result.notes[0]
+    )
+
+
 def test_runs_that_differ_have_a_floor_of_their_own():
     alike = [jumping(1500, seed=seed)[0] for seed in (1, 2, 3)]
     options = LandscapeOptions(states=2, lag=3)

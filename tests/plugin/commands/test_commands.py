@@ -46,6 +46,11 @@ from support.waiting import wait_for
         ("dsr_fit pep, smooth=-1", "smooth -1: it must lie between 0 and 100 states, or be auto"),
         ("dsr_fit pep, budget=0", "budget 0: it must be above 0"),
         ("dsr_fit pep, seed=x", "seed x: it is not a whole number"),
+        ("dsr_fit , 1-3", "dsr_fit: selection is empty; see 'help dsr_fit'"),
+        # What is left empty between commas has its default.
+        ("dsr_fit pep, , device=tpu", "device tpu"),
+        ("dsr_fit pep, preset=fast, , device=tpu", "device tpu"),
+        ("dsr_fit pep, 5-2", "the range runs backwards, from 5 to 2; write 2-5"),
         ("dsr_fit pep+pep", "selection pep+pep: the object pep occurs twice"),
         ("dsr_fit pep+nope", 'selection nope: Invalid selection name "nope"'),
         ("dsr_fit pep, 1-5:1..", "'1-5:1..' is not a state or a range"),
@@ -600,8 +605,9 @@ def test_a_killed_fit_resumes_with_the_surfaces_it_had(backend, capsys):
 
 @pytest.mark.system
 def test_one_state_is_a_static_fit_and_no_movie(backend, capsys):
-    dsr_fit("pep", "2", name="still", preset="preview", _self=backend)
-    assert "one state" in capsys.readouterr().out
+    dsr_fit("pep", "2", name="still", preset="preview", quiet=0, async_=0, _self=backend)
+    output = capsys.readouterr().out
+    assert "one state" in output and "'dsr_movie still, movie=0' shows it" in output
     line = refused(backend, dsr_movie, "still")
     assert "nothing moves" in line and "movie=0" in line
     assert "still" not in backend.get_names()

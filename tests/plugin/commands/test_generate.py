@@ -11,13 +11,14 @@ import pytest
 
 from pymol_dsr.commands.evaluate import dsr_eval
 from pymol_dsr.commands.files import dsr_export
-from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.commands.fit import dsr_fit, prepare_fit
 from pymol_dsr.commands.generate import dsr_continue, dsr_fill, dsr_sample
 from pymol_dsr.commands.manage import dsr_cancel, dsr_status
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import JobError
 from pymol_dsr.session import session_of
 from pymol_dsr.shared.messages import BackTestRow, SourceFrames, SourceProgress, SourceStatus
+from pymol_dsr.shared.options import FitOptions, StartOptions
 from pymol_dsr.sources.back_test import table_lines
 from pymol_dsr.surfaces.selections import generated_states
 from support.scene import coordinates
@@ -40,6 +41,11 @@ def test_held_states_come_back_as_objects_and_their_fit_names_its_origin(backend
     assert cmd.count_states("pep_fill") == 5 and generated_states("pep_fill", cmd) == [2, 3, 4]
     assert (coordinates(cmd, "pep_fill", 5) == coordinates(cmd, "pep and resi 1-6", 6)).all()
     assert (coordinates(cmd, "pep_fill", 2) == coordinates(cmd, "pep and resi 1-6", 1)).all()
+    capsys.readouterr()
+    dsr_fill("pep", "6+1", 1, method="hold", name="back", _self=cmd)
+    assert (
+        "back: states are filled in as they rise; dsr_morph goes through 6+1 in that order" in capsys.readouterr().out
+    )
 
     dsr_continue("pep", 2, replicas=3, method="hold", name="three", _self=cmd)
     assert cmd.get_object_list("three") == ["three_01", "three_02", "three_03"]
@@ -91,6 +97,18 @@ def test_sources_are_listed_and_cancelled_by_name(plugin):
         sources.new("pep_next", "dsr_continue", 5)
     dsr_cancel("pep_next", _self=plugin)
     assert job.stop.is_set()
+
+
+def test_a_fit_of_states_that_are_still_made_says_so(plugin, capsys):
+    session = session_of(plugin)
+    session.sources.new("run", "dsr_simulate", 5)
+    arguments = ("", FitOptions(), StartOptions(), plugin)
+    for name, is_made in (("run", True), ("run_02", True), ("run_start", False), ("pep", False)):
+        if name != "pep":
+            plugin.create(name, "pep")
+        prepare_fit(session, name, "1-4", *arguments)
+        line = f"dsr_simulate still makes states of {name}; this fit has 4 states, and none of those to come"
+        assert (f" dsr_fit: warning: {line}" in capsys.readouterr().out) == is_made, name
 
 
 def test_states_that_arrive_wait_for_the_job_and_other_atoms_are_dropped(plugin):

@@ -100,7 +100,12 @@ def test_a_reference_of_one_state_is_the_native_one(peptide):
     "arguments, message",
     [
         ("nope", 'selection nope: Invalid selection name "nope"'),
-        ("pep and resi 1-3", "it has 3 residues with a CA atom, and a landscape takes 4 or more"),
+        (
+            "pep and resi 1-3",
+            "selection pep and resi 1-3: it has 3 residues with a CA atom, and a landscape takes 4 or",
+        ),
+        ("one", "one is a fit, and a landscape is of atoms; name its molecule, pep"),
+        ("pep, reference=one", "one is a fit, and a landscape is of atoms; name its molecule, pep"),
         ("pep and name N", "pep: a landscape is of a protein's CA atoms, and here are none; try dsr_occupancy"),
         ("pep, lag=0", "lag 0: it must be at least 1 states"),
         ("pep, states=1", "states 1: it must lie between 2 and 20"),

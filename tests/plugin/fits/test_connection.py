@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 import sys
 import threading
+from typing import Any
 
 import pytest
 
 from pymol_dsr.fits.connection import Connection
 from pymol_dsr.fits.fit import Cancelled, Fit, Phase
+from pymol_dsr.fits.jobs import Jobs
 from pymol_dsr.runtime.settings import Settings
 from support.paths import ROOT
 from support.waiting import PATIENCE, wait_for
@@ -59,3 +61,22 @@ def test_a_fit_is_cancelled_while_the_backend_starts_for_another(monkeypatch):
 )
 def test_a_fit_that_lost_its_backend_says_how_far_it_was(state, sentence):
     assert Fit("a", **state).lost().startswith(sentence)
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt])
+def test_a_request_is_cancelled_when_nobody_waits_for_it_any_more(fault):
+    """Else a simulation whose object was deleted would go on for hours."""
+
+    class Unanswered:
+        done = cancelled = False
+
+        def cancel(self):
+            self.cancelled = True
+
+    def tick():
+        raise fault
+
+    call: Any = Unanswered()
+    with pytest.raises(fault):
+        Jobs(Settings()).wait(Fit("a"), call, tick)
+    assert call.cancelled

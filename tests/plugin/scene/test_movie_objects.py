@@ -217,6 +217,18 @@ def test_a_long_object_has_all_its_states_before_its_first_mesh(peptide, fitted,
     assert counts == [(1, 0), (2, 1), (4, 3)]
 
 
+@pytest.mark.parametrize("change", ["delete out", "reinitialize", "set_name out, mine"])
+def test_a_movie_that_is_deleted_while_it_is_loaded_does_not_come_back(peptide, fitted, change):
+    def replies():
+        yield from fitted.replies([1, 2])
+        peptide.do(change)
+        yield from fitted.replies([3, 4])
+
+    with pytest.raises(SceneError, match="out was deleted or renamed while it was loaded"):
+        show(peptide, fitted, [1, 2, 3, 4], replies=replies())
+    assert "out" not in peptide.get_names("all")
+
+
 def test_one_colour(peptide, fitted):
     loaded = show(peptide, fitted, [1], color="marine")
     assert loaded.objects == ["out"]

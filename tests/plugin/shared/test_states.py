@@ -160,7 +160,7 @@ def test_one_state_is_no_plural():
     "text, fractional, message",
     [
         ("0.5", True, "states count from 1, and 0.5 is asked for"),
-        ("2.05-1.5", True, "the range runs backwards, from 2.05 to 1.5"),
+        ("2.05-1.5", True, "the range runs backwards, from 2.05 to 1.5; write 1.5-2.05"),
         ("1.25+1.25", True, "state 1.25 is given twice"),
         ("1-1.000", False, "'1-1.000' is not whole; fractions of states are for movies and exports"),
     ],

@@ -44,6 +44,18 @@ def test_generated_states_are_an_object_with_all_atoms_orange_carbons_and_titles
     assert "pep" not in plugin.get_names("objects", enabled_only=1)
 
 
+@pytest.mark.parametrize("change", ["delete pep_next_02", "reinitialize"])
+def test_an_object_that_is_deleted_while_its_states_come_does_not_come_back(plugin, change):
+    atoms = read_states("pep", "all", plugin)
+    places = [StatePlace(f"pep_next_{replica:02d}", state) for state in (1, 2) for replica in (1, 2)]
+    objects = GeneratedObjects("pep", atoms.indices, places, plugin)
+    objects.add(0, atoms.coordinates[:2])
+    plugin.do(change)
+    with pytest.raises(SceneError, match="was deleted or renamed while its states came"):
+        objects.add(2, atoms.coordinates[2:4])
+    assert "pep_next_02" not in plugin.get_names("all")
+
+
 @pytest.mark.parametrize(("frame", "movie", "in_view"), [(6, "", 1), (2, "", 2), (6, "1 -6", 6)])
 def test_fewer_states_than_the_one_in_view_are_shown_from_the_first(plugin, frame, movie, in_view):
     if movie:

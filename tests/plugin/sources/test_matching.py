@@ -190,6 +190,12 @@ def test_other_molecules_and_cut_ones_are_named(pair):
     assert any("bonded atoms" in line and "pbc_unwrap open" in line for line in lines)
 
 
+def test_a_contact_of_one_structure_is_no_bond_that_a_box_cuts(pair):
+    pair.bond("open and resi 3 and name CB", "open and resi 18 and name CB")
+    structures = [read_states(name, "1", pair) for name in ("closed", "open")]
+    assert not [line for line in common_states(structures, PymolAlignment(pair), True).lines if "bonded atoms" in line]
+
+
 def test_three_structures_have_the_atoms_of_all(pair):
     pair.create("middle", "open and not resi 20")
     pair.remove("open and resi 1")

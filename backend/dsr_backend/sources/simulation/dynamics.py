@@ -81,14 +81,20 @@ class Dynamics:
         # 0 would be a seed from the clock.
         self._integrator.setRandomNumberSeed(1 + seed)
 
-    def begin(self, coordinates: NDArray[np.float32], seed: int, minimise: bool = True) -> None:
-        """Start from coordinates f4[A,3] in Å: minimise their energy, and draw velocities."""
+    def begin(
+        self, coordinates: NDArray[np.float32], seed: int, check: Check = lambda: None, minimise: bool = True
+    ) -> None:
+        """Start from coordinates f4[A,3] in Å: minimise their energy, and draw velocities.
+
+        check: raises Cancelled, and is called after each step of the minimiser, which takes minutes for thousands of
+        atoms.
+        """
         self._set_seed(seed)
         self.context.reinitialize()
         self.context.setPositions(0.1 * coordinates.astype(np.float64))
         self.context.applyConstraints(1e-6)
         if minimise:
-            self._omm.openmm.LocalEnergyMinimizer.minimize(self.context, maxIterations=MINIMISE_STEPS)
+            minimise_energy(self._omm.openmm, self.context, check)
         self.context.setVelocitiesToTemperature(self._temperature, 1 + seed)
 
     def step(self, count: int) -> None:
@@ -145,6 +151,27 @@ class Dynamics:
             count *= 2
 
 
+def minimise_energy(openmm: Any, context: Any, check: Check) -> None:
+    """Minimise the energy of a context, at most MINIMISE_STEPS steps. check: raises Cancelled; it is called in each."""
+
+    class Watch(openmm.MinimizationReporter):  # type: ignore[misc]
+        error: Cancelled | None = None
+
+        def report(self, *_: Any) -> bool:
+            """Return whether to stop: an error can't pass through OpenMM, which begins anew some times."""
+            try:
+                if self.error is None:
+                    check()
+            except Cancelled as error:
+                self.error = error
+            return self.error is not None
+
+    watch = Watch()
+    openmm.LocalEnergyMinimizer.minimize(context, maxIterations=MINIMISE_STEPS, reporter=watch)
+    if watch.error is not None:
+        raise watch.error
+
+
 def _context(omm: SimpleNamespace, system: Any, integrator: Any, platform: str) -> Any:
     """Return a context. Raises ValueFault for a platform that is not there."""
     if platform == "auto":
@@ -165,7 +192,7 @@ def estimate(
     prepared = prepare(molecule, coordinates, options.forcefield, options.gaps)
     check()
     dynamics = Dynamics(prepared, options)
-    dynamics.begin(prepared.coordinates, options.seed)
+    dynamics.begin(prepared.coordinates, options.seed, check)
     relaxed = dynamics.state()[0]
     if not np.isfinite(relaxed).all():
         raise ValueFault("the molecule has no finite energy: atoms lie on each other; mend the structure first")
@@ -279,7 +306,7 @@ class _Run:
         options, interval = self._options, self._options.steps_a_state
         if step == 0:
             self._report(self._count / self._total, "minimising")
-            self._dynamics.begin(self._prepared.coordinates, options.seed + number)
+            self._dynamics.begin(self._prepared.coordinates, options.seed + number, self._check)
         while step < interval * options.states and not self._stopped:
             self._advance(interval)
             step += interval

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import openmm
 import pytest
 from dsr_backend.runtime.errors import Cancelled
 from dsr_backend.sources.simulation import dynamics
@@ -133,6 +134,29 @@ def test_states_come_with_times_titles_and_forces_near_the_temperature(alanines,
         and 5 < np.sqrt((stored_states.forces**2).mean()) < 60
     )
     assert 100 < float(generated.notes[-1].rpartition(", ")[2].split()[0]) < 500
+
+
+def test_a_minimisation_is_cancelled_in_its_steps_and_is_the_same_when_it_is_watched(alanines) -> None:
+    molecule, coordinates = alanines
+    engine = dynamics.Dynamics(prepare(molecule, coordinates, FORCE_FIELD, False), SHORT)
+    stretched = (1.05 * coordinates).astype(np.float32)
+    steps: list[int] = []
+    engine.begin(stretched, 0, lambda: steps.append(1))
+    assert len(steps) > 20
+    watched = engine.state()[0]
+    engine.begin(stretched, 0, minimise=False)
+    openmm.LocalEnergyMinimizer.minimize(engine.context, maxIterations=dynamics.MINIMISE_STEPS)
+    assert np.array_equal(engine.state()[0], watched)
+
+    def cancelled() -> None:
+        steps.append(1)
+        if len(steps) == 5:
+            raise Cancelled("run was cancelled")
+
+    steps.clear()
+    with pytest.raises(Cancelled, match="run was cancelled"):
+        engine.begin(stretched, 0, cancelled)
+    assert len(steps) == 5
 
 
 def test_forces_are_the_slope_of_the_energy(alanines) -> None:
