@@ -89,7 +89,9 @@ def _bonds_along_chain(bonds: NDArray[np.int32], atoms: MoleculeStates) -> NDArr
     PyMOL bonds atoms that lie close: such a contact, or a disulfide, may be in one of two structures only.
     """
     residues = np.cumsum([0, *(before[:3] != key[:3] for before, key in itertools.pairwise(atoms.atom_keys()))])
-    return bonds[np.abs(np.diff(residues[bonds], axis=1)[:, 0]) <= 1]
+    ends = residues[bonds]
+    along: NDArray[np.int32] = bonds[np.abs(ends[:, 1] - ends[:, 0]) <= 1]
+    return along
 
 
 def _long_bonds(
