@@ -47,7 +47,7 @@ from support.waiting import wait_for
         ("dsr_fit pep, budget=0", "budget 0: it must be above 0"),
         ("dsr_fit pep, seed=x", "seed x: it is not a whole number"),
         ("dsr_fit , 1-3", "dsr_fit: selection is empty; see 'help dsr_fit'"),
-        # What is left empty between commas has its default.
+        # An argument that is left empty between commas has its default.
         ("dsr_fit pep, , device=tpu", "device tpu"),
         ("dsr_fit pep, preset=fast, , device=tpu", "device tpu"),
         ("dsr_fit pep, 5-2", "the range runs backwards, from 5 to 2; write 2-5"),
