@@ -362,7 +362,7 @@ def parse_weights(words: Any) -> tuple[float, ...] | None:
     text = str(words).strip()
     if not text:
         return None
-    path, content = os.path.expanduser(text), text
+    path, content = os.path.expanduser(text), text.strip("[]()")
     try:
         if os.path.isfile(path):
             content = read_file(path, MOST_BYTES).decode("utf-8")

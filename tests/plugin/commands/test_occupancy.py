@@ -55,6 +55,7 @@ def test_mistakes_are_one_line_and_start_nothing(plugin, capfd, arguments, messa
 
 def test_weights_come_from_words_or_a_file(tmp_path):
     assert parse_weights("") is None and parse_weights(" 1 0.5  2 ") == (1.0, 0.5, 2.0)
+    assert parse_weights([1, 0.5, 2]) == parse_weights("[1, 0.5, 2]") == (1.0, 0.5, 2.0)
     file = tmp_path / "weights.txt"
     file.write_text("# of clusters\n1, 2\n3 # the last\n")
     assert parse_weights(str(file)) == (1.0, 2.0, 3.0)
