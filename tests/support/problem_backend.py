@@ -150,7 +150,7 @@ def twice() -> None:
     linger()
 
 
-def worker(patience: str = "1") -> None:
+def worker(patience: str = "1", entering: str = "prints") -> None:
     from dsr_backend.server.stdio import claim_streams
 
     streams = claim_streams()
@@ -175,6 +175,8 @@ def worker(patience: str = "1") -> None:
             return messages.Device(device="bench", torch="imported" if "torch" in sys.modules else "")
 
         def enter(self) -> None:
+            if entering == "fails":
+                raise ImportError("no torch")
             print("a thread for sharing begins", file=sys.stderr, flush=True)
 
         def status(self) -> dict[str, messages.FitStatus]:

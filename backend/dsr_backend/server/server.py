@@ -59,7 +59,7 @@ class Server:
         if not self._stopping:
             self._prepare()
         at_once = self._lane.at_once
-        with ThreadPoolExecutor(at_once, "dsr-job", self._lane.enter) as threads:
+        with ThreadPoolExecutor(at_once, "dsr-job", self._enter) as threads:
             while (job := self._next(at_once)) is not None:
                 if job.method in self._lane.together:
                     threads.submit(self._work, job)
@@ -106,6 +106,13 @@ class Server:
         except Exception as exc:
             _print_where_read(traceback.print_exc)
             self.send_event(messages.Log(text=f"the backend can't compute: {error_line(exc)}; see dsr_doctor"))
+
+    def _enter(self) -> None:
+        try:
+            self._lane.enter()
+        except Exception:
+            # A pool whose thread can't begin drops its jobs without a word; here their methods fail, and say so.
+            _print_where_read(traceback.print_exc)
 
     def _next(self, at_once: int) -> Job | None:
         with self._changed:

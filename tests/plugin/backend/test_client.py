@@ -356,6 +356,17 @@ def test_jobs_that_change_nothing_run_two_at_a_time(bench: Backend, tmp_path: Pa
     assert [call.result(timeout=PATIENCE)[0]["name"] for call in (first, second, third)] == ["a", "b", "c"]
 
 
+def test_a_thread_that_can_not_be_prepared_answers_all_the_same(
+    connect: Callable[..., Backend], tmp_path: Path
+) -> None:
+    backend = connect("worker", "1", "fails")
+    backend.start()
+    for name in ("first", "second"):
+        (tmp_path / name).touch()
+        call = backend.submit(raw("share", {"name": name, "until": str(tmp_path / name)}))
+        assert call.result(timeout=PATIENCE)[0] == {"name": name}
+
+
 def test_a_job_that_changes_something_is_alone(bench: Backend) -> None:
     before, lone_work, after = bench.submit(raw("share")), bench.submit(raw("work")), bench.submit(raw("share"))
     wait_for(lambda: working(bench))
