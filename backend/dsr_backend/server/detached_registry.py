@@ -39,8 +39,8 @@ LOCK_WAIT = 0.5
 MOST_LOG = 1 << 20
 MOST_STATUS = 1 << 16
 
-# To be waited for when they end, or they would still look like processes.
-_children: list[subprocess.Popen[bytes]] = []
+# By number. To be waited for when they end, or they would still look like processes.
+_children: dict[int, subprocess.Popen[bytes]] = {}
 
 
 def start_detached(fits: Path, name: str, opened: Open) -> DetachedStatus:
@@ -61,7 +61,7 @@ def start_detached(fits: Path, name: str, opened: Open) -> DetachedStatus:
             # Out of reach of what ends the backend's group of processes.
             start_new_session=True,
         )
-    _children.append(child)
+    _children[child.pid] = child
     status = starting_status(child.pid)
     # The process may have written its own by now.
     if not (folder / STATUS).exists():
@@ -71,9 +71,8 @@ def start_detached(fits: Path, name: str, opened: Open) -> DetachedStatus:
 
 def statuses(fits: Path) -> dict[str, DetachedStatus]:
     """Return the state of each detached fit in the folder of fits, by name."""
-    for child in list(_children):
-        if child.poll() is not None:
-            _children.remove(child)
+    for child in tuple(_children.values()):
+        child.poll()
     by_name = {}
     for folder in sorted(fits.glob(f"*{SUFFIX}")):
         status = read_status(folder) if is_name(folder.name[: -len(SUFFIX)]) else None
@@ -147,12 +146,13 @@ def read_status(folder: Path) -> DetachedStatus | None:
 
 
 def _is_gone(folder: Path, status: DetachedStatus, age: float) -> bool:
-    child = next((child for child in _children if child.pid == status.pid), None)
-    if child is not None and status.host == socket.gethostname():
+    is_here = status.host == socket.gethostname()
+    child = _children.get(status.pid) if is_here else None
+    if child is not None:
         return child.poll() is not None
     if _is_locked(folder):
         return False
-    is_observed = status.host == socket.gethostname() and status.phase != "starting"
+    is_observed = is_here and status.phase != "starting"
     # A clock that was set back makes it older than nothing.
     return abs(age) > (LATE if is_observed else SILENT)
 
