@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pymol_dsr.backend import reply_checks
+from pymol_dsr.shared.atomic_write import is_unlocked
 from pymol_dsr.shared.ensemble_options import LandscapeOptions, OccupancyOptions
 from pymol_dsr.shared.messages import (
     EnsembleSeries,
@@ -16,6 +17,7 @@ from pymol_dsr.shared.messages import (
     Progress,
     parse_result,
 )
+from pymol_dsr.shared.scratch import LOCK
 from pymol_dsr.shared.values import ValueFault
 from support.formula_field import balls
 from support.shapes import ball, cloud
@@ -39,7 +41,9 @@ def test_surfaces_that_were_sent_are_an_ensemble_and_go_with_the_answer(tmp_path
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     wire = Wire()
     sent(wire)
-    assert [path.name for path in tmp_path.iterdir()] == [next(tmp_path.glob("dsr-*")).name]
+    [folder] = tmp_path.iterdir()
+    assert folder.name.startswith("dsr-")
+    assert not is_unlocked(folder / LOCK), "where this process is killed, the next one removes the folder"
     assert "its surfaces are for no fit" in wire.refused("fit", fit="ens")
     result = parsed(*wire.call("occupancy", series=[{"fit": "ens"}], levels=[10, 90], resolution=0.6, grid=True))
     volumes = [surface.volume for surface in result.surfaces]

@@ -6,10 +6,10 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from pymol_dsr.shared import atomic_write, messages
 from pymol_dsr.shared.messages import FitStatus
+from pymol_dsr.shared.scratch import ScratchFolder
 
 from ...fields.base import Family, Field
 from ...fitting import run
@@ -75,11 +75,9 @@ def open_fit(state: State, job: Job, request: messages.Open) -> messages.OpenRes
 def _open_scratch(state: State, job: Job, request: messages.Open) -> messages.OpenResult:
     """Take surfaces that are for no fit into a folder of their own, which goes with them."""
     name, trajectories = request.fit, list(request.trajectories or ())
-    scratch = TemporaryDirectory(prefix="dsr-")
+    scratch = ScratchFolder()
     count = max(1, len(trajectories))
-    surfaces = SurfaceStaging(
-        Path(scratch.name) / "surfaces", {}, count, False, lambda text: job.log(f"{name!r}: {text}")
-    )
+    surfaces = SurfaceStaging(scratch.path / "surfaces", {}, count, False, lambda text: job.log(f"{name!r}: {text}"))
     state.pending.drop(name)
     state.pending.put(name, PendingFit(request, surfaces, None, None, scratch))
     return messages.OpenResult(states={trajectory: () for trajectory in trajectories or [""]})

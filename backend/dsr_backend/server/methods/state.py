@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from pymol_dsr.shared.atomic_write import previous_of
 from pymol_dsr.shared.messages import FitStatus, Open
 from pymol_dsr.shared.options import FieldOptions
+from pymol_dsr.shared.scratch import ScratchFolder
 
 from ...fields.select import select_field
 from ...runtime.errors import RequestError
@@ -34,7 +34,7 @@ class PendingFit:
     surfaces: SurfaceStaging
     family: Family | None
     preview: Preview | None
-    scratch: TemporaryDirectory[str] | None = None
+    scratch: ScratchFolder | None = None
 
     @property
     def trajectories(self) -> tuple[str, ...]:
@@ -45,7 +45,7 @@ class PendingFit:
         """Leave the surfaces to whoever resumes the fit."""
         self.surfaces.close()
         if self.scratch is not None:
-            self.scratch.cleanup()
+            self.scratch.close()
 
 
 class PendingFits:
