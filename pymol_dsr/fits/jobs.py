@@ -318,16 +318,26 @@ class Jobs:
         return self.wait(fit, self.connection.backend().submit(request))
 
     def stream(self, fit: Fit, requests: Iterable[Request[AnyResult]]) -> Generator[AnyResult, None, None]:
-        """Return the results of many requests about a fit, in order; the next ones are computed while one is used."""
+        """Return the results of many requests about a fit, in order; the next ones are computed while one is used.
+
+        Raises Cancelled or BackendError.
+        """
         backend = self.connection.backend()
         calls: deque[Call[AnyResult]] = deque()
+
+        def next_answer() -> AnyResult:
+            # Where the scene takes longer than the backend, each answer is there before it is waited for.
+            if fit.stop.is_set():
+                raise Cancelled(f"{fit.name}: cancelled")
+            return self.wait(fit, calls.popleft())
+
         try:
             for request in requests:
                 calls.append(backend.submit(request))
                 if len(calls) == AHEAD:
-                    yield self.wait(fit, calls.popleft())
+                    yield next_answer()
             while calls:
-                yield self.wait(fit, calls.popleft())
+                yield next_answer()
         finally:
             for call in calls:
                 call.cancel()

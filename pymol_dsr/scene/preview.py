@@ -108,6 +108,10 @@ class Preview:
         # A sharper one may have overtaken this one.
         if self._ended or number < self._count:
             return
+        name = preview_name(self._fit.name, self._self)
+        if self._shown and name not in self._self.get_names("objects"):
+            # The user has deleted it, as by `reinitialize`, or looks at another surface of the molecule.
+            return
         if not self._shown:
             self._shown = True
             # Objects that an earlier fit of this name has left would hide it.
@@ -115,7 +119,7 @@ class Preview:
             clear_place(self._trajectory.object, self.name, self._self)
             remove([live_name(self._fit.name, self._self)], self._self)
         tag = Tag(PREVIEW, self._fit.name, self._trajectory.object)
-        put_mesh(preview_name(self._fit.name, self._self), floats, self._ttt, "", tag, self._self)
+        put_mesh(name, floats, self._ttt, "", tag, self._self)
 
 
 def nearest_spheres(

@@ -13,6 +13,7 @@ from pymol_dsr.fits.connection import Connection
 from pymol_dsr.fits.fit import Cancelled, Fit, Phase
 from pymol_dsr.fits.jobs import Jobs
 from pymol_dsr.runtime.settings import Settings
+from pymol_dsr.shared.messages import Status
 from support.paths import ROOT
 from support.waiting import PATIENCE, wait_for
 
@@ -80,3 +81,32 @@ def test_a_request_is_cancelled_when_nobody_waits_for_it_any_more(fault):
     with pytest.raises(fault):
         Jobs(Settings()).wait(Fit("a"), call, tick)
     assert call.cancelled
+
+
+def test_a_stream_is_cancelled_though_each_answer_is_there_before_it_is_waited_for():
+    """As while a movie is loaded: the scene takes longer for a mesh than the backend."""
+
+    class Answered:
+        done = True
+
+        def result(self):
+            return "mesh"
+
+        def cancel(self):
+            pass
+
+    class Quick:
+        def backend(self):
+            return self
+
+        def submit(self, request):
+            return Answered()
+
+    fit, jobs, requests = Fit("a"), Jobs(Settings()), [Status() for _ in range(20)]
+    connection: Any = Quick()
+    jobs.connection = connection
+    answers: Any = jobs.stream(fit, requests)
+    assert [next(answers), next(answers)] == ["mesh", "mesh"]
+    fit.stop.set()
+    with pytest.raises(Cancelled, match="a: cancelled"):
+        next(answers)

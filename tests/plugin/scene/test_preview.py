@@ -265,6 +265,16 @@ def test_only_the_newest_is_loaded(peptide):
     assert "a_preview" not in peptide.get_names()
 
 
+@pytest.mark.parametrize("change", ["delete a_preview", "reinitialize"])
+def test_one_that_the_user_deletes_does_not_come_back(peptide, change):
+    show_preview = entered(peptide)
+    show_preview(triangle())
+    loaded(show_preview, peptide)
+    peptide.do(change)
+    show_preview.show(1, cgo.cgo_floats(mesh_of(triangle(5.0)), None))
+    assert "a_preview" not in peptide.get_names()
+
+
 def test_what_has_its_name_stays(peptide):
     peptide.create("a_preview", "pep", 1, 1)
     show_preview = entered(peptide)
