@@ -15,7 +15,7 @@ import turned
 from dsr_backend.geometry import metrics
 
 
-def test_a_shift_changes_less_than_a_turn_and_more_dots_make_turns_matter_less(tmp_path, monkeypatch):
+def test_a_shift_changes_less_than_a_turn_and_a_small_nudge_less_than_a_large_one(tmp_path, monkeypatch):
     monkeypatch.setattr(trajectories, "load", lambda cmd, name, data, cache: build_peptide(cmd, name, count=3))
     monkeypatch.setattr(turned, "STATES", (1, 3))
     monkeypatch.setattr(metrics, "sample", partial(metrics.sample, count=1000))
@@ -27,3 +27,5 @@ def test_a_shift_changes_less_than_a_turn_and_more_dots_make_turns_matter_less(t
     (shifted, _), (usual, finer) = scores["shifted"], scores["turned"]
     assert all(after > before for after, before in zip(shifted, usual, strict=True))
     assert 0.9 < usual[0] < finer[0] < 1.0 and 0.9 < usual[1] < finer[1] < 1.0
+    nudges = [scores[f"atoms nudged by {width:g} Å"][0][0] for width in turned.NUDGES]
+    assert 1.0 > nudges[0] > nudges[1] > nudges[2] > 0.5
