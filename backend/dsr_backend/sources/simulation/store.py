@@ -118,11 +118,12 @@ class SimulationStore:
 
     def put(self, states: SimulatedStates, checkpoint: Checkpoint) -> None:
         """Write the states since the last call and then the checkpoint. Raises WriteError."""
+        files = self._files
         if len(states):
+            files += 1
             tensors: Tensors = {key: getattr(states, key) for key in STATE_KEYS}
-            self._write(f"states-{self._files + 1}", tensors, {})
-            self._files += 1
-        numbers = [checkpoint.replica, checkpoint.step, checkpoint.states, self._files]
+            self._write(f"states-{files}", tensors, {})
+        numbers = [checkpoint.replica, checkpoint.step, checkpoint.states, files]
         self._write(
             "checkpoint",
             {
@@ -133,6 +134,8 @@ class SimulationStore:
             },
             {"platform": checkpoint.platform},
         )
+        # Only now: states without a checkpoint come again, with the next call, and take the place of this file.
+        self._files = files
 
     def checkpoint(self) -> Checkpoint | None:
         """Return the last checkpoint; None where there is none."""
