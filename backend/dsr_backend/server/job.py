@@ -40,8 +40,13 @@ class Job:
         self._last_progress = (-PROGRESS_SECONDS, "")
 
     def cancelled(self) -> bool:
-        """Whether to stop: raise `errors.Cancelled` soon."""
+        """Whether to stop: raise Cancelled soon, as `check` does."""
         return self._stop.is_set()
+
+    def check(self) -> None:
+        """Raise Cancelled once it was asked to stop."""
+        if self.cancelled():
+            raise Cancelled(f"{self.method} was cancelled")
 
     def event(self, event: messages.Event) -> None:
         """Send an event to the plugin."""
@@ -50,6 +55,10 @@ class Job:
     def log(self, text: str) -> None:
         """Send a line for the user."""
         self.event(messages.Log(text=text))
+
+    def log_about(self, subject: str) -> Callable[[str], None]:
+        """Return a function that sends lines for the user, the subject before each."""
+        return lambda text: self.log(f"{subject}: {text}")
 
     def progress(self, progress: messages.Progress | messages.SourceProgress) -> bool:
         """Send progress, at most five times a second; whether it was sent. A change of the phase always is."""
@@ -71,8 +80,7 @@ class Job:
     def commit(self) -> None:
         """Come to the end from here on, whatever is asked. Raises Cancelled where it was asked to stop before."""
         with self._committing:
-            if self._stop.is_set():
-                raise Cancelled(f"{self.method} was cancelled")
+            self.check()
             self._committed = True
 
 

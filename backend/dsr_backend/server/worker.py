@@ -107,6 +107,6 @@ class Worker:
 def loaded_methods() -> dict[type[messages.Request[Any]], TypedMethod]:
     """Return the methods by the request that each answers. Imports torch and scipy."""
     methods: dict[type[messages.Request[Any]], TypedMethod] = {}
-    for topic in ("fitting", "results", "ensembles", "files", "sources", "simulation"):
+    for topic in ("fitting", "results", "ensembles", "files", "sources", "simulation", "learning"):
         methods.update(importlib.import_module(f"{__package__}.methods.{topic}").METHODS)
     return methods

@@ -57,7 +57,7 @@ def open_fit(state: State, job: Job, request: messages.Open) -> messages.OpenRes
         {"source": request.source, "trajectories": trajectories},
         max(1, len(trajectories)),
         request.resume,
-        lambda text: job.log(f"fit {name!r}: {text}"),
+        job.log_about(f"fit {name!r}"),
         {
             **request.asked,
             "config": request.config.to_json(),
@@ -77,7 +77,7 @@ def _open_scratch(state: State, job: Job, request: messages.Open) -> messages.Op
     name, trajectories = request.fit, list(request.trajectories or ())
     scratch = ScratchFolder()
     count = max(1, len(trajectories))
-    surfaces = SurfaceStaging(scratch.path / "surfaces", {}, count, False, lambda text: job.log(f"{name!r}: {text}"))
+    surfaces = SurfaceStaging(scratch.path / "surfaces", {}, count, False, job.log_about(repr(name)))
     state.pending.drop(name)
     state.pending.put(name, PendingFit(request, surfaces, None, None, scratch))
     return messages.OpenResult(states={trajectory: () for trajectory in trajectories or [""]})
@@ -107,7 +107,7 @@ def fit(state: State, job: Job, request: messages.Fit) -> messages.FitResult:
         training = TrainingCheckpoint(
             pending.surfaces.folder / TRAINING,
             pending.request.resume,
-            lambda text: job.log(f"fit {name!r}: {text}"),
+            job.log_about(f"fit {name!r}"),
         )
 
     def progress(status: FitStatus) -> None:
@@ -238,7 +238,7 @@ def _preview(job: Job, request: messages.Open, options: messages.PreviewOptions)
         request.trajectories[0] if request.trajectories else None,
         request.radii,
         show,
-        lambda text: job.log(f"fit {request.fit!r}: {text}"),
+        job.log_about(f"fit {request.fit!r}"),
     )
 
 

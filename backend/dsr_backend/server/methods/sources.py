@@ -17,7 +17,6 @@ from pymol_dsr.shared import messages
 from pymol_dsr.shared.values import JsonObject, plain
 from pymol_dsr.shared.version import VERSION
 
-from ...runtime.errors import Cancelled
 from ...sources.contract import Check, Generated, Report, Trajectory
 from ...sources.generate import generate
 from ..job import Job
@@ -78,11 +77,6 @@ def run_source(
 
     kind: as continue or simulate. provenance: what was asked for. Raises Cancelled, and RequestError for a ValueError.
     """
-
-    def check() -> None:
-        if job.cancelled():
-            raise Cancelled(f"{request.source} was cancelled")
-
     trajectories = [
         Trajectory(np.asarray(coordinates, np.float32), np.asarray(times, np.float64))
         for coordinates, times in request.trajectories()
@@ -90,7 +84,7 @@ def run_source(
     # It counts all threads of the backend, where sources and fits take turns.
     started = time.process_time()
     with callers_fault():
-        generated = source(trajectories, JobReport(job, request.source), check)
+        generated = source(trajectories, JobReport(job, request.source), job.check)
     record = {
         "kind": kind,
         "method": generated.method,
