@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pymol_dsr.shared.learn_options import GeneratorOptions
 from pymol_dsr.shared.values import JsonObject, ValueFault
 
+from ...results.ensemble_metrics import rmsd_to
 from ...runtime import distributed
 from ...runtime.device import choose_device
 from ...runtime.errors import Cancelled
@@ -243,13 +244,7 @@ def step_length(protein: ProteinStates) -> float:
 
 def rmsd_steps(states: NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the superposed RMSD f8[S-1] in Å from each of states f[S,N,3] to the next."""
-    x = np.asarray(states, np.float64)
-    x = x - x.mean(1, keepdims=True)
-    covariance = np.einsum("sni,snj->sij", x[:-1], x[1:])
-    values = np.linalg.svd(covariance, compute_uv=False)
-    values[:, 2] *= np.sign(np.linalg.det(covariance))
-    squares = (x[:-1] ** 2).sum((1, 2)) + (x[1:] ** 2).sum((1, 2)) - 2.0 * values.sum(1)
-    return np.asarray(np.sqrt(np.maximum(squares, 0.0) / x.shape[1]))
+    return rmsd_to(states[:-1], states[1:])
 
 
 def hold_out(names: Sequence[str]) -> Collection[str]:
