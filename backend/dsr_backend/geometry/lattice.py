@@ -146,7 +146,8 @@ class Lattice:
 
         For few columns it takes half of the time.
         """
-        return self._trilinear(values, self._in_cells(x).clamp_min_(0.0))
+        chunks = [self._trilinear(values, self._in_cells(points).clamp_min_(0.0)) for points in torch.split(x, CHUNK)]
+        return chunks[0] if len(chunks) == 1 else torch.cat(chunks, -1)
 
     def extrapolate_columns(self, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Interpolate as `interpolate_columns`; beyond the lattice's box, values grow by the distance (Å) to it."""

@@ -188,6 +188,14 @@ def test_scalars_are_interpolated_as_columns_are():
     np.testing.assert_allclose(LATTICE.interpolate_columns(values, x), expected, atol=1e-6)
 
 
+def test_rows_of_values_are_interpolated_each_by_itself_and_in_chunks(monkeypatch):
+    values, x = torch.rand(3, LATTICE.size), torch.rand(100, 3) * 12.0 - 6.0
+    expected = LATTICE.interpolate(values.T.contiguous(), x).T
+    monkeypatch.setattr("dsr_backend.geometry.lattice.CHUNK", 7)
+    np.testing.assert_allclose(LATTICE.interpolate_columns(values, x), expected, atol=1e-6)
+    np.testing.assert_allclose(LATTICE.interpolate_columns(values[1], x), expected[1], atol=1e-6)
+
+
 def test_extrapolated_scalars_grow_by_the_distance_to_the_box():
     values = torch.rand(LATTICE.size)
     x = torch.cat([inside(LATTICE), inside(LATTICE) + 4.0, inside(LATTICE) - 4.0])
