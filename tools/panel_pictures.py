@@ -1,5 +1,5 @@
 """The pictures of the window in docs/: xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" .venv/bin/python -m pymol
--W 860 -H 640 tools/panel_pictures.py, with `import pymol_dsr` in ~/.pymolrc.py. Needs MDAnalysisTests; minutes.
+-W 860 -H 700 tools/panel_pictures.py, with `import pymol_dsr` in ~/.pymolrc.py. Needs MDAnalysisTests; minutes.
 """
 
 import os
@@ -77,6 +77,8 @@ def steps():
     yield 500
     picture("play")
     play.controls.color.setCurrentIndex(0)
+    # The mesh adapts to the other work of this machine.
+    play.controls.resolution.setValue(0.6)
     measure = panel.measure
     panel.tabs.setCurrentWidget(measure)
     measure.states.setText("1-79:4")

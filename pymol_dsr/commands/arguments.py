@@ -8,6 +8,7 @@ from typing import Any
 from pymol import CmdException
 
 from ..fits.fit import Fit, Trajectory
+from ..session import Session
 from ..shared import states, text
 from ..shared.names import is_name, rule_against
 from ..shared.options import FieldOptions
@@ -24,6 +25,19 @@ format_states = states.format
 def fit_name(name: Any, _self: Any) -> str:
     """Return a fit's name as PyMOL writes it, `B_` for `B`: fits are entered under that one."""
     return str(_self.get_legal_name(str(name)))
+
+
+def fit_of(session: Session, name: str) -> str:
+    """Return the name of the fit that a name is of: that one, or the fit of a movie, also of one still to be loaded."""
+    if name in session.jobs.fits:
+        return name
+    if name in session.movies.by_name:
+        return session.movies.by_name[name].fit.name
+    for fit in tuple(session.jobs.fits.values()):
+        # The movie of one trajectory of a family, or between two.
+        if any(name.startswith(f"{fit.name}_{trajectory.name}") for trajectory in fit.trajectories if trajectory.name):
+            return fit.name
+    return name
 
 
 def new_fit_name(fits: Mapping[str, Fit], given: str, argument: str, _self: Any) -> str:

@@ -13,7 +13,7 @@ from pymol import CmdException, cmd, parsing
 from ..session import session_of
 from ..shared import text
 from ..shared.values import is_nan
-from .arguments import fit_name
+from .arguments import fit_name, fit_of
 from .expected import EXPECTED
 from .running import is_typed
 
@@ -91,14 +91,19 @@ def _check_words(name: str, bound: inspect.BoundArguments) -> None:
         raise CmdException(f"{name}: a comma ends an argument, so '{extra[0]}' belongs to nothing; {COMMA_REMEDY}")
 
 
-def _is_to_wait(bound: inspect.BoundArguments) -> bool:
-    """Whether a command was typed while its fit is busy or others wait for that; `async_=0` waits for nothing."""
+def _fit_to_wait_for(bound: inspect.BoundArguments) -> str:
+    """Return the fit of a typed command that is busy, or that others wait for; empty where the command can run.
+
+    `async_=0` waits for nothing.
+    """
     _self = bound.arguments.get("_self")
     if _self is None or not is_typed(bound.arguments.get("quiet", 1), _self):
-        return False
+        return ""
     if str(bound.arguments.get("async_", -1)).strip() == "0":
-        return False
-    return session_of(_self).waiting.must_wait(fit_name(next(iter(bound.arguments.values())), _self))
+        return ""
+    session = session_of(_self)
+    fit = fit_of(session, fit_name(next(iter(bound.arguments.values())), _self))
+    return fit if session.waiting.must_wait(fit) else ""
 
 
 def _fill_in_empty(name: str, bound: inspect.BoundArguments) -> None:
@@ -140,9 +145,9 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
         _fill_in_empty(name, bound)
         args, kwargs = bound.args, bound.kwargs
         _check_words(name, bound)
-        if name in FOLLOWERS and _is_to_wait(bound):
+        fit = _fit_to_wait_for(bound) if name in FOLLOWERS else ""
+        if fit:
             _self = bound.arguments["_self"]
-            fit = fit_name(next(iter(bound.arguments.values())), _self)
             session_of(_self).waiting.add(fit, name, functools.partial(call, *args, **kwargs), _self)
             print(f" {name}: waits for {fit}")
             return None

@@ -241,6 +241,10 @@ def prepare_fit(
     """Read the scene for a fit; the name of the fit, and its request. Arguments and errors as of `begin_fit`."""
     if start.family:
         preset_of_family(session, start.family)
+        if options.preset != "paper":
+            print(
+                f" dsr_fit: preset {options.preset} has no network to start from: {start.family} gives its preset alone"
+            )
     if options.device == "auto":
         options = dataclasses.replace(options, device=session.settings.get("device"))
     try:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..shared import states as states_texts
 from ..shared.extents import gap_fault
+from ..shared.text import counted
 from .remedies import Remedies
 from .source import Coordinates, ExtractError, SelectedAtoms
 
@@ -80,7 +81,9 @@ def copy_warnings(states: Sequence[int], coordinates: Mapping[int, Coordinates],
     if not copies:
         return []
     state, first = next(iter(copies.items()))
-    copied = f", and so have {len(copies) - 1} other states those of an earlier one" if len(copies) > 1 else ""
+    further = counted(len(copies) - 1, "other state")
+    verb = "has" if len(copies) == 2 else "have"
+    copied = f", and so {verb} {further} those of an earlier one" if len(copies) > 1 else ""
     distinct = states_texts.format([state for state in states if state not in copies])
     return [
         f"state {state} has the coordinates of state {first}{copied}; to leave copies out, {remedies.states(distinct)}"

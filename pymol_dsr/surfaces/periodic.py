@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..shared.text import counted
 from .coordinates import jump_warnings
 from .object_session import ObjectSession
 from .remedies import Remedies
@@ -194,7 +195,7 @@ def find_break(molecules: Molecules, state: int, xyz: NDArray[np.floating[Any]],
 def break_line(molecules: Molecules, breaks: Sequence[Break], *, remedy: str) -> str:
     """One line for the user on states with bonds that are too long."""
     atoms, worst = molecules.atoms, breaks[0]
-    further = f" and {len(breaks) - 1} other states" if len(breaks) > 1 else ""
+    further = f" and {counted(len(breaks) - 1, 'other state')}" if len(breaks) > 1 else ""
     bonds = "bond is" if worst.count == 1 else "bonds are"
     return (
         f"state {worst.state}{further}: {worst.count} {bonds} cut in {atoms.object}, up to {worst.length:.1f} A long "

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from pymol_dsr.commands.arguments import fit_of
 from pymol_dsr.commands.files import dsr_load
-from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.commands.fit import dsr_fit, prepare_fit
 from pymol_dsr.commands.manage import dsr_cancel, dsr_status
 from pymol_dsr.commands.measure import dsr_measure
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import Phase
+from pymol_dsr.scene.kept_movies import KeptMovie
 from pymol_dsr.session import session_of
+from pymol_dsr.shared.messages import FitReport
+from pymol_dsr.shared.options import FieldOptions, FitOptions, StartOptions
 from support.session import ready, refused
 
 
@@ -91,3 +95,21 @@ def test_a_lost_fit_is_not_waited_for(plugin):
     fit = ready(plugin, "one", "")
     fit.phase, fit.error = Phase.FAILED, "lost at step 3; dsr_resume one goes on"
     assert refused(plugin, dsr_movie, "one") == "one: failed: lost at step 3; dsr_resume one goes on"
+
+
+def test_a_movie_and_one_still_to_be_loaded_wait_for_their_fit(plugin):
+    session = session_of(plugin)
+    family, single = ready(plugin, "fam", "one", "two"), ready(plugin, "fit", "")
+    session.movies.by_name["mine"] = KeptMovie("mine", single, single.trajectories[0], FieldOptions())
+    names = ("fit", "mine", "fam_one", "fam_one_two", "fam_three", "other")
+    assert [fit_of(session, name) for name in names] == ["fit", "fit", "fam", "fam", "fam_three", "other"]
+    assert family.family
+
+
+@pytest.mark.parametrize(("preset", "is_noted"), [("preview", True), ("paper", False)])
+def test_a_family_without_a_network_gives_its_preset_alone_and_says_so(plugin, capsys, preset, is_noted):
+    ready(plugin, "fam", "one", "two").report = FitReport(preset=preset)
+    start = StartOptions(family="fam", frozen=True)
+    prepare_fit(session_of(plugin), "pep", "1-3", "", FitOptions(preset=preset), start, plugin)
+    line = f" dsr_fit: preset {preset} has no network to start from: fam gives its preset alone\n"
+    assert (line in capsys.readouterr().out) == is_noted

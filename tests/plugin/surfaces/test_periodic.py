@@ -225,7 +225,7 @@ def test_states_that_are_copies_are_named_with_the_others(peptide):
     peptide.create("pep", "pep", 1, 8)
     (line,) = extract.read_source("pep", "all", _self=peptide).warnings
     assert line == (
-        "state 7 has the coordinates of state 2, and so have 1 other states those of an earlier one; to leave copies "
+        "state 7 has the coordinates of state 2, and so has 1 other state those of an earlier one; to leave copies "
         "out, give states=1-6"
     )
     assert extract.read_source("pep", "1-6", _self=peptide).warnings == []
