@@ -25,6 +25,8 @@ from .drift import drift_fraction
 
 HELD_OUT = 0.2
 """Fraction of the states, the last ones, that methods are tested on."""
+TESTED = 0.5
+"""Progress of a task once its methods are tested: that takes longest, and the projection is what is left."""
 LEADS = (10, 20)
 """States ahead that decide, where there are so many."""
 LONG_LEAD = 40
