@@ -35,7 +35,7 @@ POLL_SECONDS = 0.1
 
 # Time (states from 1, fractions allowed) and atoms f4[A,3] in Å.
 TimedCoordinates = tuple[float, Coordinates]
-Result = Surface | ExtractError
+Result = Surface | Exception
 
 
 class WorkerLost(ExtractError):
@@ -158,13 +158,14 @@ class SurfaceWorker:
                 if timed is None:
                     return
                 _put(results, self._surface(*timed), stop)
-        except ExtractError as error:
-            _put(results, error, stop)
         except (OSError, EOFError, ProtocolError) as error:
             when = "before its first state" if timed is None else f"at state {timed[0]:g}"
             code = self.process.wait()
             reason = self.last_error_line() or error
             _put(results, WorkerLost(f"PyMOL's surface worker ended {when} (exit code {code}): {reason}", timed), stop)
+        except Exception as error:
+            # Not ExtractError alone: for a thread that has died in silence, the reader would wait without end.
+            _put(results, error, stop)
 
     def is_stopped(self) -> bool:
         """Whether a signal or a debugger has stopped the process; False where the system does not say."""
@@ -265,7 +266,7 @@ def _run_workers(
                 result = _next_result(results, workers, cancelled)
             if result is None:
                 return
-            if isinstance(result, ExtractError):
+            if isinstance(result, Exception):
                 raise result
             if not opening_named and (fault := _opening(source, result, is_first=number == 0)):
                 opening_named = True

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import time
 from dataclasses import replace
 from threading import Timer
 from typing import Any
@@ -20,6 +21,7 @@ from pymol_dsr.surfaces import extract, selections, surfaces_file, workers
 from pymol_dsr.surfaces.source import ExtractError
 from pymol_dsr.surfaces.workers import SurfaceWorker
 from support.scene import build_peptide, coordinates, idtf_points, put
+from support.waiting import PATIENCE
 
 
 def surface_at(cmd, selection, state):
@@ -271,6 +273,13 @@ def test_a_second_worker_that_dies_is_an_error(peptide, monkeypatch):
 
 
 @pytest.mark.system
+def test_an_error_of_reading_coordinates_ends_the_surfaces(peptide):
+    source = replace(extract.read_source("pep", "1", _self=peptide), states=[1, 99])
+    patience = time.monotonic() + PATIENCE
+    with pytest.raises(KeyError, match="99"):
+        list(workers.compute_surfaces(source, 1, lambda: time.monotonic() > patience))
+
+
 def test_a_worker_that_is_stopped_is_named_once_and_goes_on(peptide, crew, capfd):
     source = extract.read_source("pep", "all", _self=peptide)
     surfaces = workers.compute_surfaces(source, 1)
