@@ -1,5 +1,5 @@
 """The pictures of the window in docs/: xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" .venv/bin/python -m pymol
--W 860 -H 700 tools/panel_pictures.py, with `import pymol_dsr` in ~/.pymolrc.py. Needs MDAnalysisTests; minutes.
+-W 860 -H 640 tools/panel_pictures.py, with `import pymol_dsr` in ~/.pymolrc.py. Needs MDAnalysisTests; minutes.
 """
 
 import os

@@ -71,8 +71,9 @@ def steps():
     yield from wait_until(lambda: page.button.text() == "Start")
     yield from wait_until(lambda: panel.status.text() == "pep_md: cancelled; its states stay, and Resume goes on")
     # It goes on; the states so far are of use.
-    click(page.resume_button)
     earlier = states("pep_md")
+    click(page.resume_button)
+    yield from wait_until(lambda: "are there from before" in page.report.toPlainText())
     yield from wait_until(lambda: states("pep_md") > earlier)
     click(page.button)
     yield from wait_until(lambda: page.button.text() == "Start")
