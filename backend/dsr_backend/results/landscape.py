@@ -69,11 +69,12 @@ class Landscape:
     axes; edges: f8[2,B+1] of the bins; free_energy: f8[B,B] in kT, NaN where no state is. macrostate: i8[S] from 0,
     −1 for a state outside the Markov model; macrostates by falling population. lags: i8[K] and timescales f8[K,M],
     in states, NaN where there is none; none without a Markov model. rmsd: f8[S] Å to the native state. rmsf: f8[L] Å.
-    helix, strand: f8[L], fractions of the states; None where only Cα atoms are known. reference: the same
-    figures of the reference. scores: rows by method against the reference. floor: Jensen–Shannon divergence (bits)
-    between the halves of the reference, or of the ensemble. run_floor: its mean between each run and the others, NaN
-    for a single run. samples, reference_samples: independent samples of the slowest axis, NaN where the states are no
-    time series. notes: lines for the user.
+    helix, strand: f8[L], fractions of the states; None where only Cα atoms are known. reference_axes: f8[R,2];
+    reference_rmsf: f8[L] Å, None without a reference. scores: rows by method against the reference. js:
+    Jensen–Shannon divergence (bits) from the reference in the plane, NaN without one; floor: that between the halves of
+    the reference, or of the ensemble; run_floor: its mean between each run and the others, NaN for a single run.
+    samples, reference_samples: independent samples of the slowest axis, NaN where the states are no time series.
+    notes: lines for the user.
     """
 
     kind: str
@@ -133,11 +134,7 @@ def landscape(
     modules = landscape_modules()
     alphas, reference_alphas = [_calpha(states) for states in series], [_calpha(states) for states in reference]
     count, residues = sum(map(len, alphas)), alphas[0].shape[1]
-    if residues < 4 or count < 10:
-        raise ValueError(
-            f"a landscape takes 4 residues and 10 states at least, and here are {residues} and {count}; "
-            "choose more; an occupancy takes any number of both"
-        )
+    _ensure_enough(count, residues)
     notes: list[str] = []
     axes_of = reference_alphas or alphas
     shortest = min(map(len, alphas))
@@ -158,11 +155,6 @@ def landscape(
     together = np.concatenate([plane, *(x[:, :2] for x in others_placed)])
     edges = _edges(together, int(np.clip(math.sqrt(count / 4.0), FEWEST_BINS, MOST_BINS)))
     coarse = _edges(together, COMPARED_BINS)
-    weighted = _histogram(plane, edges, model.weights)
-    with np.errstate(divide="ignore"):
-        energy = -np.log(weighted / weighted.max())
-    halves = [_half_histograms(x, coarse) for x in (others_placed or placed)]
-    first_half, second_half = (np.sum([half[k] for half in halves], 0) for k in (0, 1))
     pooled = np.concatenate(alphas)
     scores: dict[str, EnsembleScores] = {}
     js = math.nan
@@ -175,7 +167,7 @@ def landscape(
         lag=lag,
         axes=plane,
         edges=edges,
-        free_energy=np.where(np.isfinite(energy), energy, np.nan),
+        free_energy=_free_energy(_histogram(plane, edges, model.weights)),
         macrostate=model.assignment,
         macrostates=numbered_macrostates(plane, model),
         lags=np.array(model.lags, np.int64),
@@ -188,7 +180,7 @@ def landscape(
         reference_rmsf=rmsf(np.concatenate(reference_alphas)) if reference_alphas else None,
         scores=scores,
         js=js,
-        floor=jensen_shannon(first_half, second_half),
+        floor=_halves_floor(others_placed or placed, coarse),
         run_floor=_run_floor(others_placed or placed, coarse),
         samples=independent_samples([x[:, 0] for x in placed]) if ordered else math.nan,
         reference_samples=independent_samples([x[:, 0] for x in others_placed])
@@ -196,6 +188,15 @@ def landscape(
         else math.nan,
         notes=tuple(notes),
     )
+
+
+def _ensure_enough(states: int, residues: int) -> None:
+    """Raise ValueError for too few states or residues."""
+    if residues < 4 or states < 10:
+        raise ValueError(
+            f"a landscape takes 4 residues and 10 states at least, and here are {residues} and {states}; "
+            "choose more; an occupancy takes any number of both"
+        )
 
 
 def _scores(
@@ -306,10 +307,18 @@ def _histogram(
     return counts
 
 
-def _half_histograms(placed: Floats, edges: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the histograms of the first and of the second half of a series."""
-    half = len(placed) // 2
-    return _histogram(placed[:half, :2], edges), _histogram(placed[half:, :2], edges)
+def _free_energy(populations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the free energy f8[B,B] (kT) above its minimum from the population f8[B,B] of bins, NaN for empty ones."""
+    with np.errstate(divide="ignore"):
+        energy = -np.log(populations / populations.max())
+    return np.where(np.isfinite(energy), energy, np.nan)
+
+
+def _halves_floor(placed: Sequence[Floats], edges: NDArray[np.float64]) -> float:
+    """Return the divergence (bits) between the first halves of all runs f[S,D] and the second ones."""
+    first_half = np.sum([_histogram(run[: len(run) // 2, :2], edges) for run in placed], 0)
+    second_half = np.sum([_histogram(run[len(run) // 2 :, :2], edges) for run in placed], 0)
+    return jensen_shannon(first_half, second_half)
 
 
 def _run_floor(placed: Sequence[Floats], edges: NDArray[np.float64]) -> float:
