@@ -36,6 +36,9 @@ from .detached_registry import (
 from .job import Job
 from .worker import Worker
 
+LAST_TRIES = 10
+"""Tries, BEAT apart, to write the last status."""
+
 
 def run_detached(fits: Path, name: str) -> int:
     """Fit from the surfaces that were set aside: the whole life of the process. Its exit code.
@@ -125,12 +128,20 @@ class _Record:
             print(event.text, file=sys.stderr, flush=True)
 
     def end(self, phase: str, message: str) -> None:
-        """Write the last status."""
+        """Write the last status. Raises OSError where it can't be written at any of LAST_TRIES."""
         self._over.set()
         self._thread.join()
         fraction = 1.0 if phase == "ready" else self._status.fraction
         self._status = dataclasses.replace(self._status, phase=phase, fraction=fraction, message=message)
-        self._write()
+        for last in (number == LAST_TRIES for number in range(1, LAST_TRIES + 1)):
+            try:
+                self._write()
+                return
+            except OSError:
+                if last:
+                    raise
+                # Without it, a finished fit would pass for one that was killed: Windows replaces no file that is read.
+                time.sleep(BEAT)
 
     def _cancel(self) -> None:
         self.stopped = True

@@ -33,7 +33,8 @@ def load(state: State, job: Job, request: messages.Load) -> messages.LoadResult:
             # In memory is an older fit of this name.
             state.fitted.drop(name)
         report = state.get(name).report
-        detached_registry.remove_record(folder, name)
+        if detached is None or detached.phase in detached_registry.ENDED:
+            detached_registry.remove_record(folder, name)
         return messages.LoadResult(report=messages.FitReport(whole=report))
     with callers_fault():
         fitted = dsr_file.from_bytes(request.file.tobytes())
