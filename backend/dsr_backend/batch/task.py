@@ -28,7 +28,7 @@ SCORED = 5
 
 
 def run_task(
-    task: BatchTask, folder: str, threads: int, device: str, before: TaskResult | None, seed: int = FitOptions.seed
+    task: BatchTask, folder: str, threads: int, device: str, before: TaskResult | None
 ) -> tuple[TaskResult, bool]:
     """Fit one trajectory, with `threads` threads, and score it; its row, and whether anything had to be done.
 
@@ -50,7 +50,7 @@ def run_task(
             else:
                 return before, False
         with ScratchFolder() as scratch:
-            return _fitted(task, target, threads, _device(device), seed, scratch), True
+            return _fitted(task, target, threads, _device(device), scratch), True
     except (ValueError, OSError, MemoryError, RuntimeError, CheckpointError) as error:
         return TaskResult(**asdict(task), failed=" ".join(str(error).split()) or type(error).__name__), True
 
@@ -68,7 +68,7 @@ def _device(name: str) -> str:
     return f"cuda:{number % torch.cuda.device_count()}" if isinstance(number, int) else name
 
 
-def _fitted(task: BatchTask, target: Path, threads: int, device: str, seed: int, scratch: Path) -> TaskResult:
+def _fitted(task: BatchTask, target: Path, threads: int, device: str, scratch: Path) -> TaskResult:
     from ..fitting import run
     from ..results import dsr_file
     from ..surfaces.surface import SurfacesError
@@ -97,7 +97,7 @@ def _fitted(task: BatchTask, target: Path, threads: int, device: str, seed: int,
     except SurfacesError as error:
         raise ValueError(str(error)) from error
     with_surfaces = time.perf_counter()
-    fitted = run.fit_trajectory(chosen, FitOptions(preset=task.preset, device=device, seed=seed))
+    fitted = run.fit_trajectory(chosen, FitOptions(preset=task.preset, device=device))
     source = surfaces.meta.get("source")
     fitted.report["source"] = source if isinstance(source, dict) else {}
     dsr_file.save(fitted, target)

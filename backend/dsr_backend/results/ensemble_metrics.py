@@ -245,12 +245,12 @@ def independent_samples(series: Sequence[Floats]) -> float:
     return len(pooled) / inefficiency
 
 
-def autocorrelation(trajectories: Sequence[Floats], lags: Sequence[int], components: int = 2) -> NDArray[np.float64]:
-    """Return the autocorrelation f8[L] of the first principal components at each lag (states).
+def autocorrelation(trajectories: Sequence[Floats], lags: Sequence[int]) -> NDArray[np.float64]:
+    """Return the autocorrelation f8[L] of the first two principal components at each lag (states).
 
     trajectories: f[S,A,3] each, Å, in order of time; their common mean is taken off. A lag that none reaches gives NaN.
     """
-    plane = PrincipalPlane.of(np.concatenate([np.asarray(states) for states in trajectories]), components)
+    plane = PrincipalPlane.of(np.concatenate([np.asarray(states) for states in trajectories]))
     series = [plane.project(states) for states in trajectories]
     variance = float(np.mean(np.concatenate([(s**2).sum(1) for s in series])))
     values = []
