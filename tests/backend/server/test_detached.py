@@ -36,7 +36,7 @@ def test_the_last_status_is_tried_again(tmp_path, monkeypatch):
     (folder / "asked.json").write_text(json.dumps(request))
     monkeypatch.setenv("DSR_HOME", str(tmp_path))
     monkeypatch.setattr(detached_runner, "BEAT", 0.01)
-    refused = []
+    refused: list[object] = []
 
     def busy_once(path, value):
         if value["phase"] == "failed" and not refused:
