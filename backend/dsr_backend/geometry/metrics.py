@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from .mesh_arrays import face_indices, rows_of_three
 from .triangle_mesh import face_areas
-from .unit_cube import Floats, UnitCube, rows_of_three
+from .unit_cube import Floats, UnitCube
 
 GRID_NODES = 128
 SAMPLES = 300_000
@@ -89,7 +90,7 @@ def occupancy(points: ArrayLike, faces: ArrayLike, n: int = GRID_NODES) -> NDArr
     nodes differed from libigl's winding number; with one axis alone 50 to 114 did.
     """
     points = rows_of_three(points, "points")
-    faces = _face_indices(faces, len(points))
+    faces = face_indices(faces, len(points))
     grid = (points + 1.0) * ((n - 1) / 2.0)
     inside, open_rays = _parity(grid, faces, n, axis=2)
     if open_rays == 0:
@@ -241,17 +242,7 @@ def _mesh(
     normals = rows_of_three(normals, "normals")
     if len(normals) != len(points):
         raise ValueError(f"a mesh needs one normal per point, got {len(normals)} for {len(points)} points")
-    return frame.to_unit(points), normals, _face_indices(faces, len(points))
-
-
-def _face_indices(faces: ArrayLike, point_count: int) -> NDArray[np.int64]:
-    array = np.asarray(faces)
-    if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "iu":
-        raise ValueError(f"faces must be integers of shape [M, 3], got {array.dtype} {list(array.shape)}")
-    # numpy would silently take -1 as the last point.
-    if array.size and (array.min() < 0 or array.max() >= point_count):
-        raise ValueError(f"faces must index {point_count} points, got indices {array.min()} to {array.max()}")
-    return array.astype(np.int64)
+    return frame.to_unit(points), normals, face_indices(faces, len(points))
 
 
 def _workers() -> int:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .mesh_arrays import rows_of_three
+
 Floats = NDArray[np.float64]
 
 # Edge of the cube per longest extent of the surfaces.
@@ -54,13 +56,3 @@ class UnitCube:
     def to_unit(self, points: ArrayLike) -> Floats:
         """Convert points [...,3] in Å to normalised f8[...,3], in float64 so that far-away molecules lose no digits."""
         return (np.asarray(points, dtype=np.float64) - self.centre) * self.scale
-
-
-def rows_of_three(values: ArrayLike, name: str) -> Floats:
-    """Return the values as f8[N,3]; raises ValueError, with `name`, for another shape or values not finite."""
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 2 or array.shape[1] != 3:
-        raise ValueError(f"{name} must have shape [N, 3], got {list(array.shape)}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite; row {int(np.argmin(np.isfinite(array).all(axis=1)))} is not")
-    return array

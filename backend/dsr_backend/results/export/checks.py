@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...geometry.mesh_arrays import face_indices, rows_of_three
+
 _RIGID_TOLERANCE = 1e-3
 
 
@@ -32,8 +34,8 @@ def checked_mesh(
     points: ArrayLike, normals: ArrayLike, faces: ArrayLike, colors: ArrayLike | None, matrix: ArrayLike | None
 ) -> CheckedMesh:
     """Check the arrays of a mesh and move it by `matrix`; arguments and errors as of `export.write.to_bytes`."""
-    points, normals = check_vectors("points", points), check_vectors("normals", normals)
-    faces = check_faces(faces, len(points))
+    points, normals = rows_of_three(points, "points"), rows_of_three(normals, "normals")
+    faces = face_indices(faces, len(points)).astype(np.int32)
     if len(normals) != len(points):
         raise ValueError(f"a mesh needs one normal per point, got {len(normals)} for {len(points)} points")
     channels = None if colors is None else check_colors(colors, len(points))
@@ -43,29 +45,9 @@ def checked_mesh(
     return CheckedMesh(points, normals, faces, channels)
 
 
-def check_vectors(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    """Return the values as f8[N,3]. Raises ValueError for another shape and for values that are not finite."""
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 2 or array.shape[1] != 3:
-        raise ValueError(f"{name} must have shape [N, 3], got {list(array.shape)}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite; row {int(np.argmin(np.isfinite(array).all(axis=1)))} is not")
-    return array
-
-
-def check_faces(values: ArrayLike, point_count: int) -> NDArray[np.int32]:
-    """Return the faces as i4[M,3]. Raises ValueError for another shape or type and for indices out of range."""
-    array = np.asarray(values)
-    if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "iu":
-        raise ValueError(f"faces must be integers of shape [M, 3], got {array.dtype} {list(array.shape)}")
-    if array.size and (array.min() < 0 or array.max() >= point_count):
-        raise ValueError(f"faces must index {point_count} points, got indices {array.min()} to {array.max()}")
-    return array.astype(np.int32)
-
-
 def check_colors(values: ArrayLike, point_count: int) -> NDArray[np.uint8]:
     """Return colours from 0 to 1 as u1[N,3]. Raises ValueError for another shape and for values out of range."""
-    array = check_vectors("colors", values)
+    array = rows_of_three(values, "colors")
     if len(array) != point_count:
         raise ValueError(f"a mesh needs one colour per point, got {len(array)} for {point_count} points")
     if array.size and (array.min() < 0 or array.max() > 1):
