@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..shared import frames
+from ..shared.cores import usable_cores
 from ..shared.frames import Arrays, ProtocolError
 from ..shared.mesh import Mesh
 from .source import Coordinates, ExtractError, Source, Surface
@@ -238,7 +239,7 @@ def _run_workers(
     cancelled: Callable[[], bool],
 ) -> Iterator[Surface]:
     """Compute `total` surfaces; see compute_surfaces_at."""
-    worker_count = min(worker_count or min(_core_count(), MOST_WORKERS), total)
+    worker_count = min(worker_count or min(usable_cores(), MOST_WORKERS), total)
     pending = CoordinateQueue(coordinates)
     # Bounded, so that a slow reader holds the workers back instead of filling the memory.
     results: queue.Queue[Result] = queue.Queue(maxsize=QUEUED_SURFACES * worker_count)
@@ -326,8 +327,3 @@ def _put(results: queue.Queue[Result], result: Result, stop: threading.Event) ->
         with contextlib.suppress(queue.Full):
             results.put(result, timeout=POLL_SECONDS)
             return
-
-
-def _core_count() -> int:
-    # Fewer than the machine has when the process is bound to some, as under a scheduler.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,7 +6,6 @@ Fits are independent: each is one task of one process. Their results are rows of
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pymol_dsr.shared.cores import usable_cores
 from pymol_dsr.shared.options import BatchOptions
 from pymol_dsr.shared.surfaces_format import is_surfaces_path
 
@@ -46,7 +46,7 @@ def run(
     summary = folder / SUMMARY
     before = read_summary(summary)
     rows = {task.name: row for task in tasks if (row := before.get(task.name)) and row.belongs_to(task)}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     workers = min(options.workers or (len(tasks) if options.cluster else cores), len(tasks))
     threads = options.cores if options.cluster else max(1, cores // workers)
     started = written = time.monotonic()

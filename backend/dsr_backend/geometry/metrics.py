@@ -6,13 +6,13 @@ says "normalised": the coordinates in which the training surfaces lie in [-1, 1]
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
+
+from pymol_dsr.shared.cores import usable_cores
 
 from .mesh_arrays import face_indices, rows_of_three
 from .triangle_mesh import face_areas
@@ -141,7 +141,7 @@ def chamfer(a: cKDTree, b: cKDTree) -> tuple[float, float]:
     l1: half the sum of both mean nearest distances (Eq. 6-7), in the unit of the points.
     squared: the sum of both mean squared nearest distances, as in the paper's released code.
     """
-    workers = _workers()
+    workers = usable_cores()
     a_to_b = b.query(a.data, workers=workers)[0]
     b_to_a = a.query(b.data, workers=workers)[0]
     return (
@@ -161,7 +161,7 @@ def normal_consistency(
     pred_points = np.asarray(pred_points, dtype=np.float64)
     if len(pred_points) == 0:
         return 0.0
-    nearest = build_tree(pred_points).query(truth_points, workers=_workers())[1]
+    nearest = build_tree(pred_points).query(truth_points, workers=usable_cores())[1]
     chosen = _unit_vectors(pred_normals)[nearest]
     return float(np.abs(np.einsum("ij,ij->i", _unit_vectors(truth_normals), chosen)).mean())
 
@@ -243,10 +243,3 @@ def _mesh(
     if len(normals) != len(points):
         raise ValueError(f"a mesh needs one normal per point, got {len(normals)} for {len(points)} points")
     return frame.to_unit(points), normals, face_indices(faces, len(points))
-
-
-def _workers() -> int:
-    """Return the number of threads for a query: the cores that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

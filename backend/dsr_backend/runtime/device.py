@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from pymol_dsr.shared.cores import usable_cores
+
 from . import distributed, memory
 
 T = TypeVar("T")
@@ -62,8 +64,7 @@ def limit_threads() -> int:
 
     More threads than processors made a fit on a shared machine twelve times slower.
     """
-    affinity = getattr(os, "sched_getaffinity", None)
-    allowed = len(affinity(0)) if affinity else (os.cpu_count() or 1)
+    allowed = usable_cores()
     # OpenMP reads a list, one number per level of nesting: the first number is for torch.
     requested = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     threads = max(1, min(allowed, int(requested) if requested.isdigit() else allowed, _MAX_THREADS))
