@@ -366,10 +366,18 @@ def together_divergence(potential: Potential, row_number: int, frames: Frames) -
     return jensen_shannon(*histograms)
 
 
+def measured_potential(folder: Path, seed: int) -> tuple[Potential, Values]:
+    """Return the potential by forces that `measure` has kept, and its report."""
+    path = folder / f"forces-{seed}.dsrm"
+    if not path.exists():
+        raise SystemExit(f"{path} is missing: run `measure` with seed {seed} and this folder first")
+    return from_bytes(path.read_bytes())
+
+
 def stability(folder: Path, seed: int, steps: int, seconds: float) -> None:
     """Simulate replicas until `steps`, or for `seconds`, and count those that fly apart. Files in the folder go on."""
     state, target = (folder / f"stable-{seed}.{ending}" for ending in ("pt", "json"))
-    potential, _ = from_bytes((folder / f"forces-{seed}.dsrm").read_bytes())
+    potential, _ = measured_potential(folder, seed)
     protein = potential.proteins[0]
     offsets = torch.as_tensor(protein.offsets)
     starts = torch.as_tensor(protein.centres[:STABLE_REPLICAS])
@@ -405,6 +413,7 @@ def pace(path: Path, folder: Path, ns: float, replicas: Sequence[int], model_ns:
 
     The samples are of the slowest axis of the five runs. A state of the potential has all its atoms again.
     """
+    potential, report = measured_potential(folder, 0)
     os.environ["DSR_HOME"] = str(folder)
     beads, _, runs = read(path)
     references = [beads[runs == run][:, :, None] for run in range(1, RUNS + 1)]
@@ -414,7 +423,6 @@ def pace(path: Path, folder: Path, ns: float, replicas: Sequence[int], model_ns:
     states = simulate(prepared.molecule, relaxed, options, SimulationStore(PACE), Silent(), ignore, print)
     figures: Values = {"ns": ns, "seconds": time.process_time() - started, "runs": []}
     figures["force_noise"] = simulated(PACE, PACE, True).force_noise
-    potential, report = from_bytes((folder / "forces-0.dsrm").read_bytes())
     save(model_path(PACE), potential, report)
     _, alphas = beads_of(prepared.molecule, relaxed)
     for count in replicas:

@@ -71,6 +71,12 @@ def test_each_seed_is_measured_once_and_written(short, data, tmp_path):
     assert rows[2][-1].endswith(" of 8") and "200 states of five simulations" in page.read_text()
 
 
+@pytest.mark.parametrize("verb", [["stability"], ["pace", "ala10.npz"]])
+def test_what_needs_a_measured_potential_says_so(verb, tmp_path):
+    with pytest.raises(SystemExit, match=r"forces-0.dsrm is missing: run `measure` with seed 0"):
+        cg.main([*verb, "--folder", str(tmp_path)])
+
+
 @pytest.mark.slow
 def test_samples_a_second_are_counted_beside_all_atoms(short, data, tmp_path, monkeypatch):
     pytest.importorskip("openmm")
