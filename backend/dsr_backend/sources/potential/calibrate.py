@@ -16,13 +16,17 @@ from numpy.typing import NDArray
 
 from ...runtime.errors import Cancelled
 from ..contract import Check
+from .beads import Protein
 from .forces import ClosedForces
 from .langevin import Langevin
-from .potential import Potential, features
+from .potential import Potential, far_feature_count, features
 from .train import Frames
 
 REPLICAS = 64
 """The averages of so many over BLOCK steps have an error of 0.09 deviations; those of 32, 0.14."""
+MOST_DISTANCES = 10_000
+"""Distances of a step, which limit the replicas of large proteins: so many updates are worth more than less noise."""
+LEAST_REPLICAS = 8
 BLOCK = 50
 """Steps between two updates."""
 SAMPLED = 10
@@ -30,6 +34,10 @@ SAMPLED = 10
 SETTLE = 500
 """Steps before the first update, in which the replicas leave the data for the potential's own ensemble."""
 RATE = 0.2
+"""Fraction of a step of Newton's for a feature by itself. Features of far pairs move together, and share it."""
+FAR_GAP = 1.0
+"""Deviations: an ensemble farther from the data is begun anew at the data, before it comes to lie where nothing of
+them is left to find the way back by."""
 AVERAGED = 0.4
 """Last fraction of the updates whose weights are averaged."""
 LEAST_DEVIATION = 0.1
@@ -55,6 +63,11 @@ def feature_statistics(frames: Frames) -> tuple[NDArray[np.float64], NDArray[np.
     return values.mean(0).numpy(), values.std(0, correction=0).clamp_min(LEAST_DEVIATION).numpy()
 
 
+def replicas_of(protein: Protein) -> int:
+    """Return the number of replicas whose averages calibrate a protein."""
+    return min(REPLICAS, max(LEAST_REPLICAS, MOST_DISTANCES // len(protein.pairs)))
+
+
 def calibrate(
     potential: Potential,
     frames: Frames,
@@ -75,10 +88,14 @@ def calibrate(
     means, deviations = feature_statistics(frames)
     bonds = torch.as_tensor(protein.runs(2), device=device)
     targets, spread = torch.as_tensor(means, device=device), torch.as_tensor(deviations, device=device)
-    scale = potential.thermal / spread**2
+    scale = RATE * (potential.thermal / spread**2)
+    far = far_feature_count(protein)
+    if far:
+        scale[-far:] /= far**0.5
     offsets = torch.zeros(len(means), dtype=torch.float64) if start is None else torch.tensor(start)
     offsets = offsets.to(device)
-    chosen = np.random.default_rng(seed).integers(len(frames.beads), size=REPLICAS)
+    replicas = replicas_of(protein)
+    chosen = np.random.default_rng(seed).integers(len(frames.beads), size=replicas)
     starts = torch.as_tensor(frames.beads[chosen], device=device)
 
     forces = ClosedForces(potential, protein, offsets)
@@ -93,7 +110,7 @@ def calibrate(
         return features(dynamics.x, protein).double().mean(0)
 
     try:
-        with forces.suitable_threads(REPLICAS):
+        with forces.suitable_threads(replicas):
             for _ in range(SETTLE // SAMPLED):
                 check()
                 dynamics.run(SAMPLED)
@@ -107,9 +124,11 @@ def calibrate(
                     continue
                 difference = torch.stack(sampled).mean(0) - targets
                 gaps.append(float((difference / spread).square().mean().sqrt()))
-                offsets += RATE * scale * difference
+                offsets += scale * difference
                 forces.set_offsets(offsets)
                 history.append(offsets.clone())
+                if gaps[-1] > FAR_GAP:
+                    dynamics.restart(torch.ones_like(lost), starts)
                 spent = clock() - started
                 report(min(1.0, max(spent / seconds, number / MOST_UPDATES)), gaps[-1])
                 if spent > seconds:

@@ -18,7 +18,20 @@ from torch.nn.functional import linear, silu
 from ...runtime.parallel import one_thread_each
 from .beads import Protein
 from .network import CUTOFF
-from .potential import CONTACT, CONTACT_SEPARATIONS, DIHEDRAL_WAVES, HISTOGRAM, SOFTNESS, Potential, histogram_range
+from .potential import (
+    CONTACT,
+    CONTACT_SEPARATIONS,
+    DIHEDRAL_WAVES,
+    FAR_CONTACTS,
+    FAR_SOFTNESS,
+    HISTOGRAM,
+    SOFTNESS,
+    Potential,
+    far_feature_count,
+    far_pairs,
+    fold_feature_count,
+    histogram_range,
+)
 from .priors import EXPONENT, STRAIGHT
 
 KNOTS = 2048
@@ -40,6 +53,7 @@ class ClosedForces:
         self._network = _Network(potential, protein)
         self._radius: torch.Tensor | None = None
         self._count = len(protein)
+        self._far_count, self._fold_count = far_feature_count(protein), fold_feature_count(protein)
         self.set_offsets(offsets)
 
     @contextmanager
@@ -58,8 +72,11 @@ class ClosedForces:
         offsets = offsets.to(self._pairs.radii)
         waves = len(self._chain.prior_waves) * 2 * DIHEDRAL_WAVES
         self._chain.add_waves(offsets[:waves])
-        self._pairs.set_contacts(offsets[waves:-HISTOGRAM])
-        self._radius = offsets[-HISTOGRAM:]
+        fold, far = len(offsets) - self._fold_count, len(offsets) - self._far_count
+        self._pairs.set_contacts(offsets[waves : fold - HISTOGRAM], offsets[far:])
+        self._radius = offsets[fold - HISTOGRAM : fold]
+        if fold < far:
+            self._chain.angle_weights = offsets[fold:far, None]
 
     @torch.no_grad()
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -102,6 +119,7 @@ class _Chain:
         bond_at = torch.full((len(protein),), -1, device=device)
         bond_at[self._first] = torch.arange(len(bonds), device=device)
         self._angles = bond_at[angles[:, :2]].T.contiguous()
+        self.angle_weights: torch.Tensor | None = None
         self._stiffness, self._cosine = priors.angles[types[angles[:, 1]]].to(dtype)[:, None].unbind(-1)
         self._dihedrals = bond_at[dihedrals[:, :3]].T.contiguous()
         self.prior_waves = priors.dihedrals[types[dihedrals[:, 1]], types[dihedrals[:, 2]]].to(dtype)
@@ -134,6 +152,8 @@ class _Chain:
         norm = product.rsqrt()
         cosine = -(a * b).sum(-1) * norm
         strength = self._stiffness * (cosine - self._cosine)
+        if self.angle_weights is not None:
+            strength = strength + self.angle_weights
         across, along = (-strength * norm)[..., None], -strength * cosine / product
         pull.index_add_(0, before, across * b + (along * b_square)[..., None] * a)
         pull.index_add_(0, after, across * a + (along * a_square)[..., None] * b)
@@ -193,15 +213,21 @@ class _Pairs:
             for separation in CONTACT_SEPARATIONS
         ]
         self._near = [pairs.long() for pairs in self._near if len(pairs)]
+        far = [number_of[pair] for pair in map(tuple, far_pairs(protein).tolist())]
+        self._far = torch.tensor(far, device=device, dtype=torch.int64)
         self._contacts: list[torch.Tensor] = []
         self._fractions: list[torch.Tensor] = []
+        self._nearness: list[torch.Tensor] = []
 
-    def set_contacts(self, offsets: torch.Tensor) -> None:
-        """Set the weights of contacts, and then of the histograms of each kind of them."""
+    def set_contacts(self, offsets: torch.Tensor, far_offsets: torch.Tensor) -> None:
+        """Set the weights of contacts, and then of the histograms of each kind of them; and those of far pairs."""
         sizes = [len(pairs) for pairs in self._near]
         groups = torch.split(offsets, [*sizes, *[HISTOGRAM] * len(sizes)])
         self._contacts = [group[:, None] for group in groups[: len(sizes)]]
         self._fractions = list(groups[len(sizes) :])
+        self._nearness = (
+            [weights[:, None] for weights in far_offsets.chunk(len(FAR_CONTACTS))] if len(self._far) else []
+        )
 
     def slopes(self, distance: torch.Tensor) -> torch.Tensor:
         """Return the slopes [P,R] of the energy with the distances."""
@@ -210,6 +236,9 @@ class _Pairs:
             contact = torch.sigmoid((CONTACT - distance[pairs]) / SOFTNESS)
             weights = weights + _histogram_slope(contact.mean(0), fraction, 0.0, 1.0) / len(pairs)
             slopes.index_add_(0, pairs, weights * contact * (contact - 1.0) / SOFTNESS)
+        for contact_distance, weights in zip(FAR_CONTACTS, self._nearness, strict=False):
+            contact = torch.sigmoid((contact_distance - distance[self._far]) / FAR_SOFTNESS)
+            slopes.index_add_(0, self._far, weights * contact * (contact - 1.0) / FAR_SOFTNESS)
         return slopes
 
 

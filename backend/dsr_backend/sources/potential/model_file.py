@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pymol_dsr.shared.values import JsonObject, JsonValue, ValueFault
 
@@ -13,7 +15,7 @@ from .. import model_file
 from ..model_file import POTENTIAL, ModelError
 from .beads import MOST_BEADS, Protein
 from .network import GraphNetwork
-from .potential import OptimizerState, Potential, Trained, features
+from .potential import OptimizerState, Potential, Trained, features, fold_feature_count
 from .priors import Priors
 
 MOST_PROTEINS = 100
@@ -86,7 +88,7 @@ def from_bytes(data: bytes) -> tuple[Potential, JsonObject]:
         raise ModelError(f"proteins are no list of 1 to {MOST_PROTEINS}")
     proteins = [_protein(entry) for entry in described]
     for number, (_, protein) in enumerate(proteins):
-        count = features(torch.zeros(1, len(protein), 3), protein).shape[1]
+        count = _feature_count(protein, tensors.get(f"proteins.{number}.offsets"))
         for key in ARRAYS:
             expected[f"proteins.{number}.{key}"] = (torch.float64, (count,))
         frames = model_file.whole_number(described[number], "centres", 1, MOST_CENTRES)
@@ -98,7 +100,9 @@ def from_bytes(data: bytes) -> tuple[Potential, JsonObject]:
     model_file.check_tensors(tensors, expected)
     potential.module().load_state_dict({name: tensors[name] for name in potential.module().state_dict()})
     for number, (name, protein) in enumerate(proteins):
-        offsets, means, deviations = (tensors[f"proteins.{number}.{key}"].numpy() for key in ARRAYS)
+        offsets, means, deviations = (
+            _with_fold_features(tensors[f"proteins.{number}.{key}"].numpy(), protein) for key in ARRAYS
+        )
         centres = tensors[f"proteins.{number}.centres"].numpy()
         spacing = model_file.number(described[number], "spacing", 0.0, 1e3)
         potential.proteins.append(Trained(name, protein, offsets, means, deviations, centres, spacing))
@@ -106,6 +110,19 @@ def from_bytes(data: bytes) -> tuple[Potential, JsonObject]:
         potential.optimizer = _optimizer(optimizer, tensors, list(parameters))
     report = description.get("report")
     return potential, report if isinstance(report, dict) else {}
+
+
+def _feature_count(protein: Protein, offsets: torch.Tensor | None) -> int:
+    """Return the number of features in a file: those of a fold came later."""
+    count = features(torch.zeros(1, len(protein), 3), protein).shape[1]
+    before = count - fold_feature_count(protein)
+    return before if offsets is not None and offsets.shape == (before,) else count
+
+
+def _with_fold_features(values: NDArray[np.float64], protein: Protein) -> NDArray[np.float64]:
+    """Return values f8[K] of all features, with zeros for those of a fold where a file has none."""
+    count = features(torch.zeros(1, len(protein), 3), protein).shape[1]
+    return np.concatenate([values, np.zeros(count - len(values))])
 
 
 def _optimizer(described: Any, tensors: dict[str, torch.Tensor], names: list[str]) -> OptimizerState:

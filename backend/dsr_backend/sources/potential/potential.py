@@ -13,11 +13,19 @@ from torch import nn
 
 from .beads import Protein
 from .network import GraphNetwork
-from .priors import BOLTZMANN, Priors, harmonics, torsions
+from .priors import BOLTZMANN, Priors, cosines, harmonics, torsions
 
 CONTACT, SOFTNESS = 7.0, 0.7
 """Å: two beads nearer than the first are in contact, within a few times the second."""
 CONTACT_SEPARATIONS = (3, 4)
+LONGEST_UNFOLDED = 10
+"""Beads of a protein that needs no features of a fold."""
+FAR_SEPARATION = 6
+"""Residues along the chain from which two beads tell how a chain is folded."""
+FAR_STRIDE = 3
+"""Every so many residues, one bead counts for that: fewer than a turn of a helix."""
+FAR_CONTACTS, FAR_SOFTNESS = (8.0, 12.0, 16.0), 1.5
+"""Å: how near such beads are."""
 DIHEDRAL_WAVES = 2
 HISTOGRAM = 6
 STRAND_RISE = 3.4
@@ -105,10 +113,12 @@ class Potential:
 def features(x: torch.Tensor, protein: Protein) -> torch.Tensor:
     """Return the features [R,K] that a calibration weighs.
 
-    Waves of dihedrals and soft contacts along the chain, which have averages; and soft histograms of the share of such
+    Waves of dihedrals and soft contacts along the chain, which have averages; soft histograms of the share of such
     contacts and of the radius of gyration, which tell a chain that is all helix or none from one that is half of it.
+    Proteins of more than LONGEST_UNFOLDED beads have those of a fold, too: cosines of angles, which the priors know by
+    types alone, and how near beads are that lie far apart in the chain.
     """
-    runs, near = _feature_terms(protein, x.device)
+    runs, near, angles, far = _feature_terms(protein, x.device)
     waves = harmonics(*torsions(x, runs), DIHEDRAL_WAVES).flatten(1)
     contacts = []
     for pairs in near:
@@ -118,7 +128,32 @@ def features(x: torch.Tensor, protein: Protein) -> torch.Tensor:
     centred = x - x.mean(1, keepdim=True)
     radius = (centred.square().sum((1, 2)) / len(protein) + 1e-12).sqrt()
     radii = soft_histogram(radius, *histogram_range(len(protein)))
-    return torch.cat([waves, *contacts, *contact_fractions, radii], 1)
+    distance = ((x[:, far[:, 0]] - x[:, far[:, 1]]).square().sum(-1) + 1e-12).sqrt()
+    nearness = [torch.sigmoid((contact - distance) / FAR_SOFTNESS) for contact in FAR_CONTACTS]
+    return torch.cat([waves, *contacts, *contact_fractions, radii, cosines(x, angles), *nearness], 1)
+
+
+def fold_angles(protein: Protein) -> NDArray[np.int64]:
+    """Return the runs of beads i8[K,3] whose angles are features."""
+    runs = protein.runs(3)
+    return runs if len(protein) > LONGEST_UNFOLDED else runs[:0]
+
+
+def far_pairs(protein: Protein) -> NDArray[np.int64]:
+    """Return the pairs of beads i8[P,2] whose nearness tells the fold."""
+    chosen = (protein.separations >= FAR_SEPARATION) & (protein.pairs % FAR_STRIDE == 0).all(1)
+    pairs: NDArray[np.int64] = protein.pairs[chosen & (len(protein) > LONGEST_UNFOLDED)]
+    return pairs
+
+
+def far_feature_count(protein: Protein) -> int:
+    """Return the number of features of far pairs, which are the last ones."""
+    return len(FAR_CONTACTS) * len(far_pairs(protein))
+
+
+def fold_feature_count(protein: Protein) -> int:
+    """Return the number of features of a fold: angles and far pairs, the last ones."""
+    return len(fold_angles(protein)) + far_feature_count(protein)
 
 
 def histogram_range(count: int) -> tuple[float, float]:
@@ -133,11 +168,15 @@ def _network_terms(protein: Protein, device: torch.device) -> tuple[torch.Tensor
 
 
 @functools.lru_cache(maxsize=64)
-def _feature_terms(protein: Protein, device: torch.device) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-    """Return the beads of dihedrals and of each kind of contacts, the same tensors at each call."""
+def _feature_terms(
+    protein: Protein, device: torch.device
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor, torch.Tensor]:
+    """Return the beads of dihedrals, of each kind of contacts, of angles and of far pairs, the same at each call."""
     contacts = [protein.runs(separation + 1)[:, [0, -1]] for separation in CONTACT_SEPARATIONS]
     runs = torch.as_tensor(protein.runs(4), device=device)
-    return runs, tuple(torch.as_tensor(pairs, device=device) for pairs in contacts)
+    near = tuple(torch.as_tensor(pairs, device=device) for pairs in contacts)
+    angles, far = (torch.as_tensor(rows, device=device) for rows in (fold_angles(protein), far_pairs(protein)))
+    return runs, near, angles, far
 
 
 def soft_histogram(values: torch.Tensor, low: float, high: float) -> torch.Tensor:

@@ -23,7 +23,8 @@ MULTIPLICITIES = 3
 BINS = 36
 PSEUDO_COUNT = 0.5
 """Counts added to each bin of a dihedral, in parts of their mean."""
-LEAST_SAMPLES = 200
+LEAST_SAMPLES = 100
+"""Values of a kind of bond, angle or dihedral; with fewer of them, it gets the values of all kinds."""
 CONTACT_QUANTILE = 1e-3
 CONTACT_ENERGY = 0.3
 """kcal/mol of the repulsion at the distance below which one pair in a thousand is."""

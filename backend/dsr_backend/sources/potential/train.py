@@ -33,8 +33,10 @@ DECAY = 1e-2
 MOST_EPOCHS = 60
 PATIENCE = 6
 """Epochs without a better held-out error that end the training."""
-MOST_PAIRS = 40_000
-"""Pairs of beads of a batch, which limit its frames."""
+MOST_PAIRS = 12_000
+"""Pairs of beads of a batch, which limit its frames: a step takes as long for a large protein as for a small one."""
+LEAST_BATCHES = 40
+"""Batches of an epoch for a protein without forces, if other noise on its frames can make so many."""
 NOISE = 0.15
 """Å of the noise that denoising takes off. The network learns what priors of noisy frames lack."""
 
@@ -211,15 +213,29 @@ class _Part:
 
     @property
     def frames_at_once(self) -> int:
-        return max(8, min(BATCH, MOST_PAIRS // len(self.protein.pairs)))
+        return _frames_at_once(self.protein)
+
+
+def _frames_at_once(protein: Protein) -> int:
+    return max(8, min(BATCH, MOST_PAIRS // len(protein.pairs)))
+
+
+def _noisy_copies(data: Sequence[Frames]) -> list[int]:
+    """Return how often each protein's frames are learned from in an epoch: all proteins make about as many batches."""
+    batches = [np.count_nonzero(~split(frames)) / _frames_at_once(frames.protein) for frames in data]
+    target = max(LEAST_BATCHES, *batches)
+    return [
+        max(1, int(target / count)) if frames.forces is None else 1 for frames, count in zip(data, batches, strict=True)
+    ]
 
 
 def _targets(potential: Potential, data: Sequence[Frames], generator: torch.Generator) -> list[tuple[_Part, _Part]]:
     """Return the frames of each protein to train on and those held out, with the forces that the priors lack."""
     device = potential.device
     positions, targets = [], []
-    for frames in data:
-        x = torch.as_tensor(frames.beads, dtype=torch.float32)
+    copies = _noisy_copies(data)
+    for frames, count in zip(data, copies, strict=True):
+        x = torch.as_tensor(frames.beads, dtype=torch.float32).repeat(count, 1, 1)
         if frames.forces is None:
             # The score of the data, smoothed by the noise: the force that pulls a frame back to where it was.
             noise = torch.randn(x.shape, generator=generator)
@@ -234,12 +250,12 @@ def _targets(potential: Potential, data: Sequence[Frames], generator: torch.Gene
     # Noise loosens bonds, and a network beside the stiff priors would learn to take these back: chains fly apart.
     noisy_priors = Priors.fitted(noisy, potential.temperature).to(device) if noisy else potential.priors
     datasets = []
-    for frames, x, target_forces in zip(data, positions, targets, strict=True):
+    for frames, x, target_forces, count in zip(data, positions, targets, copies, strict=True):
         priors = noisy_priors if frames.forces is None else potential.priors
         chunks = range(0, len(x), BATCH)
         by_priors = torch.cat([_prior_forces(priors, x[k : k + BATCH], frames.protein) for k in chunks])
         lacking = target_forces - by_priors
-        rows = torch.as_tensor(split(frames), device=device)
+        rows = torch.as_tensor(np.tile(split(frames), count), device=device)
         training, held_out = (_Part(frames.protein, x[mask], lacking[mask]) for mask in (~rows, rows))
         datasets.append((training, held_out))
     return datasets

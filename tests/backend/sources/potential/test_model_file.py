@@ -14,7 +14,7 @@ from dsr_backend.sources.model_file import ModelError, ModelWriter, model_path
 from dsr_backend.sources.potential.beads import Protein
 from dsr_backend.sources.potential.model_file import from_bytes, load, save, to_bytes
 from dsr_backend.sources.potential.network import GraphNetwork
-from dsr_backend.sources.potential.potential import OptimizerState, Potential, Trained
+from dsr_backend.sources.potential.potential import OptimizerState, Potential, Trained, features
 from dsr_backend.sources.potential.priors import Priors
 
 from pymol_dsr.shared import atomic_write
@@ -71,6 +71,23 @@ def test_a_potential_comes_back_as_it_was(potential, tmp_path, monkeypatch) -> N
     assert report == {"best": 3}
     with pytest.raises(ModelError, match=r"there is no potential six .* known are five: dsr_learn makes one"):
         load("six")
+
+
+def test_a_file_without_features_of_a_fold_has_none_of_their_energy() -> None:
+    protein = Protein(("ALA",) * 13, (0,) * 13)
+    rng = np.random.default_rng(0)
+    beads = np.cumsum(rng.normal(0, 2.2, (100, 13, 3)), 1).astype(np.float32)
+    model = Potential(Priors.fitted([(protein, beads)], 300.0), GraphNetwork(1, 8), 300.0)
+    count = features(torch.as_tensor(beads[:1]), protein).shape[1]
+    offsets, fold = rng.normal(size=count), 11 + 3 * 6
+    model.proteins.append(Trained("longer", protein, offsets, np.zeros(count), np.ones(count), beads[:9], 1.5))
+    arrays = [f"proteins.0.{key}" for key in ("offsets", "means", "deviations")]
+    data = to_bytes(model, {})
+    before = {name: safetensors.torch.load(data)[name][:-fold].clone() for name in arrays}
+    reloaded, _ = from_bytes(changed(data, tensors=before))
+    np.testing.assert_array_equal(reloaded.proteins[0].offsets, [*offsets[:-fold], *[0.0] * fold])
+    with pytest.raises(ModelError, match="means"):
+        from_bytes(changed(data, tensors={arrays[0]: before[arrays[0]]}))
 
 
 def test_the_state_of_the_training_comes_back_and_is_checked(potential) -> None:

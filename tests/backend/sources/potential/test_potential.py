@@ -11,14 +11,14 @@ import pytest
 import torch
 from dsr_backend.runtime.errors import Cancelled
 from dsr_backend.sources.potential import calibrate, train
-from dsr_backend.sources.potential.beads import ForceMap, Protein, beads_of, k_centres
+from dsr_backend.sources.potential.beads import TYPES, ForceMap, Protein, beads_of, k_centres
 from dsr_backend.sources.potential.forces import ClosedForces
 from dsr_backend.sources.potential.langevin import Langevin
 from dsr_backend.sources.potential.learn import SIZES, LearningData, learn
 from dsr_backend.sources.potential.model_file import from_bytes, to_bytes
 from dsr_backend.sources.potential.network import GraphNetwork
-from dsr_backend.sources.potential.potential import Potential, features
-from dsr_backend.sources.potential.priors import BOLTZMANN, Priors
+from dsr_backend.sources.potential.potential import Potential, far_pairs, features
+from dsr_backend.sources.potential.priors import BOLTZMANN, Priors, cosines
 from dsr_backend.sources.potential.simulate import blocks
 from dsr_backend.sources.potential.train import Frames
 from scipy.spatial.transform import Rotation
@@ -75,6 +75,24 @@ def test_forces_are_the_slope_of_the_energy(potential, frames) -> None:
         shift[:, bead, axis] = 1e-4
         ends = [potential.energy(x + sign * shift, ALANINES, offsets).detach() for sign in (1, -1)]
         torch.testing.assert_close(forces[:, bead, axis], (ends[1] - ends[0]) / 2e-4, rtol=1e-4, atol=1e-4)
+
+
+def test_fold_is_told_by_beads_far_apart_in_a_chain_and_in_different_ones(frames) -> None:
+    assert far_pairs(Protein(("ALA",) * 11, (0,) * 11)).tolist() == [[0, 6], [0, 9], [3, 9]]
+    two_chains = Protein(("ALA",) * 11, (0,) * 6 + (1,) * 5)
+    assert far_pairs(two_chains).tolist() == [[0, 6], [0, 9], [3, 6], [3, 9]] and not len(far_pairs(ALANINES))
+    x = torch.as_tensor(np.concatenate([frames.beads[:4], frames.beads[:4, :1] + 5.0], 1))
+    closer = features(0.5 * x, two_chains)[:, -12:] - features(x, two_chains)[:, -12:]
+    assert bool((closer > 0.0).all())
+
+
+def test_forces_in_closed_form_are_the_same_with_a_fold(potential, frames) -> None:
+    protein = Protein(("ALA",) * 13, (0,) * 13)
+    x = double(potential, frames, 8)
+    x = torch.cat([x, x[:, :3] + torch.tensor([6.0, 7.0, 8.0])], 1)
+    offsets = torch.linspace(-1, 1, features(x, protein).shape[1], dtype=torch.float64)
+    forces = ClosedForces(potential, protein, offsets)
+    torch.testing.assert_close(forces(x), potential.forces(x, protein, offsets), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("chains", [(0,) * 10, (0,) * 6 + (1,) * 4])
@@ -213,6 +231,32 @@ def test_frames_without_forces_are_learned_from_their_noise(priors, frames, monk
     assert outcome.prior < 2.0 * potential.thermal / train.NOISE
 
 
+def test_an_epoch_of_few_frames_has_as_many_steps_as_one_of_many(priors, frames, monkeypatch) -> None:
+    monkeypatch.setattr(train, "MOST_EPOCHS", 1)
+    monkeypatch.setattr(train, "LEAST_BATCHES", 10)
+    steps = []
+    for count in (100, 200):
+        potential = Potential(priors, GraphNetwork(1, 8), TEMPERATURE)
+        small = Frames(ALANINES, frames.beads[:count], None, np.zeros(count, np.int64))
+        train.train(potential, [small], 0, 60.0, ignore, ignore)
+        assert potential.optimizer is not None
+        steps.append(potential.optimizer.steps)
+    assert steps == [10, 10]
+
+
+def test_a_hundred_values_of_a_kind_of_angle_are_enough_for_it(frames) -> None:
+    glycine = Protein((*("ALA",) * 5, "GLY", *("ALA",) * 4), (0,) * 10)
+    chosen = frames.beads[:100]
+    angle = cosines(torch.as_tensor(chosen, dtype=torch.float64), glycine.runs(3)[4:5])
+    priors = Priors.fitted([(ALANINES, frames.beads), (glycine, chosen)], TEMPERATURE)
+    assert float(priors.angles[TYPES.index("GLY"), 1]) == pytest.approx(float(angle.mean()), abs=1e-5)
+
+
+def test_large_proteins_are_calibrated_by_fewer_replicas() -> None:
+    counts = [calibrate.replicas_of(Protein(("ALA",) * count, (0,) * count)) for count in (4, 10, 35, 150)]
+    assert counts == [64, 64, 16, 8]
+
+
 def test_a_calibration_halves_the_gap_of_the_features(priors, frames, monkeypatch) -> None:
     for name, value in {"REPLICAS": 32, "SETTLE": 300, "BLOCK": 30, "MOST_UPDATES": 14}.items():
         monkeypatch.setattr(calibrate, name, value)
@@ -220,6 +264,18 @@ def test_a_calibration_halves_the_gap_of_the_features(priors, frames, monkeypatc
     offsets, outcome = calibrate.calibrate(potential, frames, 0, 60.0, ignore, ignore)
     assert np.mean(outcome.gaps[-5:]) < 0.5 * outcome.gaps[0]
     assert offsets.shape == (7 * 4 + 7 + 6 + 3 * 6,)
+
+
+def test_replicas_far_from_the_data_begin_again_there(priors, frames, monkeypatch) -> None:
+    settings = {"REPLICAS": 32, "SETTLE": 300, "BLOCK": 10, "MOST_UPDATES": 4, "RATE": 0.0}
+    for name, value in settings.items():
+        monkeypatch.setattr(calibrate, name, value)
+    potential = Potential(priors, GraphNetwork(1, 8), TEMPERATURE)
+    monkeypatch.setattr(calibrate, "FAR_GAP", 0.1)
+    gaps = calibrate.calibrate(potential, frames, 0, 60.0, ignore, ignore)[1].gaps
+    monkeypatch.setattr(calibrate, "FAR_GAP", 10.0)
+    persistent = calibrate.calibrate(potential, frames, 0, 60.0, ignore, ignore)[1].gaps
+    assert gaps[0] == persistent[0] and max(gaps[1:]) < 0.7 * min(persistent)
 
 
 def test_the_force_map_takes_off_noise_and_keeps_whole_forces() -> None:
@@ -283,6 +339,7 @@ def test_learning_goes_on_with_a_potential_of_the_same_proteins_alone(frames, mo
 
 def test_a_cancelled_training_keeps_what_it_learned_and_goes_on_with_its_optimizer(frames, monkeypatch) -> None:
     monkeypatch.setattr(calibrate, "SETTLE", 10)
+    monkeypatch.setattr(train, "LEAST_BATCHES", 1)
     data = [LearningData("ala", Frames(ALANINES, frames.beads[::4], None, frames.runs[::4]), TEMPERATURE)]
 
     def cancelled_at(phase: str, earlier: Any = None) -> tuple[Potential, Any, str]:
