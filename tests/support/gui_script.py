@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -568,7 +569,7 @@ def whole_sessions(panel):
     box = panel.fits.whole_sessions
     panel.tabs.setCurrentWidget(panel.fits)
     yield 100
-    assert box.text().startswith("Session files hold all meshes") and not box.isChecked()
+    assert re.fullmatch(r"Session files hold all meshes \(\d+ MB now\)", box.text()) and not box.isChecked(), box.text()
     click(box)
     assert panel.session.settings.get("session") == "full"
     cmd.do("dsr_set session, light")

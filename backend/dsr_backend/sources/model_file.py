@@ -102,7 +102,8 @@ def read(name: str, kind: ModelKind) -> bytes:
             raise ModelError(f"{path} has {size} bytes, and {MAX_BYTES} are the most")
         return path.read_bytes()
     except FileNotFoundError as error:
-        known = sorted(file.stem for file in models_folder().glob(f"*{SUFFIX}")) if models_folder().is_dir() else []
+        files = models_folder().glob(f"*{SUFFIX}") if models_folder().is_dir() else ()
+        known = sorted(file.stem for file in files if _has_format(file, kind))
         raise ModelError(
             f"there is no {kind.key} {name} ({path}); known are {', '.join(known) or 'none'}: dsr_learn makes one"
         ) from error
@@ -114,11 +115,15 @@ def ensure_free(path: Path, kind: ModelKind) -> None:
     """Raise ModelError where a path has a model of another kind, which would be lost."""
     if not path.is_file():
         return
-    with path.open("rb") as file:
-        start = file.read(8 + MAX_HEADER)
     for another in KINDS:
-        if another != kind and another.format.encode() in start:
+        if another != kind and _has_format(path, another):
             raise ModelError(f"{path} holds a {another.key}: give the {kind.key} another name")
+
+
+def _has_format(path: Path, kind: ModelKind) -> bool:
+    """Whether the start of a file names the format of a kind."""
+    with path.open("rb") as file:
+        return kind.format.encode() in file.read(8 + MAX_HEADER)
 
 
 def parse(data: bytes, kind: ModelKind) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

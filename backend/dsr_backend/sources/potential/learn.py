@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from pymol_dsr.shared.learn_options import LearnOptions
+from pymol_dsr.shared.text import counted
 from pymol_dsr.shared.values import JsonObject, JsonValue, ValueFault
 
 from ...runtime.errors import Cancelled
@@ -283,8 +284,8 @@ def _check(data: Sequence[LearningData]) -> None:
     for item in data:
         if len(item.frames.beads) < LEAST_FRAMES:
             raise ValueFault(
-                f"{item.name}: {len(item.frames.beads)} frames are too few to learn from; {LEAST_FRAMES} are the "
-                "least, and some thousand are better"
+                f"{item.name}: {counted(len(item.frames.beads), 'frame')} to learn from; {LEAST_FRAMES} are the least, "
+                "and some thousand are better"
             )
     kelvins = sorted({item.temperature for item in data})
     if len(kelvins) > 1:

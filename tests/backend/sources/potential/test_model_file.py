@@ -71,6 +71,8 @@ def test_a_potential_comes_back_as_it_was(potential, tmp_path, monkeypatch) -> N
     assert report == {"best": 3}
     with pytest.raises(ModelError, match=r"there is no potential six .* known are five: dsr_learn makes one"):
         load("six")
+    with pytest.raises(ModelError, match=r"there is no generator six .* known are none: dsr_learn makes one"):
+        model_file.read("six", model_file.GENERATOR)
 
 
 def test_a_file_without_features_of_a_fold_has_none_of_their_energy() -> None:

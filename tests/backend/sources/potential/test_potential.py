@@ -308,7 +308,7 @@ def test_the_force_map_takes_off_noise_and_keeps_whole_forces() -> None:
 def test_a_potential_is_not_learned_from_too_few_frames_or_two_temperatures(frames) -> None:
     six_frames = Frames(ALANINES, frames.beads[:6], None, frames.runs[:6])
     options = LearnOptions()
-    with pytest.raises(ValueFault, match="pep: 6 frames are too few to learn from; 100 are the least"):
+    with pytest.raises(ValueFault, match="pep: 6 frames to learn from; 100 are the least"):
         learn([LearningData("pep", six_frames, 300.0)], options, Silent(), ignore)
     two_temperatures = [LearningData("one", frames, 300.0), LearningData("two", frames, 350.0)]
     with pytest.raises(ValueFault, match="one 300 K, two 350 K"):
