@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..scene import placement
 from ..scene.objects import delete_objects
+from ..shared.amino_acids import NAMES
 from ..shared.molecule import COLUMNS, Molecule
 from ..shared.simulation_options import MUTATION
 from ..shared.superpose import superpose
@@ -20,11 +21,6 @@ from .atoms import MoleculeStates, read_states
 from .chempy_model import chempy_model
 from .residues import RESIDUE_ALIASES
 
-LETTERS = {
-    **{"A": "ALA", "R": "ARG", "N": "ASN", "D": "ASP", "C": "CYS", "Q": "GLN", "E": "GLU", "G": "GLY", "H": "HIS"},
-    **{"I": "ILE", "L": "LEU", "K": "LYS", "M": "MET", "F": "PHE", "P": "PRO", "S": "SER", "T": "THR", "W": "TRP"},
-    **{"Y": "TYR", "V": "VAL"},
-}
 FRAME = ("N", "CA", "C")
 _BACKBONE = frozenset((*FRAME, "O", "OXT", "OT1", "OT2", "H", "HN", "H1", "H2", "H3", "1H", "2H", "3H"))
 _AMIDE = frozenset(("H", "HN", "H1"))
@@ -47,9 +43,9 @@ def parse_mutations(text: str) -> tuple[Mutation, ...]:
     for word in text.split("+"):
         match = re.fullmatch(MUTATION, word)
         letters = (match[1], match[3]) if match else ()
-        if match is None or not set(letters) <= set(LETTERS):
-            raise ExtractError(f"mutate {word}: write it as A5G, with letters of amino acids ({''.join(LETTERS)})")
-        mutations.append(Mutation(LETTERS[match[1]], match[2], LETTERS[match[3]]))
+        if match is None or not set(letters) <= set(NAMES):
+            raise ExtractError(f"mutate {word}: write it as A5G, with letters of amino acids ({''.join(NAMES)})")
+        mutations.append(Mutation(NAMES[match[1]], match[2], NAMES[match[3]]))
     return tuple(mutations)
 
 

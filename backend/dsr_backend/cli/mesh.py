@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,12 +60,8 @@ def run_export(options: argparse.Namespace) -> int:
         fitted, provenance = load_field_and_provenance(options, progress)
         last = int(fitted.time_range[1]) if options.times.strip().lower() == "all" else None
         times = states.parse(options.times, last=last, fractional=True)
-        # As many digits as tell the times apart.
-        digits = max(2, *(len(repr(float(at)).split(".")[1]) for at in times))
         together = len(times) > 1 and target.suffix.lower() == ".glb"
-        paths = [target] * len(times)
-        if len(times) > 1 and not together:
-            paths = [target.with_name(f"{target.stem}_{at:0{5 + digits}.{digits}f}{target.suffix}") for at in times]
+        paths = [target] * len(times) if together else _paths(target, times)
         # One file that plays is for one process, of many each takes its own.
         indices = [
             number
@@ -106,6 +103,15 @@ def run_export(options: argparse.Namespace) -> int:
     else:
         print(f"{last_path}: the last of {len(times)} files" if len(times) > 1 else f"{last_path}: 1 file")
     return 0
+
+
+def _paths(target: Path, times: Sequence[float]) -> list[Path]:
+    """Return the file of each time: the target itself for a single one, else with the time in its name."""
+    if len(times) == 1:
+        return [target]
+    # As many digits as tell the times apart.
+    digits = max(2, *(len(repr(float(at)).split(".")[1]) for at in times))
+    return [target.with_name(f"{target.stem}_{at:0{5 + digits}.{digits}f}{target.suffix}") for at in times]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pymol_dsr.shared.amino_acids import LETTERS
 from pymol_dsr.shared.molecule import Molecule
 from pymol_dsr.shared.values import ValueFault
 
@@ -30,11 +31,6 @@ SECONDS = 300.0
 """Seconds of training."""
 DONORS = 100
 """Known states that side chains are taken from, and that tell the lengths of bonds."""
-LETTERS = {
-    **{"ALA": "A", "ARG": "R", "ASN": "N", "ASP": "D", "CYS": "C", "GLN": "Q", "GLU": "E", "GLY": "G", "HIS": "H"},
-    **{"ILE": "I", "LEU": "L", "LYS": "K", "MET": "M", "PHE": "F", "PRO": "P", "SER": "S", "THR": "T", "TRP": "W"},
-    **{"TYR": "Y", "VAL": "V"},
-}
 LONGEST_SEQUENCE = 30
 OTHER_STEPS = 1.5
 """Factor between the steps of a selection and those of the training from which on the user is warned."""
