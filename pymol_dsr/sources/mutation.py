@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,20 +142,9 @@ def _with_side_chain(atoms: MoleculeStates, chain: str, mutation: Mutation, frag
     columns["residue_names"] = _replaced(columns["residue_names"], changed, mutation.new)
     columns["residue_numbers"] = _replaced(columns["residue_numbers"], changed, mutation.number)
     columns["chains"] = _replaced(columns["chains"], changed, chain)
-    new_place = {source: index for index, source in enumerate(sources)}
-    # Bonds of the fragment to atoms of the backbone, which are the residue's own.
-    ends = {
-        index: new_place.get((False, index), new_place.get((True, by_name.get(name, -1))))
-        for index, name in enumerate(fragment_molecule.names)
-    }
-    bonds = [tuple(new_place.get((True, index)) for index in pair) for pair in original.bonds.tolist()]
-    bonds += [
-        tuple(ends[index] for index in pair) for pair in fragment_molecule.bonds.tolist() if set(pair) & set(added)
-    ]
-    known = sorted({(min(a, b), max(a, b)) for a, b in bonds if a is not None and b is not None})
     molecule = Molecule(
         **columns,
-        bonds=np.array(known, np.int32).reshape(-1, 2),
+        bonds=_mutant_bonds(original, fragment_molecule, sources, by_name),
         hetatm=np.zeros(len(order), bool),
     )
     return MoleculeStates(
@@ -166,6 +156,26 @@ def _with_side_chain(atoms: MoleculeStates, chain: str, mutation: Mutation, frag
         coordinates[:, order],
         atoms.left_out,
     )
+
+
+def _mutant_bonds(
+    original: Molecule, fragment: Molecule, sources: Sequence[tuple[bool, int]], by_name: Mapping[str, int]
+) -> NDArray[np.int32]:
+    """Return the bonds i4[B,2] of a mutant, whose atoms come from the original (True) or the fragment (False).
+
+    sources: whether an atom is the original's, and its index there. by_name: atoms of the residue in the original.
+    """
+    new_place = {source: index for index, source in enumerate(sources)}
+    # Bonds of the fragment to atoms of the backbone, which are the residue's own.
+    ends = {
+        index: new_place.get((False, index), new_place.get((True, by_name.get(name, -1))))
+        for index, name in enumerate(fragment.names)
+    }
+    added = {index for is_original, index in sources if not is_original}
+    bonds = [tuple(new_place.get((True, index)) for index in pair) for pair in original.bonds.tolist()]
+    bonds += [tuple(ends[index] for index in pair) for pair in fragment.bonds.tolist() if set(pair) & added]
+    known = sorted({(min(a, b), max(a, b)) for a, b in bonds if a is not None and b is not None})
+    return np.array(known, np.int32).reshape(-1, 2)
 
 
 def _replaced(words: tuple[str, ...], places: set[int], word: str) -> tuple[str, ...]:
