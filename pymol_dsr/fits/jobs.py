@@ -61,7 +61,8 @@ class Jobs:
 
     def close(self) -> None:
         """Stop every job and the backend, for good."""
-        for fit in self.fits.values():
+        # A fit may be entered in its own thread meanwhile.
+        for fit in tuple(self.fits.values()):
             fit.stop.set()
         self.connection.close()
 

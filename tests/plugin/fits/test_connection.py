@@ -51,6 +51,19 @@ def test_a_fit_is_cancelled_while_the_backend_starts_for_another(monkeypatch):
     assert ends["first"] == "first: cancelled while the backend started"
 
 
+def test_fits_are_stopped_while_another_one_is_entered():
+    jobs = Jobs(Settings())
+
+    class Entering(threading.Event):
+        def set(self):
+            jobs.fits["late"] = Fit("late")
+            super().set()
+
+    jobs.fits = {name: Fit(name, stop=Entering()) for name in ("first", "second")}
+    jobs.close()
+    assert all(jobs.fits[name].stop.is_set() for name in ("first", "second"))
+
+
 @pytest.mark.parametrize(
     ("state", "sentence"),
     [
