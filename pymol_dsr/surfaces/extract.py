@@ -7,6 +7,7 @@ own; its display matrix (TTT) is left out, and `scene` puts it on the result.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..shared import states
 from .coordinates import check_finite, check_positions, copy_warnings
 from .discrete import with_shared_atoms
 from .object_session import ObjectSession, read_object_session
-from .periodic import box_warnings, made_whole, molecule_positions, read_cell, read_molecules
+from .periodic import Molecules, box_warnings, made_whole, molecule_positions, read_cell, read_molecules
 from .remedies import IN_PYMOL, Remedies
 from .selections import selected_object, split_by_object
 from .source import Coordinates, ExtractError, SelectedAtoms, Source
@@ -108,17 +109,10 @@ def read_source(
             # A state that the user did not name may well be missing.
             with contextlib.suppress(ExtractError):
                 coordinates[state] = state_coordinates(session, state, atoms, selection, remedies)
-    # Unwrapping goes from state to state, so that it does not depend on the states that are wanted.
-    through = range(1, state_numbers[-1] + 1) if unwrap else sorted({1, *state_numbers})
-    molecules, positions = molecule_positions(
-        session, read_molecules(atom_selection, atoms, shown_state, _self), through
-    )
-    cells = {state: read_cell(name, state, _self) for state in positions}
-    if unwrap:
-        unwrapped = made_whole(molecules, positions, cells, remedies)
-        coordinates |= {state: unwrapped[state] for state in coordinates.keys() & unwrapped.keys()}
-    else:
-        warnings += box_warnings(molecules, positions, cells, state_numbers, remedies)
+    molecules = read_molecules(atom_selection, atoms, shown_state, _self)
+    whole, lines = _through_box(session, molecules, state_numbers, unwrap=unwrap, remedies=remedies, _self=_self)
+    coordinates |= {state: whole[state] for state in coordinates.keys() & whole.keys()}
+    warnings += lines
     coordinates = {state: in_scene(xyz, name, state, _self) for state, xyz in coordinates.items()}
     for state in state_numbers:
         check_positions(coordinates[state], state, atoms)
@@ -139,6 +133,28 @@ def read_source(
         unwrap=unwrap,
         warnings=warnings,
     )
+
+
+def _through_box(
+    session: ObjectSession,
+    molecules: Molecules,
+    state_numbers: Sequence[int],
+    *,
+    unwrap: bool,
+    remedies: Remedies,
+    _self: Any,
+) -> tuple[dict[int, Coordinates], list[str]]:
+    """Return the selected atoms f4[A,3] (Å) by state with molecules made whole, or else lines on those that are cut.
+
+    Raises ExtractError where they are to be made whole and a state has no unit cell.
+    """
+    # Unwrapping goes from state to state, so that it does not depend on the states that are wanted.
+    through = range(1, state_numbers[-1] + 1) if unwrap else sorted({1, *state_numbers})
+    molecules, positions = molecule_positions(session, molecules, through)
+    cells = {state: read_cell(molecules.atoms.object, state, _self) for state in positions}
+    if unwrap:
+        return made_whole(molecules, positions, cells, remedies), []
+    return {}, box_warnings(molecules, positions, cells, state_numbers, remedies)
 
 
 def _check_surface_type(name: str, remedies: Remedies, _self: Any) -> None:
