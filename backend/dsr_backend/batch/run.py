@@ -55,18 +55,7 @@ def run(
         from distributed import as_completed
 
         waiting = {
-            # One at a time, whatever threads a worker has.
-            client.submit(
-                run_task,
-                task,
-                str(folder.absolute()),
-                threads,
-                options.device,
-                rows.get(task.name),
-                pure=False,
-                resources={"fit": 1},
-            ): task
-            for task in tasks
+            _submitted(client, task, folder, threads, options.device, rows.get(task.name)): task for task in tasks
         }
         try:
             fits = 0
@@ -89,6 +78,13 @@ def run(
         finally:
             write_summary(summary, rows, tasks)
     return rows
+
+
+def _submitted(client: Any, task: BatchTask, folder: Path, threads: int, device: str, before: TaskResult | None) -> Any:
+    """Return the future of a task; each worker takes one at a time, whatever threads it has."""
+    return client.submit(
+        run_task, task, str(folder.absolute()), threads, device, before, pure=False, resources={"fit": 1}
+    )
 
 
 def _outcome(future: Any, task: BatchTask) -> tuple[TaskResult, bool]:

@@ -105,8 +105,8 @@ def learn(
 ) -> Learned:
     """Learn a generator, written to `path` after each measurement of its held-out error.
 
-    log: gets a line where what was learned stays although the training was cancelled.
-    Of several ranks (`runtime.distributed`), the first one writes it. Raises ValueFault for what can't be learned
+    log: gets a line where what was learned stays although the training was cancelled. Of several ranks
+    (`runtime.distributed`), the first one writes the file. Raises ValueFault for what can't be learned
     from, Cancelled once what was learned by then is written, WriteError.
     """
     ensure_free(path, GENERATOR)
@@ -159,18 +159,7 @@ def learn(
         reached = f"cancelled after {training.steps} steps of training; {best_text(training.best)}"
         log(f"{reached}; resume=1 goes on from {path}")
         raise
-    record: JsonObject = {
-        "kind": "generator",
-        "options": options.to_json(),
-        "curve": [
-            [round(measurement.seconds, 1), measurement.steps, round(measurement.ratio, 4)]
-            for measurement in training.curve
-        ],
-        "ratio": round(training.best.ratio, 4),
-        "steps": {protein.name: protein.steps for protein in proteins},
-        "unseen": [protein.name for protein in proteins if protein.unseen],
-    }
-    return Learned(content(), tuple(_lines(proteins, training, earlier)), record)
+    return Learned(content(), tuple(_lines(proteins, training, earlier)), _record(proteins, options, training))
 
 
 def progress_text(training: Training) -> str:
@@ -280,6 +269,21 @@ def _earlier(path: Path, digest: str, options: GeneratorOptions) -> SavedGenerat
         name = next((name for name, preset in PRESETS.items() if preset == saved.preset), "another")
         raise ValueFault(f"resume 1: {path.stem} has the preset {name}, not {options.preset}: ask for preset={name}")
     return saved
+
+
+def _record(proteins: Sequence[ProteinStates], options: GeneratorOptions, training: Training) -> JsonObject:
+    """Return what was learned from, how, and how well, as plain JSON values."""
+    return {
+        "kind": "generator",
+        "options": options.to_json(),
+        "curve": [
+            [round(measurement.seconds, 1), measurement.steps, round(measurement.ratio, 4)]
+            for measurement in training.curve
+        ],
+        "ratio": round(training.best.ratio, 4),
+        "steps": {protein.name: protein.steps for protein in proteins},
+        "unseen": [protein.name for protein in proteins if protein.unseen],
+    }
 
 
 def _lines(proteins: Sequence[ProteinStates], training: Training, earlier: SavedGenerator | None) -> list[str]:
