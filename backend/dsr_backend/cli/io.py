@@ -19,6 +19,7 @@ from pymol_dsr.shared.messages import FitStatus
 from pymol_dsr.shared.options import FieldOptions
 from pymol_dsr.shared.paths import file_to_write
 from pymol_dsr.shared.tables import csv_bytes
+from pymol_dsr.shared.text import counted
 from pymol_dsr.shared.values import JsonObject
 
 from ..fields.select import provenance_of, select_field
@@ -121,8 +122,8 @@ def device_text(device: str) -> str:
 
     description = describe(device)
     return (
-        f"device {description.device}: {description.name}, {description.memory_gb} GB, {description.threads} threads, "
-        f"torch {description.torch}"
+        f"device {description.device}: {description.name}, {description.memory_gb} GB, "
+        f"{counted(description.threads, 'thread')}, torch {description.torch}"
     )
 
 

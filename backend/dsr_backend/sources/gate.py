@@ -153,7 +153,8 @@ def choose_continuation(
     leads = _leads(count, frames)
     if not leads:
         row = BackTestRow("hold", {}, chosen=True, note="too few states for a test")
-        return Verdict("hold", continuation.METHODS["hold"], (row,), 0, transition)
+        note = f"{count} states leave none to hold out: hold was taken untested"
+        return Verdict("hold", continuation.METHODS["hold"], (row,), 0, transition, notes=(note,))
     targets = {lead: _origins(count, lead) for lead in leads}
     longest = max(leads)
     origins = sorted({origin for values in targets.values() for origin in values})

@@ -115,7 +115,7 @@ def test_a_fit_says_its_device_its_progress_and_its_result(fit_folder):
     )
     seconds = float(re.search(r"fitted in (\S+) s", result)[1])
     assert len(progress) <= 2 + seconds / 2
-    assert re.match(r"device (cpu|cuda)\S*: .+ GB, \d+ threads, torch \d", device)
+    assert re.match(r"device (cpu|cuda)\S*: .+ GB, \d+ threads?, torch \d", device)
     assert progress and all(
         re.fullmatch(r"(sampling|fit) \d+ %(, step \d+ of \d+)?(, loss \d\.\d+ Å)?(, \d+ s left)?|saving", line)
         for line in progress
