@@ -77,8 +77,8 @@ def test_several_are_scored_as_an_ensemble_and_not_drawn_without_memory():
 
 def test_few_states_are_tested_with_few_methods():
     assert {row.method for row in verdict(opening(gate.FEW_STATES - 1), 5).table} == {"hold", "straight", "drift"}
-    few = verdict(opening(2), 1)
-    assert few.name == "hold" and few.notes == ("2 states leave none to hold out: hold was taken untested",)
+    untested = verdict(opening(2), 1)
+    assert untested.name == "hold" and untested.notes == ("2 states leave none to hold out: hold was taken untested",)
 
 
 def test_a_linear_rule_must_be_far_better_than_the_drift_at_each_lead():
