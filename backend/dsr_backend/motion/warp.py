@@ -32,6 +32,8 @@ FOLDING_POINTS = 4_000
 # them. On AdK's most distant state ten steps miss a sixth of the nodes, which no scene point reaches; three miss half.
 INVERSE_STEPS, FURTHER_STEPS = 3, 7
 INVERSE_TOLERANCE = 0.02
+# Steps for points that the others lead past, and the shortest one, as a fraction of the residual.
+SHORTER_STEPS, SHORTEST = 10, 0.1
 # Lattice of the displacements: distance of its nodes and margin around the atoms, in Å.
 WARP_SPACING = 1.6
 WARP_CLEARANCE = 8.0
@@ -75,22 +77,54 @@ class Warp:
     def inverse(self, xi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return scene points f4[N,3] whose material coordinates are about ξ f4[N,3], and by how much they miss f4[N].
 
-        All in Å. The fixed-point iteration y ← ξ − u(y) misses where the warp folds.
+        All in Å. The fixed-point iteration y ← ξ − u(y) misses where the warp folds. Where it expands to twice the
+        length or more, shorter steps arrive.
         """
         y, miss = xi, torch.zeros_like(xi[:, 0])
         if self.displacement is not None:
             y, miss = self._iterate(xi, y, INVERSE_STEPS)
             moving = torch.nonzero(miss > INVERSE_TOLERANCE)[:, 0]
             y[moving], miss[moving] = self._iterate(xi[moving], y[moving], FURTHER_STEPS)
+            missed = torch.nonzero(miss > INVERSE_TOLERANCE)[:, 0]
+            turning = missed[self._turns(xi[missed], y[missed])]
+            y[turning], miss[turning] = self._iterate_shorter(xi[turning])
         return ((y @ self.rotation).double() + self.origin).float(), miss
 
     def _iterate(self, xi: torch.Tensor, y: torch.Tensor, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the points f4[N,3] after some steps of the inverse, and by how much they miss ξ f4[N]."""
+        for _ in range(steps):
+            y = y + self._residual(xi, y)
+        return y, torch.linalg.norm(self._residual(xi, y), dim=1)
+
+    def _residual(self, xi: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Return the steps f4[N,3] (Å) of the iteration at y f4[N,3]."""
         assert self.displacement is not None
         lattice, u = self.displacement
-        for _ in range(steps):
-            y = xi - lattice.interpolate_columns(u, y).T
-        return y, torch.linalg.norm(y + lattice.interpolate_columns(u, y).T - xi, dim=1)
+        return xi - y - lattice.interpolate_columns(u, y).T
+
+    def _turns(self, xi: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Return bool[N]: whether the iteration steps back, past ξ, where the warp expands to twice the length or more.
+
+        Where it compresses, all steps go the same way.
+        """
+        step = self._residual(xi, y)
+        return (step * self._residual(xi, y + step)).sum(1) < 0.0
+
+    def _iterate_shorter(self, xi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return points as `_iterate` does, after steps that each point shortens by its last two residuals.
+
+        Barzilai and Borwein 1988.
+        """
+        y, residual = xi, self._residual(xi, xi)
+        fraction = torch.ones_like(xi[:, :1])
+        for _ in range(SHORTER_STEPS):
+            step = fraction * residual
+            y = y + step
+            before, residual = residual, self._residual(xi, y)
+            change = residual - before
+            fraction = -(step * change).sum(1, keepdim=True) / (change**2).sum(1, keepdim=True).clamp_min(1e-12)
+            fraction = fraction.clamp(SHORTEST, 1.0)
+        return y, torch.linalg.norm(residual, dim=1)
 
 
 def least_folding(
