@@ -200,9 +200,13 @@ def test_a_line_says_that_drawn_pictures_have_no_bar(cmd, movie):
 
 def test_colouring_in_the_background(cmd, movie):
     color(cmd, "out", "b", palette="white_red", async_=1)
-    assert "mol_dsr is busy with its colours" in refused(cmd, dsr_color, "out", "b") or not movie.fit.activity
     wait_for(lambda: not movie.fit.activity)
     assert halves(cmd) == [(1, 1, 1), (1, 0, 0)] and bars(cmd) == ["out_bar_b"]
+
+
+def test_a_fit_is_not_coloured_while_it_is_busy(cmd, movie):
+    with session_of(cmd).jobs.busy(movie.fit, Activity.COLORS):
+        assert "mol_dsr is busy with its colours" in refused(cmd, dsr_color, "out", "b")
 
 
 def test_one_colour_is_the_objects_own(cmd, movie):
