@@ -12,7 +12,7 @@ from pymol_dsr.shared.values import ValueFault
 
 from . import continuation, gate
 from .continuation import History, States
-from .contract import Check, Generated, Report, Trajectory
+from .contract import Generated, GenerationTask, Trajectory
 from .projection import BondProjection
 from .topology import Topology
 
@@ -21,24 +21,20 @@ METHODS = ("auto", *continuation.METHODS, "net")
 UNEVEN = 0.01
 
 
-def continue_states(
-    topology: Topology, trajectories: Sequence[Trajectory], options: GenerateOptions, report: Report, check: Check
-) -> Generated:
+def continue_trajectory(task: GenerationTask) -> Generated:
     """Return states after the last one."""
-    first_trajectory = trajectories[0]
-    if len(first_trajectory) < 2:
-        raise ValueFault(
-            f"a trajectory is continued, and there is {len(first_trajectory)} state: give two states or more"
-        )
-    gap = float(np.median(np.diff(first_trajectory.times)))
-    states = even_states(first_trajectory, gap)
+    trajectory, topology, options = task.first_trajectory, task.topology, task.options
+    if len(trajectory) < 2:
+        raise ValueFault(f"a trajectory is continued, and there is {len(trajectory)} state: give two states or more")
+    gap = float(np.median(np.diff(trajectory.times)))
+    states = even_states(trajectory, gap)
     ensure_time_series(states, topology, options)
-    other_states = [even_states(trajectory, gap) for trajectory in trajectories[1:] if len(trajectory) > 1]
+    other_states = [even_states(other, gap) for other in task.trajectories[1:] if len(other) > 1]
     history = History.of(states, topology.trace, other_states, topology.rides_on(states[-1]))
     table: tuple[BackTestRow, ...] = ()
     notes: tuple[str, ...] = ()
     if options.method == "auto":
-        verdict = _tested(states, other_states, topology, options, report, check)
+        verdict = _tested(task, states, other_states)
         name, method, table, notes = verdict.name, verdict.method, verdict.table, verdict.notes
         drawn = verdict.draws
     else:
@@ -48,40 +44,32 @@ def continue_states(
     projection = BondProjection.of(topology.bonds, topology.heavy, states)
     forecasts = []
     for replica in range(options.replicas):
-        check()
-        report(gate.TESTED + (1.0 - gate.TESTED) * replica / options.replicas, "generating")
+        task.check()
+        task.report(gate.TESTED + (1.0 - gate.TESTED) * replica / options.replicas, "generating")
         rng = np.random.default_rng([options.seed, replica]) if drawn else None
         ahead = method(history, options.frames, rng)
         forecasts.append(ahead if name in ("hold", "bootstrap") else projection(ahead))
-        check()
-        report.frames(forecasts[-1].astype(np.float32))
-    times = first_trajectory.times[-1] + gap * np.arange(1, options.frames + 1)
+        task.check()
+        task.report.frames(forecasts[-1].astype(np.float32))
+    times = trajectory.times[-1] + gap * np.arange(1, options.frames + 1)
     if options.replicas > 1 and not drawn:
         notes = (*notes, f"{name} draws no random numbers: all {options.replicas} replicas are the same")
     return Generated(np.concatenate(forecasts).astype(np.float32), np.tile(times, options.replicas), name, table, notes)
 
 
-def _tested(
-    states: States,
-    other_states: Sequence[States],
-    topology: Topology,
-    options: GenerateOptions,
-    report: Report,
-    check: Check,
-) -> gate.Verdict:
+def _tested(task: GenerationTask, states: States, other_states: Sequence[States]) -> gate.Verdict:
     """Return the verdict of the gate on the methods, tested on the trace. Raises ValueFault for too many frames."""
-    _ensure_tested(options.frames, [len(states), *map(len, other_states)])
-    report(0.0, "testing methods")
-    of_trace = History.of(
-        states[:, topology.trace], np.arange(len(topology.trace)), [x[:, topology.trace] for x in other_states]
-    )
+    trace = task.topology.trace
+    _ensure_tested(task.options.frames, [len(states), *map(len, other_states)])
+    task.report(0.0, "testing methods")
+    of_trace = History.of(states[:, trace], np.arange(len(trace)), [x[:, trace] for x in other_states])
     return gate.choose_continuation(
         of_trace,
-        options.frames,
-        options.seed,
-        check,
-        lambda fraction: report(gate.TESTED * fraction, "testing methods"),
-        options.replicas,
+        task.options.frames,
+        task.options.seed,
+        task.check,
+        lambda fraction: task.report(gate.TESTED * fraction, "testing methods"),
+        task.options.replicas,
     )
 
 

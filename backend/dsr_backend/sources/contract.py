@@ -6,7 +6,7 @@ function in this package, and one line in `server/methods/sources.py`, where `ru
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymol_dsr.shared.messages import BackTestRow
+from pymol_dsr.shared.molecule import Molecule
+from pymol_dsr.shared.source_options import GenerateOptions
 from pymol_dsr.shared.values import JsonObject
+
+from .topology import Topology
 
 MOST_TITLES = 5000
 """Titles that a source gives; with more states the answer would outgrow its frame, and titles are numbers."""
@@ -60,6 +64,26 @@ class Report(Protocol):
 
     def frames(self, coordinates: NDArray[np.float32]) -> None:
         """Show states f4[F,A,3] (Å) of the result as they are made, in its order; each only once."""
+
+
+@dataclass(frozen=True, eq=False)
+class GenerationTask:
+    """One run of `generate.generate`.
+
+    trajectories: of the molecule; the first one is continued, filled in or sampled, and the others are known beside it.
+    """
+
+    molecule: Molecule
+    topology: Topology
+    trajectories: Sequence[Trajectory]
+    options: GenerateOptions
+    report: Report
+    check: Check
+
+    @property
+    def first_trajectory(self) -> Trajectory:
+        """The trajectory that is continued, filled in or sampled."""
+        return self.trajectories[0]
 
 
 class TrainingReport(Report, Protocol):

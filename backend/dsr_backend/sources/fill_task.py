@@ -9,14 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pymol_dsr.shared.messages import BackTestRow
-from pymol_dsr.shared.molecule import Molecule
-from pymol_dsr.shared.source_options import GenerateOptions
 from pymol_dsr.shared.values import ValueFault
 
 from ..results import ensemble_metrics as metrics
 from . import energy_paths, filling, gate
 from .continuation import States
-from .contract import Check, Generated, Report, Trajectory
+from .contract import Check, Generated, GenerationTask, Trajectory
 from .projection import BondProjection
 from .topology import Topology
 
@@ -29,48 +27,42 @@ TESTS = 6
 FEW_STATES = 5
 
 
-def fill_states(
-    molecule: Molecule,
-    topology: Topology,
-    trajectories: Sequence[Trajectory],
-    options: GenerateOptions,
-    report: Report,
-    check: Check,
-) -> Generated:
+def fill_trajectory(task: GenerationTask) -> Generated:
     """Return states between each two states of the first trajectory."""
-    first_trajectory = trajectories[0]
-    ensure_two_states(first_trajectory)
-    states = np.asarray(first_trajectory.coordinates, np.float64)
+    trajectory, options = task.first_trajectory, task.options
+    ensure_two_states(trajectory)
+    states = np.asarray(trajectory.coordinates, np.float64)
     # One that holds the first state is the same trajectory: it is known for its steps, not for the way.
     other_states = [
-        np.asarray(trajectory.coordinates, np.float64)
-        for trajectory in trajectories[1:]
-        if len(trajectory) > 1
-        and np.abs(trajectory.coordinates - first_trajectory.coordinates[0]).max((1, 2)).min() > SAME_STATE
+        np.asarray(other.coordinates, np.float64)
+        for other in task.trajectories[1:]
+        if len(other) > 1 and np.abs(other.coordinates - trajectory.coordinates[0]).max((1, 2)).min() > SAME_STATE
     ]
     name = options.method
     table: tuple[BackTestRow, ...] = ()
     notes: tuple[str, ...] = ()
     if name == "auto":
-        report(0.0, "testing methods")
-        name, table, notes = choose_filling(states, first_trajectory.times, other_states, topology, check)
-    filler = _GapFiller(name, molecule, topology, trajectories, other_states, options, check)
+        task.report(0.0, "testing methods")
+        name, table, notes = choose_filling(states, trajectory.times, other_states, task.topology, task.check)
+    filler = _GapFiller(name, task, other_states)
     fractions = fractions_between(options.frames)
     paths = []
     tested_fraction = gate.TESTED if options.method == "auto" else 0.0
     for k in range(len(states) - 1):
-        check()
+        task.check()
 
         def filled(fraction: float, text: str = "", k: int = k) -> None:
-            report(tested_fraction + (1.0 - tested_fraction) * (k + fraction) / (len(states) - 1), "filling in", text)
+            task.report(
+                tested_fraction + (1.0 - tested_fraction) * (k + fraction) / (len(states) - 1), "filling in", text
+            )
 
         filled(0.0)
         paths.append(filler.fill(states[k], states[k + 1], fractions, filled))
-        check()
-        report.frames(paths[-1].astype(np.float32))
+        task.check()
+        task.report.frames(paths[-1].astype(np.float32))
     return Generated(
         np.concatenate(paths).astype(np.float32),
-        times_between(first_trajectory, fractions),
+        times_between(trajectory, fractions),
         name,
         table,
         (*notes, *filler.notes()),
@@ -80,33 +72,25 @@ def fill_states(
 class _GapFiller:
     """Fills the gaps between known states by one method, with drawn fluctuations where these are asked for."""
 
-    def __init__(
-        self,
-        method: str,
-        molecule: Molecule,
-        topology: Topology,
-        trajectories: Sequence[Trajectory],
-        other_states: Sequence[States],
-        options: GenerateOptions,
-        check: Check,
-    ) -> None:
+    def __init__(self, method: str, task: GenerationTask, other_states: Sequence[States]) -> None:
         """other_states: f8[S,A,3] (Å) of the trajectories that paths may follow.
 
         Raises ValueFault for what the method needs and is not there.
         """
-        states = np.asarray(trajectories[0].coordinates, np.float64)
-        self._method, self._topology, self._other_states, self._check = method, topology, other_states, check
+        molecule, topology, options = task.molecule, task.topology, task.options
+        states = np.asarray(task.first_trajectory.coordinates, np.float64)
+        self._method, self._topology, self._other_states, self._check = method, topology, other_states, task.check
         known = np.concatenate([states, *other_states])
         self._projection = BondProjection.of(topology.bonds, topology.heavy, known)
         self._without_clashes = filling.ClashRemoval(molecule, topology, states)
         self._by_energy = None
         if method in energy_paths.METHODS:
             self._by_energy = energy_paths.EnergyPaths(
-                method, molecule, topology, self._projection, options.seed, check
+                method, molecule, topology, self._projection, options.seed, task.check
             )
         self._library, self._step = None, 0.0
         if options.sample:
-            self._library, self._step = _library(trajectories[0], trajectories[1:], topology, options.frames)
+            self._library, self._step = _library(task.first_trajectory, task.trajectories[1:], topology, options.frames)
         self._rng = np.random.default_rng(options.seed)
 
     def fill(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
@@ -13,18 +12,22 @@ from pymol_dsr.shared.source_options import GenerateOptions
 from pymol_dsr.shared.values import ValueFault
 
 from . import continue_task, fill_task, sample_task
-from .continue_task import continue_states
-from .contract import Check, Generated, Report, Trajectory
-from .fill_task import fill_states
+from .continue_task import continue_trajectory
+from .contract import Check, Generated, GenerationTask, Report, Trajectory
+from .fill_task import fill_trajectory
 from .net_task import generate_by_net
 from .refine import minimised
-from .sample_task import sample_states
+from .sample_task import sample_trajectory
 from .topology import Topology
 
 # States from which a trajectory holds analogs of its own last state.
 OWN_ANALOGS = 100
 
-Task = Callable[[Topology, Sequence[Trajectory], GenerateOptions, Report, Check], Generated]
+TASKS = {
+    "continue": (continue_trajectory, continue_task.METHODS),
+    "fill": (fill_trajectory, fill_task.METHODS),
+    "sample": (sample_trajectory, sample_task.METHODS),
+}
 
 
 def generate(
@@ -34,11 +37,7 @@ def generate(
 
     Raises ValueFault for what can't be generated, and Cancelled.
     """
-    tasks: dict[str, tuple[Task, tuple[str, ...]]] = {
-        "continue": (continue_states, continue_task.METHODS),
-        "fill": (partial(fill_states, molecule), fill_task.METHODS),
-    }
-    task, methods = tasks.get(options.task, (sample_states, sample_task.METHODS))
+    by_method, methods = TASKS[options.task]
     if options.method not in methods:
         raise ValueFault(f"method {options.method} can't {options.task}: choose {', '.join(methods)}")
     if (
@@ -50,11 +49,8 @@ def generate(
             f"method analog follows other trajectories of the same atoms, and there is none (of {OWN_ANALOGS} states "
             f"on, a trajectory continues by its own): load one, or choose auto"
         )
-    topology = Topology.of(molecule)
-    if options.method == "net":
-        generated = generate_by_net(molecule, topology, trajectories, options, report, check)
-    else:
-        generated = task(topology, trajectories, options, report, check)
+    task = GenerationTask(molecule, Topology.of(molecule), trajectories, options, report, check)
+    generated = generate_by_net(task) if options.method == "net" else by_method(task)
     if not options.refine:
         return generated
     report(1.0, "refining")
