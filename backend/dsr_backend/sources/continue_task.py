@@ -29,7 +29,7 @@ def continue_trajectory(task: GenerationTask) -> Generated:
     gap = float(np.median(np.diff(trajectory.times)))
     states = even_states(trajectory, gap)
     ensure_time_series(states, topology, options)
-    other_states = [even_states(other, gap) for other in task.trajectories[1:] if len(other) > 1]
+    other_states = [even_states(companion, gap) for companion in task.trajectories[1:] if len(companion) > 1]
     history = History.of(states, topology.trace, other_states, topology.rides_on(states[-1]))
     table: tuple[BackTestRow, ...] = ()
     notes: tuple[str, ...] = ()

@@ -34,9 +34,10 @@ def fill_trajectory(task: GenerationTask) -> Generated:
     states = np.asarray(trajectory.coordinates, np.float64)
     # One that holds the first state is the same trajectory: it is known for its steps, not for the way.
     other_states = [
-        np.asarray(other.coordinates, np.float64)
-        for other in task.trajectories[1:]
-        if len(other) > 1 and np.abs(other.coordinates - trajectory.coordinates[0]).max((1, 2)).min() > SAME_STATE
+        np.asarray(companion.coordinates, np.float64)
+        for companion in task.trajectories[1:]
+        if len(companion) > 1
+        and np.abs(companion.coordinates - trajectory.coordinates[0]).max((1, 2)).min() > SAME_STATE
     ]
     name = options.method
     table: tuple[BackTestRow, ...] = ()
