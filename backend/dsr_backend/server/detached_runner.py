@@ -133,12 +133,12 @@ class _Record:
         self._thread.join()
         fraction = 1.0 if phase == "ready" else self._status.fraction
         self._status = dataclasses.replace(self._status, phase=phase, fraction=fraction, message=message)
-        for last in (number == LAST_TRIES for number in range(1, LAST_TRIES + 1)):
+        for tries_left in reversed(range(LAST_TRIES)):
             try:
                 self._write()
                 return
             except OSError:
-                if last:
+                if not tries_left:
                     raise
                 # Without it, a finished fit would pass for one that was killed: Windows replaces no file that is read.
                 time.sleep(BEAT)

@@ -34,10 +34,9 @@ SAMPLED = 10
 SETTLE = 500
 """Steps before the first update, in which the replicas leave the data for the potential's own ensemble."""
 RATE = 0.2
-"""Fraction of a step of Newton's for a feature by itself. Features of far pairs move together, and share it."""
+"""Fraction of Newton's step for each feature. Those of far pairs move together, so theirs is smaller."""
 FAR_GAP = 1.0
-"""Deviations: an ensemble farther from the data is begun anew at the data, before it comes to lie where nothing of
-them is left to find the way back by."""
+"""Deviations. Replicas farther than this from the data begin again there: no feature leads back from so far."""
 AVERAGED = 0.4
 """Last fraction of the updates whose weights are averaged."""
 LEAST_DEVIATION = 0.1
