@@ -18,7 +18,7 @@ from .command import command
 from .fit import begin_fit
 from .morph import morph_structures, read_structures
 from .movie import load_movie
-from .running import Runner
+from .running import Runner, has_window
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "examples")
 TRAJECTORY, OPEN = "trpcage", "trpcage_open"
@@ -44,7 +44,8 @@ def dsr_example(
     DESCRIPTION
 
         Shows what pymol-dsr does, with a small protein that comes with it: loads Trp-cage (20 residues, molecular
-        dynamics in implicit solvent), makes its surface, and plays the movie. It needs no file and no network.
+        dynamics in implicit solvent), makes its surface, and plays the movie where PyMOL has a window. It needs no file
+        and no network.
 
     USAGE
 
@@ -78,7 +79,9 @@ def show_example(session: Session, options: ExampleOptions, runner: Runner, _sel
     """
     show = _show_trajectory if options.kind == "trajectory" else _show_morph
     name = show(session, runner, _self)
-    in_gui(_self, _self.mplay)
+    # Without a window nobody sees it, and PyMOL does not end while a movie plays.
+    if has_window():
+        in_gui(_self, _self.mplay)
     return name
 
 

@@ -1,13 +1,12 @@
 """Coarse movies of beads, which stand for meshes in a session file where these can't be made again.
 
-PyMOL writes each number of an object in nine bytes: a bead takes 45 of them, a triangle with its normals 216. So many
+PyMOL writes each number of an object in nine bytes: a bead takes 45 of them, a triangle with its normals 120. So many
 beads below the surface look closed, which so few triangles do not.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -90,12 +89,3 @@ def bead_floats(
     for number, step in enumerate(steps):
         floats += [COLOR, *(step / COLOR_STEPS).tolist(), *rows[group.ravel() == number].ravel().tolist()]
     return floats
-
-
-def colors_of_vertices(floats: Sequence[float], faces: NDArray[np.integer[Any]], vertices: Indices) -> Colors | None:
-    """Return colours f4[B,3] of vertices in a mesh [M,3] of `cgo.cgo_floats`; None where it has none."""
-    if len(floats) < 3 or floats[2] != COLOR:
-        return None
-    corners = np.zeros(int(faces.max()) + 1, np.int64)
-    corners[faces.ravel()] = np.arange(faces.size)
-    return np.array([floats[3 + 12 * corner : 6 + 12 * corner] for corner in corners[vertices].tolist()], np.float32)

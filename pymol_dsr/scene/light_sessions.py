@@ -16,7 +16,7 @@ from ..runtime.session_tasks import SessionTasks
 from ..runtime.settings import Settings
 from ..shared import text
 from ..shared.values import ValueFault
-from . import coarse
+from . import cgo, coarse
 from .kept_movies import NORMAL_STEPS, KeptMovie, KeptMovies
 from .objects import SceneError
 from .recipes import MovieRecipe, recipe_of
@@ -207,7 +207,7 @@ def shrink_movie(movie: KeptMovie, entries: dict[str, Any]) -> int:
         states = entries[mesh.state.object][CONTENT][2]
         if number % stride == 0 or mesh.state.object != movie.meshes[number - 1].state.object:
             vertices = coarse.bead_vertices(mesh.points, width)
-            colors = coarse.colors_of_vertices(states[mesh.state.state - 1][0][1], mesh.faces, vertices)
+            colors = cgo.colors_of_vertices(states[mesh.state.state - 1][0][1], mesh.faces, vertices)
             normals = mesh.normals[vertices] / np.float32(NORMAL_STEPS)
             floats = coarse.bead_floats(mesh.points[vertices], normals, coarse.RADIUS * width, colors)
             # The same list for several states, which a pickle writes once.

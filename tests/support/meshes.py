@@ -28,3 +28,19 @@ def mesh_result(mesh: Mesh, **options: Any) -> MeshResult:
     """The backend's result with these triangles; more: its other values and arrays."""
     values = {"area": 1.0, "volume": 1.0, "extrapolated": options.get("expected_error") is not None, **options}
     return MeshResult(points=mesh.points, normals=mesh.normals, faces=mesh.faces, **values)
+
+
+def triangles_of(floats, operations=3) -> np.ndarray:
+    """Read PyMOL's numbers of fans: f4[M,3,4 * operations], a code and three values for each operation of a corner."""
+    numbers, width, at = np.array(floats, np.float32), 4 * operations, 0
+    triangles = []
+    while at < len(numbers):
+        assert numbers[at : at + 2].tolist() == [2.0, 6.0]
+        corners = []
+        at += 2
+        while numbers[at] != 3.0:
+            corners.append(numbers[at : at + width])
+            at += width
+        at += 1
+        triangles += [(corners[0], *corners[k : k + 2]) for k in range(1, len(corners) - 1)]
+    return np.array(triangles, np.float32).reshape(-1, 3, width)

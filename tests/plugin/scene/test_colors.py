@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from pymol_dsr.backend.process import BackendError
 from pymol_dsr.commands.color import dsr_color
@@ -27,7 +28,7 @@ from pymol_dsr.shared.mesh import Mesh
 from pymol_dsr.shared.options import FieldOptions, MeshOptions
 from pymol_dsr.surfaces.object_session import read_object_session
 from support.maps import linear, put_map
-from support.meshes import mesh_result
+from support.meshes import mesh_result, triangles_of
 from support.processes import raw
 from support.session import refused
 from support.waiting import wait_for
@@ -67,7 +68,7 @@ def movie(cmd):
 def colors_shown(cmd, name, state):
     """Corners of a movie's state as PyMOL has them: f4[M,12], of which 1:4 is the colour and 9: the place."""
     numbers = cmd.get_session(name, partial=1, binary=0, compress=0)["names"][0][5][2][state - 1][0][1]
-    return np.array(numbers[2:-1], np.float32).reshape(-1, 12)
+    return triangles_of(numbers).reshape(-1, 12)
 
 
 def halves(cmd, state=1, name="out"):
@@ -212,7 +213,9 @@ def test_a_fit_is_not_coloured_while_it_is_busy(cmd, movie):
 def test_one_colour_is_the_objects_own(cmd, movie):
     color(cmd, "out", "green", transparency=0.25)
     numbers = cmd.get_session("out", partial=1, binary=0, compress=0)["names"][0][5][2][0][0][1]
-    assert len(numbers) == 3 + 8 * 48 and cmd.get_object_color_index("out") == cmd.get_color_index("green")
+    assert len(triangles_of(numbers, operations=2)) == 16 and cmd.get_object_color_index("out") == cmd.get_color_index(
+        "green"
+    )
     assert cmd.get_setting_float("cgo_transparency", "out") == pytest.approx(0.25)
     assert cmd.get_setting_float("cgo_transparency", "out_future") == pytest.approx(0.4)
     orange = palettes.tinted(np.array([[0.0, 1, 0]])).round(4)[0].tolist()
@@ -342,7 +345,7 @@ def test_motion_of_a_fit_without_new_meshes(backend, monkeypatch, capfd):
     for by, unit in (("motion", "A"), ("speed", "A_per_state"), ("velocity", "A_per_state"), ("motion", "A")):
         color(cmd, name, by, quiet=0)
         assert bars(cmd) == [f"{name}_bar_{by}_{unit}"]
-        painted[by] = colors_shown(cmd, name, 2)[:, 1:4]
+        painted[by] = colors_shown(cmd, name, 2)
     # One for the fluctuations, one for the velocities of each state.
     assert sent == ["paint"] * 4
     assert "3 states coloured by motion" in capfd.readouterr().out
@@ -353,8 +356,9 @@ def test_motion_of_a_fit_without_new_meshes(backend, monkeypatch, capfd):
     assert movie.rmsf[abs(z - z.mean()).argmax()] > 3 * middle
     for mesh in movie.meshes:
         assert mesh.velocity.shape == (len(mesh.points),) and np.isfinite(mesh.velocity).all()
-    speeds = np.abs(movie.meshes[1].velocity)[movie.meshes[1].faces.ravel()]
-    dark, light = painted["speed"][speeds.argmin()], painted["speed"][speeds.argmax()]
+    vertices = cKDTree(movie.meshes[1].points).query(painted["speed"][:, 9:])[1]
+    speeds = np.abs(movie.meshes[1].velocity)[vertices]
+    dark, light = painted["speed"][[speeds.argmin(), speeds.argmax()], 1:4]
     np.testing.assert_allclose([dark, light], palettes.VIRIDIS[[0, -1]], atol=0.02)
 
     # A velocity is the same with a mesh and alone.

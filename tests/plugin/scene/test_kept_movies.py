@@ -37,9 +37,8 @@ def test_a_kept_state_is_small_and_the_same_surface():
     compact, mesh = kept_mesh(25_000, faces, neighbors, np.full((25_000, 4), 0.25, np.float32))
     arrays = (compact.points, compact.normals, compact.faces, compact.neighbor_indices, compact.weights)
     assert sum(array.nbytes for array in arrays if array is not None) <= 1.06e6
-    floats = np.array(compact.floats(np.zeros((25_000, 3), np.float32))[2:-1], np.float32).reshape(-1, 12)
-    assert np.array_equal(floats[:, 9:], mesh.points[faces.ravel()])
-    assert abs(floats[:, 5:8] - mesh.normals[faces.ravel()]).max() < 2e-5
+    assert np.array_equal(compact.mesh().points, mesh.points) and np.array_equal(compact.mesh().faces, faces)
+    assert abs(compact.mesh().normals - mesh.normals).max() < 2e-5
 
 
 def test_indices_past_two_bytes_are_kept_whole():

@@ -21,7 +21,7 @@ from pymol_dsr.shared.mesh import Mesh
 from pymol_dsr.shared.messages import GridResult, MeshResult
 from pymol_dsr.surfaces import extract, workers
 from pymol_dsr.surfaces.source import Surface
-from support.meshes import mesh_result
+from support.meshes import mesh_result, triangles_of
 from support.scene import build_peptide, coordinates, idtf_points, timeline_rows
 
 
@@ -135,14 +135,9 @@ def test_colours_are_those_of_the_nearest_atoms(peptide, fitted):
     assert len(blue) == peptide.count_atoms("pep and resi 5")
     show(peptide, fitted, [1])
     reply = fitted.reply(1)
-    points, faces = reply.points, reply.faces
-    numbers = np.array(cgo.cgo_floats(mesh_of(reply), vertex_colors(reply, colors)))
-    assert len(numbers) == 3 + 36 * len(faces)
-    assert numbers[:2].tolist() == [2, 4] and numbers[-1] == 3
-    corner = numbers[2:14]
-    assert corner[[0, 4, 8]].tolist() == [6, 5, 4]
-    assert np.allclose(corner[1:4], colors[reply.nearest[faces[0, 0]]])
-    assert np.allclose(corner[9:], points[faces[0, 0]])
+    corners = triangles_of(cgo.cgo_floats(mesh_of(reply), vertex_colors(reply, colors))).reshape(-1, 12)
+    vertices = cKDTree(reply.points).query(corners[:, 9:])[1]
+    assert np.allclose(corners[:, 1:4], colors[reply.nearest[vertices]])
 
 
 def test_no_numpy_numbers_reach_pymol(fitted):

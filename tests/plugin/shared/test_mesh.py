@@ -1,0 +1,43 @@
+"""A triangle mesh and its edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pymol_dsr.shared.mesh import Mesh
+from support.meshes import sphere
+
+# Of a closed tetrahedron.
+FACES = [[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]]
+
+
+def mesh_of(faces):
+    """Build a mesh of faces; where its points lie does not matter."""
+    points = np.zeros((4, 3), np.float32)
+    return Mesh(points, points, np.array(faces, np.int32))
+
+
+@pytest.mark.parametrize(
+    ("faces", "fraction"),
+    [
+        (FACES, 0.0),
+        (FACES[:3], 3 / 6),
+        (FACES[:1], 1.0),
+        # Turned over, a face still shares its edges with others.
+        ([FACES[0][::-1], *FACES[1:]], 0.0),
+        ([*FACES, *FACES], 0.0),
+    ],
+    ids=["closed", "a face is missing", "one face", "a face is turned", "twice"],
+)
+def test_open_edges_are_those_of_one_face_alone(faces, fraction):
+    assert mesh_of(faces).open_edges() == pytest.approx(fraction)
+
+
+def test_a_missing_face_of_many_is_seen():
+    whole = sphere(5.0)
+    # Its poles are many points in one place, each with faces that are open there.
+    ends = whole.open_edges()
+    assert 0.0 < ends < 0.05
+    rows = [row for row in range(len(whole.faces)) if row != 500]
+    assert Mesh(whole.points, whole.normals, whole.faces[rows]).open_edges() > ends
