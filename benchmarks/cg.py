@@ -2,7 +2,7 @@
 
     python benchmarks/cg.py make ala10.npz [--ns 1]                     # five simulations of all atoms
     python benchmarks/cg.py measure ala10.npz --folder cg [--seeds 0 1 2] [--seconds 90]
-    python benchmarks/cg.py together ala10.npz --folder cg [--seconds 60]   # three proteins, in one potential and not
+    python benchmarks/cg.py together ala10.npz --folder cg [--seeds 0 1 2]  # three proteins, in one potential and not
     python benchmarks/cg.py stability --folder cg [--seed 0]            # 10⁵ steps; a call goes on for 300 s
     python benchmarks/cg.py pace ala10.npz --folder cg [--replicas 8 64]    # beside the simulation of all atoms
     python benchmarks/cg.py write --folder cg [--out docs/results.md]
@@ -109,8 +109,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     verb = verbs.add_parser("together")
     verb.add_argument("data", type=Path)
     verb.add_argument("--folder", type=Path, required=True)
+    verb.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     verb.add_argument(
-        "--seconds", type=float, default=60.0, help="to learn a protein; three times as many for all three"
+        "--seconds",
+        type=float,
+        default=LearnOptions.budget / 3,
+        help="to learn a protein; three times as many for all three {default: in all, those of dsr_learn}",
     )
     verb = verbs.add_parser("stability")
     verb.add_argument("--folder", type=Path, required=True)
@@ -136,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measure(options.data, options.folder, options.seeds, options.seconds, options.kinds)
     elif options.verb == "together":
         options.folder.mkdir(parents=True, exist_ok=True)
-        together(options.data, options.folder, options.seconds)
+        together(options.data, options.folder, options.seeds, options.seconds)
     elif options.verb == "stability":
         stability(options.folder, options.seed, options.steps, options.seconds)
     elif options.verb == "pace":
@@ -315,7 +319,7 @@ def ensemble(
     }
 
 
-def together(path: Path, folder: Path, seconds: float) -> None:
+def together(path: Path, folder: Path, seeds: Sequence[int], seconds: float) -> None:
     """Learn three proteins from frames alone, each by itself and all in one potential, and compare their ensembles."""
     beads, _, runs = read(path)
     options = LearnOptions(temperature=TOGETHER_KELVIN, budget=seconds)
@@ -324,20 +328,22 @@ def together(path: Path, folder: Path, seconds: float) -> None:
         for name in ("trpcage", "villin")
     ]
     proteins.append(LearningData("ala10", Frames(ALANINES, beads, None, runs), TOGETHER_KELVIN))
-    for group in ([protein] for protein in proteins):
-        learned_file(folder / f"own-{group[0].name}.dsrm", group, options)
-    learned_file(folder / "joint.dsrm", proteins, dataclasses.replace(options, budget=seconds * len(proteins)))
-    target = folder / "together.json"
-    results: Values = json.loads(target.read_text()) if target.exists() else {}
-    for number, protein in enumerate(proteins):
-        for file, row_number in ((f"own-{protein.name}", 0), ("joint", number)):
+    for seed in seeds:
+        target = folder / f"together-{seed}.json"
+        results: Values = json.loads(target.read_text()) if target.exists() else {}
+        joint = folder / f"joint-{seed}.dsrm"
+        options = dataclasses.replace(options, seed=seed, budget=seconds * len(proteins))
+        learned_file(joint, proteins, options)
+        for number, protein in enumerate(proteins):
+            own = folder / f"own-{protein.name}-{seed}.dsrm"
+            learned_file(own, [protein], dataclasses.replace(options, budget=seconds))
             row = results.setdefault(protein.name, {"frames": len(protein.frames.beads)})
-            kind = file.split("-")[0]
-            if kind not in row:
-                potential, _ = from_bytes((folder / f"{file}.dsrm").read_bytes())
-                row[kind] = together_divergence(potential, row_number, protein.frames)
-                target.write_text(json.dumps(results))
-                print(protein.name, row, flush=True)
+            for kind, file, row_number in (("own", own, 0), ("joint", joint, number)):
+                if kind not in row:
+                    potential, _ = from_bytes(file.read_bytes())
+                    row[kind] = together_divergence(potential, row_number, protein.frames)
+            target.write_text(json.dumps(results))
+            print(seed, protein.name, row, flush=True)
 
 
 def learned_file(path: Path, data: Sequence[LearningData], options: LearnOptions) -> None:
@@ -500,16 +506,20 @@ def _cells(chosen: Sequence[Values], data: Values) -> list[str]:
 
 
 def _together(folder: Path) -> list[str]:
-    path = folder / "together.json"
-    if not path.exists():
+    seeds = [json.loads(path.read_text()) for path in sorted(folder.glob("together-*.json"))]
+    if not seeds:
         return []
-    results = {name: row for name, row in json.loads(path.read_text()).items() if {"own", "joint"} <= set(row)}
-    rows = [[name, str(row["frames"]), f"{row['own']:.3f}", f"{row['joint']:.3f}"] for name, row in results.items()]
+    rows = []
+    for name in seeds[0]:
+        values = {kind: [seed[name][kind] for seed in seeds] for kind in ("own", "joint")}
+        cells = [f"{np.mean(js):.3f}, {max(js):.3f}" for js in values.values()]
+        rows.append([name, str(seeds[0][name]["frames"]), *cells])
     return [
         "",
         "One potential of three proteins, from frames alone, and one for each: JS of the ensemble from the frames, on",
         f"their principal plane (10 × 10 bins; {TOGETHER_REPLICAS} replicas, {TOGETHER_STEPS} steps after"
         f" {TOGETHER_SETTLE}).",
+        f"Mean, worst of {len(seeds)} seeds.",
         "",
         *markdown.table(["protein", "frames", "JS, its own potential", "JS, one of all three"], rows),
     ]
