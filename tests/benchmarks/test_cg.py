@@ -96,6 +96,28 @@ def test_samples_a_second_are_counted_beside_all_atoms(short, data, tmp_path, mo
     assert float(rows[-1][5]) == pytest.approx(rates[2] / rates[0], rel=0.2)
 
 
+@pytest.mark.slow
+def test_one_potential_of_three_proteins_is_written_beside_their_own(short, data, tmp_path, monkeypatch):
+    for name, value in {"TOGETHER_REPLICAS": 2, "TOGETHER_SETTLE": 5, "TOGETHER_STEPS": 20}.items():
+        monkeypatch.setattr(cg, name, value)
+    folder, page = tmp_path / "cg", tmp_path / "results.md"
+    cg.main(["measure", str(data), "--folder", str(folder), "--seeds", "0", "--seconds", "0.1"])
+    together = ["together", str(data), "--folder", str(folder), "--seeds", "0", "1", "--seconds", "0.1"]
+    cg.main(together)
+    names = sorted(path.name for path in folder.iterdir())
+    cg.main(together)
+    assert sorted(path.name for path in folder.iterdir()) == names, "a seed is learned once"
+    cg.main(["write", "--folder", str(folder), "--out", str(page)])
+    rows = [line.strip("| ").split(" | ") for line in page.read_text().splitlines() if line.startswith("| ")][-3:]
+    assert [row[:2] for row in rows] == [["trpcage", "170"], ["villin", "160"], ["ala10", "200"]]
+    for seed in (0, 1):
+        values = json.loads((folder / f"together-{seed}.json").read_text())
+        assert all(0.0 <= row[kind] <= 1.0 for row in values.values() for kind in ("own", "joint"))
+    for cell in rows[1][2:]:
+        mean, worst = map(float, cell.split(", "))
+        assert mean <= worst
+
+
 def test_divergence_is_none_of_an_ensemble_from_itself_and_one_bit_of_strangers(data):
     beads, forces, runs = cg.read(data)
     assert beads.shape == forces.shape == (200, 10, 3) and set(runs.tolist()) == {1, 2, 3, 4, 5}
