@@ -6,15 +6,15 @@ import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from ..backend.client import Backend, Call
 from ..backend.process import BackendError
 from ..shared import messages
 from ..surfaces import workers
-from ..surfaces.source import ExtractError, Source
+from ..surfaces.source import Source
 from . import detached
-from .background import Background
+from .ahead import SurfacesAhead
 from .fit import Cancelled, Fit, Phase, Say
 from .jobs import Jobs
 from .request import FitRequest
@@ -41,24 +41,35 @@ def run_fit(jobs: Jobs, fit: Fit, request: FitRequest, say: Say) -> None:
     timing = fit.timing = FitTiming(size, options.preset, jobs.rates, options.budget)
     with jobs.releasing(fit), jobs.replacing(fit), _recording_end(fit), jobs.turn(fit, say):
         timing.begin(Stage.SURFACES)
-        if jobs.connection.running is None:
-            _show_first_surface(fit, request.sources[0])
-        _Run(jobs, jobs.connection.backend(fit), fit, request, say).run()
+        with _begun_surfaces(jobs, fit, request) as begun:
+            _Run(jobs, jobs.connection.backend(fit), fit, request, say).run(begun)
 
 
-def _show_first_surface(fit: Fit, source: Source) -> None:
-    """Compute and show PyMOL's surface of the preview's state while the backend starts, which takes seconds."""
-    if fit.preview is None or fit.show_surface is None:
+@contextmanager
+def _begun_surfaces(jobs: Jobs, fit: Fit, request: FitRequest) -> Iterator[SurfacesAhead | None]:
+    """Begin the surfaces of the first trajectory, and show the first, where a backend starts, which takes seconds.
+
+    Gives None where one runs, or knows surfaces from before.
+    """
+    if jobs.connection.running is not None or request.start.resume:
+        yield None
         return
-    first_source, show = dataclasses.replace(source, states=[int(fit.preview.time)], warnings=[]), fit.show_surface
+    source = _previewed_first(request.sources[0], fit)
+    show = (fit.show_surface,) if fit.show_surface is not None else ()
+    begun = SurfacesAhead(source, jobs.settings.workers, fit.stop.is_set, *show)
+    try:
+        yield begun
+    finally:
+        begun.close()
 
-    def work() -> None:
-        # The fit itself meets the same error and reports it.
-        with suppress(ExtractError):
-            for surface in workers.compute_surfaces(first_source, 1, fit.stop.is_set):
-                show(surface)
 
-    Background(target=work, name="dsr-first-surface", daemon=True).start()
+def _previewed_first(source: Source, fit: Fit, known: Collection[float] = ()) -> Source:
+    """Return the source with the states that are not known, that of the fit's preview first, and no warnings."""
+    states = [state for state in source.states if float(state) not in known]
+    if fit.preview is not None:
+        time = fit.preview.time
+        states.sort(key=lambda state: state != time)
+    return dataclasses.replace(source, states=states, warnings=[])
 
 
 def send_surfaces(
@@ -68,25 +79,25 @@ def send_surfaces(
     sources: Sequence[Source],
     arrived: Sequence[Collection[float]],
     tick: Callable[[], None] = lambda: None,
+    begun: SurfacesAhead | None = None,
 ) -> None:
     """Compute the surfaces of a fit's trajectories and send them, the state of its preview first.
 
     sources, arrived: the source of each trajectory, and its states that the backend has. tick: called after each
-    surface. Raises Cancelled, BackendError or ExtractError.
+    surface. begun: the surfaces of the first trajectory, if they are under way. Raises Cancelled, BackendError or
+    ExtractError.
     """
     count = sum(map(len, arrived))
     fit.phase, fit.fraction = Phase.SURFACES, count / fit.count
-    first = fit.preview.time if fit.preview else None
     calls: deque[Call[messages.SurfaceResult]] = deque()
     for trajectory, source, known in zip(fit.trajectories, sources, arrived, strict=True):
-        missing = [state for state in source.states if float(state) not in known]
-        missing.sort(key=lambda state: state != first)
-        left = dataclasses.replace(source, states=missing)
-        reported = len(source.warnings)
-        for surface in workers.compute_surfaces(left, jobs.settings.workers, fit.stop.is_set):
-            for line in source.warnings[reported:]:
+        left = begun.source if begun else _previewed_first(source, fit, known)
+        surfaces = begun or workers.compute_surfaces(left, jobs.settings.workers, fit.stop.is_set)
+        begun, reported = None, 0
+        for surface in surfaces:
+            for line in left.warnings[reported:]:
                 fit.warn(line)
-            reported = len(source.warnings)
+            reported = len(left.warnings)
             if fit.show_surface is not None and trajectory is fit.trajectories[0]:
                 fit.show_surface(surface)
             calls.append(backend.submit(surface.request(fit.name, trajectory.name)))
@@ -129,13 +140,13 @@ class _Run:
         self.jobs, self.backend, self.fit, self.request, self.say = jobs, backend, fit, request, say
         self._next_line = 0.0
 
-    def run(self) -> None:
-        """Open the fit, send its surfaces, and train or detach it."""
+    def run(self, begun: SurfacesAhead | None) -> None:
+        """Open the fit, send its surfaces, of which some may have begun, and train or detach it."""
         fit, request = self.fit, self.request
         fit.device = self.jobs.connection.device_name()
         arrived = self._open()
         with self._dropped_unless_done():
-            send_surfaces(self.jobs, self.backend, fit, request.sources, arrived, self._say_progress)
+            send_surfaces(self.jobs, self.backend, fit, request.sources, arrived, self._say_progress, begun)
             self._warn_of_paper_on_cpu()
             if request.start.detach:
                 process = self.jobs.ask(fit, messages.Detach(fit=fit.name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ def cgo_floats(mesh: Mesh, colors: NDArray[np.float32] | None) -> list[float]:
 
 
 def colors_of_vertices(
-    floats: Sequence[float], faces: NDArray[np.integer], vertices: NDArray[np.integer]
+    floats: Sequence[float], faces: NDArray[np.integer[Any]], vertices: NDArray[np.integer[Any]]
 ) -> NDArray[np.float32] | None:
     """Return the colours f4[B,3] of vertices in the numbers of a mesh with faces [M,3]; None where it has none."""
     if len(floats) <= OPENING or floats[OPENING] != COLOR:

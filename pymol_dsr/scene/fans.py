@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ class Fans:
     sizes: Numbers
 
 
-def fans_of(faces: NDArray[np.integer]) -> Fans:
+def fans_of(faces: NDArray[np.integer[Any]]) -> Fans:
     """Put faces [M,3] (indices from 0) together to fans, with their sense of rotation.
 
     The surface of a protein needs 1.6 M corners instead of 3 M.

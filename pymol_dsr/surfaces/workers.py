@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class WorkerLost(ExtractError):
 
 def compute_surfaces(
     source: Source, workers: int = 0, cancelled: Callable[[], bool] = lambda: False
-) -> Iterator[Surface]:
+) -> Generator[Surface, None, None]:
     """Yield PyMOL's surface of each state of `source`, in any order. See compute_surfaces_at."""
     # One after another as workers ask for them: a trajectory is read so, and never held.
     coordinates = ((float(state), source.coordinates[state]) for state in source.states)
@@ -61,7 +61,7 @@ def compute_surfaces_at(
     coordinates: Sequence[TimedCoordinates],
     workers: int = 0,
     cancelled: Callable[[], bool] = lambda: False,
-) -> Iterator[Surface]:
+) -> Generator[Surface, None, None]:
     """Yield PyMOL's surface of the source's atoms at each of the (time, f4[A,3]), in any order.
 
     workers: processes at once; 0 for as many as there are cores, at most 8. Closing the generator or a true
@@ -237,7 +237,7 @@ def _run_workers(
     total: int,
     worker_count: int,
     cancelled: Callable[[], bool],
-) -> Iterator[Surface]:
+) -> Generator[Surface, None, None]:
     """Compute `total` surfaces; see compute_surfaces_at."""
     worker_count = min(worker_count or min(usable_cores(), MOST_WORKERS), total)
     pending = CoordinateQueue(coordinates)

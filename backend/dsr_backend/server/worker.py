@@ -101,12 +101,12 @@ class Worker:
     def _answer(self, kind: type[messages.Request[Any]], job: Job) -> Answer:
         with callers_fault():
             request = messages.parse_request(kind.METHOD, job.params, job.arrays)
-        return loaded_methods()[kind](self.state, job, request).encode()
+        return method_of(kind)(self.state, job, request).encode()
 
 
-def loaded_methods() -> dict[type[messages.Request[Any]], TypedMethod]:
-    """Return the methods by the request that each answers. Imports torch and scipy."""
-    methods: dict[type[messages.Request[Any]], TypedMethod] = {}
-    for topic in ("fitting", "results", "ensembles", "files", "sources", "simulation", "learning"):
-        methods.update(importlib.import_module(f"{__package__}.methods.{topic}").METHODS)
-    return methods
+def method_of(kind: type[messages.Request[Any]]) -> TypedMethod:
+    """Return the method that answers such requests. Imports torch, and the rooms of its topic alone."""
+    # The methods of a topic are in a module that is named like that of its messages.
+    topic = kind.__module__.rpartition(".")[2]
+    method: TypedMethod = importlib.import_module(f"{__package__}.methods.{topic}").METHODS[kind]
+    return method

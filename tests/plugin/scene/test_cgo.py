@@ -75,7 +75,7 @@ def test_each_corner_has_the_place_the_normal_and_the_colour_of_its_vertex(color
         assert read is None
     else:
         assert np.array_equal(rows[..., 0, 1:].reshape(-1, 3), colors[vertices])
-        assert np.array_equal(read, colors[some])
+        assert read is not None and np.array_equal(read, colors[some])
 
 
 def test_pymol_draws_the_mesh_that_single_triangles_draw():

@@ -1,17 +1,12 @@
-"""Methods that learn potentials and generators, and keep them in the folder of models."""
+"""The method that learns a potential, and keeps it in the folder of models."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from pymol_dsr.shared import messages
 from pymol_dsr.shared.values import ValueFault
 
 from ...runtime.device import choose_device
 from ...runtime.errors import RequestError
-from ...sources.generator import learn as generator
-from ...sources.generator.folder import read_folder as read_atlas
-from ...sources.generator.learn import ProteinStates, Spacing
 from ...sources.model_file import POTENTIAL, ModelWriter, ensure_free, model_path
 from ...sources.potential.beads import Protein
 from ...sources.potential.learn import LearningData, learn, of_frames, simulated
@@ -64,36 +59,4 @@ def _learning_data(request: messages.Learn, number: int) -> LearningData:
     return of_frames(protein.name, beads, request.frames(number), request.options)
 
 
-def learn_generator(state: State, job: Job, request: messages.LearnGenerator) -> messages.LearnResult:
-    """Learn a generator, which is written to the folder of models while it learns."""
-    path = model_path(request.model)
-    with callers_fault():
-        proteins = [
-            ProteinStates(protein.name, protein.residues, protein.chains, request.trajectories(number))
-            for number, protein in enumerate(request.proteins)
-        ]
-        spacing = Spacing(request.stride, request.picoseconds)
-        report = JobReport(job, request.model)
-        if request.folder is not None:
-            proteins, spacing = read_atlas(
-                Path(request.folder).expanduser(),
-                request.states,
-                job.check,
-                lambda fraction, name: report(fraction, "reading", name),
-            )
-        try:
-            learned = generator.learn(
-                proteins,
-                request.options,
-                spacing,
-                path,
-                report,
-                job.check,
-                log=job.log_about(request.model),
-            )
-        except OSError as error:
-            raise RequestError("internal", f"the generator can't be kept: {error}") from error
-    return messages.LearnResult(path=str(path), notes=learned.notes, report=learned.report)
-
-
-METHODS = {messages.Learn: learn_potential, messages.LearnGenerator: learn_generator}
+METHODS = {messages.Learn: learn_potential}
