@@ -35,6 +35,17 @@ BASELINES, FAST, PAPER = METHODS = ("baselines", "fast", "paper")
 METRICS = (("iou", "IoU", 4), ("chamfer_l1", "Chamfer L1", 5), ("chamfer_sq", "Chamfer sq", 6), ("nc", "NC", 4))
 HIGHER = ("iou", "nc")
 PRINTED = "the paper, as printed"
+# Places of a name beside its mark, in points and with its alignment, the best first.
+NAME_PLACES = (
+    ((6, 0), "left", "center"),
+    ((4, 4), "left", "bottom"),
+    ((4, -4), "left", "top"),
+    ((-6, 0), "right", "center"),
+    ((0, 6), "center", "bottom"),
+    ((0, -6), "center", "top"),
+    ((4, 12), "left", "bottom"),
+    ((4, -12), "left", "top"),
+)
 # Mean and deviation of IoU, Chamfer (its second kind) and NC in Tables 1 and 2 of the paper.
 AS_PRINTED: dict[tuple[str, str], tuple[tuple[float, float], ...]] = {
     ("dims", FITTED): ((0.9316, 0.0070), (0.0003, 0.0001), (0.9671, 0.0050)),
@@ -397,15 +408,34 @@ def _plot(points: dict[tuple[str, str], list[tuple[float, str, Line]]], picture:
             x, y = [point[0] for point in method_points], [point[2].values[metric][0] for point in method_points]
             style = {**styles[method], **({"markerfacecolor": "none"} if group == BETWEEN else {})}
             axis.plot(x, y, linestyle="", label=f"{method.strip('`')}, {group}", **style)
-            if method == f"`{FAST}`" and group == BETWEEN:
-                for a, b, point in zip(x, y, method_points, strict=True):
-                    axis.annotate(point[1], (a, b), textcoords="offset points", xytext=(3, 4), fontsize=7)
         axis.set(xlabel="RMSD between consecutive states, Cα (Å)", ylabel=title)
+        axis.margins(x=0.12)
         if metric == "chamfer_sq":
             axis.set_yscale("log")
-    axes[0].legend(fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(points), fontsize=8)
+    figure.draw_without_rendering()
+    for axis, metric in zip(axes, ("iou", "chamfer_sq", "nc"), strict=True):
+        named = points.get((f"`{FAST}`", BETWEEN), [])
+        _name(axis, [(rmsd, line.values[metric][0], row) for rmsd, row, line in named])
     figure.savefig(picture, dpi=110)
     pyplot.close(figure)
+
+
+def _name(axis: Any, points: Sequence[tuple[float, float, str]]) -> None:
+    """Write names beside points (x, y, name), where they cover no mark of the axis and no other name if possible."""
+    marks = np.concatenate([axis.transData.transform(line.get_xydata()) for line in axis.lines])
+    boxes: list[Any] = []
+    for x, y, name in points:
+        for place, horizontal, vertical in NAME_PLACES:
+            text = axis.annotate(
+                name, (x, y), xytext=place, textcoords="offset points", ha=horizontal, va=vertical, fontsize=7
+            )
+            box = text.get_window_extent()
+            covered = box.count_contains(marks) or box.count_overlaps(boxes)
+            if not covered or place is NAME_PLACES[-1][0]:
+                break
+            text.remove()
+        boxes.append(box)
 
 
 def _losses(results: Results) -> list[str]:
