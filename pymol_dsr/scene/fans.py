@@ -45,7 +45,7 @@ def _turned_to_hubs(faces: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     """Return the hub of each face and the two corners that follow it."""
     # The corner with the most faces; scattered bits decide between equal ones, which would else break fans along rows.
     degrees = np.bincount(faces.ravel())
-    rank = (degrees << 32) + (np.arange(len(degrees)) * 2_654_435_761 & 0xFFFF_FFFF)
+    rank = (degrees << 32) + (np.arange(len(degrees), dtype=np.int64) * 2_654_435_761 & 0xFFFF_FFFF)
     rows, hub = np.arange(len(faces)), rank[faces].argmax(1)
     return faces[rows, hub], faces[rows, (hub + 1) % 3], faces[rows, (hub + 2) % 3]
 
