@@ -106,7 +106,7 @@ def calibrate(
     def sampled_features() -> torch.Tensor:
         check()
         dynamics.run(SAMPLED)
-        return features(dynamics.x, protein).double().mean(0)
+        return features(dynamics.x, protein).double()
 
     try:
         with forces.suitable_threads(replicas):
@@ -120,8 +120,9 @@ def calibrate(
                 if bool(lost.any()):
                     flown_apart += int(lost.sum())
                     dynamics.restart(lost, starts[lost])
+                if bool(lost.all()):
                     continue
-                difference = torch.stack(sampled).mean(0) - targets
+                difference = torch.stack(sampled)[:, ~lost].mean((0, 1)) - targets
                 gaps.append(float((difference / spread).square().mean().sqrt()))
                 offsets += scale * difference
                 forces.set_offsets(offsets)
