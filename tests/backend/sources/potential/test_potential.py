@@ -257,6 +257,27 @@ def test_large_proteins_are_calibrated_by_fewer_replicas() -> None:
     assert counts == [64, 64, 16, 8]
 
 
+def test_a_calibration_goes_on_with_the_replicas_that_have_not_flown_apart(priors, frames, monkeypatch) -> None:
+    for name, value in {"REPLICAS": 4, "SETTLE": 10, "BLOCK": 10, "MOST_UPDATES": 5}.items():
+        monkeypatch.setattr(calibrate, name, value)
+
+    def one_is_lost(dynamics: Langevin, bonds: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([True, False, False, False])
+
+    def spoilt(x: torch.Tensor, protein: Protein) -> torch.Tensor:
+        values = features(x, protein)
+        if len(values) == 4:
+            values[0] = math.nan
+        return values
+
+    potential = Potential(priors, GraphNetwork(1, 8), TEMPERATURE)
+    monkeypatch.setattr(Langevin, "flown_apart", one_is_lost)
+    monkeypatch.setattr(calibrate, "features", spoilt)
+    offsets, outcome = calibrate.calibrate(potential, frames, 0, 60.0, ignore, ignore)
+    assert len(outcome.gaps) == 5 and outcome.flown_apart == 5
+    assert np.isfinite(outcome.gaps).all() and np.isfinite(offsets).all()
+
+
 def test_a_calibration_halves_the_gap_of_the_features(priors, frames, monkeypatch) -> None:
     for name, value in {"REPLICAS": 32, "SETTLE": 300, "BLOCK": 30, "MOST_UPDATES": 14}.items():
         monkeypatch.setattr(calibrate, name, value)
