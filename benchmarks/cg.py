@@ -506,7 +506,10 @@ def _cells(chosen: Sequence[Values], data: Values) -> list[str]:
 
 
 def _together(folder: Path) -> list[str]:
-    seeds = [json.loads(path.read_text()) for path in sorted(folder.glob("together-*.json"))]
+    measured = [json.loads(path.read_text()) for path in sorted(folder.glob("together-*.json"))]
+    # One that is still measured has fewer proteins.
+    complete = max(map(len, measured), default=0)
+    seeds = [seed for seed in measured if len(seed) == complete]
     if not seeds:
         return []
     rows = []

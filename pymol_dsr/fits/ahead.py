@@ -6,26 +6,26 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
+from ..surfaces import workers
 from ..surfaces.source import Source, Surface
-from ..surfaces.workers import compute_surfaces
 from .background import Background
 
 
 class SurfacesAhead:
     """PyMOL's surfaces of a source, under way before they are asked for: a few of them, which wait.
 
-    source, workers, cancelled: as in `compute_surfaces`. show: is given the first one, as soon as it is there.
+    source, count, cancelled: as in `compute_surfaces`, with so many workers. show: is given the first one at once.
     """
 
     def __init__(
         self,
         source: Source,
-        workers: int,
+        count: int,
         cancelled: Callable[[], bool],
         show: Callable[[Surface], None] = lambda surface: None,
     ) -> None:
         self.source, self._stop, self._show = source, threading.Event(), show
-        self._surfaces = compute_surfaces(source, workers, lambda: self._stop.is_set() or cancelled())
+        self._surfaces = workers.compute_surfaces(source, count, lambda: self._stop.is_set() or cancelled())
         self._first: Future[Surface | None] = Future()
         self._thread = Background(target=self._begin, name="dsr-first-surface", daemon=True)
         self._thread.start()

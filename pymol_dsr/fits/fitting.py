@@ -41,26 +41,29 @@ def run_fit(jobs: Jobs, fit: Fit, request: FitRequest, say: Say) -> None:
     timing = fit.timing = FitTiming(size, options.preset, jobs.rates, options.budget)
     with jobs.releasing(fit), jobs.replacing(fit), _recording_end(fit), jobs.turn(fit, say):
         timing.begin(Stage.SURFACES)
-        with _begun_surfaces(jobs, fit, request) as begun:
-            _Run(jobs, jobs.connection.backend(fit), fit, request, say).run(begun)
+        with _surfaces_ahead(jobs, fit, request) as ahead:
+            _Run(jobs, jobs.connection.backend(fit), fit, request, say).run(ahead)
 
 
 @contextmanager
-def _begun_surfaces(jobs: Jobs, fit: Fit, request: FitRequest) -> Iterator[SurfacesAhead | None]:
+def _surfaces_ahead(jobs: Jobs, fit: Fit, request: FitRequest) -> Iterator[SurfacesAhead | None]:
     """Begin the surfaces of the first trajectory, and show the first, where a backend starts, which takes seconds.
 
-    Gives None where one runs, or knows surfaces from before.
+    Gives None where one runs, or where it may have surfaces from before: then only the one that is shown is computed.
     """
-    if jobs.connection.running is not None or request.start.resume:
+    resumed = request.start.resume
+    if jobs.connection.running is not None or (resumed and fit.preview is None):
         yield None
         return
     source = _previewed_first(request.sources[0], fit)
+    if resumed:
+        source = dataclasses.replace(source, states=source.states[:1])
     show = (fit.show_surface,) if fit.show_surface is not None else ()
-    begun = SurfacesAhead(source, jobs.settings.workers, fit.stop.is_set, *show)
+    ahead = SurfacesAhead(source, jobs.settings.workers, fit.stop.is_set, *show)
     try:
-        yield begun
+        yield None if resumed else ahead
     finally:
-        begun.close()
+        ahead.close()
 
 
 def _previewed_first(source: Source, fit: Fit, known: Collection[float] = ()) -> Source:
@@ -79,21 +82,21 @@ def send_surfaces(
     sources: Sequence[Source],
     arrived: Sequence[Collection[float]],
     tick: Callable[[], None] = lambda: None,
-    begun: SurfacesAhead | None = None,
+    ahead: SurfacesAhead | None = None,
 ) -> None:
     """Compute the surfaces of a fit's trajectories and send them, the state of its preview first.
 
     sources, arrived: the source of each trajectory, and its states that the backend has. tick: called after each
-    surface. begun: the surfaces of the first trajectory, if they are under way. Raises Cancelled, BackendError or
+    surface. ahead: the surfaces of the first trajectory, if they are under way. Raises Cancelled, BackendError or
     ExtractError.
     """
     count = sum(map(len, arrived))
     fit.phase, fit.fraction = Phase.SURFACES, count / fit.count
     calls: deque[Call[messages.SurfaceResult]] = deque()
     for trajectory, source, known in zip(fit.trajectories, sources, arrived, strict=True):
-        left = begun.source if begun else _previewed_first(source, fit, known)
-        surfaces = begun or workers.compute_surfaces(left, jobs.settings.workers, fit.stop.is_set)
-        begun, reported = None, 0
+        left = ahead.source if ahead else _previewed_first(source, fit, known)
+        surfaces = ahead or workers.compute_surfaces(left, jobs.settings.workers, fit.stop.is_set)
+        ahead, reported = None, 0
         for surface in surfaces:
             for line in left.warnings[reported:]:
                 fit.warn(line)
@@ -140,13 +143,13 @@ class _Run:
         self.jobs, self.backend, self.fit, self.request, self.say = jobs, backend, fit, request, say
         self._next_line = 0.0
 
-    def run(self, begun: SurfacesAhead | None) -> None:
-        """Open the fit, send its surfaces, of which some may have begun, and train or detach it."""
+    def run(self, ahead: SurfacesAhead | None) -> None:
+        """Open the fit, send its surfaces, of which some may have ahead, and train or detach it."""
         fit, request = self.fit, self.request
         fit.device = self.jobs.connection.device_name()
         arrived = self._open()
         with self._dropped_unless_done():
-            send_surfaces(self.jobs, self.backend, fit, request.sources, arrived, self._say_progress, begun)
+            send_surfaces(self.jobs, self.backend, fit, request.sources, arrived, self._say_progress, ahead)
             self._warn_of_paper_on_cpu()
             if request.start.detach:
                 process = self.jobs.ask(fit, messages.Detach(fit=fit.name))

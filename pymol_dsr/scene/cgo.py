@@ -51,12 +51,14 @@ def cgo_floats(mesh: Mesh, colors: NDArray[np.float32] | None) -> list[float]:
 def colors_of_vertices(
     floats: Sequence[float], faces: NDArray[np.integer[Any]], vertices: NDArray[np.integer[Any]]
 ) -> NDArray[np.float32] | None:
-    """Return the colours f4[B,3] of vertices in the numbers of a mesh with faces [M,3]; None where it has none."""
+    """Return the colours f4[B,3] of vertices in the numbers of a mesh with faces [M,3]; None where it has none.
+
+    A vertex without a triangle has the colour of the first corner.
+    """
     if len(floats) <= OPENING or floats[OPENING] != COLOR:
         return None
     fans = fans_of(faces)
     fan = np.repeat(np.arange(len(fans.sizes)), fans.sizes)
-    place = (OPENING + 1) * fan + OPENING + 3 * OPERATION * np.arange(len(fans.corners))
-    place_of_vertex = np.zeros(fans.corners.max() + 1, np.int64)
-    place_of_vertex[fans.corners] = place
-    return np.array([floats[at + 1 : at + OPERATION] for at in place_of_vertex[vertices].tolist()], np.float32)
+    starts = np.full(1 + max(int(faces.max()), int(vertices.max())), OPENING)
+    starts[fans.corners] = (OPENING + 1) * fan + OPENING + 3 * OPERATION * np.arange(len(fans.corners))
+    return np.array([floats[start + 1 : start + OPERATION] for start in starts[vertices].tolist()], np.float32)

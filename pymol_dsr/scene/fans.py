@@ -54,7 +54,7 @@ def _followers(hubs: Numbers, firsts: Numbers, seconds: Numbers) -> Numbers:
     """Return the face that goes on where each one ends, around the same hub; -1 where there is none."""
     count = int(max(firsts.max(), seconds.max())) + 1
     begin, end = hubs * count + firsts, hubs * count + seconds
-    order = np.argsort(begin)
+    order = np.argsort(begin, kind="stable")
     follower = order[np.minimum(np.searchsorted(begin, end, sorter=order), len(order) - 1)]
     # Where a mesh crosses itself, two faces may end at one, and the last of them goes on.
     rows = np.arange(len(hubs))

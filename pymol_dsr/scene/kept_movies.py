@@ -1,7 +1,7 @@
 """Loaded movies, kept so that they can be coloured anew without new meshes.
 
 For each state 1.05 MB are kept at 50 000 triangles (25 000 vertices), 105 MB for 100 states; PyMOL's own copy of these
-takes 1.1 GB. Velocities, once asked for, are another 0.1 MB a state.
+takes 0.6 GB. Velocities, once asked for, are another 0.1 MB a state.
 """
 
 from __future__ import annotations

@@ -124,13 +124,14 @@ class SurfaceWorker:
 
     def __init__(self, source: Source) -> None:
         self.source, self.stop_reported = source, False
+        python = python_executable()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "start_worker.py")
         # The window's own search path: PyMOL may have been started by a wrapper that set it up.
         environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)), OMP_NUM_THREADS="1")
         try:
             self.process = subprocess.Popen(
-                [python_executable(), script],
+                [python, script],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,

@@ -1,7 +1,8 @@
-"""The benchmark of typed commands, with three states."""
+"""The benchmark of typed commands."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import pytest
@@ -13,11 +14,16 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import typed
 
 
+def test_a_run_is_written_with_its_ratio():
+    options = argparse.Namespace(fitted="1-79:2", shown="1-79")
+    rows = typed.lines([{"surfaces": 36.0, "fit": 18.0, "movie": 3.6}], options)
+    assert rows[-1] == "| 36.0 | 18.0 | 3.6 | 21.6 | 0.60 |"
+
+
 @pytest.mark.slow
-def test_both_ways_are_timed_and_written(tmp_path):
+def test_both_ways_are_timed(tmp_path):
     page = tmp_path / "performance.md"
     typed.main(["--runs", "1", "--fitted", "1-3:2", "--shown", "1-3", "--write", str(page)])
     rows = [line.strip("| ").split(" | ") for line in page.read_text().splitlines() if line.startswith("| ")]
     surfaces, fit, movie, both, ratio = map(float, rows[2])
-    assert surfaces > 0.0 and both == pytest.approx(fit + movie, abs=0.11)
-    assert ratio == pytest.approx(both / surfaces, rel=0.1)
+    assert 0.0 < surfaces < fit and 0.0 < movie and ratio > 1.0 and both < 120.0

@@ -1,6 +1,6 @@
 """The worker lane: parses requests, calls their methods, and answers what the control lane asks of fits.
 
-Methods bring torch: they are loaded with the first request, long after the greeting.
+Methods bring torch: those of a topic are loaded with its first request, long after the greeting.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Worker:
 
 
 def method_of(kind: type[messages.Request[Any]]) -> TypedMethod:
-    """Return the method that answers such requests. Imports torch, and the rooms of its topic alone."""
+    """Return the method that answers such requests. Imports torch, and the modules of its topic alone."""
     # The methods of a topic are in a module that is named like that of its messages.
     topic = kind.__module__.rpartition(".")[2]
     method: TypedMethod = importlib.import_module(f"{__package__}.methods.{topic}").METHODS[kind]

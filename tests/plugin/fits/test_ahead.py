@@ -10,7 +10,6 @@ from pymol import CmdException
 
 from pymol_dsr.backend.process import BackendError
 from pymol_dsr.commands.fit import dsr_fit
-from pymol_dsr.fits import ahead
 from pymol_dsr.fits.ahead import SurfacesAhead
 from pymol_dsr.fits.connection import Connection
 from pymol_dsr.session import session_of
@@ -84,7 +83,7 @@ def test_cancelling_ends_the_surfaces_without_an_error(peptide, crew):
     cancelled.set()
     assert len(list(surfaces)) < 6
     surfaces.close()
-    assert ended(crew)
+    assert crew and ended(crew)
 
 
 def test_a_fit_begins_its_surfaces_before_the_backend_and_computes_each_once(backend, monkeypatch):
@@ -101,8 +100,7 @@ def test_a_fit_begins_its_surfaces_before_the_backend_and_computes_each_once(bac
         return compute(source, *options)
 
     monkeypatch.setattr(Connection, "backend", started)
-    monkeypatch.setattr(ahead, "compute_surfaces", computed)
-    monkeypatch.setattr(workers, "compute_surfaces", lambda *_: pytest.fail("computed a second time"))
+    monkeypatch.setattr(workers, "compute_surfaces", computed)
     name = dsr_fit("pep", "1-5:2", preset="preview", _self=backend)
     assert order[:2] == ["surfaces", "backend"] and states == [1, 3, 5]
     assert session_of(backend).jobs.get(name).trajectories[0].states == [1.0, 3.0, 5.0]
@@ -112,10 +110,24 @@ def test_a_backend_that_does_not_start_leaves_no_worker(plugin, crew):
     session_of(plugin).settings.put("backend", f"{sys.executable} -m no_such_backend")
     with pytest.raises((BackendError, CmdException), match="no_such_backend"):
         dsr_fit("pep", "1-3", _self=plugin)
-    assert ended(crew)
+    assert crew and ended(crew)
 
 
 def test_warnings_of_surfaces_ahead_reach_the_user(backend, capfd):
     backend.set("solvent_radius", 0.1, "pep")
     dsr_fit("pep", "1-3:2", preset="preview", _self=backend)
     assert "is uncertain" in capfd.readouterr().out
+
+
+def test_a_resumed_fit_shows_its_first_surface_before_the_backend_and_computes_no_others_twice(backend, monkeypatch):
+    states = []
+    compute = workers.compute_surfaces
+
+    def computed(source, *options):
+        states.append(source.states)
+        return compute(source, *options)
+
+    monkeypatch.setattr(workers, "compute_surfaces", computed)
+    backend.frame(3)
+    dsr_fit("pep", "1-5:2", preset="preview", resume=1, watch=1, _self=backend)
+    assert states == [[3], [3, 1, 5]]

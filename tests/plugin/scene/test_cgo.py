@@ -91,3 +91,12 @@ def test_pymol_draws_the_mesh_that_single_triangles_draw():
             drawn[name] = session.cmd.get_vrml()
             session.cmd.delete(name)
     assert sorted(drawn["fans"].split()) == sorted(drawn["single"].split())
+
+
+def test_a_vertex_without_a_triangle_has_the_colour_of_another():
+    points = np.zeros((5, 3), np.float32)
+    mesh = Mesh(points, points, np.array([[1, 2, 3]], np.int32))
+    colors = np.linspace(0, 1, 15, dtype=np.float32).reshape(5, 3)
+    read = cgo.colors_of_vertices(cgo.cgo_floats(mesh, colors), mesh.faces, np.array([0, 2, 4]))
+    assert read is not None and np.array_equal(read[1], colors[2])
+    assert any(np.array_equal(read[0], color) for color in colors[1:4]) and np.array_equal(read[0], read[2])

@@ -8,7 +8,7 @@ import pytest
 from pymol_dsr.shared.mesh import Mesh
 from support.meshes import sphere
 
-# Of a closed tetrahedron.
+# A closed tetrahedron.
 FACES = [[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]]
 
 
