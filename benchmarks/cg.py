@@ -9,7 +9,7 @@
 
 `measure` and `together` keep a file after each stage in the folder, so that they can be ended and go on. `stability`
 and `pace` take the potentials of `measure`. Four of the five runs are learned from; the fifth is not seen. Seconds are
-of one processor, so that a busy machine gives the same figures. A seed takes about four minutes.
+of one processor; a crowded machine still comes to fewer updates in them. A seed takes about four minutes.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def dsr_example(
 def show_example(session: Session, options: ExampleOptions, runner: Runner, _self: Any) -> str:
     """Load the molecule of an example and make its surface; the name of the movie's object.
 
-    It plays where PyMOL has a window.     Raises CmdException, JobError, ExtractError, SceneError or BackendError.
+    It plays where PyMOL has a window. Raises CmdException, JobError, ExtractError, SceneError or BackendError.
     """
     show = _show_trajectory if options.kind == "trajectory" else _show_morph
     name = show(session, runner, _self)
