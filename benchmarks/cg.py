@@ -9,8 +9,8 @@
 
 `measure` and `together` keep a file after each stage in the folder, so that they can be ended and go on. `stability`
 and `pace` take the potentials of `measure`. Four of the five runs are learned from; the fifth is not seen. Seconds are
-of one processor; a crowded machine still comes to fewer updates in them. A seed of `measure` takes about four minutes, one of
-`together` ten.
+of one processor; a crowded machine still comes to fewer updates in them. A seed of `measure` takes about four minutes,
+one of `together` ten.
 """
 
 from __future__ import annotations
