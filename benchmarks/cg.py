@@ -336,10 +336,10 @@ def together(path: Path, folder: Path, seeds: Sequence[int], seconds: float) -> 
         options = dataclasses.replace(options, seed=seed, budget=seconds * len(proteins))
         learned_file(joint, proteins, options)
         for number, protein in enumerate(proteins):
-            own = folder / f"own-{protein.name}-{seed}.dsrm"
-            learned_file(own, [protein], dataclasses.replace(options, budget=seconds))
+            own_file = folder / f"own-{protein.name}-{seed}.dsrm"
+            learned_file(own_file, [protein], dataclasses.replace(options, budget=seconds))
             row = results.setdefault(protein.name, {"frames": len(protein.frames.beads)})
-            for kind, file, row_number in (("own", own, 0), ("joint", joint, number)):
+            for kind, file, row_number in (("own", own_file, 0), ("joint", joint, number)):
                 if kind not in row:
                     potential, _ = from_bytes(file.read_bytes())
                     row[kind] = together_divergence(potential, row_number, protein.frames)

@@ -426,13 +426,13 @@ def _name(axis: Any, points: Sequence[tuple[float, float, str]]) -> None:
     marks = np.concatenate([axis.transData.transform(line.get_xydata()) for line in axis.lines])
     boxes: list[Any] = []
     for x, y, name in points:
-        for place, horizontal, vertical in NAME_PLACES:
+        for offset, horizontal, vertical in NAME_PLACES:
             text = axis.annotate(
-                name, (x, y), xytext=place, textcoords="offset points", ha=horizontal, va=vertical, fontsize=7
+                name, (x, y), xytext=offset, textcoords="offset points", ha=horizontal, va=vertical, fontsize=7
             )
             box = text.get_window_extent()
             covered = box.count_contains(marks) or box.count_overlaps(boxes)
-            if not covered or place is NAME_PLACES[-1][0]:
+            if not covered or offset is NAME_PLACES[-1][0]:
                 break
             text.remove()
         boxes.append(box)

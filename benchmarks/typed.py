@@ -113,9 +113,9 @@ def lines(runs: Sequence[Seconds], options: argparse.Namespace) -> list[str]:
     """Write the seconds as a table."""
     rows = []
     for seconds in runs:
-        whole = seconds["fit"] + seconds["movie"]
-        figures = (seconds["surfaces"], seconds["fit"], seconds["movie"], whole)
-        rows.append([*(f"{value:.1f}" for value in figures), f"{whole / seconds['surfaces']:.2f}"])
+        total = seconds["fit"] + seconds["movie"]
+        figures = (seconds["surfaces"], seconds["fit"], seconds["movie"], total)
+        rows.append([*(f"{value:.1f}" for value in figures), f"{total / seconds['surfaces']:.2f}"])
     header = ["PyMOL's surfaces, s", f"`dsr_fit {NAME}, {options.fitted}`, s", f"`dsr_movie field, {options.shown}`, s"]
     machine = device.describe("cpu")
     return [

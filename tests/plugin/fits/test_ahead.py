@@ -38,26 +38,26 @@ def ended(crew):
 
 
 def test_the_first_surface_is_shown_before_anyone_asks_and_all_come_once(peptide, crew):
-    shown = []
-    there = threading.Event()
+    shown_states = []
+    arrived = threading.Event()
 
     def show(surface):
-        shown.append(surface.state)
-        there.set()
+        shown_states.append(surface.state)
+        arrived.set()
 
     source = extract.read_source("pep", "1-4", _self=peptide)
     surfaces = SurfacesAhead(source, 1, lambda: False, show)
-    assert there.wait(30)
-    assert shown == [1.0]
+    assert arrived.wait(30)
+    assert shown_states == [1.0]
     assert sorted(surface.state for surface in surfaces) == [1.0, 2.0, 3.0, 4.0]
-    assert shown == [1.0] and ended(crew)
+    assert shown_states == [1.0] and ended(crew)
     surfaces.close()
 
 
-@pytest.mark.parametrize("asked", [False, True])
-def test_closing_ends_the_workers(peptide, crew, asked):
+@pytest.mark.parametrize("is_read", [False, True])
+def test_closing_ends_the_workers(peptide, crew, is_read):
     surfaces = SurfacesAhead(extract.read_source("pep", "1-6", _self=peptide), 2, lambda: False)
-    if asked:
+    if is_read:
         next(iter(surfaces))
     else:
         wait_for(lambda: crew)

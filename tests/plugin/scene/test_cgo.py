@@ -51,8 +51,8 @@ def test_a_closed_surface_needs_half_as_many_numbers_as_single_triangles():
 
 
 def test_a_mesh_without_triangles_is_empty():
-    none = np.zeros((0, 3), np.float32)
-    assert cgo.cgo_floats(Mesh(none, none, np.zeros((0, 3), np.int32)), None) == []
+    points = np.zeros((0, 3), np.float32)
+    assert cgo.cgo_floats(Mesh(points, points, np.zeros((0, 3), np.int32)), None) == []
 
 
 @pytest.mark.parametrize("colored", [True, False])
@@ -69,13 +69,13 @@ def test_each_corner_has_the_place_the_normal_and_the_colour_of_its_vertex(color
     places, normals = rows[..., -1, 1:], rows[..., -2, 1:]
     vertices = [number[tuple(row)] for row in np.concatenate([places, normals], -1).reshape(-1, 6).tolist()]
     assert rotations(np.reshape(vertices, (-1, 3))) == rotations(mesh.faces)
-    some = np.array([7, 3, 100])
-    read = cgo.colors_of_vertices(floats, mesh.faces, some)
+    chosen = np.array([7, 3, 100])
+    read = cgo.colors_of_vertices(floats, mesh.faces, chosen)
     if colors is None:
         assert read is None
     else:
         assert np.array_equal(rows[..., 0, 1:].reshape(-1, 3), colors[vertices])
-        assert read is not None and np.array_equal(read, colors[some])
+        assert read is not None and np.array_equal(read, colors[chosen])
 
 
 def test_pymol_draws_the_mesh_that_single_triangles_draw():

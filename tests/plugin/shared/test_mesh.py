@@ -35,9 +35,9 @@ def test_open_edges_are_those_of_one_face_alone(faces, fraction):
 
 
 def test_a_missing_face_of_many_is_seen():
-    whole = sphere(5.0)
+    mesh = sphere(5.0)
     # Its poles are many points in one place, each with faces that are open there.
-    ends = whole.open_edges()
+    ends = mesh.open_edges()
     assert 0.0 < ends < 0.05
-    rows = [row for row in range(len(whole.faces)) if row != 500]
-    assert Mesh(whole.points, whole.normals, whole.faces[rows]).open_edges() > ends
+    rows = [row for row in range(len(mesh.faces)) if row != 500]
+    assert Mesh(mesh.points, mesh.normals, mesh.faces[rows]).open_edges() > ends
