@@ -135,11 +135,48 @@ def solve_state(
 
     coarse_neighbours i4[coarse nodes,6], band_neighbours i4[band.count,6]: as of `NarrowBand`, within either lattice.
     """
+    preset = job.preset
+    # In a function of its own: its mesh, points and nodes take hundreds of MB of a large molecule.
+    measured = _measured(job, surface, motion, k, band, coarse_neighbours, band_neighbours)
+    missed_indices = torch.nonzero(measured.missed)[:, 0]
+    smoothing = Smoothing(missed_indices, band_neighbours[missed_indices], MISSED_SMOOTHNESS)
+    observed = measured.observed
+    fine = solve(observed, measured.start, preset.ridge, preset.iterations, job.raise_if_cancelled, smoothing)
+    error = (observed.predict(fine) - observed.target).abs().mean()
+    to_reference = Warp(motion.pose(float(motion.states[k])), None, job.device)
+    return StateShape(measured.coarse, fine, to_reference(measured.held_out), measured.held_out_distance, error)
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """Distances around the surface of one state, in Å, of which its fine node values are solved.
+
+    coarse f4[coarse nodes]; start f4[band.count]: exact differences to the coarse lattice; missed bool[band.count]:
+    nodes without one; observed: points of the surface; held_out f4[N,3] (Å), held_out_distance f4[N]: further points.
+    """
+
+    coarse: torch.Tensor
+    start: torch.Tensor
+    missed: torch.Tensor
+    observed: Observations
+    held_out: torch.Tensor
+    held_out_distance: torch.Tensor
+
+
+def _measured(
+    job: FitJob[Preset],
+    surface: Surface,
+    motion: Motion,
+    k: int,
+    band: NarrowBand,
+    coarse_neighbours: torch.Tensor,
+    band_neighbours: torch.Tensor,
+) -> _Measured:
+    """Measure distances around the surface of state number k; see `solve_state`."""
     preset, device, check = job.preset, job.device, job.raise_if_cancelled
     generator = torch.Generator().manual_seed(_seed(job.options.seed, surface.state))
     mesh = TriangleMesh(surface.points, surface.faces, device)
-    time = float(motion.states[k])
-    warp = motion.warp(time, device)
+    warp = motion.warp(float(motion.states[k]), device)
     lattice, coarse_lattice = band.lattice, band.lattice.coarser(preset.coarse_factor)
     cells = cells_of(surface, warp, coarse_lattice.spacing)
     numbers = measured_nodes(coarse_lattice, math.ceil(preset.clearance / coarse_lattice.spacing), cells)
@@ -167,13 +204,8 @@ def solve_state(
         points, distances = torch.cat([points, stand_ins]), torch.cat([distances, their_distance])
     xi = warp(points)
     observed = _observe(band, xi, distances - coarse_lattice.interpolate_columns(coarse, xi))
-    missed_indices = torch.nonzero(missed)[:, 0]
-    smoothing = Smoothing(missed_indices, band_neighbours[missed_indices], MISSED_SMOOTHNESS)
-    fine = solve(observed, start, preset.ridge, preset.iterations, check, smoothing)
-    error = (observed.predict(fine) - observed.target).abs().mean()
     held_out = _validation_points(mesh, generator)
-    to_reference = Warp(motion.pose(time), None, device)
-    return StateShape(coarse, fine, to_reference(held_out), mesh.signed_distance(held_out, check, CANDIDATES), error)
+    return _Measured(coarse, start, missed, observed, held_out, mesh.signed_distance(held_out, check, CANDIDATES))
 
 
 def measured_nodes(lattice: Lattice, margin: int, cells: torch.Tensor) -> torch.Tensor:
