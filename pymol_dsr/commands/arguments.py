@@ -33,7 +33,7 @@ def fit_of(session: Session, name: str) -> str:
         return name
     if name in session.movies.by_name:
         return session.movies.by_name[name].fit.name
-    for fit in tuple(session.jobs.fits.values()):
+    for fit in session.jobs.listed():
         # The movie of one trajectory of a family, or between two.
         if any(name.startswith(f"{fit.name}_{trajectory.name}") for trajectory in fit.trajectories if trajectory.name):
             return fit.name

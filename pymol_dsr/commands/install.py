@@ -57,7 +57,7 @@ def install_program(session: Session, index: str, runner: Runner) -> str | None:
     index: address of a package index, empty for pip's own. Raises CmdException, Cancelled, InstallError or OSError.
     """
     jobs = session.jobs
-    busy = [fit.name for fit in list(jobs.fits.values()) if fit.activity]
+    busy = [fit.name for fit in jobs.listed() if fit.activity]
     if busy:
         raise CmdException(f"{busy[0]} is busy: wait for it, or dsr_cancel {busy[0]}, before the program is replaced")
 

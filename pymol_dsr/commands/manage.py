@@ -50,7 +50,7 @@ def dsr_status(name: str = "", *, quiet: int = 1, _self: Any = cmd) -> list[str]
     if name and not running and name not in fits and name not in [left.name for left in interrupted]:
         raise CmdException(f"there is no fit {name} (there: {', '.join(sorted(fits)) or 'none'})")
     lines = []
-    for fit in [fit for key, fit in list(fits.items()) if not name or key == name]:
+    for fit in [fit for fit in jobs.listed() if name in ("", fit.name)]:
         lines.append(fit.line())
         lines += [
             f"  {t.name}: states {format_states(t.states)}{f' of {t.object}' if t.object not in ('', t.name) else ''}"

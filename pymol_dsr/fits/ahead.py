@@ -22,7 +22,7 @@ class SurfacesAhead:
         source: Source,
         count: int,
         cancelled: Callable[[], bool],
-        show: Callable[[Surface], None] = lambda surface: None,
+        show: Callable[[Surface], None] | None = None,
     ) -> None:
         self.source, self._stop, self._show = source, threading.Event(), show
         self._surfaces = workers.compute_surfaces(source, count, lambda: self._stop.is_set() or cancelled())
@@ -37,7 +37,7 @@ class SurfacesAhead:
         except Exception as error:
             self._first.set_exception(error)
         else:
-            if surface is not None:
+            if surface is not None and self._show is not None:
                 self._show(surface)
 
     def __iter__(self) -> Iterator[Surface]:

@@ -58,8 +58,7 @@ def _surfaces_ahead(jobs: Jobs, fit: Fit, request: FitRequest) -> Iterator[Surfa
     source = _previewed_first(request.sources[0], fit)
     if resumed:
         source = dataclasses.replace(source, states=source.states[:1])
-    show = (fit.show_surface,) if fit.show_surface is not None else ()
-    ahead = SurfacesAhead(source, jobs.settings.workers, fit.stop.is_set, *show)
+    ahead = SurfacesAhead(source, jobs.settings.workers, fit.stop.is_set, fit.show_surface)
     try:
         yield None if resumed else ahead
     finally:
@@ -144,7 +143,7 @@ class _Run:
         self._next_line = 0.0
 
     def run(self, ahead: SurfacesAhead | None) -> None:
-        """Open the fit, send its surfaces, of which some may have ahead, and train or detach it."""
+        """Open the fit, send its surfaces, of which some may be under way, and train or detach it."""
         fit, request = self.fit, self.request
         fit.device = self.jobs.connection.device_name()
         arrived = self._open()

@@ -61,8 +61,7 @@ class Jobs:
 
     def close(self) -> None:
         """Stop every job and the backend, for good."""
-        # A fit may be entered in its own thread meanwhile.
-        for fit in tuple(self.fits.values()):
+        for fit in self.listed():
             fit.stop.set()
         self.connection.close()
 
@@ -73,6 +72,10 @@ class Jobs:
             self.connection.drop(in_use=lambda: bool(self.fits))
 
     # Fits by name
+
+    def listed(self) -> list[Fit]:
+        """Return all fits as they are now; in their own threads, they come and go meanwhile."""
+        return list(self.fits.values())
 
     def get(self, name: str) -> Fit:
         """Return the fit of that name, ready to be used; a stored one is loaded. Raises JobError."""

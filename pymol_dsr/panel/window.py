@@ -209,7 +209,7 @@ class Panel(QtWidgets.QDockWidget):
 
     def show_progress(self) -> None:
         """Show what works, and how far it is."""
-        fits, sources = list(self.session.jobs.fits.values()), list(self.session.sources.running.values())
+        fits, sources = self.session.jobs.listed(), list(self.session.sources.running.values())
         self.progress.show_work(fits, sources, self._tasks, self.fit.current())
 
     def _changed_tab(self, *_: Any) -> None:

@@ -67,7 +67,7 @@ class Molecules:
 
     def follow(self, _self: Any) -> None:
         """Follow the molecules of all fits and loaded movies."""
-        self._follow(list(self._jobs.fits.values()), _self)
+        self._follow(self._jobs.listed(), _self)
 
     def _follow(self, fits: Iterable[Fit], _self: Any) -> None:
         owners = _owners(_self)

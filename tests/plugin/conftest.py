@@ -1,5 +1,5 @@
 """Fixtures of all tests of the plugin."""
 
-from support.session import backend, plugin
+from support.session import backend, crew, plugin
 
-__all__ = ["backend", "plugin"]
+__all__ = ["backend", "crew", "plugin"]

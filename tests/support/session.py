@@ -12,6 +12,7 @@ from pymol_dsr import register
 from pymol_dsr.fits.fit import Fit, Phase, Trajectory
 from pymol_dsr.session import close_session, session_of
 from pymol_dsr.shared.messages import FitReport
+from pymol_dsr.surfaces.workers import SurfaceWorker
 from support.paths import ROOT
 
 
@@ -32,6 +33,20 @@ def backend(plugin, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     use_this_backend(plugin)
     return plugin
+
+
+@pytest.fixture
+def crew(monkeypatch):
+    """The workers that are started, in their order."""
+    started = []
+    start = SurfaceWorker.__init__
+
+    def watched(self, *args):
+        start(self, *args)
+        started.append(self)
+
+    monkeypatch.setattr(SurfaceWorker, "__init__", watched)
+    return started
 
 
 def set_up(cmd, monkeypatch, tmp_path):

@@ -103,7 +103,7 @@ class EnsemblesTab(QtWidgets.QWidget):
 
     def refresh(self) -> None:
         """Offer the fits that are ready and the molecules of the scene, where these have changed."""
-        fits = [name for name, fit in list(self.jobs.fits.items()) if fit.phase is Phase.READY]
+        fits = [fit.name for fit in self.jobs.listed() if fit.phase is Phase.READY]
         counts = molecules(self.panel.cmd)
         if (fits, counts) == self._offered:
             return

@@ -202,7 +202,7 @@ class FitTab(QtWidgets.QWidget):
 
     def refresh(self) -> None:
         """Offer the molecules of the scene and the families that are ready, where these have changed."""
-        families = [name for name, fit in list(self.jobs.fits.items()) if fit.family and fit.phase is Phase.READY]
+        families = [fit.name for fit in self.jobs.listed() if fit.family and fit.phase is Phase.READY]
         counts = molecules(self.panel.cmd)
         if (counts, families) == self._offered:
             return
@@ -369,7 +369,7 @@ class FitTab(QtWidgets.QWidget):
         fit = self.current()
         if fit is None or fit.activity is not Activity.FIT:
             # One that was typed, or begun before this window was there.
-            running = [f for f in list(self.jobs.fits.values()) if f.activity is Activity.FIT]
+            running = [f for f in self.jobs.listed() if f.activity is Activity.FIT]
             under_way = [f for f in running if f.phase is not Phase.QUEUED] or running
             if under_way:
                 fit = under_way[0]

@@ -63,7 +63,7 @@ class FitPage(QtWidgets.QWidget):
 
     def refresh(self) -> None:
         """Offer the fits that are ready; keep the one that is chosen."""
-        ready = [fit for fit in list(self.jobs.fits.values()) if fit.phase is Phase.READY]
+        ready = [fit for fit in self.jobs.listed() if fit.phase is Phase.READY]
         if list(map(id, ready)) != list(map(id, self._listed)):
             self._listed = ready
             offer(self.fit, [fit.name for fit in ready], self.fit.currentText())

@@ -140,11 +140,11 @@ class FitsTab(QtWidgets.QWidget):
         # The remains of a cancelled or failed one have a line of their own, which can be resumed.
         session_fits = [
             (fit.name, states_text(fit), _stage(fit))
-            for fit in list(self.jobs.fits.values())
+            for fit in self.jobs.listed()
             if not (fit.phase in ENDED and fit.name in names_left)
         ]
         # The file of a fit that is ready is in its own line.
-        finished = [fit for fit in list(self.jobs.fits.values()) if fit.is_finished]
+        finished = [fit for fit in self.jobs.listed() if fit.is_finished]
         names = {fit.name for fit in finished if fit.in_folder or fit.detached}
         paths = {os.path.abspath(fit.file) for fit in finished if fit.file}
         files = [
@@ -198,7 +198,7 @@ class FitsTab(QtWidgets.QWidget):
             left = interrupted_in(self.folder)
         except OSError:
             return {}
-        busy = {fit.name for fit in list(self.jobs.fits.values()) if fit.activity}
+        busy = {fit.name for fit in self.jobs.listed() if fit.activity}
         return {
             (name, os.path.join(self.folder, f"{name}{SUFFIX}")): f"{interrupted.record.surfaces} surfaces"
             for name, interrupted in left.items()

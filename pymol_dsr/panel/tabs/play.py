@@ -117,7 +117,7 @@ class PlayTab(QtWidgets.QWidget):
 
     def refresh(self) -> None:
         """Offer the fits that are ready; keep the one that is chosen."""
-        ready = [fit for fit in list(self.jobs.fits.values()) if fit.phase is Phase.READY]
+        ready = [fit for fit in self.jobs.listed() if fit.phase is Phase.READY]
         # By identity: a fit may have given way to another of its name.
         if list(map(id, ready)) == list(map(id, self._listed)):
             return
@@ -186,7 +186,7 @@ class PlayTab(QtWidgets.QWidget):
     def no_surface(self) -> str:
         """Return the reason why there is no surface to show."""
         # Without a timing it is an ensemble, which is no surface of this page.
-        fits = [fit for fit in list(self.jobs.fits.values()) if fit.timing is not None]
+        fits = [fit for fit in self.jobs.listed() if fit.timing is not None]
         under_way = [fit.name for fit in fits if fit.activity is Activity.FIT]
         return f"{under_way[0]} is being made; it is shown here as soon as it is ready" if under_way else NO_FIT
 
@@ -239,9 +239,7 @@ class PlayTab(QtWidgets.QWidget):
         fit, trajectory = self.current(), self.current_trajectory()
         if not self._active or fit is None or trajectory is None:
             return
-        fits = [
-            f for f in list(self.jobs.fits.values()) if f.activity is Activity.FIT and f.phase not in BEFORE_FITTING
-        ]
+        fits = [f for f in self.jobs.listed() if f.activity is Activity.FIT and f.phase not in BEFORE_FITTING]
         if fits:
             self.message.setText(f"the compute program is at {fits[0].name}; the surface follows when that is done")
         report = fit.trajectory_report(trajectory)

@@ -18,20 +18,6 @@ from pymol_dsr.surfaces.source import ExtractError
 from support.waiting import wait_for
 
 
-@pytest.fixture
-def crew(monkeypatch):
-    """The workers that are started, in their order."""
-    started = []
-
-    class Watched(workers.SurfaceWorker):
-        def __init__(self, source):
-            super().__init__(source)
-            started.append(self)
-
-    monkeypatch.setattr(workers, "SurfaceWorker", Watched)
-    return started
-
-
 def ended(crew):
     """Whether all workers have ended."""
     return all(worker.process.poll() is not None for worker in crew)

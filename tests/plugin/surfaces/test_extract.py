@@ -231,20 +231,6 @@ def test_stopping_early_leaves_no_process(peptide):
     assert all(process.poll() is not None for process in crew)
 
 
-@pytest.fixture
-def crew(monkeypatch):
-    """The workers that are started, in their order."""
-    started = []
-    start = SurfaceWorker.__init__
-
-    def watched(self, *args):
-        start(self, *args)
-        started.append(self)
-
-    monkeypatch.setattr(SurfaceWorker, "__init__", watched)
-    return started
-
-
 @pytest.mark.parametrize("count", [1, 2])
 def test_one_worker_that_dies_is_replaced_and_no_state_is_lost(peptide, crew, count):
     source = extract.read_source("pep", "all", _self=peptide)

@@ -105,7 +105,9 @@ def solve_shapes(job: FitJob[Preset], surfaces: Sequence[Surface], motion: Motio
 
     def solve_own(index: int) -> StateShape:
         k = state_indices[index]
-        return solve_state(job, surfaces[k], motion, k, band, coarse_neighbours, band_neighbours)
+        # The mesh, points and nodes of a large molecule take hundreds of MB, and are given back before the solution.
+        measured = measure_state(job, surfaces[k], motion, k, band, coarse_neighbours, band_neighbours)
+        return solve_state(job, motion, k, band_neighbours, measured)
 
     job.report_progress("fit", BAND_END, step=0, steps=count)
     with closing(ordered_parallel_map(solve_own, len(state_indices), job.parallel_states)) as solved:
@@ -122,33 +124,8 @@ def solve_shapes(job: FitJob[Preset], surfaces: Sequence[Surface], motion: Motio
     return Shapes(coarse.basis(), fine.basis(), validation, error)
 
 
-def solve_state(
-    job: FitJob[Preset],
-    surface: Surface,
-    motion: Motion,
-    k: int,
-    band: NarrowBand,
-    coarse_neighbours: torch.Tensor,
-    band_neighbours: torch.Tensor,
-) -> StateShape:
-    """Solve the node values of state number k of the motion.
-
-    coarse_neighbours i4[coarse nodes,6], band_neighbours i4[band.count,6]: as of `NarrowBand`, within either lattice.
-    """
-    preset = job.preset
-    # In a function of its own: its mesh, points and nodes take hundreds of MB of a large molecule.
-    measured = _measured(job, surface, motion, k, band, coarse_neighbours, band_neighbours)
-    missed_indices = torch.nonzero(measured.missed)[:, 0]
-    smoothing = Smoothing(missed_indices, band_neighbours[missed_indices], MISSED_SMOOTHNESS)
-    observed = measured.observed
-    fine = solve(observed, measured.start, preset.ridge, preset.iterations, job.raise_if_cancelled, smoothing)
-    error = (observed.predict(fine) - observed.target).abs().mean()
-    to_reference = Warp(motion.pose(float(motion.states[k])), None, job.device)
-    return StateShape(measured.coarse, fine, to_reference(measured.held_out), measured.held_out_distance, error)
-
-
 @dataclass(frozen=True, eq=False)
-class _Measured:
+class Measured:
     """Distances around the surface of one state, in Å, of which its fine node values are solved.
 
     coarse f4[coarse nodes]; start f4[band.count]: exact differences to the coarse lattice; missed bool[band.count]:
@@ -163,7 +140,7 @@ class _Measured:
     held_out_distance: torch.Tensor
 
 
-def _measured(
+def measure_state(
     job: FitJob[Preset],
     surface: Surface,
     motion: Motion,
@@ -171,8 +148,11 @@ def _measured(
     band: NarrowBand,
     coarse_neighbours: torch.Tensor,
     band_neighbours: torch.Tensor,
-) -> _Measured:
-    """Measure distances around the surface of state number k; see `solve_state`."""
+) -> Measured:
+    """Measure distances around the surface of state number k of the motion.
+
+    coarse_neighbours i4[coarse nodes,6], band_neighbours i4[band.count,6]: as of `NarrowBand`, within either lattice.
+    """
     preset, device, check = job.preset, job.device, job.raise_if_cancelled
     generator = torch.Generator().manual_seed(_seed(job.options.seed, surface.state))
     mesh = TriangleMesh(surface.points, surface.faces, device)
@@ -205,7 +185,23 @@ def _measured(
     xi = warp(points)
     observed = _observe(band, xi, distances - coarse_lattice.interpolate_columns(coarse, xi))
     held_out = _validation_points(mesh, generator)
-    return _Measured(coarse, start, missed, observed, held_out, mesh.signed_distance(held_out, check, CANDIDATES))
+    return Measured(coarse, start, missed, observed, held_out, mesh.signed_distance(held_out, check, CANDIDATES))
+
+
+def solve_state(
+    job: FitJob[Preset], motion: Motion, k: int, band_neighbours: torch.Tensor, measured: Measured
+) -> StateShape:
+    """Solve the node values of state number k of the motion.
+
+    band_neighbours i4[band.count,6]: as of `NarrowBand`, within the fine lattice.
+    """
+    preset, observed = job.preset, measured.observed
+    missed_indices = torch.nonzero(measured.missed)[:, 0]
+    smoothing = Smoothing(missed_indices, band_neighbours[missed_indices], MISSED_SMOOTHNESS)
+    fine = solve(observed, measured.start, preset.ridge, preset.iterations, job.raise_if_cancelled, smoothing)
+    error = (observed.predict(fine) - observed.target).abs().mean()
+    to_reference = Warp(motion.pose(float(motion.states[k])), None, job.device)
+    return StateShape(measured.coarse, fine, to_reference(measured.held_out), measured.held_out_distance, error)
 
 
 def measured_nodes(lattice: Lattice, margin: int, cells: torch.Tensor) -> torch.Tensor:
