@@ -56,12 +56,7 @@ def _followers(hubs: Numbers, firsts: Numbers, seconds: Numbers) -> Numbers:
     begin, end = hubs * count + firsts, hubs * count + seconds
     order = np.argsort(begin, kind="stable")
     follower = order[np.minimum(np.searchsorted(begin, end, sorter=order), len(order) - 1)]
-    # Where a mesh crosses itself, two faces may end at one, and the last of them goes on.
-    rows = np.arange(len(hubs))
-    last = np.full(len(hubs), -1)
-    meets = begin[follower] == end
-    last[follower[meets]] = rows[meets]
-    return np.where(meets & (last[follower] == rows), follower, -1)
+    return np.where(begin[follower] == end, follower, -1)
 
 
 def _walked(hubs: Numbers, followers: Numbers) -> tuple[Numbers, Numbers]:
@@ -73,6 +68,7 @@ def _walked(hubs: Numbers, followers: Numbers) -> tuple[Numbers, Numbers]:
     while True:
         faces, names, step = heads, count + np.arange(len(heads)), 0
         while len(faces):
+            # Where a mesh crosses itself, two fans may come to one face: the last of them takes it.
             fan[faces], place[faces] = names, step
             faces, step = followers[faces], step + 1
             goes_on = (faces >= 0) & (fan[faces] < 0)

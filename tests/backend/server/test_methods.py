@@ -19,11 +19,11 @@ def test_each_request_has_a_method_in_the_module_of_its_topic(name):
     assert callable(worker.method_of(REQUESTS[name]))
 
 
-def test_a_mesh_imports_neither_sources_nor_ensembles():
+def test_fits_and_their_meshes_and_files_import_no_sources():
     script = (
         "import sys; from dsr_backend.server import worker; from pymol_dsr.shared import messages; "
-        "worker.method_of(messages.Mesh); worker.method_of(messages.Fit); "
-        "print(*[name for name in sys.modules if name.startswith(('dsr_backend.sources', 'sklearn'))])"
+        "worker.method_of(messages.Mesh); worker.method_of(messages.Fit); worker.method_of(messages.Load); "
+        "print(*[name for name in sys.modules if name.startswith('dsr_backend.sources')])"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""

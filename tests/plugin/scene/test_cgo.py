@@ -43,6 +43,13 @@ def test_fans_hold_all_triangles_once_and_keep_their_sense_of_rotation(faces):
     assert fans.sizes.min() >= 3
 
 
+def test_the_corner_with_the_most_faces_is_the_hub():
+    around = np.arange(1, 21)
+    star = np.stack([np.zeros(20, int), around, np.roll(around, -1)], 1)
+    [size] = fans_of(star).sizes.tolist()
+    assert size == 22
+
+
 def test_a_closed_surface_needs_half_as_many_numbers_as_single_triangles():
     mesh = sphere(10.0, count=60)
     floats = cgo.cgo_floats(mesh, np.zeros_like(mesh.points))

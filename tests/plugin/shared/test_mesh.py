@@ -14,7 +14,7 @@ FACES = [[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]]
 
 def mesh_of(faces):
     """Build a mesh of faces; where its points lie does not matter."""
-    points = np.zeros((4, 3), np.float32)
+    points = np.zeros((6, 3), np.float32)
     return Mesh(points, points, np.array(faces, np.int32))
 
 
@@ -27,8 +27,10 @@ def mesh_of(faces):
         # Turned over, a face still shares its edges with others.
         ([FACES[0][::-1], *FACES[1:]], 0.0),
         ([*FACES, *FACES], 0.0),
+        # Every second face of an octahedron: two at each point, and none beside another.
+        ([[0, 1, 2], [0, 3, 4], [1, 3, 5], [2, 4, 5]], 1.0),
     ],
-    ids=["closed", "a face is missing", "one face", "a face is turned", "twice"],
+    ids=["closed", "a face is missing", "one face", "a face is turned", "twice", "at points alone"],
 )
 def test_open_edges_are_those_of_one_face_alone(faces, fraction):
     assert mesh_of(faces).open_edges() == pytest.approx(fraction)
