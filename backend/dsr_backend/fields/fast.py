@@ -206,7 +206,7 @@ class FastField(Field):
 
     smooth, smooth_beyond: temporal widths of the modes in states, inside and outside the training range; level_offset:
     distance in Å by which the surface is moved outwards where it is an average of states; held_out_error: fraction of
-    points near held-out surfaces that the remaining states put on the wrong side, None where it was not measured. All
+    points near held-out surfaces that every second state puts on the wrong side, None where it was not measured. All
     are 0 or None until they are set.
     """
 

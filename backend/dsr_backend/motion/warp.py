@@ -215,8 +215,11 @@ def _blur(volume: torch.Tensor, sigma: float) -> torch.Tensor:
     # One dense matrix per axis is faster than a convolution, because the kernels are as wide as the volume.
     shape = volume.shape
     for axis in (1, 2, 3):
-        node = torch.arange(shape[axis], device=volume.device, dtype=volume.dtype)
-        kernel = torch.exp(-0.5 * ((node[:, None] - node) / sigma) ** 2) / (sigma * np.sqrt(2.0 * np.pi))
+        count = shape[axis]
+        # Row i of the matrix is the Gaussian from node −i to node count − i: a window of one Gaussian twice as long.
+        node = torch.arange(1 - count, count, device=volume.device, dtype=volume.dtype)
+        gaussian = torch.exp(-0.5 * (node / sigma) ** 2) / (sigma * np.sqrt(2.0 * np.pi))
+        kernel = gaussian.unfold(0, count, 1).flip(0)
         # The axes after this one are columns of the product, so that nothing is copied into another order.
         columns = volume.reshape(-1, shape[axis], math.prod(shape[axis + 1 :]))
         volume = columns[..., 0] @ kernel if axis == 3 else kernel @ columns

@@ -1,5 +1,8 @@
 """Choice of the temporal widths and of the level offset, by the prediction of held-out training states.
 
+A held-out state is predicted from every second state, so that it lies in the middle of a gap, as times between the
+states do at most. Widths are counted in gaps.
+
 The score is the fraction of points near a held-out surface that the prediction puts on the wrong side, because IoU
 counts the same. Mean distances would choose too blurred surfaces where the motion is large.
 """
@@ -22,8 +25,8 @@ from ...motion.poses import Poses
 from ...runtime.parallel import ordered_parallel_map
 
 # Temporal widths to choose from, in gaps between training states.
-SHAPE_CHOICES = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
-ATOM_CHOICES = (0.0, 0.5, 1.0, 1.5)
+SHAPE_CHOICES = (0.0, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
+ATOM_CHOICES = (0.0, 0.75, 1.0, 1.5)
 # Level offsets in Å to choose from: an average of shapes lacks a part of each shape's outermost parts.
 OFFSET_CHOICES = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1)
 # Level offsets in Å between which one that preserves the volume is interpolated, and the lattice for the volumes.
@@ -31,11 +34,11 @@ VOLUME_OFFSETS = tuple(np.linspace(0.0, 0.2, 11).tolist())
 VOLUME_SPACING = 1.2
 # Nodes evaluated between two checks for cancellation.
 CHUNK = 2**20
-# A held-out state is a whole gap away from its neighbours; a time between the states at most half a gap. There this
-# fraction of the width averages over as many states.
-HELD_OUT_FACTOR = 5.0 / 6.0
 # States of its stretch on either side of one that is held out, and most states that are held out.
-HELD_OUT_MARGIN, MAX_HELD_OUT = 2, 16
+HELD_OUT_MARGIN, MAX_HELD_OUT = 2, 24
+# Past the ends, known states are farther away than in the middle of a gap: averages over so many times more states
+# predict what comes next (AdK, peptides: 1.3 to 1.7).
+END_FACTOR = 1.5
 # Origins and leads (states) of the back-tests of smoothing past the ends.
 END_ORIGINS, END_LEADS = 5, (1, 3, 5)
 
@@ -81,15 +84,16 @@ def choose_widths(
     compared = [(distances, validation[k]) for distances, k in zip(predictions, held_out, strict=True)]
     by_state = np.array([_wrong_side(distances, points).tolist() for distances, points in compared])
     row, column = _narrowest_good(by_state)
-    motion.smooth = HELD_OUT_FACTOR * ATOM_CHOICES[row] * gap
-    field.smooth = HELD_OUT_FACTOR * SHAPE_CHOICES[column] * gap
+    motion.smooth = ATOM_CHOICES[row] * gap
+    field.smooth = SHAPE_CHOICES[column] * gap
     offsets = torch.tensor(OFFSET_CHOICES, device=field.device)
     offset_errors = torch.stack(
         [_wrong_side(distances[row, :, column, None] - offsets, points) for distances, points in compared]
     )
     field.level_offset = OFFSET_CHOICES[int(offset_errors.mean(0).argmin())]
     report(len(held_out) / (len(held_out) + 1))
-    field.smooth_beyond = field.smooth if smoothing_predicts_ends(field, validation) else 0.0
+    beyond = END_FACTOR * field.smooth
+    field.smooth_beyond = beyond if smoothing_predicts_ends(field, validation, beyond) else 0.0
     field.held_out_error = float(by_state.mean(0)[row, column])
     return f"holding out {len(held_out)} of {count} states"
 
@@ -119,10 +123,13 @@ def _known_motion(motion: Motion, states: NDArray[np.intp]) -> Motion:
 
 
 def _predictions(field: FastField, validation: ValidationPoints, k: int) -> torch.Tensor:
-    """Return the distances f4[atom widths,N,shape widths] (Å) at N points that the other states predict for state k."""
+    """Return the distances f4[atom widths,N,shape widths] (Å) at N points that every second state predicts for state k.
+
+    These are the states k ± 1, k ± 3, …
+    """
     motion = field.motion
-    gap = motion.kernel.gap
-    remaining = np.delete(np.arange(len(motion.states)), k)
+    gap = 2.0 * motion.kernel.gap
+    remaining = np.arange((k + 1) % 2, len(motion.states), 2)
     known = _known_motion(motion, remaining)
     time = float(motion.states[k])
     mixtures = _mixtures(field, remaining, [known.kernel.weights(time, width * gap) for width in SHAPE_CHOICES])
@@ -166,15 +173,15 @@ def _enclosed_volumes(field: FastField, time: float, offsets: Sequence[float], r
     return [float(volume) for volume in (cells * VOLUME_SPACING**3).tolist()]
 
 
-def smoothing_predicts_ends(field: FastField, validation: Sequence[ValidationPoints]) -> bool:
+def smoothing_predicts_ends(field: FastField, validation: Sequence[ValidationPoints], width: float) -> bool:
     """Return whether a shape smoothed over the last known states predicts later states better than the last state.
 
-    False where the last stretch is too short to tell.
+    width: of the smoothing, in states. False where it is 0, and where the last stretch is too short to tell.
     """
     motion = field.motion
     last = motion.kernel.stretch(float(motion.states[-1])).states
     first, count = last.start, last.stop - last.start
-    if field.smooth <= 0.0 or count <= 2 * HELD_OUT_MARGIN:
+    if width <= 0.0 or count <= 2 * HELD_OUT_MARGIN:
         return False
     errors = np.zeros(2)
     for origin in sorted({int(k) for k in np.linspace(count // 2, count - 2, END_ORIGINS)}):
@@ -187,7 +194,7 @@ def smoothing_predicts_ends(field: FastField, validation: Sequence[ValidationPoi
             time = float(motion.states[first + origin + lead])
             target = validation[first + origin + lead]
             xi = known.warp(time, field.device)(target.points)
-            mixtures = _mixtures(field, before, [known.kernel.weights(time, width) for width in (0.0, field.smooth)])
+            mixtures = _mixtures(field, before, [known.kernel.weights(time, w) for w in (0.0, width)])
             errors += _wrong_side(field.mixed_distances(*mixtures, xi), target).tolist()
     return bool(errors[1] < errors[0])
 
