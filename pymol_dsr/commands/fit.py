@@ -31,7 +31,7 @@ from .command import command
 from .running import Runner, count_of_states
 
 # The user is warned above this fraction of points near held-out surfaces that are predicted on the wrong side. Trp-cage
-# at 300 K has 0.27 (every second of 150 states), trpzip2, which unfolds from state to state, 0.37.
+# at 300 K has 0.25 (every second of 150 states), trpzip2, which unfolds from state to state, 0.37.
 POORLY = 0.3
 
 
