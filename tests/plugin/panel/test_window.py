@@ -80,7 +80,7 @@ def test_a_click_on_cancel_counts_while_the_states_are_read_that_a_model_learns_
     block.button.click()
     assert panel.status.text() == "stopping"
     may_go_on.set()
-    wait_in_window(lambda: block.button.text() == "Learn")
+    wait_in_window(lambda: block.button.text() == "Learn" and panel.status.text() != "stopping")
     assert panel.status.text() == "pep_model: cancelled"
     assert not panel.session.sources.running and panel.session.jobs.connection.running is None
 
@@ -98,7 +98,7 @@ def test_a_click_on_cancel_counts_while_the_structures_of_a_morph_are_read(panel
 
     def has_ended():
         page.poll()
-        return page.button.text() == "Morph"
+        return page.button.text() == "Morph" and panel.status.text() != "stopping"
 
     wait_in_window(has_ended)
     assert panel.status.text().startswith("pep_morph: cancelled")
