@@ -19,12 +19,13 @@ import torch
 import trajectories
 from dsr_backend.geometry.triangle_mesh import TriangleMesh
 from dsr_backend.geometry.unit_cube import UnitCube
-from dsr_backend.motion.superpose import superpose
 from dsr_backend.runtime import device
 from dsr_backend.surfaces import surfaces_file
 from dsr_backend.surfaces.surface import Surface
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
+
+from pymol_dsr.shared.superpose import superpose
 
 FITTED, BETWEEN, NEXT, LATER = "fitted", "between", "future 1–10", "future 11–20"
 # States scored at the most; rows that the paper has none of get half.

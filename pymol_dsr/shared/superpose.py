@@ -20,16 +20,19 @@ def turn_onto(atoms: NDArray[np.float64], others: NDArray[np.float64]) -> NDArra
     """Return the rotation f8[3,3] for columns that brings centred atoms f8[A,3] nearest to others f8[A,3] (Å)."""
     u, _, vt = np.linalg.svd(atoms.T @ others)
     # A mirror image would be nearer still.
-    u[:, -1] *= np.sign(np.linalg.det(u @ vt))
-    rotation: NDArray[np.float64] = (u @ vt).T
+    proper = np.diag([1.0, 1.0, np.sign(np.linalg.det(vt.T @ u.T))])
+    rotation: NDArray[np.float64] = vt.T @ proper @ u.T
     return rotation
 
 
 def superpose(moving: NDArray[Any], fixed: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rotation f8[3,3] and shift f8[3] (Å) with moving @ rotation.T + shift nearest to fixed, both [A,3] Å."""
+    """Rotation f8[3,3] and shift f8[3] (Å) with moving @ rotation.T + shift nearest to fixed, both [A,3] Å.
+
+    Atoms on a line leave the rotation open; any that fits is returned.
+    """
     a, b = np.asarray(moving, np.float64), np.asarray(fixed, np.float64)
     rotation = turn_onto(a - a.mean(axis=0), b - b.mean(axis=0))
-    return rotation, b.mean(axis=0) - rotation @ a.mean(axis=0)
+    return rotation, b.mean(axis=0) - a.mean(axis=0) @ rotation.T
 
 
 def rmsd(atoms: NDArray[Any], others: NDArray[Any]) -> float:

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pymol_dsr.shared.superpose import superpose
+
 from ..motion.poses import Pose
-from ..motion.superpose import superpose
 from .base import Field, FieldAtTime, scene_box
 from .fast import FastField, FastFieldAtTime
 

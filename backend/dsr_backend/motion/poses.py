@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from pymol_dsr.shared.superpose import superpose
+
 from .kernels import TemporalKernel
-from .superpose import superpose
 
 # Temporal widths of the rigid motion to choose from, in gaps between training states.
 POSE_CHOICES = (0.5, 0.75, 1.0, 1.5, 2.5)

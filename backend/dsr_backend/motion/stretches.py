@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pymol_dsr.shared.state_times import check_breaks
-
-from .superpose import superpose
+from pymol_dsr.shared.superpose import superpose
 
 # States on either side that a step is compared with.
 NEIGHBOURS = 4

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from pymol_dsr.shared.molecule import Molecule
+from pymol_dsr.shared.superpose import superpose
 
 from ..motion.rigid_parts import MIN_ANGLE, RigidPartInterpolation
-from ..motion.superpose import superpose, superpose_states
+from ..motion.superpose import superpose_states
 from ..results import ensemble_metrics as metrics
 from .backmap import Hydrogens, Relaxation
 from .carry import carried_along

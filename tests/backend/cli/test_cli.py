@@ -435,9 +435,9 @@ def test_scores_beside_the_state_held(fit_folder, tmp_path):
 @pytest.mark.system
 def test_scores_beside_the_steps_of_the_atoms(fit_folder, run_here, tmp_path):
     """The RMSD from the state before is 0 for a molecule that only turned."""
-    from dsr_backend.motion.superpose import superpose
     from dsr_backend.surfaces import surfaces_file
 
+    from pymol_dsr.shared.superpose import superpose
     from support.shapes import moved, turn
 
     surfaces, meta = surfaces_file.read_surfaces_file(fit_folder / "pep.safetensors")

@@ -8,10 +8,10 @@ import pytest
 import torch
 from dsr_backend.motion.forecast import Forecast
 from dsr_backend.motion.motion import Motion
-from dsr_backend.motion.superpose import superpose
 from dsr_backend.motion.warp import WARP_SIGMAS
 from scipy.spatial.transform import Rotation
 
+from pymol_dsr.shared.superpose import superpose
 from support.shapes import cloud, turn
 
 CPU = torch.device("cpu")

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
-from dsr_backend.motion.superpose import superpose, superpose_states
+from dsr_backend.motion.superpose import superpose_states
 from dsr_backend.results import ensemble_metrics as metrics
 from scipy.spatial.transform import Rotation
 from scipy.special import ndtr
+
+from pymol_dsr.shared.superpose import superpose
 
 RNG = np.random.default_rng(7)
 CHAIN = np.cumsum(RNG.normal(size=(12, 3)), 0) * 2.0

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from dsr_backend.motion.superpose import superpose
 
+from pymol_dsr.shared.superpose import superpose
 from support.shapes import cloud, turn
 
 
