@@ -212,6 +212,6 @@ def refined(values: torch.Tensor, factor: int) -> torch.Tensor:
 
 
 def gather(values: torch.Tensor, index: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Return f4[N,C]: the sum over 8 corners of weight f4[N,8] · values f4[rows,C][index i4[N,8]]."""
+    """Return f4[N,C]: the sum over K corners of weight f4[N,K] · values f4[rows,C][index i[N,K]]."""
     # On the CPU, `embedding_bag` is several times faster than indexing or `grid_sample`.
     return F.embedding_bag(index, values, per_sample_weights=weight, mode="sum")

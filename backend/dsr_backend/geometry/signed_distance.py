@@ -24,9 +24,13 @@ def pseudonormals(corners: torch.Tensor, vertex: torch.Tensor, point_count: int)
 
     def summed(key: torch.Tensor, count: int, weight: torch.Tensor) -> torch.Tensor:
         """Return f8[M,3,3]: the sum of weight f8[M,3] · normal over all faces with the same key i8[M,3]."""
-        terms = (weight[..., None] * normal[:, None]).reshape(-1, 3)
-        sums: torch.Tensor = normal.new_zeros(count, 3).index_add_(0, key.reshape(-1), terms)[key]
-        return sums
+        # Axis by axis, which takes half of the time of rows.
+        keys = key.reshape(-1)
+        axes = []
+        for component in normal.unbind(1):
+            terms = (weight * component[:, None]).reshape(-1)
+            axes.append(normal.new_zeros(count).index_add_(0, keys, terms).index_select(0, keys))
+        return torch.stack(axes, 1).view(-1, 3, 3)
 
     end = vertex.roll(-1, 1)
     pair = torch.minimum(vertex, end) * point_count + torch.maximum(vertex, end)

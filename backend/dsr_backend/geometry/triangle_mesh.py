@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..runtime.device import retry_with_smaller_chunk
+from .lattice import gather
 from .nearest_points import NearestPoints
 from .signed_distance import closest_feature, pseudonormals
 
@@ -35,12 +36,13 @@ class TriangleMesh:
         middle = (0.5 * (points.min(0) + points.max(0))).astype(np.float32)
         self.device = device
         self.middle = torch.as_tensor(middle, device=device)
-        vertex = torch.as_tensor(np.ascontiguousarray(faces, np.int64), device=device)
-        corners = torch.as_tensor(points - middle, device=device)[vertex]  # [M,3,3]
+        self.faces = torch.as_tensor(np.ascontiguousarray(faces, np.int64), device=device)
+        self.vertices = torch.as_tensor(points - middle, device=device)
+        corners = self.vertices.index_select(0, self.faces.view(-1)).view(-1, 3, 3)
         self.a, self.b, self.c = (corners[:, k].contiguous() for k in range(3))
         cross = torch.linalg.cross(self.b - self.a, self.c - self.a)
         self.areas = 0.5 * torch.linalg.norm(cross, dim=1)
-        self.normals = pseudonormals(corners, vertex, len(points))
+        self.normals = pseudonormals(corners, self.faces, len(points))
         self.nearest_centres = NearestPoints((self.a + self.b + self.c) / 3.0)
 
     def signed_distance(
@@ -99,9 +101,8 @@ class TriangleMesh:
         face = torch.searchsorted(cumulative, threshold).clamp_max(len(cumulative) - 1)
         if faces is not None:
             face = faces[face]
-        u, v = torch.rand(2, count, 1, generator=generator).to(self.device)
+        u, v = torch.rand(2, count, generator=generator).to(self.device)
         mirrored = u + v > 1.0
         u, v = torch.where(mirrored, 1.0 - u, u), torch.where(mirrored, 1.0 - v, v)
-        a = self.a[face]
-        points: torch.Tensor = a + u * (self.b[face] - a) + v * (self.c[face] - a)
-        return points + self.middle, face, torch.cat([1.0 - u - v, u, v], 1)
+        weight = torch.stack([1.0 - u - v, u, v], 1)
+        return gather(self.vertices, self.faces.index_select(0, face), weight) + self.middle, face, weight

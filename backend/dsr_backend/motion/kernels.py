@@ -19,6 +19,8 @@ from scipy.optimize import brentq
 
 # Least width of a Gaussian as a fraction of the gap that it bridges: a narrower one would jump from state to state.
 MIN_WIDTH = 0.25
+# States by which the mean of an unbiased Gaussian may miss its time.
+TOLERANCE = 1e-9
 
 
 class Bracket(NamedTuple):
@@ -214,8 +216,11 @@ class TemporalKernel:
         def bias(centre: float) -> float:
             return float(centred(centre) @ offset)
 
+        # In the middle of states on either side, no shift is needed.
+        if abs(bias(0.0)) < TOLERANCE:
+            return centred(0.0)
         if bias(-limit) >= 0.0:
             return centred(-limit)
         if bias(limit) <= 0.0:
             return centred(limit)
-        return centred(brentq(bias, -limit, limit, xtol=1e-9))
+        return centred(brentq(bias, -limit, limit, xtol=TOLERANCE))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 import torch
 
 from ...fields.fast import BasisBuilder, LowRankBasis, NarrowBand
-from ...geometry.lattice import CHUNK, Lattice
+from ...geometry.lattice import CHUNK, Lattice, gather
 from ...geometry.triangle_mesh import TriangleMesh
 from ...motion.motion import Motion
 from ...motion.warp import Warp
@@ -270,13 +270,8 @@ def _draw(
     """
     count = max(MIN_SURFACE_POINTS, int(preset.density * float(mesh.areas.sum())))
     points, face, weight = mesh.sample(count, generator)
-    corners = torch.as_tensor(surface.faces, device=mesh.device).index_select(0, face).long()
     normals = torch.as_tensor(surface.normals, device=mesh.device)
-    mixed = [
-        (chunk[..., None] * normals[corner]).sum(1)
-        for chunk, corner in zip(torch.split(weight, CHUNK), torch.split(corners, CHUNK), strict=True)
-    ]
-    normal = torch.nn.functional.normalize(torch.cat(mixed), dim=1)
+    normal = torch.nn.functional.normalize(gather(normals, mesh.faces.index_select(0, face), weight), dim=1)
     distance = OFFSET * torch.tensor([0.0, 1.0, 0.0, -1.0], device=mesh.device).repeat(count // 4 + 1)[:count]
     return points + distance[:, None] * normal, distance
 
