@@ -16,6 +16,8 @@ from ..shared.paths import file_to_write
 
 # Times of one command, and for each fitted state, past which the user is asked whether they are meant.
 MANY_TIMES, MANY_PER_STATE = 10_000, 100
+# Said where surfaces between the states were asked for, and nothing of `steady`.
+STEADY = "averaged over time at the fitted states, too, so that it is steady; steady=0 meets them"
 
 # dsr_* commands have an argument named `states`, which hides the module inside them.
 parse_states = states.parse

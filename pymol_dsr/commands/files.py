@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pymol import CmdException, cmd
 
+from ..backend.process import BackendError
 from ..fits.fit import Activity, Fit, Say, Trajectory
 from ..scene import atoms, color_sources, palettes, placement
 from ..session import Session, session_of
@@ -31,7 +32,7 @@ from ..shared.options import (
 )
 from ..shared.reading import ReadError, read_file
 from ..surfaces import extract, surfaces_file, workers
-from .arguments import chosen_trajectory, fit_name, new_fit_name, path_to_write, requested_times
+from .arguments import STEADY, chosen_trajectory, fit_name, new_fit_name, path_to_write, requested_times
 from .color import color_or_values
 from .command import command
 from .running import Runner, count_of_states, reporter
@@ -282,7 +283,12 @@ def load_fit(session: Session, filename: str, name: str, say: Say, _self: Any) -
             raise CmdException(f"filename {filename}: PyMOL writes it {name}, as {namesake.file}; give another name=")
     else:
         name = new_fit_name(session.jobs.fits, name, "name", _self)
-    fit = session.jobs.load(name, data)
+    try:
+        fit = session.jobs.load(name, data)
+    except BackendError as error:
+        if error.code != "bad-request":
+            raise
+        raise CmdException(f"filename {filename}: {error.message}") from error
     fit.file = os.path.abspath(path)
     session.molecules.claim(fit, _self)
     for trajectory in fit.trajectories:
@@ -347,6 +353,8 @@ def export_meshes(
             written.append(target)
     listed = written[0] if len(written) == 1 else f"{len(written)} files, the last is {written[-1]}"
     say(f" {fit.name}: written {listed}")
+    if field.steady and surface.appearance.steady is None:
+        say(f" {fit.name}: {STEADY}")
     first, last = min(trajectory.states), max(trajectory.states)
     if any(not first <= time <= last for time in chosen):
         print(f" {fit.name}: states past the fitted {first:g} to {last:g} are extrapolated")

@@ -144,8 +144,9 @@ def show_level_sets(
             _self=_self,
         )
         movie = default_name(fit, field)
-        if gui_thread.in_gui(_self, switch_off, movie, _self):
-            print(f" {fit.name}: {movie} is switched off, as it would hide the levels")
+        hiding = gui_thread.in_gui(_self, _switch_off_movies, session, trajectory.object, movie, _self)
+        if hiding:
+            print(f" {fit.name}: switched off, as they would hide the levels: {', '.join(hiding)}")
         outermost = results[max(results)]
         if outermost.extrapolated:
             error = outermost.expected_error
@@ -155,3 +156,9 @@ def show_level_sets(
 
     runner.run(work)
     return str(group)
+
+
+def _switch_off_movies(session: Session, molecule: str, movie: str, _self: Any) -> list[str]:
+    """Switch off the movies of a molecule, and the object of the name `movie`; the names that were on."""
+    names = dict.fromkeys([movie, *session.movies.objects_at(molecule, _self)])
+    return [name for name in names if switch_off(name, _self)]

@@ -22,7 +22,7 @@ from ..scene.present_movie import PresentMovie, read_movie
 from ..session import Session, session_of
 from ..shared.options import AppearanceOptions, ColorOptions, FieldOptions, MeshOptions, MovieOptions, SurfaceOptions
 from ..sources import provenance
-from .arguments import fit_name
+from .arguments import STEADY, fit_name
 from .color import value_coloring
 from .command import command
 from .movie_plan import MoviePlan, plan_movie
@@ -184,11 +184,13 @@ def load_movie(
     options: MovieOptions,
     runner: Runner,
     _self: Any,
+    *,
+    stays: bool = True,
 ) -> str:
     """Load the movie of a fit into the scene; the name of its object.
 
-    times: a states text, or numbers; empty for every state of the fitted range. Raises CmdException, JobError,
-    SceneError, StatesError or BackendError.
+    times: a states text, or numbers; empty for every state of the fitted range. stays: False for a movie that is taken
+    away again, whose objects no line names. Raises CmdException, JobError, SceneError, StatesError or BackendError.
     """
     plan = plan_movie(session.jobs.get(name), times, surface, options, _self)
     if plan.options.movie and (present := foreign_movie(session, _self)):
@@ -198,7 +200,7 @@ def load_movie(
         )
     radii = None if plan.as_map else atoms.atom_radii(plan.trajectory, _self)
     session.jobs.claim(plan.fit, Activity.MOVIE)
-    runner.run(partial(_load, session, plan, radii, runner.say, _self))
+    runner.run(partial(_load, session, plan, radii, stays, runner.say, _self))
     return plan.object
 
 
@@ -208,7 +210,9 @@ def foreign_movie(session: Session, _self: Any) -> PresentMovie | None:
     return present if present and present.digest != session.references.own_movie else None
 
 
-def _load(session: Session, plan: MoviePlan, radii: NDArray[np.float32] | None, say: Say, _self: Any) -> None:
+def _load(
+    session: Session, plan: MoviePlan, radii: NDArray[np.float32] | None, stays: bool, say: Say, _self: Any
+) -> None:
     """Load the surfaces of a plan, and set up the movie."""
     fit, object, source = plan.fit, plan.object, plan.trajectory.object
     generated = provenance.describe_fit(fit.report, plan.trajectory.name)
@@ -236,7 +240,7 @@ def _load(session: Session, plan: MoviePlan, radii: NDArray[np.float32] | None, 
     session.references.add_movie(object, fit.name, loaded.objects, plan.command, size)
     if loaded.floats and session.settings.get("session") == "full":
         say(f" {fit.name}: in a session file, these meshes take {size:.0f} MB")
-    for line in movie_objects.describe(plan.trajectory, loaded):
+    for line in movie_objects.describe(plan.trajectory, loaded, stays=stays):
         print(f" {fit.name}: {line}")
     if generated:
         print(f" {fit.name}: its states are {generated}, not measured ones")
@@ -247,7 +251,7 @@ def _load(session: Session, plan: MoviePlan, radii: NDArray[np.float32] | None, 
         + ("; mplay plays them" if plan.options.movie and loaded.states else "")
     )
     if plan.field.steady and plan.surface.appearance.steady is None:
-        say(f" {fit.name}: averaged over time at the fitted states, too, so that it is steady; steady=0 meets them")
+        say(f" {fit.name}: {STEADY}")
     if colored is not None:
         kept_movie.coloring, kept_movie.scale = ColorOptions(by=plan.by), colored.scale
         say(f" {object}: {colored.show_bar(session.movies, _self)}")

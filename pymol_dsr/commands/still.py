@@ -141,7 +141,7 @@ def write_still(
     def work() -> None:
         enabled = set(in_gui(_self, _self.get_names, "all", 1))
         options = MovieOptions(object=object, movie=False)
-        load_movie(session, name, times, fine, options, quiet, _self)
+        load_movie(session, name, times, fine, options, quiet, _self, stays=False)
         drawn = session.references.movies.pop(object).objects
         line = f" dsr_still: {fit.name} at state {times[0]:g}, {width} × {height} pixels{', ray-traced' * ray}"
         runner.say("; ".join(filter(None, [line, in_gui(_self, missing_bars, ray, _self)])))

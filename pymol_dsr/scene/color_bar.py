@@ -45,10 +45,19 @@ def remove_bars(movie: str, _self: Any) -> None:
         _self.delete(name)
 
 
-def rename_bars(movie: str, name: str, _self: Any) -> None:
-    """Name the bars of a movie after its other name."""
+def rename_bars(movie: str, name: str, scale: ColorScale | None, _self: Any) -> None:
+    """Name the bars of a movie after its other name; scale: the one that they show.
+
+    They are made anew: PyMOL ends itself where a ramp is renamed after another one was deleted.
+    """
     for bar in bars_of(movie, _self):
-        _self.set_name(bar, name + bar.removeprefix(movie))
+        if scale is not None:
+            renamed = name + bar.removeprefix(movie)
+            is_disabled = bar not in _self.get_names("all", enabled_only=1)
+            show_bar(renamed, scale, _self)
+            if is_disabled:
+                _self.disable(renamed)
+        _self.delete(bar)
 
 
 def disable_bars(movie: str, _self: Any) -> None:

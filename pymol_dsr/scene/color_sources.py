@@ -127,7 +127,9 @@ def _rmsf(movie: KeptMovie, jobs: Jobs) -> NDArray[np.float32]:
 
 
 def _ask(movie: KeptMovie, time: float, points: NDArray[np.float32], jobs: Jobs) -> PaintResult:
-    if jobs.fits.get(movie.fit.name) is not movie.fit:
+    if movie.fit.name not in jobs.fits:
+        raise SceneError(f"the fit {movie.fit.name} was deleted; dsr_load its file or fit again, then run dsr_movie")
+    if jobs.fits[movie.fit.name] is not movie.fit:
         raise SceneError(f"the fit {movie.fit.name} has given way to another; run dsr_movie again")
     request = Paint(fit=movie.fit.name, field=movie.field, time=float(time), smooth=movie.mesh.smooth, points=points)
     return jobs.ask(movie.fit, request)

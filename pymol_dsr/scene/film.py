@@ -190,7 +190,8 @@ def _write_picture(number: int, target: str, scene: _SceneBefore, ray: bool, _se
     _self.frame(number)
     if ray:
         # PyMOL 3.2 shows another text where it ray-traces a label for the second time.
-        _self.rebuild("all", "labels")
+        for name in _self.get_object_list("rep labels") or ():
+            _self.rebuild(name, "labels")
     # PyMOL 2.5 names every picture, quiet or not.
     _self.feedback("push")
     _self.feedback("disable", "scene", "actions")

@@ -130,7 +130,7 @@ class KeptMovie:
     field: FieldOptions
     mesh: MeshOptions = dataclasses.field(default_factory=MeshOptions)
     meshes: list[KeptMesh] = dataclasses.field(default_factory=list)
-    identities: dict[str, Identity | None] = dataclasses.field(default_factory=dict)
+    identities: dict[str, Identity] = dataclasses.field(default_factory=dict)
     settings: dict[str, UserSettings] = dataclasses.field(default_factory=dict)
     rmsf: NDArray[np.float32] | None = None
     color: str = ""
@@ -180,9 +180,9 @@ class KeptMovies:
         names = {mesh.state.object for mesh in movie.meshes} & set(_self.get_names("objects"))
         for name in names:
             put_tag(name, Tag.new(MOVIE, movie.fit.name, movie.trajectory.object), _self)
-        movie.identities = {name: _identity(name, _self) for name in names}
+        movie.identities = _identities(names, _self)
         movie.settings = {name: UserSettings.of(name, _self) for name in names}
-        if movie.identities and None not in movie.identities.values():
+        if movie.identities and len(movie.identities) == len(names):
             self.by_name[movie.name] = movie
 
     def prune(self, _self: Any) -> None:
@@ -194,8 +194,8 @@ class KeptMovies:
         objects = set(_self.get_names("objects"))
         for name, movie in list(self.by_name.items()):
             movie.identities = {object: known for object, known in movie.identities.items() if object in objects}
-            movie.meshes = [mesh for mesh in movie.meshes if mesh.state.object in objects]
-            unchanged = all(_identity(object, _self) == known for object, known in movie.identities.items())
+            movie.meshes = [mesh for mesh in movie.meshes if mesh.state.object in movie.identities]
+            unchanged = _identities(movie.identities, _self) == movie.identities
             if not movie.identities or not unchanged:
                 del self.by_name[name]
                 remove_bars(movie.name, _self)
@@ -204,22 +204,22 @@ class KeptMovies:
         """Give objects that are not there the names of those that are as they were and belong to no movie."""
         objects = set(_self.get_names("objects"))
         known = {object for movie in self.by_name.values() for object in movie.identities}
-        free = {name: _identity(name, _self) for name in sorted(objects - known)} if known - objects else {}
+        free = _identities(sorted(objects - known), _self) if known - objects else {}
         for movie in list(self.by_name.values()):
             for object in set(movie.identities) - objects:
                 name = next((new for new, identity in free.items() if identity == movie.identities[object]), None)
                 if name is not None:
                     del free[name]
                     if object == movie.name:
-                        rename_bars(object, name, _self)
+                        rename_bars(object, name, movie.scale, _self)
                     movie.rename(object, name)
                     self._on_rename(object, name)
         self.by_name = {movie.name: movie for movie in self.by_name.values()}
 
     def read_tags(self, _self: Any) -> None:
-        """Know the objects of movies by their present tags, which were changed just now."""
+        """Know the objects of movies by their present tags, which were changed just now; deleted ones are dropped."""
         for movie in self.by_name.values():
-            movie.identities = {object: _identity(object, _self) for object in movie.identities}
+            movie.identities = _identities(movie.identities, _self)
 
     def objects_at(self, molecule: str, _self: Any) -> list[str]:
         """Return the objects of all movies of a molecule, which lie in one place."""
@@ -246,12 +246,16 @@ class KeptMovies:
         raise SceneError(f"there is no fit or movie {name} (there: {names})")
 
 
-def _identity(name: str, _self: Any) -> Identity | None:
-    """Describe a CGO object with a tag; None for anything else."""
-    if name not in _self.get_names("objects") or _self.get_type(name) != "object:cgo":
-        return None
-    tag = tag_of(name, _self)
-    return None if tag is None else (_self.count_states(f"%{name}"), tag)
+def _identities(names: Iterable[str], _self: Any) -> dict[str, Identity]:
+    """Describe those of the names that are CGO objects with a tag."""
+    objects = set(_self.get_names("objects"))
+    identities = {}
+    for name in names:
+        if name in objects and _self.get_type(name) == "object:cgo":
+            tag = tag_of(name, _self)
+            if tag is not None:
+                identities[name] = (_self.count_states(f"%{name}"), tag)
+    return identities
 
 
 def _shortened(numbers: NDArray[np.int32]) -> Indices:

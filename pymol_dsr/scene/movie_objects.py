@@ -276,12 +276,15 @@ def session_megabytes(movie: LoadedMovie) -> float:
     return 1e-6 * FLOAT_BYTES * movie.floats
 
 
-def describe(trajectory: Trajectory, movie: LoadedMovie) -> list[str]:
-    """Write a line for each exception: extrapolated times, empty times, atoms between states."""
+def describe(trajectory: Trajectory, movie: LoadedMovie, *, stays: bool = True) -> list[str]:
+    """Write a line for each exception: extrapolated times, empty times, atoms between states.
+
+    stays: the objects stay in the scene, and so are named.
+    """
     lines = []
     future = [state for state in movie.states if state.future]
     if future:
-        name = min(state.object for state in future)
+        objects = f", in {min(state.object for state in future)}" if stays else ""
         error = ""
         if movie.expected_errors:
             low, high = min(movie.expected_errors.values()), max(movie.expected_errors.values())
@@ -290,12 +293,12 @@ def describe(trajectory: Trajectory, movie: LoadedMovie) -> list[str]:
         subject = f"state {times} is" if len(future) == 1 else f"states {times} are"
         lines.append(
             f"{subject} past the fitted "
-            f"{min(trajectory.states):g} to {max(trajectory.states):g}: extrapolated{error}, in {name}"
+            f"{min(trajectory.states):g} to {max(trajectory.states):g}: extrapolated{error}{objects}"
         )
     if movie.empty:
         lines.append(f"states {states.format(movie.empty)} have no surface at this level and stay empty")
     atoms = [name for name in movie.objects if name.endswith("_atoms")]
-    if atoms:
+    if atoms and stays:
         source = trajectory.object
         lines.append(
             f"{atoms[0]} holds the atoms at these times; {source} is switched off, as its states are not these"

@@ -84,10 +84,10 @@ def read_metadata(data: bytes, key: str = "field") -> dict[str, str]:
     if len(data) < 8:
         raise CheckpointError(f"{len(data)} bytes are no .dsr file")
     length = int.from_bytes(data[:8], "little")
-    if length > min(MAX_HEADER, len(data) - 8):
-        raise CheckpointError(
-            f"this is no .dsr file, or a cut one: its header would take {length} of {len(data)} bytes"
-        )
+    if length > MAX_HEADER:
+        raise CheckpointError("this is no .dsr file: it does not begin like one")
+    if length > len(data) - 8:
+        raise CheckpointError(f"this .dsr file is cut: its header takes {length} bytes, and the file {len(data)}")
     header = read_json(data[8 : 8 + length])
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or not isinstance(metadata.get(key), str):

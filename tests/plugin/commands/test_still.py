@@ -1,10 +1,14 @@
-"""The time of a still that names none: that of the state in view, as the movie counts it."""
+"""Stills, files and levels of one time: their time, and the lines that say what was done."""
 
 from __future__ import annotations
 
 import pytest
 
-from pymol_dsr.commands.still import time_in_view
+from pymol_dsr.commands.files import dsr_export
+from pymol_dsr.commands.fit import dsr_fit
+from pymol_dsr.commands.levels import dsr_levels
+from pymol_dsr.commands.movie import dsr_movie
+from pymol_dsr.commands.still import dsr_still, time_in_view
 from pymol_dsr.fits.fit import Fit, Trajectory
 from pymol_dsr.scene.cgo import NOTHING
 from pymol_dsr.scene.kept_movies import KeptMesh, KeptMovie
@@ -27,3 +31,22 @@ def test_the_time_in_view_is_that_of_the_movie_that_is_switched_on(plugin, times
     assert time_in_view(movies, Fit("b"), plugin) == state
     plugin.disable("a")
     assert time_in_view(movies, movie.fit, plugin) == state
+
+
+@pytest.mark.system
+def test_lines_say_what_stays_and_what_is_switched_off(backend, capsys, tmp_path):
+    cmd = backend
+    dsr_fit("pep and polymer", "1-4", name="fit", preset="preview", watch=0, _self=cmd)
+    dsr_movie("fit", "1-4", object="other", _self=cmd)
+    capsys.readouterr()
+    dsr_still("fit", str(tmp_path / "a.png"), "2.5", width=40, quiet=0, _self=cmd)
+    dsr_still("fit", str(tmp_path / "a.png"), "5", width=40, quiet=0, _self=cmd)
+    lines = capsys.readouterr().out
+    assert "fit_still" not in lines and "is switched off" not in lines and "state 5 is past the fitted 1 to 4" in lines
+    dsr_export("fit", str(tmp_path / "a.ply"), states="2", quiet=0, _self=cmd)
+    assert "averaged over time" not in capsys.readouterr().out
+    dsr_export("fit", str(tmp_path / "a.ply"), states="2+2.5", quiet=0, _self=cmd)
+    assert "fit: averaged over time at the fitted states, too" in capsys.readouterr().out
+    dsr_levels("fit", "2", levels="0 2", quiet=0, _self=cmd)
+    assert "fit: switched off, as they would hide the levels: other" in capsys.readouterr().out
+    assert "other" not in cmd.get_names("objects", enabled_only=1)

@@ -294,7 +294,12 @@ def test_what_is_kept_goes_with_the_object(cmd, movie):
 def test_an_object_is_followed_to_another_name(cmd, movie):
     color(cmd, "out", "b")
     session_of(cmd).references.add_movie("out", "mol_dsr", ["out", "out_future"], "dsr_movie mol_dsr, 1-4")
+    # PyMOL ends itself where a ramp is renamed after another one was deleted.
+    color(cmd, "out", "vdw")
+    cmd.disable(bars(cmd)[0])
     cmd.set_name("out", "kept")
+    assert session_of(cmd).movies.objects_at("mol", cmd) == ["out_future", "kept"]
+    assert bars(cmd) == ["kept_bar_vdw_A"] and "kept_bar_vdw_A" not in cmd.get_names("all", enabled_only=1)
     cmd.copy("like_it", "kept")
     # The session file names the fit of the object, whatever that is called.
     assert cmd.get_session("kept", partial=1)["session"].dsr["movies"]["kept"]["objects"] == ["kept", "out_future"]
@@ -305,6 +310,18 @@ def test_an_object_is_followed_to_another_name(cmd, movie):
     color(cmd, "mol_dsr")
     assert halves(cmd, name="kept") == [(1, 1, 0), (0, 0, 1)]
     assert bars(cmd) == [] and "out" not in cmd.get_names("all")
+
+
+def test_a_molecule_is_never_taken_for_a_movie_that_was_deleted(cmd, movie):
+    movies = session_of(cmd).movies
+    cmd.delete("out")
+    cmd.set_name("mol", "renamed")
+    # As where the tags of movies are written again, with the molecule's other name.
+    movies.read_tags(cmd)
+    assert movies.objects_at("mol", cmd) == ["out_future"]
+    cmd.delete("out_future")
+    movies.read_tags(cmd)
+    assert movies.objects_at("mol", cmd) == [] and cmd.get_type("renamed") == "object:molecule"
 
 
 def test_a_part_may_be_deleted(cmd, movie):

@@ -163,6 +163,7 @@ def test_fractional_times_bring_the_atoms_along(peptide, fitted):
     assert drawn[0] == drawn[1]
     assert "pep" not in peptide.get_names("objects", enabled_only=1)
     assert "out_atoms holds the atoms" in " ".join(movie_objects.describe(fitted.trajectory, loaded))
+    assert movie_objects.describe(fitted.trajectory, loaded, stays=False) == []
     show(peptide, fitted, [1, 1.5])
     assert peptide.count_states("out_atoms") == 2
 
@@ -179,6 +180,8 @@ def test_states_past_the_fit_are_apart_tinted_and_said(peptide, fitted):
     assert len(shown_points(peptide, "out_future", 7)) > 100
     line = movie_objects.describe(fitted.trajectory, loaded)[0]
     assert line == ("states 7+8 are past the fitted 1 to 6: extrapolated, expected error 0.60 to 0.70 A, in out_future")
+    [line] = movie_objects.describe(fitted.trajectory, loaded, stays=False)
+    assert line == "states 7+8 are past the fitted 1 to 6: extrapolated, expected error 0.60 to 0.70 A"
 
 
 def test_long_movies_go_into_several_objects(peptide, fitted, monkeypatch):
