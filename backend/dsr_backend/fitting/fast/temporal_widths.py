@@ -34,8 +34,9 @@ VOLUME_OFFSETS = tuple(np.linspace(0.0, 0.2, 11).tolist())
 VOLUME_SPACING = 1.2
 # Nodes evaluated between two checks for cancellation.
 CHUNK = 2**20
-# States of its stretch on either side of one that is held out, and most states that are held out.
-HELD_OUT_MARGIN, MAX_HELD_OUT = 2, 24
+# States of its stretch on either side of one that is held out, most states that are held out, and most of these that
+# all widths of the atoms' paths are tried on: chance decides between widths that few states compare.
+HELD_OUT_MARGIN, MAX_HELD_OUT, MAX_FOR_ATOMS = 2, 64, 16
 # Past the ends, known states are farther away than in the middle of a gap: averages over so many times more states
 # predict what comes next (AdK, peptides: 1.3 to 1.7).
 END_FACTOR = 1.5
@@ -71,45 +72,45 @@ def choose_widths(
         runs = f" in {len(motion.kernel.breaks) + 1} runs" if motion.kernel.breaks else ""
         return f"{count} states{runs} are too few to hold any out"
     report(0.0)
+    # Without atoms, all widths of their paths give the same prediction.
+    atom_widths = ATOM_CHOICES if motion.atoms is not None else ATOM_CHOICES[:1]
+    chosen = sorted({round(index) for index in np.linspace(0, len(held_out) - 1, MAX_FOR_ATOMS)})
 
-    def predict(index: int) -> torch.Tensor:
-        k = held_out[index]
-        return _predictions(field, validation[k], k)
+    def errors_of(index: int) -> NDArray[np.float64]:
+        widths = atom_widths if index in chosen else atom_widths[:1]
+        return _errors(field, validation[held_out[index]], held_out[index], widths)
 
-    predictions: list[torch.Tensor] = []
-    with closing(ordered_parallel_map(predict, len(held_out), parallel_states)) as predicted:
-        for distances in predicted:
-            predictions.append(distances)
-            report(len(predictions) / (len(held_out) + 1))
-    compared = [(distances, validation[k]) for distances, k in zip(predictions, held_out, strict=True)]
-    by_state = np.array([_wrong_side(distances, points).tolist() for distances, points in compared])
-    row, column = _narrowest_good(by_state)
+    errors: list[NDArray[np.float64]] = []
+    with closing(ordered_parallel_map(errors_of, len(held_out), parallel_states)) as computed:
+        for of_state in computed:
+            errors.append(of_state)
+            report(len(errors) / (len(held_out) + 1))
+    of_chosen = np.stack([errors[index] for index in chosen])
+    # The other states tell what the mean of these few misses.
+    unsmoothed = np.stack([of_state[:1] for of_state in errors])
+    mean = of_chosen.mean(0) + unsmoothed.mean(0) - of_chosen[:, :1].mean(0)
+    row, column = _narrowest_good(of_chosen[..., 0], mean[..., 0])
     motion.smooth = ATOM_CHOICES[row] * gap
     field.smooth = SHAPE_CHOICES[column] * gap
-    offsets = torch.tensor(OFFSET_CHOICES, device=field.device)
-    offset_errors = torch.stack(
-        [_wrong_side(distances[row, :, column, None] - offsets, points) for distances, points in compared]
-    )
-    field.level_offset = OFFSET_CHOICES[int(offset_errors.mean(0).argmin())]
-    report(len(held_out) / (len(held_out) + 1))
+    field.level_offset = OFFSET_CHOICES[int(mean[row, column].argmin())]
     beyond = END_FACTOR * field.smooth
     field.smooth_beyond = beyond if smoothing_predicts_ends(field, validation, beyond) else 0.0
-    field.held_out_error = float(by_state.mean(0)[row, column])
+    field.held_out_error = float(mean[row, column, 0])
     return f"holding out {len(held_out)} of {count} states"
 
 
-def _narrowest_good(errors: NDArray[np.float64]) -> tuple[int, int]:
-    """Return the atom width and the shape width to take, as indices, for errors f8[states, atom widths, shape widths].
+def _narrowest_good(errors: NDArray[np.float64], mean: NDArray[np.float64]) -> tuple[int, int]:
+    """Return the atom width and the shape width to take, as indices.
 
+    errors: f8[states, atom widths, shape widths]; mean: f8[atom widths, shape widths], the best estimate of their mean.
     The atoms' paths are smoothed no more than the held-out states prove: the narrowest width is taken whose error is
     within one standard error of the best (Breiman et al. 1984), with the best shape width for it.
     """
-    mean = errors.mean(0)
-    shapes = mean.argmin(1)
-    of_rows = errors[:, np.arange(len(shapes)), shapes]
-    excess = of_rows - of_rows[:, [of_rows.mean(0).argmin()]]
-    standard_error = excess.std(0, ddof=1) / np.sqrt(len(errors)) if len(errors) > 1 else np.zeros(len(shapes))
-    row = int(np.argmax(excess.mean(0) <= standard_error))
+    rows, shapes = np.arange(len(mean)), mean.argmin(1)
+    excess = errors[:, rows, shapes]
+    excess = excess - excess[:, [mean[rows, shapes].argmin()]]
+    standard_error = excess.std(0, ddof=1) / np.sqrt(len(errors)) if len(errors) > 1 else np.zeros(len(rows))
+    row = int(np.argmax(mean[rows, shapes] - mean[rows, shapes].min() <= standard_error))
     return row, int(shapes[row])
 
 
@@ -122,10 +123,12 @@ def _known_motion(motion: Motion, states: NDArray[np.intp]) -> Motion:
     return Motion(motion.kernel.subset(states), Poses.identity(len(states)), atoms, references, motion.sigma)
 
 
-def _predictions(field: FastField, validation: ValidationPoints, k: int) -> torch.Tensor:
-    """Return the distances f4[atom widths,N,shape widths] (Å) at N points that every second state predicts for state k.
+def _errors(
+    field: FastField, validation: ValidationPoints, k: int, atom_widths: Sequence[float]
+) -> NDArray[np.float64]:
+    """Return the fraction f8[atom widths,shape widths,level offsets] of points of state k that are predicted wrongly.
 
-    These are the states k ± 1, k ± 3, …
+    Every second state predicts it, k ± 1, k ± 3, …, with each width and offset of the choices. atom_widths: in gaps.
     """
     motion = field.motion
     gap = 2.0 * motion.kernel.gap
@@ -133,12 +136,12 @@ def _predictions(field: FastField, validation: ValidationPoints, k: int) -> torc
     known = _known_motion(motion, remaining)
     time = float(motion.states[k])
     mixtures = _mixtures(field, remaining, [known.kernel.weights(time, width * gap) for width in SHAPE_CHOICES])
-    # Without atoms, all widths of their paths give the same prediction.
-    predictions = [
-        field.mixed_distances(*mixtures, known.warp(time, field.device, width * gap)(validation.points))
-        for width in (ATOM_CHOICES if motion.atoms is not None else ATOM_CHOICES[:1])
-    ]
-    return torch.stack(predictions).expand(len(ATOM_CHOICES), -1, -1)
+    errors = []
+    for width in atom_widths:
+        distances = field.mixed_distances(*mixtures, known.warp(time, field.device, width * gap)(validation.points))
+        wrong = [_wrong_side(distances - offset, validation) for offset in OFFSET_CHOICES]
+        errors.append(torch.stack(wrong, -1).tolist())
+    return np.array(errors)
 
 
 def _volume_preserving_offset(field: FastField, report: Report) -> float:
