@@ -16,6 +16,7 @@ from ..fits.fit import Trajectory
 from ..scene.objects import SceneError
 from ..shared import atomic_write, plots
 from ..shared.messages import MeasureResult
+from ..shared.state_times import inner_states
 from ..shared.tables import csv_bytes
 
 # As many times as a summary and a plot need, unless the user names others.
@@ -230,8 +231,7 @@ def _summary_line(
     rows: Sequence[StateMeasures], fitted_range: tuple[float, float], name: str, unit: str, digits: int
 ) -> str:
     if name == "speed":
-        # At the ends a velocity has one side only, and past them it is damped.
-        rows = [row for row in rows if fitted_range[0] < row.state < fitted_range[1]] or rows
+        rows = [rows[index] for index in inner_states([row.state for row in rows], fitted_range)]
     values = np.array([getattr(row, name) for row in rows], float)
     line = f" {name.replace('_', ' '):<16} {values.mean():>9.{digits}f}"
     if len(rows) == 1:
