@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any
@@ -15,6 +16,7 @@ from ..fits.fit import Trajectory
 from ..scene.objects import SceneError
 from ..shared import atomic_write, plots
 from ..shared.messages import MeasureResult
+from ..shared.state_times import inner_states
 from ..shared.tables import csv_bytes
 
 # As many times as a summary and a plot need, unless the user names others.
@@ -43,8 +45,8 @@ SUMMARY = (
     ("pocket_volume", "A^3", 0),
 )
 
-# Chain (or segment), resn and resi.
-ResidueName = tuple[str, str, str]
+# Chain (or segment), segi, resn and resi.
+ResidueName = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,21 @@ class StateMeasures:
 
 @dataclass(frozen=True)
 class Residue:
-    """A residue over all times: mean area in Å², and mean speed of that area in Å per state."""
+    """A residue over all times: mean area in Å², and mean speed of that area in Å per state.
+
+    segi: its segment where its chain has residues that nothing else tells apart, otherwise None.
+    """
 
     chain: str
     resn: str
     resi: str
     area: float
     speed: float
+    segi: str | None = None
 
     def __str__(self) -> str:
-        """Name it as PyMOL does: A/LYS`50."""
-        return f"{self.chain}/{self.resn}`{self.resi}"
+        """Name it as PyMOL does: A/LYS`50, and with its segment PROA/A/LYS`50."""
+        return f"{self.segi + '/' if self.segi else ''}{self.chain}/{self.resn}`{self.resi}"
 
 
 @dataclass(frozen=True)
@@ -185,9 +191,18 @@ def _residues(
     numbers: dict[ResidueName, int] = {}
     residue_of_atom = np.array([numbers.setdefault(name, len(numbers)) for name in names])
     area, moved_area = (np.bincount(residue_of_atom, sums).tolist() for sums in (areas, moved_areas))
+    without_segment = Counter((chain, resn, resi) for chain, _, resn, resi in numbers)
+    ambiguous = {chain for (chain, _, _), segments in without_segment.items() if segments > 1}
     return [
-        Residue(*name, area[number] / count, moved_area[number] / area[number] if area[number] else 0.0)
-        for name, number in numbers.items()
+        Residue(
+            chain,
+            resn,
+            resi,
+            area[number] / count,
+            moved_area[number] / area[number] if area[number] else 0.0,
+            segi if chain in ambiguous else None,
+        )
+        for (chain, segi, resn, resi), number in numbers.items()
     ]
 
 
@@ -216,8 +231,7 @@ def _summary_line(
     rows: Sequence[StateMeasures], fitted_range: tuple[float, float], name: str, unit: str, digits: int
 ) -> str:
     if name == "speed":
-        # At the ends a velocity has one side only, and past them it is damped.
-        rows = [row for row in rows if fitted_range[0] < row.state < fitted_range[1]] or rows
+        rows = [rows[index] for index in inner_states([row.state for row in rows], fitted_range)]
     values = np.array([getattr(row, name) for row in rows], float)
     line = f" {name.replace('_', ' '):<16} {values.mean():>9.{digits}f}"
     if len(rows) == 1:
@@ -240,6 +254,9 @@ def write_measures(path: str, measured: Measurement) -> list[str]:
         if not rows:
             continue
         header, table = [field.name for field in fields(kind)], [astuple(row) for row in rows]
+        if kind is Residue and all(residue.segi is None for residue in measured.residues):
+            # Most molecules have one segment a chain, and need no column for it.
+            header, table = header[:-1], [row[:-1] for row in table]
         if kind is StateMeasures and measured.dt is not None:
             header.append("time_ns")
             table = [(*row, measured.time_of(row[0])) for row in table]
@@ -265,7 +282,7 @@ def write_measure_plot(
             [residue.resi for residue in measured.residues],
             {n: residue.speed for n, residue in enumerate(measured.residues) if residue.area >= LEAST_AREA},
             [n for n, residue in enumerate(measured.residues) if residue in fastest],
-            one_chain=len({residue.chain for residue in measured.residues}) == 1,
+            one_chain=len({(residue.chain, residue.segi) for residue in measured.residues}) == 1,
         )
     try:
         picture = plots.render(

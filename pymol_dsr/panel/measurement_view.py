@@ -120,12 +120,15 @@ def select_residue(residue: Residue, object: str, _self: Any) -> bool:
     """Select a residue of a molecule and zoom to it; False where it is not in the scene."""
     if object not in _self.get_names("objects"):
         return False
-    chain, resn, resi = residue.chain, residue.resn, residue.resi
     indices: list[int] = []
     _self.iterate(
         f"%{object}",
-        "indices.append(index) if (chain or segi, resn, resi) == wanted else None",
-        space={"indices": indices, "wanted": (chain, resn, resi)},
+        "indices.append(index) if (chain or segi, resn, resi) == named and segment in (None, segi) else None",
+        space={
+            "indices": indices,
+            "named": (residue.chain, residue.resn, residue.resi),
+            "segment": residue.segi,
+        },
     )
     if not indices:
         return False

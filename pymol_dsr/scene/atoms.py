@@ -37,9 +37,9 @@ def atom_radii(trajectory: Trajectory, _self: Any) -> NDArray[np.float32] | None
     return None if radii is None else np.array(radii, np.float32)
 
 
-def atom_residues(trajectory: Trajectory, _self: Any) -> list[tuple[str, str, str]] | None:
-    """Return chain (or segment), resn and resi of each fitted atom; None where the scene lacks them."""
-    return atom_property(trajectory, "(chain or segi, resn, resi)", _self)
+def atom_residues(trajectory: Trajectory, _self: Any) -> list[tuple[str, str, str, str]] | None:
+    """Return chain (or segment), segi, resn and resi of each fitted atom; None where the scene lacks them."""
+    return atom_property(trajectory, "(chain or segi, segi, resn, resi)", _self)
 
 
 def blend(

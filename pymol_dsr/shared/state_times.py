@@ -60,6 +60,15 @@ def jump_line(breaks: Sequence[float], states: Sequence[float], option: str = "b
     )
 
 
+def inner_states(states: Sequence[float], fitted_range: tuple[float, float]) -> list[int]:
+    """Return the places of the states whose speeds count for a mean: those inside the fitted range, all without any.
+
+    At the ends a velocity has one side only, and past them it is damped.
+    """
+    first, last = fitted_range
+    return [index for index, state in enumerate(states) if first < state < last] or list(range(len(states)))
+
+
 def check_times(times: Sequence[float]) -> tuple[float, ...]:
     """Return the times of state 1, 2, 3, …. Raises ValueFault where they are fewer than two or do not rise."""
     if len(times) < 2:

@@ -2,7 +2,8 @@
 
 Residues of a polymer are paired by chain and number where most names agree, and otherwise chain by chain by PyMOL's
 `align`, or `super` where sequences are too unlike. Atoms of paired residues are paired by name. Ligands are paired by
-name, and by place where there are several; solvent has no identity and is left out.
+name; of several those at one place, then those with one chain and number, then the nearest ones. Solvent has no
+identity and is left out.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ ALIKE = 0.3
 TIED = 0.9
 """Fraction of the most equal names from which chains are taken for copies of each other."""
 MOST_BEGINS = 64
+SAME_PLACE = 2.0
+"""Å between the centres of ligands that are taken for the same one, whatever their numbers are."""
 FEWEST_ATOMS = 3
 MOST_NAMED = 3
 HYDROGENS = ("H", "D")
@@ -225,24 +228,32 @@ def _ligand_pairs(
     places: Sequence[tuple[int, int]],
     pairs: Sequence[ResiduePair],
 ) -> list[ResiduePair]:
-    """Pair ligands of one name, the nearest ones once the polymers are superposed."""
+    """Pair ligands of one name: those at one place once the polymers are superposed, then by number, then the nearest.
+
+    Two structures often number the same ions differently, so a place says more. Where it says nothing, as of lipids
+    that have moved, or where no polymer can be superposed, a number does.
+    """
     ligands = [residue for residue in residues if not residue.is_polymer and not residue.is_solvent]
     other_ligands = [residue for residue in second_residues if not residue.is_polymer and not residue.is_solvent]
-    if len(places) >= FEWEST_ATOMS:
+    is_superposed = len(places) >= FEWEST_ATOMS
+    if is_superposed:
         matched = np.array(places)
         rotation, shift = superpose(second.coordinates[0][matched[:, 1]], first.coordinates[0][matched[:, 0]])
     else:
         rotation, shift = np.eye(3), np.zeros(3)
-    distances: list[tuple[float, int, Residue, Residue]] = []
+    candidates: list[tuple[int, float, int, Residue, Residue]] = []
     for residue, partner in itertools.product(ligands, other_ligands):
         if residue.name != partner.name or not residue.atoms.keys() & partner.atoms.keys():
             continue
         center = first.coordinates[0][list(residue.atoms.values())].mean(axis=0)
         partner_center = second.coordinates[0][list(partner.atoms.values())].mean(axis=0) @ rotation.T + shift
-        distances.append((float(np.linalg.norm(center - partner_center)), len(distances), residue, partner))
+        distance = float(np.linalg.norm(center - partner_center))
+        has_number = (residue.chain, residue.number) == (partner.chain, partner.number)
+        order = 0 if is_superposed and distance <= SAME_PLACE else 1 if has_number else 2
+        candidates.append((order, distance, len(candidates), residue, partner))
     paired: list[ResiduePair] = []
     used: set[int] = set()
-    for _, _, residue, partner in sorted(distances, key=lambda row: row[:2]):
+    for *_, residue, partner in sorted(candidates, key=lambda row: row[:3]):
         if id(residue) not in used and id(partner) not in used:
             used |= {id(residue), id(partner)}
             paired.append((residue, partner))

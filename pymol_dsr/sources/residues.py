@@ -22,13 +22,23 @@ SOLVENT = frozenset(("HOH", "WAT", "H2O", "DOD", "SOL", "TIP", "TIP3", "TIP3P", 
 
 BACKBONES = (("N", "CA", "C"), ("P", "C4'"), ("O5'", "C4'"))
 """Atoms that make a residue one of a protein or a nucleic acid; of the last two, one is enough."""
+POLYMER_NAMES = frozenset(
+    (
+        *("ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE"),
+        *("LEU", "LYS", "MET", "PHE", "PRO", "SER", "THR", "TRP", "TYR", "VAL"),
+        *("A", "C", "G", "U", "DA", "DC", "DG", "DT"),
+    )
+)
+"""Names that make a residue one of a protein or a nucleic acid, whatever atoms of it are present, as in a trace."""
+TRACES = (("CA", "C"), ("P", "P"))
+"""Names and elements of atoms that make one even alone, whatever its name is; CA is also the name of calcium."""
 
 
 @dataclass
 class Residue:
     """A residue: its name in the Protein Data Bank and as written, and places of its atoms (from 0).
 
-    atoms: by name, of the names that it has once. first, size: the places of all its atoms.
+    atoms: by name, of the names that it has once. first, size: the places of all its atoms. element: of the first one.
     """
 
     chain: str
@@ -38,11 +48,14 @@ class Residue:
     first: int
     atoms: dict[str, int] = field(default_factory=dict)
     size: int = 0
+    element: str = ""
 
     @property
     def is_polymer(self) -> bool:
-        """Whether it has the backbone of a protein or a nucleic acid."""
-        return any(all(name in self.atoms for name in names) for names in BACKBONES)
+        """Whether it is of a protein or a nucleic acid: by its backbone, its name, or as one atom of a trace."""
+        if self.name in POLYMER_NAMES or any(all(name in self.atoms for name in names) for names in BACKBONES):
+            return True
+        return self.size == 1 and any(name in self.atoms and self.element == element for name, element in TRACES)
 
     @property
     def is_solvent(self) -> bool:
@@ -71,6 +84,7 @@ def residues_of(molecule: MoleculeStates) -> list[Residue]:
             key, twice = residue_key, set()
             chain, number, written = residue_key
             residues.append(Residue(chain, number, RESIDUE_ALIASES.get(written, written), written, index))
+            residues[-1].element = m.elements[index].upper()
         residue = residues[-1]
         residue.size += 1
         standard = standard_atom_name(residue.name, name)

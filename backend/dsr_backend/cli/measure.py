@@ -9,6 +9,7 @@ import numpy as np
 
 from pymol_dsr.shared import atomic_write, plots, states
 from pymol_dsr.shared.options import MeasureOptions
+from pymol_dsr.shared.state_times import inner_states
 from pymol_dsr.shared.states import StatesError
 
 from .evaluate import mean
@@ -71,7 +72,10 @@ def run_measure(options: argparse.Namespace) -> int:
             print("  ".join([f"{at:>8g}", *cells]), flush=True)
     print()
     for key in keys:
-        print(f"{column_heading(key)}: {mean([getattr(measure, key) for measure in measures], MEASURED[key][2])}")
+        values = [getattr(measure, key) for measure in measures]
+        if key == "speed":
+            values = [values[index] for index in inner_states(times, fitted.time_range)]
+        print(f"{column_heading(key)}: {mean(values, MEASURED[key][2])}")
     if errors := [measure.expected_error for measure in measures if measure.extrapolated]:
         progress.line(
             f"dsr-backend: {len(errors)} times are {outside_text(fitted)}, "

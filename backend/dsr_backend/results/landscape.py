@@ -47,6 +47,10 @@ MOST_RESIDUES = 40
 MOST_COMPONENTS, STATES_PER_COMPONENT = 20, 10
 # Slow axes that microstates are of.
 MOST_AXES = 4
+# Distances that differ by less (Å) are the same: files have three digits, and a turned copy is as much off.
+SAME = 1e-3
+# Axes of the map.
+PLANE = 2
 # With a lower autocorrelation from one state to the next, the states are no time series.
 IN_ORDER = 0.2
 # Bins along each axis of the free energy, at least and at most.
@@ -138,14 +142,27 @@ def landscape(
     notes: list[str] = []
     axes_of = reference_alphas or alphas
     shortest = min(map(len, alphas))
-    ordered = options.ordered == "1" or (options.ordered == "auto" and _is_in_order(axes_of))
-    if not ordered:
-        notes.append("the states are not taken as a time series: principal components, and no Markov model")
-    lag = _lag(options.lag, min(map(len, axes_of)), shortest, ordered)
     pairs = _pairs(residues)
-    projection = _Projection.of([_distances(x, pairs) for x in axes_of], lag if ordered else 0, modules)
-    placed = [projection(_distances(x, pairs)) for x in alphas]
-    others_placed = [projection(_distances(x, pairs)) for x in reference_alphas]
+    lengths, other_lengths = ([_distances(x, pairs) for x in group] for group in (alphas, reference_alphas))
+    principal = _Principal.of(other_lengths or lengths)
+    _ensure_motion(principal, axes_of, bool(reference))
+    is_line = principal.rank < PLANE
+    ordered = not is_line and (options.ordered == "1" or (options.ordered == "auto" and _is_in_order(axes_of)))
+    if is_line and reference_alphas:
+        notes.append(
+            "the states of the reference lie on one line: axis 1 is that line, axis 2 the largest motion of the "
+            "ensemble across it, if any; no Markov model"
+        )
+    elif is_line:
+        notes.append("the states lie on one line, so axis 2 is empty; no Markov model")
+    elif not ordered:
+        notes.append("the states are not taken as a time series: principal components, and no Markov model")
+    if is_line:
+        principal = principal.with_second(lengths)
+    lag = _lag(options.lag, min(map(len, axes_of)), shortest, ordered)
+    projection = _Projection.of(principal, other_lengths or lengths, lag if ordered else 0, modules)
+    placed = [projection(x) for x in lengths]
+    others_placed = [projection(x) for x in other_lengths]
     _check(cancelled)
     model = markov_macrostates(placed, lag, options.states, modules, notes) if ordered and shortest > 2 * lag else None
     if model is None:
@@ -197,6 +214,18 @@ def _ensure_enough(states: int, residues: int) -> None:
             f"a landscape takes 4 residues and 10 states at least, and here are {residues} and {states}; "
             "choose more; an occupancy takes any number of both"
         )
+
+
+def _ensure_motion(principal: _Principal, states: Sequence[Floats], is_reference: bool) -> None:
+    """Raise ValueError for states that are all the same, which have no axes."""
+    if not principal.rank:
+        owner, remedy = (
+            ("of the reference", "name one of them alone, which is the native state, or a reference that moves")
+            if is_reference
+            else ("", "choose states of a motion, or a reference that moves")
+        )
+        count = sum(map(len, states))
+        raise ValueError(f"{' '.join(f'the {count} states {owner}'.split())} are identical and have no axes; {remedy}")
 
 
 def _scores(
@@ -260,36 +289,62 @@ def _distances(states: NDArray[np.float64], pairs: tuple[NDArray[np.int64], NDAr
 
 
 @dataclass(frozen=True, eq=False)
-class _Projection:
-    """From distances f[S,P] to slow axes or principal components f8[S,D].
-
-    mean: f8[P]; components: f8[P,C]; model: deeptime's TICA of the components, or None.
-    """
+class _Principal:
+    """Principal components of distances f[S,P]: their mean f8[P], and unit vectors f8[P,C], the largest first."""
 
     mean: Floats
     components: Floats
-    model: Any
+
+    @property
+    def rank(self) -> int:
+        """Number of directions in which the states differ."""
+        return int(self.components.shape[1])
 
     @classmethod
-    def of(cls, series: Sequence[Floats], lag: int, modules: SimpleNamespace) -> _Projection:
-        """Return the principal components of all distances, and with a lag their slow combinations."""
+    def of(cls, series: Sequence[Floats]) -> _Principal:
+        """Return the components of all states, at least two where the states are not on one line."""
         pooled = np.concatenate(series)
         mean = pooled.mean(0)
         _, sizes, axes = np.linalg.svd(pooled - mean, full_matrices=False)
-        rank = min(MOST_COMPONENTS, max(2, len(pooled) // STATES_PER_COMPONENT), int((sizes > 1e-6 * sizes[0]).sum()))
-        components = axes[:rank].T
+        least = max(1e-6 * sizes[0], SAME * math.sqrt(len(pooled)))
+        count = min(MOST_COMPONENTS, max(PLANE, len(pooled) // STATES_PER_COMPONENT), int((sizes > least).sum()))
+        return cls(mean, axes[:count].T)
+
+    def with_second(self, series: Sequence[Floats]) -> _Principal:
+        """Return a line with the largest motion of these states across it, or with a vector of zeros without one."""
+        deviations = np.concatenate(series) - self.mean
+        deviations = deviations - deviations.mean(0)
+        across = _Principal.of([deviations - (deviations @ self.components) @ self.components.T])
+        second = across.components[:, :1] if across.rank else np.zeros_like(self.components)
+        return _Principal(self.mean, np.concatenate([self.components, second], axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Projection:
+    """From distances f[S,P] to slow axes or principal components f8[S,D].
+
+    principal: of the distances; model: deeptime's TICA of its components, or None.
+    """
+
+    principal: _Principal
+    model: Any
+
+    @classmethod
+    def of(cls, principal: _Principal, series: Sequence[Floats], lag: int, modules: SimpleNamespace) -> _Projection:
+        """Return the principal components of all distances, and with a lag their slow combinations."""
+        mean, components = principal.mean, principal.components
         if not lag:
-            return cls(mean, components[:, :MOST_AXES], None)
+            return cls(_Principal(mean, components[:, :MOST_AXES]), None)
         covariance = modules.TICA.covariance_estimator(lagtime=lag)
         for states in series:
             x = (states - mean) @ components
             if len(x) > lag:
                 covariance.partial_fit((x[:-lag], x[lag:]))
-        model = modules.TICA(dim=min(MOST_AXES, rank), scaling="kinetic_map").fit(covariance).fetch_model()
-        return cls(mean, components, model)
+        model = modules.TICA(dim=min(MOST_AXES, principal.rank), scaling="kinetic_map").fit(covariance).fetch_model()
+        return cls(principal, model)
 
     def __call__(self, distances: Floats) -> NDArray[np.float64]:
-        x = (distances - self.mean) @ self.components
+        x = (distances - self.principal.mean) @ self.principal.components
         return np.asarray(x if self.model is None else self.model.transform(x), np.float64)
 
 
@@ -315,7 +370,12 @@ def _free_energy(populations: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _halves_floor(placed: Sequence[Floats], edges: NDArray[np.float64]) -> float:
-    """Return the divergence (bits) between the first halves of all runs f[S,D] and the second ones."""
+    """Return the divergence (bits) between the first halves of all runs f[S,D] and the second ones.
+
+    NaN for runs of one state, which have no halves.
+    """
+    if max(map(len, placed)) < 2:
+        return math.nan
     first_half = np.sum([_histogram(run[: len(run) // 2, :2], edges) for run in placed], 0)
     second_half = np.sum([_histogram(run[len(run) // 2 :, :2], edges) for run in placed], 0)
     return jensen_shannon(first_half, second_half)

@@ -488,6 +488,8 @@ def test_measures_over_time(fit_folder, run_here, tmp_path):
     with table.open() as stream:
         rows = list(csv.DictReader(stream))
     assert [row["state"] for row in rows] == ["1", "3.5", "6"]
+    # State 1 has a velocity of one side only, and that of state 6 is damped.
+    assert f"\nmean speed (Å per state): {float(rows[1]['speed']):.4f}\n" in out
     assert [row["extrapolated"] for row in rows] == ["False", "False", "True"]
     for row in rows:
         assert 0 < float(row["selection_volume"]) < float(row["volume"]) and float(row["pocket_volume"]) > 0

@@ -109,6 +109,41 @@ def test_a_reference_gives_axes_scores_and_a_floor():
     assert good.reference_rmsf is not None and len(good.reference_axes) == 600
 
 
+@pytest.mark.parametrize("runs", [(2,), (1, 1), (2, 1)])
+def test_two_shapes_as_a_reference_are_one_axis_and_the_ensemble_gives_the_other(runs):
+    """Two states of one object, an object each, and one of the shapes twice."""
+    states, path = jumping(200)
+    known = np.split(shapes()[[0, 1, 0]][: sum(runs), :, None], np.cumsum(runs)[:-1])
+    result = landscape([states], LandscapeOptions(states=2), reference=known)
+    assert result.kind == "PCA" and not len(result.lags) and "axis 1 is that line" in result.notes[0]
+    low, high = sorted(result.reference_axes[:2, 0])
+    assert high - low > 20.0 and np.abs(result.reference_axes[:, 1]).max() < 1e-9
+    # The states lie near the shape that they have, on the first axis, and apart on the second.
+    nearest = np.abs(result.axes[:, :1] - result.reference_axes[:2, 0]).argmin(axis=1)
+    assert (nearest == path).all()
+    assert result.axes[:, 1].std() > 0.3
+    assert math.isnan(result.floor) == (runs == (1, 1))
+
+
+def test_states_of_two_shapes_alone_have_one_axis():
+    states = np.repeat(shapes(), 6, 0)[:, :, None].astype(np.float32)
+    result = landscape([states], LandscapeOptions(states=2))
+    assert "axis 2 is empty" in result.notes[0] and not result.axes[:, 1].any()
+    assert [macrostate.population for macrostate in result.macrostates] == pytest.approx([0.5, 0.5])
+
+
+@pytest.mark.parametrize("count, kind, message", [(2, "reference", "the 2 states of the reference are identical"),
+                                                (12, "ensemble", "the 12 states are identical")])  # fmt: skip
+def test_states_that_are_all_the_same_have_no_axes(count, kind, message):
+    turn = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
+    copies = np.repeat(shapes()[1:, :, None], count, 0)
+    # Turned, they are the same but for rounding.
+    copies[1] = copies[1] @ turn.T
+    series, reference = (jumping(60)[0], [copies]) if kind == "reference" else (copies, [])
+    with pytest.raises(ValueError, match=f"{message} and have no axes; .*a reference that moves"):
+        landscape([series.astype(np.float32)], LandscapeOptions(), reference=reference)
+
+
 def test_chains_that_are_too_short_for_a_secondary_structure_have_none():
     rng = np.random.default_rng(0)
     for residues in (5, 6):

@@ -16,6 +16,7 @@ from pymol_dsr.analysis.measures import Measurement, Residue, StateMeasures
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.measure import dsr_measure
 from pymol_dsr.fits.fit import Trajectory
+from pymol_dsr.scene.atoms import atom_residues
 from pymol_dsr.session import Session, session_of
 from pymol_dsr.shared.messages import MeasureResult
 from pymol_dsr.shared.plots import MEASURES
@@ -83,7 +84,7 @@ def test_the_default_times_are_whole_states_from_the_first_to_the_last():
 
 
 def test_residues_are_weighted_by_their_area():
-    labels = [("A", "GLY", "1"), ("A", "GLY", "1"), ("A", "ALA", "2"), ("B", "GLY", "1")]
+    labels = [("A", "S", "GLY", "1"), ("A", "S", "GLY", "1"), ("A", "S", "ALA", "2"), ("B", "S", "GLY", "1")]
     answers = [
         MeasureResult(
             time=t,
@@ -109,6 +110,57 @@ def test_residues_are_weighted_by_their_area():
     # Five square Angstrom of a residue are not enough to tell how fast it is.
     assert measurement.ranked() == measurement.residues[:1]
     assert measures.collect(answers, [1.0], None).residues == []
+
+
+def two_segments(cmd):
+    """`twice`, one chain of two copies of a peptide, segments P1 and P2; a residue of chain B; and a trajectory."""
+    for segment, chain in (("P1", "A"), ("P2", "A"), ("P2", "B")):
+        cmd.create("copy", "pep", 1, 1)
+        cmd.alter("copy", f"segi, chain = '{segment}', '{chain}'")
+        cmd.create("twice", "copy or twice" if "twice" in cmd.get_names() else "copy")
+        cmd.delete("copy")
+    cmd.remove("twice and chain B and not resi 1")
+    return Trajectory("", "twice", "twice", np.arange(cmd.count_atoms("twice"), dtype=np.int32), [1.0])
+
+
+def measured_atoms(count):
+    ones = np.ones(count, np.float32)
+    return MeasureResult(
+        time=1.0, area=1.0, volume=1.0, speed=1.0, extrapolated=False, atom_area=10 * ones, atom_speed=ones
+    )
+
+
+def test_segments_tell_residues_apart_where_nothing_else_does(peptide, tmp_path):
+    trajectory = two_segments(peptide)
+    answer = measured_atoms(len(trajectory.atoms))
+    measurement = measures.collect([answer], [1.0], atom_residues(trajectory, peptide))
+    assert len(measurement.residues) == 9 + 9 + 1
+    by_name = {str(residue): residue.area for residue in measurement.residues}
+    assert by_name["P1/A/ALA`1"] == by_name["P2/A/ALA`1"] == by_name["B/ALA`1"]
+    with open(measures.write_measures(str(tmp_path / "twice.csv"), measurement)[1]) as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["segi"] for row in rows] == ["P1"] * 9 + ["P2"] * 9 + [""]
+
+    # One segment in each chain: no word of it, in the tables neither.
+    peptide.remove("twice and segi P2 and chain A")
+    trajectory.atoms = np.arange(peptide.count_atoms("twice"), dtype=np.int32)
+    answer = measured_atoms(len(trajectory.atoms))
+    measurement = measures.collect([answer], [1.0], atom_residues(trajectory, peptide))
+    assert str(measurement.residues[0]) == "A/ALA`1"
+    with open(measures.write_measures(str(tmp_path / "once.csv"), measurement)[1]) as stream:
+        assert next(stream).strip() == "chain,resn,resi,area,speed"
+
+
+def test_a_residue_of_a_segment_is_selected_alone(peptide):
+    pytest.importorskip("PyQt5")
+    from pymol_dsr.panel.measurement_view import select_residue
+
+    two_segments(peptide)
+    size = peptide.count_atoms("pep and resi 1")
+    for segment, count in (("P2", size), (None, 2 * size)):
+        assert select_residue(Residue("A", "ALA", "1", 20.0, 0.1, segment), "twice", peptide)
+        assert peptide.count_atoms("dsr_residue") == count
+    assert not select_residue(Residue("A", "ALA", "1", 20.0, 0.1, "P3"), "twice", peptide)
 
 
 def test_the_summary_says_how_much_and_when():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pymol_dsr.shared.state_times import read_times
+from pymol_dsr.shared.state_times import inner_states, read_times
 from pymol_dsr.shared.values import ValueFault
 
 
@@ -43,3 +43,15 @@ def test_a_binary_file_holds_no_times(tmp_path):
     with pytest.raises(ValueFault) as error:
         read_times(file)
     assert str(error.value) == f"times {file}: it is no text file; give one number for each state"
+
+
+@pytest.mark.parametrize(
+    ("states", "places"),
+    [
+        ([1.0, 3.0, 4.5, 7.0, 8.0], [1, 2]),
+        ([1.0, 7.0], [0, 1]),
+        ([8.0, 9.0], [0, 1]),
+    ],
+)
+def test_speeds_count_inside_the_fitted_range_where_there_are_any(states, places):
+    assert inner_states(states, (1.0, 7.0)) == places

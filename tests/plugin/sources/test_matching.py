@@ -136,6 +136,48 @@ def test_a_ligand_alone_is_paired_by_its_name(cmd):
     assert len(matching.first) == cmd.count_atoms("bound")
 
 
+@pytest.mark.parametrize("resn", ["", "UNK"])
+def test_traces_of_one_atom_a_residue_are_paired_by_their_numbers(pair, resn):
+    for owner in ("closed", "open"):
+        pair.remove(f"{owner} and not name CA")
+        if resn:
+            pair.alter(owner, f"resn = '{resn}'")
+    pair.rotate("x", 70, "open", camera=0, object=None)
+    pair.translate([30, 0, 0], "open", camera=0, object=None)
+    a, b, matching = matched(pair)
+    assert matching.how == "by residue numbers"
+    assert matching.paired == len(SEQUENCE)
+    assert named(a, matching.first) == named(b, matching.second)
+
+
+def test_a_side_chain_without_its_backbone_is_of_the_polymer(pair):
+    for owner in ("closed", "open"):
+        pair.remove(f"{owner} and not name CB")
+    pair.translate([7.0, 0, 0], "open", camera=0, object=None)
+    a, b, matching = matched(pair)
+    assert matching.how == "by residue numbers"
+    assert named(a, matching.first) == named(b, matching.second)
+
+
+def test_an_atom_is_a_trace_by_its_element(cmd):
+    for chain, element in (("A", "C"), ("B", "Ca"), ("C", "P"), ("D", "Pd")):
+        cmd.pseudoatom("atoms", chain=chain, name="P" if element[0] == "P" else "CA", resn="XXX", elem=element, resi=1)
+    residues = residues_of(read_states("atoms", "1", cmd))
+    assert {residue.chain for residue in residues if residue.is_polymer} == {"A", "C"}
+
+
+def test_ligands_that_have_moved_are_paired_by_their_numbers(pair):
+    center = coordinates(pair, "closed and resi 1 and name CA", 1)[0]
+    for owner, shifts in (("closed", (20.0, 40.0)), ("open", (40.0 + 5.0, 20.0 - 5.0))):
+        for number, shift in zip((301, 302), shifts, strict=True):
+            pair.pseudoatom(owner, resn="POP", resi=number, name="C1", elem="C", hetatm=1, chain="L",
+                            pos=(center + np.array([shift, 0, 0])).tolist())  # fmt: skip
+    a, b, matching = matched(pair)
+    lipids = [(a.molecule.residue_numbers[i], b.molecule.residue_numbers[j])
+              for i, j in zip(matching.first, matching.second, strict=True) if a.molecule.names[i] == "C1"]  # fmt: skip
+    assert sorted(lipids) == [("301", "301"), ("302", "302")]
+
+
 def test_chains_of_a_dimer_are_paired_by_their_places(pair):
     for owner, second in (("closed", "B"), ("open", "D")):
         pair.create("half", owner)
