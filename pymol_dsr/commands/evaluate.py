@@ -125,6 +125,9 @@ def evaluate_fit(
             "truth to compare with; give states= that were not, or fit the molecule that they come from"
         )
     source = _source(fit, trajectory, compared, options.baselines, _self)
+    for line in _changed_settings(fit, trajectory, source):
+        # Not only where it is asked for: scores against other surfaces look like any others.
+        print(f" {fit.name}: warning: {line}")
     jobs.claim(fit, Activity.EVALUATION)
 
     def work() -> list[StateScores]:
@@ -161,3 +164,16 @@ def _source(fit: Fit, trajectory: Trajectory, compared: Sequence[int], baselines
         )
     # For messages, which name what the user has typed.
     return dataclasses.replace(source, selection=trajectory.selection)
+
+
+def _changed_settings(fit: Fit, trajectory: Trajectory, source: Source) -> list[str]:
+    """Return a line for each surface setting that has another value than when the fit was made."""
+    molecule = fit.report.sources().get(trajectory.name)
+    before = (molecule.settings if molecule is not None else None) or {}
+    # A setting that one of the two versions of PyMOL does not have has no value to compare.
+    changed = [key for key, value in source.settings.items() if key in before and before[key] != value]
+    return [
+        f"PyMOL's surfaces have {key} {source.settings[key]}, and the fitted ones had {before[key]}; to compare like "
+        f"with like, 'set {key}, {before[key]}, {source.object}'"
+        for key in changed
+    ]

@@ -194,6 +194,21 @@ def test_a_fit_of_a_named_selection_is_compared_when_the_selection_is_another_or
 
 
 @pytest.mark.system
+def test_a_comparison_says_which_surface_settings_are_others(backend, capsys):
+    name = dsr_fit("pep and resi 2-6", "1-3", preset="preview", _self=backend)
+    dsr_eval(name, "2", _self=backend)
+    assert "warning" not in capsys.readouterr().out
+    before = backend.get("solvent_radius", "pep")
+    backend.set("solvent_radius", 2.5)
+    dsr_eval(name, "2", _self=backend)
+    lines = [text for text in capsys.readouterr().out.splitlines() if "warning" in text]
+    assert lines == [
+        f" {name}: warning: PyMOL's surfaces have solvent_radius 2.50000, and the fitted ones had {before}; to compare "
+        f"like with like, 'set solvent_radius, {before}, pep'"
+    ]
+
+
+@pytest.mark.system
 def test_measures_are_those_of_the_fitted_atoms_after_hydrogens_were_removed(backend, capsys):
     name = dsr_fit("pep and resi 2-8 and not hydro", "1-3", preset="preview", _self=backend)
 
