@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pymol import CmdException
 
 from ..fits.fit import Trajectory
+from ..scene.atoms import present_atoms
 from ..scene.objects import SceneError
 from ..shared import atomic_write, plots
 from ..shared.messages import MeasureResult
@@ -135,10 +136,10 @@ def default_times(trajectory: Trajectory) -> list[float]:
 def selection_mask(trajectory: Trajectory, argument: str, selection: str, _self: Any) -> NDArray[np.uint8]:
     """Mark the fitted atoms that are selected, u1[A]. Raises SceneError, naming the argument, where none of them is."""
     label = f"{argument} {selection}"
-    if trajectory.object not in _self.get_names("objects"):
-        raise SceneError(f"{label}: the object {trajectory.object} is not in the scene; load it first")
-    if trajectory.atoms is None:
-        raise SceneError(f"{label}: this fit knows no atoms of {trajectory.object}; fit them anew with dsr_fit")
+    try:
+        present = present_atoms(trajectory, _self)
+    except SceneError as error:
+        raise SceneError(f"{label}: {error}") from error
     try:
         count = _self.count_atoms(f"({selection})")
     except CmdException as error:
@@ -148,7 +149,7 @@ def selection_mask(trajectory: Trajectory, argument: str, selection: str, _self:
         raise SceneError(f"{label}: it holds no atoms")
     indices: set[int] = set()
     _self.iterate(f"%{trajectory.object} and ({selection})", "indices.add(index - 1)", space={"indices": indices})
-    mask = np.isin(trajectory.atoms, list(indices))
+    mask = np.isin(present, list(indices))
     if not mask.any():
         raise SceneError(
             f"{label}: none of its {count} atoms is among the {len(mask)} of {trajectory.object} that were fitted"

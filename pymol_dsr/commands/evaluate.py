@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from pymol import CmdException, cmd
 
 from ..analysis import evaluation
 from ..analysis.baselines import needed_states
 from ..analysis.evaluation import StateScores
 from ..fits.fit import Activity, Fit, Trajectory
+from ..scene.atoms import present_selection
+from ..scene.objects import SceneError
 from ..session import Session, session_of
 from ..shared.options import EvaluationOptions, FieldOptions
 from ..surfaces import extract
@@ -123,6 +125,9 @@ def evaluate_fit(
             "truth to compare with; give states= that were not, or fit the molecule that they come from"
         )
     source = _source(fit, trajectory, compared, options.baselines, _self)
+    for line in _changed_settings(fit, trajectory, source):
+        # Not only where it is asked for: scores against other surfaces look like any others.
+        print(f" {fit.name}: warning: {line}")
     jobs.claim(fit, Activity.EVALUATION)
 
     def work() -> list[StateScores]:
@@ -145,12 +150,30 @@ def evaluate_fit(
 def _source(fit: Fit, trajectory: Trajectory, compared: Sequence[int], baselines: Sequence[str], _self: Any) -> Source:
     """Return the atoms in all states that a comparison needs. Raises CmdException where other atoms were fitted."""
     needed = needed_states(compared, [int(state) for state in trajectory.states], baselines)
-    source = extract.read_source(
-        trajectory.present_selection, format_states(needed), before=True, unwrap=trajectory.unwrap, _self=_self
-    )
-    if trajectory.atoms is not None and not np.array_equal(source.atoms, trajectory.atoms):
+    try:
+        selection = present_selection(trajectory, _self)
+    except SceneError as error:
+        raise CmdException(f"{fit.name}: {error}") from error
+    source = extract.read_source(selection, format_states(needed), before=True, unwrap=trajectory.unwrap, _self=_self)
+    if trajectory.atoms is not None and len(source.atoms) != len(trajectory.atoms):
+        # Flags and surface_mode leave atoms out, too.
         raise CmdException(
-            f"{fit.name}: '{trajectory.selection}' is {len(source.atoms)} atoms now and was {len(trajectory.atoms)} "
-            "when it was fitted, or other ones; they can't be compared"
+            f"{fit.name}: {len(source.atoms)} atoms of {trajectory.object} have a surface now and "
+            f"{len(trajectory.atoms)} had one when it was fitted; set surface_mode and the flags as they were, or fit "
+            "it anew with dsr_fit"
         )
-    return source
+    # For messages, which name what the user has typed.
+    return dataclasses.replace(source, selection=trajectory.selection)
+
+
+def _changed_settings(fit: Fit, trajectory: Trajectory, source: Source) -> list[str]:
+    """Return a line for each surface setting that has another value than when the fit was made."""
+    molecule = fit.report.sources().get(trajectory.name)
+    before = (molecule.settings if molecule is not None else None) or {}
+    # A setting that one of the two versions of PyMOL does not have has no value to compare.
+    changed = [key for key, value in source.settings.items() if key in before and before[key] != value]
+    return [
+        f"PyMOL's surfaces have {key} {source.settings[key]}, and the fitted ones had {before[key]}; to compare like "
+        f"with like, 'set {key}, {before[key]}, {source.object}'"
+        for key in changed
+    ]

@@ -342,6 +342,8 @@ def export_meshes(
         colors=_atom_colors(session, fit, trajectory, field, surface.appearance.color, _self),
         matrix=placement.object_matrix(trajectory.object, _self).astype(np.float64),
     )
+    if reason := atoms.change(trajectory, _self):
+        print(f" {fit.name}: {reason}; until then files have no colours of its atoms")
     written = []
     with jobs.busy(fit, Activity.EXPORT):
         for target, times_in_it in _targets(path, options.format, chosen).items():

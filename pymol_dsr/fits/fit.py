@@ -88,6 +88,7 @@ class Trajectory:
     i4[A], indices from 0 in `object` of the fitted atoms, or None where the fit does not know them. states: the fitted
     state numbers, rising. unwrap: whether molecules that the periodic box cuts were made whole. many_times: the states
     text with very many times that the user was last asked about. origin: the name of the molecule when it was fitted.
+    identity: how its atoms are known again, as their indices change with the molecule; None in older files.
     """
 
     name: str
@@ -98,16 +99,10 @@ class Trajectory:
     unwrap: bool = False
     many_times: str = ""
     origin: str = ""
+    identity: messages.AtomIdentity | None = None
 
     def __post_init__(self) -> None:
         self.origin = self.origin or self.object
-
-    @property
-    def present_selection(self) -> str:
-        """The selection of the fitted atoms; by index where the molecule has another name now, as it may name it."""
-        if self.atoms is None or self.object == self.origin:
-            return self.selection
-        return f"%{self.object} and index {states.format((self.atoms + 1).tolist())}"
 
     @classmethod
     def of(cls, name: str, report: messages.TrajectoryReport, source: messages.MoleculeSource) -> Trajectory:
@@ -115,7 +110,15 @@ class Trajectory:
         indices = source.atom_indices()
         atoms = None if indices is None else indices - 1
         states = list(report.states)
-        return cls(name, source.object or "", source.selection or "", atoms, states, bool(source.unwrap))
+        return cls(
+            name,
+            source.object or "",
+            source.selection or "",
+            atoms,
+            states,
+            bool(source.unwrap),
+            identity=source.identity,
+        )
 
 
 @dataclass(eq=False)

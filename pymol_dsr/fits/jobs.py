@@ -115,7 +115,13 @@ class Jobs:
         together = len(sources) > 1
         trajectories = [
             Trajectory(
-                s.object if together else "", s.object, s.selection, s.atoms, list(map(float, s.states)), s.unwrap
+                s.object if together else "",
+                s.object,
+                s.selection,
+                s.atoms,
+                list(map(float, s.states)),
+                s.unwrap,
+                identity=s.identity,
             )
             for s in sources
         ]

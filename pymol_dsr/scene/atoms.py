@@ -8,18 +8,75 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..fits.fit import Trajectory
+from ..shared import states
+from ..surfaces.identity import find_atoms
+from .objects import SceneError
 from .palettes import GREY, Colors
+
+
+def present_atoms(trajectory: Trajectory, _self: Any) -> NDArray[np.int32]:
+    """Return the present indices i4[A] (from 0) of the fitted atoms, in their order.
+
+    Raises SceneError, with all that is known of the atoms and what to do, where the scene lacks one of them.
+    """
+    name, atoms, identity = trajectory.object, trajectory.atoms, trajectory.identity
+    if name and name not in _self.get_names("objects"):
+        raise SceneError(f"the object {name} is not in the scene; load it first")
+    if atoms is None:
+        raise SceneError(f"this fit knows no atoms of {name or 'its molecule'}; fit them anew with dsr_fit")
+    count = int(_self.count_atoms(f"%{name}"))
+    fitted_count = int(atoms.max()) + 1 if identity is None else identity.count
+    if identity is not None:
+        present = find_atoms(name, atoms, identity, _self)
+    else:
+        present = atoms if fitted_count <= count else None
+    if present is not None:
+        return present
+    if count != fitted_count:
+        least = "at least " if identity is None else ""
+        changed = f"it has {count} atoms now and had {least}{fitted_count}"
+    else:
+        changed = f"some of its {count} atoms are others, or in another order"
+    raise SceneError(
+        f"{name} is not in the scene as it was fitted ({changed}): load it as it was, or fit it anew with dsr_fit"
+    )
+
+
+def present_selection(trajectory: Trajectory, _self: Any) -> str:
+    """Return a selection of the fitted atoms; by index where they are known, as its own words may mean others now.
+
+    Raises SceneError where the scene lacks an atom.
+    """
+    if trajectory.atoms is None:
+        return trajectory.selection
+    indices = np.sort(present_atoms(trajectory, _self)) + 1
+    return f"%{trajectory.object} and index {states.format(indices.tolist())}"
 
 
 def atom_property(trajectory: Trajectory, expression: str, _self: Any) -> list[Any] | None:
     """Return a property of each fitted atom, as PyMOL's iterate names it; None where the scene lacks an atom."""
-    if trajectory.atoms is None or trajectory.object not in _self.get_names("objects"):
+    try:
+        present = present_atoms(trajectory, _self)
+    except SceneError:
         return None
-    values: dict[int, Any] = {}
-    _self.iterate(f"%{trajectory.object}", f"values[index - 1] = {expression}", space={"values": values})
-    if any(int(index) not in values for index in trajectory.atoms):
-        return None
-    return [values[int(index)] for index in trajectory.atoms]
+    values: list[Any] = []
+    _self.iterate(f"%{trajectory.object}", f"values.append({expression})", space={"values": values})
+    return [values[index] for index in present.tolist()]
+
+
+def absence(trajectory: Trajectory, _self: Any) -> str:
+    """Say why the scene lacks the fitted atoms, and what to do; empty where it has them."""
+    try:
+        present_atoms(trajectory, _self)
+    except SceneError as error:
+        return str(error)
+    return ""
+
+
+def change(trajectory: Trajectory, _self: Any) -> str:
+    """Say how a molecule that is in the scene is no longer the fitted one, and what to do; empty in all other cases."""
+    is_there = trajectory.atoms is not None and trajectory.object in _self.get_names("objects")
+    return absence(trajectory, _self) if is_there else ""
 
 
 def atom_colors(trajectory: Trajectory, _self: Any) -> Colors | None:

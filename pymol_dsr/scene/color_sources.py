@@ -68,7 +68,7 @@ def atom_values(trajectory: Trajectory, name: str, _self: Any) -> NDArray[np.flo
     except NameError as error:
         raise SceneError(f"by {name}: {_choices()}") from error
     if values is None:
-        raise SceneError(f"by {name}: {trajectory.object or 'the molecule'} is not in the scene as it was fitted")
+        raise SceneError(f"by {name}: {atoms.absence(trajectory, _self)}")
     try:
         return np.array([np.nan if value is None else value for value in values], np.float32)
     except ValueError as error:

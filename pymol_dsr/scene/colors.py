@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..fits.fit import Cancelled
 from ..shared.messages import MeshResult
-from .atoms import atom_colors
+from .atoms import absence, atom_colors
 from .color_bar import bar_name, disable_bars, remove_bars, show_bar, unit_text
 from .color_sources import Values
 from .gui_thread import in_gui, step_in_gui
@@ -198,8 +198,8 @@ def _paint_plain(movie: KeptMovie, color: str, _self: Any) -> None:
     else:
         base = in_gui(_self, atom_colors, movie.trajectory, _self)
         if base is None or not movie.has_atoms:
-            missing = movie.trajectory.object or "its molecule"
-            raise SceneError(f"by atoms: {missing} is not in the scene as it was fitted; give a colour as by=white")
+            reason = in_gui(_self, absence, movie.trajectory, _self) or "this movie knows no atoms"
+            raise SceneError(f"by atoms: {reason}; or give a colour as by=white")
         movie.atom_colors = base
     in_gui(_self, remove_bars, movie.name, _self)
     _load(movie, plain_paint(color, movie.atom_colors, _self), _self)

@@ -11,7 +11,9 @@ from ..fits.fit import Trajectory
 from ..surfaces.coordinates import put_coordinates
 from ..surfaces.selections import ATOMS_TITLE
 from . import placement
+from .atoms import present_atoms
 from .molecule_copy import copy_atoms
+from .objects import SceneError
 
 
 class MovieAtoms:
@@ -19,6 +21,8 @@ class MovieAtoms:
 
     def __init__(self, source: Trajectory, name: str, _self: Any) -> None:
         self.source, self.name, self._self = source, name, _self
+        self.absence = ""
+        """Why the source in the scene can't be copied, in one line."""
         self._first_state: int | None = None
         self._order = np.zeros(0, np.int64)
 
@@ -32,8 +36,15 @@ class MovieAtoms:
         cmd, source = self._self, self.source
         if source.atoms is None or len(atoms) != len(source.atoms) or source.object not in cmd.get_names("objects"):
             return
+        if self.absence:
+            return
         if self._first_state is None:
-            self._order = copy_atoms(source.object, source.atoms, self.name, int(min(source.states)), state, cmd)
+            try:
+                present = present_atoms(source, cmd)
+            except SceneError as error:
+                self.absence = str(error)
+                return
+            self._order = copy_atoms(source.object, present, self.name, int(min(source.states)), state, cmd)
             self._first_state = state
         else:
             with placement.without_keys(cmd):

@@ -16,7 +16,7 @@ from ..shared import states
 from ..shared.messages import GridResult, MeshResult
 from ..surfaces.selections import ATOMS_TITLE
 from . import cgo, maps, placement
-from .atoms import atom_colors
+from .atoms import absence, atom_colors
 from .gui_thread import in_gui, step_in_gui
 from .movie_atoms import MovieAtoms
 from .objects import SceneError, check_names, delete_objects
@@ -55,7 +55,7 @@ class MovieAppearance:
 class LoadedMovie:
     """The movie in the scene: names of its objects, loaded states, times without a surface, expected errors by time.
 
-    Errors are in Å. floats: the numbers of all meshes.
+    Errors are in Å. floats: the numbers of all meshes. absence: why it has no atoms where the molecule has changed.
     """
 
     objects: list[str] = field(default_factory=list)
@@ -63,6 +63,7 @@ class LoadedMovie:
     empty: list[float] = field(default_factory=list)
     expected_errors: dict[float, float] = field(default_factory=dict)
     floats: int = 0
+    absence: str = ""
 
 
 def movie_names(movie_states: Sequence[MovieState], object: str) -> set[str]:
@@ -104,7 +105,8 @@ def show_movie(
     by_atom = not appearance.color and appearance.paint is None
     base = in_gui(_self, atom_colors, trajectory, _self) if by_atom else None
     if base is None and by_atom and appearance.map_level is None:
-        say(f"{trajectory.object or 'its molecule'} is not in the scene as it was; one colour is used")
+        reason = in_gui(_self, absence, trajectory, _self)
+        say(f"{reason}; one colour is used until then")
     ttt = in_gui(_self, placement.object_ttt, trajectory.object, _self)
     are_integers = all_whole([state.time for state in movie_states])
     movie_atoms = None if are_integers else MovieAtoms(trajectory, f"{object}_atoms", _self)
@@ -249,6 +251,8 @@ class _Loader:
             members = [name for name in movie.objects if re.fullmatch(rf"{re.escape(group)}_\d+", name)]
             if members:
                 cmd.group(group, " ".join(members))
+        if self._movie_atoms is not None:
+            movie.absence = self._movie_atoms.absence
         if self._movie_atoms is not None and self._movie_atoms.exists:
             self._movie_atoms.finish(self._ttt)
             movie.objects.append(self._movie_atoms.name)
@@ -297,6 +301,8 @@ def describe(trajectory: Trajectory, movie: LoadedMovie, *, stays: bool = True) 
         )
     if movie.empty:
         lines.append(f"states {states.format(movie.empty)} have no surface at this level and stay empty")
+    if movie.absence:
+        lines.append(f"{movie.absence}; the movie has no atoms beside its surfaces until then")
     atoms = [name for name in movie.objects if name.endswith("_atoms")]
     if atoms and stays:
         source = trajectory.object

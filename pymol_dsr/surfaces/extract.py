@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..shared import states
 from .coordinates import check_finite, check_positions, copy_warnings
 from .discrete import with_shared_atoms
+from .identity import read_identity
 from .object_session import ObjectSession, read_object_session
 from .periodic import Molecules, box_warnings, made_whole, molecule_positions, read_cell, read_molecules
 from .remedies import IN_PYMOL, Remedies
@@ -131,6 +132,7 @@ def read_source(
         pymol=str(_self.get_version()[0]),
         closing=_closing(name, remedies, _self),
         unwrap=unwrap,
+        identity=read_identity(name, atoms.indices, _self),
         warnings=warnings,
     )
 

@@ -69,8 +69,8 @@ class Source:
     last: number of states of the object. coordinates: f4[A,3] in Å by state, in memory or read on demand. settings:
     those of the object that shape a surface. session: PyMOL session of one state, as JSON. pymol: its version. closing:
     how to get closed surfaces, for a message. unwrap: whether molecules that the periodic box cuts were made whole.
-    provenance: origin of its states, where some of them were generated. warnings: lines for the user, more of which may
-    come while surfaces are computed.
+    provenance: origin of its states, where some of them were generated. identity: how its atoms are known again.
+    warnings: lines for the user, more of which may come while surfaces are computed.
     """
 
     object: str
@@ -86,6 +86,7 @@ class Source:
     closing: str
     unwrap: bool = False
     provenance: JsonObject | None = None
+    identity: messages.AtomIdentity | None = None
     warnings: list[str] = field(default_factory=list)
 
     def molecule(self) -> messages.MoleculeSource:
@@ -97,4 +98,5 @@ class Source:
             settings=dict(self.settings),
             unwrap=self.unwrap or None,
             provenance=self.provenance,
+            identity=self.identity.short() if self.identity else None,
         )

@@ -43,7 +43,7 @@ from .files import Drop, Load, LoadResult, Save
 from .fitting import Detach, DetachResult, Fit, FitResult, Open, OpenResult, PreviewOptions, Surface, SurfaceResult
 from .generator import LearnedTrajectories, LearnGenerator
 from .learning import Learn, LearnedProtein, LearnResult
-from .reports import FitReport, MoleculeSource, TrajectoryReport, molecule_sources
+from .reports import AtomIdentity, FitReport, MoleculeSource, TrajectoryReport, molecule_sources
 from .results import (
     Compare,
     CompareResult,
@@ -76,6 +76,7 @@ __all__ = [
     "REQUESTS",
     "AResult",
     "ArrayFault",
+    "AtomIdentity",
     "BackTestRow",
     "Cancel",
     "CancelResult",

@@ -18,8 +18,38 @@ from ..values import JsonObject, JsonValue, Record, Value, ValueFault, shown
 MOST_STATES = 100_000
 MOST_STATE = 10**9
 MOST_ATOMS = 10_000_000
+# Characters, as all sources of a family go in one message of 1 MB.
+LONGEST_IDS = 20_000
 
 _INDICES = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class AtomIdentity(Record):
+    """The identity of the atoms of a trajectory, as their indices change with the object."""
+
+    count: Annotated[int, Value("atoms of the whole object", least=1, most=MOST_ATOMS)]
+    elements: Annotated[str, Value("SHA-256 of their elements")]
+    labels: Annotated[str, Value("SHA-256 of their segments, chains, residues and names")]
+    order: Annotated[
+        str | None, Value("SHA-256 of PyMOL's ID of each; none where the object has an ID twice", sparse=True)
+    ] = None
+    ids: Annotated[
+        str | None,
+        Value("PyMOL's ID of each + 1, as 1-300+310; none where the list is long", longest=None, sparse=True),
+    ] = None
+
+    def atom_ids(self) -> list[int] | None:
+        """Return PyMOL's ID of each atom; None where they are not kept. Raises ValueFault."""
+        return (parse_atom_indices(self.ids) - 1).tolist() if self.ids else None
+
+    def short(self) -> AtomIdentity:
+        """Return what a message takes: a long list of IDs is left out, and its atoms are checked but not found."""
+        return self if len(self.ids or "") <= LONGEST_IDS else dataclasses.replace(self, ids=None)
+
+    def check_together(self) -> None:
+        """Check that the IDs can be read. Raises ValueFault."""
+        self.atom_ids()
 
 
 @dataclass(frozen=True)
@@ -34,6 +64,8 @@ class MoleculeSource(Record):
     provenance: Annotated[
         JsonObject | None, Value("origin of the states, where some of them were generated", sparse=True)
     ] = None
+
+    identity: Annotated[AtomIdentity | None, Value("identity of the atoms, absent in older files", sparse=True)] = None
 
     def atom_indices(self) -> NDArray[np.int32] | None:
         """Return the indices of the atoms, i4[A] from 1; None where it names none. Raises ValueFault."""

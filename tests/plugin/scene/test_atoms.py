@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
+import dataclasses
 
+import numpy as np
+import pytest
+
+from pymol_dsr.analysis.measures import selection_mask
 from pymol_dsr.fits.fit import Trajectory
-from pymol_dsr.scene.atoms import atom_radii, blend
+from pymol_dsr.scene.atoms import atom_property, atom_radii, blend, present_atoms, present_selection
+from pymol_dsr.scene.objects import SceneError
+from pymol_dsr.shared.messages import MoleculeSource, TrajectoryReport
+from pymol_dsr.surfaces.extract import read_source
 
 
 def test_values_are_averaged_by_weight_and_atoms_without_a_value_left_out():
@@ -25,3 +32,81 @@ def test_radii_are_those_of_the_fitted_atoms_while_the_scene_has_them(cmd):
     assert radii is not None and np.abs(radii - [1.2, 1.5]).max() < 1e-6
     cmd.delete("mol")
     assert atom_radii(trajectory, cmd) is None
+
+
+def fitted(cmd, selection) -> Trajectory:
+    """The trajectory of a fit of these atoms, as its file keeps it."""
+    source = MoleculeSource.from_json(read_source(selection, "1", _self=cmd).molecule().to_json())
+    return Trajectory.of("", TrajectoryReport((1.0,)), source)
+
+
+def names(cmd, trajectory) -> list[str] | None:
+    return atom_property(trajectory, "f'{resn} {name}'", cmd)
+
+
+def remove_hydrogens(cmd) -> None:
+    cmd.remove("hydro")
+
+
+def change_numbers(cmd) -> None:
+    """Put the residues in another order, and so the indices of their atoms."""
+    cmd.alter("pep and resi 1-3", "resi = str(int(resi) + 90)")
+    cmd.sort("pep")
+
+
+def change_chain(cmd) -> None:
+    cmd.alter("pep", "chain, segi = 'X', 'S'")
+
+
+@pytest.mark.parametrize("change", [remove_hydrogens, change_numbers, change_chain])
+def test_fitted_atoms_are_known_again_when_the_object_has_changed(peptide, change):
+    trajectory = fitted(peptide, "pep and resi 2-8 and not hydro")
+    before = names(peptide, trajectory)
+    change(peptide)
+    assert names(peptide, trajectory) == before
+    mask = selection_mask(trajectory, "selection", "resn LYS+HIS", peptide)
+    assert mask.tolist() == [name.startswith(("LYS", "HIS")) for name in before or []]
+    selected = f"({present_selection(trajectory, peptide)})"
+    assert peptide.count_atoms(selected) == peptide.count_atoms(f"{selected} and not hydro") == len(mask)
+
+
+def test_atoms_without_which_a_molecule_is_not_the_fitted_one(peptide):
+    trajectory = fitted(peptide, "pep")
+    count = peptide.count_atoms("pep")
+    peptide.remove("pep and resi 9")
+    present_count = peptide.count_atoms("pep")
+    assert names(peptide, trajectory) is None
+    message = (
+        f"pep is not in the scene as it was fitted \\(it has {present_count} atoms now and had {count}\\): load it as "
+        "it was, or fit it anew with dsr_fit"
+    )
+    with pytest.raises(SceneError, match=f"^{message}$"):
+        present_atoms(trajectory, peptide)
+    with pytest.raises(SceneError, match=f"^selection resi 3: {message}$"):
+        selection_mask(trajectory, "selection", "resi 3", peptide)
+
+
+def test_another_chain_of_the_same_residues_is_not_the_fitted_one(cmd):
+    for chain in "AB":
+        cmd.fab("ACD", f"part{chain}", chain=chain)
+    cmd.create("dimer", "partA or partB")
+    trajectory = fitted(cmd, "dimer and chain A")
+    assert names(cmd, trajectory) is not None
+    # The IDs of the one chain are those of the other, too, as each was built alone.
+    cmd.remove("dimer and chain A")
+    assert names(cmd, trajectory) is None
+
+
+def test_a_molecule_from_another_file_is_known_by_its_residues(peptide):
+    trajectory = fitted(peptide, "pep")
+    peptide.alter("pep", "ID = ID + 1")
+    assert names(peptide, trajectory) is not None
+
+
+def test_without_an_identity_the_indices_count_as_in_older_files(peptide):
+    trajectory = dataclasses.replace(fitted(peptide, "pep and resi 1-3"), identity=None)
+    peptide.remove("pep and resi 9")
+    assert names(peptide, trajectory) is not None
+    peptide.remove("pep and resi 2-9")
+    with pytest.raises(SceneError, match=r"it has \d+ atoms now and had at least \d+"):
+        present_atoms(trajectory, peptide)

@@ -10,12 +10,13 @@ from pymol_dsr.commands.evaluate import dsr_eval
 from pymol_dsr.commands.files import dsr_load, dsr_save
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.manage import dsr_status
+from pymol_dsr.commands.measure import dsr_measure
 from pymol_dsr.commands.movie import dsr_movie
 from pymol_dsr.fits.fit import Trajectory
 from pymol_dsr.fits.interrupted import Interrupted, request_of
 from pymol_dsr.fits.request import AskedFit, FitRequest
 from pymol_dsr.scene import placement
-from pymol_dsr.scene.atoms import atom_colors
+from pymol_dsr.scene.atoms import atom_colors, present_selection
 from pymol_dsr.scene.molecules import claim_molecule, generated_name, present_name
 from pymol_dsr.session import session_of
 from pymol_dsr.shared.messages import InterruptedFit
@@ -95,11 +96,14 @@ def test_a_text_of_the_user_in_the_setting_of_the_tag_stays(plugin):
     assert present_name("fit", "pep", plugin) == "pep"
 
 
-def test_the_selection_of_a_renamed_molecule_is_by_index():
-    trajectory = Trajectory("", "pep", "pep and resi 2-4", np.array([4, 5, 6]), [1.0])
-    assert trajectory.present_selection == "pep and resi 2-4"
+def test_the_selection_of_fitted_atoms_is_by_index_where_they_are_known(plugin):
+    trajectory = Trajectory("", "pep", "sele", np.array([4, 5, 6]), [1.0])
+    assert present_selection(trajectory, plugin) == "%pep and index 5-7"
+    plugin.set_name("pep", "other")
     trajectory.object = "other"
-    assert trajectory.present_selection == "%other and index 5-7"
+    assert present_selection(trajectory, plugin) == "%other and index 5-7"
+    trajectory.atoms = None
+    assert present_selection(trajectory, plugin) == "sele"
 
 
 def test_a_new_fit_of_another_molecule_takes_the_name_over(plugin, trajectory):
@@ -173,3 +177,50 @@ def test_all_that_needs_the_molecule_finds_the_renamed_one(backend, capsys, tmp_
     build_peptide(cmd)
     dsr_movie("fit", "1-2", _self=cmd)
     assert "one colour is used" not in capsys.readouterr().out
+
+
+@pytest.mark.system
+def test_a_fit_of_a_named_selection_is_compared_when_the_selection_is_another_or_gone(backend):
+    backend.select("sele", "pep and resi 2-6")
+    name = dsr_fit("sele", "1-3", preset="preview", _self=backend)
+    before = dsr_eval(name, "2", _self=backend)
+    backend.select("sele", "pep and resi 1-2")
+    after = [dsr_eval(name, "2", _self=backend)]
+    backend.delete("sele")
+    after.append(dsr_eval(name, "2", _self=backend))
+    assert [row.iou for scores in after for row in scores] == pytest.approx([row.iou for row in before] * 2)
+    backend.remove("pep and resi 6")
+    assert "pep is not in the scene as it was fitted (it has" in refused(backend, dsr_eval, name, "2")
+
+
+@pytest.mark.system
+def test_a_comparison_says_which_surface_settings_are_others(backend, capsys):
+    name = dsr_fit("pep and resi 2-6", "1-3", preset="preview", _self=backend)
+    dsr_eval(name, "2", _self=backend)
+    assert "warning" not in capsys.readouterr().out
+    before = backend.get("solvent_radius", "pep")
+    backend.set("solvent_radius", 2.5)
+    dsr_eval(name, "2", _self=backend)
+    lines = [text for text in capsys.readouterr().out.splitlines() if "warning" in text]
+    assert lines == [
+        f" {name}: warning: PyMOL's surfaces have solvent_radius 2.50000, and the fitted ones had {before}; to compare "
+        f"like with like, 'set solvent_radius, {before}, pep'"
+    ]
+
+
+@pytest.mark.system
+def test_measures_are_those_of_the_fitted_atoms_after_hydrogens_were_removed(backend, capsys):
+    name = dsr_fit("pep and resi 2-8 and not hydro", "1-3", preset="preview", _self=backend)
+
+    def areas() -> list[float | None]:
+        measured = dsr_measure(name, "1-3", selection="resi 6", plot=0, _self=backend)
+        return [row.selection_area for row in measured.rows]
+
+    before = areas()
+    backend.remove("hydro")
+    assert areas() == before
+    capsys.readouterr()
+    backend.remove("resi 7")
+    dsr_measure(name, "1-3", plot=0, _self=backend)
+    assert "until then it has no measures of residues" in capsys.readouterr().out
+    assert "selection resi 6: pep is not in the scene as" in refused(backend, dsr_measure, name, selection="resi 6")

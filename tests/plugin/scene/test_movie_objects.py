@@ -60,7 +60,9 @@ def own_surfaces():
 @pytest.fixture
 def fitted(own_surfaces, peptide):
     source, surfaces = own_surfaces
-    return Fitted(Trajectory("", "pep", "pep", source.atoms, list(map(float, source.states))), surfaces)
+    return Fitted(
+        Trajectory("", "pep", "pep", source.atoms, list(map(float, source.states)), identity=source.identity), surfaces
+    )
 
 
 def show(
@@ -144,6 +146,21 @@ def test_no_numpy_numbers_reach_pymol(fitted):
     mesh = mesh_of(fitted.reply(1))
     for colors in (None, np.ones_like(mesh.points)):
         assert {type(number) for number in cgo.cgo_floats(mesh, colors)} == {float}
+
+
+def test_a_movie_of_a_molecule_that_has_lost_atoms_is_loaded_without_atoms(peptide, fitted):
+    show(peptide, fitted, [2, 2.5])
+    peptide.remove("pep and resi 9")
+    lines: list[str] = []
+    loaded = show(peptide, fitted, [2, 2.5], lines=lines)
+    assert loaded.objects == ["out"] == [name for name in peptide.get_names() if name.startswith("out")]
+    reason = (
+        f"pep is not in the scene as it was fitted (it has {peptide.count_atoms('pep')} atoms now and had "
+        f"{len(fitted.trajectory.atoms)}): load it as it was, or fit it anew with dsr_fit"
+    )
+    assert lines == [f"{reason}; one colour is used until then"]
+    described = movie_objects.describe(fitted.trajectory, loaded)
+    assert described == [f"{reason}; the movie has no atoms beside its surfaces until then"]
 
 
 def test_fractional_times_bring_the_atoms_along(peptide, fitted):
