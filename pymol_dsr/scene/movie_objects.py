@@ -111,7 +111,7 @@ def show_movie(
     are_integers = all_whole([state.time for state in movie_states])
     movie_atoms = None if are_integers else MovieAtoms(trajectory, f"{object}_atoms", _self)
     in_gui(_self, check_movie_names, movie_states, object, _self)
-    in_gui(_self, delete_objects, movie_names(movie_states, object), _self)
+    in_gui(_self, _delete_earlier, movie_names(movie_states, object), f"{object}_atoms", trajectory.object, _self)
     last_states = {state.object: state.state for state in sorted(movie_states, key=lambda state: state.state)}
     loader = _Loader(base, appearance, ttt, movie_atoms, on_view, last_states, _self)
     cancelled: Cancelled | None = None
@@ -130,6 +130,14 @@ def show_movie(
         say(f"cancelled; the first {len(loader.movie.states)} of {len(movie_states)} states are in {object}")
         raise cancelled
     return loader.movie
+
+
+def _delete_earlier(names: Iterable[str], atoms: str, molecule: str, _self: Any) -> None:
+    """Delete the earlier movie of these objects, and show the molecule again where that showed its atoms."""
+    had_atoms = atoms in _self.get_names("objects", enabled_only=1)
+    delete_objects(names, _self)
+    if had_atoms and molecule in _self.get_names("objects"):
+        _self.enable(molecule)
 
 
 class _Loader:

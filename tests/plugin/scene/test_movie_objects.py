@@ -183,6 +183,10 @@ def test_fractional_times_bring_the_atoms_along(peptide, fitted):
     assert movie_objects.describe(fitted.trajectory, loaded, stays=False) == []
     show(peptide, fitted, [1, 1.5])
     assert peptide.count_states("out_atoms") == 2
+    # A movie of whole states plays beside the molecule, which comes back in place of these atoms.
+    show(peptide, fitted, [1, 2])
+    assert "out_atoms" not in peptide.get_names("objects")
+    assert "pep" in peptide.get_names("objects", enabled_only=1)
 
 
 def test_states_past_the_fit_are_apart_tinted_and_said(peptide, fitted):
