@@ -37,9 +37,6 @@ CHUNK = 2**20
 # States of its stretch on either side of one that is held out, most states that are held out, and most of these that
 # all widths of the atoms' paths are tried on: chance decides between widths that few states compare.
 HELD_OUT_MARGIN, MAX_HELD_OUT, MAX_FOR_ATOMS = 2, 64, 16
-# Past the ends, known states are farther away than in the middle of a gap: averages over so many times more states
-# predict what comes next (AdK, peptides: 1.3 to 1.7).
-END_FACTOR = 1.5
 # Origins and leads (states) of the back-tests of smoothing past the ends.
 END_ORIGINS, END_LEADS = 5, (1, 3, 5)
 
@@ -93,8 +90,7 @@ def choose_widths(
     motion.smooth = ATOM_CHOICES[row] * gap
     field.smooth = SHAPE_CHOICES[column] * gap
     field.level_offset = OFFSET_CHOICES[int(mean[row, column].argmin())]
-    beyond = END_FACTOR * field.smooth
-    field.smooth_beyond = beyond if smoothing_predicts_ends(field, validation, beyond) else 0.0
+    field.smooth_beyond = field.smooth if smoothing_predicts_ends(field, validation) else 0.0
     field.held_out_error = float(mean[row, column, 0])
     return f"holding out {len(held_out)} of {count} states"
 
@@ -176,15 +172,15 @@ def _enclosed_volumes(field: FastField, time: float, offsets: Sequence[float], r
     return [float(volume) for volume in (cells * VOLUME_SPACING**3).tolist()]
 
 
-def smoothing_predicts_ends(field: FastField, validation: Sequence[ValidationPoints], width: float) -> bool:
+def smoothing_predicts_ends(field: FastField, validation: Sequence[ValidationPoints]) -> bool:
     """Return whether a shape smoothed over the last known states predicts later states better than the last state.
 
-    width: of the smoothing, in states. False where it is 0, and where the last stretch is too short to tell.
+    False where the last stretch is too short to tell.
     """
     motion = field.motion
     last = motion.kernel.stretch(float(motion.states[-1])).states
     first, count = last.start, last.stop - last.start
-    if width <= 0.0 or count <= 2 * HELD_OUT_MARGIN:
+    if field.smooth <= 0.0 or count <= 2 * HELD_OUT_MARGIN:
         return False
     errors = np.zeros(2)
     for origin in sorted({int(k) for k in np.linspace(count // 2, count - 2, END_ORIGINS)}):
@@ -197,7 +193,7 @@ def smoothing_predicts_ends(field: FastField, validation: Sequence[ValidationPoi
             time = float(motion.states[first + origin + lead])
             target = validation[first + origin + lead]
             xi = known.warp(time, field.device)(target.points)
-            mixtures = _mixtures(field, before, [known.kernel.weights(time, w) for w in (0.0, width)])
+            mixtures = _mixtures(field, before, [known.kernel.weights(time, width) for width in (0.0, field.smooth)])
             errors += _wrong_side(field.mixed_distances(*mixtures, xi), target).tolist()
     return bool(errors[1] < errors[0])
 
