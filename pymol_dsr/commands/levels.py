@@ -146,7 +146,8 @@ def show_level_sets(
         movie = default_name(fit, field)
         hiding = gui_thread.in_gui(_self, _switch_off_movies, session, trajectory.object, movie, _self)
         if hiding:
-            print(f" {fit.name}: switched off, as they would hide the levels: {', '.join(hiding)}")
+            are, they = ("are", "they") if len(hiding) > 1 else ("is", "it")
+            print(f" {fit.name}: {', '.join(hiding)} {are} switched off, as {they} would hide the levels")
         outermost = results[max(results)]
         if outermost.extrapolated:
             error = outermost.expected_error

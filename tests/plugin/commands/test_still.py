@@ -48,5 +48,5 @@ def test_lines_say_what_stays_and_what_is_switched_off(backend, capsys, tmp_path
     dsr_export("fit", str(tmp_path / "a.ply"), states="2+2.5", quiet=0, _self=cmd)
     assert "fit: averaged over time at the fitted states, too" in capsys.readouterr().out
     dsr_levels("fit", "2", levels="0 2", quiet=0, _self=cmd)
-    assert "fit: switched off, as they would hide the levels: other" in capsys.readouterr().out
+    assert "fit: other is switched off, as it would hide the levels" in capsys.readouterr().out
     assert "other" not in cmd.get_names("objects", enabled_only=1)
