@@ -1,8 +1,7 @@
 """Choice of the temporal widths and of the level offset, by the prediction of held-out training states.
 
 A held-out state is predicted from every second state, so that it lies in the middle of a gap, as times between the
-states do at most. Widths are counted in gaps. Past the ends, known states are as far away as those of a state that is
-predicted from all others, and wider averages are best.
+states do at most. Widths are counted in gaps.
 
 The score is the fraction of points near a held-out surface that the prediction puts on the wrong side, because IoU
 counts the same. Mean distances would choose too blurred surfaces where the motion is large.
@@ -38,8 +37,6 @@ CHUNK = 2**20
 # States of its stretch on either side of one that is held out, most states that are held out, and most of these that
 # all widths of the atoms' paths are tried on: chance decides between widths that few states compare.
 HELD_OUT_MARGIN, MAX_HELD_OUT, MAX_FOR_ATOMS = 2, 64, 16
-# This fraction of the best width is taken past the ends: a shape that has changed for good is missed by wide averages.
-END_FACTOR = 5.0 / 6.0
 # Origins and leads (states) of the back-tests of smoothing past the ends.
 END_ORIGINS, END_LEADS = 5, (1, 3, 5)
 
@@ -80,17 +77,11 @@ def choose_widths(
         widths = atom_widths if index in chosen else atom_widths[:1]
         return _errors(field, validation[held_out[index]], held_out[index], widths)
 
-    def end_errors_of(index: int) -> NDArray[np.float64]:
-        k = held_out[chosen[index]]
-        return _errors(field, validation[k], k, atom_widths[:1], from_all=True)
-
     errors: list[NDArray[np.float64]] = []
     with closing(ordered_parallel_map(errors_of, len(held_out), parallel_states)) as computed:
         for of_state in computed:
             errors.append(of_state)
             report(len(errors) / (len(held_out) + 1))
-    with closing(ordered_parallel_map(end_errors_of, len(chosen), parallel_states)) as computed:
-        end_errors = np.mean(list(computed), 0)[0, :, 0]
     of_chosen = np.stack([errors[index] for index in chosen])
     # The other states tell what the mean of these few misses.
     unsmoothed = np.stack([of_state[:1] for of_state in errors])
@@ -99,8 +90,7 @@ def choose_widths(
     motion.smooth = ATOM_CHOICES[row] * gap
     field.smooth = SHAPE_CHOICES[column] * gap
     field.level_offset = OFFSET_CHOICES[int(mean[row, column].argmin())]
-    beyond = END_FACTOR * SHAPE_CHOICES[int(end_errors.argmin())] * gap
-    field.smooth_beyond = beyond if smoothing_predicts_ends(field, validation, beyond) else 0.0
+    field.smooth_beyond = field.smooth if smoothing_predicts_ends(field, validation) else 0.0
     field.held_out_error = float(mean[row, column, 0])
     return f"holding out {len(held_out)} of {count} states"
 
@@ -130,16 +120,15 @@ def _known_motion(motion: Motion, states: NDArray[np.intp]) -> Motion:
 
 
 def _errors(
-    field: FastField, validation: ValidationPoints, k: int, atom_widths: Sequence[float], *, from_all: bool = False
+    field: FastField, validation: ValidationPoints, k: int, atom_widths: Sequence[float]
 ) -> NDArray[np.float64]:
     """Return the fraction f8[atom widths,shape widths,level offsets] of points of state k that are predicted wrongly.
 
-    Every second state predicts it, k ± 1, k ± 3, …, or with `from_all` all others, with each width and offset of the
-    choices. atom_widths: in gaps.
+    Every second state predicts it, k ± 1, k ± 3, …, with each width and offset of the choices. atom_widths: in gaps.
     """
     motion = field.motion
-    count, gap = len(motion.states), (1.0 if from_all else 2.0) * motion.kernel.gap
-    remaining = np.delete(np.arange(count), k) if from_all else np.arange((k + 1) % 2, count, 2)
+    gap = 2.0 * motion.kernel.gap
+    remaining = np.arange((k + 1) % 2, len(motion.states), 2)
     known = _known_motion(motion, remaining)
     time = float(motion.states[k])
     mixtures = _mixtures(field, remaining, [known.kernel.weights(time, width * gap) for width in SHAPE_CHOICES])
@@ -183,15 +172,15 @@ def _enclosed_volumes(field: FastField, time: float, offsets: Sequence[float], r
     return [float(volume) for volume in (cells * VOLUME_SPACING**3).tolist()]
 
 
-def smoothing_predicts_ends(field: FastField, validation: Sequence[ValidationPoints], width: float) -> bool:
+def smoothing_predicts_ends(field: FastField, validation: Sequence[ValidationPoints]) -> bool:
     """Return whether a shape smoothed over the last known states predicts later states better than the last state.
 
-    width: of the smoothing, in states. False where it is 0, and where the last stretch is too short to tell.
+    False where the last stretch is too short to tell.
     """
     motion = field.motion
     last = motion.kernel.stretch(float(motion.states[-1])).states
     first, count = last.start, last.stop - last.start
-    if width <= 0.0 or count <= 2 * HELD_OUT_MARGIN:
+    if field.smooth <= 0.0 or count <= 2 * HELD_OUT_MARGIN:
         return False
     errors = np.zeros(2)
     for origin in sorted({int(k) for k in np.linspace(count // 2, count - 2, END_ORIGINS)}):
@@ -204,7 +193,7 @@ def smoothing_predicts_ends(field: FastField, validation: Sequence[ValidationPoi
             time = float(motion.states[first + origin + lead])
             target = validation[first + origin + lead]
             xi = known.warp(time, field.device)(target.points)
-            mixtures = _mixtures(field, before, [known.kernel.weights(time, w) for w in (0.0, width)])
+            mixtures = _mixtures(field, before, [known.kernel.weights(time, width) for width in (0.0, field.smooth)])
             errors += _wrong_side(field.mixed_distances(*mixtures, xi), target).tolist()
     return bool(errors[1] < errors[0])
 

@@ -32,15 +32,15 @@ def probes_around(radius):
 def test_a_noisy_shape_is_smoothed_and_a_growing_one_held_at_its_end():
     noise = np.random.default_rng(1).normal(size=COUNT)
     noisy = fit(breathing(7.0 + 0.3 * noise))
-    assert noisy.smooth >= 1.0 and noisy.smooth_beyond >= 1.0
+    assert noisy.smooth_beyond == noisy.smooth >= 1.0
     assert "holding out 9 of 13" in noisy.report["smooth_chosen_by"]
     # However wide the shape were smoothed between the states, the end of steady growth is not set back.
     radii = np.linspace(6.0, 9.0, COUNT)
     growing = fit(breathing(radii))
     # An even motion is predicted, noise is not, and the report says so.
     assert growing.report["missed"] < 0.05 < 0.08 < noisy.report["missed"]
-    probes = [probes_around(radius) for radius in radii]
-    assert not temporal_widths.smoothing_predicts_ends(growing, probes, 2.0) and growing.smooth_beyond == 0.0
+    growing.smooth = 2.0
+    assert not temporal_widths.smoothing_predicts_ends(growing, [probes_around(radius) for radius in radii])
 
 
 @pytest.mark.system
