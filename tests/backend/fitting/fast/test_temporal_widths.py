@@ -52,6 +52,17 @@ def test_a_held_out_state_lies_in_the_middle_of_a_gap():
 
 
 @pytest.mark.system
+def test_few_states_for_the_widths_of_atoms_leave_the_estimate_to_all(monkeypatch):
+    """Without atoms, their widths change nothing: two states tried on them give what all states give."""
+    noisy = breathing(7.0 + 0.3 * np.random.default_rng(4).normal(size=COUNT))
+    by_all = fit(noisy)
+    monkeypatch.setattr(temporal_widths, "MAX_FOR_ATOMS", 2)
+    by_two = fit(noisy)
+    assert by_two.report["missed"] == by_all.report["missed"] > 0.0
+    assert (by_two.smooth, by_two.level_offset) == (by_all.smooth, by_all.level_offset)
+
+
+@pytest.mark.system
 def test_atoms_that_move_on_are_not_held_back():
     atoms = cloud(80, 5.0)
     turning = []
