@@ -288,7 +288,7 @@ def load_fit(session: Session, filename: str, name: str, say: Say, _self: Any) -
     except BackendError as error:
         if error.code != "bad-request":
             raise
-        raise CmdException(f"filename {filename}: {error.message}") from error
+        raise CmdException(f"filename {filename}: {error.message}; give one that dsr_save has written") from error
     fit.file = os.path.abspath(path)
     session.molecules.claim(fit, _self)
     for trajectory in fit.trajectories:
@@ -342,7 +342,7 @@ def export_meshes(
         colors=_atom_colors(session, fit, trajectory, field, surface.appearance.color, _self),
         matrix=placement.object_matrix(trajectory.object, _self).astype(np.float64),
     )
-    if reason := atoms.change(trajectory, _self):
+    if reason := atoms.reason_of_change(trajectory, _self):
         print(f" {fit.name}: {reason}; until then files have no colours of its atoms")
     written = []
     with jobs.busy(fit, Activity.EXPORT):

@@ -138,7 +138,7 @@ def measure_fit(
             say(f" {fit.name}: {argument} of {int(mask.sum())} fitted atoms")
     radii = atoms.atom_radii(trajectory, _self)
     labels = atoms.atom_residues(trajectory, _self)
-    if reason := atoms.change(trajectory, _self):
+    if reason := atoms.reason_of_change(trajectory, _self):
         print(f" {fit.name}: {reason}; until then it has no measures of residues")
     jobs.claim(fit, Activity.MEASUREMENT)
 

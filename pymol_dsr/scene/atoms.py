@@ -73,7 +73,7 @@ def absence(trajectory: Trajectory, _self: Any) -> str:
     return ""
 
 
-def change(trajectory: Trajectory, _self: Any) -> str:
+def reason_of_change(trajectory: Trajectory, _self: Any) -> str:
     """Say how a molecule that is in the scene is no longer the fitted one, and what to do; empty in all other cases."""
     is_there = trajectory.atoms is not None and trajectory.object in _self.get_names("objects")
     return absence(trajectory, _self) if is_there else ""

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from ..shared import messages, states
 
-_ROW = "rows.append((ID, elem, '/'.join((segi, chain, resn, resi, name, alt))))"
+_ATOM_KEY = "rows.append((ID, elem, '/'.join((segi, chain, resn, resi, name, alt))))"
 # IDs above are not read back.
 LARGEST_ID = 10**9 - 2
 
 # PyMOL's ID, element and label of an atom.
-Row = tuple[int, str, str]
+AtomKey = tuple[int, str, str]
 
 
 def read_identity(object: str, indices: NDArray[np.int32], _self: Any) -> messages.AtomIdentity:
@@ -54,7 +54,7 @@ def find_atoms(
     return np.array(moved, np.int32) if _are_fitted([rows[index] for index in moved], identity) else None
 
 
-def _are_fitted(atoms: Sequence[Row], identity: messages.AtomIdentity) -> bool:
+def _are_fitted(atoms: Sequence[AtomKey], identity: messages.AtomIdentity) -> bool:
     """Whether these atoms are the fitted ones.
 
     A user may alter chains and numbers of residues, and another file has other IDs, so that one of the two is enough.
@@ -64,22 +64,22 @@ def _are_fitted(atoms: Sequence[Row], identity: messages.AtomIdentity) -> bool:
     return (identity.order is not None and _order(atoms) == identity.order) or _labels(atoms) == identity.labels
 
 
-def _rows(object: str, _self: Any) -> list[Row]:
+def _rows(object: str, _self: Any) -> list[AtomKey]:
     """Return the rows of all atoms of an object, by index."""
-    rows: list[Row] = []
-    _self.iterate(f"%{object}", _ROW, space={"rows": rows})
+    rows: list[AtomKey] = []
+    _self.iterate(f"%{object}", _ATOM_KEY, space={"rows": rows})
     return rows
 
 
-def _order(atoms: Sequence[Row]) -> str:
+def _order(atoms: Sequence[AtomKey]) -> str:
     return _digest(str(number) for number, _, _ in atoms)
 
 
-def _elements(atoms: Sequence[Row]) -> str:
+def _elements(atoms: Sequence[AtomKey]) -> str:
     return _digest(element for _, element, _ in atoms)
 
 
-def _labels(atoms: Sequence[Row]) -> str:
+def _labels(atoms: Sequence[AtomKey]) -> str:
     return _digest(label for _, _, label in atoms)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from pymol import CmdException
 
-from pymol_dsr.commands.files import dsr_export
+from pymol_dsr.commands.files import dsr_export, dsr_load
 from pymol_dsr.commands.fit import dsr_fit
 from pymol_dsr.commands.levels import dsr_levels
 from pymol_dsr.commands.movie import dsr_movie
@@ -47,6 +48,10 @@ def test_lines_say_what_stays_and_what_is_switched_off(backend, capsys, tmp_path
     assert "averaged over time" not in capsys.readouterr().out
     dsr_export("fit", str(tmp_path / "a.ply"), states="2+2.5", quiet=0, _self=cmd)
     assert "fit: averaged over time at the fitted states, too" in capsys.readouterr().out
+    other_file = tmp_path / "notes.dsr"
+    other_file.write_text("These are notes and no fit.")
+    with pytest.raises(CmdException, match=r"notes\.dsr: this is no \.dsr file.*; give one that dsr_save has written"):
+        dsr_load(str(other_file), _self=cmd)
     dsr_levels("fit", "2", levels="0 2", quiet=0, _self=cmd)
     assert "fit: other is switched off, as it would hide the levels" in capsys.readouterr().out
     assert "other" not in cmd.get_names("objects", enabled_only=1)
