@@ -14,6 +14,9 @@ from dsr_backend.motion.motion import Motion
 from dsr_backend.surfaces.surface import Surface
 from numpy.typing import NDArray
 
+# PyMOL's own cells, in place of wider ones with which dsr_fit has surfaces sooner: what PyMOL itself takes and shows.
+PYMOL_CELLS = {"hash_max": "100"}
+
 
 def atoms_at(motion: Motion, times: Sequence[float]) -> list[NDArray[np.float32]]:
     """Atoms f4[A,3] in Å at each time: neighbouring states superposed, mixed linearly, and the turn put back."""
@@ -43,6 +46,7 @@ def pymol_surfaces(
     finally:
         session.stop()
     motion = Motion.from_states(np.array(states, np.float64), np.stack([source.coordinates[state] for state in states]))
+    source = replace(source, settings={**source.settings, **PYMOL_CELLS})
     frames = list(zip(map(float, times), atoms_at(motion, times), strict=True))
     started = time.perf_counter()
     atoms_at_times = sorted(compute_surfaces_at(source, frames, workers), key=lambda surface: surface.state)

@@ -22,6 +22,7 @@ from dsr_backend.geometry.unit_cube import UnitCube
 from dsr_backend.runtime import device
 from dsr_backend.surfaces import surfaces_file
 from dsr_backend.surfaces.surface import Surface
+from frames import PYMOL_CELLS
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -201,7 +202,7 @@ def prepare(row: Row, folder: Path, data: Path | None, cache: Path) -> None:
     }
     threads = device.limit_threads()
     for name in missing:
-        settings = {"surface_type": "3"} if name == "type3" else {}
+        settings = PYMOL_CELLS | ({"surface_type": "3"} if name == "type3" else {})
         configured = replace(source, settings={**source.settings, **settings})
         frames = [(float(state), atoms_at[name](state).astype(np.float32)) for state in states_by_name[name]]
         started = time.perf_counter()

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import markdown
 import tables
 import trajectories
 from dsr_backend.runtime import device
+from frames import PYMOL_CELLS
 
 import pymol_dsr
 
@@ -82,6 +84,7 @@ def measure_surfaces(options: argparse.Namespace) -> Seconds:
 
     with pymol_with_trajectory(options) as cmd:
         source = extract.read_source(NAME, options.shown, _self=cmd)
+        source = replace(source, settings={**source.settings, **PYMOL_CELLS})
         arrivals = [time.perf_counter() for _ in compute_surfaces(source, 1)]
     # The first one comes after the start of its process, which is not the time of a surface.
     return {"surfaces": (arrivals[-1] - arrivals[0]) * len(arrivals) / (len(arrivals) - 1)}

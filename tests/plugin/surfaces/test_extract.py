@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 from pymol_dsr.shared.states import StatesError
 from pymol_dsr.surfaces import extract, selections, surfaces_file, workers
 from pymol_dsr.surfaces.source import ExtractError
+from pymol_dsr.surfaces.surface_worker import cells_along
 from pymol_dsr.surfaces.workers import SurfaceWorker
 from support.scene import build_peptide, coordinates, idtf_points, put
 from support.waiting import PATIENCE
@@ -55,11 +56,27 @@ def test_same_surface_as_the_scene(peptide):
 
 @pytest.mark.system
 def test_same_surface_as_the_scene_for_a_protein(adk):
-    surface = surface_at(adk, "adk", 50)
+    source = extract.read_source("adk", "50", _self=adk)
+    (surface,) = workers.compute_surfaces(replace(source, settings={**source.settings, "hash_max": "100"}), 1)
     assert surface.atoms.shape == (3341, 3)
     assert 13_000 < len(surface.points) < 15_000
     assert 28_000 < signed_volume(surface) < 30_000
     assert_shown(adk, surface, "adk", 50)
+
+
+@pytest.mark.system
+def test_wider_cells_leave_nearly_all_points_of_a_protein_where_they_were(adk):
+    source = extract.read_source("adk", "50", _self=adk)
+    (surface,) = workers.compute_surfaces(source, 1)
+    (shown,) = workers.compute_surfaces(replace(source, settings={**source.settings, "hash_max": "100"}), 1)
+    distances = cKDTree(shown.points).query(surface.points)[0]
+    assert 0.98 < np.mean(distances < 2e-6) < 1.0
+    assert signed_volume(surface) == pytest.approx(signed_volume(shown), rel=0.002)
+
+
+def test_cells_are_as_wide_in_every_molecule_but_small_ones_and_never_more_than_pymol_has():
+    sides = {8.0: 100, 29.0: 100, 43.0: 40, 93.0: 80, 200.0: 100}
+    assert {side: cells_along(np.array([[0, 0, 0], [1, side, 2]], np.float32)) for side in sides} == sides
 
 
 def test_arrays_are_what_the_contract_says(peptide):
