@@ -1,8 +1,10 @@
 """The occupancy of an ensemble: at each place, the fraction of its states whose surface encloses it.
 
 A node of a lattice of spacing h counts for a state by clip(½ − f/h, 0, 1), f being the state's signed distance. The sum
-over the states, each times its weight, is the occupancy. Its level sets are nested surfaces: the space that at least 10
-of 100 states fill, that half of them fill, and so on. The spread of the ensemble is the standard deviation of f over
+over the states, each times its weight, is the occupancy. Nested surfaces show it: around the space that at least 10 of
+100 states fill, that half of them fill, and so on. On such a surface the f of one rank is 0, counted from the deepest
+state. States that are more than h/2 inside or outside a node have certain ranks there. The f of the others are taken as
+evenly spread, with their mean and standard deviation. The spread of the ensemble is the standard deviation of f over
 the states at the surface of 50 %.
 """
 
@@ -39,8 +41,10 @@ MIDDLE = 50.0
 TO_SAMPLES = 0.3
 # Triangles tried for each node near a surface: of AdK's, one in 700 is 0.02 to 0.16 Å off, and none has the wrong sign.
 NEAR_CANDIDATES = 4
-# Normals are differences of the occupancy over so many spacings.
+# Normals are differences over so many spacings.
 NORMAL_SPACINGS = 1.5
+# The moments of all states, four numbers a node, and those of one state while they are added.
+SUM_LIMIT = replace(MESH_LIMIT, bytes_per_node=48)
 Progress = Callable[[float], None]
 
 
@@ -229,11 +233,11 @@ def occupancy(
     def fill(index: int) -> tuple[Lattice, torch.Tensor, NDArray[np.float32] | None]:
         shape = shapes[index]()
         lattice, values = shape.lattice_values(options.resolution, cancelled)
-        return lattice, (0.5 - values / options.resolution).clamp(0.0, 1.0).cpu(), shape.atoms
+        return lattice, _moments(values.cpu(), options.resolution), shape.atoms
 
     with closing(ordered_parallel_map(fill, len(shapes), threads)) as filled:
-        for index, (lattice, values, atoms) in enumerate(filled):
-            total.add(lattice, values * float(fractions[index]))
+        for index, (lattice, moments, atoms) in enumerate(filled):
+            total.add(lattice, moments * float(fractions[index]))
             reference = atoms if reference is None else reference
             if atoms is not None and reference is not None and atoms.shape == reference.shape and len(atoms) >= 3:
                 moved = (atoms.astype(np.float64) - reference) ** 2
@@ -254,12 +258,13 @@ def occupancy(
             surface = replace(surface, spread=spread[vertex])
         surfaces.append(surface)
     raw, superposed = np.mean(deviations, 0).tolist() if len(deviations) > 1 else (None, None)
+    values = total.occupancy()
     return Occupancy(
         tuple(surfaces),
-        total.values.numpy(),
+        values.numpy(),
         np.array(total.lattice.origin),
         options.resolution,
-        float(total.values.sum(dtype=torch.float64)) * options.resolution**3,
+        float(values.sum(dtype=torch.float64)) * options.resolution**3,
         len(shapes),
         raw,
         superposed,
@@ -280,42 +285,70 @@ def _fractions(count: int, weights: Sequence[float] | None) -> NDArray[np.float6
     return np.asarray(array / array.sum())
 
 
+def _moments(values: torch.Tensor, spacing: float) -> torch.Tensor:
+    """Return f4[4,X,Y,Z] of f f4[X,Y,Z] (Å): whether a node is more than half a spacing inside, whether it is within
+    half a spacing of the surface, and there f and f².
+    """
+    near = values.abs() <= 0.5 * spacing
+    f = torch.where(near, values, 0.0)
+    return torch.stack([(values < -0.5 * spacing).float(), near.float(), f, f**2])
+
+
 class _Sum:
-    """Occupancies added up on a lattice that grows with what is added. values: f4[X,Y,Z]."""
+    """Moments of states added up on a lattice that grows with what is added. moments: f4[4,X,Y,Z], as `_moments`."""
 
     def __init__(self, spacing: float) -> None:
         self.lattice = Lattice((0.0, 0.0, 0.0), spacing, (0, 0, 0))
-        self.values = torch.zeros(0, 0, 0)
+        self.moments = torch.zeros(4, 0, 0, 0)
 
-    def add(self, lattice: Lattice, values: torch.Tensor) -> None:
-        """Add values f4[X,Y,Z] on a lattice whose nodes lie at multiples of the same spacing."""
-        first = _first_index(lattice)
-        if not self.values.numel():
-            self.lattice, self.values = lattice, values.clone()
+    def add(self, lattice: Lattice, moments: torch.Tensor) -> None:
+        """Add moments f4[4,X,Y,Z] on a lattice whose nodes lie at multiples of the same spacing."""
+        first, size = _first_index(lattice), moments.shape[1:]
+        if not self.moments.numel():
+            self.lattice, self.moments = lattice, moments.clone()
             return
+        own = self.moments.shape[1:]
         low = np.minimum(_first_index(self.lattice), first)
-        high = np.maximum(_first_index(self.lattice) + self.values.shape, first + values.shape)
-        if (high - low > self.values.shape).any():
+        high = np.maximum(_first_index(self.lattice) + own, first + size)
+        if (high - low > own).any():
             self._grow(low, high - low)
         x, y, z = first - _first_index(self.lattice)
-        size = values.shape
-        self.values[x : x + size[0], y : y + size[1], z : z + size[2]] += values
+        self.moments[:, x : x + size[0], y : y + size[1], z : z + size[2]] += moments
+
+    def occupancy(self) -> torch.Tensor:
+        """Return the occupancy f4[X,Y,Z]: the sum of clip(½ − f/h, 0, 1)."""
+        inside, near, first, _ = self.moments
+        occupied: torch.Tensor = (inside + 0.5 * near - first / self.lattice.spacing).clamp(0.0, 1.0)
+        return occupied
+
+    def distance_of_rank(self, value: float) -> torch.Tensor:
+        """Return f4[X,Y,Z] (Å), at most half a spacing: the f that states of the summed weight `value` are below."""
+        inside, near, first, second = self.moments
+        weight = near.clamp_min(1e-9)
+        mean = first / weight
+        deviation = (second / weight - mean**2).clamp_min(0.0).sqrt()
+        rank = (value - inside) / weight
+        half = 0.5 * self.lattice.spacing
+        # The f of states that are evenly spread reach √3 deviations to either side of their mean.
+        f = (mean + math.sqrt(3.0) * deviation * (2.0 * rank - 1.0)).clamp(-half, half)
+        f = torch.where(rank <= 0.0, -half, f)
+        return torch.where(rank >= 1.0, half, f)
 
     def _grow(self, first: NDArray[np.int64], shape: NDArray[np.int64]) -> None:
         spacing = self.lattice.spacing
         x_count, y_count, z_count = (int(length) for length in shape)
         x, y, z = (float(index) * spacing for index in first)
         grown = Lattice((x, y, z), spacing, (x_count, y_count, z_count))
-        grown.ensure_allocatable(MESH_LIMIT, self.values.device)
-        before = _padded(self.values, _first_index(self.lattice) - first, shape)
-        self.lattice, self.values = grown, before
+        grown.ensure_allocatable(SUM_LIMIT, self.moments.device)
+        before = _padded(self.moments, _first_index(self.lattice) - first, shape)
+        self.lattice, self.moments = grown, before
 
 
-def _padded(values: torch.Tensor, before: NDArray[np.int64], shape: NDArray[np.int64]) -> torch.Tensor:
-    """Return values f4[X,Y,Z] within zeros of `shape`, `before` nodes from its first one."""
-    after = shape - before - np.array(values.shape)
+def _padded(moments: torch.Tensor, before: NDArray[np.int64], shape: NDArray[np.int64]) -> torch.Tensor:
+    """Return moments f4[4,X,Y,Z] within zeros of `shape`, `before` nodes from its first one."""
+    after = shape - before - np.array(moments.shape[1:])
     widths = [int(width) for axis in (2, 1, 0) for width in (before[axis], after[axis])]
-    return torch.nn.functional.pad(values, widths)
+    return torch.nn.functional.pad(moments, widths)
 
 
 def _first_index(lattice: Lattice) -> NDArray[np.int64]:
@@ -328,10 +361,10 @@ def _level_surface(total: _Sum, level: float, count: float) -> LevelSurface:
     """Return the surface of one level without spread; without points where no place reaches the level."""
     spacing = total.lattice.spacing
     value = iso_value(level, count)
-    values = value - total.values
+    values = total.distance_of_rank(value)
     points, faces = marching_cubes(values)
     if len(points):
-        # A ramp one spacing wide has no smooth gradient of its own.
+        # Distances known within one spacing have no smooth gradient of their own.
         smooth = torch.nn.functional.avg_pool3d(values[None], 3, stride=1, padding=1, count_include_pad=False)[0]
         normals = lattice_normals(smooth, points * spacing, spacing, NORMAL_SPACINGS * spacing)
         points = points * spacing + bulge(points * spacing, normals, faces.T.contiguous())

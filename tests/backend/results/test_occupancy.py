@@ -48,6 +48,15 @@ def test_two_balls_fill_their_union_and_their_lens(shapes):
 
 
 @pytest.mark.parametrize("shapes", [two_fields, two_surfaces])
+def test_every_level_of_states_that_are_alike_is_their_surface(shapes):
+    alike = [shapes()[0]] * 5
+    result = occupancy(alike, OccupancyOptions(levels=(10, 50, 90, 100), resolution=0.8))
+    assert [surface.volume for surface in result.surfaces] == pytest.approx([BALL] * 4, rel=6e-3)
+    for surface in result.surfaces:
+        assert np.abs(np.linalg.norm(surface.points, axis=1) - RADIUS).max() < 0.08
+
+
+@pytest.mark.parametrize("shapes", [two_fields, two_surfaces])
 def test_the_spread_is_the_deviation_of_the_distances_at_the_surface_of_half(shapes):
     [middle] = occupancy(shapes(), OccupancyOptions(levels=(50,), resolution=0.5)).surfaces
     first, second = (np.linalg.norm(middle.points - centre, axis=1) for centre in CENTRES)
