@@ -22,8 +22,10 @@ from .level_set import MESH_LIMIT, box_lattice, cross, evaluate_nodes, face_corn
 CANDIDATE_ATOMS = 8
 # Three candidates suffice for 93 % of the points.
 FIRST_CANDIDATE_ATOMS = 3
-# Å³; less than half a water molecule: no body or cavity of a molecule is smaller.
+# Å³; less than half a water molecule: no cavity of a molecule is smaller, and no body but that of a small ion.
 MIN_VOLUME = 5.0
+# Å; a sphere of MIN_VOLUME. An atom so near to a smaller body is in it.
+SMALL_RADIUS = (0.75 * MIN_VOLUME / np.pi) ** (1.0 / 3.0)
 # Å; fits see points up to this far outside.
 MAX_LEVEL = 8.0
 
@@ -199,8 +201,8 @@ def areas_and_volumes(points: torch.Tensor, faces: torch.Tensor) -> tuple[torch.
 def kept_points(
     points: torch.Tensor, faces: torch.Tensor, volumes: torch.Tensor, atoms: NDArray[np.float32] | None
 ) -> tuple[torch.Tensor, int]:
-    """Return bool[N], the points to keep, and the number of components dropped: those below MIN_VOLUME and those
-    around no atom of f4[A,3].
+    """Return bool[N], the points to keep, and the number of components dropped: bodies around no atom of f4[A,3], and
+    cavities below MIN_VOLUME. Without atoms, all bodies below it are dropped.
 
     Where two parts of a molecule have separated, between states or past them, a fragment of their contact can remain in
     the gap.
@@ -211,6 +213,12 @@ def kept_points(
     enclosed = volumes.new_zeros(count, dtype=torch.float64)
     enclosed.index_add_(0, component.index_select(0, faces[:, 0]), volumes.double())
     component_mask = enclosed.abs() >= MIN_VOLUME
+    small = (enclosed > 0.0) & ~component_mask
+    if atoms is not None and bool(small.any()):
+        rows = torch.nonzero(small[component])[:, 0]
+        centres = torch.as_tensor(atoms, device=points.device)
+        distance, nearest = NearestPoints(points[rows])(centres, within=SMALL_RADIUS)
+        component_mask[component[rows[nearest[distance <= SMALL_RADIUS]]]] = True
     if atoms is not None and (enclosed >= MIN_VOLUME).sum() > 1:
         has_atom = torch.zeros_like(component_mask)
         has_atom[component[NearestPoints(points)(torch.as_tensor(atoms, device=points.device))[1][:, 0]]] = True

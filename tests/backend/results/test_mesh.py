@@ -221,6 +221,16 @@ def test_islands_are_dropped_and_counted():
     assert mesh.volume == pytest.approx(4 / 3 * np.pi * 6**3, rel=5e-3)
 
 
+def test_an_ion_smaller_than_an_island_is_kept():
+    ion, fragment = ((20.0, 0.0, 0.0), 0.9), ((0.0, 8.0, 0.0), 0.9)
+    atoms = np.array([[0, 0, 0], [0, 5, 0], [20, 0, 0.1]], np.float32)
+    mesh = extract_mesh(balls(SPHERE, ion, fragment, atoms=atoms), 1.0)
+    assert mesh.islands_dropped == 1
+    assert mesh.points[:, 0].max() == pytest.approx(20.9, abs=0.05) and mesh.points[:, 1].max() < 6.1
+    # Inside the molecule, no atom tells a fragment from a body.
+    assert extract_mesh(balls(SPHERE, ion, atoms=atoms), 1.0, level=-0.1).islands_dropped == 1
+
+
 def test_bodies_and_cavities_are_kept():
     two = extract_mesh(balls(SPHERE, ((20.0, 0.0, 0.0), 3.0)), 1.0)
     assert two.islands_dropped == 0
