@@ -11,6 +11,7 @@ the user's scene stays untouched. Requests come on stdin as frames (shared/frame
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 import time
@@ -136,11 +137,11 @@ def mesh_from_cache(cache: list[Any]) -> Mesh | None:
         return None
     # The lists may be longer than what they hold, and a point may belong to no triangle.
     faces = np.array(corners[: 3 * face_count], np.int32).reshape(-1, 3)
-    used, renumbered = np.unique(faces, return_inverse=True)
+    used = np.bincount(faces.ravel(), minlength=point_count) > 0
     return Mesh(
         np.array(points[: 3 * point_count], np.float32).reshape(-1, 3)[used],
         np.array(normals[: 3 * point_count], np.float32).reshape(-1, 3)[used],
-        renumbered.reshape(faces.shape).astype(np.int32),
+        (np.cumsum(used) - 1)[faces].astype(np.int32),
     )
 
 
@@ -195,6 +196,8 @@ def answer(scene: SurfaceScene, request: Header, arrays: Arrays) -> tuple[dict[s
 def run(requests: io.BufferedReader, replies: BinaryIO) -> int:
     """Answer requests until their stream ends; returns the exit status."""
     scene = SurfaceScene()
+    # PyMOL's own objects stay, and PyMOL's long lists make Python look through them again and again.
+    gc.freeze()
     # cache_mode 2 makes some PyMOLs report a TypeError per surface through here; the surface is whole.
     sys.excepthook = lambda *_: None
     while (frame := frames.read_frame(requests)) is not None:
