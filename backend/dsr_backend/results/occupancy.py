@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pymol_dsr.shared.ensemble_options import OccupancyOptions
 from pymol_dsr.shared.superpose import rmsd
+from pymol_dsr.shared.weights import check_weights
 
 from ..fields.base import Field, FieldAtTime
 from ..geometry.lattice import Lattice
@@ -274,9 +275,8 @@ def _fractions(count: int, weights: Sequence[float] | None) -> NDArray[np.float6
         return np.full(count, 1.0 / count)
     if len(weights) != count:
         raise ValueError(f"weights: {len(weights)} are given for {count} states; give one for each")
+    check_weights(weights, "weights")
     array = np.asarray(weights, np.float64)
-    if not np.isfinite(array).all() or array.min() < 0.0 or not array.sum() > 0.0:
-        raise ValueError("weights must be 0 or more, and not all 0")
     return np.asarray(array / array.sum())
 
 
