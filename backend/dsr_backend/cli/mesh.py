@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pymol_dsr.shared import atomic_write, states
 from pymol_dsr.shared.options import FORMATS, ExportOptions, MeshOptions
-from pymol_dsr.shared.paths import file_to_write
+from pymol_dsr.shared.paths import file_to_write, names_by_time
 from pymol_dsr.shared.values import JsonObject
 
 from ..server.worker import MESHES_AT_ONCE
@@ -60,7 +60,7 @@ def run_export(options: argparse.Namespace) -> int:
             errors = export.animation(target, rate)
             last_path, count = target, f"{len(times)} times in 1 file"
         else:
-            paths = _paths(target, times)
+            paths = [Path(name) for name in names_by_time(str(target), times)]
             errors = export.files(paths)
             last_path, count = paths[-1], f"the last of {len(paths)} files" if len(paths) > 1 else "1 file"
         outside = int(distributed.all_reduce([len(errors)], fitted.device)[0])
@@ -133,15 +133,6 @@ class _Export:
 
 def _error_outside(extracted: Mesh) -> list[float]:
     return [extracted.expected_error] if extracted.extrapolated else []
-
-
-def _paths(target: Path, times: Sequence[float]) -> list[Path]:
-    """Return the file of each time: the target itself for a single one, else with the time in its name."""
-    if len(times) == 1:
-        return [target]
-    # As many digits as tell the times apart.
-    digits = max(2, *(len(repr(float(at)).split(".")[1]) for at in times))
-    return [target.with_name(f"{target.stem}_{at:0{5 + digits}.{digits}f}{target.suffix}") for at in times]
 
 
 @dataclass(frozen=True)
